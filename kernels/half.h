@@ -1,0 +1,56 @@
+/* half.h - bf16 and f16 storage <-> f32, by bits, so that every compiler and device agrees.
+ * Rounding to nearest even; NaN stays NaN; f16 overflow becomes infinity. */
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+static inline float f32_from_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t bits_from_f32(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline float f32_from_bf16(uint16_t half) {
+    return f32_from_bits((uint32_t)half << 16);
+}
+
+static inline uint16_t bf16_from_f32(float value) {
+    uint32_t bits = bits_from_f32(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) /* NaN: keep it quiet, never round it to infinity */
+        return (uint16_t)((bits >> 16) | 0x0040u);
+    return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+static inline float f32_from_f16(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+    uint32_t exponent = (half >> 10) & 0x1fu, fraction = half & 0x3ffu;
+    if (exponent == 31)
+        return f32_from_bits(sign | 0x7f800000u | (fraction << 13));
+    if (exponent)
+        return f32_from_bits(sign | ((exponent + 112) << 23) | (fraction << 13));
+    float magnitude = (float)fraction * 0x1p-24f; /* subnormal, exact */
+    return f32_from_bits(sign | bits_from_f32(magnitude));
+}
+
+static inline uint16_t f16_from_f32(float value) {
+    uint32_t bits = bits_from_f32(value);
+    uint16_t sign = (uint16_t)((bits >> 16) & 0x8000u);
+    uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u | ((magnitude >> 13) & 0x1ffu));
+    if (magnitude >= 0x477ff000u) /* 65520 and above round to infinity */
+        return (uint16_t)(sign | 0x7c00u);
+    if (magnitude < 0x38800000u) { /* subnormal: let the FPU round to a multiple of 2^-24 */
+        float scaled = f32_from_bits(magnitude) + 0.5f; /* 2^-24 is the last bit of 0.5's fraction */
+        return (uint16_t)(sign | (uint16_t)(bits_from_f32(scaled) - bits_from_f32(0.5f)));
+    }
+    uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+    return (uint16_t)(sign | (uint16_t)((rounded - 0x38000000u) >> 13));
+}

@@ -1,0 +1,197 @@
+/* ops.h - every operation of the model, documented once, and the table that a device implements.
+ *
+ * Layout.  A micro-batch is N tokens laid end to end, whatever sequences and documents they belong to.
+ * Which keys a query may see is said by one array: row_start[i] is the first key of row i (its document's
+ * first token, or further right with a sliding window), and the last key is i itself.  So causal, packed
+ * and windowed attention are one thing.  positions[i] counts from the document's start.
+ *
+ * Weights are [out, in] as Hugging Face stores them.  Activations are f32 or bf16; statistics, losses and
+ * weight gradients are f32; sums run in f32.  Outputs come first.  "+=" says that an op adds to its output.
+ * The front door (ops.c) checks shapes and types, dies with the numbers when they disagree, and counts flops
+ * and bytes; implementations then check nothing. */
+#pragma once
+
+#include "kernels/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum op_id {
+    OP_EMBEDDING, OP_RMSNORM, OP_LINEAR, OP_ROPE, OP_ATTENTION, OP_SWIGLU, OP_ADD, OP_CROSS_ENTROPY,
+    OP_UPDATE, OP_CAST, OP_COUNT
+};
+
+/* What the front door counts, per family of ops; the profile of a step is their difference. */
+struct op_counts {
+    int64_t calls[OP_COUNT];
+    double flops[OP_COUNT];
+    double seconds[OP_COUNT]; /* wall time inside the op (CPU: exact) */
+};
+
+/* One AdamW update; the values are those of this step. */
+struct adamw_args {
+    float learning_rate, beta1, beta2, eps, weight_decay;
+    float grad_scale; /* the gradient is multiplied by this first: clipping and loss scaling */
+    int64_t step;     /* 1 for the first update: bias correction */
+};
+
+/* Sizes of the attention ops; shapes of the tensors follow. */
+struct attention_args {
+    int num_heads;    /* H */
+    int num_kv_heads; /* G, divides H */
+    int head_dim;     /* D */
+    float scale;      /* multiplies q.k, usually D^-0.5 */
+};
+
+/* What a caller says to an op that may overwrite its output or add to it. */
+enum op_write { OP_OVERWRITE, OP_ACCUMULATE };
+
+struct device;
+
+struct ops {
+    const char *name; /* "cpu", "cuda" */
+    void (*embedding_forward)(struct device *, struct tensor x, struct tensor w, struct tensor tokens);
+    void (*embedding_backward)(struct device *, struct tensor dw, struct tensor dx, struct tensor tokens);
+    void (*rmsnorm_forward)(struct device *, struct tensor y, struct tensor rrms, struct tensor x,
+                            struct tensor w, float eps);
+    void (*rmsnorm_backward)(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
+                             struct tensor x, struct tensor w, struct tensor rrms);
+    void (*linear_forward)(struct device *, struct tensor y, struct tensor x, struct tensor w);
+    void (*linear_backward_input)(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
+                                  enum op_write write);
+    void (*linear_backward_weight)(struct device *, struct tensor dw, struct tensor dy, struct tensor x);
+    void (*rope_forward)(struct device *, struct tensor qkv, struct tensor cos, struct tensor sin,
+                         struct tensor positions, int num_rotated);
+    void (*rope_backward)(struct device *, struct tensor dqkv, struct tensor cos, struct tensor sin,
+                          struct tensor positions, int num_rotated);
+    void (*attention_forward)(struct device *, struct tensor out, struct tensor lse, struct tensor qkv,
+                              struct tensor row_start, const struct attention_args *);
+    void (*attention_backward)(struct device *, struct tensor dqkv, struct tensor dout, struct tensor out,
+                               struct tensor lse, struct tensor qkv, struct tensor row_start,
+                               const struct attention_args *);
+    void (*attention_cached)(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
+                             struct tensor v_cache, int64_t past, const struct attention_args *);
+    void (*swiglu_forward)(struct device *, struct tensor y, struct tensor gate_up);
+    void (*swiglu_backward)(struct device *, struct tensor dgate_up, struct tensor dy,
+                            struct tensor gate_up);
+    void (*add)(struct device *, struct tensor y, struct tensor a, struct tensor b);
+    void (*cross_entropy)(struct device *, struct tensor losses, struct tensor logits,
+                          struct tensor targets, struct tensor weights, float grad_scale);
+    void (*adamw)(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
+                  const struct adamw_args *);
+    double (*sum_squares)(struct device *, struct tensor x);
+    void (*cast)(struct device *, struct tensor y, struct tensor x);
+};
+
+/* A device: its table, its counters and its scratch memory.  First argument of every op. */
+struct device {
+    const struct ops *ops;
+    struct op_counts counts;
+    int num_threads;
+    void *state; /* the implementation's own: primitive cache, scratch */
+};
+
+/* device_open_cpu - the CPU device.  num_threads 0 means what OpenMP says.  device_close frees it. */
+void device_open_cpu(struct device *dev, int num_threads);
+void device_close(struct device *dev);
+
+/* op_embedding_forward - x[i] = w[tokens[i]].
+ *   out  x [N, C]   in  w [V, C] same type   in  tokens [N] i32, each in [0, V): dies otherwise */
+void op_embedding_forward(struct device *, struct tensor x, struct tensor w, struct tensor tokens);
+
+/* op_embedding_backward - dw[tokens[i]] += dx[i], in the order of i for each row: deterministic.
+ *   out += dw [V, C] f32   in  dx [N, C]   in  tokens [N] */
+void op_embedding_backward(struct device *, struct tensor dw, struct tensor dx, struct tensor tokens);
+
+/* op_rmsnorm_forward - y = x / rms(x) * w, one row per token.
+ *   out  y [N, C]   out  rrms [N] f32, 1 / sqrt(mean(x^2) + eps)   in  x [N, C]   in  w [C]
+ * The normalised row is rounded to y's type before the product with w, as Llama does.
+ * y must not be x.  Source: Zhang and Sennrich 2019, equation 4. */
+void op_rmsnorm_forward(struct device *, struct tensor y, struct tensor rrms, struct tensor x,
+                        struct tensor w, float eps);
+
+/* op_rmsnorm_backward - gradients of the above.  With n = x * rrms and g = dy * w:
+ *   dx += rrms * (g - n * mean(g * n)),  dw += sum over rows of dy * n.
+ *   out +=  dx [N, C]: it already holds the gradient that came along the residual path
+ *   out +=  dw [C] f32   in  dy, x [N, C]   in  w [C]   in  rrms [N] */
+void op_rmsnorm_backward(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
+                         struct tensor x, struct tensor w, struct tensor rrms);
+
+/* op_linear_forward - y = x w^T.   out  y [N, O]   in  x [N, I]   in  w [O, I]
+ * Types: all f32, or x and w bf16 with y bf16 or f32 (sums in f32). */
+void op_linear_forward(struct device *, struct tensor y, struct tensor x, struct tensor w);
+
+/* op_linear_backward_input - dx = dy w, or dx += dy w.   out  dx [N, I]   in  dy [N, O]   in  w [O, I] */
+void op_linear_backward_input(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
+                              enum op_write write);
+
+/* op_linear_backward_weight - dw += dy^T x.   out +=  dw [O, I] f32   in  dy [N, O]   in  x [N, I] */
+void op_linear_backward_weight(struct device *, struct tensor dw, struct tensor dy, struct tensor x);
+
+/* op_rope_forward - rotate the first num_rotated heads (queries and keys) of every row, in place.
+ * Half-split pairs (i, i + D/2), as Hugging Face: (a, b) -> (a cos - b sin, b cos + a sin).
+ *   inout  qkv [N, Q, D]   in  cos, sin [P, D/2] f32   in  positions [N] i32, each in [0, P): dies otherwise
+ * Source: Su et al. 2021, section 3.4.2. */
+void op_rope_forward(struct device *, struct tensor qkv, struct tensor cos, struct tensor sin,
+                     struct tensor positions, int num_rotated);
+
+/* op_rope_backward - the inverse rotation, in place on the gradient; same arguments. */
+void op_rope_backward(struct device *, struct tensor dqkv, struct tensor cos, struct tensor sin,
+                      struct tensor positions, int num_rotated);
+
+/* op_attention_forward - softmax(scale * q k^T) v per head; row i sees keys row_start[i] .. i.
+ *   out  out [N, H, D]   out  lse [N, H] f32, log of the softmax denominator (natural log)
+ *   in   qkv [N, Q, D]: H query heads, then G key heads, then G value heads
+ *   in   row_start [N] i32, 0 <= row_start[i] <= i, never decreasing.  Query head h reads kv head h G / H. */
+void op_attention_forward(struct device *, struct tensor out, struct tensor lse, struct tensor qkv,
+                          struct tensor row_start, const struct attention_args *args);
+
+/* op_attention_backward - gradient of the above from its output and lse; recomputes the probabilities.
+ *   out  dqkv [N, Q, D], overwritten   in  dout, out [N, H, D]   in  lse [N, H] and the forward's inputs
+ * Source: Dao 2023 (FlashAttention-2), algorithm 2. */
+void op_attention_backward(struct device *, struct tensor dqkv, struct tensor dout, struct tensor out,
+                           struct tensor lse, struct tensor qkv, struct tensor row_start,
+                           const struct attention_args *args);
+
+/* op_attention_cached - inference: store the keys and values of N new tokens behind the past ones, attend.
+ * New token i sees cache rows 0 .. past + i.
+ *   out  out [N, H, D]   in  qkv [N, Q, D], already rotated   inout  k_cache, v_cache [S, G, D]
+ *   past: rows already filled; past + N <= S */
+void op_attention_cached(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
+                         struct tensor v_cache, int64_t past, const struct attention_args *args);
+
+/* op_swiglu_forward - y = silu(gate) * up.   out  y [N, F]   in  gate_up [N, 2F]: gate, then up.
+ * Source: Shazeer 2020, equation 6. */
+void op_swiglu_forward(struct device *, struct tensor y, struct tensor gate_up);
+
+/* op_swiglu_backward - out  dgate_up [N, 2F]   in  dy [N, F]   in  gate_up [N, 2F].
+ * dgate_up may be gate_up itself (in place). */
+void op_swiglu_backward(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up);
+
+/* op_add - y = a + b, any shape; y may be a or b. */
+void op_add(struct device *, struct tensor y, struct tensor a, struct tensor b);
+
+/* op_cross_entropy - losses of one chunk of rows, and the gradient in place of the logits.
+ *   out    losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
+ *   inout  logits [M, V]: becomes grad_scale * weights[i] * (softmax - onehot); grad_scale 0 leaves them alone
+ *   in     targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
+void op_cross_entropy(struct device *, struct tensor losses, struct tensor logits, struct tensor targets,
+                      struct tensor weights, float grad_scale);
+
+/* op_adamw - decoupled weight decay; all tensors [K] f32, element by element:
+ *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+ *   w = w - lr * (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay * w)
+ * Order of operations as torch.optim.AdamW (w *= 1 - lr * decay first).  Source: Loshchilov and Hutter 2019. */
+void op_adamw(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
+              const struct adamw_args *args);
+
+/* op_sum_squares - sum of x^2 in f64, in a fixed order whatever the number of threads.  x any shape. */
+double op_sum_squares(struct device *, struct tensor x);
+
+/* op_cast - y = x converted to y's type (f32, bf16, f16), same count. */
+void op_cast(struct device *, struct tensor y, struct tensor x);
+
+#ifdef __cplusplus
+}
+#endif
