@@ -24,6 +24,10 @@ const char *comm_library(const struct comm *comm); /* "Open MPI 4.1.4" */
 /* comm_set_timeout - seconds without progress before a wait dies; long at start, shorter once steps run. */
 void comm_set_timeout(struct comm *comm, double seconds);
 
+/* comm_set_piece_bytes - largest piece of a long buffer handed to MPI at once (below 2 GiB), and scratch memory of one
+ * sum.  The defaults suit; tests make them small.  Same on all ranks, before the first sum. */
+void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratch_bytes);
+
 /* comm_all_ok - every rank passes its status (0 or -1) and err.  True on all when all are 0.  Otherwise false on all,
  * and the root prints once: "error: TEXT (on rank 2; 2 of 4 ranks failed)".  Collective. */
 bool comm_all_ok(struct comm *comm, int status, const struct err *err);
@@ -33,7 +37,8 @@ void comm_broadcast(struct comm *comm, void *data, size_t size_bytes); /* from t
 /* comm_broadcast_text - root's malloc'ed text (or NULL) becomes everybody's; *text is replaced on the others. */
 void comm_broadcast_text(struct comm *comm, char **text);
 
-/* Sums and maxima over all ranks, in place; same bits on every rank. */
+/* Sums and maxima over all ranks, in place; same bits on every rank.  Floating-point terms are added in the order of
+ * the ranks, here and in comm_reduce_scatter_start.  comm_max_f64: NaN when any rank's is. */
 void comm_sum_f64(struct comm *comm, double *values, int count);
 void comm_sum_i64(struct comm *comm, int64_t *values, int64_t count);
 void comm_max_i64(struct comm *comm, int64_t *values, int count);
@@ -54,7 +59,8 @@ struct comm_request {
 void comm_all_gather_start(struct comm *comm, void *full, const void *shard, size_t shard_bytes,
                            struct comm_request *request);
 
-/* comm_reduce_scatter_start - shard = this rank's part of the sum of the ranks' full; shard_count elements each. */
+/* comm_reduce_scatter_start - shard = this rank's part of the sum of the ranks' full; shard_count elements each.
+ * shard may be this rank's place inside full.  The same bits as comm_sum_f32 of full. */
 void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *full, int64_t shard_count,
                                struct comm_request *request);
 

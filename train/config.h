@@ -1,6 +1,6 @@
 /* config.h - the run file: one YAML document, one table of keys.
- * Every key has a type, a default, a range, a unit and a help text in the table of config.c; `atelier help config`
- * prints it.  --set key=value overrides a key.  libyaml is used in config.c only. */
+ * Every key has a type, a default, a range, a unit and a help text in config_table.c; `atelier help config`
+ * prints it.  --set key=value overrides a key.  libyaml is used in config_yaml.c only. */
 #pragma once
 
 #include "checkpoints/family.h"
@@ -71,17 +71,23 @@ struct config {
         int64_t sequences;   /* at most so many per evaluation; 0: all */
     } valid;
     struct prepare_config prepare;
-    char *text; /* the resolved configuration as YAML: what is stored in checkpoints */
+    char *text;   /* the resolved configuration as YAML: what is stored in checkpoints */
+    char *origin; /* the file it was read from, for messages */
 };
 
 /* config_load - read path (YAML), then the overrides ("key=value"), then check.  Returns 0, or -1 with err set: file,
- * line, column, key, what is wrong, the nearest key that exists. */
+ * line, column, key, what is wrong, the nearest key that exists.  On failure config is empty; config_free does no harm. */
 int config_load(struct config *config, const char *path, const char *const *overrides, int num_overrides,
                 struct err *err);
 /* config_load_text - the same from memory; origin names it. */
 int config_load_text(struct config *config, const char *text, size_t length_bytes, const char *origin,
                      const char *const *overrides, int num_overrides, struct err *err);
 void config_free(struct config *config);
+
+/* config_need_train, config_need_prepare - a run file may hold only the sections its command needs; these say what is
+ * missing for one command.  Return 0, or -1 with err set. */
+int config_need_train(const struct config *config, struct err *err);
+int config_need_prepare(const struct config *config, struct err *err);
 
 /* config_print_help - the table, on standard output. */
 void config_print_help(void);

@@ -1,0 +1,336 @@
+/* test_model.c - logits, loss, gradients and ten AdamW steps of tiny models of every supported family, against what
+ * transformers computed (tests/golden/README.md), in f32 on one rank.  The packed rows are computed in one go, the
+ * expected logits document by document: so packing is tested as well. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/safetensors.h"
+#include "data/json.h"
+#include "tests/check.h"
+#include "train/optimizer.h"
+#include "train/session.h"
+#include "train/shard.h"
+#include "train/state.h"
+
+enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
+
+static const char *const VARIANTS[] = {"llama2", "llama3", "llama32_tied", "mistral",
+                                       "smollm2", "lucie", "croissant", "eurollm"};
+
+/* One golden model with everything it takes to train it. */
+struct fixture {
+    char *folder;
+    struct st_files *expected;
+    json_t *numbers;
+    struct weights *weights;
+    struct model_config config;
+    struct device dev;
+    struct params params;
+    struct model model;
+    int32_t tokens[NUM_TOKENS], targets[NUM_TOKENS], row_start[NUM_TOKENS], positions[NUM_TOKENS];
+    float target_weights[NUM_TOKENS];
+    double num_targets;
+    struct batch batch;
+};
+
+static float *read_expected(const struct fixture *f, const char *name, int64_t *count) {
+    struct err err = {""};
+    int64_t index = st_find(f->expected, name);
+    if (index < 0)
+        fail_msg("%s has no tensor %s", f->folder, name);
+    *count = st_entry(f->expected, index).count;
+    float *values = xmalloc((size_t)*count * sizeof *values);
+    if (st_read_f32(f->expected, index, 0, *count, values, &err))
+        fail_msg("%s", err.text);
+    return values;
+}
+
+static void read_ints(const struct fixture *f, const char *name, int32_t *out) {
+    int64_t count;
+    float *values = read_expected(f, name, &count);
+    assert_int_equal(count, NUM_TOKENS);
+    for (int i = 0; i < NUM_TOKENS; i++)
+        out[i] = (int32_t)values[i];
+    free(values);
+}
+
+/* make_batch - row_start from the document numbers; a target of -1 has no weight. */
+static void make_batch(struct fixture *f) {
+    int32_t documents[NUM_TOKENS];
+    read_ints(f, "tokens", f->tokens);
+    read_ints(f, "targets", f->targets);
+    read_ints(f, "positions", f->positions);
+    read_ints(f, "documents", documents);
+    f->num_targets = 0;
+    for (int i = 0; i < NUM_TOKENS; i++) {
+        bool first = i % ROW_TOKENS == 0 || documents[i] != documents[i - 1];
+        f->row_start[i] = first ? i : f->row_start[i - 1];
+        f->target_weights[i] = f->targets[i] >= 0 ? 1.0f : 0.0f;
+        f->num_targets += (double)f->target_weights[i];
+        if (f->targets[i] < 0)
+            f->targets[i] = 0;
+    }
+    f->batch = (struct batch){NUM_TOKENS, f->tokens, f->targets, f->row_start, f->positions, f->target_weights};
+}
+
+static void fixture_open(struct fixture *f, const char *name, enum recompute recompute, int stage) {
+    struct err err = {""};
+    memset(f, 0, sizeof *f);
+    f->folder = xasprintf("tests/golden/models/%s", name);
+    char *path = xasprintf("%s/expected.safetensors", f->folder), *json = xasprintf("%s/expected.json", f->folder);
+    f->expected = st_open(path, &err);
+    f->numbers = f->expected ? json_load_path(json, 1 << 20, &err) : NULL;
+    f->weights = f->numbers ? weights_open(f->folder, &err) : NULL;
+    if (!f->weights)
+        fail_msg("%s", err.text);
+    free(path);
+    free(json);
+    f->config = *weights_config(f->weights);
+    struct params_setup params_setup = {
+        .model = &f->config, .compute = DTYPE_F32, .stage = stage, .trains = true, .num_ranks = 1};
+    struct model_setup model_setup = {.config = &f->config,
+                                      .max_tokens = NUM_TOKENS,
+                                      .max_positions = ROW_TOKENS,
+                                      .compute = DTYPE_F32,
+                                      .recompute = recompute,
+                                      .trains = true};
+    device_open_cpu(&f->dev, 1);
+    params_create(&f->params, &params_setup);
+    model_create(&f->model, &f->dev, &f->params, &model_setup);
+    if (state_load_weights(&f->params, f->weights, &err))
+        fail_msg("%s", err.text);
+    params_publish(&f->params, NULL, &f->dev);
+    make_batch(f);
+}
+
+static void fixture_close(struct fixture *f) {
+    model_free(&f->model);
+    params_free(&f->params);
+    device_close(&f->dev);
+    weights_close(f->weights);
+    st_close(f->expected);
+    json_decref(f->numbers);
+    free(f->folder);
+}
+
+static double number(const struct fixture *f, const char *key) {
+    double value;
+    struct err err = {""};
+    if (json_get_double(f->numbers, key, &value, &err))
+        fail_msg("%s", err.text);
+    return value;
+}
+
+static double gradients(struct fixture *f) {
+    params_grad_zero(&f->params);
+    double loss = model_train(&f->model, NULL, &f->batch, (float)(1.0 / f->num_targets));
+    params_grad_finish(&f->params, NULL);
+    return loss / f->num_targets;
+}
+
+/* logits_error - of the whole batch against a tensor of the golden file. */
+static double logits_error(struct fixture *f, const char *name) {
+    int64_t count;
+    float *want = read_expected(f, name, &count);
+    float *got = xmalloc((size_t)count * sizeof *got);
+    assert_int_equal(count, NUM_TOKENS * f->config.vocab_size);
+    model_logits(&f->model, NULL, &f->batch, got);
+    double error = relative_error(got, want, count);
+    free(got);
+    free(want);
+    return error;
+}
+
+static void test_logits(void **state) {
+    (void)state;
+    for (size_t v = 0; v < sizeof VARIANTS / sizeof VARIANTS[0]; v++) {
+        struct fixture f;
+        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE, 0);
+        double error = logits_error(&f, "logits");
+        print_message("%-14s logits: relative error %.2e\n", VARIANTS[v], error);
+        assert_true(error < 1e-5);
+        fixture_close(&f);
+    }
+}
+
+/* The control: rotary pairs in the other order, no llama3 scaling, attention across documents: all must show. */
+static void test_wrong_logits_are_noticed(void **state) {
+    (void)state;
+    static const char *const WRONG[] = {"logits.interleaved_rope", "logits.unscaled_rope", "logits.across_documents"};
+    struct fixture f;
+    fixture_open(&f, "llama3", RECOMPUTE_NONE, 0);
+    struct err err = {""};
+    struct st_files *right = f.expected;
+    f.expected = st_open("tests/golden/models/llama3_wrong/expected.safetensors", &err);
+    assert_non_null(f.expected);
+    for (size_t i = 0; i < sizeof WRONG / sizeof WRONG[0]; i++)
+        assert_true(logits_error(&f, WRONG[i]) > 1e-3);
+    st_close(f.expected);
+    f.expected = right;
+    fixture_close(&f);
+}
+
+struct compare {
+    struct fixture *f;
+    const char *prefix;
+    bool masters;
+    double worst;
+    int num_compared;
+};
+
+/* compare_piece - one tensor (stage 0 on one rank: always whole) against the golden one, where there is one. */
+static int compare_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first, int64_t at,
+                         int64_t count) {
+    struct compare *compare = user;
+    struct fixture *f = compare->f;
+    char name[128];
+    model_role_name(&f->config, tensor->role, f->params.units[unit].layer, name, sizeof name);
+    char *key = xasprintf("%s%s", compare->prefix, name);
+    assert_int_equal(tensor_first, 0);
+    if (st_find(f->expected, key) >= 0) {
+        int64_t expected_count;
+        float *want = read_expected(f, key, &expected_count);
+        const float *own = compare->masters ? f->params.units[unit].master : params_own_grad(&f->params, unit);
+        assert_int_equal(expected_count, count);
+        double error = relative_error(own + at, want, count);
+        compare->worst = error > compare->worst ? error : compare->worst;
+        compare->num_compared++;
+        free(want);
+    }
+    free(key);
+    return 0;
+}
+
+static double worst_error(struct fixture *f, const char *prefix, bool masters, int *num_compared) {
+    struct compare compare = {.f = f, .prefix = prefix, .masters = masters};
+    for (int u = 0; u < f->params.num_units; u++)
+        params_each_piece(&f->params, u, 0, f->params.units[u].count, compare_piece, &compare);
+    *num_compared = compare.num_compared;
+    return compare.worst;
+}
+
+static void check_gradients(enum recompute recompute, int stage) {
+    for (size_t v = 0; v < sizeof VARIANTS / sizeof VARIANTS[0]; v++) {
+        struct fixture f;
+        int num_compared;
+        fixture_open(&f, VARIANTS[v], recompute, stage);
+        double loss = gradients(&f), want = number(&f, "loss");
+        double error = worst_error(&f, "grad.", false, &num_compared);
+        print_message("%-14s loss %.9f (relative error %.1e), worst gradient error %.2e of %d\n", VARIANTS[v], loss,
+                      fabs(loss - want) / want, error, num_compared);
+        assert_true(fabs(loss - want) < 1e-5 * want);
+        assert_true(fabs(loss - number(&f, "wrong/mean_of_row_means")) > 1e-4 * want);
+        assert_int_equal(num_compared, 9 * f.config.num_layers + (f.config.tied_head ? 2 : 3));
+        assert_true(error < 1e-5);
+        params_own_grad(&f.params, 1)[0] *= 1.01f; /* the control: one value of one gradient a little off */
+        params_own_grad(&f.params, 1)[0] += 1e-2f;
+        assert_true(worst_error(&f, "grad.", false, &num_compared) > 1e-5);
+        fixture_close(&f);
+    }
+}
+
+static void test_gradients(void **state) {
+    (void)state;
+    check_gradients(RECOMPUTE_NONE, 0);
+}
+
+static void test_gradients_recomputed(void **state) {
+    (void)state;
+    check_gradients(RECOMPUTE_LAYER, 0);
+}
+
+static void use_adamw(const struct fixture *f, struct config *config) {
+    memset(config, 0, sizeof *config);
+    config->optimizer.beta1 = number(f, "adamw/beta1");
+    config->optimizer.beta2 = number(f, "adamw/beta2");
+    config->optimizer.eps = number(f, "adamw/eps");
+    config->optimizer.weight_decay = number(f, "adamw/weight_decay");
+    config->train.grad_clip = number(f, "adamw/max_grad_norm");
+}
+
+static double listed(const struct fixture *f, const char *key, size_t index) {
+    json_t *list;
+    struct err err = {""};
+    assert_int_equal(json_get_array(f->numbers, key, &list, &err), 0);
+    return json_number_value(json_array_get(list, index));
+}
+
+/* ten_steps - the run of the golden file; returns the largest relative error of the losses and gradient norms. */
+static double ten_steps(struct fixture *f, double learning_rate) {
+    struct config config;
+    double worst = 0;
+    use_adamw(f, &config);
+    for (int step = 1; step <= 10; step++) {
+        double loss = gradients(f), norm = optimizer_grad_norm(&f->params, NULL, &f->dev);
+        double want_loss = listed(f, "run/loss", (size_t)step - 1);
+        double want_norm = listed(f, "run/grad_norm", (size_t)step - 1);
+        worst = fmax(worst, fmax(fabs(loss - want_loss) / want_loss, fabs(norm - want_norm) / want_norm));
+        optimizer_update(&f->params, &f->dev, &config, step, learning_rate, norm);
+        params_publish(&f->params, NULL, &f->dev);
+    }
+    return worst;
+}
+
+static void test_ten_steps(void **state) {
+    (void)state;
+    for (size_t v = 0; v < sizeof VARIANTS / sizeof VARIANTS[0]; v++) {
+        struct fixture f;
+        int num_compared;
+        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE, 0);
+        double rate = number(&f, "adamw/lr"), worst = ten_steps(&f, rate);
+        double final_error = worst_error(&f, "final.", true, &num_compared);
+        print_message("%-14s ten AdamW steps: losses and norms %.2e, final weights %.2e of %d\n", VARIANTS[v], worst,
+                      final_error, num_compared);
+        assert_true(worst < 1e-5);
+        assert_true(final_error < 1e-5);
+        assert_int_equal(num_compared, 2);
+        fixture_close(&f);
+        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE, 0); /* the control: a rate that is 1 % off */
+        assert_true(ten_steps(&f, rate * 1.01) > 1e-5);
+        fixture_close(&f);
+    }
+}
+
+/* A text decoded token by token through the caches gives the logits of the whole text. */
+static void test_decode_equals_forward(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, "llama3", RECOMPUTE_NONE, 0);
+    int64_t vocab_size = f.config.vocab_size;
+    struct kv_cache caches[2];
+    float *keys = xcalloc((size_t)4 * ROW_TOKENS * (size_t)(f.config.num_kv_heads * f.config.head_dim), sizeof(float));
+    for (int i = 0; i < 4; i++) {
+        int64_t count = (int64_t)ROW_TOKENS * f.config.num_kv_heads * f.config.head_dim;
+        *(i % 2 ? &caches[i / 2].v : &caches[i / 2].k) =
+            tensor_3d(keys + i * count, DTYPE_F32, ROW_TOKENS, f.config.num_kv_heads, f.config.head_dim);
+    }
+    for (int i = 0; i < NUM_TOKENS; i++) { /* one text of ROW_TOKENS, twice */
+        f.row_start[i] = i / ROW_TOKENS * ROW_TOKENS;
+        f.positions[i] = i % ROW_TOKENS;
+    }
+    float *want = xmalloc((size_t)(NUM_TOKENS * vocab_size) * sizeof *want);
+    float *got = xmalloc((size_t)vocab_size * sizeof *got);
+    model_logits(&f.model, NULL, &f.batch, want);
+    for (int past = 0; past < ROW_TOKENS; past += past ? 1 : 5) { /* a prompt of 5, then one at a time */
+        int count = past ? 1 : 5;
+        struct batch next = {.num_tokens = count, .tokens = f.tokens + past, .positions = f.positions + past};
+        model_decode(&f.model, caches, &next, past, got);
+        assert_true(relative_error(got, want + (past + count - 1) * vocab_size, vocab_size) < 1e-5);
+        assert_true(relative_error(got, want + (past + count) % ROW_TOKENS * vocab_size, vocab_size) > 1e-3);
+    }
+    free(keys);
+    free(want);
+    free(got);
+    fixture_close(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logits),        cmocka_unit_test(test_wrong_logits_are_noticed),
+        cmocka_unit_test(test_gradients),     cmocka_unit_test(test_gradients_recomputed),
+        cmocka_unit_test(test_ten_steps),     cmocka_unit_test(test_decode_equals_forward),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

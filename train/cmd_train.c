@@ -1,0 +1,64 @@
+/* cmd_train.c - `atelier train CONFIG [--set key=value]...`: the MPI program. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/json.h"
+#include "train/commands.h"
+#include "train/trainer.h"
+
+enum { CONFIG_MAX_BYTES = 1 << 20 };
+
+struct train_words {
+    const char *config_path;
+    const char **overrides;
+    int num_overrides;
+};
+
+/* read_words - CONFIG and the overrides.  Returns 0, or -1 with err set. */
+static int read_words(struct train_words *words, int argc, char **argv, struct err *err) {
+    words->overrides = xcalloc((size_t)argc + 1, sizeof *words->overrides);
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--set") == 0 && i + 1 < argc)
+            words->overrides[words->num_overrides++] = argv[++i];
+        else if (argv[i][0] == '-')
+            return err_set(err, "unknown option '%s' (see 'atelier train --help')", argv[i]);
+        else if (words->config_path)
+            return err_set(err, "one run file is expected, '%s' is a second one", argv[i]);
+        else
+            words->config_path = argv[i];
+    }
+    return words->config_path ? 0 : err_set(err, "a run file is expected: atelier train CONFIG [--set key=value]...");
+}
+
+/* read_config - the root reads the file, all parse the same text: one message, not one per rank. */
+static bool read_config(struct config *config, const struct train_words *words, struct comm *comm) {
+    struct err err = {""};
+    char *text = NULL;
+    size_t length_bytes;
+    if (comm_is_root(comm))
+        text = file_read_whole(words->config_path, CONFIG_MAX_BYTES, &length_bytes, &err);
+    if (!comm_all_ok(comm, comm_is_root(comm) && !text ? -1 : 0, &err))
+        return false;
+    comm_broadcast_text(comm, &text);
+    int status = config_load_text(config, text, strlen(text), words->config_path, words->overrides,
+                                  words->num_overrides, &err);
+    if (!status)
+        status = config_need_train(config, &err);
+    free(text);
+    return comm_all_ok(comm, status, &err);
+}
+
+int command_train(int argc, char **argv) {
+    struct train_words words = {0};
+    struct config config = {0};
+    struct err err = {""};
+    struct comm *comm = comm_start(&argc, &argv);
+    int code = 2;
+    if (comm_all_ok(comm, read_words(&words, argc, argv, &err), &err) && read_config(&config, &words, comm))
+        code = trainer_run(&config, comm);
+    config_free(&config);
+    free(words.overrides);
+    comm_finish(comm);
+    return code;
+}

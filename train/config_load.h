@@ -1,0 +1,30 @@
+/* config_load.h - what config.c (values) and config_check.c (what follows from them) share while a run file is read. */
+#pragma once
+
+#include "train/config.h"
+
+/* Where the value of a key came from: an override, a line of the file, or (line 0) its default. */
+struct key_origin {
+    const char *override; /* borrowed; NULL: the file */
+    int line, column;
+};
+
+struct loading {
+    struct config *config;
+    const char *origin;         /* name of the file */
+    const char *override;       /* the override being read, else NULL */
+    struct key_origin *origins; /* one for each key of config_table */
+    struct err *err;
+};
+
+/* config_fail_key - a message about the value of one key, at the place it came from.  Returns -1. */
+int config_fail_key(const struct loading *loading, const char *name, const char *fmt, ...) ATELIER_PRINTF(3, 4);
+
+/* config_complete - fill in what follows from other values: run.folder, sizes of the architecture, names of corpora. */
+void config_complete(struct loading *loading);
+
+/* config_check - the rules between keys.  Returns 0, or -1 with err set. */
+int config_check(const struct loading *loading);
+
+/* config_resolved_text - every key as YAML, malloc'ed; reads back as the same configuration. */
+char *config_resolved_text(const struct config *config);

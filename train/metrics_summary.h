@@ -1,0 +1,32 @@
+/* metrics_summary.h - what a run adds up to, and the page that says so. */
+#pragma once
+
+#include "train/metrics.h"
+
+/* Sums over the steps of this start (not of earlier ones that were resumed). */
+struct run_totals {
+    char folder[512];
+    int64_t first_step, last_step, num_steps; /* num_steps: of the whole run */
+    double first_loss, last_loss;
+    int64_t tokens, target_tokens;
+    double seconds; /* of the steps */
+    double phase_s[PHASE_COUNT];
+    double flops;
+    int num_validations;
+    double first_valid_loss, last_valid_loss, best_valid_loss;
+    int64_t best_valid_step;
+    int num_checkpoints;
+    int64_t checkpoint_bytes; /* of all checkpoints written */
+    double checkpoint_s;
+    char last_checkpoint[512];
+    double started_s; /* clock_s at the start */
+};
+
+/* phase_name - "data", "forward", ...: the names in metrics.jsonl. */
+const char *phase_name(enum phase phase);
+
+/* summary_text - the page, malloc'ed.  outcome says how the run ended. */
+char *summary_text(const struct run_totals *totals, const char *outcome);
+
+/* duration_text - "3 h 05 min", "2 min 10 s", "8.4 s" into the caller's buffer; returns it. */
+const char *duration_text(double seconds, char *text, size_t room_bytes);

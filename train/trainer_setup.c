@@ -1,0 +1,307 @@
+/* trainer_setup.c - opening a run: each function does one phase on all ranks and ends in an agreement, so that no rank
+ * ever goes on alone.  In order: find a checkpoint, open the model, the tokenizer, the data, take the memory, load. */
+#include "train/trainer_setup.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/json.h"
+#include "data/tokenizer.h"
+#include "train/shard.h"
+#include "train/state.h"
+
+/* find_checkpoint - the newest complete one of the run folder, by the root's eyes. */
+static bool find_checkpoint(struct trainer *t) {
+    struct err err = {""};
+    if (comm_is_root(t->comm) && t->config->checkpoint.resume == RESUME_AUTO)
+        t->resumed_from = checkpoint_latest(t->config->run.folder, &t->step, &err);
+    bool failed = err.text[0] != '\0' && !t->resumed_from;
+    if (!comm_all_ok(t->comm, failed ? -1 : 0, &err))
+        return false;
+    comm_broadcast_text(t->comm, &t->resumed_from);
+    comm_broadcast(t->comm, &t->step, sizeof t->step);
+    return true;
+}
+
+/* open_model - the checkpoint to resume, the base model, or the configuration's architecture. */
+static bool open_model(struct trainer *t) {
+    struct err err = {""};
+    int status = 0;
+    const char *path = t->resumed_from ? t->resumed_from : t->config->model.path;
+    if (t->resumed_from)
+        status = checkpoint_verify(path, comm_rank(t->comm), comm_num_ranks(t->comm), &err);
+    if (!status && path) {
+        t->source = weights_open(path, &err);
+        status = t->source ? 0 : -1;
+    }
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
+    t->model_config = t->source ? *weights_config(t->source) : t->config->model.architecture;
+    if (t->config->model.save_dtype != DTYPE_COUNT && !t->resumed_from)
+        t->model_config.dtype = t->config->model.save_dtype;
+    return true;
+}
+
+/* read_tokenizer - texts of the tokenizer files, on the root: it writes them into the checkpoints. */
+static int read_tokenizer(struct trainer *t, struct err *err) {
+    if (t->source)
+        return weights_tokenizer_text(t->source, &t->tokenizer_json, &t->tokenizer_config, err);
+    if (!t->config->model.tokenizer)
+        return 0;
+    enum { TOKENIZER_MAX_BYTES = 256 << 20 };
+    size_t length_bytes;
+    t->tokenizer_json = file_read_whole(t->config->model.tokenizer, TOKENIZER_MAX_BYTES, &length_bytes, err);
+    if (!t->tokenizer_json)
+        return -1;
+    const char *slash = strrchr(t->config->model.tokenizer, '/');
+    int folder = slash ? (int)(slash - t->config->model.tokenizer) + 1 : 0;
+    char *path = xasprintf("%.*stokenizer_config.json", folder, t->config->model.tokenizer);
+    t->tokenizer_config = file_read_whole(path, TOKENIZER_MAX_BYTES, &length_bytes, NULL);
+    free(path);
+    return 0;
+}
+
+/* check_tokenizer - the token files must have been made with the model's own tokenizer. */
+static int check_tokenizer(struct trainer *t, int64_t *vocab_size, struct err *err) {
+    if (read_tokenizer(t, err))
+        return -1;
+    if (!t->tokenizer_json) {
+        warn("the model has no tokenizer: whether the token files fit it cannot be checked");
+        return 0;
+    }
+    struct tokenizer *tok = tokenizer_parse(t->tokenizer_json, strlen(t->tokenizer_json), t->tokenizer_config,
+                                            "the model's tokenizer.json", err);
+    if (!tok)
+        return -1;
+    *vocab_size = tokenizer_vocab_size(tok);
+    int status = 0;
+    if (strcmp(tokenizer_hash(tok), loader_tokenizer_hash(t->train_data)) != 0 ||
+        (t->valid_data && strcmp(tokenizer_hash(tok), loader_tokenizer_hash(t->valid_data)) != 0))
+        status = err_set(err, "the token files were made with another tokenizer than the model's: prepare the data "
+                              "again with prepare.tokenizer set to the model");
+    if (!status && !t->source && t->model_config.bos_id < 0 && t->model_config.num_eos == 0) {
+        t->model_config.bos_id = tokenizer_bos(tok);
+        t->model_config.pad_id = tokenizer_pad(tok);
+        t->model_config.num_eos = tokenizer_eos(tok) >= 0;
+        t->model_config.eos_ids[0] = tokenizer_eos(tok);
+    }
+    tokenizer_free(tok);
+    return status;
+}
+
+static struct loader *open_files(const struct trainer *t, const struct data_file *files, int num_files,
+                                 struct err *err) {
+    struct loader_file *list = xcalloc((size_t)num_files, sizeof *list);
+    for (int i = 0; i < num_files; i++)
+        list[i] = (struct loader_file){files[i].path, files[i].weight};
+    struct loader_config loader_config = {.files = list,
+                                          .num_files = num_files,
+                                          .sequence_tokens = t->config->data.sequence_tokens,
+                                          .seed = t->config->run.seed,
+                                          .packing = t->config->data.packing,
+                                          .vocab_size = t->model_config.vocab_size};
+    struct loader *loader = loader_open(&loader_config, err);
+    free(list);
+    return loader;
+}
+
+static bool open_data(struct trainer *t) {
+    struct err err = {""};
+    const struct config *c = t->config;
+    t->train_data = open_files(t, c->data.train, c->data.num_train, &err);
+    if (t->train_data && c->data.num_valid > 0)
+        t->valid_data = open_files(t, c->data.valid, c->data.num_valid, &err);
+    int status = t->train_data && (t->valid_data || c->data.num_valid == 0) ? 0 : -1;
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
+    int64_t vocab_size = 0;
+    status = comm_is_root(t->comm) ? check_tokenizer(t, &vocab_size, &err) : 0;
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
+    comm_broadcast(t->comm, &vocab_size, sizeof vocab_size);
+    comm_broadcast(t->comm, &t->model_config, sizeof t->model_config);
+    if (t->model_config.vocab_size == 0)
+        t->model_config.vocab_size = vocab_size;
+    return true;
+}
+
+/* check_sizes - what only model, data and ranks together can tell. */
+static int check_sizes(const struct trainer *t, struct err *err) {
+    const struct config *c = t->config;
+    int num_ranks = comm_num_ranks(t->comm);
+    if (model_config_check(&t->model_config, "model.architecture", err))
+        return -1;
+    if (c->data.sequence_tokens > t->model_config.max_positions)
+        return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
+                       (long long)c->data.sequence_tokens, (long long)t->model_config.max_positions);
+    if (num_ranks > c->train.batch_sequences)
+        return err_set(err, "%d ranks for train.batch_sequences %lld: some ranks would have nothing to do; start fewer "
+                            "ranks or raise train.batch_sequences",
+                       num_ranks, (long long)c->train.batch_sequences);
+    return 0;
+}
+
+static double gib(size_t size_bytes) {
+    return (double)size_bytes / (double)(1 << 30);
+}
+
+/* tell_plan - what each rank is about to allocate, from the same code that allocates it. */
+static void tell_plan(struct trainer *t) {
+    const struct arena *arenas[] = {&t->params.arena_params, &t->params.arena_grads, &t->params.arena_optimizer,
+                                    &t->params.arena_comm, &t->model.arena};
+    size_t total = 0;
+    char line[400];
+    int used = 0;
+    for (size_t i = 0; i < sizeof arenas / sizeof arenas[0]; i++) {
+        total += arenas[i]->size_bytes;
+        used += snprintf(line + used, sizeof line - (size_t)used, "%s%s %.3f", i ? ", " : "", arenas[i]->name,
+                         gib(arenas[i]->size_bytes));
+    }
+    metrics_note(t->metrics, "model: %lld parameters, %s; %d rank%s, stage %lld",
+                 (long long)model_num_parameters(&t->model_config),
+                 t->config->train.compute == COMPUTE_BF16 ? "bf16" : "f32", comm_num_ranks(t->comm),
+                 comm_num_ranks(t->comm) > 1 ? "s" : "", (long long)t->config->parallel.stage);
+    metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", gib(total), line);
+}
+
+static void take_memory(struct trainer *t) {
+    const struct config *c = t->config;
+    int rank = comm_rank(t->comm), num_ranks = comm_num_ranks(t->comm);
+    enum dtype compute = c->train.compute == COMPUTE_BF16 ? DTYPE_BF16 : DTYPE_F32;
+    struct params_setup params_setup = {.model = &t->model_config,
+                                        .compute = compute,
+                                        .stage = (int)c->parallel.stage,
+                                        .trains = true,
+                                        .rank = rank,
+                                        .num_ranks = num_ranks};
+    struct model_setup model_setup = {.config = &t->model_config,
+                                      .max_tokens = c->train.micro_sequences * c->data.sequence_tokens,
+                                      .max_positions = c->data.sequence_tokens,
+                                      .compute = compute,
+                                      .recompute = c->train.recompute,
+                                      .trains = true};
+    int threads = (int)c->run.threads;
+    if (threads == 0) { /* an equal share of the host's cores */
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        threads = (int)(cores / comm_num_local_ranks(t->comm));
+    }
+    device_open_cpu(&t->dev, threads > 0 ? threads : 1);
+    params_create(&t->params, &params_setup);
+    model_create(&t->model, &t->dev, &t->params, &model_setup);
+    feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences, rank, num_ranks);
+    feed_open(&t->valid_feed, c->data.sequence_tokens, num_ranks * c->train.micro_sequences, c->train.micro_sequences,
+              rank, num_ranks);
+}
+
+/* same_order - a resumed run must read the data in the order of the interrupted one. */
+static int same_order(const struct trainer *t, const json_t *state, struct err *err) {
+    const struct {
+        const char *key;
+        int64_t now;
+    } facts[] = {{"seed", t->config->run.seed},
+                 {"sequence_tokens", t->config->data.sequence_tokens},
+                 {"batch_sequences", t->config->train.batch_sequences},
+                 {"packing", t->config->data.packing},
+                 {"data_tokens", loader_num_tokens(t->train_data)}};
+    for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
+        int64_t then;
+        if (json_get_int(state, facts[i].key, &then, err))
+            return -1;
+        if (then != facts[i].now)
+            return err_set(err, "'%s' was trained with %s %lld, the run file now says %lld: the order of the data would "
+                                "change; set it back, or start anew with another run.folder",
+                           t->resumed_from, facts[i].key, (long long)then, (long long)facts[i].now);
+    }
+    return 0;
+}
+
+static int read_training_state(struct trainer *t, struct err *err) {
+    char *text = checkpoint_state_text(t->resumed_from, err);
+    json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
+    int status = state ? json_get_int(state, "step", &t->step, err) : -1;
+    if (!status)
+        status = json_get_int(state, "tokens_seen", &t->tokens_seen, err);
+    if (!status)
+        status = same_order(t, state, err);
+    json_decref(state);
+    free(text);
+    return status ? err_prefix(err, "cannot resume") : 0;
+}
+
+/* load_state - masters and moments: from the checkpoint, the base model, or at random. */
+static bool load_state(struct trainer *t) {
+    struct err err = {""};
+    int status = 0;
+    if (t->resumed_from) {
+        status = read_training_state(t, &err);
+        if (!status)
+            status = state_load_checkpoint(&t->params, t->resumed_from, &err);
+    } else if (t->source) {
+        status = state_load_weights(&t->params, t->source, &err);
+    } else {
+        state_init(&t->params, t->config->run.seed);
+    }
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
+    params_share_masters(&t->params, t->comm);
+    params_publish(&t->params, t->comm, &t->dev);
+    return true;
+}
+
+bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm) {
+    memset(t, 0, sizeof *t);
+    t->config = config;
+    t->comm = comm;
+    t->started_s = clock_s();
+    struct err err = {""};
+    if (!find_checkpoint(t) || !open_model(t) || !open_data(t))
+        return false;
+    int status = check_sizes(t, &err);
+    if (!status && comm_is_root(comm))
+        status = metrics_open(&t->metrics, config->run.folder, t->step, config->train.steps, config->run.log_every, &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    take_memory(t);
+    tell_plan(t);
+    if (!load_state(t))
+        return false;
+    if (t->resumed_from)
+        metrics_note(t->metrics, "resumed from '%s' after step %lld", t->resumed_from, (long long)t->step);
+    return true;
+}
+
+void trainer_close(struct trainer *t) {
+    if (t->params.units) { /* take_memory ran */
+        feed_close(&t->feed);
+        feed_close(&t->valid_feed);
+        model_free(&t->model);
+        params_free(&t->params);
+        device_close(&t->dev);
+    }
+    if (t->train_data)
+        loader_close(t->train_data);
+    if (t->valid_data)
+        loader_close(t->valid_data);
+    if (t->source)
+        weights_close(t->source);
+    free(t->tokenizer_json);
+    free(t->tokenizer_config);
+    free(t->resumed_from);
+}
+
+char *trainer_state_text(const struct trainer *t) {
+    json_t *state = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s}", "step", (json_int_t)t->step,
+                              "tokens_seen", (json_int_t)t->tokens_seen, "seed", (json_int_t)t->config->run.seed,
+                              "sequence_tokens", (json_int_t)t->config->data.sequence_tokens, "batch_sequences",
+                              (json_int_t)t->config->train.batch_sequences, "packing",
+                              (json_int_t)t->config->data.packing, "data_tokens",
+                              (json_int_t)loader_num_tokens(t->train_data), "num_ranks", comm_num_ranks(t->comm),
+                              "stage", (int)t->config->parallel.stage, "config",
+                              t->config->text ? t->config->text : "");
+    CHECK(state, "training state could not be written as JSON");
+    char *text = json_dumps(state, JSON_INDENT(2));
+    json_decref(state);
+    return text;
+}

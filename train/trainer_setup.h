@@ -1,0 +1,35 @@
+/* trainer_setup.h - what a run holds, and how it is opened and closed. */
+#pragma once
+
+#include "checkpoints/weights.h"
+#include "train/feed.h"
+#include "train/metrics.h"
+#include "train/params.h"
+#include "train/trainer.h"
+
+struct trainer {
+    const struct config *config; /* borrowed */
+    struct comm *comm;           /* borrowed */
+    struct device dev;
+    char *resumed_from;          /* checkpoint folder, or NULL */
+    struct model_config model_config;
+    struct weights *source;      /* base model or checkpoint; NULL: a new model */
+    char *tokenizer_json, *tokenizer_config; /* texts, or NULL */
+    struct loader *train_data, *valid_data;  /* valid_data may be NULL */
+    struct feed feed, valid_feed;
+    struct params params;
+    struct model model;
+    struct metrics *metrics;     /* root only */
+    int64_t step;                /* updates done */
+    int64_t tokens_seen;         /* input tokens so far, padding left out */
+    double started_s;
+};
+
+/* trainer_open - from the configuration to a state that can step: find a checkpoint, open model and data, check that
+ * they fit, print the memory plan, load.  Returns false on all ranks when something is wrong (said by the root).
+ * Collective.  trainer_close releases everything, also after a failed open. */
+bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm);
+void trainer_close(struct trainer *t);
+
+/* trainer_state_text - what training.json of a checkpoint says, malloc'ed. */
+char *trainer_state_text(const struct trainer *t);
