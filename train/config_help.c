@@ -1,0 +1,39 @@
+/* config_help.c - `atelier help config`: the table of keys as a page. */
+#include "train/config_table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* print_key - the last word of its name, default and range on one line, the help below. */
+static void print_key(const struct config_key *key, const char *word, int indent) {
+    char *range = config_range_text(key);
+    printf("%*s%-*s %s", indent, "", 26 - indent, word, range);
+    if (key->unit)
+        printf(" [%s]", key->unit);
+    if (key->type != KEY_LIST && key->fallback && key->fallback[0])
+        printf(", default %s", key->fallback);
+    printf("\n%*s%s\n", indent + 4, "", key->help);
+    free(range);
+    if (key->type == KEY_LIST)
+        for (int i = 0; i < key->element->num_keys; i++)
+            print_key(&key->element->keys[i], key->element->keys[i].name, indent + 4);
+}
+
+void config_print_help(void) {
+    const struct config_table *table = config_table();
+    size_t last_length = 0;
+    const char *last_section = "";
+    printf("A run file is YAML: sections, and below each its keys.  A file holds only what its command needs:\n"
+           "'prepare:' for 'atelier prepare', the other sections for 'atelier train'.  On the command line\n"
+           "'--set section.key=value' takes precedence over the file.  Paths are relative to the working folder.\n");
+    for (int i = 0; i < table->num_keys; i++) {
+        const char *name = table->keys[i].name, *word = strrchr(name, '.') + 1;
+        size_t length = (size_t)(word - name);
+        if (length != last_length || strncmp(name, last_section, length) != 0)
+            printf("\n%.*s:\n", (int)length - 1, name);
+        last_section = name;
+        last_length = length;
+        print_key(&table->keys[i], word, 2);
+    }
+}

@@ -1,0 +1,125 @@
+/* main.c - the only main: finds the command and calls it.  What each command takes is described here, in one table;
+ * what it does is in cmd_*.c. */
+#include <stdio.h>
+#include <string.h>
+
+#include "train/commands.h"
+#include "train/config.h"
+#include "train/nearest.h"
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+    const char *usage; /* what follows "atelier NAME " */
+    const char *help;
+};
+
+static const struct command COMMANDS[] = {
+    {"prepare", command_prepare, "corpora -> one token file, with provenance", "CONFIG [--set KEY=VALUE]... [--json]",
+     "Reads the 'prepare:' section of the run file CONFIG and writes the token file it names.\n"
+     "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"
+     "  --json            totals as JSON on standard output\n"},
+    {"train", command_train, "pre-training and fine-tuning, on any number of ranks", "CONFIG [--set KEY=VALUE]...",
+     "Trains the model of the run file CONFIG.  Alone it runs on one rank; with more:\n"
+     "  mpirun -n 4 atelier train CONFIG        srun atelier train CONFIG\n"
+     "SIGTERM and SIGUSR1 save a checkpoint and end with code 75; the same command then goes on from there.\n"
+     "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"},
+    {"export", command_export, "a model for other programs: Hugging Face folder or GGUF",
+     "MODEL --to hf|gguf [--type f32|f16|bf16|q8_0] --out PATH",
+     "Writes MODEL, reads it back, and compares its logits with the source's.\n"
+     "  --to hf|gguf      a folder for transformers and vLLM, or a file for llama.cpp and Ollama\n"
+     "  --type TYPE       of the numbers; default: as in MODEL; q8_0 for gguf only\n"
+     "  --out PATH        the folder or file to write; it must not exist\n"},
+    {"generate", command_generate, "text from any model, to look at it",
+     "MODEL --prompt TEXT [--max-tokens N] [--temperature T] [--top-p P] [--seed N]",
+     "Continues TEXT with MODEL.\n"},
+    {"eval", command_eval, "loss and perplexity on a token file", "MODEL --data FILE.h5 [--json]",
+     "Loss per token and perplexity of MODEL on a token file, whole and by source.\n"},
+    {"inspect", command_inspect, "what is in a token file, model, checkpoint or tokenizer", "PATH [--verify] [--json]",
+     "PATH is a .h5, .safetensors, .gguf or tokenizer.json file, a model folder or a checkpoint.\n"
+     "  --verify          checkpoint: compare every byte with its checksums\n"
+     "  --json            as JSON\n"},
+    {"doctor", command_doctor, "is this machine ready", "[--folder PATH] [--json]",
+     "Libraries, processor, speeds and limits, each with 'ok' or 'warning'.\n"
+     "  --folder PATH     where the writing speed is measured; default: the working folder\n"
+     "  --json            as JSON\n"},
+};
+enum { NUM_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };
+
+static void print_overview(FILE *out) {
+    fprintf(out, "atelier %s - trains and fine-tunes language models on MPI ranks\n\n", ATELIER_VERSION);
+    for (int i = 0; i < NUM_COMMANDS; i++)
+        fprintf(out, "  atelier %-9s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+    fprintf(out, "\n  atelier help COMMAND    what a command takes; so does 'atelier COMMAND --help'\n"
+                 "  atelier help config     every key of a run file\n"
+                 "  atelier --version\n\n"
+                 "MODEL is a Hugging Face folder, a GGUF file or a checkpoint.\n"
+                 "Exit codes: 0 done, 1 fault, 2 usage or configuration, 75 stopped after a checkpoint: start again.\n");
+}
+
+static const struct command *find_command(const char *name) {
+    for (int i = 0; i < NUM_COMMANDS; i++)
+        if (strcmp(COMMANDS[i].name, name) == 0)
+            return &COMMANDS[i];
+    return NULL;
+}
+
+static void print_command(const struct command *command) {
+    printf("usage: atelier %s %s\n\n%s", command->name, command->usage, command->help);
+}
+
+static int unknown_command(const char *name) {
+    const char *names[NUM_COMMANDS + 1];
+    for (int i = 0; i < NUM_COMMANDS; i++)
+        names[i] = COMMANDS[i].name;
+    names[NUM_COMMANDS] = "help";
+    const char *close = nearest_word(name, names, NUM_COMMANDS + 1);
+    if (close)
+        fprintf(stderr, "error: unknown command '%s' (did you mean '%s'?)\n", name, close);
+    else
+        fprintf(stderr, "error: unknown command '%s' ('atelier help' lists them)\n", name);
+    return 2;
+}
+
+static int help(const char *topic) {
+    const struct command *command = topic ? find_command(topic) : NULL;
+    if (!topic)
+        print_overview(stdout);
+    else if (strcmp(topic, "config") == 0)
+        config_print_help();
+    else if (command)
+        print_command(command);
+    else
+        return unknown_command(topic);
+    return 0;
+}
+
+static bool asks_for_help(int argc, char **argv) {
+    for (int i = 0; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        print_overview(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return help(argc > 2 ? argv[2] : NULL);
+    if (strcmp(name, "--version") == 0) {
+        printf("atelier %s\n", ATELIER_VERSION);
+        return 0;
+    }
+    const struct command *command = find_command(name);
+    if (!command)
+        return unknown_command(name);
+    if (asks_for_help(argc - 2, argv + 2)) {
+        print_command(command);
+        return 0;
+    }
+    return command->run(argc - 2, argv + 2);
+}

@@ -1,0 +1,301 @@
+/* metrics.c - see metrics.h.  The live line and the log go to standard error, the summary to standard output.
+ *
+ * metrics.jsonl stays one line per step over restarts: lines beyond the step that is resumed from are cut off first,
+ * together with a last line that a crash left half-written.  Each line is flushed, so that a kill loses none.
+ * Trouble with the disk here is warned about once and does not end the run: a checkpoint may still fit. */
+#include "train/metrics.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "data/json.h"
+#include "train/metrics_summary.h"
+
+struct metrics {
+    FILE *lines, *log; /* metrics.jsonl, log.txt */
+    bool is_terminal;
+    bool is_live_line; /* the cursor stands behind a live line */
+    bool has_failed;   /* a write did, and was warned about */
+    int64_t log_every;
+    double smooth_step_s; /* running mean, for the ETA */
+    double smooth_tokens_per_s;
+    struct run_totals totals;
+};
+
+double clock_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int64_t peak_memory_bytes(void) {
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    long long peak_kib = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "VmHWM: %lld kB", &peak_kib) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return (int64_t)peak_kib * 1024;
+}
+
+/* --- files --- */
+
+/* is_kept - a whole JSON object that belongs to the steps up to first_step. */
+static bool is_kept(const char *line, size_t length_bytes, int64_t first_step) {
+    int64_t step = 0;
+    if (length_bytes == 0 || line[length_bytes - 1] != '\n')
+        return false; /* half-written */
+    json_t *object = json_parse_text(line, length_bytes, "metrics.jsonl", NULL);
+    bool kept = object && json_get_int(object, "step", &step, NULL) == 0 && step <= first_step;
+    json_decref(object);
+    return kept;
+}
+
+/* cut_lines - shorten the file to the steps up to first_step; nothing of an older run stays when starting at 0. */
+static int cut_lines(FILE *file, const char *path, int64_t first_step, struct err *err) {
+    char *line = NULL;
+    size_t room = 0;
+    off_t end = 0;
+    ssize_t length = 0;
+    while (first_step > 0 && (length = getline(&line, &room, file)) > 0 && is_kept(line, (size_t)length, first_step))
+        end += length;
+    free(line);
+    if (ftruncate(fileno(file), end) != 0 || fseeko(file, end, SEEK_SET) != 0)
+        return err_set(err, "cannot shorten '%s': %s", path, strerror(errno));
+    return 0;
+}
+
+static FILE *open_in(const char *folder, const char *name, const char *mode, char **path, struct err *err) {
+    *path = xasprintf("%s/%s", folder, name);
+    FILE *file = fopen(*path, mode);
+    if (!file)
+        err_set(err, "cannot open '%s': %s", *path, strerror(errno));
+    return file;
+}
+
+int metrics_open(struct metrics **metrics, const char *run_folder, int64_t first_step, int64_t num_steps,
+                 int64_t log_every, struct err *err) {
+    char *lines_path = NULL, *log_path = NULL;
+    struct metrics *m = xcalloc(1, sizeof *m);
+    *metrics = NULL;
+    m->log_every = log_every > 0 ? log_every : 1;
+    m->is_terminal = isatty(STDERR_FILENO) == 1;
+    m->totals.first_step = m->totals.last_step = first_step;
+    m->totals.num_steps = num_steps;
+    m->totals.started_s = clock_s();
+    snprintf(m->totals.folder, sizeof m->totals.folder, "%s", run_folder);
+    /* "a+" would move every write to the end, "r+" does not create: open for appending once to create it. */
+    m->lines = open_in(run_folder, "metrics.jsonl", "a", &lines_path, err);
+    if (!m->lines)
+        goto fail;
+    fclose(m->lines);
+    m->lines = fopen(lines_path, "r+");
+    if (!m->lines) {
+        err_set(err, "cannot open '%s': %s", lines_path, strerror(errno));
+        goto fail;
+    }
+    if (cut_lines(m->lines, lines_path, first_step, err) != 0)
+        goto fail;
+    m->log = open_in(run_folder, "log.txt", first_step > 0 ? "a" : "w", &log_path, err);
+    if (!m->log)
+        goto fail;
+    free(lines_path);
+    free(log_path);
+    *metrics = m;
+    return 0;
+fail:
+    if (m->lines)
+        fclose(m->lines);
+    free(lines_path);
+    free(log_path);
+    free(m);
+    return -1;
+}
+
+/* flush - after each line; the first failure is told. */
+static void flush(struct metrics *m, FILE *file, const char *name) {
+    if (fflush(file) == 0 && !ferror(file))
+        return;
+    clearerr(file);
+    if (!m->has_failed)
+        warn("cannot write '%s/%s': %s; the run goes on without it", m->totals.folder, name, strerror(errno));
+    m->has_failed = true;
+}
+
+/* put_number - JSON knows no NaN and no infinity.  Nine digits tell two floats apart, 17 two doubles. */
+static void put_number(FILE *out, const char *name, double value, int digits) {
+    if (isfinite(value))
+        fprintf(out, ", \"%s\": %.*g", name, digits, value);
+    else
+        fprintf(out, ", \"%s\": null", name);
+}
+
+/* --- the progress on standard error --- */
+
+static void end_live_line(struct metrics *m) {
+    if (m->is_live_line)
+        fputs("\r\033[K", stderr);
+    m->is_live_line = false;
+}
+
+static void log_text(struct metrics *m, const char *text) {
+    end_live_line(m);
+    fprintf(stderr, "%s\n", text);
+    fprintf(m->log, "%s\n", text);
+    flush(m, m->log, "log.txt");
+}
+
+static void show_step(struct metrics *m, const struct step_record *r) {
+    char line[256], eta[32];
+    double left_s = (double)(m->totals.num_steps - r->step) * m->smooth_step_s;
+    snprintf(line, sizeof line, "step %lld/%lld  loss %.4f  grad %.3f  lr %.2e  %.0f tokens/s  ETA %s",
+             (long long)r->step, (long long)m->totals.num_steps, r->loss, r->grad_norm, r->learning_rate,
+             m->smooth_tokens_per_s, duration_text(left_s, eta, sizeof eta));
+    bool is_due = r->step % m->log_every == 0 || r->step == m->totals.num_steps || r->step == m->totals.first_step + 1;
+    if (!m->is_terminal) {
+        if (is_due)
+            log_text(m, line);
+        return;
+    }
+    if (is_due) {
+        fprintf(m->log, "%s\n", line);
+        flush(m, m->log, "log.txt");
+    }
+    fprintf(stderr, "\r\033[K%s", line);
+    fflush(stderr);
+    m->is_live_line = true;
+}
+
+void metrics_note(struct metrics *m, const char *fmt, ...) {
+    char text[1024];
+    if (!m)
+        return;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    log_text(m, text);
+}
+
+/* --- what happened --- */
+
+/* smooth - running mean in which a step weighs a tenth; the first steps count in full. */
+static double smooth(double mean, double value, int64_t num_values) {
+    double weight = num_values < 10 ? 1.0 / (double)num_values : 0.1;
+    return mean + weight * (value - mean);
+}
+
+static void add_to_totals(struct run_totals *t, const struct step_record *r) {
+    if (t->last_step == t->first_step)
+        t->first_loss = r->loss;
+    t->last_step = r->step;
+    t->last_loss = r->loss;
+    t->tokens += r->tokens;
+    t->target_tokens += r->target_tokens;
+    t->seconds += r->seconds;
+    t->flops += r->flops;
+    for (int p = 0; p < PHASE_COUNT; p++)
+        t->phase_s[p] += r->phase_s[p];
+}
+
+void metrics_step(struct metrics *m, const struct step_record *r) {
+    if (!m)
+        return;
+    add_to_totals(&m->totals, r);
+    int64_t num_here = m->totals.last_step - m->totals.first_step;
+    double tokens_per_s = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
+    m->smooth_step_s = smooth(m->smooth_step_s, r->seconds, num_here > 0 ? num_here : 1);
+    m->smooth_tokens_per_s = smooth(m->smooth_tokens_per_s, tokens_per_s, num_here > 0 ? num_here : 1);
+
+    fprintf(m->lines, "{\"step\": %lld", (long long)r->step);
+    put_number(m->lines, "loss", r->loss, 17);
+    put_number(m->lines, "grad_norm", r->grad_norm, 17);
+    put_number(m->lines, "learning_rate", r->learning_rate, 9);
+    fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld", (long long)r->tokens,
+            (long long)r->target_tokens);
+    put_number(m->lines, "seconds", r->seconds, 6);
+    put_number(m->lines, "tokens_per_s", tokens_per_s, 6);
+    put_number(m->lines, "gflops_per_s", r->seconds > 0 ? r->flops / r->seconds / 1e9 : 0, 6);
+    for (int p = 0; p < PHASE_COUNT; p++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s_s", phase_name((enum phase)p));
+        put_number(m->lines, name, r->phase_s[p], 6);
+    }
+    fprintf(m->lines, ", \"peak_memory_bytes\": %lld}\n", (long long)peak_memory_bytes());
+    flush(m, m->lines, "metrics.jsonl");
+    show_step(m, r);
+}
+
+void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t target_tokens, double seconds) {
+    if (!m)
+        return;
+    struct run_totals *t = &m->totals;
+    if (t->num_validations++ == 0) {
+        t->first_valid_loss = t->best_valid_loss = loss;
+        t->best_valid_step = step;
+    }
+    t->last_valid_loss = loss;
+    if (loss < t->best_valid_loss) {
+        t->best_valid_loss = loss;
+        t->best_valid_step = step;
+    }
+    fprintf(m->lines, "{\"event\": \"validation\", \"step\": %lld", (long long)step);
+    put_number(m->lines, "loss", loss, 17);
+    fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
+    put_number(m->lines, "seconds", seconds, 6);
+    fputs("}\n", m->lines);
+    flush(m, m->lines, "metrics.jsonl");
+    metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)", (long long)step, loss,
+                 exp(loss), (long long)target_tokens, seconds);
+}
+
+void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64_t size_bytes, double seconds) {
+    if (!m)
+        return;
+    struct run_totals *t = &m->totals;
+    t->num_checkpoints++;
+    t->checkpoint_bytes += size_bytes;
+    t->checkpoint_s += seconds;
+    snprintf(t->last_checkpoint, sizeof t->last_checkpoint, "%s", path);
+    json_t *text = json_string(path); /* NULL when the path is not UTF-8 */
+    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+    fprintf(m->lines, "{\"event\": \"checkpoint\", \"step\": %lld, \"path\": %s, \"size_bytes\": %lld",
+            (long long)step, quoted ? quoted : "null", (long long)size_bytes);
+    put_number(m->lines, "seconds", seconds, 6);
+    fputs("}\n", m->lines);
+    free(quoted);
+    json_decref(text);
+    flush(m, m->lines, "metrics.jsonl");
+    metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path, (double)size_bytes / 1e6,
+                 seconds);
+}
+
+void metrics_close(struct metrics *m, const char *outcome) {
+    if (!m)
+        return;
+    end_live_line(m);
+    char *text = summary_text(&m->totals, outcome), *path = NULL;
+    fputs(text, stdout);
+    fflush(stdout);
+    struct err err;
+    FILE *file = open_in(m->totals.folder, "summary.txt", "w", &path, &err);
+    if (!file) {
+        warn("%s", err.text);
+    } else {
+        fputs(text, file);
+        flush(m, file, "summary.txt");
+        fclose(file);
+    }
+    fclose(m->lines);
+    fclose(m->log);
+    free(path);
+    free(text);
+    free(m);
+}
