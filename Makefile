@@ -3,6 +3,7 @@
 # make demo         install, build and run the whole job on 2 CPU ranks
 # make test         install, build and run every test that needs no GPU
 # make check        the tests alone, nothing installed
+# make sanitized    the test programs under AddressSanitizer and UndefinedBehaviorSanitizer
 # make interop      compare with transformers, tokenizers, gguf, llama.cpp (heavy, makes a virtual environment)
 # make bench        side-by-side timings against transformers + torch, recorded by hand in tests/bench/RESULTS.md
 # make fuzz         60 s of libFuzzer for each parser (clang)
@@ -31,6 +32,7 @@ SRC := $(wildcard kernels/*.c kernels/cpu/*.c data/*.c checkpoints/*.c train/*.c
 OBJ := $(SRC:%=$(OUT)/%.o)
 LIB := $(filter-out $(OUT)/train/main.c.o,$(OBJ))
 TESTS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/test_*.c))
+TOOLS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/tool_*.c))
 TLIB  := $(OUT)/tests/check.c.o
 
 all: $(OUT)/atelier
@@ -42,16 +44,21 @@ $(OUT)/libatelier.a: $(LIB)
 	ar rcs $@ $^
 $(OUT)/tests/test_%: $(OUT)/tests/test_%.c.o $(TLIB) $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+$(OUT)/tests/tool_%: $(OUT)/tests/tool_%.c.o $(OUT)/libatelier.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/%.c.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
-tests: $(TESTS)
+tests: $(TESTS) $(TOOLS)
 deps:
 	@tests/deps.sh
 test: deps
 	@$(MAKE) --no-print-directory check
 check: all tests
 	@OUT=$(OUT) tests/run.sh $(OUT)/tests
+sanitized:
+	@$(MAKE) --no-print-directory SAN=address,undefined all tests
+	@ONLY=programs tests/run.sh build/cpu-address,undefined/tests
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@OUT=$(OUT) configs/demo.sh
@@ -65,6 +72,6 @@ help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
 clean:
 	rm -rf build
--include $(OBJ:.o=.d) $(TESTS:=.c.d) $(TLIB:.o=.d)
-.PHONY: all tests deps test check demo interop bench fuzz help clean
+-include $(OBJ:.o=.d) $(TESTS:=.c.d) $(TOOLS:=.c.d) $(TLIB:.o=.d)
+.PHONY: all tests deps test check sanitized demo interop bench fuzz help clean
 .SECONDARY:

@@ -20,6 +20,8 @@ bool comm_is_root(const struct comm *comm);
 int comm_local_rank(const struct comm *comm);      /* among the ranks of this host */
 int comm_num_local_ranks(const struct comm *comm);
 const char *comm_library(const struct comm *comm); /* "Open MPI 4.1.4" */
+/* comm_library_name - the same without a comm; may be called before comm_start. */
+void comm_library_name(char *name, size_t room_bytes);
 
 /* comm_set_timeout - seconds without progress before a wait dies; long at start, shorter once steps run. */
 void comm_set_timeout(struct comm *comm, double seconds);

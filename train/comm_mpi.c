@@ -73,8 +73,8 @@ static void abort_all_ranks(int exit_code) {
 
 /* --- start and end --- */
 
-/* library_name - the first words of MPI's long self-description: "Open MPI v4.1.4". */
-static void library_name(char *name, size_t room_bytes) {
+/* The first words of MPI's long self-description: "Open MPI v4.1.4". */
+void comm_library_name(char *name, size_t room_bytes) {
     char words[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     int length = 0;
     MPI_CHECK(MPI_Get_library_version(words, &length));
@@ -100,7 +100,7 @@ struct comm *comm_start(int *argc, char ***argv) {
     snprintf(prefix, sizeof prefix, "rank %d/%d %s", comm->rank, comm->num_ranks, comm->host);
     error_set_prefix(prefix);
     CHECK(level >= MPI_THREAD_FUNNELED, "MPI does not support programs with threads (level %d)", level);
-    library_name(comm->library, sizeof comm->library);
+    comm_library_name(comm->library, sizeof comm->library);
     comm->timeout_s = 1800;
     comm->piece_bytes = PIECE_BYTES;
     comm->scratch_bytes = SUM_SCRATCH_BYTES;
@@ -244,7 +244,7 @@ bool comm_all_ok(struct comm *comm, int status, const struct err *err) {
     if (comm->rank != 0)
         return false;
     char line[sizeof text.text + 96];
-    int length = comm->num_ranks == 1
+    int length = num_failed == comm->num_ranks /* the same on all: no rank to look at */
                      ? snprintf(line, sizeof line, "error: %s\n", text.text)
                      : snprintf(line, sizeof line, "error: %s (on rank %d; %lld of %d ranks failed)\n", text.text,
                                 first, (long long)num_failed, comm->num_ranks);

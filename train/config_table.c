@@ -87,7 +87,7 @@ static const struct config_key run_file_keys[] = {
     TEXT("model.path", AT(model.path), NULL,
          "model to start from: Hugging Face folder, GGUF file or checkpoint; left out for a new model"),
     TEXT("model.tokenizer", AT(model.tokenizer), NULL,
-         "tokenizer.json or a folder that holds one, for a new model; else the model brings its own"),
+         "tokenizer.json of a new model; any other model brings its own"),
     CHOICE("model.save_dtype", AT(model.save_dtype), "source", save_dtypes,
            "number type of saved models; source: as the model that was read, f32 for a new one"),
     INT("model.architecture.width", AT(model.architecture.width), "0", 0, 1 << 20, NULL,

@@ -32,10 +32,22 @@ static const struct command COMMANDS[] = {
      "  --type TYPE       of the numbers; default: as in MODEL; q8_0 for gguf only\n"
      "  --out PATH        the folder or file to write; it must not exist\n"},
     {"generate", command_generate, "text from any model, to look at it",
-     "MODEL --prompt TEXT [--max-tokens N] [--temperature T] [--top-p P] [--seed N]",
-     "Continues TEXT with MODEL.\n"},
-    {"eval", command_eval, "loss and perplexity on a token file", "MODEL --data FILE.h5 [--json]",
-     "Loss per token and perplexity of MODEL on a token file, whole and by source.\n"},
+     "MODEL --prompt TEXT [--chat TEMPLATE] [OPTION]...",
+     "Continues TEXT, or with --chat answers it.\n"
+     "  --chat TEMPLATE   auto, chatml, llama2, llama3 or mistral: TEXT is a user's turn\n"
+     "  --max-tokens N    default 200\n"
+     "  --temperature T   default 0.7; 0: always the most likely token\n"
+     "  --top-p P         default 0.95: draw from the most likely tokens that make up this share\n"
+     "  --seed N          default 1; same seed, same text\n"
+     "  --threads N       default 0: all\n"
+     "  --ignore-end      go on behind an end token\n"},
+    {"eval", command_eval, "loss and perplexity on a token file", "MODEL --data FILE.h5 [OPTION]...",
+     "Loss per token and perplexity of MODEL on a token file, whole and by source.\n"
+     "  --data FILE.h5    token file made with the model's tokenizer\n"
+     "  --sequence-tokens N   tokens per sequence; default: up to 2048\n"
+     "  --sequences N     at most so many; 0: all\n"
+     "  --threads N       default 0: all\n"
+     "  --json            as JSON\n"},
     {"inspect", command_inspect, "what is in a token file, model, checkpoint or tokenizer", "PATH [--verify] [--json]",
      "PATH is a .h5, .safetensors, .gguf or tokenizer.json file, a model folder or a checkpoint.\n"
      "  --verify          checkpoint: compare every byte with its checksums\n"

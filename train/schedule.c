@@ -16,8 +16,10 @@ double schedule_rate(const struct config *config, int64_t step) {
         return peak * (double)step / (double)warmup;
     if (config->schedule.kind == SCHEDULE_CONSTANT)
         return peak;
-    if (config->schedule.kind == SCHEDULE_WSD && last - config->schedule.decay_steps > warmup)
-        decay_from = last - config->schedule.decay_steps;
+    if (config->schedule.kind == SCHEDULE_WSD) {
+        int64_t decay_steps = config->schedule.decay_steps > 0 ? config->schedule.decay_steps : (last + 9) / 10;
+        decay_from = last - decay_steps > warmup ? last - decay_steps : warmup;
+    }
     if (step <= decay_from)
         return peak;
     double progress = step >= last ? 1.0 : (double)(step - decay_from) / (double)(last - decay_from);

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "checkpoints/files.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
 #include "train/shard.h"
@@ -44,6 +46,13 @@ static bool open_model(struct trainer *t) {
     return true;
 }
 
+/* tokenizer_path - the file that model.tokenizer names, itself or by its folder; malloc'ed. */
+static char *tokenizer_path(const char *named) {
+    struct stat facts;
+    bool is_folder = stat(named, &facts) == 0 && S_ISDIR(facts.st_mode);
+    return is_folder ? xasprintf("%s/tokenizer.json", named) : xstrdup(named);
+}
+
 /* read_tokenizer - texts of the tokenizer files, on the root: it writes them into the checkpoints. */
 static int read_tokenizer(struct trainer *t, struct err *err) {
     if (t->source)
@@ -52,15 +61,14 @@ static int read_tokenizer(struct trainer *t, struct err *err) {
         return 0;
     enum { TOKENIZER_MAX_BYTES = 256 << 20 };
     size_t length_bytes;
-    t->tokenizer_json = file_read_whole(t->config->model.tokenizer, TOKENIZER_MAX_BYTES, &length_bytes, err);
-    if (!t->tokenizer_json)
-        return -1;
-    const char *slash = strrchr(t->config->model.tokenizer, '/');
-    int folder = slash ? (int)(slash - t->config->model.tokenizer) + 1 : 0;
-    char *path = xasprintf("%.*stokenizer_config.json", folder, t->config->model.tokenizer);
-    t->tokenizer_config = file_read_whole(path, TOKENIZER_MAX_BYTES, &length_bytes, NULL);
+    char *path = tokenizer_path(t->config->model.tokenizer);
+    t->tokenizer_json = file_read_whole(path, TOKENIZER_MAX_BYTES, &length_bytes, err);
+    char *config_path = xasprintf("%.*s_config.json", (int)(strlen(path) - strlen(".json")), path);
+    if (t->tokenizer_json)
+        t->tokenizer_config = file_read_whole(config_path, TOKENIZER_MAX_BYTES, &length_bytes, NULL);
+    free(config_path);
     free(path);
-    return 0;
+    return t->tokenizer_json ? 0 : -1;
 }
 
 /* check_tokenizer - the token files must have been made with the model's own tokenizer. */
@@ -94,6 +102,8 @@ static int check_tokenizer(struct trainer *t, int64_t *vocab_size, struct err *e
 static struct loader *open_files(const struct trainer *t, const struct data_file *files, int num_files,
                                  struct err *err) {
     struct loader_file *list = xcalloc((size_t)num_files, sizeof *list);
+    /* A new model may take its vocabulary from the tokenizer, which is compared with the files' later. */
+    int64_t vocab_limit = t->model_config.vocab_size ? t->model_config.vocab_size : INT64_MAX;
     for (int i = 0; i < num_files; i++)
         list[i] = (struct loader_file){files[i].path, files[i].weight};
     struct loader_config loader_config = {.files = list,
@@ -101,7 +111,7 @@ static struct loader *open_files(const struct trainer *t, const struct data_file
                                           .sequence_tokens = t->config->data.sequence_tokens,
                                           .seed = t->config->run.seed,
                                           .packing = t->config->data.packing,
-                                          .vocab_size = t->model_config.vocab_size};
+                                          .vocab_size = vocab_limit};
     struct loader *loader = loader_open(&loader_config, err);
     free(list);
     return loader;
@@ -259,6 +269,10 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     if (!find_checkpoint(t) || !open_model(t) || !open_data(t))
         return false;
     int status = check_sizes(t, &err);
+    if (!status && comm_is_root(comm))
+        status = folder_create(config->run.folder, &err);
+    if (!status && comm_is_root(comm))
+        status = folder_create(config->run.folder, &err);
     if (!status && comm_is_root(comm))
         status = metrics_open(&t->metrics, config->run.folder, t->step, config->train.steps, config->run.log_every, &err);
     if (!comm_all_ok(comm, status, &err))

@@ -1,0 +1,62 @@
+#!/bin/sh
+# run.sh DIR - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), tests/check_*.sh and
+# tests/scenario_*.sh; ONLY=programs leaves the scripts out
+# Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
+directory=${1:?usage: run.sh DIR}
+limit=${ATELIER_TEST_TIMEOUT:-300}
+passed=0 failed=0 skipped=0
+log=$(mktemp) && trap 'rm -f "$log"' EXIT
+
+# Open MPI refuses to start as root, as containers do, unless told twice.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# Sums keep their order, and ranks do not fight for cores, with one thread each.
+export OMP_NUM_THREADS=1
+export OUT="${OUT:-$(dirname "$directory")}"
+# Open MPI itself leaks at exit; leaks of our own show in the programs that do not start it.
+quiet_mpi=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+
+run() {
+    name=$1
+    shift
+    timeout -k 10 "$limit" "$@" >"$log" 2>&1
+    code=$?
+    case $code in
+    0)
+        passed=$((passed + 1))
+        echo "ok      $name"
+        ;;
+    77)
+        skipped=$((skipped + 1))
+        echo "skipped $name: $(tail -n 1 "$log")"
+        ;;
+    *)
+        failed=$((failed + 1))
+        echo "FAILED  $name (exit code $code)"
+        sed 's/^/    /' "$log"
+        ;;
+    esac
+}
+
+for program in "$directory"/test_*; do
+    case $program in
+    *.o | *.d | *'*') continue ;;
+    esac
+    name=$(basename "$program")
+    case $name in
+    test_ranks_*)
+        for n in 1 2 3 4; do
+            run "$name on $n ranks" env ASAN_OPTIONS="$quiet_mpi" mpirun --oversubscribe -n $n "$program"
+        done
+        ;;
+    *) run "$name" "$program" ;;
+    esac
+done
+scripts="check scenario"
+test "${ONLY:-}" != programs || scripts=
+for kind in $scripts; do
+    for script in "$(dirname "$0")/$kind"_*.sh; do
+        run "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" sh "$script"
+    done
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+test $failed -eq 0
