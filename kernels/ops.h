@@ -7,8 +7,8 @@
  *
  * Weights are [out, in] as Hugging Face stores them.  Activations are f32 or bf16; statistics, losses and
  * weight gradients are f32; sums run in f32.  Outputs come first.  "+=" says that an op adds to its output.
- * The front door (ops.c) checks shapes and types, dies with the numbers when they disagree, and counts flops
- * and bytes; implementations then check nothing. */
+ * The front door (ops.c) checks shapes, types and ids, dies with the numbers when they disagree, and counts
+ * calls, flops and time; implementations then check nothing. */
 #pragma once
 
 #include "kernels/tensor.h"
@@ -22,7 +22,8 @@ enum op_id {
     OP_UPDATE, OP_CAST, OP_COUNT
 };
 
-/* What the front door counts, per family of ops; the profile of a step is their difference. */
+/* What the front door counts, per family of ops; the profile of a step is their difference.  Flops are those
+ * of linear (2 per multiply-add) and attention (over the scores that the mask lets through); others count 0. */
 struct op_counts {
     int64_t calls[OP_COUNT];
     double flops[OP_COUNT];
@@ -51,6 +52,8 @@ struct device;
 
 struct ops {
     const char *name; /* "cpu", "cuda" */
+    bool host_memory; /* tensors are readable here: the front door checks ids and values too */
+    void (*close)(struct device *);
     void (*embedding_forward)(struct device *, struct tensor x, struct tensor w, struct tensor tokens);
     void (*embedding_backward)(struct device *, struct tensor dw, struct tensor dx, struct tensor tokens);
     void (*rmsnorm_forward)(struct device *, struct tensor y, struct tensor rrms, struct tensor x,
@@ -89,10 +92,12 @@ struct device {
     const struct ops *ops;
     struct op_counts counts;
     int num_threads;
-    void *state; /* the implementation's own: primitive cache, scratch */
+    bool check_values; /* ATELIER_CHECK=1: scan each op's output, die naming the first value not finite */
+    void *state;       /* the implementation's own: primitive cache, scratch */
 };
 
-/* device_open_cpu - the CPU device.  num_threads 0 means what OpenMP says.  device_close frees it. */
+/* device_open_cpu - the CPU device.  num_threads 0 means what OpenMP says.  device_close frees it.
+ * One thread at a time may use a device: its scratch belongs to the op that runs. */
 void device_open_cpu(struct device *dev, int num_threads);
 void device_close(struct device *dev);
 
@@ -122,11 +127,13 @@ void op_rmsnorm_backward(struct device *, struct tensor dx, struct tensor dw, st
  * Types: all f32, or x and w bf16 with y bf16 or f32 (sums in f32). */
 void op_linear_forward(struct device *, struct tensor y, struct tensor x, struct tensor w);
 
-/* op_linear_backward_input - dx = dy w, or dx += dy w.   out  dx [N, I]   in  dy [N, O]   in  w [O, I] */
+/* op_linear_backward_input - dx = dy w, or dx += dy w.   out  dx [N, I]   in  dy [N, O]   in  w [O, I]
+ * Types: all f32, or w bf16 with dy and dx bf16 or f32; an f32 dy beside bf16 is rounded to bf16 first. */
 void op_linear_backward_input(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
                               enum op_write write);
 
-/* op_linear_backward_weight - dw += dy^T x.   out +=  dw [O, I] f32   in  dy [N, O]   in  x [N, I] */
+/* op_linear_backward_weight - dw += dy^T x.   out +=  dw [O, I] f32   in  dy [N, O]   in  x [N, I]
+ * Types of dy and x as for dy and w above.  N may be 0: nothing is added. */
 void op_linear_backward_weight(struct device *, struct tensor dw, struct tensor dy, struct tensor x);
 
 /* op_rope_forward - rotate the first num_rotated heads (queries and keys) of every row, in place.

@@ -2,6 +2,7 @@
 #include "kernels/tensor.h"
 
 #include <stdio.h>
+#include <string.h>
 
 size_t dtype_bytes(enum dtype dtype) {
     switch (dtype) {
@@ -54,6 +55,10 @@ struct tensor tensor_rows(struct tensor t, int64_t first, int64_t count) {
     t.data = (char *)t.data + (size_t)(first * row_count) * dtype_bytes(t.dtype);
     t.dims[0] = count;
     return t;
+}
+
+void tensor_zero(struct tensor t) {
+    memset(t.data, 0, tensor_bytes(t));
 }
 
 const char *tensor_shape_text(struct tensor t, char *text, size_t room_bytes) {

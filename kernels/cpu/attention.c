@@ -1,0 +1,168 @@
+/* attention.c - causal attention on the CPU, forward: training and prefill (packed documents), and decoding
+ * with a cache of keys and values.
+ *
+ * Blocks of 64 queries by 64 keys with an online softmax (Dao 2023, algorithm 1).  Scores are kept
+ * transposed, [keys, queries]: the maximum and the sum of each query then run down columns, 64 queries side
+ * by side in vector lanes, with no horizontal step.  A task is one block of queries of one head; every
+ * output is written by one task, over key blocks in order, so results do not depend on scheduling. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+/* Running softmax of a block of queries. */
+struct softmax_state {
+    float max[BLOCK], sum[BLOCK];
+    float shrink[BLOCK]; /* e^(old max - new max): what earlier sums must be multiplied by */
+};
+
+/* Per-thread memory of the forward. */
+struct forward_work {
+    struct softmax_state softmax;
+    float scores[BLOCK * BLOCK];
+    float *query_rows, *query_columns, *out; /* [BLOCK, width], [D, BLOCK], [BLOCK, width] */
+};
+
+/* What every task reads. */
+struct forward_job {
+    struct tensor out, lse, qkv;
+    const int32_t *row_start;
+    const struct attention_args *args;
+    block_gemm_fn *gemm;
+    int64_t width, num_blocks;
+    const float *keys, *values; /* [G, blocks, BLOCK, width] */
+};
+
+/* softmax_block - scores become probabilities relative to the running maximum, which is brought up to date.
+ */
+CPU_CLONES_FUSED
+static void softmax_block(float *restrict scores, struct softmax_state *restrict state) {
+    float max[BLOCK], sum[BLOCK];
+    for (int q = 0; q < BLOCK; q++) {
+        max[q] = state->max[q];
+        sum[q] = 0;
+    }
+    for (int k = 0; k < BLOCK; k++)
+        for (int q = 0; q < BLOCK; q++)
+            max[q] = scores[k * BLOCK + q] > max[q] ? scores[k * BLOCK + q] : max[q];
+    for (int k = 0; k < BLOCK; k++)
+        for (int q = 0; q < BLOCK; q++) {
+            float p = exp_f32(scores[k * BLOCK + q] - max[q]);
+            scores[k * BLOCK + q] = p;
+            sum[q] += p;
+        }
+    for (int q = 0; q < BLOCK; q++) {
+        state->shrink[q] = exp_f32(state->max[q] - max[q]);
+        state->sum[q] = state->sum[q] * state->shrink[q] + sum[q];
+        state->max[q] = max[q];
+    }
+}
+
+CPU_CLONES
+static void scale_rows(float *restrict rows, const float *restrict factors, int64_t width) {
+    for (int i = 0; i < BLOCK; i++)
+        for (int64_t d = 0; d < width; d++)
+            rows[i * width + d] *= factors[i];
+}
+
+/* attend_block - fold one block of keys into the running output. */
+static void attend_block(const struct forward_job *job, struct forward_work *work, int64_t kv_head,
+                         int64_t key_block, int64_t query_block) {
+    int64_t offset = (kv_head * job->num_blocks + key_block) * BLOCK * job->width;
+    int64_t first_key = key_block * BLOCK, first_query = query_block * BLOCK;
+    int64_t last_query =
+        first_query + BLOCK < job->qkv.dims[0] ? first_query + BLOCK - 1 : job->qkv.dims[0] - 1;
+    int width = (int)job->width;
+    job->gemm(&(struct block_product){.c = work->scores,
+                                      .a = job->keys + offset,
+                                      .b = work->query_columns,
+                                      .a_row = width,
+                                      .a_col = 1,
+                                      .depth = job->args->head_dim,
+                                      .cols = BLOCK,
+                                      .write = OP_OVERWRITE});
+    if (key_block == query_block || job->row_start[last_query] > first_key)
+        mask_block(work->scores, first_key, first_query, job->row_start, job->qkv.dims[0]);
+    softmax_block(work->scores, &work->softmax);
+    scale_rows(work->out, work->softmax.shrink, job->width);
+    job->gemm(&(struct block_product){.c = work->out,
+                                      .a = work->scores,
+                                      .b = job->values + offset,
+                                      .a_row = 1,
+                                      .a_col = BLOCK,
+                                      .depth = BLOCK,
+                                      .cols = width,
+                                      .write = OP_ACCUMULATE});
+}
+
+/* finish_rows - divide by the softmax sums; store the output rows and their log-sum-exp. */
+static void finish_rows(const struct forward_job *job, struct forward_work *work, int64_t head,
+                        int64_t query_block) {
+    int64_t num_heads = job->args->num_heads, head_dim = job->args->head_dim;
+    float inverse[BLOCK];
+    for (int q = 0; q < BLOCK; q++)
+        inverse[q] = 1.0f / work->softmax.sum[q];
+    scale_rows(work->out, inverse, job->width);
+    for (int64_t q = 0; q < BLOCK && query_block * BLOCK + q < job->qkv.dims[0]; q++) {
+        int64_t at = (query_block * BLOCK + q) * num_heads + head;
+        const float *row = work->out + q * job->width;
+        if (job->out.dtype == DTYPE_F32)
+            memcpy((float *)job->out.data + at * head_dim, row, (size_t)head_dim * sizeof(float));
+        row_commit(job->out, at * head_dim, head_dim, row);
+        ((float *)job->lse.data)[at] = work->softmax.max[q] + logf(work->softmax.sum[q]);
+    }
+}
+
+static void forward_task(const struct forward_job *job, struct forward_work *work, int64_t head,
+                         int64_t query_block) {
+    const struct attention_args *args = job->args;
+    int64_t kv_head = head * args->num_kv_heads / args->num_heads;
+    pack_block(work->query_rows, job->qkv, query_block * BLOCK, head, job->width, args->scale);
+    transpose_block(work->query_columns, work->query_rows, job->width, args->head_dim);
+    memset(work->out, 0, (size_t)(BLOCK * job->width) * sizeof(float));
+    for (int q = 0; q < BLOCK; q++) {
+        work->softmax.max[q] = -FLT_MAX; /* finite: a block that masks a whole row must not give inf - inf */
+        work->softmax.sum[q] = 0;
+    }
+    for (int64_t k = job->row_start[query_block * BLOCK] / BLOCK; k <= query_block; k++)
+        attend_block(job, work, kv_head, k, query_block);
+    finish_rows(job, work, head, query_block);
+}
+
+/* pack_keys_values - all key and value heads as dense f32 blocks, once for all query heads. */
+static void pack_keys_values(struct device *dev, const struct forward_job *job, float *keys, float *values) {
+    int64_t num_kv_heads = job->args->num_kv_heads, num_heads = job->args->num_heads;
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t t = 0; t < num_kv_heads * job->num_blocks; t++) {
+        int64_t kv_head = t / job->num_blocks, first = t % job->num_blocks * BLOCK;
+        int64_t offset = t * BLOCK * job->width;
+        pack_block(keys + offset, job->qkv, first, num_heads + kv_head, job->width, 1.0f);
+        pack_block(values + offset, job->qkv, first, num_heads + num_kv_heads + kv_head, job->width, 1.0f);
+    }
+}
+
+void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                           struct tensor row_start, const struct attention_args *args) {
+    int64_t num_blocks = (qkv.dims[0] + BLOCK - 1) / BLOCK, width = padded_width(args->head_dim);
+    int64_t packed_count = args->num_kv_heads * num_blocks * BLOCK * width;
+    size_t rows_bytes = (size_t)(BLOCK * width) * sizeof(float);
+    size_t work_bytes = sizeof(struct forward_work) + 3 * rows_bytes;
+    char *scratch =
+        cpu_scratch(dev, (size_t)(2 * packed_count) * sizeof(float) + (size_t)dev->num_threads * work_bytes);
+    float *keys = (float *)(scratch + (size_t)dev->num_threads * work_bytes), *values = keys + packed_count;
+    struct forward_job job = {
+        out,   lse,        qkv,  row_start.data, args, ((struct cpu_state *)dev->state)->block_gemm,
+        width, num_blocks, keys, values};
+    pack_keys_values(dev, &job, keys, values);
+#pragma omp parallel for num_threads(dev->num_threads) schedule(dynamic, 1)
+    for (int64_t t = 0; t < num_blocks * args->num_heads; t++) {
+        char *mine = scratch + (size_t)cpu_thread() * work_bytes;
+        struct forward_work *work = (struct forward_work *)mine;
+        work->query_rows = (float *)(mine + sizeof *work);
+        work->query_columns = work->query_rows + BLOCK * width;
+        work->out = work->query_columns + BLOCK * width;
+        /* The last queries see the most keys: start with them, so that no long task is left over. */
+        forward_task(&job, work, t % args->num_heads, num_blocks - 1 - t / args->num_heads);
+    }
+}

@@ -1,0 +1,219 @@
+/* attention_backward.c - gradient of causal attention on the CPU (Dao 2023, algorithm 2).
+ *
+ * With S = scale q k^T, P = e^(S - lse), delta = rowsum(dout * out):
+ *   dV = P^T dout,  dP = dout V^T,  dS = P (dP - delta),  dQ = scale dS K,  dK = scale dS^T Q.
+ * Blocks of 64 x 64, scores transposed ([keys, queries]) as in the forward; queries are packed with the scale
+ * in them.  A task is one query head and one stretch of keys.  dK and dV of a key block belong to one task;
+ * dQ is summed over the stretches, whose number depends on the sequence alone, and dK and dV over the query
+ * heads of a kv head, in order, at the end.  So the bits do not depend on the number of threads. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+enum {
+    MAX_STRETCHES = 4,     /* bounds the memory for partial dQ */
+    STRETCH_MIN_BLOCKS = 4 /* below that, more tasks do not balance better */
+};
+
+/* Packed inputs and partial gradients, all [heads, blocks, ...] f32. */
+struct backward_job {
+    struct tensor dqkv, dout, out, lse, qkv;
+    const int32_t *row_start;
+    const struct attention_args *args;
+    block_gemm_fn *gemm;
+    int64_t width, num_blocks, num_stretches;
+    float *query_rows, *query_columns; /* [H, blocks, BLOCK * width] */
+    float *dout_rows, *dout_columns;   /* the same for dout */
+    float *lse_rows, *delta_rows;      /* [H, blocks, BLOCK] */
+    float *keys, *values;              /* [G, blocks, BLOCK * width] */
+    float *dkeys, *dvalues;            /* [H, blocks, BLOCK * width]: one part per query head */
+    float *dqueries;                   /* [stretches, H, blocks, BLOCK * width] */
+    float *scores;                     /* [threads, 2, BLOCK * BLOCK] */
+};
+
+/* lay_out - share out the scratch; returns the floats needed (with base NULL: to size it). */
+static int64_t lay_out(struct backward_job *job, float *base, int64_t num_threads) {
+    int64_t block = BLOCK * job->width, at = 0;
+    int64_t heads = job->args->num_heads * job->num_blocks,
+            kv_heads = job->args->num_kv_heads * job->num_blocks;
+    struct {
+        float **place;
+        int64_t count;
+    } parts[] = {
+        {&job->query_rows, heads * block},
+        {&job->query_columns, heads * block},
+        {&job->dout_rows, heads * block},
+        {&job->dout_columns, heads * block},
+        {&job->lse_rows, heads * BLOCK},
+        {&job->delta_rows, heads * BLOCK},
+        {&job->keys, kv_heads * block},
+        {&job->values, kv_heads * block},
+        {&job->dkeys, heads * block},
+        {&job->dvalues, heads * block},
+        {&job->dqueries, job->num_stretches * heads * block},
+        {&job->scores, num_threads * 2 * BLOCK * BLOCK},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        *parts[i].place = base ? base + at : NULL;
+        at += parts[i].count;
+    }
+    return at;
+}
+
+/* row_statistics - lse and delta of one block of queries of one head.  Rows past the end get lse = infinity,
+ * so that their probabilities vanish. */
+static void row_statistics(const struct backward_job *job, int64_t head, int64_t block, float *buffers) {
+    int64_t num_heads = job->args->num_heads, head_dim = job->args->head_dim;
+    float *lse = job->lse_rows + (head * job->num_blocks + block) * BLOCK;
+    float *delta = job->delta_rows + (head * job->num_blocks + block) * BLOCK;
+    for (int64_t q = 0; q < BLOCK; q++) {
+        int64_t at = (block * BLOCK + q) * num_heads + head;
+        lse[q] = INFINITY;
+        delta[q] = 0;
+        if (block * BLOCK + q >= job->qkv.dims[0])
+            continue;
+        const float *out = row_open(job->out, at * head_dim, head_dim, buffers);
+        const float *dout = row_open(job->dout, at * head_dim, head_dim, buffers + head_dim);
+        delta[q] = dot_f32(dout, out, head_dim);
+        lse[q] = ((const float *)job->lse.data)[at];
+    }
+}
+
+static void pack_inputs(struct device *dev, const struct backward_job *job) {
+    const struct attention_args *args = job->args;
+    int64_t num_heads = args->num_heads, block = BLOCK * job->width;
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t t = 0; t < num_heads * job->num_blocks; t++) {
+        int64_t head = t / job->num_blocks, index = t % job->num_blocks;
+        row_statistics(job, head, index, job->query_rows + t * block); /* packed over below */
+        pack_block(job->query_rows + t * block, job->qkv, index * BLOCK, head, job->width, args->scale);
+        transpose_block(job->query_columns + t * block, job->query_rows + t * block, job->width,
+                        args->head_dim);
+        pack_block(job->dout_rows + t * block, job->dout, index * BLOCK, head, job->width, 1.0f);
+        transpose_block(job->dout_columns + t * block, job->dout_rows + t * block, job->width,
+                        args->head_dim);
+        if (head >= args->num_kv_heads)
+            continue;
+        pack_block(job->keys + t * block, job->qkv, index * BLOCK, num_heads + head, job->width, 1.0f);
+        pack_block(job->values + t * block, job->qkv, index * BLOCK, num_heads + args->num_kv_heads + head,
+                   job->width, 1.0f);
+    }
+}
+
+/* probabilities - scores become P, dp becomes dS. */
+CPU_CLONES_FUSED
+static void probabilities(float *restrict scores, float *restrict dp, const float *restrict lse,
+                          const float *restrict delta) {
+    for (int k = 0; k < BLOCK; k++)
+        for (int q = 0; q < BLOCK; q++) {
+            float p = exp_f32(scores[k * BLOCK + q] - lse[q]);
+            scores[k * BLOCK + q] = p;
+            dp[k * BLOCK + q] = p * (dp[k * BLOCK + q] - delta[q]);
+        }
+}
+
+/* block_pair - what one block of keys and one block of queries add to the three gradients. */
+static void block_pair(const struct backward_job *job, float *scores, int64_t head, int64_t key_block,
+                       int64_t query_block, float *dqueries) {
+    const struct attention_args *args = job->args;
+    int64_t kv_head = head * args->num_kv_heads / args->num_heads, block = BLOCK * job->width;
+    int64_t at_q = head * job->num_blocks + query_block, at_k = head * job->num_blocks + key_block;
+    int64_t at_kv = kv_head * job->num_blocks + key_block, first_key = key_block * BLOCK;
+    int64_t last_query =
+        (query_block + 1) * BLOCK < job->qkv.dims[0] ? (query_block + 1) * BLOCK : job->qkv.dims[0];
+    float *dp = scores + BLOCK * BLOCK;
+    int width = (int)job->width, depth = args->head_dim;
+    job->gemm(&(struct block_product){scores, job->keys + at_kv * block, job->query_columns + at_q * block,
+                                      width, 1, depth, BLOCK, OP_OVERWRITE});
+    if (key_block == query_block || job->row_start[last_query - 1] > first_key)
+        mask_block(scores, first_key, query_block * BLOCK, job->row_start, job->qkv.dims[0]);
+    job->gemm(&(struct block_product){dp, job->values + at_kv * block, job->dout_columns + at_q * block,
+                                      width, 1, depth, BLOCK, OP_OVERWRITE});
+    probabilities(scores, dp, job->lse_rows + at_q * BLOCK, job->delta_rows + at_q * BLOCK);
+    job->gemm(&(struct block_product){job->dvalues + at_k * block, scores, job->dout_rows + at_q * block,
+                                      BLOCK, 1, BLOCK, width, OP_ACCUMULATE});
+    job->gemm(&(struct block_product){job->dkeys + at_k * block, dp, job->query_rows + at_q * block, BLOCK, 1,
+                                      BLOCK, width, OP_ACCUMULATE});
+    job->gemm(&(struct block_product){dqueries + query_block * block, dp, job->keys + at_kv * block, 1, BLOCK,
+                                      BLOCK, width, OP_ACCUMULATE});
+}
+
+/* stretch_first - first key block of a stretch. */
+static int64_t stretch_first(const struct backward_job *job, int64_t stretch) {
+    return stretch * job->num_blocks / job->num_stretches;
+}
+
+static void backward_task(const struct backward_job *job, float *scores, int64_t head, int64_t stretch) {
+    int64_t block = BLOCK * job->width, first = stretch_first(job, stretch), num_blocks = job->num_blocks;
+    size_t block_bytes = (size_t)block * sizeof(float);
+    float *dqueries = job->dqueries + (stretch * job->args->num_heads + head) * num_blocks * block;
+    memset(dqueries + first * block, 0, (size_t)(num_blocks - first) * block_bytes);
+    for (int64_t k = first; k < stretch_first(job, stretch + 1); k++) {
+        memset(job->dkeys + (head * num_blocks + k) * block, 0, block_bytes);
+        memset(job->dvalues + (head * num_blocks + k) * block, 0, block_bytes);
+        /* row_start never decreases: past the first block of queries that starts behind these keys, none
+         * sees them. */
+        for (int64_t q = k; q < num_blocks && job->row_start[q * BLOCK] < (k + 1) * BLOCK; q++)
+            block_pair(job, scores, head, k, q, dqueries);
+    }
+}
+
+/* sum_parts - row = factor * (the same row of num_parts partial gradients), added in order. */
+CPU_CLONES
+static void sum_parts(float *restrict row, const float *restrict parts, int64_t num_parts, int64_t stride,
+                      int64_t count, float factor) {
+    for (int64_t d = 0; d < count; d++)
+        row[d] = parts[d];
+    for (int64_t p = 1; p < num_parts; p++)
+        for (int64_t d = 0; d < count; d++)
+            row[d] += parts[p * stride + d];
+    for (int64_t d = 0; d < count; d++)
+        row[d] *= factor;
+}
+
+/* gather_row - dqkv of one token.  Only stretches that begin at or before a block of queries wrote its dQ. */
+static void gather_row(const struct backward_job *job, int64_t row, float *buffer) {
+    const struct attention_args *args = job->args;
+    int64_t head_dim = args->head_dim, num_heads = args->num_heads, group = num_heads / args->num_kv_heads;
+    int64_t per_head = job->num_blocks * BLOCK * job->width, in_head = row * job->width, num_parts = 1;
+    int64_t row_count = job->dqkv.dims[1] * head_dim;
+    float *to = row_target(job->dqkv, row * row_count, buffer);
+    while (num_parts < job->num_stretches && stretch_first(job, num_parts) <= row / BLOCK)
+        num_parts++;
+    for (int64_t h = 0; h < num_heads; h++)
+        sum_parts(to + h * head_dim, job->dqueries + h * per_head + in_head, num_parts, num_heads * per_head,
+                  head_dim, args->scale);
+    for (int64_t g = 0; g < args->num_kv_heads; g++) {
+        int64_t from = g * group * per_head + in_head;
+        float *dkey = to + (num_heads + g) * head_dim;
+        sum_parts(dkey, job->dkeys + from, group, per_head, head_dim, 1.0f);
+        sum_parts(dkey + args->num_kv_heads * head_dim, job->dvalues + from, group, per_head, head_dim, 1.0f);
+    }
+    row_commit(job->dqkv, row * row_count, row_count, to);
+}
+
+void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
+                            struct tensor lse, struct tensor qkv, struct tensor row_start,
+                            const struct attention_args *args) {
+    int64_t num_rows = qkv.dims[0], num_blocks = (num_rows + BLOCK - 1) / BLOCK;
+    int64_t stretches = (num_blocks + STRETCH_MIN_BLOCKS - 1) / STRETCH_MIN_BLOCKS;
+    struct backward_job job = {.dqkv = dqkv, .dout = dout, .out = out, .lse = lse, .qkv = qkv, .args = args};
+    job.row_start = row_start.data;
+    job.gemm = ((struct cpu_state *)dev->state)->block_gemm;
+    job.width = padded_width(args->head_dim);
+    job.num_blocks = num_blocks;
+    job.num_stretches = stretches < MAX_STRETCHES ? stretches : MAX_STRETCHES;
+    int64_t row_count = qkv.dims[1] * args->head_dim, num_floats = lay_out(&job, NULL, dev->num_threads);
+    float *scratch = cpu_scratch(dev, (size_t)(num_floats + dev->num_threads * row_count) * sizeof(float));
+    lay_out(&job, scratch, dev->num_threads);
+    pack_inputs(dev, &job);
+#pragma omp parallel for num_threads(dev->num_threads) schedule(dynamic, 1)
+    for (int64_t t = 0; t < job.num_stretches * args->num_heads;
+         t++) /* the first stretch has the most work */
+        backward_task(&job, job.scores + cpu_thread() * 2 * BLOCK * BLOCK, t % args->num_heads,
+                      t / args->num_heads);
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t i = 0; i < num_rows; i++)
+        gather_row(&job, i, scratch + num_floats + cpu_thread() * row_count);
+}

@@ -1,0 +1,80 @@
+/* attention_cached.c - attention of new tokens over a cache of keys and values: generation.
+ * Reading the cache is the cost, so this is the plain form: one query of one head per task, two passes. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+/* What every task reads. */
+struct cached_job {
+    struct tensor out, qkv, k_cache, v_cache;
+    const struct attention_args *args;
+    int64_t past;
+};
+
+/* fill_cache - the keys and values of the new tokens go behind the past ones. */
+static void fill_cache(const struct cached_job *job) {
+    int64_t head_dim = job->args->head_dim;
+    size_t element = dtype_bytes(job->qkv.dtype);
+    size_t kv_bytes = (size_t)(job->args->num_kv_heads * head_dim) * element;
+    for (int64_t i = 0; i < job->qkv.dims[0]; i++) {
+        size_t to = (size_t)(job->past + i) * kv_bytes;
+        const char *keys = (const char *)job->qkv.data +
+                           (size_t)((i * job->qkv.dims[1] + job->args->num_heads) * head_dim) * element;
+        memcpy((char *)job->k_cache.data + to, keys, kv_bytes);
+        memcpy((char *)job->v_cache.data + to, keys + kv_bytes, kv_bytes);
+    }
+}
+
+CPU_CLONES
+static void add_scaled(float *restrict to, const float *restrict from, int64_t count, float factor) {
+    for (int64_t i = 0; i < count; i++)
+        to[i] += factor * from[i];
+}
+
+/* softmax_in_place - scores of one query become e^(score - max); returns their sum. */
+CPU_CLONES_FUSED
+static float softmax_in_place(float *scores, int64_t count) {
+    float max = scores[0], sum = 0;
+#pragma omp simd reduction(max : max)
+    for (int64_t i = 0; i < count; i++)
+        max = scores[i] > max ? scores[i] : max;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; i++) {
+        scores[i] = exp_f32(scores[i] - max);
+        sum += scores[i];
+    }
+    return sum;
+}
+
+/* cached_row - one query of one head; buffers holds two rows, the output row and the scores. */
+static void cached_row(const struct cached_job *job, int64_t row, int64_t head, float *buffers) {
+    const struct attention_args *args = job->args;
+    int64_t head_dim = args->head_dim, kv_head = head * args->num_kv_heads / args->num_heads;
+    int64_t num_keys = job->past + row + 1, out_at = (row * args->num_heads + head) * head_dim;
+    float *cache_row = buffers + head_dim, *scores = buffers + 3 * head_dim;
+    const float *query = row_open(job->qkv, (row * job->qkv.dims[1] + head) * head_dim, head_dim, buffers);
+    float *out = row_target(job->out, out_at, buffers + 2 * head_dim);
+    for (int64_t j = 0; j < num_keys; j++) {
+        int64_t at = (j * args->num_kv_heads + kv_head) * head_dim;
+        scores[j] = args->scale * dot_f32(query, row_open(job->k_cache, at, head_dim, cache_row), head_dim);
+    }
+    float inverse = 1.0f / softmax_in_place(scores, num_keys);
+    memset(out, 0, (size_t)head_dim * sizeof(float));
+    for (int64_t j = 0; j < num_keys; j++) {
+        int64_t at = (j * args->num_kv_heads + kv_head) * head_dim;
+        add_scaled(out, row_open(job->v_cache, at, head_dim, cache_row), head_dim, scores[j] * inverse);
+    }
+    row_commit(job->out, out_at, head_dim, out);
+}
+
+void cpu_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
+                          struct tensor v_cache, int64_t past, const struct attention_args *args) {
+    struct cached_job job = {out, qkv, k_cache, v_cache, args, past};
+    int64_t num_rows = qkv.dims[0], per_thread = 3 * args->head_dim + k_cache.dims[0];
+    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * per_thread) * sizeof(float));
+    fill_cache(&job);
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t t = 0; t < num_rows * args->num_heads; t++)
+        cached_row(&job, t / args->num_heads, t % args->num_heads, scratch + cpu_thread() * per_thread);
+}

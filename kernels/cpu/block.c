@@ -1,0 +1,102 @@
+/* block.c - the pieces that attention's forward and backward share: a small matrix product for data in cache,
+ * packing of heads into dense blocks, the mask.
+ * The product is written with vector types rather than left to the auto-vectoriser, which does not keep a
+ * block of sums in registers; multiply-adds are fused here (and only here) on processors that have them. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define TARGET __attribute__((target("arch=x86-64-v4"), optimize("fp-contract=fast")))
+#define NAME block_gemm_v4
+#define VECTOR_TYPE vector_v4
+#define LANES 16
+#define ROWS 8
+#include "kernels/cpu/block_gemm.inc"
+
+#define TARGET __attribute__((target("arch=x86-64-v3"), optimize("fp-contract=fast")))
+#define NAME block_gemm_v3
+#define VECTOR_TYPE vector_v3
+#define LANES 8
+#define ROWS 4
+#include "kernels/cpu/block_gemm.inc"
+#endif
+
+#define TARGET
+#define NAME block_gemm_generic
+#define VECTOR_TYPE vector_generic
+#define LANES 4
+#define ROWS 4
+#include "kernels/cpu/block_gemm.inc"
+
+/* Pointers chosen once rather than target_clones: the versions differ in vector type and tile, not only in
+ * flags. */
+block_gemm_fn *block_gemm_version(int version) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+    if (version == 0)
+        return __builtin_cpu_supports("x86-64-v4") ? block_gemm_v4 : NULL;
+    if (version == 1)
+        return __builtin_cpu_supports("x86-64-v3") ? block_gemm_v3 : NULL;
+#endif
+    return version == BLOCK_GEMM_VERSIONS - 1 ? block_gemm_generic : NULL;
+}
+
+/* mask_keys - the same with the first visible and the own key of each query given. */
+CPU_CLONES
+static void mask_keys(float *restrict scores, int32_t first_key, const int32_t *restrict start,
+                      const int32_t *restrict own) {
+    for (int k = 0; k < BLOCK; k++)
+        for (int q = 0; q < BLOCK; q++) {
+            bool hidden = (first_key + k > own[q]) | (first_key + k < start[q]);
+            scores[k * BLOCK + q] = select_f32(hidden, -INFINITY, scores[k * BLOCK + q]);
+        }
+}
+
+void mask_block(float *scores, int64_t first_key, int64_t first_query, const int32_t *row_start,
+                int64_t num_rows) {
+    int32_t start[BLOCK], own[BLOCK];
+    for (int64_t q = 0; q < BLOCK; q++) {
+        own[q] = (int32_t)(first_query + q);
+        /* Rows past the end get the whole causal triangle: finite numbers that nobody reads. */
+        start[q] = first_query + q < num_rows ? row_start[first_query + q] : 0;
+    }
+    mask_keys(scores, (int32_t)first_key, start, own);
+}
+
+CPU_CLONES
+float dot_f32(const float *restrict a, const float *restrict b, int64_t count) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* scale_into - to = scale * from; the two may be the same row (bf16 input was converted in place). */
+CPU_CLONES
+static void scale_into(float *to, const float *from, int64_t count, float scale) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++)
+        to[i] = from[i] * scale;
+}
+
+void pack_block(float *rows, struct tensor t, int64_t first, int64_t head, int64_t width, float scale) {
+    int64_t num_heads = t.dims[1], head_dim = t.dims[2];
+    for (int64_t i = 0; i < BLOCK; i++) {
+        float *row = rows + i * width;
+        int64_t filled = first + i < t.dims[0] ? head_dim : 0;
+        if (filled) {
+            int64_t offset = ((first + i) * num_heads + head) * head_dim;
+            scale_into(row, row_open(t, offset, head_dim, row), head_dim, scale);
+        }
+        memset(row + filled, 0, (size_t)(width - filled) * sizeof(float));
+    }
+}
+
+/* Writes run along the destination: columns are what the block product reads next. */
+void transpose_block(float *columns, const float *rows, int64_t width, int64_t depth) {
+    for (int64_t d = 0; d < depth; d++)
+        for (int64_t i = 0; i < BLOCK; i++)
+            columns[d * BLOCK + i] = rows[i * width + d];
+}

@@ -1,0 +1,148 @@
+/* cpu.h - what the files of the CPU device share; private to kernels/cpu/.
+ *
+ * How a loop gets fast here: the loop body is a function of its own, marked CPU_CLONES, so that gcc compiles
+ * it for SSE2, AVX2 and AVX-512 and the loader picks one (one binary runs on any x86-64).  The OpenMP loop
+ * around it stays generic: gcc does not clone the functions that it outlines from a parallel region.
+ * Activations may be bf16: rows are converted to f32 in a small buffer, worked on, converted back.
+ * CPU_CLONES_FUSED also lets multiply-adds be fused: loops around exp_f32 run twice as fast for it.
+ * No -ffast-math anywhere; sums that should vectorise say so with "omp simd reduction". */
+#pragma once
+
+#include "kernels/half.h"
+#include "kernels/ops.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CPU_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#define CPU_CLONES_FUSED CPU_CLONES __attribute__((optimize("fp-contract=fast")))
+#else
+#define CPU_CLONES
+#define CPU_CLONES_FUSED
+#endif
+
+/* Edge of the square blocks of attention, in queries and in keys. */
+enum { BLOCK = 64 };
+
+/* c [BLOCK, cols] = a [BLOCK, depth] b [depth, cols], or += with accumulate.  Element (i, p) of a is
+ * a[i * a_row + p * a_col], so a may be transposed; b and c are dense; cols is a multiple of 32. */
+struct block_product {
+    float *c;
+    const float *a, *b;
+    int a_row, a_col;
+    int depth, cols;
+    enum op_write write;
+};
+typedef void block_gemm_fn(const struct block_product *);
+
+struct linear_cache;
+
+struct cpu_state {
+    struct linear_cache *linear;
+    block_gemm_fn *block_gemm; /* the fastest that this processor runs */
+    char *scratch;             /* one block, used by one op at a time; grows, never shrinks */
+    size_t scratch_bytes;
+};
+
+/* cpu_scratch - memory for the op that is running, 64-byte aligned, contents undefined.  One call per op:
+ * the next call returns the same bytes.  Allocates only when an op needs more than any op before it. */
+void *cpu_scratch(struct device *dev, size_t size_bytes);
+
+/* cpu_thread - number of the calling thread in its team: picks its part of the scratch. */
+int64_t cpu_thread(void);
+
+/* row_open - elements [first, first + count) of t as f32: in place for an f32 tensor, else converted into
+ * the buffer.  row_target - the same place for writing, nothing read.  row_commit - after writing: convert
+ * the values back where the tensor is not f32. */
+float *row_open(struct tensor t, int64_t first, int64_t count, float *buffer);
+float *row_target(struct tensor t, int64_t first, float *buffer);
+void row_commit(struct tensor t, int64_t first, int64_t count, const float *values);
+
+/* linear_cache_create, linear_cache_free - the oneDNN engine and its compiled products (linear.c). */
+struct linear_cache *linear_cache_create(void);
+void linear_cache_free(struct linear_cache *cache);
+
+/* block_gemm_version - the block product for AVX-512 (0), AVX2 (1) or any processor (2); NULL where this
+ * processor or compiler cannot run it (block.c). */
+enum { BLOCK_GEMM_VERSIONS = 3 };
+block_gemm_fn *block_gemm_version(int version);
+
+/* mask_block - set the scores [keys, queries] that a query may not see to minus infinity.  first_key and
+ * first_query place the block; row_start has num_rows entries (block.c). */
+void mask_block(float *scores, int64_t first_key, int64_t first_query, const int32_t *row_start,
+                int64_t num_rows);
+
+/* pack_block - rows [first, first + BLOCK) of head `head` of t [N, heads, D] as dense f32 rows of `width`
+ * floats times scale; rows past the end and columns past D are zero.  transpose_block - [BLOCK, depth] with
+ * rows of `width` floats to [depth, BLOCK] (block.c). */
+void pack_block(float *rows, struct tensor t, int64_t first, int64_t head, int64_t width, float scale);
+void transpose_block(float *columns, const float *rows, int64_t width, int64_t depth);
+
+/* dot_f32 - sum of a[i] b[i] in f32 (block.c). */
+float dot_f32(const float *a, const float *b, int64_t count);
+
+/* padded_width - floats per packed row of head width D: the next multiple of 32. */
+static inline int64_t padded_width(int64_t head_dim) {
+    return (head_dim + 31) / 32 * 32;
+}
+
+/* select_f32 - yes or no, by bits: gcc turns "condition ? a : b" on floats into branches, which it then
+ * duplicates and vectorises badly. */
+static inline __attribute__((always_inline)) float select_f32(bool condition, float yes, float no) {
+    uint32_t mask = 0u - (uint32_t)condition;
+    return f32_from_bits((bits_from_f32(yes) & mask) | (bits_from_f32(no) & ~mask));
+}
+
+/* exp_f32 - e^x by range reduction and a polynomial, in a form that the compiler vectorises.
+ * Relative error below 1.5e-7 for -86.9 <= x <= 88.72; 0 below -87 (true value under 1.7e-38); infinity above
+ * 88.73; NaN for NaN.
+ *   x = n ln 2 + r, |r| <= 0.347; ln 2 is split in two so that n ln 2 is exact enough.
+ *   e^r = 1 + r + r^2 q(r), q fitted for the smallest relative error (3e-9 before rounding).
+ *   2^n goes into the exponent bits as 2^(n-1) times 2, since n reaches 128; the lower bound gives n = -126,
+ *   whose exponent bits are 0: the result is then 0 without a branch.
+ * Comparisons with NaN are false, so NaN passes the bounds. */
+static inline __attribute__((always_inline)) float exp_f32(float x) {
+    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
+    float bounded = select_f32(x > 89.0f, 89.0f, select_f32(x < -87.4f, -87.4f, x));
+    float shifted = bounded * 1.44269504f + shift;
+    float n = shifted - shift;
+    float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
+    float q = 1.3814560e-3f;
+    q = q * r + 8.3687356e-3f;
+    q = q * r + 4.1668390e-2f;
+    q = q * r + 1.66665205e-1f;
+    q = q * r + 4.9999993e-1f;
+    float p = (q * r) * r + r + 1.0f;
+    float scale = f32_from_bits((bits_from_f32(shifted) << 23) + (126u << 23));
+    return (p * scale) * 2.0f;
+}
+
+/* The ops themselves; kernels/ops.h says what each does. */
+void cpu_embedding_forward(struct device *dev, struct tensor x, struct tensor w, struct tensor tokens);
+void cpu_embedding_backward(struct device *dev, struct tensor dw, struct tensor dx, struct tensor tokens);
+void cpu_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms, struct tensor x,
+                         struct tensor w, float eps);
+void cpu_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
+                          struct tensor x, struct tensor w, struct tensor rrms);
+void cpu_linear_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w);
+void cpu_linear_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                               enum op_write write);
+void cpu_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x);
+void cpu_rope_forward(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
+                      struct tensor positions, int num_rotated);
+void cpu_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos, struct tensor sin,
+                       struct tensor positions, int num_rotated);
+void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                           struct tensor row_start, const struct attention_args *args);
+void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
+                            struct tensor lse, struct tensor qkv, struct tensor row_start,
+                            const struct attention_args *args);
+void cpu_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
+                          struct tensor v_cache, int64_t past, const struct attention_args *args);
+void cpu_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up);
+void cpu_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up);
+void cpu_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b);
+void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor logits, struct tensor targets,
+                       struct tensor weights, float grad_scale);
+void cpu_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
+               const struct adamw_args *args);
+double cpu_sum_squares(struct device *dev, struct tensor x);
+void cpu_cast(struct device *dev, struct tensor y, struct tensor x);

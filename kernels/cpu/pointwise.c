@@ -1,0 +1,134 @@
+/* pointwise.c - rotary positions, SwiGLU, sums and casts on the CPU: one pass over memory each.
+ * Ops that may write over their input say "omp simd": element i depends on element i alone, which the
+ * compiler cannot know when two pointers may be the same. */
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+/* Elements that a thread works on at once in ops without rows; buffers of this size live on the stack. */
+enum { CHUNK = 2048 };
+
+/* rotate_heads - (a, b) -> (a cos - b sin, b cos + a sin) for the pairs (i, i + half) of each head; sign -1
+ * is the inverse rotation. */
+CPU_CLONES
+static void rotate_heads(float *heads, int64_t num_heads, const float *restrict cos,
+                         const float *restrict sin, int64_t half, float sign) {
+    for (int64_t h = 0; h < num_heads; h++) {
+        float *low = heads + h * 2 * half, *high = low + half;
+#pragma omp simd
+        for (int64_t i = 0; i < half; i++) {
+            float a = low[i], b = high[i], s = sign * sin[i];
+            low[i] = a * cos[i] - b * s;
+            high[i] = b * cos[i] + a * s;
+        }
+    }
+}
+
+static void rope(struct device *dev, struct tensor qkv, const float *cos, const float *sin,
+                 const int32_t *positions, int64_t num_rotated, float sign) {
+    int64_t row_count = qkv.dims[1] * qkv.dims[2], half = qkv.dims[2] / 2;
+    int64_t rotated_count = num_rotated * 2 * half;
+    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * rotated_count) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (qkv.dims[0] > 1)
+    for (int64_t i = 0; i < qkv.dims[0]; i++) {
+        float *buffer = scratch + cpu_thread() * rotated_count;
+        float *heads = row_open(qkv, i * row_count, rotated_count, buffer);
+        rotate_heads(heads, num_rotated, cos + positions[i] * half, sin + positions[i] * half, half, sign);
+        row_commit(qkv, i * row_count, rotated_count, heads);
+    }
+}
+
+void cpu_rope_forward(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
+                      struct tensor positions, int num_rotated) {
+    rope(dev, qkv, cos.data, sin.data, positions.data, num_rotated, 1.0f);
+}
+
+void cpu_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos, struct tensor sin,
+                       struct tensor positions, int num_rotated) {
+    rope(dev, dqkv, cos.data, sin.data, positions.data, num_rotated, -1.0f);
+}
+
+/* swiglu_row - silu(g) = g / (1 + e^-g): for g far below zero e^-g is infinite and the result -0, as it
+ * should. */
+CPU_CLONES_FUSED
+static void swiglu_row(float *restrict y, const float *restrict gate, const float *restrict up,
+                       int64_t width) {
+    for (int64_t f = 0; f < width; f++)
+        y[f] = gate[f] / (1.0f + exp_f32(-gate[f])) * up[f];
+}
+
+void cpu_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up) {
+    int64_t width = y.dims[1];
+    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 3 * width) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (y.dims[0] > 1)
+    for (int64_t i = 0; i < y.dims[0]; i++) {
+        float *buffers = scratch + cpu_thread() * 3 * width;
+        const float *gate = row_open(gate_up, i * 2 * width, 2 * width, buffers);
+        float *y_row = row_target(y, i * width, buffers + 2 * width);
+        swiglu_row(y_row, gate, gate + width, width);
+        row_commit(y, i * width, width, y_row);
+    }
+}
+
+/* With s = sigmoid(g): silu'(g) = s (1 + g (1 - s)). */
+CPU_CLONES_FUSED
+static void swiglu_backward_row(float *dgate, float *dup, const float *restrict dy, const float *gate,
+                                const float *up, int64_t width) {
+#pragma omp simd
+    for (int64_t f = 0; f < width; f++) {
+        float g = gate[f], u = up[f], d = dy[f];
+        float s = 1.0f / (1.0f + exp_f32(-g));
+        dgate[f] = d * u * (s * (1.0f + g * (1.0f - s)));
+        dup[f] = d * (g * s);
+    }
+}
+
+void cpu_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy,
+                         struct tensor gate_up) {
+    int64_t width = dy.dims[1];
+    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 5 * width) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (dy.dims[0] > 1)
+    for (int64_t i = 0; i < dy.dims[0]; i++) {
+        float *buffers = scratch + cpu_thread() * 5 * width;
+        const float *gate = row_open(gate_up, i * 2 * width, 2 * width, buffers);
+        const float *dy_row = row_open(dy, i * width, width, buffers + 2 * width);
+        float *dgate = row_target(dgate_up, i * 2 * width, buffers + 3 * width);
+        swiglu_backward_row(dgate, dgate + width, dy_row, gate, gate + width, width);
+        row_commit(dgate_up, i * 2 * width, 2 * width, dgate);
+    }
+}
+
+CPU_CLONES
+static void add_row(float *y, const float *a, const float *b, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++)
+        y[i] = a[i] + b[i];
+}
+
+void cpu_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b) {
+    int64_t total = tensor_count(y);
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (total > CHUNK)
+    for (int64_t first = 0; first < total; first += CHUNK) {
+        float buffers[3][CHUNK];
+        int64_t count = total - first < CHUNK ? total - first : CHUNK;
+        const float *a_row = row_open(a, first, count, buffers[0]);
+        const float *b_row = row_open(b, first, count, buffers[1]);
+        float *y_row = row_target(y, first, buffers[2]);
+        add_row(y_row, a_row, b_row, count);
+        row_commit(y, first, count, y_row);
+    }
+}
+
+void cpu_cast(struct device *dev, struct tensor y, struct tensor x) {
+    int64_t total = tensor_count(y);
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (total > CHUNK)
+    for (int64_t first = 0; first < total; first += CHUNK) {
+        float buffer[CHUNK];
+        int64_t count = total - first < CHUNK ? total - first : CHUNK;
+        float *target = row_target(y, first, buffer);
+        const float *values = row_open(x, first, count, target); /* 16 bits to f32: already in place */
+        if (y.dtype == DTYPE_F32 && values != target)
+            memcpy(target, values, (size_t)count * sizeof(float));
+        row_commit(y, first, count, values);
+    }
+}

@@ -1,0 +1,113 @@
+/* vocab.c - what touches the vocabulary on the CPU: token embedding and cross-entropy. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+void cpu_embedding_forward(struct device *dev, struct tensor x, struct tensor w, struct tensor tokens) {
+    size_t row_bytes = (size_t)x.dims[1] * dtype_bytes(x.dtype);
+    const int32_t *ids = tokens.data;
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (x.dims[0] > 1)
+    for (int64_t i = 0; i < x.dims[0]; i++)
+        memcpy((char *)x.data + (size_t)i * row_bytes, (const char *)w.data + (size_t)ids[i] * row_bytes,
+               row_bytes);
+}
+
+/* add_columns - dw[tokens[i]] += dx[i] for the channels [first, first + count), in the order of i. */
+static void add_columns(struct tensor dw, struct tensor dx, const int32_t *tokens, int64_t first,
+                        int64_t count) {
+    float buffer[16];
+    int64_t width = dx.dims[1];
+    for (int64_t i = 0; i < dx.dims[0]; i++) {
+        const float *from = row_open(dx, i * width + first, count, buffer);
+        float *to = (float *)dw.data + tokens[i] * width + first;
+        for (int64_t c = 0; c < count; c++)
+            to[c] += from[c];
+    }
+}
+
+/* Two tokens may be the same word, so threads share out the channels and not the tokens: every element of dw
+ * is summed by one thread in the order of i, whatever the number of threads. */
+void cpu_embedding_backward(struct device *dev, struct tensor dw, struct tensor dx, struct tensor tokens) {
+    enum { CHANNELS = 16 }; /* one cache line of f32 */
+    int64_t width = dx.dims[1];
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t first = 0; first < width; first += CHANNELS)
+        add_columns(dw, dx, tokens.data, first, width - first < CHANNELS ? width - first : CHANNELS);
+}
+
+/* row_max - NaN may be passed over here: it comes back in the sum of exponentials. */
+CPU_CLONES
+static float row_max(const float *x, int64_t count) {
+    float max = x[0];
+#pragma omp simd reduction(max : max)
+    for (int64_t i = 0; i < count; i++)
+        max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+/* exp_sum - sum of e^(x - max); with to, the terms are stored there (it may be x). */
+CPU_CLONES_FUSED
+static float exp_sum(float *to, const float *x, int64_t count, float max) {
+    float sum = 0;
+    if (to) {
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < count; i++) {
+            float e = exp_f32(x[i] - max);
+            to[i] = e;
+            sum += e;
+        }
+        return sum;
+    }
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; i++)
+        sum += exp_f32(x[i] - max);
+    return sum;
+}
+
+CPU_CLONES
+static void scale_row(float *x, int64_t count, float factor) {
+    for (int64_t i = 0; i < count; i++)
+        x[i] *= factor;
+}
+
+/* loss_row - the loss of one row of logits; with a gradient factor, the row becomes the gradient.
+ * The sum of the exponentials is f32 within pieces and f64 over them: rows reach 250 000 terms. */
+static float loss_row(float *logits, int64_t vocabulary, int64_t target, float weight, float grad_scale) {
+    enum { PIECE = 4096 };
+    float max = row_max(logits, vocabulary), target_logit = logits[target];
+    double sum = 0;
+    for (int64_t first = 0; first < vocabulary; first += PIECE) {
+        int64_t count = vocabulary - first < PIECE ? vocabulary - first : PIECE;
+        sum += (double)exp_sum(grad_scale != 0 ? logits + first : NULL, logits + first, count, max);
+    }
+    if (grad_scale != 0) {
+        scale_row(logits, vocabulary, (float)((double)grad_scale * (double)weight / sum));
+        logits[target] -= grad_scale * weight;
+    }
+    return (float)((double)weight * (log(sum) + (double)max - (double)target_logit));
+}
+
+void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor logits, struct tensor targets,
+                       struct tensor weights, float grad_scale) {
+    int64_t vocabulary = logits.dims[1];
+    /* Only bf16 rows need a buffer; a row of f32 becomes its gradient where it is. */
+    float *scratch = NULL;
+    if (logits.dtype != DTYPE_F32)
+        scratch = cpu_scratch(dev, (size_t)(dev->num_threads * vocabulary) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t i = 0; i < logits.dims[0]; i++) {
+        float weight = ((const float *)weights.data)[i], loss = 0;
+        float *buffer = scratch ? scratch + cpu_thread() * vocabulary : NULL;
+        if (weight != 0) {
+            float *row = row_open(logits, i * vocabulary, vocabulary, buffer);
+            loss = loss_row(row, vocabulary, ((const int32_t *)targets.data)[i], weight, grad_scale);
+            if (grad_scale != 0)
+                row_commit(logits, i * vocabulary, vocabulary, row);
+        } else if (grad_scale != 0) {
+            size_t row_bytes = (size_t)vocabulary * dtype_bytes(logits.dtype);
+            memset((char *)logits.data + (size_t)i * row_bytes, 0, row_bytes);
+        }
+        ((float *)losses.data)[i] = loss;
+    }
+}
