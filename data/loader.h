@@ -31,7 +31,7 @@ struct loader_config {
     int64_t sequence_tokens; /* T */
     int64_t seed;
     enum packing packing;
-    int64_t vocab_size; /* of the model: a token file made for more is refused */
+    int64_t vocab_size; /* of the model: a token file made for more is refused; 0: not known yet */
 };
 
 /* One packed sequence; arrays of T that belong to the sample.  Rows from filled on are padding: token 0, weight 0,

@@ -1,0 +1,93 @@
+/* prepare_batch.h - inside prepare: what travels from the reading loop to the workers and back.
+ *
+ *   corpus (prepare_corpus.c)     reads files into batches of raw documents, in order
+ *   worker (prepare_document.c)   turns a batch's documents into tokens, any order, one batch at a time
+ *   prepare.c                     hands batches round and appends the results in order */
+#pragma once
+
+#include <xxhash.h>
+
+#include "data/chat.h"
+#include "data/prepare.h"
+#include "data/reader.h"
+
+enum {
+    BATCH_BYTES = 1 << 20,             /* of raw text, unless one document is longer */
+    BATCH_DOCUMENTS = 1024,
+    DOCUMENT_MAX_BYTES = 256 << 20,    /* a longer line or file is refused by name */
+    BATCH_KEPT_TOKENS = 1 << 22        /* a token list that grew beyond this is given back after use */
+};
+
+enum outcome {
+    OUTCOME_TOKENS, /* encoded */
+    OUTCOME_BLANK,  /* an empty line: no document */
+    OUTCOME_EMPTY,  /* a document without text: left out like a short one */
+    OUTCOME_SKIPPED /* left out because of bad bytes */
+};
+
+/* One document: where it was read, what became of it. */
+struct batch_document {
+    int source, file; /* rows of the corpus */
+    int64_t line;     /* from 1; 0: the whole file is the document */
+    size_t first_byte, length_bytes;
+    enum outcome outcome;
+    bool has_bad_text; /* invalid UTF-8, a NUL byte or a lone surrogate was in it */
+    int64_t first_token, num_tokens;
+    XXH128_hash_t hash; /* of its text */
+};
+
+enum batch_state { BATCH_FREE, BATCH_READ, BATCH_TAKEN, BATCH_DONE };
+
+struct batch {
+    enum batch_state state; /* guarded by the job's mutex */
+    struct text raw;
+    struct batch_document *documents; /* [BATCH_DOCUMENTS] */
+    int num_documents;
+    struct token_list tokens;
+    uint8_t *mask;
+    int64_t consumed_bytes; /* of all files, when this batch was read */
+    int bad_document;       /* its first error is in err: the document's index, or num_documents for the reader's */
+    struct err err;
+};
+
+/* --- prepare_corpus.c: the input files --- */
+struct corpus_file {
+    int source;
+    char *path;
+    bool is_jsonl;
+    int64_t size_bytes;
+};
+
+struct corpus {
+    struct corpus_file *files; /* in reading order */
+    int num_files;
+    int num_sources;
+    char (*sha256)[SHA256_HEX_ROOM]; /* [num_sources], complete at the end */
+    int64_t total_bytes;
+    /* reading */
+    int file;
+    struct reader *reader; /* of that file, or NULL before it */
+    struct sha256 *list_sha; /* [num_sources] over "hash  name" lines, for sources of several files */
+    int64_t done_bytes;    /* of the files before */
+    int64_t text_bytes;    /* read so far, after decompression */
+};
+
+/* corpus_open - lists the files, checks their formats.  Returns 0 or -1 with err set; corpus_close either way. */
+int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources, struct err *err);
+void corpus_close(struct corpus *corpus);
+/* corpus_read - fill a batch; no documents and no error: the end.  An error becomes the batch's. */
+void corpus_read(struct corpus *corpus, struct batch *batch);
+
+/* --- prepare_document.c: text to tokens --- */
+struct worker {
+    const struct prepare_config *config;
+    const struct corpus *corpus; /* its list of files does not change */
+    const struct tokenizer *tok;
+    enum chat_kind chat_kind;
+    int32_t bos, eos; /* -1: not added */
+    struct encoder *encoder;
+    struct text scratch, repaired;
+};
+void worker_release(struct worker *worker);
+/* worker_encode - all documents of a batch, up to its first error. */
+void worker_encode(struct worker *worker, struct batch *batch);

@@ -1,0 +1,87 @@
+/* tokenizer.h - text to token ids and back, from a Hugging Face tokenizer.json.
+ *
+ * Byte-level BPE (Llama 3, SmolLM2, Qwen, Tekken) and SentencePiece-style BPE with byte fallback (Llama 2,
+ * Lucie), with the normalisers, pre-tokenisers, post-processors, decoders and added tokens of those files.
+ * A component that is not supported is refused by name when the file is loaded, never ignored.
+ * The tokenizer itself is read-only after loading and may be shared by threads; each thread encodes through
+ * its own struct encoder (caches, scratch). */
+#pragma once
+
+#include "kernels/error.h"
+
+struct tokenizer;
+struct encoder;
+
+/* Ids, growing; the caller's.  Freed with token_list_release. */
+struct token_list {
+    int32_t *ids;
+    int64_t count, room;
+};
+void token_list_push(struct token_list *list, int32_t id);
+void token_list_release(struct token_list *list);
+
+/* What encode does beyond the plain text. */
+enum encode_flags {
+    ENCODE_PLAIN = 0,
+    ENCODE_ADD_SPECIAL = 1,   /* what the post-processor adds (bos, sometimes eos) */
+    ENCODE_PARSE_SPECIAL = 2, /* special added tokens written in the text become their ids */
+};
+
+/* tokenizer_load - from a tokenizer.json file; tokenizer_config.json beside it is read where present (bos, eos,
+ * pad, chat template).  tokenizer_parse - from text in memory (origin names it in messages, config_text is the
+ * text of tokenizer_config.json or NULL).  Returns NULL with err set: unreadable, malformed, unsupported. */
+struct tokenizer *tokenizer_load(const char *tokenizer_json_path, struct err *err);
+struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const char *config_text,
+                                  const char *origin, struct err *err);
+void tokenizer_free(struct tokenizer *tok);
+
+/* Facts.  Ids are -1 where the tokenizer has no such token. */
+int64_t tokenizer_vocab_size(const struct tokenizer *tok); /* highest id + 1, added tokens included */
+int32_t tokenizer_bos(const struct tokenizer *tok);
+int32_t tokenizer_eos(const struct tokenizer *tok);
+int32_t tokenizer_pad(const struct tokenizer *tok);
+int32_t tokenizer_unknown(const struct tokenizer *tok);
+bool tokenizer_adds_bos(const struct tokenizer *tok); /* by its post-processor */
+bool tokenizer_adds_eos(const struct tokenizer *tok);
+bool tokenizer_normalises_nfc(const struct tokenizer *tok);
+const char *tokenizer_chat_template(const struct tokenizer *tok); /* Jinja text, or NULL */
+/* SHA-256 (hex, 64 characters) of vocabulary, merges, added tokens and pipeline in a canonical order: equal for two
+ * files that tokenise alike, whatever their white space or key order. */
+const char *tokenizer_hash(const struct tokenizer *tok);
+/* The id of exactly this token string as it stands in the file's vocabulary or added tokens, or -1. */
+int32_t tokenizer_id(const struct tokenizer *tok, const char *token, size_t length_bytes);
+
+/* encoder_open - scratch for one thread.  encoder_encode - append the ids of text (UTF-8, may hold NUL bytes).
+ * Returns 0, or -1 with err set: text is not UTF-8 (the byte offset is named). */
+struct encoder *encoder_open(const struct tokenizer *tok);
+void encoder_close(struct encoder *enc);
+int encoder_encode(struct encoder *enc, const char *text, size_t length_bytes, unsigned flags,
+                   struct token_list *out, struct err *err);
+
+/* tokenizer_decode - the text of ids, malloc'ed, NUL-terminated (length in *length_bytes where not NULL).
+ * Special tokens are left out when skip_special.  Incomplete UTF-8 is replaced by U+FFFD as the reference does.
+ * Dies on an id outside [0, vocab_size). */
+char *tokenizer_decode(const struct tokenizer *tok, const int32_t *ids, int64_t count, bool skip_special,
+                       size_t *length_bytes);
+
+/* What the exporters need (checkpoints/gguf_tokenizer.c): the vocabulary as it stands in the file. */
+enum token_kind { TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEFINED, TOKEN_BYTE, TOKEN_UNUSED };
+enum tokenizer_model { TOKENIZER_BYTE_LEVEL, TOKENIZER_SENTENCEPIECE };
+struct token_entry {
+    const char *text; /* borrowed, as in the file (byte-level: GPT-2 alphabet); NULL for a hole */
+    size_t length_bytes;
+    enum token_kind kind;
+};
+enum tokenizer_model tokenizer_model(const struct tokenizer *tok);
+struct token_entry tokenizer_entry(const struct tokenizer *tok, int32_t id);
+int64_t tokenizer_num_merges(const struct tokenizer *tok);
+/* Merge number i in priority order: ids of left, right and result. */
+void tokenizer_merge(const struct tokenizer *tok, int64_t i, int32_t *left, int32_t *right, int32_t *result);
+/* The regular expression of the pre-tokeniser's Split, or NULL ("" for plain ByteLevel with its own GPT-2 pattern). */
+const char *tokenizer_pattern(const struct tokenizer *tok);
+bool tokenizer_ignores_merges(const struct tokenizer *tok);
+bool tokenizer_adds_space_prefix(const struct tokenizer *tok);
+/* Individual digits split before ByteLevel (SmolLM2). */
+bool tokenizer_splits_digits(const struct tokenizer *tok);
+/* Normaliser steps that GGUF cannot express (Lucie's 22), or NULL: a sentence for the user. */
+const char *tokenizer_inexpressible(const struct tokenizer *tok);
