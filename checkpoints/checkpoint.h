@@ -1,0 +1,81 @@
+/* checkpoint.h - a checkpoint is a model folder, complete or absent.
+ *
+ *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: loads in transformers
+ * as it is RUN/step-000500/state/          master, adam_m, adam_v *.safetensors (f32, the same names),
+ * training.json RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
+ *   RUN/latest                      text: the name of the checkpoint to go on from
+ *
+ * Written to step-000500.partial, synced, checksummed, renamed; then latest moves.  Deleting: rename to
+ * step-000500.deleting first, then unlink.  All ranks write their own ranges of the same files.
+ * No MPI here: the caller puts a barrier between the phases and agrees on errors.
+ *   root: checkpoint_begin   | barrier | all: checkpoint_open_ranges, checkpoint_write...,
+ * checkpoint_close_ranges | barrier | all: checkpoint_hash_blocks | sum over ranks | root: checkpoint_commit
+ * | barrier */
+#pragma once
+
+#include "checkpoints/family.h"
+
+/* Which of the four copies of a tensor is meant. */
+enum checkpoint_part { PART_MODEL, PART_MASTER, PART_ADAM_M, PART_ADAM_V, PART_COUNT };
+
+struct checkpoint; /* one being written */
+
+/* What the model folder is made of besides the weights.  All borrowed; NULL where there is none. */
+struct checkpoint_source {
+    const struct model_config *config; /* dtype: of PART_MODEL */
+    const char *base_config_text;      /* config.json of the base model */
+    const char *tokenizer_json;        /* text */
+    const char *tokenizer_config;      /* text */
+    const char *base_folder; /* its other small files are copied: generation_config.json, templates, ... */
+};
+
+/* checkpoint_plan - the layout; the same on every rank.  with_state false: the model alone (a final export).
+ */
+struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
+                                   const struct checkpoint_source *source, bool with_state);
+void checkpoint_free(struct checkpoint *cp);
+
+/* checkpoint_begin - root: remove what crashes left in the run folder (of any step), make the .partial
+ * folder, the files at their full size (a full disk shows here) with their headers, and the small files. */
+int checkpoint_begin(struct checkpoint *cp, struct err *err);
+/* checkpoint_abandon - root, once all ranks know that a phase failed and have closed: remove what was written
+ * so far.  begin does so itself when it fails, and commit before its rename. */
+void checkpoint_abandon(struct checkpoint *cp);
+int checkpoint_open_ranges(struct checkpoint *cp, struct err *err);
+/* checkpoint_write - elements [first, first + count) of one tensor from f32. */
+int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, enum tensor_role role, int layer,
+                     int64_t first, int64_t count, const float *data, struct err *err);
+int checkpoint_close_ranges(struct checkpoint *cp, struct err *err); /* fsync */
+/* checkpoint_num_blocks - how many 8 MiB blocks all big files have together; checkpoint_hash_blocks fills
+ * hashes[b] for the blocks b with b % num_ranks == rank and leaves the others 0, reading back what is on
+ * disk. */
+int64_t checkpoint_num_blocks(const struct checkpoint *cp);
+int checkpoint_hash_blocks(const struct checkpoint *cp, int rank, int num_ranks, uint64_t *hashes,
+                           struct err *err);
+/* checkpoint_commit - root: training.json (state_text), manifest, fsync, rename, move latest, delete all but
+ * the newest keep_count complete checkpoints (0 keeps all).  A checkpoint of the same step is replaced; until
+ * the new one stands, the old one is found. */
+int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text, int keep_count,
+                      struct err *err);
+
+/* checkpoint_latest - path of the checkpoint to go on from (malloc'ed): the one that `latest` names, or,
+ * where that is missing or names nothing complete, the highest complete step (those passed over are warned
+ * about).  Complete: every file of the manifest is there with its size.  Leftovers (.partial, .deleting) are
+ * never taken. Returns NULL with an empty err->text where there is none, NULL with a message where the folder
+ * cannot be read. */
+char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err);
+
+/* checkpoint_verify - sizes of all files against the manifest, and the checksums of blocks b % num_ranks ==
+ * rank. Returns 0, or -1 with err set naming file and byte range. */
+int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, struct err *err);
+
+/* checkpoint_state_text - state/training.json, malloc'ed; NULL with err set. */
+char *checkpoint_state_text(const char *checkpoint_folder, struct err *err);
+
+/* Reading a part back by ranges; PART_MODEL is read through weights.h. */
+struct checkpoint_reader;
+struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder, enum checkpoint_part part,
+                                                 const struct model_config *config, struct err *err);
+void checkpoint_reader_close(struct checkpoint_reader *reader);
+int checkpoint_read(const struct checkpoint_reader *reader, enum tensor_role role, int layer, int64_t first,
+                    int64_t count, float *out, struct err *err);

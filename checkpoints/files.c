@@ -1,0 +1,204 @@
+/* files.c - see files.h. */
+#include "checkpoints/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* One system call's worth: a signal is noticed soon, and far below Linux's limit of 2 GiB. */
+enum { PIECE_BYTES = 64 << 20 };
+
+/* parent_folder - malloc'ed. */
+static char *parent_folder(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+/* free_bytes - what an unprivileged user may still write beside path. */
+static long long free_bytes(const char *path) {
+    struct statvfs disk;
+    char *folder = parent_folder(path);
+    bool known = statvfs(folder, &disk) == 0;
+    free(folder);
+    return known ? (long long)disk.f_bavail * (long long)disk.f_frsize : 0;
+}
+
+/* io_failed - errno in the user's words.  length_bytes: of what did not go through, 0 where unknown. */
+static int io_failed(struct err *err, const char *what, const char *path, int64_t length_bytes) {
+    int code = errno;
+    if (code != ENOSPC && code != EDQUOT)
+        return err_set(err, "cannot %s '%s': %s", what, path, strerror(code));
+    char size[48] = "";
+    if (length_bytes > 0)
+        snprintf(size, sizeof size, " for %lld bytes", (long long)length_bytes);
+    return err_set(
+        err,
+        "cannot %s '%s': no space left%s (%s%lld bytes free on the disk), free some space or choose "
+        "a folder elsewhere (checkpoint.folder)",
+        what, path, size, code == EDQUOT ? "quota reached; " : "", free_bytes(path));
+}
+
+int file_write_at(int fd, const char *path, const void *bytes, size_t length_bytes, int64_t offset,
+                  struct err *err) {
+    const char *from = bytes;
+    size_t done = 0;
+    while (done < length_bytes) {
+        size_t piece = length_bytes - done < PIECE_BYTES ? length_bytes - done : PIECE_BYTES;
+        ssize_t written = pwrite(fd, from + done, piece, offset + (int64_t)done);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written == 0) /* never for a regular file; would loop for ever if it happened */
+            errno = EIO;
+        if (written <= 0)
+            return io_failed(err, "write", path, (int64_t)length_bytes);
+        done += (size_t)written;
+    }
+    return 0;
+}
+
+int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset,
+                 struct err *err) {
+    char *to = bytes;
+    size_t done = 0;
+    while (done < length_bytes) {
+        size_t piece = length_bytes - done < PIECE_BYTES ? length_bytes - done : PIECE_BYTES;
+        ssize_t got = pread(fd, to + done, piece, offset + (int64_t)done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return io_failed(err, "read", path, (int64_t)length_bytes);
+        if (got == 0)
+            return err_set(err, "cannot read '%s': it ends at byte %lld, %lld more were expected", path,
+                           (long long)offset + (long long)done, (long long)(length_bytes - done));
+        done += (size_t)got;
+    }
+    return 0;
+}
+
+int file_create_sized(const char *path, int64_t size_bytes, struct err *err) {
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return io_failed(err, "create", path, size_bytes);
+    int status;
+    do {
+        status = size_bytes ? fallocate(fd, 0, 0, size_bytes) : 0;
+    } while (status != 0 && errno == EINTR);
+    /* Reserving also keeps the extents of ranges that many ranks write at once together. */
+    /* NFS and others cannot reserve: the size alone, and a full disk shows when written. */
+    if (status != 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
+        status = ftruncate(fd, size_bytes);
+    if (status == 0)
+        return fd;
+    io_failed(err, "create", path, size_bytes);
+    close(fd);
+    return -1;
+}
+
+/* The close of a network file system may be the first to report a failed write. */
+int file_sync_close(int fd, const char *path, struct err *err) {
+    int status = fsync(fd) == 0 ? 0 : io_failed(err, "write", path, 0);
+    if (close(fd) != 0 && status == 0)
+        status = io_failed(err, "close", path, 0);
+    return status;
+}
+
+int64_t file_size(const char *path, struct err *err) {
+    struct stat facts;
+    if (stat(path, &facts) != 0)
+        return io_failed(err, "open", path, 0);
+    if (!S_ISREG(facts.st_mode))
+        return err_set(err, "cannot open '%s': not a regular file", path);
+    return (int64_t)facts.st_size;
+}
+
+int file_rename(const char *from, const char *to, struct err *err) {
+    if (rename(from, to) != 0)
+        return err_set(err, "cannot rename '%s' to '%s': %s", from, to, strerror(errno));
+    char *folder = parent_folder(to);
+    int status = folder_sync(folder, err);
+    free(folder);
+    return status;
+}
+
+int file_create(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return io_failed(err, "create", path, (int64_t)length_bytes);
+    if (file_write_at(fd, path, bytes, length_bytes, 0, err) != 0) {
+        close(fd);
+        return -1;
+    }
+    return file_sync_close(fd, path, err);
+}
+
+int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
+    char *temporary = xasprintf("%s.tmp", path);
+    int status = file_create(temporary, bytes, length_bytes, err);
+    if (status == 0)
+        status = file_rename(temporary, path, err);
+    if (status != 0)
+        unlink(temporary);
+    free(temporary);
+    return status;
+}
+
+/* Each prefix that ends before a slash, then the whole path. */
+int folder_create(const char *path, struct err *err) {
+    char *part = xstrdup(path);
+    int status = 0;
+    for (char *at = part + 1; status == 0 && *part; at++) {
+        if (*at != '/' && *at != '\0')
+            continue;
+        char end = *at;
+        *at = '\0';
+        struct stat facts;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            status = io_failed(err, "create folder", part, 0);
+        else if (stat(part, &facts) != 0 || !S_ISDIR(facts.st_mode))
+            status = err_set(err, "cannot create folder '%s': a file is in its place", part);
+        *at = end;
+        if (end == '\0')
+            break;
+    }
+    free(part);
+    return status;
+}
+
+int folder_sync(const char *path, struct err *err) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return io_failed(err, "open folder", path, 0);
+    /* EINVAL: file systems that sync folders by themselves. */
+    int status = fsync(fd) == 0 || errno == EINVAL ? 0 : io_failed(err, "sync folder", path, 0);
+    close(fd);
+    return status;
+}
+
+/* remove_entry - nftw hands out contents before their folder (FTW_DEPTH). */
+static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *place) {
+    (void)facts, (void)kind, (void)place;
+    return remove(path);
+}
+
+int folder_remove(const char *path, struct err *err) {
+    enum { OPEN_FOLDERS = 8 };
+    if (!path_exists(path))
+        return 0;
+    if (nftw(path, remove_entry, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS) == 0)
+        return 0;
+    return io_failed(err, "remove", path, 0);
+}
+
+/* lstat: a dangling link is there, too, and would be in the way. */
+bool path_exists(const char *path) {
+    struct stat facts;
+    return lstat(path, &facts) == 0;
+}

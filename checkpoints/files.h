@@ -1,0 +1,40 @@
+/* files.h - the few file operations checkpoints need: whole reads and writes at an offset, files that are
+ * complete or absent, folders that survive a power cut.  (file_read_whole is data/json.h's.)
+ * Messages name the file; a full disk is said to be full. */
+#pragma once
+
+#include "kernels/error.h"
+
+/* file_write_at, file_read_at - length_bytes at offset, in pieces, through interruptions and short counts.
+ * path is for messages.  Return 0, or -1 with err set: I/O error, disk full, the file ends early. */
+int file_write_at(int fd, const char *path, const void *bytes, size_t length_bytes, int64_t offset,
+                  struct err *err);
+int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset, struct err *err);
+
+/* file_create_sized - a new file (an old one is emptied) with its room reserved where the file system can, so
+ * that a full disk shows now and not in the middle.  Returns a descriptor, or -1 with err set. */
+int file_create_sized(const char *path, int64_t size_bytes, struct err *err);
+
+/* file_create - write a whole small file and fsync it; the folder's own sync is the caller's, once for all
+ * files. file_replace - write a whole small file: temporary name, fsync, rename, fsync of the folder.  At any
+ * moment path holds the old content or the new.  Returns 0, or -1 with err set and path as it was. */
+int file_create(const char *path, const void *bytes, size_t length_bytes, struct err *err);
+int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err);
+
+/* file_sync_close - fsync and close; the descriptor is closed in any case.  Returns 0, or -1 with err set. */
+int file_sync_close(int fd, const char *path, struct err *err);
+
+/* file_size - of a regular file, or -1 with err set. */
+int64_t file_size(const char *path, struct err *err);
+
+/* file_rename - and fsync of the folder that holds both names. */
+int file_rename(const char *from, const char *to, struct err *err);
+
+/* folder_create - with its parents; an existing folder is fine.  folder_sync - its entries reach the disk. */
+int folder_create(const char *path, struct err *err);
+int folder_sync(const char *path, struct err *err);
+
+/* folder_remove - with all it holds; an absent one is fine.  Links are removed, not followed. */
+int folder_remove(const char *path, struct err *err);
+
+bool path_exists(const char *path);

@@ -1,0 +1,115 @@
+/* model_folder.c - see model_folder.h.  What transformers, vLLM and llama.cpp's converter look for. */
+#include "checkpoints/model_folder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/files.h"
+#include "data/json.h"
+
+/* Larger than any published tokenizer.model; keeps a stray file out of every checkpoint. */
+enum { MAX_COPY_BYTES = 64 << 20 };
+
+/* Files that are carried over as they are. */
+static const char *const carried[] = {
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "chat_template.json",
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "LICENCE",
+    "NOTICE",
+    "NOTICE.txt",
+    "USE_POLICY.md",
+};
+
+/* write_text - folder/name. */
+static int write_text(const char *folder, const char *name, const char *text, struct err *err) {
+    char *path = xasprintf("%s/%s", folder, name);
+    int status = file_create(path, text, strlen(text), err);
+    free(path);
+    return status;
+}
+
+enum carry_status { CARRIED, NOT_THERE, CARRY_FAILED };
+
+/* carry - copy one file of the base folder. */
+static enum carry_status carry(const char *folder, const char *base_folder, const char *name,
+                               struct err *err) {
+    if (!base_folder)
+        return NOT_THERE;
+    size_t length_bytes;
+    enum carry_status status = CARRY_FAILED;
+    char *from = xasprintf("%s/%s", base_folder, name), *to = xasprintf("%s/%s", folder, name);
+    char *bytes = NULL;
+    if (!path_exists(from))
+        status = NOT_THERE;
+    else if ((bytes = file_read_whole(from, MAX_COPY_BYTES, &length_bytes, err)) &&
+             file_create(to, bytes, length_bytes, err) == 0)
+        status = CARRIED;
+    free(bytes);
+    free(from);
+    free(to);
+    return status;
+}
+
+/* write_generation_config - loaders stop at these tokens; without the file some never stop. */
+static int write_generation_config(const char *folder, const struct model_config *config, struct err *err) {
+    json_t *root = json_pack("{s:b}", "_from_model_config", 1);
+    json_t *eos = json_array();
+    for (int i = 0; i < config->num_eos; i++)
+        json_array_append_new(eos, json_integer(config->eos_ids[i]));
+    if (config->bos_id >= 0)
+        json_object_set_new(root, "bos_token_id", json_integer(config->bos_id));
+    if (config->num_eos > 0)
+        json_object_set(root, "eos_token_id", config->num_eos == 1 ? json_array_get(eos, 0) : eos);
+    if (config->pad_id >= 0)
+        json_object_set_new(root, "pad_token_id", json_integer(config->pad_id));
+    char *text = json_dumps(root, JSON_INDENT(2));
+    CHECK(text, "out of memory while writing generation_config.json");
+    int status = write_text(folder, "generation_config.json", text, err);
+    free(text);
+    json_decref(eos);
+    json_decref(root);
+    return status;
+}
+
+/* write_template - newer loaders look for the chat template in a file of its own, older ones in
+ * tokenizer_config.json: where only the latter has it, both get it. */
+static int write_template(const char *folder, const char *tokenizer_config, struct err *err) {
+    const char *template = NULL;
+    if (!tokenizer_config)
+        return 0;
+    json_t *root = json_parse_text(tokenizer_config, strlen(tokenizer_config), "tokenizer_config.json", NULL);
+    int status = 0;
+    if (json_get_string(root, "chat_template", &template, NULL) == 0)
+        status = write_text(folder, "chat_template.jinja", template, err);
+    json_decref(root);
+    return status;
+}
+
+int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err) {
+    char *config_text = model_config_text(source->config, source->base_config_text);
+    int status = write_text(folder, "config.json", config_text, err);
+    free(config_text);
+    if (status != 0 ||
+        (source->tokenizer_json && write_text(folder, "tokenizer.json", source->tokenizer_json, err)) ||
+        (source->tokenizer_config &&
+         write_text(folder, "tokenizer_config.json", source->tokenizer_config, err)))
+        return -1;
+    for (size_t i = 0; i < sizeof carried / sizeof carried[0]; i++)
+        if (carry(folder, source->base_folder, carried[i], err) == CARRY_FAILED)
+            return -1;
+    /* The source's sampling defaults and stop tokens win over what config.json alone can tell. */
+    enum carry_status generation = carry(folder, source->base_folder, "generation_config.json", err);
+    if (generation == CARRY_FAILED ||
+        (generation == NOT_THERE && write_generation_config(folder, source->config, err) != 0))
+        return -1;
+    enum carry_status template = carry(folder, source->base_folder, "chat_template.jinja", err);
+    if (template == NOT_THERE)
+        return write_template(folder, source->tokenizer_config, err);
+    return template == CARRIED ? 0 : -1;
+}

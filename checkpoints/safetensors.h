@@ -1,0 +1,65 @@
+/* safetensors.h - reading and writing sets of safetensors files by byte ranges.
+ *
+ * Reading: one file, or a folder with model.safetensors or model.safetensors.index.json.  Nothing is mapped
+ * or loaded whole: each rank reads the ranges it owns with pread. Writing: a layout (names, types, shapes) is
+ * the same on every rank, so offsets are known to all without a word; the root creates the files with their
+ * headers, then any rank writes its ranges with pwrite. Format: 8-byte header length, JSON header, data
+ * without holes; tensors by descending element size, then name. Source: huggingface/safetensors README;
+ * limits and pitfalls in FORMAT.md. */
+#pragma once
+
+#include "kernels/tensor.h"
+
+struct st_files; /* opened for reading */
+
+/* st_open - path is a .safetensors file or a folder.  Headers are checked whole: size, names, types, offsets
+ * without hole or overlap, products without overflow.  Returns NULL with err set. */
+struct st_files *st_open(const char *path, struct err *err);
+/* st_open_stem - the same for folder/stem.safetensors or folder/stem.safetensors.index.json. */
+struct st_files *st_open_stem(const char *folder, const char *stem, struct err *err);
+void st_close(struct st_files *files);
+int64_t st_num_tensors(const struct st_files *files);
+
+/* What is known of a tensor; name is borrowed. */
+struct st_entry {
+    const char *name;
+    const char *dtype_text; /* "BF16", "F32", "I64", ... as in the file */
+    enum dtype dtype;       /* DTYPE_COUNT where atelier cannot compute with it */
+    int ndim;
+    int64_t dims[TENSOR_MAX_DIMS]; /* the first four */
+    int64_t count;                 /* elements */
+    const char *file;              /* path of its file */
+};
+struct st_entry st_entry(const struct st_files *files, int64_t index);
+int64_t st_find(const struct st_files *files, const char *name); /* -1: absent */
+
+/* st_read_f32 - elements [first, first + count) of a tensor, converted to f32.
+ * Returns 0, or -1 with err set: I/O error, short file, a type that is no real number. */
+int st_read_f32(const struct st_files *files, int64_t index, int64_t first, int64_t count, float *out,
+                struct err *err);
+
+struct st_layout; /* what is to be written */
+
+/* st_layout_create - files are named stem.safetensors, or stem-00001-of-0000N.safetensors with an index when
+ * the data exceeds max_file_bytes. */
+struct st_layout *st_layout_create(const char *stem, int64_t max_file_bytes);
+void st_layout_free(struct st_layout *layout);
+/* st_layout_add - before st_layout_finish.  Returns the handle of the tensor. */
+int64_t st_layout_add(struct st_layout *layout, const char *name, struct tensor shape, enum dtype dtype);
+/* st_layout_finish - fixes the order and the offsets. */
+void st_layout_finish(struct st_layout *layout);
+int st_layout_num_files(const struct st_layout *layout);
+const char *st_layout_file(const struct st_layout *layout, int file,
+                           int64_t *size_bytes); /* name and final size */
+
+/* st_layout_write_headers - root only: create every file at its full size with its header, and the index
+ * file. Returns 0, or -1 with err set (disk full is said to be so). */
+int st_layout_write_headers(struct st_layout *layout, const char *folder, struct err *err);
+/* st_layout_open - open the files for writing ranges (every rank, after the headers are there). */
+int st_layout_open(struct st_layout *layout, const char *folder, struct err *err);
+/* st_layout_write_f32 - elements [first, first + count) of tensor handle, converted from f32 to its type. */
+int st_layout_write_f32(struct st_layout *layout, int64_t handle, int64_t first, int64_t count,
+                        const float *data, struct err *err);
+/* st_layout_close - fsync the files this rank wrote to, headers included, and close.  Folders are not synced.
+ *  Returns 0, or -1 with err set. */
+int st_layout_close(struct st_layout *layout, struct err *err);

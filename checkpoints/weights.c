@@ -1,0 +1,237 @@
+/* weights.c - one model to read from, stored either way: a Hugging Face folder here, a GGUF file through
+ * gguf_model.h.  A model is accepted whole or not at all: every tensor with its shape, nothing unknown. */
+#include "checkpoints/weights.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "checkpoints/files.h"
+#include "checkpoints/gguf_model.h"
+#include "checkpoints/safetensors.h"
+#include "data/json.h"
+
+enum { MAX_CONFIG_BYTES = 16 << 20, MAX_TOKENIZER_BYTES = 512 << 20, MAX_NAME_BYTES = 160 };
+
+struct weights {
+    struct model_config config;
+    struct gguf *gguf;      /* or NULL */
+    struct st_files *files; /* or NULL */
+    char *folder;           /* of a Hugging Face model */
+    char *config_text;
+};
+
+/* ends_with - of names. */
+static bool ends_with(const char *text, const char *end) {
+    size_t text_bytes = strlen(text), end_bytes = strlen(end);
+    return text_bytes >= end_bytes && strcmp(text + text_bytes - end_bytes, end) == 0;
+}
+
+/* check_tensor - one tensor of the family is there, with its shape and a type that can be read. */
+static int check_tensor(const struct weights *w, enum tensor_role role, int layer, struct err *err) {
+    char name[MAX_NAME_BYTES], want_text[64];
+    model_role_name(&w->config, role, layer, name, sizeof name);
+    struct tensor want = model_role_tensor(&w->config, role);
+    int64_t index = st_find(w->files, name);
+    if (index < 0)
+        return err_set(err, "tensor '%s' is missing", name);
+    struct st_entry entry = st_entry(w->files, index);
+    bool same = entry.ndim == want.ndim;
+    for (int i = 0; same && i < want.ndim; i++)
+        same = entry.dims[i] == want.dims[i];
+    if (!same)
+        return err_set(err,
+                       "tensor '%s' of '%s' has %d dimensions, first %lld x %lld; config.json asks for %s",
+                       name, entry.file, entry.ndim, (long long)entry.dims[0], (long long)entry.dims[1],
+                       tensor_shape_text(want, want_text, sizeof want_text));
+    if (entry.dtype != DTYPE_F32 && entry.dtype != DTYPE_BF16 && entry.dtype != DTYPE_F16)
+        return err_set(err, "tensor '%s' of '%s' is %s: only F32, BF16 and F16 weights can be read", name,
+                       entry.file, entry.dtype_text);
+    return 0;
+}
+
+/* check_tied_head - some tied models store the head all the same.  Loaders ignore it; that is harmless only
+ * while it is the embedding, so a few places are compared. */
+static int check_tied_head(const struct weights *w, int64_t head, struct err *err) {
+    enum { SAMPLE = 256, PLACES = 16 };
+    float a[SAMPLE], b[SAMPLE];
+    char name[MAX_NAME_BYTES];
+    int64_t embedding = st_find(w->files, model_role_name(&w->config, ROLE_EMBEDDING, 0, name, sizeof name));
+    int64_t count = st_entry(w->files, embedding).count;
+    int64_t piece = count < SAMPLE ? count : SAMPLE;
+    if (st_entry(w->files, head).count != count)
+        return err_set(err, "the head is tied to the embedding, yet a head of another size is stored");
+    for (int place = 0; place < PLACES; place++) {
+        int64_t first = (count - piece) / (PLACES - 1) * place;
+        if (st_read_f32(w->files, embedding, first, piece, a, err) != 0 ||
+            st_read_f32(w->files, head, first, piece, b, err) != 0)
+            return -1;
+        if (memcmp(a, b, (size_t)piece * sizeof *a) != 0)
+            return err_set(
+                err, "tie_word_embeddings is true, yet the stored head differs from the embedding: set it "
+                     "to false in config.json if the head is meant");
+    }
+    return 0;
+}
+
+/* is_ours - name is a tensor of the family. */
+static bool is_ours(const struct model_config *config, const char *name) {
+    char ours[MAX_NAME_BYTES];
+    int layer = 0, end = 0;
+    bool in_layer = sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end > 0 && layer >= 0 &&
+                    layer < config->num_layers;
+    int first = in_layer ? ROLE_FIRST_IN_LAYER : 0, last = in_layer ? ROLE_COUNT : ROLE_FIRST_IN_LAYER;
+    for (int role = first; role < last; role++)
+        if (model_has_role(config, (enum tensor_role)role) &&
+            strcmp(model_role_name(config, (enum tensor_role)role, layer, ours, sizeof ours), name) == 0)
+            return true;
+    return false;
+}
+
+/* check_extras - an unknown tensor means that the model computes something that atelier would leave out. */
+static int check_extras(const struct weights *w, struct err *err) {
+    char head[MAX_NAME_BYTES];
+    model_role_name(&w->config, ROLE_HEAD, 0, head, sizeof head);
+    for (int64_t i = 0; i < st_num_tensors(w->files); i++) {
+        const char *name = st_entry(w->files, i).name;
+        if (is_ours(&w->config, name) || ends_with(name, ".rotary_emb.inv_freq")) /* a table of old files */
+            continue;
+        if (strcmp(name, head) != 0)
+            return err_set(err, "tensor '%.200s' of '%s' is unknown for model_type '%s' with %d layers", name,
+                           st_entry(w->files, i).file, w->config.model_type, w->config.num_layers);
+        if (check_tied_head(w, i, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* check_tensors - nothing missing, nothing unknown. */
+static int check_tensors(const struct weights *w, struct err *err) {
+    for (int role = 0; role < ROLE_COUNT; role++) {
+        int layers = role < ROLE_FIRST_IN_LAYER ? 1 : w->config.num_layers;
+        if (!model_has_role(&w->config, (enum tensor_role)role))
+            continue;
+        for (int layer = 0; layer < layers; layer++)
+            if (check_tensor(w, (enum tensor_role)role, layer, err) != 0)
+                return -1;
+    }
+    return check_extras(w, err);
+}
+
+/* open_folder - config.json decides what must be there, then the headers are held against it. */
+static int open_folder(struct weights *w, const char *path, struct err *err) {
+    char name[MAX_NAME_BYTES];
+    size_t text_bytes;
+    char *config_path = xasprintf("%s/config.json", path);
+    w->folder = xstrdup(path);
+    w->config_text = file_read_whole(config_path, MAX_CONFIG_BYTES, &text_bytes, err);
+    int status =
+        w->config_text ? model_config_parse(&w->config, w->config_text, text_bytes, config_path, err) : -1;
+    free(config_path);
+    if (status != 0)
+        return -1;
+    w->files = st_open(path, err);
+    if (!w->files)
+        return -1;
+    if (check_tensors(w, err) != 0)
+        return err_prefix(err, "model '%s'", path);
+    /* What the file says outranks what config.json claims: the key is missing in some old models. */
+    model_role_name(&w->config, ROLE_EMBEDDING, 0, name, sizeof name);
+    w->config.dtype = st_entry(w->files, st_find(w->files, name)).dtype;
+    return 0;
+}
+
+/* open_gguf - the same promise, kept by gguf_model.c. */
+static int open_gguf(struct weights *w, const char *path, struct err *err) {
+    w->gguf = gguf_open(path, err);
+    if (!w->gguf)
+        return -1;
+    if (gguf_model_config(w->gguf, &w->config, err) != 0 || gguf_model_check(w->gguf, &w->config, err) != 0)
+        return err_prefix(err, "model '%s'", path);
+    return 0;
+}
+
+struct weights *weights_open(const char *path, struct err *err) {
+    struct stat facts;
+    struct weights *w = xcalloc(1, sizeof *w);
+    int status;
+    if (stat(path, &facts) != 0)
+        status = err_set(err, "cannot open model '%s': %s", path, strerror(errno));
+    else if (S_ISDIR(facts.st_mode))
+        status = open_folder(w, path, err);
+    else if (ends_with(path, ".safetensors"))
+        status =
+            err_set(err, "cannot open model '%s': give the folder that holds it and its config.json", path);
+    else
+        status = open_gguf(w, path, err);
+    if (status == 0)
+        return w;
+    weights_close(w);
+    return NULL;
+}
+
+void weights_close(struct weights *w) {
+    if (!w)
+        return;
+    if (w->gguf)
+        gguf_close(w->gguf);
+    st_close(w->files);
+    free(w->folder);
+    free(w->config_text);
+    free(w);
+}
+
+const struct model_config *weights_config(const struct weights *w) {
+    return &w->config;
+}
+
+int weights_read(const struct weights *w, enum tensor_role role, int layer, int64_t first, int64_t count,
+                 float *out, struct err *err) {
+    char name[MAX_NAME_BYTES];
+    if (w->gguf)
+        return gguf_model_read(w->gguf, &w->config, role, layer, first, count, out, err);
+    int64_t index = st_find(w->files, model_role_name(&w->config, role, layer, name, sizeof name));
+    CHECK(index >= 0, "tensor '%s' is not part of this model", name);
+    return st_read_f32(w->files, index, first, count, out, err);
+}
+
+/* read_optional - *text stays NULL where the file is absent. */
+static int read_optional(const char *folder, const char *name, char **text, struct err *err) {
+    size_t length_bytes;
+    char *path = xasprintf("%s/%s", folder, name);
+    int status = 0;
+    *text = NULL;
+    if (path_exists(path)) {
+        *text = file_read_whole(path, MAX_TOKENIZER_BYTES, &length_bytes, err);
+        if (!*text)
+            status = -1;
+        else if (strlen(*text) != length_bytes)
+            status = err_set(err, "cannot read '%s': it holds a NUL byte, it is no JSON", path);
+    }
+    free(path);
+    return status;
+}
+
+int weights_tokenizer_text(const struct weights *w, char **tokenizer_json, char **tokenizer_config,
+                           struct err *err) {
+    if (w->gguf)
+        return gguf_tokenizer_text(w->gguf, tokenizer_json, tokenizer_config, err);
+    *tokenizer_config = NULL;
+    if (read_optional(w->folder, "tokenizer.json", tokenizer_json, err) == 0 &&
+        read_optional(w->folder, "tokenizer_config.json", tokenizer_config, err) == 0)
+        return 0;
+    free(*tokenizer_json);
+    free(*tokenizer_config);
+    *tokenizer_json = *tokenizer_config = NULL;
+    return -1;
+}
+
+const char *weights_config_text(const struct weights *w) {
+    return w->config_text;
+}
+
+const char *weights_folder(const struct weights *w) {
+    return w->folder;
+}

@@ -1,0 +1,30 @@
+/* weights.h - a model to read from, whatever it is stored as: a Hugging Face folder, a checkpoint, or a GGUF
+ * file. Values come out as f32 in the Hugging Face layout: dequantised, rotary rows in half-split order. */
+#pragma once
+
+#include "checkpoints/family.h"
+
+struct weights;
+
+/* weights_open - path is a folder with config.json and safetensors, or a .gguf file.  Every tensor of the
+ * family must be there with its shape; extra tensors are refused unless known to be harmless (rotary inv_freq
+ * buffers, rope_freqs). Returns NULL with err set. */
+struct weights *weights_open(const char *path, struct err *err);
+void weights_close(struct weights *weights);
+const struct model_config *weights_config(const struct weights *weights);
+
+/* weights_read - elements [first, first + count) of a tensor, row-major.  Returns 0, or -1 with err set. */
+int weights_read(const struct weights *weights, enum tensor_role role, int layer, int64_t first,
+                 int64_t count, float *out, struct err *err);
+
+/* weights_tokenizer_text - text of tokenizer.json and tokenizer_config.json (NULL where there is none),
+ * malloc'ed; made from the metadata when the source is GGUF.  Returns 0, or -1 with err set. */
+int weights_tokenizer_text(const struct weights *weights, char **tokenizer_json, char **tokenizer_config,
+                           struct err *err);
+
+/* weights_config_text - the source's config.json, or NULL (GGUF); borrowed. */
+const char *weights_config_text(const struct weights *weights);
+
+/* weights_folder - the folder of a Hugging Face model (generation_config.json, templates), or NULL; borrowed.
+ */
+const char *weights_folder(const struct weights *weights);
