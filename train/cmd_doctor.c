@@ -1,5 +1,6 @@
-/* cmd_doctor.c - `atelier doctor [--folder PATH] [--json]`: is this machine ready.  Each finding is a line with 'ok',
- * 'warning' or 'fault' and, where something is wrong, what to do.  Takes a few seconds, changes nothing. */
+/* cmd_doctor.c - `atelier doctor [--folder PATH] [--json]`: is this machine ready.  Each finding is a line
+ * with 'ok', 'warning' or 'fault' and, where something is wrong, what to do.  Takes a few seconds, changes
+ * nothing. */
 #include <errno.h>
 #include <jansson.h>
 #include <sched.h>
@@ -28,8 +29,10 @@ struct findings {
     int count;
 };
 
-static struct finding *add(struct findings *findings, const char *name, const char *fmt, ...) ATELIER_PRINTF(3, 4);
-static void advise(struct finding *finding, enum finding_level level, const char *fmt, ...) ATELIER_PRINTF(3, 4);
+static struct finding *add(struct findings *findings, const char *name, const char *fmt, ...)
+    ATELIER_PRINTF(3, 4);
+static void advise(struct finding *finding, enum finding_level level, const char *fmt, ...)
+    ATELIER_PRINTF(3, 4);
 
 static struct finding *add(struct findings *findings, const char *name, const char *fmt, ...) {
     CHECK(findings->count < (int)(sizeof findings->items / sizeof findings->items[0]), "too many findings");
@@ -56,7 +59,8 @@ static void look_at_processor(struct findings *findings) {
     char model[96], features[96];
     doctor_processor(model, sizeof model, features, sizeof features);
     add(findings, "processor", "%s", model);
-    struct finding *finding = add(findings, "instructions", "%s", features[0] ? features : "none of those looked for");
+    struct finding *finding =
+        add(findings, "instructions", "%s", features[0] ? features : "none of those looked for");
     if (!strstr(features, "avx2"))
         advise(finding, FINDING_WARNING, "without AVX2 training is many times slower");
 
@@ -72,7 +76,8 @@ static void look_at_processor(struct findings *findings) {
                "--cpus-per-task gives more");
     double quota = doctor_cgroup_cores();
     if (quota > 0 && quota < usable)
-        advise(finding, FINDING_WARNING, "the container allows %.1f cores' time; set run.threads accordingly", quota);
+        advise(finding, FINDING_WARNING, "the container allows %.1f cores' time; set run.threads accordingly",
+               quota);
     const char *threads = getenv("OMP_NUM_THREADS");
     add(findings, "OMP_NUM_THREADS", "%s", threads ? threads : "not set");
 }
@@ -127,7 +132,8 @@ static void look_at_libraries(struct findings *findings) {
     char name[64];
     comm_library_name(name, sizeof name);
     add(findings, "MPI", "%s", name);
-    struct finding *finding = add(findings, "mpirun", "%s", doctor_has_program("mpirun") ? "found" : "not on PATH");
+    struct finding *finding =
+        add(findings, "mpirun", "%s", doctor_has_program("mpirun") ? "found" : "not on PATH");
     if (strcmp(finding->value, "found") != 0 && !doctor_has_program("srun"))
         advise(finding, FINDING_WARNING, "neither mpirun nor srun is on PATH: only one rank can be started");
 }
@@ -152,18 +158,21 @@ static void look_at_limits(struct findings *findings) {
 }
 
 static void look_at_slurm(struct findings *findings) {
-    const char *job = getenv("SLURM_JOB_ID"), *tasks = getenv("SLURM_NTASKS"), *nodes = getenv("SLURM_JOB_NODELIST");
+    const char *job = getenv("SLURM_JOB_ID"), *tasks = getenv("SLURM_NTASKS"),
+               *nodes = getenv("SLURM_JOB_NODELIST");
     const char *cpus = getenv("SLURM_CPUS_PER_TASK"), *partition = getenv("SLURM_JOB_PARTITION");
     if (!job) {
-        add(findings, "Slurm", "%s", doctor_has_program("srun") ? "installed, not inside a job" : "not installed");
+        add(findings, "Slurm", "%s",
+            doctor_has_program("srun") ? "installed, not inside a job" : "not installed");
         return;
     }
-    struct finding *finding = add(findings, "Slurm", "job %.20s, partition %.30s, nodes %.40s, %.10s tasks, %.10s cores each",
-                                  job, partition ? partition : "?", nodes ? nodes : "?", tasks ? tasks : "?",
-                                  cpus ? cpus : "?");
+    struct finding *finding =
+        add(findings, "Slurm", "job %.20s, partition %.30s, nodes %.40s, %.10s tasks, %.10s cores each", job,
+            partition ? partition : "?", nodes ? nodes : "?", tasks ? tasks : "?", cpus ? cpus : "?");
     if (cpus && !getenv("SRUN_CPUS_PER_TASK"))
-        advise(finding, FINDING_WARNING, "srun does not inherit --cpus-per-task since Slurm 22.05: put "
-                                         "'export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK' before it");
+        advise(finding, FINDING_WARNING,
+               "srun does not inherit --cpus-per-task since Slurm 22.05: put "
+               "'export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK' before it");
 }
 
 /* --- telling --- */
@@ -185,8 +194,9 @@ static void print_json(const struct findings *findings) {
     json_t *root = json_array();
     for (int i = 0; i < findings->count; i++) {
         const struct finding *finding = &findings->items[i];
-        json_t *item = json_pack("{s:s, s:s, s:s, s:s}", "name", finding->name, "level", level_name(finding->level),
-                                 "value", finding->value, "advice", finding->advice);
+        json_t *item =
+            json_pack("{s:s, s:s, s:s, s:s}", "name", finding->name, "level", level_name(finding->level),
+                      "value", finding->value, "advice", finding->advice);
         CHECK(item && json_array_append_new(root, item) == 0, "'%s' is not UTF-8", finding->name);
     }
     json_dumpf(root, stdout, JSON_INDENT(2));

@@ -1,5 +1,5 @@
-/* cmd_export.c - `atelier export MODEL --to hf|gguf [--type f32|f16|bf16|q8_0] --out PATH`: write, read back, compare
- * logits.  What fails the comparison is removed: a wrong model must not be taken for a right one. */
+/* cmd_export.c - `atelier export MODEL --to hf|gguf [--type f32|f16|bf16|q8_0] --out PATH`: write, read back,
+ * compare logits.  What fails the comparison is removed: a wrong model must not be taken for a right one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +101,8 @@ int command_export(int argc, char **argv) {
         remove_written(&request);
         goto done;
     }
-    printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", request.path, difference);
+    printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", request.path,
+           difference);
     return 0;
 done:
     fprintf(stderr, "error: %s\n", err.text);

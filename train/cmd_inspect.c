@@ -1,5 +1,5 @@
-/* cmd_inspect.c - `atelier inspect PATH [--verify] [--json]`: the tree of describe.h as JSON, or as lines for people.
- * In lines, a list of objects is a table: one line each, without the keys. */
+/* cmd_inspect.c - `atelier inspect PATH [--verify] [--json]`: the tree of describe.h as JSON, or as lines for
+ * people. In lines, a list of objects is a table: one line each, without the keys. */
 #include <stdio.h>
 #include <string.h>
 
@@ -80,8 +80,7 @@ static void print_object(const json_t *object, int indent) {
         print_text(key);
         if (is_table(member)) {
             printf(":\n");
-            json_array_foreach(member, i, row)
-                print_row(row);
+            json_array_foreach(member, i, row) print_row(row);
         } else if (json_is_object(member) && json_object_size(member) > 2) {
             printf(":\n");
             print_object(member, indent + 4);

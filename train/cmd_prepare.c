@@ -1,5 +1,5 @@
-/* cmd_prepare.c - `atelier prepare CONFIG [--set key=value]... [--json]`: finds the tokenizer, runs data/prepare.h
- * under a progress bar, prints the totals. */
+/* cmd_prepare.c - `atelier prepare CONFIG [--set key=value]... [--json]`: finds the tokenizer, runs
+ * data/prepare.h under a progress bar, prints the totals. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,21 +67,21 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
         bar[i] = i < (int)(bounded * BAR_WIDTH) ? '#' : '-';
     bar[BAR_WIDTH] = '\0';
     duration_text(bounded > 0 ? elapsed_s * (1 - bounded) / bounded : -1, eta, sizeof eta);
-    fprintf(stderr, "%s[%s] %3.0f %%  %lld documents  %.2f M tokens  ETA %s%s", progress->is_terminal ? "\r" : "", bar,
-            100 * bounded, (long long)num_documents, (double)num_tokens / 1e6, eta,
-            progress->is_terminal ? "\033[K" : "\n");
+    fprintf(stderr, "%s[%s] %3.0f %%  %lld documents  %.2f M tokens  ETA %s%s",
+            progress->is_terminal ? "\r" : "", bar, 100 * bounded, (long long)num_documents,
+            (double)num_tokens / 1e6, eta, progress->is_terminal ? "\033[K" : "\n");
     fflush(stderr);
 }
 
 /* --- the totals --- */
 
 static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
-    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output", config->output, "documents",
-                             (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens, "duplicates",
-                             (json_int_t)t->num_duplicates, "short", (json_int_t)t->num_short, "invalid_utf8",
-                             (json_int_t)t->num_invalid_utf8, "input_bytes", (json_int_t)t->input_bytes,
-                             "valid_documents", (json_int_t)t->valid_documents, "valid_tokens",
-                             (json_int_t)t->valid_tokens, "seconds", t->seconds);
+    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output", config->output,
+                             "documents", (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens,
+                             "duplicates", (json_int_t)t->num_duplicates, "short", (json_int_t)t->num_short,
+                             "invalid_utf8", (json_int_t)t->num_invalid_utf8, "input_bytes",
+                             (json_int_t)t->input_bytes, "valid_documents", (json_int_t)t->valid_documents,
+                             "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
     CHECK(root, "out of memory, or an output path that is not UTF-8");
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');

@@ -1,6 +1,6 @@
-/* comm.h - what ranks say to each other.  A function communicates if and only if it takes a struct comm *, and every
- * rank of it must call in the same order.  Host buffers only.  Implemented on MPI in comm_mpi.c; device buffers get
- * their own implementation behind the same calls.
+/* comm.h - what ranks say to each other.  A function communicates if and only if it takes a struct comm *,
+ * and every rank of it must call in the same order.  Host buffers only.  Implemented on MPI in comm_mpi.c;
+ * device buffers get their own implementation behind the same calls.
  *
  * Waits poll: when nothing arrives for the timeout, the rank dies naming the collective. */
 #pragma once
@@ -17,7 +17,7 @@ void comm_finish(struct comm *comm);
 int comm_rank(const struct comm *comm);
 int comm_num_ranks(const struct comm *comm);
 bool comm_is_root(const struct comm *comm);
-int comm_local_rank(const struct comm *comm);      /* among the ranks of this host */
+int comm_local_rank(const struct comm *comm); /* among the ranks of this host */
 int comm_num_local_ranks(const struct comm *comm);
 const char *comm_library(const struct comm *comm); /* "Open MPI 4.1.4" */
 /* comm_library_name - the same without a comm; may be called before comm_start. */
@@ -26,21 +26,22 @@ void comm_library_name(char *name, size_t room_bytes);
 /* comm_set_timeout - seconds without progress before a wait dies; long at start, shorter once steps run. */
 void comm_set_timeout(struct comm *comm, double seconds);
 
-/* comm_set_piece_bytes - largest piece of a long buffer handed to MPI at once (below 2 GiB), and scratch memory of one
- * sum.  The defaults suit; tests make them small.  Same on all ranks, before the first sum. */
+/* comm_set_piece_bytes - largest piece of a long buffer handed to MPI at once (below 2 GiB), and scratch
+ * memory of one sum.  The defaults suit; tests make them small.  Same on all ranks, before the first sum. */
 void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratch_bytes);
 
-/* comm_all_ok - every rank passes its status (0 or -1) and err.  True on all when all are 0.  Otherwise false on all,
- * and the root prints once: "error: TEXT (on rank 2; 2 of 4 ranks failed)".  Collective. */
+/* comm_all_ok - every rank passes its status (0 or -1) and err.  True on all when all are 0.  Otherwise false
+ * on all, and the root prints once: "error: TEXT (on rank 2; 2 of 4 ranks failed)".  Collective. */
 bool comm_all_ok(struct comm *comm, int status, const struct err *err);
 
 void comm_barrier(struct comm *comm);
 void comm_broadcast(struct comm *comm, void *data, size_t size_bytes); /* from the root */
-/* comm_broadcast_text - root's malloc'ed text (or NULL) becomes everybody's; *text is replaced on the others. */
+/* comm_broadcast_text - root's malloc'ed text (or NULL) becomes everybody's; *text is replaced on the others.
+ */
 void comm_broadcast_text(struct comm *comm, char **text);
 
-/* Sums and maxima over all ranks, in place; same bits on every rank.  Floating-point terms are added in the order of
- * the ranks, here and in comm_reduce_scatter_start.  comm_max_f64: NaN when any rank's is. */
+/* Sums and maxima over all ranks, in place; same bits on every rank.  Floating-point terms are added in the
+ * order of the ranks, here and in comm_reduce_scatter_start.  comm_max_f64: NaN when any rank's is. */
 void comm_sum_f64(struct comm *comm, double *values, int count);
 void comm_sum_i64(struct comm *comm, int64_t *values, int64_t count);
 void comm_max_i64(struct comm *comm, int64_t *values, int count);
@@ -50,19 +51,20 @@ void comm_sum_f32(struct comm *comm, float *values, int64_t count);
 /* comm_gather_f64 - all[r * count + i] = rank r's values[i], on every rank. */
 void comm_gather_f64(struct comm *comm, const double *values, int count, double *all);
 
-/* A transfer under way; the buffers must stay until comm_wait.  A zeroed request is idle and may be waited for. */
+/* A transfer under way; the buffers must stay until comm_wait.  A zeroed request is idle and may be waited
+ * for. */
 struct comm_request {
     void *handle;     /* of the implementation; NULL when idle */
     const char *what; /* for the timeout's message */
 };
 
-/* comm_all_gather_start - full = the ranks' shards one after the other; shard_bytes is the same on all.  shard may be
- * this rank's place inside full. */
+/* comm_all_gather_start - full = the ranks' shards one after the other; shard_bytes is the same on all. shard
+ * may be this rank's place inside full. */
 void comm_all_gather_start(struct comm *comm, void *full, const void *shard, size_t shard_bytes,
                            struct comm_request *request);
 
-/* comm_reduce_scatter_start - shard = this rank's part of the sum of the ranks' full; shard_count elements each.
- * shard may be this rank's place inside full.  The same bits as comm_sum_f32 of full. */
+/* comm_reduce_scatter_start - shard = this rank's part of the sum of the ranks' full; shard_count elements
+ * each. shard may be this rank's place inside full.  The same bits as comm_sum_f32 of full. */
 void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *full, int64_t shard_count,
                                struct comm_request *request);
 

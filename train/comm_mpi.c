@@ -1,11 +1,11 @@
 /* comm_mpi.c - see comm.h.  The only file that calls MPI.
  *
- * Every collective is one of MPI's non-blocking ones plus the wait loop below, so that a rank whose peers are gone
- * says so and ends instead of hanging.
- * Floating-point sums do not use MPI's reductions, whose order depends on its version and on the message size: the
- * ranks exchange their terms and add them in the order of the ranks.  A sum therefore has the same bits on every
- * rank, in every run of the same number of ranks, and whether it was scattered or not.
- * Buffers of any length are handed over in pieces that fit MPI's int counts. */
+ * Every collective is one of MPI's non-blocking ones plus the wait loop below, so that a rank whose peers are
+ * gone says so and ends instead of hanging. Floating-point sums do not use MPI's reductions, whose order
+ * depends on its version and on the message size: the ranks exchange their terms and add them in the order of
+ * the ranks.  A sum therefore has the same bits on every rank, in every run of the same number of ranks, and
+ * whether it was scattered or not. Buffers of any length are handed over in pieces that fit MPI's int counts.
+ */
 #include "train/comm.h"
 
 #include <limits.h>
@@ -19,12 +19,13 @@
 #include <unistd.h>
 
 enum {
-    PIECE_BYTES = 1 << 28,     /* largest piece of a broadcast or gather */
+    PIECE_BYTES = 1 << 28,       /* largest piece of a broadcast or gather */
     SUM_SCRATCH_BYTES = 1 << 20, /* terms of one piece of a sum, all ranks together: stays in the cache */
-    SMALL_SUM_COUNT = 2048,    /* up to here every rank adds everything, which saves a message */
+    SMALL_SUM_COUNT = 2048,      /* up to here every rank adds everything, which saves a message */
 };
 
-/* A gather or a sum under way.  Kept in a list for reuse: nothing is allocated once the first step is over. */
+/* A gather or a sum under way.  Kept in a list for reuse: nothing is allocated once the first step is over.
+ */
 struct transfer {
     struct transfer *next;
     bool is_sum;
@@ -59,11 +60,11 @@ static void mpi_die(int status, const char *call, const char *file, int line) {
     die_at(file, line, "MPI: %.120s: %s", call, words);
 }
 
-#define MPI_CHECK(call)                                                                                              \
-    do {                                                                                                             \
-        int mpi_status_ = (call);                                                                                    \
-        if (mpi_status_ != MPI_SUCCESS)                                                                              \
-            mpi_die(mpi_status_, #call, __FILE__, __LINE__);                                                         \
+#define MPI_CHECK(call)                                                                                      \
+    do {                                                                                                     \
+        int mpi_status_ = (call);                                                                            \
+        if (mpi_status_ != MPI_SUCCESS)                                                                      \
+            mpi_die(mpi_status_, #call, __FILE__, __LINE__);                                                 \
     } while (0)
 
 static void abort_all_ranks(int exit_code) {
@@ -85,8 +86,8 @@ void comm_library_name(char *name, size_t room_bytes) {
 struct comm *comm_start(int *argc, char ***argv) {
     struct comm *comm = xcalloc(1, sizeof *comm);
     int level = 0;
-    /* Without this a program started by hand makes Open MPI start a daemon beside it, for spawning processes, which
-     * atelier never does.  It has no effect under mpirun or srun. */
+    /* Without this a program started by hand makes Open MPI start a daemon beside it, for spawning processes,
+     * which atelier never does.  It has no effect under mpirun or srun. */
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     MPI_CHECK(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level));
     comm->world = MPI_COMM_WORLD;
@@ -105,7 +106,8 @@ struct comm *comm_start(int *argc, char ***argv) {
     comm->piece_bytes = PIECE_BYTES;
     comm->scratch_bytes = SUM_SCRATCH_BYTES;
 
-    MPI_Comm host_ranks; /* environment variables tell this too, but not the same ones under mpirun and srun */
+    MPI_Comm
+        host_ranks; /* environment variables tell this too, but not the same ones under mpirun and srun */
     MPI_CHECK(MPI_Comm_split_type(comm->world, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &host_ranks));
     MPI_CHECK(MPI_Comm_rank(host_ranks, &comm->local_rank));
     MPI_CHECK(MPI_Comm_size(host_ranks, &comm->num_local_ranks));
@@ -169,9 +171,9 @@ static double now_s(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* wait_done - poll until the request is complete.  Ranks may share cores, so a waiting rank must leave its core to one
- * that computes: it yields, and sleeps once nothing has moved for a while.  MPI copies data inside MPI_Test, so a
- * slow test is a sign that data moves, and sleeping would then cost bandwidth. */
+/* wait_done - poll until the request is complete.  Ranks may share cores, so a waiting rank must leave its
+ * core to one that computes: it yields, and sleeps once nothing has moved for a while.  MPI copies data
+ * inside MPI_Test, so a slow test is a sign that data moves, and sleeping would then cost bandwidth. */
 static void wait_done(const struct comm *comm, MPI_Request *request, const char *what) {
     const double slow_test_s = 4e-6, sleep_after_s = 200e-6;
     double start = now_s(), moved = start, before = start;
@@ -231,7 +233,8 @@ void comm_broadcast_text(struct comm *comm, char **text) {
 
 bool comm_all_ok(struct comm *comm, int status, const struct err *err) {
     int64_t num_failed = status != 0;
-    int64_t minus_first = status != 0 ? -(int64_t)comm->rank : INT64_MIN; /* its maximum is the lowest failing rank */
+    int64_t minus_first =
+        status != 0 ? -(int64_t)comm->rank : INT64_MIN; /* its maximum is the lowest failing rank */
     comm_sum_i64(comm, &num_failed, 1);
     if (num_failed == 0)
         return true;
@@ -246,8 +249,8 @@ bool comm_all_ok(struct comm *comm, int status, const struct err *err) {
     char line[sizeof text.text + 96];
     int length = num_failed == comm->num_ranks /* the same on all: no rank to look at */
                      ? snprintf(line, sizeof line, "error: %s\n", text.text)
-                     : snprintf(line, sizeof line, "error: %s (on rank %d; %lld of %d ranks failed)\n", text.text,
-                                first, (long long)num_failed, comm->num_ranks);
+                     : snprintf(line, sizeof line, "error: %s (on rank %d; %lld of %d ranks failed)\n",
+                                text.text, first, (long long)num_failed, comm->num_ranks);
     fflush(stdout);
     ssize_t written = write(STDERR_FILENO, line, (size_t)length);
     (void)written; /* nowhere left to report it */
@@ -340,7 +343,8 @@ static void sum_piece(struct comm *comm, float *values, int part) {
     MPI_CHECK(MPI_Ialltoall(values, part, MPI_FLOAT, terms, part, MPI_FLOAT, comm->world, &request));
     wait_done(comm, &request, "sum");
     add_terms(values + (int64_t)comm->rank * part, terms, comm->num_ranks, part);
-    MPI_CHECK(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, part, MPI_FLOAT, comm->world, &request));
+    MPI_CHECK(
+        MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, part, MPI_FLOAT, comm->world, &request));
     wait_done(comm, &request, "sum");
 }
 
@@ -354,7 +358,7 @@ void comm_sum_f32(struct comm *comm, float *values, int64_t count) {
     if (!comm->sum_scratch)
         comm->sum_scratch = xmalloc((size_t)piece * sizeof(float));
     int64_t at = 0;
-    for (; count - at >= SMALL_SUM_COUNT * (int64_t)comm->num_ranks; ) {
+    for (; count - at >= SMALL_SUM_COUNT * (int64_t)comm->num_ranks;) {
         int64_t n = count - at < piece ? count - at : piece;
         n -= n % comm->num_ranks;
         sum_piece(comm, values + at, (int)(n / comm->num_ranks));
@@ -408,7 +412,8 @@ void comm_all_gather_start(struct comm *comm, void *full, const void *shard, siz
         MPI_Datatype type = block_type(n, MPI_BYTE, shard_bytes);
         bool in_place = mine == (const char *)shard;
         const void *from = in_place ? MPI_IN_PLACE : (const char *)shard + at;
-        MPI_CHECK(MPI_Iallgather(from, 1, type, (char *)full + at, 1, type, comm->world, &transfer->requests[p]));
+        MPI_CHECK(
+            MPI_Iallgather(from, 1, type, (char *)full + at, 1, type, comm->world, &transfer->requests[p]));
         MPI_CHECK(MPI_Type_free(&type)); /* freed for good when the transfer is complete */
     }
     *request = (struct comm_request){transfer, "all-gather"};
@@ -423,8 +428,8 @@ static void post_piece(struct comm *comm, struct transfer *transfer, int half) {
         return;
     /* Element num_started of every rank's part goes to that rank: blocks one shard apart. */
     MPI_Datatype type = block_type(n, MPI_FLOAT, (size_t)transfer->shard_count * sizeof(float));
-    MPI_CHECK(MPI_Ialltoall(transfer->full + transfer->num_started, 1, type, transfer->terms[half], (int)n, MPI_FLOAT,
-                            comm->world, &transfer->requests[half]));
+    MPI_CHECK(MPI_Ialltoall(transfer->full + transfer->num_started, 1, type, transfer->terms[half], (int)n,
+                            MPI_FLOAT, comm->world, &transfer->requests[half]));
     MPI_CHECK(MPI_Type_free(&type));
     transfer->num_started += n;
 }

@@ -1,6 +1,6 @@
 /* config.c - a run file read into struct config, by the table of config_table.c.
- * Order: defaults, the file, the overrides, what follows from other values, the checks between keys.  Each value
- * remembers where it came from, so that a check between two keys can still name a line. */
+ * Order: defaults, the file, the overrides, what follows from other values, the checks between keys.  Each
+ * value remembers where it came from, so that a check between two keys can still name a line. */
 #include "train/config.h"
 
 #include <stdio.h>
@@ -15,7 +15,8 @@
 
 enum { LONGEST_NAME = 128 };
 
-static int fail_v(const struct loading *loading, const struct key_origin *where, const char *fmt, va_list args) {
+static int fail_v(const struct loading *loading, const struct key_origin *where, const char *fmt,
+                  va_list args) {
     char reason[768];
     vsnprintf(reason, sizeof reason, fmt, args);
     if (where && where->override)
@@ -57,7 +58,8 @@ static const char *skip_digits(const char *at) {
     return at;
 }
 
-/* parse_integer - decimal digits with an optional sign, and nothing else.  False when it is not one or too long. */
+/* parse_integer - decimal digits with an optional sign, and nothing else.  False when it is not one or too
+ * long. */
 static bool parse_integer(const char *text, int64_t *value) {
     const char *digits = text + (*text == '-' || *text == '+');
     const char *end = skip_digits(digits);
@@ -144,7 +146,8 @@ static void reset_value(const struct config_key *key, void *values) {
     if (key->type == KEY_LIST)
         return;
     if (key->fallback) {
-        CHECK(store_scalar(key, values, key->fallback), "the default of '%s' does not fit its own range", key->name);
+        CHECK(store_scalar(key, values, key->fallback), "the default of '%s' does not fit its own range",
+              key->name);
     } else if (key->type == KEY_TEXT) {
         free(*(char **)(void *)((char *)values + key->offset));
         *(char **)(void *)((char *)values + key->offset) = NULL;
@@ -157,7 +160,8 @@ static void reset_values(const struct config_table *table, void *values) {
 }
 
 /* fail_value - "'train.steps' is '1_000', expected an integer from 1 to 10", with a hint where one helps. */
-static int fail_value(const struct loading *loading, const struct config_key *key, const struct config_node *node) {
+static int fail_value(const struct loading *loading, const struct config_key *key,
+                      const struct config_node *node) {
     char *range = config_range_text(key);
     char hint[96] = "";
     const char *names[16], *close = NULL;
@@ -327,8 +331,8 @@ static int read_override(struct loading *loading, const char *override) {
     return status;
 }
 
-static int read_all(struct loading *loading, const char *text, size_t length_bytes, const char *const *overrides,
-                    int num_overrides) {
+static int read_all(struct loading *loading, const char *text, size_t length_bytes,
+                    const char *const *overrides, int num_overrides) {
     struct err why;
     struct config_node *root = config_node_parse(text, length_bytes, &why);
     if (!root)
@@ -337,7 +341,8 @@ static int read_all(struct loading *loading, const char *text, size_t length_byt
     if (root->kind == NODE_MAP)
         status = read_section(loading, root, "");
     else if (!config_node_is_null(root))
-        status = fail_node(loading, root, "the file is %s, expected 'section:' lines", config_node_kind_name(root));
+        status = fail_node(loading, root, "the file is %s, expected 'section:' lines",
+                           config_node_kind_name(root));
     config_node_free(root);
     for (int i = 0; i < num_overrides && status == 0; i++)
         status = read_override(loading, overrides[i]);
@@ -351,8 +356,8 @@ static int keep_text(struct loading *loading) {
     loading->config->text = config_resolved_text(loading->config);
     struct config_node *again = config_node_parse(loading->config->text, strlen(loading->config->text), &why);
     if (!again)
-        return err_set(loading->err, "config '%.200s': a value holds bytes that are not text: %.300s", loading->origin,
-                       why.text);
+        return err_set(loading->err, "config '%.200s': a value holds bytes that are not text: %.300s",
+                       loading->origin, why.text);
     config_node_free(again);
     return 0;
 }

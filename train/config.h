@@ -19,19 +19,19 @@ struct data_file {
 };
 
 struct config {
-    struct { /* run: */
-        char *folder;      /* checkpoints, metrics and logs go here */
+    struct {          /* run: */
+        char *folder; /* checkpoints, metrics and logs go here */
         int64_t seed;
         int64_t threads;   /* OpenMP threads per rank; 0: cores of the host / ranks on it */
         int64_t log_every; /* steps between two lines in a log that is no terminal */
         double timeout_s;  /* of a collective, once steps run */
     } run;
-    struct { /* model: */
-        char *path;         /* HF folder, GGUF or checkpoint; or NULL: a new model */
-        char *tokenizer;    /* tokenizer.json for a new model; NULL: from the model */
+    struct {                              /* model: */
+        char *path;                       /* HF folder, GGUF or checkpoint; or NULL: a new model */
+        char *tokenizer;                  /* tokenizer.json for a new model; NULL: from the model */
         struct model_config architecture; /* used when path is NULL */
         bool has_architecture;
-        enum dtype save_dtype;       /* of checkpoints' model files; DTYPE_COUNT: as the source */
+        enum dtype save_dtype; /* of checkpoints' model files; DTYPE_COUNT: as the source */
     } model;
     struct { /* data: */
         struct data_file *train, *valid;
@@ -45,8 +45,8 @@ struct config {
         int64_t micro_sequences; /* per rank and forward pass */
         enum recompute recompute;
         enum compute_dtype compute;
-        double grad_clip;        /* global norm; 0: off */
-        double stop_after_s;     /* save and exit 75 after so many seconds; 0: never */
+        double grad_clip;    /* global norm; 0: off */
+        double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
     } train;
     struct { /* optimizer: */
         double learning_rate, beta1, beta2, eps, weight_decay;
@@ -57,16 +57,16 @@ struct config {
         int64_t decay_steps; /* wsd: length of the final decay */
         double final_ratio;  /* last learning rate / peak */
     } schedule;
-    struct { /* parallel: */
+    struct {           /* parallel: */
         int64_t stage; /* 0 nothing sharded, 1 optimizer, 2 + gradients, 3 + parameters */
     } parallel;
-    struct { /* checkpoint: */
+    struct {                 /* checkpoint: */
         int64_t every_steps; /* 0: only at the end and on a signal */
         int64_t keep;        /* newest ones kept; 0: all */
         enum resume_policy resume;
         int64_t max_file_bytes;
     } checkpoint;
-    struct { /* valid: */
+    struct {                 /* valid: */
         int64_t every_steps; /* 0: only before and after */
         int64_t sequences;   /* at most so many per evaluation; 0: all */
     } valid;
@@ -75,8 +75,9 @@ struct config {
     char *origin; /* the file it was read from, for messages */
 };
 
-/* config_load - read path (YAML), then the overrides ("key=value"), then check.  Returns 0, or -1 with err set: file,
- * line, column, key, what is wrong, the nearest key that exists.  On failure config is empty; config_free does no harm. */
+/* config_load - read path (YAML), then the overrides ("key=value"), then check.  Returns 0, or -1 with err
+ * set: file, line, column, key, what is wrong, the nearest key that exists.  On failure config is empty;
+ * config_free does no harm. */
 int config_load(struct config *config, const char *path, const char *const *overrides, int num_overrides,
                 struct err *err);
 /* config_load_text - the same from memory; origin names it. */
@@ -84,8 +85,8 @@ int config_load_text(struct config *config, const char *text, size_t length_byte
                      const char *const *overrides, int num_overrides, struct err *err);
 void config_free(struct config *config);
 
-/* config_need_train, config_need_prepare - a run file may hold only the sections its command needs; these say what is
- * missing for one command.  Return 0, or -1 with err set. */
+/* config_need_train, config_need_prepare - a run file may hold only the sections its command needs; these say
+ * what is missing for one command.  Return 0, or -1 with err set. */
 int config_need_train(const struct config *config, struct err *err);
 int config_need_prepare(const struct config *config, struct err *err);
 

@@ -1,5 +1,5 @@
-/* config_check.c - what follows from several keys together: values filled in, rules between keys, the resolved text,
- * and what each command needs. */
+/* config_check.c - what follows from several keys together: values filled in, rules between keys, the
+ * resolved text, and what each command needs. */
 #include "train/config_load.h"
 
 #include <stdio.h>
@@ -73,24 +73,28 @@ static int check_architecture(const struct loading *loading) {
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].value < 1)
-            return config_fail_key(loading, sizes[i].name, "'%s' is missing; a new model needs it", sizes[i].name);
+            return config_fail_key(loading, sizes[i].name, "'%s' is missing; a new model needs it",
+                                   sizes[i].name);
     if (model->num_heads % model->num_kv_heads != 0)
         return config_fail_key(loading, "model.architecture.kv_heads",
                                "'model.architecture.kv_heads' is %d, which does not divide the %d heads",
                                model->num_kv_heads, model->num_heads);
     if (model->head_dim < 2 || model->head_dim % 2 != 0)
-        return config_fail_key(loading, "model.architecture.head_dim",
-                               "'model.architecture.head_dim' would be %d, expected an even number of at least 2; "
-                               "width / heads gives it where it is 0",
-                               model->head_dim);
+        return config_fail_key(
+            loading, "model.architecture.head_dim",
+            "'model.architecture.head_dim' would be %d, expected an even number of at least 2; "
+            "width / heads gives it where it is 0",
+            model->head_dim);
     if (model->rope_kind == ROPE_LLAMA3 && !(model->rope_low_freq < model->rope_high_freq))
-        return config_fail_key(loading, "model.architecture.rope_high_freq",
-                               "'model.architecture.rope_high_freq' is %g, expected more than rope_low_freq (%g)",
-                               model->rope_high_freq, model->rope_low_freq);
+        return config_fail_key(
+            loading, "model.architecture.rope_high_freq",
+            "'model.architecture.rope_high_freq' is %g, expected more than rope_low_freq (%g)",
+            model->rope_high_freq, model->rope_low_freq);
     if (loading->config->data.sequence_tokens > model->max_positions)
-        return config_fail_key(loading, "data.sequence_tokens",
-                               "'data.sequence_tokens' is %lld, more than model.architecture.max_positions (%lld)",
-                               (long long)loading->config->data.sequence_tokens, (long long)model->max_positions);
+        return config_fail_key(
+            loading, "data.sequence_tokens",
+            "'data.sequence_tokens' is %lld, more than model.architecture.max_positions (%lld)",
+            (long long)loading->config->data.sequence_tokens, (long long)model->max_positions);
     return 0;
 }
 
@@ -102,9 +106,10 @@ static int check_schedule(const struct loading *loading) {
                                "'schedule.warmup_steps' is %lld, expected less than train.steps (%lld)",
                                (long long)warmup, (long long)steps);
     if (config->schedule.kind == SCHEDULE_WSD && warmup + config->schedule.decay_steps > steps)
-        return config_fail_key(loading, "schedule.decay_steps",
-                               "'schedule.decay_steps' is %lld, which with %lld warm-up steps exceeds train.steps (%lld)",
-                               (long long)config->schedule.decay_steps, (long long)warmup, (long long)steps);
+        return config_fail_key(
+            loading, "schedule.decay_steps",
+            "'schedule.decay_steps' is %lld, which with %lld warm-up steps exceeds train.steps (%lld)",
+            (long long)config->schedule.decay_steps, (long long)warmup, (long long)steps);
     return 0;
 }
 
@@ -113,7 +118,8 @@ int config_check(const struct loading *loading) {
     if (config->train.micro_sequences > config->train.batch_sequences)
         return config_fail_key(loading, "train.micro_sequences",
                                "'train.micro_sequences' is %lld, more than train.batch_sequences (%lld)",
-                               (long long)config->train.micro_sequences, (long long)config->train.batch_sequences);
+                               (long long)config->train.micro_sequences,
+                               (long long)config->train.batch_sequences);
     if (check_schedule(loading) != 0)
         return -1;
     return config->model.has_architecture ? check_architecture(loading) : 0;
@@ -122,9 +128,11 @@ int config_check(const struct loading *loading) {
 int config_need_train(const struct config *config, struct err *err) {
     const char *reason = NULL;
     if (config->model.path && config->model.has_architecture)
-        reason = "model.path and model.architecture are both given; keep one: a model to start from, or a new one";
+        reason =
+            "model.path and model.architecture are both given; keep one: a model to start from, or a new one";
     else if (!config->model.path && !config->model.has_architecture)
-        reason = "no model: set model.path to a model to start from, or describe a new one under model.architecture";
+        reason = "no model: set model.path to a model to start from, or describe a new one under "
+                 "model.architecture";
     else if (config->model.has_architecture && !config->model.tokenizer)
         reason = "a new model needs model.tokenizer, a tokenizer.json";
     else if (config->data.num_train == 0)
@@ -145,7 +153,8 @@ int config_need_prepare(const struct config *config, struct err *err) {
 
 /* --- the resolved text --- */
 
-/* write_sections - the section lines that lead from the last key's sections to this key's; returns its depth. */
+/* write_sections - the section lines that lead from the last key's sections to this key's; returns its depth.
+ */
 static int write_sections(FILE *out, const char *name, const char *last_name) {
     int depth = 0;
     bool same = true;

@@ -24,9 +24,11 @@ void config_print_help(void) {
     const struct config_table *table = config_table();
     size_t last_length = 0;
     const char *last_section = "";
-    printf("A run file is YAML: sections, and below each its keys.  A file holds only what its command needs:\n"
-           "'prepare:' for 'atelier prepare', the other sections for 'atelier train'.  On the command line\n"
-           "'--set section.key=value' takes precedence over the file.  Paths are relative to the working folder.\n");
+    printf(
+        "A run file is YAML: sections, and below each its keys.  A file holds only what its command needs:\n"
+        "'prepare:' for 'atelier prepare', the other sections for 'atelier train'.  On the command line\n"
+        "'--set section.key=value' takes precedence over the file.  Paths are relative to the working "
+        "folder.\n");
     for (int i = 0; i < table->num_keys; i++) {
         const char *name = table->keys[i].name, *word = strrchr(name, '.') + 1;
         size_t length = (size_t)(word - name);

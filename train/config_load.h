@@ -1,4 +1,5 @@
-/* config_load.h - what config.c (values) and config_check.c (what follows from them) share while a run file is read. */
+/* config_load.h - what config.c (values) and config_check.c (what follows from them) share while a run file
+ * is read. */
 #pragma once
 
 #include "train/config.h"
@@ -18,9 +19,11 @@ struct loading {
 };
 
 /* config_fail_key - a message about the value of one key, at the place it came from.  Returns -1. */
-int config_fail_key(const struct loading *loading, const char *name, const char *fmt, ...) ATELIER_PRINTF(3, 4);
+int config_fail_key(const struct loading *loading, const char *name, const char *fmt, ...)
+    ATELIER_PRINTF(3, 4);
 
-/* config_complete - fill in what follows from other values: run.folder, sizes of the architecture, names of corpora. */
+/* config_complete - fill in what follows from other values: run.folder, sizes of the architecture, names of
+ * corpora. */
 void config_complete(struct loading *loading);
 
 /* config_check - the rules between keys.  Returns 0, or -1 with err set. */

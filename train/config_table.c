@@ -1,5 +1,5 @@
-/* config_table.c - the keys of a run file.  The order here is that of `atelier help config` and of the resolved
- * text.  A new setting is one line here and one field in config.h. */
+/* config_table.c - the keys of a run file.  The order here is that of `atelier help config` and of the
+ * resolved text.  A new setting is one line here and one field in config.h. */
 #include "train/config_table.h"
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
@@ -9,9 +9,11 @@
 /* Largest integer a double still tells apart from its neighbours; no count in a run file comes near it. */
 #define LARGEST 9007199254740992.0
 
-static const struct config_choice recomputes[] = {{"none", RECOMPUTE_NONE}, {"layer", RECOMPUTE_LAYER}, {NULL, 0}};
+static const struct config_choice recomputes[] = {
+    {"none", RECOMPUTE_NONE}, {"layer", RECOMPUTE_LAYER}, {NULL, 0}};
 static const struct config_choice computes[] = {{"f32", COMPUTE_F32}, {"bf16", COMPUTE_BF16}, {NULL, 0}};
-static const struct config_choice packings[] = {{"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
+static const struct config_choice packings[] = {
+    {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
 static const struct config_choice save_dtypes[] = {
     {"source", DTYPE_COUNT}, {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
@@ -36,20 +38,22 @@ static const struct config_choice chat_templates[] = {{"auto", 0},   {"chatml", 
                                                       {"llama3", 0}, {"mistral", 0}, {NULL, 0}};
 
 /* One constructor per type, so that a line of the table holds only what matters for it. */
-#define TEXT(name, place, fallback, help) {name, KEY_TEXT, place, fallback, 0, 0, NULL, NULL, 0, NULL, help}
-#define INT(name, place, fallback, min, max, unit, help)                                                             \
-    {name, KEY_INT, place, fallback, min, max, NULL, NULL, 0, unit, help}
-#define INT32(name, place, fallback, min, max, unit, help)                                                           \
-    {name, KEY_INT32, place, fallback, min, max, NULL, NULL, 0, unit, help}
-#define REAL(name, place, fallback, min, max, unit, help)                                                            \
-    {name, KEY_REAL, place, fallback, min, max, NULL, NULL, 0, unit, help}
-#define REAL32(name, place, fallback, min, max, unit, help)                                                          \
-    {name, KEY_REAL32, place, fallback, min, max, NULL, NULL, 0, unit, help}
-#define BOOL(name, place, fallback, help) {name, KEY_BOOL, place, fallback, 0, 0, NULL, NULL, 0, NULL, help}
-#define CHOICE(name, place, fallback, choices, help)                                                                 \
-    {name, KEY_CHOICE, place, fallback, 0, 0, choices, NULL, 0, NULL, help}
-#define LIST(name, place, count_place, element, help)                                                                \
-    {name, KEY_LIST, place, NULL, 0, 0, NULL, element, count_place, NULL, help}
+#define TEXT(name, place, fallback, help)                                                                    \
+    { name, KEY_TEXT, place, fallback, 0, 0, NULL, NULL, 0, NULL, help }
+#define INT(name, place, fallback, min, max, unit, help)                                                     \
+    { name, KEY_INT, place, fallback, min, max, NULL, NULL, 0, unit, help }
+#define INT32(name, place, fallback, min, max, unit, help)                                                   \
+    { name, KEY_INT32, place, fallback, min, max, NULL, NULL, 0, unit, help }
+#define REAL(name, place, fallback, min, max, unit, help)                                                    \
+    { name, KEY_REAL, place, fallback, min, max, NULL, NULL, 0, unit, help }
+#define REAL32(name, place, fallback, min, max, unit, help)                                                  \
+    { name, KEY_REAL32, place, fallback, min, max, NULL, NULL, 0, unit, help }
+#define BOOL(name, place, fallback, help)                                                                    \
+    { name, KEY_BOOL, place, fallback, 0, 0, NULL, NULL, 0, NULL, help }
+#define CHOICE(name, place, fallback, choices, help)                                                         \
+    { name, KEY_CHOICE, place, fallback, 0, 0, choices, NULL, 0, NULL, help }
+#define LIST(name, place, count_place, element, help)                                                        \
+    { name, KEY_LIST, place, NULL, 0, 0, NULL, element, count_place, NULL, help }
 
 static const struct config_key data_file_keys[] = {
     TEXT("path", offsetof(struct data_file, path), NULL, "token file made by 'atelier prepare'"),
@@ -62,7 +66,8 @@ static const struct config_table data_file_table = {data_file_keys, COUNT_OF(dat
 static const struct config_key source_keys[] = {
     TEXT("path", SOURCE_AT(path), NULL,
          "a file, or a folder whose files are read in name order; .gz and .zst are read through"),
-    TEXT("name", SOURCE_AT(name), NULL, "name of the corpus in the token file; default: the last part of path"),
+    TEXT("name", SOURCE_AT(name), NULL,
+         "name of the corpus in the token file; default: the last part of path"),
     TEXT("licence", SOURCE_AT(licence), "", "licence of the corpus, kept in the token file"),
     TEXT("url", SOURCE_AT(url), "", "where the corpus comes from, kept in the token file"),
     CHOICE("format", SOURCE_AT(format), "auto", formats,
@@ -72,7 +77,8 @@ static const struct config_key source_keys[] = {
     BOOL("chat", SOURCE_AT(chat), "false",
          "the field holds a list of {role, content}; the loss counts on the assistant's turns only"),
 };
-static const struct config_table source_table = {source_keys, COUNT_OF(source_keys), sizeof(struct prepare_source)};
+static const struct config_table source_table = {source_keys, COUNT_OF(source_keys),
+                                                 sizeof(struct prepare_source)};
 
 static const struct config_key run_file_keys[] = {
     TEXT("run.folder", AT(run.folder), NULL,
@@ -80,7 +86,8 @@ static const struct config_key run_file_keys[] = {
     INT("run.seed", AT(run.seed), "1", 0, LARGEST, NULL, "order of the data and weights of a new model"),
     INT("run.threads", AT(run.threads), "0", 0, 1024, "threads",
         "OpenMP threads of each rank; 0: cores of the host divided by the ranks on it"),
-    INT("run.log_every", AT(run.log_every), "10", 1, 1e9, "steps", "between two lines of a log that is no terminal"),
+    INT("run.log_every", AT(run.log_every), "10", 1, 1e9, "steps",
+        "between two lines of a log that is no terminal"),
     REAL("run.timeout_s", AT(run.timeout_s), "300", 1, 1e6, "s",
          "a rank that waits longer for the others gives up, and the job ends"),
 
@@ -94,7 +101,8 @@ static const struct config_key run_file_keys[] = {
         "width of the residual stream (hidden_size)"),
     INT32("model.architecture.layers", AT(model.architecture.num_layers), "0", 0, 4096, "layers",
           "number of decoder layers"),
-    INT32("model.architecture.heads", AT(model.architecture.num_heads), "0", 0, 65536, "heads", "query heads"),
+    INT32("model.architecture.heads", AT(model.architecture.num_heads), "0", 0, 65536, "heads",
+          "query heads"),
     INT32("model.architecture.kv_heads", AT(model.architecture.num_kv_heads), "0", 0, 65536, "heads",
           "key and value heads, a divisor of heads; 0: as many as heads"),
     INT32("model.architecture.head_dim", AT(model.architecture.head_dim), "0", 0, 4096, NULL,
@@ -103,8 +111,8 @@ static const struct config_key run_file_keys[] = {
         "inner width of the feed-forward block (intermediate_size)"),
     INT("model.architecture.vocab_size", AT(model.architecture.vocab_size), "0", 0, 1 << 24, "tokens",
         "rows of the embedding; 0: as the tokenizer has tokens"),
-    INT("model.architecture.max_positions", AT(model.architecture.max_positions), "2048", 1, 1 << 27, "tokens",
-        "longest sequence the model is made for"),
+    INT("model.architecture.max_positions", AT(model.architecture.max_positions), "2048", 1, 1 << 27,
+        "tokens", "longest sequence the model is made for"),
     REAL("model.architecture.rope_theta", AT(model.architecture.rope_theta), "10000", 1, 1e12, NULL,
          "base of the rotary position frequencies"),
     CHOICE("model.architecture.rope_scaling", AT(model.architecture.rope_kind), "none", ropes,
@@ -115,14 +123,14 @@ static const struct config_key run_file_keys[] = {
          "llama3: low_freq_factor"),
     REAL("model.architecture.rope_high_freq", AT(model.architecture.rope_high_freq), "4", 1e-3, 1e6, NULL,
          "llama3: high_freq_factor"),
-    INT("model.architecture.rope_original_positions", AT(model.architecture.rope_original_positions), "8192", 1,
-        1 << 27, "tokens", "llama3: positions before stretching"),
+    INT("model.architecture.rope_original_positions", AT(model.architecture.rope_original_positions), "8192",
+        1, 1 << 27, "tokens", "llama3: positions before stretching"),
     REAL32("model.architecture.norm_eps", AT(model.architecture.norm_eps), "1e-5", 1e-12, 1e-1, NULL,
            "added to the mean square in RMSNorm"),
     BOOL("model.architecture.tied_head", AT(model.architecture.tied_head), "true",
          "the output projection is the embedding"),
-    REAL32("model.architecture.initializer_range", AT(model.architecture.initializer_range), "0.02", 1e-6, 10, NULL,
-           "standard deviation of the new matrices"),
+    REAL32("model.architecture.initializer_range", AT(model.architecture.initializer_range), "0.02", 1e-6, 10,
+           NULL, "standard deviation of the new matrices"),
 
     LIST("data.train", AT(data.train), AT(data.num_train), &data_file_table,
          "token files: one path, a list of paths, or a list of {path, weight}"),
@@ -150,12 +158,14 @@ static const struct config_key run_file_keys[] = {
     REAL("optimizer.learning_rate", AT(optimizer.learning_rate), "1e-4", 1e-12, 100, NULL,
          "AdamW, at the top of the schedule"),
     REAL("optimizer.beta1", AT(optimizer.beta1), "0.9", 0, 0.999999, NULL, "AdamW, decay of the mean"),
-    REAL("optimizer.beta2", AT(optimizer.beta2), "0.95", 0, 0.999999, NULL, "AdamW, decay of the mean square"),
+    REAL("optimizer.beta2", AT(optimizer.beta2), "0.95", 0, 0.999999, NULL,
+         "AdamW, decay of the mean square"),
     REAL("optimizer.eps", AT(optimizer.eps), "1e-8", 1e-15, 1, NULL, "AdamW, added to the root"),
     REAL("optimizer.weight_decay", AT(optimizer.weight_decay), "0.1", 0, 10, NULL,
          "AdamW, on matrices; norms are left alone"),
 
-    CHOICE("schedule.kind", AT(schedule.kind), "cosine", schedules, "shape of the learning rate after the warm-up"),
+    CHOICE("schedule.kind", AT(schedule.kind), "cosine", schedules,
+           "shape of the learning rate after the warm-up"),
     INT("schedule.warmup_steps", AT(schedule.warmup_steps), "0", 0, 1e12, "steps",
         "linear rise from 0 to the learning rate"),
     INT("schedule.decay_steps", AT(schedule.decay_steps), "0", 0, 1e12, "steps",
@@ -176,27 +186,31 @@ static const struct config_key run_file_keys[] = {
 
     INT("valid.every_steps", AT(valid.every_steps), "0", 0, 1e12, "steps",
         "between two validation losses; 0: only before and after"),
-    INT("valid.sequences", AT(valid.sequences), "0", 0, 1e9, "sequences", "at most so many per validation; 0: all"),
+    INT("valid.sequences", AT(valid.sequences), "0", 0, 1e9, "sequences",
+        "at most so many per validation; 0: all"),
 
     TEXT("prepare.tokenizer", AT(prepare.tokenizer), NULL,
          "tokenizer.json, a model folder that holds one, or a GGUF file"),
     TEXT("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)"),
     LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &source_table,
          "corpora: a list of {path, name, licence, url, format, field, chat}"),
-    {"prepare.chat_template", KEY_TEXT, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0, NULL,
-     "how chat sources are written; auto: by the tokenizer's own template"},
+    {"prepare.chat_template", KEY_TEXT, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
+     NULL, "how chat sources are written; auto: by the tokenizer's own template"},
     CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,
            "special tokens put around each document"),
     CHOICE("prepare.bad_utf8", AT(prepare.bad_utf8), "replace", utf8_policies,
            "a document that is not UTF-8: replace the bad bytes, skip it, or fail"),
-    BOOL("prepare.deduplicate", AT(prepare.deduplicate), "true", "leave out exact copies of earlier documents"),
-    INT("prepare.min_tokens", AT(prepare.min_tokens), "1", 0, 1e9, "tokens", "shorter documents are left out"),
+    BOOL("prepare.deduplicate", AT(prepare.deduplicate), "true",
+         "leave out exact copies of earlier documents"),
+    INT("prepare.min_tokens", AT(prepare.min_tokens), "1", 0, 1e9, "tokens",
+        "shorter documents are left out"),
     INT32("prepare.threads", AT(prepare.num_threads), "0", 0, 1024, "threads",
           "0: all cores; the result does not depend on it"),
     INT("prepare.valid_every", AT(prepare.valid_every), "0", 0, 1e9, "documents",
         "every n-th document goes to a second file, '-valid' before .h5; 0: none"),
 };
-static const struct config_table run_file_table = {run_file_keys, COUNT_OF(run_file_keys), sizeof(struct config)};
+static const struct config_table run_file_table = {run_file_keys, COUNT_OF(run_file_keys),
+                                                   sizeof(struct config)};
 
 const struct config_table *config_table(void) {
     return &run_file_table;

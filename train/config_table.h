@@ -1,6 +1,6 @@
 /* config_table.h - every key of a run file: its type, place, default, range, unit and help.
- * The table drives reading, --set, range checks, `atelier help config` and the resolved text; nothing else in the
- * program knows the name of a key. */
+ * The table drives reading, --set, range checks, `atelier help config` and the resolved text; nothing else in
+ * the program knows the name of a key. */
 #pragma once
 
 #include "train/config.h"
@@ -49,11 +49,12 @@ const struct config_table *config_table(void);
 /* config_key_index - of exactly this name, or -1. */
 int config_key_index(const struct config_table *table, const char *name);
 
-/* config_nearest_key - the key that a mistyped name resembles: one whose last word is the same, else the closest by
- * letters; NULL when none is close. */
+/* config_nearest_key - the key that a mistyped name resembles: one whose last word is the same, else the
+ * closest by letters; NULL when none is close. */
 const char *config_nearest_key(const struct config_table *table, const char *name);
 
-/* config_key_is_set - false where a text is NULL or a list empty: such keys are left out of the resolved text. */
+/* config_key_is_set - false where a text is NULL or a list empty: such keys are left out of the resolved
+ * text. */
 bool config_key_is_set(const struct config_key *key, const void *values);
 
 /* config_value_text - one value as it would be written in the file ("" for lists), malloc'ed. */

@@ -1,5 +1,5 @@
-/* config_value.c - what a key of the table means for the bytes of a struct: writing a value as text, ranges in
- * words, freeing, finding names.  Reading values from a file is in config.c. */
+/* config_value.c - what a key of the table means for the bytes of a struct: writing a value as text, ranges
+ * in words, freeing, finding names.  Reading values from a file is in config.c. */
 #include "train/config_table.h"
 
 #include <stdio.h>

@@ -48,7 +48,8 @@ static struct config_node *node_create(enum node_kind kind, yaml_mark_t mark) {
 /* check_plain - refuse anchors and tags of the present event. */
 static int check_plain(const struct reader *reader, const yaml_char_t *anchor, const yaml_char_t *tag) {
     if (anchor)
-        return fail_at(reader, reader->event.start_mark, "anchors ('&name') are not supported; write the value again");
+        return fail_at(reader, reader->event.start_mark,
+                       "anchors ('&name') are not supported; write the value again");
     if (tag)
         return fail_at(reader, reader->event.start_mark, "tags ('!name') are not supported; remove it");
     return 0;
@@ -91,7 +92,8 @@ fail:
     return NULL;
 }
 
-/* read_key - the key that the present event starts, copied; NULL with err set: no scalar, duplicate, too many. */
+/* read_key - the key that the present event starts, copied; NULL with err set: no scalar, duplicate, too
+ * many. */
 static char *read_key(struct reader *reader, const struct config_node *map) {
     const yaml_event_t *event = &reader->event;
     if (event->type != YAML_SCALAR_EVENT) {
@@ -105,8 +107,8 @@ static char *read_key(struct reader *reader, const struct config_node *map) {
     for (const struct config_node *child = map->first; child; child = child->next, num_keys++) {
         if (strcmp(child->key, key->text) != 0)
             continue;
-        err_set(reader->err, "line %d column %d: key '%.64s' is there twice, first on line %d", key->line, key->column,
-                key->text, child->line);
+        err_set(reader->err, "line %d column %d: key '%.64s' is there twice, first on line %d", key->line,
+                key->column, key->text, child->line);
         config_node_free(key);
         return NULL;
     }

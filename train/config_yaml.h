@@ -15,12 +15,12 @@ enum {
 
 struct config_node {
     enum node_kind kind;
-    char *key;                  /* name in the mapping above, else NULL */
-    int line, column;           /* of the key where there is one, else of the value; from 1 */
+    char *key;        /* name in the mapping above, else NULL */
+    int line, column; /* of the key where there is one, else of the value; from 1 */
     int value_line, value_column;
-    char *text;                 /* scalar: its text; it never holds a NUL byte */
-    bool quoted;                /* scalar: written in quotes or as a block, so it is text and never a number */
-    struct config_node *first;  /* list, mapping: children in the order of the file */
+    char *text;                /* scalar: its text; it never holds a NUL byte */
+    bool quoted;               /* scalar: written in quotes or as a block, so it is text and never a number */
+    struct config_node *first; /* list, mapping: children in the order of the file */
     struct config_node *next;
 };
 

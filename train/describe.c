@@ -1,5 +1,5 @@
-/* describe.c - see describe.h.  One function for each kind of file; files are hostile, so texts from them are cut and
- * made valid UTF-8 before they go into the tree. */
+/* describe.c - see describe.h.  One function for each kind of file; files are hostile, so texts from them are
+ * cut and made valid UTF-8 before they go into the tree. */
 #include "train/describe.h"
 
 #include <stdio.h>
@@ -162,13 +162,15 @@ static json_t *gguf_value(const struct gguf *file, int64_t key, int64_t element,
         return text_value(text.text, text.length_bytes);
     case GGUF_F32:
     case GGUF_F64:
-        return gguf_get_double(file, key, element, &real, NULL) == 0 ? json_real(real) : NULL; /* NULL also for NaN */
+        return gguf_get_double(file, key, element, &real, NULL) == 0 ? json_real(real)
+                                                                     : NULL; /* NULL also for NaN */
     case GGUF_ARRAY:
         return NULL;
     case GGUF_BOOL:
         return gguf_get_int(file, key, element, &integer, NULL) == 0 ? json_boolean(integer) : NULL;
     default:
-        return gguf_get_int(file, key, element, &integer, NULL) == 0 ? json_integer((json_int_t)integer) : NULL;
+        return gguf_get_int(file, key, element, &integer, NULL) == 0 ? json_integer((json_int_t)integer)
+                                                                     : NULL;
     }
 }
 
@@ -294,7 +296,9 @@ static int put_manifest(json_t *object, const char *path, enum verify verify, st
     json_array_foreach(files, i, file) {
         if (status != 0)
             break;
-        status = json_get_string(file, "name", &name, err) || json_get_int(file, "bytes", &size_bytes, err) ? -1 : 0;
+        status = json_get_string(file, "name", &name, err) || json_get_int(file, "bytes", &size_bytes, err)
+                     ? -1
+                     : 0;
         if (status == 0 && (size_bytes < 0 || size_bytes > INT64_MAX - total_bytes))
             status = err_set(err, "'%s': a file of %lld bytes", path, (long long)size_bytes);
         if (status != 0)
@@ -340,8 +344,8 @@ static json_t *describe_run(const char *folder, enum verify verify, struct err *
     char *latest = checkpoint_latest(folder, &step, &why);
     json_t *object = latest ? describe_folder(latest, verify, err) : NULL;
     if (!latest)
-        err_set(err, "'%s' is neither a model folder (no config.json) nor a run with a checkpoint%s%.300s", folder,
-                why.text[0] ? ": " : "", why.text);
+        err_set(err, "'%s' is neither a model folder (no config.json) nor a run with a checkpoint%s%.300s",
+                folder, why.text[0] ? ": " : "", why.text);
     free(latest);
     return object;
 }
@@ -380,7 +384,10 @@ json_t *describe_path(const char *path, enum verify verify, struct err *err) {
         return describe_safetensors(path, err);
     if (has_name_end(path, ".json"))
         return describe_tokenizer(path, err);
-    err_set(err, "cannot tell what '%s' is: neither HDF5 nor GGUF by its first bytes, nor .safetensors or .json by its "
-                 "name", path);
+    err_set(err,
+            "cannot tell what '%s' is: neither HDF5 nor GGUF by its first bytes, nor .safetensors or .json "
+            "by its "
+            "name",
+            path);
     return NULL;
 }

@@ -49,7 +49,8 @@ void doctor_processor(char *model, size_t model_room, char *features, size_t fea
     }
     for (size_t i = 0; has_flags && i < sizeof wanted / sizeof wanted[0]; i++)
         if (has_word(line, wanted[i]) && used < features_room)
-            used += (size_t)snprintf(features + used, features_room - used, "%s%s", used ? " " : "", wanted[i]);
+            used +=
+                (size_t)snprintf(features + used, features_room - used, "%s%s", used ? " " : "", wanted[i]);
     free(line);
     if (file)
         fclose(file);
@@ -120,7 +121,8 @@ double doctor_gemm_gflops(enum dtype dtype) {
     memset(w, 0, w_count * sizeof(float));
     memset(y, 0, x_count * sizeof(float));
     device_open_cpu(&dev, 0);
-    struct tensor tx = tensor_2d(x, dtype, GEMM_ROWS, GEMM_WIDTH), tw = tensor_2d(w, dtype, GEMM_WIDTH, GEMM_WIDTH);
+    struct tensor tx = tensor_2d(x, dtype, GEMM_ROWS, GEMM_WIDTH),
+                  tw = tensor_2d(w, dtype, GEMM_WIDTH, GEMM_WIDTH);
     struct tensor ty = tensor_2d(y, dtype, GEMM_ROWS, GEMM_WIDTH);
     op_linear_forward(&dev, ty, tx, tw); /* compiles the kernel */
     int num_calls = 0;
@@ -168,7 +170,8 @@ double doctor_write_mb_per_s(const char *folder, struct err *err) {
     double start_s = clock_s();
     for (int64_t at = 0; at < DISK_BYTES; at += DISK_BLOCK_BYTES)
         if (write(fd, block, DISK_BLOCK_BYTES) != DISK_BLOCK_BYTES) {
-            err_set(err, "cannot write 64 MiB in '%s': %s", folder, errno ? strerror(errno) : "the disk is full");
+            err_set(err, "cannot write 64 MiB in '%s': %s", folder,
+                    errno ? strerror(errno) : "the disk is full");
             goto close_file;
         }
     if (fsync(fd) != 0) {

@@ -1,4 +1,5 @@
-/* doctor.h - what cmd_doctor.c tells: facts of this machine, and quick measurements of about half a second each. */
+/* doctor.h - what cmd_doctor.c tells: facts of this machine, and quick measurements of about half a second
+ * each. */
 #pragma once
 
 #include "kernels/tensor.h"
@@ -27,6 +28,6 @@ double doctor_gemm_gflops(enum dtype dtype);
 /* doctor_copy_gb_per_s - bytes read and written by copying between two buffers larger than any cache. */
 double doctor_copy_gb_per_s(void);
 
-/* doctor_write_mb_per_s - 64 MiB written and synced to a file in folder, removed afterwards.  0 with err set where that
- * fails. */
+/* doctor_write_mb_per_s - 64 MiB written and synced to a file in folder, removed afterwards.  0 with err set
+ * where that fails. */
 double doctor_write_mb_per_s(const char *folder, struct err *err);

@@ -1,5 +1,5 @@
-/* main.c - the only main: finds the command and calls it.  What each command takes is described here, in one table;
- * what it does is in cmd_*.c. */
+/* main.c - the only main: finds the command and calls it.  What each command takes is described here, in one
+ * table; what it does is in cmd_*.c. */
 #include <stdio.h>
 #include <string.h>
 
@@ -16,11 +16,13 @@ struct command {
 };
 
 static const struct command COMMANDS[] = {
-    {"prepare", command_prepare, "corpora -> one token file, with provenance", "CONFIG [--set KEY=VALUE]... [--json]",
+    {"prepare", command_prepare, "corpora -> one token file, with provenance",
+     "CONFIG [--set KEY=VALUE]... [--json]",
      "Reads the 'prepare:' section of the run file CONFIG and writes the token file it names.\n"
      "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"
      "  --json            totals as JSON on standard output\n"},
-    {"train", command_train, "pre-training and fine-tuning, on any number of ranks", "CONFIG [--set KEY=VALUE]...",
+    {"train", command_train, "pre-training and fine-tuning, on any number of ranks",
+     "CONFIG [--set KEY=VALUE]...",
      "Trains the model of the run file CONFIG.  Alone it runs on one rank; with more:\n"
      "  mpirun -n 4 atelier train CONFIG        srun atelier train CONFIG\n"
      "SIGTERM and SIGUSR1 save a checkpoint and end with code 75; the same command then goes on from there.\n"
@@ -48,7 +50,8 @@ static const struct command COMMANDS[] = {
      "  --sequences N     at most so many; 0: all\n"
      "  --threads N       default 0: all\n"
      "  --json            as JSON\n"},
-    {"inspect", command_inspect, "what is in a token file, model, checkpoint or tokenizer", "PATH [--verify] [--json]",
+    {"inspect", command_inspect, "what is in a token file, model, checkpoint or tokenizer",
+     "PATH [--verify] [--json]",
      "PATH is a .h5, .safetensors, .gguf or tokenizer.json file, a model folder or a checkpoint.\n"
      "  --verify          checkpoint: compare every byte with its checksums\n"
      "  --json            as JSON\n"},
@@ -67,7 +70,8 @@ static void print_overview(FILE *out) {
                  "  atelier help config     every key of a run file\n"
                  "  atelier --version\n\n"
                  "MODEL is a Hugging Face folder, a GGUF file or a checkpoint.\n"
-                 "Exit codes: 0 done, 1 fault, 2 usage or configuration, 75 stopped after a checkpoint: start again.\n");
+                 "Exit codes: 0 done, 1 fault, 2 usage or configuration, 75 stopped after a checkpoint: "
+                 "start again.\n");
 }
 
 static const struct command *find_command(const char *name) {

@@ -1,8 +1,9 @@
 /* metrics.c - see metrics.h.  The live line and the log go to standard error, the summary to standard output.
  *
- * metrics.jsonl stays one line per step over restarts: lines beyond the step that is resumed from are cut off first,
- * together with a last line that a crash left half-written.  Each line is flushed, so that a kill loses none.
- * Trouble with the disk here is warned about once and does not end the run: a checkpoint may still fit. */
+ * metrics.jsonl stays one line per step over restarts: lines beyond the step that is resumed from are cut off
+ * first, together with a last line that a crash left half-written.  Each line is flushed, so that a kill
+ * loses none. Trouble with the disk here is warned about once and does not end the run: a checkpoint may
+ * still fit. */
 #include "train/metrics.h"
 
 #include <errno.h>
@@ -58,13 +59,15 @@ static bool is_kept(const char *line, size_t length_bytes, int64_t first_step) {
     return kept;
 }
 
-/* cut_lines - shorten the file to the steps up to first_step; nothing of an older run stays when starting at 0. */
+/* cut_lines - shorten the file to the steps up to first_step; nothing of an older run stays when starting at
+ * 0. */
 static int cut_lines(FILE *file, const char *path, int64_t first_step, struct err *err) {
     char *line = NULL;
     size_t room = 0;
     off_t end = 0;
     ssize_t length = 0;
-    while (first_step > 0 && (length = getline(&line, &room, file)) > 0 && is_kept(line, (size_t)length, first_step))
+    while (first_step > 0 && (length = getline(&line, &room, file)) > 0 &&
+           is_kept(line, (size_t)length, first_step))
         end += length;
     free(line);
     if (ftruncate(fileno(file), end) != 0 || fseeko(file, end, SEEK_SET) != 0)
@@ -158,7 +161,8 @@ static void show_step(struct metrics *m, const struct step_record *r) {
     snprintf(line, sizeof line, "step %lld/%lld  loss %.4f  grad %.3f  lr %.2e  %.0f tokens/s  ETA %s",
              (long long)r->step, (long long)m->totals.num_steps, r->loss, r->grad_norm, r->learning_rate,
              m->smooth_tokens_per_s, duration_text(left_s, eta, sizeof eta));
-    bool is_due = r->step % m->log_every == 0 || r->step == m->totals.num_steps || r->step == m->totals.first_step + 1;
+    bool is_due =
+        r->step % m->log_every == 0 || r->step == m->totals.num_steps || r->step == m->totals.first_step + 1;
     if (!m->is_terminal) {
         if (is_due)
             log_text(m, line);
@@ -252,11 +256,12 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     put_number(m->lines, "seconds", seconds, 6);
     fputs("}\n", m->lines);
     flush(m, m->lines, "metrics.jsonl");
-    metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)", (long long)step, loss,
-                 exp(loss), (long long)target_tokens, seconds);
+    metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)",
+                 (long long)step, loss, exp(loss), (long long)target_tokens, seconds);
 }
 
-void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64_t size_bytes, double seconds) {
+void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64_t size_bytes,
+                        double seconds) {
     if (!m)
         return;
     struct run_totals *t = &m->totals;
@@ -273,8 +278,8 @@ void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64
     free(quoted);
     json_decref(text);
     flush(m, m->lines, "metrics.jsonl");
-    metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path, (double)size_bytes / 1e6,
-                 seconds);
+    metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path,
+                 (double)size_bytes / 1e6, seconds);
 }
 
 void metrics_close(struct metrics *m, const char *outcome) {

@@ -1,34 +1,48 @@
-/* metrics.h - what a run tells: the live line, one JSON line per step in RUN/metrics.jsonl, the final summary. */
+/* metrics.h - what a run tells: the live line, one JSON line per step in RUN/metrics.jsonl, the final
+ * summary. */
 #pragma once
 
 #include "train/config.h"
 
-enum phase { PHASE_DATA, PHASE_FORWARD, PHASE_BACKWARD, PHASE_COMM, PHASE_OPTIMIZER, PHASE_CHECKPOINT, PHASE_VALID, PHASE_COUNT };
+enum phase {
+    PHASE_DATA,
+    PHASE_FORWARD,
+    PHASE_BACKWARD,
+    PHASE_COMM,
+    PHASE_OPTIMIZER,
+    PHASE_CHECKPOINT,
+    PHASE_VALID,
+    PHASE_COUNT
+};
 
 struct metrics;
 
 /* One finished step. */
 struct step_record {
-    int64_t step;          /* 1 for the first */
-    double loss;           /* mean over the target tokens of the global batch */
+    int64_t step; /* 1 for the first */
+    double loss;  /* mean over the target tokens of the global batch */
     double grad_norm, learning_rate;
-    int64_t tokens;        /* input tokens of the global batch, padding left out */
+    int64_t tokens; /* input tokens of the global batch, padding left out */
     int64_t target_tokens;
-    double seconds;        /* wall time of the step */
+    double seconds; /* wall time of the step */
     double phase_s[PHASE_COUNT];
-    double flops;          /* of all ranks together, counted by the ops */
+    double flops; /* of all ranks together, counted by the ops */
 };
 
-/* metrics_open - root only (NULL elsewhere, and every call takes NULL).  first_step: where this start begins; lines of
- * RUN/metrics.jsonl beyond it (a crash after the last checkpoint) are cut off.  Returns 0, or -1 with err set. */
+/* metrics_open - root only (NULL elsewhere, and every call takes NULL).  first_step: where this start begins;
+ * lines of RUN/metrics.jsonl beyond it (a crash after the last checkpoint) are cut off.  Returns 0, or -1
+ * with err set. */
 int metrics_open(struct metrics **metrics, const char *run_folder, int64_t first_step, int64_t num_steps,
                  int64_t log_every, struct err *err);
 void metrics_step(struct metrics *metrics, const struct step_record *record);
-void metrics_validation(struct metrics *metrics, int64_t step, double loss, int64_t target_tokens, double seconds);
-void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes, double seconds);
+void metrics_validation(struct metrics *metrics, int64_t step, double loss, int64_t target_tokens,
+                        double seconds);
+void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
+                        double seconds);
 /* metrics_note - one line among the progress ("resumed from ..."), kept in RUN/log.txt as well. */
 void metrics_note(struct metrics *metrics, const char *fmt, ...) ATELIER_PRINTF(2, 3);
-/* metrics_close - the summary page: printed and written to RUN/summary.txt; outcome says how the run ended. */
+/* metrics_close - the summary page: printed and written to RUN/summary.txt; outcome says how the run ended.
+ */
 void metrics_close(struct metrics *metrics, const char *outcome);
 
 /* peak_memory_bytes - VmHWM of this process, 0 where unknown. */

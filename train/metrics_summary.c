@@ -32,7 +32,8 @@ const char *duration_text(double seconds, char *text, size_t room_bytes) {
     else if (seconds < 59.95)
         snprintf(text, room_bytes, "%.1f s", seconds);
     else if (seconds < 3599.5)
-        snprintf(text, room_bytes, "%d min %02d s", (int)((seconds + 0.5) / 60), (int)fmod(seconds + 0.5, 60));
+        snprintf(text, room_bytes, "%d min %02d s", (int)((seconds + 0.5) / 60),
+                 (int)fmod(seconds + 0.5, 60));
     else
         snprintf(text, room_bytes, "%lld h %02d min", (long long)((seconds + 30) / 3600),
                  (int)(fmod(seconds + 30, 3600) / 60));
@@ -42,8 +43,8 @@ const char *duration_text(double seconds, char *text, size_t room_bytes) {
 static void write_validation(FILE *out, const struct run_totals *t) {
     if (t->num_validations == 0)
         return;
-    fprintf(out, "validation    loss %.4f -> %.4f (perplexity %.2f -> %.2f)", t->first_valid_loss, t->last_valid_loss,
-            exp(t->first_valid_loss), exp(t->last_valid_loss));
+    fprintf(out, "validation    loss %.4f -> %.4f (perplexity %.2f -> %.2f)", t->first_valid_loss,
+            t->last_valid_loss, exp(t->first_valid_loss), exp(t->last_valid_loss));
     if (t->num_validations > 2)
         fprintf(out, ", best %.4f at step %lld", t->best_valid_loss, (long long)t->best_valid_step);
     fputc('\n', out);
@@ -87,7 +88,8 @@ char *summary_text(const struct run_totals *t, const char *outcome) {
             (long long)t->num_steps, (long long)done);
     if (done > 0) {
         fprintf(out, "training loss %.4f -> %.4f\n", t->first_loss, t->last_loss);
-        fprintf(out, "tokens        %lld, %lld of them targets\n", (long long)t->tokens, (long long)t->target_tokens);
+        fprintf(out, "tokens        %lld, %lld of them targets\n", (long long)t->tokens,
+                (long long)t->target_tokens);
     }
     write_validation(out, t);
     write_time(out, t);

@@ -1,5 +1,5 @@
-/* stop.c - see stop.h.  The flag below is the one global of the program besides error.c's: a handler reaches nothing
- * else. */
+/* stop.c - see stop.h.  The flag below is the one global of the program besides error.c's: a handler reaches
+ * nothing else. */
 #include "train/stop.h"
 
 #include <signal.h>
@@ -8,7 +8,8 @@
 
 static volatile sig_atomic_t signal_seen;
 
-/* on_signal - only what is async-signal-safe.  The first signal is kept: its name is what the summary shows. */
+/* on_signal - only what is async-signal-safe.  The first signal is kept: its name is what the summary shows.
+ */
 static void on_signal(int signal_number) {
     /* Somebody at a terminal who asks twice does not want to wait for a checkpoint. */
     if (signal_number == SIGINT && signal_seen == SIGINT)
@@ -25,7 +26,8 @@ void stop_install(void) {
     action.sa_flags = SA_RESTART; /* reads and writes under way go on */
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        CHECK(sigaction(signals[i], &action, NULL) == 0, "cannot install the handler of signal %d", signals[i]);
+        CHECK(sigaction(signals[i], &action, NULL) == 0, "cannot install the handler of signal %d",
+              signals[i]);
 }
 
 bool stop_agreed(struct comm *comm) {
