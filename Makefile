@@ -32,6 +32,7 @@ SRC := $(wildcard kernels/*.c kernels/cpu/*.c data/*.c checkpoints/*.c train/*.c
 OBJ := $(SRC:%=$(OUT)/%.o)
 LIB := $(filter-out $(OUT)/train/main.c.o,$(OBJ))
 TESTS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/test_*.c))
+FUZZ  := $(patsubst tests/fuzz/fuzz_%.c,$(OUT)/tests/test_fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/tool_*.c))
 TLIB  := $(OUT)/tests/check.c.o
 
@@ -44,12 +45,14 @@ $(OUT)/libatelier.a: $(LIB)
 	ar rcs $@ $^
 $(OUT)/tests/test_%: $(OUT)/tests/test_%.c.o $(TLIB) $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+$(OUT)/tests/test_fuzz_%: $(OUT)/tests/fuzz/fuzz_%.c.o $(OUT)/tests/fuzz/replay.c.o $(OUT)/libatelier.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/tests/tool_%: $(OUT)/tests/tool_%.c.o $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/%.c.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
-tests: $(TESTS) $(TOOLS)
+tests: $(TESTS) $(FUZZ) $(TOOLS)
 deps:
 	@tests/deps.sh
 test: deps

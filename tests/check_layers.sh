@@ -1,0 +1,35 @@
+#!/bin/sh
+# check_layers.sh - fail if a folder includes what is above it, or a library is used outside the files that own it
+cd "$(dirname "$0")/.." || exit 1
+status=0
+sources() { find "$@" \( -name '*.[ch]' -o -name '*.inc' -o -name '*.cu' -o -name '*.cuh' \) -print 2>/dev/null; }
+report() { [ -z "$2" ] || {
+    echo "$1:"
+    printf '%s\n' "$2" | sed 's/^/    /'
+    status=1
+}; }
+may_include() { # folder, folders it may include
+    found=$(sources "$1" | xargs -r grep -Hn '#include "' | grep -vE "#include \"($2)/")
+    report "$1/ may include only $2" "$found"
+}
+owned_by() { # pattern, files that may use it
+    found=$(sources kernels data checkpoints train | grep -vE "^($2)$" | xargs -r grep -HnE "$1" |
+        grep -vE '^[^:]*:[0-9]+: *(/\*|\*|//)') # comments may name what they like
+    report "$1 belongs in $2" "$found"
+}
+may_include kernels     'kernels'
+may_include data        'kernels|data'
+may_include checkpoints 'kernels|data|checkpoints'
+may_include train       'kernels|data|checkpoints|train'
+owned_by '\bMPI_[A-Z]'           'train/comm_mpi.c'
+owned_by '\bH5[A-Z][a-z]'        'data/h5.c'
+owned_by '\byaml_[a-z]'          'train/config_yaml.c'
+owned_by '\bdnnl_[a-z]'          'kernels/cpu/(linear\.c|onednn\.h|describe\.c)'
+owned_by '\bpcre2_[a-z]'         'data/tokenizer_.*'
+owned_by '\butf8proc_[a-z]'      'data/.*'
+owned_by '\b(ZSTD_|inflate|gz)[a-zA-Z]+\(' 'data/reader.*'
+owned_by '\bXXH[0-9]*_[a-z]'     '(data|checkpoints)/.*'
+owned_by '\bjson_[a-z]'          '(data|checkpoints|train)/.*'
+owned_by '\b(nccl|cuda|cublas)[A-Z]' '(kernels|train)/cuda/.*'
+owned_by '\b(exit|assert) *\('   'no/file'
+exit $status

@@ -1,0 +1,75 @@
+/* fuzz_jsonl.c - libFuzzer target of prepare's input: any bytes, as JSON lines, conversations or text, compressed or
+ * not, give tokens or an error that names the place, without a crash or a leak.  The first byte chooses. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "data/prepare_batch.h"
+#include "tests/tiny_tokenizer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
+
+/* check_batch - every document that was encoded has its tokens in the list, one after another. */
+static void check_batch(const struct batch *batch) {
+    int num_good = batch->bad_document >= 0 ? batch->bad_document : batch->num_documents;
+    int64_t end = 0;
+    for (int i = 0; i < num_good; i++) {
+        CHECK(batch->documents[i].first_token == end, "document %d starts elsewhere", i);
+        end += batch->documents[i].num_tokens;
+    }
+    for (int64_t t = 0; t < end; t++)
+        CHECK(batch->tokens.ids[t] >= 0 && batch->tokens.ids[t] < TINY_VOCAB && batch->mask[t] <= 1,
+              "token %d, mask %d", batch->tokens.ids[t], batch->mask[t]);
+    CHECK(batch->bad_document < 0 || memchr(batch->err.text, '\'', sizeof batch->err.text),
+          "an error without a place: %s", batch->err.text);
+}
+
+/* encode_all - batch after batch, as prepare_run does. */
+static void encode_all(struct corpus *corpus, struct worker *worker, struct batch *batch) {
+    for (;;) {
+        corpus_read(corpus, batch);
+        if (batch->num_documents == 0 && batch->bad_document < 0)
+            return;
+        worker_encode(worker, batch);
+        check_batch(batch);
+        if (batch->bad_document >= 0)
+            return;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
+    static struct tokenizer *tok; /* made once; libFuzzer's process keeps it */
+    struct err err;
+    struct corpus corpus;
+    struct batch batch = {.documents = xcalloc(BATCH_DOCUMENTS, sizeof(struct batch_document))};
+    int choice = size_bytes > 0 ? data[0] : 0, fd = memfd_create("fuzz", 0);
+    char path[64];
+    CHECK(fd >= 0 && (size_bytes < 2 || write(fd, data + 1, size_bytes - 1) == (ssize_t)size_bytes - 1),
+          "cannot write to memory");
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (!tok)
+        tok = tiny_tokenizer(TINY_ALL);
+    struct prepare_source source = {
+        .path = path, .format = choice & 1 ? SOURCE_JSONL : SOURCE_TEXT, .chat = (choice & 3) == 3};
+    struct prepare_config config = {
+        .sources = &source, .num_sources = 1, .bad_utf8 = (enum bad_utf8_policy)((choice >> 2) % 3)};
+    struct worker worker = {.config = &config,
+                            .corpus = &corpus,
+                            .tok = tok,
+                            .chat_kind = (enum chat_kind)((choice >> 4) % CHAT_UNKNOWN),
+                            .bos = TINY_BOS,
+                            .eos = TINY_EOS,
+                            .encoder = encoder_open(tok)};
+    CHECK(corpus_open(&corpus, &source, 1, &err) == 0, "%s", err.text);
+    encode_all(&corpus, &worker, &batch);
+    corpus_close(&corpus);
+    worker_release(&worker);
+    free(batch.documents);
+    text_release(&batch.raw);
+    token_list_release(&batch.tokens);
+    free(batch.mask);
+    close(fd);
+    return 0;
+}

@@ -1,0 +1,413 @@
+#!/usr/bin/env python3
+"""make_models.py - tiny models of each family, and what transformers computes from them: logits, gradients, AdamW.
+
+The C tests compare themselves with these files (README.md beside this one says what is in them), so that `make test`
+needs no Python.  Run it only to change them:
+
+    .venv-interop/bin/python tests/golden/make_models.py
+
+The oracle is checked before it is stored.  A second forward pass, written here from the papers in f64 and sharing no
+code with transformers, must agree with it; so must its finite differences, and so must transformers itself when the
+documents are packed into one sequence.  Same versions, same bytes: seeds are fixed and torch runs on one thread.
+"""
+
+import argparse
+import json
+import math
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy, silu
+
+# Two packed rows.  They differ in their number of targets (15 and 22), so that a mean of the rows' means is not the
+# mean over tokens; the first has documents of one token, which have no target and attend to nothing but themselves.
+DOCUMENTS = [[9, 1, 1, 5, 2, 1, 3, 1, 1], [21, 3]]
+ROW_TOKENS = 24
+NO_TARGET = -1
+
+STEPS = 10
+ADAMW = {"lr": 0.003, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+
+LLAMA3_ROPE = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+# What makes each family different, at the smallest size that shows it.  theta 500 and an original length of 64 put a
+# frequency in each zone of the llama3 scaling (kept, blended, divided), and all of them matter within 24 positions.
+VARIANTS = {
+    "llama2": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 40,
+               "vocab_size": 64, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "old": True},
+    "llama3": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 36,
+               "vocab_size": 64, "rope": {"rope_theta": 500.0, **LLAMA3_ROPE, "factor": 8.0,
+               "original_max_position_embeddings": 64}, "rms_norm_eps": 1e-5, "old": True},
+    "llama32_tied": {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32,
+                     "vocab_size": 64, "rope": {"rope_theta": 500.0, **LLAMA3_ROPE, "factor": 32.0,
+                     "original_max_position_embeddings": 64}, "rms_norm_eps": 1e-5, "tie": True},
+    "mistral": {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+                "vocab_size": 72, "head_dim": 24, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-5},
+    "smollm2": {"hidden_size": 24, "num_attention_heads": 3, "num_key_value_heads": 1, "intermediate_size": 42,
+                "vocab_size": 96, "rope": {"rope_theta": 100000.0}, "rms_norm_eps": 1e-5, "tie": True},
+    "lucie": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 36,
+              "vocab_size": 65, "rope": {"rope_theta": 20000000.0}, "rms_norm_eps": 1e-5, "old": True},
+    "croissant": {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 43,
+                  "vocab_size": 80, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "old": True},
+    "eurollm": {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 44,
+                "vocab_size": 83, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-6, "shards": 3,
+                "max_grad_norm": 1.4},  # crossed during the run: some steps are clipped, some are not
+}
+WRONG = "llama3"  # the variant that also gets deliberately wrong answers
+
+
+# ---------------------------------------------------------------------------------------------------- the models
+
+
+def make_config(name, spec):
+    """The transformers configuration of a variant."""
+    shared = {key: spec[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads",
+                                         "intermediate_size", "vocab_size", "rms_norm_eps")}
+    shared |= {"num_hidden_layers": 2, "max_position_embeddings": 512, "rope_parameters": {"rope_type": "default"}
+               | spec["rope"], "tie_word_embeddings": spec.get("tie", False), "bos_token_id": 1, "eos_token_id": 2,
+               "pad_token_id": None, "dtype": "float32", "attention_dropout": 0.0}
+    if "head_dim" in spec:
+        shared["head_dim"] = spec["head_dim"]
+    if name == "mistral":
+        return transformers.MistralConfig(**shared, sliding_window=None, architectures=["MistralForCausalLM"])
+    return transformers.LlamaConfig(**shared, architectures=["LlamaForCausalLM"])
+
+
+def randomise(model, seed):
+    """Weights that make every gradient matter: sharp enough attention, norm weights that are not one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(1.0 + 0.2 * noise if parameter.ndim == 1 else 0.2 * noise)
+
+
+def old_spelling(config):
+    """config.json as transformers 4 wrote it: rope_theta and rope_scaling beside each other, torch_dtype."""
+    config = dict(config)
+    rope = dict(config.pop("rope_parameters"))
+    config["rope_theta"] = rope.pop("rope_theta")
+    config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    config["torch_dtype"] = config.pop("dtype")
+    config["transformers_version"] = "4.44.2"
+    return dict(sorted(config.items()))
+
+
+def save_model(name, spec, folder, seed):
+    """Writes the model folder and returns the model as transformers loads it back from there."""
+    config = make_config(name, spec)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    randomise(model, seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    model_bytes = sum(4 * p.numel() for p in model.parameters())
+    shards = spec.get("shards", 1)
+    model.save_pretrained(folder, max_shard_size=int(1.1 * model_bytes / shards))  # 1.1: a tensor is not divided
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    path = folder / "config.json"
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps(old_spelling(written) if spec.get("old") else written, indent=2) + "\n")
+    assert len(list(folder.glob("*.safetensors"))) == shards, f"{name}: number of files"
+    loaded = load_model(folder)
+    for (key, a), (_, b) in zip(model.named_parameters(), loaded.named_parameters(), strict=True):
+        assert torch.equal(a, b), f"{name}: '{key}' changed on its way through the file"
+    return loaded
+
+
+def load_model(folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32,
+                                                             local_files_only=True)
+
+
+# ---------------------------------------------------------------------------------------------------- the batch
+
+
+def make_batch(vocab_size, seed):
+    """Tokens, targets, positions and document numbers of the packed rows, each [rows, ROW_TOKENS]."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(0, vocab_size, (len(DOCUMENTS), ROW_TOKENS), generator=generator)
+    targets = torch.full_like(tokens, NO_TARGET)
+    positions, documents = torch.zeros_like(tokens), torch.zeros_like(tokens)
+    for row, first, count, number in spans():
+        targets[row, first:first + count - 1] = tokens[row, first + 1:first + count]
+        positions[row, first:first + count] = torch.arange(count)
+        documents[row, first:first + count] = number
+    return {"tokens": tokens, "targets": targets, "positions": positions, "documents": documents}
+
+
+def spans():
+    """(row, first position, tokens, number within the row) of each document."""
+    for row, lengths in enumerate(DOCUMENTS):
+        assert sum(lengths) == ROW_TOKENS
+        for number, count in enumerate(lengths):
+            yield row, sum(lengths[:number]), count, number
+
+
+def one_by_one(forward, batch):
+    """Logits [rows, ROW_TOKENS, V] of the documents, each alone: this is what packing has to reproduce."""
+    rows = [[] for _ in DOCUMENTS]
+    for row, first, count, _ in spans():
+        rows[row].append(forward(batch["tokens"][row, first:first + count]))
+    return torch.stack([torch.cat(row) for row in rows])
+
+
+def token_losses(logits, batch):
+    """Negative log likelihood [rows, ROW_TOKENS] of each target, 0 where there is none."""
+    flat = cross_entropy(logits.flatten(0, 1), batch["targets"].flatten(), ignore_index=NO_TARGET, reduction="none")
+    return flat.view(batch["targets"].shape)
+
+
+def mean_loss(logits, batch):
+    return token_losses(logits, batch).sum() / (batch["targets"] != NO_TARGET).sum()
+
+
+def hf_forward(model):
+    return lambda tokens: model(input_ids=tokens[None]).logits[0]
+
+
+def hf_packed(model, batch):
+    """The same logits from transformers with a row as one sequence: block-diagonal causal mask, restarted positions."""
+    documents = batch["documents"]
+    same = documents[:, :, None] == documents[:, None, :]
+    allowed = same & torch.ones(ROW_TOKENS, ROW_TOKENS, dtype=torch.bool).tril()
+    mask = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
+    return model(input_ids=batch["tokens"], position_ids=batch["positions"], attention_mask=mask[:, None]).logits
+
+
+# ---------------------------------------------------------------------------------------- the second opinion, in f64
+
+
+def rope_frequencies(spec, head_dim, scaled=True):
+    """Radians per position of each of head_dim / 2 pairs; scaled as Llama 3.1 does it where the variant says so."""
+    rope = spec["rope"]
+    plain = rope["rope_theta"] ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    if "factor" not in rope or not scaled:
+        return plain
+    out = []
+    for frequency in plain.tolist():
+        turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
+        blend = (turns - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
+        blend = min(max(blend, 0.0), 1.0)  # 1: kept, 0: divided by the factor
+        out.append(frequency * ((1 - blend) / rope["factor"] + blend))
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def rotate(x, frequencies, order):
+    """Rotary embedding of x [heads, T, D]: pairs (i, i + D/2) when order is "half", (2i, 2i + 1) when "interleaved"."""
+    angles = torch.arange(x.shape[1], dtype=torch.float64)[:, None] * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    a, b = x.chunk(2, dim=-1) if order == "half" else (x[..., 0::2], x[..., 1::2])
+    a, b = a * cos - b * sin, a * sin + b * cos
+    return torch.cat([a, b], dim=-1) if order == "half" else torch.stack([a, b], dim=-1).flatten(-2)
+
+
+def own_forward(spec, weights, order="half", scaled=True):
+    """A Llama forward pass in f64 from the papers: tokens [T] -> logits [T, V]."""
+    heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
+    head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
+    frequencies = rope_frequencies(spec, head_dim, scaled)
+
+    def norm(x, weight):
+        return x * (x.pow(2).mean(-1, keepdim=True) + spec["rms_norm_eps"]).rsqrt() * weight
+
+    def split(x, count):
+        return x.view(-1, count, head_dim).transpose(0, 1)
+
+    def attention(x, w):
+        q = rotate(split(x @ w("self_attn.q_proj").T, heads), frequencies, order)
+        k = rotate(split(x @ w("self_attn.k_proj").T, kv_heads), frequencies, order)
+        k = k.repeat_interleave(heads // kv_heads, 0)
+        v = split(x @ w("self_attn.v_proj").T, kv_heads).repeat_interleave(heads // kv_heads, 0)
+        future = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
+        scores = (q @ k.transpose(1, 2) / math.sqrt(head_dim)).masked_fill(future, -math.inf)
+        return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1) @ w("self_attn.o_proj").T
+
+    def forward(tokens):
+        x = weights["model.embed_tokens.weight"][tokens]
+        for layer in range(2):
+            def w(role, layer=layer):
+                return weights[f"model.layers.{layer}.{role}.weight"]
+            x = x + attention(norm(x, w("input_layernorm")), w)
+            h = norm(x, w("post_attention_layernorm"))
+            x = x + (silu(h @ w("mlp.gate_proj").T) * (h @ w("mlp.up_proj").T)) @ w("mlp.down_proj").T
+        head = weights["model.embed_tokens.weight" if spec.get("tie") else "lm_head.weight"]
+        return norm(x, weights["model.norm.weight"]) @ head.T
+
+    return forward
+
+
+def weights_f64(model):
+    return {name: p.detach().double().requires_grad_() for name, p in model.named_parameters()}
+
+
+# ---------------------------------------------------------------------------------------------------- training
+
+
+def adamw_run(parameters, loss_of, max_grad_norm):
+    """STEPS steps on the same batch: losses before each update, gradient norms before clipping, the loss after all."""
+    groups = [{"params": [p for p in parameters.values() if p.ndim >= 2], "weight_decay": ADAMW["weight_decay"]},
+              {"params": [p for p in parameters.values() if p.ndim < 2], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=ADAMW["lr"], betas=(ADAMW["beta1"], ADAMW["beta2"]), eps=ADAMW["eps"],
+                                  foreach=False)
+    losses, norms = [], []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(parameters)
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(parameters.values(), max_grad_norm).item())
+        optimizer.step()
+        losses.append(loss.item())
+    return {"loss": losses, "grad_norm": norms, "loss_after": loss_of(parameters).item()}
+
+
+# ---------------------------------------------------------------------------------------------------- the checks
+
+
+def relative_error(got, want):
+    """||got - want|| / ||want||, in f64."""
+    got, want = got.detach().double(), want.detach().double()
+    return ((got - want).norm() / want.norm().clamp_min(1e-300)).item()
+
+
+def check(name, what, value, limit):
+    """Ends the program when the oracle disagrees with itself: nothing doubtful is stored."""
+    if not value < limit:
+        sys.exit(f"{name}: {what}: {value:.3g} is not below {limit:g}")
+    return value
+
+
+def finite_differences(name, spec, model, batch, gradients):
+    """Central differences in f64 of the f64 loss, against the gradients that transformers gave in f32."""
+    weights = {key: p.detach().double() for key, p in model.named_parameters()}
+    h = 1e-5
+    worst = 0.0
+    for key in ("model.layers.0.self_attn.q_proj.weight", "model.layers.1.post_attention_layernorm.weight",
+                "model.embed_tokens.weight"):
+        flat, gradient = weights[key].view(-1), gradients[key].flatten()
+        for index in gradient.abs().topk(3).indices.tolist() + [0, flat.numel() // 2]:
+            kept, ends = flat[index].item(), []
+            for sign in (1, -1):
+                flat[index] = kept + sign * h
+                ends.append(mean_loss(one_by_one(own_forward(spec, weights), batch), batch).item())
+            flat[index] = kept
+            slope = (ends[0] - ends[1]) / (2 * h)
+            worst = max(worst, abs(slope - gradient[index].item()) / gradient.abs().max().item())
+    return check(name, "finite differences against gradients", worst, 1e-5)
+
+
+def cross_check(name, spec, model, batch, logits, gradients):
+    """The oracle against the second opinion, finite differences and itself packed; returns what was measured."""
+    weights = weights_f64(model)
+    own = one_by_one(own_forward(spec, weights), batch)
+    mean_loss(own, batch).backward()
+    packed = hf_packed(model, batch)
+    model.zero_grad()
+    mean_loss(packed, batch).backward()
+    packed_gradients = {key: p.grad.clone() for key, p in model.named_parameters()}
+    own_final = weights_f64(model)
+    own_run = adamw_run(own_final, lambda w: mean_loss(one_by_one(own_forward(spec, w), batch), batch),
+                        spec.get("max_grad_norm", 1.0))
+    noise = {
+        "logits": check(name, "logits against f64", relative_error(logits, own), 2e-6),
+        "gradient": check(name, "gradients against f64", max(relative_error(gradients[key], weights[key].grad)
+                                                            for key in gradients), 5e-6),
+        "packed_logits": check(name, "packed logits", relative_error(packed, logits), 2e-6),
+        "packed_gradient": check(name, "packed gradients", max(relative_error(packed_gradients[key], gradients[key])
+                                                              for key in gradients), 5e-6),
+        "finite_difference": finite_differences(name, spec, model, batch, gradients),
+    }
+    return noise, own_run, own_final
+
+
+# ---------------------------------------------------------------------------------------------------- the files
+
+
+def write_expected(folder, tensors, facts):
+    save_file({key: value.float().contiguous() for key, value in tensors.items()}, folder / "expected.safetensors",
+              metadata={"format": "pt"})
+    text = json.dumps(facts, indent=2)
+    text = re.sub(r"\[[^][{}]*\]", lambda match: " ".join(match[0].split()), text)  # a list of numbers on one line
+    (folder / "expected.json").write_text(text + "\n")
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+def make_variant(name, spec, folder, seed):
+    """One model folder with its expected values; returns the batch, for the wrong answers to the same question."""
+    model = save_model(name, spec, folder, seed)
+    batch = make_batch(spec["vocab_size"], seed + 1)
+    logits = one_by_one(hf_forward(model), batch)
+    nll = token_losses(logits, batch)
+    loss = mean_loss(logits, batch)
+    loss.backward()
+    gradients = {key: p.grad.clone() for key, p in model.named_parameters()}
+    noise, own_run, own_final = cross_check(name, spec, model, batch, logits, gradients)
+    parameters = dict(model.named_parameters())
+    max_grad_norm = spec.get("max_grad_norm", 1.0)
+    run = adamw_run(parameters, lambda _: mean_loss(one_by_one(hf_forward(model), batch), batch), max_grad_norm)
+    noise["loss"] = check(name, "losses of the run against f64", max(abs(a / b - 1) for a, b in zip(
+        run["loss"] + [run["loss_after"]], own_run["loss"] + [own_run["loss_after"]])), 2e-6)
+    finals = {key: parameters[key].detach() for key in
+              ("model.norm.weight", "model.layers.0.self_attn.k_proj.weight")}
+    noise["final"] = check(name, "final values against f64", max(
+        relative_error(value, own_final[key]) for key, value in finals.items()), 1e-4)
+    counts = (batch["targets"] != NO_TARGET).sum(1)
+    mean_of_means = (nll.sum(1) / counts).mean().item()
+    assert abs(mean_of_means / loss.item() - 1) > 1e-4, f"{name}: this batch cannot tell a mean of means"
+    tensors = {key: value.int() for key, value in batch.items()} | {"logits": logits.detach(), "nll": nll.detach()}
+    tensors |= {f"grad.{key}": value for key, value in gradients.items()}
+    tensors |= {f"final.{key}": value for key, value in finals.items()}
+    facts = {"name": name, "torch": torch.__version__.split("+")[0], "transformers": transformers.__version__,
+             "documents": DOCUMENTS, "targets": int(counts.sum()), "loss": loss.item(),
+             "adamw": ADAMW | {"max_grad_norm": max_grad_norm}, "run": run,
+             "wrong": {"mean_of_row_means": mean_of_means}, "noise": noise}
+    write_expected(folder, tensors, facts)
+    return batch
+
+
+def make_wrong(spec, folder, right, batch):
+    """Answers with a mistake in them, one mistake each: a comparison that accepts one of these is broken."""
+    model = load_model(right)
+    weights = {key: p.detach().double() for key, p in model.named_parameters()}
+    whole_rows = torch.stack([own_forward(spec, weights)(row) for row in batch["tokens"]])
+    wrong = {"interleaved_rope": one_by_one(own_forward(spec, weights, order="interleaved"), batch),
+             "unscaled_rope": one_by_one(own_forward(spec, weights, scaled=False), batch),
+             "across_documents": whole_rows}
+    truth = load_file(right / "expected.safetensors")["logits"]
+    errors = {key: relative_error(value, truth) for key, value in wrong.items()}
+    for key, error in errors.items():
+        assert error > 1e-3, f"the wrong answer '{key}' is too good: {error}"
+    losses = {key: mean_loss(value, batch).item() for key, value in wrong.items()}
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_expected(folder, {f"logits.{key}": value.float() for key, value in wrong.items()},
+                   {"name": folder.name, "model": right.name, "loss": losses, "relative_error": errors})
+    return errors
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "models", help="folder to write")
+    out = parser.parse_args().out
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for number, (name, spec) in enumerate(VARIANTS.items()):
+        batch = make_variant(name, spec, out / name, seed=100 + 10 * number)
+        facts = json.loads((out / name / "expected.json").read_text())
+        bytes_written = sum(path.stat().st_size for path in (out / name).iterdir())
+        print(f"{name:13} {bytes_written / 1000:6.1f} kB  loss {facts['loss']:.4f} -> "
+              f"{facts['run']['loss_after']:.4f}  norm {facts['run']['grad_norm'][0]:.2f}  " +
+              "  ".join(f"{key} {value:.1e}" for key, value in facts["noise"].items()))
+        if name == WRONG:
+            errors = make_wrong(spec, out / f"{name}_wrong", out / name, batch)
+            print(f"{name}_wrong  " + "  ".join(f"{key} {value:.1e}" for key, value in errors.items()))
+
+
+if __name__ == "__main__":
+    main()

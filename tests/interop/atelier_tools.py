@@ -1,0 +1,127 @@
+"""atelier_tools.py - what the interop checks share: running the program under test, writing token files for it, reading
+models with transformers, and keeping count of what was found."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import transformers
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / os.environ.get("OUT", "build/cpu")
+ATELIER = OUT / "atelier"
+TOOL_LOGITS = OUT / "tests" / "tool_logits"
+GOLDEN = ROOT / "tests" / "golden" / "models"
+SKIPPED = 77
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+class Report:
+    """Prints a line per comparison; code() is what the check ends with."""
+
+    def __init__(self):
+        self.done = self.failed = 0
+
+    def expect(self, is_right, text):
+        self.done += 1
+        self.failed += not is_right
+        print(f"  {'ok    ' if is_right else 'WRONG '} {text}", flush=True)
+
+    def near(self, what, difference, limit):
+        self.expect(difference < limit, f"{what}: {difference:.2e}, limit {limit:g}")
+
+    def notices(self, what, difference, limit):
+        """Negative control: something is wrong on purpose, and the comparison must say so."""
+        self.expect(difference > limit, f"notices {what}: {difference:.2e}, beyond {limit:g}")
+
+    def code(self):
+        print(f"  {self.done - self.failed} of {self.done} comparisons right")
+        return 0 if self.done and not self.failed else 1
+
+
+def golden_models():
+    """Folders of the tiny models, and of the sample base model once the repository holds one."""
+    folders = sorted(path.parent for path in GOLDEN.glob("*/config.json"))
+    return folders + sorted(path.parent for path in (ROOT / "data" / "sample").glob("*/config.json"))
+
+
+def run(*command, stdin=None):
+    """Standard output of a program that must succeed; its words are shown when it does not."""
+    environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    words = [str(word) for word in command]
+    done = subprocess.run(words, input=stdin, capture_output=True, env=environment, timeout=600)
+    if done.returncode:
+        sys.exit(f"'{' '.join(words)}' ended with {done.returncode}:\n{done.stderr.decode()}")
+    return done.stdout
+
+
+def program_logits(model, tokens):
+    """Logits [T, V] of one sequence as the program computes them."""
+    ids = np.asarray(tokens, dtype="<i4")
+    out = run(TOOL_LOGITS, model, stdin=np.int32(len(ids)).tobytes() + ids.tobytes())
+    return torch.from_numpy(np.frombuffer(out, dtype="<f4").reshape(len(ids), -1).copy())
+
+
+def load_hf(folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32,
+                                                             local_files_only=True)
+
+
+def hf_logits(model, tokens):
+    with torch.no_grad():
+        return model(input_ids=torch.as_tensor(tokens, dtype=torch.long)[None]).logits[0]
+
+
+def max_difference(a, b):
+    return (a.double() - b.double()).abs().max().item()
+
+
+def relative_error(got, want):
+    return ((got.double() - want.double()).norm() / want.double().norm()).item()
+
+
+def random_documents(lengths, vocab_size, seed):
+    random = np.random.default_rng(seed)
+    return [random.integers(0, vocab_size, length) for length in lengths]
+
+
+def tokenizer_hash(folder):
+    """The token file of a model without a tokenizer may carry any hash; with one, the program says its own."""
+    if not (folder / "tokenizer.json").exists():
+        return "0" * 64
+    return json.loads(run(ATELIER, "inspect", folder / "tokenizer.json", "--json"))["hash"]
+
+
+def write_token_file(path, documents, vocab_size, model_folder, masks=None):
+    """A token file as data/tokens.h describes it, written by h5py."""
+    tokens = np.concatenate(documents)
+    offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
+    texts = {"name": "random tokens", "licence": "none", "url": "", "sha256": "0" * 64}
+    counts = {"documents": len(documents), "tokens": len(tokens), "duplicates": 0, "invalid_utf8": 0}
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = "atelier-tokens 1"
+        file.attrs["tokenizer_hash"] = tokenizer_hash(model_folder)
+        file.attrs["vocab_size"] = np.int64(vocab_size)
+        file.attrs["created_by"] = "tests/interop"
+        file.create_dataset("tokens", data=tokens.astype("<u2" if vocab_size <= 65536 else "<u4"))
+        file.create_dataset("doc_offsets", data=offsets.astype("<u8"))
+        file.create_dataset("doc_source", data=np.zeros(len(documents), "<u4"))
+        if masks is not None:
+            file.create_dataset("loss_mask", data=np.concatenate(masks).astype("u1"))
+        for name, value in texts.items():
+            file.create_dataset(f"sources/{name}", data=np.array([value.encode()], dtype=f"S{max(len(value), 1)}"))
+        for name, value in counts.items():
+            file.create_dataset(f"sources/{name}", data=np.array([value], "<u8"))
+
+
+def scratch():
+    """A folder that is gone when the check ends."""
+    return tempfile.TemporaryDirectory(prefix="atelier-interop-")

@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""Does llama.cpp load a GGUF file, and what does it compute?
+
+    check_llamacpp.py MODEL.gguf TEXT [--parse-special] [--ids FILE] [--logits FILE.npy] [--generate N] [--context N]
+
+Prints one JSON object: the ids of TEXT, its perplexity (each token predicted from the window before it), and the
+text of N greedily generated tokens.  Uses the llama.cpp inside the PyPI package xllamacpp through its C interface;
+the package's own classes offer a server, which gives no logits of a prompt.
+"""
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import sys
+
+import numpy as np
+
+# The parameter structures travel by value and grow with every version.  llama.cpp fills in the defaults itself and
+# only the first fields of the context's are set here; a buffer larger than either is passed, as the last argument,
+# which on x86-64 leaves what the callee reads where it expects it.
+PARAMETER_BYTES = 1024
+
+
+class Parameters(ctypes.Structure):
+    _fields_ = [("words", ctypes.c_uint32 * (PARAMETER_BYTES // 4))]
+
+
+class Batch(ctypes.Structure):
+    _fields_ = [
+        ("n_tokens", ctypes.c_int32),
+        ("token", ctypes.POINTER(ctypes.c_int32)),
+        ("embd", ctypes.POINTER(ctypes.c_float)),
+        ("pos", ctypes.POINTER(ctypes.c_int32)),
+        ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
+        ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+        ("logits", ctypes.POINTER(ctypes.c_int8)),
+    ]
+
+
+LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+def load_library():
+    import xllamacpp.xllamacpp as extension
+
+    library = ctypes.CDLL(extension.__file__)
+    pointer, integer, text = ctypes.c_void_p, ctypes.c_int32, ctypes.c_char_p
+    signatures = {
+        "llama_model_default_params": (Parameters, []),
+        "llama_context_default_params": (Parameters, []),
+        "llama_model_load_from_file": (pointer, [text, Parameters]),
+        "llama_init_from_model": (pointer, [pointer, Parameters]),
+        "llama_model_get_vocab": (pointer, [pointer]),
+        "llama_vocab_n_tokens": (integer, [pointer]),
+        "llama_vocab_bos": (integer, [pointer]),
+        "llama_vocab_is_eog": (ctypes.c_bool, [pointer, integer]),
+        "llama_tokenize": (
+            integer,
+            [pointer, text, integer, ctypes.POINTER(ctypes.c_int32), integer, ctypes.c_bool, ctypes.c_bool],
+        ),
+        "llama_token_to_piece": (integer, [pointer, integer, text, integer, integer, ctypes.c_bool]),
+        "llama_batch_init": (Batch, [integer, integer, integer]),
+        "llama_decode": (integer, [pointer, Batch]),
+        "llama_get_logits_ith": (ctypes.POINTER(ctypes.c_float), [pointer, integer]),
+        "llama_free": (None, [pointer]),
+        "llama_model_free": (None, [pointer]),
+        "llama_log_set": (None, [LOG_CALLBACK, pointer]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    library.llama_backend_init()
+    return library
+
+
+class Model:
+    """One model with one context of `context` positions."""
+
+    def __init__(self, path, context, verbose=False):
+        self.library = load_library()
+        self.lines = []
+        self.callback = LOG_CALLBACK(lambda level, line, user: self.lines.append((level, line)))
+        if not verbose:
+            self.library.llama_log_set(self.callback, None)
+        self.model = self.library.llama_model_load_from_file(
+            os.fsencode(path), self.library.llama_model_default_params()
+        )
+        if not self.model:
+            reasons = b"".join(line for level, line in self.lines if level >= 3)
+            raise SystemExit(f"llama.cpp refuses {path}: {reasons.decode(errors='replace').strip()}")
+        parameters = self.library.llama_context_default_params()
+        for word in range(3):  # n_ctx, n_batch, n_ubatch
+            parameters.words[word] = context
+        self.context_size = context
+        self.parameters = parameters
+        self.context = None
+        self.vocab = self.library.llama_model_get_vocab(self.model)
+        self.num_tokens = self.library.llama_vocab_n_tokens(self.vocab)
+        self.reset()
+
+    def reset(self):
+        if self.context:
+            self.library.llama_free(self.context)
+        self.context = self.library.llama_init_from_model(self.model, self.parameters)
+        if not self.context:
+            raise SystemExit("llama.cpp cannot create a context")
+        self.position = 0
+
+    def close(self):
+        self.library.llama_free(self.context)
+        self.library.llama_model_free(self.model)
+
+    def tokenize(self, text, parse_special=False, add_special=True):
+        data = text.encode()
+        room = len(data) + 16
+        ids = (ctypes.c_int32 * room)()
+        count = self.library.llama_tokenize(self.vocab, data, len(data), ids, room, add_special, parse_special)
+        if count < 0:
+            raise SystemExit(f"llama_tokenize failed: {count}")
+        return list(ids[:count])
+
+    def piece(self, token):
+        room = ctypes.create_string_buffer(256)
+        count = self.library.llama_token_to_piece(self.vocab, token, room, 256, 0, True)
+        return room.raw[: max(count, 0)]
+
+    def decode(self, ids):
+        """Logits [len(ids), vocabulary] of the next positions."""
+        batch = self.library.llama_batch_init(len(ids), 0, 1)
+        batch.n_tokens = len(ids)
+        for i, token in enumerate(ids):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, self.position + i, 1, 1
+            batch.seq_id[i][0] = 0
+        status = self.library.llama_decode(self.context, batch)
+        if status != 0:
+            raise SystemExit(f"llama_decode failed: {status}")
+        self.position += len(ids)
+        rows = [
+            np.ctypeslib.as_array(self.library.llama_get_logits_ith(self.context, i), (self.num_tokens,)).copy()
+            for i in range(len(ids))
+        ]
+        return np.stack(rows)
+
+
+def perplexity(model, ids):
+    """exp of the mean loss; windows of the context's size start anew, with the first token unpredicted."""
+    total, count, all_logits = 0.0, 0, []
+    for start in range(0, len(ids), model.context_size):
+        window = ids[start : start + model.context_size]
+        model.reset()
+        logits = model.decode(window).astype(np.float64)
+        all_logits.append(logits)
+        shifted = logits[:-1] - logits[:-1].max(axis=1, keepdims=True)
+        log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        total -= log_probability[np.arange(len(window) - 1), window[1:]].sum()
+        count += len(window) - 1
+    return float(np.exp(total / max(count, 1))), count, np.concatenate(all_logits)
+
+
+def generate(model, ids, count):
+    model.reset()
+    last = model.decode(ids[-(model.context_size - count) :])[-1]
+    text = b""
+    for _ in range(count):
+        token = int(last.argmax())
+        if model.library.llama_vocab_is_eog(model.vocab, token):
+            break
+        text += model.piece(token)
+        last = model.decode([token])[-1]
+    return text.decode(errors="replace")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("text", help="a UTF-8 file")
+    parser.add_argument("--parse-special", action="store_true")
+    parser.add_argument("--ids", help="write the ids of each line of the text, one JSON list a line, and stop")
+    parser.add_argument("--logits", help="write the logits of the text as f32 .npy")
+    parser.add_argument("--generate", type=int, default=0)
+    parser.add_argument("--context", type=int, default=256)
+    parser.add_argument("--max-tokens", type=int, default=1024)
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+
+    model = Model(options.model, options.context, options.verbose)
+    text = open(options.text, encoding="utf-8", newline="").read()
+    with contextlib.closing(model):
+        if options.ids:
+            with open(options.ids, "w") as out:
+                for line in text.split("\n"):
+                    print(json.dumps(model.tokenize(line, options.parse_special)), file=out)
+            return
+        ids = model.tokenize(text, options.parse_special)[: options.max_tokens]
+        result = {"vocabulary": model.num_tokens, "ids": ids}
+        if len(ids) > 1:
+            result["perplexity"], result["predicted"], logits = perplexity(model, ids)
+            if options.logits:
+                np.save(options.logits, logits.astype(np.float32))
+        if options.generate:
+            result["generated"] = generate(model, ids[: options.context - options.generate], options.generate)
+    json.dump(result, sys.stdout, ensure_ascii=False)
+    print()
+
+
+if __name__ == "__main__":
+    main()

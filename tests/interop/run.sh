@@ -1,0 +1,73 @@
+#!/bin/sh
+# run.sh - compares atelier with software that nobody here wrote: transformers and torch, tokenizers, gguf, llama.cpp.
+# Called by `make interop`, from anywhere.  Makes the virtual environment .venv-interop in the repository root if
+# requirements.txt changed since (heavy: several GB, and the only part that needs a network), then runs the checks listed
+# at the end.  A check ends with 0 (passed), 77 (skipped, having said why), or anything else (failed).
+#   OUT=build/cpu        the build to test
+#   INTEROP_VENV=DIR     use this environment as it is
+#   CHECKS="check_hf"    run these only
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+export OUT="${OUT:-build/cpu}"
+
+# The stamp is written last, so that an interrupted installation is taken up again.
+make_venv() {
+    venv=.venv-interop
+    cmp -s "$here/requirements.txt" "$venv/installed.txt" && return
+    echo "installing the packages of tests/interop/requirements.txt into $venv (once; several GB)"
+    if ! python3 -m venv "$venv"; then
+        echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2
+        exit 1
+    fi
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+    cp "$here/requirements.txt" "$venv/installed.txt"
+}
+
+if [ -n "${INTEROP_VENV:-}" ]; then
+    venv=$INTEROP_VENV
+else
+    make_venv
+fi
+[ -x "$OUT/atelier" ] || { echo "no '$OUT/atelier': build it first (make)" >&2; exit 1; }
+
+# Nothing is fetched while checking: models and data are ours.
+export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
+export PYTHONDONTWRITEBYTECODE=1
+passed=0 failed=0 skipped=0
+
+# run NAME [ARGUMENT]... - one script, counted by its exit code.
+run() {
+    name=$1
+    shift
+    case " ${CHECKS:-$name} " in *" $name "*) ;; *) return 0 ;; esac
+    echo "== $name"
+    status=0
+    "$venv/bin/python" "$here/$name.py" "$@" || status=$?
+    case $status in
+    0) passed=$((passed + 1)) ;;
+    77) skipped=$((skipped + 1)) ;;
+    *)
+        failed=$((failed + 1))
+        echo "FAILED: $name (exit code $status)"
+        ;;
+    esac
+}
+
+# The real tokenizers and corpora lie beside the repository, where they are.
+tokenizers() {
+    if [ ! -e ../shared/tokenizers/tokenizers.tar.zst ]; then
+        echo "== compare_tokenizers: skipped, ../shared/tokenizers is absent"
+        skipped=$((skipped + 1))
+        return
+    fi
+    mkdir -p build/interop/tokenizers
+    tar --zstd -xf ../shared/tokenizers/tokenizers.tar.zst -C build/interop/tokenizers
+    run compare_tokenizers "$OUT/tests/tool_encode" build/interop/tokenizers ../shared/corpora
+}
+
+run check_hf
+run compare_train
+tokenizers
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

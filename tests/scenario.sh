@@ -1,0 +1,202 @@
+# shellcheck shell=sh
+# scenario.sh - what the end-to-end tests share.  A script tests/scenario_THING.sh sources this file, calls
+# `scenario THING` first, and uses the program as a user does.  It ends with 0 (passed), 77 (skipped, the reason is its
+# last line) or 1 (failed; what was expected and what came are printed).
+#   OUT=build/cpu   where the program is; everything written goes to build/tmp/THING, made anew each time
+
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # containers run as root, Open MPI asks twice
+export OMP_NUM_THREADS=1                                         # sums keep their order
+export LC_ALL=C                                                  # numbers with a point, messages in English
+atelier=${OUT:-build/cpu}/atelier
+tiny=tests/scenario/tiny.yaml
+code=0 # exit code of the last run
+
+scenario() {
+    work=build/tmp/$1
+    log=$work/last.log # output of the last run
+    chmod -R u+w "$work" 2>/dev/null
+    rm -rf "$work" && mkdir -p "$work" || exit 1
+    : >"$log"
+    printf '%s\n' "run.folder=$work" >"$work/mark" # by this, processes of this scenario are recognised
+    trap end_scenario EXIT
+    trap 'exit 1' INT TERM HUP
+    [ -x "$atelier" ] || fail "no '$atelier': build it first (make), or set OUT"
+}
+
+# end_scenario - nothing of this scenario stays behind, however it ended.
+end_scenario() {
+    for pid in $(own_processes); do
+        kill -9 "$pid" 2>/dev/null
+    done
+    if [ -n "${mounted:-}" ]; then
+        umount "$mounted"
+    fi
+}
+
+say() {
+    printf '%s\n' "$*"
+}
+
+skip() {
+    say "$*"
+    exit 77
+}
+
+# fail - say what was expected and what came; the last output helps to see why.
+fail() {
+    say "FAILED: $*"
+    if [ -s "$log" ]; then
+        say "last output ($log):"
+        tail -n 25 "$log" | sed 's/^/    | /'
+    fi
+    exit 1
+}
+
+# expect WHAT WANTED GOT
+expect() {
+    [ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"
+}
+
+# expect_output PATTERN - in the output of the last run, an extended regular expression.
+expect_output() {
+    grep -Eq -- "$1" "$log" || fail "the output should contain '$1'"
+}
+
+# --- running the program ---
+
+# run WANTED_CODE COMMAND... - output to $log, exit code to $code, which must be the wanted one.
+run() {
+    wanted=$1
+    shift
+    code=0
+    "$@" >"$log" 2>&1 || code=$?
+    [ "$code" -eq "$wanted" ] || fail "'$*': expected exit code $wanted, got $code"
+}
+
+# on_ranks N COMMAND... - under mpirun; 0: started alone, as a user does at a desk.
+on_ranks() {
+    num_ranks=$1
+    shift
+    if [ "$num_ranks" -gt 0 ]; then
+        set -- mpirun --oversubscribe -n "$num_ranks" "$@"
+    fi
+    "$@"
+}
+
+# train WANTED_CODE NUM_RANKS FOLDER [ARGUMENT...] - the tiny run in FOLDER.
+train() {
+    wanted_code=$1 ranks=$2 folder=$3
+    shift 3
+    run "$wanted_code" on_ranks "$ranks" "$atelier" train "$tiny" --set "run.folder=$folder" \
+        --set "data.train=$work/fiches.h5" --set "data.valid=$work/fiches-valid.h5" "$@"
+}
+
+# train_start NUM_RANKS FOLDER [ARGUMENT...] - the same in the background; its process (or mpirun's) is $started.
+train_start() {
+    ranks=$1 folder=$2
+    shift 2
+    set -- "$atelier" train "$tiny" --set "run.folder=$folder" --set "data.train=$work/fiches.h5" \
+        --set "data.valid=$work/fiches-valid.h5" "$@"
+    if [ "$ranks" -gt 0 ]; then
+        set -- mpirun --oversubscribe -n "$ranks" "$@"
+    fi
+    "$@" >"$log" 2>&1 &
+    started=$!
+}
+
+# train_end SECONDS - wait for it, at most so long; exit code to $code.
+train_end() {
+    deadline=$(($(date +%s) + $1))
+    while kill -0 "$started" 2>/dev/null; do
+        [ "$(date +%s)" -le "$deadline" ] || fail "the run had not ended $1 s later"
+        sleep 0.05
+    done
+    code=0
+    wait "$started" || code=$?
+}
+
+# prepare_sample - the sample corpus as token files fiches.h5 and fiches-valid.h5.
+prepare_sample() {
+    run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/fiches.h5"
+}
+
+# --- looking at a run ---
+
+# losses FOLDER - "step loss" of every training step, as text.
+losses() {
+    sed -n 's/^{"step": \([0-9]*\), "loss": \([^,]*\),.*/\1 \2/p' "$1/metrics.jsonl"
+}
+
+# last_step FOLDER - of the training steps told so far; 0 before the first.
+last_step() {
+    last=$(losses "$1" 2>/dev/null | tail -n 1)
+    say "${last%% *}" | grep '[0-9]' || echo 0
+}
+
+# wait_for_step FOLDER STEP - until it is done, or the run has ended.
+wait_for_step() {
+    while [ "$(last_step "$1")" -lt "$2" ]; do
+        kill -0 "$started" 2>/dev/null || fail "the run ended before step $2"
+        sleep 0.02
+    done
+}
+
+# worst_difference A B - the largest relative difference of two lists of losses; "none" where their steps differ.
+worst_difference() {
+    awk 'NR == FNR { step[NR] = $1; loss[NR] = $2; count = NR; next }
+         { n++; if (step[n] != $1) bad = 1
+           difference = (loss[n] - $2) / $2; if (difference < 0) difference = -difference
+           if (!(difference <= worst)) worst = difference }
+         END { if (bad || n != count || n == 0) print "none"; else printf "%.3g\n", worst }' "$1" "$2"
+}
+
+# is_within A B RELATIVE - whether two lists of losses are equal so far.
+is_within() {
+    worst=$(worst_difference "$1" "$2")
+    [ "$worst" != none ] && is_at_most "$worst" "$3"
+}
+
+# is_at_most A B - of two real numbers.
+is_at_most() {
+    awk -v a="$1" -v b="$2" 'BEGIN { exit !(a + 0 <= b + 0) }'
+}
+
+# json_number KEY FILE - the first "KEY": number in a JSON text; for the flat things that the program writes.
+json_number() {
+    sed -n "s/.*\"$1\": *\\(-\\{0,1\\}[0-9][0-9.eE+-]*\\).*/\\1/p" "$2" | head -n 1
+}
+
+# expect_complete FOLDER STEP - the run folder's latest checkpoint is of this step, and all its bytes are as written.
+expect_complete() {
+    expect "latest checkpoint of '$1'" "$(printf 'step-%06d' "$2")" "$(cat "$1/latest")"
+    "$atelier" inspect "$1/$(cat "$1/latest")" --verify >"$work/verify.log" 2>&1 ||
+        fail "the checkpoint '$1/$(cat "$1/latest")' is damaged: $(tail -n 1 "$work/verify.log")"
+}
+
+# --- processes ---
+
+# own_processes - all that run for this scenario: mpirun and ranks carry its folder in their arguments.
+own_processes() {
+    grep -lF -f "$work/mark" /proc/[0-9]*/cmdline 2>/dev/null | sed 's|/proc/\([0-9]*\)/.*|\1|'
+}
+
+# rank_process RANK - the process of a rank under mpirun; empty where there is none.
+rank_process() {
+    for pid in $(own_processes); do
+        if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
+            echo "$pid"
+            return
+        fi
+    done
+}
+
+# expect_no_process - no rank is left behind, a moment after the run's end.
+expect_no_process() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -n "$(own_processes)" ] || return 0
+        sleep 0.1
+    done
+    fail "processes are left: $(own_processes | tr '\n' ' ')"
+}

@@ -1,0 +1,99 @@
+#!/bin/sh
+# scenario_kill.sh - kill -9 of one rank at 20 random moments, every other time while a checkpoint is being written: the
+# job ends by itself within 10 s and names the rank, and the next start goes on from a complete checkpoint, never further
+# back than the last interval.  In the end the losses are those of a run that nobody killed.
+#   KILL_SEED=n   the same moments again
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario kill
+prepare_sample
+num_kills=20
+num_ranks_killed=3
+every=3 # steps between two checkpoints
+seed=${KILL_SEED:-$(date +%s)}
+folder=$work/run
+say "seed $seed"
+
+# random MAX - a number from 0 to MAX - 1; the same ones for the same seed.
+num_drawn=0
+random() {
+    num_drawn=$((num_drawn + 1))
+    drawn=$(awk -v seed="$seed" -v n="$num_drawn" -v max="$1" \
+        'BEGIN { srand(seed + 7919 * n); rand(); print int(rand() * max) }')
+}
+
+is_running() {
+    kill -0 "$started" 2>/dev/null
+}
+
+# is_saving - in this start: the folder that an earlier kill left does not count.
+is_saving() {
+    [ -n "$(find "$folder" -maxdepth 1 -name '*.partial' -newer "$work/start" 2>/dev/null)" ]
+}
+
+# wait_random_moment - up to 2.5 s after the ranks exist, or anywhere in the first save.
+wait_random_moment() {
+    until [ -n "$(rank_process $((num_ranks_killed - 1)))" ]; do
+        is_running || fail "the run ended before its ranks were seen"
+        sleep 0.02
+    done
+    if [ $((kills % 2)) -eq 0 ]; then
+        random 2500
+    else
+        until is_saving || ! is_running; do :; done
+        random 150
+    fi
+    sleep "$(awk -v ms="$drawn" 'BEGIN { printf "%.3f", ms / 1000 }')"
+}
+
+# expect_way_back - the checkpoint that stands is complete and not older than one interval.
+expect_way_back() {
+    reached=$(last_step "$folder")
+    saved=0
+    if [ -e "$folder/latest" ]; then
+        saved=$(sed 's/step-0*//' "$folder/latest")
+        expect_complete "$folder" "$saved"
+    fi
+    [ "$saved" -ge $((reached - every)) ] || fail "step $reached was reached, but the last checkpoint is of $saved"
+}
+
+kills=0 num_saving=0 last_saved=0
+while [ "$kills" -lt "$num_kills" ]; do
+    touch "$work/start"
+    train_start $num_ranks_killed "$folder" --set train.steps=100000 --set "checkpoint.every_steps=$every" \
+        --set checkpoint.keep=3 --set data.valid="$work/fiches-valid.h5" --set valid.sequences=1
+    wait_random_moment
+    random $num_ranks_killed
+    victim=$drawn
+    if is_saving; then
+        num_saving=$((num_saving + 1))
+    fi
+    kill -9 "$(rank_process "$victim")" 2>/dev/null || fail "rank $victim was gone before it was killed"
+    killed_at=$(date +%s)
+    train_end 10
+    [ "$code" -ne 0 ] || fail "a rank was killed, and mpirun says that all is well"
+    expect_output "rank $victim .*exited on signal 9"
+    expect_no_process
+    if [ "$last_saved" -gt 0 ]; then
+        # Where the kill came before the load, there is no such line.
+        came_from=$(sed -n "s/^resumed from .* after step \([0-9]*\)\$/\1/p" "$log")
+        expect "step that start $kills resumed from" "$last_saved" "${came_from:-$last_saved}"
+    fi
+    expect_way_back
+    kills=$((kills + 1))
+    say "kill $kills: rank $victim, ended within $(($(date +%s) - killed_at)) s at step $reached; goes on from step $saved"
+    [ "$saved" -ge "$last_saved" ] || fail "the checkpoint of step $last_saved is lost"
+    last_saved=$saved
+done
+say "$num_saving of $num_kills kills fell into a save"
+[ "$num_saving" -gt 0 ] || fail "no kill fell into a save"
+[ "$last_saved" -gt 0 ] || fail "no run ever came to a checkpoint"
+
+# The last start runs to its end; then every loss is compared with those of a run on as many ranks, never killed.
+last=$((last_saved + 3))
+train 0 $num_ranks_killed "$folder" --set "train.steps=$last"
+train 0 $num_ranks_killed "$work/whole" --set "train.steps=$last"
+expect "losses of $last steps with $num_kills kills" "$(losses "$work/whole")" "$(losses "$folder")"
+say "the losses of all $last steps are those of a run without kills"
+leftovers=$(ls -d "$folder"/*.partial "$folder"/*.deleting "$folder"/*.replaced 2>/dev/null)
+expect "unfinished folders after a good end" "" "$leftovers"

@@ -1,0 +1,84 @@
+#!/bin/sh
+# scenario_signal.sh - SIGUSR1 and SIGTERM: all ranks stop at the same step, save and end with code 75; the same command
+# again goes on and ends with the losses of a run that was never interrupted.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario signal
+prepare_sample
+steps="train.steps=24"
+cosine="schedule.kind=cosine"
+longest_s=30 # from the signal to the end
+
+for ranks in 0 2; do
+    train 0 "$ranks" "$work/whole-$ranks" --set $steps --set $cosine
+    losses "$work/whole-$ranks" >"$work/whole-$ranks.losses"
+done
+
+# start_until RANKS FOLDER STEP [ARGUMENT...] - a run in the background that has done so many steps.
+start_until() {
+    ranks=$1 folder=$2 step=$3
+    shift 3
+    train_start "$ranks" "$folder" --set $steps --set $cosine "$@"
+    wait_for_step "$folder" "$step"
+}
+
+# expect_stop FOLDER CODE - the run ended with this code, together, behind a checkpoint; going on gives the same losses.
+expect_stop() {
+    train_end "$longest_s"
+    expect "exit code after the signal" "$2" "$code"
+    expect_no_process
+    expect_output 'stopped after a checkpoint; start it again'
+    stopped_at=$(last_step "$1")
+    [ "$stopped_at" -lt 24 ] || fail "the run did not stop before its last step"
+    expect_complete "$1" "$stopped_at"
+    train 0 "$ranks" "$1" --set $steps --set $cosine
+    expect_output "after step $stopped_at\$"
+    expect "losses with a stop at step $stopped_at on $ranks ranks" "$(cat "$work/whole-$ranks.losses")" "$(losses "$1")"
+}
+
+for signal in USR1 TERM; do
+    start_until 0 "$work/alone-$signal" 3
+    kill -s "$signal" "$started"
+    expect_stop "$work/alone-$signal" 75
+    say "SIG$signal to a run started alone: stopped at step $stopped_at, code 75, went on as if nothing had happened"
+done
+
+start_until 2 "$work/mpirun-USR1" 3
+kill -s USR1 "$started"
+expect_stop "$work/mpirun-USR1" 75
+say "SIGUSR1 to mpirun on 2 ranks: stopped at step $stopped_at, code 75"
+
+# mpirun takes SIGTERM as its own end: it passes it on, kills the ranks odls_base_sigkill_timeout seconds later (1, were it
+# not set here), and ends with a code of its own.  The checkpoint is what counts.
+export OMPI_MCA_odls_base_sigkill_timeout=10
+start_until 2 "$work/mpirun-TERM" 3
+unset OMPI_MCA_odls_base_sigkill_timeout
+kill -s TERM "$started"
+train_end "$longest_s"
+[ "$code" -ne 0 ] || fail "SIGTERM to mpirun: expected an exit code other than 0"
+expect_stop "$work/mpirun-TERM" "$code"
+say "SIGTERM to mpirun on 2 ranks: stopped at step $stopped_at, mpirun's own code $code"
+
+start_until 2 "$work/one-rank" 3
+kill -s TERM "$(rank_process 1)"
+expect_stop "$work/one-rank" 75
+say "SIGTERM to one of 2 ranks: both stopped at step $stopped_at, code 75"
+
+start_until 2 "$work/twice" 3
+kill -s USR1 "$started"
+kill -s USR1 "$started"
+expect_stop "$work/twice" 75
+say "two SIGUSR1 in a row: one stop, at step $stopped_at"
+
+start_until 2 "$work/saving" 3 --set checkpoint.every_steps=1
+until ls -d "$work/saving"/*.partial >/dev/null 2>&1; do
+    kill -0 "$started" 2>/dev/null || fail "the run ended before a save was seen"
+done
+kill -s USR1 "$started"
+expect_stop "$work/saving" 75
+say "SIGUSR1 during a save: stopped at step $stopped_at"
+
+# Control: without a signal the run does not stop early, and another seed's losses are not taken for the same.
+train 0 0 "$work/other" --set $steps --set $cosine --set run.seed=8
+[ "$(losses "$work/other")" != "$(cat "$work/whole-0.losses")" ] || fail "another seed gives the same losses"
+expect "steps of a run without a signal" 24 "$(last_step "$work/other")"

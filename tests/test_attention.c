@@ -1,0 +1,367 @@
+/* test_attention.c - attention against a plain f64 version, whose gradient is itself held against central
+ * differences; what the mask promises (documents, windows); decoding with a cache. */
+#include "kernels/cpu/cpu.h"
+#include "tests/ops_data.h"
+
+/* One problem: sizes and which keys a row may see. */
+struct problem {
+    int64_t num_rows;
+    struct attention_args args;
+    const int64_t *lengths; /* of the documents, 0 at the end (-1: an empty document); NULL: one document */
+    int64_t window;         /* keys that a row may see at most; 0: no limit */
+};
+
+static const int64_t SHORT_DOCUMENTS[] = {1, 1, 3, -1, 2, 0},
+                     LONG_DOCUMENTS[] = {70, 1, -1, 64, 130, -1, 5, 0};
+
+static const struct problem PROBLEMS[] = {
+    {1, {9, 3, 64, 0.125f}, NULL, 0},
+    {7, {4, 1, 4, 0.5f}, NULL, 0},
+    {7, {8, 8, 16, 0.25f}, SHORT_DOCUMENTS, 0},
+    {65, {4, 1, 80, 0.1118f}, NULL, 0},
+    {65, {2, 2, 128, 0.0884f}, NULL, 10},
+    {270, {9, 3, 64, 0.125f}, LONG_DOCUMENTS, 0},
+    {270, {2, 1, 16, 0.25f}, LONG_DOCUMENTS, 33},
+    {513, {4, 2, 16, 0.25f}, NULL, 0},
+    {513, {2, 1, 4, 0.5f}, NULL, 200},
+    {130, {2, 1, 64, 8.0f}, NULL, 0}, /* scores in the hundreds: the softmax is nearly a choice */
+};
+enum { NUM_PROBLEMS = sizeof PROBLEMS / sizeof PROBLEMS[0] };
+
+/* The tensors of one problem. */
+struct attention_data {
+    struct data qkv, row_start, out, lse, dout, dqkv;
+};
+
+static struct data make_row_start(const struct problem *p) {
+    struct data d = data_zero(tensor_1d(NULL, DTYPE_I32, p->num_rows));
+    int64_t start = 0;
+    const int64_t *length = p->lengths;
+    for (int64_t i = 0; i < p->num_rows; i++) {
+        while (length && *length && (*length < 0 || i == start + *length))
+            start += *length < 0 ? 0 : *length, length++;
+        int64_t first = p->window && i - p->window + 1 > start ? i - p->window + 1 : start;
+        data_set(d, i, (double)first);
+    }
+    return d;
+}
+
+static struct attention_data attention_make(const struct problem *p, enum dtype dtype) {
+    const struct attention_args *a = &p->args;
+    struct attention_data d;
+    d.qkv =
+        data_random(tensor_3d(NULL, dtype, p->num_rows, a->num_heads + 2 * a->num_kv_heads, a->head_dim), 1);
+    d.row_start = make_row_start(p);
+    d.out = data_zero(tensor_3d(NULL, dtype, p->num_rows, a->num_heads, a->head_dim));
+    d.lse = data_zero(tensor_2d(NULL, DTYPE_F32, p->num_rows, a->num_heads));
+    d.dout = data_random(d.out.t, 2);
+    d.dqkv = data_random(d.qkv.t, 3);
+    return d;
+}
+
+static void attention_free(struct attention_data d) {
+    data_free(d.qkv), data_free(d.row_start), data_free(d.out);
+    data_free(d.lse), data_free(d.dout), data_free(d.dqkv);
+}
+
+static void forward(struct setting s, const struct problem *p, struct attention_data d) {
+    op_attention_forward(s.dev, d.out.t, d.lse.t, d.qkv.t, d.row_start.t, &p->args);
+}
+
+static void backward(struct setting s, const struct problem *p, struct attention_data d) {
+    op_attention_backward(s.dev, d.dqkv.t, d.dout.t, d.out.t, d.lse.t, d.qkv.t, d.row_start.t, &p->args);
+}
+
+static double dot(const double *a, const double *b, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* Offsets of the query, key and value of a row, for query head h. */
+struct offsets {
+    int64_t q, k, v;
+};
+
+static struct offsets offsets_of(const struct attention_args *a, int64_t row, int64_t h) {
+    int64_t first = row * (a->num_heads + 2 * a->num_kv_heads), kv = h * a->num_kv_heads / a->num_heads;
+    return (struct offsets){(first + h) * a->head_dim, (first + a->num_heads + kv) * a->head_dim,
+                            (first + a->num_heads + a->num_kv_heads + kv) * a->head_dim};
+}
+
+/* reference_row - probabilities of row i of head h over keys start..i; returns the log-sum-exp. */
+static double reference_row(double *p, const double *qkv, const struct attention_args *a, int64_t i,
+                            int64_t h, int64_t start) {
+    double max = -INFINITY, sum = 0;
+    for (int64_t j = start; j <= i; j++) {
+        p[j] = (double)a->scale * dot(qkv + offsets_of(a, i, h).q, qkv + offsets_of(a, j, h).k, a->head_dim);
+        max = fmax(max, p[j]);
+    }
+    for (int64_t j = start; j <= i; j++) {
+        p[j] = exp(p[j] - max);
+        sum += p[j];
+    }
+    for (int64_t j = start; j <= i; j++)
+        p[j] /= sum;
+    return max + log(sum);
+}
+
+static void reference_forward(double *out, double *lse, const double *qkv, const double *start,
+                              const struct problem *problem) {
+    const struct attention_args *a = &problem->args;
+    double *p = xcalloc((size_t)problem->num_rows, sizeof *p);
+    for (int64_t i = 0; i < problem->num_rows; i++)
+        for (int64_t h = 0; h < a->num_heads; h++) {
+            double *row = out + (i * a->num_heads + h) * a->head_dim;
+            lse[i * a->num_heads + h] = reference_row(p, qkv, a, i, h, (int64_t)start[i]);
+            memset(row, 0, (size_t)a->head_dim * sizeof *row);
+            for (int64_t j = (int64_t)start[i]; j <= i; j++)
+                for (int64_t d = 0; d < a->head_dim; d++)
+                    row[d] += p[j] * qkv[offsets_of(a, j, h).v + d];
+        }
+    free(p);
+}
+
+/* reference_backward - from the output that the forward stored, as the op: rounded to bf16 it shifts delta.
+ */
+static void reference_backward(double *dqkv, const double *dout, const double *out, const double *qkv,
+                               const double *start, const struct problem *problem) {
+    const struct attention_args *a = &problem->args;
+    double *p = xcalloc((size_t)problem->num_rows, sizeof *p);
+    for (int64_t i = 0; i < problem->num_rows; i++)
+        for (int64_t h = 0; h < a->num_heads; h++) {
+            const double *dout_row = dout + (i * a->num_heads + h) * a->head_dim;
+            struct offsets own = offsets_of(a, i, h);
+            double delta = dot(dout_row, out + (i * a->num_heads + h) * a->head_dim, a->head_dim);
+            reference_row(p, qkv, a, i, h, (int64_t)start[i]);
+            for (int64_t j = (int64_t)start[i]; j <= i; j++) {
+                struct offsets other = offsets_of(a, j, h);
+                double dp = dot(dout_row, qkv + other.v, a->head_dim);
+                double ds = (double)a->scale * p[j] * (dp - delta);
+                for (int64_t d = 0; d < a->head_dim; d++) {
+                    dqkv[own.q + d] += ds * qkv[other.k + d];
+                    dqkv[other.k + d] += ds * qkv[own.q + d];
+                    dqkv[other.v + d] += p[j] * dout_row[d];
+                }
+            }
+        }
+    free(p);
+}
+
+static double *doubles(int64_t count) {
+    return xcalloc((size_t)count, sizeof(double));
+}
+
+/* test_reference - the f64 gradient against central differences of the f64 forward. */
+static void test_reference(struct setting s) {
+    const double step = 1e-5;
+    (void)s; /* the reference is the same for all devices */
+    for (int n = 1; n < 3; n++) {
+        struct attention_data d = attention_make(&PROBLEMS[n], DTYPE_F32);
+        int64_t count = tensor_count(d.qkv.t), out_count = tensor_count(d.out.t);
+        double *got = doubles(count), *out = doubles(out_count), *lse = doubles(tensor_count(d.lse.t));
+        reference_forward(out, lse, d.qkv.exact, d.row_start.exact, &PROBLEMS[n]);
+        reference_backward(got, d.dout.exact, out, d.qkv.exact, d.row_start.exact, &PROBLEMS[n]);
+        for (int64_t i = 0; i < count; i++) {
+            double loss[2], kept = d.qkv.exact[i];
+            for (int side = 0; side < 2; side++) {
+                d.qkv.exact[i] = kept + (side ? step : -step);
+                reference_forward(out, lse, d.qkv.exact, d.row_start.exact, &PROBLEMS[n]);
+                loss[side] = dot(out, d.dout.exact, out_count);
+            }
+            d.qkv.exact[i] = kept;
+            double want = (loss[1] - loss[0]) / (2 * step);
+            assert_true(fabs(got[i] - want) <= 1e-7 * (1 + fabs(want)));
+            assert_false(fabs(got[i] + 1e-4 - want) <= 1e-7 * (1 + fabs(want)));
+        }
+        free(got), free(out), free(lse);
+        attention_free(d);
+    }
+}
+
+static void refresh(struct data d) {
+    for (int64_t i = 0; i < tensor_count(d.t); i++)
+        d.exact[i] = data_value(d.t, i);
+}
+
+static void test_forward_backward(struct setting s) {
+    for (int n = 0; n < NUM_PROBLEMS; n++) {
+        const struct problem *p = &PROBLEMS[n];
+        struct attention_data d = attention_make(p, s.dtype);
+        double *out = doubles(tensor_count(d.out.t)), *lse = doubles(tensor_count(d.lse.t));
+        double *dqkv = doubles(tensor_count(d.qkv.t));
+        reference_forward(out, lse, d.qkv.exact, d.row_start.exact, p);
+        forward(s, p, d);
+        refresh(d.out);
+        reference_backward(dqkv, d.dout.exact, d.out.exact, d.qkv.exact, d.row_start.exact, p);
+        assert_matches(d.out, out, p->args.scale < 1 ? 2e-6 : 5e-5); /* huge scores: f32 rounds them */
+        assert_matches(d.lse, lse, 1e-6);
+        backward(s, p, d);
+        assert_matches(d.dqkv, dqkv, p->args.scale < 1 ? 5e-6 : 3e-4);
+        free(out), free(lse), free(dqkv);
+        attention_free(d);
+    }
+}
+
+/* rows_of - a view of some rows as data of its own (nothing to free). */
+static struct data rows_of(struct data d, int64_t first, int64_t count) {
+    int64_t row_count = tensor_count(d.t) / d.t.dims[0];
+    return (struct data){tensor_rows(d.t, first, count), d.exact + first * row_count};
+}
+
+/* test_documents - a packed micro-batch gives what its documents give one by one. */
+static void test_documents(struct setting s) {
+    const struct problem *p = &PROBLEMS[5];
+    struct attention_data packed = attention_make(p, s.dtype);
+    int64_t first = 0;
+    forward(s, p, packed);
+    backward(s, p, packed);
+    for (const int64_t *length = p->lengths; *length; length++) {
+        if (*length < 0)
+            continue;
+        struct problem alone = {*length, p->args, NULL, 0};
+        struct attention_data d = attention_make(&alone, s.dtype);
+        memcpy(d.qkv.t.data, rows_of(packed.qkv, first, *length).t.data, tensor_bytes(d.qkv.t));
+        memcpy(d.dout.t.data, rows_of(packed.dout, first, *length).t.data, tensor_bytes(d.dout.t));
+        forward(s, &alone, d);
+        backward(s, &alone, d);
+        refresh(d.out), refresh(d.lse), refresh(d.dqkv);
+        assert_matches(rows_of(packed.out, first, *length), d.out.exact, 2e-6);
+        assert_matches(rows_of(packed.lse, first, *length), d.lse.exact, 1e-6);
+        assert_matches(rows_of(packed.dqkv, first, *length), d.dqkv.exact, 5e-6);
+        attention_free(d);
+        first += *length;
+    }
+    assert_int_equal(first, p->num_rows);
+    attention_free(packed);
+}
+
+/* test_isolation - a token changed in one document moves no bit in the others, forward or backward, and does
+ * move its own; a row_start one too far to the left is noticed. */
+static void test_isolation(struct setting s) {
+    const struct problem *p = &PROBLEMS[5];
+    enum { CHANGED = 72, FIRST = 71, LAST = 134 }; /* in the third document, rows 71 to 134 */
+    struct attention_data a = attention_make(p, s.dtype), b = attention_make(p, s.dtype);
+    int64_t row_count = tensor_count(a.qkv.t) / p->num_rows;
+    for (int64_t c = 0; c < row_count; c++)
+        data_set(b.qkv, CHANGED * row_count + c, -3);
+    forward(s, p, a), forward(s, p, b);
+    backward(s, p, a), backward(s, p, b);
+    for (int64_t i = 0; i < p->num_rows; i++) {
+        bool inside = i >= FIRST && i <= LAST;
+        bool same = same_bits(rows_of(a.dqkv, i, 1), rows_of(b.dqkv, i, 1));
+        assert_true(same == !inside);
+        same = same_bits(rows_of(a.out, i, 1), rows_of(b.out, i, 1));
+        assert_true(same == !(inside && i >= CHANGED)); /* earlier tokens of the document do not see it */
+    }
+    for (int64_t i = FIRST; i <= LAST; i++)
+        data_set(b.row_start, i, FIRST - 1);
+    memcpy(b.qkv.t.data, a.qkv.t.data, tensor_bytes(a.qkv.t));
+    forward(s, p, b);
+    for (int64_t i = FIRST; i <= LAST; i++)
+        assert_false(same_bits(rows_of(a.out, i, 1), rows_of(b.out, i, 1)));
+    attention_free(a), attention_free(b);
+}
+
+/* test_attention_threads - the number of threads changes no bit. */
+static void test_attention_threads(struct setting s) {
+    const struct problem *p = &PROBLEMS[7];
+    struct attention_data a = attention_make(p, s.dtype), b = attention_make(p, s.dtype);
+    int threads = s.dev->num_threads;
+    s.dev->num_threads = 1;
+    forward(s, p, a), backward(s, p, a);
+    for (s.dev->num_threads = 2; s.dev->num_threads < 5; s.dev->num_threads++) {
+        forward(s, p, b), backward(s, p, b);
+        assert_true(same_bits(a.out, b.out) && same_bits(a.lse, b.lse) && same_bits(a.dqkv, b.dqkv));
+    }
+    s.dev->num_threads = threads;
+    data_set(b.qkv, offsets_of(&p->args, 0, 0).v, 5); /* control: a value that all rows see */
+    forward(s, p, b);
+    assert_false(same_bits(a.out, b.out));
+    attention_free(a), attention_free(b);
+}
+
+/* test_nan - a NaN in a score reaches the rows that see it, and no others. */
+static void test_nan(struct setting s) {
+    const struct problem *p = &PROBLEMS[7];
+    enum { BAD = 100 };
+    struct attention_data d = attention_make(p, s.dtype);
+    int64_t key = offsets_of(&p->args, BAD, 0).k;
+    data_set(d.qkv, key, (double)NAN);
+    forward(s, p, d);
+    for (int64_t i = 0; i < p->num_rows; i++)
+        assert_true(isnan(data_value(rows_of(d.out, i, 1).t, 0)) == (i >= BAD));
+    attention_free(d);
+}
+
+/* test_cached - prefill in two parts, then token by token, against the whole sequence at once. */
+static void test_cached(struct setting s) {
+    static const int64_t parts[] = {1, 64, 3, 1, 1, 0};
+    const struct problem p = {70, {4, 2, 16, 0.25f}, NULL, 0};
+    struct attention_data d = attention_make(&p, s.dtype);
+    struct data k = data_random(tensor_3d(NULL, s.dtype, p.num_rows + 2, 2, 16), 8), v = data_random(k.t, 9);
+    struct data out = data_zero(d.out.t);
+    double *want = doubles(tensor_count(d.out.t)), *lse = doubles(tensor_count(d.lse.t));
+    int64_t past = 0;
+    reference_forward(want, lse, d.qkv.exact, d.row_start.exact, &p);
+    for (const int64_t *part = parts; *part; past += *part++)
+        op_attention_cached(s.dev, tensor_rows(out.t, past, *part), tensor_rows(d.qkv.t, past, *part), k.t,
+                            v.t, past, &p.args);
+    assert_int_equal(past, p.num_rows);
+    assert_matches(out, want, 2e-6);
+    refresh(out);
+    data_set(k, 5, k.exact[5] + 1); /* a past key changed: the last token must notice */
+    op_attention_cached(s.dev, tensor_rows(out.t, past - 1, 1), tensor_rows(d.qkv.t, past - 1, 1), k.t, v.t,
+                        past - 1, &p.args);
+    struct data last = rows_of(out, past - 1, 1);
+    double moved = 0;
+    for (int64_t i = 0; i < tensor_count(last.t); i++)
+        moved += fabs(data_value(last.t, i) - last.exact[i]);
+    assert_true(moved > 1e-3);
+    free(want), free(lse);
+    data_free(k), data_free(v), data_free(out);
+    attention_free(d);
+}
+
+/* test_block_gemm - each version that this processor runs, a plain and transposed. */
+static void test_block_gemm(struct setting s) {
+    enum { DEPTH = 37, COLS = 96 };
+    (void)s; /* private to the CPU device */
+    struct data a = data_random(tensor_2d(NULL, DTYPE_F32, BLOCK, DEPTH), 1);
+    struct data b = data_random(tensor_2d(NULL, DTYPE_F32, DEPTH, COLS), 2);
+    for (int version = 0; version < BLOCK_GEMM_VERSIONS; version++)
+        for (int run = 0; run < 4; run++) {
+            block_gemm_fn *gemm = block_gemm_version(version);
+            struct data c = data_random(tensor_2d(NULL, DTYPE_F32, BLOCK, COLS), 3);
+            bool transposed = run & 1, accumulate = run & 2;
+            int a_row = transposed ? 1 : DEPTH, a_col = transposed ? BLOCK : 1;
+            for (int64_t i = 0; i < BLOCK * COLS; i++) {
+                c.exact[i] = accumulate ? c.exact[i] : 0;
+                for (int64_t p = 0; p < DEPTH; p++)
+                    c.exact[i] += a.exact[i / COLS * a_row + p * a_col] * b.exact[p * COLS + i % COLS];
+            }
+            if (gemm) {
+                gemm(&(struct block_product){c.t.data, a.t.data, b.t.data, a_row, a_col, DEPTH, COLS,
+                                             accumulate ? OP_ACCUMULATE : OP_OVERWRITE});
+                assert_matches(c, c.exact, 2e-6);
+            }
+            data_free(c);
+        }
+    data_free(a), data_free(b);
+}
+
+static const struct op_case CASES[] = {
+    {"reference", test_reference},
+    {"forward_backward", test_forward_backward},
+    {"documents", test_documents},
+    {"isolation", test_isolation},
+    {"attention_threads", test_attention_threads},
+    {"nan", test_nan},
+    {"cached", test_cached},
+    {"block_gemm", test_block_gemm},
+};
+
+int main(void) {
+    return run_op_cases(CASES, sizeof CASES / sizeof CASES[0]);
+}

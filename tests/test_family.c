@@ -1,0 +1,328 @@
+/* test_family.c - config.json in, descriptor, config.json out; names, shapes, rotary tables. */
+#include "tests/check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/family.h"
+#include "data/json.h"
+
+/* SIZES - the keys every test config has; the rest is added in front or behind. */
+#define SIZES                                                                                                \
+    "\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320,\"max_position_embeddings\":512,"        \
+    "\"num_hidden_layers\":3,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"rms_norm_eps\":1e-05"
+
+#define LLAMA3                                                                                               \
+    "\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":"  \
+    "8192"
+
+static int parse(struct model_config *config, const char *text, struct err *err) {
+    return model_config_parse(config, text, strlen(text), "test", err);
+}
+
+static struct model_config parsed(const char *text) {
+    struct model_config config;
+    struct err err;
+    if (parse(&config, text, &err) != 0)
+        fail_msg("%s", err.text);
+    return config;
+}
+
+static void assert_refused(const char *text, const char *phrase) {
+    struct model_config config;
+    struct err err = {""};
+    assert_int_equal(parse(&config, text, &err), -1);
+    if (!strstr(err.text, phrase))
+        fail_msg("'%s' does not contain '%s'", err.text, phrase);
+}
+
+static void test_old_spelling(void **state) {
+    (void)state;
+    struct model_config config =
+        parsed("{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"]," SIZES
+               ",\"rope_theta\":500000.0,\"rope_scaling\":{\"rope_type\":\"llama3\"," LLAMA3 "},"
+               "\"torch_dtype\":\"bfloat16\",\"head_dim\":null,\"tie_word_embeddings\":true,"
+               "\"bos_token_id\":1,\"eos_token_id\":[2,7],\"pad_token_id\":-1,\"unknown_key\":[1,2]}");
+    assert_string_equal(config.model_type, "llama");
+    assert_string_equal(config.architecture, "LlamaForCausalLM");
+    assert_int_equal(config.width, 64);
+    assert_int_equal(config.head_dim, 16);
+    assert_int_equal(config.num_kv_heads, 2);
+    assert_int_equal(config.dtype, DTYPE_BF16);
+    assert_true(config.tied_head);
+    assert_int_equal(config.rope_kind, ROPE_LLAMA3);
+    assert_true(config.rope_theta == 500000.0 && config.rope_factor == 8.0 && config.rope_high_freq == 4.0);
+    assert_int_equal(config.num_eos, 2);
+    assert_int_equal(config.eos_ids[1], 7);
+    assert_int_equal(config.pad_id, -1);
+    assert_true(config.norm_eps == 1e-5f);
+}
+
+static void test_new_spelling(void **state) {
+    (void)state;
+    struct model_config config = parsed(
+        "{\"model_type\":\"mistral\",\"sliding_window\":null," SIZES ",\"head_dim\":32,\"dtype\":\"float16\","
+        "\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":4,\"rope_theta\":1000000}}");
+    assert_string_equal(config.architecture, "MistralForCausalLM");
+    assert_int_equal(config.head_dim, 32); /* 4 * 32 != 64 */
+    assert_int_equal(config.rope_kind, ROPE_LINEAR);
+    assert_true(config.rope_theta == 1e6 && config.rope_factor == 4.0);
+    assert_int_equal(config.dtype, DTYPE_F16);
+    assert_false(config.tied_head);
+    assert_int_equal(config.bos_id, -1);
+    assert_int_equal(config.num_eos, 0);
+}
+
+static void test_defaults(void **state) {
+    (void)state;
+    struct model_config config =
+        parsed("{\"model_type\":\"llama\",\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320,"
+               "\"max_position_embeddings\":512,\"num_hidden_layers\":3,\"num_attention_heads\":4,"
+               "\"rope_scaling\":null,\"num_key_value_heads\":null,\"eos_token_id\":5,\"pad_token_id\":320}");
+    assert_int_equal(config.num_kv_heads, 4);
+    assert_true(config.rope_theta == 10000.0 && config.rope_kind == ROPE_PLAIN);
+    assert_true(config.norm_eps == 1e-6f && config.initializer_range == 0.02f);
+    assert_int_equal(config.dtype, DTYPE_F32);
+    assert_int_equal(config.num_eos, 1);
+    assert_int_equal(config.eos_ids[0], 5);
+    assert_int_equal(config.pad_id, -1); /* named but outside the vocabulary */
+}
+
+static void test_refused_by_name(void **state) {
+    (void)state;
+    const struct {
+        const char *text, *phrase;
+    } cases[] = {
+        {"{\"model_type\":\"qwen3\"}",
+         "model_type 'qwen3' is not supported yet: queries and keys are normalised "
+         "(supported: llama, mistral)"},
+        {"{\"model_type\":\"gemma3_text\"}", "model_type 'gemma3_text' is not supported yet"},
+        {"{\"model_type\":\"mamba\"}", "model_type 'mamba' is unknown (supported: llama, mistral)"},
+        {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
+        {"{" SIZES "}", "key 'model_type' is missing"},
+        {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
+         "architecture 'LlamaModel'"},
+        {"{\"model_type\":\"mistral\",\"sliding_window\":256," SIZES "}", "sliding_window 256"},
+        {"{\"model_type\":\"llama\",\"attention_bias\":true," SIZES "}", "attention_bias true"},
+        {"{\"model_type\":\"llama\",\"mlp_bias\":true," SIZES "}", "mlp_bias true"},
+        {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"," SIZES "}", "hidden_act 'gelu'"},
+        {"{\"model_type\":\"llama\",\"quantization_config\":{}," SIZES "}", "quantization_config"},
+        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0}," SIZES "}",
+         "rope type 'yarn' is not supported yet"},
+        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":4.0}," SIZES "}",
+         "key 'low_freq_factor' is missing"},
+        {"{\"model_type\":\"llama\",\"rope_theta\":10000,\"rope_parameters\":{\"rope_theta\":20000}," SIZES
+         "}",
+         "rope_parameters says otherwise"},
+        {"{\"model_type\":\"llama\",\"partial_rotary_factor\":0.5," SIZES "}", "partial_rotary_factor"},
+        {"{\"model_type\":\"llama\",\"torch_dtype\":\"float64\"," SIZES "}", "torch_dtype 'float64'"},
+        {"{\"model_type\":\"llama\",\"eos_token_id\":320," SIZES "}", "eos_token_id 320 is outside"},
+        {"{\"model_type\":\"llama\",\"eos_token_id\":[1,2,3,4,5,6,7,8,9]," SIZES "}", "lists 9 tokens"},
+        {"{\"model_type\":\"llama\",\"head_dim\":15," SIZES "}", "head_dim is 15, expected an even number"},
+        {"{\"model_type\":\"llama\",\"model_type\":\"llama\"," SIZES "}", "duplicate"},
+        {"[]", "model_type"},
+        {"{\"model_type\":\"llama\"", "JSON"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_refused(cases[i].text, cases[i].phrase);
+    /* Control: the same keys with harmless values pass. */
+    parsed("{\"model_type\":\"llama\",\"attention_bias\":false,\"hidden_act\":\"silu\",\"quantization_"
+           "config\":null,"
+           "\"pretraining_tp\":4,\"eos_token_id\":319," SIZES "}");
+    parsed("{\"model_type\":\"mistral\",\"sliding_window\":512," SIZES "}");
+}
+
+/* test_hostile_sizes - each size out of range, one at a time, through model_config_check. */
+static void test_hostile_sizes(void **state) {
+    (void)state;
+    const struct model_config good = parsed("{\"model_type\":\"llama\"," SIZES "}");
+    struct err err;
+    assert_int_equal(model_config_check(&good, "test", &err), 0);
+    struct model_config bad[16];
+    for (int i = 0; i < 16; i++)
+        bad[i] = good;
+    bad[0].width = 0;
+    bad[1].width = INT64_MAX;
+    bad[2].ffn_width = -1;
+    bad[3].vocab_size = (int64_t)1 << 40;
+    bad[4].max_positions = 0;
+    bad[5].num_layers = 1000000;
+    bad[6].num_kv_heads = 3;
+    bad[7].head_dim = 1 << 20;
+    bad[8].norm_eps = NAN;
+    bad[9].rope_theta = -1;
+    bad[10].rope_kind = ROPE_LLAMA3; /* its factors are zero */
+    bad[11].bos_id = 320;
+    bad[12].dtype = DTYPE_I32;
+    bad[13].num_eos = MODEL_MAX_EOS + 1;
+    bad[14].num_heads = 0;
+    snprintf(bad[15].model_type, sizeof bad[15].model_type, "qwen2");
+    for (int i = 0; i < 16; i++) {
+        err.text[0] = '\0';
+        if (model_config_check(&bad[i], "test", &err) != -1)
+            fail_msg("bad config %d passed", i);
+        assert_non_null(strstr(err.text, "model config 'test'"));
+    }
+}
+
+static void test_names_and_shapes(void **state) {
+    (void)state;
+    char name[160], text[64];
+    struct model_config config = parsed("{\"model_type\":\"llama\",\"head_dim\":32," SIZES "}");
+    assert_string_equal(model_role_name(&config, ROLE_UP, 2, name, sizeof name),
+                        "model.layers.2.mlp.up_proj.weight");
+    assert_string_equal(model_role_name(&config, ROLE_MLP_NORM, 0, name, sizeof name),
+                        "model.layers.0.post_attention_layernorm.weight");
+    assert_string_equal(model_role_name(&config, ROLE_HEAD, 0, name, sizeof name), "lm_head.weight");
+    assert_string_equal(tensor_shape_text(model_role_tensor(&config, ROLE_QUERY), text, sizeof text),
+                        "[128, 64] f32");
+    assert_string_equal(tensor_shape_text(model_role_tensor(&config, ROLE_OUTPUT), text, sizeof text),
+                        "[64, 128] f32");
+    assert_string_equal(tensor_shape_text(model_role_tensor(&config, ROLE_KEY), text, sizeof text),
+                        "[64, 64] f32");
+    int64_t layer = 2 * 64 + 2 * 128 * 64 + 2 * 64 * 64 + 3 * 96 * 64;
+    assert_int_equal(model_num_parameters(&config), 3 * layer + 2 * 320 * 64 + 64);
+    config.tied_head = true;
+    assert_false(model_has_role(&config, ROLE_HEAD));
+    assert_int_equal(model_num_parameters(&config), 3 * layer + 320 * 64 + 64);
+}
+
+static void assert_same_config(const struct model_config *a, const struct model_config *b) {
+    assert_memory_equal(a, b, sizeof *a); /* parse starts from zeroes: padding compares too */
+}
+
+static void test_text_round_trip(void **state) {
+    (void)state;
+    const char *text = "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"]," SIZES
+                       ",\"rope_theta\":500000.0,\"rope_scaling\":{\"rope_type\":\"llama3\"," LLAMA3 "},"
+                       "\"torch_dtype\":\"float32\",\"eos_token_id\":[2,7],\"bos_token_id\":1,"
+                       "\"transformers_version\":\"4.40.0\",\"custom\":{\"deep\":[0.1,1e-05,3]}}";
+    struct model_config config = parsed(text);
+    config.dtype = DTYPE_BF16;
+    config.vocab_size = 328;
+    char *written = model_config_text(&config, text);
+    struct model_config again = parsed(written);
+    assert_same_config(&again, &config);
+    assert_non_null(strstr(written, "\"torch_dtype\": \"bfloat16\""));
+    assert_non_null(strstr(written, "\"dtype\": \"bfloat16\""));
+    assert_non_null(strstr(written, "\"transformers_version\": \"4.40.0\""));
+    json_t *root = json_parse_text(written, strlen(written), "written", NULL);
+    assert_non_null(json_find(root, "custom/deep"));
+    assert_true(json_number_value(json_array_get(json_find(root, "custom/deep"), 0)) == 0.1);
+    assert_string_equal(json_string_value(json_find(root, "rope_parameters/rope_type")), "llama3");
+    assert_string_equal(json_string_value(json_find(root, "rope_scaling/rope_type")), "llama3");
+    json_decref(root);
+    again.vocab_size++; /* control: the comparison sees one changed field */
+    assert_memory_not_equal(&again, &config, sizeof config);
+    free(written);
+}
+
+/* test_text_from_nothing - a new model's config.json, for each rope kind, also where the class default of a
+ * missing key would bite. */
+static void test_text_from_nothing(void **state) {
+    (void)state;
+    static const char *const types[] = {"llama", "mistral"};
+    for (int kind = ROPE_PLAIN; kind <= ROPE_LLAMA3; kind++)
+        for (int type = 0; type < 2; type++) {
+            char *text = xasprintf("{\"model_type\":\"%s\",\"sliding_window\":null," SIZES "}", types[type]);
+            struct model_config config = parsed(text);
+            free(text);
+            config.rope_kind = (enum rope_kind)kind;
+            config.max_positions = 100000;
+            config.initializer_range = 0.3f;
+            if (kind != ROPE_PLAIN)
+                config.rope_factor = 32.5;
+            if (kind == ROPE_LLAMA3) {
+                config.rope_low_freq = 1;
+                config.rope_high_freq = 4;
+                config.rope_original_positions = 8192;
+            }
+            char *written = model_config_text(&config, NULL);
+            struct model_config again = parsed(written);
+            assert_same_config(&again, &config);
+            assert_non_null(strstr(written, "\"rms_norm_eps\": 1e-5"));
+            assert_non_null(strstr(written, "\"initializer_range\": 0.3"));
+            free(written);
+        }
+}
+
+/* Rotary tables at position 8000 for theta 500000 and D 128, made once with transformers 5.23 (torch, f32).
+ * They tell f32 angles from exact ones: exact, the cosine of frequency 1 would be 0.29178. */
+struct rope_point {
+    int i;
+    float cos, sin;
+};
+
+static const struct rope_point plain_points[] = {
+    {0, 0.065645128f, 0.997843027f},    {1, 0.292136341f, 0.956376672f},   {2, 0.886289239f, -0.463132173f},
+    {5, -0.003092174f, -0.999995232f},  {9, 0.650750458f, 0.759291649f},   {20, 0.859436929f, 0.511241794f},
+    {30, -0.227786362f, -0.973711133f}, {33, -0.978355587f, 0.206930920f}, {50, 0.960406661f, 0.278602034f}};
+
+/* Scaled as Llama 3.1 is: short waves untouched, long ones stretched 8 times, 30 and 33 between. */
+static const struct rope_point llama3_points[] = {{1, 0.292136341f, 0.956376672f},
+                                                  {20, 0.859436929f, 0.511241794f},
+                                                  {30, -0.020423712f, -0.999791443f},
+                                                  {33, -0.802069843f, 0.597230256f},
+                                                  {50, 0.999377310f, 0.035284948f}};
+
+/* worst_point - the largest difference to the points. */
+static double worst_point(const struct model_config *config, const struct rope_point *points,
+                          int num_points) {
+    enum { POSITIONS = 8001, HALF = 64 };
+    float *cos_table = xmalloc((size_t)POSITIONS * HALF * sizeof *cos_table);
+    float *sin_table = xmalloc((size_t)POSITIONS * HALF * sizeof *sin_table);
+    double worst = 0;
+    model_rope_tables(config, POSITIONS, cos_table, sin_table);
+    for (int k = 0; k < num_points; k++) {
+        int at = 8000 * HALF + points[k].i;
+        worst = fmax(worst, fabs((double)cos_table[at] - (double)points[k].cos));
+        worst = fmax(worst, fabs((double)sin_table[at] - (double)points[k].sin));
+    }
+    for (int i = 0; i < HALF; i++)
+        assert_true(cos_table[i] == 1.0f && sin_table[i] == 0.0f);
+    free(cos_table);
+    free(sin_table);
+    return worst;
+}
+
+static void test_rope_tables(void **state) {
+    (void)state;
+    struct model_config config = parsed("{\"model_type\":\"llama\",\"head_dim\":128,\"rope_theta\":500000.0,"
+                                        "\"rope_scaling\":{\"rope_type\":\"llama3\"," LLAMA3 "}," SIZES "}");
+    assert_true(worst_point(&config, llama3_points, 5) < 2e-6);
+    assert_true(worst_point(&config, plain_points, 9) > 0.1); /* control: the scaling is seen */
+    config.rope_kind = ROPE_PLAIN;
+    assert_true(worst_point(&config, plain_points, 9) < 2e-7);
+    config.rope_theta = 500001.0;
+    assert_true(worst_point(&config, plain_points, 9) > 1e-5); /* control */
+}
+
+/* test_rope_divisor - against the published rule computed apart from this code. */
+static void test_rope_divisor(void **state) {
+    (void)state;
+    struct model_config config = parsed("{\"model_type\":\"llama\",\"head_dim\":128,\"rope_theta\":500000.0,"
+                                        "\"rope_scaling\":{\"rope_type\":\"llama3\"," LLAMA3 "}," SIZES "}");
+    assert_true(model_rope_divisor(&config, 0) == 1.0);
+    assert_true(model_rope_divisor(&config, 28) == 1.0);
+    assert_true(model_rope_divisor(&config, 35) == 8.0);
+    assert_true(model_rope_divisor(&config, 63) == 8.0);
+    assert_true(fabs(model_rope_divisor(&config, 32) - 2.694529687894733) < 1e-6);
+    assert_true(fabs(model_rope_divisor(&config, 29) - 1.207483871283662) < 1e-6);
+    config.rope_kind = ROPE_LINEAR;
+    assert_true(model_rope_divisor(&config, 0) == 8.0);
+    config.rope_kind = ROPE_PLAIN;
+    assert_true(model_rope_divisor(&config, 63) == 1.0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_old_spelling),    cmocka_unit_test(test_new_spelling),
+        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_refused_by_name),
+        cmocka_unit_test(test_hostile_sizes),   cmocka_unit_test(test_names_and_shapes),
+        cmocka_unit_test(test_text_round_trip), cmocka_unit_test(test_text_from_nothing),
+        cmocka_unit_test(test_rope_tables),     cmocka_unit_test(test_rope_divisor),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,225 @@
+/* test_metrics.c - metrics.jsonl over restarts and crashes, what its lines hold, the summary. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "data/json.h"
+#include "tests/check.h"
+#include "train/metrics.h"
+#include "train/metrics_summary.h"
+
+static struct step_record record_of(int64_t step, double loss) {
+    struct step_record record = {.step = step,
+                                 .loss = loss,
+                                 .grad_norm = 0.5,
+                                 .learning_rate = 1e-3,
+                                 .tokens = 1000,
+                                 .target_tokens = 900,
+                                 .seconds = 0.25,
+                                 .flops = 1e9};
+    record.phase_s[PHASE_FORWARD] = 0.125;
+    return record;
+}
+
+/* read_file - text of folder/name. */
+static char *read_file(const char *folder, const char *name) {
+    size_t length_bytes = 0;
+    struct err err = {""};
+    char *path = xasprintf("%s/%s", folder, name);
+    char *text = file_read_whole(path, 1 << 20, &length_bytes, &err);
+    if (!text)
+        fail_msg("%s", err.text);
+    free(path);
+    return text;
+}
+
+/* steps_of - "1 2 v2 3": the lines of metrics.jsonl in short, each checked to be JSON; malloc'ed. */
+static char *steps_of(const char *folder) {
+    char *text = read_file(folder, "metrics.jsonl"), *shown = xstrdup("");
+    for (char *line = text, *end = NULL; (end = strchr(line, '\n')); line = end + 1) {
+        struct err err = {""};
+        json_t *object = json_parse_text(line, (size_t)(end - line), "line", &err);
+        if (!object)
+            fail_msg("%s", err.text);
+        const char *event = "";
+        int64_t step = -1;
+        assert_int_equal(json_get_string_or(object, "event", "", &event, &err), 0);
+        assert_int_equal(json_get_int(object, "step", &step, &err), 0);
+        char *longer = xasprintf("%s%s%.1s%lld", shown, shown[0] ? " " : "", event, (long long)step);
+        free(shown);
+        shown = longer;
+        json_decref(object);
+    }
+    free(text);
+    return shown;
+}
+
+static void assert_steps(const char *folder, const char *wanted) {
+    char *shown = steps_of(folder);
+    assert_string_equal(shown, wanted);
+    free(shown);
+}
+
+static struct metrics *open_run(const char *folder, int64_t first_step) {
+    struct metrics *metrics = NULL;
+    struct err err = {""};
+    if (metrics_open(&metrics, folder, first_step, 10, 1, &err) != 0)
+        fail_msg("%s", err.text);
+    return metrics;
+}
+
+static void steps(struct metrics *metrics, int64_t first, int64_t last) {
+    for (int64_t step = first; step <= last; step++) {
+        struct step_record record = record_of(step, 4.0 / (double)step);
+        metrics_step(metrics, &record);
+    }
+}
+
+static void test_restarts(void **state) {
+    (void)state;
+    char *folder = test_folder("metrics");
+    struct metrics *metrics = open_run(folder, 0);
+    metrics_validation(metrics, 0, 5.0, 100, 0.1);
+    steps(metrics, 1, 3);
+    metrics_checkpoint(metrics, 3, "runs/x/step-000003", 1000000, 0.5);
+    steps(metrics, 4, 6);
+    metrics_close(metrics, "stopped");
+    assert_steps(folder, "v0 1 2 3 c3 4 5 6");
+    /* Resumed from step 3: what lies beyond was not saved. */
+    metrics = open_run(folder, 3);
+    steps(metrics, 4, 5);
+    metrics_close(metrics, "done");
+    assert_steps(folder, "v0 1 2 3 c3 4 5");
+    /* A crash in the middle of a line. */
+    char *path = xasprintf("%s/metrics.jsonl", folder);
+    struct stat facts;
+    assert_int_equal(stat(path, &facts), 0);
+    assert_int_equal(truncate(path, facts.st_size - 20), 0);
+    metrics = open_run(folder, 5);
+    steps(metrics, 6, 6);
+    metrics_close(metrics, "done");
+    assert_steps(folder, "v0 1 2 3 c3 4 6");
+    /* A file that is no JSON at all, and a start from the beginning. */
+    FILE *file = fopen(path, "w");
+    fputs("garbage\n{\"step\": 1}\n", file);
+    fclose(file);
+    metrics = open_run(folder, 5);
+    metrics_close(metrics, "done");
+    assert_steps(folder, "");
+    metrics = open_run(folder, 0);
+    steps(metrics, 1, 2);
+    metrics_close(metrics, "done");
+    metrics = open_run(folder, 0);
+    steps(metrics, 1, 1);
+    metrics_close(metrics, "done");
+    assert_steps(folder, "1");
+    free(path);
+    free(folder);
+}
+
+/* line_of - the number under a key of the first line. */
+static double number_of_first_line(const char *folder, const char *key) {
+    char *text = read_file(folder, "metrics.jsonl");
+    struct err err = {""};
+    double value = NAN;
+    json_t *object = json_parse_text(text, strcspn(text, "\n"), "line", &err);
+    assert_non_null(object);
+    if (json_get_double(object, key, &value, &err) != 0)
+        value = NAN;
+    json_decref(object);
+    free(text);
+    return value;
+}
+
+static void test_values(void **state) {
+    (void)state;
+    char *folder = test_folder("metrics-values");
+    /* Two losses one bit apart must stay two losses. */
+    const double losses[] = {2.3456789012345678, nextafter(2.3456789012345678, 3.0), NAN};
+    for (int i = 0; i < 3; i++) {
+        struct metrics *metrics = open_run(folder, 0);
+        struct step_record record = record_of(1, losses[i]);
+        metrics_step(metrics, &record);
+        metrics_close(metrics, "done");
+        double loss = number_of_first_line(folder, "loss");
+        assert_true(i == 2 ? isnan(loss) : loss == losses[i]);
+        assert_true(i != 1 || loss != losses[0]);
+    }
+    assert_true(number_of_first_line(folder, "tokens_per_s") == 4000);
+    assert_true(number_of_first_line(folder, "gflops_per_s") == 4);
+    assert_true(number_of_first_line(folder, "forward_s") == 0.125);
+    assert_true(number_of_first_line(folder, "grad_norm") == 0.5);
+    assert_true(number_of_first_line(folder, "peak_memory_bytes") > 100000);
+    free(folder);
+}
+
+static void test_summary(void **state) {
+    (void)state;
+    char *folder = test_folder("metrics-summary");
+    struct metrics *metrics = open_run(folder, 0);
+    metrics_validation(metrics, 0, 5.0, 100, 0.1);
+    steps(metrics, 1, 4);
+    metrics_validation(metrics, 4, 3.0, 100, 0.1);
+    metrics_note(metrics, "resumed from %s", "nowhere");
+    metrics_checkpoint(metrics, 4, "quote\"d", 2000000, 0.5);
+    metrics_close(metrics, "stopped by SIGUSR1");
+    char *text = read_file(folder, "summary.txt"), *log = read_file(folder, "log.txt");
+    static const char *const wanted[] = {"stopped by SIGUSR1",
+                                         "steps         4 of 10, 4 of them",
+                                         "loss 4.0000 -> 1.0000",
+                                         "loss 5.0000 -> 3.0000",
+                                         "4000 tokens/s",
+                                         "forward 50.0 %",
+                                         "1, 2.0 MB in all at 4 MB/s",
+                                         "quote\"d"};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+        if (!strstr(text, wanted[i]))
+            fail_msg("'%s' is not in the summary:\n%s", wanted[i], text);
+    assert_null(strstr(text, "best")); /* two validations: nothing between them */
+    assert_non_null(strstr(log, "resumed from nowhere\n"));
+    assert_non_null(strstr(log, "step 4/10  loss 1.0000"));
+    assert_steps(folder, "v0 1 2 3 4 v4 c4"); /* the quote did not break the line */
+    free(text);
+    free(log);
+    free(folder);
+}
+
+static void test_without_metrics(void **state) {
+    (void)state;
+    struct step_record record = record_of(1, 1);
+    struct metrics *metrics = NULL;
+    struct err err = {""};
+    metrics_step(NULL, &record); /* every rank but the root */
+    metrics_note(NULL, "x");
+    metrics_validation(NULL, 1, 1, 1, 1);
+    metrics_checkpoint(NULL, 1, "x", 1, 1);
+    metrics_close(NULL, "x");
+    assert_int_equal(metrics_open(&metrics, "build/tmp/absent/folder", 0, 1, 1, &err), -1);
+    assert_null(metrics);
+    assert_non_null(strstr(err.text, "cannot open 'build/tmp/absent/folder/metrics.jsonl'"));
+}
+
+static void test_durations(void **state) {
+    (void)state;
+    char text[32];
+    assert_string_equal(duration_text(8.44, text, sizeof text), "8.4 s");
+    assert_string_equal(duration_text(59.97, text, sizeof text), "1 min 00 s");
+    assert_string_equal(duration_text(130, text, sizeof text), "2 min 10 s");
+    assert_string_equal(duration_text(3599.6, text, sizeof text), "1 h 00 min");
+    assert_string_equal(duration_text(11100, text, sizeof text), "3 h 05 min");
+    assert_string_equal(duration_text(-1, text, sizeof text), "?");
+    assert_string_equal(duration_text(NAN, text, sizeof text), "?");
+    assert_string_equal(duration_text(INFINITY, text, sizeof text), "?");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_restarts),  cmocka_unit_test(test_values),
+        cmocka_unit_test(test_summary),   cmocka_unit_test(test_without_metrics),
+        cmocka_unit_test(test_durations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
