@@ -11,7 +11,6 @@
 #include "checkpoints/model_folder.h"
 
 /* Model files of 5 GB are what other programs expect to download; the state stays here, in few files. */
-static const int64_t max_model_file_bytes = 5000000000;
 static const int64_t max_state_file_bytes = 100000000000;
 
 struct checkpoint {
@@ -51,7 +50,7 @@ static void plan_part(struct checkpoint *cp, enum checkpoint_part part) {
     char name[160];
     enum dtype dtype = part == PART_MODEL ? config->dtype : DTYPE_F32;
     struct st_layout *layout = st_layout_create(
-        checkpoint_part_stem(part), part == PART_MODEL ? max_model_file_bytes : max_state_file_bytes);
+        checkpoint_part_stem(part), part == PART_MODEL ? cp->source.max_file_bytes : max_state_file_bytes);
     int64_t *handles = xcalloc((size_t)checkpoint_num_slots(config), sizeof *handles);
     for (int role = 0; role < ROLE_COUNT; role++) {
         int layers = role < ROLE_FIRST_IN_LAYER ? 1 : config->num_layers;

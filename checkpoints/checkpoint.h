@@ -26,6 +26,7 @@ struct checkpoint_source {
     const char *base_config_text;      /* config.json of the base model */
     const char *tokenizer_json;        /* text */
     const char *tokenizer_config;      /* text */
+    int64_t max_file_bytes;  /* of one model file; a longer model is split */
     const char *base_folder; /* its other small files are copied: generation_config.json, templates, ... */
 };
 
@@ -62,7 +63,7 @@ int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char 
  * where that is missing or names nothing complete, the highest complete step (those passed over are warned
  * about).  Complete: every file of the manifest is there with its size.  Leftovers (.partial, .deleting) are
  * never taken. Returns NULL with an empty err->text where there is none, NULL with a message where the folder
- * cannot be read. */
+ * cannot be read or holds only damaged ones: a run must not start anew over them. */
 char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err);
 
 /* checkpoint_verify - sizes of all files against the manifest, and the checksums of blocks b % num_ranks ==

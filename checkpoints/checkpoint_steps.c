@@ -235,6 +235,9 @@ char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err) 
         else if (why.text[0])
             warn("a checkpoint is passed over: %s", why.text);
     }
+    /* Starting anew beside a checkpoint that is only damaged would replace it. */
+    if (!path && why.text[0])
+        err_set(err, "no checkpoint of '%s' is complete, remove them to start anew: %s", run_folder, why.text);
     free(list.steps);
     return path;
 }

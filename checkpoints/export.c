@@ -48,17 +48,17 @@ static char *file_stem(const char *path) {
     return xstrndup(name, bytes);
 }
 
+/* set_size_label - "135M", "7.2B": at least two digits. */
 static void set_size_label(struct gguf_writer *writer, int64_t num_parameters) {
+    static const char units[] = "KMBT";
     char label[32];
-    double count = (double)num_parameters;
-    if (count >= 9.95e9)
-        snprintf(label, sizeof label, "%.0fB", count / 1e9);
-    else if (count >= 9.995e8)
-        snprintf(label, sizeof label, "%.1fB", count / 1e9);
-    else if (count >= 999500)
-        snprintf(label, sizeof label, "%.0fM", count / 1e6);
-    else
-        snprintf(label, sizeof label, "%.0fK", ceil(count / 1e3));
+    double count = (double)num_parameters / 1e3;
+    int unit = 0;
+    while (count >= 999.5 && unit < 3) {
+        count /= 1e3;
+        unit++;
+    }
+    snprintf(label, sizeof label, "%.*f%c", count < 9.95 ? 1 : 0, count, units[unit]);
     set_text(writer, "general.size_label", label);
 }
 

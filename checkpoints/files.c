@@ -42,7 +42,7 @@ static int io_failed(struct err *err, const char *what, const char *path, int64_
     return err_set(
         err,
         "cannot %s '%s': no space left%s (%s%lld bytes free on the disk), free some space or choose "
-        "a folder elsewhere (checkpoint.folder)",
+        "a folder elsewhere",
         what, path, size, code == EDQUOT ? "quota reached; " : "", free_bytes(path));
 }
 

@@ -186,6 +186,8 @@ int gguf_write_rows(struct gguf_writer *writer, int64_t num_rows, const float *r
     int64_t total_rows = tensor->count / tensor->dims[0], count = num_rows * tensor->dims[0];
     CHECK(num_rows >= 0 && num_rows <= total_rows - writer->rows_done, "%lld rows more than the tensor has",
           (long long)(num_rows - (total_rows - writer->rows_done)));
+    if (count == 0)
+        return 0;
     size_t packed_bytes = (size_t)(count / format->block_count) * format->block_bytes;
     quant_encode(tensor->type, rows, count, reserve(&writer->packed, packed_bytes));
     if (write_bytes(writer, writer->packed.bytes, packed_bytes, err) != 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "checkpoints/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf_model.h"
 #include "checkpoints/safetensors.h"
@@ -153,6 +154,25 @@ static int open_gguf(struct weights *w, const char *path, struct err *err) {
     return 0;
 }
 
+/* open_run - a run folder stands for its newest complete checkpoint. */
+static int open_run(struct weights *w, const char *path, struct err *err) {
+    int64_t step;
+    struct err why = {""};
+    char *newest = checkpoint_latest(path, &step, &why);
+    int status = newest ? open_folder(w, newest, err)
+                        : err_set(err, "'%s' holds neither config.json nor a complete checkpoint: it is no model", path);
+    free(newest);
+    return status;
+}
+
+/* has_file - folder/name is there. */
+static bool has_file(const char *folder, const char *name) {
+    char *path = xasprintf("%s/%s", folder, name);
+    bool is_there = path_exists(path);
+    free(path);
+    return is_there;
+}
+
 struct weights *weights_open(const char *path, struct err *err) {
     struct stat facts;
     struct weights *w = xcalloc(1, sizeof *w);
@@ -160,7 +180,7 @@ struct weights *weights_open(const char *path, struct err *err) {
     if (stat(path, &facts) != 0)
         status = err_set(err, "cannot open model '%s': %s", path, strerror(errno));
     else if (S_ISDIR(facts.st_mode))
-        status = open_folder(w, path, err);
+        status = has_file(path, "config.json") ? open_folder(w, path, err) : open_run(w, path, err);
     else if (ends_with(path, ".safetensors"))
         status =
             err_set(err, "cannot open model '%s': give the folder that holds it and its config.json", path);

@@ -6,7 +6,8 @@
 
 struct weights;
 
-/* weights_open - path is a folder with config.json and safetensors, or a .gguf file.  Every tensor of the
+/* weights_open - path is a folder with config.json and safetensors, a .gguf file, or a run
+ * folder: its newest complete checkpoint.  Every tensor of the
  * family must be there with its shape; extra tensors are refused unless known to be harmless (rotary inv_freq
  * buffers, rope_freqs). Returns NULL with err set. */
 struct weights *weights_open(const char *path, struct err *err);

@@ -1,7 +1,7 @@
-/* chat.c - see chat.h.  A renderer is a short function that puts spans one after another, as the Jinja template of the
- * models does; the templates themselves are quoted in tests/golden/chat/.
- * Sources: the chat templates published with Qwen 2, SmolLM2, Llama 2, Llama 3, Mistral 7B v0.2 and v0.3, Nemo;
- * Mistral's cookbook, "chat templates", for the three spacings. */
+/* chat.c - see chat.h.  A renderer is a short function that puts spans one after another, as the Jinja
+ * template of the models does; the templates themselves are quoted in tests/golden/chat/. Sources: the chat
+ * templates published with Qwen 2, SmolLM2, Llama 2, Llama 3, Mistral 7B v0.2 and v0.3, Nemo; Mistral's
+ * cookbook, "chat templates", for the three spacings. */
 #include "data/chat.h"
 
 #include <stdlib.h>
@@ -40,11 +40,13 @@ void chat_text_release(struct chat_text *rendered) {
 
 /* --- spans --- */
 
-static void add_span(struct chat_text *out, enum chat_part part, const char *bytes, size_t length, int32_t id) {
+static void add_span(struct chat_text *out, enum chat_part part, const char *bytes, size_t length,
+                     int32_t id) {
     if (length == 0)
         return;
     if ((out->num_spans & (out->num_spans - 1)) == 0) /* room doubles at powers of two */
-        out->spans = xrealloc(out->spans, (size_t)(out->num_spans ? 2 * out->num_spans : 1) * sizeof *out->spans);
+        out->spans =
+            xrealloc(out->spans, (size_t)(out->num_spans ? 2 * out->num_spans : 1) * sizeof *out->spans);
     size_t first = out->text.length_bytes;
     text_append(&out->text, bytes, length);
     out->spans[out->num_spans++] = (struct chat_span){part, first, first + length, id};
@@ -54,20 +56,23 @@ static void add_frame(struct chat_text *out, const char *text) {
     add_span(out, CHAT_FRAME, text, strlen(text), -1);
 }
 
-/* add_token - a token of the template by its text; the tokenizer must have it, or nothing would end a turn. */
-static int add_token(struct chat_text *out, const struct tokenizer *tok, enum chat_part part, const char *text,
-                     struct err *err) {
+/* add_token - a token of the template by its text; the tokenizer must have it, or nothing would end a turn.
+ */
+static int add_token(struct chat_text *out, const struct tokenizer *tok, enum chat_part part,
+                     const char *text, struct err *err) {
     int32_t id = tokenizer_id(tok, text, strlen(text));
     if (id < 0)
-        return err_set(err, "the tokenizer has no token '%s', which this chat template needs; choose another "
-                            "chat_template",
+        return err_set(err,
+                       "the tokenizer has no token '%s', which this chat template needs; choose another "
+                       "chat_template",
                        text);
     add_span(out, part, text, strlen(text), id);
     return 0;
 }
 
 /* add_boundary - the tokenizer's own bos (as marker) or eos (as end of the reply). */
-static int add_boundary(struct chat_text *out, const struct tokenizer *tok, enum chat_part part, struct err *err) {
+static int add_boundary(struct chat_text *out, const struct tokenizer *tok, enum chat_part part,
+                        struct err *err) {
     int32_t id = part == CHAT_END ? tokenizer_eos(tok) : tokenizer_bos(tok);
     if (id < 0)
         return err_set(err, "the tokenizer has no %s token, which this chat template needs",
@@ -80,7 +85,8 @@ static int add_boundary(struct chat_text *out, const struct tokenizer *tok, enum
 /* is_space - what Python's str.strip() takes away, no-break spaces included. */
 static bool is_space(uint32_t c) {
     return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+           c == 0x3000;
 }
 
 static void strip_right(const char *bytes, size_t *length) {
@@ -166,15 +172,16 @@ static int render_llama3(const struct tokenizer *tok, const struct chat *chat, s
         if (add_header(out, tok, message->role, err) != 0)
             return -1;
         add_message(out, part_of(message), message, STRIP_BOTH);
-        if (add_token(out, tok, has_role(message, "assistant") ? CHAT_END : CHAT_MARKER, "<|eot_id|>", err) != 0)
+        if (add_token(out, tok, has_role(message, "assistant") ? CHAT_END : CHAT_MARKER, "<|eot_id|>", err) !=
+            0)
             return -1;
     }
     return chat->add_generation_prompt ? add_header(out, tok, "assistant", err) : 0;
 }
 
-/* Llama 2 has no tokens around turns: [INST] and <<SYS>> are text, bos and eos frame each exchange.  The template
- * strips the user turn after the system message was put in front of it.  The space before eos is learnt: otherwise
- * nothing would lead from the reply's last word to eos. */
+/* Llama 2 has no tokens around turns: [INST] and <<SYS>> are text, bos and eos frame each exchange.  The
+ * template strips the user turn after the system message was put in front of it.  The space before eos is
+ * learnt: otherwise nothing would lead from the reply's last word to eos. */
 static int render_llama2(const struct tokenizer *tok, const struct chat *chat, struct chat_text *out,
                          struct err *err) {
     const struct chat_message *system = has_role(&chat->messages[0], "system") ? &chat->messages[0] : NULL;
@@ -205,11 +212,11 @@ static int render_llama2(const struct tokenizer *tok, const struct chat *chat, s
 
 /* How the formats of Mistral differ. */
 struct mistral_format {
-    bool has_tokens;         /* [INST] and [/INST] are special tokens */
-    const char *before;      /* in front of [INST] and of [/INST] */
-    const char *after;       /* behind [INST] and [/INST] */
-    enum strip reply_strip;  /* of the assistant's text */
-    bool system_goes_last;   /* into the last user turn rather than the first */
+    bool has_tokens;        /* [INST] and [/INST] are special tokens */
+    const char *before;     /* in front of [INST] and of [/INST] */
+    const char *after;      /* behind [INST] and [/INST] */
+    enum strip reply_strip; /* of the assistant's text */
+    bool system_goes_last;  /* into the last user turn rather than the first */
 };
 
 static struct mistral_format mistral_format(const struct tokenizer *tok) {
@@ -274,14 +281,15 @@ static int render_mistral(const struct tokenizer *tok, const struct chat *chat, 
 static int check_message(const struct chat *chat, int i, struct err *err) {
     const struct chat_message *message = &chat->messages[i];
     if (!has_role(message, "system") && !has_role(message, "user") && !has_role(message, "assistant"))
-        return err_set(err, "message %d has the role '%.40s'; expected 'system', 'user' or 'assistant'", i + 1,
-                       message->role);
+        return err_set(err, "message %d has the role '%.40s'; expected 'system', 'user' or 'assistant'",
+                       i + 1, message->role);
     if (text_valid_bytes(message->content, message->content_bytes) != message->content_bytes)
         return err_set(err, "message %d is not UTF-8", i + 1);
     return 0;
 }
 
-/* check_turns - Llama 2 and Mistral: one system message at most, in front; then user and assistant in turn. */
+/* check_turns - Llama 2 and Mistral: one system message at most, in front; then user and assistant in turn.
+ */
 static int check_turns(const struct chat *chat, struct err *err) {
     int first = has_role(&chat->messages[0], "system") ? 1 : 0;
     if (first == chat->num_messages)
@@ -290,8 +298,9 @@ static int check_turns(const struct chat *chat, struct err *err) {
     for (int i = first; i < chat->num_messages; i++) {
         const char *expected = (i - first) % 2 == 0 ? "user" : "assistant";
         if (!has_role(&chat->messages[i], expected))
-            return err_set(err, "message %d has the role '%s' where template '%s' wants '%s': user and assistant "
-                                "must alternate",
+            return err_set(err,
+                           "message %d has the role '%s' where template '%s' wants '%s': user and assistant "
+                           "must alternate",
                            i + 1, chat->messages[i].role, chat_kind_name(chat->kind), expected);
     }
     return 0;
@@ -300,7 +309,8 @@ static int check_turns(const struct chat *chat, struct err *err) {
 int chat_render(const struct tokenizer *tok, const struct chat *chat, struct chat_text *rendered,
                 struct err *err) {
     static int (*const RENDERERS[])(const struct tokenizer *, const struct chat *, struct chat_text *,
-                                    struct err *) = {render_chatml, render_llama2, render_llama3, render_mistral};
+                                    struct err *) = {render_chatml, render_llama2, render_llama3,
+                                                     render_mistral};
     CHECK(chat->kind < CHAT_UNKNOWN, "a conversation without a template");
     rendered->text.length_bytes = 0;
     rendered->num_spans = 0;
@@ -316,7 +326,8 @@ int chat_render(const struct tokenizer *tok, const struct chat *chat, struct cha
 
 /* --- tokens --- */
 
-/* The conversation being encoded: its tokens start at first in the list, marks holds a byte for each of them. */
+/* The conversation being encoded: its tokens start at first in the list, marks holds a byte for each of them.
+ */
 struct encoding {
     struct encoder *enc;
     struct token_list *tokens;
@@ -341,7 +352,8 @@ struct run {
     int64_t first;
 };
 
-/* same_tail - whether the tokens of the run end with exactly what the reply gives alone; *count: how many those are. */
+/* same_tail - whether the tokens of the run end with exactly what the reply gives alone; *count: how many
+ * those are. */
 static int same_tail(const struct encoding *out, const struct run *run, int64_t *count, bool *is_same,
                      struct err *err) {
     struct token_list alone = {0};
@@ -368,10 +380,11 @@ static int same_head(const struct encoding *out, const struct run *run, int64_t 
     return status;
 }
 
-/* first_reply_token - index of the first token that holds text of the reply.  The encoder gives no offsets, so: where
- * the run ends with the tokens of the reply alone, those.  Otherwise a token straddles the boundary; the tokens that
- * the text before the reply shares with the run are not counted, the rest is. */
-static int first_reply_token(const struct encoding *out, const struct run *run, int64_t *reply, struct err *err) {
+/* first_reply_token - index of the first token that holds text of the reply.  The encoder gives no offsets,
+ * so: where the run ends with the tokens of the reply alone, those.  Otherwise a token straddles the
+ * boundary; the tokens that the text before the reply shares with the run are not counted, the rest is. */
+static int first_reply_token(const struct encoding *out, const struct run *run, int64_t *reply,
+                             struct err *err) {
     bool is_same;
     int64_t count;
     if (same_tail(out, run, &count, &is_same, err) != 0)
@@ -385,7 +398,8 @@ static int first_reply_token(const struct encoding *out, const struct run *run, 
 }
 
 /* encode_run - the text between two markers, spans [from, to): frame and messages, then at most one reply. */
-static int encode_run(struct encoding *out, const struct chat_text *rendered, int from, int to, struct err *err) {
+static int encode_run(struct encoding *out, const struct chat_text *rendered, int from, int to,
+                      struct err *err) {
     const struct chat_span *spans = rendered->spans;
     size_t begin = spans[from].first_byte;
     struct run run = {.bytes = rendered->text.bytes + begin,

@@ -1,6 +1,7 @@
-/* h5.c - the only file that calls HDF5; see h5.h.  Handles are closed on every path in reverse order.  HDF5 prints
- * its whole error stack by default: that is switched off, and the innermost record of it, which names the cause,
- * becomes the message.  Facts (contiguity, early allocation, offsets): HDF5 reference manual, H5P and H5D. */
+/* h5.c - the only file that calls HDF5; see h5.h.  Handles are closed on every path in reverse order.  HDF5
+ * prints its whole error stack by default: that is switched off, and the innermost record of it, which names
+ * the cause, becomes the message.  Facts (contiguity, early allocation, offsets): HDF5 reference manual, H5P
+ * and H5D. */
 #include "data/h5.h"
 
 #include <endian.h>
@@ -70,12 +71,10 @@ struct h5_file *h5_create(const char *path, struct err *err) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t list = access_list();
     hid_t id = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, list);
-    H5Pclose(list);
-    if (id < 0) {
+    if (id < 0)
         fail(err, "cannot create", NULL, path);
-        return NULL;
-    }
-    return wrap(id, path);
+    H5Pclose(list); /* only now: every call clears the error stack that fail reads */
+    return id < 0 ? NULL : wrap(id, path);
 }
 
 /* has_user_block - bytes in front of HDF5's own would shift every offset. */
@@ -93,11 +92,11 @@ struct h5_file *h5_open(const char *path, struct err *err) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t list = access_list();
     hid_t id = H5Fopen(path, H5F_ACC_RDONLY, list);
-    H5Pclose(list);
-    if (id < 0) {
+    if (id < 0)
         fail(err, "cannot open HDF5 file", NULL, path);
+    H5Pclose(list); /* only now: every call clears the error stack that fail reads */
+    if (id < 0)
         return NULL;
-    }
     struct h5_file *file = wrap(id, path);
     struct stat facts;
     file->size_bytes = stat(path, &facts) == 0 ? (uint64_t)facts.st_size : 0;
@@ -193,11 +192,13 @@ static int locate(const struct h5_file *file, hid_t id, const char *name, struct
     int type = element_type(id);
     int64_t count = flat_count(id);
     if (type < 0)
-        return err_set(err, "dataset '%s' in '%s' does not hold little-endian unsigned integers", name, file->path);
+        return err_set(err, "dataset '%s' in '%s' does not hold little-endian unsigned integers", name,
+                       file->path);
     if (count < 0)
         return err_set(err, "dataset '%s' in '%s' is not one-dimensional", name, file->path);
     if (!is_plain(id))
-        return err_set(err, "dataset '%s' in '%s' is chunked, compressed or stored outside; write it contiguous",
+        return err_set(err,
+                       "dataset '%s' in '%s' is chunked, compressed or stored outside; write it contiguous",
                        name, file->path);
     *dataset = (struct h5_dataset){.type = (enum h5_type)type, .count = count};
     if (count == 0)
@@ -205,7 +206,8 @@ static int locate(const struct h5_file *file, hid_t id, const char *name, struct
     haddr_t offset = H5Dget_offset(id);
     uint64_t room = offset == HADDR_UNDEF || offset >= file->size_bytes ? 0 : file->size_bytes - offset;
     if ((uint64_t)count > room / h5_type_bytes(dataset->type))
-        return err_set(err, "dataset '%s' in '%s' is not wholly inside the file (truncated?)", name, file->path);
+        return err_set(err, "dataset '%s' in '%s' is not wholly inside the file (truncated?)", name,
+                       file->path);
     dataset->offset_bytes = (int64_t)offset;
     return 0;
 }
@@ -274,7 +276,8 @@ static hid_t open_scalar_attribute(const struct h5_file *file, const char *name,
     return err_set(err, "attribute '%s' in '%s' does not hold one value", name, file->path);
 }
 
-/* attribute_text - the value of a string attribute, fixed (as we write) or variable (as h5py does); or NULL. */
+/* attribute_text - the value of a string attribute, fixed (as we write) or variable (as h5py does); or NULL.
+ */
 static char *attribute_text(hid_t id, hid_t type) {
     enum { MAX_BYTES = 1 << 16 };
     char *text = NULL, *variable = NULL;
@@ -326,8 +329,8 @@ int h5_read_number(const struct h5_file *file, const char *name, int64_t *value,
     return status;
 }
 
-/* contiguous_list - contiguous layout, space allocated at creation, never filled: an offset exists at once.  No
- * times: the same input gives the same bytes. */
+/* contiguous_list - contiguous layout, space allocated at creation, never filled: an offset exists at once.
+ * No times: the same input gives the same bytes. */
 static hid_t contiguous_list(void) {
     hid_t list = H5Pcreate(H5P_DATASET_CREATE);
     CHECK(list >= 0 && H5Pset_layout(list, H5D_CONTIGUOUS) >= 0 &&
@@ -429,4 +432,11 @@ int h5_write_text(struct h5_file *file, const char *name, const char *value, str
 
 int h5_write_number(struct h5_file *file, const char *name, int64_t value, struct err *err) {
     return write_attribute(file, name, H5T_STD_I64LE, &value, err);
+}
+
+const char *h5_library_version(char *text, size_t room_bytes) {
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    snprintf(text, room_bytes, "%u.%u.%u", major, minor, release);
+    return text;
 }

@@ -55,24 +55,28 @@ void sample_release(struct sample *sample) {
 /* --- opening --- */
 
 /* check_file - fits the model, the first file, and our tables. */
-static int check_file(const struct loader *loader, int i, const struct loader_config *config, struct err *err) {
+static int check_file(const struct loader *loader, int i, const struct loader_config *config,
+                      struct err *err) {
     const struct token_file *file = loader->files[i], *first = loader->files[0];
     const char *path = token_file_path(file);
     if (strcmp(token_file_tokenizer_hash(file), token_file_tokenizer_hash(first)) != 0)
-        return err_set(err, "token files '%s' and '%s' were made with different tokenizers (%.12s and %.12s); prepare "
-                            "them again with the model's",
-                       token_file_path(first), path, token_file_tokenizer_hash(first),
-                       token_file_tokenizer_hash(file));
+        return err_set(
+            err,
+            "token files '%s' and '%s' were made with different tokenizers (%.12s and %.12s); prepare "
+            "them again with the model's",
+            token_file_path(first), path, token_file_tokenizer_hash(first), token_file_tokenizer_hash(file));
     if (config->vocab_size > 0 && token_file_vocab_size(file) > config->vocab_size)
-        return err_set(err, "token file '%s' has a vocabulary of %lld, the model one of %lld; prepare it with the "
-                            "model's tokenizer",
+        return err_set(err,
+                       "token file '%s' has a vocabulary of %lld, the model one of %lld; prepare it with the "
+                       "model's tokenizer",
                        path, (long long)token_file_vocab_size(file), (long long)config->vocab_size);
     if (token_file_num_tokens(file) == 0)
         return err_set(err, "token file '%s' holds no tokens", path);
     if (token_file_num_documents(file) >= UINT32_MAX)
         return err_set(err, "token file '%s' holds more than 4294967294 documents; split it", path);
     if (!isfinite(config->files[i].weight) || config->files[i].weight <= 0)
-        return err_set(err, "token file '%s' has weight %g; weights are above 0", path, config->files[i].weight);
+        return err_set(err, "token file '%s' has weight %g; weights are above 0", path,
+                       config->files[i].weight);
     return 0;
 }
 
@@ -154,9 +158,9 @@ int64_t loader_epoch_samples(const struct loader *loader, int file) {
 
 /* --- mixing --- */
 
-/* samples_before - how many of the first num_samples samples each file gets.  Each count grows with num_samples by at
- * most as much as it does, and stays within a few of num_samples times its share: the files take their parts of what is
- * left one after another, rounded down. */
+/* samples_before - how many of the first num_samples samples each file gets.  Each count grows with
+ * num_samples by at most as much as it does, and stays within a few of num_samples times its share: the files
+ * take their parts of what is left one after another, rounded down. */
 static void samples_before(const struct loader *loader, int64_t num_samples, int64_t *counts) {
     int64_t left = num_samples;
     for (int i = 0; i < loader->num_files; i++) {
@@ -215,8 +219,8 @@ static void eval_pieces(const struct loader *loader, int64_t index, struct piece
 }
 
 /* put_piece - the rows of one piece, from row on. */
-static int put_piece(const struct loader *loader, const struct sample_piece *piece, int64_t row, struct sample *out,
-                     struct err *err) {
+static int put_piece(const struct loader *loader, const struct sample_piece *piece, int64_t row,
+                     struct sample *out, struct err *err) {
     const struct token_file *file = loader->files[piece->file];
     const uint64_t *offsets = token_file_offsets(file) + piece->document;
     int64_t begin = (int64_t)offsets[0] + piece->first;
@@ -236,7 +240,8 @@ static int put_piece(const struct loader *loader, const struct sample_piece *pie
 }
 
 /* fill - a sample from its pieces; the rest is padding. */
-static int fill(const struct loader *loader, const struct piece_list *list, struct sample *out, struct err *err) {
+static int fill(const struct loader *loader, const struct piece_list *list, struct sample *out,
+                struct err *err) {
     CHECK(out->num_tokens == loader->sequence_tokens, "a sample of %lld tokens for sequences of %lld",
           (long long)out->num_tokens, (long long)loader->sequence_tokens);
     int64_t row = 0;

@@ -1,16 +1,19 @@
-/* loader.h - which tokens make up sample g of a run: a pure function of (files, seed, g), so that the order of the
- * data does not depend on ranks, micro-batches or restarts.  Sample s of step k is g = k * batch_sequences + s.
+/* loader.h - which tokens make up sample g of a run: a pure function of (files, seed, g), so that the order
+ * of the data does not depend on ranks, micro-batches or restarts.  Sample s of step k is g = k *
+ * batch_sequences + s.
  *
- * Mixing: samples come in blocks of 1024; in each block every file has its share of places, shuffled by (seed, block),
- * such that over the whole run the number of samples of a file never strays from its share by more than a few.
+ * Mixing: samples come in blocks of 1024; in each block every file has its share of places, shuffled by
+ * (seed, block), such that over the whole run the number of samples of a file never strays from its share by
+ * more than a few.
  *
- * Epochs of a file: with PACKING_STREAM its documents, permuted by (seed, file, epoch), are laid end to end and cut
- * into windows of T tokens, the last one shorter.  With PACKING_WHOLE documents are put together once, in an order
- * permuted by (seed, file), as many as fit into T; an epoch permutes these groups by (seed, file, epoch).  Groups do not
- * change between epochs so that every epoch has the same number of samples, and sample s is found without replaying
- * earlier epochs; as attention never crosses documents, all that stays is which documents share a sequence.  Only a
- * document longer than T is cut: what is beyond its first T tokens is not used.  Every other token comes exactly once
- * an epoch.  Memory: about 40 bytes per document (two epochs of each file). */
+ * Epochs of a file: with PACKING_STREAM its documents, permuted by (seed, file, epoch), are laid end to end
+ * and cut into windows of T tokens, the last one shorter.  With PACKING_WHOLE documents are put together
+ * once, in an order permuted by (seed, file), as many as fit into T; an epoch permutes these groups by (seed,
+ * file, epoch).  Groups do not change between epochs so that every epoch has the same number of samples, and
+ * sample s is found without replaying earlier epochs; as attention never crosses documents, all that stays is
+ * which documents share a sequence.  Only a document longer than T is cut: what is beyond its first T tokens
+ * is not used.  Every other token comes exactly once an epoch.  Memory: about 40 bytes per document (two
+ * epochs of each file). */
 #pragma once
 
 #include "data/tokens.h"
@@ -34,9 +37,9 @@ struct loader_config {
     int64_t vocab_size; /* of the model: a token file made for more is refused; 0: not known yet */
 };
 
-/* One packed sequence; arrays of T that belong to the sample.  Rows from filled on are padding: token 0, weight 0,
- * source -1, each its own document.  The last token of a document has target 0 and weight 0; where a document goes on
- * in another sample, the last token here still has its target. */
+/* One packed sequence; arrays of T that belong to the sample.  Rows from filled on are padding: token 0,
+ * weight 0, source -1, each its own document.  The last token of a document has target 0 and weight 0; where
+ * a document goes on in another sample, the last token here still has its target. */
 struct sample {
     int32_t *tokens, *targets; /* target: the next token of the same document */
     float *weights;            /* 1 where the target counts in the loss, else 0 */
@@ -61,8 +64,8 @@ int64_t loader_num_cut_tokens(const struct loader *loader); /* PACKING_WHOLE: be
 /* loader_epoch_samples - samples of one epoch of a file. */
 int64_t loader_epoch_samples(const struct loader *loader, int file);
 
-/* loader_sample - fill sample g, g >= 0.  Thread-safe.  Returns 0, or -1 with err set: I/O error, an id outside the
- * vocabulary (file and document named). */
+/* loader_sample - fill sample g, g >= 0.  Thread-safe.  Returns 0, or -1 with err set: I/O error, an id
+ * outside the vocabulary (file and document named). */
 int loader_sample(struct loader *loader, int64_t g, struct sample *out, struct err *err);
 
 /* Where the tokens of sample g come from, in order. */

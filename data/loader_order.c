@@ -9,7 +9,8 @@
 /* The epoch number in the key of the grouping, which belongs to no epoch. */
 static const uint32_t GROUPING = UINT32_MAX;
 
-/* shuffled - the numbers 0 .. count - 1 in an order that depends on (seed, file, epoch) (Fisher and Yates). */
+/* shuffled - the numbers 0 .. count - 1 in an order that depends on (seed, file, epoch) (Fisher and Yates).
+ */
 static uint32_t *shuffled(const struct file_order *order, int64_t count, uint32_t epoch) {
     uint64_t stream = rng_stream(RNG_SHUFFLE, (uint64_t)order->index << 32 | epoch);
     uint32_t *numbers = xmalloc((size_t)count * sizeof *numbers);
@@ -33,14 +34,15 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* form_groups - next fit: a group is closed when the next document does not fit.  Documents without tokens are
- * dropped here, so that every group has at least one token. */
+/* form_groups - next fit: a group is closed when the next document does not fit.  Documents without tokens
+ * are dropped here, so that every group has at least one token. */
 static void form_groups(struct file_order *order) {
     int64_t num_documents = token_file_num_documents(order->file), filled = 0, kept = 0;
     order->grouped = shuffled(order, num_documents, GROUPING);
     order->group_first = xmalloc((size_t)(num_documents + 1) * sizeof *order->group_first);
     for (int64_t i = 0; i < num_documents; i++) {
-        int64_t whole = document_tokens(order, order->grouped[i]), used = smaller(whole, order->sequence_tokens);
+        int64_t whole = document_tokens(order, order->grouped[i]),
+                used = smaller(whole, order->sequence_tokens);
         if (used == 0)
             continue;
         order->num_cut_tokens += whole - used;
@@ -113,8 +115,8 @@ static void add_piece(struct piece_list *list, struct sample_piece piece) {
     list->pieces[list->count++] = piece;
 }
 
-/* last_not_above - the last index i in [0, count) with starts[i] <= position: of several documents that start there
- * (the others have no tokens) the one that holds the token. */
+/* last_not_above - the last index i in [0, count) with starts[i] <= position: of several documents that start
+ * there (the others have no tokens) the one that holds the token. */
 static int64_t last_not_above(const uint64_t *starts, int64_t count, uint64_t position) {
     int64_t low = 0, high = count;
     while (high - low > 1) {
@@ -128,8 +130,8 @@ static int64_t last_not_above(const uint64_t *starts, int64_t count, uint64_t po
 }
 
 /* window_pieces - tokens [w T, (w + 1) T) of the stream of documents.  names NULL: the file's own order. */
-static void window_pieces(const struct file_order *order, const uint64_t *starts, const uint32_t *names, int64_t w,
-                          struct piece_list *list) {
+static void window_pieces(const struct file_order *order, const uint64_t *starts, const uint32_t *names,
+                          int64_t w, struct piece_list *list) {
     int64_t num_documents = token_file_num_documents(order->file);
     int64_t at = w * order->sequence_tokens;
     int64_t end = smaller(at + order->sequence_tokens, token_file_num_tokens(order->file));

@@ -9,7 +9,8 @@ struct piece_list {
     int64_t count, room;
 };
 
-/* One shuffled epoch.  Stream: documents in order and where each starts in the stream.  Whole: groups in order. */
+/* One shuffled epoch.  Stream: documents in order and where each starts in the stream.  Whole: groups in
+ * order. */
 struct epoch_order {
     int64_t epoch;    /* -1: none yet */
     uint32_t *order;  /* [documents] or [groups] */
@@ -35,8 +36,8 @@ void file_order_init(struct file_order *order, const struct token_file *file, in
                      const struct loader_config *config);
 void file_order_release(struct file_order *order);
 
-/* file_order_pieces - append the pieces of sample s, counted over all epochs.  Not thread-safe: makes the tables of an
- * epoch when it is first touched (20 to 100 ms per million documents). */
+/* file_order_pieces - append the pieces of sample s, counted over all epochs.  Not thread-safe: makes the
+ * tables of an epoch when it is first touched (20 to 100 ms per million documents). */
 void file_order_pieces(struct file_order *order, int64_t s, struct piece_list *list);
 
 /* file_order_eval_pieces - of window w of the file in its own order.  Thread-safe. */

@@ -51,8 +51,8 @@ static void *read_ahead(void *argument) {
     return NULL;
 }
 
-struct prefetch *prefetch_open(struct loader *loader, int64_t sequence_tokens, int num_slots, prefetch_wanted wanted,
-                               void *user) {
+struct prefetch *prefetch_open(struct loader *loader, int64_t sequence_tokens, int num_slots,
+                               prefetch_wanted wanted, void *user) {
     struct prefetch *prefetch = xcalloc(1, sizeof *prefetch);
     *prefetch = (struct prefetch){.loader = loader, .wanted = wanted, .user = user, .num_slots = num_slots};
     CHECK(num_slots > 0, "prefetch with %d slots", num_slots);
@@ -61,7 +61,8 @@ struct prefetch *prefetch_open(struct loader *loader, int64_t sequence_tokens, i
         sample_init(&prefetch->slots[i], sequence_tokens);
     pthread_mutex_init(&prefetch->mutex, NULL);
     pthread_cond_init(&prefetch->changed, NULL);
-    CHECK(pthread_create(&prefetch->thread, NULL, read_ahead, prefetch) == 0, "cannot start the reading thread");
+    CHECK(pthread_create(&prefetch->thread, NULL, read_ahead, prefetch) == 0,
+          "cannot start the reading thread");
     return prefetch;
 }
 

@@ -1,7 +1,7 @@
-/* prepare.c - see prepare.h.  The calling thread reads batches and appends results, workers tokenise in between.
- * A ring of batches keeps the order: batch n sits in slot n modulo the ring's size, so the result does not depend on
- * which worker was faster, and memory is bounded by the ring.  What depends on order (duplicates, every n-th document
- * for validation, which error is reported) is decided while appending. */
+/* prepare.c - see prepare.h.  The calling thread reads batches and appends results, workers tokenise in
+ * between. A ring of batches keeps the order: batch n sits in slot n modulo the ring's size, so the result
+ * does not depend on which worker was faster, and memory is bounded by the ring.  What depends on order
+ * (duplicates, every n-th document for validation, which error is reported) is decided while appending. */
 #include "data/prepare.h"
 
 #include <pthread.h>
@@ -16,8 +16,8 @@
 
 enum { MAX_WARNINGS = 5, MAX_THREADS = 1024 };
 
-/* Hashes of the documents seen: open addressing, 16 bytes each, at most two thirds full.  Two different texts of the
- * same 128-bit hash would be a one in 10^20 event for a billion documents. */
+/* Hashes of the documents seen: open addressing, 16 bytes each, at most two thirds full.  Two different texts
+ * of the same 128-bit hash would be a one in 10^20 event for a billion documents. */
 struct seen {
     XXH128_hash_t *slots; /* all zero: free */
     uint64_t num_slots, num_used;
@@ -76,7 +76,8 @@ static uint64_t seen_slot(const struct seen *seen, XXH128_hash_t hash) {
 }
 
 static void seen_grow(struct seen *seen) {
-    struct seen larger = {.num_slots = seen->num_slots ? 2 * seen->num_slots : 1024, .num_used = seen->num_used};
+    struct seen larger = {.num_slots = seen->num_slots ? 2 * seen->num_slots : 1024,
+                          .num_used = seen->num_used};
     larger.slots = xcalloc(larger.num_slots, sizeof *larger.slots);
     for (uint64_t i = 0; i < seen->num_slots; i++)
         if (seen->slots[i].low64 || seen->slots[i].high64)
@@ -122,7 +123,8 @@ static bool keep_document(struct prepare_job *job, const struct batch_document *
         note_bad_text(job, document);
     if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
         return false;
-    if (document->outcome == OUTCOME_TOKENS && job->config->deduplicate && seen_before(&job->seen, document->hash)) {
+    if (document->outcome == OUTCOME_TOKENS && job->config->deduplicate &&
+        seen_before(&job->seen, document->hash)) {
         job->totals->num_duplicates++;
         token_writer_source(job->writer, document->source)->num_duplicates++;
         return false;
@@ -165,8 +167,10 @@ static void show_progress(struct prepare_job *job, int64_t consumed_bytes) {
     if (!job->progress || t - job->last_progress_s < 0.25)
         return;
     job->last_progress_s = t;
-    double fraction = job->corpus.total_bytes > 0 ? (double)consumed_bytes / (double)job->corpus.total_bytes : 1;
-    job->progress(job->user, fraction < 1 ? fraction : 1, job->totals->num_documents + job->totals->valid_documents,
+    double fraction =
+        job->corpus.total_bytes > 0 ? (double)consumed_bytes / (double)job->corpus.total_bytes : 1;
+    job->progress(job->user, fraction < 1 ? fraction : 1,
+                  job->totals->num_documents + job->totals->valid_documents,
                   job->totals->num_tokens + job->totals->valid_tokens);
 }
 
@@ -205,7 +209,8 @@ static int start_thread(struct prepare_job *job, int i, struct err *err) {
     if (status == 0)
         return 0;
     free(start);
-    return err_set(err, "cannot start thread %d of %d: %s", i + 1, job->config->num_threads, strerror(status));
+    return err_set(err, "cannot start thread %d of %d: %s", i + 1, job->config->num_threads,
+                   strerror(status));
 }
 
 static void stop_threads(struct prepare_job *job) {
@@ -222,7 +227,8 @@ static int available_threads(void) {
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-/* read_ahead - fill free slots of the ring.  False once the input has ended or a batch carries a read error. */
+/* read_ahead - fill free slots of the ring.  False once the input has ended or a batch carries a read error.
+ */
 static bool read_ahead(struct prepare_job *job) {
     while (job->num_read - job->num_appended < job->ring_size) {
         struct batch *batch = &job->ring[job->num_read % job->ring_size];
@@ -272,21 +278,22 @@ static int run_batches(struct prepare_job *job, struct err *err) {
 /* --- setting up --- */
 
 /* choose_ends - the ids that frame a document. */
-static int choose_ends(const struct prepare_config *config, const struct tokenizer *tok, struct worker *worker,
-                       struct err *err) {
+static int choose_ends(const struct prepare_config *config, const struct tokenizer *tok,
+                       struct worker *worker, struct err *err) {
     bool wants_bos = config->ends == DOCUMENT_BOS_EOS || config->ends == DOCUMENT_BOS;
     bool wants_eos = config->ends == DOCUMENT_BOS_EOS || config->ends == DOCUMENT_EOS;
     worker->bos = wants_bos ? tokenizer_bos(tok) : -1; /* some models have none: they do without */
     worker->eos = wants_eos ? tokenizer_eos(tok) : -1;
     if (wants_eos && worker->eos < 0)
-        return err_set(err, "the tokenizer has no end-of-sequence token to put behind documents; set ends to 'none' or "
-                            "'bos'");
+        return err_set(
+            err, "the tokenizer has no end-of-sequence token to put behind documents; set ends to 'none' or "
+                 "'bos'");
     return 0;
 }
 
 /* choose_chat - the template, where a source holds conversations. */
-static int choose_chat(const struct prepare_config *config, const struct tokenizer *tok, struct worker *worker,
-                       struct err *err) {
+static int choose_chat(const struct prepare_config *config, const struct tokenizer *tok,
+                       struct worker *worker, struct err *err) {
     bool has_chat = false;
     for (int i = 0; i < config->num_sources; i++)
         has_chat = has_chat || config->sources[i].chat;
@@ -313,10 +320,12 @@ static int check_config(const struct prepare_config *config, struct err *err) {
         return err_set(err, "valid_every is %lld; use 0 for no validation file, or 2 and more",
                        (long long)config->valid_every);
     if (config->num_threads < 0 || config->num_threads > MAX_THREADS)
-        return err_set(err, "%d threads; use 0 for all processors, or 1 to %d", config->num_threads, MAX_THREADS);
+        return err_set(err, "%d threads; use 0 for all processors, or 1 to %d", config->num_threads,
+                       MAX_THREADS);
     for (int i = 0; i < config->num_sources; i++)
         if (config->sources[i].chat && config->sources[i].format == SOURCE_TEXT)
-            return err_set(err, "source '%s' is text; conversations are read from jsonl", config->sources[i].path);
+            return err_set(err, "source '%s' is text; conversations are read from jsonl",
+                           config->sources[i].path);
     return 0;
 }
 
@@ -394,10 +403,11 @@ static void set_sha256(struct token_writer *writer, const struct corpus *corpus)
 /* finish_files - the validation file first, so that the output appears last; none stays if either fails. */
 static int finish_files(struct prepare_job *job, struct err *err) {
     if (job->totals->num_documents == 0)
-        return err_set(err, "no document to write to '%s': the sources are empty, or every document was left out (%lld "
-                            "short, %lld duplicates)",
-                       job->config->output, (long long)job->totals->num_short,
-                       (long long)job->totals->num_duplicates);
+        return err_set(
+            err,
+            "no document to write to '%s': the sources are empty, or every document was left out (%lld "
+            "short, %lld duplicates)",
+            job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates);
     if (job->valid_writer && job->totals->valid_documents == 0)
         return err_set(err, "no document for validation: there are only %lld, and valid_every is %lld",
                        (long long)job->totals->num_documents, (long long)job->config->valid_every);

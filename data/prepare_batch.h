@@ -12,10 +12,10 @@
 #include "data/reader.h"
 
 enum {
-    BATCH_BYTES = 1 << 20,             /* of raw text, unless one document is longer */
+    BATCH_BYTES = 1 << 20, /* of raw text, unless one document is longer */
     BATCH_DOCUMENTS = 1024,
-    DOCUMENT_MAX_BYTES = 256 << 20,    /* a longer line or file is refused by name */
-    BATCH_KEPT_TOKENS = 1 << 22        /* a token list that grew beyond this is given back after use */
+    DOCUMENT_MAX_BYTES = 256 << 20, /* a longer line or file is refused by name */
+    BATCH_KEPT_TOKENS = 1 << 22     /* a token list that grew beyond this is given back after use */
 };
 
 enum outcome {
@@ -46,7 +46,7 @@ struct batch {
     struct token_list tokens;
     uint8_t *mask;
     int64_t consumed_bytes; /* of all files, when this batch was read */
-    int bad_document;       /* its first error is in err: the document's index, or num_documents for the reader's */
+    int bad_document; /* its first error is in err: the document's index, or num_documents for the reader's */
     struct err err;
 };
 
@@ -66,14 +66,16 @@ struct corpus {
     int64_t total_bytes;
     /* reading */
     int file;
-    struct reader *reader; /* of that file, or NULL before it */
+    struct reader *reader;   /* of that file, or NULL before it */
     struct sha256 *list_sha; /* [num_sources] over "hash  name" lines, for sources of several files */
-    int64_t done_bytes;    /* of the files before */
-    int64_t text_bytes;    /* read so far, after decompression */
+    int64_t done_bytes;      /* of the files before */
+    int64_t text_bytes;      /* read so far, after decompression */
 };
 
-/* corpus_open - lists the files, checks their formats.  Returns 0 or -1 with err set; corpus_close either way. */
-int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources, struct err *err);
+/* corpus_open - lists the files, checks their formats.  Returns 0 or -1 with err set; corpus_close either
+ * way. */
+int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources,
+                struct err *err);
 void corpus_close(struct corpus *corpus);
 /* corpus_read - fill a batch; no documents and no error: the end.  An error becomes the batch's. */
 void corpus_read(struct corpus *corpus, struct batch *batch);

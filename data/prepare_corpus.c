@@ -1,4 +1,5 @@
-/* prepare_corpus.c - the input of prepare: which files there are, their formats, and their text in batches. */
+/* prepare_corpus.c - the input of prepare: which files there are, their formats, and their text in batches.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -34,13 +35,13 @@ static int add_file(struct corpus *corpus, const struct prepare_source *source, 
                     int64_t size_bytes, struct err *err) {
     enum source_format format = source->format == SOURCE_AUTO ? format_of(path) : source->format;
     if (format == SOURCE_AUTO) {
-        err_set(err, "cannot tell the format of '%s' by its name; set the source's format to text or jsonl", path);
+        err_set(err, "cannot tell the format of '%s' by its name; set the source's format to text or jsonl",
+                path);
         free(path);
         return -1;
     }
     corpus->files = xrealloc(corpus->files, (size_t)(corpus->num_files + 1) * sizeof *corpus->files);
-    corpus->files[corpus->num_files++] =
-        (struct corpus_file){row, path, format == SOURCE_JSONL, size_bytes};
+    corpus->files[corpus->num_files++] = (struct corpus_file){row, path, format == SOURCE_JSONL, size_bytes};
     corpus->total_bytes += size_bytes;
     return 0;
 }
@@ -73,7 +74,8 @@ static int add_folder(struct corpus *corpus, const struct prepare_source *source
     return 0;
 }
 
-int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources, struct err *err) {
+int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources,
+                struct err *err) {
     struct stat facts;
     *corpus = (struct corpus){.num_sources = num_sources};
     corpus->sha256 = xcalloc((size_t)num_sources, sizeof *corpus->sha256);
@@ -102,8 +104,8 @@ void corpus_close(struct corpus *corpus) {
     *corpus = (struct corpus){0};
 }
 
-/* end_file - its hash joins the source's: that of the file itself, or where a source has several files that of the
- * lines "hash  name", as sha256sum prints them. */
+/* end_file - its hash joins the source's: that of the file itself, or where a source has several files that
+ * of the lines "hash  name", as sha256sum prints them. */
 static void end_file(struct corpus *corpus) {
     const struct corpus_file *file = &corpus->files[corpus->file];
     const char *slash = strrchr(file->path, '/');

@@ -1,4 +1,5 @@
-/* prepare_document.c - one document of a corpus: bytes -> text (JSON field, repaired as the policy says) -> tokens. */
+/* prepare_document.c - one document of a corpus: bytes -> text (JSON field, repaired as the policy says) ->
+ * tokens. */
 #include <ctype.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -44,7 +45,8 @@ static enum verdict judge(const struct worker *worker, struct batch_document *do
     return VERDICT_ERROR;
 }
 
-/* clean_bytes - invalid UTF-8 and NUL bytes of raw input.  On VERDICT_REPAIRED, *bytes is worker->repaired. */
+/* clean_bytes - invalid UTF-8 and NUL bytes of raw input.  On VERDICT_REPAIRED, *bytes is worker->repaired.
+ */
 static enum verdict clean_bytes(struct worker *worker, struct batch_document *document, const char **bytes,
                                 size_t *length_bytes, struct err *err) {
     size_t valid = text_valid_bytes(*bytes, *length_bytes);
@@ -81,8 +83,8 @@ static bool is_escape(const char *at, const char *end, int low, int high) {
     return end - at >= 6 && at[0] == '\\' && at[1] == 'u' && hex4(at + 2) >= low && hex4(at + 2) <= high;
 }
 
-/* clean_surrogates - JSON may escape half of a surrogate pair, which is no character.  Such escapes are found, and
- * replaced by \uFFFD in place unless the policy says otherwise. */
+/* clean_surrogates - JSON may escape half of a surrogate pair, which is no character.  Such escapes are
+ * found, and replaced by \uFFFD in place unless the policy says otherwise. */
 static enum verdict clean_surrogates(const struct worker *worker, struct batch_document *document, char *line,
                                      size_t length_bytes, struct err *err) {
     const char *end = line + length_bytes;
@@ -137,8 +139,8 @@ static int encode_text(struct worker *worker, struct batch *batch, struct batch_
     return 0;
 }
 
-/* one_message - role and length of an entry's content, which goes to the end of scratch; the pointer to it is set by
- * the caller once scratch no longer moves. */
+/* one_message - role and length of an entry's content, which goes to the end of scratch; the pointer to it is
+ * set by the caller once scratch no longer moves. */
 static enum verdict one_message(struct worker *worker, struct batch_document *document, const json_t *entry,
                                 struct chat_message *message, struct err *err) {
     const json_t *role = json_object_get(entry, "role"), *content = json_object_get(entry, "content");
@@ -239,8 +241,8 @@ static bool is_blank(const char *bytes, size_t length_bytes) {
 }
 
 /* encode_line - a line of JSON whose bytes are clean. */
-static int encode_line(struct worker *worker, struct batch *batch, struct batch_document *document, char *line,
-                       size_t length_bytes, struct err *err) {
+static int encode_line(struct worker *worker, struct batch *batch, struct batch_document *document,
+                       char *line, size_t length_bytes, struct err *err) {
     json_error_t fault;
     enum verdict verdict = clean_surrogates(worker, document, line, length_bytes, err);
     if (verdict == VERDICT_ERROR)

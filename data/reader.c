@@ -1,5 +1,5 @@
-/* reader.c - see reader.h.  Three layers: bytes of the file (hashed as they pass), text after decompression, lines.
- * Compressed files may consist of several members or frames, as parallel compressors write them. */
+/* reader.c - see reader.h.  Three layers: bytes of the file (hashed as they pass), text after decompression,
+ * lines. Compressed files may consist of several members or frames, as parallel compressors write them. */
 #include "data/reader.h"
 
 #include <errno.h>
@@ -65,7 +65,8 @@ static int detect(struct reader *reader, struct err *err) {
                         memcmp(reader->input + 1, "\x2A\x4D\x18", 3) == 0; /* pzstd begins so */
     if (starts_with(reader, "\x1F\x8B", 2)) {
         reader->coding = CODING_GZIP;
-        if (inflateInit2(&reader->gzip, 15 + 16) != Z_OK) /* the largest window; a gzip header, not a zlib one */
+        if (inflateInit2(&reader->gzip, 15 + 16) !=
+            Z_OK) /* the largest window; a gzip header, not a zlib one */
             return err_set(err, "cannot start zlib for '%s'", reader->path);
     } else if (starts_with(reader, "\x28\xB5\x2F\xFD", 4) || is_skippable) {
         reader->coding = CODING_ZSTD;
@@ -145,7 +146,8 @@ static int64_t inflate_some(struct reader *reader, struct err *err) {
     }
     if (status != Z_OK && status != Z_BUF_ERROR)
         return err_set(err, "cannot decompress '%s' near byte %lld: %s", reader->path,
-                       (long long)(reader->consumed_bytes - (int64_t)z->avail_in), z->msg ? z->msg : "damaged gzip data");
+                       (long long)(reader->consumed_bytes - (int64_t)z->avail_in),
+                       z->msg ? z->msg : "damaged gzip data");
     return OUTPUT_BYTES - (int64_t)z->avail_out;
 }
 
@@ -188,7 +190,8 @@ static int decode(struct reader *reader, struct err *err) {
     return 0;
 }
 
-/* available - bytes of text ready to be taken; decodes when there are none.  0 at the end, -1 with err set. */
+/* available - bytes of text ready to be taken; decodes when there are none.  0 at the end, -1 with err set.
+ */
 static int64_t available(struct reader *reader, struct err *err) {
     while (reader->output_at == reader->output_end && !reader->output_ended)
         if (decode(reader, err) != 0)
@@ -265,7 +268,8 @@ int reader_line(struct reader *reader, size_t max_bytes, char **line, size_t *le
     return 1;
 }
 
-int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *length_bytes, struct err *err) {
+int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *length_bytes,
+                struct err *err) {
     size_t length = 0;
     for (;;) {
         int64_t ready = available(reader, err);

@@ -10,8 +10,8 @@ struct reader;
 struct reader *reader_open(const char *path, struct err *err);
 void reader_close(struct reader *reader);
 
-/* reader_read - up to room_bytes of text; fewer only at the end of the file.  Returns their number (0 at the end),
- * or -1 with err set: I/O error, damaged or truncated compressed data. */
+/* reader_read - up to room_bytes of text; fewer only at the end of the file.  Returns their number (0 at the
+ * end), or -1 with err set: I/O error, damaged or truncated compressed data. */
 int64_t reader_read(struct reader *reader, char *bytes, size_t room_bytes, struct err *err);
 
 /* reader_line - the next line without its line feed; borrowed until the next call, writable, NUL-terminated.

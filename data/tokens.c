@@ -1,7 +1,7 @@
-/* tokens.c - reading token files: everything is checked when the file is opened, then tokens are read with pread at
- * the dataset's offset (2 microseconds for a window, a third of what H5Dread takes, and free of HDF5's global lock).
- * The offsets of all documents and their sources are held in memory: 12 bytes per document.  Writing:
- * tokens_writer.c. */
+/* tokens.c - reading token files: everything is checked when the file is opened, then tokens are read with
+ * pread at the dataset's offset (2 microseconds for a window, a third of what H5Dread takes, and free of
+ * HDF5's global lock). The offsets of all documents and their sources are held in memory: 12 bytes per
+ * document.  Writing: tokens_writer.c. */
 #include "data/tokens.h"
 
 #include <errno.h>
@@ -91,8 +91,8 @@ static int find_tokens(struct token_file *file, const struct h5_file *h5, struct
     if (h5_find(h5, "tokens", &file->tokens, err) != 0)
         return -1;
     if (file->tokens.type != H5_UINT16 && file->tokens.type != H5_UINT32)
-        return err_set(err, "dataset 'tokens' in '%s' has elements of %zu bytes where 2 or 4 belong", file->path,
-                       h5_type_bytes(file->tokens.type));
+        return err_set(err, "dataset 'tokens' in '%s' has elements of %zu bytes where 2 or 4 belong",
+                       file->path, h5_type_bytes(file->tokens.type));
     file->has_mask = h5_has(h5, "loss_mask");
     if (!file->has_mask)
         return 0;
@@ -214,8 +214,8 @@ struct token_file *token_file_open(const char *path, struct err *err) {
     h5 = h5_open(path, err);
     if (!h5)
         goto fail;
-    if (read_header(file, h5, err) != 0 || find_tokens(file, h5, err) != 0 || read_sources(file, h5, err) != 0 ||
-        read_documents(file, h5, err) != 0)
+    if (read_header(file, h5, err) != 0 || find_tokens(file, h5, err) != 0 ||
+        read_sources(file, h5, err) != 0 || read_documents(file, h5, err) != 0)
         goto fail;
     h5_close(h5, NULL);
     return file;
@@ -279,8 +279,8 @@ int64_t token_file_document_source(const struct token_file *file, int64_t docume
     return file->document_source[document];
 }
 
-/* widen - uint16 values that fill the second half of the buffer become int32 in place: element i is written at
- * bytes 4i .. 4i+3 and elements after it are read from 2 count + 2i + 2 on, which is never to the left. */
+/* widen - uint16 values that fill the second half of the buffer become int32 in place: element i is written
+ * at bytes 4i .. 4i+3 and elements after it are read from 2 count + 2i + 2 on, which is never to the left. */
 static void widen(int32_t *tokens, int64_t count) {
     const char *narrow = (const char *)tokens + 2 * count;
     for (int64_t i = 0; i < count; i++) {
@@ -303,8 +303,8 @@ static int64_t document_of(const struct token_file *file, int64_t token) {
     return low;
 }
 
-int token_file_read(const struct token_file *file, int64_t first, int64_t count, int32_t *tokens, uint8_t *mask,
-                    struct err *err) {
+int token_file_read(const struct token_file *file, int64_t first, int64_t count, int32_t *tokens,
+                    uint8_t *mask, struct err *err) {
     CHECK(first >= 0 && count >= 0 && count <= file->tokens.count - first, "tokens %lld + %lld of %lld",
           (long long)first, (long long)count, (long long)file->tokens.count);
     int64_t width = (int64_t)h5_type_bytes(file->tokens.type);

@@ -22,8 +22,8 @@ struct token_source {
 /* --- reading --- */
 struct token_file;
 
-/* token_file_open - checks the structure: dataset types, contiguity, offsets never decreasing and ending at the number
- * of tokens, sources in range.  Returns NULL with err set. */
+/* token_file_open - checks the structure: dataset types, contiguity, offsets never decreasing and ending at
+ * the number of tokens, sources in range.  Returns NULL with err set. */
 struct token_file *token_file_open(const char *path, struct err *err);
 void token_file_close(struct token_file *file);
 const char *token_file_path(const struct token_file *file);
@@ -40,24 +40,28 @@ const uint64_t *token_file_offsets(const struct token_file *file);
 int64_t token_file_document_source(const struct token_file *file, int64_t document);
 
 /* token_file_read - tokens [first, first + count) as int32, and their mask as bytes (all 1 without one).
- * mask may be NULL.  Returns 0, or -1 with err set: I/O error, or an id outside the vocabulary (document named). */
-int token_file_read(const struct token_file *file, int64_t first, int64_t count, int32_t *tokens, uint8_t *mask,
-                    struct err *err);
+ * mask may be NULL.  Returns 0, or -1 with err set: I/O error, or an id outside the vocabulary (document
+ * named). */
+int token_file_read(const struct token_file *file, int64_t first, int64_t count, int32_t *tokens,
+                    uint8_t *mask, struct err *err);
 
 /* --- writing --- */
 struct token_writer;
 
-/* token_writer_create - documents are appended; memory stays bounded (side files beside path while the length is not known). */
+/* token_writer_create - documents are appended; memory stays bounded (side files beside path while the length
+ * is not known). */
 struct token_writer *token_writer_create(const char *path, const char *tokenizer_hash, int64_t vocab_size,
                                          struct err *err);
 /* token_writer_add_source - returns its row. */
-int64_t token_writer_add_source(struct token_writer *writer, const char *name, const char *licence, const char *url);
+int64_t token_writer_add_source(struct token_writer *writer, const char *name, const char *licence,
+                                const char *url);
 /* token_writer_append - one document.  mask NULL: all count. */
-int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens, const uint8_t *mask,
-                        int64_t count, struct err *err);
+int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens,
+                        const uint8_t *mask, int64_t count, struct err *err);
 /* Counters of a source, to be set before the end: its sha256, duplicates, invalid bytes. */
 struct token_source *token_writer_source(struct token_writer *writer, int64_t source);
-/* token_writer_finish - write the HDF5 file at path.partial, fsync, rename; frees the writer.  Returns 0 or -1. */
+/* token_writer_finish - write the HDF5 file at path.partial, fsync, rename; frees the writer.  Returns 0 or
+ * -1. */
 int token_writer_finish(struct token_writer *writer, struct err *err);
 /* token_writer_abandon - remove the side files, leave nothing behind, free. */
 void token_writer_abandon(struct token_writer *writer);

@@ -1,6 +1,7 @@
-/* tokens_writer.c - writing token files.  A contiguous dataset needs its length when it is created, and the length is
- * known only at the end: documents go to side files first (path.partial.tokens and so on), which are then copied once
- * into the HDF5 file.  Memory stays bounded whatever the corpus; the disk holds the tokens twice for a moment.
+/* tokens_writer.c - writing token files.  A contiguous dataset needs its length when it is created, and the
+ * length is known only at the end: documents go to side files first (path.partial.tokens and so on), which
+ * are then copied once into the HDF5 file.  Memory stays bounded whatever the corpus; the disk holds the
+ * tokens twice for a moment.
  *
  * The loss mask gets its side file when the first token that does not count appears. */
 #include <errno.h>
@@ -24,10 +25,8 @@ enum side { SIDE_TOKENS, SIDE_OFFSETS, SIDE_SOURCES, SIDE_MASK, NUM_SIDES };
 
 static const struct {
     const char *suffix, *dataset;
-} SIDES[NUM_SIDES] = {{"tokens", "tokens"},
-                      {"offsets", "doc_offsets"},
-                      {"sources", "doc_source"},
-                      {"mask", "loss_mask"}};
+} SIDES[NUM_SIDES] = {
+    {"tokens", "tokens"}, {"offsets", "doc_offsets"}, {"sources", "doc_source"}, {"mask", "loss_mask"}};
 
 struct side_file {
     char *path;
@@ -121,7 +120,8 @@ static int append_ones(struct token_writer *writer, int64_t count, struct err *e
     memset(ones, 1, sizeof ones);
     for (int64_t done = 0; done < count; done += (int64_t)sizeof ones) {
         int64_t left = count - done;
-        if (append(writer, SIDE_MASK, ones, left < (int64_t)sizeof ones ? (size_t)left : sizeof ones, err) != 0)
+        if (append(writer, SIDE_MASK, ones, left < (int64_t)sizeof ones ? (size_t)left : sizeof ones, err) !=
+            0)
             return -1;
     }
     return 0;
@@ -140,8 +140,8 @@ static int append_mask(struct token_writer *writer, const uint8_t *mask, int64_t
     return append(writer, SIDE_MASK, mask, (size_t)count, err);
 }
 
-int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens, const uint8_t *mask,
-                        int64_t count, struct err *err) {
+int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens,
+                        const uint8_t *mask, int64_t count, struct err *err) {
     struct token_source *facts = token_writer_source(writer, source);
     uint32_t row = (uint32_t)source;
     if (append_mask(writer, mask, count, err) != 0 || append_tokens(writer, tokens, count, err) != 0)
@@ -160,8 +160,8 @@ int token_writer_append(struct token_writer *writer, int64_t source, const int32
 /* reserve_datasets - the structure of the file, with space for what the side files hold. */
 static int reserve_datasets(struct token_writer *writer, struct h5_file *h5,
                             struct h5_dataset datasets[NUM_SIDES], struct err *err) {
-    const enum h5_type types[NUM_SIDES] = {writer->vocab_size > WIDEST_UINT16 ? H5_UINT32 : H5_UINT16, H5_UINT64,
-                                           H5_UINT32, H5_UINT8};
+    const enum h5_type types[NUM_SIDES] = {writer->vocab_size > WIDEST_UINT16 ? H5_UINT32 : H5_UINT16,
+                                           H5_UINT64, H5_UINT32, H5_UINT8};
     const int64_t counts[NUM_SIDES] = {writer->num_tokens, writer->num_documents + 1, writer->num_documents,
                                        writer->num_tokens};
     for (int side = 0; side < NUM_SIDES; side++)
@@ -194,11 +194,11 @@ static int write_text_columns(struct token_writer *writer, struct h5_file *h5, s
 
 /* The counts of /sources: reserved like the large datasets, written with them. */
 enum { NUM_COUNTS = 4 };
-static const char *const COUNT_NAMES[NUM_COUNTS] = {"sources/documents", "sources/tokens", "sources/duplicates",
-                                                    "sources/invalid_utf8"};
+static const char *const COUNT_NAMES[NUM_COUNTS] = {"sources/documents", "sources/tokens",
+                                                    "sources/duplicates", "sources/invalid_utf8"};
 
-static int reserve_counts(struct token_writer *writer, struct h5_file *h5, struct h5_dataset counts[NUM_COUNTS],
-                          struct err *err) {
+static int reserve_counts(struct token_writer *writer, struct h5_file *h5,
+                          struct h5_dataset counts[NUM_COUNTS], struct err *err) {
     for (int c = 0; c < NUM_COUNTS; c++)
         if (h5_reserve(h5, COUNT_NAMES[c], H5_UINT64, writer->num_sources, &counts[c], err) != 0)
             return -1;
@@ -239,7 +239,8 @@ static int write_counts(struct token_writer *writer, int fd, const struct h5_dat
 static int copy_side(struct token_writer *writer, int fd, enum side side, const struct h5_dataset *dataset,
                      struct err *err) {
     struct side_file *file = &writer->sides[side];
-    int64_t left = dataset->count * (int64_t)h5_type_bytes(dataset->type), offset_bytes = dataset->offset_bytes;
+    int64_t left = dataset->count * (int64_t)h5_type_bytes(dataset->type),
+            offset_bytes = dataset->offset_bytes;
     char *buffer = xmalloc(COPY_BYTES);
     int status = 0;
     if (fflush(file->stream) != 0 || fseeko(file->stream, 0, SEEK_SET) != 0)

@@ -101,6 +101,9 @@ struct device {
 void device_open_cpu(struct device *dev, int num_threads);
 void device_close(struct device *dev);
 
+/* device_describe_cpu - library, version and instruction set of the matrix products, into text; returns text. */
+const char *device_describe_cpu(char *text, size_t room_bytes);
+
 /* op_embedding_forward - x[i] = w[tokens[i]].
  *   out  x [N, C]   in  w [V, C] same type   in  tokens [N] i32, each in [0, V): dies otherwise */
 void op_embedding_forward(struct device *, struct tensor x, struct tensor w, struct tensor tokens);

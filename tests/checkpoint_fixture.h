@@ -33,6 +33,7 @@ static inline struct model_config small_config(int64_t vocab_size) {
 
 static inline struct checkpoint_source source_of(const struct model_config *config, const char *base_folder) {
     return (struct checkpoint_source){.config = config,
+                                      .max_file_bytes = 5000000000,
                                       .tokenizer_json = tokenizer_text,
                                       .tokenizer_config = "{\"chat_template\":\"{{ x }}\"}",
                                       .base_folder = base_folder};

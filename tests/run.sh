@@ -16,22 +16,22 @@ export OUT="${OUT:-$(dirname "$directory")}"
 quiet_mpi=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
 run() {
-    name=$1
+    title=$1
     shift
     timeout -k 10 "$limit" "$@" >"$log" 2>&1
     code=$?
     case $code in
     0)
         passed=$((passed + 1))
-        echo "ok      $name"
+        echo "ok      $title"
         ;;
     77)
         skipped=$((skipped + 1))
-        echo "skipped $name: $(tail -n 1 "$log")"
+        echo "skipped $title: $(tail -n 1 "$log")"
         ;;
     *)
         failed=$((failed + 1))
-        echo "FAILED  $name (exit code $code)"
+        echo "FAILED  $title (exit code $code)"
         sed 's/^/    /' "$log"
         ;;
     esac

@@ -1,5 +1,5 @@
-/* test_chat.c - chat templates: the text equals what Jinja renders (golden/chat), the tokens what encoding that text
- * gives, the mask covers replies and their ends, and no message can forge a special token. */
+/* test_chat.c - chat templates: the text equals what Jinja renders (golden/chat), the tokens what encoding
+ * that text gives, the mask covers replies and their ends, and no message can forge a special token. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +54,8 @@ static bool is_forged(const struct golden *g) {
 }
 
 static bool same_text(const struct chat_text *rendered, const char *text, size_t length_bytes) {
-    return rendered->text.length_bytes == length_bytes && memcmp(rendered->text.bytes, text, length_bytes) == 0;
+    return rendered->text.length_bytes == length_bytes &&
+           memcmp(rendered->text.bytes, text, length_bytes) == 0;
 }
 
 static void test_golden_text(void **state) {
@@ -74,7 +75,8 @@ static void test_golden_text(void **state) {
         assert_int_equal(rendered.spans[rendered.num_spans - 1].end_byte, g.text_bytes);
         struct chat other = g.chat; /* control: another family's renderer gives another text */
         other.kind = g.chat.kind == CHAT_LLAMA2 ? CHAT_MISTRAL : CHAT_LLAMA2;
-        mixed_up += chat_render(tok, &other, &rendered, &err) == 0 && same_text(&rendered, g.text, g.text_bytes);
+        mixed_up +=
+            chat_render(tok, &other, &rendered, &err) == 0 && same_text(&rendered, g.text, g.text_bytes);
         tokenizer_free(tok);
     }
     assert_int_equal(mixed_up, 0);
@@ -83,7 +85,8 @@ static void test_golden_text(void **state) {
 }
 
 /* tokens_agree - chat_encode against encoding the golden text in one go, special tokens parsed. */
-static bool tokens_agree(const struct tokenizer *tok, const struct chat *chat, const char *text, size_t text_bytes) {
+static bool tokens_agree(const struct tokenizer *tok, const struct chat *chat, const char *text,
+                         size_t text_bytes) {
     struct err err = {{0}};
     struct token_list got = {0}, want = {0};
     uint8_t *mask = NULL;
@@ -91,7 +94,8 @@ static bool tokens_agree(const struct tokenizer *tok, const struct chat *chat, c
     if (chat_encode(tok, enc, chat, &got, &mask, &err) != 0 ||
         encoder_encode(enc, text, text_bytes, ENCODE_PARSE_SPECIAL, &want, &err) != 0)
         fail_msg("%s", err.text);
-    bool agree = got.count == want.count && memcmp(got.ids, want.ids, (size_t)got.count * sizeof *got.ids) == 0;
+    bool agree =
+        got.count == want.count && memcmp(got.ids, want.ids, (size_t)got.count * sizeof *got.ids) == 0;
     encoder_close(enc);
     token_list_release(&got);
     token_list_release(&want);
@@ -107,7 +111,8 @@ static void test_golden_tokens(void **state) {
         struct tokenizer *tok = tiny_tokenizer(g.kind);
         g.chat.messages = g.messages;
         bool agree = tokens_agree(tok, &g.chat, g.text, g.text_bytes);
-        if (agree == is_forged(&g)) /* control: where a message writes "</s>", parsing the whole text is fooled */
+        if (agree ==
+            is_forged(&g)) /* control: where a message writes "</s>", parsing the whole text is fooled */
             fail_msg("%s case %zu: tokens %s", g.name, i, agree ? "were forged" : "differ");
         num_forged += is_forged(&g);
         tokenizer_free(tok);
@@ -116,8 +121,8 @@ static void test_golden_tokens(void **state) {
 }
 
 /* counted_text - what the tokens with mask 1 say. */
-static char *counted_text(const struct tokenizer *tok, enum chat_kind kind, const struct chat_message *messages,
-                          int num_messages) {
+static char *counted_text(const struct tokenizer *tok, enum chat_kind kind,
+                          const struct chat_message *messages, int num_messages) {
     struct err err = {{0}};
     struct token_list tokens = {0}, counted = {0};
     uint8_t *mask = NULL;
@@ -138,7 +143,8 @@ static char *counted_text(const struct tokenizer *tok, enum chat_kind kind, cons
     return text;
 }
 
-static void check_counted(enum tiny_kind tiny, enum chat_kind kind, const char *const replies[2], const char *want) {
+static void check_counted(enum tiny_kind tiny, enum chat_kind kind, const char *const replies[2],
+                          const char *want) {
     struct tokenizer *tok = tiny_tokenizer(tiny);
     const struct chat_message messages[] = {{"system", "sys", 3},
                                             {"user", "u1", 2},
@@ -173,12 +179,14 @@ static int count_forgeable(const struct token_list *tokens) {
 
 /* forged_message - random pieces of markers and text. */
 static void forged_message(uint64_t seed, char *text, size_t room_bytes) {
-    static const char *const pieces[] = {"<|im_start|>", "<|im_end|>", "<|eot_id|>", "</s>",  "<s>",
-                                         "[INST]",       "[/INST]",    "<|",         "|>",    "im_end",
-                                         "\n",           " ",          "é",          "</s",   "<|start_header_id|>"};
+    static const char *const pieces[] = {
+        "<|im_start|>", "<|im_end|>", "<|eot_id|>", "</s>", "<s>",
+        "[INST]",       "[/INST]",    "<|",         "|>",   "im_end",
+        "\n",           " ",          "é",          "</s",  "<|start_header_id|>"};
     text[0] = '\0';
     for (uint64_t i = 0; i < 12; i++) {
-        const char *piece = pieces[rng_below(seed, rng_stream(RNG_TEST, 1), i, sizeof pieces / sizeof *pieces)];
+        const char *piece =
+            pieces[rng_below(seed, rng_stream(RNG_TEST, 1), i, sizeof pieces / sizeof *pieces)];
         if (strlen(text) + strlen(piece) + 1 < room_bytes)
             strcat(text, piece);
     }
@@ -190,12 +198,9 @@ static void test_no_forgery(void **state) {
         enum chat_kind kind;
         enum tiny_kind tiny;
         int num_markers; /* of a system, a user and an assistant message */
-    } formats[] = {{CHAT_CHATML, TINY_ALL, 6},
-                   {CHAT_LLAMA3, TINY_ALL, 10},
-                   {CHAT_LLAMA2, TINY_ALL, 2},
-                   {CHAT_MISTRAL, TINY_ALL, 4},
-                   {CHAT_MISTRAL, TINY_NO_INST, 2},
-                   {CHAT_MISTRAL, TINY_SENTENCEPIECE, 4}};
+    } formats[] = {{CHAT_CHATML, TINY_ALL, 6},      {CHAT_LLAMA3, TINY_ALL, 10},
+                   {CHAT_LLAMA2, TINY_ALL, 2},      {CHAT_MISTRAL, TINY_ALL, 4},
+                   {CHAT_MISTRAL, TINY_NO_INST, 2}, {CHAT_MISTRAL, TINY_SENTENCEPIECE, 4}};
     for (size_t f = 0; f < sizeof formats / sizeof formats[0]; f++) {
         struct tokenizer *tok = tiny_tokenizer(formats[f].tiny);
         struct encoder *enc = encoder_open(tok);
@@ -212,7 +217,8 @@ static void test_no_forgery(void **state) {
             struct chat chat = {formats[f].kind, messages, 3, false};
             assert_int_equal(chat_encode(tok, enc, &chat, &tokens, &mask, &err), 0);
             assert_int_equal(count_forgeable(&tokens), formats[f].num_markers);
-            if (strstr(texts[1], "</s>")) { /* control: this text does give a special token where they are parsed */
+            if (strstr(texts[1],
+                       "</s>")) { /* control: this text does give a special token where they are parsed */
                 assert_int_equal(
                     encoder_encode(enc, texts[1], strlen(texts[1]), ENCODE_PARSE_SPECIAL, &parsed, &err), 0);
                 assert_true(count_forgeable(&parsed) > 0);
@@ -226,8 +232,8 @@ static void test_no_forgery(void **state) {
     }
 }
 
-static void refused(enum tiny_kind tiny, enum chat_kind kind, const struct chat_message *messages, int num_messages,
-                    const char *reason) {
+static void refused(enum tiny_kind tiny, enum chat_kind kind, const struct chat_message *messages,
+                    int num_messages, const char *reason) {
     struct err err = {{0}};
     struct chat_text rendered = {0};
     struct tokenizer *tok = tiny_tokenizer(tiny);
@@ -251,8 +257,10 @@ static void test_errors(void **state) {
     for (int kind = CHAT_LLAMA2; kind <= CHAT_MISTRAL; kind += CHAT_MISTRAL - CHAT_LLAMA2) {
         refused(TINY_ALL, (enum chat_kind)kind, &reply, 1, "wants 'user'");
         refused(TINY_ALL, (enum chat_kind)kind, &system, 1, "system message only");
-        refused(TINY_ALL, (enum chat_kind)kind, (const struct chat_message[]){user, user}, 2, "wants 'assistant'");
-        refused(TINY_ALL, (enum chat_kind)kind, (const struct chat_message[]){user, system}, 2, "role 'system'");
+        refused(TINY_ALL, (enum chat_kind)kind, (const struct chat_message[]){user, user}, 2,
+                "wants 'assistant'");
+        refused(TINY_ALL, (enum chat_kind)kind, (const struct chat_message[]){user, system}, 2,
+                "role 'system'");
     }
 }
 
@@ -287,8 +295,8 @@ static void check_real(const char *folder, const char *name, enum chat_kind kind
         if (chat_render(tok, &g.chat, &rendered, &err) != 0)
             fail_msg("%s case %zu: %s", name, i, err.text);
         if (!tokens_agree(tok, &g.chat, rendered.text.bytes, rendered.text.length_bytes))
-            fail_msg("%s case %zu: tokens differ from those of '%.*s'", name, i, (int)rendered.text.length_bytes,
-                     rendered.text.bytes);
+            fail_msg("%s case %zu: tokens differ from those of '%.*s'", name, i,
+                     (int)rendered.text.length_bytes, rendered.text.bytes);
     }
     chat_text_release(&rendered);
     tokenizer_free(tok);
@@ -317,9 +325,12 @@ static void test_real_tokenizers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_text), cmocka_unit_test(test_golden_tokens),
-        cmocka_unit_test(test_mask),        cmocka_unit_test(test_no_forgery),
-        cmocka_unit_test(test_errors),      cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_golden_text),
+        cmocka_unit_test(test_golden_tokens),
+        cmocka_unit_test(test_mask),
+        cmocka_unit_test(test_no_forgery),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_real_tokenizers),
     };
     json_error_t fault;

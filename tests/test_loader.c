@@ -1,5 +1,5 @@
-/* test_loader.c - the order of the data: every token once an epoch, a pure function of (seed, g), shares of the mix.
- * Token ids say where they come from: file * 2^20 + document * 2^9 + place in the document. */
+/* test_loader.c - the order of the data: every token once an epoch, a pure function of (seed, g), shares of
+ * the mix. Token ids say where they come from: file * 2^20 + document * 2^9 + place in the document. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,7 +192,8 @@ static uint64_t digest(struct loader *loader, int64_t g) {
     sample_init(&s, T);
     assert_int_equal(loader_sample(loader, g, &s, &err), 0);
     for (int i = 0; i < T; i++)
-        sum = sum * 1000003 + (uint64_t)s.tokens[i] * 31 + (uint64_t)s.row_start[i] + (uint64_t)s.targets[i] * 17;
+        sum = sum * 1000003 + (uint64_t)s.tokens[i] * 31 + (uint64_t)s.row_start[i] +
+              (uint64_t)s.targets[i] * 17;
     sample_release(&s);
     return sum;
 }
@@ -206,7 +207,8 @@ static void test_purity(void **state) {
         struct loader *a = open_files(3, weights, 5, (enum packing)packing);
         for (int64_t g = 0; g < COUNT; g++)
             in_order[g] = digest(a, g);
-        struct loader *b = open_files(3, weights, 5, (enum packing)packing); /* a restart, read all over the place */
+        struct loader *b =
+            open_files(3, weights, 5, (enum packing)packing); /* a restart, read all over the place */
         for (uint64_t i = 0; i < 500; i++) {
             int64_t g = (int64_t)rng_below(1, rng_stream(RNG_TEST, 3), i, COUNT);
             assert_true(digest(b, g) == in_order[g]);
@@ -265,7 +267,8 @@ static void test_mixing(void **state) {
     loader_close(loader);
 }
 
-/* Each file's samples come in its own order, none left out: its tokens come once in the samples of its first epoch. */
+/* Each file's samples come in its own order, none left out: its tokens come once in the samples of its first
+ * epoch. */
 static void test_mixed_epochs(void **state) {
     (void)state;
     const double weights[] = {0.5, 0.3, 0.2};
@@ -418,11 +421,11 @@ static void test_prefetch_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stream_epochs),   cmocka_unit_test(test_whole_epochs),
-        cmocka_unit_test(test_purity),          cmocka_unit_test(test_epochs_differ),
-        cmocka_unit_test(test_mixing),          cmocka_unit_test(test_mixed_epochs),
-        cmocka_unit_test(test_evaluation),      cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_prefetch),        cmocka_unit_test(test_prefetch_error),
+        cmocka_unit_test(test_stream_epochs), cmocka_unit_test(test_whole_epochs),
+        cmocka_unit_test(test_purity),        cmocka_unit_test(test_epochs_differ),
+        cmocka_unit_test(test_mixing),        cmocka_unit_test(test_mixed_epochs),
+        cmocka_unit_test(test_evaluation),    cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_prefetch),      cmocka_unit_test(test_prefetch_error),
     };
     folder = test_folder("loader");
     int status = cmocka_run_group_tests(tests, NULL, NULL);

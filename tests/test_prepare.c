@@ -1,5 +1,5 @@
-/* test_prepare.c - corpora to token files: what comes out is what was in, whatever the format, the compression and the
- * number of threads; bad input is named by file and line, and leaves nothing behind. */
+/* test_prepare.c - corpora to token files: what comes out is what was in, whatever the format, the
+ * compression and the number of threads; bad input is named by file and line, and leaves nothing behind. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -85,8 +85,11 @@ static struct job job_for(const char *input) {
     static char name[] = "source", tokenizer[] = "tiny";
     job.source.name = name;
     job.output = path_of("out.h5");
-    job.config = (struct prepare_config){
-        .tokenizer = tokenizer, .output = job.output, .num_sources = 1, .num_threads = 2, .deduplicate = true};
+    job.config = (struct prepare_config){.tokenizer = tokenizer,
+                                         .output = job.output,
+                                         .num_sources = 1,
+                                         .num_threads = 2,
+                                         .deduplicate = true};
     return job;
 }
 
@@ -197,8 +200,9 @@ static void test_ends(void **state) {
 
 static void test_left_out(void **state) {
     (void)state;
-    write_text("dup.jsonl", "{\"text\":\"same\"}\n{\"text\":\"other\"}\n{\"text\":\"same\"}\n{\"text\":\"x\"}\n"
-                            "{\"text\":\"s\\u0061me\"}\n{\"text\":\"\"}\n");
+    write_text("dup.jsonl",
+               "{\"text\":\"same\"}\n{\"text\":\"other\"}\n{\"text\":\"same\"}\n{\"text\":\"x\"}\n"
+               "{\"text\":\"s\\u0061me\"}\n{\"text\":\"\"}\n");
     struct job job = job_for("dup.jsonl");
     job.config.min_tokens = 5;
     run_well(&job);
@@ -278,7 +282,8 @@ static void test_threads(void **state) {
         char *bytes = whole_file(job.output, &length), *valid_bytes = whole_file(valid, &valid_length);
         if (first) {
             assert_true(length == first_bytes && memcmp(bytes, first, length) == 0);
-            assert_true(valid_length == first_valid_bytes && memcmp(valid_bytes, first_valid, valid_length) == 0);
+            assert_true(valid_length == first_valid_bytes &&
+                        memcmp(valid_bytes, first_valid, valid_length) == 0);
             assert_true(length != valid_length); /* control: these are two files */
         }
         free(first);
@@ -327,7 +332,8 @@ static void test_bad_lines(void **state) {
     deep[99999] = '\0';
     fails_with("deep.jsonl", deep, "line 1", "depth");
     free(deep);
-    many_lines("late.jsonl", 5000); /* the first error is reported, though later batches are read and fail too */
+    many_lines("late.jsonl",
+               5000); /* the first error is reported, though later batches are read and fail too */
     char *path = path_of("late.jsonl");
     FILE *file = fopen(path, "r+");
     fseek(file, 1000, SEEK_SET);
@@ -381,7 +387,9 @@ static void test_bad_bytes(void **state) {
     write_bytes("nul.txt", "a\0b", 3);
     job = job_for("nul.txt");
     run_well(&job);
-    check_document(job.output, 0, "<s>a\xEF\xBF\xBD" "b</s>");
+    check_document(job.output, 0,
+                   "<s>a\xEF\xBF\xBD"
+                   "b</s>");
     unlink(job.output);
     job.config.bad_utf8 = BAD_UTF8_FAIL;
     fails(&job, "nul.txt", "NUL byte at byte 2");
@@ -390,10 +398,12 @@ static void test_bad_bytes(void **state) {
 static void test_chat(void **state) {
     (void)state;
     static char chatml[] = "chatml";
-    static const char text[] =
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"r\"}]}\n"
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"qr\"}, {\"role\": \"assistant\", \"content\": \"\"}]}\n"
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"r\"}]}\n";
+    static const char text[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
+                               "\"assistant\", \"content\": \"r\"}]}\n"
+                               "{\"messages\": [{\"role\": \"user\", \"content\": \"qr\"}, {\"role\": "
+                               "\"assistant\", \"content\": \"\"}]}\n"
+                               "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
+                               "\"assistant\", \"content\": \"r\"}]}\n";
     write_text("chat.jsonl", text);
     struct job job = job_for("chat.jsonl");
     job.source.chat = true;
@@ -470,11 +480,11 @@ static void test_reader_lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats),   cmocka_unit_test(test_text_folder),
-        cmocka_unit_test(test_ends),      cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_sha256),    cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_bad_lines), cmocka_unit_test(test_damaged_compression),
-        cmocka_unit_test(test_bad_bytes), cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_formats),    cmocka_unit_test(test_text_folder),
+        cmocka_unit_test(test_ends),       cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_sha256),     cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_bad_lines),  cmocka_unit_test(test_damaged_compression),
+        cmocka_unit_test(test_bad_bytes),  cmocka_unit_test(test_chat),
         cmocka_unit_test(test_bad_config), cmocka_unit_test(test_reader_lines),
     };
     folder = test_folder("prepare");

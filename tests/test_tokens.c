@@ -1,4 +1,5 @@
-/* test_tokens.c - token files: what is written comes back; nothing is left behind; hostile files are refused. */
+/* test_tokens.c - token files: what is written comes back; nothing is left behind; hostile files are refused.
+ */
 #include <dirent.h>
 #include <fcntl.h>
 #include <hdf5.h>
@@ -57,7 +58,8 @@ static void check_contents(const struct token_file *file, bool with_mask) {
         assert_int_equal(mask[i], with_mask ? MASK[i] : 1);
     assert_int_equal(token_file_read(file, 3, 5, tokens, NULL, &err), 0);
     assert_memory_equal(tokens, TOKENS + 3, 5 * sizeof *tokens);
-    assert_memory_not_equal(tokens, TOKENS + 2, 5 * sizeof *tokens); /* control: a range one to the left differs */
+    assert_memory_not_equal(tokens, TOKENS + 2,
+                            5 * sizeof *tokens); /* control: a range one to the left differs */
     assert_int_equal(token_file_read(file, NUM_TOKENS, 0, tokens, mask, &err), 0);
 }
 
@@ -193,7 +195,8 @@ static void test_truncated(void **state) {
     refused(folder, "cannot open HDF5 file");
 }
 
-/* replace - delete a dataset of a good file and put another in its place: type, layout and size of the caller's. */
+/* replace - delete a dataset of a good file and put another in its place: type, layout and size of the
+ * caller's. */
 static char *replace(const char *name, const char *dataset, hid_t type, hsize_t count, bool is_chunked) {
     char *path = write_file(name, 65536, true);
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
@@ -233,7 +236,8 @@ static void test_bad_structure(void **state) {
     path = replace("g.h5", "sources/tokens", H5T_STD_U64LE, 3, false);
     refused(path, "has 3 rows, expected 2");
     free(path);
-    path = replace("h.h5", "tokens", H5T_STD_U16LE, NUM_TOKENS, false); /* control: a good replacement opens */
+    path =
+        replace("h.h5", "tokens", H5T_STD_U16LE, NUM_TOKENS, false); /* control: a good replacement opens */
     struct err err;
     struct token_file *file = token_file_open(path, &err);
     assert_non_null(file);

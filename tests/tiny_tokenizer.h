@@ -1,6 +1,6 @@
-/* tiny_tokenizer.h - tokenizers for tests, made in memory: one token per byte (ids 0 .. 255), two merges ("\n\n" and
- * "on") so that text can join across a boundary, and the special tokens of all chat templates.  Byte-level, or
- * SentencePiece-style with byte fallback. */
+/* tiny_tokenizer.h - tokenizers for tests, made in memory: one token per byte (ids 0 .. 255), two merges
+ * ("\n\n" and "on") so that text can join across a boundary, and the special tokens of all chat templates.
+ * Byte-level, or SentencePiece-style with byte fallback. */
 #pragma once
 
 #include <jansson.h>
@@ -31,18 +31,12 @@ enum tiny_kind {
     TINY_SENTENCEPIECE /* byte fallback, [INST], but neither ChatML's nor Llama 3's tokens */
 };
 
-static const char *const TINY_SPECIAL[] = {"<s>",
-                                           "</s>",
-                                           "<|im_start|>",
-                                           "<|im_end|>",
-                                           "<|start_header_id|>",
-                                           "<|end_header_id|>",
-                                           "<|eot_id|>",
-                                           "[INST]",
-                                           "[/INST]"};
+static const char *const TINY_SPECIAL[] = {
+    "<s>",        "</s>",   "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>",
+    "<|eot_id|>", "[INST]", "[/INST]"};
 
-/* tiny_byte - how the byte-level alphabet of GPT-2 writes a byte: itself where it is printable, else moved to U+0100
- * and up, in order. */
+/* tiny_byte - how the byte-level alphabet of GPT-2 writes a byte: itself where it is printable, else moved to
+ * U+0100 and up, in order. */
 static inline void tiny_byte(int byte, char text[8]) {
     int moved = 0, code = byte;
     for (int b = 0; b <= byte; b++) {
@@ -65,8 +59,8 @@ static inline json_t *tiny_special(enum tiny_kind kind) {
         if ((kind == TINY_NO_INST && is_inst) || (kind == TINY_SENTENCEPIECE && !is_inst && !is_bound))
             continue;
         json_array_append_new(added, json_pack("{s:i s:s s:b s:b s:b s:b s:b}", "id", id, "content",
-                                               TINY_SPECIAL[id - TINY_BOS], "single_word", 0, "lstrip", 0, "rstrip",
-                                               0, "normalized", 0, "special", 1));
+                                               TINY_SPECIAL[id - TINY_BOS], "single_word", 0, "lstrip", 0,
+                                               "rstrip", 0, "normalized", 0, "special", 1));
     }
     return added;
 }
@@ -98,22 +92,22 @@ static inline json_t *tiny_vocab(enum tiny_kind kind) {
 static inline struct tokenizer *tiny_tokenizer(enum tiny_kind kind) {
     struct err err = {{0}};
     bool is_sp = kind == TINY_SENTENCEPIECE;
-    json_t *bytes = json_pack("{s:s s:b s:b s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
-                              "use_regex", 1);
+    json_t *bytes = json_pack("{s:s s:b s:b s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets",
+                              1, "use_regex", 1);
     json_t *normalizer = json_pack("{s:s s:[{s:s s:s} {s:s s:{s:s} s:s}]}", "type", "Sequence", "normalizers",
                                    "type", "Prepend", "prepend", "\xE2\x96\x81", "type", "Replace", "pattern",
                                    "String", " ", "content", "\xE2\x96\x81");
-    json_t *decoder = json_pack("{s:s s:[{s:s s:{s:s} s:s} {s:s} {s:s} {s:s s:s s:i s:i}]}", "type", "Sequence",
-                                "decoders", "type", "Replace", "pattern", "String", "\xE2\x96\x81", "content", " ",
-                                "type", "ByteFallback", "type", "Fuse", "type", "Strip", "content", " ", "start", 1,
-                                "stop", 0);
+    json_t *decoder =
+        json_pack("{s:s s:[{s:s s:{s:s} s:s} {s:s} {s:s} {s:s s:s s:i s:i}]}", "type", "Sequence", "decoders",
+                  "type", "Replace", "pattern", "String", "\xE2\x96\x81", "content", " ", "type",
+                  "ByteFallback", "type", "Fuse", "type", "Strip", "content", " ", "start", 1, "stop", 0);
     json_t *merges = is_sp ? json_array() : json_pack("[s s]", "\xC4\x8A \xC4\x8A", "o n");
     json_t *model = json_pack("{s:s s:n s:n s:n s:b s:b s:o s:o}", "type", "BPE", "dropout",
-                              "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", is_sp, "byte_fallback",
-                              is_sp, "vocab", tiny_vocab(kind), "merges", merges);
+                              "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", is_sp,
+                              "byte_fallback", is_sp, "vocab", tiny_vocab(kind), "merges", merges);
     json_object_set_new(model, "unk_token", is_sp ? json_string("<unk>") : json_null());
-    json_t *root = json_pack("{s:s s:n s:n s:o s:n s:O s:O s:O s:o}", "version", "1.0", "truncation", "padding",
-                             "added_tokens", tiny_special(kind), "post_processor", "normalizer",
+    json_t *root = json_pack("{s:s s:n s:n s:o s:n s:O s:O s:O s:o}", "version", "1.0", "truncation",
+                             "padding", "added_tokens", tiny_special(kind), "post_processor", "normalizer",
                              is_sp ? normalizer : json_null(), "pre_tokenizer", is_sp ? json_null() : bytes,
                              "decoder", is_sp ? decoder : bytes, "model", model);
     char *json = json_dumps(root, 0);

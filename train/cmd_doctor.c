@@ -11,6 +11,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "data/h5.h"
+#include "kernels/ops.h"
 #include "train/commands.h"
 #include "train/doctor.h"
 #include "train/options.h"
@@ -132,6 +134,8 @@ static void look_at_libraries(struct findings *findings) {
     char name[64];
     comm_library_name(name, sizeof name);
     add(findings, "MPI", "%s", name);
+    add(findings, "matrix products", "%s", device_describe_cpu(name, sizeof name));
+    add(findings, "HDF5", "%s", h5_library_version(name, sizeof name));
     struct finding *finding =
         add(findings, "mpirun", "%s", doctor_has_program("mpirun") ? "found" : "not on PATH");
     if (strcmp(finding->value, "found") != 0 && !doctor_has_program("srun"))

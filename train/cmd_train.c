@@ -5,6 +5,7 @@
 
 #include "data/json.h"
 #include "train/commands.h"
+#include "train/stop.h"
 #include "train/trainer.h"
 
 enum { CONFIG_MAX_BYTES = 1 << 20 };
@@ -53,6 +54,7 @@ int command_train(int argc, char **argv) {
     struct train_words words = {0};
     struct config config = {0};
     struct err err = {""};
+    stop_install(); /* before MPI starts its threads */
     struct comm *comm = comm_start(&argc, &argv);
     int code = 2;
     if (comm_all_ok(comm, read_words(&words, argc, argv, &err), &err) && read_config(&config, &words, comm))

@@ -91,8 +91,10 @@ static int save_piece(void *user, int unit, const struct unit_tensor *tensor, in
 static int write_parts(struct params *params, struct checkpoint *cp, struct err *err) {
     for (enum checkpoint_part part = PART_MODEL; part < PART_COUNT; part++) {
         struct transfer transfer = {.params = params, .checkpoint = cp, .part = part, .err = err};
-        if (each_shard_piece(params, save_piece, &transfer))
+        if (each_shard_piece(params, save_piece, &transfer)) {
+            checkpoint_close_ranges(cp, NULL);
             return -1;
+        }
     }
     return checkpoint_close_ranges(cp, err);
 }
@@ -119,8 +121,11 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     status = checkpoint_open_ranges(cp, &err);
     if (!status)
         status = write_parts(params, cp, &err);
-    if (!comm_all_ok(comm, status, &err) || !hash_blocks(params, comm, cp, hashes))
+    if (!comm_all_ok(comm, status, &err) || !hash_blocks(params, comm, cp, hashes)) {
+        if (comm_is_root(comm))
+            checkpoint_abandon(cp); /* on a full disk the space is needed */
         goto out;
+    }
     status = comm_is_root(comm) ? checkpoint_commit(cp, hashes, save->state_text, save->keep_count, &err) : 0;
     done = comm_all_ok(comm, status, &err);
 out:

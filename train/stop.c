@@ -1,36 +1,43 @@
-/* stop.c - see stop.h.  The flag below is the one global of the program besides error.c's: a handler reaches
- * nothing else. */
+/* stop.c - see stop.h.  Signals are not handled but blocked in every thread, and looked for between steps.  A handler
+ * would be the usual way; yet oneDNN 2.6's sgemm moves the stack pointer into its own buffers while it computes, and the
+ * frame of a handler that runs at that moment destroys the heap. */
 #include "train/stop.h"
 
+#include <errno.h>
 #include <signal.h>
-#include <string.h>
-#include <unistd.h>
+#include <time.h>
 
-static volatile sig_atomic_t signal_seen;
+static int signal_seen; /* the first one; its name is what the summary shows */
 
-/* on_signal - only what is async-signal-safe.  The first signal is kept: its name is what the summary shows.
- */
-static void on_signal(int signal_number) {
-    /* Somebody at a terminal who asks twice does not want to wait for a checkpoint. */
-    if (signal_number == SIGINT && signal_seen == SIGINT)
-        _exit(128 + SIGINT);
-    if (!signal_seen)
-        signal_seen = signal_number;
+static sigset_t stop_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGINT);
+    return set;
 }
 
 void stop_install(void) {
-    static const int signals[] = {SIGTERM, SIGUSR1, SIGINT};
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags = SA_RESTART; /* reads and writes under way go on */
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        CHECK(sigaction(signals[i], &action, NULL) == 0, "cannot install the handler of signal %d",
-              signals[i]);
+    sigset_t set = stop_signals();
+    CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0, "cannot block the signals that stop a run");
+}
+
+/* take_pending - signals that arrived since the last look. */
+static void take_pending(void) {
+    static const struct timespec at_once = {0, 0};
+    sigset_t set = stop_signals();
+    for (;;) {
+        int arrived = sigtimedwait(&set, NULL, &at_once);
+        if (arrived < 0 && errno != EINTR)
+            return;
+        if (arrived > 0 && !signal_seen)
+            signal_seen = arrived;
+    }
 }
 
 bool stop_agreed(struct comm *comm) {
+    take_pending();
     int64_t seen = signal_seen != 0;
     comm_max_i64(comm, &seen, 1);
     return seen != 0;

@@ -158,6 +158,7 @@ static bool save(struct trainer *t) {
                    .base_config_text = t->source ? weights_config_text(t->source) : NULL,
                    .tokenizer_json = t->tokenizer_json,
                    .tokenizer_config = t->tokenizer_config,
+                   .max_file_bytes = t->config->checkpoint.max_file_bytes,
                    .base_folder = t->source ? weights_folder(t->source) : NULL},
         .state_text = state_text,
         .keep_count = (int)t->config->checkpoint.keep,
@@ -212,7 +213,6 @@ static int train_loop(struct trainer *t) {
 int trainer_run(const struct config *config, struct comm *comm) {
     struct trainer trainer;
     int code = EXIT_USAGE;
-    stop_install();
     if (trainer_open(&trainer, config, comm)) {
         code = train_loop(&trainer);
         metrics_close(trainer.metrics, code == EXIT_DONE      ? "done"

@@ -2,9 +2,12 @@
  * ever goes on alone.  In order: find a checkpoint, open the model, the tokenizer, the data, take the memory, load. */
 #include "train/trainer_setup.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -260,6 +263,19 @@ static bool load_state(struct trainer *t) {
     return true;
 }
 
+/* lock_run - two jobs in one run folder would delete each other's checkpoints.  The lock goes with the process, however
+ * it ends; file systems without locks are let through. */
+static int lock_run(struct trainer *t, struct err *err) {
+    char *path = xasprintf("%s/lock", t->config->run.folder);
+    t->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    int status = 0;
+    if (t->lock > 0 && flock(t->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        status = err_set(err, "another job is training in '%s': wait for it, or choose another run.folder",
+                         t->config->run.folder);
+    free(path);
+    return status;
+}
+
 bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm) {
     memset(t, 0, sizeof *t);
     t->config = config;
@@ -272,7 +288,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     if (!status && comm_is_root(comm))
         status = folder_create(config->run.folder, &err);
     if (!status && comm_is_root(comm))
-        status = folder_create(config->run.folder, &err);
+        status = lock_run(t, &err);
     if (!status && comm_is_root(comm))
         status = metrics_open(&t->metrics, config->run.folder, t->step, config->train.steps, config->run.log_every, &err);
     if (!comm_all_ok(comm, status, &err))
@@ -300,6 +316,8 @@ void trainer_close(struct trainer *t) {
         loader_close(t->valid_data);
     if (t->source)
         weights_close(t->source);
+    if (t->lock > 0)
+        close(t->lock);
     free(t->tokenizer_json);
     free(t->tokenizer_config);
     free(t->resumed_from);

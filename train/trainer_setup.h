@@ -20,6 +20,7 @@ struct trainer {
     struct params params;
     struct model model;
     struct metrics *metrics;     /* root only */
+    int lock;                    /* root only: file that keeps a second job out of the run folder; 0: none */
     int64_t step;                /* updates done */
     int64_t tokens_seen;         /* input tokens so far, padding left out */
     double started_s;

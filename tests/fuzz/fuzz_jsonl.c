@@ -1,5 +1,6 @@
-/* fuzz_jsonl.c - libFuzzer target of prepare's input: any bytes, as JSON lines, conversations or text, compressed or
- * not, give tokens or an error that names the place, without a crash or a leak.  The first byte chooses. */
+/* fuzz_jsonl.c - libFuzzer target of prepare's input: any bytes, as JSON lines, conversations or text,
+ * compressed or not, give tokens or an error that names the place, without a crash or a leak.  The first byte
+ * chooses. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,8 @@ static void encode_all(struct corpus *corpus, struct worker *worker, struct batc
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
-    static struct tokenizer *tok; /* made once; libFuzzer's process keeps it */
+    static struct tokenizer *tok; /* made once, with its encoder; libFuzzer's process keeps them */
+    static struct encoder *encoder;
     struct err err;
     struct corpus corpus;
     struct batch batch = {.documents = xcalloc(BATCH_DOCUMENTS, sizeof(struct batch_document))};
@@ -49,8 +51,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     CHECK(fd >= 0 && (size_bytes < 2 || write(fd, data + 1, size_bytes - 1) == (ssize_t)size_bytes - 1),
           "cannot write to memory");
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (!tok)
+    if (!tok) {
         tok = tiny_tokenizer(TINY_ALL);
+        encoder = encoder_open(tok);
+    }
     struct prepare_source source = {
         .path = path, .format = choice & 1 ? SOURCE_JSONL : SOURCE_TEXT, .chat = (choice & 3) == 3};
     struct prepare_config config = {
@@ -61,11 +65,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
                             .chat_kind = (enum chat_kind)((choice >> 4) % CHAT_UNKNOWN),
                             .bos = TINY_BOS,
                             .eos = TINY_EOS,
-                            .encoder = encoder_open(tok)};
+                            .encoder = encoder};
     CHECK(corpus_open(&corpus, &source, 1, &err) == 0, "%s", err.text);
     encode_all(&corpus, &worker, &batch);
     corpus_close(&corpus);
-    worker_release(&worker);
+    text_release(&worker.scratch);
+    text_release(&worker.repaired);
     free(batch.documents);
     text_release(&batch.raw);
     token_list_release(&batch.tokens);

@@ -1,0 +1,215 @@
+#!/bin/sh
+# scenario_faults.sh - bad input and bad luck: an exit code that says whose fault it is, one clear line, nothing written,
+# nothing lost, no rank left.  First a table of refusals, then damaged checkpoints, a loss that is not a number, a full
+# disk and a folder that cannot be written.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario faults
+prepare_sample
+train 0 0 "$work/good" --set train.steps=2 --set checkpoint.every_steps=1
+good=$work/good/step-000002
+
+# --- refusals ---
+
+num_refusals=0
+
+# refused NAME CODE PATTERN COMMAND... - ends with this code and one error line of this form; the folder or file
+# $work/NAME, which the command would have written, is not there.
+refused() {
+    name=$1 pattern=$3
+    target=$work/$name
+    wanted=$2
+    shift 3
+    run "$wanted" "$@"
+    expect "error lines of '$name'" 1 "$(grep -c '^error: ' "$log")"
+    expect_output "^error: .*$pattern"
+    [ ! -e "$target" ] || fail "'$name' was refused, and yet '$target' was written: $(ls "$target")"
+    num_refusals=$((num_refusals + 1))
+}
+
+# refused_train NAME PATTERN [ARGUMENT...] - the same for a run alone in $work/NAME: always a matter of configuration.
+refused_train() {
+    name=$1 pattern=$2
+    shift 2
+    refused "$name" 2 "$pattern" "$atelier" train "$tiny" --set "run.folder=$work/$name" \
+        --set "data.train=$work/fiches.h5" "$@"
+}
+
+# The inputs of the table.
+echo 'no token file' >"$work/text.h5"
+head -c 40000 "$work/fiches.h5" >"$work/cut.h5"
+printf 'train:\n  steps: 3\n  stepps: 4\n' >"$work/misspelt.yaml"
+printf 'train:\n  steps: [3\n' >"$work/broken.yaml"
+cp -r data/sample/tokenizer "$work/other-tokenizer"
+sed -i 's/<|pad|>/<|pax|>/g' "$work/other-tokenizer"/*.json
+run 0 "$atelier" prepare "$tiny" --set "prepare.tokenizer=$work/other-tokenizer" --set "prepare.output=$work/other.h5"
+cp -r "$good" "$work/gpt2"
+sed -i 's/"model_type": "llama"/"model_type": "gpt2"/; s/LlamaForCausalLM/GPT2LMHeadModel/' "$work/gpt2/config.json"
+cp -r "$good" "$work/cut-model"
+truncate -s -100 "$work/cut-model/model.safetensors"
+cp -r "$good" "$work/hostile-model" # a header longer than any file
+printf '\377\377\377\377\377\377\377\177' | dd of="$work/hostile-model/model.safetensors" conv=notrunc status=none
+: >"$work/empty.jsonl"
+printf '{"text": "bon"}\n{"texte": "mauvais champ"}\n' >"$work/field.jsonl"
+printf '{"text": "bon"}\n{"text": \n' >"$work/broken.jsonl"
+# Without 'model.architecture', for runs from a model.
+sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/from_model.yaml"
+
+# from_model NAME MODEL PATTERN [ARGUMENT...]
+from_model() {
+    name=$1 model=$2 pattern=$3
+    shift 3
+    refused "$name" 2 "$pattern" "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/$name" \
+        --set "data.train=$work/fiches.h5" --set "model.path=$model" "$@"
+}
+
+# prepare_from NAME PATTERN SOURCE - writing NAME.h5 from this source; a fault of the data, not of the run file.
+prepare_from() {
+    printf 'prepare:\n  tokenizer: data/sample/tokenizer\n  output: %s\n  sources:\n    - path: %s\n      format: jsonl\n' \
+        "$work/$1.h5" "$3" >"$work/$1.yaml"
+    refused "$1.h5" 1 "$2" "$atelier" prepare "$work/$1.yaml"
+}
+
+refused run 2 "unknown command 'trian' .did you mean 'train'" "$atelier" trian
+refused run 2 "unknown option '--sett'" "$atelier" train "$tiny" --sett a=b
+refused run 2 "nowhere.yaml.*No such file" "$atelier" train "$work/nowhere.yaml"
+refused run 2 "misspelt.yaml' line 3 column 3: unknown key 'train.stepps' .did you mean 'train.steps'" \
+    "$atelier" train "$work/misspelt.yaml"
+refused run 2 "broken.yaml' line" "$atelier" train "$work/broken.yaml"
+refused_train key "unknown key 'train.stepss' .did you mean 'train.steps'" --set train.stepss=5
+refused_train range "optimizer.learning_rate' is '-1', expected a number from" --set optimizer.learning_rate=-1
+refused_train kind "train.steps' is 'viele', expected" --set train.steps=viele
+refused_train heads "does not divide the 3 heads" --set model.architecture.heads=3
+refused_train both "model.path and model.architecture are both given" --set "model.path=$good"
+refused_train micro "micro_sequences' is 9, more than train.batch_sequences" --set train.micro_sequences=9
+refused_train positions "sequence_tokens' is 512, more than model.architecture.max_positions .256" --set data.sequence_tokens=512
+refused_train no-data "none.h5': No such file" --set "data.train=$work/none.h5"
+refused_train text-data "text.h5'.*signature" --set "data.train=$work/text.h5"
+refused_train cut-data "cut.h5'.*truncated" --set "data.train=$work/cut.h5"
+refused_train other-data "other tokenizer" --set "data.train=$work/other.h5"
+refused_train no-tokenizer "none.json': No such file" --set "model.tokenizer=$work/none.json"
+refused_train under-file "text.h5/run'.*Not a directory" --set "run.folder=$work/text.h5/run"
+from_model no-model "$work/none" "none': No such file"
+from_model family "$work/gpt2" "gpt2"
+from_model cut "$work/cut-model" "model.safetensors': tensor '.*' ends at byte|model.safetensors'.*ends at byte"
+from_model hostile "$work/hostile-model" "hostile-model/model.safetensors'"
+from_model from-positions "$good" "sequence_tokens.* 512.*256" --set data.sequence_tokens=512
+from_model from-other "$good" "another tokenizer" --set "data.train=$work/other.h5"
+prepare_from no-source "nowhere.jsonl': No such file" "$work/nowhere.jsonl"
+prepare_from no-text "no document" "$work/empty.jsonl"
+prepare_from no-field "field.jsonl' line 2: .*'text'" "$work/field.jsonl"
+prepare_from no-json "broken.jsonl' line 2" "$work/broken.jsonl"
+refused run 2 "a token file" "$atelier" eval "$good"
+refused run 2 "another tokenizer" "$atelier" eval "$good" --data "$work/other.h5"
+refused run 2 "none': No such file" "$atelier" generate "$work/none" --prompt x
+refused run 2 "does not exist|no such|unknown|'onnx'" "$atelier" export "$good" --to onnx --out "$work/run"
+refused run '[12]' "none': No such file" "$atelier" export "$work/none" --to hf --out "$work/run"
+refused run '[12]' "none': No such file" "$atelier" inspect "$work/none"
+
+# Several ranks: one message, and all of them end.
+refused ranks 2 "3 ranks for train.batch_sequences 2" on_ranks 3 "$atelier" train "$tiny" \
+    --set "run.folder=$work/ranks" --set "data.train=$work/fiches.h5" --set train.batch_sequences=2
+expect_no_process
+refused ranks 2 "none.h5': No such file" on_ranks 2 "$atelier" train "$tiny" \
+    --set "run.folder=$work/ranks" --set "data.train=$work/none.h5"
+expect_no_process
+say "$num_refusals refusals, each with one line and nothing written"
+
+# --- damaged checkpoints ---
+
+# damage FOLDER FILE - flip a bit in the middle of one of the files of its checkpoint.
+damage() {
+    rm -rf "$1"
+    cp -r "$work/good" "$1"
+    middle=$(($(wc -c <"$1/step-000002/$2") / 2))
+    byte=$(od -An -tu1 -j "$middle" -N 1 "$1/step-000002/$2")
+    # shellcheck disable=SC2059
+    printf "\\$(printf '%03o' $((byte ^ 1)))" |
+        dd of="$1/step-000002/$2" bs=1 seek="$middle" conv=notrunc status=none
+}
+
+for file in model.safetensors state/master.safetensors state/adam_m.safetensors state/training.json config.json; do
+    damage "$work/damaged" $file
+    lines=$(losses "$work/damaged")
+    train 2 0 "$work/damaged" --set train.steps=4
+    expect_output "^error: .*step-000002/$file' was damaged.* bytes [0-9]+ to [0-9]+"
+    expect "metrics after a refused checkpoint" "$lines" "$(losses "$work/damaged")"
+    run '[12]' "$atelier" inspect "$work/damaged/step-000002" --verify
+    expect_output "$file'.* bytes [0-9]+ to [0-9]+"
+done
+run 0 "$atelier" inspect "$work/good/step-000002" --verify # the control
+say "one flipped bit in any file of a checkpoint: refused, file and range named"
+
+# Too short: the one before it is taken, with a warning that names the file; where there is none, nothing is lost.
+cp -r "$work/good" "$work/short"
+truncate -s -100 "$work/short/step-000002/state/adam_v.safetensors"
+train 0 0 "$work/short" --set train.steps=2
+expect_output "warning: .*step-000002/state/adam_v.safetensors' has [0-9]+ bytes"
+expect_output "resumed from '.*step-000001' after step 1"
+cp -r "$work/good" "$work/shorter"
+for step in 1 2; do
+    truncate -s -100 "$work/shorter/step-00000$step/model.safetensors"
+done
+lines=$(losses "$work/shorter")
+train 2 0 "$work/shorter" --set train.steps=2
+expect_output "^error: .*model.safetensors' has [0-9]+ bytes"
+expect "metrics after a refused checkpoint" "$lines" "$(losses "$work/shorter")"
+say "a truncated checkpoint: the one before it is taken, and where there is none the run does not start anew"
+
+# --- a loss that is not a number ---
+
+# poison FOLDER FIRST LAST - rows of the input embedding of a model become NaN.
+poison() {
+    file=$1/model.safetensors
+    header_bytes=$(od -An -tu8 -N 8 "$file" | tr -d ' ')
+    header=$(dd if="$file" bs=1 skip=8 count="$header_bytes" status=none)
+    begin=$(say "$header" | sed 's/.*"model.embed_tokens.weight":{[^}]*"data_offsets":\[\([0-9]*\),.*/\1/')
+    at=$((8 + header_bytes + begin + $2 * width * 4)) end=$((8 + header_bytes + begin + $3 * width * 4))
+    awk -v n=$(((end - at) / 4)) 'BEGIN { for (i = 0; i < n; i++) printf "\377\377\377\177" }' |
+        dd of="$file" bs=1 seek="$at" conv=notrunc status=none
+}
+
+# Its head is not the embedding, or each row would be in every step's loss.
+width=64 # of the tiny model
+train 0 0 "$work/untied" --set train.steps=1 --set model.architecture.tied_head=false
+cp -r "$work/untied/step-000001" "$work/poisoned"
+poison "$work/poisoned" 3000 3010
+run 1 on_ranks 2 "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/nan" --set train.steps=200 \
+    --set "data.train=$work/fiches.h5" --set "model.path=$work/poisoned" --set checkpoint.every_steps=1 \
+    --set checkpoint.keep=2
+expect_no_process
+expect_output "^error: step [0-9]+: the loss is not finite; no update was made; .*fiches.h5 document [0-9]+"
+bad_step=$(sed -n 's/^error: step \([0-9]*\):.*/\1/p' "$log")
+[ "$bad_step" -gt 1 ] || fail "the bad row was met in step 1: choose rarer tokens"
+expect_complete "$work/nan" $((bad_step - 1))
+expect "last step told" $((bad_step - 1)) "$(last_step "$work/nan")"
+expect "unfinished checkpoints" "" "$(ls -d "$work/nan"/*.partial 2>/dev/null)"
+say "a loss that is not a number in step $bad_step: code 1, step and documents named, the checkpoint of step $((bad_step - 1)) is the last"
+
+# --- a full disk, a folder that cannot be written ---
+
+if [ "$(id -u)" -ne 0 ]; then
+    say "not root: without a small file system the full disk is left out"
+    mkdir "$work/locked" && chmod a-w "$work/locked"
+    refused locked/run 2 "locked/run.*Permission denied" "$atelier" train "$tiny" --set "run.folder=$work/locked/run" \
+        --set "data.train=$work/fiches.h5"
+    exit 0
+fi
+mkdir "$work/small"
+if ! mount -t tmpfs -o size=15m atelier-test "$work/small" 2>/dev/null; then
+    say "no mount in this container: the full disk and the read-only folder are left out"
+    exit 0
+fi
+mounted=$work/small # end_scenario unmounts it
+train 1 2 "$work/small/run" --set train.steps=20 --set checkpoint.every_steps=1
+expect_no_process
+expect_output "^error: checkpoint of step 3: .*no space left for [0-9]+ bytes .*free some space"
+expect_complete "$work/small/run" 2
+expect "unfinished checkpoints" "" "$(ls -d "$work/small/run"/*.partial 2>/dev/null)"
+train 0 2 "$work/small/run" --set train.steps=4 --set checkpoint.every_steps=1 --set checkpoint.keep=1
+expect_output "after step 2\$"
+say "a full disk in a checkpoint: code 1, the one before it is complete, and with room the run goes on"
+mount -o remount,ro "$work/small"
+run '[12]' "$atelier" train "$tiny" --set "run.folder=$work/small/other" --set "data.train=$work/fiches.h5"
+expect_output "^error: .*small/other.*Read-only file system"
+say "a read-only folder: refused"

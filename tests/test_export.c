@@ -1,0 +1,547 @@
+/* test_export.c - whole models out to GGUF and Hugging Face folders and back in, with their tokenizers.
+ * tests/golden/gguf holds two tiny models written by the gguf package, and the ids llama.cpp gives for texts
+ * (tests/golden/make_gguf.py). */
+#include "tests/check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoints/export.h"
+#include "checkpoints/files.h"
+#include "checkpoints/gguf_model.h"
+#include "checkpoints/safetensors.h"
+#include "data/json.h"
+#include "data/tokenizer.h"
+#include "kernels/half.h"
+
+enum { MAX_FILE_BYTES = 1 << 24 };
+
+static char *folder;
+static const char *const goldens[] = {"byte_level", "sentencepiece"};
+
+static char *in_folder(const char *name) {
+    return xasprintf("%s/%s", folder, name);
+}
+
+static struct gguf *open_gguf(const char *path) {
+    struct err err = {""};
+    struct gguf *file = gguf_open(path, &err);
+    if (!file)
+        fail_msg("%s", err.text);
+    return file;
+}
+
+static struct gguf *open_golden(const char *name) {
+    char *path = xasprintf("tests/golden/gguf/%s.gguf", name);
+    struct gguf *file = open_gguf(path);
+    free(path);
+    return file;
+}
+
+static struct weights *open_weights(const char *path) {
+    struct err err = {""};
+    struct weights *weights = weights_open(path, &err);
+    if (!weights)
+        fail_msg("%s", err.text);
+    return weights;
+}
+
+/* --- a model folder made here --- */
+
+struct model {
+    struct model_config config;
+    const char *tokenizer; /* which golden file it comes from; NULL: none */
+    const char *pattern;   /* replaces the text of a Split by this one */
+    bool rewrites_text;    /* a normaliser that GGUF has no word for */
+    float poison;          /* stands in one element of blk.1.ffn_down */
+};
+
+static struct model sample_model(const char *tokenizer, int64_t vocab_size) {
+    struct model model = {.tokenizer = tokenizer};
+    model.config = (struct model_config){.model_type = "llama",
+                                         .architecture = "LlamaForCausalLM",
+                                         .width = 32,
+                                         .ffn_width = 64,
+                                         .vocab_size = vocab_size,
+                                         .max_positions = 128,
+                                         .num_layers = 2,
+                                         .num_heads = 4,
+                                         .num_kv_heads = 2,
+                                         .head_dim = 16,
+                                         .norm_eps = 1e-5f,
+                                         .initializer_range = 0.02f,
+                                         .rope_kind = ROPE_LLAMA3,
+                                         .rope_theta = 500000,
+                                         .rope_factor = 8,
+                                         .rope_low_freq = 1,
+                                         .rope_high_freq = 4,
+                                         .rope_original_positions = 8192,
+                                         .bos_id = 1,
+                                         .pad_id = -1,
+                                         .eos_ids = {2},
+                                         .num_eos = 1,
+                                         .dtype = DTYPE_F32};
+    return model;
+}
+
+static void write_text(const char *at, const char *name, const char *text) {
+    struct err err = {""};
+    char *path = xasprintf("%s/%s", at, name);
+    assert_int_equal(file_replace(path, text, strlen(text), &err), 0);
+    free(path);
+}
+
+/* change_tokenizer - tokenizer.json with what the test wants different. */
+static char *change_tokenizer(const char *text, const struct model *model) {
+    struct err err = {""};
+    json_t *tree = json_parse_text(text, strlen(text), "golden tokenizer", &err);
+    assert_non_null(tree);
+    json_t *step = json_array_get(json_find(tree, "pre_tokenizer/pretokenizers"), 0);
+    if (model->pattern)
+        json_object_set_new(json_object_get(step, "pattern"), "Regex", json_string(model->pattern));
+    if (model->rewrites_text)
+        json_array_insert_new(json_find(tree, "normalizer/normalizers"), 0,
+                              json_pack("{ss s{ss} ss}", "type", "Replace", "pattern", "Regex", "'(?=[ \\w])",
+                                        "content", "' "));
+    char *changed = json_dumps(tree, JSON_COMPACT);
+    json_decref(tree);
+    return changed;
+}
+
+static void write_tokenizer(const char *at, const struct model *model) {
+    struct err err = {""};
+    char *json, *config;
+    struct gguf *file = open_golden(model->tokenizer);
+    assert_int_equal(gguf_tokenizer_text(file, &json, &config, &err), 0);
+    char *changed = change_tokenizer(json, model);
+    write_text(at, "tokenizer.json", changed);
+    write_text(at, "tokenizer_config.json", config);
+    free(json);
+    free(config);
+    free(changed);
+    gguf_close(file);
+}
+
+static float *values_of(const struct model *model, enum tensor_role role, int layer) {
+    int64_t count = tensor_count(model_role_tensor(&model->config, role));
+    float *values = test_normal(count, 1000 + (uint64_t)(role * 100 + layer));
+    if (model->poison != 0 && role == ROLE_DOWN && layer == 1)
+        values[77] = model->poison;
+    return values;
+}
+
+/* make_folder - config, weights, tokenizer, a model card. */
+static char *make_folder(const char *name, const struct model *model) {
+    struct err err = {""};
+    char *at = in_folder(name), *config = model_config_text(&model->config, NULL), tensor_name[160];
+    struct st_layout *layout = st_layout_create("model", INT64_MAX);
+    int64_t handles[ROLE_COUNT][2];
+    assert_int_equal(folder_create(at, &err), 0);
+    write_text(at, "config.json", config);
+    write_text(at, "README.md", "---\ntags: x\nlicense: etalab-2.0\n---\n# A model\n");
+    if (model->tokenizer)
+        write_tokenizer(at, model);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int role = 0; role < ROLE_COUNT; role++)
+            for (int layer = 0; layer < (role < ROLE_FIRST_IN_LAYER ? 1 : 2); layer++) {
+                struct tensor shape = model_role_tensor(&model->config, (enum tensor_role)role);
+                if (pass == 0) {
+                    model_role_name(&model->config, (enum tensor_role)role, layer, tensor_name,
+                                    sizeof tensor_name);
+                    handles[role][layer] = st_layout_add(layout, tensor_name, shape, DTYPE_F32);
+                    continue;
+                }
+                float *values = values_of(model, (enum tensor_role)role, layer);
+                assert_int_equal(
+                    st_layout_write_f32(layout, handles[role][layer], 0, tensor_count(shape), values, &err),
+                    0);
+                free(values);
+            }
+        if (pass == 0) {
+            st_layout_finish(layout);
+            assert_int_equal(st_layout_write_headers(layout, at, &err), 0);
+            assert_int_equal(st_layout_open(layout, at, &err), 0);
+        }
+    }
+    assert_int_equal(st_layout_close(layout, &err), 0);
+    st_layout_free(layout);
+    free(config);
+    return at;
+}
+
+/* --- comparing --- */
+
+/* rounded - what a value becomes in a file of that type. */
+static float rounded(float value, enum export_type type) {
+    if (type == EXPORT_F32)
+        return value;
+    return type == EXPORT_F16 ? f32_from_f16(f16_from_f32(value)) : f32_from_bf16(bf16_from_f32(value));
+}
+
+/* num_different - elements of b that are not a's, rounded as the type says; vectors by a type of their own.
+ */
+static int64_t num_different(const struct weights *a, const struct weights *b, enum export_type type,
+                             enum export_type vectors) {
+    struct err err = {""};
+    const struct model_config *config = weights_config(a);
+    int64_t different = 0;
+    for (int role = 0; role < ROLE_COUNT; role++)
+        for (int layer = 0; layer < (role < ROLE_FIRST_IN_LAYER ? 1 : config->num_layers); layer++) {
+            struct tensor shape = model_role_tensor(config, (enum tensor_role)role);
+            int64_t count = tensor_count(shape);
+            float *x = xmalloc((size_t)count * sizeof *x), *y = xmalloc((size_t)count * sizeof *y);
+            if (model_has_role(config, (enum tensor_role)role)) {
+                assert_int_equal(weights_read(a, (enum tensor_role)role, layer, 0, count, x, &err), 0);
+                assert_int_equal(weights_read(b, (enum tensor_role)role, layer, 0, count, y, &err), 0);
+                for (int64_t i = 0; i < count; i++)
+                    different += rounded(x[i], shape.ndim == 1 ? vectors : type) != y[i];
+            }
+            free(x);
+            free(y);
+        }
+    return different;
+}
+
+static void assert_same_strings(const struct gguf *a, const struct gguf *b, const char *key) {
+    struct err err = {""};
+    int64_t ia = gguf_find_key(a, key), ib = gguf_find_key(b, key);
+    assert_true((ia >= 0) == (ib >= 0));
+    for (int64_t i = 0; ia >= 0 && i < gguf_array_count(a, ia); i++) {
+        struct gguf_string x, y;
+        assert_int_equal(gguf_get_string(a, ia, i, &x, &err), 0);
+        assert_int_equal(gguf_get_string(b, ib, i, &y, &err), 0);
+        assert_int_equal(x.length_bytes, y.length_bytes);
+        assert_memory_equal(x.text, y.text, x.length_bytes);
+    }
+}
+
+static int64_t int_at(const struct gguf *file, const char *key, int64_t element) {
+    struct err err = {""};
+    int64_t value, index = gguf_find_key(file, key);
+    if (index < 0 || gguf_get_int(file, index, element, &value, &err) != 0)
+        fail_msg("no number under '%s': %s", key, err.text);
+    return value;
+}
+
+static void assert_text(const struct gguf *file, const char *key, int64_t element, const char *want) {
+    struct err err = {""};
+    struct gguf_string text;
+    int64_t index = gguf_find_key(file, key);
+    if (index < 0 || gguf_get_string(file, index, element, &text, &err) != 0)
+        fail_msg("no text under '%s': %s", key, err.text);
+    assert_int_equal(text.length_bytes, strlen(want));
+    assert_memory_equal(text.text, want, text.length_bytes);
+}
+
+/* --- tokenizers --- */
+
+/* The tokenizer made from a GGUF file gives llama.cpp's ids; not by chance, for without merges they differ.
+ */
+static void test_ids(void **state) {
+    (void)state;
+    struct err err = {""};
+    json_t *expected = json_load_path("tests/golden/gguf/expected.json", MAX_FILE_BYTES, &err);
+    assert_non_null(expected);
+    for (int g = 0; g < 2; g++) {
+        char *json, *config;
+        struct gguf *file = open_golden(goldens[g]);
+        assert_int_equal(gguf_tokenizer_text(file, &json, &config, &err), 0);
+        struct tokenizer *tok = tokenizer_parse(json, strlen(json), config, goldens[g], &err);
+        if (!tok)
+            fail_msg("%s", err.text);
+        struct encoder *enc = encoder_open(tok);
+        const json_t *cases = json_object_get(expected, goldens[g]);
+        assert_true(json_array_size(cases) >= 8);
+        for (size_t c = 0; c < json_array_size(cases); c++) {
+            const json_t *ids = json_object_get(json_array_get(cases, c), "ids");
+            const char *text = json_string_value(json_object_get(json_array_get(cases, c), "text"));
+            struct token_list list = {NULL, 0, 0};
+            assert_int_equal(encoder_encode(enc, text, strlen(text),
+                                            ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, &list, &err),
+                             0);
+            bool same = list.count == (int64_t)json_array_size(ids);
+            for (int64_t i = 0; same && i < list.count; i++)
+                same = list.ids[i] == json_integer_value(json_array_get(ids, (size_t)i));
+            if (!same)
+                fail_msg("%s: '%s' becomes other ids than in llama.cpp", goldens[g], text);
+            token_list_release(&list);
+        }
+        encoder_close(enc);
+        tokenizer_free(tok);
+        free(json);
+        free(config);
+        gguf_close(file);
+    }
+    json_decref(expected);
+}
+
+/* What a test of refusals writes as a tokenizer. */
+struct vocabulary {
+    const char *model, *pre;
+    const char *tokens[4];
+    float scores[4];
+    int num_types;
+    const char *merge;
+};
+
+static void test_tokenizer_refusals(void **state) {
+    (void)state;
+    const struct {
+        struct vocabulary vocab;
+        const char *words;
+    } cases[] = {
+        {{"gpt2", "qwen2", {"a", "b", "ab", "c"}, {0}, 4, "a b"}, NULL},
+        {{"gpt2", "default", {"a", "b", "ab", "c"}, {0}, 4, "a b"}, NULL},
+        {{NULL, NULL, {"a", "b", "ab", "c"}, {0}, 4, "a b"}, "holds no tokenizer"},
+        {{"bert", NULL, {"a", "b", "ab", "c"}, {0}, 4, "a b"}, "a tokenizer of the kind 'bert'"},
+        {{"gpt2", "poro-chat", {"a", "b", "ab", "c"}, {0}, 4, "a b"}, "the pre-tokenizer 'poro-chat'"},
+        {{"gpt2", "qwen2", {"a", "b", "ab", "c"}, {0}, 3, "a b"}, "has 3 elements, but there are 4 tokens"},
+        {{"gpt2", "qwen2", {"a", "b", "ab", "a"}, {0}, 4, "a b"}, "token 3 occurs twice"},
+        {{"gpt2", "qwen2", {"a", "b", "\xff", "c"}, {0}, 4, "a b"}, "token 2 is not UTF-8 text"},
+        {{"gpt2", "qwen2", {"a", "b", "ab", "c"}, {0}, 4, "a d"}, "merge 0 does not join two tokens"},
+        {{"gpt2", "qwen2", {"a", "b", "ab", "c"}, {0}, 4, "ab"}, "merge 0 does not join two tokens"},
+        {{"gpt2", "qwen2", {"a", "b", "ab", "c"}, {0}, 4, NULL}, "has no list 'tokenizer.ggml.merges'"},
+        {{"llama", NULL, {"a", "b", "ab", "ba"}, {-9, -9, -1, -2}, 4, NULL}, NULL},
+        {{"llama", NULL, {"a", "b", "ab", "ba"}, {-1000, -1000, -1000, -1000}, 4, NULL},
+         "order of merges is lost"},
+        {{"llama", NULL, {"a", "b", "ab", "ba"}, {-9, -9, NAN, -2}, 4, NULL}, "token 2 has no score"},
+    };
+    char *path = in_folder("refusal.gguf");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct vocabulary *vocab = &cases[i].vocab;
+        struct err err = {""};
+        struct gguf_string tokens[4];
+        const int32_t types[4] = {1, 1, 1, 1};
+        struct gguf_writer *writer = gguf_writer_create();
+        for (int t = 0; t < 4; t++)
+            tokens[t] = (struct gguf_string){vocab->tokens[t], strlen(vocab->tokens[t])};
+        if (vocab->model)
+            gguf_set_string(writer, "tokenizer.ggml.model", vocab->model, strlen(vocab->model));
+        if (vocab->pre)
+            gguf_set_string(writer, "tokenizer.ggml.pre", vocab->pre, strlen(vocab->pre));
+        gguf_set_strings(writer, "tokenizer.ggml.tokens", tokens, 4);
+        gguf_set_i32s(writer, "tokenizer.ggml.token_type", types, vocab->num_types);
+        gguf_set_f32s(writer, "tokenizer.ggml.scores", vocab->scores, 4);
+        if (vocab->merge)
+            gguf_set_strings(writer, "tokenizer.ggml.merges",
+                             &(struct gguf_string){vocab->merge, strlen(vocab->merge)}, 1);
+        assert_int_equal(gguf_writer_begin(writer, path, &err), 0);
+        assert_int_equal(gguf_writer_end(writer, &err), 0);
+        gguf_writer_free(writer);
+        struct gguf *file = open_gguf(path);
+        char *json = NULL, *config = NULL;
+        int status = gguf_tokenizer_text(file, &json, &config, &err);
+        bool right = cases[i].words ? status == -1 && strstr(err.text, cases[i].words) : status == 0;
+        if (!right)
+            fail_msg("case %zu: expected '%s', got '%s'", i, cases[i].words ? cases[i].words : "success",
+                     err.text);
+        free(json);
+        free(config);
+        gguf_close(file);
+    }
+    free(path);
+}
+
+/* --- whole models --- */
+
+/* A foreign GGUF file to a folder to a GGUF file of ours: the same numbers, the same vocabulary in the same
+ * order. */
+static void test_there_and_back(void **state) {
+    (void)state;
+    for (int g = 0; g < 2; g++) {
+        struct err err = {""};
+        char *golden = xasprintf("tests/golden/gguf/%s.gguf", goldens[g]), *notes = NULL;
+        char *hf = in_folder(goldens[g]), *out = xasprintf("%s.gguf", hf);
+        struct weights *first = open_weights(golden);
+        if (export_hf(first, hf, EXPORT_F32, &err) != 0)
+            fail_msg("%s", err.text);
+        struct weights *second = open_weights(hf);
+        if (export_gguf(second, out, EXPORT_F32, &notes, &err) != 0)
+            fail_msg("%s", err.text);
+        assert_null(notes);
+        struct weights *third = open_weights(out);
+        assert_int_equal(num_different(first, second, EXPORT_F32, EXPORT_F32), 0);
+        assert_int_equal(num_different(first, third, EXPORT_F32, EXPORT_F32), 0);
+        assert_true(num_different(first, third, EXPORT_BF16, EXPORT_F32) > 1000); /* negative control */
+        struct gguf *a = open_gguf(golden), *b = open_gguf(out);
+        assert_same_strings(a, b, "tokenizer.ggml.tokens");
+        assert_same_strings(a, b, "tokenizer.ggml.merges");
+        assert_text(b, "tokenizer.chat_template", 0, "{{ messages }}");
+        for (int64_t i = 0; i < weights_config(first)->vocab_size; i++)
+            assert_int_equal(int_at(a, "tokenizer.ggml.token_type", i),
+                             int_at(b, "tokenizer.ggml.token_type", i));
+        for (int64_t i = 260; g == 1 && i < 400; i++) { /* the learned tokens' scores */
+            int64_t want = int_at(a, "tokenizer.ggml.scores", i), got = int_at(b, "tokenizer.ggml.scores", i);
+            assert_true(want == got || (want == -1000000 && got < -1000));
+        }
+        gguf_close(a);
+        gguf_close(b);
+        weights_close(first);
+        weights_close(second);
+        weights_close(third);
+        free(golden);
+        free(hf);
+        free(out);
+    }
+}
+
+static void test_types(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model model = sample_model("byte_level", 430); /* more rows than the 423 tokens */
+    char *hf = make_folder("types", &model), *out = in_folder("types.gguf"), *notes = NULL;
+    struct weights *source = open_weights(hf);
+    const enum export_type exact[] = {EXPORT_F32, EXPORT_F16, EXPORT_BF16};
+    for (int t = 0; t < 3; t++) { /* each replaces the one before */
+        assert_int_equal(export_gguf(source, out, exact[t], &notes, &err), 0);
+        struct weights *back = open_weights(out);
+        assert_int_equal(num_different(source, back, exact[t], EXPORT_F32), 0);
+        const struct model_config *config = weights_config(back);
+        assert_true(config->rope_kind == ROPE_LLAMA3 && config->rope_factor == 8 && !config->tied_head);
+        assert_int_equal(config->head_dim, 16);
+        weights_close(back);
+    }
+    assert_int_equal(export_gguf(source, out, EXPORT_Q8_0, NULL, &err), 0);
+    struct weights *back = open_weights(out);
+    float *want = values_of(&model, ROLE_QUERY, 1), *got = xmalloc(64 * 32 * sizeof *got);
+    assert_int_equal(weights_read(back, ROLE_QUERY, 1, 0, 64 * 32, got, &err), 0);
+    double error = relative_error(got, want, 64 * 32);
+    assert_true(error > 0 && error < 0.01);
+    struct gguf *file = open_gguf(out);
+    assert_int_equal(gguf_tensor(file, gguf_find_tensor(file, "blk.1.attn_q.weight")).type, GGML_Q8_0);
+    assert_int_equal(gguf_tensor(file, gguf_find_tensor(file, "blk.1.attn_norm.weight")).type, GGML_F32);
+    assert_int_equal(int_at(file, "general.file_type", 0), 7);
+    assert_text(file, "general.license", 0, "etalab-2.0");
+    assert_text(file, "general.name", 0, "types");
+    assert_text(file, "general.size_label", 0, "52K");
+    assert_text(file, "tokenizer.ggml.pre", 0, "llama-bpe");
+    assert_text(file, "tokenizer.ggml.tokens", 423, "[PAD423]");
+    assert_int_equal(int_at(file, "tokenizer.ggml.token_type", 429), 5);
+    assert_int_equal(int_at(file, "tokenizer.ggml.add_bos_token", 0), 1);
+    gguf_close(file);
+    weights_close(back);
+    weights_close(source);
+    free(want);
+    free(got);
+    free(hf);
+    free(out);
+}
+
+/* What cannot be exported is refused with a reason and leaves nothing; what is lost is noted. */
+static void test_refusals(void **state) {
+    (void)state;
+    struct {
+        struct model model;
+        enum export_type type;
+        const char *words; /* of the error; NULL: of no note; "+": of a note */
+    } cases[] = {
+        {sample_model("byte_level", 423), EXPORT_F32, NULL},
+        {sample_model("byte_level", 422), EXPORT_F32,
+         "has 423 tokens, but the model only 422 embedding rows"},
+        {sample_model("byte_level", 423), EXPORT_F32, "tensor 'blk.1.ffn_down.weight' holds nan"},
+        {sample_model("byte_level", 423), EXPORT_F16, "too large for f16; export as bf16"},
+        {sample_model(NULL, 423), EXPORT_F32, "has no tokenizer.json"},
+        {sample_model("byte_level", 423), EXPORT_F32, "no pre-tokenizer it knows splits by '[a-z]+'"},
+        {sample_model("sentencepiece", 520), EXPORT_F32, "+"},
+    };
+    cases[2].model.poison = NAN;
+    cases[3].model.poison = 1e5f;
+    cases[5].model.pattern = "[a-z]+";
+    cases[6].model.rewrites_text = true;
+    char *out = in_folder("out.gguf"), *partial = in_folder("out.gguf.partial");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = {""};
+        char *notes = NULL, *hf = make_folder("refused", &cases[i].model);
+        struct weights *source = open_weights(hf);
+        int status = export_gguf(source, out, cases[i].type, &notes, &err);
+        bool noted = cases[i].words && cases[i].words[0] == '+';
+        bool right = cases[i].words && !noted ? status == -1 && strstr(err.text, cases[i].words) && !notes
+                                              : status == 0 && (notes != NULL) == noted;
+        if (!right || path_exists(partial) || path_exists(out) != (status == 0))
+            fail_msg("case %zu: expected '%s', got '%s' and the notes '%s'", i,
+                     cases[i].words ? cases[i].words : "", err.text, notes ? notes : "");
+        if (noted) { /* the whole tokenizer is in the file and comes back from it */
+            struct gguf *file = open_gguf(out);
+            assert_true(gguf_find_key(file, "tokenizer.huggingface.json") >= 0);
+            gguf_close(file);
+        }
+        unlink(out);
+        free(notes);
+        weights_close(source);
+        assert_int_equal(folder_remove(hf, &err), 0);
+        free(hf);
+    }
+    free(out);
+    free(partial);
+}
+
+static void test_hf(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model model = sample_model("sentencepiece", 520);
+    char *hf = make_folder("source", &model), *out = in_folder("export/hf/"),
+         *partial = in_folder("export/hf.partial");
+    write_text(hf, "generation_config.json", "{\"eos_token_id\": [2, 5]}");
+    struct weights *source = open_weights(hf);
+    assert_int_equal(export_hf(source, out, EXPORT_Q8_0, &err), -1);
+    assert_int_equal(export_hf(source, out, EXPORT_BF16, &err), 0);
+    struct weights *back = open_weights(out);
+    assert_int_equal(num_different(source, back, EXPORT_BF16, EXPORT_BF16), 0);
+    assert_true(num_different(source, back, EXPORT_F32, EXPORT_F32) > 1000); /* negative control */
+    assert_int_equal(weights_config(back)->dtype, DTYPE_BF16);
+    char *template_path = xasprintf("%s/chat_template.jinja", out),
+         *generation = xasprintf("%s/generation_config.json", out);
+    size_t bytes;
+    char *template_text = file_read_whole(template_path, 100, &bytes, &err);
+    char *generation_text = file_read_whole(generation, 100, &bytes, &err);
+    assert_string_equal(template_text, "{{ messages }}");
+    assert_string_equal(generation_text, "{\"eos_token_id\": [2, 5]}");
+    assert_int_equal(export_hf(source, out, EXPORT_BF16, &err), -1);
+    assert_non_null(strstr(err.text, "it exists already"));
+    weights_close(source);
+    model.poison = INFINITY; /* halfway through, and nothing stays */
+    free(make_folder("source", &model));
+    source = open_weights(hf);
+    assert_int_equal(folder_remove(out, &err), 0);
+    assert_int_equal(export_hf(source, out, EXPORT_F32, &err), -1);
+    assert_non_null(strstr(err.text, "holds inf"));
+    assert_true(!path_exists(partial) && !path_exists(out));
+    weights_close(source);
+    weights_close(back);
+    free(template_path);
+    free(template_text);
+    free(generation);
+    free(generation_text);
+    free(hf);
+    free(out);
+    free(partial);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    folder = test_folder("export");
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    struct err err;
+    int status = folder_remove(folder, &err);
+    free(folder);
+    return status;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_tokenizer_refusals),
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_hf),
+    };
+    return cmocka_run_group_tests_name("export", tests, set_up, tear_down);
+}

@@ -1,0 +1,175 @@
+/* test_text.c - UTF-8, JSON and SHA-256: known answers, and input that is wrong on purpose. */
+#include "tests/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/json.h"
+#include "data/sha256.h"
+#include "data/text.h"
+
+/* Bytes, length of their valid start, and what repair makes of them (Unicode standard, tables 3-7 to 3-11). */
+static void test_utf8(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t valid_bytes;
+        const char *repaired;
+        int64_t num_replaced;
+    } cases[] = {
+        {"", 0, "", 0},
+        {"d\xC3\xA9j\xC3\xA0 vu, huit octets et plus", 30, "d\xC3\xA9j\xC3\xA0 vu, huit octets et plus", 0},
+        {"\xF0\x9F\x87\xAB\xEF\xBF\xBF\xC2\x80", 9, "\xF0\x9F\x87\xAB\xEF\xBF\xBF\xC2\x80", 0},
+        {"abcdefgh\xFFi", 8, "abcdefgh\xEF\xBF\xBDi", 1},
+        {"\xC0\xAF", 0, "\xEF\xBF\xBD\xEF\xBF\xBD", 2},
+        {"\xE0\x80\xAF", 0, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD", 3},
+        {"\xED\xA0\x80z", 0, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBDz", 3},
+        {"\xF4\x91\x92\x93", 0, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD", 4},
+        {"a\xE1\x80\xE2\xF0\x91\x92\xF1\xBF" "A", 1, "a\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" "A", 4},
+        {"fin\xE2\x82", 3, "fin\xEF\xBF\xBD", 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct text repaired = {0};
+        size_t length_bytes = strlen(cases[i].bytes);
+        assert_int_equal(text_valid_bytes(cases[i].bytes, length_bytes), cases[i].valid_bytes);
+        assert_int_equal(text_append_repaired(&repaired, cases[i].bytes, length_bytes), cases[i].num_replaced);
+        assert_int_equal(repaired.length_bytes, strlen(cases[i].repaired));
+        assert_int_equal(text_valid_bytes(repaired.bytes, repaired.length_bytes), repaired.length_bytes);
+        if (repaired.length_bytes > 0)
+            assert_memory_equal(repaired.bytes, cases[i].repaired, repaired.length_bytes);
+        text_release(&repaired);
+    }
+}
+
+static void test_code_points(void **state) {
+    (void)state;
+    for (uint32_t c = 0; c < 0x110000; c += c < 0x3000 ? 1 : 37) {
+        if (c >= 0xD800 && c < 0xE000)
+            continue;
+        char bytes[4];
+        size_t n = text_encode_char(bytes, c);
+        const char *at = bytes;
+        assert_int_equal(text_valid_bytes(bytes, n), n);
+        assert_int_equal(text_valid_bytes(bytes, n - 1), 0); /* negative control: cut short */
+        assert_int_equal(text_char_bytes(bytes[0]), n);
+        assert_int_equal(text_next_char(&at), c);
+        assert_ptr_equal(at, bytes + n);
+        assert_int_equal(text_previous_char(bytes + n), c);
+    }
+}
+
+/* Answers of FIPS 180-4's examples, fed in pieces of several sizes. */
+static void test_sha256(void **state) {
+    (void)state;
+    char *million = xmalloc(1000000);
+    memset(million, 'a', 1000000);
+    const struct {
+        const char *bytes;
+        size_t length_bytes;
+        const char *hex;
+    } cases[] = {
+        {"", 0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56,
+         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+        {million, 1000000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t piece = 1; piece < 200; piece += 63) {
+            struct sha256 sha;
+            char hex[SHA256_HEX_ROOM];
+            sha256_init(&sha);
+            for (size_t at = 0; at < cases[i].length_bytes; at += piece)
+                sha256_update(&sha, cases[i].bytes + at,
+                              cases[i].length_bytes - at < piece ? cases[i].length_bytes - at : piece);
+            sha256_finish(&sha, hex);
+            assert_string_equal(hex, cases[i].hex);
+        }
+    struct sha256 sha; /* negative control: one byte more */
+    char hex[SHA256_HEX_ROOM];
+    sha256_init(&sha);
+    sha256_update(&sha, "abc", 4);
+    sha256_finish(&sha, hex);
+    assert_string_not_equal(hex, cases[1].hex);
+    free(million);
+}
+
+static void test_json_getters(void **state) {
+    (void)state;
+    static const char text[] = "{\"i\":7,\"r\":2.5,\"b\":true,\"s\":\"é\",\"z\":\"a\\u0000b\",\"n\":null,\"a\":[1],"
+                               "\"o\":{\"p\":{\"q\":-3}},\"big\":1000000000000000019884624838656,"
+                               "\"quoted\":\"1000000000000000019884624838656 \\\"2\"}";
+    struct err err;
+    int64_t integer;
+    double real;
+    bool flag;
+    const char *string;
+    size_t length_bytes;
+    json_t *value, *root = json_parse_text(text, strlen(text), "text", &err);
+    assert_non_null(root);
+    assert_int_equal(json_get_int(root, "i", &integer, &err), 0);
+    assert_int_equal(integer, 7);
+    assert_int_equal(json_get_int(root, "o/p/q", &integer, &err), 0);
+    assert_int_equal(integer, -3);
+    assert_int_equal(json_get_double(root, "r", &real, &err), 0);
+    assert_true(real == 2.5);
+    assert_int_equal(json_get_double(root, "i", &real, &err), 0);
+    assert_true(real == 7);
+    assert_int_equal(json_get_double(root, "big", &real, &err), 0);
+    assert_true(real == 1e30);
+    assert_int_equal(json_get_string(root, "quoted", &string, &err), 0);
+    assert_string_equal(string, "1000000000000000019884624838656 \"2");
+    assert_int_equal(json_get_bool(root, "b", &flag, &err), 0);
+    assert_true(flag);
+    assert_int_equal(json_get_string(root, "s", &string, &err), 0);
+    assert_string_equal(string, "é");
+    assert_int_equal(json_get_text(root, "z", &string, &length_bytes, &err), 0);
+    assert_int_equal(length_bytes, 3);
+    assert_int_equal(json_get_array(root, "a", &value, &err), 0);
+    assert_int_equal(json_get_object(root, "o/p", &value, &err), 0);
+    assert_int_equal(json_get_int_or(root, "n", 9, &integer, &err), 0);
+    assert_int_equal(integer, 9);
+    assert_int_equal(json_get_string_or(root, "o/none/q", "x", &string, &err), 0);
+    assert_string_equal(string, "x");
+    /* Each wrong type is refused with the key and what was found. */
+    assert_int_equal(json_get_int(root, "r", &integer, &err), -1);
+    assert_string_equal(err.text, "key 'r' is a real number, expected an integer");
+    assert_int_equal(json_get_int(root, "none", &integer, &err), -1);
+    assert_string_equal(err.text, "key 'none' is missing, expected an integer");
+    assert_int_equal(json_get_bool(root, "i", &flag, &err), -1);
+    assert_int_equal(json_get_string(root, "z", &string, &err), -1);
+    assert_int_equal(json_get_double_or(root, "s", 1, &real, &err), -1);
+    assert_int_equal(json_get_bool_or(root, "o", false, &flag, &err), -1);
+    assert_int_equal(json_get_array(root, "o", &value, &err), -1);
+    assert_int_equal(json_get_object(root, "a", &value, &err), -1);
+    json_decref(root);
+}
+
+static void test_json_refusals(void **state) {
+    (void)state;
+    const char *const bad[] = {"", "{", "1", "{\"a\":1,\"a\":2}", "{\"a\":1e999}", "{\"a\":\"\xFF\"}", "[1]x", "{a:1}"};
+    struct err err;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_null(json_parse_text(bad[i], strlen(bad[i]), "origin", &err));
+        assert_non_null(strstr(err.text, "'origin'"));
+    }
+    enum { DEPTH = 100000 };
+    char *deep = xmalloc(DEPTH);
+    memset(deep, '[', DEPTH);
+    assert_null(json_parse_text(deep, DEPTH, "deep", &err));
+    free(deep);
+    assert_null(json_load_path("data", 100, &err));
+    assert_non_null(strstr(err.text, "not a regular file"));
+    assert_null(json_load_path("no/such/file.json", 100, &err));
+    assert_null(json_load_path("data/sample/tokenizer/tokenizer.json", 100, &err));
+    assert_non_null(strstr(err.text, "more than the 100 allowed"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_utf8),         cmocka_unit_test(test_code_points),   cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_json_getters), cmocka_unit_test(test_json_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
