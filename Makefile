@@ -24,7 +24,7 @@ WARN := $(if $(WERROR),-Werror) -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-
         -Wmissing-prototypes -Wvla -Wwrite-strings
 SANFLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 CFLAGS  = -std=c11 -D_GNU_SOURCE -DH5_USE_110_API -DATELIER_VERSION='"$(VERSION)"' -O3 -g -fopenmp \
-          -ffp-contract=off $(WARN) -I. -MMD -MP $(SANFLAGS) $(call pkg,--cflags,$(LIBS))
+          -ffp-contract=off -fno-math-errno $(WARN) -I. -MMD -MP $(SANFLAGS) $(call pkg,--cflags,$(LIBS))
 LDFLAGS = $(SANFLAGS) -fopenmp
 LDLIBS  = $(call pkg,--libs,$(LIBS)) -ldnnl -lm -lpthread
 

@@ -56,6 +56,14 @@ void text_release(struct text *text) {
     *text = (struct text){0};
 }
 
+char *text_copy(const char *bytes, size_t length_bytes) {
+    char *copy = xmalloc(length_bytes + 1);
+    if (length_bytes > 0)
+        memcpy(copy, bytes, length_bytes);
+    copy[length_bytes] = 0;
+    return copy;
+}
+
 /* How many bytes at p (n > 0 of them) form one valid sequence; 0 and *bad_bytes, the length of the longest
  * start of a valid sequence (at least 1), otherwise. */
 static size_t sequence_bytes(const unsigned char *p, size_t n, size_t *bad_bytes) {

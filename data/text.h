@@ -16,6 +16,9 @@ void text_append(struct text *text, const void *bytes, size_t length_bytes);
 void text_append_char(struct text *text, uint32_t code_point);
 void text_release(struct text *text);
 
+/* text_copy - bytes, which may hold NUL, copied and NUL-terminated.  Freed with free(). */
+char *text_copy(const char *bytes, size_t length_bytes);
+
 /* A stretch of somebody else's bytes. */
 struct text_span {
     const char *bytes; /* borrowed */

@@ -27,9 +27,10 @@ enum encode_flags {
     ENCODE_PARSE_SPECIAL = 2, /* special added tokens written in the text become their ids */
 };
 
-/* tokenizer_load - from a tokenizer.json file; tokenizer_config.json beside it is read where present (bos, eos,
- * pad, chat template).  tokenizer_parse - from text in memory (origin names it in messages, config_text is the
- * text of tokenizer_config.json or NULL).  Returns NULL with err set: unreadable, malformed, unsupported. */
+/* tokenizer_load - from a tokenizer.json file; tokenizer_config.json beside it is read where present (bos,
+ * eos, pad, chat template).  tokenizer_parse - from text in memory (origin names it in messages, config_text
+ * is the text of tokenizer_config.json or NULL).  Returns NULL with err set: unreadable, malformed,
+ * unsupported. */
 struct tokenizer *tokenizer_load(const char *tokenizer_json_path, struct err *err);
 struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const char *config_text,
                                   const char *origin, struct err *err);
@@ -45,22 +46,22 @@ bool tokenizer_adds_bos(const struct tokenizer *tok); /* by its post-processor *
 bool tokenizer_adds_eos(const struct tokenizer *tok);
 bool tokenizer_normalises_nfc(const struct tokenizer *tok);
 const char *tokenizer_chat_template(const struct tokenizer *tok); /* Jinja text, or NULL */
-/* SHA-256 (hex, 64 characters) of vocabulary, merges, added tokens and pipeline in a canonical order: equal for two
- * files that tokenise alike, whatever their white space or key order. */
+/* SHA-256 (hex, 64 characters) of vocabulary, merges, added tokens and pipeline in a canonical order: equal
+ * for two files that tokenise alike, whatever their white space or key order. */
 const char *tokenizer_hash(const struct tokenizer *tok);
 /* The id of exactly this token string as it stands in the file's vocabulary or added tokens, or -1. */
 int32_t tokenizer_id(const struct tokenizer *tok, const char *token, size_t length_bytes);
 
-/* encoder_open - scratch for one thread.  encoder_encode - append the ids of text (UTF-8, may hold NUL bytes).
- * Returns 0, or -1 with err set: text is not UTF-8 (the byte offset is named). */
+/* encoder_open - scratch for one thread.  encoder_encode - append the ids of text (UTF-8, may hold NUL
+ * bytes). Returns 0, or -1 with err set: text is not UTF-8 (the byte offset is named). */
 struct encoder *encoder_open(const struct tokenizer *tok);
 void encoder_close(struct encoder *enc);
 int encoder_encode(struct encoder *enc, const char *text, size_t length_bytes, unsigned flags,
                    struct token_list *out, struct err *err);
 
 /* tokenizer_decode - the text of ids, malloc'ed, NUL-terminated (length in *length_bytes where not NULL).
- * Special tokens are left out when skip_special.  Incomplete UTF-8 is replaced by U+FFFD as the reference does.
- * Dies on an id outside [0, vocab_size). */
+ * Special tokens are left out when skip_special.  Incomplete UTF-8 is replaced by U+FFFD as the reference
+ * does. Dies on an id outside [0, vocab_size). */
 char *tokenizer_decode(const struct tokenizer *tok, const int32_t *ids, int64_t count, bool skip_special,
                        size_t *length_bytes);
 
@@ -77,7 +78,8 @@ struct token_entry tokenizer_entry(const struct tokenizer *tok, int32_t id);
 int64_t tokenizer_num_merges(const struct tokenizer *tok);
 /* Merge number i in priority order: ids of left, right and result. */
 void tokenizer_merge(const struct tokenizer *tok, int64_t i, int32_t *left, int32_t *right, int32_t *result);
-/* The regular expression of the pre-tokeniser's Split, or NULL ("" for plain ByteLevel with its own GPT-2 pattern). */
+/* The regular expression of the pre-tokeniser's Split, or NULL ("" for plain ByteLevel with its own GPT-2
+ * pattern). */
 const char *tokenizer_pattern(const struct tokenizer *tok);
 bool tokenizer_ignores_merges(const struct tokenizer *tok);
 bool tokenizer_adds_space_prefix(const struct tokenizer *tok);

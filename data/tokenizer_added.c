@@ -25,8 +25,7 @@ static int parse_token(struct added_token *token, const json_t *json, struct err
     if (token->content_bytes > MAX_CONTENT_BYTES)
         return err_set(err, "added token '%.64s' is longer than %d bytes", content, MAX_CONTENT_BYTES);
     token->id = (int32_t)id;
-    token->content = xmalloc(token->content_bytes + 1);
-    memcpy(token->content, content, token->content_bytes + 1);
+    token->content = text_copy(content, token->content_bytes);
     return 0;
 }
 
@@ -107,9 +106,7 @@ static int set_match(struct added_token *token, const struct normaliser *normali
         status = normaliser_apply(normaliser, regexes, match, buffers, &match, err);
     if (status == 0) {
         token->match_bytes = match.length_bytes;
-        token->match = xmalloc(match.length_bytes + 1);
-        memcpy(token->match, match.bytes, match.length_bytes);
-        token->match[match.length_bytes] = 0;
+        token->match = text_copy(match.bytes, match.length_bytes);
     }
     text_release(&buffers[0]);
     text_release(&buffers[1]);

@@ -64,13 +64,11 @@ static int resolve_merge(const struct bpe *bpe, const struct text_span halves[2]
     text_append(joined, halves[1].bytes, halves[1].length_bytes);
     const struct text_span parts[3] = {halves[0], halves[1], {joined->bytes, joined->length_bytes}};
     for (int i = 0; i < 3; i++) {
-        merge[i] =
-            parts[i].length_bytes ? vocab_find_text(bpe->vocab, parts[i].bytes, parts[i].length_bytes) : -1;
+        size_t length_bytes = parts[i].length_bytes;
+        merge[i] = length_bytes > 0 ? vocab_find_text(bpe->vocab, parts[i].bytes, length_bytes) : -1;
         if (merge[i] < 0)
-            return err_set(err, "merge '%.*s' + '%.*s' needs token '%.*s', which is not in the vocabulary",
-                           (int)(halves[0].length_bytes & 0xFF), halves[0].bytes,
-                           (int)(halves[1].length_bytes & 0xFF), halves[1].bytes,
-                           (int)(parts[i].length_bytes & 0xFF), parts[i].bytes);
+            return err_set(err, "a merge %s '%.*s', which is not in the vocabulary", i < 2 ? "of" : "gives",
+                           (int)(length_bytes < 64 ? length_bytes : 64), parts[i].bytes);
     }
     return 0;
 }

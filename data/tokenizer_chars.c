@@ -47,8 +47,8 @@ static unsigned classify(uint32_t c) {
     }
 }
 
-/* Planes 4 to 13 are empty, 15 and 16 private; 14 has tags and selectors at its start.  Passing over them makes
- * loading four times as fast. */
+/* Planes 4 to 13 are empty, 15 and 16 private; 14 has tags and selectors at its start.  Passing over them
+ * makes loading four times as fast. */
 static bool may_be_assigned(uint32_t c) {
     return c < 0x40000 || (c >= 0xE0000 && c < 0xE1000);
 }

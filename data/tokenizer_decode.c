@@ -38,13 +38,6 @@ static int parse_character(const json_t *json, const char *key, uint32_t *charac
                                    : 0;
 }
 
-static char *copy_bytes(const char *bytes, size_t length_bytes) {
-    char *copy = xmalloc(length_bytes + 1);
-    memcpy(copy, bytes, length_bytes);
-    copy[length_bytes] = 0;
-    return copy;
-}
-
 static int parse_replace(struct decode_step *step, const json_t *json, struct err *err) {
     const char *pattern, *content;
     bool is_regex;
@@ -52,8 +45,8 @@ static int parse_replace(struct decode_step *step, const json_t *json, struct er
         json_get_text(json, "content", &content, &step->content_bytes, err) != 0)
         return -1;
     step->kind = is_regex ? DECODE_REPLACE_REGEX : DECODE_REPLACE;
-    step->pattern = copy_bytes(pattern, step->pattern_bytes);
-    step->content = copy_bytes(content, step->content_bytes);
+    step->pattern = text_copy(pattern, step->pattern_bytes);
+    step->content = text_copy(content, step->content_bytes);
     if (is_regex)
         step->regex = regex_compile(pattern, step->pattern_bytes, false, err);
     return is_regex && !step->regex ? -1 : 0;

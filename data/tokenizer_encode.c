@@ -1,7 +1,6 @@
 /* tokenizer_encode.c - text to ids and ids to text.  See tokenizer.h. */
 #include <stdlib.h>
 
-#include "data/tokenizer_merge.h"
 #include "data/tokenizer_parts.h"
 
 struct encoder {

@@ -21,13 +21,6 @@ int pattern_parse(const json_t *step, const char **pattern, size_t *length_bytes
     return 0;
 }
 
-static char *copy_bytes(const char *bytes, size_t length_bytes) {
-    char *copy = xmalloc(length_bytes + 1);
-    memcpy(copy, bytes, length_bytes);
-    copy[length_bytes] = 0;
-    return copy;
-}
-
 static int parse_replace(struct normal_step *step, const json_t *json, struct err *err) {
     const char *pattern, *content;
     bool is_regex;
@@ -35,8 +28,8 @@ static int parse_replace(struct normal_step *step, const json_t *json, struct er
         json_get_text(json, "content", &content, &step->content_bytes, err) != 0)
         return -1;
     step->kind = is_regex ? NORMAL_REPLACE_REGEX : NORMAL_REPLACE;
-    step->pattern = copy_bytes(pattern, step->pattern_bytes);
-    step->content = copy_bytes(content, step->content_bytes);
+    step->pattern = text_copy(pattern, step->pattern_bytes);
+    step->content = text_copy(content, step->content_bytes);
     if (is_regex) {
         step->regex = regex_compile(pattern, step->pattern_bytes, false, err);
         return step->regex ? 0 : -1;
@@ -52,7 +45,7 @@ static int parse_step(struct normal_step *step, const json_t *json, const char *
         step->kind = NORMAL_PREPEND;
         if (json_get_text(json, "prepend", &prepend, &step->content_bytes, err) != 0)
             return -1;
-        step->content = copy_bytes(prepend, step->content_bytes);
+        step->content = text_copy(prepend, step->content_bytes);
         return 0;
     }
     if (strcmp(type, "Strip") == 0) {

@@ -9,7 +9,8 @@
 #include "data/sha256.h"
 #include "data/text.h"
 
-/* Bytes, length of their valid start, and what repair makes of them (Unicode standard, tables 3-7 to 3-11). */
+/* Bytes, length of their valid start, and what repair makes of them (Unicode standard, tables 3-7 to 3-11).
+ */
 static void test_utf8(void **state) {
     (void)state;
     static const struct {
@@ -26,14 +27,20 @@ static void test_utf8(void **state) {
         {"\xE0\x80\xAF", 0, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD", 3},
         {"\xED\xA0\x80z", 0, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBDz", 3},
         {"\xF4\x91\x92\x93", 0, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD", 4},
-        {"a\xE1\x80\xE2\xF0\x91\x92\xF1\xBF" "A", 1, "a\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" "A", 4},
+        {"a\xE1\x80\xE2\xF0\x91\x92\xF1\xBF"
+         "A",
+         1,
+         "a\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
+         "A",
+         4},
         {"fin\xE2\x82", 3, "fin\xEF\xBF\xBD", 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct text repaired = {0};
         size_t length_bytes = strlen(cases[i].bytes);
         assert_int_equal(text_valid_bytes(cases[i].bytes, length_bytes), cases[i].valid_bytes);
-        assert_int_equal(text_append_repaired(&repaired, cases[i].bytes, length_bytes), cases[i].num_replaced);
+        assert_int_equal(text_append_repaired(&repaired, cases[i].bytes, length_bytes),
+                         cases[i].num_replaced);
         assert_int_equal(repaired.length_bytes, strlen(cases[i].repaired));
         assert_int_equal(text_valid_bytes(repaired.bytes, repaired.length_bytes), repaired.length_bytes);
         if (repaired.length_bytes > 0)
@@ -97,9 +104,10 @@ static void test_sha256(void **state) {
 
 static void test_json_getters(void **state) {
     (void)state;
-    static const char text[] = "{\"i\":7,\"r\":2.5,\"b\":true,\"s\":\"é\",\"z\":\"a\\u0000b\",\"n\":null,\"a\":[1],"
-                               "\"o\":{\"p\":{\"q\":-3}},\"big\":1000000000000000019884624838656,"
-                               "\"quoted\":\"1000000000000000019884624838656 \\\"2\"}";
+    static const char text[] =
+        "{\"i\":7,\"r\":2.5,\"b\":true,\"s\":\"é\",\"z\":\"a\\u0000b\",\"n\":null,\"a\":[1],"
+        "\"o\":{\"p\":{\"q\":-3}},\"big\":1000000000000000019884624838656,"
+        "\"quoted\":\"1000000000000000019884624838656 \\\"2\"}";
     struct err err;
     int64_t integer;
     double real;
@@ -148,7 +156,8 @@ static void test_json_getters(void **state) {
 
 static void test_json_refusals(void **state) {
     (void)state;
-    const char *const bad[] = {"", "{", "1", "{\"a\":1,\"a\":2}", "{\"a\":1e999}", "{\"a\":\"\xFF\"}", "[1]x", "{a:1}"};
+    const char *const bad[] = {"",     "{",    "1", "{\"a\":1,\"a\":2}", "{\"a\":1e999}", "{\"a\":\"\xFF\"}",
+                               "[1]x", "{a:1}"};
     struct err err;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_null(json_parse_text(bad[i], strlen(bad[i]), "origin", &err));
@@ -168,8 +177,9 @@ static void test_json_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf8),         cmocka_unit_test(test_code_points),   cmocka_unit_test(test_sha256),
-        cmocka_unit_test(test_json_getters), cmocka_unit_test(test_json_refusals),
+        cmocka_unit_test(test_utf8),          cmocka_unit_test(test_code_points),
+        cmocka_unit_test(test_sha256),        cmocka_unit_test(test_json_getters),
+        cmocka_unit_test(test_json_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_tokenizer.c - the tokenizer against the package `tokenizers`: awkward texts, components one by one, whole
- * corpora.  The answers are in tests/golden/tokenizer; what needs ../shared is skipped where that is absent. */
+/* test_tokenizer.c - the tokenizer against the package `tokenizers`: awkward texts, components one by one,
+ * whole corpora.  The answers are in tests/golden/tokenizer; what needs ../shared is skipped where that is
+ * absent. */
 #include "tests/check.h"
 
 #include <stdio.h>
@@ -150,8 +151,8 @@ static void assert_ids(struct encoder *enc, struct text_span text, unsigned flag
     struct token_list ids = encode(enc, text, flags);
     int64_t at = first_difference(&ids, expected);
     if (at >= 0)
-        fail_msg("%s, text '%.60s': id %lld differs (%lld ids, expected %zu)", name, text.bytes, (long long)at,
-                 (long long)ids.count, json_array_size(expected));
+        fail_msg("%s, text '%.60s': id %lld differs (%lld ids, expected %zu)", name, text.bytes,
+                 (long long)at, (long long)ids.count, json_array_size(expected));
     if (ids.count > 0) { /* negative control: one id changed must show */
         ids.ids[ids.count / 2] ^= 1;
         assert_int_equal(first_difference(&ids, expected), ids.count / 2);
@@ -214,7 +215,8 @@ static void assert_decoded(const struct tokenizer *tok, const json_t *ids, bool 
         token_list_push(&list, (int32_t)json_integer_value(id));
     }
     char *text = tokenizer_decode(tok, list.ids, list.count, skip, &length_bytes);
-    if (length_bytes != json_string_length(expected) || memcmp(text, json_string_value(expected), length_bytes) != 0)
+    if (length_bytes != json_string_length(expected) ||
+        memcmp(text, json_string_value(expected), length_bytes) != 0)
         fail_msg("%s: decoded '%s', expected '%s'", name, text, json_string_value(expected));
     free(text);
     token_list_release(&list);
@@ -223,8 +225,8 @@ static void assert_decoded(const struct tokenizer *tok, const json_t *ids, bool 
 /* The tokenizer.json of a case: its own parts, and the model it names with its changes. */
 static struct tokenizer *build_component(const json_t *root, const json_t *one, const char *name) {
     json_t *whole = json_copy(json_object_get(one, "tokenizer"));
-    json_t *model = json_copy(json_object_get(json_object_get(root, "models"),
-                                              json_string_value(json_object_get(one, "model"))));
+    json_t *model = json_copy(
+        json_object_get(json_object_get(root, "models"), json_string_value(json_object_get(one, "model"))));
     struct err err;
     json_object_update(model, json_object_get(one, "changes"));
     json_object_set_new(whole, "model", model);
@@ -248,7 +250,8 @@ static void test_components(void **state) {
         struct tokenizer *tok = build_component(root, one, name);
         struct encoder *enc = encoder_open(tok);
         for (size_t i = 0; i < json_array_size(texts); i++) {
-            const json_t *text = json_array_get(texts, i), *ids = json_array_get(json_object_get(one, "ids"), i);
+            const json_t *text = json_array_get(texts, i),
+                         *ids = json_array_get(json_object_get(one, "ids"), i);
             struct text_span span = {json_string_value(text), json_string_length(text)};
             assert_ids(enc, span, ENCODE_PARSE_SPECIAL, ids, NULL, name);
             assert_ids(enc, span, ENCODE_PLAIN, json_array_get(json_object_get(one, "plain"), i), ids, name);
@@ -316,8 +319,8 @@ static void add_corpus(struct summary *summary, const char *name, const struct t
     }
 }
 
-static void check_corpus(const struct tokenizer *tok, const char *family, const char *name, const struct text *corpus,
-                         bool spoil) {
+static void check_corpus(const struct tokenizer *tok, const char *family, const char *name,
+                         const struct text *corpus, bool spoil) {
     struct summary summary = {.enc = encoder_open(tok), .spoil = spoil};
     char hex[SHA256_HEX_ROOM], *path = xasprintf("%s/%s.txt", golden_folder, family), line[256];
     sha256_init(&summary.sha);
@@ -339,9 +342,12 @@ static void check_corpus(const struct tokenizer *tok, const char *family, const 
 
 static void test_corpora(void **state) {
     const struct fixture *fixture = *state;
-    const char *const names[] = {"code_relations_public_administration.jsonl.zst", "code_du_travail.jsonl.zst",
-                                 "contributions_chat.jsonl.zst",           "service_public_particuliers.jsonl.zst",
-                                 "service_public_professionnels.jsonl.zst", "vosdroits-xml.tar.zst"};
+    const char *const names[] = {"code_relations_public_administration.jsonl.zst",
+                                 "code_du_travail.jsonl.zst",
+                                 "contributions_chat.jsonl.zst",
+                                 "service_public_particuliers.jsonl.zst",
+                                 "service_public_professionnels.jsonl.zst",
+                                 "vosdroits-xml.tar.zst"};
     for (size_t c = 0; c < sizeof names / sizeof *names; c++) {
         char *name = xasprintf("corpora/%s", names[c]);
         struct text corpus = unpack_shared(name);

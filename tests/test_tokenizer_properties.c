@@ -1,5 +1,5 @@
-/* test_tokenizer_properties.c - what must hold for any text: scanners agree with their regular expressions, the fast
- * merges with the plain rule, decoding undoes encoding; and what must be refused. */
+/* test_tokenizer_properties.c - what must hold for any text: scanners agree with their regular expressions,
+ * the fast merges with the plain rule, decoding undoes encoding; and what must be refused. */
 #include "tests/check.h"
 
 #include <stdio.h>
@@ -30,11 +30,13 @@ static uint64_t draw(uint64_t *counter, uint64_t below) {
     return rng_bits(1, rng_stream(RNG_TEST, 7), (*counter)++) % below;
 }
 
-/* Characters that tell the patterns apart: cases, marks, digits, spaces, line breaks, symbols, contractions. */
-static const uint32_t tricky[] = {'a', 'e', 's', 't', 'l', 'L', 'R', 'V', 'M', 'D', 'S', 0xE9, 0xC9, 0x17F, 0x1C5, 0x2B0,
-                                  0xAA, 0x5D0, 0x4E00, 0x301, 0x323, 0x20DD, '0', '1', '2', 0xB2, 0x663, 0x2164, ' ', ' ',
-                                  ' ', '\n', '\n', '\r', '\t', 0xA0, 0x202F, 0x3000, 0x85, '\'', '\'', 0x2019, '!', '.',
-                                  '/', '-', '<', 0x20AC, 0x1F600, 0x200D, 0, 0x7F, 0xFFFD};
+/* Characters that tell the patterns apart: cases, marks, digits, spaces, line breaks, symbols, contractions.
+ */
+static const uint32_t tricky[] = {
+    'a',   'e',   's',  't',   'l',    'L',    'R',     'V',    'M',    'D',    'S',   0xE9, 0xC9,  0x17F,
+    0x1C5, 0x2B0, 0xAA, 0x5D0, 0x4E00, 0x301,  0x323,   0x20DD, '0',    '1',    '2',   0xB2, 0x663, 0x2164,
+    ' ',   ' ',   ' ',  '\n',  '\n',   '\r',   '\t',    0xA0,   0x202F, 0x3000, 0x85,  '\'', '\'',  0x2019,
+    '!',   '.',   '/',  '-',   '<',    0x20AC, 0x1F600, 0x200D, 0,      0x7F,   0xFFFD};
 
 static void append_random(struct text *text, uint64_t *counter, int num_chars) {
     for (int i = 0; i < num_chars; i++)
@@ -42,7 +44,8 @@ static void append_random(struct text *text, uint64_t *counter, int num_chars) {
 }
 
 /* Bytes of the first piece by the regular expression, which must match at the start. */
-static size_t regex_piece(const struct regex *regex, struct regex_state *state, struct text_span text, size_t at) {
+static size_t regex_piece(const struct regex *regex, struct regex_state *state, struct text_span text,
+                          size_t at) {
     struct text_span match;
     struct err err;
     int found = regex_next(regex, state, text, at, &match, &err);
@@ -60,24 +63,30 @@ static void assert_same_pieces(piece_scanner scanner, const struct regex *regex,
         size_t scanned = scanner(chars, text.bytes + at, text.length_bytes - at);
         size_t matched = regex_piece(regex, state, text, at);
         if (scanned != matched)
-            fail_msg("piece '%.*s' has %zu bytes by the scanner, %zu by the pattern", 20, text.bytes + at, scanned,
-                     matched);
+            fail_msg("piece '%.*s' has %zu bytes by the scanner, %zu by the pattern", 20, text.bytes + at,
+                     scanned, matched);
         at += scanned;
     }
 }
 
 static const char *const patterns[] = {
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
     "\\s+(?!\\S)|\\s+",
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
     "\\s+(?!\\S)|\\s+",
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?"
-    "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|"
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}"
+    "\\p{N}]?"
+    "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|"
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'"
+    "ve|'m|'ll|'d)?"
     "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
 };
 enum { NUM_PATTERNS = sizeof patterns / sizeof *patterns };
 
@@ -99,12 +108,14 @@ static void test_scanners_agree_with_patterns(void **state) {
         for (int round = 0; round < 4000; round++) {
             text.length_bytes = 0;
             append_random(&text, &counter, 1 + (int)draw(&counter, 40));
-            assert_same_pieces(scanner, regex, regexes, chars, (struct text_span){text.bytes, text.length_bytes});
+            assert_same_pieces(scanner, regex, regexes, chars,
+                               (struct text_span){text.bytes, text.length_bytes});
         }
         assert_same_pieces(scanner, regex, regexes, chars, (struct text_span){sample, sample_bytes});
         regex_free(regex);
     }
-    assert_null(scanner_find("\\p{L}+")); /* negative controls: an unknown pattern; two that differ on digits */
+    assert_null(
+        scanner_find("\\p{L}+")); /* negative controls: an unknown pattern; two that differ on digits */
     const struct text_span digits = {"123", 3};
     assert_int_equal(scanner_find(patterns[1])(chars, digits.bytes, 3), 3);
     assert_int_equal(scanner_find(patterns[2])(chars, digits.bytes, 3), 1);
@@ -114,11 +125,12 @@ static void test_scanners_agree_with_patterns(void **state) {
     char_table_free(chars);
 }
 
-/* A tokenizer without pre-tokeniser whose pieces are whole texts: byte-level, or characters with byte fallback. */
+/* A tokenizer without pre-tokeniser whose pieces are whole texts: byte-level, or characters with byte
+ * fallback. */
 static struct tokenizer *make_merging(bool byte_level) {
-    static const char *const pairs[][2] = {{"a", "b"},  {"ab", "a"}, {"b", "a"},   {"a", "a"},     {"aa", "aa"},
-                                           {"ab", "ab"}, {"c", "a"}, {"aba", "b"}, {"aaaa", "aaaa"}, {"b", "b"},
-                                           {"ca", "b"},  {"bb", "a"}, {"c", "c"},  {"cab", "cab"}};
+    static const char *const pairs[][2] = {
+        {"a", "b"},   {"ab", "a"},      {"b", "a"}, {"a", "a"},  {"aa", "aa"}, {"ab", "ab"}, {"c", "a"},
+        {"aba", "b"}, {"aaaa", "aaaa"}, {"b", "b"}, {"ca", "b"}, {"bb", "a"},  {"c", "c"},   {"cab", "cab"}};
     json_t *vocab = json_object(), *merges = json_array();
     json_int_t id = 0;
     json_object_set_new(vocab, "<unk>", json_integer(id++));
@@ -136,11 +148,12 @@ static struct tokenizer *make_merging(bool byte_level) {
         json_array_append_new(merges, json_pack("[ss]", pairs[i][0], pairs[i][1]));
         free(joined);
     }
-    json_t *root = json_pack("{s:{s:s,s:s,s:b,s:o,s:o}}", "model", "type", "BPE", "unk_token", "<unk>", "byte_fallback",
-                             !byte_level, "vocab", vocab, "merges", merges);
+    json_t *root = json_pack("{s:{s:s,s:s,s:b,s:o,s:o}}", "model", "type", "BPE", "unk_token", "<unk>",
+                             "byte_fallback", !byte_level, "vocab", vocab, "merges", merges);
     if (byte_level)
-        json_object_set_new(root, "pre_tokenizer",
-                            json_pack("{s:s,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0));
+        json_object_set_new(
+            root, "pre_tokenizer",
+            json_pack("{s:s,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0));
     char *text = json_dumps(root, 0);
     struct err err;
     struct tokenizer *tok = tokenizer_parse(text, strlen(text), NULL, "merging", &err);
@@ -184,7 +197,8 @@ static void check_merges(bool byte_level) {
     bool any_merged = false;
     for (int round = 0; round < 600; round++) {
         char text[200];
-        int count = 1 + (int)draw(&counter, round % 3 == 0 ? 200 : 60); /* both sides of the switch to the heap */
+        int count =
+            1 + (int)draw(&counter, round % 3 == 0 ? 200 : 60); /* both sides of the switch to the heap */
         plain.count = fast.count = 0;
         for (int i = 0; i < count; i++) {
             text[i] = "aaabbc"[draw(&counter, 6)];
@@ -280,7 +294,8 @@ static void test_encoder_contract(void **state) {
     assert_int_equal(entry.kind, TOKEN_CONTROL);
     assert_int_equal(tokenizer_id(tok, entry.text, entry.length_bytes), special);
     token_list_push(&ids, 42);
-    assert_int_equal(encoder_encode(enc, entry.text, entry.length_bytes, ENCODE_PARSE_SPECIAL, &ids, &err), 0);
+    assert_int_equal(encoder_encode(enc, entry.text, entry.length_bytes, ENCODE_PARSE_SPECIAL, &ids, &err),
+                     0);
     assert_int_equal(ids.count, 2);
     assert_int_equal(ids.ids[0], 42);
     assert_int_equal(ids.ids[1], special);
@@ -345,7 +360,8 @@ static void test_refusals(void **state) {
         {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}", "merge 0"},
         {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"unk_token\":\"u\"}}", "'u'"},
         {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}}", "'</w>'"},
-        {"{\"normalizer\":{\"type\":\"Precompiled\"},\"model\":{\"vocab\":{},\"merges\":[]}}", "'Precompiled'"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\"},\"model\":{\"vocab\":{},\"merges\":[]}}",
+         "'Precompiled'"},
         {"{\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"vocab\":{},\"merges\":[]}}",
          "'BertPreTokenizer'"},
         {"{\"post_processor\":{\"type\":\"RobertaProcessing\"},\"model\":{\"vocab\":{},\"merges\":[]}}",
@@ -357,12 +373,16 @@ static void test_refusals(void **state) {
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a*\"},\"behavior\":\"Isolated\"},"
          "\"model\":{\"vocab\":{},\"merges\":[]}}",
          "empty string"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a-z&&[aeiou]]\"},\"behavior\":\"Isolated\"},"
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a-z&&[aeiou]]\"},\"behavior\":"
+         "\"Isolated\"},"
          "\"model\":{\"vocab\":{},\"merges\":[]}}",
          "intersection"},
-        {"{\"added_tokens\":[{\"id\":1,\"content\":\"a\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", "says 0"},
-        {"{\"added_tokens\":[{\"id\":0,\"content\":\"b\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", "token 'a'"},
-        {"{\"added_tokens\":[{\"id\":9999999,\"content\":\"b\"}],\"model\":{\"vocab\":{},\"merges\":[]}}", "id 9999999"},
+        {"{\"added_tokens\":[{\"id\":1,\"content\":\"a\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+         "says 0"},
+        {"{\"added_tokens\":[{\"id\":0,\"content\":\"b\"}],\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+         "token 'a'"},
+        {"{\"added_tokens\":[{\"id\":9999999,\"content\":\"b\"}],\"model\":{\"vocab\":{},\"merges\":[]}}",
+         "id 9999999"},
         {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}", NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -400,10 +420,14 @@ static void test_catastrophic_pattern(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scanners_agree_with_patterns), cmocka_unit_test(test_merges_follow_the_rule),
-        cmocka_unit_test(test_long_runs_stay_fast),          cmocka_unit_test(test_decoding_undoes_encoding),
-        cmocka_unit_test(test_encoder_contract),             cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_refusals),                     cmocka_unit_test(test_catastrophic_pattern),
+        cmocka_unit_test(test_scanners_agree_with_patterns),
+        cmocka_unit_test(test_merges_follow_the_rule),
+        cmocka_unit_test(test_long_runs_stay_fast),
+        cmocka_unit_test(test_decoding_undoes_encoding),
+        cmocka_unit_test(test_encoder_contract),
+        cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_catastrophic_pattern),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

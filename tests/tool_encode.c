@@ -1,9 +1,10 @@
 /* tool_encode.c - the tokenizer as a filter, for tests/interop/compare_tokenizers.py.
  *
- *   tool_encode TOKENIZER.json encode|plain|bare < documents > ids     (encode: with special tokens added and parsed)
- *   tool_encode TOKENIZER.json decode|skip       < ids       > texts   (skip: special tokens left out)
- * Documents and texts are frames: a 32-bit little-endian length in bytes, then the bytes; lists of ids likewise, as
- * 32-bit integers.  A document that cannot be encoded gives the length 0xFFFFFFFF and nothing else. */
+ *   tool_encode TOKENIZER.json encode|plain|bare < documents > ids     (encode: with special tokens added and
+ * parsed) tool_encode TOKENIZER.json decode|skip       < ids       > texts   (skip: special tokens left out)
+ * Documents and texts are frames: a 32-bit little-endian length in bytes, then the bytes; lists of ids
+ * likewise, as 32-bit integers.  A document that cannot be encoded gives the length 0xFFFFFFFF and nothing
+ * else. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,8 +51,8 @@ static void decode_all(const struct tokenizer *tok, bool skip_special) {
     uint32_t length_bytes;
     while (read_frame(&ids, &length_bytes)) {
         size_t text_bytes;
-        char *text =
-            tokenizer_decode(tok, (const int32_t *)(const void *)ids, length_bytes / 4, skip_special, &text_bytes);
+        char *text = tokenizer_decode(tok, (const int32_t *)(const void *)ids, length_bytes / 4, skip_special,
+                                      &text_bytes);
         write_frame(text, text_bytes);
         free(text);
     }

@@ -89,7 +89,8 @@ int main(int argc, char **argv) {
             best_s = took_s;
     }
     double mb = (double)corpus.length_bytes * 1e-6;
-    printf("{\"load_s\": %.4f, \"mb\": %.3f, \"tokens\": %lld, \"first_mb_per_s\": %.2f, \"best_mb_per_s\": %.2f}\n",
+    printf("{\"load_s\": %.4f, \"mb\": %.3f, \"tokens\": %lld, \"first_mb_per_s\": %.2f, \"best_mb_per_s\": "
+           "%.2f}\n",
            load_s, mb, (long long)num_tokens, mb / first_s, mb / best_s);
     encoder_close(enc);
     token_list_release(&ids);
