@@ -47,6 +47,8 @@ $(OUT)/tests/test_%: $(OUT)/tests/test_%.c.o $(TLIB) $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 $(OUT)/tests/test_fuzz_%: $(OUT)/tests/fuzz/fuzz_%.c.o $(OUT)/tests/fuzz/replay.c.o $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(OUT)/tests/bench/bench_%: $(OUT)/tests/bench/bench_%.c.o $(OUT)/libatelier.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/tests/tool_%: $(OUT)/tests/tool_%.c.o $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/%.c.o: %.c

@@ -159,8 +159,10 @@ static int open_run(struct weights *w, const char *path, struct err *err) {
     int64_t step;
     struct err why = {""};
     char *newest = checkpoint_latest(path, &step, &why);
-    int status = newest ? open_folder(w, newest, err)
-                        : err_set(err, "'%s' holds neither config.json nor a complete checkpoint: it is no model", path);
+    int status =
+        newest
+            ? open_folder(w, newest, err)
+            : err_set(err, "'%s' holds neither config.json nor a complete checkpoint: it is no model", path);
     free(newest);
     return status;
 }

@@ -24,8 +24,10 @@ void arena_allocate(struct arena *arena) {
     if (!arena->size_bytes)
         arena->size_bytes = ARENA_ALIGN_BYTES;
     void *base = mmap(NULL, arena->size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(base != MAP_FAILED, "out of memory: %.2f GiB for %s: %s; use more ranks, a higher parallel.stage or "
-          "train.recompute: layer", (double)arena->size_bytes / (1 << 30), arena->name, strerror(errno));
+    CHECK(base != MAP_FAILED,
+          "out of memory: %.2f GiB for %s: %s; use more ranks, a higher parallel.stage or "
+          "train.recompute: layer",
+          (double)arena->size_bytes / (1 << 30), arena->name, strerror(errno));
     arena->base = base;
 }
 

@@ -1,7 +1,7 @@
 /* arena.h - one block of memory per purpose, sized before the first step.
  *
- * The same code runs twice: with base NULL it only measures (takes return NULL), after arena_allocate it hands
- * out the memory.  So the plan that is printed and the memory that is used cannot disagree. */
+ * The same code runs twice: with base NULL it only measures (takes return NULL), after arena_allocate it
+ * hands out the memory.  So the plan that is printed and the memory that is used cannot disagree. */
 #pragma once
 
 #include "kernels/tensor.h"
@@ -13,9 +13,11 @@ struct arena {
     size_t size_bytes; /* of the allocation */
 };
 
-/* arena_take - count elements, aligned to 64 bytes, zero at first.  NULL while measuring.  Dies beyond the end. */
+/* arena_take - count elements, aligned to 64 bytes, zero at first.  NULL while measuring.  Dies beyond the
+ * end. */
 void *arena_take(struct arena *arena, int64_t count, enum dtype dtype);
 
-/* arena_allocate - allocate what was measured and start handing out.  Dies when memory is out.  arena_free ends. */
+/* arena_allocate - allocate what was measured and start handing out.  Dies when memory is out.  arena_free
+ * ends. */
 void arena_allocate(struct arena *arena);
 void arena_free(struct arena *arena);

@@ -42,8 +42,7 @@ void error_set_step(int64_t step);
 void error_set_abort_hook(void (*hook)(int exit_code));
 
 /* die_at - print "[rank host step] fatal: message (file:line)" with one write and abort. */
-void die_at(const char *file, int line, const char *fmt, ...)
-    __attribute__((noreturn)) ATELIER_PRINTF(3, 4);
+void die_at(const char *file, int line, const char *fmt, ...) __attribute__((noreturn)) ATELIER_PRINTF(3, 4);
 
 /* warn - one line "warning: ..." on standard error, with the rank prefix where there is one. */
 void warn(const char *fmt, ...) ATELIER_PRINTF(1, 2);
@@ -51,10 +50,10 @@ void warn(const char *fmt, ...) ATELIER_PRINTF(1, 2);
 #define die(...) die_at(__FILE__, __LINE__, __VA_ARGS__)
 
 /* CHECK - an invariant of ours; compiled in always. */
-#define CHECK(cond, ...)                                                                           \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            die_at(__FILE__, __LINE__, __VA_ARGS__);                                               \
+#define CHECK(cond, ...)                                                                                     \
+    do {                                                                                                     \
+        if (!(cond))                                                                                         \
+            die_at(__FILE__, __LINE__, __VA_ARGS__);                                                         \
     } while (0)
 
 /* Checked allocation: die when memory is out.  Freed with free(). */

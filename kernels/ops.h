@@ -18,12 +18,22 @@ extern "C" {
 #endif
 
 enum op_id {
-    OP_EMBEDDING, OP_RMSNORM, OP_LINEAR, OP_ROPE, OP_ATTENTION, OP_SWIGLU, OP_ADD, OP_CROSS_ENTROPY,
-    OP_UPDATE, OP_CAST, OP_COUNT
+    OP_EMBEDDING,
+    OP_RMSNORM,
+    OP_LINEAR,
+    OP_ROPE,
+    OP_ATTENTION,
+    OP_SWIGLU,
+    OP_ADD,
+    OP_CROSS_ENTROPY,
+    OP_UPDATE,
+    OP_CAST,
+    OP_COUNT
 };
 
 /* What the front door counts, per family of ops; the profile of a step is their difference.  Flops are those
- * of linear (2 per multiply-add) and attention (over the scores that the mask lets through); others count 0. */
+ * of linear (2 per multiply-add) and attention (over the scores that the mask lets through); others count 0.
+ */
 struct op_counts {
     int64_t calls[OP_COUNT];
     double flops[OP_COUNT];
@@ -76,11 +86,10 @@ struct ops {
     void (*attention_cached)(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
                              struct tensor v_cache, int64_t past, const struct attention_args *);
     void (*swiglu_forward)(struct device *, struct tensor y, struct tensor gate_up);
-    void (*swiglu_backward)(struct device *, struct tensor dgate_up, struct tensor dy,
-                            struct tensor gate_up);
+    void (*swiglu_backward)(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up);
     void (*add)(struct device *, struct tensor y, struct tensor a, struct tensor b);
-    void (*cross_entropy)(struct device *, struct tensor losses, struct tensor logits,
-                          struct tensor targets, struct tensor weights, float grad_scale);
+    void (*cross_entropy)(struct device *, struct tensor losses, struct tensor logits, struct tensor targets,
+                          struct tensor weights, float grad_scale);
     void (*adamw)(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
                   const struct adamw_args *);
     double (*sum_squares)(struct device *, struct tensor x);
@@ -101,7 +110,8 @@ struct device {
 void device_open_cpu(struct device *dev, int num_threads);
 void device_close(struct device *dev);
 
-/* device_describe_cpu - library, version and instruction set of the matrix products, into text; returns text. */
+/* device_describe_cpu - library, version and instruction set of the matrix products, into text; returns text.
+ */
 const char *device_describe_cpu(char *text, size_t room_bytes);
 
 /* op_embedding_forward - x[i] = w[tokens[i]].
@@ -184,15 +194,16 @@ void op_add(struct device *, struct tensor y, struct tensor a, struct tensor b);
 
 /* op_cross_entropy - losses of one chunk of rows, and the gradient in place of the logits.
  *   out    losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
- *   inout  logits [M, V]: becomes grad_scale * weights[i] * (softmax - onehot); grad_scale 0 leaves them alone
- *   in     targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
+ *   inout  logits [M, V]: becomes grad_scale * weights[i] * (softmax - onehot); grad_scale 0 leaves them
+ * alone in     targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
 void op_cross_entropy(struct device *, struct tensor losses, struct tensor logits, struct tensor targets,
                       struct tensor weights, float grad_scale);
 
 /* op_adamw - decoupled weight decay; all tensors [K] f32, element by element:
  *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *   w = w - lr * (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay * w)
- * Order of operations as torch.optim.AdamW (w *= 1 - lr * decay first).  Source: Loshchilov and Hutter 2019. */
+ * Order of operations as torch.optim.AdamW (w *= 1 - lr * decay first).  Source: Loshchilov and Hutter 2019.
+ */
 void op_adamw(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
               const struct adamw_args *args);
 

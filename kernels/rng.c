@@ -26,7 +26,8 @@ static void philox(uint32_t words[4], uint64_t key) {
 }
 
 static void draw(uint64_t seed, uint64_t stream, uint64_t index, uint64_t out[2]) {
-    uint32_t words[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
+    uint32_t words[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream,
+                         (uint32_t)(stream >> 32)};
     philox(words, seed);
     out[0] = words[0] | (uint64_t)words[1] << 32;
     out[1] = words[2] | (uint64_t)words[3] << 32;

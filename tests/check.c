@@ -9,8 +9,8 @@
 
 #include "kernels/rng.h"
 
-void check_close(const float *got, const float *want, int64_t count, double rtol, double atol, const char *what,
-                 const char *file, int line) {
+void check_close(const float *got, const float *want, int64_t count, double rtol, double atol,
+                 const char *what, const char *file, int line) {
     int64_t worst = -1;
     double worst_ratio = 1.0;
     for (int64_t i = 0; i < count; i++) {

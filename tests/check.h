@@ -16,8 +16,8 @@ enum { TEST_SKIPPED = 77 };
 /* assert_close - |got - want| <= atol + rtol * |want| for each element, else fail naming the worst one. */
 #define assert_close(got, want, count, rtol, atol)                                                           \
     check_close((got), (want), (count), (rtol), (atol), #got, __FILE__, __LINE__)
-void check_close(const float *got, const float *want, int64_t count, double rtol, double atol, const char *what,
-                 const char *file, int line);
+void check_close(const float *got, const float *want, int64_t count, double rtol, double atol,
+                 const char *what, const char *file, int line);
 
 /* relative_error - ||got - want|| / ||want|| in f64 (0 when both are zero). */
 double relative_error(const float *got, const float *want, int64_t count);

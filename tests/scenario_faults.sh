@@ -206,7 +206,8 @@ expect_no_process
 expect_output "^error: checkpoint of step 3: .*no space left for [0-9]+ bytes .*free some space"
 expect_complete "$work/small/run" 2
 expect "unfinished checkpoints" "" "$(ls -d "$work/small/run"/*.partial 2>/dev/null)"
-train 0 2 "$work/small/run" --set train.steps=4 --set checkpoint.every_steps=1 --set checkpoint.keep=1
+mount -o remount,size=30m "$work/small"
+train 0 2 "$work/small/run" --set train.steps=4 --set checkpoint.every_steps=1
 expect_output "after step 2\$"
 say "a full disk in a checkpoint: code 1, the one before it is complete, and with room the run goes on"
 mount -o remount,ro "$work/small"

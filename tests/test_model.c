@@ -1,6 +1,6 @@
-/* test_model.c - logits, loss, gradients and ten AdamW steps of tiny models of every supported family, against what
- * transformers computed (tests/golden/README.md), in f32 on one rank.  The packed rows are computed in one go, the
- * expected logits document by document: so packing is tested as well. */
+/* test_model.c - logits, loss, gradients and ten AdamW steps of tiny models of every supported family,
+ * against what transformers computed (tests/golden/README.md), in f32 on one rank.  The packed rows are
+ * computed in one go, the expected logits document by document: so packing is tested as well. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +16,8 @@
 
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
-static const char *const VARIANTS[] = {"llama2", "llama3", "llama32_tied", "mistral",
-                                       "smollm2", "lucie", "croissant", "eurollm"};
+static const char *const VARIANTS[] = {"llama2",  "llama3", "llama32_tied", "mistral",
+                                       "smollm2", "lucie",  "croissant",    "eurollm"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {
@@ -72,14 +72,16 @@ static void make_batch(struct fixture *f) {
         if (f->targets[i] < 0)
             f->targets[i] = 0;
     }
-    f->batch = (struct batch){NUM_TOKENS, f->tokens, f->targets, f->row_start, f->positions, f->target_weights};
+    f->batch =
+        (struct batch){NUM_TOKENS, f->tokens, f->targets, f->row_start, f->positions, f->target_weights};
 }
 
 static void fixture_open(struct fixture *f, const char *name, enum recompute recompute, int stage) {
     struct err err = {""};
     memset(f, 0, sizeof *f);
     f->folder = xasprintf("tests/golden/models/%s", name);
-    char *path = xasprintf("%s/expected.safetensors", f->folder), *json = xasprintf("%s/expected.json", f->folder);
+    char *path = xasprintf("%s/expected.safetensors", f->folder),
+         *json = xasprintf("%s/expected.json", f->folder);
     f->expected = st_open(path, &err);
     f->numbers = f->expected ? json_load_path(json, 1 << 20, &err) : NULL;
     f->weights = f->numbers ? weights_open(f->folder, &err) : NULL;
@@ -155,10 +157,12 @@ static void test_logits(void **state) {
     }
 }
 
-/* The control: rotary pairs in the other order, no llama3 scaling, attention across documents: all must show. */
+/* The control: rotary pairs in the other order, no llama3 scaling, attention across documents: all must show.
+ */
 static void test_wrong_logits_are_noticed(void **state) {
     (void)state;
-    static const char *const WRONG[] = {"logits.interleaved_rope", "logits.unscaled_rope", "logits.across_documents"};
+    static const char *const WRONG[] = {"logits.interleaved_rope", "logits.unscaled_rope",
+                                        "logits.across_documents"};
     struct fixture f;
     fixture_open(&f, "llama3", RECOMPUTE_NONE, 0);
     struct err err = {""};
@@ -180,9 +184,10 @@ struct compare {
     int num_compared;
 };
 
-/* compare_piece - one tensor (stage 0 on one rank: always whole) against the golden one, where there is one. */
-static int compare_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first, int64_t at,
-                         int64_t count) {
+/* compare_piece - one tensor (stage 0 on one rank: always whole) against the golden one, where there is one.
+ */
+static int compare_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
+                         int64_t at, int64_t count) {
     struct compare *compare = user;
     struct fixture *f = compare->f;
     char name[128];
@@ -192,7 +197,8 @@ static int compare_piece(void *user, int unit, const struct unit_tensor *tensor,
     if (st_find(f->expected, key) >= 0) {
         int64_t expected_count;
         float *want = read_expected(f, key, &expected_count);
-        const float *own = compare->masters ? f->params.units[unit].master : params_own_grad(&f->params, unit);
+        const float *own =
+            compare->masters ? f->params.units[unit].master : params_own_grad(&f->params, unit);
         assert_int_equal(expected_count, count);
         double error = relative_error(own + at, want, count);
         compare->worst = error > compare->worst ? error : compare->worst;
@@ -218,8 +224,8 @@ static void check_gradients(enum recompute recompute, int stage) {
         fixture_open(&f, VARIANTS[v], recompute, stage);
         double loss = gradients(&f), want = number(&f, "loss");
         double error = worst_error(&f, "grad.", false, &num_compared);
-        print_message("%-14s loss %.9f (relative error %.1e), worst gradient error %.2e of %d\n", VARIANTS[v], loss,
-                      fabs(loss - want) / want, error, num_compared);
+        print_message("%-14s loss %.9f (relative error %.1e), worst gradient error %.2e of %d\n", VARIANTS[v],
+                      loss, fabs(loss - want) / want, error, num_compared);
         assert_true(fabs(loss - want) < 1e-5 * want);
         assert_true(fabs(loss - number(&f, "wrong/mean_of_row_means")) > 1e-4 * want);
         assert_int_equal(num_compared, 9 * f.config.num_layers + (f.config.tied_head ? 2 : 3));
@@ -257,7 +263,8 @@ static double listed(const struct fixture *f, const char *key, size_t index) {
     return json_number_value(json_array_get(list, index));
 }
 
-/* ten_steps - the run of the golden file; returns the largest relative error of the losses and gradient norms. */
+/* ten_steps - the run of the golden file; returns the largest relative error of the losses and gradient
+ * norms. */
 static double ten_steps(struct fixture *f, double learning_rate) {
     struct config config;
     double worst = 0;
@@ -281,8 +288,8 @@ static void test_ten_steps(void **state) {
         fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE, 0);
         double rate = number(&f, "adamw/lr"), worst = ten_steps(&f, rate);
         double final_error = worst_error(&f, "final.", true, &num_compared);
-        print_message("%-14s ten AdamW steps: losses and norms %.2e, final weights %.2e of %d\n", VARIANTS[v], worst,
-                      final_error, num_compared);
+        print_message("%-14s ten AdamW steps: losses and norms %.2e, final weights %.2e of %d\n", VARIANTS[v],
+                      worst, final_error, num_compared);
         assert_true(worst < 1e-5);
         assert_true(final_error < 1e-5);
         assert_int_equal(num_compared, 2);
@@ -300,7 +307,8 @@ static void test_decode_equals_forward(void **state) {
     fixture_open(&f, "llama3", RECOMPUTE_NONE, 0);
     int64_t vocab_size = f.config.vocab_size;
     struct kv_cache caches[2];
-    float *keys = xcalloc((size_t)4 * ROW_TOKENS * (size_t)(f.config.num_kv_heads * f.config.head_dim), sizeof(float));
+    float *keys =
+        xcalloc((size_t)4 * ROW_TOKENS * (size_t)(f.config.num_kv_heads * f.config.head_dim), sizeof(float));
     for (int i = 0; i < 4; i++) {
         int64_t count = (int64_t)ROW_TOKENS * f.config.num_kv_heads * f.config.head_dim;
         *(i % 2 ? &caches[i / 2].v : &caches[i / 2].k) =
@@ -328,9 +336,9 @@ static void test_decode_equals_forward(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),        cmocka_unit_test(test_wrong_logits_are_noticed),
-        cmocka_unit_test(test_gradients),     cmocka_unit_test(test_gradients_recomputed),
-        cmocka_unit_test(test_ten_steps),     cmocka_unit_test(test_decode_equals_forward),
+        cmocka_unit_test(test_logits),    cmocka_unit_test(test_wrong_logits_are_noticed),
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_recomputed),
+        cmocka_unit_test(test_ten_steps), cmocka_unit_test(test_decode_equals_forward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
-/* test_ranks_train.c - the same 20 steps on any number of ranks (run with 1, 2, 3 and 4), at every stage, with one or
- * several micro-batches, with and without recomputation: losses equal to 1e-5 those of one rank that computes
- * everything at once, which every rank works out for itself without a word to the others.
- * Controls: gradients scaled by each rank's own token count (a mean of means) must not pass; the same layout twice must
- * give the same bits. */
+/* test_ranks_train.c - the same 20 steps on any number of ranks (run with 1, 2, 3 and 4), at every stage,
+ * with one or several micro-batches, with and without recomputation: losses equal to 1e-5 those of one rank
+ * that computes everything at once, which every rank works out for itself without a word to the others.
+ * Controls: gradients scaled by each rank's own token count (a mean of means) must not pass; the same layout
+ * twice must give the same bits. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,8 +30,9 @@ struct layout {
     bool mean_of_means; /* the mistake */
 };
 
-static const struct config CONFIG = {.optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1},
-                                     .train = {.grad_clip = 1.0}};
+static const struct config CONFIG = {
+    .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1},
+    .train = {.grad_clip = 1.0}};
 
 static struct model_config tiny_model(bool tied) {
     return (struct model_config){.model_type = "llama",
@@ -49,7 +50,8 @@ static struct model_config tiny_model(bool tied) {
                                  .rope_theta = 10000.0};
 }
 
-/* write_tokens - documents of very different lengths, a third of the tokens masked out: ranks differ in targets. */
+/* write_tokens - documents of very different lengths, a third of the tokens masked out: ranks differ in
+ * targets. */
 static int write_tokens(const char *path, struct err *err) {
     struct token_writer *writer = token_writer_create(path, "none", 61, err);
     int64_t source = writer ? token_writer_add_source(writer, "test", "", "") : -1;
@@ -59,7 +61,8 @@ static int write_tokens(const char *path, struct err *err) {
         uint8_t mask[40];
         int64_t count = (int64_t)rng_below(7, rng_stream(RNG_TEST, 2), draws++, 40);
         for (int64_t i = 0; i < count; i++) {
-            bool follows = i > 0 && rng_below(7, rng_stream(RNG_TEST, 4), draws++, 8) > 0; /* something to learn */
+            bool follows =
+                i > 0 && rng_below(7, rng_stream(RNG_TEST, 4), draws++, 8) > 0; /* something to learn */
             tokens[i] = follows ? (tokens[i - 1] * 5 + 3) % 61
                                 : (int32_t)rng_below(7, rng_stream(RNG_TEST, 3), draws++, 61);
             mask[i] = d % 3 != 0 || i % 5 == 0;
@@ -179,7 +182,8 @@ static void check_layouts(bool tied) {
                 curve(comm, &layout, tied, got);
                 double worst = worst_difference(got, want);
                 if (!(worst < 1e-5))
-                    fail_msg("%d ranks, stage %d, %lld sequences per micro-batch, recompute %d: losses differ by %.2e",
+                    fail_msg("%d ranks, stage %d, %lld sequences per micro-batch, recompute %d: losses "
+                             "differ by %.2e",
                              num_ranks, stage, (long long)layout.micro_sequences, (int)recompute, worst);
             }
 }
@@ -198,7 +202,8 @@ static void test_mean_of_means_is_noticed(void **state) {
     (void)state;
     double want[STEPS], got[STEPS];
     int num_ranks = comm_num_ranks(comm);
-    struct layout layout = {.stage = 2, .micro_sequences = (BATCH + num_ranks - 1) / num_ranks, .mean_of_means = true};
+    struct layout layout = {
+        .stage = 2, .micro_sequences = (BATCH + num_ranks - 1) / num_ranks, .mean_of_means = true};
     reference(false, want);
     curve(comm, &layout, false, got);
     if (num_ranks == 1) /* one mean of one mean is right */

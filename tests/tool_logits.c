@@ -9,10 +9,8 @@ static int answer(struct session *session, int32_t count) {
     int32_t *arrays = xcalloc(3 * (size_t)count, sizeof *arrays);
     int64_t vocab_size = session->config.vocab_size;
     float *logits = xmalloc((size_t)count * (size_t)vocab_size * sizeof *logits);
-    struct batch batch = {.num_tokens = count,
-                          .tokens = arrays,
-                          .row_start = arrays + count,
-                          .positions = arrays + 2 * count};
+    struct batch batch = {
+        .num_tokens = count, .tokens = arrays, .row_start = arrays + count, .positions = arrays + 2 * count};
     int status = fread(batch.tokens, sizeof(int32_t), (size_t)count, stdin) == (size_t)count ? 0 : 1;
     for (int32_t i = 0; i < count; i++)
         batch.positions[i] = i;

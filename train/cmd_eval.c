@@ -26,7 +26,8 @@ static int parse(struct eval *eval, int argc, char **argv, struct err *err) {
     const struct option options[] = {
         {"MODEL", OPTION_TEXT, &eval->model, 0, 0, "folder, checkpoint or GGUF"},
         {"--data", OPTION_TEXT, &eval->data, 0, 0, "token file made with the model's tokenizer"},
-        {"--sequence-tokens", OPTION_INT, &eval->sequence_tokens, 2, 1 << 20, "tokens per sequence; 0: up to 2048"},
+        {"--sequence-tokens", OPTION_INT, &eval->sequence_tokens, 2, 1 << 20,
+         "tokens per sequence; 0: up to 2048"},
         {"--sequences", OPTION_INT, &eval->max_sequences, 0, 1e12, "at most so many; 0: all"},
         {"--threads", OPTION_INT, &eval->threads, 0, 4096, "0: all"},
         {"--json", OPTION_FLAG, &eval->json, 0, 0, "one JSON object on standard output"},
@@ -51,16 +52,16 @@ static int open_all(struct eval *eval, struct err *err) {
     weights_close(peek);
     if (eval->sequence_tokens == 0)
         eval->sequence_tokens = positions < DEFAULT_SEQUENCE_TOKENS ? positions : DEFAULT_SEQUENCE_TOKENS;
-    if (session_open(&eval->session, eval->model, eval->sequence_tokens, eval->sequence_tokens, (int)eval->threads, err) ||
+    if (session_open(&eval->session, eval->model, eval->sequence_tokens, eval->sequence_tokens,
+                     (int)eval->threads, err) ||
         session_tokenizer(&eval->session, err))
         return -1;
     if (strcmp(tokenizer_hash(eval->session.tokenizer), token_file_tokenizer_hash(eval->file)) != 0)
-        return err_set(err, "'%s' was made with another tokenizer than the model's: prepare it again", eval->data);
+        return err_set(err, "'%s' was made with another tokenizer than the model's: prepare it again",
+                       eval->data);
     struct loader_file list = {eval->data, 1.0};
-    struct loader_config config = {.files = &list,
-                                   .num_files = 1,
-                                   .sequence_tokens = eval->sequence_tokens,
-                                   .vocab_size = vocab_size};
+    struct loader_config config = {
+        .files = &list, .num_files = 1, .sequence_tokens = eval->sequence_tokens, .vocab_size = vocab_size};
     eval->loader = loader_open(&config, err);
     if (!eval->loader)
         return -1;
@@ -104,13 +105,15 @@ static int run(struct eval *eval, struct err *err) {
 
 static json_t *result(double loss, double tokens) {
     double mean = tokens > 0 ? loss / tokens : 0;
-    return json_pack("{s:f, s:f, s:I}", "loss", mean, "perplexity", exp(mean), "target_tokens", (json_int_t)tokens);
+    return json_pack("{s:f, s:f, s:I}", "loss", mean, "perplexity", exp(mean), "target_tokens",
+                     (json_int_t)tokens);
 }
 
 static void print_json(const struct eval *eval, double loss, double tokens) {
     json_t *root = result(loss, tokens), *sources = json_object();
     for (int64_t s = 0; s < eval->num_sources; s++)
-        json_object_set_new(sources, token_file_source(eval->file, s)->name, result(eval->loss[s], eval->tokens[s]));
+        json_object_set_new(sources, token_file_source(eval->file, s)->name,
+                            result(eval->loss[s], eval->tokens[s]));
     json_object_set_new(root, "sources", sources);
     json_object_set_new(root, "sequence_tokens", json_integer((json_int_t)eval->sequence_tokens));
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));

@@ -27,7 +27,7 @@ struct writer {
     struct batch batch;
     float *logits;
     struct token_list tokens;
-    int64_t past;            /* tokens in the caches */
+    int64_t past; /* tokens in the caches */
     size_t printed_bytes;
     int64_t prompt_tokens;
 };
@@ -78,7 +78,8 @@ static void advance(struct writer *writer) {
     }
 }
 
-/* print_new - what the text gained; a character whose bytes are not all there yet waits for the next token. */
+/* print_new - what the text gained; a character whose bytes are not all there yet waits for the next token.
+ */
 static void print_new(struct writer *writer, bool is_end) {
     static const char replacement[] = "\xEF\xBF\xBD";
     size_t length_bytes;
@@ -116,17 +117,21 @@ static int read_prompt(struct writer *writer, const struct request *request, str
         chat.kind = strcmp(request->chat, "auto") == 0 ? chat_kind_from_template(tokenizer_chat_template(tok))
                                                        : chat_kind_from_name(request->chat);
         uint8_t *mask = NULL;
-        status = chat.kind == CHAT_UNKNOWN
-                     ? err_set(err, "the chat template '%s' is not known: choose chatml, llama2, llama3 or mistral",
-                               request->chat)
-                     : chat_encode(tok, enc, &chat, &writer->tokens, &mask, err);
+        status =
+            chat.kind == CHAT_UNKNOWN
+                ? err_set(err,
+                          "the chat template '%s' is not known: choose chatml, llama2, llama3 or mistral",
+                          request->chat)
+                : chat_encode(tok, enc, &chat, &writer->tokens, &mask, err);
         free(mask);
     } else {
-        status = encoder_encode(enc, request->prompt, strlen(request->prompt), ENCODE_ADD_SPECIAL, &writer->tokens, err);
+        status = encoder_encode(enc, request->prompt, strlen(request->prompt), ENCODE_ADD_SPECIAL,
+                                &writer->tokens, err);
     }
     encoder_close(enc);
     if (!status && writer->tokens.count == 0)
-        status = err_set(err, "the prompt is empty and the tokenizer adds nothing in front of it: give --prompt TEXT");
+        status = err_set(
+            err, "the prompt is empty and the tokenizer adds nothing in front of it: give --prompt TEXT");
     writer->prompt_tokens = writer->tokens.count;
     return status;
 }
@@ -136,11 +141,12 @@ static int write_text(struct writer *writer, const struct request *request, stru
     if (read_prompt(writer, request, err))
         return -1;
     if (writer->prompt_tokens >= room)
-        return err_set(err, "the prompt has %lld tokens, the model %lld positions", (long long)writer->prompt_tokens,
-                       (long long)room);
+        return err_set(err, "the prompt has %lld tokens, the model %lld positions",
+                       (long long)writer->prompt_tokens, (long long)room);
     for (int64_t i = 0; i < request->max_tokens && writer->tokens.count < room; i++) {
         advance(writer);
-        int32_t token = sample_token(&request->sampling, writer->logits, writer->session->config.vocab_size, i);
+        int32_t token =
+            sample_token(&request->sampling, writer->logits, writer->session->config.vocab_size, i);
         if (token >= tokenizer_vocab_size(writer->session->tokenizer))
             break; /* a padding row of the embedding: no text stands behind it */
         if (!request->ignores_end && is_end(writer->session, token))
@@ -157,9 +163,11 @@ static int parse(struct request *request, int argc, char **argv, struct err *err
     const struct option options[] = {
         {"MODEL", OPTION_TEXT, &request->model, 0, 0, "folder, checkpoint or GGUF"},
         {"--prompt", OPTION_TEXT, &request->prompt, 0, 0, "text to go on from"},
-        {"--chat", OPTION_TEXT, &request->chat, 0, 0, "template of the turn: auto, chatml, llama2, llama3, mistral"},
+        {"--chat", OPTION_TEXT, &request->chat, 0, 0,
+         "template of the turn: auto, chatml, llama2, llama3, mistral"},
         {"--max-tokens", OPTION_INT, &request->max_tokens, 1, 1e6, "tokens to write"},
-        {"--temperature", OPTION_REAL, &request->sampling.temperature, 0, 100, "0: always the most likely token"},
+        {"--temperature", OPTION_REAL, &request->sampling.temperature, 0, 100,
+         "0: always the most likely token"},
         {"--top-p", OPTION_REAL, &request->sampling.top_p, 0.0001, 1, "probability mass to draw from"},
         {"--seed", OPTION_INT, &request->sampling.seed, 0, 9e18, "same seed, same text"},
         {"--threads", OPTION_INT, &request->threads, 0, 4096, "0: all"},
@@ -171,7 +179,8 @@ static int parse(struct request *request, int argc, char **argv, struct err *err
 }
 
 int command_generate(int argc, char **argv) {
-    struct request request = {.prompt = "", .max_tokens = 200, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 1}};
+    struct request request = {
+        .prompt = "", .max_tokens = 200, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 1}};
     struct session session;
     struct writer writer = {0};
     struct err err = {""};

@@ -29,7 +29,9 @@ static int read_words(struct train_words *words, int argc, char **argv, struct e
         else
             words->config_path = argv[i];
     }
-    return words->config_path ? 0 : err_set(err, "a run file is expected: atelier train CONFIG [--set key=value]...");
+    return words->config_path
+               ? 0
+               : err_set(err, "a run file is expected: atelier train CONFIG [--set key=value]...");
 }
 
 /* read_config - the root reads the file, all parse the same text: one message, not one per rank. */

@@ -22,8 +22,8 @@ static void batch_release(struct batch *batch) {
     free(batch->weights);
 }
 
-void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequences, int64_t micro_sequences, int rank,
-               int num_ranks) {
+void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequences, int64_t micro_sequences,
+               int rank, int num_ranks) {
     memset(feed, 0, sizeof *feed);
     feed->sequence_tokens = sequence_tokens;
     feed->batch_sequences = batch_sequences;
@@ -102,8 +102,8 @@ int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t n
                 left < feed->batch_sequences ? left : feed->batch_sequences, err);
 }
 
-void feed_documents(const struct feed *feed, struct loader *loader, const struct data_file *files, int64_t step,
-                    char *text, size_t room_bytes) {
+void feed_documents(const struct feed *feed, struct loader *loader, const struct data_file *files,
+                    int64_t step, char *text, size_t room_bytes) {
     size_t used = 0;
     text[0] = '\0';
     for (int64_t m = 0; m < feed->num_micros; m++)
@@ -114,8 +114,9 @@ void feed_documents(const struct feed *feed, struct loader *loader, const struct
                                 ? loader_pieces(loader, step * feed->batch_sequences + s, &pieces, NULL)
                                 : 0;
             for (int64_t p = 0; p < count && used + 80 < room_bytes; p++)
-                used += (size_t)snprintf(text + used, room_bytes - used, "%s%.60s document %lld", used ? ", " : "",
-                                         files[pieces[p].file].path, (long long)pieces[p].document);
+                used += (size_t)snprintf(text + used, room_bytes - used, "%s%.60s document %lld",
+                                         used ? ", " : "", files[pieces[p].file].path,
+                                         (long long)pieces[p].document);
             free(pieces);
         }
 }

@@ -1,6 +1,6 @@
-/* model.c - the decoder, top to bottom, then bottom to top.  One function per block, one line per operation; the
- * backward of a block is its forward read in reverse.  Weights come from params (gathered where they are sharded)
- * one unit ahead of their use; gradients go back unit by unit.  Memory is in model_memory.c. */
+/* model.c - the decoder, top to bottom, then bottom to top.  One function per block, one line per operation;
+ * the backward of a block is its forward read in reverse.  Weights come from params (gathered where they are
+ * sharded) one unit ahead of their use; gradients go back unit by unit.  Memory is in model_memory.c. */
 #include "train/model.h"
 
 #include <math.h>
@@ -13,7 +13,8 @@ struct layer_weights {
     struct tensor norm1, qkv, output, norm2, gate_up, down;
 };
 
-static struct layer_weights layer_weights(const struct params *params, int unit, void *data, enum dtype dtype) {
+static struct layer_weights layer_weights(const struct params *params, int unit, void *data,
+                                          enum dtype dtype) {
     return (struct layer_weights){
         .norm1 = params_tensor(params, unit, ROLE_ATTENTION_NORM, data, dtype),
         .qkv = params_fused(params, unit, ROLE_QUERY, ROLE_VALUE, data, dtype),
@@ -86,8 +87,8 @@ static void layer_forward(struct model *model, const struct batch *batch, const 
     after_attention(model, batch, w, a, x_out, x);
 }
 
-/* layer_backward - dx enters as the gradient of x_out and leaves as that of x.  Each norm adds to it what came through
- * its branch; the residual path needs no operation at all. */
+/* layer_backward - dx enters as the gradient of x_out and leaves as that of x.  Each norm adds to it what
+ * came through its branch; the residual path needs no operation at all. */
 static void layer_backward(struct model *model, const struct batch *batch, const struct layer_weights *w,
                            const struct layer_weights *dw, struct layer_acts *a, struct tensor x) {
     const struct model_config *c = model->setup.config;
@@ -128,8 +129,8 @@ static void stack_forward(struct model *model, struct comm *comm, const struct b
 
     void *data = params_acquire(params, comm, 0);
     params_prefetch(params, comm, 1);
-    op_embedding_forward(model->dev, first_rows(model->inputs[0], batch), embedding_of(model, 0, data, compute),
-                         ints(batch->tokens, batch));
+    op_embedding_forward(model->dev, first_rows(model->inputs[0], batch),
+                         embedding_of(model, 0, data, compute), ints(batch->tokens, batch));
     for (int layer = 0; layer < num_layers; layer++) {
         data = params_acquire(params, comm, 1 + layer);
         params_prefetch(params, comm, layer + 1 < num_layers ? 2 + layer : params_head_unit(params));
@@ -157,12 +158,13 @@ static void head_norm(struct model *model, const struct batch *batch, const stru
                        model->setup.config->norm_eps);
 }
 
-/* head_chunk - losses of one chunk of rows; with a gradient (dw not NULL) also its backward, while the logits are at
- * hand: they are never kept for the whole batch. */
+/* head_chunk - losses of one chunk of rows; with a gradient (dw not NULL) also its backward, while the logits
+ * are at hand: they are never kept for the whole batch. */
 static void head_chunk(struct model *model, const struct batch *batch, const struct head_weights *w,
                        const struct head_weights *dw, int64_t first, int64_t count, float grad_scale) {
     struct device *dev = model->dev;
-    struct tensor rows = tensor_rows(model->final, first, count), logits = tensor_rows(model->logits, 0, count);
+    struct tensor rows = tensor_rows(model->final, first, count),
+                  logits = tensor_rows(model->logits, 0, count);
     op_linear_forward(dev, logits, rows, w->matrix);
     op_cross_entropy(dev, tensor_rows(model->losses, first, count), logits,
                      tensor_1d(batch->targets + first, DTYPE_I32, count),
@@ -192,7 +194,8 @@ static double head_losses(struct model *model, const struct batch *batch, const 
 }
 
 /* head_train - loss and gradient of the head; leaves the gradient of the stack's output in dx. */
-static double head_train(struct model *model, struct comm *comm, const struct batch *batch, float grad_scale) {
+static double head_train(struct model *model, struct comm *comm, const struct batch *batch,
+                         float grad_scale) {
     struct params *params = model->params;
     int unit = params_head_unit(params);
     struct head_weights w = head_weights(model, params_acquire(params, comm, unit), model->setup.compute);
@@ -221,7 +224,8 @@ static void stack_backward(struct model *model, struct comm *comm, const struct 
         if (layer > 0)
             params_prefetch(params, comm, unit - 1);
         struct layer_weights w = layer_weights(params, unit, data, compute);
-        struct layer_weights dw = layer_weights(params, unit, params_grad_begin(params, comm, unit), DTYPE_F32);
+        struct layer_weights dw =
+            layer_weights(params, unit, params_grad_begin(params, comm, unit), DTYPE_F32);
         struct layer_acts a = layer_acts(model, batch, layer);
         struct tensor x = first_rows(model->inputs[layer], batch);
         if (model->setup.recompute == RECOMPUTE_LAYER)
@@ -259,7 +263,8 @@ void model_logits(struct model *model, struct comm *comm, const struct batch *ba
     void *data = params_acquire(model->params, comm, params_head_unit(model->params));
     struct head_weights w = head_weights(model, data, model->setup.compute);
     head_norm(model, batch, &w);
-    op_linear_forward(model->dev, tensor_2d(out, DTYPE_F32, batch->num_tokens, model->setup.config->vocab_size),
+    op_linear_forward(model->dev,
+                      tensor_2d(out, DTYPE_F32, batch->num_tokens, model->setup.config->vocab_size),
                       first_rows(model->final, batch), w.matrix);
 }
 
@@ -269,17 +274,19 @@ void model_decode(struct model *model, const struct kv_cache *cache, const struc
     enum dtype compute = model->setup.compute;
     struct attention_args attention = attention_args(model->setup.config);
     void *data = params_acquire(params, NULL, 0);
-    op_embedding_forward(model->dev, first_rows(model->inputs[0], batch), embedding_of(model, 0, data, compute),
-                         ints(batch->tokens, batch));
+    op_embedding_forward(model->dev, first_rows(model->inputs[0], batch),
+                         embedding_of(model, 0, data, compute), ints(batch->tokens, batch));
     for (int layer = 0; layer < model->setup.config->num_layers; layer++) {
-        struct layer_weights w = layer_weights(params, 1 + layer, params_acquire(params, NULL, 1 + layer), compute);
+        struct layer_weights w =
+            layer_weights(params, 1 + layer, params_acquire(params, NULL, 1 + layer), compute);
         struct layer_acts a = layer_acts(model, batch, layer);
         struct tensor x = first_rows(model->inputs[layer], batch);
         attention_input(model, batch, &w, &a, x);
         op_attention_cached(model->dev, a.attended, a.qkv, cache[layer].k, cache[layer].v, past, &attention);
         after_attention(model, batch, &w, &a, first_rows(model->inputs[layer + 1], batch), x);
     }
-    struct head_weights w = head_weights(model, params_acquire(params, NULL, params_head_unit(params)), compute);
+    struct head_weights w =
+        head_weights(model, params_acquire(params, NULL, params_head_unit(params)), compute);
     head_norm(model, batch, &w);
     op_linear_forward(model->dev, tensor_2d(logits, DTYPE_F32, 1, model->setup.config->vocab_size),
                       tensor_rows(model->final, batch->num_tokens - 1, 1), w.matrix);

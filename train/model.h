@@ -36,34 +36,37 @@ struct model_setup {
 
 struct model {
     struct model_setup setup;
-    struct device *dev;          /* borrowed */
-    struct params *params;       /* borrowed */
-    struct arena arena;          /* activations */
-    struct layer_acts *acts;     /* [L], or one for all when they are recomputed */
-    struct tensor *inputs;       /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
-    struct tensor cos, sin;      /* [P, D/2] */
-    struct tensor branch;        /* [N, C] output of a branch before its residual add */
-    struct tensor final, rrms;   /* [N, C] final norm, [N] */
-    struct tensor logits;        /* [M, V] f32, one chunk of rows */
-    struct tensor dlogits;       /* [M, V] compute type; the same memory as logits in f32 */
-    struct tensor losses;        /* [N] f32 */
-    struct tensor dx, dnorm;     /* [N, C] */
-    struct tensor dattended;     /* [N, H, D] */
-    struct tensor dqkv;          /* [N, Q, D] */
-    struct tensor dhidden;       /* [N, F] */
+    struct device *dev;           /* borrowed */
+    struct params *params;        /* borrowed */
+    struct arena arena;           /* activations */
+    struct layer_acts *acts;      /* [L], or one for all when they are recomputed */
+    struct tensor *inputs;        /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
+    struct tensor cos, sin;       /* [P, D/2] */
+    struct tensor branch;         /* [N, C] output of a branch before its residual add */
+    struct tensor final, rrms;    /* [N, C] final norm, [N] */
+    struct tensor logits;         /* [M, V] f32, one chunk of rows */
+    struct tensor dlogits;        /* [M, V] compute type; the same memory as logits in f32 */
+    struct tensor losses;         /* [N] f32 */
+    struct tensor dx, dnorm;      /* [N, C] */
+    struct tensor dattended;      /* [N, H, D] */
+    struct tensor dqkv;           /* [N, Q, D] */
+    struct tensor dhidden;        /* [N, F] */
     double forward_s, backward_s; /* wall time, waits for transfers included */
 };
 
 /* model_plan - the activations' size without memory.  model_create - the same with memory. */
-void model_plan(struct model *model, struct device *dev, struct params *params, const struct model_setup *setup);
-void model_create(struct model *model, struct device *dev, struct params *params, const struct model_setup *setup);
+void model_plan(struct model *model, struct device *dev, struct params *params,
+                const struct model_setup *setup);
+void model_create(struct model *model, struct device *dev, struct params *params,
+                  const struct model_setup *setup);
 void model_free(struct model *model);
 
-/* model_train - forward and backward of one micro-batch; gradients are added, scaled by grad_scale (1 / target tokens
- * of the global batch).  Returns the sum of weights * losses in f64.  Collective. */
+/* model_train - forward and backward of one micro-batch; gradients are added, scaled by grad_scale (1 /
+ * target tokens of the global batch).  Returns the sum of weights * losses in f64.  Collective. */
 double model_train(struct model *model, struct comm *comm, const struct batch *batch, float grad_scale);
 
-/* model_evaluate - forward alone; model->losses holds the loss of each row.  Returns their sum.  Collective. */
+/* model_evaluate - forward alone; model->losses holds the loss of each row.  Returns their sum.  Collective.
+ */
 double model_evaluate(struct model *model, struct comm *comm, const struct batch *batch);
 
 /* model_logits - forward alone, then the logits of every row, f32 [N, V], into out.  Collective. */
@@ -74,7 +77,8 @@ struct kv_cache {
     struct tensor k, v; /* [S, G, D] */
 };
 
-/* model_decode - the next tokens of one text, behind `past` ones that the caches [L] already hold; the logits of the
- * last, f32 [V].  row_start and targets of the batch are not read.  For a single rank with whole parameters. */
+/* model_decode - the next tokens of one text, behind `past` ones that the caches [L] already hold; the logits
+ * of the last, f32 [V].  row_start and targets of the batch are not read.  For a single rank with whole
+ * parameters. */
 void model_decode(struct model *model, const struct kv_cache *cache, const struct batch *batch, int64_t past,
                   float *logits);

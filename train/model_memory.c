@@ -80,7 +80,8 @@ static void place_all(struct model *model) {
         place_gradients(model);
 }
 
-void model_plan(struct model *model, struct device *dev, struct params *params, const struct model_setup *setup) {
+void model_plan(struct model *model, struct device *dev, struct params *params,
+                const struct model_setup *setup) {
     memset(model, 0, sizeof *model);
     model->setup = *setup;
     if (!setup->trains)
@@ -93,7 +94,8 @@ void model_plan(struct model *model, struct device *dev, struct params *params, 
     place_all(model);
 }
 
-void model_create(struct model *model, struct device *dev, struct params *params, const struct model_setup *setup) {
+void model_create(struct model *model, struct device *dev, struct params *params,
+                  const struct model_setup *setup) {
     model_plan(model, dev, params, setup);
     arena_allocate(&model->arena);
     place_all(model);

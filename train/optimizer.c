@@ -8,7 +8,8 @@
 double optimizer_grad_norm(struct params *params, struct comm *comm, struct device *dev) {
     double sum = 0;
     for (int u = 0; u < params->num_units; u++)
-        sum += op_sum_squares(dev, tensor_1d(params_own_grad(params, u), DTYPE_F32, params->units[u].own_count));
+        sum +=
+            op_sum_squares(dev, tensor_1d(params_own_grad(params, u), DTYPE_F32, params->units[u].own_count));
     if (params->setup.stage > 0) /* at stage 0 every rank has summed the whole gradient already */
         comm_sum_f64(comm, &sum, 1);
     return sqrt(sum);
@@ -22,8 +23,8 @@ struct update {
 };
 
 /* update_piece - tensors of one unit differ in their decay only. */
-static int update_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first, int64_t at,
-                        int64_t count) {
+static int update_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
+                        int64_t at, int64_t count) {
     struct update *update = user;
     const struct unit *u = &update->params->units[unit];
     (void)tensor_first;
@@ -49,5 +50,6 @@ void optimizer_update(struct params *params, struct device *dev, const struct co
         .weight_decay = (float)config->optimizer.weight_decay,
     };
     for (int u = 0; u < params->num_units; u++)
-        params_each_piece(params, u, params->units[u].own_first, params->units[u].own_count, update_piece, &update);
+        params_each_piece(params, u, params->units[u].own_first, params->units[u].own_count, update_piece,
+                          &update);
 }

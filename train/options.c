@@ -26,7 +26,8 @@ static int store_number(const struct option *option, const char *text, struct er
         return err_set(err, "%s: '%s' is not a%s number", option->name, text,
                        option->kind == OPTION_INT ? " whole" : "");
     if (!(real >= option->min && real <= option->max))
-        return err_set(err, "%s: %s is out of range (%g to %g)", option->name, text, option->min, option->max);
+        return err_set(err, "%s: %s is out of range (%g to %g)", option->name, text, option->min,
+                       option->max);
     if (option->kind == OPTION_REAL)
         *(double *)option->value = real;
     else

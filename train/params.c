@@ -8,8 +8,9 @@
 enum { SHARD_ALIGN_COUNT = 16 };
 
 /* Order inside a unit: matrices first, neighbours that are multiplied together side by side. */
-static const enum tensor_role LAYER_ORDER[] = {ROLE_QUERY, ROLE_KEY,  ROLE_VALUE,          ROLE_OUTPUT, ROLE_GATE,
-                                               ROLE_UP,    ROLE_DOWN, ROLE_ATTENTION_NORM, ROLE_MLP_NORM};
+static const enum tensor_role LAYER_ORDER[] = {ROLE_QUERY,   ROLE_KEY, ROLE_VALUE, ROLE_OUTPUT,
+                                               ROLE_GATE,    ROLE_UP,  ROLE_DOWN,  ROLE_ATTENTION_NORM,
+                                               ROLE_MLP_NORM};
 enum { LAYER_NUM_ROLES = sizeof LAYER_ORDER / sizeof LAYER_ORDER[0] };
 
 static int64_t round_up(int64_t value, int64_t multiple) {
@@ -66,7 +67,8 @@ static void place_weights(struct params *params, struct unit *unit) {
 }
 
 static void place_training(struct params *params, struct unit *unit) {
-    unit->grad = arena_take(&params->arena_grads, params->setup.stage < 2 ? unit->count : unit->shard_count, DTYPE_F32);
+    unit->grad = arena_take(&params->arena_grads, params->setup.stage < 2 ? unit->count : unit->shard_count,
+                            DTYPE_F32);
     unit->m = arena_take(&params->arena_optimizer, unit->own_count, DTYPE_F32);
     unit->v = arena_take(&params->arena_optimizer, unit->own_count, DTYPE_F32);
 }
@@ -93,7 +95,8 @@ static void place_slots(struct params *params) {
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
         params->gathered[slot].unit = params->gradient[slot].unit = -1;
         if (params->setup.stage == 3)
-            params->gathered[slot].data = arena_take(&params->arena_comm, largest[slot], params->setup.compute);
+            params->gathered[slot].data =
+                arena_take(&params->arena_comm, largest[slot], params->setup.compute);
         if (!params->setup.trains)
             continue;
         if (params->setup.stage >= 2)
@@ -161,8 +164,8 @@ struct tensor params_tensor(const struct params *params, int unit, enum tensor_r
     return view;
 }
 
-struct tensor params_fused(const struct params *params, int unit, enum tensor_role first, enum tensor_role last,
-                           void *data, enum dtype dtype) {
+struct tensor params_fused(const struct params *params, int unit, enum tensor_role first,
+                           enum tensor_role last, void *data, enum dtype dtype) {
     struct tensor view = params_tensor(params, unit, first, data, dtype);
     const struct unit_tensor *end = find_role(params, unit, last);
     view.dims[0] = (end->offset + end->count - find_role(params, unit, first)->offset) / view.dims[1];

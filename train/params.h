@@ -1,9 +1,9 @@
 /* params.h - the model's parameters in flat units, and which part of each this rank owns.
  *
- * A unit is what is gathered and freed together: the embedding, one decoder layer, the head.  (With a tied head
- * the first unit holds embedding and final norm, and there is no head unit.)  Its tensors lie one after the
- * other in one flat buffer; query, key and value are neighbours, as are gate and up, so that each is one matrix
- * product.  The buffer is padded and split evenly over the ranks: shard r is [r, r + 1) * shard_count.
+ * A unit is what is gathered and freed together: the embedding, one decoder layer, the head.  (With a tied
+ * head the first unit holds embedding and final norm, and there is no head unit.)  Its tensors lie one after
+ * the other in one flat buffer; query, key and value are neighbours, as are gate and up, so that each is one
+ * matrix product.  The buffer is padded and split evenly over the ranks: shard r is [r, r + 1) * shard_count.
  *
  *   stage   parameters   gradients   optimizer
  *     0     whole        whole       whole        one all-reduce per step
@@ -29,26 +29,26 @@ struct unit_tensor {
 };
 
 struct unit {
-    int layer;           /* of the roles; 0 for embedding and head */
+    int layer; /* of the roles; 0 for embedding and head */
     int num_tensors;
     struct unit_tensor tensors[UNIT_MAX_TENSORS];
-    int64_t count;       /* elements with padding = shard_count * ranks */
-    int64_t shard_count; /* elements of one rank's shard */
+    int64_t count;                /* elements with padding = shard_count * ranks */
+    int64_t shard_count;          /* elements of one rank's shard */
     int64_t own_first, own_count; /* what this rank's optimizer updates: its shard, or all at stage 0 */
 
-    void *full;         /* [count] in the compute type, resident at stages 0 to 2; else NULL */
-    void *shard;        /* [shard_count] compute type: source of the gather at stage 3 */
-    float *master;      /* [own_count] f32; the same memory as full or shard when computing in f32 */
-    float *m, *v;       /* [own_count] f32, Adam moments */
-    float *grad;        /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
+    void *full;    /* [count] in the compute type, resident at stages 0 to 2; else NULL */
+    void *shard;   /* [shard_count] compute type: source of the gather at stage 3 */
+    float *master; /* [own_count] f32; the same memory as full or shard when computing in f32 */
+    float *m, *v;  /* [own_count] f32, Adam moments */
+    float *grad;   /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
 };
 
 /* A buffer that holds a gathered unit (stage 3) or a unit's whole gradient (stages 2 and 3). */
 struct unit_slot {
-    int unit;           /* which one is in it, -1: none */
-    bool sending;       /* gradients: the reduce-scatter of what is in it is under way */
+    int unit;     /* which one is in it, -1: none */
+    bool sending; /* gradients: the reduce-scatter of what is in it is under way */
     void *data;
-    float *landing;     /* gradients: where the reduced shard arrives before it is added */
+    float *landing; /* gradients: where the reduced shard arrives before it is added */
     struct comm_request request;
 };
 
@@ -59,7 +59,7 @@ struct params_setup {
     const struct model_config *model;
     enum dtype compute; /* f32 or bf16 */
     int stage;
-    bool trains;        /* false: no gradients, no optimizer state */
+    bool trains; /* false: no gradients, no optimizer state */
     int rank, num_ranks;
 };
 
@@ -72,7 +72,8 @@ struct params {
     double comm_s; /* seconds spent waiting for transfers */
 };
 
-/* params_plan - the layout, and the arenas measured but not allocated.  params_create - the same with memory. */
+/* params_plan - the layout, and the arenas measured but not allocated.  params_create - the same with memory.
+ */
 void params_plan(struct params *params, const struct params_setup *setup);
 void params_create(struct params *params, const struct params_setup *setup);
 void params_free(struct params *params);
@@ -83,8 +84,8 @@ int params_head_unit(const struct params *params); /* unit with final norm and h
 struct tensor params_tensor(const struct params *params, int unit, enum tensor_role role, void *data,
                             enum dtype dtype);
 /* params_fused - several neighbouring roles as one matrix: from first to last. */
-struct tensor params_fused(const struct params *params, int unit, enum tensor_role first, enum tensor_role last,
-                           void *data, enum dtype dtype);
+struct tensor params_fused(const struct params *params, int unit, enum tensor_role first,
+                           enum tensor_role last, void *data, enum dtype dtype);
 
 /* params_shard_of - this rank's shard inside an array of the owned range (master, m, v): [shard_count]. */
 float *params_shard_of(const struct params *params, int unit, float *own);
@@ -92,10 +93,10 @@ float *params_shard_of(const struct params *params, int unit, float *own);
 /* params_slot - the slot of that unit among the gathered or the gradient slots. */
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit);
 
-/* params_each_piece - call visit for every part of a tensor that lies in elements [first, first + count) of a unit:
- * tensor_first is where the part starts in the tensor, at is its offset from first.  Stops at the first non-zero
- * result and returns it. */
-typedef int (*params_visit)(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first, int64_t at,
-                            int64_t count);
+/* params_each_piece - call visit for every part of a tensor that lies in elements [first, first + count) of a
+ * unit: tensor_first is where the part starts in the tensor, at is its offset from first.  Stops at the first
+ * non-zero result and returns it. */
+typedef int (*params_visit)(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
+                            int64_t at, int64_t count);
 int params_each_piece(const struct params *params, int unit, int64_t first, int64_t count, params_visit visit,
                       void *user);

@@ -42,7 +42,8 @@ static int32_t draw(const struct candidate *list, int64_t count, double top_p, d
     return list[num_kept - 1].token;
 }
 
-int32_t sample_token(const struct sampling *sampling, const float *logits, int64_t vocab_size, int64_t index) {
+int32_t sample_token(const struct sampling *sampling, const float *logits, int64_t vocab_size,
+                     int64_t index) {
     if (sampling->temperature <= 0)
         return most_likely(logits, vocab_size);
     struct candidate *list = xmalloc((size_t)vocab_size * sizeof *list);

@@ -17,7 +17,8 @@ double schedule_rate(const struct config *config, int64_t step) {
     if (config->schedule.kind == SCHEDULE_CONSTANT)
         return peak;
     if (config->schedule.kind == SCHEDULE_WSD) {
-        int64_t decay_steps = config->schedule.decay_steps > 0 ? config->schedule.decay_steps : (last + 9) / 10;
+        int64_t decay_steps =
+            config->schedule.decay_steps > 0 ? config->schedule.decay_steps : (last + 9) / 10;
         decay_from = last - decay_steps > warmup ? last - decay_steps : warmup;
     }
     if (step <= decay_from)

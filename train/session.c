@@ -7,8 +7,8 @@
 #include "train/shard.h"
 #include "train/state.h"
 
-int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions, int num_threads,
-                 struct err *err) {
+int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
+                 int num_threads, struct err *err) {
     memset(session, 0, sizeof *session);
     session->weights = weights_open(path, err);
     if (!session->weights)
@@ -17,8 +17,8 @@ int session_open(struct session *session, const char *path, int64_t max_tokens, 
     if (max_positions == 0)
         max_positions = session->config.max_positions;
     if (max_positions > session->config.max_positions)
-        return err_set(err, "%lld tokens were asked for, but '%s' has %lld positions", (long long)max_positions, path,
-                       (long long)session->config.max_positions);
+        return err_set(err, "%lld tokens were asked for, but '%s' has %lld positions",
+                       (long long)max_positions, path, (long long)session->config.max_positions);
     struct params_setup params_setup = {.model = &session->config, .compute = DTYPE_F32, .num_ranks = 1};
     struct model_setup model_setup = {.config = &session->config,
                                       .max_tokens = max_tokens,

@@ -1,4 +1,5 @@
-/* session.h - a model opened to be asked: generate, eval, the check after an export.  One process, whole parameters. */
+/* session.h - a model opened to be asked: generate, eval, the check after an export.  One process, whole
+ * parameters. */
 #pragma once
 
 #include "checkpoints/weights.h"
@@ -15,10 +16,11 @@ struct session {
     bool is_open;
 };
 
-/* session_open - path as weights_open takes it; up to max_tokens per forward and max_positions per text (0: what the
- * model has).  Computes in f32.  Returns 0, or -1 with err set.  session_close also after a failed open. */
-int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions, int num_threads,
-                 struct err *err);
+/* session_open - path as weights_open takes it; up to max_tokens per forward and max_positions per text (0:
+ * what the model has).  Computes in f32.  Returns 0, or -1 with err set.  session_close also after a failed
+ * open. */
+int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
+                 int num_threads, struct err *err);
 void session_close(struct session *session);
 
 /* session_tokenizer - load the model's own tokenizer.  Returns 0, or -1 with err set. */

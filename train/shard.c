@@ -1,5 +1,5 @@
-/* shard.c - what moves between ranks: weights gathered before use, gradients reduced after, masters published.
- * Every rank walks the units in the same order, so the collectives match. */
+/* shard.c - what moves between ranks: weights gathered before use, gradients reduced after, masters
+ * published. Every rank walks the units in the same order, so the collectives match. */
 #include <string.h>
 
 #include "train/metrics.h"
@@ -22,8 +22,8 @@ void params_prefetch(struct params *params, struct comm *comm, int unit) {
     wait_timed(params, comm, &slot->request); /* never two gathers into one buffer */
     const struct unit *u = &params->units[unit];
     slot->unit = unit;
-    comm_all_gather_start(comm, slot->data, u->shard, (size_t)u->shard_count * dtype_bytes(params->setup.compute),
-                          &slot->request);
+    comm_all_gather_start(comm, slot->data, u->shard,
+                          (size_t)u->shard_count * dtype_bytes(params->setup.compute), &slot->request);
 }
 
 void *params_acquire(struct params *params, struct comm *comm, int unit) {
@@ -74,7 +74,8 @@ void params_grad_end(struct params *params, struct comm *comm, int unit) {
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
     CHECK(slot->unit == unit, "gradient of unit %d ends, but unit %d is open", unit, slot->unit);
     slot->sending = true;
-    comm_reduce_scatter_start(comm, slot->landing, slot->data, params->units[unit].shard_count, &slot->request);
+    comm_reduce_scatter_start(comm, slot->landing, slot->data, params->units[unit].shard_count,
+                              &slot->request);
 }
 
 /* reduce_whole - stages 0 and 1: gradients were kept whole until the end of the step. */
@@ -110,8 +111,9 @@ float *params_own_grad(const struct params *params, int unit) {
 static void refresh(struct params *params, struct device *dev, struct unit *unit) {
     if (params->setup.compute == DTYPE_F32)
         return; /* the master is the compute copy */
-    char *target = params->setup.stage == 3 ? unit->shard
-                                            : (char *)unit->full + (size_t)unit->own_first * dtype_bytes(DTYPE_BF16);
+    char *target = params->setup.stage == 3
+                       ? unit->shard
+                       : (char *)unit->full + (size_t)unit->own_first * dtype_bytes(DTYPE_BF16);
     op_cast(dev, tensor_1d(target, params->setup.compute, unit->own_count),
             tensor_1d(unit->master, DTYPE_F32, unit->own_count));
 }

@@ -1,4 +1,5 @@
-/* state.c - see state.h.  The phases of a save are those of checkpoints/checkpoint.h with an agreement after each. */
+/* state.c - see state.h.  The phases of a save are those of checkpoints/checkpoint.h with an agreement after
+ * each. */
 #include "train/state.h"
 
 #include <stdlib.h>
@@ -27,15 +28,16 @@ static float *part_shard(const struct params *params, int unit, enum checkpoint_
 static int each_shard_piece(struct params *params, params_visit visit, struct transfer *transfer) {
     for (int u = 0; u < params->num_units; u++) {
         int64_t shard_count = params->units[u].shard_count;
-        int status = params_each_piece(params, u, params->setup.rank * shard_count, shard_count, visit, transfer);
+        int status =
+            params_each_piece(params, u, params->setup.rank * shard_count, shard_count, visit, transfer);
         if (status)
             return status;
     }
     return 0;
 }
 
-static int load_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first, int64_t at,
-                      int64_t count) {
+static int load_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
+                      int64_t at, int64_t count) {
     struct transfer *t = user;
     float *target = part_shard(t->params, unit, t->part) + at;
     int layer = t->params->units[unit].layer;
@@ -63,8 +65,8 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
     return 0;
 }
 
-static int init_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first, int64_t at,
-                      int64_t count) {
+static int init_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
+                      int64_t at, int64_t count) {
     struct transfer *t = user;
     float *target = part_shard(t->params, unit, PART_MASTER) + at;
     float scale = t->params->setup.model->initializer_range;
@@ -81,11 +83,11 @@ void state_init(struct params *params, int64_t seed) {
     each_shard_piece(params, init_piece, &transfer);
 }
 
-static int save_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first, int64_t at,
-                      int64_t count) {
+static int save_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
+                      int64_t at, int64_t count) {
     struct transfer *t = user;
-    return checkpoint_write(t->checkpoint, t->part, tensor->role, t->params->units[unit].layer, tensor_first, count,
-                            part_shard(t->params, unit, t->part) + at, t->err);
+    return checkpoint_write(t->checkpoint, t->part, tensor->role, t->params->units[unit].layer, tensor_first,
+                            count, part_shard(t->params, unit, t->part) + at, t->err);
 }
 
 static int write_parts(struct params *params, struct checkpoint *cp, struct err *err) {

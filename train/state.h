@@ -5,8 +5,8 @@
 #include "checkpoints/weights.h"
 #include "train/params.h"
 
-/* state_load_weights - this rank's shard of the masters from a model; each byte is read by one rank only.  Local:
- * agree on the result, then params_share_masters.  Returns 0, or -1 with err set. */
+/* state_load_weights - this rank's shard of the masters from a model; each byte is read by one rank only.
+ * Local: agree on the result, then params_share_masters.  Returns 0, or -1 with err set. */
 int state_load_weights(struct params *params, const struct weights *weights, struct err *err);
 
 /* state_load_checkpoint - masters and moments of this rank from a checkpoint.  Local, as above. */
@@ -25,8 +25,8 @@ struct state_save {
     int keep_count;
 };
 
-/* state_save - write a checkpoint, all ranks together.  Returns true on all ranks when it is complete; otherwise the
- * root has said why and the older checkpoints are as they were.  Collective. */
+/* state_save - write a checkpoint, all ranks together.  Returns true on all ranks when it is complete;
+ * otherwise the root has said why and the older checkpoints are as they were.  Collective. */
 bool state_save(struct params *params, struct comm *comm, const struct state_save *save);
 
 /* state_bytes - what a checkpoint holds: the model in its type and three f32 copies. */

@@ -1,10 +1,11 @@
-/* stop.h - SIGTERM, SIGUSR1 and SIGINT ask a run to save and stop; the ranks agree on it at the end of a step. */
+/* stop.h - SIGTERM, SIGUSR1 and SIGINT ask a run to save and stop; the ranks agree on it at the end of a
+ * step. */
 #pragma once
 
 #include "train/comm.h"
 
-/* stop_install - from now on these signals wait until they are looked for.  Before comm_start: the threads that MPI and
- * OpenMP start later inherit it. */
+/* stop_install - from now on these signals wait until they are looked for.  Before comm_start: the threads
+ * that MPI and OpenMP start later inherit it. */
 void stop_install(void);
 
 /* stop_agreed - true on all ranks when any of them was signalled.  Collective. */

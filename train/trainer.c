@@ -1,8 +1,8 @@
 /* trainer.c - the loop: the file to read first.
  *
- * A step: read this rank's samples; per micro-batch forward and backward; reduce the gradients; norm, guard, update;
- * publish the new weights.  Between steps: metrics, validation, checkpoints, signals.  How a run is opened is in
- * trainer_setup.c, the model in model.c, what moves between ranks in shard.c. */
+ * A step: read this rank's samples; per micro-batch forward and backward; reduce the gradients; norm, guard,
+ * update; publish the new weights.  Between steps: metrics, validation, checkpoints, signals.  How a run is
+ * opened is in trainer_setup.c, the model in model.c, what moves between ranks in shard.c. */
 #include "train/trainer.h"
 
 #include <math.h>
@@ -38,8 +38,8 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
 
 /* compute_gradients - forward and backward of all micro-batches; returns this rank's sum of losses. */
 static double compute_gradients(struct trainer *t, double target_weight) {
-    /* The loss is a mean over the target tokens of the whole batch, whoever computes them: each gradient is scaled by
-     * the same number, so neither ranks nor micro-batches nor packing change the result. */
+    /* The loss is a mean over the target tokens of the whole batch, whoever computes them: each gradient is
+     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result. */
     float grad_scale = target_weight > 0 ? (float)(1.0 / target_weight) : 0.0f;
     double loss = 0;
     params_grad_zero(&t->params);
@@ -49,18 +49,19 @@ static double compute_gradients(struct trainer *t, double target_weight) {
     return loss;
 }
 
-/* all_finite - guard before the update: the weights are still good.  Names the documents of the rank whose own loss
- * went wrong; a gradient that overflowed is seen by all. */
+/* all_finite - guard before the update: the weights are still good.  Names the documents of the rank whose
+ * own loss went wrong; a gradient that overflowed is seen by all. */
 static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
     struct err err = {""};
     char documents[600];
     int status = 0;
     if (!isfinite(own_loss) || !isfinite(grad_norm)) {
         feed_documents(&t->feed, t->train_data, t->config->data.train, t->step, documents, sizeof documents);
-        status = err_set(&err,
-                         "step %lld: %s is not finite; no update was made; lower optimizer.learning_rate or look at "
-                         "the data: %s",
-                         (long long)t->step + 1, isfinite(own_loss) ? "the gradient norm" : "the loss", documents);
+        status = err_set(
+            &err,
+            "step %lld: %s is not finite; no update was made; lower optimizer.learning_rate or look at "
+            "the data: %s",
+            (long long)t->step + 1, isfinite(own_loss) ? "the gradient norm" : "the loss", documents);
     }
     return comm_all_ok(t->comm, status, &err);
 }
@@ -80,8 +81,10 @@ static void add_up(struct trainer *t, double own_loss, double flops_before, stru
     sums->flops = values[1];
 }
 
-/* fill_phases - where the time of the step went.  Waits for transfers are taken out of forward and backward. */
-static void fill_phases(const struct trainer *t, struct step_record *record, double data_s, double optimizer_s) {
+/* fill_phases - where the time of the step went.  Waits for transfers are taken out of forward and backward.
+ */
+static void fill_phases(const struct trainer *t, struct step_record *record, double data_s,
+                        double optimizer_s) {
     record->phase_s[PHASE_DATA] = data_s;
     record->phase_s[PHASE_FORWARD] = t->model.forward_s;
     record->phase_s[PHASE_BACKWARD] = t->model.backward_s;
@@ -125,7 +128,8 @@ static bool train_step(struct trainer *t) {
     return true;
 }
 
-/* validate - mean loss over the validation files' target tokens.  Returns false on all ranks on a read error. */
+/* validate - mean loss over the validation files' target tokens.  Returns false on all ranks on a read error.
+ */
 static bool validate(struct trainer *t) {
     double start = clock_s(), sums[2] = {0, 0};
     if (!t->valid_data)
@@ -143,7 +147,8 @@ static bool validate(struct trainer *t) {
         sums[1] += t->valid_feed.target_weight;
     }
     comm_sum_f64(t->comm, sums, 2);
-    metrics_validation(t->metrics, t->step, sums[1] > 0 ? sums[0] / sums[1] : 0, (int64_t)sums[1], clock_s() - start);
+    metrics_validation(t->metrics, t->step, sums[1] > 0 ? sums[0] / sums[1] : 0, (int64_t)sums[1],
+                       clock_s() - start);
     return true;
 }
 
@@ -215,9 +220,10 @@ int trainer_run(const struct config *config, struct comm *comm) {
     int code = EXIT_USAGE;
     if (trainer_open(&trainer, config, comm)) {
         code = train_loop(&trainer);
-        metrics_close(trainer.metrics, code == EXIT_DONE      ? "done"
-                                       : code == EXIT_REQUEUE ? "stopped after a checkpoint; start it again to go on"
-                                                              : "ended by a fault");
+        metrics_close(trainer.metrics, code == EXIT_DONE ? "done"
+                                       : code == EXIT_REQUEUE
+                                           ? "stopped after a checkpoint; start it again to go on"
+                                           : "ended by a fault");
     }
     trainer_close(&trainer);
     return code;

@@ -1,5 +1,6 @@
-/* trainer_setup.c - opening a run: each function does one phase on all ranks and ends in an agreement, so that no rank
- * ever goes on alone.  In order: find a checkpoint, open the model, the tokenizer, the data, take the memory, load. */
+/* trainer_setup.c - opening a run: each function does one phase on all ranks and ends in an agreement, so
+ * that no rank ever goes on alone.  In order: find a checkpoint, open the model, the tokenizer, the data,
+ * take the memory, load. */
 #include "train/trainer_setup.h"
 
 #include <errno.h>
@@ -90,8 +91,9 @@ static int check_tokenizer(struct trainer *t, int64_t *vocab_size, struct err *e
     int status = 0;
     if (strcmp(tokenizer_hash(tok), loader_tokenizer_hash(t->train_data)) != 0 ||
         (t->valid_data && strcmp(tokenizer_hash(tok), loader_tokenizer_hash(t->valid_data)) != 0))
-        status = err_set(err, "the token files were made with another tokenizer than the model's: prepare the data "
-                              "again with prepare.tokenizer set to the model");
+        status = err_set(
+            err, "the token files were made with another tokenizer than the model's: prepare the data "
+                 "again with prepare.tokenizer set to the model");
     if (!status && !t->source && t->model_config.bos_id < 0 && t->model_config.num_eos == 0) {
         t->model_config.bos_id = tokenizer_bos(tok);
         t->model_config.pad_id = tokenizer_pad(tok);
@@ -150,9 +152,11 @@ static int check_sizes(const struct trainer *t, struct err *err) {
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
                        (long long)c->data.sequence_tokens, (long long)t->model_config.max_positions);
     if (num_ranks > c->train.batch_sequences)
-        return err_set(err, "%d ranks for train.batch_sequences %lld: some ranks would have nothing to do; start fewer "
-                            "ranks or raise train.batch_sequences",
-                       num_ranks, (long long)c->train.batch_sequences);
+        return err_set(
+            err,
+            "%d ranks for train.batch_sequences %lld: some ranks would have nothing to do; start fewer "
+            "ranks or raise train.batch_sequences",
+            num_ranks, (long long)c->train.batch_sequences);
     return 0;
 }
 
@@ -162,8 +166,8 @@ static double gib(size_t size_bytes) {
 
 /* tell_plan - what each rank is about to allocate, from the same code that allocates it. */
 static void tell_plan(struct trainer *t) {
-    const struct arena *arenas[] = {&t->params.arena_params, &t->params.arena_grads, &t->params.arena_optimizer,
-                                    &t->params.arena_comm, &t->model.arena};
+    const struct arena *arenas[] = {&t->params.arena_params, &t->params.arena_grads,
+                                    &t->params.arena_optimizer, &t->params.arena_comm, &t->model.arena};
     size_t total = 0;
     char line[400];
     int used = 0;
@@ -203,9 +207,10 @@ static void take_memory(struct trainer *t) {
     device_open_cpu(&t->dev, threads > 0 ? threads : 1);
     params_create(&t->params, &params_setup);
     model_create(&t->model, &t->dev, &t->params, &model_setup);
-    feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences, rank, num_ranks);
-    feed_open(&t->valid_feed, c->data.sequence_tokens, num_ranks * c->train.micro_sequences, c->train.micro_sequences,
-              rank, num_ranks);
+    feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences, rank,
+              num_ranks);
+    feed_open(&t->valid_feed, c->data.sequence_tokens, num_ranks * c->train.micro_sequences,
+              c->train.micro_sequences, rank, num_ranks);
 }
 
 /* same_order - a resumed run must read the data in the order of the interrupted one. */
@@ -223,9 +228,11 @@ static int same_order(const struct trainer *t, const json_t *state, struct err *
         if (json_get_int(state, facts[i].key, &then, err))
             return -1;
         if (then != facts[i].now)
-            return err_set(err, "'%s' was trained with %s %lld, the run file now says %lld: the order of the data would "
-                                "change; set it back, or start anew with another run.folder",
-                           t->resumed_from, facts[i].key, (long long)then, (long long)facts[i].now);
+            return err_set(
+                err,
+                "'%s' was trained with %s %lld, the run file now says %lld: the order of the data would "
+                "change; set it back, or start anew with another run.folder",
+                t->resumed_from, facts[i].key, (long long)then, (long long)facts[i].now);
     }
     return 0;
 }
@@ -263,8 +270,8 @@ static bool load_state(struct trainer *t) {
     return true;
 }
 
-/* lock_run - two jobs in one run folder would delete each other's checkpoints.  The lock goes with the process, however
- * it ends; file systems without locks are let through. */
+/* lock_run - two jobs in one run folder would delete each other's checkpoints.  The lock goes with the
+ * process, however it ends; file systems without locks are let through. */
 static int lock_run(struct trainer *t, struct err *err) {
     char *path = xasprintf("%s/lock", t->config->run.folder);
     t->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
@@ -290,7 +297,8 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     if (!status && comm_is_root(comm))
         status = lock_run(t, &err);
     if (!status && comm_is_root(comm))
-        status = metrics_open(&t->metrics, config->run.folder, t->step, config->train.steps, config->run.log_every, &err);
+        status = metrics_open(&t->metrics, config->run.folder, t->step, config->train.steps,
+                              config->run.log_every, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     take_memory(t);
@@ -324,14 +332,13 @@ void trainer_close(struct trainer *t) {
 }
 
 char *trainer_state_text(const struct trainer *t) {
-    json_t *state = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s}", "step", (json_int_t)t->step,
-                              "tokens_seen", (json_int_t)t->tokens_seen, "seed", (json_int_t)t->config->run.seed,
-                              "sequence_tokens", (json_int_t)t->config->data.sequence_tokens, "batch_sequences",
-                              (json_int_t)t->config->train.batch_sequences, "packing",
-                              (json_int_t)t->config->data.packing, "data_tokens",
-                              (json_int_t)loader_num_tokens(t->train_data), "num_ranks", comm_num_ranks(t->comm),
-                              "stage", (int)t->config->parallel.stage, "config",
-                              t->config->text ? t->config->text : "");
+    json_t *state = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s}", "step", (json_int_t)t->step, "tokens_seen",
+        (json_int_t)t->tokens_seen, "seed", (json_int_t)t->config->run.seed, "sequence_tokens",
+        (json_int_t)t->config->data.sequence_tokens, "batch_sequences",
+        (json_int_t)t->config->train.batch_sequences, "packing", (json_int_t)t->config->data.packing,
+        "data_tokens", (json_int_t)loader_num_tokens(t->train_data), "num_ranks", comm_num_ranks(t->comm),
+        "stage", (int)t->config->parallel.stage, "config", t->config->text ? t->config->text : "");
     CHECK(state, "training state could not be written as JSON");
     char *text = json_dumps(state, JSON_INDENT(2));
     json_decref(state);

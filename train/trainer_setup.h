@@ -11,24 +11,24 @@ struct trainer {
     const struct config *config; /* borrowed */
     struct comm *comm;           /* borrowed */
     struct device dev;
-    char *resumed_from;          /* checkpoint folder, or NULL */
+    char *resumed_from; /* checkpoint folder, or NULL */
     struct model_config model_config;
-    struct weights *source;      /* base model or checkpoint; NULL: a new model */
+    struct weights *source;                  /* base model or checkpoint; NULL: a new model */
     char *tokenizer_json, *tokenizer_config; /* texts, or NULL */
     struct loader *train_data, *valid_data;  /* valid_data may be NULL */
     struct feed feed, valid_feed;
     struct params params;
     struct model model;
-    struct metrics *metrics;     /* root only */
-    int lock;                    /* root only: file that keeps a second job out of the run folder; 0: none */
-    int64_t step;                /* updates done */
-    int64_t tokens_seen;         /* input tokens so far, padding left out */
+    struct metrics *metrics; /* root only */
+    int lock;                /* root only: file that keeps a second job out of the run folder; 0: none */
+    int64_t step;            /* updates done */
+    int64_t tokens_seen;     /* input tokens so far, padding left out */
     double started_s;
 };
 
-/* trainer_open - from the configuration to a state that can step: find a checkpoint, open model and data, check that
- * they fit, print the memory plan, load.  Returns false on all ranks when something is wrong (said by the root).
- * Collective.  trainer_close releases everything, also after a failed open. */
+/* trainer_open - from the configuration to a state that can step: find a checkpoint, open model and data,
+ * check that they fit, print the memory plan, load.  Returns false on all ranks when something is wrong (said
+ * by the root). Collective.  trainer_close releases everything, also after a failed open. */
 bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm);
 void trainer_close(struct trainer *t);
 

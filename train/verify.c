@@ -24,7 +24,8 @@ static float *logits_of(const char *path, int64_t *vocab_size, struct err *err) 
             tokens[i] = (int32_t)rng_below(1, rng_stream(RNG_TEST, 1), (uint64_t)i, (uint64_t)*vocab_size);
             positions[i] = i;
         }
-        struct batch batch = {.num_tokens = count, .tokens = tokens, .row_start = zeros, .positions = positions};
+        struct batch batch = {
+            .num_tokens = count, .tokens = tokens, .row_start = zeros, .positions = positions};
         logits = xcalloc((size_t)CHECK_TOKENS * (size_t)*vocab_size, sizeof *logits);
         model_logits(&session.model, NULL, &batch, logits);
     }
@@ -62,11 +63,14 @@ int export_check(const char *source, const char *written, enum export_type type,
         double relative = norm > 0 ? sqrt(error / norm) : sqrt(error);
         if (difference)
             *difference = relative;
-        status = relative <= allowed(type)
-                     ? 0
-                     : err_set(err, "'%s' does not say what '%s' says: logits differ by %.3g (relative), at most %.3g was "
-                                    "expected; do not use it",
-                               written, source, relative, allowed(type));
+        status =
+            relative <= allowed(type)
+                ? 0
+                : err_set(
+                      err,
+                      "'%s' does not say what '%s' says: logits differ by %.3g (relative), at most %.3g was "
+                      "expected; do not use it",
+                      written, source, relative, allowed(type));
     }
     free(want);
     free(got);

@@ -3,8 +3,9 @@
 
 #include "checkpoints/export.h"
 
-/* export_check - open source and written file, compare the logits of a fixed sequence.  *difference (may be NULL):
- * root mean square of the difference / of the source's logits.  Returns 0, or -1 with err set: unreadable, or the difference
- * exceeds what the storage type explains (f32 1e-6, f16 and bf16 3e-2, q8_0 1e-1). */
+/* export_check - open source and written file, compare the logits of a fixed sequence.  *difference (may be
+ * NULL): root mean square of the difference / of the source's logits.  Returns 0, or -1 with err set:
+ * unreadable, or the difference exceeds what the storage type explains (f32 1e-6, f16 and bf16 3e-2, q8_0
+ * 1e-1). */
 int export_check(const char *source, const char *written, enum export_type type, double *difference,
                  struct err *err);

@@ -1,5 +1,5 @@
-/* describe.c - what computes here, for `atelier doctor` and reports of bits that differ: products take their order of
- * summation from the library and the instruction set. */
+/* describe.c - what computes here, for `atelier doctor` and reports of bits that differ: products take their
+ * order of summation from the library and the instruction set. */
 #include <dnnl.h>
 #include <stdio.h>
 

@@ -19,7 +19,7 @@ const char *__lsan_default_suppressions(void);
 
 /* libhdf5 asks for whatever size a damaged file says; it copes with being refused. */
 const char *__asan_default_options(void) {
-    return "allocator_may_return_null=1";
+    return "allocator_may_return_null=1:max_allocation_size_mb=512";
 }
 
 /* ... and forgets some of its own blocks on its error paths. */

@@ -1,6 +1,6 @@
-/* replay.c - the fuzz targets without a fuzzer: test_fuzz_NAME feeds every file of tests/fuzz/corpus/NAME to the
- * target, whole, cut short, and with some bytes changed (the same ones every time).  Passing means: no crash, no leak,
- * no hang.  `make fuzz` runs the same targets under libFuzzer. */
+/* replay.c - the fuzz targets without a fuzzer: test_fuzz_NAME feeds every file of tests/fuzz/corpus/NAME to
+ * the target, whole, cut short, and with some bytes changed (the same ones every time).  Passing means: no
+ * crash, no leak, no hang.  `make fuzz` runs the same targets under libFuzzer. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>

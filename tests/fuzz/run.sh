@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # run.sh SECONDS - libFuzzer on every parser for so long each; needs clang with its sanitizer runtime
 # (Debian: clang libclang-rt-14-dev).  New inputs stay in build/fuzz/NAME, a crash in build/fuzz/NAME-crash-*.
 cd "$(dirname "$0")/../.." || exit 1
@@ -6,22 +6,20 @@ seconds=${1:-60}
 passed=0 failed=0
 command -v clang >/dev/null || { echo "clang is not installed"; exit 77; }
 mkdir -p build/fuzz
-libraries="hdf5-serial yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash"
-# shellcheck disable=SC2046,SC2086
-flags="-std=c11 -D_GNU_SOURCE -DH5_USE_110_API -DATELIER_VERSION=\"fuzz\" -O1 -g -I. -fsanitize=address,undefined
-    -fno-sanitize-recover=undefined $(pkg-config --cflags $libraries)"
+read -ra libraries <<<"hdf5-serial yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash"
+read -ra found <<<"$(pkg-config --cflags "${libraries[@]}")"
+read -ra linked <<<"$(pkg-config --libs "${libraries[@]}") -ldnnl -lgomp -lm"
+flags=(-std=c11 -D_GNU_SOURCE -DH5_USE_110_API '-DATELIER_VERSION="fuzz"' -O1 -g -I. '-fsanitize=address,undefined'
+    -fno-sanitize-recover=undefined "${found[@]}")
 for source in kernels/*.c kernels/cpu/*.c data/*.c checkpoints/*.c train/config*.c train/nearest.c; do
     object=build/fuzz/$(echo "$source" | tr / _).o
     [ "$object" -nt "$source" ] && continue
-    # shellcheck disable=SC2086
-    clang $flags -fopenmp=libgomp -fsanitize=fuzzer-no-link -c "$source" -o "$object" || exit 1
+    clang "${flags[@]}" -fopenmp=libgomp -fsanitize=fuzzer-no-link -c "$source" -o "$object" || exit 1
 done
 for target in tests/fuzz/fuzz_*.c; do
     name=$(basename "$target" .c)
     name=${name#fuzz_}
-    # shellcheck disable=SC2046,SC2086
-    clang $flags -fsanitize=fuzzer "$target" build/fuzz/*.o -o "build/fuzz/fuzz_$name" \
-        $(pkg-config --libs $libraries) -ldnnl -lgomp -lm || exit 1
+    clang "${flags[@]}" -fsanitize=fuzzer "$target" build/fuzz/*.o -o "build/fuzz/fuzz_$name" "${linked[@]}" || exit 1
     mkdir -p "build/fuzz/$name"
     if "build/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -verbosity=0 \
         -artifact_prefix="build/fuzz/$name-crash-" "build/fuzz/$name" "tests/fuzz/corpus/$name" \

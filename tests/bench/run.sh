@@ -1,0 +1,90 @@
+#!/bin/bash
+# run.sh - side-by-side timings, each pair in turns so that a machine that is busy is busy for both: a training step
+# against transformers + torch, tokenizing against the tokenizers package, saving a checkpoint against dd with fsync.
+# Needs the environment of `make interop` (or BENCH_VENV).  The figures that count are copied into RESULTS.md by hand,
+# with machine, date and commit.
+#   ROUNDS=3 ONLY="step tokenizer save" make bench
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+export OUT="${OUT:-build/cpu}"
+export PATH="$PWD/$OUT:$PATH"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+rounds=${ROUNDS:-3}
+python=${BENCH_VENV:-.venv-interop}/bin/python
+threads=$(nproc)
+work=build/bench
+mkdir -p "$work"
+wanted() { case " ${ONLY:-step tokenizer save} " in *" $1 "*) ;; *) false ;; esac }
+median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+field() { sed -n "s/.*\"$1\": *\([0-9.e+]*\).*/\1/p"; }
+
+echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $threads cores"
+echo "date: $(date -u +%Y-%m-%d)   commit: $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
+
+# ours TYPE - median tokens/s of a run of 8 steps without the first two.
+ours() {
+    rm -rf "$work/step"
+    atelier train "$here/step.yaml" --set train.compute="$1" --set run.threads="$threads" \
+        --set checkpoint.max_file_bytes=2000000000 >"$work/step.log" 2>&1
+    grep '"loss".*"grad_norm"' "$work/step/metrics.jsonl" | tail -n +3 | field tokens_per_s | median
+}
+torch() { "$python" "$here/peer_torch.py" --dtype "$1" --threads "$threads" --steps 6 | field tokens_per_s; }
+
+step() {
+    local type peer a b
+    atelier prepare "$here/step.yaml" 2>"$work/prepare.log"
+    for pair in f32:f32 bf16:bf16 bf16:autocast; do
+        type=${pair%:*} peer=${pair#*:}
+        : >"$work/a" && : >"$work/b" && : >"$work/ratio"
+        for _ in $(seq "$rounds"); do
+            a=$(ours "$type") b=$(torch "$peer")
+            echo "$a" >>"$work/a" && echo "$b" >>"$work/b"
+            awk "BEGIN { print $a / $b }" >>"$work/ratio"
+        done
+        echo "step, SmolLM2-135M shape, 512 tokens: atelier $type $(median <"$work/a") tokens/s," \
+            "torch $peer $(median <"$work/b"), ratio $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
+    done
+}
+
+tokenizer() {
+    local corpus=../shared/corpora/service_public_particuliers.jsonl.zst
+    [ -e "$corpus" ] || { echo "tokenizer: skipped, ../shared/corpora is absent"; return; }
+    make --no-print-directory "$OUT/tests/bench/bench_tokenizer" >/dev/null
+    rm -rf "$work/tokenizers" && mkdir -p "$work/tokenizers"
+    tar --zstd -xf ../shared/tokenizers/tokenizers.tar.zst -C "$work/tokenizers"
+    "$python" "$here/peer_tokenizers.py" "$OUT/tests/bench/bench_tokenizer" \
+        "$work"/tokenizers/llama3/tokenizer.json "$work"/tokenizers/llama2/tokenizer.json \
+        --corpus "$corpus" --rounds "$rounds"
+}
+
+# save - one checkpoint of the same model (2.2 GB: model and state in f32), as metrics.jsonl reports it, and as much zeros
+# by dd with fsync to the same disk.
+save() {
+    local bytes seconds a b
+    : >"$work/a" && : >"$work/b" && : >"$work/ratio"
+    atelier prepare "$here/step.yaml" 2>"$work/prepare.log"
+    for _ in $(seq "$rounds"); do
+        rm -rf "$work/step"
+        mpirun --oversubscribe -n 2 atelier train "$here/step.yaml" --set train.steps=1 --set train.batch_sequences=2 \
+            --set data.sequence_tokens=16 --set parallel.stage=3 >"$work/step.log" 2>&1
+        bytes=$(grep '"checkpoint"' "$work/step/metrics.jsonl" | field size_bytes)
+        seconds=$(grep '"checkpoint"' "$work/step/metrics.jsonl" | field seconds)
+        a=$(awk "BEGIN { print $bytes / $seconds / 1e6 }")
+        rm -rf "$work/step" && sync
+        b=$(LC_ALL=C dd if=/dev/zero of="$work/zeros" bs=8M count=$((bytes / 8388608)) conv=fsync 2>&1 |
+            sed -n 's/.* bytes .* copied, \([0-9.e+]*\) s.*/\1/p')
+        b=$(awk "BEGIN { print $bytes / $b / 1e6 }")
+        rm -f "$work/zeros"
+        echo "$a" >>"$work/a" && echo "$b" >>"$work/b"
+        awk "BEGIN { print $a / $b }" >>"$work/ratio"
+    done
+    echo "save, 2 ranks, $((bytes / 1000000)) MB with checksums: $(median <"$work/a") MB/s, dd with fsync" \
+        "$(median <"$work/b"), ratio $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
+}
+
+for part in step tokenizer save; do
+    if wanted $part; then $part; fi
+done
+echo "load after: $(cut -d' ' -f1-3 /proc/loadavg)"

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""check_gguf.py [FILE.gguf [MODEL_FOLDER]] - what atelier exports as GGUF, read by the gguf package.
+
+Without arguments, small random models with the sample tokenizer are exported in every type and checked.  With a file,
+that file is: the keys llama.cpp requires, the order and alignment of the tensors, the vocabulary; and with the folder
+it was made from, every value of every tensor, the rows of queries and keys in llama.cpp's order."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from safetensors import safe_open
+
+import atelier_tools as tools
+
+TYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
+LIMITS = {"F32": 0.0, "F16": 6e-4, "BF16": 5e-3, "Q8_0": 1e-2}  # relative error of a tensor
+NAMES = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
+LAYER_NAMES = {
+    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+
+
+def make_model(folder, seed, **changes):
+    """A random two-layer model whose attention is sharp enough for a wrong rotation to show."""
+    torch.manual_seed(seed)
+    settings = dict(vocab_size=4096, hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4,
+                    num_key_value_heads=2, max_position_embeddings=512, rms_norm_eps=1e-5, tie_word_embeddings=True,
+                    bos_token_id=4091, eos_token_id=4092, rope_parameters={"rope_type": "default", "rope_theta": 1e4})
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**(settings | changes)))
+    for name, weight in model.named_parameters():
+        scale = 0.2 if weight.ndim == 1 else 0.5 if "embed" in name else 1 / weight.shape[1] ** 0.5
+        weight.data = torch.randn(weight.shape) * scale + (weight.ndim == 1)
+    model.save_pretrained(folder)
+    for source in (tools.ROOT / "data" / "sample" / "tokenizer").iterdir():
+        shutil.copy(source, folder)
+
+
+def make_models(folder):
+    """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows."""
+    make_model(folder / "plain", 1)
+    make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
+    make_model(folder / "linear", 3, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})
+    return [folder / name for name in ("plain", "llama3", "linear")]
+
+
+def export(model_folder, kind, to):
+    tools.run(tools.ATELIER, "export", model_folder, "--to", "gguf", "--type", kind, "--out", to)
+    return to
+
+
+def gguf_name(name):
+    if name in NAMES:
+        return NAMES[name]
+    _, _, layer, rest = name.split(".", 3)
+    return f"blk.{layer}.{LAYER_NAMES[rest.removesuffix('.weight')]}.weight"
+
+
+def interleaved(rows, head_dim):
+    """Rows of queries or keys from the order of Hugging Face into llama.cpp's."""
+    return rows.reshape(-1, 2, head_dim // 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def source_tensors(model_folder):
+    for path in sorted(Path(model_folder).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():
+                yield name, file.get_tensor(name).float().numpy()
+
+
+def value(reader, key):
+    field = reader.get_field(key)
+    return field.contents() if field else None
+
+
+def check_keys(report, reader):
+    required = ["general.architecture", "llama.context_length", "llama.embedding_length", "llama.block_count",
+                "llama.feed_forward_length", "llama.attention.head_count", "llama.attention.head_count_kv",
+                "llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base", "tokenizer.ggml.model",
+                "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.bos_token_id",
+                "tokenizer.ggml.eos_token_id", "tokenizer.ggml.add_bos_token"]
+    missing = [key for key in required if reader.get_field(key) is None]
+    report.expect(not missing, f"required keys, missing: {missing or 'none'}")
+    tokens = value(reader, "tokenizer.ggml.tokens")
+    report.expect(len(set(tokens)) == len(tokens), f"{len(tokens)} tokens, each once")
+    shapes = {tensor.name: tensor.shape for tensor in reader.tensors}
+    report.expect(int(shapes["token_embd.weight"][1]) == len(tokens), "as many tokens as rows of the embedding")
+    report.expect(len(value(reader, "tokenizer.ggml.token_type")) == len(tokens), "as many token types as tokens")
+
+
+def check_layout(report, reader):
+    """Offsets are the running sum of the padded sizes, which llama.cpp insists on."""
+    expected, right = reader.tensors[0].data_offset, True
+    for tensor in reader.tensors:
+        right = right and tensor.data_offset == expected
+        expected += -(-tensor.n_bytes // reader.alignment) * reader.alignment
+    report.expect(right, f"{len(reader.tensors)} tensors without holes")
+    vectors = {t.tensor_type.name for t in reader.tensors if len(t.shape) == 1}
+    report.expect(vectors == {"F32"}, "all vectors are F32")
+
+
+def check_values(report, reader, model_folder):
+    head_dim = value(reader, "llama.attention.key_length")
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    worst, worst_control = 0.0, 0.0
+    for name, values in source_tensors(model_folder):
+        tensor = tensors.pop(gguf_name(name))
+        got = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(values.shape)
+        is_turned = "q_proj" in name or "k_proj" in name
+        want = interleaved(values, head_dim) if is_turned else values
+        worst = max(worst, np.linalg.norm(got - want) / np.linalg.norm(want) - LIMITS[tensor.tensor_type.name])
+        if is_turned:
+            worst_control = max(worst_control, np.linalg.norm(got - values) / np.linalg.norm(values))
+    report.expect(worst <= 0, "values of all tensors within the rounding of their type")
+    report.notices("rows of queries and keys in the other order", worst_control, 0.1)
+    report.expect(set(tensors) <= {"rope_freqs.weight"}, f"nothing else but {sorted(tensors) or 'nothing'}")
+
+
+def check_file(report, path, model_folder=None):
+    reader = gguf.GGUFReader(path)
+    check_keys(report, reader)
+    check_layout(report, reader)
+    if model_folder:
+        check_values(report, reader, model_folder)
+
+
+def check_exports(report):
+    with tools.scratch() as scratch:
+        for model_folder in make_models(Path(scratch)):
+            tokens = json.loads((model_folder / "tokenizer.json").read_text())["model"]["vocab"]
+            for kind, name in TYPES.items():
+                print(f" {model_folder.name}, {kind}")
+                path = export(model_folder, kind, Path(scratch) / f"{model_folder.name}-{kind}.gguf")
+                check_file(report, path, model_folder)
+                reader = gguf.GGUFReader(path)
+                types = {tensor.tensor_type.name for tensor in reader.tensors if len(tensor.shape) == 2}
+                report.expect(types == {name}, f"matrices are {types}")
+                written = value(reader, "tokenizer.ggml.tokens")
+                report.expect(all(written[i] == text for text, i in tokens.items()), "tokens in their places")
+
+
+def main():
+    report = tools.Report()
+    if len(sys.argv) > 1:
+        check_file(report, *sys.argv[1:3])
+    else:
+        check_exports(report)
+    return report.code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
