@@ -26,7 +26,7 @@ struct checkpoint_source {
     const char *base_config_text;      /* config.json of the base model */
     const char *tokenizer_json;        /* text */
     const char *tokenizer_config;      /* text */
-    int64_t max_file_bytes;  /* of one model file; a longer model is split */
+    int64_t max_file_bytes;            /* of one model file; a longer model is split */
     const char *base_folder; /* its other small files are copied: generation_config.json, templates, ... */
 };
 

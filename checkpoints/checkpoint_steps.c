@@ -237,7 +237,8 @@ char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err) 
     }
     /* Starting anew beside a checkpoint that is only damaged would replace it. */
     if (!path && why.text[0])
-        err_set(err, "no checkpoint of '%s' is complete, remove them to start anew: %s", run_folder, why.text);
+        err_set(err, "no checkpoint of '%s' is complete, remove them to start anew: %s", run_folder,
+                why.text);
     free(list.steps);
     return path;
 }

@@ -200,7 +200,8 @@ static void hash_added(struct sha256 *sha, const struct added_tokens *added) {
 }
 
 void hash_compute(struct tokenizer *tok, const json_t *root) {
-    /* What makes ids of text.  The decoder and the post-processor do not, and a GGUF file does not keep their wording. */
+    /* What makes ids of text.  The decoder and the post-processor do not, and a GGUF file does not keep their
+     * wording. */
     const char *const components[] = {"normalizer", "pre_tokenizer"};
     struct sha256 sha;
     sha256_init(&sha);

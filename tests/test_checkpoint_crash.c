@@ -81,7 +81,8 @@ static void test_damaged_newest_is_passed_over(void **state) {
     free(path);
     struct err err;
     int64_t step;
-    assert_null(checkpoint_latest(run, &step, &err)); /* not as if there were none: the run must not start anew */
+    assert_null(
+        checkpoint_latest(run, &step, &err)); /* not as if there were none: the run must not start anew */
     assert_non_null(strstr(err.text, "step-000010"));
     drop(run);
 }

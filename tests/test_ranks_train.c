@@ -109,6 +109,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     params_create(&run->params, &params_setup);
     model_create(&run->model, &run->dev, &run->params, &model_setup);
     feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, rank, num_ranks);
+    feed_start(&run->feed, run->loader, 0);
     state_init(&run->params, 5);
     params_share_masters(&run->params, run_comm);
     params_publish(&run->params, run_comm, &run->dev);
@@ -130,7 +131,7 @@ static void sums(struct comm *run_comm, double *values, int count) {
 
 static double step(struct run *run, struct comm *run_comm, const struct layout *layout, int64_t index) {
     struct err err = {""};
-    CHECK(feed_step(&run->feed, run->loader, index, &err) == 0, "%s", err.text);
+    CHECK(feed_step(&run->feed, &err) == 0, "%s", err.text);
     double weight = run->feed.target_weight, total = weight, loss = 0;
     sums(run_comm, &total, 1);
     double scale = 1.0 / total;

@@ -22,6 +22,11 @@ static void batch_release(struct batch *batch) {
     free(batch->weights);
 }
 
+/* first_sample - of a micro-batch, within the step. */
+static int64_t first_sample(const struct feed *feed, int64_t micro) {
+    return (micro * feed->num_ranks + feed->rank) * feed->micro_sequences;
+}
+
 void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequences, int64_t micro_sequences,
                int rank, int num_ranks) {
     memset(feed, 0, sizeof *feed);
@@ -36,18 +41,21 @@ void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequenc
     for (int64_t m = 0; m < feed->num_micros; m++)
         batch_init(&feed->micros[m], micro_sequences * sequence_tokens);
     sample_init(&feed->sample, sequence_tokens);
+    feed->own = xcalloc((size_t)(feed->num_micros * micro_sequences), sizeof *feed->own);
+    for (int64_t m = 0; m < feed->num_micros; m++)
+        for (int64_t s = first_sample(feed, m); s < first_sample(feed, m) + micro_sequences; s++)
+            if (s < batch_sequences)
+                feed->own[feed->num_own++] = s;
 }
 
 void feed_close(struct feed *feed) {
+    if (feed->prefetch)
+        prefetch_close(feed->prefetch);
+    free(feed->own);
     for (int64_t m = 0; m < feed->num_micros; m++)
         batch_release(&feed->micros[m]);
     free(feed->micros);
     sample_release(&feed->sample);
-}
-
-/* first_sample - of a micro-batch, within the step. */
-static int64_t first_sample(const struct feed *feed, int64_t micro) {
-    return (micro * feed->num_ranks + feed->rank) * feed->micro_sequences;
 }
 
 /* put_padding - tokens that count nowhere: each a document of its own. */
@@ -72,7 +80,18 @@ static void put_sample(struct feed *feed, struct batch *batch, int64_t at) {
     feed->filled_tokens += sample->filled;
 }
 
-typedef int (*read_sample)(struct loader *loader, int64_t index, struct sample *out, struct err *err);
+/* read_sample - sample s of the round into feed->sample: read ahead when training, read now when validating.
+ */
+typedef int (*read_sample)(struct feed *feed, struct loader *loader, int64_t index, struct err *err);
+
+static int read_ahead(struct feed *feed, struct loader *loader, int64_t index, struct err *err) {
+    (void)loader, (void)index; /* the thread asks for the same samples in the same order */
+    return prefetch_next(feed->prefetch, &feed->sample, err) == 1 ? 0 : -1;
+}
+
+static int read_eval(struct feed *feed, struct loader *loader, int64_t index, struct err *err) {
+    return loader_eval_sample(loader, index, &feed->sample, err);
+}
 
 /* fill - every place of every micro-batch: sample base + s where s is below limit, padding otherwise. */
 static int fill(struct feed *feed, struct loader *loader, read_sample read, int64_t base, int64_t limit,
@@ -84,7 +103,7 @@ static int fill(struct feed *feed, struct loader *loader, read_sample read, int6
             int64_t s = first_sample(feed, m) + j;
             if (s >= limit)
                 put_padding(&feed->micros[m], j * feed->sequence_tokens, feed->sequence_tokens);
-            else if (read(loader, base + s, &feed->sample, err))
+            else if (read(feed, loader, base + s, err))
                 return -1;
             else
                 put_sample(feed, &feed->micros[m], j * feed->sequence_tokens);
@@ -92,14 +111,29 @@ static int fill(struct feed *feed, struct loader *loader, read_sample read, int6
     return 0;
 }
 
-int feed_step(struct feed *feed, struct loader *loader, int64_t step, struct err *err) {
-    return fill(feed, loader, loader_sample, step * feed->batch_sequences, feed->batch_sequences, err);
+/* wanted - the n-th sample that this rank will compute, as the prefetch thread counts them. */
+static int64_t wanted(void *user, int64_t n) {
+    const struct feed *feed = user;
+    if (feed->num_own == 0)
+        return -1;
+    return (feed->first_step + n / feed->num_own) * feed->batch_sequences + feed->own[n % feed->num_own];
+}
+
+void feed_start(struct feed *feed, struct loader *loader, int64_t first_step) {
+    enum { MOST_SLOTS = 64 };
+    int64_t slots = 2 * feed->num_own < MOST_SLOTS ? 2 * feed->num_own : MOST_SLOTS;
+    feed->first_step = first_step;
+    feed->prefetch = prefetch_open(loader, feed->sequence_tokens, slots > 0 ? (int)slots : 1, wanted, feed);
+}
+
+int feed_step(struct feed *feed, struct err *err) {
+    return fill(feed, NULL, read_ahead, 0, feed->batch_sequences, err);
 }
 
 int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t num_samples, struct err *err) {
     int64_t left = num_samples - first;
-    return fill(feed, loader, loader_eval_sample, first,
-                left < feed->batch_sequences ? left : feed->batch_sequences, err);
+    return fill(feed, loader, read_eval, first, left < feed->batch_sequences ? left : feed->batch_sequences,
+                err);
 }
 
 void feed_documents(const struct feed *feed, struct loader *loader, const struct data_file *files,

@@ -26,7 +26,7 @@ struct step_sums {
 /* read_batch - this rank's samples; the weight and the tokens of the whole batch. */
 static bool read_batch(struct trainer *t, struct step_sums *sums) {
     struct err err = {""};
-    int status = feed_step(&t->feed, t->train_data, t->step, &err);
+    int status = feed_step(&t->feed, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     double values[2] = {t->feed.target_weight, (double)t->feed.filled_tokens};

@@ -305,6 +305,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     tell_plan(t);
     if (!load_state(t))
         return false;
+    feed_start(&t->feed, t->train_data, t->step);
     if (t->resumed_from)
         metrics_note(t->metrics, "resumed from '%s' after step %lld", t->resumed_from, (long long)t->step);
     return true;

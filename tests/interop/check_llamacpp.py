@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Does llama.cpp load a GGUF file, and what does it compute?
+"""check_llamacpp.py [MODEL.gguf TEXT] - does llama.cpp load what atelier exports, and does it compute the same?
 
-    check_llamacpp.py MODEL.gguf TEXT [--parse-special] [--ids FILE] [--logits FILE.npy] [--generate N] [--context N]
+Without arguments, small random models with the sample tokenizer are exported and compared with transformers: ids of the
+sample texts, logits, perplexity, generated tokens.  With a model and a UTF-8 text, prints one JSON object: ids of the text,
+its perplexity, and the text of some greedily generated tokens.
 
-Prints one JSON object: the ids of TEXT, its perplexity (each token predicted from the window before it), and the
-text of N greedily generated tokens.  Uses the llama.cpp inside the PyPI package xllamacpp through its C interface;
-the package's own classes offer a server, which gives no logits of a prompt.
+Uses the llama.cpp inside the PyPI package xllamacpp through its C interface; the package's own classes offer a server,
+which gives no logits of a prompt.
 """
 import argparse
 import contextlib
@@ -158,34 +159,25 @@ def perplexity(model, ids):
     return float(np.exp(total / max(count, 1))), count, np.concatenate(all_logits)
 
 
-def generate(model, ids, count):
+def generate_ids(model, ids, count):
     model.reset()
-    last = model.decode(ids[-(model.context_size - count) :])[-1]
-    text = b""
+    last, made = model.decode(ids[: model.context_size - count])[-1], []
     for _ in range(count):
-        token = int(last.argmax())
-        if model.library.llama_vocab_is_eog(model.vocab, token):
+        made.append(int(last.argmax()))
+        if model.library.llama_vocab_is_eog(model.vocab, made[-1]):
             break
-        text += model.piece(token)
-        last = model.decode([token])[-1]
-    return text.decode(errors="replace")
+        last = model.decode(made[-1:])[-1]
+    return made
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model")
-    parser.add_argument("text", help="a UTF-8 file")
-    parser.add_argument("--parse-special", action="store_true")
-    parser.add_argument("--ids", help="write the ids of each line of the text, one JSON list a line, and stop")
-    parser.add_argument("--logits", help="write the logits of the text as f32 .npy")
-    parser.add_argument("--generate", type=int, default=0)
-    parser.add_argument("--context", type=int, default=256)
-    parser.add_argument("--max-tokens", type=int, default=1024)
-    parser.add_argument("--verbose", action="store_true")
-    options = parser.parse_args()
+def generate(model, ids, count):
+    return b"".join(map(model.piece, generate_ids(model, ids, count))).decode(errors="replace")
 
+
+def inspect(options):
     model = Model(options.model, options.context, options.verbose)
-    text = open(options.text, encoding="utf-8", newline="").read()
+    with open(options.text, encoding="utf-8", newline="") as file:
+        text = file.read()
     with contextlib.closing(model):
         if options.ids:
             with open(options.ids, "w") as out:
@@ -199,10 +191,104 @@ def main():
             if options.logits:
                 np.save(options.logits, logits.astype(np.float32))
         if options.generate:
-            result["generated"] = generate(model, ids[: options.context - options.generate], options.generate)
+            result["generated"] = generate(model, ids, options.generate)
     json.dump(result, sys.stdout, ensure_ascii=False)
     print()
 
 
+# --- comparison with transformers; heavy imports stay inside, others use the class above ---
+
+LOGITS_LIMIT = 1e-3  # relative; llama.cpp keeps keys and values as f16
+TOKENS = 120
+
+
+def sample_lines(root):
+    lines = []
+    with open(root / "data" / "sample" / "fiches-validation.jsonl", encoding="utf-8") as file:
+        for line in file:
+            lines += json.loads(line)["text"].split("\n")
+    return lines + ["ÉTAT, DÉCRET n° 2023-1234 : 1 234,56 €", "  deux  espaces\t", "😀 日本 l’œuvre", "12345678"]
+
+
+def compare_tokens(report, model, tokenizer, lines):
+    different = [line for line in lines if model.tokenize(line) != tokenizer.encode(line).ids]
+    report.expect(not different, f"ids of {len(lines)} lines, different: {different[:3] or 'none'}")
+    changed = sum(model.tokenize(line) != tokenizer.encode(line.upper()).ids for line in lines)
+    report.expect(changed > len(lines) // 2, f"notices other text: {changed} lines")
+
+
+def compare_numbers(report, model, ids, reference, kind):
+    """Q8_0 changes the weights: its logits are only near."""
+    import torch
+
+    measured, count, logits = perplexity(model, ids)
+    with torch.no_grad():
+        want = reference(torch.tensor([ids])).logits[0].double()
+    got = torch.from_numpy(logits)
+    error = ((got - want).norm() / want.norm()).item()
+    report.near(f"{kind}: logits of {len(ids)} tokens, relative", error, 0.05 if kind == "q8_0" else LOGITS_LIMIT)
+    loss = torch.nn.functional.cross_entropy(want[:-1], torch.tensor(ids[1:])).item()
+    report.near(f"{kind}: mean loss {loss:.4f}", abs(np.log(measured) - loss) / loss, 0.01)
+    return want
+
+
+def check_exports():
+    import atelier_tools as tools
+    import check_gguf
+    import check_hf
+    from pathlib import Path
+    from tokenizers import Tokenizer
+
+    report = tools.Report()
+    lines = sample_lines(tools.ROOT)
+    with tools.scratch() as scratch:
+        for folder in check_gguf.make_models(Path(scratch)):
+            print(f" {folder.name}")
+            reference = tools.load_hf(folder)
+            for kind in ("f32", "q8_0"):
+                path = check_gguf.export(folder, kind, Path(scratch) / f"{folder.name}-{kind}.gguf")
+                model = Model(str(path), 2 * TOKENS)
+                ids = model.tokenize("\n".join(lines))[:TOKENS]
+                want = compare_numbers(report, model, ids, reference, kind)
+                if kind == "f32":
+                    compare_tokens(report, model, Tokenizer.from_file(str(folder / "tokenizer.json")), lines)
+                    expected = greedy(reference, ids, 10)
+                    report.expect(generate_ids(model, ids, 10) == expected, "ten generated tokens")
+                    wrong = tools.hf_logits(check_hf.spoil(tools.load_hf(folder)), ids).double()
+                    report.notices("a wrong rotation", ((wrong - want).norm() / want.norm()).item(), 10 * LOGITS_LIMIT)
+                model.close()
+    return report.code()
+
+
+def greedy(reference, ids, count):
+    import torch
+
+    made = list(ids)
+    with torch.no_grad():
+        for _ in range(count):
+            made.append(int(reference(torch.tensor([made])).logits[0, -1].argmax()))
+    return made[len(ids) :]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("text", nargs="?", help="a UTF-8 file")
+    parser.add_argument("--parse-special", action="store_true")
+    parser.add_argument("--ids", help="write the ids of each line of the text, one JSON list a line, and stop")
+    parser.add_argument("--logits", help="write the logits of the text as f32 .npy")
+    parser.add_argument("--generate", type=int, default=0)
+    parser.add_argument("--context", type=int, default=256)
+    parser.add_argument("--max-tokens", type=int, default=1024)
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    if options.model and not options.text:
+        parser.error("a model needs a text")
+    if not options.model:
+        return check_exports()
+    inspect(options)
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

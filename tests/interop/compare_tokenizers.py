@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compare atelier's tokenizer with the package `tokenizers` on whole corpora, document by document.
 
-    compare_tokenizers.py TOOL TOKENIZERS CORPORA [--golden FOLDER] [--only NAME,...]
+    compare_tokenizers.py [--tool TOOL] [--tokenizers FOLDER] [--corpora FOLDER] [--golden FOLDER] [--only NAME,...]
 
-TOOL is the program built from tests/tool_encode.c, TOKENIZERS a folder of folders with a tokenizer.json each, CORPORA
-a folder of .jsonl.zst and .tar.zst files.  Every document is encoded with special tokens, without them, and with
+TOOL is the program built from tests/tool_encode.c, FOLDER of tokenizers one of folders with a tokenizer.json each, the
+corpora .jsonl, .jsonl.zst and .tar.zst files.  The sample tokenizer and text of the repository always take part; the
+rest comes from ../shared unless told otherwise.  Every document is encoded with special tokens, without them, and with
 special tokens in the text taken as text; the ids are decoded with and without special tokens.  Any difference is
 printed and makes the program fail.  --golden also writes what tests/test_tokenizer.c checks without Python: per
 tokenizer and corpus the number of documents and tokens and the SHA-256 of all ids.
@@ -13,17 +14,21 @@ import argparse
 import hashlib
 import io
 import json
+import os
 import pathlib
 import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 
 from tokenizers import Tokenizer
 
 MODES = {"encode": dict(add_special_tokens=True), "bare": dict(add_special_tokens=False),
          "plain": dict(add_special_tokens=False)}
 CHUNK = 2000
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
 
 
 def unpack(path):
@@ -32,7 +37,7 @@ def unpack(path):
 
 def documents(path):
     """Texts of a corpus: the field 'text', each message's content, or each file of an archive."""
-    data = unpack(path)
+    data = unpack(path) if path.suffix == ".zst" else path.read_bytes()
     if path.name.endswith(".tar.zst"):
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             return [archive.extractfile(member).read().decode() for member in archive if member.isfile()]
@@ -116,30 +121,46 @@ def golden_line(corpus, ids):
     return f"{corpus} {len(ids)} {sum(map(len, ids))} {digest.hexdigest()}\n"
 
 
+def compare_family(options, path, family, corpora):
+    """All corpora with one tokenizer; the number of differences."""
+    tokenizer, lines, total = Tokenizer.from_file(str(path)), [], 0
+    for corpus, texts in corpora.items():
+        differences, ids = compare(options.tool, path, tokenizer, f"{family} {corpus}", texts)
+        total += differences
+        lines.append(golden_line(corpus, ids))
+        print(f"{family} {corpus}: {len(texts)} documents, {sum(map(len, ids))} tokens, {differences} differences",
+              flush=True)
+    if options.golden:
+        (options.golden / f"{family}.txt").write_text("# corpus documents tokens sha256\n" + "".join(lines))
+    return total
+
+
+def unpack_tokenizers(folder):
+    """The archives of ../shared/tokenizers, for as long as the program runs."""
+    for archive in sorted((SHARED / "tokenizers").glob("*.tar.zst")):
+        with tarfile.open(fileobj=io.BytesIO(unpack(archive))) as members:
+            members.extractall(folder, filter="data")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tool")
-    parser.add_argument("tokenizers", type=pathlib.Path)
-    parser.add_argument("corpora", type=pathlib.Path)
+    parser.add_argument("--tool", default=str(ROOT / os.environ.get("OUT", "build/cpu") / "tests" / "tool_encode"))
+    parser.add_argument("--tokenizers", type=pathlib.Path)
+    parser.add_argument("--corpora", type=pathlib.Path, default=SHARED / "corpora")
     parser.add_argument("--golden", type=pathlib.Path)
     parser.add_argument("--only", default="")
     options = parser.parse_args()
-    only = [name for name in options.only.split(",") if name]
     corpora = {path.name: documents(path) for path in sorted(options.corpora.glob("*.zst"))}
-    total = 0
-    for path in sorted(options.tokenizers.glob("*/tokenizer.json")):
-        family = path.parent.name
-        if only and family not in only:
-            continue
-        tokenizer, lines = Tokenizer.from_file(str(path)), []
-        for corpus, texts in corpora.items():
-            differences, ids = compare(options.tool, path, tokenizer, f"{family} {corpus}", texts)
-            total += differences
-            lines.append(golden_line(corpus, ids))
-            print(f"{family} {corpus}: {len(texts)} documents, {sum(map(len, ids))} tokens, {differences} differences",
-                  flush=True)
-        if options.golden:
-            (options.golden / f"{family}.txt").write_text("# corpus documents tokens sha256\n" + "".join(lines))
+    sample = ROOT / "data" / "sample"
+    families = {"sample": sample / "tokenizer" / "tokenizer.json"}
+    with tempfile.TemporaryDirectory() as folder:
+        if not options.tokenizers:
+            unpack_tokenizers(folder)
+        for path in sorted(pathlib.Path(options.tokenizers or folder).glob("**/tokenizer.json")):
+            families[path.parent.name] = path
+        corpora["fiches.jsonl"] = documents(sample / "fiches.jsonl")
+        wanted = options.only.split(",") if options.only else list(families)
+        total = sum(compare_family(options, families[family], family, corpora) for family in wanted)
     print(f"{total} differences")
     return 1 if total else 0
 
