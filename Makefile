@@ -58,6 +58,7 @@ tests: $(TESTS) $(FUZZ) $(TOOLS)
 deps:
 	@tests/deps.sh
 test: deps
+	@tests/light_venv.sh
 	@$(MAKE) --no-print-directory check
 check: all tests
 	@OUT=$(OUT) tests/run.sh $(OUT)/tests

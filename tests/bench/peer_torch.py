@@ -3,8 +3,8 @@
 
 One step is what `atelier train` does in one: forward, loss, backward, clipping at global norm 1, AdamW with decay on
 matrices only.  Random weights and tokens: the time does not depend on them.  Prints one JSON object: median tokens/s
-over the steps after the warm-up, and the peak of the process's memory.  The defaults are the fastest settings found
-(RESULTS.md has all of them); every other is an option, so that anyone can look for a faster one.
+over the steps after the warm-up, and the peak of the process's memory.  The fastest setting found is the defaults with
+--compile (a C++ compiler is needed); every other is an option, so that anyone can look for a faster one.
 """
 
 import argparse

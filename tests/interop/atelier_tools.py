@@ -4,7 +4,6 @@ models with transformers, and keeping count of what was found."""
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +21,10 @@ SKIPPED = 77
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
+
+
+class ProgramFailed(Exception):
+    """The program under test, or one of its tools, ended with an error; the text has its words."""
 
 
 class Report:
@@ -54,12 +57,13 @@ def golden_models():
 
 
 def run(*command, stdin=None):
-    """Standard output of a program that must succeed; its words are shown when it does not."""
+    """Standard output of a program that must succeed."""
     environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     words = [str(word) for word in command]
     done = subprocess.run(words, input=stdin, capture_output=True, env=environment, timeout=600)
     if done.returncode:
-        sys.exit(f"'{' '.join(words)}' ended with {done.returncode}:\n{done.stderr.decode()}")
+        told = done.stderr.decode(errors="replace")
+        raise ProgramFailed(f"'{' '.join(words)}' ended with {done.returncode}:\n{told}")
     return done.stdout
 
 
@@ -93,11 +97,18 @@ def random_documents(lengths, vocab_size, seed):
     return [random.integers(0, vocab_size, length) for length in lengths]
 
 
-def tokenizer_hash(folder):
-    """The token file of a model without a tokenizer may carry any hash; with one, the program says its own."""
-    if not (folder / "tokenizer.json").exists():
+def tokenizer_hash(model_folder, scratch_folder):
+    """What a token file must carry to fit the model: `atelier prepare` says so.  Anything, without a tokenizer."""
+    if not (model_folder / "tokenizer.json").exists():
         return "0" * 64
-    return json.loads(run(ATELIER, "inspect", folder / "tokenizer.json", "--json"))["hash"]
+    text, output, config = (scratch_folder / f"hash.{suffix}" for suffix in ("txt", "h5", "yaml"))
+    text.write_text("une phrase\n")
+    config.write_text(json.dumps({"prepare": {"tokenizer": str(model_folder), "output": str(output),
+                                              "sources": [{"path": str(text)}]}}))
+    run(ATELIER, "prepare", config)
+    with h5py.File(output) as file:
+        value = file.attrs["tokenizer_hash"]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def write_token_file(path, documents, vocab_size, model_folder, masks=None):
@@ -108,7 +119,7 @@ def write_token_file(path, documents, vocab_size, model_folder, masks=None):
     counts = {"documents": len(documents), "tokens": len(tokens), "duplicates": 0, "invalid_utf8": 0}
     with h5py.File(path, "w") as file:
         file.attrs["format"] = "atelier-tokens 1"
-        file.attrs["tokenizer_hash"] = tokenizer_hash(model_folder)
+        file.attrs["tokenizer_hash"] = tokenizer_hash(model_folder, path.parent)
         file.attrs["vocab_size"] = np.int64(vocab_size)
         file.attrs["created_by"] = "tests/interop"
         file.create_dataset("tokens", data=tokens.astype("<u2" if vocab_size <= 65536 else "<u4"))

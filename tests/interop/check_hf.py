@@ -103,7 +103,10 @@ def main():
     with tools.scratch() as scratch:
         for number, model_folder in enumerate(models):
             print(f" {model_folder.name}")
-            check_model(report, model_folder, Path(scratch) / f"{number}-{model_folder.name}")
+            try:
+                check_model(report, model_folder.resolve(), Path(scratch) / f"{number}-{model_folder.name}")
+            except tools.ProgramFailed as failure:
+                report.expect(False, str(failure))
     return report.code()
 
 

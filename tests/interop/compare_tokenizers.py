@@ -139,7 +139,7 @@ def unpack_tokenizers(folder):
     """The archives of ../shared/tokenizers, for as long as the program runs."""
     for archive in sorted((SHARED / "tokenizers").glob("*.tar.zst")):
         with tarfile.open(fileobj=io.BytesIO(unpack(archive))) as members:
-            members.extractall(folder, filter="data")
+            members.extractall(folder)
 
 
 def main():

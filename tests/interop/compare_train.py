@@ -133,7 +133,10 @@ def main():
                     print(f" {name}, {ranks} ranks: left out, there is no mpirun")
                     continue
                 print(f" {name}, {ranks} rank{'s' if ranks > 1 else ''}")
-                compare(report, name, ranks, Path(scratch) / f"{name}-{ranks}")
+                try:
+                    compare(report, name, ranks, Path(scratch) / f"{name}-{ranks}")
+                except tools.ProgramFailed as failure:
+                    report.expect(False, str(failure))
     return report.code()
 
 

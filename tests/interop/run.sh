@@ -1,8 +1,8 @@
 #!/bin/sh
-# run.sh - compares atelier with software that nobody here wrote: transformers and torch, tokenizers, gguf, llama.cpp.
-# Called by `make interop`, from anywhere.  Makes the virtual environment .venv-interop in the repository root if
-# requirements.txt changed since (heavy: several GB, and the only part that needs a network), then runs the checks listed
-# at the end.  A check ends with 0 (passed), 77 (skipped, having said why), or anything else (failed).
+# run.sh - compares atelier with software that nobody here wrote: transformers with torch, and tokenizers.
+# Called by `make interop`, from anywhere.  Makes the virtual environment .venv-interop in the repository root where
+# there is none for this requirements.txt (heavy: several GB, and the only part that needs a network), then runs the
+# checks listed at the end.  A check ends with 0 (passed), 77 (skipped, having said why), or anything else (failed).
 #   OUT=build/cpu        the build to test
 #   INTEROP_VENV=DIR     use this environment as it is
 #   CHECKS="check_hf"    run these only
@@ -68,6 +68,8 @@ tokenizers() {
 
 run check_hf
 run compare_train
+run check_gguf
+run check_llamacpp
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

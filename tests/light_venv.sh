@@ -1,0 +1,22 @@
+#!/bin/sh
+# light_venv.sh - the Python packages that tests/scenario_export.sh opens our files with: gguf, safetensors and a
+# prebuilt llama.cpp (xllamacpp), in .venv-light.  Where they cannot be had the tests do without and say so: this always
+# ends with 0.  Called by 'make test'.
+cd "$(dirname "$0")/.." || exit 0
+venv=.venv-light
+[ -e "$venv/complete" ] && exit 0
+if ! command -v python3 >/dev/null 2>&1; then
+    echo "no python3: the written files are checked by atelier alone"
+    exit 0
+fi
+rm -rf "$venv"
+echo "fetching gguf, safetensors and xllamacpp for the tests (once, into $venv)"
+if python3 -m venv "$venv" >/dev/null 2>&1 &&
+    timeout 300 "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
+        numpy gguf safetensors xllamacpp >/dev/null 2>&1; then
+    touch "$venv/complete"
+else
+    rm -rf "$venv"
+    echo "they cannot be fetched here: the written files are checked by atelier alone"
+fi
+exit 0
