@@ -56,7 +56,9 @@ static int open_all(struct eval *eval, struct err *err) {
                      (int)eval->threads, err) ||
         session_tokenizer(&eval->session, err))
         return -1;
-    if (strcmp(tokenizer_hash(eval->session.tokenizer), token_file_tokenizer_hash(eval->file)) != 0)
+    if (!eval->session.tokenizer)
+        warn("the model has no tokenizer: whether '%s' fits it cannot be checked", eval->data);
+    else if (strcmp(tokenizer_hash(eval->session.tokenizer), token_file_tokenizer_hash(eval->file)) != 0)
         return err_set(err, "'%s' was made with another tokenizer than the model's: prepare it again",
                        eval->data);
     struct loader_file list = {eval->data, 1.0};

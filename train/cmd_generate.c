@@ -178,20 +178,27 @@ static int parse(struct request *request, int argc, char **argv, struct err *err
     return request->model ? 0 : err_set(err, "a model is expected: atelier generate MODEL --prompt TEXT");
 }
 
+static int write_with(struct session *session, const struct request *request, struct err *err) {
+    struct writer writer = {0};
+    if (!session->tokenizer)
+        return err_set(err, "'%s' has no tokenizer.json: it cannot read or write text", request->model);
+    writer_open(&writer, session, session->config.max_positions);
+    int status = write_text(&writer, request, err);
+    writer_close(&writer);
+    return status;
+}
+
 int command_generate(int argc, char **argv) {
     struct request request = {
         .prompt = "", .max_tokens = 200, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 1}};
     struct session session;
-    struct writer writer = {0};
     struct err err = {""};
     int code = 2;
     memset(&session, 0, sizeof session);
     if (!parse(&request, argc, argv, &err) &&
         !session_open(&session, request.model, PROMPT_CHUNK_TOKENS, 0, (int)request.threads, &err) &&
         !session_tokenizer(&session, &err)) {
-        writer_open(&writer, &session, session.config.max_positions);
-        code = write_text(&writer, &request, &err) ? 2 : 0;
-        writer_close(&writer);
+        code = write_with(&session, &request, &err) ? 2 : 0;
     }
     if (err.text[0])
         fprintf(stderr, "error: %s\n", err.text);

@@ -49,7 +49,7 @@ int session_tokenizer(struct session *session, struct err *err) {
     if (weights_tokenizer_text(session->weights, &json, &config, err))
         return -1;
     if (!json)
-        return err_set(err, "the model has no tokenizer.json");
+        return 0;
     session->tokenizer = tokenizer_parse(json, strlen(json), config, "tokenizer.json", err);
     free(json);
     free(config);

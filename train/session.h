@@ -23,5 +23,6 @@ int session_open(struct session *session, const char *path, int64_t max_tokens, 
                  int num_threads, struct err *err);
 void session_close(struct session *session);
 
-/* session_tokenizer - load the model's own tokenizer.  Returns 0, or -1 with err set. */
+/* session_tokenizer - load the model's own tokenizer; it stays NULL where the model has none.  Returns 0, or
+ * -1 with err set. */
 int session_tokenizer(struct session *session, struct err *err);

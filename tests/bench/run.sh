@@ -30,7 +30,7 @@ ours() {
         --set checkpoint.max_file_bytes=2000000000 >"$work/step.log" 2>&1
     grep '"loss".*"grad_norm"' "$work/step/metrics.jsonl" | tail -n +3 | field tokens_per_s | median
 }
-torch() { "$python" "$here/peer_torch.py" --dtype "$1" --threads "$threads" --steps 6 | field tokens_per_s; }
+torch() { "$python" "$here/peer_torch.py" --compile --dtype "$1" --threads "$threads" --steps 6 | field tokens_per_s; }
 
 step() {
     local type peer a b
