@@ -79,7 +79,7 @@ void char_table_free(struct char_table *table) {
     free(table);
 }
 
-static bool is_word_in_both(const struct char_table *table, uint32_t c) {
+bool char_is_word(const struct char_table *table, uint32_t c) {
     if (char_class(table, c) & (CHAR_LETTER | CHAR_MARK))
         return true;
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
@@ -91,10 +91,6 @@ static bool is_word_in_both(const struct char_table *table, uint32_t c) {
            (c >= 0x1F170 && c <= 0x1F189);
 }
 
-bool char_is_word(const struct char_table *table, uint32_t c) {
-    return is_word_in_both(table, c) || c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE);
-}
-
 bool char_is_word_around_token(const struct char_table *table, uint32_t c) {
-    return is_word_in_both(table, c) || c == 0x200C || c == 0x200D;
+    return char_is_word(table, c) || c == 0x200C || c == 0x200D;
 }

@@ -40,9 +40,9 @@ static inline unsigned char_class_next(const struct char_table *table, const cha
     return char_class(table, text_next_char(at));
 }
 
-/* char_is_word - \w of the reference's regular expressions (Oniguruma 6.9): letters, marks, decimal digits,
- * letter numbers, connecting punctuation, circled letters, a few superscripts and fractions.
- * char_is_word_around_token - \w as it is understood around added tokens (Unicode technical standard 18,
- * annex C): the joiners, but no superscripts. */
+/* char_is_word - \w inside [...] in the reference's regular expressions (Oniguruma 6.9): letters, marks,
+ * decimal digits, letter numbers, connecting punctuation, circled and squared letters.
+ * char_is_word_around_token - \w as it is understood around added tokens: the joiners too (Unicode technical
+ * standard 18, annex C). */
 bool char_is_word(const struct char_table *table, uint32_t code_point);
 bool char_is_word_around_token(const struct char_table *table, uint32_t code_point);

@@ -6,14 +6,16 @@
 #include <pcre2.h>
 #include <stdlib.h>
 
-/* Members of \s, \w and \h, to stand inside [...].  \s: White_Space (PCRE2 adds U+180E).  \w: as measured
- * with Oniguruma 6.9 over all code points; besides letters, marks, digits and connectors it holds a few
- * superscripts, fractions and the circled and squared letters. */
+/* Members of \s, \w and \h, to stand inside [...], as measured with Oniguruma 6.9 over all code points.  \s:
+ * White_Space (PCRE2 adds U+180E).  \w: letters, marks, digits, connectors, circled and squared letters;
+ * where it does not stand inside [...] it holds some superscripts and fractions of Latin-1 as well. */
 static const char space_members[] = "\\x09-\\x0d\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}"
                                     "\\x{202f}\\x{205f}\\x{3000}";
-static const char word_members[] =
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe\\x{24b6}-\\x{24e9}"
-    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
+#define WORD_MEMBERS                                                                                         \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{"     \
+    "1f170}-\\x{1f189}"
+static const char set_word_members[] = WORD_MEMBERS;
+static const char word_members[] = WORD_MEMBERS "\\xb2\\xb3\\xb9\\xbc-\\xbe";
 static const char hex_members[] = "0-9A-Fa-f";
 
 struct regex {
@@ -103,7 +105,7 @@ static int translate_escape(struct translation *t) {
             put_members(t, space_members, true);
         return 0;
     case 'w':
-        put_members(t, word_members, false);
+        put_members(t, t->in_class ? set_word_members : word_members, false);
         return 0;
     case 'h':
         put_members(t, hex_members, false);

@@ -22,10 +22,10 @@ start_until() {
     wait_for_step "$folder" "$step"
 }
 
-# expect_stop FOLDER CODE - the run ended with this code, together, behind a checkpoint; going on gives the same losses.
+# expect_stop FOLDER - the run ended with code 75, together, behind a checkpoint; going on gives the same losses.
 expect_stop() {
     train_end "$longest_s"
-    expect "exit code after the signal" "$2" "$code"
+    expect "exit code after the signal" 75 "$code"
     expect_no_process
     expect_output 'stopped after a checkpoint; start it again'
     stopped_at=$(last_step "$1")
@@ -39,35 +39,44 @@ expect_stop() {
 for signal in USR1 TERM; do
     start_until 0 "$work/alone-$signal" 3
     kill -s "$signal" "$started"
-    expect_stop "$work/alone-$signal" 75
+    expect_stop "$work/alone-$signal"
     say "SIG$signal to a run started alone: stopped at step $stopped_at, code 75, went on as if nothing had happened"
 done
 
 start_until 2 "$work/mpirun-USR1" 3
 kill -s USR1 "$started"
-expect_stop "$work/mpirun-USR1" 75
+expect_stop "$work/mpirun-USR1"
 say "SIGUSR1 to mpirun on 2 ranks: stopped at step $stopped_at, code 75"
 
-# mpirun takes SIGTERM as its own end: it passes it on, kills the ranks odls_base_sigkill_timeout seconds later (1, were it
-# not set here), and ends with a code of its own.  The checkpoint is what counts.
-export OMPI_MCA_odls_base_sigkill_timeout=10
-start_until 2 "$work/mpirun-TERM" 3
+# mpirun takes SIGTERM as its own end: it waits odls_base_sigkill_timeout seconds (1, were it not set here), passes the
+# signal on, waits as long again, kills the ranks, and ends with a code of its own.  The checkpoint is what counts.
+folder=$work/mpirun-TERM
+export OMPI_MCA_odls_base_sigkill_timeout=3
+train_start 2 "$folder" --set train.steps=100000
 unset OMPI_MCA_odls_base_sigkill_timeout
+wait_for_step "$folder" 3
 kill -s TERM "$started"
 train_end "$longest_s"
 [ "$code" -ne 0 ] || fail "SIGTERM to mpirun: expected an exit code other than 0"
-expect_stop "$work/mpirun-TERM" "$code"
-say "SIGTERM to mpirun on 2 ranks: stopped at step $stopped_at, mpirun's own code $code"
+expect_no_process
+expect_output 'stopped after a checkpoint; start it again'
+mpirun_code=$code
+stopped_at=$(last_step "$folder")
+expect_complete "$folder" "$stopped_at"
+train 0 2 "$folder" --set "train.steps=$((stopped_at + 2))"
+train 0 2 "$work/straight" --set "train.steps=$((stopped_at + 2))"
+expect "losses with a stop at step $stopped_at" "$(losses "$work/straight")" "$(losses "$folder")"
+say "SIGTERM to mpirun on 2 ranks: stopped at step $stopped_at, mpirun's own code $mpirun_code"
 
 start_until 2 "$work/one-rank" 3
 kill -s TERM "$(rank_process 1)"
-expect_stop "$work/one-rank" 75
+expect_stop "$work/one-rank"
 say "SIGTERM to one of 2 ranks: both stopped at step $stopped_at, code 75"
 
 start_until 2 "$work/twice" 3
 kill -s USR1 "$started"
 kill -s USR1 "$started"
-expect_stop "$work/twice" 75
+expect_stop "$work/twice"
 say "two SIGUSR1 in a row: one stop, at step $stopped_at"
 
 start_until 2 "$work/saving" 3 --set checkpoint.every_steps=1
@@ -75,7 +84,7 @@ until ls -d "$work/saving"/*.partial >/dev/null 2>&1; do
     kill -0 "$started" 2>/dev/null || fail "the run ended before a save was seen"
 done
 kill -s USR1 "$started"
-expect_stop "$work/saving" 75
+expect_stop "$work/saving"
 say "SIGUSR1 during a save: stopped at step $stopped_at"
 
 # Control: without a signal the run does not stop early, and another seed's losses are not taken for the same.

@@ -48,26 +48,52 @@ int64_t peak_memory_bytes(void) {
 
 /* --- files --- */
 
+/* count_validation - the first, the last and the best of the run. */
+static void count_validation(struct run_totals *t, int64_t step, double loss) {
+    if (t->num_validations++ == 0)
+        t->first_valid_loss = t->best_valid_loss = loss;
+    t->last_valid_loss = loss;
+    if (loss <= t->best_valid_loss) {
+        t->best_valid_loss = loss;
+        t->best_valid_step = step;
+    }
+}
+
+/* recall - what an earlier start of the run has to tell: where its losses began. */
+static void recall(struct run_totals *t, const json_t *object, int64_t step) {
+    const char *event;
+    double loss;
+    if (json_get_string_or(object, "event", "step", &event, NULL) != 0 ||
+        json_get_double(object, "loss", &loss, NULL) != 0)
+        return;
+    if (strcmp(event, "validation") == 0)
+        count_validation(t, step, loss);
+    else if (step == 1)
+        t->first_loss = loss;
+}
+
 /* is_kept - a whole JSON object that belongs to the steps up to first_step. */
-static bool is_kept(const char *line, size_t length_bytes, int64_t first_step) {
+static bool is_kept(struct run_totals *t, const char *line, size_t length_bytes, int64_t first_step) {
     int64_t step = 0;
     if (length_bytes == 0 || line[length_bytes - 1] != '\n')
         return false; /* half-written */
     json_t *object = json_parse_text(line, length_bytes, "metrics.jsonl", NULL);
     bool kept = object && json_get_int(object, "step", &step, NULL) == 0 && step <= first_step;
+    if (kept)
+        recall(t, object, step);
     json_decref(object);
     return kept;
 }
 
 /* cut_lines - shorten the file to the steps up to first_step; nothing of an older run stays when starting at
  * 0. */
-static int cut_lines(FILE *file, const char *path, int64_t first_step, struct err *err) {
+static int cut_lines(FILE *file, const char *path, struct run_totals *t, struct err *err) {
     char *line = NULL;
     size_t room = 0;
     off_t end = 0;
     ssize_t length = 0;
-    while (first_step > 0 && (length = getline(&line, &room, file)) > 0 &&
-           is_kept(line, (size_t)length, first_step))
+    while (t->first_step > 0 && (length = getline(&line, &room, file)) > 0 &&
+           is_kept(t, line, (size_t)length, t->first_step))
         end += length;
     free(line);
     if (ftruncate(fileno(file), end) != 0 || fseeko(file, end, SEEK_SET) != 0)
@@ -104,7 +130,7 @@ int metrics_open(struct metrics **metrics, const char *run_folder, int64_t first
         err_set(err, "cannot open '%s': %s", lines_path, strerror(errno));
         goto fail;
     }
-    if (cut_lines(m->lines, lines_path, first_step, err) != 0)
+    if (cut_lines(m->lines, lines_path, &m->totals, err) != 0)
         goto fail;
     m->log = open_in(run_folder, "log.txt", first_step > 0 ? "a" : "w", &log_path, err);
     if (!m->log)
@@ -197,7 +223,7 @@ static double smooth(double mean, double value, int64_t num_values) {
 }
 
 static void add_to_totals(struct run_totals *t, const struct step_record *r) {
-    if (t->last_step == t->first_step)
+    if (r->step == 1)
         t->first_loss = r->loss;
     t->last_step = r->step;
     t->last_loss = r->loss;
@@ -240,16 +266,7 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
 void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t target_tokens, double seconds) {
     if (!m)
         return;
-    struct run_totals *t = &m->totals;
-    if (t->num_validations++ == 0) {
-        t->first_valid_loss = t->best_valid_loss = loss;
-        t->best_valid_step = step;
-    }
-    t->last_valid_loss = loss;
-    if (loss < t->best_valid_loss) {
-        t->best_valid_loss = loss;
-        t->best_valid_step = step;
-    }
+    count_validation(&m->totals, step, loss);
     fprintf(m->lines, "{\"event\": \"validation\", \"step\": %lld", (long long)step);
     put_number(m->lines, "loss", loss, 17);
     fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);

@@ -3,7 +3,7 @@
 
 #include "train/metrics.h"
 
-/* Sums over the steps of this start (not of earlier ones that were resumed). */
+/* Times and counts are of this start; where the losses began, and the validations, of the whole run. */
 struct run_totals {
     char folder[512];
     int64_t first_step, last_step, num_steps; /* num_steps: of the whole run */

@@ -51,7 +51,7 @@ struct model {
     struct tensor dattended;      /* [N, H, D] */
     struct tensor dqkv;           /* [N, Q, D] */
     struct tensor dhidden;        /* [N, F] */
-    double forward_s, backward_s; /* wall time, waits for transfers included */
+    double forward_s, backward_s; /* wall time, waits for transfers left out */
 };
 
 /* model_plan - the activations' size without memory.  model_create - the same with memory. */

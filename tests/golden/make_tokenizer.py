@@ -57,6 +57,7 @@ TEXTS = [
     "<s>le</s> les<s> <mask> x", "le <mask>le<mask>  les_<mask>", "UN ÉTÉ À ABAB ﬁn ① İ e\u0301", "a.b,c!d?? (les) «le»",
     "12345 ½ ² ٣", "日本 🇫🇷", "\u00a0le\u202fles\u3000a", "les--le--", "--les", "le.", ".", "...le...les", "x\u0302 x̂ \u0302",
     "<LE> le <Le>", "le\u2581les", "lé", "A1B22C333",
+    "a½b ½a b² c³-¹d «½ (² '³ Ⓐle leⒶ ⅓le a_le 1le", "(¼ '½ «¾ (Ⓐ '_ «\u0301 (\u200d",
 ]
 
 
@@ -126,7 +127,8 @@ def components():
     end = "?(?i:'s|'t|'re|'ve|'m|'ll|'d)?"[1:]
     o200k = (f"{word}{upper}*{lower}+{end}|{word}{upper}+{lower}*{end}|\\p{{N}}{{1,3}}| ?[^\\s\\p{{L}}\\p{{N}}]+[\\r\\n/]*|"
              "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")
-    for name, pattern in (("o200k", o200k), ("words", "\\w+|[^\\w\\s]+"), ("boundary", "\\b"[0:2] + "[a-z]+\\b"),
+    for name, pattern in (("o200k", o200k), ("words", "\\w+|[^\\w\\s]+"), ("boundary", "\\b[a-z]+\\b"), ("no boundary", "\\B[a-z]"), ("word set", "[ \\w]"), ("no word set", "[^\\w]"),
+                          ("word alone", "\\w"),
                           ("hex", "\\h+"), ("not word", "\\W"), ("space class", "[^\\S\\n]+"), ("script", "\\p{Greek}+|\\p{Han}"),
                           ("line", "^.+$"), ("unicode escape", "[\\u00A0\\u202f]|\\d\\D")):
         yield f"regex {name}", "bytes", {}, {"decoder": BYTE_LEVEL, "pre_tokenizer": {
