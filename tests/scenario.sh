@@ -121,6 +121,15 @@ train_end() {
     wait "$started" || code=$?
 }
 
+# expect_running WHAT - the started run has not ended before this came.
+expect_running() {
+    if ! kill -0 "$started" 2>/dev/null; then
+        code=0
+        wait "$started" || code=$?
+        fail "the run ended with code $code before $1"
+    fi
+}
+
 # prepare_sample - the sample corpus as token files fiches.h5 and fiches-valid.h5.
 prepare_sample() {
     run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/fiches.h5"
@@ -142,7 +151,7 @@ last_step() {
 # wait_for_step FOLDER STEP - until it is done, or the run has ended.
 wait_for_step() {
     while [ "$(last_step "$1")" -lt "$2" ]; do
-        kill -0 "$started" 2>/dev/null || fail "the run ended before step $2"
+        expect_running "step $2"
         sleep 0.02
     done
 }

@@ -22,26 +22,20 @@ random() {
         'BEGIN { srand(seed + 7919 * n); rand(); print int(rand() * max) }')
 }
 
-is_running() {
-    kill -0 "$started" 2>/dev/null
-}
-
 # is_saving - in this start: the folder that an earlier kill left does not count.
 is_saving() {
     [ -n "$(find "$folder" -maxdepth 1 -name '*.partial' -newer "$work/start" 2>/dev/null)" ]
 }
 
-# wait_random_moment - up to 2.5 s after the ranks exist, or anywhere in the first save.
+# wait_random_moment - up to 2.5 s from now, or anywhere in the first save.
 wait_random_moment() {
-    until [ -n "$(rank_process $((num_ranks_killed - 1)))" ]; do
-        is_running || fail "the run ended before its ranks were seen"
-        sleep 0.02
-    done
     if [ $((kills % 2)) -eq 0 ]; then
         random 2500
     else
-        until is_saving || ! is_running; do :; done
-        random 150
+        until is_saving; do
+            expect_running "its first save"
+        done
+        random 30
     fi
     sleep "$(awk -v ms="$drawn" 'BEGIN { printf "%.3f", ms / 1000 }')"
 }
@@ -61,14 +55,19 @@ kills=0 num_saving=0 last_saved=0
 while [ "$kills" -lt "$num_kills" ]; do
     touch "$work/start"
     train_start $num_ranks_killed "$folder" --set train.steps=100000 --set "checkpoint.every_steps=$every" \
-        --set checkpoint.keep=3 --set data.valid="$work/fiches-valid.h5" --set valid.sequences=1
-    wait_random_moment
+        --set checkpoint.keep=3 --set valid.sequences=1
     random $num_ranks_killed
     victim=$drawn
+    until [ -n "$(rank_process $((num_ranks_killed - 1)))" ]; do
+        expect_running "its ranks were seen"
+        sleep 0.02
+    done
+    process=$(rank_process "$victim") # looked up now: a save is over by the time that this takes
+    wait_random_moment
     if is_saving; then
         num_saving=$((num_saving + 1))
     fi
-    kill -9 "$(rank_process "$victim")" 2>/dev/null || fail "rank $victim was gone before it was killed"
+    kill -9 "$process" 2>/dev/null || fail "rank $victim was gone before it was killed"
     killed_at=$(date +%s)
     train_end 10
     [ "$code" -ne 0 ] || fail "a rank was killed, and mpirun says that all is well"

@@ -81,7 +81,7 @@ say "two SIGUSR1 in a row: one stop, at step $stopped_at"
 
 start_until 2 "$work/saving" 3 --set checkpoint.every_steps=1
 until ls -d "$work/saving"/*.partial >/dev/null 2>&1; do
-    kill -0 "$started" 2>/dev/null || fail "the run ended before a save was seen"
+    expect_running "its first save"
 done
 kill -s USR1 "$started"
 expect_stop "$work/saving"

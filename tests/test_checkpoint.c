@@ -223,8 +223,14 @@ static void test_weights_refused(void **state) {
     weights_close(weights);
     char *file = path_of(folder, "model.safetensors");
     assert_model_refused(file, "give the folder");
-    assert_model_refused(run, "config.json");
     assert_model_refused("build/tmp/absent", "No such file");
+    weights = weights_open(run, NULL); /* a run folder stands for its newest checkpoint */
+    assert_non_null(weights);
+    assert_string_equal(weights_folder(weights), folder);
+    weights_close(weights);
+    char *empty = test_folder("weights_empty");
+    assert_model_refused(empty, "neither config.json nor a complete checkpoint");
+    drop(empty);
     free(file);
     free(folder);
     drop(run);

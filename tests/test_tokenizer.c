@@ -340,6 +340,24 @@ static void check_corpus(const struct tokenizer *tok, const char *family, const 
     encoder_close(summary.enc);
 }
 
+/* The text of the repository with its own tokenizer, which needs nothing else, and with the real ones. */
+static void test_sample_corpus(void **state) {
+    const struct fixture *fixture = *state;
+    struct err err;
+    struct text corpus = {0};
+    struct tokenizer *tok = tokenizer_load(sample_path, &err);
+    assert_non_null(tok);
+    corpus.bytes = file_read_whole("data/sample/fiches.jsonl", MAX_FILE_BYTES, &corpus.length_bytes, &err);
+    assert_non_null(corpus.bytes);
+    check_corpus(tok, "sample", "fiches.jsonl", &corpus, false);
+    check_corpus(tok, "sample", "fiches.jsonl", &corpus, true);
+    for (int i = 0; i < NUM_FAMILIES; i++)
+        if (fixture->families[i])
+            check_corpus(fixture->families[i], families[i], "fiches.jsonl", &corpus, false);
+    text_release(&corpus);
+    tokenizer_free(tok);
+}
+
 static void test_corpora(void **state) {
     const struct fixture *fixture = *state;
     const char *const names[] = {"code_relations_public_administration.jsonl.zst",
@@ -407,10 +425,8 @@ static void test_facts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_components),
-        cmocka_unit_test(test_edge_texts),
-        cmocka_unit_test(test_facts),
-        cmocka_unit_test(test_corpora),
+        cmocka_unit_test(test_components),    cmocka_unit_test(test_edge_texts), cmocka_unit_test(test_facts),
+        cmocka_unit_test(test_sample_corpus), cmocka_unit_test(test_corpora),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
