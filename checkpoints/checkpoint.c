@@ -109,7 +109,7 @@ static int failed(const struct checkpoint *cp, struct err *err) {
 
 /* part_path - the folder of a part's files; malloc'ed. */
 static char *part_path(const struct checkpoint *cp, int part) {
-    return xasprintf("%s/%s", cp->partial, checkpoint_part_folder((enum checkpoint_part)part));
+    return part == PART_MODEL ? xstrdup(cp->partial) : xasprintf("%s/state", cp->partial);
 }
 
 /* write_headers - of all parts; this makes the .partial folder and its state folder, too. */

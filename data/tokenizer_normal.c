@@ -173,6 +173,8 @@ void normaliser_release(struct normaliser *normaliser) {
 
 bool replace_string(struct text_span text, struct text_span pattern, struct text_span content,
                     struct text *out) {
+    if (text.length_bytes < pattern.length_bytes)
+        return false; /* text may be NULL then */
     const char *at = text.bytes, *end = text.bytes + text.length_bytes;
     const char *found = memmem(at, text.length_bytes, pattern.bytes, pattern.length_bytes);
     if (!found)

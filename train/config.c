@@ -260,8 +260,17 @@ static bool is_section(const char *name) {
     return false;
 }
 
+/* nearest_section - for a misspelt top-level name. */
+static const char *nearest_section(const char *name) {
+    static const char *const sections[] = {"run",      "model",    "data",       "train", "optimizer",
+                                           "schedule", "parallel", "checkpoint", "valid", "prepare"};
+    return strchr(name, '.') ? NULL : nearest_word(name, sections, sizeof sections / sizeof sections[0]);
+}
+
 static int fail_unknown(const struct loading *loading, const struct config_node *node, const char *name) {
-    const char *close = config_nearest_key(config_table(), name);
+    const char *close = nearest_section(name);
+    if (!close)
+        close = config_nearest_key(config_table(), name);
     if (close)
         return fail_node(loading, node, "unknown key '%s' (did you mean '%s'?)", name, close);
     return fail_node(loading, node, "unknown key '%s' ('atelier help config' lists them)", name);

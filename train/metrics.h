@@ -4,16 +4,7 @@
 
 #include "train/config.h"
 
-enum phase {
-    PHASE_DATA,
-    PHASE_FORWARD,
-    PHASE_BACKWARD,
-    PHASE_COMM,
-    PHASE_OPTIMIZER,
-    PHASE_CHECKPOINT,
-    PHASE_VALID,
-    PHASE_COUNT
-};
+enum phase { PHASE_DATA, PHASE_FORWARD, PHASE_BACKWARD, PHASE_COMM, PHASE_OPTIMIZER, PHASE_COUNT };
 
 struct metrics;
 

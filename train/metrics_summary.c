@@ -16,10 +16,6 @@ const char *phase_name(enum phase phase) {
         return "comm";
     case PHASE_OPTIMIZER:
         return "optimizer";
-    case PHASE_CHECKPOINT:
-        return "checkpoint";
-    case PHASE_VALID:
-        return "valid";
     case PHASE_COUNT:
         break;
     }

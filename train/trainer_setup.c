@@ -255,9 +255,7 @@ static bool load_state(struct trainer *t) {
     struct err err = {""};
     int status = 0;
     if (t->resumed_from) {
-        status = read_training_state(t, &err);
-        if (!status)
-            status = state_load_checkpoint(&t->params, t->resumed_from, &err);
+        status = state_load_checkpoint(&t->params, t->resumed_from, &err);
     } else if (t->source) {
         status = state_load_weights(&t->params, t->source, &err);
     } else {
@@ -292,6 +290,8 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     if (!find_checkpoint(t) || !open_model(t) || !open_data(t))
         return false;
     int status = check_sizes(t, &err);
+    if (!status && t->resumed_from) /* before anything of the run folder is touched */
+        status = read_training_state(t, &err);
     if (!status && comm_is_root(comm))
         status = folder_create(config->run.folder, &err);
     if (!status && comm_is_root(comm))
