@@ -3,7 +3,7 @@
 # tests/scenario_*.sh; ONLY=programs leaves the scripts out
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
 directory=${1:?usage: run.sh DIR}
-limit=${ATELIER_TEST_TIMEOUT:-300}
+limit=${ATELIER_TEST_TIMEOUT:-600}
 passed=0 failed=0 skipped=0
 log=$(mktemp) && trap 'rm -f "$log"' EXIT
 

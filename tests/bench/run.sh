@@ -23,29 +23,39 @@ echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $t
 echo "date: $(date -u +%Y-%m-%d)   commit: $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
 
-# ours TYPE - median tokens/s of a run of 8 steps without the first two.
+# ours TYPE - median tokens/s of a run of 7 steps without the first two.
 ours() {
     rm -rf "$work/step"
     atelier train "$here/step.yaml" --set train.compute="$1" --set run.threads="$threads" \
         --set checkpoint.max_file_bytes=2000000000 >"$work/step.log" 2>&1
     grep '"loss".*"grad_norm"' "$work/step/metrics.jsonl" | tail -n +3 | field tokens_per_s | median
 }
-torch() { "$python" "$here/peer_torch.py" --compile --dtype "$1" --threads "$threads" --steps 6 | field tokens_per_s; }
+torch() { "$python" "$here/peer_torch.py" --compile --dtype "$1" --threads "$threads" --steps 5 | field tokens_per_s; }
 
+# step - every round runs all five in turn; a ratio compares runs of the same round.
 step() {
-    local type peer a b
+    local run
     atelier prepare "$here/step.yaml" 2>"$work/prepare.log"
-    for pair in f32:f32 bf16:bf16 bf16:autocast; do
-        type=${pair%:*} peer=${pair#*:}
-        : >"$work/a" && : >"$work/b" && : >"$work/ratio"
-        for _ in $(seq "$rounds"); do
-            a=$(ours "$type") b=$(torch "$peer")
-            echo "$a" >>"$work/a" && echo "$b" >>"$work/b"
-            awk "BEGIN { print $a / $b }" >>"$work/ratio"
-        done
-        echo "step, SmolLM2-135M shape, 512 tokens: atelier $type $(median <"$work/a") tokens/s," \
-            "torch $peer $(median <"$work/b"), ratio $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
+    rm -f "$work"/speed-*
+    for _ in $(seq "$rounds"); do
+        ours f32 >>"$work/speed-atelier-f32"
+        torch f32 >>"$work/speed-torch-f32"
+        ours bf16 >>"$work/speed-atelier-bf16"
+        torch bf16 >>"$work/speed-torch-bf16"
+        torch autocast >>"$work/speed-torch-autocast"
     done
+    echo "training step, SmolLM2-135M shape, batch 1 x 512 tokens, tokens/s, median (each round):"
+    for run in "$work"/speed-*; do
+        echo "  ${run##*speed-}: $(median <"$run")   ($(tr '\n' ' ' <"$run"))"
+    done
+    ratio atelier-f32 torch-f32
+    ratio atelier-bf16 torch-f32
+    ratio atelier-bf16 torch-autocast
+    ratio atelier-bf16 torch-bf16
+}
+ratio() {
+    paste "$work/speed-$1" "$work/speed-$2" | awk '{ print $1 / $2 }' >"$work/ratio"
+    echo "  $1 / $2: $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
 }
 
 tokenizer() {

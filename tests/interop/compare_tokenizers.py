@@ -28,7 +28,7 @@ MODES = {"encode": dict(add_special_tokens=True), "bare": dict(add_special_token
          "plain": dict(add_special_tokens=False)}
 CHUNK = 2000
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared"
+SHARED = pathlib.Path(os.environ.get("ATELIER_SHARED", ROOT.parent / "shared"))
 
 
 def unpack(path):
