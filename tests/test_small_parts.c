@@ -1,0 +1,128 @@
+/* test_small_parts.c - learning rate, sampling, command-line options, and the check after an export. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "tests/check.h"
+#include "train/options.h"
+#include "train/sampling.h"
+#include "train/schedule.h"
+#include "train/verify.h"
+
+static struct config run_of(enum schedule_kind kind) {
+    struct config config = {.train = {.steps = 100}, .optimizer = {.learning_rate = 2.0}};
+    config.schedule.kind = kind;
+    config.schedule.warmup_steps = 10;
+    config.schedule.decay_steps = 20;
+    config.schedule.final_ratio = 0.1;
+    return config;
+}
+
+static void assert_rate(const struct config *config, int64_t step, double want) {
+    double got = schedule_rate(config, step);
+    if (!(fabs(got - want) < 1e-12))
+        fail_msg("step %lld has the rate %.15g, expected %.15g", (long long)step, got, want);
+}
+
+/* Values worked out by hand from the definitions in schedule.h. */
+static void test_schedules(void **state) {
+    (void)state;
+    struct config constant = run_of(SCHEDULE_CONSTANT), linear = run_of(SCHEDULE_LINEAR);
+    struct config cosine = run_of(SCHEDULE_COSINE), wsd = run_of(SCHEDULE_WSD);
+    const struct config *all[] = {&constant, &linear, &cosine, &wsd};
+    for (int i = 0; i < 4; i++) {
+        assert_rate(all[i], 1, 0.2);
+        assert_rate(all[i], 5, 1.0);
+        assert_rate(all[i], 10, 2.0);
+        assert_rate(all[i], 100, i == 0 ? 2.0 : 0.2);
+        assert_rate(all[i], 1000, i == 0 ? 2.0 : 0.2); /* a run made longer does not bounce back */
+    }
+    assert_rate(&linear, 55, 1.1); /* half way: the mean of both ends */
+    assert_rate(&cosine, 55, 1.1);
+    assert_rate(&cosine, 40, 0.2 + 1.8 * 0.75); /* a third of the way: (1 + cos 60 degrees) / 2 */
+    assert_rate(&wsd, 80, 2.0);
+    assert_rate(&wsd, 90, 1.1);
+    wsd.schedule.decay_steps = 0; /* a tenth of the run */
+    assert_rate(&wsd, 90, 2.0);
+    assert_rate(&wsd, 95, 1.1);
+    wsd.schedule.decay_steps = 99; /* never before the warm-up is over */
+    assert_rate(&wsd, 10, 2.0);
+    assert_rate(&wsd, 55, 1.1);
+}
+
+static void test_sampling(void **state) {
+    (void)state;
+    enum { DRAWS = 20000 };
+    const float logits[4] = {0.0f, logf(2.0f), logf(4.0f), logf(1.0f)}; /* probabilities 1/8, 2/8, 4/8, 1/8 */
+    int counts[4] = {0};
+    struct sampling sampling = {.temperature = 0, .top_p = 1, .seed = 3};
+    assert_int_equal(sample_token(&sampling, logits, 4, 0), 2);
+    sampling.temperature = 1;
+    for (int64_t i = 0; i < DRAWS; i++)
+        counts[sample_token(&sampling, logits, 4, i)]++;
+    const double want[4] = {0.125, 0.25, 0.5, 0.125};
+    for (int i = 0; i < 4; i++) /* five standard deviations of a count */
+        assert_true(fabs(counts[i] - want[i] * DRAWS) < 5 * sqrt(want[i] * (1 - want[i]) * DRAWS));
+    assert_int_equal(sample_token(&sampling, logits, 4, 7), sample_token(&sampling, logits, 4, 7));
+    sampling.top_p = 0.6; /* the two most likely, 2/3 and 1/3 */
+    memset(counts, 0, sizeof counts);
+    for (int64_t i = 0; i < DRAWS; i++)
+        counts[sample_token(&sampling, logits, 4, i)]++;
+    assert_int_equal(counts[0] + counts[3], 0);
+    assert_true(fabs(counts[2] - DRAWS * 2.0 / 3) < 5 * sqrt(DRAWS * 2.0 / 9));
+}
+
+/* parse - the words; phrase: what the refusal says, NULL where they are right. */
+static void parse(int argc, const char *const *words, const char *phrase) {
+    const char *model = NULL;
+    int64_t count = 7;
+    bool flag = false;
+    const struct option options[] = {{"MODEL", OPTION_TEXT, &model, 0, 0, ""},
+                                     {"--count", OPTION_INT, &count, 1, 10, ""},
+                                     {"--flag", OPTION_FLAG, &flag, 0, 0, ""}};
+    struct err err = {""};
+    int status = options_parse(options, 3, argc, (char **)(uintptr_t)words, &err);
+    if (!phrase) {
+        assert_int_equal(status, 0);
+        assert_string_equal(model, "m");
+        assert_true(count == 3 && flag);
+        return;
+    }
+    assert_int_equal(status, -1);
+    if (!strstr(err.text, phrase))
+        fail_msg("'%s' does not contain '%s'", err.text, phrase);
+}
+
+static void test_options(void **state) {
+    (void)state;
+    parse(4, (const char *const[]){"m", "--flag", "--count", "3"}, NULL);
+    parse(2, (const char *const[]){"m", "--cuont"}, "did you mean '--count'");
+    parse(3, (const char *const[]){"m", "--count", "3x"}, "'3x' is not a whole number");
+    parse(3, (const char *const[]){"m", "--count", "11"}, "out of range (1 to 10)");
+    parse(2, (const char *const[]){"m", "--count"}, "needs a value");
+    parse(2, (const char *const[]){"m", "n"}, "one argument too many");
+}
+
+/* A model passes against itself; another one of the same shape, or of another vocabulary, does not. */
+static void test_export_check(void **state) {
+    (void)state;
+    struct err err = {""};
+    double difference = -1;
+    const char *model = "tests/golden/models/llama3";
+    assert_int_equal(export_check(model, model, EXPORT_F32, &difference, &err), 0);
+    assert_true(difference == 0);
+    assert_int_equal(export_check(model, "tests/golden/models/llama2", EXPORT_Q8_0, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "does not say what"));
+    assert_int_equal(export_check(model, "tests/golden/models/smollm2", EXPORT_Q8_0, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "has 96 tokens"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_export_check),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
