@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "kernels/ops.h"
-#include "train/metrics.h"
+#include "train/clock.h"
 
 /* Sizes of the measurements: long enough to tell, short enough not to wait. */
 enum {

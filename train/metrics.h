@@ -35,8 +35,3 @@ void metrics_note(struct metrics *metrics, const char *fmt, ...) ATELIER_PRINTF(
 /* metrics_close - the summary page: printed and written to RUN/summary.txt; outcome says how the run ended.
  */
 void metrics_close(struct metrics *metrics, const char *outcome);
-
-/* peak_memory_bytes - VmHWM of this process, 0 where unknown. */
-int64_t peak_memory_bytes(void);
-/* clock_s - monotonic seconds. */
-double clock_s(void);

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "train/clock.h"
+
 const char *phase_name(enum phase phase) {
     switch (phase) {
     case PHASE_DATA:

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#include "train/metrics.h"
+#include "train/clock.h"
 #include "train/shard.h"
 
 /* The weights of one layer, and their gradients where there are any. */

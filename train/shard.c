@@ -2,7 +2,7 @@
  * published. Every rank walks the units in the same order, so the collectives match. */
 #include <string.h>
 
-#include "train/metrics.h"
+#include "train/clock.h"
 #include "train/params.h"
 #include "train/shard.h"
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "train/clock.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/shard.h"

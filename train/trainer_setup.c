@@ -15,6 +15,7 @@
 #include "checkpoints/files.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
+#include "train/clock.h"
 #include "train/shard.h"
 #include "train/state.h"
 
