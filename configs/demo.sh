@@ -8,6 +8,10 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # in a containe
 steps_before_interruption=12
 prompt="Pour renouveler sa carte d'identité, il faut"
 
+# mpirun hides the terminal from its ranks: tell them that there is one.
+live=
+[ ! -t 2 ] || live="--set run.progress=live"
+
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 show() {
     printf '\033[36m$ %s\033[0m\n' "$*"
@@ -19,7 +23,8 @@ steps_done() { if [ -f runs/demo/metrics.jsonl ]; then grep -c '"grad_norm"' run
 train_interrupted() {
     printf '\033[36m$ mpirun -n 2 atelier train configs/demo.yaml     (SIGUSR1 after %s steps)\033[0m\n' \
         "$steps_before_interruption"
-    mpirun --quiet --oversubscribe -n 2 atelier train configs/demo.yaml & # quiet: 75 is no failure
+    # shellcheck disable=SC2086
+    mpirun --quiet --oversubscribe -n 2 atelier train configs/demo.yaml $live & # quiet: 75 is no failure
     job=$!
     while kill -0 "$job" 2>/dev/null && [ "$(steps_done)" -lt "$steps_before_interruption" ]; do sleep 0.2; done
     kill -USR1 "$job" 2>/dev/null || true
@@ -46,7 +51,8 @@ say "3. Fine-tuning on two ranks, parameters sharded; the job is interrupted, sa
 train_interrupted
 
 say "4. The same command again: it goes on where it stopped"
-show mpirun --oversubscribe -n 2 atelier train configs/demo.yaml
+# shellcheck disable=SC2086
+show mpirun --oversubscribe -n 2 atelier train configs/demo.yaml $live
 
 say "5. Export: a Hugging Face folder (transformers, vLLM) and a GGUF file (llama.cpp, Ollama), read back and compared"
 show atelier export runs/demo --to hf --out runs/demo-hf

@@ -66,7 +66,9 @@ static void assert_steps(const char *folder, const char *wanted) {
 static struct metrics *open_run(const char *folder, int64_t first_step) {
     struct metrics *metrics = NULL;
     struct err err = {""};
-    if (metrics_open(&metrics, folder, first_step, 10, 1, &err) != 0)
+    struct metrics_setup setup = {
+        .run_folder = folder, .first_step = first_step, .num_steps = 10, .log_every = 1};
+    if (metrics_open(&metrics, &setup, &err) != 0)
         fail_msg("%s", err.text);
     return metrics;
 }
@@ -197,7 +199,8 @@ static void test_without_metrics(void **state) {
     metrics_validation(NULL, 1, 1, 1, 1);
     metrics_checkpoint(NULL, 1, "x", 1, 1);
     metrics_close(NULL, "x");
-    assert_int_equal(metrics_open(&metrics, "build/tmp/absent/folder", 0, 1, 1, &err), -1);
+    struct metrics_setup setup = {.run_folder = "build/tmp/absent/folder", .num_steps = 1, .log_every = 1};
+    assert_int_equal(metrics_open(&metrics, &setup, &err), -1);
     assert_null(metrics);
     assert_non_null(strstr(err.text, "cannot open 'build/tmp/absent/folder/metrics.jsonl'"));
 }

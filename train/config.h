@@ -10,6 +10,7 @@
 
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_LAYER };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
+enum progress_style { PROGRESS_AUTO, PROGRESS_LIVE, PROGRESS_LINES };
 enum resume_policy { RESUME_AUTO, RESUME_NEVER };
 enum compute_dtype { COMPUTE_F32, COMPUTE_BF16 };
 
@@ -22,9 +23,10 @@ struct config {
     struct {          /* run: */
         char *folder; /* checkpoints, metrics and logs go here */
         int64_t seed;
-        int64_t threads;   /* OpenMP threads per rank; 0: cores of the host / ranks on it */
-        int64_t log_every; /* steps between two lines in a log that is no terminal */
-        double timeout_s;  /* of a collective, once steps run */
+        int64_t threads;        /* OpenMP threads per rank; 0: cores of the host / ranks on it */
+        int64_t log_every;      /* steps between two lines in a log that is no terminal */
+        enum progress_style progress; /* how the steps are shown */
+        double timeout_s;       /* of a collective, once steps run */
     } run;
     struct {                              /* model: */
         char *path;                       /* HF folder, GGUF or checkpoint; or NULL: a new model */

@@ -9,6 +9,8 @@
 /* Largest integer a double still tells apart from its neighbours; no count in a run file comes near it. */
 #define LARGEST 9007199254740992.0
 
+static const struct config_choice progresses[] = {
+    {"auto", PROGRESS_AUTO}, {"live", PROGRESS_LIVE}, {"lines", PROGRESS_LINES}, {NULL, 0}};
 static const struct config_choice recomputes[] = {
     {"none", RECOMPUTE_NONE}, {"layer", RECOMPUTE_LAYER}, {NULL, 0}};
 static const struct config_choice computes[] = {{"f32", COMPUTE_F32}, {"bf16", COMPUTE_BF16}, {NULL, 0}};
@@ -88,6 +90,9 @@ static const struct config_key run_file_keys[] = {
         "OpenMP threads of each rank; 0: cores of the host divided by the ranks on it"),
     INT("run.log_every", AT(run.log_every), "10", 1, 1e9, "steps",
         "between two lines of a log that is no terminal"),
+    CHOICE("run.progress", AT(run.progress), "auto", progresses,
+           "live: one line that is rewritten; auto: live where standard error is a terminal, which mpirun "
+           "hides"),
     REAL("run.timeout_s", AT(run.timeout_s), "300", 1, 1e6, "s",
          "a rank that waits longer for the others gives up, and the job ends"),
 

@@ -91,19 +91,19 @@ static FILE *open_in(const char *folder, const char *name, const char *mode, cha
     return file;
 }
 
-int metrics_open(struct metrics **metrics, const char *run_folder, int64_t first_step, int64_t num_steps,
-                 int64_t log_every, struct err *err) {
+int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err) {
     char *lines_path = NULL, *log_path = NULL;
     struct metrics *m = xcalloc(1, sizeof *m);
     *metrics = NULL;
-    m->log_every = log_every > 0 ? log_every : 1;
-    m->is_terminal = isatty(STDERR_FILENO) == 1;
-    m->totals.first_step = m->totals.last_step = first_step;
-    m->totals.num_steps = num_steps;
+    m->log_every = setup->log_every > 0 ? setup->log_every : 1;
+    m->is_terminal =
+        setup->progress == PROGRESS_LIVE || (setup->progress == PROGRESS_AUTO && isatty(STDERR_FILENO) == 1);
+    m->totals.first_step = m->totals.last_step = setup->first_step;
+    m->totals.num_steps = setup->num_steps;
     m->totals.started_s = clock_s();
-    snprintf(m->totals.folder, sizeof m->totals.folder, "%s", run_folder);
+    snprintf(m->totals.folder, sizeof m->totals.folder, "%s", setup->run_folder);
     /* "a+" would move every write to the end, "r+" does not create: open for appending once to create it. */
-    m->lines = open_in(run_folder, "metrics.jsonl", "a", &lines_path, err);
+    m->lines = open_in(setup->run_folder, "metrics.jsonl", "a", &lines_path, err);
     if (!m->lines)
         goto fail;
     fclose(m->lines);
@@ -114,7 +114,7 @@ int metrics_open(struct metrics **metrics, const char *run_folder, int64_t first
     }
     if (cut_lines(m->lines, lines_path, &m->totals, err) != 0)
         goto fail;
-    m->log = open_in(run_folder, "log.txt", first_step > 0 ? "a" : "w", &log_path, err);
+    m->log = open_in(setup->run_folder, "log.txt", setup->first_step > 0 ? "a" : "w", &log_path, err);
     if (!m->log)
         goto fail;
     free(lines_path);

@@ -20,11 +20,17 @@ struct step_record {
     double flops; /* of all ranks together, counted by the ops */
 };
 
-/* metrics_open - root only (NULL elsewhere, and every call takes NULL).  first_step: where this start begins;
- * lines of RUN/metrics.jsonl beyond it (a crash after the last checkpoint) are cut off.  Returns 0, or -1
- * with err set. */
-int metrics_open(struct metrics **metrics, const char *run_folder, int64_t first_step, int64_t num_steps,
-                 int64_t log_every, struct err *err);
+struct metrics_setup {
+    const char *run_folder;
+    int64_t first_step; /* where this start begins; lines of metrics.jsonl beyond it (a crash after the last
+                           checkpoint) are cut off */
+    int64_t num_steps;  /* of the whole run */
+    int64_t log_every;
+    enum progress_style progress;
+};
+
+/* metrics_open - root only (NULL elsewhere, and every call takes NULL).  Returns 0, or -1 with err set. */
+int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err);
 void metrics_step(struct metrics *metrics, const struct step_record *record);
 void metrics_validation(struct metrics *metrics, int64_t step, double loss, int64_t target_tokens,
                         double seconds);

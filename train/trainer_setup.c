@@ -282,6 +282,15 @@ static int lock_run(struct trainer *t, struct err *err) {
     return status;
 }
 
+static int open_metrics(struct trainer *t, struct err *err) {
+    struct metrics_setup setup = {.run_folder = t->config->run.folder,
+                                  .first_step = t->step,
+                                  .num_steps = t->config->train.steps,
+                                  .log_every = t->config->run.log_every,
+                                  .progress = t->config->run.progress};
+    return metrics_open(&t->metrics, &setup, err);
+}
+
 bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm) {
     memset(t, 0, sizeof *t);
     t->config = config;
@@ -298,8 +307,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     if (!status && comm_is_root(comm))
         status = lock_run(t, &err);
     if (!status && comm_is_root(comm))
-        status = metrics_open(&t->metrics, config->run.folder, t->step, config->train.steps,
-                              config->run.log_every, &err);
+        status = open_metrics(t, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     take_memory(t);
