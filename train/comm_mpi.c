@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "train/clock.h"
+
 enum {
     PIECE_BYTES = 1 << 28,       /* largest piece of a broadcast or gather */
     SUM_SCRATCH_BYTES = 1 << 20, /* terms of one piece of a sum, all ranks together: stays in the cache */
@@ -165,23 +167,17 @@ void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratc
 
 /* --- waiting --- */
 
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* wait_done - poll until the request is complete.  Ranks may share cores, so a waiting rank must leave its
  * core to one that computes: it yields, and sleeps once nothing has moved for a while.  MPI copies data
  * inside MPI_Test, so a slow test is a sign that data moves, and sleeping would then cost bandwidth. */
 static void wait_done(const struct comm *comm, MPI_Request *request, const char *what) {
     const double slow_test_s = 4e-6, sleep_after_s = 200e-6;
-    double start = now_s(), moved = start, before = start;
+    double start = clock_s(), moved = start, before = start;
     for (int done = 0;;) {
         MPI_CHECK(MPI_Test(request, &done, MPI_STATUS_IGNORE));
         if (done)
             return;
-        double after = now_s();
+        double after = clock_s();
         if (after - before > slow_test_s)
             moved = after;
         if (after - start > comm->timeout_s)
@@ -194,7 +190,7 @@ static void wait_done(const struct comm *comm, MPI_Request *request, const char 
             struct timespec pause = {0, 20000};
             nanosleep(&pause, NULL);
         }
-        before = now_s();
+        before = clock_s();
     }
 }
 

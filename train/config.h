@@ -23,10 +23,10 @@ struct config {
     struct {          /* run: */
         char *folder; /* checkpoints, metrics and logs go here */
         int64_t seed;
-        int64_t threads;        /* OpenMP threads per rank; 0: cores of the host / ranks on it */
-        int64_t log_every;      /* steps between two lines in a log that is no terminal */
+        int64_t threads;              /* OpenMP threads per rank; 0: cores of the host / ranks on it */
+        int64_t log_every;            /* steps between two lines in a log that is no terminal */
         enum progress_style progress; /* how the steps are shown */
-        double timeout_s;       /* of a collective, once steps run */
+        double timeout_s;             /* of a collective, once steps run */
     } run;
     struct {                              /* model: */
         char *path;                       /* HF folder, GGUF or checkpoint; or NULL: a new model */

@@ -19,6 +19,9 @@
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
 
+/* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
+enum { SAVE_TIMEOUT_S = 3600 };
+
 /* What a step adds up over the ranks. */
 struct step_sums {
     double target_weight, filled_tokens, loss, flops;
@@ -157,6 +160,7 @@ static bool validate(struct trainer *t) {
 static bool save(struct trainer *t) {
     double start = clock_s();
     char *state_text = trainer_state_text(t);
+    comm_set_timeout(t->comm, SAVE_TIMEOUT_S);
     struct state_save save = {
         .run_folder = t->config->run.folder,
         .step = t->step,
