@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,11 +178,24 @@ static void tell_plan(struct trainer *t) {
         used += snprintf(line + used, sizeof line - (size_t)used, "%s%s %.3f", i ? ", " : "", arenas[i]->name,
                          gib(arenas[i]->size_bytes));
     }
-    metrics_note(t->metrics, "model: %lld parameters, %s; %d rank%s, stage %lld",
+    metrics_note(t->metrics, "model: %lld parameters, %s; %d rank%s of %d thread%s, stage %lld",
                  (long long)model_num_parameters(&t->model_config),
                  t->config->train.compute == COMPUTE_BF16 ? "bf16" : "f32", comm_num_ranks(t->comm),
-                 comm_num_ranks(t->comm) > 1 ? "s" : "", (long long)t->config->parallel.stage);
+                 comm_num_ranks(t->comm) > 1 ? "s" : "", t->dev.num_threads,
+                 t->dev.num_threads > 1 ? "s" : "", (long long)t->config->parallel.stage);
     metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", gib(total), line);
+}
+
+/* threads_per_rank - an equal share of the host's cores, but no more than this rank may run on: mpirun binds
+ * each of two ranks to one core, Slurm to those of --cpus-per-task. */
+static int threads_per_rank(const struct trainer *t) {
+    cpu_set_t allowed;
+    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm_num_local_ranks(t->comm);
+    if (t->config->run.threads > 0)
+        return (int)t->config->run.threads;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) < share)
+        share = CPU_COUNT(&allowed);
+    return share > 0 ? (int)share : 1;
 }
 
 static void take_memory(struct trainer *t) {
@@ -200,12 +214,7 @@ static void take_memory(struct trainer *t) {
                                       .compute = compute,
                                       .recompute = c->train.recompute,
                                       .trains = true};
-    int threads = (int)c->run.threads;
-    if (threads == 0) { /* an equal share of the host's cores */
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        threads = (int)(cores / comm_num_local_ranks(t->comm));
-    }
-    device_open_cpu(&t->dev, threads > 0 ? threads : 1);
+    device_open_cpu(&t->dev, threads_per_rank(t));
     params_create(&t->params, &params_setup);
     model_create(&t->model, &t->dev, &t->params, &model_setup);
     feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences, rank,
