@@ -300,6 +300,21 @@ static void test_ten_steps(void **state) {
     }
 }
 
+/* A batch in which nothing counts: no loss and no gradient, whatever the scale. */
+static void test_no_targets(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, "smollm2", RECOMPUTE_NONE, 0);
+    memset(f.target_weights, 0, sizeof f.target_weights);
+    f.num_targets = 1;
+    assert_true(gradients(&f) == 0);
+    assert_true(optimizer_grad_norm(&f.params, NULL, &f.dev) == 0);
+    f.target_weights[0] = 1.0f; /* the control: one that counts */
+    assert_true(gradients(&f) > 0);
+    assert_true(optimizer_grad_norm(&f.params, NULL, &f.dev) > 0);
+    fixture_close(&f);
+}
+
 /* A text decoded token by token through the caches gives the logits of the whole text. */
 static void test_decode_equals_forward(void **state) {
     (void)state;
@@ -336,9 +351,10 @@ static void test_decode_equals_forward(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),    cmocka_unit_test(test_wrong_logits_are_noticed),
-        cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_recomputed),
-        cmocka_unit_test(test_ten_steps), cmocka_unit_test(test_decode_equals_forward),
+        cmocka_unit_test(test_logits),     cmocka_unit_test(test_wrong_logits_are_noticed),
+        cmocka_unit_test(test_gradients),  cmocka_unit_test(test_gradients_recomputed),
+        cmocka_unit_test(test_ten_steps),  cmocka_unit_test(test_decode_equals_forward),
+        cmocka_unit_test(test_no_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

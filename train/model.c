@@ -245,6 +245,8 @@ static double busy_s(const struct model *model) {
 }
 
 double model_train(struct model *model, struct comm *comm, const struct batch *batch, float grad_scale) {
+    CHECK(grad_scale > 0, "a gradient scaled by %g",
+          (double)grad_scale); /* 0 asks the loss for no gradient */
     double start = busy_s(model);
     stack_forward(model, comm, batch);
     double turn = busy_s(model);

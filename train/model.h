@@ -62,7 +62,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
 void model_free(struct model *model);
 
 /* model_train - forward and backward of one micro-batch; gradients are added, scaled by grad_scale (1 /
- * target tokens of the global batch).  Returns the sum of weights * losses in f64.  Collective. */
+ * target tokens of the global batch; > 0).  Returns the sum of weights * losses in f64.  Collective. */
 double model_train(struct model *model, struct comm *comm, const struct batch *batch, float grad_scale);
 
 /* model_evaluate - forward alone; model->losses holds the loss of each row.  Returns their sum.  Collective.

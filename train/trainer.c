@@ -43,8 +43,9 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
 /* compute_gradients - forward and backward of all micro-batches; returns this rank's sum of losses. */
 static double compute_gradients(struct trainer *t, double target_weight) {
     /* The loss is a mean over the target tokens of the whole batch, whoever computes them: each gradient is
-     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result. */
-    float grad_scale = target_weight > 0 ? (float)(1.0 / target_weight) : 0.0f;
+     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result.  A batch
+     * without targets (chats that are all question) has weights of zero, and so gradients of zero. */
+    float grad_scale = target_weight > 0 ? (float)(1.0 / target_weight) : 1.0f;
     double loss = 0;
     params_grad_zero(&t->params);
     for (int64_t m = 0; m < t->feed.num_micros; m++)

@@ -182,7 +182,7 @@ static void tell_plan(struct trainer *t) {
                  (long long)model_num_parameters(&t->model_config),
                  t->config->train.compute == COMPUTE_BF16 ? "bf16" : "f32", comm_num_ranks(t->comm),
                  comm_num_ranks(t->comm) > 1 ? "s" : "", t->dev.num_threads,
-                 t->dev.num_threads > 1 ? "s" : "", (long long)t->config->parallel.stage);
+                 t->dev.num_threads > 1 ? "s" : "", (long long)t->params.setup.stage);
     metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", gib(total), line);
 }
 
@@ -202,12 +202,13 @@ static void take_memory(struct trainer *t) {
     const struct config *c = t->config;
     int rank = comm_rank(t->comm), num_ranks = comm_num_ranks(t->comm);
     enum dtype compute = c->train.compute == COMPUTE_BF16 ? DTYPE_BF16 : DTYPE_F32;
-    struct params_setup params_setup = {.model = &t->model_config,
-                                        .compute = compute,
-                                        .stage = (int)c->parallel.stage,
-                                        .trains = true,
-                                        .rank = rank,
-                                        .num_ranks = num_ranks};
+    struct params_setup params_setup = {
+        .model = &t->model_config,
+        .compute = compute,
+        .stage = num_ranks == 1 ? 0 : (int)c->parallel.stage, /* alone there is nothing to split */
+        .trains = true,
+        .rank = rank,
+        .num_ranks = num_ranks};
     struct model_setup model_setup = {.config = &t->model_config,
                                       .max_tokens = c->train.micro_sequences * c->data.sequence_tokens,
                                       .max_positions = c->data.sequence_tokens,
