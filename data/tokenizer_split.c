@@ -12,10 +12,12 @@ static int pass_on(struct split_run *run, int number, const char *start, const c
     return run_step(run, number + 1, (struct text_span){start, (size_t)(end - start)}, at_start);
 }
 
-static int run_scanner(struct split_run *run, int number, struct text_span text, bool at_start) {
-    piece_scanner scanner = run->splitter->steps[number].scanner;
+/* run_pieces - one piece after the other from the front: as a scanner ends them, or where BPE may be cut. */
+static int run_pieces(struct split_run *run, int number, struct text_span text, bool at_start) {
+    piece_scanner scanner = run->splitter->steps[number].scanner; /* NULL for SPLIT_CUT */
     while (text.length_bytes > 0) {
-        size_t piece_bytes = scanner(run->chars, text.bytes, text.length_bytes);
+        size_t piece_bytes = scanner ? scanner(run->chars, text.bytes, text.length_bytes)
+                                     : bpe_cut(run->bpe, text.bytes, text.length_bytes);
         if (run_step(run, number + 1, (struct text_span){text.bytes, piece_bytes}, at_start) != 0)
             return -1;
         text.bytes += piece_bytes;
@@ -137,18 +139,6 @@ static int run_add_space(struct split_run *run, int number, struct text_span tex
     return run_step(run, number + 1, (struct text_span){buffer->bytes, buffer->length_bytes}, at_start);
 }
 
-static int run_cut(struct split_run *run, int number, struct text_span text, bool at_start) {
-    while (text.length_bytes > 0) {
-        size_t piece_bytes = bpe_cut(run->bpe, text.bytes, text.length_bytes);
-        if (run_step(run, number + 1, (struct text_span){text.bytes, piece_bytes}, at_start) != 0)
-            return -1;
-        text.bytes += piece_bytes;
-        text.length_bytes -= piece_bytes;
-        at_start = false;
-    }
-    return 0;
-}
-
 static int run_step(struct split_run *run, int number, struct text_span text, bool at_start) {
     if (number == run->splitter->num_steps) {
         bpe_encode(run->encoder, text.bytes, text.length_bytes, run->out);
@@ -156,7 +146,8 @@ static int run_step(struct split_run *run, int number, struct text_span text, bo
     }
     switch (run->splitter->steps[number].kind) {
     case SPLIT_SCANNER:
-        return run_scanner(run, number, text, at_start);
+    case SPLIT_CUT:
+        return run_pieces(run, number, text, at_start);
     case SPLIT_REGEX:
     case SPLIT_CLASS:
     case SPLIT_CHARACTER:
@@ -165,8 +156,6 @@ static int run_step(struct split_run *run, int number, struct text_span text, bo
         return run_metaspace(run, number, text, at_start);
     case SPLIT_ADD_SPACE:
         return run_add_space(run, number, text, at_start);
-    case SPLIT_CUT:
-        return run_cut(run, number, text, at_start);
     }
     return 0;
 }
