@@ -1,6 +1,6 @@
-/* cmd_doctor.c - `atelier doctor [--folder PATH] [--json]`: is this machine ready.  Each finding is a line
- * with 'ok', 'warning' or 'fault' and, where something is wrong, what to do.  Takes a few seconds, changes
- * nothing. */
+/* cmd_doctor.c - `atelier doctor [--folder PATH] [--json] | [--site [SITE]]`: is this machine ready.  Each
+ * finding is a line with 'ok', 'warning' or 'fault' and, where something is wrong, what to do.  Takes a few
+ * seconds, changes nothing. */
 #include <errno.h>
 #include <jansson.h>
 #include <sched.h>
@@ -16,6 +16,7 @@
 #include "train/commands.h"
 #include "train/doctor.h"
 #include "train/options.h"
+#include "train/site_compare.h"
 
 enum finding_level { FINDING_OK, FINDING_WARNING, FINDING_FAULT };
 
@@ -209,18 +210,27 @@ static void print_json(const struct findings *findings) {
 }
 
 int command_doctor(int argc, char **argv) {
-    const char *folder = ".";
-    bool as_json = false;
+    const char *folder = ".", *site = NULL;
+    bool as_json = false, compares_site = false;
     struct err err = {""};
     struct findings findings = {.count = 0};
     const struct option options[] = {
         {"--folder", OPTION_TEXT, &folder, 0, 0, "where to write"},
         {"--json", OPTION_FLAG, &as_json, 0, 0, "as JSON"},
+        {"--site", OPTION_FLAG, &compares_site, 0, 0, "compare a profile with the cluster"},
+        {"SITE", OPTION_TEXT, &site, 0, 0, "its name; left out: found out"},
     };
     if (options_parse(options, sizeof options / sizeof options[0], argc, argv, &err) != 0) {
         fprintf(stderr, "error: %s\n", err.text);
         return 2;
     }
+    if (site && !compares_site) {
+        fprintf(stderr, "error: '%s' is one argument too many; a site's profile is compared by --site\n",
+                site);
+        return 2;
+    }
+    if (compares_site)
+        return site_doctor(site);
     look_at_libraries(&findings);
     look_at_processor(&findings);
     look_at_memory(&findings);

@@ -9,7 +9,6 @@
 
 #include "data/json.h"
 #include "train/config_load.h"
-#include "train/config_table.h"
 #include "train/config_yaml.h"
 #include "train/nearest.h"
 
@@ -22,9 +21,9 @@ static int fail_v(const struct loading *loading, const struct key_origin *where,
     if (where && where->override)
         return err_set(loading->err, "option '--set %.120s': %s", where->override, reason);
     if (where && where->line > 0)
-        return err_set(loading->err, "config '%.200s' line %d column %d: %s", loading->origin, where->line,
-                       where->column, reason);
-    return err_set(loading->err, "config '%.200s': %s", loading->origin, reason);
+        return err_set(loading->err, "%s '%.200s' line %d column %d: %s", loading->kind, loading->origin,
+                       where->line, where->column, reason);
+    return err_set(loading->err, "%s '%.200s': %s", loading->kind, loading->origin, reason);
 }
 
 static int fail_node(const struct loading *loading, const struct config_node *node, const char *fmt, ...)
@@ -41,7 +40,7 @@ static int fail_node(const struct loading *loading, const struct config_node *no
 }
 
 int config_fail_key(const struct loading *loading, const char *name, const char *fmt, ...) {
-    int index = config_key_index(config_table(), name);
+    int index = config_key_index(loading->table, name);
     CHECK(index >= 0, "no key '%s' in the table", name);
     va_list args;
     va_start(args, fmt);
@@ -104,7 +103,7 @@ static bool store_scalar(const struct config_key *key, void *values, const char 
     const struct config_choice *choice = key->choices ? find_choice(key, text) : NULL;
     int64_t integer = 0;
     double real = 0;
-    if (key->choices && !choice)
+    if (key->choices && !choice && key->type != KEY_INT)
         return false;
     switch (key->type) {
     case KEY_TEXT:
@@ -113,6 +112,10 @@ static bool store_scalar(const struct config_key *key, void *values, const char 
         return true;
     case KEY_INT:
     case KEY_INT32:
+        if (choice) {
+            *(int64_t *)place = choice->value;
+            return true;
+        }
         if (!parse_integer(text, &integer) || integer < (int64_t)key->min || integer > (int64_t)key->max)
             return false;
         if (key->type == KEY_INT)
@@ -250,57 +253,108 @@ static int set_list(const struct loading *loading, const struct config_key *key,
 
 /* --- the file and the overrides --- */
 
-static bool is_section(const char *name) {
+/* is_section - whether keys of the table begin with "name.". */
+static bool is_section(const struct config_table *table, const char *name) {
     size_t length = strlen(name);
-    for (int i = 0; i < config_table()->num_keys; i++) {
-        const char *key = config_table()->keys[i].name;
+    for (int i = 0; i < table->num_keys; i++) {
+        const char *key = table->keys[i].name;
         if (strncmp(key, name, length) == 0 && key[length] == '.')
             return true;
     }
     return false;
 }
 
-/* nearest_section - for a misspelt top-level name. */
-static const char *nearest_section(const char *name) {
-    static const char *const sections[] = {"run",      "model",    "data",       "train", "optimizer",
-                                           "schedule", "parallel", "checkpoint", "valid", "prepare"};
-    return strchr(name, '.') ? NULL : nearest_word(name, sections, sizeof sections / sizeof sections[0]);
+enum { MAX_SECTIONS = 64 };
+
+/* list_sections - the first words of the keys, each once; malloc'ed. */
+static int list_sections(const struct config_table *table, char *sections[MAX_SECTIONS]) {
+    int count = 0;
+    for (int i = 0; i < table->num_keys && count < MAX_SECTIONS; i++) {
+        const char *name = table->keys[i].name;
+        char *word = xstrndup(name, strcspn(name, "."));
+        if (count > 0 && strcmp(sections[count - 1], word) == 0)
+            free(word);
+        else
+            sections[count++] = word;
+    }
+    return count;
+}
+
+/* nearest_section - for a misspelt top-level name; the caller's buffer, or NULL. */
+static const char *nearest_section(const struct config_table *table, const char *name, char *room,
+                                   size_t room_bytes) {
+    char *sections[MAX_SECTIONS];
+    if (strchr(name, '.'))
+        return NULL;
+    int count = list_sections(table, sections);
+    const char *nearest = nearest_word(name, (const char *const *)sections, count);
+    if (nearest)
+        snprintf(room, room_bytes, "%s", nearest);
+    for (int i = 0; i < count; i++)
+        free(sections[i]);
+    return nearest ? room : NULL;
+}
+
+/* section_elsewhere - "slurm.chain" for a "chain" that is written one level too high. */
+static const char *section_elsewhere(const struct config_table *table, const char *name, char *room,
+                                     size_t room_bytes) {
+    char *middle = xasprintf(".%s.", name);
+    const char *found = NULL;
+    for (int i = 0; i < table->num_keys && !found; i++) {
+        const char *at = strstr(table->keys[i].name, middle);
+        if (!at)
+            continue;
+        snprintf(room, room_bytes, "%.*s", (int)(at - table->keys[i].name + (long)strlen(middle) - 1),
+                 table->keys[i].name);
+        found = room;
+    }
+    free(middle);
+    return found;
 }
 
 static int fail_unknown(const struct loading *loading, const struct config_node *node, const char *name) {
-    const char *close = nearest_section(name);
+    char room[LONGEST_NAME];
+    const char *close = section_elsewhere(loading->table, name, room, sizeof room);
     if (!close)
-        close = config_nearest_key(config_table(), name);
+        close = nearest_section(loading->table, name, room, sizeof room);
+    if (!close)
+        close = config_nearest_key(loading->table, name);
     if (close)
         return fail_node(loading, node, "unknown key '%s' (did you mean '%s'?)", name, close);
-    return fail_node(loading, node, "unknown key '%s' ('atelier help config' lists them)", name);
+    return fail_node(loading, node, "unknown key '%s' (%s)", name, loading->where_listed);
+}
+
+/* note_section - a run file says what it is about by the sections that it has. */
+static void note_section(struct loading *loading, const char *name) {
+    if (loading->config && strncmp(name, "model.architecture", 18) == 0)
+        loading->config->model.has_architecture = true;
+    if (loading->config && strncmp(name, "slurm", 5) == 0)
+        loading->config->slurm.is_given = true;
 }
 
 static int set_key(struct loading *loading, int index, const struct config_node *node) {
-    const struct config_key *key = &config_table()->keys[index];
+    const struct config_key *key = &loading->table->keys[index];
     struct key_origin *origin = &loading->origins[index];
     if (!loading->override && origin->line > 0)
         return fail_node(loading, node, "key '%s' is there twice, first on line %d", key->name, origin->line);
-    if (strncmp(key->name, "model.architecture.", 19) == 0)
-        loading->config->model.has_architecture = true;
+    note_section(loading, key->name);
     *origin = (struct key_origin){loading->override, node->line, node->column};
-    return set_value(loading, key, loading->config, node);
+    return set_value(loading, key, loading->values, node);
 }
 
 static int read_section(struct loading *loading, const struct config_node *map, const char *prefix) {
     for (const struct config_node *child = map->first; child; child = child->next) {
         char name[LONGEST_NAME];
         int length = snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", child->key);
-        int index = length < LONGEST_NAME ? config_key_index(config_table(), name) : -1;
+        int index = length < LONGEST_NAME ? config_key_index(loading->table, name) : -1;
         if (index >= 0) {
             if (set_key(loading, index, child) != 0)
                 return -1;
             continue;
         }
-        if (length >= LONGEST_NAME || !is_section(name))
+        if (length >= LONGEST_NAME || !is_section(loading->table, name))
             return fail_unknown(loading, child, name);
-        if (strcmp(name, "model.architecture") == 0)
-            loading->config->model.has_architecture = true;
+        note_section(loading, name);
         if (config_node_is_null(child))
             continue; /* "train:" with nothing below it */
         if (child->kind != NODE_MAP)
@@ -321,13 +375,13 @@ static int read_override(struct loading *loading, const char *override) {
         return fail_node(loading, &node, "expected key=value");
     char name[LONGEST_NAME];
     snprintf(name, sizeof name, "%.*s", (int)(equals - override), override);
-    int index = config_key_index(config_table(), name);
+    int index = config_key_index(loading->table, name);
     if (index < 0)
         return fail_unknown(loading, &node, name);
     node.text = xstrdup(equals + 1);
     struct config_node *tree = NULL;
     int status = 0;
-    if (config_table()->keys[index].type == KEY_LIST && node.text[0]) {
+    if (loading->table->keys[index].type == KEY_LIST && node.text[0]) {
         struct err why;
         tree = config_node_parse(node.text, strlen(node.text), &why);
         if (!tree)
@@ -345,7 +399,7 @@ static int read_all(struct loading *loading, const char *text, size_t length_byt
     struct err why;
     struct config_node *root = config_node_parse(text, length_bytes, &why);
     if (!root)
-        return err_set(loading->err, "config '%.200s' %s", loading->origin, why.text);
+        return err_set(loading->err, "%s '%.200s' %s", loading->kind, loading->origin, why.text);
     int status = 0;
     if (root->kind == NODE_MAP)
         status = read_section(loading, root, "");
@@ -357,6 +411,13 @@ static int read_all(struct loading *loading, const char *text, size_t length_byt
         status = read_override(loading, overrides[i]);
     loading->override = NULL;
     return status;
+}
+
+int config_read(struct loading *loading, const char *text, size_t length_bytes, const char *const *overrides,
+                int num_overrides) {
+    reset_values(loading->table, loading->values);
+    loading->origins = xcalloc((size_t)loading->table->num_keys, sizeof *loading->origins);
+    return read_all(loading, text, length_bytes, overrides, num_overrides);
 }
 
 /* keep_text - the resolved text; a value that YAML cannot hold (not UTF-8, control characters) shows here. */
@@ -374,11 +435,15 @@ static int keep_text(struct loading *loading) {
 int config_load_text(struct config *config, const char *text, size_t length_bytes, const char *origin,
                      const char *const *overrides, int num_overrides, struct err *err) {
     memset(config, 0, sizeof *config);
-    reset_values(config_table(), config);
     config->origin = xstrdup(origin);
-    struct loading loading = {.config = config, .origin = origin, .err = err};
-    loading.origins = xcalloc((size_t)config_table()->num_keys, sizeof *loading.origins);
-    int status = read_all(&loading, text, length_bytes, overrides, num_overrides);
+    struct loading loading = {.table = config_table(),
+                              .values = config,
+                              .kind = "config",
+                              .where_listed = "'atelier help config' lists them",
+                              .config = config,
+                              .origin = origin,
+                              .err = err};
+    int status = config_read(&loading, text, length_bytes, overrides, num_overrides);
     if (status == 0) {
         config_complete(&loading);
         status = config_check(&loading);

@@ -8,15 +8,50 @@
 #include "data/prepare.h"
 #include "kernels/error.h"
 
-enum recompute { RECOMPUTE_NONE, RECOMPUTE_LAYER };
+/* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/choose.h puts a choice in their place before
+ * anything is laid out. */
+enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_MLP, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
+enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1 };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
 enum progress_style { PROGRESS_AUTO, PROGRESS_LIVE, PROGRESS_LINES };
 enum resume_policy { RESUME_AUTO, RESUME_NEVER };
-enum compute_dtype { COMPUTE_F32, COMPUTE_BF16 };
+enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
+enum probe_when { PROBE_AUTO, PROBE_OFF, PROBE_ON };
+enum comm_kind { COMM_NCCL, COMM_MPI };
 
 struct data_file {
     char *path;
     double weight; /* share of the samples, relative to the others */
+};
+
+/* Elements of lists of words, and of environment variables. */
+struct text_entry {
+    char *text;
+};
+struct variable {
+    char *name, *value;
+};
+
+enum chain_until { CHAIN_UNTIL_TIME, CHAIN_UNTIL_DONE };
+
+/* What a run asks of Slurm; 0 and NULL: as the site's profile says. */
+struct slurm_config {
+    bool is_given;   /* the run file has the section */
+    char *site;      /* name of a profile, or path of its file; NULL: found out */
+    char *partition; /* entry of the profile */
+    char *account, *qos, *time, *constraint, *exclude, *job_name, *mpi, *mail;
+    int64_t nodes;
+    int64_t gpus_per_node, ranks_per_node, cpus_per_rank;
+    int64_t signal_lead_s; /* how long before the end the job is signalled */
+    bool requeue;          /* start again when the time limit stopped it */
+    struct text_entry *modules, *options;
+    struct variable *environment;
+    int num_modules, num_options, num_environment;
+    struct {
+        enum chain_until until;
+        int64_t max_jobs; /* starts in all */
+        double budget_gpu_hours;
+    } chain;
 };
 
 struct config {
@@ -26,6 +61,7 @@ struct config {
         int64_t threads;              /* OpenMP threads per rank; 0: cores of the host / ranks on it */
         int64_t log_every;            /* steps between two lines in a log that is no terminal */
         enum progress_style progress; /* how the steps are shown */
+        enum device_kind device;      /* what computes */
         double timeout_s;             /* of a collective, once steps run */
     } run;
     struct {                              /* model: */
@@ -44,14 +80,16 @@ struct config {
     struct { /* train: */
         int64_t steps;
         int64_t batch_sequences; /* of the whole job, per optimizer step */
-        int64_t micro_sequences; /* per rank and forward pass */
+        int64_t micro_sequences; /* per rank and forward pass; or AUTO_MICRO_SEQUENCES */
         enum recompute recompute;
-        enum compute_dtype compute;
+        enum dtype compute; /* f32, bf16 or f16 */
         double grad_clip;    /* global norm; 0: off */
         double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
     } train;
     struct { /* optimizer: */
         double learning_rate, beta1, beta2, eps, weight_decay;
+        enum dtype state_dtype; /* of the moments: f32 or bf16 */
+        bool offload;           /* masters and moments in host memory */
     } optimizer;
     struct { /* schedule: */
         enum schedule_kind kind;
@@ -60,19 +98,27 @@ struct config {
         double final_ratio;  /* last learning rate / peak */
     } schedule;
     struct {           /* parallel: */
-        int64_t stage; /* 0 nothing sharded, 1 optimizer, 2 + gradients, 3 + parameters */
+        int64_t stage; /* 0 nothing sharded, 1 optimizer, 2 + gradients, 3 + parameters; or AUTO_STAGE */
+        int64_t replicas; /* copies of the model, each sharded over its own ranks; 0: one per node; or AUTO_REPLICAS */
+        enum comm_kind comm; /* how GPUs exchange parameters and gradients */
     } parallel;
+    struct { /* fabric: */
+        enum probe_when probe;
+        double minimum; /* share of the expected bandwidth; 0: never refuse */
+    } fabric;
     struct {                 /* checkpoint: */
-        int64_t every_steps; /* 0: only at the end and on a signal */
+        int64_t every_steps; /* 0: only at the end and on a signal; -1: as often as it pays */
         int64_t keep;        /* newest ones kept; 0: all */
         enum resume_policy resume;
         int64_t max_file_bytes;
+        double node_mtbf_h; /* mean time between the failures of one node */
     } checkpoint;
     struct {                 /* valid: */
         int64_t every_steps; /* 0: only before and after */
         int64_t sequences;   /* at most so many per evaluation; 0: all */
     } valid;
     struct prepare_config prepare;
+    struct slurm_config slurm;
     char *text;   /* the resolved configuration as YAML: what is stored in checkpoints */
     char *origin; /* the file it was read from, for messages */
 };

@@ -189,6 +189,8 @@ static void write_list(FILE *out, const struct config_key *key, const void *valu
 static bool is_written(const struct config *config, const struct config_key *key) {
     if (strncmp(key->name, "model.architecture.", 19) == 0)
         return config->model.has_architecture;
+    if (strncmp(key->name, "slurm.", 6) == 0 && !config->slurm.is_given)
+        return false;
     if (strncmp(key->name, "prepare.", 8) == 0 && !config->prepare.output && config->prepare.num_sources == 0)
         return false;
     return config_key_is_set(key, config);

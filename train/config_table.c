@@ -1,6 +1,6 @@
 /* config_table.c - the keys of a run file.  The order here is that of `atelier help config` and of the
  * resolved text.  A new setting is one line here and one field in config.h. */
-#include "train/config_table.h"
+#include "train/config_keys.h"
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
 #define AT(field) offsetof(struct config, field)
@@ -12,8 +12,19 @@
 static const struct config_choice progresses[] = {
     {"auto", PROGRESS_AUTO}, {"live", PROGRESS_LIVE}, {"lines", PROGRESS_LINES}, {NULL, 0}};
 static const struct config_choice recomputes[] = {
-    {"none", RECOMPUTE_NONE}, {"layer", RECOMPUTE_LAYER}, {NULL, 0}};
-static const struct config_choice computes[] = {{"f32", COMPUTE_F32}, {"bf16", COMPUTE_BF16}, {NULL, 0}};
+    {"none", RECOMPUTE_NONE},   {"attention", RECOMPUTE_ATTENTION}, {"mlp", RECOMPUTE_MLP},
+    {"layer", RECOMPUTE_LAYER}, {"auto", RECOMPUTE_AUTO},           {NULL, 0}};
+static const struct config_choice auto_micros[] = {{"auto", AUTO_MICRO_SEQUENCES}, {NULL, 0}};
+static const struct config_choice auto_stages[] = {{"auto", AUTO_STAGE}, {NULL, 0}};
+static const struct config_choice auto_replicas[] = {{"auto", AUTO_REPLICAS}, {NULL, 0}};
+static const struct config_choice probes[] = {
+    {"auto", PROBE_AUTO}, {"off", PROBE_OFF}, {"on", PROBE_ON}, {NULL, 0}};
+static const struct config_choice computes[] = {
+    {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
+static const struct config_choice moments[] = {{"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {NULL, 0}};
+static const struct config_choice devices[] = {
+    {"auto", DEVICE_AUTO}, {"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, {NULL, 0}};
+static const struct config_choice comms[] = {{"nccl", COMM_NCCL}, {"mpi", COMM_MPI}, {NULL, 0}};
 static const struct config_choice packings[] = {
     {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
@@ -35,27 +46,11 @@ static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS
                                                         {NULL, 0}};
 static const struct config_choice utf8_policies[] = {
     {"replace", BAD_UTF8_REPLACE}, {"skip", BAD_UTF8_SKIP}, {"fail", BAD_UTF8_FAIL}, {NULL, 0}};
+static const struct config_choice chain_ends[] = {
+    {"time_limit", CHAIN_UNTIL_TIME}, {"done", CHAIN_UNTIL_DONE}, {NULL, 0}};
 /* Kept as text: data/chat.h knows what the names mean. */
 static const struct config_choice chat_templates[] = {{"auto", 0},   {"chatml", 0},  {"llama2", 0},
                                                       {"llama3", 0}, {"mistral", 0}, {NULL, 0}};
-
-/* One constructor per type, so that a line of the table holds only what matters for it. */
-#define TEXT(name, place, fallback, help)                                                                    \
-    { name, KEY_TEXT, place, fallback, 0, 0, NULL, NULL, 0, NULL, help }
-#define INT(name, place, fallback, min, max, unit, help)                                                     \
-    { name, KEY_INT, place, fallback, min, max, NULL, NULL, 0, unit, help }
-#define INT32(name, place, fallback, min, max, unit, help)                                                   \
-    { name, KEY_INT32, place, fallback, min, max, NULL, NULL, 0, unit, help }
-#define REAL(name, place, fallback, min, max, unit, help)                                                    \
-    { name, KEY_REAL, place, fallback, min, max, NULL, NULL, 0, unit, help }
-#define REAL32(name, place, fallback, min, max, unit, help)                                                  \
-    { name, KEY_REAL32, place, fallback, min, max, NULL, NULL, 0, unit, help }
-#define BOOL(name, place, fallback, help)                                                                    \
-    { name, KEY_BOOL, place, fallback, 0, 0, NULL, NULL, 0, NULL, help }
-#define CHOICE(name, place, fallback, choices, help)                                                         \
-    { name, KEY_CHOICE, place, fallback, 0, 0, choices, NULL, 0, NULL, help }
-#define LIST(name, place, count_place, element, help)                                                        \
-    { name, KEY_LIST, place, NULL, 0, 0, NULL, element, count_place, NULL, help }
 
 static const struct config_key data_file_keys[] = {
     TEXT("path", offsetof(struct data_file, path), NULL, "token file made by 'atelier prepare'"),
@@ -64,6 +59,18 @@ static const struct config_key data_file_keys[] = {
 };
 static const struct config_table data_file_table = {data_file_keys, COUNT_OF(data_file_keys),
                                                     sizeof(struct data_file)};
+
+static const struct config_key text_keys[] = {
+    TEXT("text", offsetof(struct text_entry, text), NULL, "the word itself"),
+};
+const struct config_table config_text_table = {text_keys, COUNT_OF(text_keys), sizeof(struct text_entry)};
+
+static const struct config_key variable_keys[] = {
+    TEXT("name", offsetof(struct variable, name), NULL, "name of an environment variable"),
+    TEXT("value", offsetof(struct variable, value), "", "its value, taken as it is"),
+};
+const struct config_table config_variable_table = {variable_keys, COUNT_OF(variable_keys),
+                                                   sizeof(struct variable)};
 
 static const struct config_key source_keys[] = {
     TEXT("path", SOURCE_AT(path), NULL,
@@ -93,6 +100,8 @@ static const struct config_key run_file_keys[] = {
     CHOICE("run.progress", AT(run.progress), "auto", progresses,
            "live: one line that is rewritten; auto: live where standard error is a terminal, which mpirun "
            "hides"),
+    CHOICE("run.device", AT(run.device), "auto", devices,
+           "what computes: cuda is one GPU for each rank; auto: GPUs where there are any"),
     REAL("run.timeout_s", AT(run.timeout_s), "300", 1, 1e6, "s",
          "a rank that waits longer for the others gives up, and the job ends"),
 
@@ -149,12 +158,13 @@ static const struct config_key run_file_keys[] = {
     INT("train.steps", AT(train.steps), "1000", 1, 1e12, "steps", "optimizer steps of the whole run"),
     INT("train.batch_sequences", AT(train.batch_sequences), "32", 1, 1 << 24, "sequences",
         "of the whole job in one optimizer step, whatever the number of ranks"),
-    INT("train.micro_sequences", AT(train.micro_sequences), "1", 1, 1 << 16, "sequences",
-        "of one rank in one forward pass; more is faster and takes more memory"),
+    INT_OR("train.micro_sequences", AT(train.micro_sequences), "1", 1, 1 << 16, "sequences", auto_micros,
+           "of one rank in one forward pass; more is faster and takes more memory; auto: as many as fit"),
     CHOICE("train.recompute", AT(train.recompute), "none", recomputes,
-           "layer: keep only the input of each layer and compute the rest again in the backward pass"),
+           "what is computed again in the backward pass instead of being kept: attention, mlp, or the whole layer "
+           "but its input; auto: what the memory asks for"),
     CHOICE("train.compute", AT(train.compute), "f32", computes,
-           "type of weights and activations while computing; master weights stay f32"),
+           "type of weights and activations while computing; master weights stay f32; f16 scales the loss by itself"),
     REAL("train.grad_clip", AT(train.grad_clip), "1", 0, 1e9, NULL,
          "longest gradient (norm over all parameters); 0: no limit"),
     REAL("train.stop_after_s", AT(train.stop_after_s), "0", 0, 1e9, "s",
@@ -168,6 +178,10 @@ static const struct config_key run_file_keys[] = {
     REAL("optimizer.eps", AT(optimizer.eps), "1e-8", 1e-15, 1, NULL, "AdamW, added to the root"),
     REAL("optimizer.weight_decay", AT(optimizer.weight_decay), "0.1", 0, 10, NULL,
          "AdamW, on matrices; norms are left alone"),
+    CHOICE("optimizer.state_dtype", AT(optimizer.state_dtype), "f32", moments,
+           "type of AdamW's two moments; bf16: half the memory, rounded at random without bias"),
+    BOOL("optimizer.offload", AT(optimizer.offload), "false",
+         "keep masters and moments in the host's memory: larger models fit, the update takes longer"),
 
     CHOICE("schedule.kind", AT(schedule.kind), "cosine", schedules,
            "shape of the learning rate after the warm-up"),
@@ -178,16 +192,31 @@ static const struct config_key run_file_keys[] = {
     REAL("schedule.final_ratio", AT(schedule.final_ratio), "0.1", 0, 1, NULL,
          "last learning rate divided by the highest"),
 
-    INT("parallel.stage", AT(parallel.stage), "3", 0, 3, NULL,
-        "what is split over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters"),
+    INT_OR("parallel.stage", AT(parallel.stage), "3", 0, 3, NULL, auto_stages,
+           "what is split over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters; auto: the "
+           "fastest that fits"),
+    INT_OR("parallel.replicas", AT(parallel.replicas), "1", 0, 1 << 20, NULL, auto_replicas,
+           "copies of the model, each sharded over its own ranks, with one sum between them per step; 0: one per node, for "
+           "a slow network; auto: so where the site's network is slow, else 1"),
+    CHOICE("parallel.comm", AT(parallel.comm), "nccl", comms,
+           "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU"),
 
-    INT("checkpoint.every_steps", AT(checkpoint.every_steps), "0", 0, 1e12, "steps",
-        "between two checkpoints; 0: only at the end and on a signal"),
+    CHOICE("fabric.probe", AT(fabric.probe), "auto", probes,
+           "measure the bandwidth between the ranks before the first step; auto: not between the processes of one CPU "
+           "host"),
+    REAL("fabric.minimum", AT(fabric.minimum), "0", 0, 1, NULL,
+         "share of the site's expected bandwidth below which the run is refused; 0: a warning alone"),
+
+    INT("checkpoint.every_steps", AT(checkpoint.every_steps), "-1", -1, 1e12, "steps",
+        "between two checkpoints; 0: only at the end and on a signal; -1: as often as it pays, from what a save takes "
+        "and how often nodes fail"),
     INT("checkpoint.keep", AT(checkpoint.keep), "2", 0, 1e6, "checkpoints", "newest ones kept; 0: all"),
     CHOICE("checkpoint.resume", AT(checkpoint.resume), "auto", resumes,
            "auto: go on from the newest checkpoint of run.folder where there is one; never: start anew"),
     INT("checkpoint.max_file_bytes", AT(checkpoint.max_file_bytes), "5000000000", 1 << 20, 1e15, "bytes",
         "longer models are split over several files"),
+    REAL("checkpoint.node_mtbf_h", AT(checkpoint.node_mtbf_h), "5000", 1, 1e9, "h",
+         "mean time between failures of one node: how often it pays to save follows from it"),
 
     INT("valid.every_steps", AT(valid.every_steps), "0", 0, 1e12, "steps",
         "between two validation losses; 0: only before and after"),
@@ -213,6 +242,49 @@ static const struct config_key run_file_keys[] = {
           "0: all cores; the result does not depend on it"),
     INT("prepare.valid_every", AT(prepare.valid_every), "0", 0, 1e9, "documents",
         "every n-th document goes to a second file, '-valid' before .h5; 0: none"),
+
+    TEXT("slurm.site", AT(slurm.site), NULL,
+         "profile of the machine: a name in slurm/sites, or a path; left out: found out ('atelier doctor "
+         "--site' tells)"),
+    TEXT("slurm.partition", AT(slurm.partition), NULL,
+         "partition of the profile; left out: the profile's default"),
+    TEXT("slurm.account", AT(slurm.account), NULL,
+         "project that pays; the profile adds its suffix (abc becomes abc@h100); left out: from the "
+         "environment variable that the profile names"),
+    TEXT("slurm.qos", AT(slurm.qos), NULL,
+         "quality of service; left out: the first of the partition's that allows the time and the GPUs"),
+    TEXT("slurm.time", AT(slurm.time), NULL,
+         "time limit of one job: 20h, 90min, 1-12:00:00 or 20:00:00; left out: the profile's"),
+    INT("slurm.nodes", AT(slurm.nodes), "1", 1, 100000, "nodes", "nodes of the job"),
+    INT("slurm.gpus_per_node", AT(slurm.gpus_per_node), "0", 0, 64, "GPUs", "0: all that a node has"),
+    INT("slurm.ranks_per_node", AT(slurm.ranks_per_node), "0", 0, 4096, "ranks",
+        "0: one for each GPU, or one on a node without"),
+    INT("slurm.cpus_per_rank", AT(slurm.cpus_per_rank), "0", 0, 4096, "cores",
+        "0: the share of a rank's GPUs, or of the node's cores"),
+    TEXT("slurm.constraint", AT(slurm.constraint), NULL, "node feature to ask for beside the profile's own"),
+    TEXT("slurm.exclude", AT(slurm.exclude), NULL, "nodes to avoid, as Slurm lists them: n[1-3],n7"),
+    TEXT("slurm.job_name", AT(slurm.job_name), NULL, "default: the last part of run.folder"),
+    TEXT("slurm.mpi", AT(slurm.mpi), NULL, "srun's --mpi: pmix, ...; left out: the profile's, or found out"),
+    TEXT("slurm.mail", AT(slurm.mail), NULL, "address that Slurm writes to when a job ends or fails"),
+    INT("slurm.signal_lead_s", AT(slurm.signal_lead_s), "0", 0, 65535, "s",
+        "how long before its end the job is told to save; 0: from the run's own checkpoints, else the "
+        "profile's"),
+    BOOL("slurm.requeue", AT(slurm.requeue), "true",
+         "start again when the time limit stopped the job behind a checkpoint, within chain.max_jobs and "
+         "chain.budget_gpu_hours"),
+    LIST("slurm.modules", AT(slurm.modules), AT(slurm.num_modules), &config_text_table,
+         "modules to load, in order, in place of the profile's"),
+    LIST("slurm.environment", AT(slurm.environment), AT(slurm.num_environment), &config_variable_table,
+         "environment variables beside the profile's: a list of {name, value}"),
+    LIST("slurm.options", AT(slurm.options), AT(slurm.num_options), &config_text_table,
+         "further options of sbatch: a list such as [--reservation=course, --exclusive]"),
+    CHOICE("slurm.chain.until", AT(slurm.chain.until), "time_limit", chain_ends,
+           "done: a follow-up job waits behind each job, until the last step is done; time_limit: one job, "
+           "started again as slurm.requeue says"),
+    INT("slurm.chain.max_jobs", AT(slurm.chain.max_jobs), "10", 1, 10000, "jobs",
+        "at most so many starts in all"),
+    REAL("slurm.chain.budget_gpu_hours", AT(slurm.chain.budget_gpu_hours), "0", 0, 1e9, "GPU-hours",
+         "as the site bills them; no further job is started beyond; 0: no limit of its own"),
 };
 static const struct config_table run_file_table = {run_file_keys, COUNT_OF(run_file_keys),
                                                    sizeof(struct config)};

@@ -87,6 +87,9 @@ char *config_value_text(const struct config_key *key, const void *values) {
         return text ? quoted_text(text) : xstrdup("null");
     }
     case KEY_INT:
+        for (const struct config_choice *word = key->choices; word && word->name; word++)
+            if (word->value == *(const int64_t *)place)
+                return xstrdup(word->name);
         return xasprintf("%lld", (long long)*(const int64_t *)place);
     case KEY_INT32:
         return xasprintf("%d", *(const int *)place);
@@ -126,7 +129,8 @@ char *config_range_text(const struct config_key *key) {
     switch (key->type) {
     case KEY_INT:
     case KEY_INT32:
-        return xasprintf("an integer from %.0f to %.0f", key->min, key->max);
+        return xasprintf("an integer from %.0f to %.0f%s%s", key->min, key->max, key->choices ? ", or " : "",
+                         key->choices ? key->choices->name : "");
     case KEY_REAL:
     case KEY_REAL32:
         return xasprintf("a number from %g to %g", key->min, key->max);

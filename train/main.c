@@ -27,12 +27,48 @@ static const struct command COMMANDS[] = {
      "  mpirun -n 4 atelier train CONFIG        srun atelier train CONFIG\n"
      "SIGTERM and SIGUSR1 save a checkpoint and end with code 75; the same command then goes on from there.\n"
      "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"},
+    {"submit", command_submit, "a Slurm job for a run file: checked, submitted, chained",
+     "CONFIG [--dry-run] [--chain N] [--set KEY=VALUE]...",
+     "Checks what the 'slurm:' section of CONFIG asks for against the site's profile, writes the batch "
+     "script to\n"
+     "run.folder and submits it.  The site is found out, or named by slurm.site (slurm/sites holds the "
+     "profiles).\n"
+     "  --dry-run         print the script and what it would cost, write and submit nothing\n"
+     "  --chain N         a follow-up job behind each job until all steps are done, at most N starts\n"
+     "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"},
+    {"status", command_status, "how far a run is: queue, step, loss, speed, hours", "RUN [--json]",
+     "Reads the files of the run folder RUN, and asks squeue where there is one.  Changes nothing.\n"
+     "  --json            as JSON\n"},
+    {"stop", command_stop, "tells a running job to save and end", "RUN [--save | --now]",
+     "Leaves a command in the run folder RUN; the job saves behind its present step and ends, and no further "
+     "job\n"
+     "of its chain follows.  'atelier submit' goes on from there.\n"
+     "  --save            save, and go on training\n"
+     "  --now             tell it through Slurm as well, and cancel the jobs that wait\n"},
+    {"chain", command_chain, "used by batch scripts: may this job work, what comes next",
+     "RUN begin | RUN end CODE",
+     "Called before and after the training by the script that 'atelier submit' wrote.  'begin' records the "
+     "start\n"
+     "and queues the follow-up job of a chain; exit code 3: there is nothing to do.  'end' takes the "
+     "training's\n"
+     "exit code, and requeues the job, lets the follow-up start, or ends the chain.\n"},
     {"export", command_export, "a model for other programs: Hugging Face folder or GGUF",
      "MODEL --to hf|gguf [--type f32|f16|bf16|q8_0] --out PATH",
      "Writes MODEL, reads it back, and compares its logits with the source's.\n"
      "  --to hf|gguf      a folder for transformers and vLLM, or a file for llama.cpp and Ollama\n"
      "  --type TYPE       of the numbers; default: as in MODEL; q8_0 for gguf only\n"
      "  --out PATH        the folder or file to write; it must not exist\n"},
+    {"card", command_card, "the model card of a checkpoint, in English or French",
+     "CHECKPOINT [--lang en|fr] [--out FILE]",
+     "Writes README.md for a model hub from the provenance that CHECKPOINT carries: base model and hash, corpora "
+     "with\n"
+     "licences and the tokens consumed, procedure, energy and CO2, and a draft of the summary of training content "
+     "(EU AI\n"
+     "Act, Article 53(1)(d)).  What only its author can know is left as marked blanks.  CHECKPOINT is a checkpoint, "
+     "an\n"
+     "exported folder, or a run folder: its newest checkpoint.\n"
+     "  --lang en|fr      default: en\n"
+     "  --out FILE        default: standard output; FILE must not exist\n"},
     {"generate", command_generate, "text from any model, to look at it",
      "MODEL --prompt TEXT [--chat TEMPLATE] [OPTION]...",
      "Continues TEXT, or with --chat answers it.\n"
@@ -55,10 +91,11 @@ static const struct command COMMANDS[] = {
      "PATH is a .h5, .safetensors, .gguf or tokenizer.json file, a model folder or a checkpoint.\n"
      "  --verify          checkpoint: compare every byte with its checksums\n"
      "  --json            as JSON\n"},
-    {"doctor", command_doctor, "is this machine ready", "[--folder PATH] [--json]",
+    {"doctor", command_doctor, "is this machine ready", "[--folder PATH] [--json] | --site [SITE]",
      "Libraries, processor, speeds and limits, each with 'ok' or 'warning'.\n"
      "  --folder PATH     where the writing speed is measured; default: the working folder\n"
-     "  --json            as JSON\n"},
+     "  --json            as JSON\n"
+     "  --site [SITE]     instead: compare a site's profile with what sinfo, sacctmgr and scontrol say\n"},
 };
 enum { NUM_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };
 

@@ -1,0 +1,364 @@
+/* test_slurm.c - the edge to other programs: quoting for the shell and for sbatch, Slurm's times, what
+ * squeue, sbatch and srun answer, programs that are missing, slow or loud, and the clock of a job. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/check.h"
+#include "train/child.h"
+#include "train/clock.h"
+#include "train/slurm.h"
+#include "train/slurm_text.h"
+#include "train/walltime.h"
+
+static const char *const HOSTILE[] = {
+    "a b",
+    "it's",
+    "a'; touch HACKED; '",
+    "$(touch HACKED)",
+    "`touch HACKED`",
+    "a\"b",
+    "a\\",
+    "a$HOME",
+    "a#b",
+    "-rf",
+    "",
+    "a&b;c|d>e<f*?",
+    "été ☕ \xf0\x9f\x98\x80",
+    "''",
+    "!x",
+    "~root",
+    "{a,b}",
+    "a\\'b",
+};
+enum { NUM_HOSTILE = sizeof HOSTILE / sizeof HOSTILE[0] };
+
+/* What a shell makes of the quoted word is the word: asked of the shell itself. */
+static void test_shell_quote(void **state) {
+    (void)state;
+    for (int i = 0; i < NUM_HOSTILE; i++) {
+        struct err err = {""};
+        char *quoted = shell_quote(HOSTILE[i]), *command = xasprintf("printf '%%s' %s", quoted);
+        const char *const argv[] = {"bash", "-c", command, NULL};
+        char *back = child_ask(argv, 10, &err);
+        if (!back)
+            fail_msg("%s: %s", command, err.text);
+        assert_string_equal(back, HOSTILE[i]);
+        free(back);
+        free(command);
+        free(quoted);
+    }
+    assert_int_not_equal(access("HACKED", F_OK), 0);
+    /* Control: unquoted, a shell does not give these words back. */
+    const char *const argv[] = {"bash", "-c", "printf '%s' a$HOME", NULL};
+    char *back = child_ask(argv, 10, NULL);
+    assert_non_null(back);
+    assert_string_not_equal(back, "a$HOME");
+    free(back);
+}
+
+/* sbatch reads its lines by its own rules: quotes group, a backslash takes the next character, '#' ends. */
+static void read_as_sbatch(const char *line, char *word) {
+    char quote = '\0';
+    for (; *line && (quote || *line != ' ') && (quote || *line != '#'); line++) {
+        if (*line == '\\' && line[1])
+            *word++ = *++line;
+        else if (quote && *line == quote)
+            quote = '\0';
+        else if (!quote && (*line == '"' || *line == '\''))
+            quote = *line;
+        else
+            *word++ = *line;
+    }
+    *word = '\0';
+}
+
+static void test_sbatch_quote(void **state) {
+    (void)state;
+    char word[256];
+    for (int i = 0; i < NUM_HOSTILE; i++) {
+        char *quoted = sbatch_quote(HOSTILE[i]);
+        read_as_sbatch(quoted, word);
+        assert_string_equal(word, HOSTILE[i]);
+        free(quoted);
+    }
+    char *plain = sbatch_quote("--output=/a/b/%x-%j.out");
+    assert_string_equal(plain, "--output=/a/b/%x-%j.out");
+    free(plain);
+    read_as_sbatch("a#b", word); /* control: the reader does what sbatch does */
+    assert_string_equal(word, "a");
+}
+
+/* --- times and answers of Slurm --- */
+
+static void test_times(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t seconds; /* 0: refused */
+    } times[] = {{"20h", 72000},
+                 {"90min", 5400},
+                 {"2d", 172800},
+                 {"20:00:00", 72000},
+                 {"100:00:00", 360000},
+                 {"30", 1800},
+                 {"30:00", 1800},
+                 {"1-12", 129600},
+                 {"1-12:30", 131400},
+                 {"1-00:00:01", 86401},
+                 {"0", 0},
+                 {"", 0},
+                 {"1:2:3:4", 0},
+                 {"h", 0},
+                 {"-5", 0},
+                 {"1-", 0},
+                 {"20 h", 0},
+                 {"99999999999h", 0},
+                 {"9999999d", 0},
+                 {"1--2", 0}};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        int64_t seconds = 0;
+        struct err err = {""};
+        int status = slurm_time_parse(times[i].text, &seconds, &err);
+        if (status != (times[i].seconds ? 0 : -1) || (status == 0 && seconds != times[i].seconds))
+            fail_msg("'%s' gave %lld", times[i].text, (long long)seconds);
+    }
+    char room[SLURM_TIME_ROOM];
+    assert_string_equal(slurm_time_text(360061, room), "100:01:01");
+    assert_int_equal(slurm_time_left("2:57"), 177);
+    assert_int_equal(slurm_time_left("1-02:03:04"), 93784);
+    assert_int_equal(slurm_time_left("UNLIMITED"), -1);
+    assert_int_equal(slurm_time_left("INVALID"), -1);
+    assert_int_equal(slurm_time_left(""), -1);
+    assert_int_equal(slurm_time_left("57"), -1);
+}
+
+static void test_answers(void **state) {
+    (void)state;
+    char id[SLURM_ID_ROOM];
+    struct err err = {""};
+    assert_int_equal(slurm_parse_id("123\n", id, &err), 0);
+    assert_string_equal(id, "123");
+    assert_int_equal(slurm_parse_id("456;cluster\n", id, &err), 0);
+    assert_string_equal(id, "456");
+    assert_int_equal(slurm_parse_id("\n", id, &err), -1);
+    assert_non_null(strstr(err.text, "sbatch gave no job id"));
+    assert_int_equal(slurm_parse_id("", id, &err), -1);
+    assert_int_equal(slurm_parse_id("12x\n", id, &err), -1);
+    assert_int_equal(slurm_parse_id("Submitted batch job 5\n", id, &err), -1);
+    assert_int_equal(slurm_parse_id("1234567890123456789012345678901234567890", id, &err), -1);
+
+    struct queue queue;
+    queue_read(&queue,
+               "7|RUNNING|None|2026-01-01T00:00:00|1:00|normal|n[0-1]\n8|PENDING|Priority|N/A|2:00|dev|\n"
+               "bad\n|x|||||\n9|a|b\n");
+    assert_int_equal(queue.num_jobs, 2);
+    assert_string_equal(queue_find(&queue, "7")->nodes, "n[0-1]");
+    assert_string_equal(queue_find(&queue, "8")->start, "");
+    assert_null(queue_find(&queue, "9"));
+    assert_int_equal(queue_count_qos(&queue, "dev"), 1);
+    queue_release(&queue);
+}
+
+static void test_mpi(void **state) {
+    (void)state;
+    assert_string_equal(slurm_choose_mpi("MPI plugin types are...\n\tpmix\n\tnone\n\tpmi2\n"), "pmix");
+    assert_string_equal(slurm_choose_mpi("srun: pmix_v4\nsrun: none"), "pmix_v4");
+    assert_null(slurm_choose_mpi("none\npmi2\nnot_pmix\n"));
+}
+
+/* --- other programs --- */
+
+static void test_child(void **state) {
+    (void)state;
+    struct child_result result;
+    struct err err = {""};
+    const char *const words[] = {"sh", "-c", "printf 'a b'; echo x >&2; exit 3", NULL};
+    assert_int_equal(child_run(words, 10, &result, &err), 0);
+    assert_string_equal(result.output, "a b");
+    assert_string_equal(result.errors, "x\n");
+    assert_int_equal(result.exit_code, 3);
+    child_release(&result);
+    assert_null(child_ask(words, 10, &err));
+    assert_non_null(strstr(err.text, "'sh' ended with code 3: x"));
+
+    const char *const missing[] = {"no-such-program-of-slurm", NULL};
+    assert_int_equal(child_run(missing, 10, &result, &err), -1);
+    assert_non_null(strstr(err.text, "it is not installed, or not on PATH"));
+    child_release(&result);
+
+    /* Slow: given up in time, also where the child's own children hold its streams open. */
+    const char *const slow[] = {"sh", "-c", "sleep 30 & sleep 30", NULL};
+    double before = clock_s();
+    assert_int_equal(child_run(slow, 0.3, &result, &err), -1);
+    assert_true(clock_s() - before < 5);
+    assert_non_null(strstr(err.text, "did not answer within 0.3 s"));
+    child_release(&result);
+
+    const char *const killed[] = {"sh", "-c", "kill -9 $$", NULL};
+    assert_int_equal(child_run(killed, 10, &result, &err), 0);
+    assert_int_equal(result.exit_code, 137);
+    child_release(&result);
+
+    /* Loud: more than is kept does not stop it, and does not fill the memory. */
+    const char *const loud[] = {"sh", "-c", "head -c 6000000 /dev/zero | tr '\\0' x", NULL};
+    assert_int_equal(child_run(loud, 60, &result, &err), 0);
+    assert_int_equal(result.exit_code, 0);
+    assert_int_equal(strlen(result.output), CHILD_MAX_OUTPUT);
+    child_release(&result);
+}
+
+/* What would steer sbatch behind the user's back is not passed on; where the cluster is, is. */
+static void test_child_environment(void **state) {
+    (void)state;
+    setenv("SBATCH_ACCOUNT", "other", 1);
+    setenv("SLURM_NTASKS", "7", 1);
+    setenv("BASH_ENV", "/x", 1);
+    setenv("SLURM_CONF", "/y", 1);
+    setenv("ATELIER_TEST", "kept", 1);
+    const char *const words[] = {"sh", "-c",
+                                 "echo ${SBATCH_ACCOUNT-no} ${SLURM_NTASKS-no} ${BASH_ENV-no} $SLURM_CONF "
+                                 "$ATELIER_TEST",
+                                 NULL};
+    char *output = child_ask(words, 10, NULL);
+    assert_non_null(output);
+    assert_string_equal(output, "no no no /y kept\n");
+    free(output);
+    unsetenv("SBATCH_ACCOUNT");
+    unsetenv("SLURM_NTASKS");
+    unsetenv("BASH_ENV");
+    unsetenv("SLURM_CONF");
+}
+
+/* fake_program - an executable of this name in folder; PATH begins with it. */
+static void fake_program(const char *folder, const char *name, const char *script) {
+    char *path = xasprintf("%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "#!/bin/sh\n%s\n", script);
+    fclose(file);
+    assert_int_equal(chmod(path, 0755), 0);
+    free(path);
+}
+
+/* --- the clock of a job --- */
+
+static void test_walltime_sources(void **state) {
+    (void)state;
+    char cwd[4096], end[32], *folder = test_folder("walltime"), *old = xstrdup(getenv("PATH"));
+    assert_non_null(getcwd(cwd, sizeof cwd));
+    char *path = xasprintf("%s/%s:%s", cwd, folder, old);
+    unsetenv("SLURM_JOB_ID");
+    unsetenv("SLURM_JOB_END_TIME");
+    assert_false(walltime_open().is_known);
+
+    setenv("PATH", path, 1);
+    setenv("SLURM_JOB_ID", "5", 1);
+    fake_program(folder, "squeue", "[ \"$*\" = '-h -j 5 -o %L' ] && echo 1-00:00:30");
+    struct walltime walltime = walltime_open();
+    assert_true(walltime.is_known);
+    assert_string_equal(walltime.source, "squeue");
+    assert_true(fabs(walltime_remaining_s(&walltime) - 86430) < 5);
+
+    snprintf(end, sizeof end, "%lld", (long long)time(NULL) + 100);
+    setenv("SLURM_JOB_END_TIME", end, 1);
+    walltime = walltime_open();
+    assert_string_equal(walltime.source, "SLURM_JOB_END_TIME");
+    assert_true(fabs(walltime_remaining_s(&walltime) - 100) < 5);
+
+    setenv("SLURM_JOB_END_TIME", "1000000000", 1); /* long past: squeue is asked */
+    assert_string_equal(walltime_open().source, "squeue");
+    setenv("SLURM_JOB_END_TIME", "soon", 1);
+    assert_string_equal(walltime_open().source, "squeue");
+    fake_program(folder, "squeue", "echo UNLIMITED");
+    assert_false(walltime_open().is_known);
+    fake_program(folder, "squeue", "echo error >&2; exit 1");
+    walltime = walltime_open();
+    assert_false(walltime.is_known);
+    assert_true(isinf(walltime_remaining_s(&walltime)));
+    assert_string_equal(walltime.source, "squeue did not answer");
+    setenv("PATH", old, 1);
+    unsetenv("SLURM_JOB_ID");
+    unsetenv("SLURM_JOB_END_TIME");
+    free(path);
+    free(old);
+    free(folder);
+}
+
+/* The wall clock is looked at once: what it does afterwards changes nothing, for only the monotonic clock
+ * counts. */
+static void test_walltime_clock(void **state) {
+    (void)state;
+    struct walltime walltime = walltime_from_end("5000", 4000, 10);
+    assert_true(walltime.is_known && walltime.deadline_s == 1010);
+    assert_false(walltime_from_end("5000", 5000, 10).is_known);
+    assert_false(walltime_from_end("5000", 6000, 10).is_known);
+    assert_false(walltime_from_end("5000x", 4000, 10).is_known);
+    assert_false(walltime_from_end("", 4000, 10).is_known);
+    assert_false(walltime_from_end("nan", 4000, 10).is_known);
+    assert_false(walltime_from_end("1e300", 4000, 10).is_known);
+    walltime.deadline_s = clock_s() + 50;
+    assert_true(fabs(walltime_remaining_s(&walltime) - 50) < 1);
+}
+
+static void test_walltime_decision(void **state) {
+    (void)state;
+    assert_true(walltime_margin_s(30, 5) == 130);
+    assert_false(walltime_must_stop(130, 30, 5));
+    assert_true(walltime_must_stop(129.9, 30, 5));
+    assert_true(walltime_must_stop(-5, 0, 0));
+    assert_false(walltime_must_stop(INFINITY, 1e6, 1e6));
+}
+
+/* Young's and Daly's intervals against the cost they minimise, evaluated by brute force. */
+static double lost_share(double interval, double checkpoint, double mtbf) {
+    /* Daly 2006, equation 20 with no restart time: expected time / useful time - 1. */
+    return mtbf * (exp((interval + checkpoint) / mtbf) - 1) / interval - 1;
+}
+
+static void test_save_interval(void **state) {
+    (void)state;
+    assert_true(save_interval_s(0, 3600) == 0);
+    assert_true(save_interval_s(100, 40) == 40);
+    const double cases[][2] = {{10, 86400}, {60, 36000}, {300, 20000}, {5, 1e6}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        double checkpoint = cases[i][0], mtbf = cases[i][1], best = 1,
+               interval = save_interval_s(checkpoint, mtbf);
+        for (double t = 1; t < mtbf; t *= 1.001)
+            if (lost_share(t, checkpoint, mtbf) < lost_share(best, checkpoint, mtbf))
+                best = t;
+        if (!(fabs(interval - best) < 0.01 * best))
+            fail_msg("C %g M %g: %g, the best is %g", checkpoint, mtbf, interval, best);
+        /* Control: half and twice of it cost more. */
+        assert_true(lost_share(interval / 2, checkpoint, mtbf) > lost_share(interval, checkpoint, mtbf));
+        assert_true(lost_share(interval * 2, checkpoint, mtbf) > lost_share(interval, checkpoint, mtbf));
+    }
+    /* 16 nodes of 5000 h fail every 312.5 h together; a save of 40 s: every 2.6 hours. */
+    int64_t steps = save_interval_steps(40, 2, 5000, 16);
+    assert_true(steps == (int64_t)(save_interval_s(40, 5000 * 3600.0 / 16) / 2 + 0.5));
+    assert_true(steps > 4700 && steps < 4750);
+    assert_int_equal(save_interval_steps(40, 1e9, 5000, 16), 1);
+    assert_int_equal(save_interval_steps(0, 2, 5000, 1), 1);
+    assert_int_equal(save_interval_steps(40, 0, 5000, 0), 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shell_quote),
+        cmocka_unit_test(test_sbatch_quote),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_mpi),
+        cmocka_unit_test(test_child),
+        cmocka_unit_test(test_child_environment),
+        cmocka_unit_test(test_walltime_sources),
+        cmocka_unit_test(test_walltime_clock),
+        cmocka_unit_test(test_walltime_decision),
+        cmocka_unit_test(test_save_interval),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

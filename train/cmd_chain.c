@@ -1,0 +1,173 @@
+/* cmd_chain.c - `atelier chain RUN begin` and `atelier chain RUN end CODE`: what the batch script asks before
+ * and after the training.  The decisions are chain.c's; here they are carried out, and told in the job's log.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "train/chain.h"
+#include "train/command_file.h"
+#include "train/commands.h"
+#include "train/run_status.h"
+#include "train/submit_folder.h"
+
+enum { EXIT_WORK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_NOTHING_TO_DO = 3, EXIT_AGAIN = 75 };
+
+static void say(const char *fmt, ...) ATELIER_PRINTF(1, 2);
+
+/* say - one line of the job's log, with the time: it stands between what the ranks write. */
+static void say(const char *fmt, ...) {
+    char text[700], date[32];
+    time_t now = time(NULL);
+    struct tm parts;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    strftime(date, sizeof date, "%F %T", localtime_r(&now, &parts) ? &parts : &(struct tm){.tm_mday = 1});
+    printf("[atelier %s] %s\n", date, text);
+    fflush(stdout);
+}
+
+static int64_t read_count(const char *text) {
+    char *end;
+    long long value = text ? strtoll(text, &end, 10) : 0;
+    return text && end != text && !*end && value >= 0 && value < 1000000 ? value : 0;
+}
+
+/* look - the moment, from the environment and the run folder. */
+static struct chain_moment look(const char *run_folder) {
+    struct run_status status;
+    const char *id = getenv("SLURM_JOB_ID");
+    struct chain_moment moment = {.job_id = id ? id : "none",
+                                  .restart = read_count(getenv("SLURM_RESTART_COUNT")),
+                                  .now = time(NULL),
+                                  .stop_requested = stop_mark_is_set(run_folder)};
+    if (run_status_read(&status, run_folder, NULL) == 0) {
+        moment.last_sign_of_life = status.last_sign_of_life;
+        moment.newest_step = status.checkpoint_step;
+    }
+    return moment;
+}
+
+/* submit_next - another job of the same script; its id goes into the record of the last one. */
+static int submit_next(struct chain *chain, const char *run_folder, int64_t time_s, struct err *err) {
+    struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    char *script = xasprintf("%s/job.sh", run_folder);
+    const struct submission submission = {.script = script, .after = last->id, .time_s = time_s};
+    int status = slurm_submit(&submission, last->follow_up, err);
+    if (status != 0)
+        last->follow_up[0] = '\0';
+    else
+        last->follow_limit_s = time_s;
+    if (status == 0 && jobs_note(run_folder, last->follow_up, err) != 0)
+        say("warning: %s", err->text);
+    free(script);
+    return status;
+}
+
+/* save - the chain's file; where it cannot be written, limits cannot be kept, and nothing more is started. */
+static int save(const struct chain *chain, const char *run_folder) {
+    struct err err;
+    if (chain_save(chain, run_folder, &err) == 0)
+        return 0;
+    say("error: the chain ends here, for its limits cannot be kept: %s", err.text);
+    return -1;
+}
+
+static int begin(struct chain *chain, const char *run_folder) {
+    struct chain_moment moment = look(run_folder);
+    int64_t time_s;
+    struct err err = {""};
+    if (!chain_begin(chain, &moment)) {
+        say("nothing to do: %s", chain->reason);
+        return save(chain, run_folder) == 0 ? EXIT_NOTHING_TO_DO : EXIT_FAULT;
+    }
+    say("job %s, start %lld of at most %lld, from step %lld of %lld", moment.job_id,
+        (long long)(chain->num_jobs - chain->first_job), (long long)chain->max_jobs,
+        (long long)moment.newest_step, (long long)chain->num_steps);
+    if (save(chain, run_folder) != 0)
+        return EXIT_FAULT;
+    if (!chain_wants_follow_up(chain, &time_s))
+        return EXIT_WORK;
+    if (submit_next(chain, run_folder, time_s, &err) != 0)
+        say("warning: no follow-up job: %s; it is tried again at the end", err.text);
+    else
+        say("follow-up job %s waits behind this one", chain->jobs[chain->num_jobs - 1].follow_up);
+    return save(chain, run_folder) == 0 ? EXIT_WORK : EXIT_FAULT;
+}
+
+/* drop_follow_up - the job that waits is no longer needed. */
+static void drop_follow_up(struct chain *chain) {
+    struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    struct err err;
+    if (!last->follow_up[0])
+        return;
+    if (slurm_cancel(last->follow_up, &err) == 0)
+        say("follow-up job %s is cancelled", last->follow_up);
+    else /* it will look for itself, and end at once */
+        say("warning: follow-up job %s is not cancelled: %s", last->follow_up, err.text);
+}
+
+/* go_on - what chain_end decided; returns the exit code of the job. */
+static int go_on(struct chain *chain, const char *run_folder, enum chain_next next, int code) {
+    struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    struct err err = {""};
+    int status = 0;
+    if (next == CHAIN_NEXT_SUBMIT) {
+        status = submit_next(chain, run_folder, chain_next_time(chain, 0), &err);
+        if (status != 0)
+            say("warning: no follow-up job: %s; requeueing this one", err.text);
+    }
+    if (save(chain, run_folder) != 0)
+        return EXIT_FAULT;
+    if (next != CHAIN_NEXT_REQUEUE && status == 0) {
+        say("saved after step %lld of %lld; job %s goes on", (long long)last->last_step,
+            (long long)chain->num_steps, last->follow_up);
+        return code == EXIT_AGAIN ? 0 : code;
+    }
+    say("saved after step %lld of %lld; job %s is requeued", (long long)last->last_step,
+        (long long)chain->num_steps, last->id);
+    if (slurm_requeue(last->id, &err) != 0) { /* where it succeeds, Slurm ends this process */
+        say("error: %s; 'atelier submit' goes on from the checkpoint", err.text);
+        return EXIT_AGAIN;
+    }
+    return 0;
+}
+
+static int end(struct chain *chain, const char *run_folder, int code) {
+    struct chain_moment moment = look(run_folder);
+    if (chain->num_jobs == 0) {
+        fprintf(stderr, "error: '%s/chain.json' has no record of this job\n", run_folder);
+        return EXIT_FAULT;
+    }
+    enum chain_next next = chain_end(chain, &moment, code);
+    if (chain->budget_hours > 0)
+        say("%.2f of %g GPU-hours are used", chain_spent_hours(chain, moment.now), chain->budget_hours);
+    if (next != CHAIN_NEXT_NOTHING)
+        return go_on(chain, run_folder, next, code);
+    say("the end: %s", chain->reason);
+    drop_follow_up(chain);
+    if (save(chain, run_folder) != 0)
+        return EXIT_FAULT;
+    /* A run that the user stopped is no failure of the job. */
+    return code == EXIT_AGAIN && moment.stop_requested ? 0 : code;
+}
+
+int command_chain(int argc, char **argv) {
+    struct chain chain;
+    struct err err = {""};
+    bool begins = argc == 2 && strcmp(argv[1], "begin") == 0, ends = argc == 3 && strcmp(argv[1], "end") == 0;
+    if (!begins && !ends) {
+        fprintf(stderr, "error: atelier chain RUN begin, or atelier chain RUN end CODE, is expected\n");
+        return EXIT_USAGE;
+    }
+    if (chain_load(&chain, argv[0], &err) != 0) {
+        fprintf(stderr, "error: %s\n", err.text);
+        return EXIT_FAULT;
+    }
+    int code = begins ? begin(&chain, argv[0]) : end(&chain, argv[0], (int)read_count(argv[2]));
+    chain_release(&chain);
+    return code;
+}

@@ -1,0 +1,229 @@
+/* cmd_submit.c - `atelier submit CONFIG [--dry-run] [--chain N] [--set KEY=VALUE]...`: gathers what submit.h
+ * needs, writes the run folder, calls sbatch. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoints/files.h"
+#include "train/commands.h"
+#include "train/run_status.h"
+#include "train/slurm.h"
+#include "train/submit_folder.h"
+
+enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, PATH_ROOM = 4096, MAX_OVERRIDES = 256 };
+static const double QUEUE_TIMEOUT_S = 10;
+
+struct submit_words {
+    const char *config_path;
+    bool is_dry_run;
+    const char *overrides[MAX_OVERRIDES + 2];
+    int num_overrides;
+    char chain_jobs[64]; /* "slurm.chain.max_jobs=N" */
+};
+
+static int take_chain(struct submit_words *words, const char *count, struct err *err) {
+    char *end;
+    long jobs = strtol(count, &end, 10);
+    if (end == count || *end || jobs < 1 || jobs > 10000)
+        return err_set(err, "--chain: '%s' is no number of jobs (1 to 10000)", count);
+    snprintf(words->chain_jobs, sizeof words->chain_jobs, "slurm.chain.max_jobs=%ld", jobs);
+    return 0;
+}
+
+static int read_words(struct submit_words *words, int argc, char **argv, struct err *err) {
+    for (int i = 0; i < argc; i++) {
+        bool has_value = i + 1 < argc;
+        if (strcmp(argv[i], "--dry-run") == 0) {
+            words->is_dry_run = true;
+        } else if (strcmp(argv[i], "--set") == 0 && has_value && words->num_overrides < MAX_OVERRIDES) {
+            words->overrides[words->num_overrides++] = argv[++i];
+        } else if (strcmp(argv[i], "--chain") == 0 && has_value) {
+            if (take_chain(words, argv[++i], err) != 0)
+                return -1;
+        } else if (argv[i][0] == '-') {
+            return err_set(err, "unknown option '%s', or its value is missing (see 'atelier submit --help')",
+                           argv[i]);
+        } else if (words->config_path) {
+            return err_set(err, "one run file is expected, '%s' is a second one", argv[i]);
+        } else {
+            words->config_path = argv[i];
+        }
+    }
+    if (words->chain_jobs[0]) {
+        words->overrides[words->num_overrides++] = "slurm.chain.until=done";
+        words->overrides[words->num_overrides++] = words->chain_jobs;
+    }
+    return words->config_path ? 0 : err_set(err, "a run file is expected: atelier submit CONFIG [--dry-run]");
+}
+
+/* --- what the plan needs to know --- */
+
+struct surroundings {
+    struct submit_facts facts;
+    char program[PATH_ROOM], folder[PATH_ROOM];
+    char *run_folder, *mpi;
+};
+
+static int look_around(struct surroundings *here, const struct config *config, const struct site *site,
+                       const char *config_path, struct err *err) {
+    const char *bundle = getenv("ATELIER_BUNDLE"); /* there the program runs under a loader of its own */
+    ssize_t length = readlink("/proc/self/exe", here->program, sizeof here->program - 1);
+    struct run_status status;
+    if (length <= 0 || !getcwd(here->folder, sizeof here->folder))
+        return err_set(err, "cannot find out where I am: %s", strerror(errno));
+    here->program[length] = '\0';
+    if (bundle)
+        snprintf(here->program, sizeof here->program, "%s/bin/atelier", bundle);
+    const char *folder = config->run.folder;
+    here->run_folder = folder[0] == '/' ? xstrdup(folder) : xasprintf("%s/%s", here->folder, folder);
+    if (site->scheduler == SCHEDULER_SLURM && !config->slurm.mpi && !site->mpi)
+        here->mpi = slurm_mpi_plugin();
+    here->facts = (struct submit_facts){
+        .program = here->program,
+        .working_folder = here->folder,
+        .run_folder = here->run_folder,
+        .account = site->account_variable ? getenv(site->account_variable) : NULL,
+        .mpi = here->mpi,
+        .checkpoint_s = run_status_read(&status, here->run_folder, NULL) == 0 ? status.checkpoint_s : 0,
+        .storage = site_storage(site, here->run_folder),
+        .config_path = config_path,
+    };
+    return 0;
+}
+
+/* look_for_files - a job that waits for hours to find that its data are missing helps nobody.  A dry run may
+ * be of another machine's files. */
+static void look_for_files(const struct config *config, enum remark_level level, struct remarks *remarks) {
+    if (config->model.path && !path_exists(config->model.path))
+        remark(remarks, level, "model.path '%.300s' is not there", config->model.path);
+    for (int i = 0; i < config->data.num_train; i++)
+        if (!path_exists(config->data.train[i].path))
+            remark(remarks, level, "data.train '%.300s' is not there", config->data.train[i].path);
+    for (int i = 0; i < config->data.num_valid; i++)
+        if (!path_exists(config->data.valid[i].path))
+            remark(remarks, level, "data.valid '%.300s' is not there", config->data.valid[i].path);
+}
+
+/* look_at_queue - another job of this run, and the QoS limit.  Without an answer of squeue Slurm will judge.
+ */
+static void look_at_queue(const struct job_plan *plan, struct remarks *remarks) {
+    struct queue queue;
+    struct err err;
+    const struct queued_job *found;
+    if (queue_ask(&queue, QUEUE_TIMEOUT_S, &err) != 0) {
+        remark(remarks, REMARK_WARNING, "the queue was not looked at: %s", err.text);
+        return;
+    }
+    if (jobs_in_queue(plan->facts->run_folder, &queue, &found, 1) > 0)
+        remark(remarks, REMARK_ERROR,
+               "job %s of this run is in the queue (%s): wait for it, end it with 'atelier stop %.200s', or "
+               "choose "
+               "another run.folder",
+               found->id, found->state, plan->config->run.folder);
+    if (plan->qos)
+        submit_check_queue(plan, queue_count_qos(&queue, plan->qos->name), remarks);
+    queue_release(&queue);
+}
+
+/* --- telling --- */
+
+static void tell(const struct job_plan *plan, const char *id) {
+    const struct slurm_config *asked = &plan->config->slurm;
+    char cost[160];
+    printf("job          %s\n", id);
+    printf("cost         %s\n", submit_cost_text(plan, cost, sizeof cost));
+    if (plan->chains)
+        printf("starts       up to %lld: a follow-up job waits behind each, until all %lld steps are done\n",
+               (long long)asked->chain.max_jobs, (long long)plan->config->train.steps);
+    else if (asked->requeue && asked->chain.max_jobs > 1)
+        printf("starts       up to %lld, each at that cost: requeued where the time limit stops it "
+               "(slurm.chain.max_jobs, slurm.requeue)\n",
+               (long long)asked->chain.max_jobs);
+    if (asked->chain.budget_gpu_hours > 0)
+        printf("budget       %g GPU-hours: no job is started beyond\n", asked->chain.budget_gpu_hours);
+    printf("log          %s/logs/%s-%s.out\n", plan->facts->run_folder, plan->job_name, id);
+    printf("look at it   atelier status %s\n", plan->config->run.folder);
+    printf("end it       atelier stop %s\n", plan->config->run.folder);
+}
+
+static void tell_dry(const struct job_plan *plan, const char *script) {
+    char cost[160];
+    fprintf(stderr, "note: nothing was submitted; a job costs %s\n",
+            submit_cost_text(plan, cost, sizeof cost));
+    fputs(script, stdout);
+}
+
+/* --- doing --- */
+
+/* send - folder, sbatch, id. */
+static int send(const struct job_plan *plan, const char *script) {
+    struct err err = {""};
+    char id[SLURM_ID_ROOM];
+    int status = submit_write_folder(plan, script, &err);
+    if (status == 0) {
+        char *path = xasprintf("%s/job.sh", plan->facts->run_folder);
+        const struct submission submission = {.script = path};
+        status = slurm_submit(&submission, id, &err);
+        free(path);
+    }
+    if (status != 0) {
+        fprintf(stderr, "error: nothing was submitted: %s\n", err.text);
+        return EXIT_FAULT;
+    }
+    if (jobs_note(plan->facts->run_folder, id, &err) != 0)
+        warn("%s", err.text);
+    tell(plan, id);
+    return EXIT_DONE;
+}
+
+static int submit(const struct submit_words *words, const struct config *config, const struct site *site,
+                  const struct surroundings *here) {
+    struct job_plan plan;
+    struct remarks remarks = {NULL, 0, 0};
+    int code = EXIT_USAGE;
+    submit_plan(&plan, config, site, &here->facts, &remarks);
+    if (site->scheduler == SCHEDULER_SLURM)
+        look_for_files(config, words->is_dry_run ? REMARK_WARNING : REMARK_ERROR, &remarks);
+    if (site->scheduler == SCHEDULER_SLURM && !config->slurm.mpi && !site->mpi && !here->mpi)
+        remark(&remarks, REMARK_NOTE,
+               "what srun's --mpi should be was not found out: the site's default is used "
+               "(slurm.mpi sets it)");
+    if (remarks.num_errors == 0 && !words->is_dry_run)
+        look_at_queue(&plan, &remarks);
+    remarks_print(&remarks);
+    if (remarks.num_errors == 0) {
+        char *script = submit_script(&plan);
+        code = EXIT_DONE;
+        if (words->is_dry_run)
+            tell_dry(&plan, script);
+        else
+            code = send(&plan, script);
+        free(script);
+    }
+    remarks_release(&remarks);
+    submit_plan_release(&plan);
+    return code;
+}
+
+int command_submit(int argc, char **argv) {
+    struct submit_words words = {.config_path = NULL};
+    struct config config = {.text = NULL};
+    struct site site = {.name = NULL};
+    struct surroundings here = {.run_folder = NULL};
+    struct err err = {""};
+    int code = EXIT_USAGE;
+    if (read_words(&words, argc, argv, &err) != 0 ||
+        config_load(&config, words.config_path, words.overrides, words.num_overrides, &err) != 0 ||
+        config_need_train(&config, &err) != 0 || site_open(&site, config.slurm.site, &err) != 0 ||
+        look_around(&here, &config, &site, words.config_path, &err) != 0)
+        fprintf(stderr, "error: %s\n", err.text);
+    else
+        code = submit(&words, &config, &site, &here);
+    free(here.run_folder);
+    free(here.mpi);
+    site_release(&site);
+    config_free(&config);
+    return code;
+}

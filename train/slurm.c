@@ -1,0 +1,176 @@
+/* slurm.c - see slurm.h. */
+#include "train/slurm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "train/child.h"
+#include "train/slurm_text.h"
+
+static const double SUBMIT_TIMEOUT_S = 120; /* a controller under load takes its time */
+static const double TELL_TIMEOUT_S = 60;
+static const double LIST_TIMEOUT_S = 10;
+
+enum { NUM_FIELDS = 7 };
+
+/* take_field - up to the next '|' or the end, into room; returns what follows. */
+static const char *take_field(const char *at, const char *end, char *room, size_t room_bytes) {
+    const char *bar = memchr(at, '|', (size_t)(end - at));
+    const char *stop = bar ? bar : end;
+    snprintf(room, room_bytes, "%.*s", (int)(stop - at), at);
+    return bar ? bar + 1 : end;
+}
+
+static int count_bars(const char *line, size_t length) {
+    int count = 0;
+    for (size_t i = 0; i < length; i++)
+        count += line[i] == '|';
+    return count;
+}
+
+static void add_line(struct queue *queue, const char *line, size_t length) {
+    const char *end = line + length;
+    struct queued_job job = {.id = ""};
+    if (count_bars(line, length) != NUM_FIELDS - 1)
+        return;
+    line = take_field(line, end, job.id, sizeof job.id);
+    line = take_field(line, end, job.state, sizeof job.state);
+    line = take_field(line, end, job.reason, sizeof job.reason);
+    line = take_field(line, end, job.start, sizeof job.start);
+    line = take_field(line, end, job.left, sizeof job.left);
+    line = take_field(line, end, job.qos, sizeof job.qos);
+    take_field(line, end, job.nodes, sizeof job.nodes);
+    if (job.id[0] < '0' || job.id[0] > '9')
+        return;
+    if (strcmp(job.start, "N/A") == 0)
+        job.start[0] = '\0';
+    queue->jobs = xrealloc(queue->jobs, (size_t)(queue->num_jobs + 1) * sizeof *queue->jobs);
+    queue->jobs[queue->num_jobs++] = job;
+}
+
+void queue_read(struct queue *queue, const char *text) {
+    *queue = (struct queue){NULL, 0};
+    while (*text) {
+        size_t length = strcspn(text, "\n");
+        add_line(queue, text, length);
+        text += length + (text[length] == '\n');
+    }
+}
+
+int queue_ask(struct queue *queue, double timeout_s, struct err *err) {
+    char user[24];
+    snprintf(user, sizeof user, "%u", (unsigned)getuid());
+    const char *const argv[] = {"squeue", "-h", "-u", user, "-o", "%i|%T|%r|%S|%L|%q|%N", NULL};
+    *queue = (struct queue){NULL, 0};
+    char *text = child_ask(argv, timeout_s, err);
+    if (!text)
+        return -1;
+    queue_read(queue, text);
+    free(text);
+    return 0;
+}
+
+void queue_release(struct queue *queue) {
+    free(queue->jobs);
+    *queue = (struct queue){NULL, 0};
+}
+
+const struct queued_job *queue_find(const struct queue *queue, const char *id) {
+    for (int i = 0; i < queue->num_jobs; i++)
+        if (strcmp(queue->jobs[i].id, id) == 0)
+            return &queue->jobs[i];
+    return NULL;
+}
+
+int queue_count_qos(const struct queue *queue, const char *qos) {
+    int count = 0;
+    for (int i = 0; i < queue->num_jobs; i++)
+        count += strcmp(queue->jobs[i].qos, qos) == 0;
+    return count;
+}
+
+int slurm_parse_id(const char *output, char id[SLURM_ID_ROOM], struct err *err) {
+    size_t length = strspn(output, "0123456789");
+    const char *rest = output + length;
+    bool is_whole = *rest == '\n' || *rest == ';' || *rest == '\0';
+    if (length == 0 && (*rest == '\n' || !*rest))
+        return err_set(
+            err, "sbatch gave no job id, though it ended without an error: a limit of the QoS on submitted "
+                 "jobs does that; look at 'squeue -u $USER'");
+    if (length == 0 || length >= SLURM_ID_ROOM || !is_whole)
+        return err_set(err, "sbatch gave '%.60s', which is no job id", output);
+    snprintf(id, SLURM_ID_ROOM, "%.*s", (int)length, output);
+    return 0;
+}
+
+int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], struct err *err) {
+    const char *argv[8] = {"sbatch", "--parsable"};
+    int num_words = 2;
+    char time[SLURM_TIME_ROOM], *dependency = NULL, *limit = NULL;
+    if (submission->after)
+        argv[num_words++] = dependency = xasprintf("--dependency=afterany:%s", submission->after);
+    if (submission->time_s > 0)
+        argv[num_words++] = limit = xasprintf("--time=%s", slurm_time_text(submission->time_s, time));
+    argv[num_words++] = submission->script;
+    argv[num_words] = NULL;
+    char *output = child_ask(argv, SUBMIT_TIMEOUT_S, err);
+    int status = output ? slurm_parse_id(output, id, err) : -1;
+    free(output);
+    free(dependency);
+    free(limit);
+    return status;
+}
+
+/* tell - a program that has nothing to answer. */
+static int tell(const char *const *argv, struct err *err) {
+    char *output = child_ask(argv, TELL_TIMEOUT_S, err);
+    free(output);
+    return output ? 0 : -1;
+}
+
+int slurm_requeue(const char *id, struct err *err) {
+    return tell((const char *const[]){"scontrol", "requeue", id, NULL}, err);
+}
+
+int slurm_cancel(const char *id, struct err *err) {
+    return tell((const char *const[]){"scancel", id, NULL}, err);
+}
+
+int slurm_signal(const char *id, struct err *err) {
+    return tell((const char *const[]){"scancel", "--signal=USR1", id, NULL}, err);
+}
+
+/* has_word - as a word of its own. */
+static bool has_word(const char *text, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = text; (at = strstr(at, word)); at += length) {
+        bool starts = at == text || strchr(" \t\n,:", at[-1]);
+        if (starts && (!at[length] || strchr(" \t\n,:", at[length])))
+            return true;
+    }
+    return false;
+}
+
+const char *slurm_choose_mpi(const char *list) {
+    static const char *const wanted[] = {"pmix", "pmix_v5", "pmix_v4", "pmix_v3"};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+        if (has_word(list, wanted[i]))
+            return wanted[i];
+    return NULL;
+}
+
+char *slurm_mpi_plugin(void) {
+    static const char *const argv[] = {"srun", "--mpi=list", NULL};
+    struct child_result result;
+    const char *chosen = NULL;
+    /* Some versions write the list on standard error. */
+    if (child_run(argv, LIST_TIMEOUT_S, &result, NULL) == 0) {
+        chosen = slurm_choose_mpi(result.output);
+        if (!chosen)
+            chosen = slurm_choose_mpi(result.errors);
+    }
+    child_release(&result);
+    return chosen ? xstrdup(chosen) : NULL;
+}

@@ -1,0 +1,64 @@
+/* slurm.h - what is asked of Slurm's programs, and what they are told.  They may be missing, slow or wrong:
+ * every call has a time limit, every answer is checked. */
+#pragma once
+
+#include "kernels/error.h"
+
+enum { SLURM_ID_ROOM = 32 };
+
+/* A waiting or running job. */
+struct queued_job {
+    char id[SLURM_ID_ROOM];
+    char state[24];  /* PENDING, RUNNING, ... */
+    char reason[64]; /* why it waits */
+    char start[24];  /* when it started, or is expected to; "" not known */
+    char left[24];   /* of its time limit */
+    char qos[64];
+    char nodes[128];
+};
+
+struct queue {
+    struct queued_job *jobs;
+    int num_jobs;
+};
+
+/* queue_read - lines "id|state|reason|start|left|qos|nodes" as squeue writes them for queue_ask.  Others are
+ * left out. */
+void queue_read(struct queue *queue, const char *text);
+
+/* queue_ask - the jobs of this user, within timeout_s.  Returns 0, or -1 with err set: no squeue, no answer.
+ */
+int queue_ask(struct queue *queue, double timeout_s, struct err *err);
+void queue_release(struct queue *queue);
+
+/* queue_find - by id, or NULL. */
+const struct queued_job *queue_find(const struct queue *queue, const char *id);
+int queue_count_qos(const struct queue *queue, const char *qos);
+
+/* slurm_parse_id - the id in what `sbatch --parsable` wrote ("123", "123;cluster").  Returns 0, or -1 with
+ * err set: nothing, or no number.  At a QoS limit sbatch has been seen to end with 0 and say nothing. */
+int slurm_parse_id(const char *output, char id[SLURM_ID_ROOM], struct err *err);
+
+/* What is submitted. */
+struct submission {
+    const char *script;
+    const char *after; /* id of the job to wait for, however that ends; NULL: none */
+    int64_t time_s;    /* in place of the script's time limit; 0: as there */
+};
+
+/* slurm_submit - sbatch.  Returns 0 with the id, or -1 with err set: sbatch's own words. */
+int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], struct err *err);
+
+/* slurm_requeue - a running job starts anew; where it is the caller's own job, this process ends with it.
+ * slurm_cancel - a job, waiting or running.  slurm_signal - SIGUSR1 to the ranks of a running job.
+ * Return 0, or -1 with err set. */
+int slurm_requeue(const char *id, struct err *err);
+int slurm_cancel(const char *id, struct err *err);
+int slurm_signal(const char *id, struct err *err);
+
+/* slurm_mpi_plugin - what to give to srun's --mpi so that Open MPI starts: pmix where srun has it. malloc'ed,
+ * or NULL: leave it to the site's default (no pmix, or srun did not answer). */
+char *slurm_mpi_plugin(void);
+
+/* slurm_choose_mpi - the pure part: from what `srun --mpi=list` wrote. */
+const char *slurm_choose_mpi(const char *list);
