@@ -1,17 +1,27 @@
-# make              build build/cpu/atelier
+# make              build build/cpu/atelier; where nvcc is found also build/cuda/atelier
 # make deps         install the packages needed (Debian, Ubuntu; root or sudo)
 # make demo         install, build and run the whole job on 2 CPU ranks
 # make test         install, build and run every test that needs no GPU
 # make check        the tests alone, nothing installed
+# make simt         the CUDA kernels compiled by g++ to run on the host, and their tests (part of check)
 # make sanitized    the test programs under AddressSanitizer and UndefinedBehaviorSanitizer
+# make cuda         build/cuda/atelier alone (needs nvcc, cuBLASLt, NCCL)
+# make bundle       one archive with the program and all it needs, for a node without network (BUNDLE_CUDA=0: small)
+# make gpu-check    everything the GPU computes against the CPU's definition; skipped without a GPU
+# make gpu-bench    times and rates of kernels and whole steps on the GPU, beside PyTorch where it is installed
+# make budgets      write kernels/cuda/BUDGETS anew, for review
 # make interop      compare with transformers, tokenizers, gguf, llama.cpp (heavy, makes a virtual environment)
 # make bench        side-by-side timings against transformers + torch, recorded by hand in tests/bench/RESULTS.md
 # make fuzz         60 s of libFuzzer for each parser (clang)
 # make clean
-# Knobs: SAN=address|undefined   WERROR=1   CC=...   local settings in config.mk
+# Knobs: CUDA=0 (no nvcc)  SIMT=0 (kernels not on the host)   CUDA_HOME=...  NCCL_HOME=...   SAN=address|undefined   WERROR=1   CC=...   CXX=...
+#        local settings in config.mk
 -include config.mk
 ifeq ($(origin CC),default)
 CC := mpicc
+endif
+ifeq ($(origin CXX),default)
+CXX := mpicxx
 endif
 NAME := cpu$(if $(SAN),-$(SAN))
 OUT  := build/$(NAME)
@@ -20,28 +30,38 @@ VERSION := 0.1.0
 pkg   = $(shell pkg-config $(1) $(2) 2>/dev/null)
 HDF5 ?= $(firstword $(foreach p,hdf5-serial hdf5 hdf5-openmpi,$(if $(call pkg,--modversion,$(p)),$(p))))
 LIBS := $(HDF5) yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash
-WARN := $(if $(WERROR),-Werror) -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes \
-        -Wmissing-prototypes -Wvla -Wwrite-strings
+WARN := $(if $(WERROR),-Werror) -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Wwrite-strings
+WARN_C := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 SANFLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 CFLAGS  = -std=c11 -D_GNU_SOURCE -DH5_USE_110_API -DATELIER_VERSION='"$(VERSION)"' -O3 -g -fopenmp \
-          -ffp-contract=off -fno-math-errno $(WARN) -I. -MMD -MP $(SANFLAGS) $(call pkg,--cflags,$(LIBS))
+          -ffp-contract=off -fno-math-errno $(WARN_C) -I. -MMD -MP $(SANFLAGS) $(call pkg,--cflags,$(LIBS))
 LDFLAGS = $(SANFLAGS) -fopenmp
 LDLIBS  = $(call pkg,--libs,$(LIBS)) -ldnnl -lm -lpthread
 
+# One tree of objects serves all programs; only what lies in kernels/cuda and train/cuda differs: absent.c stands there
+# for a device that the program was built without.
 SRC := $(wildcard kernels/*.c kernels/cpu/*.c data/*.c checkpoints/*.c train/*.c)
-OBJ := $(SRC:%=$(OUT)/%.o)
-LIB := $(filter-out $(OUT)/train/main.c.o,$(OBJ))
+COMMON := $(filter-out $(OUT)/train/main.c.o,$(SRC:%=$(OUT)/%.o))
+MAIN   := $(OUT)/train/main.c.o
+ABSENT := $(patsubst %,$(OUT)/%.o,$(wildcard kernels/cuda/absent.c train/cuda/absent.c))
+GPU_C  := $(filter-out %/absent.c,$(wildcard kernels/cuda/*.c train/cuda/*.c))
+GPU_CU := $(wildcard kernels/cuda/*.cu)
 TESTS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/test_*.c))
 FUZZ  := $(patsubst tests/fuzz/fuzz_%.c,$(OUT)/tests/test_fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/tool_*.c))
-TLIB  := $(OUT)/tests/check.c.o
+TLIB  := $(OUT)/tests/check.c.o $(OUT)/tests/op_cases.c.o
 
-all: $(OUT)/atelier
-	@echo 'built $<   backend: cpu   HDF5: $(HDF5)   GEMM: oneDNN   MPI: $(CC)'
-$(OUT)/atelier: $(OBJ)
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)/bin/nvcc /usr/local/cuda/bin/nvcc))
+NVCC := $(NVCC)
+CUDA ?= $(if $(NVCC),1,0)
+
+all: $(OUT)/atelier $(if $(filter 1,$(CUDA)),cuda)
+	@echo 'built $<   HDF5: $(HDF5)   GEMM: oneDNN   MPI: $(CC)   $(if $(filter 1,$(CUDA)),GPU: $(CUDA_OUT)/atelier,no GPU: $(if $(NVCC),CUDA=0,nvcc is not found))'
+$(OUT)/atelier: $(MAIN) $(COMMON) $(ABSENT)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-$(OUT)/libatelier.a: $(LIB)
+$(OUT)/libatelier.a: $(COMMON) $(ABSENT)
 	@rm -f $@
+	@mkdir -p $(@D)
 	ar rcs $@ $^
 $(OUT)/tests/test_%: $(OUT)/tests/test_%.c.o $(TLIB) $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
@@ -55,13 +75,117 @@ $(OUT)/%.c.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 tests: $(TESTS) $(FUZZ) $(TOOLS)
+
+# --- The GPU program: build/cuda.  One machine code for each kind of GPU that this nvcc knows, and PTX for newer ones.
+# sm_90a must be written as -gencode; *_sm90.cu holds Hopper's own instructions and is compiled for nothing else.
+CUDA_OUT := $(if $(filter build/$(NAME),$(OUT)),build/cuda$(if $(SAN),-$(SAN)),$(OUT)-cuda)
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+CUDA_CODES = $(shell $(NVCC) --list-gpu-code)
+GENCODE_80 = $(if $(filter sm_80,$(CUDA_CODES)),-gencode arch=compute_80$(,)code=[sm_80$(,)compute_80])
+GENCODE_90 = $(if $(filter sm_90,$(CUDA_CODES)),-gencode arch=compute_90a$(,)code=sm_90a)
+, := ,
+CUDA_FLAGS = -isystem $(CUDA_HOME)/include $(if $(NCCL_HOME),-isystem $(NCCL_HOME)/include)
+CUDA_LIBS  = $(foreach h,$(NCCL_HOME) $(CUDA_HOME),$(foreach d,$(wildcard $(h)/lib64 $(h)/lib),-L$(d) -Wl$(,)-rpath$(,)$(d))) \
+             -lcublasLt -lnccl -lcudart -lstdc++ -ldl
+NVFLAGS = -std=c++17 -O3 -lineinfo -Xptxas -v $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall -I. -MMD -MP
+CUDA_OBJ := $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_C) $(GPU_CU))
+
+CUDA_TESTS := $(patsubst %,$(CUDA_OUT)/tests/%,test_ops test_device test_attention test_model conformance gpu_bench)
+
+cuda: $(CUDA_OUT)/atelier
+$(CUDA_OUT)/atelier: $(MAIN) $(COMMON) $(CUDA_OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
+$(CUDA_OUT)/libatelier.a: $(COMMON) $(CUDA_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+$(CUDA_OUT)/tests/test_%: $(OUT)/tests/test_%.c.o $(TLIB) $(CUDA_OUT)/libatelier.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka $(CUDA_LIBS)
+$(CUDA_OUT)/tests/conformance: $(patsubst %,$(CUDA_OUT)/%.o,$(wildcard tests/simt/conformance*.cu)) $(CUDA_OUT)/libatelier.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
+$(CUDA_OUT)/tests/gpu_bench: $(patsubst %,$(CUDA_OUT)/%.o,$(wildcard tests/gpu/*.c)) $(CUDA_OUT)/libatelier.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
+$(CUDA_OUT)/%.c.o: %.c | $(CUDA_OUT)/found
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CUDA_FLAGS) -c -o $@ $<
+$(CUDA_OUT)/%_sm90.cu.o: %_sm90.cu | $(CUDA_OUT)/found
+	$(call nvcc,$(GENCODE_90))
+$(CUDA_OUT)/%.cu.o: %.cu | $(CUDA_OUT)/found
+	$(call nvcc,$(GENCODE_80) $(GENCODE_90))
+# The resource report of each file stays beside its object: tests/check_budgets.sh reads it.
+define nvcc
+@mkdir -p $(@D)
+@echo "$(NVCC) $(1) -c $<"
+@$(NVCC) $(NVFLAGS) $(1) -c -o $@ $< >$(@:.o=.ptxas) 2>&1 || { cat $(@:.o=.ptxas); rm -f $@; exit 1; }
+endef
+# A toolkit without its libraries is told in one line, not by the first file that fails.
+$(CUDA_OUT)/found:
+	@test -n "$(NVCC)" || { echo "nvcc is not found: load the CUDA module, or set NVCC or CUDA_HOME" >&2; exit 1; }
+	@test -n "$(GENCODE_90)" || { echo "$(NVCC) does not know sm_90:" \
+	    "CUDA 12.0 or later is needed" >&2; exit 1; }
+	@for header in cublasLt.h nccl.h; do echo "#include <$$header>" | \
+	    $(CC) $(CUDA_FLAGS) -E -x c - >/dev/null 2>&1 || { echo "nvcc is found but $$header is not: load the module" \
+	    "that brings it, set CUDA_HOME or NCCL_HOME, or build for the CPU alone with 'make CUDA=0'" >&2; exit 1; }; done
+	@mkdir -p $(@D) && touch $@
+
+# --- The same kernels on the host: build/simt.  tests/simt takes the place of the CUDA compiler, runtime, cuBLASLt and
+# NCCL; a test instrument, never part of the product.
+SIMT ?= $(if $(filter x86_64,$(shell uname -m)),1,0)
+SIMT_OUT := $(if $(filter build/$(NAME),$(OUT)),build/simt$(if $(SAN),-$(SAN)),$(OUT)-simt)
+SIMT_FLAGS = -Itests/simt -Itests/simt/include
+SIMT_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -DOMPI_SKIP_MPICXX -O2 -g -fopenmp -pthread -ffp-contract=off -fno-math-errno \
+                $(WARN) -Wno-unknown-pragmas $(SIMT_FLAGS) -I. -MMD -MP $(SANFLAGS)
+SIMT_CPP := $(wildcard tests/simt/*.cpp)
+SIMT_OBJ := $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_C) $(GPU_CU) $(filter-out tests/simt/test_%,$(SIMT_CPP)))
+SIMT_OWN := $(patsubst tests/simt/%,$(SIMT_OUT)/tests/%,$(basename $(wildcard tests/simt/test_*.c tests/simt/test_*.cpp)))
+SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_device test_attention test_model)
+SIMT_TESTS := $(if $(SIMT_OBJ),$(SIMT_OWN) $(SIMT_OPS) $(SIMT_OUT)/tests/gpu_bench)
+
+simt: $(if $(SIMT_OBJ),$(SIMT_OUT)/atelier) $(SIMT_TESTS)
+$(SIMT_OUT)/atelier: $(MAIN) $(COMMON) $(SIMT_OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lstdc++
+$(SIMT_OUT)/libatelier.a: $(COMMON) $(SIMT_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+$(SIMT_OPS): $(SIMT_OUT)/tests/%: $(OUT)/tests/%.c.o $(TLIB) $(SIMT_OUT)/libatelier.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lstdc++
+$(SIMT_OUT)/tests/test_%: $(SIMT_OUT)/tests/simt/test_%.cpp.o $(TLIB) $(SIMT_OUT)/libatelier.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lstdc++
+$(SIMT_OUT)/tests/test_%: $(SIMT_OUT)/tests/simt/test_%.c.o $(TLIB) $(SIMT_OUT)/libatelier.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lstdc++
+$(SIMT_OUT)/tests/gpu_bench: $(patsubst %,$(SIMT_OUT)/%.o,$(wildcard tests/gpu/*.c)) $(SIMT_OUT)/libatelier.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lstdc++
+$(SIMT_OUT)/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(SIMT_FLAGS) $(CFLAGS) -c -o $@ $<
+$(SIMT_OUT)/%.cpp.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(SIMT_CXXFLAGS) -c -o $@ $<
+$(SIMT_OUT)/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) $(SIMT_CXXFLAGS) -x c++ -c -o $@ $<
+
+# --- What runs.
 deps:
 	@tests/deps.sh
 test: deps
 	@tests/light_venv.sh
 	@$(MAKE) --no-print-directory check
-check: all tests
-	@OUT=$(OUT) tests/run.sh $(OUT)/tests
+check: all tests $(if $(filter 1,$(SIMT)),simt)
+	@OUT=$(OUT) CUDA_OUT=$(CUDA_OUT) tests/run.sh $(OUT)/tests $(if $(filter 1,$(SIMT)),$(SIMT_OUT)/tests)
+budgets: cuda
+	@CUDA_OUT=$(CUDA_OUT) tests/check_budgets.sh --write >$(CUDA_OUT)/BUDGETS
+	@mv $(CUDA_OUT)/BUDGETS kernels/cuda/BUDGETS && git --no-pager diff --stat kernels/cuda/BUDGETS
+bundle: all $(if $(filter 1,$(CUDA)),$(CUDA_TESTS))
+	@bundle/make.sh $(if $(filter 1,$(CUDA)),$(CUDA_OUT),$(OUT)) $(VERSION)
+gpu-check: cuda $(CUDA_TESTS)
+	@tests/gpu/gpu_check.sh $(CUDA_OUT)
+gpu-bench: cuda $(CUDA_TESTS)
+	@tests/gpu/gpu_bench.sh $(CUDA_OUT)
 sanitized:
 	@$(MAKE) --no-print-directory SAN=address,undefined all tests
 	@ONLY=programs tests/run.sh build/cpu-address,undefined/tests
@@ -75,9 +199,9 @@ bench: all
 fuzz:
 	@tests/fuzz/run.sh 60
 help:
-	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '/^[^#]/q;s/^# //p' $(firstword $(MAKEFILE_LIST))
 clean:
 	rm -rf build
--include $(OBJ:.o=.d) $(TESTS:=.c.d) $(TOOLS:=.c.d) $(TLIB:.o=.d)
-.PHONY: all tests deps test check sanitized demo interop bench fuzz help clean
+-include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) -name '*.d' 2>/dev/null)
+.PHONY: all tests cuda simt deps test check budgets bundle gpu-check gpu-bench sanitized demo interop bench fuzz help clean
 .SECONDARY:

@@ -1,11 +1,5 @@
-/* arena.c - see arena.h.  Memory comes from mmap: zero pages that cost nothing until touched. */
+/* arena.c - see arena.h. */
 #include "kernels/arena.h"
-
-#include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
-
-enum { ARENA_ALIGN_BYTES = 64 };
 
 void *arena_take(struct arena *arena, int64_t count, enum dtype dtype) {
     size_t bytes = (size_t)count * dtype_bytes(dtype);
@@ -18,21 +12,21 @@ void *arena_take(struct arena *arena, int64_t count, enum dtype dtype) {
     return arena->base + start;
 }
 
-void arena_allocate(struct arena *arena) {
-    arena->size_bytes = arena->used_bytes;
+void arena_allocate(struct arena *arena, struct device *dev) {
+    arena->size_bytes = arena->used_bytes ? arena->used_bytes : ARENA_ALIGN_BYTES;
     arena->used_bytes = 0;
-    if (!arena->size_bytes)
-        arena->size_bytes = ARENA_ALIGN_BYTES;
-    void *base = mmap(NULL, arena->size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(base != MAP_FAILED,
-          "out of memory: %.2f GiB for %s: %s; use more ranks, a higher parallel.stage or "
-          "train.recompute: layer",
-          (double)arena->size_bytes / (1 << 30), arena->name, strerror(errno));
-    arena->base = base;
+    arena->dev = dev;
+    arena->base = arena->on_host ? device_allocate_host(dev, arena->size_bytes)
+                                 : device_allocate(dev, arena->size_bytes);
+    CHECK(arena->base,
+          "out of memory: %.2f GiB for %s; use more ranks, a higher parallel.stage or train.recompute: layer",
+          (double)arena->size_bytes / (1 << 30), arena->name);
 }
 
 void arena_free(struct arena *arena) {
-    if (arena->base)
-        munmap(arena->base, arena->size_bytes);
+    if (arena->base && arena->on_host)
+        device_release_host(arena->dev, arena->base, arena->size_bytes);
+    else if (arena->base)
+        device_release(arena->dev, arena->base, arena->size_bytes);
     arena->base = NULL;
 }

@@ -1,23 +1,26 @@
-/* arena.h - one block of memory per purpose, sized before the first step.
+/* arena.h - one block of device memory per purpose, sized before the first step.
  *
  * The same code runs twice: with base NULL it only measures (takes return NULL), after arena_allocate it
  * hands out the memory.  So the plan that is printed and the memory that is used cannot disagree. */
 #pragma once
 
-#include "kernels/tensor.h"
+#include "kernels/ops.h"
 
 struct arena {
-    const char *name;  /* "parameters", "activations", ... for the plan */
-    char *base;        /* NULL while measuring */
-    size_t used_bytes; /* taken so far */
-    size_t size_bytes; /* of the allocation */
+    const char *name;   /* "parameters", "activations", ... for the plan */
+    bool on_host;       /* memory of the host that the device reaches, instead of its own */
+    char *base;         /* NULL while measuring */
+    size_t used_bytes;  /* taken so far */
+    size_t size_bytes;  /* of the allocation */
+    struct device *dev; /* whose memory it is; NULL while measuring */
 };
 
-/* arena_take - count elements, aligned to 64 bytes, zero at first.  NULL while measuring.  Dies beyond the
- * end. */
+/* arena_take - count elements, aligned to ARENA_ALIGN_BYTES, zero at first.  NULL while measuring.  Dies
+ * beyond the end. */
+enum { ARENA_ALIGN_BYTES = 256 };
 void *arena_take(struct arena *arena, int64_t count, enum dtype dtype);
 
 /* arena_allocate - allocate what was measured and start handing out.  Dies when memory is out.  arena_free
  * ends. */
-void arena_allocate(struct arena *arena);
+void arena_allocate(struct arena *arena, struct device *dev);
 void arena_free(struct arena *arena);

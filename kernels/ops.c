@@ -19,7 +19,7 @@ enum {
     BF16 = 1 << DTYPE_BF16,
     F16 = 1 << DTYPE_F16,
     I32 = 1 << DTYPE_I32,
-    ACTIVATION = F32 | BF16
+    ACTIVATION = F32 | BF16 | F16
 };
 
 /* What an argument must look like. */
@@ -95,6 +95,8 @@ static int type_of(struct tensor t) {
 
 /* begin, end - around the table call alone, so that checks are not timed as work. */
 static struct call begin(struct device *dev, enum op_id id, const char *name, double flops) {
+    if (dev->ops->op_begin)
+        dev->ops->op_begin(dev, id);
     return (struct call){dev, id, name, flops, now_s()};
 }
 
@@ -102,7 +104,13 @@ static void end(struct call call) {
     struct op_counts *counts = &call.dev->counts;
     counts->calls[call.id]++;
     counts->flops[call.id] += call.flops;
-    counts->seconds[call.id] += now_s() - call.start_s;
+    if (call.dev->ops->op_end) {
+        call.dev->ops->op_end(call.dev, call.id);
+        return;
+    }
+    double seconds = now_s() - call.start_s;
+    counts->seconds[call.id] += seconds;
+    counts->section_seconds[call.dev->section] += seconds;
 }
 
 /* scan - with ATELIER_CHECK=1, die at the first value of an output that is not finite. */
@@ -120,6 +128,60 @@ static void scan(struct device *dev, const char *op, const char *argument, struc
 void device_close(struct device *dev) {
     dev->ops->close(dev);
     memset(dev, 0, sizeof *dev);
+}
+
+void *device_allocate(struct device *dev, size_t size_bytes) {
+    return dev->ops->allocate(dev, size_bytes);
+}
+
+void device_release(struct device *dev, void *data, size_t size_bytes) {
+    if (data)
+        dev->ops->release(dev, data, size_bytes);
+}
+
+void *device_allocate_host(struct device *dev, size_t size_bytes) {
+    return dev->ops->allocate_host(dev, size_bytes);
+}
+
+void device_release_host(struct device *dev, void *data, size_t size_bytes) {
+    if (data)
+        dev->ops->release_host(dev, data, size_bytes);
+}
+
+void device_zero(struct device *dev, struct tensor t) {
+    dev->ops->zero(dev, t.data, tensor_bytes(t));
+}
+
+void device_copy(struct device *dev, struct tensor to, struct tensor from) {
+    CHECK(tensor_bytes(to) == tensor_bytes(from), "copy: %zu bytes into %zu", tensor_bytes(from),
+          tensor_bytes(to));
+    dev->ops->copy(dev, to.data, from.data, tensor_bytes(from));
+}
+
+void device_upload(struct device *dev, struct tensor to, const void *host) {
+    dev->ops->upload(dev, to.data, host, tensor_bytes(to));
+}
+
+void device_download(struct device *dev, void *host, struct tensor from) {
+    dev->ops->download(dev, host, from.data, tensor_bytes(from));
+}
+
+void device_synchronize(struct device *dev) {
+    if (dev->ops->synchronize)
+        dev->ops->synchronize(dev);
+}
+
+size_t device_memory_free(struct device *dev, size_t *total_bytes) {
+    return dev->ops->memory_free(dev, total_bytes);
+}
+
+size_t device_scratch_bytes(struct device *dev, const struct device_limits *limits) {
+    return dev->ops->scratch_bytes ? dev->ops->scratch_bytes(dev, limits) : 0;
+}
+
+void device_reserve(struct device *dev, const struct device_limits *limits) {
+    if (dev->ops->reserve)
+        dev->ops->reserve(dev, device_scratch_bytes(dev, limits));
 }
 
 void op_embedding_forward(struct device *dev, struct tensor x, struct tensor w, struct tensor tokens) {
@@ -156,6 +218,24 @@ void op_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms,
     CHECK(y.data != x.data || x.dims[0] == 0, "rmsnorm_forward: y is x; the backward pass needs x");
     struct call call = begin(dev, OP_RMSNORM, op, 0);
     dev->ops->rmsnorm_forward(dev, y, rrms, x, w, eps);
+    end(call);
+    scan(dev, op, "y", y);
+}
+
+void op_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rrms,
+                            struct tensor a, struct tensor b, struct tensor w, float eps) {
+    const char *op = "add_rmsnorm_forward";
+    expect(op, "a", a, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    struct expected same = {type_of(a), 2, {a.dims[0], a.dims[1]}};
+    expect(op, "b", b, same);
+    expect(op, "sum", sum, same);
+    expect(op, "y", y, same);
+    expect(op, "rrms", rrms, (struct expected){F32, 1, {a.dims[0]}});
+    expect(op, "w", w, (struct expected){type_of(a), 1, {a.dims[1]}});
+    CHECK((y.data != a.data && y.data != b.data && y.data != sum.data) || a.dims[0] == 0,
+          "%s: y is one of the others; the backward pass needs the sum", op);
+    struct call call = begin(dev, OP_RMSNORM, op, 0);
+    dev->ops->add_rmsnorm_forward(dev, y, sum, rrms, a, b, w, eps);
     end(call);
     scan(dev, op, "y", y);
 }
@@ -206,14 +286,17 @@ void op_linear_backward_input(struct device *dev, struct tensor dx, struct tenso
     scan(dev, op, "dx", dx);
 }
 
-void op_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x) {
+void op_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
+                               enum op_write write) {
     const char *op = "linear_backward_weight";
     expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     expect(op, "dy", dy, (struct expected){F32 | type_of(x), 2, {x.dims[0], ANY}});
     expect(op, "dw", dw, (struct expected){F32, 2, {dy.dims[1], x.dims[1]}});
     struct call call = begin(dev, OP_LINEAR, op, product_flops(x.dims[0], dw));
     if (x.dims[0])
-        dev->ops->linear_backward_weight(dev, dw, dy, x);
+        dev->ops->linear_backward_weight(dev, dw, dy, x, write);
+    else if (write == OP_OVERWRITE)
+        device_zero(dev, dw);
     end(call);
     scan(dev, op, "dw", dw);
 }
@@ -262,11 +345,12 @@ static void expect_heads(const char *op, struct tensor qkv, const struct attenti
 }
 
 /* attended - check row_start; how many (query, key) pairs it lets through.  Without access to the values:
- * the causal triangle. */
-static double attended(struct device *dev, const char *op, struct tensor row_start, int64_t num_rows) {
+ * what the caller says. */
+static double attended(struct device *dev, const char *op, struct tensor row_start, int64_t num_rows,
+                       const struct attention_args *args) {
     expect(op, "row_start", row_start, (struct expected){I32, 1, {num_rows}});
     if (!dev->ops->host_memory)
-        return 0.5 * (double)num_rows * (double)(num_rows + 1);
+        return (double)args->num_pairs;
     const int32_t *start = row_start.data;
     double pairs = 0;
     for (int64_t i = 0; i < num_rows; i++) {
@@ -290,7 +374,7 @@ void op_attention_forward(struct device *dev, struct tensor out, struct tensor l
     expect(op, "out", out,
            (struct expected){type_of(qkv), 3, {qkv.dims[0], args->num_heads, args->head_dim}});
     expect(op, "lse", lse, (struct expected){F32, 2, {qkv.dims[0], args->num_heads}});
-    double pairs = attended(dev, op, row_start, qkv.dims[0]);
+    double pairs = attended(dev, op, row_start, qkv.dims[0], args);
     struct call call = begin(dev, OP_ATTENTION, op, attention_flops(pairs, args));
     if (qkv.dims[0])
         dev->ops->attention_forward(dev, out, lse, qkv, row_start, args);
@@ -308,7 +392,7 @@ void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor
     expect(op, "dout", dout, heads);
     expect(op, "out", out, heads);
     expect(op, "lse", lse, (struct expected){F32, 2, {qkv.dims[0], args->num_heads}});
-    double pairs = attended(dev, op, row_start, qkv.dims[0]);
+    double pairs = attended(dev, op, row_start, qkv.dims[0], args);
     struct call call = begin(dev, OP_ATTENTION, op, 2.5 * attention_flops(pairs, args));
     if (qkv.dims[0])
         dev->ops->attention_backward(dev, dqkv, dout, out, lse, qkv, row_start, args);
@@ -336,23 +420,24 @@ void op_attention_cached(struct device *dev, struct tensor out, struct tensor qk
     scan(dev, op, "out", out);
 }
 
-void op_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up) {
+void op_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate) {
     const char *op = "swiglu_forward";
     expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     expect(op, "gate_up", gate_up, (struct expected){type_of(y), 2, {y.dims[0], 2 * y.dims[1]}});
     struct call call = begin(dev, OP_SWIGLU, op, 0);
-    dev->ops->swiglu_forward(dev, y, gate_up);
+    dev->ops->swiglu_forward(dev, y, gate_up, gate);
     end(call);
     scan(dev, op, "y", y);
 }
 
-void op_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up) {
+void op_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
+                        enum gate gate) {
     const char *op = "swiglu_backward";
     expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     expect(op, "gate_up", gate_up, (struct expected){type_of(dy), 2, {dy.dims[0], 2 * dy.dims[1]}});
     expect(op, "dgate_up", dgate_up, (struct expected){type_of(dy), 2, {dy.dims[0], 2 * dy.dims[1]}});
     struct call call = begin(dev, OP_SWIGLU, op, 0);
-    dev->ops->swiglu_backward(dev, dgate_up, dy, gate_up);
+    dev->ops->swiglu_backward(dev, dgate_up, dy, gate_up, gate);
     end(call);
     scan(dev, op, "dgate_up", dgate_up);
 }
@@ -386,10 +471,14 @@ void op_add(struct device *dev, struct tensor y, struct tensor a, struct tensor 
     scan(dev, op, "y", y);
 }
 
-void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor logits, struct tensor targets,
-                      struct tensor weights, float grad_scale) {
+void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
+                      struct tensor targets, struct tensor weights, float grad_scale) {
     const char *op = "cross_entropy";
     expect(op, "logits", logits, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    if (grad_scale != 0)
+        expect(op, "dlogits", dlogits, (struct expected){ACTIVATION, 2, {logits.dims[0], logits.dims[1]}});
+    CHECK(grad_scale == 0 || dlogits.data != logits.data || dlogits.dtype == logits.dtype,
+          "%s: a %s gradient in place of %s logits", op, dtype_name(dlogits.dtype), dtype_name(logits.dtype));
     expect(op, "losses", losses, (struct expected){F32, 1, {logits.dims[0]}});
     expect(op, "targets", targets, (struct expected){I32, 1, {logits.dims[0]}});
     expect(op, "weights", weights, (struct expected){F32, 1, {logits.dims[0]}});
@@ -401,29 +490,31 @@ void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor lo
               (long long)logits.dims[1] - 1);
     }
     struct call call = begin(dev, OP_CROSS_ENTROPY, op, 0);
-    dev->ops->cross_entropy(dev, losses, logits, targets, weights, grad_scale);
+    dev->ops->cross_entropy(dev, losses, dlogits, logits, targets, weights, grad_scale);
     end(call);
     scan(dev, op, "losses", losses);
 }
 
-void op_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
-              const struct adamw_args *args) {
+void op_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
+              struct tensor dw, const struct adamw_args *args) {
     const char *op = "adamw";
     struct expected flat = {F32, 1, {w.dims[0]}};
     expect(op, "w", w, flat);
-    expect(op, "m", m, flat);
-    expect(op, "v", v, flat);
+    expect(op, "m", m, (struct expected){F32 | BF16, 1, {w.dims[0]}});
+    expect(op, "v", v, (struct expected){type_of(m), 1, {w.dims[0]}});
     expect(op, "dw", dw, flat);
+    if (copy.data)
+        expect(op, "copy", copy, (struct expected){BF16 | F16, 1, {w.dims[0]}});
     CHECK(args->step >= 1, "adamw: step is %lld, expected 1 for the first update", (long long)args->step);
     struct call call = begin(dev, OP_UPDATE, op, 0);
-    dev->ops->adamw(dev, w, m, v, dw, args);
+    dev->ops->adamw(dev, w, m, v, copy, dw, args);
     end(call);
     scan(dev, op, "w", w);
 }
 
 double op_sum_squares(struct device *dev, struct tensor x) {
     const char *op = "sum_squares";
-    expect_type(op, "x", x, ACTIVATION | F16);
+    expect_type(op, "x", x, ACTIVATION);
     struct call call = begin(dev, OP_UPDATE, op, 0);
     double sum = dev->ops->sum_squares(dev, x);
     end(call);
@@ -432,8 +523,8 @@ double op_sum_squares(struct device *dev, struct tensor x) {
 
 void op_cast(struct device *dev, struct tensor y, struct tensor x) {
     const char *op = "cast";
-    expect_type(op, "y", y, ACTIVATION | F16);
-    expect_type(op, "x", x, ACTIVATION | F16);
+    expect_type(op, "y", y, ACTIVATION);
+    expect_type(op, "x", x, ACTIVATION);
     expect_count(op, "y", y, x);
     struct call call = begin(dev, OP_CAST, op, 0);
     dev->ops->cast(dev, y, x);

@@ -5,10 +5,10 @@
  * first token, or further right with a sliding window), and the last key is i itself.  So causal, packed
  * and windowed attention are one thing.  positions[i] counts from the document's start.
  *
- * Weights are [out, in] as Hugging Face stores them.  Activations are f32 or bf16; statistics, losses and
- * weight gradients are f32; sums run in f32.  Outputs come first.  "+=" says that an op adds to its output.
- * The front door (ops.c) checks shapes, types and ids, dies with the numbers when they disagree, and counts
- * calls, flops and time; implementations then check nothing. */
+ * Weights are [out, in] as Hugging Face stores them.  Activations are f32, bf16 or f16; statistics, losses
+ * and weight gradients are f32; sums run in f32.  Outputs come first.  "+=" says that an op adds to its
+ * output. The front door (ops.c) checks shapes, types and ids, dies with the numbers when they disagree, and
+ * counts calls, flops and time; implementations then check nothing. */
 #pragma once
 
 #include "kernels/tensor.h"
@@ -28,8 +28,12 @@ enum op_id {
     OP_CROSS_ENTROPY,
     OP_UPDATE,
     OP_CAST,
+    OP_TRANSFER, /* no op: the device stands still for what other ranks send */
     OP_COUNT
 };
+
+/* What the caller is doing; it says so in device.section, and the time of ops is counted by it as well. */
+enum device_section { SECTION_OTHER, SECTION_FORWARD, SECTION_BACKWARD, SECTION_COUNT };
 
 /* What the front door counts, per family of ops; the profile of a step is their difference.  Flops are those
  * of linear (2 per multiply-add) and attention (over the scores that the mask lets through); others count 0.
@@ -37,7 +41,8 @@ enum op_id {
 struct op_counts {
     int64_t calls[OP_COUNT];
     double flops[OP_COUNT];
-    double seconds[OP_COUNT]; /* wall time inside the op (CPU: exact) */
+    double seconds[OP_COUNT];              /* wall time inside the op (CPU: exact) */
+    double section_seconds[SECTION_COUNT]; /* of all ops but OP_TRANSFER */
 };
 
 /* One AdamW update; the values are those of this step. */
@@ -45,14 +50,30 @@ struct adamw_args {
     float learning_rate, beta1, beta2, eps, weight_decay;
     float grad_scale; /* the gradient is multiplied by this first: clipping and loss scaling */
     int64_t step;     /* 1 for the first update: bias correction */
+    /* bf16 moments are rounded at random, without bias: the bits of element i depend on (seed, step, first +
+     * i) alone, so neither the split over ranks nor a restart changes them. */
+    uint64_t seed;
+    int64_t first; /* index of element 0 among all the model's parameters */
 };
 
 /* Sizes of the attention ops; shapes of the tensors follow. */
 struct attention_args {
-    int num_heads;    /* H */
-    int num_kv_heads; /* G, divides H */
-    int head_dim;     /* D */
-    float scale;      /* multiplies q.k, usually D^-0.5 */
+    int num_heads;     /* H */
+    int num_kv_heads;  /* G, divides H */
+    int head_dim;      /* D */
+    float scale;       /* multiplies q.k, usually D^-0.5 */
+    float softcap;     /* scores become softcap * tanh(score / softcap) before the mask; 0: they stay */
+    int64_t num_pairs; /* (query, key) pairs that row_start lets through, for the count of flops where the
+                          front door cannot read it; the ops do not look */
+};
+
+/* What multiplies "up" in the gated feed-forward: silu(gate), or gelu(gate) by its tanh formula. */
+enum gate { GATE_SILU, GATE_GELU_TANH };
+
+/* The largest sizes that the ops of one model will see: what scratch memory is reserved by. */
+struct device_limits {
+    int64_t max_tokens, width, ffn_width, vocab_size, chunk_rows;
+    int num_heads, num_kv_heads, head_dim;
 };
 
 /* What a caller says to an op that may overwrite its output or add to it. */
@@ -64,16 +85,38 @@ struct ops {
     const char *name; /* "cpu", "cuda" */
     bool host_memory; /* tensors are readable here: the front door checks ids and values too */
     void (*close)(struct device *);
+
+    /* Memory of the device; op_* below say what they do.  NULL marks: nothing to do, or not needed. */
+    void *(*allocate)(struct device *, size_t size_bytes);
+    void (*release)(struct device *, void *data, size_t size_bytes);
+    void *(*allocate_host)(struct device *, size_t size_bytes);
+    void (*release_host)(struct device *, void *data, size_t size_bytes);
+    void (*zero)(struct device *, void *data, size_t size_bytes);
+    void (*copy)(struct device *, void *to, const void *from, size_t size_bytes);
+    void (*upload)(struct device *, void *to, const void *host, size_t size_bytes);
+    void (*download)(struct device *, void *host, const void *from, size_t size_bytes);
+    void (*synchronize)(struct device *);
+    size_t (*memory_free)(struct device *, size_t *total_bytes);
+    size_t (*scratch_bytes)(struct device *, const struct device_limits *);
+    void (*reserve)(struct device *, size_t scratch_bytes);
+    /* Around each op, for its time on the device, added to counts later; NULL: the front door's clock is
+     * exact. */
+    void (*op_begin)(struct device *, enum op_id);
+    void (*op_end)(struct device *, enum op_id);
+
     void (*embedding_forward)(struct device *, struct tensor x, struct tensor w, struct tensor tokens);
     void (*embedding_backward)(struct device *, struct tensor dw, struct tensor dx, struct tensor tokens);
     void (*rmsnorm_forward)(struct device *, struct tensor y, struct tensor rrms, struct tensor x,
                             struct tensor w, float eps);
+    void (*add_rmsnorm_forward)(struct device *, struct tensor y, struct tensor sum, struct tensor rrms,
+                                struct tensor a, struct tensor b, struct tensor w, float eps);
     void (*rmsnorm_backward)(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
                              struct tensor x, struct tensor w, struct tensor rrms);
     void (*linear_forward)(struct device *, struct tensor y, struct tensor x, struct tensor w);
     void (*linear_backward_input)(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
                                   enum op_write write);
-    void (*linear_backward_weight)(struct device *, struct tensor dw, struct tensor dy, struct tensor x);
+    void (*linear_backward_weight)(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
+                                   enum op_write write);
     void (*rope_forward)(struct device *, struct tensor qkv, struct tensor cos, struct tensor sin,
                          struct tensor positions, int num_rotated);
     void (*rope_backward)(struct device *, struct tensor dqkv, struct tensor cos, struct tensor sin,
@@ -85,13 +128,14 @@ struct ops {
                                const struct attention_args *);
     void (*attention_cached)(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
                              struct tensor v_cache, int64_t past, const struct attention_args *);
-    void (*swiglu_forward)(struct device *, struct tensor y, struct tensor gate_up);
-    void (*swiglu_backward)(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up);
+    void (*swiglu_forward)(struct device *, struct tensor y, struct tensor gate_up, enum gate gate);
+    void (*swiglu_backward)(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
+                            enum gate gate);
     void (*add)(struct device *, struct tensor y, struct tensor a, struct tensor b);
-    void (*cross_entropy)(struct device *, struct tensor losses, struct tensor logits, struct tensor targets,
-                          struct tensor weights, float grad_scale);
-    void (*adamw)(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
-                  const struct adamw_args *);
+    void (*cross_entropy)(struct device *, struct tensor losses, struct tensor dlogits, struct tensor logits,
+                          struct tensor targets, struct tensor weights, float grad_scale);
+    void (*adamw)(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
+                  struct tensor dw, const struct adamw_args *);
     double (*sum_squares)(struct device *, struct tensor x);
     void (*cast)(struct device *, struct tensor y, struct tensor x);
 };
@@ -101,14 +145,45 @@ struct device {
     const struct ops *ops;
     struct op_counts counts;
     int num_threads;
+    enum device_section section;
     bool check_values; /* ATELIER_CHECK=1: scan each op's output, die naming the first value not finite */
     void *state;       /* the implementation's own: primitive cache, scratch */
+
+    /* Called every few milliseconds while the host waits for the device: the owner of the ranks looks there
+     * whether the others are still alive.  NULL: nobody asks. */
+    void (*while_waiting)(void *user, double waited_s);
+    void *waiting_user;
 };
 
 /* device_open_cpu - the CPU device.  num_threads 0 means what OpenMP says.  device_close frees it.
  * One thread at a time may use a device: its scratch belongs to the op that runs. */
 void device_open_cpu(struct device *dev, int num_threads);
 void device_close(struct device *dev);
+
+/* Memory.  device_allocate - zeroed device memory, 256-byte aligned, or NULL when it does not fit.
+ * device_release - give it back (NULL: nothing).  device_allocate_host, device_release_host - the same for
+ * memory of the host that the device's ops can reach, more slowly: what does not fit goes there.
+ * device_upload - from host memory, which may be reused on return. device_download - to host memory, after
+ * everything that was asked of the device before; waits. device_zero, device_copy - on the device, in order
+ * with the ops.  device_synchronize - wait for all of it. */
+void *device_allocate(struct device *dev, size_t size_bytes);
+void device_release(struct device *dev, void *data, size_t size_bytes);
+void *device_allocate_host(struct device *dev, size_t size_bytes);
+void device_release_host(struct device *dev, void *data, size_t size_bytes);
+void device_zero(struct device *dev, struct tensor t);
+void device_copy(struct device *dev, struct tensor to, struct tensor from);
+void device_upload(struct device *dev, struct tensor to, const void *host);
+void device_download(struct device *dev, void *host, struct tensor from);
+void device_synchronize(struct device *dev);
+
+/* device_memory_free - bytes that device_allocate may still hand out, of total_bytes. */
+size_t device_memory_free(struct device *dev, size_t *total_bytes);
+
+/* device_scratch_bytes - the largest scratch that any op asks for at these sizes.  device_reserve - take it
+ * now; an op that asks for more afterwards dies, so that nothing is allocated inside a step.  The CPU's
+ * scratch is small and grows by itself: 0, and nothing. */
+size_t device_scratch_bytes(struct device *dev, const struct device_limits *limits);
+void device_reserve(struct device *dev, const struct device_limits *limits);
 
 /* device_describe_cpu - library, version and instruction set of the matrix products, into text; returns text.
  */
@@ -129,6 +204,12 @@ void op_embedding_backward(struct device *, struct tensor dw, struct tensor dx, 
 void op_rmsnorm_forward(struct device *, struct tensor y, struct tensor rrms, struct tensor x,
                         struct tensor w, float eps);
 
+/* op_add_rmsnorm_forward - the residual add and the norm after it in one pass: sum = a + b, y = norm(sum).
+ *   out  y [N, C]   out  sum [N, C], rounded to its type first   out  rrms [N] f32   in  a, b [N, C]   in  w
+ * [C] sum may be a or b; y must not be any of them. */
+void op_add_rmsnorm_forward(struct device *, struct tensor y, struct tensor sum, struct tensor rrms,
+                            struct tensor a, struct tensor b, struct tensor w, float eps);
+
 /* op_rmsnorm_backward - gradients of the above.  With n = x * rrms and g = dy * w:
  *   dx += rrms * (g - n * mean(g * n)),  dw += sum over rows of dy * n.
  *   out +=  dx [N, C]: it already holds the gradient that came along the residual path
@@ -145,9 +226,10 @@ void op_linear_forward(struct device *, struct tensor y, struct tensor x, struct
 void op_linear_backward_input(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
                               enum op_write write);
 
-/* op_linear_backward_weight - dw += dy^T x.   out +=  dw [O, I] f32   in  dy [N, O]   in  x [N, I]
- * Types of dy and x as for dy and w above.  N may be 0: nothing is added. */
-void op_linear_backward_weight(struct device *, struct tensor dw, struct tensor dy, struct tensor x);
+/* op_linear_backward_weight - dw = dy^T x, or dw += dy^T x.   out  dw [O, I] f32   in  dy [N, O]   in  x [N,
+ * I] Types of dy and x as for dy and w above.  N may be 0: nothing is added, or dw becomes zero. */
+void op_linear_backward_weight(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
+                               enum op_write write);
 
 /* op_rope_forward - rotate the first num_rotated heads (queries and keys) of every row, in place.
  * Half-split pairs (i, i + D/2), as Hugging Face: (a, b) -> (a cos - b sin, b cos + a sin).
@@ -181,31 +263,36 @@ void op_attention_backward(struct device *, struct tensor dqkv, struct tensor do
 void op_attention_cached(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
                          struct tensor v_cache, int64_t past, const struct attention_args *args);
 
-/* op_swiglu_forward - y = silu(gate) * up.   out  y [N, F]   in  gate_up [N, 2F]: gate, then up.
- * Source: Shazeer 2020, equation 6. */
-void op_swiglu_forward(struct device *, struct tensor y, struct tensor gate_up);
+/* op_swiglu_forward - y = act(gate) * up, act being silu or gelu.   out  y [N, F]   in  gate_up [N, 2F]:
+ * gate, then up.  Source: Shazeer 2020, equations 5 and 6; gelu by the tanh formula of Hendrycks and Gimpel
+ * 2016. */
+void op_swiglu_forward(struct device *, struct tensor y, struct tensor gate_up, enum gate gate);
 
 /* op_swiglu_backward - out  dgate_up [N, 2F]   in  dy [N, F]   in  gate_up [N, 2F].
  * dgate_up may be gate_up itself (in place). */
-void op_swiglu_backward(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up);
+void op_swiglu_backward(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
+                        enum gate gate);
 
 /* op_add - y = a + b, any shape; y may be a or b. */
 void op_add(struct device *, struct tensor y, struct tensor a, struct tensor b);
 
-/* op_cross_entropy - losses of one chunk of rows, and the gradient in place of the logits.
- *   out    losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
- *   inout  logits [M, V]: becomes grad_scale * weights[i] * (softmax - onehot); grad_scale 0 leaves them
- * alone in     targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
-void op_cross_entropy(struct device *, struct tensor losses, struct tensor logits, struct tensor targets,
-                      struct tensor weights, float grad_scale);
+/* op_cross_entropy - losses of one chunk of rows, and the gradient of the logits.
+ *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
+ *   out  dlogits [M, V], any activation type: grad_scale * weights[i] * (softmax - onehot).  It may be logits
+ * itself when the types are equal; with grad_scale 0 it is not touched (data may be NULL) in   logits [M, V]
+ * in  targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
+void op_cross_entropy(struct device *, struct tensor losses, struct tensor dlogits, struct tensor logits,
+                      struct tensor targets, struct tensor weights, float grad_scale);
 
-/* op_adamw - decoupled weight decay; all tensors [K] f32, element by element:
+/* op_adamw - decoupled weight decay, element by element, tensors [K]:
  *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *   w = w - lr * (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay * w)
+ *   inout  w f32   inout  m, v f32, or bf16 rounded at random (adamw_args)   in  dw f32
+ *   out    copy: w rounded to its type (bf16 or f16), what the forward reads; data NULL: none
  * Order of operations as torch.optim.AdamW (w *= 1 - lr * decay first).  Source: Loshchilov and Hutter 2019.
  */
-void op_adamw(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
-              const struct adamw_args *args);
+void op_adamw(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
+              struct tensor dw, const struct adamw_args *args);
 
 /* op_sum_squares - sum of x^2 in f64, in a fixed order whatever the number of threads.  x any shape. */
 double op_sum_squares(struct device *, struct tensor x);

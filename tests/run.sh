@@ -1,8 +1,10 @@
 #!/bin/sh
-# run.sh DIR - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), tests/check_*.sh and
-# tests/scenario_*.sh; ONLY=programs leaves the scripts out
+# run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), those in SIMT_DIR,
+# which run the CUDA kernels on the host, then tests/check_*.sh and tests/scenario_*.sh; ONLY=programs leaves the
+# scripts out
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
-directory=${1:?usage: run.sh DIR}
+directory=${1:?usage: run.sh DIR [SIMT_DIR]}
+simt_directory=${2:-}
 limit=${ATELIER_TEST_TIMEOUT:-600}
 passed=0 failed=0 skipped=0
 log=$(mktemp) && trap 'rm -f "$log"' EXIT
@@ -37,20 +39,30 @@ run() {
     esac
 }
 
-for program in "$directory"/test_*; do
-    case $program in
-    *.o | *.d | *'*') continue ;;
-    esac
-    name=$(basename "$program")
-    case $name in
-    test_ranks_*)
-        for n in 1 2 3 4; do
-            run "$name on $n ranks" env ASAN_OPTIONS="$quiet_mpi" mpirun --oversubscribe -n $n "$program"
-        done
-        ;;
-    *) run "$name" "$program" ;;
-    esac
-done
+# programs DIR WHAT - each program as it wants to be run; WHAT is put before its name.
+programs() {
+    for program in "$1"/test_*; do
+        case $program in
+        *.o | *.d | *'*') continue ;;
+        esac
+        name=$2$(basename "$program")
+        case $name in
+        *test_ranks_*)
+            for n in 1 2 3 4; do
+                run "$name on $n ranks" env ASAN_OPTIONS="$quiet_mpi" mpirun --oversubscribe -n $n "$program"
+            done
+            ;;
+        simt*test_ops | simt*test_device | simt*test_attention) # as a Hopper GPU, then an older one in another order
+            run "$name, sm_90" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=90 "$program"
+            run "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
+            ;;
+        *) run "$name" "$program" ;;
+        esac
+    done
+}
+
+programs "$directory" ""
+test -z "$simt_directory" || programs "$simt_directory" "simt "
 scripts="check scenario"
 test "${ONLY:-}" != programs || scripts=
 for kind in $scripts; do

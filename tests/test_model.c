@@ -1,5 +1,6 @@
 /* test_model.c - logits, loss, gradients and ten AdamW steps of tiny models of every supported family,
- * against what transformers computed (tests/golden/README.md), in f32 on one rank.  The packed rows are
+ * against what transformers computed (tests/golden/README.md), in f32 on one rank, on the device that
+ * ATELIER_TEST_DEVICE names.  The packed rows are
  * computed in one go, the expected logits document by document: so packing is tested as well. */
 #include <math.h>
 #include <stdio.h>
@@ -98,12 +99,12 @@ static void fixture_open(struct fixture *f, const char *name, enum recompute rec
                                       .compute = DTYPE_F32,
                                       .recompute = recompute,
                                       .trains = true};
-    device_open_cpu(&f->dev, 1);
-    params_create(&f->params, &params_setup);
+    test_device_open(&f->dev, 1);
+    params_create(&f->params, &f->dev, &params_setup);
     model_create(&f->model, &f->dev, &f->params, &model_setup);
     if (state_load_weights(&f->params, f->weights, &err))
         fail_msg("%s", err.text);
-    params_publish(&f->params, NULL, &f->dev);
+    params_refresh(&f->params, NULL);
     make_batch(f);
 }
 
@@ -126,9 +127,9 @@ static double number(const struct fixture *f, const char *key) {
 }
 
 static double gradients(struct fixture *f) {
-    params_grad_zero(&f->params);
+    params_grad_reset(&f->params);
     double loss = model_train(&f->model, NULL, &f->batch, (float)(1.0 / f->num_targets));
-    params_grad_finish(&f->params, NULL);
+    params_grad_finish(&f->params, NULL, NULL);
     return loss / f->num_targets;
 }
 
@@ -197,12 +198,14 @@ static int compare_piece(void *user, int unit, const struct unit_tensor *tensor,
     if (st_find(f->expected, key) >= 0) {
         int64_t expected_count;
         float *want = read_expected(f, key, &expected_count);
-        const float *own =
-            compare->masters ? f->params.units[unit].master : params_own_grad(&f->params, unit);
+        float *own = compare->masters ? f->params.units[unit].master : params_own_grad(&f->params, unit);
+        float *got = xmalloc((size_t)count * sizeof *got);
         assert_int_equal(expected_count, count);
-        double error = relative_error(own + at, want, count);
+        device_download(&f->dev, got, tensor_1d(own + at, DTYPE_F32, count));
+        double error = relative_error(got, want, count);
         compare->worst = error > compare->worst ? error : compare->worst;
         compare->num_compared++;
+        free(got);
         free(want);
     }
     free(key);
@@ -230,8 +233,11 @@ static void check_gradients(enum recompute recompute, int stage) {
         assert_true(fabs(loss - number(&f, "wrong/mean_of_row_means")) > 1e-4 * want);
         assert_int_equal(num_compared, 9 * f.config.num_layers + (f.config.tied_head ? 2 : 3));
         assert_true(error < 1e-5);
-        params_own_grad(&f.params, 1)[0] *= 1.01f; /* the control: one value of one gradient a little off */
-        params_own_grad(&f.params, 1)[0] += 1e-2f;
+        struct tensor first = tensor_1d(params_own_grad(&f.params, 1), DTYPE_F32, 1);
+        float moved; /* the control: one value of one gradient a little off */
+        device_download(&f.dev, &moved, first);
+        moved = moved * 1.01f + 1e-2f;
+        device_upload(&f.dev, first, &moved);
         assert_true(worst_error(&f, "grad.", false, &num_compared) > 1e-5);
         fixture_close(&f);
     }
@@ -270,12 +276,13 @@ static double ten_steps(struct fixture *f, double learning_rate) {
     double worst = 0;
     use_adamw(f, &config);
     for (int step = 1; step <= 10; step++) {
-        double loss = gradients(f), norm = optimizer_grad_norm(&f->params, NULL, &f->dev);
+        double loss = gradients(f), norm = optimizer_grad_norm(&f->params, NULL);
         double want_loss = listed(f, "run/loss", (size_t)step - 1);
         double want_norm = listed(f, "run/grad_norm", (size_t)step - 1);
         worst = fmax(worst, fmax(fabs(loss - want_loss) / want_loss, fabs(norm - want_norm) / want_norm));
-        optimizer_update(&f->params, &f->dev, &config, step, learning_rate, norm);
-        params_publish(&f->params, NULL, &f->dev);
+        struct optimizer_step update = {step, learning_rate, norm, 1.0};
+        optimizer_update(&f->params, &config, &update);
+        params_publish(&f->params, NULL);
     }
     return worst;
 }
@@ -308,10 +315,10 @@ static void test_no_targets(void **state) {
     memset(f.target_weights, 0, sizeof f.target_weights);
     f.num_targets = 1;
     assert_true(gradients(&f) == 0);
-    assert_true(optimizer_grad_norm(&f.params, NULL, &f.dev) == 0);
+    assert_true(optimizer_grad_norm(&f.params, NULL) == 0);
     f.target_weights[0] = 1.0f; /* the control: one that counts */
     assert_true(gradients(&f) > 0);
-    assert_true(optimizer_grad_norm(&f.params, NULL, &f.dev) > 0);
+    assert_true(optimizer_grad_norm(&f.params, NULL) > 0);
     fixture_close(&f);
 }
 
@@ -322,8 +329,10 @@ static void test_decode_equals_forward(void **state) {
     fixture_open(&f, "llama3", RECOMPUTE_NONE, 0);
     int64_t vocab_size = f.config.vocab_size;
     struct kv_cache caches[2];
-    float *keys =
-        xcalloc((size_t)4 * ROW_TOKENS * (size_t)(f.config.num_kv_heads * f.config.head_dim), sizeof(float));
+    size_t cache_bytes =
+        (size_t)4 * ROW_TOKENS * (size_t)(f.config.num_kv_heads * f.config.head_dim) * sizeof(float);
+    float *keys = device_allocate(&f.dev, cache_bytes);
+    assert_non_null(keys);
     for (int i = 0; i < 4; i++) {
         int64_t count = (int64_t)ROW_TOKENS * f.config.num_kv_heads * f.config.head_dim;
         *(i % 2 ? &caches[i / 2].v : &caches[i / 2].k) =
@@ -343,7 +352,7 @@ static void test_decode_equals_forward(void **state) {
         assert_true(relative_error(got, want + (past + count - 1) * vocab_size, vocab_size) < 1e-5);
         assert_true(relative_error(got, want + (past + count) % ROW_TOKENS * vocab_size, vocab_size) > 1e-3);
     }
-    free(keys);
+    device_release(&f.dev, keys, cache_bytes);
     free(want);
     free(got);
     fixture_close(&f);

@@ -1,8 +1,11 @@
 /* test_ranks_train.c - the same 20 steps on any number of ranks (run with 1, 2, 3 and 4), at every stage,
- * with one or several micro-batches, with and without recomputation: losses equal to 1e-5 those of one rank
- * that computes everything at once, which every rank works out for itself without a word to the others.
- * Controls: gradients scaled by each rank's own token count (a mean of means) must not pass; the same layout
- * twice must give the same bits. */
+ * with one or several micro-batches, with and without recomputation, in replicas: losses equal to 1e-5 those
+ * of one rank that computes everything at once on a CPU, which every rank works out for itself without a word
+ * to the others. In 16-bit types, with bf16 moments, with the optimizer in host memory: close to the same on
+ * one CPU rank. Where the program has a GPU, or what stands in for one, the ranks use it, with fewer steps
+ * and layouts: then this is whole training on the CUDA path against the CPU. Controls: gradients scaled by
+ * each rank's own token count (a mean of means) must not pass; the same layout twice must give the same bits;
+ * another learning rate must not pass for a rounding. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +17,7 @@
 #include "train/comm.h"
 #include "train/feed.h"
 #include "train/optimizer.h"
+#include "train/rank_device.h"
 #include "train/shard.h"
 #include "train/state.h"
 
@@ -21,13 +25,19 @@ enum { STEPS = 20, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
 
 static struct comm *comm;
 static char *token_path;
+static bool on_gpu;           /* the ranks compute on GPUs */
+static int num_steps = STEPS; /* fewer there: the stand-in is slow */
 
 /* What is varied. */
 struct layout {
     int stage;
     int64_t micro_sequences;
     enum recompute recompute;
+    int replicas;       /* 0: one */
     bool mean_of_means; /* the mistake */
+    enum dtype compute, moments;
+    bool offloads, wide;
+    double rate; /* 0: the usual one */
 };
 
 static const struct config CONFIG = {
@@ -48,6 +58,19 @@ static struct model_config tiny_model(bool tied) {
                                  .tied_head = tied,
                                  .initializer_range = 0.15f,
                                  .rope_theta = 10000.0};
+}
+
+/* wide_model - heads as wide as the fast kernels want them. */
+static struct model_config wide_model(void) {
+    struct model_config model = tiny_model(true);
+    model.width = 128;
+    model.ffn_width = 96;
+    model.num_layers = 2;
+    model.num_heads = 2;
+    model.num_kv_heads = 1;
+    model.head_dim = 64;
+    model.initializer_range = 0.06f;
+    return model;
 }
 
 /* write_tokens - documents of very different lengths, a third of the tokens masked out: ranks differ in
@@ -78,10 +101,27 @@ struct run {
     struct model_config model_config;
     struct loader *loader;
     struct feed feed;
-    struct device dev;
+    struct rank_device rank;
     struct params params;
     struct model model;
 };
+
+/* open_rank - one rank alone computes on the CPU: it is what the others are compared with.  Those compute on
+ * whatever device there is. */
+static void open_rank(struct run *run, struct comm *run_comm, const struct layout *layout) {
+    struct config config = {.run = {.threads = 1},
+                            .parallel = {.replicas = layout->replicas ? layout->replicas : 1}};
+    if (run_comm) {
+        CHECK(rank_device_open(&run->rank, &config, run_comm), "the device could not be opened");
+        return;
+    }
+    struct err err = {""};
+    run->rank.grid = (struct grid){1, 1, 0, 0};
+    device_open_cpu(&run->rank.dev, 1);
+    CHECK(transport_open(&run->rank.link, NULL, &run->rank.dev, TRANSPORT_HOST, &err) == 0 &&
+              transport_open(&run->rank.across, NULL, &run->rank.dev, TRANSPORT_HOST, &err) == 0,
+          "%s", err.text);
+}
 
 static void run_open(struct run *run, struct comm *run_comm, const struct layout *layout, bool tied) {
     struct err err = {""};
@@ -92,34 +132,37 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     memset(run, 0, sizeof *run);
     run->loader = loader_open(&loader_config, &err);
     CHECK(run->loader, "%s", err.text);
-    run->model_config = tiny_model(tied);
+    run->model_config = layout->wide ? wide_model() : tiny_model(tied);
+    open_rank(run, run_comm, layout);
     struct params_setup params_setup = {.model = &run->model_config,
-                                        .compute = DTYPE_F32,
-                                        .stage = layout->stage,
+                                        .compute = layout->compute,
+                                        .moments = layout->moments,
+                                        .offloads = layout->offloads,
+                                        .stage = run->rank.grid.num_shards == 1 ? 0 : layout->stage,
                                         .trains = true,
-                                        .rank = rank,
-                                        .num_ranks = num_ranks};
+                                        .rank = run->rank.grid.shard,
+                                        .num_ranks = run->rank.grid.num_shards,
+                                        .replica = run->rank.grid.replica};
     struct model_setup model_setup = {.config = &run->model_config,
                                       .max_tokens = layout->micro_sequences * SEQUENCE,
                                       .max_positions = SEQUENCE,
-                                      .compute = DTYPE_F32,
+                                      .compute = layout->compute,
                                       .recompute = layout->recompute,
                                       .trains = true};
-    device_open_cpu(&run->dev, 1);
-    params_create(&run->params, &params_setup);
-    model_create(&run->model, &run->dev, &run->params, &model_setup);
+    params_create(&run->params, &run->rank.dev, &params_setup);
+    model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
     feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, rank, num_ranks);
     feed_start(&run->feed, run->loader, 0);
     state_init(&run->params, 5);
-    params_share_masters(&run->params, run_comm);
-    params_publish(&run->params, run_comm, &run->dev);
+    params_share_masters(&run->params, &run->rank.link);
+    params_refresh(&run->params, &run->rank.link);
 }
 
 static void run_close(struct run *run) {
     feed_close(&run->feed);
     model_free(&run->model);
     params_free(&run->params);
-    device_close(&run->dev);
+    rank_device_close(&run->rank);
     loader_close(run->loader);
 }
 
@@ -134,31 +177,38 @@ static double step(struct run *run, struct comm *run_comm, const struct layout *
     CHECK(feed_step(&run->feed, &err) == 0, "%s", err.text);
     double weight = run->feed.target_weight, total = weight, loss = 0;
     sums(run_comm, &total, 1);
-    double scale = 1.0 / total;
+    double loss_scale = layout->compute == DTYPE_F16 ? 1024 : 1, scale = loss_scale / total;
     if (layout->mean_of_means && weight > 0 && run_comm)
         scale = 1.0 / (weight * comm_num_ranks(run_comm));
-    params_grad_zero(&run->params);
+    params_grad_reset(&run->params);
     for (int64_t m = 0; m < run->feed.num_micros; m++)
-        loss += model_train(&run->model, run_comm, &run->feed.micros[m], (float)scale);
-    params_grad_finish(&run->params, run_comm);
+        loss += model_train(&run->model, &run->rank.link, &run->feed.micros[m], (float)scale);
+    params_grad_finish(&run->params, &run->rank.link, &run->rank.across);
     sums(run_comm, &loss, 1);
-    double norm = optimizer_grad_norm(&run->params, run_comm, &run->dev);
-    optimizer_update(&run->params, &run->dev, &CONFIG, index + 1, 1e-2, norm);
-    params_publish(&run->params, run_comm, &run->dev);
+    struct optimizer_step update = {index + 1, layout->rate > 0 ? layout->rate : 1e-2,
+                                    optimizer_grad_norm(&run->params, run->rank.shards), loss_scale};
+    optimizer_update(&run->params, &CONFIG, &update);
+    params_publish(&run->params, &run->rank.link);
     return loss / total;
 }
 
 static void curve(struct comm *run_comm, const struct layout *layout, bool tied, double losses[STEPS]) {
     struct run run;
     run_open(&run, run_comm, layout, tied);
-    for (int64_t i = 0; i < STEPS; i++)
+    size_t total, free_bytes = 0;
+    for (int64_t i = 0; i < num_steps; i++) {
         losses[i] = step(&run, run_comm, layout, i);
+        if (i == 0)
+            free_bytes = device_memory_free(&run.rank.dev, &total);
+    }
+    if (run_comm && on_gpu) /* nothing is allocated in a step: it cannot run out of memory */
+        assert_int_equal(device_memory_free(&run.rank.dev, &total), free_bytes);
     run_close(&run);
 }
 
 static double worst_difference(const double *a, const double *b) {
     double worst = 0;
-    for (int i = 0; i < STEPS; i++)
+    for (int i = 0; i < num_steps; i++)
         worst = fmax(worst, fabs(a[i] - b[i]) / fabs(b[i]));
     return worst;
 }
@@ -173,10 +223,13 @@ static void check_layouts(bool tied) {
     double want[STEPS], got[STEPS];
     int num_ranks = comm_num_ranks(comm);
     reference(tied, want);
-    assert_true(want[STEPS - 1] < want[0] - 0.1); /* it learns: the curve has something to compare */
+    if (!on_gpu)
+        assert_true(want[STEPS - 1] < want[0] - 0.1); /* it learns: the curve has something to compare */
     for (int stage = 0; stage <= 3; stage++)
         for (int accumulation = 1; accumulation <= 4; accumulation += 3)
             for (enum recompute recompute = RECOMPUTE_NONE; recompute <= RECOMPUTE_LAYER; recompute++) {
+                if (on_gpu && ((int)recompute != stage || (stage + accumulation) % 2 == 0))
+                    continue;
                 int64_t parts = (int64_t)num_ranks * accumulation;
                 struct layout layout = {
                     .stage = stage, .micro_sequences = (BATCH + parts - 1) / parts, .recompute = recompute};
@@ -187,6 +240,23 @@ static void check_layouts(bool tied) {
                              "differ by %.2e",
                              num_ranks, stage, (long long)layout.micro_sequences, (int)recompute, worst);
             }
+}
+
+/* Replicas of the model, each sharded over a part of the ranks. */
+static void test_replicas_agree(void **state) {
+    (void)state;
+    double want[STEPS], got[STEPS];
+    int num_ranks = comm_num_ranks(comm);
+    reference(true, want);
+    for (int replicas = 2; replicas <= num_ranks; replicas++)
+        for (int stage = on_gpu ? 3 : 0; stage <= 3 && num_ranks % replicas == 0; stage++) {
+            struct layout layout = {.stage = stage, .micro_sequences = 1, .replicas = replicas};
+            curve(comm, &layout, true, got);
+            double worst = worst_difference(got, want);
+            if (!(worst < 1e-5))
+                fail_msg("%d replicas on %d ranks, stage %d: losses differ by %.2e", replicas, num_ranks,
+                         stage, worst);
+        }
 }
 
 static void test_layouts_agree(void **state) {
@@ -215,13 +285,56 @@ static void test_mean_of_means_is_noticed(void **state) {
 
 static void test_same_layout_same_bits(void **state) {
     (void)state;
-    for (int stage = 0; stage <= 3; stage++) {
-        double first[STEPS], second[STEPS];
+    for (int stage = on_gpu ? 3 : 0; stage <= 3; stage++) {
+        double first[STEPS] = {0}, second[STEPS] = {0};
         struct layout layout = {.stage = stage, .micro_sequences = 1};
         curve(comm, &layout, false, first);
         curve(comm, &layout, false, second);
         assert_memory_equal(first, second, sizeof first);
     }
+}
+
+/* in_types - losses of the ranks against one CPU rank in the same types; rate: of the ranks. */
+static double in_types(struct layout layout, double rate) {
+    double want[STEPS], got[STEPS];
+    struct layout alone = layout;
+    int num_ranks = comm_num_ranks(comm);
+    alone.stage = 0;
+    alone.micro_sequences = BATCH;
+    curve(NULL, &alone, true, want);
+    layout.stage = 3;
+    layout.micro_sequences = (BATCH + num_ranks - 1) / num_ranks;
+    layout.rate = rate;
+    curve(comm, &layout, true, got);
+    return worst_difference(got, want);
+}
+
+static void test_types_agree(void **state) {
+    (void)state;
+    static const struct layout layouts[] = {
+        {.compute = DTYPE_BF16, .wide = true},
+        {.compute = DTYPE_F16, .wide = true},
+        {.compute = DTYPE_BF16, .moments = DTYPE_BF16, .wide = true},
+        {.compute = DTYPE_BF16, .offloads = true, .wide = true},
+        {.compute = DTYPE_F32, .moments = DTYPE_BF16, .offloads = true, .wide = true},
+    };
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
+        double close = in_types(layouts[i], 1e-2), far = in_types(layouts[i], 2e-2);
+        print_message("compute %s, moments %s%s: losses within %.1e of one CPU rank (another rate: %.1e)\n",
+                      dtype_name(layouts[i].compute), dtype_name(layouts[i].moments),
+                      layouts[i].offloads ? " on the host" : "", close, far);
+        assert_true(close < 5e-3);
+        assert_true(far > 2e-2);
+    }
+}
+
+/* look_for_gpu - what rank_device_open takes by itself. */
+static void look_for_gpu(void) {
+    struct config config = {.run = {.threads = 1}, .parallel = {.replicas = 1}};
+    struct rank_device rank;
+    on_gpu = rank_device_open(&rank, &config, comm) && !rank.dev.ops->host_memory;
+    rank_device_close(&rank);
+    num_steps = on_gpu ? 4 : STEPS;
 }
 
 int main(int argc, char **argv) {
@@ -230,12 +343,12 @@ int main(int argc, char **argv) {
     token_path = xasprintf("build/tmp/ranks-train-%d.h5", comm_num_ranks(comm));
     if (comm_is_root(comm))
         free(test_folder("ranks-train"));
+    look_for_gpu();
     int status = comm_is_root(comm) ? write_tokens(token_path, &err) : 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts_agree),
-        cmocka_unit_test(test_layouts_agree_tied),
-        cmocka_unit_test(test_mean_of_means_is_noticed),
-        cmocka_unit_test(test_same_layout_same_bits),
+        cmocka_unit_test(test_layouts_agree),         cmocka_unit_test(test_layouts_agree_tied),
+        cmocka_unit_test(test_replicas_agree),        cmocka_unit_test(test_mean_of_means_is_noticed),
+        cmocka_unit_test(test_same_layout_same_bits), cmocka_unit_test(test_types_agree),
     };
     int failed = comm_all_ok(comm, status, &err) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
     free(token_path);

@@ -1,9 +1,12 @@
-/* test_small_parts.c - learning rate, sampling, command-line options, and the check after an export. */
+/* test_small_parts.c - learning rate, loss scale, grid of ranks, sampling, command-line options, and the
+ * check after an export. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "tests/check.h"
+#include "train/grid.h"
+#include "train/loss_scale.h"
 #include "train/options.h"
 #include "train/sampling.h"
 #include "train/schedule.h"
@@ -48,6 +51,48 @@ static void test_schedules(void **state) {
     wsd.schedule.decay_steps = 99; /* never before the warm-up is over */
     assert_rate(&wsd, 10, 2.0);
     assert_rate(&wsd, 55, 1.1);
+}
+
+/* Halved at once, doubled after a thousand good updates, never below 1; other types never scale. */
+static void test_loss_scale(void **state) {
+    (void)state;
+    struct loss_scale scale = loss_scale_start(DTYPE_F16), still = loss_scale_start(DTYPE_BF16);
+    assert_true(scale.value == 65536);
+    for (int i = 0; i < 999; i++)
+        loss_scale_succeeded(&scale);
+    assert_true(scale.value == 65536);
+    assert_true(loss_scale_overflowed(&scale) && scale.value == 32768);
+    for (int i = 0; i < 1000; i++)
+        loss_scale_succeeded(&scale);
+    assert_true(scale.value == 65536);
+    for (int i = 0; i < 16; i++)
+        assert_true(loss_scale_overflowed(&scale));
+    assert_true(scale.value == 1 && !loss_scale_overflowed(&scale)); /* then it is not the scale's fault */
+    for (int i = 0; i < 100000; i++)
+        loss_scale_succeeded(&scale);
+    assert_true(scale.value == 1 << 24);
+    loss_scale_succeeded(&still);
+    assert_true(still.value == 1 && !loss_scale_overflowed(&still));
+}
+
+static void test_grid(void **state) {
+    (void)state;
+    struct grid grid;
+    struct err err = {""};
+    assert_int_equal(grid_make(&grid, 12, 7, 3, 4, &err), 0);
+    assert_true(grid.num_shards == 4 && grid.replica == 1 && grid.shard == 3);
+    assert_int_equal(grid_make(&grid, 12, 7, 0, 6, &err), 0); /* one per node */
+    assert_true(grid.num_replicas == 2 && grid.num_shards == 6 && grid.replica == 1 && grid.shard == 1);
+    bool seen[3][4] = {{false}}; /* every place is taken once */
+    for (int rank = 0; rank < 12; rank++) {
+        assert_int_equal(grid_make(&grid, 12, rank, 3, 4, &err), 0);
+        assert_false(seen[grid.replica][grid.shard]);
+        seen[grid.replica][grid.shard] = true;
+    }
+    assert_int_equal(grid_make(&grid, 12, 0, 5, 4, &err), -1);
+    assert_non_null(strstr(err.text, "12 ranks cannot be split into 5 replicas"));
+    assert_int_equal(grid_make(&grid, 12, 0, 0, 0, &err), -1);
+    assert_non_null(strstr(err.text, "different numbers of ranks"));
 }
 
 static void test_sampling(void **state) {
@@ -119,10 +164,9 @@ static void test_export_check(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_sampling),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_export_check),
+        cmocka_unit_test(test_schedules), cmocka_unit_test(test_loss_scale),
+        cmocka_unit_test(test_grid),      cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_options),   cmocka_unit_test(test_export_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,7 +82,7 @@ static void add_sample(struct eval *eval, const struct sample *sample) {
                           .positions = sample->positions,
                           .weights = sample->weights};
     model_evaluate(&eval->session.model, NULL, &batch);
-    const float *losses = eval->session.model.losses.data;
+    const float *losses = eval->session.model.host_losses;
     for (int64_t i = 0; i < sample->filled; i++) {
         eval->loss[sample->sources[i]] += (double)losses[i];
         eval->tokens[sample->sources[i]] += (double)sample->weights[i];

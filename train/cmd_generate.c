@@ -47,7 +47,7 @@ static void writer_open(struct writer *writer, struct session *session, int64_t 
     writer->caches = xcalloc((size_t)session->config.num_layers, sizeof *writer->caches);
     writer->arena.name = "key and value caches";
     place_caches(writer, max_tokens);
-    arena_allocate(&writer->arena);
+    arena_allocate(&writer->arena, &session->dev);
     place_caches(writer, max_tokens);
     writer->batch.tokens = xcalloc(PROMPT_CHUNK_TOKENS, sizeof(int32_t));
     writer->batch.positions = xcalloc(PROMPT_CHUNK_TOKENS, sizeof(int32_t));

@@ -1,6 +1,6 @@
 /* comm.h - what ranks say to each other.  A function communicates if and only if it takes a struct comm *,
- * and every rank of it must call in the same order.  Host buffers only.  Implemented on MPI in comm_mpi.c;
- * device buffers get their own implementation behind the same calls.
+ * and every rank of it must call in the same order.  Host buffers only, implemented on MPI in
+ * comm_mpi.c; transport.h moves buffers of the device.
  *
  * Waits poll: when nothing arrives for the timeout, the rank dies naming the collective. */
 #pragma once
@@ -14,21 +14,32 @@ struct comm;
 struct comm *comm_start(int *argc, char ***argv);
 void comm_finish(struct comm *comm);
 
+/* comm_split - the ranks that pass the same group, in their order, as a comm of their own; host and place on the host
+ * are those of the whole.  Collective.  comm_join - the end of it (NULL: nothing); collective among its ranks. */
+struct comm *comm_split(struct comm *comm, int group);
+void comm_join(struct comm *part);
+
 int comm_rank(const struct comm *comm);
 int comm_num_ranks(const struct comm *comm);
 bool comm_is_root(const struct comm *comm);
 int comm_local_rank(const struct comm *comm); /* among the ranks of this host */
 int comm_num_local_ranks(const struct comm *comm);
+const char *comm_host(const struct comm *comm);    /* this rank's host name */
 const char *comm_library(const struct comm *comm); /* "Open MPI 4.1.4" */
 /* comm_library_name - the same without a comm; may be called before comm_start. */
 void comm_library_name(char *name, size_t room_bytes);
 
 /* comm_set_timeout - seconds without progress before a wait dies; long at start, shorter once steps run. */
 void comm_set_timeout(struct comm *comm, double seconds);
+double comm_timeout(const struct comm *comm);
+
+/* comm_poll - let MPI move what is under way while this rank waits for something else.  Not collective. */
+void comm_poll(struct comm *comm);
 
 /* comm_set_piece_bytes - largest piece of a long buffer handed to MPI at once (below 2 GiB), and scratch
  * memory of one sum.  The defaults suit; tests make them small.  Same on all ranks, before the first sum. */
 void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratch_bytes);
+int64_t comm_piece_bytes(const struct comm *comm);
 
 /* comm_all_ok - every rank passes its status (0 or -1) and err.  True on all when all are 0.  Otherwise false
  * on all, and the root prints once: "error: TEXT (on rank 2; 2 of 4 ranks failed)".  Collective. */
@@ -50,6 +61,8 @@ void comm_sum_f32(struct comm *comm, float *values, int64_t count);
 
 /* comm_gather_f64 - all[r * count + i] = rank r's values[i], on every rank. */
 void comm_gather_f64(struct comm *comm, const double *values, int count, double *all);
+/* comm_gather_bytes - the same for any records, of size_bytes each. */
+void comm_gather_bytes(struct comm *comm, const void *mine, size_t size_bytes, void *all);
 
 /* A transfer under way; the buffers must stay until comm_wait.  A zeroed request is idle and may be waited
  * for. */

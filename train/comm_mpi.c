@@ -44,6 +44,7 @@ struct transfer {
 
 struct comm {
     MPI_Comm world;
+    struct comm *parent; /* of a group made by comm_split; it has the timeout */
     int rank, num_ranks, local_rank, num_local_ranks;
     double timeout_s;
     int64_t piece_bytes, scratch_bytes; /* constants above; tests make them small */
@@ -117,7 +118,20 @@ struct comm *comm_start(int *argc, char ***argv) {
     return comm;
 }
 
-void comm_finish(struct comm *comm) {
+struct comm *comm_split(struct comm *comm, int group) {
+    struct comm *part = xcalloc(1, sizeof *part);
+    *part = *comm;
+    part->parent = comm;
+    part->idle = NULL;
+    part->sum_scratch = NULL;
+    MPI_CHECK(MPI_Comm_split(comm->world, group, comm->rank, &part->world));
+    MPI_CHECK(MPI_Comm_rank(part->world, &part->rank));
+    MPI_CHECK(MPI_Comm_size(part->world, &part->num_ranks));
+    return part;
+}
+
+/* release_buffers - what transfers and sums left for reuse. */
+static void release_buffers(struct comm *comm) {
     while (comm->idle) {
         struct transfer *transfer = comm->idle;
         comm->idle = transfer->next;
@@ -127,6 +141,18 @@ void comm_finish(struct comm *comm) {
         free(transfer);
     }
     free(comm->sum_scratch);
+}
+
+void comm_join(struct comm *part) {
+    if (!part)
+        return;
+    release_buffers(part);
+    MPI_CHECK(MPI_Comm_free(&part->world));
+    free(part);
+}
+
+void comm_finish(struct comm *comm) {
+    release_buffers(comm);
     MPI_CHECK(MPI_Finalize());
     error_set_abort_hook(NULL); /* MPI_Abort is no longer allowed */
     free(comm);
@@ -152,6 +178,10 @@ int comm_num_local_ranks(const struct comm *comm) {
     return comm->num_local_ranks;
 }
 
+const char *comm_host(const struct comm *comm) {
+    return comm->host;
+}
+
 const char *comm_library(const struct comm *comm) {
     return comm->library;
 }
@@ -160,9 +190,17 @@ void comm_set_timeout(struct comm *comm, double seconds) {
     comm->timeout_s = seconds;
 }
 
+double comm_timeout(const struct comm *comm) {
+    return comm->parent ? comm_timeout(comm->parent) : comm->timeout_s;
+}
+
 void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratch_bytes) {
     comm->piece_bytes = piece_bytes;
     comm->scratch_bytes = scratch_bytes;
+}
+
+int64_t comm_piece_bytes(const struct comm *comm) {
+    return comm->piece_bytes;
 }
 
 /* --- waiting --- */
@@ -180,7 +218,7 @@ static void wait_done(const struct comm *comm, MPI_Request *request, const char 
         double after = clock_s();
         if (after - before > slow_test_s)
             moved = after;
-        if (after - start > comm->timeout_s)
+        if (after - start > comm_timeout(comm))
             die("waited %.1f s for the other ranks in '%s': one of them ended, hangs or is slower than that; "
                 "run.timeout_s sets the limit",
                 after - start, what);
@@ -192,6 +230,13 @@ static void wait_done(const struct comm *comm, MPI_Request *request, const char 
         }
         before = clock_s();
     }
+}
+
+/* comm_poll - any call that looks for messages makes MPI progress; this one finds none, as we send none that
+ * are not part of a collective. */
+void comm_poll(struct comm *comm) {
+    int found = 0;
+    MPI_CHECK(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, comm->world, &found, MPI_STATUS_IGNORE));
 }
 
 /* --- small collectives --- */
@@ -257,6 +302,11 @@ static void gather_bytes(struct comm *comm, const void *mine, int size_bytes, vo
     MPI_Request request;
     MPI_CHECK(MPI_Iallgather(mine, size_bytes, MPI_BYTE, all, size_bytes, MPI_BYTE, comm->world, &request));
     wait_done(comm, &request, what);
+}
+
+void comm_gather_bytes(struct comm *comm, const void *mine, size_t size_bytes, void *all) {
+    CHECK(size_bytes <= INT_MAX, "gather of %zu bytes", size_bytes);
+    gather_bytes(comm, mine, (int)size_bytes, all, "gather");
 }
 
 void comm_gather_f64(struct comm *comm, const double *values, int count, double *all) {

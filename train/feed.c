@@ -52,6 +52,7 @@ void feed_close(struct feed *feed) {
     if (feed->prefetch)
         prefetch_close(feed->prefetch);
     free(feed->own);
+    free(feed->source_tokens);
     for (int64_t m = 0; m < feed->num_micros; m++)
         batch_release(&feed->micros[m]);
     free(feed->micros);
@@ -78,6 +79,8 @@ static void put_sample(struct feed *feed, struct batch *batch, int64_t at) {
         feed->target_weight += (double)sample->weights[i];
     }
     feed->filled_tokens += sample->filled;
+    for (int64_t i = 0; i < sample->filled && feed->source_tokens; i++) /* validation counts for nobody */
+        feed->source_tokens[sample->sources[i]]++;
 }
 
 /* read_sample - sample s of the round into feed->sample: read ahead when training, read now when validating.
@@ -123,6 +126,8 @@ void feed_start(struct feed *feed, struct loader *loader, int64_t first_step) {
     enum { MOST_SLOTS = 64 };
     int64_t slots = 2 * feed->num_own < MOST_SLOTS ? 2 * feed->num_own : MOST_SLOTS;
     feed->first_step = first_step;
+    feed->num_sources = loader_num_sources(loader);
+    feed->source_tokens = xcalloc((size_t)feed->num_sources + 1, sizeof *feed->source_tokens);
     feed->prefetch = prefetch_open(loader, feed->sequence_tokens, slots > 0 ? (int)slots : 1, wanted, feed);
 }
 

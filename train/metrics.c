@@ -35,6 +35,7 @@ static void count_validation(struct run_totals *t, int64_t step, double loss) {
     if (t->num_validations++ == 0)
         t->first_valid_loss = t->best_valid_loss = loss;
     t->last_valid_loss = loss;
+    t->last_valid_step = step;
     if (loss <= t->best_valid_loss) {
         t->best_valid_loss = loss;
         t->best_valid_step = step;
@@ -279,6 +280,15 @@ void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64
     flush(m, m->lines, "metrics.jsonl");
     metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path,
                  (double)size_bytes / 1e6, seconds);
+}
+
+const struct run_totals *metrics_totals(const struct metrics *metrics) {
+    return metrics ? &metrics->totals : NULL;
+}
+
+void metrics_cost(struct metrics *metrics, const char *text) {
+    if (metrics)
+        snprintf(metrics->totals.cost, sizeof metrics->totals.cost, "%s", text);
 }
 
 void metrics_close(struct metrics *m, const char *outcome) {

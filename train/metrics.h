@@ -38,6 +38,8 @@ void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path,
                         double seconds);
 /* metrics_note - one line among the progress ("resumed from ..."), kept in RUN/log.txt as well. */
 void metrics_note(struct metrics *metrics, const char *fmt, ...) ATELIER_PRINTF(2, 3);
+/* metrics_cost - what the run cost so far, in words, for the summary. */
+void metrics_cost(struct metrics *metrics, const char *text);
 /* metrics_close - the summary page: printed and written to RUN/summary.txt; outcome says how the run ended.
  */
 void metrics_close(struct metrics *metrics, const char *outcome);

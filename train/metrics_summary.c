@@ -92,6 +92,8 @@ char *summary_text(const struct run_totals *t, const char *outcome) {
     write_validation(out, t);
     write_time(out, t);
     write_checkpoints(out, t);
+    if (t->cost[0])
+        fprintf(out, "whole run     %s\n", t->cost);
     fprintf(out, "peak memory   %.0f MB on this rank\n", (double)peak_memory_bytes() / 1e6);
     CHECK(fclose(out) == 0, "out of memory for the summary");
     return text;

@@ -14,16 +14,20 @@ struct run_totals {
     double flops;
     int num_validations;
     double first_valid_loss, last_valid_loss, best_valid_loss;
-    int64_t best_valid_step;
+    int64_t best_valid_step, last_valid_step;
     int num_checkpoints;
     int64_t checkpoint_bytes; /* of all checkpoints written */
     double checkpoint_s;
     char last_checkpoint[512];
+    char cost[400];   /* hours, energy, CO2 of the whole run; "" not known */
     double started_s; /* clock_s at the start */
 };
 
 /* phase_name - "data", "forward", ...: the names in metrics.jsonl. */
 const char *phase_name(enum phase phase);
+
+/* metrics_totals - what a run adds up to so far; NULL for NULL. */
+const struct run_totals *metrics_totals(const struct metrics *metrics);
 
 /* summary_text - the page, malloc'ed.  outcome says how the run ended. */
 char *summary_text(const struct run_totals *totals, const char *outcome);

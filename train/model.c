@@ -5,7 +5,6 @@
 
 #include <math.h>
 
-#include "train/clock.h"
 #include "train/shard.h"
 
 /* The weights of one layer, and their gradients where there are any. */
@@ -31,87 +30,131 @@ static struct tensor matrix(struct tensor t) {
 }
 
 /* first_rows - a buffer made for the largest batch, cut to this one. */
-static struct tensor first_rows(struct tensor t, const struct batch *batch) {
-    return tensor_rows(t, 0, batch->num_tokens);
+static struct tensor first_rows(const struct model *model, struct tensor t) {
+    return tensor_rows(t, 0, model->num_tokens);
 }
 
-static struct layer_acts layer_acts(const struct model *model, const struct batch *batch, int layer) {
-    struct layer_acts acts = model->acts[model->setup.recompute == RECOMPUTE_NONE ? layer : 0];
+static struct layer_acts layer_acts(const struct model *model, int layer) {
+    struct layer_acts acts = model->acts[layer];
     struct tensor *all[] = {&acts.norm1,  &acts.rrms1, &acts.qkv,   &acts.attended, &acts.lse,
                             &acts.middle, &acts.norm2, &acts.rrms2, &acts.gate_up,  &acts.hidden};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        *all[i] = first_rows(*all[i], batch);
+        *all[i] = first_rows(model, *all[i]);
     return acts;
 }
 
-static struct tensor ints(int32_t *values, const struct batch *batch) {
-    return tensor_1d(values, DTYPE_I32, batch->num_tokens);
-}
-
-static struct attention_args attention_args(const struct model_config *c) {
-    return (struct attention_args){c->num_heads, c->num_kv_heads, c->head_dim,
-                                   1.0f / sqrtf((float)c->head_dim)};
-}
-
-/* attention_input - queries, keys and values of the normalised rows, rotated. */
-static void attention_input(struct model *model, const struct batch *batch, const struct layer_weights *w,
-                            struct layer_acts *a, struct tensor x) {
+static struct attention_args attention_args(const struct model *model) {
     const struct model_config *c = model->setup.config;
-    op_rmsnorm_forward(model->dev, a->norm1, a->rrms1, x, w->norm1, c->norm_eps);
+    return (struct attention_args){.num_heads = c->num_heads,
+                                   .num_kv_heads = c->num_kv_heads,
+                                   .head_dim = c->head_dim,
+                                   .scale = 1.0f / sqrtf((float)c->head_dim),
+                                   .num_pairs = model->num_pairs};
+}
+
+/* project - queries, keys and values of the normalised rows, rotated. */
+static void project(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
+    const struct model_config *c = model->setup.config;
     op_linear_forward(model->dev, matrix(a->qkv), a->norm1, w->qkv);
-    op_rope_forward(model->dev, a->qkv, model->cos, model->sin, ints(batch->positions, batch),
+    op_rope_forward(model->dev, a->qkv, model->cos, model->sin, first_rows(model, model->positions),
                     c->num_heads + c->num_kv_heads);
 }
 
-/* after_attention - output projection, residual, and the whole feed-forward half. */
-static void after_attention(struct model *model, const struct batch *batch, const struct layer_weights *w,
-                            struct layer_acts *a, struct tensor x_out, struct tensor x) {
-    struct device *dev = model->dev;
-    struct tensor branch = first_rows(model->branch, batch);
-    op_linear_forward(dev, branch, matrix(a->attended), w->output);
-    op_add(dev, a->middle, x, branch);
-
-    op_rmsnorm_forward(dev, a->norm2, a->rrms2, a->middle, w->norm2, model->setup.config->norm_eps);
-    op_linear_forward(dev, a->gate_up, a->norm2, w->gate_up);
-    op_swiglu_forward(dev, a->hidden, a->gate_up);
-    op_linear_forward(dev, branch, a->hidden, w->down);
-    op_add(dev, x_out, a->middle, branch);
+static void attend(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
+    struct attention_args attention = attention_args(model);
+    project(model, w, a);
+    op_attention_forward(model->dev, a->attended, a->lse, a->qkv, first_rows(model, model->row_start),
+                         &attention);
 }
 
-/* layer_forward - x_out = middle + mlp(norm(middle)), middle = x + attention(norm(x)). */
-static void layer_forward(struct model *model, const struct batch *batch, const struct layer_weights *w,
-                          struct layer_acts *a, struct tensor x_out, struct tensor x) {
-    struct attention_args attention = attention_args(model->setup.config);
-    attention_input(model, batch, w, a, x);
-    op_attention_forward(model->dev, a->attended, a->lse, a->qkv, ints(batch->row_start, batch), &attention);
-    after_attention(model, batch, w, a, x_out, x);
+/* middle_norm - middle = x + attended W, and its norm. */
+static void middle_norm(struct model *model, const struct layer_weights *w, struct layer_acts *a,
+                        struct tensor x) {
+    struct tensor branch = first_rows(model, model->branch);
+    op_linear_forward(model->dev, branch, matrix(a->attended), w->output);
+    op_add_rmsnorm_forward(model->dev, a->norm2, a->middle, a->rrms2, x, branch, w->norm2,
+                           model->setup.config->norm_eps);
 }
 
-/* layer_backward - dx enters as the gradient of x_out and leaves as that of x.  Each norm adds to it what
- * came through its branch; the residual path needs no operation at all. */
-static void layer_backward(struct model *model, const struct batch *batch, const struct layer_weights *w,
-                           const struct layer_weights *dw, struct layer_acts *a, struct tensor x) {
+static void expand(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
+    op_linear_forward(model->dev, a->gate_up, a->norm2, w->gate_up);
+    op_swiglu_forward(model->dev, a->hidden, a->gate_up, GATE_SILU);
+}
+
+/* enter - what layer `layer` reads (the final norm: layer L), and its norm.  It is the sum of the previous
+ * layer's middle and of its last branch, whose add was left to this pass over memory; the first layer reads
+ * the embedding. */
+static void enter(struct model *model, struct tensor norm, struct tensor rrms, struct tensor weight,
+                  int layer) {
+    struct tensor x = first_rows(model, model->inputs[layer]);
+    float eps = model->setup.config->norm_eps;
+    if (layer == 0) {
+        op_rmsnorm_forward(model->dev, norm, rrms, x, weight, eps);
+        return;
+    }
+    struct layer_acts before = layer_acts(model, layer - 1);
+    op_add_rmsnorm_forward(model->dev, norm, x, rrms, before.middle, first_rows(model, model->branch), weight,
+                           eps);
+}
+
+/* after_attention - output projection, residual, and the feed-forward half up to its branch. */
+static void after_attention(struct model *model, const struct layer_weights *w, struct layer_acts *a,
+                            int layer) {
+    middle_norm(model, w, a, first_rows(model, model->inputs[layer]));
+    expand(model, w, a);
+    op_linear_forward(model->dev, first_rows(model, model->branch), a->hidden, w->down);
+}
+
+/* layer_forward - out = middle + mlp(norm(middle)), middle = x + attention(norm(x)). */
+static void layer_forward(struct model *model, const struct layer_weights *w, int layer) {
+    struct layer_acts a = layer_acts(model, layer);
+    enter(model, a.norm1, a.rrms1, w->norm1, layer);
+    attend(model, w, &a);
+    after_attention(model, w, &a, layer);
+}
+
+/* layer_restore - before the backward of a layer: compute again what was not kept, to the same bits. */
+static void layer_restore(struct model *model, const struct layer_weights *w, struct layer_acts *a,
+                          struct tensor x) {
+    enum recompute recompute = model->setup.recompute;
+    float eps = model->setup.config->norm_eps;
+    if (recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER) {
+        op_rmsnorm_forward(model->dev, a->norm1, a->rrms1, x, w->norm1, eps);
+        attend(model, w, a);
+    }
+    if (recompute == RECOMPUTE_LAYER)
+        middle_norm(model, w, a, x);
+    else if (recompute == RECOMPUTE_MLP)
+        op_rmsnorm_forward(model->dev, a->norm2, a->rrms2, a->middle, w->norm2, eps);
+    if (recompute == RECOMPUTE_MLP || recompute == RECOMPUTE_LAYER)
+        expand(model, w, a);
+}
+
+/* layer_backward - dx enters as the gradient of the layer's output and leaves as that of its input.  Each
+ * norm adds to it what came through its branch; the residual path needs no operation at all. */
+static void layer_backward(struct model *model, const struct layer_weights *w, const struct layer_weights *dw,
+                           enum op_write write, struct layer_acts *a, struct tensor x) {
     const struct model_config *c = model->setup.config;
     struct device *dev = model->dev;
-    struct tensor dx = first_rows(model->dx, batch), dnorm = first_rows(model->dnorm, batch);
-    struct tensor dhidden = first_rows(model->dhidden, batch), dgate_up = a->gate_up;
-    struct tensor dattended = first_rows(model->dattended, batch), dqkv = first_rows(model->dqkv, batch);
-    struct attention_args attention = attention_args(c);
+    struct tensor dx = first_rows(model, model->dx), dnorm = first_rows(model, model->dnorm);
+    struct tensor dhidden = first_rows(model, model->dhidden), dgate_up = a->gate_up;
+    struct tensor dattended = first_rows(model, model->dattended), dqkv = first_rows(model, model->dqkv);
+    struct attention_args attention = attention_args(model);
 
-    op_linear_backward_weight(dev, dw->down, dx, a->hidden);
+    op_linear_backward_weight(dev, dw->down, dx, a->hidden, write);
     op_linear_backward_input(dev, dhidden, dx, w->down, OP_OVERWRITE);
-    op_swiglu_backward(dev, dgate_up, dhidden, a->gate_up);
-    op_linear_backward_weight(dev, dw->gate_up, dgate_up, a->norm2);
+    op_swiglu_backward(dev, dgate_up, dhidden, a->gate_up, GATE_SILU);
+    op_linear_backward_weight(dev, dw->gate_up, dgate_up, a->norm2, write);
     op_linear_backward_input(dev, dnorm, dgate_up, w->gate_up, OP_OVERWRITE);
     op_rmsnorm_backward(dev, dx, dw->norm2, dnorm, a->middle, w->norm2, a->rrms2);
 
-    op_linear_backward_weight(dev, dw->output, dx, matrix(a->attended));
+    op_linear_backward_weight(dev, dw->output, dx, matrix(a->attended), write);
     op_linear_backward_input(dev, matrix(dattended), dx, w->output, OP_OVERWRITE);
-    op_attention_backward(dev, dqkv, dattended, a->attended, a->lse, a->qkv, ints(batch->row_start, batch),
-                          &attention);
-    op_rope_backward(dev, dqkv, model->cos, model->sin, ints(batch->positions, batch),
+    op_attention_backward(dev, dqkv, dattended, a->attended, a->lse, a->qkv,
+                          first_rows(model, model->row_start), &attention);
+    op_rope_backward(dev, dqkv, model->cos, model->sin, first_rows(model, model->positions),
                      c->num_heads + c->num_kv_heads);
-    op_linear_backward_weight(dev, dw->qkv, matrix(dqkv), a->norm1);
+    op_linear_backward_weight(dev, dw->qkv, matrix(dqkv), a->norm1, write);
     op_linear_backward_input(dev, dnorm, matrix(dqkv), w->qkv, OP_OVERWRITE);
     op_rmsnorm_backward(dev, dx, dw->norm1, dnorm, x, w->norm1, a->rrms1);
 }
@@ -121,23 +164,63 @@ static struct tensor embedding_of(const struct model *model, int unit, void *dat
     return params_tensor(model->params, unit, tied || unit == 0 ? ROLE_EMBEDDING : ROLE_HEAD, data, dtype);
 }
 
-/* stack_forward - embedding and all layers: fills inputs[0 .. L]. */
-static void stack_forward(struct model *model, struct comm *comm, const struct batch *batch) {
+/* check_ids - a corrupt token file must not send a device to memory that is not there. */
+static void check_ids(const char *what, const int32_t *ids, const float *weights, int64_t count,
+                      int64_t limit) {
+    for (int64_t i = 0; i < count; i++)
+        CHECK((weights && weights[i] == 0) || (ids[i] >= 0 && ids[i] < limit),
+              "%s %lld of the micro-batch is %d, expected 0 to %lld", what, (long long)i, ids[i],
+              (long long)limit - 1);
+}
+
+/* place_inputs - tokens and positions of a micro-batch on the device. */
+static void place_inputs(struct model *model, const struct batch *batch) {
+    CHECK(batch->num_tokens <= model->setup.max_tokens,
+          "a micro-batch of %lld tokens, the model has room for %lld", (long long)batch->num_tokens,
+          (long long)model->setup.max_tokens);
+    model->num_tokens = batch->num_tokens;
+    check_ids("token", batch->tokens, NULL, batch->num_tokens, model->setup.config->vocab_size);
+    check_ids("position", batch->positions, NULL, batch->num_tokens, model->setup.max_positions);
+    device_upload(model->dev, first_rows(model, model->tokens), batch->tokens);
+    device_upload(model->dev, first_rows(model, model->positions), batch->positions);
+}
+
+/* place_mask - which keys each row sees. */
+static void place_mask(struct model *model, const struct batch *batch) {
+    model->num_pairs = 0;
+    for (int64_t i = 0; i < batch->num_tokens; i++) {
+        CHECK(batch->row_start[i] >= 0 && batch->row_start[i] <= i, "row %lld sees keys from %d on",
+              (long long)i, batch->row_start[i]);
+        model->num_pairs += i - batch->row_start[i] + 1;
+    }
+    device_upload(model->dev, first_rows(model, model->row_start), batch->row_start);
+}
+
+static void place_targets(struct model *model, const struct batch *batch) {
+    check_ids("target", batch->targets, batch->weights, batch->num_tokens, model->setup.config->vocab_size);
+    device_upload(model->dev, first_rows(model, model->targets), batch->targets);
+    device_upload(model->dev, first_rows(model, model->weights), batch->weights);
+}
+
+/* embed - what enters the first layer. */
+static void embed(struct model *model, void *data) {
+    op_embedding_forward(model->dev, first_rows(model, model->inputs[0]),
+                         embedding_of(model, 0, data, model->setup.compute),
+                         first_rows(model, model->tokens));
+}
+
+/* stack_forward - embedding and all layers. */
+static void stack_forward(struct model *model, struct transport *link) {
     struct params *params = model->params;
     int num_layers = model->setup.config->num_layers;
-    enum dtype compute = model->setup.compute;
-
-    void *data = params_acquire(params, comm, 0);
-    params_prefetch(params, comm, 1);
-    op_embedding_forward(model->dev, first_rows(model->inputs[0], batch),
-                         embedding_of(model, 0, data, compute), ints(batch->tokens, batch));
+    void *data = params_acquire(params, link, 0);
+    params_prefetch(params, link, 1);
+    embed(model, data);
     for (int layer = 0; layer < num_layers; layer++) {
-        data = params_acquire(params, comm, 1 + layer);
-        params_prefetch(params, comm, layer + 1 < num_layers ? 2 + layer : params_head_unit(params));
-        struct layer_weights w = layer_weights(params, 1 + layer, data, compute);
-        struct layer_acts a = layer_acts(model, batch, layer);
-        layer_forward(model, batch, &w, &a, first_rows(model->inputs[layer + 1], batch),
-                      first_rows(model->inputs[layer], batch));
+        data = params_acquire(params, link, 1 + layer);
+        params_prefetch(params, link, layer + 1 < num_layers ? 2 + layer : params_head_unit(params));
+        struct layer_weights w = layer_weights(params, 1 + layer, data, model->setup.compute);
+        layer_forward(model, &w, layer);
     }
 }
 
@@ -152,149 +235,162 @@ static struct head_weights head_weights(const struct model *model, void *data, e
                                  embedding_of(model, unit, data, dtype)};
 }
 
-static void head_norm(struct model *model, const struct batch *batch, const struct head_weights *w) {
-    op_rmsnorm_forward(model->dev, first_rows(model->final, batch), first_rows(model->rrms, batch),
-                       first_rows(model->inputs[model->setup.config->num_layers], batch), w->norm,
-                       model->setup.config->norm_eps);
+/* head_open - the head's weights at hand, and the final norm computed. */
+static struct head_weights head_open(struct model *model, struct transport *link) {
+    void *data = params_acquire(model->params, link, params_head_unit(model->params));
+    struct head_weights w = head_weights(model, data, model->setup.compute);
+    enter(model, first_rows(model, model->final), first_rows(model, model->rrms), w.norm,
+          model->setup.config->num_layers);
+    return w;
 }
 
-/* head_chunk - losses of one chunk of rows; with a gradient (dw not NULL) also its backward, while the logits
- * are at hand: they are never kept for the whole batch. */
-static void head_chunk(struct model *model, const struct batch *batch, const struct head_weights *w,
-                       const struct head_weights *dw, int64_t first, int64_t count, float grad_scale) {
-    struct device *dev = model->dev;
-    struct tensor rows = tensor_rows(model->final, first, count),
-                  logits = tensor_rows(model->logits, 0, count);
-    op_linear_forward(dev, logits, rows, w->matrix);
-    op_cross_entropy(dev, tensor_rows(model->losses, first, count), logits,
-                     tensor_1d(batch->targets + first, DTYPE_I32, count),
-                     tensor_1d(batch->weights + first, DTYPE_F32, count), grad_scale);
-    if (!dw)
-        return;
-    struct tensor dlogits = tensor_rows(model->dlogits, 0, count);
-    if (dlogits.dtype != logits.dtype)
-        op_cast(dev, dlogits, logits);
-    op_linear_backward_weight(dev, dw->matrix, dlogits, rows);
-    op_linear_backward_input(dev, tensor_rows(model->dnorm, first, count), dlogits, w->matrix, OP_OVERWRITE);
+/* Rows [first, first + count) of the batch, whose logits exist at one time. */
+struct head_chunk {
+    int64_t first, count;
+    struct tensor rows, logits, dlogits;
+};
+
+static struct head_chunk head_chunk(struct model *model, int64_t first) {
+    int64_t left = model->num_tokens - first, most = model->logits.dims[0];
+    int64_t count = left < most ? left : most;
+    return (struct head_chunk){first, count, tensor_rows(model->final, first, count),
+                               tensor_rows(model->logits, 0, count), tensor_rows(model->dlogits, 0, count)};
 }
 
-/* head_losses - all chunks; returns the sum of the losses. */
-static double head_losses(struct model *model, const struct batch *batch, const struct head_weights *w,
-                          const struct head_weights *dw, float grad_scale) {
-    int64_t chunk = model->logits.dims[0];
-    for (int64_t first = 0; first < batch->num_tokens; first += chunk) {
-        int64_t left = batch->num_tokens - first;
-        head_chunk(model, batch, w, dw, first, left < chunk ? left : chunk, grad_scale);
+static void chunk_losses(struct model *model, const struct head_chunk *chunk, struct tensor w,
+                         float grad_scale) {
+    op_linear_forward(model->dev, chunk->logits, chunk->rows, w);
+    op_cross_entropy(model->dev, tensor_rows(model->losses, chunk->first, chunk->count), chunk->dlogits,
+                     chunk->logits, tensor_rows(model->targets, chunk->first, chunk->count),
+                     tensor_rows(model->weights, chunk->first, chunk->count), grad_scale);
+}
+
+/* head_losses - the losses alone. */
+static void head_losses(struct model *model, struct tensor w) {
+    for (int64_t first = 0; first < model->num_tokens; first += model->logits.dims[0]) {
+        struct head_chunk chunk = head_chunk(model, first);
+        chunk_losses(model, &chunk, w, 0.0f);
     }
-    const float *losses = model->losses.data;
+}
+
+/* head_gradients - losses and gradients of each chunk while its logits are at hand: they are never kept for
+ * the whole batch. */
+static void head_gradients(struct model *model, struct tensor w, struct tensor dw, enum op_write write,
+                           float grad_scale) {
+    for (int64_t first = 0; first < model->num_tokens; first += model->logits.dims[0]) {
+        struct head_chunk chunk = head_chunk(model, first);
+        chunk_losses(model, &chunk, w, grad_scale);
+        op_linear_backward_weight(model->dev, dw, chunk.dlogits, chunk.rows, first ? OP_ACCUMULATE : write);
+        op_linear_backward_input(model->dev, tensor_rows(model->dnorm, first, chunk.count), chunk.dlogits, w,
+                                 OP_OVERWRITE);
+    }
+}
+
+/* sum_losses - of the micro-batch; the host waits for the device here, and nowhere else in a micro-batch. */
+static double sum_losses(struct model *model) {
+    device_download(model->dev, model->host_losses, first_rows(model, model->losses));
     double sum = 0;
-    for (int64_t i = 0; i < batch->num_tokens; i++)
-        sum += (double)losses[i];
+    for (int64_t i = 0; i < model->num_tokens; i++)
+        sum += (double)model->host_losses[i];
     return sum;
 }
 
-/* head_train - loss and gradient of the head; leaves the gradient of the stack's output in dx. */
-static double head_train(struct model *model, struct comm *comm, const struct batch *batch,
-                         float grad_scale) {
+/* head_train - losses and gradient of the head; leaves the gradient of the stack's output in dx. */
+static void head_train(struct model *model, struct transport *link, float grad_scale) {
     struct params *params = model->params;
-    int unit = params_head_unit(params);
-    struct head_weights w = head_weights(model, params_acquire(params, comm, unit), model->setup.compute);
-    params_prefetch(params, comm, model->setup.config->num_layers); /* the last layer's, for the backward */
-    struct head_weights dw = head_weights(model, params_grad_begin(params, comm, unit), DTYPE_F32);
-    head_norm(model, batch, &w);
-    double loss = head_losses(model, batch, &w, &dw, grad_scale);
+    int unit = params_head_unit(params), num_layers = model->setup.config->num_layers;
+    struct head_weights w = head_open(model, link);
+    params_prefetch(params, link, num_layers); /* the last layer's, for the backward */
+    struct unit_grad grad = params_grad_begin(params, link, unit);
+    struct head_weights dw = head_weights(model, grad.data, DTYPE_F32);
+    head_gradients(model, w.matrix, dw.matrix, grad.products, grad_scale);
 
-    struct tensor dx = first_rows(model->dx, batch);
-    tensor_zero(dx);
-    op_rmsnorm_backward(model->dev, dx, dw.norm, first_rows(model->dnorm, batch),
-                        first_rows(model->inputs[model->setup.config->num_layers], batch), w.norm,
-                        first_rows(model->rrms, batch));
+    struct tensor dx = first_rows(model, model->dx);
+    device_zero(model->dev, dx);
+    op_rmsnorm_backward(model->dev, dx, dw.norm, first_rows(model, model->dnorm),
+                        first_rows(model, model->inputs[num_layers]), w.norm, first_rows(model, model->rrms));
     if (unit != 0) /* a tied head's gradient waits for the embedding's */
-        params_grad_end(params, comm, unit);
-    return loss;
+        params_grad_end(params, link, unit);
 }
 
 /* stack_backward - all layers and the embedding, from the gradient in dx. */
-static void stack_backward(struct model *model, struct comm *comm, const struct batch *batch) {
+static void stack_backward(struct model *model, struct transport *link) {
     struct params *params = model->params;
-    enum dtype compute = model->setup.compute;
     for (int layer = model->setup.config->num_layers - 1; layer >= 0; layer--) {
         int unit = 1 + layer;
-        void *data = params_acquire(params, comm, unit);
+        void *data = params_acquire(params, link, unit);
         if (layer > 0)
-            params_prefetch(params, comm, unit - 1);
-        struct layer_weights w = layer_weights(params, unit, data, compute);
-        struct layer_weights dw =
-            layer_weights(params, unit, params_grad_begin(params, comm, unit), DTYPE_F32);
-        struct layer_acts a = layer_acts(model, batch, layer);
-        struct tensor x = first_rows(model->inputs[layer], batch);
-        if (model->setup.recompute == RECOMPUTE_LAYER)
-            layer_forward(model, batch, &w, &a, first_rows(model->inputs[layer + 1], batch), x);
-        layer_backward(model, batch, &w, &dw, &a, x);
-        params_grad_end(params, comm, unit);
+            params_prefetch(params, link, unit - 1);
+        struct layer_weights w = layer_weights(params, unit, data, model->setup.compute);
+        struct unit_grad grad = params_grad_begin(params, link, unit);
+        struct layer_weights dw = layer_weights(params, unit, grad.data, DTYPE_F32);
+        struct layer_acts a = layer_acts(model, layer);
+        struct tensor x = first_rows(model, model->inputs[layer]);
+        layer_restore(model, &w, &a, x);
+        layer_backward(model, &w, &dw, grad.products, &a, x);
+        params_grad_end(params, link, unit);
     }
-    void *grad = params_grad_begin(params, comm, 0);
+    float *grad = params_grad_begin(params, link, 0).data;
     op_embedding_backward(model->dev, params_tensor(params, 0, ROLE_EMBEDDING, grad, DTYPE_F32),
-                          first_rows(model->dx, batch), ints(batch->tokens, batch));
-    params_grad_end(params, comm, 0);
+                          first_rows(model, model->dx), first_rows(model, model->tokens));
+    params_grad_end(params, link, 0);
 }
 
-/* busy_s - a clock that stands still while transfers are waited for. */
-static double busy_s(const struct model *model) {
-    return clock_s() - model->params->comm_s;
-}
-
-double model_train(struct model *model, struct comm *comm, const struct batch *batch, float grad_scale) {
+double model_train(struct model *model, struct transport *link, const struct batch *batch, float grad_scale) {
     CHECK(grad_scale > 0, "a gradient scaled by %g",
           (double)grad_scale); /* 0 asks the loss for no gradient */
-    double start = busy_s(model);
-    stack_forward(model, comm, batch);
-    double turn = busy_s(model);
-    double loss = head_train(model, comm, batch, grad_scale);
-    stack_backward(model, comm, batch);
-    model->forward_s += turn - start;
-    model->backward_s += busy_s(model) - turn;
-    return loss;
+    place_inputs(model, batch);
+    place_mask(model, batch);
+    place_targets(model, batch);
+    model->dev->section = SECTION_FORWARD;
+    stack_forward(model, link);
+    model->dev->section = SECTION_BACKWARD;
+    head_train(model, link, grad_scale);
+    stack_backward(model, link);
+    model->dev->section = SECTION_OTHER;
+    return sum_losses(model);
 }
 
-double model_evaluate(struct model *model, struct comm *comm, const struct batch *batch) {
-    stack_forward(model, comm, batch);
-    void *data = params_acquire(model->params, comm, params_head_unit(model->params));
-    struct head_weights w = head_weights(model, data, model->setup.compute);
-    head_norm(model, batch, &w);
-    return head_losses(model, batch, &w, NULL, 0.0f);
+double model_evaluate(struct model *model, struct transport *link, const struct batch *batch) {
+    place_inputs(model, batch);
+    place_mask(model, batch);
+    place_targets(model, batch);
+    stack_forward(model, link);
+    head_losses(model, head_open(model, link).matrix);
+    return sum_losses(model);
 }
 
-void model_logits(struct model *model, struct comm *comm, const struct batch *batch, float *out) {
-    stack_forward(model, comm, batch);
-    void *data = params_acquire(model->params, comm, params_head_unit(model->params));
-    struct head_weights w = head_weights(model, data, model->setup.compute);
-    head_norm(model, batch, &w);
-    op_linear_forward(model->dev,
-                      tensor_2d(out, DTYPE_F32, batch->num_tokens, model->setup.config->vocab_size),
-                      first_rows(model->final, batch), w.matrix);
+/* fetch_logits - of rows [first, num_tokens) to the host, a chunk at a time. */
+static void fetch_logits(struct model *model, struct tensor w, int64_t first, float *out) {
+    for (; first < model->num_tokens; first += model->logits.dims[0]) {
+        struct head_chunk chunk = head_chunk(model, first);
+        op_linear_forward(model->dev, chunk.logits, chunk.rows, w);
+        device_download(model->dev, out, chunk.logits);
+        out += tensor_count(chunk.logits);
+    }
+}
+
+void model_logits(struct model *model, struct transport *link, const struct batch *batch, float *out) {
+    place_inputs(model, batch);
+    place_mask(model, batch);
+    stack_forward(model, link);
+    fetch_logits(model, head_open(model, link).matrix, 0, out);
 }
 
 void model_decode(struct model *model, const struct kv_cache *cache, const struct batch *batch, int64_t past,
                   float *logits) {
     struct params *params = model->params;
-    enum dtype compute = model->setup.compute;
-    struct attention_args attention = attention_args(model->setup.config);
-    void *data = params_acquire(params, NULL, 0);
-    op_embedding_forward(model->dev, first_rows(model->inputs[0], batch),
-                         embedding_of(model, 0, data, compute), ints(batch->tokens, batch));
+    struct attention_args attention = attention_args(model);
+    place_inputs(model, batch);
+    embed(model, params_acquire(params, NULL, 0));
     for (int layer = 0; layer < model->setup.config->num_layers; layer++) {
         struct layer_weights w =
-            layer_weights(params, 1 + layer, params_acquire(params, NULL, 1 + layer), compute);
-        struct layer_acts a = layer_acts(model, batch, layer);
-        struct tensor x = first_rows(model->inputs[layer], batch);
-        attention_input(model, batch, &w, &a, x);
+            layer_weights(params, 1 + layer, params_acquire(params, NULL, 1 + layer), model->setup.compute);
+        struct layer_acts a = layer_acts(model, layer);
+        enter(model, a.norm1, a.rrms1, w.norm1, layer);
+        project(model, &w, &a);
         op_attention_cached(model->dev, a.attended, a.qkv, cache[layer].k, cache[layer].v, past, &attention);
-        after_attention(model, batch, &w, &a, first_rows(model->inputs[layer + 1], batch), x);
+        after_attention(model, &w, &a, layer);
     }
-    struct head_weights w =
-        head_weights(model, params_acquire(params, NULL, params_head_unit(params)), compute);
-    head_norm(model, batch, &w);
-    op_linear_forward(model->dev, tensor_2d(logits, DTYPE_F32, 1, model->setup.config->vocab_size),
-                      tensor_rows(model->final, batch->num_tokens - 1, 1), w.matrix);
+    fetch_logits(model, head_open(model, NULL).matrix, model->num_tokens - 1, logits);
 }

@@ -4,10 +4,18 @@
 #include "train/config.h"
 #include "train/params.h"
 
-/* optimizer_grad_norm - global L2 norm of the reduced gradients, the same bits on every rank.  Collective. */
-double optimizer_grad_norm(struct params *params, struct comm *comm, struct device *dev);
+/* optimizer_grad_norm - global L2 norm of the reduced gradients, the same bits on every rank.  comm joins the
+ * ranks that share a replica.  Collective. */
+double optimizer_grad_norm(struct params *params, struct comm *comm);
 
-/* optimizer_update - one AdamW update of the owned masters; step counts from 1.  The gradient is scaled by
- * grad_clip / norm where the norm is larger.  Weight decay applies to matrices, not to norms. */
-void optimizer_update(struct params *params, struct device *dev, const struct config *config, int64_t step,
-                      double learning_rate, double grad_norm);
+/* One update: step counts from 1; grad_norm is that of the gradients as they are, which hold loss_scale times
+ * the true ones. */
+struct optimizer_step {
+    int64_t step;
+    double learning_rate, grad_norm, loss_scale;
+};
+
+/* optimizer_update - one AdamW update of the owned masters, and of the copies that the forward reads.  The
+ * gradient is scaled by grad_clip / norm where the norm is larger.  Weight decay applies to matrices, not to
+ * norms. */
+void optimizer_update(struct params *params, const struct config *config, const struct optimizer_step *step);

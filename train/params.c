@@ -22,6 +22,11 @@ static void unit_add(struct unit *unit, const struct model_config *model, enum t
     struct unit_tensor *tensor = &unit->tensors[unit->num_tensors++];
     *tensor = (struct unit_tensor){role, unit->count, tensor_count(shape), shape.ndim >= 2};
     unit->count += tensor->count;
+    /* Matrices come first in every unit; the backward writes them whole.  An embedding of its own is added to
+     * row by row instead. */
+    bool is_product = shape.ndim >= 2 && (role != ROLE_EMBEDDING || model->tied_head);
+    if (is_product)
+        unit->zero_first = unit->count;
 }
 
 /* unit_split - pad, and say what this rank owns. */
@@ -46,8 +51,12 @@ static void layout_units(struct params *params) {
     if (!model->tied_head)
         unit_add(head, model, ROLE_HEAD);
     unit_add(head, model, ROLE_FINAL_NORM);
-    for (int u = 0; u < params->num_units; u++)
+    int64_t first = 0;
+    for (int u = 0; u < params->num_units; u++) {
+        params->units[u].first = first;
+        first += params->units[u].count;
         unit_split(&params->units[u], &params->setup);
+    }
 }
 
 static void *plus(void *base, int64_t count, enum dtype dtype) {
@@ -63,14 +72,16 @@ static void place_weights(struct params *params, struct unit *unit) {
     if (compute == DTYPE_F32)
         unit->master = params->setup.stage < 3 ? plus(weights, unit->own_first, compute) : weights;
     else
-        unit->master = arena_take(&params->arena_params, unit->own_count, DTYPE_F32);
+        unit->master = arena_take(params->setup.offloads ? &params->arena_offloaded : &params->arena_params,
+                                  unit->own_count, DTYPE_F32);
 }
 
 static void place_training(struct params *params, struct unit *unit) {
     unit->grad = arena_take(&params->arena_grads, params->setup.stage < 2 ? unit->count : unit->shard_count,
                             DTYPE_F32);
-    unit->m = arena_take(&params->arena_optimizer, unit->own_count, DTYPE_F32);
-    unit->v = arena_take(&params->arena_optimizer, unit->own_count, DTYPE_F32);
+    struct arena *arena = params->setup.offloads ? &params->arena_offloaded : &params->arena_optimizer;
+    unit->m = arena_take(arena, unit->own_count, params->setup.moments);
+    unit->v = arena_take(arena, unit->own_count, params->setup.moments);
 }
 
 static int slot_of(const struct params *params, int unit) {
@@ -99,10 +110,10 @@ static void place_slots(struct params *params) {
                 arena_take(&params->arena_comm, largest[slot], params->setup.compute);
         if (!params->setup.trains)
             continue;
-        if (params->setup.stage >= 2)
+        if (params->setup.stage >= 2) {
             params->gradient[slot].data = arena_take(&params->arena_comm, largest[slot], DTYPE_F32);
-        if (params->setup.stage >= 1)
             params->gradient[slot].landing = arena_take(&params->arena_comm, largest_shard[slot], DTYPE_F32);
+        }
     }
 }
 
@@ -122,24 +133,37 @@ void params_plan(struct params *params, const struct params_setup *setup) {
     params->arena_grads.name = "gradients";
     params->arena_optimizer.name = "optimizer";
     params->arena_comm.name = "gather and reduce buffers";
+    params->arena_offloaded.name = "masters and optimizer in host memory";
+    params->arena_offloaded.on_host = true;
     layout_units(params);
     place_all(params);
 }
 
-void params_create(struct params *params, const struct params_setup *setup) {
+enum { NUM_ARENAS = 5 };
+
+static void all_arenas(struct params *params, struct arena *arenas[NUM_ARENAS]) {
+    arenas[0] = &params->arena_params;
+    arenas[1] = &params->arena_grads;
+    arenas[2] = &params->arena_optimizer;
+    arenas[3] = &params->arena_comm;
+    arenas[4] = &params->arena_offloaded;
+}
+
+void params_create(struct params *params, struct device *dev, const struct params_setup *setup) {
+    struct arena *arenas[NUM_ARENAS];
     params_plan(params, setup);
-    arena_allocate(&params->arena_params);
-    arena_allocate(&params->arena_grads);
-    arena_allocate(&params->arena_optimizer);
-    arena_allocate(&params->arena_comm);
+    params->dev = dev;
+    all_arenas(params, arenas);
+    for (int i = 0; i < NUM_ARENAS; i++)
+        arena_allocate(arenas[i], dev);
     place_all(params);
 }
 
 void params_free(struct params *params) {
-    arena_free(&params->arena_params);
-    arena_free(&params->arena_grads);
-    arena_free(&params->arena_optimizer);
-    arena_free(&params->arena_comm);
+    struct arena *arenas[NUM_ARENAS];
+    all_arenas(params, arenas);
+    for (int i = 0; i < NUM_ARENAS; i++)
+        arena_free(arenas[i]);
     free(params->units);
     params->units = NULL;
 }
@@ -172,9 +196,9 @@ struct tensor params_fused(const struct params *params, int unit, enum tensor_ro
     return view;
 }
 
-float *params_shard_of(const struct params *params, int unit, float *own) {
+void *params_shard_of(const struct params *params, int unit, void *own, enum dtype dtype) {
     const struct unit *u = &params->units[unit];
-    return params->setup.stage == 0 ? own + params->setup.rank * u->shard_count : own;
+    return params->setup.stage == 0 ? plus(own, params->setup.rank * u->shard_count, dtype) : own;
 }
 
 int params_each_piece(const struct params *params, int unit, int64_t first, int64_t count, params_visit visit,

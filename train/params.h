@@ -17,7 +17,7 @@
 #include "checkpoints/family.h"
 #include "kernels/arena.h"
 #include "kernels/ops.h"
-#include "train/comm.h"
+#include "train/transport.h"
 
 enum { UNIT_MAX_TENSORS = ROLE_COUNT };
 
@@ -33,23 +33,28 @@ struct unit {
     int num_tensors;
     struct unit_tensor tensors[UNIT_MAX_TENSORS];
     int64_t count;                /* elements with padding = shard_count * ranks */
+    int64_t first;                /* elements of all units before this one, padding left out */
     int64_t shard_count;          /* elements of one rank's shard */
     int64_t own_first, own_count; /* what this rank's optimizer updates: its shard, or all at stage 0 */
+    int64_t zero_first;           /* gradient elements before this one are overwritten by matrix products */
 
+    /* Memory of the device. */
     void *full;    /* [count] in the compute type, resident at stages 0 to 2; else NULL */
     void *shard;   /* [shard_count] compute type: source of the gather at stage 3 */
     float *master; /* [own_count] f32; the same memory as full or shard when computing in f32 */
-    float *m, *v;  /* [own_count] f32, Adam moments */
+    void *m, *v;   /* [own_count] Adam moments, f32 or bf16 */
     float *grad;   /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
+    bool fresh;    /* grad holds nothing of this step yet */
 };
 
 /* A buffer that holds a gathered unit (stage 3) or a unit's whole gradient (stages 2 and 3). */
 struct unit_slot {
     int unit;     /* which one is in it, -1: none */
     bool sending; /* gradients: the reduce-scatter of what is in it is under way */
+    bool adds;    /* gradients: the reduced shard lands beside the unit's gradient and is added to it */
     void *data;
-    float *landing; /* gradients: where the reduced shard arrives before it is added */
-    struct comm_request request;
+    float *landing;
+    struct transfer transfer;
 };
 
 /* Slots: layers alternate between two, embedding and head share the third. */
@@ -57,25 +62,29 @@ enum { SLOT_EVEN, SLOT_ODD, SLOT_VOCAB, SLOT_COUNT };
 
 struct params_setup {
     const struct model_config *model;
-    enum dtype compute; /* f32 or bf16 */
+    enum dtype compute; /* f32, bf16 or f16 */
+    enum dtype moments; /* f32 or bf16 */
+    bool offloads;      /* masters and moments stay in host memory */
     int stage;
-    bool trains; /* false: no gradients, no optimizer state */
-    int rank, num_ranks;
+    bool trains;         /* false: no gradients, no optimizer state */
+    int rank, num_ranks; /* among those that hold one replica of the model together */
+    int replica;         /* which one; the first writes the checkpoints */
 };
 
 struct params {
     struct params_setup setup;
+    struct device *dev; /* borrowed; NULL while only planned */
     int num_units;
     struct unit *units;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
-    struct arena arena_params, arena_grads, arena_optimizer, arena_comm;
+    struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded;
     double comm_s; /* seconds spent waiting for transfers */
 };
 
-/* params_plan - the layout, and the arenas measured but not allocated.  params_create - the same with memory.
- */
+/* params_plan - the layout, and the arenas measured but not allocated.  params_create - the same with memory
+ * of the device. */
 void params_plan(struct params *params, const struct params_setup *setup);
-void params_create(struct params *params, const struct params_setup *setup);
+void params_create(struct params *params, struct device *dev, const struct params_setup *setup);
 void params_free(struct params *params);
 
 int params_head_unit(const struct params *params); /* unit with final norm and head */
@@ -87,8 +96,9 @@ struct tensor params_tensor(const struct params *params, int unit, enum tensor_r
 struct tensor params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last, void *data, enum dtype dtype);
 
-/* params_shard_of - this rank's shard inside an array of the owned range (master, m, v): [shard_count]. */
-float *params_shard_of(const struct params *params, int unit, float *own);
+/* params_shard_of - this rank's shard inside an array of the owned range (master, m, v) of that type:
+ * [shard_count]. */
+void *params_shard_of(const struct params *params, int unit, void *own, enum dtype dtype);
 
 /* params_slot - the slot of that unit among the gathered or the gradient slots. */
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit);

@@ -25,7 +25,7 @@ int session_open(struct session *session, const char *path, int64_t max_tokens, 
                                       .max_positions = max_positions,
                                       .compute = DTYPE_F32};
     device_open_cpu(&session->dev, num_threads);
-    params_create(&session->params, &params_setup);
+    params_create(&session->params, &session->dev, &params_setup);
     model_create(&session->model, &session->dev, &session->params, &model_setup);
     session->is_open = true;
     return state_load_weights(&session->params, session->weights, err);

@@ -4,51 +4,110 @@
 
 #include <stdlib.h>
 
+#include "kernels/half.h"
 #include "kernels/rng.h"
 
-/* Everything a visit of the pieces of this rank's shards may need. */
-struct transfer {
+/* Values that pass through host memory at a time where the device's memory is not the host's. */
+enum { STAGE_COUNT = 4 << 20 };
+
+/* Everything a visit of the pieces of this rank's shards may need.  move handles values [first, first +
+ * count) of a tensor at `values` in host memory. */
+struct transfer_job {
     struct params *params;
     const struct weights *weights;
     const struct checkpoint_reader *reader;
     struct checkpoint *checkpoint;
     enum checkpoint_part part;
     int64_t seed;
+    bool writes_device; /* values go to the device, not from it */
+    float *stage;       /* [STAGE_COUNT] */
     struct err *err;
+    int (*move)(struct transfer_job *, int unit, const struct unit_tensor *, int64_t first, int64_t count,
+                float *values);
 };
 
-/* part_shard - this rank's shard of the copy that a checkpoint part holds. */
-static float *part_shard(const struct params *params, int unit, enum checkpoint_part part) {
-    const struct unit *u = &params->units[unit];
-    float *own = part == PART_ADAM_M ? u->m : part == PART_ADAM_V ? u->v : u->master;
-    return params_shard_of(params, unit, own);
+/* part_type - of a checkpoint part on the device; files hold f32. */
+static enum dtype part_type(const struct params *params, enum checkpoint_part part) {
+    return part == PART_ADAM_M || part == PART_ADAM_V ? params->setup.moments : DTYPE_F32;
 }
 
-/* each_shard_piece - visit the tensor parts inside this rank's shard of every unit. */
-static int each_shard_piece(struct params *params, params_visit visit, struct transfer *transfer) {
-    for (int u = 0; u < params->num_units; u++) {
-        int64_t shard_count = params->units[u].shard_count;
-        int status =
-            params_each_piece(params, u, params->setup.rank * shard_count, shard_count, visit, transfer);
-        if (status)
-            return status;
+/* part_values - this rank's shard, from element `at` on, of the copy that a checkpoint part holds. */
+static struct tensor part_values(const struct params *params, int unit, enum checkpoint_part part, int64_t at,
+                                 int64_t count) {
+    const struct unit *u = &params->units[unit];
+    enum dtype dtype = part_type(params, part);
+    void *own = part == PART_ADAM_M ? u->m : part == PART_ADAM_V ? u->v : (void *)u->master;
+    char *shard = params_shard_of(params, unit, own, dtype);
+    return tensor_1d(shard + (size_t)at * dtype_bytes(dtype), dtype, count);
+}
+
+/* to_device, from_device - through the stage; bf16 moments are stored as f32, which holds them exactly. */
+static void to_device(struct transfer_job *job, struct tensor values) {
+    uint16_t *half = (uint16_t *)job->stage;
+    if (values.dtype == DTYPE_BF16)
+        for (int64_t i = 0; i < values.dims[0]; i++) /* in place: the halves never overtake the floats */
+            half[i] = bf16_from_f32(job->stage[i]);
+    device_upload(job->params->dev, values, job->stage);
+}
+
+static void from_device(struct transfer_job *job, struct tensor values) {
+    const uint16_t *half = (const uint16_t *)job->stage;
+    device_download(job->params->dev, job->stage, values);
+    if (values.dtype == DTYPE_BF16)
+        for (int64_t i = values.dims[0]; i-- > 0;)
+            job->stage[i] = f32_from_bf16(half[i]);
+}
+
+/* visit_piece - one tensor part, a stage at a time; f32 in host memory needs none. */
+static int visit_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
+                       int64_t at, int64_t count) {
+    struct transfer_job *job = user;
+    bool direct = job->params->dev->ops->host_memory && part_type(job->params, job->part) == DTYPE_F32;
+    int64_t most = direct ? count : STAGE_COUNT;
+    for (int64_t done = 0; done < count; done += most) {
+        int64_t part = count - done < most ? count - done : most;
+        struct tensor values = part_values(job->params, unit, job->part, at + done, part);
+        if (!direct && !job->writes_device)
+            from_device(job, values);
+        float *host = direct ? values.data : job->stage;
+        if (job->move(job, unit, tensor, tensor_first + done, part, host))
+            return -1;
+        if (!direct && job->writes_device)
+            to_device(job, values);
     }
     return 0;
 }
 
-static int load_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
-                      int64_t at, int64_t count) {
-    struct transfer *t = user;
-    float *target = part_shard(t->params, unit, t->part) + at;
-    int layer = t->params->units[unit].layer;
-    if (t->reader)
-        return checkpoint_read(t->reader, tensor->role, layer, tensor_first, count, target, t->err);
-    return weights_read(t->weights, tensor->role, layer, tensor_first, count, target, t->err);
+/* each_shard_piece - visit the tensor parts inside this rank's shard of every unit. */
+static int each_shard_piece(struct transfer_job *job) {
+    struct params *params = job->params;
+    int status = 0;
+    job->stage = xcalloc(STAGE_COUNT, sizeof *job->stage);
+    for (int u = 0; u < params->num_units && !status; u++) {
+        int64_t shard_count = params->units[u].shard_count;
+        status =
+            params_each_piece(params, u, params->setup.rank * shard_count, shard_count, visit_piece, job);
+    }
+    free(job->stage);
+    return status;
+}
+
+static int load_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+                       int64_t count, float *values) {
+    int layer = job->params->units[unit].layer;
+    if (job->reader)
+        return checkpoint_read(job->reader, tensor->role, layer, first, count, values, job->err);
+    return weights_read(job->weights, tensor->role, layer, first, count, values, job->err);
 }
 
 int state_load_weights(struct params *params, const struct weights *weights, struct err *err) {
-    struct transfer transfer = {.params = params, .weights = weights, .part = PART_MASTER, .err = err};
-    return each_shard_piece(params, load_piece, &transfer);
+    struct transfer_job job = {.params = params,
+                               .weights = weights,
+                               .part = PART_MASTER,
+                               .writes_device = true,
+                               .err = err,
+                               .move = load_values};
+    return each_shard_piece(&job);
 }
 
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err) {
@@ -56,8 +115,13 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
         struct checkpoint_reader *reader = checkpoint_reader_open(folder, part, params->setup.model, err);
         if (!reader)
             return -1;
-        struct transfer transfer = {.params = params, .reader = reader, .part = part, .err = err};
-        int status = each_shard_piece(params, load_piece, &transfer);
+        struct transfer_job job = {.params = params,
+                                   .reader = reader,
+                                   .part = part,
+                                   .writes_device = true,
+                                   .err = err,
+                                   .move = load_values};
+        int status = each_shard_piece(&job);
         checkpoint_reader_close(reader);
         if (status)
             return -1;
@@ -65,35 +129,37 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
     return 0;
 }
 
-static int init_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
-                      int64_t at, int64_t count) {
-    struct transfer *t = user;
-    float *target = part_shard(t->params, unit, PART_MASTER) + at;
-    float scale = t->params->setup.model->initializer_range;
+static int init_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+                       int64_t count, float *values) {
+    float scale = job->params->setup.model->initializer_range;
     uint64_t id = (uint64_t)unit * ROLE_COUNT + tensor->role;
     for (int64_t i = 0; i < count; i++)
-        target[i] = tensor->decays ? scale * (float)rng_normal((uint64_t)t->seed, rng_stream(RNG_INIT, id),
-                                                               (uint64_t)(tensor_first + i))
+        values[i] = tensor->decays ? scale * (float)rng_normal((uint64_t)job->seed, rng_stream(RNG_INIT, id),
+                                                               (uint64_t)(first + i))
                                    : 1.0f;
     return 0;
 }
 
 void state_init(struct params *params, int64_t seed) {
-    struct transfer transfer = {.params = params, .seed = seed};
-    each_shard_piece(params, init_piece, &transfer);
+    struct transfer_job job = {
+        .params = params, .part = PART_MASTER, .seed = seed, .writes_device = true, .move = init_values};
+    each_shard_piece(&job);
 }
 
-static int save_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
-                      int64_t at, int64_t count) {
-    struct transfer *t = user;
-    return checkpoint_write(t->checkpoint, t->part, tensor->role, t->params->units[unit].layer, tensor_first,
-                            count, part_shard(t->params, unit, t->part) + at, t->err);
+static int save_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+                       int64_t count, float *values) {
+    return checkpoint_write(job->checkpoint, job->part, tensor->role, job->params->units[unit].layer, first,
+                            count, values, job->err);
 }
 
+/* write_parts - this rank's byte ranges of every file. */
 static int write_parts(struct params *params, struct checkpoint *cp, struct err *err) {
+    if (checkpoint_open_ranges(cp, err))
+        return -1;
     for (enum checkpoint_part part = PART_MODEL; part < PART_COUNT; part++) {
-        struct transfer transfer = {.params = params, .checkpoint = cp, .part = part, .err = err};
-        if (each_shard_piece(params, save_piece, &transfer)) {
+        struct transfer_job job = {
+            .params = params, .checkpoint = cp, .part = part, .err = err, .move = save_values};
+        if (each_shard_piece(&job)) {
             checkpoint_close_ranges(cp, NULL);
             return -1;
         }
@@ -102,9 +168,9 @@ static int write_parts(struct params *params, struct checkpoint *cp, struct err 
 }
 
 /* hash_blocks - each rank its share of the blocks; the sum over ranks is the whole list. */
-static bool hash_blocks(struct params *params, struct comm *comm, struct checkpoint *cp, uint64_t *hashes) {
+static bool hash_blocks(struct comm *comm, struct checkpoint *cp, uint64_t *hashes) {
     struct err err = {""};
-    int status = checkpoint_hash_blocks(cp, params->setup.rank, params->setup.num_ranks, hashes, &err);
+    int status = checkpoint_hash_blocks(cp, comm_rank(comm), comm_num_ranks(comm), hashes, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     comm_sum_i64(comm, (int64_t *)hashes, checkpoint_num_blocks(cp));
@@ -120,10 +186,9 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     int status = comm_is_root(comm) ? checkpoint_begin(cp, &err) : 0;
     if (!comm_all_ok(comm, status, &err))
         goto out;
-    status = checkpoint_open_ranges(cp, &err);
-    if (!status)
+    if (params->setup.replica == 0) /* the others hold the same */
         status = write_parts(params, cp, &err);
-    if (!comm_all_ok(comm, status, &err) || !hash_blocks(params, comm, cp, hashes)) {
+    if (!comm_all_ok(comm, status, &err) || !hash_blocks(comm, cp, hashes)) {
         if (comm_is_root(comm))
             checkpoint_abandon(cp); /* on a full disk the space is needed */
         goto out;

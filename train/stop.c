@@ -7,7 +7,9 @@
 #include <signal.h>
 #include <time.h>
 
-static int signal_seen; /* the first one; its name is what the summary shows */
+#include "kernels/error.h"
+
+static bool signal_seen;
 
 static sigset_t stop_signals(void) {
     sigset_t set;
@@ -31,27 +33,12 @@ static void take_pending(void) {
         int arrived = sigtimedwait(&set, NULL, &at_once);
         if (arrived < 0 && errno != EINTR)
             return;
-        if (arrived > 0 && !signal_seen)
-            signal_seen = arrived;
+        if (arrived > 0)
+            signal_seen = true;
     }
 }
 
-bool stop_agreed(struct comm *comm) {
+bool stop_requested(void) {
     take_pending();
-    int64_t seen = signal_seen != 0;
-    comm_max_i64(comm, &seen, 1);
-    return seen != 0;
-}
-
-const char *stop_reason(void) {
-    switch (signal_seen) {
-    case SIGTERM:
-        return "SIGTERM";
-    case SIGUSR1:
-        return "SIGUSR1";
-    case SIGINT:
-        return "SIGINT";
-    default:
-        return "";
-    }
+    return signal_seen;
 }

@@ -2,14 +2,11 @@
  * step. */
 #pragma once
 
-#include "train/comm.h"
+#include <stdbool.h>
 
 /* stop_install - from now on these signals wait until they are looked for.  Before comm_start: the threads
  * that MPI and OpenMP start later inherit it. */
 void stop_install(void);
 
-/* stop_agreed - true on all ranks when any of them was signalled.  Collective. */
-bool stop_agreed(struct comm *comm);
-
-/* stop_reason - "SIGTERM", "SIGUSR1", "SIGINT", or "" where this rank was not signalled. */
-const char *stop_reason(void);
+/* stop_requested - whether this rank was signalled since stop_install; the ranks agree in control.h. */
+bool stop_requested(void);

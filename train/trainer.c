@@ -8,13 +8,15 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "checkpoints/model_folder.h"
+#include "train/card.h"
 #include "train/clock.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/shard.h"
 #include "train/state.h"
-#include "train/stop.h"
 #include "train/trainer_setup.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
@@ -45,12 +47,12 @@ static double compute_gradients(struct trainer *t, double target_weight) {
     /* The loss is a mean over the target tokens of the whole batch, whoever computes them: each gradient is
      * scaled by the same number, so neither ranks nor micro-batches nor packing change the result.  A batch
      * without targets (chats that are all question) has weights of zero, and so gradients of zero. */
-    float grad_scale = target_weight > 0 ? (float)(1.0 / target_weight) : 1.0f;
+    float grad_scale = (float)(t->loss_scale.value / (target_weight > 0 ? target_weight : 1.0));
     double loss = 0;
-    params_grad_zero(&t->params);
+    params_grad_reset(&t->params);
     for (int64_t m = 0; m < t->feed.num_micros; m++)
-        loss += model_train(&t->model, t->comm, &t->feed.micros[m], grad_scale);
-    params_grad_finish(&t->params, t->comm);
+        loss += model_train(&t->model, &t->rank.link, &t->feed.micros[m], grad_scale);
+    params_grad_finish(&t->params, &t->rank.link, &t->rank.across);
     return loss;
 }
 
@@ -71,64 +73,77 @@ static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
     return comm_all_ok(t->comm, status, &err);
 }
 
-static double total_flops(const struct device *dev) {
-    double sum = 0;
-    for (int op = 0; op < OP_COUNT; op++)
-        sum += dev->counts.flops[op];
-    return sum;
-}
-
 /* add_up - losses and flops over the ranks. */
-static void add_up(struct trainer *t, double own_loss, double flops_before, struct step_sums *sums) {
-    double values[2] = {own_loss, total_flops(&t->dev) - flops_before};
+static void add_up(struct trainer *t, double own_loss, const struct op_counts *before, struct step_sums *sums) {
+    double values[2] = {own_loss, 0};
+    for (int op = 0; op < OP_COUNT; op++)
+        values[1] += t->rank.dev.counts.flops[op] - before->flops[op];
     comm_sum_f64(t->comm, values, 2);
     sums->loss = sums->target_weight > 0 ? values[0] / sums->target_weight : 0;
     sums->flops = values[1];
 }
 
-/* fill_phases - where the time of the step went.  Waits for transfers are taken out of forward and backward.
- */
-static void fill_phases(const struct trainer *t, struct step_record *record, double data_s,
-                        double optimizer_s) {
+/* fill_phases - where the time of the step went: ops by what they were for, and waits for other ranks.  A device that
+ * goes on by itself counts both on its own time line. */
+static void fill_phases(const struct trainer *t, struct step_record *record, const struct op_counts *before,
+                        double data_s) {
+    const struct op_counts *now = &t->rank.dev.counts;
+    bool on_host = t->rank.dev.ops->host_memory;
     record->phase_s[PHASE_DATA] = data_s;
-    record->phase_s[PHASE_FORWARD] = t->model.forward_s;
-    record->phase_s[PHASE_BACKWARD] = t->model.backward_s;
-    record->phase_s[PHASE_COMM] = t->params.comm_s;
-    record->phase_s[PHASE_OPTIMIZER] = optimizer_s;
+    record->phase_s[PHASE_FORWARD] = now->section_seconds[SECTION_FORWARD] - before->section_seconds[SECTION_FORWARD];
+    record->phase_s[PHASE_BACKWARD] =
+        now->section_seconds[SECTION_BACKWARD] - before->section_seconds[SECTION_BACKWARD];
+    record->phase_s[PHASE_COMM] =
+        on_host ? t->params.comm_s : now->seconds[OP_TRANSFER] - before->seconds[OP_TRANSFER];
+    record->phase_s[PHASE_OPTIMIZER] = now->seconds[OP_UPDATE] - before->seconds[OP_UPDATE];
 }
 
-/* train_step - one update.  Returns false on all ranks when the run must end. */
+/* update - new weights from the gradients, on all ranks.  Gradients that overflowed f16 cost this update and halve
+ * the loss scale; returns false on all ranks when anything else is not finite. */
+static bool update(struct trainer *t, double own_loss, double grad_norm, double learning_rate) {
+    bool skips = !isfinite(grad_norm) && loss_scale_overflowed(&t->loss_scale);
+    if (!all_finite(t, own_loss, skips ? 0 : grad_norm))
+        return false;
+    if (skips) {
+        metrics_note(t->metrics, "step %lld: a gradient overflowed f16; no update, the loss scale is now %g",
+                     (long long)t->step + 1, t->loss_scale.value);
+        return true;
+    }
+    struct optimizer_step step = {t->step + 1, learning_rate, grad_norm, t->loss_scale.value};
+    optimizer_update(&t->params, t->config, &step);
+    loss_scale_succeeded(&t->loss_scale);
+    params_publish(&t->params, &t->rank.link);
+    return true;
+}
+
+/* train_step - one step of the schedule.  Returns false on all ranks when the run must end. */
 static bool train_step(struct trainer *t) {
     struct step_sums sums;
-    double start = clock_s(), flops_before = total_flops(&t->dev);
-    t->model.forward_s = t->model.backward_s = t->params.comm_s = 0;
+    struct op_counts before = t->rank.dev.counts;
+    double start = clock_s();
+    t->params.comm_s = 0;
     if (!read_batch(t, &sums))
         return false;
     double data_done = clock_s();
 
     double own_loss = compute_gradients(t, sums.target_weight);
-    double grad_norm = optimizer_grad_norm(&t->params, t->comm, &t->dev);
-    add_up(t, own_loss, flops_before, &sums);
-    if (!all_finite(t, own_loss, grad_norm))
+    double grad_norm = optimizer_grad_norm(&t->params, t->rank.shards);
+    double learning_rate = schedule_rate(t->config, t->step + 1), loss_scale = t->loss_scale.value;
+    add_up(t, own_loss, &before, &sums);
+    if (!update(t, own_loss, grad_norm, learning_rate))
         return false;
-
-    double update_start = clock_s();
-    double learning_rate = schedule_rate(t->config, t->step + 1);
-    optimizer_update(&t->params, &t->dev, t->config, t->step + 1, learning_rate, grad_norm);
-    double update_done = clock_s();
-    params_publish(&t->params, t->comm, &t->dev);
 
     t->step++;
     t->tokens_seen += (int64_t)sums.filled_tokens;
     struct step_record record = {.step = t->step,
                                  .loss = sums.loss,
-                                 .grad_norm = grad_norm,
+                                 .grad_norm = grad_norm / loss_scale,
                                  .learning_rate = learning_rate,
                                  .tokens = (int64_t)sums.filled_tokens,
                                  .target_tokens = (int64_t)sums.target_weight,
                                  .seconds = clock_s() - start,
                                  .flops = sums.flops};
-    fill_phases(t, &record, data_done - start, update_done - update_start);
+    fill_phases(t, &record, &before, data_done - start);
     metrics_step(t->metrics, &record);
     return true;
 }
@@ -148,19 +163,56 @@ static bool validate(struct trainer *t) {
         if (!comm_all_ok(t->comm, status, &err))
             return false;
         for (int64_t m = 0; m < t->valid_feed.num_micros; m++)
-            sums[0] += model_evaluate(&t->model, t->comm, &t->valid_feed.micros[m]);
+            sums[0] += model_evaluate(&t->model, &t->rank.link, &t->valid_feed.micros[m]);
         sums[1] += t->valid_feed.target_weight;
     }
     comm_sum_f64(t->comm, sums, 2);
+    t->valid_s = clock_s() - start;
     metrics_validation(t->metrics, t->step, sums[1] > 0 ? sums[0] / sums[1] : 0, (int64_t)sums[1],
                        clock_s() - start);
     return true;
 }
 
+/* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed. */
+static void describe(struct trainer *t, char **provenance, char **card) {
+    int64_t *source_tokens = xcalloc((size_t)t->feed.num_sources + 1, sizeof *source_tokens);
+    memcpy(source_tokens, t->feed.source_tokens, (size_t)t->feed.num_sources * sizeof *source_tokens);
+    comm_sum_i64(t->comm, source_tokens, t->feed.num_sources);
+    *provenance = *card = NULL;
+    if (comm_is_root(t->comm)) {
+        struct provenance_facts facts = {.config = t->config,
+                                         .model = &t->model_config,
+                                         .loader = t->train_data,
+                                         .source_tokens = source_tokens,
+                                         .step = t->step,
+                                         .tokens_seen = t->tokens_seen,
+                                         .totals = metrics_totals(t->metrics),
+                                         .accounts = &t->accounts,
+                                         .device = t->rank.dev.ops->name,
+                                         .num_ranks = comm_num_ranks(t->comm)};
+        json_t *root = provenance_json(&t->provenance, &facts);
+        *provenance = json_dumps(root, JSON_INDENT(2));
+        *card = card_text(root, CARD_ENGLISH);
+        json_decref(root);
+        CHECK(*provenance, "provenance could not be written as JSON");
+    }
+    free(source_tokens);
+}
+
+/* small_files_folder - where a checkpoint takes its small files from: the newest one, for the one that was resumed may
+ * be deleted by now; the base model at first. */
+static const char *small_files_folder(const struct trainer *t) {
+    return t->last_saved ? t->last_saved : t->source ? weights_folder(t->source) : NULL;
+}
+
 /* save - a checkpoint of the present state.  Returns false on all ranks when it could not be written. */
 static bool save(struct trainer *t) {
     double start = clock_s();
-    char *state_text = trainer_state_text(t);
+    char *state_text = trainer_state_text(t), *provenance, *card;
+    const char *folder = small_files_folder(t);
+    bool has_other_card = folder && !t->last_saved && (!t->resumed_from || model_folder_card_is_of_base(folder));
+    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
+    describe(t, &provenance, &card);
     comm_set_timeout(t->comm, SAVE_TIMEOUT_S);
     struct state_save save = {
         .run_folder = t->config->run.folder,
@@ -170,17 +222,25 @@ static bool save(struct trainer *t) {
                    .tokenizer_json = t->tokenizer_json,
                    .tokenizer_config = t->tokenizer_config,
                    .max_file_bytes = t->config->checkpoint.max_file_bytes,
-                   .base_folder = t->source ? weights_folder(t->source) : NULL},
+                   .base_folder = folder,
+                   .card = card,
+                   .provenance = provenance,
+                   .card_is_of_base = has_other_card},
         .state_text = state_text,
         .keep_count = (int)t->config->checkpoint.keep,
     };
     bool done = state_save(&t->params, t->comm, &save);
     free(state_text);
+    free(provenance);
+    free(card);
     if (done) {
         char name[64];
         snprintf(name, sizeof name, "step-%06lld", (long long)t->step);
         metrics_checkpoint(t->metrics, t->step, name, state_bytes(&t->params, t->model_config.dtype),
                            clock_s() - start);
+        free(t->last_saved);
+        t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
+        control_saved(&t->control, t->step, clock_s() - start);
     }
     return done;
 }
@@ -189,43 +249,56 @@ static bool is_due(int64_t step, int64_t every) {
     return every > 0 && step % every == 0;
 }
 
-/* wants_stop - a signal on any rank, or the time that the configuration allows is over. */
-static bool wants_stop(struct trainer *t) {
-    double limit = t->config->train.stop_after_s, elapsed = clock_s() - t->started_s;
-    if (limit > 0) {
-        comm_max_f64(t->comm, &elapsed, 1);
-        if (elapsed >= limit)
-            return true;
-    }
-    return stop_agreed(t->comm);
+/* between_steps - a checkpoint where one is due or asked for, the accounts once a minute.  Returns -1 to go on, or the
+ * exit code. */
+static int between_steps(struct trainer *t, double step_s) {
+    bool is_last = t->step == t->config->train.steps;
+    enum wish wish = is_last ? WISH_SAVE : control_ask(&t->control, step_s);
+    if (wish_ends(wish))
+        metrics_note(t->metrics, "step %lld: save and stop, because of %s", (long long)t->step, wish_name(wish));
+    if ((wish != WISH_NOTHING || control_save_is_due(&t->control, t->step)) && !save(t))
+        return EXIT_FAULT;
+    if (t->control.minute_is_over || is_last || wish_ends(wish))
+        accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
+    return wish_ends(wish) ? EXIT_REQUEUE : -1;
 }
 
 /* train_loop - steps until the last one, a stop or a fault; returns the exit code. */
 static int train_loop(struct trainer *t) {
     int64_t last = t->config->train.steps;
+    bool has_validated = false, failed = false;
     if (!t->resumed_from && !validate(t))
         return EXIT_FAULT;
     while (t->step < last) {
+        double start = clock_s();
         error_set_step(t->step + 1);
         if (!train_step(t))
             return EXIT_FAULT;
-        if (is_due(t->step, t->config->valid.every_steps) && t->step < last && !validate(t))
+        double step_s = clock_s() - start;
+        /* The last validation goes into the last checkpoint's model card, unless the job might end before the save;
+         * what was trained is saved even where it fails. */
+        has_validated = t->step == last ? control_has_time(&t->control, t->valid_s)
+                                        : is_due(t->step, t->config->valid.every_steps);
+        failed = has_validated && !validate(t);
+        if (failed && t->step < last)
             return EXIT_FAULT;
-        bool stop = t->step < last && wants_stop(t);
-        if ((stop || t->step == last || is_due(t->step, t->config->checkpoint.every_steps)) && !save(t))
-            return EXIT_FAULT;
-        if (stop)
-            return EXIT_REQUEUE;
+        int code = between_steps(t, step_s);
+        if (code >= 0)
+            return code;
         comm_set_timeout(t->comm, t->config->run.timeout_s); /* the first step may be slow, the others not */
     }
-    return validate(t) ? EXIT_DONE : EXIT_FAULT;
+    if (!has_validated)
+        failed = !validate(t);
+    return failed ? EXIT_FAULT : EXIT_DONE;
 }
 
 int trainer_run(const struct config *config, struct comm *comm) {
     struct trainer trainer;
     int code = EXIT_USAGE;
     if (trainer_open(&trainer, config, comm)) {
+        char cost[400];
         code = train_loop(&trainer);
+        metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));
         metrics_close(trainer.metrics, code == EXIT_DONE ? "done"
                                        : code == EXIT_REQUEUE
                                            ? "stopped after a checkpoint; start it again to go on"

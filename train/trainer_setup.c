@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,7 @@
 #include "checkpoints/files.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
-#include "train/clock.h"
+#include "train/layout.h"
 #include "train/shard.h"
 #include "train/state.h"
 
@@ -162,62 +161,46 @@ static int check_sizes(const struct trainer *t, struct err *err) {
     return 0;
 }
 
-static double gib(size_t size_bytes) {
-    return (double)size_bytes / (double)(1 << 30);
+/* tell_plan - what each rank is about to hold. */
+static void tell_plan(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
+    char text[300];
+    const struct grid *grid = &t->rank.grid;
+    metrics_note(t->metrics, "model: %lld parameters, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
+                 (long long)model_num_parameters(&t->model_config), dtype_name(layout->params.compute),
+                 comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
+                 t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.stage,
+                 grid->num_replicas, grid->num_replicas > 1 ? "s" : "");
+    metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", (double)memory->device / (1 << 30),
+                 layout_memory_text(memory, text, sizeof text));
 }
 
-/* tell_plan - what each rank is about to allocate, from the same code that allocates it. */
-static void tell_plan(struct trainer *t) {
-    const struct arena *arenas[] = {&t->params.arena_params, &t->params.arena_grads,
-                                    &t->params.arena_optimizer, &t->params.arena_comm, &t->model.arena};
-    size_t total = 0;
-    char line[400];
-    int used = 0;
-    for (size_t i = 0; i < sizeof arenas / sizeof arenas[0]; i++) {
-        total += arenas[i]->size_bytes;
-        used += snprintf(line + used, sizeof line - (size_t)used, "%s%s %.3f", i ? ", " : "", arenas[i]->name,
-                         gib(arenas[i]->size_bytes));
-    }
-    metrics_note(t->metrics, "model: %lld parameters, %s; %d rank%s of %d thread%s, stage %lld",
-                 (long long)model_num_parameters(&t->model_config),
-                 t->config->train.compute == COMPUTE_BF16 ? "bf16" : "f32", comm_num_ranks(t->comm),
-                 comm_num_ranks(t->comm) > 1 ? "s" : "", t->dev.num_threads,
-                 t->dev.num_threads > 1 ? "s" : "", (long long)t->params.setup.stage);
-    metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", gib(total), line);
+/* take_memory - everything that the run will hold, on the device: measured first, for better a table and three ways
+ * out than an allocation that fails. */
+static bool take_memory(struct trainer *t) {
+    const struct config *c = t->config;
+    struct err err = {""};
+    if (!rank_device_open(&t->rank, c, t->comm))
+        return false;
+    struct device *dev = &t->rank.dev;
+    struct layout layout = layout_make(c, &t->model_config, &t->rank.grid, !dev->ops->host_memory);
+    struct device_limits limits = layout_limits(&layout);
+    struct layout_memory memory = layout_memory(&layout, device_scratch_bytes(dev, &limits));
+    size_t total, available = device_memory_free(dev, &total);
+    if (dev->ops->host_memory) /* what others use of the host's memory may be cache */
+        available = total;
+    int status = layout_check(&memory, available, total, &err);
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
+    tell_plan(t, &layout, &memory);
+    params_create(&t->params, dev, &layout.params);
+    model_create(&t->model, dev, &t->params, &layout.model);
+    t->has_memory = true;
+    return true;
 }
 
-/* threads_per_rank - an equal share of the host's cores, but no more than this rank may run on: mpirun binds
- * each of two ranks to one core, Slurm to those of --cpus-per-task. */
-static int threads_per_rank(const struct trainer *t) {
-    cpu_set_t allowed;
-    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm_num_local_ranks(t->comm);
-    if (t->config->run.threads > 0)
-        return (int)t->config->run.threads;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) < share)
-        share = CPU_COUNT(&allowed);
-    return share > 0 ? (int)share : 1;
-}
-
-static void take_memory(struct trainer *t) {
+static void open_feeds(struct trainer *t) {
     const struct config *c = t->config;
     int rank = comm_rank(t->comm), num_ranks = comm_num_ranks(t->comm);
-    enum dtype compute = c->train.compute == COMPUTE_BF16 ? DTYPE_BF16 : DTYPE_F32;
-    struct params_setup params_setup = {
-        .model = &t->model_config,
-        .compute = compute,
-        .stage = num_ranks == 1 ? 0 : (int)c->parallel.stage, /* alone there is nothing to split */
-        .trains = true,
-        .rank = rank,
-        .num_ranks = num_ranks};
-    struct model_setup model_setup = {.config = &t->model_config,
-                                      .max_tokens = c->train.micro_sequences * c->data.sequence_tokens,
-                                      .max_positions = c->data.sequence_tokens,
-                                      .compute = compute,
-                                      .recompute = c->train.recompute,
-                                      .trains = true};
-    device_open_cpu(&t->dev, threads_per_rank(t));
-    params_create(&t->params, &params_setup);
-    model_create(&t->model, &t->dev, &t->params, &model_setup);
     feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences, rank,
               num_ranks);
     feed_open(&t->valid_feed, c->data.sequence_tokens, num_ranks * c->train.micro_sequences,
@@ -248,6 +231,21 @@ static int same_order(const struct trainer *t, const json_t *state, struct err *
     return 0;
 }
 
+/* read_loss_scale - where an f16 run had got to; a run that computed in another type until now has none. */
+static int read_loss_scale(struct trainer *t, const json_t *state, struct err *err) {
+    double value;
+    if (!json_object_get(state, "loss_scale"))
+        return 0;
+    if (json_get_double(state, "loss_scale", &value, err) ||
+        json_get_int(state, "loss_scale_good_steps", &t->loss_scale.good_steps, err))
+        return -1;
+    if (!(value >= 1 && value <= 0x1p30))
+        return err_set(err, "'loss_scale' is %g, expected 1 to 2^30", value);
+    if (t->loss_scale.moves)
+        t->loss_scale.value = value;
+    return 0;
+}
+
 static int read_training_state(struct trainer *t, struct err *err) {
     char *text = checkpoint_state_text(t->resumed_from, err);
     json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
@@ -256,6 +254,8 @@ static int read_training_state(struct trainer *t, struct err *err) {
         status = json_get_int(state, "tokens_seen", &t->tokens_seen, err);
     if (!status)
         status = same_order(t, state, err);
+    if (!status && t->config->train.compute == DTYPE_F16)
+        status = read_loss_scale(t, state, err);
     json_decref(state);
     free(text);
     return status ? err_prefix(err, "cannot resume") : 0;
@@ -274,9 +274,18 @@ static bool load_state(struct trainer *t) {
     }
     if (!comm_all_ok(t->comm, status, &err))
         return false;
-    params_share_masters(&t->params, t->comm);
-    params_publish(&t->params, t->comm, &t->dev);
+    params_share_masters(&t->params, &t->rank.link);
+    params_refresh(&t->params, &t->rank.link);
     return true;
+}
+
+/* open_provenance - what the run starts from, or what its checkpoint says of that. */
+static bool open_provenance(struct trainer *t) {
+    struct provenance_setup setup = {.resumed_from = t->resumed_from,
+                                     .tokens_seen = t->tokens_seen,
+                                     .source = t->source,
+                                     .base_path = t->config->model.path};
+    return provenance_open(&t->provenance, t->comm, &setup);
 }
 
 /* lock_run - two jobs in one run folder would delete each other's checkpoints.  The lock goes with the
@@ -305,7 +314,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     memset(t, 0, sizeof *t);
     t->config = config;
     t->comm = comm;
-    t->started_s = clock_s();
+    t->loss_scale = loss_scale_start(config->train.compute);
     struct err err = {""};
     if (!find_checkpoint(t) || !open_model(t) || !open_data(t))
         return false;
@@ -320,10 +329,13 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
         status = open_metrics(t, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
-    take_memory(t);
-    tell_plan(t);
-    if (!load_state(t))
+    if (!take_memory(t) || !load_state(t) || !open_provenance(t))
         return false;
+    open_feeds(t);
+    t->tokens_before = t->tokens_seen;
+    control_open(&t->control, config, comm, t->step, state_bytes(&t->params, t->model_config.dtype));
+    accounts_open(&t->accounts, config, comm, &t->rank, t->step);
+    metrics_note(t->metrics, "end of the job: %s", t->control.walltime.source);
     feed_start(&t->feed, t->train_data, t->step);
     if (t->resumed_from)
         metrics_note(t->metrics, "resumed from '%s' after step %lld", t->resumed_from, (long long)t->step);
@@ -331,13 +343,14 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
 }
 
 void trainer_close(struct trainer *t) {
-    if (t->params.units) { /* take_memory ran */
-        feed_close(&t->feed);
-        feed_close(&t->valid_feed);
+    accounts_close(&t->accounts);
+    feed_close(&t->feed);
+    feed_close(&t->valid_feed);
+    if (t->has_memory) {
         model_free(&t->model);
         params_free(&t->params);
-        device_close(&t->dev);
     }
+    rank_device_close(&t->rank);
     if (t->train_data)
         loader_close(t->train_data);
     if (t->valid_data)
@@ -349,6 +362,8 @@ void trainer_close(struct trainer *t) {
     free(t->tokenizer_json);
     free(t->tokenizer_config);
     free(t->resumed_from);
+    free(t->last_saved);
+    provenance_close(&t->provenance);
 }
 
 char *trainer_state_text(const struct trainer *t) {
@@ -360,6 +375,10 @@ char *trainer_state_text(const struct trainer *t) {
         "data_tokens", (json_int_t)loader_num_tokens(t->train_data), "num_ranks", comm_num_ranks(t->comm),
         "stage", (int)t->config->parallel.stage, "config", t->config->text ? t->config->text : "");
     CHECK(state, "training state could not be written as JSON");
+    if (t->loss_scale.moves) {
+        json_object_set_new(state, "loss_scale", json_real(t->loss_scale.value));
+        json_object_set_new(state, "loss_scale_good_steps", json_integer(t->loss_scale.good_steps));
+    }
     char *text = json_dumps(state, JSON_INDENT(2));
     json_decref(state);
     return text;

@@ -2,28 +2,40 @@
 #pragma once
 
 #include "checkpoints/weights.h"
+#include "train/accounts.h"
+#include "train/control.h"
 #include "train/feed.h"
+#include "train/loss_scale.h"
 #include "train/metrics.h"
 #include "train/params.h"
+#include "train/provenance.h"
+#include "train/rank_device.h"
 #include "train/trainer.h"
 
 struct trainer {
     const struct config *config; /* borrowed */
     struct comm *comm;           /* borrowed */
-    struct device dev;
+    struct rank_device rank;
+    struct loss_scale loss_scale;
     char *resumed_from; /* checkpoint folder, or NULL */
     struct model_config model_config;
     struct weights *source;                  /* base model or checkpoint; NULL: a new model */
     char *tokenizer_json, *tokenizer_config; /* texts, or NULL */
     struct loader *train_data, *valid_data;  /* valid_data may be NULL */
     struct feed feed, valid_feed;
+    bool has_memory; /* feeds, params and model are there */
     struct params params;
     struct model model;
     struct metrics *metrics; /* root only */
     int lock;                /* root only: file that keeps a second job out of the run folder; 0: none */
     int64_t step;            /* updates done */
     int64_t tokens_seen;     /* input tokens so far, padding left out */
-    double started_s;
+    int64_t tokens_before;   /* of them before this start */
+    struct control control;
+    double valid_s; /* how long the last validation took; 0: none yet */
+    struct accounts accounts;
+    struct provenance provenance;
+    char *last_saved; /* newest checkpoint of this start, or NULL */
 };
 
 /* trainer_open - from the configuration to a state that can step: find a checkpoint, open model and data,

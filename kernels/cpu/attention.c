@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/attention.h"
 
 /* Running softmax of a block of queries. */
 struct softmax_state {
@@ -59,6 +59,14 @@ static void softmax_block(float *restrict scores, struct softmax_state *restrict
     }
 }
 
+CPU_CLONES_FUSED
+void cap_scores(float *scores, int64_t count, float cap) {
+    float inverse = 1.0f / cap;
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++)
+        scores[i] = cap * tanh_f32(scores[i] * inverse);
+}
+
 CPU_CLONES
 static void scale_rows(float *restrict rows, const float *restrict factors, int64_t width) {
     for (int i = 0; i < BLOCK; i++)
@@ -82,6 +90,8 @@ static void attend_block(const struct forward_job *job, struct forward_work *wor
                                       .depth = job->args->head_dim,
                                       .cols = BLOCK,
                                       .write = OP_OVERWRITE});
+    if (job->args->softcap > 0)
+        cap_scores(work->scores, BLOCK * BLOCK, job->args->softcap);
     if (key_block == query_block || job->row_start[last_query] > first_key)
         mask_block(work->scores, first_key, first_query, job->row_start, job->qkv.dims[0]);
     softmax_block(work->scores, &work->softmax);

@@ -2,6 +2,7 @@
  *
  * With S = scale q k^T, P = e^(S - lse), delta = rowsum(dout * out):
  *   dV = P^T dout,  dP = dout V^T,  dS = P (dP - delta),  dQ = scale dS K,  dK = scale dS^T Q.
+ * With a soft-cap, S = cap tanh(scale q k^T / cap) and dS gains the factor 1 - (S / cap)^2.
  * Blocks of 64 x 64, scores transposed ([keys, queries]) as in the forward; queries are packed with the scale
  * in them.  A task is one query head and one stretch of keys.  dK and dV of a key block belong to one task;
  * dQ is summed over the stretches, whose number depends on the sequence alone, and dK and dV over the query
@@ -9,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/attention.h"
 
 enum {
     MAX_STRETCHES = 4,     /* bounds the memory for partial dQ */
@@ -113,6 +114,21 @@ static void probabilities(float *restrict scores, float *restrict dp, const floa
         }
 }
 
+/* probabilities_capped - the same for scores under a soft-cap.  A masked score, minus infinity, counts as
+ * -cap: slope 0, where 1 - infinity would turn its dS of 0 into NaN. */
+CPU_CLONES_FUSED
+static void probabilities_capped(float *restrict scores, float *restrict dp, const float *restrict lse,
+                                 const float *restrict delta, float cap) {
+    float inverse = 1.0f / cap;
+    for (int k = 0; k < BLOCK; k++)
+        for (int q = 0; q < BLOCK; q++) {
+            float s = scores[k * BLOCK + q], p = exp_f32(s - lse[q]);
+            float t = select_f32(s < -cap, -1.0f, s * inverse);
+            scores[k * BLOCK + q] = p;
+            dp[k * BLOCK + q] = p * (dp[k * BLOCK + q] - delta[q]) * (1.0f - t * t);
+        }
+}
+
 /* block_pair - what one block of keys and one block of queries add to the three gradients. */
 static void block_pair(const struct backward_job *job, float *scores, int64_t head, int64_t key_block,
                        int64_t query_block, float *dqueries) {
@@ -126,11 +142,17 @@ static void block_pair(const struct backward_job *job, float *scores, int64_t he
     int width = (int)job->width, depth = args->head_dim;
     job->gemm(&(struct block_product){scores, job->keys + at_kv * block, job->query_columns + at_q * block,
                                       width, 1, depth, BLOCK, OP_OVERWRITE});
+    if (args->softcap > 0)
+        cap_scores(scores, BLOCK * BLOCK, args->softcap);
     if (key_block == query_block || job->row_start[last_query - 1] > first_key)
         mask_block(scores, first_key, query_block * BLOCK, job->row_start, job->qkv.dims[0]);
     job->gemm(&(struct block_product){dp, job->values + at_kv * block, job->dout_columns + at_q * block,
                                       width, 1, depth, BLOCK, OP_OVERWRITE});
-    probabilities(scores, dp, job->lse_rows + at_q * BLOCK, job->delta_rows + at_q * BLOCK);
+    const float *lse = job->lse_rows + at_q * BLOCK, *delta = job->delta_rows + at_q * BLOCK;
+    if (args->softcap > 0)
+        probabilities_capped(scores, dp, lse, delta, args->softcap);
+    else
+        probabilities(scores, dp, lse, delta);
     job->gemm(&(struct block_product){job->dvalues + at_k * block, scores, job->dout_rows + at_q * block,
                                       BLOCK, 1, BLOCK, width, OP_ACCUMULATE});
     job->gemm(&(struct block_product){job->dkeys + at_k * block, dp, job->query_rows + at_q * block, BLOCK, 1,

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/attention.h"
 
 /* What every task reads. */
 struct cached_job {
@@ -59,6 +59,8 @@ static void cached_row(const struct cached_job *job, int64_t row, int64_t head, 
         int64_t at = (j * args->num_kv_heads + kv_head) * head_dim;
         scores[j] = args->scale * dot_f32(query, row_open(job->k_cache, at, head_dim, cache_row), head_dim);
     }
+    if (args->softcap > 0)
+        cap_scores(scores, num_keys, args->softcap);
     float inverse = 1.0f / softmax_in_place(scores, num_keys);
     memset(out, 0, (size_t)head_dim * sizeof(float));
     for (int64_t j = 0; j < num_keys; j++) {

@@ -4,7 +4,8 @@
  * used, as measured on Zen 4 with 512 to 2048 tokens: its matmul primitive (7 % faster forward; the only one
  * for bf16) and its sgemm (10 % faster for the two gradients).  Primitives are compiled for one shape, so
  * they are kept: a training step has a dozen shapes, generation a new one for each prompt length.
- * A processor without bf16 instructions gets the bf16 products in f32, operands converted first. */
+ * A processor without bf16 instructions gets the bf16 products in f32, operands converted first; f16 products
+ * are always computed so. */
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,8 @@ static dnnl_primitive_attr_t attributes(enum op_write write) {
 /* plan_compile - fill a plan for its product; leaves primitive NULL where oneDNN has no implementation. */
 static void plan_compile(struct plan *plan, dnnl_engine_t engine) {
     const struct product *p = &plan->product;
+    if (p->in == DTYPE_F16)
+        return;
     dnnl_memory_desc_t abc[3] = {matrix(p->m, p->k, p->a_transposed, p->in),
                                  matrix(p->k, p->n, p->b_transposed, p->in),
                                  matrix(p->m, p->n, false, p->out)};
@@ -155,7 +158,7 @@ static void convert(struct device *dev, void *to, enum dtype to_type, void *from
     cpu_cast(dev, tensor_1d(to, to_type, count), tensor_1d(from, from_type, count));
 }
 
-/* multiply_in_f32 - a bf16 product on a processor without bf16 instructions. */
+/* multiply_in_f32 - a product of 16-bit numbers that oneDNN does not offer on this processor. */
 static void multiply_in_f32(struct device *dev, const struct product *product, void *c, void *a, void *b) {
     struct cpu_state *state = dev->state;
     struct product p = *product;
@@ -219,11 +222,12 @@ void cpu_linear_backward_input(struct device *dev, struct tensor dx, struct tens
         multiply(dev, &product, dx.data, as_type(dev, dy, w.dtype), w.data);
 }
 
-void cpu_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x) {
+void cpu_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
+                                enum op_write write) {
     struct product product = {.m = dy.dims[1], .n = x.dims[1], .k = dy.dims[0], .a_transposed = true};
     product.in = x.dtype;
     product.out = DTYPE_F32;
-    product.write = OP_ACCUMULATE;
+    product.write = write;
     if (x.dtype == DTYPE_F32)
         multiply_sgemm(dev, &product, dw.data, dy.data, x.data);
     else

@@ -22,12 +22,15 @@ static float norm_row(float *restrict y, const float *restrict x, int64_t width,
     return rrms;
 }
 
-/* scale_row - y *= w, with y rounded to bf16 first where that is the type it will be stored in. */
+/* scale_row - y *= w, with y rounded first to the type that it will be stored in. */
 CPU_CLONES
 static void scale_row(float *restrict y, const float *restrict w, int64_t width, enum dtype dtype) {
     if (dtype == DTYPE_BF16)
         for (int64_t c = 0; c < width; c++)
             y[c] = f32_from_bf16(bf16_from_f32(y[c]));
+    if (dtype == DTYPE_F16)
+        for (int64_t c = 0; c < width; c++)
+            y[c] = f32_from_f16(f16_from_f32(y[c]));
     for (int64_t c = 0; c < width; c++)
         y[c] *= w[c];
 }
@@ -47,6 +50,13 @@ void cpu_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms
         scale_row(y_row, weights, width, y.dtype);
         row_commit(y, i * width, width, y_row);
     }
+}
+
+/* Two passes: on the CPU the sum comes back from the cache, and the bits are those of the two ops. */
+void cpu_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rrms,
+                             struct tensor a, struct tensor b, struct tensor w, float eps) {
+    cpu_add(dev, sum, a, b);
+    cpu_rmsnorm_forward(dev, y, rrms, sum, w, eps);
 }
 
 /* backward_row - one row of dx and its part of dw.  With n = x rrms and g = dy w: mean(g n) takes one factor

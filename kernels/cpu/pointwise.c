@@ -1,4 +1,4 @@
-/* pointwise.c - rotary positions, SwiGLU, sums and casts on the CPU: one pass over memory each.
+/* pointwise.c - rotary positions, gated activations, sums and casts on the CPU: one pass over memory each.
  * Ops that may write over their input say "omp simd": element i depends on element i alone, which the
  * compiler cannot know when two pointers may be the same. */
 #include <string.h>
@@ -48,32 +48,44 @@ void cpu_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos
     rope(dev, dqkv, cos.data, sin.data, positions.data, num_rotated, -1.0f);
 }
 
-/* swiglu_row - silu(g) = g / (1 + e^-g): for g far below zero e^-g is infinite and the result -0, as it
- * should. */
+/* silu_row - silu(g) = g / (1 + e^-g): for g far below zero e^-g is infinite and the result -0, as it should.
+ */
 CPU_CLONES_FUSED
-static void swiglu_row(float *restrict y, const float *restrict gate, const float *restrict up,
-                       int64_t width) {
+static void silu_row(float *restrict y, const float *restrict gate, const float *restrict up, int64_t width) {
     for (int64_t f = 0; f < width; f++)
         y[f] = gate[f] / (1.0f + exp_f32(-gate[f])) * up[f];
 }
 
-void cpu_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up) {
+/* The tanh formula of gelu, g (1 + tanh(z)) / 2 with z = sqrt(2 / pi) (g + 0.044715 g^3), is g sigmoid(2 z):
+ * one exponential, and no cancellation where tanh nears -1. */
+static const float TWO_ROOT = 1.59576912f; /* 2 sqrt(2 / pi) */
+static const float CUBIC = 0.044715f;
+
+CPU_CLONES_FUSED
+static void gelu_row(float *restrict y, const float *restrict gate, const float *restrict up, int64_t width) {
+    for (int64_t f = 0; f < width; f++) {
+        float g = gate[f], twice_z = TWO_ROOT * (g + CUBIC * g * g * g);
+        y[f] = g / (1.0f + exp_f32(-twice_z)) * up[f];
+    }
+}
+
+void cpu_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate) {
     int64_t width = y.dims[1];
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 3 * width) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (y.dims[0] > 1)
     for (int64_t i = 0; i < y.dims[0]; i++) {
         float *buffers = scratch + cpu_thread() * 3 * width;
-        const float *gate = row_open(gate_up, i * 2 * width, 2 * width, buffers);
+        const float *gate_row = row_open(gate_up, i * 2 * width, 2 * width, buffers);
         float *y_row = row_target(y, i * width, buffers + 2 * width);
-        swiglu_row(y_row, gate, gate + width, width);
+        (gate == GATE_SILU ? silu_row : gelu_row)(y_row, gate_row, gate_row + width, width);
         row_commit(y, i * width, width, y_row);
     }
 }
 
 /* With s = sigmoid(g): silu'(g) = s (1 + g (1 - s)). */
 CPU_CLONES_FUSED
-static void swiglu_backward_row(float *dgate, float *dup, const float *restrict dy, const float *gate,
-                                const float *up, int64_t width) {
+static void silu_backward_row(float *dgate, float *dup, const float *restrict dy, const float *gate,
+                              const float *up, int64_t width) {
 #pragma omp simd
     for (int64_t f = 0; f < width; f++) {
         float g = gate[f], u = up[f], d = dy[f];
@@ -83,17 +95,32 @@ static void swiglu_backward_row(float *dgate, float *dup, const float *restrict 
     }
 }
 
-void cpu_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy,
-                         struct tensor gate_up) {
+/* With s = sigmoid(2 z): gelu'(g) = s (1 + g (1 - s) 2 z'). */
+CPU_CLONES_FUSED
+static void gelu_backward_row(float *dgate, float *dup, const float *restrict dy, const float *gate,
+                              const float *up, int64_t width) {
+#pragma omp simd
+    for (int64_t f = 0; f < width; f++) {
+        float g = gate[f], u = up[f], d = dy[f];
+        float s = 1.0f / (1.0f + exp_f32(-TWO_ROOT * (g + CUBIC * g * g * g)));
+        float slope = TWO_ROOT * (1.0f + 3.0f * CUBIC * g * g);
+        dgate[f] = d * u * (s * (1.0f + g * (1.0f - s) * slope));
+        dup[f] = d * (g * s);
+    }
+}
+
+void cpu_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
+                         enum gate gate) {
     int64_t width = dy.dims[1];
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 5 * width) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (dy.dims[0] > 1)
     for (int64_t i = 0; i < dy.dims[0]; i++) {
         float *buffers = scratch + cpu_thread() * 5 * width;
-        const float *gate = row_open(gate_up, i * 2 * width, 2 * width, buffers);
+        const float *gate_row = row_open(gate_up, i * 2 * width, 2 * width, buffers);
         const float *dy_row = row_open(dy, i * width, width, buffers + 2 * width);
         float *dgate = row_target(dgate_up, i * 2 * width, buffers + 3 * width);
-        swiglu_backward_row(dgate, dgate + width, dy_row, gate, gate + width, width);
+        (gate == GATE_SILU ? silu_backward_row : gelu_backward_row)(dgate, dgate + width, dy_row, gate_row,
+                                                                    gate_row + width, width);
         row_commit(dgate_up, i * 2 * width, 2 * width, dgate);
     }
 }

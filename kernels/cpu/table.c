@@ -2,6 +2,8 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "kernels/cpu/cpu.h"
 
@@ -15,14 +17,54 @@ static void cpu_close(struct device *dev) {
     free(state);
 }
 
+static void *cpu_allocate(struct device *dev, size_t size_bytes) {
+    (void)dev;
+    void *data = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return data == MAP_FAILED ? NULL : data; /* zero pages that cost nothing until touched */
+}
+
+static void cpu_release(struct device *dev, void *data, size_t size_bytes) {
+    (void)dev;
+    munmap(data, size_bytes);
+}
+
+static void cpu_zero(struct device *dev, void *data, size_t size_bytes) {
+    (void)dev;
+    memset(data, 0, size_bytes);
+}
+
+/* Upload and download too: all memory is the host's. */
+static void cpu_copy(struct device *dev, void *to, const void *from, size_t size_bytes) {
+    (void)dev;
+    if (to != from)
+        memcpy(to, from, size_bytes);
+}
+
+static size_t cpu_memory_free(struct device *dev, size_t *total_bytes) {
+    (void)dev;
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    *total_bytes = (size_t)sysconf(_SC_PHYS_PAGES) * page_bytes;
+    return (size_t)sysconf(_SC_AVPHYS_PAGES) * page_bytes;
+}
+
 /* Filled by name: an op that is forgotten here is a null pointer, and the op tests find it. */
 static const struct ops OPS_CPU = {
     .name = "cpu",
     .host_memory = true,
     .close = cpu_close,
+    .allocate = cpu_allocate,
+    .release = cpu_release,
+    .allocate_host = cpu_allocate,
+    .release_host = cpu_release,
+    .zero = cpu_zero,
+    .copy = cpu_copy,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .memory_free = cpu_memory_free,
     .embedding_forward = cpu_embedding_forward,
     .embedding_backward = cpu_embedding_backward,
     .rmsnorm_forward = cpu_rmsnorm_forward,
+    .add_rmsnorm_forward = cpu_add_rmsnorm_forward,
     .rmsnorm_backward = cpu_rmsnorm_backward,
     .linear_forward = cpu_linear_forward,
     .linear_backward_input = cpu_linear_backward_input,

@@ -2,9 +2,18 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/philox.h"
+#include "kernels/rng.h"
 
 /* Elements per task.  Fixed: the sum of squares adds block by block, in order. */
 enum { UPDATE_BLOCK = 16384 };
+
+/* Elements that are rounded at random at once: their buffers live on the stack and in the cache. */
+enum { ROUND_CHUNK = 1024, PHILOX_WORDS = 4 };
+
+struct adamw_tensors {
+    struct tensor w, m, v, dw;
+};
 
 /* The scalars of one update, bias corrections folded in. */
 struct adamw_factors {
@@ -31,8 +40,47 @@ static void adamw_block(float *restrict w, float *restrict m, float *restrict v,
     }
 }
 
-void cpu_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor dw,
-               const struct adamw_args *args) {
+/* draw_bits - the random bits of elements [first, first + count) of the model: word i % 4 of block i / 4. */
+CPU_CLONES
+static void draw_bits(uint32_t *restrict bits, uint64_t seed, uint64_t stream, int64_t first, int64_t count) {
+    int64_t skipped = first % PHILOX_WORDS;
+    for (int64_t block = 0; block * PHILOX_WORDS < skipped + count; block++) {
+        struct philox p = philox_block(seed, stream, (uint64_t)(first / PHILOX_WORDS + block));
+        for (int64_t word = 0; word < PHILOX_WORDS; word++)
+            bits[block * PHILOX_WORDS + word] = p.words[word];
+    }
+}
+
+/* round_row - f32 to bf16 at random, by 16 bits of each word from `shift` on. */
+CPU_CLONES
+static void round_row(uint16_t *restrict out, const float *restrict in, const uint32_t *restrict bits,
+                      int shift, int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        out[i] = bf16_at_random(bits_from_f32(in[i]), bits[i] >> shift);
+}
+
+/* adamw_rounded - elements [first, first + count) with moments of bf16: m takes the low half of an element's
+ * random word, v the high half. */
+static void adamw_rounded(const struct adamw_tensors *t, int64_t first, int64_t count,
+                          const struct adamw_factors *factors, const struct adamw_args *args) {
+    float m_row[ROUND_CHUNK], v_row[ROUND_CHUNK];
+    uint32_t bits[ROUND_CHUNK + 2 * PHILOX_WORDS];
+    uint64_t stream = rng_stream(RNG_ROUND, (uint64_t)args->step);
+    for (int64_t end = first + count; first < end; first += ROUND_CHUNK) {
+        int64_t part = end - first < ROUND_CHUNK ? end - first : ROUND_CHUNK, place = args->first + first;
+        row_open(t->m, first, part, m_row);
+        row_open(t->v, first, part, v_row);
+        adamw_block((float *)t->w.data + first, m_row, v_row, (const float *)t->dw.data + first, part,
+                    factors);
+        draw_bits(bits, args->seed, stream, place, part);
+        const uint32_t *own = bits + place % PHILOX_WORDS;
+        round_row((uint16_t *)t->m.data + first, m_row, own, 0, part);
+        round_row((uint16_t *)t->v.data + first, v_row, own, 16, part);
+    }
+}
+
+void cpu_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
+               struct tensor dw, const struct adamw_args *args) {
     double step = (double)args->step; /* corrections in f64: 1 - beta2^t cancels badly at t = 1 */
     struct adamw_factors factors = {
         .beta1 = args->beta1,
@@ -43,12 +91,18 @@ void cpu_adamw(struct device *dev, struct tensor w, struct tensor m, struct tens
         .inv_root = (float)(1.0 / sqrt(1.0 - pow((double)args->beta2, step))),
         .eps = args->eps,
     };
+    struct adamw_tensors tensors = {w, m, v, dw};
     int64_t total = w.dims[0];
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t first = 0; first < total; first += UPDATE_BLOCK) {
         int64_t count = total - first < UPDATE_BLOCK ? total - first : UPDATE_BLOCK;
-        adamw_block((float *)w.data + first, (float *)m.data + first, (float *)v.data + first,
-                    (const float *)dw.data + first, count, &factors);
+        if (m.dtype == DTYPE_F32)
+            adamw_block((float *)w.data + first, (float *)m.data + first, (float *)v.data + first,
+                        (const float *)dw.data + first, count, &factors);
+        else
+            adamw_rounded(&tensors, first, count, &factors, args);
+        if (copy.data) /* while the block is in the cache */
+            row_commit(copy, first, count, (const float *)w.data + first);
     }
 }
 

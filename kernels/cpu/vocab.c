@@ -71,42 +71,51 @@ static void scale_row(float *x, int64_t count, float factor) {
         x[i] *= factor;
 }
 
-/* loss_row - the loss of one row of logits; with a gradient factor, the row becomes the gradient.
- * The sum of the exponentials is f32 within pieces and f64 over them: rows reach 250 000 terms. */
-static float loss_row(float *logits, int64_t vocabulary, int64_t target, float weight, float grad_scale) {
+/* loss_row - the loss of one row of logits; with a gradient factor, its gradient goes to dlogits, which may
+ * be the logits themselves.  The sum of the exponentials is f32 within pieces and f64 over them: rows reach
+ * 250 000 terms. */
+static float loss_row(float *dlogits, const float *logits, int64_t vocabulary, int64_t target, float weight,
+                      float grad_scale) {
     enum { PIECE = 4096 };
     float max = row_max(logits, vocabulary), target_logit = logits[target];
     double sum = 0;
     for (int64_t first = 0; first < vocabulary; first += PIECE) {
         int64_t count = vocabulary - first < PIECE ? vocabulary - first : PIECE;
-        sum += (double)exp_sum(grad_scale != 0 ? logits + first : NULL, logits + first, count, max);
+        sum += (double)exp_sum(dlogits ? dlogits + first : NULL, logits + first, count, max);
     }
-    if (grad_scale != 0) {
-        scale_row(logits, vocabulary, (float)((double)grad_scale * (double)weight / sum));
-        logits[target] -= grad_scale * weight;
+    if (dlogits) {
+        scale_row(dlogits, vocabulary, (float)((double)grad_scale * (double)weight / sum));
+        dlogits[target] -= grad_scale * weight;
     }
     return (float)((double)weight * (log(sum) + (double)max - (double)target_logit));
 }
 
-void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor logits, struct tensor targets,
-                       struct tensor weights, float grad_scale) {
+/* zero_row - a row without weight has no gradient. */
+static void zero_row(struct tensor t, int64_t row) {
+    size_t row_bytes = (size_t)t.dims[1] * dtype_bytes(t.dtype);
+    memset((char *)t.data + (size_t)row * row_bytes, 0, row_bytes);
+}
+
+void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
+                       struct tensor targets, struct tensor weights, float grad_scale) {
     int64_t vocabulary = logits.dims[1];
-    /* Only bf16 rows need a buffer; a row of f32 becomes its gradient where it is. */
-    float *scratch = NULL;
-    if (logits.dtype != DTYPE_F32)
-        scratch = cpu_scratch(dev, (size_t)(dev->num_threads * vocabulary) * sizeof(float));
+    /* One buffer per thread serves rows of 16-bit logits, of 16-bit gradients, or of both: exp_sum may work
+     * in place.  It stays untouched where both are f32. */
+    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * vocabulary) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t i = 0; i < logits.dims[0]; i++) {
         float weight = ((const float *)weights.data)[i], loss = 0;
-        float *buffer = scratch ? scratch + cpu_thread() * vocabulary : NULL;
+        float *buffer = scratch + cpu_thread() * vocabulary, *gradient = NULL;
         if (weight != 0) {
-            float *row = row_open(logits, i * vocabulary, vocabulary, buffer);
-            loss = loss_row(row, vocabulary, ((const int32_t *)targets.data)[i], weight, grad_scale);
+            const float *row = row_open(logits, i * vocabulary, vocabulary, buffer);
             if (grad_scale != 0)
-                row_commit(logits, i * vocabulary, vocabulary, row);
+                gradient = row_target(dlogits, i * vocabulary, buffer);
+            loss =
+                loss_row(gradient, row, vocabulary, ((const int32_t *)targets.data)[i], weight, grad_scale);
+            if (gradient)
+                row_commit(dlogits, i * vocabulary, vocabulary, gradient);
         } else if (grad_scale != 0) {
-            size_t row_bytes = (size_t)vocabulary * dtype_bytes(logits.dtype);
-            memset((char *)logits.data + (size_t)i * row_bytes, 0, row_bytes);
+            zero_row(dlogits, i);
         }
         ((float *)losses.data)[i] = loss;
     }

@@ -151,7 +151,7 @@ static void bench_linear(struct bench *b, const char *name, struct tensor y, str
     snprintf(line, sizeof line, "linear %s backward input", name);
     REPORT(b, line, 0, op_linear_backward_input(dev, x, y, w, OP_OVERWRITE));
     snprintf(line, sizeof line, "linear %s backward weight", name);
-    REPORT(b, line, 0, op_linear_backward_weight(dev, gradient_of(b, w), y, x));
+    REPORT(b, line, 0, op_linear_backward_weight(dev, gradient_of(b, w), y, x, OP_ACCUMULATE));
 }
 
 static void bench_products(struct bench *b) {
@@ -184,11 +184,11 @@ static void bench_pointwise(struct bench *b) {
            op_rmsnorm_backward(dev, b->dx, b->dw, b->dnorm, b->x, b->norm, b->rrms));
     REPORT(b, "rope forward", (double)tensor_bytes(b->qkv) * 2 * 12 / QKV,
            op_rope_forward(dev, b->qkv, b->cos, b->sin, b->positions, HEADS + KV_HEADS));
-    REPORT(b, "swiglu forward", 3 * act_bytes, op_swiglu_forward(dev, b->act, b->gate_up));
-    REPORT(b, "swiglu backward", 5 * act_bytes, op_swiglu_backward(dev, b->dgate_up, b->act, b->gate_up));
+    REPORT(b, "swiglu forward", 3 * act_bytes, op_swiglu_forward(dev, b->act, b->gate_up, GATE_SILU));
+    REPORT(b, "swiglu backward", 5 * act_bytes, op_swiglu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU));
     REPORT(b, "add", 3 * x_bytes, op_add(dev, b->y, b->x, b->dx));
     REPORT(b, "cross entropy, loss and gradient", 2 * logits_bytes,
-           op_cross_entropy(dev, b->losses, b->logits, b->tokens, b->weights, 1.0f));
+           op_cross_entropy(dev, b->losses, b->logits, b->logits, b->tokens, b->weights, 1.0f));
     REPORT(b, "sum of squares, 28 M values", big_bytes, (void)op_sum_squares(dev, b->dw_embed));
     /* Four tensors of one size: parts of the big gradient. */
     struct tensor all = flat(b->dw_embed), part[4];
@@ -197,7 +197,7 @@ static void bench_pointwise(struct bench *b) {
     memset(part[2].data, 0, tensor_bytes(part[2])); /* second moments are not negative */
     struct adamw_args adamw = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1.0f, 1};
     REPORT(b, "adamw, 7 M parameters", 7.0 / 4 * big_bytes,
-           op_adamw(dev, part[0], part[1], part[2], part[3], &adamw));
+           op_adamw(dev, part[0], part[1], part[2], (struct tensor){0}, part[3], &adamw));
 }
 
 static void free_all(struct bench *b) {

@@ -1,46 +1,80 @@
 #!/usr/bin/env python3
-"""peer_torch.py - the peer of `make bench`: a training step of the SmolLM2-135M shape in transformers and torch.
+"""peer_torch.py - the peer of `make bench` and `make gpu-bench`: training steps of a Llama in transformers and torch.
 
 One step is what `atelier train` does in one: forward, loss, backward, clipping at global norm 1, AdamW with decay on
 matrices only.  Random weights and tokens: the time does not depend on them.  Prints one JSON object: median tokens/s
-over the steps after the warm-up, and the peak of the process's memory.  The fastest setting found is the defaults with
---compile (a C++ compiler is needed); every other is an option, so that anyone can look for a faster one.
+over the steps after the warm-up, and the peak of memory.
+
+On the CPU the fastest setting found is the defaults with --compile (a C++ compiler is needed); every other is an option,
+so that anyone can look for a faster one.  On a GPU (--device cuda) the settings are searched: Liger kernels where they are
+installed, each attention that is, the largest micro-batch that fits, checkpoints of layers only where nothing fits
+without; the fastest is reported.  All is in bf16 there, moments included, and compiled.
 """
 
 import argparse
+import gc
 import json
 import resource
 import statistics
 import time
 
 import torch
+import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, logging
 
-SHAPE = {"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
-         "intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": True, "rms_norm_eps": 1e-5,
-         "max_position_embeddings": 8192, "rope_parameters": {"rope_type": "default", "rope_theta": 100000.0}}
+
+def llama(width, layers, heads, kv_heads, ffn, vocab, tied, theta):
+    return {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads, "intermediate_size": ffn, "vocab_size": vocab, "tie_word_embeddings": tied,
+            "rms_norm_eps": 1e-5, "max_position_embeddings": 8192,
+            "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
+
+
+SHAPES = {
+    "135M": llama(576, 30, 9, 3, 1536, 49152, True, 100000.0),
+    "1.2B": llama(2048, 16, 32, 8, 8192, 128256, True, 500000.0),
+    "8B": llama(4096, 32, 32, 8, 14336, 128256, False, 500000.0),
+    "tiny": llama(64, 2, 4, 2, 96, 131, True, 10000.0),
+}
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--shape", choices=SHAPES, default="135M")
     parser.add_argument("--dtype", choices=["f32", "bf16", "autocast"], default="f32",
                         help="f32; bf16: weights, gradients and moments in bf16; autocast: f32 weights, bf16 products")
-    parser.add_argument("--attention", choices=["sdpa", "eager"], default="sdpa")
+    parser.add_argument("--attention", choices=["sdpa", "eager", "flash_attention_2"], default="sdpa")
     parser.add_argument("--optimizer", choices=["fused", "foreach", "loop"], default="fused")
     parser.add_argument("--compile", action="store_true", help="torch.compile the model")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1, help="sequences of a micro-batch")
     parser.add_argument("--sequence", type=int, default=512)
-    parser.add_argument("--layers", type=int, default=SHAPE["num_hidden_layers"], help="fewer for a quick look")
+    parser.add_argument("--step-tokens", type=int, default=0, help="tokens of a step; 0: one micro-batch")
+    parser.add_argument("--layers", type=int, default=0, help="fewer for a quick look")
     parser.add_argument("--warmup", type=int, default=2, help="steps that are not counted")
-    parser.add_argument("--steps", type=int, default=10, help="steps that are counted")
-    return parser.parse_args()
+    parser.add_argument("--steps", type=int, default=0, help="steps that are counted; 0: 10, on a GPU 3")
+    parser.add_argument("--search", action="store_true", help="look for the best setting, as on a GPU")
+    args = parser.parse_args()
+    if args.device == "cuda":
+        args.search = True
+    if args.search:
+        args.dtype, args.compile = "bf16", True
+    args.steps = args.steps or (3 if args.device == "cuda" else 10)
+    return args
 
 
-def make_model(args):
+def make_model(args, attention, checkpoints):
     dtype = torch.bfloat16 if args.dtype == "bf16" else torch.float32
-    config = LlamaConfig(**SHAPE | {"num_hidden_layers": args.layers}, use_cache=False)
-    return LlamaForCausalLM._from_config(config, attn_implementation=args.attention, dtype=dtype).train()
+    shape = dict(SHAPES[args.shape])
+    shape["num_hidden_layers"] = args.layers or shape["num_hidden_layers"]
+    shape["max_position_embeddings"] = max(args.sequence, shape["max_position_embeddings"])
+    config = LlamaConfig(**shape, use_cache=False)
+    with torch.device(args.device):
+        model = LlamaForCausalLM._from_config(config, attn_implementation=attention, dtype=dtype).train()
+    if checkpoints:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
 
 
 def make_optimizer(model, kind):
@@ -51,39 +85,99 @@ def make_optimizer(model, kind):
                              lr=1e-4, betas=(0.9, 0.95), eps=1e-8, **how)
 
 
-def train_step(model, forward, optimizer, tokens, autocast):
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        loss = forward(input_ids=tokens, labels=tokens).loss
-    loss.backward()
+def train_step(model, forward, optimizer, tokens, micros, autocast):
+    total = 0.0
+    for _ in range(micros):
+        with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=autocast):
+            loss = forward(input_ids=tokens, labels=tokens).loss / micros
+        loss.backward()
+        total = total + loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return loss.item()
+    return total.item()  # waits for the device
+
+
+def measure(args, attention, batch, checkpoints):
+    """Times one setting; returns what is reported of it."""
+    torch.manual_seed(1)
+    model = make_model(args, attention, checkpoints)
+    forward = torch.compile(model) if args.compile else model
+    optimizer = make_optimizer(model, args.optimizer)
+    tokens = torch.randint(0, SHAPES[args.shape]["vocab_size"], (batch, args.sequence), device=args.device)
+    micros = max(1, args.step_tokens // (batch * args.sequence))
+    seconds, cpu_seconds, losses = [], [], []
+    for _ in range(args.warmup + args.steps):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        losses.append(train_step(model, forward, optimizer, tokens, micros, args.dtype == "autocast"))
+        if args.device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu_start)
+    counted = [micros * batch * args.sequence / s for s in seconds[args.warmup:]]
+    peak = {"peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    if args.device == "cuda":
+        peak["peak_device_mib"] = torch.cuda.max_memory_allocated() >> 20
+    return {"tokens_per_s": round(statistics.median(counted), 1), "slowest": round(min(counted), 1),
+            "fastest": round(max(counted), 1), "first_step_s": round(seconds[0], 2),
+            "cpu_s_per_step": round(statistics.median(cpu_seconds[args.warmup:]), 3),  # all threads; tells a busy machine
+            **peak, "first_loss": round(losses[0], 4), "last_loss": round(losses[-1], 4)}
+
+
+def forget():
+    """Gives the memory of a setting back before the next one."""
+    gc.collect()
+    torch.compiler.reset()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def use_liger():
+    try:
+        from liger_kernel.transformers import apply_liger_kernel_to_llama
+    except ImportError:
+        return False
+    apply_liger_kernel_to_llama()
+    return True
+
+
+def largest_that_fits(args, attention, checkpoints):
+    """Halves the micro-batch until it fits; returns what was measured, or None."""
+    batch = max(1, 16384 // args.sequence)
+    while batch >= 1:
+        try:
+            return measure(args, attention, batch, checkpoints) | {"batch": batch}
+        except torch.OutOfMemoryError:
+            forget()
+        batch //= 2
+    return None
+
+
+def search(args):
+    """The fastest of the settings that are installed here and fit."""
+    liger = args.device == "cuda" and use_liger()
+    kinds = ["sdpa"]
+    if args.device == "cuda" and transformers.utils.is_flash_attn_2_available():
+        kinds.append("flash_attention_2")
+    best = None
+    for kind in kinds:
+        found = largest_that_fits(args, kind, False) or largest_that_fits(args, kind, True)
+        forget()
+        if found and (best is None or found["tokens_per_s"] > best["tokens_per_s"]):
+            setting = f"{kind}; micro-batch {found['batch'] * args.sequence}; {'Liger' if liger else 'no Liger'}"
+            best = found | {"setting": setting}
+    if best is None:
+        raise SystemExit("no setting fits on this device")
+    return best
 
 
 def main():
     args = parse_arguments()
     logging.set_verbosity_error()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(1)
-    model = make_model(args)
-    forward = torch.compile(model) if args.compile else model
-    optimizer = make_optimizer(model, args.optimizer)
-    tokens = torch.randint(0, SHAPE["vocab_size"], (args.batch, args.sequence))
-    seconds, cpu_seconds, losses = [], [], []
-    for _ in range(args.warmup + args.steps):
-        start, cpu_start = time.perf_counter(), time.process_time()
-        losses.append(train_step(model, forward, optimizer, tokens, args.dtype == "autocast"))
-        seconds.append(time.perf_counter() - start)
-        cpu_seconds.append(time.process_time() - cpu_start)
-    counted = [args.batch * args.sequence / s for s in seconds[args.warmup:]]
-    print(json.dumps({
-        "peer": "torch", "torch": torch.__version__, **vars(args),
-        "tokens_per_s": round(statistics.median(counted), 1), "slowest": round(min(counted), 1),
-        "fastest": round(max(counted), 1), "first_step_s": round(seconds[0], 2),
-        "cpu_s_per_step": round(statistics.median(cpu_seconds[args.warmup:]), 3),  # all threads; tells a busy machine
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "first_loss": round(losses[0], 4), "last_loss": round(losses[-1], 4)}))
+    found = search(args) if args.search else measure(args, args.attention, args.batch, False)
+    print(json.dumps({"peer": "torch", "torch": torch.__version__, **vars(args), **found}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+/* absent.c - the entry points of kernels/device_cuda.h in a program built without CUDA.  Those that need an
+ * open device cannot be reached. */
+#include <stdio.h>
+
+#include "kernels/device_cuda.h"
+
+#define ABSENT "this program was built without CUDA"
+
+int device_open_cuda(struct device *dev, int ordinal, struct err *err) {
+    (void)dev;
+    (void)ordinal;
+    return err_set(err, ABSENT ": build it where nvcc is found, or set run.device: cpu");
+}
+
+const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes) {
+    (void)ordinal;
+    snprintf(text, room_bytes, ABSENT);
+    return text;
+}
+
+void cuda_time_ops(struct device *dev, bool on) {
+    (void)on;
+    die("cuda_time_ops on a '%s' device: " ABSENT, dev->ops->name);
+}
+
+void cuda_linear_tune(struct device *dev, bool on) {
+    (void)on;
+    die("cuda_linear_tune on a '%s' device: " ABSENT, dev->ops->name);
+}
+
+void cuda_linear_sm_target(struct device *dev, int num_sms) {
+    (void)num_sms;
+    die("cuda_linear_sm_target on a '%s' device: " ABSENT, dev->ops->name);
+}
+
+int cuda_linear_load(struct device *dev, const char *path, struct err *err) {
+    (void)dev;
+    return err_set(err, "cannot use '%s': " ABSENT, path);
+}
+
+int cuda_linear_save(struct device *dev, const char *path, struct err *err) {
+    (void)dev;
+    return err_set(err, "cannot write '%s': " ABSENT, path);
+}

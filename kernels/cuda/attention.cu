@@ -1,0 +1,217 @@
+/* attention.cu - the attention ops of the CUDA device: which path a call takes, what the backward prepares,
+ * scratch.
+ *
+ *   Hopper path   sm_90, 16-bit types, the widths that it says it takes (attention_sm90.cu)
+ *   flash path    sm_80 and later, 16-bit types, head widths 64, 80, 96, 128, 192, 256, rows aligned to 16
+ * bytes plain path    all else: f32, other even head widths up to 256
+ *
+ * All are deterministic: every sum has one owner, or parts added in a fixed order. */
+#include <math.h>
+
+#include "kernels/cuda/attention.cuh"
+
+enum { WARP = 32, TEAM = 8, THREADS = 256 };
+
+struct attention_problem attention_describe(struct tensor qkv, struct tensor row_start,
+                                            const struct attention_args *args) {
+    struct attention_problem p = {};
+    p.qkv = qkv.data;
+    p.row_start = (const int32_t *)row_start.data;
+    p.num_rows = (int)qkv.dims[0];
+    p.num_heads = args->num_heads;
+    p.num_kv_heads = args->num_kv_heads;
+    p.head_dim = args->head_dim;
+    p.group = args->num_heads / args->num_kv_heads;
+    p.qkv_row = (args->num_heads + 2 * args->num_kv_heads) * args->head_dim;
+    p.out_row = args->num_heads * args->head_dim;
+    p.scale = args->scale;
+    p.softcap = args->softcap;
+    p.scale_log2 = (args->softcap > 0 ? args->softcap : args->scale) * ATTENTION_LOG2E;
+    p.cap_inverse = args->softcap > 0 ? args->scale / args->softcap : 0;
+    return p;
+}
+
+/* has_flash_width - widths above 128 need up to 161 KiB of shared memory per block, which GPUs of the desktop
+ * kind (sm_86, sm_89) do not have. */
+static bool has_flash_width(const struct device *dev, int d) {
+    enum { WIDE_SHARED_BYTES = 163 * 1024 };
+    if (d == 64 || d == 80 || d == 96 || d == 128)
+        return true;
+    if (d != 192 && d != 256)
+        return false;
+    const struct cuda_state *state = (const struct cuda_state *)dev->state;
+    int shared_bytes = 0;
+    CUDA_CHECK(
+        cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, state->ordinal));
+    return shared_bytes >= WIDE_SHARED_BYTES;
+}
+
+/* flash_applies - 16-bit type, a width that the kernels are made for, 16-byte aligned rows. */
+static bool flash_applies(const struct device *dev, struct tensor qkv, struct tensor out,
+                          const struct attention_args *args) {
+    const bool aligned = ((uintptr_t)qkv.data | (uintptr_t)out.data) % 16 == 0;
+    return aligned && (qkv.dtype == DTYPE_BF16 || qkv.dtype == DTYPE_F16) && args->scale > 0 &&
+           has_flash_width(dev, args->head_dim);
+}
+
+/* row_dot - this lane's share of the sum of a[i] b[i] over a head: by 16 bytes where the rows are aligned to
+ * that, else by element. */
+template <class T, bool ALIGNED> DEV float row_dot(const T *a, const T *b, int head_dim) {
+    const int lane = (int)(threadIdx.x % TEAM);
+    float sum = 0.0f;
+    if constexpr (ALIGNED) {
+        for (int i = lane * 8; i < head_dim; i += TEAM * 8) {
+            const vec16 x = load16(a + i), y = load16(b + i);
+            for (int w = 0; w < 4; w++) {
+                float x0, x1, y0, y1;
+                unpack2<T>(x.w[w], &x0, &x1);
+                unpack2<T>(y.w[w], &y0, &y1);
+                sum = fmaf(x1, y1, fmaf(x0, y0, sum));
+            }
+        }
+    } else {
+        for (int i = lane; i < head_dim; i += TEAM)
+            sum = fmaf(to_f32(a[i]), to_f32(b[i]), sum);
+    }
+    return sum;
+}
+
+/* row_statistics - lse2 and delta of all rows and heads.  Eight lanes per row and head, in the order of the
+ * tensors; reads dout and out once, writes 8 bytes per row and head.  Bound: memory. */
+template <class T, bool ALIGNED>
+static __global__ void __launch_bounds__(THREADS)
+    attention_row_statistics(attention_statistics to, const T *dout, const T *out, const float *lse,
+                             int num_rows, int num_heads, int head_dim) {
+    const int64_t team = ((int64_t)blockIdx.x * THREADS + threadIdx.x) / TEAM;
+    const int64_t row = team / num_heads, head = team % num_heads;
+    const bool inside = row < num_rows;
+    float delta =
+        inside ? row_dot<T, ALIGNED>(dout + team * head_dim, out + team * head_dim, head_dim) : 0.0f;
+    for (int lanes = TEAM / 2; lanes; lanes /= 2)
+        delta += shfl_xor(delta, lanes);
+    if (threadIdx.x % TEAM || row >= to.padded_rows)
+        return;
+    to.delta[head * to.padded_rows + row] = delta;
+    to.lse2[head * to.padded_rows + row] = inside ? lse[team] * ATTENTION_LOG2E : INFINITY;
+}
+
+/* col_end - one thread per key.  row_start never decreases, so the first row that begins behind a key is
+ * found by halving; every row up to the key itself begins at or before it. */
+static __global__ void __launch_bounds__(THREADS)
+    attention_col_end(int32_t *col_end, const int32_t *row_start, int num_rows) {
+    const int key = (int)(blockIdx.x * THREADS + threadIdx.x);
+    if (key >= num_rows)
+        return;
+    int low = key + 1, high = num_rows;
+    while (low < high) {
+        const int middle = low + (high - low) / 2;
+        if (row_start[middle] > key)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    col_end[key] = low;
+}
+
+static size_t aligned_bytes(int64_t count) {
+    return ((size_t)count * 4 + CUDA_ALIGN_BYTES - 1) / CUDA_ALIGN_BYTES * CUDA_ALIGN_BYTES;
+}
+
+static int64_t padded_rows_of(int64_t num_rows) {
+    return (num_rows + ATTENTION_ROW_UNIT - 1) / ATTENTION_ROW_UNIT * ATTENTION_ROW_UNIT;
+}
+
+size_t attention_statistics_bytes(int64_t num_rows, int num_heads) {
+    return 2 * aligned_bytes(num_heads * padded_rows_of(num_rows)) + aligned_bytes(num_rows);
+}
+
+template <class T>
+static void launch_statistics(struct device *dev, const struct attention_statistics &to, struct tensor dout,
+                              struct tensor out, const float *lse, const struct attention_args *args) {
+    const bool aligned =
+        sizeof(T) == 2 && args->head_dim % 8 == 0 && ((uintptr_t)dout.data | (uintptr_t)out.data) % 16 == 0;
+    const unsigned blocks = (unsigned)((to.padded_rows * args->num_heads * TEAM + THREADS - 1) / THREADS);
+    const auto kernel =
+        aligned ? attention_row_statistics<T, sizeof(T) == 2> : attention_row_statistics<T, false>;
+    LAUNCH(kernel, dim3(blocks), dim3(THREADS), 0, cuda_stream(dev), to, (const T *)dout.data,
+           (const T *)out.data, lse, (int)dout.dims[0], args->num_heads, args->head_dim);
+}
+
+struct attention_statistics attention_prepare_backward(struct device *dev, void *memory, struct tensor dout,
+                                                       struct tensor out, struct tensor lse,
+                                                       struct tensor row_start,
+                                                       const struct attention_args *args) {
+    const int num_rows = (int)dout.dims[0];
+    struct attention_statistics s = {};
+    s.padded_rows = padded_rows_of(num_rows);
+    const size_t array_bytes = aligned_bytes(args->num_heads * s.padded_rows);
+    s.lse2 = (float *)memory;
+    s.delta = (float *)((char *)memory + array_bytes);
+    s.col_end = (int32_t *)((char *)memory + 2 * array_bytes);
+    const float *lse_rows = (const float *)lse.data;
+    if (dout.dtype == DTYPE_F32)
+        launch_statistics<float>(dev, s, dout, out, lse_rows, args);
+    else if (dout.dtype == DTYPE_BF16)
+        launch_statistics<bf16_t>(dev, s, dout, out, lse_rows, args);
+    else
+        launch_statistics<f16_t>(dev, s, dout, out, lse_rows, args);
+    LAUNCH(attention_col_end, dim3((unsigned)((num_rows + THREADS - 1) / THREADS)), dim3(THREADS), 0,
+           cuda_stream(dev), s.col_end, (const int32_t *)row_start.data, num_rows);
+    return s;
+}
+
+void attention_expect_width(const struct attention_args *args) {
+    CHECK(args->head_dim % 2 == 0 && args->head_dim <= 256,
+          "attention on cuda takes even head widths up to 256, not %d", args->head_dim);
+}
+
+void cuda_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                            struct tensor row_start, const struct attention_args *args) {
+    attention_expect_width(args);
+    if (qkv.dims[0] == 0 || cuda_attention_sm90_forward(dev, out, lse, qkv, row_start, args))
+        return;
+    if (flash_applies(dev, qkv, out, args))
+        attention_flash_forward(dev, out, lse, qkv, row_start, args);
+    else
+        attention_plain_forward(dev, out, lse, qkv, row_start, args);
+}
+
+void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
+                             struct tensor lse, struct tensor qkv, struct tensor row_start,
+                             const struct attention_args *args) {
+    attention_expect_width(args);
+    if (qkv.dims[0] == 0 || cuda_attention_sm90_backward(dev, dqkv, dout, out, lse, qkv, row_start, args))
+        return;
+    const bool flash = flash_applies(dev, qkv, dout, args) && flash_applies(dev, dqkv, dout, args);
+    const struct attention_problem problem = attention_describe(qkv, row_start, args);
+    const size_t statistics_bytes = attention_statistics_bytes(qkv.dims[0], args->num_heads);
+    const size_t partial_bytes =
+        attention_keys_partial_bytes(qkv.dims[0], args->num_heads, args->num_kv_heads, args->head_dim);
+    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + (flash ? partial_bytes : 0));
+    const struct attention_statistics statistics =
+        attention_prepare_backward(dev, scratch, dout, out, lse, row_start, args);
+    if (flash) {
+        attention_flash_keys(dev, dqkv, dout, &problem, &statistics, scratch + statistics_bytes);
+        attention_flash_queries(dev, dqkv, dout, &problem, &statistics);
+    } else {
+        attention_plain_backward(dev, dqkv, dout, &problem, &statistics);
+    }
+}
+
+/* Fewer tokens may need more parts, so the largest need is looked for among all sizes that are split at all.
+ */
+size_t cuda_attention_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
+    size_t partial_bytes = 0;
+    for (int64_t rows = ATTENTION_KEY_BLOCK; rows - ATTENTION_KEY_BLOCK < limits->max_tokens;
+         rows += ATTENTION_KEY_BLOCK) {
+        const int64_t num_rows = rows < limits->max_tokens ? rows : limits->max_tokens;
+        const size_t bytes =
+            attention_keys_partial_bytes(num_rows, limits->num_heads, limits->num_kv_heads, limits->head_dim);
+        if (bytes == 0)
+            break;
+        partial_bytes = bytes > partial_bytes ? bytes : partial_bytes;
+    }
+    const size_t bytes = attention_statistics_bytes(limits->max_tokens, limits->num_heads) + partial_bytes;
+    const size_t sm90_bytes = cuda_attention_sm90_scratch_bytes(dev, limits);
+    return bytes > sm90_bytes ? bytes : sm90_bytes;
+}

@@ -1,0 +1,89 @@
+/* attention.cuh - what the attention files of the CUDA device share; private to kernels/cuda/attention*.
+ *
+ *   attention.cu            the ops themselves: which path a call takes; preparation of the backward; scratch
+ *   attention_forward.cu    sm_80 path (mma.sync), 16-bit types and the head widths 64, 80, 96, 128, 192 and
+ * 256 attention_keys.cu       the same, backward: gradients of keys and values attention_queries.cu    the
+ * same, backward: gradients of queries attention_tile.cuh      device functions of these three
+ *   attention_plain.cu      any type, any even head width up to 256: plain loops; and decoding with a cache
+ *   attention_sm90.cu ...   the Hopper path (TMA, wgmma)
+ *
+ * Exponentials are taken in base 2: with c = scale * log2(e), P = 2^(c s - c max), so that scaling and the
+ * exponential cost one fused multiply-add and one ex2. */
+#pragma once
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/dev.h"
+
+#define ATTENTION_LOG2E 1.44269504088896341f
+#define ATTENTION_LN2 0.693147180559945309f
+
+/* Rows of the statistics arrays are counted in multiples of ATTENTION_ROW_UNIT, so that no tile of queries
+ * reaches past the end of its head's row.  ATTENTION_KEY_BLOCK: keys of one block of the flash path's keys
+ * pass. */
+enum { ATTENTION_ROW_UNIT = 128, ATTENTION_KEY_BLOCK = 64 };
+
+/* Pointers, sizes and factors of one call, as the kernels take them (by value). */
+struct attention_problem {
+    const void *qkv; /* [N, H + 2 G, D] */
+    const int32_t *row_start;
+    int num_rows, num_heads, num_kv_heads, head_dim;
+    int group;                  /* query heads per kv head */
+    int qkv_row, out_row;       /* elements from one token to the next, in qkv and in out */
+    float scale, scale_log2;    /* scale_log2 = scale * log2(e), or cap * log2(e) with a soft-cap */
+    float softcap, cap_inverse; /* cap_inverse = scale / cap; 0 without a soft-cap */
+};
+
+struct attention_problem attention_describe(struct tensor qkv, struct tensor row_start,
+                                            const struct attention_args *args);
+
+/* attention_expect_width - dies unless the head width is even and at most 256: what the plain kernels hold in
+ * registers; no known model asks for more. */
+void attention_expect_width(const struct attention_args *args);
+
+/* What the backward kernels of every path read beside the tensors.  Rows past N have lse2 = +infinity and
+ * delta = 0: their probabilities vanish, whatever the tile holds. */
+struct attention_statistics {
+    float *lse2;         /* [H, padded_rows], lse * log2(e) */
+    float *delta;        /* [H, padded_rows], sum over D of dout * out */
+    int32_t *col_end;    /* [N], one past the last row that sees key j; never decreasing */
+    int64_t padded_rows; /* N rounded up to ATTENTION_ROW_UNIT */
+};
+
+/* attention_prepare_backward - lay the statistics out in `memory` (256-byte aligned, at least
+ * attention_statistics_bytes) and enqueue the kernels that fill them. */
+size_t attention_statistics_bytes(int64_t num_rows, int num_heads);
+struct attention_statistics attention_prepare_backward(struct device *dev, void *memory, struct tensor dout,
+                                                       struct tensor out, struct tensor lse,
+                                                       struct tensor row_start,
+                                                       const struct attention_args *args);
+
+/* The Hopper path.  Each returns false, having enqueued nothing, when it does not apply (architecture, type,
+ * head width, alignment, soft-cap ...): the caller then takes another path.  Its scratch: the most that its
+ * backward asks of cuda_scratch, the statistics included. */
+bool cuda_attention_sm90_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                                 struct tensor row_start, const struct attention_args *args);
+bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
+                                  struct tensor out, struct tensor lse, struct tensor qkv,
+                                  struct tensor row_start, const struct attention_args *args);
+size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+
+/* The sm_80 path: 16-bit types, widths 64, 80, 96, 128, 192, 256, 16-byte aligned rows, scale > 0. */
+void attention_flash_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                             struct tensor row_start, const struct attention_args *args);
+
+/* attention_flash_keys - the key and value part of dqkv; attention_flash_queries - the query part.  Both read
+ * what attention_prepare_backward made.  partial: attention_keys_partial_bytes of scratch (may be 0). */
+void attention_flash_keys(struct device *dev, struct tensor dqkv, struct tensor dout,
+                          const struct attention_problem *problem,
+                          const struct attention_statistics *statistics, void *partial);
+size_t attention_keys_partial_bytes(int64_t num_rows, int num_heads, int num_kv_heads, int head_dim);
+void attention_flash_queries(struct device *dev, struct tensor dqkv, struct tensor dout,
+                             const struct attention_problem *problem,
+                             const struct attention_statistics *statistics);
+
+/* The plain path; the backward reads the statistics too. */
+void attention_plain_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                             struct tensor row_start, const struct attention_args *args);
+void attention_plain_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
+                              const struct attention_problem *problem,
+                              const struct attention_statistics *statistics);

@@ -1,0 +1,401 @@
+/* attention_keys_sm90.cu - flash attention backward on Hopper, first pass: gradients of keys and values.
+ *
+ * For a tile of keys K and values V of one kv head, over every query head of its group and, from the diagonal
+ * down, every block of queries Q that sees the tile.  All scores stand transposed, keys as rows:
+ *
+ *     S' = K Q^T          P' = 2^(c S' - lse2)                      c = scale log2(e), lse2 = lse log2(e)
+ *     dP' = V dO^T        dS' = P' (dP' - delta)                    delta = rowsum(dO O)
+ *     dV += P' dO         dK += dS' Q                               at the end  dK *= scale
+ *
+ * With a soft-cap, t = tanh(scale S' / cap) stands for S', and dS' gains the factor 1 - t^2.
+ * Source: Dao 2023 (FlashAttention-2), algorithm 2, without its product for dQ.
+ *
+ * Transposed, P' and dS' are where the products for dV and dK need them: in registers, as A operands.  Sums
+ * run in one warpgroup's registers over all heads and blocks in a fixed order: same bits every run.
+ *
+ * Who waits for whom.  A producer thread, and two consumer warpgroups with 64 keys each:
+ *
+ *     producer   draw tile -> [assignments] ; K V -> [keys] ; for each head and block: Q dO lse2 delta ->
+ * [queries] consumer   issue S'(0), dP'(0) ; then for each block j:
+ *
+ *                wait for S'(j) ; P' = exponentials, rounded ; issue dV += P' dO(j)
+ *                wait for dP'(j) ; dS', rounded ; issue dK += dS' Q(j), issue S'(j+1)
+ *                wait for dK, release block j ; issue dP'(j+1)
+ *
+ * So the exponentials run under dP', the next S' and the other warpgroup's products.  dP' is issued only when
+ * dK is done, for the sake of registers: until then the rounded dS' live where it will go; S' keeps the
+ * tensor cores busy meanwhile. */
+#include "kernels/cuda/attention_sm90.cuh"
+
+using namespace attention_sm90;
+
+namespace {
+
+constexpr int GROUPS = 2, THREADS = (GROUPS + 1) * WARPGROUP;
+constexpr int KEYS = GROUPS * GROUP_ROWS; /* of a tile */
+
+/* Sizes of one variant: QUERIES a step, STAGES of them in flight, for heads of WIDTH; CAP: soft-cap. */
+template <typename T_, int WIDTH_, int QUERIES_, int STAGES_, bool CAP_> struct variant {
+    using T = T_;
+    static constexpr int WIDTH = WIDTH_, QUERIES = QUERIES_, STAGES = STAGES_;
+    static constexpr bool CAP = CAP_;
+    static constexpr int PART = PANELS<WIDTH> * GROUP_PANEL_BYTES; /* keys, or values, of one warpgroup */
+    static constexpr int TILE_BYTES = 2 * GROUPS * PART;
+    static constexpr int QUERY_BYTES = PANELS<WIDTH> * QUERIES * ROW_BYTES, STATISTIC_BYTES = QUERIES * 4;
+    /* Places in shared memory: keys, values; stages of Q, dO; staging of results; stages of lse2, delta. */
+    static constexpr int VALUES_AT = GROUPS * PART, QUERIES_AT = TILE_BYTES;
+    static constexpr int STAGING_AT = QUERIES_AT + 2 * STAGES * QUERY_BYTES;
+    static constexpr int STATISTICS_AT = STAGING_AT + GROUPS * PART;
+    static constexpr int BARRIERS_AT = STATISTICS_AT + 2 * STAGES * STATISTIC_BYTES;
+    static constexpr int BYTES =
+        BARRIERS_AT + ring<1>::BARRIER_BYTES + ring<STAGES>::BARRIER_BYTES + assignment_ring::BYTES;
+    static_assert(BYTES <= MAX_SHARED_BYTES, "the tiles must fit");
+};
+
+struct keys_call {
+    tensor_map heads, queries, dout, dqkv, lse2, delta; /* heads: parts of 64 rows; queries: QUERIES rows */
+    struct work_list list;
+    const int32_t *col_end;
+    int num_rows, num_heads, num_kv_heads, group;
+    float scale, scale_log2, cap_inverse;
+};
+
+/* Addresses in shared memory, the same for both roles. */
+template <typename V> struct layout {
+    uint32_t start;
+    ring<1> keys;
+    ring<V::STAGES> queries;
+    assignment_ring assignments;
+
+    DEV explicit layout(uint32_t start_)
+        : start(start_), keys{start_ + V::BARRIERS_AT}, queries{keys.first + ring<1>::BARRIER_BYTES},
+          assignments(queries.first + ring<V::STAGES>::BARRIER_BYTES) {
+    }
+    DEV uint32_t key_part(int part) const {
+        return start + (uint32_t)(part * V::PART);
+    }
+    DEV uint32_t value_part(int part) const {
+        return start + (uint32_t)(V::VALUES_AT + part * V::PART);
+    }
+    DEV uint32_t staging(int part) const {
+        return start + (uint32_t)(V::STAGING_AT + part * V::PART);
+    }
+    DEV uint32_t query_tile(int stage) const {
+        return start + (uint32_t)(V::QUERIES_AT + 2 * stage * V::QUERY_BYTES);
+    }
+    DEV uint32_t dout_tile(int stage) const {
+        return query_tile(stage) + V::QUERY_BYTES;
+    }
+    DEV uint32_t lse2(int stage) const {
+        return start + (uint32_t)(V::STATISTICS_AT + 2 * stage * V::STATISTIC_BYTES);
+    }
+    DEV uint32_t delta(int stage) const {
+        return lse2(stage) + V::STATISTIC_BYTES;
+    }
+};
+
+/* --- The producer. */
+
+template <typename V>
+DEV void load_keys(const keys_call &call, const layout<V> &shared, struct assignment tile) {
+    const uint32_t full = shared.keys.full(0);
+    const int key_head = call.num_heads + tile.head, value_head = key_head + call.num_kv_heads;
+    mbarrier_arrive_expect_bytes(full, V::TILE_BYTES);
+    for (int part = 0; part < GROUPS; part++) {
+        const int row = tile.first_row + part * GROUP_ROWS;
+        load_tile<V::WIDTH>(shared.key_part(part), &call.heads, full, GROUP_ROWS, key_head, row);
+        load_tile<V::WIDTH>(shared.value_part(part), &call.heads, full, GROUP_ROWS, value_head, row);
+    }
+}
+
+template <typename V>
+DEV void load_queries(const keys_call &call, const layout<V> &shared, int stage, int head, int row) {
+    const uint32_t full = shared.queries.full(stage);
+    mbarrier_arrive_expect_bytes(full, 2 * (V::QUERY_BYTES + V::STATISTIC_BYTES));
+    load_tile<V::WIDTH>(shared.query_tile(stage), &call.queries, full, V::QUERIES, head, row);
+    tma_load_2d(shared.lse2(stage), &call.lse2, full, row, head);
+    load_tile<V::WIDTH>(shared.dout_tile(stage), &call.dout, full, V::QUERIES, head, row);
+    tma_load_2d(shared.delta(stage), &call.delta, full, row, head);
+}
+
+template <typename V> DEV void produce(const keys_call &call, const layout<V> &shared) {
+    tensor_map_prefetch(&call.heads);
+    tensor_map_prefetch(&call.queries);
+    tensor_map_prefetch(&call.dout);
+    tensor_map_prefetch(&call.dqkv);
+    tensor_map_prefetch(&call.lse2);
+    tensor_map_prefetch(&call.delta);
+    ring_position<V::STAGES> query_at;
+#pragma unroll 1
+    for (uint32_t count = 0;; count++) {
+        const struct assignment tile = draw(call.list);
+        shared.assignments.send(count, tile);
+        if (!tile.steps)
+            return;
+        shared.keys.wait_empty(ring_position<1>(count));
+        load_keys<V>(call, shared, tile);
+#pragma unroll 1
+        for (int head = tile.head * call.group; head < (tile.head + 1) * call.group; head++)
+#pragma unroll 1
+            for (int step = 0; step < tile.steps; step++) {
+                shared.queries.wait_empty(query_at);
+                load_queries<V>(call, shared, query_at.stage, head, tile.first_row + step * V::QUERIES);
+                query_at.advance();
+            }
+    }
+}
+
+/* --- The consumers. */
+
+/* Where in the tile's list of blocks a warpgroup is: `left` blocks of this head, then the next head's. */
+template <typename V> struct block_walk {
+    int first, steps, row, left;
+
+    DEV block_walk(int first_row, int steps_)
+        : first(first_row), steps(steps_), row(first_row), left(steps_) {
+    }
+    DEV void advance() {
+        row += V::QUERIES;
+        if (--left == 0) {
+            left = steps;
+            row = first;
+        }
+    }
+};
+
+/* A thread's two keys: a query sees them when key <= query < end.  Blocks need no mask when they begin at or
+ * past the warpgroup's last key and end before any of its keys drops out. */
+struct key_rows {
+    int key, end[2], last_key, first_end;
+};
+
+DEV struct key_rows describe_keys(const keys_call &call, int first_row) {
+    key_rows rows;
+    rows.key = first_row + group_row();
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int key = rows.key + 8 * half;
+        rows.end[half] = key < call.num_rows ? call.col_end[key] : 0;
+    }
+    rows.last_key = first_row + GROUP_ROWS - 1;
+    rows.first_end = first_row < call.num_rows ? call.col_end[first_row] : 0;
+    return rows;
+}
+
+/* One tile, in a warpgroup.  The ring positions go on from tile to tile. */
+template <typename V> struct consumer {
+    using T = typename V::T;
+    static constexpr int COLUMN_GROUPS = V::QUERIES / 8;
+    const keys_call &call;
+    const layout<V> &shared;
+    int group;
+    ring_position<V::STAGES> query_at;
+
+    float dk[V::WIDTH / 2], dv[V::WIDTH / 2];
+    float s[V::QUERIES / 2], dp[V::QUERIES / 2];
+
+    DEV consumer(const keys_call &call_, const layout<V> &shared_, int group_)
+        : call(call_), shared(shared_), group(group_) {
+    }
+
+    DEV void issue_scores() {
+        wgmma_fence();
+        product_rows<T, V::QUERIES, V::WIDTH, GROUP_ROWS>(s, shared.key_part(group),
+                                                          shared.query_tile(query_at.stage));
+    }
+    DEV void issue_dp() {
+        wgmma_fence();
+        product_rows<T, V::QUERIES, V::WIDTH, GROUP_ROWS>(dp, shared.value_part(group),
+                                                          shared.dout_tile(query_at.stage));
+    }
+
+    /* This thread's pair of a statistic, for the columns of group i. */
+    DEV void load_pair(uint32_t statistic, int i, float (&pair)[2]) {
+        const uint2 bits = shared_load8(statistic + (uint32_t)(8 * i + lane_column()) * 4);
+        pair[0] = bits_float(bits.x);
+        pair[1] = bits_float(bits.y);
+    }
+
+    /* Scores of the block at query row `row` to P, rounded, in p.  s keeps P; with a soft-cap, the tanh. */
+    DEV void probabilities(uint32_t (&p)[V::QUERIES / DEPTH][4], const key_rows &rows, int row) {
+        if (V::CAP)
+            soft_cap(s, call.cap_inverse);
+        if (row < rows.last_key || row + V::QUERIES > rows.first_end) {
+            const int low[2] = {rows.key - row, rows.key + 8 - row};
+            const int high[2] = {rows.end[0] - row, rows.end[1] - row};
+            mask_columns<V::QUERIES>(s, low, high, -INFINITY);
+        }
+#pragma unroll
+        for (int i = 0; i < COLUMN_GROUPS; i++) {
+            float lse2[2];
+            load_pair(shared.lse2(query_at.stage), i, lse2);
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                float *x = s + 4 * i + 2 * half;
+                const float p0 = exp2_approx(fmaf(x[0], call.scale_log2, -lse2[0]));
+                const float p1 = exp2_approx(fmaf(x[1], call.scale_log2, -lse2[1]));
+                p[i / 2][i % 2 * 2 + half] = pack2<T>(p0, p1);
+                if (!V::CAP) {
+                    x[0] = p0;
+                    x[1] = p1;
+                }
+            }
+        }
+    }
+
+    /* dS, rounded, from what probabilities left in s and from dp. */
+    DEV void score_gradients(uint32_t (&ds)[V::QUERIES / DEPTH][4]) {
+#pragma unroll
+        for (int i = 0; i < COLUMN_GROUPS; i++) {
+            float delta[2], lse2[2];
+            load_pair(shared.delta(query_at.stage), i, delta);
+            if (V::CAP)
+                load_pair(shared.lse2(query_at.stage), i, lse2);
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                float gradient[2];
+#pragma unroll
+                for (int next = 0; next < 2; next++) {
+                    const int at = 4 * i + 2 * half + next;
+                    float p = s[at];
+                    if (V::CAP) /* s is the tanh, or -inf where masked: p = 0, and the factor must be finite
+                                 */
+                        p = cap_gradient(exp2_approx(fmaf(s[at], call.scale_log2, -lse2[next])), s[at]);
+                    gradient[next] = p * (dp[at] - delta[next]);
+                }
+                ds[i / 2][i % 2 * 2 + half] = pack2<T>(gradient[0], gradient[1]);
+            }
+        }
+    }
+
+    DEV void tile(struct assignment work, ring_position<1> key_at) {
+        const int first_row = work.first_row + group * GROUP_ROWS, num_blocks = work.steps * call.group;
+        const key_rows rows = describe_keys(call, first_row);
+        block_walk<V> walk(work.first_row, work.steps);
+        uint32_t p[V::QUERIES / DEPTH][4], ds[V::QUERIES / DEPTH][4];
+        shared.keys.wait_full(key_at);
+        shared.queries.wait_full(query_at);
+        issue_scores();
+        issue_dp();
+#pragma unroll 1
+        for (int block = 0;; block++) {
+            wgmma_wait<1>();
+            pin(s);
+            probabilities(p, rows, walk.row);
+            wgmma_fence();
+            product_columns<T, V::WIDTH, V::QUERIES>(dv, p, shared.dout_tile(query_at.stage), block > 0);
+            wgmma_wait<1>();
+            pin(dp);
+            score_gradients(ds);
+            wgmma_fence();
+            product_columns<T, V::WIDTH, V::QUERIES>(dk, ds, shared.query_tile(query_at.stage), block > 0);
+            if (block + 1 == num_blocks)
+                break;
+            const ring_position<V::STAGES> done = query_at;
+            query_at.advance();
+            walk.advance();
+            shared.queries.wait_full(query_at);
+            issue_scores();
+            wgmma_wait<1>();
+            shared.queries.release(done);
+            issue_dp();
+        }
+        wgmma_wait<0>();
+        pin(dk);
+        pin(dv);
+        shared.queries.release(query_at);
+        query_at.advance();
+        shared.keys.release(key_at);
+        store_results(first_row, call.num_heads + work.head);
+    }
+
+    DEV void store_results(int first_row, int key_head) {
+        const int value_head = key_head + call.num_kv_heads;
+        store_tile<T, V::WIDTH>(shared.staging(group), &call.dqkv, dv, group, value_head, first_row);
+#pragma unroll
+        for (int i = 0; i < V::WIDTH / 2; i++)
+            dk[i] *= call.scale;
+        store_tile<T, V::WIDTH>(shared.staging(group), &call.dqkv, dk, group, key_head, first_row);
+    }
+};
+
+template <typename V> DEV void consume(const keys_call &call, const layout<V> &shared, int group) {
+    consumer<V> me(call, shared, group);
+#pragma unroll 1
+    for (uint32_t count = 0;; count++) {
+        const struct assignment work = shared.assignments.receive(count);
+        if (!work.steps)
+            break;
+        me.tile(work, ring_position<1>(count));
+    }
+    staging_wait(group); /* shared memory must outlive the copies that read it */
+}
+
+template <typename V>
+static __global__ void __launch_bounds__(THREADS, 1)
+    attention_keys_sm90(const __grid_constant__ keys_call call) {
+    DYN_SHARED(memory);
+    const layout<V> shared(shared_address(memory));
+    split_roles<GROUPS>(
+        [&] {
+            shared.keys.init(GROUPS);
+            shared.queries.init(GROUPS);
+            shared.assignments.barriers.init(GROUPS);
+        },
+        [&] { produce<V>(call, shared); }, [&](int group) { consume<V>(call, shared, group); });
+}
+
+/* --- Host side. */
+
+struct backward_tensors {
+    struct tensor dqkv, dout, qkv;
+    const struct attention_statistics &statistics;
+    void *plan;
+};
+
+template <typename V> void launch(struct device *dev, const backward_tensors &t, keys_call call) {
+    const int64_t padded_rows = t.statistics.padded_rows;
+    call.list = make_plan(
+        dev, t.plan,
+        {{nullptr, nullptr, 0, call.num_kv_heads}, call.col_end, call.num_rows, KEYS, V::QUERIES, true});
+    call.heads = map_heads(t.qkv, GROUP_ROWS);
+    call.queries = map_heads(t.qkv, V::QUERIES);
+    call.dout = map_heads(t.dout, V::QUERIES);
+    call.dqkv = map_heads(t.dqkv, GROUP_ROWS);
+    call.lse2 = map_statistic(t.statistics.lse2, padded_rows, call.num_heads, V::QUERIES);
+    call.delta = map_statistic(t.statistics.delta, padded_rows, call.num_heads, V::QUERIES);
+    LAUNCH(attention_keys_sm90<V>, plan_blocks(dev, &call.list), THREADS, V::BYTES, cuda_stream(dev), call);
+}
+
+template <typename T, bool CAP>
+void choose(struct device *dev, const backward_tensors &t, int width, const keys_call &call) {
+    if (width == 64)
+        launch<variant<T, 64, 96, 3, CAP>>(dev, t, call);
+    else if (width == 80)
+        launch<variant<T, 80, 64, 3, CAP>>(dev, t, call);
+    else if (width == 96)
+        launch<variant<T, 96, 64, 3, CAP>>(dev, t, call);
+    else
+        launch<variant<T, 128, 64, 3, CAP>>(dev, t, call);
+}
+
+} // namespace
+
+void attention_sm90::keys_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
+                                   struct tensor qkv, const struct attention_problem &problem,
+                                   const struct attention_statistics &statistics, bool cap, void *plan) {
+    const backward_tensors t = {dqkv, dout, qkv, statistics, plan};
+    keys_call call = {};
+    call.col_end = statistics.col_end;
+    call.num_rows = problem.num_rows;
+    call.num_heads = problem.num_heads;
+    call.num_kv_heads = problem.num_kv_heads;
+    call.group = problem.group;
+    call.scale = problem.scale;
+    call.scale_log2 = problem.scale_log2;
+    call.cap_inverse = problem.cap_inverse;
+    if (qkv.dtype == DTYPE_BF16)
+        (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, t, problem.head_dim, call);
+    else
+        (cap ? choose<f16_t, true> : choose<f16_t, false>)(dev, t, problem.head_dim, call);
+}

@@ -1,0 +1,336 @@
+/* attention_plain.cu - attention without tensor cores: any type, any even head width up to 256, f32
+ * throughout.
+ *
+ * Three kernels of one shape.  A block owns 16 rows (queries, or keys in the keys pass), four per warp, and
+ * walks over the others 32 at a time, one per lane: each lane computes the scores of its own partner with the
+ * warp's four rows; then the lanes spread over the columns and add up weight times partner row, partner after
+ * partner. forward   S = scale Q K^T (capped), online softmax, O += P V queries   dS = P (dP - delta) slope;
+ * dQ += scale dS K keys      dV += P^T dO;  dK += scale dS^T Q, over all query heads of the group A pair that
+ * may not meet has weight 0 and is skipped, so that a NaN stays with those that depend on it.
+ *
+ * Shared memory: rows as f32, D + 1 apart, so that 32 lanes reading one column of 32 rows meet 32 banks.
+ * Bound: shared memory, 5 reads per 4 multiply-adds in the first part, 1 in the second; used for f32 training
+ * and for unusual widths. */
+#include <math.h>
+
+#include "kernels/cuda/attention.cuh"
+
+enum {
+    WARP = 32,
+    WARPS = 4,
+    THREADS = WARPS * WARP,
+    WARP_ROWS = 4,           /* rows of one warp */
+    OWN = WARPS * WARP_ROWS, /* rows of a block */
+    OTHERS = WARP,           /* partners at a time */
+    MAX_COLUMNS = 256 / WARP /* of one lane: head widths up to 256 */
+};
+
+static constexpr float NO_MAX = -1e30f; /* finite: see attention_forward.cu */
+
+/* What the kernels are given; out is O or dqkv. */
+template <class T> struct plain_job {
+    attention_problem p;
+    attention_statistics statistics;
+    const T *dout;
+    T *out;
+    float *lse;
+};
+
+DEV int lane_id() {
+    return (int)(threadIdx.x % WARP);
+}
+
+template <int N> DEV void clear(float (&x)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        x[i] = 0.0f;
+}
+
+/* row_address - of row i in a block of rows in shared memory. */
+DEV uint32_t row_address(uint32_t rows, int i, int head_dim) {
+    return rows + (uint32_t)(i * (head_dim + 1)) * 4;
+}
+
+/* load_rows - count rows of a head into shared memory, zeros from row `valid` on. */
+template <class T>
+DEV void load_rows(uint32_t to, const T *from, int64_t row_elements, int count, int valid, int head_dim) {
+    for (int at = (int)threadIdx.x; at < count * head_dim; at += THREADS) {
+        const int row = at / head_dim, column = at % head_dim;
+        shared_store_f32(row_address(to, row, head_dim) + (uint32_t)column * 4,
+                         row < valid ? to_f32(from[row * row_elements + column]) : 0.0f);
+    }
+}
+
+/* head_rows - where row `row` of a head begins in qkv. */
+template <class T> DEV const T *head_rows(const attention_problem &p, int row, int head) {
+    return (const T *)p.qkv + (int64_t)row * p.qkv_row + head * p.head_dim;
+}
+
+/* dot_rows - products of this warp's rows with this lane's partner. */
+DEV void dot_rows(float (&dots)[WARP_ROWS], uint32_t own, uint32_t others, int head_dim) {
+    const uint32_t partner = row_address(others, lane_id(), head_dim);
+    clear(dots);
+    for (int d = 0; d < head_dim; d++) {
+        const float x = shared_load_f32(partner + (uint32_t)d * 4);
+#pragma unroll
+        for (int r = 0; r < WARP_ROWS; r++)
+            dots[r] = fmaf(shared_load_f32(row_address(own, r, head_dim) + (uint32_t)d * 4), x, dots[r]);
+    }
+}
+
+/* add_rows - sums += weight (of each lane's partner) times the partner's row; lanes hold columns lane, lane +
+ * 32 ... */
+DEV void add_rows(float (&sums)[WARP_ROWS][MAX_COLUMNS], const float (&weights)[WARP_ROWS], uint32_t others,
+                  int head_dim) {
+    for (int partner = 0; partner < OTHERS; partner++) {
+        const uint32_t row = row_address(others, partner, head_dim);
+        float w[WARP_ROWS];
+#pragma unroll
+        for (int r = 0; r < WARP_ROWS; r++)
+            w[r] = shfl(weights[r], partner);
+#pragma unroll
+        for (int c = 0; c < MAX_COLUMNS; c++) {
+            if (lane_id() + c * WARP >= head_dim)
+                break;
+            const float x = shared_load_f32(row + (uint32_t)(lane_id() + c * WARP) * 4);
+#pragma unroll
+            for (int r = 0; r < WARP_ROWS; r++)
+                if (w[r] != 0.0f)
+                    sums[r][c] = fmaf(w[r], x, sums[r][c]);
+        }
+    }
+}
+
+/* store_row - sums times a factor to a row in global memory. */
+template <class T> DEV void store_row(T *to, const float (&sums)[MAX_COLUMNS], float factor, int head_dim) {
+#pragma unroll
+    for (int c = 0; c < MAX_COLUMNS; c++)
+        if (lane_id() + c * WARP < head_dim)
+            to[lane_id() + c * WARP] = from_f32<T>(sums[c] * factor);
+}
+
+/* A score and its derivative with respect to scale q k: 1 without a soft-cap. */
+struct score {
+    float value, slope;
+};
+
+DEV score score_of(float dot, const attention_problem &p) {
+    if (p.softcap <= 0.0f)
+        return {dot * p.scale, 1.0f};
+    const float t = tanhf(dot * p.cap_inverse);
+    return {p.softcap * t, 1.0f - t * t};
+}
+
+/* sees - whether a row sees a key; rows past the end see nothing. */
+DEV bool sees(const attention_problem &p, int row, int key) {
+    return row < p.num_rows && key <= row && key >= p.row_start[row];
+}
+
+template <class T> static __global__ void __launch_bounds__(THREADS) attention_plain(plain_job<T> job) {
+    DYN_SHARED(memory);
+    const attention_problem &p = job.p;
+    const int head_dim = p.head_dim, head = (int)blockIdx.x, kv_head = p.num_heads + head / p.group;
+    const int first_row = (int)(gridDim.y - 1 - blockIdx.y) * OWN,
+              warp_row = (int)(threadIdx.x / WARP) * WARP_ROWS;
+    const uint32_t queries = shared_address(memory), keys = row_address(queries, OWN, head_dim);
+    const uint32_t values = row_address(keys, OTHERS, head_dim),
+                   own = row_address(queries, warp_row, head_dim);
+    float sums[WARP_ROWS][MAX_COLUMNS], max[WARP_ROWS], total[WARP_ROWS];
+#pragma unroll
+    for (int r = 0; r < WARP_ROWS; r++) {
+        clear(sums[r]);
+        max[r] = NO_MAX;
+        total[r] = 0.0f;
+    }
+    load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, OWN, p.num_rows - first_row, head_dim);
+    const int end = min(first_row + OWN, p.num_rows);
+    for (int first_key = p.row_start[first_row]; first_key < end; first_key += OTHERS) {
+        block_barrier(); /* nobody reads the previous keys any more */
+        load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OTHERS, p.num_rows - first_key,
+                  head_dim);
+        load_rows(values, head_rows<T>(p, first_key, kv_head + p.num_kv_heads), p.qkv_row, OTHERS,
+                  p.num_rows - first_key, head_dim);
+        block_barrier();
+        float weights[WARP_ROWS];
+        dot_rows(weights, own, keys, head_dim);
+#pragma unroll
+        for (int r = 0; r < WARP_ROWS; r++) {
+            const bool seen = sees(p, first_row + warp_row + r, first_key + lane_id());
+            const float s = seen ? score_of(weights[r], p).value : -INFINITY;
+            const float raised = max_nan(max[r], warp_max(s)), shrink = expf(max[r] - raised);
+            max[r] = raised;
+            weights[r] = seen ? expf(s - raised) : 0.0f;
+            total[r] = total[r] * shrink + warp_sum(weights[r]);
+#pragma unroll
+            for (int c = 0; c < MAX_COLUMNS; c++)
+                sums[r][c] *= shrink;
+        }
+        add_rows(sums, weights, values, head_dim);
+    }
+#pragma unroll
+    for (int r = 0; r < WARP_ROWS; r++) {
+        const int64_t row = first_row + warp_row + r;
+        if (row >= p.num_rows)
+            continue;
+        store_row(job.out + row * p.out_row + head * head_dim, sums[r], 1.0f / total[r], head_dim);
+        if (lane_id() == 0)
+            job.lse[row * p.num_heads + head] = max[r] + logf(total[r]);
+    }
+}
+
+/* A probability and the gradient of its score times scale, for one pair; zero for a pair that does not meet.
+ */
+struct pair_weights {
+    float p, ds;
+};
+
+template <class T>
+DEV pair_weights weights_of(const plain_job<T> &job, int head, int row, int key, float dot, float dp) {
+    const attention_problem &p = job.p;
+    if (!sees(p, row, key))
+        return {0.0f, 0.0f};
+    const int64_t at = head * job.statistics.padded_rows + row;
+    const score s = score_of(dot, p);
+    const float probability = expf(s.value - job.statistics.lse2[at] * ATTENTION_LN2);
+    return {probability, probability * (dp - job.statistics.delta[at]) * s.slope * p.scale};
+}
+
+template <class T>
+static __global__ void __launch_bounds__(THREADS) attention_plain_queries(plain_job<T> job) {
+    DYN_SHARED(memory);
+    const attention_problem &p = job.p;
+    const int head_dim = p.head_dim, head = (int)blockIdx.x, kv_head = p.num_heads + head / p.group;
+    const int first_row = (int)(gridDim.y - 1 - blockIdx.y) * OWN,
+              warp_row = (int)(threadIdx.x / WARP) * WARP_ROWS;
+    const uint32_t queries = shared_address(memory), douts = row_address(queries, OWN, head_dim);
+    const uint32_t keys = row_address(douts, OWN, head_dim), values = row_address(keys, OTHERS, head_dim);
+    float sums[WARP_ROWS][MAX_COLUMNS];
+#pragma unroll
+    for (int r = 0; r < WARP_ROWS; r++)
+        clear(sums[r]);
+    load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, OWN, p.num_rows - first_row, head_dim);
+    load_rows(douts, job.dout + (int64_t)first_row * p.out_row + head * head_dim, p.out_row, OWN,
+              p.num_rows - first_row, head_dim);
+    const int end = min(first_row + OWN, p.num_rows);
+    for (int first_key = p.row_start[first_row]; first_key < end; first_key += OTHERS) {
+        block_barrier(); /* nobody reads the previous keys any more */
+        load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OTHERS, p.num_rows - first_key,
+                  head_dim);
+        load_rows(values, head_rows<T>(p, first_key, kv_head + p.num_kv_heads), p.qkv_row, OTHERS,
+                  p.num_rows - first_key, head_dim);
+        block_barrier();
+        float dots[WARP_ROWS], dps[WARP_ROWS];
+        dot_rows(dots, row_address(queries, warp_row, head_dim), keys, head_dim);
+        dot_rows(dps, row_address(douts, warp_row, head_dim), values, head_dim);
+#pragma unroll
+        for (int r = 0; r < WARP_ROWS; r++)
+            dps[r] =
+                weights_of(job, head, first_row + warp_row + r, first_key + lane_id(), dots[r], dps[r]).ds;
+        add_rows(sums, dps, keys, head_dim);
+    }
+#pragma unroll
+    for (int r = 0; r < WARP_ROWS; r++) {
+        const int64_t row = first_row + warp_row + r;
+        if (row < p.num_rows)
+            store_row(job.out + row * p.qkv_row + head * head_dim, sums[r], 1.0f, head_dim);
+    }
+}
+
+template <class T> static __global__ void __launch_bounds__(THREADS) attention_plain_keys(plain_job<T> job) {
+    DYN_SHARED(memory);
+    const attention_problem &p = job.p;
+    const int head_dim = p.head_dim, kv_head = p.num_heads + (int)blockIdx.x;
+    const int first_key = (int)blockIdx.y * OWN, warp_key = (int)(threadIdx.x / WARP) * WARP_ROWS;
+    const uint32_t keys = shared_address(memory), values = row_address(keys, OWN, head_dim);
+    const uint32_t queries = row_address(values, OWN, head_dim),
+                   douts = row_address(queries, OTHERS, head_dim);
+    float dkeys[WARP_ROWS][MAX_COLUMNS], dvalues[WARP_ROWS][MAX_COLUMNS];
+#pragma unroll
+    for (int r = 0; r < WARP_ROWS; r++) {
+        clear(dkeys[r]);
+        clear(dvalues[r]);
+    }
+    load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OWN, p.num_rows - first_key, head_dim);
+    load_rows(values, head_rows<T>(p, first_key, kv_head + p.num_kv_heads), p.qkv_row, OWN,
+              p.num_rows - first_key, head_dim);
+    const int end = job.statistics.col_end[min(first_key + OWN, p.num_rows) - 1];
+    for (int head = (int)blockIdx.x * p.group; head < ((int)blockIdx.x + 1) * p.group; head++)
+        for (int first_row = first_key; first_row < end; first_row += OTHERS) {
+            block_barrier(); /* nobody reads the previous queries any more */
+            load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, OTHERS, p.num_rows - first_row,
+                      head_dim);
+            load_rows(douts, job.dout + (int64_t)first_row * p.out_row + head * head_dim, p.out_row, OTHERS,
+                      p.num_rows - first_row, head_dim);
+            block_barrier();
+            float dots[WARP_ROWS], dps[WARP_ROWS];
+            dot_rows(dots, row_address(keys, warp_key, head_dim), queries, head_dim);
+            dot_rows(dps, row_address(values, warp_key, head_dim), douts, head_dim);
+#pragma unroll
+            for (int r = 0; r < WARP_ROWS; r++) {
+                const int key = first_key + warp_key + r;
+                const pair_weights w = weights_of(job, head, first_row + lane_id(), key, dots[r], dps[r]);
+                dots[r] = w.p;
+                dps[r] = w.ds;
+            }
+            add_rows(dvalues, dots, douts, head_dim);
+            add_rows(dkeys, dps, queries, head_dim);
+        }
+#pragma unroll
+    for (int r = 0; r < WARP_ROWS; r++) {
+        const int64_t key = first_key + warp_key + r;
+        T *const to = job.out + key * p.qkv_row + kv_head * head_dim;
+        if (key >= p.num_rows)
+            continue;
+        store_row(to, dkeys[r], 1.0f, head_dim);
+        store_row(to + p.num_kv_heads * head_dim, dvalues[r], 1.0f, head_dim);
+    }
+}
+
+static size_t shared_bytes(int num_rows, int head_dim) {
+    return (size_t)num_rows * (size_t)(head_dim + 1) * sizeof(float);
+}
+
+template <class T> static void plain_forward(struct device *dev, const plain_job<T> &job) {
+    const dim3 grid((unsigned)job.p.num_heads, (unsigned)((job.p.num_rows + OWN - 1) / OWN));
+    LAUNCH(attention_plain<T>, grid, dim3(THREADS), shared_bytes(OWN + 2 * OTHERS, job.p.head_dim),
+           cuda_stream(dev), job);
+}
+
+template <class T> static void plain_backward(struct device *dev, const plain_job<T> &job) {
+    const unsigned blocks = (unsigned)((job.p.num_rows + OWN - 1) / OWN);
+    const size_t bytes = shared_bytes(2 * OWN + 2 * OTHERS, job.p.head_dim);
+    LAUNCH(attention_plain_keys<T>, dim3((unsigned)job.p.num_kv_heads, blocks), dim3(THREADS), bytes,
+           cuda_stream(dev), job);
+    LAUNCH(attention_plain_queries<T>, dim3((unsigned)job.p.num_heads, blocks), dim3(THREADS), bytes,
+           cuda_stream(dev), job);
+}
+
+template <class T>
+static plain_job<T> job_of(const struct attention_problem &problem,
+                           const struct attention_statistics &statistics, struct tensor dout,
+                           struct tensor out, void *lse) {
+    return {problem, statistics, (const T *)dout.data, (T *)out.data, (float *)lse};
+}
+
+void attention_plain_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                             struct tensor row_start, const struct attention_args *args) {
+    const struct attention_problem problem = attention_describe(qkv, row_start, args);
+    const struct attention_statistics none = {};
+    if (qkv.dtype == DTYPE_F32)
+        plain_forward(dev, job_of<float>(problem, none, qkv, out, lse.data));
+    else if (qkv.dtype == DTYPE_BF16)
+        plain_forward(dev, job_of<bf16_t>(problem, none, qkv, out, lse.data));
+    else
+        plain_forward(dev, job_of<f16_t>(problem, none, qkv, out, lse.data));
+}
+
+void attention_plain_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
+                              const struct attention_problem *problem,
+                              const struct attention_statistics *statistics) {
+    if (dqkv.dtype == DTYPE_F32)
+        plain_backward(dev, job_of<float>(*problem, *statistics, dout, dqkv, nullptr));
+    else if (dqkv.dtype == DTYPE_BF16)
+        plain_backward(dev, job_of<bf16_t>(*problem, *statistics, dout, dqkv, nullptr));
+    else
+        plain_backward(dev, job_of<f16_t>(*problem, *statistics, dout, dqkv, nullptr));
+}

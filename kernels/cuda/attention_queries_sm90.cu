@@ -1,0 +1,337 @@
+/* attention_queries_sm90.cu - flash attention backward on Hopper, second pass: gradients of queries.
+ *
+ * For a tile of queries Q with the gradients dO of its outputs, over the blocks of keys K and values V that
+ * it sees, from the diagonal to the left (names as in attention_keys_sm90.cu, but queries as rows):
+ *
+ *     S = Q K^T     P = 2^(c S - lse2)     dP = dO V^T     dS = P (dP - delta)     dQ += dS K
+ *
+ * and at the end  dQ *= scale.  dS stays in registers as the A operand of the product with K.
+ *
+ * Who waits for whom.  A producer thread, and two consumer warpgroups with 64 queries each:
+ *
+ *     producer   draw tile -> [assignments] ; Q dO -> [queries] ; K0 V0 ; K1 V1 ; ...  -> [keys] [values]
+ *     consumer   issue S(0), dP(0) ; then for each block j:
+ *
+ *                wait for S(j) ; P = exponentials
+ *                wait for dP(j), release V(j) ; dS, rounded ; issue dQ += dS K(j), issue S(j+1)
+ *                wait for dQ, release K(j) ; issue dP(j+1)
+ *
+ * As in the first pass, dP waits for dQ for the sake of registers, with S(j+1) between to keep the tensor
+ * cores busy. */
+#include "kernels/cuda/attention_sm90.cuh"
+
+using namespace attention_sm90;
+
+namespace {
+
+constexpr int GROUPS = 2, THREADS = (GROUPS + 1) * WARPGROUP;
+constexpr int ROWS = GROUPS * GROUP_ROWS; /* queries of a tile */
+constexpr int STAGES = 2;                 /* of keys and of values */
+
+/* Sizes of one variant: KEYS a step, for heads of WIDTH; CAP: soft-cap. */
+template <typename T_, int WIDTH_, int KEYS_, bool CAP_> struct variant {
+    using T = T_;
+    static constexpr int WIDTH = WIDTH_, KEYS = KEYS_;
+    static constexpr bool CAP = CAP_;
+    static constexpr int PART = PANELS<WIDTH> * GROUP_PANEL_BYTES; /* queries, or dO, of one warpgroup */
+    static constexpr int TILE_BYTES = 2 * GROUPS * PART, KEY_BYTES = PANELS<WIDTH> * KEYS * ROW_BYTES;
+    /* Places in shared memory: Q, dO; stages of keys, of values; staging of results. */
+    static constexpr int DOUT_AT = GROUPS * PART, KEYS_AT = TILE_BYTES;
+    static constexpr int VALUES_AT = KEYS_AT + STAGES * KEY_BYTES;
+    static constexpr int STAGING_AT = VALUES_AT + STAGES * KEY_BYTES;
+    static constexpr int BARRIERS_AT = STAGING_AT + GROUPS * PART;
+    static constexpr int BYTES =
+        BARRIERS_AT + ring<1>::BARRIER_BYTES + 2 * ring<STAGES>::BARRIER_BYTES + assignment_ring::BYTES;
+    static_assert(BYTES <= MAX_SHARED_BYTES, "the tiles must fit");
+};
+
+struct queries_call {
+    tensor_map queries, dout, keys, dqkv;
+    struct work_list list;
+    const int32_t *row_start;
+    const float *lse2, *delta; /* [H, padded_rows] */
+    int64_t padded_rows;
+    int num_rows, num_heads, num_kv_heads, group;
+    float scale, scale_log2, cap_inverse;
+};
+
+/* Addresses in shared memory, the same for both roles. */
+template <typename V> struct layout {
+    uint32_t start;
+    ring<1> queries;
+    ring<STAGES> keys, values;
+    assignment_ring assignments;
+
+    DEV explicit layout(uint32_t start_)
+        : start(start_), queries{start_ + V::BARRIERS_AT}, keys{queries.first + ring<1>::BARRIER_BYTES},
+          values{keys.first + ring<STAGES>::BARRIER_BYTES},
+          assignments(values.first + ring<STAGES>::BARRIER_BYTES) {
+    }
+    DEV uint32_t query_part(int part) const {
+        return start + (uint32_t)(part * V::PART);
+    }
+    DEV uint32_t dout_part(int part) const {
+        return start + (uint32_t)(V::DOUT_AT + part * V::PART);
+    }
+    DEV uint32_t staging(int part) const {
+        return start + (uint32_t)(V::STAGING_AT + part * V::PART);
+    }
+    DEV uint32_t key_tile(int stage) const {
+        return start + (uint32_t)(V::KEYS_AT + stage * V::KEY_BYTES);
+    }
+    DEV uint32_t value_tile(int stage) const {
+        return start + (uint32_t)(V::VALUES_AT + stage * V::KEY_BYTES);
+    }
+};
+
+/* --- The producer. */
+
+template <typename V>
+DEV void load_queries(const queries_call &call, const layout<V> &shared, struct assignment tile) {
+    const uint32_t full = shared.queries.full(0);
+    mbarrier_arrive_expect_bytes(full, V::TILE_BYTES);
+    for (int part = 0; part < GROUPS; part++) {
+        const int row = tile.first_row + part * GROUP_ROWS;
+        load_tile<V::WIDTH>(shared.query_part(part), &call.queries, full, GROUP_ROWS, tile.head, row);
+        load_tile<V::WIDTH>(shared.dout_part(part), &call.dout, full, GROUP_ROWS, tile.head, row);
+    }
+}
+
+template <typename V>
+DEV void load_block(const queries_call &call, const ring<STAGES> &ring, ring_position<STAGES> at,
+                    uint32_t tile, int head, int first_row) {
+    ring.wait_empty(at);
+    mbarrier_arrive_expect_bytes(ring.full(at.stage), V::KEY_BYTES);
+    load_tile<V::WIDTH>(tile, &call.keys, ring.full(at.stage), V::KEYS, head, first_row);
+}
+
+template <typename V> DEV void produce(const queries_call &call, const layout<V> &shared) {
+    tensor_map_prefetch(&call.queries);
+    tensor_map_prefetch(&call.dout);
+    tensor_map_prefetch(&call.keys);
+    tensor_map_prefetch(&call.dqkv);
+    ring_position<STAGES> at; /* keys and values go in step */
+#pragma unroll 1
+    for (uint32_t count = 0;; count++) {
+        const struct assignment tile = draw(call.list);
+        shared.assignments.send(count, tile);
+        if (!tile.steps)
+            return;
+        shared.queries.wait_empty(ring_position<1>(count));
+        load_queries<V>(call, shared, tile);
+        const int key_head = call.num_heads + tile.head / call.group,
+                  value_head = key_head + call.num_kv_heads;
+        int block = min(tile.first_row + ROWS, call.num_rows) - V::KEYS;
+#pragma unroll 1
+        for (int step = 0; step < tile.steps; step++, block -= V::KEYS) {
+            load_block<V>(call, shared.keys, at, shared.key_tile(at.stage), key_head, block);
+            load_block<V>(call, shared.values, at, shared.value_tile(at.stage), value_head, block);
+            at.advance();
+        }
+    }
+}
+
+/* --- The consumers. */
+
+/* A thread's two rows (half 0: row, half 1: row + 8); blocks need the mask when they end past first_row, or
+ * begin before last_start, the first key of the warpgroup's last row. */
+struct query_rows {
+    int row, first_key[2], first_row, last_start;
+    float lse2[2], delta[2];
+};
+
+DEV struct query_rows describe_queries(const queries_call &call, int first_row, int head) {
+    query_rows rows;
+    rows.row = first_row + group_row();
+    rows.first_row = first_row;
+    rows.last_start = call.row_start[min(first_row + GROUP_ROWS, call.num_rows) - 1];
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int row = rows.row + 8 * half; /* rows past the last have statistics that make P and dS zero */
+        const int64_t at = head * call.padded_rows + row;
+        rows.first_key[half] = row < call.num_rows ? call.row_start[row] : call.num_rows;
+        rows.lse2[half] = call.lse2[at];
+        rows.delta[half] = call.delta[at];
+    }
+    return rows;
+}
+
+/* One tile, in a warpgroup.  The ring position goes on from tile to tile. */
+template <typename V> struct consumer {
+    using T = typename V::T;
+    const queries_call &call;
+    const layout<V> &shared;
+    int group;
+    ring_position<STAGES> at; /* keys and values go in step */
+
+    float s[V::KEYS / 2], dp[V::KEYS / 2], dq[V::WIDTH / 2];
+
+    DEV consumer(const queries_call &call_, const layout<V> &shared_, int group_)
+        : call(call_), shared(shared_), group(group_) {
+    }
+
+    DEV void issue_scores() {
+        wgmma_fence();
+        product_rows<T, V::KEYS, V::WIDTH, GROUP_ROWS>(s, shared.query_part(group),
+                                                       shared.key_tile(at.stage));
+    }
+    DEV void issue_dp() {
+        shared.values.wait_full(at);
+        wgmma_fence();
+        product_rows<T, V::KEYS, V::WIDTH, GROUP_ROWS>(dp, shared.dout_part(group),
+                                                       shared.value_tile(at.stage));
+    }
+
+    /* Scores of the block of keys that begins at `block` to P in place; with a soft-cap, to the tanh. */
+    DEV void probabilities(const query_rows &rows, int block) {
+        if (V::CAP)
+            soft_cap(s, call.cap_inverse);
+        if (block + V::KEYS > rows.first_row + 1 || block < rows.last_start) {
+            const int low[2] = {rows.first_key[0] - block, rows.first_key[1] - block};
+            const int high[2] = {rows.row + 1 - block, rows.row + 9 - block};
+            mask_columns<V::KEYS>(s, low, high, -INFINITY);
+        }
+        if (!V::CAP)
+#pragma unroll
+            for (int i = 0; i < V::KEYS / 2; i++)
+                s[i] = exp2_approx(fmaf(s[i], call.scale_log2, -rows.lse2[i / 2 % 2]));
+    }
+
+    DEV float score_gradient(const query_rows &rows, int i) const {
+        float p = s[i];
+        if (V::CAP)
+            p = cap_gradient(exp2_approx(fmaf(p, call.scale_log2, -rows.lse2[i / 2 % 2])), p);
+        return p * (dp[i] - rows.delta[i / 2 % 2]);
+    }
+
+    DEV void tile(struct assignment work, ring_position<1> query_at) {
+        const int first_row = work.first_row + group * GROUP_ROWS;
+        const query_rows rows = describe_queries(call, first_row, work.head);
+        int block = min(work.first_row + ROWS, call.num_rows) - V::KEYS;
+        uint32_t ds[V::KEYS / DEPTH][4];
+        shared.queries.wait_full(query_at);
+        shared.keys.wait_full(at);
+        issue_scores();
+        issue_dp();
+#pragma unroll 1
+        for (int step = 0;; step++, block -= V::KEYS) {
+            wgmma_wait<1>();
+            pin(s);
+            probabilities(rows, block);
+            /* The wait for the next keys stands here on purpose: the branch in it keeps the compiler from
+             * moving the wait for dP up before the exponentials. */
+            ring_position<STAGES> next = at;
+            next.advance();
+            const bool last = step + 1 == work.steps;
+            if (!last)
+                shared.keys.wait_full(next);
+            wgmma_wait<0>();
+            pin(dp);
+            shared.values.release(at);
+#pragma unroll
+            for (int i = 0; i < V::KEYS / 4; i++)
+                ds[i / 4][i % 4] = pack2<T>(score_gradient(rows, 2 * i), score_gradient(rows, 2 * i + 1));
+            wgmma_fence();
+            product_columns<T, V::WIDTH, V::KEYS>(dq, ds, shared.key_tile(at.stage), step > 0);
+            if (last)
+                break;
+            const ring_position<STAGES> done = at;
+            at = next;
+            issue_scores();
+            wgmma_wait<1>();
+            shared.keys.release(done);
+            issue_dp();
+        }
+        wgmma_wait<0>();
+        pin(dq);
+        shared.keys.release(at);
+        at.advance();
+        shared.queries.release(query_at);
+#pragma unroll
+        for (int i = 0; i < V::WIDTH / 2; i++)
+            dq[i] *= call.scale;
+        store_tile<T, V::WIDTH>(shared.staging(group), &call.dqkv, dq, group, work.head, first_row);
+    }
+};
+
+template <typename V> DEV void consume(const queries_call &call, const layout<V> &shared, int group) {
+    consumer<V> me(call, shared, group);
+#pragma unroll 1
+    for (uint32_t count = 0;; count++) {
+        const struct assignment work = shared.assignments.receive(count);
+        if (!work.steps)
+            break;
+        me.tile(work, ring_position<1>(count));
+    }
+    staging_wait(group); /* shared memory must outlive the copies that read it */
+}
+
+template <typename V>
+static __global__ void __launch_bounds__(THREADS, 1)
+    attention_queries_sm90(const __grid_constant__ queries_call call) {
+    DYN_SHARED(memory);
+    const layout<V> shared(shared_address(memory));
+    split_roles<GROUPS>(
+        [&] {
+            shared.queries.init(GROUPS);
+            shared.keys.init(GROUPS);
+            shared.values.init(GROUPS);
+            shared.assignments.barriers.init(GROUPS);
+        },
+        [&] { produce<V>(call, shared); }, [&](int group) { consume<V>(call, shared, group); });
+}
+
+/* --- Host side. */
+
+struct backward_tensors {
+    struct tensor dqkv, dout, qkv;
+    void *plan;
+};
+
+template <typename V> void launch(struct device *dev, const backward_tensors &t, queries_call call) {
+    call.list = make_plan(
+        dev, t.plan,
+        {{nullptr, nullptr, 0, call.num_heads}, call.row_start, call.num_rows, ROWS, V::KEYS, false});
+    call.queries = map_heads(t.qkv, GROUP_ROWS);
+    call.dout = map_heads(t.dout, GROUP_ROWS);
+    call.keys = map_heads(t.qkv, V::KEYS);
+    call.dqkv = map_heads(t.dqkv, GROUP_ROWS);
+    LAUNCH(attention_queries_sm90<V>, plan_blocks(dev, &call.list), THREADS, V::BYTES, cuda_stream(dev),
+           call);
+}
+
+template <typename T, bool CAP>
+void choose(struct device *dev, const backward_tensors &t, int width, const queries_call &call) {
+    if (width == 64)
+        launch<variant<T, 64, 128, CAP>>(dev, t, call);
+    else if (width == 80)
+        launch<variant<T, 80, 128, CAP>>(dev, t, call);
+    else if (width == 96)
+        launch<variant<T, 96, 128, CAP>>(dev, t, call);
+    else
+        launch<variant<T, 128, 128, CAP>>(dev, t, call);
+}
+
+} // namespace
+
+void attention_sm90::queries_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
+                                      struct tensor qkv, const struct attention_problem &problem,
+                                      const struct attention_statistics &statistics, bool cap, void *plan) {
+    const backward_tensors t = {dqkv, dout, qkv, plan};
+    queries_call call = {};
+    call.row_start = problem.row_start;
+    call.lse2 = statistics.lse2;
+    call.delta = statistics.delta;
+    call.padded_rows = statistics.padded_rows;
+    call.num_rows = problem.num_rows;
+    call.num_heads = problem.num_heads;
+    call.num_kv_heads = problem.num_kv_heads;
+    call.group = problem.group;
+    call.scale = problem.scale;
+    call.scale_log2 = problem.scale_log2;
+    call.cap_inverse = problem.cap_inverse;
+    if (qkv.dtype == DTYPE_BF16)
+        (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, t, problem.head_dim, call);
+    else
+        (cap ? choose<f16_t, true> : choose<f16_t, false>)(dev, t, problem.head_dim, call);
+}

@@ -1,0 +1,147 @@
+/* attention_sm90.cu - the Hopper attention path, host side: when it applies, work lists, tensor maps,
+ * scratch, and the order of the backward's kernels.
+ *
+ *   attention_forward_sm90.cu    forward
+ *   attention_keys_sm90.cu       backward, first pass: gradients of keys and values
+ *   attention_queries_sm90.cu    backward, second pass: gradients of queries
+ *   attention_sm90.cuh           device functions of these three
+ *
+ * Two passes recompute the scores twice (7 products instead of 5) but each sum has one owner: no atomics, no
+ * f32 buffer for the gradient of the queries, the same bits every run. */
+#include "kernels/cuda/attention_sm90.cuh"
+
+using namespace attention_sm90;
+
+namespace {
+
+/* Steps of a tile of queries: keys from the first that its first row sees to its own last row, step_rows at a
+ * time.  Of a tile of keys: queries from its own first row to the last that sees its last key. */
+DEV int query_tile_steps(const int32_t *row_start, int num_rows, int first, int tile_rows, int step_rows) {
+    const int end = min(first + tile_rows, num_rows);
+    return (end - row_start[first] + step_rows - 1) / step_rows;
+}
+DEV int key_tile_steps(const int32_t *col_end, int num_rows, int first, int tile_rows, int step_rows) {
+    const int last = min(first + tile_rows, num_rows) - 1;
+    return (col_end[last] - first + step_rows - 1) / step_rows;
+}
+
+constexpr int PLAN_THREADS = 128;
+
+DEV int tile_steps(const struct plan &plan, int tile) {
+    const int first = tile * plan.tile_rows;
+    return plan.of_keys ? key_tile_steps(plan.bounds, plan.num_rows, first, plan.tile_rows, plan.step_rows)
+                        : query_tile_steps(plan.bounds, plan.num_rows, first, plan.tile_rows, plan.step_rows);
+}
+
+/* Each thread finds the rank of one tile by comparing it with all, PLAN_THREADS at a time through shared
+ * memory: there are few, one for every 128 tokens.  Equal tiles keep their order. */
+static __global__ void __launch_bounds__(PLAN_THREADS) plan_tiles(const struct plan plan) {
+    DYN_SHARED(memory);
+    const uint32_t steps_at = shared_address(memory);
+    const int thread = (int)threadIdx.x, mine = (int)blockIdx.x * PLAN_THREADS + thread,
+              count = plan.list.count;
+    const int steps = mine < count ? tile_steps(plan, mine) : 0;
+    int rank = 0;
+    for (int first = 0; first < count; first += PLAN_THREADS) {
+        const int other = first + thread;
+        shared_store4(steps_at + (uint32_t)thread * 4, other < count ? (uint32_t)tile_steps(plan, other) : 0);
+        block_barrier();
+        for (int i = 0; i < PLAN_THREADS; i++) { /* past the last: 0 steps, which no tile has */
+            const int others = (int)shared_load4(steps_at + (uint32_t)i * 4);
+            rank += others > steps || (others == steps && first + i < mine);
+        }
+        block_barrier();
+    }
+    if (mine < count)
+        plan.list.entries[rank] = {mine * plan.tile_rows, steps};
+    if (mine == 0)
+        *plan.list.next = 0;
+}
+
+size_t round_up(size_t bytes) {
+    return (bytes + CUDA_ALIGN_BYTES - 1) / CUDA_ALIGN_BYTES * CUDA_ALIGN_BYTES;
+}
+
+bool aligned(const void *pointer) {
+    return (uintptr_t)pointer % 16 == 0;
+}
+
+} // namespace
+
+namespace attention_sm90 {
+
+size_t plan_bytes(int64_t num_rows) {
+    const size_t tiles = (size_t)(num_rows + GROUP_ROWS - 1) / GROUP_ROWS; /* no tile is lower */
+    return CUDA_ALIGN_BYTES + round_up(tiles * sizeof(struct work));
+}
+
+struct work_list make_plan(struct device *dev, void *memory, struct plan plan) {
+    plan.list.entries = (struct work *)((char *)memory + CUDA_ALIGN_BYTES);
+    plan.list.next = (uint32_t *)memory;
+    plan.list.count = (plan.num_rows + plan.tile_rows - 1) / plan.tile_rows;
+    const int blocks = (plan.list.count + PLAN_THREADS - 1) / PLAN_THREADS;
+    LAUNCH(plan_tiles, blocks, PLAN_THREADS, PLAN_THREADS * sizeof(int), cuda_stream(dev), plan);
+    return plan.list;
+}
+
+int plan_blocks(const struct device *dev, const struct work_list *list) {
+    const int64_t tiles = (int64_t)list->count * list->num_heads;
+    return (int)(tiles < cuda_num_sms(dev) ? tiles : cuda_num_sms(dev));
+}
+
+tensor_map map_heads(struct tensor t, int box_rows) {
+    const int64_t rows = t.dims[0], heads = t.dims[1], width = t.dims[2];
+    const int64_t dims[3] = {width, heads, rows}, strides[2] = {width * 2, heads * width * 2};
+    const int box[3] = {PANEL, 1, box_rows};
+    tensor_map map;
+    if (tensor_map_3d(&map, t.dtype, t.data, dims, strides, box, ROW_BYTES))
+        cuda_die(__FILE__, __LINE__, "attention's tensor map", cudaErrorInvalidValue);
+    return map;
+}
+
+tensor_map map_statistic(const float *values, int64_t padded_rows, int num_heads, int box_rows) {
+    const int64_t dims[2] = {padded_rows, num_heads}, strides[1] = {padded_rows * (int64_t)sizeof(float)};
+    const int box[2] = {box_rows, 1};
+    tensor_map map;
+    if (tensor_map_2d(&map, DTYPE_F32, values, dims, strides, box, 0))
+        cuda_die(__FILE__, __LINE__, "attention's tensor map", cudaErrorInvalidValue);
+    return map;
+}
+
+/* Wider heads would need more registers for their two (keys) accumulators than a warpgroup has. */
+bool backward_applies(int head_dim) {
+    return head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
+}
+
+bool applies(const struct device *dev, struct tensor qkv, struct tensor out,
+             const struct attention_args *args) {
+    return cuda_arch(dev) == 90 && (qkv.dtype == DTYPE_BF16 || qkv.dtype == DTYPE_F16) &&
+           out.dtype == qkv.dtype && aligned(qkv.data) && aligned(out.data) && args->scale > 0 &&
+           qkv.dims[0] > 0 && qkv.dims[0] < INT32_MAX / 2;
+}
+
+} // namespace attention_sm90
+
+bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
+                                  struct tensor out, struct tensor lse, struct tensor qkv,
+                                  struct tensor row_start, const struct attention_args *args) {
+    if (!applies(dev, qkv, out, args) || !backward_applies(args->head_dim) || !aligned(dqkv.data) ||
+        !aligned(dout.data))
+        return false;
+    const int64_t num_rows = qkv.dims[0];
+    const size_t statistics_bytes = round_up(attention_statistics_bytes(num_rows, args->num_heads));
+    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + 2 * plan_bytes(num_rows));
+    const struct attention_problem problem = attention_describe(qkv, row_start, args);
+    const struct attention_statistics statistics =
+        attention_prepare_backward(dev, scratch, dout, out, lse, row_start, args);
+    keys_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, scratch + statistics_bytes);
+    queries_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0,
+                     scratch + statistics_bytes + plan_bytes(num_rows));
+    return true;
+}
+
+size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
+    (void)dev;
+    return round_up(attention_statistics_bytes(limits->max_tokens, limits->num_heads)) +
+           2 * plan_bytes(limits->max_tokens);
+}

@@ -1,0 +1,213 @@
+/* attention_tile.cuh - the device functions that the three sm_80 attention kernels are made of.
+ *
+ * Tiles.  A tile holds rows of D 16-bit elements in shared memory, without padding.  ldmatrix reads 8 rows of
+ * 16 bytes at a time, and those must lie in different banks: the 16-byte chunks of a row are therefore
+ * permuted by an exclusive or with some bits of the row number.  Which bits, depends on how the row width
+ * falls on the 128-byte line of banks: a row of 64 elements begins where the one before it began (3 bits),
+ * one of 96 half a line further (2 bits, every second row), one of 80 a quarter (1 bit, every fourth row).
+ *
+ * Fragments.  mma takes A [16 x 16] row by row, B [16 x 8] column by column and keeps C [16 x 8] as: lane l
+ * has columns 2 (l % 4) and the next, of rows l / 4 (elements 0, 1) and l / 4 + 8 (elements 2, 3).  Two C
+ * tiles side by side, rounded to 16 bits, are an A fragment as they stand: so probabilities go from one
+ * product into the next without leaving their thread.  All operands are read by one lane pattern (row l % 16,
+ * chunk l / 16), with ldmatrix as they lie (rows run along the product) or transposed (rows are the summed
+ * dimension). */
+#pragma once
+
+#include <string.h>
+
+#include "kernels/cuda/attention.cuh"
+
+enum {
+    WARP = 32,
+    MMA_EDGE = 16,   /* rows and depth of one mma; widths go in pairs of 8 */
+    CHUNK_BYTES = 16 /* what cp.async and one lane of ldmatrix move */
+};
+
+/* Layout of a tile of rows of D elements. */
+template <int D> struct tile {
+    static constexpr int ROW_BYTES = D * 2;
+    static constexpr int CHUNKS = ROW_BYTES / CHUNK_BYTES;
+    static constexpr int SHIFT = CHUNKS % 8 == 0 ? 0 : CHUNKS % 4 == 0 ? 1 : 2;
+    static constexpr int MASK = (8 >> SHIFT) - 1;
+    static constexpr uint32_t PERIOD_BYTES = (MASK + 1) * CHUNK_BYTES; /* the permutation stays within it */
+};
+
+DEV int lane_id() {
+    return (int)(threadIdx.x % WARP);
+}
+
+/* tile_offset - where a chunk of a row lies in its tile. */
+template <int D> DEV uint32_t tile_offset(int row, int chunk) {
+    return (uint32_t)(row * tile<D>::ROW_BYTES +
+                      ((chunk ^ ((row >> tile<D>::SHIFT) & tile<D>::MASK)) * CHUNK_BYTES));
+}
+
+/* tile_load - start copying ROWS rows into a tile; rows from valid_rows on become zero (never left as they
+ * were: zero times an old NaN would be NaN). */
+template <int D, int ROWS, int THREADS>
+DEV void tile_load(uint32_t to, const char *from, int row_bytes, int valid_rows) {
+    constexpr int CHUNKS = tile<D>::CHUNKS, COPIES = (ROWS * CHUNKS + THREADS - 1) / THREADS;
+    constexpr bool WHOLE_ROWS = THREADS % CHUNKS == 0; /* a thread keeps its column: less arithmetic */
+#pragma unroll
+    for (int i = 0; i < COPIES; i++) {
+        const int at = (int)threadIdx.x + (WHOLE_ROWS ? 0 : i * THREADS);
+        const int row = at / CHUNKS + (WHOLE_ROWS ? i * (THREADS / CHUNKS) : 0), chunk = at % CHUNKS;
+        if (ROWS * CHUNKS % THREADS == 0 || row < ROWS)
+            cp_async16(to + tile_offset<D>(row, chunk), from + (int64_t)row * row_bytes + chunk * CHUNK_BYTES,
+                       row < valid_rows);
+    }
+}
+
+/* A tile as ldmatrix sees it: `lane` is the address that this lane gives for the fragment at (0, 0) of a tile
+ * at the start of shared memory, `at` the distance to the tile in question.  The permutation acts on address
+ * bits that are zero in `at` and in every row offset; so fragments of all tiles share their few values of
+ * lane ^ low, and all else is a constant in the instruction. */
+struct operand {
+    uint32_t lane, at;
+};
+
+template <int D> DEV uint32_t tile_lane(uint32_t shared_start) {
+    return shared_start + tile_offset<D>(lane_id() % MMA_EDGE, lane_id() / MMA_EDGE);
+}
+
+/* fragment_address - row and column are multiples of MMA_EDGE. */
+template <int D> DEV uint32_t fragment_address(operand tile_operand, int row, int column) {
+    const uint32_t bytes = (uint32_t)column * 2, low = bytes % tile<D>::PERIOD_BYTES;
+    return (tile_operand.lane ^ low) + (tile_operand.at + bytes - low + (uint32_t)(row * tile<D>::ROW_BYTES));
+}
+
+/* clear - accumulators to zero. */
+template <int M, int N> DEV void clear(float (&x)[M][N][4]) {
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                x[m][n][e] = 0.0f;
+}
+
+/* product_rows - x [16 M, 8 N] = a b^T: a and b are rows of D elements in shared memory. */
+template <class T, int D, int M, int N> DEV void product_rows(float (&x)[M][N][4], operand a, operand b) {
+    clear(x);
+#pragma unroll
+    for (int k = 0; k < D; k += MMA_EDGE) {
+        uint32_t rows[M][4];
+#pragma unroll
+        for (int m = 0; m < M; m++)
+            ldmatrix4(rows[m], fragment_address<D>(a, m * MMA_EDGE, k));
+#pragma unroll
+        for (int n = 0; n < N; n += 2) {
+            uint32_t columns[4];
+            ldmatrix4(columns, fragment_address<D>(b, n / 2 * MMA_EDGE, k));
+            const uint32_t left[2] = {columns[0], columns[2]}, right[2] = {columns[1], columns[3]};
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                mma_16x8x16<T>(x[m][n], rows[m], left);
+                mma_16x8x16<T>(x[m][n + 1], rows[m], right);
+            }
+        }
+    }
+}
+
+/* product_columns - sums [16 M, D] += x b: x [16 M, 8 N] is rounded to T on the way, b is 8 N rows of D. */
+template <class T, int D, int M, int N>
+DEV void product_columns(float (&sums)[M][D / 8][4], const float (&x)[M][N][4], operand b) {
+#pragma unroll
+    for (int k = 0; k < N; k += 2) {
+        uint32_t rows[M][4];
+#pragma unroll
+        for (int m = 0; m < M; m++) {
+            rows[m][0] = pack2<T>(x[m][k][0], x[m][k][1]);
+            rows[m][1] = pack2<T>(x[m][k][2], x[m][k][3]);
+            rows[m][2] = pack2<T>(x[m][k + 1][0], x[m][k + 1][1]);
+            rows[m][3] = pack2<T>(x[m][k + 1][2], x[m][k + 1][3]);
+        }
+#pragma unroll
+        for (int n = 0; n < D / 8; n += 2) {
+            uint32_t columns[4];
+            ldmatrix4_trans(columns, fragment_address<D>(b, k / 2 * MMA_EDGE, n * 8));
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                mma_16x8x16<T>(sums[m][n], rows[m], columns);
+                mma_16x8x16<T>(sums[m][n + 1], rows[m], columns + 2);
+            }
+        }
+    }
+}
+
+/* What a warp's rows see of a block of keys.  row_start never decreases and ends at the row itself: so some
+ * row sees some key unless the block lies right of the last row or left of what the first row sees, and all
+ * rows see all keys when it lies left of the first row and not left of what the last row sees. */
+struct view {
+    bool any, all;
+};
+
+DEV view view_of_keys(const attention_problem &p, int first_row, int count, int first_key, int num_keys) {
+    const int last_row = min(first_row + count, p.num_rows) - 1;
+    if (first_row >= p.num_rows)
+        return {false, false};
+    return {first_key <= last_row && first_key + num_keys > p.row_start[first_row],
+            first_key + num_keys - 1 <= first_row && first_key >= p.row_start[last_row]};
+}
+
+/* mask_keys - minus infinity where a row may not see the key.  One comparison per score: key - begin,
+ * unsigned, is larger than row - begin for keys on either side of begin .. row. */
+template <int M, int N>
+DEV void mask_keys(float (&scores)[M][N][4], const attention_problem &p, int first_row, int first_key) {
+    const uint32_t begins =
+        (uint32_t)p.row_start[min(first_row + lane_id() % (M * MMA_EDGE), p.num_rows - 1)];
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int row = m * MMA_EDGE + h * 8 + lane_id() / 4;
+            const uint32_t begin = shfl(begins, row), span = (uint32_t)(first_row + row) - begin;
+            const uint32_t key = (uint32_t)(first_key + lane_id() % 4 * 2) - begin;
+#pragma unroll
+            for (int n = 0; n < N; n++)
+#pragma unroll
+                for (int e = 0; e < 2; e++)
+                    if (key + (uint32_t)(n * 8 + e) > span)
+                        scores[m][n][2 * h + e] = -INFINITY;
+        }
+}
+
+/* cap_scores - q k becomes tanh(scale q k / cap); the factor cap is in scale_log2. */
+template <int M, int N> DEV void cap_scores(float (&scores)[M][N][4], float cap_inverse) {
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                scores[m][n][e] = tanhf(scores[m][n][e] * cap_inverse);
+}
+
+/* write_rows - sums times a factor per row, rounded to T, to global memory.  They pass through shared memory
+ * that only this warp uses (16 M rows of a tile), so that whole 16-byte chunks of a row are written side by
+ * side. factor[m][h] belongs to row 16 m + 8 h + lane / 4. */
+template <class T, int D, int M>
+DEV void write_rows(char *to, int64_t row_bytes, int valid_rows, uint32_t staging,
+                    const float (&sums)[M][D / 8][4], const float (&factor)[M][2]) {
+    const int lane = lane_id();
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int n = 0; n < D / 8; n++)
+#pragma unroll
+            for (int h = 0; h < 2; h++)
+                shared_store4(
+                    staging + tile_offset<D>(m * MMA_EDGE + h * 8 + lane / 4, n) + (uint32_t)(lane % 4 * 4),
+                    pack2<T>(sums[m][n][2 * h] * factor[m][h], sums[m][n][2 * h + 1] * factor[m][h]));
+    warp_barrier();
+#pragma unroll
+    for (int i = 0; i < M * MMA_EDGE * tile<D>::CHUNKS / WARP; i++) {
+        int chunk = i * WARP + lane, row = chunk / tile<D>::CHUNKS;
+        chunk -= row * tile<D>::CHUNKS;
+        vec16 values = shared_load16(staging + tile_offset<D>(row, chunk));
+        if (row < valid_rows)
+            store16(to + row * row_bytes + chunk * CHUNK_BYTES, values);
+    }
+}

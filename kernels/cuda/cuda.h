@@ -1,0 +1,151 @@
+/* cuda.h - what the files of the CUDA device share; C and C++; private to kernels/cuda/ and train/cuda/.
+ *
+ * One process uses one GPU through one compute stream: every op is enqueued there, in program order, and
+ * returns at once.  So scratch memory may be handed from op to op without waiting, and only download,
+ * synchronize and the few ops that return a number wait.  Kernels live in .cu files and see only what this
+ * header declares. Errors of CUDA are fatal: a process whose context has failed cannot be repaired. */
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct cuda_staging;
+struct cuda_timing;
+struct linear_plans;
+
+enum { CUDA_ALIGN_BYTES = 256 }; /* of every allocation and of the scratch block */
+
+struct cuda_state {
+    int ordinal;
+    cudaStream_t stream;
+    int arch; /* 10 * major + minor: 80, 86, 90 */
+    int num_sms;
+    char name[96]; /* "NVIDIA H200" */
+    char gpu[160]; /* the same and its UUID, for messages */
+    char *scratch; /* one block, used by one op at a time */
+    size_t scratch_bytes;
+    bool reserved; /* the scratch may not grow any more */
+    struct cuda_staging *staging;
+    struct cuda_timing *timing;
+    struct linear_plans *linear;
+};
+
+/* cuda_stream - the compute stream.  cuda_num_sms - its multiprocessors.  cuda_arch - 80, 86, 90: ten times
+ * the compute capability. */
+cudaStream_t cuda_stream(struct device *dev);
+int cuda_num_sms(const struct device *dev);
+int cuda_arch(const struct device *dev);
+
+/* cuda_scratch - device memory for the op that is being enqueued, CUDA_ALIGN_BYTES aligned, contents
+ * undefined. One call per op: the next call returns the same bytes, and stream order keeps the users apart.
+ * Grows when needed until cuda_reserve; afterwards dies when more is asked for than was reserved.
+ * cuda_reserve - take scratch_bytes now and forbid growth: from here on a step allocates nothing. */
+void *cuda_scratch(struct device *dev, size_t size_bytes);
+void cuda_reserve(struct device *dev, size_t scratch_bytes);
+
+/* CUDA_CHECK - die with the text of the call, the GPU, CUDA's own message and what to do about it. */
+#define CUDA_CHECK(call)                                                                                     \
+    do {                                                                                                     \
+        cudaError_t cuda_status_ = (call);                                                                   \
+        if (cuda_status_ != cudaSuccess)                                                                     \
+            cuda_die(__FILE__, __LINE__, #call, cuda_status_);                                               \
+    } while (0)
+
+/* cuda_die - the line that CUDA_CHECK prints; what is a call's text or a kernel's name. */
+void cuda_die(const char *file, int line, const char *what, cudaError_t status) __attribute__((noreturn));
+
+/* cuda_wait, cuda_wait_event - wait until the work enqueued on a stream, or up to an event, is done.  They
+ * poll, and call dev->while_waiting every few milliseconds, so that a rank that waits still notices a lost
+ * neighbour.  Die on CUDA's errors, which come up here: kernels run long after their launch. */
+void cuda_wait(struct device *dev, cudaStream_t stream);
+void cuda_wait_event(struct device *dev, cudaEvent_t event);
+
+/* cuda_op_begin, cuda_op_end - around the work of one op: its seconds are measured on the GPU by a pair of
+ * events, and added to dev->counts.seconds when the pair has passed, at the latest in cuda_synchronize. */
+void cuda_op_begin(struct device *dev, enum op_id id);
+void cuda_op_end(struct device *dev, enum op_id id);
+
+/* cuda_timing_create, cuda_timing_free, cuda_timing_collect - the pairs of events; collect adds up those that
+ * have passed (timing.c). */
+struct cuda_timing *cuda_timing_create(void);
+void cuda_timing_free(struct cuda_timing *timing);
+void cuda_timing_collect(struct device *dev);
+
+/* Memory (memory.c); kernels/ops.h says what each does.  Uploads and downloads pass through page-locked
+ * buffers of our own: a copy from or to ordinary memory would wait for the stream inside the driver, where
+ * nobody polls. */
+struct cuda_staging *cuda_staging_create(void);
+void cuda_staging_free(struct cuda_staging *staging);
+void *cuda_allocate(struct device *dev, size_t size_bytes);
+void cuda_release(struct device *dev, void *data, size_t size_bytes);
+void *cuda_allocate_host(struct device *dev, size_t size_bytes);
+void cuda_release_host(struct device *dev, void *data, size_t size_bytes);
+void cuda_zero(struct device *dev, void *data, size_t size_bytes);
+void cuda_copy(struct device *dev, void *to, const void *from, size_t size_bytes);
+void cuda_upload(struct device *dev, void *to, const void *host, size_t size_bytes);
+void cuda_download(struct device *dev, void *host, const void *from, size_t size_bytes);
+void cuda_synchronize(struct device *dev);
+size_t cuda_memory_free(struct device *dev, size_t *total_bytes);
+
+/* cuda_linear_create, cuda_linear_free - cuBLASLt and the plans of its products (linear.c). */
+struct linear_plans *cuda_linear_create(const struct device *dev);
+void cuda_linear_free(struct linear_plans *plans);
+
+/* cuda_ops - the table (table.c).  cuda_scratch_bytes - the largest scratch of all families.  cuda_close -
+ * free all. */
+const struct ops *cuda_ops(void);
+size_t cuda_scratch_bytes(struct device *dev, const struct device_limits *limits);
+void cuda_close(struct device *dev);
+
+/* cuda_<family>_scratch_bytes - the most that any op of the family asks of cuda_scratch at these sizes. */
+size_t cuda_attention_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+size_t cuda_norm_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+size_t cuda_vocab_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+size_t cuda_update_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+
+/* The ops themselves; kernels/ops.h says what each does.  cuda_cast uses no scratch: linear calls it while it
+ * holds some. */
+void cuda_embedding_forward(struct device *dev, struct tensor x, struct tensor w, struct tensor tokens);
+void cuda_embedding_backward(struct device *dev, struct tensor dw, struct tensor dx, struct tensor tokens);
+void cuda_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms, struct tensor x,
+                          struct tensor w, float eps);
+void cuda_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rrms,
+                              struct tensor a, struct tensor b, struct tensor w, float eps);
+void cuda_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
+                           struct tensor x, struct tensor w, struct tensor rrms);
+void cuda_linear_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w);
+void cuda_linear_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
+                                enum op_write write);
+void cuda_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
+                                 enum op_write write);
+void cuda_rope_forward(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
+                       struct tensor positions, int num_rotated);
+void cuda_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos, struct tensor sin,
+                        struct tensor positions, int num_rotated);
+void cuda_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                            struct tensor row_start, const struct attention_args *args);
+void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
+                             struct tensor lse, struct tensor qkv, struct tensor row_start,
+                             const struct attention_args *args);
+void cuda_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
+                           struct tensor v_cache, int64_t past, const struct attention_args *args);
+void cuda_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate);
+void cuda_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
+                          enum gate gate);
+void cuda_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b);
+void cuda_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
+                        struct tensor targets, struct tensor weights, float grad_scale);
+void cuda_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
+                struct tensor dw, const struct adamw_args *args);
+double cuda_sum_squares(struct device *dev, struct tensor x);
+void cuda_cast(struct device *dev, struct tensor y, struct tensor x);
+
+#ifdef __cplusplus
+}
+#endif

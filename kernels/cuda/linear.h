@@ -1,0 +1,94 @@
+/* linear.h - what the three files of the matrix products share: linear.c runs them, linear_search.c chooses
+ * an algorithm for a shape, linear_file.c keeps choices in a file. */
+#pragma once
+
+#include <cublasLt.h>
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/device_cuda.h"
+
+/* What a product is, as far as the choice of an algorithm goes: sizes, types, what is transposed, and how its
+ * operands are aligned.  An array, so that it can be compared, hashed and written to a file as it is. */
+enum key_part {
+    KEY_M, /* of the column-major product D [m, n] = op(A) [m, k] op(B) [k, n]; see linear.c */
+    KEY_N,
+    KEY_K,
+    KEY_IN,  /* enum dtype of A and B */
+    KEY_OUT, /* of D */
+    KEY_A_TRANSPOSED,
+    KEY_B_TRANSPOSED,
+    KEY_WRITE,     /* enum op_write */
+    KEY_SM_TARGET, /* multiprocessors to use; 0: all */
+    KEY_A_ALIGNMENT,
+    KEY_B_ALIGNMENT,
+    KEY_D_ALIGNMENT, /* bytes, a power of two up to CUDA_ALIGN_BYTES */
+    KEY_LENGTH
+};
+struct product {
+    int64_t key[KEY_LENGTH];
+};
+
+/* The configuration of an algorithm, as cuBLASLt tells it: CUBLASLT_ALGO_CONFIG_ID and so on, in that order.
+ */
+enum { CONFIG_LENGTH = 9 };
+struct algorithm {
+    int32_t config[CONFIG_LENGTH];
+};
+
+/* A choice that was measured: for this product, this algorithm. */
+struct choice {
+    struct product product;
+    struct algorithm algorithm;
+    float ms; /* its best time when it was chosen */
+};
+
+/* Everything that a call needs beside the operands. */
+struct plan {
+    struct product product;
+    uint64_t last_use; /* 0: an empty place */
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulAlgo_t algo;
+};
+
+/* Plans by shape: a product hashes to a set, and the least recently used plan of a full set makes room.
+ * Training repeats a few dozen shapes; only inference, whose sizes change with the prompt, ever replaces one.
+ */
+enum { NUM_SETS = 128, NUM_WAYS = 4, MAX_CHOICES = 4096 };
+
+struct linear_plans {
+    cublasLtHandle_t handle;
+    bool tune;
+    int sm_target;
+    size_t workspace_bytes;
+    uint64_t num_uses;
+    struct plan plans[NUM_SETS][NUM_WAYS];
+    struct choice *choices; /* [num_choices] */
+    int num_choices;
+};
+
+struct operands {
+    void *d;
+    const void *a, *b;
+    void *workspace;
+};
+
+/* linear_plans_of - those of an open device. */
+struct linear_plans *linear_plans_of(const struct device *dev);
+
+/* linear_multiply - run one plan with one algorithm; returns cuBLASLt's status. */
+cublasStatus_t linear_multiply(struct device *dev, const struct plan *plan, const cublasLtMatmulAlgo_t *algo,
+                               const struct operands *operands);
+
+/* linear_choose - the algorithm of a new plan: a choice made earlier, the fastest of several if tuning is on,
+ * else the library's first guess.  Dies when there is none. */
+void linear_choose(struct device *dev, struct plan *plan, const struct operands *operands);
+
+/* linear_choice_find - the choice for a product, or NULL.  linear_choice_add - remember one, unless there are
+ * MAX_CHOICES already. */
+const struct choice *linear_choice_find(const struct linear_plans *plans, const struct product *product);
+void linear_choice_add(struct linear_plans *plans, const struct choice *choice);
+
+/* linear_die - a failed call of cuBLASLt: which, for which product, on which GPU. */
+void linear_die(const struct device *dev, const char *call, const struct product *product,
+                cublasStatus_t status) __attribute__((noreturn));

@@ -1,0 +1,170 @@
+/* linear_file.c - the choices of linear_search.c in a text file, for the next run on the same kind of GPU.
+ *
+ *   atelier linear choices 1
+ *   gpu NVIDIA H200
+ *   cublaslt 130100
+ *   <KEY_LENGTH numbers of the product> <CONFIG_LENGTH numbers of the algorithm> <milliseconds>
+ *
+ * The file may be damaged or come from anybody: every number has a range, and a choice whose algorithm the
+ * library does not propose is without effect. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/cuda/linear.h"
+
+#define FIRST_LINE "atelier linear choices 1"
+enum { LINE_BYTES = 512 };
+
+static const int64_t MAX_SIZE = (int64_t)1 << 40;
+
+/* parse_integer - the next number of the line, in [low, high]; moves *text behind it. */
+static bool parse_integer(const char **text, int64_t low, int64_t high, int64_t *value) {
+    char *end;
+    errno = 0;
+    long long parsed = strtoll(*text, &end, 10);
+    if (end == *text || errno || parsed < low || parsed > high)
+        return false;
+    *text = end;
+    *value = parsed;
+    return true;
+}
+
+static bool is_power_of_two(int64_t value) {
+    return value > 0 && (value & (value - 1)) == 0;
+}
+
+/* parse_choice - one line. */
+static bool parse_choice(const char *text, struct choice *choice) {
+    static const int64_t highest[KEY_LENGTH] = {
+        [KEY_IN] = DTYPE_F16,
+        [KEY_OUT] = DTYPE_F16,
+        [KEY_A_TRANSPOSED] = 1,
+        [KEY_B_TRANSPOSED] = 1,
+        [KEY_WRITE] = OP_ACCUMULATE,
+        [KEY_SM_TARGET] = 1024,
+        [KEY_A_ALIGNMENT] = CUDA_ALIGN_BYTES,
+        [KEY_B_ALIGNMENT] = CUDA_ALIGN_BYTES,
+        [KEY_D_ALIGNMENT] = CUDA_ALIGN_BYTES,
+    };
+    int64_t *key = choice->product.key, value;
+    memset(choice, 0, sizeof *choice);
+    for (int i = 0; i < KEY_LENGTH; i++)
+        if (!parse_integer(&text, i <= KEY_K ? 1 : 0, i <= KEY_K ? MAX_SIZE : highest[i], &key[i]))
+            return false;
+    for (int i = KEY_A_ALIGNMENT; i <= KEY_D_ALIGNMENT; i++)
+        if (!is_power_of_two(key[i]))
+            return false;
+    for (int i = 0; i < CONFIG_LENGTH; i++) {
+        if (!parse_integer(&text, INT32_MIN, INT32_MAX, &value))
+            return false;
+        choice->algorithm.config[i] = (int32_t)value;
+    }
+    char *end;
+    choice->ms = strtof(text, &end);
+    return end != text && choice->ms >= 0 && strcmp(end, "\n") == 0;
+}
+
+/* The lines that a file for this GPU and library starts with, or had better start with. */
+struct header {
+    char lines[3][LINE_BYTES];
+};
+
+static struct header expected_header(const struct device *dev) {
+    struct header header;
+    snprintf(header.lines[0], LINE_BYTES, FIRST_LINE "\n");
+    snprintf(header.lines[1], LINE_BYTES, "gpu %s\n", ((const struct cuda_state *)dev->state)->name);
+    snprintf(header.lines[2], LINE_BYTES, "cublaslt %zu\n", cublasLtGetVersion());
+    return header;
+}
+
+/* read_header - 1 when the file is for us, 0 when it is for another GPU or library, -1 when it is something
+ * else. */
+static int read_header(FILE *file, const struct device *dev, const char *path, struct err *err) {
+    struct header want = expected_header(dev), got;
+    bool matches = true;
+    for (int i = 0; i < 3; i++) {
+        bool read = fgets(got.lines[i], LINE_BYTES, file);
+        if (!read && ferror(file))
+            return err_set(err, "cannot read '%s': %s", path, strerror(errno));
+        if (!read || (i == 0 && strcmp(got.lines[0], want.lines[0]) != 0))
+            return err_set(
+                err,
+                "'%s' is not a file of choices for matrix products (it should begin with '" FIRST_LINE
+                "'): delete it, or name another file",
+                path);
+        matches = matches && strcmp(got.lines[i], want.lines[i]) == 0;
+    }
+    return matches;
+}
+
+/* read_choices - the rest of the file into choices [MAX_CHOICES]; how many, or -1. */
+static int read_choices(FILE *file, struct choice *choices, const char *path, struct err *err) {
+    char line[LINE_BYTES];
+    int count = 0;
+    while (fgets(line, sizeof line, file)) {
+        if (count == MAX_CHOICES)
+            return err_set(err, "'%s' has more than %d choices: delete it", path, MAX_CHOICES);
+        if (!parse_choice(line, &choices[count]))
+            return err_set(err, "'%s' line %d is damaged: delete the file", path, count + 4);
+        count++;
+    }
+    return ferror(file) ? err_set(err, "cannot read '%s': %s", path, strerror(errno)) : count;
+}
+
+int cuda_linear_load(struct device *dev, const char *path, struct err *err) {
+    struct linear_plans *plans = linear_plans_of(dev);
+    int status, num_added = 0;
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return errno == ENOENT ? 0 : err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    struct choice *choices = xcalloc(MAX_CHOICES, sizeof *choices);
+    status = read_header(file, dev, path, err);
+    if (status > 0)
+        status = read_choices(file, choices, path, err);
+    for (int i = 0; i < status;
+         i++) /* only after all of it was read and found good; the first of equals counts */
+        if (!linear_choice_find(plans, &choices[i].product)) {
+            linear_choice_add(plans, &choices[i]);
+            num_added++;
+        }
+    free(choices);
+    fclose(file);
+    return status < 0 ? -1 : num_added;
+}
+
+/* write_all - header and choices, on the disk when it returns true. */
+static bool write_all(FILE *file, const struct device *dev) {
+    const struct linear_plans *plans = linear_plans_of(dev);
+    struct header header = expected_header(dev);
+    for (int i = 0; i < 3; i++)
+        fputs(header.lines[i], file);
+    for (int i = 0; i < plans->num_choices; i++) {
+        const struct choice *choice = &plans->choices[i];
+        for (int part = 0; part < KEY_LENGTH; part++)
+            fprintf(file, "%lld ", (long long)choice->product.key[part]);
+        for (int part = 0; part < CONFIG_LENGTH; part++)
+            fprintf(file, "%d ", (int)choice->algorithm.config[part]);
+        fprintf(file, "%.4f\n", (double)choice->ms);
+    }
+    return !ferror(file) && fflush(file) == 0 && fsync(fileno(file)) == 0;
+}
+
+int cuda_linear_save(struct device *dev, const char *path, struct err *err) {
+    char *unfinished = xasprintf("%s.%ld", path, (long)getpid()); /* no reader ever sees half a file */
+    FILE *file = fopen(unfinished, "w");
+    int status = 0;
+    if (!file) {
+        status = err_set(err, "cannot write '%s': %s", unfinished, strerror(errno));
+    } else {
+        bool written = write_all(file, dev);
+        if (fclose(file) != 0 || !written || rename(unfinished, path) != 0) {
+            status = err_set(err, "cannot write '%s': %s", path, strerror(errno));
+            unlink(unfinished);
+        }
+    }
+    free(unfinished);
+    return status;
+}

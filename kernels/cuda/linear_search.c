@@ -1,0 +1,163 @@
+/* linear_search.c - which of cuBLASLt's algorithms runs a product.
+ *
+ * The library proposes algorithms, best guess first.  Without tuning the first is taken.  With tuning the
+ * first NUM_CANDIDATES are timed on the operands themselves, as real numbers draw more power, and so run
+ * slower, than zeros do; a product that adds to its output is timed into a copy of its own size.  A choice is
+ * remembered by the algorithm's configuration and looked up among the proposals again, so that whatever a
+ * file says, only what the library itself proposes for this very product is ever run. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/linear.h"
+
+enum { NUM_CANDIDATES = 16, NUM_ROUNDS = 4 /* the first warms up */ };
+
+/* read_config - an algorithm's configuration; what this version of the library does not know stays 0. */
+static struct algorithm read_config(const cublasLtMatmulAlgo_t *algo) {
+    struct algorithm algorithm = {{0}};
+    for (int i = 0; i < CONFIG_LENGTH; i++) {
+        int32_t value = 0; /* some are 16 bits wide: they fill the low half */
+        size_t written = 0;
+        if (cublasLtMatmulAlgoConfigGetAttribute(algo, (cublasLtMatmulAlgoConfigAttributes_t)i, &value,
+                                                 i < CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID ? 4 : 2,
+                                                 &written) == CUBLAS_STATUS_SUCCESS)
+            algorithm.config[i] = value;
+    }
+    return algorithm;
+}
+
+const struct choice *linear_choice_find(const struct linear_plans *plans, const struct product *product) {
+    for (int i = 0; i < plans->num_choices; i++)
+        if (memcmp(&plans->choices[i].product, product, sizeof *product) == 0)
+            return &plans->choices[i];
+    return NULL;
+}
+
+void linear_choice_add(struct linear_plans *plans, const struct choice *choice) {
+    if (plans->num_choices == MAX_CHOICES)
+        return;
+    if (!plans->choices)
+        plans->choices = xcalloc(MAX_CHOICES, sizeof *plans->choices);
+    plans->choices[plans->num_choices++] = *choice;
+}
+
+/* set_preferences - what an algorithm may count on.  Partial sums only as f32 in the workspace: added up in
+ * the output they would depend on timing or be rounded to 16 bits. */
+static cublasStatus_t set_preferences(cublasLtMatmulPreference_t preference, const struct plan *plan,
+                                      uint64_t workspace_bytes) {
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t attribute;
+        uint32_t value;
+    } settings[] = {
+        {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, (uint32_t)plan->product.key[KEY_A_ALIGNMENT]},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, (uint32_t)plan->product.key[KEY_B_ALIGNMENT]},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, (uint32_t)plan->product.key[KEY_D_ALIGNMENT]},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, (uint32_t)plan->product.key[KEY_D_ALIGNMENT]},
+    };
+    cublasStatus_t status = cublasLtMatmulPreferenceSetAttribute(
+        preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, sizeof workspace_bytes);
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0] && status == CUBLAS_STATUS_SUCCESS; i++)
+        status = cublasLtMatmulPreferenceSetAttribute(preference, settings[i].attribute, &settings[i].value,
+                                                      sizeof settings[i].value);
+    return status;
+}
+
+/* propose - up to `wanted` algorithms, best guess first; how many.  Dies when there is none. */
+static int propose(struct device *dev, struct plan *plan, cublasLtMatmulHeuristicResult_t *found,
+                   int wanted) {
+    struct linear_plans *plans = linear_plans_of(dev);
+    cublasLtMatmulPreference_t preference = NULL;
+    int num_found = 0, num_good = 0;
+    cublasStatus_t status = cublasLtMatmulPreferenceCreate(&preference);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = set_preferences(preference, plan, plans->workspace_bytes);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = cublasLtMatmulAlgoGetHeuristic(plans->handle, plan->desc, plan->a, plan->b, plan->d, plan->d,
+                                                preference, wanted, found, &num_found);
+    for (int i = 0; i < num_found; i++) /* a proposal may be marked as not to be used */
+        if (found[i].state == CUBLAS_STATUS_SUCCESS)
+            found[num_good++] = found[i];
+    if (status != CUBLAS_STATUS_SUCCESS || num_good < 1)
+        linear_die(dev, "no algorithm found", &plan->product, status);
+    cublasLtMatmulPreferenceDestroy(preference);
+    return num_good;
+}
+
+/* time_one - milliseconds of one run; infinity when the algorithm refuses. */
+static float time_one(struct device *dev, const struct plan *plan, const cublasLtMatmulAlgo_t *algo,
+                      const struct operands *operands, cudaEvent_t begin, cudaEvent_t end) {
+    float ms = INFINITY;
+    CUDA_CHECK(cudaEventRecord(begin, cuda_stream(dev)));
+    if (linear_multiply(dev, plan, algo, operands) != CUBLAS_STATUS_SUCCESS)
+        return ms;
+    CUDA_CHECK(cudaEventRecord(end, cuda_stream(dev)));
+    cuda_wait_event(dev, end);
+    CUDA_CHECK(cudaEventElapsedTime(&ms, begin, end));
+    return ms;
+}
+
+/* time_all - index of the fastest candidate by its best round, and that time.  Rounds go over all candidates
+ * in turn, so that a clock that changes meanwhile wrongs none of them. */
+static int time_all(struct device *dev, const struct plan *plan, const cublasLtMatmulHeuristicResult_t *found,
+                    int num_found, const struct operands *operands, float *best_ms) {
+    float best[NUM_CANDIDATES];
+    cudaEvent_t begin, end;
+    int fastest = 0;
+    CUDA_CHECK(cudaEventCreate(&begin));
+    CUDA_CHECK(cudaEventCreate(&end));
+    for (int round = 0; round < NUM_ROUNDS; round++)
+        for (int i = 0; i < num_found; i++) {
+            float ms = time_one(dev, plan, &found[i].algo, operands, begin, end);
+            best[i] = round < 2 || ms < best[i] ? ms : best[i];
+        }
+    for (int i = 1; i < num_found; i++)
+        if (best[i] < best[fastest])
+            fastest = i;
+    CUDA_CHECK(cudaEventDestroy(begin));
+    CUDA_CHECK(cudaEventDestroy(end));
+    *best_ms = best[fastest];
+    return fastest;
+}
+
+/* tune - the fastest candidate, remembered as a choice.  Where an accumulating product finds no room for its
+ * copy, the library's guess stays. */
+static int tune(struct device *dev, const struct plan *plan, const cublasLtMatmulHeuristicResult_t *found,
+                int num_found, const struct operands *operands) {
+    struct operands trial = *operands;
+    const int64_t *key = plan->product.key;
+    void *copy = NULL;
+    if (key[KEY_WRITE] == OP_ACCUMULATE) {
+        size_t size_bytes = (size_t)(key[KEY_M] * key[KEY_N]) * dtype_bytes((enum dtype)key[KEY_OUT]);
+        copy = cuda_allocate(dev, size_bytes + CUDA_ALIGN_BYTES);
+        if (!copy)
+            return 0;
+        /* Aligned as the real output is, no better: algorithms are chosen by it. */
+        trial.d = (char *)copy + (uintptr_t)operands->d % CUDA_ALIGN_BYTES;
+    }
+    struct choice choice = {.product = plan->product};
+    int fastest = time_all(dev, plan, found, num_found, &trial, &choice.ms);
+    if (copy)
+        cuda_release(dev, copy, 0);
+    choice.algorithm = read_config(&found[fastest].algo);
+    linear_choice_add(linear_plans_of(dev), &choice);
+    return fastest;
+}
+
+void linear_choose(struct device *dev, struct plan *plan, const struct operands *operands) {
+    struct linear_plans *plans = linear_plans_of(dev);
+    const struct choice *choice = linear_choice_find(plans, &plan->product);
+    cublasLtMatmulHeuristicResult_t found[NUM_CANDIDATES];
+    int num_found = propose(dev, plan, found, choice || plans->tune ? NUM_CANDIDATES : 1), chosen = 0;
+    for (int i = 0; choice && i < num_found; i++) {
+        struct algorithm algorithm = read_config(&found[i].algo);
+        if (memcmp(&algorithm, &choice->algorithm, sizeof algorithm) == 0) {
+            plan->algo = found[i].algo;
+            return;
+        }
+    }
+    if (!choice && plans->tune && num_found > 1)
+        chosen = tune(dev, plan, found, num_found, operands);
+    plan->algo = found[chosen].algo;
+}

@@ -1,0 +1,85 @@
+/* pointwise.cu - sums and casts, whatever the shape.
+ *
+ *                       bytes per element                            bound
+ *   add                 read a, b, write y      3 sizeof(T)          memory
+ *   cast                read x, write y         sizeof(From + To)    memory */
+#include "kernels/cuda/vector.cuh"
+
+template <class T> struct add_op {
+    enum { WIDTH = VECTOR<T>, BATCH = 4 };
+    T *y; /* may be a or b */
+    const T *a, *b;
+};
+
+template <class T, int N, int B>
+DEV void flat_run(const add_op<T> &op, int64_t first, int64_t stride, flat_extent<N, B>) {
+    pack<T, N> a[B], b[B];
+#pragma unroll
+    for (int k = 0; k < B; k++) {
+        a[k] = pack_load_once<T, N>(op.a + first + k * stride);
+        b[k] = pack_load_once<T, N>(op.b + first + k * stride);
+    }
+#pragma unroll
+    for (int k = 0; k < B; k++) {
+        float x[N], y[N];
+        pack_values(x, a[k]);
+        pack_values(y, b[k]);
+        for (int i = 0; i < N; i++)
+            x[i] += y[i];
+        pack_store(op.y + first + k * stride, pack_of<T>(x));
+    }
+}
+
+template <class T> static void add(struct device *dev, struct tensor y, struct tensor a, struct tensor b) {
+    flat_operand operands[] = {{y.data, sizeof(T)}, {a.data, sizeof(T)}, {b.data, sizeof(T)}};
+    add_op<T> op = {(T *)y.data, (const T *)a.data, (const T *)b.data};
+    flat_launch(dev, op, flat_range_of(tensor_count(y), VECTOR<T>, operands, 3));
+}
+
+extern "C" void cuda_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b) {
+    expect_same_type("add", y, a);
+    expect_same_type("add", y, b);
+    BY_TYPE(y.dtype, add, dev, y, a, b);
+}
+
+/* Four elements per access: 16 bytes on the f32 side, 8 on the other. */
+template <class To, class From> struct cast_op {
+    enum { WIDTH = 4, BATCH = 8 };
+    To *y;
+    const From *x;
+};
+
+template <class To, class From, int N, int B>
+DEV void flat_run(const cast_op<To, From> &op, int64_t first, int64_t stride, flat_extent<N, B>) {
+    pack<From, N> x[B];
+#pragma unroll
+    for (int k = 0; k < B; k++)
+        x[k] = pack_load_once<From, N>(op.x + first + k * stride);
+#pragma unroll
+    for (int k = 0; k < B; k++) {
+        float values[N];
+        pack_values(values, x[k]);
+        pack_store(op.y + first + k * stride, pack_of<To>(values));
+    }
+}
+
+template <class To, class From>
+static void cast_between(struct device *dev, struct tensor y, struct tensor x) {
+    flat_operand operands[] = {{y.data, sizeof(To)}, {x.data, sizeof(From)}};
+    cast_op<To, From> op = {(To *)y.data, (const From *)x.data};
+    flat_launch(dev, op, flat_range_of(tensor_count(y), op.WIDTH, operands, 2));
+}
+
+template <class From> static void cast(struct device *dev, struct tensor y, struct tensor x) {
+    if (y.dtype == DTYPE_F32)
+        cast_between<float, From>(dev, y, x);
+    else if (y.dtype == DTYPE_BF16)
+        cast_between<bf16_t, From>(dev, y, x);
+    else
+        cast_between<f16_t, From>(dev, y, x);
+}
+
+/* Uses no scratch: the linear layers cast while they hold some. */
+extern "C" void cuda_cast(struct device *dev, struct tensor y, struct tensor x) {
+    BY_TYPE(x.dtype, cast, dev, y, x);
+}

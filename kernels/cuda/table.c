@@ -1,0 +1,60 @@
+/* table.c - the CUDA device's table of ops. */
+#include "kernels/cuda/cuda.h"
+
+/* Filled by name: an op that is forgotten here is a null pointer, and the op tests find it. */
+static const struct ops OPS_CUDA = {
+    .name = "cuda",
+    .host_memory = false,
+    .close = cuda_close,
+    .allocate = cuda_allocate,
+    .release = cuda_release,
+    .allocate_host = cuda_allocate_host,
+    .release_host = cuda_release_host,
+    .zero = cuda_zero,
+    .copy = cuda_copy,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .synchronize = cuda_synchronize,
+    .memory_free = cuda_memory_free,
+    .scratch_bytes = cuda_scratch_bytes,
+    .reserve = cuda_reserve,
+    .op_begin = cuda_op_begin,
+    .op_end = cuda_op_end,
+    .embedding_forward = cuda_embedding_forward,
+    .embedding_backward = cuda_embedding_backward,
+    .rmsnorm_forward = cuda_rmsnorm_forward,
+    .add_rmsnorm_forward = cuda_add_rmsnorm_forward,
+    .rmsnorm_backward = cuda_rmsnorm_backward,
+    .linear_forward = cuda_linear_forward,
+    .linear_backward_input = cuda_linear_backward_input,
+    .linear_backward_weight = cuda_linear_backward_weight,
+    .rope_forward = cuda_rope_forward,
+    .rope_backward = cuda_rope_backward,
+    .attention_forward = cuda_attention_forward,
+    .attention_backward = cuda_attention_backward,
+    .attention_cached = cuda_attention_cached,
+    .swiglu_forward = cuda_swiglu_forward,
+    .swiglu_backward = cuda_swiglu_backward,
+    .add = cuda_add,
+    .cross_entropy = cuda_cross_entropy,
+    .adamw = cuda_adamw,
+    .sum_squares = cuda_sum_squares,
+    .cast = cuda_cast,
+};
+
+const struct ops *cuda_ops(void) {
+    return &OPS_CUDA;
+}
+
+/* One op runs at a time, so the families share one block: the largest wins. */
+size_t cuda_scratch_bytes(struct device *dev, const struct device_limits *limits) {
+    const size_t families[] = {
+        cuda_attention_scratch_bytes(dev, limits), cuda_norm_scratch_bytes(dev, limits),
+        cuda_vocab_scratch_bytes(dev, limits),     cuda_update_scratch_bytes(dev, limits),
+        cuda_linear_scratch_bytes(dev, limits),
+    };
+    size_t largest = 0;
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
+        largest = families[i] > largest ? families[i] : largest;
+    return largest;
+}

@@ -1,0 +1,46 @@
+/* device_cuda.h - opening a GPU and its settings; a program built without CUDA has the same entry points
+ * (kernels/cuda/absent.c), which say so. */
+#pragma once
+
+#include "kernels/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* device_open_cuda - GPU `ordinal` as the process counts them (after CUDA_VISIBLE_DEVICES).  device_close
+ * frees it. Returns 0, or -1 with err set: no driver, no GPU, a driver older than the CUDA runtime, an
+ * architecture that this program was not built for, a GPU that belongs to another process, built without
+ * CUDA. */
+int device_open_cuda(struct device *dev, int ordinal, struct err *err);
+
+/* device_describe_cuda - name, UUID and memory of that GPU, versions of driver, runtime and cuBLASLt, into
+ * text; or why there is none.  Opens nothing.  Returns text. */
+const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes);
+
+/* The rest is for an open CUDA device only. */
+
+/* cuda_time_ops - whether op seconds are measured by a pair of events around each op (at first: yes).  The
+ * events cost the GPU a little between kernels. */
+void cuda_time_ops(struct device *dev, bool on);
+
+/* cuda_linear_tune - with on, the first product of each shape tries the library's best algorithms, timed on
+ * the operands themselves, and keeps the fastest; without, it takes the library's first guess.  Timings
+ * scatter: two tuned runs may choose differently and then differ in the last bits, unless they share a file
+ * of choices. */
+void cuda_linear_tune(struct device *dev, bool on);
+
+/* cuda_linear_sm_target - products from here on are chosen to run well on this many multiprocessors, while a
+ * collective uses the others; 0: all. */
+void cuda_linear_sm_target(struct device *dev, int num_sms);
+
+/* cuda_linear_load - take over choices made earlier on the same kind of GPU with the same cuBLASLt.  Returns
+ * how many (0: no such file, or made for another GPU or library), or -1 with err set: unreadable or damaged;
+ * nothing is taken over then.  A choice only selects among the algorithms that the library itself proposes.
+ * cuda_linear_save - write all choices, in place of the file at once.  Returns 0, or -1 with err set. */
+int cuda_linear_load(struct device *dev, const char *path, struct err *err);
+int cuda_linear_save(struct device *dev, const char *path, struct err *err);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,352 @@
+/* cublaslt.cpp - stand-in for cuBLASLt: plain column-major products on the host, in stream order.
+ *
+ * It is strict where the real library is fast and loose: sizes and leading dimensions must fit, every pointer
+ * must lie in device memory and be aligned as the heuristic was told, and the workspace must be what the
+ * algorithm asked for.  Its algorithms differ in the order of summation (the number of parts that k is cut
+ * into), so that a test sees which one ran. */
+#include <cublasLt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/half.h"
+#include "memory.h"
+#include "runtime.h"
+#include "streams.h"
+
+struct cublasLtContext {};
+
+struct cublaslt_layout {
+    cudaDataType type;
+    int64_t rows, cols, ld;
+};
+
+struct cublaslt_desc {
+    cublasComputeType_t compute;
+    cudaDataType scale;
+    int32_t trans_a = CUBLAS_OP_N, trans_b = CUBLAS_OP_N, sm_count_target = 0;
+};
+
+struct cublaslt_preference {
+    uint64_t workspace_bytes = 0;
+    uint32_t reductions = 7;
+    uint32_t alignments[4] = {256, 256, 256, 256}; /* of A, B, C, D, in bytes */
+};
+
+namespace {
+
+/* What the eight words of cublasLtMatmulAlgo_t hold. */
+struct algo {
+    int32_t id, num_parts; /* parts of k, summed apart */
+    uint32_t alignments[4];
+    uint64_t workspace_bytes;
+    uint64_t padding[4];
+};
+static_assert(sizeof(algo) == sizeof(cublasLtMatmulAlgo_t), "an algorithm is eight words");
+
+/* A whole product, captured at the call. */
+struct product {
+    cublaslt_desc desc;
+    cublaslt_layout a, b, c, d;
+    const char *a_data, *b_data, *c_data;
+    char *d_data;
+    float alpha, beta;
+    float *workspace;
+    int num_parts;
+    int64_t m, n, k;
+};
+
+size_t type_bytes(cudaDataType type) {
+    return type == CUDA_R_32F ? 4 : 2;
+}
+
+float load(const char *data, cudaDataType type, int64_t i) {
+    if (type == CUDA_R_32F)
+        return ((const float *)data)[i];
+    uint16_t bits = ((const uint16_t *)data)[i];
+    return type == CUDA_R_16BF ? f32_from_bf16(bits) : f32_from_f16(bits);
+}
+
+void store(char *data, cudaDataType type, int64_t i, float value) {
+    if (type == CUDA_R_32F)
+        ((float *)data)[i] = value;
+    else
+        ((uint16_t *)data)[i] = type == CUDA_R_16BF ? bf16_from_f32(value) : f16_from_f32(value);
+}
+
+/* pack - op(A) or op(B) as f32 rows of k values: [m, k] from A, [n, k] from B. */
+std::vector<float> pack(const char *data, const cublaslt_layout &layout, int64_t rows, int64_t k,
+                        bool k_is_rows) {
+    std::vector<float> packed((size_t)(rows * k));
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < k; i++) {
+            int64_t index = k_is_rows ? i + row * layout.ld : row + i * layout.ld;
+            packed[(size_t)(row * k + i)] = load(data, layout.type, index);
+        }
+    return packed;
+}
+
+/* dot - in eight interleaved sums, which the compiler keeps in one vector register. */
+float dot(const float *a, const float *b, int64_t count) {
+    float sums[8] = {0};
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        for (int lane = 0; lane < 8; lane++)
+            sums[lane] += a[i + lane] * b[i + lane];
+    for (; i < count; i++)
+        sums[i % 8] += a[i] * b[i];
+    float total = 0;
+    for (float sum : sums)
+        total += sum;
+    return total;
+}
+
+/* run - D = alpha op(A) op(B) + beta C.  With several parts of k, each part's result goes to the workspace
+ * first. */
+void run(const product &p) {
+    std::vector<float> a = pack(p.a_data, p.a, p.m, p.k, p.desc.trans_a == CUBLAS_OP_T);
+    std::vector<float> b = pack(p.b_data, p.b, p.n, p.k, p.desc.trans_b == CUBLAS_OP_N);
+    int64_t part_size = (p.k + p.num_parts - 1) / p.num_parts;
+    for (int64_t j = 0; j < p.n; j++)
+        for (int64_t i = 0; i < p.m; i++) {
+            float sum = 0;
+            for (int part = 0; part < p.num_parts; part++) {
+                int64_t first = std::min(part * part_size, p.k), count = std::min(part_size, p.k - first);
+                float partial = dot(&a[(size_t)(i * p.k + first)], &b[(size_t)(j * p.k + first)], count);
+                if (p.num_parts > 1) {
+                    float *kept = p.workspace + (part * p.n + j) * p.m + i;
+                    *kept = partial;
+                    partial = *kept;
+                }
+                sum += partial;
+            }
+            sum *= p.alpha;
+            if (p.beta != 0)
+                sum += p.beta * load(p.c_data, p.c.type, i + j * p.c.ld);
+            store(p.d_data, p.d.type, i + j * p.d.ld, sum);
+        }
+}
+
+size_t span_bytes(const cublaslt_layout &layout) {
+    return (size_t)((layout.cols - 1) * layout.ld + layout.rows) * type_bytes(layout.type);
+}
+
+bool is_16bit(cudaDataType type) {
+    return type == CUDA_R_16BF || type == CUDA_R_16F;
+}
+
+/* supported - types: all f32, or both inputs of one 16-bit type and the output of that type or f32. */
+bool supported(const cublaslt_desc &desc, const product &p) {
+    if (desc.compute != CUBLAS_COMPUTE_32F || desc.scale != CUDA_R_32F || p.a.type != p.b.type ||
+        p.c.type != p.d.type)
+        return false;
+    return p.d.type == CUDA_R_32F || (is_16bit(p.a.type) && p.d.type == p.a.type);
+}
+
+/* sized - do the layouts agree?  Fills m, n and k. */
+bool sized(product *p) {
+    bool ta = p->desc.trans_a == CUBLAS_OP_T, tb = p->desc.trans_b == CUBLAS_OP_T;
+    p->m = ta ? p->a.cols : p->a.rows;
+    p->k = ta ? p->a.rows : p->a.cols;
+    p->n = tb ? p->b.rows : p->b.cols;
+    for (const cublaslt_layout *l : {&p->a, &p->b, &p->c, &p->d})
+        if (l->rows < 1 || l->cols < 1 || l->ld < l->rows)
+            return false;
+    return (tb ? p->b.cols : p->b.rows) == p->k && p->d.rows == p->m && p->d.cols == p->n &&
+           p->c.rows == p->m && p->c.cols == p->n;
+}
+
+/* placed - are the operands in device memory, and aligned as promised? */
+bool placed(const product &p, const algo &chosen) {
+    const struct {
+        const char *data;
+        const cublaslt_layout *layout;
+    } operands[4] = {{p.a_data, &p.a}, {p.b_data, &p.b}, {p.c_data, &p.c}, {p.d_data, &p.d}};
+    for (int i = 0; i < 4; i++)
+        if (!memory_contains(operands[i].data, span_bytes(*operands[i].layout)) ||
+            (size_t)operands[i].data % chosen.alignments[i])
+            return false;
+    return true;
+}
+
+cublasStatus_t set(void *to, size_t room_bytes, const void *from, size_t size_bytes) {
+    if (!from || size_bytes != room_bytes)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(to, from, size_bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+} // namespace
+
+size_t cublasLtGetVersion(void) {
+    return 130100;
+}
+
+const char *cublasLtGetStatusString(cublasStatus_t status) {
+    return status == CUBLAS_STATUS_SUCCESS         ? "success"
+           : status == CUBLAS_STATUS_INVALID_VALUE ? "invalid value"
+           : status == CUBLAS_STATUS_NOT_SUPPORTED ? "not supported"
+                                                   : "failed";
+}
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
+    *handle = new cublasLtContext;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+    delete handle;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
+    *desc = new cublaslt_desc{compute, scale};
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
+    delete desc;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attr,
+                                              const void *data, size_t size_bytes) {
+    switch (attr) {
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+        return set(&desc->trans_a, sizeof desc->trans_a, data, size_bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+        return set(&desc->trans_b, sizeof desc->trans_b, data, size_bytes);
+    case CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET:
+        return set(&desc->sm_count_target, sizeof desc->sm_count_target, data, size_bytes);
+    }
+    return CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType type, uint64_t rows,
+                                          uint64_t cols, int64_t ld) {
+    *layout = new cublaslt_layout{type, (int64_t)rows, (int64_t)cols, ld};
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+    delete layout;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference) {
+    *preference = new cublaslt_preference;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+    delete preference;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attr,
+                                                    const void *data, size_t size_bytes) {
+    switch (attr) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+        return set(&preference->workspace_bytes, sizeof preference->workspace_bytes, data, size_bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+        return set(&preference->reductions, sizeof preference->reductions, data, size_bytes);
+    default:
+        return set(&preference->alignments[attr - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES],
+                   sizeof preference->alignments[0], data, size_bytes);
+    }
+}
+
+/* Algorithm i cuts k into 1, 2, 4 and so on parts; those with several parts need room for each part's result.
+ */
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int num_wanted,
+                                              cublasLtMatmulHeuristicResult_t results[], int *num_found) {
+    product p = {*desc, *a, *b, *c, *d, nullptr, nullptr, nullptr, nullptr, 0, 0, nullptr, 0, 0, 0, 0};
+    *num_found = 0;
+    if (!sized(&p))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (!supported(*desc, p))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    for (int id = 0; id < 4 && *num_found < num_wanted; id++) {
+        algo found = {id, 1 << id, {}, 0, {}};
+        memcpy(found.alignments, preference->alignments, sizeof found.alignments);
+        if (id > 0)
+            found.workspace_bytes = (uint64_t)(p.m * p.n) * sizeof(float) << id;
+        bool allowed = id == 0 || (preference->reductions & CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+        if (!allowed || found.workspace_bytes > preference->workspace_bytes || found.num_parts > p.k)
+            continue;
+        cublasLtMatmulHeuristicResult_t *result = &results[(*num_found)++];
+        memset(result, 0, sizeof *result);
+        memcpy(&result->algo, &found, sizeof found);
+        result->workspaceSize = found.workspace_bytes;
+        result->state = CUBLAS_STATUS_SUCCESS;
+        result->wavesCount = 1;
+    }
+    if (*num_found && *num_found < num_wanted) { /* and one that is marked as not to be used */
+        memset(&results[*num_found], 0xff, sizeof *results);
+        results[(*num_found)++].state = CUBLAS_STATUS_NOT_SUPPORTED;
+    }
+    return *num_found ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *opaque,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attr, void *data,
+                                                    size_t room_bytes, size_t *size_bytes) {
+    algo chosen;
+    memcpy(&chosen, opaque, sizeof chosen);
+    int32_t value = attr == CUBLASLT_ALGO_CONFIG_ID           ? chosen.id
+                    : attr == CUBLASLT_ALGO_CONFIG_SPLITK_NUM ? chosen.num_parts
+                                                              : 0;
+    size_t value_bytes = attr >= CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID ? 2 : 4;
+    if (size_bytes)
+        *size_bytes = value_bytes;
+    if (room_bytes < value_bytes)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(data, &value, value_bytes); /* little endian: the low bytes */
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,
+                              cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
+                              const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *opaque,
+                              void *workspace, size_t workspace_bytes, cudaStream_t stream) {
+    algo chosen;
+    memcpy(&chosen, opaque, sizeof chosen);
+    product p = {*desc,
+                 *a_layout,
+                 *b_layout,
+                 *c_layout,
+                 *d_layout,
+                 (const char *)a,
+                 (const char *)b,
+                 (const char *)c,
+                 (char *)d,
+                 *(const float *)alpha,
+                 *(const float *)beta,
+                 (float *)workspace,
+                 chosen.num_parts,
+                 0,
+                 0,
+                 0};
+    if (!sized(&p) || !placed(p, chosen) || chosen.num_parts < 1)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (!supported(*desc, p))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (chosen.workspace_bytes > workspace_bytes ||
+        (chosen.workspace_bytes && !memory_contains(workspace, chosen.workspace_bytes)))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    /* Filled with NaN first: a result that the algorithm did not put there must not be read. */
+    simt_submit(stream, [p, chosen] {
+        if (chosen.workspace_bytes)
+            memset(p.workspace, 0xff, chosen.workspace_bytes);
+        run(p);
+    });
+    return CUBLAS_STATUS_SUCCESS;
+}

@@ -1,0 +1,304 @@
+/* runtime.cpp - the CUDA runtime's functions on top of the engine (streams.h) and the memory (memory.h). */
+#include "runtime.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <map>
+#include <vector>
+
+#include "gpu.h"
+#include "memory.h"
+#include "streams.h"
+
+struct CUevent_st {
+    bool timed;
+    std::shared_ptr<mark> latest; /* NULL: never recorded */
+};
+
+namespace {
+
+/* pinned - host memory that copies read and write when they run, not when they are called: start -> bytes. */
+std::map<const char *, size_t> &pinned() {
+    static std::map<const char *, size_t> ranges;
+    return ranges;
+}
+
+bool is_pinned(const void *data, size_t size_bytes) {
+    auto next = pinned().upper_bound((const char *)data);
+    if (next == pinned().begin())
+        return false;
+    --next;
+    return (const char *)data + size_bytes <= next->first + next->second;
+}
+
+void enqueue_work(cudaStream_t stream, std::function<void()> work) {
+    piece p;
+    p.run = [work] {
+        work();
+        return true;
+    };
+    stream_enqueue(stream, std::move(p));
+}
+
+/* in_device - does the kind of copy say that this end lies on the device?  Default: by the address. */
+bool in_device(const void *data, enum cudaMemcpyKind kind, enum cudaMemcpyKind one,
+               enum cudaMemcpyKind other) {
+    return kind == cudaMemcpyDefault ? memory_is_device(data) : kind == one || kind == other;
+}
+
+cudaError_t copy(void *to, const void *from, size_t size_bytes, enum cudaMemcpyKind kind,
+                 cudaStream_t stream) {
+    bool to_device = in_device(to, kind, cudaMemcpyHostToDevice, cudaMemcpyDeviceToDevice);
+    bool from_device = in_device(from, kind, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice);
+    if (!size_bytes)
+        return cudaSuccess;
+    if (!stream || to_device != memory_is_device(to) || from_device != memory_is_device(from))
+        return cudaErrorInvalidValue;
+    if ((to_device && !memory_contains(to, size_bytes)) ||
+        (from_device && !memory_contains(from, size_bytes)))
+        return cudaErrorInvalidValue;
+    if (!from_device && !is_pinned(from, size_bytes)) { /* staged at the call, as the driver does */
+        auto staged =
+            std::make_shared<std::vector<char>>((const char *)from, (const char *)from + size_bytes);
+        enqueue_work(stream, [=] { memcpy(to, staged->data(), size_bytes); });
+    } else {
+        enqueue_work(stream, [=] { memmove(to, from, size_bytes); });
+    }
+    if (!to_device && !is_pinned(to, size_bytes))
+        stream_wait(stream); /* pageable memory is filled when the call returns */
+    return cudaSuccess;
+}
+
+} // namespace
+
+bool simt_can_reach(const void *address) {
+    streams_guard locked(streams_lock());
+    return memory_is_device(address) || is_pinned(address, 1);
+}
+
+/* Memory and copies. */
+
+cudaError_t cudaMalloc(void **data, size_t size_bytes) {
+    streams_guard locked(streams_lock());
+    cudaError_t status = gpu_fault(CALL_MALLOC);
+    *data = status == cudaSuccess && size_bytes ? memory_allocate(size_bytes) : nullptr;
+    if (status == cudaSuccess && size_bytes && !*data)
+        status = cudaErrorMemoryAllocation;
+    return gpu_status(status);
+}
+
+cudaError_t cudaFree(void *data) {
+    streams_guard locked(streams_lock());
+    streams_wait_all();
+    return gpu_status(!data || memory_free(data) ? cudaSuccess : cudaErrorInvalidValue);
+}
+
+cudaError_t cudaHostAlloc(void **data, size_t size_bytes, unsigned int) {
+    streams_guard locked(streams_lock());
+    *data = aligned_alloc(4096, (size_bytes + 4095) / 4096 * 4096);
+    if (*data)
+        pinned()[(const char *)*data] = size_bytes;
+    return gpu_status(*data ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaMallocHost(void **data, size_t size_bytes) {
+    return cudaHostAlloc(data, size_bytes, cudaHostAllocDefault);
+}
+
+cudaError_t cudaFreeHost(void *data) {
+    streams_guard locked(streams_lock());
+    streams_wait_all();
+    if (data && !pinned().erase((const char *)data))
+        return gpu_status(cudaErrorInvalidValue);
+    free(data);
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaHostRegister(void *data, size_t size_bytes, unsigned int) {
+    streams_guard locked(streams_lock());
+    pinned()[(const char *)data] = size_bytes;
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaHostUnregister(void *data) {
+    streams_guard locked(streams_lock());
+    streams_wait_all();
+    return gpu_status(pinned().erase((const char *)data) ? cudaSuccess : cudaErrorInvalidValue);
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
+    streams_guard locked(streams_lock());
+    *free_bytes = memory_free_bytes();
+    *total_bytes = memory_total_bytes();
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size_bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+    streams_guard locked(streams_lock());
+    return gpu_status(copy(to, from, size_bytes, kind, stream_find(stream)));
+}
+
+/* All streams count as made with cudaStreamNonBlocking: the NULL stream does not wait for them. */
+cudaError_t cudaMemcpy(void *to, const void *from, size_t size_bytes, enum cudaMemcpyKind kind) {
+    streams_guard locked(streams_lock());
+    cudaError_t status = copy(to, from, size_bytes, kind, stream_find(nullptr));
+    stream_wait(stream_find(nullptr));
+    return gpu_status(status);
+}
+
+cudaError_t cudaMemsetAsync(void *data, int value, size_t size_bytes, cudaStream_t stream) {
+    streams_guard locked(streams_lock());
+    stream = stream_find(stream);
+    if (!stream || (size_bytes && !memory_contains(data, size_bytes) && !is_pinned(data, size_bytes)))
+        return gpu_status(cudaErrorInvalidValue);
+    if (size_bytes)
+        enqueue_work(stream, [=] { memset(data, value, size_bytes); });
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaMemset(void *data, int value, size_t size_bytes) {
+    return cudaMemsetAsync(data, value, size_bytes, nullptr);
+}
+
+/* Streams. */
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned int, int) {
+    streams_guard locked(streams_lock());
+    *stream = stream_create();
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags) {
+    return cudaStreamCreateWithPriority(stream, flags, 0);
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *stream) {
+    return cudaStreamCreateWithPriority(stream, cudaStreamDefault, 0);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    streams_guard locked(streams_lock());
+    if (!stream || !stream_find(stream))
+        return gpu_status(cudaErrorInvalidResourceHandle);
+    stream_destroy(stream);
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    streams_guard locked(streams_lock());
+    stream = stream_find(stream);
+    cudaError_t status = gpu_status(stream ? gpu_fault(CALL_WAIT) : cudaErrorInvalidResourceHandle);
+    if (status != cudaSuccess)
+        return status;
+    if (!stream_poll(stream))
+        return gpu_status(cudaErrorNotReady);
+    memory_check();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    streams_guard locked(streams_lock());
+    stream = stream_find(stream);
+    cudaError_t status = gpu_status(stream ? gpu_fault(CALL_WAIT) : cudaErrorInvalidResourceHandle);
+    if (status == cudaSuccess) {
+        stream_wait(stream);
+        memory_check();
+    }
+    return status;
+}
+
+cudaError_t cudaDeviceSynchronize(void) {
+    streams_guard locked(streams_lock());
+    cudaError_t status = gpu_status(gpu_fault(CALL_WAIT));
+    if (status == cudaSuccess) {
+        streams_wait_all();
+        memory_check();
+    }
+    return status;
+}
+
+cudaError_t cudaDeviceReset(void) {
+    streams_guard locked(streams_lock());
+    streams_wait_all();
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *user) {
+    streams_guard locked(streams_lock());
+    stream = stream_find(stream);
+    if (!stream)
+        return gpu_status(cudaErrorInvalidResourceHandle);
+    piece p;
+    p.host = [=] { function(user); };
+    stream_enqueue(stream, std::move(p));
+    return gpu_status(cudaSuccess);
+}
+
+/* Events. */
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags) {
+    *event = new CUevent_st{!(flags & cudaEventDisableTiming), nullptr};
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+    return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    streams_guard locked(streams_lock());
+    stream = stream_find(stream);
+    if (!stream)
+        return gpu_status(cudaErrorInvalidResourceHandle);
+    event->latest = std::make_shared<mark>();
+    piece p;
+    p.record = event->latest;
+    stream_enqueue(stream, std::move(p));
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int) {
+    streams_guard locked(streams_lock());
+    stream = stream_find(stream);
+    if (!stream)
+        return gpu_status(cudaErrorInvalidResourceHandle);
+    if (event->latest) { /* an event never recorded holds nobody up */
+        piece p;
+        p.wait = event->latest;
+        stream_enqueue(stream, std::move(p));
+    }
+    return gpu_status(cudaSuccess);
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    streams_guard locked(streams_lock());
+    cudaError_t status = gpu_status(gpu_fault(CALL_WAIT));
+    if (status != cudaSuccess || !event->latest)
+        return status;
+    return gpu_status(mark_poll(event->latest) ? cudaSuccess : cudaErrorNotReady);
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    streams_guard locked(streams_lock());
+    cudaError_t status = gpu_status(gpu_fault(CALL_WAIT));
+    if (status == cudaSuccess && event->latest)
+        mark_wait(event->latest);
+    return status;
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
+    streams_guard locked(streams_lock());
+    if (!start->timed || !end->timed || !start->latest || !end->latest)
+        return gpu_status(cudaErrorInvalidResourceHandle);
+    if (!start->latest->passed || !end->latest->passed)
+        return gpu_status(cudaErrorNotReady);
+    *ms = (float)(1e3 * (end->latest->time_s - start->latest->time_s));
+    return gpu_status(cudaSuccess);
+}

@@ -1,0 +1,528 @@
+/* test_attention_sm80.cpp - the attention ops of the CUDA device without Hopper's instructions, on the host
+ * against f64: the flash path (16-bit types), the plain path (f32, other widths), decoding with a cache.
+ *
+ * Every case runs under several schedules of the shim and must give the same bits.  Bounds on whole tensors:
+ * 16 bits: relative error 1e-2, mean error 4e-3 of the mean size for gradients and 2e-3 for outputs (rounding
+ * the result alone makes 1.4e-3); f32: 1e-5.  LSE 1e-5.  Controls: a mask off by one key and a scale off by 5
+ * % must be noticed. A plain program: prints one line per case and returns the number of failures. */
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "control.h"
+#include "kernels/cuda/attention.cuh"
+#include "kernels/device_cuda.h"
+#include "kernels/half.h"
+#include "kernels/rng.h"
+
+namespace {
+
+enum mask_kind { CAUSAL, WINDOW, DOCUMENTS, WINDOWED_DOCUMENTS, LATE }; /* LATE: keys drop out one by one */
+const char *const MASK_NAMES[] = {"causal", "window", "documents", "both", "late"};
+
+struct problem {
+    int num_rows, num_heads, num_kv_heads, width;
+    enum mask_kind mask;
+    float softcap;
+    enum dtype dtype;
+    int num_seeds;
+    bool sharp; /* scores in the tens: the softmax is nearly a choice, and maxima grow as keys are visited */
+};
+
+float scale_of(const problem &p) {
+    return (p.sharp ? 12 : 1) / std::sqrt((float)p.width);
+}
+
+/* --- Values of a tensor: what its elements hold, exactly. */
+
+typedef std::vector<double> values;
+
+double decode(enum dtype dtype, const void *data, size_t i) {
+    if (dtype == DTYPE_F32)
+        return ((const float *)data)[i];
+    const uint16_t bits = ((const uint16_t *)data)[i];
+    return dtype == DTYPE_BF16 ? f32_from_bf16(bits) : f32_from_f16(bits);
+}
+
+void encode(enum dtype dtype, void *data, size_t i, double value) {
+    if (dtype == DTYPE_F32)
+        ((float *)data)[i] = (float)value;
+    else
+        ((uint16_t *)data)[i] =
+            dtype == DTYPE_BF16 ? bf16_from_f32((float)value) : f16_from_f32((float)value);
+}
+
+/* random_values - normal, rounded to the type. */
+values random_values(enum dtype dtype, size_t count, uint64_t seed) {
+    values v(count);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t element = 0;
+        encode(dtype, &element, 0, rng_normal(seed, rng_stream(RNG_TEST, 1), i));
+        v[i] = decode(dtype, &element, 0);
+    }
+    return v;
+}
+
+/* Device memory of one tensor, from and to host values. */
+class on_device {
+  public:
+    struct tensor t;
+
+    explicit on_device(struct tensor shape) : t(shape) {
+        CUDA_CHECK(cudaMalloc(&t.data, tensor_bytes(t)));
+        CUDA_CHECK(cudaMemset(t.data, 0xff, tensor_bytes(t))); /* NaN: what nobody writes, shows */
+    }
+    on_device(struct tensor shape, const values &v) : on_device(shape) {
+        std::vector<char> host(tensor_bytes(t));
+        for (size_t i = 0; i < v.size(); i++)
+            encode(t.dtype, host.data(), i, v[i]);
+        CUDA_CHECK(cudaMemcpy(t.data, host.data(), host.size(), cudaMemcpyHostToDevice));
+    }
+    on_device(struct tensor shape, const std::vector<int32_t> &ids) : on_device(shape) {
+        CUDA_CHECK(cudaMemcpy(t.data, ids.data(), tensor_bytes(t), cudaMemcpyHostToDevice));
+    }
+    on_device(const on_device &) = delete;
+    ~on_device() {
+        cudaFree(t.data);
+    }
+    values host() const {
+        std::vector<char> bytes(tensor_bytes(t));
+        values v((size_t)tensor_count(t));
+        CUDA_CHECK(cudaMemcpy(bytes.data(), t.data, bytes.size(), cudaMemcpyDeviceToHost));
+        for (size_t i = 0; i < v.size(); i++)
+            v[i] = decode(t.dtype, bytes.data(), i);
+        return v;
+    }
+};
+
+/* --- Problems. */
+
+std::vector<int32_t> make_row_start(const problem &p) {
+    const int lengths[] = {5, 64, 1, 100, 37, 130}, window = 70;
+    std::vector<int32_t> start((size_t)p.num_rows, 0);
+    int document = -1, left = 0, first = 0;
+    for (int i = 0; i < p.num_rows; i++, left--) {
+        if (left == 0) {
+            document = (document + 1) % 6;
+            left = lengths[document];
+            first = i;
+        }
+        const bool packed = p.mask == DOCUMENTS || p.mask == WINDOWED_DOCUMENTS;
+        const bool windowed = p.mask == WINDOW || p.mask == WINDOWED_DOCUMENTS;
+        start[(size_t)i] =
+            std::max({0, packed ? first : 0, windowed ? i - window + 1 : 0, p.mask == LATE ? i / 2 : 0});
+    }
+    return start;
+}
+
+struct inputs {
+    values qkv, dout;
+    std::vector<int32_t> row_start;
+};
+
+inputs make_inputs(const problem &p, uint64_t seed) {
+    const size_t rows = (size_t)p.num_rows * (size_t)p.width;
+    return {random_values(p.dtype, rows * (size_t)(p.num_heads + 2 * p.num_kv_heads), seed),
+            random_values(p.dtype, rows * (size_t)p.num_heads, seed + 1), make_row_start(p)};
+}
+
+/* --- The definition, in f64. */
+
+struct results {
+    values out, lse, dqkv;
+};
+
+/* What the controls get wrong. */
+struct mistake {
+    int skew;     /* keys that every row misses at its beginning, where it has more */
+    double scale; /* factor on the scale */
+};
+
+class reference {
+  public:
+    reference(const problem &p_, const inputs &in_, mistake wrong_) : p(p_), in(in_), wrong(wrong_) {
+        heads = p.num_heads + 2 * p.num_kv_heads;
+    }
+
+    results run() const {
+        results r;
+        r.out.assign(in.dout.size(), 0);
+        r.lse.assign((size_t)(p.num_rows * p.num_heads), 0);
+        r.dqkv.assign(in.qkv.size(), 0);
+        values prob((size_t)p.num_rows), slope((size_t)p.num_rows);
+        for (int i = 0; i < p.num_rows; i++)
+            for (int h = 0; h < p.num_heads; h++) {
+                forward_row(r, i, h, prob, slope);
+                backward_row(r, i, h, prob, slope);
+            }
+        return r;
+    }
+
+  private:
+    const problem &p;
+    const inputs &in;
+    mistake wrong;
+    int heads;
+
+    size_t at(int row, int head) const {
+        return (size_t)(row * heads + head) * (size_t)p.width;
+    }
+    int key_head(int h) const {
+        return p.num_heads + h * p.num_kv_heads / p.num_heads;
+    }
+    int first(int row) const {
+        return std::min(in.row_start[(size_t)row] + wrong.skew, row);
+    }
+    double dot(const double *a, const double *b) const {
+        double sum = 0;
+        for (int d = 0; d < p.width; d++)
+            sum += a[d] * b[d];
+        return sum;
+    }
+
+    void forward_row(results &r, int i, int h, values &prob, values &slope) const {
+        const size_t row = (size_t)(i * p.num_heads + h);
+        double most = -INFINITY, sum = 0;
+        for (int j = first(i); j <= i; j++) {
+            const double s = wrong.scale * scale_of(p) * dot(&in.qkv[at(i, h)], &in.qkv[at(j, key_head(h))]);
+            const double t = p.softcap > 0 ? std::tanh(s / p.softcap) : 0;
+            slope[(size_t)j] = 1 - t * t;
+            prob[(size_t)j] = p.softcap > 0 ? p.softcap * t : s;
+            most = std::max(most, prob[(size_t)j]);
+        }
+        for (int j = first(i); j <= i; j++)
+            sum += prob[(size_t)j] = std::exp(prob[(size_t)j] - most);
+        r.lse[row] = most + std::log(sum);
+        for (int j = first(i); j <= i; j++) {
+            prob[(size_t)j] /= sum;
+            for (int d = 0; d < p.width; d++)
+                r.out[row * (size_t)p.width + (size_t)d] +=
+                    prob[(size_t)j] * in.qkv[at(j, key_head(h) + p.num_kv_heads) + (size_t)d];
+        }
+    }
+
+    void backward_row(results &r, int i, int h, const values &prob, const values &slope) const {
+        const size_t row = (size_t)(i * p.num_heads + h) * (size_t)p.width;
+        const double *dout = &in.dout[row], delta = dot(dout, &r.out[row]);
+        for (int j = first(i); j <= i; j++) {
+            const size_t q = at(i, h), k = at(j, key_head(h)), v = at(j, key_head(h) + p.num_kv_heads);
+            const double dp = dot(dout, &in.qkv[v]);
+            const double ds = wrong.scale * scale_of(p) * prob[(size_t)j] * (dp - delta) * slope[(size_t)j];
+            for (size_t d = 0; d < (size_t)p.width; d++) {
+                r.dqkv[q + d] += ds * in.qkv[k + d];
+                r.dqkv[k + d] += ds * in.qkv[q + d];
+                r.dqkv[v + d] += prob[(size_t)j] * dout[d];
+            }
+        }
+    }
+};
+
+/* --- The kernels. */
+
+struct attention_args args_of(const problem &p) {
+    struct attention_args args = {};
+    args.num_heads = p.num_heads;
+    args.num_kv_heads = p.num_kv_heads;
+    args.head_dim = p.width;
+    args.scale = scale_of(p);
+    args.softcap = p.softcap;
+    return args;
+}
+
+results run_kernels(struct device *dev, const problem &p, const inputs &in, uint32_t seed) {
+    const struct attention_args args = args_of(p);
+    const struct tensor qkv_shape =
+        tensor_3d(nullptr, p.dtype, p.num_rows, p.num_heads + 2 * p.num_kv_heads, p.width);
+    const struct tensor out_shape = tensor_3d(nullptr, p.dtype, p.num_rows, p.num_heads, p.width);
+    on_device qkv(qkv_shape, in.qkv), dout(out_shape, in.dout), out(out_shape), dqkv(qkv_shape);
+    on_device lse(tensor_2d(nullptr, DTYPE_F32, p.num_rows, p.num_heads));
+    on_device row_start(tensor_1d(nullptr, DTYPE_I32, p.num_rows), in.row_start);
+    simt::set_seed(seed);
+    cuda_attention_forward(dev, out.t, lse.t, qkv.t, row_start.t, &args);
+    cuda_attention_backward(dev, dqkv.t, dout.t, out.t, lse.t, qkv.t, row_start.t, &args);
+    CUDA_CHECK(cudaDeviceSynchronize());
+    return {out.host(), lse.host(), dqkv.host()};
+}
+
+/* --- Comparison. */
+
+bool same_bits(const values &a, const values &b) {
+    return a.size() == b.size() && !memcmp(a.data(), b.data(), a.size() * sizeof(double));
+}
+
+struct error {
+    double relative, mean; /* ||got - want|| / ||want||, mean |got - want| / mean |want| */
+};
+
+/* compare - heads [from, to) of tensors [rows, heads, width].  Gradients of queries and keys vanish where
+ * each row sees one key alone: sizes are not taken below `tiny`. */
+error compare(const problem &p, const values &got, const values &want, int heads, int from, int to) {
+    double difference2 = 0, size2 = 0, difference = 0, size = 0;
+    for (size_t i = 0; i < want.size(); i++) {
+        const int head = (int)(i / (size_t)p.width % (size_t)heads);
+        if (head < from || head >= to)
+            continue;
+        const double off = got[i] - want[i];
+        difference2 += off * off;
+        size2 += want[i] * want[i];
+        difference += std::fabs(off);
+        size += std::fabs(want[i]);
+    }
+    const double tiny = 1e-3 * std::sqrt((double)want.size());
+    return {std::sqrt(difference2) / std::max(std::sqrt(size2), tiny), difference / std::max(size, tiny)};
+}
+
+/* How far the kernels are from a reference. */
+struct verdict {
+    error out, dq, dk, dv;
+    double lse;
+
+    /* A NaN anywhere is not accepted. */
+    bool accepted(const problem &p) const {
+        const double relative = p.dtype == DTYPE_F32 ? 1e-5 : 1e-2;
+        const bool gradients = std::max({dq.relative, dk.relative, dv.relative}) < relative &&
+                               std::max({dq.mean, dk.mean, dv.mean}) < std::min(relative, 4e-3);
+        const bool finite = !std::isnan(dq.mean + dk.mean + dv.mean + out.mean + lse);
+        return finite && gradients && out.relative < relative && out.mean < std::min(relative, 2e-3) &&
+               lse < 1e-5;
+    }
+};
+
+verdict judge(const problem &p, const results &got, const results &want) {
+    const int h = p.num_heads, g = p.num_kv_heads, all = h + 2 * g;
+    double lse = 0;
+    for (size_t i = 0; i < want.lse.size(); i++)
+        lse = std::max(lse, std::isnan(got.lse[i]) ? INFINITY : std::fabs(got.lse[i] - want.lse[i]));
+    return {compare(p, got.out, want.out, h, 0, h), compare(p, got.dqkv, want.dqkv, all, 0, h),
+            compare(p, got.dqkv, want.dqkv, all, h, h + g), compare(p, got.dqkv, want.dqkv, all, h + g, all),
+            lse};
+}
+
+int check_case(struct device *dev, const problem &p) {
+    const inputs in = make_inputs(p, 7);
+    const results got = run_kernels(dev, p, in, 0);
+    const verdict v = judge(p, got, reference(p, in, {0, 1}).run());
+    std::string why = v.accepted(p) ? "" : "  wrong";
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {1, 1}).run()).accepted(p))
+        why += "  a wrong mask was not noticed";
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {0, 1.05}).run()).accepted(p))
+        why += "  a wrong scale was not noticed";
+    for (uint32_t seed = 1; seed < (uint32_t)p.num_seeds; seed++) {
+        const results other = run_kernels(dev, p, in, seed);
+        if (!same_bits(other.out, got.out) || !same_bits(other.lse, got.lse) ||
+            !same_bits(other.dqkv, got.dqkv))
+            why += "  other bits under seed " + std::to_string(seed);
+    }
+    printf("%s N %3d H %d/%d D %3d %-9s cap %2.0f %-4s  out %.1e %.1e  dq %.1e %.1e  dk %.1e %.1e  dv %.1e "
+           "%.1e  lse "
+           "%.1e%s\n",
+           why.empty() ? "PASS" : "FAIL", p.num_rows, p.num_heads, p.num_kv_heads, p.width,
+           p.sharp ? "sharp" : MASK_NAMES[p.mask], p.softcap, dtype_name(p.dtype), v.out.relative, v.out.mean,
+           v.dq.relative, v.dq.mean, v.dk.relative, v.dk.mean, v.dv.relative, v.dv.mean, v.lse, why.c_str());
+    fflush(stdout);
+    return !why.empty();
+}
+
+/* A NaN in a key reaches the outputs and query gradients of the rows that see it, and no other. */
+int check_nan_in_key(struct device *dev, int width, enum dtype dtype) {
+    const problem p = {300, 2, 1, width, DOCUMENTS, 0, dtype, 1, false};
+    const int bad = 90, last = 169; /* of the document of 100 rows that begins at 70 */
+    inputs in = make_inputs(p, 11);
+    in.qkv[(size_t)((bad * 4 + 2) * width) + 5] = NAN;
+    const results got = run_kernels(dev, p, in, 4);
+    int wrong = 0;
+    for (int row = 0; row < p.num_rows; row++)
+        for (int head = 0; head < 2; head++) {
+            const bool sees = row >= bad && row <= last;
+            wrong += std::isnan(got.lse[(size_t)(row * 2 + head)]) != sees;
+            wrong += std::isnan(got.out[(size_t)((row * 2 + head) * width) + 17]) != sees;
+            wrong += sees && !std::isnan(got.dqkv[(size_t)((row * 4 + head) * width) + 17]);
+        }
+    printf("%s NaN in a key, width %d: %d places wrong\n", wrong ? "FAIL" : "PASS", width, wrong);
+    return wrong != 0;
+}
+
+/* A NaN in a value reaches every row that sees it.  The tensor cores also carry it, times a probability of 0,
+ * to rows that share a tile with it; the plain path does not (the last case). */
+int check_nan_in_value(struct device *dev, int width, enum dtype dtype, bool exact) {
+    const problem p = {300, 2, 1, width, DOCUMENTS, 0, dtype, 1, false};
+    const int bad = 90, last = 169;
+    inputs in = make_inputs(p, 12);
+    in.qkv[(size_t)((bad * 4 + 3) * width) + 5] = NAN;
+    const results got = run_kernels(dev, p, in, 2);
+    int wrong = 0;
+    for (int row = 0; row < p.num_rows; row++)
+        for (int head = 0; head < 2; head++) {
+            const bool sees = row >= bad && row <= last;
+            const bool is_nan = std::isnan(got.out[(size_t)((row * 2 + head) * width) + 5]);
+            wrong += exact ? is_nan != sees : sees && !is_nan;
+            wrong += row >= 64 * 4 && is_nan; /* no tile with it */
+        }
+    printf("%s NaN in a value, width %d: %d places wrong\n", wrong ? "FAIL" : "PASS", width, wrong);
+    return wrong != 0;
+}
+
+/* --- Decoding. */
+
+/* Tokens arrive in parts of these sizes; every row must be as in one pass over all. */
+int check_cached(struct device *dev, problem p) {
+    const int parts[] = {1, 64, 3, 1, 1};
+    p.mask = CAUSAL;
+    p.num_rows = 70;
+    const inputs in = make_inputs(p, 13);
+    const struct attention_args args = args_of(p);
+    const int64_t heads = p.num_heads + 2 * p.num_kv_heads;
+    const struct tensor cache_shape = tensor_3d(nullptr, p.dtype, p.num_rows + 2, p.num_kv_heads, p.width);
+    on_device qkv(tensor_3d(nullptr, p.dtype, p.num_rows, heads, p.width), in.qkv);
+    on_device out(tensor_3d(nullptr, p.dtype, p.num_rows, p.num_heads, p.width)), keys(cache_shape),
+        cached_values(cache_shape);
+    values first;
+    std::string why;
+    for (uint32_t seed = 0; seed < 5; seed++) {
+        int64_t past = 0;
+        simt::set_seed(seed);
+        for (int part : parts) {
+            cuda_attention_cached(dev, tensor_rows(out.t, past, part), tensor_rows(qkv.t, past, part), keys.t,
+                                  cached_values.t, past, &args);
+            past += part;
+        }
+        CUDA_CHECK(cudaDeviceSynchronize());
+        if (seed && !same_bits(first, out.host()))
+            why += "  other bits under seed " + std::to_string(seed);
+        first = out.host();
+    }
+    const error e = compare(p, first, reference(p, in, {0, 1}).run().out, p.num_heads, 0, p.num_heads);
+    const error control = compare(p, first, reference(p, in, {1, 1}).run().out, p.num_heads, 0, p.num_heads);
+    const double bound = p.dtype == DTYPE_F32 ? 1e-5 : 1e-2;
+    if (!(e.relative < bound && e.mean < std::min(bound, 2e-3)))
+        why += "  wrong";
+    if (control.relative < bound)
+        why += "  a wrong mask was not noticed";
+    printf("%s cached H %d/%d D %3d cap %2.0f %-4s  out %.1e %.1e%s\n", why.empty() ? "PASS" : "FAIL",
+           p.num_heads, p.num_kv_heads, p.width, p.softcap, dtype_name(p.dtype), e.relative, e.mean,
+           why.c_str());
+    return !why.empty();
+}
+
+/* --- Bank conflicts: none, in any access of the flash path. */
+int check_conflicts(struct device *dev, int width) {
+    const char *const wrappers[] = {"ldmatrix4",      "ldmatrix4_trans", "cp_async16",   "shared_load16",
+                                    "shared_store16", "shared_load8",    "shared_store4"};
+    const problem p = {100, 2, 1, width, CAUSAL, 0, DTYPE_BF16, 1, false};
+    uint64_t conflicts = 0, requests = 0;
+    simt::count_conflicts(true);
+    run_kernels(dev, p, make_inputs(p, 5), 0);
+    for (const char *wrapper : wrappers) {
+        const simt::conflict_count count = simt::conflicts_of(wrapper);
+        if (count.conflicts)
+            printf("    %s: %llu conflicts in %llu requests\n", wrapper, (unsigned long long)count.conflicts,
+                   (unsigned long long)count.requests);
+        conflicts += count.conflicts;
+        requests += count.requests;
+    }
+    simt::count_conflicts(false);
+    const bool ok = conflicts == 0 && requests > 0;
+    printf("%s bank conflicts, width %d: %llu in %llu requests\n", ok ? "PASS" : "FAIL", width,
+           (unsigned long long)conflicts, (unsigned long long)requests);
+    return !ok;
+}
+
+/* --- Scratch: with what was announced for the largest sizes, smaller ones must do (cuda_scratch dies
+ * otherwise). */
+int check_scratch(void) {
+    struct device dev;
+    struct err err;
+    if (device_open_cuda(&dev, 0, &err))
+        return 1;
+    struct device_limits limits = {};
+    limits.max_tokens = 300;
+    limits.num_heads = 7;
+    limits.num_kv_heads = 1;
+    limits.head_dim = 64;
+    cuda_reserve(&dev, cuda_attention_scratch_bytes(&dev, &limits));
+    for (int num_rows : {1, 64, 65, 300}) {
+        const problem p = {num_rows, 7, 1, 64, CAUSAL, 0, DTYPE_BF16, 1, false};
+        run_kernels(&dev, p, make_inputs(p, 3), 0);
+    }
+    printf("PASS scratch\n");
+    device_close(&dev);
+    return 0;
+}
+
+const problem CASES[] = {
+    /* lengths, group sizes and masks at the most used width */
+    {1, 1, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, false},
+    {7, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 9, false},
+    {64, 8, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, false},
+    {65, 4, 4, 128, CAUSAL, 0, DTYPE_BF16, 9, false},
+    {200, 8, 2, 128, WINDOW, 0, DTYPE_BF16, 3, false},
+    {257, 4, 1, 128, DOCUMENTS, 0, DTYPE_BF16, 9, false},
+    {257, 2, 1, 128, WINDOWED_DOCUMENTS, 0, DTYPE_F16, 3, false},
+    {257, 2, 2, 128, LATE, 0, DTYPE_BF16, 3, false},
+    {200, 2, 1, 128, DOCUMENTS, 2, DTYPE_BF16, 9, false},
+    {257, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, true},
+    /* the other widths */
+    {1, 2, 1, 64, CAUSAL, 0, DTYPE_BF16, 3, false},
+    {64, 8, 1, 64, WINDOW, 0, DTYPE_BF16, 3, false},
+    {257, 4, 1, 64, DOCUMENTS, 0, DTYPE_BF16, 9, false},
+    {200, 2, 2, 64, CAUSAL, 3, DTYPE_F16, 3, false},
+    {200, 4, 1, 64, CAUSAL, 0, DTYPE_F16, 3, true},
+    {257, 2, 1, 64, LATE, 0, DTYPE_BF16, 3, false},
+    {65, 4, 1, 80, CAUSAL, 0, DTYPE_BF16, 3, false},
+    {257, 2, 1, 80, DOCUMENTS, 0, DTYPE_BF16, 9, false},
+    {200, 2, 1, 80, WINDOW, 2, DTYPE_F16, 3, false},
+    {65, 4, 1, 96, CAUSAL, 0, DTYPE_BF16, 3, false},
+    {257, 2, 1, 96, WINDOWED_DOCUMENTS, 0, DTYPE_BF16, 9, false},
+    {200, 2, 1, 96, LATE, 2, DTYPE_F16, 3, false},
+    {65, 4, 1, 192, CAUSAL, 0, DTYPE_BF16, 3, false},
+    {257, 2, 1, 192, DOCUMENTS, 0, DTYPE_BF16, 9, false},
+    {200, 2, 1, 192, WINDOW, 2, DTYPE_F16, 3, false},
+    {65, 4, 1, 256, CAUSAL, 0, DTYPE_BF16, 3, false},
+    {257, 2, 1, 256, DOCUMENTS, 0, DTYPE_BF16, 9, false},
+    {200, 2, 1, 256, LATE, 2, DTYPE_F16, 3, false},
+    /* the plain path */
+    {1, 2, 1, 4, CAUSAL, 0, DTYPE_F32, 3, false},
+    {65, 4, 1, 64, CAUSAL, 0, DTYPE_F32, 9, false},
+    {130, 2, 1, 128, DOCUMENTS, 0, DTYPE_F32, 3, false},
+    {100, 4, 2, 18, WINDOWED_DOCUMENTS, 0, DTYPE_F32, 3, false},
+    {100, 2, 1, 40, LATE, 2, DTYPE_F32, 3, false},
+    {70, 2, 2, 256, CAUSAL, 0, DTYPE_F32, 3, false},
+    {100, 2, 1, 72, DOCUMENTS, 0, DTYPE_BF16, 3, false},
+    {100, 2, 1, 50, WINDOW, 2, DTYPE_F16, 3, false},
+};
+
+int run_all(struct device *dev) {
+    int failures = 0;
+    for (const problem &p : CASES)
+        failures += check_case(dev, p);
+    for (int width : {64, 96, 128, 256})
+        failures +=
+            check_nan_in_key(dev, width, DTYPE_BF16) + check_nan_in_value(dev, width, DTYPE_BF16, false);
+    for (int width : {64, 80, 96, 128, 192, 256})
+        failures += check_conflicts(dev, width);
+    failures += check_nan_in_key(dev, 24, DTYPE_F32) + check_nan_in_value(dev, 24, DTYPE_F32, true);
+    failures += check_cached(dev, {0, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 0, false});
+    failures += check_cached(dev, {0, 4, 2, 18, CAUSAL, 2, DTYPE_F32, 0, false});
+    failures += check_cached(dev, {0, 2, 1, 256, CAUSAL, 0, DTYPE_F16, 0, false});
+    return failures + check_scratch();
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    struct device dev;
+    struct err err;
+    setenv("SIMT_ARCH", "80", 1); /* the path of an A100 */
+    if (device_open_cuda(&dev, 0, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    const int failures = argc < 2 ? run_all(&dev) : check_case(&dev, CASES[atoi(argv[1])]);
+    printf("%d failures\n", failures);
+    device_close(&dev);
+    return failures;
+}

@@ -1,0 +1,515 @@
+/* test_ranks_transport_cuda.c - the transports of GPU buffers, on the host stand-ins of CUDA and NCCL, on any
+ * number of ranks: values, a sharded step's pattern of transfers under every order of streams, a forgotten
+ * wait that must be seen, two transports on one device.
+ * With an argument (steps, ahead, grid, different): what tests/check_transport.sh disturbs. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/device_cuda.h"
+#include "tests/check.h"
+#include "tests/simt/runtime.h"
+#include "train/cuda/transport_cuda.h"
+
+enum { NUM_SEEDS = 9 };
+
+static struct device dev;
+
+#define assert_all(comm, ok, ...) check_all((comm), (ok), __FILE__, __LINE__, __VA_ARGS__)
+static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...)
+    ATELIER_PRINTF(5, 6);
+
+/* check_all - all ranks fail together: a plain assertion on one would leave the others waiting. */
+static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...) {
+    struct err err;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err.text, sizeof err.text, fmt, args);
+    va_end(args);
+    if (!comm_all_ok(comm, ok ? 0 : -1, &err))
+        _fail(file, line);
+}
+
+/* term - element i of what a rank brings; whole numbers over 64, so that sums are exact in any order. */
+static float term(int rank, int64_t i, int salt) {
+    uint32_t x = (uint32_t)i * 2654435761u + (uint32_t)rank * 40503u + (uint32_t)salt * 97u;
+    x ^= x >> 13;
+    return (float)((x * 2246822519u) >> 20) / 64.0f;
+}
+
+static float sum_of_terms(int num_ranks, int64_t i, int salt) {
+    float sum = 0;
+    for (int r = 0; r < num_ranks; r++)
+        sum += term(r, i, salt);
+    return sum;
+}
+
+/* A buffer on the device with its values on the host. */
+struct buffer {
+    int64_t count;
+    float *host, *device;
+};
+
+static struct buffer buffer_create(int64_t count) {
+    struct buffer buffer = {count, xcalloc((size_t)count + 1, sizeof(float)), NULL};
+    buffer.device = device_allocate(&dev, (size_t)(count + 1) * sizeof(float));
+    CHECK(buffer.device, "no memory");
+    return buffer;
+}
+
+static void buffer_free(struct buffer *buffer) {
+    device_release(&dev, buffer->device, (size_t)(buffer->count + 1) * sizeof(float));
+    free(buffer->host);
+}
+
+static struct tensor whole(const struct buffer *buffer) {
+    return tensor_1d(buffer->device, DTYPE_F32, buffer->count);
+}
+
+static void buffer_fill(struct buffer *buffer, int rank, int64_t first, int salt) {
+    for (int64_t i = 0; i < buffer->count; i++)
+        buffer->host[i] = term(rank, first + i, salt);
+    device_upload(&dev, whole(buffer), buffer->host);
+}
+
+static void copy(float *to, const float *from, int64_t count) {
+    device_copy(&dev, tensor_1d(to, DTYPE_F32, count), tensor_1d((float *)(uintptr_t)from, DTYPE_F32, count));
+}
+
+static void open_link(struct transport *t, struct comm *comm, enum transport_kind kind) {
+    struct err err = {""};
+    assert_all(comm, transport_open(t, comm, &dev, kind, &err) == 0, "%s", err.text);
+}
+
+/* --- values --- */
+
+static void check_gather(struct comm *comm, struct transport *t, int64_t shard_count, bool inside) {
+    int rank = comm_rank(comm), num_ranks = comm_num_ranks(comm);
+    struct buffer full = buffer_create(shard_count * num_ranks), shard = buffer_create(shard_count);
+    struct transfer transfer = {.number = 0};
+    int64_t bad = 0;
+    buffer_fill(&full, 99, 0, 1);
+    buffer_fill(&shard, rank, 0, 1);
+    float *mine = inside ? full.device + rank * shard_count : shard.device;
+    if (inside)
+        copy(mine, shard.device, shard_count);
+    transport_all_gather_start(t, full.device, mine, (size_t)shard_count * sizeof(float), &transfer);
+    transport_wait(t, &transfer);
+    transport_wait(t, &transfer); /* idle: nothing */
+    device_download(&dev, full.host, whole(&full));
+    for (int r = 0; r < num_ranks; r++)
+        for (int64_t i = 0; i < shard_count; i++)
+            bad += full.host[r * shard_count + i] != term(r, i, 1);
+    assert_all(comm, bad == 0, "%s gather of %lld: %lld are wrong", t->ops->name, (long long)shard_count,
+               (long long)bad);
+    buffer_free(&full);
+    buffer_free(&shard);
+}
+
+static void check_sums(struct comm *comm, struct transport *t, int64_t shard_count, bool inside) {
+    int rank = comm_rank(comm), num_ranks = comm_num_ranks(comm);
+    struct buffer full = buffer_create(shard_count * num_ranks), shard = buffer_create(shard_count);
+    struct transfer transfer = {.number = 0};
+    int64_t bad = 0;
+    buffer_fill(&full, rank, 0, 2);
+    float *mine = inside ? full.device + rank * shard_count : shard.device;
+    transport_reduce_scatter_start(t, mine, full.device, shard_count, &transfer);
+    transport_wait(t, &transfer);
+    device_download(&dev, shard.host, tensor_1d(mine, DTYPE_F32, shard_count));
+    for (int64_t i = 0; i < shard_count; i++)
+        bad += shard.host[i] != sum_of_terms(num_ranks, rank * shard_count + i, 2);
+    assert_all(comm, bad == 0, "%s reduce-scatter of %lld: %lld are wrong", t->ops->name,
+               (long long)shard_count, (long long)bad);
+    buffer_fill(&full, rank, 0, 3);
+    transport_sum_f32(t, full.device, full.count);
+    device_download(&dev, full.host, whole(&full));
+    for (int64_t i = 0; i < full.count; i++)
+        bad += full.host[i] != sum_of_terms(num_ranks, i, 3);
+    assert_all(comm, bad == 0, "%s sum of %lld: %lld are wrong", t->ops->name, (long long)full.count,
+               (long long)bad);
+    buffer_free(&full);
+    buffer_free(&shard);
+}
+
+static void test_values(void **state) {
+    struct comm *comm = *state;
+    const int64_t shard_counts[] = {0, 1, 7, 256, 1000, 4099};
+    for (int kind = TRANSPORT_NCCL; kind <= TRANSPORT_STAGED; kind++) {
+        struct transport t;
+        open_link(&t, comm, (enum transport_kind)kind);
+        const char *name = comm_num_ranks(comm) > 1 ? transport_kind_name((enum transport_kind)kind) : "none";
+        assert_all(comm, strcmp(t.ops->name, name) == 0, "transport '%s'", t.ops->name);
+        for (size_t i = 0; i < sizeof shard_counts / sizeof shard_counts[0]; i++)
+            for (int inside = 0; inside < 2; inside++) {
+                check_gather(comm, &t, shard_counts[i], inside);
+                check_sums(comm, &t, shard_counts[i], inside);
+            }
+        transport_close(&t);
+        assert_all(comm, !dev.while_waiting, "a closed transport still looks while others wait");
+    }
+}
+
+/* NCCL itself with a communicator of one rank: what a machine with one GPU can try. */
+static void test_nccl_alone(void **state) {
+    struct comm *comm = *state;
+    struct transport t = {.comm = comm, .device = &dev};
+    struct err err = {""};
+    if (comm_num_ranks(comm) > 1)
+        return;
+    assert_all(comm, transport_nccl_open(&t, &err) == 0, "%s", err.text);
+    assert_string_equal(t.ops->name, "nccl");
+    check_gather(comm, &t, 100, false);
+    check_sums(comm, &t, 100, true);
+    transport_close(&t);
+}
+
+/* --- a sharded step --- */
+
+enum { UNITS = 5, COUNT = 300 }; /* COUNT: f32 of one shard */
+
+/* What the mistakes are: none; a gathered unit is used before the wait; a gradient is written over while it
+ * travels. */
+enum mistake { NO_MISTAKE, USES_TOO_EARLY, WRITES_TOO_EARLY };
+
+/* Buffers of a pretended model: units gathered through two slots, gradients reduced through two. */
+struct pretence {
+    struct buffer shards[UNITS], seen[UNITS];   /* seen: what the forward read of a unit */
+    struct buffer grads[UNITS], reduced[UNITS]; /* grads: what the backward writes into its slot */
+    struct buffer gathered[2], gradient[2], landing[2];
+    struct transfer gathers[2], reduces[2];
+};
+
+static void pretence_create(struct pretence *p, int rank, int num_ranks) {
+    memset(p, 0, sizeof *p);
+    for (int u = 0; u < UNITS; u++) {
+        p->shards[u] = buffer_create(COUNT);
+        p->seen[u] = buffer_create(COUNT * num_ranks);
+        p->grads[u] = buffer_create(COUNT * num_ranks);
+        p->reduced[u] = buffer_create(COUNT);
+        buffer_fill(&p->grads[u], rank, 0, 50 + u);
+    }
+    for (int s = 0; s < 2; s++) {
+        p->gathered[s] = buffer_create(COUNT * num_ranks);
+        p->gradient[s] = buffer_create(COUNT * num_ranks);
+        p->landing[s] = buffer_create(COUNT);
+    }
+}
+
+static void pretence_free(struct pretence *p) {
+    for (int u = 0; u < UNITS; u++) {
+        buffer_free(&p->shards[u]);
+        buffer_free(&p->seen[u]);
+        buffer_free(&p->grads[u]);
+        buffer_free(&p->reduced[u]);
+    }
+    for (int s = 0; s < 2; s++) {
+        buffer_free(&p->gathered[s]);
+        buffer_free(&p->gradient[s]);
+        buffer_free(&p->landing[s]);
+    }
+}
+
+static void prefetch(struct pretence *p, struct transport *t, int unit) {
+    struct transfer *transfer = &p->gathers[unit % 2];
+    transport_wait(t, transfer); /* never two into one buffer */
+    transport_all_gather_start(t, p->gathered[unit % 2].device, p->shards[unit].device, COUNT * sizeof(float),
+                               transfer);
+}
+
+static void forward(struct pretence *p, struct transport *t, enum mistake mistake) {
+    prefetch(p, t, 0);
+    for (int u = 0; u < UNITS; u++) {
+        if (u + 1 < UNITS)
+            prefetch(p, t, u + 1);
+        if (mistake != USES_TOO_EARLY)
+            transport_wait(t, &p->gathers[u % 2]);
+        copy(p->seen[u].device, p->gathered[u % 2].device, p->seen[u].count);
+    }
+    for (int s = 0; s < 2; s++)
+        transport_wait(t, &p->gathers[s]);
+}
+
+/* settle - a reduced gradient has arrived: put it where it belongs. */
+static void settle(struct pretence *p, struct transport *t, int unit) {
+    if (unit >= UNITS)
+        return;
+    transport_wait(t, &p->reduces[unit % 2]);
+    copy(p->reduced[unit].device, p->landing[unit % 2].device, COUNT);
+}
+
+static void backward(struct pretence *p, struct transport *t, enum mistake mistake) {
+    for (int u = UNITS - 1; u >= 0; u--) {
+        if (mistake != WRITES_TOO_EARLY)
+            settle(p, t, u + 2);
+        copy(p->gradient[u % 2].device, p->grads[u].device, p->grads[u].count);
+        if (mistake == WRITES_TOO_EARLY)
+            settle(p, t, u + 2);
+        transport_reduce_scatter_start(t, p->landing[u % 2].device, p->gradient[u % 2].device, COUNT,
+                                       &p->reduces[u % 2]);
+    }
+    settle(p, t, 1);
+    settle(p, t, 0);
+}
+
+static int64_t count_wrong(struct pretence *p, int rank, int num_ranks, int salt) {
+    int64_t bad = 0;
+    for (int u = 0; u < UNITS; u++) {
+        device_download(&dev, p->seen[u].host, whole(&p->seen[u]));
+        device_download(&dev, p->reduced[u].host, whole(&p->reduced[u]));
+        for (int r = 0; r < num_ranks; r++)
+            for (int64_t i = 0; i < COUNT; i++)
+                bad += p->seen[u].host[r * COUNT + i] != term(r, i, salt + u);
+        for (int64_t i = 0; i < COUNT; i++)
+            bad += p->reduced[u].host[i] != sum_of_terms(num_ranks, rank * COUNT + i, 50 + u);
+    }
+    return bad;
+}
+
+/* run_steps - a few steps without a word from the host in between; values that are wrong at the end. */
+static int64_t run_steps(struct comm *comm, enum transport_kind kind, enum mistake mistake) {
+    int rank = comm_rank(comm), num_ranks = comm_num_ranks(comm);
+    struct transport t;
+    struct pretence p;
+    int64_t bad = 0;
+    open_link(&t, comm, kind);
+    pretence_create(&p, rank, num_ranks);
+    for (int step = 0; step < 3; step++) {
+        for (int u = 0; u < UNITS; u++)
+            buffer_fill(&p.shards[u], rank, 0,
+                        10 * step + u); /* the device's own order keeps it off the gathers */
+        forward(&p, &t, mistake);
+        backward(&p, &t, mistake);
+        if (step == 2)
+            bad = count_wrong(&p, rank, num_ranks, 10 * step);
+    }
+    transport_close(&t);
+    pretence_free(&p);
+    comm_sum_i64(comm, &bad, 1);
+    return bad;
+}
+
+static void test_orders(void **state) {
+    struct comm *comm = *state;
+    for (uint32_t seed = 0; seed < NUM_SEEDS; seed++) {
+        simt_stream_seed(seed);
+        for (int kind = TRANSPORT_NCCL; kind <= TRANSPORT_STAGED; kind++) {
+            int64_t bad = run_steps(comm, (enum transport_kind)kind, NO_MISTAKE);
+            assert_all(comm, bad == 0, "seed %u, %s: %lld values are wrong", seed,
+                       transport_kind_name((enum transport_kind)kind), (long long)bad);
+        }
+    }
+    /* Ranks whose streams move in different orders. */
+    simt_stream_seed((uint32_t)(comm_rank(comm) * 2 + 1));
+    int64_t bad = run_steps(comm, TRANSPORT_NCCL, NO_MISTAKE);
+    assert_all(comm, bad == 0, "a seed for each rank: %lld values are wrong", (long long)bad);
+}
+
+/* Control: a forgotten wait shows under some order. */
+static void test_forgotten_waits(void **state) {
+    struct comm *comm = *state;
+    if (comm_num_ranks(comm) == 1)
+        return; /* nothing travels */
+    for (int mistake = USES_TOO_EARLY; mistake <= WRITES_TOO_EARLY; mistake++) {
+        int num_seen = 0;
+        for (uint32_t seed = 0; seed < NUM_SEEDS; seed++) {
+            simt_stream_seed(seed);
+            num_seen += run_steps(comm, TRANSPORT_NCCL, (enum mistake)mistake) > 0;
+        }
+        assert_all(comm, num_seen >= 2, "mistake %d was seen under %d orders of %d", mistake, num_seen,
+                   NUM_SEEDS);
+    }
+    simt_stream_seed(0);
+}
+
+/* More transfers than the host may be ahead, none of them waited for until the end. */
+static void test_far_ahead(void **state) {
+    struct comm *comm = *state;
+    enum { MANY = 50 };
+    struct transport t;
+    struct transfer transfers[MANY] = {{.number = 0}};
+    struct buffer full[MANY], shard = buffer_create(COUNT);
+    int64_t bad = 0;
+    simt_stream_seed(1);
+    open_link(&t, comm, TRANSPORT_NCCL);
+    buffer_fill(&shard, comm_rank(comm), 0, 4);
+    for (int i = 0; i < MANY; i++) {
+        full[i] = buffer_create(COUNT * comm_num_ranks(comm));
+        transport_all_gather_start(&t, full[i].device, shard.device, COUNT * sizeof(float), &transfers[i]);
+    }
+    for (int i = MANY - 1; i >= 0; i--)
+        transport_wait(&t, &transfers[i]);
+    for (int i = 0; i < MANY; i++) {
+        device_download(&dev, full[i].host, whole(&full[i]));
+        for (int r = 0; r < comm_num_ranks(comm); r++)
+            bad += full[i].host[r * COUNT + i] != term(r, i, 4);
+        buffer_free(&full[i]);
+    }
+    assert_all(comm, bad == 0, "%lld of the gathers are wrong", (long long)bad);
+    buffer_free(&shard);
+    transport_close(&t);
+    simt_stream_seed(0);
+}
+
+/* Two transports on one device, as replicas of a sharded model have them: pairs of neighbours gather, ranks
+ * with the same place in their pairs sum. */
+static void test_grid(void **state) {
+    struct comm *comm = *state;
+    int rank = comm_rank(comm), num_ranks = comm_num_ranks(comm);
+    struct transport link, across;
+    struct buffer full = buffer_create(COUNT * 2), shard = buffer_create(COUNT), sum = buffer_create(COUNT);
+    int64_t bad = 0;
+    if (num_ranks % 2)
+        return;
+    struct comm *pair = comm_split(comm, rank / 2), *column = comm_split(comm, rank % 2);
+    open_link(&link, pair, TRANSPORT_NCCL);
+    open_link(&across, column, TRANSPORT_NCCL);
+    for (uint32_t seed = 0; seed < NUM_SEEDS; seed++) {
+        struct transfer transfer = {.number = 0};
+        simt_stream_seed(seed);
+        buffer_fill(&shard, rank, 0, (int)seed);
+        buffer_fill(&sum, rank / 2, 0, (int)seed + 50);
+        transport_all_gather_start(&link, full.device, shard.device, COUNT * sizeof(float), &transfer);
+        transport_sum_f32(&across, sum.device, COUNT);
+        transport_wait(&link, &transfer);
+        device_download(&dev, sum.host, whole(&sum));
+        device_download(&dev, full.host, whole(&full));
+        for (int64_t i = 0; i < COUNT; i++) {
+            bad += sum.host[i] != sum_of_terms(num_ranks / 2, i, (int)seed + 50);
+            bad += full.host[i] != term(rank / 2 * 2, i, (int)seed);
+            bad += full.host[COUNT + i] != term(rank / 2 * 2 + 1, i, (int)seed);
+        }
+    }
+    assert_all(comm, bad == 0, "%lld values are wrong", (long long)bad);
+    transport_close(&across);
+    assert_all(comm, dev.while_waiting != NULL, "closing one transport takes the other's look");
+    transport_close(&link);
+    assert_all(comm, !dev.while_waiting, "a closed transport still looks while others wait");
+    comm_join(column);
+    comm_join(pair);
+    buffer_free(&full);
+    buffer_free(&shard);
+    buffer_free(&sum);
+    simt_stream_seed(0);
+}
+
+/* A rank waits for a message of one that waits for its GPU: GPUs move by themselves, and the stand-in must
+ * too. */
+static void test_host_waits(void **state) {
+    struct comm *comm = *state;
+    struct transport t;
+    struct buffer full = buffer_create(COUNT * comm_num_ranks(comm)), shard = buffer_create(COUNT);
+    int64_t bad = 0;
+    open_link(&t, comm, TRANSPORT_NCCL);
+    for (uint32_t seed = 0; seed < NUM_SEEDS; seed++) {
+        struct transfer transfer = {.number = 0};
+        simt_stream_seed(seed);
+        buffer_fill(&shard, comm_rank(comm), 0, (int)seed);
+        transport_all_gather_start(&t, full.device, shard.device, COUNT * sizeof(float), &transfer);
+        transport_wait(&t, &transfer);
+        if (comm_is_root(comm))
+            comm_barrier(comm);
+        device_download(&dev, full.host, whole(&full));
+        if (!comm_is_root(comm))
+            comm_barrier(comm);
+        for (int r = 0; r < comm_num_ranks(comm); r++)
+            bad += full.host[r * COUNT + 7] != term(r, 7, (int)seed);
+    }
+    assert_all(comm, bad == 0, "%lld values are wrong", (long long)bad);
+    transport_close(&t);
+    buffer_free(&full);
+    buffer_free(&shard);
+    simt_stream_seed(0);
+}
+
+/* --- what tests/check_transport.sh starts --- */
+
+static int disturbed(struct comm *comm) {
+    comm_set_timeout(comm, 2.0);
+    for (int step = 0; step < 3; step++) {
+        error_set_step(step);
+        int64_t bad = run_steps(comm, TRANSPORT_NCCL, NO_MISTAKE);
+        if (bad)
+            return 1;
+    }
+    return 0;
+}
+
+/* run_ahead - transfers that nobody waits for: where one never ends, the host must not go on for long. */
+static int run_ahead(struct comm *comm) {
+    struct transport t;
+    struct transfer transfers[60] = {{.number = 0}};
+    struct buffer full = buffer_create(COUNT * comm_num_ranks(comm)), shard = buffer_create(COUNT);
+    comm_set_timeout(comm, 2.0);
+    open_link(&t, comm, TRANSPORT_NCCL);
+    for (int i = 0; i < 60; i++) {
+        transport_reduce_scatter_start(&t, shard.device, full.device, COUNT, &transfers[i]);
+        if (i == 40)
+            fprintf(stderr, "far ahead\n");
+    }
+    device_synchronize(&dev);
+    return 0;
+}
+
+/* grid_calls - rank 1's GPU does not begin the sum across; the gathers of the pairs are over. */
+static int grid_calls(struct comm *comm) {
+    struct transport link, across;
+    struct transfer transfer = {.number = 0};
+    struct buffer full = buffer_create(COUNT * 2), shard = buffer_create(COUNT);
+    struct comm *pair = comm_split(comm, comm_rank(comm) / 2),
+                *column = comm_split(comm, comm_rank(comm) % 2);
+    comm_set_timeout(comm, 2.0);
+    open_link(&link, pair, TRANSPORT_NCCL);
+    open_link(&across, column, TRANSPORT_NCCL);
+    transport_all_gather_start(&link, full.device, shard.device, COUNT * sizeof(float), &transfer);
+    transport_sum_f32(&across, shard.device, COUNT);
+    transport_wait(&link, &transfer);
+    device_synchronize(&dev);
+    return 0;
+}
+
+/* different_calls - one rank's reduction is shorter than the others'. */
+static int different_calls(struct comm *comm) {
+    struct transport t;
+    struct transfer transfer = {.number = 0};
+    struct buffer full = buffer_create(COUNT * comm_num_ranks(comm)), shard = buffer_create(COUNT);
+    comm_set_timeout(comm, 2.0);
+    open_link(&t, comm, TRANSPORT_NCCL);
+    int64_t count = comm_rank(comm) == 1 ? COUNT - 1 : COUNT;
+    transport_reduce_scatter_start(&t, shard.device, full.device, count, &transfer);
+    transport_wait(&t, &transfer);
+    device_synchronize(&dev);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    struct comm *comm = comm_start(&argc, &argv);
+    const char *what = argc > 1 ? argv[1] : "";
+    struct err err = {""};
+    int failed = 0;
+    comm_set_timeout(comm, 60);
+    CHECK(device_open_cuda(&dev, comm_local_rank(comm), &err) == 0, "%s", err.text);
+    if (strcmp(what, "steps") == 0) {
+        failed = disturbed(comm);
+    } else if (strcmp(what, "ahead") == 0) {
+        failed = run_ahead(comm);
+    } else if (strcmp(what, "grid") == 0) {
+        failed = grid_calls(comm);
+    } else if (strcmp(what, "different") == 0) {
+        failed = different_calls(comm);
+    } else {
+        const struct CMUnitTest tests[] = {
+            cmocka_unit_test_prestate(test_values, comm),
+            cmocka_unit_test_prestate(test_nccl_alone, comm),
+            cmocka_unit_test_prestate(test_orders, comm),
+            cmocka_unit_test_prestate(test_forgotten_waits, comm),
+            cmocka_unit_test_prestate(test_far_ahead, comm),
+            cmocka_unit_test_prestate(test_grid, comm),
+            cmocka_unit_test_prestate(test_host_waits, comm),
+        };
+        comm_set_piece_bytes(comm, 4096, 4096); /* so that long transfers have several pieces */
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+    }
+    device_close(&dev);
+    comm_finish(comm);
+    return failed;
+}

@@ -1,0 +1,96 @@
+/* rank_device.c - see rank_device.h. */
+#include "train/rank_device.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/device_cuda.h"
+#include "train/cuda/gpu_map.h"
+
+int rank_threads(const struct config *config, const struct comm *comm) {
+    cpu_set_t allowed;
+    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm_num_local_ranks(comm);
+    if (config->run.threads > 0)
+        return (int)config->run.threads;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) < share)
+        share = CPU_COUNT(&allowed);
+    return share > 0 ? (int)share : 1;
+}
+
+/* wants_gpu - whether this run computes on GPUs: as asked for, or where every rank sees one.  A rank without
+ * one among others with one is told by the open that fails. */
+static bool wants_gpu(const struct config *config, struct comm *comm) {
+    struct err err = {""};
+    int ordinal;
+    double sees_gpu = config->run.device == DEVICE_AUTO && gpu_map_choose(comm, &ordinal, &err) == 0;
+    comm_max_f64(comm, &sees_gpu, 1);
+    return config->run.device == DEVICE_CUDA || sees_gpu > 0;
+}
+
+/* open_gpu - this rank's GPU, checked against those of the others. */
+static bool open_gpu(struct rank_device *rank, enum transport_kind kind, struct comm *comm) {
+    struct err err = {""};
+    struct gpu_map map;
+    int ordinal = 0, status = gpu_map_choose(comm, &ordinal, &err);
+    if (!status)
+        status = device_open_cuda(&rank->dev, ordinal, &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    gpu_map_gather(&map, comm, ordinal);
+    if (comm_is_root(comm))
+        gpu_map_print(&map, stderr);
+    snprintf(rank->gpu_uuid, sizeof rank->gpu_uuid, "%s", map.entries[comm_rank(comm)].uuid);
+    status = gpu_map_check(&map, kind, &err);
+    gpu_map_free(&map);
+    return comm_all_ok(comm, status, &err);
+}
+
+/* ranks_per_node - the same on every node, or 0. */
+static int ranks_per_node(struct comm *comm) {
+    int64_t most[2] = {comm_num_local_ranks(comm), -comm_num_local_ranks(comm)};
+    comm_max_i64(comm, most, 2);
+    return most[0] == -most[1] ? (int)most[0] : 0;
+}
+
+/* open_grid - this rank's place, and the two groups of ranks it belongs to. */
+static bool open_grid(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    struct err err = {""};
+    int status = grid_make(&rank->grid, comm_num_ranks(comm), comm_rank(comm), (int)config->parallel.replicas,
+                           ranks_per_node(comm), &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    rank->shards = comm_split(comm, rank->grid.replica);
+    rank->replicas = comm_split(comm, rank->grid.shard);
+    return true;
+}
+
+bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    struct err err = {""};
+    enum transport_kind kind = TRANSPORT_HOST;
+    memset(rank, 0, sizeof *rank);
+    if (!open_grid(rank, config, comm))
+        return false;
+    if (!wants_gpu(config, comm)) {
+        device_open_cpu(&rank->dev, rank_threads(config, comm));
+    } else {
+        kind = config->parallel.comm == COMM_MPI ? TRANSPORT_STAGED : TRANSPORT_NCCL;
+        if (!open_gpu(rank, kind, comm))
+            return false;
+    }
+    int status = transport_open(&rank->link, rank->shards, &rank->dev, kind, &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    status = transport_open(&rank->across, rank->replicas, &rank->dev, kind, &err);
+    return comm_all_ok(comm, status, &err);
+}
+
+void rank_device_close(struct rank_device *rank) {
+    transport_close(&rank->across);
+    transport_close(&rank->link);
+    if (rank->dev.ops)
+        device_close(&rank->dev);
+    comm_join(rank->replicas);
+    comm_join(rank->shards);
+}

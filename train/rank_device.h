@@ -1,0 +1,26 @@
+/* rank_device.h - where a rank stands and what it computes with: its place in the grid, a share of the host's
+ * cores or a GPU of its own, and the ways from its memory to that of the other ranks. */
+#pragma once
+
+#include "train/config.h"
+#include "train/grid.h"
+#include "train/transport.h"
+
+struct rank_device {
+    struct device dev;
+    struct grid grid;
+    struct comm *shards, *replicas; /* the ranks of this replica; those with this shard in other replicas */
+    struct transport link, across;  /* between their devices */
+    char gpu_uuid[48];              /* "" on a CPU */
+};
+
+/* rank_device_open - the device that run.device asks for and the transports of both axes; with GPUs the root
+ * prints which rank has which.  Returns true on all ranks, or false on all when one failed, which the root
+ * has said: ranks that do not fit the grid, no GPU, a driver too old, two ranks on one GPU, NCCL that does
+ * not start.  Collective. rank_device_close - all of it, also after a failed open. */
+bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm);
+void rank_device_close(struct rank_device *rank);
+
+/* rank_threads - OpenMP threads of this rank: run.threads, or an equal share of the host's cores, but no more
+ * than it may run on: mpirun binds each of two ranks to one core, Slurm to those of --cpus-per-task. */
+int rank_threads(const struct config *config, const struct comm *comm);
