@@ -81,8 +81,8 @@ int64_t slurm_time_left(const char *text) {
 }
 
 const char *slurm_time_text(int64_t seconds, char *room) {
-    snprintf(room, SLURM_TIME_ROOM, "%02lld:%02d:%02d", (long long)(seconds / 3600),
-             (int)(seconds / 60 % 60), (int)(seconds % 60));
+    snprintf(room, SLURM_TIME_ROOM, "%02lld:%02d:%02d", (long long)(seconds / 3600), (int)(seconds / 60 % 60),
+             (int)(seconds % 60));
     return room;
 }
 

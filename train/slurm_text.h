@@ -9,7 +9,8 @@ enum { SLURM_TIME_ROOM = 32 };
  * D-HH:MM:SS) and 20h, 90min, 2d.  Returns 0, or -1 with err set: another form, zero, more than 10 years. */
 int slurm_time_parse(const char *text, int64_t *seconds, struct err *err);
 
-/* slurm_time_left - seconds of squeue's "%L" (2:57, 1-02:03:04); -1 for UNLIMITED, INVALID and anything else. */
+/* slurm_time_left - seconds of squeue's "%L" (2:57, 1-02:03:04); -1 for UNLIMITED, INVALID and anything else.
+ */
 int64_t slurm_time_left(const char *text);
 
 /* slurm_time_text - "20:00:00" into room of SLURM_TIME_ROOM bytes; returns it.  Whole seconds, hours may

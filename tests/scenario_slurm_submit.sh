@@ -1,0 +1,143 @@
+#!/bin/sh
+# scenario_slurm_submit.sh - what is said before anything is submitted, against a real Slurm: each partition's script and
+# each ready run file pass `sbatch --test-only` on partitions like Jean Zay's; profile errors end with code 2, one clear
+# message and an empty queue; `doctor --site` finds the differences; hostile names reach nothing but their own text.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario slurm_submit
+# shellcheck source=tests/slurm/scenario_cluster.sh
+. tests/slurm/scenario_cluster.sh
+cluster_start
+prepare_sample
+export IDRPROJ=abc # the project, as every shell of Jean Zay knows it
+script=$work/job.sh
+
+# dry_run FILE [ARGUMENT...] - the script to $script.
+dry_run() {
+    code=0
+    case $1 in
+    "$tiny") set -- "$@" --set data.train=any.h5 --set "run.folder=$work/jz" ;;
+    esac
+    "$atelier" submit "$@" --dry-run >"$script" 2>"$log" || code=$?
+    expect "exit code of a dry run of '$*'" 0 "$code"
+}
+
+# slurm_takes WANTED_CODE - what Slurm and the filter of the mock say of the script.
+slurm_takes() {
+    sbatch_code=0
+    sbatch --test-only "$script" >"$log" 2>&1 || sbatch_code=$?
+    [ "$sbatch_code" -eq 0 ] || sbatch_code=1
+    expect "'sbatch --test-only' ($(tail -n 1 "$log"))" "$1" "$sbatch_code"
+}
+
+# --- every partition, every ready run file ---
+
+num_scripts=0
+for partition in gpu_p13 gpu_p2 gpu_p2s gpu_p2l gpu_p5 gpu_p6 cpu_p1 prepost archive compil compil_h100; do
+    for shape in "1 2h" "1 20h"; do
+        dry_run "$tiny" --set slurm.site=jeanzay --set "slurm.partition=$partition" --set "slurm.nodes=${shape% *}" \
+            --set "slurm.time=${shape#* }"
+        slurm_takes 0
+        num_scripts=$((num_scripts + 1))
+    done
+    if command -v shellcheck >/dev/null; then
+        shellcheck "$script" >"$log" || fail "shellcheck on the script for '$partition'"
+    fi
+done
+dry_run "$tiny" --set slurm.site=jeanzay --set slurm.partition=gpu_p6 --set slurm.nodes=128
+slurm_takes 0
+dry_run "$tiny" --set slurm.site=jeanzay --set slurm.partition=gpu_p13 --set slurm.constraint=v100-32g --set slurm.nodes=4 \
+    --set slurm.time=100h
+slurm_takes 0
+for config in configs/jeanzay_*.yaml; do
+    dry_run "$config"
+    slurm_takes 0
+    num_scripts=$((num_scripts + 1))
+done
+[ ! -e "$work/jz" ] || fail "a dry run wrote '$work/jz'"
+say "$num_scripts scripts for Jean Zay's partitions pass sbatch --test-only"
+
+# Controls: the mock refuses what Jean Zay refuses.
+for change in 's/@h100/@v100/' 's/^#SBATCH --constraint=h100$//' 's/--time=.*/--time=21:00:00/' 's/--qos=.*/--qos=qos_gpu-t3/' \
+    's/--nodes=.*/--nodes=129/' 's/^#SBATCH --account.*$//'; do
+    dry_run "$tiny" --set slurm.site=jeanzay --set slurm.partition=gpu_p6
+    sed -i "$change" "$script"
+    slurm_takes 1
+done
+say "scripts with another account, constraint, time, QoS or number of nodes do not"
+
+# --- refusals ---
+
+# refused PATTERN [ARGUMENT...]
+refused() {
+    pattern=$1
+    shift
+    run 2 "$atelier" submit "$tiny" --set slurm.site=jeanzay --set "run.folder=$work/refused" \
+        --set "data.train=$work/fiches.h5" --set data.valid=null "$@"
+    expect "errors with $*" 1 "$(grep -c '^error: ' "$log")"
+    expect_output "^error: .*$pattern"
+    [ ! -e "$work/refused" ] || fail "a refused submission wrote '$work/refused'"
+}
+refused "'slurm.qos' is 'qos_gpu-t3', but partition 'gpu_p6' has: qos_gpu_h100-dev" --set slurm.qos=qos_gpu-t3
+refused "'gpu_p5' allows 20:00:00: set slurm.time=20h and chain jobs.*--chain 2" --set slurm.partition=gpu_p5 --set slurm.time=30h
+refused "are 516 GPUs, but QoS 'qos_gpu_h100-t3' allows 512" --set slurm.nodes=129
+refused "account 'abc@v100' does not fit partition 'gpu_p6'" --set slurm.account=abc@v100
+refused "data.train '.*nowhere.h5' is not there" --set data.train=nowhere.h5
+IDRPROJ='' && unset IDRPROJ
+refused "no account: set slurm.account to the project that pays, or the environment variable IDRPROJ"
+run 2 "$atelier" submit "$tiny" --set slurm.site=jeanzai --set data.train=any.h5
+expect_output "no site profile 'jeanzai' \(did you mean 'jeanzay'\?\)"
+run 2 "$atelier" submit "$tiny" --set slurm.site=local --set data.train=any.h5
+expect_output "no scheduler; start the ranks here: mpirun"
+: >"$work/a-file"
+submit 1 "$work/a-file"
+expect_output "^error: nothing was submitted: .*a file is in its place"
+expect "jobs in the queue" "" "$(squeue -h)"
+say "wrong QoS, time, GPUs, account, data, site, folder: one message each, nothing submitted"
+
+# sbatch that ends well and says nothing, as at a QoS limit, is no success.
+mkdir "$work/bin"
+printf '#!/bin/sh\nexit 0\n' >"$work/bin/sbatch"
+chmod +x "$work/bin/sbatch"
+old_path=$PATH
+PATH=$PWD/$work/bin:$PATH
+submit 1 "$work/silent"
+expect_output "sbatch gave no job id"
+PATH=$old_path
+
+# --- the profile and the cluster ---
+
+run 0 "$atelier" doctor --site jeanzay
+expect_output "^warning +partition 'gpu_p6': 364 nodes in the profile, 128 on the cluster"
+expect_output "sacctmgr does not answer here"
+sed 's/max_hours: 20  .*t4.*/max_hours: 30/; s/v100-32g/v100-64g/' slurm/sites/jeanzay.yaml >"$work/wrong.yaml"
+run 1 "$atelier" doctor --site "$work/wrong.yaml"
+expect_output "^error +partition 'gpu_p5': time limit 30:00:00 in the profile, 20:00:00 on the cluster"
+expect_output "^error +partition 'gpu_p13': no node of the cluster has the feature 'v100-64g'"
+run 0 "$atelier" doctor --site "$site"
+expect_output "^ok +the profile agrees"
+run 0 "$atelier" doctor --site generic
+expect_output "^site +generic"
+run 0 "$atelier" submit "$tiny" --set slurm.site=generic --dry-run --set data.train=any.h5
+expect_output "^#SBATCH --partition=tiny$"
+expect_output "^#SBATCH --gres=gpu:4$"
+say "doctor --site: differences found on the mock, none on the tests' own cluster"
+
+# --- hostile names, in a job that runs ---
+
+export HACKED="$PWD/$work/hacked"
+# shellcheck disable=SC2016 # single quotes on purpose
+name='it'"'"'s $(touch $HACKED) `touch $HACKED`; touch $HACKED #1 %d "x" & é'
+folder="$work/$name"
+# shellcheck disable=SC2016
+submit 0 "$folder" --set train.steps=2 --set 'slurm.environment=[{name: STRANGE, value: "a'"'"' $(touch $HACKED) \"b"}]' \
+    --set 'slurm.options=["--comment=c '"'"'d'"'"' \"e\" #f $(touch $HACKED)"]'
+# shellcheck disable=SC2016
+expect "the comment Slurm has" "c 'd' \"e\" #f \$(touch \$HACKED)" \
+    "$(scontrol show job "$job" | sed -n 's/^ *Comment=\(.*[^ ]\) *$/\1/p')"
+wait_until 60 "the job with a strange name" has_ended "$folder"
+expect "chain of the strange run" "done" "$(status "$folder" chain)"
+expect_complete "$folder" 2
+[ -f "$folder/logs/$(ls "$folder/logs")" ] || fail "no log in '$folder/logs'"
+[ ! -e "$HACKED" ] || fail "a name of the run file was run by a shell"
+say "a run folder called <$name>: trained there, and nothing else happened"
