@@ -130,11 +130,15 @@ static void launch_statistics(struct device *dev, const struct attention_statist
                               struct tensor out, const float *lse, const struct attention_args *args) {
     const bool aligned =
         sizeof(T) == 2 && args->head_dim % 8 == 0 && ((uintptr_t)dout.data | (uintptr_t)out.data) % 16 == 0;
-    const unsigned blocks = (unsigned)((to.padded_rows * args->num_heads * TEAM + THREADS - 1) / THREADS);
-    const auto kernel =
-        aligned ? attention_row_statistics<T, sizeof(T) == 2> : attention_row_statistics<T, false>;
-    LAUNCH(kernel, dim3(blocks), dim3(THREADS), 0, cuda_stream(dev), to, (const T *)dout.data,
-           (const T *)out.data, lse, (int)dout.dims[0], args->num_heads, args->head_dim);
+    const dim3 blocks((unsigned)((to.padded_rows * args->num_heads * TEAM + THREADS - 1) / THREADS));
+    const T *douts = (const T *)dout.data, *outs = (const T *)out.data;
+    const int num_rows = (int)dout.dims[0];
+    if (aligned)
+        LAUNCH((attention_row_statistics<T, sizeof(T) == 2>), blocks, dim3(THREADS), 0, cuda_stream(dev), to,
+               douts, outs, lse, num_rows, args->num_heads, args->head_dim);
+    else
+        LAUNCH((attention_row_statistics<T, false>), blocks, dim3(THREADS), 0, cuda_stream(dev), to, douts,
+               outs, lse, num_rows, args->num_heads, args->head_dim);
 }
 
 struct attention_statistics attention_prepare_backward(struct device *dev, void *memory, struct tensor dout,

@@ -33,8 +33,7 @@ namespace {
 
 constexpr int STAGES = 2; /* of keys and of values */
 
-/* Sizes of one variant: GROUPS x 64 query rows against KEYS keys a step, for heads of WIDTH; CAP: soft-cap.
- */
+/* Sizes of one variant: GROUPS x 64 query rows, KEYS keys a step, heads of WIDTH; CAP: soft-cap. */
 template <typename T_, int WIDTH_, int GROUPS_, int KEYS_, bool CAP_> struct variant {
     using T = T_;
     static constexpr int WIDTH = WIDTH_, GROUPS = GROUPS_, KEYS = KEYS_;

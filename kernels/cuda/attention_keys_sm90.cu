@@ -258,8 +258,7 @@ template <typename V> struct consumer {
                 for (int next = 0; next < 2; next++) {
                     const int at = 4 * i + 2 * half + next;
                     float p = s[at];
-                    if (V::CAP) /* s is the tanh, or -inf where masked: p = 0, and the factor must be finite
-                                 */
+                    if (V::CAP) /* s is the tanh, see cap_gradient */
                         p = cap_gradient(exp2_approx(fmaf(s[at], call.scale_log2, -lse2[next])), s[at]);
                     gradient[next] = p * (dp[at] - delta[next]);
                 }

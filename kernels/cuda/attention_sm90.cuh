@@ -100,8 +100,7 @@ template <int STAGES> struct ring {
             mbarrier_init(empty(stage), consumer_groups * WARPS);
         }
     }
-    /* A fresh barrier passes for one that has completed a phase of parity 1: at first all stages are empty.
-     */
+    /* A fresh barrier passes for one that has completed a phase of parity 1: all stages begin empty. */
     DEV void wait_empty(ring_position<STAGES> at) const {
         mbarrier_wait(empty(at.stage), at.parity ^ 1);
     }
@@ -142,8 +141,7 @@ DEV struct assignment draw(const struct work_list &list) {
     return {entry.first_row, entry.steps, tile % list.num_heads};
 }
 
-/* The way of assignments from the producer to the consumers: a ring of its own.  tile: how many went before.
- */
+/* The way of assignments from producer to consumers: a ring of its own.  tile: how many went before. */
 struct assignment_ring {
     ring<ASSIGNMENT_STAGES> barriers;
     uint32_t slots;
@@ -257,7 +255,7 @@ DEV uint64_t descriptor_move(uint64_t descriptor, int bytes) {
     return descriptor + (uint64_t)(bytes / 16);
 }
 
-/* acc[64, N] = a[64, WIDTH] b[N, WIDTH]^T: the sum runs along the rows of both tiles, of A_ROWS and N rows.
+/* acc[64, N] = a[64, WIDTH] b[N, WIDTH]^T: the sum runs along the rows of both; tiles of A_ROWS and N rows.
  */
 template <typename T, int N, int WIDTH, int A_ROWS>
 DEV void product_rows(float (&acc)[N / 2], uint32_t a, uint32_t b) {

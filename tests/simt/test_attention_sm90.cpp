@@ -357,6 +357,28 @@ int check_nan(struct device *dev) {
     return missed != 0;
 }
 
+/* Shared memory that threads touch themselves (results on their way out, statistics): no bank twice in a
+ * request.
+ */
+int check_bank_conflicts(struct device *dev) {
+    int conflicts = 0;
+    uint64_t requests = 0;
+    for (int width : {64, 80, 96, 128}) {
+        const problem p = {130, 2, 1, width, CAUSAL, 0, false, 1, false};
+        simt::count_conflicts(true);
+        run_kernels(dev, p, make_inputs(p, 5), 0);
+        for (const char *wrapper : {"shared_store4", "shared_load4", "shared_load8"}) {
+            conflicts += (int)simt::conflicts_of(wrapper).conflicts;
+            requests += simt::conflicts_of(wrapper).requests;
+        }
+        simt::count_conflicts(false);
+    }
+    const bool ok = conflicts == 0 && requests > 1000;
+    printf("%s %d bank conflicts in %llu requests\n", ok ? "PASS" : "FAIL", conflicts,
+           (unsigned long long)requests);
+    return !ok;
+}
+
 /* What the path must leave to others, untouched. */
 int check_refusals(struct device *dev) {
     const problem good = {64, 2, 1, 64, CAUSAL, 0, false, 1, true};
@@ -398,7 +420,7 @@ int main(int argc, char **argv) {
         if (argc < 2 || atoi(argv[1]) == i)
             failures += check_case(&dev, CASES[i]);
     if (argc < 2)
-        failures += check_nan(&dev) + check_refusals(&dev);
+        failures += check_nan(&dev) + check_refusals(&dev) + check_bank_conflicts(&dev);
     printf("%d failures\n", failures);
     device_close(&dev);
     return failures;
