@@ -176,12 +176,12 @@ test: deps
 	@tests/light_venv.sh
 	@$(MAKE) --no-print-directory check
 check: all tests $(if $(filter 1,$(SIMT)),simt)
-	@OUT=$(OUT) CUDA_OUT=$(CUDA_OUT) tests/run.sh $(OUT)/tests $(if $(filter 1,$(SIMT)),$(SIMT_OUT)/tests)
+	@OUT=$(OUT) CUDA_OUT=$(CUDA_OUT) SIMT_OUT=$(SIMT_OUT) tests/run.sh $(OUT)/tests $(if $(filter 1,$(SIMT)),$(SIMT_OUT)/tests)
 budgets: cuda
 	@CUDA_OUT=$(CUDA_OUT) tests/check_budgets.sh --write >$(CUDA_OUT)/BUDGETS
 	@mv $(CUDA_OUT)/BUDGETS kernels/cuda/BUDGETS && git --no-pager diff --stat kernels/cuda/BUDGETS
 bundle: all $(if $(filter 1,$(CUDA)),$(CUDA_TESTS))
-	@bundle/make.sh $(if $(filter 1,$(CUDA)),$(CUDA_OUT),$(OUT)) $(VERSION)
+	@slurm/bundle/make.sh $(if $(filter 1,$(CUDA)),$(CUDA_OUT),$(OUT)) $(VERSION)
 gpu-check: cuda $(CUDA_TESTS)
 	@tests/gpu/gpu_check.sh $(CUDA_OUT)
 gpu-bench: cuda $(CUDA_TESTS)

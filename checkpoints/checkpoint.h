@@ -1,8 +1,9 @@
 /* checkpoint.h - a checkpoint is a model folder, complete or absent.
  *
- *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: loads in transformers
- * as it is RUN/step-000500/state/          master, adam_m, adam_v *.safetensors (f32, the same names),
- * training.json RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
+ *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: transformers loads it as it is;
+ *                                   README.md and provenance.json: what it was made of, text of the caller
+ *   RUN/step-000500/state/          master, adam_m, adam_v *.safetensors (f32, the same names), training.json
+ *   RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
  *   RUN/latest                      text: the name of the checkpoint to go on from
  *
  * Written to step-000500.partial, synced, checksummed, renamed; then latest moves.  Deleting: rename to
@@ -28,6 +29,9 @@ struct checkpoint_source {
     const char *tokenizer_config;      /* text */
     int64_t max_file_bytes;            /* of one model file; a longer model is split */
     const char *base_folder; /* its other small files are copied: generation_config.json, templates, ... */
+    const char *card;        /* README.md; NULL: base_folder's.  With it comes provenance.json: */
+    const char *provenance;
+    bool card_is_of_base; /* base_folder's README.md describes another model: it becomes README.base.md */
 };
 
 /* checkpoint_plan - the layout; the same on every rank.  with_state false: the model alone (a final export).

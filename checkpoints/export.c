@@ -12,12 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checkpoints/export_general.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf_model.h"
 #include "checkpoints/gguf_tokenizer.h"
 #include "data/json.h"
 
-enum { CHUNK_VALUES = 1 << 22, QUANTIZATION_VERSION = 2, MAX_SMALL_FILE_BYTES = 16 << 20 };
+enum { CHUNK_VALUES = 1 << 22, MAX_SMALL_FILE_BYTES = 16 << 20 };
 
 /* One export under way. */
 struct job {
@@ -37,65 +38,6 @@ static void set_text(struct gguf_writer *writer, const char *key, const char *te
 
 static void set_size(struct gguf_writer *writer, const char *key, int64_t value) {
     gguf_set_u32(writer, key, (uint32_t)value); /* sizes were checked to fit */
-}
-
-/* file_stem - "lucie-travail" of "out/lucie-travail.gguf"; malloc'ed. */
-static char *file_stem(const char *path) {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    size_t bytes = strlen(name);
-    if (bytes > 5 && strcmp(name + bytes - 5, ".gguf") == 0)
-        bytes -= 5;
-    return xstrndup(name, bytes);
-}
-
-/* set_size_label - "135M", "7.2B": at least two digits. */
-static void set_size_label(struct gguf_writer *writer, int64_t num_parameters) {
-    static const char units[] = "KMBT";
-    char label[32];
-    double count = (double)num_parameters / 1e3;
-    int unit = 0;
-    while (count >= 999.5 && unit < 3) {
-        count /= 1e3;
-        unit++;
-    }
-    snprintf(label, sizeof label, "%.*f%c", count < 9.95 ? 1 : 0, count, units[unit]);
-    set_text(writer, "general.size_label", label);
-}
-
-/* set_license - as a Hugging Face model card states it: "license: apache-2.0" between the two "---" of
- * README.md. */
-static void set_license(struct gguf_writer *writer, const char *folder) {
-    static const char key[] = "\nlicense:";
-    size_t bytes = 0;
-    char *path = xasprintf("%s/README.md", folder);
-    char *text = path_exists(path) ? file_read_whole(path, MAX_SMALL_FILE_BYTES, &bytes, NULL) : NULL;
-    char *end = text && strncmp(text, "---\n", 4) == 0 ? strstr(text + 3, "\n---") : NULL;
-    if (end) {
-        *end = '\0';
-        const char *line = strstr(text, key);
-        const char *value = line ? line + strlen(key) : "";
-        value += strspn(value, " ");
-        size_t value_bytes = strcspn(value, " \r\n");
-        if (value_bytes > 0)
-            gguf_set_string(writer, "general.license", value, value_bytes);
-    }
-    free(text);
-    free(path);
-}
-
-static void set_general(const struct job *job) {
-    static const uint32_t file_types[] = {
-        [EXPORT_F32] = 0, [EXPORT_F16] = 1, [EXPORT_BF16] = 32, [EXPORT_Q8_0] = 7};
-    char *name = file_stem(job->path);
-    set_text(job->writer, "general.architecture", "llama");
-    set_text(job->writer, "general.type", "model");
-    set_text(job->writer, "general.name", name);
-    set_size_label(job->writer, model_num_parameters(job->config));
-    if (weights_folder(job->weights))
-        set_license(job->writer, weights_folder(job->weights));
-    gguf_set_u32(job->writer, "general.file_type", file_types[job->type]);
-    gguf_set_u32(job->writer, "general.quantization_version", QUANTIZATION_VERSION);
-    free(name);
 }
 
 static void set_model(const struct job *job) {
@@ -292,7 +234,7 @@ static int check_file(const char *path, const struct model_config *config, struc
 }
 
 static int write_file(struct job *job, const char *partial, struct err *err) {
-    set_general(job);
+    export_set_general(job->writer, job->weights, job->path, job->type);
     set_model(job);
     if (set_tokenizer(job, err) != 0)
         return -1;

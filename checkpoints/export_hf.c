@@ -18,6 +18,7 @@ static int write_small_files(const struct weights *weights, const struct model_c
     struct checkpoint_source source = {.config = config,
                                        .base_config_text = weights_config_text(weights),
                                        .base_folder = weights_folder(weights)};
+    source.card_is_of_base = source.base_folder && model_folder_card_is_of_base(source.base_folder);
     char *json = NULL, *config_text = NULL;
     if (weights_tokenizer_text(weights, &json, &config_text, err) != 0)
         return -1;

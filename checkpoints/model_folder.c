@@ -8,7 +8,7 @@
 #include "data/json.h"
 
 /* Larger than any published tokenizer.model; keeps a stray file out of every checkpoint. */
-enum { MAX_COPY_BYTES = 64 << 20 };
+enum { MAX_COPY_BYTES = 64 << 20, MAX_CARD_BYTES = 16 << 20 };
 
 /* Files that are carried over as they are. */
 static const char *const carried[] = {
@@ -16,7 +16,6 @@ static const char *const carried[] = {
     "added_tokens.json",
     "tokenizer.model",
     "chat_template.json",
-    "README.md",
     "LICENSE",
     "LICENSE.txt",
     "LICENSE.md",
@@ -36,14 +35,14 @@ static int write_text(const char *folder, const char *name, const char *text, st
 
 enum carry_status { CARRIED, NOT_THERE, CARRY_FAILED };
 
-/* carry - copy one file of the base folder. */
-static enum carry_status carry(const char *folder, const char *base_folder, const char *name,
-                               struct err *err) {
+/* carry_as - copy one file of the base folder. */
+static enum carry_status carry_as(const char *folder, const char *new_name, const char *base_folder,
+                                  const char *name, struct err *err) {
     if (!base_folder)
         return NOT_THERE;
     size_t length_bytes;
     enum carry_status status = CARRY_FAILED;
-    char *from = xasprintf("%s/%s", base_folder, name), *to = xasprintf("%s/%s", folder, name);
+    char *from = xasprintf("%s/%s", base_folder, name), *to = xasprintf("%s/%s", folder, new_name);
     char *bytes = NULL;
     if (!path_exists(from))
         status = NOT_THERE;
@@ -54,6 +53,32 @@ static enum carry_status carry(const char *folder, const char *base_folder, cons
     free(from);
     free(to);
     return status;
+}
+
+static enum carry_status carry(const char *folder, const char *base_folder, const char *name,
+                               struct err *err) {
+    return carry_as(folder, name, base_folder, name, err);
+}
+
+/* write_card - a card describes one model: that of another one is kept under another name, for it may hold terms that
+ * must be passed on. */
+static int write_card(const char *folder, const struct checkpoint_source *source, struct err *err) {
+    bool is_other = source->card_is_of_base;
+    enum carry_status base_card = is_other
+                                      ? carry_as(folder, "README.base.md", source->base_folder, "README.md", err)
+                                      : carry(folder, source->base_folder, "README.base.md", err);
+    if (base_card == CARRY_FAILED)
+        return -1;
+    if (source->card)
+        return write_text(folder, "README.md", source->card, err) == 0
+                   ? write_text(folder, "provenance.json", source->provenance, err)
+                   : -1;
+    if (is_other)
+        return 0;
+    return carry(folder, source->base_folder, "README.md", err) != CARRY_FAILED &&
+                   carry(folder, source->base_folder, "provenance.json", err) != CARRY_FAILED
+               ? 0
+               : -1;
 }
 
 /* write_generation_config - loaders stop at these tokens; without the file some never stop. */
@@ -103,6 +128,8 @@ int model_folder_write(const char *folder, const struct checkpoint_source *sourc
     for (size_t i = 0; i < sizeof carried / sizeof carried[0]; i++)
         if (carry(folder, source->base_folder, carried[i], err) == CARRY_FAILED)
             return -1;
+    if (write_card(folder, source, err) != 0)
+        return -1;
     /* The source's sampling defaults and stop tokens win over what config.json alone can tell. */
     enum carry_status generation = carry(folder, source->base_folder, "generation_config.json", err);
     if (generation == CARRY_FAILED ||
@@ -112,4 +139,35 @@ int model_folder_write(const char *folder, const struct checkpoint_source *sourc
     if (template == NOT_THERE)
         return write_template(folder, source->tokenizer_config, err);
     return template == CARRIED ? 0 : -1;
+}
+
+char *model_folder_licence(const char *folder) {
+    static const char key[] = "\nlicense:";
+    size_t bytes = 0;
+    char *path = xasprintf("%s/README.md", folder), *licence = NULL;
+    char *text = path_exists(path) ? file_read_whole(path, MAX_CARD_BYTES, &bytes, NULL) : NULL;
+    char *end = text && strncmp(text, "---\n", 4) == 0 ? strstr(text + 3, "\n---") : NULL;
+    if (end) {
+        *end = '\0';
+        const char *line = strstr(text, key);
+        const char *value = line ? line + strlen(key) : "";
+        value += strspn(value, " ");
+        const char *stops = *value == '"' ? "\"\r\n" : *value == '\'' ? "'\r\n" : " \r\n";
+        value += *value == '"' || *value == '\'';
+        size_t value_bytes = strcspn(value, stops);
+        if (value_bytes > 0)
+            licence = xstrndup(value, value_bytes);
+    }
+    free(text);
+    free(path);
+    return licence;
+}
+
+bool model_folder_card_is_of_base(const char *folder) {
+    char *state = xasprintf("%s/state/training.json", folder);
+    char *provenance = xasprintf("%s/provenance.json", folder);
+    bool is = path_exists(state) && !path_exists(provenance);
+    free(state);
+    free(provenance);
+    return is;
 }

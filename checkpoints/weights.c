@@ -11,6 +11,7 @@
 #include "checkpoints/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf_model.h"
+#include "checkpoints/model_folder.h"
 #include "checkpoints/safetensors.h"
 #include "data/json.h"
 
@@ -256,4 +257,37 @@ const char *weights_config_text(const struct weights *w) {
 
 const char *weights_folder(const struct weights *w) {
     return w->folder;
+}
+
+static int compare_paths(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int weights_files(const struct weights *w, char ***paths) {
+    int64_t num_tensors = w->gguf ? 0 : st_num_tensors(w->files);
+    char **list = xcalloc((size_t)num_tensors + 1, sizeof *list);
+    int count = 0;
+    if (w->gguf)
+        list[count++] = xstrdup(gguf_path(w->gguf));
+    for (int64_t i = 0; i < num_tensors; i++) {
+        const char *file = st_entry(w->files, i).file;
+        int known = 0; /* tens of files at most */
+        while (known < count && strcmp(list[known], file) != 0)
+            known++;
+        if (known == count)
+            list[count++] = xstrdup(file);
+    }
+    qsort(list, (size_t)count, sizeof *list, compare_paths);
+    *paths = list;
+    return count;
+}
+
+char *weights_licence(const struct weights *w) {
+    struct gguf_string text;
+    if (!w->gguf)
+        return model_folder_licence(w->folder);
+    int64_t key = gguf_find_key(w->gguf, "general.license");
+    if (key < 0 || gguf_get_string(w->gguf, key, 0, &text, NULL) != 0)
+        return NULL;
+    return xstrndup(text.text, text.length_bytes);
 }

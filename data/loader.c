@@ -25,6 +25,7 @@ struct loader {
     struct token_file **files;
     struct file_order *orders; /* [num_files] */
     uint64_t *shares;          /* [num_files]: of what the files before leave, times 2^32 */
+    int64_t *first_source;     /* [num_files + 1]: number of a file's first source */
     struct mix_block block;
     pthread_mutex_t mutex; /* the tables that grow while reading: block and orders */
 };
@@ -89,6 +90,17 @@ static void set_shares(struct loader *loader, const struct loader_config *config
     }
 }
 
+/* number_sources - through all files; a sample counts them with 32 bits. */
+static int number_sources(struct loader *loader, struct err *err) {
+    int64_t sum = 0;
+    for (int i = 0; i < loader->num_files; i++) {
+        loader->first_source[i] = sum;
+        sum += token_file_num_sources(loader->files[i]);
+    }
+    loader->first_source[loader->num_files] = sum;
+    return sum <= INT32_MAX ? 0 : err_set(err, "the token files have %lld sources, too many", (long long)sum);
+}
+
 struct loader *loader_open(const struct loader_config *config, struct err *err) {
     CHECK(config->sequence_tokens > 0 && config->sequence_tokens < INT32_MAX, "sequences of %lld tokens",
           (long long)config->sequence_tokens);
@@ -102,6 +114,7 @@ struct loader *loader_open(const struct loader_config *config, struct err *err) 
     loader->files = xcalloc(n, sizeof(struct token_file *));
     loader->orders = xcalloc(n, sizeof *loader->orders);
     loader->shares = xcalloc(n, sizeof *loader->shares);
+    loader->first_source = xcalloc(n + 1, sizeof *loader->first_source);
     loader->block.first = xcalloc(n, sizeof *loader->block.first);
     loader->block.number = -1;
     pthread_mutex_init(&loader->mutex, NULL);
@@ -115,7 +128,10 @@ struct loader *loader_open(const struct loader_config *config, struct err *err) 
         file_order_init(&loader->orders[i], loader->files[i], i, config);
     }
     set_shares(loader, config);
-    return loader;
+    if (number_sources(loader, err) == 0)
+        return loader;
+    loader_close(loader);
+    return NULL;
 }
 
 void loader_close(struct loader *loader) {
@@ -128,6 +144,7 @@ void loader_close(struct loader *loader) {
     pthread_mutex_destroy(&loader->mutex);
     free(loader->block.first);
     free(loader->shares);
+    free(loader->first_source);
     free(loader->orders);
     free(loader->files);
     free(loader);
@@ -149,6 +166,18 @@ int64_t loader_num_cut_tokens(const struct loader *loader) {
     for (int i = 0; i < loader->num_files; i++)
         sum += loader->orders[i].num_cut_tokens;
     return sum;
+}
+
+int64_t loader_num_sources(const struct loader *loader) {
+    return loader->first_source[loader->num_files];
+}
+
+const struct token_source *loader_source(const struct loader *loader, int64_t source) {
+    CHECK(source >= 0 && source < loader_num_sources(loader), "source %lld", (long long)source);
+    int file = 0;
+    while (source >= loader->first_source[file + 1])
+        file++;
+    return token_file_source(loader->files[file], source - loader->first_source[file]);
 }
 
 int64_t loader_epoch_samples(const struct loader *loader, int file) {
@@ -225,7 +254,8 @@ static int put_piece(const struct loader *loader, const struct sample_piece *pie
     const uint64_t *offsets = token_file_offsets(file) + piece->document;
     int64_t begin = (int64_t)offsets[0] + piece->first;
     int64_t readable = begin + piece->count < (int64_t)offsets[1] ? piece->count + 1 : piece->count;
-    int32_t source = (int32_t)token_file_document_source(file, piece->document);
+    int32_t source =
+        (int32_t)(loader->first_source[piece->file] + token_file_document_source(file, piece->document));
     if (token_file_read(file, begin, readable, out->tokens + row, out->mask + row, err) != 0)
         return -1;
     for (int64_t i = row; i < row + piece->count; i++) {

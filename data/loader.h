@@ -45,7 +45,7 @@ struct sample {
     float *weights;            /* 1 where the target counts in the loss, else 0 */
     int32_t *row_start;        /* index in the sample of the first token of the row's document */
     int32_t *positions;        /* index within the document's piece in this sample */
-    int32_t *sources;          /* row of the file's /sources, for losses by source */
+    int32_t *sources;          /* source of the loader, see loader_source: what each corpus had its part in */
     uint8_t *mask;             /* scratch of the loader */
     int64_t num_tokens, filled;
 };
@@ -63,6 +63,11 @@ int64_t loader_num_tokens(const struct loader *loader); /* of all files, one epo
 int64_t loader_num_cut_tokens(const struct loader *loader); /* PACKING_WHOLE: beyond T, never used */
 /* loader_epoch_samples - samples of one epoch of a file. */
 int64_t loader_epoch_samples(const struct loader *loader, int file);
+
+/* The sources (corpora) of all files, file after file, each file's in the order of its /sources: what
+ * sample.sources counts.  With one file a source is the row of its /sources. */
+int64_t loader_num_sources(const struct loader *loader);
+const struct token_source *loader_source(const struct loader *loader, int64_t source);
 
 /* loader_sample - fill sample g, g >= 0.  Thread-safe.  Returns 0, or -1 with err set: I/O error, an id
  * outside the vocabulary (file and document named). */

@@ -8,7 +8,9 @@
  * Weights are [out, in] as Hugging Face stores them.  Activations are f32, bf16 or f16; statistics, losses
  * and weight gradients are f32; sums run in f32.  Outputs come first.  "+=" says that an op adds to its
  * output. The front door (ops.c) checks shapes, types and ids, dies with the numbers when they disagree, and
- * counts calls, flops and time; implementations then check nothing. */
+ * counts calls, flops and time; implementations then check nothing.  It cannot see values in a GPU's memory:
+ * there an id that is out of range makes its row NaN, which the guard of the loss sees, and callers check ids
+ * before they upload. */
 #pragma once
 
 #include "kernels/tensor.h"

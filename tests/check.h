@@ -25,6 +25,11 @@ double relative_error(const float *got, const float *want, int64_t count);
 /* test_normal - count standard normal f32 values that depend on the seed alone.  Freed with free(). */
 float *test_normal(int64_t count, uint64_t seed);
 
+/* test_device_open - the device that ATELIER_TEST_DEVICE names, the CPU with so many threads where it names
+ * none; dies when it is not there. */
+struct device;
+void test_device_open(struct device *dev, int num_threads);
+
 /* shared_path - path of a file of ../shared, or NULL where it is absent.  Static buffer. */
 const char *shared_path(const char *name);
 

@@ -17,7 +17,7 @@ fail() { echo "$1; its output:"; sed 's/^/    /' "$work/log"; exit 1; }
 
 archive=${BUNDLE:-}
 if [ -z "$archive" ]; then
-    BUNDLE_OUT=$work bundle/make.sh "$out" 0 >"$work/log" 2>&1 || fail "the bundle could not be made"
+    BUNDLE_OUT=$work slurm/bundle/make.sh "$out" 0 >"$work/log" 2>&1 || fail "the bundle could not be made"
     archive=$(ls "$work"/*.tar.gz)
 fi
 

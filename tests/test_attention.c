@@ -323,16 +323,18 @@ static void test_nan(struct setting s) {
     attention_free(d);
 }
 
-/* test_softcap - a cap far above all scores changes next to nothing, one among them changes much. */
+/* test_softcap - a cap far above all scores changes next to nothing, one among them changes much.  In 16-bit
+ * types a GPU may take a fast tanh, good to 1e-6 of the cap. */
 static void test_softcap(struct setting s) {
     struct problem p = {65, {4, 2, 64, 0.125f, 0, 0}, NULL, 0};
     struct attention_data d = attention_make(s, &p);
     double *out = doubles(tensor_count(d.out.t)), *lse = doubles(tensor_count(d.lse.t));
     reference_forward(out, lse, d.qkv.exact, d.row_start.exact, &p);
-    p.args.softcap = 1e4f;
+    bool fast = !s.dev->ops->host_memory && s.dtype != DTYPE_F32;
+    p.args.softcap = fast ? 1e3f : 1e4f;
     forward(s, &p, d);
     assert_matches(d.out, out, 5e-6);
-    assert_matches(d.lse, lse, 1e-6);
+    assert_matches(d.lse, lse, fast ? 1e-4 : 1e-6);
     p.args.softcap = 1;
     forward(s, &p, d);
     double moved = 0;

@@ -96,7 +96,7 @@ static void check_row(const struct sample *s, int64_t i) {
     assert_int_equal(s->tokens[start], s->tokens[i] - (i - start)); /* the same document, without a gap */
     if (start > 0)
         assert_true(s->tokens[start - 1] >> 9 != s->tokens[i] >> 9);
-    assert_int_equal(s->sources[i], document % 2);
+    assert_int_equal(s->sources[i], 2 * file + document % 2); /* numbered through all files */
 }
 
 static void check_padding(const struct sample *s) {

@@ -1,4 +1,5 @@
-/* card_escape.c - see card_escape.h.  Source: YAML 1.2.2, sections 5.1 and 5.7; CommonMark 0.31, section 2.4. */
+/* card_escape.c - see card_escape.h.  Source: YAML 1.2.2, sections 5.1 and 5.7; CommonMark 0.31, section 2.4.
+ */
 #include "train/card_escape.h"
 
 #include <inttypes.h>
@@ -7,14 +8,15 @@
 
 enum { LONGEST_TEXT_BYTES = 400 };
 
-/* hidden_bytes - length of a character that nobody sees at `at`, or 0: controls, line and paragraph separators, widths
- * of zero, changes of direction, what is no character.  text is UTF-8. */
+/* hidden_bytes - length of a character that nobody sees at `at`, or 0: controls, line and paragraph
+ * separators, widths of zero, changes of direction, what is no character.  text is UTF-8. */
 static size_t hidden_bytes(const unsigned char *at) {
     if (at[0] < 0x20 || at[0] == 0x7f)
         return 1;
     if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
         return 2;
-    if (at[0] == 0xe2 && at[1] == 0x80 && ((at[2] >= 0x8b && at[2] <= 0x8f) || (at[2] >= 0xa8 && at[2] <= 0xae)))
+    if (at[0] == 0xe2 && at[1] == 0x80 &&
+        ((at[2] >= 0x8b && at[2] <= 0x8f) || (at[2] >= 0xa8 && at[2] <= 0xae)))
         return 3;
     if (at[0] == 0xe2 && at[1] == 0x81 && at[2] >= 0xa0 && at[2] <= 0xaf)
         return 3;
@@ -27,7 +29,8 @@ static size_t hidden_bytes(const unsigned char *at) {
 static bool is_plain(const char *text) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-";
-    static const char *const meant[] = {"true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"};
+    static const char *const meant[] = {"true", "false", "yes", "no",  "on", "off",
+                                        "null", "y",     "n",   "nan", "inf"};
     for (size_t i = 0; i < sizeof meant / sizeof meant[0]; i++)
         if (strcasecmp(text, meant[i]) == 0)
             return false;

@@ -1,5 +1,5 @@
-/* card_words.h - what a model card says, in each language.  Plain texts without formats: card.c puts the values
- * between them. */
+/* card_words.h - what a model card says, in each language.  Plain texts without formats: card.c puts the
+ * values between them. */
 #pragma once
 
 #include "train/card.h"
@@ -16,20 +16,25 @@ struct card_words {
     const char *title_from_base, *title_new;
     const char *what_title, *data_title, *earlier_title, *procedure_title, *cost_title, *limits_title;
     /* what it is */
-    const char *what_new, *what_from_base, *parameters, *numbers, *base_model, *base_licence, *base_hash, *base_hash_how;
+    const char *what_new, *what_from_base, *parameters, *numbers, *base_model, *base_licence, *base_hash,
+        *base_hash_how;
     const char *base_hash_unknown, *trained, *progress, *of_steps, *not_finished, *program;
     const char *blank_purpose;
     /* data */
-    const char *data_head, *data_explained, *not_attributed, *total, *no_licence, *no_url, *blank_data, *earlier_explained;
+    const char *data_head, *data_explained, *not_attributed, *total, *no_licence, *no_url, *blank_data,
+        *earlier_explained;
     /* procedure */
-    const char *setting_head, *batch, *sequence, *packing, *optimizer, *rate, *betas, *decay, *clip, *schedule, *warmup;
+    const char *setting_head, *batch, *sequence, *packing, *optimizer, *rate, *betas, *decay, *clip,
+        *schedule, *warmup;
     const char *compute, *seed, *ranks, *loss_first, *loss_last, *valid_last, *at_step, *perplexity;
     /* cost */
-    const char *place, *gpu_hours, *core_hours, *starts, *energy, *energy_unknown, *counted, *co2, *co2_unknown, *factor;
+    const char *place, *gpu_hours, *core_hours, *starts, *energy, *energy_unknown, *counted, *co2,
+        *co2_unknown, *factor;
     const char *factor_source, *pue, *cost_unknown, *cost_scope;
     /* limits, and the draft */
     const char *limits_text;
-    const char *draft_title, *draft_warning, *draft_general, *draft_sources, *draft_listed, *draft_rest, *draft_tokens;
+    const char *draft_title, *draft_warning, *draft_general, *draft_sources, *draft_listed, *draft_rest,
+        *draft_tokens;
     const char *draft_base;
 };
 

@@ -1,5 +1,5 @@
-/* cmd_card.c - `atelier card CHECKPOINT [--lang en|fr] [--out FILE]`: the model card from the provenance that a
- * checkpoint or an exported folder carries. */
+/* cmd_card.c - `atelier card CHECKPOINT [--lang en|fr] [--out FILE]`: the model card from the provenance that
+ * a checkpoint or an exported folder carries. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +42,8 @@ static bool has_file(const char *folder, const char *name) {
     return is_there;
 }
 
-/* find_folder - of the model that is meant; malloc'ed, or NULL with err set: what is missing, and why it may be. */
+/* find_folder - of the model that is meant; malloc'ed, or NULL with err set: what is missing, and why it may
+ * be. */
 static char *find_folder(const char *model, struct err *err) {
     int64_t step;
     if (!path_exists(model)) {
@@ -53,10 +54,12 @@ static char *find_folder(const char *model, struct err *err) {
                        ? xstrdup(model)
                        : checkpoint_latest(model, &step, err);
     if (!folder && err->text[0] == '\0')
-        err_set(err, "'%s' is neither a checkpoint, an exported folder nor a run folder with a checkpoint", model);
+        err_set(err, "'%s' is neither a checkpoint, an exported folder nor a run folder with a checkpoint",
+                model);
     if (folder && !has_file(folder, "provenance.json")) {
         err_set(err,
-                "'%s' has no provenance.json: base model, corpora, tokens and cost were not recorded; a checkpoint of "
+                "'%s' has no provenance.json: base model, corpora, tokens and cost were not recorded; a "
+                "checkpoint of "
                 "an older version gets one when its run goes on, other models have none",
                 folder);
         free(folder);

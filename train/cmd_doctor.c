@@ -1,6 +1,6 @@
-/* cmd_doctor.c - `atelier doctor [--folder PATH] [--json] | [--site [SITE]]`: is this machine ready.  Each
- * finding is a line with 'ok', 'warning' or 'fault' and, where something is wrong, what to do.  Takes a few
- * seconds, changes nothing. */
+/* cmd_doctor.c - `atelier doctor [--folder PATH] [--json] [--calibrate FILE] | [--site [SITE]]`: is this machine ready.
+ * Each finding is a line with 'ok', 'warning' or 'fault' and, where something is wrong, what to do.  Takes a few seconds,
+ * changes nothing.  Started with several ranks (mpirun -n 4 atelier doctor), it measures what is between them. */
 #include <errno.h>
 #include <jansson.h>
 #include <sched.h>
@@ -9,12 +9,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "data/h5.h"
 #include "kernels/ops.h"
 #include "train/commands.h"
 #include "train/doctor.h"
+#include "train/doctor_ranks.h"
 #include "train/options.h"
 #include "train/site_compare.h"
 
@@ -106,15 +108,19 @@ static void look_at_memory(struct findings *findings) {
 
 /* --- speeds --- */
 
-static void measure(struct findings *findings, const char *folder) {
+/* measure - of this host alone; what a calibration wants of it is kept. */
+static void measure(struct findings *findings, const char *folder, struct calibration *calibration) {
     char text[64];
     double gflops = doctor_gemm_gflops(DTYPE_F32);
     add(findings, "products, f32", "%.0f GFLOP/s on %d threads", gflops, doctor_num_threads());
-    double bf16 = doctor_gemm_gflops(DTYPE_BF16);
+    double bf16 = doctor_gemm_gflops(DTYPE_BF16), copied = doctor_copy_gb_per_s();
+    calibration->flops_32 = gflops * 1e9;
+    calibration->flops_16 = bf16 * 1e9;
+    calibration->copy_bytes_per_s = copied * 1e9;
     struct finding *finding = add(findings, "products, bf16", "%.0f GFLOP/s", bf16);
     if (bf16 < gflops)
         advise(finding, FINDING_WARNING, "this processor has no fast bf16: leave train.compute at f32");
-    add(findings, "memory speed", "%.1f GB/s copied on all threads", doctor_copy_gb_per_s());
+    add(findings, "memory speed", "%.1f GB/s copied on all threads", copied);
 
     struct err err = {""};
     double mb_per_s = doctor_write_mb_per_s(folder, &err);
@@ -180,6 +186,63 @@ static void look_at_slurm(struct findings *findings) {
                "'export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK' before it");
 }
 
+/* --- GPUs, and what is between ranks --- */
+
+static void tell_rates(struct findings *findings, const struct rank_rates *rates) {
+    add(findings, "GPU", "%.150s", rates->device);
+    if (rates->on_gpu) {
+        add(findings, "GPU products, bf16", "%.0f TFLOP/s", rates->flops_16 / 1e12);
+        add(findings, "GPU memory", "%.0f GB/s read and written", rates->copy_bytes_per_s / 1e9);
+        add(findings, "GPU and host", "%.1f GB/s to the GPU, %.1f GB/s back", rates->up_bytes_per_s / 1e9,
+            rates->down_bytes_per_s / 1e9);
+    }
+    if (rates->num_ranks == 1)
+        return;
+    add(findings, "ranks", "%d on %d node%s, by %s%s%.100s", rates->num_ranks, rates->num_nodes,
+        rates->num_nodes > 1 ? "s" : "", rates->transport, rates->routes[0] ? ": " : "", rates->routes);
+    if (rates->link_bytes_per_s > 0)
+        add(findings, "inside a node", "%.2f GB/s bus bandwidth of a rank", rates->link_bytes_per_s / 1e9);
+    if (rates->node_bytes_per_s > 0)
+        add(findings, "between nodes", "%.2f GB/s of a node", rates->node_bytes_per_s / 1e9);
+}
+
+/* fill_calibration - the rates of GPUs in place of the processor's; where and when. */
+static void fill_calibration(struct calibration *calibration, const struct rank_rates *rates) {
+    char features[96];
+    const char *partition = getenv("SLURM_JOB_PARTITION");
+    time_t now = time(NULL);
+    struct tm day;
+    calibration->on_gpu = rates->on_gpu;
+    if (rates->on_gpu) {
+        calibration->flops_16 = rates->flops_16;
+        calibration->flops_32 = 0; /* not measured */
+        calibration->copy_bytes_per_s = rates->copy_bytes_per_s;
+        snprintf(calibration->kind, sizeof calibration->kind, "%.*s", (int)strcspn(rates->device, ","), rates->device);
+    } else {
+        doctor_processor(calibration->kind, sizeof calibration->kind, features, sizeof features);
+    }
+    calibration->link_bytes_per_s = rates->link_bytes_per_s;
+    calibration->node_bytes_per_s = rates->node_bytes_per_s;
+    snprintf(calibration->partition, sizeof calibration->partition, "%s", partition ? partition : "");
+    if (gethostname(calibration->host, sizeof calibration->host - 1) != 0)
+        calibration->host[0] = '\0';
+    strftime(calibration->date, sizeof calibration->date, "%Y-%m-%d", gmtime_r(&now, &day));
+}
+
+/* calibrate - write it down for `atelier plan`. */
+static void calibrate(struct findings *findings, struct calibration *calibration, const char *path) {
+    struct err err = {""};
+    if (!path)
+        return;
+    if (calibration->copy_bytes_per_s <= 0)
+        advise(add(findings, "calibration", "not written"), FINDING_FAULT,
+               "a processor is measured by one rank: call 'atelier doctor --calibrate %.100s' without mpirun", path);
+    else if (calibration_write(calibration, path, &err) != 0)
+        advise(add(findings, "calibration", "not written"), FINDING_FAULT, "%.200s", err.text);
+    else
+        add(findings, "calibration", "'%.120s'", path);
+}
+
 /* --- telling --- */
 
 static const char *level_name(enum finding_level level) {
@@ -209,35 +272,34 @@ static void print_json(const struct findings *findings) {
     json_decref(root);
 }
 
-int command_doctor(int argc, char **argv) {
-    const char *folder = ".", *site = NULL;
-    bool as_json = false, compares_site = false;
-    struct err err = {""};
+struct doctor_words {
+    const char *folder, *site, *calibrate;
+    bool as_json, compares_site;
+};
+
+/* examine - the root looks at its host; all ranks measure together.  Returns the exit code. */
+static int examine(const struct doctor_words *words, struct comm *comm) {
     struct findings findings = {.count = 0};
-    const struct option options[] = {
-        {"--folder", OPTION_TEXT, &folder, 0, 0, "where to write"},
-        {"--json", OPTION_FLAG, &as_json, 0, 0, "as JSON"},
-        {"--site", OPTION_FLAG, &compares_site, 0, 0, "compare a profile with the cluster"},
-        {"SITE", OPTION_TEXT, &site, 0, 0, "its name; left out: found out"},
-    };
-    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, &err) != 0) {
-        fprintf(stderr, "error: %s\n", err.text);
-        return 2;
+    struct calibration calibration = {.on_gpu = false};
+    struct rank_rates rates;
+    bool is_root = comm_is_root(comm);
+    if (is_root) {
+        look_at_libraries(&findings);
+        look_at_processor(&findings);
+        look_at_memory(&findings);
+        look_at_limits(&findings);
+        look_at_slurm(&findings);
     }
-    if (site && !compares_site) {
-        fprintf(stderr, "error: '%s' is one argument too many; a site's profile is compared by --site\n",
-                site);
-        return 2;
-    }
-    if (compares_site)
-        return site_doctor(site);
-    look_at_libraries(&findings);
-    look_at_processor(&findings);
-    look_at_memory(&findings);
-    look_at_limits(&findings);
-    look_at_slurm(&findings);
-    measure(&findings, folder);
-    if (as_json)
+    if (is_root && comm_num_ranks(comm) == 1) /* others that wait would take part of the host's speed */
+        measure(&findings, words->folder, &calibration);
+    if (!rank_rates_measure(&rates, comm))
+        return 1;
+    if (!is_root)
+        return 0;
+    tell_rates(&findings, &rates);
+    fill_calibration(&calibration, &rates);
+    calibrate(&findings, &calibration, words->calibrate);
+    if (words->as_json)
         print_json(&findings);
     else
         print_lines(&findings);
@@ -245,4 +307,31 @@ int command_doctor(int argc, char **argv) {
         if (findings.items[i].level == FINDING_FAULT)
             return 1;
     return 0;
+}
+
+int command_doctor(int argc, char **argv) {
+    struct doctor_words words = {.folder = "."};
+    struct err err = {""};
+    const struct option options[] = {
+        {"--folder", OPTION_TEXT, &words.folder, 0, 0, "where to write"},
+        {"--json", OPTION_FLAG, &words.as_json, 0, 0, "as JSON"},
+        {"--calibrate", OPTION_TEXT, &words.calibrate, 0, 0, "write the rates to a file"},
+        {"--site", OPTION_FLAG, &words.compares_site, 0, 0, "compare a profile with the cluster"},
+        {"SITE", OPTION_TEXT, &words.site, 0, 0, "its name; left out: found out"},
+    };
+    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, &err) != 0) {
+        fprintf(stderr, "error: %s\n", err.text);
+        return 2;
+    }
+    if (words.site && !words.compares_site) {
+        fprintf(stderr, "error: '%s' is one argument too many; a site's profile is compared by --site\n",
+                words.site);
+        return 2;
+    }
+    if (words.compares_site)
+        return site_doctor(words.site);
+    struct comm *comm = comm_start(&argc, &argv);
+    int code = examine(&words, comm);
+    comm_finish(comm);
+    return code;
 }

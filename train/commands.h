@@ -8,6 +8,7 @@ int command_export(int argc, char **argv);
 int command_generate(int argc, char **argv);
 int command_eval(int argc, char **argv);
 int command_inspect(int argc, char **argv);
+int command_plan(int argc, char **argv);
 int command_submit(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_stop(int argc, char **argv);

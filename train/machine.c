@@ -14,6 +14,9 @@ static const double FLOPS_SHARE = 0.55, MEMORY_SHARE = 0.85;
  * for each GPU and hour. */
 static const double WATTS_SHARE = 0.8;
 
+/* A profile gives bandwidths as the payload of an all-reduce; what crosses a link is 2 (n - 1) / n of it: this for 4 ranks. */
+static const double BUS_PER_PAYLOAD = 1.5;
+
 struct machine machine_unknown(bool on_gpu, size_t memory_bytes) {
     struct machine machine = {.name = "a machine nobody knows",
                               .flops_per_s = on_gpu ? 2e14 : 5e10,
@@ -38,8 +41,8 @@ static double gpu_memory_gb(const struct site_partition *partition, const char *
 static void tell_rates(struct machine *machine, const struct site_partition *partition, double tflops,
                        enum dtype compute) {
     snprintf(machine->basis, sizeof machine->basis,
-             "assumed: %.0f %% of a peak of %g TFLOP/s in %s, %.0f %% of %g GB/s of memory; %g GB/s inside a node, %g "
-             "between nodes",
+             "assumed: %.0f %% of a peak of %g TFLOP/s in %s, %.0f %% of %g GB/s of memory; sums of %g GB/s inside a node, "
+             "%g between nodes",
              100 * FLOPS_SHARE, tflops, dtype_name(compute), 100 * MEMORY_SHARE, partition->memory_gb_s,
              partition->intra_gb_s, partition->inter_gb_s);
 }
@@ -58,9 +61,9 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
         tell_rates(&machine, partition, tflops, compute);
     }
     if (partition->intra_gb_s > 0)
-        machine.link_bytes_per_s = partition->intra_gb_s * 1e9;
+        machine.link_bytes_per_s = BUS_PER_PAYLOAD * partition->intra_gb_s * 1e9;
     if (partition->inter_gb_s > 0)
-        machine.node_bytes_per_s = partition->inter_gb_s * 1e9;
+        machine.node_bytes_per_s = BUS_PER_PAYLOAD * partition->inter_gb_s * 1e9;
     machine.watts = on_gpu ? WATTS_SHARE * partition->gpu_watts : 0;
     return machine;
 }

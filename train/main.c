@@ -27,6 +27,18 @@ static const struct command COMMANDS[] = {
      "  mpirun -n 4 atelier train CONFIG        srun atelier train CONFIG\n"
      "SIGTERM and SIGUSR1 save a checkpoint and end with code 75; the same command then goes on from there.\n"
      "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"},
+    {"plan", command_plan, "does it fit, how long, what does it cost: before it is started",
+     "CONFIG [--ranks N] [--set KEY=VALUE]... [--json]",
+     "Works out memory, speed, time, jobs, cost, energy and disk of the run file CONFIG, and what would be better.  "
+     "No\n"
+     "weights are read: of model.path the config.json is enough.  Exit code 0: it fits into the memory; 2: it does "
+     "not.\n"
+     "  --ranks N         on N ranks of this computer, instead of the job of the 'slurm:' section\n"
+     "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"
+     "  --json            the figures as JSON\n"
+     "Rates are those of the site's profile, or of a calibration made on such a node: 'atelier doctor --calibrate "
+     "FILE',\n"
+     "read from ATELIER_CALIBRATION or calibrations/SITE-PARTITION.json beside the profile.\n"},
     {"submit", command_submit, "a Slurm job for a run file: checked, submitted, chained",
      "CONFIG [--dry-run] [--chain N] [--set KEY=VALUE]...",
      "Checks what the 'slurm:' section of CONFIG asks for against the site's profile, writes the batch "
@@ -91,10 +103,13 @@ static const struct command COMMANDS[] = {
      "PATH is a .h5, .safetensors, .gguf or tokenizer.json file, a model folder or a checkpoint.\n"
      "  --verify          checkpoint: compare every byte with its checksums\n"
      "  --json            as JSON\n"},
-    {"doctor", command_doctor, "is this machine ready", "[--folder PATH] [--json] | --site [SITE]",
-     "Libraries, processor, speeds and limits, each with 'ok' or 'warning'.\n"
+    {"doctor", command_doctor, "is this machine ready", "[--folder PATH] [--json] [--calibrate FILE] | --site [SITE]",
+     "Libraries, processor, GPU, speeds and limits, each with 'ok' or 'warning'.  With several ranks also what is "
+     "between\n"
+     "them:  mpirun -n 4 atelier doctor        srun atelier doctor\n"
      "  --folder PATH     where the writing speed is measured; default: the working folder\n"
      "  --json            as JSON\n"
+     "  --calibrate FILE  write the rates down for 'atelier plan'\n"
      "  --site [SITE]     instead: compare a site's profile with what sinfo, sacctmgr and scontrol say\n"},
 };
 enum { NUM_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };

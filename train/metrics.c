@@ -260,6 +260,21 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
                  (long long)step, loss, exp(loss), (long long)target_tokens, seconds);
 }
 
+void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slowest_s, int slowest_rank,
+                   const char *slowest_host) {
+    if (!m)
+        return;
+    json_t *text = json_string(slowest_host); /* NULL when the name is not UTF-8 */
+    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+    fprintf(m->lines, "{\"event\": \"ranks\", \"step\": %lld", (long long)step);
+    put_number(m->lines, "compute_median_s", median_s, 6);
+    put_number(m->lines, "compute_slowest_s", slowest_s, 6);
+    fprintf(m->lines, ", \"slowest_rank\": %d, \"slowest_host\": %s}\n", slowest_rank, quoted ? quoted : "null");
+    free(quoted);
+    json_decref(text);
+    flush(m, m->lines, "metrics.jsonl");
+}
+
 void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64_t size_bytes,
                         double seconds) {
     if (!m)

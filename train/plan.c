@@ -173,7 +173,7 @@ struct proposal plan_as_is(const struct config *config, const struct model_confi
         .stage = layout.params.stage,
         .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
         .time = plan_time(config, model, &layout, grid, ranks_per_node, machine)};
-    proposal.fits = proposal.memory.device <= plan_room_bytes(machine);
+    proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= plan_room_bytes(machine);
     return proposal;
 }
 

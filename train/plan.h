@@ -14,7 +14,7 @@
 #include "train/machine.h"
 
 /* plan_room_bytes - of a device's memory, what a plan may fill: the rest is the driver's, the libraries' and what
- * allocations waste.  0: the memory is not known. */
+ * allocations waste.  0: the memory is not known, and everything counts as fitting. */
 size_t plan_room_bytes(const struct machine *machine);
 
 struct plan_time {

@@ -1,4 +1,5 @@
-/* provenance.c - see provenance.h: what earlier starts left, what this one adds, and the text of both together. */
+/* provenance.c - see provenance.h: what earlier starts left, what this one adds, and the text of both
+ * together. */
 #include "train/provenance.h"
 
 #include <math.h>
@@ -7,6 +8,7 @@
 #include <time.h>
 
 #include "checkpoints/files.h"
+#include "train/metrics_summary.h"
 
 enum { MAX_PROVENANCE_BYTES = 64 << 20 };
 static const char format_name[] = "atelier-provenance 1";
@@ -77,7 +79,8 @@ static int check(const json_t *root, struct err *err) {
     if (!json_is_object(base) && !json_is_null(base))
         return err_set(err, "'base_model' is %s", json_type_name(base));
     if (json_get_int(root, "progress/tokens", &tokens, err) ||
-        json_get_int(root, "progress/tokens_not_attributed", &sum, err) || json_get_array(root, "corpora", &corpora, err))
+        json_get_int(root, "progress/tokens_not_attributed", &sum, err) ||
+        json_get_array(root, "corpora", &corpora, err))
         return -1;
     if (sum < 0)
         return err_set(err, "%lld tokens", (long long)sum);
@@ -85,7 +88,8 @@ static int check(const json_t *root, struct err *err) {
         if (check_corpus(json_array_get(corpora, i), &sum, err))
             return -1;
     if (sum != tokens)
-        return err_set(err, "the corpora add up to %lld tokens, the run to %lld", (long long)sum, (long long)tokens);
+        return err_set(err, "the corpora add up to %lld tokens, the run to %lld", (long long)sum,
+                       (long long)tokens);
     return 0;
 }
 
@@ -120,13 +124,13 @@ static int take_earlier(struct provenance *p, const struct provenance_setup *set
     }
     json_decref(root);
     if (tokens != setup->tokens_seen)
-        return err_set(err, "'%s': provenance.json tells of %lld tokens, training.json of %lld", setup->resumed_from,
-                       (long long)tokens, (long long)setup->tokens_seen);
+        return err_set(err, "'%s': provenance.json tells of %lld tokens, training.json of %lld",
+                       setup->resumed_from, (long long)tokens, (long long)setup->tokens_seen);
     return 0;
 }
 
-/* take_unknown - the checkpoint is of a version that kept no provenance: its tokens belong to no corpus, and what the
- * base model was then can no longer be told by looking at it now. */
+/* take_unknown - the checkpoint is of a version that kept no provenance: its tokens belong to no corpus, and
+ * what the base model was then can no longer be told by looking at it now. */
 static void take_unknown(struct provenance *p, const struct provenance_setup *setup) {
     p->corpora = json_array();
     p->tokens_not_attributed = setup->tokens_seen;
@@ -174,11 +178,13 @@ void provenance_close(struct provenance *p) {
 
 /* --- writing --- */
 
-/* same_corpus - of one name and licence, read from the same bytes.  Token files may share a corpus, and a later start
- * may read it from another token file. */
+/* same_corpus - of one name and licence, read from the same bytes.  Token files may share a corpus, and a
+ * later start may read it from another token file. */
 static bool same_corpus(const json_t *entry, const struct token_source *source) {
-    const char *const texts[][2] = {
-        {"name", source->name}, {"licence", source->licence}, {"url", source->url}, {"sha256", source->sha256}};
+    const char *const texts[][2] = {{"name", source->name},
+                                    {"licence", source->licence},
+                                    {"url", source->url},
+                                    {"sha256", source->sha256}};
     bool same = true;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && same; i++) {
         json_t *text = provenance_string(texts[i][1]);
@@ -214,8 +220,8 @@ static json_t *new_corpus(json_t *corpora, const struct token_source *source) {
     return entry;
 }
 
-/* all_corpora - those of earlier starts and of this one, each once.  Documents and tokens are what the token files of
- * this start hold of it; a corpus that this start does not read keeps what was said of it. */
+/* all_corpora - those of earlier starts and of this one, each once.  Documents and tokens are what the token
+ * files of this start hold of it; a corpus that this start does not read keeps what was said of it. */
 static json_t *all_corpora(const json_t *earlier, const struct loader *loader, const int64_t *source_tokens) {
     json_t *corpora = json_deep_copy(earlier);
     int64_t num_sources = loader_num_sources(loader);
@@ -289,7 +295,8 @@ static json_t *factor_json(const struct carbon_factor *factor) {
     return object;
 }
 
-/* cost_json - from the ledger: all starts, those whose work was lost too.  Energy that no counter told is null. */
+/* cost_json - from the ledger: all starts, those whose work was lost too.  Energy that no counter told is
+ * null. */
 static json_t *cost_json(const struct accounts *accounts) {
     if (!accounts->keeps)
         return json_null();

@@ -1,5 +1,6 @@
-/* provenance_base.c - which model a run started from: its files and their SHA-256, the same as sha256sum prints and
- * model hubs list.  A file is one rank's work, for SHA-256 cannot be split; large models come in many files. */
+/* provenance_base.c - which model a run started from: its files and their SHA-256, the same as sha256sum
+ * prints and model hubs list.  A file is one rank's work, for SHA-256 cannot be split; large models come in
+ * many files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -82,13 +83,15 @@ static bool hash_files(struct base_files *files, struct comm *comm) {
     return true;
 }
 
-/* whole_hash - of one file its own; of several that of the list, as `sha256sum *.safetensors | sha256sum` gives it. */
+/* whole_hash - of one file its own; of several that of the list, as `sha256sum *.safetensors | sha256sum`
+ * gives it. */
 static void whole_hash(const struct base_files *files, char hex[SHA256_HEX_ROOM]) {
     char one[SHA256_HEX_ROOM];
     struct sha256 sha;
     sha256_init(&sha);
     for (int i = 0; i < files->count; i++) {
-        char *line = xasprintf("%s  %s\n", get_hash(&files->hashes[i * HASH_WORDS], one), last_part(files->paths[i]));
+        char *line =
+            xasprintf("%s  %s\n", get_hash(&files->hashes[i * HASH_WORDS], one), last_part(files->paths[i]));
         sha256_update(&sha, line, strlen(line));
         free(line);
     }
@@ -101,8 +104,9 @@ static json_t *files_json(const struct base_files *files) {
     char hex[SHA256_HEX_ROOM];
     json_t *list = json_array();
     for (int i = 0; i < files->count; i++)
-        json_array_append_new(list, json_pack("{s:o, s:I, s:s}", "name", provenance_string(last_part(files->paths[i])),
-                                              "bytes", (json_int_t)files->sizes[i], "sha256",
+        json_array_append_new(list, json_pack("{s:o, s:I, s:s}", "name",
+                                              provenance_string(last_part(files->paths[i])), "bytes",
+                                              (json_int_t)files->sizes[i], "sha256",
                                               get_hash(&files->hashes[i * HASH_WORDS], hex)));
     return list;
 }
@@ -160,12 +164,13 @@ static int depth_of(const json_t *value) {
     return deepest + 1;
 }
 
-/* earlier_provenance - a base model that was trained here tells what it was made of; one that tells nonsense is not
- * believed, and one that tells too much would make each of our checkpoints as large. */
+/* earlier_provenance - a base model that was trained here tells what it was made of; one that tells nonsense
+ * is not believed, and one that tells too much would make each of our checkpoints as large. */
 static json_t *earlier_provenance(const char *folder) {
     char *path = xasprintf("%s/provenance.json", folder);
     int64_t size_bytes = path_exists(path) ? file_size(path, NULL) : -1;
-    json_t *earlier = size_bytes >= 0 && size_bytes < MAX_EARLIER_BYTES ? provenance_load(folder, NULL) : NULL;
+    json_t *earlier =
+        size_bytes >= 0 && size_bytes < MAX_EARLIER_BYTES ? provenance_load(folder, NULL) : NULL;
     free(path);
     if (earlier && depth_of(earlier) > MAX_EARLIER_DEPTH) {
         json_decref(earlier);

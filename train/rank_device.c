@@ -47,8 +47,7 @@ static bool open_gpu(struct rank_device *rank, enum transport_kind kind, struct 
     return comm_all_ok(comm, status, &err);
 }
 
-/* ranks_per_node - the same on every node, or 0. */
-static int ranks_per_node(struct comm *comm) {
+int rank_num_per_node(struct comm *comm) {
     int64_t most[2] = {comm_num_local_ranks(comm), -comm_num_local_ranks(comm)};
     comm_max_i64(comm, most, 2);
     return most[0] == -most[1] ? (int)most[0] : 0;
@@ -58,7 +57,7 @@ static int ranks_per_node(struct comm *comm) {
 static bool open_grid(struct rank_device *rank, const struct config *config, struct comm *comm) {
     struct err err = {""};
     int status = grid_make(&rank->grid, comm_num_ranks(comm), comm_rank(comm), (int)config->parallel.replicas,
-                           ranks_per_node(comm), &err);
+                           rank_num_per_node(comm), &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     rank->shards = comm_split(comm, rank->grid.replica);

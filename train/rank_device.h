@@ -21,6 +21,9 @@ struct rank_device {
 bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm);
 void rank_device_close(struct rank_device *rank);
 
+/* rank_num_per_node - ranks on each node, or 0 where the nodes have different numbers.  Collective. */
+int rank_num_per_node(struct comm *comm);
+
 /* rank_threads - OpenMP threads of this rank: run.threads, or an equal share of the host's cores, but no more
  * than it may run on: mpirun binds each of two ranks to one core, Slurm to those of --cpus-per-task. */
 int rank_threads(const struct config *config, const struct comm *comm);

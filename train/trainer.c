@@ -13,6 +13,7 @@
 #include "checkpoints/model_folder.h"
 #include "train/card.h"
 #include "train/clock.h"
+#include "train/metrics_summary.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/shard.h"
@@ -145,6 +146,8 @@ static bool train_step(struct trainer *t) {
                                  .flops = sums.flops};
     fill_phases(t, &record, &before, data_done - start);
     metrics_step(t->metrics, &record);
+    stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step, t->comm,
+                    t->metrics);
     return true;
 }
 

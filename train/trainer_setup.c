@@ -16,6 +16,7 @@
 #include "data/json.h"
 #include "data/tokenizer.h"
 #include "train/layout.h"
+#include "train/probe.h"
 #include "train/shard.h"
 #include "train/state.h"
 
@@ -177,11 +178,15 @@ static void tell_plan(struct trainer *t, const struct layout *layout, const stru
 /* take_memory - everything that the run will hold, on the device: measured first, for better a table and three ways
  * out than an allocation that fails. */
 static bool take_memory(struct trainer *t) {
-    const struct config *c = t->config;
     struct err err = {""};
+    chosen_begin(&t->chosen, t->config, t->comm);
+    const struct config *c = t->config = &t->chosen.config;
     if (!rank_device_open(&t->rank, c, t->comm))
         return false;
     struct device *dev = &t->rank.dev;
+    chosen_finish(&t->chosen, &t->model_config, &t->rank, t->comm);
+    if (t->chosen.why[0])
+        metrics_note(t->metrics, "chosen: %s", t->chosen.why);
     struct layout layout = layout_make(c, &t->model_config, &t->rank.grid, !dev->ops->host_memory);
     struct device_limits limits = layout_limits(&layout);
     struct layout_memory memory = layout_memory(&layout, device_scratch_bytes(dev, &limits));
@@ -314,6 +319,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     memset(t, 0, sizeof *t);
     t->config = config;
     t->comm = comm;
+    t->stragglers.told_rank = -1;
     t->loss_scale = loss_scale_start(config->train.compute);
     struct err err = {""};
     if (!find_checkpoint(t) || !open_model(t) || !open_data(t))
@@ -329,7 +335,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
         status = open_metrics(t, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
-    if (!take_memory(t) || !load_state(t) || !open_provenance(t))
+    if (!take_memory(t) || !probe_run(&t->chosen, &t->rank, comm, t->metrics) || !load_state(t) || !open_provenance(t))
         return false;
     open_feeds(t);
     t->tokens_before = t->tokens_seen;

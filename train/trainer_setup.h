@@ -3,6 +3,7 @@
 
 #include "checkpoints/weights.h"
 #include "train/accounts.h"
+#include "train/chosen.h"
 #include "train/control.h"
 #include "train/feed.h"
 #include "train/loss_scale.h"
@@ -10,12 +11,15 @@
 #include "train/params.h"
 #include "train/provenance.h"
 #include "train/rank_device.h"
+#include "train/stragglers.h"
 #include "train/trainer.h"
 
 struct trainer {
     const struct config *config; /* borrowed */
     struct comm *comm;           /* borrowed */
     struct rank_device rank;
+    struct chosen chosen;         /* config with numbers in place of 'auto': what config points to once it is made */
+    struct stragglers stragglers;
     struct loss_scale loss_scale;
     char *resumed_from; /* checkpoint folder, or NULL */
     struct model_config model_config;

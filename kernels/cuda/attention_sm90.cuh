@@ -255,8 +255,7 @@ DEV uint64_t descriptor_move(uint64_t descriptor, int bytes) {
     return descriptor + (uint64_t)(bytes / 16);
 }
 
-/* acc[64, N] = a[64, WIDTH] b[N, WIDTH]^T: the sum runs along the rows of both; tiles of A_ROWS and N rows.
- */
+/* acc[64, N] = a[64, WIDTH] b[N, WIDTH]^T: the sum runs along the rows; tiles of A_ROWS and N rows. */
 template <typename T, int N, int WIDTH, int A_ROWS>
 DEV void product_rows(float (&acc)[N / 2], uint32_t a, uint32_t b) {
     const uint64_t from_a = matrix_descriptor(a, 16, ATOM_BYTES, ROW_BYTES);

@@ -181,12 +181,12 @@ void run_grid(const launch_shape &shape, const std::function<void()> &body) {
     grid_run run = {shape, body};
     size_t num_clusters = (size_t)shape.grid.x * shape.grid.y * shape.grid.z / (size_t)shape.cluster_blocks;
     size_t num_threads = std::min<size_t>(std::max(env_number("SIMT_THREADS", 2), 1u), num_clusters);
-    std::vector<std::thread> helpers;
+    std::vector<std::thread> others;
     for (size_t i = 1; i < num_threads; i++)
-        helpers.emplace_back(run_share, std::ref(run));
+        others.emplace_back(run_share, std::ref(run));
     run_share(run);
-    for (std::thread &helper : helpers)
-        helper.join();
+    for (std::thread &other : others)
+        other.join();
     if (!run.failure.empty())
         throw failure(run.failure);
 }

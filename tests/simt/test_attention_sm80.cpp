@@ -2,7 +2,7 @@
  * against f64: the flash path (16-bit types), the plain path (f32, other widths), decoding with a cache.
  *
  * Every case runs under several schedules of the shim and must give the same bits.  Bounds on whole tensors:
- * 16 bits: relative error 1e-2, mean error 4e-3 of the mean size for gradients and 2e-3 for outputs (rounding
+ * 16 bits: relative error 1e-2, mean error 3e-3 of the mean size for gradients and 2e-3 for outputs (rounding
  * the result alone makes 1.4e-3); f32: 1e-5.  LSE 1e-5.  Controls: a mask off by one key and a scale off by 5
  * % must be noticed. A plain program: prints one line per case and returns the number of failures. */
 #include <algorithm>
@@ -148,7 +148,9 @@ class reference {
         heads = p.num_heads + 2 * p.num_kv_heads;
     }
 
-    results run() const {
+    /* stored_out: what the forward wrote.  The backward starts from it, as the op does: rounded to 16 bits it
+     * shifts delta. */
+    results run(const values &stored_out) const {
         results r;
         r.out.assign(in.dout.size(), 0);
         r.lse.assign((size_t)(p.num_rows * p.num_heads), 0);
@@ -157,7 +159,7 @@ class reference {
         for (int i = 0; i < p.num_rows; i++)
             for (int h = 0; h < p.num_heads; h++) {
                 forward_row(r, i, h, prob, slope);
-                backward_row(r, i, h, prob, slope);
+                backward_row(r, stored_out, i, h, prob, slope);
             }
         return r;
     }
@@ -205,9 +207,10 @@ class reference {
         }
     }
 
-    void backward_row(results &r, int i, int h, const values &prob, const values &slope) const {
+    void backward_row(results &r, const values &stored_out, int i, int h, const values &prob,
+                      const values &slope) const {
         const size_t row = (size_t)(i * p.num_heads + h) * (size_t)p.width;
-        const double *dout = &in.dout[row], delta = dot(dout, &r.out[row]);
+        const double *dout = &in.dout[row], delta = dot(dout, &stored_out[row]);
         for (int j = first(i); j <= i; j++) {
             const size_t q = at(i, h), k = at(j, key_head(h)), v = at(j, key_head(h) + p.num_kv_heads);
             const double dp = dot(dout, &in.qkv[v]);
@@ -285,7 +288,7 @@ struct verdict {
     bool accepted(const problem &p) const {
         const double relative = p.dtype == DTYPE_F32 ? 1e-5 : 1e-2;
         const bool gradients = std::max({dq.relative, dk.relative, dv.relative}) < relative &&
-                               std::max({dq.mean, dk.mean, dv.mean}) < std::min(relative, 4e-3);
+                               std::max({dq.mean, dk.mean, dv.mean}) < std::min(relative, 3e-3);
         const bool finite = !std::isnan(dq.mean + dk.mean + dv.mean + out.mean + lse);
         return finite && gradients && out.relative < relative && out.mean < std::min(relative, 2e-3) &&
                lse < 1e-5;
@@ -305,11 +308,11 @@ verdict judge(const problem &p, const results &got, const results &want) {
 int check_case(struct device *dev, const problem &p) {
     const inputs in = make_inputs(p, 7);
     const results got = run_kernels(dev, p, in, 0);
-    const verdict v = judge(p, got, reference(p, in, {0, 1}).run());
+    const verdict v = judge(p, got, reference(p, in, {0, 1}).run(got.out));
     std::string why = v.accepted(p) ? "" : "  wrong";
-    if (p.num_rows > 1 && judge(p, got, reference(p, in, {1, 1}).run()).accepted(p))
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {1, 1}).run(got.out)).accepted(p))
         why += "  a wrong mask was not noticed";
-    if (p.num_rows > 1 && judge(p, got, reference(p, in, {0, 1.05}).run()).accepted(p))
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {0, 1.05}).run(got.out)).accepted(p))
         why += "  a wrong scale was not noticed";
     for (uint32_t seed = 1; seed < (uint32_t)p.num_seeds; seed++) {
         const results other = run_kernels(dev, p, in, seed);
@@ -395,8 +398,9 @@ int check_cached(struct device *dev, problem p) {
             why += "  other bits under seed " + std::to_string(seed);
         first = out.host();
     }
-    const error e = compare(p, first, reference(p, in, {0, 1}).run().out, p.num_heads, 0, p.num_heads);
-    const error control = compare(p, first, reference(p, in, {1, 1}).run().out, p.num_heads, 0, p.num_heads);
+    const error e = compare(p, first, reference(p, in, {0, 1}).run(first).out, p.num_heads, 0, p.num_heads);
+    const error control =
+        compare(p, first, reference(p, in, {1, 1}).run(first).out, p.num_heads, 0, p.num_heads);
     const double bound = p.dtype == DTYPE_F32 ? 1e-5 : 1e-2;
     if (!(e.relative < bound && e.mean < std::min(bound, 2e-3)))
         why += "  wrong";

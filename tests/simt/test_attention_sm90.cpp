@@ -357,8 +357,7 @@ int check_nan(struct device *dev) {
     return missed != 0;
 }
 
-/* Shared memory that threads touch themselves (results on their way out, statistics): no bank twice in a
- * request.
+/* Shared memory that threads touch themselves (results, statistics): no bank serves two words of a request.
  */
 int check_bank_conflicts(struct device *dev) {
     int conflicts = 0;

@@ -1,0 +1,37 @@
+# shellcheck shell=sh
+# start.sh - sourced by the commands in bin/: tells Open MPI where its files are now, and starts the program with the
+# bundle's libraries.  Needs a shell and nothing else.
+# shellcheck disable=SC2154 # root and self come from the command
+command=${self##*/}
+export OPAL_PREFIX="$root" OPAL_BINDIR="$root/bin" OPAL_LIBDIR="$root/lib" OPAL_PKGLIBDIR="$root/lib/openmpi"
+export OPAL_DATADIR="$root/share" OPAL_PKGDATADIR="$root/share/openmpi" OPAL_SYSCONFDIR="$root/etc"
+export PMIX_PREFIX="$root" PMIX_LIBDIR="$root/lib" PMIX_PKGLIBDIR="$root/lib/pmix"
+export ATELIER_BUNDLE="$root"
+case :$PATH: in *":$root/bin:"*) ;; *) export PATH="$root/bin:$PATH" ;; esac
+
+# The node's glibc where it is new enough, because it knows the node's users and names; else the bundled one.
+read -r needed <"$root/libexec/glibc_needed"
+found=$(getconf GNU_LIBC_VERSION 2>/dev/null) || found=
+found=${found#glibc 2.}
+loader=/lib64/ld-linux-x86-64.so.2
+libraries=$root/lib
+if [ "${found%%[!0-9]*}" = "" ] || [ "${found%%[!0-9]*}" -lt "${needed#2.}" ] || [ ! -x "$loader" ]; then
+    loader=$root/lib/glibc/ld-linux-x86-64.so.2
+    libraries=$root/lib/glibc:$root/lib
+fi
+# Modules of the site may bring cuBLASLt and NCCL where the bundle has none.
+libraries=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+
+# A node alone, without ssh: mpirun need not look for other nodes.
+if [ -z "${SLURM_JOB_ID:-}" ] && ! command -v ssh >/dev/null && ! command -v rsh >/dev/null; then
+    export OMPI_MCA_plm=isolated
+fi
+
+# How the scripts start the other programs of libexec/.
+export ATELIER_LOADER="$loader" ATELIER_LIBRARIES="$libraries"
+
+case $command in
+gpu-check) exec sh "$root/share/atelier/tests/gpu/gpu_check.sh" "$root/libexec" "$@" ;;
+gpu-bench) exec sh "$root/share/atelier/tests/gpu/gpu_bench.sh" "$root/libexec" "$@" ;;
+esac
+exec "$loader" --library-path "$libraries" "$root/libexec/$command" "$@"
