@@ -140,7 +140,7 @@ SIMT_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -DOMPI_SKIP_MPICXX -O2 -g -fopenmp -pth
 SIMT_CPP := $(wildcard tests/simt/*.cpp)
 SIMT_OBJ := $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_C) $(GPU_CU) $(filter-out tests/simt/test_%,$(SIMT_CPP)))
 SIMT_OWN := $(patsubst tests/simt/%,$(SIMT_OUT)/tests/%,$(basename $(wildcard tests/simt/test_*.c tests/simt/test_*.cpp)))
-SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_device test_attention test_model)
+SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_device test_attention test_model test_ranks_train)
 SIMT_TESTS := $(if $(SIMT_OBJ),$(SIMT_OWN) $(SIMT_OPS) $(SIMT_OUT)/tests/gpu_bench)
 
 simt: $(if $(SIMT_OBJ),$(SIMT_OUT)/atelier) $(SIMT_TESTS)

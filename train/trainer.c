@@ -2,28 +2,19 @@
  *
  * A step: read this rank's samples; per micro-batch forward and backward; reduce the gradients; norm, guard,
  * update; publish the new weights.  Between steps: metrics, validation, checkpoints, signals.  How a run is
- * opened is in trainer_setup.c, the model in model.c, what moves between ranks in shard.c. */
+ * opened is in trainer_setup.c, how it is saved in trainer_save.c, the model in model.c, what moves between
+ * ranks in shard.c. */
 #include "train/trainer.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "checkpoints/model_folder.h"
-#include "train/card.h"
 #include "train/clock.h"
-#include "train/metrics_summary.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/shard.h"
-#include "train/state.h"
-#include "train/trainer_setup.h"
+#include "train/trainer_save.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
-
-/* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
-enum { SAVE_TIMEOUT_S = 3600 };
 
 /* What a step adds up over the ranks. */
 struct step_sums {
@@ -75,7 +66,8 @@ static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
 }
 
 /* add_up - losses and flops over the ranks. */
-static void add_up(struct trainer *t, double own_loss, const struct op_counts *before, struct step_sums *sums) {
+static void add_up(struct trainer *t, double own_loss, const struct op_counts *before,
+                   struct step_sums *sums) {
     double values[2] = {own_loss, 0};
     for (int op = 0; op < OP_COUNT; op++)
         values[1] += t->rank.dev.counts.flops[op] - before->flops[op];
@@ -84,14 +76,15 @@ static void add_up(struct trainer *t, double own_loss, const struct op_counts *b
     sums->flops = values[1];
 }
 
-/* fill_phases - where the time of the step went: ops by what they were for, and waits for other ranks.  A device that
- * goes on by itself counts both on its own time line. */
+/* fill_phases - where the time of the step went: ops by what they were for, and waits for other ranks.  A
+ * device that goes on by itself counts both on its own time line. */
 static void fill_phases(const struct trainer *t, struct step_record *record, const struct op_counts *before,
                         double data_s) {
     const struct op_counts *now = &t->rank.dev.counts;
     bool on_host = t->rank.dev.ops->host_memory;
     record->phase_s[PHASE_DATA] = data_s;
-    record->phase_s[PHASE_FORWARD] = now->section_seconds[SECTION_FORWARD] - before->section_seconds[SECTION_FORWARD];
+    record->phase_s[PHASE_FORWARD] =
+        now->section_seconds[SECTION_FORWARD] - before->section_seconds[SECTION_FORWARD];
     record->phase_s[PHASE_BACKWARD] =
         now->section_seconds[SECTION_BACKWARD] - before->section_seconds[SECTION_BACKWARD];
     record->phase_s[PHASE_COMM] =
@@ -99,8 +92,8 @@ static void fill_phases(const struct trainer *t, struct step_record *record, con
     record->phase_s[PHASE_OPTIMIZER] = now->seconds[OP_UPDATE] - before->seconds[OP_UPDATE];
 }
 
-/* update - new weights from the gradients, on all ranks.  Gradients that overflowed f16 cost this update and halve
- * the loss scale; returns false on all ranks when anything else is not finite. */
+/* update - new weights from the gradients, on all ranks.  Gradients that overflowed f16 cost this update and
+ * halve the loss scale; returns false on all ranks when anything else is not finite. */
 static bool update(struct trainer *t, double own_loss, double grad_norm, double learning_rate) {
     bool skips = !isfinite(grad_norm) && loss_scale_overflowed(&t->loss_scale);
     if (!all_finite(t, own_loss, skips ? 0 : grad_norm))
@@ -146,8 +139,8 @@ static bool train_step(struct trainer *t) {
                                  .flops = sums.flops};
     fill_phases(t, &record, &before, data_done - start);
     metrics_step(t->metrics, &record);
-    stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step, t->comm,
-                    t->metrics);
+    stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step,
+                    t->comm, t->metrics);
     return true;
 }
 
@@ -176,90 +169,19 @@ static bool validate(struct trainer *t) {
     return true;
 }
 
-/* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed. */
-static void describe(struct trainer *t, char **provenance, char **card) {
-    int64_t *source_tokens = xcalloc((size_t)t->feed.num_sources + 1, sizeof *source_tokens);
-    memcpy(source_tokens, t->feed.source_tokens, (size_t)t->feed.num_sources * sizeof *source_tokens);
-    comm_sum_i64(t->comm, source_tokens, t->feed.num_sources);
-    *provenance = *card = NULL;
-    if (comm_is_root(t->comm)) {
-        struct provenance_facts facts = {.config = t->config,
-                                         .model = &t->model_config,
-                                         .loader = t->train_data,
-                                         .source_tokens = source_tokens,
-                                         .step = t->step,
-                                         .tokens_seen = t->tokens_seen,
-                                         .totals = metrics_totals(t->metrics),
-                                         .accounts = &t->accounts,
-                                         .device = t->rank.dev.ops->name,
-                                         .num_ranks = comm_num_ranks(t->comm)};
-        json_t *root = provenance_json(&t->provenance, &facts);
-        *provenance = json_dumps(root, JSON_INDENT(2));
-        *card = card_text(root, CARD_ENGLISH);
-        json_decref(root);
-        CHECK(*provenance, "provenance could not be written as JSON");
-    }
-    free(source_tokens);
-}
-
-/* small_files_folder - where a checkpoint takes its small files from: the newest one, for the one that was resumed may
- * be deleted by now; the base model at first. */
-static const char *small_files_folder(const struct trainer *t) {
-    return t->last_saved ? t->last_saved : t->source ? weights_folder(t->source) : NULL;
-}
-
-/* save - a checkpoint of the present state.  Returns false on all ranks when it could not be written. */
-static bool save(struct trainer *t) {
-    double start = clock_s();
-    char *state_text = trainer_state_text(t), *provenance, *card;
-    const char *folder = small_files_folder(t);
-    bool has_other_card = folder && !t->last_saved && (!t->resumed_from || model_folder_card_is_of_base(folder));
-    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
-    describe(t, &provenance, &card);
-    comm_set_timeout(t->comm, SAVE_TIMEOUT_S);
-    struct state_save save = {
-        .run_folder = t->config->run.folder,
-        .step = t->step,
-        .source = {.config = &t->model_config,
-                   .base_config_text = t->source ? weights_config_text(t->source) : NULL,
-                   .tokenizer_json = t->tokenizer_json,
-                   .tokenizer_config = t->tokenizer_config,
-                   .max_file_bytes = t->config->checkpoint.max_file_bytes,
-                   .base_folder = folder,
-                   .card = card,
-                   .provenance = provenance,
-                   .card_is_of_base = has_other_card},
-        .state_text = state_text,
-        .keep_count = (int)t->config->checkpoint.keep,
-    };
-    bool done = state_save(&t->params, t->comm, &save);
-    free(state_text);
-    free(provenance);
-    free(card);
-    if (done) {
-        char name[64];
-        snprintf(name, sizeof name, "step-%06lld", (long long)t->step);
-        metrics_checkpoint(t->metrics, t->step, name, state_bytes(&t->params, t->model_config.dtype),
-                           clock_s() - start);
-        free(t->last_saved);
-        t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
-        control_saved(&t->control, t->step, clock_s() - start);
-    }
-    return done;
-}
-
 static bool is_due(int64_t step, int64_t every) {
     return every > 0 && step % every == 0;
 }
 
-/* between_steps - a checkpoint where one is due or asked for, the accounts once a minute.  Returns -1 to go on, or the
- * exit code. */
+/* between_steps - a checkpoint where one is due or asked for, the accounts once a minute.  Returns -1 to go
+ * on, or the exit code. */
 static int between_steps(struct trainer *t, double step_s) {
     bool is_last = t->step == t->config->train.steps;
     enum wish wish = is_last ? WISH_SAVE : control_ask(&t->control, step_s);
     if (wish_ends(wish))
-        metrics_note(t->metrics, "step %lld: save and stop, because of %s", (long long)t->step, wish_name(wish));
-    if ((wish != WISH_NOTHING || control_save_is_due(&t->control, t->step)) && !save(t))
+        metrics_note(t->metrics, "step %lld: save and stop, because of %s", (long long)t->step,
+                     wish_name(wish));
+    if ((wish != WISH_NOTHING || control_save_is_due(&t->control, t->step)) && !trainer_save(t))
         return EXIT_FAULT;
     if (t->control.minute_is_over || is_last || wish_ends(wish))
         accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
@@ -278,8 +200,8 @@ static int train_loop(struct trainer *t) {
         if (!train_step(t))
             return EXIT_FAULT;
         double step_s = clock_s() - start;
-        /* The last validation goes into the last checkpoint's model card, unless the job might end before the save;
-         * what was trained is saved even where it fails. */
+        /* The last validation goes into the last checkpoint's model card, unless the job might end before the
+         * save; what was trained is saved even where it fails. */
         has_validated = t->step == last ? control_has_time(&t->control, t->valid_s)
                                         : is_due(t->step, t->config->valid.every_steps);
         failed = has_validated && !validate(t);

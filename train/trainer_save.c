@@ -1,0 +1,89 @@
+/* trainer_save.c - see trainer_save.h.  The phases of writing are in state.c and checkpoints/checkpoint.h. */
+#include "train/trainer_save.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/model_folder.h"
+#include "train/card.h"
+#include "train/clock.h"
+#include "train/metrics_summary.h"
+#include "train/provenance.h"
+#include "train/state.h"
+
+/* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
+enum { SAVE_TIMEOUT_S = 3600 };
+
+/* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed.
+ */
+static void describe(struct trainer *t, char **provenance, char **card) {
+    int64_t *source_tokens = xcalloc((size_t)t->feed.num_sources + 1, sizeof *source_tokens);
+    memcpy(source_tokens, t->feed.source_tokens, (size_t)t->feed.num_sources * sizeof *source_tokens);
+    comm_sum_i64(t->comm, source_tokens, t->feed.num_sources);
+    *provenance = *card = NULL;
+    if (comm_is_root(t->comm)) {
+        struct provenance_facts facts = {.config = t->config,
+                                         .model = &t->model_config,
+                                         .loader = t->train_data,
+                                         .source_tokens = source_tokens,
+                                         .step = t->step,
+                                         .tokens_seen = t->tokens_seen,
+                                         .totals = metrics_totals(t->metrics),
+                                         .accounts = &t->accounts,
+                                         .device = t->rank.dev.ops->name,
+                                         .num_ranks = comm_num_ranks(t->comm)};
+        json_t *root = provenance_json(&t->provenance, &facts);
+        *provenance = json_dumps(root, JSON_INDENT(2));
+        *card = card_text(root, CARD_ENGLISH);
+        json_decref(root);
+        CHECK(*provenance, "provenance could not be written as JSON");
+    }
+    free(source_tokens);
+}
+
+/* small_files_folder - where a checkpoint takes its small files from: the newest one, for the one that was
+ * resumed may be deleted by now; the base model at first. */
+static const char *small_files_folder(const struct trainer *t) {
+    return t->last_saved ? t->last_saved : t->source ? weights_folder(t->source) : NULL;
+}
+
+bool trainer_save(struct trainer *t) {
+    double start = clock_s();
+    char *state_text = trainer_state_text(t), *provenance, *card;
+    const char *folder = small_files_folder(t);
+    bool has_other_card =
+        folder && !t->last_saved && (!t->resumed_from || model_folder_card_is_of_base(folder));
+    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
+    describe(t, &provenance, &card);
+    comm_set_timeout(t->comm, SAVE_TIMEOUT_S);
+    struct state_save save = {
+        .run_folder = t->config->run.folder,
+        .step = t->step,
+        .source = {.config = &t->model_config,
+                   .base_config_text = t->source ? weights_config_text(t->source) : NULL,
+                   .tokenizer_json = t->tokenizer_json,
+                   .tokenizer_config = t->tokenizer_config,
+                   .max_file_bytes = t->config->checkpoint.max_file_bytes,
+                   .base_folder = folder,
+                   .card = card,
+                   .provenance = provenance,
+                   .card_is_of_base = has_other_card},
+        .state_text = state_text,
+        .keep_count = (int)t->config->checkpoint.keep,
+    };
+    bool done = state_save(&t->params, t->comm, &save);
+    free(state_text);
+    free(provenance);
+    free(card);
+    if (done) {
+        char name[64];
+        snprintf(name, sizeof name, "step-%06lld", (long long)t->step);
+        metrics_checkpoint(t->metrics, t->step, name, state_bytes(&t->params, t->model_config.dtype),
+                           clock_s() - start);
+        free(t->last_saved);
+        t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
+        control_saved(&t->control, t->step, clock_s() - start);
+    }
+    return done;
+}
