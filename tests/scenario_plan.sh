@@ -42,9 +42,9 @@ for ranks in 1 2 4; do
         # Each stage once with every way to recompute, micro-batches and replicas in turn.
         for recompute in none attention mlp layer; do
             number=$((number + 1))
-            [ $((number % 4)) = $((ranks % 4 / 2)) ] || continue # a quarter of the grid, none of its axes left out
-            micro=$((number % 3 % 2 + 1)) replicas=1
-            [ "$ranks" = 4 ] && replicas=$((number % 2 + 1))
+            [ $(((number + stage + ranks) % 4)) = 0 ] || continue # a quarter of the grid, none of its axes left out
+            micro=$((number % 2 + 1)) replicas=1
+            [ "$ranks" = 4 ] && replicas=$((stage % 2 + 1))
             compare "$ranks" --set "parallel.stage=$stage" --set "train.recompute=$recompute" \
                 --set "train.micro_sequences=$micro" --set "parallel.replicas=$replicas"
             count=$((${count:-0} + 1))

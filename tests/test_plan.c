@@ -1,5 +1,5 @@
-/* test_plan.c - the plan: flops against a count by hand, memory against the arenas themselves, what is chosen and why; a
- * calibration there and back; the judgement of bandwidths and of slow ranks. */
+/* test_plan.c - the plan: flops against a count by hand, memory against the arenas themselves, what is chosen
+ * and why; a calibration there and back; the judgement of bandwidths and of slow ranks. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +59,8 @@ static void test_flops(void **state) {
     struct model_config model = llama_8b();
     /* 32 layers of q, o 4096 x 4096, k, v 1024 x 4096, three of 14336 x 4096; the head 128256 x 4096. */
     double products = 32.0 * (2 * 16777216.0 + 2 * 4194304.0 + 3 * 58720256.0) + 525336576.0;
-    /* 2 (q k and p v) x 2 flops x 128 per pair; 4097 / 2 pairs per token, 32 heads, 32 layers; backward twice. */
+    /* 2 (q k and p v) x 2 flops x 128 per pair; 4097 / 2 pairs per token, 32 heads, 32 layers; backward
+     * twice. */
     double attention = 3 * 4 * 128.0 * 2048.5 * 32 * 32;
     double got = plan_flops_per_token(&model, 4096);
     assert_true(fabs(got - (6 * products + attention)) < 1);
@@ -89,11 +90,13 @@ static void check_memory(struct config *config, const struct model_config *model
     device_open_cpu(&dev, 1);
     params_create(&params, &dev, &layout.params);
     model_create(&decoder, &dev, &params, &layout.model);
-    size_t taken = params.arena_params.used_bytes + params.arena_grads.used_bytes + params.arena_optimizer.used_bytes +
-                   params.arena_comm.used_bytes + decoder.arena.used_bytes;
+    size_t taken = params.arena_params.used_bytes + params.arena_grads.used_bytes +
+                   params.arena_optimizer.used_bytes + params.arena_comm.used_bytes +
+                   decoder.arena.used_bytes;
     assert_int_equal(plan.device, taken);
     assert_int_equal(plan.on_host, params.arena_offloaded.used_bytes);
-    assert_int_equal(plan.device, plan.parameters + plan.gradients + plan.optimizer + plan.transfers + plan.activations);
+    assert_int_equal(plan.device,
+                     plan.parameters + plan.gradients + plan.optimizer + plan.transfers + plan.activations);
     /* The control: one sequence more in a forward pass is seen. */
     layout.model.max_tokens += config->data.sequence_tokens;
     assert_true(layout_memory(&layout, 0).device > taken);
@@ -127,7 +130,8 @@ static void test_memory(void **state) {
 
 /* --- time --- */
 
-static double step_s(const struct config *config, struct grid grid, int per_node, const struct machine *machine) {
+static double step_s(const struct config *config, struct grid grid, int per_node,
+                     const struct machine *machine) {
     struct model_config model = llama_8b();
     return plan_as_is(config, &model, &grid, per_node, machine).time.step_s;
 }
@@ -144,7 +148,8 @@ static void test_time(void **state) {
     assert_true(step_s(&config, grid_of(1, 16), 8, &machine) < eight);
     slow.node_bytes_per_s = 1e9;
     assert_true(step_s(&config, grid_of(1, 16), 8, &slow) > step_s(&config, grid_of(1, 16), 8, &machine));
-    /* On a slow network a replica in each node beats one over all; on one node the network does not matter. */
+    /* On a slow network a replica in each node beats one over all; on one node the network does not matter.
+     */
     assert_true(step_s(&config, grid_of(2, 8), 8, &slow) < step_s(&config, grid_of(1, 16), 8, &slow));
     assert_true(step_s(&config, grid_of(1, 8), 8, &slow) == eight);
     slow = h100();
@@ -183,19 +188,21 @@ static void test_best(void **state) {
     /* What is fixed stays fixed. */
     config.train.recompute = RECOMPUTE_LAYER;
     config.parallel.stage = 2;
-    assert_true(plan_best(&tight, &config, &model, &grid, 8, &machine, (struct plan_freedom){true, false, false}));
+    assert_true(
+        plan_best(&tight, &config, &model, &grid, 8, &machine, (struct plan_freedom){true, false, false}));
     assert_true(tight.recompute == RECOMPUTE_LAYER && tight.stage == 2);
     /* Nothing fits: told, with the smallest. */
     small.memory_bytes = (size_t)8 << 30;
     assert_false(plan_best(&tight, &config, &model, &grid, 8, &small, ALL));
-    assert_true(!tight.fits && tight.stage == 3 && tight.recompute == RECOMPUTE_LAYER && tight.micro_sequences == 1);
+    assert_true(!tight.fits && tight.stage == 3 && tight.recompute == RECOMPUTE_LAYER &&
+                tight.micro_sequences == 1);
     config_free(&config);
 }
 
 static void test_auto(void **state) {
     (void)state;
-    static const char *const overrides[] = {"train.micro_sequences=auto", "train.recompute=auto", "parallel.stage=auto",
-                                            "parallel.replicas=auto"};
+    static const char *const overrides[] = {"train.micro_sequences=auto", "train.recompute=auto",
+                                            "parallel.stage=auto", "parallel.replicas=auto"};
     struct config config, same;
     struct model_config model = llama_8b();
     struct machine machine = h100();
@@ -214,7 +221,8 @@ static void test_auto(void **state) {
     /* Other fabrics, one node, nodes that differ: one replica. */
     for (int i = 0; i < 3; i++) {
         struct config other = same;
-        choose_replicas(&other, i == 1 ? 8 : 16, i == 2 ? 0 : 8, i == 0 ? FABRIC_INFINIBAND : FABRIC_OMNI_PATH, again);
+        choose_replicas(&other, i == 1 ? 8 : 16, i == 2 ? 0 : 8,
+                        i == 0 ? FABRIC_INFINIBAND : FABRIC_OMNI_PATH, again);
         assert_int_equal(other.parallel.replicas, 1);
     }
     /* What is given is left alone, and nothing is said. */
@@ -246,8 +254,13 @@ static void test_run_plan(void **state) {
     (void)state;
     struct config config;
     struct model_config model = llama_8b();
-    struct run_place place = {.nodes = 1, .ranks_per_node = 4, .time_s = 3600, .lead_s = 300, .billed_gpus = 4,
-                              .machine = h100(), .facts = {.is_known = true, .machine = h100()}};
+    struct run_place place = {.nodes = 1,
+                              .ranks_per_node = 4,
+                              .time_s = 3600,
+                              .lead_s = 300,
+                              .billed_gpus = 4,
+                              .machine = h100(),
+                              .facts = {.is_known = true, .machine = h100()}};
     struct run_plan plan, twice;
     struct err err = {""};
     load(&config, NULL, 0);
@@ -282,8 +295,14 @@ static void test_run_plan(void **state) {
 static void test_calibration(void **state) {
     (void)state;
     char *folder = test_folder("plan-calibration"), *path = xasprintf("%s/c.json", folder);
-    struct calibration made = {.kind = "NVIDIA H100", .partition = "gpu_p6", .host = "r1", .date = "2026-01-02",
-                               .on_gpu = true, .flops_16 = 7.5e14, .flops_32 = 5e13, .copy_bytes_per_s = 2.9e12},
+    struct calibration made = {.kind = "NVIDIA H100",
+                               .partition = "gpu_p6",
+                               .host = "r1",
+                               .date = "2026-01-02",
+                               .on_gpu = true,
+                               .flops_16 = 7.5e14,
+                               .flops_32 = 5e13,
+                               .copy_bytes_per_s = 2.9e12},
                        read;
     struct err err = {""};
     struct machine machine = h100(), before = machine;
@@ -300,9 +319,13 @@ static void test_calibration(void **state) {
     machine = before;
     calibration_apply(&machine, &read, DTYPE_BF16, 4);
     assert_true(!machine.measured && machine.flops_per_s == before.flops_per_s);
-    static const char *const BAD[] = {"", "{}", "[1]", "{\"made_by\": \"x\", \"on_gpu\": 3}",
-                                      "{\"made_by\": \"x\", \"on_gpu\": true, \"flops_16\": -1}",
-                                      "{\"made_by\": \"x\", \"on_gpu\": true, \"copy_bytes_per_s\": \"fast\"}"};
+    static const char *const BAD[] = {
+        "",
+        "{}",
+        "[1]",
+        "{\"made_by\": \"x\", \"on_gpu\": 3}",
+        "{\"made_by\": \"x\", \"on_gpu\": true, \"flops_16\": -1}",
+        "{\"made_by\": \"x\", \"on_gpu\": true, \"copy_bytes_per_s\": \"fast\"}"};
     for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
         FILE *file = fopen(path, "w");
         assert_non_null(file);
@@ -340,7 +363,8 @@ static void test_stragglers(void **state) {
     (void)state;
     double median;
     int slowest;
-    const double even[] = {1.0, 1.1, 0.95, 1.05}, one[] = {1.0, 1.0, 1.2, 1.0}, two[] = {1.0, 1.3}, alone[] = {3.0};
+    const double even[] = {1.0, 1.1, 0.95, 1.05}, one[] = {1.0, 1.0, 1.2, 1.0}, two[] = {1.0, 1.3},
+                 alone[] = {3.0};
     assert_int_equal(straggler_find(even, 4, &median, &slowest), -1);
     assert_int_equal(slowest, 1);
     assert_int_equal(straggler_find(one, 4, &median, &slowest), 2);
@@ -351,10 +375,11 @@ static void test_stragglers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flops),          cmocka_unit_test(test_memory),      cmocka_unit_test(test_time),
-        cmocka_unit_test(test_best),           cmocka_unit_test(test_auto),        cmocka_unit_test(test_choose_machine),
-        cmocka_unit_test(test_run_plan),       cmocka_unit_test(test_calibration), cmocka_unit_test(test_probe),
-        cmocka_unit_test(test_stragglers),
+        cmocka_unit_test(test_flops),    cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_time),     cmocka_unit_test(test_best),
+        cmocka_unit_test(test_auto),     cmocka_unit_test(test_choose_machine),
+        cmocka_unit_test(test_run_plan), cmocka_unit_test(test_calibration),
+        cmocka_unit_test(test_probe),    cmocka_unit_test(test_stragglers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,8 @@
 
 enum { CALIBRATION_MAX_BYTES = 1 << 16 };
 
-/* Between the products that were measured, which are large, and those of a step lie attention, norms and gaps. */
+/* Between the products that were measured, which are large, and those of a step lie attention, norms and
+ * gaps. */
 static const double STEP_SHARE = 0.75;
 
 static const struct {
@@ -42,7 +43,8 @@ int calibration_write(const struct calibration *calibration, const char *path, s
     for (int i = 0; i < NUM_WORDS; i++) /* a host's name that is not UTF-8 is left out */
         json_object_set_new(root, WORDS[i].key, json_string(base + WORDS[i].offset));
     for (int i = 0; i < NUM_FIGURES; i++)
-        json_object_set_new(root, FIGURES[i].key, json_real(*(const double *)(const void *)(base + FIGURES[i].offset)));
+        json_object_set_new(root, FIGURES[i].key,
+                            json_real(*(const double *)(const void *)(base + FIGURES[i].offset)));
     char *text = json_dumps(root, JSON_INDENT(2));
     json_decref(root);
     CHECK(text, "a calibration could not be written as JSON");
@@ -54,7 +56,8 @@ int calibration_write(const struct calibration *calibration, const char *path, s
 static int read_fields(struct calibration *calibration, const json_t *root, struct err *err) {
     char *base = (char *)calibration;
     const char *made_by, *word;
-    if (json_get_string(root, "made_by", &made_by, err) || json_get_bool(root, "on_gpu", &calibration->on_gpu, err))
+    if (json_get_string(root, "made_by", &made_by, err) ||
+        json_get_bool(root, "on_gpu", &calibration->on_gpu, err))
         return -1;
     for (int i = 0; i < NUM_WORDS; i++) {
         if (json_get_string_or(root, WORDS[i].key, "", &word, err))
@@ -107,7 +110,8 @@ void calibration_apply(struct machine *machine, const struct calibration *calibr
         machine->node_bytes_per_s = calibration->node_bytes_per_s;
     machine->measured = true;
     snprintf(machine->basis, sizeof machine->basis,
-             "measured on %.40s (%.60s, %.20s): %.4g TFLOP/s in %s, of which %.0f %% are counted on, %.4g GB/s of memory",
-             calibration->host, calibration->kind, calibration->date, flops / 1e12, dtype_name(compute), 100 * STEP_SHARE,
-             calibration->copy_bytes_per_s / 1e9);
+             "measured on %.40s (%.60s, %.20s): %.4g TFLOP/s in %s, of which %.0f %% are counted on, %.4g "
+             "GB/s of memory",
+             calibration->host, calibration->kind, calibration->date, flops / 1e12, dtype_name(compute),
+             100 * STEP_SHARE, calibration->copy_bytes_per_s / 1e9);
 }

@@ -23,7 +23,8 @@ static void add(char *why, const char *fmt, ...) {
 
 /* --- what is known of the nodes --- */
 
-struct site_facts site_facts_of(const struct config *config, const struct site_partition *partition, int ranks_per_node) {
+struct site_facts site_facts_of(const struct config *config, const struct site_partition *partition,
+                                int ranks_per_node) {
     return (struct site_facts){.is_known = true,
                                .fabric = partition->fabric,
                                .intra_gb_s = partition->intra_gb_s,
@@ -58,7 +59,8 @@ struct machine choose_machine(const struct site_facts *facts, bool on_gpu, size_
 
 /* --- choosing --- */
 
-void choose_replicas(struct config *config, int num_ranks, int ranks_per_node, enum fabric_kind fabric, char *why) {
+void choose_replicas(struct config *config, int num_ranks, int ranks_per_node, enum fabric_kind fabric,
+                     char *why) {
     if (config->parallel.replicas != AUTO_REPLICAS)
         return;
     bool is_even = ranks_per_node > 0 && num_ranks % ranks_per_node == 0;
@@ -74,8 +76,8 @@ void choose_replicas(struct config *config, int num_ranks, int ranks_per_node, e
             is_slow ? "between the nodes the network is slow" : "the network is not known to be slow");
 }
 
-bool choose_layout(struct config *config, const struct model_config *model, const struct grid *grid, int ranks_per_node,
-                   const struct machine *machine, char *why) {
+bool choose_layout(struct config *config, const struct model_config *model, const struct grid *grid,
+                   int ranks_per_node, const struct machine *machine, char *why) {
     struct plan_freedom freedom = {.micro_sequences = config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
                                    .recompute = config->train.recompute == RECOMPUTE_AUTO,
                                    .stage = config->parallel.stage == AUTO_STAGE};
@@ -93,7 +95,9 @@ bool choose_layout(struct config *config, const struct model_config *model, cons
         add(why, "micro_sequences %lld, ", (long long)best.micro_sequences);
     if (freedom.recompute)
         add(why, "recompute %s, ", recompute_name(best.recompute));
-    add(why, fits ? "the fastest expected of what fits: %.2f of %.2f GiB" : "the smallest, though it does not fit: %.2f of %.2f GiB",
+    add(why,
+        fits ? "the fastest expected of what fits: %.2f of %.2f GiB"
+             : "the smallest, though it does not fit: %.2f of %.2f GiB",
         (double)best.memory.device / 0x1p30, (double)plan_room_bytes(machine) / 0x1p30);
     return fits;
 }

@@ -10,10 +10,12 @@ void chosen_begin(struct chosen *chosen, const struct config *config, struct com
     if (comm_is_root(comm))
         chosen->facts = site_facts_read(config, chosen->ranks_per_node);
     comm_broadcast(comm, &chosen->facts, sizeof chosen->facts);
-    choose_replicas(&chosen->config, comm_num_ranks(comm), chosen->ranks_per_node, chosen->facts.fabric, chosen->why);
+    choose_replicas(&chosen->config, comm_num_ranks(comm), chosen->ranks_per_node, chosen->facts.fabric,
+                    chosen->why);
 }
 
-void chosen_finish(struct chosen *chosen, const struct model_config *model, struct rank_device *rank, struct comm *comm) {
+void chosen_finish(struct chosen *chosen, const struct model_config *model, struct rank_device *rank,
+                   struct comm *comm) {
     size_t total_bytes;
     bool on_gpu = !rank->dev.ops->host_memory;
     device_memory_free(&rank->dev, &total_bytes);

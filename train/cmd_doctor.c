@@ -1,6 +1,7 @@
-/* cmd_doctor.c - `atelier doctor [--folder PATH] [--json] [--calibrate FILE] | [--site [SITE]]`: is this machine ready.
- * Each finding is a line with 'ok', 'warning' or 'fault' and, where something is wrong, what to do.  Takes a few seconds,
- * changes nothing.  Started with several ranks (mpirun -n 4 atelier doctor), it measures what is between them. */
+/* cmd_doctor.c - `atelier doctor [--folder PATH] [--json] [--calibrate FILE] | [--site [SITE]]`: is this
+ * machine ready. Each finding is a line with 'ok', 'warning' or 'fault' and, where something is wrong, what
+ * to do.  Takes a few seconds, changes nothing.  Started with several ranks (mpirun -n 4 atelier doctor), it
+ * measures what is between them. */
 #include <errno.h>
 #include <jansson.h>
 #include <sched.h>
@@ -217,7 +218,8 @@ static void fill_calibration(struct calibration *calibration, const struct rank_
         calibration->flops_16 = rates->flops_16;
         calibration->flops_32 = 0; /* not measured */
         calibration->copy_bytes_per_s = rates->copy_bytes_per_s;
-        snprintf(calibration->kind, sizeof calibration->kind, "%.*s", (int)strcspn(rates->device, ","), rates->device);
+        snprintf(calibration->kind, sizeof calibration->kind, "%.*s", (int)strcspn(rates->device, ","),
+                 rates->device);
     } else {
         doctor_processor(calibration->kind, sizeof calibration->kind, features, sizeof features);
     }
@@ -236,7 +238,8 @@ static void calibrate(struct findings *findings, struct calibration *calibration
         return;
     if (calibration->copy_bytes_per_s <= 0)
         advise(add(findings, "calibration", "not written"), FINDING_FAULT,
-               "a processor is measured by one rank: call 'atelier doctor --calibrate %.100s' without mpirun", path);
+               "a processor is measured by one rank: call 'atelier doctor --calibrate %.100s' without mpirun",
+               path);
     else if (calibration_write(calibration, path, &err) != 0)
         advise(add(findings, "calibration", "not written"), FINDING_FAULT, "%.200s", err.text);
     else

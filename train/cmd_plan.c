@@ -1,5 +1,6 @@
-/* cmd_plan.c - `atelier plan CONFIG [--ranks N] [--set KEY=VALUE]... [--json]`: gathers what run_plan.h needs; the model's
- * weights are not read.  Exit code 0: it fits, 2: it does not, or the run file is wrong. */
+/* cmd_plan.c - `atelier plan CONFIG [--ranks N] [--set KEY=VALUE]... [--json]`: gathers what run_plan.h
+ * needs; the model's weights are not read.  Exit code 0: it fits, 2: it does not, or the run file is wrong.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,8 @@ static int read_words(struct plan_words *words, int argc, char **argv, struct er
             if (*end || words->ranks < 1 || words->ranks > 1 << 16)
                 return err_set(err, "--ranks: '%s' is no number of ranks (1 to 65536)", argv[i]);
         } else if (argv[i][0] == '-') {
-            return err_set(err, "unknown option '%s', or its value is missing (see 'atelier plan --help')", argv[i]);
+            return err_set(err, "unknown option '%s', or its value is missing (see 'atelier plan --help')",
+                           argv[i]);
         } else if (words->config_path) {
             return err_set(err, "one run file is expected, '%s' is a second one", argv[i]);
         } else {
@@ -67,10 +69,11 @@ static int read_model_path(struct model_config *model, const char *path, struct 
     if (path_exists(description)) {
         status = read_config_json(model, description, err);
     } else if (!path_exists(path)) {
-        status = err_set(err,
-                         "model.path '%.300s' is not there; a plan needs no weights, but a folder with the model's "
-                         "config.json: --set model.path=FOLDER",
-                         path);
+        status = err_set(
+            err,
+            "model.path '%.300s' is not there; a plan needs no weights, but a folder with the model's "
+            "config.json: --set model.path=FOLDER",
+            path);
     } else {
         struct weights *weights = weights_open(path, err); /* a GGUF file or a run folder: their headers */
         status = weights ? 0 : -1;
@@ -86,7 +89,8 @@ static int read_model_path(struct model_config *model, const char *path, struct 
 static int read_vocabulary(struct model_config *model, const char *named, struct err *err) {
     struct stat facts;
     if (!named)
-        return err_set(err, "set model.tokenizer, or model.architecture.vocab_size, for the size of the embedding");
+        return err_set(
+            err, "set model.tokenizer, or model.architecture.vocab_size, for the size of the embedding");
     bool is_folder = stat(named, &facts) == 0 && S_ISDIR(facts.st_mode);
     char *path = xasprintf("%s%s", named, is_folder ? "/tokenizer.json" : "");
     struct tokenizer *tokenizer = tokenizer_load(path, err);
@@ -202,7 +206,8 @@ static int look_around(struct surroundings *here, const struct plan_words *words
                                      .storage = site_storage(&here->site, here->run_folder),
                                      .nodes = 1,
                                      .ranks_per_node = words->ranks > 0 ? words->ranks : 1};
-    if (on_cluster && here->site.scheduler == SCHEDULER_SLURM && place_job(here, words->config_path, err) != 0)
+    if (on_cluster && here->site.scheduler == SCHEDULER_SLURM &&
+        place_job(here, words->config_path, err) != 0)
         return -1;
     take_rates(here);
     return 0;

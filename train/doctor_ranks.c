@@ -34,7 +34,8 @@ static bool measure_gpu(struct rank_rates *rates, struct device *device, struct 
     return true;
 }
 
-/* measure_axis - bus bandwidth of a rank, of the slower collective and the slowest group.  0: no other rank there. */
+/* measure_axis - bus bandwidth of a rank, of the slower collective and the slowest group.  0: no other rank
+ * there. */
 static bool measure_axis(double *bytes_per_s, struct transport *transport, bool on_gpu, struct comm *comm) {
     struct err err = {""};
     struct measure_transfer result = {.size_bytes = on_gpu ? GPU_TRANSFER_BYTES : CPU_TRANSFER_BYTES};
@@ -42,8 +43,9 @@ static bool measure_axis(double *bytes_per_s, struct transport *transport, bool 
     int status = is_alone ? 0 : measure_transfers(transport, &result, 1, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
-    double slower = result.gather_bytes_per_s < result.reduce_scatter_bytes_per_s ? result.gather_bytes_per_s
-                                                                                  : result.reduce_scatter_bytes_per_s;
+    double slower = result.gather_bytes_per_s < result.reduce_scatter_bytes_per_s
+                        ? result.gather_bytes_per_s
+                        : result.reduce_scatter_bytes_per_s;
     double least = is_alone ? 0 : -slower;
     comm_max_f64(comm, &least, 1);
     *bytes_per_s = is_alone ? 0 : -least;

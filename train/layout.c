@@ -8,7 +8,8 @@ enum { HEAD_ROWS_GPU = 4096 };
 
 struct layout layout_make(const struct config *config, const struct model_config *model,
                           const struct grid *grid, bool on_gpu) {
-    CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 && config->parallel.stage >= 0,
+    CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
+              config->parallel.stage >= 0,
           "a layout was asked for before 'auto' was replaced");
     return (struct layout){
         .params = {.model = model,

@@ -27,8 +27,9 @@ struct layout_memory {
 /* layout_memory - without allocating anything.  scratch_bytes is what the device's ops ask for
  * (layout_limits). */
 struct layout_memory layout_memory(const struct layout *layout, size_t scratch_bytes);
-/* layout_scratch_bytes - what a GPU's ops ask for, within a few MiB, for a plan made where there is no GPU: the workspace
- * of matrix products, or what the backward of attention keeps for each row.  A run asks its device. */
+/* layout_scratch_bytes - what a GPU's ops ask for, within a few MiB, for a plan made where there is no GPU:
+ * the workspace of matrix products, or what the backward of attention keeps for each row.  A run asks its
+ * device. */
 size_t layout_scratch_bytes(const struct device_limits *limits);
 struct device_limits layout_limits(const struct layout *layout);
 

@@ -1,6 +1,6 @@
-/* machine.h - what a rank computes with, as rates: of the site's profile (the maker's peaks, of which a share is
- * counted on), of a calibration measured on such a node, or of this processor.  Where a rate comes from goes with it, so
- * that a reader can judge. */
+/* machine.h - what a rank computes with, as rates: of the site's profile (the maker's peaks, of which a share
+ * is counted on), of a calibration measured on such a node, or of this processor.  Where a rate comes from
+ * goes with it, so that a reader can judge. */
 #pragma once
 
 #include "train/site.h"
@@ -8,20 +8,20 @@
 /* Rates are sustained ones. */
 struct machine {
     char name[96];
-    char basis[240];           /* where the rates come from, in words */
-    double flops_per_s;        /* of a rank: matrix products in the run's compute type */
-    double bytes_per_s;        /* of a rank: memory */
-    double link_bytes_per_s;   /* bus bandwidth of a rank to the others of its node */
-    double node_bytes_per_s;   /* of a whole node to the other nodes */
-    double watts;              /* of a rank with its part of the host; 0: not known */
+    char basis[240];         /* where the rates come from, in words */
+    double flops_per_s;      /* of a rank: matrix products in the run's compute type */
+    double bytes_per_s;      /* of a rank: memory */
+    double link_bytes_per_s; /* bus bandwidth of a rank to the others of its node */
+    double node_bytes_per_s; /* of a whole node to the other nodes */
+    double watts;            /* of a rank with its part of the host; 0: not known */
     bool on_gpu;
-    bool measured;             /* a calibration; else assumed from data sheets, or this processor for a moment */
-    size_t memory_bytes;       /* of the device; 0: not known */
+    bool measured;       /* a calibration; else assumed from data sheets, or this processor for a moment */
+    size_t memory_bytes; /* of the device; 0: not known */
 };
 
-/* machine_of_partition - a GPU of this partition computing in that type, or a rank of ranks_per_node on a node without
- * GPUs; constraint: the feature the job asks for (NULL: none), which may have other memory.  Rates that the profile does
- * not know are those of a machine nobody knows. */
+/* machine_of_partition - a GPU of this partition computing in that type, or a rank of ranks_per_node on a
+ * node without GPUs; constraint: the feature the job asks for (NULL: none), which may have other memory.
+ * Rates that the profile does not know are those of a machine nobody knows. */
 struct machine machine_of_partition(const struct site_partition *partition, const char *constraint,
                                     enum dtype compute, int ranks_per_node);
 

@@ -32,11 +32,12 @@ static double scores_per_token(const struct model_config *model, int64_t sequenc
 }
 
 double plan_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
-    return 3 * (2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
+    return 3 *
+           (2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
 }
 
-/* recomputed_flops - of one token, beyond plan_flops_per_token: the backward of attention always computes its scores
- * again. */
+/* recomputed_flops - of one token, beyond plan_flops_per_token: the backward of attention always computes its
+ * scores again. */
 static double recomputed_flops(const struct model_config *m, int64_t sequence_tokens,
                                enum recompute recompute) {
     double heads = (double)(m->num_heads + 2 * m->num_kv_heads) * m->head_dim;
@@ -46,11 +47,16 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
     double mlp = 4.0 * (double)m->width * (double)m->ffn_width * m->num_layers;
     double scores = 2.0 * m->head_dim * scores_per_token(m, sequence_tokens);
     switch (recompute) {
-    case RECOMPUTE_NONE: return scores;
-    case RECOMPUTE_ATTENTION: return scores + attention;
-    case RECOMPUTE_MLP: return scores + mlp;
-    case RECOMPUTE_LAYER: return scores + attention + output + mlp;
-    case RECOMPUTE_AUTO: break;
+    case RECOMPUTE_NONE:
+        return scores;
+    case RECOMPUTE_ATTENTION:
+        return scores + attention;
+    case RECOMPUTE_MLP:
+        return scores + mlp;
+    case RECOMPUTE_LAYER:
+        return scores + attention + output + mlp;
+    case RECOMPUTE_AUTO:
+        break;
     }
     return scores;
 }
@@ -62,7 +68,8 @@ static double element_bytes(const struct model_config *m, enum dtype compute) {
                           7.0 * (double)m->vocab_size);
 }
 
-/* optimizer_bytes - masters and moments read and written, gradient read, copy written: of what one rank owns. */
+/* optimizer_bytes - masters and moments read and written, gradient read, copy written: of what one rank owns.
+ */
 static double optimizer_bytes(const struct layout *layout) {
     const struct params_setup *p = &layout->params;
     double owned = (double)model_num_parameters(p->model) / (p->stage > 0 ? p->num_ranks : 1);
@@ -70,8 +77,8 @@ static double optimizer_bytes(const struct layout *layout) {
     return owned * per_value;
 }
 
-/* Bytes that one rank sends inside its replica in a step, as bus bandwidth counts: (n - 1) / n of the whole per gather or
- * scatter.  hidden: layer by layer beside the computation; exposed: after it. */
+/* Bytes that one rank sends inside its replica in a step, as bus bandwidth counts: (n - 1) / n of the whole
+ * per gather or scatter.  hidden: layer by layer beside the computation; exposed: after it. */
 struct link_bytes {
     double hidden, exposed;
 };
@@ -82,10 +89,15 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
     double share = (double)(p->num_ranks - 1) / p->num_ranks;
     double gather = share * parameters * (double)dtype_bytes(p->compute), scatter = share * parameters * 4;
     switch (p->stage) {
-    case 0: return (struct link_bytes){0, 2 * scatter};
-    case 1: return (struct link_bytes){0, scatter + gather};
-    case 2: return (struct link_bytes){scatter * num_micros, gather};
-    default: return (struct link_bytes){num_micros * (scatter + 2 * gather), 0}; /* for the forward and the backward */
+    case 0:
+        return (struct link_bytes){0, 2 * scatter};
+    case 1:
+        return (struct link_bytes){0, scatter + gather};
+    case 2:
+        return (struct link_bytes){scatter * num_micros, gather};
+    default:
+        return (struct link_bytes){num_micros * (scatter + 2 * gather),
+                                   0}; /* for the forward and the backward */
     }
 }
 
@@ -96,8 +108,9 @@ static double across_bytes(const struct layout *layout, const struct grid *grid)
     return 2.0 * (grid->num_replicas - 1) / grid->num_replicas * owned * 4;
 }
 
-/* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network where the replica
- * is larger than a node.  across_rate - between replicas: as many rings as the node has ranks share its network. */
+/* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
+ * where the replica is larger than a node.  across_rate - between replicas: as many rings as the node has
+ * ranks share its network. */
 static double link_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
     return grid->num_shards <= ranks_per_node ? machine->link_bytes_per_s : machine->node_bytes_per_s;
 }
@@ -105,7 +118,8 @@ static double link_rate(const struct grid *grid, int ranks_per_node, const struc
 static double across_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
     if ((int64_t)grid->num_replicas * grid->num_shards <= ranks_per_node)
         return machine->link_bytes_per_s;
-    return machine->node_bytes_per_s / (grid->num_shards < ranks_per_node ? grid->num_shards : ranks_per_node);
+    return machine->node_bytes_per_s /
+           (grid->num_shards < ranks_per_node ? grid->num_shards : ranks_per_node);
 }
 
 /* product_rate - of products with so many rows at a time. */
@@ -118,7 +132,8 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
                            const struct layout *layout, const struct grid *grid, int ranks_per_node,
                            const struct machine *machine) {
     int64_t sequence = config->data.sequence_tokens, batch = config->train.batch_sequences;
-    int64_t micro = layout->model.max_tokens / sequence, ranks = (int64_t)grid->num_replicas * grid->num_shards;
+    int64_t micro = layout->model.max_tokens / sequence,
+            ranks = (int64_t)grid->num_replicas * grid->num_shards;
     double num_micros = ceil((double)batch / (double)(ranks * micro));
     double tokens = num_micros * (double)(micro * sequence); /* of one rank, padding included */
     double per_token = plan_flops_per_token(model, sequence);
@@ -128,26 +143,27 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
 
     struct plan_time time = {.low = machine->measured ? 0.85 : 0.7, .high = machine->measured ? 1.2 : 1.5};
     time.model_flops = per_token * (double)(batch * sequence);
-    time.compute_s = tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
-                               element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
-                     optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
+    time.compute_s =
+        tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
+                  element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
+        optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
     time.hidden_s = grid->num_shards > 1 ? sent.hidden / link : 0;
     time.link_s = grid->num_shards > 1 ? sent.exposed / link : 0;
-    time.across_s = grid->num_replicas > 1
-                        ? across_bytes(layout, grid) / across_rate(grid, ranks_per_node, machine)
-                        : 0;
+    time.across_s =
+        grid->num_replicas > 1 ? across_bytes(layout, grid) / across_rate(grid, ranks_per_node, machine) : 0;
     time.step_s = fmax(time.compute_s, time.hidden_s) + time.link_s + time.across_s;
     time.tokens_per_s = (double)(batch * sequence) / time.step_s;
     return time;
 }
 
-double plan_validation_s(const struct config *config, const struct model_config *model, const struct grid *grid,
-                         const struct machine *machine) {
+double plan_validation_s(const struct config *config, const struct model_config *model,
+                         const struct grid *grid, const struct machine *machine) {
     double tokens = (double)config->valid.sequences * (double)config->data.sequence_tokens;
     double ranks = (double)grid->num_replicas * grid->num_shards;
     if (config->data.num_valid == 0)
         return 0;
-    return tokens / ranks * plan_flops_per_token(model, config->data.sequence_tokens) / 3 / machine->flops_per_s;
+    return tokens / ranks * plan_flops_per_token(model, config->data.sequence_tokens) / 3 /
+           machine->flops_per_s;
 }
 
 struct plan_disk plan_disk(const struct config *config, const struct model_config *model) {
@@ -155,16 +171,19 @@ struct plan_disk plan_disk(const struct config *config, const struct model_confi
     enum dtype saved = config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
     double checkpoint = parameters * ((double)dtype_bytes(saved) + 12); /* and three f32 copies */
     double limit = (double)config->checkpoint.max_file_bytes;
-    int64_t saves = config->checkpoint.every_steps > 0 ? config->train.steps / config->checkpoint.every_steps + 1 : 1;
-    int64_t kept = config->checkpoint.keep > 0 && config->checkpoint.keep < saves ? config->checkpoint.keep : saves;
+    int64_t saves =
+        config->checkpoint.every_steps > 0 ? config->train.steps / config->checkpoint.every_steps + 1 : 1;
+    int64_t kept =
+        config->checkpoint.keep > 0 && config->checkpoint.keep < saves ? config->checkpoint.keep : saves;
     int64_t files = 3 * (int64_t)ceil(parameters * 4 / limit) +
-                    (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) + 8; /* and the small ones */
+                    (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) +
+                    8; /* and the small ones */
     return (struct plan_disk){.bytes = checkpoint * (double)(kept + 1) + 512.0 * (double)config->train.steps,
                               .files = files * (kept + 1) + 16};
 }
 
-struct proposal plan_as_is(const struct config *config, const struct model_config *model, const struct grid *grid,
-                           int ranks_per_node, const struct machine *machine) {
+struct proposal plan_as_is(const struct config *config, const struct model_config *model,
+                           const struct grid *grid, int ranks_per_node, const struct machine *machine) {
     struct layout layout = layout_make(config, model, grid, machine->on_gpu);
     struct device_limits limits = layout_limits(&layout);
     struct proposal proposal = {
@@ -177,8 +196,8 @@ struct proposal plan_as_is(const struct config *config, const struct model_confi
     return proposal;
 }
 
-/* better - of two proposals: one that fits before one that does not, then the faster, or the smaller when neither
- * fits.  Of two as fast the first one stays: it recomputes less, splits less. */
+/* better - of two proposals: one that fits before one that does not, then the faster, or the smaller when
+ * neither fits.  Of two as fast the first one stays: it recomputes less, splits less. */
 static bool better(const struct proposal *a, const struct proposal *b) {
     if (a->fits != b->fits)
         return a->fits;

@@ -1,24 +1,25 @@
-/* plan.h - what a run will take before it is submitted: time, energy and money follow from sizes that are exact and
- * rates that are measured or assumed, and said to be so.  Pure arithmetic; memory is in layout.h, the site in site.h.
+/* plan.h - what a run will take before it is submitted: time, energy and money follow from sizes that are
+ * exact and rates that are measured or assumed, and said to be so.  Pure arithmetic; memory is in layout.h,
+ * the site in site.h.
  *
  * Time of one optimizer step of one rank [s]:
- *   compute    flops of the model / (ranks x rate) + element-wise bytes / memory bandwidth + optimizer bytes / bandwidth
- *   transfers  what stage and replicas send / bandwidth of the axis; those of single layers hide behind compute
- *   step       max(compute, hidden transfers) + transfers at the end of the step + sum between replicas
- * Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that the mask lets
- * through, and what is computed twice.  Source: Narayanan et al. 2021 (Megatron-LM), appendix; memory traffic counted
- * from the ops of train/model.c. */
+ *   compute    flops of the model / (ranks x rate) + element-wise bytes / memory bandwidth + optimizer bytes
+ * / bandwidth transfers  what stage and replicas send / bandwidth of the axis; those of single layers hide
+ * behind compute step       max(compute, hidden transfers) + transfers at the end of the step + sum between
+ * replicas Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that
+ * the mask lets through, and what is computed twice.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
+ * memory traffic counted from the ops of train/model.c. */
 #pragma once
 
 #include "train/layout.h"
 #include "train/machine.h"
 
-/* plan_room_bytes - of a device's memory, what a plan may fill: the rest is the driver's, the libraries' and what
- * allocations waste.  0: the memory is not known, and everything counts as fitting. */
+/* plan_room_bytes - of a device's memory, what a plan may fill: the rest is the driver's, the libraries' and
+ * what allocations waste.  0: the memory is not known, and everything counts as fitting. */
 size_t plan_room_bytes(const struct machine *machine);
 
 struct plan_time {
-    double model_flops;  /* of one step, all ranks, nothing recomputed: what utilisation is counted by */
+    double model_flops; /* of one step, all ranks, nothing recomputed: what utilisation is counted by */
     double compute_s;
     double hidden_s, link_s, across_s; /* inside a replica beside compute, and after it; between replicas */
     double step_s;
@@ -31,13 +32,14 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
                            const struct layout *layout, const struct grid *grid, int ranks_per_node,
                            const struct machine *machine);
 
-/* plan_flops_per_token - forward and backward, for sequences of that length, nothing counted twice: what utilisation
- * is told by. */
+/* plan_flops_per_token - forward and backward, for sequences of that length, nothing counted twice: what
+ * utilisation is told by. */
 double plan_flops_per_token(const struct model_config *model, int64_t sequence_tokens);
 
-/* plan_validation_s - one pass over the validation sequences, forward alone; 0 where their number is not set. */
-double plan_validation_s(const struct config *config, const struct model_config *model, const struct grid *grid,
-                         const struct machine *machine);
+/* plan_validation_s - one pass over the validation sequences, forward alone; 0 where their number is not set.
+ */
+double plan_validation_s(const struct config *config, const struct model_config *model,
+                         const struct grid *grid, const struct machine *machine);
 
 /* plan_disk - bytes and files of the run folder: checkpoints kept plus the one being written, logs. */
 struct plan_disk {
@@ -56,14 +58,14 @@ struct proposal {
     bool fits;
 };
 
-/* plan_best - the fastest layout that fits into the device, over micro-batches (powers of two up to a rank's share),
- * recomputation and stages; what is not free stays as config has it.  Returns false when none fits; best is then
- * the smallest one.  plan_as_is - config's own layout, which must hold no 'auto'. */
+/* plan_best - the fastest layout that fits into the device, over micro-batches (powers of two up to a rank's
+ * share), recomputation and stages; what is not free stays as config has it.  Returns false when none fits;
+ * best is then the smallest one.  plan_as_is - config's own layout, which must hold no 'auto'. */
 struct plan_freedom {
     bool micro_sequences, recompute, stage; /* may be chosen */
 };
 bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
                const struct grid *grid, int ranks_per_node, const struct machine *machine,
                struct plan_freedom freedom);
-struct proposal plan_as_is(const struct config *config, const struct model_config *model, const struct grid *grid,
-                           int ranks_per_node, const struct machine *machine);
+struct proposal plan_as_is(const struct config *config, const struct model_config *model,
+                           const struct grid *grid, int ranks_per_node, const struct machine *machine);

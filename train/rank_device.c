@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -45,6 +46,11 @@ static bool open_gpu(struct rank_device *rank, enum transport_kind kind, struct 
     status = gpu_map_check(&map, kind, &err);
     gpu_map_free(&map);
     return comm_all_ok(comm, status, &err);
+}
+
+const char *rank_node_name(const struct comm *comm) {
+    const char *name = getenv("SLURMD_NODENAME");
+    return name && name[0] ? name : comm_host(comm);
 }
 
 int rank_num_per_node(struct comm *comm) {

@@ -7,8 +7,8 @@
 
 #include "train/walltime.h"
 
-/* What a rank writes per second (as train/control.c guesses until a save was measured), and what a job needs until its
- * first step: modules, MPI, loading. */
+/* What a rank writes per second (as train/control.c guesses until a save was measured), and what a job needs
+ * until its first step: modules, MPI, loading. */
 static const double SAVE_BYTES_PER_S = 2e8, START_S = 180;
 
 /* --- time and cost --- */
@@ -79,8 +79,10 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "optimizer.offload=true");
 }
 
-/* try_nodes - the best layout with this configuration on so many nodes; false where the ranks do not divide. */
-static bool try_nodes(struct advice *advice, const struct run_plan *plan, const struct config *config, int64_t nodes) {
+/* try_nodes - the best layout with this configuration on so many nodes; false where the ranks do not divide.
+ */
+static bool try_nodes(struct advice *advice, const struct run_plan *plan, const struct config *config,
+                      int64_t nodes) {
     static const struct plan_freedom ALL = {true, true, true};
     const struct run_place *place = plan->place;
     struct config trial = *config;
@@ -94,7 +96,8 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     choose_replicas(&trial, (int)ranks, (int)place->ranks_per_node, place->facts.fabric, why);
     if (grid_make(&grid, (int)ranks, 0, (int)trial.parallel.replicas, (int)place->ranks_per_node, NULL) != 0)
         return false;
-    plan_best(&advice->proposal, &trial, plan->model, &grid, (int)place->ranks_per_node, &place->machine, ALL);
+    plan_best(&advice->proposal, &trial, plan->model, &grid, (int)place->ranks_per_node, &place->machine,
+              ALL);
     trial.slurm.nodes = nodes;
     trial.train.micro_sequences = advice->proposal.micro_sequences;
     trial.train.recompute = advice->proposal.recompute;
@@ -132,7 +135,8 @@ static void advise_smaller(struct run_plan *plan, const struct config *config) {
     if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
         give(plan, &advice, "fits: optimizer in host memory, slower");
     trial.optimizer.offload = plan->config.optimizer.offload;
-    for (int64_t nodes = 2 * plan->place->nodes; plan->place->partition && nodes <= 64 * plan->place->nodes; nodes *= 2)
+    for (int64_t nodes = 2 * plan->place->nodes; plan->place->partition && nodes <= 64 * plan->place->nodes;
+         nodes *= 2)
         if (try_nodes(&advice, plan, &trial, nodes)) {
             give(plan, &advice, "fits: more nodes");
             break;
@@ -146,26 +150,30 @@ static void advise_faster(struct run_plan *plan, const struct config *config) {
     struct config trial = plan->config;
     trial.parallel.replicas = config->parallel.replicas;
     double step_s = plan->proposal.time.step_s;
-    if (try_nodes(&advice, plan, &trial, plan->place->nodes) && advice.proposal.time.step_s < CLEARLY * step_s)
+    if (try_nodes(&advice, plan, &trial, plan->place->nodes) &&
+        advice.proposal.time.step_s < CLEARLY * step_s)
         give(plan, &advice, "faster");
-    double best_s = advice.proposal.fits && advice.proposal.time.step_s < step_s ? advice.proposal.time.step_s : step_s;
+    double best_s =
+        advice.proposal.fits && advice.proposal.time.step_s < step_s ? advice.proposal.time.step_s : step_s;
     int64_t half = plan->place->nodes / 2;
-    if (plan->place->partition && half > 0 && plan->place->nodes % 2 == 0 && try_nodes(&advice, plan, &trial, half) &&
-        advice.proposal.time.step_s * 0.5 < 0.9 * best_s)
+    if (plan->place->partition && half > 0 && plan->place->nodes % 2 == 0 &&
+        try_nodes(&advice, plan, &trial, half) && advice.proposal.time.step_s * 0.5 < 0.9 * best_s)
         give(plan, &advice, "cheaper: fewer GPUs wait for each other");
 }
 
 /* --- all of it --- */
 
-static int check(const struct config *config, const struct model_config *model, int64_t num_ranks, struct err *err) {
+static int check(const struct config *config, const struct model_config *model, int64_t num_ranks,
+                 struct err *err) {
     if (config->data.sequence_tokens > model->max_positions)
         return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
                        (long long)config->data.sequence_tokens, (long long)model->max_positions);
     if (num_ranks > config->train.batch_sequences)
-        return err_set(err,
-                       "%lld ranks for train.batch_sequences %lld: some ranks would have nothing to do; take fewer "
-                       "nodes or ranks, or raise train.batch_sequences",
-                       (long long)num_ranks, (long long)config->train.batch_sequences);
+        return err_set(
+            err,
+            "%lld ranks for train.batch_sequences %lld: some ranks would have nothing to do; take fewer "
+            "nodes or ranks, or raise train.batch_sequences",
+            (long long)num_ranks, (long long)config->train.batch_sequences);
     return 0;
 }
 
@@ -179,7 +187,8 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     choose_replicas(&plan->config, (int)num_ranks, per_node, place->facts.fabric, plan->choice);
     if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
         return -1;
-    struct machine compared = choose_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
+    struct machine compared =
+        choose_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
     choose_layout(&plan->config, model, &plan->grid, per_node, &compared, plan->choice);
     plan->proposal = plan_as_is(&plan->config, model, &plan->grid, per_node, &place->machine);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/rank_device.h"
+
 enum { HOST_ROOM = 64 };
 static const double SLOW_FACTOR = 1.15;
 
@@ -29,7 +31,7 @@ int straggler_find(const double *seconds, int num_ranks, double *median, int *sl
 /* host_of - the host of a rank, on every rank. */
 static void host_of(struct comm *comm, int rank, char host[HOST_ROOM]) {
     char own[HOST_ROOM] = "", *all = xcalloc((size_t)comm_num_ranks(comm), HOST_ROOM);
-    snprintf(own, sizeof own, "%s", comm_host(comm));
+    snprintf(own, sizeof own, "%s", rank_node_name(comm));
     comm_gather_bytes(comm, own, HOST_ROOM, all);
     snprintf(host, HOST_ROOM, "%s", all + (size_t)rank * HOST_ROOM);
     free(all);
@@ -53,7 +55,8 @@ void stragglers_step(struct stragglers *stragglers, double compute_s, int64_t st
     metrics_ranks(metrics, step, median, all[slowest], slowest, host);
     if (found >= 0 && found != stragglers->told_rank)
         metrics_note(metrics,
-                     "step %lld: rank %d on %s computes %.2f times as long as the median of the ranks (%.3g s a step) and "
+                     "step %lld: rank %d on %s computes %.2f times as long as the median of the ranks (%.3g "
+                     "s a step) and "
                      "all wait for it; if it stays so: --exclude=%s (slurm.exclude)",
                      (long long)step, found, host, all[found] / median, median, host);
     stragglers->told_rank = found;

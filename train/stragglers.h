@@ -1,4 +1,5 @@
-/* stragglers.h - the rank that all others wait for: seconds of computing, waits left out, compared every few steps. */
+/* stragglers.h - the rank that all others wait for: seconds of computing, waits left out, compared every few
+ * steps. */
 #pragma once
 
 #include "train/comm.h"
@@ -12,11 +13,11 @@ struct stragglers {
     int told_rank; /* who was named last; -1: nobody */
 };
 
-/* straggler_find - the slowest of the ranks' times where it is more than 1.15 times their median, else -1; the median, and
- * the slowest in any case, are stored. */
+/* straggler_find - the slowest of the ranks' times where it is more than 1.15 times their median, else -1;
+ * the median, and the slowest in any case, are stored. */
 int straggler_find(const double *seconds, int num_ranks, double *median, int *slowest);
 
-/* stragglers_step - a step of which this rank computed compute_s.  Every STRAGGLER_STEPS steps the ranks compare, the root
- * writes it down, and names a straggler with its host when it is a new one.  Collective. */
+/* stragglers_step - a step of which this rank computed compute_s.  Every STRAGGLER_STEPS steps the ranks
+ * compare, the root writes it down, and names a straggler with its host when it is a new one.  Collective. */
 void stragglers_step(struct stragglers *stragglers, double compute_s, int64_t step, struct comm *comm,
                      struct metrics *metrics);
