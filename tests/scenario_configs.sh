@@ -17,7 +17,7 @@ model() {
 {"model_type": "$2", "architectures": ["$3"], "hidden_size": $4, "num_hidden_layers": $5, "num_attention_heads": $6,
  "num_key_value_heads": $7, "head_dim": $8, "intermediate_size": $9, "vocab_size": ${10}, "tie_word_embeddings": ${11},
  "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu",
- "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2}
+ "sliding_window": null, "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2}
 END
 }
 for kind in "" -instruct; do
