@@ -60,13 +60,13 @@ static enum carry_status carry(const char *folder, const char *base_folder, cons
     return carry_as(folder, name, base_folder, name, err);
 }
 
-/* write_card - a card describes one model: that of another one is kept under another name, for it may hold terms that
- * must be passed on. */
+/* write_card - a card describes one model: that of another one is kept under another name, for it may hold
+ * terms that must be passed on. */
 static int write_card(const char *folder, const struct checkpoint_source *source, struct err *err) {
     bool is_other = source->card_is_of_base;
-    enum carry_status base_card = is_other
-                                      ? carry_as(folder, "README.base.md", source->base_folder, "README.md", err)
-                                      : carry(folder, source->base_folder, "README.base.md", err);
+    enum carry_status base_card =
+        is_other ? carry_as(folder, "README.base.md", source->base_folder, "README.md", err)
+                 : carry(folder, source->base_folder, "README.base.md", err);
     if (base_card == CARRY_FAILED)
         return -1;
     if (source->card)

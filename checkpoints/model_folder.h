@@ -1,4 +1,5 @@
-/* model_folder.h - the small files of a model folder: configuration, tokenizer, templates, licence, model card. */
+/* model_folder.h - the small files of a model folder: configuration, tokenizer, templates, licence, model
+ * card. */
 #pragma once
 
 #include "checkpoints/checkpoint.h"
@@ -6,14 +7,15 @@
 /* model_folder_write - config.json (through model_config_text), tokenizer.json and tokenizer_config.json as
  * they are given, generation_config.json, chat_template.jinja and what else base_folder has of the known
  * small files. folder exists.  A file that base_folder lacks is left out; generation_config.json is made in
- * its place. Model card and provenance are those of source where it has them, else base_folder's. Returns 0, or -1
- * with err set. */
+ * its place. Model card and provenance are those of source where it has them, else base_folder's. Returns 0,
+ * or -1 with err set. */
 int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err);
 
-/* model_folder_licence - what README.md states as Hugging Face model cards do: "license: apache-2.0" between its two
+/* model_folder_licence - what README.md states as Hugging Face model cards do: "license: apache-2.0" between
+ * its two
  * "---"; malloc'ed, or NULL. */
 char *model_folder_licence(const char *folder);
 
-/* model_folder_card_is_of_base - README.md describes the model that this one was trained from: folder is a checkpoint of
- * a version that copied it unchanged. */
+/* model_folder_card_is_of_base - README.md describes the model that this one was trained from: folder is a
+ * checkpoint of a version that copied it unchanged. */
 bool model_folder_card_is_of_base(const char *folder);

@@ -30,10 +30,10 @@ const char *weights_config_text(const struct weights *weights);
  */
 const char *weights_folder(const struct weights *weights);
 
-/* weights_files - paths of the files that hold the tensors, in the order of their names; the list and each path are
- * malloc'ed.  Returns their number. */
+/* weights_files - paths of the files that hold the tensors, in the order of their names; the list and each
+ * path are malloc'ed.  Returns their number. */
 int weights_files(const struct weights *weights, char ***paths);
 
-/* weights_licence - what the model itself states ("apache-2.0"): in its model card or its GGUF metadata; malloc'ed, or
- * NULL. */
+/* weights_licence - what the model itself states ("apache-2.0"): in its model card or its GGUF metadata;
+ * malloc'ed, or NULL. */
 char *weights_licence(const struct weights *weights);

@@ -2,6 +2,7 @@
 # scenario_configs.sh - every ready run file for a supercomputer is accepted by plan and by submit --dry-run: it fits
 # into the GPUs it asks for, and into the site's rules.  Of the models only config.json is needed, with the sizes of
 # the ones that the files are made for.
+# shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario configs
 atelier=$PWD/$atelier

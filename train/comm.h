@@ -14,8 +14,9 @@ struct comm;
 struct comm *comm_start(int *argc, char ***argv);
 void comm_finish(struct comm *comm);
 
-/* comm_split - the ranks that pass the same group, in their order, as a comm of their own; host and place on the host
- * are those of the whole.  Collective.  comm_join - the end of it (NULL: nothing); collective among its ranks. */
+/* comm_split - the ranks that pass the same group, in their order, as a comm of their own; host and place on
+ * the host are those of the whole.  Collective.  comm_join - the end of it (NULL: nothing); collective among
+ * its ranks. */
 struct comm *comm_split(struct comm *comm, int group);
 void comm_join(struct comm *part);
 

@@ -8,8 +8,8 @@
 #include "data/prepare.h"
 #include "kernels/error.h"
 
-/* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/choose.h puts a choice in their place before
- * anything is laid out. */
+/* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/choose.h puts a choice in their
+ * place before anything is laid out. */
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_MLP, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
 enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1 };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
@@ -82,7 +82,7 @@ struct config {
         int64_t batch_sequences; /* of the whole job, per optimizer step */
         int64_t micro_sequences; /* per rank and forward pass; or AUTO_MICRO_SEQUENCES */
         enum recompute recompute;
-        enum dtype compute; /* f32, bf16 or f16 */
+        enum dtype compute;  /* f32, bf16 or f16 */
         double grad_clip;    /* global norm; 0: off */
         double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
     } train;
@@ -97,9 +97,10 @@ struct config {
         int64_t decay_steps; /* wsd: length of the final decay */
         double final_ratio;  /* last learning rate / peak */
     } schedule;
-    struct {           /* parallel: */
-        int64_t stage; /* 0 nothing sharded, 1 optimizer, 2 + gradients, 3 + parameters; or AUTO_STAGE */
-        int64_t replicas; /* copies of the model, each sharded over its own ranks; 0: one per node; or AUTO_REPLICAS */
+    struct {              /* parallel: */
+        int64_t stage;    /* 0 nothing sharded, 1 optimizer, 2 + gradients, 3 + parameters; or AUTO_STAGE */
+        int64_t replicas; /* copies of the model, each sharded over its own ranks; 0: one per node; or
+                             AUTO_REPLICAS */
         enum comm_kind comm; /* how GPUs exchange parameters and gradients */
     } parallel;
     struct { /* fabric: */

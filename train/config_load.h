@@ -23,10 +23,10 @@ struct loading {
     struct err *err;
 };
 
-/* config_read - defaults, then the YAML text, then the overrides, into loading->values, which is all zero.  The
- * caller gives table, values, kind, where_listed, origin and err; origins, one for each key of the table, is
- * made here and freed by the caller.  Returns 0, or -1 with err set; what was read so far is then to be freed
- * with config_values_free. */
+/* config_read - defaults, then the YAML text, then the overrides, into loading->values, which is all zero.
+ * The caller gives table, values, kind, where_listed, origin and err; origins, one for each key of the table,
+ * is made here and freed by the caller.  Returns 0, or -1 with err set; what was read so far is then to be
+ * freed with config_values_free. */
 int config_read(struct loading *loading, const char *text, size_t length_bytes, const char *const *overrides,
                 int num_overrides);
 

@@ -161,10 +161,12 @@ static const struct config_key run_file_keys[] = {
     INT_OR("train.micro_sequences", AT(train.micro_sequences), "1", 1, 1 << 16, "sequences", auto_micros,
            "of one rank in one forward pass; more is faster and takes more memory; auto: as many as fit"),
     CHOICE("train.recompute", AT(train.recompute), "none", recomputes,
-           "what is computed again in the backward pass instead of being kept: attention, mlp, or the whole layer "
+           "what is computed again in the backward pass instead of being kept: attention, mlp, or the whole "
+           "layer "
            "but its input; auto: what the memory asks for"),
     CHOICE("train.compute", AT(train.compute), "f32", computes,
-           "type of weights and activations while computing; master weights stay f32; f16 scales the loss by itself"),
+           "type of weights and activations while computing; master weights stay f32; f16 scales the loss by "
+           "itself"),
     REAL("train.grad_clip", AT(train.grad_clip), "1", 0, 1e9, NULL,
          "longest gradient (norm over all parameters); 0: no limit"),
     REAL("train.stop_after_s", AT(train.stop_after_s), "0", 0, 1e9, "s",
@@ -193,22 +195,27 @@ static const struct config_key run_file_keys[] = {
          "last learning rate divided by the highest"),
 
     INT_OR("parallel.stage", AT(parallel.stage), "3", 0, 3, NULL, auto_stages,
-           "what is split over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters; auto: the "
+           "what is split over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters; "
+           "auto: the "
            "fastest that fits"),
     INT_OR("parallel.replicas", AT(parallel.replicas), "1", 0, 1 << 20, NULL, auto_replicas,
-           "copies of the model, each sharded over its own ranks, with one sum between them per step; 0: one per node, for "
+           "copies of the model, each sharded over its own ranks, with one sum between them per step; 0: one "
+           "per node, for "
            "a slow network; auto: so where the site's network is slow, else 1"),
-    CHOICE("parallel.comm", AT(parallel.comm), "nccl", comms,
-           "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU"),
+    CHOICE(
+        "parallel.comm", AT(parallel.comm), "nccl", comms,
+        "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU"),
 
     CHOICE("fabric.probe", AT(fabric.probe), "auto", probes,
-           "measure the bandwidth between the ranks before the first step; auto: not between the processes of one CPU "
+           "measure the bandwidth between the ranks before the first step; auto: not between the processes "
+           "of one CPU "
            "host"),
     REAL("fabric.minimum", AT(fabric.minimum), "0", 0, 1, NULL,
          "share of the site's expected bandwidth below which the run is refused; 0: a warning alone"),
 
     INT("checkpoint.every_steps", AT(checkpoint.every_steps), "-1", -1, 1e12, "steps",
-        "between two checkpoints; 0: only at the end and on a signal; -1: as often as it pays, from what a save takes "
+        "between two checkpoints; 0: only at the end and on a signal; -1: as often as it pays, from what a "
+        "save takes "
         "and how often nodes fail"),
     INT("checkpoint.keep", AT(checkpoint.keep), "2", 0, 1e6, "checkpoints", "newest ones kept; 0: all"),
     CHOICE("checkpoint.resume", AT(checkpoint.resume), "auto", resumes,

@@ -20,7 +20,8 @@ struct feed {
     int64_t num_own;
     int64_t filled_tokens; /* tokens of this rank's step without padding */
     int64_t num_sources;
-    int64_t *source_tokens; /* [num_sources]: of them, by source of the loader, summed over all steps since the start */
+    int64_t *source_tokens; /* [num_sources]: of them, by source of the loader, summed over all steps since
+                               the start */
 };
 
 /* feed_open - memory for one step (or one validation round) of this rank.  feed_close frees it. */

@@ -29,14 +29,17 @@ static const struct command COMMANDS[] = {
      "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"},
     {"plan", command_plan, "does it fit, how long, what does it cost: before it is started",
      "CONFIG [--ranks N] [--set KEY=VALUE]... [--json]",
-     "Works out memory, speed, time, jobs, cost, energy and disk of the run file CONFIG, and what would be better.  "
+     "Works out memory, speed, time, jobs, cost, energy and disk of the run file CONFIG, and what would be "
+     "better.  "
      "No\n"
-     "weights are read: of model.path the config.json is enough.  Exit code 0: it fits into the memory; 2: it does "
+     "weights are read: of model.path the config.json is enough.  Exit code 0: it fits into the memory; 2: "
+     "it does "
      "not.\n"
      "  --ranks N         on N ranks of this computer, instead of the job of the 'slurm:' section\n"
      "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"
      "  --json            the figures as JSON\n"
-     "Rates are those of the site's profile, or of a calibration made on such a node: 'atelier doctor --calibrate "
+     "Rates are those of the site's profile, or of a calibration made on such a node: 'atelier doctor "
+     "--calibrate "
      "FILE',\n"
      "read from ATELIER_CALIBRATION or calibrations/SITE-PARTITION.json beside the profile.\n"},
     {"submit", command_submit, "a Slurm job for a run file: checked, submitted, chained",
@@ -72,11 +75,14 @@ static const struct command COMMANDS[] = {
      "  --out PATH        the folder or file to write; it must not exist\n"},
     {"card", command_card, "the model card of a checkpoint, in English or French",
      "CHECKPOINT [--lang en|fr] [--out FILE]",
-     "Writes README.md for a model hub from the provenance that CHECKPOINT carries: base model and hash, corpora "
+     "Writes README.md for a model hub from the provenance that CHECKPOINT carries: base model and hash, "
+     "corpora "
      "with\n"
-     "licences and the tokens consumed, procedure, energy and CO2, and a draft of the summary of training content "
+     "licences and the tokens consumed, procedure, energy and CO2, and a draft of the summary of training "
+     "content "
      "(EU AI\n"
-     "Act, Article 53(1)(d)).  What only its author can know is left as marked blanks.  CHECKPOINT is a checkpoint, "
+     "Act, Article 53(1)(d)).  What only its author can know is left as marked blanks.  CHECKPOINT is a "
+     "checkpoint, "
      "an\n"
      "exported folder, or a run folder: its newest checkpoint.\n"
      "  --lang en|fr      default: en\n"
@@ -103,8 +109,10 @@ static const struct command COMMANDS[] = {
      "PATH is a .h5, .safetensors, .gguf or tokenizer.json file, a model folder or a checkpoint.\n"
      "  --verify          checkpoint: compare every byte with its checksums\n"
      "  --json            as JSON\n"},
-    {"doctor", command_doctor, "is this machine ready", "[--folder PATH] [--json] [--calibrate FILE] | --site [SITE]",
-     "Libraries, processor, GPU, speeds and limits, each with 'ok' or 'warning'.  With several ranks also what is "
+    {"doctor", command_doctor, "is this machine ready",
+     "[--folder PATH] [--json] [--calibrate FILE] | --site [SITE]",
+     "Libraries, processor, GPU, speeds and limits, each with 'ok' or 'warning'.  With several ranks also "
+     "what is "
      "between\n"
      "them:  mpirun -n 4 atelier doctor        srun atelier doctor\n"
      "  --folder PATH     where the writing speed is measured; default: the working folder\n"

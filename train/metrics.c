@@ -269,7 +269,8 @@ void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slow
     fprintf(m->lines, "{\"event\": \"ranks\", \"step\": %lld", (long long)step);
     put_number(m->lines, "compute_median_s", median_s, 6);
     put_number(m->lines, "compute_slowest_s", slowest_s, 6);
-    fprintf(m->lines, ", \"slowest_rank\": %d, \"slowest_host\": %s}\n", slowest_rank, quoted ? quoted : "null");
+    fprintf(m->lines, ", \"slowest_rank\": %d, \"slowest_host\": %s}\n", slowest_rank,
+            quoted ? quoted : "null");
     free(quoted);
     json_decref(text);
     flush(m, m->lines, "metrics.jsonl");

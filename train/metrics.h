@@ -36,7 +36,8 @@ void metrics_validation(struct metrics *metrics, int64_t step, double loss, int6
                         double seconds);
 void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
                         double seconds);
-/* metrics_ranks - how long the ranks computed in the mean of the last steps: their median and the slowest one. */
+/* metrics_ranks - how long the ranks computed in the mean of the last steps: their median and the slowest
+ * one. */
 void metrics_ranks(struct metrics *metrics, int64_t step, double median_s, double slowest_s, int slowest_rank,
                    const char *slowest_host);
 /* metrics_note - one line among the progress ("resumed from ..."), kept in RUN/log.txt as well. */

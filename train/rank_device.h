@@ -24,7 +24,8 @@ void rank_device_close(struct rank_device *rank);
 /* rank_num_per_node - ranks on each node, or 0 where the nodes have different numbers.  Collective. */
 int rank_num_per_node(struct comm *comm);
 
-/* rank_node_name - of the node this rank is on, as Slurm's --exclude takes it; outside Slurm the host's name. */
+/* rank_node_name - of the node this rank is on, as Slurm's --exclude takes it; outside Slurm the host's name.
+ */
 const char *rank_node_name(const struct comm *comm);
 
 /* rank_threads - OpenMP threads of this rank: run.threads, or an equal share of the host's cores, but no more

@@ -166,7 +166,8 @@ static int check_sizes(const struct trainer *t, struct err *err) {
 static void tell_plan(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
     char text[300];
     const struct grid *grid = &t->rank.grid;
-    metrics_note(t->metrics, "model: %lld parameters, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
+    metrics_note(t->metrics,
+                 "model: %lld parameters, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
                  (long long)model_num_parameters(&t->model_config), dtype_name(layout->params.compute),
                  comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
                  t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.stage,
@@ -175,8 +176,8 @@ static void tell_plan(struct trainer *t, const struct layout *layout, const stru
                  layout_memory_text(memory, text, sizeof text));
 }
 
-/* take_memory - everything that the run will hold, on the device: measured first, for better a table and three ways
- * out than an allocation that fails. */
+/* take_memory - everything that the run will hold, on the device: measured first, for better a table and
+ * three ways out than an allocation that fails. */
 static bool take_memory(struct trainer *t) {
     struct err err = {""};
     chosen_begin(&t->chosen, t->config, t->comm);
@@ -335,7 +336,8 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
         status = open_metrics(t, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
-    if (!take_memory(t) || !probe_run(&t->chosen, &t->rank, comm, t->metrics) || !load_state(t) || !open_provenance(t))
+    if (!take_memory(t) || !probe_run(&t->chosen, &t->rank, comm, t->metrics) || !load_state(t) ||
+        !open_provenance(t))
         return false;
     open_feeds(t);
     t->tokens_before = t->tokens_seen;

@@ -18,7 +18,7 @@ struct trainer {
     const struct config *config; /* borrowed */
     struct comm *comm;           /* borrowed */
     struct rank_device rank;
-    struct chosen chosen;         /* config with numbers in place of 'auto': what config points to once it is made */
+    struct chosen chosen; /* config with numbers in place of 'auto': what config points to once it is made */
     struct stragglers stragglers;
     struct loss_scale loss_scale;
     char *resumed_from; /* checkpoint folder, or NULL */

@@ -185,7 +185,8 @@ static void bench_pointwise(struct bench *b) {
     REPORT(b, "rope forward", (double)tensor_bytes(b->qkv) * 2 * 12 / QKV,
            op_rope_forward(dev, b->qkv, b->cos, b->sin, b->positions, HEADS + KV_HEADS));
     REPORT(b, "swiglu forward", 3 * act_bytes, op_swiglu_forward(dev, b->act, b->gate_up, GATE_SILU));
-    REPORT(b, "swiglu backward", 5 * act_bytes, op_swiglu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU));
+    REPORT(b, "swiglu backward", 5 * act_bytes,
+           op_swiglu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU));
     REPORT(b, "add", 3 * x_bytes, op_add(dev, b->y, b->x, b->dx));
     REPORT(b, "cross entropy, loss and gradient", 2 * logits_bytes,
            op_cross_entropy(dev, b->losses, b->logits, b->logits, b->tokens, b->weights, 1.0f));
