@@ -1,11 +1,13 @@
 /* attention.cuh - what the attention files of the CUDA device share; private to kernels/cuda/attention*.
  *
  *   attention.cu            the ops themselves: which path a call takes; preparation of the backward; scratch
- *   attention_forward.cu    sm_80 path (mma.sync), 16-bit types and the head widths 64, 80, 96, 128, 192 and
- * 256 attention_keys.cu       the same, backward: gradients of keys and values attention_queries.cu    the
- * same, backward: gradients of queries attention_tile.cuh      device functions of these three
- *   attention_plain.cu      any type, any even head width up to 256: plain loops; and decoding with a cache
- *   attention_sm90.cu ...   the Hopper path (TMA, wgmma)
+ *   attention_forward.cu    flash path (mma.sync, sm_80 and later): 16-bit types, head widths 64, 80, 96,
+ * 128, 192 and 256 attention_keys.cu       the same, backward: gradients of keys and values
+ *   attention_queries.cu    the same, backward: gradients of queries
+ *   attention_tile.cuh      device functions of these three
+ *   attention_plain.cu      any type, any even head width up to 256: plain loops
+ *   attention_cached.cu     decoding with a cache of keys and values
+ *   attention*_sm90.*       Hopper path (TMA, wgmma)
  *
  * Exponentials are taken in base 2: with c = scale * log2(e), P = 2^(c s - c max), so that scaling and the
  * exponential cost one fused multiply-add and one ex2. */

@@ -1,18 +1,22 @@
 /* attention_forward.cu - attention forward for Ampere: mma.sync, cp.async, online softmax.
  *
  * A block of 128 queries of one head walks the key blocks that its rows see, from right to left: the diagonal
- * comes first, and with it a maximum that rarely changes afterwards.  With c = scale log2(e), per block of
- * keys: S = Q K^T;  P = 2^(c S - m);  l += rowsum(P);  O += P V;   in the end out = O / l, lse = m ln 2 + ln
- * l. m is any number of a row's own that keeps 2^(c S - m) in range, not its exact maximum: it follows the
- * maximum only when that has grown by more than MAX_SLACK, and O and l are rescaled only then.  Both are
- * exact in the end.
+ * comes first, and with it a maximum that rarely changes afterwards.  With c = scale log2(e), per key block:
+ *
+ *   S = Q K^T;   P = 2^(c S - m);   l += rowsum(P);   O += P V
+ *
+ * and in the end out = O / l, lse = m ln 2 + ln l.  m is any number of a row's own that keeps the power in
+ * range, not its exact maximum: it follows the maximum only when that has grown by more than MAX_SLACK, and
+ * only then are O and l rescaled.  The results do not depend on the choice but for rounding.
+ *
+ * A masked key has P = 0, whatever its score was.  A NaN in its value row still reaches the rows that share a
+ * tile with it (0 times NaN), as on the CPU; one in its key row does not.
  *
  * Block: heads vary fastest, so that neighbours read the keys of the same kv head while these are in the L2
  * cache; then rows, from the last (which see the most keys in one long document) to the first.
  * Warp: whole rows, 32 or 16 of them, so that the softmax needs no other warp.
  * Shared memory: Q, one block of K, one of V.  V arrives during S = Q K^T, the next K during the rest.
- * Bound: tensor cores (4 D flop per score), beside one ex2 per score.  Source: Dao 2023 (FlashAttention-2).
- */
+ * Bound: tensor cores (4 D flop per score), beside one ex2 per score.  Source: Dao 2023, FlashAttention-2. */
 #include "kernels/cuda/attention_tile.cuh"
 
 static constexpr float MAX_SLACK = 8.0f; /* base 2: P stays below 2^8, far from the limits of bf16 and f16 */
