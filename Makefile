@@ -135,7 +135,7 @@ $(CUDA_OUT)/found:
 SIMT ?= $(if $(filter x86_64,$(shell uname -m)),1,0)
 SIMT_OUT := $(if $(filter build/$(NAME),$(OUT)),build/simt$(if $(SAN),-$(SAN)),$(OUT)-simt)
 SIMT_FLAGS = -Itests/simt -Itests/simt/include
-SIMT_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -DOMPI_SKIP_MPICXX -O2 -g -fopenmp -pthread -ffp-contract=off -fno-math-errno \
+SIMT_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -DOMPI_SKIP_MPICXX $(if $(SAN),-O1,-O2) -g -fopenmp -pthread -ffp-contract=off -fno-math-errno \
                 $(WARN) -Wno-unknown-pragmas $(SIMT_FLAGS) -I. -MMD -MP $(SANFLAGS)
 SIMT_CPP := $(wildcard tests/simt/*.cpp)
 SIMT_OBJ := $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_C) $(GPU_CU) $(filter-out tests/simt/test_%,$(SIMT_CPP)))

@@ -2,9 +2,10 @@
  *
  * One block per new token and query head.  Its 16 warps take turns at the cached rows, four rows at a time;
  * each keeps an online softmax of its own share, and the shares are joined in the order of the warps.  Lanes
- * hold pairs of columns: every row is read once, side by side, and eight reads and more are in flight per
- * lane. Shared memory: one row of D sums, one maximum and one sum per warp. Bound: memory, 4 D bytes per row
- * and kv head; heads of one group find the rows of the first in the L2 cache. */
+ * hold pairs of columns: every row is read once, side by side, with eight reads and more in flight per lane.
+ *
+ * Shared memory: one row of D sums, one maximum and one sum per warp.
+ * Bound: memory, 4 D bytes per row and kv head; heads of one group find the rows of the first in L2. */
 #include <math.h>
 
 #include "kernels/cuda/attention.cuh"

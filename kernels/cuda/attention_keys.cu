@@ -2,16 +2,19 @@
  *
  * A block of 64 keys of one kv head meets every block of queries that sees it, of every query head of its
  * group, in order; so dK and dV are summed in registers: no atomics, the same bits every time, and no copy of
- * K and V per query head.  With scores transposed (rows are keys), per block of queries: St = K Q^T;   Pt =
- * 2^(c St - lse2);          dV += Pt dO; dPt = V dO^T; dSt = Pt (dPt - delta);        dK += dSt Q, times
- * scale in the end. The two lines have one shape, and two warps share them for the same keys: the first
- * computes Pt and dV, hands Pt over in f32, the second computes dSt and dK.  So a warp keeps one sum instead
- * of two, and can hold 32 keys where it could hold 16, which halves its reads of Q and dO.
+ * K and V per query head.  With scores transposed (rows are keys), per block of queries:
+ *
+ *   St = K Q^T;    Pt = 2^(c St - lse2);         dV += Pt dO
+ *   dPt = V dO^T;  dSt = Pt (dPt - delta);       dK += dSt Q, times scale in the end
+ *
+ * (with a soft-cap dSt has the factor 1 - tanh^2 too).  The two lines have one shape, and two warps share
+ * them for the same keys: the first computes Pt and dV and hands Pt over in f32, the second computes dSt and
+ * dK. So a warp keeps one sum instead of two, and can hold 32 keys where it could hold 16, which halves its
+ * reads of Q and dO.
  *
  * Block: kv heads (and parts of their query heads) vary fastest; keys from the first, which most queries see.
  * Shared memory: K, V; two stages of Q, dO, lse2 and delta; Pt of each pair of warps.
- * Bound: tensor cores, 8 D flop per score.  Source: Dao 2023, algorithm 2; transposed as in Shah et al. 2024.
- */
+ * Bound: tensor cores, 8 D flop per score.  Source: Dao 2023, algorithm 2; transposed as Shah et al. 2024. */
 #include "kernels/cuda/attention_tile.cuh"
 
 enum { NUM_STAGES = 2, PAIR_THREADS = 2 * WARP };

@@ -1,16 +1,19 @@
-/* attention_plain.cu - attention without tensor cores: any type, any even head width up to 256, f32
- * throughout.
+/* attention_plain.cu - attention without tensor cores: any type, any even head width up to 256, all in f32.
  *
  * Three kernels of one shape.  A block owns 16 rows (queries, or keys in the keys pass), four per warp, and
  * walks over the others 32 at a time, one per lane: each lane computes the scores of its own partner with the
  * warp's four rows; then the lanes spread over the columns and add up weight times partner row, partner after
- * partner. forward   S = scale Q K^T (capped), online softmax, O += P V queries   dS = P (dP - delta) slope;
- * dQ += scale dS K keys      dV += P^T dO;  dK += scale dS^T Q, over all query heads of the group A pair that
- * may not meet has weight 0 and is skipped, so that a NaN stays with those that depend on it.
+ * partner.
+ *
+ *   forward   S = scale Q K^T (capped), online softmax, O += P V
+ *   queries   dS = P (dP - delta) slope;  dQ += scale dS K
+ *   keys      dV += P^T dO;  dK += scale dS^T Q, over all query heads of the group
+ *
+ * A pair that may not meet has weight 0 and is skipped, so that a NaN stays with those that depend on it.
  *
  * Shared memory: rows as f32, D + 1 apart, so that 32 lanes reading one column of 32 rows meet 32 banks.
- * Bound: shared memory, 5 reads per 4 multiply-adds in the first part, 1 in the second; used for f32 training
- * and for unusual widths. */
+ * Bound: shared memory, 5 reads per 4 multiply-adds in the first part, 1 per 4 in the second; for f32
+ * training and for unusual widths. */
 #include <math.h>
 
 #include "kernels/cuda/attention.cuh"

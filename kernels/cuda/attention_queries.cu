@@ -1,10 +1,12 @@
 /* attention_queries.cu - attention backward for Ampere, second pass: gradients of queries.
  *
  * A block of queries of one head walks the key blocks that its rows see, from right to left:
- *   S = Q K^T;  P = 2^(c S - lse2);  dP = dO V^T;  dS = P (dP - delta) [times 1 - tanh^2 with a soft-cap];
- *   dQ += dS K, times scale in the end.
- * Computing S and dP a second time (the first pass had them too) costs 2 products of 7, and saves what the
- * fused form would need: sums of dQ in memory that many blocks add to, in an order to be enforced.
+ *
+ *   S = Q K^T;   P = 2^(c S - lse2);   dP = dO V^T;   dS = P (dP - delta);   dQ += dS K
+ *
+ * and dQ times scale in the end (with a soft-cap dS has the factor 1 - tanh^2 too).  Computing S and dP a
+ * second time (the first pass had them) costs 2 products of 7, and saves what the fused form would need: sums
+ * of dQ in memory that many blocks add to, in an order to be enforced.
  *
  * Block and warp: as in attention_forward.cu.  Shared memory: Q, dO; two stages of K and V.
  * Bound: tensor cores, 6 D flop per score.  Source: Dao 2023, algorithm 2. */
