@@ -20,12 +20,14 @@ quiet_mpi=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 run() {
     title=$1
     shift
+    start=$(date +%s)
     timeout -k 10 "$limit" "$@" >"$log" 2>&1
     code=$?
+    took="$(($(date +%s) - start)) s"
     case $code in
     0)
         passed=$((passed + 1))
-        echo "ok      $title"
+        echo "ok      $title ($took)"
         ;;
     77)
         skipped=$((skipped + 1))
@@ -33,7 +35,7 @@ run() {
         ;;
     *)
         failed=$((failed + 1))
-        echo "FAILED  $title (exit code $code)"
+        echo "FAILED  $title (exit code $code, $took)"
         sed 's/^/    /' "$log"
         ;;
     esac

@@ -53,12 +53,17 @@ static stack_set acquire_stacks(size_t count) {
     return {(char *)base, count};
 }
 
-/* Fibers that were abandoned leave their frames' red zones behind. */
-static void release_stacks(stack_set stacks) {
+/* clean_stacks - fibers end without returning, and leave their frames' red zones behind. */
+static void clean_stacks(stack_set stacks) {
 #ifdef __SANITIZE_ADDRESS__
     for (size_t i = 0; i < stacks.count; i++)
         __asan_unpoison_memory_region(stacks.base + i * STACK_BYTES + GUARD_BYTES, STACK_BYTES - GUARD_BYTES);
+#else
+    (void)stacks;
 #endif
+}
+
+static void release_stacks(stack_set stacks) {
     std::lock_guard<std::mutex> lock(stacks_mutex);
     free_stacks().push_back(stacks);
 }
@@ -140,6 +145,7 @@ static void run_cluster(cluster &c, stack_set stacks, size_t number) {
     c.in_flight.clear();
     c.random = (seed() + 1) * 2654435761u ^ (uint32_t)number * 2246822519u;
     c.woken = nullptr;
+    clean_stacks(stacks);
     for (size_t rank = 0; rank < c.blocks.size(); rank++)
         prepare_block(c, (int)rank, number);
     for (size_t i = 0; i < c.threads.size(); i++)
