@@ -1,13 +1,14 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), those in SIMT_DIR,
-# which run the CUDA kernels on the host, then tests/check_*.sh and tests/scenario_*.sh; ONLY=programs leaves the
-# scripts out
+# which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
+# ONLY=programs leaves the scripts out; RANKS="2 4": these numbers of ranks.
+# Programs of one process run side by side, one for each core; what has ranks or starts jobs runs alone.
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
 directory=${1:?usage: run.sh DIR [SIMT_DIR]}
 simt_directory=${2:-}
 limit=${ATELIER_TEST_TIMEOUT:-600}
-passed=0 failed=0 skipped=0
-log=$(mktemp) && trap 'rm -f "$log"' EXIT
+num_jobs=$(nproc)
+work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
 # Open MPI refuses to start as root, as containers do, unless told twice.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -17,60 +18,85 @@ export OUT="${OUT:-$(dirname "$directory")}"
 # Open MPI itself leaks at exit; leaks of our own show in the programs that do not start it.
 quiet_mpi=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
+# run TITLE COMMAND... - one test; its line, and its output if it failed, in one piece.
 run() {
-    title=$1
+    local title=$1 start=$SECONDS log code took
     shift
-    start=$(date +%s)
+    log=$(mktemp "$work/XXXXXX")
     timeout -k 10 "$limit" "$@" >"$log" 2>&1
     code=$?
-    took="$(($(date +%s) - start)) s"
-    case $code in
-    0)
-        passed=$((passed + 1))
-        echo "ok      $title ($took)"
-        ;;
-    77)
-        skipped=$((skipped + 1))
-        echo "skipped $title: $(tail -n 1 "$log")"
-        ;;
-    *)
-        failed=$((failed + 1))
-        echo "FAILED  $title (exit code $code, $took)"
-        sed 's/^/    /' "$log"
-        ;;
-    esac
+    took="$((SECONDS - start)) s"
+    {
+        flock 9
+        case $code in
+        0) echo "ok      $title ($took)" ;;
+        77) echo "skipped $title: $(tail -n 1 "$log")" ;;
+        *)
+            echo "FAILED  $title (exit code $code, $took)"
+            sed 's/^/    /' "$log"
+            ;;
+        esac
+    } 9>"$work/lock"
+    rm -f "$log"
 }
 
-# programs DIR WHAT - each program as it wants to be run; WHAT is put before its name.
-programs() {
+# beside TITLE COMMAND... - run in the background as soon as a core is free.
+beside() {
+    while [ "$(jobs -rp | wc -l)" -ge "$num_jobs" ]; do
+        wait -n
+    done
+    run "$@" &
+}
+
+# alone DIR WHAT - the programs of one process; WHAT is put before their names.
+alone() {
+    local program name
     for program in "$1"/test_*; do
+        name=$2$(basename "$program")
+        case $name in
+        *.o | *.d | *'*' | *test_ranks_*) ;;
+        simt*test_ops | simt*test_device | simt*test_attention) # as a Hopper GPU, then an older one in another order
+            beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=90 "$program"
+            beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
+            ;;
+        *) beside "$name" "$program" ;;
+        esac
+    done
+    wait
+}
+
+# with_ranks DIR WHAT COUNTS - the programs of several processes, with each number of ranks in COUNTS.
+with_ranks() {
+    local program count
+    for program in "$1"/test_ranks_*; do
         case $program in
         *.o | *.d | *'*') continue ;;
         esac
-        name=$2$(basename "$program")
-        case $name in
-        *test_ranks_*)
-            for n in 1 2 3 4; do
-                run "$name on $n ranks" env ASAN_OPTIONS="$quiet_mpi" mpirun --oversubscribe -n $n "$program"
-            done
-            ;;
-        simt*test_ops | simt*test_device | simt*test_attention) # as a Hopper GPU, then an older one in another order
-            run "$name, sm_90" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=90 "$program"
-            run "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
-            ;;
-        *) run "$name" "$program" ;;
-        esac
+        for count in $3; do
+            run "$2$(basename "$program") on $count ranks" env ASAN_OPTIONS="$quiet_mpi" \
+                mpirun --oversubscribe -n "$count" "$program"
+        done
     done
 }
 
-programs "$directory" ""
-test -z "$simt_directory" || programs "$simt_directory" "simt "
-scripts="check scenario"
-test "${ONLY:-}" != programs || scripts=
-for kind in $scripts; do
-    for script in "$(dirname "$0")/$kind"_*.sh; do
-        run "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" sh "$script"
+scripts() {
+    local kind script
+    for kind in check scenario; do
+        for script in "$(dirname "$0")/$kind"_*.sh; do
+            run "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" sh "$script"
+        done
     done
-done
-echo "$passed passed, $failed failed, $skipped skipped"
-test $failed -eq 0
+}
+
+everything() {
+    alone "$directory" ""
+    [ -z "$simt_directory" ] || alone "$simt_directory" "simt "
+    with_ranks "$directory" "" "${RANKS:-1 2 3 4}"
+    [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
+    [ "${ONLY:-}" = programs ] || scripts
+}
+
+everything | tee "$work/lines"
+failed=$(grep -c '^FAILED ' "$work/lines")
+echo "$(grep -c '^ok ' "$work/lines") passed, $failed failed, $(grep -c '^skipped ' "$work/lines") skipped"
+test "$failed" -eq 0

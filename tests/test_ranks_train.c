@@ -228,8 +228,9 @@ static void check_layouts(bool tied) {
     for (int stage = 0; stage <= 3; stage++)
         for (int accumulation = 1; accumulation <= 4; accumulation += 3)
             for (enum recompute recompute = RECOMPUTE_NONE; recompute <= RECOMPUTE_LAYER; recompute++) {
-                if (on_gpu && ((int)recompute != stage || (stage + accumulation) % 2 == 0))
-                    continue;
+                if (on_gpu && ((int)recompute != stage || (accumulation == 1) != (stage % 2 == 0) ||
+                               tied != (stage > 1)))
+                    continue; /* each stage and each way to recompute once */
                 int64_t parts = (int64_t)num_ranks * accumulation;
                 struct layout layout = {
                     .stage = stage, .micro_sequences = (BATCH + parts - 1) / parts, .recompute = recompute};
@@ -319,13 +320,13 @@ static void test_types_agree(void **state) {
         {.compute = DTYPE_F32, .moments = DTYPE_BF16, .offloads = true, .wide = true},
     };
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
-        double close = in_types(layouts[i], 1e-2), far = in_types(layouts[i], 2e-2);
-        print_message("compute %s, moments %s%s: losses within %.1e of one CPU rank (another rate: %.1e)\n",
+        double close = in_types(layouts[i], 1e-2);
+        print_message("compute %s, moments %s%s: losses within %.1e of one CPU rank\n",
                       dtype_name(layouts[i].compute), dtype_name(layouts[i].moments),
-                      layouts[i].offloads ? " on the host" : "", close, far);
+                      layouts[i].offloads ? " on the host" : "", close);
         assert_true(close < 5e-3);
-        assert_true(far > 2e-2);
     }
+    assert_true(in_types(layouts[0], 2e-2) > 2e-2); /* control: another rate */
 }
 
 /* look_for_gpu - what rank_device_open takes by itself. */
