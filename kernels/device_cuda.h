@@ -24,22 +24,31 @@ const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes);
  * events cost the GPU a little between kernels. */
 void cuda_time_ops(struct device *dev, bool on);
 
-/* cuda_linear_tune - with on, the first product of each shape tries the library's best algorithms, timed on
- * the operands themselves, and keeps the fastest; without, it takes the library's first guess.  Timings
- * scatter: two tuned runs may choose differently and then differ in the last bits, unless they share a file
- * of choices. */
+/* cuda_linear_tune - with on, the first product of each shape that has no choice yet tries the library's best
+ * algorithms, timed on the operands themselves, and the fastest becomes its choice; without, such a product
+ * takes the library's first guess.  Timings scatter: two tuned runs may choose differently and then differ in
+ * the last bits, unless they share their choices.  Trials allocate and wait: tune before the first step. */
 void cuda_linear_tune(struct device *dev, bool on);
 
-/* cuda_linear_sm_target - products from here on are chosen to run well on this many multiprocessors, while a
- * collective uses the others; 0: all. */
-void cuda_linear_sm_target(struct device *dev, int num_sms);
+/* cuda_linear_spare_sms - products from here on are chosen to run well on the multiprocessors that are left
+ * while collectives occupy num_spared of them; 0: on all.  So is it where that would be less than half. */
+void cuda_linear_spare_sms(struct device *dev, int num_spared);
 
-/* cuda_linear_load - take over choices made earlier on the same kind of GPU with the same cuBLASLt.  Returns
- * how many (0: no such file, or made for another GPU or library), or -1 with err set: unreadable or damaged;
- * nothing is taken over then.  A choice only selects among the algorithms that the library itself proposes.
+/* cuda_linear_num_choices - made or taken over so far. */
+int cuda_linear_num_choices(const struct device *dev);
+
+/* cuda_linear_load - take over choices made earlier on the same kind of GPU with the same cuBLASLt; of two
+ * for one product the first that was made or taken over counts.  Returns how many (0: no such file, or made
+ * for another GPU or library), or -1 with err set: unreadable or damaged; nothing is taken over then.  A
+ * choice only selects among the algorithms that the library itself proposes.
  * cuda_linear_save - write all choices, in place of the file at once.  Returns 0, or -1 with err set. */
 int cuda_linear_load(struct device *dev, const char *path, struct err *err);
 int cuda_linear_save(struct device *dev, const char *path, struct err *err);
+
+/* cuda_linear_text - all choices as a file would hold them, malloc'ed: for the other ranks, which shall
+ * compute the same bits.  cuda_linear_take - take them over, as cuda_linear_load does. */
+char *cuda_linear_text(const struct device *dev);
+int cuda_linear_take(struct device *dev, const char *text, struct err *err);
 
 #ifdef __cplusplus
 }

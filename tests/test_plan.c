@@ -128,6 +128,28 @@ static void test_memory(void **state) {
     config_free(&config);
 }
 
+/* A device must have room for the plan and for what is kept free beside it: to the byte. */
+static void test_memory_check(void **state) {
+    (void)state;
+    const size_t gib = (size_t)1 << 30;
+    struct layout_memory memory = {.parameters = 2 * gib, .optimizer = 6 * gib, .device = 8 * gib};
+    struct err err = {""};
+    assert_int_equal(layout_check(&memory, 0, 8 * gib, 16 * gib, &err), 0);
+    assert_int_equal(layout_check(&memory, GPU_HEADROOM_BYTES, 9 * gib, 16 * gib, &err), 0);
+    assert_int_equal(layout_check(&memory, GPU_HEADROOM_BYTES, 9 * gib - 1, 16 * gib, &err), -1);
+    static const char *const parts[] = {"needs 8.00 GiB and 1.00 more for CUDA",
+                                        "has 9.00 of 16.00 GiB free",
+                                        "parameters 2.000, optimizer 6.000",
+                                        "train.micro_sequences",
+                                        "train.recompute: layer",
+                                        "parallel.stage: 3"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (!strstr(err.text, parts[i]))
+            fail_msg("'%s' is not in: %s", parts[i], err.text);
+    assert_int_equal(layout_check(&memory, 0, 8 * gib - 1, 16 * gib, &err), -1);
+    assert_null(strstr(err.text, "more for CUDA")); /* a CPU needs none of it */
+}
+
 /* --- time --- */
 
 static double step_s(const struct config *config, struct grid grid, int per_node,
@@ -375,11 +397,12 @@ static void test_stragglers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flops),    cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_time),     cmocka_unit_test(test_best),
-        cmocka_unit_test(test_auto),     cmocka_unit_test(test_choose_machine),
-        cmocka_unit_test(test_run_plan), cmocka_unit_test(test_calibration),
-        cmocka_unit_test(test_probe),    cmocka_unit_test(test_stragglers),
+        cmocka_unit_test(test_flops),          cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_check),   cmocka_unit_test(test_time),
+        cmocka_unit_test(test_best),           cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_choose_machine), cmocka_unit_test(test_run_plan),
+        cmocka_unit_test(test_calibration),    cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_stragglers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,6 +149,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
                                       .compute = layout->compute,
                                       .recompute = layout->recompute,
                                       .trains = true};
+    rank_device_spare_sms(&run->rank, params_setup.stage);
     params_create(&run->params, &run->rank.dev, &params_setup);
     model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
     feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, rank, num_ranks);

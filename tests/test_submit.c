@@ -135,6 +135,8 @@ static const struct {
     {"slurm.mail=a;b@c", "'slurm.mail' is 'a;b@c', which is no address", REMARK_ERROR},
     {"slurm.exclude=n1;n2", "'slurm.exclude' is 'n1;n2', which is no list of nodes", REMARK_ERROR},
     {"slurm.mpi=pmix;x", "'slurm.mpi' is 'pmix;x', which is no plugin", REMARK_ERROR},
+    {"run.gemm_choices=choices slurm.partition=cpu_p1", "'run.gemm_choices' has no effect", REMARK_NOTE},
+    {"run.gemm_choices=choices run.device=cpu", "'run.gemm_choices' has no effect", REMARK_NOTE},
 };
 
 static bool has_remark(const struct remarks *remarks, enum remark_level level, const char *phrase) {
@@ -167,6 +169,7 @@ static void test_no_remarks(void **state) {
         "slurm.time=100h slurm.nodes=16",
         "slurm.account=abc@h100",
         "slurm.constraint=h100",
+        "run.gemm_choices=choices",
         "slurm.partition=gpu_p13 slurm.constraint=v100-32g",
         "slurm.partition=gpu_p5",
         "slurm.nodes=128",

@@ -63,6 +63,7 @@ struct config {
         enum progress_style progress; /* how the steps are shown */
         enum device_kind device;      /* what computes */
         double timeout_s;             /* of a collective, once steps run */
+        char *gemm_choices;           /* file of measured choices for matrix products; NULL or "": none */
     } run;
     struct {                              /* model: */
         char *path;                       /* HF folder, GGUF or checkpoint; or NULL: a new model */

@@ -104,6 +104,10 @@ static const struct config_key run_file_keys[] = {
            "what computes: cuda is one GPU for each rank; auto: GPUs where there are any"),
     REAL("run.timeout_s", AT(run.timeout_s), "300", 1, 1e6, "s",
          "a rank that waits longer for the others gives up, and the job ends"),
+    TEXT("run.gemm_choices", AT(run.gemm_choices), NULL,
+         "file that keeps which of cuBLASLt's algorithms multiplies what: products that are new to it are "
+         "measured before the first step and added, the same file gives the same bits; left out: cuBLASLt's "
+         "first proposal. One file for each kind of GPU; without effect on a CPU"),
 
     TEXT("model.path", AT(model.path), NULL,
          "model to start from: Hugging Face folder, GGUF file or checkpoint; left out for a new model"),

@@ -89,16 +89,19 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
     return text;
 }
 
-int layout_check(const struct layout_memory *memory, size_t available_bytes, size_t total_bytes,
-                 struct err *err) {
-    char text[300];
-    if (memory->device <= available_bytes)
+int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size_t available_bytes,
+                 size_t total_bytes, struct err *err) {
+    char text[300], headroom[80] = "";
+    if (memory->device + headroom_bytes <= available_bytes)
         return 0;
+    if (headroom_bytes > 0)
+        snprintf(headroom, sizeof headroom, " and %.2f more for CUDA, NCCL and cuBLASLt",
+                 gib(headroom_bytes));
     return err_set(
         err,
-        "a rank needs %.2f GiB, its device has %.2f of %.2f GiB free; in GiB: %s; to shrink: lower "
+        "a rank needs %.2f GiB%s, its device has %.2f of %.2f GiB free; in GiB: %s; to shrink: lower "
         "train.micro_sequences, set train.recompute: layer, or split over more ranks with "
         "parallel.stage: 3 (also: optimizer.state_dtype: bf16, optimizer.offload: true)",
-        gib(memory->device), gib(available_bytes), gib(total_bytes),
+        gib(memory->device), headroom, gib(available_bytes), gib(total_bytes),
         layout_memory_text(memory, text, sizeof text));
 }

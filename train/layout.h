@@ -37,7 +37,12 @@ struct device_limits layout_limits(const struct layout *layout);
  */
 const char *layout_memory_text(const struct layout_memory *memory, char *text, size_t room_bytes);
 
-/* layout_check - the memory fits into what a device has free.  Returns 0, or -1 with err set: the sizes, the
- * largest consumers and ways to shrink. */
-int layout_check(const struct layout_memory *memory, size_t available_bytes, size_t total_bytes,
-                 struct err *err);
+/* What a GPU must keep free beside the plan: CUDA loads the code of a kernel when it is first used,
+ * cuBLASLt's large libraries of kernels with it, and NCCL takes its buffers when the ranks first meet.  None
+ * of it can be asked for in advance: a round allowance, which has not been measured. */
+enum { GPU_HEADROOM_BYTES = 1 << 30 };
+
+/* layout_check - the memory, and beside it headroom_bytes, fits into what a device has free.  Returns 0, or
+ * -1 with err set: the sizes, the largest consumers and ways to shrink. */
+int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size_t available_bytes,
+                 size_t total_bytes, struct err *err);

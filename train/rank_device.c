@@ -10,6 +10,20 @@
 #include "kernels/device_cuda.h"
 #include "train/cuda/gpu_map.h"
 
+/* Multiprocessors that one transfer inside a replica may occupy.  NCCL's blocks share theirs with no other
+ * kernel (NVIDIA/nccl issue 1656); left alone it takes what the links can carry, 24 on a node of A100
+ * (issue 1225), and products planned for the whole GPU then need a second wave for their last tiles.  Its
+ * maintainers name config.maxCTAs as the way to hold it (issue 1598); NCCL_MAX_CTAS in the environment comes
+ * before it, unseen by the products.  16 of an A100's 108 or an H100's 132 follows from these counts; it has
+ * not been measured. */
+enum { TRANSFER_SMS = 16 };
+
+/* Stages whose gathers or reductions run while layers compute; those of the others come after the backward,
+ * when NCCL may have the whole GPU. */
+static bool transfers_beside_products(int64_t stage) {
+    return stage >= 2 || stage == AUTO_STAGE;
+}
+
 int rank_threads(const struct config *config, const struct comm *comm) {
     cpu_set_t allowed;
     long share = sysconf(_SC_NPROCESSORS_ONLN) / comm_num_local_ranks(comm);
@@ -84,11 +98,21 @@ bool rank_device_open(struct rank_device *rank, const struct config *config, str
         if (!open_gpu(rank, kind, comm))
             return false;
     }
-    int status = transport_open(&rank->link, rank->shards, &rank->dev, kind, &err);
+    int status =
+        transport_open_beside(&rank->link, rank->shards, &rank->dev, kind,
+                              transfers_beside_products(config->parallel.stage) ? TRANSFER_SMS : 0, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     status = transport_open(&rank->across, rank->replicas, &rank->dev, kind, &err);
     return comm_all_ok(comm, status, &err);
+}
+
+/* One target for all products of the run, that of one transfer: another in every phase would multiply the
+ * shapes to choose for.  A gather and a reduction that overlap, as in a backward at stage 3, may occupy twice
+ * as many; in between the transfers none are occupied. */
+void rank_device_spare_sms(struct rank_device *rank, int stage) {
+    if (!rank->dev.ops->host_memory)
+        cuda_linear_spare_sms(&rank->dev, transfers_beside_products(stage) ? rank->link.sms : 0);
 }
 
 void rank_device_close(struct rank_device *rank) {

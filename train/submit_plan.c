@@ -180,6 +180,12 @@ static void look_at_precision(const struct job_plan *plan, struct remarks *remar
                plan->partition->name, plan->partition->gpu ? plan->partition->gpu : "GPU");
 }
 
+static void look_at_choices(const struct job_plan *plan, struct remarks *remarks) {
+    const char *path = plan->config->run.gemm_choices;
+    if (path && path[0] && (plan->partition->gpus_per_node == 0 || plan->config->run.device == DEVICE_CPU))
+        remark(remarks, REMARK_NOTE, "'run.gemm_choices' has no effect: this run computes on CPUs");
+}
+
 /* choose_name - of the job: letters that a file name and a list of jobs can show. */
 static void choose_name(struct job_plan *plan) {
     const char *name = plan->config->slurm.job_name;
@@ -221,6 +227,7 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
     choose_account(plan, remarks);
     choose_constraint(plan, remarks);
     look_at_precision(plan, remarks);
+    look_at_choices(plan, remarks);
     look_at_resume(plan, remarks);
     look_at_storage(plan, remarks);
     if (choose_nodes(plan, remarks) != 0 || choose_cores(plan, remarks) != 0 ||

@@ -19,6 +19,7 @@
 #include "train/probe.h"
 #include "train/shard.h"
 #include "train/state.h"
+#include "train/trainer_choices.h"
 
 /* find_checkpoint - the newest complete one of the run folder, by the root's eyes. */
 static bool find_checkpoint(struct trainer *t) {
@@ -191,13 +192,18 @@ static bool take_memory(struct trainer *t) {
     struct layout layout = layout_make(c, &t->model_config, &t->rank.grid, !dev->ops->host_memory);
     struct device_limits limits = layout_limits(&layout);
     struct layout_memory memory = layout_memory(&layout, device_scratch_bytes(dev, &limits));
-    size_t total, available = device_memory_free(dev, &total);
-    if (dev->ops->host_memory) /* what others use of the host's memory may be cache */
-        available = total;
-    int status = layout_check(&memory, available, total, &err);
+    size_t total, available = device_memory_free(dev, &total), headroom = GPU_HEADROOM_BYTES;
+    if (dev->ops->host_memory) {
+        available = total; /* what others use of the host's memory may be cache */
+        headroom = 0;
+    }
+    int status = layout_check(&memory, headroom, available, total, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     tell_plan(t, &layout, &memory);
+    rank_device_spare_sms(&t->rank, layout.params.stage);
+    if (!trainer_choices_load(t))
+        return false;
     params_create(&t->params, dev, &layout.params);
     model_create(&t->model, dev, &t->params, &layout.model);
     t->has_memory = true;
@@ -340,6 +346,8 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
         !open_provenance(t))
         return false;
     open_feeds(t);
+    if (!trainer_choices_complete(t))
+        return false;
     t->tokens_before = t->tokens_seen;
     control_open(&t->control, config, comm, t->step, state_bytes(&t->params, t->model_config.dtype));
     accounts_open(&t->accounts, config, comm, &t->rank, t->step);

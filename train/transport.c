@@ -74,8 +74,8 @@ const char *transport_kind_name(enum transport_kind kind) {
     return names[kind];
 }
 
-int transport_open(struct transport *transport, struct comm *comm, struct device *device,
-                   enum transport_kind kind, struct err *err) {
+int transport_open_beside(struct transport *transport, struct comm *comm, struct device *device,
+                          enum transport_kind kind, int sms, struct err *err) {
     *transport = (struct transport){.comm = comm, .device = device};
     if (!comm || comm_num_ranks(comm) == 1) {
         transport->ops = &ALONE_OPS;
@@ -89,7 +89,13 @@ int transport_open(struct transport *transport, struct comm *comm, struct device
     if (kind == TRANSPORT_STAGED)
         return transport_staged_open(transport, err);
     CHECK(!device->ops->host_memory, "NCCL was asked for host buffers");
+    transport->sms = sms;
     return transport_nccl_open(transport, err);
+}
+
+int transport_open(struct transport *transport, struct comm *comm, struct device *device,
+                   enum transport_kind kind, struct err *err) {
+    return transport_open_beside(transport, comm, device, kind, 0, err);
 }
 
 void transport_close(struct transport *transport) {

@@ -53,6 +53,7 @@ struct transport {
     const struct transport_ops *ops;
     struct comm *comm;     /* borrowed; NULL: one rank */
     struct device *device; /* borrowed */
+    int sms;               /* NCCL: multiprocessors that one transfer may occupy; 0: as many as NCCL likes */
     void *state;           /* the kind's own */
 };
 
@@ -65,6 +66,12 @@ struct transport {
 int transport_open(struct transport *transport, struct comm *comm, struct device *device,
                    enum transport_kind kind, struct err *err);
 void transport_close(struct transport *transport);
+
+/* transport_open_beside - the same for transfers that run beside the device's products and shall leave them
+ * room: one at a time occupies at most so many multiprocessors.  transport->sms is 0 where nothing of a
+ * transfer runs on them: one rank, HOST, STAGED. */
+int transport_open_beside(struct transport *transport, struct comm *comm, struct device *device,
+                          enum transport_kind kind, int sms, struct err *err);
 
 /* transport_kind_name - "host", "nccl", "staged". */
 const char *transport_kind_name(enum transport_kind kind);

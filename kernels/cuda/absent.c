@@ -28,9 +28,23 @@ void cuda_linear_tune(struct device *dev, bool on) {
     die("cuda_linear_tune on a '%s' device: " ABSENT, dev->ops->name);
 }
 
-void cuda_linear_sm_target(struct device *dev, int num_sms) {
-    (void)num_sms;
-    die("cuda_linear_sm_target on a '%s' device: " ABSENT, dev->ops->name);
+void cuda_linear_spare_sms(struct device *dev, int num_spared) {
+    (void)num_spared;
+    die("cuda_linear_spare_sms on a '%s' device: " ABSENT, dev->ops->name);
+}
+
+int cuda_linear_num_choices(const struct device *dev) {
+    die("cuda_linear_num_choices on a '%s' device: " ABSENT, dev->ops->name);
+}
+
+char *cuda_linear_text(const struct device *dev) {
+    die("cuda_linear_text on a '%s' device: " ABSENT, dev->ops->name);
+}
+
+int cuda_linear_take(struct device *dev, const char *text, struct err *err) {
+    (void)dev;
+    (void)text;
+    return err_set(err, "cannot take over choices of matrix products: " ABSENT);
 }
 
 int cuda_linear_load(struct device *dev, const char *path, struct err *err) {

@@ -41,14 +41,14 @@ static void plan_release(struct plan *plan) {
     memset(plan, 0, sizeof *plan);
 }
 
-static void forget_plans(struct linear_plans *plans) {
+void linear_forget_plans(struct linear_plans *plans) {
     for (int set = 0; set < NUM_SETS; set++)
         for (int way = 0; way < NUM_WAYS; way++)
             plan_release(&plans->plans[set][way]);
 }
 
 void cuda_linear_free(struct linear_plans *plans) {
-    forget_plans(plans);
+    linear_forget_plans(plans);
     cublasLtDestroy(plans->handle);
     free(plans->choices);
     free(plans);
@@ -56,11 +56,12 @@ void cuda_linear_free(struct linear_plans *plans) {
 
 void cuda_linear_tune(struct device *dev, bool on) {
     linear_plans_of(dev)->tune = on;
-    forget_plans(linear_plans_of(dev)); /* those made before were not measured */
+    linear_forget_plans(linear_plans_of(dev)); /* those made before were not measured */
 }
 
-void cuda_linear_sm_target(struct device *dev, int num_sms) {
-    linear_plans_of(dev)->sm_target = num_sms;
+void cuda_linear_spare_sms(struct device *dev, int num_spared) {
+    int num_sms = cuda_num_sms(dev);
+    linear_plans_of(dev)->sm_target = num_spared <= num_sms / 2 && num_spared > 0 ? num_sms - num_spared : 0;
 }
 
 size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_limits *limits) {

@@ -35,11 +35,11 @@ struct algorithm {
     int32_t config[CONFIG_LENGTH];
 };
 
-/* A choice that was measured: for this product, this algorithm. */
+/* A choice: for this product, this algorithm. */
 struct choice {
     struct product product;
     struct algorithm algorithm;
-    float ms; /* its best time when it was chosen */
+    float ms; /* its best time when it was chosen; 0: there was no room to measure */
 };
 
 /* Everything that a call needs beside the operands. */
@@ -83,6 +83,9 @@ cublasStatus_t linear_multiply(struct device *dev, const struct plan *plan, cons
 /* linear_choose - the algorithm of a new plan: a choice made earlier, the fastest of several if tuning is on,
  * else the library's first guess.  Dies when there is none. */
 void linear_choose(struct device *dev, struct plan *plan, const struct operands *operands);
+
+/* linear_forget_plans - products are planned anew from here on: what they are chosen by has changed. */
+void linear_forget_plans(struct linear_plans *plans);
 
 /* linear_choice_find - the choice for a product, or NULL.  linear_choice_add - remember one, unless there are
  * MAX_CHOICES already. */

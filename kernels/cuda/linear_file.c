@@ -114,28 +114,39 @@ static int read_choices(FILE *file, struct choice *choices, const char *path, st
     return ferror(file) ? err_set(err, "cannot read '%s': %s", path, strerror(errno)) : count;
 }
 
-int cuda_linear_load(struct device *dev, const char *path, struct err *err) {
+/* read_all - take over what the file holds, and close it; how many choices, or -1. */
+static int read_all(FILE *file, struct device *dev, const char *path, struct err *err) {
     struct linear_plans *plans = linear_plans_of(dev);
-    int status, num_added = 0;
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return errno == ENOENT ? 0 : err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    int num_before = plans->num_choices;
     struct choice *choices = xcalloc(MAX_CHOICES, sizeof *choices);
-    status = read_header(file, dev, path, err);
+    int status = read_header(file, dev, path, err);
     if (status > 0)
         status = read_choices(file, choices, path, err);
     for (int i = 0; i < status;
          i++) /* only after all of it was read and found good; the first of equals counts */
-        if (!linear_choice_find(plans, &choices[i].product)) {
+        if (!linear_choice_find(plans, &choices[i].product))
             linear_choice_add(plans, &choices[i]);
-            num_added++;
-        }
     free(choices);
     fclose(file);
-    return status < 0 ? -1 : num_added;
+    if (plans->num_choices > num_before)
+        linear_forget_plans(plans); /* those made before did not know of them */
+    return status < 0 ? -1 : plans->num_choices - num_before;
 }
 
-/* write_all - header and choices, on the disk when it returns true. */
+int cuda_linear_load(struct device *dev, const char *path, struct err *err) {
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return errno == ENOENT ? 0 : err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    return read_all(file, dev, path, err);
+}
+
+int cuda_linear_take(struct device *dev, const char *text, struct err *err) {
+    FILE *file = fmemopen((void *)(uintptr_t)text, strlen(text), "r"); /* which only reads it */
+    CHECK(file, "out of memory for the choices of matrix products");
+    return read_all(file, dev, "the choices of the first rank", err);
+}
+
+/* write_all - header and choices.  Returns false on a failure. */
 static bool write_all(FILE *file, const struct device *dev) {
     const struct linear_plans *plans = linear_plans_of(dev);
     struct header header = expected_header(dev);
@@ -149,7 +160,20 @@ static bool write_all(FILE *file, const struct device *dev) {
             fprintf(file, "%d ", (int)choice->algorithm.config[part]);
         fprintf(file, "%.4f\n", (double)choice->ms);
     }
-    return !ferror(file) && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    return !ferror(file) && fflush(file) == 0;
+}
+
+char *cuda_linear_text(const struct device *dev) {
+    char *text = NULL;
+    size_t length_bytes = 0;
+    FILE *file = open_memstream(&text, &length_bytes);
+    bool written = file && write_all(file, dev);
+    CHECK(written && fclose(file) == 0, "out of memory for the choices of matrix products");
+    return text;
+}
+
+int cuda_linear_num_choices(const struct device *dev) {
+    return linear_plans_of(dev)->num_choices;
 }
 
 int cuda_linear_save(struct device *dev, const char *path, struct err *err) {
@@ -157,9 +181,10 @@ int cuda_linear_save(struct device *dev, const char *path, struct err *err) {
     FILE *file = fopen(unfinished, "w");
     int status = 0;
     if (!file) {
-        status = err_set(err, "cannot write '%s': %s", unfinished, strerror(errno));
+        status =
+            err_set(err, "cannot write '%s': %s: name a file in a folder of yours", path, strerror(errno));
     } else {
-        bool written = write_all(file, dev);
+        bool written = write_all(file, dev) && fsync(fileno(file)) == 0;
         if (fclose(file) != 0 || !written || rename(unfinished, path) != 0) {
             status = err_set(err, "cannot write '%s': %s", path, strerror(errno));
             unlink(unfinished);

@@ -121,25 +121,32 @@ static int time_all(struct device *dev, const struct plan *plan, const cublasLtM
     return fastest;
 }
 
-/* tune - the fastest candidate, remembered as a choice.  Where an accumulating product finds no room for its
- * copy, the library's guess stays. */
-static int tune(struct device *dev, const struct plan *plan, const cublasLtMatmulHeuristicResult_t *found,
-                int num_found, const struct operands *operands) {
+/* time_copy - time_all of a product that adds to its output, into a copy of it.  Where there is no room for
+ * one, the library's guess stays. */
+static int time_copy(struct device *dev, const struct plan *plan,
+                     const cublasLtMatmulHeuristicResult_t *found, int num_found,
+                     const struct operands *operands, float *best_ms) {
     struct operands trial = *operands;
     const int64_t *key = plan->product.key;
-    void *copy = NULL;
-    if (key[KEY_WRITE] == OP_ACCUMULATE) {
-        size_t size_bytes = (size_t)(key[KEY_M] * key[KEY_N]) * dtype_bytes((enum dtype)key[KEY_OUT]);
-        copy = cuda_allocate(dev, size_bytes + CUDA_ALIGN_BYTES);
-        if (!copy)
-            return 0;
-        /* Aligned as the real output is, no better: algorithms are chosen by it. */
-        trial.d = (char *)copy + (uintptr_t)operands->d % CUDA_ALIGN_BYTES;
-    }
+    size_t size_bytes = (size_t)(key[KEY_M] * key[KEY_N]) * dtype_bytes((enum dtype)key[KEY_OUT]);
+    char *copy = cuda_allocate(dev, size_bytes + CUDA_ALIGN_BYTES);
+    if (!copy)
+        return 0;
+    /* Aligned as the real output is, no better: algorithms are chosen by it. */
+    trial.d = copy + (uintptr_t)operands->d % CUDA_ALIGN_BYTES;
+    int fastest = time_all(dev, plan, found, num_found, &trial, best_ms);
+    cuda_release(dev, copy, 0);
+    return fastest;
+}
+
+/* tune - the fastest candidate, remembered as a choice.  So is the guess that could not be measured: a later
+ * run with more room would otherwise choose anew, and compute other bits. */
+static int tune(struct device *dev, const struct plan *plan, const cublasLtMatmulHeuristicResult_t *found,
+                int num_found, const struct operands *operands) {
     struct choice choice = {.product = plan->product};
-    int fastest = time_all(dev, plan, found, num_found, &trial, &choice.ms);
-    if (copy)
-        cuda_release(dev, copy, 0);
+    int fastest = plan->product.key[KEY_WRITE] == OP_ACCUMULATE
+                      ? time_copy(dev, plan, found, num_found, operands, &choice.ms)
+                      : time_all(dev, plan, found, num_found, operands, &choice.ms);
     choice.algorithm = read_config(&found[fastest].algo);
     linear_choice_add(linear_plans_of(dev), &choice);
     return fastest;

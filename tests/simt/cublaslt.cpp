@@ -5,10 +5,14 @@
  * algorithm asked for.  Its algorithms differ in the order of summation (the number of parts that k is cut
  * into), so that a test sees which one ran. */
 #include <cublasLt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "kernels/half.h"
@@ -169,6 +173,37 @@ bool placed(const product &p, const algo &chosen) {
             (size_t)operands[i].data % chosen.alignments[i])
             return false;
     return true;
+}
+
+/* open_report - where SIMT_PRODUCTS says; NULL: nowhere. */
+FILE *open_report() {
+    const char *path = getenv("SIMT_PRODUCTS");
+    if (!path || !*path)
+        return nullptr;
+    FILE *file = fopen((std::string(path) + "." + std::to_string(getpid())).c_str(), "w");
+    if (!file) {
+        perror("simt: SIMT_PRODUCTS");
+        abort();
+    }
+    return file;
+}
+
+/* report - which algorithm a product takes, where that is new. */
+void report(const product &p, int32_t id) {
+    static FILE *const file = open_report();
+    static std::map<std::string, int32_t> last;
+    char shape[160];
+    if (!file)
+        return;
+    snprintf(shape, sizeof shape, "%lld %lld %lld %d %d %d %d %d %d", (long long)p.m, (long long)p.n,
+             (long long)p.k, (int)p.a.type, (int)p.d.type, p.desc.trans_a == CUBLAS_OP_T,
+             p.desc.trans_b == CUBLAS_OP_T, p.beta != 0, p.desc.sm_count_target);
+    auto known = last.find(shape);
+    if (known != last.end() && known->second == id)
+        return;
+    last[shape] = id;
+    fprintf(file, "%s: %d\n", shape, (int)id);
+    fflush(file);
 }
 
 cublasStatus_t set(void *to, size_t room_bytes, const void *from, size_t size_bytes) {
@@ -342,6 +377,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     if (chosen.workspace_bytes > workspace_bytes ||
         (chosen.workspace_bytes && !memory_contains(workspace, chosen.workspace_bytes)))
         return CUBLAS_STATUS_INVALID_VALUE;
+    report(p, chosen.id);
     /* Filled with NaN first: a result that the algorithm did not put there must not be read. */
     simt_submit(stream, [p, chosen] {
         if (chosen.workspace_bytes)

@@ -48,7 +48,7 @@ void on_fault(int, siginfo_t *info, void *);
 /* region_create - reserve the addresses; the band before the first allocation is there from the start. */
 region *region_create() {
     region *r = new region;
-    r->total_bytes = (size_t)gpu_number("SIMT_MEMORY_BYTES", 1L << 30);
+    r->total_bytes = (size_t)gpu_number("SIMT_MEMORY_BYTES", 4L << 30);
     size_t reserved_bytes = round_up(r->total_bytes, HUGE_PAGE);
     void *address = mmap(nullptr, reserved_bytes + HUGE_PAGE, PROT_NONE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -345,12 +345,20 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId *id) {
     return ncclSuccess;
 }
 
+static int newest_max_ctas = 0;
+
+int simt_nccl_max_ctas(void) {
+    return newest_max_ctas;
+}
+
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int num_ranks, ncclUniqueId id, int rank,
                                     ncclConfig_t *config) {
     const char *fault = fault_here(0);
     suffer(fault);
-    if (config->blocking != 0 || config->magic != 0xcafebeef)
+    bool limited = config->maxCTAs != NCCL_CONFIG_UNDEF_INT;
+    if (config->blocking != 0 || config->magic != 0xcafebeef || (limited && config->maxCTAs < 1))
         return ncclInvalidArgument; /* what this stand-in does not know */
+    newest_max_ctas = limited ? config->maxCTAs : 0;
     *comm = new ncclComm;
     (*comm)->rank = rank;
     (*comm)->num_ranks = num_ranks;

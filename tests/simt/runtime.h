@@ -2,13 +2,16 @@
  *
  * Environment, read once:
  *   SIMT_SEED=n           order of streams, below (default 0)
- *   SIMT_MEMORY_BYTES=n   device memory (default 1 GiB; suffixes K, M, G)
+ *   SIMT_MEMORY_BYTES=n   device memory (default 4 GiB; suffixes K, M, G)
  *   SIMT_ARCH=90|80|70    a pretend H100, A100 or V100 (default 90)
  *   SIMT_GPUS=n           GPUs in this machine (default 8); 0: none
  *   SIMT_DRIVER=n         driver version, 13000 for 13.0 (default: the runtime's); 0: no driver
  *   SIMT_FAULT=what:n[:code]  the n-th launch, wait or malloc (from 1) of the process returns a CUDA error;
  * codes: default 701 (out of resources), 214 (uncorrectable ECC), 2 (out of memory).  Codes from 200 on, but
  * 701, stay: every later call returns them, as on a GPU
+ *   SIMT_PRODUCTS=path    cublasLtMatmul writes to path.PID, a line for each product whose algorithm is not
+ * that of the last product of the same shape: m n k, types of A and D, both transposed or not, beta not 0,
+ * SM target; after a colon the algorithm's id
  *
  * Streams move only inside calls of the runtime; nothing runs behind the host's back.  The seed says how:
  *   0        at once: whatever can run, runs when it is enqueued
@@ -34,6 +37,9 @@ void simt_stream_seed(uint32_t seed);
 /* simt_progress - let the streams move a little, as the seed says: for whoever waits outside the runtime, for
  * example for a message of another rank whose stream waits for this one. */
 void simt_progress(void);
+
+/* simt_nccl_max_ctas - the limit of the communicator that was opened last; 0: none. */
+int simt_nccl_max_ctas(void);
 
 /* simt_can_reach - may a kernel follow this address: device memory, or page-locked host memory?  For launches
  * that check their arguments; a kernel that is given any other host memory works here and faults on a GPU. */

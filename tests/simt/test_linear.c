@@ -2,6 +2,7 @@
  * choices, the orders of streams.  Results are compared with sums in f64; assert_matches proves that it would
  * notice. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "kernels/cuda/cuda.h"
@@ -267,17 +268,89 @@ static void test_damaged_files_are_refused(void **state) {
     device_close(&dev);
 }
 
+/* target_of - what the sample's product is chosen for, by its line among the choices; -1: there is none. */
+static int target_of(struct device *dev, struct sample s, int num_spared) {
+    int before = cuda_linear_num_choices(dev), target = -1;
+    cuda_linear_spare_sms(dev, num_spared);
+    free(sample_run(dev, s));
+    char *text = cuda_linear_text(dev), *line = text;
+    for (int i = 0; i < before + 3; i++) /* the three of the header, then the older choices */
+        line = strchr(line, '\n') + 1;
+    sscanf(line, "%*d %*d %*d %*d %*d %*d %*d %*d %d", &target);
+    free(text);
+    return target;
+}
+
 /* Fewer multiprocessors make another plan of the same shape, with the same right result. */
 static void test_fewer_multiprocessors(void **state) {
     (void)state;
     struct device dev = open_device();
     struct sample s = sample_make(&dev);
     void *all = sample_run(&dev, s);
-    cuda_linear_sm_target(&dev, 100);
+    cuda_linear_spare_sms(&dev, 16);
     void *fewer = sample_run(&dev, s);
     assert_same(all, fewer); /* the stand-in's first guess is the same */
+    cuda_linear_tune(&dev, true);
+    assert_int_equal(target_of(&dev, s, 16), cuda_num_sms(&dev) - 16);
+    assert_int_equal(target_of(&dev, s, 0), 0);
+    assert_int_equal(target_of(&dev, s, 0), -1);                          /* known by now */
+    assert_int_equal(target_of(&dev, s, cuda_num_sms(&dev) / 2 + 1), -1); /* too many: as for all */
     free(all), free(fewer);
     sample_free(s);
+    device_close(&dev);
+}
+
+/* What one rank chose becomes the choice of another, also for products that it has planned already. */
+static void test_choices_between_ranks(void **state) {
+    (void)state;
+    struct device dev = open_device(), other = open_device();
+    struct err err = {""};
+    char *folder = test_folder("linear"), *path = xasprintf("%s/choices", folder);
+    char *four_parts = sample_line(2, 4);
+    struct sample s = sample_make(&dev), t = sample_make(&other);
+    write_file(path, GPU, four_parts);
+    void *guessed = sample_run(&other, t);
+    assert_int_equal(cuda_linear_load(&dev, path, &err), 1);
+    void *chosen = sample_run(&dev, s);
+    char *text = cuda_linear_text(&dev);
+    assert_int_equal(cuda_linear_take(&other, text, &err), 1);
+    void *taken = sample_run(&other, t);
+    assert_same(chosen, taken);
+    assert_memory_not_equal(guessed, taken, ROWS * OUT * sizeof(float));
+    assert_int_equal(cuda_linear_take(&other, text, &err), 0);
+    assert_int_equal(cuda_linear_num_choices(&other), 1);
+    text[strlen(text) - 2] = 'x';
+    assert_int_equal(cuda_linear_take(&other, text, &err), -1);
+    assert_non_null(strstr(err.text, "line 4 is damaged"));
+    free(guessed), free(chosen), free(taken), free(text), free(four_parts), free(path), free(folder);
+    sample_free(s), sample_free(t);
+    device_close(&dev);
+    device_close(&other);
+}
+
+/* A product that adds to its output is timed into a copy.  Without room for one the guess stays, as a choice:
+ * a later run with more room shall not choose otherwise. */
+static void test_no_room_for_trials(void **state) {
+    (void)state;
+    struct device dev = open_device();
+    struct data dy = data_random(&dev, shape_2d(DTYPE_BF16, ROWS, OUT), 5),
+                x = data_random(&dev, shape_2d(DTYPE_BF16, ROWS, IN), 6),
+                dw = data_zero(&dev, shape_2d(DTYPE_F32, OUT, IN));
+    size_t total_bytes, piece_bytes = device_memory_free(&dev, &total_bytes), num_pieces = 0;
+    void *pieces[64];
+    cuda_linear_tune(&dev, true);
+    cuda_scratch(&dev, cuda_linear_scratch_bytes(&dev, &(struct device_limits){.width = 1}));
+    for (; piece_bytes >= 1024 && num_pieces < 64; piece_bytes /= 2) /* whatever is left */
+        for (void *piece; num_pieces < 64 && (piece = cuda_allocate(&dev, piece_bytes));)
+            pieces[num_pieces++] = piece;
+    op_linear_backward_weight(&dev, dw.t, dy.t, x.t, OP_ACCUMULATE);
+    assert_int_equal(cuda_linear_num_choices(&dev), 1);
+    char *text = cuda_linear_text(&dev), *unmeasured = strstr(text, " 0.0000\n");
+    assert_non_null(unmeasured);
+    free(text);
+    while (num_pieces > 0)
+        cuda_release(&dev, pieces[--num_pieces], 0);
+    data_free(dy), data_free(x), data_free(dw);
     device_close(&dev);
 }
 
@@ -302,7 +375,10 @@ int main(void) {
         cmocka_unit_test(test_choices_take_effect),
         cmocka_unit_test(test_damaged_files_are_refused),
         cmocka_unit_test(test_fewer_multiprocessors),
+        cmocka_unit_test(test_choices_between_ranks),
+        cmocka_unit_test(test_no_room_for_trials),
         cmocka_unit_test(test_products_within_reserved_scratch),
     };
+    setenv("SIMT_MEMORY_BYTES", "256M", 1); /* before the first call of the runtime, which reads it */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -392,6 +392,25 @@ static void test_grid(void **state) {
     simt_stream_seed(0);
 }
 
+/* Transfers that shall leave products room are held to so many multiprocessors; the others are not. */
+static void test_limit(void **state) {
+    struct comm *comm = *state;
+    struct transport t;
+    struct err err = {""};
+    bool alone = comm_num_ranks(comm) == 1;
+    open_link(&t, comm, TRANSPORT_NCCL);
+    assert_all(comm, alone || (simt_nccl_max_ctas() == 0 && t.sms == 0), "an unlimited transport is limited");
+    transport_close(&t);
+    assert_all(comm, transport_open_beside(&t, comm, &dev, TRANSPORT_NCCL, 16, &err) == 0, "%s", err.text);
+    assert_all(comm, t.sms == (alone ? 0 : 16), "16 multiprocessors became %d", t.sms);
+    assert_all(comm, alone || simt_nccl_max_ctas() == 16, "NCCL was not told");
+    check_sums(comm, &t, COUNT, false);
+    transport_close(&t);
+    assert_all(comm, transport_open_beside(&t, comm, &dev, TRANSPORT_STAGED, 16, &err) == 0, "%s", err.text);
+    assert_all(comm, t.sms == 0, "transfers through the host occupy %d multiprocessors", t.sms);
+    transport_close(&t);
+}
+
 /* A rank waits for a message of one that waits for its GPU: GPUs move by themselves, and the stand-in must
  * too. */
 static void test_host_waits(void **state) {
@@ -504,6 +523,7 @@ int main(int argc, char **argv) {
             cmocka_unit_test_prestate(test_forgotten_waits, comm),
             cmocka_unit_test_prestate(test_far_ahead, comm),
             cmocka_unit_test_prestate(test_grid, comm),
+            cmocka_unit_test_prestate(test_limit, comm),
             cmocka_unit_test_prestate(test_host_waits, comm),
         };
         comm_set_piece_bytes(comm, 4096, 4096); /* so that long transfers have several pieces */

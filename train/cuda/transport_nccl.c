@@ -371,6 +371,8 @@ int transport_nccl_open(struct transport *transport, struct err *err) {
     for (int lane = 0; lane < NUM_LANES; lane++) {
         ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
         config.blocking = 0;
+        if (transport->sms > 0)
+            config.maxCTAs = transport->sms; /* a block of NCCL's has a multiprocessor to itself */
         settle(nccl, lane,
                ncclCommInitRankConfig(&nccl->lanes[lane], comm_num_ranks(comm), invitation.ids[lane],
                                       comm_rank(comm), &config));

@@ -46,11 +46,15 @@ typedef struct {
     size_t size;
     unsigned int magic, version;
     int blocking; /* 0: calls return ncclInProgress instead of waiting */
+    int maxCTAs;  /* thread blocks of one collective, each on a multiprocessor of its own */
     const char *commName;
 } ncclConfig_t;
 
 #define NCCL_CONFIG_INITIALIZER                                                                              \
-    { sizeof(ncclConfig_t), 0xcafebeef, NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_INT, NULL }
+    {                                                                                                        \
+        sizeof(ncclConfig_t), 0xcafebeef, NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,   \
+            NULL                                                                                             \
+    }
 
 ncclResult_t ncclGetVersion(int *version);
 ncclResult_t ncclGetUniqueId(ncclUniqueId *uniqueId);
