@@ -15,6 +15,7 @@
 # make fuzz         60 s of libFuzzer for each parser (clang)
 # make clean
 # Knobs: CUDA=0 (no nvcc)  SIMT=0 (kernels not on the host)   CUDA_HOME=...  NCCL_HOME=...   SAN=address|undefined   WERROR=1   CC=...   CXX=...
+#        PARTS=... of gpu-check (ops attention model train ranks) and gpu-bench (kernels steps peer)
 #        local settings in config.mk
 -include config.mk
 ifeq ($(origin CC),default)
@@ -53,10 +54,11 @@ TLIB  := $(OUT)/tests/check.c.o $(OUT)/tests/op_cases.c.o
 
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)/bin/nvcc /usr/local/cuda/bin/nvcc))
 NVCC := $(NVCC)
-CUDA ?= $(if $(NVCC),1,0)
+# What a sanitizer looks at is the host's code: nvcc has no part in that build.
+CUDA ?= $(if $(SAN),0,$(if $(NVCC),1,0))
 
 all: $(OUT)/atelier $(if $(filter 1,$(CUDA)),cuda)
-	@echo 'built $<   HDF5: $(HDF5)   GEMM: oneDNN   MPI: $(CC)   $(if $(filter 1,$(CUDA)),GPU: $(CUDA_OUT)/atelier,no GPU: $(if $(NVCC),CUDA=0,nvcc is not found))'
+	@echo 'built $<   HDF5: $(HDF5)   GEMM: oneDNN   MPI: $(CC)   $(if $(filter 1,$(CUDA)),GPU: $(CUDA_OUT)/atelier,no GPU: $(if $(NVCC),CUDA=0$(if $(SAN), under SAN),nvcc is not found))'
 $(OUT)/atelier: $(MAIN) $(COMMON) $(ABSENT)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/libatelier.a: $(COMMON) $(ABSENT)
@@ -90,7 +92,8 @@ CUDA_LIBS  = $(foreach h,$(NCCL_HOME) $(CUDA_HOME),$(foreach d,$(wildcard $(h)/l
 NVFLAGS = -std=c++17 -O3 -lineinfo -Xptxas -v $(if $(WERROR),-Werror all-warnings) -Xcompiler -Wall -I. -MMD -MP
 CUDA_OBJ := $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_C) $(GPU_CU))
 
-CUDA_TESTS := $(patsubst %,$(CUDA_OUT)/tests/%,test_ops test_device test_attention test_model conformance gpu_bench)
+GPU_BENCH  := $(filter-out %/gpu_nccl.c,$(wildcard tests/gpu/*.c))
+CUDA_TESTS := $(patsubst %,$(CUDA_OUT)/tests/%,test_ops test_device test_attention test_model conformance gpu_nccl gpu_bench)
 
 cuda: $(CUDA_OUT)/atelier
 $(CUDA_OUT)/atelier: $(MAIN) $(COMMON) $(CUDA_OBJ)
@@ -104,7 +107,10 @@ $(CUDA_OUT)/tests/test_%: $(OUT)/tests/test_%.c.o $(TLIB) $(CUDA_OUT)/libatelier
 $(CUDA_OUT)/tests/conformance: $(patsubst %,$(CUDA_OUT)/%.o,$(wildcard tests/simt/conformance*.cu)) $(CUDA_OUT)/libatelier.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
-$(CUDA_OUT)/tests/gpu_bench: $(patsubst %,$(CUDA_OUT)/%.o,$(wildcard tests/gpu/*.c)) $(CUDA_OUT)/libatelier.a
+$(CUDA_OUT)/tests/gpu_bench: $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_BENCH)) $(CUDA_OUT)/libatelier.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
+$(CUDA_OUT)/tests/gpu_nccl: $(CUDA_OUT)/tests/gpu/gpu_nccl.c.o $(CUDA_OUT)/libatelier.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
 $(CUDA_OUT)/%.c.o: %.c | $(CUDA_OUT)/found
@@ -141,7 +147,11 @@ SIMT_CPP := $(wildcard tests/simt/*.cpp)
 SIMT_OBJ := $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_C) $(GPU_CU) $(filter-out tests/simt/test_%,$(SIMT_CPP)))
 SIMT_OWN := $(patsubst tests/simt/%,$(SIMT_OUT)/tests/%,$(basename $(wildcard tests/simt/test_*.c tests/simt/test_*.cpp)))
 SIMT_OPS := $(patsubst %,$(SIMT_OUT)/tests/%,test_ops test_device test_attention test_model test_ranks_train)
-SIMT_TESTS := $(if $(SIMT_OBJ),$(SIMT_OWN) $(SIMT_OPS) $(SIMT_OUT)/tests/gpu_bench)
+SIMT_GPU := $(patsubst %,$(SIMT_OUT)/tests/%,conformance gpu_nccl gpu_bench)
+SIMT_TESTS := $(if $(SIMT_OBJ),$(SIMT_OWN) $(SIMT_OPS) $(SIMT_GPU))
+# Where several lines name what a program is made of, the library must come last.
+objects_first = $(filter %.o,$^) $(filter %.a,$^)
+PROBES := $(patsubst %,$(SIMT_OUT)/%.o,$(wildcard tests/simt/conformance_*.cu))
 
 simt: $(if $(SIMT_OBJ),$(SIMT_OUT)/atelier) $(SIMT_TESTS)
 $(SIMT_OUT)/atelier: $(MAIN) $(COMMON) $(SIMT_OBJ)
@@ -152,13 +162,17 @@ $(SIMT_OUT)/libatelier.a: $(COMMON) $(SIMT_OBJ)
 $(SIMT_OPS): $(SIMT_OUT)/tests/%: $(OUT)/tests/%.c.o $(TLIB) $(SIMT_OUT)/libatelier.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lstdc++
+$(SIMT_OUT)/tests/test_conformance $(SIMT_OUT)/tests/conformance: $(PROBES)
 $(SIMT_OUT)/tests/test_%: $(SIMT_OUT)/tests/simt/test_%.cpp.o $(TLIB) $(SIMT_OUT)/libatelier.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lstdc++
+	$(CC) $(LDFLAGS) -o $@ $(objects_first) $(LDLIBS) -lcmocka -lstdc++
 $(SIMT_OUT)/tests/test_%: $(SIMT_OUT)/tests/simt/test_%.c.o $(TLIB) $(SIMT_OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lstdc++
-$(SIMT_OUT)/tests/gpu_bench: $(patsubst %,$(SIMT_OUT)/%.o,$(wildcard tests/gpu/*.c)) $(SIMT_OUT)/libatelier.a
+$(SIMT_OUT)/tests/conformance: $(SIMT_OUT)/tests/simt/conformance.cu.o
+$(SIMT_OUT)/tests/gpu_nccl: $(SIMT_OUT)/tests/gpu/gpu_nccl.c.o
+$(SIMT_OUT)/tests/gpu_bench: $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_BENCH))
+$(SIMT_GPU): $(SIMT_OUT)/libatelier.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lstdc++
+	$(CC) $(LDFLAGS) -o $@ $(objects_first) $(LDLIBS) -lstdc++
 $(SIMT_OUT)/%.c.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(SIMT_FLAGS) $(CFLAGS) -c -o $@ $<
@@ -183,12 +197,12 @@ budgets: cuda
 bundle: all $(if $(filter 1,$(CUDA)),$(CUDA_TESTS))
 	@slurm/bundle/make.sh $(if $(filter 1,$(CUDA)),$(CUDA_OUT),$(OUT)) $(VERSION)
 gpu-check: cuda $(CUDA_TESTS)
-	@tests/gpu/gpu_check.sh $(CUDA_OUT)
+	@tests/gpu/gpu_check.sh $(CUDA_OUT) $(PARTS)
 gpu-bench: cuda $(CUDA_TESTS)
-	@tests/gpu/gpu_bench.sh $(CUDA_OUT)
+	@tests/gpu/gpu_bench.sh $(CUDA_OUT) $(PARTS)
 sanitized:
 	@$(MAKE) --no-print-directory SAN=address,undefined all tests
-	@ONLY=programs tests/run.sh build/cpu-address,undefined/tests
+	@ONLY=programs RANKS=4 tests/run.sh build/cpu-address,undefined/tests
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@OUT=$(OUT) configs/demo.sh

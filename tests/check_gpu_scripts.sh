@@ -1,30 +1,55 @@
 #!/bin/sh
 # check_gpu_scripts.sh - 'make gpu-check' and 'make gpu-bench' on the host's stand-in for a GPU, at tiny sizes, so that
-# they are known to work when a GPU is at hand: training on both devices compared, every table filled but for the
-# figures, and the way out without a GPU.
-# SIMT_OUT: tree of 'make simt'.
+# they are known to work when a GPU is at hand: training on both devices compared, two ranks on one GPU, every table
+# filled but for the figures, and the ways out: no GPU, a part that fails, a GPU that fails.
+# SIMT_OUT: tree of 'make simt'.  (Its operations are tested as simt test_ops, test_attention...; here they are stood in for.)
 cd "$(dirname "$0")/.." || exit 1
-simt=${SIMT_OUT:-build/simt}
-test -x "$simt/atelier" || { echo "'$simt/atelier' is not built: 'make simt' makes it"; exit 77; }
+simt=$(cd "${SIMT_OUT:-build/simt}" 2>/dev/null && pwd)
+test -x "$simt/atelier" || { echo "the tree of 'make simt' is not built"; exit 77; }
 test -x "$simt/tests/gpu_bench" || { echo "'$simt/tests/gpu_bench' is not built"; exit 77; }
-log=$(mktemp) && trap 'rm -f "$log"' EXIT
+work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
+log=$work/log
 fail() { echo "$1; its output:"; sed 's/^/    /' "$log"; exit 1; }
+export SMALL=1 SIMT_GPUS=1 OMP_NUM_THREADS=1
 
-PARTS=train SMALL=1 tests/gpu/gpu_check.sh "$simt" >"$log" 2>&1 || fail "gpu_check fails"
-grep -q '^5 passed, 0 failed, 0 skipped$' "$log" || fail "gpu_check does not say what it did"
+# A tree whose long tests are stand-ins that do nothing, or fail where a file says so.
+mkdir -p "$work/tree/tests"
+ln -s "$simt/atelier" "$work/tree/"
+ln -s "$simt"/tests/conformance "$simt"/tests/gpu_* "$work/tree/tests/"
+for name in test_device test_ops test_attention test_model; do
+    printf '#!/bin/sh\ntest ! -e "%s/fails_%s"\n' "$work" $name >"$work/tree/tests/$name"
+    chmod +x "$work/tree/tests/$name"
+done
 
-tests/gpu/gpu_bench.sh "$simt" --smoke >"$log" 2>&1 || fail "gpu_bench fails"
+tests/gpu/gpu_check.sh "$work/tree" >"$log" 2>&1 || fail "gpu_check fails"
+grep -q '^12 passed, 0 failed, 1 skipped$' "$log" || fail "gpu_check does not say what it did"
+test "$(grep -c 'largest difference' "$log")" -eq 3 || fail "gpu_check does not say how near the losses are"
+touch "$work/fails_test_attention"
+if tests/gpu/gpu_check.sh "$work/tree" ops attention model >"$log" 2>&1; then fail "gpu_check does not notice a failing test"; fi
+grep -q '^failed: attention$' "$log" || fail "gpu_check does not name what failed"
+grep -q '^4 passed, 1 failed, 0 skipped$' "$log" || fail "gpu_check stops at what failed"
+if SIMT_FAULT=launch:3 tests/gpu/gpu_check.sh "$simt" train >"$log" 2>&1; then
+    fail "gpu_check does not notice launches that fail"
+fi
+grep -q '^failed: a step allocates nothing; losses in f32' "$log" || fail "gpu_check does not name what launches broke"
+
+# No figures: those of a stand-in could be taken for a GPU's.
+tests/gpu/gpu_bench.sh "$simt" kernels steps --smoke >"$log" 2>&1 || fail "gpu_bench fails"
 for family in 'Matrix products' Attention RMSNorm SwiGLU RoPE embedding cross-entropy AdamW 'gradient norm' 'Training steps'; do
     grep -q "$family" "$log" || fail "gpu_bench has no line for '$family'"
 done
 test "$(grep -c '| ran |' "$log")" -ge 30 || fail "gpu_bench ran too little"
 if grep -qE '\| [0-9.]+ (ms|TFLOP/s|TB/s|%) \| [^|]*[0-9]' "$log"; then fail "gpu_bench prints figures of a smoke run"; fi
 
-# Without a GPU, and with a GPU that fails: neither may look like success.
-SIMT_GPUS=0 tests/gpu/gpu_check.sh "$simt" >"$log" 2>&1
-test $? -eq 77 || fail "gpu_check does not skip without a GPU"
-SIMT_GPUS=0 tests/gpu/gpu_bench.sh "$simt" --smoke >"$log" 2>&1
-test $? -eq 77 || fail "gpu_bench does not skip without a GPU"
-if SIMT_FAULT=launch:3 PARTS=train SMALL=1 tests/gpu/gpu_check.sh "$simt" >"$log" 2>&1; then
-    fail "gpu_check does not notice launches that fail"
-fi
+# The steps fit into an H200 by their plan; those of 8 billion do not into half of it.
+SIMT_MEMORY_BYTES=139G "$simt/tests/gpu_bench" --plan >"$log" || fail "a step of the benchmark does not fit into 139 GiB"
+test "$(grep -c 'twice |$' "$log")" -eq 6 || fail "the plan has not six lines"
+if SIMT_MEMORY_BYTES=70G "$simt/tests/gpu_bench" --plan --shape 8B >"$log"; then fail "8 B fit into 70 GiB"; fi
+
+# Without a GPU, and with words that are none of theirs.
+for script in gpu_check gpu_bench; do
+    SIMT_GPUS=0 tests/gpu/$script.sh "$simt" >"$log" 2>&1
+    test $? -eq 77 || fail "$script does not skip without a GPU"
+    grep -q '^no GPU: ' "$log" || fail "$script does not say that there is no GPU"
+    if tests/gpu/$script.sh "$simt" everything >"$log" 2>&1; then fail "$script takes any word for a part"; fi
+done

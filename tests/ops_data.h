@@ -183,15 +183,17 @@ struct tolerance {
 };
 
 /* tolerance_of - 16-bit types as their rounding demands (bf16 alone makes 1.4e-3 on average); f32 as the case
- * says, four times that on a GPU, whose exp2, tanh and rsqrt are good to some units of the last place, not to
- * half of one.
+ * says.  A GPU, whose exp2, tanh and rsqrt are good to some units of the last place, not to half of one, may
+ * take four times that, but no more than 1e-5 where the CPU need not either.
  */
 static inline struct tolerance tolerance_of(struct data d, double f32_tolerance) {
     if (d.t.dtype == DTYPE_BF16)
         return (struct tolerance){1e-2, 2e-3};
     if (d.t.dtype == DTYPE_F16)
         return (struct tolerance){1.5e-3, 4e-4};
-    return (struct tolerance){f32_tolerance * (d.dev->ops->host_memory ? 1 : 4), INFINITY};
+    if (!d.dev->ops->host_memory)
+        f32_tolerance = fmin(4 * f32_tolerance, fmax(f32_tolerance, 1e-5));
+    return (struct tolerance){f32_tolerance, INFINITY};
 }
 
 /* worst_ratio - largest |got - want| / (tolerance * (|want| + typical size)), index in *where; infinity when

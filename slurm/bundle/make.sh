@@ -2,8 +2,10 @@
 # make.sh PROGRAMS VERSION - one relocatable archive of what an air-gapped node needs: atelier, every shared library it
 # takes, Open MPI's runtime and plug-ins, the sample, run files, and the GPU's check and benchmark.  'make bundle' calls it.
 #   PROGRAMS        tree with atelier and tests/ (build/cuda, or build/cpu where there is no nvcc)
-#   BUNDLE_CUDA=0   leave cuBLASLt and NCCL (0.8 GB) to the site's own modules
+#   BUNDLE_CUDA=0   leave cuBLASLt and NCCL (0.7 GB) to the site's own modules
 #   BUNDLE_OUT      where the archive goes (default build)
+#   BUNDLE_PACK     what compresses it (default gzip).  The programs hold the same kernels, which a long memory sees:
+#                   BUNDLE_CUDA=0 BUNDLE_PACK="xz -T0 --lzma2=preset=3,dict=256MiB" makes 30 MB of 97
 # Left out on purpose: the NVIDIA driver, which is the node's, and Open MPI's plug-ins for network cards, which want the
 # site's own libraries.  glibc comes along for nodes whose own is older.
 set -eu
@@ -13,7 +15,8 @@ version=${2:?usage: make.sh PROGRAMS VERSION}
 out=${BUNDLE_OUT:-build}
 name=atelier-$version-$(uname -m)
 stage=$out/bundle/$name
-checks="test_ops test_device test_attention test_model conformance gpu_bench"
+pack=${BUNDLE_PACK:-gzip}
+checks="test_ops test_device test_attention test_model conformance gpu_nccl gpu_bench"
 
 say() { echo "bundle: $*"; }
 ompi_path() { ompi_info --parsable --path all | sed -n "s/^path:$1://p" | head -n 1; }
@@ -79,10 +82,13 @@ copy_libraries() {
     while read -r library path; do
         if is_glibc "$library"; then
             cp -L "$path" "$stage/lib/glibc/$library"
-        elif ! is_left_out "$library"; then
+        elif is_left_out "$library"; then
+            printf '%s ' "$library" # one line, for a message
+        else
             cp -L "$path" "$stage/lib/$library"
         fi
-    done <"$out/bundle/libraries"
+    done <"$out/bundle/libraries" >"$stage/libexec/left_out"
+    test ! -s "$stage/libexec/left_out" || echo >>"$stage/libexec/left_out"
     # PMIx, which connects the ranks, loads plug-ins of its own.
     pmix=$(dirname "$(readlink -f "$(awk '$1 ~ /^libpmix/ { print $2; exit }' "$out/bundle/libraries")")")/pmix
     if [ -d "$pmix" ]; then cp -r "$pmix" "$stage/lib/"; fi
@@ -92,16 +98,17 @@ copy_libraries() {
 }
 
 copy_files() {
-    mkdir -p "$stage/share/atelier/tests/golden"
+    mkdir -p "$stage/share/atelier/tests/golden" "$stage/share/atelier/data"
     cp -r configs "$stage/share/atelier/"
-    mkdir -p "$stage/share/atelier/data" && cp -r data/sample "$stage/share/atelier/data/"
+    cp -r data/sample "$stage/share/atelier/data/"
     cp -r slurm "$stage/share/atelier/"
     cp -r tests/golden/models "$stage/share/atelier/tests/golden/"
     mkdir -p "$stage/share/atelier/tests/bench"
-    cp -r tests/gpu "$stage/share/atelier/tests/"
+    mkdir -p "$stage/share/atelier/tests/gpu" && cp tests/gpu/*.sh "$stage/share/atelier/tests/gpu/"
     cp tests/bench/peer_torch.py "$stage/share/atelier/tests/bench/"
     cp LICENSE CHANGELOG.md "$stage/"
-    sed "s/VERSION/$version/g" slurm/bundle/README.md >"$stage/README.md"
+    git describe --always --dirty --exclude='*' >"$stage/libexec/commit" 2>/dev/null || echo unknown >"$stage/libexec/commit"
+    sed "s/VERSION/$version/g; s/GLIBC/$(cat "$stage/libexec/glibc_needed")/g" slurm/bundle/README.md >"$stage/README.md"
     cp slurm/bundle/start.sh "$stage/libexec/start.sh"
     for command in atelier mpirun orted gpu-check gpu-bench; do cp slurm/bundle/command.sh "$stage/bin/$command"; done
     chmod +x "$stage"/bin/*
@@ -115,6 +122,10 @@ copy_open_mpi
 copy_libraries
 copy_files
 say "compressing $(du -sh "$stage" | cut -f1) (glibc $(cat "$stage/libexec/glibc_needed") or the bundled one)"
-tar -C "$out/bundle" --owner=0 --group=0 --sort=name -czf "$out/$name.tar.gz" "$name"
-say "$out/$name.tar.gz, $(du -h "$out/$name.tar.gz" | cut -f1); largest parts:"
+case $pack in
+xz*) archive=$out/$name.tar.xz ;;
+*) archive=$out/$name.tar.gz ;;
+esac
+tar -C "$out/bundle" --owner=0 --group=0 --sort=name -I "$pack" -cf "$archive" "$name"
+say "$archive, $(du -h "$archive" | cut -f1); largest parts:"
 du -ah "$stage/lib" | sort -rh | sed -n '2,6p'

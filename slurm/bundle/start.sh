@@ -3,10 +3,17 @@
 # bundle's libraries.  Needs a shell and nothing else.
 # shellcheck disable=SC2154 # root and self come from the command
 command=${self##*/}
+refuse() {
+    echo "$command: $*" >&2
+    exit 1
+}
+case $root in *:*) refuse "the folder '$root' has a colon in its name, which separates search paths: rename it" ;; esac
 export OPAL_PREFIX="$root" OPAL_BINDIR="$root/bin" OPAL_LIBDIR="$root/lib" OPAL_PKGLIBDIR="$root/lib/openmpi"
 export OPAL_DATADIR="$root/share" OPAL_PKGDATADIR="$root/share/openmpi" OPAL_SYSCONFDIR="$root/etc"
 export PMIX_PREFIX="$root" PMIX_LIBDIR="$root/lib" PMIX_PKGLIBDIR="$root/lib/pmix"
 export ATELIER_BUNDLE="$root"
+read -r ATELIER_COMMIT <"$root/libexec/commit"
+export ATELIER_COMMIT
 case :$PATH: in *":$root/bin:"*) ;; *) export PATH="$root/bin:$PATH" ;; esac
 
 # The node's glibc where it is new enough, because it knows the node's users and names; else the bundled one.
@@ -18,9 +25,22 @@ libraries=$root/lib
 if [ "${found%%[!0-9]*}" = "" ] || [ "${found%%[!0-9]*}" -lt "${needed#2.}" ] || [ ! -x "$loader" ]; then
     loader=$root/lib/glibc/ld-linux-x86-64.so.2
     libraries=$root/lib/glibc:$root/lib
+    "$loader" --verify "$root/libexec/atelier" 2>/dev/null || test $? -eq 2 ||
+        refuse "needs a 64-bit x86 Linux with glibc $needed or newer, or the glibc in '$root/lib/glibc'; this node has" \
+            "${found:+glibc 2.}${found:-no glibc that tells its version}, and the other cannot be run: is the archive" \
+            "unpacked whole, the file system mounted without noexec, the processor x86-64"
 fi
 # Modules of the site may bring cuBLASLt and NCCL where the bundle has none.
 libraries=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+if [ -s "$root/libexec/left_out" ]; then
+    cuda=${CUDA_HOME:-/usr/local/cuda}
+    libraries=$libraries:$cuda/lib64:$cuda/lib
+    "$loader" --library-path "$libraries" --list "$root/libexec/atelier" >/dev/null 2>&1 || {
+        read -r missing <"$root/libexec/left_out"
+        refuse "this bundle was made without $missing: load the site's modules of CUDA and NCCL, or add their folders" \
+            "to LD_LIBRARY_PATH"
+    }
+fi
 
 # A node alone, without ssh: mpirun need not look for other nodes.
 if [ -z "${SLURM_JOB_ID:-}" ] && ! command -v ssh >/dev/null && ! command -v rsh >/dev/null; then

@@ -7,16 +7,20 @@ over the steps after the warm-up, and the peak of memory.
 
 On the CPU the fastest setting found is the defaults with --compile (a C++ compiler is needed); every other is an option,
 so that anyone can look for a faster one.  On a GPU (--device cuda) the settings are searched: Liger kernels where they are
-installed, each attention that is, the largest micro-batch that fits, checkpoints of layers only where nothing fits
-without; the fastest is reported.  All is in bf16 there, moments included, and compiled.
+installed, each attention that is, micro-batches up to the largest that fits and is faster, checkpoints of layers only
+where nothing fits without; the fastest is reported.  All is in bf16 there, moments included, and compiled.
 """
 
 import argparse
 import gc
 import json
+import os
 import resource
 import statistics
+import sys
 import time
+
+os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # less is lost between blocks
 
 import torch
 import transformers
@@ -55,6 +59,7 @@ def parse_arguments():
     parser.add_argument("--warmup", type=int, default=2, help="steps that are not counted")
     parser.add_argument("--steps", type=int, default=0, help="steps that are counted; 0: 10, on a GPU 3")
     parser.add_argument("--search", action="store_true", help="look for the best setting, as on a GPU")
+    parser.add_argument("--limit-s", type=float, default=600, help="begin no further setting after that many seconds")
     args = parser.parse_args()
     if args.device == "cuda":
         args.search = True
@@ -117,7 +122,7 @@ def measure(args, attention, batch, checkpoints):
     counted = [micros * batch * args.sequence / s for s in seconds[args.warmup:]]
     peak = {"peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
     if args.device == "cuda":
-        peak["peak_device_mib"] = torch.cuda.max_memory_allocated() >> 20
+        peak["peak_device_mib"] = torch.cuda.max_memory_reserved() >> 20  # what no other program could have had
     return {"tokens_per_s": round(statistics.median(counted), 1), "slowest": round(min(counted), 1),
             "fastest": round(max(counted), 1), "first_step_s": round(seconds[0], 2),
             "cpu_s_per_step": round(statistics.median(cpu_seconds[args.warmup:]), 3),  # all threads; tells a busy machine
@@ -134,39 +139,69 @@ def forget():
 
 
 def use_liger():
+    """Its norms, gates, rotations, and the head fused with the loss, in place of transformers' own."""
     try:
         from liger_kernel.transformers import apply_liger_kernel_to_llama
     except ImportError:
-        return False
+        return
     apply_liger_kernel_to_llama()
-    return True
 
 
-def largest_that_fits(args, attention, checkpoints):
-    """Halves the micro-batch until it fits; returns what was measured, or None."""
-    batch = max(1, 16384 // args.sequence)
-    while batch >= 1:
-        try:
-            return measure(args, attention, batch, checkpoints) | {"batch": batch}
-        except torch.OutOfMemoryError:
-            forget()
-        batch //= 2
-    return None
+def is_out_of_memory(error):
+    """cuBLAS and compiled code say it in their own words."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "ALLOC_FAILED" in text
+
+
+def try_setting(args, attention, batch, checkpoints):
+    """What was measured of one setting, or None where it does not fit."""
+    forget()
+    try:
+        found = measure(args, attention, batch, checkpoints)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    liger = "Liger" if "liger_kernel" in sys.modules else "no Liger"
+    twice = "checkpoints of layers" if checkpoints else "no checkpoints"
+    setting = f"{attention}; micro-batch {batch * args.sequence}; {twice}; {liger}"
+    print(f"{setting}: {found['tokens_per_s']} tokens/s", file=sys.stderr)
+    return found | {"batch": batch, "setting": setting}
+
+
+def best_batch(args, attention, checkpoints, deadline):
+    """Doubles the micro-batch for as long as that fits and is faster; None when not even one sequence fits."""
+    batch, most, best = max(1, 4096 // args.sequence), max(1, 16384 // args.sequence), None
+    while batch <= most and (best is None or time.monotonic() < deadline):
+        found = try_setting(args, attention, batch, checkpoints)
+        if found is None:
+            if best is not None or batch == 1:
+                break
+            batch, most = batch // 2, batch - 1
+        elif best is not None and found["tokens_per_s"] < best["tokens_per_s"]:
+            break
+        else:
+            best = found
+            batch *= 2
+    return best
 
 
 def search(args):
     """The fastest of the settings that are installed here and fit."""
-    liger = args.device == "cuda" and use_liger()
+    deadline, best = time.monotonic() + args.limit_s, None
     kinds = ["sdpa"]
-    if args.device == "cuda" and transformers.utils.is_flash_attn_2_available():
-        kinds.append("flash_attention_2")
-    best = None
+    if args.device == "cuda":
+        use_liger()
+        for kind in ("flash_attention_3", "flash_attention_2"):
+            known = getattr(transformers.utils, f"is_{kind.replace('attention', 'attn')}_available", lambda: False)
+            if known():
+                kinds.insert(0, kind)
     for kind in kinds:
-        found = largest_that_fits(args, kind, False) or largest_that_fits(args, kind, True)
-        forget()
+        if best is not None and time.monotonic() > deadline:
+            break
+        found = best_batch(args, kind, False, deadline) or best_batch(args, kind, True, deadline)
         if found and (best is None or found["tokens_per_s"] > best["tokens_per_s"]):
-            setting = f"{kind}; micro-batch {found['batch'] * args.sequence}; {'Liger' if liger else 'no Liger'}"
-            best = found | {"setting": setting}
+            best = found
     if best is None:
         raise SystemExit("no setting fits on this device")
     return best
@@ -176,6 +211,8 @@ def main():
     args = parse_arguments()
     logging.set_verbosity_error()
     torch.set_num_threads(args.threads)
+    if args.device == "cuda":
+        torch.set_float32_matmul_precision("high")
     found = search(args) if args.search else measure(args, args.attention, args.batch, False)
     print(json.dumps({"peer": "torch", "torch": torch.__version__, **vars(args), **found}))
 

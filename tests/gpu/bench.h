@@ -10,8 +10,10 @@ enum { BENCH_MAX_TENSORS = 32 };
 
 struct bench {
     struct device dev;
-    bool smoke;    /* tiny sizes, each thing once, no figures: proves that all of it runs */
-    FILE *results; /* one line of JSON per step, for the comparison with PyTorch; NULL: none */
+    bool smoke;        /* tiny sizes, each thing once, no figures: proves that all of it runs */
+    FILE *results;     /* one line of JSON per step, for the comparison with PyTorch; NULL: none */
+    const char *shape; /* the only shape whose steps are wanted, and the only sequence; NULL, 0: all */
+    int64_t sequence;
     double copy_bytes_per_s, product_flops; /* ceilings, measured at the start; 0 in a smoke run */
     double peak_flops; /* bf16, by the data sheet: what MFU is a share of; 0: unknown GPU */
 
@@ -39,13 +41,17 @@ struct bench_facts {
     double flops, bytes, target, target_s;
 };
 
-/* bench_head, bench_row - a table with time, rate, share of the measured ceiling, target and share of it. */
+/* bench_head, bench_row - a table with time, rate, the bound (what this GPU was measured to copy or to
+ * multiply at the start) and the share of it, target and share of it.  Each row is written out at once. */
 void bench_head(struct bench *b, const char *title);
 void bench_row(struct bench *b, const char *name, double seconds, struct bench_facts facts);
 
-/* bench_kernels - every family of operations.  bench_steps - whole training steps. */
+/* bench_kernels - every family of operations.  bench_steps - whole training steps: false when no such shape
+ * or sequence is known.  bench_plan - what bench_steps would choose here and how much memory that takes, with
+ * nothing allocated: false when a shape does not fit. */
 void bench_kernels(struct bench *b);
-void bench_steps(struct bench *b);
+bool bench_steps(struct bench *b);
+bool bench_plan(struct bench *b);
 
 /* bench_check_memory - trains a small model for some steps: returns true when the device's free memory did
  * not change after the first, and says what it was. */

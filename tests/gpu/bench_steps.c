@@ -43,6 +43,7 @@ struct run {
     struct model model;
     struct batch batch; /* one micro-batch, used again and again: its values do not change the time */
     int64_t sequence, micro_tokens, num_micros, step;
+    size_t planned_bytes; /* of device memory, all of it taken before the first step */
     double loss;
 };
 
@@ -106,7 +107,8 @@ static bool choose_micro(struct run *run) {
         for (int64_t tokens = MOST_TOKENS; tokens >= run->sequence; tokens /= 2) {
             run->micro_tokens = run->bench->smoke ? 2 * run->sequence : tokens;
             run->settings.train.recompute = (enum recompute)recompute;
-            if (needed_bytes(run) <= available)
+            run->planned_bytes = needed_bytes(run);
+            if (run->planned_bytes <= available)
                 return true;
         }
     return false;
@@ -127,6 +129,15 @@ static void make_batch(struct run *run) {
     }
 }
 
+/* fill_ones - the weights of a norm. */
+static void fill_ones(struct device *dev, struct tensor t) {
+    float *ones = xmalloc((size_t)t.dims[0] * sizeof *ones);
+    for (int64_t i = 0; i < t.dims[0]; i++)
+        ones[i] = 1;
+    device_upload(dev, t, ones);
+    free(ones);
+}
+
 /* fill_weights - matrices normal from a block of random numbers that repeats, norms 1: eight billion fresh
  * numbers would take minutes and change nothing. */
 static void fill_weights(struct run *run) {
@@ -144,10 +155,7 @@ static void fill_weights(struct run *run) {
                 if (tensor->decays)
                     device_copy(&b->dev, to, tensor_rows(block, 0, count));
                 else
-                    for (int64_t i = 0; i < count; i++) {
-                        const float one = 1;
-                        device_upload(&b->dev, tensor_rows(to, i, 1), &one);
-                    }
+                    fill_ones(&b->dev, to);
             }
         }
     }
@@ -155,8 +163,8 @@ static void fill_weights(struct run *run) {
     params_refresh(&run->params, NULL);
 }
 
-/* run_open - a model ready to step; false when it does not fit. */
-static bool run_open(struct run *run, struct bench *b, const struct shape *shape, int64_t sequence) {
+/* run_choose - how a shape will be trained here; false when it does not fit. */
+static bool run_choose(struct run *run, struct bench *b, const struct shape *shape, int64_t sequence) {
     enum { STEP_TOKENS = 65536 };
     *run =
         (struct run){.bench = b, .shape = shape, .sequence = sequence, .config = config_of(shape, sequence)};
@@ -168,6 +176,13 @@ static bool run_open(struct run *run, struct bench *b, const struct shape *shape
     if (!choose_micro(run))
         return false;
     run->num_micros = b->smoke ? 2 : STEP_TOKENS / run->micro_tokens;
+    return true;
+}
+
+/* run_open - a model ready to step; false when it does not fit. */
+static bool run_open(struct run *run, struct bench *b, const struct shape *shape, int64_t sequence) {
+    if (!run_choose(run, b, shape, sequence))
+        return false;
     struct params_setup params = params_setup_of(run);
     struct model_setup model = model_setup_of(run);
     params_create(&run->params, &b->dev, &params);
@@ -253,9 +268,11 @@ static double time_steps(struct run *run) {
     return times[COUNTED / 2];
 }
 
+/* Ways of recomputing, in the order of enum recompute. */
+static const char *const RECOMPUTE[] = {"nothing twice", "attention twice", "MLP twice", "layers twice"};
+
 /* report - one line of the table, one line of the results. */
 static void report(struct run *run) {
-    static const char *const recompute[] = {"nothing twice", "attention twice", "MLP twice", "layers twice"};
     struct bench *b = run->bench;
     const struct shape *s = run->shape;
     size_t total_bytes;
@@ -273,37 +290,75 @@ static void report(struct run *run) {
            target);
     print_shares(run);
     size_t free_bytes = device_memory_free(&b->dev, &total_bytes);
-    printf(" %.1f GiB | %lld, %s |\n", (double)(total_bytes - free_bytes) / (1 << 30),
-           (long long)run->micro_tokens, recompute[run->settings.train.recompute]);
+    printf(" %.1f GiB, %.1f planned | %lld, %s |\n", (double)(total_bytes - free_bytes) / (1 << 30),
+           (double)run->planned_bytes / (1 << 30), (long long)run->micro_tokens,
+           RECOMPUTE[run->settings.train.recompute]);
     fflush(stdout);
-    if (b->results)
+    if (b->results) {
         fprintf(b->results,
                 "{\"shape\": \"%s\", \"sequence\": %lld, \"micro_tokens\": %lld, \"step_tokens\": %lld, "
                 "\"tokens_per_s\": %.1f, \"mfu\": %.4f}\n",
                 s->name, (long long)run->sequence, (long long)run->micro_tokens, (long long)step_tokens(run),
                 tokens_per_s, mfu);
+        fflush(b->results);
+    }
 }
 
-void bench_steps(struct bench *b) {
+/* for_each_wanted - calls back with every shape and sequence that is asked for; the number of failures. */
+typedef bool (*shape_work)(struct bench *b, const struct shape *shape, int64_t sequence);
+static int for_each_wanted(struct bench *b, shape_work work) {
     const struct shape *shapes = b->smoke ? SMOKE_SHAPES : SHAPES;
     const int64_t *sequences = b->smoke ? SMOKE_SEQUENCES : SEQUENCES;
     size_t num_sequences = b->smoke ? 1 : sizeof SEQUENCES / sizeof SEQUENCES[0];
-    printf("\n### Training steps of a Llama, bf16, f32 master weights, bf16 moments, random weights, 65536 "
-           "tokens a step\n\n"
-           "| shape, sequence | tokens/s | MFU | target | products, %% | attention | element-wise | "
-           "optimizer | gaps | "
-           "memory | micro-batch |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
+    int num_done = 0, num_failed = 0;
     for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++)
         for (size_t q = 0; q < num_sequences; q++) {
-            struct run run;
-            if (run_open(&run, b, &shapes[i], sequences[q])) {
-                report(&run);
-                run_close(&run);
-            } else {
-                printf("| %s, %lld | does not fit | | | | | | | | | |\n", shapes[i].name,
-                       (long long)sequences[q]);
-            }
+            if ((b->shape && strcmp(b->shape, shapes[i].name) != 0) ||
+                (b->sequence && b->sequence != sequences[q]))
+                continue;
+            num_failed += !work(b, &shapes[i], sequences[q]);
+            num_done++;
         }
+    if (num_done == 0)
+        printf("no such shape and sequence: shapes are 1.2B and 8B, sequences 2048, 4096 and 8192\n");
+    return num_done ? num_failed : 1;
+}
+
+static bool bench_step(struct bench *b, const struct shape *shape, int64_t sequence) {
+    struct run run;
+    if (!run_open(&run, b, shape, sequence)) {
+        printf("| %s, %lld | does not fit | | | | | | | | | |\n", shape->name, (long long)sequence);
+        return true; /* a fact about this GPU, no fault */
+    }
+    report(&run);
+    run_close(&run);
+    return true;
+}
+
+bool bench_steps(struct bench *b) {
+    printf(
+        "\n### Training steps of a Llama, bf16, f32 master weights, bf16 moments, random weights, 65536 "
+        "tokens a step\n\n"
+        "| shape, sequence | tokens/s | MFU | target | products, %% | attention, %% | element-wise, %% | "
+        "optimizer, %% | gaps, %% | memory | micro-batch |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
+    fflush(stdout);
+    return for_each_wanted(b, bench_step) == 0;
+}
+
+static bool plan_step(struct bench *b, const struct shape *shape, int64_t sequence) {
+    struct run run;
+    size_t total;
+    bool fits = run_choose(&run, b, shape, sequence);
+    printf("| %s, %lld | %.1f of %.1f GiB | %lld, %s |\n", shape->name, (long long)sequence,
+           (double)run.planned_bytes / (1 << 30), (double)device_memory_free(&b->dev, &total) / (1 << 30),
+           (long long)run.micro_tokens, fits ? RECOMPUTE[run.settings.train.recompute] : "does not fit");
+    return fits;
+}
+
+bool bench_plan(struct bench *b) {
+    printf(
+        "\n### Memory of the training steps\n\n| shape, sequence | planned | micro-batch |\n|---|---|---|\n");
+    return for_each_wanted(b, plan_step) == 0;
 }
 
 bool bench_check_memory(struct bench *b) {

@@ -1,7 +1,12 @@
 /* gpu_bench.c - what a GPU reaches: ceilings, kernels, whole steps; printed as Markdown.  Started by
- * gpu_bench.sh. gpu_bench [--smoke] [--kernels | --steps | --memory | --list] [--results FILE]
- * --smoke: tiny sizes and no figures, to see that it runs.  --memory: nothing is allocated inside a step.
- * --list: the GPU, and nothing else.  Ends with 77 where there is no GPU. */
+ * gpu_bench.sh.
+ *
+ *     gpu_bench [--smoke] [--kernels | --steps | --plan | --memory | --list]
+ *               [--shape NAME] [--sequence TOKENS] [--results FILE]
+ *
+ * --smoke: tiny sizes and no figures, to see that it runs.  --plan: how the steps fit into the memory.
+ * --memory: nothing is allocated inside a step.  --list: the GPU, and nothing else.  --shape, --sequence: of
+ * the steps these alone.  Ends with 77 where there is no GPU. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,9 +125,10 @@ double bench_median_s(struct bench *b, bench_work work, void *user) {
 
 void bench_head(struct bench *b, const char *title) {
     (void)b;
-    printf("\n### %s\n\n| | time | rate | of the ceiling | target | of the target "
-           "|\n|---|---|---|---|---|---|\n",
+    printf("\n### %s\n\n| | time | rate | bound | of the bound | target | of the target "
+           "|\n|---|---|---|---|---|---|---|\n",
            title);
+    fflush(stdout);
 }
 
 /* rate_text - "612 TFLOP/s" or "4.08 TB/s". */
@@ -136,21 +142,23 @@ static void rate_text(char *text, size_t room_bytes, double rate, bool is_flops)
 void bench_row(struct bench *b, const char *name, double seconds, struct bench_facts facts) {
     bool is_flops = facts.flops > 0;
     double work = is_flops ? facts.flops : facts.bytes;
-    char rate[32], target[32] = "", share[32] = "";
+    double ceiling = is_flops ? b->product_flops : b->copy_bytes_per_s;
+    char rate[32], bound[32], target[32] = "", share[32] = "";
     if (facts.target > 0)
         rate_text(target, sizeof target, facts.target, is_flops);
     else if (facts.target_s > 0)
         snprintf(target, sizeof target, "%.0f µs", 1e6 * facts.target_s);
     if (b->smoke) {
-        printf("| %s | ran | | | %s | |\n", name, target);
+        printf("| %s | ran | | | | %s | |\n", name, target);
         return;
     }
     rate_text(rate, sizeof rate, work / seconds, is_flops);
+    rate_text(bound, sizeof bound, ceiling, is_flops);
     if (target[0])
         snprintf(share, sizeof share, "%.0f %%",
                  100 * (facts.target > 0 ? work / seconds / facts.target : facts.target_s / seconds));
-    printf("| %s | %.3f ms | %s | %.0f %% | %s | %s |\n", name, 1e3 * seconds, rate,
-           100 * work / seconds / (is_flops ? b->product_flops : b->copy_bytes_per_s), target, share);
+    printf("| %s | %.3f ms | %s | %s | %.0f %% | %s | %s |\n", name, 1e3 * seconds, rate, bound,
+           100 * work / seconds / ceiling, target, share);
     fflush(stdout);
 }
 
@@ -162,7 +170,7 @@ static void measure_ceilings(struct bench *b) {
     struct err err = {""};
     const struct cuda_state *state = b->dev.state;
     b->peak_flops = state->arch == 90 ? 989e12 : state->arch == 80 ? 312e12 : 0;
-    if (b->smoke)
+    if (b->smoke) /* figures of a stand-in would be taken for a GPU's */
         return;
     if (measure_copy(&b->dev, (size_t)4 << 30, &b->copy_bytes_per_s, &err) ||
         measure_matmul(&b->dev, 8192, &b->product_flops, &err))
@@ -173,30 +181,66 @@ static void measure_ceilings(struct bench *b) {
            1e-12 * b->copy_bytes_per_s, 1e-12 * b->product_flops);
 }
 
-enum part { PART_ALL, PART_KERNELS, PART_STEPS, PART_MEMORY, PART_LIST };
+enum part { PART_ALL, PART_KERNELS, PART_STEPS, PART_PLAN, PART_MEMORY, PART_LIST };
+
+static int usage(void) {
+    fprintf(stderr, "usage: gpu_bench [--smoke] [--kernels | --steps | --plan | --memory | --list] "
+                    "[--shape NAME] [--sequence TOKENS] [--results FILE]\n");
+    return -1;
+}
+
+/* parse_value - an option with a value; false when it is none of them, or the value is no good. */
+static bool parse_value(struct bench *b, const char *option, const char *value) {
+    if (strcmp(option, "--shape") == 0) {
+        b->shape = value;
+        return true;
+    }
+    if (strcmp(option, "--sequence") == 0) {
+        char *end;
+        b->sequence = strtoll(value, &end, 10);
+        return b->sequence > 0 && *end == '\0';
+    }
+    if (strcmp(option, "--results") != 0 || b->results)
+        return false;
+    b->results = fopen(value, "w");
+    if (!b->results)
+        perror(value);
+    return b->results != NULL;
+}
 
 static int parse(struct bench *b, enum part *part, int argc, char **argv) {
-    static const char *const names[] = {"", "--kernels", "--steps", "--memory", "--list"};
+    static const char *const names[] = {"", "--kernels", "--steps", "--plan", "--memory", "--list"};
     for (int i = 1; i < argc; i++) {
         bool known = strcmp(argv[i], "--smoke") == 0;
         b->smoke |= known;
-        if (strcmp(argv[i], "--results") == 0 && i + 1 < argc) {
-            b->results = fopen(argv[++i], "w");
-            known = b->results != NULL;
-        }
         for (int p = PART_KERNELS; p <= PART_LIST; p++)
             if (strcmp(argv[i], names[p]) == 0) {
                 *part = (enum part)p;
                 known = true;
             }
-        if (!known) {
-            fprintf(
-                stderr,
-                "usage: gpu_bench [--smoke] [--kernels | --steps | --memory | --list] [--results FILE]\n");
-            return -1;
+        if (!known && i + 1 < argc) {
+            known = parse_value(b, argv[i], argv[i + 1]);
+            i++;
         }
+        if (!known)
+            return usage();
     }
     return 0;
+}
+
+/* run_part - returns false when something is not as it should be. */
+static bool run_part(struct bench *b, enum part part) {
+    if (part == PART_LIST)
+        return true;
+    if (part == PART_MEMORY)
+        return bench_check_memory(b);
+    if (part == PART_PLAN)
+        return bench_plan(b);
+    measure_ceilings(b);
+    cuda_linear_tune(&b->dev, true);
+    if (part != PART_STEPS)
+        bench_kernels(b);
+    return part == PART_KERNELS || bench_steps(b);
 }
 
 int main(int argc, char **argv) {
@@ -204,24 +248,17 @@ int main(int argc, char **argv) {
     struct err err = {""};
     enum part part = PART_ALL;
     char text[512];
+    int num_gpus = 0;
     if (parse(&b, &part, argc, argv))
         return 2;
     if (device_open_cuda(&b.dev, 0, &err)) {
         printf("no GPU: %s\n", err.text);
         return NO_GPU;
     }
-    printf("%s\n", device_describe_cuda(0, text, sizeof text));
-    bool good = true;
-    if (part == PART_MEMORY) {
-        good = bench_check_memory(&b);
-    } else if (part != PART_LIST) {
-        measure_ceilings(&b);
-        cuda_linear_tune(&b.dev, true);
-        if (part != PART_STEPS)
-            bench_kernels(&b);
-        if (part != PART_KERNELS)
-            bench_steps(&b);
-    }
+    CUDA_CHECK(cudaGetDeviceCount(&num_gpus));
+    printf("%s\nGPUs: %d\n", device_describe_cuda(0, text, sizeof text), num_gpus);
+    fflush(stdout);
+    bool good = run_part(&b, part);
     device_close(&b.dev);
     if (b.results)
         fclose(b.results);

@@ -1,54 +1,85 @@
 #!/bin/sh
-# gpu_bench.sh DIR [gpu_bench's options] - tables of what this machine's GPU reaches, as Markdown on standard output; with
-# PyTorch and transformers at hand (PYTHON, or python3) the same training steps there, in the same run, and the ratios.
-# DIR: tree with tests/gpu_bench (build/cuda), or a bundle's libexec.  Nothing else should use the GPU meanwhile.
+# gpu_bench.sh DIR [PART...] [gpu_bench's options] - tables of what this machine's GPU reaches, as Markdown on standard
+# output, each line as soon as it is known, ready for tests/bench/RESULTS.md.  Nothing else should use the GPU meanwhile.
+# DIR: tree with tests/gpu_bench (build/cuda), or a bundle's libexec.  Parts, all of them by default:
+#   kernels  every family of operations: about 2 minutes
+#   steps    whole steps of 1.2 B and 8 B at 2048, 4096, 8192 tokens: about 5 minutes
+#   peer     the same steps by PyTorch and transformers, where PYTHON (or python3) has them, and the ratios: up to 5 minutes
+#            for each shape and sequence; without 'steps' those are timed first, for a ratio is one of the same run
+# Options: --shape 8B or 1.2B, --sequence N: these steps alone; --smoke: tiny sizes and no figures.
+#   PEER_LIMIT_S  after how many seconds PyTorch begins no further setting (default 120)
 set -u
-programs=$(cd "${1:?usage: gpu_bench.sh DIR [options]}" && pwd)
+programs=$(cd "${1:?usage: gpu_bench.sh DIR [PART...] [options]}" && pwd)
 shift
+parts=
+while :; do
+    case ${1:-} in
+    kernels | steps | peer) parts="$parts $1" && shift ;;
+    *) break ;;
+    esac
+done
+parts=${parts:-kernels steps peer}
 cd "$(dirname "$0")/../.." || exit 1
 program=$programs/tests/gpu_bench
 test -e "$program" || program=$programs/gpu_bench
 python=${PYTHON:-python3}
+device=${PEER_DEVICE:-cuda} # cpu: for a test of this script
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
 start() {
     if [ -n "${ATELIER_LOADER:-}" ]; then
-        "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$@"
+        "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$program" "$@"
     else
-        "$@"
+        "$program" "$@"
     fi
 }
+wanted() { case " $parts " in *" $1 "*) ;; *) false ;; esac }
 field() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p"; }
 
-echo "## $(date -u +%Y-%m-%d), $(uname -n), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
-echo
-start "$program" --results "$work/results" "$@"
-code=$?
-test $code -eq 0 || exit $code
-test -s "$work/results" || exit 0
-
-echo
-if ! "$python" -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/dev/null; then
-    echo "PyTorch with CUDA and transformers are not at hand ($python): no comparison."
-    exit 0
-fi
-echo "### Beside PyTorch ($("$python" -c 'import torch; print(torch.__version__)')), the same shapes on the same GPU"
-echo
-echo "Weights, gradients and moments in bf16, fused AdamW, torch.compile, Liger kernels where installed; the best of the"
-echo "settings that fit: attention by SDPA or flash-attn, checkpoints of layers or none."
-echo
-echo "| shape, sequence | atelier, tokens/s | PyTorch, tokens/s | ratio | PyTorch's setting |"
-echo "|---|---|---|---|---|"
-while read -r line; do
-    shape=$(echo "$line" | field shape) sequence=$(echo "$line" | field sequence)
-    ours=$(echo "$line" | field tokens_per_s)
-    "$python" tests/bench/peer_torch.py --device cuda --shape "$shape" --sequence "$sequence" \
-        --step-tokens "$(echo "$line" | field step_tokens)" >"$work/peer" 2>"$work/peer_log" </dev/null
+# peer SHAPE SEQUENCE STEP_TOKENS TOKENS_PER_S - one line of the comparison.
+peer() {
+    "$python" tests/bench/peer_torch.py --device "$device" --search --shape "$1" --sequence "$2" --step-tokens "$3" \
+        --limit-s "${PEER_LIMIT_S:-120}" >"$work/peer" 2>"$work/peer_log" </dev/null
     theirs=$(tail -n 1 "$work/peer" | field tokens_per_s)
     if [ -n "$theirs" ]; then
-        echo "| $shape, $sequence | $ours | $theirs | $(awk "BEGIN { printf \"%.2f\", $ours / $theirs }") |" \
+        echo "| $1, $2 | $4 | $theirs | $(awk "BEGIN { printf \"%.2f\", $4 / $theirs }") |" \
+            "$(tail -n 1 "$work/peer" | field peak_device_mib | awk '{ printf "%.1f GiB", $1 / 1024 }') |" \
             "$(tail -n 1 "$work/peer" | field setting) |"
     else
-        echo "| $shape, $sequence | $ours | failed: $(tail -n 1 "$work/peer_log") | | |"
+        echo "| $1, $2 | $4 | failed: $(tail -n 1 "$work/peer_log" | tr '|' '/') | | | |"
     fi
-done <"$work/results"
+}
+
+compare() {
+    echo
+    if ! "$python" -c "import torch, transformers; assert '$device' == 'cpu' or torch.cuda.is_available()" 2>/dev/null; then
+        echo "PyTorch with CUDA and transformers are not at hand ($python): no comparison."
+        return
+    fi
+    echo "### Beside PyTorch ($("$python" -c 'import torch; print(torch.__version__)')), the same shapes on the same GPU"
+    echo
+    echo "Weights, gradients and moments in bf16, fused AdamW, torch.compile, Liger kernels where installed; the best of"
+    echo "the settings that fit: attention by SDPA or flash-attn, checkpoints of layers or none."
+    echo
+    echo "| shape, sequence | atelier, tokens/s | PyTorch, tokens/s | ratio | PyTorch's memory | PyTorch's setting |"
+    echo "|---|---|---|---|---|---|"
+    while read -r line; do
+        peer "$(echo "$line" | field shape)" "$(echo "$line" | field sequence)" "$(echo "$line" | field step_tokens)" \
+            "$(echo "$line" | field tokens_per_s)"
+    done <"$work/results"
+}
+
+test -e "$program" || { echo "no GPU: these programs were built without CUDA" && exit 77; }
+start --list >"$work/gpu" 2>&1
+code=$?
+if [ $code -ne 0 ]; then
+    cat "$work/gpu"
+    test $code -ne 77 || exit 77
+    exit 1
+fi
+commit=${ATELIER_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)}
+echo "## $(date -u +%Y-%m-%d), $(uname -n), commit $commit"
+echo
+if wanted kernels; then start --kernels "$@" || exit 1; fi
+if wanted steps || wanted peer; then start --steps --results "$work/results" "$@" || exit 1; fi
+if wanted peer && [ -s "$work/results" ]; then compare; fi

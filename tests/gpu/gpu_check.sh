@@ -1,27 +1,48 @@
 #!/bin/sh
-# gpu_check.sh DIR - is what this machine's GPU computes right: every wrapper of an instruction, every operation against
-# its f64 definition, whole models against transformers' results, a training run against the same run on the CPU, and
-# that a step allocates nothing.  DIR: tree with atelier and tests/ (build/cuda), or a bundle's libexec.
+# gpu_check.sh DIR [PART...] - is what this machine's GPU computes right.  Parts, all of them by default:
+#   ops        wrappers of instructions, device memory, update, every operation of a layer against its f64 definition
+#   attention  the same for attention; takes longest
+#   model      whole models against transformers' results
+#   train      a training run against the same on the CPU; that a step allocates nothing
+#   ranks      NCCL on as many GPUs as there are, two ranks on one GPU, atelier doctor
+# DIR: tree with atelier and tests/ (build/cuda), or a bundle's libexec.
 # One line per check, the output of failures, a summary; ends with 0, 1, or 77 where there is no GPU.
-#   PARTS="ops train"   what is checked (default: both)
-#   SMALL=1             fewer steps, for the kernels' stand-in on the host
+#   SMALL=1  fewer steps and no rates, for the kernels' stand-in on the host
 set -u
-programs=$(cd "${1:?usage: gpu_check.sh DIR}" && pwd)
+programs=$(cd "${1:?usage: gpu_check.sh DIR [PART...]}" && pwd)
+shift
+parts=${*:-ops attention model train ranks}
+for part in $parts; do
+    case $part in
+    ops | attention | model | train | ranks) ;;
+    *) echo "gpu-check: there is no part '$part', only: ops attention model train ranks" >&2 && exit 2 ;;
+    esac
+done
 cd "$(dirname "$0")/../.." || exit 1
 tests=$programs/tests
 test -d "$tests" || tests=$programs
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 failures=
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"
 
 # start PROGRAM ARGUMENTS... - inside a bundle by the loader that it chose, with its libraries.
+# start_ranks N PROGRAM ARGUMENTS... - the same on N ranks.
 start() {
-    program=$1
+    if [ -n "${ATELIER_LOADER:-}" ]; then
+        "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$@"
+    else
+        "$@"
+    fi
+}
+start_ranks() {
+    command -v mpirun >/dev/null || { echo "mpirun is not on PATH" && return 77; }
+    num_ranks=$1
     shift
     if [ -n "${ATELIER_LOADER:-}" ]; then
-        "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$program" "$@"
+        mpirun --oversubscribe --bind-to none -n "$num_ranks" \
+            "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$@"
     else
-        "$program" "$@"
+        mpirun --oversubscribe --bind-to none -n "$num_ranks" "$@"
     fi
 }
 
@@ -29,27 +50,37 @@ start() {
 check() {
     title=$1
     shift
+    since=$(date +%s)
     "$@" >"$work/log" 2>&1
     code=$?
+    took="$(($(date +%s) - since)) s"
     case $code in
-    0) passed=$((passed + 1)) && echo "ok      $title" ;;
+    0) passed=$((passed + 1)) && echo "ok      $title ($took)" ;;
     77) skipped=$((skipped + 1)) && echo "skipped $title: $(tail -n 1 "$work/log")" ;;
     *)
         failed=$((failed + 1))
-        echo "FAILED  $title (exit code $code)"
+        failures="$failures; $title"
+        echo "FAILED  $title (exit code $code, $took)"
         tail -n "${LOG_LINES:-40}" "$work/log" | sed 's/^/    /'
         ;;
     esac
 }
+# tell - what the check before said, where that is worth reading after a success.
+tell() { test "$code" -ne 0 || sed 's/^/        /' "$work/log"; }
 
-# train NAME DEVICE TYPE - some steps of the sample model; its losses go to NAME.losses, one a line.
+# train NAME RANKS SETTINGS... - some steps of the sample model; its losses go to NAME.losses, one a line.
 train() {
-    start "$programs/atelier" train configs/demo.yaml --set run.folder="$work/$1" --set run.device="$2" \
-        --set train.compute="$3" --set data.train="$work/demo.h5" --set data.valid=[] --set train.steps="$steps" \
-        --set train.batch_sequences="$batch" --set train.micro_sequences="$batch" \
-        --set data.sequence_tokens="$sequence" --set schedule.warmup_steps=2 --set checkpoint.resume=never || return 1
-    sed -n 's/.*"loss": *\([0-9.e+-]*\),.*"grad_norm".*/\1/p' "$work/$1/metrics.jsonl" >"$work/$1.losses"
-    test "$(wc -l <"$work/$1.losses")" -eq "$steps"
+    name=$1 ranks=$2
+    shift 2
+    test "$ranks" -eq 1 && how=start || how="start_ranks $ranks"
+    $how "$programs/atelier" train configs/demo.yaml --set run.folder="$work/$name" --set data.train="$work/demo.h5" \
+        --set data.valid=[] --set train.steps="$steps" --set train.batch_sequences="$batch" \
+        --set train.micro_sequences=$((batch / ranks)) --set data.sequence_tokens="$sequence" \
+        --set schedule.warmup_steps=1 --set checkpoint.resume=never "$@" >"$work/train_log" 2>&1
+    trained=$?
+    test $trained -eq 0 || { cat "$work/train_log" && return $trained; }
+    sed -n 's/.*"loss": *\([0-9.e+-]*\),.*"grad_norm".*/\1/p' "$work/$name/metrics.jsonl" >"$work/$name.losses"
+    test "$(wc -l <"$work/$name.losses")" -eq "$steps"
 }
 
 # near A B BOUND - every loss of run A within a share BOUND of B's.
@@ -61,47 +92,69 @@ near() {
 
 # parity TYPE BOUND - the same run on both devices.  Control: the run of another type is not that near.
 parity() {
-    train "gpu_$1" cuda "$1" && train "cpu_$1" cpu "$1" && near "gpu_$1" "cpu_$1" "$2" || return 1
-    near "gpu_$1" "cpu_$1" "$2" >>"$work/parity"
+    train "gpu_$1" 1 --set run.device=cuda --set train.compute="$1" &&
+        train "cpu_$1" 1 --set run.device=cpu --set train.compute="$1" && near "gpu_$1" "cpu_$1" "$2"
 }
-control() { test -s "$work/gpu_bf16.losses" && test -s "$work/cpu_f32.losses" && ! near gpu_bf16 cpu_f32 1e-5; }
+control() {
+    test -s "$work/gpu_bf16.losses" && test -s "$work/cpu_f32.losses" && ! near gpu_bf16 cpu_f32 1e-5
+}
 
-start "$tests/gpu_bench" --list >"$work/log" 2>&1
-code=$?
-if [ $code -eq 77 ]; then
-    tail -n 1 "$work/log"
-    exit 77
-elif [ $code -ne 0 ]; then
-    cat "$work/log"
-    exit 1
-fi
-cat "$work/log"
+# shared - two ranks on one GPU, through the host's memory, against one rank.
+shared() (
+    visible=${CUDA_VISIBLE_DEVICES:-0}
+    export CUDA_VISIBLE_DEVICES="${visible%%,*}"
+    train shared 2 --set run.device=cuda --set train.compute=f32 --set parallel.comm=mpi --set parallel.stage=3 &&
+        near shared gpu_f32 1e-5
+)
 
-wanted() { case " ${PARTS:-ops train} " in *" $1 "*) ;; *) false ;; esac }
+# gpus - how many this process sees, at most 8.
+gpus() { sed -n 's/^GPUs: //p' "$work/gpus" | awk '{ print ($1 > 8 ? 8 : $1) }'; }
 
-check_operations() {
-    if [ -e "$tests/conformance" ]; then
-        check "instructions behave as the host's stand-in says" start "$tests/conformance"
-    fi
+doctor() {
+    test -z "${SMALL:-}" || { echo "its products would keep the stand-in busy for minutes" && return 77; }
+    start_ranks "$(gpus)" "$programs/atelier" doctor --folder "$work"
+}
+
+sample() {
+    test -e "$work/demo.h5" && return
+    check "token file of the sample" start "$programs/atelier" prepare configs/demo.yaml \
+        --set prepare.output="$work/demo.h5"
+}
+
+check_ops() {
+    check "instructions behave as the host's stand-in says" start "$tests/conformance"
     check "device memory, update, sums, casts" start "$tests/test_device"
     check "operations of a layer" start "$tests/test_ops"
-    check "attention" start "$tests/test_attention"
-    check "models against transformers' results" start "$tests/test_model"
 }
-
-check_training() {
-    steps=20 batch=8 sequence=512
-    if [ -n "${SMALL:-}" ]; then steps=3 batch=2 sequence=32; fi
+check_attention() { check "attention" start "$tests/test_attention"; }
+check_model() { check "models against transformers' results" start "$tests/test_model"; }
+check_train() {
+    sample
     check "a step allocates nothing" start "$tests/gpu_bench" --memory
-    check "token file of the sample" start "$programs/atelier" prepare configs/demo.yaml --set prepare.output="$work/demo.h5"
-    check "losses in f32 as on the CPU, within 1e-4" parity f32 1e-4
-    check "losses in bf16 as on the CPU, within 1e-2" parity bf16 1e-2
+    check "losses in f32 as on the CPU, within 1e-4" parity f32 1e-4 && tell
+    check "losses in bf16 as on the CPU, within 1e-2" parity bf16 1e-2 && tell
     check "the comparison notices another type" control
-    sed 's/^/        /' "$work/parity" 2>/dev/null
+}
+check_ranks() {
+    sample
+    check "NCCL alone, transfers through the host" start "$tests/gpu_nccl"
+    test "$(gpus)" -lt 2 || check "NCCL between $(gpus) GPUs" start_ranks "$(gpus)" "$tests/gpu_nccl"
+    test -s "$work/gpu_f32.losses" ||
+        check "a run in f32" train gpu_f32 1 --set run.device=cuda --set train.compute=f32
+    check "losses of two ranks on one GPU as of one rank, within 1e-5" shared && tell
+    check "doctor" doctor && tell
 }
 
+test -e "$tests/gpu_bench" || { echo "no GPU: these programs were built without CUDA" && exit 77; }
+start "$tests/gpu_bench" --list >"$work/gpus" 2>&1
+code=$?
+cat "$work/gpus"
+test $code -ne 77 || exit 77
+test $code -eq 0 || exit 1
+steps=20 batch=8 sequence=512
+if [ -n "${SMALL:-}" ]; then steps=2 batch=2 sequence=16; fi
 export ATELIER_TEST_DEVICE=cuda
-if wanted ops; then check_operations; fi
-if wanted train; then check_training; fi
+for part in $parts; do "check_$part"; done
+test $failed -eq 0 || echo "failed: ${failures#; }"
 echo "$passed passed, $failed failed, $skipped skipped"
 test $failed -eq 0

@@ -208,8 +208,7 @@ static void fiber_main() {
     } catch (const failure &caught) {
         c.failure = caught.what();
     }
-    void *never_resumed;
-    simt_switch(&never_resumed, c.host_stack_pointer);
+    simt_switch(&current->stack_pointer, c.host_stack_pointer); /* for good */
     abort();
 }
 

@@ -53,16 +53,6 @@ static stack_set acquire_stacks(size_t count) {
     return {(char *)base, count};
 }
 
-/* clean_stacks - fibers end without returning, and leave their frames' red zones behind. */
-static void clean_stacks(stack_set stacks) {
-#ifdef __SANITIZE_ADDRESS__
-    for (size_t i = 0; i < stacks.count; i++)
-        __asan_unpoison_memory_region(stacks.base + i * STACK_BYTES + GUARD_BYTES, STACK_BYTES - GUARD_BYTES);
-#else
-    (void)stacks;
-#endif
-}
-
 static void release_stacks(stack_set stacks) {
     std::lock_guard<std::mutex> lock(stacks_mutex);
     free_stacks().push_back(stacks);
@@ -138,6 +128,25 @@ static void allocate_cluster(cluster &c, const launch_shape &shape) {
     }
 }
 
+static char *stack_top(stack_set stacks, size_t i) {
+    return stacks.base + (i + 1) * STACK_BYTES - i * COLOUR_BYTES % 4096;
+}
+
+/* clean_stacks - fibers end without returning, and leave the red zones of their last frames to the next;
+ * after a failure those of the frames that it unwound, too. */
+static void clean_stacks(const cluster &c, stack_set stacks) {
+#ifdef __SANITIZE_ADDRESS__
+    for (size_t i = 0; i < c.threads.size(); i++) {
+        char *lowest = c.failure.empty() ? (char *)c.threads[i].stack_pointer
+                                         : stacks.base + i * STACK_BYTES + GUARD_BYTES;
+        __asan_unpoison_memory_region(lowest, (size_t)(stack_top(stacks, i) - lowest));
+    }
+#else
+    (void)c;
+    (void)stacks;
+#endif
+}
+
 static void run_cluster(cluster &c, stack_set stacks, size_t number) {
     c.num_finished = 0;
     c.barrier_arrived = 0;
@@ -145,12 +154,12 @@ static void run_cluster(cluster &c, stack_set stacks, size_t number) {
     c.in_flight.clear();
     c.random = (seed() + 1) * 2654435761u ^ (uint32_t)number * 2246822519u;
     c.woken = nullptr;
-    clean_stacks(stacks);
     for (size_t rank = 0; rank < c.blocks.size(); rank++)
         prepare_block(c, (int)rank, number);
     for (size_t i = 0; i < c.threads.size(); i++)
-        prepare_stack(c.threads[i], stacks.base + (i + 1) * STACK_BYTES - i * COLOUR_BYTES % 4096);
+        prepare_stack(c.threads[i], stack_top(stacks, i));
     run_fibers(c);
+    clean_stacks(c, stacks);
 }
 
 /* --- Running a grid. */

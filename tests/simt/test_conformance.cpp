@@ -1,13 +1,12 @@
 /* test_conformance.cpp - every wrapper's probe on the host, under every schedule; right bits under all.
  *
  * A plain program that returns 0, or 1 on failures.  With a file name it writes the words of seed 0
- * there, for comparison with a GPU's (conformance.cu).  By hand, with all objects of tests/simt:
+ * there, for comparison with a GPU's (conformance.cu).  By hand, with all objects of tests/simt and the
+ * probes' (conformance_sm80.cu and conformance_sm90.cu):
  *
  *     g++ -std=c++17 -D_GNU_SOURCE -O2 -fopenmp -ffp-contract=off -fno-math-errno \
  *         -Itests/simt -Itests/simt/include -I. tests/simt/test_conformance.cpp OBJECTS */
-#include "conformance_sm80.cu"
-#include "conformance_sm90.cu"
-
+#include "conformance.h"
 #include "control.h"
 
 /* Negative control: words and floats that are slightly wrong must be noticed. */
