@@ -301,39 +301,31 @@ void op_linear_backward_weight(struct device *dev, struct tensor dw, struct tens
     scan(dev, op, "dw", dw);
 }
 
-/* expect_rope - the arguments that both directions share. */
-static void expect_rope(struct device *dev, const char *op, struct tensor qkv, struct tensor cos,
-                        struct tensor sin, struct tensor positions, int num_rotated) {
-    expect(op, "qkv", qkv, (struct expected){ACTIVATION, 3, {ANY, ANY, ANY}});
-    /* cos and sin cover the longest document, not the micro-batch: their rows are positions. */
-    expect(op, "cos", cos, (struct expected){F32, 2, {ANY, qkv.dims[2] / 2}});
-    expect(op, "sin", sin, (struct expected){F32, 2, {cos.dims[0], qkv.dims[2] / 2}});
-    expect(op, "positions", positions, (struct expected){I32, 1, {qkv.dims[0]}});
-    expect_ids(dev, op, "positions", positions, cos.dims[0]);
+/* expect_rotation - of the rows of qkv (or of its gradient), whose shape was looked at. */
+static void expect_rotation(struct device *dev, const char *op, struct tensor qkv,
+                            const struct rotation *rotation) {
+    int64_t half = qkv.dims[2] / 2;
     CHECK(qkv.dims[2] % 2 == 0, "%s: head width is %lld, expected an even number", op,
           (long long)qkv.dims[2]);
-    CHECK(num_rotated >= 0 && num_rotated <= qkv.dims[1], "%s: %d heads to rotate of %lld", op, num_rotated,
-          (long long)qkv.dims[1]);
+    CHECK(rotation->layout == ROPE_HALVES || rotation->layout == ROPE_PAIRS, "%s: layout %d", op,
+          (int)rotation->layout);
+    /* cos and sin cover the longest document, not the micro-batch: their rows are positions. */
+    expect(op, "cos", rotation->cos, (struct expected){F32, 2, {ANY, half}});
+    expect(op, "sin", rotation->sin, (struct expected){F32, 2, {rotation->cos.dims[0], half}});
+    expect(op, "positions", rotation->positions, (struct expected){I32, 1, {qkv.dims[0]}});
+    expect_ids(dev, op, "positions", rotation->positions, rotation->cos.dims[0]);
+    CHECK(rotation->num_rotated >= 0 && rotation->num_rotated <= qkv.dims[1],
+          "%s: %d heads to rotate of %lld", op, rotation->num_rotated, (long long)qkv.dims[1]);
 }
 
-void op_rope_forward(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
-                     struct tensor positions, int num_rotated) {
+void op_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation) {
     const char *op = "rope_forward";
-    expect_rope(dev, op, qkv, cos, sin, positions, num_rotated);
+    expect(op, "qkv", qkv, (struct expected){ACTIVATION, 3, {ANY, ANY, ANY}});
+    expect_rotation(dev, op, qkv, rotation);
     struct call call = begin(dev, OP_ROPE, op, 0);
-    dev->ops->rope_forward(dev, qkv, cos, sin, positions, num_rotated);
+    dev->ops->rope_forward(dev, qkv, rotation);
     end(call);
     scan(dev, op, "qkv", qkv);
-}
-
-void op_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos, struct tensor sin,
-                      struct tensor positions, int num_rotated) {
-    const char *op = "rope_backward";
-    expect_rope(dev, op, dqkv, cos, sin, positions, num_rotated);
-    struct call call = begin(dev, OP_ROPE, op, 0);
-    dev->ops->rope_backward(dev, dqkv, cos, sin, positions, num_rotated);
-    end(call);
-    scan(dev, op, "dqkv", dqkv);
 }
 
 /* expect_heads - the sizes of an attention op and its fused input [N, H + 2 G, D]. */
@@ -384,7 +376,7 @@ void op_attention_forward(struct device *dev, struct tensor out, struct tensor l
 
 void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
                            struct tensor lse, struct tensor qkv, struct tensor row_start,
-                           const struct attention_args *args) {
+                           const struct attention_args *args, const struct rotation *rotation) {
     const char *op = "attention_backward";
     struct expected heads = {type_of(qkv), 3, {qkv.dims[0], args->num_heads, args->head_dim}};
     expect_heads(op, qkv, args);
@@ -392,10 +384,16 @@ void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor
     expect(op, "dout", dout, heads);
     expect(op, "out", out, heads);
     expect(op, "lse", lse, (struct expected){F32, 2, {qkv.dims[0], args->num_heads}});
+    if (rotation) {
+        expect_rotation(dev, op, qkv, rotation);
+        CHECK(rotation->num_rotated == args->num_heads + args->num_kv_heads,
+              "%s: %d heads to rotate, expected %d query and %d key heads", op, rotation->num_rotated,
+              args->num_heads, args->num_kv_heads);
+    }
     double pairs = attended(dev, op, row_start, qkv.dims[0], args);
     struct call call = begin(dev, OP_ATTENTION, op, 2.5 * attention_flops(pairs, args));
     if (qkv.dims[0])
-        dev->ops->attention_backward(dev, dqkv, dout, out, lse, qkv, row_start, args);
+        dev->ops->attention_backward(dev, dqkv, dout, out, lse, qkv, row_start, args, rotation);
     end(call);
     scan(dev, op, "dqkv", dqkv);
 }

@@ -69,6 +69,19 @@ struct attention_args {
                           front door cannot read it; the ops do not look */
 };
 
+/* Which two elements of a head turn together.  Halves: pair i is (i, i + D/2), as Hugging Face lays heads
+ * out; pairs: (2i, 2i + 1), as GPT-J, the first Llama and GGUF do. */
+enum rope_layout { ROPE_HALVES, ROPE_PAIRS };
+
+/* The rotation of queries and keys by their positions: pair i of a row at position p turns by the angle whose
+ * cosine is cos[p, i].  Scaled frequencies are a matter of the tables. */
+struct rotation {
+    struct tensor cos, sin;  /* [P, D/2] f32 */
+    struct tensor positions; /* [N] i32, each in [0, P): dies otherwise; on a GPU the row becomes NaN */
+    enum rope_layout layout;
+    int num_rotated; /* heads that turn, the first of the row: H + G, queries and keys */
+};
+
 /* What multiplies "up" in the gated feed-forward: silu(gate), or gelu(gate) by its tanh formula. */
 enum gate { GATE_SILU, GATE_GELU_TANH };
 
@@ -119,15 +132,12 @@ struct ops {
                                   enum op_write write);
     void (*linear_backward_weight)(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
                                    enum op_write write);
-    void (*rope_forward)(struct device *, struct tensor qkv, struct tensor cos, struct tensor sin,
-                         struct tensor positions, int num_rotated);
-    void (*rope_backward)(struct device *, struct tensor dqkv, struct tensor cos, struct tensor sin,
-                          struct tensor positions, int num_rotated);
+    void (*rope_forward)(struct device *, struct tensor qkv, const struct rotation *);
     void (*attention_forward)(struct device *, struct tensor out, struct tensor lse, struct tensor qkv,
                               struct tensor row_start, const struct attention_args *);
     void (*attention_backward)(struct device *, struct tensor dqkv, struct tensor dout, struct tensor out,
                                struct tensor lse, struct tensor qkv, struct tensor row_start,
-                               const struct attention_args *);
+                               const struct attention_args *, const struct rotation *);
     void (*attention_cached)(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
                              struct tensor v_cache, int64_t past, const struct attention_args *);
     void (*swiglu_forward)(struct device *, struct tensor y, struct tensor gate_up, enum gate gate);
@@ -234,15 +244,11 @@ void op_linear_backward_weight(struct device *, struct tensor dw, struct tensor 
                                enum op_write write);
 
 /* op_rope_forward - rotate the first num_rotated heads (queries and keys) of every row, in place.
- * Half-split pairs (i, i + D/2), as Hugging Face: (a, b) -> (a cos - b sin, b cos + a sin).
- *   inout  qkv [N, Q, D]   in  cos, sin [P, D/2] f32   in  positions [N] i32, each in [0, P): dies otherwise
+ * Each pair (a, b) -> (a cos - b sin, b cos + a sin).
+ *   inout  qkv [N, Q, D], D even
+ * The inverse, for the gradient, is part of op_attention_backward.
  * Source: Su et al. 2021, section 3.4.2. */
-void op_rope_forward(struct device *, struct tensor qkv, struct tensor cos, struct tensor sin,
-                     struct tensor positions, int num_rotated);
-
-/* op_rope_backward - the inverse rotation, in place on the gradient; same arguments. */
-void op_rope_backward(struct device *, struct tensor dqkv, struct tensor cos, struct tensor sin,
-                      struct tensor positions, int num_rotated);
+void op_rope_forward(struct device *, struct tensor qkv, const struct rotation *rotation);
 
 /* op_attention_forward - softmax(scale * q k^T) v per head; row i sees keys row_start[i] .. i.
  *   out  out [N, H, D]   out  lse [N, H] f32, log of the softmax denominator (natural log)
@@ -253,10 +259,12 @@ void op_attention_forward(struct device *, struct tensor out, struct tensor lse,
 
 /* op_attention_backward - gradient of the above from its output and lse; recomputes the probabilities.
  *   out  dqkv [N, Q, D], overwritten   in  dout, out [N, H, D]   in  lse [N, H] and the forward's inputs
+ * rotation: what turned the H + G query and key heads of qkv; their gradients are then turned back, each pair
+ * (a, b) -> (a cos + b sin, b cos - a sin), to those of the unrotated ones.  NULL: nothing turns.
  * Source: Dao 2023 (FlashAttention-2), algorithm 2. */
 void op_attention_backward(struct device *, struct tensor dqkv, struct tensor dout, struct tensor out,
                            struct tensor lse, struct tensor qkv, struct tensor row_start,
-                           const struct attention_args *args);
+                           const struct attention_args *args, const struct rotation *rotation);
 
 /* op_attention_cached - inference: store the keys and values of N new tokens behind the past ones, attend.
  * New token i sees cache rows 0 .. past + i.

@@ -1,5 +1,6 @@
 /* test_attention.c - attention against a plain f64 version, whose gradient is itself held against central
- * differences; what the mask promises (documents, windows); decoding with a cache. */
+ * differences; gradients turned back by their positions; what the mask promises (documents, windows);
+ * decoding with a cache. */
 #include "kernels/cpu/cpu.h"
 #include "tests/ops_data.h"
 
@@ -77,7 +78,8 @@ static void forward(struct setting s, const struct problem *p, struct attention_
 }
 
 static void backward(struct setting s, const struct problem *p, struct attention_data d) {
-    op_attention_backward(s.dev, d.dqkv.t, d.dout.t, d.out.t, d.lse.t, d.qkv.t, d.row_start.t, &p->args);
+    op_attention_backward(s.dev, d.dqkv.t, d.dout.t, d.out.t, d.lse.t, d.qkv.t, d.row_start.t, &p->args,
+                          NULL);
 }
 
 static double dot(const double *a, const double *b, int64_t count) {
@@ -227,6 +229,139 @@ static void test_forward_backward(struct setting s) {
         backward(s, p, d);
         assert_within(d.dqkv, dqkv, gradient_tolerance(d.dqkv, p->args.scale < 1 ? 1e-5 : 3e-4));
         free(out), free(lse), free(dqkv);
+        attention_free(d);
+    }
+}
+
+/* Every width that has kernels of its own, and two that have none; odd lengths. */
+static const int64_t ROTATED_DOCUMENTS[] = {3, 40, 24, 0};
+static const struct problem ROTATED[] = {
+    {67, {4, 2, 64, 0.125f, 0, 0}, ROTATED_DOCUMENTS, 0},
+    {67, {2, 2, 80, 0.1118f, 0, 0}, ROTATED_DOCUMENTS, 0},
+    {67, {3, 1, 96, 0.1021f, 0, 0}, ROTATED_DOCUMENTS, 0},
+    {67, {2, 2, 128, 0.0884f, 0, 0}, ROTATED_DOCUMENTS, 0},
+    {35, {2, 1, 192, 0.0722f, 0, 0}, NULL, 0},
+    {35, {2, 2, 256, 0.0625f, 0, 0}, NULL, 0},
+    {67, {4, 2, 18, 0.2357f, 0, 0}, ROTATED_DOCUMENTS, 0},
+    {7, {2, 1, 4, 0.5f, 1.5f, 0}, NULL, 0},
+};
+
+/* Tables and positions of a rotation; no angle is near 0. */
+struct rotation_data {
+    struct data cos, sin, positions;
+    struct rotation rotation;
+};
+enum { NUM_POSITIONS = 41 };
+
+static struct rotation_data rotation_make(struct setting s, const struct problem *p,
+                                          enum rope_layout layout) {
+    int64_t half = p->args.head_dim / 2;
+    struct rotation_data d = {.cos = data_zero(s.dev, tensor_2d(NULL, DTYPE_F32, NUM_POSITIONS, half)),
+                              .sin = data_zero(s.dev, tensor_2d(NULL, DTYPE_F32, NUM_POSITIONS, half)),
+                              .positions = data_ids(s.dev, p->num_rows, NUM_POSITIONS, 7)};
+    for (int64_t i = 0; i < NUM_POSITIONS * half; i++) {
+        double angle = 0.5 + 0.7 * (double)(i / half) + 1.3 * (double)(i % half);
+        d.cos.exact[i] = cos(angle);
+        d.sin.exact[i] = sin(angle);
+    }
+    data_write(d.cos), data_write(d.sin);
+    d.rotation =
+        (struct rotation){d.cos.t, d.sin.t, d.positions.t, layout, p->args.num_heads + p->args.num_kv_heads};
+    return d;
+}
+
+static void rotation_free(struct rotation_data d) {
+    data_free(d.cos), data_free(d.sin), data_free(d.positions);
+}
+
+static void backward_turned(struct setting s, const struct problem *p, struct attention_data d,
+                            const struct rotation *rotation) {
+    op_attention_backward(s.dev, d.dqkv.t, d.dout.t, d.out.t, d.lse.t, d.qkv.t, d.row_start.t, &p->args,
+                          rotation);
+}
+
+/* turned_back - a copy of the gradient with the first heads of every row through the inverse rotation, in
+ * f64. */
+static double *turned_back(const double *dqkv, struct tensor like, struct rotation_data r,
+                           enum rope_layout layout) {
+    int64_t count = tensor_count(like), width = like.dims[2], half = width / 2;
+    double *to = doubles(count);
+    memcpy(to, dqkv, (size_t)count * sizeof(double));
+    for (int64_t i = 0; i < like.dims[0] * r.rotation.num_rotated * half; i++) {
+        int64_t row = i / (r.rotation.num_rotated * half), head = i / half % r.rotation.num_rotated,
+                pair = i % half;
+        double *at = to + (row * like.dims[1] + head) * width;
+        double *first = at + (layout == ROPE_HALVES ? pair : 2 * pair);
+        double *second = layout == ROPE_HALVES ? first + half : first + 1;
+        int64_t angle = (int64_t)r.positions.exact[row] * half + pair;
+        double a = *first, b = *second, c = r.cos.exact[angle], sine = r.sin.exact[angle];
+        *first = a * c + b * sine;
+        *second = b * c - a * sine;
+    }
+    return to;
+}
+
+/* turned_tolerance - the CPU rounds to 16 bits before it turns and after. */
+static struct tolerance turned_tolerance(struct data d) {
+    struct tolerance tolerance = gradient_tolerance(d, 1e-5);
+    if (d.t.dtype != DTYPE_F32 && d.dev->ops->host_memory) {
+        tolerance.element *= 2;
+        tolerance.mean *= 1.5;
+    }
+    return tolerance;
+}
+
+/* differs - the tensor does not hold `other`. */
+static bool differs(struct data d, const double *other, struct tolerance tolerance) {
+    int64_t where;
+    data_refresh(d);
+    return worst_ratio(d.exact, other, tensor_count(d.t), tolerance, &where) > 1;
+}
+
+/* unknown_positions - of two rows: their dq and dk become NaN, and nothing else changes.  Where the front
+ * door cannot see them; d holds the gradient by the right positions. */
+static void unknown_positions(struct setting s, const struct problem *p, struct attention_data d,
+                              struct rotation_data r) {
+    enum { TOO_LARGE = 4, NEGATIVE = 6 };
+    int64_t width = p->args.head_dim, heads = d.dqkv.t.dims[1];
+    struct data before = data_copy(d.dqkv);
+    data_refresh(before);
+    data_set(r.positions, TOO_LARGE, NUM_POSITIONS);
+    data_set(r.positions, NEGATIVE, -1);
+    backward_turned(s, p, d, &r.rotation);
+    data_refresh(d.dqkv);
+    for (int64_t i = 0; i < tensor_count(d.dqkv.t); i++) {
+        int64_t row = i / (heads * width), head = i / width % heads;
+        bool lost = (row == TOO_LARGE || row == NEGATIVE) && head < r.rotation.num_rotated;
+        assert_true(lost ? isnan(d.dqkv.exact[i]) : d.dqkv.exact[i] == before.exact[i]);
+    }
+    data_free(before);
+}
+
+/* test_rotation - the gradient against the f64 one turned back in f64, in both layouts; the other layout and
+ * no rotation at all are noticed. */
+static void test_rotation(struct setting s) {
+    for (size_t n = 0; n < sizeof ROTATED / sizeof ROTATED[0]; n++) {
+        const struct problem *p = &ROTATED[n];
+        struct attention_data d = attention_make(s, p);
+        struct tolerance tolerance = turned_tolerance(d.dqkv);
+        double *dqkv = doubles(tensor_count(d.qkv.t));
+        forward(s, p, d);
+        data_refresh(d.out);
+        reference_backward(dqkv, d.dout.exact, d.out.exact, d.qkv.exact, d.row_start.exact, p);
+        for (int layout = ROPE_HALVES; layout <= ROPE_PAIRS; layout++) {
+            struct rotation_data r = rotation_make(s, p, (enum rope_layout)layout);
+            double *want = turned_back(dqkv, d.dqkv.t, r, (enum rope_layout)layout);
+            double *other = turned_back(dqkv, d.dqkv.t, r, layout == ROPE_HALVES ? ROPE_PAIRS : ROPE_HALVES);
+            backward_turned(s, p, d, &r.rotation);
+            assert_within(d.dqkv, want, tolerance);
+            assert_true(differs(d.dqkv, dqkv, tolerance) && differs(d.dqkv, other, tolerance));
+            if (!s.dev->ops->host_memory && layout == ROPE_PAIRS)
+                unknown_positions(s, p, d, r);
+            free(want), free(other);
+            rotation_free(r);
+        }
+        free(dqkv);
         attention_free(d);
     }
 }
@@ -411,6 +546,7 @@ static void test_block_gemm(struct setting s) {
 static const struct op_case CASES[] = {
     {"reference", test_reference},
     {"forward_backward", test_forward_backward},
+    {"rotation", test_rotation},
     {"documents", test_documents},
     {"isolation", test_isolation},
     {"attention_threads", test_attention_threads},

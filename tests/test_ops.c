@@ -269,42 +269,67 @@ static void test_linear_cache(struct setting s) {
     data_free(x), data_free(w);
 }
 
+enum { ROPE_HEADS = 5, ROPE_ROTATED = 3, ROPE_POSITIONS = 40 };
+
+/* rotate_exact - what `layout` makes of the first heads of every row, in f64. */
+static void rotate_exact(double *qkv, struct data like, const struct data tables[2], struct data positions,
+                         enum rope_layout layout) {
+    int64_t rows = like.t.dims[0], width = like.t.dims[2], half = width / 2;
+    for (int64_t i = 0; i < rows * ROPE_ROTATED * half; i++) {
+        int64_t row = i / (ROPE_ROTATED * half), head = i / half % ROPE_ROTATED, pair = i % half;
+        double *at = qkv + (row * ROPE_HEADS + head) * width;
+        double *first = at + (layout == ROPE_HALVES ? pair : 2 * pair);
+        double *second = layout == ROPE_HALVES ? first + half : first + 1;
+        int64_t angle = (int64_t)positions.exact[row] * half + pair;
+        double a = *first, b = *second, c = tables[0].exact[angle], s = tables[1].exact[angle];
+        *first = a * c - b * s;
+        *second = b * c + a * s;
+    }
+}
+
+/* rope_case - there, and in f32 back again by the negative angles; a rotation in the other layout is noticed.
+ */
+static void rope_case(struct setting s, int64_t rows, int64_t width, enum rope_layout layout) {
+    int64_t half = width / 2, count = rows * ROPE_HEADS * width, where;
+    struct data qkv = data_random(s.dev, tensor_3d(NULL, s.dtype, rows, ROPE_HEADS, width), 1),
+                before = data_copy(qkv);
+    struct data tables[2] = {data_zero(s.dev, shape_2d(DTYPE_F32, ROPE_POSITIONS, half)),
+                             data_zero(s.dev, shape_2d(DTYPE_F32, ROPE_POSITIONS, half))};
+    struct data positions = data_ids(s.dev, rows, ROPE_POSITIONS, 2);
+    for (int64_t i = 0; i < ROPE_POSITIONS * half; i++) {
+        tables[0].exact[i] = cos(0.1 * (double)i);
+        tables[1].exact[i] = sin(0.1 * (double)i);
+    }
+    data_write(tables[0]), data_write(tables[1]);
+    double *want = doubles(count), *other = doubles(count);
+    memcpy(want, qkv.exact, (size_t)count * sizeof(double));
+    memcpy(other, qkv.exact, (size_t)count * sizeof(double));
+    rotate_exact(want, qkv, tables, positions, layout);
+    rotate_exact(other, qkv, tables, positions, layout == ROPE_HALVES ? ROPE_PAIRS : ROPE_HALVES);
+
+    struct rotation rotation = {tables[0].t, tables[1].t, positions.t, layout, 0};
+    op_rope_forward(s.dev, qkv.t, &rotation);
+    assert_true(same_bits(qkv, before)); /* nothing rotated */
+    rotation.num_rotated = ROPE_ROTATED;
+    op_rope_forward(s.dev, qkv.t, &rotation);
+    assert_matches(qkv, want, 1e-6);
+    data_refresh(qkv);
+    assert_true(worst_ratio(qkv.exact, other, count, tolerance_of(qkv, 1e-6), &where) > 1);
+    for (int64_t i = 0; i < ROPE_POSITIONS * half; i++)
+        tables[1].exact[i] = -tables[1].exact[i];
+    data_write(tables[1]);
+    op_rope_forward(s.dev, qkv.t, &rotation);
+    if (s.dtype == DTYPE_F32)
+        assert_matches(qkv, before.exact, 1e-6);
+    free(want), free(other);
+    data_free(qkv), data_free(before), data_free(tables[0]), data_free(tables[1]), data_free(positions);
+}
+
 static void test_rope(struct setting s) {
-    enum { HEADS = 5, ROTATED = 3, POSITIONS = 40 };
     static const int64_t widths[NUM_ROWS] = {4, 16, 80, 128};
     for (int n = 0; n < NUM_ROWS; n++) {
-        int64_t rows = ROWS[n], width = widths[n], half = width / 2, row_count = HEADS * width;
-        struct data qkv = data_random(s.dev, tensor_3d(NULL, s.dtype, rows, HEADS, width), 1),
-                    before = data_copy(qkv);
-        struct data cosine = data_zero(s.dev, shape_2d(DTYPE_F32, POSITIONS, half)),
-                    sine = data_zero(s.dev, cosine.t);
-        struct data positions = data_ids(s.dev, rows, POSITIONS, 2);
-        for (int64_t i = 0; i < POSITIONS * half; i++) {
-            cosine.exact[i] = cos(0.1 * (double)i);
-            sine.exact[i] = sin(0.1 * (double)i);
-        }
-        data_write(cosine), data_write(sine);
-        double *want = doubles(rows * row_count);
-        memcpy(want, qkv.exact, (size_t)(rows * row_count) * sizeof(double));
-        for (int64_t i = 0; i < rows * ROTATED * half; i++) {
-            int64_t row = i / (ROTATED * half), head = i / half % ROTATED, pair = i % half;
-            int64_t low = row * row_count + head * width + pair,
-                    at = (int64_t)positions.exact[row] * half + pair;
-            double a = qkv.exact[low], b = qkv.exact[low + half];
-            want[low] = a * cosine.exact[at] - b * sine.exact[at];
-            want[low + half] = b * cosine.exact[at] + a * sine.exact[at];
-        }
-        op_rope_forward(s.dev, qkv.t, cosine.t, sine.t, positions.t, ROTATED);
-        assert_matches(qkv, want, 1e-6);
-        op_rope_backward(s.dev, qkv.t, cosine.t, sine.t, positions.t, ROTATED); /* the inverse rotation */
-        if (s.dtype == DTYPE_F32)
-            assert_matches(qkv, before.exact, 1e-6);
-        struct data gradient = data_copy(before);
-        op_rope_backward(s.dev, gradient.t, sine.t, cosine.t, positions.t, 0);
-        assert_true(same_bits(gradient, before)); /* nothing rotated */
-        free(want);
-        data_free(qkv), data_free(before), data_free(cosine), data_free(sine), data_free(positions);
-        data_free(gradient);
+        rope_case(s, ROWS[n], widths[n], ROPE_HALVES);
+        rope_case(s, ROWS[n], widths[n], ROPE_PAIRS);
     }
 }
 

@@ -52,12 +52,18 @@ static struct attention_args attention_args(const struct model *model) {
                                    .num_pairs = model->num_pairs};
 }
 
+/* rotation_of - of the micro-batch at hand. */
+static struct rotation rotation_of(const struct model *model) {
+    struct rotation rotation = model->rotation;
+    rotation.positions = first_rows(model, rotation.positions);
+    return rotation;
+}
+
 /* project - queries, keys and values of the normalised rows, rotated. */
 static void project(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
-    const struct model_config *c = model->setup.config;
+    struct rotation rotation = rotation_of(model);
     op_linear_forward(model->dev, matrix(a->qkv), a->norm1, w->qkv);
-    op_rope_forward(model->dev, a->qkv, model->cos, model->sin, first_rows(model, model->positions),
-                    c->num_heads + c->num_kv_heads);
+    op_rope_forward(model->dev, a->qkv, &rotation);
 }
 
 static void attend(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
@@ -134,12 +140,12 @@ static void layer_restore(struct model *model, const struct layer_weights *w, st
  * norm adds to it what came through its branch; the residual path needs no operation at all. */
 static void layer_backward(struct model *model, const struct layer_weights *w, const struct layer_weights *dw,
                            enum op_write write, struct layer_acts *a, struct tensor x) {
-    const struct model_config *c = model->setup.config;
     struct device *dev = model->dev;
     struct tensor dx = first_rows(model, model->dx), dnorm = first_rows(model, model->dnorm);
     struct tensor dhidden = first_rows(model, model->dhidden), dgate_up = a->gate_up;
     struct tensor dattended = first_rows(model, model->dattended), dqkv = first_rows(model, model->dqkv);
     struct attention_args attention = attention_args(model);
+    struct rotation rotation = rotation_of(model);
 
     op_linear_backward_weight(dev, dw->down, dx, a->hidden, write);
     op_linear_backward_input(dev, dhidden, dx, w->down, OP_OVERWRITE);
@@ -151,9 +157,7 @@ static void layer_backward(struct model *model, const struct layer_weights *w, c
     op_linear_backward_weight(dev, dw->output, dx, matrix(a->attended), write);
     op_linear_backward_input(dev, matrix(dattended), dx, w->output, OP_OVERWRITE);
     op_attention_backward(dev, dqkv, dattended, a->attended, a->lse, a->qkv,
-                          first_rows(model, model->row_start), &attention);
-    op_rope_backward(dev, dqkv, model->cos, model->sin, first_rows(model, model->positions),
-                     c->num_heads + c->num_kv_heads);
+                          first_rows(model, model->row_start), &attention, &rotation);
     op_linear_backward_weight(dev, dw->qkv, matrix(dqkv), a->norm1, write);
     op_linear_backward_input(dev, dnorm, matrix(dqkv), w->qkv, OP_OVERWRITE);
     op_rmsnorm_backward(dev, dx, dw->norm1, dnorm, x, w->norm1, a->rrms1);
@@ -182,7 +186,7 @@ static void place_inputs(struct model *model, const struct batch *batch) {
     check_ids("token", batch->tokens, NULL, batch->num_tokens, model->setup.config->vocab_size);
     check_ids("position", batch->positions, NULL, batch->num_tokens, model->setup.max_positions);
     device_upload(model->dev, first_rows(model, model->tokens), batch->tokens);
-    device_upload(model->dev, first_rows(model, model->positions), batch->positions);
+    device_upload(model->dev, first_rows(model, model->rotation.positions), batch->positions);
 }
 
 /* place_mask - which keys each row sees. */

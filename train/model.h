@@ -43,7 +43,7 @@ struct model {
     struct arena arena;        /* activations */
     struct layer_acts *acts;   /* [L]; what is recomputed shares its memory with all layers */
     struct tensor *inputs;     /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
-    struct tensor cos, sin;    /* [P, D/2] */
+    struct rotation rotation;  /* its positions are those of the micro-batch at hand, room for max_tokens */
     struct tensor branch;      /* [N, C] output of a branch before its residual add */
     struct tensor final, rrms; /* [N, C] final norm, [N] */
     struct tensor logits;      /* [M, V] f32, one chunk of rows */
@@ -56,7 +56,7 @@ struct model {
 
     /* The micro-batch at hand, on the device, cut to its N; and where its losses come back to the host. */
     int64_t num_tokens, num_pairs; /* pairs: scores that the mask lets through */
-    struct tensor tokens, targets, row_start, positions, weights;
+    struct tensor tokens, targets, row_start, weights;
     float *host_losses; /* [max_tokens] */
 };
 

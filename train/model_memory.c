@@ -59,7 +59,7 @@ static void place_batch(struct model *model) {
     model->tokens = take_1d(model, DTYPE_I32, n);
     model->targets = take_1d(model, DTYPE_I32, n);
     model->row_start = take_1d(model, DTYPE_I32, n);
-    model->positions = take_1d(model, DTYPE_I32, n);
+    model->rotation.positions = take_1d(model, DTYPE_I32, n);
     model->weights = take_1d(model, DTYPE_F32, n);
 }
 
@@ -99,8 +99,10 @@ static void place_all(struct model *model) {
                                ? take_2d(model, model->setup.compute, model->setup.max_tokens, c->width)
                                : model->inputs[i - 2];
     model->branch = take_2d(model, model->setup.compute, model->setup.max_tokens, c->width);
-    model->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
-    model->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    model->rotation.cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    model->rotation.sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    model->rotation.layout = ROPE_HALVES; /* as all families that are read come */
+    model->rotation.num_rotated = c->num_heads + c->num_kv_heads;
     place_head(model);
     if (model->setup.trains)
         place_gradients(model);
@@ -131,11 +133,11 @@ struct device_limits model_limits(const struct model *model) {
 
 /* upload_rope_tables - computed on the host, by the family's own rounding. */
 static void upload_rope_tables(struct model *model) {
-    size_t table_bytes = tensor_bytes(model->cos);
+    size_t table_bytes = tensor_bytes(model->rotation.cos);
     float *cos = xcalloc(1, 2 * table_bytes), *sin = cos + table_bytes / sizeof(float);
     model_rope_tables(model->setup.config, model->setup.max_positions, cos, sin);
-    device_upload(model->dev, model->cos, cos);
-    device_upload(model->dev, model->sin, sin);
+    device_upload(model->dev, model->rotation.cos, cos);
+    device_upload(model->dev, model->rotation.sin, sin);
     free(cos);
 }
 

@@ -61,10 +61,11 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
     return scores;
 }
 
-/* element_bytes - memory traffic of norms, rotations, activations and logits of one token. */
+/* element_bytes - memory traffic of norms, the rotation (2.5 of the 18.5, with a key head for four query
+ * heads; its inverse costs no pass), activations and logits of one token. */
 static double element_bytes(const struct model_config *m, enum dtype compute) {
     double value_bytes = (double)dtype_bytes(compute);
-    return value_bytes * (m->num_layers * (21.0 * (double)m->width + 9.0 * (double)m->ffn_width) +
+    return value_bytes * (m->num_layers * (18.5 * (double)m->width + 9.0 * (double)m->ffn_width) +
                           7.0 * (double)m->vocab_size);
 }
 

@@ -6,7 +6,9 @@
  * Blocks of 64 x 64, scores transposed ([keys, queries]) as in the forward; queries are packed with the scale
  * in them.  A task is one query head and one stretch of keys.  dK and dV of a key block belong to one task;
  * dQ is summed over the stretches, whose number depends on the sequence alone, and dK and dV over the query
- * heads of a kv head, in order, at the end.  So the bits do not depend on the number of threads. */
+ * heads of a kv head, in order, at the end.  So the bits do not depend on the number of threads.
+ * A rotation is undone row by row while the finished row is in the cache: rounded to its type before and
+ * after. */
 #include <math.h>
 #include <string.h>
 
@@ -217,7 +219,7 @@ static void gather_row(const struct backward_job *job, int64_t row, float *buffe
 
 void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
                             struct tensor lse, struct tensor qkv, struct tensor row_start,
-                            const struct attention_args *args) {
+                            const struct attention_args *args, const struct rotation *rotation) {
     int64_t num_rows = qkv.dims[0], num_blocks = (num_rows + BLOCK - 1) / BLOCK;
     int64_t stretches = (num_blocks + STRETCH_MIN_BLOCKS - 1) / STRETCH_MIN_BLOCKS;
     struct backward_job job = {.dqkv = dqkv, .dout = dout, .out = out, .lse = lse, .qkv = qkv, .args = args};
@@ -236,6 +238,10 @@ void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tenso
         backward_task(&job, job.scores + cpu_thread() * 2 * BLOCK * BLOCK, t % args->num_heads,
                       t / args->num_heads);
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
-    for (int64_t i = 0; i < num_rows; i++)
-        gather_row(&job, i, scratch + num_floats + cpu_thread() * row_count);
+    for (int64_t i = 0; i < num_rows; i++) {
+        float *buffer = scratch + num_floats + cpu_thread() * row_count;
+        gather_row(&job, i, buffer);
+        if (rotation)
+            rotate_row(dqkv, i, rotation, -1.0f, buffer);
+    }
 }

@@ -56,6 +56,9 @@ float *row_open(struct tensor t, int64_t first, int64_t count, float *buffer);
 float *row_target(struct tensor t, int64_t first, float *buffer);
 void row_commit(struct tensor t, int64_t first, int64_t count, const float *values);
 
+/* rotate_row - rotate the heads of one row of qkv in place, or back for sign -1.  buffer: room for a row. */
+void rotate_row(struct tensor qkv, int64_t row, const struct rotation *rotation, float sign, float *buffer);
+
 /* linear_cache_create, linear_cache_free - the oneDNN engine and its compiled products (linear.c). */
 struct linear_cache *linear_cache_create(void);
 void linear_cache_free(struct linear_cache *cache);
@@ -129,15 +132,12 @@ void cpu_linear_backward_input(struct device *dev, struct tensor dx, struct tens
                                enum op_write write);
 void cpu_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
                                 enum op_write write);
-void cpu_rope_forward(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
-                      struct tensor positions, int num_rotated);
-void cpu_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos, struct tensor sin,
-                       struct tensor positions, int num_rotated);
+void cpu_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation);
 void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
                            struct tensor row_start, const struct attention_args *args);
 void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
                             struct tensor lse, struct tensor qkv, struct tensor row_start,
-                            const struct attention_args *args);
+                            const struct attention_args *args, const struct rotation *rotation);
 void cpu_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
                           struct tensor v_cache, int64_t past, const struct attention_args *args);
 void cpu_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate);

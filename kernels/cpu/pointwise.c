@@ -8,11 +8,11 @@
 /* Elements that a thread works on at once in ops without rows; buffers of this size live on the stack. */
 enum { CHUNK = 2048 };
 
-/* rotate_heads - (a, b) -> (a cos - b sin, b cos + a sin) for the pairs (i, i + half) of each head; sign -1
- * is the inverse rotation. */
+/* rotate_halves - (a, b) -> (a cos - b sin, b cos + a sin) for the pairs (i, i + half) of each head; sign -1
+ * is the inverse rotation.  rotate_pairs - the same for the pairs (2i, 2i + 1). */
 CPU_CLONES
-static void rotate_heads(float *heads, int64_t num_heads, const float *restrict cos,
-                         const float *restrict sin, int64_t half, float sign) {
+static void rotate_halves(float *heads, int64_t num_heads, const float *restrict cos,
+                          const float *restrict sin, int64_t half, float sign) {
     for (int64_t h = 0; h < num_heads; h++) {
         float *low = heads + h * 2 * half, *high = low + half;
 #pragma omp simd
@@ -24,28 +24,37 @@ static void rotate_heads(float *heads, int64_t num_heads, const float *restrict 
     }
 }
 
-static void rope(struct device *dev, struct tensor qkv, const float *cos, const float *sin,
-                 const int32_t *positions, int64_t num_rotated, float sign) {
-    int64_t row_count = qkv.dims[1] * qkv.dims[2], half = qkv.dims[2] / 2;
-    int64_t rotated_count = num_rotated * 2 * half;
-    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * rotated_count) * sizeof(float));
-#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (qkv.dims[0] > 1)
-    for (int64_t i = 0; i < qkv.dims[0]; i++) {
-        float *buffer = scratch + cpu_thread() * rotated_count;
-        float *heads = row_open(qkv, i * row_count, rotated_count, buffer);
-        rotate_heads(heads, num_rotated, cos + positions[i] * half, sin + positions[i] * half, half, sign);
-        row_commit(qkv, i * row_count, rotated_count, heads);
+CPU_CLONES
+static void rotate_pairs(float *heads, int64_t num_heads, const float *restrict cos,
+                         const float *restrict sin, int64_t half, float sign) {
+    for (int64_t h = 0; h < num_heads; h++) {
+        float *head = heads + h * 2 * half;
+#pragma omp simd
+        for (int64_t i = 0; i < half; i++) {
+            float a = head[2 * i], b = head[2 * i + 1], s = sign * sin[i];
+            head[2 * i] = a * cos[i] - b * s;
+            head[2 * i + 1] = b * cos[i] + a * s;
+        }
     }
 }
 
-void cpu_rope_forward(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
-                      struct tensor positions, int num_rotated) {
-    rope(dev, qkv, cos.data, sin.data, positions.data, num_rotated, 1.0f);
+void rotate_row(struct tensor qkv, int64_t row, const struct rotation *rotation, float sign, float *buffer) {
+    int64_t half = qkv.dims[2] / 2, first = row * qkv.dims[1] * qkv.dims[2];
+    int64_t rotated_count = rotation->num_rotated * 2 * half;
+    int64_t angles = ((const int32_t *)rotation->positions.data)[row] * half;
+    float *heads = row_open(qkv, first, rotated_count, buffer);
+    (rotation->layout == ROPE_HALVES ? rotate_halves : rotate_pairs)(
+        heads, rotation->num_rotated, (const float *)rotation->cos.data + angles,
+        (const float *)rotation->sin.data + angles, half, sign);
+    row_commit(qkv, first, rotated_count, heads);
 }
 
-void cpu_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos, struct tensor sin,
-                       struct tensor positions, int num_rotated) {
-    rope(dev, dqkv, cos.data, sin.data, positions.data, num_rotated, -1.0f);
+void cpu_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation) {
+    int64_t rotated_count = rotation->num_rotated * qkv.dims[2];
+    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * rotated_count) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (qkv.dims[0] > 1)
+    for (int64_t i = 0; i < qkv.dims[0]; i++)
+        rotate_row(qkv, i, rotation, 1.0f, scratch + cpu_thread() * rotated_count);
 }
 
 /* silu_row - silu(g) = g / (1 + e^-g): for g far below zero e^-g is infinite and the result -0, as it should.

@@ -70,7 +70,6 @@ static const struct ops OPS_CPU = {
     .linear_backward_input = cpu_linear_backward_input,
     .linear_backward_weight = cpu_linear_backward_weight,
     .rope_forward = cpu_rope_forward,
-    .rope_backward = cpu_rope_backward,
     .attention_forward = cpu_attention_forward,
     .attention_backward = cpu_attention_backward,
     .attention_cached = cpu_attention_cached,

@@ -31,6 +31,22 @@ struct attention_problem attention_describe(struct tensor qkv, struct tensor row
     return p;
 }
 
+struct attention_rotation attention_describe_rotation(const struct rotation *rotation) {
+    struct attention_rotation r = {};
+    if (rotation) {
+        r.cos = (const float *)rotation->cos.data;
+        r.sin = (const float *)rotation->sin.data;
+        r.positions = (const int32_t *)rotation->positions.data;
+        r.num_positions = rotation->cos.dims[0];
+        r.layout = rotation->layout;
+    }
+    return r;
+}
+
+bool attention_rotation_aligned(const struct rotation *rotation) {
+    return !rotation || ((uintptr_t)rotation->cos.data | (uintptr_t)rotation->sin.data) % 8 == 0;
+}
+
 /* has_flash_width - widths above 128 need up to 161 KiB of shared memory per block, which GPUs of the desktop
  * kind (sm_86, sm_89) do not have. */
 static bool has_flash_width(const struct device *dev, int d) {
@@ -182,12 +198,15 @@ void cuda_attention_forward(struct device *dev, struct tensor out, struct tensor
 
 void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
                              struct tensor lse, struct tensor qkv, struct tensor row_start,
-                             const struct attention_args *args) {
+                             const struct attention_args *args, const struct rotation *rotation) {
     attention_expect_width(args);
-    if (qkv.dims[0] == 0 || cuda_attention_sm90_backward(dev, dqkv, dout, out, lse, qkv, row_start, args))
+    if (qkv.dims[0] == 0 ||
+        cuda_attention_sm90_backward(dev, dqkv, dout, out, lse, qkv, row_start, args, rotation))
         return;
-    const bool flash = flash_applies(dev, qkv, dout, args) && flash_applies(dev, dqkv, dout, args);
-    const struct attention_problem problem = attention_describe(qkv, row_start, args);
+    const bool flash = flash_applies(dev, qkv, dout, args) && flash_applies(dev, dqkv, dout, args) &&
+                       attention_rotation_aligned(rotation);
+    struct attention_problem problem = attention_describe(qkv, row_start, args);
+    problem.rotation = attention_describe_rotation(rotation);
     const size_t statistics_bytes = attention_statistics_bytes(qkv.dims[0], args->num_heads);
     const size_t partial_bytes =
         attention_keys_partial_bytes(qkv.dims[0], args->num_heads, args->num_kv_heads, args->head_dim);

@@ -5,6 +5,7 @@
  * 128, 192 and 256 attention_keys.cu       the same, backward: gradients of keys and values
  *   attention_queries.cu    the same, backward: gradients of queries
  *   attention_tile.cuh      device functions of these three
+ *   attention_rotation.cuh  the backward's results turned back by their positions, on their way out
  *   attention_plain.cu      any type, any even head width up to 256: plain loops
  *   attention_cached.cu     decoding with a cache of keys and values
  *   attention*_sm90.*       Hopper path (TMA, wgmma)
@@ -24,19 +25,33 @@
  * pass. */
 enum { ATTENTION_ROW_UNIT = 128, ATTENTION_KEY_BLOCK = 64 };
 
+/* What the backward turns the gradients of queries and keys back by (struct rotation). */
+struct attention_rotation {
+    const float *cos, *sin;   /* [num_positions, D/2] */
+    const int32_t *positions; /* [N]; NULL: nothing turns */
+    int64_t num_positions;
+    enum rope_layout layout;
+};
+
 /* Pointers, sizes and factors of one call, as the kernels take them (by value). */
 struct attention_problem {
     const void *qkv; /* [N, H + 2 G, D] */
     const int32_t *row_start;
     int num_rows, num_heads, num_kv_heads, head_dim;
-    int group;                  /* query heads per kv head */
-    int qkv_row, out_row;       /* elements from one token to the next, in qkv and in out */
-    float scale, scale_log2;    /* scale_log2 = scale * log2(e), or cap * log2(e) with a soft-cap */
-    float softcap, cap_inverse; /* cap_inverse = scale / cap; 0 without a soft-cap */
+    int group;                   /* query heads per kv head */
+    int qkv_row, out_row;        /* elements from one token to the next, in qkv and in out */
+    float scale, scale_log2;     /* scale_log2 = scale * log2(e), or cap * log2(e) with a soft-cap */
+    float softcap, cap_inverse;  /* cap_inverse = scale / cap; 0 without a soft-cap */
+    attention_rotation rotation; /* of the backward */
 };
 
 struct attention_problem attention_describe(struct tensor qkv, struct tensor row_start,
                                             const struct attention_args *args);
+
+/* attention_describe_rotation - of NULL: nothing turns.  attention_rotation_aligned - whether the kernels
+ * with tensor cores, which read the tables by two values, can take it. */
+struct attention_rotation attention_describe_rotation(const struct rotation *rotation);
+bool attention_rotation_aligned(const struct rotation *rotation);
 
 /* attention_expect_width - dies unless the head width is even and at most 256: what the plain kernels hold in
  * registers; no known model asks for more. */
@@ -66,7 +81,8 @@ bool cuda_attention_sm90_forward(struct device *dev, struct tensor out, struct t
                                  struct tensor row_start, const struct attention_args *args);
 bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                   struct tensor out, struct tensor lse, struct tensor qkv,
-                                  struct tensor row_start, const struct attention_args *args);
+                                  struct tensor row_start, const struct attention_args *args,
+                                  const struct rotation *rotation);
 size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 
 /* The sm_80 path: 16-bit types, widths 64, 80, 96, 128, 192, 256, 16-byte aligned rows, scale > 0. */

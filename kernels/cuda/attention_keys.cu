@@ -7,14 +7,15 @@
  *   St = K Q^T;    Pt = 2^(c St - lse2);         dV += Pt dO
  *   dPt = V dO^T;  dSt = Pt (dPt - delta);       dK += dSt Q, times scale in the end
  *
- * (with a soft-cap dSt has the factor 1 - tanh^2 too).  The two lines have one shape, and two warps share
- * them for the same keys: the first computes Pt and dV and hands Pt over in f32, the second computes dSt and
- * dK. So a warp keeps one sum instead of two, and can hold 32 keys where it could hold 16, which halves its
- * reads of Q and dO.
+ * and turned back by the keys' positions (attention_rotation.cuh); with a soft-cap dSt has the factor 1 -
+ * tanh^2 too.  The two lines have one shape, and two warps share them for the same keys: the first computes
+ * Pt and dV and hands Pt over in f32, the second computes dSt and dK. So a warp keeps one sum instead of two,
+ * and can hold 32 keys where it could hold 16, which halves its reads of Q and dO.
  *
  * Block: kv heads (and parts of their query heads) vary fastest; keys from the first, which most queries see.
  * Shared memory: K, V; two stages of Q, dO, lse2 and delta; Pt of each pair of warps.
  * Bound: tensor cores, 8 D flop per score.  Source: Dao 2023, algorithm 2; transposed as Shah et al. 2024. */
+#include "kernels/cuda/attention_rotation.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 
 enum { NUM_STAGES = 2, PAIR_THREADS = 2 * WARP };
@@ -280,6 +281,11 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
     const int head = kv_head + (has_scores ? p.num_kv_heads : 0); /* dK, then dV, as K and V lie in qkv */
     const int first_own = first_key + own_keys, valid_rows = p.num_rows - first_own;
     const float scale = has_scores ? 1.0f : p.scale;
+    /* Parts of dK turn too: their sum is what their turned sum would be. */
+    if (!has_scores && p.rotation.positions)
+#pragma unroll
+        for (int m = 0; m < M; m++)
+            rotate_back<D>(&sums[m][0][0], p.rotation, first_own + m * MMA_EDGE + lane_id() / 4, p.num_rows);
     if (job.num_parts > 1) {
         const int64_t row_floats = (int64_t)2 * p.num_kv_heads * D;
         const int64_t row = (int64_t)((int)blockIdx.x % job.num_parts) * p.num_rows + first_own;

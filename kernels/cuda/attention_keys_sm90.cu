@@ -5,7 +5,8 @@
  *
  *     S' = K Q^T          P' = 2^(c S' - lse2)                      c = scale log2(e), lse2 = lse log2(e)
  *     dP' = V dO^T        dS' = P' (dP' - delta)                    delta = rowsum(dO O)
- *     dV += P' dO         dK += dS' Q                               at the end  dK *= scale
+ *     dV += P' dO         dK += dS' Q                               at the end  dK *= scale, turned back
+ *                                                                   by its row (attention_rotation.cuh)
  *
  * With a soft-cap, t = tanh(scale S' / cap) stands for S', and dS' gains the factor 1 - t^2.
  * Source: Dao 2023 (FlashAttention-2), algorithm 2, without its product for dQ.
@@ -25,6 +26,7 @@
  * So the exponentials run under dP', the next S' and the other warpgroup's products.  dP' is issued only when
  * dK is done, for the sake of registers: until then the rounded dS' live where it will go; S' keeps the
  * tensor cores busy meanwhile. */
+#include "kernels/cuda/attention_rotation.cuh"
 #include "kernels/cuda/attention_sm90.cuh"
 
 using namespace attention_sm90;
@@ -58,6 +60,7 @@ struct keys_call {
     const int32_t *col_end;
     int num_rows, num_heads, num_kv_heads, group;
     float scale, scale_log2, cap_inverse;
+    attention_rotation rotation;
 };
 
 /* Addresses in shared memory, the same for both roles. */
@@ -314,6 +317,8 @@ template <typename V> struct consumer {
 #pragma unroll
         for (int i = 0; i < V::WIDTH / 2; i++)
             dk[i] *= call.scale;
+        if (call.rotation.positions)
+            rotate_back<V::WIDTH>(dk, call.rotation, first_row + group_row(), call.num_rows);
         store_tile<T, V::WIDTH>(shared.staging(group), &call.dqkv, dk, group, key_head, first_row);
     }
 };
@@ -393,6 +398,7 @@ void attention_sm90::keys_backward(struct device *dev, struct tensor dqkv, struc
     call.scale = problem.scale;
     call.scale_log2 = problem.scale_log2;
     call.cap_inverse = problem.cap_inverse;
+    call.rotation = problem.rotation;
     if (qkv.dtype == DTYPE_BF16)
         (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, t, problem.head_dim, call);
     else

@@ -9,6 +9,8 @@
  *   queries   dS = P (dP - delta) slope;  dQ += scale dS K
  *   keys      dV += P^T dO;  dK += scale dS^T Q, over all query heads of the group
  *
+ * dQ and dK are turned back by their rows' positions before they are stored, if they are to be.
+ *
  * A pair that may not meet has weight 0 and is skipped, so that a NaN stays with those that depend on it.
  *
  * Shared memory: rows as f32, D + 1 apart, so that 32 lanes reading one column of 32 rows meet 32 banks.
@@ -16,7 +18,7 @@
  * training and for unusual widths. */
 #include <math.h>
 
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_rotation.cuh"
 
 enum {
     WARP = 32,
@@ -110,6 +112,36 @@ template <class T> DEV void store_row(T *to, const float (&sums)[MAX_COLUMNS], f
     for (int c = 0; c < MAX_COLUMNS; c++)
         if (lane_id() + c * WARP < head_dim)
             to[lane_id() + c * WARP] = from_f32<T>(sums[c] * factor);
+}
+
+/* store_turned_row - the same, turned back.  The lanes meet the other element of their pairs in `staging`,
+ * room for one row that only this warp uses. */
+template <class T>
+DEV void store_turned_row(T *to, const float (&sums)[MAX_COLUMNS], uint32_t staging,
+                          const attention_problem &p, int row) {
+    const int half = p.head_dim / 2;
+    const bool halves = p.rotation.layout == ROPE_HALVES;
+    const row_angles of = angles_of(p.rotation, row, p.num_rows, half);
+    warp_barrier(); /* no lane reads what lay there any more */
+#pragma unroll
+    for (int c = 0; c < MAX_COLUMNS; c++)
+        if (lane_id() + c * WARP < p.head_dim)
+            shared_store_f32(staging + (uint32_t)(lane_id() + c * WARP) * 4, sums[c]);
+    warp_barrier();
+#pragma unroll
+    for (int c = 0; c < MAX_COLUMNS; c++) {
+        const int column = lane_id() + c * WARP;
+        if (column >= p.head_dim)
+            break;
+        const int pair = halves ? column % half : column / 2;
+        const bool second = halves ? column >= half : column % 2;
+        const int first_column = halves ? pair : 2 * pair,
+                  second_column = halves ? pair + half : 2 * pair + 1;
+        float a = shared_load_f32(staging + (uint32_t)first_column * 4);
+        float b = shared_load_f32(staging + (uint32_t)second_column * 4);
+        turn_back(a, b, angle_of(of.cos, of.known, pair), angle_of(of.sin, of.known, pair));
+        to[column] = from_f32<T>(second ? b : a);
+    }
 }
 
 /* A score and its derivative with respect to scale q k: 1 without a soft-cap. */
@@ -234,8 +266,13 @@ static __global__ void __launch_bounds__(THREADS) attention_plain_queries(plain_
 #pragma unroll
     for (int r = 0; r < WARP_ROWS; r++) {
         const int64_t row = first_row + warp_row + r;
-        if (row < p.num_rows)
-            store_row(job.out + row * p.qkv_row + head * head_dim, sums[r], 1.0f, head_dim);
+        T *const to = job.out + row * p.qkv_row + head * head_dim;
+        if (row >= p.num_rows)
+            continue;
+        if (p.rotation.positions)
+            store_turned_row(to, sums[r], row_address(queries, warp_row + r, head_dim), p, (int)row);
+        else
+            store_row(to, sums[r], 1.0f, head_dim);
     }
 }
 
@@ -284,7 +321,10 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_p
         T *const to = job.out + key * p.qkv_row + kv_head * head_dim;
         if (key >= p.num_rows)
             continue;
-        store_row(to, dkeys[r], 1.0f, head_dim);
+        if (p.rotation.positions)
+            store_turned_row(to, dkeys[r], row_address(keys, warp_key + r, head_dim), p, (int)key);
+        else
+            store_row(to, dkeys[r], 1.0f, head_dim);
         store_row(to + p.num_kv_heads * head_dim, dvalues[r], 1.0f, head_dim);
     }
 }

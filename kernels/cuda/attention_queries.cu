@@ -4,12 +4,14 @@
  *
  *   S = Q K^T;   P = 2^(c S - lse2);   dP = dO V^T;   dS = P (dP - delta);   dQ += dS K
  *
- * and dQ times scale in the end (with a soft-cap dS has the factor 1 - tanh^2 too).  Computing S and dP a
- * second time (the first pass had them) costs 2 products of 7, and saves what the fused form would need: sums
- * of dQ in memory that many blocks add to, in an order to be enforced.
+ * and dQ times scale in the end, turned back by its row's position (attention_rotation.cuh); with a soft-cap
+ * dS has the factor 1 - tanh^2 too.  Computing S and dP a second time (the first pass had them) costs 2
+ * products of 7, and saves what the fused form would need: sums of dQ in memory that many blocks add to, in
+ * an order to be enforced.
  *
  * Block and warp: as in attention_forward.cu.  Shared memory: Q, dO; two stages of K and V.
  * Bound: tensor cores, 6 D flop per score.  Source: Dao 2023, algorithm 2. */
+#include "kernels/cuda/attention_rotation.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 
 enum { NUM_STAGES = 2 };
@@ -148,6 +150,10 @@ static __global__ void __launch_bounds__(queries_shape<D>::THREADS, queries_shap
         product_columns<T, D>(sums, scores, keys);
     }
 
+    if (p.rotation.positions)
+#pragma unroll
+        for (int m = 0; m < M; m++)
+            rotate_back<D>(&sums[m][0][0], p.rotation, warp_row + m * MMA_EDGE + lane_id() / 4, p.num_rows);
     float factor[M][2];
 #pragma unroll
     for (int m = 0; m < M; m++)

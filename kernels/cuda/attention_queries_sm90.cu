@@ -5,7 +5,8 @@
  *
  *     S = Q K^T     P = 2^(c S - lse2)     dP = dO V^T     dS = P (dP - delta)     dQ += dS K
  *
- * and at the end  dQ *= scale.  dS stays in registers as the A operand of the product with K.
+ * and at the end  dQ *= scale, turned back by its row's position (attention_rotation.cuh).  dS stays in
+ * registers as the A operand of the product with K.
  *
  * Who waits for whom.  A producer thread, and two consumer warpgroups with 64 queries each:
  *
@@ -18,6 +19,7 @@
  *
  * As in the first pass, dP waits for dQ for the sake of registers, with S(j+1) between to keep the tensor
  * cores busy. */
+#include "kernels/cuda/attention_rotation.cuh"
 #include "kernels/cuda/attention_sm90.cuh"
 
 using namespace attention_sm90;
@@ -53,6 +55,7 @@ struct queries_call {
     int64_t padded_rows;
     int num_rows, num_heads, num_kv_heads, group;
     float scale, scale_log2, cap_inverse;
+    attention_rotation rotation;
 };
 
 /* Addresses in shared memory, the same for both roles. */
@@ -250,6 +253,8 @@ template <typename V> struct consumer {
 #pragma unroll
         for (int i = 0; i < V::WIDTH / 2; i++)
             dq[i] *= call.scale;
+        if (call.rotation.positions)
+            rotate_back<V::WIDTH>(dq, call.rotation, rows.row, call.num_rows);
         store_tile<T, V::WIDTH>(shared.staging(group), &call.dqkv, dq, group, work.head, first_row);
     }
 };
@@ -330,6 +335,7 @@ void attention_sm90::queries_backward(struct device *dev, struct tensor dqkv, st
     call.scale = problem.scale;
     call.scale_log2 = problem.scale_log2;
     call.cap_inverse = problem.cap_inverse;
+    call.rotation = problem.rotation;
     if (qkv.dtype == DTYPE_BF16)
         (cap ? choose<bf16_t, true> : choose<bf16_t, false>)(dev, t, problem.head_dim, call);
     else

@@ -124,14 +124,16 @@ bool applies(const struct device *dev, struct tensor qkv, struct tensor out,
 
 bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                   struct tensor out, struct tensor lse, struct tensor qkv,
-                                  struct tensor row_start, const struct attention_args *args) {
+                                  struct tensor row_start, const struct attention_args *args,
+                                  const struct rotation *rotation) {
     if (!applies(dev, qkv, out, args) || !backward_applies(args->head_dim) || !aligned(dqkv.data) ||
-        !aligned(dout.data))
+        !aligned(dout.data) || !attention_rotation_aligned(rotation))
         return false;
     const int64_t num_rows = qkv.dims[0];
     const size_t statistics_bytes = round_up(attention_statistics_bytes(num_rows, args->num_heads));
     char *scratch = (char *)cuda_scratch(dev, statistics_bytes + 2 * plan_bytes(num_rows));
-    const struct attention_problem problem = attention_describe(qkv, row_start, args);
+    struct attention_problem problem = attention_describe(qkv, row_start, args);
+    problem.rotation = attention_describe_rotation(rotation);
     const struct attention_statistics statistics =
         attention_prepare_backward(dev, scratch, dout, out, lse, row_start, args);
     keys_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, scratch + statistics_bytes);

@@ -124,15 +124,12 @@ void cuda_linear_backward_input(struct device *dev, struct tensor dx, struct ten
                                 enum op_write write);
 void cuda_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
                                  enum op_write write);
-void cuda_rope_forward(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
-                       struct tensor positions, int num_rotated);
-void cuda_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos, struct tensor sin,
-                        struct tensor positions, int num_rotated);
+void cuda_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation);
 void cuda_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
                             struct tensor row_start, const struct attention_args *args);
 void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
                              struct tensor lse, struct tensor qkv, struct tensor row_start,
-                             const struct attention_args *args);
+                             const struct attention_args *args, const struct rotation *rotation);
 void cuda_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
                            struct tensor v_cache, int64_t past, const struct attention_args *args);
 void cuda_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate);

@@ -3,6 +3,13 @@
  *   bytes per rotated element (T of 2 bytes): read and write, 4; the tables add 8 / heads, mostly from L2
  *   bound: memory
  *
+ * The inverse rotation of the gradients has no pass of its own: the attention backward does it on the way out
+ * (attention_rotation.cuh).  The forward keeps one, 4 (H + G) D bytes a token and layer, because
+ *   - the product before it is cuBLASLt's, whose epilogues know bias and activations, not pairs of columns;
+ *   - the attention after it reads a key once for every tile of queries that sees it and every query head
+ *     of its group: it would rotate, and read the tables, that often, and again in the backward;
+ *   - the backward and the cache of keys need the rotated ones: they would be written all the same.
+ *
  * A thread rotates the same pairs of HEADS heads, so that one read of cos and sin serves them all: eight
  * loads of 16 bytes in flight. */
 #include "kernels/cuda/vector.cuh"
@@ -15,7 +22,7 @@ template <class T> struct rope_rows {
     const int32_t *positions;
     int64_t num_rows, num_positions;
     int row_width, half, num_rotated; /* elements of a row of qkv; pairs of a head; heads that turn */
-    float sign;                       /* 1, or -1 for the inverse rotation */
+    enum rope_layout layout;
 };
 
 /* load_angles - cos and sin of N pairs of one position.  A position that the tables do not have becomes NaN,
@@ -33,21 +40,34 @@ DEV void load_angles(float (&cosine)[N], float (&sine)[N], const rope_rows<T> &r
         }
         for (int j = 0; j < PART; j++) {
             cosine[i + j] = bits_float(c.words[j]);
-            sine[i + j] = r.sign * bits_float(s.words[j]);
+            sine[i + j] = bits_float(s.words[j]);
         }
     }
 }
 
-/* rotate - (a, b) -> (a cos - b sin, b cos + a sin). */
+/* turn - (a, b) -> (a cos - b sin, b cos + a sin). */
+DEV void turn(float &a, float &b, float cosine, float sine) {
+    float turned = a * cosine - b * sine;
+    b = b * cosine + a * sine;
+    a = turned;
+}
+
+/* rotate - N pairs.  Of halves: element i of low and of high.  Of neighbours: low, then high, hold them side
+ * by side. */
 template <class T, int N>
-DEV void rotate(pack<T, N> &low, pack<T, N> &high, const float (&cosine)[N], const float (&sine)[N]) {
+DEV void rotate(pack<T, N> &low, pack<T, N> &high, const float (&cosine)[N], const float (&sine)[N],
+                enum rope_layout layout) {
     float a[N], b[N];
     pack_values(a, low);
     pack_values(b, high);
-    for (int i = 0; i < N; i++) {
-        float turned = a[i] * cosine[i] - b[i] * sine[i];
-        b[i] = b[i] * cosine[i] + a[i] * sine[i];
-        a[i] = turned;
+    if (N == 1 || layout == ROPE_HALVES) {
+        for (int i = 0; i < N; i++)
+            turn(a[i], b[i], cosine[i], sine[i]);
+    } else {
+        for (int i = 0; i < N / 2; i++) {
+            turn(a[2 * i], a[2 * i + 1], cosine[i], sine[i]);
+            turn(b[2 * i], b[2 * i + 1], cosine[N / 2 + i], sine[N / 2 + i]);
+        }
     }
     low = pack_of<T>(a);
     high = pack_of<T>(b);
@@ -60,25 +80,27 @@ template <class T, int N> static __global__ void __launch_bounds__(ROPE_THREADS)
         return;
     T *heads = r.qkv + row * r.row_width;
     int64_t position = r.positions[row];
+    bool halves = r.layout == ROPE_HALVES;
+    int apart = halves ? r.half : N; /* from the low to the high elements of N pairs */
     for (int pair = (int)threadIdx.x * N; pair < r.half; pair += (int)blockDim.x * N) {
         float cosine[N], sine[N];
         load_angles(cosine, sine, r, position, pair);
         for (int head = (int)threadIdx.y * ROPE_HEADS; head < r.num_rotated;
              head += (int)blockDim.y * ROPE_HEADS) {
-            T *at = heads + head * 2 * r.half + pair;
+            T *at = heads + head * 2 * r.half + (halves ? pair : 2 * pair);
             pack<T, N> low[ROPE_HEADS], high[ROPE_HEADS];
 #pragma unroll
             for (int k = 0; k < ROPE_HEADS; k++) {
                 bool inside = head + k < r.num_rotated;
                 low[k] = inside ? pack_load<T, N>(at + k * 2 * r.half) : pack_filled<T, N>(0);
-                high[k] = inside ? pack_load<T, N>(at + (k * 2 + 1) * r.half) : pack_filled<T, N>(0);
+                high[k] = inside ? pack_load<T, N>(at + k * 2 * r.half + apart) : pack_filled<T, N>(0);
             }
 #pragma unroll
             for (int k = 0; k < ROPE_HEADS; k++)
                 if (head + k < r.num_rotated) {
-                    rotate(low[k], high[k], cosine, sine);
+                    rotate(low[k], high[k], cosine, sine, r.layout);
                     pack_store(at + k * 2 * r.half, low[k]);
-                    pack_store(at + (k * 2 + 1) * r.half, high[k]);
+                    pack_store(at + k * 2 * r.half + apart, high[k]);
                 }
         }
     }
@@ -94,21 +116,19 @@ template <class T, int N> static void launch(struct device *dev, const rope_rows
            dim3((unsigned)x, (unsigned)y, (unsigned)z), 0, cuda_stream(dev), r);
 }
 
-template <class T>
-static void rope(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
-                 struct tensor positions, int num_rotated, float sign) {
+template <class T> static void rope(struct device *dev, struct tensor qkv, const struct rotation &rotation) {
     int half = (int)(qkv.dims[2] / 2);
     rope_rows<T> r = {(T *)qkv.data,
-                      (const float *)cos.data,
-                      (const float *)sin.data,
-                      (const int32_t *)positions.data,
+                      (const float *)rotation.cos.data,
+                      (const float *)rotation.sin.data,
+                      (const int32_t *)rotation.positions.data,
                       qkv.dims[0],
-                      cos.dims[0],
+                      rotation.cos.dims[0],
                       (int)(qkv.dims[1] * qkv.dims[2]),
                       half,
-                      num_rotated,
-                      sign};
-    if (r.num_rows == 0 || num_rotated == 0 || half == 0)
+                      rotation.num_rotated,
+                      rotation.layout};
+    if (r.num_rows == 0 || r.num_rotated == 0 || half == 0)
         return;
     if (is_aligned<T>(r.qkv, half) && is_aligned<float>(r.cos, half) && is_aligned<float>(r.sin, half))
         launch<T, VECTOR<T>>(dev, r);
@@ -116,12 +136,6 @@ static void rope(struct device *dev, struct tensor qkv, struct tensor cos, struc
         launch<T, 1>(dev, r);
 }
 
-extern "C" void cuda_rope_forward(struct device *dev, struct tensor qkv, struct tensor cos, struct tensor sin,
-                                  struct tensor positions, int num_rotated) {
-    BY_TYPE(qkv.dtype, rope, dev, qkv, cos, sin, positions, num_rotated, 1.0f);
-}
-
-extern "C" void cuda_rope_backward(struct device *dev, struct tensor dqkv, struct tensor cos,
-                                   struct tensor sin, struct tensor positions, int num_rotated) {
-    BY_TYPE(dqkv.dtype, rope, dev, dqkv, cos, sin, positions, num_rotated, -1.0f);
+extern "C" void cuda_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation) {
+    BY_TYPE(qkv.dtype, rope, dev, qkv, *rotation);
 }

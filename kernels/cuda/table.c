@@ -29,7 +29,6 @@ static const struct ops OPS_CUDA = {
     .linear_backward_input = cuda_linear_backward_input,
     .linear_backward_weight = cuda_linear_backward_weight,
     .rope_forward = cuda_rope_forward,
-    .rope_backward = cuda_rope_backward,
     .attention_forward = cuda_attention_forward,
     .attention_backward = cuda_attention_backward,
     .attention_cached = cuda_attention_cached,

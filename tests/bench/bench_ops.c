@@ -167,7 +167,7 @@ static void bench_attention(struct bench *b) {
     const struct attention_args *args = &b->attention;
     REPORT(b, "attention forward", 0, op_attention_forward(dev, b->attn, b->lse, b->qkv, b->row_start, args));
     REPORT(b, "attention backward", 0,
-           op_attention_backward(dev, b->dqkv, b->dattn, b->attn, b->lse, b->qkv, b->row_start, args));
+           op_attention_backward(dev, b->dqkv, b->dattn, b->attn, b->lse, b->qkv, b->row_start, args, NULL));
     struct tensor last = tensor_rows(b->qkv, b->num_tokens - 1, 1), out = tensor_rows(b->attn, 0, 1);
     REPORT(b, "attention cached, 1 new token", 0,
            op_attention_cached(dev, out, last, b->k_cache, b->v_cache, b->num_tokens - 1, args));
@@ -175,6 +175,7 @@ static void bench_attention(struct bench *b) {
 
 static void bench_pointwise(struct bench *b) {
     struct device *dev = &b->dev;
+    struct rotation rotation = {b->cos, b->sin, b->positions, ROPE_HALVES, HEADS + KV_HEADS};
     double x_bytes = (double)tensor_bytes(b->x), act_bytes = (double)tensor_bytes(b->act);
     double logits_bytes = (double)tensor_bytes(b->logits), big_bytes = (double)tensor_bytes(b->dw_embed);
     REPORT(b, "embedding forward", 2 * x_bytes, op_embedding_forward(dev, b->x, b->w_embed, b->tokens));
@@ -183,7 +184,7 @@ static void bench_pointwise(struct bench *b) {
     REPORT(b, "rmsnorm backward", 4 * x_bytes,
            op_rmsnorm_backward(dev, b->dx, b->dw, b->dnorm, b->x, b->norm, b->rrms));
     REPORT(b, "rope forward", (double)tensor_bytes(b->qkv) * 2 * 12 / QKV,
-           op_rope_forward(dev, b->qkv, b->cos, b->sin, b->positions, HEADS + KV_HEADS));
+           op_rope_forward(dev, b->qkv, &rotation));
     REPORT(b, "swiglu forward", 3 * act_bytes, op_swiglu_forward(dev, b->act, b->gate_up, GATE_SILU));
     REPORT(b, "swiglu backward", 5 * act_bytes,
            op_swiglu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU));

@@ -100,7 +100,7 @@ static void run_attention(void *user) {
 
 static void run_attention_backward(void *user) {
     struct call *c = user;
-    op_attention_backward(c->dev, c->t[4], c->t[5], c->t[0], c->t[1], c->t[2], c->t[3], &c->attention);
+    op_attention_backward(c->dev, c->t[4], c->t[5], c->t[0], c->t[1], c->t[2], c->t[3], &c->attention, NULL);
 }
 
 /* One shape: sequences of that length fill the tokens.  Targets forward and backward, in TFLOP/s. */
@@ -229,7 +229,8 @@ static void run_gated_backward(void *user) {
 
 static void run_rope(void *user) {
     struct call *c = user;
-    op_rope_forward(c->dev, c->t[0], c->t[1], c->t[2], c->t[3], (int)(c->t[0].dims[1] * 5 / 6));
+    struct rotation rotation = {c->t[1], c->t[2], c->t[3], ROPE_HALVES, (int)(c->t[0].dims[1] * 5 / 6)};
+    op_rope_forward(c->dev, c->t[0], &rotation);
 }
 
 static void run_add(void *user) {

@@ -4,8 +4,8 @@
  * Every case runs under several schedules of the shim and must give the same bits.  Bounds: 16 bits:
  * relative error 1e-2, of a whole tensor and of each row; mean error 3e-3 of the mean size for gradients and
  * 2e-3 for outputs (rounding the result alone makes 1.4e-3); f32: 1e-5.  LSE 1e-5.  Printed: worst row, mean.
- * Controls: a mask off by one key and a scale off by 5 % must be noticed. A plain program: prints one line
- * per case and returns the number of failures. */
+ * Controls: a mask off by one key, a scale off by 5 % and the rotation of another layout must be noticed. A
+ * plain program: prints one line per case and returns the number of failures. */
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -19,6 +19,7 @@
 #include "kernels/device_cuda.h"
 #include "kernels/half.h"
 #include "kernels/rng.h"
+#include "turned.h"
 
 namespace {
 
@@ -32,6 +33,7 @@ struct problem {
     enum dtype dtype;
     int num_seeds;
     bool sharp; /* scores in the tens: the softmax is nearly a choice, and maxima grow as keys are visited */
+    enum turn turn;
 };
 
 float scale_of(const problem &p) {
@@ -237,17 +239,44 @@ struct attention_args args_of(const problem &p) {
     return args;
 }
 
-results run_kernels(struct device *dev, const problem &p, const inputs &in, uint32_t seed) {
+/* A rotation's table on the device, `shift` elements behind an aligned address. */
+class table_on_device {
+  public:
+    struct tensor t;
+
+    table_on_device(int half, double (*function)(double), int shift)
+        : t(tensor_2d(nullptr, DTYPE_F32, TURN_POSITIONS, half)), all(whole(half, function, shift)) {
+        t.data = (float *)all.t.data + shift;
+    }
+
+  private:
+    on_device all;
+
+    static on_device whole(int half, double (*function)(double), int shift) {
+        const std::vector<float> table = turn_table(half, function);
+        values shifted((size_t)shift, 0);
+        shifted.insert(shifted.end(), table.begin(), table.end());
+        return on_device(tensor_1d(nullptr, DTYPE_F32, (int64_t)shifted.size()), shifted);
+    }
+};
+
+results run_kernels(struct device *dev, const problem &p, const inputs &in, uint32_t seed, int shift = 0) {
     const struct attention_args args = args_of(p);
     const struct tensor qkv_shape =
         tensor_3d(nullptr, p.dtype, p.num_rows, p.num_heads + 2 * p.num_kv_heads, p.width);
     const struct tensor out_shape = tensor_3d(nullptr, p.dtype, p.num_rows, p.num_heads, p.width);
     on_device qkv(qkv_shape, in.qkv), dout(out_shape, in.dout), out(out_shape), dqkv(qkv_shape);
     on_device lse(tensor_2d(nullptr, DTYPE_F32, p.num_rows, p.num_heads));
-    on_device row_start(tensor_1d(nullptr, DTYPE_I32, p.num_rows), in.row_start);
+    const struct tensor ids = tensor_1d(nullptr, DTYPE_I32, p.num_rows);
+    on_device row_start(ids, in.row_start), positions(ids, turn_positions(p.num_rows));
+    table_on_device cosine(p.width / 2, cos, shift), sine(p.width / 2, sin, shift);
+    const struct rotation rotation = {cosine.t, sine.t, positions.t,
+                                      p.turn == PAIRS ? ROPE_PAIRS : ROPE_HALVES,
+                                      p.num_heads + p.num_kv_heads};
     simt::set_seed(seed);
     cuda_attention_forward(dev, out.t, lse.t, qkv.t, row_start.t, &args);
-    cuda_attention_backward(dev, dqkv.t, dout.t, out.t, lse.t, qkv.t, row_start.t, &args);
+    cuda_attention_backward(dev, dqkv.t, dout.t, out.t, lse.t, qkv.t, row_start.t, &args,
+                            p.turn == STAYS ? nullptr : &rotation);
     CUDA_CHECK(cudaDeviceSynchronize());
     return {out.host(), lse.host(), dqkv.host()};
 }
@@ -311,9 +340,11 @@ struct verdict {
     }
 };
 
-verdict judge(const problem &p, const results &got, const results &want) {
+/* judge - against a reference and a rotation, `turn`. */
+verdict judge(const problem &p, const results &got, results want, enum turn turn) {
     const int h = p.num_heads, g = p.num_kv_heads, all = h + 2 * g;
     double lse = 0;
+    want.dqkv = turned_back(want.dqkv, turn, all, h + g, p.width);
     for (size_t i = 0; i < want.lse.size(); i++)
         lse = std::max(lse, std::isnan(got.lse[i]) ? INFINITY : std::fabs(got.lse[i] - want.lse[i]));
     return {compare(p, got.out, want.out, h, 0, h), compare(p, got.dqkv, want.dqkv, all, 0, h),
@@ -324,30 +355,46 @@ verdict judge(const problem &p, const results &got, const results &want) {
 int check_case(struct device *dev, const problem &p) {
     const inputs in = make_inputs(p, 7);
     const results got = run_kernels(dev, p, in, 0);
-    const verdict v = judge(p, got, reference(p, in, {0, 1}).run(got.out));
+    const results want = reference(p, in, {0, 1}).run(got.out);
+    const verdict v = judge(p, got, want, p.turn);
     std::string why = v.accepted(p) ? "" : "  wrong";
-    if (p.num_rows > 1 && judge(p, got, reference(p, in, {1, 1}).run(got.out)).accepted(p))
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {1, 1}).run(got.out), p.turn).accepted(p))
         why += "  a wrong mask was not noticed";
-    if (p.num_rows > 1 && judge(p, got, reference(p, in, {0, 1.05}).run(got.out)).accepted(p))
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {0, 1.05}).run(got.out), p.turn).accepted(p))
         why += "  a wrong scale was not noticed";
+    for (enum turn other : {STAYS, HALVES, PAIRS})
+        if (p.num_rows > 1 && other != p.turn && judge(p, got, want, other).accepted(p))
+            why += "  a wrong rotation was not noticed";
     for (uint32_t seed = 1; seed < (uint32_t)p.num_seeds; seed++) {
         const results other = run_kernels(dev, p, in, seed);
         if (!same_bits(other.out, got.out) || !same_bits(other.lse, got.lse) ||
             !same_bits(other.dqkv, got.dqkv))
             why += "  other bits under seed " + std::to_string(seed);
     }
-    printf("%s N %3d H %d/%d D %3d %-9s cap %2.0f %-4s  out %.1e %.1e  dq %.1e %.1e  dk %.1e %.1e  dv %.1e "
-           "%.1e  lse %.1e%s\n",
-           why.empty() ? "PASS" : "FAIL", p.num_rows, p.num_heads, p.num_kv_heads, p.width,
-           p.sharp ? "sharp" : MASK_NAMES[p.mask], p.softcap, dtype_name(p.dtype), v.out.row, v.out.mean,
-           v.dq.row, v.dq.mean, v.dk.row, v.dk.mean, v.dv.row, v.dv.mean, v.lse, why.c_str());
+    printf(
+        "%s N %3d H %d/%d D %3d %-9s cap %2.0f %-4s %-6s  out %.1e %.1e  dq %.1e %.1e  dk %.1e %.1e  dv %.1e "
+        "%.1e  lse %.1e%s\n",
+        why.empty() ? "PASS" : "FAIL", p.num_rows, p.num_heads, p.num_kv_heads, p.width,
+        p.sharp ? "sharp" : MASK_NAMES[p.mask], p.softcap, dtype_name(p.dtype), TURN_NAMES[p.turn], v.out.row,
+        v.out.mean, v.dq.row, v.dq.mean, v.dk.row, v.dk.mean, v.dv.row, v.dv.mean, v.lse, why.c_str());
     fflush(stdout);
     return !why.empty();
 }
 
+/* Tables that cannot be read by two values: the plain path takes the call. */
+int check_odd_tables(struct device *dev) {
+    const problem p = {70, 2, 1, 64, CAUSAL, 0, DTYPE_BF16, 1, false, HALVES};
+    const inputs in = make_inputs(p, 7);
+    const results got = run_kernels(dev, p, in, 0, 1), flash = run_kernels(dev, p, in, 0);
+    const bool ok = judge(p, got, reference(p, in, {0, 1}).run(got.out), p.turn).accepted(p) &&
+                    !same_bits(got.dqkv, flash.dqkv);
+    printf("%s tables at an odd address\n", ok ? "PASS" : "FAIL");
+    return !ok;
+}
+
 /* A NaN in a key reaches the outputs and query gradients of the rows that see it, and no other. */
 int check_nan_in_key(struct device *dev, int width, enum dtype dtype) {
-    const problem p = {300, 2, 1, width, DOCUMENTS, 0, dtype, 1, false};
+    const problem p = {300, 2, 1, width, DOCUMENTS, 0, dtype, 1, false, STAYS};
     const int bad = 90, last = 169; /* of the document of 100 rows that begins at 70 */
     inputs in = make_inputs(p, 11);
     in.qkv[(size_t)((bad * 4 + 2) * width) + 5] = NAN;
@@ -367,7 +414,7 @@ int check_nan_in_key(struct device *dev, int width, enum dtype dtype) {
 /* A NaN in a value reaches every row that sees it.  The tensor cores also carry it, times a probability of 0,
  * to rows that share a tile with it; the plain path does not (the last case). */
 int check_nan_in_value(struct device *dev, int width, enum dtype dtype, bool exact) {
-    const problem p = {300, 2, 1, width, DOCUMENTS, 0, dtype, 1, false};
+    const problem p = {300, 2, 1, width, DOCUMENTS, 0, dtype, 1, false, STAYS};
     const int bad = 90, last = 169;
     inputs in = make_inputs(p, 12);
     in.qkv[(size_t)((bad * 4 + 3) * width) + 5] = NAN;
@@ -431,7 +478,7 @@ int check_cached(struct device *dev, problem p) {
 int check_conflicts(struct device *dev, int width) {
     const char *const wrappers[] = {"ldmatrix4",      "ldmatrix4_trans", "cp_async16",   "shared_load16",
                                     "shared_store16", "shared_load8",    "shared_store4"};
-    const problem p = {100, 2, 1, width, CAUSAL, 0, DTYPE_BF16, 1, false};
+    const problem p = {100, 2, 1, width, CAUSAL, 0, DTYPE_BF16, 1, false, STAYS};
     uint64_t conflicts = 0, requests = 0;
     simt::count_conflicts(true);
     run_kernels(dev, p, make_inputs(p, 5), 0);
@@ -464,7 +511,7 @@ int check_scratch(void) {
     limits.head_dim = 64;
     cuda_reserve(&dev, cuda_attention_scratch_bytes(&dev, &limits));
     for (int num_rows : {1, 64, 65, 300}) {
-        const problem p = {num_rows, 7, 1, 64, CAUSAL, 0, DTYPE_BF16, 1, false};
+        const problem p = {num_rows, 7, 1, 64, CAUSAL, 0, DTYPE_BF16, 1, false, STAYS};
         run_kernels(&dev, p, make_inputs(p, 3), 0);
     }
     printf("PASS scratch\n");
@@ -474,44 +521,44 @@ int check_scratch(void) {
 
 const problem CASES[] = {
     /* lengths, group sizes and masks at the most used width */
-    {1, 1, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, false},
-    {7, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 9, false},
-    {64, 8, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, false},
-    {65, 4, 4, 128, CAUSAL, 0, DTYPE_BF16, 9, false},
-    {200, 8, 2, 128, WINDOW, 0, DTYPE_BF16, 3, false},
-    {257, 4, 1, 128, DOCUMENTS, 0, DTYPE_BF16, 9, false},
-    {257, 2, 1, 128, WINDOWED_DOCUMENTS, 0, DTYPE_F16, 3, false},
-    {257, 2, 2, 128, LATE, 0, DTYPE_BF16, 3, false},
-    {200, 2, 1, 128, DOCUMENTS, 2, DTYPE_BF16, 9, false},
-    {257, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, true},
+    {1, 1, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, false, PAIRS},
+    {7, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 9, false, HALVES},
+    {64, 8, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, false, PAIRS},
+    {65, 4, 4, 128, CAUSAL, 0, DTYPE_BF16, 9, false, STAYS},
+    {200, 8, 2, 128, WINDOW, 0, DTYPE_BF16, 3, false, HALVES},
+    {257, 4, 1, 128, DOCUMENTS, 0, DTYPE_BF16, 9, false, PAIRS},
+    {257, 2, 1, 128, WINDOWED_DOCUMENTS, 0, DTYPE_F16, 3, false, STAYS},
+    {257, 2, 2, 128, LATE, 0, DTYPE_BF16, 3, false, HALVES},
+    {200, 2, 1, 128, DOCUMENTS, 2, DTYPE_BF16, 9, false, PAIRS},
+    {257, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 3, true, STAYS},
     /* the other widths */
-    {1, 2, 1, 64, CAUSAL, 0, DTYPE_BF16, 3, false},
-    {64, 8, 1, 64, WINDOW, 0, DTYPE_BF16, 3, false},
-    {257, 4, 1, 64, DOCUMENTS, 0, DTYPE_BF16, 9, false},
-    {200, 2, 2, 64, CAUSAL, 3, DTYPE_F16, 3, false},
-    {200, 4, 1, 64, CAUSAL, 0, DTYPE_F16, 3, true},
-    {257, 2, 1, 64, LATE, 0, DTYPE_BF16, 3, false},
-    {66, 4, 1, 80, CAUSAL, 0, DTYPE_BF16, 3, false},
-    {257, 2, 1, 80, DOCUMENTS, 0, DTYPE_BF16, 9, false},
-    {200, 2, 1, 80, WINDOW, 2, DTYPE_F16, 3, false},
-    {65, 4, 1, 96, CAUSAL, 0, DTYPE_BF16, 3, false},
-    {257, 2, 1, 96, WINDOWED_DOCUMENTS, 0, DTYPE_BF16, 9, false},
-    {200, 2, 1, 96, LATE, 2, DTYPE_F16, 3, false},
-    {65, 4, 1, 192, CAUSAL, 0, DTYPE_BF16, 3, false},
-    {257, 2, 1, 192, DOCUMENTS, 0, DTYPE_BF16, 9, false},
-    {200, 2, 1, 192, WINDOW, 2, DTYPE_F16, 3, false},
-    {65, 4, 1, 256, CAUSAL, 0, DTYPE_BF16, 3, false},
-    {257, 2, 1, 256, DOCUMENTS, 0, DTYPE_BF16, 9, false},
-    {200, 2, 1, 256, LATE, 2, DTYPE_F16, 3, false},
+    {1, 2, 1, 64, CAUSAL, 0, DTYPE_BF16, 3, false, STAYS},
+    {64, 8, 1, 64, WINDOW, 0, DTYPE_BF16, 3, false, HALVES},
+    {257, 4, 1, 64, DOCUMENTS, 0, DTYPE_BF16, 9, false, PAIRS},
+    {200, 2, 2, 64, CAUSAL, 3, DTYPE_F16, 3, false, STAYS},
+    {200, 4, 1, 64, CAUSAL, 0, DTYPE_F16, 3, true, HALVES},
+    {257, 2, 1, 64, LATE, 0, DTYPE_BF16, 3, false, PAIRS},
+    {66, 4, 1, 80, CAUSAL, 0, DTYPE_BF16, 3, false, HALVES},
+    {257, 2, 1, 80, DOCUMENTS, 0, DTYPE_BF16, 9, false, PAIRS},
+    {200, 2, 1, 80, WINDOW, 2, DTYPE_F16, 3, false, STAYS},
+    {65, 4, 1, 96, CAUSAL, 0, DTYPE_BF16, 3, false, HALVES},
+    {257, 2, 1, 96, WINDOWED_DOCUMENTS, 0, DTYPE_BF16, 9, false, PAIRS},
+    {200, 2, 1, 96, LATE, 2, DTYPE_F16, 3, false, STAYS},
+    {65, 4, 1, 192, CAUSAL, 0, DTYPE_BF16, 3, false, HALVES},
+    {257, 2, 1, 192, DOCUMENTS, 0, DTYPE_BF16, 9, false, PAIRS},
+    {200, 2, 1, 192, WINDOW, 2, DTYPE_F16, 3, false, STAYS},
+    {65, 4, 1, 256, CAUSAL, 0, DTYPE_BF16, 3, false, HALVES},
+    {257, 2, 1, 256, DOCUMENTS, 0, DTYPE_BF16, 9, false, PAIRS},
+    {200, 2, 1, 256, LATE, 2, DTYPE_F16, 3, false, STAYS},
     /* the plain path */
-    {1, 2, 1, 4, CAUSAL, 0, DTYPE_F32, 3, false},
-    {65, 4, 1, 64, CAUSAL, 0, DTYPE_F32, 9, false},
-    {130, 2, 1, 128, DOCUMENTS, 0, DTYPE_F32, 3, false},
-    {100, 4, 2, 18, WINDOWED_DOCUMENTS, 0, DTYPE_F32, 3, false},
-    {100, 2, 1, 40, LATE, 2, DTYPE_F32, 3, false},
-    {70, 2, 2, 256, CAUSAL, 0, DTYPE_F32, 3, false},
-    {100, 2, 1, 72, DOCUMENTS, 0, DTYPE_BF16, 3, false},
-    {100, 2, 1, 50, WINDOW, 2, DTYPE_F16, 3, false},
+    {1, 2, 1, 4, CAUSAL, 0, DTYPE_F32, 3, false, STAYS},
+    {65, 4, 1, 64, CAUSAL, 0, DTYPE_F32, 9, false, STAYS},
+    {130, 2, 1, 128, DOCUMENTS, 0, DTYPE_F32, 3, false, HALVES},
+    {100, 4, 2, 18, WINDOWED_DOCUMENTS, 0, DTYPE_F32, 3, false, PAIRS},
+    {100, 2, 1, 40, LATE, 2, DTYPE_F32, 3, false, HALVES},
+    {70, 2, 2, 256, CAUSAL, 0, DTYPE_F32, 3, false, HALVES},
+    {100, 2, 1, 72, DOCUMENTS, 0, DTYPE_BF16, 3, false, PAIRS},
+    {100, 2, 1, 50, WINDOW, 2, DTYPE_F16, 3, false, HALVES},
 };
 
 int run_all(struct device *dev) {
@@ -523,10 +570,11 @@ int run_all(struct device *dev) {
             check_nan_in_key(dev, width, DTYPE_BF16) + check_nan_in_value(dev, width, DTYPE_BF16, false);
     for (int width : {64, 80, 96, 128, 192, 256})
         failures += check_conflicts(dev, width);
-    failures += check_nan_in_key(dev, 24, DTYPE_F32) + check_nan_in_value(dev, 24, DTYPE_F32, true);
-    failures += check_cached(dev, {0, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 0, false});
-    failures += check_cached(dev, {0, 4, 2, 18, CAUSAL, 2, DTYPE_F32, 0, false});
-    failures += check_cached(dev, {0, 2, 1, 256, CAUSAL, 0, DTYPE_F16, 0, false});
+    failures += check_odd_tables(dev) + check_nan_in_key(dev, 24, DTYPE_F32) +
+                check_nan_in_value(dev, 24, DTYPE_F32, true);
+    failures += check_cached(dev, {0, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 0, false, STAYS});
+    failures += check_cached(dev, {0, 4, 2, 18, CAUSAL, 2, DTYPE_F32, 0, false, STAYS});
+    failures += check_cached(dev, {0, 2, 1, 256, CAUSAL, 0, DTYPE_F16, 0, false, STAYS});
     return failures + check_scratch();
 }
 

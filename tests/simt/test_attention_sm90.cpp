@@ -4,8 +4,8 @@
  * Every case runs under several schedules of the shim and must give the same bits.  Bounds: relative error of
  * a tensor 1e-2; of an element, relative to its size and the typical one, 5e-2, and 2e-3 on average
  * (gradients sum terms that were rounded to bf16 and may cancel); LSE 1e-5.  Negative controls: each case,
- * given a reference whose mask is off by one key, must fail. A plain program: prints one line per case and
- * returns the number of failures. */
+ * given a reference whose mask is off by one key or whose rotation is another, must fail. A plain program:
+ * prints one line per case and returns the number of failures. */
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -18,6 +18,7 @@
 #include "kernels/cuda/attention.cuh"
 #include "kernels/device_cuda.h"
 #include "kernels/half.h"
+#include "turned.h"
 
 namespace {
 
@@ -35,6 +36,7 @@ struct problem {
     bool half; /* f16 instead of bf16 */
     int num_seeds;
     bool forward_only;
+    enum turn turn;
 };
 
 /* --- Data. */
@@ -221,7 +223,8 @@ outputs run_kernels(struct device *dev, const problem &p, const inputs &in, uint
     args.softcap = p.softcap;
     on_device<uint16_t> qkv(in.qkv), dout(in.dout), out(out_count), dqkv(in.qkv.size());
     on_device<float> lse((size_t)p.num_rows * (size_t)p.num_heads);
-    on_device<int32_t> row_start(in.row_start);
+    on_device<int32_t> row_start(in.row_start), positions(turn_positions(p.num_rows));
+    on_device<float> cosine(turn_table(p.width / 2, cos)), sine(turn_table(p.width / 2, sin));
     const enum dtype type = type_of(p);
     const struct tensor qkv_t = tensor_3d(qkv.data, type, p.num_rows, all, p.width);
     const struct tensor out_t = tensor_3d(out.data, type, p.num_rows, p.num_heads, p.width);
@@ -229,13 +232,19 @@ outputs run_kernels(struct device *dev, const problem &p, const inputs &in, uint
     const struct tensor dqkv_t = tensor_3d(dqkv.data, type, p.num_rows, all, p.width);
     const struct tensor lse_t = tensor_2d(lse.data, DTYPE_F32, p.num_rows, p.num_heads);
     const struct tensor start_t = tensor_1d(row_start.data, DTYPE_I32, p.num_rows);
+    const struct tensor positions_t = tensor_1d(positions.data, DTYPE_I32, p.num_rows);
+    const struct tensor cosine_t = tensor_2d(cosine.data, DTYPE_F32, TURN_POSITIONS, p.width / 2);
+    const struct tensor sine_t = tensor_2d(sine.data, DTYPE_F32, TURN_POSITIONS, p.width / 2);
+    const struct rotation rotation = {cosine_t, sine_t, positions_t,
+                                      p.turn == PAIRS ? ROPE_PAIRS : ROPE_HALVES,
+                                      p.num_heads + p.num_kv_heads};
     outputs result;
     simt::set_seed(seed);
     result.applied = cuda_attention_sm90_forward(dev, out_t, lse_t, qkv_t, start_t, &args);
     if (!p.forward_only)
-        result.applied =
-            cuda_attention_sm90_backward(dev, dqkv_t, dout_t, out_t, lse_t, qkv_t, start_t, &args) &&
-            result.applied;
+        result.applied = cuda_attention_sm90_backward(dev, dqkv_t, dout_t, out_t, lse_t, qkv_t, start_t,
+                                                      &args, p.turn == STAYS ? nullptr : &rotation) &&
+                         result.applied;
     CUDA_CHECK(cudaDeviceSynchronize());
     result.out = out.host();
     result.lse = lse.host();
@@ -298,10 +307,12 @@ struct verdict {
     }
 };
 
-verdict judge(const problem &p, const outputs &got, const results &want) {
+/* judge - against a reference and a rotation, `turn`. */
+verdict judge(const problem &p, const outputs &got, const results &want, enum turn turn) {
     const int h = p.num_heads, g = p.num_kv_heads, all = h + 2 * g;
-    return {compare(p, got.out, want.out, h, 0, h), compare(p, got.dqkv, want.dqkv, all, 0, h),
-            compare(p, got.dqkv, want.dqkv, all, h, h + g), compare(p, got.dqkv, want.dqkv, all, h + g, all),
+    const std::vector<double> dqkv = turned_back(want.dqkv, turn, all, h + g, p.width);
+    return {compare(p, got.out, want.out, h, 0, h), compare(p, got.dqkv, dqkv, all, 0, h),
+            compare(p, got.dqkv, dqkv, all, h, h + g), compare(p, got.dqkv, dqkv, all, h + g, all),
             lse_error(got.lse, want.lse)};
 }
 
@@ -316,17 +327,22 @@ const char *const MASK_NAMES[] = {"causal", "window", "documents", "late"};
 int check_case(struct device *dev, const problem &p) {
     const inputs in = make_inputs(p, 7);
     const outputs got = run_kernels(dev, p, in, 0);
-    const verdict v = judge(p, got, reference{p, in, 0}.run());
+    const results want = reference{p, in, 0}.run();
+    const verdict v = judge(p, got, want, p.turn);
     bool ok = got.applied && v.accepted(p.forward_only);
     std::string why = ok ? "" : "  wrong";
-    if (p.num_rows > 1 && judge(p, got, reference{p, in, 1}.run()).accepted(p.forward_only))
+    if (p.num_rows > 1 && judge(p, got, reference{p, in, 1}.run(), p.turn).accepted(p.forward_only))
         ok = false, why += "  a wrong mask was not noticed";
+    for (enum turn other : {STAYS, HALVES, PAIRS})
+        if (p.num_rows > 1 && !p.forward_only && other != p.turn &&
+            judge(p, got, want, other).accepted(false))
+            ok = false, why += "  a wrong rotation was not noticed";
     for (uint32_t seed = 1; seed < (uint32_t)p.num_seeds; seed++)
         if (!run_kernels(dev, p, in, seed).same(got))
             ok = false, why += "  other bits under seed " + std::to_string(seed);
-    printf("%s N %3d H %d/%d D %3d %-9s cap %1.0f %s  lse %.1e", ok ? "PASS" : "FAIL", p.num_rows,
+    printf("%s N %3d H %d/%d D %3d %-9s cap %1.0f %s %-6s  lse %.1e", ok ? "PASS" : "FAIL", p.num_rows,
            p.num_heads, p.num_kv_heads, p.width, MASK_NAMES[p.mask], p.softcap, p.half ? "f16 " : "bf16",
-           v.lse);
+           TURN_NAMES[p.turn], v.lse);
     const error *const errors[] = {&v.out, &v.dq, &v.dk, &v.dv};
     const char *const names[] = {"out", "dq", "dk", "dv"};
     for (int i = 0; i < (p.forward_only ? 1 : 4); i++)
@@ -338,7 +354,7 @@ int check_case(struct device *dev, const problem &p) {
 
 /* A NaN in one key must reach the outputs, statistics and gradients of every row that sees it. */
 int check_nan(struct device *dev) {
-    const problem p = {200, 2, 1, 128, CAUSAL, 0, false, 1, false};
+    const problem p = {200, 2, 1, 128, CAUSAL, 0, false, 1, false, HALVES};
     const int bad_row = 90, key_head = 2;
     inputs in = make_inputs(p, 11);
     in.qkv[((size_t)bad_row * 4 + key_head) * 128 + 5] = 0x7fc0;
@@ -363,7 +379,7 @@ int check_bank_conflicts(struct device *dev) {
     int conflicts = 0;
     uint64_t requests = 0;
     for (int width : {64, 80, 96, 128}) {
-        const problem p = {130, 2, 1, width, CAUSAL, 0, false, 1, false};
+        const problem p = {130, 2, 1, width, CAUSAL, 0, false, 1, false, PAIRS};
         simt::count_conflicts(true);
         run_kernels(dev, p, make_inputs(p, 5), 0);
         for (const char *wrapper : {"shared_store4", "shared_load4", "shared_load8"}) {
@@ -380,7 +396,7 @@ int check_bank_conflicts(struct device *dev) {
 
 /* What the path must leave to others, untouched. */
 int check_refusals(struct device *dev) {
-    const problem good = {64, 2, 1, 64, CAUSAL, 0, false, 1, true};
+    const problem good = {64, 2, 1, 64, CAUSAL, 0, false, 1, true, STAYS};
     problem odd_width = good;
     odd_width.width = 72;
     const bool ok = run_kernels(dev, good, make_inputs(good, 3), 0).applied &&
@@ -390,19 +406,32 @@ int check_refusals(struct device *dev) {
 }
 
 const problem CASES[] = {
-    {700, 1, 1, 64, CAUSAL, 0, false, 9, false},    {1, 1, 1, 128, CAUSAL, 0, false, 3, false},
-    {64, 2, 2, 128, CAUSAL, 0, false, 3, false},    {65, 4, 1, 128, CAUSAL, 0, false, 3, false},
-    {129, 8, 1, 128, CAUSAL, 0, false, 2, false},   {300, 4, 1, 128, CAUSAL, 0, false, 9, false},
-    {300, 2, 1, 128, WINDOW, 0, false, 3, false},   {300, 4, 2, 128, DOCUMENTS, 0, false, 9, false},
-    {200, 2, 1, 128, LATE, 0, false, 3, false},     {200, 2, 1, 128, CAUSAL, 2, false, 3, false},
-    {200, 2, 1, 128, DOCUMENTS, 0, true, 2, false}, {1, 2, 1, 64, CAUSAL, 0, false, 3, false},
-    {64, 2, 2, 64, WINDOW, 0, false, 2, false},     {129, 8, 1, 64, DOCUMENTS, 0, false, 2, false},
-    {300, 4, 1, 64, CAUSAL, 0, false, 9, false},    {300, 2, 2, 64, WINDOW, 0, false, 3, false},
-    {300, 2, 1, 64, LATE, 0, true, 2, false},       {200, 2, 1, 64, DOCUMENTS, 2, false, 3, false},
-    {200, 2, 1, 96, CAUSAL, 0, false, 3, false},    {129, 2, 1, 96, DOCUMENTS, 2, false, 2, false},
-    {200, 2, 1, 80, WINDOW, 0, false, 3, false},    {65, 2, 1, 80, CAUSAL, 2, true, 2, false},
-    {300, 2, 1, 192, DOCUMENTS, 0, false, 3, true}, {200, 2, 1, 192, CAUSAL, 2, false, 2, true},
-    {300, 2, 1, 256, CAUSAL, 0, false, 3, true},    {200, 2, 1, 256, WINDOW, 2, false, 2, true},
+    {700, 1, 1, 64, CAUSAL, 0, false, 9, false, HALVES},
+    {1, 1, 1, 128, CAUSAL, 0, false, 3, false, PAIRS},
+    {64, 2, 2, 128, CAUSAL, 0, false, 3, false, HALVES},
+    {65, 4, 1, 128, CAUSAL, 0, false, 3, false, PAIRS},
+    {129, 8, 1, 128, CAUSAL, 0, false, 2, false, STAYS},
+    {300, 4, 1, 128, CAUSAL, 0, false, 9, false, HALVES},
+    {300, 2, 1, 128, WINDOW, 0, false, 3, false, PAIRS},
+    {300, 4, 2, 128, DOCUMENTS, 0, false, 9, false, STAYS},
+    {200, 2, 1, 128, LATE, 0, false, 3, false, HALVES},
+    {200, 2, 1, 128, CAUSAL, 2, false, 3, false, PAIRS},
+    {200, 2, 1, 128, DOCUMENTS, 0, true, 2, false, STAYS},
+    {1, 2, 1, 64, CAUSAL, 0, false, 3, false, STAYS},
+    {64, 2, 2, 64, WINDOW, 0, false, 2, false, PAIRS},
+    {129, 8, 1, 64, DOCUMENTS, 0, false, 2, false, STAYS},
+    {300, 4, 1, 64, CAUSAL, 0, false, 9, false, HALVES},
+    {300, 2, 2, 64, WINDOW, 0, false, 3, false, PAIRS},
+    {300, 2, 1, 64, LATE, 0, true, 2, false, STAYS},
+    {200, 2, 1, 64, DOCUMENTS, 2, false, 3, false, HALVES},
+    {200, 2, 1, 96, CAUSAL, 0, false, 3, false, HALVES},
+    {129, 2, 1, 96, DOCUMENTS, 2, false, 2, false, PAIRS},
+    {200, 2, 1, 80, WINDOW, 0, false, 3, false, HALVES},
+    {65, 2, 1, 80, CAUSAL, 2, true, 2, false, PAIRS},
+    {300, 2, 1, 192, DOCUMENTS, 0, false, 3, true, STAYS},
+    {200, 2, 1, 192, CAUSAL, 2, false, 2, true, STAYS},
+    {300, 2, 1, 256, CAUSAL, 0, false, 3, true, STAYS},
+    {200, 2, 1, 256, WINDOW, 2, false, 2, true, STAYS},
 };
 
 } // namespace

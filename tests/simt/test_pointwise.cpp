@@ -6,43 +6,48 @@ namespace {
 
 /* ---- Rotary positions ---- */
 
-void rope_case(enum dtype dtype, int64_t head_width, int64_t num_heads, int64_t num_rotated, size s) {
+void rope_case(enum dtype dtype, enum rope_layout layout, int64_t head_width, int64_t num_heads,
+               int64_t num_rotated, size s) {
     const int64_t positions = 50, half = head_width / 2;
     field qkv = random_field(dtype, s.rows * num_heads * head_width, 1),
           cosine = random_field(DTYPE_F32, positions * half, 2),
           sine = random_field(DTYPE_F32, positions * half, 3), places = random_ids(s.rows, positions, 4);
-    field forward = qkv, backward = qkv;
+    field want = qkv;
     for (int64_t i = 0; i < s.rows * num_rotated * half; i++) {
         size_t row = (size_t)(i / (num_rotated * half)), head = (size_t)(i / half % num_rotated),
                pair = (size_t)(i % half);
-        size_t low = (row * (size_t)num_heads + head) * (size_t)head_width + pair, high = low + (size_t)half;
+        size_t first = (row * (size_t)num_heads + head) * (size_t)head_width;
+        size_t low = first + (layout == ROPE_HALVES ? pair : 2 * pair),
+               high = low + (layout == ROPE_HALVES ? (size_t)half : 1);
         size_t at = (size_t)places.values[row] * (size_t)half + pair;
         double a = qkv.values[low], b = qkv.values[high], c = cosine.values[at], d = sine.values[at];
-        forward.values[low] = a * c - b * d, forward.values[high] = b * c + a * d;
-        backward.values[low] = a * c + b * d, backward.values[high] = b * c - a * d;
+        want.values[low] = a * c - b * d, want.values[high] = b * c + a * d;
     }
     run op = [&](struct device *dev) -> std::vector<field> {
         std::vector<int64_t> cube = {s.rows, num_heads, head_width};
-        placed one(dev, qkv, cube, s.shift), two(dev, qkv, cube, s.shift);
+        placed turned(dev, qkv, cube, s.shift);
         placed c(dev, cosine, {positions, half}, s.shift), d(dev, sine, {positions, half}, s.shift);
         placed p(dev, places, {s.rows}, s.shift);
-        op_rope_forward(dev, one.t, c.t, d.t, p.t, (int)num_rotated);
-        op_rope_backward(dev, two.t, c.t, d.t, p.t, (int)num_rotated);
-        return {one.read(), two.read()};
+        const struct rotation rotation = {c.t, d.t, p.t, layout, (int)num_rotated};
+        op_rope_forward(dev, turned.t, &rotation);
+        return {turned.read()};
     };
-    check(name_of("rope", dtype, s.rows, num_heads * head_width, s.shift), op, {forward, backward},
-          qkv.values[0], s.num_seeds);
+    check(name_of(layout == ROPE_HALVES ? "rope" : "rope of pairs", dtype, s.rows, num_heads * head_width,
+                  s.shift),
+          op, {want}, qkv.values[0], s.num_seeds);
 }
 
 void test_rope() {
-    for (enum dtype dtype : TYPES) {
-        rope_case(dtype, 64, 6, 5, {3, 0, 0, 9});
-        rope_case(dtype, 128, 48, 40, {3, 0, 0, 3});
-        rope_case(dtype, 80, 3, 2, {9, 0, 0, 9});
-        rope_case(dtype, 6, 4, 3, {70, 0, 0, 3});     /* pairs that vectors do not fit */
-        rope_case(dtype, 64, 6, 5, {3, 0, 1, 3});     /* an odd address */
-        rope_case(dtype, 16, 700, 650, {2, 0, 0, 3}); /* more heads than a block has threads for */
-    }
+    for (enum dtype dtype : TYPES)
+        for (enum rope_layout layout : {ROPE_HALVES, ROPE_PAIRS}) {
+            rope_case(dtype, layout, 64, 6, 5, {3, 0, 0, 9});
+            rope_case(dtype, layout, 128, 48, 40, {3, 0, 0, 3});
+            rope_case(dtype, layout, 80, 3, 2, {9, 0, 0, 9});
+            rope_case(dtype, layout, 6, 4, 3, {70, 0, 0, 3}); /* pairs that vectors do not fit */
+            rope_case(dtype, layout, 64, 6, 5, {3, 0, 1, 3}); /* an odd address */
+            rope_case(dtype, layout, 16, 700, 650,
+                      {2, 0, 0, 3}); /* more heads than a block has threads for */
+        }
 }
 
 /* ---- Gated activations ---- */
@@ -242,7 +247,8 @@ void nan_rows(enum dtype dtype, int64_t width) {
     });
     nan_case(name + " rope", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, {rows, 1, width}, 0), pc(dev, table, {rows, width / 2}, 0), pp(dev, ids, {rows}, 0);
-        op_rope_forward(dev, px.t, pc.t, pc.t, pp.t, 1);
+        const struct rotation rotation = {pc.t, pc.t, pp.t, ROPE_HALVES, 1};
+        op_rope_forward(dev, px.t, &rotation);
         return {px.read()};
     });
     nan_case(name + " gated", [&](struct device *dev) -> std::vector<field> {
@@ -309,12 +315,17 @@ void test_ids() {
         double added = row == 1 ? x.values[c] : row == 5 ? x.values[3 * (size_t)width + c] : 0;
         expect(fabs(got.values[i] - dw.values[i] - added) < 1e-5, "gradient of tokens out of range");
     }
+    placed pq(&gpu, x, {rows, 1, width}, 0), pa(&gpu, dw, {vocabulary, width / 2}, 0); /* ids as positions */
+    const struct rotation rotation = {pa.t, pa.t, pt.t, ROPE_PAIRS, 1};
+    op_rope_forward(&gpu, pq.t, &rotation);
     op_embedding_forward(&gpu, px.t, pw.t, pt.t);
     op_cross_entropy(&gpu, ps.t, pl.t, pl.t, pt.t, pn.t, 1.0f);
+    field rotated = pq.read();
     field embedded = px.read(), losses = ps.read(), gradient = pl.read();
     for (size_t row = 0; row < (size_t)rows; row++) {
         bool bad = row == 1 || row == 2;
         expect(std::isnan(embedded.values[row * (size_t)width]) == bad, "a token out of range");
+        expect(std::isnan(rotated.values[row * (size_t)width]) == bad, "a position out of range");
         expect(std::isnan(losses.values[row]) == bad, "a target out of range");
         expect(std::isnan(gradient.values[row * (size_t)vocabulary]) == bad,
                "gradient of a target out of range");
