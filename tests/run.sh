@@ -2,7 +2,8 @@
 # run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), those in SIMT_DIR,
 # which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
 # ONLY=programs leaves the scripts out; RANKS="2 4": these numbers of ranks.
-# Programs of one process run side by side, one for each core; what has ranks or starts jobs runs alone.
+# Programs of one process run side by side, one for each core, and so do the clusters of the Slurm scenarios, which wait
+# much; everything else with ranks runs alone.
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
 directory=${1:?usage: run.sh DIR [SIMT_DIR]}
 simt_directory=${2:-}
@@ -79,13 +80,13 @@ with_ranks() {
     done
 }
 
+# scripts HOW PATTERN - HOW: run or beside.
 scripts() {
-    local kind script
-    for kind in check scenario; do
-        for script in "$(dirname "$0")/$kind"_*.sh; do
-            run "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" sh "$script"
-        done
+    local script
+    for script in "$(dirname "$0")"/$2; do
+        "$1" "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" sh "$script"
     done
+    wait
 }
 
 everything() {
@@ -93,7 +94,11 @@ everything() {
     [ -z "$simt_directory" ] || alone "$simt_directory" "simt "
     with_ranks "$directory" "" "${RANKS:-1 2 3 4}"
     [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
-    [ "${ONLY:-}" = programs ] || scripts
+    [ "${ONLY:-}" != programs ] || return 0
+    scripts run 'check_*.sh'
+    scripts run 'scenario_[!s]*.sh'
+    scripts run 'scenario_s[!l]*.sh'
+    scripts beside 'scenario_slurm*.sh'
 }
 
 everything | tee "$work/lines"

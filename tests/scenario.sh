@@ -19,7 +19,7 @@ scenario() {
     chmod -R u+w "$work" 2>/dev/null
     rm -rf "$work" && mkdir -p "$work" || exit 1
     : >"$log"
-    printf '%s\n' "run.folder=$work" >"$work/mark" # by this, processes of this scenario are recognised
+    printf '%s\n' "run.folder=$work/" >"$work/mark" # by this, processes of this scenario are recognised
     trap end_scenario EXIT
     trap 'exit 1' INT TERM HUP
     [ -x "$atelier" ] || fail "no '$atelier': build it first (make), or set OUT"
