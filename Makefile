@@ -202,7 +202,7 @@ gpu-bench: cuda $(CUDA_TESTS)
 	@tests/gpu/gpu_bench.sh $(CUDA_OUT) $(PARTS)
 sanitized:
 	@$(MAKE) --no-print-directory SAN=address,undefined all tests
-	@ONLY=programs RANKS=4 tests/run.sh build/cpu-address,undefined/tests
+	@ONLY=programs RANKS=2 tests/run.sh build/cpu-address,undefined/tests
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@OUT=$(OUT) configs/demo.sh

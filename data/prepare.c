@@ -8,11 +8,11 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "data/prepare_batch.h"
 #include "data/tokens.h"
+#include "kernels/clock.h"
 
 enum { MAX_WARNINGS = 5, MAX_THREADS = 1024 };
 
@@ -53,12 +53,6 @@ struct worker_start {
     struct prepare_job *job;
     struct worker *worker;
 };
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 char *prepare_valid_path(const char *output) {
     size_t length = strlen(output);
@@ -163,7 +157,7 @@ static int append_batch(struct prepare_job *job, const struct batch *batch, stru
 }
 
 static void show_progress(struct prepare_job *job, int64_t consumed_bytes) {
-    double t = now_s();
+    double t = clock_s();
     if (!job->progress || t - job->last_progress_s < 0.25)
         return;
     job->last_progress_s = t;
@@ -451,7 +445,7 @@ static int run_job(struct prepare_job *job, const struct tokenizer *tok, const s
 int prepare_run(const struct prepare_config *config, const struct tokenizer *tok, prepare_progress progress,
                 void *user, struct prepare_totals *totals, struct err *err) {
     struct prepare_job job = {
-        .config = config, .totals = totals, .progress = progress, .user = user, .start_s = now_s()};
+        .config = config, .totals = totals, .progress = progress, .user = user, .start_s = clock_s()};
     struct worker model = {.config = config, .corpus = &job.corpus, .tok = tok};
     *totals = (struct prepare_totals){0};
     if (check_config(config, err) != 0 || choose_ends(config, tok, &model, err) != 0 ||
@@ -463,7 +457,7 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     token_writer_abandon(job.writer);
     token_writer_abandon(job.valid_writer);
     totals->input_bytes = job.corpus.text_bytes;
-    totals->seconds = now_s() - job.start_s;
+    totals->seconds = clock_s() - job.start_s;
     corpus_close(&job.corpus);
     free(job.seen.slots);
     return status;

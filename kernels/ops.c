@@ -7,8 +7,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "kernels/clock.h"
 #include "kernels/half.h"
 
 enum { ANY = -1 }; /* a dimension that may be anything */
@@ -35,13 +35,6 @@ struct call {
     const char *name;
     double flops, start_s;
 };
-
-/* Monotonic: a step of the system clock must not show as a slow op. */
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* expected_text - "[*, 1024] f32 or bf16". */
 static const char *expected_text(const struct expected *want, char *text, size_t room_bytes) {
@@ -97,7 +90,7 @@ static int type_of(struct tensor t) {
 static struct call begin(struct device *dev, enum op_id id, const char *name, double flops) {
     if (dev->ops->op_begin)
         dev->ops->op_begin(dev, id);
-    return (struct call){dev, id, name, flops, now_s()};
+    return (struct call){dev, id, name, flops, clock_s()};
 }
 
 static void end(struct call call) {
@@ -108,7 +101,7 @@ static void end(struct call call) {
         call.dev->ops->op_end(call.dev, call.id);
         return;
     }
-    double seconds = now_s() - call.start_s;
+    double seconds = clock_s() - call.start_s;
     counts->seconds[call.id] += seconds;
     counts->section_seconds[call.dev->section] += seconds;
 }

@@ -1,12 +1,12 @@
 /* test_checkpoint_crash.c - the promise "complete or absent": checkpoints stopped after each phase, cut
  * between any two renames, killed at random moments, on a full disk. */
+#include "kernels/clock.h"
 #include "tests/checkpoint_fixture.h"
 
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kernels/rng.h"
@@ -95,12 +95,6 @@ static void save_for_ever(const char *run, const struct checkpoint_source *sourc
             _exit(3);
 }
 
-static double seconds_now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* test_kill - a run killed 20 times, each time within the first three saves after its start: it always finds
  * a complete checkpoint, never an older one than before, and goes on from there. */
 static void test_kill(void **state) {
@@ -109,9 +103,9 @@ static void test_kill(void **state) {
     const struct model_config config = small_config(2000);
     const struct checkpoint_source source = source_of(&config, NULL);
     char *run = test_folder("checkpoint_kill");
-    double start = seconds_now();
+    double start = clock_s();
     save(run, &source, 0, 0);
-    double save_s = seconds_now() - start;
+    double save_s = clock_s() - start;
     int64_t step = 0;
     int cut_while_saving = 0;
     for (int kill_count = 0; kill_count < KILLS; kill_count++) {

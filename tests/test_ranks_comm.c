@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "kernels/clock.h"
 #include "tests/check.h"
 #include "train/comm.h"
 #include "train/stop.h"
@@ -268,12 +268,6 @@ static void test_stop(void **state) {
 
 /* --- what tests/check_comm.sh starts --- */
 
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int one_is_absent(struct comm *comm) {
     comm_barrier(comm);
     comm_set_timeout(comm, 1.0);
@@ -298,18 +292,18 @@ static int measure(struct comm *comm) {
     double moved_gb = (double)count * 4e-9 * (num_ranks - 1) / num_ranks;
     for (int round = 0; round < 3; round++) {
         struct comm_request request = {0};
-        double t0 = now_s();
+        double t0 = clock_s();
         comm_all_gather_start(comm, full, shard, (size_t)(count / num_ranks) * sizeof *full, &request);
         comm_wait(comm, &request);
-        double t1 = now_s();
+        double t1 = clock_s();
         comm_reduce_scatter_start(comm, shard, full, count / num_ranks, &request);
         comm_wait(comm, &request);
-        double t2 = now_s();
+        double t2 = clock_s();
         comm_sum_f32(comm, full, count);
-        double t3 = now_s(), small = 1;
+        double t3 = clock_s(), small = 1;
         for (int i = 0; i < 1000; i++)
             comm_sum_f64(comm, &small, 1);
-        double t4 = now_s();
+        double t4 = clock_s();
         if (comm_is_root(comm))
             printf("%d ranks, 128 MB: all-gather %.2f GB/s  reduce-scatter %.2f GB/s  sum %.2f GB/s  small "
                    "sum %.1f us\n",
@@ -320,11 +314,11 @@ static int measure(struct comm *comm) {
     volatile double sink = 0;
     for (int others_wait = 0; others_wait < 2; others_wait++) {
         comm_barrier(comm);
-        double t0 = now_s();
+        double t0 = clock_s();
         if (others_wait == (num_ranks > 1) * 1 && comm_is_root(comm)) {
             for (int i = 0; i < 400000000; i++)
                 sink = sink + 1;
-            printf("computing while %d ranks wait: %.3f s\n", num_ranks - 1, now_s() - t0);
+            printf("computing while %d ranks wait: %.3f s\n", num_ranks - 1, clock_s() - t0);
         } else if (comm_is_root(comm)) {
             usleep(1000);
         }

@@ -8,9 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kernels/clock.h"
 #include "tests/check.h"
 #include "train/child.h"
-#include "train/clock.h"
 #include "train/slurm.h"
 #include "train/slurm_text.h"
 #include "train/walltime.h"

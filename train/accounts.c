@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "train/clock.h"
+#include "kernels/clock.h"
 
 struct carbon_factor site_carbon(const struct site *site) {
     return (struct carbon_factor){.grams_per_kwh = site->energy.grams_co2_per_kwh,

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "train/clock.h"
+#include "kernels/clock.h"
 
 extern char **environ;
 

@@ -8,7 +8,7 @@
 
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
-#include "train/clock.h"
+#include "kernels/clock.h"
 #include "train/commands.h"
 #include "train/config.h"
 #include "train/metrics_summary.h"

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "train/clock.h"
+#include "kernels/clock.h"
 
 enum {
     PIECE_BYTES = 1 << 28,       /* largest piece of a broadcast or gather */

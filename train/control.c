@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "train/clock.h"
+#include "kernels/clock.h"
 #include "train/command_file.h"
 #include "train/stop.h"
 

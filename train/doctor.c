@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/clock.h"
 #include "kernels/ops.h"
-#include "train/clock.h"
 
 /* Sizes of the measurements: long enough to tell, short enough not to wait. */
 enum {

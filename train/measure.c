@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/clock.h"
 #include "kernels/half.h"
 #include "kernels/rng.h"
-#include "train/clock.h"
 
 enum { REPETITIONS = 5 };
 

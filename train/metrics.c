@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "data/json.h"
-#include "train/clock.h"
+#include "kernels/clock.h"
 #include "train/metrics_summary.h"
 
 struct metrics {

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "train/clock.h"
+#include "kernels/clock.h"
 
 const char *phase_name(enum phase phase) {
     switch (phase) {

@@ -2,7 +2,7 @@
  * published. Every rank walks the units in the same order, so the collectives match. */
 #include "train/shard.h"
 
-#include "train/clock.h"
+#include "kernels/clock.h"
 
 /* wait_timed - waiting for the network is a phase of its own: of the host, or of a device that goes on by
  * itself. */

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#include "train/clock.h"
+#include "kernels/clock.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/shard.h"

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "kernels/clock.h"
 #include "kernels/device_cuda.h"
-#include "train/clock.h"
 #include "train/shard.h"
 
 /* file_of - the file that the run names, where there is a GPU to choose for; else NULL. */

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "checkpoints/model_folder.h"
+#include "kernels/clock.h"
 #include "train/card.h"
-#include "train/clock.h"
 #include "train/metrics_summary.h"
 #include "train/provenance.h"
 #include "train/state.h"

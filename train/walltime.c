@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "kernels/clock.h"
 #include "train/child.h"
-#include "train/clock.h"
 #include "train/slurm_text.h"
 
 static const double ASK_TIMEOUT_S = 10;

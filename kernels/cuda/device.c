@@ -8,6 +8,7 @@
 
 #include <cublasLt.h>
 
+#include "kernels/clock.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/device_cuda.h"
 
@@ -207,12 +208,6 @@ struct wait {
 };
 enum { SPIN_NS = 200000, PAUSE_NS = 50000, TELL_NS = 5000000 };
 
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* go_on - between two looks: false when the wait is over.  Dies on an error, naming the GPU. */
 static bool go_on(struct device *dev, struct wait *wait, cudaError_t status) {
     if (status == cudaSuccess)
@@ -221,7 +216,7 @@ static bool go_on(struct device *dev, struct wait *wait, cudaError_t status) {
         die("CUDA: waiting for the GPU: %s (%s) on %s: %s", cudaGetErrorString(status),
             cudaGetErrorName(status), state_of(dev)->gpu, remedy(status));
     (void)cudaGetLastError(); /* "not ready" is remembered as if it were an error */
-    double now = now_s();
+    double now = clock_s();
     if (dev->while_waiting && now - wait->told_s >= 1e-9 * TELL_NS) {
         wait->told_s = now;
         dev->while_waiting(dev->waiting_user, now - wait->start_s);
@@ -234,13 +229,13 @@ static bool go_on(struct device *dev, struct wait *wait, cudaError_t status) {
 }
 
 void cuda_wait(struct device *dev, cudaStream_t stream) {
-    struct wait wait = {now_s(), now_s()};
+    struct wait wait = {clock_s(), clock_s()};
     while (go_on(dev, &wait, cudaStreamQuery(stream)))
         ;
 }
 
 void cuda_wait_event(struct device *dev, cudaEvent_t event) {
-    struct wait wait = {now_s(), now_s()};
+    struct wait wait = {clock_s(), clock_s()};
     while (go_on(dev, &wait, cudaEventQuery(event)))
         ;
 }

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "kernels/clock.h"
 #include "kernels/ops.h"
 #include "kernels/rng.h"
 
@@ -22,12 +22,6 @@ struct bench {
     struct tensor tokens, positions, row_start, losses, weights, cos, sin, k_cache, v_cache;
     struct attention_args attention;
 };
-
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* fresh - a tensor of random numbers of about the given size. */
 static struct tensor fresh(struct bench *b, struct tensor shape, float size) {
@@ -115,12 +109,12 @@ static struct tensor gradient_of(struct bench *b, struct tensor w) {
 /* report - run the expression until it has had a second or 50 runs; print the best. */
 #define REPORT(b, name, size_bytes, call)                                                                    \
     do {                                                                                                     \
-        double best_s = 1e9, flops_before = 0, flops = 0, started_s = now_s();                               \
-        for (int run = 0; run < 50 && (run < 5 || now_s() - started_s < 1.0); run++) {                       \
+        double best_s = 1e9, flops_before = 0, flops = 0, started_s = clock_s();                             \
+        for (int run = 0; run < 50 && (run < 5 || clock_s() - started_s < 1.0); run++) {                     \
             flops_before = total_flops(b);                                                                   \
-            double start_s = now_s();                                                                        \
+            double start_s = clock_s();                                                                      \
             call;                                                                                            \
-            double took_s = now_s() - start_s;                                                               \
+            double took_s = clock_s() - start_s;                                                             \
             best_s = took_s < best_s ? took_s : best_s;                                                      \
             flops = total_flops(b) - flops_before;                                                           \
         }                                                                                                    \
@@ -197,7 +191,13 @@ static void bench_pointwise(struct bench *b) {
     for (int i = 0; i < 4; i++)
         part[i] = tensor_rows(all, i * (all.dims[0] / 4), all.dims[0] / 4);
     memset(part[2].data, 0, tensor_bytes(part[2])); /* second moments are not negative */
-    struct adamw_args adamw = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1.0f, 1};
+    struct adamw_args adamw = {.learning_rate = 1e-3f,
+                               .beta1 = 0.9f,
+                               .beta2 = 0.95f,
+                               .eps = 1e-8f,
+                               .weight_decay = 0.1f,
+                               .grad_scale = 1.0f,
+                               .step = 1};
     REPORT(b, "adamw, 7 M parameters", 7.0 / 4 * big_bytes,
            op_adamw(dev, part[0], part[1], part[2], (struct tensor){0}, part[3], &adamw));
 }
@@ -216,7 +216,8 @@ static void free_all(struct bench *b) {
 int main(int argc, char **argv) {
     struct bench b = {.num_tokens = argc > 1 ? atoll(argv[1]) : 512};
     b.dtype = argc > 2 && strcmp(argv[2], "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32;
-    b.attention = (struct attention_args){HEADS, KV_HEADS, HEAD_DIM, 0.125f};
+    b.attention = (struct attention_args){
+        .num_heads = HEADS, .num_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .scale = 0.125f};
     CHECK(b.num_tokens > 0, "tokens is %lld, expected a positive number", (long long)b.num_tokens);
     device_open_cpu(&b.dev, 0);
     printf("%lld tokens, %s, %d threads\n", (long long)b.num_tokens, dtype_name(b.dtype), b.dev.num_threads);

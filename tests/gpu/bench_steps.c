@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/clock.h"
 #include "kernels/device_cuda.h"
 #include "kernels/rng.h"
 #include "tests/gpu/bench.h"
-#include "train/clock.h"
 #include "train/model.h"
 #include "train/optimizer.h"
 #include "train/shard.h"

@@ -23,8 +23,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "kernels/clock.h"
 #include "kernels/cuda/cuda.h"
-#include "train/clock.h"
 #include "train/cuda/transport_cuda.h"
 
 enum { LANE_GATHER, LANE_REDUCE, NUM_LANES };

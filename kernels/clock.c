@@ -1,5 +1,5 @@
 /* clock.c - see clock.h. */
-#include "train/clock.h"
+#include "kernels/clock.h"
 
 #include <stdio.h>
 #include <time.h>

@@ -5,5 +5,5 @@
 
 /* peak_memory_bytes - VmHWM of this process, 0 where unknown. */
 int64_t peak_memory_bytes(void);
-/* clock_s - monotonic seconds. */
+/* clock_s - monotonic seconds: a step of the system clock must not show as a slow op. */
 double clock_s(void);
