@@ -40,9 +40,10 @@ status() {
     "$atelier" status "$1" --json 2>&1 | sed -n "s/^  \"$2\": \"\\{0,1\\}\\([^\",]*\\)\"\\{0,1\\},\\{0,1\\}\$/\\1/p"
 }
 
-# wait_until SECONDS WHAT COMMAND... - until the command succeeds.
+# wait_until SECONDS WHAT COMMAND... - until the command succeeds.  SECONDS are those of a machine with time to spare: a
+# busy one gets three times as many.
 wait_until() {
-    deadline=$(($(date +%s) + $1)) what=$2
+    deadline=$(($(date +%s) + 3 * $1)) what=$2
     shift 2
     until "$@"; do
         [ "$(date +%s)" -le "$deadline" ] || {
