@@ -26,7 +26,7 @@ CXX := mpicxx
 endif
 NAME := cpu$(if $(SAN),-$(SAN))
 OUT  := build/$(NAME)
-VERSION := 0.1.0
+VERSION := 0.2.0
 
 pkg   = $(shell pkg-config $(1) $(2) 2>/dev/null)
 HDF5 ?= $(firstword $(foreach p,hdf5-serial hdf5 hdf5-openmpi,$(if $(call pkg,--modversion,$(p)),$(p))))
