@@ -8,6 +8,8 @@
 directory=${1:?usage: run.sh DIR [SIMT_DIR]}
 simt_directory=${2:-}
 limit=${ATELIER_TEST_TIMEOUT:-600}
+here=$(dirname "$0")
+shopt -s extglob # scenario_!(slurm*): all but those
 num_jobs=$(nproc)
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
@@ -80,11 +82,12 @@ with_ranks() {
     done
 }
 
-# scripts HOW PATTERN - HOW: run or beside.
+# scripts HOW FILE... - HOW: run or beside.
 scripts() {
-    local script
-    for script in "$(dirname "$0")"/$2; do
-        "$1" "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" sh "$script"
+    local how=$1 script
+    shift
+    for script in "$@"; do
+        "$how" "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" sh "$script"
     done
     wait
 }
@@ -95,10 +98,8 @@ everything() {
     with_ranks "$directory" "" "${RANKS:-1 2 3 4}"
     [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
     [ "${ONLY:-}" != programs ] || return 0
-    scripts run 'check_*.sh'
-    scripts run 'scenario_[!s]*.sh'
-    scripts run 'scenario_s[!l]*.sh'
-    scripts beside 'scenario_slurm*.sh'
+    scripts run "$here"/check_*.sh "$here"/scenario_!(slurm*).sh
+    scripts beside "$here"/scenario_slurm*.sh
 }
 
 everything | tee "$work/lines"

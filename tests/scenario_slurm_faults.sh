@@ -74,7 +74,7 @@ say "slurmd of n1 killed at step $reached: start 4 goes on from step $begun_at"
 # Enough: the same folder again to an end of its own, and then the same run without faults.
 run 0 "$atelier" stop "$folder" --now
 wait_until 60 "the stop" has_ended "$folder"
-num_starts=$(status "$folder" starts) # all, with those of Slurm's own
+num_starts=$(status "$folder" starts)
 steps=$(($(last_step "$folder") + 20))
 submit 0 "$folder" --chain 8 --set "train.steps=$steps" --set "checkpoint.every_steps=$every" --set slurm.time=10min
 wait_until 60 "the end" has_ended "$folder"

@@ -30,8 +30,8 @@ static void plan_with(struct planned *p, const char *profile, const char *const 
         site_load(&p->site, profile, &err) != 0)
         fail_msg("%s", err.text);
     p->facts = (struct submit_facts){.program = "/opt/atelier",
-                                     .working_folder = "/work/me",
-                                     .run_folder = "/work/me/runs/x",
+                                     .working_folder = "/lustre/me",
+                                     .run_folder = "/lustre/me/runs/x",
                                      .config_path = "run.yaml"};
     submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
 }
@@ -313,7 +313,7 @@ static void test_presets(void **state) {
     static const char *const common[] = {"#SBATCH --requeue",
                                          "#SBATCH --open-mode=append",
                                          "#SBATCH --signal=USR1@300",
-                                         "#SBATCH --output=/work/me/runs/x/logs/%x-%j.out",
+                                         "#SBATCH --output=/lustre/me/runs/x/logs/%x-%j.out",
                                          "set -eu",
                                          "export SRUN_CPUS_PER_TASK=\"${SLURM_CPUS_PER_TASK:-1}\"",
                                          "exec \"$atelier\" chain \"$run\" end \"$code\""};
@@ -417,13 +417,13 @@ static void test_line_breaks(void **state) {
     (void)state;
     struct planned p;
     plan_words(&p, "");
-    p.facts.run_folder = "/work/a\nb";
+    p.facts.run_folder = "/lustre/a\nb";
     plan_again(&p);
     assert_true(has_remark(&p.remarks, REMARK_ERROR, "'run.folder' holds a line break"));
-    p.facts.run_folder = "/work/a\\b";
+    p.facts.run_folder = "/lustre/a\\b";
     plan_again(&p);
     assert_true(has_remark(&p.remarks, REMARK_ERROR, "Slurm cannot write logs to a path with '\\'"));
-    p.facts.run_folder = "/work/ab";
+    p.facts.run_folder = "/lustre/ab";
     p.facts.config_path = "x\n#SBATCH --account=other";
     plan_again(&p);
     assert_true(has_remark(&p.remarks, REMARK_ERROR, "'the run file's name' holds a line break"));

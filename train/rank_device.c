@@ -11,11 +11,11 @@
 #include "train/cuda/gpu_map.h"
 
 /* Multiprocessors that one transfer inside a replica may occupy.  NCCL's blocks share theirs with no other
- * kernel (NVIDIA/nccl issue 1656); left alone it takes what the links can carry, 24 on a node of A100
- * (issue 1225), and products planned for the whole GPU then need a second wave for their last tiles.  Its
- * maintainers name config.maxCTAs as the way to hold it (issue 1598); NCCL_MAX_CTAS in the environment comes
- * before it, unseen by the products.  16 of an A100's 108 or an H100's 132 follows from these counts; it has
- * not been measured. */
+ * kernel (github.com/NVIDIA/nccl/issues/1656); left alone it takes what the links can carry, 24 on a node of
+ * A100 (there, 1225), and products planned for the whole GPU then need a second wave for their last tiles.
+ * Its maintainers name config.maxCTAs as the way to hold it (there, 1598); NCCL_MAX_CTAS in the environment
+ * comes before it, unseen by the products.  16 of an A100's 108 or an H100's 132 follows from these counts;
+ * it has not been measured. */
 enum { TRANSFER_SMS = 16 };
 
 /* Stages whose gathers or reductions run while layers compute; those of the others come after the backward,

@@ -11,7 +11,7 @@
  *
  * Bits.  NCCL fixes the order of additions by algorithm, protocol, channels and topology, so the same job on
  * the same nodes repeats its bits, with one exception: sums inside the NVLink switch (NVLS) differ from call
- * to call (NVIDIA/nccl issue 1497).  They are off unless NCCL_NVLS_ENABLE is set by hand.
+ * to call (github.com/NVIDIA/nccl/issues/1497).  They are off unless NCCL_NVLS_ENABLE is set by hand.
  *
  * Two communicators on one GPU can deadlock when their kernels start in another order on another rank;
  * NCCL_LAUNCH_ORDER_IMPLICIT (NCCL 2.26) keeps them in the order of the calls. */
