@@ -3,7 +3,8 @@
 # resumed), export, generate.  Called by 'make demo'; needs no network.  OUT is the build folder.
 set -eu
 cd "$(dirname "$0")/.."
-export PATH="$PWD/${OUT:-build/cpu}:$PATH"
+programs=$PWD/${OUT:-build/cpu}
+export PATH="$programs:$PATH"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # in a container one is often root
 steps_before_interruption=12
 prompt="Pour renouveler sa carte d'identité, il faut"
@@ -69,3 +70,5 @@ cat <<'END'
   atelier help config      every key of a run file; configs/ holds more of them
   make test                proves all of this on your machine
 END
+say "In this terminal 'atelier' is a command after this line"
+printf "export PATH='%s':\"\$PATH\"\n" "$(printf '%s\n' "$programs" | sed "s/'/'\\\\''/g")"
