@@ -8,7 +8,7 @@
 #include "data/json.h"
 #include "tests/check.h"
 #include "train/config.h"
-#include "train/config_table.h"
+#include "train/config_keys.h"
 #include "train/nearest.h"
 
 static int load(struct config *config, const char *text, const char *const *overrides, int num_overrides,
@@ -338,6 +338,39 @@ static void test_every_key_is_shown(void **state) {
     free(text);
 }
 
+/* What a change means on resume: what makes the run another one is fixed, also where nobody said so. */
+static void test_classes(void **state) {
+    (void)state;
+    const struct {
+        const char *name;
+        enum key_class class;
+    } wanted[] = {{"run.seed", KEY_FIXED},
+                  {"model.path", KEY_FIXED},
+                  {"model.architecture.layers", KEY_FIXED},
+                  {"data.train", KEY_FIXED},
+                  {"data.packing", KEY_FIXED},
+                  {"train.batch_sequences", KEY_FIXED},
+                  {"train.steps", KEY_COURSE},
+                  {"optimizer.learning_rate", KEY_COURSE},
+                  {"optimizer.beta2", KEY_COURSE},
+                  {"schedule.warmup_steps", KEY_COURSE},
+                  {"schedule.final_ratio", KEY_COURSE},
+                  {"train.grad_clip", KEY_COURSE},
+                  {"run.threads", KEY_FREE},
+                  {"parallel.stage", KEY_FREE},
+                  {"prepare.threads", KEY_FREE},
+                  {"slurm.nodes", KEY_FREE}};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        int index = config_key_index(config_table(), wanted[i].name);
+        assert_true(index >= 0);
+        if (config_table()->keys[index].class != wanted[i].class)
+            fail_msg("'%s' is %s", wanted[i].name, config_class_name(config_table()->keys[index].class));
+    }
+    static const struct config_key forgotten = TEXT("a.b", 0, NULL, "help");
+    assert_int_equal(forgotten.class, KEY_FIXED);
+    assert_string_equal(config_class_name(forgotten.class), "fixed");
+}
+
 /* Every run file of the repository loads, and is good for training or for preparing. */
 static void test_configs_folder(void **state) {
     (void)state;
@@ -375,6 +408,7 @@ int main(void) {
         cmocka_unit_test(test_needs),          cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_table),          cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_configs_folder), cmocka_unit_test(test_every_key_is_shown),
+        cmocka_unit_test(test_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,19 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* print_key - the last word of its name, default and range on one line, the help below. */
-static void print_key(const struct config_key *key, const char *word, int indent) {
+/* print_key - the last word of its name, range, default and class on one line, the help below. */
+static void print_key(const struct config_key *key, const char *word, int indent, const char *class) {
     char *range = config_range_text(key);
     printf("%*s%-*s %s", indent, "", 26 - indent, word, range);
     if (key->unit)
         printf(" [%s]", key->unit);
     if (key->type != KEY_LIST && key->fallback && key->fallback[0])
         printf(", default %s", key->fallback);
-    printf("\n%*s%s\n", indent + 4, "", key->help);
+    printf("%s%s\n%*s%s\n", class ? ", " : "", class ? class : "", indent + 4, "", key->help);
     free(range);
     if (key->type == KEY_LIST)
         for (int i = 0; i < key->element->num_keys; i++)
-            print_key(&key->element->keys[i], key->element->keys[i].name, indent + 4);
+            print_key(&key->element->keys[i], key->element->keys[i].name, indent + 4, NULL);
 }
 
 void config_print_help(void) {
@@ -28,7 +28,14 @@ void config_print_help(void) {
         "A run file is YAML: sections, and below each its keys.  A file holds only what its command needs:\n"
         "'prepare:' for 'atelier prepare', the other sections for 'atelier train'.  On the command line\n"
         "'--set section.key=value' takes precedence over the file.  Paths are relative to the working "
-        "folder.\n");
+        "folder.\n"
+        "\nWhat happens when a key was changed and the run goes on from a checkpoint is the last word of its "
+        "line:\n"
+        "fixed: refused; it would be another run: choose another run.folder, with checkpoint.from to begin "
+        "at a\n"
+        "checkpoint of this one.  course: the training takes another course, said with before and after.  "
+        "free:\n"
+        "what is learnt stays the same, said in one line.\n");
     for (int i = 0; i < table->num_keys; i++) {
         const char *name = table->keys[i].name, *word = strrchr(name, '.') + 1;
         size_t length = (size_t)(word - name);
@@ -36,6 +43,6 @@ void config_print_help(void) {
             printf("\n%.*s:\n", (int)length - 1, name);
         last_section = name;
         last_length = length;
-        print_key(&table->keys[i], word, 2);
+        print_key(&table->keys[i], word, 2, config_class_name(table->keys[i].class));
     }
 }

@@ -16,6 +16,13 @@ enum key_type {
     KEY_LIST    /* a pointer to malloc'ed elements and an int count */
 };
 
+/* What a change of the key means for a run that goes on from a checkpoint. */
+enum key_class {
+    KEY_FIXED,  /* the run is another one: refused */
+    KEY_COURSE, /* the training takes another course: said, with before and after */
+    KEY_FREE    /* what is learnt stays the same: said in one line */
+};
+
 struct config_choice {
     const char *name; /* NULL ends the list */
     int value;
@@ -35,6 +42,7 @@ struct config_key {
     size_t count_offset;                 /* KEY_LIST: the int that holds the number of elements */
     const char *unit;                    /* NULL where it has none */
     const char *help;
+    enum key_class class;
 };
 
 /* Keys of one struct.  In a list's table the first key is the one a bare text stands for. */
@@ -66,6 +74,9 @@ char *config_value_text(const struct config_key *key, const void *values);
 
 /* config_values_free - every text and list of a struct. */
 void config_values_free(const struct config_table *table, void *values);
+
+/* config_class_name - "fixed", "course", "free". */
+const char *config_class_name(enum key_class class);
 
 /* config_range_text - "an integer from 1 to 100" and the like: what a key accepts, malloc'ed. */
 char *config_range_text(const struct config_key *key);

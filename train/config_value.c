@@ -125,6 +125,11 @@ void config_values_free(const struct config_table *table, void *values) {
     }
 }
 
+const char *config_class_name(enum key_class class) {
+    static const char *const names[] = {[KEY_FIXED] = "fixed", [KEY_COURSE] = "course", [KEY_FREE] = "free"};
+    return names[class];
+}
+
 char *config_range_text(const struct config_key *key) {
     switch (key->type) {
     case KEY_INT:
