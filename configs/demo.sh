@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 programs=$PWD/${OUT:-build/cpu}
 export PATH="$programs:$PATH"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # in a container one is often root
+# shellcheck source=configs/ranks.sh
+. configs/ranks.sh
 steps_before_interruption=12
 prompt="Pour renouveler sa carte d'identité, il faut"
 
@@ -25,7 +26,7 @@ train_interrupted() {
     printf '\033[36m$ mpirun -n 2 atelier train configs/demo.yaml     (SIGUSR1 after %s steps)\033[0m\n' \
         "$steps_before_interruption"
     # shellcheck disable=SC2086
-    mpirun --quiet --oversubscribe -n 2 atelier train configs/demo.yaml $live & # quiet: 75 is no failure
+    OMPI_MCA_orte_execute_quiet=1 mpirun -n 2 atelier train configs/demo.yaml $live & # quiet: 75 is no failure
     job=$!
     while kill -0 "$job" 2>/dev/null && [ "$(steps_done)" -lt "$steps_before_interruption" ]; do sleep 0.2; done
     kill -USR1 "$job" 2>/dev/null || true
@@ -35,6 +36,7 @@ train_interrupted() {
         echo "demo: the interrupted run ended with code $code, 75 was expected" >&2
         exit 1
     fi
+    explain_code 75
 }
 
 rm -rf runs/demo runs/demo.h5 runs/demo-valid.h5 runs/demo-hf runs/demo.gguf
@@ -53,7 +55,7 @@ train_interrupted
 
 say "4. The same command again: it goes on where it stopped"
 # shellcheck disable=SC2086
-show mpirun --oversubscribe -n 2 atelier train configs/demo.yaml $live
+show mpirun -n 2 atelier train configs/demo.yaml $live
 
 say "5. Export: a Hugging Face folder (transformers, vLLM) and a GGUF file (llama.cpp, Ollama), read back and compared"
 show atelier export runs/demo --to hf --out runs/demo-hf

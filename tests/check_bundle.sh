@@ -58,14 +58,15 @@ inside() {
         mount -o remount,bind,$mode '$root/opt' && exec chroot '$root' /bin/sh -c '
             cd /opt/*/share/atelier
             PATH=/bin:\$(cd ../../bin && pwd)
-            export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 SIMT_GPUS=0
+            . configs/ranks.sh
+            export SIMT_GPUS=0
             $1'" >"$work/log" 2>&1
 }
 
 # demo FOLDER - the sample prepared, and three steps on two ranks; what is written goes to the folder.
 demo() {
     inside "atelier prepare configs/demo.yaml --set prepare.output=$1/demo.h5 &&
-        mpirun --oversubscribe -n 2 atelier train configs/demo.yaml --set train.steps=3 --set schedule.warmup_steps=1 \
+        mpirun -n 2 atelier train configs/demo.yaml --set train.steps=3 --set schedule.warmup_steps=1 \
             --set data.sequence_tokens=64 --set train.batch_sequences=2 --set train.micro_sequences=1 \
             --set data.train=$1/demo.h5 --set data.valid=[] --set run.folder=$1/demo"
 }

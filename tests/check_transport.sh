@@ -2,6 +2,8 @@
 # check_transport.sh - a rank that is lost in a collective of NCCL: the others end in time, and say in which one;
 # hosts without a GPU or with an old driver
 # needs test_ranks_transport_cuda and test_ranks_gpu_map, built by 'make simt' beside $OUT
+# shellcheck source=configs/ranks.sh
+. "$(dirname "$0")/../configs/ranks.sh"
 out=${OUT:-build/cpu}
 case $out in
 build/cpu*) simt=build/simt${out#build/cpu} ;;
@@ -14,7 +16,7 @@ fail() { echo "$1; its output:"; sed 's/^/    /' "$log"; exit 1; }
 
 # run RANKS FAULT WHAT - the exit code in $code; 124: it hangs.  The program's own timeout is 2 s.
 run() {
-    SIMT_NCCL_FAULT=$2 timeout 20 mpirun --oversubscribe -n "$1" "$program" "$3" >"$log" 2>&1
+    SIMT_NCCL_FAULT=$2 timeout 20 mpirun -n "$1" "$program" "$3" >"$log" 2>&1
     code=$?
     test $code -ne 124 || fail "with '$2' $3 hangs"
 }

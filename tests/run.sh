@@ -13,8 +13,8 @@ shopt -s extglob # scenario_!(slurm*): all but those
 num_jobs=$(nproc)
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
-# Open MPI refuses to start as root, as containers do, unless told twice.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# shellcheck source=configs/ranks.sh
+. "$here/../configs/ranks.sh"
 # Sums keep their order, and ranks do not fight for cores, with one thread each.
 export OMP_NUM_THREADS=1
 export OUT="${OUT:-$(dirname "$directory")}"
@@ -77,7 +77,7 @@ with_ranks() {
         esac
         for count in $3; do
             run "$2$(basename "$program") on $count ranks" env ASAN_OPTIONS="$quiet_mpi" \
-                mpirun --oversubscribe -n "$count" "$program"
+                mpirun -n "$count" "$program"
         done
     done
 }

@@ -6,9 +6,10 @@
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # containers run as root, Open MPI asks twice
-export OMP_NUM_THREADS=1                                         # sums keep their order
-export LC_ALL=C                                                  # numbers with a point, messages in English
+# shellcheck source=configs/ranks.sh
+. configs/ranks.sh
+export OMP_NUM_THREADS=1 # sums keep their order
+export LC_ALL=C          # numbers with a point, messages in English
 atelier=${OUT:-build/cpu}/atelier
 tiny=tests/scenario/tiny.yaml
 code=0 # exit code of the last run
@@ -84,7 +85,7 @@ on_ranks() {
     num_ranks=$1
     shift
     if [ "$num_ranks" -gt 0 ]; then
-        set -- mpirun --oversubscribe -n "$num_ranks" "$@"
+        set -- mpirun -n "$num_ranks" "$@"
     fi
     "$@"
 }
@@ -104,7 +105,7 @@ train_start() {
     set -- "$atelier" train "$tiny" --set "run.folder=$folder" --set "data.train=$work/fiches.h5" \
         --set "data.valid=$work/fiches-valid.h5" "$@"
     if [ "$ranks" -gt 0 ]; then
-        set -- mpirun --oversubscribe -n "$ranks" "$@"
+        set -- mpirun -n "$ranks" "$@"
     fi
     "$@" >"$log" 2>&1 &
     started=$!

@@ -40,9 +40,9 @@ expect_output '^bandwidth inside a replica: .*7500.00 are expected'
 # Nodes: the probe runs by itself; of three one is named, of two neither can be.
 set -- "$atelier" train
 # shellcheck disable=SC2046
-run 0 mpirun --oversubscribe -n 1 -x SLURMD_NODENAME=n0 "$@" $(options fast) : -n 1 -x SLURMD_NODENAME=n1 "$@" $(options fast) : \
+run 0 mpirun -n 1 -x SLURMD_NODENAME=n0 "$@" $(options fast) : -n 1 -x SLURMD_NODENAME=n1 "$@" $(options fast) : \
     -n 1 -x SLURMD_NODENAME=n2 "$@" $(options fast)
 expect_output '^slowest node: n[0-2], .*--exclude=n[0-2]'
 # shellcheck disable=SC2046
-run 0 mpirun --oversubscribe -n 1 -x SLURMD_NODENAME=n0 "$@" $(options fast) : -n 1 -x SLURMD_NODENAME=n1 "$@" $(options fast)
+run 0 mpirun -n 1 -x SLURMD_NODENAME=n0 "$@" $(options fast) : -n 1 -x SLURMD_NODENAME=n1 "$@" $(options fast)
 expect_output '^between n0 and n1: which of the two is slow cannot be told'

@@ -9,7 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 export OUT="${OUT:-build/cpu}"
 export PATH="$PWD/$OUT:$PATH"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# shellcheck source=configs/ranks.sh
+. configs/ranks.sh
 rounds=${ROUNDS:-3}
 python=${BENCH_VENV:-.venv-interop}/bin/python
 threads=$(nproc)
@@ -77,7 +78,7 @@ save() {
     atelier prepare "$here/step.yaml" 2>"$work/prepare.log"
     for _ in $(seq "$rounds"); do
         rm -rf "$work/step"
-        mpirun --oversubscribe -n 2 atelier train "$here/step.yaml" --set train.steps=1 --set train.batch_sequences=2 \
+        mpirun -n 2 atelier train "$here/step.yaml" --set train.steps=1 --set train.batch_sequences=2 \
             --set data.sequence_tokens=16 --set parallel.stage=3 >"$work/step.log" 2>&1
         bytes=$(grep '"checkpoint"' "$work/step/metrics.jsonl" | field size_bytes)
         seconds=$(grep '"checkpoint"' "$work/step/metrics.jsonl" | field seconds)

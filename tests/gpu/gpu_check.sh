@@ -23,7 +23,9 @@ tests=$programs/tests
 test -d "$tests" || tests=$programs
 passed=0 failed=0 skipped=0 failures=
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"
+# shellcheck source=configs/ranks.sh
+. configs/ranks.sh
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"
 
 # start PROGRAM ARGUMENTS... - inside a bundle by the loader that it chose, with its libraries.
 # start_ranks N PROGRAM ARGUMENTS... - the same on N ranks.
@@ -39,10 +41,10 @@ start_ranks() {
     num_ranks=$1
     shift
     if [ -n "${ATELIER_LOADER:-}" ]; then
-        mpirun --oversubscribe --bind-to none -n "$num_ranks" \
+        mpirun --bind-to none -n "$num_ranks" \
             "$ATELIER_LOADER" --library-path "$ATELIER_LIBRARIES" "$@"
     else
-        mpirun --oversubscribe --bind-to none -n "$num_ranks" "$@"
+        mpirun --bind-to none -n "$num_ranks" "$@"
     fi
 }
 

@@ -58,9 +58,8 @@ def golden_models():
 
 def run(*command, stdin=None):
     """Standard output of a program that must succeed."""
-    environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     words = [str(word) for word in command]
-    done = subprocess.run(words, input=stdin, capture_output=True, env=environment, timeout=600)
+    done = subprocess.run(words, input=stdin, capture_output=True, timeout=600)
     if done.returncode:
         told = done.stderr.decode(errors="replace")
         raise ProgramFailed(f"'{' '.join(words)}' ended with {done.returncode}:\n{told}")

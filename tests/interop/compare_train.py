@@ -85,7 +85,7 @@ def train_atelier(model_folder, data, folder, ranks):
     path.write_text(RUN_FILE.format(folder=folder / "run", model=model_folder, data=data, steps=STEPS, clip=CLIP,
                                     sequence_tokens=SEQUENCE_TOKENS, sequences=SEQUENCES, rate=RATE, beta1=BETAS[0],
                                     beta2=BETAS[1], eps=EPS, decay=DECAY, warmup=WARMUP))
-    start = ["mpirun", "-n", ranks, "--oversubscribe"] if ranks > 1 else []
+    start = ["mpirun", "-n", ranks] if ranks > 1 else []
     tools.run(*start, tools.ATELIER, "train", path)
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "grad_norm" in line]

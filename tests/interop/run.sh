@@ -10,6 +10,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 export OUT="${OUT:-build/cpu}"
+# shellcheck source=configs/ranks.sh
+. configs/ranks.sh
 
 # The stamp is written last, so that an interrupted installation is taken up again.
 make_venv() {
