@@ -81,6 +81,17 @@ static const struct refusal REFUSALS[] = {
     {"data:\n  train: [{path: a.h5, weight: 0}]\n", "'weight' is '0', expected a number from 1e-06"},
     {"data:\n  train: [[a.h5]]\n", "an entry of 'data.train' is a list"},
     {"data:\n  train: [a.h5, null]\n", "an entry of 'data.train' is empty"},
+    /* nothing said where something was to be said */
+    {"train:\n  steps:\n",
+     " line 2 column 3: 'train.steps' has no value: remove the line for the default (1000) or give one"},
+    {"train:\n  steps: null\n", "'train.steps' has no value: remove the line for the default (1000)"},
+    {"train:\n  steps: ~\n", "'train.steps' has no value"},
+    {"schedule: {kind: }\n", "'schedule.kind' has no value: remove the line for the default (cosine)"},
+    {"optimizer:\n  offload:\n", "'optimizer.offload' has no value"},
+    {"run:\n  folder:\n", "'run.folder' has no value: remove the line for the default (nothing) or give one"},
+    {"model:\n  path:\n", "'model.path' has no value"},
+    {"data:\n  train:\n", "'data.train' has no value"},
+    {"data:\n  train: [{path: a.h5, weight: }]\n", "'weight' has no value"},
     {"prepare:\n  sources: [{path: a, format: txt}]\n", "'format' is 'txt', expected auto | text | jsonl"},
     /* rules between keys */
     {"train:\n  steps: 10\nschedule:\n  warmup_steps: 10\n",
@@ -249,12 +260,30 @@ static void test_needs(void **state) {
     config_free(&config);
 }
 
+/* null is an answer where there is no default, and nothing below a section is a section without keys. */
+static void test_null(void **state) {
+    (void)state;
+    struct config config;
+    struct err err = {""};
+    assert_int_equal(load(&config,
+                          "run: {gemm_choices: null}\nmodel: {path: ~}\ndata: {valid: null, train: []}\n"
+                          "train:\nslurm: {account: \"\"}\n",
+                          NULL, 0, &err),
+                     0);
+    assert_null(config.run.gemm_choices);
+    assert_null(config.model.path);
+    assert_int_equal(config.data.num_valid, 0);
+    assert_int_equal(config.train.steps, 1000);
+    assert_string_equal(config.slurm.account, "");
+    config_free(&config);
+}
+
 static void test_overrides(void **state) {
     (void)state;
     struct config config;
     struct err err = {""};
-    const char *const good[] = {"train.steps=7",       "train.steps=8",     "run.folder=a: b # c",
-                                "model.tokenizer=",    "data.train=[x.h5]", "data.valid=",
+    const char *const good[] = {"train.steps=7",        "train.steps=8",     "run.folder=a: b # c",
+                                "model.tokenizer=null", "data.train=[x.h5]", "data.valid=null",
                                 "optimizer.beta2=null"};
     assert_int_equal(load(&config, FULL, good, 7, &err), 0);
     assert_int_equal(config.train.steps, 8);
@@ -271,6 +300,10 @@ static void test_overrides(void **state) {
          "option '--set train.stesp=7': unknown key 'train.stesp' (did you mean 'train.steps'?)"},
         {"train.steps=x", "option '--set train.steps=x': 'train.steps' is 'x', expected an integer"},
         {"train.steps", "option '--set train.steps': expected key=value"},
+        {"train.steps=", "option '--set train.steps=': 'train.steps' has no value: give one, or write "
+                         "train.steps=null for the default (1000)"},
+        {"run.folder=", "'run.folder' has no value"},
+        {"data.valid=", "'data.valid' has no value"},
         {"=5", "expected key=value"},
         {"data.train=[", "option '--set data.train=[': line "},
         {"schedule.warmup_steps=20",
@@ -408,7 +441,7 @@ int main(void) {
         cmocka_unit_test(test_needs),          cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_table),          cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_configs_folder), cmocka_unit_test(test_every_key_is_shown),
-        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_classes),        cmocka_unit_test(test_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

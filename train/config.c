@@ -184,9 +184,28 @@ static int fail_value(const struct loading *loading, const struct config_key *ke
 static int set_list(const struct loading *loading, const struct config_key *key, void *values,
                     const struct config_node *node);
 
-/* set_value - one key from its node.  null gives the default back. */
+/* check_null - whether a value that says nothing may stand here.  A key that was left empty is a slip, or a
+ * variable of a shell that was not set, and must not quietly mean the default.  The word null is an answer:
+ * on the command line it gives the default back, in a file it says that a key without default is not used. */
+static int check_null(const struct loading *loading, const struct config_key *key,
+                      const struct config_node *node) {
+    bool has_default = key->type != KEY_LIST && key->fallback && key->fallback[0];
+    bool is_word = node->text[0] != '\0';
+    if (is_word && (loading->override || !has_default))
+        return 0;
+    if (loading->override)
+        return fail_node(loading, node, "'%s' has no value: give one, or write %s=null for the default%s%s%s",
+                         key->name, key->name, has_default ? " (" : "", has_default ? key->fallback : "",
+                         has_default ? ")" : "");
+    return fail_node(loading, node, "'%s' has no value: remove the line for the default (%s) or give one",
+                     key->name, has_default ? key->fallback : "nothing");
+}
+
+/* set_value - one key from its node. */
 static int set_value(const struct loading *loading, const struct config_key *key, void *values,
                      const struct config_node *node) {
+    if (config_node_is_null(node) && check_null(loading, key, node) != 0)
+        return -1;
     if (key->type == KEY_LIST)
         return set_list(loading, key, values, node);
     if (config_node_is_null(node)) {

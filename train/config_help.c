@@ -27,8 +27,9 @@ void config_print_help(void) {
     printf(
         "A run file is YAML: sections, and below each its keys.  A file holds only what its command needs:\n"
         "'prepare:' for 'atelier prepare', the other sections for 'atelier train'.  On the command line\n"
-        "'--set section.key=value' takes precedence over the file.  Paths are relative to the working "
-        "folder.\n"
+        "'--set section.key=value' takes precedence over the file ('=null': the default).  A key left empty "
+        "is\n"
+        "refused.  Paths are relative to the working folder.\n"
         "\nWhat happens when a key was changed and the run goes on from a checkpoint is the last word of its "
         "line:\n"
         "fixed: refused; it would be another run: choose another run.folder, with checkpoint.from to begin "
