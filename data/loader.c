@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "data/loader_order.h"
+#include "data/loader_targets.h"
 #include "kernels/rng.h"
 
 enum { MIX_BLOCK = 1024, MAX_FILES = 65535 };
@@ -126,6 +127,10 @@ struct loader *loader_open(const struct loader_config *config, struct err *err) 
             return NULL;
         }
         file_order_init(&loader->orders[i], loader->files[i], i, config);
+        if (file_order_check_long(&loader->orders[i], err) != 0) {
+            loader_close(loader);
+            return NULL;
+        }
     }
     set_shares(loader, config);
     if (number_sources(loader, err) == 0)
@@ -166,6 +171,23 @@ int64_t loader_num_cut_tokens(const struct loader *loader) {
     for (int i = 0; i < loader->num_files; i++)
         sum += loader->orders[i].num_cut_tokens;
     return sum;
+}
+
+int loader_num_files(const struct loader *loader) {
+    return loader->num_files;
+}
+
+int loader_long_documents(const struct loader *loader, int file, struct long_documents *out,
+                          struct err *err) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return file_order_long_documents(&loader->orders[file], out, err);
+}
+
+int loader_check_targets(const struct loader *loader, struct err *err) {
+    for (int i = 0; i < loader->num_files; i++)
+        if (file_order_check_targets(&loader->orders[i], err) != 0)
+            return -1;
+    return 0;
 }
 
 int64_t loader_num_sources(const struct loader *loader) {
@@ -319,4 +341,39 @@ int loader_eval_sample(struct loader *loader, int64_t index, struct sample *out,
     int status = fill(loader, &list, out, err);
     free(list.pieces);
     return status;
+}
+
+/* has_target - whether one of the first num_samples evaluation samples counts in the loss: 1 or 0, or -1 with
+ * err set.
+ */
+static int has_target(const struct loader *loader, int64_t num_samples, struct err *err) {
+    struct sample sample;
+    int found = 0;
+    sample_init(&sample, loader->sequence_tokens);
+    for (int64_t s = 0; s < num_samples && found == 0; s++) {
+        struct piece_list list = {0};
+        eval_pieces(loader, s, &list);
+        found = fill(loader, &list, &sample, err);
+        free(list.pieces);
+        for (int64_t i = 0; i < sample.filled && found == 0; i++)
+            found = sample.weights[i] > 0;
+    }
+    sample_release(&sample);
+    return found;
+}
+
+int loader_check_eval_targets(const struct loader *loader, int64_t num_samples, struct err *err) {
+    for (int i = 0; i < loader->num_files; i++)
+        if (file_order_check_eval_targets(&loader->orders[i], err) != 0)
+            return -1;
+    if (num_samples <= 0 || num_samples >= loader_num_eval_samples(loader))
+        return 0;
+    int found = has_target(loader, num_samples, err);
+    if (found == 0)
+        return err_set(
+            err,
+            "the first %lld sequences of '%s' have no target token: a loss over them would be a mean over "
+            "nothing; evaluate more sequences",
+            (long long)num_samples, token_file_path(loader->files[0]));
+    return found < 0 ? -1 : 0;
 }

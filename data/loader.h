@@ -11,9 +11,9 @@
  * once, in an order permuted by (seed, file), as many as fit into T; an epoch permutes these groups by (seed,
  * file, epoch).  Groups do not change between epochs so that every epoch has the same number of samples, and
  * sample s is found without replaying earlier epochs; as attention never crosses documents, all that stays is
- * which documents share a sequence.  Only a document longer than T is cut: what is beyond its first T tokens
- * is not used.  Every other token comes exactly once an epoch.  Memory: about 40 bytes per document (two
- * epochs of each file). */
+ * which documents share a sequence.  Only a document longer than T is cut, left out or refused, as the
+ * configuration says: cut, what is beyond its first T tokens is not used.  Every other token comes exactly
+ * once an epoch.  Memory: about 40 bytes per document (two epochs of each file). */
 #pragma once
 
 #include "data/tokens.h"
@@ -21,6 +21,13 @@
 enum packing {
     PACKING_STREAM, /* documents may continue in the next sample: no padding */
     PACKING_WHOLE   /* documents stay whole where they fit: padding */
+};
+
+/* With PACKING_WHOLE, what becomes of documents that are longer than a sequence. */
+enum long_policy {
+    LONG_CUT,  /* their first T tokens are used */
+    LONG_SKIP, /* they are left out */
+    LONG_FAIL  /* the token file is refused */
 };
 
 struct loader_file {
@@ -34,6 +41,7 @@ struct loader_config {
     int64_t sequence_tokens; /* T */
     int64_t seed;
     enum packing packing;
+    enum long_policy long_documents;
     int64_t vocab_size; /* of the model: a token file made for more is refused; 0: not known yet */
 };
 
@@ -60,7 +68,30 @@ void loader_close(struct loader *loader);
 const char *loader_tokenizer_hash(const struct loader *loader);
 int64_t loader_num_tokens(const struct loader *loader); /* of all files, one epoch each */
 
-int64_t loader_num_cut_tokens(const struct loader *loader); /* PACKING_WHOLE: beyond T, never used */
+int64_t
+loader_num_cut_tokens(const struct loader *loader); /* PACKING_WHOLE: beyond T or skipped, never used */
+
+/* Documents of one file that are longer than a sequence. */
+struct long_documents {
+    const char *path;                /* of the file; borrowed */
+    int64_t num_documents, num_long; /* all; those longer than T */
+    int64_t num_tokens;              /* of those, which are never used; PACKING_STREAM: 0 */
+    int64_t num_targets;             /* of num_tokens, what the loss would have counted */
+    bool has_mask;                   /* conversations: not every token counts in the loss */
+};
+/* loader_long_documents - reads the loss mask of what is left out.  Returns 0, or -1 with err set: I/O error.
+ */
+int loader_long_documents(const struct loader *loader, int file, struct long_documents *out, struct err *err);
+int loader_num_files(const struct loader *loader);
+
+/* loader_check_targets - every file has a token that a sample of its own counts in the loss: a mean over
+ * nothing is no number.  Reads loss masks until it finds one.  Returns 0, or -1 with err set: the file, why,
+ * the remedy. */
+int loader_check_targets(const struct loader *loader, struct err *err);
+
+/* loader_check_eval_targets - the same for evaluation, and for the first num_samples evaluation samples
+ * together (0: all). */
+int loader_check_eval_targets(const struct loader *loader, int64_t num_samples, struct err *err);
 /* loader_epoch_samples - samples of one epoch of a file. */
 int64_t loader_epoch_samples(const struct loader *loader, int file);
 

@@ -25,7 +25,7 @@ static uint32_t *shuffled(const struct file_order *order, int64_t count, uint32_
     return numbers;
 }
 
-static int64_t document_tokens(const struct file_order *order, int64_t document) {
+int64_t file_order_document_tokens(const struct file_order *order, int64_t document) {
     const uint64_t *offsets = token_file_offsets(order->file);
     return (int64_t)(offsets[document + 1] - offsets[document]);
 }
@@ -34,18 +34,37 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* form_groups - next fit: a group is closed when the next document does not fit.  Documents without tokens
- * are dropped here, so that every group has at least one token. */
+int64_t file_order_used_tokens(const struct file_order *order, int64_t document) {
+    int64_t whole = file_order_document_tokens(order, document);
+    if (order->packing == PACKING_STREAM || whole <= order->sequence_tokens)
+        return whole;
+    return order->long_documents == LONG_SKIP ? 0 : order->sequence_tokens;
+}
+
+/* count_long - documents that do not fit into a sequence. */
+static void count_long(struct file_order *order) {
+    int64_t num_documents = token_file_num_documents(order->file), longest = 0;
+    for (int64_t i = 0; i < num_documents; i++) {
+        int64_t tokens = file_order_document_tokens(order, i);
+        order->num_long += tokens > order->sequence_tokens;
+        order->num_cut_tokens += tokens - file_order_used_tokens(order, i);
+        if (tokens > longest) {
+            longest = tokens;
+            order->longest = i;
+        }
+    }
+}
+
+/* form_groups - next fit: a group is closed when the next document does not fit.  Documents of which nothing
+ * is used are dropped here, so that every group has at least one token. */
 static void form_groups(struct file_order *order) {
     int64_t num_documents = token_file_num_documents(order->file), filled = 0, kept = 0;
     order->grouped = shuffled(order, num_documents, GROUPING);
     order->group_first = xmalloc((size_t)(num_documents + 1) * sizeof *order->group_first);
     for (int64_t i = 0; i < num_documents; i++) {
-        int64_t whole = document_tokens(order, order->grouped[i]),
-                used = smaller(whole, order->sequence_tokens);
+        int64_t used = file_order_used_tokens(order, order->grouped[i]);
         if (used == 0)
             continue;
-        order->num_cut_tokens += whole - used;
         if (kept == 0 || filled + used > order->sequence_tokens) {
             order->group_first[order->num_samples++] = (uint32_t)kept;
             filled = 0;
@@ -66,8 +85,10 @@ void file_order_init(struct file_order *order, const struct token_file *file, in
                                  .index = index,
                                  .seed = (uint64_t)config->seed,
                                  .packing = config->packing,
+                                 .long_documents = config->long_documents,
                                  .sequence_tokens = config->sequence_tokens};
     order->recent[0].epoch = order->recent[1].epoch = -1;
+    count_long(order);
     if (config->packing == PACKING_WHOLE)
         form_groups(order);
     else
@@ -103,7 +124,7 @@ static const struct epoch_order *epoch_of(struct file_order *order, int64_t epoc
     made->starts = xmalloc((size_t)(num_documents + 1) * sizeof *made->starts);
     made->starts[0] = 0;
     for (int64_t i = 0; i < num_documents; i++)
-        made->starts[i + 1] = made->starts[i] + (uint64_t)document_tokens(order, made->order[i]);
+        made->starts[i + 1] = made->starts[i] + (uint64_t)file_order_document_tokens(order, made->order[i]);
     return made;
 }
 
@@ -150,7 +171,7 @@ static void window_pieces(const struct file_order *order, const uint64_t *starts
 static void group_pieces(const struct file_order *order, int64_t group, struct piece_list *list) {
     for (uint32_t i = order->group_first[group]; i < order->group_first[group + 1]; i++) {
         int64_t document = order->grouped[i];
-        int64_t count = smaller(document_tokens(order, document), order->sequence_tokens);
+        int64_t count = file_order_used_tokens(order, document);
         add_piece(list, (struct sample_piece){.file = order->index, .document = document, .count = count});
     }
 }

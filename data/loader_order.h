@@ -22,9 +22,12 @@ struct file_order {
     int index;                     /* of the file in the run: part of the random key */
     uint64_t seed;
     enum packing packing;
+    enum long_policy long_documents;
     int64_t sequence_tokens;
     int64_t num_samples;    /* per epoch */
-    int64_t num_cut_tokens; /* whole: beyond T */
+    int64_t num_long;       /* documents longer than T */
+    int64_t longest;        /* the longest document, by its number in the file */
+    int64_t num_cut_tokens; /* whole: beyond T, or of documents that are skipped */
     uint32_t *grouped;      /* whole: the documents, group after group */
     uint32_t *group_first;  /* whole: [num_samples + 1], index into grouped */
     struct epoch_order recent[2];
@@ -34,6 +37,9 @@ struct file_order {
 /* file_order_init - seed, packing, T and index from the config; for PACKING_WHOLE forms the groups. */
 void file_order_init(struct file_order *order, const struct token_file *file, int index,
                      const struct loader_config *config);
+/* file_order_used_tokens - how many tokens of a document are ever used: the first ones. */
+int64_t file_order_used_tokens(const struct file_order *order, int64_t document);
+int64_t file_order_document_tokens(const struct file_order *order, int64_t document);
 void file_order_release(struct file_order *order);
 
 /* file_order_pieces - append the pieces of sample s, counted over all epochs.  Not thread-safe: makes the

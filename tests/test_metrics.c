@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "data/json.h"
@@ -189,6 +190,79 @@ static void test_summary(void **state) {
     free(folder);
 }
 
+/* A mean over nothing is null, in the lines and in the summary; steps without an update say why. */
+static void test_nothing(void **state) {
+    (void)state;
+    char *folder = test_folder("metrics-nothing");
+    struct metrics *metrics = open_run(folder, 0);
+    struct step_record nothing = record_of(1, NAN), overflow = record_of(2, 7.0), good = record_of(3, 6.0);
+    nothing.target_tokens = 0;
+    nothing.grad_norm = NAN;
+    nothing.skipped = "no targets";
+    overflow.skipped = "f16 overflow";
+    overflow.grad_norm = INFINITY;
+    good.update = 1;
+    metrics_validation(metrics, 0, NAN, 0, 0.1);
+    metrics_step(metrics, &nothing);
+    metrics_step(metrics, &overflow);
+    metrics_step(metrics, &good);
+    metrics_left_out(metrics, "two documents");
+    metrics_close(metrics, "done");
+    char *lines = read_file(folder, "metrics.jsonl"), *text = read_file(folder, "summary.txt");
+    char *log = read_file(folder, "log.txt");
+    static const char *const wanted[] = {
+        "\"validation\", \"step\": 0, \"loss\": null", "{\"step\": 1, \"loss\": null, \"grad_norm\": null",
+        "\"update\": 0, \"skipped\": \"no targets\"", "\"update\": 0, \"skipped\": \"f16 overflow\"",
+        "\"update\": 1, \"seconds\""};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+        if (!strstr(lines, wanted[i]))
+            fail_msg("'%s' is not in the lines:\n%s", wanted[i], lines);
+    assert_null(strstr(lines, "\"loss\": 0"));
+    assert_non_null(strstr(text, "training loss 7.0000 -> 6.0000\n"));
+    assert_non_null(strstr(text, "no update     in 1 steps: no target tokens\n"));
+    assert_non_null(strstr(text, "no update     in 1 steps: a gradient overflowed f16\n"));
+    assert_non_null(strstr(text, "left out      two documents\n"));
+    assert_null(strstr(text, "validation"));
+    assert_non_null(strstr(log, "step 0  validation: no targets\n"));
+    assert_non_null(strstr(log, "step 1/10  no targets"));
+    assert_null(strstr(log, "nan"));
+    free(lines);
+    free(text);
+    free(log);
+    free(folder);
+}
+
+/* Every line says when it was written, between the start and the end of the test. */
+static void test_time(void **state) {
+    (void)state;
+    char *folder = test_folder("metrics-time");
+    struct metrics *metrics = open_run(folder, 0);
+    time_t start = time(NULL);
+    metrics_validation(metrics, 0, 5.0, 100, 0.1);
+    steps(metrics, 1, 1);
+    metrics_ranks(metrics, 1, 1, 2, 0, "host");
+    metrics_checkpoint(metrics, 1, "step-000001", 1, 0.5);
+    metrics_close(metrics, "done");
+    char *text = read_file(folder, "metrics.jsonl");
+    int num_lines = 0;
+    for (char *line = text, *end = NULL; (end = strchr(line, '\n')); line = end + 1, num_lines++) {
+        struct err err = {""};
+        const char *written = NULL;
+        struct tm parts = {0};
+        json_t *object = json_parse_text(line, (size_t)(end - line), "line", &err);
+        assert_non_null(object);
+        assert_int_equal(json_get_string(object, "time", &written, &err), 0);
+        const char *rest = strptime(written, "%Y-%m-%dT%H:%M:%S", &parts);
+        assert_true(rest && *rest == '.' && strlen(rest) == 5 && rest[4] == 'Z');
+        time_t then = timegm(&parts);
+        assert_true(then >= start && then <= time(NULL));
+        json_decref(object);
+    }
+    assert_int_equal(num_lines, 4);
+    free(text);
+    free(folder);
+}
+
 static void test_without_metrics(void **state) {
     (void)state;
     struct step_record record = record_of(1, 1);
@@ -222,7 +296,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_restarts),  cmocka_unit_test(test_values),
         cmocka_unit_test(test_summary),   cmocka_unit_test(test_without_metrics),
-        cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_durations), cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

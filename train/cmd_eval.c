@@ -65,7 +65,7 @@ static int open_all(struct eval *eval, struct err *err) {
     struct loader_config config = {
         .files = &list, .num_files = 1, .sequence_tokens = eval->sequence_tokens, .vocab_size = vocab_size};
     eval->loader = loader_open(&config, err);
-    if (!eval->loader)
+    if (!eval->loader || loader_check_eval_targets(eval->loader, eval->max_sequences, err) != 0)
         return -1;
     eval->num_sources = token_file_num_sources(eval->file);
     eval->loss = xcalloc((size_t)eval->num_sources, sizeof *eval->loss);
@@ -105,10 +105,18 @@ static int run(struct eval *eval, struct err *err) {
     return status;
 }
 
+/* real_or_null - JSON knows no infinity: the perplexity of a model gone wrong. */
+static json_t *real_or_null(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* result - a mean over nothing is no number: null. */
 static json_t *result(double loss, double tokens) {
-    double mean = tokens > 0 ? loss / tokens : 0;
-    return json_pack("{s:f, s:f, s:I}", "loss", mean, "perplexity", exp(mean), "target_tokens",
-                     (json_int_t)tokens);
+    double mean = loss / tokens;
+    if (!(tokens > 0))
+        return json_pack("{s:n, s:n, s:i}", "loss", "perplexity", "target_tokens", 0);
+    return json_pack("{s:o, s:o, s:I}", "loss", real_or_null(mean), "perplexity", real_or_null(exp(mean)),
+                     "target_tokens", (json_int_t)tokens);
 }
 
 static void print_json(const struct eval *eval, double loss, double tokens) {
@@ -124,8 +132,11 @@ static void print_json(const struct eval *eval, double loss, double tokens) {
 }
 
 static void print_line(const char *name, double loss, double tokens) {
-    double mean = tokens > 0 ? loss / tokens : 0;
-    printf("%-40s %12.6f %14.4f %14.0f\n", name, mean, exp(mean), tokens);
+    double mean = loss / tokens;
+    if (!(tokens > 0))
+        printf("%-40s %12s %14s %14d\n", name, "no targets", "-", 0);
+    else
+        printf("%-40s %12.6f %14.4f %14.0f\n", name, mean, exp(mean), tokens);
 }
 
 static void print(const struct eval *eval) {

@@ -125,6 +125,8 @@ static void print_progress(const struct report *report) {
     } else {
         printf("step         %lld\n", (long long)run->last_step);
     }
+    if (run->last_step > run->updates)
+        printf("updates      %lld: the other steps left the weights as they were\n", (long long)run->updates);
     if (isfinite(run->loss))
         printf("loss         %.4f\n", run->loss);
     if (isfinite(run->valid_loss))
@@ -188,6 +190,7 @@ static void print_json(const struct report *report) {
     set(root, "next_job", job_object(job_in_state(report, false)));
     set(root, "step", json_integer(run->last_step));
     set(root, "steps", run->num_steps > 0 ? json_integer(run->num_steps) : NULL);
+    set(root, "updates", json_integer(run->updates));
     set(root, "loss", real_or_null(run->loss, true));
     set(root, "validation_loss", real_or_null(run->valid_loss, true));
     set(root, "tokens_per_s", real_or_null(run->tokens_per_s, run->step_s > 0));

@@ -77,6 +77,7 @@ struct config {
         int num_train, num_valid;
         int64_t sequence_tokens;
         enum packing packing;
+        enum long_policy long_documents;
     } data;
     struct { /* train: */
         int64_t steps;

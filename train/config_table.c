@@ -28,6 +28,8 @@ static const struct config_choice devices[] = {
 static const struct config_choice comms[] = {{"nccl", COMM_NCCL}, {"mpi", COMM_MPI}, {NULL, 0}};
 static const struct config_choice packings[] = {
     {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
+static const struct config_choice long_policies[] = {
+    {"cut", LONG_CUT}, {"skip", LONG_SKIP}, {"fail", LONG_FAIL}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
 static const struct config_choice save_dtypes[] = {
     {"source", DTYPE_COUNT}, {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
@@ -161,6 +163,10 @@ static const struct config_key run_file_keys[] = {
         "length of a training sequence; documents are packed into it"),
     CHOICE("data.packing", AT(data.packing), "stream", packings,
            "stream: documents laid end to end and cut anywhere; whole: none is cut unless it is too long"),
+    CHOICE(
+        "data.long_documents", AT(data.long_documents), "cut", long_policies,
+        "packing whole, documents and conversations longer than sequence_tokens: cut them there, skip them, "
+        "or fail; the log counts what is left out"),
 
     INT("train.steps", AT(train.steps), "1000", 1, 1e12, "steps", "optimizer steps of the whole run", COURSE),
     INT("train.batch_sequences", AT(train.batch_sequences), "32", 1, 1 << 24, "sequences",
@@ -197,11 +203,13 @@ static const struct config_key run_file_keys[] = {
          "keep masters and moments in the host's memory: larger models fit, the update takes longer", FREE),
 
     CHOICE("schedule.kind", AT(schedule.kind), "cosine", schedules,
-           "shape of the learning rate after the warm-up", COURSE),
+           "shape of the learning rate after the warm-up; wsd: it stays at the top, then falls linearly over "
+           "decay_steps",
+           COURSE),
     INT("schedule.warmup_steps", AT(schedule.warmup_steps), "0", 0, 1e12, "steps",
         "linear rise from 0 to the learning rate", COURSE),
     INT("schedule.decay_steps", AT(schedule.decay_steps), "0", 0, 1e12, "steps",
-        "wsd: length of the fall at the end; 0: a tenth of train.steps", COURSE),
+        "wsd: length of the linear fall at the end; 0: a tenth of train.steps", COURSE),
     REAL("schedule.final_ratio", AT(schedule.final_ratio), "0.1", 0, 1, NULL,
          "last learning rate divided by the highest", COURSE),
 

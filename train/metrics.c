@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "data/json.h"
@@ -30,8 +31,21 @@ struct metrics {
 
 /* --- files --- */
 
+/* end_line - of metrics.jsonl: every line says when it was written (UTC, ISO 8601). */
+static void end_line(FILE *lines) {
+    struct timespec now;
+    struct tm parts;
+    char text[32];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &parts);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+    fprintf(lines, ", \"time\": \"%s.%03ldZ\"}\n", text, now.tv_nsec / 1000000);
+}
+
 /* count_validation - the first, the last and the best of the run. */
 static void count_validation(struct run_totals *t, int64_t step, double loss) {
+    if (!isfinite(loss)) /* no target token, or a model gone wrong */
+        return;
     if (t->num_validations++ == 0)
         t->first_valid_loss = t->best_valid_loss = loss;
     t->last_valid_loss = loss;
@@ -51,7 +65,7 @@ static void recall(struct run_totals *t, const json_t *object, int64_t step) {
         return;
     if (strcmp(event, "validation") == 0)
         count_validation(t, step, loss);
-    else if (step == 1)
+    else if (!isfinite(t->first_loss)) /* the first step that had one */
         t->first_loss = loss;
 }
 
@@ -101,6 +115,7 @@ int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, st
         setup->progress == PROGRESS_LIVE || (setup->progress == PROGRESS_AUTO && isatty(STDERR_FILENO) == 1);
     m->totals.first_step = m->totals.last_step = setup->first_step;
     m->totals.num_steps = setup->num_steps;
+    m->totals.first_loss = m->totals.last_loss = NAN;
     m->totals.started_s = clock_s();
     snprintf(m->totals.folder, sizeof m->totals.folder, "%s", setup->run_folder);
     /* "a+" would move every write to the end, "r+" does not create: open for appending once to create it. */
@@ -165,11 +180,15 @@ static void log_text(struct metrics *m, const char *text) {
 }
 
 static void show_step(struct metrics *m, const struct step_record *r) {
-    char line[256], eta[32];
+    char line[256], eta[32], learnt[64] = "no targets";
     double left_s = (double)(m->totals.num_steps - r->step) * m->smooth_step_s;
-    snprintf(line, sizeof line, "step %lld/%lld  loss %.4f  grad %.3f  lr %.2e  %.0f tokens/s  ETA %s",
-             (long long)r->step, (long long)m->totals.num_steps, r->loss, r->grad_norm, r->learning_rate,
-             m->smooth_tokens_per_s, duration_text(left_s, eta, sizeof eta));
+    if (isfinite(r->loss) && isfinite(r->grad_norm))
+        snprintf(learnt, sizeof learnt, "loss %.4f  grad %.3f", r->loss, r->grad_norm);
+    else if (isfinite(r->loss))
+        snprintf(learnt, sizeof learnt, "loss %.4f  no update", r->loss);
+    snprintf(line, sizeof line, "step %lld/%lld  %s  lr %.2e  %.0f tokens/s  ETA %s", (long long)r->step,
+             (long long)m->totals.num_steps, learnt, r->learning_rate, m->smooth_tokens_per_s,
+             duration_text(left_s, eta, sizeof eta));
     bool is_due =
         r->step % m->log_every == 0 || r->step == m->totals.num_steps || r->step == m->totals.first_step + 1;
     if (!m->is_terminal) {
@@ -206,10 +225,14 @@ static double smooth(double mean, double value, int64_t num_values) {
 }
 
 static void add_to_totals(struct run_totals *t, const struct step_record *r) {
-    if (r->step == 1)
-        t->first_loss = r->loss;
+    if (isfinite(r->loss)) {
+        if (!isfinite(t->first_loss))
+            t->first_loss = r->loss;
+        t->last_loss = r->loss;
+    }
+    t->num_without_targets += r->target_tokens == 0;
+    t->num_overflows += r->skipped && r->target_tokens > 0;
     t->last_step = r->step;
-    t->last_loss = r->loss;
     t->tokens += r->tokens;
     t->target_tokens += r->target_tokens;
     t->seconds += r->seconds;
@@ -225,14 +248,17 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
     int64_t num_here = m->totals.last_step - m->totals.first_step;
     double tokens_per_s = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
     m->smooth_step_s = smooth(m->smooth_step_s, r->seconds, num_here > 0 ? num_here : 1);
-    m->smooth_tokens_per_s = smooth(m->smooth_tokens_per_s, tokens_per_s, num_here > 0 ? num_here : 1);
+    if (r->target_tokens > 0) /* others take no time */
+        m->smooth_tokens_per_s = smooth(m->smooth_tokens_per_s, tokens_per_s, num_here > 0 ? num_here : 1);
 
     fprintf(m->lines, "{\"step\": %lld", (long long)r->step);
     put_number(m->lines, "loss", r->loss, 17);
     put_number(m->lines, "grad_norm", r->grad_norm, 17);
     put_number(m->lines, "learning_rate", r->learning_rate, 9);
-    fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld", (long long)r->tokens,
-            (long long)r->target_tokens);
+    fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld, \"update\": %lld", (long long)r->tokens,
+            (long long)r->target_tokens, (long long)r->update);
+    if (r->skipped)
+        fprintf(m->lines, ", \"skipped\": \"%s\"", r->skipped);
     put_number(m->lines, "seconds", r->seconds, 6);
     put_number(m->lines, "tokens_per_s", tokens_per_s, 6);
     put_number(m->lines, "gflops_per_s", r->seconds > 0 ? r->flops / r->seconds / 1e9 : 0, 6);
@@ -241,7 +267,8 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         snprintf(name, sizeof name, "%s_s", phase_name((enum phase)p));
         put_number(m->lines, name, r->phase_s[p], 6);
     }
-    fprintf(m->lines, ", \"peak_memory_bytes\": %lld}\n", (long long)peak_memory_bytes());
+    fprintf(m->lines, ", \"peak_memory_bytes\": %lld", (long long)peak_memory_bytes());
+    end_line(m->lines);
     flush(m, m->lines, "metrics.jsonl");
     show_step(m, r);
 }
@@ -254,10 +281,13 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     put_number(m->lines, "loss", loss, 17);
     fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
     put_number(m->lines, "seconds", seconds, 6);
-    fputs("}\n", m->lines);
+    end_line(m->lines);
     flush(m, m->lines, "metrics.jsonl");
-    metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)",
-                 (long long)step, loss, exp(loss), (long long)target_tokens, seconds);
+    if (target_tokens == 0)
+        metrics_note(m, "step %lld  validation: no targets", (long long)step);
+    else
+        metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)",
+                     (long long)step, loss, exp(loss), (long long)target_tokens, seconds);
 }
 
 void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slowest_s, int slowest_rank,
@@ -269,8 +299,8 @@ void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slow
     fprintf(m->lines, "{\"event\": \"ranks\", \"step\": %lld", (long long)step);
     put_number(m->lines, "compute_median_s", median_s, 6);
     put_number(m->lines, "compute_slowest_s", slowest_s, 6);
-    fprintf(m->lines, ", \"slowest_rank\": %d, \"slowest_host\": %s}\n", slowest_rank,
-            quoted ? quoted : "null");
+    fprintf(m->lines, ", \"slowest_rank\": %d, \"slowest_host\": %s", slowest_rank, quoted ? quoted : "null");
+    end_line(m->lines);
     free(quoted);
     json_decref(text);
     flush(m, m->lines, "metrics.jsonl");
@@ -290,12 +320,20 @@ void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64
     fprintf(m->lines, "{\"event\": \"checkpoint\", \"step\": %lld, \"path\": %s, \"size_bytes\": %lld",
             (long long)step, quoted ? quoted : "null", (long long)size_bytes);
     put_number(m->lines, "seconds", seconds, 6);
-    fputs("}\n", m->lines);
+    end_line(m->lines);
     free(quoted);
     json_decref(text);
     flush(m, m->lines, "metrics.jsonl");
     metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path,
                  (double)size_bytes / 1e6, seconds);
+}
+
+void metrics_left_out(struct metrics *m, const char *text) {
+    if (!m)
+        return;
+    size_t used = strlen(m->totals.left_out);
+    snprintf(m->totals.left_out + used, sizeof m->totals.left_out - used, "%s%s", used ? "; " : "", text);
+    metrics_note(m, "left out: %s", text);
 }
 
 const struct run_totals *metrics_totals(const struct metrics *metrics) {

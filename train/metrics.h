@@ -1,5 +1,5 @@
 /* metrics.h - what a run tells: the live line, one JSON line per step in RUN/metrics.jsonl, the final
- * summary. */
+ * summary.  Every line carries the time (UTC, ISO 8601).  What is no number is null. */
 #pragma once
 
 #include "train/config.h"
@@ -10,10 +10,12 @@ struct metrics;
 
 /* One finished step. */
 struct step_record {
-    int64_t step; /* 1 for the first */
-    double loss;  /* mean over the target tokens of the global batch */
-    double grad_norm, learning_rate;
-    int64_t tokens; /* input tokens of the global batch, padding left out */
+    int64_t step;                    /* 1 for the first */
+    double loss;                     /* mean over the target tokens of the global batch; NaN: it had none */
+    double grad_norm, learning_rate; /* grad_norm: NaN without targets */
+    int64_t update;                  /* updates of the weights made in the whole run, this step's included */
+    const char *skipped;             /* why this step made none: "no targets", "f16 overflow"; NULL: it did */
+    int64_t tokens;                  /* input tokens of the global batch, padding left out */
     int64_t target_tokens;
     double seconds; /* wall time of the step */
     double phase_s[PHASE_COUNT];
@@ -32,10 +34,13 @@ struct metrics_setup {
 /* metrics_open - root only (NULL elsewhere, and every call takes NULL).  Returns 0, or -1 with err set. */
 int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err);
 void metrics_step(struct metrics *metrics, const struct step_record *record);
+/* metrics_validation - loss NaN: there was no target token. */
 void metrics_validation(struct metrics *metrics, int64_t step, double loss, int64_t target_tokens,
                         double seconds);
 void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
                         double seconds);
+/* metrics_left_out - what the run does not use of its data, in words: noted, and told in the summary. */
+void metrics_left_out(struct metrics *metrics, const char *text);
 /* metrics_ranks - how long the ranks computed in the mean of the last steps: their median and the slowest
  * one. */
 void metrics_ranks(struct metrics *metrics, int64_t step, double median_s, double slowest_s, int slowest_rank,

@@ -48,6 +48,20 @@ static void write_validation(FILE *out, const struct run_totals *t) {
     fputc('\n', out);
 }
 
+/* write_losses - with what was not learnt from. */
+static void write_losses(FILE *out, const struct run_totals *t) {
+    if (isfinite(t->first_loss) && isfinite(t->last_loss))
+        fprintf(out, "training loss %.4f -> %.4f\n", t->first_loss, t->last_loss);
+    else
+        fprintf(out, "training loss none: no target tokens\n");
+    fprintf(out, "tokens        %lld, %lld of them targets\n", (long long)t->tokens,
+            (long long)t->target_tokens);
+    if (t->num_without_targets > 0)
+        fprintf(out, "no update     in %lld steps: no target tokens\n", (long long)t->num_without_targets);
+    if (t->num_overflows > 0)
+        fprintf(out, "no update     in %lld steps: a gradient overflowed f16\n", (long long)t->num_overflows);
+}
+
 static void write_time(FILE *out, const struct run_totals *t) {
     char wall[32], steps[32];
     fprintf(out, "time          %s in all, %s in the steps\n",
@@ -84,11 +98,10 @@ char *summary_text(const struct run_totals *t, const char *outcome) {
     int64_t done = t->last_step - t->first_step;
     fprintf(out, "steps         %lld of %lld, %lld of them since this start\n", (long long)t->last_step,
             (long long)t->num_steps, (long long)done);
-    if (done > 0) {
-        fprintf(out, "training loss %.4f -> %.4f\n", t->first_loss, t->last_loss);
-        fprintf(out, "tokens        %lld, %lld of them targets\n", (long long)t->tokens,
-                (long long)t->target_tokens);
-    }
+    if (done > 0)
+        write_losses(out, t);
+    if (t->left_out[0])
+        fprintf(out, "left out      %s\n", t->left_out);
     write_validation(out, t);
     write_time(out, t);
     write_checkpoints(out, t);

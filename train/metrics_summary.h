@@ -7,7 +7,10 @@
 struct run_totals {
     char folder[512];
     int64_t first_step, last_step, num_steps; /* num_steps: of the whole run */
-    double first_loss, last_loss;
+    double first_loss, last_loss;             /* NaN: none yet */
+    int64_t num_without_targets;              /* steps of this start that had nothing to learn from */
+    int64_t num_overflows;                    /* steps whose gradients overflowed f16 */
+    char left_out[800];                       /* of the data; "" nothing */
     int64_t tokens, target_tokens;
     double seconds; /* of the steps */
     double phase_s[PHASE_COUNT];

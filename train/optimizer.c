@@ -69,7 +69,7 @@ void optimizer_update(struct params *params, const struct config *config, const 
                  .beta2 = (float)config->optimizer.beta2,
                  .eps = (float)config->optimizer.eps,
                  .grad_scale = (float)(scale / step->loss_scale),
-                 .step = step->step,
+                 .step = step->number,
                  .seed = (uint64_t)config->run.seed},
         .weight_decay = (float)config->optimizer.weight_decay,
     };

@@ -8,10 +8,11 @@
  * ranks that share a replica.  Collective. */
 double optimizer_grad_norm(struct params *params, struct comm *comm);
 
-/* One update: step counts from 1; grad_norm is that of the gradients as they are, which hold loss_scale times
- * the true ones. */
+/* One update.  number counts the updates made, from 1: the corrections of the moments' bias depend on it, and
+ * a step that made no update (no target, gradients that overflowed f16) does not count.  grad_norm is that of
+ * the gradients as they are, which hold loss_scale times the true ones. */
 struct optimizer_step {
-    int64_t step;
+    int64_t number;
     double learning_rate, grad_norm, loss_scale;
 };
 

@@ -43,7 +43,11 @@ static void take_step(struct run_status *status, struct recent *recent, const js
     double seconds = 0;
     int64_t tokens = 0;
     status->last_step = step;
-    if (json_get_double(object, "loss", &status->loss, NULL) != 0)
+    const char *skipped;
+    json_get_int_or(object, "update", step, &status->updates, NULL);
+    bool learnt =
+        json_get_string_or(object, "skipped", "", &skipped, NULL) != 0 || strcmp(skipped, "no targets") != 0;
+    if (json_get_double(object, "loss", &status->loss, NULL) != 0 && learnt)
         status->loss = NAN; /* written as null where it was no number */
     if (json_get_double_or(object, "seconds", 0, &seconds, NULL) != 0 ||
         json_get_int_or(object, "tokens", 0, &tokens, NULL) != 0 || !(seconds > 0))

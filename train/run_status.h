@@ -4,10 +4,11 @@
 #include "kernels/error.h"
 
 struct run_status {
-    int64_t last_step;           /* of the steps told so far; 0: none */
-    int64_t num_steps;           /* of the whole run; 0: not known */
-    double loss;                 /* of the last step */
-    double valid_loss;           /* the last one; NaN: none */
+    int64_t last_step; /* of the steps told so far; 0: none */
+    int64_t num_steps; /* of the whole run; 0: not known */
+    int64_t updates;   /* of the weights; less than last_step where steps had nothing to learn from */
+    double loss;       /* of the last step that had targets */
+    double valid_loss; /* the last one; NaN: none */
     double tokens_per_s, step_s; /* mean of the last steps told; 0: not known */
     int64_t last_sign_of_life;   /* when the metrics were last written, seconds since 1970; 0: never */
     int64_t checkpoint_step;     /* of the newest complete checkpoint; 0: none */

@@ -18,7 +18,16 @@ enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
 
 /* What a step adds up over the ranks. */
 struct step_sums {
-    double target_weight, filled_tokens, loss, flops;
+    double target_weight, filled_tokens, flops;
+    double loss; /* mean over the targets; NaN: there were none */
+};
+
+/* What a step found out before its update. */
+struct step_outcome {
+    double own_loss;      /* sum of the losses of this rank */
+    double grad_norm;     /* of the gradients as they are, loss_scale times the true ones */
+    double learning_rate; /* the schedule's */
+    const char *skipped;  /* why the weights were left as they are, or NULL */
 };
 
 /* read_batch - this rank's samples; the weight and the tokens of the whole batch. */
@@ -37,9 +46,8 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
 /* compute_gradients - forward and backward of all micro-batches; returns this rank's sum of losses. */
 static double compute_gradients(struct trainer *t, double target_weight) {
     /* The loss is a mean over the target tokens of the whole batch, whoever computes them: each gradient is
-     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result.  A batch
-     * without targets (chats that are all question) has weights of zero, and so gradients of zero. */
-    float grad_scale = (float)(t->loss_scale.value / (target_weight > 0 ? target_weight : 1.0));
+     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result. */
+    float grad_scale = (float)(t->loss_scale.value / target_weight);
     double loss = 0;
     params_grad_reset(&t->params);
     for (int64_t m = 0; m < t->feed.num_micros; m++)
@@ -72,7 +80,7 @@ static void add_up(struct trainer *t, double own_loss, const struct op_counts *b
     for (int op = 0; op < OP_COUNT; op++)
         values[1] += t->rank.dev.counts.flops[op] - before->flops[op];
     comm_sum_f64(t->comm, values, 2);
-    sums->loss = sums->target_weight > 0 ? values[0] / sums->target_weight : 0;
+    sums->loss = sums->target_weight > 0 ? values[0] / sums->target_weight : NAN;
     sums->flops = values[1];
 }
 
@@ -94,20 +102,49 @@ static void fill_phases(const struct trainer *t, struct step_record *record, con
 
 /* update - new weights from the gradients, on all ranks.  Gradients that overflowed f16 cost this update and
  * halve the loss scale; returns false on all ranks when anything else is not finite. */
-static bool update(struct trainer *t, double own_loss, double grad_norm, double learning_rate) {
-    bool skips = !isfinite(grad_norm) && loss_scale_overflowed(&t->loss_scale);
-    if (!all_finite(t, own_loss, skips ? 0 : grad_norm))
+static bool update(struct trainer *t, struct step_outcome *outcome) {
+    bool skips = !isfinite(outcome->grad_norm) && loss_scale_overflowed(&t->loss_scale);
+    if (!all_finite(t, outcome->own_loss, skips ? 0 : outcome->grad_norm))
         return false;
     if (skips) {
         metrics_note(t->metrics, "step %lld: a gradient overflowed f16; no update, the loss scale is now %g",
                      (long long)t->step + 1, t->loss_scale.value);
+        outcome->skipped = "f16 overflow";
         return true;
     }
-    struct optimizer_step step = {t->step + 1, learning_rate, grad_norm, t->loss_scale.value};
+    struct optimizer_step step = {++t->updates, outcome->learning_rate, outcome->grad_norm,
+                                  t->loss_scale.value};
     optimizer_update(&t->params, t->config, &step);
     loss_scale_succeeded(&t->loss_scale);
     params_publish(&t->params, &t->rank.link);
     return true;
+}
+
+/* pass_over - a batch without targets (chats that are all question) has nothing to learn from: a mean over
+ * nothing is no number, and weight decay alone would only shrink the weights.  The batch was read, so the
+ * step counts; the update does not.  Told the first, second, fourth, eighth... time. */
+static void pass_over(struct trainer *t, struct step_outcome *outcome) {
+    int64_t count = ++t->steps_without_targets;
+    *outcome = (struct step_outcome){
+        .grad_norm = NAN, .learning_rate = outcome->learning_rate, .skipped = "no targets"};
+    if ((count & (count - 1)) == 0)
+        metrics_note(t->metrics,
+                     "step %lld: the batch has no target token; no update (%lld such step%s so far)",
+                     (long long)t->step + 1, (long long)count, count > 1 ? "s" : "");
+}
+
+/* learn - gradients and the update.  Returns false on all ranks when the run must end. */
+static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome *outcome) {
+    struct op_counts before = t->rank.dev.counts;
+    outcome->learning_rate = schedule_rate(t->config, t->step + 1);
+    if (sums->target_weight > 0) {
+        outcome->own_loss = compute_gradients(t, sums->target_weight);
+        outcome->grad_norm = optimizer_grad_norm(&t->params, t->rank.shards);
+    } else {
+        pass_over(t, outcome);
+    }
+    add_up(t, outcome->own_loss, &before, sums);
+    return outcome->skipped || update(t, outcome);
 }
 
 /* train_step - one step of the schedule.  Returns false on all ranks when the run must end. */
@@ -120,19 +157,19 @@ static bool train_step(struct trainer *t) {
         return false;
     double data_done = clock_s();
 
-    double own_loss = compute_gradients(t, sums.target_weight);
-    double grad_norm = optimizer_grad_norm(&t->params, t->rank.shards);
-    double learning_rate = schedule_rate(t->config, t->step + 1), loss_scale = t->loss_scale.value;
-    add_up(t, own_loss, &before, &sums);
-    if (!update(t, own_loss, grad_norm, learning_rate))
+    struct step_outcome outcome = {0};
+    double loss_scale = t->loss_scale.value;
+    if (!learn(t, &sums, &outcome))
         return false;
 
     t->step++;
     t->tokens_seen += (int64_t)sums.filled_tokens;
     struct step_record record = {.step = t->step,
                                  .loss = sums.loss,
-                                 .grad_norm = grad_norm / loss_scale,
-                                 .learning_rate = learning_rate,
+                                 .grad_norm = outcome.grad_norm / loss_scale,
+                                 .learning_rate = outcome.learning_rate,
+                                 .update = t->updates,
+                                 .skipped = outcome.skipped,
                                  .tokens = (int64_t)sums.filled_tokens,
                                  .target_tokens = (int64_t)sums.target_weight,
                                  .seconds = clock_s() - start,
@@ -164,7 +201,7 @@ static bool validate(struct trainer *t) {
     }
     comm_sum_f64(t->comm, sums, 2);
     t->valid_s = clock_s() - start;
-    metrics_validation(t->metrics, t->step, sums[1] > 0 ? sums[0] / sums[1] : 0, (int64_t)sums[1],
+    metrics_validation(t->metrics, t->step, sums[1] > 0 ? sums[0] / sums[1] : NAN, (int64_t)sums[1],
                        clock_s() - start);
     return true;
 }

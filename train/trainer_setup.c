@@ -17,6 +17,7 @@
 #include "data/tokenizer.h"
 #include "train/layout.h"
 #include "train/probe.h"
+#include "train/run_data.h"
 #include "train/shard.h"
 #include "train/state.h"
 #include "train/trainer_choices.h"
@@ -119,6 +120,7 @@ static struct loader *open_files(const struct trainer *t, const struct data_file
                                           .sequence_tokens = t->config->data.sequence_tokens,
                                           .seed = t->config->run.seed,
                                           .packing = t->config->data.packing,
+                                          .long_documents = t->config->data.long_documents,
                                           .vocab_size = vocab_limit};
     struct loader *loader = loader_open(&loader_config, err);
     free(list);
@@ -136,6 +138,8 @@ static bool open_data(struct trainer *t) {
         return false;
     int64_t vocab_size = 0;
     status = comm_is_root(t->comm) ? check_tokenizer(t, &vocab_size, &err) : 0;
+    if (!status && comm_is_root(t->comm))
+        status = run_data_check(c, t->train_data, t->valid_data, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     comm_broadcast(t->comm, &vocab_size, sizeof vocab_size);
@@ -264,6 +268,10 @@ static int read_training_state(struct trainer *t, struct err *err) {
     int status = state ? json_get_int(state, "step", &t->step, err) : -1;
     if (!status)
         status = json_get_int(state, "tokens_seen", &t->tokens_seen, err);
+    if (!status) /* older checkpoints do not say: all of their steps were taken for updates */
+        status = json_get_int_or(state, "updates", t->step, &t->updates, err);
+    if (!status && (t->updates < 0 || t->updates > t->step))
+        status = err_set(err, "'updates' is %lld of %lld steps", (long long)t->updates, (long long)t->step);
     if (!status)
         status = same_order(t, state, err);
     if (!status && t->config->train.compute == DTYPE_F16)
@@ -340,6 +348,8 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
         status = lock_run(t, &err);
     if (!status && comm_is_root(comm))
         status = open_metrics(t, &err);
+    if (!status && comm_is_root(comm))
+        status = run_data_tell(t->config, t->train_data, t->metrics, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     if (!take_memory(t) || !probe_run(&t->chosen, &t->rank, comm, t->metrics) || !load_state(t) ||
@@ -384,12 +394,13 @@ void trainer_close(struct trainer *t) {
 
 char *trainer_state_text(const struct trainer *t) {
     json_t *state = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s}", "step", (json_int_t)t->step, "tokens_seen",
-        (json_int_t)t->tokens_seen, "seed", (json_int_t)t->config->run.seed, "sequence_tokens",
-        (json_int_t)t->config->data.sequence_tokens, "batch_sequences",
-        (json_int_t)t->config->train.batch_sequences, "packing", (json_int_t)t->config->data.packing,
-        "data_tokens", (json_int_t)loader_num_tokens(t->train_data), "num_ranks", comm_num_ranks(t->comm),
-        "stage", (int)t->config->parallel.stage, "config", t->config->text ? t->config->text : "");
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s}", "step", (json_int_t)t->step, "updates",
+        (json_int_t)t->updates, "tokens_seen", (json_int_t)t->tokens_seen, "seed",
+        (json_int_t)t->config->run.seed, "sequence_tokens", (json_int_t)t->config->data.sequence_tokens,
+        "batch_sequences", (json_int_t)t->config->train.batch_sequences, "packing",
+        (json_int_t)t->config->data.packing, "data_tokens", (json_int_t)loader_num_tokens(t->train_data),
+        "num_ranks", comm_num_ranks(t->comm), "stage", (int)t->config->parallel.stage, "config",
+        t->config->text ? t->config->text : "");
     CHECK(state, "training state could not be written as JSON");
     if (t->loss_scale.moves) {
         json_object_set_new(state, "loss_scale", json_real(t->loss_scale.value));

@@ -32,9 +32,11 @@ struct trainer {
     struct model model;
     struct metrics *metrics; /* root only */
     int lock;                /* root only: file that keeps a second job out of the run folder; 0: none */
-    int64_t step;            /* updates done */
-    int64_t tokens_seen;     /* input tokens so far, padding left out */
-    int64_t tokens_before;   /* of them before this start */
+    int64_t step;            /* batches read */
+    int64_t updates;         /* of them that changed the weights: AdamW counts these */
+    int64_t steps_without_targets; /* of this start */
+    int64_t tokens_seen;           /* input tokens so far, padding left out */
+    int64_t tokens_before;         /* of them before this start */
     struct control control;
     double valid_s; /* how long the last validation took; 0: none yet */
     struct accounts accounts;

@@ -1,0 +1,145 @@
+#!/bin/sh
+# scenario_nothing_learnt.sh - a mean over nothing is no number: token files without a target are refused before the first
+# step, steps without one change nothing and say so, their metrics are null.  Updates are counted apart from steps: after
+# gradients that overflowed f16 the first update is as long as it should be.  What 'packing: whole' does not use is told.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario nothing_learnt
+prepare_sample
+
+# prepare_chats NAME LINE... - a token file of conversations.
+prepare_chats() {
+    name=$1
+    shift
+    printf '%s\n' "$@" >"$work/$name.jsonl"
+    printf 'prepare:\n  tokenizer: data/sample/tokenizer\n  output: %s\n  deduplicate: false\n  sources:\n    - {path: %s, name: %s, licence: none, chat: true}\n' \
+        "$work/$name.h5" "$work/$name.jsonl" "$name" >"$work/$name.yaml"
+    run 0 "$atelier" prepare "$work/$name.yaml"
+}
+
+question='{"messages": [{"role": "user", "content": "Bonjour, où demander un passeport ?"}]}'
+answered='{"messages": [{"role": "user", "content": "Où ?"}, {"role": "assistant", "content": "À la mairie."}]}'
+prepare_chats questions "$question" "$question" "$question"
+prepare_chats mixed "$question" "$question" "$answered" "$question" "$question"
+
+# --- refused before anything is written ---
+refused() {
+    folder=$1
+    shift
+    train 2 0 "$folder" "$@"
+    expect_output '^error: .*questions.h5. has no target token: its loss mask is 0 everywhere'
+    [ ! -e "$folder" ] || fail "refused, and yet '$folder' was made"
+}
+refused "$work/none" --set "data.train=$work/questions.h5"
+refused "$work/none" --set "data.train=[$work/fiches.h5, $work/questions.h5]"
+refused "$work/none" --set "data.valid=$work/questions.h5"
+train 2 2 "$work/none" --set "data.train=$work/questions.h5"
+expect "error lines of two ranks" 1 "$(grep -c '^error: ' "$log")"
+train 0 0 "$work/some" --set "data.train=$work/mixed.h5" --set train.steps=1 # the control
+model=$work/some/step-000001
+run 2 "$atelier" eval "$model" --data "$work/questions.h5"
+expect_output '^error: .*questions.h5. has no target token'
+run 0 "$atelier" eval "$model" --data "$work/mixed.h5" --json
+expect_output '"target_tokens": [1-9]'
+say "files without targets: refused by train (alone, in a mixture, for validation) and by eval"
+
+# --- one source of several without targets ---
+printf 'prepare:\n  tokenizer: data/sample/tokenizer\n  output: %s\n  deduplicate: false\n  sources:\n    - {path: %s, name: asked, licence: none, chat: true}\n    - {path: %s, name: answered, licence: none, chat: true}\n' \
+    "$work/two.h5" "$work/questions.jsonl" "$work/mixed.jsonl" >"$work/two.yaml"
+run 0 "$atelier" prepare "$work/two.yaml"
+run 0 "$atelier" eval "$model" --data "$work/two.h5"
+expect_output '^asked +no targets +- +0$'
+expect_output '^answered +[0-9.]+ +[0-9.]+ +[1-9]'
+run 0 "$atelier" eval "$model" --data "$work/two.h5" --json
+tr -d ' \n' <"$log" >"$work/two.json"
+grep -q '"asked":{"loss":null,"perplexity":null,"target_tokens":0}' "$work/two.json" ||
+    fail "a source without targets should have null for loss and perplexity: $(cat "$work/two.json")"
+
+# --- steps without targets: with one short sequence each, most batches hold a question alone ---
+train 0 0 "$work/steps" --set "data.train=$work/mixed.h5" --set data.packing=whole --set data.sequence_tokens=24 \
+    --set train.batch_sequences=1 --set train.micro_sequences=1 --set train.steps=10 --set checkpoint.every_steps=1 \
+    --set optimizer.weight_decay=10
+metrics=$work/steps/metrics.jsonl
+empty=$(grep -c '"target_tokens": 0,' "$metrics")
+case $empty in
+[2-9]) ;;
+*) fail "$empty of 10 steps without targets, expected some of both" ;;
+esac
+expect "steps that say why they made no update" "$empty" "$(grep -c '"skipped": "no targets"' "$metrics")"
+expect "null losses" "$empty" "$(grep -c '^{"step": [0-9]*, "loss": null, "grad_norm": null' "$metrics")"
+expect "losses of 0" 0 "$(grep -c '"loss": 0,' "$metrics")"
+expect "updates" $((10 - empty)) "$(grep '^{"step": 10,' "$metrics" | sed 's/.*"update": \([0-9]*\).*/\1/')"
+expect_output "no update +in $empty steps: no target tokens"
+expect_output 'the batch has no target token; no update \(1 such step so far\)'
+expect "lines without a time" 0 "$(grep -vcE '"time": "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z"}$' "$metrics")"
+unchanged=0 changed=0
+for step in 2 3 4 5 6 7 8 9 10; do
+    before=$(printf '%s/steps/step-%06d' "$work" $((step - 1))) now=$(printf '%s/steps/step-%06d' "$work" "$step")
+    same=yes
+    for file in model state/master state/adam_m state/adam_v; do
+        cmp -s "$before/$file.safetensors" "$now/$file.safetensors" || same=no
+    done
+    if grep -q "^{\"step\": $step, \"loss\": null" "$metrics"; then
+        expect "state unchanged by step $step, which had no target" yes $same
+        unchanged=$((unchanged + 1))
+    else
+        expect "state unchanged by step $step, which had targets" no $same
+        changed=$((changed + 1))
+    fi
+done
+say "steps without targets: $unchanged left every bit of the state as it was, $changed others did not"
+run 0 "$atelier" status "$work/steps"
+expect_output "^updates +$((10 - empty)): the other steps"
+
+# --- a resumed run counts on ---
+train 0 0 "$work/split" --set "data.train=$work/mixed.h5" --set data.packing=whole --set data.sequence_tokens=24 \
+    --set train.batch_sequences=1 --set train.micro_sequences=1 --set train.steps=10 --set checkpoint.every_steps=1 \
+    --set optimizer.weight_decay=10
+rm -rf "$work/split"/step-00000[6-9] "$work/split/step-000010"
+echo step-000005 >"$work/split/latest"
+train 0 0 "$work/split" --set "data.train=$work/mixed.h5" --set data.packing=whole --set data.sequence_tokens=24 \
+    --set train.batch_sequences=1 --set train.micro_sequences=1 --set train.steps=10 --set checkpoint.every_steps=1 \
+    --set optimizer.weight_decay=10
+expect_output "resumed from '.*step-000005'"
+for file in model state/master state/adam_m state/adam_v; do
+    cmp -s "$work/steps/step-000010/$file.safetensors" "$work/split/step-000010/$file.safetensors" ||
+        fail "resumed after step 5, '$file' of step 10 differs"
+done
+
+# --- f16: gradients that overflow at the start ---
+# floats FILE - the values of a file of f32 tensors, one a line; its header ends on a page.
+floats() {
+    header=$(od -An -tu8 -N8 "$1")
+    od -An -v -tf4 -w4 -j $((header + 8)) "$1"
+}
+train 0 0 "$work/f16" --set train.compute=f16 --set model.architecture.initializer_range=1 --set train.steps=3 \
+    --set checkpoint.every_steps=1 --set optimizer.weight_decay=0 --set data.valid=null
+expect_output 'step 1: a gradient overflowed f16; no update'
+metrics=$work/f16/metrics.jsonl
+grep '^{"step": 1,' "$metrics" | grep -q '"update": 0, "skipped": "f16 overflow"' || fail "step 1 should say that it was skipped"
+grep '^{"step": 2,' "$metrics" | grep -q '"update": 1,' || fail "step 2 should be update 1: $(grep '^{"step": 2,' "$metrics")"
+grep -q '"updates": 1,' "$work/f16/step-000002/state/training.json" || fail "training.json should say that one update was made"
+# AdamW's first update is the learning rate times the sign of the gradient (its moments are corrected to g and g^2):
+# 1e-3 for every weight whose gradient is not next to eps.  Corrected as the second it would be 0.73e-3.
+floats "$work/f16/step-000001/state/master.safetensors" >"$work/before"
+floats "$work/f16/step-000002/state/master.safetensors" >"$work/after"
+longest=$(paste "$work/before" "$work/after" |
+    awk '{ d = $2 - $1; if (d < 0) d = -d; if (d > most) most = d } END { printf "%.6g\n", most }')
+if ! is_at_most "$longest" 1.001e-3 || ! is_at_most 0.999e-3 "$longest"; then
+    fail "the first update after an overflow moves weights by up to $longest, expected 1e-3"
+fi
+say "f16: after an overflow the first update is $longest long, wanted 1e-3"
+
+# --- packing whole: what is cut ---
+train 0 0 "$work/whole" --set data.packing=whole --set train.steps=1
+expect_output "^left out: '.*fiches.h5': [0-9]+ of [0-9]+ documents are longer than data.sequence_tokens .64. and cut there"
+expect_output '^left out +.*tokens are not used, [0-9]+ of them targets'
+grep -q '^left out: ' "$work/whole/log.txt" || fail "log.txt should tell what is left out"
+train 0 0 "$work/stream" --set train.steps=1
+if grep -q 'left out' "$log"; then
+    fail "packing stream leaves nothing out"
+fi
+train 2 0 "$work/fails" --set data.packing=whole --set data.long_documents=fail
+expect_output '^error: .*documents are longer than data.sequence_tokens'
+[ ! -e "$work/fails" ] || fail "refused, and yet the run folder was made"
+say "packing whole: cut, counted and told; refused where asked"
