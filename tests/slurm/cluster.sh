@@ -76,6 +76,12 @@ END
     done
     echo "NodeName=n[0-1] Name=gpu File=$folder/gpu[0-3]" >"$folder/gres.conf"
     cp "$here/job_submit.lua" "$folder/job_submit.lua"
+    # Slurm 24 starts its cgroup plugin even where nothing uses it, and ends where a container has no cgroups; Slurm 22
+    # neither starts it nor knows the word.
+    case $(slurmd -V) in
+    *" 2"[012].*) ;;
+    *) echo "CgroupPlugin=disabled" >"$folder/cgroup.conf" ;;
+    esac
 }
 
 start_munge() {
