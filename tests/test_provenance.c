@@ -167,6 +167,31 @@ static void test_card(void **state) {
     json_decref(root);
 }
 
+/* test_place - where it was trained: in the card's language where no site has a name of its own. */
+static void test_place(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *description, *english, *french;
+    } places[] = {
+        {"local", "no scheduler", ": local machine (machines", " machine locale (machines"},
+        {"generic", "a Slurm cluster, described by sinfo", ": Slurm cluster (", " grappe de calcul Slurm ("},
+        {"jeanzay", "Jean Zay, Orsay", "Jean Zay, Orsay", "Jean Zay, Orsay"},
+    };
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        json_t *root = sample("x");
+        json_object_set_new(root, "site",
+                            json_pack("{s:s, s:s, s:i, s:i, s:i}", "name", places[i].name, "description",
+                                      places[i].description, "ranks", 2, "gpus", 0, "hosts", 1));
+        char *english = card_text(root, CARD_ENGLISH), *french = card_text(root, CARD_FRENCH);
+        if (!holds(english, places[i].english) || !holds(french, places[i].french))
+            fail_msg("'%s' is not told in %s\n%s", places[i].name, english, french);
+        assert_int_equal(holds(french, places[i].description), i == 2);
+        free(english);
+        free(french);
+        json_decref(root);
+    }
+}
+
 /* test_unknown - an empty provenance gives a whole card that knows nothing, and claims nothing. */
 static void test_unknown(void **state) {
     (void)state;
@@ -445,17 +470,12 @@ static void test_cards_of_base(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_card),
-        cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_energy_unknown),
-        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_hostile_is_noticed),
-        cmocka_unit_test(test_words),
-        cmocka_unit_test(test_earlier),
-        cmocka_unit_test(test_escape),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_repository),
-        cmocka_unit_test(test_cards_of_base),
+        cmocka_unit_test(test_card),       cmocka_unit_test(test_place),
+        cmocka_unit_test(test_unknown),    cmocka_unit_test(test_energy_unknown),
+        cmocka_unit_test(test_hostile),    cmocka_unit_test(test_hostile_is_noticed),
+        cmocka_unit_test(test_words),      cmocka_unit_test(test_earlier),
+        cmocka_unit_test(test_escape),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_repository), cmocka_unit_test(test_cards_of_base),
         cmocka_unit_test(test_licence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,7 +47,15 @@ static const struct {
     {"name: x\npartitions: [p]\nenvironment: [{name: 'A B', value: c}]\n",
      "'A B' cannot be an environment variable"},
     {"name: x\npartitions: [p]\nenvironment: [{name: A, value: \"b\\nc\"}]\n",
-     "'A' cannot be an environment variable"},
+     "line 3 column 1: 'value' is 'b...', with a line break"},
+    {"name: x\npartitions: [p]\nmodule_init: [\"/a\\n#SBATCH --x\"]\n",
+     "line 3 column 1: 'text' is '/a...', with a line break or another control character, which cannot be"},
+    {"name: x\npartitions: [p]\noptions: [\"--comment=a\\nrm b\"]\n", "'text' is '--comment=a...'"},
+    {"name: x\npartitions: [p]\nhint: \"a\\nb\"\n", "line 3 column 1: 'hint' is 'a...'"},
+    {"name: x\npartitions: [p]\nmpi: \"pmix\\e[2J\"\n", "'mpi' is 'pmix"},
+    {"name: x\npartitions: [{name: p, gpu: \"A100\\nx\"}]\n", "line 2 column 1: 'gpu' is 'A100...'"},
+    {"name: x\npartitions: [{name: p, modules: [\"a\\rb\"]}]\n", "line 2 column 1: 'text' is 'a...'"},
+    {"name: x\npartitions: [{name: p, qos: [{name: \"a\\nb\"}]}]\n", "'name' is 'a...'"},
     {"name: x\npartitions: [p]\nscheduler: pbs\n", "'scheduler' is 'pbs', expected none | slurm"},
 };
 
@@ -62,6 +70,20 @@ static void test_refusals(void **state) {
             fail_msg("for\n%s\nexpected: %s\ngot:      %s", REFUSALS[i].text, REFUSALS[i].message, err.text);
         site_release(&site); /* harmless after a failure */
     }
+}
+
+/* Control: prose may have lines, and other texts any character that a line can hold. */
+static void test_texts(void **state) {
+    (void)state;
+    struct site site;
+    struct err err = {""};
+    if (load(&site,
+             "name: x\npartitions: [{name: p, gpu: \"H100 'SXM5' \\\"é $x`\"}]\n"
+             "description: \"two\\nlines\"\nstorage: [{name: s, use: \"two\\nlines\"}]\n",
+             &err) != 0)
+        fail_msg("%s", err.text);
+    assert_string_equal(site.description, "two\nlines");
+    site_release(&site);
 }
 
 /* --- what must be read --- */
@@ -102,6 +124,32 @@ static void test_values(void **state) {
     unsetenv("ATELIER_TEST_ROOT");
     assert_null(site_storage(&site, "/a/scratch/run"));
     site_release(&site);
+}
+
+/* Where a run computes: the profile's cluster only where this is it. */
+static void test_here(void **state) {
+    (void)state;
+    struct site site;
+    struct err err = {""};
+    const char *job = getenv("SLURM_JOB_ID");
+    char *kept = job ? xstrdup(job) : NULL;
+    unsetenv("SLURM_JOB_ID");
+    unsetenv("IDRPROJ");
+    for (int in_job = 0; in_job < 2; in_job++) {
+        if (in_job)
+            setenv("SLURM_JOB_ID", "12", 1);
+        assert_int_equal(site_profile_here(&site, "jeanzay", &err), 0);
+        assert_string_equal(site.name, in_job ? "jeanzay" : "local");
+        site_release(&site);
+    }
+    unsetenv("SLURM_JOB_ID");
+    assert_int_equal(site_profile_here(&site, "local", &err), 0);
+    assert_string_equal(site.name, "local");
+    site_release(&site);
+    assert_int_equal(site_profile_here(&site, "jeanzai", &err), -1);
+    if (kept)
+        setenv("SLURM_JOB_ID", kept, 1);
+    free(kept);
 }
 
 /* Each shipped profile loads, and says of Jean Zay what its documentation says. */
@@ -247,8 +295,9 @@ static void test_compare(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_values),  cmocka_unit_test(test_shipped),
-        cmocka_unit_test(test_sinfo),    cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_texts),   cmocka_unit_test(test_here),
+        cmocka_unit_test(test_values),   cmocka_unit_test(test_shipped), cmocka_unit_test(test_sinfo),
+        cmocka_unit_test(test_compare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,12 +129,27 @@ static const struct {
     {"slurm.partition=cpu_p1 slurm.chain.budget_gpu_hours=5",
      "GPU-hours are not counted on partition 'cpu_p1'", REMARK_ERROR},
     {"slurm.options=[--time=5]", "'slurm.options' holds '--time=5': that is set by slurm.time", REMARK_ERROR},
-    {"slurm.options=[-x]", "'slurm.options' holds '-x': write options as --name=value", REMARK_ERROR},
-    {"slurm.modules=[a;b]", "'slurm.modules' holds 'a;b', which is no module's name", REMARK_ERROR},
+    {"slurm.options=[-k]", "'slurm.options' holds '-k': write options as --name=value", REMARK_ERROR},
+    {"slurm.options=[reservation]", "holds 'reservation': write options as --name=value", REMARK_ERROR},
+    {"slurm.options=[-n8]", "holds '-n8': that is set by slurm.nodes and slurm.ranks_per_node", REMARK_ERROR},
+    {"slurm.options=[-N2]", "holds '-N2': that is set by slurm.nodes", REMARK_ERROR},
+    {"slurm.options=[-x]", "holds '-x': that is set by slurm.exclude", REMARK_ERROR},
+    {"slurm.options=[--ntasks=8]", "that is set by slurm.nodes and slurm.ranks_per_node", REMARK_ERROR},
+    {"slurm.options=[--ntasks-per-n=8]", "that is set by slurm.ranks_per_node", REMARK_ERROR},
+    {"slurm.options=[--node=8]", "that is set by slurm.nodes", REMARK_ERROR},
+    {"slurm.options=[--gres=gpu:1]", "that is set by slurm.gpus_per_node", REMARK_ERROR},
+    {"slurm.options=[-G4]", "that is set by slurm.gpus_per_node", REMARK_ERROR},
+    {"slurm.options=[--gpus-per-task=1]", "that is set by slurm.gpus_per_node and slurm.ranks_per_node",
+     REMARK_ERROR},
+    {"slurm.options=[--overcommit]", "that is set by slurm.ranks_per_node", REMARK_ERROR},
+    {"slurm.options=[--tres-per-task=cpu:1]", "that is set by slurm.gpus_per_node and", REMARK_ERROR},
+    {"slurm.environment=[SLURM_NTASKS]", "holds 'SLURM_NTASKS', which changes what srun starts",
+     REMARK_ERROR},
+    {"slurm.modules=[a;b]", "'slurm.modules' holds 'a;b', which is not a module's name", REMARK_ERROR},
     {"slurm.modules=[--force]", "'slurm.modules' holds '--force'", REMARK_ERROR},
-    {"slurm.mail=a;b@c", "'slurm.mail' is 'a;b@c', which is no address", REMARK_ERROR},
-    {"slurm.exclude=n1;n2", "'slurm.exclude' is 'n1;n2', which is no list of nodes", REMARK_ERROR},
-    {"slurm.mpi=pmix;x", "'slurm.mpi' is 'pmix;x', which is no plugin", REMARK_ERROR},
+    {"slurm.mail=a;b@c", "'slurm.mail' is 'a;b@c', which is not an address", REMARK_ERROR},
+    {"slurm.exclude=n1;n2", "'slurm.exclude' is 'n1;n2', which is not a list of nodes", REMARK_ERROR},
+    {"slurm.mpi=pmix;x", "'slurm.mpi' is 'pmix;x', which is not a plugin", REMARK_ERROR},
     {"run.gemm_choices=choices slurm.partition=cpu_p1", "'run.gemm_choices' has no effect", REMARK_NOTE},
     {"run.gemm_choices=choices run.device=cpu", "'run.gemm_choices' has no effect", REMARK_NOTE},
 };
@@ -178,6 +193,9 @@ static void test_no_remarks(void **state) {
         "slurm.qos=qos_gpu_h100-as slurm.nodes=200",
         "slurm.chain.budget_gpu_hours=80",
         "slurm.options=[--reservation=course,--exclusive]",
+        "slurm.options=[--mem=0,--gpu-bind=closest,--nodelist=n1,--licenses=a,--exclusive=user,--gres-flags="
+        "x]",
+        "slurm.environment=[SLURM_CPU_BIND]",
         "slurm.partition=prepost slurm.time=20h",
         "slurm.exclude=jean-zay-h[1-3],x7 slurm.mail=a.b+c@d.fr slurm.mpi=pmix_v4",
     };
@@ -440,8 +458,8 @@ static void test_line_breaks(void **state) {
     const char *names[] = {"slurm.job_name=a b\n#SBATCH --x", "slurm.environment=[{name: 'A;B', value: c}]"};
     plan_with(&p, "slurm/sites/jeanzay.yaml", names, 2);
     assert_string_equal(p.plan.job_name, "a_b__SBATCH_--x");
-    assert_true(
-        has_remark(&p.remarks, REMARK_ERROR, "'slurm.environment' holds 'A;B', which is no variable's name"));
+    assert_true(has_remark(&p.remarks, REMARK_ERROR,
+                           "'slurm.environment' holds 'A;B', which is not a variable's name"));
     planned_release(&p);
 }
 

@@ -21,7 +21,8 @@ static void open_root(struct accounts *accounts, const struct config *config) {
     accounts->keeps = ledger_open(&accounts->ledger, config->run.folder, &err) == 0;
     if (!accounts->keeps)
         warn("hours and energy of this run are not written down: %s", err.text);
-    if (site_profile(&accounts->site, config->slurm.site, &err) != 0)
+    /* Where this process computes, not where the run file was meant to be submitted. */
+    if (site_profile_here(&accounts->site, config->slurm.site, &err) != 0)
         warn("energy is not turned into CO2: %s", err.text);
 }
 

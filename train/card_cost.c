@@ -1,6 +1,7 @@
 /* card_cost.c - what the training took, as far as it was counted: nothing is estimated, and a factor is never
  * without its source. */
 #include <math.h>
+#include <string.h>
 
 #include "train/card_parts.h"
 
@@ -48,10 +49,20 @@ static void put_carbon(const struct card *card, const json_t *cost) {
     card_put(card, ")\n");
 }
 
+/* place_name - a profile that stands for any machine of its kind is told in the card's language, one of a
+ * place by its description. */
+static const char *place_name(const struct card *card, const json_t *site) {
+    const char *name = card_text_of(site, "name"), *description = card_text_of(site, "description");
+    if (name && strcmp(name, "local") == 0)
+        return card->words->place_local;
+    if (name && strcmp(name, "generic") == 0)
+        return card->words->place_slurm;
+    return description ? description : name;
+}
+
 static void put_place(const struct card *card) {
     const json_t *site = json_find(card->root, "site");
-    const char *name =
-        card_text_of(site, "description") ? card_text_of(site, "description") : card_text_of(site, "name");
+    const char *name = place_name(card, site);
     int64_t gpus = card_int_of(site, "gpus"), hosts = card_int_of(site, "hosts");
     card_begin_item(card, card->words->place);
     put_markdown(card->out, name ? name : card->words->unknown);

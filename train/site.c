@@ -16,6 +16,63 @@
 #include "train/site_discover.h"
 #include "train/slurm_text.h"
 
+/* --- texts --- */
+
+/* is_prose - texts that are shown and never reach a script. */
+static bool is_prose(const char *key) {
+    static const char *const names[] = {
+        "description", "checked", "use", "energy.factor_name", "energy.factor_source", "energy.pue_source"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], key) == 0)
+            return true;
+    return false;
+}
+
+static const char *text_with_control(const struct config_table *keys, const void *values, const char **name);
+
+/* entry_with_control - the same in the entries of a list. */
+static const char *entry_with_control(const struct config_key *list, const void *values, const char **name) {
+    const char *base = values;
+    const char *entries = *(char *const *)(const void *)(base + list->offset), *found = NULL;
+    int count = *(const int *)(const void *)(base + list->count_offset);
+    for (int i = 0; i < count && !found; i++)
+        found = text_with_control(list->element, entries + (size_t)i * list->element->struct_bytes, name);
+    return found;
+}
+
+/* text_with_control - the first text that holds a line break or another control character, with the name of
+ * its key; NULL where there is none. */
+static const char *text_with_control(const struct config_table *keys, const void *values, const char **name) {
+    const char *base = values, *found = NULL;
+    for (int i = 0; i < keys->num_keys && !found; i++) {
+        const struct config_key *key = &keys->keys[i];
+        if (key->type == KEY_LIST) {
+            found = entry_with_control(key, values, name);
+            continue;
+        }
+        const char *text = key->type == KEY_TEXT ? *(char *const *)(const void *)(base + key->offset) : NULL;
+        if (text && !is_prose(key->name) && !is_one_line(text)) {
+            found = text;
+            *name = key->name;
+        }
+    }
+    return found;
+}
+
+/* check_texts - a line break would end a line of the batch script, whatever quotes stand around it. */
+static int check_texts(const struct loading *loading, const struct site *site) {
+    for (int i = 0; i < loading->table->num_keys; i++) {
+        const struct config_table one = {&loading->table->keys[i], 1, 0};
+        const char *name = "", *text = text_with_control(&one, site, &name);
+        if (text)
+            return config_fail_key(loading, one.keys[0].name,
+                                   "'%s' is '%.*s...', with a line break or another control character, which "
+                                   "cannot be written to a batch script: write it on one line",
+                                   name, (int)strcspn(text, "\n\r\t"), text);
+    }
+    return 0;
+}
+
 /* --- rules between keys --- */
 
 static int check_variables(const struct loading *loading, const char *key, const char *owner,
@@ -76,6 +133,8 @@ static int check_default(const struct loading *loading, const struct site *site)
 static int check_site(const struct loading *loading, const struct site *site) {
     struct err why = {""};
     int64_t seconds;
+    if (check_texts(loading, site) != 0)
+        return -1;
     if (!site->name || !is_name(site->name, "_-"))
         return config_fail_key(loading, "name",
                                "'name' is missing, or is more than letters, digits, '_' and '-'");
@@ -264,6 +323,16 @@ int site_profile(struct site *site, const char *name, struct err *err) {
     free(path);
     free(chosen);
     return status;
+}
+
+int site_profile_here(struct site *site, const char *name, struct err *err) {
+    if (site_profile(site, name, err) != 0)
+        return -1;
+    bool is_here = getenv("SLURM_JOB_ID") || (site->detect_variable && getenv(site->detect_variable));
+    if (site->scheduler == SCHEDULER_NONE || is_here)
+        return 0;
+    site_release(site);
+    return site_profile(site, "local", err);
 }
 
 int site_open(struct site *site, const char *name, struct err *err) {

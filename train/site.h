@@ -112,6 +112,10 @@ char *site_find(const char *name, struct err *err);
 int site_profile(struct site *site, const char *name, struct err *err);
 int site_open(struct site *site, const char *name, struct err *err);
 
+/* site_profile_here - of the machine that this process computes on: as site_profile, but 'local' where the
+ * profile's cluster is elsewhere: no Slurm job, and not the machine that its detect_variable tells. */
+int site_profile_here(struct site *site, const char *name, struct err *err);
+
 /* site_partition - by name, or NULL with err set, which names the nearest one or all. */
 const struct site_partition *site_partition(const struct site *site, const char *name, struct err *err);
 
