@@ -393,6 +393,11 @@ static void test_stragglers(void **state) {
     assert_true(median == 1.0);
     assert_int_equal(straggler_find(two, 2, &median, &slowest), 1);
     assert_int_equal(straggler_find(alone, 1, &median, &slowest), -1);
+    char advice[200];
+    straggler_advice(advice, sizeof advice, "n1", true);
+    assert_non_null(strstr(advice, "--exclude=n1"));
+    straggler_advice(advice, sizeof advice, "n1", false); /* its only node: the job would have none */
+    assert_null(strstr(advice, "--exclude"));
 }
 
 int main(void) {

@@ -2,6 +2,7 @@
 #include "train/site_compare.h"
 
 #include <math.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,8 +183,15 @@ static void ask_config(const struct site *site, struct remarks *remarks) {
 
 /* ask_accounts - those that this user may charge. */
 static void ask_accounts(struct remarks *remarks) {
-    char user[24], all[400] = "";
-    snprintf(user, sizeof user, "user=%u", (unsigned)getuid());
+    char user[80], all[400] = "";
+    const struct passwd *who = getpwuid(getuid());
+    if (!who) {
+        remark(remarks, REMARK_NOTE, "user %u has no name here: accounts were not compared",
+               (unsigned)getuid());
+        return;
+    }
+    /* By name: sacctmgr takes a number for the name of a user whom nobody knows, and answers nothing. */
+    snprintf(user, sizeof user, "user=%s", who->pw_name);
     const char *const argv[] = {"sacctmgr", "-nP", "show", "assoc", "where", user, "format=account", NULL};
     char *text = child_ask(argv, ASK_TIMEOUT_S, NULL);
     for (const char *line = text; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {

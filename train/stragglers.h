@@ -17,6 +17,9 @@ struct stragglers {
  * the median, and the slowest in any case, are stored. */
 int straggler_find(const double *seconds, int num_ranks, double *median, int *slowest);
 
+/* straggler_advice - what to do about a slow host, into room: leaving it out where the job has others. */
+void straggler_advice(char *room, size_t room_bytes, const char *host, bool has_others);
+
 /* stragglers_step - a step of which this rank computed compute_s.  Every STRAGGLER_STEPS steps the ranks
  * compare, the root writes it down, and names a straggler with its host when it is a new one.  Collective. */
 void stragglers_step(struct stragglers *stragglers, double compute_s, int64_t step, struct comm *comm,
