@@ -37,7 +37,7 @@ static bool begins(struct chain *chain, int64_t now, const char *id, int64_t new
 }
 
 static enum chain_next ends(struct chain *chain, int64_t now, int64_t newest_step, int64_t code) {
-    struct chain_moment moment = at(now, "", newest_step);
+    struct chain_moment moment = at(now, chain->jobs[chain->num_jobs - 1].id, newest_step);
     return chain_end(chain, &moment, code);
 }
 
@@ -191,6 +191,32 @@ static void test_requeued_by_slurm(void **state) {
     chain_release(&chain);
 }
 
+/* A code is booked on the job it is of, whatever has started since. */
+static void test_booking(void **state) {
+    (void)state;
+    struct chain chain = hourly();
+    struct chain_moment moment = at(2000, "9", 10);
+    assert_true(begins(&chain, 1000, "1", 0));
+    assert_int_equal(chain_end(&chain, &moment, 1), CHAIN_NEXT_ELSEWHERE); /* a job that nobody knows */
+    assert_int_equal(chain.jobs[0].ended, 0);
+    assert_int_equal(chain.state, CHAIN_ACTIVE);
+    chain.jobs = xrealloc(chain.jobs, 2 * sizeof *chain.jobs); /* two at once, as it should not be */
+    chain.jobs[1] = chain.jobs[0];
+    snprintf(chain.jobs[1].id, CHAIN_ID_ROOM, "2");
+    chain.num_jobs = 2;
+    moment.job_id = "1";
+    assert_int_equal(chain_end(&chain, &moment, 75), CHAIN_NEXT_ELSEWHERE);
+    assert_int_equal(chain.jobs[0].code, 75);
+    assert_int_equal(chain.jobs[0].ended, 2000);
+    assert_int_equal(chain.jobs[1].ended, 0);
+    assert_int_equal(chain_end(&chain, &moment, 75), CHAIN_NEXT_ELSEWHERE); /* and once */
+    moment.job_id = "2";
+    moment.now = 3000;
+    assert_int_equal(chain_end(&chain, &moment, 75), CHAIN_NEXT_SUBMIT); /* control: the last one decides */
+    assert_int_equal(chain.jobs[1].ended, 3000);
+    chain_release(&chain);
+}
+
 static void test_budget(void **state) {
     (void)state;
     struct chain chain = hourly();
@@ -261,6 +287,7 @@ static void test_stop_request(void **state) {
     assert_true(begins(&chain, 1000, "1", 0));
     follow(&chain, "2", 3600);
     moment.stop_requested = true;
+    moment.job_id = "1";
     assert_int_equal(chain_end(&chain, &moment, 75), CHAIN_NEXT_NOTHING);
     assert_reason(&chain, CHAIN_STOPPED, "stopped by 'atelier stop' after step 40");
     assert_false(chain_begin(&chain, &moment));
@@ -437,12 +464,19 @@ static void test_jobs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_three_jobs),   cmocka_unit_test(test_requeue),
-        cmocka_unit_test(test_faults),       cmocka_unit_test(test_no_progress),
-        cmocka_unit_test(test_killed),       cmocka_unit_test(test_requeued_by_slurm),
-        cmocka_unit_test(test_budget),       cmocka_unit_test(test_second_submission),
-        cmocka_unit_test(test_stop_request), cmocka_unit_test(test_file),
-        cmocka_unit_test(test_commands),     cmocka_unit_test(test_status),
+        cmocka_unit_test(test_three_jobs),
+        cmocka_unit_test(test_requeue),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_no_progress),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_requeued_by_slurm),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_booking),
+        cmocka_unit_test(test_second_submission),
+        cmocka_unit_test(test_stop_request),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_status),
         cmocka_unit_test(test_jobs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,12 +153,15 @@ static void test_answers(void **state) {
     assert_int_equal(slurm_parse_id("1234567890123456789012345678901234567890", id, &err), -1);
 
     struct queue queue;
-    queue_read(&queue,
-               "7|RUNNING|None|2026-01-01T00:00:00|1:00|normal|n[0-1]\n8|PENDING|Priority|N/A|2:00|dev|\n"
-               "bad\n|x|||||\n9|a|b\n");
+    queue_read(
+        &queue,
+        "7|RUNNING|None|2026-01-01T00:00:00|1:00|normal|n[0-1]|alice\n8|PENDING|Priority|N/A|2:00|dev|\n"
+        "bad\n|x|||||\n9|a|b\n");
     assert_int_equal(queue.num_jobs, 2);
     assert_string_equal(queue_find(&queue, "7")->nodes, "n[0-1]");
+    assert_string_equal(queue_find(&queue, "7")->user, "alice");
     assert_string_equal(queue_find(&queue, "8")->start, "");
+    assert_string_equal(queue_find(&queue, "8")->user, "");
     assert_null(queue_find(&queue, "9"));
     assert_int_equal(queue_count_qos(&queue, "dev"), 1);
     queue_release(&queue);
@@ -243,6 +246,91 @@ static void fake_program(const char *folder, const char *name, const char *scrip
     fclose(file);
     assert_int_equal(chmod(path, 0755), 0);
     free(path);
+}
+
+/* count_calls - how often a fake program noted itself. */
+static int count_calls(const char *path) {
+    FILE *file = fopen(path, "r");
+    int count = 0;
+    for (int c = file ? fgetc(file) : EOF; c != EOF; c = fgetc(file))
+        count += c == '\n';
+    if (file)
+        fclose(file);
+    return count;
+}
+
+/* The controller is down for a while: the call is repeated until it answers, or until patience ends; what
+ * Slurm decided is not asked twice. */
+static void test_patience(void **state) {
+    (void)state;
+    assert_true(slurm_is_passing(
+        "'sbatch' ended with code 1: sbatch: error: Batch job submission failed: Unable to contact slurm "
+        "controller (connect failure)"));
+    assert_true(slurm_is_passing("'squeue' ended with code 1: slurm_load_jobs error: Socket timed out on "
+                                 "send/recv operation"));
+    assert_true(slurm_is_passing("'scontrol' did not answer within 60 s"));
+    assert_false(slurm_is_passing("sbatch: error: Batch job submission failed: Invalid account"));
+    assert_false(slurm_is_passing("cannot start 'sbatch': it is not installed, or not on PATH"));
+    char cwd[4096], id[SLURM_ID_ROOM], *folder = test_folder("patience"), *old = xstrdup(getenv("PATH"));
+    assert_non_null(getcwd(cwd, sizeof cwd));
+    char *path = xasprintf("%s/%s:%s", cwd, folder, old), *calls = xasprintf("%s/calls", folder);
+    char *down = xasprintf(
+        "echo >>%s; echo 'Unable to contact slurm controller (connect failure)' >&2; exit 1", calls);
+    char *twice =
+        xasprintf("[ $(wc -l <%s 2>/dev/null || echo 0) -ge 2 ] && { echo 77; exit 0; }\n%s", calls, down);
+    char *refused = xasprintf("echo >>%s; echo 'Invalid account' >&2; exit 1", calls);
+    struct err err = {""};
+    struct queue queue;
+    const struct submission submission = {.script = "job.sh"};
+    setenv("PATH", path, 1);
+    fake_program(folder, "sbatch", twice);
+    setenv("ATELIER_SLURM_PATIENCE_S", "30", 1);
+    unlink(calls);
+    assert_int_equal(slurm_submit(&submission, id, &err), 0);
+    assert_string_equal(id, "77");
+    assert_int_equal(count_calls(calls), 2);
+    setenv("ATELIER_SLURM_PATIENCE_S", "1.5", 1);
+    fake_program(folder, "sbatch", down);
+    fake_program(folder, "scontrol", down);
+    fake_program(folder, "squeue", down);
+    unlink(calls);
+    double before = clock_s();
+    assert_int_equal(slurm_submit(&submission, id, &err), -1);
+    assert_true(clock_s() - before < 10);
+    assert_true(count_calls(calls) >= 2);
+    assert_non_null(strstr(err.text, "Unable to contact"));
+    unlink(calls);
+    assert_int_equal(slurm_requeue("5", &err), -1);
+    assert_true(count_calls(calls) >= 2);
+    unlink(calls);
+    assert_int_equal(queue_ask_patiently(&queue, "5", 5, &err), -1);
+    assert_true(count_calls(calls) >= 2);
+    unlink(calls);
+    assert_int_equal(queue_ask(&queue, 5, &err), -1); /* a look at the status does not wait */
+    assert_int_equal(count_calls(calls), 1);
+    fake_program(folder, "sbatch", refused);
+    fake_program(folder, "scontrol", refused);
+    unlink(calls);
+    assert_int_equal(slurm_submit(&submission, id, &err), -1);
+    assert_int_equal(slurm_requeue("5", &err), -1);
+    assert_int_equal(count_calls(calls), 2);           /* once each */
+    fake_program(folder, "scontrol", "kill -TERM $$"); /* killed with the job that it requeues */
+    assert_int_equal(slurm_requeue("5", &err), 0);
+    fake_program(folder, "squeue", "[ \"$2 $3\" = '-j 5,6,5,6' ] && echo '6|RUNNING||||||bob'");
+    assert_int_equal(queue_ask_jobs(&queue, "5,6", 5, &err), 0);
+    assert_int_equal(queue.num_jobs, 1);
+    assert_string_equal(queue.jobs[0].user, "bob");
+    queue_release(&queue);
+    unsetenv("ATELIER_SLURM_PATIENCE_S");
+    assert_true(slurm_patience_s() == 600);
+    setenv("PATH", old, 1);
+    free(refused);
+    free(twice);
+    free(down);
+    free(calls);
+    free(path);
+    free(old);
+    free(folder);
 }
 
 /* --- the clock of a job --- */
@@ -355,6 +443,7 @@ int main(void) {
         cmocka_unit_test(test_mpi),
         cmocka_unit_test(test_child),
         cmocka_unit_test(test_child_environment),
+        cmocka_unit_test(test_patience),
         cmocka_unit_test(test_walltime_sources),
         cmocka_unit_test(test_walltime_clock),
         cmocka_unit_test(test_walltime_decision),

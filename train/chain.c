@@ -185,12 +185,23 @@ static enum chain_next again(struct chain *chain, const struct chain_job *job) {
     return chain->follows || time_s < job->limit_s ? CHAIN_NEXT_SUBMIT : CHAIN_NEXT_REQUEUE;
 }
 
+/* open_record - of that job, the newest; NULL: it has none. */
+static struct chain_job *open_record(const struct chain *chain, const char *id) {
+    for (int i = chain->num_jobs - 1; i >= 0; i--)
+        if (chain->jobs[i].ended == 0 && strcmp(chain->jobs[i].id, id) == 0)
+            return &chain->jobs[i];
+    return NULL;
+}
+
 enum chain_next chain_end(struct chain *chain, const struct chain_moment *moment, int64_t code) {
-    struct chain_job *job = last_job(chain);
-    CHECK(job, "a job ended that never began");
+    struct chain_job *job = open_record(chain, moment->job_id);
+    if (!job)
+        return CHAIN_NEXT_ELSEWHERE;
     job->ended = moment->now > job->started ? moment->now : job->started + 1;
     job->code = code;
     job->last_step = moment->newest_step;
+    if (job != last_job(chain))
+        return CHAIN_NEXT_ELSEWHERE;
     if (code == CODE_DONE)
         chain_stop(chain, CHAIN_DONE, "all %lld steps are done", (long long)chain->num_steps);
     else if (code == CODE_CONFIG)

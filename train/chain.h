@@ -54,7 +54,8 @@ enum chain_next {
     CHAIN_NEXT_NOTHING,
     CHAIN_NEXT_FOLLOW_UP, /* it waits already */
     CHAIN_NEXT_SUBMIT,    /* a new job, with chain_next_time */
-    CHAIN_NEXT_REQUEUE
+    CHAIN_NEXT_REQUEUE,
+    CHAIN_NEXT_ELSEWHERE /* another job's business: this one has no open record, or another started since */
 };
 
 /* chain_begin - a job has started: may it work?  Records of earlier jobs that ended without a word are
@@ -65,8 +66,8 @@ bool chain_begin(struct chain *chain, const struct chain_moment *moment);
  * time_s: the limit to give it, shorter than the others' where the budget ends. */
 bool chain_wants_follow_up(const struct chain *chain, int64_t *time_s);
 
-/* chain_end - the training ended with this code: what comes next.  Sets state and reason where nothing does.
- */
+/* chain_end - the training of the moment's job ended with this code, which is booked on its own record: what
+ * comes next.  Sets state and reason where nothing does. */
 enum chain_next chain_end(struct chain *chain, const struct chain_moment *moment, int64_t code);
 
 /* chain_next_time - limit of another job within the budget as it stands, in whole minutes; 0: too little is

@@ -1,6 +1,7 @@
 /* cmd_chain.c - `atelier chain RUN begin` and `atelier chain RUN end CODE`: what the batch script asks before
  * and after the training.  The decisions are chain.c's; here they are carried out, and told in the job's log.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +10,14 @@
 #include "train/chain.h"
 #include "train/command_file.h"
 #include "train/commands.h"
+#include "train/run_lock.h"
 #include "train/run_status.h"
 #include "train/submit_folder.h"
 
 enum { EXIT_WORK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_NOTHING_TO_DO = 3, EXIT_AGAIN = 75 };
+
+/* A submission that is under way, or ranks on their way out, have the folder for some seconds. */
+static const double LOCK_WAIT_S = 60;
 
 static void say(const char *fmt, ...) ATELIER_PRINTF(1, 2);
 
@@ -76,10 +81,33 @@ static int save(const struct chain *chain, const char *run_folder) {
     return -1;
 }
 
+/* other_job - one of the run's that runs beside this one, as a submission that was sent twice makes it;
+ * false: there is none, or nobody can be asked. */
+static bool other_job(const char *run_folder, const char *own_id, struct queued_job *other) {
+    static const char *const states[] = {"RUNNING", "SUSPENDED", "STOPPED", "CONFIGURING"};
+    static const double TIMEOUT_S = 10;
+    struct queue queue;
+    bool found = false;
+    if (jobs_ask(run_folder, &queue, TIMEOUT_S, NULL) != 0)
+        return false;
+    for (int i = 0; i < queue.num_jobs && !found; i++)
+        for (size_t s = 0; s < sizeof states / sizeof states[0] && !found; s++) {
+            *other = queue.jobs[i];
+            found = strcmp(other->id, own_id) != 0 && strcmp(other->state, states[s]) == 0;
+        }
+    queue_release(&queue);
+    return found;
+}
+
 static int begin(struct chain *chain, const char *run_folder) {
     struct chain_moment moment = look(run_folder);
+    struct queued_job other;
     int64_t time_s;
     struct err err = {""};
+    if (other_job(run_folder, moment.job_id, &other)) {
+        say("nothing to do: job %s of this run is running on %s", other.id, other.nodes);
+        return EXIT_NOTHING_TO_DO;
+    }
     if (!chain_begin(chain, &moment)) {
         say("nothing to do: %s", chain->reason);
         return save(chain, run_folder) == 0 ? EXIT_NOTHING_TO_DO : EXIT_FAULT;
@@ -110,6 +138,27 @@ static void drop_follow_up(struct chain *chain) {
         say("warning: follow-up job %s is not cancelled: %s", last->follow_up, err.text);
 }
 
+/* requeue - this job starts anew.  Where that succeeds Slurm ends this process: what is to be said of it is
+ * said in the seconds that it leaves, and not before it is so. */
+static int requeue(struct chain *chain, const char *run_folder) {
+    const struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    struct err err = {""};
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+    if (slurm_requeue(last->id, &err) == 0) {
+        say("saved after step %lld of %lld; job %s is requeued", (long long)last->last_step,
+            (long long)chain->num_steps, last->id);
+        return 0;
+    }
+    chain_stop(chain, CHAIN_STOPPED, "job %s could not be requeued: %.200s; 'atelier submit' goes on",
+               last->id, err.text);
+    say("error: %s", chain->reason);
+    return save(chain, run_folder) == 0 ? EXIT_AGAIN : EXIT_FAULT;
+}
+
 /* go_on - what chain_end decided; returns the exit code of the job. */
 static int go_on(struct chain *chain, const char *run_folder, enum chain_next next, int code) {
     struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
@@ -122,27 +171,22 @@ static int go_on(struct chain *chain, const char *run_folder, enum chain_next ne
     }
     if (save(chain, run_folder) != 0)
         return EXIT_FAULT;
-    if (next != CHAIN_NEXT_REQUEUE && status == 0) {
-        say("saved after step %lld of %lld; job %s goes on", (long long)last->last_step,
-            (long long)chain->num_steps, last->follow_up);
-        return code == EXIT_AGAIN ? 0 : code;
-    }
-    say("saved after step %lld of %lld; job %s is requeued", (long long)last->last_step,
-        (long long)chain->num_steps, last->id);
-    if (slurm_requeue(last->id, &err) != 0) { /* where it succeeds, Slurm ends this process */
-        say("error: %s; 'atelier submit' goes on from the checkpoint", err.text);
-        return EXIT_AGAIN;
-    }
-    return 0;
+    if (next == CHAIN_NEXT_REQUEUE || status != 0)
+        return requeue(chain, run_folder);
+    say("saved after step %lld of %lld; job %s goes on", (long long)last->last_step,
+        (long long)chain->num_steps, last->follow_up);
+    return code == EXIT_AGAIN ? 0 : code;
 }
 
 static int end(struct chain *chain, const char *run_folder, int code) {
     struct chain_moment moment = look(run_folder);
-    if (chain->num_jobs == 0) {
-        fprintf(stderr, "error: '%s/chain.json' has no record of this job\n", run_folder);
-        return EXIT_FAULT;
-    }
     enum chain_next next = chain_end(chain, &moment, code);
+    if (next == CHAIN_NEXT_ELSEWHERE) {
+        say("job %s has no start that is open, or another has started since: nothing follows from its code "
+            "%d",
+            moment.job_id, code);
+        return save(chain, run_folder) == 0 ? code : EXIT_FAULT;
+    }
     if (chain->budget_hours > 0)
         say("%.2f of %g GPU-hours are used", chain_spent_hours(chain, moment.now), chain->budget_hours);
     if (next != CHAIN_NEXT_NOTHING)
@@ -163,11 +207,18 @@ int command_chain(int argc, char **argv) {
         fprintf(stderr, "error: atelier chain RUN begin, or atelier chain RUN end CODE, is expected\n");
         return EXIT_USAGE;
     }
-    if (chain_load(&chain, argv[0], &err) != 0) {
-        fprintf(stderr, "error: %s\n", err.text);
-        return EXIT_FAULT;
+    struct run_lock lock;
+    if (run_lock_take(&lock, argv[0], RUN_WORK_CHAIN, LOCK_WAIT_S, &err) != RUN_LOCK_TAKEN) {
+        say("%s: %s", begins ? "error" : "warning", err.text);
+        if (begins)
+            return EXIT_FAULT;
     }
-    int code = begins ? begin(&chain, argv[0]) : end(&chain, argv[0], (int)read_count(argv[2]));
+    int code = EXIT_FAULT;
+    if (chain_load(&chain, argv[0], &err) != 0)
+        fprintf(stderr, "error: %s\n", err.text);
+    else
+        code = begins ? begin(&chain, argv[0]) : end(&chain, argv[0], (int)read_count(argv[2]));
+    run_lock_release(&lock);
     chain_release(&chain);
     return code;
 }

@@ -66,7 +66,8 @@ static int gather(struct report *report, struct err *err) {
     if (gather_accounts(report, err) != 0)
         return -1;
     jobs_last(report->run_folder, report->last_job);
-    report->has_queue = report->last_job[0] && queue_ask(&report->queue, QUEUE_TIMEOUT_S, &why) == 0;
+    report->has_queue =
+        report->last_job[0] && jobs_ask(report->run_folder, &report->queue, QUEUE_TIMEOUT_S, &why) == 0;
     snprintf(report->no_queue, sizeof report->no_queue, "%s", why.text);
     if (report->has_queue)
         report->num_jobs = jobs_in_queue(report->run_folder, &report->queue, report->jobs, MAX_JOBS);

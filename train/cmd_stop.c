@@ -17,7 +17,7 @@ static const double QUEUE_TIMEOUT_S = 5;
 static int tell_slurm(const char *run_folder, struct err *err) {
     struct queue queue;
     const struct queued_job *jobs[MAX_JOBS];
-    if (queue_ask(&queue, QUEUE_TIMEOUT_S, err) != 0)
+    if (jobs_ask(run_folder, &queue, QUEUE_TIMEOUT_S, err) != 0)
         return -1;
     int count = jobs_in_queue(run_folder, &queue, jobs, MAX_JOBS), status = 0;
     for (int i = 0; i < count && status == 0; i++) {

@@ -8,6 +8,7 @@
 
 #include "checkpoints/files.h"
 #include "train/commands.h"
+#include "train/run_lock.h"
 #include "train/run_status.h"
 #include "train/slurm.h"
 #include "train/submit_folder.h"
@@ -106,24 +107,43 @@ static void look_for_files(const struct config *config, enum remark_level level,
             remark(remarks, level, "data.valid '%.300s' is not there", config->data.valid[i].path);
 }
 
-/* look_at_queue - another job of this run, and the QoS limit.  Without an answer of squeue Slurm will judge.
- */
-static void look_at_queue(const struct job_plan *plan, struct remarks *remarks) {
+/* look_at_jobs - another job of this run, whoever submitted it.  Without an answer of squeue another's run is
+ * left alone; one's own is for Slurm, and for the lock of its training, to judge. */
+static void look_at_jobs(const struct job_plan *plan, struct remarks *remarks) {
     struct queue queue;
     struct err err;
-    const struct queued_job *found;
-    if (queue_ask(&queue, QUEUE_TIMEOUT_S, &err) != 0) {
-        remark(remarks, REMARK_WARNING, "the queue was not looked at: %s", err.text);
+    char own[64], submitter[64];
+    submit_user(own, sizeof own);
+    if (jobs_ask_patiently(plan->facts->run_folder, &queue, QUEUE_TIMEOUT_S, &err) != 0) {
+        bool is_others = submit_submitter(plan->facts->run_folder, submitter, sizeof submitter) &&
+                         strcmp(submitter, own) != 0;
+        remark(remarks, is_others ? REMARK_ERROR : REMARK_WARNING, "the queue was not looked at: %s%s%s%s",
+               err.text, is_others ? "; the jobs in this run.folder are of user '" : "",
+               is_others ? submitter : "",
+               is_others ? "': try again later, or choose another run.folder" : "");
         return;
     }
-    if (jobs_in_queue(plan->facts->run_folder, &queue, &found, 1) > 0)
+    const struct queued_job *job = queue.num_jobs > 0 ? &queue.jobs[0] : NULL;
+    if (job && job->user[0] && strcmp(job->user, own) != 0)
+        remark(
+            remarks, REMARK_ERROR,
+            "'%.300s' belongs to user '%s' (job %s, %s%s%s%s%s): wait for it, or choose another run.folder",
+            plan->config->run.folder, job->user, job->id, job->state, job->nodes[0] ? " on " : "", job->nodes,
+            job->start[0] ? ", started " : "", job->start);
+    else if (job)
         remark(remarks, REMARK_ERROR,
                "job %s of this run is in the queue (%s): wait for it, end it with 'atelier stop %.200s', or "
-               "choose "
-               "another run.folder",
-               found->id, found->state, plan->config->run.folder);
-    if (plan->qos)
-        submit_check_queue(plan, queue_count_qos(&queue, plan->qos->name), remarks);
+               "choose another run.folder",
+               job->id, job->state, plan->config->run.folder);
+    queue_release(&queue);
+}
+
+/* look_at_limits - how many jobs the QoS lets this user have. */
+static void look_at_limits(const struct job_plan *plan, struct remarks *remarks) {
+    struct queue queue;
+    if (!plan->qos || queue_ask(&queue, QUEUE_TIMEOUT_S, NULL) != 0)
+        return;
+    submit_check_queue(plan, queue_count_qos(&queue, plan->qos->name), remarks);
     queue_release(&queue);
 }
 
@@ -178,6 +198,31 @@ static int send(const struct job_plan *plan, const char *script) {
     return EXIT_DONE;
 }
 
+/* look_and_send - with the run folder locked: nobody else submits or trains there meanwhile. */
+static int look_and_send(const struct job_plan *plan, struct remarks *remarks) {
+    struct run_lock lock;
+    struct err err = {""};
+    enum run_lock_answer answer = run_lock_take(&lock, plan->facts->run_folder, RUN_WORK_SUBMIT, 0, &err);
+    if (answer == RUN_LOCK_FAILED) {
+        remarks_print(remarks);
+        fprintf(stderr, "error: nothing was submitted: %s\n", err.text);
+        return EXIT_FAULT;
+    }
+    look_at_jobs(plan, remarks); /* a job says more than the process that has the lock */
+    if (answer == RUN_LOCK_REFUSED && remarks->num_errors == 0)
+        remark(remarks, REMARK_ERROR, "nothing was submitted: %s", err.text);
+    look_at_limits(plan, remarks);
+    remarks_print(remarks);
+    int code = EXIT_USAGE;
+    if (remarks->num_errors == 0) {
+        char *script = submit_script(plan);
+        code = send(plan, script);
+        free(script);
+    }
+    run_lock_release(&lock);
+    return code;
+}
+
 static int submit(const struct submit_words *words, const struct config *config, const struct site *site,
                   const struct surroundings *here) {
     struct job_plan plan;
@@ -190,17 +235,16 @@ static int submit(const struct submit_words *words, const struct config *config,
         remark(&remarks, REMARK_NOTE,
                "what srun's --mpi should be was not found out: the site's default is used "
                "(slurm.mpi sets it)");
-    if (remarks.num_errors == 0 && !words->is_dry_run)
-        look_at_queue(&plan, &remarks);
-    remarks_print(&remarks);
-    if (remarks.num_errors == 0) {
-        char *script = submit_script(&plan);
-        code = EXIT_DONE;
-        if (words->is_dry_run)
+    if (remarks.num_errors == 0 && !words->is_dry_run) {
+        code = look_and_send(&plan, &remarks);
+    } else {
+        remarks_print(&remarks);
+        if (remarks.num_errors == 0) {
+            char *script = submit_script(&plan);
             tell_dry(&plan, script);
-        else
-            code = send(&plan, script);
-        free(script);
+            free(script);
+            code = EXIT_DONE;
+        }
     }
     remarks_release(&remarks);
     submit_plan_release(&plan);

@@ -62,6 +62,13 @@ void command_file_clear(const char *run_folder) {
     free(path);
 }
 
+int command_file_begin(const char *run_folder, bool in_chain, struct err *err) {
+    if (in_chain && stop_mark_is_set(run_folder))
+        return command_file_write(run_folder, RUN_COMMAND_STOP, err);
+    command_file_clear(run_folder);
+    return in_chain ? 0 : stop_mark_clear(run_folder, err);
+}
+
 int stop_mark_set(const char *run_folder, struct err *err) {
     char *path = in_folder(run_folder, "stop");
     int status = file_replace(path, "", 0, err);

@@ -22,8 +22,14 @@ enum run_command command_file_poll(const char *run_folder);
 /* command_file_clear - after the command was obeyed, or before a new job: so that it is obeyed once. */
 void command_file_clear(const char *run_folder);
 
+/* command_file_begin - before a start: what an earlier one was told is over.  in_chain: the start is a job's
+ * of a chain, which a stop mark ends; a command to stop stays then.  Elsewhere the mark is over too.  Returns
+ * 0, or -1 with err set. */
+int command_file_begin(const char *run_folder, bool in_chain, struct err *err);
+
 /* stop_mark_set, stop_mark_clear, stop_mark_is_set - RUN/stop: the user ended the run, so that neither a
- * requeued nor a follow-up job goes on.  `atelier stop` sets it, `atelier submit` clears it. */
+ * requeued nor a follow-up job goes on.  `atelier stop` sets it; the next submission or start by hand clears
+ * it. */
 int stop_mark_set(const char *run_folder, struct err *err);
 int stop_mark_clear(const char *run_folder, struct err *err);
 bool stop_mark_is_set(const char *run_folder);

@@ -20,10 +20,8 @@ void control_open(struct control *control, const struct config *config, struct c
                                 .save_s = (double)save_bytes / GUESSED_BYTES_PER_S / comm_num_ranks(comm),
                                 .saved_step = step,
                                 .save_every = config->checkpoint.every_steps};
-    if (comm_is_root(comm)) {
+    if (comm_is_root(comm))
         control->walltime = walltime_open();
-        command_file_clear(config->run.folder); /* of an earlier job */
-    }
     int64_t is_first = comm_local_rank(comm) == 0;
     comm_sum_i64(comm, &is_first, 1);
     control->num_hosts = is_first;
@@ -110,6 +108,7 @@ void control_saved(struct control *control, int64_t step, double save_s) {
     control->saved_step = step;
     control->save_s = save_s;
     set_interval(control);
-    if (comm_is_root(control->comm))
+    /* A stop that came while this was saved is still to be obeyed; the next start clears it. */
+    if (comm_is_root(control->comm) && command_file_poll(control->config->run.folder) == RUN_COMMAND_SAVE)
         command_file_clear(control->config->run.folder);
 }

@@ -1,11 +1,13 @@
 /* slurm.c - see slurm.h. */
 #include "train/slurm.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/clock.h"
 #include "train/child.h"
 #include "train/slurm_text.h"
 
@@ -13,7 +15,7 @@ static const double SUBMIT_TIMEOUT_S = 120; /* a controller under load takes its
 static const double TELL_TIMEOUT_S = 60;
 static const double LIST_TIMEOUT_S = 10;
 
-enum { NUM_FIELDS = 7 };
+enum { NUM_FIELDS = 8 };
 
 /* take_field - up to the next '|' or the end, into room; returns what follows. */
 static const char *take_field(const char *at, const char *end, char *room, size_t room_bytes) {
@@ -33,7 +35,8 @@ static int count_bars(const char *line, size_t length) {
 static void add_line(struct queue *queue, const char *line, size_t length) {
     const char *end = line + length;
     struct queued_job job = {.id = ""};
-    if (count_bars(line, length) != NUM_FIELDS - 1)
+    int num_bars = count_bars(line, length);
+    if (num_bars != NUM_FIELDS - 1 && num_bars != NUM_FIELDS - 2)
         return;
     line = take_field(line, end, job.id, sizeof job.id);
     line = take_field(line, end, job.state, sizeof job.state);
@@ -41,7 +44,8 @@ static void add_line(struct queue *queue, const char *line, size_t length) {
     line = take_field(line, end, job.start, sizeof job.start);
     line = take_field(line, end, job.left, sizeof job.left);
     line = take_field(line, end, job.qos, sizeof job.qos);
-    take_field(line, end, job.nodes, sizeof job.nodes);
+    line = take_field(line, end, job.nodes, sizeof job.nodes);
+    take_field(line, end, job.user, sizeof job.user);
     if (job.id[0] < '0' || job.id[0] > '9')
         return;
     if (strcmp(job.start, "N/A") == 0)
@@ -59,10 +63,70 @@ void queue_read(struct queue *queue, const char *text) {
     }
 }
 
+/* --- patience --- */
+
+double slurm_patience_s(void) {
+    static const double TEN_MINUTES_S = 600;
+    const char *text = getenv("ATELIER_SLURM_PATIENCE_S");
+    char *end;
+    double seconds = text ? strtod(text, &end) : 0;
+    return text && end != text && !*end && seconds >= 0 && seconds <= 86400 ? seconds : TEN_MINUTES_S;
+}
+
+bool slurm_is_passing(const char *failure) {
+    static const char *const phrases[] = {"Unable to contact slurm controller",
+                                          "Socket timed out",
+                                          "Connection refused",
+                                          "Connection timed out",
+                                          "did not answer within",
+                                          "Zero Bytes were transmitted",
+                                          "temporarily unable to accept",
+                                          "in standby mode",
+                                          "connection failure",
+                                          "connect failure",
+                                          "Transport endpoint"};
+    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++)
+        if (strcasestr(failure, phrases[i]))
+            return true;
+    return false;
+}
+
+/* A pause between two tries grows from the first to the longest. */
+static const double FIRST_PAUSE_S = 1, LONGEST_PAUSE_S = 20;
+
+/* another_try - whether to go on after a failure; it then waits, and says so the first time. */
+static bool another_try(const char *program, const struct err *err, double deadline_s, double *pause_s) {
+    double left_s = deadline_s - clock_s();
+    if (!slurm_is_passing(err->text) || left_s <= 0)
+        return false;
+    if (*pause_s == 0)
+        warn("%s; '%s' is tried again for up to %.0f s", err->text, program, left_s);
+    *pause_s = *pause_s == 0                    ? FIRST_PAUSE_S
+               : *pause_s < LONGEST_PAUSE_S / 2 ? 2 * *pause_s
+                                                : LONGEST_PAUSE_S;
+    double wait_s = *pause_s < left_s ? *pause_s : left_s;
+    usleep((useconds_t)(wait_s * 1e6));
+    return true;
+}
+
+/* ask_patiently - as child_ask, again and again while the controller cannot be reached. */
+static char *ask_patiently(const char *const *argv, double timeout_s, struct err *err) {
+    double deadline_s = clock_s() + slurm_patience_s(), pause_s = 0;
+    for (;;) {
+        char *output = child_ask(argv, timeout_s, err);
+        if (output || !another_try(argv[0], err, deadline_s, &pause_s))
+            return output;
+    }
+}
+
+/* --- the queue --- */
+
+#define QUEUE_FORMAT "%i|%T|%r|%S|%L|%q|%N|%u"
+
 int queue_ask(struct queue *queue, double timeout_s, struct err *err) {
     char user[24];
     snprintf(user, sizeof user, "%u", (unsigned)getuid());
-    const char *const argv[] = {"squeue", "-h", "-u", user, "-o", "%i|%T|%r|%S|%L|%q|%N", NULL};
+    const char *const argv[] = {"squeue", "-h", "-u", user, "-o", QUEUE_FORMAT, NULL};
     *queue = (struct queue){NULL, 0};
     char *text = child_ask(argv, timeout_s, err);
     if (!text)
@@ -70,6 +134,31 @@ int queue_ask(struct queue *queue, double timeout_s, struct err *err) {
     queue_read(queue, text);
     free(text);
     return 0;
+}
+
+int queue_ask_jobs(struct queue *queue, const char *ids, double timeout_s, struct err *err) {
+    /* Twice the same: squeue asks for a single job by its id, and an id that is forgotten is an error then.
+     */
+    char *twice = xasprintf("%s,%s", ids, ids);
+    const char *const argv[] = {"squeue", "-h", "-j", twice, "-o", QUEUE_FORMAT, NULL};
+    *queue = (struct queue){NULL, 0};
+    char *text = child_ask(argv, timeout_s, err);
+    free(twice);
+    if (!text)
+        return -1;
+    queue_read(queue, text);
+    free(text);
+    return 0;
+}
+
+int queue_ask_patiently(struct queue *queue, const char *ids, double timeout_s, struct err *err) {
+    double deadline_s = clock_s() + slurm_patience_s(), pause_s = 0;
+    for (;;) {
+        if (queue_ask_jobs(queue, ids, timeout_s, err) == 0)
+            return 0;
+        if (!another_try("squeue", err, deadline_s, &pause_s))
+            return -1;
+    }
 }
 
 void queue_release(struct queue *queue) {
@@ -115,7 +204,7 @@ int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], st
         argv[num_words++] = limit = xasprintf("--time=%s", slurm_time_text(submission->time_s, time));
     argv[num_words++] = submission->script;
     argv[num_words] = NULL;
-    char *output = child_ask(argv, SUBMIT_TIMEOUT_S, err);
+    char *output = ask_patiently(argv, SUBMIT_TIMEOUT_S, err);
     int status = output ? slurm_parse_id(output, id, err) : -1;
     free(output);
     free(dependency);
@@ -130,8 +219,29 @@ static int tell(const char *const *argv, struct err *err) {
     return output ? 0 : -1;
 }
 
+/* requeue_once - scontrol may be killed with the job before it has ended: then Slurm has obeyed. */
+static int requeue_once(const char *id, struct err *err) {
+    static const int KILLED = 128 + SIGKILL, TERMINATED = 128 + SIGTERM;
+    const char *const argv[] = {"scontrol", "requeue", id, NULL};
+    struct child_result result;
+    int status = child_run(argv, TELL_TIMEOUT_S, &result, err), code = result.exit_code;
+    if (status == 0 && code != 0 && code != KILLED && code != TERMINATED) {
+        result.errors[strcspn(result.errors, "\n")] = '\0';
+        status = err_set(err, "'scontrol requeue' ended with code %d: %.300s", code,
+                         result.errors[0] ? result.errors : "it said nothing");
+    }
+    child_release(&result);
+    return status;
+}
+
 int slurm_requeue(const char *id, struct err *err) {
-    return tell((const char *const[]){"scontrol", "requeue", id, NULL}, err);
+    double deadline_s = clock_s() + slurm_patience_s(), pause_s = 0;
+    for (;;) {
+        if (requeue_once(id, err) == 0)
+            return 0;
+        if (!another_try("scontrol", err, deadline_s, &pause_s))
+            return -1;
+    }
 }
 
 int slurm_cancel(const char *id, struct err *err) {

@@ -15,6 +15,7 @@ struct queued_job {
     char left[24];   /* of its time limit */
     char qos[64];
     char nodes[128];
+    char user[64]; /* whose it is; "" not known */
 };
 
 struct queue {
@@ -22,13 +23,16 @@ struct queue {
     int num_jobs;
 };
 
-/* queue_read - lines "id|state|reason|start|left|qos|nodes" as squeue writes them for queue_ask.  Others are
- * left out. */
+/* queue_read - lines "id|state|reason|start|left|qos|nodes|user" as squeue writes them for queue_ask, the
+ * user may be absent.  Others are left out. */
 void queue_read(struct queue *queue, const char *text);
 
 /* queue_ask - the jobs of this user, within timeout_s.  Returns 0, or -1 with err set: no squeue, no answer.
  */
 int queue_ask(struct queue *queue, double timeout_s, struct err *err);
+
+/* queue_ask_jobs - those of the jobs "12,13" that are in the queue, whoever's they are; none is no error. */
+int queue_ask_jobs(struct queue *queue, const char *ids, double timeout_s, struct err *err);
 void queue_release(struct queue *queue);
 
 /* queue_find - by id, or NULL. */
@@ -45,6 +49,14 @@ struct submission {
     const char *after; /* id of the job to wait for, however that ends; NULL: none */
     int64_t time_s;    /* in place of the script's time limit; 0: as there */
 };
+
+/* slurm_patience_s - how long a call is repeated while the controller cannot be reached: ten minutes, or
+ * ATELIER_SLURM_PATIENCE_S.  slurm_is_passing - whether a failure of sbatch, scontrol or squeue is of that
+ * kind; one that Slurm decided is not.  queue_ask_patiently (as queue_ask_jobs), slurm_submit and
+ * slurm_requeue repeat, and say so once. */
+double slurm_patience_s(void);
+bool slurm_is_passing(const char *failure);
+int queue_ask_patiently(struct queue *queue, const char *ids, double timeout_s, struct err *err);
 
 /* slurm_submit - sbatch.  Returns 0 with the id, or -1 with err set: sbatch's own words. */
 int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], struct err *err);

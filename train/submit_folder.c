@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,25 @@ static int write_text(const char *run_folder, const char *name, const char *text
 
 /* --- submit.json --- */
 
+void submit_user(char *room, size_t room_bytes) {
+    const struct passwd *who = getpwuid(getuid()); /* $USER may say anything */
+    if (who)
+        snprintf(room, room_bytes, "%s", who->pw_name);
+    else
+        snprintf(room, room_bytes, "%u", (unsigned)getuid());
+}
+
+bool submit_submitter(const char *run_folder, char *room, size_t room_bytes) {
+    char *path = xasprintf("%s/submit.json", run_folder);
+    json_t *root = json_load_path(path, JOBS_MAX_BYTES, NULL);
+    const char *user = "";
+    bool is_told = root && json_get_string_or(root, "submitted_by", "", &user, NULL) == 0 && user[0];
+    snprintf(room, room_bytes, "%s", is_told ? user : "");
+    json_decref(root);
+    free(path);
+    return is_told;
+}
+
 static void set_text(json_t *root, const char *key, const char *text) {
     json_t *value = text ? json_string(text) : NULL; /* NULL where it is not UTF-8 */
     CHECK(json_object_set_new(root, key, value ? value : json_null()) == 0, "'%s' could not be set", key);
@@ -38,14 +58,15 @@ static void set_number(json_t *root, const char *key, double value) {
 
 static void set_versions(json_t *root) {
     static const char *const sbatch[] = {"sbatch", "--version", NULL};
-    char host[256] = "", *slurm = child_ask(sbatch, 10, NULL);
+    char host[256] = "", user[64], *slurm = child_ask(sbatch, 10, NULL);
     if (slurm)
         slurm[strcspn(slurm, "\n")] = '\0';
     gethostname(host, sizeof host - 1);
     set_text(root, "atelier", ATELIER_VERSION);
     set_text(root, "slurm", slurm);
     set_text(root, "submitted_on", host);
-    set_text(root, "submitted_by", getenv("USER"));
+    submit_user(user, sizeof user);
+    set_text(root, "submitted_by", user);
     set_text(root, "modules_loaded", getenv("LOADEDMODULES"));
     free(slurm);
 }
@@ -174,6 +195,48 @@ void jobs_last(const char *run_folder, char id[SLURM_ID_ROOM]) {
             memcpy(id, one, SLURM_ID_ROOM);
     }
     free(text);
+}
+
+bool jobs_have(const char *run_folder, const char *id) {
+    char *text = read_jobs(run_folder), one[SLURM_ID_ROOM];
+    bool has = false;
+    for (const char *line = text; line && *line && !has;) {
+        line = next_id(line, one);
+        has = one[0] && strcmp(one, id) == 0;
+    }
+    free(text);
+    return has;
+}
+
+/* newest_ids - of the run's newest jobs, "12,13"; "" where it has none. */
+static void newest_ids(const char *run_folder, char *ids, size_t room_bytes) {
+    enum { NEWEST = 8 }; /* of a chain two are in the queue at most */
+    char *text = read_jobs(run_folder), newest[NEWEST][SLURM_ID_ROOM];
+    int count = 0;
+    ids[0] = '\0';
+    for (const char *line = text; line && *line;) {
+        line = next_id(line, newest[count % NEWEST]);
+        count += newest[count % NEWEST][0] != '\0';
+    }
+    free(text);
+    for (int i = 0; i < count && i < NEWEST; i++) {
+        size_t used = strlen(ids);
+        snprintf(ids + used, room_bytes - used, "%s%.*s", used ? "," : "", SLURM_ID_ROOM - 1, newest[i]);
+    }
+}
+
+int jobs_ask(const char *run_folder, struct queue *queue, double timeout_s, struct err *err) {
+    char ids[10 * SLURM_ID_ROOM];
+    newest_ids(run_folder, ids, sizeof ids);
+    *queue = (struct queue){NULL, 0};
+    return ids[0] ? queue_ask_jobs(queue, ids, timeout_s, err) : 0;
+}
+
+int jobs_ask_patiently(const char *run_folder, struct queue *queue, double timeout_s, struct err *err) {
+    char ids[10 * SLURM_ID_ROOM];
+    newest_ids(run_folder, ids, sizeof ids);
+    *queue = (struct queue){NULL, 0};
+    return ids[0] ? queue_ask_patiently(queue, ids, timeout_s, err) : 0;
 }
 
 int jobs_in_queue(const char *run_folder, const struct queue *queue, const struct queued_job **found,

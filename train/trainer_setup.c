@@ -3,24 +3,59 @@
  * take the memory, load. */
 #include "train/trainer_setup.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "checkpoints/files.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
+#include "train/command_file.h"
 #include "train/layout.h"
 #include "train/probe.h"
 #include "train/run_data.h"
 #include "train/shard.h"
 #include "train/state.h"
+#include "train/submit_folder.h"
 #include "train/trainer_choices.h"
+
+/* check_jobs - no job that was submitted with this folder waits or runs but the one that this is. */
+static int check_jobs(const char *run_folder, struct err *err) {
+    static const double TIMEOUT_S = 5;
+    const char *own = getenv("SLURM_JOB_ID");
+    struct queue queue;
+    if (own && jobs_have(run_folder, own))
+        return 0;
+    if (jobs_ask(run_folder, &queue, TIMEOUT_S, NULL) != 0)
+        return 0; /* nobody can be asked here; the lock must do */
+    int status = 0;
+    if (queue.num_jobs > 0)
+        status =
+            err_set(err,
+                    "'%s' belongs to user '%s' (job %s, %s): end it with 'atelier stop %s --now', or choose "
+                    "another run.folder",
+                    run_folder, queue.jobs[0].user, queue.jobs[0].id, queue.jobs[0].state, run_folder);
+    queue_release(&queue);
+    return status;
+}
+
+/* lock_run - two jobs in one run folder would delete each other's checkpoints: before anything in it is
+ * looked at.  What an earlier start was told is over then; a job of a chain still obeys a stop that came
+ * before its training. */
+static bool lock_run(struct trainer *t) {
+    const char *folder = t->config->run.folder, *job = getenv("SLURM_JOB_ID");
+    struct err err = {""};
+    int status = 0;
+    if (comm_is_root(t->comm)) {
+        status = run_lock_take(&t->lock, folder, RUN_WORK_TRAIN, 0, &err) == RUN_LOCK_TAKEN ? 0 : -1;
+        if (!status)
+            status = check_jobs(folder, &err);
+        if (!status)
+            status = command_file_begin(folder, job && jobs_have(folder, job), &err);
+    }
+    return comm_all_ok(t->comm, status, &err);
+}
 
 /* find_checkpoint - the newest complete one of the run folder, by the root's eyes. */
 static bool find_checkpoint(struct trainer *t) {
@@ -308,19 +343,6 @@ static bool open_provenance(struct trainer *t) {
     return provenance_open(&t->provenance, t->comm, &setup);
 }
 
-/* lock_run - two jobs in one run folder would delete each other's checkpoints.  The lock goes with the
- * process, however it ends; file systems without locks are let through. */
-static int lock_run(struct trainer *t, struct err *err) {
-    char *path = xasprintf("%s/lock", t->config->run.folder);
-    t->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
-    int status = 0;
-    if (t->lock > 0 && flock(t->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        status = err_set(err, "another job is training in '%s': wait for it, or choose another run.folder",
-                         t->config->run.folder);
-    free(path);
-    return status;
-}
-
 static int open_metrics(struct trainer *t, struct err *err) {
     struct metrics_setup setup = {.run_folder = t->config->run.folder,
                                   .first_step = t->step,
@@ -337,15 +359,11 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     t->stragglers.told_rank = -1;
     t->loss_scale = loss_scale_start(config->train.compute);
     struct err err = {""};
-    if (!find_checkpoint(t) || !open_model(t) || !open_data(t))
+    if (!lock_run(t) || !find_checkpoint(t) || !open_model(t) || !open_data(t))
         return false;
     int status = check_sizes(t, &err);
     if (!status && t->resumed_from) /* before anything of the run folder is touched */
         status = read_training_state(t, &err);
-    if (!status && comm_is_root(comm))
-        status = folder_create(config->run.folder, &err);
-    if (!status && comm_is_root(comm))
-        status = lock_run(t, &err);
     if (!status && comm_is_root(comm))
         status = open_metrics(t, &err);
     if (!status && comm_is_root(comm))
@@ -383,8 +401,7 @@ void trainer_close(struct trainer *t) {
         loader_close(t->valid_data);
     if (t->source)
         weights_close(t->source);
-    if (t->lock > 0)
-        close(t->lock);
+    run_lock_release(&t->lock);
     free(t->tokenizer_json);
     free(t->tokenizer_config);
     free(t->resumed_from);

@@ -11,6 +11,7 @@
 #include "train/params.h"
 #include "train/provenance.h"
 #include "train/rank_device.h"
+#include "train/run_lock.h"
 #include "train/stragglers.h"
 #include "train/trainer.h"
 
@@ -30,10 +31,10 @@ struct trainer {
     bool has_memory; /* feeds, params and model are there */
     struct params params;
     struct model model;
-    struct metrics *metrics; /* root only */
-    int lock;                /* root only: file that keeps a second job out of the run folder; 0: none */
-    int64_t step;            /* batches read */
-    int64_t updates;         /* of them that changed the weights: AdamW counts these */
+    struct metrics *metrics;       /* root only */
+    struct run_lock lock;          /* root only: keeps a second job out of the run folder */
+    int64_t step;                  /* batches read */
+    int64_t updates;               /* of them that changed the weights: AdamW counts these */
     int64_t steps_without_targets; /* of this start */
     int64_t tokens_seen;           /* input tokens so far, padding left out */
     int64_t tokens_before;         /* of them before this start */

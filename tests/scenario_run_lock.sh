@@ -1,0 +1,38 @@
+#!/bin/sh
+# scenario_run_lock.sh - two runs in one folder: the second is refused by the first one's name before it has looked at
+# anything, and takes the folder over once the first has ended; what 'atelier stop' asked for ends with the next start.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario run_lock
+prepare_sample
+folder=$work/run
+
+train_start 0 "$folder" --set train.steps=1000000 --set checkpoint.every_steps=20
+wait_for_step "$folder" 30
+before=$(cat "$folder/latest")
+code=0
+"$atelier" train "$tiny" --set "run.folder=$folder" --set data.train=nowhere.h5 >"$work/second.log" 2>&1 || code=$?
+expect "exit code of the second run" 2 "$code"
+grep -Eq "^(\[[^]]*\] )?error: .*'$folder' belongs to user '$(id -un)' \(process $started on host [^ ]+, started 20" "$work/second.log" ||
+    fail "the second run should name the owner: $(cat "$work/second.log")"
+# It came no further: neither the data, which are missing, nor the checkpoint were looked at.
+! grep -q nowhere "$work/second.log" || fail "the second run looked at its data: $(cat "$work/second.log")"
+"$atelier" status "$folder" >"$work/status.log" 2>&1 || fail "status beside a run: $(cat "$work/status.log")"
+run 0 "$atelier" stop "$folder"
+train_end 30
+expect "exit code of the run that was stopped" 75 "$code"
+[ "$(cat "$folder/latest")" != "$before" ] || fail "the stop saved nothing"
+stopped=$(last_step "$folder")
+
+# The stop was for that start: the next one goes on.
+[ -e "$folder/stop" ] || fail "no mark of the stop"
+train 0 0 "$folder" --set "train.steps=$((stopped + 5))"
+expect_output "resumed from .* after step $stopped"
+if [ -e "$folder/stop" ] || [ -e "$folder/command" ]; then fail "the next start left what the earlier one was told"; fi
+expect_complete "$folder" "$((stopped + 5))"
+say "a second run is refused by name, stop ends one start, the next goes on from step $stopped"
+
+# A run that does not begin leaves no folder.
+run 2 "$atelier" train "$tiny" --set "run.folder=$work/none" --set data.train=nowhere.h5
+[ ! -e "$work/none" ] || fail "a refused run left '$work/none'"
+say "a refused run leaves nothing"
