@@ -28,8 +28,8 @@ struct card_words {
         *schedule, *warmup;
     const char *compute, *seed, *ranks, *loss_first, *loss_last, *valid_last, *at_step, *perplexity;
     /* cost */
-    const char *place, *place_local, *place_slurm, *gpu_hours, *core_hours, *starts, *energy, *energy_unknown, *counted, *co2,
-        *co2_unknown, *factor;
+    const char *place, *place_local, *place_slurm, *gpu_hours, *core_hours, *starts, *energy, *energy_unknown,
+        *counted, *co2, *co2_unknown, *factor;
     const char *factor_source, *pue, *cost_unknown, *cost_scope;
     /* limits, and the draft */
     const char *limits_text;
