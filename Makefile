@@ -10,6 +10,7 @@
 # make gpu-check    everything the GPU computes against the CPU's definition; skipped without a GPU
 # make gpu-bench    times and rates of kernels and whole steps on the GPU, beside PyTorch where it is installed
 # make budgets      write kernels/cuda/BUDGETS anew, for review
+# make refactoring  tiny models in every layout: the same bits as recorded (whole matrix; a sample is in check)
 # make interop      compare with transformers, tokenizers, gguf, llama.cpp (heavy, makes a virtual environment)
 # make bench        side-by-side timings against transformers + torch, recorded by hand in tests/bench/RESULTS.md
 # make fuzz         60 s of libFuzzer for each parser (clang)
@@ -206,6 +207,8 @@ sanitized:
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@OUT=$(OUT) configs/demo.sh
+refactoring: all $(if $(filter 1,$(SIMT)),simt)
+	@OUT=$(OUT) SIMT_OUT=$(SIMT_OUT) tests/refactoring/run.sh
 interop: all
 	@OUT=$(OUT) tests/interop/run.sh
 bench: all
@@ -217,5 +220,5 @@ help:
 clean:
 	rm -rf build
 -include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) -name '*.d' 2>/dev/null)
-.PHONY: all tests cuda simt deps test check budgets bundle gpu-check gpu-bench sanitized demo interop bench fuzz help clean
+.PHONY: all tests cuda simt deps test check budgets bundle gpu-check gpu-bench sanitized demo refactoring interop bench fuzz help clean
 .SECONDARY:

@@ -1,0 +1,285 @@
+#!/usr/bin/env bash
+# run.sh [--sample] [--record | --against FILE] - the refactoring check: the same bits before and after.
+#
+# Trains tiny models of every family variant for 20 steps on 1, 2 and 4 ranks, at every stage, in replicas, with every
+# kind of recomputation, in f32, bf16 and f16, on the CPU and on the CUDA path (where build/simt is built), exports what
+# came out, and prints a line for each run:
+#   NAME  losses  weights  state  [hf  f32.gguf  q8_0.gguf]      SHA-256, the first 16 digits of each
+# A refactoring changes no line.  Where a change of numbers is meant, record again and say so in the commit.
+#   without options       compare with SUMS beside this script, the whole matrix (some minutes)
+#   --sample              a few runs of each kind, for 'make test'
+#   --record              write SUMS
+#   --against FILE        compare with another file, made by --record with the build of an older commit
+# The bits depend on oneDNN, the C library and the compiler: SUMS names those it was made with.  Where others are
+# installed, compare two builds on the same machine (exit code 77 says so).
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 LC_ALL=C
+export DNNL_MAX_CPU_ISA=SSE41 # the same products on every processor
+out=${OUT:-build/cpu} simt=${SIMT_OUT:-build/simt}
+work=build/tmp/refactoring
+sums=tests/refactoring/SUMS
+selection=all action=compare
+while [ $# -gt 0 ]; do
+    case $1 in
+    --sample) selection=sample ;;
+    --record) action=record ;;
+    --against) sums=${2:?--against needs a file} && shift ;;
+    *) echo "usage: run.sh [--sample] [--record | --against FILE]" >&2 && exit 2 ;;
+    esac
+    shift
+done
+
+# environment - what the bits depend on, in one line.
+environment() {
+    local onednn libc compiler
+    onednn=$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/dnnl_version.h \
+        /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd.)
+    libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
+    compiler=$(mpicc -dumpfullversion 2>/dev/null)
+    echo "# $(uname -m), ${libc:-libc unknown}, oneDNN ${onednn:-unknown}, gcc ${compiler:-unknown}"
+}
+
+digest() { sha256sum | cut -c1-16; }
+
+# make_inputs - a tokenizer of 31 characters, which every tiny model has room for, and text in it.
+make_inputs() {
+    rm -rf "$work" && mkdir -p "$work/models" || exit 1
+    local characters="abcdefghijklmnopqrstuvwxyz ." vocabulary='"<unk>": 0, "<s>": 1, "</s>": 2' i added="" token
+    for ((i = 0; i < ${#characters}; i++)); do
+        vocabulary+=", \"${characters:i:1}\": $((i + 3))"
+    done
+    i=0
+    for token in "<unk>" "<s>" "</s>"; do
+        added+="${added:+, }{\"id\": $i, \"content\": \"$token\", \"single_word\": false, \"lstrip\": false,
+            \"rstrip\": false, \"normalized\": false, \"special\": true}"
+        i=$((i + 1))
+    done
+    cat >"$work/tokenizer.json" <<END
+{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [$added], "normalizer": null,
+ "pre_tokenizer": null, "post_processor": null, "decoder": null,
+ "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+           "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+           "vocab": {$vocabulary}, "merges": []}}
+END
+    echo '{"bos_token": "<s>", "eos_token": "</s>"}' >"$work/tokenizer_config.json"
+    head -n 60 data/sample/fiches.jsonl | sed 's/[^a-z .]//g' | cut -c1-700 >"$work/text.txt"
+    sed 's/^/{"text": "/; s/$/"}/' "$work/text.txt" >"$work/text.jsonl"
+    write_run_file
+    "$out/atelier" prepare "$work/run.yaml" >"$work/log" 2>&1 || give_up "prepare"
+    for model in tests/golden/models/*/config.json; do
+        copy_model "$(dirname "$model")"
+    done
+}
+
+copy_model() {
+    local to=$work/models/${1##*/}
+    mkdir -p "$to"
+    cp "$1"/config.json "$1"/model* "$work/tokenizer.json" "$work/tokenizer_config.json" "$to"
+}
+
+write_run_file() {
+    cat >"$work/run.yaml" <<END
+prepare:
+  tokenizer: $work/tokenizer.json
+  output: $work/text.h5
+  valid_every: 10
+  sources: [{path: $work/text.jsonl, name: text, licence: none}]
+run: {seed: 7, threads: 1, log_every: 1, timeout_s: 120, device: cpu}
+data: {train: $work/text.h5, valid: $work/text-valid.h5, sequence_tokens: 48}
+train: {steps: 20, batch_sequences: 8, micro_sequences: 2}
+optimizer: {learning_rate: 3e-3}
+schedule: {kind: cosine, warmup_steps: 3}
+checkpoint: {every_steps: 0, keep: 0}
+valid: {sequences: 4}
+END
+}
+
+give_up() {
+    echo "FAILED: $1"
+    tail -n 15 "$work/log" | sed 's/^/    /'
+    exit 1
+}
+
+# new_model - the words that describe a model without a folder.
+new_model="--set model.tokenizer=$work/tokenizer.json --set model.architecture.width=32 --set model.architecture.layers=3
+    --set model.architecture.heads=4 --set model.architecture.kv_heads=2 --set model.architecture.ffn_width=48
+    --set model.architecture.max_positions=64"
+
+# files DIGEST_OF... - one digest of several files, in name order; "-" for none.
+files() {
+    if [ -e "${1:-}" ]; then
+        cat "$@" | digest
+    else
+        echo -
+    fi
+}
+
+# train_row NAME RANKS PROGRAM SETTING... - one run; prints its line.
+train_row() {
+    local name=$1 ranks=$2 program=$3 step
+    shift 3
+    rm -rf "$work/run"
+    local command=("$program" train "$work/run.yaml" --set "run.folder=$work/run" "$@")
+    [ "$ranks" -eq 0 ] || command=(mpirun --oversubscribe -n "$ranks" "${command[@]}")
+    "${command[@]}" >"$work/log" 2>&1 || give_up "$name: ${command[*]}"
+    step=$work/run/$(cat "$work/run/latest")
+    printf '%s %s %s %s' "$name" \
+        "$(grep -oE '"(step|loss|grad_norm|learning_rate|valid_loss)": [^,}]*' "$work/run/metrics.jsonl" | digest)" \
+        "$(files "$step"/*.safetensors)" "$(files "$step"/state/*.safetensors)"
+}
+
+# exports - of the run that train_row left.
+exports() {
+    local step type
+    step=$work/run/$(cat "$work/run/latest")
+    rm -rf "$work/hf" "$work"/*.gguf
+    "$out/atelier" export "$step" --to hf --out "$work/hf" >"$work/log" 2>&1 || give_up "export of $step to hf"
+    printf ' %s' "$(files "$work"/hf/*.safetensors)"
+    for type in f32 q8_0; do
+        "$out/atelier" export "$step" --to gguf --type $type --out "$work/$type.gguf" >"$work/log" 2>&1 ||
+            give_up "export of $step to gguf $type"
+        printf ' %s' "$(files "$work/$type.gguf")"
+    done
+}
+
+# row KIND NAME ... - KIND: sample (always) or all (not under --sample).
+row() {
+    [ "$1" = sample ] || [ "$selection" = all ] || return 0
+    shift
+    train_row "$@" && echo
+}
+
+row_with_exports() {
+    [ "$1" = sample ] || [ "$selection" = all ] || return 0
+    shift
+    train_row "$@" && exports && echo
+}
+
+path_of() { echo "--set model.path=$work/models/$1"; }
+
+# family_rows - every variant with its exports.
+family_rows() {
+    local folder variant kind
+    for folder in "$work"/models/*; do
+        variant=${folder##*/} kind=all
+        case $variant in llama3 | smollm2) kind=sample ;; esac
+        # shellcheck disable=SC2046
+        row_with_exports $kind "family-$variant" 0 "$out/atelier" $(path_of "$variant")
+        # shellcheck disable=SC2046
+        row_with_exports all "family-$variant-bf16-saved-bf16" 0 "$out/atelier" $(path_of "$variant") \
+            --set train.compute=bf16 --set model.save_dtype=bf16
+    done
+}
+
+# layout_rows - ranks, stages, types; a tied and an untied model.
+layout_rows() {
+    local variant ranks stage compute kind
+    for variant in llama3 llama32_tied; do
+        for ranks in 1 2 4; do
+            for stage in 0 1 2 3; do
+                for compute in f32 bf16 f16; do
+                    kind=all
+                    case $variant-$ranks-$stage-$compute in llama3-2-3-bf16 | llama32_tied-2-1-f32) kind=sample ;; esac
+                    # shellcheck disable=SC2046
+                    row $kind "layout-$variant-$ranks-ranks-stage-$stage-$compute" $ranks "$out/atelier" \
+                        $(path_of "$variant") --set parallel.stage=$stage --set train.compute=$compute
+                done
+            done
+        done
+        for stage in 0 1 2 3; do
+            # shellcheck disable=SC2046
+            row all "replicas-$variant-stage-$stage" 4 "$out/atelier" $(path_of "$variant") \
+                --set parallel.replicas=2 --set parallel.stage=$stage --set train.compute=bf16
+        done
+    done
+}
+
+# memory_rows - what is computed again, moments in bf16, masters in host memory, a new model.
+memory_rows() {
+    local recompute compute kind
+    for recompute in attention mlp layer; do
+        for compute in f32 bf16; do
+            kind=all
+            [ $recompute-$compute != layer-f32 ] || kind=sample
+            # shellcheck disable=SC2046
+            row $kind "recompute-$recompute-$compute" 2 "$out/atelier" $(path_of llama3) \
+                --set train.recompute=$recompute --set train.compute=$compute
+        done
+    done
+    # shellcheck disable=SC2086
+    row sample "new-bf16-moments" 2 "$out/atelier" $new_model --set train.compute=bf16 --set optimizer.state_dtype=bf16
+    # shellcheck disable=SC2086
+    row all "new-offload" 2 "$out/atelier" $new_model --set optimizer.offload=true --set train.compute=bf16
+    # shellcheck disable=SC2086
+    row all "new-untied" 1 "$out/atelier" $new_model --set model.architecture.tied_head=false
+}
+
+# cuda_rows - the kernels by their stand-in on the host: few steps, it is slow.
+cuda_rows() {
+    local compute stage arch
+    [ -x "$simt/atelier" ] || return 0
+    for arch in 80 90; do
+        for compute in f32 bf16 f16; do
+            for stage in 1 3; do
+                # shellcheck disable=SC2046
+                SIMT_ARCH=$arch row "$([ $arch-$compute-$stage = 90-bf16-3 ] && echo sample || echo all)" \
+                    "cuda-sm_$arch-$compute-stage-$stage" 2 "$simt/atelier" $(path_of llama32_tied) \
+                    --set run.device=cuda --set train.steps=3 --set schedule.warmup_steps=1 \
+                    --set parallel.stage=$stage --set train.compute=$compute
+            done
+        done
+    done
+}
+
+all_rows() {
+    environment
+    family_rows
+    layout_rows
+    memory_rows
+    cuda_rows
+}
+
+# compare - every line that was computed must stand in the sums; a row that is missing there is a difference, too.
+compare() {
+    local bad
+    if [ "$(head -n 1 "$sums")" != "$(head -n 1 "$work/now")" ]; then
+        head -n 1 "$sums" "$work/now"
+        echo "$sums was made with other libraries: record with the older commit's build, then --against that file"
+        exit 77
+    fi
+    bad=$(grep -vxFf "$sums" "$work/now")
+    [ -n "$bad" ] || return 0
+    echo "other bits than $sums says (name, losses, weights, state, exports):"
+    while read -r name _; do
+        grep "^$name " "$sums" | sed 's/^/    then /'
+        grep "^$name " "$work/now" | sed 's/^/    now  /'
+    done <<<"$bad"
+    exit 1
+}
+
+# control - the comparison must see a difference: a run with another seed has other bits.
+control() {
+    local before after
+    # shellcheck disable=SC2086
+    before=$(train_row control 0 "$out/atelier" $new_model --set train.steps=3 --set schedule.warmup_steps=1) || exit 1
+    # shellcheck disable=SC2086
+    after=$(train_row control 0 "$out/atelier" $new_model --set train.steps=3 --set schedule.warmup_steps=1 \
+        --set run.seed=8) || exit 1
+    [ "$before" != "$after" ] || { echo "FAILED: a run with another seed has the same bits" && exit 1; }
+}
+
+make_inputs
+control
+all_rows >"$work/now" || { cat "$work/now" && exit 1; }
+if grep -q '^FAILED' "$work/now"; then
+    grep -A16 '^FAILED' "$work/now"
+    exit 1
+fi
+if [ "$action" = record ]; then
+    cp "$work/now" "$sums"
+    echo "$(($(wc -l <"$sums") - 1)) runs recorded in $sums"
+else
+    compare
+    echo "$(($(wc -l <"$work/now") - 1)) runs, the same bits as $sums"
+fi
