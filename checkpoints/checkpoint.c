@@ -20,7 +20,7 @@ struct checkpoint {
     struct checkpoint_source source;
     int num_parts;
     struct st_layout *layouts[PART_COUNT];
-    int64_t *handles[PART_COUNT]; /* [num_slots] of the tensors in the layouts */
+    int64_t *handles[PART_COUNT]; /* [param_num_slots] of the tensors in the layouts */
     struct manifest big_files;    /* those of the layouts, hashes NULL */
 };
 
@@ -33,35 +33,18 @@ const char *checkpoint_part_folder(enum checkpoint_part part) {
     return part == PART_MODEL ? "" : "state/";
 }
 
-int64_t checkpoint_slot(enum tensor_role role, int layer) {
-    if (role < ROLE_FIRST_IN_LAYER)
-        return role;
-    return ROLE_FIRST_IN_LAYER + (int64_t)layer * (ROLE_COUNT - ROLE_FIRST_IN_LAYER) + role -
-           ROLE_FIRST_IN_LAYER;
-}
-
-int64_t checkpoint_num_slots(const struct model_config *config) {
-    return checkpoint_slot(ROLE_FIRST_IN_LAYER, config->num_layers);
-}
-
 /* plan_part - the layout of one part and where its tensors are. */
 static void plan_part(struct checkpoint *cp, enum checkpoint_part part) {
     const struct model_config *config = cp->source.config;
-    char name[160];
+    char name[PARAM_NAME_ROOM];
     enum dtype dtype = part == PART_MODEL ? config->dtype : DTYPE_F32;
     struct st_layout *layout = st_layout_create(
         checkpoint_part_stem(part), part == PART_MODEL ? cp->source.max_file_bytes : max_state_file_bytes);
-    int64_t *handles = xcalloc((size_t)checkpoint_num_slots(config), sizeof *handles);
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        int layers = role < ROLE_FIRST_IN_LAYER ? 1 : config->num_layers;
-        if (!model_has_role(config, (enum tensor_role)role))
-            continue;
-        for (int layer = 0; layer < layers; layer++) {
-            model_role_name(config, (enum tensor_role)role, layer, name, sizeof name);
-            handles[checkpoint_slot((enum tensor_role)role, layer)] =
-                st_layout_add(layout, name, model_role_tensor(config, (enum tensor_role)role), dtype);
-        }
-    }
+    int64_t *handles = xcalloc((size_t)param_num_slots(config), sizeof *handles);
+    struct param at = PARAM_START;
+    while (family_next_param(config, &at))
+        handles[param_slot(config, at)] =
+            st_layout_add(layout, param_name(config, at, name), param_shape(config, at), dtype);
     st_layout_finish(layout);
     cp->layouts[part] = layout;
     cp->handles[part] = handles;
@@ -151,12 +134,10 @@ int checkpoint_open_ranges(struct checkpoint *cp, struct err *err) {
     return status == 0 ? 0 : failed(cp, err);
 }
 
-int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, enum tensor_role role, int layer,
-                     int64_t first, int64_t count, const float *data, struct err *err) {
-    CHECK((int)part < cp->num_parts && model_has_role(cp->source.config, role) && layer >= 0 &&
-              layer < cp->source.config->num_layers,
-          "part %d, role %d, layer %d is not in this checkpoint", (int)part, (int)role, layer);
-    int64_t handle = cp->handles[part][checkpoint_slot(role, layer)];
+int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct param param, int64_t first,
+                     int64_t count, const float *data, struct err *err) {
+    CHECK((int)part < cp->num_parts, "part %d is not in this checkpoint", (int)part);
+    int64_t handle = cp->handles[part][param_slot(cp->source.config, param)];
     if (st_layout_write_f32(cp->layouts[part], handle, first, count, data, err) == 0)
         return 0;
     return failed(cp, err);

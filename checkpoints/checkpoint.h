@@ -48,8 +48,8 @@ int checkpoint_begin(struct checkpoint *cp, struct err *err);
 void checkpoint_abandon(struct checkpoint *cp);
 int checkpoint_open_ranges(struct checkpoint *cp, struct err *err);
 /* checkpoint_write - elements [first, first + count) of one tensor from f32. */
-int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, enum tensor_role role, int layer,
-                     int64_t first, int64_t count, const float *data, struct err *err);
+int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct param param, int64_t first,
+                     int64_t count, const float *data, struct err *err);
 int checkpoint_close_ranges(struct checkpoint *cp, struct err *err); /* fsync */
 /* checkpoint_num_blocks - how many 8 MiB blocks all big files have together; checkpoint_hash_blocks fills
  * hashes[b] for the blocks b with b % num_ranks == rank and leaves the others 0, reading back what is on
@@ -82,5 +82,5 @@ struct checkpoint_reader;
 struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder, enum checkpoint_part part,
                                                  const struct model_config *config, struct err *err);
 void checkpoint_reader_close(struct checkpoint_reader *reader);
-int checkpoint_read(const struct checkpoint_reader *reader, enum tensor_role role, int layer, int64_t first,
-                    int64_t count, float *out, struct err *err);
+int checkpoint_read(const struct checkpoint_reader *reader, struct param param, int64_t first, int64_t count,
+                    float *out, struct err *err);

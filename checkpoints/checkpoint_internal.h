@@ -12,11 +12,6 @@ enum { CHECKPOINT_BLOCK_BYTES = 8 << 20 };
 const char *checkpoint_part_stem(enum checkpoint_part part);
 const char *checkpoint_part_folder(enum checkpoint_part part);
 
-/* Tensors of a model are numbered by slot, so that a table finds them: once-only roles, then layer by layer.
- */
-int64_t checkpoint_num_slots(const struct model_config *config);
-int64_t checkpoint_slot(enum tensor_role role, int layer);
-
 /* One file of a checkpoint and the XXH3-64 of each of its blocks. */
 struct manifest_file {
     char *name; /* "config.json", "state/master.safetensors" */

@@ -10,7 +10,7 @@ enum { MAX_STATE_TEXT_BYTES = 64 << 20 };
 struct checkpoint_reader {
     struct st_files *files;
     struct model_config config;
-    int64_t *tensors; /* [num_slots] index in files */
+    int64_t *tensors; /* [param_num_slots] index in files */
 };
 
 /* The trainer's own text: what it means is not this layer's business. */
@@ -23,12 +23,10 @@ char *checkpoint_state_text(const char *checkpoint_folder, struct err *err) {
 }
 
 /* find_tensor - its index, after a look at type and shape. */
-static int64_t find_tensor(const struct checkpoint_reader *reader, enum tensor_role role, int layer,
-                           struct err *err) {
-    char name[160], text[64];
-    model_role_name(&reader->config, role, layer, name, sizeof name);
-    struct tensor want = model_role_tensor(&reader->config, role);
-    int64_t index = st_find(reader->files, name);
+static int64_t find_tensor(const struct checkpoint_reader *reader, struct param param, struct err *err) {
+    char name[PARAM_NAME_ROOM], text[64];
+    struct tensor want = param_shape(&reader->config, param);
+    int64_t index = st_find(reader->files, param_name(&reader->config, param, name));
     if (index < 0)
         return err_set(err, "tensor '%s' is missing", name);
     struct st_entry entry = st_entry(reader->files, index);
@@ -44,16 +42,12 @@ static int64_t find_tensor(const struct checkpoint_reader *reader, enum tensor_r
 /* find_tensors - all of them when the part is opened: a wrong state is refused before training starts, and
  * each read is a look into a table. */
 static int find_tensors(struct checkpoint_reader *reader, struct err *err) {
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        int layers = role < ROLE_FIRST_IN_LAYER ? 1 : reader->config.num_layers;
-        if (!model_has_role(&reader->config, (enum tensor_role)role))
-            continue;
-        for (int layer = 0; layer < layers; layer++) {
-            int64_t index = find_tensor(reader, (enum tensor_role)role, layer, err);
-            if (index < 0)
-                return -1;
-            reader->tensors[checkpoint_slot((enum tensor_role)role, layer)] = index;
-        }
+    struct param at = PARAM_START;
+    while (family_next_param(&reader->config, &at)) {
+        int64_t index = find_tensor(reader, at, err);
+        if (index < 0)
+            return -1;
+        reader->tensors[param_slot(&reader->config, at)] = index;
     }
     return 0;
 }
@@ -64,7 +58,7 @@ struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder, 
     struct checkpoint_reader *reader = xcalloc(1, sizeof *reader);
     char *folder = xasprintf("%s/state", checkpoint_folder);
     reader->config = *config;
-    reader->tensors = xcalloc((size_t)checkpoint_num_slots(config), sizeof *reader->tensors);
+    reader->tensors = xcalloc((size_t)param_num_slots(config), sizeof *reader->tensors);
     reader->files = st_open_stem(folder, checkpoint_part_stem(part), err);
     int status = -1;
     if (reader->files && (status = find_tensors(reader, err)) != 0)
@@ -84,9 +78,8 @@ void checkpoint_reader_close(struct checkpoint_reader *reader) {
     free(reader);
 }
 
-int checkpoint_read(const struct checkpoint_reader *reader, enum tensor_role role, int layer, int64_t first,
-                    int64_t count, float *out, struct err *err) {
-    CHECK(model_has_role(&reader->config, role) && layer >= 0 && layer < reader->config.num_layers,
-          "role %d, layer %d is not in this model", (int)role, layer);
-    return st_read_f32(reader->files, reader->tensors[checkpoint_slot(role, layer)], first, count, out, err);
+int checkpoint_read(const struct checkpoint_reader *reader, struct param param, int64_t first, int64_t count,
+                    float *out, struct err *err) {
+    int64_t index = reader->tensors[param_slot(&reader->config, param)];
+    return st_read_f32(reader->files, index, first, count, out, err);
 }

@@ -20,6 +20,13 @@
 
 enum { CHUNK_VALUES = 1 << 22, MAX_SMALL_FILE_BYTES = 16 << 20 };
 
+/* One parameter and where it comes in the file. */
+struct placed {
+    struct param param;
+    enum param_place place;
+    int64_t number; /* in the family's order */
+};
+
 /* One export under way. */
 struct job {
     const struct weights *weights;
@@ -28,6 +35,8 @@ struct job {
     enum export_type type;
     struct gguf_writer *writer;
     char *notes;
+    struct placed *tensors; /* [num_tensors] */
+    int64_t num_tensors;
 };
 
 /* --- metadata --- */
@@ -102,22 +111,25 @@ static int set_tokenizer(struct job *job, struct err *err) {
 
 /* --- tensors --- */
 
-/* tensor_at - the i-th tensor in the order of the file: embedding, layers, norm, head.  False after the last.
- */
-static bool tensor_at(const struct model_config *config, int64_t i, enum tensor_role *role, int *layer) {
-    int roles_per_layer = ROLE_COUNT - ROLE_FIRST_IN_LAYER;
-    int64_t in_layers = (int64_t)config->num_layers * roles_per_layer;
-    *layer = 0;
-    if (i == 0) {
-        *role = ROLE_EMBEDDING;
-    } else if (i <= in_layers) {
-        *layer = (int)((i - 1) / roles_per_layer);
-        *role = (enum tensor_role)(ROLE_FIRST_IN_LAYER + (i - 1) % roles_per_layer);
-    } else {
-        *role = i == in_layers + 1 ? ROLE_FINAL_NORM : ROLE_HEAD;
-        return i <= in_layers + 1 || (i == in_layers + 2 && model_has_role(config, ROLE_HEAD));
+static int compare_placed(const void *a, const void *b) {
+    const struct placed *x = a, *y = b;
+    if (x->place != y->place)
+        return (x->place > y->place) - (x->place < y->place);
+    if (x->param.layer != y->param.layer)
+        return (x->param.layer > y->param.layer) - (x->param.layer < y->param.layer);
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+/* list_tensors - in the order of the file: embedding, layer by layer, final norm, head.  The job keeps it. */
+static void list_tensors(struct job *job) {
+    struct param at = PARAM_START;
+    job->tensors = xmalloc((size_t)param_num_slots(job->config) * sizeof *job->tensors);
+    while (family_next_param(job->config, &at)) {
+        job->tensors[job->num_tensors] =
+            (struct placed){at, param_spec(job->config, at.role)->place, job->num_tensors};
+        job->num_tensors++;
     }
-    return true;
+    qsort(job->tensors, (size_t)job->num_tensors, sizeof *job->tensors, compare_placed);
 }
 
 /* type_in_file - vectors are f32 always; rows that do not fill blocks of Q8_0 become f16, as llama.cpp's
@@ -135,18 +147,17 @@ static enum ggml_type type_in_file(enum export_type type, struct tensor shape) {
 }
 
 static void add_tensors(struct job *job) {
-    char name[GGUF_NAME_ROOM];
-    enum tensor_role role;
-    int layer;
+    char name[PARAM_NAME_ROOM];
     int64_t num_f16 = 0, half = job->config->head_dim / 2;
     if (job->config->rope_kind == ROPE_LLAMA3)
         gguf_add_tensor(job->writer, "rope_freqs.weight", 1, &half, GGML_F32);
-    for (int64_t i = 0; tensor_at(job->config, i, &role, &layer); i++) {
-        struct tensor shape = model_role_tensor(job->config, role);
+    for (int64_t i = 0; i < job->num_tensors; i++) {
+        struct tensor shape = param_shape(job->config, job->tensors[i].param);
         int64_t dims[2] = {shape.dims[shape.ndim - 1], shape.dims[0]}; /* row length first */
         enum ggml_type type = type_in_file(job->type, shape);
         num_f16 += job->type == EXPORT_Q8_0 && type == GGML_F16;
-        gguf_add_tensor(job->writer, gguf_role_name(role, layer, name), shape.ndim, dims, type);
+        gguf_add_tensor(job->writer, param_gguf_name(job->config, job->tensors[i].param, name), shape.ndim,
+                        dims, type);
     }
     if (num_f16)
         gguf_note(&job->notes, "%lld matrices are f16: their rows are no multiple of 32, which q8_0 needs",
@@ -172,22 +183,22 @@ static void permute_heads(int head_dim, int64_t width, int64_t num_rows, const f
         memcpy(to + gguf_row_from_hf(head_dim, row) * width, from + row * width, (size_t)width * sizeof *to);
 }
 
-static int write_tensor(const struct job *job, enum tensor_role role, int layer, struct err *err) {
-    char name[GGUF_NAME_ROOM];
-    struct tensor shape = model_role_tensor(job->config, role);
+static int write_tensor(const struct job *job, struct param param, struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    struct tensor shape = param_shape(job->config, param);
     int64_t width = shape.dims[shape.ndim - 1], num_rows = tensor_count(shape) / width;
     enum ggml_type type = type_in_file(job->type, shape);
-    bool permuted = gguf_role_is_permuted(role);
+    bool permuted = param_spec(job->config, param.role)->traits & PARAM_PERMUTED;
     int64_t unit = permuted ? job->config->head_dim : 1; /* rows that stay together */
     int64_t chunk = CHUNK_VALUES / width / unit * unit;
     chunk = chunk < unit ? unit : chunk > num_rows ? num_rows : chunk;
     float *rows = xmalloc((size_t)(chunk * width) * sizeof *rows);
     float *ordered = permuted ? xmalloc((size_t)(chunk * width) * sizeof *ordered) : NULL;
     int status = 0;
-    gguf_role_name(role, layer, name);
+    param_gguf_name(job->config, param, name);
     for (int64_t first = 0; first < num_rows && status == 0; first += chunk) {
         int64_t now = num_rows - first < chunk ? num_rows - first : chunk;
-        status = weights_read(job->weights, role, layer, first * width, now * width, rows, err);
+        status = weights_read(job->weights, param, first * width, now * width, rows, err);
         if (status == 0)
             status = export_check_values(name, type == GGML_F16, rows, now * width, err);
         if (status == 0 && permuted)
@@ -201,8 +212,7 @@ static int write_tensor(const struct job *job, enum tensor_role role, int layer,
 }
 
 static int write_tensors(const struct job *job, struct err *err) {
-    enum tensor_role role;
-    int layer, half = job->config->head_dim / 2, status = 0;
+    int half = job->config->head_dim / 2, status = 0;
     if (job->config->rope_kind == ROPE_LLAMA3) {
         float *divisors = xmalloc((size_t)half * sizeof *divisors);
         for (int i = 0; i < half; i++)
@@ -210,8 +220,8 @@ static int write_tensors(const struct job *job, struct err *err) {
         status = gguf_write_rows(job->writer, 1, divisors, err);
         free(divisors);
     }
-    for (int64_t i = 0; status == 0 && tensor_at(job->config, i, &role, &layer); i++)
-        status = write_tensor(job, role, layer, err);
+    for (int64_t i = 0; status == 0 && i < job->num_tensors; i++)
+        status = write_tensor(job, job->tensors[i].param, err);
     return status;
 }
 
@@ -238,6 +248,7 @@ static int write_file(struct job *job, const char *partial, struct err *err) {
     set_model(job);
     if (set_tokenizer(job, err) != 0)
         return -1;
+    list_tensors(job);
     add_tensors(job);
     if (gguf_writer_begin(job->writer, partial, err) != 0 || write_tensors(job, err) != 0 ||
         gguf_writer_end(job->writer, err) != 0 || check_file(partial, job->config, err) != 0)
@@ -247,7 +258,11 @@ static int write_file(struct job *job, const char *partial, struct err *err) {
 
 int export_gguf(const struct weights *weights, const char *path, enum export_type type, char **notes,
                 struct err *err) {
-    struct job job = {weights, weights_config(weights), path, type, gguf_writer_create(), NULL};
+    struct job job = {.weights = weights,
+                      .config = weights_config(weights),
+                      .path = path,
+                      .type = type,
+                      .writer = gguf_writer_create()};
     char *partial = xasprintf("%s.partial", path);
     int status = write_file(&job, partial, err);
     if (status != 0) {
@@ -255,6 +270,7 @@ int export_gguf(const struct weights *weights, const char *path, enum export_typ
         err_prefix(err, "cannot export to '%s'", path);
     }
     gguf_writer_free(job.writer);
+    free(job.tensors);
     free(partial);
     if (notes)
         *notes = status == 0 ? job.notes : NULL;

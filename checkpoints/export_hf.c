@@ -10,7 +10,7 @@
 #include "checkpoints/model_folder.h"
 #include "checkpoints/safetensors.h"
 
-enum { CHUNK_VALUES = 1 << 22, MAX_TENSOR_NAME = 160 };
+enum { CHUNK_VALUES = 1 << 22 };
 static const int64_t max_shard_bytes = 5000000000; /* what transformers has long used */
 
 static int write_small_files(const struct weights *weights, const struct model_config *config,
@@ -30,46 +30,43 @@ static int write_small_files(const struct weights *weights, const struct model_c
     return status;
 }
 
-struct slot {
-    enum tensor_role role;
-    int layer;
-    int64_t handle; /* in the layout */
+/* A tensor of the folder and its number in the layout. */
+struct placed {
+    struct param param;
+    int64_t handle;
 };
 
 /* plan_tensors - all tensors of the model into the layout; the caller frees the list. */
-static struct slot *plan_tensors(const struct model_config *config, struct st_layout *layout,
-                                 int64_t *num_slots) {
-    struct slot *slots = xmalloc(((size_t)config->num_layers + 1) * ROLE_COUNT * sizeof *slots);
-    char name[MAX_TENSOR_NAME];
-    *num_slots = 0;
-    for (int r = 0; r < ROLE_COUNT; r++) {
-        enum tensor_role role = (enum tensor_role)r;
-        int num_layers = role < ROLE_FIRST_IN_LAYER ? 1 : config->num_layers;
-        for (int layer = 0; layer < num_layers && model_has_role(config, role); layer++) {
-            model_role_name(config, role, layer, name, sizeof name);
-            int64_t handle = st_layout_add(layout, name, model_role_tensor(config, role), config->dtype);
-            slots[(*num_slots)++] = (struct slot){role, layer, handle};
-        }
+static struct placed *plan_tensors(const struct model_config *config, struct st_layout *layout,
+                                   int64_t *count) {
+    struct placed *list = xmalloc((size_t)param_num_slots(config) * sizeof *list);
+    struct param at = PARAM_START;
+    char name[PARAM_NAME_ROOM];
+    *count = 0;
+    while (family_next_param(config, &at)) {
+        int64_t handle =
+            st_layout_add(layout, param_name(config, at, name), param_shape(config, at), config->dtype);
+        list[(*count)++] = (struct placed){at, handle};
     }
     st_layout_finish(layout);
-    return slots;
+    return list;
 }
 
 static int write_tensor(const struct weights *weights, const struct model_config *config,
-                        struct st_layout *layout, const struct slot *slot, struct err *err) {
-    char name[MAX_TENSOR_NAME];
-    int64_t count = tensor_count(model_role_tensor(config, slot->role));
+                        struct st_layout *layout, const struct placed *placed, struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    int64_t count = tensor_count(param_shape(config, placed->param));
     int64_t chunk = count < CHUNK_VALUES ? count : CHUNK_VALUES;
     float *values = xmalloc((size_t)chunk * sizeof *values);
     int status = 0;
-    model_role_name(config, slot->role, slot->layer, name, sizeof name);
+    param_name(config, placed->param, name);
     for (int64_t first = 0; first < count && status == 0; first += chunk) {
         int64_t now = count - first < chunk ? count - first : chunk;
-        status = weights_read(weights, slot->role, slot->layer, first, now, values, err);
+        status = weights_read(weights, placed->param, first, now, values, err);
         if (status == 0)
             status = export_check_values(name, config->dtype == DTYPE_F16, values, now, err);
         if (status == 0)
-            status = st_layout_write_f32(layout, slot->handle, first, now, values, err);
+            status = st_layout_write_f32(layout, placed->handle, first, now, values, err);
     }
     free(values);
     return status;
@@ -77,19 +74,19 @@ static int write_tensor(const struct weights *weights, const struct model_config
 
 static int write_weights(const struct weights *weights, const struct model_config *config, const char *folder,
                          struct err *err) {
-    int64_t num_slots;
+    int64_t count;
     struct st_layout *layout = st_layout_create("model", max_shard_bytes);
-    struct slot *slots = plan_tensors(config, layout, &num_slots);
+    struct placed *list = plan_tensors(config, layout, &count);
     int status = st_layout_write_headers(layout, folder, err);
     if (status == 0)
         status = st_layout_open(layout, folder, err);
     if (status == 0) {
-        for (int64_t i = 0; i < num_slots && status == 0; i++)
-            status = write_tensor(weights, config, layout, &slots[i], err);
+        for (int64_t i = 0; i < count && status == 0; i++)
+            status = write_tensor(weights, config, layout, &list[i], err);
         int closed = st_layout_close(layout, status == 0 ? err : NULL);
         status = status == 0 ? closed : status;
     }
-    free(slots);
+    free(list);
     st_layout_free(layout);
     return status;
 }

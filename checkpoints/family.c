@@ -1,56 +1,42 @@
-/* family.c - the families atelier knows, what their tensors are called, and the arithmetic of their sizes.
- * Reading config.json lives in family_parse.c, writing it in family_text.c, rotary positions in
- * family_rope.c.
+/* family.c - the families atelier knows, and the checks of their sizes.
+ * The parameters of a family are in family_NAME.c, walking through them in family_params.c, reading
+ * config.json in family_parse.c, writing it in family_text.c, rotary positions in family_rope.c.
  *
- * A new family is a line in `families` and, where its tensors are called otherwise, a table of names: the
- * same string can mean different things in two families (post_attention_layernorm does). */
+ * A new family is a file with its table of parameters and a line in `families`. */
 #include "checkpoints/family_internal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Names before ROLE_FIRST_IN_LAYER are whole; the others follow "model.layers.N.". */
-static const char *const llama_names[ROLE_COUNT] = {
-    [ROLE_EMBEDDING] = "model.embed_tokens.weight",
-    [ROLE_FINAL_NORM] = "model.norm.weight",
-    [ROLE_HEAD] = "lm_head.weight",
-    [ROLE_ATTENTION_NORM] = "input_layernorm.weight",
-    [ROLE_QUERY] = "self_attn.q_proj.weight",
-    [ROLE_KEY] = "self_attn.k_proj.weight",
-    [ROLE_VALUE] = "self_attn.v_proj.weight",
-    [ROLE_OUTPUT] = "self_attn.o_proj.weight",
-    [ROLE_MLP_NORM] = "post_attention_layernorm.weight",
-    [ROLE_GATE] = "mlp.gate_proj.weight",
-    [ROLE_UP] = "mlp.up_proj.weight",
-    [ROLE_DOWN] = "mlp.down_proj.weight",
-};
-
 /* Known families are listed before they are supported, so that the refusal says what is missing and not
  * "unknown". */
-static const struct family families[] = {
-    {"llama", "LlamaForCausalLM", llama_names, 0, NULL},
-    /* The class default of the window applies where the key is missing. */
-    {"mistral", "MistralForCausalLM", llama_names, 4096, NULL},
-    {"qwen2", "Qwen2ForCausalLM", NULL, 0, "query, key and value have biases"},
-    {"qwen3", "Qwen3ForCausalLM", NULL, 0, "queries and keys are normalised"},
-    {"qwen3_moe", "Qwen3MoeForCausalLM", NULL, 0, "mixture of experts"},
-    {"gemma2", "Gemma2ForCausalLM", NULL, 0, "norms around each block, capped logits"},
-    {"gemma3_text", "Gemma3ForCausalLM", NULL, 0, "norms around each block, local attention"},
-    {"olmo2", "Olmo2ForCausalLM", NULL, 0, "norms after each block"},
-    {"mixtral", "MixtralForCausalLM", NULL, 0, "mixture of experts"},
-    {"smollm3", "SmolLM3ForCausalLM", NULL, 0, "layers without rotary positions"},
-    {"apertus", "ApertusForCausalLM", NULL, 0, "xIELU instead of a gated MLP"},
-    {"ministral3", "Ministral3ForCausalLM", NULL, 0, "YaRN positions and a query temperature"},
+static const struct family unsupported[] = {
+    {.model_type = "qwen2", .reason = "query, key and value have biases"},
+    {.model_type = "qwen3", .reason = "queries and keys are normalised"},
+    {.model_type = "qwen3_moe", .reason = "mixture of experts"},
+    {.model_type = "gemma2", .reason = "norms around each block, capped logits"},
+    {.model_type = "gemma3_text", .reason = "norms around each block, local attention"},
+    {.model_type = "olmo2", .reason = "norms after each block"},
+    {.model_type = "mixtral", .reason = "mixture of experts"},
+    {.model_type = "smollm3", .reason = "layers without rotary positions"},
+    {.model_type = "apertus", .reason = "xIELU instead of a gated MLP"},
+    {.model_type = "ministral3", .reason = "YaRN positions and a query temperature"},
+};
+static const struct family *const families[] = {&family_llama, &family_mistral};
+
+enum {
+    NUM_FAMILIES = sizeof families / sizeof families[0],
+    NUM_UNSUPPORTED = sizeof unsupported / sizeof unsupported[0]
 };
 
-enum { NUM_FAMILIES = sizeof families / sizeof families[0] };
-
-/* family_find - by model_type; NULL: never heard of. */
-static const struct family *family_find(const char *model_type) {
+const struct family *family_find(const char *model_type) {
     for (int i = 0; i < NUM_FAMILIES; i++)
-        if (strcmp(families[i].model_type, model_type) == 0)
-            return &families[i];
+        if (strcmp(families[i]->model_type, model_type) == 0)
+            return families[i];
+    for (int i = 0; i < NUM_UNSUPPORTED; i++)
+        if (strcmp(unsupported[i].model_type, model_type) == 0)
+            return &unsupported[i];
     return NULL;
 }
 
@@ -59,16 +45,15 @@ static const char *supported_list(char *text, size_t room_bytes) {
     size_t used = 0;
     text[0] = '\0';
     for (int i = 0; i < NUM_FAMILIES && used < room_bytes; i++)
-        if (families[i].names)
-            used += (size_t)snprintf(text + used, room_bytes - used, "%s%s", used ? ", " : "",
-                                     families[i].model_type);
+        used += (size_t)snprintf(text + used, room_bytes - used, "%s%s", used ? ", " : "",
+                                 families[i]->model_type);
     return text;
 }
 
 const struct family *family_require(const char *model_type, struct err *err) {
     char list[256];
     const struct family *family = family_find(model_type);
-    if (family && family->names)
+    if (family && family->params)
         return family;
     supported_list(list, sizeof list);
     if (family)
@@ -77,64 +62,6 @@ const struct family *family_require(const char *model_type, struct err *err) {
     else
         err_set(err, "model_type '%.80s' is unknown (supported: %s)", model_type, list);
     return NULL;
-}
-
-const char *model_role_name(const struct model_config *config, enum tensor_role role, int layer, char *text,
-                            size_t room_bytes) {
-    const struct family *family = family_find(config->model_type);
-    CHECK(family && family->names && role < ROLE_COUNT, "no tensor names for role %d of model_type '%s'",
-          (int)role, config->model_type);
-    if (role < ROLE_FIRST_IN_LAYER)
-        snprintf(text, room_bytes, "%s", family->names[role]);
-    else
-        snprintf(text, room_bytes, "model.layers.%d.%s", layer, family->names[role]);
-    return text;
-}
-
-struct tensor model_role_tensor(const struct model_config *config, enum tensor_role role) {
-    int64_t c = config->width, f = config->ffn_width;
-    int64_t query_width = (int64_t)config->num_heads * config->head_dim;
-    int64_t key_width = (int64_t)config->num_kv_heads * config->head_dim;
-    switch (role) {
-    /* Matrices are stored [out, in], as x W^T wants them. */
-    case ROLE_EMBEDDING:
-    case ROLE_HEAD:
-        return tensor_2d(NULL, DTYPE_F32, config->vocab_size, c);
-    case ROLE_FINAL_NORM:
-    case ROLE_ATTENTION_NORM:
-    case ROLE_MLP_NORM:
-        return tensor_1d(NULL, DTYPE_F32, c);
-    case ROLE_QUERY:
-        return tensor_2d(NULL, DTYPE_F32, query_width, c);
-    case ROLE_KEY:
-    case ROLE_VALUE:
-        return tensor_2d(NULL, DTYPE_F32, key_width, c);
-    case ROLE_OUTPUT:
-        return tensor_2d(NULL, DTYPE_F32, c, query_width);
-    case ROLE_GATE:
-    case ROLE_UP:
-        return tensor_2d(NULL, DTYPE_F32, f, c);
-    case ROLE_DOWN:
-        return tensor_2d(NULL, DTYPE_F32, c, f);
-    case ROLE_COUNT:
-        break;
-    }
-    die("no tensor has role %d", (int)role);
-}
-
-bool model_has_role(const struct model_config *config, enum tensor_role role) {
-    return role != ROLE_HEAD || !config->tied_head;
-}
-
-int64_t model_num_parameters(const struct model_config *config) {
-    int64_t once = 0, per_layer = 0;
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        if (!model_has_role(config, (enum tensor_role)role))
-            continue;
-        int64_t count = tensor_count(model_role_tensor(config, (enum tensor_role)role));
-        *(role < ROLE_FIRST_IN_LAYER ? &once : &per_layer) += count;
-    }
-    return once + per_layer * config->num_layers;
 }
 
 /* check_ranges - each size by itself.  The limits keep every product below in 64 bits and are far above any

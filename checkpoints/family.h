@@ -1,29 +1,73 @@
-/* family.h - what a decoder model is: the descriptor that covers the families, and the names of its tensors.
+/* family.h - what a decoder model is: the descriptor that covers the families, and the one list of its
+ * parameters.
  *
- * One decoder serves all families; a family differs by the fields below and by its tensor names.  Supported
- * now: the Llama family (model_type llama, mistral without window).  Any other model_type is refused by name.
+ * One decoder serves all families; a family differs by the fields of struct model_config and by its table of
+ * parameters, family_NAME.c.  Supported now: the Llama family (model_type llama, mistral without window). Any
+ * other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
 
 #include "kernels/tensor.h"
 
-/* What a tensor of the model is for.  Roles before ROLE_FIRST_IN_LAYER occur once, the others once per layer.
- */
+/* What a parameter is for in the arithmetic of the model.  Only model.c and the families' tables know roles
+ * by name; everything else goes through the list below. */
 enum tensor_role {
-    ROLE_EMBEDDING,  /* [V, C] */
-    ROLE_FINAL_NORM, /* [C] */
-    ROLE_HEAD,       /* [V, C], absent when tied */
-    ROLE_FIRST_IN_LAYER,
-    ROLE_ATTENTION_NORM = ROLE_FIRST_IN_LAYER, /* [C] */
-    ROLE_QUERY,                                /* [H D, C] */
-    ROLE_KEY,                                  /* [G D, C] */
-    ROLE_VALUE,                                /* [G D, C] */
-    ROLE_OUTPUT,                               /* [C, H D] */
-    ROLE_MLP_NORM,                             /* [C] */
-    ROLE_GATE,                                 /* [F, C] */
-    ROLE_UP,                                   /* [F, C] */
-    ROLE_DOWN,                                 /* [C, F] */
+    ROLE_EMBEDDING,
+    ROLE_FINAL_NORM,
+    ROLE_HEAD, /* absent when tied */
+    ROLE_ATTENTION_NORM,
+    ROLE_QUERY,
+    ROLE_KEY,
+    ROLE_VALUE,
+    ROLE_OUTPUT,
+    ROLE_MLP_NORM,
+    ROLE_GATE,
+    ROLE_UP,
+    ROLE_DOWN,
     ROLE_COUNT
+};
+
+/* Sizes by name; shape letters as in kernels/tensor.h. */
+enum dim {
+    DIM_NONE,  /* no second dimension: a vector */
+    DIM_WIDTH, /* C */
+    DIM_VOCAB, /* V */
+    DIM_QUERY, /* H D */
+    DIM_KEY,   /* G D */
+    DIM_FFN    /* F */
+};
+
+/* Where in the model a parameter stands: before the layers, in each of them, after them. */
+enum param_place { PLACE_INPUT, PLACE_LAYER, PLACE_OUTPUT };
+
+/* What a new model starts with. */
+enum param_init {
+    INIT_NORMAL, /* mean 0, standard deviation initializer_range */
+    INIT_ONE
+};
+
+/* What else is true of a kind of parameter; a set. */
+enum param_trait {
+    PARAM_DECAYS = 1,   /* weight decay applies */
+    PARAM_PERMUTED = 2, /* GGUF holds its rows in llama.cpp's rotary order (gguf_model.c) */
+    PARAM_UNTIED = 4    /* absent where the head is the embedding */
+};
+
+/* One row of a family's table: all that is known of a kind of parameter, for every layer. */
+struct param_spec {
+    enum tensor_role role;
+    enum param_place place;
+    const char *hf;      /* name in Hugging Face files; of PLACE_LAYER after "model.layers.N." */
+    const char *gguf;    /* name in GGUF files; of PLACE_LAYER after "blk.N." */
+    enum dim rows, cols; /* matrices are stored [out, in], as x W^T wants them */
+    enum param_init init;
+    unsigned traits; /* of enum param_trait */
+};
+
+/* One parameter of a model. */
+struct param {
+    enum tensor_role role;
+    int layer; /* 0 outside of the layers */
 };
 
 enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 };
@@ -69,17 +113,34 @@ int model_config_check(const struct model_config *config, const char *origin, st
  */
 char *model_config_text(const struct model_config *config, const char *base_text);
 
-/* model_role_name - the Hugging Face name of a tensor ("model.layers.3.mlp.up_proj.weight"); returns text. */
-const char *model_role_name(const struct model_config *config, enum tensor_role role, int layer, char *text,
-                            size_t room_bytes);
+/* family_next_param - the only enumeration of a model's parameters: kind by kind in the order of the family's
+ * table, each through all layers.  Start with PARAM_START:
+ *     struct param at = PARAM_START;
+ *     while (family_next_param(config, &at)) ...
+ * The order is that of tensors in checkpoints and exported folders. */
+#define PARAM_START ((struct param){ROLE_COUNT, -1})
+bool family_next_param(const struct model_config *config, struct param *at);
 
-/* model_role_tensor - its shape, data NULL, dtype f32. */
-struct tensor model_role_tensor(const struct model_config *config, enum tensor_role role);
+/* param_spec - the table's row of a kind; NULL where this model has no such parameter. */
+const struct param_spec *param_spec(const struct model_config *config, enum tensor_role role);
 
-/* model_has_role - false for ROLE_HEAD of a tied model. */
-bool model_has_role(const struct model_config *config, enum tensor_role role);
+enum { PARAM_NAME_ROOM = 160 };
 
-/* model_num_parameters - of the whole model. */
+/* param_name, param_gguf_name - what the parameter is called in Hugging Face files
+ * ("model.layers.3.mlp.up_proj.weight") and in GGUF files ("blk.3.ffn_up.weight"); return text, which has
+ * PARAM_NAME_ROOM bytes. */
+const char *param_name(const struct model_config *config, struct param param, char *text);
+const char *param_gguf_name(const struct model_config *config, struct param param, char *text);
+
+/* param_shape - [rows, cols] or [rows]; data NULL, dtype f32. */
+struct tensor param_shape(const struct model_config *config, struct param param);
+
+/* param_slot - a number of its own below param_num_slots, for tables of parameters; not every slot is used.
+ */
+int64_t param_slot(const struct model_config *config, struct param param);
+int64_t param_num_slots(const struct model_config *config);
+
+/* model_num_parameters - scalars of the whole model. */
 int64_t model_num_parameters(const struct model_config *config);
 
 /* model_rope_tables - cos and sin [positions, D/2], scaled as rope_kind says; frequencies and angles are

@@ -12,34 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names before ROLE_FIRST_IN_LAYER are whole; the others follow "blk.N.". */
-static const char *const role_names[ROLE_COUNT] = {
-    [ROLE_EMBEDDING] = "token_embd.weight",
-    [ROLE_FINAL_NORM] = "output_norm.weight",
-    [ROLE_HEAD] = "output.weight",
-    [ROLE_ATTENTION_NORM] = "attn_norm.weight",
-    [ROLE_QUERY] = "attn_q.weight",
-    [ROLE_KEY] = "attn_k.weight",
-    [ROLE_VALUE] = "attn_v.weight",
-    [ROLE_OUTPUT] = "attn_output.weight",
-    [ROLE_MLP_NORM] = "ffn_norm.weight",
-    [ROLE_GATE] = "ffn_gate.weight",
-    [ROLE_UP] = "ffn_up.weight",
-    [ROLE_DOWN] = "ffn_down.weight",
-};
 static const char rope_freqs_name[] = "rope_freqs.weight";
-
-const char *gguf_role_name(enum tensor_role role, int layer, char *text) {
-    if (role < ROLE_FIRST_IN_LAYER)
-        snprintf(text, GGUF_NAME_ROOM, "%s", role_names[role]);
-    else
-        snprintf(text, GGUF_NAME_ROOM, "blk.%d.%s", layer, role_names[role]);
-    return text;
-}
-
-bool gguf_role_is_permuted(enum tensor_role role) {
-    return role == ROLE_QUERY || role == ROLE_KEY;
-}
 
 int64_t gguf_row_from_hf(int head_dim, int64_t row) {
     int64_t half = head_dim / 2, inside = row % head_dim;
@@ -170,15 +143,23 @@ static int read_sizes(const struct gguf *file, struct model_config *config, stru
     return 0;
 }
 
+/* find_param - where a parameter stands in the file; -1: nowhere. */
+static int64_t find_param(const struct gguf *file, const struct model_config *config, enum tensor_role role) {
+    char name[PARAM_NAME_ROOM];
+    return gguf_find_tensor(file, param_gguf_name(config, (struct param){role, 0}, name));
+}
+
 /* vocabulary size, tied head and dtype, from the tensors themselves. */
 static int read_tensor_facts(const struct gguf *file, struct model_config *config, struct err *err) {
-    int64_t embedding = gguf_find_tensor(file, role_names[ROLE_EMBEDDING]);
-    int64_t matrix = gguf_find_tensor(file, "blk.0.attn_q.weight");
+    char name[PARAM_NAME_ROOM];
+    int64_t embedding = find_param(file, config, ROLE_EMBEDDING),
+            matrix = find_param(file, config, ROLE_QUERY);
     if (embedding < 0 || matrix < 0)
-        return err_set(err, "'%s' has no tensor '%s'", gguf_path(file),
-                       embedding < 0 ? role_names[ROLE_EMBEDDING] : "blk.0.attn_q.weight");
+        return err_set(
+            err, "'%s' has no tensor '%s'", gguf_path(file),
+            param_gguf_name(config, (struct param){embedding < 0 ? ROLE_EMBEDDING : ROLE_QUERY, 0}, name));
     config->vocab_size = gguf_tensor(file, embedding).dims[1];
-    config->tied_head = gguf_find_tensor(file, role_names[ROLE_HEAD]) < 0;
+    config->tied_head = find_param(file, config, ROLE_HEAD) < 0;
     int type = gguf_tensor(file, matrix).type;
     config->dtype = type == GGML_F32 ? DTYPE_F32 : type == GGML_F16 ? DTYPE_F16 : DTYPE_BF16;
     return 0;
@@ -316,12 +297,13 @@ int gguf_model_config(const struct gguf *file, struct model_config *config, stru
 
 /* --- tensors --- */
 
-/* check_tensor - one expected tensor; the dimensions in the file are ours in reverse. */
-static int check_tensor(const struct gguf *file, const struct model_config *config, enum tensor_role role,
-                        int layer, struct err *err) {
-    char name[GGUF_NAME_ROOM];
-    struct tensor want = model_role_tensor(config, role);
-    int64_t index = gguf_find_tensor(file, gguf_role_name(role, layer, name));
+/* check_tensor - one expected tensor; the dimensions in the file are ours in reverse.  Returns its index, or
+ * -1 with err set. */
+static int64_t check_tensor(const struct gguf *file, const struct model_config *config, struct param param,
+                            struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    struct tensor want = param_shape(config, param);
+    int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
     if (index < 0)
         return err_set(err, "'%s' has no tensor '%s'", gguf_path(file), name);
     struct gguf_tensor have = gguf_tensor(file, index);
@@ -334,51 +316,42 @@ static int check_tensor(const struct gguf *file, const struct model_config *conf
             gguf_path(file), name, (long long)have.dims[1], (long long)have.dims[0], have.ndim,
             want.ndim == 1 ? 1LL : (long long)want.dims[0],
             (long long)(want.ndim == 1 ? want.dims[0] : want.dims[1]));
-    if (!quant_format(have.type))
-        return gguf_read_f32(file, index, 0, 0, NULL, err);
-    return 0;
-}
-
-/* is_expected - a name that check_tensor has seen. */
-static bool is_expected(const struct model_config *config, const char *name) {
-    char expected[GGUF_NAME_ROOM];
-    long layer = 0;
-    if (strcmp(name, rope_freqs_name) == 0)
-        return true;
-    if (strncmp(name, "blk.", 4) == 0)
-        layer = strtol(name + 4, NULL, 10);
-    for (int role = 0; role < ROLE_COUNT; role++)
-        if (layer >= 0 && layer < config->num_layers &&
-            strcmp(name, gguf_role_name((enum tensor_role)role, (int)layer, expected)) == 0)
-            return true;
-    return false;
+    if (!quant_format(have.type) && gguf_read_f32(file, index, 0, 0, NULL, err) != 0) /* it says why */
+        return -1;
+    return index;
 }
 
 int gguf_model_check(const struct gguf *file, const struct model_config *config, struct err *err) {
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        if (!model_has_role(config, (enum tensor_role)role))
-            continue;
-        int num_layers = role < ROLE_FIRST_IN_LAYER ? 1 : config->num_layers;
-        for (int layer = 0; layer < num_layers; layer++)
-            if (check_tensor(file, config, (enum tensor_role)role, layer, err) != 0)
-                return -1;
+    bool *is_expected = xcalloc((size_t)gguf_num_tensors(file) + 1, sizeof *is_expected);
+    struct param at = PARAM_START;
+    int64_t freqs = gguf_find_tensor(file, rope_freqs_name);
+    int status = 0;
+    if (freqs >= 0)
+        is_expected[freqs] = true;
+    while (status == 0 && family_next_param(config, &at)) {
+        int64_t index = check_tensor(file, config, at, err);
+        if (index >= 0)
+            is_expected[index] = true;
+        else
+            status = -1;
     }
-    for (int64_t i = 0; i < gguf_num_tensors(file); i++)
-        if (!is_expected(config, gguf_tensor(file, i).name))
-            return err_set(
+    for (int64_t i = 0; status == 0 && i < gguf_num_tensors(file); i++)
+        if (!is_expected[i])
+            status = err_set(
                 err, "'%s' has a tensor '%s' that a plain Llama does not have; the model is not supported",
                 gguf_path(file), gguf_tensor(file, i).name);
-    return 0;
+    free(is_expected);
+    return status;
 }
 
-int gguf_model_read(const struct gguf *file, const struct model_config *config, enum tensor_role role,
-                    int layer, int64_t first, int64_t count, float *out, struct err *err) {
-    char name[GGUF_NAME_ROOM];
-    int64_t index = gguf_find_tensor(file, gguf_role_name(role, layer, name));
+int gguf_model_read(const struct gguf *file, const struct model_config *config, struct param param,
+                    int64_t first, int64_t count, float *out, struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
     CHECK(index >= 0, "no tensor '%s': the file was not checked", name);
-    if (!gguf_role_is_permuted(role))
+    if (!(param_spec(config, param.role)->traits & PARAM_PERMUTED))
         return gguf_read_f32(file, index, first, count, out, err);
-    int64_t width = model_role_tensor(config, role).dims[1];
+    int64_t width = param_shape(config, param).dims[1];
     while (count > 0) { /* row by row, each from where it stands in the file */
         int64_t row = first / width, inside = first % width;
         int64_t now = width - inside < count ? width - inside : count;

@@ -17,23 +17,14 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
 
 /* gguf_model_read - elements [first, first + count) of a tensor as f32, row-major, the rows of queries and
  * keys in Hugging Face order (see gguf_model.c).  Returns 0, or -1 with err set. */
-int gguf_model_read(const struct gguf *file, const struct model_config *config, enum tensor_role role,
-                    int layer, int64_t first, int64_t count, float *out, struct err *err);
+int gguf_model_read(const struct gguf *file, const struct model_config *config, struct param param,
+                    int64_t first, int64_t count, float *out, struct err *err);
 
 /* gguf_tokenizer_text - the file's tokenizer as texts of tokenizer.json and tokenizer_config.json, malloc'ed.
  * Returns 0, or -1 with err set: no tokenizer, a model or pre-tokenizer that is not supported (named), lists
  * that do not fit together, a SentencePiece vocabulary whose merge order is lost. */
 int gguf_tokenizer_text(const struct gguf *file, char **tokenizer_json, char **tokenizer_config,
                         struct err *err);
-
-enum { GGUF_NAME_ROOM = 64 };
-
-/* gguf_role_name - the GGUF name of a tensor ("blk.3.ffn_up.weight"); returns text, which has GGUF_NAME_ROOM
- * bytes. */
-const char *gguf_role_name(enum tensor_role role, int layer, char *text);
-
-/* gguf_role_is_permuted - queries and keys: their rows stand in another order in GGUF. */
-bool gguf_role_is_permuted(enum tensor_role role);
 
 /* gguf_row_from_hf - where row `row` of a permuted tensor of Hugging Face stands in GGUF. */
 int64_t gguf_row_from_hf(int head_dim, int64_t row);

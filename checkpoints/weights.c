@@ -15,7 +15,7 @@
 #include "checkpoints/safetensors.h"
 #include "data/json.h"
 
-enum { MAX_CONFIG_BYTES = 16 << 20, MAX_TOKENIZER_BYTES = 512 << 20, MAX_NAME_BYTES = 160 };
+enum { MAX_CONFIG_BYTES = 16 << 20, MAX_TOKENIZER_BYTES = 512 << 20 };
 
 struct weights {
     struct model_config config;
@@ -31,12 +31,12 @@ static bool ends_with(const char *text, const char *end) {
     return text_bytes >= end_bytes && strcmp(text + text_bytes - end_bytes, end) == 0;
 }
 
-/* check_tensor - one tensor of the family is there, with its shape and a type that can be read. */
-static int check_tensor(const struct weights *w, enum tensor_role role, int layer, struct err *err) {
-    char name[MAX_NAME_BYTES], want_text[64];
-    model_role_name(&w->config, role, layer, name, sizeof name);
-    struct tensor want = model_role_tensor(&w->config, role);
-    int64_t index = st_find(w->files, name);
+/* check_tensor - one tensor of the family is there, with its shape and a type that can be read.  Returns its
+ * index, or -1 with err set. */
+static int64_t check_tensor(const struct weights *w, struct param param, struct err *err) {
+    char name[PARAM_NAME_ROOM], want_text[64];
+    struct tensor want = param_shape(&w->config, param);
+    int64_t index = st_find(w->files, param_name(&w->config, param, name));
     if (index < 0)
         return err_set(err, "tensor '%s' is missing", name);
     struct st_entry entry = st_entry(w->files, index);
@@ -51,7 +51,13 @@ static int check_tensor(const struct weights *w, enum tensor_role role, int laye
     if (entry.dtype != DTYPE_F32 && entry.dtype != DTYPE_BF16 && entry.dtype != DTYPE_F16)
         return err_set(err, "tensor '%s' of '%s' is %s: only F32, BF16 and F16 weights can be read", name,
                        entry.file, entry.dtype_text);
-    return 0;
+    return index;
+}
+
+/* find_embedding - its index; of a model whose tensors were checked. */
+static int64_t find_embedding(const struct weights *w) {
+    char name[PARAM_NAME_ROOM];
+    return st_find(w->files, param_name(&w->config, (struct param){ROLE_EMBEDDING, 0}, name));
 }
 
 /* check_tied_head - some tied models store the head all the same.  Loaders ignore it; that is harmless only
@@ -59,8 +65,7 @@ static int check_tensor(const struct weights *w, enum tensor_role role, int laye
 static int check_tied_head(const struct weights *w, int64_t head, struct err *err) {
     enum { SAMPLE = 256, PLACES = 16 };
     float a[SAMPLE], b[SAMPLE];
-    char name[MAX_NAME_BYTES];
-    int64_t embedding = st_find(w->files, model_role_name(&w->config, ROLE_EMBEDDING, 0, name, sizeof name));
+    int64_t embedding = find_embedding(w);
     int64_t count = st_entry(w->files, embedding).count;
     int64_t piece = count < SAMPLE ? count : SAMPLE;
     if (st_entry(w->files, head).count != count)
@@ -78,53 +83,42 @@ static int check_tied_head(const struct weights *w, int64_t head, struct err *er
     return 0;
 }
 
-/* is_ours - name is a tensor of the family. */
-static bool is_ours(const struct model_config *config, const char *name) {
-    char ours[MAX_NAME_BYTES];
-    int layer = 0, end = 0;
-    bool in_layer = sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end > 0 && layer >= 0 &&
-                    layer < config->num_layers;
-    int first = in_layer ? ROLE_FIRST_IN_LAYER : 0, last = in_layer ? ROLE_COUNT : ROLE_FIRST_IN_LAYER;
-    for (int role = first; role < last; role++)
-        if (model_has_role(config, (enum tensor_role)role) &&
-            strcmp(model_role_name(config, (enum tensor_role)role, layer, ours, sizeof ours), name) == 0)
-            return true;
-    return false;
-}
-
-/* check_extras - an unknown tensor means that the model computes something that atelier would leave out. */
-static int check_extras(const struct weights *w, struct err *err) {
-    char head[MAX_NAME_BYTES];
-    model_role_name(&w->config, ROLE_HEAD, 0, head, sizeof head);
-    for (int64_t i = 0; i < st_num_tensors(w->files); i++) {
-        const char *name = st_entry(w->files, i).name;
-        if (is_ours(&w->config, name) || ends_with(name, ".rotary_emb.inv_freq")) /* a table of old files */
-            continue;
-        if (strcmp(name, head) != 0)
-            return err_set(err, "tensor '%.200s' of '%s' is unknown for model_type '%s' with %d layers", name,
-                           st_entry(w->files, i).file, w->config.model_type, w->config.num_layers);
-        if (check_tied_head(w, i, err) != 0)
-            return -1;
-    }
-    return 0;
+/* check_extra - an unknown tensor means that the model computes something that atelier would leave out. */
+static int check_extra(const struct weights *w, int64_t index, struct err *err) {
+    struct model_config untied = w->config;
+    struct st_entry entry = st_entry(w->files, index);
+    char head[PARAM_NAME_ROOM];
+    untied.tied_head = false;
+    if (ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
+        return 0;
+    if (strcmp(entry.name, param_name(&untied, (struct param){ROLE_HEAD, 0}, head)) == 0)
+        return check_tied_head(w, index, err);
+    return err_set(err, "tensor '%.200s' of '%s' is unknown for model_type '%s' with %d layers", entry.name,
+                   entry.file, w->config.model_type, w->config.num_layers);
 }
 
 /* check_tensors - nothing missing, nothing unknown. */
 static int check_tensors(const struct weights *w, struct err *err) {
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        int layers = role < ROLE_FIRST_IN_LAYER ? 1 : w->config.num_layers;
-        if (!model_has_role(&w->config, (enum tensor_role)role))
-            continue;
-        for (int layer = 0; layer < layers; layer++)
-            if (check_tensor(w, (enum tensor_role)role, layer, err) != 0)
-                return -1;
+    int64_t num_tensors = st_num_tensors(w->files);
+    bool *is_ours = xcalloc((size_t)num_tensors + 1, sizeof *is_ours);
+    struct param at = PARAM_START;
+    int status = 0;
+    while (status == 0 && family_next_param(&w->config, &at)) {
+        int64_t index = check_tensor(w, at, err);
+        if (index >= 0)
+            is_ours[index] = true;
+        else
+            status = -1;
     }
-    return check_extras(w, err);
+    for (int64_t i = 0; i < num_tensors && status == 0; i++)
+        if (!is_ours[i])
+            status = check_extra(w, i, err);
+    free(is_ours);
+    return status;
 }
 
 /* open_folder - config.json decides what must be there, then the headers are held against it. */
 static int open_folder(struct weights *w, const char *path, struct err *err) {
-    char name[MAX_NAME_BYTES];
     size_t text_bytes;
     char *config_path = xasprintf("%s/config.json", path);
     w->folder = xstrdup(path);
@@ -140,8 +134,7 @@ static int open_folder(struct weights *w, const char *path, struct err *err) {
     if (check_tensors(w, err) != 0)
         return err_prefix(err, "model '%s'", path);
     /* What the file says outranks what config.json claims: the key is missing in some old models. */
-    model_role_name(&w->config, ROLE_EMBEDDING, 0, name, sizeof name);
-    w->config.dtype = st_entry(w->files, st_find(w->files, name)).dtype;
+    w->config.dtype = st_entry(w->files, find_embedding(w)).dtype;
     return 0;
 }
 
@@ -210,12 +203,12 @@ const struct model_config *weights_config(const struct weights *w) {
     return &w->config;
 }
 
-int weights_read(const struct weights *w, enum tensor_role role, int layer, int64_t first, int64_t count,
-                 float *out, struct err *err) {
-    char name[MAX_NAME_BYTES];
+int weights_read(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
+                 struct err *err) {
+    char name[PARAM_NAME_ROOM];
     if (w->gguf)
-        return gguf_model_read(w->gguf, &w->config, role, layer, first, count, out, err);
-    int64_t index = st_find(w->files, model_role_name(&w->config, role, layer, name, sizeof name));
+        return gguf_model_read(w->gguf, &w->config, param, first, count, out, err);
+    int64_t index = st_find(w->files, param_name(&w->config, param, name));
     CHECK(index >= 0, "tensor '%s' is not part of this model", name);
     return st_read_f32(w->files, index, first, count, out, err);
 }

@@ -15,8 +15,8 @@ void weights_close(struct weights *weights);
 const struct model_config *weights_config(const struct weights *weights);
 
 /* weights_read - elements [first, first + count) of a tensor, row-major.  Returns 0, or -1 with err set. */
-int weights_read(const struct weights *weights, enum tensor_role role, int layer, int64_t first,
-                 int64_t count, float *out, struct err *err);
+int weights_read(const struct weights *weights, struct param param, int64_t first, int64_t count, float *out,
+                 struct err *err);
 
 /* weights_tokenizer_text - text of tokenizer.json and tokenizer_config.json (NULL where there is none),
  * malloc'ed; made from the metadata when the source is GGUF.  Returns 0, or -1 with err set. */

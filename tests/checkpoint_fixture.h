@@ -40,35 +40,22 @@ static inline struct checkpoint_source source_of(const struct model_config *conf
 }
 
 /* value_seed - every tensor of every part and step has values of its own. */
-static inline uint64_t value_seed(int64_t step, int part, int role, int layer) {
-    return (uint64_t)(((step * 8 + part) * 64 + role) * 64 + layer);
-}
-
-/* A walk over all tensors of a model: start at {-1, 0}. */
-struct place {
-    int role, layer;
-};
-
-static inline bool next_place(const struct model_config *config, struct place *at) {
-    bool in_layer = at->role >= ROLE_FIRST_IN_LAYER;
-    if (in_layer && ++at->layer < config->num_layers)
-        return true;
-    at->layer = 0;
-    return ++at->role < ROLE_COUNT;
+static inline uint64_t value_seed(int64_t step, int part, struct param param) {
+    return (uint64_t)(((step * 8 + part) * 64 + (int)param.role) * 64 + param.layer);
 }
 
 enum phase { PHASE_BEGIN, PHASE_OPEN, PHASE_WRITE, PHASE_CLOSE, PHASE_HASH, PHASE_COMMIT, PHASE_COUNT };
 
 static inline int write_ranges(struct checkpoint *cp, const struct model_config *config, int64_t step,
                                int rank, int num_ranks, struct err *err) {
-    struct place at = {-1, 0};
-    while (next_place(config, &at))
+    struct param at = PARAM_START;
+    while (family_next_param(config, &at))
         for (int part = 0; part < PART_COUNT; part++) {
-            int64_t count = tensor_count(model_role_tensor(config, (enum tensor_role)at.role));
+            int64_t count = tensor_count(param_shape(config, at));
             int64_t first = count * rank / num_ranks, end = count * (rank + 1) / num_ranks;
-            float *values = test_normal(count, value_seed(step, part, at.role, at.layer));
-            int status = checkpoint_write(cp, (enum checkpoint_part)part, (enum tensor_role)at.role, at.layer,
-                                          first, end - first, values + first, err);
+            float *values = test_normal(count, value_seed(step, part, at));
+            int status =
+                checkpoint_write(cp, (enum checkpoint_part)part, at, first, end - first, values + first, err);
             free(values);
             if (status != 0)
                 return -1;
@@ -148,19 +135,17 @@ static inline void save(const char *run_folder, const struct checkpoint_source *
 static inline bool same_part(const struct weights *weights, const struct checkpoint_reader *reader,
                              int64_t step, int part, int num_pieces) {
     const struct model_config *config = weights_config(weights);
-    struct place at = {-1, 0};
+    struct param at = PARAM_START;
     bool same = true;
-    while (next_place(config, &at)) {
-        enum tensor_role role = (enum tensor_role)at.role;
-        int64_t count = tensor_count(model_role_tensor(config, role));
-        float *want = test_normal(count, value_seed(step, part, at.role, at.layer));
+    while (family_next_param(config, &at)) {
+        int64_t count = tensor_count(param_shape(config, at));
+        float *want = test_normal(count, value_seed(step, part, at));
         float *got = xcalloc((size_t)count, sizeof *got);
         struct err err;
         for (int piece = 0; piece < num_pieces; piece++) {
             int64_t first = count * piece / num_pieces, end = count * (piece + 1) / num_pieces;
-            int status = reader
-                             ? checkpoint_read(reader, role, at.layer, first, end - first, got + first, &err)
-                             : weights_read(weights, role, at.layer, first, end - first, got + first, &err);
+            int status = reader ? checkpoint_read(reader, at, first, end - first, got + first, &err)
+                                : weights_read(weights, at, first, end - first, got + first, &err);
             if (status != 0)
                 fail_msg("%s", err.text);
         }

@@ -125,10 +125,10 @@ static void write_tokenizer(const char *at, const struct model *model) {
     gguf_close(file);
 }
 
-static float *values_of(const struct model *model, enum tensor_role role, int layer) {
-    int64_t count = tensor_count(model_role_tensor(&model->config, role));
-    float *values = test_normal(count, 1000 + (uint64_t)(role * 100 + layer));
-    if (model->poison != 0 && role == ROLE_DOWN && layer == 1)
+static float *values_of(const struct model *model, struct param param) {
+    int64_t count = tensor_count(param_shape(&model->config, param));
+    float *values = test_normal(count, 1000 + (uint64_t)((int)param.role * 100 + param.layer));
+    if (model->poison != 0 && param.role == ROLE_DOWN && param.layer == 1)
         values[77] = model->poison;
     return values;
 }
@@ -136,7 +136,8 @@ static float *values_of(const struct model *model, enum tensor_role role, int la
 /* make_folder - config, weights, tokenizer, a model card. */
 static char *make_folder(const char *name, const struct model *model) {
     struct err err = {""};
-    char *at = in_folder(name), *config = model_config_text(&model->config, NULL), tensor_name[160];
+    char *at = in_folder(name), *config = model_config_text(&model->config, NULL),
+         tensor_name[PARAM_NAME_ROOM];
     struct st_layout *layout = st_layout_create("model", INT64_MAX);
     int64_t handles[ROLE_COUNT][2];
     assert_int_equal(folder_create(at, &err), 0);
@@ -145,21 +146,19 @@ static char *make_folder(const char *name, const struct model *model) {
     if (model->tokenizer)
         write_tokenizer(at, model);
     for (int pass = 0; pass < 2; pass++) {
-        for (int role = 0; role < ROLE_COUNT; role++)
-            for (int layer = 0; layer < (role < ROLE_FIRST_IN_LAYER ? 1 : 2); layer++) {
-                struct tensor shape = model_role_tensor(&model->config, (enum tensor_role)role);
-                if (pass == 0) {
-                    model_role_name(&model->config, (enum tensor_role)role, layer, tensor_name,
-                                    sizeof tensor_name);
-                    handles[role][layer] = st_layout_add(layout, tensor_name, shape, DTYPE_F32);
-                    continue;
-                }
-                float *values = values_of(model, (enum tensor_role)role, layer);
-                assert_int_equal(
-                    st_layout_write_f32(layout, handles[role][layer], 0, tensor_count(shape), values, &err),
-                    0);
-                free(values);
+        struct param param = PARAM_START;
+        while (family_next_param(&model->config, &param)) {
+            struct tensor shape = param_shape(&model->config, param);
+            int64_t *handle = &handles[param.role][param.layer];
+            if (pass == 0) {
+                param_name(&model->config, param, tensor_name);
+                *handle = st_layout_add(layout, tensor_name, shape, DTYPE_F32);
+                continue;
             }
+            float *values = values_of(model, param);
+            assert_int_equal(st_layout_write_f32(layout, *handle, 0, tensor_count(shape), values, &err), 0);
+            free(values);
+        }
         if (pass == 0) {
             st_layout_finish(layout);
             assert_int_equal(st_layout_write_headers(layout, at, &err), 0);
@@ -188,20 +187,18 @@ static int64_t num_different(const struct weights *a, const struct weights *b, e
     struct err err = {""};
     const struct model_config *config = weights_config(a);
     int64_t different = 0;
-    for (int role = 0; role < ROLE_COUNT; role++)
-        for (int layer = 0; layer < (role < ROLE_FIRST_IN_LAYER ? 1 : config->num_layers); layer++) {
-            struct tensor shape = model_role_tensor(config, (enum tensor_role)role);
-            int64_t count = tensor_count(shape);
-            float *x = xmalloc((size_t)count * sizeof *x), *y = xmalloc((size_t)count * sizeof *y);
-            if (model_has_role(config, (enum tensor_role)role)) {
-                assert_int_equal(weights_read(a, (enum tensor_role)role, layer, 0, count, x, &err), 0);
-                assert_int_equal(weights_read(b, (enum tensor_role)role, layer, 0, count, y, &err), 0);
-                for (int64_t i = 0; i < count; i++)
-                    different += rounded(x[i], shape.ndim == 1 ? vectors : type) != y[i];
-            }
-            free(x);
-            free(y);
-        }
+    struct param at = PARAM_START;
+    while (family_next_param(config, &at)) {
+        struct tensor shape = param_shape(config, at);
+        int64_t count = tensor_count(shape);
+        float *x = xmalloc((size_t)count * sizeof *x), *y = xmalloc((size_t)count * sizeof *y);
+        assert_int_equal(weights_read(a, at, 0, count, x, &err), 0);
+        assert_int_equal(weights_read(b, at, 0, count, y, &err), 0);
+        for (int64_t i = 0; i < count; i++)
+            different += rounded(x[i], shape.ndim == 1 ? vectors : type) != y[i];
+        free(x);
+        free(y);
+    }
     return different;
 }
 
@@ -406,8 +403,8 @@ static void test_types(void **state) {
     }
     assert_int_equal(export_gguf(source, out, EXPORT_Q8_0, NULL, &err), 0);
     struct weights *back = open_weights(out);
-    float *want = values_of(&model, ROLE_QUERY, 1), *got = xmalloc(64 * 32 * sizeof *got);
-    assert_int_equal(weights_read(back, ROLE_QUERY, 1, 0, 64 * 32, got, &err), 0);
+    float *want = values_of(&model, (struct param){ROLE_QUERY, 1}), *got = xmalloc(64 * 32 * sizeof *got);
+    assert_int_equal(weights_read(back, (struct param){ROLE_QUERY, 1}, 0, 64 * 32, got, &err), 0);
     double error = relative_error(got, want, 64 * 32);
     assert_true(error > 0 && error < 0.01);
     struct gguf *file = open_gguf(out);

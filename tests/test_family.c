@@ -169,24 +169,60 @@ static void test_hostile_sizes(void **state) {
 
 static void test_names_and_shapes(void **state) {
     (void)state;
-    char name[160], text[64];
+    char name[PARAM_NAME_ROOM], text[64];
     struct model_config config = parsed("{\"model_type\":\"llama\",\"head_dim\":32," SIZES "}");
-    assert_string_equal(model_role_name(&config, ROLE_UP, 2, name, sizeof name),
+    assert_string_equal(param_name(&config, (struct param){ROLE_UP, 2}, name),
                         "model.layers.2.mlp.up_proj.weight");
-    assert_string_equal(model_role_name(&config, ROLE_MLP_NORM, 0, name, sizeof name),
+    assert_string_equal(param_name(&config, (struct param){ROLE_MLP_NORM, 0}, name),
                         "model.layers.0.post_attention_layernorm.weight");
-    assert_string_equal(model_role_name(&config, ROLE_HEAD, 0, name, sizeof name), "lm_head.weight");
-    assert_string_equal(tensor_shape_text(model_role_tensor(&config, ROLE_QUERY), text, sizeof text),
-                        "[128, 64] f32");
-    assert_string_equal(tensor_shape_text(model_role_tensor(&config, ROLE_OUTPUT), text, sizeof text),
-                        "[64, 128] f32");
-    assert_string_equal(tensor_shape_text(model_role_tensor(&config, ROLE_KEY), text, sizeof text),
-                        "[64, 64] f32");
+    assert_string_equal(param_name(&config, (struct param){ROLE_HEAD, 0}, name), "lm_head.weight");
+    assert_string_equal(
+        tensor_shape_text(param_shape(&config, (struct param){ROLE_QUERY, 0}), text, sizeof text),
+        "[128, 64] f32");
+    assert_string_equal(
+        tensor_shape_text(param_shape(&config, (struct param){ROLE_OUTPUT, 0}), text, sizeof text),
+        "[64, 128] f32");
+    assert_string_equal(
+        tensor_shape_text(param_shape(&config, (struct param){ROLE_KEY, 0}), text, sizeof text),
+        "[64, 64] f32");
     int64_t layer = 2 * 64 + 2 * 128 * 64 + 2 * 64 * 64 + 3 * 96 * 64;
     assert_int_equal(model_num_parameters(&config), 3 * layer + 2 * 320 * 64 + 64);
     config.tied_head = true;
-    assert_false(model_has_role(&config, ROLE_HEAD));
+    assert_null(param_spec(&config, ROLE_HEAD));
     assert_int_equal(model_num_parameters(&config), 3 * layer + 320 * 64 + 64);
+}
+
+/* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the
+ * model has.  The control: a walk that leaves one out adds up to less. */
+static void test_params(void **state) {
+    (void)state;
+    struct model_config config = parsed("{\"model_type\":\"llama\",\"head_dim\":32," SIZES "}");
+    enum { MOST = 64 };
+    char names[MOST][PARAM_NAME_ROOM], gguf[MOST][PARAM_NAME_ROOM];
+    for (int tied = 0; tied < 2; tied++) {
+        struct param at = PARAM_START;
+        int64_t scalars = 0, without_last = 0, slots[MOST];
+        int count = 0;
+        config.tied_head = tied == 1;
+        while (family_next_param(&config, &at)) {
+            assert_true(count < MOST);
+            param_name(&config, at, names[count]);
+            param_gguf_name(&config, at, gguf[count]);
+            slots[count] = param_slot(&config, at);
+            assert_in_range(slots[count], 0, param_num_slots(&config) - 1);
+            for (int i = 0; i < count; i++) {
+                assert_string_not_equal(names[i], names[count]);
+                assert_string_not_equal(gguf[i], gguf[count]);
+                assert_int_not_equal(slots[i], slots[count]);
+            }
+            without_last = scalars;
+            scalars += tensor_count(param_shape(&config, at));
+            count++;
+        }
+        assert_int_equal(count, 2 + !tied + 3 * 9);
+        assert_int_equal(scalars, model_num_parameters(&config));
+        assert_int_not_equal(without_last, model_num_parameters(&config));
+    }
 }
 
 static void assert_same_config(const struct model_config *a, const struct model_config *b) {
@@ -318,11 +354,17 @@ static void test_rope_divisor(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_old_spelling),    cmocka_unit_test(test_new_spelling),
-        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_refused_by_name),
-        cmocka_unit_test(test_hostile_sizes),   cmocka_unit_test(test_names_and_shapes),
-        cmocka_unit_test(test_text_round_trip), cmocka_unit_test(test_text_from_nothing),
-        cmocka_unit_test(test_rope_tables),     cmocka_unit_test(test_rope_divisor),
+        cmocka_unit_test(test_old_spelling),
+        cmocka_unit_test(test_new_spelling),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_refused_by_name),
+        cmocka_unit_test(test_hostile_sizes),
+        cmocka_unit_test(test_names_and_shapes),
+        cmocka_unit_test(test_params),
+        cmocka_unit_test(test_text_round_trip),
+        cmocka_unit_test(test_text_from_nothing),
+        cmocka_unit_test(test_rope_tables),
+        cmocka_unit_test(test_rope_divisor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

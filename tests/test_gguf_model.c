@@ -27,7 +27,8 @@ static const struct model_config plain = {.model_type = "llama",
                                           .bos_id = 1,
                                           .pad_id = -1,
                                           .eos_ids = {2, 3},
-                                          .num_eos = 2};
+                                          .num_eos = 2,
+                                          .tied_head = true};
 
 /* What a test changes about the file. */
 struct change {
@@ -67,13 +68,11 @@ static void for_plain_tensors(struct gguf_writer *writer, const struct change *c
     struct err err;
     const int64_t four = 4;
     float ones[4] = {1, 1, 1, 1};
-    for (int i = 0; i < 2 + 2 * (ROLE_COUNT - ROLE_FIRST_IN_LAYER); i++) {
-        char name[GGUF_NAME_ROOM];
-        int layer = i < 2 ? 0 : (i - 2) / (ROLE_COUNT - ROLE_FIRST_IN_LAYER);
-        enum tensor_role role = (enum tensor_role)(
-            i < 2 ? i : ROLE_FIRST_IN_LAYER + (i - 2) % (ROLE_COUNT - ROLE_FIRST_IN_LAYER));
-        struct tensor shape = model_role_tensor(&plain, role);
-        gguf_role_name(role, layer, name);
+    struct param at = PARAM_START;
+    while (family_next_param(&plain, &at)) {
+        char name[PARAM_NAME_ROOM];
+        struct tensor shape = param_shape(&plain, at);
+        param_gguf_name(&plain, at, name);
         if (change->left_out && strcmp(change->left_out, name) == 0)
             continue;
         int64_t width = shape.dims[shape.ndim - 1], rows = tensor_count(shape) / width;
@@ -142,16 +141,18 @@ static void test_permutation(void **state) {
     struct gguf *file = open_changed(&(struct change){0});
     assert_int_equal(gguf_model_config(file, &config, &err), 0);
     float rows[32 * 16], part[40];
-    assert_int_equal(gguf_model_read(file, &config, ROLE_QUERY, 0, 0, 32 * 16, rows, &err), 0);
+    assert_int_equal(gguf_model_read(file, &config, (struct param){ROLE_QUERY, 0}, 0, 32 * 16, rows, &err),
+                     0);
     for (int head = 0; head < 4; head++) {
         const int at[8] = {0, 2, 4, 6, 1, 3, 5, 7};
         for (int j = 0; j < 8; j++)
             assert_true(rows[(8 * head + j) * 16 + 5] == (float)((8 * head + at[j]) * 16 + 5));
     }
     assert_true(rows[16] != 16.0f); /* negative control: not the order of the file */
-    assert_int_equal(gguf_model_read(file, &config, ROLE_QUERY, 0, 27, 40, part, &err), 0); /* across rows */
+    assert_int_equal(gguf_model_read(file, &config, (struct param){ROLE_QUERY, 0}, 27, 40, part, &err),
+                     0); /* across rows */
     assert_memory_equal(part, rows + 27, sizeof part);
-    assert_int_equal(gguf_model_read(file, &config, ROLE_VALUE, 1, 27, 40, part, &err), 0);
+    assert_int_equal(gguf_model_read(file, &config, (struct param){ROLE_VALUE, 1}, 27, 40, part, &err), 0);
     assert_true(part[0] == 27 && part[39] == 66); /* values keep their order */
     gguf_close(file);
 }

@@ -191,8 +191,8 @@ static int compare_piece(void *user, int unit, const struct unit_tensor *tensor,
                          int64_t at, int64_t count) {
     struct compare *compare = user;
     struct fixture *f = compare->f;
-    char name[128];
-    model_role_name(&f->config, tensor->role, f->params.units[unit].layer, name, sizeof name);
+    char name[PARAM_NAME_ROOM];
+    param_name(&f->config, tensor->param, name);
     char *key = xasprintf("%s%s", compare->prefix, name);
     assert_int_equal(tensor_first, 0);
     if (st_find(f->expected, key) >= 0) {

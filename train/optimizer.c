@@ -50,11 +50,12 @@ static int update_piece(void *user, int unit, const struct unit_tensor *tensor, 
                         int64_t at, int64_t count) {
     struct update *update = user;
     (void)tensor_first;
-    if (update->count > 0 && tensor->decays != update->decays)
+    bool decays = tensor->spec->traits & PARAM_DECAYS;
+    if (update->count > 0 && decays != update->decays)
         flush(update, unit);
     if (update->count == 0)
         update->at = at;
-    update->decays = tensor->decays;
+    update->decays = decays;
     update->count += count;
     return 0;
 }

@@ -7,26 +7,38 @@
 /* Every shard starts on a 64-byte line of f32. */
 enum { SHARD_ALIGN_COUNT = 16 };
 
-/* Order inside a unit: matrices first, neighbours that are multiplied together side by side. */
-static const enum tensor_role LAYER_ORDER[] = {ROLE_QUERY,   ROLE_KEY, ROLE_VALUE, ROLE_OUTPUT,
-                                               ROLE_GATE,    ROLE_UP,  ROLE_DOWN,  ROLE_ATTENTION_NORM,
-                                               ROLE_MLP_NORM};
-enum { LAYER_NUM_ROLES = sizeof LAYER_ORDER / sizeof LAYER_ORDER[0] };
-
 static int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
-static void unit_add(struct unit *unit, const struct model_config *model, enum tensor_role role) {
-    struct tensor shape = model_role_tensor(model, role);
-    struct unit_tensor *tensor = &unit->tensors[unit->num_tensors++];
-    *tensor = (struct unit_tensor){role, unit->count, tensor_count(shape), shape.ndim >= 2};
-    unit->count += tensor->count;
-    /* Matrices come first in every unit; the backward writes them whole.  An embedding of its own is added to
-     * row by row instead. */
-    bool is_product = shape.ndim >= 2 && (role != ROLE_EMBEDDING || model->tied_head);
+/* unit_of - embedding, layers and head in the order of their use; a tied head is with the embedding. */
+static struct unit *unit_of(const struct params *params, struct param param, enum param_place place) {
+    int unit = place == PLACE_INPUT ? 0 : place == PLACE_LAYER ? 1 + param.layer : params_head_unit(params);
+    return &params->units[unit];
+}
+
+static void unit_add(struct params *params, struct param param, struct tensor shape) {
+    const struct model_config *model = params->setup.model;
+    const struct param_spec *spec = param_spec(model, param.role);
+    struct unit *unit = unit_of(params, param, spec->place);
+    unit->tensors = xrealloc(unit->tensors, (size_t)(unit->num_tensors + 1) * sizeof *unit->tensors);
+    unit->tensors[unit->num_tensors++] = (struct unit_tensor){param, spec, unit->count, tensor_count(shape)};
+    unit->count += tensor_count(shape);
+    /* The backward writes matrices whole.  An embedding of its own is added to row by row instead. */
+    bool is_product = shape.ndim >= 2 && (spec->place != PLACE_INPUT || model->tied_head);
     if (is_product)
         unit->zero_first = unit->count;
+}
+
+/* add_tensors - all of one kind; within a unit in the family's order, which has neighbours that are
+ * multiplied together side by side. */
+static void add_tensors(struct params *params, int ndim) {
+    struct param at = PARAM_START;
+    while (family_next_param(params->setup.model, &at)) {
+        struct tensor shape = param_shape(params->setup.model, at);
+        if (shape.ndim == ndim)
+            unit_add(params, at, shape);
+    }
 }
 
 /* unit_split - pad, and say what this rank owns. */
@@ -41,16 +53,8 @@ static void layout_units(struct params *params) {
     const struct model_config *model = params->setup.model;
     params->num_units = model->num_layers + (model->tied_head ? 1 : 2);
     params->units = xcalloc((size_t)params->num_units, sizeof *params->units);
-    struct unit *head = &params->units[params_head_unit(params)];
-    unit_add(&params->units[0], model, ROLE_EMBEDDING);
-    for (int layer = 0; layer < model->num_layers; layer++) {
-        params->units[1 + layer].layer = layer;
-        for (int i = 0; i < LAYER_NUM_ROLES; i++)
-            unit_add(&params->units[1 + layer], model, LAYER_ORDER[i]);
-    }
-    if (!model->tied_head)
-        unit_add(head, model, ROLE_HEAD);
-    unit_add(head, model, ROLE_FINAL_NORM);
+    add_tensors(params, 2); /* matrices first: what the backward overwrites is one range */
+    add_tensors(params, 1);
     int64_t first = 0;
     for (int u = 0; u < params->num_units; u++) {
         params->units[u].first = first;
@@ -164,8 +168,11 @@ void params_free(struct params *params) {
     all_arenas(params, arenas);
     for (int i = 0; i < NUM_ARENAS; i++)
         arena_free(arenas[i]);
+    for (int u = 0; u < params->num_units; u++)
+        free(params->units[u].tensors);
     free(params->units);
     params->units = NULL;
+    params->num_units = 0;
 }
 
 int params_head_unit(const struct params *params) {
@@ -175,15 +182,16 @@ int params_head_unit(const struct params *params) {
 static const struct unit_tensor *find_role(const struct params *params, int unit, enum tensor_role role) {
     const struct unit *u = &params->units[unit];
     for (int i = 0; i < u->num_tensors; i++)
-        if (u->tensors[i].role == role)
+        if (u->tensors[i].param.role == role)
             return &u->tensors[i];
     die("unit %d has no tensor of role %d", unit, (int)role);
 }
 
 struct tensor params_tensor(const struct params *params, int unit, enum tensor_role role, void *data,
                             enum dtype dtype) {
-    struct tensor view = model_role_tensor(params->setup.model, role);
-    view.data = plus(data, find_role(params, unit, role)->offset, dtype);
+    const struct unit_tensor *tensor = find_role(params, unit, role);
+    struct tensor view = param_shape(params->setup.model, tensor->param);
+    view.data = plus(data, tensor->offset, dtype);
     view.dtype = dtype;
     return view;
 }

@@ -19,19 +19,16 @@
 #include "kernels/ops.h"
 #include "train/transport.h"
 
-enum { UNIT_MAX_TENSORS = ROLE_COUNT };
-
 /* One tensor inside a unit. */
 struct unit_tensor {
-    enum tensor_role role;
+    struct param param;
+    const struct param_spec *spec;
     int64_t offset, count; /* elements, in the unit */
-    bool decays;           /* weight decay applies: matrices yes, norms no */
 };
 
 struct unit {
-    int layer; /* of the roles; 0 for embedding and head */
     int num_tensors;
-    struct unit_tensor tensors[UNIT_MAX_TENSORS];
+    struct unit_tensor *tensors;
     int64_t count;                /* elements with padding = shard_count * ranks */
     int64_t first;                /* elements of all units before this one, padding left out */
     int64_t shard_count;          /* elements of one rank's shard */

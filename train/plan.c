@@ -17,13 +17,14 @@ size_t plan_room_bytes(const struct machine *machine) {
 
 /* matrix_parameters - those that take part in matrix products; a tied head multiplies too. */
 static double matrix_parameters(const struct model_config *model) {
-    double layer = 0;
-    for (enum tensor_role role = ROLE_FIRST_IN_LAYER; role < ROLE_COUNT; role++) {
-        struct tensor shape = model_role_tensor(model, role);
-        if (shape.ndim >= 2)
-            layer += (double)tensor_count(shape);
+    double in_layers = 0;
+    struct param at = PARAM_START;
+    while (family_next_param(model, &at)) {
+        struct tensor shape = param_shape(model, at);
+        if (shape.ndim >= 2 && param_spec(model, at.role)->place == PLACE_LAYER)
+            in_layers += (double)tensor_count(shape);
     }
-    return layer * model->num_layers + (double)model->width * (double)model->vocab_size;
+    return in_layers + (double)model->width * (double)model->vocab_size;
 }
 
 /* scores_per_token - query-key pairs that the causal mask lets through, over all heads and layers. */

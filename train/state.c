@@ -94,10 +94,10 @@ static int each_shard_piece(struct transfer_job *job) {
 
 static int load_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
-    int layer = job->params->units[unit].layer;
+    (void)unit;
     if (job->reader)
-        return checkpoint_read(job->reader, tensor->role, layer, first, count, values, job->err);
-    return weights_read(job->weights, tensor->role, layer, first, count, values, job->err);
+        return checkpoint_read(job->reader, tensor->param, first, count, values, job->err);
+    return weights_read(job->weights, tensor->param, first, count, values, job->err);
 }
 
 int state_load_weights(struct params *params, const struct weights *weights, struct err *err) {
@@ -132,11 +132,12 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
 static int init_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
     float scale = job->params->setup.model->initializer_range;
-    uint64_t id = (uint64_t)unit * ROLE_COUNT + tensor->role;
+    uint64_t id = (uint64_t)unit * ROLE_COUNT + tensor->param.role;
     for (int64_t i = 0; i < count; i++)
-        values[i] = tensor->decays ? scale * (float)rng_normal((uint64_t)job->seed, rng_stream(RNG_INIT, id),
-                                                               (uint64_t)(first + i))
-                                   : 1.0f;
+        values[i] = tensor->spec->init == INIT_NORMAL
+                        ? scale * (float)rng_normal((uint64_t)job->seed, rng_stream(RNG_INIT, id),
+                                                    (uint64_t)(first + i))
+                        : 1.0f;
     return 0;
 }
 
@@ -148,8 +149,8 @@ void state_init(struct params *params, int64_t seed) {
 
 static int save_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
-    return checkpoint_write(job->checkpoint, job->part, tensor->role, job->params->units[unit].layer, first,
-                            count, values, job->err);
+    (void)unit;
+    return checkpoint_write(job->checkpoint, job->part, tensor->param, first, count, values, job->err);
 }
 
 /* write_parts - this rank's byte ranges of every file. */

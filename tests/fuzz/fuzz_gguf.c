@@ -45,15 +45,13 @@ static void read_model(const struct gguf *file) {
         CHECK(err.text[0], "refused without a message");
         return;
     }
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        struct tensor shape = model_role_tensor(&config, (enum tensor_role)role);
+    struct param at = PARAM_START;
+    while (family_next_param(&config, &at)) {
+        struct tensor shape = param_shape(&config, at);
         int64_t width = shape.dims[shape.ndim - 1];
         float *row = xmalloc((size_t)width * sizeof *row);
-        int layer = role < ROLE_FIRST_IN_LAYER ? 0 : config.num_layers - 1;
-        if (model_has_role(&config, (enum tensor_role)role))
-            CHECK(gguf_model_read(file, &config, (enum tensor_role)role, layer, tensor_count(shape) - width,
-                                  width, row, &err) == 0,
-                  "role %d: %s", role, err.text);
+        CHECK(gguf_model_read(file, &config, at, tensor_count(shape) - width, width, row, &err) == 0,
+              "role %d: %s", (int)at.role, err.text);
         free(row);
     }
 }

@@ -152,7 +152,7 @@ static void fill_weights(struct run *run) {
             for (int64_t at = 0; at < tensor->count; at += room) {
                 int64_t count = tensor->count - at < room ? tensor->count - at : room;
                 struct tensor to = tensor_1d(unit->master + tensor->offset + at, DTYPE_F32, count);
-                if (tensor->decays)
+                if (tensor->spec->traits & PARAM_DECAYS)
                     device_copy(&b->dev, to, tensor_rows(block, 0, count));
                 else
                     fill_ones(&b->dev, to);
