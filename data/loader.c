@@ -79,6 +79,8 @@ static int check_file(const struct loader *loader, int i, const struct loader_co
     if (!isfinite(config->files[i].weight) || config->files[i].weight <= 0)
         return err_set(err, "token file '%s' has weight %g; weights are above 0", path,
                        config->files[i].weight);
+    if (config->num_verify_shares > 0)
+        return token_file_verify(file, config->verify_share, config->num_verify_shares, err);
     return 0;
 }
 
@@ -164,6 +166,12 @@ int64_t loader_num_tokens(const struct loader *loader) {
     for (int i = 0; i < loader->num_files; i++)
         sum += token_file_num_tokens(loader->files[i]);
     return sum;
+}
+
+int loader_content_hash(const struct loader *loader, int file, char hex[TOKEN_CONTENT_ROOM],
+                        struct err *err) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return token_file_content_hash(loader->files[file], hex, err);
 }
 
 int64_t loader_num_cut_tokens(const struct loader *loader) {

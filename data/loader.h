@@ -43,6 +43,9 @@ struct loader_config {
     enum packing packing;
     enum long_policy long_documents;
     int64_t vocab_size; /* of the model: a token file made for more is refused; 0: not known yet */
+    /* Checksums of whole files, not of a sample alone: this loader looks at one block of num_verify_shares,
+     * 0: at none.  Ranks that take one share each look at all of them together. */
+    int64_t verify_share, num_verify_shares;
 };
 
 /* One packed sequence; arrays of T that belong to the sample.  Rows from filled on are padding: token 0,
@@ -92,6 +95,11 @@ int loader_check_targets(const struct loader *loader, struct err *err);
 /* loader_check_eval_targets - the same for evaluation, and for the first num_samples evaluation samples
  * together (0: all). */
 int loader_check_eval_targets(const struct loader *loader, int64_t num_samples, struct err *err);
+
+/* loader_content_hash - identity of a file's contents, see token_file_content_hash: what a resumed run
+ * compares. */
+int loader_content_hash(const struct loader *loader, int file, char hex[TOKEN_CONTENT_ROOM], struct err *err);
+
 /* loader_epoch_samples - samples of one epoch of a file. */
 int64_t loader_epoch_samples(const struct loader *loader, int file);
 

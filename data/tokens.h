@@ -5,14 +5,16 @@
  *   /doc_source    uint32 [documents], row of /sources
  *   /loss_mask     uint8, one byte per token (1: counts in the loss); absent when every token counts
  *   /sources/      name, licence, url, sha256 (strings), documents, tokens, duplicates, invalid_utf8 (uint64)
- *   attributes: format "atelier-tokens 1", tokenizer_hash, vocab_size, created_by
+ *   attributes: format "atelier-tokens 1", tokenizer_hash, vocab_size, created_by, sealed (1)
+ *   behind it:  the seal, checksums of all that (tokens_seal.h); HDF5's readers do not see it
  *
- * Reading needs HDF5 only to open: afterwards ranges are read with pread at the datasets' offsets. */
+ * A sealed file is read without HDF5, with pread at the datasets' offsets.  Files of older versions and of
+ * other programs have no seal: a child process asks HDF5 where their datasets lie. */
 #pragma once
 
 #include "kernels/error.h"
 
-enum { TOKEN_HASH_ROOM = 65 };
+enum { TOKEN_HASH_ROOM = 65, TOKEN_CONTENT_ROOM = 33 };
 
 struct token_source {
     char *name, *licence, *url, *sha256; /* never NULL once read */
@@ -23,7 +25,8 @@ struct token_source {
 struct token_file;
 
 /* token_file_open - checks the structure: dataset types, contiguity, offsets never decreasing and ending at
- * the number of tokens, sources in range.  Returns NULL with err set. */
+ * the number of tokens, sources in range.  With checksums also that structure, offsets and sources are as
+ * they were written, and some blocks of 1 MiB of tokens and mask.  Returns NULL with err set. */
 struct token_file *token_file_open(const char *path, struct err *err);
 void token_file_close(struct token_file *file);
 const char *token_file_path(const struct token_file *file);
@@ -44,6 +47,18 @@ int64_t token_file_document_source(const struct token_file *file, int64_t docume
  * named). */
 int token_file_read(const struct token_file *file, int64_t first, int64_t count, int32_t *tokens,
                     uint8_t *mask, struct err *err);
+
+/* token_file_has_checksums - false for files of older versions and of other programs.
+ * token_file_verify - every block whose number is share, modulo num_shares, is as it was written (0, 1: all
+ * of them).  Returns 0, or -1 with err set: the damaged block, or a file without checksums. */
+bool token_file_has_checksums(const struct token_file *file);
+int token_file_verify(const struct token_file *file, int64_t share, int64_t num_shares, struct err *err);
+
+/* token_file_content_hash - identity of what training sees: the same for two files exactly when tokenizer,
+ * vocabulary, tokens, documents, loss mask and the documents' sources (as rows) are the same; 32 hexadecimal
+ * digits.  Costs nothing for a sealed file; one without checksums is read through.  Returns 0, or -1 with err
+ * set. */
+int token_file_content_hash(const struct token_file *file, char hex[TOKEN_CONTENT_ROOM], struct err *err);
 
 /* --- writing --- */
 struct token_writer;

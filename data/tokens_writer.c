@@ -12,8 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "data/h5.h"
-#include "data/tokens.h"
+#include "data/tokens_seal.h"
 
 #ifndef ATELIER_VERSION
 #define ATELIER_VERSION "unversioned"
@@ -21,12 +20,8 @@
 
 enum { COPY_BYTES = 1 << 20, WIDEST_UINT16 = 65536 };
 
-enum side { SIDE_TOKENS, SIDE_OFFSETS, SIDE_SOURCES, SIDE_MASK, NUM_SIDES };
-
-static const struct {
-    const char *suffix, *dataset;
-} SIDES[NUM_SIDES] = {
-    {"tokens", "tokens"}, {"offsets", "doc_offsets"}, {"sources", "doc_source"}, {"mask", "loss_mask"}};
+/* Suffixes of the side files, one for each dataset that grows. */
+static const char *const SUFFIXES[NUM_PARTS] = {"tokens", "offsets", "sources", "mask"};
 
 struct side_file {
     char *path;
@@ -37,14 +32,14 @@ struct token_writer {
     char *path, *partial_path;
     char *tokenizer_hash;
     int64_t vocab_size;
-    struct side_file sides[NUM_SIDES];
+    struct side_file sides[NUM_PARTS];
     uint16_t *narrow; /* scratch of one document */
     int64_t narrow_room;
     int64_t num_tokens, num_documents, num_sources;
     struct token_source *sources;
 };
 
-static int open_side(struct token_writer *writer, enum side side, struct err *err) {
+static int open_side(struct token_writer *writer, enum token_part side, struct err *err) {
     struct side_file *file = &writer->sides[side];
     file->stream = fopen(file->path, "w+e");
     if (!file->stream)
@@ -53,7 +48,7 @@ static int open_side(struct token_writer *writer, enum side side, struct err *er
 }
 
 /* append - items at the end of a side file. */
-static int append(struct token_writer *writer, enum side side, const void *items, size_t size_bytes,
+static int append(struct token_writer *writer, enum token_part side, const void *items, size_t size_bytes,
                   struct err *err) {
     struct side_file *file = &writer->sides[side];
     if (size_bytes > 0 && fwrite(items, 1, size_bytes, file->stream) != size_bytes)
@@ -70,11 +65,11 @@ struct token_writer *token_writer_create(const char *path, const char *tokenizer
     writer->partial_path = xasprintf("%s.partial", path);
     writer->tokenizer_hash = xstrdup(tokenizer_hash);
     writer->vocab_size = vocab_size;
-    for (int side = 0; side < NUM_SIDES; side++)
-        writer->sides[side].path = xasprintf("%s.%s", writer->partial_path, SIDES[side].suffix);
-    if (open_side(writer, SIDE_TOKENS, err) != 0 || open_side(writer, SIDE_OFFSETS, err) != 0 ||
-        open_side(writer, SIDE_SOURCES, err) != 0 ||
-        append(writer, SIDE_OFFSETS, &first_offset, sizeof first_offset, err) != 0) {
+    for (int side = 0; side < NUM_PARTS; side++)
+        writer->sides[side].path = xasprintf("%s.%s", writer->partial_path, SUFFIXES[side]);
+    if (open_side(writer, PART_TOKENS, err) != 0 || open_side(writer, PART_OFFSETS, err) != 0 ||
+        open_side(writer, PART_SOURCES, err) != 0 ||
+        append(writer, PART_OFFSETS, &first_offset, sizeof first_offset, err) != 0) {
         token_writer_abandon(writer);
         return NULL;
     }
@@ -104,14 +99,14 @@ static int append_tokens(struct token_writer *writer, const int32_t *tokens, int
         CHECK(tokens[i] >= 0 && tokens[i] < writer->vocab_size, "token id %d outside the vocabulary of %lld",
               tokens[i], (long long)writer->vocab_size);
     if (writer->vocab_size > WIDEST_UINT16)
-        return append(writer, SIDE_TOKENS, tokens, (size_t)count * sizeof *tokens, err);
+        return append(writer, PART_TOKENS, tokens, (size_t)count * sizeof *tokens, err);
     if (count > writer->narrow_room) {
         writer->narrow_room = 2 * count;
         writer->narrow = xrealloc(writer->narrow, (size_t)writer->narrow_room * sizeof *writer->narrow);
     }
     for (int64_t i = 0; i < count; i++)
         writer->narrow[i] = (uint16_t)tokens[i];
-    return append(writer, SIDE_TOKENS, writer->narrow, (size_t)count * sizeof *writer->narrow, err);
+    return append(writer, PART_TOKENS, writer->narrow, (size_t)count * sizeof *writer->narrow, err);
 }
 
 /* append_ones - count bytes of 1 to the mask. */
@@ -120,7 +115,7 @@ static int append_ones(struct token_writer *writer, int64_t count, struct err *e
     memset(ones, 1, sizeof ones);
     for (int64_t done = 0; done < count; done += (int64_t)sizeof ones) {
         int64_t left = count - done;
-        if (append(writer, SIDE_MASK, ones, left < (int64_t)sizeof ones ? (size_t)left : sizeof ones, err) !=
+        if (append(writer, PART_MASK, ones, left < (int64_t)sizeof ones ? (size_t)left : sizeof ones, err) !=
             0)
             return -1;
     }
@@ -129,15 +124,15 @@ static int append_ones(struct token_writer *writer, int64_t count, struct err *e
 
 static int append_mask(struct token_writer *writer, const uint8_t *mask, int64_t count, struct err *err) {
     bool has_zero = mask && memchr(mask, 0, (size_t)count) != NULL;
-    if (!writer->sides[SIDE_MASK].stream) {
+    if (!writer->sides[PART_MASK].stream) {
         if (!has_zero)
             return 0;
-        if (open_side(writer, SIDE_MASK, err) != 0 || append_ones(writer, writer->num_tokens, err) != 0)
+        if (open_side(writer, PART_MASK, err) != 0 || append_ones(writer, writer->num_tokens, err) != 0)
             return -1;
     }
     if (!mask)
         return append_ones(writer, count, err);
-    return append(writer, SIDE_MASK, mask, (size_t)count, err);
+    return append(writer, PART_MASK, mask, (size_t)count, err);
 }
 
 int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens,
@@ -148,8 +143,8 @@ int token_writer_append(struct token_writer *writer, int64_t source, const int32
         return -1;
     writer->num_tokens += count;
     uint64_t end = (uint64_t)writer->num_tokens;
-    if (append(writer, SIDE_OFFSETS, &end, sizeof end, err) != 0 ||
-        append(writer, SIDE_SOURCES, &row, sizeof row, err) != 0)
+    if (append(writer, PART_OFFSETS, &end, sizeof end, err) != 0 ||
+        append(writer, PART_SOURCES, &row, sizeof row, err) != 0)
         return -1;
     writer->num_documents++;
     facts->num_documents++;
@@ -159,18 +154,19 @@ int token_writer_append(struct token_writer *writer, int64_t source, const int32
 
 /* reserve_datasets - the structure of the file, with space for what the side files hold. */
 static int reserve_datasets(struct token_writer *writer, struct h5_file *h5,
-                            struct h5_dataset datasets[NUM_SIDES], struct err *err) {
-    const enum h5_type types[NUM_SIDES] = {writer->vocab_size > WIDEST_UINT16 ? H5_UINT32 : H5_UINT16,
+                            struct h5_dataset datasets[NUM_PARTS], struct err *err) {
+    const enum h5_type types[NUM_PARTS] = {writer->vocab_size > WIDEST_UINT16 ? H5_UINT32 : H5_UINT16,
                                            H5_UINT64, H5_UINT32, H5_UINT8};
-    const int64_t counts[NUM_SIDES] = {writer->num_tokens, writer->num_documents + 1, writer->num_documents,
+    const int64_t counts[NUM_PARTS] = {writer->num_tokens, writer->num_documents + 1, writer->num_documents,
                                        writer->num_tokens};
-    for (int side = 0; side < NUM_SIDES; side++)
-        if (writer->sides[side].stream &&
-            h5_reserve(h5, SIDES[side].dataset, types[side], counts[side], &datasets[side], err) != 0)
+    for (int side = 0; side < NUM_PARTS; side++)
+        if (writer->sides[side].stream && h5_reserve(h5, token_part_name((enum token_part)side), types[side],
+                                                     counts[side], &datasets[side], err) != 0)
             return -1;
     if (h5_write_text(h5, "format", "atelier-tokens 1", err) != 0 ||
         h5_write_text(h5, "tokenizer_hash", writer->tokenizer_hash, err) != 0 ||
         h5_write_number(h5, "vocab_size", writer->vocab_size, err) != 0 ||
+        h5_write_number(h5, "sealed", 1, err) != 0 ||
         h5_write_text(h5, "created_by", "atelier " ATELIER_VERSION, err) != 0)
         return -1;
     return 0;
@@ -236,8 +232,8 @@ static int write_counts(struct token_writer *writer, int fd, const struct h5_dat
 }
 
 /* copy_side - a whole side file to its dataset. */
-static int copy_side(struct token_writer *writer, int fd, enum side side, const struct h5_dataset *dataset,
-                     struct err *err) {
+static int copy_side(struct token_writer *writer, int fd, enum token_part side,
+                     const struct h5_dataset *dataset, struct err *err) {
     struct side_file *file = &writer->sides[side];
     int64_t left = dataset->count * (int64_t)h5_type_bytes(dataset->type),
             offset_bytes = dataset->offset_bytes;
@@ -259,16 +255,48 @@ static int copy_side(struct token_writer *writer, int fd, enum side side, const 
     return status;
 }
 
-/* fill - the data of all datasets, and fsync. */
-static int fill(struct token_writer *writer, const struct h5_dataset datasets[NUM_SIDES],
+/* fill - the data of all datasets. */
+static int fill(struct token_writer *writer, int fd, const struct h5_dataset datasets[NUM_PARTS],
                 const struct h5_dataset counts[NUM_COUNTS], struct err *err) {
-    int fd = open(writer->partial_path, O_WRONLY | O_CLOEXEC);
+    int status = write_counts(writer, fd, counts, err);
+    for (int side = 0; status == 0 && side < NUM_PARTS; side++)
+        if (writer->sides[side].stream)
+            status = copy_side(writer, fd, (enum token_part)side, &datasets[side], err);
+    return status;
+}
+
+/* put_seal - checksums of what the file holds now, after its end. */
+static int put_seal(struct token_writer *writer, int fd, const struct h5_dataset datasets[NUM_PARTS],
+                    struct err *err) {
+    struct token_seal seal;
+    struct text bytes = {0};
+    struct token_facts facts = {.tokenizer_hash = writer->tokenizer_hash,
+                                .vocab_size = writer->vocab_size,
+                                .has_mask = writer->sides[PART_MASK].stream != NULL,
+                                .sources = writer->sources,
+                                .num_sources = writer->num_sources};
+    memcpy(facts.parts, datasets, sizeof facts.parts);
+    off_t end = lseek(fd, 0, SEEK_END);
+    if (end < 0)
+        return err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
+    if (token_seal_make(fd, writer->partial_path, end, &facts, &seal, err) != 0)
+        return -1;
+    token_seal_encode(&seal, &facts, &bytes);
+    token_seal_release(&seal);
+    int status = write_at(writer, fd, bytes.bytes, bytes.length_bytes, end, err);
+    text_release(&bytes);
+    return status;
+}
+
+/* complete - what HDF5 left room for, the seal, and fsync. */
+static int complete(struct token_writer *writer, const struct h5_dataset datasets[NUM_PARTS],
+                    const struct h5_dataset counts[NUM_COUNTS], struct err *err) {
+    int fd = open(writer->partial_path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
-    int status = write_counts(writer, fd, counts, err);
-    for (int side = 0; status == 0 && side < NUM_SIDES; side++)
-        if (writer->sides[side].stream)
-            status = copy_side(writer, fd, (enum side)side, &datasets[side], err);
+    int status = fill(writer, fd, datasets, counts, err);
+    if (status == 0)
+        status = put_seal(writer, fd, datasets, err);
     if (status == 0 && fsync(fd) != 0)
         status = err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
     if (close(fd) != 0 && status == 0)
@@ -278,7 +306,7 @@ static int fill(struct token_writer *writer, const struct h5_dataset datasets[NU
 
 /* assemble - path.partial, complete and on disk. */
 static int assemble(struct token_writer *writer, struct err *err) {
-    struct h5_dataset datasets[NUM_SIDES] = {{0}}, counts[NUM_COUNTS] = {{0}};
+    struct h5_dataset datasets[NUM_PARTS] = {{0}}, counts[NUM_COUNTS] = {{0}};
     struct err ignored;
     struct h5_file *h5 = h5_create(writer->partial_path, err);
     if (!h5)
@@ -290,7 +318,7 @@ static int assemble(struct token_writer *writer, struct err *err) {
         status = reserve_counts(writer, h5, counts, err);
     if (h5_close(h5, status == 0 ? err : &ignored) != 0)
         status = -1;
-    return status == 0 ? fill(writer, datasets, counts, err) : -1;
+    return status == 0 ? complete(writer, datasets, counts, err) : -1;
 }
 
 /* sync_folder - makes the rename itself survive a crash; file systems that cannot are left alone. */
@@ -318,7 +346,7 @@ int token_writer_finish(struct token_writer *writer, struct err *err) {
 void token_writer_abandon(struct token_writer *writer) {
     if (!writer)
         return;
-    for (int side = 0; side < NUM_SIDES; side++) {
+    for (int side = 0; side < NUM_PARTS; side++) {
         if (writer->sides[side].stream) {
             fclose(writer->sides[side].stream);
             unlink(writer->sides[side].path);

@@ -123,9 +123,18 @@ static void test_empty_and_abandoned(void **state) {
     assert_non_null(strstr(err.text, "No such file or directory"));
 }
 
-/* put - overwrite bytes of a dataset. */
+/* unseal - the file as an older version wrote it: HDF5 cuts what follows its own end. */
+static void unseal(const char *path) {
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    if (H5Aexists(file, "sealed") > 0)
+        H5Adelete(file, "sealed");
+    H5Fclose(file);
+}
+
+/* put - overwrite bytes of a dataset in a file without checksums. */
 static void put(const char *path, const char *dataset, int64_t index, uint64_t value) {
     struct err err;
+    unseal(path);
     struct h5_dataset place;
     struct h5_file *h5 = h5_open(path, &err);
     assert_int_equal(h5_find(h5, dataset, &place, &err), 0);
@@ -192,7 +201,7 @@ static void test_truncated(void **state) {
     }
     free(path);
     refused("/nonexistent/file.h5", "No such file or directory");
-    refused(folder, "cannot open HDF5 file");
+    refused(folder, "not a regular file but a folder");
 }
 
 /* replace - delete a dataset of a good file and put another in its place: type, layout and size of the
@@ -202,6 +211,7 @@ static char *replace(const char *name, const char *dataset, hid_t type, hsize_t 
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     hid_t list = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(1, &count, NULL);
     hsize_t chunk = 4;
+    H5Adelete(file, "sealed");
     H5Ldelete(file, dataset, H5P_DEFAULT);
     if (is_chunked)
         H5Pset_chunk(list, 1, &chunk);
@@ -248,6 +258,7 @@ static void test_bad_structure(void **state) {
 static void test_links_and_storage(void **state) {
     (void)state;
     char *path = write_file("links.h5", 65536, false), *other = write_file("other.h5", 65536, false);
+    unseal(path);
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     H5Ldelete(file, "tokens", H5P_DEFAULT);
     H5Lcreate_external("other.h5", "/tokens", file, "tokens", H5P_DEFAULT, H5P_DEFAULT);

@@ -92,13 +92,19 @@ static void print_object(const json_t *object, int indent) {
     }
 }
 
+/* is_unverified - --verify was asked for, and there is nothing to verify it with. */
+static bool is_unverified(const json_t *tree) {
+    const char *checksums = json_string_value(json_object_get(tree, "checksums"));
+    return checksums && strcmp(checksums, DESCRIBE_NO_CHECKSUMS) == 0;
+}
+
 int command_inspect(int argc, char **argv) {
     const char *path = NULL;
     bool as_json = false, verify = false;
     struct err err = {""};
     const struct option options[] = {
         {"PATH", OPTION_TEXT, &path, 0, 0, "file or folder"},
-        {"--verify", OPTION_FLAG, &verify, 0, 0, "compare checksums"},
+        {"--verify", OPTION_FLAG, &verify, 0, 0, "compare all checksums; code 1 where there are none"},
         {"--json", OPTION_FLAG, &as_json, 0, 0, "as JSON"},
     };
     int status = options_parse(options, sizeof options / sizeof options[0], argc, argv, &err);
@@ -119,6 +125,14 @@ int command_inspect(int argc, char **argv) {
     } else {
         print_object(tree, 0);
     }
+    bool is_failed = verify && is_unverified(tree);
     json_decref(tree);
-    return 0;
+    if (is_failed) {
+        fflush(stdout);
+        fprintf(stderr,
+                "error: cannot verify '%s': it holds no checksums; checkpoints and the token files of this "
+                "version do (prepare an older token file again)\n",
+                path);
+    }
+    return is_failed ? 1 : 0;
 }

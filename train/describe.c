@@ -72,15 +72,24 @@ static json_t *kind_object(const char *kind, const char *path) {
 
 /* --- token files --- */
 
-static json_t *describe_tokens(const char *path, struct err *err) {
+static json_t *describe_tokens(const char *path, enum verify verify, struct err *err) {
     struct token_file *file = token_file_open(path, err);
     if (!file)
         return NULL;
+    bool has_checksums = token_file_has_checksums(file);
+    if (verify == VERIFY_CHECKSUMS && has_checksums && token_file_verify(file, 0, 1, err) != 0) {
+        token_file_close(file);
+        return NULL;
+    }
     json_t *object = kind_object("token file", path), *sources = json_array();
     put_int(object, "documents", token_file_num_documents(file));
     put_int(object, "tokens", token_file_num_tokens(file));
     put_int(object, "vocab_size", token_file_vocab_size(file));
     put(object, "loss_mask", json_boolean(token_file_has_mask(file)));
+    put_text(object, "checksums",
+             !has_checksums               ? DESCRIBE_NO_CHECKSUMS
+             : verify == VERIFY_CHECKSUMS ? "all fit"
+                                          : "a sample fits (--verify compares all)");
     put_text(object, "tokenizer_hash", token_file_tokenizer_hash(file));
     for (int64_t i = 0; i < token_file_num_sources(file); i++) {
         const struct token_source *from = token_file_source(file, i);
@@ -128,6 +137,7 @@ static int put_tensors(json_t *object, const char *path, struct err *err) {
 
 static json_t *describe_safetensors(const char *path, struct err *err) {
     json_t *object = kind_object("safetensors", path);
+    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
     if (put_tensors(object, path, err) == 0)
         return object;
     json_decref(object);
@@ -196,6 +206,7 @@ static json_t *describe_gguf(const char *path, struct err *err) {
     if (!file)
         return NULL;
     json_t *object = kind_object("gguf", path), *metadata = json_object(), *tensors = json_array();
+    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
     int64_t count = 0;
     char type[16];
     for (int64_t k = 0; k < gguf_num_keys(file); k++) {
@@ -237,6 +248,7 @@ static json_t *describe_tokenizer(const char *path, struct err *err) {
     if (!tok)
         return NULL;
     json_t *object = kind_object("tokenizer", path);
+    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
     bool byte_level = tokenizer_model(tok) == TOKENIZER_BYTE_LEVEL;
     put_text(object, "model", byte_level ? "byte-level BPE" : "SentencePiece-style BPE");
     put_int(object, "vocab_size", tokenizer_vocab_size(tok));
@@ -326,6 +338,8 @@ static json_t *describe_folder(const char *folder, enum verify verify, struct er
         status = checkpoint_verify(folder, 0, 1, err);
     if (status == 0 && is_checkpoint)
         status = put_manifest(object, manifest, verify, err);
+    else if (!is_checkpoint)
+        put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
     if (status == 0)
         status = put_model(object, folder, err);
     if (status == 0)
@@ -377,7 +391,7 @@ json_t *describe_path(const char *path, enum verify verify, struct err *err) {
         return is_model ? describe_folder(path, verify, err) : describe_run(path, verify, err);
     }
     if (num_first == 8 && memcmp(first, "\x89HDF\r\n\x1a\n", 8) == 0)
-        return describe_tokens(path, err);
+        return describe_tokens(path, verify, err);
     if (num_first >= 4 && memcmp(first, "GGUF", 4) == 0)
         return describe_gguf(path, err);
     if (has_name_end(path, ".safetensors"))

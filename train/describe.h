@@ -7,6 +7,9 @@
 
 enum verify { VERIFY_NOTHING, VERIFY_CHECKSUMS };
 
+/* Member "checksums" of what holds none: there is nothing to verify it with. */
+#define DESCRIBE_NO_CHECKSUMS "none"
+
 /* describe_path - path is a token file, .safetensors, .gguf, tokenizer.json, model folder, checkpoint or run
  * folder (then its newest checkpoint); files are told apart by their first bytes.  A family that cannot be
  * trained is described all the same.  The tree is an object whose first member is "kind"; released with

@@ -1,0 +1,25 @@
+/* file.h - the one way a file is opened for reading, in every layer.  What a user names may be anything: a
+ * FIFO or a terminal would make the program wait for ever, a device may do worse.  So it is opened without
+ * waiting, looked at, and only a regular file is handed out.  tests/check_layers.sh refuses open and fopen
+ * for reading elsewhere (the kernel's own files in /proc and /sys excepted). */
+#pragma once
+
+#include <stdio.h>
+
+#include "kernels/error.h"
+
+/* file_open_read - a descriptor of a regular file, *size_bytes its size (may be NULL).  Returns -1 with err
+ * set: absent, not permitted, or what it is instead of a regular file.  The descriptor does not survive an
+ * exec. */
+int file_open_read(const char *path, int64_t *size_bytes, struct err *err);
+
+/* file_open_read_at - the same for a name inside an open folder. */
+int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct err *err);
+
+/* file_open_stream - the same as a stdio stream, NULL with err set.  Closed with fclose. */
+FILE *file_open_stream(const char *path, struct err *err);
+
+/* file_get - exactly length_bytes at offset_bytes.  path is for messages.  Returns 0, or -1 with err set: I/O
+ * error, or the file ends early. */
+int file_get(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset_bytes,
+             struct err *err);
