@@ -109,11 +109,39 @@ static int write_headers(const struct checkpoint *cp, struct err *err) {
     return 0;
 }
 
-/* The run folder is cleaned first: what a crash left may be the space that is missing. */
-int checkpoint_begin(struct checkpoint *cp, struct err *err) {
-    if (folder_create(cp->run_folder, err) == 0 && step_clean(cp->run_folder, err) == 0 &&
-        write_headers(cp, err) == 0 && model_folder_write(cp->partial, &cp->source, err) == 0)
+/* make_room - the older checkpoints of the line that this save would delete in the end.  What is left is
+ * always the parent, complete.  Returns how many went. */
+static int make_room(const struct checkpoint *cp) {
+    int keep_count = cp->source.keep_count;
+    if (keep_count < 1 || !cp->source.parent)
         return 0;
+    return step_prune(cp->run_folder, cp->source.parent, keep_count > 1 ? keep_count - 1 : 1);
+}
+
+static int64_t big_bytes(const struct checkpoint *cp) {
+    int64_t sum = 0;
+    for (int i = 0; i < cp->big_files.num_files; i++)
+        sum += cp->big_files.files[i].size_bytes;
+    return sum;
+}
+
+static int write_small(const struct checkpoint *cp, struct err *err) {
+    return write_headers(cp, err) == 0 && model_folder_write(cp->partial, &cp->source, err) == 0 ? 0 : -1;
+}
+
+/* The run folder is cleaned first: what a crash left may be the space that is missing.  Room is made where
+ * the disk says that it is short, and where the files could not be made (a quota is told by nobody). */
+int checkpoint_begin(struct checkpoint *cp, struct err *err) {
+    if (folder_create(cp->run_folder, err) == 0 && step_clean(cp->run_folder, err) == 0) {
+        int64_t free_bytes = folder_free_bytes(cp->run_folder);
+        if (free_bytes >= 0 && free_bytes < big_bytes(cp))
+            make_room(cp);
+        if (write_small(cp, err) == 0)
+            return 0;
+        checkpoint_abandon(cp);
+        if (make_room(cp) > 0 && write_small(cp, err) == 0)
+            return 0;
+    }
     checkpoint_abandon(cp);
     return failed(cp, err);
 }
@@ -170,27 +198,30 @@ int checkpoint_hash_blocks(const struct checkpoint *cp, int rank, int num_ranks,
     return 0;
 }
 
-/* write_manifest - the big files with the hashes that all ranks computed, the small ones hashed here. */
-static int write_manifest(const struct checkpoint *cp, const uint64_t *hashes, struct err *err) {
-    struct manifest manifest = {.step = cp->step};
+/* write_manifest - the big files with the hashes that all ranks computed, the small ones hashed here.  The id
+ * is of the big files alone: dates in the others do not make another checkpoint. */
+static int write_manifest(const struct checkpoint *cp, const uint64_t *hashes, struct manifest *manifest,
+                          struct err *err) {
+    *manifest = (struct manifest){.step = cp->step};
+    if (cp->source.parent)
+        manifest->parent = *cp->source.parent;
     for (int i = 0; i < cp->big_files.num_files; i++) {
         const struct manifest_file *big = &cp->big_files.files[i];
-        struct manifest_file *file = manifest_add(&manifest, big->name, big->size_bytes);
+        struct manifest_file *file = manifest_add(manifest, big->name, big->size_bytes);
         file->hashes = xmalloc((size_t)big->num_blocks * sizeof *hashes);
         memcpy(file->hashes, hashes, (size_t)big->num_blocks * sizeof *hashes);
         hashes += big->num_blocks;
     }
-    int status = manifest_add_small(&manifest, cp->partial, err) == 0 &&
-                         manifest_check_sizes(&manifest, cp->partial, err) == 0
-                     ? manifest_write(&manifest, cp->partial, err)
-                     : -1;
-    manifest_free(&manifest);
-    return status;
+    manifest_make_id(manifest);
+    return manifest_add_small(manifest, cp->partial, err) == 0 &&
+                   manifest_check_sizes(manifest, cp->partial, err) == 0
+               ? manifest_write(manifest, cp->partial, err)
+               : -1;
 }
 
 /* seal - everything of the .partial folder is on the disk, the manifest last. */
 static int seal(const struct checkpoint *cp, const uint64_t *hashes, const char *state_text,
-                struct err *err) {
+                struct manifest *manifest, struct err *err) {
     char *state_folder = xasprintf("%s/state", cp->partial);
     char *training = xasprintf("%s/training.json", state_folder);
     int status = 0;
@@ -203,22 +234,34 @@ static int seal(const struct checkpoint *cp, const uint64_t *hashes, const char 
     if (status == 0)
         status = folder_sync(cp->partial, err);
     if (status == 0)
-        status = write_manifest(cp, hashes, err);
+        status = write_manifest(cp, hashes, manifest, err);
     free(training);
     free(state_folder);
     return status;
 }
 
-int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text, int keep_count,
+/* enter - the new checkpoint is on the disk and `latest` names it: its line in the history, then pruning. */
+static void enter(const struct checkpoint *cp, const struct manifest *manifest) {
+    struct err err;
+    struct checkpoint_id self = {.step = cp->step};
+    memcpy(self.id, manifest->id, sizeof self.id);
+    if (lineage_append(cp->run_folder, manifest, &err) != 0)
+        warn("the run's history is incomplete: %s", err.text);
+    if (cp->source.keep_count > 0)
+        step_prune(cp->run_folder, &self, cp->source.keep_count);
+}
+
+int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text,
                       struct err *err) {
-    if (seal(cp, hashes, state_text, err) != 0) {
+    struct manifest manifest = {.step = cp->step};
+    int status = seal(cp, hashes, state_text, &manifest, err);
+    if (status != 0)
         checkpoint_abandon(cp);
-        return failed(cp, err);
-    }
     /* From here on the new checkpoint is on the disk: nothing is removed if a rename fails. */
-    if (step_install(cp->run_folder, cp->step, err) != 0)
-        return failed(cp, err);
-    if (keep_count > 0)
-        step_prune(cp->run_folder, cp->step, keep_count);
-    return 0;
+    if (status == 0)
+        status = step_install(cp->run_folder, cp->step, manifest.id, err);
+    if (status == 0)
+        enter(cp, &manifest);
+    manifest_free(&manifest);
+    return status == 0 ? 0 : failed(cp, err);
 }

@@ -21,6 +21,14 @@ enum checkpoint_part { PART_MODEL, PART_MASTER, PART_ADAM_M, PART_ADAM_V, PART_C
 
 struct checkpoint; /* one being written */
 
+enum { CHECKPOINT_ID_ROOM = 17 };
+
+/* Which checkpoint is meant, whatever folder it lies in. */
+struct checkpoint_id {
+    int64_t step;
+    char id[CHECKPOINT_ID_ROOM]; /* 16 hexadecimal digits; "": none */
+};
+
 /* What the model folder is made of besides the weights.  All borrowed; NULL where there is none. */
 struct checkpoint_source {
     const struct model_config *config; /* dtype: of PART_MODEL */
@@ -32,6 +40,8 @@ struct checkpoint_source {
     const char *card;        /* README.md; NULL: base_folder's.  With it comes provenance.json: */
     const char *provenance;
     bool card_is_of_base; /* base_folder's README.md describes another model: it becomes README.base.md */
+    const struct checkpoint_id *parent; /* the checkpoint that the state descends from; NULL: none */
+    int keep_count;                     /* complete checkpoints of this line to keep; 0: all */
 };
 
 /* checkpoint_plan - the layout; the same on every rank.  with_state false: the model alone (a final export).
@@ -41,7 +51,9 @@ struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
 void checkpoint_free(struct checkpoint *cp);
 
 /* checkpoint_begin - root: remove what crashes left in the run folder (of any step), make the .partial
- * folder, the files at their full size (a full disk shows here) with their headers, and the small files. */
+ * folder, the files at their full size (a full disk shows here) with their headers, and the small files.
+ * Where the disk has no room for them, older checkpoints of the line go before the save and not after it, as
+ * far as keep_count allows: the parent always stays. */
 int checkpoint_begin(struct checkpoint *cp, struct err *err);
 /* checkpoint_abandon - root, once all ranks know that a phase failed and have closed: remove what was written
  * so far.  begin does so itself when it fails, and commit before its rename. */
@@ -57,18 +69,24 @@ int checkpoint_close_ranges(struct checkpoint *cp, struct err *err); /* fsync */
 int64_t checkpoint_num_blocks(const struct checkpoint *cp);
 int checkpoint_hash_blocks(const struct checkpoint *cp, int rank, int num_ranks, uint64_t *hashes,
                            struct err *err);
-/* checkpoint_commit - root: training.json (state_text), manifest, fsync, rename, move latest, delete all but
- * the newest keep_count complete checkpoints (0 keeps all).  A checkpoint of the same step is replaced; until
- * the new one stands, the old one is found. */
-int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text, int keep_count,
-                      struct err *err);
+/* checkpoint_commit - root: training.json (state_text), manifest, fsync, rename, move latest, a line in
+ * history.jsonl; then of the line that leads to this checkpoint delete all but the newest keep_count.  The
+ * same checkpoint (its id) is replaced, until the new one stands the old one is found; one of another line
+ * with the same step is kept under another name. */
+int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text, struct err *err);
 
-/* checkpoint_latest - path of the checkpoint to go on from (malloc'ed): the one that `latest` names, or,
- * where that is missing or names nothing complete, the highest complete step (those passed over are warned
- * about).  Complete: every file of the manifest is there with its size.  Leftovers (.partial, .deleting) are
- * never taken. Returns NULL with an empty err->text where there is none, NULL with a message where the folder
- * cannot be read or holds only damaged ones: a run must not start anew over them. */
+/* checkpoint_latest - path of the checkpoint to go on from (malloc'ed): the one that `latest` names.  Where
+ * there is no `latest`, the newest complete one of the line that was saved last, which is warned about.
+ * Complete: every file of the manifest is there with its size.  Leftovers (.partial, .deleting) are never
+ * taken.  Returns NULL with an empty err->text where nothing was ever saved, NULL with a message that names
+ * the choices where `latest` names nothing complete, where the line cannot be told, or where all that was
+ * saved is gone: a run must neither jump to another line nor start anew by itself. */
 char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err);
+
+/* checkpoint_identity - of a complete checkpoint, by its manifest.  checkpoint_last_saved - of the one that a
+ * run saved last, there or not; its id is "" where there is no history.  Return 0, or -1 with err set. */
+int checkpoint_identity(const char *checkpoint_folder, struct checkpoint_id *id, struct err *err);
+int checkpoint_last_saved(const char *run_folder, struct checkpoint_id *id, struct err *err);
 
 /* checkpoint_verify - sizes of all files against the manifest, and the checksums of blocks b % num_ranks ==
  * rank. Returns 0, or -1 with err set naming file and byte range. */

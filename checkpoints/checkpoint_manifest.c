@@ -115,6 +115,23 @@ int manifest_add_small(struct manifest *manifest, const char *folder, struct err
     return add_folder(manifest, folder, "", err) == 0 ? add_folder(manifest, folder, "state/", err) : -1;
 }
 
+void manifest_make_id(struct manifest *manifest) {
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "out of memory while hashing");
+    XXH3_64bits_update(state, &manifest->step, sizeof manifest->step);
+    XXH3_64bits_update(state, manifest->parent.id, strlen(manifest->parent.id));
+    for (int i = 0; i < manifest->num_files; i++)
+        XXH3_64bits_update(state, manifest->files[i].hashes,
+                           (size_t)manifest->files[i].num_blocks * sizeof *manifest->files[i].hashes);
+    snprintf(manifest->id, sizeof manifest->id, "%016" PRIx64, (uint64_t)XXH3_64bits_digest(state));
+    XXH3_freeState(state);
+}
+
+static json_t *parent_json(const struct checkpoint_id *parent) {
+    return parent->id[0] ? json_pack("{s:I, s:s}", "step", (json_int_t)parent->step, "id", parent->id)
+                         : json_null();
+}
+
 int manifest_write(const struct manifest *manifest, const char *folder, struct err *err) {
     json_t *files = json_array();
     for (int i = 0; i < manifest->num_files; i++) {
@@ -125,8 +142,9 @@ int manifest_write(const struct manifest *manifest, const char *folder, struct e
         json_array_append_new(files, json_pack("{s:s, s:I, s:o}", "name", file->name, "bytes",
                                                (json_int_t)file->size_bytes, "xxh3", hashes));
     }
-    json_t *root = json_pack("{s:s, s:s, s:I, s:i, s:o}", "format", "atelier-checkpoint-1", "program",
-                             "atelier " ATELIER_VERSION, "step", (json_int_t)manifest->step, "block_bytes",
+    json_t *root = json_pack("{s:s, s:s, s:I, s:s, s:o, s:i, s:o}", "format", "atelier-checkpoint-1",
+                             "program", "atelier " ATELIER_VERSION, "step", (json_int_t)manifest->step, "id",
+                             manifest->id, "parent", parent_json(&manifest->parent), "block_bytes",
                              (int)CHECKPOINT_BLOCK_BYTES, "files", files);
     char *text = json_dumps(root, JSON_INDENT(1));
     CHECK(text, "out of memory while writing a manifest");
@@ -176,13 +194,37 @@ static int read_file(struct manifest *manifest, const json_t *entry, struct err 
     return read_hashes(manifest_add(manifest, name, size_bytes), hashes, err);
 }
 
+/* read_id - 16 hexadecimal digits, or "" where the member is absent. */
+static int read_id(const json_t *object, char id[CHECKPOINT_ID_ROOM], struct err *err) {
+    const char *text;
+    if (json_get_string_or(object, "id", "", &text, err) != 0)
+        return -1;
+    if (text[0] &&
+        (strlen(text) != CHECKPOINT_ID_ROOM - 1 || strspn(text, "0123456789abcdef") != strlen(text)))
+        return err_set(err, "id '%.40s' is not 16 hexadecimal digits", text);
+    memcpy(id, text, strlen(text) + 1);
+    return 0;
+}
+
+/* read_ids - absent in manifests of older versions. */
+static int read_ids(struct manifest *manifest, const json_t *root, struct err *err) {
+    const json_t *parent = json_find(root, "parent");
+    if (read_id(root, manifest->id, err) != 0)
+        return -1;
+    if (!parent)
+        return 0;
+    return json_get_int(parent, "step", &manifest->parent.step, err) == 0
+               ? read_id(parent, manifest->parent.id, err)
+               : -1;
+}
+
 /* read_files - the head of the manifest, then its entries.  A later format gets a new name, not a guess. */
 static int read_files(struct manifest *manifest, const json_t *root, struct err *err) {
     const char *format;
     int64_t block_bytes;
     json_t *files;
     if (json_get_string(root, "format", &format, err) != 0 ||
-        json_get_int(root, "step", &manifest->step, err) != 0 ||
+        json_get_int(root, "step", &manifest->step, err) != 0 || read_ids(manifest, root, err) != 0 ||
         json_get_int(root, "block_bytes", &block_bytes, err) != 0 ||
         json_get_array(root, "files", &files, err) != 0)
         return -1;

@@ -6,9 +6,11 @@
  *   step-000500.replaced    complete, on its way out: a new step-000500 is taking its place
  *   latest                  text: the name of the checkpoint to go on from
  *
+ *   step-000500.line-ID     complete, of an abandoned line: a checkpoint of the same step took its name
+ *   history.jsonl           what was saved, and from what (checkpoint_lineage.c)
+ *
  * `latest` decides, not the highest number: whoever goes back to an earlier step and trains on writes lower
- * numbers than the ones abandoned.  Where it is missing or names nothing complete, the highest complete step
- * is taken. */
+ * numbers than the ones abandoned.  How it is read: checkpoint_choose.c. */
 #include "checkpoints/checkpoint_internal.h"
 
 #include <dirent.h>
@@ -22,25 +24,11 @@
 
 static const char *const suffixes[STEP_STATE_COUNT] = {"", ".partial", ".deleting", ".replaced"};
 
-enum { MAX_LATEST_BYTES = 256 };
-
-/* One entry of a run folder. */
-struct step {
-    int64_t step;
-    enum step_state state;
-};
-
-struct step_list {
-    struct step *steps; /* ascending */
-    int count;
-};
-
 char *step_path(const char *run_folder, int64_t step, enum step_state state) {
     return xasprintf("%s/step-%06lld%s", run_folder, (long long)step, suffixes[state]);
 }
 
-/* step_parse - a name as step_path makes it, and no other spelling. */
-static bool step_parse(const char *name, struct step *step) {
+bool step_parse(const char *name, struct step *step) {
     char *end;
     if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9')
         return false;
@@ -64,8 +52,7 @@ static int by_step(const void *a, const void *b) {
     return (x->step > y->step) - (x->step < y->step);
 }
 
-/* list_steps - all entries that belong to checkpoints; an absent run folder has none. */
-static int list_steps(const char *run_folder, struct step_list *list, struct err *err) {
+int step_list_read(const char *run_folder, struct step_list *list, struct err *err) {
     *list = (struct step_list){0};
     DIR *folder = opendir(run_folder);
     if (!folder && errno == ENOENT)
@@ -85,28 +72,43 @@ static int list_steps(const char *run_folder, struct step_list *list, struct err
     return 0;
 }
 
-/* is_complete - the manifest is there and every file is as long as it says. */
-static bool is_complete(const char *path, struct err *err) {
-    struct manifest manifest;
-    if (manifest_read(&manifest, path, err) != 0)
+bool step_is_complete(const char *path, struct manifest *manifest, struct err *err) {
+    struct manifest own;
+    if (manifest_read(&own, path, err) != 0)
         return false;
-    bool complete = manifest_check_sizes(&manifest, path, err) == 0;
-    manifest_free(&manifest);
+    bool complete = manifest_check_sizes(&own, path, err) == 0;
+    if (complete && manifest)
+        *manifest = own;
+    else
+        manifest_free(&own);
     return complete;
 }
 
-/* remove_step - rename first: a half-removed folder must not look complete. */
+char *step_complete_path(const char *run_folder, int64_t step, struct err *err) {
+    static const enum step_state names[] = {STEP_COMPLETE, STEP_REPLACED};
+    for (int i = 0; i < 2; i++) {
+        char *path = step_path(run_folder, step, names[i]);
+        if (path_exists(path) && step_is_complete(path, NULL, err))
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+/* remove_step - rename first: a half-removed folder must not look complete.  One that is protected keeps its
+ * name: that is looked at before, and where the look was wrong and nothing is gone yet, it gets it back. */
 static int remove_step(const char *run_folder, struct step step, struct err *err) {
     char *path = step_path(run_folder, step.step, step.state);
     char *deleting = step_path(run_folder, step.step, STEP_DELETING);
-    int status = 0;
-    if (step.state != STEP_DELETING) {
+    int status = folder_check_removable(path, err);
+    if (status == 0 && step.state != STEP_DELETING) {
         status = folder_remove(deleting, err); /* of an earlier crash */
         if (status == 0)
             status = file_rename(path, deleting, err);
     }
-    if (status == 0)
-        status = folder_remove(deleting, err);
+    if (status == 0 && (status = folder_remove(deleting, err)) != 0 && step.state != STEP_DELETING &&
+        step_is_complete(deleting, NULL, NULL))
+        file_rename(deleting, path, NULL);
     free(path);
     free(deleting);
     return status;
@@ -116,8 +118,9 @@ static int remove_step(const char *run_folder, struct step step, struct err *err
 static int settle_replaced(const char *run_folder, struct step step, struct err *err) {
     char *path = step_path(run_folder, step.step, STEP_REPLACED);
     char *successor = step_path(run_folder, step.step, STEP_COMPLETE);
-    int status = !path_exists(successor) && is_complete(path, NULL) ? file_rename(path, successor, err)
-                                                                    : remove_step(run_folder, step, err);
+    int status = !path_exists(successor) && step_is_complete(path, NULL, NULL)
+                     ? file_rename(path, successor, err)
+                     : remove_step(run_folder, step, err);
     free(path);
     free(successor);
     return status;
@@ -126,12 +129,16 @@ static int settle_replaced(const char *run_folder, struct step step, struct err 
 /* Only the root of a run calls this: another run in the same folder would lose its .partial. */
 int step_clean(const char *run_folder, struct err *err) {
     struct step_list list;
-    int status = list_steps(run_folder, &list, err);
+    int status = step_list_read(run_folder, &list, err);
     for (int i = 0; i < list.count && status == 0; i++) {
+        struct err why;
+        int done = 0;
         if (list.steps[i].state == STEP_REPLACED)
-            status = settle_replaced(run_folder, list.steps[i], err);
+            done = settle_replaced(run_folder, list.steps[i], &why);
         else if (list.steps[i].state != STEP_COMPLETE)
-            status = remove_step(run_folder, list.steps[i], err);
+            done = remove_step(run_folder, list.steps[i], &why);
+        if (done != 0)
+            warn("what an earlier start left stays: %s", why.text);
     }
     free(list.steps);
     return status;
@@ -147,98 +154,83 @@ static int move_latest(const char *run_folder, int64_t step, struct err *err) {
     return status;
 }
 
-int step_install(const char *run_folder, int64_t step, struct err *err) {
+/* keep_other - what stands under the name of a new checkpoint: the same one makes room as .replaced; one of
+ * another line stays, under a name that no later save takes. */
+static int keep_other(const char *run_folder, int64_t step, const char *id, struct err *err) {
+    struct manifest manifest;
+    char *final = step_path(run_folder, step, STEP_COMPLETE);
+    bool is_complete = step_is_complete(final, &manifest, NULL);
+    if (is_complete && !manifest.id[0])
+        manifest_make_id(&manifest);
+    char *kept = xasprintf("%s.line-%s", final, is_complete ? manifest.id : "damaged");
+    char *replaced = step_path(run_folder, step, STEP_REPLACED);
+    bool is_same = (is_complete && strcmp(manifest.id, id) == 0) || path_exists(kept);
+    int status = file_rename(final, is_same ? replaced : kept, err);
+    if (status == 0 && !is_same)
+        warn("'%s' was of another line of this run: it is kept as '%s'", final, kept);
+    if (is_complete)
+        manifest_free(&manifest);
+    free(replaced);
+    free(kept);
+    free(final);
+    return status;
+}
+
+int step_install(const char *run_folder, int64_t step, const char *id, struct err *err) {
     char *partial = step_path(run_folder, step, STEP_PARTIAL);
     char *final = step_path(run_folder, step, STEP_COMPLETE);
     char *replaced = step_path(run_folder, step, STEP_REPLACED);
+    struct err why;
     int status = 0;
     /* A step saved a second time (the run went back): between these two renames the old one is still found,
      * as .replaced. */
     if (path_exists(final))
-        status = file_rename(final, replaced, err);
+        status = keep_other(run_folder, step, id, err);
     if (status == 0)
         status = file_rename(partial, final, err);
     if (status == 0)
         status = move_latest(run_folder, step, err);
-    if (status == 0 && path_exists(replaced))
-        status = remove_step(run_folder, (struct step){step, STEP_REPLACED}, err);
+    if (status == 0 && path_exists(replaced) &&
+        remove_step(run_folder, (struct step){step, STEP_REPLACED}, &why) != 0)
+        warn("a replaced checkpoint stays: %s", why.text);
     free(partial);
     free(final);
     free(replaced);
     return status;
 }
 
-void step_prune(const char *run_folder, int64_t keep_step, int keep_count) {
+/* Oldest first, and one that cannot be deleted does not make a younger one go in its place. */
+int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count) {
+    struct lineage lineage;
     struct step_list list;
     struct err err;
-    int complete = 0;
-    if (list_steps(run_folder, &list, &err) != 0)
-        warn("%s", err.text);
-    for (int i = 0; i < list.count; i++)
-        complete += list.steps[i].state == STEP_COMPLETE;
-    /* Ascending: the oldest go first, and an undeletable one does not make a newer one go in its place. */
-    for (int i = 0; i < list.count && complete > keep_count; i++) {
-        if (list.steps[i].state != STEP_COMPLETE || list.steps[i].step == keep_step)
-            continue;
-        if (remove_step(run_folder, list.steps[i], &err) != 0)
-            warn("an old checkpoint stays: %s", err.text);
-        complete--;
+    int num_there = 0, num_deleted = 0;
+    if (lineage_read(run_folder, &lineage, &err) != 0 || step_list_read(run_folder, &list, &err) != 0) {
+        warn("older checkpoints stay: %s", err.text);
+        lineage_release(&lineage);
+        return 0;
     }
+    int tip = lineage_find(&lineage, last);
+    bool *is_own = xcalloc((size_t)lineage.count + 1, sizeof *is_own);
+    for (int i = 0; i < lineage.count && tip >= 0; i++) {
+        is_own[i] = lineage.entries[i].is_there && lineage.entries[i].self.step <= last->step &&
+                    lineage_leads(&lineage, i, tip);
+        num_there += is_own[i];
+    }
+    for (int s = 0; s < list.count && num_there > keep_count; s++)
+        for (int i = 0; i < lineage.count; i++) {
+            if (!is_own[i] || lineage.entries[i].self.step != list.steps[s].step ||
+                list.steps[s].state != STEP_COMPLETE || i == tip)
+                continue;
+            if (remove_step(run_folder, list.steps[s], &err) != 0)
+                warn("an old checkpoint stays: %s", err.text);
+            else
+                num_deleted++;
+            num_there--;
+            break;
+        }
+    free(is_own);
     free(list.steps);
-}
-
-/* read_latest - what the file `latest` names, if it is a proper name. */
-static bool read_latest(const char *run_folder, struct step *step) {
-    size_t length_bytes;
-    char *path = xasprintf("%s/latest", run_folder);
-    char *text = file_read_whole(path, MAX_LATEST_BYTES, &length_bytes, NULL);
-    bool good = false;
-    if (text) {
-        text[strcspn(text, " \r\n")] = '\0';
-        good = step_parse(text, step) && step->state == STEP_COMPLETE;
-    }
-    free(text);
-    free(path);
-    return good;
-}
-
-/* complete_path - its path if it is complete under its own name or as .replaced, else NULL with err set. */
-static char *complete_path(const char *run_folder, int64_t step, struct err *err) {
-    static const enum step_state names[] = {STEP_COMPLETE, STEP_REPLACED};
-    for (int i = 0; i < 2; i++) {
-        char *path = step_path(run_folder, step, names[i]);
-        if (path_exists(path) && is_complete(path, err))
-            return path;
-        free(path);
-    }
-    return NULL;
-}
-
-char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err) {
-    struct step_list list;
-    struct step named;
-    struct err why = {""};
-    char *path = NULL;
-    if (err)
-        err->text[0] = '\0';
-    if (list_steps(run_folder, &list, err) != 0)
-        return NULL;
-    if (read_latest(run_folder, &named) && (path = complete_path(run_folder, named.step, &why)))
-        *step = named.step;
-    for (int i = list.count - 1; i >= 0 && !path; i--) {
-        if (list.steps[i].state != STEP_COMPLETE && list.steps[i].state != STEP_REPLACED)
-            continue;
-        why.text[0] = '\0';
-        path = complete_path(run_folder, list.steps[i].step, &why);
-        if (path)
-            *step = list.steps[i].step;
-        else if (why.text[0])
-            warn("a checkpoint is passed over: %s", why.text);
-    }
-    /* Starting anew beside a checkpoint that is only damaged would replace it. */
-    if (!path && why.text[0])
-        err_set(err, "no checkpoint of '%s' is complete, remove them to start anew: %s", run_folder,
-                why.text);
-    free(list.steps);
-    return path;
+    lineage_release(&lineage);
+    return num_deleted;
 }

@@ -83,10 +83,19 @@ int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int
     return 0;
 }
 
+/* create_new - a file of ours and nobody else's: what stands under the name goes first, so that a link is
+ * replaced and never written through, and only a file that this call made is taken. */
+static int create_new(const char *path, int64_t size_bytes, struct err *err) {
+    if (unlink(path) != 0 && errno != ENOENT)
+        return io_failed(err, "replace", path, 0);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    return fd >= 0 ? fd : io_failed(err, "create", path, size_bytes);
+}
+
 int file_create_sized(const char *path, int64_t size_bytes, struct err *err) {
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = create_new(path, size_bytes, err);
     if (fd < 0)
-        return io_failed(err, "create", path, size_bytes);
+        return -1;
     int status;
     do {
         status = size_bytes ? fallocate(fd, 0, 0, size_bytes) : 0;
@@ -129,9 +138,9 @@ int file_rename(const char *from, const char *to, struct err *err) {
 }
 
 int file_create(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = create_new(path, (int64_t)length_bytes, err);
     if (fd < 0)
-        return io_failed(err, "create", path, (int64_t)length_bytes);
+        return -1;
     if (file_write_at(fd, path, bytes, length_bytes, 0, err) != 0) {
         close(fd);
         return -1;
@@ -195,6 +204,26 @@ int folder_remove(const char *path, struct err *err) {
     if (nftw(path, remove_entry, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS) == 0)
         return 0;
     return io_failed(err, "remove", path, 0);
+}
+
+/* check_entry - a folder that may not be changed keeps what is in it. */
+static int check_entry(const char *path, const struct stat *facts, int kind, struct FTW *place) {
+    (void)facts, (void)place;
+    if (kind == FTW_D || kind == FTW_DNR)
+        return faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS);
+    return 0;
+}
+
+int folder_check_removable(const char *path, struct err *err) {
+    enum { OPEN_FOLDERS = 8 };
+    if (!path_exists(path) || nftw(path, check_entry, OPEN_FOLDERS, FTW_PHYS) == 0)
+        return 0;
+    return err_set(err, "cannot remove '%s': %s (it is protected against writing)", path, strerror(errno));
+}
+
+int64_t folder_free_bytes(const char *path) {
+    struct statvfs disk;
+    return statvfs(path, &disk) == 0 ? (int64_t)disk.f_bavail * (int64_t)disk.f_frsize : -1;
 }
 
 /* lstat: a dangling link is there, too, and would be in the way. */

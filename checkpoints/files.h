@@ -11,13 +11,15 @@ int file_write_at(int fd, const char *path, const void *bytes, size_t length_byt
                   struct err *err);
 int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset, struct err *err);
 
-/* file_create_sized - a new file (an old one is emptied) with its room reserved where the file system can, so
- * that a full disk shows now and not in the middle.  Returns a descriptor, or -1 with err set. */
+/* file_create_sized - a new file (what stood under its name is removed, a link too) with its room reserved
+ * where the file system can, so that a full disk shows now and not in the middle.  Returns a descriptor, or
+ * -1 with err set. */
 int file_create_sized(const char *path, int64_t size_bytes, struct err *err);
 
 /* file_create - write a whole small file and fsync it; the folder's own sync is the caller's, once for all
- * files. file_replace - write a whole small file: temporary name, fsync, rename, fsync of the folder.  At any
- * moment path holds the old content or the new.  Returns 0, or -1 with err set and path as it was. */
+ * files.  Links are replaced, not followed. file_replace - write a whole small file: temporary name, fsync,
+ * rename, fsync of the folder.  At any moment path holds the old content or the new.  Returns 0, or -1 with
+ * err set and path as it was. */
 int file_create(const char *path, const void *bytes, size_t length_bytes, struct err *err);
 int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err);
 
@@ -36,5 +38,10 @@ int folder_sync(const char *path, struct err *err);
 
 /* folder_remove - with all it holds; an absent one is fine.  Links are removed, not followed. */
 int folder_remove(const char *path, struct err *err);
+
+/* folder_check_removable - before anything is touched: no folder in it is protected against writing.  An
+ * absent one is fine.  folder_free_bytes - what the disk under it has left for this user; -1: not known. */
+int folder_check_removable(const char *path, struct err *err);
+int64_t folder_free_bytes(const char *path);
 
 bool path_exists(const char *path);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "checkpoints/files.h"
 #include "data/json.h"
@@ -33,6 +34,30 @@ static int write_text(const char *folder, const char *name, const char *text, st
     return status;
 }
 
+/* may_follow - a link in a model's folder is followed to a file of the same name, or into the Hub's cache
+ * (blobs beside snapshots).  A link called LICENSE may lead to any file of the user's, and what is copied
+ * here is published with the model. */
+static bool may_follow(const char *path, const char *name) {
+    struct stat facts;
+    if (lstat(path, &facts) != 0 || !S_ISLNK(facts.st_mode))
+        return true;
+    char *target = realpath(path, NULL);
+    bool may = !target; /* leads nowhere: reading it will say so */
+    if (target) {
+        char *last = strrchr(target, '/');
+        *last = '\0';
+        const char *parent = strrchr(target, '/');
+        may = strcmp(last + 1, name) == 0 || (parent && strcmp(parent, "/blobs") == 0);
+        *last = '/';
+        if (!may)
+            warn(
+                "'%s' is a link to '%s', a file of another name: it is not copied; put the file itself there",
+                path, target);
+    }
+    free(target);
+    return may;
+}
+
 enum carry_status { CARRIED, NOT_THERE, CARRY_FAILED };
 
 /* carry_as - copy one file of the base folder. */
@@ -44,7 +69,7 @@ static enum carry_status carry_as(const char *folder, const char *new_name, cons
     enum carry_status status = CARRY_FAILED;
     char *from = xasprintf("%s/%s", base_folder, name), *to = xasprintf("%s/%s", folder, new_name);
     char *bytes = NULL;
-    if (!path_exists(from))
+    if (!path_exists(from) || !may_follow(from, name))
         status = NOT_THERE;
     else if ((bytes = file_read_whole(from, MAX_COPY_BYTES, &length_bytes, err)) &&
              file_create(to, bytes, length_bytes, err) == 0)

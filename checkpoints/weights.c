@@ -156,7 +156,9 @@ static int open_run(struct weights *w, const char *path, struct err *err) {
     int status =
         newest
             ? open_folder(w, newest, err)
-            : err_set(err, "'%s' holds neither config.json nor a complete checkpoint: it is no model", path);
+            : err_set(err,
+                      "'%.300s' holds neither config.json nor a complete checkpoint: it is not a model%s%s",
+                      path, why.text[0] ? "; " : "", why.text);
     free(newest);
     return status;
 }

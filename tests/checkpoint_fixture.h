@@ -100,20 +100,33 @@ static inline int on_all_ranks(struct checkpoint **cps, const struct writing *w,
     return status;
 }
 
+/* parent_of - the checkpoint that a start in this folder would go on from. */
+static inline bool parent_of(const char *run_folder, struct checkpoint_id *parent) {
+    int64_t step;
+    char *path = checkpoint_latest(run_folder, &step, NULL);
+    bool has = path && checkpoint_identity(path, parent, NULL) == 0;
+    free(path);
+    return has;
+}
+
 /* write_checkpoint - all ranks in this process, phase by phase.  Returns 0, or -1 with err set. */
 static inline int write_checkpoint(struct writing w, struct err *err) {
     enum { MAX_RANKS = 8 };
     struct checkpoint *cps[MAX_RANKS] = {NULL};
     uint64_t *hashes = NULL;
+    struct checkpoint_source source = *w.source;
+    struct checkpoint_id parent;
+    source.keep_count = w.keep_count;
+    if (!source.parent && parent_of(w.run_folder, &parent) && parent.step < w.step)
+        source.parent = &parent;
     for (int rank = 0; rank < w.num_ranks; rank++)
-        cps[rank] = checkpoint_plan(w.run_folder, w.step, w.source, true);
+        cps[rank] = checkpoint_plan(w.run_folder, w.step, &source, true);
     int status = checkpoint_begin(cps[0], err);
     for (int phase = PHASE_OPEN; phase <= (int)w.last && status == 0; phase++) {
         if (phase == PHASE_HASH)
             hashes = hash_all(cps, w.num_ranks, err);
         else if (phase == PHASE_COMMIT)
-            status = checkpoint_commit(cps[0], hashes, w.state_text ? w.state_text : "{\"step\": 1}",
-                                       w.keep_count, err);
+            status = checkpoint_commit(cps[0], hashes, w.state_text ? w.state_text : "{\"step\": 1}", err);
         else
             status = on_all_ranks(cps, &w, (enum phase)phase, err);
     }
@@ -194,6 +207,15 @@ static inline void assert_latest(const char *run_folder, int64_t want_step) {
         fail_msg("%s", err.text);
     assert_true(holds_step(path, step, 1));
     free(path);
+}
+
+/* assert_not_chosen - no checkpoint is chosen, and the message holds a phrase. */
+static inline void assert_not_chosen(const char *run_folder, const char *phrase) {
+    struct err err = {""};
+    int64_t step;
+    char *path = checkpoint_latest(run_folder, &step, &err);
+    if (path || !strstr(err.text, phrase))
+        fail_msg("'%s' was chosen, or '%s' does not contain '%s'", path ? path : "nothing", err.text, phrase);
 }
 
 static inline char *path_of(const char *folder, const char *name) {

@@ -140,11 +140,14 @@ done
 run 0 "$atelier" inspect "$work/good/step-000002" --verify # the control
 say "one flipped bit in any file of a checkpoint: refused, file and range named"
 
-# Too short: the one before it is taken, with a warning that names the file; where there is none, nothing is lost.
+# Too short: refused with the file and the choices; the way out that is named works; where there is none, nothing is lost.
 cp -r "$work/good" "$work/short"
 truncate -s -100 "$work/short/step-000002/state/adam_v.safetensors"
+train 2 0 "$work/short" --set train.steps=2
+expect_output "^error: .*short/latest' names step-000002, .*step-000002/state/adam_v.safetensors' has [0-9]+ bytes"
+expect_output "complete are step-000001 .the run's own line.: .*echo step-000001 > $work/short/latest"
+echo step-000001 >"$work/short/latest"
 train 0 0 "$work/short" --set train.steps=2
-expect_output "warning: .*step-000002/state/adam_v.safetensors' has [0-9]+ bytes"
 expect_output "resumed from '.*step-000001' after step 1"
 cp -r "$work/good" "$work/shorter"
 for step in 1 2; do
@@ -154,7 +157,7 @@ lines=$(losses "$work/shorter")
 train 2 0 "$work/shorter" --set train.steps=2
 expect_output "^error: .*model.safetensors' has [0-9]+ bytes"
 expect "metrics after a refused checkpoint" "$lines" "$(losses "$work/shorter")"
-say "a truncated checkpoint: the one before it is taken, and where there is none the run does not start anew"
+say "a truncated checkpoint: refused, the one before it is named, and where there is none the run does not start anew"
 
 # --- a loss that is not a number ---
 

@@ -44,9 +44,10 @@ static void test_names(void **state) {
     put(run, "latest", "step-000010\n"); /* cut before `latest` moved, or the user goes back */
     assert_latest(run, 10);
     put(run, "latest", "step-000030\n"); /* names nothing */
-    assert_latest(run, 20);
+    assert_not_chosen(run,
+                      "names step-000030, which is not there; complete are step-000020 (the run's own line)");
     put(run, "latest", "../../etc");
-    assert_latest(run, 20);
+    assert_not_chosen(run, "is damaged");
     move(run, "latest", "latest.lost");
     assert_latest(run, 20);
     move(run, "step-000020", "step-000020.partial"); /* all written, cut before the rename */
@@ -60,12 +61,14 @@ static void test_names(void **state) {
     assert_true(has(run, "step-000020"));
     assert_false(has(run, "step-000020.replaced") || has(run, "step-000010.deleting"));
     assert_latest(run, 30);
-    move(run, "step-000030", "step-30"); /* no name of ours */
+    move(run, "step-000030", "step-30"); /* not a name of ours */
+    assert_not_chosen(run, "names step-000030, which is not there");
+    move(run, "latest", "latest.lost");
     assert_latest(run, 20);
     drop(run);
 }
 
-static void test_damaged_newest_is_passed_over(void **state) {
+static void test_damaged_newest_is_refused(void **state) {
     (void)state;
     const struct model_config config = small_config(50);
     const struct checkpoint_source source = source_of(&config, NULL);
@@ -75,6 +78,9 @@ static void test_damaged_newest_is_passed_over(void **state) {
     char *path = path_of(run, "step-000020/state/adam_v.safetensors");
     assert_int_equal(truncate(path, 5000), 0);
     free(path);
+    assert_not_chosen(run, "names step-000020, which is not complete");
+    assert_not_chosen(run, "echo step-000010 >");
+    put(run, "latest", "step-000010\n"); /* the way out that it names */
     assert_latest(run, 10);
     path = path_of(run, "step-000010/manifest.json");
     assert_int_equal(unlink(path), 0);
@@ -130,9 +136,9 @@ static void test_kill(void **state) {
         assert_latest(run, step);
     }
     assert_true(cut_while_saving > 0); /* the kills did hit what they were meant to hit */
-    save(run, &source, step + 1, 1);   /* nothing but this one and `latest` stays, no leftovers */
+    save(run, &source, step + 1, 1); /* nothing but this one, `latest` and the history stays, no leftovers */
     assert_latest(run, step + 1);
-    char *command = xasprintf("test \"$(ls '%s' | wc -l)\" -eq 2", run);
+    char *command = xasprintf("test \"$(ls '%s' | wc -l)\" -eq 3", run);
     assert_int_equal(system(command), 0);
     free(command);
     drop(run);
@@ -184,7 +190,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stop_after_each_phase),
         cmocka_unit_test(test_names),
-        cmocka_unit_test(test_damaged_newest_is_passed_over),
+        cmocka_unit_test(test_damaged_newest_is_refused),
         cmocka_unit_test(test_kill),
         cmocka_unit_test(test_full_disk),
     };

@@ -194,7 +194,7 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
             checkpoint_abandon(cp); /* on a full disk the space is needed */
         goto out;
     }
-    status = comm_is_root(comm) ? checkpoint_commit(cp, hashes, save->state_text, save->keep_count, &err) : 0;
+    status = comm_is_root(comm) ? checkpoint_commit(cp, hashes, save->state_text, &err) : 0;
     done = comm_all_ok(comm, status, &err);
 out:
     free(hashes);

@@ -22,7 +22,6 @@ struct state_save {
     int64_t step;
     struct checkpoint_source source;
     const char *state_text; /* training.json */
-    int keep_count;
 };
 
 /* state_save - write a checkpoint, all ranks together.  Returns true on all ranks when it is complete;

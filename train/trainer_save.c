@@ -68,9 +68,10 @@ bool trainer_save(struct trainer *t) {
                    .base_folder = folder,
                    .card = card,
                    .provenance = provenance,
-                   .card_is_of_base = has_other_card},
+                   .card_is_of_base = has_other_card,
+                   .parent = t->parent.id[0] ? &t->parent : NULL,
+                   .keep_count = (int)t->config->checkpoint.keep},
         .state_text = state_text,
-        .keep_count = (int)t->config->checkpoint.keep,
     };
     bool done = state_save(&t->params, t->comm, &save);
     free(state_text);
@@ -83,6 +84,8 @@ bool trainer_save(struct trainer *t) {
                            clock_s() - start);
         free(t->last_saved);
         t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
+        if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
+            warn("'%s' is gone as soon as it was saved", t->last_saved);
         control_saved(&t->control, t->step, clock_s() - start);
     }
     return done;

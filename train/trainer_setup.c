@@ -63,6 +63,8 @@ static bool find_checkpoint(struct trainer *t) {
     if (comm_is_root(t->comm) && t->config->checkpoint.resume == RESUME_AUTO)
         t->resumed_from = checkpoint_latest(t->config->run.folder, &t->step, &err);
     bool failed = err.text[0] != '\0' && !t->resumed_from;
+    if (comm_is_root(t->comm) && t->resumed_from)
+        failed = checkpoint_identity(t->resumed_from, &t->parent, &err) != 0;
     if (!comm_all_ok(t->comm, failed ? -1 : 0, &err))
         return false;
     comm_broadcast_text(t->comm, &t->resumed_from);

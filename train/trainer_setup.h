@@ -1,6 +1,7 @@
 /* trainer_setup.h - what a run holds, and how it is opened and closed. */
 #pragma once
 
+#include "checkpoints/checkpoint.h"
 #include "checkpoints/weights.h"
 #include "train/accounts.h"
 #include "train/chosen.h"
@@ -22,7 +23,8 @@ struct trainer {
     struct chosen chosen; /* config with numbers in place of 'auto': what config points to once it is made */
     struct stragglers stragglers;
     struct loss_scale loss_scale;
-    char *resumed_from; /* checkpoint folder, or NULL */
+    char *resumed_from;          /* checkpoint folder, or NULL */
+    struct checkpoint_id parent; /* root only: the checkpoint that the present state descends from */
     struct model_config model_config;
     struct weights *source;                  /* base model or checkpoint; NULL: a new model */
     char *tokenizer_json, *tokenizer_config; /* texts, or NULL */
