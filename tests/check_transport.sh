@@ -31,7 +31,7 @@ test $code -eq 0 || fail "undisturbed steps fail"
 # Lost inside the step: rank, host, GPU, step and collective are named.
 run 3 1:absent:7 steps
 ends "an absent rank"
-says "^\[rank [02]/3 [^ ]+ step 0\] fatal: $waited '(all-gather|reduce-scatter) of 3600 bytes, transfer [0-9]+': another"
+says "^\[rank [02]/3 [^ ]+ step 0\] fatal: $waited '(all-gather|reduce-scatter) of 3600 bytes, transfer [0-9]+', for rank 1 \\(.*, while starting: "
 run 3 2:stuck:17 steps
 ends "a stuck GPU"
 says "^\[rank [0-2]/3 [^ ]+ step 0\] fatal: $waited '(all-gather|reduce-scatter) of 3600 bytes, transfer [0-9]+'"

@@ -5,6 +5,7 @@
 
 #include "data/json.h"
 #include "train/commands.h"
+#include "train/run_phase.h"
 #include "train/stop.h"
 #include "train/trainer.h"
 
@@ -57,9 +58,11 @@ int command_train(int argc, char **argv) {
     struct config config = {0};
     struct err err = {""};
     stop_install(); /* before MPI starts its threads */
-    struct comm *comm = comm_start(&argc, &argv);
+    int status = read_words(&words, argc, argv, &err);
+    double limit_s = run_start_limit_s(words.config_path, words.overrides, words.num_overrides);
+    struct comm *comm = comm_start_within(&argc, &argv, limit_s);
     int code = 2;
-    if (comm_all_ok(comm, read_words(&words, argc, argv, &err), &err) && read_config(&config, &words, comm))
+    if (comm_all_ok(comm, status, &err) && read_config(&config, &words, comm))
         code = trainer_run(&config, comm);
     config_free(&config);
     free(words.overrides);

@@ -2,7 +2,8 @@
  * and every rank of it must call in the same order.  Host buffers only, implemented on MPI in
  * comm_mpi.c; transport.h moves buffers of the device.
  *
- * Waits poll: when nothing arrives for the timeout, the rank dies naming the collective. */
+ * Every wait has a limit, that of the phase the run is in.  After COMM_TELL_S a rank says what is waited for
+ * and which rank has not come; at the limit the ranks that wait die, naming the same. */
 #pragma once
 
 #include "kernels/error.h"
@@ -11,7 +12,11 @@ struct comm;
 
 /* comm_start - initialise MPI (or a single rank when started alone), install the abort hook and the message
  * prefix "rank 3/16 host".  comm_finish - finalise. */
+enum { COMM_START_LIMIT_S = 1800, COMM_TELL_S = 10 };
 struct comm *comm_start(int *argc, char ***argv);
+/* comm_start_within - the same with a limit of its own for the start, in seconds; comm_start:
+ * COMM_START_LIMIT_S. */
+struct comm *comm_start_within(int *argc, char ***argv, double limit_s);
 void comm_finish(struct comm *comm);
 
 /* comm_split - the ranks that pass the same group, in their order, as a comm of their own; host and place on
@@ -30,9 +35,31 @@ const char *comm_library(const struct comm *comm); /* "Open MPI 4.1.4" */
 /* comm_library_name - the same without a comm; may be called before comm_start. */
 void comm_library_name(char *name, size_t room_bytes);
 
-/* comm_set_timeout - seconds without progress before a wait dies; long at start, shorter once steps run. */
+/* What the run is doing, how long a rank may wait for the others in it, and where the user sets that. */
+struct comm_phase {
+    const char *name; /* "starting", "training", "saving": for messages; a literal */
+    const char *key;  /* "run.timeout_s" */
+    double limit_s;
+};
+
+/* comm_set_phase - of the whole, not of a group.  comm_phase - of a group: that of the whole.
+ * comm_set_timeout changes the limit alone.  None is collective; set them at the same point on all ranks. */
+void comm_set_phase(struct comm *comm, const struct comm_phase *phase);
+const struct comm_phase *comm_phase(const struct comm *comm);
 void comm_set_timeout(struct comm *comm, double seconds);
 double comm_timeout(const struct comm *comm);
+
+/* comm_tell_wait - for a wait that lasts: tells the others that this rank waits in what, after COMM_TELL_S
+ * the user for whom, and dies at the phase's limit.  comm.h's own waits do; it is for waits elsewhere, such
+ * as a GPU's transfers between ranks.  To be called about five times a second with how long this wait has
+ * lasted.  Not collective. */
+void comm_tell_wait(struct comm *comm, const char *what, double waited_s);
+
+/* comm_note_wait - the same without dying: false when the limit is over, and then *whom names the ranks that
+ * have not come; for callers that have something to do before they die.  whom: room of at least
+ * COMM_WHOM_ROOM bytes. */
+enum { COMM_WHOM_ROOM = 400 };
+bool comm_note_wait(struct comm *comm, const char *what, double waited_s, char *whom);
 
 /* comm_poll - let MPI move what is under way while this rank waits for something else.  Not collective. */
 void comm_poll(struct comm *comm);

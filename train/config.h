@@ -62,7 +62,8 @@ struct config {
         int64_t log_every;            /* steps between two lines in a log that is no terminal */
         enum progress_style progress; /* how the steps are shown */
         enum device_kind device;      /* what computes */
-        double timeout_s;             /* of a collective, once steps run */
+        double timeout_s;             /* of a wait for other ranks, once steps run */
+        double start_timeout_s;       /* the same until then; 0: see run_phase.h */
         char *gemm_choices;           /* file of measured choices for matrix products; NULL or "": none */
     } run;
     struct {                              /* model: */
@@ -114,6 +115,7 @@ struct config {
         int64_t keep;        /* newest ones kept; 0: all */
         enum resume_policy resume;
         int64_t max_file_bytes;
+        double timeout_s;   /* of a wait for other ranks during a save; 0: see run_phase.h */
         double node_mtbf_h; /* mean time between the failures of one node */
     } checkpoint;
     struct {                 /* valid: */

@@ -107,7 +107,12 @@ static const struct config_key run_file_keys[] = {
     CHOICE("run.device", AT(run.device), "auto", devices,
            "what computes: cuda is one GPU for each rank; auto: GPUs where there are any", FREE),
     REAL("run.timeout_s", AT(run.timeout_s), "300", 1, 1e6, "s",
-         "a rank that waits longer for the others gives up, and the job ends", FREE),
+         "a rank that waits longer for the others in a step gives up, and the job ends; after 10 s it says "
+         "for "
+         "whom it waits",
+         FREE),
+    REAL("run.start_timeout_s", AT(run.start_timeout_s), "0", 0, 1e6, "s",
+         "the same until the first step is done; 0: four times run.timeout_s, at most 1800", FREE),
     TEXT("run.gemm_choices", AT(run.gemm_choices), NULL,
          "file that keeps which of cuBLASLt's algorithms multiplies what: products that are new to it are "
          "measured before the first step and added, the same file gives the same bits; left out: cuBLASLt's "
@@ -247,6 +252,11 @@ static const struct config_key run_file_keys[] = {
            FREE),
     INT("checkpoint.max_file_bytes", AT(checkpoint.max_file_bytes), "5000000000", 1 << 20, 1e15, "bytes",
         "longer models are split over several files", FREE),
+    REAL("checkpoint.timeout_s", AT(checkpoint.timeout_s), "0", 0, 1e6, "s",
+         "a rank that waits longer for the others while a checkpoint is written gives up, and the job ends; "
+         "0: "
+         "four times run.timeout_s, at most 3600",
+         FREE),
     REAL("checkpoint.node_mtbf_h", AT(checkpoint.node_mtbf_h), "5000", 1, 1e9, "h",
          "mean time between failures of one node: how often it pays to save follows from it", FREE),
 

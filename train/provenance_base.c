@@ -14,9 +14,6 @@
 
 enum { READ_BYTES = 4 << 20, HASH_WORDS = 4, MAX_EARLIER_BYTES = 8 << 20, MAX_EARLIER_DEPTH = 100 };
 
-/* A rank may have a large file to read while the others have none. */
-static const double hash_timeout_s = 3600;
-
 /* The files and their digests, HASH_WORDS numbers each, so that ranks can be summed up. */
 struct base_files {
     char **paths;
@@ -217,10 +214,7 @@ bool provenance_base(json_t **base, struct comm *comm, const struct weights *sou
     if (!source || !path)
         return true;
     files.count = weights_files(source, &files.paths);
-    double timeout_s = comm_timeout(comm);
-    comm_set_timeout(comm, timeout_s > hash_timeout_s ? timeout_s : hash_timeout_s);
     bool done = hash_files(&files, comm);
-    comm_set_timeout(comm, timeout_s);
     if (done && comm_is_root(comm))
         *base = base_json(&files, source, path);
     release(&files);

@@ -10,6 +10,7 @@
 
 #include "kernels/clock.h"
 #include "train/optimizer.h"
+#include "train/run_phase.h"
 #include "train/schedule.h"
 #include "train/shard.h"
 #include "train/trainer_save.h"
@@ -247,7 +248,7 @@ static int train_loop(struct trainer *t) {
         int code = between_steps(t, step_s);
         if (code >= 0)
             return code;
-        comm_set_timeout(t->comm, t->config->run.timeout_s); /* the first step may be slow, the others not */
+        run_phase_enter(t->comm, t->config, RUN_TRAINING); /* the first step may be slow, the others not */
     }
     if (!has_validated)
         failed = !validate(t);
@@ -257,6 +258,7 @@ static int train_loop(struct trainer *t) {
 int trainer_run(const struct config *config, struct comm *comm) {
     struct trainer trainer;
     int code = EXIT_USAGE;
+    run_phase_enter(comm, config, RUN_STARTING);
     if (trainer_open(&trainer, config, comm)) {
         char cost[400];
         code = train_loop(&trainer);
@@ -266,6 +268,7 @@ int trainer_run(const struct config *config, struct comm *comm) {
                                            ? "stopped after a checkpoint; start it again to go on"
                                            : "ended by a fault");
     }
+    run_phase_enter(comm, config, RUN_ENDING);
     trainer_close(&trainer);
     return code;
 }

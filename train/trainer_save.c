@@ -10,10 +10,8 @@
 #include "train/card.h"
 #include "train/metrics_summary.h"
 #include "train/provenance.h"
+#include "train/run_phase.h"
 #include "train/state.h"
-
-/* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
-enum { SAVE_TIMEOUT_S = 3600 };
 
 /* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed.
  */
@@ -50,13 +48,15 @@ static const char *small_files_folder(const struct trainer *t) {
 
 bool trainer_save(struct trainer *t) {
     double start = clock_s();
+    /* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
+    struct comm_phase before = *comm_phase(t->comm);
+    run_phase_enter(t->comm, t->config, RUN_SAVING);
     char *state_text = trainer_state_text(t), *provenance, *card;
     const char *folder = small_files_folder(t);
     bool has_other_card =
         folder && !t->last_saved && (!t->resumed_from || model_folder_card_is_of_base(folder));
     accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
     describe(t, &provenance, &card);
-    comm_set_timeout(t->comm, SAVE_TIMEOUT_S);
     struct state_save save = {
         .run_folder = t->config->run.folder,
         .step = t->step,
@@ -88,5 +88,6 @@ bool trainer_save(struct trainer *t) {
             warn("'%s' is gone as soon as it was saved", t->last_saved);
         control_saved(&t->control, t->step, clock_s() - start);
     }
+    comm_set_phase(t->comm, &before);
     return done;
 }

@@ -86,9 +86,8 @@ static void look_while_waiting(void *user, double waited_s) {
     struct staged *staged = user;
     comm_poll(staged->comm);
     if (waited_s > comm_timeout(staged->comm))
-        die("waited %.1f s for the GPU's own work: it hangs or is slower than that; run.timeout_s sets the "
-            "limit",
-            waited_s);
+        die("waited %.1f s for the GPU's own work: it hangs or is slower than that; %s sets the limit",
+            waited_s, comm_phase(staged->comm)->key);
 }
 
 static void staged_release(struct staged *staged, struct device *device) {

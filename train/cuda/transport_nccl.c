@@ -51,6 +51,7 @@ struct nccl {
     struct flight flights[MAX_AHEAD];
     int64_t num_started, num_finished; /* transfers 1 .. num_finished are over on the GPU */
     double moved_s;                    /* when num_finished last rose */
+    double noted_s;                    /* how long the wait had lasted when the other ranks were last told */
     const char *phase;                 /* what the host waits for, where that is no transfer yet; or NULL */
     /* Who looked while the host waited before this transport was opened: another transport of the device. */
     void (*look_before)(void *user, double waited_s);
@@ -91,7 +92,7 @@ static const char *oldest_text(const struct nccl *nccl, char *text, size_t room_
 }
 
 static void die_of_error(struct nccl *nccl, int lane, ncclResult_t result) __attribute__((noreturn));
-static void die_of_timeout(struct nccl *nccl, double waited_s) __attribute__((noreturn));
+static void die_of_timeout(struct nccl *nccl, double waited_s, const char *whom) __attribute__((noreturn));
 
 static void die_of_error(struct nccl *nccl, int lane, ncclResult_t result) {
     const struct cuda_state *gpu = nccl->device->state;
@@ -108,15 +109,16 @@ static void die_of_error(struct nccl *nccl, int lane, ncclResult_t result) {
         gpu->ordinal, gpu->gpu, reason, oldest);
 }
 
-static void die_of_timeout(struct nccl *nccl, double waited_s) {
+static void die_of_timeout(struct nccl *nccl, double waited_s, const char *whom) {
     const struct cuda_state *gpu = nccl->device->state;
     char oldest[128];
     oldest_text(nccl, oldest, sizeof oldest);
     abort_in_time(nccl);
-    die("GPU %d (%s) waited %.1f s in '%s': another rank ended, hangs or is slower than that; run.timeout_s "
-        "sets "
-        "the limit",
-        gpu->ordinal, gpu->gpu, waited_s, oldest);
+    const struct comm_phase *phase = comm_phase(nccl->comm);
+    die("GPU %d (%s) waited %.1f s in '%s', for %s, while %s: it ended, hangs, is stopped or is slower; look "
+        "at its "
+        "host and start again, or raise %s",
+        gpu->ordinal, gpu->gpu, waited_s, oldest, whom, phase->name, phase->key);
 }
 
 /* --- waiting --- */
@@ -159,11 +161,23 @@ static double look(struct nccl *nccl, double waited_s) {
     return quiet_s < waited_s ? quiet_s : waited_s;
 }
 
-/* look_or_die - look, with the timeout. */
+/* look_or_die - look, with the limit of the phase. */
 static void look_or_die(struct nccl *nccl, double waited_s) {
+    const double note_every_s = 0.2;
     double quiet_s = look(nccl, waited_s);
-    if (quiet_s > comm_timeout(nccl->comm))
-        die_of_timeout(nccl, quiet_s);
+    char whom[COMM_WHOM_ROOM], oldest[128];
+    if (nccl->num_finished == nccl->num_started && !nccl->phase) { /* of no other rank's making */
+        if (quiet_s > comm_timeout(nccl->comm))
+            die_of_timeout(nccl, quiet_s, "itself");
+        return;
+    }
+    if (quiet_s < nccl->noted_s)
+        nccl->noted_s = 0;
+    if (quiet_s < nccl->noted_s + note_every_s)
+        return;
+    nccl->noted_s = quiet_s;
+    if (!comm_note_wait(nccl->comm, oldest_text(nccl, oldest, sizeof oldest), quiet_s, whom))
+        die_of_timeout(nccl, quiet_s, whom);
 }
 
 /* look_while_waiting - the device's hook.  With several transports on a device the one that misses a transfer
