@@ -86,6 +86,8 @@ CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
 CUDA_CODES = $(shell $(NVCC) --list-gpu-code)
 GENCODE_80 = $(if $(filter sm_80,$(CUDA_CODES)),-gencode arch=compute_80$(,)code=[sm_80$(,)compute_80])
 GENCODE_90 = $(if $(filter sm_90,$(CUDA_CODES)),-gencode arch=compute_90a$(,)code=sm_90a)
+# What the program says of itself: 'atelier --version --json'.
+GPU_CODES = $(strip $(if $(GENCODE_80),sm_80 compute_80) $(if $(GENCODE_90),sm_90a))
 , := ,
 CUDA_FLAGS = -isystem $(CUDA_HOME)/include $(if $(NCCL_HOME),-isystem $(NCCL_HOME)/include)
 CUDA_LIBS  = $(foreach h,$(NCCL_HOME) $(CUDA_HOME),$(foreach d,$(wildcard $(h)/lib64 $(h)/lib),-L$(d) -Wl$(,)-rpath$(,)$(d))) \
@@ -116,7 +118,7 @@ $(CUDA_OUT)/tests/gpu_nccl: $(CUDA_OUT)/tests/gpu/gpu_nccl.c.o $(CUDA_OUT)/libat
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
 $(CUDA_OUT)/%.c.o: %.c | $(CUDA_OUT)/found
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CUDA_FLAGS) -c -o $@ $<
+	$(CC) $(CFLAGS) -DATELIER_GPU_CODES='"$(GPU_CODES)"' $(CUDA_FLAGS) -c -o $@ $<
 $(CUDA_OUT)/%_sm90.cu.o: %_sm90.cu | $(CUDA_OUT)/found
 	$(call nvcc,$(GENCODE_90))
 $(CUDA_OUT)/%.cu.o: %.cu | $(CUDA_OUT)/found

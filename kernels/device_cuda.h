@@ -18,6 +18,10 @@ int device_open_cuda(struct device *dev, int ordinal, struct err *err);
  * text; or why there is none.  Opens nothing.  Returns text. */
 const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes);
 
+/* device_codes_cuda - the machine codes that this program holds, as nvcc was told: "sm_80 compute_80 sm_90a"
+ * (compute: for the driver to compile); "" without CUDA. */
+const char *device_codes_cuda(void);
+
 /* The rest is for an open CUDA device only. */
 
 /* cuda_time_ops - whether op seconds are measured by a pair of events around each op (at first: yes).  The

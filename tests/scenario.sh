@@ -131,6 +131,20 @@ expect_running() {
     fi
 }
 
+# pretend_cuda FILE - a program that says it holds the code of every GPU, and computes on processors: for jobs on
+# partitions whose GPUs are not there.
+pretend_cuda() {
+    cat >"$1" <<END
+#!/bin/sh
+case "\$1 \${2:-}" in
+"--version --json") echo '{"version": "$("$atelier" --version | cut -d' ' -f2)", "cuda": true, "gpu_codes": ["sm_70", "sm_80", "sm_90a"]}' ;;
+train\ *) exec "$(realpath "$atelier")" "\$@" --set run.device=cpu ;;
+*) exec "$(realpath "$atelier")" "\$@" ;;
+esac
+END
+    chmod +x "$1"
+}
+
 # prepare_sample - the sample corpus as token files fiches.h5 and fiches-valid.h5.
 prepare_sample() {
     run 0 "$atelier" prepare "$tiny" --set "prepare.output=$work/fiches.h5"

@@ -29,12 +29,13 @@ for kind in base instruct; do
     model "mistral-small-24b-$kind" mistral MistralForCausalLM 5120 40 32 8 128 32768 131072 false
 done
 
+pretend_cuda "$work/atelier-cuda"
 count=0
 for config in "$configs"/jeanzay_*.yaml; do
     name=$(basename "$config")
     (cd "$work" && "$atelier" plan "$config" --set slurm.account=abc >plan.txt 2>&1) ||
         { cat "$work/plan.txt"; fail "$name: plan refuses it"; }
-    (cd "$work" && "$atelier" submit "$config" --dry-run --set slurm.account=abc >job.sh 2>submit.txt) ||
+    (cd "$work" && "$atelier" submit "$config" --program ./atelier-cuda --dry-run --set slurm.account=abc >job.sh 2>submit.txt) ||
         { cat "$work/submit.txt"; fail "$name: submit refuses it"; }
     grep -q '^#SBATCH' "$work/job.sh" || fail "$name: submit printed no script"
     count=$((count + 1))

@@ -18,7 +18,7 @@ dry_run() {
     case $1 in
     "$tiny") set -- "$@" --set data.train=any.h5 --set "run.folder=$work/jz" ;;
     esac
-    "$atelier" submit "$@" --dry-run >"$script" 2>"$log" || code=$?
+    "$atelier" submit "$@" --program "$work/atelier-cuda" --dry-run >"$script" 2>"$log" || code=$?
     expect "exit code of a dry run of '$*'" 0 "$code"
 }
 
@@ -72,7 +72,7 @@ say "scripts with another account, constraint, time, QoS or number of nodes do n
 refused() {
     pattern=$1
     shift
-    run 2 "$atelier" submit "$tiny" --set slurm.site=jeanzay --set "run.folder=$work/refused" \
+    run 2 "$atelier" submit "$tiny" --program "$work/atelier-cuda" --set slurm.site=jeanzay --set "run.folder=$work/refused" \
         --set "data.train=$work/fiches.h5" --set data.valid=null "$@"
     expect "errors with $*" 1 "$(grep -c '^error: ' "$log")"
     expect_output "^error: .*$pattern"
@@ -94,6 +94,38 @@ submit 1 "$work/a-file"
 expect_output "^error: nothing was submitted: .*a file is in its place"
 expect "jobs in the queue" "" "$(squeue -h)"
 say "wrong QoS, time, GPUs, account, data, site, folder: one message each, nothing submitted"
+
+# A program that cannot compute on the GPUs that are asked for: refused before the queue, and again in the job.  A dry run
+# shows the script all the same.
+run 2 "$atelier" submit "$tiny" --set "slurm.site=$site" --set "run.folder=$work/refused" --set "data.train=$work/fiches.h5" \
+    --set data.valid=null
+expect_output "^error: .* asks for GPUs of partition 'tiny' .* was built without CUDA"
+[ ! -e "$work/refused" ] || fail "a refused submission wrote '$work/refused'"
+run 2 "$atelier" submit configs/jeanzay_h100_8b_continue.yaml --dry-run
+expect_output "^error: .* asks for GPUs of partition 'gpu_p6' \(H100 SXM5\), but '.*atelier' was built without CUDA"
+expect_output "^#SBATCH --gres=gpu:4"
+run 2 "$atelier" submit "$tiny" --program "$work/atelier-cuda" --set "slurm.site=$site" --set "run.folder=$work/refused" \
+    --set "data.train=$work/fiches.h5" --set data.valid=null --set run.device=cpu
+expect_output "'run.device' is cpu, but the job asks for 4 GPUs"
+expect "jobs in the queue" "" "$(squeue -h)"
+run 2 srun -N1 -n1 --gres=gpu:2 "$atelier" train "$tiny" --set "run.folder=$work/refused" --set "data.train=$work/fiches.h5" \
+    --set data.valid=null
+expect_output "Slurm allocated 2 GPUs on 'n[01]' \(SLURM_GPUS_ON_NODE\), and run.device is auto, but this program was built without"
+[ ! -e "$work/refused/latest" ] || fail "a refused run has trained"
+rm -rf "$work/refused"
+run 0 srun -N1 -n1 "$atelier" train "$tiny" --set "run.folder=$work/processors" --set "data.train=$work/fiches.h5" \
+    --set data.valid=null --set train.steps=2 # control: no GPUs were asked for
+run 0 "$atelier" submit "$tiny" --set "slurm.site=$site" --set slurm.partition=cpu --set "run.folder=$work/cpu" \
+    --set "data.train=$work/fiches.h5" --set data.valid=null --set train.steps=2
+folder=$work/cpu
+wait_until 60 "the job on processors" has_ended "$folder"
+expect "the run on processors" "done" "$(status "$folder" chain)"
+grep -q '^  device: "\{0,1\}auto' "$folder/run.yaml" || fail "a job without GPUs: $(grep device: "$folder/run.yaml")"
+submit 0 "$work/with" --set train.steps=2
+folder=$work/with
+grep -q '^  device: "\{0,1\}cuda' "$folder/run.yaml" || fail "a job with GPUs: $(grep device: "$folder/run.yaml")"
+wait_until 60 "the job with GPUs" has_ended "$folder"
+say "a program without CUDA is refused where GPUs are asked for, and ends where it finds itself beside them"
 
 # sbatch that ends well and says nothing, as at a QoS limit, is no success.
 mkdir "$work/bin"
@@ -118,7 +150,7 @@ run 0 "$atelier" doctor --site "$site"
 expect_output "^ok +the profile agrees"
 run 0 "$atelier" doctor --site generic
 expect_output "^site +generic"
-run 0 "$atelier" submit "$tiny" --set slurm.site=generic --dry-run --set data.train=any.h5
+run 0 "$atelier" submit "$tiny" --program "$work/atelier-cuda" --set slurm.site=generic --dry-run --set data.train=any.h5
 expect_output "^#SBATCH --partition=tiny$"
 expect_output "^#SBATCH --gres=gpu:4$"
 say "doctor --site: differences found on the mock, none on the tests' own cluster"

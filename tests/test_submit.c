@@ -21,6 +21,9 @@ struct planned {
     struct remarks remarks;
 };
 
+/* A program that can compute anywhere. */
+static const struct program_facts ANY_GPU = {"0", "sm_70 sm_80 sm_90a"};
+
 static void plan_with(struct planned *p, const char *profile, const char *const *overrides,
                       int num_overrides) {
     struct err err = {""};
@@ -30,10 +33,13 @@ static void plan_with(struct planned *p, const char *profile, const char *const 
         site_load(&p->site, profile, &err) != 0)
         fail_msg("%s", err.text);
     p->facts = (struct submit_facts){.program = "/opt/atelier",
+                                     .build = &ANY_GPU,
                                      .working_folder = "/lustre/me",
                                      .run_folder = "/lustre/me/runs/x",
                                      .config_path = "run.yaml"};
     submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
+    if (p->plan.partition && p->plan.nodes > 0)
+        submit_check_device(&p->plan, &p->remarks);
 }
 
 /* plan_again - after a test has changed facts or the like. */
@@ -41,6 +47,8 @@ static void plan_again(struct planned *p) {
     submit_plan_release(&p->plan);
     remarks_release(&p->remarks);
     submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
+    if (p->plan.partition && p->plan.nodes > 0)
+        submit_check_device(&p->plan, &p->remarks);
 }
 
 static void planned_release(struct planned *p) {
@@ -151,7 +159,12 @@ static const struct {
     {"slurm.exclude=n1;n2", "'slurm.exclude' is 'n1;n2', which is not a list of nodes", REMARK_ERROR},
     {"slurm.mpi=pmix;x", "'slurm.mpi' is 'pmix;x', which is not a plugin", REMARK_ERROR},
     {"run.gemm_choices=choices slurm.partition=cpu_p1", "'run.gemm_choices' has no effect", REMARK_NOTE},
-    {"run.gemm_choices=choices run.device=cpu", "'run.gemm_choices' has no effect", REMARK_NOTE},
+    {"run.device=cpu",
+     "'run.device' is cpu, but the job asks for 4 GPUs on each node of partition 'gpu_p6' (H100 SXM5), which "
+     "would be paid and idle: leave run.device out",
+     REMARK_ERROR},
+    {"run.device=cuda slurm.partition=cpu_p1", "'run.device' is cuda, but partition 'cpu_p1' has no GPUs",
+     REMARK_ERROR},
 };
 
 static bool has_remark(const struct remarks *remarks, enum remark_level level, const char *phrase) {
@@ -187,6 +200,8 @@ static void test_no_remarks(void **state) {
         "run.gemm_choices=choices",
         "slurm.partition=gpu_p13 slurm.constraint=v100-32g",
         "slurm.partition=gpu_p5",
+        "run.device=cuda",
+        "run.device=cpu slurm.partition=cpu_p1",
         "slurm.nodes=128",
         "slurm.nodes=1 slurm.gpus_per_node=1",
         "slurm.cpus_per_rank=24",
@@ -273,6 +288,44 @@ static void test_signal_and_queue(void **state) {
     planned_release(&p);
 }
 
+/* The program of the job against the GPUs it asks for. */
+static void test_program(void **state) {
+    (void)state;
+    static const struct {
+        const char *codes, *words, *message;
+        enum remark_level level; /* of the message; without one nothing may be said */
+    } cases[] = {
+        {"", "", "partition 'gpu_p6' (H100 SXM5), but '/opt/atelier' was built without CUDA", REMARK_ERROR},
+        {"", "slurm.partition=gpu_p5", "was built without CUDA", REMARK_ERROR},
+        {"", "slurm.partition=cpu_p1", NULL, REMARK_ERROR},
+        {"sm_80 compute_80 sm_90a", "slurm.partition=gpu_p13",
+         "the GPUs of partition 'gpu_p13' (V100 SXM2) need machine code for sm_70, but '/opt/atelier' holds "
+         "sm_80 "
+         "compute_80 sm_90a: name a build that has it with --program",
+         REMARK_ERROR},
+        {"sm_80 compute_80 sm_90a", "", NULL, REMARK_ERROR},
+        {"sm_80 compute_80 sm_90a", "slurm.partition=gpu_p5", NULL, REMARK_ERROR},
+        {"sm_90a", "slurm.partition=gpu_p5", "need machine code for sm_80", REMARK_ERROR},
+        {"sm_80", "", "need machine code for sm_90a", REMARK_ERROR},
+        {"sm_90", "", "need machine code for sm_90a", REMARK_ERROR},
+        {"compute_80", "slurm.partition=gpu_p5", "holds no machine code for sm_80", REMARK_WARNING},
+        {"host", "slurm.partition=gpu_p5", "need machine code for sm_80", REMARK_ERROR},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct program_facts build = {"0", ""};
+        struct planned p;
+        snprintf(build.gpu_codes, sizeof build.gpu_codes, "%s", cases[i].codes);
+        plan_words(&p, cases[i].words);
+        p.facts.build = &build;
+        plan_again(&p);
+        if (cases[i].message ? !has_remark(&p.remarks, cases[i].level, cases[i].message)
+                             : p.remarks.count > 0)
+            fail_msg("case %zu: %s", i, p.remarks.count ? p.remarks.items[0].text : "nothing was said");
+        assert_true(p.remarks.count <= 1);
+        planned_release(&p);
+    }
+}
+
 static void test_local(void **state) {
     (void)state;
     struct planned p;
@@ -312,7 +365,7 @@ static void test_presets(void **state) {
         {"slurm.partition=gpu_p5 slurm.nodes=2",
          {"#SBATCH --account=abc@a100", "#SBATCH --constraint=a100", "#SBATCH --gres=gpu:8",
           "#SBATCH --nodes=2", "#SBATCH --cpus-per-task=8", "#SBATCH --qos=qos_gpu_a100-t3",
-          "load 'arch/a100'"},
+          "load 'arch/a100'", "export ATELIER_GPU='A100 SXM4'"},
          "--partition"},
         {"slurm.partition=gpu_p6 slurm.nodes=16",
          {"#SBATCH --account=abc@h100", "#SBATCH --constraint=h100", "#SBATCH --ntasks-per-node=4",
@@ -514,11 +567,12 @@ static void test_shellcheck(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_remarks),     cmocka_unit_test(test_no_remarks),
-        cmocka_unit_test(test_choices),     cmocka_unit_test(test_signal_and_queue),
-        cmocka_unit_test(test_local),       cmocka_unit_test(test_presets),
-        cmocka_unit_test(test_mpi),         cmocka_unit_test(test_hostile_script),
-        cmocka_unit_test(test_line_breaks), cmocka_unit_test(test_shellcheck),
+        cmocka_unit_test(test_remarks),          cmocka_unit_test(test_program),
+        cmocka_unit_test(test_no_remarks),       cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_signal_and_queue), cmocka_unit_test(test_local),
+        cmocka_unit_test(test_presets),          cmocka_unit_test(test_mpi),
+        cmocka_unit_test(test_hostile_script),   cmocka_unit_test(test_line_breaks),
+        cmocka_unit_test(test_shellcheck),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* cmd_submit.c - `atelier submit CONFIG [--dry-run] [--chain N] [--set KEY=VALUE]...`: gathers what submit.h
- * needs, writes the run folder, calls sbatch. */
+/* cmd_submit.c - `atelier submit CONFIG [--dry-run] [--program PATH] [--chain N] [--set KEY=VALUE]...`:
+ * gathers what submit.h needs, writes the run folder, calls sbatch. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 #include "checkpoints/files.h"
 #include "train/commands.h"
+#include "train/config_load.h"
 #include "train/run_lock.h"
 #include "train/run_status.h"
 #include "train/slurm.h"
@@ -18,6 +19,7 @@ static const double QUEUE_TIMEOUT_S = 10;
 
 struct submit_words {
     const char *config_path;
+    const char *program; /* NULL: this one */
     bool is_dry_run;
     const char *overrides[MAX_OVERRIDES + 2];
     int num_overrides;
@@ -40,6 +42,8 @@ static int read_words(struct submit_words *words, int argc, char **argv, struct 
             words->is_dry_run = true;
         } else if (strcmp(argv[i], "--set") == 0 && has_value && words->num_overrides < MAX_OVERRIDES) {
             words->overrides[words->num_overrides++] = argv[++i];
+        } else if (strcmp(argv[i], "--program") == 0 && has_value) {
+            words->program = argv[++i];
         } else if (strcmp(argv[i], "--chain") == 0 && has_value) {
             if (take_chain(words, argv[++i], err) != 0)
                 return -1;
@@ -63,33 +67,50 @@ static int read_words(struct submit_words *words, int argc, char **argv, struct 
 
 struct surroundings {
     struct submit_facts facts;
+    struct program_facts build;
     char program[PATH_ROOM], folder[PATH_ROOM];
     char *run_folder, *mpi;
 };
 
-static int look_around(struct surroundings *here, const struct config *config, const struct site *site,
-                       const char *config_path, struct err *err) {
+/* find_program - the one that the job will start: this one, or the build that is named. */
+static int find_program(struct surroundings *here, const char *named, struct err *err) {
     const char *bundle = getenv("ATELIER_BUNDLE"); /* there the program runs under a loader of its own */
+    if (named) {
+        if (!realpath(named, here->program))
+            return err_set(err, "cannot find '%.300s' (--program): %s", named, strerror(errno));
+        return program_ask(&here->build, here->program, err);
+    }
     ssize_t length = readlink("/proc/self/exe", here->program, sizeof here->program - 1);
-    struct run_status status;
-    if (length <= 0 || !getcwd(here->folder, sizeof here->folder))
-        return err_set(err, "cannot find out where I am: %s", strerror(errno));
+    if (length <= 0)
+        return err_set(err, "cannot find out where this program is: %s", strerror(errno));
     here->program[length] = '\0';
     if (bundle)
         snprintf(here->program, sizeof here->program, "%s/bin/atelier", bundle);
+    program_self(&here->build);
+    return 0;
+}
+
+static int look_around(struct surroundings *here, const struct submit_words *words,
+                       const struct config *config, const struct site *site, struct err *err) {
+    struct run_status status;
+    if (!getcwd(here->folder, sizeof here->folder))
+        return err_set(err, "cannot find out where I am: %s", strerror(errno));
+    if (find_program(here, words->program, err) != 0)
+        return -1;
     const char *folder = config->run.folder;
     here->run_folder = folder[0] == '/' ? xstrdup(folder) : xasprintf("%s/%s", here->folder, folder);
     if (site->scheduler == SCHEDULER_SLURM && !config->slurm.mpi && !site->mpi)
         here->mpi = slurm_mpi_plugin();
     here->facts = (struct submit_facts){
         .program = here->program,
+        .build = &here->build,
         .working_folder = here->folder,
         .run_folder = here->run_folder,
         .account = site->account_variable ? getenv(site->account_variable) : NULL,
         .mpi = here->mpi,
         .checkpoint_s = run_status_read(&status, here->run_folder, NULL) == 0 ? status.checkpoint_s : 0,
         .storage = site_storage(site, here->run_folder),
-        .config_path = config_path,
+        .config_path = words->config_path,
     };
     return 0;
 }
@@ -223,28 +244,55 @@ static int look_and_send(const struct job_plan *plan, struct remarks *remarks) {
     return code;
 }
 
-static int submit(const struct submit_words *words, const struct config *config, const struct site *site,
+/* say_the_rest - what is worth saying beside the plan. */
+static void say_the_rest(const struct submit_words *words, const struct job_plan *plan,
+                         struct remarks *remarks) {
+    const char *version = plan->facts->build->version;
+    look_for_files(plan->config, words->is_dry_run ? REMARK_WARNING : REMARK_ERROR, remarks);
+    if (!plan->config->slurm.mpi && !plan->site->mpi && !plan->facts->mpi)
+        remark(
+            remarks, REMARK_NOTE,
+            "what srun's --mpi should be was not found out: the site's default is used (slurm.mpi sets it)");
+    if (strcmp(version, ATELIER_VERSION) != 0)
+        remark(remarks, REMARK_WARNING, "'%.300s' is version %s, this is " ATELIER_VERSION,
+               plan->facts->program, version);
+}
+
+/* fix_device - what the job trains by says that it computes on GPUs: on a node without them it ends at once,
+ * where 'auto' would take the processors. */
+static void fix_device(struct config *config, const struct job_plan *plan) {
+    if (plan->gpus_per_node == 0 || config->run.device != DEVICE_AUTO)
+        return;
+    config->run.device = DEVICE_CUDA;
+    free(config->text);
+    config->text = config_resolved_text(config);
+}
+
+/* show - the script of a dry run, also where the job would be refused. */
+static void show(const struct job_plan *plan) {
+    char *script = submit_script(plan);
+    tell_dry(plan, script);
+    free(script);
+}
+
+static int submit(const struct submit_words *words, struct config *config, const struct site *site,
                   const struct surroundings *here) {
     struct job_plan plan;
     struct remarks remarks = {NULL, 0, 0};
     int code = EXIT_USAGE;
     submit_plan(&plan, config, site, &here->facts, &remarks);
+    submit_check_device(&plan, &remarks);
+    fix_device(config, &plan);
     if (site->scheduler == SCHEDULER_SLURM)
-        look_for_files(config, words->is_dry_run ? REMARK_WARNING : REMARK_ERROR, &remarks);
-    if (site->scheduler == SCHEDULER_SLURM && !config->slurm.mpi && !site->mpi && !here->mpi)
-        remark(&remarks, REMARK_NOTE,
-               "what srun's --mpi should be was not found out: the site's default is used "
-               "(slurm.mpi sets it)");
+        say_the_rest(words, &plan, &remarks);
     if (remarks.num_errors == 0 && !words->is_dry_run) {
         code = look_and_send(&plan, &remarks);
     } else {
         remarks_print(&remarks);
-        if (remarks.num_errors == 0) {
-            char *script = submit_script(&plan);
-            tell_dry(&plan, script);
-            free(script);
+        if (plan.has_script && words->is_dry_run)
+            show(&plan);
+        if (remarks.num_errors == 0)
             code = EXIT_DONE;
-        }
     }
     remarks_release(&remarks);
     submit_plan_release(&plan);
@@ -261,7 +309,7 @@ int command_submit(int argc, char **argv) {
     if (read_words(&words, argc, argv, &err) != 0 ||
         config_load(&config, words.config_path, words.overrides, words.num_overrides, &err) != 0 ||
         config_need_train(&config, &err) != 0 || site_open(&site, config.slurm.site, &err) != 0 ||
-        look_around(&here, &config, &site, words.config_path, &err) != 0)
+        look_around(&here, &words, &config, &site, &err) != 0)
         fprintf(stderr, "error: %s\n", err.text);
     else
         code = submit(&words, &config, &site, &here);

@@ -105,7 +105,10 @@ static const struct config_key run_file_keys[] = {
            "hides",
            FREE),
     CHOICE("run.device", AT(run.device), "auto", devices,
-           "what computes: cuda is one GPU for each rank; auto: GPUs where there are any", FREE),
+           "what computes: cuda is one GPU for each rank; auto: GPUs where there are any, and never "
+           "processors where "
+           "Slurm gave GPUs; 'atelier submit' writes cuda where it asks for GPUs",
+           FREE),
     REAL("run.timeout_s", AT(run.timeout_s), "300", 1, 1e6, "s",
          "a rank that waits longer for the others in a step gives up, and the job ends; after 10 s it says "
          "for "

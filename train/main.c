@@ -6,6 +6,7 @@
 #include "train/commands.h"
 #include "train/config.h"
 #include "train/nearest.h"
+#include "train/program.h"
 
 struct command {
     const char *name;
@@ -43,12 +44,15 @@ static const struct command COMMANDS[] = {
      "FILE',\n"
      "read from ATELIER_CALIBRATION or calibrations/SITE-PARTITION.json beside the profile.\n"},
     {"submit", command_submit, "a Slurm job for a run file: checked, submitted, chained",
-     "CONFIG [--dry-run] [--chain N] [--set KEY=VALUE]...",
+     "CONFIG [--dry-run] [--program PATH] [--chain N] [--set KEY=VALUE]...",
      "Checks what the 'slurm:' section of CONFIG asks for against the site's profile, writes the batch "
      "script to\n"
      "run.folder and submits it.  The site is found out, or named by slurm.site (slurm/sites holds the "
      "profiles).\n"
-     "  --dry-run         print the script and what it would cost, write and submit nothing\n"
+     "  --dry-run         print the script and what it would cost, write and submit nothing; code 2 where a "
+     "job\n"
+     "                    would be refused\n"
+     "  --program PATH    another build of atelier for the job: the one for its GPUs, build/cuda/atelier\n"
      "  --chain N         a follow-up job behind each job until all steps are done, at most N starts\n"
      "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"},
     {"status", command_status, "how far a run is: queue, step, loss, speed, hours", "RUN [--json]",
@@ -128,7 +132,7 @@ static void print_overview(FILE *out) {
         fprintf(out, "  atelier %-9s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     fprintf(out, "\n  atelier help COMMAND    what a command takes; so does 'atelier COMMAND --help'\n"
                  "  atelier help config     every key of a run file\n"
-                 "  atelier --version\n\n"
+                 "  atelier --version [--json]   with --json also the GPUs it was built for\n\n"
                  "MODEL is a Hugging Face folder, a GGUF file or a checkpoint.\n"
                  "Exit codes: 0 done, 1 fault, 2 usage or configuration, 75 stopped after a checkpoint: "
                  "start again.\n");
@@ -186,6 +190,10 @@ int main(int argc, char **argv) {
     const char *name = argv[1];
     if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         return help(argc > 2 ? argv[2] : NULL);
+    if (strcmp(name, "--version") == 0 && argc > 2 && strcmp(argv[2], "--json") == 0) {
+        program_print_json(stdout);
+        return 0;
+    }
     if (strcmp(name, "--version") == 0) {
         printf("atelier %s\n", ATELIER_VERSION);
         return 0;

@@ -35,13 +35,31 @@ int rank_threads(const struct config *config, const struct comm *comm) {
 }
 
 /* wants_gpu - whether this run computes on GPUs: as asked for, or where every rank sees one.  A rank without
- * one among others with one is told by the open that fails. */
-static bool wants_gpu(const struct config *config, struct comm *comm) {
-    struct err err = {""};
-    int ordinal;
-    double sees_gpu = config->run.device == DEVICE_AUTO && gpu_map_choose(comm, &ordinal, &err) == 0;
+ * one among others with one is told by the open that fails.  GPUs that Slurm gave and nobody can use are an
+ * error: the job would be paid for them and compute on processors.  Returns false on all ranks then. */
+static bool wants_gpu(const struct config *config, struct comm *comm, bool *wanted) {
+    struct gpu_allocation allocation = gpu_allocation_read();
+    struct err err = {""}, why = {""};
+    int ordinal, status = 0;
+    *wanted = config->run.device == DEVICE_CUDA;
+    if (config->run.device != DEVICE_AUTO)
+        return true;
+    double sees_gpu = gpu_map_choose(comm, &ordinal, &why) == 0;
     comm_max_f64(comm, &sees_gpu, 1);
-    return config->run.device == DEVICE_CUDA || sees_gpu > 0;
+    *wanted = sees_gpu > 0;
+    if (!*wanted && allocation.per_node > 0)
+        status = err_set(&err, "Slurm allocated %lld GPU%s on '%s' (%s), and run.device is auto, but %.400s",
+                         (long long)allocation.per_node, allocation.per_node > 1 ? "s" : "",
+                         rank_node_name(comm), allocation.variable, why.text);
+    return comm_all_ok(comm, status, &err);
+}
+
+/* check_allocation - the GPUs that CUDA shows are those that were given to this job. */
+static int check_allocation(const struct comm *comm, int ordinal, struct err *err) {
+    struct gpu_allocation allocation = gpu_allocation_read();
+    struct gpu_seen seen;
+    gpu_map_see(&seen, ordinal);
+    return gpu_allocation_check(&allocation, &seen, rank_node_name(comm), err);
 }
 
 /* open_gpu - this rank's GPU, checked against those of the others. */
@@ -49,6 +67,8 @@ static bool open_gpu(struct rank_device *rank, enum transport_kind kind, struct 
     struct err err = {""};
     struct gpu_map map;
     int ordinal = 0, status = gpu_map_choose(comm, &ordinal, &err);
+    if (!status)
+        status = check_allocation(comm, ordinal, &err);
     if (!status)
         status = device_open_cuda(&rank->dev, ordinal, &err);
     if (!comm_all_ok(comm, status, &err))
@@ -88,10 +108,13 @@ static bool open_grid(struct rank_device *rank, const struct config *config, str
 bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm) {
     struct err err = {""};
     enum transport_kind kind = TRANSPORT_HOST;
+    bool on_gpu;
     memset(rank, 0, sizeof *rank);
     if (!open_grid(rank, config, comm))
         return false;
-    if (!wants_gpu(config, comm)) {
+    if (!wants_gpu(config, comm, &on_gpu))
+        return false;
+    if (!on_gpu) {
         device_open_cpu(&rank->dev, rank_threads(config, comm));
     } else {
         kind = config->parallel.comm == COMM_MPI ? TRANSPORT_STAGED : TRANSPORT_NCCL;

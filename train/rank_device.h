@@ -16,8 +16,9 @@ struct rank_device {
 
 /* rank_device_open - the device that run.device asks for and the transports of both axes; with GPUs the root
  * prints which rank has which.  Returns true on all ranks, or false on all when one failed, which the root
- * has said: ranks that do not fit the grid, no GPU, a driver too old, two ranks on one GPU, NCCL that does
- * not start.  Collective. rank_device_close - all of it, also after a failed open. */
+ * has said: ranks that do not fit the grid, no GPU, other GPUs than Slurm gave to the job, a driver too old,
+ * two ranks on one GPU, NCCL that does not start.  Collective. rank_device_close - all of it, also after a
+ * failed open. */
 bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm);
 void rank_device_close(struct rank_device *rank);
 

@@ -220,7 +220,7 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
                facts->config_path);
         return;
     }
-    submit_check_values(plan, remarks);
+    bool can_be_written = submit_check_values(plan, remarks) == 0;
     choose_name(plan);
     if (choose_partition(plan, remarks) != 0)
         return;
@@ -237,6 +237,7 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
     choose_signal_lead(plan, remarks);
     submit_count_billed(plan, remarks);
     submit_check_budget(plan, remarks);
+    plan->has_script = can_be_written;
 }
 
 void submit_plan_release(struct job_plan *plan) {

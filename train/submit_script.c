@@ -141,6 +141,13 @@ static void put_environment(FILE *out, const struct job_plan *plan) {
     put_exports(out, plan->site->environment, plan->site->num_environment);
     put_exports(out, plan->partition->environment, plan->partition->num_environment);
     put_exports(out, plan->config->slurm.environment, plan->config->slurm.num_environment);
+    if (plan->gpus_per_node > 0) {
+        fprintf(out,
+                "# What was asked for: ranks that see other GPUs end at once.\n"
+                "export ATELIER_GPUS_PER_NODE=%lld\n",
+                (long long)plan->gpus_per_node);
+        put_quoted(out, "export ATELIER_GPU=", plan->partition->gpu ? plan->partition->gpu : "", "\n");
+    }
     fputs("# srun does not take this over from sbatch since Slurm 22.05\n"
           "export SRUN_CPUS_PER_TASK=\"${SLURM_CPUS_PER_TASK:-1}\"\n",
           out);

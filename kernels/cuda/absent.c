@@ -12,6 +12,10 @@ int device_open_cuda(struct device *dev, int ordinal, struct err *err) {
     return err_set(err, ABSENT ": build it where nvcc is found, or set run.device: cpu");
 }
 
+const char *device_codes_cuda(void) {
+    return "";
+}
+
 const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes) {
     (void)ordinal;
     snprintf(text, room_bytes, ABSENT);

@@ -139,6 +139,15 @@ static int find_gpu(int ordinal, struct cudaDeviceProp *prop, struct err *err) {
     return 0;
 }
 
+/* Where the kernels run on the host no GPU's code is there. */
+#ifndef ATELIER_GPU_CODES
+#define ATELIER_GPU_CODES "host"
+#endif
+
+const char *device_codes_cuda(void) {
+    return ATELIER_GPU_CODES;
+}
+
 const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes) {
     struct cudaDeviceProp prop;
     struct err err = {""};

@@ -11,6 +11,7 @@ cluster_start() {
     run 0 sh tests/slurm/cluster.sh up
     export SLURM_CONF="$ATELIER_SLURM_FOLDER/slurm.conf"
     srun --mpi=list 2>&1 | grep -q pmix || skip "this Slurm has no PMIx"
+    pretend_cuda "$work/atelier-cuda" # the cluster's GPUs are empty files
     printf '%s\n' "$PWD/$work/" >>"$work/mark" # ranks carry the run folder in their arguments
 }
 
@@ -22,7 +23,7 @@ cluster_end() {
 submit() {
     wanted_code=$1 folder=$2
     shift 2
-    run "$wanted_code" "$atelier" submit "$tiny" --set "run.folder=$folder" --set "slurm.site=$site" \
+    run "$wanted_code" "$atelier" submit "$tiny" --program "$work/atelier-cuda" --set "run.folder=$folder" --set "slurm.site=$site" \
         --set "data.train=$PWD/$work/fiches.h5" --set "data.valid=null" --set slurm.nodes=2 \
         --set slurm.ranks_per_node=2 --set slurm.gpus_per_node=2 "$@"
     job=$(sed -n 's/^job *\([0-9]*\)$/\1/p' "$log")

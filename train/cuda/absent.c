@@ -22,6 +22,11 @@ int gpu_map_choose(const struct comm *comm, int *ordinal, struct err *err) {
 
 /* What follows is not reached: there is no GPU to ask about. */
 
+void gpu_map_see(struct gpu_seen *seen, int ordinal) {
+    (void)ordinal;
+    memset(seen, 0, sizeof *seen);
+}
+
 void gpu_map_gather(struct gpu_map *map, struct comm *comm, int ordinal) {
     (void)comm;
     (void)ordinal;

@@ -61,6 +61,17 @@ int gpu_map_choose(const struct comm *comm, int *ordinal, struct err *err) {
     return 0;
 }
 
+void gpu_map_see(struct gpu_seen *seen, int ordinal) {
+    struct cudaDeviceProp properties;
+    memset(seen, 0, sizeof *seen);
+    if (cudaGetDeviceCount(&seen->count) != cudaSuccess)
+        seen->count = 0;
+    if (cudaGetDeviceProperties(&properties, ordinal) != cudaSuccess)
+        return;
+    seen->arch = 10 * properties.major + properties.minor;
+    snprintf(seen->name, sizeof seen->name, "%.*s", (int)sizeof seen->name - 1, properties.name);
+}
+
 /* --- all of them --- */
 
 static void uuid_text(char *text, size_t room_bytes, const cudaUUID_t *uuid) {

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "train/gpu_allocation.h"
 #include "train/transport.h"
 
 /* One rank's GPU. */
@@ -27,6 +28,9 @@ struct gpu_map {
  * nodes). comm NULL: alone, local rank 0.  Returns 0, or -1 with err set: no GPU, no driver, a driver too
  * old, a local rank that is not a number. */
 int gpu_map_choose(const struct comm *comm, int *ordinal, struct err *err);
+
+/* gpu_map_see - what CUDA shows this process, and of which kind its own GPU is. */
+void gpu_map_see(struct gpu_seen *seen, int ordinal);
 
 /* gpu_map_gather - every rank's GPU, on every rank; comm NULL: this one.  Collective.  gpu_map_free
  * afterwards. gpu_map_print - "rank 3 host r7i2n0 GPU 1 NVIDIA H100 UUID GPU-... NUMA 0", a line for each
