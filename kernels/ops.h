@@ -52,10 +52,11 @@ struct adamw_args {
     float learning_rate, beta1, beta2, eps, weight_decay;
     float grad_scale; /* the gradient is multiplied by this first: clipping and loss scaling */
     int64_t step;     /* 1 for the first update: bias correction */
-    /* bf16 moments are rounded at random, without bias: the bits of element i depend on (seed, step, first +
-     * i) alone, so neither the split over ranks nor a restart changes them. */
-    uint64_t seed;
-    int64_t first; /* index of element 0 among all the model's parameters */
+    /* bf16 moments are rounded stochastically, without bias: the bits of element i depend on (seed, stream,
+     * first + i) alone.  With a stream of the tensor and the update, neither the split over ranks, nor a
+     * restart, nor another tensor changes them. */
+    uint64_t seed, stream;
+    int64_t first; /* index of element 0 in its tensor */
 };
 
 /* Sizes of the attention ops; shapes of the tensors follow. */

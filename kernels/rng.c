@@ -15,6 +15,18 @@ uint64_t rng_stream(enum rng_use use, uint64_t id) {
     return (uint64_t)use << 56 ^ id;
 }
 
+/* The name by FNV-1a (Fowler, Noll, Vo), then the number by the finaliser of SplitMix64 (Steele et al. 2014);
+ * the high byte is the use's. */
+uint64_t rng_stream_named(enum rng_use use, const char *name, uint64_t number) {
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (; *name; name++)
+        hash = (hash ^ (uint64_t)(unsigned char)*name) * 0x100000001B3u;
+    hash += (number + 1) * 0x9E3779B97F4A7C15u;
+    hash = (hash ^ hash >> 30) * 0xBF58476D1CE4E5B9u;
+    hash = (hash ^ hash >> 27) * 0x94D049BB133111EBu;
+    return rng_stream(use, (hash ^ hash >> 31) >> 8);
+}
+
 uint64_t rng_bits(uint64_t seed, uint64_t stream, uint64_t index) {
     uint64_t out[2];
     draw(seed, stream, index, out);

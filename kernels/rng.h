@@ -15,6 +15,10 @@ enum rng_use { RNG_INIT = 1, RNG_SHUFFLE = 2, RNG_MIX = 3, RNG_SAMPLE = 4, RNG_R
 /* rng_stream - a stream word from a use and an id (a tensor, a file, an epoch). */
 uint64_t rng_stream(enum rng_use use, uint64_t id);
 
+/* rng_stream_named - a stream word from a use, a name (of a tensor) and a number (of an update): the numbers
+ * of one tensor do not depend on which others the model has, nor on their order. */
+uint64_t rng_stream_named(enum rng_use use, const char *name, uint64_t number);
+
 /* rng_bits - 64 random bits. */
 uint64_t rng_bits(uint64_t seed, uint64_t stream, uint64_t index);
 

@@ -54,6 +54,12 @@ static void test_below(void **state) {
 static void test_streams(void **state) {
     (void)state;
     assert_true(rng_stream(RNG_INIT, 1) != rng_stream(RNG_SHUFFLE, 1));
+    uint64_t named = rng_stream_named(RNG_INIT, "model.norm.weight", 1);
+    assert_true(named == rng_stream_named(RNG_INIT, "model.norm.weight", 1));
+    assert_true(named != rng_stream_named(RNG_INIT, "model.norm.weight", 2));
+    assert_true(named != rng_stream_named(RNG_INIT, "model.norm.weighs", 1));
+    assert_true(named != rng_stream_named(RNG_ROUND, "model.norm.weight", 1));
+    assert_int_equal(named >> 56, RNG_INIT); /* uses never share numbers */
     assert_true(rng_bits(1, 0, 0) != rng_bits(2, 0, 0) && rng_bits(1, 0, 0) != rng_bits(1, 1, 0));
     assert_true(rng_bits(1, 0, 0) != rng_bits(1, 0, 1) && rng_bits(1, 2, 3) == rng_bits(1, 2, 3));
 }

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "kernels/rng.h"
 #include "train/shard.h"
 
 double optimizer_grad_norm(struct params *params, struct comm *comm) {
@@ -15,48 +16,35 @@ double optimizer_grad_norm(struct params *params, struct comm *comm) {
     return sqrt(sum);
 }
 
-/* An update under way: a run of elements of one unit that are treated alike. */
+/* An update under way. */
 struct update {
     struct params *params;
     struct adamw_args args;
     float weight_decay;
-    int64_t at, count;
-    bool decays;
 };
 
 /* view - elements [at, at + count) of an array of the owned range; NULL stays NULL. */
-static struct tensor view(void *own, enum dtype dtype, const struct update *update) {
-    char *data = own ? (char *)own + (size_t)update->at * dtype_bytes(dtype) : NULL;
-    return tensor_1d(data, dtype, update->count);
+static struct tensor view(void *own, enum dtype dtype, int64_t at, int64_t count) {
+    char *data = own ? (char *)own + (size_t)at * dtype_bytes(dtype) : NULL;
+    return tensor_1d(data, dtype, count);
 }
 
-/* flush - update the run that has been collected. */
-static void flush(struct update *update, int unit) {
-    struct params *params = update->params;
-    const struct unit *u = &params->units[unit];
-    enum dtype moments = params->setup.moments;
-    if (update->count == 0)
-        return;
-    update->args.weight_decay = update->decays ? update->weight_decay : 0.0f;
-    update->args.first = u->first + u->own_first + update->at;
-    op_adamw(params->dev, view(u->master, DTYPE_F32, update), view(u->m, moments, update),
-             view(u->v, moments, update), view(params_own_copy(params, unit), params->setup.compute, update),
-             view(params_own_grad(params, unit), DTYPE_F32, update), &update->args);
-    update->count = 0;
-}
-
-/* update_piece - neighbours with the same decay make one run: a unit is one or two calls. */
+/* update_piece - the part of one tensor that this rank owns.  Random numbers are the tensor's own. */
 static int update_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
                         int64_t at, int64_t count) {
     struct update *update = user;
-    (void)tensor_first;
-    bool decays = tensor->spec->traits & PARAM_DECAYS;
-    if (update->count > 0 && decays != update->decays)
-        flush(update, unit);
-    if (update->count == 0)
-        update->at = at;
-    update->decays = decays;
-    update->count += count;
+    struct params *params = update->params;
+    const struct unit *u = &params->units[unit];
+    enum dtype moments = params->setup.moments, compute = params->setup.compute;
+    struct adamw_args args = update->args;
+    char name[PARAM_NAME_ROOM];
+    args.weight_decay = tensor->spec->traits & PARAM_DECAYS ? update->weight_decay : 0.0f;
+    args.stream = rng_stream_named(RNG_ROUND, param_name(params->setup.model, tensor->param, name),
+                                   (uint64_t)args.step);
+    args.first = tensor_first;
+    op_adamw(params->dev, view(u->master, DTYPE_F32, at, count), view(u->m, moments, at, count),
+             view(u->v, moments, at, count), view(params_own_copy(params, unit), compute, at, count),
+             view(params_own_grad(params, unit), DTYPE_F32, at, count), &args);
     return 0;
 }
 
@@ -77,6 +65,5 @@ void optimizer_update(struct params *params, const struct config *config, const 
     for (int u = 0; u < params->num_units; u++) {
         const struct unit *unit = &params->units[u];
         params_each_piece(params, u, unit->own_first, unit->own_count, update_piece, &update);
-        flush(&update, u);
     }
 }

@@ -55,12 +55,8 @@ static void layout_units(struct params *params) {
     params->units = xcalloc((size_t)params->num_units, sizeof *params->units);
     add_tensors(params, 2); /* matrices first: what the backward overwrites is one range */
     add_tensors(params, 1);
-    int64_t first = 0;
-    for (int u = 0; u < params->num_units; u++) {
-        params->units[u].first = first;
-        first += params->units[u].count;
+    for (int u = 0; u < params->num_units; u++)
         unit_split(&params->units[u], &params->setup);
-    }
 }
 
 static void *plus(void *base, int64_t count, enum dtype dtype) {

@@ -30,7 +30,6 @@ struct unit {
     int num_tensors;
     struct unit_tensor *tensors;
     int64_t count;                /* elements with padding = shard_count * ranks */
-    int64_t first;                /* elements of all units before this one, padding left out */
     int64_t shard_count;          /* elements of one rank's shard */
     int64_t own_first, own_count; /* what this rank's optimizer updates: its shard, or all at stage 0 */
     int64_t zero_first;           /* gradient elements before this one are overwritten by matrix products */

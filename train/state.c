@@ -131,12 +131,14 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
 
 static int init_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
-    float scale = job->params->setup.model->initializer_range;
-    uint64_t id = (uint64_t)unit * ROLE_COUNT + tensor->param.role;
+    const struct model_config *model = job->params->setup.model;
+    char name[PARAM_NAME_ROOM];
+    uint64_t stream = rng_stream_named(RNG_INIT, param_name(model, tensor->param, name), 0);
+    (void)unit;
     for (int64_t i = 0; i < count; i++)
         values[i] = tensor->spec->init == INIT_NORMAL
-                        ? scale * (float)rng_normal((uint64_t)job->seed, rng_stream(RNG_INIT, id),
-                                                    (uint64_t)(first + i))
+                        ? model->initializer_range *
+                              (float)rng_normal((uint64_t)job->seed, stream, (uint64_t)(first + i))
                         : 1.0f;
     return 0;
 }

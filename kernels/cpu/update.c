@@ -40,7 +40,7 @@ static void adamw_block(float *restrict w, float *restrict m, float *restrict v,
     }
 }
 
-/* draw_bits - the random bits of elements [first, first + count) of the model: word i % 4 of block i / 4. */
+/* draw_bits - the random bits of elements [first, first + count) of a tensor: word i % 4 of block i / 4. */
 CPU_CLONES
 static void draw_bits(uint32_t *restrict bits, uint64_t seed, uint64_t stream, int64_t first, int64_t count) {
     int64_t skipped = first % PHILOX_WORDS;
@@ -65,14 +65,13 @@ static void adamw_rounded(const struct adamw_tensors *t, int64_t first, int64_t 
                           const struct adamw_factors *factors, const struct adamw_args *args) {
     float m_row[ROUND_CHUNK], v_row[ROUND_CHUNK];
     uint32_t bits[ROUND_CHUNK + 2 * PHILOX_WORDS];
-    uint64_t stream = rng_stream(RNG_ROUND, (uint64_t)args->step);
     for (int64_t end = first + count; first < end; first += ROUND_CHUNK) {
         int64_t part = end - first < ROUND_CHUNK ? end - first : ROUND_CHUNK, place = args->first + first;
         row_open(t->m, first, part, m_row);
         row_open(t->v, first, part, v_row);
         adamw_block((float *)t->w.data + first, m_row, v_row, (const float *)t->dw.data + first, part,
                     factors);
-        draw_bits(bits, args->seed, stream, place, part);
+        draw_bits(bits, args->seed, args->stream, place, part);
         const uint32_t *own = bits + place % PHILOX_WORDS;
         round_row((uint16_t *)t->m.data + first, m_row, own, 0, part);
         round_row((uint16_t *)t->v.data + first, v_row, own, 16, part);

@@ -133,7 +133,7 @@ static void adamw(struct device *dev, struct tensor w, struct tensor m, struct t
     op.factors.inv_root = (float)(1.0 / sqrt(1.0 - pow((double)args->beta2, step)));
     op.factors.eps = args->eps;
     op.seed = args->seed;
-    op.stream = rng_stream(RNG_ROUND, (uint64_t)args->step);
+    op.stream = args->stream;
     op.first = args->first;
     flat_operand operands[] = {{w.data, sizeof(float)},
                                {dw.data, sizeof(float)},
