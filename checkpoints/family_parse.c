@@ -162,20 +162,24 @@ static int parse_token_ids(struct model_config *config, const json_t *root, stru
     return parse_eos(config, root, err);
 }
 
-/* parse_dtype - a missing type reads as f32; weights_open corrects it by what the file holds. */
+/* parse_dtype - a missing type and "auto" read as f32; weights_open corrects it by what the file holds.  Old
+ * files write "torch.bfloat16". */
 static int parse_dtype(struct model_config *config, const json_t *root, struct err *err) {
     const char *name;
     const char *key = json_find(root, "dtype") ? "dtype" : "torch_dtype";
     if (json_get_string_or(root, key, "float32", &name, err) != 0)
         return -1;
-    if (strcmp(name, "float32") == 0)
+    if (strncmp(name, "torch.", 6) == 0)
+        name += 6;
+    if (strcmp(name, "float32") == 0 || strcmp(name, "auto") == 0)
         config->dtype = DTYPE_F32;
     else if (strcmp(name, "bfloat16") == 0)
         config->dtype = DTYPE_BF16;
     else if (strcmp(name, "float16") == 0)
         config->dtype = DTYPE_F16;
     else
-        return err_set(err, "%s '%.40s' is not supported (supported: float32, bfloat16, float16)", key, name);
+        return err_set(err, "%s '%.40s' is not supported (supported: float32, bfloat16, float16, auto)", key,
+                       name);
     return 0;
 }
 

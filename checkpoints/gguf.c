@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
+#include "data/file.h"
 
 enum { MAX_NAME_BYTES = 63, MAX_DIMS = 4, FIRST_READ_BYTES = 1 << 20 };
 static const uint64_t max_head_bytes = (uint64_t)1 << 30;
@@ -329,7 +330,7 @@ static int open_file(struct gguf *file, struct err *err) {
     if (!S_ISREG(facts.st_mode))
         return err_set(err, "cannot open '%s': not a regular file", file->path);
     file->file_bytes = (uint64_t)facts.st_size;
-    return 0;
+    return file_refuse_pointer(file->fd, file->path, err);
 }
 
 struct gguf *gguf_open(const char *path, struct err *err) {

@@ -14,6 +14,7 @@
 
 #include "checkpoints/files.h"
 #include "checkpoints/safetensors_header.h"
+#include "data/file.h"
 #include "data/json.h"
 #include "kernels/half.h"
 
@@ -98,7 +99,8 @@ static int add_file(struct st_files *set, const char *path, struct err *err) {
     set->files = xrealloc(set->files, (size_t)(set->num_files + 1) * sizeof *set->files);
     struct st_file *file = &set->files[set->num_files++];
     *file = (struct st_file){.path = xstrdup(path), .fd = fd};
-    char *text = read_header(file, &header_bytes, &data_bytes, err);
+    char *text =
+        file_refuse_pointer(fd, path, err) == 0 ? read_header(file, &header_bytes, &data_bytes, err) : NULL;
     if (!text)
         return -1;
     file->data_start = 8 + (int64_t)header_bytes;

@@ -1,5 +1,5 @@
 /* chat.c - see chat.h.  A renderer is a short function that puts spans one after another, as the Jinja
- * template of the models does; the templates themselves are quoted in tests/golden/chat/. Sources: the chat
+ * template of the models does; the templates themselves are quoted in chat_style.c. Sources: the chat
  * templates published with Qwen 2, SmolLM2, Llama 2, Llama 3, Mistral 7B v0.2 and v0.3, Nemo; Mistral's
  * cookbook, "chat templates", for the three spacings. */
 #include "data/chat.h"
@@ -19,19 +19,6 @@ const char *chat_kind_name(enum chat_kind kind) {
     return kind < CHAT_UNKNOWN ? KIND_NAMES[kind] : "unknown";
 }
 
-enum chat_kind chat_kind_from_template(const char *template_text) {
-    /* look-alikes first: Phi-4 has <|im_sep|>, Mistral v7 a system marker of its own */
-    if (strstr(template_text, "<|im_sep|>") || strstr(template_text, "[SYSTEM_PROMPT]"))
-        return CHAT_UNKNOWN;
-    if (strstr(template_text, "<|im_start|>"))
-        return CHAT_CHATML;
-    if (strstr(template_text, "<|start_header_id|>"))
-        return CHAT_LLAMA3;
-    if (strstr(template_text, "<<SYS>>"))
-        return CHAT_LLAMA2;
-    return strstr(template_text, "[INST]") ? CHAT_MISTRAL : CHAT_UNKNOWN;
-}
-
 void chat_text_release(struct chat_text *rendered) {
     text_release(&rendered->text);
     free(rendered->spans);
@@ -40,20 +27,21 @@ void chat_text_release(struct chat_text *rendered) {
 
 /* --- spans --- */
 
-static void add_span(struct chat_text *out, enum chat_part part, const char *bytes, size_t length,
-                     int32_t id) {
-    if (length == 0)
+void chat_text_add(struct chat_text *out, enum chat_part part, const char *bytes, size_t length_bytes,
+                   int32_t id) {
+    if (length_bytes == 0)
         return;
-    if ((out->num_spans & (out->num_spans - 1)) == 0) /* room doubles at powers of two */
-        out->spans =
-            xrealloc(out->spans, (size_t)(out->num_spans ? 2 * out->num_spans : 1) * sizeof *out->spans);
+    if (out->num_spans == out->spans_room) {
+        out->spans_room = out->spans_room ? 2 * out->spans_room : 16;
+        out->spans = xrealloc(out->spans, (size_t)out->spans_room * sizeof *out->spans);
+    }
     size_t first = out->text.length_bytes;
-    text_append(&out->text, bytes, length);
-    out->spans[out->num_spans++] = (struct chat_span){part, first, first + length, id};
+    text_append(&out->text, bytes, length_bytes);
+    out->spans[out->num_spans++] = (struct chat_span){part, first, first + length_bytes, id, out->message};
 }
 
 static void add_frame(struct chat_text *out, const char *text) {
-    add_span(out, CHAT_FRAME, text, strlen(text), -1);
+    chat_text_add(out, CHAT_FRAME, text, strlen(text), -1);
 }
 
 /* add_token - a token of the template by its text; the tokenizer must have it, or nothing would end a turn.
@@ -66,7 +54,7 @@ static int add_token(struct chat_text *out, const struct tokenizer *tok, enum ch
                        "the tokenizer has no token '%s', which this chat template needs; choose another "
                        "chat_template",
                        text);
-    add_span(out, part, text, strlen(text), id);
+    chat_text_add(out, part, text, strlen(text), id);
     return 0;
 }
 
@@ -78,19 +66,12 @@ static int add_boundary(struct chat_text *out, const struct tokenizer *tok, enum
         return err_set(err, "the tokenizer has no %s token, which this chat template needs",
                        part == CHAT_END ? "end-of-sequence" : "begin-of-sequence");
     struct token_entry entry = tokenizer_entry(tok, id);
-    add_span(out, part, entry.text, entry.length_bytes, id);
+    chat_text_add(out, part, entry.text, entry.length_bytes, id);
     return 0;
 }
 
-/* is_space - what Python's str.strip() takes away, no-break spaces included. */
-static bool is_space(uint32_t c) {
-    return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-           c == 0x3000;
-}
-
 static void strip_right(const char *bytes, size_t *length) {
-    while (*length > 0 && is_space(text_previous_char(bytes + *length))) {
+    while (*length > 0 && text_is_space(text_previous_char(bytes + *length))) {
         do
             (*length)--;
         while (((unsigned char)bytes[*length] & 0xC0) == 0x80);
@@ -100,7 +81,7 @@ static void strip_right(const char *bytes, size_t *length) {
 static void strip_left(const char **bytes, size_t *length) {
     while (*length > 0) {
         const char *next = *bytes;
-        if (!is_space(text_next_char(&next)))
+        if (!text_is_space(text_next_char(&next)))
             return;
         *length -= (size_t)(next - *bytes);
         *bytes = next;
@@ -117,7 +98,7 @@ static void add_message(struct chat_text *out, enum chat_part part, const struct
         strip_left(&bytes, &length);
     if (strip != STRIP_NOTHING)
         strip_right(bytes, &length);
-    add_span(out, part, bytes, length, -1);
+    chat_text_add(out, part, bytes, length, -1);
 }
 
 static bool has_role(const struct chat_message *message, const char *role) {
@@ -134,6 +115,7 @@ static int render_chatml(const struct tokenizer *tok, const struct chat *chat, s
                          struct err *err) {
     for (int i = 0; i < chat->num_messages; i++) {
         const struct chat_message *message = &chat->messages[i];
+        out->message = i;
         bool is_reply = has_role(message, "assistant");
         if (add_token(out, tok, CHAT_MARKER, "<|im_start|>", err) != 0)
             return -1;
@@ -169,6 +151,7 @@ static int render_llama3(const struct tokenizer *tok, const struct chat *chat, s
         return -1;
     for (int i = 0; i < chat->num_messages; i++) {
         const struct chat_message *message = &chat->messages[i];
+        out->message = i;
         if (add_header(out, tok, message->role, err) != 0)
             return -1;
         add_message(out, part_of(message), message, STRIP_BOTH);
@@ -187,10 +170,11 @@ static int render_llama2(const struct tokenizer *tok, const struct chat *chat, s
     const struct chat_message *system = has_role(&chat->messages[0], "system") ? &chat->messages[0] : NULL;
     for (int i = system ? 1 : 0; i < chat->num_messages; i++) {
         const struct chat_message *message = &chat->messages[i];
+        out->message = i;
         if (has_role(message, "assistant")) {
             add_frame(out, " ");
             add_message(out, CHAT_REPLY, message, STRIP_BOTH);
-            add_span(out, CHAT_REPLY, " ", 1, -1);
+            chat_text_add(out, CHAT_REPLY, " ", 1, -1);
             if (add_boundary(out, tok, CHAT_END, err) != 0)
                 return -1;
             continue;
@@ -264,6 +248,7 @@ static int render_mistral(const struct tokenizer *tok, const struct chat *chat, 
         return -1;
     for (int i = system ? 1 : 0; i < chat->num_messages; i++) {
         const struct chat_message *message = &chat->messages[i];
+        out->message = i;
         if (has_role(message, "assistant")) {
             add_frame(out, format.after);
             add_message(out, CHAT_REPLY, message, format.reply_strip);
@@ -306,14 +291,56 @@ static int check_turns(const struct chat *chat, struct err *err) {
     return 0;
 }
 
+/* forget_unlearnt - the replies that the loss does not count are messages like others. */
+static void forget_unlearnt(const struct chat *chat, struct chat_text *out) {
+    for (int i = 0; chat->unlearnt && i < out->num_spans; i++) {
+        struct chat_span *span = &out->spans[i];
+        if (span->message < 0 || !chat->unlearnt[span->message])
+            continue;
+        span->part = span->part == CHAT_REPLY ? CHAT_MESSAGE
+                     : span->part == CHAT_END ? CHAT_MARKER
+                                              : span->part;
+    }
+}
+
+/* take_space - tokens that strip take the white space beside them, as they do where a whole text is encoded.
+ */
+static void take_space(const struct tokenizer *tok, struct chat_text *out) {
+    const char *text = out->text.bytes;
+    for (int i = 0; i < out->num_spans; i++) {
+        bool left = false, right = false;
+        if (out->spans[i].id >= 0)
+            tokenizer_strips(tok, out->spans[i].id, &left, &right);
+        for (int k = i - 1; left && k >= 0 && out->spans[k].id < 0; k--) {
+            struct chat_span *span = &out->spans[k];
+            size_t length = span->end_byte - span->first_byte;
+            strip_right(text + span->first_byte, &length);
+            span->end_byte = span->first_byte + length;
+            left = length == 0;
+        }
+        for (int k = i + 1; right && k < out->num_spans && out->spans[k].id < 0; k++) {
+            struct chat_span *span = &out->spans[k];
+            const char *bytes = text + span->first_byte;
+            size_t length = span->end_byte - span->first_byte;
+            strip_left(&bytes, &length);
+            span->first_byte = span->end_byte - length;
+            right = length == 0;
+        }
+    }
+}
+
 int chat_render(const struct tokenizer *tok, const struct chat *chat, struct chat_text *rendered,
                 struct err *err) {
     static int (*const RENDERERS[])(const struct tokenizer *, const struct chat *, struct chat_text *,
-                                    struct err *) = {render_chatml, render_llama2, render_llama3,
-                                                     render_mistral};
-    CHECK(chat->kind < CHAT_UNKNOWN, "a conversation without a template");
+                                    struct err *) = {[CHAT_CHATML] = render_chatml,
+                                                     [CHAT_LLAMA2] = render_llama2,
+                                                     [CHAT_LLAMA3] = render_llama3,
+                                                     [CHAT_MISTRAL] = render_mistral,
+                                                     [CHAT_OWN] = chat_render_own};
+    CHECK(chat->kind <= CHAT_OWN && RENDERERS[chat->kind], "a conversation without a template");
     rendered->text.length_bytes = 0;
     rendered->num_spans = 0;
+    rendered->message = -1;
     if (chat->num_messages < 1)
         return err_set(err, "a conversation without messages");
     for (int i = 0; i < chat->num_messages; i++)
@@ -321,7 +348,11 @@ int chat_render(const struct tokenizer *tok, const struct chat *chat, struct cha
             return -1;
     if ((chat->kind == CHAT_LLAMA2 || chat->kind == CHAT_MISTRAL) && check_turns(chat, err) != 0)
         return -1;
-    return RENDERERS[chat->kind](tok, chat, rendered, err);
+    if (RENDERERS[chat->kind](tok, chat, rendered, err) != 0)
+        return -1;
+    forget_unlearnt(chat, rendered);
+    take_space(tok, rendered);
+    return 0;
 }
 
 /* --- tokens --- */
@@ -350,6 +381,7 @@ struct run {
     const char *bytes;
     size_t before_bytes, all_bytes; /* in front of the reply, and with it */
     int64_t first;
+    unsigned flags; /* of the encoder */
 };
 
 /* same_tail - whether the tokens of the run end with exactly what the reply gives alone; *count: how many
@@ -358,7 +390,7 @@ static int same_tail(const struct encoding *out, const struct run *run, int64_t 
                      struct err *err) {
     struct token_list alone = {0};
     int status = encoder_encode(out->enc, run->bytes + run->before_bytes, run->all_bytes - run->before_bytes,
-                                ENCODE_PLAIN, &alone, err);
+                                run->before_bytes ? ENCODE_CONTINUES : run->flags, &alone, err);
     *count = alone.count;
     *is_same = alone.count <= out->tokens->count - run->first;
     if (status == 0 && *is_same && alone.count > 0)
@@ -371,7 +403,7 @@ static int same_tail(const struct encoding *out, const struct run *run, int64_t 
 /* same_head - how many tokens of the run are those that the text before the reply gives alone. */
 static int same_head(const struct encoding *out, const struct run *run, int64_t *count, struct err *err) {
     struct token_list alone = {0};
-    int status = encoder_encode(out->enc, run->bytes, run->before_bytes, ENCODE_PLAIN, &alone, err);
+    int status = encoder_encode(out->enc, run->bytes, run->before_bytes, run->flags, &alone, err);
     *count = 0;
     while (status == 0 && *count < alone.count && run->first + *count < out->tokens->count &&
            alone.ids[*count] == out->tokens->ids[run->first + *count])
@@ -404,12 +436,13 @@ static int encode_run(struct encoding *out, const struct chat_text *rendered, in
     size_t begin = spans[from].first_byte;
     struct run run = {.bytes = rendered->text.bytes + begin,
                       .all_bytes = spans[to - 1].end_byte - begin,
-                      .first = out->tokens->count};
+                      .first = out->tokens->count,
+                      .flags = from > 0 ? ENCODE_CONTINUES : ENCODE_PLAIN};
     int64_t reply_token;
     int reply = from;
     while (reply < to && spans[reply].part != CHAT_REPLY)
         reply++;
-    if (encoder_encode(out->enc, run.bytes, run.all_bytes, ENCODE_PLAIN, out->tokens, err) != 0)
+    if (encoder_encode(out->enc, run.bytes, run.all_bytes, run.flags, out->tokens, err) != 0)
         return -1;
     mark(out, run.first, 0);
     if (reply == to)

@@ -24,6 +24,20 @@ static int wait_again(int fd) {
     return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
+/* Source: git-lfs, docs/spec.md, "The Pointer". */
+int file_refuse_pointer(int fd, const char *path, struct err *err) {
+    static const char first_line[] = "version https://git-lfs.github.com/spec/";
+    char start[sizeof first_line];
+    if (pread(fd, start, sizeof first_line - 1, 0) != sizeof first_line - 1 ||
+        memcmp(start, first_line, sizeof first_line - 1) != 0)
+        return 0;
+    return err_set(
+        err,
+        "'%s' is a git-lfs pointer, not the file itself: run 'git lfs pull' in its folder, or copy the file "
+        "from where it is whole",
+        path);
+}
+
 int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct err *err) {
     struct stat facts;
     int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -35,6 +49,8 @@ int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct 
         err_set(err, "cannot open '%s': %s", name, strerror(errno));
     } else if (!S_ISREG(facts.st_mode)) {
         err_set(err, "cannot open '%s': it is not a regular file but %s", name, kind_of(facts.st_mode));
+    } else if (file_refuse_pointer(fd, name, err) != 0) {
+        /* said */
     } else if (wait_again(fd) != 0) {
         err_set(err, "cannot open '%s': %s", name, strerror(errno));
     } else {

@@ -19,6 +19,11 @@ int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct 
 /* file_open_stream - the same as a stdio stream, NULL with err set.  Closed with fclose. */
 FILE *file_open_stream(const char *path, struct err *err);
 
+/* file_refuse_pointer - 0, or -1 with err set where the open file is what git-lfs leaves in the place of a
+ * file that it has not fetched: three lines of text, which each reader would call broken in words of its own.
+ * The functions above do it. */
+int file_refuse_pointer(int fd, const char *path, struct err *err);
+
 /* file_get - exactly length_bytes at offset_bytes.  path is for messages.  Returns 0, or -1 with err set: I/O
  * error, or the file ends early. */
 int file_get(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset_bytes,

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "data/file.h"
+
 /* A copy of text in which integers beyond 64 bits are written as reals ("1000...0" -> "1000...0.0");
  * transformers writes such a one into every tokenizer_config.json.  Freed with free(). */
 static char *widen_integers(const char *text, size_t length_bytes, size_t *widened_bytes) {
@@ -66,6 +68,8 @@ char *file_read_whole(const char *path, size_t max_bytes, size_t *length_bytes, 
         err_set(err, "cannot open '%s': %s", path, strerror(errno));
         return NULL;
     }
+    if (file_refuse_pointer(fileno(file), path, err) != 0)
+        goto close_file;
     if (fstat(fileno(file), &facts) != 0 || !S_ISREG(facts.st_mode)) {
         err_set(err, "cannot read '%s': not a regular file", path);
         goto close_file;

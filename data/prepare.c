@@ -111,10 +111,25 @@ static void note_bad_text(struct prepare_job *job, const struct batch_document *
         warn("further documents with invalid UTF-8 or NUL are only counted");
 }
 
+/* note_bad_chat - a conversation that is left out; the first ones with their line and why. */
+static void note_bad_chat(struct prepare_job *job, struct batch_document *document) {
+    job->totals->num_bad_chats++;
+    if (job->totals->num_bad_chats <= MAX_WARNINGS)
+        warn("%s, left out", document->why);
+    if (job->totals->num_bad_chats == MAX_WARNINGS)
+        warn("further conversations that are left out are only counted");
+    free(document->why);
+    document->why = NULL;
+}
+
 /* keep_document - whether it goes into the files at all. */
-static bool keep_document(struct prepare_job *job, const struct batch_document *document) {
+static bool keep_document(struct prepare_job *job, struct batch_document *document) {
     if (document->has_bad_text)
         note_bad_text(job, document);
+    if (document->outcome == OUTCOME_BAD_CHAT) {
+        note_bad_chat(job, document);
+        return false;
+    }
     if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
         return false;
     if (document->outcome == OUTCOME_TOKENS && job->config->deduplicate &&
@@ -131,7 +146,7 @@ static bool keep_document(struct prepare_job *job, const struct batch_document *
 }
 
 static int append_document(struct prepare_job *job, const struct batch *batch,
-                           const struct batch_document *document, struct err *err) {
+                           struct batch_document *document, struct err *err) {
     if (!keep_document(job, document))
         return 0;
     int64_t every = job->config->valid_every;
@@ -271,42 +286,6 @@ static int run_batches(struct prepare_job *job, struct err *err) {
 
 /* --- setting up --- */
 
-/* choose_ends - the ids that frame a document. */
-static int choose_ends(const struct prepare_config *config, const struct tokenizer *tok,
-                       struct worker *worker, struct err *err) {
-    bool wants_bos = config->ends == DOCUMENT_BOS_EOS || config->ends == DOCUMENT_BOS;
-    bool wants_eos = config->ends == DOCUMENT_BOS_EOS || config->ends == DOCUMENT_EOS;
-    worker->bos = wants_bos ? tokenizer_bos(tok) : -1; /* some models have none: they do without */
-    worker->eos = wants_eos ? tokenizer_eos(tok) : -1;
-    if (wants_eos && worker->eos < 0)
-        return err_set(
-            err, "the tokenizer has no end-of-sequence token to put behind documents; set ends to 'none' or "
-                 "'bos'");
-    return 0;
-}
-
-/* choose_chat - the template, where a source holds conversations. */
-static int choose_chat(const struct prepare_config *config, const struct tokenizer *tok,
-                       struct worker *worker, struct err *err) {
-    bool has_chat = false;
-    for (int i = 0; i < config->num_sources; i++)
-        has_chat = has_chat || config->sources[i].chat;
-    worker->chat_kind = CHAT_UNKNOWN;
-    if (!has_chat)
-        return 0;
-    bool is_auto = !config->chat_template || strcmp(config->chat_template, "auto") == 0;
-    const char *text = tokenizer_chat_template(tok);
-    if (!is_auto)
-        worker->chat_kind = chat_kind_from_name(config->chat_template);
-    else if (text)
-        worker->chat_kind = chat_kind_from_template(text);
-    if (worker->chat_kind != CHAT_UNKNOWN)
-        return 0;
-    return err_set(err, "%s '%s'; set chat_template to chatml, llama2, llama3 or mistral",
-                   is_auto ? "no known chat template in tokenizer" : "unknown chat template",
-                   is_auto ? config->tokenizer : config->chat_template);
-}
-
 static int check_config(const struct prepare_config *config, struct err *err) {
     if (config->num_sources < 1)
         return err_set(err, "no sources to prepare");
@@ -335,6 +314,8 @@ static void init_ring(struct prepare_job *job, int num_threads) {
 
 static void release_ring(struct prepare_job *job) {
     for (int i = 0; i < job->ring_size; i++) {
+        for (int d = 0; d < job->ring[i].num_documents; d++)
+            free(job->ring[i].documents[d].why); /* of a batch that an error kept from being appended */
         free(job->ring[i].documents);
         text_release(&job->ring[i].raw);
         token_list_release(&job->ring[i].tokens);
@@ -400,8 +381,9 @@ static int finish_files(struct prepare_job *job, struct err *err) {
         return err_set(
             err,
             "no document to write to '%s': the sources are empty, or every document was left out (%lld "
-            "short, %lld duplicates)",
-            job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates);
+            "short, %lld duplicates, %lld conversations)",
+            job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates,
+            (long long)job->totals->num_bad_chats);
     if (job->valid_writer && job->totals->valid_documents == 0)
         return err_set(err, "no document for validation: there are only %lld, and valid_every is %lld",
                        (long long)job->totals->num_documents, (long long)job->config->valid_every);
@@ -447,10 +429,13 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     struct prepare_job job = {
         .config = config, .totals = totals, .progress = progress, .user = user, .start_s = clock_s()};
     struct worker model = {.config = config, .corpus = &job.corpus, .tok = tok};
+    struct chat_style style = {.kind = CHAT_UNKNOWN};
     *totals = (struct prepare_totals){0};
-    if (check_config(config, err) != 0 || choose_ends(config, tok, &model, err) != 0 ||
-        choose_chat(config, tok, &model, err) != 0)
+    if (check_config(config, err) != 0 || worker_choose_ends(&model, err) != 0 ||
+        worker_choose_chat(&model, &style, err) != 0) {
+        chat_style_release(&style);
         return -1;
+    }
     int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
     if (status == 0)
         status = run_job(&job, tok, &model, err);
@@ -459,6 +444,7 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     totals->input_bytes = job.corpus.text_bytes;
     totals->seconds = clock_s() - job.start_s;
     corpus_close(&job.corpus);
+    chat_style_release(&style);
     free(job.seen.slots);
     return status;
 }

@@ -5,6 +5,7 @@
 
 enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
+enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP };
 enum document_ends { DOCUMENT_BOS_EOS, DOCUMENT_EOS, DOCUMENT_BOS, DOCUMENT_NONE };
 
 /* One corpus.  Text: one document per file.  JSONL: one per line; .gz and .zst are read through. */
@@ -22,7 +23,9 @@ struct prepare_config {
     char *output;    /* .h5 */
     struct prepare_source *sources;
     int num_sources;
-    char *chat_template; /* "auto" (from the tokenizer's template), chatml, llama2, llama3, mistral */
+    char *chat_template; /* "auto" (the tokenizer's own template), chatml, llama2, llama3, mistral */
+    enum bad_chat_policy
+        bad_chat; /* a conversation that cannot be written as asked, or has nothing to learn */
     enum document_ends ends;
     enum bad_utf8_policy bad_utf8;
     bool deduplicate;
@@ -34,6 +37,7 @@ struct prepare_config {
 struct prepare_totals {
     int64_t num_documents, num_tokens; /* in the output file */
     int64_t num_duplicates, num_short; /* left out; short: fewer than min_tokens, or no text */
+    int64_t num_bad_chats;             /* conversations left out, by bad_chat */
     int64_t num_invalid_utf8;          /* documents with invalid UTF-8 or NUL: repaired or left out */
     int64_t input_bytes;               /* text read, after decompression */
     int64_t valid_documents, valid_tokens;

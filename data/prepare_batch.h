@@ -5,6 +5,7 @@
  *   prepare.c                     hands batches round and appends the results in order */
 #pragma once
 
+#include <jansson.h>
 #include <xxhash.h>
 
 #include "data/chat.h"
@@ -19,10 +20,11 @@ enum {
 };
 
 enum outcome {
-    OUTCOME_TOKENS, /* encoded */
-    OUTCOME_BLANK,  /* an empty line: no document */
-    OUTCOME_EMPTY,  /* a document without text: left out like a short one */
-    OUTCOME_SKIPPED /* left out because of bad bytes */
+    OUTCOME_TOKENS,  /* encoded */
+    OUTCOME_BLANK,   /* an empty line: no document */
+    OUTCOME_EMPTY,   /* a document without text: left out like a short one */
+    OUTCOME_SKIPPED, /* left out because of bad bytes */
+    OUTCOME_BAD_CHAT /* a conversation that cannot be written or has nothing to learn: left out */
 };
 
 /* One document: where it was read, what became of it. */
@@ -34,6 +36,7 @@ struct batch_document {
     bool has_bad_text; /* invalid UTF-8, a NUL byte or a lone surrogate was in it */
     int64_t first_token, num_tokens;
     XXH128_hash_t hash; /* of its text */
+    char *why;          /* OUTCOME_BAD_CHAT: in words, malloc'ed; released when it is appended */
 };
 
 enum batch_state { BATCH_FREE, BATCH_READ, BATCH_TAKEN, BATCH_DONE };
@@ -85,11 +88,31 @@ struct worker {
     const struct prepare_config *config;
     const struct corpus *corpus; /* its list of files does not change */
     const struct tokenizer *tok;
-    enum chat_kind chat_kind;
-    int32_t bos, eos; /* -1: not added */
+    const struct chat_style *style; /* of the sources that hold conversations; NULL without */
+    int32_t bos, eos;               /* -1: not added */
     struct encoder *encoder;
     struct text scratch, repaired;
 };
+/* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
+
+/* worker_choose_ends - bos and eos of documents.  worker_choose_chat - style (the caller's, released by it)
+ * and the worker's pointer to it, where a source holds conversations.  Both return 0, or -1 with err set. */
+int worker_choose_ends(struct worker *worker, struct err *err);
+int worker_choose_chat(struct worker *worker, struct chat_style *style, struct err *err);
+
+/* --- prepare_document.c, prepare_chat.c --- */
+
+/* What a policy made of a piece of text. */
+enum verdict { VERDICT_CLEAN, VERDICT_REPAIRED, VERDICT_SKIP, VERDICT_ERROR };
+
+/* worker_append_field - the text of a JSON string goes to the end of scratch, as prepare_config.bad_utf8
+ * says. */
+enum verdict worker_append_field(struct worker *worker, struct batch_document *document, const json_t *value,
+                                 struct err *err);
+/* worker_encode_chat - the messages of a parsed line (prepare_chat.c).  Returns 0, or -1 with err set; the
+ * outcome is OUTCOME_BAD_CHAT where the conversation is at fault. */
+int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
+                       const json_t *line, const json_t *list, struct err *err);
 void worker_release(struct worker *worker);
 /* worker_encode - all documents of a batch, up to its first error. */
 void worker_encode(struct worker *worker, struct batch *batch);

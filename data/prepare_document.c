@@ -30,9 +30,6 @@ static void append_without_nul(struct text *out, const char *bytes, size_t lengt
     }
 }
 
-/* What a policy made of a piece of text. */
-enum verdict { VERDICT_CLEAN, VERDICT_REPAIRED, VERDICT_SKIP, VERDICT_ERROR };
-
 /* judge - bad text was found at byte at: what the policy says. */
 static enum verdict judge(const struct worker *worker, struct batch_document *document, const char *what,
                           size_t at, struct err *err) {
@@ -108,7 +105,7 @@ static enum verdict clean_surrogates(const struct worker *worker, struct batch_d
 }
 
 /* append_field - text of a JSON string; it may hold NUL characters, written \u0000. */
-static enum verdict append_field(struct worker *worker, struct batch_document *document, const json_t *value,
+enum verdict worker_append_field(struct worker *worker, struct batch_document *document, const json_t *value,
                                  struct err *err) {
     const char *bytes = json_string_value(value);
     size_t length_bytes = json_string_length(value), nul = strnlen(bytes, length_bytes);
@@ -139,75 +136,6 @@ static int encode_text(struct worker *worker, struct batch *batch, struct batch_
     return 0;
 }
 
-/* one_message - role and length of an entry's content, which goes to the end of scratch; the pointer to it is
- * set by the caller once scratch no longer moves. */
-static enum verdict one_message(struct worker *worker, struct batch_document *document, const json_t *entry,
-                                struct chat_message *message, struct err *err) {
-    const json_t *role = json_object_get(entry, "role"), *content = json_object_get(entry, "content");
-    if (!json_is_string(role) || !json_is_string(content)) {
-        err_set(err, "a message without the strings 'role' and 'content'");
-        return VERDICT_ERROR;
-    }
-    size_t before = worker->scratch.length_bytes;
-    enum verdict verdict = append_field(worker, document, content, err);
-    *message = (struct chat_message){.role = json_string_value(role),
-                                     .content_bytes = worker->scratch.length_bytes - before};
-    if (strlen(message->role) != json_string_length(role)) {
-        err_set(err, "a message whose role holds a NUL character");
-        return VERDICT_ERROR;
-    }
-    return verdict;
-}
-
-/* hash_messages - roles and contents with their lengths, so that no two conversations look alike. */
-static XXH128_hash_t hash_messages(const struct chat_message *messages, int num_messages) {
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state, "out of memory for a hash");
-    XXH3_128bits_reset(state);
-    for (int i = 0; i < num_messages; i++) {
-        const uint64_t lengths[2] = {strlen(messages[i].role), messages[i].content_bytes};
-        XXH3_128bits_update(state, lengths, sizeof lengths);
-        XXH3_128bits_update(state, messages[i].role, lengths[0]);
-        XXH3_128bits_update(state, messages[i].content, lengths[1]);
-    }
-    XXH128_hash_t hash = XXH3_128bits_digest(state);
-    XXH3_freeState(state);
-    return hash;
-}
-
-/* encode_chat - a list of messages. */
-static int encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
-                       const json_t *list, struct err *err) {
-    enum { MAX_MESSAGES = 1 << 16 };
-    if (json_array_size(list) > MAX_MESSAGES)
-        return err_set(err, "a conversation of more than %d messages", MAX_MESSAGES);
-    int num_messages = (int)json_array_size(list), status = 0;
-    struct chat_message *messages = xcalloc((size_t)num_messages, sizeof *messages);
-    worker->scratch.length_bytes = 0;
-    for (int i = 0; status == 0 && i < num_messages && document->outcome == OUTCOME_TOKENS; i++) {
-        enum verdict verdict =
-            one_message(worker, document, json_array_get(list, (size_t)i), &messages[i], err);
-        if (verdict == VERDICT_SKIP)
-            document->outcome = OUTCOME_SKIPPED;
-        else if (verdict == VERDICT_ERROR)
-            status = -1;
-    }
-    const char *at = worker->scratch.bytes ? worker->scratch.bytes : "";
-    for (int i = 0; i < num_messages; i++) {
-        messages[i].content = at;
-        at += messages[i].content_bytes;
-    }
-    if (status == 0 && num_messages == 0)
-        document->outcome = OUTCOME_EMPTY;
-    if (status == 0 && document->outcome == OUTCOME_TOKENS) {
-        struct chat chat = {worker->chat_kind, messages, num_messages, false};
-        document->hash = hash_messages(messages, num_messages);
-        status = chat_encode(worker->tok, worker->encoder, &chat, &batch->tokens, &batch->mask, err);
-    }
-    free(messages);
-    return status;
-}
-
 /* encode_field - the field of a parsed line. */
 static int encode_field(struct worker *worker, struct batch *batch, struct batch_document *document,
                         const json_t *root, struct err *err) {
@@ -221,9 +149,9 @@ static int encode_field(struct worker *worker, struct batch *batch, struct batch
     if (source->chat ? !json_is_array(value) : !json_is_string(value))
         return err_set(err, "field '%s' is not %s", field, source->chat ? "a list of messages" : "a string");
     if (source->chat)
-        return encode_chat(worker, batch, document, value, err);
+        return worker_encode_chat(worker, batch, document, root, value, err);
     worker->scratch.length_bytes = 0;
-    enum verdict verdict = append_field(worker, document, value, err);
+    enum verdict verdict = worker_append_field(worker, document, value, err);
     if (verdict == VERDICT_ERROR)
         return -1;
     if (verdict == VERDICT_SKIP) {
@@ -283,6 +211,21 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
                        length_bytes, err);
 }
 
+/* name_place - where the document is, and for a conversation how to go on without it. */
+static void name_place(const struct worker *worker, const struct batch_document *document, struct err *err) {
+    const char *path = worker->corpus->files[document->file].path;
+    struct err what = *err;
+    if (document->outcome == OUTCOME_BAD_CHAT && worker->config->bad_chat == BAD_CHAT_FAIL)
+        err_set(
+            err,
+            "%.700s; mend it, or set prepare.on_bad_conversation to 'skip' to leave such conversations out",
+            what.text);
+    if (document->line > 0)
+        err_prefix(err, "'%s' line %lld", path, (long long)document->line);
+    else
+        err_prefix(err, "'%s'", path);
+}
+
 void worker_encode(struct worker *worker, struct batch *batch) {
     if (batch->tokens.room > BATCH_KEPT_TOKENS) {
         token_list_release(&batch->tokens);
@@ -296,11 +239,12 @@ void worker_encode(struct worker *worker, struct batch *batch) {
         struct err err;
         document->first_token = batch->tokens.count;
         if (encode_document(worker, batch, document, &err) != 0) {
-            const char *path = worker->corpus->files[document->file].path;
-            if (document->line > 0)
-                err_prefix(&err, "'%s' line %lld", path, (long long)document->line);
-            else
-                err_prefix(&err, "'%s'", path);
+            batch->tokens.count = document->first_token;
+            name_place(worker, document, &err);
+            if (document->outcome == OUTCOME_BAD_CHAT && worker->config->bad_chat == BAD_CHAT_SKIP) {
+                document->why = xstrdup(err.text);
+                continue;
+            }
             batch->err = err;
             batch->bad_document = i;
             return;

@@ -11,6 +11,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "data/file.h"
+
 enum { INPUT_BYTES = 1 << 17, OUTPUT_BYTES = 1 << 18 };
 
 enum coding { CODING_PLAIN, CODING_GZIP, CODING_ZSTD };
@@ -91,6 +93,8 @@ struct reader *reader_open(const char *path, struct err *err) {
         err_set(err, "cannot read '%s': not a regular file", path);
         goto fail;
     }
+    if (file_refuse_pointer(reader->fd, path, err) != 0)
+        goto fail;
     reader->file_bytes = facts.st_size;
     reader->input = xmalloc(INPUT_BYTES);
     reader->output = xmalloc(OUTPUT_BYTES);

@@ -70,3 +70,6 @@ static inline size_t text_char_bytes(char lead) {
 
 /* text_encode_char - UTF-8 of a code point into 4 bytes of room; returns the number written. */
 size_t text_encode_char(char *bytes, uint32_t code_point);
+
+/* text_is_space - white space as Python's str.strip() sees it, no-break spaces included. */
+bool text_is_space(uint32_t code_point);

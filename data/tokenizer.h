@@ -25,6 +25,8 @@ enum encode_flags {
     ENCODE_PLAIN = 0,
     ENCODE_ADD_SPECIAL = 1,   /* what the post-processor adds (bos, sometimes eos) */
     ENCODE_PARSE_SPECIAL = 2, /* special added tokens written in the text become their ids */
+    ENCODE_CONTINUES =
+        4, /* the text is not the beginning of one: Metaspace 'first' puts no space before it */
 };
 
 /* tokenizer_load - from a tokenizer.json file; tokenizer_config.json beside it is read where present (bos,
@@ -51,6 +53,13 @@ const char *tokenizer_chat_template(const struct tokenizer *tok); /* Jinja text,
 const char *tokenizer_hash(const struct tokenizer *tok);
 /* The id of exactly this token string as it stands in the file's vocabulary or added tokens, or -1. */
 int32_t tokenizer_id(const struct tokenizer *tok, const char *token, size_t length_bytes);
+
+/* tokenizer_added_at - the longest added token that starts here, as it is found in a text before anything
+ * else is done to it: its id with its length in *token_bytes, or -1.  tokenizer_strips - whether a token
+ * takes the white space beside it. */
+int32_t tokenizer_added_at(const struct tokenizer *tok, const char *bytes, size_t length_bytes,
+                           size_t *token_bytes);
+void tokenizer_strips(const struct tokenizer *tok, int32_t id, bool *left, bool *right);
 
 /* encoder_open - scratch for one thread.  encoder_encode - append the ids of text (UTF-8, may hold NUL
  * bytes). Returns 0, or -1 with err set: text is not UTF-8 (the byte offset is named). */

@@ -100,8 +100,9 @@ int encoder_encode(struct encoder *enc, const char *text, size_t length_bytes, u
     enc->run.err = err;
     if (flags & ENCODE_ADD_SPECIAL)
         push_all(out, &tok->before);
-    if (length_bytes > 0 && encode_around(enc, &tok->added.raw, (struct text_span){text, length_bytes}, true,
-                                          flags & ENCODE_PARSE_SPECIAL, encode_raw) != 0) {
+    if (length_bytes > 0 &&
+        encode_around(enc, &tok->added.raw, (struct text_span){text, length_bytes},
+                      !(flags & ENCODE_CONTINUES), flags & ENCODE_PARSE_SPECIAL, encode_raw) != 0) {
         out->count = count;
         return -1;
     }

@@ -57,6 +57,33 @@ int32_t tokenizer_id(const struct tokenizer *tok, const char *token, size_t leng
     return added ? added->id : vocab_find_text(&tok->vocab, token, length_bytes);
 }
 
+int32_t tokenizer_added_at(const struct tokenizer *tok, const char *bytes, size_t length_bytes,
+                           size_t *token_bytes) {
+    const struct added_set *set = &tok->added.raw;
+    int32_t id = -1;
+    if (length_bytes == 0 || set->count == 0)
+        return -1;
+    unsigned char first = (unsigned char)bytes[0];
+    *token_bytes = 0;
+    for (int i = set->first[first]; i < set->first[first + 1]; i++) {
+        const struct added_token *token = set->sorted[i];
+        if (token->match_bytes > *token_bytes && token->match_bytes <= length_bytes &&
+            memcmp(bytes, token->match, token->match_bytes) == 0) {
+            id = token->id;
+            *token_bytes = token->match_bytes;
+        }
+    }
+    return id;
+}
+
+void tokenizer_strips(const struct tokenizer *tok, int32_t id, bool *left, bool *right) {
+    size_t length_bytes = 0;
+    const char *text = vocab_text(&tok->vocab, id, &length_bytes);
+    const struct added_token *added = text ? added_find(&tok->added, text, length_bytes) : NULL;
+    *left = added && added->strips_left;
+    *right = added && added->strips_right;
+}
+
 enum tokenizer_model tokenizer_model(const struct tokenizer *tok) {
     return tok->bpe.byte_level ? TOKENIZER_BYTE_LEVEL : TOKENIZER_SENTENCEPIECE;
 }

@@ -401,7 +401,7 @@ static void test_chat(void **state) {
     static const char text[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
                                "\"assistant\", \"content\": \"r\"}]}\n"
                                "{\"messages\": [{\"role\": \"user\", \"content\": \"qr\"}, {\"role\": "
-                               "\"assistant\", \"content\": \"\"}]}\n"
+                               "\"assistant\", \"content\": \"s\"}]}\n"
                                "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
                                "\"assistant\", \"content\": \"r\"}]}\n";
     write_text("chat.jsonl", text);
@@ -422,7 +422,7 @@ static void test_chat(void **state) {
     token_file_close(file);
     unlink(job.output);
     job.config.chat_template = NULL;
-    fails(&job, "no known chat template", "set chat_template");
+    fails(&job, "the tokenizer has no chat template", "prepare.chat_template");
     write_text("chat.jsonl", "{\"messages\": [{\"role\": \"narrator\", \"content\": \"q\"}]}\n");
     job = job_for("chat.jsonl");
     job.source.chat = true;

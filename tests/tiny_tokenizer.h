@@ -88,8 +88,8 @@ static inline json_t *tiny_vocab(enum tiny_kind kind) {
     return vocab;
 }
 
-/* tiny_tokenizer - freed with tokenizer_free. */
-static inline struct tokenizer *tiny_tokenizer(enum tiny_kind kind) {
+/* tiny_tokenizer_with - with the text of a tokenizer_config.json; freed with tokenizer_free. */
+static inline struct tokenizer *tiny_tokenizer_with(enum tiny_kind kind, const char *config_text) {
     struct err err = {{0}};
     bool is_sp = kind == TINY_SENTENCEPIECE;
     json_t *bytes = json_pack("{s:s s:b s:b s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets",
@@ -111,8 +111,7 @@ static inline struct tokenizer *tiny_tokenizer(enum tiny_kind kind) {
                              is_sp ? normalizer : json_null(), "pre_tokenizer", is_sp ? json_null() : bytes,
                              "decoder", is_sp ? decoder : bytes, "model", model);
     char *json = json_dumps(root, 0);
-    struct tokenizer *tok = tokenizer_parse(
-        json, strlen(json), "{\"bos_token\": \"<s>\", \"eos_token\": \"</s>\"}", "tiny tokenizer", &err);
+    struct tokenizer *tok = tokenizer_parse(json, strlen(json), config_text, "tiny tokenizer", &err);
     CHECK(tok, "%s", err.text);
     free(json);
     json_decref(root);
@@ -120,4 +119,8 @@ static inline struct tokenizer *tiny_tokenizer(enum tiny_kind kind) {
     json_decref(normalizer);
     json_decref(decoder);
     return tok;
+}
+
+static inline struct tokenizer *tiny_tokenizer(enum tiny_kind kind) {
+    return tiny_tokenizer_with(kind, "{\"bos_token\": \"<s>\", \"eos_token\": \"</s>\"}");
 }

@@ -113,16 +113,19 @@ static int read_prompt(struct writer *writer, const struct request *request, str
     int status;
     if (request->chat) {
         struct chat_message message = {"user", request->prompt, strlen(request->prompt)};
-        struct chat chat = {.messages = &message, .num_messages = 1, .add_generation_prompt = true};
-        chat.kind = strcmp(request->chat, "auto") == 0 ? chat_kind_from_template(tokenizer_chat_template(tok))
-                                                       : chat_kind_from_name(request->chat);
+        struct chat_style style;
         uint8_t *mask = NULL;
-        status =
-            chat.kind == CHAT_UNKNOWN
-                ? err_set(err,
-                          "the chat template '%s' is not known: choose chatml, llama2, llama3 or mistral",
-                          request->chat)
-                : chat_encode(tok, enc, &chat, &writer->tokens, &mask, err);
+        status = chat_style_open(&style, tok, request->chat, err);
+        struct chat chat = {.kind = style.kind,
+                            .messages = &message,
+                            .num_messages = 1,
+                            .add_generation_prompt = true,
+                            .style = &style};
+        if (status == 0)
+            status = chat_encode(tok, enc, &chat, &writer->tokens, &mask, err);
+        else
+            err_prefix(err, "--chat '%s' of '%s'", request->chat, request->model);
+        chat_style_release(&style);
         free(mask);
     } else {
         status = encoder_encode(enc, request->prompt, strlen(request->prompt), ENCODE_ADD_SPECIAL,
@@ -175,7 +178,11 @@ static int parse(struct request *request, int argc, char **argv, struct err *err
     };
     if (options_parse(options, sizeof options / sizeof options[0], argc, argv, err))
         return -1;
-    return request->model ? 0 : err_set(err, "a model is expected: atelier generate MODEL --prompt TEXT");
+    if (!request->model)
+        return err_set(err, "a model is expected: atelier generate MODEL --prompt TEXT");
+    return request->prompt
+               ? 0
+               : err_set(err, "a prompt is expected: atelier generate '%s' --prompt TEXT", request->model);
 }
 
 static int write_with(struct session *session, const struct request *request, struct err *err) {
@@ -189,8 +196,7 @@ static int write_with(struct session *session, const struct request *request, st
 }
 
 int command_generate(int argc, char **argv) {
-    struct request request = {
-        .prompt = "", .max_tokens = 200, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 1}};
+    struct request request = {.max_tokens = 200, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 1}};
     struct session session;
     struct err err = {""};
     int code = 2;

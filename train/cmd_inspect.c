@@ -7,12 +7,15 @@
 #include "train/describe.h"
 #include "train/options.h"
 
-/* print_text - control characters, which could move a terminal's cursor, become '?'. */
+/* print_text - control characters, which could move a terminal's cursor, are written as escapes: a template
+ * or a token that holds a newline shows it. */
 static void print_text(const char *text) {
     for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
         bool is_c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
-        if (*at < 0x20 || *at == 0x7f || is_c1)
-            putchar('?');
+        if (*at == '\n' || *at == '\t' || *at == '\r')
+            printf("\\%c", *at == '\n' ? 'n' : *at == '\t' ? 't' : 'r');
+        else if (*at < 0x20 || *at == 0x7f || is_c1)
+            printf("\\x%02x", is_c1 ? at[1] : *at);
         else
             putchar(*at);
         at += is_c1;

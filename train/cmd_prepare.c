@@ -77,9 +77,10 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
 /* --- the totals --- */
 
 static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
-    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output", config->output,
-                             "documents", (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens,
-                             "duplicates", (json_int_t)t->num_duplicates, "short", (json_int_t)t->num_short,
+    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
+                             config->output, "documents", (json_int_t)t->num_documents, "tokens",
+                             (json_int_t)t->num_tokens, "duplicates", (json_int_t)t->num_duplicates, "short",
+                             (json_int_t)t->num_short, "bad_conversations", (json_int_t)t->num_bad_chats,
                              "invalid_utf8", (json_int_t)t->num_invalid_utf8, "input_bytes",
                              (json_int_t)t->input_bytes, "valid_documents", (json_int_t)t->valid_documents,
                              "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
@@ -101,6 +102,8 @@ static void print_totals(const struct prepare_config *config, const struct prepa
     }
     printf("left out\n  duplicates     %lld\n  short          %lld\n", (long long)t->num_duplicates,
            (long long)t->num_short);
+    if (t->num_bad_chats > 0)
+        printf("  conversations  %lld (prepare.on_bad_conversation)\n", (long long)t->num_bad_chats);
     printf("invalid UTF-8    %lld documents\n", (long long)t->num_invalid_utf8);
     printf("read             %.1f MB in %s, %.1f MB/s\n", (double)t->input_bytes / 1e6,
            duration_text(t->seconds, duration, sizeof duration),

@@ -49,6 +49,8 @@ static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS
                                                         {NULL, 0}};
 static const struct config_choice utf8_policies[] = {
     {"replace", BAD_UTF8_REPLACE}, {"skip", BAD_UTF8_SKIP}, {"fail", BAD_UTF8_FAIL}, {NULL, 0}};
+static const struct config_choice chat_policies[] = {
+    {"fail", BAD_CHAT_FAIL}, {"skip", BAD_CHAT_SKIP}, {NULL, 0}};
 static const struct config_choice chain_ends[] = {
     {"time_limit", CHAIN_UNTIL_TIME}, {"done", CHAIN_UNTIL_DONE}, {NULL, 0}};
 /* Kept as text: data/chat.h knows what the names mean. */
@@ -274,7 +276,14 @@ static const struct config_key run_file_keys[] = {
     LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &source_table,
          "corpora: a list of {path, name, licence, url, format, field, chat}", FREE),
     {"prepare.chat_template", KEY_TEXT, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
-     NULL, "how chat sources are written; auto: by the tokenizer's own template", KEY_FREE},
+     NULL,
+     "how chat sources are written; auto: by the model's own template, exactly, or not at all; a name: in "
+     "that format on purpose",
+     KEY_FREE},
+    CHOICE("prepare.on_bad_conversation", AT(prepare.bad_chat), "fail", chat_policies,
+           "a conversation that the template cannot write, with an empty answer or with nothing to learn: "
+           "fail at its line, or skip and count it",
+           FREE),
     CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,
            "special tokens put around each document", FREE),
     CHOICE("prepare.bad_utf8", AT(prepare.bad_utf8), "replace", utf8_policies,

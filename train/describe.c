@@ -11,6 +11,7 @@
 #include "checkpoints/files.h"
 #include "checkpoints/gguf.h"
 #include "checkpoints/safetensors.h"
+#include "data/file.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
 #include "data/tokens.h"
@@ -383,7 +384,10 @@ json_t *describe_path(const char *path, enum verify verify, struct err *err) {
     }
     bool is_folder = S_ISDIR(facts.st_mode);
     size_t num_first = is_folder ? 0 : fread(first, 1, sizeof first, file);
+    bool is_pointer = !is_folder && file_refuse_pointer(fileno(file), path, err) != 0;
     fclose(file);
+    if (is_pointer)
+        return NULL;
     if (is_folder) {
         char *config = xasprintf("%s/config.json", path);
         bool is_model = path_exists(config);

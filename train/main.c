@@ -94,7 +94,8 @@ static const struct command COMMANDS[] = {
     {"generate", command_generate, "text from any model, to look at it",
      "MODEL --prompt TEXT [--chat TEMPLATE] [OPTION]...",
      "Continues TEXT, or with --chat answers it.\n"
-     "  --chat TEMPLATE   auto, chatml, llama2, llama3 or mistral: TEXT is a user's turn\n"
+     "  --chat TEMPLATE   TEXT is a user's turn, written by the model's own template (auto), or as chatml,\n"
+     "                    llama2, llama3 or mistral\n"
      "  --max-tokens N    default 200\n"
      "  --temperature T   default 0.7; 0: always the most likely token\n"
      "  --top-p P         default 0.95: draw from the most likely tokens that make up this share\n"
@@ -168,6 +169,9 @@ static int help(const char *topic) {
         print_overview(stdout);
     else if (strcmp(topic, "config") == 0)
         config_print_help();
+    else if (strcmp(topic, "help") == 0)
+        printf("usage: atelier help [COMMAND | config]\n\nWhat a command takes; 'config': every key of a run "
+               "file; nothing: the list of commands.\n");
     else if (command)
         print_command(command);
     else

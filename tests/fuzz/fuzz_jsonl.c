@@ -35,6 +35,10 @@ static void encode_all(struct corpus *corpus, struct worker *worker, struct batc
             return;
         worker_encode(worker, batch);
         check_batch(batch);
+        for (int i = 0; i < batch->num_documents; i++) {
+            free(batch->documents[i].why);
+            batch->documents[i].why = NULL;
+        }
         if (batch->bad_document >= 0)
             return;
     }
@@ -57,12 +61,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     }
     struct prepare_source source = {
         .path = path, .format = choice & 1 ? SOURCE_JSONL : SOURCE_TEXT, .chat = (choice & 3) == 3};
-    struct prepare_config config = {
-        .sources = &source, .num_sources = 1, .bad_utf8 = (enum bad_utf8_policy)((choice >> 2) % 3)};
+    struct prepare_config config = {.sources = &source,
+                                    .num_sources = 1,
+                                    .bad_utf8 = (enum bad_utf8_policy)((choice >> 2) % 3),
+                                    .bad_chat = (enum bad_chat_policy)(choice >> 7)};
+    const struct chat_style style = {.kind = (enum chat_kind)((choice >> 4) % CHAT_UNKNOWN)};
     struct worker worker = {.config = &config,
                             .corpus = &corpus,
                             .tok = tok,
-                            .chat_kind = (enum chat_kind)((choice >> 4) % CHAT_UNKNOWN),
+                            .style = &style,
                             .bos = TINY_BOS,
                             .eos = TINY_EOS,
                             .encoder = encoder};

@@ -1,0 +1,30 @@
+/* fuzz_jinja.c - any text as a chat template, run with a conversation: it ends, within its bounds, in a text
+ * whose bytes know their messages, or in a reason. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/jinja.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
+    static const struct jinja_message messages[] = {
+        {"system", "s", 1}, {"user", " \xC3\xA9</s> ", 8}, {"assistant", "<think>a</think>\n\nb", 19}};
+    const struct jinja_input input = {.messages = messages,
+                                      .num_messages = 3,
+                                      .bos_token = "<s>",
+                                      .eos_token = size_bytes & 1 ? "</s>" : NULL,
+                                      .add_generation_prompt = size_bytes & 2};
+    struct jinja_text out = {0};
+    struct err err = {""};
+    char *source = text_copy((const char *)data, size_bytes);
+    struct jinja *template = jinja_parse(source, &err);
+    enum jinja_outcome outcome = template ? jinja_render(template, &input, &out, &err) : JINJA_REFUSED;
+    CHECK(outcome != JINJA_REFUSED || err.text[0], "refused without a reason");
+    for (size_t i = 0; outcome == JINJA_DONE && i < out.text.length_bytes; i++)
+        CHECK(out.origins[i] <= 3, "byte %zu is of message %d", i, out.origins[i]);
+    jinja_text_release(&out);
+    jinja_free(template);
+    free(source);
+    return 0;
+}

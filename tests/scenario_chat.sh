@@ -1,0 +1,127 @@
+#!/bin/sh
+# scenario_chat.sh - conversations and templates as a user meets them: what cannot be done as asked is one line, never a
+# crash and never something else.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario chat
+model=data/sample/model
+
+# prepare CODE NAME LINES... - a file of conversations named NAME.jsonl, more lines of the prepare section after it.
+prepare() {
+    wanted=$1 name=$2
+    shift 2
+    {
+        printf 'prepare:\n  tokenizer: %s\n  output: %s\n' "${tokenizer:-$model}" "$work/$name.h5"
+        for line in "$@"; do printf '  %s\n' "$line"; done
+        printf '  sources:\n    - {path: %s, licence: x, name: s, chat: true}\n' "$work/$name.jsonl"
+    } >"$work/$name.yaml"
+    rm -f "$work/$name.h5"
+    run "$wanted" "$atelier" prepare "$work/$name.yaml"
+}
+
+# copy_model NAME - to be changed.
+copy_model() {
+    rm -rf "${work:?}/$1"
+    cp -r "$model" "$work/$1"
+}
+
+ok='{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]}'
+
+# --- what is wrong with a conversation is told with its line; the policy leaves it out and counts it
+while IFS='|' read -r name reason line; do
+    printf '%s\n%s\n' "$ok" "$line" >"$work/$name.jsonl"
+    prepare 1 "$name"
+    expect_output "line 2: .*$reason.*on_bad_conversation"
+    prepare 0 "$name" 'on_bad_conversation: skip'
+    expect_output "line 2: .*$reason.*left out"
+    expect_output "documents +1,"
+    expect_output "conversations +1"
+done <<'LINES'
+empty|is empty|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": " \n"}]}
+noanswer|nothing to learn|{"messages": [{"role": "user", "content": "q"}]}
+unlearnt|nothing to learn|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "weight": 0}]}
+none|without messages|{"messages": []}
+half|'weight' that is neither|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "weight": 0.5}]}
+both|says both|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "weight": 0, "train": true}]}
+userone|only the assistant|{"messages": [{"role": "user", "content": "q", "loss_mask": 1}, {"role": "assistant", "content": "r"}]}
+role|role 'human'|{"messages": [{"role": "human", "content": "q"}, {"role": "assistant", "content": "r"}]}
+norole|no string 'role'|{"messages": [{"content": "q"}, {"role": "assistant", "content": "r"}]}
+nocontent|no string 'content'|{"messages": [{"role": "user"}, {"role": "assistant", "content": "r"}]}
+parts|several parts|{"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "text", "text": "q"}]}, {"role": "assistant", "content": "r"}]}
+calls|'tool_calls'|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "tool_calls": [{"id": 1}]}]}
+tools|'tools'|{"tools": [{"name": "f"}], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]}
+LINES
+
+# --- what a weight of nothing leaves: the same tokens, fewer of them learnt
+cat >"$work/weights.jsonl" <<'LINES'
+{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": false}, {"role": "user", "content": "c", "weight": 0}, {"role": "assistant", "content": [{"type": "text", "text": "d"}], "weight": 1, "tool_calls": null}]}
+LINES
+prepare 0 weights
+printf '%s\n' "$ok" >"$work/ok.jsonl"
+prepare 0 ok
+
+# --- a template that cannot be run exactly is refused, with the way out
+copy_model dated
+rm -f "$work/dated/chat_template.jinja"
+sed 's/"chat_template": "/&{{ strftime_now(1) }}/' "$model/tokenizer_config.json" >"$work/dated/tokenizer_config.json"
+tokenizer=$work/dated
+prepare 1 ok
+expect_output "present date.*choose chatml"
+prepare 0 ok 'chat_template: chatml'
+expect_output "the model's own chat template writes them otherwise"
+tokenizer=$model
+prepare 0 ok 'chat_template: chatml' # control: where both write the same, nothing is said
+! grep -q otherwise "$log" || fail "a template that is the same is said to differ"
+
+# --- a bos that the template uses as a marker is said, where documents get it
+copy_model marked
+sed 's/"bos_token": ".*"/"bos_token": "<|im_start|>"/' "$model/tokenizer_config.json" >"$work/marked/tokenizer_config.json"
+printf '{"text": "un"}\n' >"$work/text.jsonl"
+for which in marked:0 plain:1; do
+    tokenizer=$model
+    [ "$which" = plain:1 ] || tokenizer=$work/marked
+    printf 'prepare:\n  tokenizer: %s\n  output: %s\n  sources:\n    - {path: %s, licence: x, name: s}\n' "$tokenizer" \
+        "$work/text.h5" "$work/text.jsonl" >"$work/text.yaml"
+    run 0 "$atelier" prepare "$work/text.yaml"
+    grep -q "chat template opens turns" "$log"
+    expect "$which: the marker is said" "${which#*:}" "$?"
+done
+tokenizer=$model
+
+# --- generate
+copy_model bare
+rm -f "$work/bare/chat_template.jinja"
+sed '/"chat_template"/d' "$model/tokenizer_config.json" >"$work/bare/tokenizer_config.json"
+run 2 "$atelier" generate "$work/bare" --chat auto --prompt Bonjour --max-tokens 3
+expect_output "error: --chat 'auto' of '.*bare': the tokenizer has no chat template"
+run 0 "$atelier" generate "$work/bare" --chat chatml --prompt Bonjour --max-tokens 3
+run 0 "$atelier" generate "$model" --chat auto --prompt Bonjour --max-tokens 3
+run 2 "$atelier" generate "$model"
+expect_output "error: a prompt is expected"
+
+# --- small words
+run 0 "$atelier" help help
+expect_output "usage: atelier help"
+run 0 "$atelier" inspect "$model/tokenizer.json"
+for type in auto torch.bfloat16; do
+    copy_model typed
+    sed -e '/"torch_dtype"/d' -e "s/\"dtype\": \"[a-z0-9]*\"/\"dtype\": \"$type\"/" "$model/config.json" >"$work/typed/config.json"
+    grep -q "\"$type\"" "$work/typed/config.json" || fail "no dtype in the sample's config.json"
+    run 0 "$atelier" generate "$work/typed" --prompt a --max-tokens 1
+done
+copy_model pointers
+pointer='version https://git-lfs.github.com/spec/v1
+oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
+size 12345'
+printf '%s\n' "$pointer" >"$work/pointers/model.safetensors"
+run 2 "$atelier" generate "$work/pointers" --prompt a
+expect_output "is a git-lfs pointer"
+for name in config.json x.gguf x.h5 x.safetensors; do
+    printf '%s\n' "$pointer" >"$work/$name"
+    run 1 "$atelier" inspect "$work/$name"
+    expect_output "$name' is a git-lfs pointer"
+done
+printf '%s\n' "$pointer" >"$work/pointer.jsonl"
+prepare 1 pointer
+expect_output "is a git-lfs pointer"
+say "conversations and templates: said, counted or refused"

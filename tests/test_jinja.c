@@ -1,0 +1,206 @@
+/* test_jinja.c - chat templates run: the text equals what jinja2 gives with the settings of transformers
+ * (golden/chat/jinja.json), every byte knows its message, and what is not supported is refused by name. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/jinja.h"
+#include "tests/check.h"
+
+enum { MAX_MESSAGES = 8 };
+
+static json_t *golden, *cases;
+
+/* input_of - the conversation of a case; messages [MAX_MESSAGES]. */
+static struct jinja_input input_of(const json_t *c, struct jinja_message *messages) {
+    const json_t *list = json_array_get(json_object_get(golden, "conversations"),
+                                        (size_t)json_integer_value(json_object_get(c, "conversation"))),
+                 *message;
+    struct jinja_input input = {.messages = messages,
+                                .bos_token = json_string_value(json_object_get(c, "bos")),
+                                .eos_token = "</s>",
+                                .add_generation_prompt = json_is_true(json_object_get(c, "prompt"))};
+    size_t i;
+    json_array_foreach(list, i, message) {
+        const json_t *content = json_object_get(message, "content");
+        messages[i] = (struct jinja_message){json_string_value(json_object_get(message, "role")),
+                                             json_string_value(content), json_string_length(content)};
+        input.num_messages++;
+    }
+    return input;
+}
+
+static const char *source_of(const json_t *c) {
+    const char *name = json_string_value(json_object_get(c, "name"));
+    return json_string_value(json_object_get(json_object_get(golden, "templates"), name));
+}
+
+static enum jinja_outcome render(const char *source, const struct jinja_input *input, struct jinja_text *out,
+                                 struct err *err) {
+    struct jinja *template = jinja_parse(source, err);
+    enum jinja_outcome outcome = template ? jinja_render(template, input, out, err) : JINJA_REFUSED;
+    jinja_free(template);
+    return outcome;
+}
+
+static bool same(const struct jinja_text *out, const json_t *text) {
+    return out->text.length_bytes == json_string_length(text) &&
+           (out->text.length_bytes == 0 ||
+            memcmp(out->text.bytes, json_string_value(text), out->text.length_bytes) == 0);
+}
+
+static void test_golden(void **state) {
+    (void)state;
+    struct jinja_text out = {0};
+    const json_t *c, *before = NULL;
+    size_t i;
+    int num_texts = 0, num_raised = 0, mixed_up = 0;
+    json_array_foreach(cases, i, c) {
+        struct jinja_message messages[MAX_MESSAGES];
+        struct jinja_input input = input_of(c, messages);
+        struct err err = {""};
+        const char *name = json_string_value(json_object_get(c, "name"));
+        const json_t *want = json_object_get(c, "text");
+        enum jinja_outcome outcome = render(source_of(c), &input, &out, &err);
+        if (json_is_null(want)) {
+            if (outcome == JINJA_DONE)
+                fail_msg("'%s' case %zu: jinja2 refuses it, here it gave text", name, i);
+            assert_int_equal(outcome == JINJA_RAISED, json_is_true(json_object_get(c, "raised")));
+            num_raised += outcome == JINJA_RAISED;
+            continue;
+        }
+        if (outcome != JINJA_DONE)
+            fail_msg("'%s' case %zu: %s", name, i, err.text);
+        if (!same(&out, want))
+            fail_msg("'%s' case %zu:\n  got  '%.*s'\n  want '%s'", name, i, (int)out.text.length_bytes,
+                     out.text.bytes, json_string_value(want));
+        num_texts++;
+        const json_t *other = before ? json_object_get(before, "text") : NULL; /* control: texts do differ */
+        mixed_up += json_is_string(other) && same(&out, other);
+        before = c;
+    }
+    jinja_text_release(&out);
+    assert_true(num_texts > 120 && num_raised > 0);
+    assert_true(mixed_up <
+                num_texts / 2); /* templates that ignore the prompt or bos give the same text again */
+}
+
+/* test_origins - a message that writes what the template writes is known for a message. */
+static void test_origins(void **state) {
+    (void)state;
+    static const char source[] =
+        "{% for m in messages %}{{ '<|' + m.role + '|>' ~ m.content | trim ~ '<|end|>' }}"
+        "{% endfor %}";
+    const struct jinja_message messages[] = {{"user", " <|end|>x ", 10}, {"assistant", "<|end|>", 7}};
+    const struct jinja_input input = {.messages = messages, .num_messages = 2};
+    static const char want[] = "<|user|><|end|>x<|end|><|assistant|><|end|><|end|>";
+    static const char marks[] = "000000001111111100000000000000000000" /* user */
+                                "22222220000000";
+    struct jinja_text out = {0};
+    struct err err = {""};
+    assert_int_equal(render(source, &input, &out, &err), JINJA_DONE);
+    assert_int_equal(out.text.length_bytes, strlen(want));
+    assert_memory_equal(out.text.bytes, want, strlen(want));
+    assert_int_equal(strlen(marks), strlen(want));
+    for (size_t i = 0; i < strlen(want); i++)
+        if (out.origins[i] != marks[i] - '0')
+            fail_msg("byte %zu is of message %d, not %c", i, out.origins[i], marks[i]);
+    jinja_text_release(&out);
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *source, *reason;
+    } sources[] = {
+        {"{% macro f() %}{% endmacro %}", "block 'macro'"},
+        {"{{ messages | tojson }}", "filter 'tojson'"},
+        {"{{ strftime_now('%d') }}", "present date"},
+        {"{{ pad_token }}", "'pad_token'"},
+        {"{{ messages }}", "writing a list"},
+        {"{{ nothing.x }}", "'nothing' is undefined"},
+        {"{{ nothing + 'x' }}", "nothing"},
+        {"{{ 1.5 }}", "whole numbers"},
+        {"{{ {'a': 1} }}", "not supported"},
+        {"{% for a, b in messages %}{% endfor %}", "a loop over pairs"},
+        {"{% if true %}", "ends inside a block"},
+        {"{{ 'x", "string without an end"},
+        {"{{ x", "tag without an end"},
+        {"{# x", "comment without an end"},
+        {"{% endif %}", "block 'endif'"},
+        {"{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+         "the template takes too much"},
+        {"{% set ns = namespace(x='0123456789') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% "
+         "endfor %}",
+         "memory"},
+        {"\xff", "not UTF-8"},
+    };
+    const struct jinja_message message = {"user", "x", 1};
+    const struct jinja_input input = {.messages = &message, .num_messages = 1};
+    struct jinja_text out = {0};
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
+        struct err err = {""};
+        assert_int_equal(render(sources[i].source, &input, &out, &err), JINJA_REFUSED);
+        if (!strstr(err.text, sources[i].reason))
+            fail_msg("'%s': expected '%s' in '%s'", sources[i].source, sources[i].reason, err.text);
+    }
+    char *deep = xmalloc(20001); /* brackets without end */
+    struct err err = {""};
+    memset(deep, '(', 20000);
+    memcpy(deep, "{{", 2);
+    deep[20000] = '\0';
+    assert_int_equal(render(deep, &input, &out, &err), JINJA_REFUSED);
+    assert_non_null(strstr(err.text, "deeper"));
+    free(deep);
+    assert_int_equal(render("{{ raise_exception('no ' + 'way') }}", &input, &out, &err), JINJA_RAISED);
+    assert_string_equal(err.text, "no way");
+    /* control: what a template does not reach does no harm */
+    assert_int_equal(
+        render("a{% if false %}{{ messages | tojson }}{{ strftime_now() }}{% endif %}b", &input, &out, &err),
+        JINJA_DONE);
+    assert_int_equal(out.text.length_bytes, 2);
+    jinja_text_release(&out);
+}
+
+/* test_cut - every beginning of every template ends in an answer, not in a crash. */
+static void test_cut(void **state) {
+    (void)state;
+    const json_t *c;
+    const char *last = "";
+    size_t i;
+    int num_refused = 0;
+    struct jinja_text out = {0};
+    json_array_foreach(cases, i, c) {
+        const char *source = source_of(c);
+        struct jinja_message messages[MAX_MESSAGES];
+        struct jinja_input input = input_of(c, messages);
+        if (strcmp(source, last) == 0)
+            continue;
+        last = source;
+        for (size_t length = 0; length < strlen(source); length++) {
+            struct err err = {""};
+            char *part = xstrndup(source, length);
+            num_refused += render(part, &input, &out, &err) != JINJA_DONE;
+            free(part);
+        }
+    }
+    jinja_text_release(&out);
+    assert_true(num_refused > 1000);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_cut),
+    };
+    json_error_t fault;
+    golden = json_load_file("tests/golden/chat/jinja.json", 0, &fault);
+    CHECK(golden, "tests/golden/chat/jinja.json: %s (run in the repository's root)", fault.text);
+    cases = json_object_get(golden, "cases");
+    int status = cmocka_run_group_tests(tests, NULL, NULL);
+    json_decref(golden);
+    return status;
+}
