@@ -67,6 +67,12 @@ expect_output() {
 
 # --- running the program ---
 
+# expect_killed RANK - mpirun names the rank that a kill -9 ended; that of Open MPI 5 breaks the sentence.
+expect_killed() {
+    tr '\n' ' ' <"$log" | grep -Eq "rank $1 with PID [0-9]+ on node [^ ]+ exited on signal 9 " ||
+        fail "mpirun should say that rank $1 exited on signal 9"
+}
+
 # run WANTED_CODE COMMAND... - output to $log, exit code to $code, which must match the wanted one (a shell pattern).
 run() {
     wanted=$1

@@ -48,25 +48,33 @@ kill -s USR1 "$started"
 expect_stop "$work/mpirun-USR1"
 say "SIGUSR1 to mpirun on 2 ranks: stopped at step $stopped_at, code 75"
 
-# mpirun takes SIGTERM as its own end: it waits odls_base_sigkill_timeout seconds (1, were it not set here), passes the
-# signal on, waits as long again, kills the ranks, and ends with a code of its own.  The checkpoint is what counts.
+# mpirun takes SIGTERM as its own end.  That of Open MPI 4 waits odls_base_sigkill_timeout seconds (1, were it not set here),
+# passes the signal on, waits as long again, kills the ranks: they save in that time.  That of Open MPI 5 kills them a quarter
+# of a second after it, whatever is set: nothing but what was saved before is left.  Its code is its own.
 folder=$work/mpirun-TERM
 export OMPI_MCA_odls_base_sigkill_timeout=3
-train_start 2 "$folder" --set train.steps=100000
+train_start 2 "$folder" --set train.steps=100000 --set checkpoint.every_steps=2
 unset OMPI_MCA_odls_base_sigkill_timeout
-wait_for_step "$folder" 3
+wait_for_step "$folder" 5
 kill -s TERM "$started"
 train_end "$longest_s"
 [ "$code" -ne 0 ] || fail "SIGTERM to mpirun: expected an exit code other than 0"
 expect_no_process
-expect_output 'stopped after a checkpoint; start it again'
 mpirun_code=$code
-stopped_at=$(last_step "$folder")
+reached=$(last_step "$folder")
+if [ "$(open_mpi_version)" = 4 ]; then
+    expect_output 'stopped after a checkpoint; start it again'
+    stopped_at=$reached
+else
+    stopped_at=$(sed 's/step-0*//' "$folder/latest")
+    [ "$stopped_at" -ge $((reached - 3)) ] || fail "step $reached was reached, but the last checkpoint is of $stopped_at"
+fi
 expect_complete "$folder" "$stopped_at"
 train 0 2 "$folder" --set "train.steps=$((stopped_at + 2))"
+expect_output "after step $stopped_at\$"
 train 0 2 "$work/straight" --set "train.steps=$((stopped_at + 2))"
 expect "losses with a stop at step $stopped_at" "$(losses "$work/straight")" "$(losses "$folder")"
-say "SIGTERM to mpirun on 2 ranks: stopped at step $stopped_at, mpirun's own code $mpirun_code"
+say "SIGTERM to mpirun on 2 ranks: goes on after step $stopped_at, mpirun's own code $mpirun_code"
 
 start_until 2 "$work/one-rank" 3
 kill -s TERM "$(rank_process 1)"
