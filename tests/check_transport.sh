@@ -16,7 +16,7 @@ fail() { echo "$1; its output:"; sed 's/^/    /' "$log"; exit 1; }
 
 # run RANKS FAULT WHAT - the exit code in $code; 124: it hangs.  The program's own timeout is 2 s.
 run() {
-    SIMT_NCCL_FAULT=$2 timeout 20 mpirun -n "$1" "$program" "$3" >"$log" 2>&1
+    SIMT_NCCL_FAULT=$2 timeout -k 5 20 mpirun -n "$1" "$program" "$3" >"$log" 2>&1
     code=$?
     test $code -ne 124 || fail "with '$2' $3 hangs"
 }
