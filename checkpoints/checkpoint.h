@@ -1,17 +1,18 @@
 /* checkpoint.h - a checkpoint is a model folder, complete or absent.
  *
- *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: transformers loads it
- * as it is; README.md and provenance.json: what it was made of, text of the caller RUN/step-000500/state/
- * master, adam_m, adam_v *.safetensors (f32, the same names), training.json RUN/step-000500/manifest.json
- * every file with its size and the XXH3 of each 8 MiB block RUN/latest                      text: the name of
- * the checkpoint to go on from
+ *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: transformers loads it as it
+ *                                   is; README.md and provenance.json: what it was made of, text of the caller
+ *   RUN/step-000500/state/          master, adam_m, adam_v *.safetensors (f32, the same names), training.json
+ *   RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
+ *   RUN/latest                      text: the name of the checkpoint to go on from
  *
  * Written to step-000500.partial, synced, checksummed, renamed; then latest moves.  Deleting: rename to
  * step-000500.deleting first, then unlink.  All ranks write their own ranges of the same files.
  * No MPI here: the caller puts a barrier between the phases and agrees on errors.
- *   root: checkpoint_begin   | barrier | all: checkpoint_open_ranges, checkpoint_write...,
- * checkpoint_close_ranges | barrier | all: checkpoint_hash_blocks | sum over ranks | root: checkpoint_commit
- * | barrier */
+ *   root: checkpoint_begin                                                          | barrier
+ *   all:  checkpoint_open_ranges, checkpoint_write..., checkpoint_close_ranges      | barrier
+ *   all:  checkpoint_hash_blocks                                                    | sum over ranks
+ *   root: checkpoint_commit                                                         | barrier */
 #pragma once
 
 #include "checkpoints/family.h"

@@ -218,29 +218,34 @@ void op_rmsnorm_forward(struct device *, struct tensor y, struct tensor rrms, st
                         struct tensor w, float eps);
 
 /* op_add_rmsnorm_forward - the residual add and the norm after it in one pass: sum = a + b, y = norm(sum).
- *   out  y [N, C]   out  sum [N, C], rounded to its type first   out  rrms [N] f32   in  a, b [N, C]   in  w
- * [C] sum may be a or b; y must not be any of them. */
+ *   out  y [N, C]   out  sum [N, C], rounded to its type first   out  rrms [N] f32
+ *   in   a, b [N, C]   in  w [C]
+ * sum may be a or b; y must not be any of them. */
 void op_add_rmsnorm_forward(struct device *, struct tensor y, struct tensor sum, struct tensor rrms,
                             struct tensor a, struct tensor b, struct tensor w, float eps);
 
 /* op_rmsnorm_backward - gradients of the above.  With n = x * rrms and g = dy * w:
  *   dx += rrms * (g - n * mean(g * n)),  dw += sum over rows of dy * n.
  *   out +=  dx [N, C]: it already holds the gradient that came along the residual path
- *   out +=  dw [C] f32   in  dy, x [N, C]   in  w [C]   in  rrms [N] */
+ *   out +=  dw [C] f32
+ *   in      dy, x [N, C]   in  w [C]   in  rrms [N] */
 void op_rmsnorm_backward(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
                          struct tensor x, struct tensor w, struct tensor rrms);
 
-/* op_linear_forward - y = x w^T.   out  y [N, O]   in  x [N, I]   in  w [O, I]
+/* op_linear_forward - y = x w^T.
+ *   out  y [N, O]   in  x [N, I]   in  w [O, I]
  * Types: all f32, or x and w bf16 with y bf16 or f32 (sums in f32). */
 void op_linear_forward(struct device *, struct tensor y, struct tensor x, struct tensor w);
 
-/* op_linear_backward_input - dx = dy w, or dx += dy w.   out  dx [N, I]   in  dy [N, O]   in  w [O, I]
+/* op_linear_backward_input - dx = dy w, or dx += dy w.
+ *   out  dx [N, I]   in  dy [N, O]   in  w [O, I]
  * Types: all f32, or w bf16 with dy and dx bf16 or f32; an f32 dy beside bf16 is rounded to bf16 first. */
 void op_linear_backward_input(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
                               enum op_write write);
 
-/* op_linear_backward_weight - dw = dy^T x, or dw += dy^T x.   out  dw [O, I] f32   in  dy [N, O]   in  x [N,
- * I] Types of dy and x as for dy and w above.  N may be 0: nothing is added, or dw becomes zero. */
+/* op_linear_backward_weight - dw = dy^T x, or dw += dy^T x.
+ *   out  dw [O, I] f32   in  dy [N, O]   in  x [N, I]
+ * Types of dy and x as for dy and w above.  N may be 0: nothing is added, or dw becomes zero. */
 void op_linear_backward_weight(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
                                enum op_write write);
 
@@ -274,12 +279,13 @@ void op_attention_backward(struct device *, struct tensor dqkv, struct tensor do
 void op_attention_cached(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
                          struct tensor v_cache, int64_t past, const struct attention_args *args);
 
-/* op_swiglu_forward - y = act(gate) * up, act being silu or gelu.   out  y [N, F]   in  gate_up [N, 2F]:
- * gate, then up.  Source: Shazeer 2020, equations 5 and 6; gelu by the tanh formula of Hendrycks and Gimpel
- * 2016. */
+/* op_swiglu_forward - y = act(gate) * up, act being silu or gelu.
+ *   out  y [N, F]   in  gate_up [N, 2F]: gate, then up
+ * Source: Shazeer 2020, equations 5 and 6; gelu by the tanh formula of Hendrycks and Gimpel 2016. */
 void op_swiglu_forward(struct device *, struct tensor y, struct tensor gate_up, enum gate gate);
 
-/* op_swiglu_backward - out  dgate_up [N, 2F]   in  dy [N, F]   in  gate_up [N, 2F].
+/* op_swiglu_backward - gradient of the above.
+ *   out  dgate_up [N, 2F]   in  dy [N, F]   in  gate_up [N, 2F]
  * dgate_up may be gate_up itself (in place). */
 void op_swiglu_backward(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
                         enum gate gate);
@@ -290,15 +296,15 @@ void op_add(struct device *, struct tensor y, struct tensor a, struct tensor b);
 /* op_cross_entropy - losses of one chunk of rows, and the gradient of the logits.
  *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
  *   out  dlogits [M, V], any activation type: grad_scale * weights[i] * (softmax - onehot).  It may be logits
- * itself when the types are equal; with grad_scale 0 it is not touched (data may be NULL) in   logits [M, V]
- * in  targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
+ *        itself when the types are equal; with grad_scale 0 it is not touched (data may be NULL)
+ *   in   logits [M, V]   in  targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
 void op_cross_entropy(struct device *, struct tensor losses, struct tensor dlogits, struct tensor logits,
                       struct tensor targets, struct tensor weights, float grad_scale);
 
 /* op_adamw - decoupled weight decay, element by element, tensors [K]:
  *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *   w = w - lr * (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay * w)
- *   inout  w f32   inout  m, v f32, or bf16 rounded at random (adamw_args)   in  dw f32
+ *   inout  w f32   inout  m, v f32, or bf16 rounded stochastically (adamw_args)   in  dw f32
  *   out    copy: w rounded to its type (bf16 or f16), what the forward reads; data NULL: none
  * Order of operations as torch.optim.AdamW (w *= 1 - lr * decay first).  Source: Loshchilov and Hutter 2019.
  */

@@ -3,11 +3,13 @@
  * the site in site.h.
  *
  * Time of one optimizer step of one rank [s]:
- *   compute    flops of the model / (ranks x rate) + element-wise bytes / memory bandwidth + optimizer bytes
- * / bandwidth transfers  what stage and replicas send / bandwidth of the axis; those of single layers hide
- * behind compute step       max(compute, hidden transfers) + transfers at the end of the step + sum between
- * replicas Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that
- * the mask lets through, and what is computed twice.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
+ *   compute    flops of the model / (ranks x rate) + element-wise bytes / memory bandwidth
+ *              + optimizer bytes / bandwidth
+ *   transfers  what stage and replicas send / bandwidth of the axis; those of single layers overlap with
+ *              compute and are hidden by it
+ *   step       max(compute, hidden transfers) + transfers at the end of the step + sum between replicas
+ * Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that the mask
+ * lets through, and what is computed twice.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
  * memory traffic counted from the ops of train/model.c. */
 #pragma once
 

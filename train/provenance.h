@@ -3,8 +3,9 @@
  * and export, from which the model card is written (card.h).
  *
  *   format "atelier-provenance 1", program, started, updated (UTC)
- *   base_model      null, or path, name, repository, model_type, format, licence, sha256, files [name, bytes,
- * sha256], provenance (of the base model, where it has one) model           model_type, parameters, dtype
+ *   base_model      null, or path, name, repository, model_type, format, licence, sha256,
+ *                   files [name, bytes, sha256], provenance (of the base model, where it has one)
+ *   model           model_type, parameters, dtype
  *   progress        step, steps, tokens, tokens_not_attributed (of versions that did not count by corpus)
  *   corpora         [name, licence, url, sha256, documents, tokens, tokens_consumed]
  *   losses          training_first, training_last, validation_first, validation_last, validation_step

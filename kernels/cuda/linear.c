@@ -2,10 +2,10 @@
  *
  * cuBLASLt counts matrices by columns, our tensors lie by rows.  A row-major [r, c] read by columns is its
  * transpose [c, r] with leading dimension c, so each product is asked for transposed, operands exchanged, and
- * nothing is copied.  With N tokens, I inputs, O outputs: forward          y  = x w^T    as  y^T  [O, N] =
- * (w^T)^T [O, I] * x^T [I, N]     A = w transposed, B = x backward input   dx = dy w     as  dx^T [I, N] =
- * w^T [I, O]    * dy^T [O, N]     A = w,            B = dy backward weight  dw = dy^T x   as  dw^T [I, O] =
- * x^T [I, N]    * (dy^T)^T [N, O] A = x,            B = dy transposed
+ * nothing is copied.  With N tokens, I inputs, O outputs:
+ *   forward          y  = x w^T   as  y^T  [O, N] = (w^T)^T [O, I] * x^T [I, N]       A = w transposed, B = x
+ *   backward input   dx = dy w    as  dx^T [I, N] = w^T [I, O]     * dy^T [O, N]      A = w,            B = dy
+ *   backward weight  dw = dy^T x  as  dw^T [I, O] = x^T [I, N]     * (dy^T)^T [N, O]  A = x,            B = dy transposed
  *
  * Sums run in f32 on every path: CUBLAS_COMPUTE_32F, never TF32, and partial sums of a split k are kept in
  * f32 (linear_search.c).  The same product with the same algorithm gives the same bits every time. */
