@@ -201,21 +201,21 @@ void op_embedding_backward(struct device *dev, struct tensor dw, struct tensor d
     scan(dev, op, "dw", dw);
 }
 
-void op_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms, struct tensor x,
+void op_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rstd, struct tensor x,
                         struct tensor w, float eps) {
     const char *op = "rmsnorm_forward";
     expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     expect(op, "y", y, (struct expected){type_of(x), 2, {x.dims[0], x.dims[1]}});
-    expect(op, "rrms", rrms, (struct expected){F32, 1, {x.dims[0]}});
+    expect(op, "rstd", rstd, (struct expected){F32, 1, {x.dims[0]}});
     expect(op, "w", w, (struct expected){ACTIVATION, 1, {x.dims[1]}});
     CHECK(y.data != x.data || x.dims[0] == 0, "rmsnorm_forward: y is x; the backward pass needs x");
     struct call call = begin(dev, OP_RMSNORM, op, 0);
-    dev->ops->rmsnorm_forward(dev, y, rrms, x, w, eps);
+    dev->ops->rmsnorm_forward(dev, y, rstd, x, w, eps);
     end(call);
     scan(dev, op, "y", y);
 }
 
-void op_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rrms,
+void op_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rstd,
                             struct tensor a, struct tensor b, struct tensor w, float eps) {
     const char *op = "add_rmsnorm_forward";
     expect(op, "a", a, (struct expected){ACTIVATION, 2, {ANY, ANY}});
@@ -223,27 +223,27 @@ void op_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor s
     expect(op, "b", b, same);
     expect(op, "sum", sum, same);
     expect(op, "y", y, same);
-    expect(op, "rrms", rrms, (struct expected){F32, 1, {a.dims[0]}});
+    expect(op, "rstd", rstd, (struct expected){F32, 1, {a.dims[0]}});
     expect(op, "w", w, (struct expected){type_of(a), 1, {a.dims[1]}});
     CHECK((y.data != a.data && y.data != b.data && y.data != sum.data) || a.dims[0] == 0,
           "%s: y is one of the others; the backward pass needs the sum", op);
     struct call call = begin(dev, OP_RMSNORM, op, 0);
-    dev->ops->add_rmsnorm_forward(dev, y, sum, rrms, a, b, w, eps);
+    dev->ops->add_rmsnorm_forward(dev, y, sum, rstd, a, b, w, eps);
     end(call);
     scan(dev, op, "y", y);
 }
 
 void op_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
-                         struct tensor x, struct tensor w, struct tensor rrms) {
+                         struct tensor x, struct tensor w, struct tensor rstd) {
     const char *op = "rmsnorm_backward";
     expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     expect(op, "dx", dx, (struct expected){ACTIVATION, 2, {x.dims[0], x.dims[1]}});
     expect(op, "dw", dw, (struct expected){F32, 1, {x.dims[1]}});
     expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {x.dims[0], x.dims[1]}});
     expect(op, "w", w, (struct expected){ACTIVATION, 1, {x.dims[1]}});
-    expect(op, "rrms", rrms, (struct expected){F32, 1, {x.dims[0]}});
+    expect(op, "rstd", rstd, (struct expected){F32, 1, {x.dims[0]}});
     struct call call = begin(dev, OP_RMSNORM, op, 0);
-    dev->ops->rmsnorm_backward(dev, dx, dw, dy, x, w, rrms);
+    dev->ops->rmsnorm_backward(dev, dx, dw, dy, x, w, rstd);
     end(call);
     scan(dev, op, "dx", dx);
     scan(dev, op, "dw", dw);
@@ -411,24 +411,24 @@ void op_attention_cached(struct device *dev, struct tensor out, struct tensor qk
     scan(dev, op, "out", out);
 }
 
-void op_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate) {
-    const char *op = "swiglu_forward";
+void op_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate) {
+    const char *op = "glu_forward";
     expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     expect(op, "gate_up", gate_up, (struct expected){type_of(y), 2, {y.dims[0], 2 * y.dims[1]}});
-    struct call call = begin(dev, OP_SWIGLU, op, 0);
-    dev->ops->swiglu_forward(dev, y, gate_up, gate);
+    struct call call = begin(dev, OP_GLU, op, 0);
+    dev->ops->glu_forward(dev, y, gate_up, gate);
     end(call);
     scan(dev, op, "y", y);
 }
 
-void op_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                        enum gate gate) {
-    const char *op = "swiglu_backward";
+void op_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
+                     enum gate gate) {
+    const char *op = "glu_backward";
     expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     expect(op, "gate_up", gate_up, (struct expected){type_of(dy), 2, {dy.dims[0], 2 * dy.dims[1]}});
     expect(op, "dgate_up", dgate_up, (struct expected){type_of(dy), 2, {dy.dims[0], 2 * dy.dims[1]}});
-    struct call call = begin(dev, OP_SWIGLU, op, 0);
-    dev->ops->swiglu_backward(dev, dgate_up, dy, gate_up, gate);
+    struct call call = begin(dev, OP_GLU, op, 0);
+    dev->ops->glu_backward(dev, dgate_up, dy, gate_up, gate);
     end(call);
     scan(dev, op, "dgate_up", dgate_up);
 }

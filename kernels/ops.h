@@ -25,7 +25,7 @@ enum op_id {
     OP_LINEAR,
     OP_ROPE,
     OP_ATTENTION,
-    OP_SWIGLU,
+    OP_GLU,
     OP_ADD,
     OP_CROSS_ENTROPY,
     OP_UPDATE,
@@ -96,62 +96,7 @@ struct device_limits {
 enum op_write { OP_OVERWRITE, OP_ACCUMULATE };
 
 struct device;
-
-struct ops {
-    const char *name; /* "cpu", "cuda" */
-    bool host_memory; /* tensors are readable here: the front door checks ids and values too */
-    void (*close)(struct device *);
-
-    /* Memory of the device; op_* below say what they do.  NULL marks: nothing to do, or not needed. */
-    void *(*allocate)(struct device *, size_t size_bytes);
-    void (*release)(struct device *, void *data, size_t size_bytes);
-    void *(*allocate_host)(struct device *, size_t size_bytes);
-    void (*release_host)(struct device *, void *data, size_t size_bytes);
-    void (*zero)(struct device *, void *data, size_t size_bytes);
-    void (*copy)(struct device *, void *to, const void *from, size_t size_bytes);
-    void (*upload)(struct device *, void *to, const void *host, size_t size_bytes);
-    void (*download)(struct device *, void *host, const void *from, size_t size_bytes);
-    void (*synchronize)(struct device *);
-    size_t (*memory_free)(struct device *, size_t *total_bytes);
-    size_t (*scratch_bytes)(struct device *, const struct device_limits *);
-    void (*reserve)(struct device *, size_t scratch_bytes);
-    /* Around each op, for its time on the device, added to counts later; NULL: the front door's clock is
-     * exact. */
-    void (*op_begin)(struct device *, enum op_id);
-    void (*op_end)(struct device *, enum op_id);
-
-    void (*embedding_forward)(struct device *, struct tensor x, struct tensor w, struct tensor tokens);
-    void (*embedding_backward)(struct device *, struct tensor dw, struct tensor dx, struct tensor tokens);
-    void (*rmsnorm_forward)(struct device *, struct tensor y, struct tensor rrms, struct tensor x,
-                            struct tensor w, float eps);
-    void (*add_rmsnorm_forward)(struct device *, struct tensor y, struct tensor sum, struct tensor rrms,
-                                struct tensor a, struct tensor b, struct tensor w, float eps);
-    void (*rmsnorm_backward)(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
-                             struct tensor x, struct tensor w, struct tensor rrms);
-    void (*linear_forward)(struct device *, struct tensor y, struct tensor x, struct tensor w);
-    void (*linear_backward_input)(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
-                                  enum op_write write);
-    void (*linear_backward_weight)(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
-                                   enum op_write write);
-    void (*rope_forward)(struct device *, struct tensor qkv, const struct rotation *);
-    void (*attention_forward)(struct device *, struct tensor out, struct tensor lse, struct tensor qkv,
-                              struct tensor row_start, const struct attention_args *);
-    void (*attention_backward)(struct device *, struct tensor dqkv, struct tensor dout, struct tensor out,
-                               struct tensor lse, struct tensor qkv, struct tensor row_start,
-                               const struct attention_args *, const struct rotation *);
-    void (*attention_cached)(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                             struct tensor v_cache, int64_t past, const struct attention_args *);
-    void (*swiglu_forward)(struct device *, struct tensor y, struct tensor gate_up, enum gate gate);
-    void (*swiglu_backward)(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                            enum gate gate);
-    void (*add)(struct device *, struct tensor y, struct tensor a, struct tensor b);
-    void (*cross_entropy)(struct device *, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                          struct tensor targets, struct tensor weights, float grad_scale);
-    void (*adamw)(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
-                  struct tensor dw, const struct adamw_args *);
-    double (*sum_squares)(struct device *, struct tensor x);
-    void (*cast)(struct device *, struct tensor y, struct tensor x);
-};
+struct ops;
 
 /* A device: its table, its counters and its scratch memory.  First argument of every op. */
 struct device {
@@ -204,102 +149,103 @@ const char *device_describe_cpu(char *text, size_t room_bytes);
 
 /* op_embedding_forward - x[i] = w[tokens[i]].
  *   out  x [N, C]   in  w [V, C] same type   in  tokens [N] i32, each in [0, V): dies otherwise */
-void op_embedding_forward(struct device *, struct tensor x, struct tensor w, struct tensor tokens);
+typedef void embedding_forward_fn(struct device *, struct tensor x, struct tensor w, struct tensor tokens);
 
 /* op_embedding_backward - dw[tokens[i]] += dx[i], in the order of i for each row: deterministic.
  *   out += dw [V, C] f32   in  dx [N, C]   in  tokens [N] */
-void op_embedding_backward(struct device *, struct tensor dw, struct tensor dx, struct tensor tokens);
+typedef void embedding_backward_fn(struct device *, struct tensor dw, struct tensor dx, struct tensor tokens);
 
 /* op_rmsnorm_forward - y = x / rms(x) * w, one row per token.
- *   out  y [N, C]   out  rrms [N] f32, 1 / sqrt(mean(x^2) + eps)   in  x [N, C]   in  w [C]
+ *   out  y [N, C]   out  rstd [N] f32, 1 / sqrt(mean(x^2) + eps)   in  x [N, C]   in  w [C]
  * The normalised row is rounded to y's type before the product with w, as Llama does.
  * y must not be x.  Source: Zhang and Sennrich 2019, equation 4. */
-void op_rmsnorm_forward(struct device *, struct tensor y, struct tensor rrms, struct tensor x,
-                        struct tensor w, float eps);
+typedef void rmsnorm_forward_fn(struct device *, struct tensor y, struct tensor rstd, struct tensor x,
+                                struct tensor w, float eps);
 
 /* op_add_rmsnorm_forward - the residual add and the norm after it in one pass: sum = a + b, y = norm(sum).
- *   out  y [N, C]   out  sum [N, C], rounded to its type first   out  rrms [N] f32
+ *   out  y [N, C]   out  sum [N, C], rounded to its type first   out  rstd [N] f32
  *   in   a, b [N, C]   in  w [C]
  * sum may be a or b; y must not be any of them. */
-void op_add_rmsnorm_forward(struct device *, struct tensor y, struct tensor sum, struct tensor rrms,
-                            struct tensor a, struct tensor b, struct tensor w, float eps);
+typedef void add_rmsnorm_forward_fn(struct device *, struct tensor y, struct tensor sum, struct tensor rstd,
+                                    struct tensor a, struct tensor b, struct tensor w, float eps);
 
-/* op_rmsnorm_backward - gradients of the above.  With n = x * rrms and g = dy * w:
- *   dx += rrms * (g - n * mean(g * n)),  dw += sum over rows of dy * n.
+/* op_rmsnorm_backward - gradients of the above.  With n = x * rstd and g = dy * w:
+ *   dx += rstd * (g - n * mean(g * n)),  dw += sum over rows of dy * n.
  *   out +=  dx [N, C]: it already holds the gradient that came along the residual path
  *   out +=  dw [C] f32
- *   in      dy, x [N, C]   in  w [C]   in  rrms [N] */
-void op_rmsnorm_backward(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
-                         struct tensor x, struct tensor w, struct tensor rrms);
+ *   in      dy, x [N, C]   in  w [C]   in  rstd [N] */
+typedef void rmsnorm_backward_fn(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
+                                 struct tensor x, struct tensor w, struct tensor rstd);
 
 /* op_linear_forward - y = x w^T.
  *   out  y [N, O]   in  x [N, I]   in  w [O, I]
  * Types: all f32, or x and w bf16 with y bf16 or f32 (sums in f32). */
-void op_linear_forward(struct device *, struct tensor y, struct tensor x, struct tensor w);
+typedef void linear_forward_fn(struct device *, struct tensor y, struct tensor x, struct tensor w);
 
 /* op_linear_backward_input - dx = dy w, or dx += dy w.
  *   out  dx [N, I]   in  dy [N, O]   in  w [O, I]
  * Types: all f32, or w bf16 with dy and dx bf16 or f32; an f32 dy beside bf16 is rounded to bf16 first. */
-void op_linear_backward_input(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
-                              enum op_write write);
+typedef void linear_backward_input_fn(struct device *, struct tensor dx, struct tensor dy, struct tensor w,
+                                      enum op_write write);
 
 /* op_linear_backward_weight - dw = dy^T x, or dw += dy^T x.
  *   out  dw [O, I] f32   in  dy [N, O]   in  x [N, I]
  * Types of dy and x as for dy and w above.  N may be 0: nothing is added, or dw becomes zero. */
-void op_linear_backward_weight(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
-                               enum op_write write);
+typedef void linear_backward_weight_fn(struct device *, struct tensor dw, struct tensor dy, struct tensor x,
+                                       enum op_write write);
 
 /* op_rope_forward - rotate the first num_rotated heads (queries and keys) of every row, in place.
  * Each pair (a, b) -> (a cos - b sin, b cos + a sin).
  *   inout  qkv [N, Q, D], D even
  * The inverse, for the gradient, is part of op_attention_backward.
  * Source: Su et al. 2021, section 3.4.2. */
-void op_rope_forward(struct device *, struct tensor qkv, const struct rotation *rotation);
+typedef void rope_forward_fn(struct device *, struct tensor qkv, const struct rotation *rotation);
 
 /* op_attention_forward - softmax(scale * q k^T) v per head; row i sees keys row_start[i] .. i.
  *   out  out [N, H, D]   out  lse [N, H] f32, log of the softmax denominator (natural log)
  *   in   qkv [N, Q, D]: H query heads, then G key heads, then G value heads
  *   in   row_start [N] i32, 0 <= row_start[i] <= i, never decreasing.  Query head h reads kv head h G / H. */
-void op_attention_forward(struct device *, struct tensor out, struct tensor lse, struct tensor qkv,
-                          struct tensor row_start, const struct attention_args *args);
+typedef void attention_forward_fn(struct device *, struct tensor out, struct tensor lse, struct tensor qkv,
+                                  struct tensor row_start, const struct attention_args *args);
 
 /* op_attention_backward - gradient of the above from its output and lse; recomputes the probabilities.
  *   out  dqkv [N, Q, D], overwritten   in  dout, out [N, H, D]   in  lse [N, H] and the forward's inputs
  * rotation: what turned the H + G query and key heads of qkv; their gradients are then turned back, each pair
  * (a, b) -> (a cos + b sin, b cos - a sin), to those of the unrotated ones.  NULL: nothing turns.
  * Source: Dao 2023 (FlashAttention-2), algorithm 2. */
-void op_attention_backward(struct device *, struct tensor dqkv, struct tensor dout, struct tensor out,
-                           struct tensor lse, struct tensor qkv, struct tensor row_start,
-                           const struct attention_args *args, const struct rotation *rotation);
+typedef void attention_backward_fn(struct device *, struct tensor dqkv, struct tensor dout, struct tensor out,
+                                   struct tensor lse, struct tensor qkv, struct tensor row_start,
+                                   const struct attention_args *args, const struct rotation *rotation);
 
 /* op_attention_cached - inference: store the keys and values of N new tokens behind the past ones, attend.
  * New token i sees cache rows 0 .. past + i.
  *   out  out [N, H, D]   in  qkv [N, Q, D], already rotated   inout  k_cache, v_cache [S, G, D]
  *   past: rows already filled; past + N <= S */
-void op_attention_cached(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                         struct tensor v_cache, int64_t past, const struct attention_args *args);
+typedef void attention_cached_fn(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
+                                 struct tensor v_cache, int64_t past, const struct attention_args *args);
 
-/* op_swiglu_forward - y = act(gate) * up, act being silu or gelu.
+/* op_glu_forward - y = act(gate) * up, act being silu or gelu.
  *   out  y [N, F]   in  gate_up [N, 2F]: gate, then up
  * Source: Shazeer 2020, equations 5 and 6; gelu by the tanh formula of Hendrycks and Gimpel 2016. */
-void op_swiglu_forward(struct device *, struct tensor y, struct tensor gate_up, enum gate gate);
+typedef void glu_forward_fn(struct device *, struct tensor y, struct tensor gate_up, enum gate gate);
 
-/* op_swiglu_backward - gradient of the above.
+/* op_glu_backward - gradient of the above.
  *   out  dgate_up [N, 2F]   in  dy [N, F]   in  gate_up [N, 2F]
  * dgate_up may be gate_up itself (in place). */
-void op_swiglu_backward(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                        enum gate gate);
+typedef void glu_backward_fn(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
+                             enum gate gate);
 
 /* op_add - y = a + b, any shape; y may be a or b. */
-void op_add(struct device *, struct tensor y, struct tensor a, struct tensor b);
+typedef void add_fn(struct device *, struct tensor y, struct tensor a, struct tensor b);
 
 /* op_cross_entropy - losses of one chunk of rows, and the gradient of the logits.
  *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
  *   out  dlogits [M, V], any activation type: grad_scale * weights[i] * (softmax - onehot).  It may be logits
  *        itself when the types are equal; with grad_scale 0 it is not touched (data may be NULL)
  *   in   logits [M, V]   in  targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
-void op_cross_entropy(struct device *, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                      struct tensor targets, struct tensor weights, float grad_scale);
+typedef void cross_entropy_fn(struct device *, struct tensor losses, struct tensor dlogits,
+                              struct tensor logits, struct tensor targets, struct tensor weights,
+                              float grad_scale);
 
 /* op_adamw - decoupled weight decay, element by element, tensors [K]:
  *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
@@ -308,14 +254,57 @@ void op_cross_entropy(struct device *, struct tensor losses, struct tensor dlogi
  *   out    copy: w rounded to its type (bf16 or f16), what the forward reads; data NULL: none
  * Order of operations as torch.optim.AdamW (w *= 1 - lr * decay first).  Source: Loshchilov and Hutter 2019.
  */
-void op_adamw(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
-              struct tensor dw, const struct adamw_args *args);
+typedef void adamw_fn(struct device *, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
+                      struct tensor dw, const struct adamw_args *args);
 
 /* op_sum_squares - sum of x^2 in f64, in a fixed order whatever the number of threads.  x any shape. */
-double op_sum_squares(struct device *, struct tensor x);
+typedef double sum_squares_fn(struct device *, struct tensor x);
 
 /* op_cast - y = x converted to y's type (f32, bf16, f16), same count. */
-void op_cast(struct device *, struct tensor y, struct tensor x);
+typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
+
+/* Every op by name.  This list makes the members of the table, the declarations of each device's functions and
+ * the entries of its table: an op that a device lacks does not link. */
+/* clang-format off */
+#define EACH_OP(OP)                                                                                         \
+    OP(embedding_forward) OP(embedding_backward) OP(rmsnorm_forward) OP(add_rmsnorm_forward)                \
+    OP(rmsnorm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)            \
+    OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(glu_forward)      \
+    OP(glu_backward) OP(add) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
+/* clang-format on */
+
+/* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */
+#define OP_DECLARE(name) name##_fn op_##name;
+EACH_OP(OP_DECLARE)
+
+#define OP_SLOT(name) name##_fn *name;
+
+/* A kind of device. */
+struct ops {
+    const char *name; /* "cpu", "cuda" */
+    bool host_memory; /* tensors are readable here: the front door checks ids and values too */
+    void (*close)(struct device *);
+
+    /* Memory of the device; op_* below say what they do.  NULL marks: nothing to do, or not needed. */
+    void *(*allocate)(struct device *, size_t size_bytes);
+    void (*release)(struct device *, void *data, size_t size_bytes);
+    void *(*allocate_host)(struct device *, size_t size_bytes);
+    void (*release_host)(struct device *, void *data, size_t size_bytes);
+    void (*zero)(struct device *, void *data, size_t size_bytes);
+    void (*copy)(struct device *, void *to, const void *from, size_t size_bytes);
+    void (*upload)(struct device *, void *to, const void *host, size_t size_bytes);
+    void (*download)(struct device *, void *host, const void *from, size_t size_bytes);
+    void (*synchronize)(struct device *);
+    size_t (*memory_free)(struct device *, size_t *total_bytes);
+    size_t (*scratch_bytes)(struct device *, const struct device_limits *);
+    void (*reserve)(struct device *, size_t scratch_bytes);
+    /* Around each op, for its time on the device, added to counts later; NULL: the front door's clock is
+     * exact. */
+    void (*op_begin)(struct device *, enum op_id);
+    void (*op_end)(struct device *, enum op_id);
+
+    EACH_OP(OP_SLOT)
+};
 
 #ifdef __cplusplus
 }

@@ -210,7 +210,7 @@ static void test_same_bits(struct setting s) {
     struct data x = data_random(s.dev, shape_2d(s.dtype, N, C), 1), dy = data_random(s.dev, x.t, 2),
                 ids = data_ids(s.dev, N, V, 3);
     struct data w = data_random(s.dev, shape_1d(s.dtype, C), 4),
-                rrms = data_random(s.dev, shape_1d(DTYPE_F32, N), 5);
+                rstd = data_random(s.dev, shape_1d(DTYPE_F32, N), 5);
     struct data dw[4], table[4];
     double sums[4];
     int threads = s.dev->num_threads;
@@ -224,7 +224,7 @@ static void test_same_bits(struct setting s) {
                 data_set(dy, c, dy.exact[c] * 1.5);
                 data_set(x, c, x.exact[c] * 1.5);
             }
-        op_rmsnorm_backward(s.dev, dx.t, dw[run].t, dy.t, x.t, w.t, rrms.t);
+        op_rmsnorm_backward(s.dev, dx.t, dw[run].t, dy.t, x.t, w.t, rstd.t);
         op_embedding_backward(s.dev, table[run].t, dy.t, ids.t);
         sums[run] = op_sum_squares(s.dev, x.t);
         data_free(dx);
@@ -235,7 +235,7 @@ static void test_same_bits(struct setting s) {
     assert_false(same_bits(dw[3], dw[0]) || same_bits(table[3], table[0]) || sums[3] == sums[0]);
     for (int run = 0; run < 4; run++)
         data_free(dw[run]), data_free(table[run]);
-    data_free(x), data_free(dy), data_free(ids), data_free(w), data_free(rrms);
+    data_free(x), data_free(dy), data_free(ids), data_free(w), data_free(rstd);
 }
 
 /* test_counts - calls, flops and time are counted; empty micro-batches are fine. */

@@ -51,10 +51,10 @@ static double norm_row(double *y, const double *x, const double *w, int64_t widt
     double sum = 0;
     for (int64_t c = 0; c < width; c++)
         sum += x[c] * x[c];
-    double rrms = 1 / sqrt(sum / (double)width + EPS);
+    double rstd = 1 / sqrt(sum / (double)width + EPS);
     for (int64_t c = 0; c < width; c++)
-        y[c] = w[c] * (rounded == DTYPE_F32 ? x[c] * rrms : round_to(rounded, x[c] * rrms));
-    return rrms;
+        y[c] = w[c] * (rounded == DTYPE_F32 ? x[c] * rstd : round_to(rounded, x[c] * rstd));
+    return rstd;
 }
 
 /* norm_loss - sum of dy * y for one row with element c of x moved. */
@@ -80,15 +80,15 @@ static void test_rmsnorm_forward(struct setting s) {
         int64_t rows = NORM_SHAPES[n][0], width = NORM_SHAPES[n][1];
         struct data x = data_random(s.dev, shape_2d(s.dtype, rows, width), 1),
                     w = data_random(s.dev, shape_1d(s.dtype, width), 2);
-        struct data y = data_output(s.dev, x.t), rrms = data_output(s.dev, shape_1d(DTYPE_F32, rows));
-        double *want_y = doubles(rows * width), *want_rrms = doubles(rows);
+        struct data y = data_output(s.dev, x.t), rstd = data_output(s.dev, shape_1d(DTYPE_F32, rows));
+        double *want_y = doubles(rows * width), *want_rstd = doubles(rows);
         for (int64_t i = 0; i < rows; i++)
-            want_rrms[i] = norm_row(want_y + i * width, x.exact + i * width, w.exact, width, s.dtype);
-        op_rmsnorm_forward(s.dev, y.t, rrms.t, x.t, w.t, (float)EPS);
+            want_rstd[i] = norm_row(want_y + i * width, x.exact + i * width, w.exact, width, s.dtype);
+        op_rmsnorm_forward(s.dev, y.t, rstd.t, x.t, w.t, (float)EPS);
         assert_matches(y, want_y, 1e-6);
-        assert_matches(rrms, want_rrms, 1e-6);
-        free(want_y), free(want_rrms);
-        data_free(x), data_free(w), data_free(y), data_free(rrms);
+        assert_matches(rstd, want_rstd, 1e-6);
+        free(want_y), free(want_rstd);
+        data_free(x), data_free(w), data_free(y), data_free(rstd);
     }
 }
 
@@ -100,35 +100,35 @@ static void test_add_rmsnorm(struct setting s) {
         struct data w = data_random(s.dev, shape_1d(s.dtype, width), 3);
         struct data sum = data_output(s.dev, a.t), want_sum = data_output(s.dev, a.t);
         struct data y = data_output(s.dev, a.t), want_y = data_output(s.dev, a.t);
-        struct data rrms = data_output(s.dev, shape_1d(DTYPE_F32, rows)),
-                    want_rrms = data_output(s.dev, rrms.t);
+        struct data rstd = data_output(s.dev, shape_1d(DTYPE_F32, rows)),
+                    want_rstd = data_output(s.dev, rstd.t);
         op_add(s.dev, want_sum.t, a.t, b.t);
-        op_rmsnorm_forward(s.dev, want_y.t, want_rrms.t, want_sum.t, w.t, (float)EPS);
-        op_add_rmsnorm_forward(s.dev, y.t, sum.t, rrms.t, a.t, b.t, w.t, (float)EPS);
-        assert_true(same_bits(sum, want_sum) && same_bits(y, want_y) && same_bits(rrms, want_rrms));
+        op_rmsnorm_forward(s.dev, want_y.t, want_rstd.t, want_sum.t, w.t, (float)EPS);
+        op_add_rmsnorm_forward(s.dev, y.t, sum.t, rstd.t, a.t, b.t, w.t, (float)EPS);
+        assert_true(same_bits(sum, want_sum) && same_bits(y, want_y) && same_bits(rstd, want_rstd));
         assert_false(same_bits(sum, a) || same_bits(y, sum));
-        op_add_rmsnorm_forward(s.dev, y.t, a.t, rrms.t, a.t, b.t, w.t, (float)EPS);
+        op_add_rmsnorm_forward(s.dev, y.t, a.t, rstd.t, a.t, b.t, w.t, (float)EPS);
         assert_true(same_bits(a, want_sum) && same_bits(y, want_y));
         data_free(a), data_free(b), data_free(w), data_free(sum), data_free(want_sum);
-        data_free(y), data_free(want_y), data_free(rrms), data_free(want_rrms);
+        data_free(y), data_free(want_y), data_free(rstd), data_free(want_rstd);
     }
 }
 
 /* norm_gradient - of sum(dy * y) for one row: into dx, which holds something already, and onto dw.  Returns
- * rrms. */
+ * rstd. */
 static double norm_gradient(double *dx, double *dw, const double *dy, const double *x, const double *w,
                             int64_t width) {
     double squares = 0, mean = 0;
     for (int64_t c = 0; c < width; c++)
         squares += x[c] * x[c];
-    double rrms = 1 / sqrt(squares / (double)width + EPS);
+    double rstd = 1 / sqrt(squares / (double)width + EPS);
     for (int64_t c = 0; c < width; c++)
-        mean += dy[c] * w[c] * x[c] * rrms / (double)width;
+        mean += dy[c] * w[c] * x[c] * rstd / (double)width;
     for (int64_t c = 0; c < width; c++) {
-        dx[c] += rrms * (dy[c] * w[c] - x[c] * rrms * mean);
-        dw[c] += dy[c] * x[c] * rrms;
+        dx[c] += rstd * (dy[c] * w[c] - x[c] * rstd * mean);
+        dw[c] += dy[c] * x[c] * rstd;
     }
-    return rrms;
+    return rstd;
 }
 
 /* test_norm_reference - the f64 gradient against central differences of the f64 forward. */
@@ -155,19 +155,19 @@ static void test_rmsnorm_backward(struct setting s) {
                     w = data_random(s.dev, shape_1d(s.dtype, width), 2);
         struct data dy = data_random(s.dev, x.t, 3), dx = data_random(s.dev, x.t, 4),
                     dw = data_random(s.dev, shape_1d(DTYPE_F32, width), 5);
-        struct data rrms = data_zero(s.dev, shape_1d(DTYPE_F32, rows));
+        struct data rstd = data_zero(s.dev, shape_1d(DTYPE_F32, rows));
         double *want_dx = doubles(rows * width), *want_dw = doubles(width);
         memcpy(want_dx, dx.exact, (size_t)(rows * width) * sizeof(double));
         memcpy(want_dw, dw.exact, (size_t)width * sizeof(double));
         for (int64_t i = 0; i < rows; i++)
-            rrms.exact[i] = norm_gradient(want_dx + i * width, want_dw, dy.exact + i * width,
+            rstd.exact[i] = norm_gradient(want_dx + i * width, want_dw, dy.exact + i * width,
                                           x.exact + i * width, w.exact, width);
-        data_write(rrms);
-        op_rmsnorm_backward(s.dev, dx.t, dw.t, dy.t, x.t, w.t, rrms.t);
+        data_write(rstd);
+        op_rmsnorm_backward(s.dev, dx.t, dw.t, dy.t, x.t, w.t, rstd.t);
         assert_matches(dx, want_dx, 5e-6);
         assert_matches(dw, want_dw, 5e-6);
         free(want_dx), free(want_dw);
-        data_free(x), data_free(w), data_free(dy), data_free(dx), data_free(dw), data_free(rrms);
+        data_free(x), data_free(w), data_free(dy), data_free(dx), data_free(dw), data_free(rstd);
     }
 }
 
@@ -339,7 +339,7 @@ static double gated(enum gate gate, double x, double up) {
     return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))) * up;
 }
 
-static void swiglu_case(struct setting s, enum gate gate, int64_t rows, int64_t width) {
+static void glu_case(struct setting s, enum gate gate, int64_t rows, int64_t width) {
     int64_t count = rows * width;
     struct data gate_up = data_random(s.dev, shape_2d(s.dtype, rows, 2 * width), 1),
                 d = data_output(s.dev, gate_up.t);
@@ -352,27 +352,27 @@ static void swiglu_case(struct setting s, enum gate gate, int64_t rows, int64_t 
         want_d[at] = dy.exact[i] * (gated(gate, g + STEP, u) - gated(gate, g - STEP, u)) / (2 * STEP);
         want_d[at + width] = dy.exact[i] * gated(gate, g, 1);
     }
-    op_swiglu_forward(s.dev, y.t, gate_up.t, gate);
+    op_glu_forward(s.dev, y.t, gate_up.t, gate);
     assert_matches(y, want_y, 1e-6);
-    op_swiglu_backward(s.dev, d.t, dy.t, gate_up.t, gate);
+    op_glu_backward(s.dev, d.t, dy.t, gate_up.t, gate);
     assert_matches(d, want_d, 2e-6);
-    op_swiglu_backward(s.dev, gate_up.t, dy.t, gate_up.t, gate); /* in place: the same bits */
+    op_glu_backward(s.dev, gate_up.t, dy.t, gate_up.t, gate); /* in place: the same bits */
     assert_true(same_bits(gate_up, d));
     free(want_y), free(want_d);
     data_free(gate_up), data_free(d), data_free(y), data_free(dy);
 }
 
-static void test_swiglu(struct setting s) {
+static void test_glu(struct setting s) {
     static const int64_t widths[NUM_ROWS] = {1, 5, 192, 16};
     for (int n = 0; n < NUM_ROWS; n++) {
-        swiglu_case(s, GATE_SILU, ROWS[n], widths[n]);
-        swiglu_case(s, GATE_GELU_TANH, ROWS[n], widths[n]);
+        glu_case(s, GATE_SILU, ROWS[n], widths[n]);
+        glu_case(s, GATE_GELU_TANH, ROWS[n], widths[n]);
     }
-    swiglu_case(s, GATE_SILU, 3, 14336);
+    glu_case(s, GATE_SILU, 3, 14336);
 }
 
-/* test_swiglu_extremes - gates far from zero saturate to 0 or up; no infinity comes of exp. */
-static void test_swiglu_extremes(struct setting s) {
+/* test_glu_extremes - gates far from zero saturate to 0 or up; no infinity comes of exp. */
+static void test_glu_extremes(struct setting s) {
     static const double gates[] = {-1e4, -100, -30, 30, 100, 1e4};
     enum { COUNT = sizeof gates / sizeof gates[0] };
     struct data gate_up = data_zero(s.dev, shape_2d(s.dtype, 1, 2 * COUNT)),
@@ -386,8 +386,8 @@ static void test_swiglu_extremes(struct setting s) {
         want_d[COUNT + i] = want_y[i] / 2;
     }
     for (int gate = GATE_SILU; gate <= GATE_GELU_TANH; gate++) {
-        op_swiglu_forward(s.dev, y.t, gate_up.t, (enum gate)gate);
-        op_swiglu_backward(s.dev, d.t, dy.t, gate_up.t, (enum gate)gate);
+        op_glu_forward(s.dev, y.t, gate_up.t, (enum gate)gate);
+        op_glu_backward(s.dev, d.t, dy.t, gate_up.t, (enum gate)gate);
         assert_matches(y, want_y, 1e-6);
         assert_matches(d, want_d, 1e-6);
     }
@@ -546,8 +546,8 @@ static const struct op_case CASES[] = {
     {"linear", test_linear},
     {"linear_cache", test_linear_cache},
     {"rope", test_rope},
-    {"swiglu", test_swiglu},
-    {"swiglu_extremes", test_swiglu_extremes},
+    {"glu", test_glu},
+    {"glu_extremes", test_glu_extremes},
     {"add", test_add},
     {"loss_reference", test_loss_reference},
     {"cross_entropy", test_cross_entropy},

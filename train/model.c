@@ -36,8 +36,8 @@ static struct tensor first_rows(const struct model *model, struct tensor t) {
 
 static struct layer_acts layer_acts(const struct model *model, int layer) {
     struct layer_acts acts = model->acts[layer];
-    struct tensor *all[] = {&acts.norm1,  &acts.rrms1, &acts.qkv,   &acts.attended, &acts.lse,
-                            &acts.middle, &acts.norm2, &acts.rrms2, &acts.gate_up,  &acts.hidden};
+    struct tensor *all[] = {&acts.norm1,  &acts.rstd1, &acts.qkv,   &acts.attended, &acts.lse,
+                            &acts.middle, &acts.norm2, &acts.rstd2, &acts.gate_up,  &acts.hidden};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         *all[i] = first_rows(model, *all[i]);
     return acts;
@@ -78,28 +78,28 @@ static void middle_norm(struct model *model, const struct layer_weights *w, stru
                         struct tensor x) {
     struct tensor branch = first_rows(model, model->branch);
     op_linear_forward(model->dev, branch, matrix(a->attended), w->output);
-    op_add_rmsnorm_forward(model->dev, a->norm2, a->middle, a->rrms2, x, branch, w->norm2,
+    op_add_rmsnorm_forward(model->dev, a->norm2, a->middle, a->rstd2, x, branch, w->norm2,
                            model->setup.config->norm_eps);
 }
 
 static void expand(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
     op_linear_forward(model->dev, a->gate_up, a->norm2, w->gate_up);
-    op_swiglu_forward(model->dev, a->hidden, a->gate_up, GATE_SILU);
+    op_glu_forward(model->dev, a->hidden, a->gate_up, GATE_SILU);
 }
 
 /* enter - what layer `layer` reads (the final norm: layer L), and its norm.  It is the sum of the previous
  * layer's middle and of its last branch, whose add was left to this pass over memory; the first layer reads
  * the embedding. */
-static void enter(struct model *model, struct tensor norm, struct tensor rrms, struct tensor weight,
+static void enter(struct model *model, struct tensor norm, struct tensor rstd, struct tensor weight,
                   int layer) {
     struct tensor x = first_rows(model, model->inputs[layer]);
     float eps = model->setup.config->norm_eps;
     if (layer == 0) {
-        op_rmsnorm_forward(model->dev, norm, rrms, x, weight, eps);
+        op_rmsnorm_forward(model->dev, norm, rstd, x, weight, eps);
         return;
     }
     struct layer_acts before = layer_acts(model, layer - 1);
-    op_add_rmsnorm_forward(model->dev, norm, x, rrms, before.middle, first_rows(model, model->branch), weight,
+    op_add_rmsnorm_forward(model->dev, norm, x, rstd, before.middle, first_rows(model, model->branch), weight,
                            eps);
 }
 
@@ -114,7 +114,7 @@ static void after_attention(struct model *model, const struct layer_weights *w, 
 /* layer_forward - out = middle + mlp(norm(middle)), middle = x + attention(norm(x)). */
 static void layer_forward(struct model *model, const struct layer_weights *w, int layer) {
     struct layer_acts a = layer_acts(model, layer);
-    enter(model, a.norm1, a.rrms1, w->norm1, layer);
+    enter(model, a.norm1, a.rstd1, w->norm1, layer);
     attend(model, w, &a);
     after_attention(model, w, &a, layer);
 }
@@ -125,13 +125,13 @@ static void layer_restore(struct model *model, const struct layer_weights *w, st
     enum recompute recompute = model->setup.recompute;
     float eps = model->setup.config->norm_eps;
     if (recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER) {
-        op_rmsnorm_forward(model->dev, a->norm1, a->rrms1, x, w->norm1, eps);
+        op_rmsnorm_forward(model->dev, a->norm1, a->rstd1, x, w->norm1, eps);
         attend(model, w, a);
     }
     if (recompute == RECOMPUTE_LAYER)
         middle_norm(model, w, a, x);
     else if (recompute == RECOMPUTE_MLP)
-        op_rmsnorm_forward(model->dev, a->norm2, a->rrms2, a->middle, w->norm2, eps);
+        op_rmsnorm_forward(model->dev, a->norm2, a->rstd2, a->middle, w->norm2, eps);
     if (recompute == RECOMPUTE_MLP || recompute == RECOMPUTE_LAYER)
         expand(model, w, a);
 }
@@ -149,10 +149,10 @@ static void layer_backward(struct model *model, const struct layer_weights *w, c
 
     op_linear_backward_weight(dev, dw->down, dx, a->hidden, write);
     op_linear_backward_input(dev, dhidden, dx, w->down, OP_OVERWRITE);
-    op_swiglu_backward(dev, dgate_up, dhidden, a->gate_up, GATE_SILU);
+    op_glu_backward(dev, dgate_up, dhidden, a->gate_up, GATE_SILU);
     op_linear_backward_weight(dev, dw->gate_up, dgate_up, a->norm2, write);
     op_linear_backward_input(dev, dnorm, dgate_up, w->gate_up, OP_OVERWRITE);
-    op_rmsnorm_backward(dev, dx, dw->norm2, dnorm, a->middle, w->norm2, a->rrms2);
+    op_rmsnorm_backward(dev, dx, dw->norm2, dnorm, a->middle, w->norm2, a->rstd2);
 
     op_linear_backward_weight(dev, dw->output, dx, matrix(a->attended), write);
     op_linear_backward_input(dev, matrix(dattended), dx, w->output, OP_OVERWRITE);
@@ -160,7 +160,7 @@ static void layer_backward(struct model *model, const struct layer_weights *w, c
                           first_rows(model, model->row_start), &attention, &rotation);
     op_linear_backward_weight(dev, dw->qkv, matrix(dqkv), a->norm1, write);
     op_linear_backward_input(dev, dnorm, matrix(dqkv), w->qkv, OP_OVERWRITE);
-    op_rmsnorm_backward(dev, dx, dw->norm1, dnorm, x, w->norm1, a->rrms1);
+    op_rmsnorm_backward(dev, dx, dw->norm1, dnorm, x, w->norm1, a->rstd1);
 }
 
 static struct tensor embedding_of(const struct model *model, int unit, void *data, enum dtype dtype) {
@@ -243,7 +243,7 @@ static struct head_weights head_weights(const struct model *model, void *data, e
 static struct head_weights head_open(struct model *model, struct transport *link) {
     void *data = params_acquire(model->params, link, params_head_unit(model->params));
     struct head_weights w = head_weights(model, data, model->setup.compute);
-    enter(model, first_rows(model, model->final), first_rows(model, model->rrms), w.norm,
+    enter(model, first_rows(model, model->final), first_rows(model, model->rstd), w.norm,
           model->setup.config->num_layers);
     return w;
 }
@@ -312,7 +312,7 @@ static void head_train(struct model *model, struct transport *link, float grad_s
     struct tensor dx = first_rows(model, model->dx);
     device_zero(model->dev, dx);
     op_rmsnorm_backward(model->dev, dx, dw.norm, first_rows(model, model->dnorm),
-                        first_rows(model, model->inputs[num_layers]), w.norm, first_rows(model, model->rrms));
+                        first_rows(model, model->inputs[num_layers]), w.norm, first_rows(model, model->rstd));
     if (unit != 0) /* a tied head's gradient waits for the embedding's */
         params_grad_end(params, link, unit);
 }
@@ -391,7 +391,7 @@ void model_decode(struct model *model, const struct kv_cache *cache, const struc
         struct layer_weights w =
             layer_weights(params, 1 + layer, params_acquire(params, NULL, 1 + layer), model->setup.compute);
         struct layer_acts a = layer_acts(model, layer);
-        enter(model, a.norm1, a.rrms1, w.norm1, layer);
+        enter(model, a.norm1, a.rstd1, w.norm1, layer);
         project(model, &w, &a);
         op_attention_cached(model->dev, a.attended, a.qkv, cache[layer].k, cache[layer].v, past, &attention);
         after_attention(model, &w, &a, layer);

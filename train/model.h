@@ -9,12 +9,12 @@
 
 /* What one layer's backward needs from its forward. */
 struct layer_acts {
-    struct tensor norm1, rrms1; /* [N, C], [N] */
+    struct tensor norm1, rstd1; /* [N, C], [N] */
     struct tensor qkv;          /* [N, Q, D], rotated */
     struct tensor attended;     /* [N, H, D] */
     struct tensor lse;          /* [N, H] f32 */
     struct tensor middle;       /* [N, C]: after the attention's residual */
-    struct tensor norm2, rrms2; /* [N, C], [N] */
+    struct tensor norm2, rstd2; /* [N, C], [N] */
     struct tensor gate_up;      /* [N, 2F]; its gradient takes its place in the backward */
     struct tensor hidden;       /* [N, F] */
 };
@@ -45,7 +45,7 @@ struct model {
     struct tensor *inputs;     /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
     struct rotation rotation;  /* its positions are those of the micro-batch at hand, room for max_tokens */
     struct tensor branch;      /* [N, C] output of a branch before its residual add */
-    struct tensor final, rrms; /* [N, C] final norm, [N] */
+    struct tensor final, rstd; /* [N, C] final norm, [N] */
     struct tensor logits;      /* [M, V] f32, one chunk of rows */
     struct tensor dlogits;     /* [M, V] compute type; the same memory as logits in f32 */
     struct tensor losses;      /* [N] f32 */

@@ -24,7 +24,7 @@ static void place_attention(struct model *model, struct layer_acts *a) {
     int64_t n = model->setup.max_tokens;
     enum dtype type = model->setup.compute;
     a->norm1 = take_2d(model, type, n, c->width);
-    a->rrms1 = take_1d(model, DTYPE_F32, n);
+    a->rstd1 = take_1d(model, DTYPE_F32, n);
     a->qkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
     a->attended = take_3d(model, type, n, c->num_heads, c->head_dim);
     a->lse = take_2d(model, DTYPE_F32, n, c->num_heads);
@@ -35,7 +35,7 @@ static void place_mlp(struct model *model, struct layer_acts *a) {
     int64_t n = model->setup.max_tokens;
     enum dtype type = model->setup.compute;
     a->norm2 = take_2d(model, type, n, c->width);
-    a->rrms2 = take_1d(model, DTYPE_F32, n);
+    a->rstd2 = take_1d(model, DTYPE_F32, n);
     a->gate_up = take_2d(model, type, n, 2 * c->ffn_width);
     a->hidden = take_2d(model, type, n, c->ffn_width);
 }
@@ -70,7 +70,7 @@ static void place_head(struct model *model) {
     int64_t chunk = n < rows ? n : rows;
     enum dtype type = model->setup.compute;
     model->final = take_2d(model, type, n, c->width);
-    model->rrms = take_1d(model, DTYPE_F32, n);
+    model->rstd = take_1d(model, DTYPE_F32, n);
     model->losses = take_1d(model, DTYPE_F32, n);
     model->logits = take_2d(model, DTYPE_F32, chunk, c->vocab_size);
     model->dlogits = model->logits;

@@ -119,34 +119,5 @@ static inline __attribute__((always_inline)) float exp_f32(float x) {
 }
 
 /* The ops themselves; kernels/ops.h says what each does. */
-void cpu_embedding_forward(struct device *dev, struct tensor x, struct tensor w, struct tensor tokens);
-void cpu_embedding_backward(struct device *dev, struct tensor dw, struct tensor dx, struct tensor tokens);
-void cpu_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms, struct tensor x,
-                         struct tensor w, float eps);
-void cpu_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rrms,
-                             struct tensor a, struct tensor b, struct tensor w, float eps);
-void cpu_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
-                          struct tensor x, struct tensor w, struct tensor rrms);
-void cpu_linear_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w);
-void cpu_linear_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
-                               enum op_write write);
-void cpu_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
-                                enum op_write write);
-void cpu_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation);
-void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                           struct tensor row_start, const struct attention_args *args);
-void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
-                            struct tensor lse, struct tensor qkv, struct tensor row_start,
-                            const struct attention_args *args, const struct rotation *rotation);
-void cpu_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                          struct tensor v_cache, int64_t past, const struct attention_args *args);
-void cpu_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate);
-void cpu_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                         enum gate gate);
-void cpu_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b);
-void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                       struct tensor targets, struct tensor weights, float grad_scale);
-void cpu_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
-               struct tensor dw, const struct adamw_args *args);
-double cpu_sum_squares(struct device *dev, struct tensor x);
-void cpu_cast(struct device *dev, struct tensor y, struct tensor x);
+#define CPU_OP(name) name##_fn cpu_##name;
+EACH_OP(CPU_OP)

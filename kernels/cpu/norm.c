@@ -24,10 +24,10 @@ static float norm_row(float *restrict y, const float *restrict x, int64_t width,
             group += x[c] * x[c];
         sum += group;
     }
-    float rrms = 1.0f / sqrtf(sum / (float)width + eps);
+    float rstd = 1.0f / sqrtf(sum / (float)width + eps);
     for (int64_t c = 0; c < width; c++)
-        y[c] = x[c] * rrms;
-    return rrms;
+        y[c] = x[c] * rstd;
+    return rstd;
 }
 
 /* scale_row - y *= w, with y rounded first to the type that it will be stored in. */
@@ -43,7 +43,7 @@ static void scale_row(float *restrict y, const float *restrict w, int64_t width,
         y[c] *= w[c];
 }
 
-void cpu_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms, struct tensor x,
+void cpu_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rstd, struct tensor x,
                          struct tensor w, float eps) {
     int64_t num_rows = x.dims[0], width = x.dims[1];
     /* The weights as f32, then two row buffers per thread (unused when the tensors are f32). */
@@ -54,38 +54,38 @@ void cpu_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms
         float *buffers = scratch + (1 + 2 * cpu_thread()) * width;
         const float *x_row = row_open(x, i * width, width, buffers);
         float *y_row = row_target(y, i * width, buffers + width);
-        ((float *)rrms.data)[i] = norm_row(y_row, x_row, width, eps);
+        ((float *)rstd.data)[i] = norm_row(y_row, x_row, width, eps);
         scale_row(y_row, weights, width, y.dtype);
         row_commit(y, i * width, width, y_row);
     }
 }
 
 /* Two passes: on the CPU the sum comes back from the cache, and the bits are those of the two ops. */
-void cpu_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rrms,
+void cpu_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rstd,
                              struct tensor a, struct tensor b, struct tensor w, float eps) {
     cpu_add(dev, sum, a, b);
-    cpu_rmsnorm_forward(dev, y, rrms, sum, w, eps);
+    cpu_rmsnorm_forward(dev, y, rstd, sum, w, eps);
 }
 
-/* backward_row - one row of dx and its part of dw.  With n = x rrms and g = dy w: mean(g n) takes one factor
- * rrms out of the sum, and the second loop uses n of f32, not the rounded one of the forward. */
+/* backward_row - one row of dx and its part of dw.  With n = x rstd and g = dy w: mean(g n) takes one factor
+ * rstd out of the sum, and the second loop uses n of f32, not the rounded one of the forward. */
 CPU_CLONES
 static void backward_row(float *restrict dx, float *restrict dw, const float *restrict dy,
-                         const float *restrict x, const float *restrict w, float rrms, int64_t width) {
+                         const float *restrict x, const float *restrict w, float rstd, int64_t width) {
     float dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (int64_t c = 0; c < width; c++)
         dot += dy[c] * w[c] * x[c];
-    float mean = dot * rrms / (float)width;
+    float mean = dot * rstd / (float)width;
     for (int64_t c = 0; c < width; c++) {
-        float normalised = x[c] * rrms;
-        dx[c] += rrms * (dy[c] * w[c] - normalised * mean);
+        float normalised = x[c] * rstd;
+        dx[c] += rstd * (dy[c] * w[c] - normalised * mean);
         dw[c] += dy[c] * normalised;
     }
 }
 
 void cpu_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
-                          struct tensor x, struct tensor w, struct tensor rrms) {
+                          struct tensor x, struct tensor w, struct tensor rstd) {
     int64_t num_rows = x.dims[0], width = x.dims[1];
     /* The weights as f32, the partial dw, three row buffers per thread. */
     size_t num_floats = (size_t)(1 + DW_BLOCKS + 3 * dev->num_threads) * (size_t)width;
@@ -100,7 +100,7 @@ void cpu_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw
             float *dx_row = row_open(dx, i * width, width, rows);
             const float *dy_row = row_open(dy, i * width, width, rows + width);
             const float *x_row = row_open(x, i * width, width, rows + 2 * width);
-            backward_row(dx_row, block_dw, dy_row, x_row, weights, ((const float *)rrms.data)[i], width);
+            backward_row(dx_row, block_dw, dy_row, x_row, weights, ((const float *)rstd.data)[i], width);
             row_commit(dx, i * width, width, dx_row);
         }
     }

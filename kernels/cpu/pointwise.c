@@ -78,7 +78,7 @@ static void gelu_row(float *restrict y, const float *restrict gate, const float 
     }
 }
 
-void cpu_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate) {
+void cpu_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate) {
     int64_t width = y.dims[1];
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 3 * width) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (y.dims[0] > 1)
@@ -118,8 +118,8 @@ static void gelu_backward_row(float *dgate, float *dup, const float *restrict dy
     }
 }
 
-void cpu_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                         enum gate gate) {
+void cpu_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
+                      enum gate gate) {
     int64_t width = dy.dims[1];
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * 5 * width) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (dy.dims[0] > 1)

@@ -47,40 +47,21 @@ static size_t cpu_memory_free(struct device *dev, size_t *total_bytes) {
     return (size_t)sysconf(_SC_AVPHYS_PAGES) * page_bytes;
 }
 
-/* Filled by name: an op that is forgotten here is a null pointer, and the op tests find it. */
-static const struct ops OPS_CPU = {
-    .name = "cpu",
-    .host_memory = true,
-    .close = cpu_close,
-    .allocate = cpu_allocate,
-    .release = cpu_release,
-    .allocate_host = cpu_allocate,
-    .release_host = cpu_release,
-    .zero = cpu_zero,
-    .copy = cpu_copy,
-    .upload = cpu_copy,
-    .download = cpu_copy,
-    .memory_free = cpu_memory_free,
-    .embedding_forward = cpu_embedding_forward,
-    .embedding_backward = cpu_embedding_backward,
-    .rmsnorm_forward = cpu_rmsnorm_forward,
-    .add_rmsnorm_forward = cpu_add_rmsnorm_forward,
-    .rmsnorm_backward = cpu_rmsnorm_backward,
-    .linear_forward = cpu_linear_forward,
-    .linear_backward_input = cpu_linear_backward_input,
-    .linear_backward_weight = cpu_linear_backward_weight,
-    .rope_forward = cpu_rope_forward,
-    .attention_forward = cpu_attention_forward,
-    .attention_backward = cpu_attention_backward,
-    .attention_cached = cpu_attention_cached,
-    .swiglu_forward = cpu_swiglu_forward,
-    .swiglu_backward = cpu_swiglu_backward,
-    .add = cpu_add,
-    .cross_entropy = cpu_cross_entropy,
-    .adamw = cpu_adamw,
-    .sum_squares = cpu_sum_squares,
-    .cast = cpu_cast,
-};
+#define ENTRY(name) .name = cpu_##name,
+
+static const struct ops OPS_CPU = {.name = "cpu",
+                                   .host_memory = true,
+                                   .close = cpu_close,
+                                   .allocate = cpu_allocate,
+                                   .release = cpu_release,
+                                   .allocate_host = cpu_allocate,
+                                   .release_host = cpu_release,
+                                   .zero = cpu_zero,
+                                   .copy = cpu_copy,
+                                   .upload = cpu_copy,
+                                   .download = cpu_copy,
+                                   .memory_free = cpu_memory_free,
+                                   EACH_OP(ENTRY)};
 
 void device_open_cpu(struct device *dev, int num_threads) {
     struct cpu_state *state = xcalloc(1, sizeof *state);

@@ -111,37 +111,8 @@ size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_l
 
 /* The ops themselves; kernels/ops.h says what each does.  cuda_cast uses no scratch: linear calls it while it
  * holds some. */
-void cuda_embedding_forward(struct device *dev, struct tensor x, struct tensor w, struct tensor tokens);
-void cuda_embedding_backward(struct device *dev, struct tensor dw, struct tensor dx, struct tensor tokens);
-void cuda_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms, struct tensor x,
-                          struct tensor w, float eps);
-void cuda_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rrms,
-                              struct tensor a, struct tensor b, struct tensor w, float eps);
-void cuda_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
-                           struct tensor x, struct tensor w, struct tensor rrms);
-void cuda_linear_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w);
-void cuda_linear_backward_input(struct device *dev, struct tensor dx, struct tensor dy, struct tensor w,
-                                enum op_write write);
-void cuda_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
-                                 enum op_write write);
-void cuda_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation);
-void cuda_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                            struct tensor row_start, const struct attention_args *args);
-void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
-                             struct tensor lse, struct tensor qkv, struct tensor row_start,
-                             const struct attention_args *args, const struct rotation *rotation);
-void cuda_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                           struct tensor v_cache, int64_t past, const struct attention_args *args);
-void cuda_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up, enum gate gate);
-void cuda_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
-                          enum gate gate);
-void cuda_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b);
-void cuda_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                        struct tensor targets, struct tensor weights, float grad_scale);
-void cuda_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
-                struct tensor dw, const struct adamw_args *args);
-double cuda_sum_squares(struct device *dev, struct tensor x);
-void cuda_cast(struct device *dev, struct tensor y, struct tensor x);
+#define CUDA_OP(name) name##_fn cuda_##name;
+EACH_OP(CUDA_OP)
 
 #ifdef __cplusplus
 }

@@ -124,13 +124,13 @@ static void gated(struct device *dev, struct tensor out, struct tensor dy, struc
         launch_gate<T, 1>(dev, r, num_rows, gate);
 }
 
-extern "C" void cuda_swiglu_forward(struct device *dev, struct tensor y, struct tensor gate_up,
+extern "C" void cuda_glu_forward(struct device *dev, struct tensor y, struct tensor gate_up,
                                     enum gate gate) {
     struct tensor none = {};
     BY_TYPE(y.dtype, gated, dev, y, none, gate_up, gate);
 }
 
-extern "C" void cuda_swiglu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy,
+extern "C" void cuda_glu_backward(struct device *dev, struct tensor dgate_up, struct tensor dy,
                                      struct tensor gate_up, enum gate gate) {
     BY_TYPE(dy.dtype, gated, dev, dgate_up, dy, gate_up, gate);
 }

@@ -28,7 +28,7 @@ enum { SMALL_BLOCK_WARPS = 4 };
 
 template <class T> struct norm_forward {
     T *y, *sum; /* sum: what is normalised, where b is added to a; else unused */
-    float *rrms;
+    float *rstd;
     const T *a, *b, *w;
     int64_t num_rows, width;
     float eps;
@@ -45,12 +45,12 @@ template <class T, int N> DEV pack<T, N> add_packs(const pack<T, N> &a, const pa
 }
 
 /* norm_pack - x / rms, rounded to T, times w. */
-template <class T, int N> DEV pack<T, N> norm_pack(const pack<T, N> &x, const pack<T, N> &w, float rrms) {
+template <class T, int N> DEV pack<T, N> norm_pack(const pack<T, N> &x, const pack<T, N> &w, float rstd) {
     float values[N], weights[N];
     pack_values(values, x);
     pack_values(weights, w);
     for (int i = 0; i < N; i++)
-        values[i] *= rrms;
+        values[i] *= rstd;
     pack_values(values, pack_of<T>(values));
     for (int i = 0; i < N; i++)
         values[i] *= weights[i];
@@ -88,14 +88,14 @@ static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(no
         for (int i = 0; i < N; i++)
             total += values[i] * values[i];
     }
-    float rrms = 1.0f / sqrtf(team_sum(total, team) / (float)width + n.eps);
+    float rstd = 1.0f / sqrtf(team_sum(total, team) / (float)width + n.eps);
     if (threadIdx.x == 0)
-        n.rrms[row] = rrms;
+        n.rstd[row] = rstd;
 #pragma unroll
     for (int k = 0; k < FORWARD_BATCH; k++)
         if (first + k * stride < width)
             pack_store(n.y + at + k * stride,
-                       norm_pack(x[k], pack_load<T, N>(n.w + first + k * stride), rrms));
+                       norm_pack(x[k], pack_load<T, N>(n.w + first + k * stride), rstd));
 }
 
 /* Any width, any address: one block per row, one element at a time, the row read twice. */
@@ -116,11 +116,11 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) norm_forward_plain_kerne
         pack_values(one, value);
         total += one[0] * one[0];
     }
-    float rrms = 1.0f / sqrtf(team_sum(total, team) / (float)n.width + n.eps);
+    float rstd = 1.0f / sqrtf(team_sum(total, team) / (float)n.width + n.eps);
     if (threadIdx.x == 0)
-        n.rrms[blockIdx.x] = rrms;
+        n.rstd[blockIdx.x] = rstd;
     for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS)
-        pack_store(n.y + at + c, norm_pack(pack_load<T, 1>(x + at + c), pack_load<T, 1>(n.w + c), rrms));
+        pack_store(n.y + at + c, norm_pack(pack_load<T, 1>(x + at + c), pack_load<T, 1>(n.w + c), rstd));
 }
 
 template <class T, bool ADD>
@@ -140,12 +140,12 @@ static void launch_forward(struct device *dev, const norm_forward<T> &n, bool al
 }
 
 template <class T>
-static void rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rrms,
+static void rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rstd,
                             struct tensor a, struct tensor b, struct tensor w, float eps) {
     int64_t width = a.dims[1];
     norm_forward<T> n = {(T *)y.data,
                          (T *)sum.data,
-                         (float *)rrms.data,
+                         (float *)rstd.data,
                          (const T *)a.data,
                          (const T *)b.data,
                          (const T *)w.data,
@@ -162,39 +162,39 @@ static void rmsnorm_forward(struct device *dev, struct tensor y, struct tensor s
         launch_forward<T, false>(dev, n, aligned);
 }
 
-extern "C" void cuda_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rrms, struct tensor x,
+extern "C" void cuda_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rstd, struct tensor x,
                                      struct tensor w, float eps) {
     struct tensor none = {};
     expect_same_type("rmsnorm_forward", x, w);
-    BY_TYPE(x.dtype, rmsnorm_forward, dev, y, none, rrms, x, none, w, eps);
+    BY_TYPE(x.dtype, rmsnorm_forward, dev, y, none, rstd, x, none, w, eps);
 }
 
 extern "C" void cuda_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum,
-                                         struct tensor rrms, struct tensor a, struct tensor b,
+                                         struct tensor rstd, struct tensor a, struct tensor b,
                                          struct tensor w, float eps) {
-    BY_TYPE(a.dtype, rmsnorm_forward, dev, y, sum, rrms, a, b, w, eps);
+    BY_TYPE(a.dtype, rmsnorm_forward, dev, y, sum, rstd, a, b, w, eps);
 }
 
 template <class T> struct norm_backward {
     T *dx;
     const T *dy, *x, *w;
-    const float *rrms;
+    const float *rstd;
     float *partial; /* [blocks, width], this op's scratch */
     int64_t num_rows, width;
 };
 
-/* backward_pack - with n = x rrms and g = dy w: dx += rrms (g - n mean(g n)), and dw += dy n. */
+/* backward_pack - with n = x rstd and g = dy w: dx += rstd (g - n mean(g n)), and dw += dy n. */
 template <class T, int N>
 DEV pack<T, N> backward_pack(float (&dw)[N], const pack<T, N> &dx, const pack<T, N> &dy, const pack<T, N> &x,
-                             const pack<T, N> &w, float rrms, float mean) {
+                             const pack<T, N> &w, float rstd, float mean) {
     float out[N], gradient[N], values[N], weights[N];
     pack_values(out, dx);
     pack_values(gradient, dy);
     pack_values(values, x);
     pack_values(weights, w);
     for (int i = 0; i < N; i++) {
-        float normalised = values[i] * rrms;
-        out[i] += rrms * (gradient[i] * weights[i] - normalised * mean);
+        float normalised = values[i] * rstd;
+        out[i] += rstd * (gradient[i] * weights[i] - normalised * mean);
         dw[i] += gradient[i] * normalised;
     }
     return pack_of<T>(out);
@@ -251,12 +251,12 @@ static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_b
             x[k] = inside ? pack_load_once<T, N>(n.x + at + k * stride) : pack_filled<T, N>(0);
             dx[k] = inside ? pack_load_once<T, N>(n.dx + at + k * stride) : pack_filled<T, N>(0);
         }
-        float rrms = n.rrms[row], dot = 0;
+        float rstd = n.rstd[row], dot = 0;
 #pragma unroll
         for (int k = 0; k < BATCH; k++)
             if (first + k * stride < width)
                 dot = dot_packs(dy[k], pack_load<T, N>(n.w + first + k * stride), x[k], dot);
-        float mean = team_sum(dot, team) * rrms / (float)width;
+        float mean = team_sum(dot, team) * rstd / (float)width;
         uint32_t used = team.slots;
         team.slots = other_slots; /* two sets in turn: see team_sum */
         other_slots = used;
@@ -265,7 +265,7 @@ static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_b
             if (first + k * stride < width)
                 pack_store(n.dx + at + k * stride,
                            backward_pack(dw[k], dx[k], dy[k], x[k], pack_load<T, N>(n.w + first + k * stride),
-                                         rrms, mean));
+                                         rstd, mean));
     }
     for (int turn = 0; turn < num_teams; turn++) {
         if (turn == own)
@@ -289,17 +289,17 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) norm_backward_plain_kern
         partial[c] = 0;
     for (int64_t row = blockIdx.x; row < n.num_rows; row += gridDim.x) {
         int64_t at = row * n.width;
-        float rrms = n.rrms[row], dot = 0;
+        float rstd = n.rstd[row], dot = 0;
         for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS)
             dot = dot_packs(pack_load<T, 1>(n.dy + at + c), pack_load<T, 1>(n.w + c),
                             pack_load<T, 1>(n.x + at + c), dot);
-        float mean = team_sum(dot, team) * rrms / (float)n.width;
+        float mean = team_sum(dot, team) * rstd / (float)n.width;
         block_barrier(); /* the slots serve the next row too */
         for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS) {
             float dw[1] = {partial[c]};
             pack_store(n.dx + at + c,
                        backward_pack(dw, pack_load<T, 1>(n.dx + at + c), pack_load<T, 1>(n.dy + at + c),
-                                     pack_load<T, 1>(n.x + at + c), pack_load<T, 1>(n.w + c), rrms, mean));
+                                     pack_load<T, 1>(n.x + at + c), pack_load<T, 1>(n.w + c), rstd, mean));
             partial[c] = dw[0];
         }
     }
@@ -346,7 +346,7 @@ static int launch_backward(struct device *dev, const norm_backward<T> &n) {
 
 template <class T>
 static void rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
-                             struct tensor x, struct tensor w, struct tensor rrms) {
+                             struct tensor x, struct tensor w, struct tensor rstd) {
     int64_t num_rows = x.dims[0], width = x.dims[1];
     if (num_rows == 0 || width == 0)
         return;
@@ -355,7 +355,7 @@ static void rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor
                           (const T *)dy.data,
                           (const T *)x.data,
                           (const T *)w.data,
-                          (const float *)rrms.data,
+                          (const float *)rstd.data,
                           (float *)cuda_scratch(dev, scratch_bytes),
                           num_rows,
                           width};
@@ -377,11 +377,11 @@ static void rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor
 
 extern "C" void cuda_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw,
                                       struct tensor dy, struct tensor x, struct tensor w,
-                                      struct tensor rrms) {
+                                      struct tensor rstd) {
     expect_same_type("rmsnorm_backward", dx, x);
     expect_same_type("rmsnorm_backward", dy, x);
     expect_same_type("rmsnorm_backward", w, x);
-    BY_TYPE(x.dtype, rmsnorm_backward, dev, dx, dw, dy, x, w, rrms);
+    BY_TYPE(x.dtype, rmsnorm_backward, dev, dx, dw, dy, x, w, rstd);
 }
 
 extern "C" size_t cuda_norm_scratch_bytes(const struct device *dev, const struct device_limits *limits) {

@@ -17,7 +17,7 @@ struct bench {
     struct device dev;
     int64_t num_tokens;
     enum dtype dtype;
-    struct tensor x, y, dx, norm, dnorm, rrms, qkv, dqkv, attn, dattn, lse, gate_up, dgate_up, act, logits;
+    struct tensor x, y, dx, norm, dnorm, rstd, qkv, dqkv, attn, dattn, lse, gate_up, dgate_up, act, logits;
     struct tensor w_embed, w_qkv, w_out, w_gate_up, w_down, dw_embed, dw;
     struct tensor tokens, positions, row_start, losses, weights, cos, sin, k_cache, v_cache;
     struct attention_args attention;
@@ -88,9 +88,9 @@ static void make_tensors(struct bench *b) {
     b->v_cache = fresh(b, b->k_cache, 1.0f);
     b->norm = fresh(b, tensor_1d(NULL, type, WIDTH), 1.0f);
     b->dw = fresh(b, tensor_1d(NULL, DTYPE_F32, WIDTH), 1.0f);
-    b->rrms = fresh(b, tensor_1d(NULL, DTYPE_F32, n), 1.0f);
-    b->losses = fresh(b, b->rrms, 1.0f);
-    b->weights = fresh(b, b->rrms, 1.0f);
+    b->rstd = fresh(b, tensor_1d(NULL, DTYPE_F32, n), 1.0f);
+    b->losses = fresh(b, b->rstd, 1.0f);
+    b->weights = fresh(b, b->rstd, 1.0f);
 }
 
 static struct tensor flat_heads(struct tensor t) {
@@ -174,14 +174,14 @@ static void bench_pointwise(struct bench *b) {
     double logits_bytes = (double)tensor_bytes(b->logits), big_bytes = (double)tensor_bytes(b->dw_embed);
     REPORT(b, "embedding forward", 2 * x_bytes, op_embedding_forward(dev, b->x, b->w_embed, b->tokens));
     REPORT(b, "embedding backward", 3 * x_bytes, op_embedding_backward(dev, b->dw_embed, b->dx, b->tokens));
-    REPORT(b, "rmsnorm forward", 2 * x_bytes, op_rmsnorm_forward(dev, b->y, b->rrms, b->x, b->norm, 1e-5f));
+    REPORT(b, "rmsnorm forward", 2 * x_bytes, op_rmsnorm_forward(dev, b->y, b->rstd, b->x, b->norm, 1e-5f));
     REPORT(b, "rmsnorm backward", 4 * x_bytes,
-           op_rmsnorm_backward(dev, b->dx, b->dw, b->dnorm, b->x, b->norm, b->rrms));
+           op_rmsnorm_backward(dev, b->dx, b->dw, b->dnorm, b->x, b->norm, b->rstd));
     REPORT(b, "rope forward", (double)tensor_bytes(b->qkv) * 2 * 12 / QKV,
            op_rope_forward(dev, b->qkv, &rotation));
-    REPORT(b, "swiglu forward", 3 * act_bytes, op_swiglu_forward(dev, b->act, b->gate_up, GATE_SILU));
-    REPORT(b, "swiglu backward", 5 * act_bytes,
-           op_swiglu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU));
+    REPORT(b, "glu forward", 3 * act_bytes, op_glu_forward(dev, b->act, b->gate_up, GATE_SILU));
+    REPORT(b, "glu backward", 5 * act_bytes,
+           op_glu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU));
     REPORT(b, "add", 3 * x_bytes, op_add(dev, b->y, b->x, b->dx));
     REPORT(b, "cross entropy, loss and gradient", 2 * logits_bytes,
            op_cross_entropy(dev, b->losses, b->logits, b->logits, b->tokens, b->weights, 1.0f));
@@ -203,7 +203,7 @@ static void bench_pointwise(struct bench *b) {
 }
 
 static void free_all(struct bench *b) {
-    struct tensor *all[] = {&b->x,         &b->y,      &b->dx,       &b->norm,    &b->dnorm,  &b->rrms,
+    struct tensor *all[] = {&b->x,         &b->y,      &b->dx,       &b->norm,    &b->dnorm,  &b->rstd,
                             &b->qkv,       &b->dqkv,   &b->attn,     &b->dattn,   &b->lse,    &b->gate_up,
                             &b->dgate_up,  &b->act,    &b->logits,   &b->w_embed, &b->w_qkv,  &b->w_out,
                             &b->w_gate_up, &b->w_down, &b->dw_embed, &b->dw,      &b->tokens, &b->positions,

@@ -76,9 +76,9 @@ void gated_case(enum dtype dtype, enum gate gate, size s) {
         placed in(dev, gate_up, both, s.shift), apart(dev, gate_up, both, s.shift),
             out(dev, empty, one, s.shift);
         placed gradient(dev, dy, one, s.shift);
-        op_swiglu_forward(dev, out.t, in.t, gate);
-        op_swiglu_backward(dev, apart.t, gradient.t, in.t, gate);
-        op_swiglu_backward(dev, in.t, gradient.t, in.t, gate);
+        op_glu_forward(dev, out.t, in.t, gate);
+        op_glu_backward(dev, apart.t, gradient.t, in.t, gate);
+        op_glu_backward(dev, in.t, gradient.t, in.t, gate);
         expect(same_bits({apart.read()}, {in.read()}), "gated in place");
         return {out.read(), in.read()};
     };
@@ -254,8 +254,8 @@ void nan_rows(enum dtype dtype, int64_t width) {
     nan_case(name + " gated", [&](struct device *dev) -> std::vector<field> {
         placed pg(dev, gate_up, {rows, 2 * width}, 0), py(dev, y, matrix, 0),
             pd(dev, gate_up, {rows, 2 * width}, 0);
-        op_swiglu_forward(dev, py.t, pg.t, GATE_SILU);
-        op_swiglu_backward(dev, pd.t, py.t, pg.t, GATE_GELU_TANH);
+        op_glu_forward(dev, py.t, pg.t, GATE_SILU);
+        op_glu_backward(dev, pd.t, py.t, pg.t, GATE_GELU_TANH);
         return {py.read(), pd.read()};
     });
     nan_case(name + " embedding", [&](struct device *dev) -> std::vector<field> {

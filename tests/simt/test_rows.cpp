@@ -16,21 +16,21 @@ double norm_of(const field &x, size_t row, size_t width) {
 void norm_forward(enum dtype dtype, size s) {
     field a = random_field(dtype, s.rows * s.width, 1), b = random_field(dtype, s.rows * s.width, 2),
           w = random_field(dtype, s.width, 3), empty = {dtype, std::vector<double>(a.values.size())},
-          rrms = {DTYPE_F32, std::vector<double>((size_t)s.rows)}, y = empty, sum = empty;
+          rstd = {DTYPE_F32, std::vector<double>((size_t)s.rows)}, y = empty, sum = empty;
     size_t width = (size_t)s.width;
     for (size_t i = 0; i < a.values.size(); i++)
         sum.values[i] = round_to(dtype, a.values[i] + b.values[i]);
     for (size_t i = 0; i < (size_t)s.rows; i++) {
-        rrms.values[i] = norm_of(sum, i, width);
+        rstd.values[i] = norm_of(sum, i, width);
         for (size_t c = 0; c < width; c++)
             y.values[i * width + c] =
-                w.values[c] * round_to(dtype, sum.values[i * width + c] * rrms.values[i]);
+                w.values[c] * round_to(dtype, sum.values[i * width + c] * rstd.values[i]);
     }
     run op = [&](struct device *dev) -> std::vector<field> {
         std::vector<int64_t> matrix = {s.rows, s.width};
         placed da(dev, a, matrix, s.shift), db(dev, b, matrix, s.shift), dw(dev, w, {s.width}, s.shift);
         placed dy(dev, empty, matrix, s.shift), dsum(dev, empty, matrix, s.shift),
-            dr(dev, rrms, {s.rows}, s.shift);
+            dr(dev, rstd, {s.rows}, s.shift);
         op_add_rmsnorm_forward(dev, dy.t, dsum.t, dr.t, da.t, db.t, dw.t, (float)EPS);
         std::vector<field> fused = {dy.read(), dsum.read(), dr.read()};
         op_add(dev, dsum.t, da.t, db.t); /* the same in two steps, bit for bit, onto what lies there */
@@ -40,18 +40,18 @@ void norm_forward(enum dtype dtype, size s) {
                name_of("add_rmsnorm is add, rmsnorm", dtype, s.rows, s.width, s.shift));
         return fused;
     };
-    check(name_of("add_rmsnorm_forward", dtype, s.rows, s.width, s.shift), op, {y, sum, rrms}, b.values[0],
+    check(name_of("add_rmsnorm_forward", dtype, s.rows, s.width, s.shift), op, {y, sum, rstd}, b.values[0],
           s.num_seeds);
 }
 
 void norm_backward(enum dtype dtype, size s) {
     field x = random_field(dtype, s.rows * s.width, 1), dy = random_field(dtype, s.rows * s.width, 2),
           w = random_field(dtype, s.width, 3), dx = random_field(dtype, s.rows * s.width, 4),
-          dw = random_field(DTYPE_F32, s.width, 5), rrms = {DTYPE_F32, std::vector<double>((size_t)s.rows)};
+          dw = random_field(DTYPE_F32, s.width, 5), rstd = {DTYPE_F32, std::vector<double>((size_t)s.rows)};
     field want_dx = dx, want_dw = dw;
     size_t width = (size_t)s.width;
     for (size_t i = 0; i < (size_t)s.rows; i++) {
-        double r = rrms.values[i] = round_to(DTYPE_F32, norm_of(x, i, width)), mean = 0;
+        double r = rstd.values[i] = round_to(DTYPE_F32, norm_of(x, i, width)), mean = 0;
         for (size_t c = i * width; c < (i + 1) * width; c++)
             mean += dy.values[c] * w.values[c - i * width] * x.values[c] * r / (double)width;
         for (size_t c = i * width; c < (i + 1) * width; c++) {
@@ -63,7 +63,7 @@ void norm_backward(enum dtype dtype, size s) {
         std::vector<int64_t> matrix = {s.rows, s.width};
         placed px(dev, x, matrix, s.shift), pdy(dev, dy, matrix, s.shift), pw(dev, w, {s.width}, s.shift);
         placed pdx(dev, dx, matrix, s.shift), pdw(dev, dw, {s.width}, s.shift),
-            pr(dev, rrms, {s.rows}, s.shift);
+            pr(dev, rstd, {s.rows}, s.shift);
         op_rmsnorm_backward(dev, pdx.t, pdw.t, pdy.t, px.t, pw.t, pr.t);
         return {pdx.read(), pdw.read()};
     };
