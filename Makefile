@@ -3,6 +3,7 @@
 # make demo         install, build and run the whole job on 2 CPU ranks
 # make test         install, build and run every test that needs no GPU
 # make check        the tests alone, nothing installed
+# make distributions  demo and test on bare Debian 12 and 13, made new by debootstrap (root; hours on a slow machine)
 # make simt         the CUDA kernels compiled by g++ to run on the host, and their tests (part of check)
 # make sanitized    the test programs under AddressSanitizer and UndefinedBehaviorSanitizer
 # make cuda         build/cuda/atelier alone (needs nvcc, cuBLASLt, NCCL)
@@ -211,6 +212,8 @@ demo: deps
 	@OUT=$(OUT) configs/demo.sh
 refactoring: all $(if $(filter 1,$(SIMT)),simt)
 	@OUT=$(OUT) SIMT_OUT=$(SIMT_OUT) tests/refactoring/run.sh
+distributions:
+	@tests/distributions.sh
 interop: all
 	@OUT=$(OUT) tests/interop/run.sh
 bench: all
@@ -222,5 +225,5 @@ help:
 clean:
 	rm -rf build
 -include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) -name '*.d' 2>/dev/null)
-.PHONY: all tests cuda simt deps test check budgets bundle gpu-check gpu-bench sanitized demo refactoring interop bench fuzz help clean
+.PHONY: all tests cuda simt deps test check distributions budgets bundle gpu-check gpu-bench sanitized demo refactoring interop bench fuzz help clean
 .SECONDARY:
