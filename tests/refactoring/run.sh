@@ -14,7 +14,9 @@
 # installed, compare two builds on the same machine (exit code 77 says so).
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 LC_ALL=C
+# shellcheck source=configs/ranks.sh
+. configs/ranks.sh
+export OMP_NUM_THREADS=1 LC_ALL=C
 export DNNL_MAX_CPU_ISA=SSE41 # the same products on every processor
 out=${OUT:-build/cpu} simt=${SIMT_OUT:-build/simt}
 work=build/tmp/refactoring
@@ -121,7 +123,7 @@ train_row() {
     shift 3
     rm -rf "$work/run"
     local command=("$program" train "$work/run.yaml" --set "run.folder=$work/run" "$@")
-    [ "$ranks" -eq 0 ] || command=(mpirun --oversubscribe -n "$ranks" "${command[@]}")
+    [ "$ranks" -eq 0 ] || command=(mpirun -n "$ranks" "${command[@]}")
     "${command[@]}" >"$work/log" 2>&1 || give_up "$name: ${command[*]}"
     step=$work/run/$(cat "$work/run/latest")
     printf '%s %s %s %s' "$name" \
