@@ -84,6 +84,9 @@ int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char 
  * saved is gone: a run must neither jump to another line nor start anew by itself. */
 char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err);
 
+/* checkpoint_of_step - path of a complete checkpoint of this step (malloc'ed), or NULL with err set. */
+char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err);
+
 /* checkpoint_identity - of a complete checkpoint, by its manifest.  checkpoint_last_saved - of the one that a
  * run saved last, there or not; its id is "" where there is no history.  Return 0, or -1 with err set. */
 int checkpoint_identity(const char *checkpoint_folder, struct checkpoint_id *id, struct err *err);

@@ -171,3 +171,12 @@ char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err) 
     lineage_release(&lineage);
     return path;
 }
+
+char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err) {
+    struct err why = {""};
+    char *path = step_complete_path(run_folder, step, &why);
+    if (!path)
+        err_set(err, "'%.200s' has no complete checkpoint of step %lld%s%.500s", run_folder, (long long)step,
+                why.text[0] ? ": " : "", why.text);
+    return path;
+}

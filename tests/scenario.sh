@@ -158,9 +158,14 @@ prepare_sample() {
 
 # --- looking at a run ---
 
-# losses FOLDER - "step loss" of every training step, as text.
+# losses FOLDER - "step loss" of every training step, as text: of the present line of history, as a start line says after
+# which step a start went on.
 losses() {
-    sed -n 's/^{"step": \([0-9]*\), "loss": \([^,]*\),.*/\1 \2/p' "$1/metrics.jsonl"
+    sed -n 's/^{"step": \([0-9]*\), "loss": \([^,]*\),.*/\1 \2/p; s/^{"event": "start", "after_step": \([0-9]*\),.*/start \1/p' \
+        "$1/metrics.jsonl" |
+        awk '$1 == "start" { while (n > 0 && ($2 == 0 || step[n] > $2)) n--; next }
+             { step[++n] = $1; loss[n] = $2 }
+             END { for (i = 1; i <= n; i++) print step[i], loss[i] }'
 }
 
 # last_step FOLDER - of the training steps told so far; 0 before the first.

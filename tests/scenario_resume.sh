@@ -70,6 +70,6 @@ if is_within "$work/wrong.losses" "$work/straight.losses" 1e-5; then
 fi
 cp -r "$work/saved-0" "$work/refused"
 train 2 0 "$work/refused" --set run.seed=8
-expect_output "was trained with seed 7, the run file now says 8"
+expect_output "was trained with run.seed 7, the run file now says 8"
 expect "losses after the refusal" "$(losses "$work/saved-0")" "$(losses "$work/refused")"
 say "another seed: other losses; refused on a resume"

@@ -11,6 +11,7 @@
 #include "tests/check.h"
 #include "train/metrics.h"
 #include "train/metrics_summary.h"
+#include "train/run_status.h"
 
 static struct step_record record_of(int64_t step, double loss) {
     struct step_record record = {.step = step,
@@ -37,19 +38,20 @@ static char *read_file(const char *folder, const char *name) {
     return text;
 }
 
-/* steps_of - "1 2 v2 3": the lines of metrics.jsonl in short, each checked to be JSON; malloc'ed. */
+/* steps_of - "s0 1 2 v2 3": the lines of metrics.jsonl in short, "?" for one that is not JSON; malloc'ed. */
 static char *steps_of(const char *folder) {
     char *text = read_file(folder, "metrics.jsonl"), *shown = xstrdup("");
     for (char *line = text, *end = NULL; (end = strchr(line, '\n')); line = end + 1) {
         struct err err = {""};
         json_t *object = json_parse_text(line, (size_t)(end - line), "line", &err);
-        if (!object)
-            fail_msg("%s", err.text);
         const char *event = "";
         int64_t step = -1;
-        assert_int_equal(json_get_string_or(object, "event", "", &event, &err), 0);
-        assert_int_equal(json_get_int(object, "step", &step, &err), 0);
-        char *longer = xasprintf("%s%s%.1s%lld", shown, shown[0] ? " " : "", event, (long long)step);
+        if (object) {
+            assert_int_equal(json_get_string_or(object, "event", "", &event, &err), 0);
+            assert_int_equal(json_get_int(object, event[0] == 's' ? "after_step" : "step", &step, &err), 0);
+        }
+        char *longer = object ? xasprintf("%s%s%.1s%lld", shown, shown[0] ? " " : "", event, (long long)step)
+                              : xasprintf("%s%s?", shown, shown[0] ? " " : "");
         free(shown);
         shown = longer;
         json_decref(object);
@@ -90,45 +92,66 @@ static void test_restarts(void **state) {
     metrics_checkpoint(metrics, 3, "runs/x/step-000003", 1000000, 0.5);
     steps(metrics, 4, 6);
     metrics_close(metrics, "stopped");
-    assert_steps(folder, "v0 1 2 3 c3 4 5 6");
-    /* Resumed from step 3: what lies beyond was not saved. */
+    assert_steps(folder, "s0 v0 1 2 3 c3 4 5 6");
+    /* Resumed from step 3: what lies beyond was not saved; it stays in the file and no longer counts. */
     metrics = open_run(folder, 3);
+    assert_true(metrics_totals(metrics)->first_loss == 4.0);
+    assert_int_equal(metrics_totals(metrics)->num_validations, 1);
     steps(metrics, 4, 5);
+    metrics_validation(metrics, 5, 1.0, 100, 0.1);
     metrics_close(metrics, "done");
-    assert_steps(folder, "v0 1 2 3 c3 4 5");
+    assert_steps(folder, "s0 v0 1 2 3 c3 4 5 6 s3 4 5 v5");
     /* A crash in the middle of a line. */
     char *path = xasprintf("%s/metrics.jsonl", folder);
     struct stat facts;
     assert_int_equal(stat(path, &facts), 0);
     assert_int_equal(truncate(path, facts.st_size - 20), 0);
-    metrics = open_run(folder, 5);
-    steps(metrics, 6, 6);
+    metrics = open_run(folder, 4);
+    assert_int_equal(metrics_totals(metrics)->num_validations, 1); /* the one at step 5 is left */
+    steps(metrics, 5, 6);
     metrics_close(metrics, "done");
-    assert_steps(folder, "v0 1 2 3 c3 4 6");
-    /* A file that is no JSON at all, and a start from the beginning. */
+    assert_steps(folder, "s0 v0 1 2 3 c3 4 5 6 s3 4 5 ? s4 5 6");
+    char *log = read_file(folder, "log.txt");
+    assert_non_null(strstr(log, "after step 0 of 10 ---"));
+    assert_non_null(strstr(log, "after step 4 of 10 ---"));
+    free(log);
+    /* A start from the beginning: nothing before it counts, and all of it stays. */
+    metrics = open_run(folder, 0);
+    assert_true(isnan(metrics_totals(metrics)->first_loss));
+    assert_int_equal(metrics_totals(metrics)->num_validations, 0);
+    metrics_close(metrics, "done");
+    metrics = open_run(folder, 5);
+    assert_int_equal(metrics_totals(metrics)->num_validations, 0); /* those before the new beginning */
+    metrics_close(metrics, "done");
+    assert_steps(folder, "s0 v0 1 2 3 c3 4 5 6 s3 4 5 ? s4 5 6 s0 s5");
+    /* A file that is no JSON at all. */
     FILE *file = fopen(path, "w");
     fputs("garbage\n{\"step\": 1}\n", file);
     fclose(file);
     metrics = open_run(folder, 5);
+    steps(metrics, 6, 6);
     metrics_close(metrics, "done");
-    assert_steps(folder, "");
-    metrics = open_run(folder, 0);
-    steps(metrics, 1, 2);
-    metrics_close(metrics, "done");
-    metrics = open_run(folder, 0);
-    steps(metrics, 1, 1);
-    metrics_close(metrics, "done");
-    assert_steps(folder, "1");
+    assert_steps(folder, "? 1 s5 6");
+    /* A link in the place of a log is not written through. */
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("log.txt", path), 0);
+    struct err err = {""};
+    struct metrics_setup setup = {.run_folder = folder, .num_steps = 1, .log_every = 1};
+    assert_int_equal(metrics_open(&metrics, &setup, &err), -1);
+    assert_int_equal(unlink(path), 0);
     free(path);
     free(folder);
 }
 
-/* line_of - the number under a key of the first line. */
-static double number_of_first_line(const char *folder, const char *key) {
+/* number_of_last_line - the number under a key. */
+static double number_of_last_line(const char *folder, const char *key) {
     char *text = read_file(folder, "metrics.jsonl");
     struct err err = {""};
     double value = NAN;
-    json_t *object = json_parse_text(text, strcspn(text, "\n"), "line", &err);
+    char *end = text + strlen(text) - 1, *line = end;
+    while (line > text && line[-1] != '\n')
+        line--;
+    json_t *object = json_parse_text(line, (size_t)(end - line), "line", &err);
     assert_non_null(object);
     if (json_get_double(object, key, &value, &err) != 0)
         value = NAN;
@@ -147,15 +170,15 @@ static void test_values(void **state) {
         struct step_record record = record_of(1, losses[i]);
         metrics_step(metrics, &record);
         metrics_close(metrics, "done");
-        double loss = number_of_first_line(folder, "loss");
+        double loss = number_of_last_line(folder, "loss");
         assert_true(i == 2 ? isnan(loss) : loss == losses[i]);
         assert_true(i != 1 || loss != losses[0]);
     }
-    assert_true(number_of_first_line(folder, "tokens_per_s") == 4000);
-    assert_true(number_of_first_line(folder, "gflops_per_s") == 4);
-    assert_true(number_of_first_line(folder, "forward_s") == 0.125);
-    assert_true(number_of_first_line(folder, "grad_norm") == 0.5);
-    assert_true(number_of_first_line(folder, "peak_memory_bytes") > 100000);
+    assert_true(number_of_last_line(folder, "tokens_per_s") == 4000);
+    assert_true(number_of_last_line(folder, "gflops_per_s") == 4);
+    assert_true(number_of_last_line(folder, "forward_s") == 0.125);
+    assert_true(number_of_last_line(folder, "grad_norm") == 0.5);
+    assert_true(number_of_last_line(folder, "peak_memory_bytes") > 100000);
     free(folder);
 }
 
@@ -184,7 +207,7 @@ static void test_summary(void **state) {
     assert_null(strstr(text, "best")); /* two validations: nothing between them */
     assert_non_null(strstr(log, "resumed from nowhere\n"));
     assert_non_null(strstr(log, "step 4/10  loss 1.0000"));
-    assert_steps(folder, "v0 1 2 3 4 v4 c4"); /* the quote did not break the line */
+    assert_steps(folder, "s0 v0 1 2 3 4 v4 c4"); /* the quote did not break the line */
     free(text);
     free(log);
     free(folder);
@@ -258,9 +281,27 @@ static void test_time(void **state) {
         assert_true(then >= start && then <= time(NULL));
         json_decref(object);
     }
-    assert_int_equal(num_lines, 4);
+    assert_int_equal(num_lines, 5);
     free(text);
     free(folder);
+}
+
+/* What status reads: after a start line only what came since, and the steps that it says. */
+static void test_status_after_start(void **state) {
+    (void)state;
+    struct run_status status = {.loss = NAN, .valid_loss = NAN};
+    run_status_take_metrics(&status, "{\"event\": \"start\", \"after_step\": 0, \"steps\": 9}\n"
+                                     "{\"step\": 7, \"loss\": 2.0, \"seconds\": 1, \"tokens\": 8}\n"
+                                     "{\"event\": \"validation\", \"step\": 7, \"loss\": 3.0}\n");
+    assert_int_equal(status.last_step, 7);
+    assert_int_equal(status.num_steps, 9);
+    assert_true(status.loss == 2.0 && status.valid_loss == 3.0 && status.step_s == 1.0);
+    status = (struct run_status){.loss = NAN, .valid_loss = NAN};
+    run_status_take_metrics(&status, "{\"step\": 7, \"loss\": 2.0, \"seconds\": 1, \"tokens\": 8}\n"
+                                     "{\"event\": \"start\", \"after_step\": 4, \"steps\": 12}\n");
+    assert_int_equal(status.last_step, 4);
+    assert_int_equal(status.num_steps, 12);
+    assert_true(isnan(status.loss) && status.step_s == 0);
 }
 
 static void test_without_metrics(void **state) {
@@ -297,7 +338,7 @@ int main(void) {
         cmocka_unit_test(test_restarts),  cmocka_unit_test(test_values),
         cmocka_unit_test(test_summary),   cmocka_unit_test(test_without_metrics),
         cmocka_unit_test(test_durations), cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_time),
+        cmocka_unit_test(test_time),      cmocka_unit_test(test_status_after_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,8 +55,9 @@ struct slurm_config {
 };
 
 struct config {
-    struct {          /* run: */
-        char *folder; /* checkpoints, metrics and logs go here */
+    struct {                    /* run: */
+        char *folder;           /* checkpoints, metrics and logs go here */
+        bool is_default_folder; /* the run file names none */
         int64_t seed;
         int64_t threads;              /* OpenMP threads per rank; 0: cores of the host / ranks on it */
         int64_t log_every;            /* steps between two lines in a log that is no terminal */
@@ -114,6 +115,7 @@ struct config {
         int64_t every_steps; /* 0: only at the end and on a signal; -1: as often as it pays */
         int64_t keep;        /* newest ones kept; 0: all */
         enum resume_policy resume;
+        char *from; /* RUN[@STEP] to begin a new line at, while run.folder has no checkpoint; NULL: none */
         int64_t max_file_bytes;
         double timeout_s;   /* of a wait for other ranks during a save; 0: see run_phase.h */
         double node_mtbf_h; /* mean time between the failures of one node */

@@ -48,6 +48,7 @@ void config_complete(struct loading *loading) {
     if (!config->run.folder) {
         char *stem = file_stem(loading->origin);
         config->run.folder = xasprintf("runs/%s", stem);
+        config->run.is_default_folder = true;
         free(stem);
     }
     if (config->model.has_architecture)

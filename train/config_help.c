@@ -32,11 +32,13 @@ void config_print_help(void) {
         "refused.  Paths are relative to the working folder.\n"
         "\nWhat happens when a key was changed and the run goes on from a checkpoint is the last word of its "
         "line:\n"
-        "fixed: refused; it would be another run: choose another run.folder, with checkpoint.from to begin "
+        "fixed: refused, it would be another run: choose another run.folder, with checkpoint.from to begin "
         "at a\n"
-        "checkpoint of this one.  course: the training takes another course, said with before and after.  "
-        "free:\n"
-        "what is learnt stays the same, said in one line.\n");
+        "checkpoint of this one.  course: the training takes another course; said, before and after.  free: "
+        "what is\n"
+        "learnt stays the same; said in one line.  Base model, tokenizer and token files are compared by "
+        "what they\n"
+        "hold: they may be renamed and moved.\n");
     for (int i = 0; i < table->num_keys; i++) {
         const char *name = table->keys[i].name, *word = strrchr(name, '.') + 1;
         size_t length = (size_t)(word - name);

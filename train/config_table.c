@@ -96,7 +96,10 @@ static const struct config_table source_table = {source_keys, COUNT_OF(source_ke
 
 static const struct config_key run_file_keys[] = {
     TEXT("run.folder", AT(run.folder), NULL,
-         "checkpoints, metrics and logs go here; default: runs/ and the name of the run file", FREE),
+         "checkpoints, metrics and logs go here; default: runs/ and the name of the run file, for one run "
+         "file: a "
+         "second one of the same name is refused there",
+         FREE),
     INT("run.seed", AT(run.seed), "1", 0, LARGEST, NULL, "order of the data and weights of a new model"),
     INT("run.threads", AT(run.threads), "0", 0, 1024, "threads",
         "OpenMP threads of each rank; 0: cores of the host divided by the ranks on it", FREE),
@@ -252,9 +255,16 @@ static const struct config_key run_file_keys[] = {
         "and how often nodes fail",
         FREE),
     INT("checkpoint.keep", AT(checkpoint.keep), "2", 0, 1e6, "checkpoints", "newest ones kept; 0: all", FREE),
-    CHOICE("checkpoint.resume", AT(checkpoint.resume), "auto", resumes,
-           "auto: go on from the newest checkpoint of run.folder where there is one; never: start anew",
-           FREE),
+    CHOICE(
+        "checkpoint.resume", AT(checkpoint.resume), "auto", resumes,
+        "auto: go on from the checkpoint that run.folder/latest names, where there is one; never: start anew",
+        FREE),
+    TEXT("checkpoint.from", AT(checkpoint.from), NULL,
+         "RUN, RUN@STEP or a checkpoint's folder: begin a new line of history there, read only while "
+         "run.folder has no "
+         "checkpoint; steps go on counting, seed, data and batch may change and are then read from their "
+         "beginning",
+         FREE),
     INT("checkpoint.max_file_bytes", AT(checkpoint.max_file_bytes), "5000000000", 1 << 20, 1e15, "bytes",
         "longer models are split over several files", FREE),
     REAL("checkpoint.timeout_s", AT(checkpoint.timeout_s), "0", 0, 1e6, "s",

@@ -1,12 +1,13 @@
 /* metrics.c - see metrics.h.  The live line and the log go to standard error, the summary to standard output.
  *
- * metrics.jsonl stays one line per step over restarts: lines beyond the step that is resumed from are cut off
- * first, together with a last line that a crash left half-written.  Each line is flushed, so that a kill
+ * Both files only grow: each start appends a line that says after which step it goes on, and readers take
+ * later records of the same step for the run's (metrics_history.c).  Each line is flushed, so that a kill
  * loses none. Trouble with the disk here is warned about once and does not end the run: a checkpoint may
  * still fit. */
 #include "train/metrics.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "checkpoints/files.h"
 #include "data/json.h"
 #include "kernels/clock.h"
 #include "train/metrics_summary.h"
@@ -42,108 +44,25 @@ static void end_line(FILE *lines) {
     fprintf(lines, ", \"time\": \"%s.%03ldZ\"}\n", text, now.tv_nsec / 1000000);
 }
 
-/* count_validation - the first, the last and the best of the run. */
-static void count_validation(struct run_totals *t, int64_t step, double loss) {
-    if (!isfinite(loss)) /* no target token, or a model gone wrong */
-        return;
-    if (t->num_validations++ == 0)
-        t->first_valid_loss = t->best_valid_loss = loss;
-    t->last_valid_loss = loss;
-    t->last_valid_step = step;
-    if (loss <= t->best_valid_loss) {
-        t->best_valid_loss = loss;
-        t->best_valid_step = step;
-    }
-}
-
-/* recall - what an earlier start of the run has to tell: where its losses began. */
-static void recall(struct run_totals *t, const json_t *object, int64_t step) {
-    const char *event;
-    double loss;
-    if (json_get_string_or(object, "event", "step", &event, NULL) != 0 ||
-        json_get_double(object, "loss", &loss, NULL) != 0)
-        return;
-    if (strcmp(event, "validation") == 0)
-        count_validation(t, step, loss);
-    else if (!isfinite(t->first_loss)) /* the first step that had one */
-        t->first_loss = loss;
-}
-
-/* is_kept - a whole JSON object that belongs to the steps up to first_step. */
-static bool is_kept(struct run_totals *t, const char *line, size_t length_bytes, int64_t first_step) {
-    int64_t step = 0;
-    if (length_bytes == 0 || line[length_bytes - 1] != '\n')
-        return false; /* half-written */
-    json_t *object = json_parse_text(line, length_bytes, "metrics.jsonl", NULL);
-    bool kept = object && json_get_int(object, "step", &step, NULL) == 0 && step <= first_step;
-    if (kept)
-        recall(t, object, step);
-    json_decref(object);
-    return kept;
-}
-
-/* cut_lines - shorten the file to the steps up to first_step; nothing of an older run stays when starting at
- * 0. */
-static int cut_lines(FILE *file, const char *path, struct run_totals *t, struct err *err) {
-    char *line = NULL;
-    size_t room = 0;
-    off_t end = 0;
-    ssize_t length = 0;
-    while (t->first_step > 0 && (length = getline(&line, &room, file)) > 0 &&
-           is_kept(t, line, (size_t)length, t->first_step))
-        end += length;
-    free(line);
-    if (ftruncate(fileno(file), end) != 0 || fseeko(file, end, SEEK_SET) != 0)
-        return err_set(err, "cannot shorten '%s': %s", path, strerror(errno));
-    return 0;
-}
-
-static FILE *open_in(const char *folder, const char *name, const char *mode, char **path, struct err *err) {
-    *path = xasprintf("%s/%s", folder, name);
-    FILE *file = fopen(*path, mode);
+/* open_append - a file of the run folder; what stands in it stays, and a link is not followed. */
+static FILE *open_append(const char *folder, const char *name, struct err *err) {
+    char *path = xasprintf("%s/%s", folder, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+    FILE *file = fd >= 0 ? fdopen(fd, "a") : NULL;
     if (!file)
-        err_set(err, "cannot open '%s': %s", *path, strerror(errno));
+        err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    if (!file && fd >= 0)
+        close(fd);
+    free(path);
     return file;
 }
 
-int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err) {
-    char *lines_path = NULL, *log_path = NULL;
-    struct metrics *m = xcalloc(1, sizeof *m);
-    *metrics = NULL;
-    m->log_every = setup->log_every > 0 ? setup->log_every : 1;
-    m->is_terminal =
-        setup->progress == PROGRESS_LIVE || (setup->progress == PROGRESS_AUTO && isatty(STDERR_FILENO) == 1);
-    m->totals.first_step = m->totals.last_step = setup->first_step;
-    m->totals.num_steps = setup->num_steps;
-    m->totals.first_loss = m->totals.last_loss = NAN;
-    m->totals.started_s = clock_s();
-    snprintf(m->totals.folder, sizeof m->totals.folder, "%s", setup->run_folder);
-    /* "a+" would move every write to the end, "r+" does not create: open for appending once to create it. */
-    m->lines = open_in(setup->run_folder, "metrics.jsonl", "a", &lines_path, err);
-    if (!m->lines)
-        goto fail;
-    fclose(m->lines);
-    m->lines = fopen(lines_path, "r+");
-    if (!m->lines) {
-        err_set(err, "cannot open '%s': %s", lines_path, strerror(errno));
-        goto fail;
-    }
-    if (cut_lines(m->lines, lines_path, &m->totals, err) != 0)
-        goto fail;
-    m->log = open_in(setup->run_folder, "log.txt", setup->first_step > 0 ? "a" : "w", &log_path, err);
-    if (!m->log)
-        goto fail;
-    free(lines_path);
-    free(log_path);
-    *metrics = m;
-    return 0;
-fail:
-    if (m->lines)
-        fclose(m->lines);
-    free(lines_path);
-    free(log_path);
-    free(m);
-    return -1;
+/* end_half_line - what a crash left of the last line stands alone, and no reader takes it for one. */
+static void end_half_line(FILE *file) {
+    char last = '\n';
+    off_t size = lseek(fileno(file), 0, SEEK_END);
+    if (size > 0 && pread(fileno(file), &last, 1, size - 1) == 1 && last != '\n')
+        fputc('\n', file);
 }
 
 /* flush - after each line; the first failure is told. */
@@ -154,6 +73,49 @@ static void flush(struct metrics *m, FILE *file, const char *name) {
     if (!m->has_failed)
         warn("cannot write '%s/%s': %s; the run goes on without it", m->totals.folder, name, strerror(errno));
     m->has_failed = true;
+}
+
+/* mark_start - in both files: from here on the records of later steps are those of this start. */
+static void mark_start(struct metrics *m) {
+    char now[32];
+    struct tm parts;
+    time_t seconds = time(NULL);
+    end_half_line(m->lines);
+    fprintf(m->lines, "{\"event\": \"start\", \"after_step\": %lld, \"steps\": %lld",
+            (long long)m->totals.first_step, (long long)m->totals.num_steps);
+    end_line(m->lines);
+    strftime(now, sizeof now, "%Y-%m-%d %H:%M:%S", gmtime_r(&seconds, &parts));
+    end_half_line(m->log);
+    fprintf(m->log, "--- start of %s UTC, after step %lld of %lld ---\n", now,
+            (long long)m->totals.first_step, (long long)m->totals.num_steps);
+}
+
+int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err) {
+    struct metrics *m = xcalloc(1, sizeof *m);
+    *metrics = NULL;
+    m->log_every = setup->log_every > 0 ? setup->log_every : 1;
+    m->is_terminal =
+        setup->progress == PROGRESS_LIVE || (setup->progress == PROGRESS_AUTO && isatty(STDERR_FILENO) == 1);
+    m->totals.first_step = m->totals.last_step = setup->first_step;
+    m->totals.num_steps = setup->num_steps;
+    m->totals.first_loss = m->totals.last_loss = NAN;
+    m->totals.started_s = clock_s();
+    snprintf(m->totals.folder, sizeof m->totals.folder, "%s", setup->run_folder);
+    m->lines = open_append(setup->run_folder, "metrics.jsonl", err);
+    m->log = m->lines ? open_append(setup->run_folder, "log.txt", err) : NULL;
+    if (m->lines && m->log && metrics_recall(&m->totals, err) == 0) {
+        mark_start(m);
+        flush(m, m->lines, "metrics.jsonl");
+        flush(m, m->log, "log.txt");
+        *metrics = m;
+        return 0;
+    }
+    if (m->lines)
+        fclose(m->lines);
+    if (m->log)
+        fclose(m->log);
+    free(m);
+    return -1;
 }
 
 /* put_number - JSON knows no NaN and no infinity.  Nine digits tell two floats apart, 17 two doubles. */
@@ -276,7 +238,7 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
 void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t target_tokens, double seconds) {
     if (!m)
         return;
-    count_validation(&m->totals, step, loss);
+    run_totals_validation(&m->totals, step, loss);
     fprintf(m->lines, "{\"event\": \"validation\", \"step\": %lld", (long long)step);
     put_number(m->lines, "loss", loss, 17);
     fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
@@ -353,14 +315,9 @@ void metrics_close(struct metrics *m, const char *outcome) {
     fputs(text, stdout);
     fflush(stdout);
     struct err err;
-    FILE *file = open_in(m->totals.folder, "summary.txt", "w", &path, &err);
-    if (!file) {
+    path = xasprintf("%s/summary.txt", m->totals.folder);
+    if (file_create(path, text, strlen(text), &err) != 0)
         warn("%s", err.text);
-    } else {
-        fputs(text, file);
-        flush(m, file, "summary.txt");
-        fclose(file);
-    }
     fclose(m->lines);
     fclose(m->log);
     free(path);

@@ -1,5 +1,7 @@
 /* metrics.h - what a run tells: the live line, one JSON line per step in RUN/metrics.jsonl, the final
- * summary.  Every line carries the time (UTC, ISO 8601).  What is no number is null. */
+ * summary.  Every line carries the time (UTC, ISO 8601).  What is no number is null.
+ * {"event": "start", "after_step": S, "steps": N}: a start that goes on after step S (0: anew); records of
+ * later steps before this line belong to a line of history that was left. */
 #pragma once
 
 #include "train/config.h"
@@ -24,8 +26,8 @@ struct step_record {
 
 struct metrics_setup {
     const char *run_folder;
-    int64_t first_step; /* where this start begins; lines of metrics.jsonl beyond it (a crash after the last
-                           checkpoint) are cut off */
+    int64_t first_step; /* where this start begins; records of later steps that stand in metrics.jsonl (a
+                           crash after the last checkpoint) are no longer the run's */
     int64_t num_steps;  /* of the whole run */
     int64_t log_every;
     enum progress_style progress;

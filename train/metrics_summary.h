@@ -32,6 +32,12 @@ const char *phase_name(enum phase phase);
 /* metrics_totals - what a run adds up to so far; NULL for NULL. */
 const struct run_totals *metrics_totals(const struct metrics *metrics);
 
+/* run_totals_validation - count one: the first, the last and the best of the run.
+ * metrics_recall - what the earlier starts of the run in totals->folder have to tell, up to
+ * totals->first_step: where its losses began, its validations.  Returns 0, or -1 with err set. */
+void run_totals_validation(struct run_totals *totals, int64_t step, double loss);
+int metrics_recall(struct run_totals *totals, struct err *err);
+
 /* summary_text - the page, malloc'ed.  outcome says how the run ended. */
 char *summary_text(const struct run_totals *totals, const char *outcome);
 

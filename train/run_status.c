@@ -57,12 +57,25 @@ static void take_step(struct run_status *status, struct recent *recent, const js
     recent->count++;
 }
 
+/* take_start - a start that goes on after this step: what was told of later ones is no longer the run's. */
+static void take_start(struct run_status *status, struct recent *recent, const json_t *object, int64_t step) {
+    json_get_int_or(object, "steps", status->num_steps, &status->num_steps, NULL);
+    recent->count = 0;
+    if (step < status->last_step || step == 0) {
+        status->loss = status->valid_loss = NAN;
+        status->updates = step;
+    }
+    status->last_step = step;
+}
+
 static void take_line(struct run_status *status, struct recent *recent, const char *line, size_t length) {
     json_t *object = json_parse_text(line, length, "metrics.jsonl", NULL);
     const char *event;
     int64_t step;
-    if (object && json_get_int(object, "step", &step, NULL) == 0 &&
-        json_get_string_or(object, "event", "", &event, NULL) == 0) {
+    if (object && json_get_int(object, "after_step", &step, NULL) == 0)
+        take_start(status, recent, object, step);
+    else if (object && json_get_int(object, "step", &step, NULL) == 0 &&
+             json_get_string_or(object, "event", "", &event, NULL) == 0) {
         if (!event[0])
             take_step(status, recent, object, step);
         else if (strcmp(event, "validation") == 0)

@@ -7,6 +7,7 @@
 #include "train/trainer.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "kernels/clock.h"
 #include "train/optimizer.h"
@@ -64,7 +65,8 @@ static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
     char documents[600];
     int status = 0;
     if (!isfinite(own_loss) || !isfinite(grad_norm)) {
-        feed_documents(&t->feed, t->train_data, t->config->data.train, t->step, documents, sizeof documents);
+        feed_documents(&t->feed, t->train_data, t->config->data.train, t->step - t->resume.data_start,
+                       documents, sizeof documents);
         status = err_set(
             &err,
             "step %lld: %s is not finite; no update was made; lower optimizer.learning_rate or look at "
@@ -230,7 +232,7 @@ static int between_steps(struct trainer *t, double step_s) {
 static int train_loop(struct trainer *t) {
     int64_t last = t->config->train.steps;
     bool has_validated = false, failed = false;
-    if (!t->resumed_from && !validate(t))
+    if ((!t->resumed_from || t->resume.is_branch) && !validate(t))
         return EXIT_FAULT;
     while (t->step < last) {
         double start = clock_s();
@@ -255,6 +257,16 @@ static int train_loop(struct trainer *t) {
     return failed ? EXIT_FAULT : EXIT_DONE;
 }
 
+/* tell_done - a finished run that is started again: nothing is done, and nothing is touched. */
+static void tell_done(const struct trainer *t) {
+    if (!comm_is_root(t->comm))
+        return;
+    remarks_print(&t->resume.said);
+    printf("'%s' is done already: all %lld steps are trained, the model is '%s'; to train further raise "
+           "train.steps, or choose another run.folder\n",
+           t->config->run.folder, (long long)t->step, t->resumed_from);
+}
+
 int trainer_run(const struct config *config, struct comm *comm) {
     struct trainer trainer;
     int code = EXIT_USAGE;
@@ -269,6 +281,10 @@ int trainer_run(const struct config *config, struct comm *comm) {
                                            : "ended by a fault");
     }
     run_phase_enter(comm, config, RUN_ENDING);
+    if (trainer.resume.is_done) {
+        tell_done(&trainer);
+        code = EXIT_DONE;
+    }
     trainer_close(&trainer);
     return code;
 }

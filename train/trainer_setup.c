@@ -57,18 +57,13 @@ static bool lock_run(struct trainer *t) {
     return comm_all_ok(t->comm, status, &err);
 }
 
-/* find_checkpoint - the newest complete one of the run folder, by the root's eyes. */
+/* find_checkpoint - where the run goes on, if it is still the same run. */
 static bool find_checkpoint(struct trainer *t) {
-    struct err err = {""};
-    if (comm_is_root(t->comm) && t->config->checkpoint.resume == RESUME_AUTO)
-        t->resumed_from = checkpoint_latest(t->config->run.folder, &t->step, &err);
-    bool failed = err.text[0] != '\0' && !t->resumed_from;
-    if (comm_is_root(t->comm) && t->resumed_from)
-        failed = checkpoint_identity(t->resumed_from, &t->parent, &err) != 0;
-    if (!comm_all_ok(t->comm, failed ? -1 : 0, &err))
+    if (!resume_open(&t->resume, t->config, t->comm))
         return false;
-    comm_broadcast_text(t->comm, &t->resumed_from);
-    comm_broadcast(t->comm, &t->step, sizeof t->step);
+    t->resumed_from = t->resume.checkpoint;
+    t->step = t->resume.step;
+    t->parent = t->resume.parent;
     return true;
 }
 
@@ -86,7 +81,7 @@ static bool open_model(struct trainer *t) {
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     t->model_config = t->source ? *weights_config(t->source) : t->config->model.architecture;
-    if (t->config->model.save_dtype != DTYPE_COUNT && !t->resumed_from)
+    if (t->config->model.save_dtype != DTYPE_COUNT && (!t->resumed_from || t->resume.is_branch))
         t->model_config.dtype = t->config->model.save_dtype;
     return true;
 }
@@ -260,7 +255,7 @@ static void open_feeds(struct trainer *t) {
               c->train.micro_sequences, rank, num_ranks);
 }
 
-/* same_order - a resumed run must read the data in the order of the interrupted one. */
+/* same_order - a checkpoint of a version that kept no values of the keys: the little that can be compared. */
 static int same_order(const struct trainer *t, const json_t *state, struct err *err) {
     const struct {
         const char *key;
@@ -309,7 +304,7 @@ static int read_training_state(struct trainer *t, struct err *err) {
         status = json_get_int_or(state, "updates", t->step, &t->updates, err);
     if (!status && (t->updates < 0 || t->updates > t->step))
         status = err_set(err, "'updates' is %lld of %lld steps", (long long)t->updates, (long long)t->step);
-    if (!status)
+    if (!status && !t->resume.is_branch && !json_find(state, "keys"))
         status = same_order(t, state, err);
     if (!status && t->config->train.compute == DTYPE_F16)
         status = read_loss_scale(t, state, err);
@@ -354,22 +349,34 @@ static int open_metrics(struct trainer *t, struct err *err) {
     return metrics_open(&t->metrics, &setup, err);
 }
 
+/* open_log - the run's record and logs; what is to be said about going on. */
+static int open_log(struct trainer *t, struct err *err) {
+    const char *from = t->resume.is_branch ? t->resumed_from : NULL;
+    if (run_record_write(t->config, from, err) != 0 || open_metrics(t, err) != 0)
+        return -1;
+    for (int i = 0; i < t->resume.said.count; i++)
+        metrics_note(t->metrics, "%s%s", t->resume.said.items[i].level == REMARK_WARNING ? "warning: " : "",
+                     t->resume.said.items[i].text);
+    return run_data_tell(t->config, t->train_data, t->metrics, err);
+}
+
 bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm) {
     memset(t, 0, sizeof *t);
-    t->config = config;
+    t->config = t->given = config;
     t->comm = comm;
     t->stragglers.told_rank = -1;
     t->loss_scale = loss_scale_start(config->train.compute);
     struct err err = {""};
-    if (!lock_run(t) || !find_checkpoint(t) || !open_model(t) || !open_data(t))
+    if (!lock_run(t) || !find_checkpoint(t) || t->resume.is_done || !open_model(t) || !open_data(t))
         return false;
     int status = check_sizes(t, &err);
     if (!status && t->resumed_from) /* before anything of the run folder is touched */
         status = read_training_state(t, &err);
-    if (!status && comm_is_root(comm))
-        status = open_metrics(t, &err);
-    if (!status && comm_is_root(comm))
-        status = run_data_tell(t->config, t->train_data, t->metrics, &err);
+    if (!comm_all_ok(comm, status, &err) ||
+        !resume_check_data(&t->resume, config, t->train_data, t->valid_data, comm))
+        return false;
+    if (comm_is_root(comm))
+        status = open_log(t, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     if (!take_memory(t) || !probe_run(&t->chosen, &t->rank, comm, t->metrics) || !load_state(t) ||
@@ -382,7 +389,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     control_open(&t->control, config, comm, t->step, state_bytes(&t->params, t->model_config.dtype));
     accounts_open(&t->accounts, config, comm, &t->rank, t->step);
     metrics_note(t->metrics, "end of the job: %s", t->control.walltime.source);
-    feed_start(&t->feed, t->train_data, t->step);
+    feed_start(&t->feed, t->train_data, t->step - t->resume.data_start);
     if (t->resumed_from)
         metrics_note(t->metrics, "resumed from '%s' after step %lld", t->resumed_from, (long long)t->step);
     return true;
@@ -406,7 +413,7 @@ void trainer_close(struct trainer *t) {
     run_lock_release(&t->lock);
     free(t->tokenizer_json);
     free(t->tokenizer_config);
-    free(t->resumed_from);
+    resume_close(&t->resume);
     free(t->last_saved);
     provenance_close(&t->provenance);
 }
@@ -425,6 +432,7 @@ char *trainer_state_text(const struct trainer *t) {
         json_object_set_new(state, "loss_scale", json_real(t->loss_scale.value));
         json_object_set_new(state, "loss_scale_good_steps", json_integer(t->loss_scale.good_steps));
     }
+    resume_put_state(&t->resume, t->given, state);
     char *text = json_dumps(state, JSON_INDENT(2));
     json_decref(state);
     return text;

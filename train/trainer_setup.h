@@ -12,6 +12,7 @@
 #include "train/params.h"
 #include "train/provenance.h"
 #include "train/rank_device.h"
+#include "train/resume.h"
 #include "train/run_lock.h"
 #include "train/stragglers.h"
 #include "train/trainer.h"
@@ -23,7 +24,9 @@ struct trainer {
     struct chosen chosen; /* config with numbers in place of 'auto': what config points to once it is made */
     struct stragglers stragglers;
     struct loss_scale loss_scale;
-    char *resumed_from;          /* checkpoint folder, or NULL */
+    const struct config *given; /* config as the run file has it; borrowed */
+    struct resume resume;
+    const char *resumed_from;    /* checkpoint folder, or NULL; borrowed from resume */
     struct checkpoint_id parent; /* root only: the checkpoint that the present state descends from */
     struct model_config model_config;
     struct weights *source;                  /* base model or checkpoint; NULL: a new model */
@@ -49,7 +52,8 @@ struct trainer {
 
 /* trainer_open - from the configuration to a state that can step: find a checkpoint, open model and data,
  * check that they fit, print the memory plan, load.  Returns false on all ranks when something is wrong (said
- * by the root). Collective.  trainer_close releases everything, also after a failed open. */
+ * by the root), or when all steps are done already (resume.is_done). Collective.  trainer_close releases
+ * everything, also after a failed open. */
 bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm);
 void trainer_close(struct trainer *t);
 
