@@ -10,6 +10,7 @@ if [ "$(id -u)" -ne 0 ] || ! unshare -m true 2>/dev/null; then
     exit 77
 fi
 command -v ompi_info >/dev/null || { echo "MPI is not Open MPI"; exit 77; }
+command -v orted >/dev/null || { echo "bundles are made with Open MPI 4"; exit 77; }
 test "$(uname -m)" = x86_64 || { echo "bundles are made for x86_64"; exit 77; }
 programs=${SIMT_OUT:-build/simt}
 test -x "$programs/atelier" || programs=${OUT:-build/cpu}

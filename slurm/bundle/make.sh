@@ -115,6 +115,11 @@ copy_files() {
 }
 
 test "$(uname -m)" = x86_64 || { say "only made for x86_64 so far" && exit 1; }
+command -v orted >/dev/null || {
+    say "made with Open MPI 4 only so far: the mpirun here, '$(mpirun --version | head -n 1)', has no orted; build it on" \
+        "Debian 12, or with an Open MPI 4 of your own on PATH"
+    exit 1
+}
 rm -rf "$stage"
 mkdir -p "$out/bundle"
 copy_programs
