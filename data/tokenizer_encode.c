@@ -98,6 +98,7 @@ int encoder_encode(struct encoder *enc, const char *text, size_t length_bytes, u
                        (unsigned char)text[valid_bytes], valid_bytes);
     enc->run.out = out;
     enc->run.err = err;
+    regex_state_begin(enc->run.regexes, length_bytes);
     if (flags & ENCODE_ADD_SPECIAL)
         push_all(out, &tok->before);
     if (length_bytes > 0 &&

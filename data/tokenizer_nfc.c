@@ -22,35 +22,6 @@ static bool is_stable(const struct nfc_table *table, uint32_t code_point) {
     return !(table->unstable[code_point / 64] >> code_point % 64 & 1);
 }
 
-/* Mark what one code point makes unstable: combining characters, every part of a decomposition but the first
- * (it may join to the left), and characters that do not come back from decomposing and composing. */
-static void mark_code_point(struct nfc_table *table, utf8proc_int32_t c) {
-    enum { ROOM = 8 };
-    const utf8proc_property_t *property = utf8proc_get_property(c);
-    if (property->combining_class != 0 || property->comp_exclusion)
-        mark(table, (uint32_t)c);
-    utf8proc_int32_t parts[ROOM];
-    int unused = 0;
-    utf8proc_ssize_t count = utf8proc_decompose_char(c, parts, ROOM, UTF8PROC_DECOMPOSE, &unused);
-    CHECK(count >= 1 && count <= ROOM, "canonical decomposition of U+%04X", (unsigned)c);
-    if (count == 1 && parts[0] != c)
-        mark(table, (uint32_t)c);
-    for (utf8proc_ssize_t i = 1; i < count; i++)
-        mark(table, (uint32_t)parts[i]);
-}
-
-struct nfc_table *nfc_table_create(void) {
-    struct nfc_table *table = xcalloc(1, sizeof *table);
-    for (utf8proc_int32_t c = 0x80; c < END_OF_CHANGES; c++)
-        if (c < 0xD800 || c > 0xDFFF)
-            mark_code_point(table, c);
-    return table;
-}
-
-void nfc_table_free(struct nfc_table *table) {
-    free(table);
-}
-
 static void append_normalised(struct text *out, struct text_span text, utf8proc_option_t options) {
     utf8proc_uint8_t *result = NULL;
     utf8proc_ssize_t count =
@@ -59,6 +30,47 @@ static void append_normalised(struct text *out, struct text_span text, utf8proc_
     CHECK(count >= 0, "utf8proc: %s", utf8proc_errmsg(count));
     text_append(out, result, (size_t)count);
     free(result);
+}
+
+/* changes - NFC is not the character itself: singletons (U+212B, U+1F71) and what never comes back from
+ * decomposing and composing (U+0F81, U+0958). */
+static bool changes(utf8proc_int32_t c, struct text *scratch) {
+    char bytes[4];
+    size_t length_bytes = text_encode_char(bytes, (uint32_t)c);
+    scratch->length_bytes = 0;
+    append_normalised(scratch, (struct text_span){bytes, length_bytes}, 0);
+    return scratch->length_bytes != length_bytes || memcmp(scratch->bytes, bytes, length_bytes) != 0;
+}
+
+/* Mark what one code point makes unstable: combining characters, characters that NFC changes, and every part
+ * of a decomposition but the first (it may join to the left). */
+static void mark_code_point(struct nfc_table *table, utf8proc_int32_t c, struct text *scratch) {
+    enum { ROOM = 8 };
+    const utf8proc_property_t *property = utf8proc_get_property(c);
+    if (property->combining_class != 0)
+        mark(table, (uint32_t)c);
+    utf8proc_int32_t parts[ROOM];
+    int unused = 0;
+    utf8proc_ssize_t count = utf8proc_decompose_char(c, parts, ROOM, UTF8PROC_DECOMPOSE, &unused);
+    CHECK(count >= 1 && count <= ROOM, "canonical decomposition of U+%04X", (unsigned)c);
+    for (utf8proc_ssize_t i = 1; i < count; i++)
+        mark(table, (uint32_t)parts[i]);
+    if ((count > 1 || parts[0] != c) && changes(c, scratch))
+        mark(table, (uint32_t)c);
+}
+
+struct nfc_table *nfc_table_create(void) {
+    struct nfc_table *table = xcalloc(1, sizeof *table);
+    struct text scratch = {0};
+    for (utf8proc_int32_t c = 0x80; c < END_OF_CHANGES; c++)
+        if (c < 0xD800 || c > 0xDFFF)
+            mark_code_point(table, c, &scratch);
+    text_release(&scratch);
+    return table;
+}
+
+void nfc_table_free(struct nfc_table *table) {
+    free(table);
 }
 
 /* The first unstable character at or after at, and in *before the stable one ahead of it (or at); end if

@@ -18,11 +18,18 @@ static const char set_word_members[] = WORD_MEMBERS;
 static const char word_members[] = WORD_MEMBERS "\\xb2\\xb3\\xb9\\xbc-\\xbe";
 static const char hex_members[] = "0-9A-Fa-f";
 
+/* What one attempt to match may look at and how often it may step back before it is counted; and what a text
+ * may take in all: so much at least, and so much for each of its bytes. */
+enum { FIRST_WINDOW_BYTES = 256, FIRST_STEPS = 10000, MAX_STEPS = 5000000 };
+enum { ALLOWED_LEAST = 1 << 28, ALLOWED_PER_BYTE = 256 };
+
 struct regex {
     pcre2_code *code;
+    char *pattern; /* for messages */
 };
 
 struct regex_state {
+    uint64_t allowed; /* left for this text */
     pcre2_match_data *match;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
@@ -196,7 +203,8 @@ static pcre2_code *compile_text(const char *text, size_t length_bytes, uint32_t 
         pcre2_compile((PCRE2_SPTR)text, length_bytes, options, &error_number, &error_at, context);
     pcre2_compile_context_free(context);
     if (code) {
-        pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* a failure means the interpreter, no more */
+        pcre2_jit_compile(code, PCRE2_JIT_COMPLETE |
+                                    PCRE2_JIT_PARTIAL_HARD); /* a failure means the interpreter, no more */
         return code;
     }
     char reason[256];
@@ -234,6 +242,7 @@ struct regex *regex_compile(const char *pattern, size_t length_bytes, bool liter
     }
     struct regex *regex = xmalloc(sizeof *regex);
     regex->code = code;
+    regex->pattern = text_copy(pattern, length_bytes);
     return regex;
 }
 
@@ -241,19 +250,24 @@ void regex_free(struct regex *regex) {
     if (!regex)
         return;
     pcre2_code_free(regex->code);
+    free(regex->pattern);
     free(regex);
 }
 
 struct regex_state *regex_state_create(void) {
-    enum { MATCH_LIMIT = 5000000, STACK_MIN_BYTES = 32 << 10, STACK_MAX_BYTES = 8 << 20 };
+    enum { STACK_MIN_BYTES = 32 << 10, STACK_MAX_BYTES = 8 << 20 };
     struct regex_state *state = xmalloc(sizeof *state);
     state->match = pcre2_match_data_create(1, NULL);
     state->context = pcre2_match_context_create(NULL);
     state->stack = pcre2_jit_stack_create(STACK_MIN_BYTES, STACK_MAX_BYTES, NULL);
     CHECK(state->match && state->context, "out of memory");
-    pcre2_set_match_limit(state->context, MATCH_LIMIT);
     pcre2_jit_stack_assign(state->context, NULL, state->stack); /* NULL where PCRE2 has no JIT: harmless */
+    regex_state_begin(state, 0);
     return state;
+}
+
+void regex_state_begin(struct regex_state *state, size_t length_bytes) {
+    state->allowed = ALLOWED_LEAST + (uint64_t)ALLOWED_PER_BYTE * length_bytes;
 }
 
 void regex_state_free(struct regex_state *state) {
@@ -265,22 +279,77 @@ void regex_state_free(struct regex_state *state) {
     free(state);
 }
 
+/* spend - count work beyond what every attempt may do. */
+static int spend(const struct regex *regex, struct regex_state *state, size_t work, struct text_span text,
+                 struct err *err) {
+    if (work <= state->allowed) {
+        state->allowed -= work;
+        return 0;
+    }
+    return err_set(
+        err,
+        "the tokenizer's pattern '%.200s' takes too long on a text of %zu bytes (it looks far ahead for "
+        "each match); leave the document out, or use another tokenizer",
+        regex->pattern, text.length_bytes);
+}
+
+static int failed(const struct regex *regex, int code, struct text_span text, struct err *err) {
+    char reason[256];
+    pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
+    return err_set(err, "the tokenizer's pattern '%.200s' fails on a text of %zu bytes: %s", regex->pattern,
+                   text.length_bytes, reason);
+}
+
+/* window_end - of so many bytes from a place on, and up to the next whole character. */
+static size_t window_end(struct text_span text, size_t from, size_t window_bytes) {
+    if (text.length_bytes - from <= window_bytes)
+        return text.length_bytes;
+    size_t end = from + window_bytes;
+    while (end < text.length_bytes && ((unsigned char)text.bytes[end] & 0xC0) == 0x80)
+        end++;
+    return end;
+}
+
+/* match_in_steps - pcre2_match on the text up to end.  The number of steps back is limited, and the limit
+ * rises as far as the text's allowance pays for it: PCRE2 does not say how many it took. */
+static int match_in_steps(const struct regex *regex, struct regex_state *state, struct text_span text,
+                          size_t from, size_t end, int *found, struct err *err) {
+    uint32_t options = PCRE2_NO_UTF_CHECK | (end < text.length_bytes ? PCRE2_PARTIAL_HARD : 0);
+    for (uint32_t steps = FIRST_STEPS;; steps *= 8) {
+        pcre2_set_match_limit(state->context, steps);
+        *found = pcre2_match(regex->code, (PCRE2_SPTR)text.bytes, end, from, options, state->match,
+                             state->context);
+        if (*found != PCRE2_ERROR_MATCHLIMIT || steps >= MAX_STEPS)
+            return 0;
+        if (spend(regex, state, steps, text, err) != 0)
+            return -1;
+    }
+}
+
+/* regex_next - first in a small window: a pattern that reaches its end, or finds nothing, gets a window of
+ * twice the size, which is paid for.  A match inside a window is the match in the whole text: PCRE2 answers
+ * "partial" as soon as it would look behind the window's end. */
 int regex_next(const struct regex *regex, struct regex_state *state, struct text_span text, size_t from,
                struct text_span *match, struct err *err) {
-    int found = pcre2_match(regex->code, (PCRE2_SPTR)text.bytes, text.length_bytes, from, PCRE2_NO_UTF_CHECK,
-                            state->match, state->context);
+    int found = PCRE2_ERROR_NOMATCH;
+    for (size_t window_bytes = FIRST_WINDOW_BYTES;; window_bytes *= 2) {
+        size_t end = window_end(text, from, window_bytes);
+        if (window_bytes > FIRST_WINDOW_BYTES && spend(regex, state, end - from, text, err) != 0)
+            return -1;
+        if (match_in_steps(regex, state, text, from, end, &found, err) != 0)
+            return -1;
+        bool needs_more = found == PCRE2_ERROR_PARTIAL || found == PCRE2_ERROR_NOMATCH;
+        if (!needs_more || end == text.length_bytes)
+            break;
+    }
     if (found == PCRE2_ERROR_NOMATCH)
         return 0;
-    if (found < 0) {
-        char reason[256];
-        pcre2_get_error_message(found, (PCRE2_UCHAR *)reason, sizeof reason);
-        return err_set(err, "a regular expression of the tokenizer fails on a text of %zu bytes: %s",
-                       text.length_bytes, reason);
-    }
+    if (found < 0)
+        return failed(regex, found, text, err);
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(state->match);
     /* \K may move the start behind from or the end; no progress would mean an endless loop. */
     if (ends[0] < from || ends[1] <= ends[0])
-        return err_set(err, "a regular expression of the tokenizer matches backwards");
+        return err_set(err, "the tokenizer's pattern '%.200s' matches backwards", regex->pattern);
     *match = (struct text_span){text.bytes + ends[0], ends[1] - ends[0]};
     return 1;
 }
