@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "checkpoints/files.h"
+#include "data/file.h"
 #include "data/json.h"
 
 enum { MAX_MANIFEST_BYTES = 256 << 20, MAX_FILES = 65536 };
@@ -45,9 +46,9 @@ int manifest_hash_file(const char *folder, const struct manifest_file *file, int
     int status = 0;
     void *bytes = xmalloc(CHECKPOINT_BLOCK_BYTES);
     char *path = xasprintf("%s/%s", folder, file->name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = file_open_read(path, NULL, err);
     if (fd < 0) {
-        status = err_set(err, "cannot open '%s': %s", path, strerror(errno));
+        status = -1;
         goto done;
     }
     /* Round robin over the ranks, so that all read at the same time and each about as much. */

@@ -323,14 +323,10 @@ static int parse_tensors(struct gguf *file, uint64_t count, struct err *err) {
 }
 
 static int open_file(struct gguf *file, struct err *err) {
-    struct stat facts;
-    file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
-    if (file->fd < 0 || fstat(file->fd, &facts) != 0)
-        return err_set(err, "cannot open '%s': %s", file->path, strerror(errno));
-    if (!S_ISREG(facts.st_mode))
-        return err_set(err, "cannot open '%s': not a regular file", file->path);
-    file->file_bytes = (uint64_t)facts.st_size;
-    return file_refuse_pointer(file->fd, file->path, err);
+    int64_t size_bytes = 0;
+    file->fd = file_open_read(file->path, &size_bytes, err);
+    file->file_bytes = (uint64_t)size_bytes;
+    return file->fd < 0 ? -1 : 0;
 }
 
 struct gguf *gguf_open(const char *path, struct err *err) {

@@ -92,10 +92,9 @@ static int add_file(struct st_files *set, const char *path, struct err *err) {
     struct st_tensor *tensors;
     uint64_t header_bytes;
     int64_t data_bytes;
-    /* O_NONBLOCK: a pipe of that name must not make the program wait. */
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    int fd = file_open_read(path, NULL, err);
     if (fd < 0)
-        return err_set(err, "cannot open '%s': %s", path, strerror(errno));
+        return -1;
     set->files = xrealloc(set->files, (size_t)(set->num_files + 1) * sizeof *set->files);
     struct st_file *file = &set->files[set->num_files++];
     *file = (struct st_file){.path = xstrdup(path), .fd = fd};

@@ -66,6 +66,13 @@ int file_open_read(const char *path, int64_t *size_bytes, struct err *err) {
     return file_open_read_at(AT_FDCWD, path, size_bytes, err);
 }
 
+int file_check_regular(const char *path, struct err *err) {
+    struct stat facts;
+    if (stat(path, &facts) != 0 || S_ISREG(facts.st_mode))
+        return 0;
+    return err_set(err, "cannot write '%s': it is not a regular file but %s", path, kind_of(facts.st_mode));
+}
+
 FILE *file_open_stream(const char *path, struct err *err) {
     int fd = file_open_read(path, NULL, err);
     if (fd < 0)

@@ -16,6 +16,10 @@ int file_open_read(const char *path, int64_t *size_bytes, struct err *err);
 /* file_open_read_at - the same for a name inside an open folder. */
 int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct err *err);
 
+/* file_check_regular - before a file is opened for writing: 0 where path is absent or a regular file, else -1
+ * with err set. */
+int file_check_regular(const char *path, struct err *err);
+
 /* file_open_stream - the same as a stdio stream, NULL with err set.  Closed with fclose. */
 FILE *file_open_stream(const char *path, struct err *err);
 

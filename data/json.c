@@ -1,14 +1,12 @@
 /* json.c - see json.h.  jansson bounds the nesting itself (2,048 levels) and seeds its hash tables at random,
  * so that neither deep documents nor chosen keys hurt. */
 #include "data/json.h"
+#include "data/file.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#include "data/file.h"
+#include <unistd.h>
 
 /* A copy of text in which integers beyond 64 bits are written as reals ("1000...0" -> "1000...0.0");
  * transformers writes such a one into every tokenizer_config.json.  Freed with free(). */
@@ -62,35 +60,23 @@ json_t *json_parse_text(const char *text, size_t length_bytes, const char *origi
 
 char *file_read_whole(const char *path, size_t max_bytes, size_t *length_bytes, struct err *err) {
     char *text = NULL;
-    struct stat facts;
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    int64_t size_bytes = 0;
+    int fd = file_open_read(path, &size_bytes, err);
+    if (fd < 0)
         return NULL;
+    if ((uint64_t)size_bytes > max_bytes) {
+        err_set(err, "cannot read '%s': %lld bytes, more than the %zu allowed", path, (long long)size_bytes,
+                max_bytes);
+    } else {
+        text = xmalloc((size_t)size_bytes + 1);
+        text[size_bytes] = 0;
+        *length_bytes = (size_t)size_bytes;
+        if (file_get(fd, path, text, (size_t)size_bytes, 0, err) != 0) {
+            free(text);
+            text = NULL;
+        }
     }
-    if (file_refuse_pointer(fileno(file), path, err) != 0)
-        goto close_file;
-    if (fstat(fileno(file), &facts) != 0 || !S_ISREG(facts.st_mode)) {
-        err_set(err, "cannot read '%s': not a regular file", path);
-        goto close_file;
-    }
-    if ((uint64_t)facts.st_size > max_bytes) {
-        err_set(err, "cannot read '%s': %lld bytes, more than the %zu allowed", path,
-                (long long)facts.st_size, max_bytes);
-        goto close_file;
-    }
-    size_t want_bytes = (size_t)facts.st_size;
-    text = xmalloc(want_bytes + 1);
-    if (fread(text, 1, want_bytes, file) != want_bytes) {
-        err_set(err, "cannot read '%s': it ended before its %zu bytes", path, want_bytes);
-        free(text);
-        text = NULL;
-        goto close_file;
-    }
-    text[want_bytes] = 0;
-    *length_bytes = want_bytes;
-close_file:
-    fclose(file);
+    close(fd);
     return text;
 }
 

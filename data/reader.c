@@ -1,17 +1,14 @@
 /* reader.c - see reader.h.  Three layers: bytes of the file (hashed as they pass), text after decompression,
  * lines. Compressed files may consist of several members or frames, as parallel compressors write them. */
 #include "data/reader.h"
+#include "data/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
-
-#include "data/file.h"
 
 enum { INPUT_BYTES = 1 << 17, OUTPUT_BYTES = 1 << 18 };
 
@@ -79,23 +76,13 @@ static int detect(struct reader *reader, struct err *err) {
 }
 
 struct reader *reader_open(const char *path, struct err *err) {
-    struct stat facts;
     struct reader *reader = xcalloc(1, sizeof *reader);
     reader->path = xstrdup(path);
     reader->is_first = true;
     sha256_init(&reader->sha);
-    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (reader->fd < 0 || fstat(reader->fd, &facts) != 0) {
-        err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    reader->fd = file_open_read(path, &reader->file_bytes, err);
+    if (reader->fd < 0)
         goto fail;
-    }
-    if (!S_ISREG(facts.st_mode)) {
-        err_set(err, "cannot read '%s': not a regular file", path);
-        goto fail;
-    }
-    if (file_refuse_pointer(reader->fd, path, err) != 0)
-        goto fail;
-    reader->file_bytes = facts.st_size;
     reader->input = xmalloc(INPUT_BYTES);
     reader->output = xmalloc(OUTPUT_BYTES);
     if (refill(reader, err) != 0 || detect(reader, err) != 0)

@@ -33,5 +33,12 @@ owned_by '\b(ZSTD_|inflate|gz)[a-zA-Z]+\(' 'data/reader.*'
 owned_by '\bXXH[0-9]*_[a-z]'     '(data|checkpoints)/.*'
 owned_by '\bjson_[a-z]'          '(data|checkpoints|train)/.*'
 owned_by '\b(nccl|cuda|cublas)[A-Z]' '(kernels|train)/cuda/.*'
+# Files are opened for reading in one place, which never waits for a FIFO; the kernel's own files and folders excepted.
+found=$(sources kernels data checkpoints train |
+    grep -vE '^(data/file\.c|kernels/cuda/linear_file\.c|train/(run_lock|comm_marks|energy|cuda/gpu_map)\.c)$' |
+    xargs -r grep -HnE '\b(fopen|freopen)\([^;]*"r|\bopen(at)?\([^;]*O_RD(ONLY|WR)|\bmmap\([^;]*fd' |
+    grep -vE '"/(proc|sys)/|O_DIRECTORY|O_CREAT|"r\+|fopen\("/dev/null' |
+    grep -vE '^[^:]*:[0-9]+: *(/\*|\*|//)')
+report "files are opened for reading by data/file.h" "$(printf '%s' "$found" | grep -v '^data/tokens_writer\.c:')"
 owned_by '\b(exit|assert) *\('   'no/file'
 exit $status

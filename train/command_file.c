@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
+#include "data/file.h"
 
 enum { COMMAND_ROOM = 64 };
 
@@ -26,7 +27,7 @@ int command_file_write(const char *run_folder, enum run_command command, struct 
 /* read_word - the first word of the file into room; false where there is no file, or none in it yet: somebody
  * may be writing it by hand. */
 static bool read_word(const char *path, char room[COMMAND_ROOM]) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never waits, whatever lies there */
+    int fd = file_open_read(path, NULL, NULL);
     if (fd < 0)
         return false;
     ssize_t length = read(fd, room, COMMAND_ROOM - 1);

@@ -17,6 +17,7 @@ enum progress_style { PROGRESS_AUTO, PROGRESS_LIVE, PROGRESS_LINES };
 enum resume_policy { RESUME_AUTO, RESUME_NEVER };
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum probe_when { PROBE_AUTO, PROBE_OFF, PROBE_ON };
+enum data_verify { DATA_VERIFY_SAMPLE, DATA_VERIFY_ALL };
 enum comm_kind { COMM_NCCL, COMM_MPI };
 
 struct data_file {
@@ -79,6 +80,7 @@ struct config {
         int num_train, num_valid;
         int64_t sequence_tokens;
         enum packing packing;
+        enum data_verify verify;
         enum long_policy long_documents;
     } data;
     struct { /* train: */

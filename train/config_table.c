@@ -30,6 +30,8 @@ static const struct config_choice packings[] = {
     {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
 static const struct config_choice long_policies[] = {
     {"cut", LONG_CUT}, {"skip", LONG_SKIP}, {"fail", LONG_FAIL}, {NULL, 0}};
+static const struct config_choice data_verifies[] = {
+    {"sample", DATA_VERIFY_SAMPLE}, {"all", DATA_VERIFY_ALL}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
 static const struct config_choice save_dtypes[] = {
     {"source", DTYPE_COUNT}, {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
@@ -180,6 +182,11 @@ static const struct config_key run_file_keys[] = {
         "data.long_documents", AT(data.long_documents), "cut", long_policies,
         "packing whole, documents and conversations longer than sequence_tokens: cut them there, skip them, "
         "or fail; the log counts what is left out"),
+    CHOICE("data.verify", AT(data.verify), "sample", data_verifies,
+           "checksums of the token files compared before the first step: some blocks of 1 MiB of each file, "
+           "or all "
+           "of them, shared by the ranks; all refuses files without checksums",
+           FREE),
 
     INT("train.steps", AT(train.steps), "1000", 1, 1e12, "steps", "optimizer steps of the whole run", COURSE),
     INT("train.batch_sequences", AT(train.batch_sequences), "32", 1, 1 << 24, "sequences",

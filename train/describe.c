@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "checkpoints/checkpoint.h"
@@ -369,31 +370,23 @@ static json_t *describe_run(const char *folder, enum verify verify, struct err *
 
 static bool has_name_end(const char *path, const char *end) {
     size_t length = strlen(path), end_length = strlen(end);
-    return length >= end_length && strcmp(path + length - end_length, end) == 0;
+    return length >= end_length && strcasecmp(path + length - end_length, end) == 0;
 }
 
 json_t *describe_path(const char *path, enum verify verify, struct err *err) {
     struct stat facts;
     char first[8] = "";
-    FILE *file = fopen(path, "rb");
-    if (!file || fstat(fileno(file), &facts) != 0) {
-        if (file)
-            fclose(file);
-        err_set(err, "cannot open '%s': %m", path);
-        return NULL;
-    }
-    bool is_folder = S_ISDIR(facts.st_mode);
-    size_t num_first = is_folder ? 0 : fread(first, 1, sizeof first, file);
-    bool is_pointer = !is_folder && file_refuse_pointer(fileno(file), path, err) != 0;
-    fclose(file);
-    if (is_pointer)
-        return NULL;
-    if (is_folder) {
+    if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode)) {
         char *config = xasprintf("%s/config.json", path);
         bool is_model = path_exists(config);
         free(config);
         return is_model ? describe_folder(path, verify, err) : describe_run(path, verify, err);
     }
+    FILE *file = file_open_stream(path, err);
+    if (!file)
+        return NULL;
+    size_t num_first = fread(first, 1, sizeof first, file);
+    fclose(file);
     if (num_first == 8 && memcmp(first, "\x89HDF\r\n\x1a\n", 8) == 0)
         return describe_tokens(path, verify, err);
     if (num_first >= 4 && memcmp(first, "GGUF", 4) == 0)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/file.h"
 #include "kernels/clock.h"
 #include "kernels/half.h"
 #include "kernels/rng.h"
@@ -276,7 +277,7 @@ static void read_route(struct routes *routes, const char *line) {
 const char *measure_log_routes(const char *path, char *text, size_t room_bytes) {
     struct routes routes = {.num_routes = 0};
     char line[1024];
-    FILE *file = fopen(path, "r");
+    FILE *file = file_open_stream(path, NULL);
     while (file && fgets(line, sizeof line, file))
         read_route(&routes, line);
     if (file)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
+#include "data/file.h"
 #include "data/json.h"
 #include "kernels/clock.h"
 #include "train/metrics_summary.h"
@@ -47,6 +48,10 @@ static void end_line(FILE *lines) {
 /* open_append - a file of the run folder; what stands in it stays, and a link is not followed. */
 static FILE *open_append(const char *folder, const char *name, struct err *err) {
     char *path = xasprintf("%s/%s", folder, name);
+    if (file_check_regular(path, err) != 0) {
+        free(path);
+        return NULL;
+    }
     int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
     FILE *file = fd >= 0 ? fdopen(fd, "a") : NULL;
     if (!file)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
+#include "data/file.h"
 #include "data/sha256.h"
 #include "train/provenance.h"
 
@@ -44,9 +45,9 @@ static const char *get_hash(const int64_t *words, char hex[SHA256_HEX_ROOM]) {
 static int hash_file(const char *path, int64_t size_bytes, int64_t *words, struct err *err) {
     char hex[SHA256_HEX_ROOM];
     struct sha256 sha;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), status = 0;
+    int fd = file_open_read(path, NULL, err), status = 0;
     if (fd < 0)
-        return err_set(err, "cannot open '%s': %s", path, strerror(errno));
+        return -1;
     char *bytes = xmalloc(READ_BYTES);
     sha256_init(&sha);
     for (int64_t at = 0; at < size_bytes && status == 0; at += READ_BYTES) {

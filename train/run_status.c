@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "checkpoints/checkpoint.h"
+#include "data/file.h"
 #include "data/json.h"
 
 /* Enough for some hundred lines: the speed is that of now, not of the whole run. */
@@ -18,11 +19,11 @@ enum { TAIL_BYTES = 64 << 10, NUM_RECENT = 20 };
 
 /* read_tail - the last bytes of a file, NUL-terminated; malloc'ed, NULL where it cannot be read. */
 static char *read_tail(const char *path, struct stat *facts) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = file_open_read(path, NULL, NULL);
     if (fd < 0)
         return NULL;
     char *text = NULL;
-    if (fstat(fd, facts) == 0 && S_ISREG(facts->st_mode)) {
+    if (fstat(fd, facts) == 0) {
         off_t start = facts->st_size > TAIL_BYTES ? facts->st_size - TAIL_BYTES : 0;
         text = xcalloc(TAIL_BYTES + 1, 1);
         ssize_t length = pread(fd, text, TAIL_BYTES, start);

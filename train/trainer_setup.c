@@ -154,6 +154,10 @@ static struct loader *open_files(const struct trainer *t, const struct data_file
                                           .packing = t->config->data.packing,
                                           .long_documents = t->config->data.long_documents,
                                           .vocab_size = vocab_limit};
+    if (t->config->data.verify == DATA_VERIFY_ALL) {
+        loader_config.verify_share = comm_rank(t->comm);
+        loader_config.num_verify_shares = comm_num_ranks(t->comm);
+    }
     struct loader *loader = loader_open(&loader_config, err);
     free(list);
     return loader;
