@@ -1,12 +1,13 @@
 /* json.c - see json.h.  jansson bounds the nesting itself (2,048 levels) and seeds its hash tables at random,
  * so that neither deep documents nor chosen keys hurt. */
 #include "data/json.h"
-#include "data/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "data/file.h"
 
 /* A copy of text in which integers beyond 64 bits are written as reals ("1000...0" -> "1000...0.0");
  * transformers writes such a one into every tokenizer_config.json.  Freed with free(). */

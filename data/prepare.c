@@ -111,13 +111,13 @@ static void note_bad_text(struct prepare_job *job, const struct batch_document *
         warn("further documents with invalid UTF-8 or NUL are only counted");
 }
 
-/* note_bad_chat - a conversation that is left out; the first ones with their line and why. */
-static void note_bad_chat(struct prepare_job *job, struct batch_document *document) {
-    job->totals->num_bad_chats++;
-    if (job->totals->num_bad_chats <= MAX_WARNINGS)
+/* note_left_out - a conversation or a line that is left out; the first ones with their line and why. */
+static void note_left_out(struct batch_document *document, const char *what, int64_t *count) {
+    *count += 1;
+    if (*count <= MAX_WARNINGS)
         warn("%s, left out", document->why);
-    if (job->totals->num_bad_chats == MAX_WARNINGS)
-        warn("further conversations that are left out are only counted");
+    if (*count == MAX_WARNINGS)
+        warn("further %s that are left out are only counted", what);
     free(document->why);
     document->why = NULL;
 }
@@ -127,7 +127,11 @@ static bool keep_document(struct prepare_job *job, struct batch_document *docume
     if (document->has_bad_text)
         note_bad_text(job, document);
     if (document->outcome == OUTCOME_BAD_CHAT) {
-        note_bad_chat(job, document);
+        note_left_out(document, "conversations", &job->totals->num_bad_chats);
+        return false;
+    }
+    if (document->outcome == OUTCOME_BAD_LINE) {
+        note_left_out(document, "lines", &job->totals->num_bad_lines);
         return false;
     }
     if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
@@ -381,9 +385,11 @@ static int finish_files(struct prepare_job *job, struct err *err) {
         return err_set(
             err,
             "no document to write to '%s': the sources are empty, or every document was left out (%lld "
-            "short, %lld duplicates, %lld conversations)",
+            "short, %lld duplicates, %lld conversations, %lld lines that cannot be used, %lld with invalid "
+            "UTF-8)",
             job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates,
-            (long long)job->totals->num_bad_chats);
+            (long long)job->totals->num_bad_chats, (long long)job->totals->num_bad_lines,
+            (long long)job->totals->num_invalid_utf8);
     if (job->valid_writer && job->totals->valid_documents == 0)
         return err_set(err, "no document for validation: there are only %lld, and valid_every is %lld",
                        (long long)job->totals->num_documents, (long long)job->config->valid_every);
@@ -424,6 +430,21 @@ static int run_job(struct prepare_job *job, const struct tokenizer *tok, const s
     return status == 0 ? finish_files(job, err) : -1;
 }
 
+/* note_files - what folders hold beside what is read, in a line. */
+static void note_files(struct prepare_job *job) {
+    const struct left_out *left_out = &job->corpus.left_out;
+    job->totals->num_nested_files = left_out->num_nested;
+    job->totals->num_hidden_files = left_out->num_hidden;
+    job->totals->num_other_files = left_out->num_others;
+    if (left_out->num_nested > 0)
+        warn("files in subfolders left out: %lld; the source's subfolders: read takes them in",
+             (long long)left_out->num_nested);
+    if (left_out->num_others > 0)
+        warn(
+            "entries of folders left out: %lld, neither files nor folders, or links to folders or to nothing",
+            (long long)left_out->num_others);
+}
+
 int prepare_run(const struct prepare_config *config, const struct tokenizer *tok, prepare_progress progress,
                 void *user, struct prepare_totals *totals, struct err *err) {
     struct prepare_job job = {
@@ -437,8 +458,10 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
         return -1;
     }
     int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
-    if (status == 0)
+    if (status == 0) {
+        note_files(&job);
         status = run_job(&job, tok, &model, err);
+    }
     token_writer_abandon(job.writer);
     token_writer_abandon(job.valid_writer);
     totals->input_bytes = job.corpus.text_bytes;

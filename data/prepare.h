@@ -1,11 +1,14 @@
 /* prepare.h - corpora into one token file: readers, exact deduplication, chat masks, provenance. */
 #pragma once
 
+#include "data/encoding.h"
 #include "data/tokenizer.h"
 
 enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
 enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP };
+enum bad_line_policy { BAD_LINE_FAIL, BAD_LINE_SKIP };
+enum subfolder_policy { SUBFOLDERS_IGNORE, SUBFOLDERS_READ, SUBFOLDERS_FAIL };
 enum document_ends { DOCUMENT_BOS_EOS, DOCUMENT_EOS, DOCUMENT_BOS, DOCUMENT_NONE };
 
 /* One corpus.  Text: one document per file.  JSONL: one per line; .gz and .zst are read through. */
@@ -15,7 +18,9 @@ struct prepare_source {
     enum source_format format;
     char *field; /* JSONL: the text field, or the list of messages where chat is set; NULL: "text", "messages"
                   */
-    bool chat;   /* the field holds messages; the loss counts on the assistant's turns only */
+    enum text_encoding encoding;      /* of its files, which become UTF-8 */
+    enum subfolder_policy subfolders; /* of a folder */
+    bool chat; /* the field holds messages; the loss counts on the assistant's turns only */
 };
 
 struct prepare_config {
@@ -28,6 +33,7 @@ struct prepare_config {
         bad_chat; /* a conversation that cannot be written as asked, or has nothing to learn */
     enum document_ends ends;
     enum bad_utf8_policy bad_utf8;
+    enum bad_line_policy on_bad_line; /* JSONL: a line that is not JSON, or has not the field */
     bool deduplicate;
     int64_t min_tokens;  /* shorter documents are left out and counted */
     int num_threads;     /* 0: all */
@@ -39,7 +45,9 @@ struct prepare_totals {
     int64_t num_duplicates, num_short; /* left out; short: fewer than min_tokens, or no text */
     int64_t num_bad_chats;             /* conversations left out, by bad_chat */
     int64_t num_invalid_utf8;          /* documents with invalid UTF-8 or NUL: repaired or left out */
-    int64_t input_bytes;               /* text read, after decompression */
+    int64_t num_bad_lines;             /* left out: not JSON, without the field, or not to be encoded */
+    int64_t num_nested_files, num_hidden_files, num_other_files; /* of folders, not read */
+    int64_t input_bytes;                                         /* text read, after decompression */
     int64_t valid_documents, valid_tokens;
     double seconds;
 };

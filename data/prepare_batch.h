@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "data/chat.h"
+#include "data/json_line.h"
 #include "data/prepare.h"
 #include "data/reader.h"
 
@@ -20,11 +21,12 @@ enum {
 };
 
 enum outcome {
-    OUTCOME_TOKENS,  /* encoded */
-    OUTCOME_BLANK,   /* an empty line: no document */
-    OUTCOME_EMPTY,   /* a document without text: left out like a short one */
-    OUTCOME_SKIPPED, /* left out because of bad bytes */
-    OUTCOME_BAD_CHAT /* a conversation that cannot be written or has nothing to learn: left out */
+    OUTCOME_TOKENS,   /* encoded */
+    OUTCOME_BLANK,    /* an empty line: no document */
+    OUTCOME_EMPTY,    /* a document without text: left out like a short one */
+    OUTCOME_SKIPPED,  /* left out because of bad bytes */
+    OUTCOME_BAD_CHAT, /* a conversation that cannot be written or has nothing to learn: left out */
+    OUTCOME_BAD_LINE  /* a line that cannot be used: left out */
 };
 
 /* One document: where it was read, what became of it. */
@@ -36,7 +38,7 @@ struct batch_document {
     bool has_bad_text; /* invalid UTF-8, a NUL byte or a lone surrogate was in it */
     int64_t first_token, num_tokens;
     XXH128_hash_t hash; /* of its text */
-    char *why;          /* OUTCOME_BAD_CHAT: in words, malloc'ed; released when it is appended */
+    char *why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE: in words, malloc'ed; released when it is appended */
 };
 
 enum batch_state { BATCH_FREE, BATCH_READ, BATCH_TAKEN, BATCH_DONE };
@@ -61,8 +63,15 @@ struct corpus_file {
     int64_t size_bytes;
 };
 
+/* Files of folders that are not read. */
+struct left_out {
+    int64_t num_nested, num_hidden, num_others; /* in subfolders; ".name"; FIFOs, devices, dangling links */
+};
+
 struct corpus {
-    struct corpus_file *files; /* in reading order */
+    struct left_out left_out;
+    const struct prepare_source *sources; /* [num_sources], borrowed */
+    struct corpus_file *files;            /* in reading order */
     int num_files;
     int num_sources;
     char (*sha256)[SHA256_HEX_ROOM]; /* [num_sources], complete at the end */
@@ -80,6 +89,19 @@ struct corpus {
 int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources,
                 struct err *err);
 void corpus_close(struct corpus *corpus);
+
+/* prepare_folder.c: what is done with each file of a folder; add takes over path. */
+struct folder_walk {
+    const struct prepare_source *source;
+    int row;
+    int (*add)(struct corpus *corpus, const struct prepare_source *source, int row, char *path,
+               int64_t size_bytes, struct err *err);
+};
+/* corpus_add_folder - the files of a folder, and of its subfolders where the source says so, in no order.
+ * Returns the number of the first, or -1 with err set: none, or files in subfolders that the source does not
+ * allow. */
+int corpus_add_folder(struct corpus *corpus, const struct folder_walk *walk, struct err *err);
+
 /* corpus_read - fill a batch; no documents and no error: the end.  An error becomes the batch's. */
 void corpus_read(struct corpus *corpus, struct batch *batch);
 
@@ -99,6 +121,17 @@ struct worker {
  * and the worker's pointer to it, where a source holds conversations.  Both return 0, or -1 with err set. */
 int worker_choose_ends(struct worker *worker, struct err *err);
 int worker_choose_chat(struct worker *worker, struct chat_style *style, struct err *err);
+
+/* --- prepare_field.c: what a source takes from a line --- */
+
+/* source_field - the field's name.  source_find_field - where it stands on a line of valid UTF-8.  Returns 0,
+ * or -1 with err set: not JSON, no such field (what there is instead), another type. source_parse_line - the
+ * whole line as a tree, for conversations; numbers beyond JSON's become strings.  NULL with err set. */
+const char *source_field(const struct prepare_source *source);
+int source_find_field(const struct prepare_source *source, struct text_span line, struct json_line *found,
+                      struct err *err);
+json_t *source_parse_line(const struct prepare_source *source, struct text_span line,
+                          const struct json_line *found, struct err *err);
 
 /* --- prepare_document.c, prepare_chat.c --- */
 

@@ -1,16 +1,17 @@
 /* prepare_corpus.c - the input of prepare: which files there are, their formats, and their text in batches.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
+#include "data/content_kind.h"
 #include "data/prepare_batch.h"
 
 static bool ends_with(const char *name, const char *ending) {
     size_t n = strlen(name), e = strlen(ending);
-    return n >= e && strcmp(name + n - e, ending) == 0;
+    return n >= e && strcasecmp(name + n - e, ending) == 0;
 }
 
 /* format_of - by the name, under .gz and .zst; SOURCE_AUTO where it says nothing. */
@@ -30,13 +31,33 @@ static enum source_format format_of(const char *path) {
     return format;
 }
 
+/* unknown_format - what to do about a file whose name says nothing, or another thing. */
+static int unknown_format(const char *path, struct err *err) {
+    const struct content_kind *kind = content_kind_of_name(path);
+    if (kind)
+        return err_set(err, "'%s' is %s; %s", path, kind->name, kind->advice);
+    return err_set(
+        err,
+        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines); "
+        "set the source's format to text or jsonl if it is one of them",
+        path);
+}
+
+/* look_at - that it is text in the source's encoding, before hours of work on other files. */
+static int look_at(const char *path, const struct prepare_source *source, struct err *err) {
+    struct reader *reader = reader_open_text(path, source->encoding, err);
+    reader_close(reader);
+    return reader ? 0 : -1;
+}
+
 /* add_file - takes over path. */
 static int add_file(struct corpus *corpus, const struct prepare_source *source, int row, char *path,
                     int64_t size_bytes, struct err *err) {
     enum source_format format = source->format == SOURCE_AUTO ? format_of(path) : source->format;
-    if (format == SOURCE_AUTO) {
-        err_set(err, "cannot tell the format of '%s' by its name; set the source's format to text or jsonl",
-                path);
+    int status = look_at(path, source, err);
+    if (status == 0 && format == SOURCE_AUTO)
+        status = unknown_format(path, err);
+    if (status != 0) {
         free(path);
         return -1;
     }
@@ -50,26 +71,12 @@ static int compare_files(const void *a, const void *b) {
     return strcmp(((const struct corpus_file *)a)->path, ((const struct corpus_file *)b)->path);
 }
 
-/* add_folder - its regular files, in byte order of their names; hidden files and folders are left out. */
+/* add_folder - its files, in byte order of their names. */
 static int add_folder(struct corpus *corpus, const struct prepare_source *source, int row, struct err *err) {
-    struct dirent *entry;
-    struct stat facts;
-    int first = corpus->num_files, status = 0;
-    DIR *folder = opendir(source->path);
-    if (!folder)
-        return err_set(err, "cannot read folder '%s': %s", source->path, strerror(errno));
-    while (status == 0 && (entry = readdir(folder)) != NULL) {
-        char *path = xasprintf("%s/%s", source->path, entry->d_name);
-        if (entry->d_name[0] != '.' && stat(path, &facts) == 0 && S_ISREG(facts.st_mode))
-            status = add_file(corpus, source, row, path, facts.st_size, err);
-        else
-            free(path);
-    }
-    closedir(folder);
-    if (status != 0)
+    const struct folder_walk walk = {source, row, add_file};
+    int first = corpus_add_folder(corpus, &walk, err);
+    if (first < 0)
         return -1;
-    if (corpus->num_files == first)
-        return err_set(err, "folder '%s' holds no files", source->path);
     qsort(corpus->files + first, (size_t)(corpus->num_files - first), sizeof *corpus->files, compare_files);
     return 0;
 }
@@ -77,7 +84,7 @@ static int add_folder(struct corpus *corpus, const struct prepare_source *source
 int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources,
                 struct err *err) {
     struct stat facts;
-    *corpus = (struct corpus){.num_sources = num_sources};
+    *corpus = (struct corpus){.num_sources = num_sources, .sources = sources};
     corpus->sha256 = xcalloc((size_t)num_sources, sizeof *corpus->sha256);
     corpus->list_sha = xcalloc((size_t)num_sources, sizeof *corpus->list_sha);
     for (int i = 0; i < num_sources; i++) {
@@ -104,15 +111,24 @@ void corpus_close(struct corpus *corpus) {
     *corpus = (struct corpus){0};
 }
 
+/* name_of - as it stands in a source's list of files: below the source's folder, or the last part. */
+static const char *name_of(const struct corpus *corpus, const struct corpus_file *file) {
+    const char *folder = corpus->sources[file->source].path, *slash = strrchr(file->path, '/');
+    size_t length = strlen(folder);
+    if (strncmp(file->path, folder, length) == 0 && file->path[length] == '/')
+        return file->path + length + 1;
+    return slash ? slash + 1 : file->path;
+}
+
 /* end_file - its hash joins the source's: that of the file itself, or where a source has several files that
  * of the lines "hash  name", as sha256sum prints them. */
 static void end_file(struct corpus *corpus) {
     const struct corpus_file *file = &corpus->files[corpus->file];
-    const char *slash = strrchr(file->path, '/');
+    const char *name = name_of(corpus, file);
     struct sha256 *list = &corpus->list_sha[file->source];
     char hex[SHA256_HEX_ROOM];
     reader_sha256(corpus->reader, hex);
-    char *line = xasprintf("%s  %s\n", hex, slash ? slash + 1 : file->path);
+    char *line = xasprintf("%s  %s\n", hex, name);
     bool is_only = list->length_bytes == 0;
     sha256_update(list, line, strlen(line));
     free(line);
@@ -135,6 +151,7 @@ static void add_document(struct corpus *corpus, struct batch *batch, const char 
                                 .line = line,
                                 .first_byte = batch->raw.length_bytes,
                                 .length_bytes = length_bytes};
+    text_reserve(&batch->raw, length_bytes);
     text_append(&batch->raw, bytes, length_bytes);
     corpus->text_bytes += (int64_t)length_bytes + (line > 0);
 }
@@ -144,17 +161,20 @@ static int read_document(struct corpus *corpus, struct batch *batch, struct err 
     const struct corpus_file *file = &corpus->files[corpus->file];
     char *bytes;
     size_t length_bytes;
-    if (!corpus->reader && !(corpus->reader = reader_open(file->path, err)))
+    enum text_encoding encoding = corpus->sources[file->source].encoding;
+    if (!corpus->reader && !(corpus->reader = reader_open_text(file->path, encoding, err)))
         return -1;
     if (file->is_jsonl) {
         int status = reader_line(corpus->reader, DOCUMENT_MAX_BYTES, &bytes, &length_bytes, err);
         if (status > 0)
             add_document(corpus, batch, bytes, length_bytes, reader_line_number(corpus->reader));
+        reader_trim(corpus->reader);
         return status;
     }
     if (reader_rest(corpus->reader, DOCUMENT_MAX_BYTES, &bytes, &length_bytes, err) != 0)
         return -1;
     add_document(corpus, batch, bytes, length_bytes, 0);
+    reader_trim(corpus->reader);
     return 0;
 }
 

@@ -2,6 +2,7 @@
  * tokens. */
 #include <ctype.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +39,10 @@ static enum verdict judge(const struct worker *worker, struct batch_document *do
         return VERDICT_REPAIRED;
     if (worker->config->bad_utf8 == BAD_UTF8_SKIP)
         return VERDICT_SKIP;
-    err_set(err, "%s at byte %zu; set bad_utf8 to 'replace' or 'skip' to go on", what, at + 1);
+    err_set(err,
+            "%s at byte %zu; set the source's encoding (latin1, windows-1252, utf-16) if it is not UTF-8, or "
+            "prepare.bad_utf8 to 'replace' or 'skip' to go on",
+            what, at + 1);
     return VERDICT_ERROR;
 }
 
@@ -50,8 +54,11 @@ static enum verdict clean_bytes(struct worker *worker, struct batch_document *do
     size_t nul = strnlen(*bytes, *length_bytes);
     if (valid == *length_bytes && nul == *length_bytes)
         return VERDICT_CLEAN;
+    char what[40];
+    snprintf(what, sizeof what, "invalid UTF-8 (0x%02X)",
+             (unsigned char)(valid < *length_bytes ? (*bytes)[valid] : 0));
     enum verdict verdict = nul < valid ? judge(worker, document, "NUL byte", nul, err)
-                                       : judge(worker, document, "invalid UTF-8", valid, err);
+                                       : judge(worker, document, what, valid, err);
     if (verdict != VERDICT_REPAIRED)
         return verdict;
     struct text no_nul = {0};
@@ -136,31 +143,6 @@ static int encode_text(struct worker *worker, struct batch *batch, struct batch_
     return 0;
 }
 
-/* encode_field - the field of a parsed line. */
-static int encode_field(struct worker *worker, struct batch *batch, struct batch_document *document,
-                        const json_t *root, struct err *err) {
-    const struct prepare_source *source = &worker->config->sources[document->source];
-    if (!json_is_object(root))
-        return err_set(err, "the line is not a JSON object");
-    const char *field = source->field ? source->field : source->chat ? "messages" : "text";
-    const json_t *value = json_object_get(root, field);
-    if (!value)
-        return err_set(err, "no field '%s'; set the source's field", field);
-    if (source->chat ? !json_is_array(value) : !json_is_string(value))
-        return err_set(err, "field '%s' is not %s", field, source->chat ? "a list of messages" : "a string");
-    if (source->chat)
-        return worker_encode_chat(worker, batch, document, root, value, err);
-    worker->scratch.length_bytes = 0;
-    enum verdict verdict = worker_append_field(worker, document, value, err);
-    if (verdict == VERDICT_ERROR)
-        return -1;
-    if (verdict == VERDICT_SKIP) {
-        document->outcome = OUTCOME_SKIPPED;
-        return 0;
-    }
-    return encode_text(worker, batch, document, worker->scratch.bytes, worker->scratch.length_bytes, err);
-}
-
 static bool is_blank(const char *bytes, size_t length_bytes) {
     for (size_t i = 0; i < length_bytes; i++)
         if (!strchr(" \t\r", bytes[i]) || bytes[i] == '\0')
@@ -168,21 +150,61 @@ static bool is_blank(const char *bytes, size_t length_bytes) {
     return true;
 }
 
+/* stop - what a verdict means for the document: 1 to go on, 0 it is left out, -1 an error. */
+static int stop(enum verdict verdict, struct batch_document *document) {
+    if (verdict == VERDICT_SKIP)
+        document->outcome = OUTCOME_SKIPPED;
+    return verdict == VERDICT_ERROR ? -1 : verdict != VERDICT_SKIP;
+}
+
+/* encode_string - the field is text.  Its bytes as read are given back before the tokens are made where they
+ * are many: a line of 100 MB stays at a few times its size. */
+static int encode_string(struct worker *worker, struct batch *batch, struct batch_document *document,
+                         struct text_span value, struct err *err) {
+    struct text *text = &worker->scratch;
+    int status =
+        stop(clean_surrogates(worker, document, (char *)(uintptr_t)value.bytes, value.length_bytes, err),
+             document);
+    if (status != 1)
+        return status;
+    text->length_bytes = 0;
+    json_line_unescape(value, text);
+    if (document == &batch->documents[batch->num_documents - 1] && batch->raw.room_bytes > 4 * BATCH_BYTES) {
+        text_release(&batch->raw);
+        text_release(&worker->repaired);
+    }
+    const char *nul = text->length_bytes ? memchr(text->bytes, 0, text->length_bytes) : NULL;
+    if (!nul)
+        return encode_text(worker, batch, document, text->bytes, text->length_bytes, err);
+    status = stop(judge(worker, document, "NUL character in the text", (size_t)(nul - text->bytes), err),
+                  document);
+    if (status != 1)
+        return status;
+    struct text no_nul = {0};
+    append_without_nul(&no_nul, text->bytes, text->length_bytes);
+    status = encode_text(worker, batch, document, no_nul.bytes, no_nul.length_bytes, err);
+    text_release(&no_nul);
+    return status;
+}
+
 /* encode_line - a line of JSON whose bytes are clean. */
 static int encode_line(struct worker *worker, struct batch *batch, struct batch_document *document,
                        char *line, size_t length_bytes, struct err *err) {
-    json_error_t fault;
-    enum verdict verdict = clean_surrogates(worker, document, line, length_bytes, err);
-    if (verdict == VERDICT_ERROR)
+    const struct prepare_source *source = &worker->config->sources[document->source];
+    const struct text_span span = {line, length_bytes};
+    struct json_line found;
+    if (source_find_field(source, span, &found, err) != 0)
         return -1;
-    if (verdict == VERDICT_SKIP) {
-        document->outcome = OUTCOME_SKIPPED;
-        return 0;
-    }
-    json_t *root = json_loadb(line, length_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &fault);
+    if (!source->chat)
+        return encode_string(worker, batch, document, found.value, err);
+    int status = stop(clean_surrogates(worker, document, line, length_bytes, err), document);
+    if (status != 1)
+        return status;
+    json_t *root = source_parse_line(source, span, &found, err);
     if (!root)
-        return err_set(err, "not valid JSON: %s (column %d)", fault.text, fault.column);
-    int status = encode_field(worker, batch, document, root, err);
+        return -1;
+    status =
+        worker_encode_chat(worker, batch, document, root, json_object_get(root, source_field(source)), err);
     json_decref(root);
     return status;
 }
@@ -211,7 +233,14 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
                        length_bytes, err);
 }
 
-/* name_place - where the document is, and for a conversation how to go on without it. */
+/* is_bad_line - it is the line that is at fault, neither its bytes nor the conversation on it: those have
+ * policies of their own. */
+static bool is_bad_line(const struct worker *worker, const struct batch_document *document) {
+    bool is_bad_text = document->has_bad_text && worker->config->bad_utf8 == BAD_UTF8_FAIL;
+    return document->line > 0 && !is_bad_text && document->outcome != OUTCOME_BAD_CHAT;
+}
+
+/* name_place - where the document is, and how to go on without it. */
 static void name_place(const struct worker *worker, const struct batch_document *document, struct err *err) {
     const char *path = worker->corpus->files[document->file].path;
     struct err what = *err;
@@ -220,10 +249,22 @@ static void name_place(const struct worker *worker, const struct batch_document 
             err,
             "%.700s; mend it, or set prepare.on_bad_conversation to 'skip' to leave such conversations out",
             what.text);
+    else if (is_bad_line(worker, document) && worker->config->on_bad_line == BAD_LINE_FAIL)
+        err_set(err, "%.700s; prepare.on_bad_line 'skip' leaves such lines out", what.text);
     if (document->line > 0)
         err_prefix(err, "'%s' line %lld", path, (long long)document->line);
     else
         err_prefix(err, "'%s'", path);
+}
+
+/* may_leave_out - a document that failed, by the policy for its kind of fault. */
+static bool may_leave_out(const struct worker *worker, struct batch_document *document) {
+    if (document->outcome == OUTCOME_BAD_CHAT)
+        return worker->config->bad_chat == BAD_CHAT_SKIP;
+    if (!is_bad_line(worker, document) || worker->config->on_bad_line == BAD_LINE_FAIL)
+        return false;
+    document->outcome = OUTCOME_BAD_LINE;
+    return true;
 }
 
 void worker_encode(struct worker *worker, struct batch *batch) {
@@ -241,7 +282,7 @@ void worker_encode(struct worker *worker, struct batch *batch) {
         if (encode_document(worker, batch, document, &err) != 0) {
             batch->tokens.count = document->first_token;
             name_place(worker, document, &err);
-            if (document->outcome == OUTCOME_BAD_CHAT && worker->config->bad_chat == BAD_CHAT_SKIP) {
+            if (may_leave_out(worker, document)) {
                 document->why = xstrdup(err.text);
                 continue;
             }

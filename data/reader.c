@@ -1,7 +1,6 @@
 /* reader.c - see reader.h.  Three layers: bytes of the file (hashed as they pass), text after decompression,
  * lines. Compressed files may consist of several members or frames, as parallel compressors write them. */
 #include "data/reader.h"
-#include "data/file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,6 +8,9 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+
+#include "data/content_kind.h"
+#include "data/file.h"
 
 enum { INPUT_BYTES = 1 << 17, OUTPUT_BYTES = 1 << 18 };
 
@@ -31,11 +33,17 @@ struct reader {
     char *output;
     size_t output_at, output_end;
     bool output_ended, is_first;
+    bool wants_text; /* what is no text is refused */
+    struct encoding_state encoding;
+    struct text converted; /* the block that output points into, where the encoding is not UTF-8 */
+    char *decoded;         /* OUTPUT_BYTES after decompression */
     /* the line or document last returned */
     char *line;
     size_t line_room;
     int64_t line_number;
 };
+
+static int64_t available(struct reader *reader, struct err *err);
 
 /* refill - the next bytes of the file, behind nothing: the input buffer is empty when this is called. */
 static int refill(struct reader *reader, struct err *err) {
@@ -84,11 +92,23 @@ struct reader *reader_open(const char *path, struct err *err) {
     if (reader->fd < 0)
         goto fail;
     reader->input = xmalloc(INPUT_BYTES);
-    reader->output = xmalloc(OUTPUT_BYTES);
+    reader->decoded = reader->output = xmalloc(OUTPUT_BYTES);
     if (refill(reader, err) != 0 || detect(reader, err) != 0)
         goto fail;
     return reader;
 fail:
+    reader_close(reader);
+    return NULL;
+}
+
+struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err) {
+    struct reader *reader = reader_open(path, err);
+    if (!reader)
+        return NULL;
+    reader->wants_text = true;
+    reader->encoding.encoding = encoding;
+    if (available(reader, err) >= 0)
+        return reader;
     reader_close(reader);
     return NULL;
 }
@@ -102,7 +122,8 @@ void reader_close(struct reader *reader) {
     if (reader->fd >= 0)
         close(reader->fd);
     free(reader->input);
-    free(reader->output);
+    free(reader->decoded);
+    text_release(&reader->converted);
     free(reader->line);
     free(reader->path);
     free(reader);
@@ -110,7 +131,7 @@ void reader_close(struct reader *reader) {
 
 static size_t copy_plain(struct reader *reader) {
     size_t part = reader->input_end - reader->input_at;
-    memcpy(reader->output, reader->input + reader->input_at, part); /* OUTPUT_BYTES >= INPUT_BYTES */
+    memcpy(reader->decoded, reader->input + reader->input_at, part); /* OUTPUT_BYTES >= INPUT_BYTES */
     reader->input_at = reader->input_end;
     return part;
 }
@@ -127,7 +148,7 @@ static int64_t inflate_some(struct reader *reader, struct err *err) {
     }
     z->next_in = (Bytef *)reader->input + reader->input_at;
     z->avail_in = (uInt)(reader->input_end - reader->input_at);
-    z->next_out = (Bytef *)reader->output;
+    z->next_out = (Bytef *)reader->decoded;
     z->avail_out = OUTPUT_BYTES;
     int status = inflate(z, Z_NO_FLUSH);
     reader->input_at = reader->input_end - z->avail_in;
@@ -144,7 +165,7 @@ static int64_t inflate_some(struct reader *reader, struct err *err) {
 
 static int64_t unzstd_some(struct reader *reader, struct err *err) {
     ZSTD_inBuffer in = {reader->input, reader->input_end, reader->input_at};
-    ZSTD_outBuffer out = {reader->output, OUTPUT_BYTES, 0};
+    ZSTD_outBuffer out = {reader->decoded, OUTPUT_BYTES, 0};
     size_t status = ZSTD_decompressStream(reader->zstd, &out, &in);
     reader->input_at = in.pos;
     if (ZSTD_isError(status))
@@ -153,6 +174,34 @@ static int64_t unzstd_some(struct reader *reader, struct err *err) {
                        ZSTD_getErrorName(status));
     reader->inside_member = status != 0;
     return (int64_t)out.pos;
+}
+
+/* check_first - the first block of what must be text. */
+static int check_first(struct reader *reader, size_t length_bytes, struct err *err) {
+    struct text_span first = {reader->decoded, length_bytes};
+    if (!reader->wants_text || !reader->is_first)
+        return 0;
+    bool is_utf16 = reader->encoding.encoding >= ENCODING_UTF16;
+    const struct content_kind *kind = is_utf16 ? NULL : content_kind_find(first);
+    if (kind)
+        return err_set(err, "'%s' is %s; %s", reader->path, kind->name, kind->advice);
+    return encoding_start(&reader->encoding, first, reader->path, err);
+}
+
+/* convert - the decoded block as UTF-8; *length_bytes changes with it. */
+static int convert(struct reader *reader, size_t *length_bytes, struct err *err) {
+    if (check_first(reader, *length_bytes, err) != 0)
+        return -1;
+    if (reader->encoding.encoding == ENCODING_UTF8)
+        return 0;
+    reader->converted.length_bytes = 0;
+    encoding_append(&reader->encoding, (struct text_span){reader->decoded, *length_bytes},
+                    &reader->converted);
+    if (*length_bytes == 0)
+        encoding_end(&reader->encoding, &reader->converted);
+    reader->output = reader->converted.bytes;
+    *length_bytes = reader->converted.length_bytes;
+    return 0;
 }
 
 /* decode - fill the empty output buffer with at least one byte, or mark the end. */
@@ -174,9 +223,12 @@ static int decode(struct reader *reader, struct err *err) {
             reader->output_ended = true;
         }
     }
-    bool has_mark = reader->is_first && got >= 3 && memcmp(reader->output, "\xEF\xBB\xBF", 3) == 0;
+    size_t length_bytes = (size_t)got;
+    if (convert(reader, &length_bytes, err) != 0)
+        return -1;
+    bool has_mark = reader->is_first && length_bytes >= 3 && memcmp(reader->output, "\xEF\xBB\xBF", 3) == 0;
     reader->output_at = has_mark ? 3 : 0; /* a byte order mark is no text */
-    reader->output_end = (size_t)got;
+    reader->output_end = length_bytes;
     reader->is_first = false;
     return 0;
 }
@@ -273,6 +325,15 @@ int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *l
     }
     finish(reader, length, bytes, length_bytes);
     return 0;
+}
+
+void reader_trim(struct reader *reader) {
+    enum { KEPT_BYTES = 4 << 20 };
+    if (reader->line_room <= KEPT_BYTES)
+        return;
+    free(reader->line);
+    reader->line = NULL;
+    reader->line_room = 0;
 }
 
 int64_t reader_line_number(const struct reader *reader) {

@@ -2,6 +2,7 @@
  * bytes.  Memory stays bounded: fixed buffers, and one line or document whose limit the caller sets. */
 #pragma once
 
+#include "data/encoding.h"
 #include "data/sha256.h"
 
 struct reader;
@@ -9,6 +10,10 @@ struct reader;
 /* reader_open - returns NULL with err set: not a readable regular file. */
 struct reader *reader_open(const char *path, struct err *err);
 void reader_close(struct reader *reader);
+
+/* reader_open_text - the same for what must be text in this encoding; reads its first block.  Also NULL with
+ * err set: what the file is instead of text, and what to do. */
+struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err);
 
 /* reader_read - up to room_bytes of text; fewer only at the end of the file.  Returns their number (0 at the
  * end), or -1 with err set: I/O error, damaged or truncated compressed data. */
@@ -20,6 +25,9 @@ int reader_line(struct reader *reader, size_t max_bytes, char **line, size_t *le
 
 /* reader_rest - everything up to the end, like a line.  Returns 0 or -1. */
 int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *length_bytes, struct err *err);
+
+/* reader_trim - give back the memory of a line or document that was large; what was borrowed is gone. */
+void reader_trim(struct reader *reader);
 
 /* reader_line_number - of the line last returned, from 1. */
 int64_t reader_line_number(const struct reader *reader);

@@ -108,14 +108,17 @@ source_lines=
     printf '{"text": "La pr\351fecture est ferm\351e."}\n' # Latin-1
     printf '{"text": "Un z\\u0000ero au milieu."}\n'
 } >"$work/bad.jsonl"
-prepare 0 replaced "$work/bad.jsonl"
+head -2 "$work/bad.jsonl" >"$work/latin1.jsonl"
+prepare 0 replaced "$work/bad.jsonl" --set prepare.bad_utf8=replace
 expect "documents repaired" "3 2" "$(total documents) $(total invalid_utf8)"
 expect_output "bad.jsonl' line 2: invalid UTF-8 or NUL, replaced"
 prepare 0 skipped "$work/bad.jsonl" --set prepare.bad_utf8=skip
 expect "documents left" "1 2" "$(total documents) $(total invalid_utf8)"
-prepare 1 refused "$work/bad.jsonl" --set prepare.bad_utf8=fail
-expect_output "^error: .*bad.jsonl' line 2: .*set bad_utf8 to 'replace' or 'skip'"
+prepare 1 refused "$work/bad.jsonl"
+expect_output "^error: .*bad.jsonl' line 2: invalid UTF-8 .0xE9. at byte 16; .*encoding.* prepare.bad_utf8 to 'replace' or 'skip'"
 [ ! -e "$work/refused.h5" ] || fail "a refused corpus left a token file behind"
-prepare 0 clean "$work/fewer.jsonl" --set prepare.bad_utf8=fail
+prepare 0 latin1 "$work/latin1.jsonl" --set "prepare.sources=[{path: $work/latin1.jsonl, encoding: latin1}]"
+expect "documents in Latin-1" "2 0" "$(total documents) $(total invalid_utf8)"
+prepare 0 clean "$work/fewer.jsonl"
 expect "bad documents of a clean corpus" 0 "$(total invalid_utf8)"
 say "invalid UTF-8 and NUL: replaced, skipped or refused, as asked"

@@ -320,17 +320,18 @@ static void test_bad_lines(void **state) {
     fails_with("bad.jsonl", "{\"text\":\"a\"}\n{\"text\":\n", "bad.jsonl' line 2", "not valid JSON");
     fails_with("bad.jsonl", "{\"text\":\"a\"}\n\n[1]\n", "bad.jsonl' line 3", "not a JSON object");
     fails_with("bad.jsonl", "{\"body\":\"a\"}\n", "line 1", "no field 'text'");
-    fails_with("bad.jsonl", "{\"text\":7}\n", "line 1", "not a string");
-    fails_with("bad.jsonl", "{\"text\":\"a\",\"text\":\"b\"}\n", "line 1", "duplicate");
+    fails_with("bad.jsonl", "{\"text\":7}\n", "line 1", "is a number, expected a string");
+    fails_with("bad.jsonl", "{\"text\":\"a\",\"text\":\"b\"}\n", "line 1", "comes twice");
     fails_with("bad.jsonl", "{\"text\":\"a\"} x\n", "line 1", "not valid JSON");
     fails_with("bad.jsonl", "", "no document", "sources are empty");
-    fails_with("bad.csv", "a;b", "bad.csv", "format");
+    fails_with("bad.csv", "a;b", "bad.csv", "convert it to JSON lines");
     struct job job = job_for("missing.jsonl");
     fails(&job, "missing.jsonl", "No such file");
     char *deep = xmalloc(100000);
     memset(deep, '[', 99999);
     deep[99999] = '\0';
-    fails_with("deep.jsonl", deep, "line 1", "depth");
+    memcpy(deep, "{\"a\":", 5);
+    fails_with("deep.jsonl", deep, "line 1", "nested deeper than 2048 levels");
     free(deep);
     many_lines("late.jsonl",
                5000); /* the first error is reported, though later batches are read and fail too */
@@ -383,7 +384,7 @@ static void test_bad_bytes(void **state) {
     check_document(job.output, 0, "<s>ok</s>");
     unlink(job.output);
     job.config.bad_utf8 = BAD_UTF8_FAIL;
-    fails(&job, "bytes.jsonl' line 1", "invalid UTF-8 at byte 12");
+    fails(&job, "bytes.jsonl' line 1", "invalid UTF-8 (0xFF) at byte 12");
     write_bytes("nul.txt", "a\0b", 3);
     job = job_for("nul.txt");
     run_well(&job);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "checkpoints/files.h"
@@ -14,13 +15,13 @@
 #include "train/metrics_summary.h"
 #include "train/options.h"
 
-enum { BAR_WIDTH = 24 };
+enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
 
 /* --- the tokenizer --- */
 
 static bool ends_with(const char *text, const char *end) {
     size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+    return length >= end_length && strcasecmp(text + length - end_length, end) == 0;
 }
 
 /* tokenizer_of_gguf - made from the file's metadata. */
@@ -55,35 +56,47 @@ struct progress {
     double started_s, shown_s; /* clock_s */
 };
 
-/* show_progress - a bar that redraws itself on a terminal, a line every ten seconds in a log. */
+/* show_bar - on a terminal: one line that redraws itself. */
+static void show_bar(double fraction, const char *done, const char *eta) {
+    char bar[BAR_WIDTH + 1];
+    for (int i = 0; i < BAR_WIDTH; i++)
+        bar[i] = i < (int)(fraction * BAR_WIDTH) ? '#' : '-';
+    bar[BAR_WIDTH] = '\0';
+    fprintf(stderr, "\r[%s] %3.0f %%  %s  ETA %s\033[K", bar, 100 * fraction, done, eta);
+}
+
+/* show_progress - a bar on a terminal; in a log a line of words, every ten seconds from the tenth on.  The
+ * share is of the input's bytes, and rounded down: 100 % is said when all is done. */
 static void show_progress(void *user, double fraction, int64_t num_documents, int64_t num_tokens) {
     struct progress *progress = user;
     double now_s = clock_s(), elapsed_s = now_s - progress->started_s;
-    if (now_s - progress->shown_s < (progress->is_terminal ? 0.1 : 10.0))
+    if (now_s - progress->shown_s < (progress->is_terminal ? 0.1 : LOG_EVERY_S))
         return;
     progress->shown_s = now_s;
-    char eta[32], bar[BAR_WIDTH + 1];
-    double bounded = fraction < 0 ? 0 : fraction > 1 ? 1 : fraction;
-    for (int i = 0; i < BAR_WIDTH; i++)
-        bar[i] = i < (int)(bounded * BAR_WIDTH) ? '#' : '-';
-    bar[BAR_WIDTH] = '\0';
+    char eta[32], done[96];
+    double bounded = fraction < 0 ? 0 : fraction > 0.99 ? 0.99 : fraction;
     duration_text(bounded > 0 ? elapsed_s * (1 - bounded) / bounded : -1, eta, sizeof eta);
-    fprintf(stderr, "%s[%s] %3.0f %%  %lld documents  %.2f M tokens  ETA %s%s",
-            progress->is_terminal ? "\r" : "", bar, 100 * bounded, (long long)num_documents,
-            (double)num_tokens / 1e6, eta, progress->is_terminal ? "\033[K" : "\n");
+    snprintf(done, sizeof done, "%lld documents, %.2f M tokens, %.0f tokens/s", (long long)num_documents,
+             (double)num_tokens / 1e6, elapsed_s > 0 ? (double)num_tokens / elapsed_s : 0);
+    if (progress->is_terminal)
+        show_bar(bounded, done, eta);
+    else
+        fprintf(stderr, "prepare: %d %% read, %s, about %s left\n", (int)(100 * bounded), done, eta);
     fflush(stderr);
 }
 
 /* --- the totals --- */
 
 static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
-    json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
-                             config->output, "documents", (json_int_t)t->num_documents, "tokens",
-                             (json_int_t)t->num_tokens, "duplicates", (json_int_t)t->num_duplicates, "short",
-                             (json_int_t)t->num_short, "bad_conversations", (json_int_t)t->num_bad_chats,
-                             "invalid_utf8", (json_int_t)t->num_invalid_utf8, "input_bytes",
-                             (json_int_t)t->input_bytes, "valid_documents", (json_int_t)t->valid_documents,
-                             "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
+    json_t *root = json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
+        config->output, "documents", (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens,
+        "duplicates", (json_int_t)t->num_duplicates, "short", (json_int_t)t->num_short, "bad_conversations",
+        (json_int_t)t->num_bad_chats, "bad_lines", (json_int_t)t->num_bad_lines, "files_in_subfolders",
+        (json_int_t)t->num_nested_files, "hidden_files", (json_int_t)t->num_hidden_files, "other_files",
+        (json_int_t)t->num_other_files, "invalid_utf8", (json_int_t)t->num_invalid_utf8, "input_bytes",
+        (json_int_t)t->input_bytes, "valid_documents", (json_int_t)t->valid_documents, "valid_tokens",
+        (json_int_t)t->valid_tokens, "seconds", t->seconds);
     CHECK(root, "out of memory, or an output path that is not UTF-8");
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
@@ -104,6 +117,11 @@ static void print_totals(const struct prepare_config *config, const struct prepa
            (long long)t->num_short);
     if (t->num_bad_chats > 0)
         printf("  conversations  %lld (prepare.on_bad_conversation)\n", (long long)t->num_bad_chats);
+    if (t->num_bad_lines > 0)
+        printf("  lines          %lld (prepare.on_bad_line)\n", (long long)t->num_bad_lines);
+    if (t->num_nested_files + t->num_hidden_files + t->num_other_files > 0)
+        printf("  files          %lld in subfolders, %lld hidden, %lld others\n",
+               (long long)t->num_nested_files, (long long)t->num_hidden_files, (long long)t->num_other_files);
     printf("invalid UTF-8    %lld documents\n", (long long)t->num_invalid_utf8);
     printf("read             %.1f MB in %s, %.1f MB/s\n", (double)t->input_bytes / 1e6,
            duration_text(t->seconds, duration, sizeof duration),
@@ -126,6 +144,7 @@ static int make_folder_of(const char *path, struct err *err) {
 /* prepare - the exit code. */
 static int prepare(const struct prepare_config *config, bool as_json, struct err *err) {
     struct progress progress = {.is_terminal = isatty(STDERR_FILENO) == 1, .started_s = clock_s()};
+    progress.shown_s = progress.is_terminal ? 0 : progress.started_s;
     struct prepare_totals totals;
     memset(&totals, 0, sizeof totals);
     struct tokenizer *tok = open_tokenizer(config->tokenizer, err);

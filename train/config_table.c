@@ -50,7 +50,17 @@ static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS
                                                         {"none", DOCUMENT_NONE},
                                                         {NULL, 0}};
 static const struct config_choice utf8_policies[] = {
-    {"replace", BAD_UTF8_REPLACE}, {"skip", BAD_UTF8_SKIP}, {"fail", BAD_UTF8_FAIL}, {NULL, 0}};
+    {"fail", BAD_UTF8_FAIL}, {"replace", BAD_UTF8_REPLACE}, {"skip", BAD_UTF8_SKIP}, {NULL, 0}};
+static const struct config_choice bad_lines[] = {{"fail", BAD_LINE_FAIL}, {"skip", BAD_LINE_SKIP}, {NULL, 0}};
+static const struct config_choice subfolder_policies[] = {
+    {"ignore", SUBFOLDERS_IGNORE}, {"read", SUBFOLDERS_READ}, {"fail", SUBFOLDERS_FAIL}, {NULL, 0}};
+static const struct config_choice encodings[] = {{"utf-8", ENCODING_UTF8},
+                                                 {"latin1", ENCODING_LATIN1},
+                                                 {"windows-1252", ENCODING_WINDOWS_1252},
+                                                 {"utf-16", ENCODING_UTF16},
+                                                 {"utf-16le", ENCODING_UTF16LE},
+                                                 {"utf-16be", ENCODING_UTF16BE},
+                                                 {NULL, 0}};
 static const struct config_choice chat_policies[] = {
     {"fail", BAD_CHAT_FAIL}, {"skip", BAD_CHAT_SKIP}, {NULL, 0}};
 static const struct config_choice chain_ends[] = {
@@ -81,7 +91,8 @@ const struct config_table config_variable_table = {variable_keys, COUNT_OF(varia
 
 static const struct config_key source_keys[] = {
     TEXT("path", SOURCE_AT(path), NULL,
-         "a file, or a folder whose files are read in name order; .gz and .zst are read through"),
+         "a file, or a folder whose files are read in name order, hidden ones left out; .gz and .zst are "
+         "read through"),
     TEXT("name", SOURCE_AT(name), NULL,
          "name of the corpus in the token file; default: the last part of path"),
     TEXT("licence", SOURCE_AT(licence), "", "licence of the corpus, kept in the token file"),
@@ -90,6 +101,10 @@ static const struct config_key source_keys[] = {
            "text: one document per file; jsonl: one per line; auto: by the file's name"),
     TEXT("field", SOURCE_AT(field), NULL,
          "jsonl: the field that holds the document; default: text, or messages where chat is true"),
+    CHOICE("encoding", SOURCE_AT(encoding), "utf-8", encodings,
+           "of its files, which become UTF-8; utf-16: little- or big-endian by the byte order mark"),
+    CHOICE("subfolders", SOURCE_AT(subfolders), "ignore", subfolder_policies,
+           "of a folder: leave their files out and say how many, read them too, or fail"),
     BOOL("chat", SOURCE_AT(chat), "false",
          "the field holds a list of {role, content}; the loss counts on the assistant's turns only"),
 };
@@ -291,7 +306,7 @@ static const struct config_key run_file_keys[] = {
          "tokenizer.json, a model folder that holds one, or a GGUF file", FREE),
     TEXT("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
     LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &source_table,
-         "corpora: a list of {path, name, licence, url, format, field, chat}", FREE),
+         "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat}", FREE),
     {"prepare.chat_template", KEY_TEXT, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
      NULL,
      "how chat sources are written; auto: by the model's own template, exactly, or not at all; a name: in "
@@ -303,8 +318,13 @@ static const struct config_key run_file_keys[] = {
            FREE),
     CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,
            "special tokens put around each document", FREE),
-    CHOICE("prepare.bad_utf8", AT(prepare.bad_utf8), "replace", utf8_policies,
-           "a document that is not UTF-8: replace the bad bytes, skip it, or fail", FREE),
+    CHOICE(
+        "prepare.bad_utf8", AT(prepare.bad_utf8), "fail", utf8_policies,
+        "a document that is not UTF-8 in spite of its source's encoding, or holds NUL: fail, replace the bad "
+        "bytes, or skip it",
+        FREE),
+    CHOICE("prepare.on_bad_line", AT(prepare.on_bad_line), "fail", bad_lines,
+           "a line that is not JSON or has not the source's field: fail, or skip and count it", FREE),
     BOOL("prepare.deduplicate", AT(prepare.deduplicate), "true",
          "leave out exact copies of earlier documents", FREE),
     INT("prepare.min_tokens", AT(prepare.min_tokens), "1", 0, 1e9, "tokens", "shorter documents are left out",

@@ -1,0 +1,355 @@
+/* test_corpora.c - what users put in a source's place: other encodings, binary files, lines that hold more
+ * than was asked for, folders with more in them.  What is read is right, and what is not read is told. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "data/json_line.h"
+#include "data/prepare.h"
+#include "data/reader.h"
+#include "data/tokens.h"
+#include "tests/check.h"
+#include "tests/tiny_tokenizer.h"
+
+static char *folder;
+static struct tokenizer *tok;
+
+struct job {
+    struct prepare_config config;
+    struct prepare_source source;
+    struct prepare_totals totals;
+    struct err err;
+};
+
+static char *path_of(const char *name) {
+    return xasprintf("%s/%s", folder, name);
+}
+
+static void write_bytes(const char *name, const char *bytes, size_t length_bytes) {
+    char *path = path_of(name);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, length_bytes, file), length_bytes);
+    fclose(file);
+    free(path);
+}
+
+static void write_text(const char *name, const char *text) {
+    write_bytes(name, text, strlen(text));
+}
+
+static struct job job_for(const char *input) {
+    struct job job = {.source = {.path = path_of(input)}};
+    static char name[] = "source";
+    job.source.name = name;
+    job.config = (struct prepare_config){.output = path_of("out.h5"),
+                                         .num_sources = 1,
+                                         .num_threads = 2,
+                                         .bad_utf8 = BAD_UTF8_FAIL,
+                                         .ends = DOCUMENT_NONE};
+    return job;
+}
+
+static void release(struct job *job) {
+    unlink(job->config.output);
+    free(job->config.output);
+    free(job->source.path);
+}
+
+static int run(struct job *job) {
+    job->config.sources = &job->source;
+    return prepare_run(&job->config, tok, NULL, NULL, &job->totals, &job->err);
+}
+
+/* gives - the job writes documents whose texts, one after another, are these; it is released. */
+static void gives(struct job job, const char *want) {
+    struct err err = {{0}};
+    if (run(&job) != 0)
+        fail_msg("'%s': %s", job.source.path, job.err.text);
+    struct token_file *file = token_file_open(job.config.output, &err);
+    assert_non_null(file);
+    int64_t count = token_file_num_tokens(file);
+    int32_t *ids = xcalloc((size_t)count, sizeof *ids);
+    assert_int_equal(token_file_read(file, 0, count, ids, NULL, &err), 0);
+    char *text = tokenizer_decode(tok, ids, count, false, NULL);
+    assert_string_equal(text, want);
+    free(text);
+    free(ids);
+    token_file_close(file);
+    release(&job);
+}
+
+/* refuses - the job fails, and says this and that; nothing is left. */
+static void refuses(struct job job, const char *a, const char *b) {
+    if (run(&job) == 0 || !strstr(job.err.text, a) || !strstr(job.err.text, b))
+        fail_msg("'%s': expected '%s' and '%s' in '%s'", job.source.path, a, b, job.err.text);
+    assert_int_equal(access(job.config.output, F_OK), -1);
+    release(&job);
+}
+
+/* --- encodings --- */
+
+static struct job encoded(const char *name, enum text_encoding encoding) {
+    struct job job = job_for(name);
+    job.source.encoding = encoding;
+    return job;
+}
+
+static void test_encodings(void **state) {
+    (void)state;
+    static const char le[] = "\xFF\xFE\xE9\0t\0\xE9\0\n\0=\xD8\0\xDE",
+                      be[] = "\xFE\xFF\0\xE9\0t\0\xE9\0\n\xD8=\xDE\0";
+    write_text("latin1.txt", "\xE9t\xE9 \xA3");
+    write_text("ansi.txt", "c\x9Cur \x80");
+    write_bytes("le.txt", le, sizeof le - 1);
+    write_bytes("be.txt", be, sizeof be - 1);
+    write_bytes("bare.txt", le + 2, sizeof le - 3);
+    write_text("mark.txt", "\xEF\xBB\xBFok");
+    gives(encoded("latin1.txt", ENCODING_LATIN1), "\xC3\xA9t\xC3\xA9 \xC2\xA3");
+    gives(encoded("ansi.txt", ENCODING_WINDOWS_1252), "c\xC5\x93ur \xE2\x82\xAC");
+    gives(encoded("le.txt", ENCODING_UTF16), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80");
+    gives(encoded("be.txt", ENCODING_UTF16), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80");
+    gives(encoded("bare.txt", ENCODING_UTF16LE), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80");
+    gives(job_for("mark.txt"), "ok");
+    refuses(job_for("latin1.txt"), "invalid UTF-8 (0xE9) at byte 1", "encoding");
+    refuses(job_for("le.txt"), "text in UTF-16", "encoding to utf-16");
+    refuses(encoded("bare.txt", ENCODING_UTF16), "byte order mark", "utf-16le");
+    write_text("utf8.txt", "\xC3\xA9t\xC3\xA9");
+    refuses(encoded("utf8.txt", ENCODING_LATIN1), "is UTF-8 already", "leave out");
+    refuses(encoded("utf8.txt", ENCODING_WINDOWS_1252), "is UTF-8 already", "leave out");
+    write_text("undefined.txt", "a\x81");
+    refuses(encoded("undefined.txt", ENCODING_WINDOWS_1252), "invalid UTF-8", "byte 2");
+    write_bytes("half.txt",
+                "\xFF\xFE=\xD8"
+                "a\0",
+                6);
+    refuses(encoded("half.txt", ENCODING_UTF16), "invalid UTF-8", "half.txt");
+}
+
+/* Lines are found after the conversion, whatever falls between two blocks of the reader. */
+static void test_encoded_lines(void **state) {
+    (void)state;
+    enum { LINES = 20000 };
+    struct text bytes = {0};
+    struct err err = {{0}};
+    char *path = path_of("long.jsonl"), *line;
+    size_t length_bytes;
+    int64_t count = 0;
+    text_append(&bytes, "\xFF\xFEx\0", 4);
+    for (int i = 0; i < LINES; i++)
+        text_append(&bytes, "=\xD8\0\xDE\xE9\0\n\0\xE9\0", 10);
+    write_bytes("long.jsonl", bytes.bytes, bytes.length_bytes);
+    struct reader *reader = reader_open_text(path, ENCODING_UTF16, &err);
+    assert_non_null(reader);
+    while (reader_line(reader, 100, &line, &length_bytes, &err) == 1) {
+        const char *want = count == 0       ? "x\xF0\x9F\x98\x80\xC3\xA9"
+                           : count == LINES ? "\xC3\xA9"
+                                            : "\xC3\xA9\xF0\x9F\x98\x80\xC3\xA9";
+        assert_string_equal(line, want);
+        count++;
+    }
+    assert_int_equal(count, LINES + 1);
+    reader_close(reader);
+    text_release(&bytes);
+    free(path);
+}
+
+/* --- binary content --- */
+
+static void test_binary(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t length;
+        const char *what, *way_out;
+    } cases[] = {
+        {"PAR1\x15\x04\x15\0", 8, "a Parquet table", "read_parquet"},
+        {"%PDF-1.7\nabc", 12, "a PDF", "pdftotext"},
+        {"PK\x03\x04\x14\0", 6, "a zip archive", "pandoc"},
+        {"\x89PNG\r\n\x1A\n\0\0", 10, "a PNG image", "take it out"},
+        {"\xFF\xD8\xFF\xE0\0\x10JFIF", 10, "a JPEG image", "take it out"},
+        {"\x80\x04\x95\x10\0\0\0", 7, "a Python pickle", "JSON lines"},
+        {"SQLite format 3\0abc", 19, "an SQLite database", "JSON lines"},
+        {"\xFD"
+         "7zXZ\0\0\4",
+         8, "xz data", "decompress"},
+        {"\1\2\3\4\5\6\1\2\3\4\5\6abc", 15, "control characters", "convert"},
+    };
+    static const enum source_format formats[] = {SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t f = 0; f < 3; f++) { /* no format, and no policy, makes it text */
+            write_bytes("binary.txt", cases[i].bytes, cases[i].length);
+            struct job job = job_for("binary.txt");
+            job.source.format = formats[f];
+            job.config.bad_utf8 = BAD_UTF8_REPLACE;
+            refuses(job, cases[i].what, cases[i].way_out);
+        }
+    /* Controls: text that begins like a magic number, and text with a control character or two. */
+    write_text("text.txt", "PAR1 est un groupe");
+    gives(job_for("text.txt"), "PAR1 est un groupe");
+    write_text("text.txt", "page\fpage\1");
+    gives(job_for("text.txt"), "page\fpage\1");
+    write_text("data.CSV", "a;b");
+    refuses(job_for("data.CSV"), "a table (CSV)", "read_csv");
+    write_text("array.json", "[{\"text\": \"a\"}]");
+    refuses(job_for("array.json"), "JSON document", "jq -c");
+    struct job job = job_for("array.json");
+    job.source.format = SOURCE_JSONL;
+    refuses(job, "an array", "jq -c");
+    write_text("what.xyz", "a");
+    refuses(job_for("what.xyz"), "cannot tell the format", "text or jsonl");
+}
+
+/* --- lines --- */
+
+static void test_other_fields(void **state) {
+    (void)state;
+    static const char lines[] =
+        "{\"id\": 123456789012345678901234567890, \"text\": \"a\"}\n"
+        "{\"n\": NaN, \"i\": -Infinity, \"j\": Infinity, \"e\": 1e400, \"f\": -1E+999, \"text\": \"b\"}\n"
+        "{\"x\": 1, \"text\": \"c\", \"x\": 2, \"y\": {\"k\": 1, \"k\": 2}}\n"
+        "{\"t\\u0065xt\": \"d\"}\n"
+        "{\"s\": \"\\ud800\", \"text\": \"e\\u00e9\\ud83d\\ude00\\n\\\"\\/\"}\n"
+        "  {\"list\": [[], {}, [{}], [1, -0.5e-3, true, false, null]], \"text\" : \"f\" }  \r\n";
+    write_text("lines.JSONL", lines);
+    gives(job_for("lines.JSONL"), "abcde\xC3\xA9\xF0\x9F\x98\x80\n\"/f");
+    static const char *const wrong[][2] = {
+        {"{\"text\": \"a\", \"n\": 01}", "'}'"},
+        {"{\"text\": \"a\", \"n\": 1.}", "a digit"},
+        {"{\"text\": \"a\", \"n\": nan}", "a value"},
+        {"{\"text\": \"a\", \"n\": +1}", "a value"},
+        {"{\"text\": \"a\",}", "a name"},
+        {"{\"text\": \"a\" \"b\": 1}", "',' or '}'"},
+        {"{\"text\": \"a\", \"b\": [1, 2}", "']'"},
+        {"{\"text\": \"a\", \"b\": \"\\x\"}", "backslash"},
+        {"{\"text\": \"a\", \"b\": \"\\u12\"}", "hexadecimal"},
+        {"{\"text\": \"a\"} {}", "end of the line"},
+        {"{\"text\": \"a", "end of a string"},
+        {"{text: \"a\"}", "double quotes"},
+        {"{\"text\": \"a\tb\"}", "control character"},
+        {"{'text': 'a'}", "double quotes"},
+        {"{\"text\": \"a\", \"text\": \"b\"}", "comes twice"},
+        {"\"text\"", "not a JSON object"},
+        {"{\"text\": \"a\", \"n\": -}", "a value"},
+        {"{\"text\"}", "':'"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        write_text("wrong.jsonl", wrong[i][0]);
+        refuses(job_for("wrong.jsonl"), "wrong.jsonl' line 1", wrong[i][1]);
+    }
+}
+
+static void test_missing_field(void **state) {
+    (void)state;
+    write_text("texte.jsonl", "{\"id\": 1, \"texte\": \"a\"}\n");
+    refuses(job_for("texte.jsonl"), "no field 'text', the line has 'id', 'texte'", "did you mean");
+    write_text("m.jsonl", "{\"messages\": []}\n");
+    refuses(job_for("m.jsonl"), "no field 'text'", "chat to true");
+    write_text("o.jsonl", "{\"contenu\": \"a\"}\n");
+    refuses(job_for("o.jsonl"), "'contenu'", "field to one of them");
+    write_text("e.jsonl", "{}\n");
+    refuses(job_for("e.jsonl"), "no field 'text'", "empty");
+}
+
+static void test_bad_lines_left_out(void **state) {
+    (void)state;
+    write_text(
+        "some.jsonl",
+        "{\"text\": \"a\"}\n{\"text\": \nnot JSON\n{\"body\": \"b\"}\n{\"text\": 7}\n{\"text\": \"c\"}\n");
+    refuses(job_for("some.jsonl"), "line 2", "on_bad_line 'skip'");
+    struct job job = job_for("some.jsonl");
+    job.config.on_bad_line = BAD_LINE_SKIP;
+    assert_int_equal(run(&job), 0);
+    assert_int_equal(job.totals.num_bad_lines, 4);
+    assert_int_equal(job.totals.num_documents, 2);
+    gives(job, "ac");
+    write_text("all.jsonl", "x\ny\n");
+    job = job_for("all.jsonl");
+    job.config.on_bad_line = BAD_LINE_SKIP;
+    refuses(job, "no document to write", "2 lines that cannot be used");
+    /* Bytes that are no UTF-8 have a policy of their own. */
+    write_text("bytes.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xE9\"}\n");
+    job = job_for("bytes.jsonl");
+    job.config.on_bad_line = BAD_LINE_SKIP;
+    refuses(job, "line 2", "invalid UTF-8");
+}
+
+/* What conversations take from a line: numbers beyond JSON's do no harm. */
+static void test_plain(void **state) {
+    (void)state;
+    static const struct {
+        const char *value, *plain;
+    } cases[] = {
+        {"[1, -2.5e3, 9223372036854775807]", "[1, -2.5e3, 9223372036854775807]"},
+        {"[9223372036854775808,1e400]", "[\"9223372036854775808\",\"1e400\"]"},
+        {"{\"a\":NaN,\"b\":-Infinity}", "{\"a\":\"NaN\",\"b\":\"-Infinity\"}"},
+        {"{\"NaN 1e400\":\"\\\"NaN\"}", "{\"NaN 1e400\":\"\\\"NaN\"}"},
+        {"[true,false,null]", "[true,false,null]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct text out = {0};
+        json_line_plain((struct text_span){cases[i].value, strlen(cases[i].value)}, &out);
+        text_append(&out, "", 1);
+        assert_string_equal(out.bytes, cases[i].plain);
+        text_release(&out);
+    }
+}
+
+/* --- folders --- */
+
+static struct job folder_job(enum subfolder_policy policy) {
+    struct job job = job_for("tree");
+    job.source.subfolders = policy;
+    return job;
+}
+
+static void test_folders(void **state) {
+    (void)state;
+    char *tree = path_of("tree"), *inner = path_of("tree/b"), *deep = path_of("tree/b/c"),
+         *fifo = path_of("tree/fifo"), *loop = path_of("tree/loop");
+    mkdir(tree, 0777);
+    mkdir(inner, 0777);
+    mkdir(deep, 0777);
+    write_text("tree/a.txt", "1");
+    write_text("tree/c.TXT", "4");
+    write_text("tree/b/x.txt", "2");
+    write_text("tree/b/c/y.md", "3");
+    write_text("tree/.hidden", "\1\2\3");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(symlink("..", loop), 0);
+    struct job job = folder_job(SUBFOLDERS_IGNORE);
+    assert_int_equal(run(&job), 0);
+    assert_int_equal(job.totals.num_nested_files, 2);
+    assert_int_equal(job.totals.num_hidden_files, 1);
+    assert_int_equal(job.totals.num_other_files, 2);
+    gives(job, "14");
+    gives(folder_job(SUBFOLDERS_READ),
+          "1324"); /* byte order of the whole path: a.txt, b/c/y.md, b/x.txt, c.TXT */
+    refuses(folder_job(SUBFOLDERS_FAIL), "subfolders", "read or ignore");
+    refuses(job_for("tree/b/c/none"), "No such file", "none");
+    write_text("tree/b/photo.txt", "\xFF\xD8\xFF\xE0\0");
+    refuses(folder_job(SUBFOLDERS_READ), "tree/b/photo.txt' is a JPEG image", "take it out");
+    free(tree);
+    free(inner);
+    free(deep);
+    free(fifo);
+    free(loop);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_encodings),     cmocka_unit_test(test_encoded_lines),
+        cmocka_unit_test(test_binary),        cmocka_unit_test(test_other_fields),
+        cmocka_unit_test(test_missing_field), cmocka_unit_test(test_bad_lines_left_out),
+        cmocka_unit_test(test_plain),         cmocka_unit_test(test_folders),
+    };
+    folder = test_folder("corpora");
+    tok = tiny_tokenizer(TINY_ALL);
+    int status = cmocka_run_group_tests(tests, NULL, NULL);
+    tokenizer_free(tok);
+    free(folder);
+    return status;
+}
