@@ -196,11 +196,11 @@ static int encode_list(struct worker *worker, struct batch *batch, struct batch_
 
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
                        const json_t *line, const json_t *list, struct err *err) {
-    static const char *const fields[] = {"tools", "functions", "documents"};
     int status = 0;
-    for (size_t f = 0; status == 0 && f < sizeof fields / sizeof fields[0]; f++)
-        if (!is_empty(json_object_get(line, fields[f])))
-            status = err_set(err, "the conversation has the field '%s', which is not supported", fields[f]);
+    for (size_t f = 0; status == 0 && CHAT_REFUSED_FIELDS[f]; f++)
+        if (!is_empty(json_object_get(line, CHAT_REFUSED_FIELDS[f])))
+            status = err_set(err, "the conversation has the field '%s', which is not supported",
+                             CHAT_REFUSED_FIELDS[f]);
     if (status == 0)
         status = encode_list(worker, batch, document, list, err);
     if (status != 0 && !document->has_bad_text)

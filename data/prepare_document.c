@@ -123,7 +123,15 @@ enum verdict worker_append_field(struct worker *worker, struct batch_document *d
     return verdict;
 }
 
-/* encode_text - bos, text, eos. */
+/* give_back - the texts of a document that was large, once its tokens are made. */
+static void give_back(struct worker *worker) {
+    if (worker->scratch.room_bytes > 4 * BATCH_BYTES)
+        text_release(&worker->scratch);
+    if (worker->repaired.room_bytes > 4 * BATCH_BYTES)
+        text_release(&worker->repaired);
+}
+
+/* encode_text - bos, text, eos.  The bytes may be the worker's own, which are gone afterwards. */
 static int encode_text(struct worker *worker, struct batch *batch, struct batch_document *document,
                        const char *bytes, size_t length_bytes, struct err *err) {
     if (length_bytes == 0) {
@@ -136,6 +144,7 @@ static int encode_text(struct worker *worker, struct batch *batch, struct batch_
         token_list_push(&batch->tokens, worker->bos);
     if (encoder_encode(worker->encoder, bytes, length_bytes, ENCODE_PLAIN, &batch->tokens, err) != 0)
         return -1;
+    give_back(worker);
     if (worker->eos >= 0)
         token_list_push(&batch->tokens, worker->eos);
     batch->mask = xrealloc(batch->mask, (size_t)batch->tokens.room);
@@ -157,8 +166,16 @@ static int stop(enum verdict verdict, struct batch_document *document) {
     return verdict == VERDICT_ERROR ? -1 : verdict != VERDICT_SKIP;
 }
 
-/* encode_string - the field is text.  Its bytes as read are given back before the tokens are made where they
- * are many: a line of 100 MB stays at a few times its size. */
+/* give_back_raw - the bytes as read, where they are many, before the tokens are made: a line of 100 MB stays
+ * at a few times its size.  Only of the last document of a batch: nobody needs them any more. */
+static void give_back_raw(struct worker *worker, struct batch *batch, const struct batch_document *document) {
+    if (document != &batch->documents[batch->num_documents - 1] || batch->raw.room_bytes <= 4 * BATCH_BYTES)
+        return;
+    text_release(&batch->raw);
+    text_release(&worker->repaired);
+}
+
+/* encode_string - the field is text. */
 static int encode_string(struct worker *worker, struct batch *batch, struct batch_document *document,
                          struct text_span value, struct err *err) {
     struct text *text = &worker->scratch;
@@ -169,10 +186,7 @@ static int encode_string(struct worker *worker, struct batch *batch, struct batc
         return status;
     text->length_bytes = 0;
     json_line_unescape(value, text);
-    if (document == &batch->documents[batch->num_documents - 1] && batch->raw.room_bytes > 4 * BATCH_BYTES) {
-        text_release(&batch->raw);
-        text_release(&worker->repaired);
-    }
+    give_back_raw(worker, batch, document);
     const char *nul = text->length_bytes ? memchr(text->bytes, 0, text->length_bytes) : NULL;
     if (!nul)
         return encode_text(worker, batch, document, text->bytes, text->length_bytes, err);
@@ -197,12 +211,15 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
         return -1;
     if (!source->chat)
         return encode_string(worker, batch, document, found.value, err);
-    int status = stop(clean_surrogates(worker, document, line, length_bytes, err), document);
+    enum verdict verdict =
+        clean_surrogates(worker, document, line + (found.value.bytes - line), found.value.length_bytes, err);
+    int status = stop(verdict, document);
     if (status != 1)
         return status;
-    json_t *root = source_parse_line(source, span, &found, err);
+    json_t *root = source_parse_chat(source, span, &found, err);
     if (!root)
         return -1;
+    give_back_raw(worker, batch, document);
     status =
         worker_encode_chat(worker, batch, document, root, json_object_get(root, source_field(source)), err);
     json_decref(root);

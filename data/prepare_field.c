@@ -107,36 +107,67 @@ int source_find_field(const struct prepare_source *source, struct text_span line
                    source->chat ? "a list of messages" : "a string");
 }
 
+const char *const CHAT_REFUSED_FIELDS[] = {"tools", "functions", "documents", NULL};
+
 /* load - JSON as jansson reads it; NULL with err set. */
-static json_t *load(struct text_span text, size_t flags, enum json_error_code *code, struct err *err) {
+static json_t *load(struct text_span text, struct err *err) {
     json_error_t fault;
-    json_t *value = json_loadb(text.bytes, text.length_bytes, flags | JSON_ALLOW_NUL, &fault);
-    *code = value ? json_error_unknown : json_error_code(&fault);
+    json_t *value = json_loadb(text.bytes, text.length_bytes,
+                               JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &fault);
     if (!value)
-        err_set(err, "not valid JSON: %s (column %d)", fault.text, fault.column);
+        err_set(err, "the conversation cannot be read: %s", fault.text);
     return value;
 }
 
-json_t *source_parse_line(const struct prepare_source *source, struct text_span line,
-                          const struct json_line *found, struct err *err) {
-    struct text plain = {0};
-    enum json_error_code code;
-    json_line_plain(line, &plain);
-    struct text_span whole = {plain.bytes, plain.length_bytes};
-    json_t *root = load(whole, JSON_REJECT_DUPLICATES, &code, err);
-    if (!root && code == json_error_duplicate_key && (root = load(whole, 0, &code, err)) != NULL) {
-        /* Names that come twice are nobody's business outside of the field, and a fault inside. */
-        struct text inside = {0};
-        json_line_plain(found->value, &inside);
-        json_t *value =
-            load((struct text_span){inside.bytes, inside.length_bytes}, JSON_REJECT_DUPLICATES, &code, err);
-        text_release(&inside);
-        if (value)
-            json_object_set_new(root, source_field(source), value);
+/* num_values - at most, of lists and objects in a value: what a tree of it would hold. */
+static int64_t num_values(struct text_span value) {
+    int64_t count = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < value.length_bytes; i++) {
+        char c = value.bytes[i];
+        if (in_string && c == '\\')
+            i++;
+        else if (c == '"')
+            in_string = !in_string;
         else
-            json_decref(root);
-        root = value ? root : NULL;
+            count += !in_string && (c == ',' || c == '[' || c == '{');
     }
-    text_release(&plain);
+    return count;
+}
+
+/* add_refused - the fields that make a conversation another one: whether they are there and hold something.
+ */
+static void add_refused(json_t *root, struct text_span line) {
+    enum { SHORT_BYTES = 64 };
+    for (int f = 0; CHAT_REFUSED_FIELDS[f]; f++) {
+        struct json_line found;
+        bool is_twice = json_line_scan(line, CHAT_REFUSED_FIELDS[f], &found, NULL) != 0;
+        if (!is_twice && !found.value.bytes)
+            continue;
+        json_t *value = !is_twice && found.value.length_bytes < SHORT_BYTES ? load(found.value, NULL) : NULL;
+        json_object_set_new(root, CHAT_REFUSED_FIELDS[f], value ? value : json_true());
+    }
+}
+
+json_t *source_parse_chat(const struct prepare_source *source, struct text_span line,
+                          const struct json_line *found, struct err *err) {
+    enum { MAX_VALUES = 1 << 20 };
+    if (num_values(found->value) > MAX_VALUES) {
+        err_set(err, "the conversation holds more than %d values", MAX_VALUES);
+        return NULL;
+    }
+    json_t *list = load(found->value, err);
+    if (!list) { /* a number beyond JSON's, or a fault */
+        struct text plain = {0};
+        json_line_plain(found->value, &plain);
+        list = load((struct text_span){plain.bytes, plain.length_bytes}, err);
+        text_release(&plain);
+    }
+    if (!list)
+        return NULL;
+    json_t *root = json_object();
+    CHECK(root, "out of memory for a conversation");
+    add_refused(root, line);
+    json_object_set_new(root, source_field(source), list);
     return root;
 }

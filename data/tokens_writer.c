@@ -18,7 +18,7 @@
 #define ATELIER_VERSION "unversioned"
 #endif
 
-enum { COPY_BYTES = 1 << 20, WIDEST_UINT16 = 65536 };
+enum { COPY_BYTES = 1 << 20, WIDEST_UINT16 = 65536, NARROW_ROOM = 1 << 14 };
 
 /* Suffixes of the side files, one for each dataset that grows. */
 static const char *const SUFFIXES[NUM_PARTS] = {"tokens", "offsets", "sources", "mask"};
@@ -33,8 +33,7 @@ struct token_writer {
     char *tokenizer_hash;
     int64_t vocab_size;
     struct side_file sides[NUM_PARTS];
-    uint16_t *narrow; /* scratch of one document */
-    int64_t narrow_room;
+    uint16_t narrow[NARROW_ROOM]; /* scratch */
     int64_t num_tokens, num_documents, num_sources;
     struct token_source *sources;
 };
@@ -100,13 +99,14 @@ static int append_tokens(struct token_writer *writer, const int32_t *tokens, int
               tokens[i], (long long)writer->vocab_size);
     if (writer->vocab_size > WIDEST_UINT16)
         return append(writer, PART_TOKENS, tokens, (size_t)count * sizeof *tokens, err);
-    if (count > writer->narrow_room) {
-        writer->narrow_room = 2 * count;
-        writer->narrow = xrealloc(writer->narrow, (size_t)writer->narrow_room * sizeof *writer->narrow);
+    for (int64_t done = 0; done < count; done += NARROW_ROOM) {
+        int64_t piece = count - done < NARROW_ROOM ? count - done : NARROW_ROOM;
+        for (int64_t i = 0; i < piece; i++)
+            writer->narrow[i] = (uint16_t)tokens[done + i];
+        if (append(writer, PART_TOKENS, writer->narrow, (size_t)piece * sizeof *writer->narrow, err) != 0)
+            return -1;
     }
-    for (int64_t i = 0; i < count; i++)
-        writer->narrow[i] = (uint16_t)tokens[i];
-    return append(writer, PART_TOKENS, writer->narrow, (size_t)count * sizeof *writer->narrow, err);
+    return 0;
 }
 
 /* append_ones - count bytes of 1 to the mask. */
@@ -361,7 +361,6 @@ void token_writer_abandon(struct token_writer *writer) {
         free(writer->sources[i].sha256);
     }
     free(writer->sources);
-    free(writer->narrow);
     free(writer->tokenizer_hash);
     free(writer->partial_path);
     free(writer->path);

@@ -59,10 +59,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
         tok = tiny_tokenizer(TINY_ALL);
         encoder = encoder_open(tok);
     }
-    struct prepare_source source = {
-        .path = path, .format = choice & 1 ? SOURCE_JSONL : SOURCE_TEXT, .chat = (choice & 3) == 3};
+    struct prepare_source source = {.path = path,
+                                    .encoding = size_bytes % 16 <= ENCODING_UTF16BE
+                                                    ? (enum text_encoding)(size_bytes % 16)
+                                                    : ENCODING_UTF8,
+                                    .format = choice & 1 ? SOURCE_JSONL : SOURCE_TEXT,
+                                    .chat = (choice & 3) == 3};
     struct prepare_config config = {.sources = &source,
                                     .num_sources = 1,
+                                    .on_bad_line = size_bytes & 1 ? BAD_LINE_SKIP : BAD_LINE_FAIL,
                                     .bad_utf8 = (enum bad_utf8_policy)((choice >> 2) % 3),
                                     .bad_chat = (enum bad_chat_policy)(choice >> 7)};
     const struct chat_style style = {.kind = (enum chat_kind)((choice >> 4) % CHAT_UNKNOWN)};
@@ -73,8 +78,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
                             .bos = TINY_BOS,
                             .eos = TINY_EOS,
                             .encoder = encoder};
-    CHECK(corpus_open(&corpus, &source, 1, &err) == 0, "%s", err.text);
-    encode_all(&corpus, &worker, &batch);
+    if (corpus_open(&corpus, &source, 1, &err) ==
+        0) /* damaged, or no text: refused before anything is read */
+        encode_all(&corpus, &worker, &batch);
+    else
+        CHECK(memchr(err.text, '\'', sizeof err.text), "an error without a place: %s", err.text);
     corpus_close(&corpus);
     text_release(&worker.scratch);
     text_release(&worker.repaired);
