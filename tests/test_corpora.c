@@ -298,6 +298,39 @@ static void test_plain(void **state) {
     }
 }
 
+/* Conversations as well take nothing from the other fields, and refuse a fault inside of them. */
+static void test_chat_lines(void **state) {
+    (void)state;
+    static char chatml[] = "chatml";
+    static const char messages[] =
+        "[{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"r\"}]";
+    static const struct {
+        const char *before, *after, *wrong;
+    } cases[] = {
+        {"{\"n\": NaN, \"i\": 99999999999999999999, \"i\": 1e999, \"s\": \"\\ud800\", \"messages\": ", "}",
+         NULL},
+        {"{\"tools\": [], \"documents\": null, \"messages\": ", "}", NULL},
+        {"{\"tools\": [1], \"messages\": ", "}", "the field 'tools'"},
+        {"{\"tools\": [], \"tools\": [], \"messages\": ", "}", "the field 'tools'"},
+        {"{\"messages\": 1, \"messages\": ", "}", "comes twice"},
+        {"{\"messages\": [{\"role\": \"user\", \"role\": \"user\", \"content\": \"a\"}], \"x\": ", "}",
+         "duplicate"},
+        {"{\"body\": ", "}", "no field 'messages'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *line = xasprintf("%s%s%s\n", cases[i].before, messages, cases[i].after);
+        write_text("chat.jsonl", line);
+        struct job job = job_for("chat.jsonl");
+        job.source.chat = true;
+        job.config.chat_template = chatml;
+        if (cases[i].wrong)
+            refuses(job, "chat.jsonl' line 1", cases[i].wrong);
+        else
+            gives(job, "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nr<|im_end|>\n");
+        free(line);
+    }
+}
+
 /* --- folders --- */
 
 static struct job folder_job(enum subfolder_policy policy) {
@@ -344,7 +377,8 @@ int main(void) {
         cmocka_unit_test(test_encodings),     cmocka_unit_test(test_encoded_lines),
         cmocka_unit_test(test_binary),        cmocka_unit_test(test_other_fields),
         cmocka_unit_test(test_missing_field), cmocka_unit_test(test_bad_lines_left_out),
-        cmocka_unit_test(test_plain),         cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_plain),         cmocka_unit_test(test_chat_lines),
+        cmocka_unit_test(test_folders),
     };
     folder = test_folder("corpora");
     tok = tiny_tokenizer(TINY_ALL);

@@ -1,23 +1,30 @@
 /* fuzz_tokens_h5.c - libFuzzer target of the token file: a good file with some bytes changed opens or is
- * refused, and what opens can be read without a crash.  The input is a list of changes, three bytes each:
- * offset (16 bits) and value; a last odd byte cuts the file.
+ * refused, and what opens can be read without a crash.  The input is a byte that says where the changes go, and a
+ * list of changes, three bytes each: offset (16 bits) and value; a last odd byte cuts the file.
  *
- * Most of what runs here is libhdf5, which is not instrumented and has crashes of its own for damaged files:
- * a crash whose stack ends in libhdf5 is HDF5's. */
+ *   0  anywhere in the file, as an accident does
+ *   1  in the seal, whose own checksum is made right again: hostile facts and tables
+ *   2  in the HDF5 part, which is sealed again: hostile tokens, offsets, rows, masks
+ *   3  in a file without a seal, which HDF5 reads in a child process: a crash there must stay there (this takes
+ *      milliseconds, so only one such input in sixteen is run) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <xxhash.h>
+
+#include "data/file.h"
 #include "data/reader.h"
 #include "data/tokens.h"
+#include "data/tokens_seal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 const char *__asan_default_options(void);
 const char *__lsan_default_suppressions(void);
 
-/* libhdf5 asks for whatever size a damaged file says; it copes with being refused. */
+/* In the child libhdf5 asks for whatever size a damaged file says; it copes with being refused. */
 const char *__asan_default_options(void) {
     return "allocator_may_return_null=1:max_allocation_size_mb=512";
 }
@@ -71,27 +78,106 @@ static void read_everything(const struct token_file *file) {
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
-    static char *good; /* made once; libFuzzer's process keeps it */
-    static size_t good_bytes;
-    struct err err;
-    char path[64];
-    if (!good)
-        good = good_file(&good_bytes);
-    size_t length_bytes = good_bytes;
-    char *bytes = xmalloc(good_bytes);
-    memcpy(bytes, good, good_bytes);
+enum place { ANYWHERE, IN_SEAL, IN_DATA, WITHOUT_SEAL, NUM_PLACES };
+
+/* The good file, made once; libFuzzer's process keeps it. */
+struct good {
+    char *bytes;
+    size_t length_bytes, hdf5_bytes;
+    struct token_facts facts;
+};
+
+static void make_good(struct good *good) {
+    struct err err = {{0}};
+    struct token_seal seal;
+    good->bytes = good_file(&good->length_bytes);
+    int fd = memfd_create("good", 0);
+    CHECK(write(fd, good->bytes, good->length_bytes) == (ssize_t)good->length_bytes,
+          "cannot write to memory");
+    CHECK(token_seal_read(fd, "good", (int64_t)good->length_bytes, &seal, &good->facts, &err) == 1, "%s",
+          err.text);
+    good->hdf5_bytes = (size_t)seal.hdf5_bytes;
+    token_seal_release(&seal);
+    close(fd);
+}
+
+/* disown - the attribute "sealed" becomes 0: the value behind its name, its type and its shape. */
+static void disown(const struct good *good, char *bytes) {
+    enum { NEAR_BYTES = 64 };
+    static const char one[8] = {1};
+    char *name = memmem(bytes, good->hdf5_bytes, "sealed", 6);
+    char *value = name ? memmem(name + 8, NEAR_BYTES, one, sizeof one) : NULL;
+    CHECK(value, "the attribute 'sealed' is not where it was");
+    *value = 0;
+}
+
+/* change - the bytes from first on, up to end. */
+static void change(char *bytes, size_t first, size_t end, const uint8_t *data, size_t size_bytes) {
     for (size_t i = 0; i + 3 <= size_bytes; i += 3)
-        bytes[(size_t)(data[i] << 8 | data[i + 1]) % good_bytes] = (char)data[i + 2];
-    if (size_bytes % 3 == 1)
-        length_bytes = good_bytes * data[size_bytes - 1] / 256;
-    int fd = memfd_create("fuzz", 0);
-    CHECK(fd >= 0 && write(fd, bytes, length_bytes) == (ssize_t)length_bytes, "cannot write to memory");
+        bytes[first + (size_t)(data[i] << 8 | data[i + 1]) % (end - first)] = (char)data[i + 2];
+}
+
+/* fix_seal - the footer's checksum fits the changed seal: bytes of it, hash, magic. */
+static void fix_seal(const struct good *good, char *bytes) {
+    enum { FOOTER_BYTES = 24 };
+    size_t body = good->length_bytes - good->hdf5_bytes - FOOTER_BYTES;
+    uint64_t hash = XXH3_64bits(bytes + good->hdf5_bytes, body);
+    memcpy(bytes + good->length_bytes - 16, &hash, sizeof hash);
+}
+
+/* seal_again - checksums of what the file holds now. */
+static void seal_again(const struct good *good, int fd) {
+    struct err err;
+    struct token_seal seal;
+    struct text bytes = {0};
+    CHECK(token_seal_make(fd, "good", (int64_t)good->hdf5_bytes, &good->facts, &seal, &err) == 0, "%s",
+          err.text);
+    token_seal_encode(&seal, &good->facts, &bytes);
+    CHECK(pwrite(fd, bytes.bytes, bytes.length_bytes, (off_t)good->hdf5_bytes) == (ssize_t)bytes.length_bytes,
+          "cannot write to memory");
+    token_seal_release(&seal);
+    text_release(&bytes);
+}
+
+/* use - open it by its path, verify, read. */
+static void use(int fd) {
+    struct err err;
+    char path[64], hex[TOKEN_CONTENT_ROOM];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     struct token_file *file = token_file_open(path, &err);
-    if (file)
+    if (file) {
+        token_file_verify(file, 0, 1, &err);
+        token_file_content_hash(file, hex, &err);
         read_everything(file);
+    }
     token_file_close(file);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
+    static struct good good;
+    if (!good.bytes)
+        make_good(&good);
+    if (size_bytes < 1 || (data[0] % NUM_PLACES == WITHOUT_SEAL && data[0] / NUM_PLACES % 16 != 0))
+        return 0;
+    enum place place = (enum place)(data[0] % NUM_PLACES);
+    size_t length_bytes = place == WITHOUT_SEAL ? good.hdf5_bytes : good.length_bytes;
+    char *bytes = xmalloc(good.length_bytes);
+    memcpy(bytes, good.bytes, good.length_bytes);
+    if (place == WITHOUT_SEAL)
+        disown(&good, bytes);
+    if (place == IN_SEAL)
+        change(bytes, good.hdf5_bytes, good.length_bytes, data + 1, size_bytes - 1);
+    else
+        change(bytes, 0, place == ANYWHERE ? good.length_bytes : good.hdf5_bytes, data + 1, size_bytes - 1);
+    if (place == IN_SEAL)
+        fix_seal(&good, bytes);
+    if (place == ANYWHERE && size_bytes % 3 == 2)
+        length_bytes = length_bytes * data[size_bytes - 1] / 256;
+    int fd = memfd_create("fuzz", 0);
+    CHECK(fd >= 0 && write(fd, bytes, length_bytes) == (ssize_t)length_bytes, "cannot write to memory");
+    if (place == IN_DATA)
+        seal_again(&good, fd);
+    use(fd);
     close(fd);
     free(bytes);
     return 0;
