@@ -161,12 +161,16 @@ export HACKED="$PWD/$work/hacked"
 # shellcheck disable=SC2016 # single quotes on purpose
 name='it'"'"'s $(touch $HACKED) `touch $HACKED`; touch $HACKED #1 %d "x" & é'
 folder="$work/$name"
+# In a path of a run file $HACKED is its value, $$ a dollar sign.
 # shellcheck disable=SC2016
-submit 0 "$folder" --set train.steps=2 --set 'slurm.environment=[{name: STRANGE, value: "a'"'"' $(touch $HACKED) \"b"}]' \
+in_run_file=$(printf '%s' "$folder" | sed 's/\$/$$/g')
+# shellcheck disable=SC2016
+submit 0 "$in_run_file" --set train.steps=2 --set 'slurm.environment=[{name: STRANGE, value: "a'"'"' $(touch $HACKED) \"b"}]' \
     --set 'slurm.options=["--comment=c '"'"'d'"'"' \"e\" #f $(touch $HACKED)"]'
 # shellcheck disable=SC2016
 expect "the comment Slurm has" "c 'd' \"e\" #f \$(touch \$HACKED)" \
     "$(scontrol show job "$job" | sed -n 's/^ *Comment=\(.*[^ ]\) *$/\1/p')"
+folder="$work/$name"
 wait_until 60 "the job with a strange name" has_ended "$folder"
 expect "chain of the strange run" "done" "$(status "$folder" chain)"
 expect_complete "$folder" 2

@@ -35,6 +35,20 @@ static int read_words(struct train_words *words, int argc, char **argv, struct e
                : err_set(err, "a run file is expected: atelier train CONFIG [--set key=value]...");
 }
 
+/* same_paths - each rank replaces environment variables with its own; all must mean the same files. */
+static int same_paths(const struct config *config, struct comm *comm, struct err *err) {
+    char *text = comm_is_root(comm) ? xstrdup(config->text) : NULL;
+    comm_broadcast_text(comm, &text);
+    bool is_same = strcmp(text, config->text) == 0;
+    free(text);
+    return is_same
+               ? 0
+               : err_set(err,
+                         "the environment variables in the paths of '%.200s' differ between the ranks: give "
+                         "all ranks the same (mpirun -x NAME)",
+                         config->origin);
+}
+
 /* read_config - the root reads the file, all parse the same text: one message, not one per rank. */
 static bool read_config(struct config *config, const struct train_words *words, struct comm *comm) {
     struct err err = {""};
@@ -50,6 +64,9 @@ static bool read_config(struct config *config, const struct train_words *words, 
     if (!status)
         status = config_need_train(config, &err);
     free(text);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    status = same_paths(config, comm, &err);
     return comm_all_ok(comm, status, &err);
 }
 

@@ -9,6 +9,7 @@
 
 #include "data/json.h"
 #include "train/config_load.h"
+#include "train/config_path.h"
 #include "train/config_yaml.h"
 #include "train/nearest.h"
 
@@ -107,6 +108,7 @@ static bool store_scalar(const struct config_key *key, void *values, const char 
         return false;
     switch (key->type) {
     case KEY_TEXT:
+    case KEY_PATH:
         free(*(char **)place);
         *(char **)place = xstrdup(text);
         return true;
@@ -151,7 +153,7 @@ static void reset_value(const struct config_key *key, void *values) {
     if (key->fallback) {
         CHECK(store_scalar(key, values, key->fallback), "the default of '%s' does not fit its own range",
               key->name);
-    } else if (key->type == KEY_TEXT) {
+    } else if (key->type == KEY_TEXT || key->type == KEY_PATH) {
         free(*(char **)(void *)((char *)values + key->offset));
         *(char **)(void *)((char *)values + key->offset) = NULL;
     }
@@ -201,6 +203,18 @@ static int check_null(const struct loading *loading, const struct config_key *ke
                      key->name, has_default ? key->fallback : "nothing");
 }
 
+/* set_path - with the variables of this environment in it. */
+static int set_path(const struct loading *loading, const struct config_key *key, void *values,
+                    const struct config_node *node) {
+    struct err why;
+    char *path = config_path_expand(node->text, &why);
+    if (!path)
+        return fail_node(loading, node, "'%s' is '%.200s': %.300s", key->name, node->text, why.text);
+    store_scalar(key, values, path);
+    free(path);
+    return 0;
+}
+
 /* set_value - one key from its node. */
 static int set_value(const struct loading *loading, const struct config_key *key, void *values,
                      const struct config_node *node) {
@@ -212,12 +226,15 @@ static int set_value(const struct loading *loading, const struct config_key *key
         reset_value(key, values);
         return 0;
     }
-    if (node->kind != NODE_SCALAR || (node->quoted && key->type != KEY_TEXT && key->type != KEY_CHOICE)) {
+    if (node->kind != NODE_SCALAR ||
+        (node->quoted && key->type != KEY_TEXT && key->type != KEY_PATH && key->type != KEY_CHOICE)) {
         char *range = config_range_text(key);
         fail_node(loading, node, "'%s' is %s, expected %s", key->name, config_node_kind_name(node), range);
         free(range);
         return -1;
     }
+    if (key->type == KEY_PATH)
+        return set_path(loading, key, values, node);
     return store_scalar(key, values, node->text) ? 0 : fail_value(loading, key, node);
 }
 

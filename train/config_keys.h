@@ -11,6 +11,9 @@
 
 #define TEXT(key, place, fallback, ...)                                                                      \
     { .name = key, KEY_TEXT, place, fallback, 0, 0, NULL, NULL, 0, NULL, __VA_ARGS__ }
+/* PATH - of a file or folder: environment variables in it are replaced. */
+#define PATH(key, place, fallback, ...)                                                                      \
+    { .name = key, KEY_PATH, place, fallback, 0, 0, NULL, NULL, 0, NULL, __VA_ARGS__ }
 #define INT(key, place, fallback, min, max, unit, ...)                                                       \
     { .name = key, KEY_INT, place, fallback, min, max, NULL, NULL, 0, unit, __VA_ARGS__ }
 /* INT_OR - an integer, or one of the words of choices, which stand for integers outside the range. */

@@ -70,7 +70,7 @@ static const struct config_choice chat_templates[] = {{"auto", 0},   {"chatml", 
                                                       {"llama3", 0}, {"mistral", 0}, {NULL, 0}};
 
 static const struct config_key data_file_keys[] = {
-    TEXT("path", offsetof(struct data_file, path), NULL, "token file made by 'atelier prepare'"),
+    PATH("path", offsetof(struct data_file, path), NULL, "token file made by 'atelier prepare'"),
     REAL("weight", offsetof(struct data_file, weight), "1", 1e-6, 1e9, NULL,
          "share of the samples, relative to the other files"),
 };
@@ -90,7 +90,7 @@ const struct config_table config_variable_table = {variable_keys, COUNT_OF(varia
                                                    sizeof(struct variable)};
 
 static const struct config_key source_keys[] = {
-    TEXT("path", SOURCE_AT(path), NULL,
+    PATH("path", SOURCE_AT(path), NULL,
          "a file, or a folder whose files are read in name order, hidden ones left out; .gz and .zst are "
          "read through"),
     TEXT("name", SOURCE_AT(name), NULL,
@@ -112,11 +112,12 @@ static const struct config_table source_table = {source_keys, COUNT_OF(source_ke
                                                  sizeof(struct prepare_source)};
 
 static const struct config_key run_file_keys[] = {
-    TEXT("run.folder", AT(run.folder), NULL,
-         "checkpoints, metrics and logs go here; default: runs/ and the name of the run file, for one run "
-         "file: a "
-         "second one of the same name is refused there",
-         FREE),
+    PATH(
+        "run.folder", AT(run.folder), NULL,
+        "checkpoints, metrics and logs go here; default: runs/ and the name of the run file, for one run file: a "
+        "second one of the same name is refused there; in this and every path $NAME and ${NAME} are environment "
+        "variables, $$ is a dollar sign",
+        FREE),
     INT("run.seed", AT(run.seed), "1", 0, LARGEST, NULL, "order of the data and weights of a new model"),
     INT("run.threads", AT(run.threads), "0", 0, 1024, "threads",
         "OpenMP threads of each rank; 0: cores of the host divided by the ranks on it", FREE),
@@ -138,15 +139,15 @@ static const struct config_key run_file_keys[] = {
          FREE),
     REAL("run.start_timeout_s", AT(run.start_timeout_s), "0", 0, 1e6, "s",
          "the same until the first step is done; 0: four times run.timeout_s, at most 1800", FREE),
-    TEXT("run.gemm_choices", AT(run.gemm_choices), NULL,
+    PATH("run.gemm_choices", AT(run.gemm_choices), NULL,
          "file that keeps which of cuBLASLt's algorithms multiplies what: products that are new to it are "
          "measured before the first step and added, the same file gives the same bits; left out: cuBLASLt's "
          "first proposal. One file for each kind of GPU; without effect on a CPU",
          FREE),
 
-    TEXT("model.path", AT(model.path), NULL,
+    PATH("model.path", AT(model.path), NULL,
          "model to start from: Hugging Face folder, GGUF file or checkpoint; left out for a new model"),
-    TEXT("model.tokenizer", AT(model.tokenizer), NULL,
+    PATH("model.tokenizer", AT(model.tokenizer), NULL,
          "tokenizer.json of a new model; any other model brings its own"),
     CHOICE("model.save_dtype", AT(model.save_dtype), "source", save_dtypes,
            "number type of saved models; source: as the model that was read, f32 for a new one"),
@@ -281,7 +282,7 @@ static const struct config_key run_file_keys[] = {
         "checkpoint.resume", AT(checkpoint.resume), "auto", resumes,
         "auto: go on from the checkpoint that run.folder/latest names, where there is one; never: start anew",
         FREE),
-    TEXT("checkpoint.from", AT(checkpoint.from), NULL,
+    PATH("checkpoint.from", AT(checkpoint.from), NULL,
          "RUN, RUN@STEP or a checkpoint's folder: begin a new line of history there, read only while "
          "run.folder has no "
          "checkpoint; steps go on counting, seed, data and batch may change and are then read from their "
@@ -302,9 +303,9 @@ static const struct config_key run_file_keys[] = {
     INT("valid.sequences", AT(valid.sequences), "0", 0, 1e9, "sequences",
         "at most so many per validation; 0: all", FREE),
 
-    TEXT("prepare.tokenizer", AT(prepare.tokenizer), NULL,
+    PATH("prepare.tokenizer", AT(prepare.tokenizer), NULL,
          "tokenizer.json, a model folder that holds one, or a GGUF file", FREE),
-    TEXT("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
+    PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
     LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &source_table,
          "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat}", FREE),
     {"prepare.chat_template", KEY_TEXT, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,

@@ -7,6 +7,7 @@
 
 enum key_type {
     KEY_TEXT,   /* char *, malloc'ed or NULL */
+    KEY_PATH,   /* the same, with environment variables (config_path.h) */
     KEY_INT,    /* int64_t */
     KEY_INT32,  /* int */
     KEY_REAL,   /* double */

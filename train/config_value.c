@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/config_path.h"
 #include "train/nearest.h"
 
 int config_key_index(const struct config_table *table, const char *name) {
@@ -35,7 +36,7 @@ const char *config_nearest_key(const struct config_table *table, const char *nam
 
 bool config_key_is_set(const struct config_key *key, const void *values) {
     const char *base = values;
-    if (key->type == KEY_TEXT)
+    if (key->type == KEY_TEXT || key->type == KEY_PATH)
         return *(char *const *)(const void *)(base + key->offset) != NULL;
     if (key->type == KEY_LIST)
         return *(const int *)(const void *)(base + key->count_offset) > 0;
@@ -86,6 +87,13 @@ char *config_value_text(const struct config_key *key, const void *values) {
         const char *text = *(char *const *)place;
         return text ? quoted_text(text) : xstrdup("null");
     }
+    case KEY_PATH: { /* read again it is the same path: its dollar signs are no variables */
+        const char *path = *(char *const *)place;
+        char *escaped = path ? config_path_escape(path) : NULL;
+        char *text = escaped ? quoted_text(escaped) : xstrdup("null");
+        free(escaped);
+        return text;
+    }
     case KEY_INT:
         for (const struct config_choice *word = key->choices; word && word->name; word++)
             if (word->value == *(const int64_t *)place)
@@ -111,7 +119,7 @@ void config_values_free(const struct config_table *table, void *values) {
     for (int i = 0; i < table->num_keys; i++) {
         const struct config_key *key = &table->keys[i];
         void *place = (char *)values + key->offset;
-        if (key->type != KEY_TEXT && key->type != KEY_LIST)
+        if (key->type != KEY_TEXT && key->type != KEY_PATH && key->type != KEY_LIST)
             continue;
         char *memory = *(char **)place;
         if (key->type == KEY_LIST) {
@@ -144,10 +152,11 @@ char *config_range_text(const struct config_key *key) {
     case KEY_LIST:
         return xstrdup("a list");
     case KEY_TEXT:
+    case KEY_PATH:
     case KEY_CHOICE:
         break;
     }
-    char *text = xstrdup(key->choices ? "" : "text");
+    char *text = xstrdup(key->choices ? "" : key->type == KEY_PATH ? "a path" : "text");
     for (const struct config_choice *choice = key->choices; choice && choice->name; choice++) {
         char *longer = xasprintf("%s%s%s", text, text[0] ? " | " : "", choice->name);
         free(text);
