@@ -17,12 +17,23 @@ grep -Eq "^(\[[^]]*\] )?error: .*'$folder' belongs to user '$(id -un)' \(process
     fail "the second run should name the owner: $(cat "$work/second.log")"
 # It came no further: neither the data, which are missing, nor the checkpoint were looked at.
 ! grep -q nowhere "$work/second.log" || fail "the second run looked at its data: $(cat "$work/second.log")"
-"$atelier" status "$folder" >"$work/status.log" 2>&1 || fail "status beside a run: $(cat "$work/status.log")"
+run 0 "$atelier" status "$folder"
+expect_output '^state +running$'
+expect_output "^process +of user '$(id -un)' \(process $started on host"
 run 0 "$atelier" stop "$folder"
+expect_output 'saves a checkpoint after its present step and ends'
 train_end 30
 expect "exit code of the run that was stopped" 75 "$code"
 [ "$(cat "$folder/latest")" != "$before" ] || fail "the stop saved nothing"
 stopped=$(last_step "$folder")
+
+run 0 "$atelier" status "$folder"
+expect_output '^state +stopped$'
+if grep -q '^stop ' "$log"; then fail "a stop that was obeyed is told as if it were still to come"; fi
+run 0 "$atelier" stop "$folder"
+expect_output "no run is under way in '$folder' \($stopped steps are done\): there is nothing to stop"
+run 1 "$atelier" stop "$folder" --save
+expect_output 'there is nothing to save'
 
 # The stop was for that start: the next one goes on.
 [ -e "$folder/stop" ] || fail "no mark of the stop"
@@ -30,6 +41,17 @@ train 0 0 "$folder" --set "train.steps=$((stopped + 5))"
 expect_output "resumed from .* after step $stopped"
 if [ -e "$folder/stop" ] || [ -e "$folder/command" ]; then fail "the next start left what the earlier one was told"; fi
 expect_complete "$folder" "$((stopped + 5))"
+run 0 "$atelier" status "$folder"
+expect_output '^state +done$'
+run 0 "$atelier" stop "$folder"
+expect_output "the run is done, all $((stopped + 5)) steps: there is nothing to stop"
+[ ! -e "$folder/stop" ] || fail "a finished run was marked as stopped"
+mkdir "$work/empty"
+run 1 "$atelier" stop "$work/empty"
+expect_output "^error: '$work/empty' holds no run: there is nothing to stop"
+run 0 "$atelier" status "$work/empty"
+expect_output '^state +not started$'
+expect "files in an empty folder" "" "$(ls "$work/empty")"
 say "a second run is refused by name, stop ends one start, the next goes on from step $stopped"
 
 # A run that does not begin leaves no folder.

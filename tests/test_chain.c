@@ -217,6 +217,76 @@ static void test_booking(void **state) {
     chain_release(&chain);
 }
 
+/* What fails before the training is a start: a chain tries once more and then says why it ends; a job of its
+ * own ends with the reason. */
+static void test_prologue(void **state) {
+    (void)state;
+    struct chain chain = hourly();
+    struct chain_moment moment = at(2000, "1", 0);
+    moment.fault = "module 'nccl/2' could not be loaded on n0";
+    assert_true(begins(&chain, 1000, "1", 0));
+    assert_int_equal(chain_end(&chain, &moment, 1), CHAIN_NEXT_SUBMIT);
+    assert_int_equal(chain.state, CHAIN_ACTIVE);
+    assert_string_equal(chain.fault, "job 1 could not start: module 'nccl/2' could not be loaded on n0");
+    assert_true(begins(&chain, 3000, "2", 0));
+    moment.job_id = "2";
+    moment.now = 3001;
+    assert_int_equal(chain_end(&chain, &moment, 1), CHAIN_NEXT_NOTHING);
+    assert_reason(&chain, CHAIN_STOPPED, "two starts in a row left no new checkpoint");
+    assert_reason(&chain, CHAIN_STOPPED,
+                  "; job 2 could not start: module 'nccl/2' could not be loaded on n0");
+    chain_release(&chain);
+
+    chain = hourly(); /* a start that trains takes the fault back */
+    assert_true(begins(&chain, 1000, "1", 0));
+    moment.job_id = "1";
+    assert_int_equal(chain_end(&chain, &moment, 1), CHAIN_NEXT_SUBMIT);
+    assert_true(begins(&chain, 3000, "2", 0));
+    assert_int_equal(ends(&chain, 4000, 20, 75), CHAIN_NEXT_SUBMIT);
+    assert_string_equal(chain.fault, "");
+    chain_release(&chain);
+
+    chain = hourly();
+    chain.follows = false;
+    assert_true(begins(&chain, 1000, "1", 0));
+    assert_int_equal(chain_end(&chain, &moment, 1), CHAIN_NEXT_NOTHING);
+    assert_reason(&chain, CHAIN_STOPPED, "job 1 could not start: module 'nccl/2' could not be loaded on n0");
+    chain_release(&chain);
+}
+
+/* A start that Slurm ended for another job is none of max_jobs, and no sign of being stuck. */
+static void test_preempted(void **state) {
+    (void)state;
+    for (int preempted = 1; preempted >= 0; preempted--) { /* 0: the control */
+        struct chain chain = hourly();
+        chain.follows = false;
+        chain.max_jobs = 2;
+        struct chain_moment moment = at(2000, "1", 0);
+        moment.preempted = preempted;
+        assert_true(begins(&chain, 1000, "1", 0));
+        for (int i = 0; i < 4; i++) { /* killed at once, and started again by Slurm */
+            moment.now += 1000;
+            if (!chain_begin(&chain, &moment)) {
+                assert_false(preempted);
+                break;
+            }
+        }
+        assert_int_equal(chain.num_jobs, preempted ? 5 : 2);
+        assert_int_equal(chain_num_starts(&chain), preempted ? 1 : 2);
+        assert_int_equal(chain.state, preempted ? CHAIN_ACTIVE : CHAIN_STOPPED);
+        chain_release(&chain);
+
+        chain = hourly(); /* it had the time to save */
+        chain.follows = false;
+        chain.max_jobs = 1;
+        assert_true(begins(&chain, 1000, "1", 0));
+        moment = at(2000, "1", 10);
+        moment.preempted = preempted;
+        assert_int_equal(chain_end(&chain, &moment, 75), preempted ? CHAIN_NEXT_REQUEUE : CHAIN_NEXT_NOTHING);
+        chain_release(&chain);
+    }
+}
+
 static void test_budget(void **state) {
     (void)state;
     struct chain chain = hourly();
@@ -305,10 +375,13 @@ static void test_file(void **state) {
     assert_true(begins(&chain, 1000, "123", 7));
     follow(&chain, "124", 1800);
     chain_stop(&chain, CHAIN_STOPPED, "why \"it\" ended");
+    snprintf(chain.fault, sizeof chain.fault, "what \"failed\"");
+    chain.jobs[0].preempted = true;
     assert_int_equal(chain_save(&chain, folder, &err), 0);
     assert_int_equal(chain_load(&back, folder, &err), 0);
     assert_int_equal(back.state, CHAIN_STOPPED);
     assert_string_equal(back.reason, chain.reason);
+    assert_string_equal(back.fault, chain.fault);
     assert_true(back.follows && back.requeues && back.budget_hours == 12.5 && back.billed_gpus == 4);
     assert_true(back.max_jobs == 5 && back.time_s == 3600 && back.signal_lead_s == 300 &&
                 back.num_steps == 100);
@@ -470,6 +543,8 @@ int main(void) {
         cmocka_unit_test(test_no_progress),
         cmocka_unit_test(test_killed),
         cmocka_unit_test(test_requeued_by_slurm),
+        cmocka_unit_test(test_prologue),
+        cmocka_unit_test(test_preempted),
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_booking),
         cmocka_unit_test(test_second_submission),

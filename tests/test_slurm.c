@@ -167,6 +167,17 @@ static void test_answers(void **state) {
     queue_release(&queue);
 }
 
+static void test_preempted(void **state) {
+    (void)state;
+    assert_true(slurm_says_preempted(
+        "JobId=5 ... PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime=2026-01-01T00:00:00 X=1"));
+    assert_false(
+        slurm_says_preempted("JobId=5 PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime=None X=1"));
+    assert_false(slurm_says_preempted("JobId=5 JobState=RUNNING"));
+    assert_true(slurm_says_preempted("PREEMPTED"));
+    assert_false(slurm_says_preempted("NODE_FAIL"));
+}
+
 static void test_mpi(void **state) {
     (void)state;
     assert_string_equal(slurm_choose_mpi("MPI plugin types are...\n\tpmix\n\tnone\n\tpmi2\n"), "pmix");
@@ -269,6 +280,9 @@ static void test_patience(void **state) {
     assert_true(slurm_is_passing("'squeue' ended with code 1: slurm_load_jobs error: Socket timed out on "
                                  "send/recv operation"));
     assert_true(slurm_is_passing("'scontrol' did not answer within 60 s"));
+    /* what scontrol makes of a controller that is not there */
+    assert_true(
+        slurm_is_passing("'scontrol requeue' ended with code 1: Unexpected message received for job 10"));
     assert_false(slurm_is_passing("sbatch: error: Batch job submission failed: Invalid account"));
     assert_false(slurm_is_passing("cannot start 'sbatch': it is not installed, or not on PATH"));
     char cwd[4096], id[SLURM_ID_ROOM], *folder = test_folder("patience"), *old = xstrdup(getenv("PATH"));
@@ -436,17 +450,12 @@ static void test_save_interval(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shell_quote),
-        cmocka_unit_test(test_sbatch_quote),
-        cmocka_unit_test(test_times),
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_mpi),
-        cmocka_unit_test(test_child),
-        cmocka_unit_test(test_child_environment),
-        cmocka_unit_test(test_patience),
-        cmocka_unit_test(test_walltime_sources),
-        cmocka_unit_test(test_walltime_clock),
-        cmocka_unit_test(test_walltime_decision),
+        cmocka_unit_test(test_shell_quote),    cmocka_unit_test(test_sbatch_quote),
+        cmocka_unit_test(test_times),          cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_preempted),      cmocka_unit_test(test_mpi),
+        cmocka_unit_test(test_child),          cmocka_unit_test(test_child_environment),
+        cmocka_unit_test(test_patience),       cmocka_unit_test(test_walltime_sources),
+        cmocka_unit_test(test_walltime_clock), cmocka_unit_test(test_walltime_decision),
         cmocka_unit_test(test_save_interval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

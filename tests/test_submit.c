@@ -465,7 +465,8 @@ static void test_hostile_script(void **state) {
         if (!nothing)
             fail_msg("bash does not parse it: %s\n%s", err.text, script);
         *cut = '\0';
-        char *command = xasprintf("%s\nprintf '%%s|%%s|%%s' \"$run\" \"$atelier\" \"$VALUE\"", script);
+        char *command =
+            xasprintf("%s\ntrap - EXIT\nprintf '%%s|%%s|%%s' \"$run\" \"$atelier\" \"$VALUE\"", script);
         const char *const argv[] = {"bash", "-c", command, NULL};
         char *back = child_ask(argv, 10, &err), *want = xasprintf("%s|%s|%s", folder, folder, HOSTILE[i]);
         if (!back)

@@ -65,14 +65,21 @@ static void stop_by_budget(struct chain *chain) {
                recorded_hours(chain), chain->budget_hours);
 }
 
+int64_t chain_num_starts(const struct chain *chain) {
+    int64_t count = 0;
+    for (int64_t i = chain->first_job; i < chain->num_jobs; i++)
+        count += !chain->jobs[i].preempted;
+    return count;
+}
+
 /* has_starts_left - for another one. */
 static bool has_starts_left(const struct chain *chain) {
-    return chain->num_jobs - chain->first_job < chain->max_jobs;
+    return chain_num_starts(chain) < chain->max_jobs;
 }
 
 static void stop_by_count(struct chain *chain) {
     chain_stop(chain, CHAIN_STOPPED, "%lld of at most %lld starts are used (slurm.chain.max_jobs)",
-               (long long)(chain->num_jobs - chain->first_job), (long long)chain->max_jobs);
+               (long long)chain_num_starts(chain), (long long)chain->max_jobs);
 }
 
 /* is_stuck - the last two starts left no new checkpoint: a third would do no better. */
@@ -80,6 +87,8 @@ static bool is_stuck(const struct chain *chain) {
     int num_ended = 0;
     for (int i = chain->num_jobs - 1; i >= chain->first_job && num_ended < 2; i--) {
         const struct chain_job *job = &chain->jobs[i];
+        if (job->preempted) /* it is not the run's fault */
+            continue;
         if (job->ended == 0 || job->last_step > job->first_step)
             return false;
         num_ended++;
@@ -89,7 +98,8 @@ static bool is_stuck(const struct chain *chain) {
 
 static void stop_stuck(struct chain *chain) {
     chain_stop(chain, CHAIN_STOPPED,
-               "two starts in a row left no new checkpoint: look at the logs before you submit again");
+               "two starts in a row left no new checkpoint: look at the logs before you submit again%s%.200s",
+               chain->fault[0] ? "; " : "", chain->fault);
 }
 
 /* stop_if_over - whether the run is done or was stopped. */
@@ -115,6 +125,7 @@ static void close_records(struct chain *chain, const struct chain_moment *moment
             job->ended = job->started + job->limit_s;
         job->last_step = moment->newest_step;
         job->code = -1;
+        job->preempted = moment->preempted && strcmp(job->id, moment->job_id) == 0;
     }
 }
 
@@ -200,8 +211,12 @@ enum chain_next chain_end(struct chain *chain, const struct chain_moment *moment
     job->ended = moment->now > job->started ? moment->now : job->started + 1;
     job->code = code;
     job->last_step = moment->newest_step;
+    job->preempted = moment->preempted;
     if (job != last_job(chain))
         return CHAIN_NEXT_ELSEWHERE;
+    chain->fault[0] = '\0';
+    if (moment->fault)
+        snprintf(chain->fault, sizeof chain->fault, "job %s could not start: %.250s", job->id, moment->fault);
     if (code == CODE_DONE)
         chain_stop(chain, CHAIN_DONE, "all %lld steps are done", (long long)chain->num_steps);
     else if (code == CODE_CONFIG)
@@ -215,6 +230,10 @@ enum chain_next chain_end(struct chain *chain, const struct chain_moment *moment
         chain_stop(chain, CHAIN_STOPPED,
                    "saved after step %lld; slurm.requeue is false: 'atelier submit' goes on",
                    (long long)moment->newest_step);
+        return CHAIN_NEXT_NOTHING;
+    }
+    if (chain->fault[0]) {
+        chain_stop(chain, CHAIN_STOPPED, "%s", chain->fault);
         return CHAIN_NEXT_NOTHING;
     }
     chain_stop(chain, CHAIN_STOPPED, "ended by a fault (code %lld); the newest checkpoint is of step %lld",

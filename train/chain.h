@@ -22,6 +22,7 @@ struct chain_job {
     int64_t follow_limit_s;        /* that of the follow-up */
     int64_t first_step, last_step; /* newest checkpoint before and after */
     int64_t code;                  /* of the training; -1: it ended without a word */
+    bool preempted;                /* Slurm ended it for another job: it is none of max_jobs */
     double billed_gpus;
 };
 
@@ -36,6 +37,7 @@ struct chain {
     int64_t num_steps;             /* train.steps */
     enum chain_state state;
     char reason[CHAIN_REASON_ROOM]; /* why it is done or stopped */
+    char fault[CHAIN_REASON_ROOM];  /* what went wrong before the training of the last start; "" nothing */
     struct chain_job *jobs;
     int num_jobs;
 };
@@ -48,6 +50,8 @@ struct chain_moment {
     int64_t last_sign_of_life; /* when the run last wrote something; 0: never */
     int64_t newest_step;       /* of the newest complete checkpoint; 0: none */
     bool stop_requested;       /* RUN/stop is there */
+    bool preempted;            /* at a begin: the earlier start of this job was; at an end: this one is */
+    const char *fault;         /* at an end: why the training did not start; NULL: it did */
 };
 
 enum chain_next {
@@ -76,6 +80,9 @@ int64_t chain_next_time(const struct chain *chain, double reserved_hours);
 
 /* chain_spent_hours - GPU-hours of all records; those of a job that runs are counted up to now. */
 double chain_spent_hours(const struct chain *chain, int64_t now);
+
+/* chain_num_starts - of this submission, preempted ones left out. */
+int64_t chain_num_starts(const struct chain *chain);
 
 /* chain_stop - the state with its reason. */
 void chain_stop(struct chain *chain, enum chain_state state, const char *fmt, ...) ATELIER_PRINTF(3, 4);

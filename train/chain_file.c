@@ -50,6 +50,7 @@ static int read_job(struct chain_job *job, const json_t *object, struct err *err
     if (get_text(object, "id", job->id, sizeof job->id, err) != 0 ||
         get_text(object, "follow_up", job->follow_up, sizeof job->follow_up, err) != 0)
         return -1;
+    job->preempted = json_is_true(json_object_get(object, "preempted"));
     return json_get_double_or(object, "billed_gpus", 0, &job->billed_gpus, err);
 }
 
@@ -73,7 +74,8 @@ static int read_jobs(struct chain *chain, const json_t *root, struct err *err) {
 static int read_state(struct chain *chain, const json_t *root, struct err *err) {
     const char *name;
     if (json_get_string(root, "state", &name, err) != 0 ||
-        get_text(root, "reason", chain->reason, sizeof chain->reason, err) != 0)
+        get_text(root, "reason", chain->reason, sizeof chain->reason, err) != 0 ||
+        get_text(root, "fault", chain->fault, sizeof chain->fault, err) != 0)
         return -1;
     for (int state = CHAIN_ACTIVE; state <= CHAIN_STOPPED; state++)
         if (strcmp(chain_state_name((enum chain_state)state), name) == 0) {
@@ -126,22 +128,23 @@ int chain_load(struct chain *chain, const char *run_folder, struct err *err) {
 }
 
 static json_t *job_object(const struct chain_job *job) {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "id", job->id, "follow_up",
-                     job->follow_up, "restart", (json_int_t)job->restart, "started", (json_int_t)job->started,
-                     "ended", (json_int_t)job->ended, "limit_s", (json_int_t)job->limit_s, "follow_limit_s",
-                     (json_int_t)job->follow_limit_s, "first_step", (json_int_t)job->first_step, "last_step",
-                     (json_int_t)job->last_step, "code", (json_int_t)job->code, "billed_gpus",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f}", "id", job->id,
+                     "follow_up", job->follow_up, "restart", (json_int_t)job->restart, "started",
+                     (json_int_t)job->started, "ended", (json_int_t)job->ended, "limit_s",
+                     (json_int_t)job->limit_s, "follow_limit_s", (json_int_t)job->follow_limit_s,
+                     "first_step", (json_int_t)job->first_step, "last_step", (json_int_t)job->last_step,
+                     "code", (json_int_t)job->code, "preempted", job->preempted, "billed_gpus",
                      job->billed_gpus);
 }
 
 int chain_save(const struct chain *chain, const char *run_folder, struct err *err) {
-    json_t *root =
-        json_pack("{s:i, s:s, s:s, s:b, s:b, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:[]}", "version",
-                  CHAIN_VERSION, "state", chain_state_name(chain->state), "reason", chain->reason, "follows",
-                  chain->follows, "requeues", chain->requeues, "max_jobs", (json_int_t)chain->max_jobs,
-                  "first_job", (json_int_t)chain->first_job, "budget_gpu_hours", chain->budget_hours,
-                  "billed_gpus", chain->billed_gpus, "time_s", (json_int_t)chain->time_s, "signal_lead_s",
-                  (json_int_t)chain->signal_lead_s, "num_steps", (json_int_t)chain->num_steps, "jobs");
+    json_t *root = json_pack(
+        "{s:i, s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:[]}", "version", CHAIN_VERSION,
+        "state", chain_state_name(chain->state), "reason", chain->reason, "fault", chain->fault, "follows",
+        chain->follows, "requeues", chain->requeues, "max_jobs", (json_int_t)chain->max_jobs, "first_job",
+        (json_int_t)chain->first_job, "budget_gpu_hours", chain->budget_hours, "billed_gpus",
+        chain->billed_gpus, "time_s", (json_int_t)chain->time_s, "signal_lead_s",
+        (json_int_t)chain->signal_lead_s, "num_steps", (json_int_t)chain->num_steps, "jobs");
     CHECK(root, "the chain could not be written as JSON");
     for (int i = 0; i < chain->num_jobs; i++)
         CHECK(json_array_append_new(json_object_get(root, "jobs"), job_object(&chain->jobs[i])) == 0,

@@ -1,11 +1,13 @@
-/* cmd_chain.c - `atelier chain RUN begin` and `atelier chain RUN end CODE`: what the batch script asks before
+/* cmd_chain.c - `atelier chain RUN begin`, `end CODE` and `fail REASON`: what the batch script asks before
  * and after the training.  The decisions are chain.c's; here they are carried out, and told in the job's log.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "train/chain.h"
 #include "train/command_file.h"
@@ -33,6 +35,14 @@ static void say(const char *fmt, ...) {
     strftime(date, sizeof date, "%F %T", localtime_r(&now, &parts) ? &parts : &(struct tm){.tm_mday = 1});
     printf("[atelier %s] %s\n", date, text);
     fflush(stdout);
+}
+
+/* prologue_clear - what a job's script had left for a program that could not be started. */
+static void prologue_clear(const char *run_folder) {
+    char *path = xasprintf("%s/prologue.txt", run_folder);
+    if (unlink(path) != 0 && errno != ENOENT)
+        say("warning: cannot remove '%s': %s", path, strerror(errno));
+    free(path);
 }
 
 static int64_t read_count(const char *text) {
@@ -99,6 +109,14 @@ static bool other_job(const char *run_folder, const char *own_id, struct queued_
     return found;
 }
 
+/* was_preempted - whether this start follows on one of the same job that Slurm ended for another job.  Asked
+ * only where that start ended without a word: one that had the time has said it itself. */
+static bool was_preempted(const struct chain *chain, const struct chain_moment *moment) {
+    const struct chain_job *last = chain->num_jobs > 0 ? &chain->jobs[chain->num_jobs - 1] : NULL;
+    bool is_same = last && last->ended == 0 && strcmp(last->id, moment->job_id) == 0;
+    return is_same && moment->restart > last->restart && slurm_was_preempted(moment->job_id);
+}
+
 static int begin(struct chain *chain, const char *run_folder) {
     struct chain_moment moment = look(run_folder);
     struct queued_job other;
@@ -108,13 +126,17 @@ static int begin(struct chain *chain, const char *run_folder) {
         say("nothing to do: job %s of this run is running on %s", other.id, other.nodes);
         return EXIT_NOTHING_TO_DO;
     }
+    moment.preempted = was_preempted(chain, &moment);
     if (!chain_begin(chain, &moment)) {
         say("nothing to do: %s", chain->reason);
         return save(chain, run_folder) == 0 ? EXIT_NOTHING_TO_DO : EXIT_FAULT;
     }
+    if (moment.preempted)
+        say("the start before was preempted: it does not count");
+    prologue_clear(run_folder);
     say("job %s, start %lld of at most %lld, from step %lld of %lld", moment.job_id,
-        (long long)(chain->num_jobs - chain->first_job), (long long)chain->max_jobs,
-        (long long)moment.newest_step, (long long)chain->num_steps);
+        (long long)chain_num_starts(chain), (long long)chain->max_jobs, (long long)moment.newest_step,
+        (long long)chain->num_steps);
     if (save(chain, run_folder) != 0)
         return EXIT_FAULT;
     if (!chain_wants_follow_up(chain, &time_s))
@@ -178,17 +200,20 @@ static int go_on(struct chain *chain, const char *run_folder, enum chain_next ne
     return code == EXIT_AGAIN ? 0 : code;
 }
 
-static int end(struct chain *chain, const char *run_folder, int code) {
-    struct chain_moment moment = look(run_folder);
-    enum chain_next next = chain_end(chain, &moment, code);
+/* what_follows - after the end of a start; returns the exit code of the job. */
+static int what_follows(struct chain *chain, const char *run_folder, const struct chain_moment *moment,
+                        int code) {
+    enum chain_next next = chain_end(chain, moment, code);
     if (next == CHAIN_NEXT_ELSEWHERE) {
         say("job %s has no start that is open, or another has started since: nothing follows from its code "
             "%d",
-            moment.job_id, code);
+            moment->job_id, code);
         return save(chain, run_folder) == 0 ? code : EXIT_FAULT;
     }
+    if (moment->preempted)
+        say("job %s is preempted: this start does not count", moment->job_id);
     if (chain->budget_hours > 0)
-        say("%.2f of %g GPU-hours are used", chain_spent_hours(chain, moment.now), chain->budget_hours);
+        say("%.2f of %g GPU-hours are used", chain_spent_hours(chain, moment->now), chain->budget_hours);
     if (next != CHAIN_NEXT_NOTHING)
         return go_on(chain, run_folder, next, code);
     say("the end: %s", chain->reason);
@@ -196,15 +221,38 @@ static int end(struct chain *chain, const char *run_folder, int code) {
     if (save(chain, run_folder) != 0)
         return EXIT_FAULT;
     /* A run that the user stopped is no failure of the job. */
-    return code == EXIT_AGAIN && moment.stop_requested ? 0 : code;
+    return code == EXIT_AGAIN && moment->stop_requested ? 0 : code;
+}
+
+static int end(struct chain *chain, const char *run_folder, int code) {
+    struct chain_moment moment = look(run_folder);
+    moment.preempted = code != 0 && slurm_is_preempted(moment.job_id);
+    return what_follows(chain, run_folder, &moment, code);
+}
+
+/* failed - the script ended before the training: a start that was none. */
+static int failed(struct chain *chain, const char *run_folder, const char *reason) {
+    struct chain_moment moment = look(run_folder);
+    struct queued_job other;
+    if (other_job(run_folder, moment.job_id, &other) || !chain_begin(chain, &moment)) {
+        say("job %s could not start: %s", moment.job_id, reason);
+        save(chain, run_folder);
+        return EXIT_FAULT;
+    }
+    say("job %s, start %lld of at most %lld, could not start: %s", moment.job_id,
+        (long long)chain_num_starts(chain), (long long)chain->max_jobs, reason);
+    prologue_clear(run_folder);
+    moment.fault = reason;
+    return what_follows(chain, run_folder, &moment, EXIT_FAULT);
 }
 
 int command_chain(int argc, char **argv) {
     struct chain chain;
     struct err err = {""};
     bool begins = argc == 2 && strcmp(argv[1], "begin") == 0, ends = argc == 3 && strcmp(argv[1], "end") == 0;
-    if (!begins && !ends) {
-        fprintf(stderr, "error: atelier chain RUN begin, or atelier chain RUN end CODE, is expected\n");
+    bool fails = argc == 3 && strcmp(argv[1], "fail") == 0;
+    if (!begins && !ends && !fails) {
+        fprintf(stderr, "error: atelier chain RUN begin, RUN end CODE, or RUN fail REASON, is expected\n");
         return EXIT_USAGE;
     }
     struct run_lock lock;
@@ -216,6 +264,8 @@ int command_chain(int argc, char **argv) {
     int code = EXIT_FAULT;
     if (chain_load(&chain, argv[0], &err) != 0)
         fprintf(stderr, "error: %s\n", err.text);
+    else if (fails)
+        code = failed(&chain, argv[0], argv[2]);
     else
         code = begins ? begin(&chain, argv[0]) : end(&chain, argv[0], (int)read_count(argv[2]));
     run_lock_release(&lock);

@@ -8,12 +8,14 @@
 #include <time.h>
 
 #include "checkpoints/files.h"
+#include "data/json.h"
 #include "train/accounts.h"
 #include "train/chain.h"
 #include "train/command_file.h"
 #include "train/commands.h"
 #include "train/metrics_summary.h"
 #include "train/options.h"
+#include "train/run_lock.h"
 #include "train/run_status.h"
 #include "train/submit_folder.h"
 
@@ -35,6 +37,9 @@ struct report {
     int num_jobs;
     char last_job[SLURM_ID_ROOM];
     int64_t now;
+    bool is_held; /* a process works in the folder */
+    struct run_owner owner;
+    char *prologue; /* what a job's script said that could not start the program; NULL: none */
 };
 
 /* gather_accounts - the ledger, and the profile of the site the run was submitted to. */
@@ -49,6 +54,22 @@ static int gather_accounts(struct report *report, struct err *err) {
     return ledger_read(&report->ledger, report->run_folder, err);
 }
 
+/* read_prologue - the reason in RUN/prologue.txt, "ID TIME REASON"; malloc'ed, NULL where there is none. */
+static char *read_prologue(const char *run_folder) {
+    enum { PROLOGUE_MAX_BYTES = 4096 };
+    char *path = xasprintf("%s/prologue.txt", run_folder), id[SLURM_ID_ROOM] = "";
+    size_t length_bytes;
+    int reason_at = 0;
+    char *text = file_read_whole(path, PROLOGUE_MAX_BYTES, &length_bytes, NULL), *told = NULL;
+    if (text && sscanf(text, "%31s %*s %n", id, &reason_at) == 1 && reason_at > 0) {
+        text[strcspn(text, "\n")] = '\0';
+        told = xasprintf("job %s could not start: %s", id, text + reason_at);
+    }
+    free(text);
+    free(path);
+    return told;
+}
+
 /* gather - returns 0, or -1 with err set. */
 static int gather(struct report *report, struct err *err) {
     struct err why = {""};
@@ -56,6 +77,8 @@ static int gather(struct report *report, struct err *err) {
     bool has_file = path_exists(path);
     free(path);
     report->now = time(NULL);
+    report->prologue = read_prologue(report->run_folder);
+    report->is_held = run_lock_is_held(report->run_folder, &report->owner);
     if (run_status_read(&report->run, report->run_folder, err) != 0)
         return -1;
     if (has_file && chain_load(&report->chain, report->run_folder, err) != 0)
@@ -81,6 +104,16 @@ static const struct queued_job *job_in_state(const struct report *report, bool r
     return NULL;
 }
 
+/* local_word - of a run that was never submitted and of which no process works. */
+static const char *local_word(const struct report *report) {
+    const struct run_status *run = &report->run;
+    if (run->last_step == 0 && !run->checkpoint[0])
+        return "not started";
+    if (run->num_steps > 0 && run->last_step >= run->num_steps)
+        return "done";
+    return stop_mark_is_set(report->run_folder) ? "stopped" : "not running";
+}
+
 /* state_word - of the whole run. */
 static const char *state_word(const struct report *report) {
     if (report->has_chain && report->chain.state == CHAIN_DONE)
@@ -89,15 +122,25 @@ static const char *state_word(const struct report *report) {
         return "running";
     if (job_in_state(report, false))
         return "waiting";
-    if (report->has_chain && report->chain.state == CHAIN_STOPPED)
+    if ((report->has_chain && report->chain.state == CHAIN_STOPPED) || report->prologue)
         return "stopped";
-    if (report->last_job[0] && !report->has_queue)
-        return "unknown";
-    return report->last_job[0] ? "not in the queue" : "not submitted";
+    if (report->is_held) /* outside the queue */
+        return "running";
+    if (report->last_job[0])
+        return report->has_queue ? "not in the queue" : "unknown";
+    return local_word(report);
+}
+
+/* reason_of - why the run is done or stopped; "" where it is neither. */
+static const char *reason_of(const struct report *report) {
+    if (report->prologue && (!report->has_chain || report->chain.state == CHAIN_ACTIVE))
+        return report->prologue;
+    return report->has_chain ? report->chain.reason : "";
 }
 
 static void print_state(const struct report *report) {
     const struct queued_job *running = job_in_state(report, true), *waiting = job_in_state(report, false);
+    char text[TEXT_ROOM];
     printf("state        %s\n", state_word(report));
     if (running)
         printf("job          %s, %s on %s, %s left\n", running->id, running->state, running->nodes,
@@ -105,12 +148,19 @@ static void print_state(const struct report *report) {
     if (waiting)
         printf("%s%s, waits: %s%s%s\n", running ? "next job     " : "job          ", waiting->id,
                waiting->reason, waiting->start[0] ? ", expected at " : "", waiting->start);
+    if (!running && report->is_held && report->owner.user[0])
+        printf("process      of %s\n", run_owner_text(&report->owner, text, sizeof text));
     if (report->last_job[0] && !report->has_queue)
         printf("queue        not known: %s\n", report->no_queue);
-    if (report->has_chain && report->chain.reason[0])
-        printf("reason       %s\n", report->chain.reason);
-    if (stop_mark_is_set(report->run_folder) && (!report->has_chain || report->chain.state == CHAIN_ACTIVE))
-        printf("stop         asked for; the job ends behind its present step, no further job follows\n");
+    if (reason_of(report)[0])
+        printf("reason       %s\n", reason_of(report));
+    if (report->has_chain && report->chain.state == CHAIN_ACTIVE && report->chain.fault[0])
+        printf("last fault   %s\n", report->chain.fault);
+    bool is_under_way = running || waiting || report->is_held || (report->last_job[0] && !report->has_queue);
+    if (stop_mark_is_set(report->run_folder) && is_under_way)
+        printf("stop         asked for: %s\n", running || report->is_held
+                                                   ? "it ends after its present step, no further job follows"
+                                                   : "the job ends at once when it starts, without training");
 }
 
 static void print_progress(const struct report *report) {
@@ -153,8 +203,12 @@ static void print_chain(const struct report *report) {
             printf(" of %g", chain->budget_hours);
         putchar('\n');
     }
-    printf("starts       %lld of at most %lld\n", (long long)(chain->num_jobs - chain->first_job),
-           (long long)chain->max_jobs);
+    int64_t num_starts = chain_num_starts(chain),
+            num_preempted = chain->num_jobs - chain->first_job - num_starts;
+    printf("starts       %lld of at most %lld", (long long)num_starts, (long long)chain->max_jobs);
+    if (num_preempted > 0)
+        printf(", and %lld that were preempted", (long long)num_preempted);
+    putchar('\n');
 }
 
 static void print_ledger(const struct report *report) {
@@ -207,8 +261,10 @@ static void print_json(const struct report *report) {
     if (report->has_chain) {
         const struct chain *chain = &report->chain;
         set(root, "chain", json_string(chain_state_name(chain->state)));
-        set(root, "reason", json_string(chain->reason));
-        set(root, "starts", json_integer(chain->num_jobs - chain->first_job));
+        set(root, "reason", json_string(reason_of(report)));
+        set(root, "fault", chain->fault[0] ? json_string(chain->fault) : NULL);
+        set(root, "starts", json_integer(chain_num_starts(chain)));
+        set(root, "preempted", json_integer(chain->num_jobs - chain->first_job - chain_num_starts(chain)));
         set(root, "max_jobs", json_integer(chain->max_jobs));
         set(root, "gpu_hours", json_real(chain_spent_hours(chain, report->now)));
         set(root, "budget_gpu_hours", real_or_null(chain->budget_hours, chain->budget_hours > 0));
@@ -245,6 +301,7 @@ int command_status(int argc, char **argv) {
         print_chain(&report);
         print_ledger(&report);
     }
+    free(report.prologue);
     ledger_close(&report.ledger);
     site_release(&report.site);
     queue_release(&report.queue);

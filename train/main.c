@@ -65,12 +65,14 @@ static const struct command COMMANDS[] = {
      "  --save            save, and go on training\n"
      "  --now             tell it through Slurm as well, and cancel the jobs that wait\n"},
     {"chain", command_chain, "used by batch scripts: may this job work, what comes next",
-     "RUN begin | RUN end CODE",
+     "RUN begin | RUN end CODE | RUN fail REASON",
      "Called before and after the training by the script that 'atelier submit' wrote.  'begin' records the "
      "start\n"
      "and queues the follow-up job of a chain; exit code 3: there is nothing to do.  'end' takes the "
      "training's\n"
-     "exit code, and requeues the job, lets the follow-up start, or ends the chain.\n"},
+     "exit code, and requeues the job, lets the follow-up start, or ends the chain; 'fail' does so where the "
+     "training\n"
+     "could not be started.\n"},
     {"export", command_export, "a model for other programs: Hugging Face folder or GGUF",
      "MODEL --to hf|gguf [--type f32|f16|bf16|q8_0] --out PATH",
      "Writes MODEL, reads it back, and compares its logits with the source's.\n"

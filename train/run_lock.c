@@ -137,6 +137,19 @@ static bool is_left(const struct run_owner *owner, bool is_locked) {
     return lives == 0 || (lives < 0 && is_locked);
 }
 
+bool run_lock_is_held(const char *run_folder, struct run_owner *owner) {
+    char *path = lock_path(run_folder);
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    free(path);
+    *owner = (struct run_owner){.pid = 0};
+    if (file < 0)
+        return false;
+    bool is_locked = flock(file, LOCK_SH | LOCK_NB) == 0, is_busy = !is_locked && errno == EWOULDBLOCK;
+    close(file); /* whoever starts in this moment waits that long */
+    bool is_told = run_owner_read(owner, run_folder);
+    return is_busy || (is_told && !is_left(owner, is_locked));
+}
+
 /* --- taking --- */
 
 /* open_lock - for writing, or where another user made it for reading, which is enough for a lock.  What a

@@ -39,6 +39,10 @@ enum run_lock_answer run_lock_take(struct run_lock *lock, const char *run_folder
                                    double wait_s, struct err *err);
 void run_lock_release(struct run_lock *lock);
 
+/* run_lock_is_held - whether another process works in the folder, and who; changes nothing there, and needs
+ * no more than to read it.  owner's user is "" where that is not told. */
+bool run_lock_is_held(const char *run_folder, struct run_owner *owner);
+
 /* run_owner_read - who has the lock, as its file says.  False: nobody, or not told. */
 bool run_owner_read(struct run_owner *owner, const char *run_folder);
 

@@ -74,7 +74,9 @@ double slurm_patience_s(void) {
 }
 
 bool slurm_is_passing(const char *failure) {
-    static const char *const phrases[] = {"Unable to contact slurm controller",
+    static const char *const phrases[] = {"Unexpected message received",
+                                          "shutting down",
+                                          "Unable to contact slurm controller",
                                           "Socket timed out",
                                           "Connection refused",
                                           "Connection timed out",
@@ -242,6 +244,38 @@ int slurm_requeue(const char *id, struct err *err) {
         if (!another_try("scontrol", err, deadline_s, &pause_s))
             return -1;
     }
+}
+
+bool slurm_says_preempted(const char *answer) {
+    static const char KEY[] = "PreemptTime=";
+    const char *at = strstr(answer, KEY);
+    if (strstr(answer, "PREEMPTED"))
+        return true;
+    return at && at[sizeof KEY - 1] >= '0' && at[sizeof KEY - 1] <= '9';
+}
+
+bool slurm_is_preempted(const char *id) {
+    const char *const argv[] = {"scontrol", "-o", "show", "job", id, NULL};
+    char *answer = child_ask(argv, LIST_TIMEOUT_S, NULL);
+    bool is = answer && slurm_says_preempted(answer);
+    free(answer);
+    return is;
+}
+
+bool slurm_was_preempted(const char *id) {
+    const char *const argv[] = {"sacct", "-n", "-X", "-D", "-P", "-j", id, "-o", "State", NULL};
+    char *answer = child_ask(argv, LIST_TIMEOUT_S, NULL), *last = NULL;
+    /* The newest line is the start that runs now; the one before it is what is asked about. */
+    for (char *line = answer, *next; line && *line; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next)
+            *next++ = '\0';
+        if (*next)
+            last = line;
+    }
+    bool was = last ? slurm_says_preempted(last) : slurm_is_preempted(id);
+    free(answer);
+    return was;
 }
 
 int slurm_cancel(const char *id, struct err *err) {

@@ -68,6 +68,13 @@ int slurm_requeue(const char *id, struct err *err);
 int slurm_cancel(const char *id, struct err *err);
 int slurm_signal(const char *id, struct err *err);
 
+/* slurm_is_preempted - whether Slurm ends a running job for another one: it said when, in `scontrol show
+ * job`. slurm_was_preempted - whether an earlier start of the job ended so: by the accounts, where there are
+ * any, or by what scontrol still knows.  slurm_says_preempted - the pure part, of either's answer. */
+bool slurm_is_preempted(const char *id);
+bool slurm_was_preempted(const char *id);
+bool slurm_says_preempted(const char *answer);
+
 /* slurm_mpi_plugin - what to give to srun's --mpi so that Open MPI starts: pmix where srun has it. malloc'ed,
  * or NULL: leave it to the site's default (no pmix, or srun did not answer). */
 char *slurm_mpi_plugin(void);

@@ -125,9 +125,18 @@ static int renew_chain(const struct job_plan *plan, const char *run_folder, stru
     chain.signal_lead_s = plan->signal_lead_s;
     chain.num_steps = plan->config->train.steps;
     chain_stop(&chain, CHAIN_ACTIVE, "%s", "");
+    chain.fault[0] = '\0';
     int status = chain_save(&chain, run_folder, err);
     chain_release(&chain);
     return status;
+}
+
+/* clear_prologue - what was said to an earlier job, and what its script said of itself. */
+static void clear_prologue(const char *run_folder) {
+    char *path = xasprintf("%s/prologue.txt", run_folder);
+    unlink(path);
+    free(path);
+    command_file_clear(run_folder);
 }
 
 int submit_write_folder(const struct job_plan *plan, const char *script, struct err *err) {
@@ -149,7 +158,7 @@ int submit_write_folder(const struct job_plan *plan, const char *script, struct 
     if (status == 0)
         status = renew_chain(plan, folder, err);
     if (status == 0)
-        command_file_clear(folder);
+        clear_prologue(folder);
     free(json);
     free(logs);
     return status;

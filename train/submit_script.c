@@ -95,10 +95,8 @@ static void put_module_init(FILE *out, const struct site *site) {
               out);
     }
     fputs("    if ! type module >/dev/null 2>&1; then\n"
-          "        echo \"the command 'module' is not known on $(hostname): set module_init in the site's "
-          "profile\" "
-          ">&2\n"
-          "        exit 1\n"
+          "        fail \"the command 'module' is not known on $(hostname): set module_init in the site's "
+          "profile\"\n"
           "    fi\n"
           "fi\n",
           out);
@@ -118,8 +116,7 @@ static void put_modules(FILE *out, const struct job_plan *plan) {
     put_module_init(out, site);
     if (site->purge_modules)
         fputs("module purge\n", out);
-    fputs("load() { module load \"$1\" || { echo \"module '$1' could not be loaded\" >&2; exit 1; }; }\n",
-          out);
+    fputs("load() { module load \"$1\" || fail \"module '$1' could not be loaded on $(hostname)\"; }\n", out);
     if (asked->num_modules > 0) {
         put_load(out, asked->modules, asked->num_modules);
     } else {
@@ -153,6 +150,26 @@ static void put_environment(FILE *out, const struct job_plan *plan) {
           out);
 }
 
+/* put_guard - from here to the start of the training every end of the script is told to the chain. */
+static void put_guard(FILE *out) {
+    fputs("\n"
+          "# What fails before the training is a start of the chain like any other: 'atelier status' tells "
+          "it, and "
+          "the\n"
+          "# chain goes on or ends.  Where not even the program can be started, RUN/prologue.txt tells it.\n"
+          "reason=''\n"
+          "fail() { reason=$1; echo \"error: $1\" >&2; exit 1; }\n"
+          "guard() {\n"
+          "    trap - EXIT\n"
+          "    reason=${reason:-the script ended with code $1 before the training on $(hostname)}\n"
+          "    echo \"${SLURM_JOB_ID:-none} $(date +%s) $reason\" >\"$run/prologue.txt\"\n"
+          "    \"$atelier\" chain \"$run\" fail \"$reason\"\n"
+          "    exit\n"
+          "}\n"
+          "trap 'guard $?' EXIT\n",
+          out);
+}
+
 static void put_start(FILE *out, const struct job_plan *plan) {
     const char *mpi = plan->config->slurm.mpi;
     if (!mpi)
@@ -162,6 +179,8 @@ static void put_start(FILE *out, const struct job_plan *plan) {
           "# In a chain this also queues the follow-up job, so that it can wait while this one works.\n"
           "code=0\n"
           "\"$atelier\" chain \"$run\" begin || code=$?\n"
+          "if [ \"$code\" -ge 126 ]; then fail \"'$atelier' cannot be started on $(hostname)\"; fi\n"
+          "trap - EXIT\n"
           "if [ \"$code\" -eq 3 ]; then exit 0; fi\n"
           "if [ \"$code\" -ne 0 ]; then exit \"$code\"; fi\n"
           "\n"
@@ -196,6 +215,7 @@ char *submit_script(const struct job_plan *plan) {
     fputs("set -eu\n\n", out);
     put_quoted(out, "atelier=", plan->facts->program, "\n");
     put_quoted(out, "run=", plan->facts->run_folder, "\n");
+    put_guard(out);
     put_quoted(out, "cd ", plan->facts->working_folder, "\n");
     put_modules(out, plan);
     put_environment(out, plan);

@@ -44,11 +44,12 @@ static int check_jobs(const char *run_folder, struct err *err) {
  * looked at.  What an earlier start was told is over then; a job of a chain still obeys a stop that came
  * before its training. */
 static bool lock_run(struct trainer *t) {
+    static const double WAIT_S = 1; /* for somebody who looks whether it is held */
     const char *folder = t->config->run.folder, *job = getenv("SLURM_JOB_ID");
     struct err err = {""};
     int status = 0;
     if (comm_is_root(t->comm)) {
-        status = run_lock_take(&t->lock, folder, RUN_WORK_TRAIN, 0, &err) == RUN_LOCK_TAKEN ? 0 : -1;
+        status = run_lock_take(&t->lock, folder, RUN_WORK_TRAIN, WAIT_S, &err) == RUN_LOCK_TAKEN ? 0 : -1;
         if (!status)
             status = check_jobs(folder, &err);
         if (!status)

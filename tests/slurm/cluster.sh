@@ -6,6 +6,7 @@
 #   tests/slurm/cluster.sh up       root; prints the line to evaluate: export SLURM_CONF=...
 #                                   A run file takes its profile with slurm.site: tests/slurm/site.yaml
 #   tests/slurm/cluster.sh node n1  (re)start the daemon of one node
+#   tests/slurm/cluster.sh controller   start slurmctld again
 #   tests/slurm/cluster.sh down     ends its own daemons, by their process ids, and removes its folder
 #   ATELIER_SLURM_FOLDER            where it lives: configuration, state, logs; default /tmp/atelier-slurm
 #   ATELIER_SLURM_PORT              the first of three TCP ports on loopback; default 21710
@@ -95,6 +96,10 @@ start_munge() {
         --seed-file="$folder/munge/seed" || complain "munged did not start: $(tail -n 3 "$folder/munge/log" 2>/dev/null)"
 }
 
+start_controller() {
+    SLURM_CONF=$folder/slurm.conf slurmctld || complain "slurmctld did not start: $(tail -n 3 "$folder/slurmctld.log")"
+}
+
 start_node() {
     mkdir -p "$folder/spool-$1" "$folder/tmp-$1"
     SLURM_CONF=$folder/slurm.conf slurmd -N "$1" || complain "slurmd $1 did not start: $(tail -n 3 "$folder/slurmd-$1.log")"
@@ -117,7 +122,7 @@ up() {
     mkdir "$folder/state"
     write_conf
     start_munge
-    SLURM_CONF=$folder/slurm.conf slurmctld || complain "slurmctld did not start: $(tail -n 3 "$folder/slurmctld.log")"
+    start_controller
     start_node n0
     start_node n1
     wait_for_nodes
@@ -160,5 +165,6 @@ case ${1:-} in
 up) up ;;
 down) down ;;
 node) start_node "${2:?which node}" ;;
-*) complain "usage: cluster.sh up|down|node NAME" ;;
+controller) start_controller ;;
+*) complain "usage: cluster.sh up|down|node NAME|controller" ;;
 esac
