@@ -16,6 +16,7 @@
 #pragma once
 
 #include "checkpoints/family.h"
+#include "checkpoints/model_chat.h"
 
 /* Which of the four copies of a tensor is meant. */
 enum checkpoint_part { PART_MODEL, PART_MASTER, PART_ADAM_M, PART_ADAM_V, PART_COUNT };
@@ -36,6 +37,7 @@ struct checkpoint_source {
     const char *base_config_text;      /* config.json of the base model */
     const char *tokenizer_json;        /* text */
     const char *tokenizer_config;      /* text */
+    const struct learnt_chat *chat;    /* what training on conversations changed in the small files */
     int64_t max_file_bytes;            /* of one model file; a longer model is split */
     const char *base_folder; /* its other small files are copied: generation_config.json, templates, ... */
     const char *card;        /* README.md; NULL: base_folder's.  With it comes provenance.json: */

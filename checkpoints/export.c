@@ -70,14 +70,11 @@ static void set_model(const struct job *job) {
     }
 }
 
-/* set_chat_template - from tokenizer_config.json, or from the file newer models keep it in. */
+/* set_chat_template - from the file of its own, which counts where there is one, or from
+ * tokenizer_config.json. */
 static int set_chat_template(struct job *job, const struct tokenizer *tok, struct err *err) {
     const char *text = tokenizer_chat_template(tok), *folder = weights_folder(job->weights);
     size_t bytes = 0;
-    if (text) {
-        set_text(job->writer, "tokenizer.chat_template", text);
-        return 0;
-    }
     char *path = folder ? xasprintf("%s/chat_template.jinja", folder) : NULL;
     int status = 0;
     if (path && path_exists(path)) {
@@ -87,6 +84,8 @@ static int set_chat_template(struct job *job, const struct tokenizer *tok, struc
         else
             status = -1;
         free(whole);
+    } else if (text) {
+        set_text(job->writer, "tokenizer.chat_template", text);
     }
     free(path);
     return status;

@@ -12,9 +12,10 @@ enum export_type { EXPORT_F32, EXPORT_F16, EXPORT_BF16, EXPORT_Q8_0 };
 int export_gguf(const struct weights *weights, const char *path, enum export_type type, char **notes,
                 struct err *err);
 
-/* export_hf - a model folder (no training state), by way of a .partial folder and a rename.  Q8_0 is refused,
- * and so is an existing path.  Returns 0, or -1 with err set and nothing left behind. */
-int export_hf(const struct weights *weights, const char *path, enum export_type type, struct err *err);
+/* export_hf - a model folder (no training state), by way of a .partial folder and a rename.  notes as above.
+ * Q8_0 is refused, and so is an existing path.  Returns 0, or -1 with err set and nothing left behind. */
+int export_hf(const struct weights *weights, const char *path, enum export_type type, char **notes,
+              struct err *err);
 
 /* export_check_values - weights that a file may hold: finite and, as f16, not rounded to infinity.
  * Returns 0, or -1 with err set naming the tensor. */

@@ -14,7 +14,7 @@ enum { CHUNK_VALUES = 1 << 22 };
 static const int64_t max_shard_bytes = 5000000000; /* what transformers has long used */
 
 static int write_small_files(const struct weights *weights, const struct model_config *config,
-                             const char *folder, struct err *err) {
+                             const char *folder, char **notes, struct err *err) {
     struct checkpoint_source source = {.config = config,
                                        .base_config_text = weights_config_text(weights),
                                        .base_folder = weights_folder(weights)};
@@ -25,6 +25,10 @@ static int write_small_files(const struct weights *weights, const struct model_c
     source.tokenizer_json = json;
     source.tokenizer_config = config_text;
     int status = model_folder_write(folder, &source, err);
+    char *note = status == 0 && json && notes ? model_folder_class_note(config_text) : NULL;
+    if (note)
+        *notes = xasprintf("%s\n", note);
+    free(note);
     free(json);
     free(config_text);
     return status;
@@ -91,7 +95,10 @@ static int write_weights(const struct weights *weights, const struct model_confi
     return status;
 }
 
-int export_hf(const struct weights *weights, const char *path, enum export_type type, struct err *err) {
+int export_hf(const struct weights *weights, const char *path, enum export_type type, char **notes,
+              struct err *err) {
+    if (notes)
+        *notes = NULL;
     struct model_config config = *weights_config(weights);
     if (type == EXPORT_Q8_0)
         return err_set(
@@ -106,15 +113,21 @@ int export_hf(const struct weights *weights, const char *path, enum export_type 
     char *folder = xstrndup(path, bytes), *partial = xasprintf("%s.partial", folder);
     int status = folder_remove(partial, err); /* left by an export that was killed */
     if (status == 0) {
-        if (folder_create(partial, err) != 0 || write_small_files(weights, &config, partial, err) != 0 ||
+        if (folder_create(partial, err) != 0 ||
+            write_small_files(weights, &config, partial, notes, err) != 0 ||
             write_weights(weights, &config, partial, err) != 0 || folder_sync(partial, err) != 0 ||
             file_rename(partial, folder, err) != 0)
             status = -1;
         if (status != 0)
             folder_remove(partial, NULL);
     }
-    if (status != 0)
+    if (status != 0) {
         err_prefix(err, "cannot export to '%s'", path);
+        if (notes) {
+            free(*notes);
+            *notes = NULL;
+        }
+    }
     free(folder);
     free(partial);
     return status;

@@ -225,15 +225,33 @@ static const char *find_procedure(const struct tokenizer *tok, struct err *err) 
     return NULL;
 }
 
-/* note_normalisation - llama.cpp takes text as it is. */
-static bool note_normalisation(const struct tokenizer *tok, char **notes) {
+/* note_losses - llama.cpp takes text as it is; true where it will see other tokens than the tokenizer gives.
+ */
+static bool note_losses(const struct tokenizer *tok, char **notes) {
     const char *lost = tokenizer_inexpressible(tok);
     if (lost)
         gguf_note(notes, "%s", lost);
+    const char *example;
+    int64_t num_particular = tokenizer_num_particular(tok, &example);
+    if (num_particular > 0)
+        gguf_note(notes,
+                  "%lld added token%s, '%.60s' first, take%s the white space beside them or stand for whole "
+                  "words only "
+                  "(lstrip, rstrip, single_word), which the format cannot express: engines will tokenise "
+                  "texts with them "
+                  "differently",
+                  (long long)num_particular, num_particular > 1 ? "s" : "", example,
+                  num_particular > 1 ? "" : "s");
+    bool is_first = is_sentencepiece(tok) && tokenizer_prefix_is_first(tok);
+    if (is_first)
+        gguf_note(
+            notes,
+            "the tokenizer puts its space prefix only at the beginning of a text (Metaspace 'first'), which "
+            "the format cannot express: engines put it after special tokens too, or never");
     if (tokenizer_normalises_nfc(tok))
         gguf_note(notes,
                   "the tokenizer composes accents (NFC) and llama.cpp does not: send it composed text");
-    return lost != NULL;
+    return lost || num_particular > 0 || is_first;
 }
 
 int gguf_tokenizer_write(struct gguf_writer *writer, const struct tokenizer *tok, const char *tokenizer_json,
@@ -256,7 +274,7 @@ int gguf_tokenizer_write(struct gguf_writer *writer, const struct tokenizer *tok
         write_merges(writer, tok);
     if (write_ids(writer, tok, config, notes, err) != 0)
         return -1;
-    if (note_normalisation(tok, notes))
+    if (note_losses(tok, notes))
         gguf_set_string(writer, "tokenizer.huggingface.json", tokenizer_json, strlen(tokenizer_json));
     return 0;
 }

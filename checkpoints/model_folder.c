@@ -13,16 +13,9 @@ enum { MAX_COPY_BYTES = 64 << 20, MAX_CARD_BYTES = 16 << 20 };
 
 /* Files that are carried over as they are. */
 static const char *const carried[] = {
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "chat_template.json",
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "LICENCE",
-    "NOTICE",
-    "NOTICE.txt",
+    "added_tokens.json", "tokenizer.model", "chat_template.json",
+    "LICENSE",           "LICENSE.txt",     "LICENSE.md",
+    "LICENCE",           "NOTICE",          "NOTICE.txt",
     "USE_POLICY.md",
 };
 
@@ -141,14 +134,96 @@ static int write_template(const char *folder, const char *tokenizer_config, stru
     return status;
 }
 
+/* carry_changed - as carry, with what training on conversations changed in it. */
+static enum carry_status carry_changed(const char *folder, const struct checkpoint_source *source,
+                                       const char *name,
+                                       char *(*change)(const char *text, const struct learnt_chat *chat),
+                                       struct err *err) {
+    size_t length_bytes;
+    if (!source->chat || !source->base_folder)
+        return carry(folder, source->base_folder, name, err);
+    char *from = xasprintf("%s/%s", source->base_folder, name);
+    char *old = path_exists(from) ? file_read_whole(from, MAX_COPY_BYTES, &length_bytes, err) : NULL;
+    enum carry_status status = old ? CARRIED : path_exists(from) ? CARRY_FAILED : NOT_THERE;
+    char *text = old ? change(old, source->chat) : NULL;
+    if (text && write_text(folder, name, text, err) != 0)
+        status = CARRY_FAILED;
+    free(text);
+    free(old);
+    free(from);
+    return status;
+}
+
+static const char GENERIC_CLASS[] = "PreTrainedTokenizerFast";
+
+/* named_class - the tokenizer's class, malloc'ed, where it is not one that takes tokenizer.json as it is. */
+static char *named_class(const json_t *config) {
+    static const char *const generic[] = {GENERIC_CLASS, "TokenizersBackend"};
+    const char *name = NULL;
+    if (json_get_string(config, "tokenizer_class", &name, NULL) != 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof generic / sizeof generic[0]; i++)
+        if (strcmp(name, generic[i]) == 0)
+            return NULL;
+    return xstrdup(name);
+}
+
+char *model_folder_class_note(const char *tokenizer_config) {
+    json_t *root =
+        tokenizer_config ? json_parse_text(tokenizer_config, strlen(tokenizer_config), "", NULL) : NULL;
+    char *class = root ? named_class(root) : NULL, *note = NULL;
+    if (class)
+        note = xasprintf(
+            "tokenizer_class '%.80s' is written as '%s': transformers 5 would make the former from the "
+            "vocabulary and ignore what tokenizer.json says of normaliser and pre-tokeniser",
+            class, GENERIC_CLASS);
+    free(class);
+    json_decref(root);
+    return note;
+}
+
+/* generic_config - tokenizer_config.json with the generic class where another one, or none, stands;
+ * malloc'ed. */
+static char *generic_config(const char *text) {
+    json_t *root = json_parse_text(text, strlen(text), "", NULL);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return xstrdup(text);
+    }
+    char *class = named_class(root), *changed = NULL;
+    if (class || !json_find(root, "tokenizer_class")) {
+        json_object_set_new(root, "tokenizer_class", json_string(GENERIC_CLASS));
+        changed = json_dumps(root, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+        CHECK(changed, "out of memory while writing tokenizer_config.json");
+    }
+    free(class);
+    json_decref(root);
+    return changed ? changed : xstrdup(text);
+}
+
+/* write_tokenizer - the texts as they are given, but for the class and what training on conversations
+ * changed. */
+static int write_tokenizer(const char *folder, const struct checkpoint_source *source, struct err *err) {
+    if (source->tokenizer_json && write_text(folder, "tokenizer.json", source->tokenizer_json, err) != 0)
+        return -1;
+    if (!source->tokenizer_config && !(source->chat && source->tokenizer_json))
+        return 0;
+    char *text = source->chat ? model_chat_tokenizer_config(source->tokenizer_config, source->chat)
+                              : xstrdup(source->tokenizer_config);
+    char *generic = source->tokenizer_json ? generic_config(text) : xstrdup(text);
+    int status = write_text(folder, "tokenizer_config.json", generic, err);
+    free(generic);
+    free(text);
+    return status;
+}
+
 int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err) {
     char *config_text = model_config_text(source->config, source->base_config_text);
     int status = write_text(folder, "config.json", config_text, err);
     free(config_text);
-    if (status != 0 ||
-        (source->tokenizer_json && write_text(folder, "tokenizer.json", source->tokenizer_json, err)) ||
-        (source->tokenizer_config &&
-         write_text(folder, "tokenizer_config.json", source->tokenizer_config, err)))
+    if (status != 0 || write_tokenizer(folder, source, err) != 0 ||
+        carry_changed(folder, source, "special_tokens_map.json", model_chat_special_tokens, err) ==
+            CARRY_FAILED)
         return -1;
     for (size_t i = 0; i < sizeof carried / sizeof carried[0]; i++)
         if (carry(folder, source->base_folder, carried[i], err) == CARRY_FAILED)
@@ -156,10 +231,13 @@ int model_folder_write(const char *folder, const struct checkpoint_source *sourc
     if (write_card(folder, source, err) != 0)
         return -1;
     /* The source's sampling defaults and stop tokens win over what config.json alone can tell. */
-    enum carry_status generation = carry(folder, source->base_folder, "generation_config.json", err);
+    enum carry_status generation =
+        carry_changed(folder, source, "generation_config.json", model_chat_generation_config, err);
     if (generation == CARRY_FAILED ||
         (generation == NOT_THERE && write_generation_config(folder, source->config, err) != 0))
         return -1;
+    if (source->chat && source->chat->template_text)
+        return write_text(folder, "chat_template.jinja", source->chat->template_text, err);
     enum carry_status template = carry(folder, source->base_folder, "chat_template.jinja", err);
     if (template == NOT_THERE)
         return write_template(folder, source->tokenizer_config, err);

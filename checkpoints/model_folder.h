@@ -11,6 +11,12 @@
  * or -1 with err set. */
 int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err);
 
+/* model_folder_class_note - a sentence where the tokenizer's class in tokenizer_config.json (text, or NULL)
+ * is not kept, malloc'ed, or NULL.  transformers 5 makes the tokenizers of such classes from the vocabulary
+ * alone, in the way of the class, and ignores what tokenizer.json says of normaliser and pre-tokeniser;
+ * model_folder_write names the class that takes tokenizer.json as it is. */
+char *model_folder_class_note(const char *tokenizer_config);
+
 /* model_folder_licence - what README.md states as Hugging Face model cards do: "license: apache-2.0" between
  * its two
  * "---"; malloc'ed, or NULL. */

@@ -16,7 +16,7 @@ enum chat_kind chat_kind_from_name(const char *name) {
 }
 
 const char *chat_kind_name(enum chat_kind kind) {
-    return kind < CHAT_UNKNOWN ? KIND_NAMES[kind] : "unknown";
+    return kind < CHAT_UNKNOWN ? KIND_NAMES[kind] : kind == CHAT_OWN ? "own" : "unknown";
 }
 
 void chat_text_release(struct chat_text *rendered) {

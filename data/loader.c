@@ -157,6 +157,11 @@ void loader_close(struct loader *loader) {
     free(loader);
 }
 
+const struct token_chat *loader_chat(const struct loader *loader, int file) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return token_file_chat(loader->files[file]);
+}
+
 const char *loader_tokenizer_hash(const struct loader *loader) {
     return token_file_tokenizer_hash(loader->files[0]);
 }

@@ -69,6 +69,8 @@ struct loader;
 struct loader *loader_open(const struct loader_config *config, struct err *err);
 void loader_close(struct loader *loader);
 const char *loader_tokenizer_hash(const struct loader *loader);
+const struct token_chat *loader_chat(const struct loader *loader,
+                                     int file);         /* of one of its files; borrowed */
 int64_t loader_num_tokens(const struct loader *loader); /* of all files, one epoch each */
 
 int64_t

@@ -25,6 +25,7 @@ struct seen {
 
 struct prepare_job {
     const struct prepare_config *config;
+    const struct chat_style *style; /* NULL without conversations */
     struct corpus corpus;
     struct token_writer *writer, *valid_writer;
     struct prepare_totals *totals;
@@ -332,6 +333,16 @@ static void release_ring(struct prepare_job *job) {
 }
 
 /* open_writers - the output, and the validation file where one is wanted, with the rows of /sources. */
+static void set_chat(struct token_writer *writer, const struct chat_style *style,
+                     const struct tokenizer *tok) {
+    if (!writer || !style)
+        return;
+    *token_writer_chat(writer) = (struct token_chat){.style = xstrdup(chat_kind_name(style->kind)),
+                                                     .template_text = chat_style_template(style, tok),
+                                                     .end_id = style->end_id,
+                                                     .differs = style->differs};
+}
+
 static int open_writers(struct prepare_job *job, const struct tokenizer *tok, struct err *err) {
     const struct prepare_config *config = job->config;
     const char *hash = tokenizer_hash(tok);
@@ -343,6 +354,8 @@ static int open_writers(struct prepare_job *job, const struct tokenizer *tok, st
     }
     if (!job->writer || (config->valid_every > 0 && !job->valid_writer))
         return -1;
+    set_chat(job->writer, job->style, tok);
+    set_chat(job->valid_writer, job->style, tok);
     for (int i = 0; i < config->num_sources; i++) {
         const struct prepare_source *source = &config->sources[i];
         const char *name = source->name ? source->name : source->path;
@@ -396,6 +409,7 @@ static int finish_files(struct prepare_job *job, struct err *err) {
     set_sha256(job->writer, &job->corpus);
     set_sha256(job->valid_writer, &job->corpus);
     struct token_writer *writer = job->writer, *valid_writer = job->valid_writer;
+    token_writer_chat(writer)->num_left_out = job->totals->num_bad_chats;
     job->writer = job->valid_writer = NULL;
     if (valid_writer && token_writer_finish(valid_writer, err) != 0) {
         token_writer_abandon(writer);
@@ -457,6 +471,7 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
         chat_style_release(&style);
         return -1;
     }
+    job.style = model.style;
     int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
     if (status == 0) {
         note_files(&job);

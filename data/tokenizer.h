@@ -94,5 +94,10 @@ bool tokenizer_ignores_merges(const struct tokenizer *tok);
 bool tokenizer_adds_space_prefix(const struct tokenizer *tok);
 /* Individual digits split before ByteLevel (SmolLM2). */
 bool tokenizer_splits_digits(const struct tokenizer *tok);
+/* How many added tokens take the white space beside them or stand for whole words only, and one of them
+ * (NULL: none). tokenizer_prefix_is_first - Metaspace 'first': the space prefix at the beginning of a text
+ * alone, not after each added token. */
+int64_t tokenizer_num_particular(const struct tokenizer *tok, const char **example);
+bool tokenizer_prefix_is_first(const struct tokenizer *tok);
 /* Normaliser steps that GGUF cannot express (Lucie's 22), or NULL: a sentence for the user. */
 const char *tokenizer_inexpressible(const struct tokenizer *tok);

@@ -128,6 +128,26 @@ bool tokenizer_adds_space_prefix(const struct tokenizer *tok) {
     return tok->splitter.adds_space_prefix || has_step(tok, NORMAL_PREPEND);
 }
 
+int64_t tokenizer_num_particular(const struct tokenizer *tok, const char **example) {
+    int64_t count = 0;
+    *example = NULL;
+    for (int i = 0; i < tok->added.count; i++) {
+        const struct added_token *token = &tok->added.tokens[i];
+        if (!token->strips_left && !token->strips_right && !token->single_word)
+            continue;
+        count++;
+        *example = *example ? *example : token->content;
+    }
+    return count;
+}
+
+bool tokenizer_prefix_is_first(const struct tokenizer *tok) {
+    for (int i = 0; i < tok->splitter.num_steps; i++)
+        if (tok->splitter.steps[i].kind == SPLIT_METASPACE && tok->splitter.steps[i].prepend == PREPEND_FIRST)
+            return true;
+    return false;
+}
+
 bool tokenizer_splits_digits(const struct tokenizer *tok) {
     return tok->splitter.splits_digits;
 }

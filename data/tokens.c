@@ -188,6 +188,9 @@ const struct token_source *token_file_source(const struct token_file *file, int6
           (long long)file->facts.num_sources);
     return &file->facts.sources[source];
 }
+const struct token_chat *token_file_chat(const struct token_file *file) {
+    return &file->facts.chat;
+}
 const uint64_t *token_file_offsets(const struct token_file *file) {
     return file->offsets;
 }

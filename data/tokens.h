@@ -5,8 +5,9 @@
  *   /doc_source    uint32 [documents], row of /sources
  *   /loss_mask     uint8, one byte per token (1: counts in the loss); absent when every token counts
  *   /sources/      name, licence, url, sha256 (strings), documents, tokens, duplicates, invalid_utf8 (uint64)
- *   attributes: format "atelier-tokens 1", tokenizer_hash, vocab_size, created_by, sealed (1)
- *   behind it:  the seal, checksums of all that (tokens_seal.h); HDF5's readers do not see it
+ *   attributes: format "atelier-tokens 1", tokenizer_hash, vocab_size, created_by, sealed (1); where there
+ * are conversations chat_style, chat_template (when short), chat_end_id behind it:  the seal, checksums of
+ * all that (tokens_seal.h); HDF5's readers do not see it
  *
  * A sealed file is read without HDF5, with pread at the datasets' offsets.  Files of older versions and of
  * other programs have no seal: a child process asks HDF5 where their datasets lie. */
@@ -19,6 +20,15 @@ enum { TOKEN_HASH_ROOM = 65, TOKEN_CONTENT_ROOM = 33 };
 struct token_source {
     char *name, *licence, *url, *sha256; /* never NULL once read */
     int64_t num_documents, num_tokens, num_duplicates, num_invalid_utf8;
+};
+
+/* How the conversations of a file were written; style NULL: it holds none. */
+struct token_chat {
+    char *style;          /* "own": by the model's own template; else the format that was asked for */
+    char *template_text;  /* the same as a Jinja template; never NULL beside style */
+    int64_t end_id;       /* the token that ends the assistant's turn, and is learnt */
+    int64_t differs;      /* 1: the model has a template of its own, which writes them otherwise */
+    int64_t num_left_out; /* conversations that could not be written or taught nothing */
 };
 
 /* --- reading --- */
@@ -37,6 +47,8 @@ int64_t token_file_num_documents(const struct token_file *file);
 bool token_file_has_mask(const struct token_file *file);
 int64_t token_file_num_sources(const struct token_file *file);
 const struct token_source *token_file_source(const struct token_file *file, int64_t source);
+/* The file's conversations; borrowed. */
+const struct token_chat *token_file_chat(const struct token_file *file);
 /* Offsets of all documents [documents + 1]; borrowed, held in memory. */
 const uint64_t *token_file_offsets(const struct token_file *file);
 /* Row of /sources of one document. */
@@ -73,6 +85,8 @@ int64_t token_writer_add_source(struct token_writer *writer, const char *name, c
 /* token_writer_append - one document.  mask NULL: all count. */
 int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens,
                         const uint8_t *mask, int64_t count, struct err *err);
+/* How conversations are written, to be set before the end (texts malloc'ed, the writer's). */
+struct token_chat *token_writer_chat(struct token_writer *writer);
 /* Counters of a source, to be set before the end: its sha256, duplicates, invalid bytes. */
 struct token_source *token_writer_source(struct token_writer *writer, int64_t source);
 /* token_writer_finish - write the HDF5 file at path.partial, fsync, rename; frees the writer.  Returns 0 or

@@ -52,6 +52,13 @@ void token_facts_encode(const struct token_facts *facts, struct text *bytes) {
         }
         text_append(bytes, source + COUNTS[0], NUM_COUNTS * sizeof(int64_t)); /* they follow one another */
     }
+    if (!facts->chat.style)
+        return;
+    put_text(bytes, facts->chat.style);
+    put_text(bytes, facts->chat.template_text);
+    put_number(bytes, facts->chat.end_id);
+    put_number(bytes, facts->chat.differs);
+    put_number(bytes, facts->chat.num_left_out);
 }
 
 /* --- from bytes --- */
@@ -105,6 +112,15 @@ static bool take_part(struct text_span *from, struct h5_dataset *part) {
     return is_good;
 }
 
+/* take_chat - at the end; files without conversations and those of older versions have nothing there. */
+static bool take_chat(struct text_span *from, struct token_chat *chat) {
+    if (from->length_bytes == 0)
+        return true;
+    return (chat->style = take_text(from)) && (chat->template_text = take_text(from)) &&
+           take_number(from, -1, INT32_MAX, &chat->end_id) && take_number(from, 0, 1, &chat->differs) &&
+           take_number(from, 0, INT64_MAX, &chat->num_left_out) && from->length_bytes == 0;
+}
+
 static bool take_all(struct text_span *from, struct token_facts *facts) {
     int64_t has_mask = 0, num_sources = 0;
     if (!(facts->tokenizer_hash = take_text(from)) ||
@@ -122,7 +138,7 @@ static bool take_all(struct text_span *from, struct token_facts *facts) {
         if (!take_source(from, &facts->sources[i]))
             return false;
     }
-    return from->length_bytes == 0;
+    return take_chat(from, &facts->chat);
 }
 
 /* check_place - a dataset lies wholly inside the file. */
@@ -162,6 +178,9 @@ static int check(const struct token_facts *facts, int64_t file_bytes, const char
     if (parts[PART_SOURCES].count != parts[PART_OFFSETS].count - 1)
         return err_set(err, "dataset 'doc_source' in '%s' has %lld rows for %lld documents", path,
                        (long long)parts[PART_SOURCES].count, (long long)parts[PART_OFFSETS].count - 1);
+    if (facts->chat.style && facts->chat.end_id >= facts->vocab_size)
+        return err_set(err, "token file '%s' ends the assistant's turns with the token %lld of %lld", path,
+                       (long long)facts->chat.end_id, (long long)facts->vocab_size);
     if (facts->has_mask &&
         (parts[PART_MASK].type != H5_UINT8 || parts[PART_MASK].count != parts[PART_TOKENS].count))
         return err_set(err, "dataset 'loss_mask' in '%s' does not have one byte for each token", path);
@@ -188,5 +207,7 @@ void token_facts_release(struct token_facts *facts) {
     }
     free(facts->sources);
     free(facts->tokenizer_hash);
+    free(facts->chat.style);
+    free(facts->chat.template_text);
     *facts = (struct token_facts){0};
 }

@@ -18,6 +18,7 @@ struct token_facts {
     bool has_mask;
     struct token_source *sources;
     int64_t num_sources;
+    struct token_chat chat;
 };
 
 /* token_facts_encode - as bytes, appended. */

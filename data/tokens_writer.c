@@ -36,6 +36,7 @@ struct token_writer {
     uint16_t narrow[NARROW_ROOM]; /* scratch */
     int64_t num_tokens, num_documents, num_sources;
     struct token_source *sources;
+    struct token_chat chat;
 };
 
 static int open_side(struct token_writer *writer, enum token_part side, struct err *err) {
@@ -84,6 +85,10 @@ int64_t token_writer_add_source(struct token_writer *writer, const char *name, c
                                                  .url = xstrdup(url ? url : ""),
                                                  .sha256 = xstrdup("")};
     return row;
+}
+
+struct token_chat *token_writer_chat(struct token_writer *writer) {
+    return &writer->chat;
 }
 
 struct token_source *token_writer_source(struct token_writer *writer, int64_t source) {
@@ -152,6 +157,18 @@ int token_writer_append(struct token_writer *writer, int64_t source, const int32
     return 0;
 }
 
+/* write_chat - for other readers of the file; HDF5 holds no longer attributes. */
+static int write_chat(const struct token_writer *writer, struct h5_file *h5, struct err *err) {
+    enum { LONGEST_ATTRIBUTE_BYTES = 60000 };
+    const struct token_chat *chat = &writer->chat;
+    if (h5_write_text(h5, "chat_style", chat->style, err) != 0 ||
+        h5_write_number(h5, "chat_end_id", chat->end_id, err) != 0)
+        return -1;
+    return strlen(chat->template_text) <= LONGEST_ATTRIBUTE_BYTES
+               ? h5_write_text(h5, "chat_template", chat->template_text, err)
+               : 0;
+}
+
 /* reserve_datasets - the structure of the file, with space for what the side files hold. */
 static int reserve_datasets(struct token_writer *writer, struct h5_file *h5,
                             struct h5_dataset datasets[NUM_PARTS], struct err *err) {
@@ -169,7 +186,7 @@ static int reserve_datasets(struct token_writer *writer, struct h5_file *h5,
         h5_write_number(h5, "sealed", 1, err) != 0 ||
         h5_write_text(h5, "created_by", "atelier " ATELIER_VERSION, err) != 0)
         return -1;
-    return 0;
+    return writer->chat.style ? write_chat(writer, h5, err) : 0;
 }
 
 /* write_text_columns - the strings of /sources. */
@@ -274,7 +291,8 @@ static int put_seal(struct token_writer *writer, int fd, const struct h5_dataset
                                 .vocab_size = writer->vocab_size,
                                 .has_mask = writer->sides[PART_MASK].stream != NULL,
                                 .sources = writer->sources,
-                                .num_sources = writer->num_sources};
+                                .num_sources = writer->num_sources,
+                                .chat = writer->chat};
     memcpy(facts.parts, datasets, sizeof facts.parts);
     off_t end = lseek(fd, 0, SEEK_END);
     if (end < 0)
@@ -362,6 +380,8 @@ void token_writer_abandon(struct token_writer *writer) {
     }
     free(writer->sources);
     free(writer->tokenizer_hash);
+    free(writer->chat.style);
+    free(writer->chat.template_text);
     free(writer->partial_path);
     free(writer->path);
     free(writer);

@@ -88,6 +88,72 @@ for which in marked:0 plain:1; do
 done
 tokenizer=$model
 
+# --- what was learnt is what engines stop at: a base model tuned on conversations
+# tune NAME MODEL DATA - two steps; the checkpoint is $work/NAME/step-000002.
+tune() {
+    printf 'run: {folder: %s, threads: 1}\nmodel: {path: %s}\ntrain: {steps: 2, batch_sequences: 2}\n' "$work/$1" "$2" \
+        >"$work/$1.train.yaml"
+    printf 'data: {train: %s, sequence_tokens: 64}\ncheckpoint: {every_steps: 1}\n' "$3" >>"$work/$1.train.yaml"
+    run 0 "$atelier" train "$work/$1.train.yaml"
+}
+prepare_chats() {
+    cp data/sample/conversations.jsonl "$work/chats.jsonl"
+    prepare 0 chats "$@"
+}
+prepare_chats
+tune tuned "$model" "$work/chats.h5"
+expect_output "conversations end the assistant's turn with '<.im_end.>' .4094.*beside 4092"
+tuned=$work/tuned/step-000002
+for file in generation_config.json config.json; do
+    expect "$file" '[4094,4092]' "$(tr -d ' \n' <"$tuned/$file" | grep -o '"eos_token_id":[^]]*]' | cut -d: -f2)"
+done
+grep -q '"eos_token": "<|im_end|>"' "$tuned/tokenizer_config.json" || fail "tokenizer_config.json names another end"
+run 0 "$atelier" export "$tuned" --to gguf --out "$work/tuned.gguf"
+run 0 "$atelier" inspect "$work/tuned.gguf"
+expect_output "eos_token_id +4094"
+expect_output "eot_token_id +4092"
+run 0 "$atelier" export "$tuned" --to hf --out "$work/tuned-hf"
+cmp "$tuned/generation_config.json" "$work/tuned-hf/generation_config.json" || fail "the export has other end tokens"
+printf '{"text": "un deux trois quatre cinq six sept huit neuf dix"}\n' >"$work/plain.jsonl"
+printf 'prepare:\n  tokenizer: %s\n  output: %s\n  sources:\n    - {path: %s, licence: x, name: s}\n' "$model" \
+    "$work/plain.h5" "$work/plain.jsonl" >"$work/plain.yaml"
+run 0 "$atelier" prepare "$work/plain.yaml"
+tune plain "$model" "$work/plain.h5" # control: text alone changes nothing
+cmp "$work/plain/step-000002/generation_config.json" "$model/generation_config.json" ||
+    fail "training on text changed the end tokens"
+
+# --- the template goes into a model that has none, and the class of the tokenizer into one that keeps its pipeline
+copy_model base
+rm -f "$work/base/chat_template.jinja"
+sed -e '/"chat_template"/d' -e 's/PreTrainedTokenizerFast/LlamaTokenizer/' "$model/tokenizer_config.json" \
+    >"$work/base/tokenizer_config.json"
+tokenizer=$work/base
+prepare 1 chats
+expect_output "has no chat template"
+prepare_chats 'chat_template: chatml'
+tune based "$work/base" "$work/chats.h5"
+expect_output "the model has no chat template: the checkpoints get that of the data, 'chatml'"
+expect_output "tokenizer_class 'LlamaTokenizer' is written as 'PreTrainedTokenizerFast'"
+based=$work/based/step-000002
+grep -q "im_start" "$based/chat_template.jinja" || fail "no chat template in the checkpoint"
+grep -q '"chat_template": ".*im_start' "$based/tokenizer_config.json" || fail "no chat template in tokenizer_config.json"
+grep -q '"tokenizer_class": "PreTrainedTokenizerFast"' "$based/tokenizer_config.json" || fail "the class is kept"
+run 0 "$atelier" generate "$based" --chat auto --prompt Bonjour --max-tokens 3
+run 0 "$atelier" export "$work/base" --to hf --out "$work/base-hf"
+expect_output "tokenizer_class 'LlamaTokenizer'"
+run 0 "$atelier" export "$model" --to hf --out "$work/model-hf"
+! grep -q tokenizer_class "$log" || fail "a class that is kept is said to change"
+tokenizer=$model
+
+# --- what GGUF cannot say of added tokens is noted
+copy_model strips
+tr -d '\n' <"$model/tokenizer.json" | sed 's/\("content": *"<|pad|>"[^}]*"lstrip": *\)false/\1true/' >"$work/strips/tokenizer.json"
+grep -q '"lstrip": *true' "$work/strips/tokenizer.json" || fail "no lstrip in the changed tokenizer"
+run 0 "$atelier" export "$work/strips" --to gguf --out "$work/strips.gguf"
+expect_output "1 added token, '<.pad.>' first.*lstrip, rstrip, single_word"
+run 0 "$atelier" export "$model" --to gguf --out "$work/model.gguf"
+! grep -q "added token" "$log" || fail "tokens without such flags are noted"
+
 # --- generate
 copy_model bare
 rm -f "$work/bare/chat_template.jinja"

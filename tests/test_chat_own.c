@@ -281,10 +281,70 @@ static void test_bos_marker(void **state) {
     }
 }
 
+/* metaspace - a SentencePiece-style tokenizer of a few tokens whose pre-tokeniser has this scheme. */
+static struct tokenizer *metaspace(const char *scheme) {
+    struct err err = {""};
+    char *json = xasprintf(
+        "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"normalizer\": null, "
+        "\"added_tokens\": ["
+        "{\"id\": 4, \"content\": \"<|x|>\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
+        "\"normalized\": false, \"special\": true}, {\"id\": 5, \"content\": \"<|y|>\", \"single_word\": "
+        "false, "
+        "\"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": true}], "
+        "\"pre_tokenizer\": {\"type\": "
+        "\"Metaspace\", \"replacement\": \"\xE2\x96\x81\", \"prepend_scheme\": \"%s\", \"split\": false}, "
+        "\"post_processor\": null, \"decoder\": null, \"model\": {\"type\": \"BPE\", \"dropout\": null, "
+        "\"unk_token\": "
+        "\"<unk>\", \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": true, "
+        "\"byte_fallback\": false, \"vocab\": {\"<unk>\": 0, \"\xE2\x96\x81\": 1, \"a\": 2, \"b\": 3}, "
+        "\"merges\": []}}",
+        scheme);
+    struct tokenizer *tok =
+        tokenizer_parse(json, strlen(json),
+                        "{\"chat_template\": \"{% for m in messages %}{{ m.content + '<|y|>' }}"
+                        "{% endfor %}\"}",
+                        "a tokenizer with Metaspace", &err);
+    CHECK(tok, "%s", err.text);
+    free(json);
+    return tok;
+}
+
+/* test_metaspace - 'first' puts a space in front of the text alone, 'always' after each token, 'never'
+ * nowhere. */
+static void test_metaspace(void **state) {
+    (void)state;
+    const struct chat_message messages[] = {
+        {"user", "a", 1}, {"assistant", "b", 1}, {"user", "a b", 3}, {"assistant", "b", 1}};
+    static const struct {
+        const char *scheme;
+        int32_t ids[14];
+        int count;
+    } want[] = {{"always", {1, 2, 5, 1, 3, 5, 1, 2, 1, 3, 5, 1, 3, 5}, 14},
+                {"first", {1, 2, 5, 3, 5, 2, 1, 3, 5, 3, 5}, 11},
+                {"never", {2, 5, 3, 5, 2, 1, 3, 5, 3, 5}, 10}};
+    for (size_t i = 0; i < 3; i++) {
+        struct tokenizer *tok = metaspace(want[i].scheme);
+        struct chat_style style;
+        struct encoded got;
+        struct err err = {""};
+        if (chat_style_open(&style, tok, "auto", &err) != 0)
+            fail_msg("%s", err.text);
+        struct chat chat = {.kind = style.kind, .messages = messages, .num_messages = 4, .style = &style};
+        assert_int_equal(encode(tok, &chat, &got, &err), 0);
+        assert_int_equal(got.tokens.count, want[i].count);
+        assert_memory_equal(got.tokens.ids, want[i].ids, (size_t)want[i].count * sizeof(int32_t));
+        assert_int_equal(tokenizer_prefix_is_first(tok), i == 1);
+        release(&got);
+        chat_style_release(&style);
+        tokenizer_free(tok);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats), cmocka_unit_test(test_variants), cmocka_unit_test(test_unlearnt),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_left_out), cmocka_unit_test(test_bos_marker),
+        cmocka_unit_test(test_formats),   cmocka_unit_test(test_variants), cmocka_unit_test(test_unlearnt),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_left_out), cmocka_unit_test(test_bos_marker),
+        cmocka_unit_test(test_metaspace),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

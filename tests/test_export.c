@@ -353,7 +353,7 @@ static void test_there_and_back(void **state) {
         char *golden = xasprintf("tests/golden/gguf/%s.gguf", goldens[g]), *notes = NULL;
         char *hf = in_folder(goldens[g]), *out = xasprintf("%s.gguf", hf);
         struct weights *first = open_weights(golden);
-        if (export_hf(first, hf, EXPORT_F32, &err) != 0)
+        if (export_hf(first, hf, EXPORT_F32, NULL, &err) != 0)
             fail_msg("%s", err.text);
         struct weights *second = open_weights(hf);
         if (export_gguf(second, out, EXPORT_F32, &notes, &err) != 0)
@@ -483,8 +483,8 @@ static void test_hf(void **state) {
          *partial = in_folder("export/hf.partial");
     write_text(hf, "generation_config.json", "{\"eos_token_id\": [2, 5]}");
     struct weights *source = open_weights(hf);
-    assert_int_equal(export_hf(source, out, EXPORT_Q8_0, &err), -1);
-    assert_int_equal(export_hf(source, out, EXPORT_BF16, &err), 0);
+    assert_int_equal(export_hf(source, out, EXPORT_Q8_0, NULL, &err), -1);
+    assert_int_equal(export_hf(source, out, EXPORT_BF16, NULL, &err), 0);
     struct weights *back = open_weights(out);
     assert_int_equal(num_different(source, back, EXPORT_BF16, EXPORT_BF16), 0);
     assert_true(num_different(source, back, EXPORT_F32, EXPORT_F32) > 1000); /* negative control */
@@ -496,14 +496,14 @@ static void test_hf(void **state) {
     char *generation_text = file_read_whole(generation, 100, &bytes, &err);
     assert_string_equal(template_text, "{{ messages }}");
     assert_string_equal(generation_text, "{\"eos_token_id\": [2, 5]}");
-    assert_int_equal(export_hf(source, out, EXPORT_BF16, &err), -1);
+    assert_int_equal(export_hf(source, out, EXPORT_BF16, NULL, &err), -1);
     assert_non_null(strstr(err.text, "it exists already"));
     weights_close(source);
     model.poison = INFINITY; /* halfway through, and nothing stays */
     free(make_folder("source", &model));
     source = open_weights(hf);
     assert_int_equal(folder_remove(out, &err), 0);
-    assert_int_equal(export_hf(source, out, EXPORT_F32, &err), -1);
+    assert_int_equal(export_hf(source, out, EXPORT_F32, NULL, &err), -1);
     assert_non_null(strstr(err.text, "holds inf"));
     assert_true(!path_exists(partial) && !path_exists(out));
     weights_close(source);

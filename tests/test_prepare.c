@@ -420,6 +420,12 @@ static void test_chat(void **state) {
     assert_int_equal(token_file_read(file, 0, n, ids, mask, &job.err), 0);
     for (int64_t i = 0; i < n; i++) /* "r" and the <|im_end|> behind it */
         assert_int_equal(mask[i], i == n - 3 || i == n - 2);
+    const struct token_chat *chat = token_file_chat(file); /* how they were written stays with the tokens */
+    assert_string_equal(chat->style, "chatml");
+    assert_non_null(strstr(chat->template_text, "'<|im_start|>' + message['role']"));
+    assert_int_equal(chat->end_id, TINY_IM_END);
+    assert_int_equal(chat->differs, 0);
+    assert_int_equal(chat->num_left_out, 0);
     token_file_close(file);
     unlink(job.output);
     job.config.chat_template = NULL;
@@ -434,6 +440,48 @@ static void test_chat(void **state) {
     job.source.chat = true;
     job.config.chat_template = chatml;
     fails(&job, "chat.jsonl' line 1", "'content'");
+}
+
+/* test_bad_chats - left out by the policy, counted in the totals and in the file; text alone has no chat. */
+static void test_bad_chats(void **state) {
+    (void)state;
+    static char chatml[] = "chatml";
+    write_text("bad.jsonl",
+               "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}]}\n"
+               "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
+               "\"content\": \"r\", \"weight\": 0}, {\"role\": \"user\", \"content\": \"q\"}, "
+               "{\"role\": \"assistant\", \"content\": \"s\"}]}\n");
+    struct job job = job_for("bad.jsonl");
+    job.source.chat = true;
+    job.config.chat_template = chatml;
+    fails(&job, "bad.jsonl' line 1: nothing to learn", "prepare.on_bad_conversation");
+    job = job_for("bad.jsonl");
+    job.source.chat = true;
+    job.config.chat_template = chatml;
+    job.config.bad_chat = BAD_CHAT_SKIP;
+    run_well(&job);
+    assert_int_equal(job.totals.num_bad_chats, 1);
+    assert_int_equal(job.totals.num_documents, 1);
+    struct token_file *file = token_file_open(job.output, &job.err);
+    assert_int_equal(token_file_chat(file)->num_left_out, 1);
+    int32_t ids[200];
+    uint8_t mask[200];
+    int64_t n = token_file_num_tokens(file), num_learnt = 0;
+    assert_int_equal(token_file_read(file, 0, n, ids, mask, &job.err), 0);
+    for (int64_t i = 0; i < n; i++) {
+        num_learnt += mask[i];
+        assert_true(!mask[i] || ids[i] == 's' || ids[i] == TINY_IM_END);
+    }
+    assert_int_equal(num_learnt, 2); /* "s" and its end; "r" has no weight */
+    token_file_close(file);
+    unlink(job.output);
+    write_text("plain.txt", "x");
+    job = job_for("plain.txt");
+    run_well(&job);
+    file = token_file_open(job.output, &job.err);
+    assert_null(token_file_chat(file)->style);
+    token_file_close(file);
+    unlink(job.output);
 }
 
 static void test_bad_config(void **state) {
@@ -481,12 +529,13 @@ static void test_reader_lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats),    cmocka_unit_test(test_text_folder),
-        cmocka_unit_test(test_ends),       cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_sha256),     cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_bad_lines),  cmocka_unit_test(test_damaged_compression),
-        cmocka_unit_test(test_bad_bytes),  cmocka_unit_test(test_chat),
-        cmocka_unit_test(test_bad_config), cmocka_unit_test(test_reader_lines),
+        cmocka_unit_test(test_formats),      cmocka_unit_test(test_text_folder),
+        cmocka_unit_test(test_ends),         cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_sha256),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_bad_lines),    cmocka_unit_test(test_damaged_compression),
+        cmocka_unit_test(test_bad_bytes),    cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_bad_chats),    cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_reader_lines),
     };
     folder = test_folder("prepare");
     tok = tiny_tokenizer(TINY_ALL);

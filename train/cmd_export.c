@@ -73,7 +73,7 @@ static int write_model(struct request *request, struct err *err) {
     if (status == 0 && request->is_gguf)
         status = export_gguf(weights, request->path, request->type, &notes, err);
     else if (status == 0)
-        status = export_hf(weights, request->path, request->type, err);
+        status = export_hf(weights, request->path, request->type, &notes, err);
     if (status == 0 && notes)
         fprintf(stderr, "%s", notes);
     free(notes);

@@ -93,6 +93,13 @@ static json_t *describe_tokens(const char *path, enum verify verify, struct err 
              : verify == VERIFY_CHECKSUMS ? "all fit"
                                           : "a sample fits (--verify compares all)");
     put_text(object, "tokenizer_hash", token_file_tokenizer_hash(file));
+    const struct token_chat *chat = token_file_chat(file);
+    if (chat->style) {
+        put_text(object, "chat_style", chat->style);
+        put_text(object, "chat_template", chat->template_text);
+        put_int(object, "chat_end_id", chat->end_id);
+        put_int(object, "left_out_conversations", chat->num_left_out);
+    }
     for (int64_t i = 0; i < token_file_num_sources(file); i++) {
         const struct token_source *from = token_file_source(file, i);
         json_t *source = json_object();

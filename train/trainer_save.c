@@ -64,6 +64,7 @@ bool trainer_save(struct trainer *t) {
                    .base_config_text = t->source ? weights_config_text(t->source) : NULL,
                    .tokenizer_json = t->tokenizer_json,
                    .tokenizer_config = t->tokenizer_config,
+                   .chat = t->chat.is_there ? &t->chat.learnt : NULL,
                    .max_file_bytes = t->config->checkpoint.max_file_bytes,
                    .base_folder = folder,
                    .card = card,

@@ -137,6 +137,9 @@ static int check_tokenizer(struct trainer *t, int64_t *vocab_size, struct err *e
         t->model_config.num_eos = tokenizer_eos(tok) >= 0;
         t->model_config.eos_ids[0] = tokenizer_eos(tok);
     }
+    if (!status)
+        status = run_chat_find(&t->chat, t->train_data, tok, t->source ? weights_folder(t->source) : NULL,
+                               t->tokenizer_config, &t->model_config, err);
     tokenizer_free(tok);
     return status;
 }
@@ -214,6 +217,9 @@ static void tell_plan(struct trainer *t, const struct layout *layout, const stru
                  comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
                  t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.stage,
                  grid->num_replicas, grid->num_replicas > 1 ? "s" : "");
+    for (int i = 0; i < RUN_CHAT_NOTES; i++)
+        if (t->chat.notes[i])
+            metrics_note(t->metrics, "%s", t->chat.notes[i]);
     metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", (double)memory->device / (1 << 30),
                  layout_memory_text(memory, text, sizeof text));
 }
@@ -419,6 +425,7 @@ void trainer_close(struct trainer *t) {
     free(t->tokenizer_json);
     free(t->tokenizer_config);
     resume_close(&t->resume);
+    run_chat_release(&t->chat);
     free(t->last_saved);
     provenance_close(&t->provenance);
 }

@@ -13,6 +13,7 @@
 #include "train/provenance.h"
 #include "train/rank_device.h"
 #include "train/resume.h"
+#include "train/run_chat.h"
 #include "train/run_lock.h"
 #include "train/stragglers.h"
 #include "train/trainer.h"
@@ -31,6 +32,7 @@ struct trainer {
     struct model_config model_config;
     struct weights *source;                  /* base model or checkpoint; NULL: a new model */
     char *tokenizer_json, *tokenizer_config; /* texts, or NULL */
+    struct run_chat chat;                    /* root only */
     struct loader *train_data, *valid_data;  /* valid_data may be NULL */
     struct feed feed, valid_feed;
     bool has_memory; /* feeds, params and model are there */
