@@ -130,8 +130,10 @@ static int check_whole(const struct chat *chat, const struct jinja_text *text, s
             is_there[text->origins[i] - 1] = true;
     for (int i = 0; status == 0 && i < chat->num_messages; i++)
         if (!is_there[i] && has_text(&chat->messages[i]))
-            status = err_set(err, "the model's chat template leaves out message %d (of the %s)", i + 1,
-                             chat->messages[i].role);
+            status = err_set(err,
+                             "the model's chat template leaves out message %d (of the %s); a format by "
+                             "name (prepare.chat_template) may keep it",
+                             i + 1, chat->messages[i].role);
     free(is_there);
     return status;
 }

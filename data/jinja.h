@@ -47,6 +47,9 @@ void jinja_text_release(struct jinja_text *out);
 struct jinja *jinja_parse(const char *source, struct err *err);
 void jinja_free(struct jinja *template);
 
+/* jinja_reads - whether the template looks at this field of a message: of whatever it also asks the role of. */
+bool jinja_reads(const struct jinja *template, const char *field);
+
 /* jinja_render - out is emptied first. */
 enum jinja_outcome jinja_render(const struct jinja *template, const struct jinja_input *input,
                                 struct jinja_text *out, struct err *err);

@@ -297,7 +297,7 @@ static int eval_logic(struct jinja_run *run, const struct node *node, struct jin
     return is == (node->kind == NODE_AND) ? jinja_eval(run, node->b, value) : 0;
 }
 
-int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+static int eval_node(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     struct jinja_value object, index;
     if (jinja_count_step(run) != 0)
         return -1;
@@ -339,4 +339,12 @@ int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_valu
     default:
         die("a statement of kind %d as a value", (int)node->kind);
     }
+}
+
+int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    if (++run->depth > JINJA_MAX_NESTED)
+        return err_set(run->err, "an expression of more than %d parts", JINJA_MAX_NESTED);
+    int status = eval_node(run, node, value);
+    run->depth--;
+    return status;
 }

@@ -83,7 +83,8 @@ struct jinja {
 enum {
     JINJA_MAX_STEPS = 5000000,
     JINJA_MAX_BYTES = 1 << 28, /* that a rendering may take, beside LARGER times what it is given */
-    JINJA_LARGER = 64
+    JINJA_LARGER = 64,
+    JINJA_MAX_NESTED = 2000
 };
 
 struct jinja_scope {
@@ -96,6 +97,7 @@ struct jinja_run {
     struct jinja_scope *scope;
     struct jinja_text *out;
     int64_t num_steps;
+    int depth;        /* of expressions inside each other */
     size_t max_bytes; /* of the pool, and of the text */
     bool has_raised, breaks, continues;
     struct err *err;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/jinja.h"
 #include "data/prepare_batch.h"
 
 /* A conversation that is being read; the contents lie in the worker's scratch. */
@@ -22,13 +23,34 @@ static bool is_empty(const json_t *value) {
            (json_is_object(value) && json_object_size(value) == 0);
 }
 
+static const char *const WEIGHTS[] = {"weight", "train", "loss_mask"};
+enum { NUM_WEIGHTS = sizeof WEIGHTS / sizeof WEIGHTS[0] };
+
+static bool is_weight(const char *field) {
+    for (int i = 0; i < NUM_WEIGHTS; i++)
+        if (strcmp(field, WEIGHTS[i]) == 0)
+            return true;
+    return false;
+}
+
 /* check_fields - fields that change what a template writes or what is learnt, and that are not read here. */
-static int check_fields(const json_t *entry, int i, struct err *err) {
+static int check_fields(const struct chat_style *style, const json_t *entry, int i, struct err *err) {
     static const char *const fields[] = {"tool_calls", "function_call", "reasoning_content",
                                          "reasoning",  "thinking",      "train_detail"};
     for (size_t f = 0; f < sizeof fields / sizeof fields[0]; f++)
         if (!is_empty(json_object_get(entry, fields[f])))
             return err_set(err, "message %d has the field '%s', which is not supported", i + 1, fields[f]);
+    const char *field;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)entry, field, value) {
+        bool is_known = strcmp(field, "role") == 0 || strcmp(field, "content") == 0 || is_weight(field);
+        if (style->own && !is_known && !is_empty(value) && jinja_reads(style->own, field))
+            return err_set(
+                err,
+                "message %d has the field '%.40s', which the model's chat template reads and which is not "
+                "supported",
+                i + 1, field);
+    }
     return 0;
 }
 
@@ -48,10 +70,9 @@ static int read_weight(const json_t *entry, const char *field, int i, struct err
 
 /* read_weights - all spellings together; they must agree. */
 static int read_weights(const json_t *entry, const char *role, int i, bool *unlearnt, struct err *err) {
-    static const char *const fields[] = {"weight", "train", "loss_mask"};
     int said = -1;
-    for (size_t f = 0; f < sizeof fields / sizeof fields[0]; f++) {
-        int weight = read_weight(entry, fields[f], i, err);
+    for (int f = 0; f < NUM_WEIGHTS; f++) {
+        int weight = read_weight(entry, WEIGHTS[f], i, err);
         if (weight == -2)
             return -1;
         if (weight >= 0 && said >= 0 && weight != said)
@@ -95,7 +116,7 @@ static enum verdict read_message(struct worker *worker, struct batch_document *d
         return VERDICT_ERROR;
     }
     const json_t *content = content_of(entry, i, err);
-    if (!content || check_fields(entry, i, err) != 0 ||
+    if (!content || check_fields(worker->style, entry, i, err) != 0 ||
         read_weights(entry, json_string_value(role), i, &read->unlearnt[i], err) != 0)
         return VERDICT_ERROR;
     size_t before = worker->scratch.length_bytes;

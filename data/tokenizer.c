@@ -171,18 +171,21 @@ static char *path_beside(const char *path, const char *name) {
 }
 
 /* Newer model folders keep the chat template in a file of its own, which then counts. */
-static int load_template_file(struct tokenizer *tok, const char *tokenizer_json_path, struct err *err) {
-    char *path = path_beside(tokenizer_json_path, "chat_template.jinja");
+static int read_template(struct tokenizer *tok, const char *path, struct err *err) {
     size_t length_bytes;
-    int status = 0;
-    if (access(path, F_OK) == 0) {
-        char *text = file_read_whole(path, MAX_CONFIG_BYTES, &length_bytes, err);
-        status = text ? 0 : -1;
-        if (text) {
-            free(tok->chat_template);
-            tok->chat_template = text;
-        }
-    }
+    if (access(path, F_OK) != 0)
+        return 0;
+    char *text = file_read_whole(path, MAX_CONFIG_BYTES, &length_bytes, err);
+    if (!text)
+        return -1;
+    free(tok->chat_template);
+    tok->chat_template = text;
+    return 0;
+}
+
+int tokenizer_read_template(struct tokenizer *tok, const char *folder, struct err *err) {
+    char *path = xasprintf("%s/chat_template.jinja", folder);
+    int status = read_template(tok, path, err);
     free(path);
     return status;
 }
@@ -199,10 +202,12 @@ struct tokenizer *tokenizer_load(const char *tokenizer_json_path, struct err *er
     if (!text)
         goto free_config;
     tok = parse(text, length_bytes, config, tokenizer_json_path, err);
-    if (tok && load_template_file(tok, tokenizer_json_path, err) != 0) {
+    char *template_path = path_beside(tokenizer_json_path, "chat_template.jinja");
+    if (tok && read_template(tok, template_path, err) != 0) {
         tokenizer_free(tok);
         tok = NULL;
     }
+    free(template_path);
     free(text);
 free_config:
     json_decref(config);

@@ -36,6 +36,9 @@ enum encode_flags {
 struct tokenizer *tokenizer_load(const char *tokenizer_json_path, struct err *err);
 struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const char *config_text,
                                   const char *origin, struct err *err);
+/* tokenizer_read_template - a folder's chat_template.jinja, where it has one, counts before what tokenizer_config.json says;
+ * tokenizer_load does so itself.  Returns 0, or -1 with err set. */
+int tokenizer_read_template(struct tokenizer *tok, const char *folder, struct err *err);
 void tokenizer_free(struct tokenizer *tok);
 
 /* Facts.  Ids are -1 where the tokenizer has no such token. */

@@ -73,6 +73,35 @@ tokenizer=$model
 prepare 0 ok 'chat_template: chatml' # control: where both write the same, nothing is said
 ! grep -q otherwise "$log" || fail "a template that is the same is said to differ"
 
+# --- a field that the template reads and that is not read here; one that nobody reads does no harm
+copy_model named
+rm -f "$work/named/chat_template.jinja"
+sed "s/'<|im_end|>'/(message['mood'] or '') + &/" "$model/tokenizer_config.json" >"$work/named/tokenizer_config.json"
+tokenizer=$work/named
+printf '%s\n' '{"messages": [{"role": "user", "content": "q", "mood": "gay"}, {"role": "assistant", "content": "r"}]}' \
+    >"$work/mood.jsonl"
+prepare 1 mood
+expect_output "line 1: message 1 has the field 'mood', which the model's chat template reads"
+tokenizer=$model
+prepare 0 mood
+
+# --- a template in a file of its own counts, for generate as well
+copy_model own
+sed '/"chat_template"/d' "$model/tokenizer_config.json" >"$work/own/tokenizer_config.json"
+run 0 "$atelier" generate "$work/own" --chat auto --prompt Bonjour --max-tokens 3
+
+# --- no end-of-sequence token is asked for where only conversations are written
+copy_model endless
+sed '/"eos_token"/d' "$model/tokenizer_config.json" >"$work/endless/tokenizer_config.json"
+tokenizer=$work/endless
+prepare 0 ok
+printf '{"text": "un"}\n' >"$work/text.jsonl"
+printf 'prepare:\n  tokenizer: %s\n  output: %s\n  sources:\n    - {path: %s, licence: x, name: s}\n' "$tokenizer" \
+    "$work/text.h5" "$work/text.jsonl" >"$work/text.yaml"
+run 1 "$atelier" prepare "$work/text.yaml"
+expect_output "no end-of-sequence token .*prepare.document_ends"
+tokenizer=$model
+
 # --- a bos that the template uses as a marker is said, where documents get it
 copy_model marked
 sed 's/"bos_token": ".*"/"bos_token": "<|im_start|>"/' "$model/tokenizer_config.json" >"$work/marked/tokenizer_config.json"

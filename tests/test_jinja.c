@@ -153,6 +153,14 @@ static void test_refused(void **state) {
     assert_int_equal(render(deep, &input, &out, &err), JINJA_REFUSED);
     assert_non_null(strstr(err.text, "deeper"));
     free(deep);
+    struct text chain = {0}; /* so many terms that their depth must be bounded */
+    text_append(&chain, "{{ 'a'", 6);
+    for (int i = 0; i < 200000; i++)
+        text_append(&chain, "+'a'", 4);
+    text_append(&chain, " }}", 4);
+    assert_int_equal(render(chain.bytes, &input, &out, &err), JINJA_REFUSED);
+    assert_non_null(strstr(err.text, "more than 2000 parts"));
+    text_release(&chain);
     assert_int_equal(render("{{ raise_exception('no ' + 'way') }}", &input, &out, &err), JINJA_RAISED);
     assert_string_equal(err.text, "no way");
     /* control: what a template does not reach does no harm */
@@ -161,6 +169,21 @@ static void test_refused(void **state) {
         JINJA_DONE);
     assert_int_equal(out.text.length_bytes, 2);
     jinja_text_release(&out);
+}
+
+static void test_reads(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct jinja *template = jinja_parse(
+        "{% for m in messages %}{% if m.role == 'user' and m['name'] %}{{ m.name }}{% endif %}{% for call in m.calls %}"
+        "{{ call.id }}{% endfor %}{% endfor %}{{ messages[0].other }}",
+        &err);
+    assert_non_null(template);
+    assert_true(jinja_reads(template, "name"));
+    assert_true(jinja_reads(template, "calls"));
+    assert_false(jinja_reads(template, "id")); /* of something that is asked for no role */
+    assert_false(jinja_reads(template, "source"));
+    jinja_free(template);
 }
 
 /* test_cut - every beginning of every template ends in an answer, not in a crash. */
@@ -191,10 +214,8 @@ static void test_cut(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_origins),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_origins), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_reads),  cmocka_unit_test(test_cut),
     };
     json_error_t fault;
     golden = json_load_file("tests/golden/chat/jinja.json", 0, &fault);

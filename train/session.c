@@ -53,5 +53,8 @@ int session_tokenizer(struct session *session, struct err *err) {
     session->tokenizer = tokenizer_parse(json, strlen(json), config, "tokenizer.json", err);
     free(json);
     free(config);
-    return session->tokenizer ? 0 : -1;
+    const char *folder = weights_folder(session->weights);
+    if (!session->tokenizer || !folder)
+        return session->tokenizer ? 0 : -1;
+    return tokenizer_read_template(session->tokenizer, folder, err);
 }
