@@ -10,6 +10,7 @@
 #include "train/commands.h"
 #include "train/config_load.h"
 #include "train/run_lock.h"
+#include "train/run_record.h"
 #include "train/run_status.h"
 #include "train/slurm.h"
 #include "train/submit_folder.h"
@@ -233,9 +234,13 @@ static int look_and_send(const struct job_plan *plan, struct remarks *remarks) {
     if (answer == RUN_LOCK_REFUSED && remarks->num_errors == 0)
         remark(remarks, REMARK_ERROR, "nothing was submitted: %s", err.text);
     look_at_limits(plan, remarks);
+    if (remarks->num_errors == 0 && run_record_check(plan->config, remarks, &err) != 0)
+        remark(remarks, REMARK_ERROR, "nothing was submitted: %s", err.text);
     remarks_print(remarks);
     int code = EXIT_USAGE;
     if (remarks->num_errors == 0) {
+        if (run_record_write(plan->config, NULL, &err) != 0) /* whose folder it is from now on */
+            warn("%s", err.text);
         char *script = submit_script(plan);
         code = send(plan, script);
         free(script);
