@@ -190,34 +190,40 @@ static void test_time(void **state) {
 
 static void test_best(void **state) {
     (void)state;
-    static const struct plan_freedom ALL = {true, true, true};
+    static const struct plan_freedom ALL = {true, true, true, true};
     struct config config;
     struct model_config model = llama_8b();
     struct machine machine = h100();
-    struct grid grid = grid_of(1, 8);
+    struct plan_ranks ranks = {8, 8, &machine};
     struct proposal best;
     load(&config, NULL, 0);
-    assert_true(plan_best(&best, &config, &model, &grid, 8, &machine, ALL));
+    assert_true(plan_best(&best, &config, &model, &ranks, ALL));
     assert_true(best.memory.device <= plan_room_bytes(&machine));
     assert_int_equal(best.recompute, RECOMPUTE_NONE); /* 80 GiB hold it without */
     /* Less memory: still fits, by recomputing or splitting more, and slower. */
     struct machine small = h100();
-    small.memory_bytes = (size_t)32 << 30;
     struct proposal tight;
-    assert_true(plan_best(&tight, &config, &model, &grid, 8, &small, ALL));
+    small.memory_bytes = (size_t)32 << 30;
+    ranks.machine = &small;
+    assert_true(plan_best(&tight, &config, &model, &ranks, ALL));
     assert_true(tight.memory.device <= plan_room_bytes(&small));
     assert_true(tight.time.step_s > best.time.step_s);
     /* What is fixed stays fixed. */
+    ranks.machine = &machine;
     config.train.recompute = RECOMPUTE_LAYER;
     config.parallel.stage = 2;
-    assert_true(
-        plan_best(&tight, &config, &model, &grid, 8, &machine, (struct plan_freedom){true, false, false}));
-    assert_true(tight.recompute == RECOMPUTE_LAYER && tight.stage == 2);
+    assert_true(plan_best(&tight, &config, &model, &ranks, (struct plan_freedom){false, true, false, false}));
+    assert_true(tight.recompute == RECOMPUTE_LAYER && tight.stage == 2 && tight.grid.num_replicas == 1);
     /* Nothing fits: told, with the smallest. */
     small.memory_bytes = (size_t)8 << 30;
-    assert_false(plan_best(&tight, &config, &model, &grid, 8, &small, ALL));
+    ranks.machine = &small;
+    assert_false(plan_best(&tight, &config, &model, &ranks, ALL));
     assert_true(!tight.fits && tight.stage == 3 && tight.recompute == RECOMPUTE_LAYER &&
-                tight.micro_sequences == 1);
+                tight.micro_sequences == 1 && tight.grid.num_replicas == 1);
+    /* Replicas that do not divide the ranks: no layout at all. */
+    config.parallel.replicas = 3;
+    assert_false(plan_best(&tight, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
+    assert_int_equal(tight.grid.num_shards, 0);
     config_free(&config);
 }
 
@@ -228,31 +234,38 @@ static void test_auto(void **state) {
     struct config config, same;
     struct model_config model = llama_8b();
     struct machine machine = h100();
-    struct grid grid = grid_of(1, 8);
+    struct plan_ranks ranks = {16, 8, &machine};
     char why[CHOICE_ROOM] = "", again[CHOICE_ROOM] = "";
     load(&config, overrides, 4);
     assert_non_null(strstr(config.text, "micro_sequences: auto"));
     assert_non_null(strstr(config.text, "stage: auto"));
     same = config;
-    choose_replicas(&config, 16, 8, FABRIC_OMNI_PATH, why);
-    assert_int_equal(config.parallel.replicas, 2);
-    assert_true(choose_layout(&config, &model, &grid, 8, &machine, why));
+    assert_true(choose_layout(&config, &model, &ranks, why));
     assert_true(config.train.micro_sequences >= 1 && config.parallel.stage >= 0 &&
-                config.train.recompute != RECOMPUTE_AUTO);
-    assert_non_null(strstr(why, "micro_sequences"));
-    /* Other fabrics, one node, nodes that differ: one replica. */
-    for (int i = 0; i < 3; i++) {
-        struct config other = same;
-        choose_replicas(&other, i == 1 ? 8 : 16, i == 2 ? 0 : 8,
-                        i == 0 ? FABRIC_INFINIBAND : FABRIC_OMNI_PATH, again);
-        assert_int_equal(other.parallel.replicas, 1);
-    }
+                config.train.recompute != RECOMPUTE_AUTO && config.parallel.replicas >= 1);
+    assert_non_null(strstr(why, "replicas "));
+    assert_non_null(strstr(why, "micro_sequences "));
+    /* A network of next to nothing: what goes over it is one sum in a step; a fast one: no need of it. */
+    struct machine slow = h100();
+    struct config other = same;
+    slow.node_bytes_per_s = 5e9;
+    ranks.machine = &slow;
+    assert_true(choose_layout(&other, &model, &ranks, again));
+    assert_int_equal(other.parallel.replicas, 2);
+    /* Nodes that differ: one replica, and why. */
+    other = same;
+    again[0] = '\0';
+    ranks.per_node = 0;
+    assert_true(choose_layout(&other, &model, &ranks, again));
+    assert_int_equal(other.parallel.replicas, 1);
+    assert_non_null(strstr(again, "one replica, for the nodes have different numbers of ranks"));
     /* What is given is left alone, and nothing is said. */
     again[0] = '\0';
     struct config given = config;
-    choose_replicas(&given, 32, 8, FABRIC_OMNI_PATH, again);
-    assert_true(choose_layout(&given, &model, &grid, 8, &machine, again));
-    assert_true(given.parallel.replicas == 2 && given.train.micro_sequences == config.train.micro_sequences);
+    ranks.num_ranks = 32;
+    assert_true(choose_layout(&given, &model, &ranks, again));
+    assert_true(given.parallel.replicas == config.parallel.replicas &&
+                given.train.micro_sequences == config.train.micro_sequences);
     assert_string_equal(again, "");
     config_free(&same);
 }

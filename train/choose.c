@@ -59,36 +59,27 @@ struct machine choose_machine(const struct site_facts *facts, bool on_gpu, size_
 
 /* --- choosing --- */
 
-void choose_replicas(struct config *config, int num_ranks, int ranks_per_node, enum fabric_kind fabric,
-                     char *why) {
-    if (config->parallel.replicas != AUTO_REPLICAS)
-        return;
-    bool is_even = ranks_per_node > 0 && num_ranks % ranks_per_node == 0;
-    int num_nodes = is_even ? num_ranks / ranks_per_node : 1;
-    bool is_slow = fabric == FABRIC_OMNI_PATH || fabric == FABRIC_ETHERNET;
-    config->parallel.replicas = is_slow ? num_nodes : 1;
-    if (!is_even && is_slow)
-        add(why, "1 replica, for the nodes have different numbers of ranks; ");
-    else if (num_nodes == 1)
-        add(why, "1 replica, for all ranks are on one node; ");
-    else
-        add(why, "%d replica%s, for %s; ", (int)config->parallel.replicas, is_slow ? "s" : "",
-            is_slow ? "between the nodes the network is slow" : "the network is not known to be slow");
-}
-
-bool choose_layout(struct config *config, const struct model_config *model, const struct grid *grid,
-                   int ranks_per_node, const struct machine *machine, char *why) {
-    struct plan_freedom freedom = {.micro_sequences = config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
-                                   .recompute = config->train.recompute == RECOMPUTE_AUTO,
-                                   .stage = config->parallel.stage == AUTO_STAGE};
+bool choose_layout(struct config *config, const struct model_config *model, const struct plan_ranks *ranks,
+                   char *why) {
+    const struct plan_freedom freedom = {.replicas = config->parallel.replicas == AUTO_REPLICAS,
+                                         .micro_sequences =
+                                             config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
+                                         .recompute = config->train.recompute == RECOMPUTE_AUTO,
+                                         .stage = config->parallel.stage == AUTO_STAGE};
     struct proposal best;
-    if (!freedom.micro_sequences && !freedom.recompute && !freedom.stage)
+    if (!freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.stage)
         return true;
-    bool fits = plan_best(&best, config, model, grid, ranks_per_node, machine, freedom);
+    bool fits = plan_best(&best, config, model, ranks, freedom);
+    if (best.grid.num_shards == 0) /* no grid: told by whoever makes it */
+        return false;
     config->train.micro_sequences = best.micro_sequences;
     config->train.recompute = best.recompute;
+    if (freedom.replicas)
+        config->parallel.replicas = best.grid.num_replicas;
     if (freedom.stage)
         config->parallel.stage = best.stage;
+    if (freedom.replicas)
+        add(why, "replicas %d, ", best.grid.num_replicas);
     if (freedom.stage)
         add(why, "stage %d, ", best.stage);
     if (freedom.micro_sequences)
@@ -98,6 +89,8 @@ bool choose_layout(struct config *config, const struct model_config *model, cons
     add(why,
         fits ? "the fastest expected of what fits: %.2f of %.2f GiB"
              : "the smallest, though it does not fit: %.2f of %.2f GiB",
-        (double)best.memory.device / 0x1p30, (double)plan_room_bytes(machine) / 0x1p30);
+        (double)best.memory.device / 0x1p30, (double)plan_room_bytes(ranks->machine) / 0x1p30);
+    if (freedom.replicas && ranks->per_node <= 0)
+        add(why, "; one replica, for the nodes have different numbers of ranks");
     return fits;
 }

@@ -25,13 +25,12 @@ struct machine choose_machine(const struct site_facts *facts, bool on_gpu, size_
 
 enum { CHOICE_ROOM = 400 };
 
-/* choose_replicas - a number in place of parallel.replicas: auto; ranks_per_node 0: the nodes differ.
- * choose_layout - the others, for that grid.  Each adds its reason to why ("" where nothing was left open),
- * room CHOICE_ROOM. choose_layout returns false where nothing fits: the smallest layout is then chosen. */
-void choose_replicas(struct config *config, int num_ranks, int ranks_per_node, enum fabric_kind fabric,
-                     char *why);
-bool choose_layout(struct config *config, const struct model_config *model, const struct grid *grid,
-                   int ranks_per_node, const struct machine *machine, char *why);
+/* choose_layout - a number in place of each 'auto', the fastest layout by the plan's own model (plan_best).
+ * Adds its reason to why ("" where nothing was left open), room CHOICE_ROOM.  Returns false where nothing
+ * fits: the smallest layout is then chosen; where the replicas that config asks for do not divide the ranks,
+ * 'auto' stays, for no run can have them. */
+bool choose_layout(struct config *config, const struct model_config *model, const struct plan_ranks *ranks,
+                   char *why);
 
 /* recompute_name - "none", "layer": as in the run file. */
 const char *recompute_name(enum recompute recompute);

@@ -10,8 +10,6 @@ void chosen_begin(struct chosen *chosen, const struct config *config, struct com
     if (comm_is_root(comm))
         chosen->facts = site_facts_read(config, chosen->ranks_per_node);
     comm_broadcast(comm, &chosen->facts, sizeof chosen->facts);
-    choose_replicas(&chosen->config, comm_num_ranks(comm), chosen->ranks_per_node, chosen->facts.fabric,
-                    chosen->why);
 }
 
 void chosen_finish(struct chosen *chosen, const struct model_config *model, struct rank_device *rank,
@@ -22,6 +20,6 @@ void chosen_finish(struct chosen *chosen, const struct model_config *model, stru
     int64_t smallest = -(int64_t)(on_gpu ? total_bytes : total_bytes / (size_t)comm_num_local_ranks(comm));
     comm_max_i64(comm, &smallest, 1);
     struct machine machine = choose_machine(&chosen->facts, on_gpu, (size_t)-smallest);
-    int per_node = chosen->ranks_per_node > 0 ? chosen->ranks_per_node : comm_num_ranks(comm);
-    choose_layout(&chosen->config, model, &rank->grid, per_node, &machine, chosen->why);
+    const struct plan_ranks ranks = {comm_num_ranks(comm), chosen->ranks_per_node, &machine};
+    choose_layout(&chosen->config, model, &ranks, chosen->why);
 }

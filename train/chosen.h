@@ -11,9 +11,9 @@ struct chosen {
     char why[CHOICE_ROOM];
 };
 
-/* chosen_begin - before the devices are opened: what the site's profile knows, and the number of replicas.
- * chosen_finish - with the device open: the layout, from its total memory (a CPU's is shared by the ranks of
- * the host). Both collective. */
+/* chosen_begin - before the devices are opened: what the site's profile knows.  chosen_finish - with the
+ * device open, and before the ranks are connected: the layout, from the device's total memory (a CPU's is
+ * shared by the ranks of the host).  Both collective. */
 void chosen_begin(struct chosen *chosen, const struct config *config, struct comm *comm);
 void chosen_finish(struct chosen *chosen, const struct model_config *model, struct rank_device *rank,
                    struct comm *comm);

@@ -111,10 +111,14 @@ static double across_bytes(const struct layout *layout, const struct grid *grid)
 }
 
 /* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
- * where the replica is larger than a node.  across_rate - between replicas: as many rings as the node has
- * ranks share its network. */
+ * where the replica is larger than a node, or lies across the border of two: a node's network is then shared
+ * by the replicas on both sides.  across_rate - between replicas: as many rings as the node has ranks share
+ * its network. */
 static double link_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
-    return grid->num_shards <= ranks_per_node ? machine->link_bytes_per_s : machine->node_bytes_per_s;
+    int shards = grid->num_shards;
+    if ((int64_t)grid->num_replicas * shards <= ranks_per_node || ranks_per_node % shards == 0)
+        return machine->link_bytes_per_s;
+    return machine->node_bytes_per_s / (shards % ranks_per_node == 0 ? 1 : 2);
 }
 
 static double across_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
@@ -189,6 +193,7 @@ struct proposal plan_as_is(const struct config *config, const struct model_confi
     struct layout layout = layout_make(config, model, grid, machine->on_gpu);
     struct device_limits limits = layout_limits(&layout);
     struct proposal proposal = {
+        .grid = *grid,
         .micro_sequences = config->train.micro_sequences,
         .recompute = config->train.recompute,
         .stage = layout.params.stage,
@@ -196,38 +201,4 @@ struct proposal plan_as_is(const struct config *config, const struct model_confi
         .time = plan_time(config, model, &layout, grid, ranks_per_node, machine)};
     proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= plan_room_bytes(machine);
     return proposal;
-}
-
-/* better - of two proposals: one that fits before one that does not, then the faster, or the smaller when
- * neither fits.  Of two as fast the first one stays: it recomputes less, splits less. */
-static bool better(const struct proposal *a, const struct proposal *b) {
-    if (a->fits != b->fits)
-        return a->fits;
-    return a->fits ? a->time.step_s < 0.999 * b->time.step_s : a->memory.device < b->memory.device;
-}
-
-bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
-               const struct grid *grid, int ranks_per_node, const struct machine *machine,
-               struct plan_freedom freedom) {
-    struct config trial = *config; /* only its numbers are looked at */
-    int64_t ranks = (int64_t)grid->num_replicas * grid->num_shards;
-    int64_t share = (config->train.batch_sequences + ranks - 1) / ranks;
-    int64_t first = freedom.micro_sequences ? 1 : config->train.micro_sequences;
-    int64_t last = freedom.micro_sequences ? share : first;
-    bool found = false;
-    for (int64_t micro = first; micro <= last; micro *= 2)
-        for (int recompute = RECOMPUTE_NONE; recompute <= RECOMPUTE_LAYER; recompute++)
-            for (int stage = 0; stage <= 3; stage++) {
-                if ((!freedom.recompute && recompute != (int)config->train.recompute) ||
-                    (!freedom.stage && stage != config->parallel.stage))
-                    continue;
-                trial.train.micro_sequences = micro;
-                trial.train.recompute = (enum recompute)recompute;
-                trial.parallel.stage = stage;
-                struct proposal next = plan_as_is(&trial, model, grid, ranks_per_node, machine);
-                if (!found || better(&next, best))
-                    *best = next;
-                found = true;
-            }
-    return found && best->fits;
 }

@@ -26,7 +26,7 @@ struct plan_time {
     double hidden_s, link_s, across_s; /* inside a replica beside compute, and after it; between replicas */
     double step_s;
     double tokens_per_s; /* all ranks */
-    double low, high;    /* factors around step_s: the interval that is told */
+    double low, high;    /* factors around step_s: the margin that is told */
 };
 
 /* plan_time - of one optimizer step; ranks_per_node decides which bandwidth an axis has. */
@@ -50,8 +50,9 @@ struct plan_disk {
 };
 struct plan_disk plan_disk(const struct config *config, const struct model_config *model);
 
-/* A proposal: a layout that fits, and its time. */
+/* A proposal: a layout, its memory and its time. */
 struct proposal {
+    struct grid grid; /* of rank 0 */
     int64_t micro_sequences;
     enum recompute recompute;
     int stage;
@@ -60,14 +61,27 @@ struct proposal {
     bool fits;
 };
 
-/* plan_best - the fastest layout that fits into the device, over micro-batches (powers of two up to a rank's
- * share), recomputation and stages; what is not free stays as config has it.  Returns false when none fits;
- * best is then the smallest one.  plan_as_is - config's own layout, which must hold no 'auto'. */
-struct plan_freedom {
-    bool micro_sequences, recompute, stage; /* may be chosen */
-};
-bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
-               const struct grid *grid, int ranks_per_node, const struct machine *machine,
-               struct plan_freedom freedom);
+/* plan_as_is - config's own layout on that grid; config must hold no 'auto'. */
 struct proposal plan_as_is(const struct config *config, const struct model_config *model,
                            const struct grid *grid, int ranks_per_node, const struct machine *machine);
+
+/* What plan_best may choose; the rest stays as config has it. */
+struct plan_freedom {
+    bool replicas, micro_sequences, recompute, stage;
+};
+
+/* The ranks that a layout is for. */
+struct plan_ranks {
+    int num_ranks;
+    int per_node; /* 0: the nodes have different numbers; replicas are then not chosen, but 1 */
+    const struct machine *machine;
+};
+
+/* plan_best - the fastest layout of all that fit into the device: every number of replicas that divides the
+ * ranks, every stage, every way to recompute, and the micro-batches that matter (of those that need the same
+ * number of passes the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is
+ * taken, then the simplest: fewer replicas, a lower stage, less recomputed, fewer sequences at a time.  A
+ * pure function.  Returns false when none fits; best is then the smallest one, or has no rank
+ * (grid.num_shards 0) where config's replicas do not divide the ranks. */
+bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
+               const struct plan_ranks *ranks, struct plan_freedom freedom);

@@ -54,7 +54,7 @@ static void print_time(const struct run_plan *plan) {
     const struct plan_time *time = &plan->proposal.time;
     char expected[TEXT_ROOM], low[TEXT_ROOM], high[TEXT_ROOM], step[TEXT_ROOM];
     double tokens_per_s = time->tokens_per_s;
-    printf("speed        %.0f tokens/s (%.0f to %.0f), a step in %s: compute %.3g s", tokens_per_s,
+    printf("speed        %.0f tokens/s (margin %.0f to %.0f), a step in %s: compute %.3g s", tokens_per_s,
            tokens_per_s / time->high, tokens_per_s / time->low,
            duration_text(time->step_s, step, sizeof step), time->compute_s);
     if (time->hidden_s > 0)
@@ -63,7 +63,7 @@ static void print_time(const struct run_plan *plan) {
         printf(", exchange %.3g s after it", time->link_s + time->across_s);
     putchar('\n');
     printf("             %s\n", plan->place->machine.basis);
-    printf("time         %s (%s to %s) for %lld steps of %.4g tokens, %lld saves of %.0f s\n",
+    printf("time         %s (margin %s to %s) for %lld steps of %.4g tokens, %lld saves of %.0f s\n",
            duration_text(plan->wall_s, expected, sizeof expected),
            duration_text(plan->wall_s * time->low, low, sizeof low),
            duration_text(plan->wall_s * time->high, high, sizeof high), (long long)plan->config.train.steps,
@@ -78,7 +78,7 @@ static void print_jobs(const struct run_plan *plan) {
         return;
     int64_t low = run_plan_jobs(place, plan->wall_s * time->low),
             high = run_plan_jobs(place, plan->wall_s * time->high);
-    printf("jobs         %lld of %.4g h (%lld to %lld)%s\n", (long long)plan->num_jobs,
+    printf("jobs         %lld of %.4g h (margin %lld to %lld)%s\n", (long long)plan->num_jobs,
            (double)place->time_s / 3600, (long long)low, (long long)high,
            plan->num_jobs > 1 && plan->config.slurm.chain.until != CHAIN_UNTIL_DONE
                ? "; submit with --chain, or they are only requeued"
@@ -94,8 +94,8 @@ static void print_cost(const struct run_plan *plan) {
     const struct plan_time *time = &plan->proposal.time;
     double budget = plan->config.slurm.chain.budget_gpu_hours;
     if (place->billed_gpus > 0 || place->billed_cores > 0)
-        printf("cost         %.4g %s-hours (%.3g to %.3g): %g %ss are counted per hour\n", plan->billed_hours,
-               place->billed_gpus > 0 ? "GPU" : "core", plan->billed_hours * time->low,
+        printf("cost         %.4g %s-hours (margin %.3g to %.3g): %g %ss are counted per hour\n",
+               plan->billed_hours, place->billed_gpus > 0 ? "GPU" : "core", plan->billed_hours * time->low,
                plan->billed_hours * time->high,
                place->billed_gpus > 0 ? place->billed_gpus : place->billed_cores,
                place->billed_gpus > 0 ? "GPU" : "core");
@@ -199,9 +199,10 @@ void run_plan_print_json(const struct run_plan *plan) {
                              (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.stage,
                              "recompute", recompute_name(plan->proposal.recompute), "chosen", plan->choice);
     json_t *figures = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s", time->step_s, "step_s_low",
-        time->step_s * time->low, "step_s_high", time->step_s * time->high, "tokens_per_s",
-        time->tokens_per_s, "flops_per_token",
+        "{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s", time->step_s,
+        "step_s_margin", time->step_s * time->low, time->step_s * time->high, "tokens_per_s",
+        time->tokens_per_s, "tokens_per_s_margin", time->tokens_per_s / time->high,
+        time->tokens_per_s / time->low, "flops_per_token",
         plan_flops_per_token(plan->model, plan->config.data.sequence_tokens), "wall_s", plan->wall_s, "jobs",
         (json_int_t)plan->num_jobs, "billed_hours", plan->billed_hours, "kwh", plan->kwh, "kg_co2e",
         1e-3 * plan->kwh * grams, "disk_bytes", plan->disk.bytes, "files", (json_int_t)plan->disk.files);

@@ -21,7 +21,7 @@ enum { TRANSFER_SMS = 16 };
 /* Stages whose gathers or reductions run while layers compute; those of the others come after the backward,
  * when NCCL may have the whole GPU. */
 static bool transfers_beside_products(int64_t stage) {
-    return stage >= 2 || stage == AUTO_STAGE;
+    return stage >= 2;
 }
 
 int rank_threads(const struct config *config, const struct comm *comm) {
@@ -60,6 +60,10 @@ static int check_allocation(const struct comm *comm, int ordinal, struct err *er
     struct gpu_seen seen;
     gpu_map_see(&seen, ordinal);
     return gpu_allocation_check(&allocation, &seen, rank_node_name(comm), err);
+}
+
+static enum transport_kind gpu_transport(const struct config *config) {
+    return config->parallel.comm == COMM_MPI ? TRANSPORT_STAGED : TRANSPORT_NCCL;
 }
 
 /* open_gpu - this rank's GPU, checked against those of the others. */
@@ -105,22 +109,22 @@ static bool open_grid(struct rank_device *rank, const struct config *config, str
     return true;
 }
 
-bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm) {
-    struct err err = {""};
-    enum transport_kind kind = TRANSPORT_HOST;
+bool rank_device_take(struct rank_device *rank, const struct config *config, struct comm *comm) {
     bool on_gpu;
     memset(rank, 0, sizeof *rank);
-    if (!open_grid(rank, config, comm))
-        return false;
     if (!wants_gpu(config, comm, &on_gpu))
         return false;
-    if (!on_gpu) {
-        device_open_cpu(&rank->dev, rank_threads(config, comm));
-    } else {
-        kind = config->parallel.comm == COMM_MPI ? TRANSPORT_STAGED : TRANSPORT_NCCL;
-        if (!open_gpu(rank, kind, comm))
-            return false;
-    }
+    if (on_gpu)
+        return open_gpu(rank, gpu_transport(config), comm);
+    device_open_cpu(&rank->dev, rank_threads(config, comm));
+    return true;
+}
+
+bool rank_device_connect(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    struct err err = {""};
+    enum transport_kind kind = rank->dev.ops->host_memory ? TRANSPORT_HOST : gpu_transport(config);
+    if (!open_grid(rank, config, comm))
+        return false;
     int status =
         transport_open_beside(&rank->link, rank->shards, &rank->dev, kind,
                               transfers_beside_products(config->parallel.stage) ? TRANSFER_SMS : 0, &err);
@@ -128,6 +132,10 @@ bool rank_device_open(struct rank_device *rank, const struct config *config, str
         return false;
     status = transport_open(&rank->across, rank->replicas, &rank->dev, kind, &err);
     return comm_all_ok(comm, status, &err);
+}
+
+bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    return rank_device_take(rank, config, comm) && rank_device_connect(rank, config, comm);
 }
 
 /* One target for all products of the run, that of one transfer: another in every phase would multiply the

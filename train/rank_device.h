@@ -14,11 +14,14 @@ struct rank_device {
     char gpu_uuid[48];              /* "" on a CPU */
 };
 
-/* rank_device_open - the device that run.device asks for and the transports of both axes; with GPUs the root
- * prints which rank has which.  Returns true on all ranks, or false on all when one failed, which the root
- * has said: ranks that do not fit the grid, no GPU, other GPUs than Slurm gave to the job, a driver too old,
- * two ranks on one GPU, NCCL that does not start.  Collective. rank_device_close - all of it, also after a
- * failed open. */
+/* rank_device_take - the device that run.device asks for; with GPUs the root prints which rank has which.
+ * rank_device_connect - then the grid and the transports of both axes; config holds no 'auto' any more.
+ * rank_device_open - both.  Return true on all ranks, or false on all when one failed, which the root has
+ * said: ranks that do not fit the grid, no GPU, other GPUs than Slurm gave to the job, a driver too old,
+ * two ranks on one GPU, NCCL that does not start.  Collective.  rank_device_close - all of it, also after one
+ * that failed. */
+bool rank_device_take(struct rank_device *rank, const struct config *config, struct comm *comm);
+bool rank_device_connect(struct rank_device *rank, const struct config *config, struct comm *comm);
 bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm);
 void rank_device_close(struct rank_device *rank);
 

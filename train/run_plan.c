@@ -71,6 +71,8 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "train.micro_sequences=%lld", (long long)to->train.micro_sequences);
     if (to->train.recompute != from->train.recompute)
         say(text, room_bytes, "train.recompute=%s", recompute_name(to->train.recompute));
+    if (to->parallel.replicas != from->parallel.replicas)
+        say(text, room_bytes, "parallel.replicas=%lld", (long long)to->parallel.replicas);
     if (to->parallel.stage != from->parallel.stage)
         say(text, room_bytes, "parallel.stage=%lld", (long long)to->parallel.stage);
     if (to->optimizer.state_dtype != from->optimizer.state_dtype)
@@ -83,34 +85,30 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
  */
 static bool try_nodes(struct advice *advice, const struct run_plan *plan, const struct config *config,
                       int64_t nodes) {
-    static const struct plan_freedom ALL = {true, true, true};
+    static const struct plan_freedom ALL = {true, true, true, true};
     const struct run_place *place = plan->place;
     struct config trial = *config;
-    struct grid grid;
-    int64_t ranks = nodes * place->ranks_per_node;
-    char why[CHOICE_ROOM] = "";
-    if (ranks > config->train.batch_sequences)
+    const struct plan_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
+                                     &place->machine};
+    if (ranks.num_ranks > config->train.batch_sequences)
         return false;
-    int replicas = nodes == place->nodes ? plan->grid.num_replicas : (int)config->parallel.replicas;
-    trial.parallel.replicas = replicas;
-    choose_replicas(&trial, (int)ranks, (int)place->ranks_per_node, place->facts.fabric, why);
-    if (grid_make(&grid, (int)ranks, 0, (int)trial.parallel.replicas, (int)place->ranks_per_node, NULL) != 0)
+    if (!plan_best(&advice->proposal, &trial, plan->model, &ranks, ALL))
         return false;
-    plan_best(&advice->proposal, &trial, plan->model, &grid, (int)place->ranks_per_node, &place->machine,
-              ALL);
     trial.slurm.nodes = nodes;
     trial.train.micro_sequences = advice->proposal.micro_sequences;
     trial.train.recompute = advice->proposal.recompute;
-    if (grid.num_shards > 1)
+    trial.parallel.replicas = advice->proposal.grid.num_replicas;
+    if (advice->proposal.grid.num_shards > 1)
         trial.parallel.stage = advice->proposal.stage;
     struct config from = plan->config;
     from.slurm.nodes = place->nodes;
+    from.parallel.replicas = plan->grid.num_replicas; /* a 0 in the run file: as many as there are nodes */
     tell_change(advice->change, sizeof advice->change, &from, &trial);
     double share = (double)nodes / (double)place->nodes;
     advice->nodes = nodes;
     advice->wall_s = plan->wall_s * advice->proposal.time.step_s / plan->proposal.time.step_s;
     advice->billed_hours = billed_per_hour(place) * share * advice->wall_s / 3600;
-    return advice->proposal.fits && advice->change[0];
+    return advice->change[0] != '\0';
 }
 
 static void give(struct run_plan *plan, const struct advice *advice, const char *reason) {
@@ -121,10 +119,9 @@ static void give(struct run_plan *plan, const struct advice *advice, const char 
 }
 
 /* advise_smaller - ways to make it fit, the least painful first. */
-static void advise_smaller(struct run_plan *plan, const struct config *config) {
+static void advise_smaller(struct run_plan *plan) {
     struct advice advice = {.nodes = 0};
     struct config trial = plan->config;
-    trial.parallel.replicas = config->parallel.replicas;
     if (try_nodes(&advice, plan, &trial, plan->place->nodes))
         give(plan, &advice, "fits");
     trial.optimizer.state_dtype = DTYPE_BF16;
@@ -144,11 +141,10 @@ static void advise_smaller(struct run_plan *plan, const struct config *config) {
 }
 
 /* advise_faster - a layout that is clearly faster, and fewer nodes where these do little for their price. */
-static void advise_faster(struct run_plan *plan, const struct config *config) {
+static void advise_faster(struct run_plan *plan) {
     static const double CLEARLY = 0.93;
     struct advice advice = {.nodes = 0};
     struct config trial = plan->config;
-    trial.parallel.replicas = config->parallel.replicas;
     double step_s = plan->proposal.time.step_s;
     if (try_nodes(&advice, plan, &trial, plan->place->nodes) &&
         advice.proposal.time.step_s < CLEARLY * step_s)
@@ -184,12 +180,12 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     int per_node = (int)place->ranks_per_node;
     if (check(config, model, num_ranks, err) != 0)
         return -1;
-    choose_replicas(&plan->config, (int)num_ranks, per_node, place->facts.fabric, plan->choice);
-    if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
-        return -1;
     struct machine compared =
         choose_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
-    choose_layout(&plan->config, model, &plan->grid, per_node, &compared, plan->choice);
+    const struct plan_ranks ranks = {(int)num_ranks, per_node, &compared};
+    choose_layout(&plan->config, model, &ranks, plan->choice);
+    if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
+        return -1;
     plan->proposal = plan_as_is(&plan->config, model, &plan->grid, per_node, &place->machine);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;
     int64_t round = micro * num_ranks, computed = (batch + round - 1) / round * round;
@@ -197,8 +193,8 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     plan->disk = plan_disk(&plan->config, model);
     count_time(plan);
     if (plan->proposal.fits)
-        advise_faster(plan, config);
+        advise_faster(plan);
     else
-        advise_smaller(plan, config);
+        advise_smaller(plan);
     return 0;
 }

@@ -230,10 +230,12 @@ static bool take_memory(struct trainer *t) {
     struct err err = {""};
     chosen_begin(&t->chosen, t->config, t->comm);
     const struct config *c = t->config = &t->chosen.config;
-    if (!rank_device_open(&t->rank, c, t->comm))
+    if (!rank_device_take(&t->rank, c, t->comm))
         return false;
     struct device *dev = &t->rank.dev;
     chosen_finish(&t->chosen, &t->model_config, &t->rank, t->comm);
+    if (!rank_device_connect(&t->rank, c, t->comm))
+        return false;
     if (t->chosen.why[0])
         metrics_note(t->metrics, "chosen: %s", t->chosen.why);
     struct layout layout = layout_make(c, &t->model_config, &t->rank.grid, !dev->ops->host_memory);

@@ -1,0 +1,224 @@
+/* test_plan_best.c - what 'auto' chooses is what a search over everything finds: all replicas, stages, ways
+ * to recompute and micro-batches, one by one, for many models, machines and numbers of ranks. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/check.h"
+#include "train/choose.h"
+
+static const char RUN[] =
+    "model: {path: nowhere, save_dtype: bf16}\n"
+    "data: {train: a.h5, sequence_tokens: 2048}\n"
+    "train: {steps: 1000, batch_sequences: 64, micro_sequences: auto, recompute: auto}\n"
+    "parallel: {stage: auto, replicas: auto}\n";
+
+static void load(struct config *config) {
+    struct err err = {""};
+    if (config_load_text(config, RUN, strlen(RUN), "run.yaml", NULL, 0, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+static struct model_config llama(int64_t width, int64_t ffn_width, int layers, int heads, int64_t vocab) {
+    return (struct model_config){.model_type = "llama",
+                                 .width = width,
+                                 .ffn_width = ffn_width,
+                                 .vocab_size = vocab,
+                                 .max_positions = 131072,
+                                 .num_layers = layers,
+                                 .num_heads = heads,
+                                 .num_kv_heads = heads,
+                                 .head_dim = (int)(width / heads),
+                                 .norm_eps = 1e-5F,
+                                 .rope_theta = 1e4,
+                                 .dtype = DTYPE_BF16};
+}
+
+/* machine_with - an H100's or an A100's rates, with links and memory as given. */
+static struct machine machine_with(double flops, double node_gb_s, double link_gb_s, int memory_gib) {
+    return (struct machine){.flops_per_s = flops,
+                            .bytes_per_s = 2e12,
+                            .link_bytes_per_s = link_gb_s * 1e9,
+                            .node_bytes_per_s = node_gb_s * 1e9,
+                            .on_gpu = true,
+                            .memory_bytes = (size_t)memory_gib << 30};
+}
+
+/* comes_before - the order that the README states: fits, fast, small, simple. */
+static bool comes_before(const struct proposal *a, const struct proposal *b) {
+    const double keys[][2] = {{!a->fits, !b->fits},
+                              {a->fits ? a->time.step_s : 0, b->fits ? b->time.step_s : 0},
+                              {(double)a->memory.device, (double)b->memory.device},
+                              {a->grid.num_replicas, b->grid.num_replicas},
+                              {a->stage, b->stage},
+                              {a->recompute, b->recompute},
+                              {(double)a->micro_sequences, (double)b->micro_sequences}};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (keys[i][0] != keys[i][1])
+            return keys[i][0] < keys[i][1];
+    return false;
+}
+
+/* search_all - by brute force; counts the layouts. */
+static struct proposal search_all(const struct config *config, const struct model_config *model,
+                                  const struct plan_ranks *ranks, int64_t *count) {
+    struct proposal best = {.stage = -1};
+    struct config trial = *config;
+    int64_t share = (config->train.batch_sequences + ranks->num_ranks - 1) / ranks->num_ranks;
+    *count = 0;
+    for (int replicas = 1; replicas <= ranks->num_ranks; replicas++)
+        for (int stage = 3; stage >= 0; stage--)
+            for (int recompute = RECOMPUTE_LAYER; recompute >= RECOMPUTE_NONE; recompute--)
+                for (int64_t micro = share; micro >= 1; micro--) {
+                    struct grid grid;
+                    if (grid_make(&grid, ranks->num_ranks, 0, replicas, ranks->per_node, NULL) != 0)
+                        continue;
+                    trial.train.micro_sequences = micro;
+                    trial.train.recompute = (enum recompute)recompute;
+                    trial.parallel.stage = stage;
+                    struct proposal next = plan_as_is(&trial, model, &grid, ranks->per_node, ranks->machine);
+                    ++*count;
+                    if (best.stage < 0 || comes_before(&next, &best))
+                        best = next;
+                }
+    return best;
+}
+
+static void expect_same(const struct proposal *got, const struct proposal *want) {
+    if (got->grid.num_replicas != want->grid.num_replicas || got->stage != want->stage ||
+        got->recompute != want->recompute || got->micro_sequences != want->micro_sequences)
+        fail_msg("chosen: replicas %d, stage %d, micro_sequences %lld, recompute %s (%.6g s); "
+                 "by brute force: %d, %d, %lld, %s (%.6g s)",
+                 got->grid.num_replicas, got->stage, (long long)got->micro_sequences,
+                 recompute_name(got->recompute), got->time.step_s, want->grid.num_replicas, want->stage,
+                 (long long)want->micro_sequences, recompute_name(want->recompute), want->time.step_s);
+}
+
+static const struct plan_freedom ALL = {true, true, true, true};
+
+static void test_brute_force(void **state) {
+    (void)state;
+    const struct model_config models[] = {llama(2048, 5632, 22, 32, 32000), llama(4096, 11008, 32, 32, 32000),
+                                          llama(5120, 13824, 40, 40, 128256)};
+    const struct machine machines[] = {machine_with(5e14, 150, 450, 80), machine_with(1.7e14, 6, 300, 80),
+                                       machine_with(1.7e14, 1, 300, 40), machine_with(5e14, 1000, 450, 24),
+                                       machine_with(5e14, 0.05, 450, 1000)};
+    static const int shapes[][3] = {{1, 1, 64},  {2, 2, 7},   {8, 8, 64},   {8, 4, 96},
+                                    {12, 6, 40}, {16, 8, 32}, {32, 4, 512}, {24, 8, 100}};
+    struct config config;
+    int64_t count, most = 0;
+    int num_fits = 0, num_cases = 0, num_replicated = 0;
+    load(&config);
+    for (size_t m = 0; m < sizeof models / sizeof models[0]; m++)
+        for (size_t k = 0; k < sizeof machines / sizeof machines[0]; k++)
+            for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+                const struct plan_ranks ranks = {shapes[s][0], shapes[s][1], &machines[k]};
+                struct proposal got, want;
+                config.train.batch_sequences = shapes[s][2];
+                want = search_all(&config, &models[m], &ranks, &count);
+                assert_int_equal(plan_best(&got, &config, &models[m], &ranks, ALL), want.fits);
+                expect_same(&got, &want);
+                num_fits += want.fits;
+                num_replicated += want.fits && want.grid.num_replicas > 1;
+                num_cases++;
+                most = count > most ? count : most;
+            }
+    /* The cases are not all of one kind, or little would be shown. */
+    print_message("%d cases, %d fit, %d of them in replicas; up to %lld layouts\n", num_cases, num_fits,
+                  num_replicated, (long long)most);
+    assert_true(num_fits > num_cases / 2 && num_fits < num_cases && num_replicated > 5 &&
+                num_replicated < num_fits);
+    config_free(&config);
+}
+
+/* Each part that is fixed stays, and the rest is the best with it. */
+static void test_fixed_parts(void **state) {
+    (void)state;
+    const struct model_config model = llama(4096, 11008, 32, 32, 32000);
+    const struct machine machine = machine_with(1.7e14, 6, 300, 80);
+    const struct plan_ranks ranks = {16, 8, &machine};
+    struct config config;
+    struct proposal all, fixed;
+    load(&config);
+    assert_true(plan_best(&all, &config, &model, &ranks, ALL));
+    config.parallel.replicas = 4;
+    assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
+    assert_true(fixed.grid.num_replicas == 4 && fixed.time.step_s >= all.time.step_s);
+    config.parallel.replicas = 0; /* one in each node */
+    assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
+    assert_int_equal(fixed.grid.num_replicas, 2);
+    config.train.recompute = RECOMPUTE_MLP;
+    assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, true}));
+    assert_int_equal(fixed.recompute, RECOMPUTE_MLP);
+    config.parallel.stage = 2;
+    assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, false}));
+    assert_int_equal(fixed.stage, 2);
+    config_free(&config);
+}
+
+/* A batch of 3 sequences a rank in one pass: micro-batches of 2 would compute 4. */
+static void test_no_filling(void **state) {
+    (void)state;
+    const struct model_config model = llama(2048, 5632, 22, 32, 32000);
+    const struct machine machine = machine_with(5e14, 150, 450, 80);
+    const struct plan_ranks ranks = {16, 8, &machine};
+    struct config config;
+    struct proposal best;
+    load(&config);
+    config.train.batch_sequences = 48;
+    assert_true(plan_best(&best, &config, &model, &ranks, ALL));
+    assert_true(best.micro_sequences == 1 || best.micro_sequences == 3);
+    config_free(&config);
+}
+
+/* A replica that lies across the border of two nodes does not have the node's own links. */
+static void test_straddling(void **state) {
+    (void)state;
+    const struct model_config model = llama(4096, 11008, 32, 32, 32000);
+    const struct machine machine = machine_with(5e14, 10, 450, 80);
+    struct config config;
+    load(&config);
+    config.train.micro_sequences = 1;
+    config.train.recompute = RECOMPUTE_NONE;
+    config.parallel.stage = 3;
+    /* 12 ranks on nodes of 6: replicas of 4 straddle, those of 3 do not. */
+    struct grid four = {.num_replicas = 3, .num_shards = 4}, three = {.num_replicas = 4, .num_shards = 3};
+    struct proposal across = plan_as_is(&config, &model, &four, 6, &machine);
+    struct proposal inside = plan_as_is(&config, &model, &three, 6, &machine);
+    assert_true(across.time.hidden_s > 20 * inside.time.hidden_s);
+    /* Control: on one node of 12 neither does. */
+    across = plan_as_is(&config, &model, &four, 12, &machine);
+    inside = plan_as_is(&config, &model, &three, 12, &machine);
+    assert_true(across.time.hidden_s < 2 * inside.time.hidden_s);
+    config_free(&config);
+}
+
+/* Thousands of layouts in a moment: a plan is asked for again and again. */
+static void test_quick(void **state) {
+    (void)state;
+    const struct model_config model = llama(4096, 11008, 32, 32, 32000);
+    const struct machine machine = machine_with(1.7e14, 6, 300, 80);
+    const struct plan_ranks ranks = {512, 8, &machine};
+    struct config config;
+    struct proposal best;
+    struct timespec from, to;
+    load(&config);
+    config.train.batch_sequences = 4096;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+    assert_true(plan_best(&best, &config, &model, &ranks, ALL));
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+    double seconds = (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    print_message("512 ranks: chosen in %.1f ms\n", 1e3 * seconds);
+    assert_true(seconds < 2); /* of processor time, and under a sanitizer */
+    config_free(&config);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_brute_force), cmocka_unit_test(test_fixed_parts),
+        cmocka_unit_test(test_no_filling),  cmocka_unit_test(test_straddling),
+        cmocka_unit_test(test_quick),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
