@@ -40,14 +40,15 @@ struct slurm_config {
     bool is_given;   /* the run file has the section */
     char *site;      /* name of a profile, or path of its file; NULL: found out */
     char *partition; /* entry of the profile */
-    char *account, *qos, *time, *constraint, *exclude, *job_name, *mpi, *mail;
+    char *account, *qos, *time, *constraint, *exclude, *job_name, *mpi, *mail, *mem;
     int64_t nodes;
     int64_t gpus_per_node, ranks_per_node, cpus_per_rank;
     int64_t signal_lead_s; /* how long before the end the job is signalled */
     bool requeue;          /* start again when the time limit stopped it */
-    struct text_entry *modules, *options;
+    struct text_entry *modules, *options, *srun_options;
+    struct text_entry *launcher; /* words before the program, in place of the profile's */
     struct variable *environment;
-    int num_modules, num_options, num_environment;
+    int num_modules, num_options, num_srun_options, num_launcher, num_environment;
     struct {
         enum chain_until until;
         int64_t max_jobs; /* starts in all */

@@ -377,6 +377,14 @@ static const struct config_key run_file_keys[] = {
          "environment variables beside the profile's: a list of {name, value}", FREE),
     LIST("slurm.options", AT(slurm.options), AT(slurm.num_options), &config_text_table,
          "further options of sbatch: a list such as [--reservation=course, --exclusive]", FREE),
+    LIST("slurm.srun_options", AT(slurm.srun_options), AT(slurm.num_srun_options), &config_text_table,
+         "further options of srun, after the profile's: a list such as [--cpu-bind=cores]", FREE),
+    TEXT("slurm.mem", AT(slurm.mem), NULL,
+         "memory of a node for the job, in place of the profile's: 0 (all), 400G, 4000M", FREE),
+    LIST("slurm.launcher", AT(slurm.launcher), AT(slurm.num_launcher), &config_text_table,
+         "words before the program, in place of the profile's: [apptainer, exec, --nv, IMAGE]; the program's "
+         "path must be the same inside",
+         FREE),
     CHOICE("slurm.chain.until", AT(slurm.chain.until), "time_limit", chain_ends,
            "done: a follow-up job waits behind each job, until the last step is done; time_limit: one job, "
            "started again as slurm.requeue says",

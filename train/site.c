@@ -13,6 +13,7 @@
 #include "train/config_load.h"
 #include "train/config_yaml.h"
 #include "train/nearest.h"
+#include "train/site_check.h"
 #include "train/site_discover.h"
 #include "train/slurm_text.h"
 
@@ -152,6 +153,11 @@ static int check_site(const struct loading *loading, const struct site *site) {
     }
     if (check_variables(loading, "environment", "environment", site->environment, site->num_environment) != 0)
         return -1;
+    const char *key;
+    if (site_check_launch(site, &key, &why) != 0)
+        return config_fail_key(loading, key, "%.400s", why.text);
+    if (site_check_facts(site, &why) != 0)
+        return config_fail_key(loading, "facts", "%.400s", why.text);
     return check_default(loading, site);
 }
 

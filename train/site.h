@@ -8,6 +8,8 @@
 #include "train/config.h"
 
 enum scheduler { SCHEDULER_NONE, SCHEDULER_SLURM };
+/* VENDOR_AUTO: as the name of the GPUs says, NVIDIA where it says nothing. */
+enum gpu_vendor { VENDOR_AUTO, VENDOR_NVIDIA, VENDOR_AMD, VENDOR_INTEL };
 enum fabric_kind { FABRIC_NONE, FABRIC_ETHERNET, FABRIC_OMNI_PATH, FABRIC_INFINIBAND };
 
 /* A quality of service: what Slurm allows under this name.  0: no limit known. */
@@ -37,14 +39,20 @@ struct site_partition {
     double memory_gb, gpu_memory_gb;                      /* of a node, of one GPU */
     double tflops_16, tflops_32, memory_gb_s, gpu_watts;  /* of one GPU, as its maker says; 0: not known */
     bool bf16;                                            /* its GPUs compute in bf16 */
+    enum gpu_vendor gpu_vendor;
+    char *gres;                            /* "gpu:h100": what --gres calls its GPUs; NULL: "gpu" */
+    char *mem, *mem_per_cpu, *mem_per_gpu; /* sbatch's options of these names; at most one is set */
     bool billed, internet;
     enum fabric_kind fabric;
     double intra_gb_s, inter_gb_s; /* expected bandwidth of a node: inside, to others; 0: not known */
     struct site_qos *qos;          /* none: no --qos is given */
     struct site_feature *features;
     struct text_entry *modules; /* in order, before the site's own */
+    struct text_entry *srun_options;
+    struct text_entry
+        *launcher; /* words before the program: apptainer exec --nv IMAGE; in place of the site's */
     struct variable *environment;
-    int num_qos, num_features, num_modules, num_environment;
+    int num_qos, num_features, num_modules, num_srun_options, num_launcher, num_environment;
 };
 
 struct site_storage {
@@ -54,6 +62,21 @@ struct site_storage {
     int64_t quota_inodes;
     int64_t purge_days; /* files not read for so long are deleted; 0: never */
     char *use;          /* what it is for, in words */
+};
+
+/* How far something in a profile can be relied on. */
+enum fact_basis {
+    FACT_DOCUMENTED, /* the site's own pages, or a project's published source */
+    FACT_SEEN,       /* listings and scripts of users that agree */
+    FACT_UNSURE      /* not confirmed, or sources that differ */
+};
+
+/* Where the value of a key, or of several, comes from. */
+struct site_fact {
+    char *about; /* "partitions.gpu_p6.memory_gb"; '*' stands for any characters; a whole entry by its name */
+    enum fact_basis basis;
+    char *source, *date; /* date: when it was read or seen there, as far as known: "2026-06" */
+    char *note;          /* "" none */
 };
 
 struct site {
@@ -70,13 +93,18 @@ struct site {
     char *mpi;  /* srun's --mpi; NULL: found out */
     int64_t signal_lead_s, min_signal_lead_s;
     bool purge_modules;
-    struct text_entry *module_init; /* files that define 'module'; the first that is there is read */
+    struct text_entry *module_init; /* files that define 'module'; read in turn until a module can be found */
+    struct text_entry *module_path; /* folders added to MODULEPATH where no module can be found without */
     struct text_entry *modules;     /* behind the partition's */
     struct text_entry *options;     /* further options of sbatch */
+    struct text_entry *srun_options;
+    struct text_entry *launcher; /* words before the program */
     struct variable *environment;
     struct site_storage *storage;
     struct site_partition *partitions;
-    int num_module_init, num_modules, num_options, num_environment, num_storage, num_partitions;
+    struct site_fact *facts;
+    int num_module_init, num_module_path, num_modules, num_options, num_srun_options, num_launcher;
+    int num_environment, num_storage, num_partitions, num_facts;
     struct {
         bool whole_nodes; /* a job on several nodes pays all GPUs of each */
         bool core_share;  /* cores beyond the GPUs' share are paid as GPUs */
@@ -122,6 +150,11 @@ const struct site_partition *site_partition(const struct site *site, const char 
 /* site_storage - the file system of the profile that holds an absolute path, by the variables of this
  * environment, or NULL. */
 const struct site_storage *site_storage(const struct site *site, const char *path);
+
+/* site_gpu_vendor - of a partition's GPUs: gpu_vendor, else by the words of its name ("AMD Instinct MI250X",
+ * "Intel Data Center GPU Max 1550"), else NVIDIA; never VENDOR_AUTO.  site_vendor_name - "NVIDIA". */
+enum gpu_vendor site_gpu_vendor(const struct site_partition *partition);
+const char *site_vendor_name(enum gpu_vendor vendor);
 
 /* site_fabric_name - "omni_path" and the like: as in the profile. */
 const char *site_fabric_name(enum fabric_kind kind);

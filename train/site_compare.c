@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "train/child.h"
+#include "train/site_check.h"
 #include "train/slurm_text.h"
 
 static const double ASK_TIMEOUT_S = 10;
@@ -212,6 +213,10 @@ static void print_differences(const struct site *site, const struct remarks *rem
         printf("%-9s %s\n", names[remarks->items[i].level], remarks->items[i].text);
         num_differences += remarks->items[i].level != REMARK_NOTE;
     }
+    int num_unsure = site_print_unsure(site);
+    if (num_unsure > 0)
+        printf("          %d fact%s of this profile not confirmed: look before you rely on %s\n", num_unsure,
+               num_unsure > 1 ? "s are" : " is", num_unsure > 1 ? "them" : "it");
     if (num_differences == 0)
         printf("ok        the profile agrees with the cluster in all that Slurm tells\n");
     else

@@ -15,6 +15,14 @@ static const struct config_choice fabrics[] = {{"none", FABRIC_NONE},
                                                {"infiniband", FABRIC_INFINIBAND},
                                                {NULL, 0}};
 
+static const struct config_choice vendors[] = {{"auto", VENDOR_AUTO},
+                                               {"nvidia", VENDOR_NVIDIA},
+                                               {"amd", VENDOR_AMD},
+                                               {"intel", VENDOR_INTEL},
+                                               {NULL, 0}};
+static const struct config_choice bases[] = {
+    {"documented", FACT_DOCUMENTED}, {"seen", FACT_SEEN}, {"unsure", FACT_UNSURE}, {NULL, 0}};
+
 #define QOS(field) offsetof(struct site_qos, field)
 static const struct config_key qos_keys[] = {
     TEXT("name", QOS(name), NULL, "as Slurm names it"),
@@ -56,6 +64,11 @@ static const struct config_key partition_keys[] = {
          "peak of one GPU's memory; 0: not known"),
     REAL("gpu_watts", PARTITION(gpu_watts), "0", 0, 1e5, "W", "one GPU at most; 0: not known"),
     BOOL("bf16", PARTITION(bf16), "true", "its GPUs compute in bf16"),
+    CHOICE("gpu_vendor", PARTITION(gpu_vendor), "auto", vendors, "who made its GPUs; auto: as 'gpu' says"),
+    TEXT("gres", PARTITION(gres), NULL, "what --gres calls its GPUs: gpu:h100; left out: gpu"),
+    TEXT("mem", PARTITION(mem), NULL, "--mem of a node: 0 (all), 400G"),
+    TEXT("mem_per_cpu", PARTITION(mem_per_cpu), NULL, "--mem-per-cpu, in place of mem"),
+    TEXT("mem_per_gpu", PARTITION(mem_per_gpu), NULL, "--mem-per-gpu, in place of mem"),
     BOOL("billed", PARTITION(billed), "true", "hours here are counted"),
     BOOL("internet", PARTITION(internet), "false", "its nodes reach the internet"),
     CHOICE("fabric", PARTITION(fabric), "none", fabrics, "network between the nodes"),
@@ -66,6 +79,10 @@ static const struct config_key partition_keys[] = {
          "node features that may be asked for as well"),
     LIST("modules", PARTITION(modules), PARTITION(num_modules), &config_text_table,
          "to load first, in order"),
+    LIST("srun_options", PARTITION(srun_options), PARTITION(num_srun_options), &config_text_table,
+         "further options of srun, after the site's"),
+    LIST("launcher", PARTITION(launcher), PARTITION(num_launcher), &config_text_table,
+         "words before the program, in place of the site's"),
     LIST("environment", PARTITION(environment), PARTITION(num_environment), &config_variable_table,
          "variables for jobs"),
 };
@@ -82,6 +99,16 @@ static const struct config_key storage_keys[] = {
     TEXT("use", STORAGE(use), NULL, "what it is for"),
 };
 static const struct config_table storage_table = TABLE(storage_keys, struct site_storage);
+
+#define FACT(field) offsetof(struct site_fact, field)
+static const struct config_key fact_keys[] = {
+    TEXT("about", FACT(about), NULL, "key of this profile: partitions.gpu_p6.memory_gb; '*' stands for any"),
+    CHOICE("basis", FACT(basis), "unsure", bases, "how far it can be relied on"),
+    TEXT("source", FACT(source), "", "where it was read"),
+    TEXT("date", FACT(date), "", "when: 2026-06"),
+    TEXT("note", FACT(note), "", "what there is to say about it"),
+};
+static const struct config_table fact_table = TABLE(fact_keys, struct site_fact);
 
 #define AT(field) offsetof(struct site, field)
 static const struct config_key site_keys[] = {
@@ -102,9 +129,15 @@ static const struct config_key site_keys[] = {
     INT("min_signal_lead_s", AT(min_signal_lead_s), "180", 0, 65535, "s", "where it is known"),
     BOOL("purge_modules", AT(purge_modules), "true", "'module purge' before modules are loaded"),
     LIST("module_init", AT(module_init), AT(num_module_init), &config_text_table,
-         "files that define 'module'; the first that is there is read"),
-    LIST("modules", AT(modules), AT(num_modules), &config_text_table, "to load behind the partition's"),
+         "files that define 'module'; read in turn until a module can be found"),
+    LIST("module_path", AT(module_path), AT(num_module_path), &config_text_table,
+         "folders for MODULEPATH, where no module can be found without"),
+    LIST("modules", AT(modules), AT(num_modules), &config_text_table, "to load after the partition's"),
     LIST("options", AT(options), AT(num_options), &config_text_table, "further options of sbatch"),
+    LIST("srun_options", AT(srun_options), AT(num_srun_options), &config_text_table,
+         "further options of srun"),
+    LIST("launcher", AT(launcher), AT(num_launcher), &config_text_table,
+         "words before the program: [apptainer, exec, --nv, IMAGE]"),
     LIST("environment", AT(environment), AT(num_environment), &config_variable_table, "variables for jobs"),
     BOOL("billing.whole_nodes", AT(billing.whole_nodes), "false",
          "a job on several nodes pays all GPUs of each"),
@@ -116,12 +149,18 @@ static const struct config_key site_keys[] = {
     REAL("energy.pue", AT(energy.pue), "1", 1, 10, NULL, "energy of the building / of its computers"),
     TEXT("energy.pue_source", AT(energy.pue_source), "", "where it was read; or that it is assumed"),
     LIST("storage", AT(storage), AT(num_storage), &storage_table, "file systems"),
+    LIST("facts", AT(facts), AT(num_facts), &fact_table, "where the values come from, and how sure they are"),
     LIST("partitions", AT(partitions), AT(num_partitions), &partition_table, "what jobs run on"),
 };
 static const struct config_table table = TABLE(site_keys, struct site);
 
 const struct config_table *site_table(void) {
     return &table;
+}
+
+const char *site_vendor_name(enum gpu_vendor vendor) {
+    static const char *const names[] = {"", "NVIDIA", "AMD", "Intel"};
+    return names[vendor];
 }
 
 const char *site_fabric_name(enum fabric_kind kind) {

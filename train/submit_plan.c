@@ -24,6 +24,19 @@ static int choose_partition(struct job_plan *plan, struct remarks *remarks) {
     return plan->partition ? 0 : remark(remarks, REMARK_ERROR, "'slurm.partition': %s", err.text);
 }
 
+/* check_vendor - other GPUs than NVIDIA's are not what the kernels are written for. */
+static int check_vendor(const struct job_plan *plan, struct remarks *remarks) {
+    const struct site_partition *partition = plan->partition;
+    enum gpu_vendor vendor = site_gpu_vendor(partition);
+    if (partition->gpus_per_node == 0 || vendor == VENDOR_NVIDIA || plan->config->run.device == DEVICE_CPU)
+        return 0;
+    return remark(remarks, REMARK_ERROR,
+                  "partition '%s' of site '%s' has GPUs of %s (%s), and atelier computes on NVIDIA's or on "
+                  "processors: choose another partition, or set run.device=cpu",
+                  partition->name, plan->site->name, site_vendor_name(vendor),
+                  partition->gpu ? partition->gpu : "gpu_vendor of the profile");
+}
+
 /* choose_account - the project with the partition's suffix. */
 static int choose_account(struct job_plan *plan, struct remarks *remarks) {
     const char *suffix = plan->partition->account_suffix ? plan->partition->account_suffix : "";
@@ -223,6 +236,8 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
     bool can_be_written = submit_check_values(plan, remarks) == 0;
     choose_name(plan);
     if (choose_partition(plan, remarks) != 0)
+        return;
+    if (check_vendor(plan, remarks) != 0)
         return;
     choose_account(plan, remarks);
     choose_constraint(plan, remarks);

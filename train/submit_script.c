@@ -42,6 +42,27 @@ static char *log_path(const char *run_folder) {
     return path;
 }
 
+/* gives_memory - whether slurm.options say it, in any of its forms. */
+static bool gives_memory(const struct slurm_config *asked) {
+    for (int i = 0; i < asked->num_options; i++)
+        if (strncmp(asked->options[i].text, "--mem", 5) == 0)
+            return true;
+    return false;
+}
+
+/* put_memory - one of three options that exclude each other: the run file's before the profile's. */
+static void put_memory(FILE *out, const struct job_plan *plan) {
+    const struct slurm_config *asked = &plan->config->slurm;
+    const struct site_partition *partition = plan->partition;
+    if (asked->mem) {
+        put_option(out, "mem", asked->mem);
+    } else if (!gives_memory(asked)) {
+        put_option(out, "mem", partition->mem);
+        put_option(out, "mem-per-cpu", partition->mem_per_cpu);
+        put_option(out, "mem-per-gpu", partition->mem_per_gpu);
+    }
+}
+
 static void put_directives(FILE *out, const struct job_plan *plan) {
     const struct slurm_config *asked = &plan->config->slurm;
     char time[SLURM_TIME_ROOM], *log = log_path(plan->facts->run_folder);
@@ -53,7 +74,9 @@ static void put_directives(FILE *out, const struct job_plan *plan) {
     put_count(out, "nodes", plan->nodes);
     put_count(out, "ntasks-per-node", plan->ranks_per_node);
     if (plan->gpus_per_node > 0)
-        fprintf(out, "#SBATCH --gres=gpu:%lld\n", (long long)plan->gpus_per_node);
+        fprintf(out, "#SBATCH --gres=%s:%lld\n", plan->partition->gres ? plan->partition->gres : "gpu",
+                (long long)plan->gpus_per_node);
+    put_memory(out, plan);
     put_count(out, "cpus-per-task", plan->cpus_per_rank);
     put_option(out, "hint", plan->site->hint);
     put_option(out, "time", slurm_time_text(plan->time_s, time));
@@ -82,24 +105,45 @@ static void put_quoted(FILE *out, const char *before, const char *value, const c
     free(quoted);
 }
 
-static void put_module_init(FILE *out, const struct site *site) {
-    fputs("if ! type module >/dev/null 2>&1; then # the shell of a batch job may not know it\n", out);
+/* put_init_files - 'module' may be a stub over an empty MODULEPATH: what counts is that a module can be
+ * found. A shell that no login shell started (ssh HOST 'sbatch ...') has none: a login shell is then asked.
+ */
+static void put_init_files(FILE *out, const struct site *site) {
     if (site->num_module_init > 0) {
-        fputs("    for init in", out);
+        fputs("for init in", out);
         for (int i = 0; i < site->num_module_init; i++)
             put_quoted(out, " ", site->module_init[i].text, "");
         fputs("; do\n"
-              "        # shellcheck disable=SC1090\n"
-              "        if ! type module >/dev/null 2>&1 && [ -r \"$init\" ]; then . \"$init\"; fi\n"
-              "    done\n",
+              "    # shellcheck disable=SC1090\n"
+              "    if ! can_load && [ -r \"$init\" ]; then . \"$init\"; fi\n"
+              "done\n",
               out);
     }
-    fputs("    if ! type module >/dev/null 2>&1; then\n"
-          "        fail \"the command 'module' is not known on $(hostname): set module_init in the site's "
-          "profile\"\n"
-          "    fi\n"
+    for (int i = 0; i < site->num_module_path; i++) {
+        put_quoted(out, "if ! can_load; then export MODULEPATH=\"${MODULEPATH:+$MODULEPATH:}\"",
+                   site->module_path[i].text, "; fi\n");
+    }
+    fputs("if ! can_load; then # the shell of a batch job may know less than a login shell\n"
+          "    path=$(bash -lc 'printf \"%s\" \"${MODULEPATH:-}\"' </dev/null 2>/dev/null | tail -n 1)\n"
+          "    export MODULEPATH=\"${MODULEPATH:+$MODULEPATH:}$path\"\n"
           "fi\n",
           out);
+}
+
+static void put_module_init(FILE *out, const struct site *site, const char *first) {
+    put_quoted(out, "can_load() { type module >/dev/null 2>&1 && module show ", first,
+               " >/dev/null 2>&1; }\n");
+    put_init_files(out, site);
+    fputs("if ! type module >/dev/null 2>&1; then\n"
+          "    fail \"the command 'module' is not known on $(hostname): set module_init in the site's "
+          "profile\"\n"
+          "fi\n"
+          "if ! can_load; then\n",
+          out);
+    put_quoted(out, "    fail \"no module '\"", first,
+               "\"' can be found on $(hostname), with MODULEPATH '${MODULEPATH:-}': set module_init or "
+               "module_path in the site's profile, or slurm.modules\"\n"
+               "fi\n");
 }
 
 static void put_load(FILE *out, const struct text_entry *modules, int count) {
@@ -113,7 +157,10 @@ static void put_modules(FILE *out, const struct job_plan *plan) {
     if (asked->num_modules + plan->partition->num_modules + site->num_modules == 0)
         return;
     fputs("\nset +eu # the scripts behind 'module' are not made for it\n", out);
-    put_module_init(out, site);
+    const struct text_entry *first = asked->num_modules > 0             ? asked->modules
+                                     : plan->partition->num_modules > 0 ? plan->partition->modules
+                                                                        : site->modules;
+    put_module_init(out, site, first->text);
     if (site->purge_modules)
         fputs("module purge\n", out);
     fputs("load() { module load \"$1\" || fail \"module '$1' could not be loaded on $(hostname)\"; }\n", out);
@@ -170,6 +217,22 @@ static void put_guard(FILE *out) {
           out);
 }
 
+static void put_words(FILE *out, const struct text_entry *words, int count) {
+    for (int i = 0; i < count; i++)
+        put_quoted(out, " ", words[i].text, "");
+}
+
+/* put_launcher - the run file's words, else the partition's, else the site's. */
+static void put_launcher(FILE *out, const struct job_plan *plan) {
+    const struct slurm_config *asked = &plan->config->slurm;
+    if (asked->num_launcher > 0)
+        put_words(out, asked->launcher, asked->num_launcher);
+    else if (plan->partition->num_launcher > 0)
+        put_words(out, plan->partition->launcher, plan->partition->num_launcher);
+    else
+        put_words(out, plan->site->launcher, plan->site->num_launcher);
+}
+
 static void put_start(FILE *out, const struct job_plan *plan) {
     const char *mpi = plan->config->slurm.mpi;
     if (!mpi)
@@ -191,7 +254,12 @@ static void put_start(FILE *out, const struct job_plan *plan) {
         put_quoted(out, " --mpi=", mpi, "");
     if (plan->site->hint)
         put_quoted(out, " --hint=", plan->site->hint, "");
-    fputs(" --kill-on-bad-exit=1 --wait=60 \"$atelier\" train \"$run/run.yaml\" || code=$?\n"
+    put_words(out, plan->site->srun_options, plan->site->num_srun_options);
+    put_words(out, plan->partition->srun_options, plan->partition->num_srun_options);
+    put_words(out, plan->config->slurm.srun_options, plan->config->slurm.num_srun_options);
+    fputs(" --kill-on-bad-exit=1 --wait=60", out);
+    put_launcher(out, plan);
+    fputs(" \"$atelier\" train \"$run/run.yaml\" || code=$?\n"
           "\n"
           "# Requeues this job, or lets the follow-up job start, or ends the chain and says why.\n"
           "exec \"$atelier\" chain \"$run\" end \"$code\"\n",

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "train/slurm_text.h"
+#include "train/srun_option.h"
 #include "train/submit_rules.h"
 
 static int refuse_text(struct remarks *remarks, const char *key, const char *value) {
@@ -104,11 +105,20 @@ static int check_variable(const struct variable *variable, struct remarks *remar
 
 static int check_lists(const struct job_plan *plan, struct remarks *remarks) {
     const struct slurm_config *asked = &plan->config->slurm;
+    struct err err = {""};
     int status = 0;
     for (int i = 0; i < asked->num_options; i++)
         status |= check_option("slurm.options", asked->options[i].text, remarks);
     for (int i = 0; i < plan->site->num_options; i++)
         status |= check_option("options of the site's profile", plan->site->options[i].text, remarks);
+    for (int i = 0; i < asked->num_srun_options; i++)
+        if (srun_option_check(asked->srun_options[i].text, &err) != 0)
+            status |= remark(remarks, REMARK_ERROR, "'slurm.srun_options': %s", err.text);
+    for (int i = 0; i < asked->num_launcher; i++)
+        if (launcher_word_check(asked->launcher[i].text, i, &err) != 0)
+            status |= remark(remarks, REMARK_ERROR, "'slurm.launcher': %s", err.text);
+    if (asked->mem && memory_check(asked->mem, &err) != 0)
+        status |= remark(remarks, REMARK_ERROR, "'slurm.mem': %s", err.text);
     for (int i = 0; i < asked->num_modules; i++)
         if (!is_name(asked->modules[i].text, "_-./+@="))
             status |=

@@ -1,0 +1,257 @@
+/* test_submit_launch.c - how a job's ranks are launched: the type of GPUs, memory, options of srun, words
+ * before the program; GPUs of another maker; and the script's modules, run by a shell against stubs of
+ * 'module'. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "checkpoints/files.h"
+#include "tests/check.h"
+#include "train/child.h"
+#include "train/submit.h"
+
+static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
+                               "slurm: {site: s}\n";
+
+/* A plan with all it was made from. */
+struct planned {
+    struct config config;
+    struct site site;
+    struct submit_facts facts;
+    struct job_plan plan;
+    struct remarks remarks;
+    char *script; /* NULL: an error among the remarks */
+};
+
+/* plan_with - for a profile given as text. */
+static void plan_with(struct planned *p, const char *profile, const char *const *overrides,
+                      int num_overrides) {
+    struct err err = {""};
+    memset(p, 0, sizeof *p);
+    if (config_load_text(&p->config, RUN_FILE, strlen(RUN_FILE), "run.yaml", overrides, num_overrides,
+                         &err) != 0 ||
+        site_load_text(&p->site, profile, strlen(profile), "s.yaml", &err) != 0)
+        fail_msg("%s", err.text);
+    p->facts = (struct submit_facts){.program = "/opt/atelier",
+                                     .working_folder = "/",
+                                     .run_folder = "/lustre/me/runs/x",
+                                     .config_path = "run.yaml"};
+    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
+    if (p->remarks.num_errors == 0)
+        p->script = submit_script(&p->plan);
+}
+
+static void planned_release(struct planned *p) {
+    free(p->script);
+    submit_plan_release(&p->plan);
+    remarks_release(&p->remarks);
+    config_free(&p->config);
+    site_release(&p->site);
+}
+
+static const char *all_remarks(const struct planned *p, char room[4096]) {
+    room[0] = '\0';
+    for (int i = 0; i < p->remarks.count; i++)
+        snprintf(room + strlen(room), 4096 - strlen(room), "%s\n", p->remarks.items[i].text);
+    return room;
+}
+
+static void expect_in_script(const struct planned *p, const char *text) {
+    char room[4096];
+    if (!p->script)
+        fail_msg("no script: %s", all_remarks(p, room));
+    if (!strstr(p->script, text))
+        fail_msg("'%s' is not in:\n%s", text, p->script);
+}
+
+static const char LEONARDO[] =
+    "name: leonardo\nneeds_account: false\nsrun_options: [--cpu-bind=cores]\n"
+    "launcher: [apptainer, exec, --nv, /images/a.sif]\n"
+    "partitions:\n"
+    "  - {name: boost, option: boost, gpu: A100, gres: 'gpu:a100', gpus_per_node: 4, cores_per_node: 32,\n"
+    "     cores_per_gpu: 8, mem: 400G, srun_options: [--network=sn]}\n"
+    "  - {name: plain, option: plain, gpu: A100, gpus_per_node: 4, cores_per_node: 32, mem_per_cpu: 4G,\n"
+    "     launcher: [nothing]}\n";
+
+static void test_launch(void **state) {
+    (void)state;
+    static const char *const boost[] = {"slurm.partition=boost"}, *const plain[] = {"slurm.partition=plain"};
+    static const char *const own[] = {
+        "slurm.partition=boost",        "slurm.mem=0",
+        "slurm.srun_options=[--label]", "slurm.launcher=[singularity, exec, --nv, \"it's an image.sif\"]",
+        "slurm.gpus_per_node=2",        "slurm.ranks_per_node=2"};
+    static const char *const options[] = {"slurm.partition=boost", "slurm.options=[--mem-per-gpu=9G]"};
+    struct planned p;
+    plan_with(&p, LEONARDO, boost, 1);
+    expect_in_script(&p, "#SBATCH --gres=gpu:a100:4\n#SBATCH --mem=400G\n");
+    expect_in_script(
+        &p, "srun '--cpu-bind=cores' '--network=sn' --kill-on-bad-exit=1 --wait=60 'apptainer' 'exec' "
+            "'--nv' '/images/a.sif' \"$atelier\" train");
+    planned_release(&p);
+    plan_with(&p, LEONARDO, plain, 1);
+    expect_in_script(&p, "#SBATCH --gres=gpu:4\n#SBATCH --mem-per-cpu=4G\n");
+    expect_in_script(&p,
+                     "srun '--cpu-bind=cores' --kill-on-bad-exit=1 --wait=60 'nothing' \"$atelier\" train");
+    planned_release(&p);
+    /* The run file has the last word. */
+    plan_with(&p, LEONARDO, own, 6);
+    expect_in_script(&p, "#SBATCH --gres=gpu:a100:2\n#SBATCH --mem=0\n");
+    expect_in_script(&p,
+                     "'--network=sn' '--label' --kill-on-bad-exit=1 --wait=60 'singularity' 'exec' '--nv' "
+                     "'it'\\''s an image.sif' \"$atelier\" train");
+    assert_null(strstr(p.script, "apptainer"));
+    planned_release(&p);
+    /* sbatch takes one form of memory: that of slurm.options. */
+    plan_with(&p, LEONARDO, options, 2);
+    assert_null(strstr(p.script, "--mem=400G"));
+    expect_in_script(&p, "#SBATCH --mem-per-gpu=9G\n");
+    planned_release(&p);
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"slurm.srun_options=[--ntasks=9]",
+         "'slurm.srun_options': '--ntasks=9': '--ntasks' of srun is set by"},
+        {"slurm.srun_options=[-l]", "'slurm.srun_options': '-l' is not an option of srun"},
+        {"slurm.mem=all", "'slurm.mem': 'all' is not an amount of memory"},
+        {"slurm.launcher=[\"apptainer exec x.sif\"]", "'slurm.launcher': 'launcher' begins with"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *const words[] = {"slurm.partition=boost", cases[i][0]};
+        struct planned p;
+        char room[4096];
+        plan_with(&p, LEONARDO, words, 2);
+        if (p.script || !strstr(all_remarks(&p, room), cases[i][1]))
+            fail_msg("for %s expected '%s', got: %s", cases[i][0], cases[i][1], all_remarks(&p, room));
+        planned_release(&p);
+    }
+}
+
+/* GPUs that the kernels are not written for: one sentence, whatever else there would be to say. */
+static void test_vendor(void **state) {
+    (void)state;
+    static const char ADASTRA[] = "name: adastra\nneeds_account: true\npartitions:\n"
+                                  "  - {name: mi250, constraint: MI250, gpu: AMD MI250X, max_hours: 24, "
+                                  "gpus_per_node: 8, cores_per_node: 64}\n";
+    static const char *const cpu[] = {"run.device=cpu", "slurm.account=a"};
+    struct planned p;
+    plan_with(&p, ADASTRA, NULL, 0);
+    assert_int_equal(p.remarks.num_errors, 1);
+    assert_string_equal(
+        p.remarks.items[p.remarks.count - 1].text,
+        "partition 'mi250' of site 'adastra' has GPUs of AMD (AMD MI250X), and atelier computes on "
+        "NVIDIA's or on processors: choose another partition, or set run.device=cpu");
+    planned_release(&p);
+    plan_with(&p, ADASTRA, cpu, 2); /* control */
+    for (int i = 0; i < p.remarks.count; i++)
+        assert_null(strstr(p.remarks.items[i].text, "GPUs of AMD"));
+    planned_release(&p);
+}
+
+/* --- the script's modules, run --- */
+
+static void put_file(const char *folder, const char *name, const char *text) {
+    struct err err = {""};
+    char *path = xasprintf("%s/%s", folder, name);
+    if (file_replace(path, text, strlen(text), &err) != 0)
+        fail_msg("%s", err.text);
+    chmod(path, 0755);
+    free(path);
+}
+
+/* A real 'module' as far as the script goes: it finds what lies in the folders of MODULEPATH. */
+static const char REAL[] =
+    "module() {\n"
+    "    case $1 in\n"
+    "    purge) echo purge >>\"$LOG\" ;;\n"
+    "    show | load)\n"
+    "        for folder in $(echo \"${MODULEPATH:-}\" | tr : ' '); do\n"
+    "            [ ! -e \"$folder/$2\" ] || { [ $1 = show ] || echo \"load $2\" >>\"$LOG\"; return 0; }\n"
+    "        done\n"
+    "        echo \"ERROR: Unable to locate a modulefile for '$2'\" >&2\n"
+    "        return 1 ;;\n"
+    "    esac\n"
+    "}\n";
+
+/* run_script - by bash, with a login shell that says MODULEPATH is login_path; returns what it wrote,
+ * malloc'ed, the log of modules after it. */
+static char *run_script(const char *folder, const char *script, const char *login_path) {
+    char *text = xasprintf(
+        "cd '%s' && rm -f log && printf 'export MODULEPATH=%%s\\n' '%s' >.bash_profile && "
+        "env -i PATH=\"$PWD:$PATH\" HOME=\"$PWD\" LOG=\"$PWD/log\" SLURM_JOB_ID=7 bash ./job.sh 2>&1; "
+        "echo \"code $?\"; cat log 2>/dev/null; true",
+        folder, login_path);
+    const char *const argv[] = {"bash", "-c", text, NULL};
+    put_file(folder, "job.sh", script);
+    struct err err = {""};
+    char *out = child_ask(argv, 20, &err);
+    if (!out)
+        fail_msg("%s", err.text);
+    free(text);
+    return out;
+}
+
+static void expect_run(const char *folder, const char *profile, const char *login_path, const char *wanted) {
+    struct planned p;
+    char *program = xasprintf("%s/atelier", folder);
+    plan_with(&p, profile, NULL, 0);
+    p.facts.program = program;
+    p.facts.working_folder = folder;
+    free(p.script);
+    p.script = submit_script(&p.plan);
+    char *got = run_script(folder, p.script, login_path);
+    if (!strstr(got, wanted))
+        fail_msg("expected '%s' in:\n%s\nof:\n%s", wanted, got, p.script);
+    free(got);
+    free(program);
+    planned_release(&p);
+}
+
+static void test_modules_run(void **state) {
+    (void)state;
+    char folder[] = "/tmp/atelier-modules-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    put_file(folder, "atelier",
+             "#!/bin/sh\n[ \"$1 $3\" != 'chain begin' ] || exit 0\n[ \"$1\" != chain ] || exit \"$4\"\n");
+    put_file(folder, "srun", "#!/bin/sh\nexit 0\n");
+    put_file(folder, "stub", "module() { return 1; }\n");
+    put_file(folder, "real", REAL);
+    char *sub = xasprintf("%s/modules", folder);
+    mkdir(sub, 0755);
+    put_file(sub, "gcc", "");
+    put_file(sub, "mpi", "");
+    char *base = xasprintf(
+        "name: s\npartitions: [{name: p, modules: [gcc, mpi]}]\nmodule_init: [%s/none, %s/stub, %s/real]\n",
+        folder, folder, folder);
+    char *with_path = xasprintf("%smodule_path: [%s]\n", base, sub);
+    char *only_stub =
+        xasprintf("name: s\npartitions: [{name: p, modules: [gcc]}]\nmodule_init: [%s/stub]\n", folder);
+    char *none =
+        xasprintf("name: s\npartitions: [{name: p, modules: [gcc]}]\nmodule_init: [%s/none]\n", folder);
+    char *missing =
+        xasprintf("name: s\npartitions: [{name: p, modules: [gcc, hdf5]}]\nmodule_init: [%s/real]\n", folder);
+    char *want = xasprintf("no module 'gcc' can be found on ");
+    /* A stub does not count; a login shell knows the folders; the profile's own folders do as well. */
+    expect_run(folder, base, sub, "code 0\npurge\nload gcc\nload mpi\n");
+    expect_run(folder, with_path, "", "code 0\npurge\nload gcc\nload mpi\n");
+    expect_run(folder, base, "/nowhere", want);
+    expect_run(folder, only_stub, sub, want);
+    expect_run(folder, none, sub, "the command 'module' is not known on ");
+    expect_run(folder, missing, sub, "module 'hdf5' could not be loaded");
+    const char *const remove[] = {"rm", "-rf", folder, NULL};
+    free(child_ask(remove, 10, NULL));
+    free(base), free(with_path), free(only_stub), free(none), free(missing), free(want), free(sub);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_launch),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_vendor),
+        cmocka_unit_test(test_modules_run),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
