@@ -1,23 +1,27 @@
 #!/bin/sh
-# cluster.sh up|down - a real Slurm on this one machine, for the tests: munged, slurmctld and two nodes n0 and n1 on
+# cluster.sh up [accounts]|down - a real Slurm on this one machine, for the tests: munged, slurmctld and two nodes n0 and n1 on
 # loopback, each with 4 cores and 4 GPUs that are empty files; and, for 'sbatch --test-only' alone, the partitions of
 # Jean Zay on nodes that do not exist (jeanzay.conf) behind a filter that refuses what Jean Zay refuses (job_submit.lua).
 #
 #   tests/slurm/cluster.sh up       root; prints the line to evaluate: export SLURM_CONF=...
 #                                   A run file takes its profile with slurm.site: tests/slurm/site.yaml
+#   tests/slurm/cluster.sh up accounts   with slurmdbd and MariaDB (database.sh): accounts, QoS and preemption are Slurm's
 #   tests/slurm/cluster.sh node n1  (re)start the daemon of one node
 #   tests/slurm/cluster.sh controller   start slurmctld again
 #   tests/slurm/cluster.sh down     ends its own daemons, by their process ids, and removes its folder
 #   ATELIER_SLURM_FOLDER            where it lives: configuration, state, logs; default /tmp/atelier-slurm
-#   ATELIER_SLURM_PORT              the first of three TCP ports on loopback; default 21710
+#   ATELIER_SLURM_PORT              the first of four TCP ports on loopback; default 21710
 #
-# There is no slurmdbd (it needs a database server), so that Slurm itself knows no accounts and enforces no QoS: the
-# filter in job_submit.lua stands in for them, and 'sacctmgr' and 'sacct' answer nothing.
+# Without 'accounts' there is no slurmdbd: Slurm then knows no accounts and enforces no QoS, the filter in
+# job_submit.lua stands in for them, and 'sacctmgr' and 'sacct' answer nothing.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${ATELIER_SLURM_FOLDER:-/tmp/atelier-slurm} # short: the path of a Unix socket holds 107 characters
 first_port=${ATELIER_SLURM_PORT:-21710}
 unset SLURM_CONF
+has_accounts=
+# shellcheck source=tests/slurm/database.sh
+. "$here/database.sh"
 
 complain() {
     echo "cluster.sh: $*" >&2
@@ -50,9 +54,9 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 GresTypes=gpu
-AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 JobSubmitPlugins=lua
+$([ -n "$has_accounts" ] && accounting_conf || echo AccountingStorageType=accounting_storage/none)
 # the nodes claim more cores than the machine has
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,bf_interval=5,batch_sched_delay=0
@@ -85,6 +89,10 @@ END
     esac
 }
 
+start_controller() {
+    SLURM_CONF=$folder/slurm.conf slurmctld || complain "slurmctld did not start: $(tail -n 3 "$folder/slurmctld.log")"
+}
+
 start_munge() {
     mkdir -p "$folder/munge"
     dd if=/dev/urandom of="$folder/munge/key" bs=128 count=1 2>/dev/null
@@ -94,10 +102,6 @@ start_munge() {
     setpriv --reuid munge --regid munge --clear-groups munged --socket="$folder/munge/socket" \
         --key-file="$folder/munge/key" --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" \
         --seed-file="$folder/munge/seed" || complain "munged did not start: $(tail -n 3 "$folder/munge/log" 2>/dev/null)"
-}
-
-start_controller() {
-    SLURM_CONF=$folder/slurm.conf slurmctld || complain "slurmctld did not start: $(tail -n 3 "$folder/slurmctld.log")"
 }
 
 start_node() {
@@ -122,7 +126,17 @@ up() {
     mkdir "$folder/state"
     write_conf
     start_munge
+    [ -z "$has_accounts" ] || {
+        start_mariadb
+        start_slurmdbd
+    }
     start_controller
+    [ -z "$has_accounts" ] || {
+        # The database learns from slurmctld what can be limited, and slurmctld reads the limits when it starts.
+        fill_database
+        end_process "$folder/slurmctld.pid"
+        start_controller
+    }
     start_node n0
     start_node n1
     wait_for_nodes
@@ -155,16 +169,19 @@ down() {
     [ -f "$folder/slurm.conf" ] || return 0
     [ -O "$folder" ] || complain "'$folder' belongs to somebody else"
     (end_jobs)
-    for daemon in slurmd-n0.pid slurmd-n1.pid slurmctld.pid munge/pid; do
+    for daemon in slurmd-n0.pid slurmd-n1.pid slurmctld.pid slurmdbd.pid db/pid munge/pid; do
         end_process "$folder/$daemon"
     done
     rm -rf "$folder"
 }
 
 case ${1:-} in
-up) up ;;
+up)
+    [ "${2:-}" != accounts ] || has_accounts=yes
+    up
+    ;;
 down) down ;;
 node) start_node "${2:?which node}" ;;
 controller) start_controller ;;
-*) complain "usage: cluster.sh up|down|node NAME|controller" ;;
+*) complain "usage: cluster.sh up [accounts]|down|node NAME|controller" ;;
 esac

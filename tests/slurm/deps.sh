@@ -1,10 +1,15 @@
 #!/bin/sh
-# deps.sh - the packages of a small Slurm for the tests (about 12 MB); does nothing where they are there.  Ends with 1
-# and the reason on its last line where a real Slurm cannot be had.
+# deps.sh [accounts] - the packages of a small Slurm for the tests (about 12 MB), with 'accounts' also those of its database
+# (about 50 MB); does nothing where they are there.  Ends with 1 and the reason on its last line where they cannot be had.
 packages="slurm-wlm slurm-wlm-basic-plugins munge"
+programs="munged slurmctld slurmd sbatch srun setpriv"
+if [ "${1:-}" = accounts ]; then
+    packages="$packages slurmdbd mariadb-server"
+    programs="$programs slurmdbd mariadbd mariadb mariadb-install-db sacctmgr"
+fi
 have_all() {
-    for program in munged slurmctld slurmd sbatch srun setpriv; do
-        command -v $program >/dev/null 2>&1 || return 1
+    for program in $programs; do
+        command -v "$program" >/dev/null 2>&1 || return 1
     done
     id munge >/dev/null 2>&1
 }
