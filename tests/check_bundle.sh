@@ -61,6 +61,8 @@ inside() {
             PATH=/bin:\$(cd ../../bin && pwd)
             . configs/ranks.sh
             export SIMT_GPUS=0
+            # what a site sets for its own MPI: each of these ends another Open MPI
+            export OMPI_MCA_pml=ucx PMIX_MCA_psec=munge
             $1'" >"$work/log" 2>&1
 }
 

@@ -22,7 +22,7 @@ struct planned {
 };
 
 /* A program that can compute anywhere. */
-static const struct program_facts ANY_GPU = {"0", "sm_70 sm_80 sm_90a"};
+static const struct program_facts ANY_GPU = {"0", "sm_70 sm_80 sm_90a", false};
 
 static void plan_with(struct planned *p, const char *profile, const char *const *overrides,
                       int num_overrides) {
@@ -312,7 +312,7 @@ static void test_program(void **state) {
         {"host", "slurm.partition=gpu_p5", "need machine code for sm_80", REMARK_ERROR},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct program_facts build = {"0", ""};
+        struct program_facts build = {"0", "", false};
         struct planned p;
         snprintf(build.gpu_codes, sizeof build.gpu_codes, "%s", cases[i].codes);
         plan_words(&p, cases[i].words);

@@ -10,10 +10,15 @@
 #include "checkpoints/files.h"
 #include "tests/check.h"
 #include "train/child.h"
-#include "train/submit.h"
+#include "train/program.h"
+#include "train/submit_modules.h"
 
 static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
                                "slurm: {site: s}\n";
+
+/* Programs with machine code for every GPU of the profiles: built on the machine, and a bundle. */
+static const struct program_facts BUILT = {.gpu_codes = "sm_80 sm_90a compute_80"},
+                                  BUNDLE = {.gpu_codes = "sm_80 sm_90a compute_80", .is_bundle = true};
 
 /* A plan with all it was made from. */
 struct planned {
@@ -35,6 +40,7 @@ static void plan_with(struct planned *p, const char *profile, const char *const 
         site_load_text(&p->site, profile, strlen(profile), "s.yaml", &err) != 0)
         fail_msg("%s", err.text);
     p->facts = (struct submit_facts){.program = "/opt/atelier",
+                                     .build = &BUILT,
                                      .working_folder = "/",
                                      .run_folder = "/lustre/me/runs/x",
                                      .config_path = "run.yaml"};
@@ -151,6 +157,58 @@ static void test_vendor(void **state) {
     planned_release(&p);
 }
 
+/* --- a bundle, which brings its own MPI --- */
+
+static char *script_of_bundle(struct planned *p, const char *profile, const char *const *overrides,
+                              int count) {
+    plan_with(p, profile, overrides, count);
+    free(p->script);
+    p->script = NULL;
+    submit_plan_release(&p->plan);
+    remarks_release(&p->remarks);
+    p->facts.build = &BUNDLE;
+    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
+    if (p->remarks.num_errors == 0)
+        p->script = submit_script(&p->plan);
+    return p->script;
+}
+
+static void test_bundle(void **state) {
+    (void)state;
+    static const char MIXED[] =
+        "name: s\nmodules: [intel-mpi]\nenvironment: [{name: OMPI_MCA_btl, value: tcp}]\n"
+        "partitions: [{name: p, modules: [arch/h100, cuda/12, OpenMPI/4, hdf5/1-mpi, nccl/2]}]\n";
+    static const char ONLY[] = "name: s\npartitions: [{name: p, modules: [openmpi/4]}]\n";
+    static const char *const asked[] = {"slurm.modules=[cuda/12, mvapich2/2]"},
+                             *const fine[] = {"slurm.modules=[cuda/12]"};
+    struct planned p;
+    char room[4096];
+    assert_non_null(script_of_bundle(&p, MIXED, NULL, 0));
+    expect_in_script(&p, "load 'arch/h100'\nload 'cuda/12'\nload 'nccl/2'\n");
+    assert_null(strstr(p.script, "OpenMPI"));
+    assert_null(strstr(p.script, "hdf5"));
+    assert_null(strstr(p.script, "intel"));
+    expect_in_script(&p, "ATELIER_KEEP=\"${ATELIER_KEEP:+$ATELIER_KEEP }OMPI_MCA_btl\"");
+    assert_non_null(strstr(all_remarks(&p, room), "not loaded are 'OpenMPI/4', 'hdf5/1-mpi', 'intel-mpi'"));
+    planned_release(&p);
+    /* Nothing is left to load: no word of modules at all. */
+    assert_non_null(script_of_bundle(&p, ONLY, NULL, 0));
+    assert_null(strstr(p.script, "module"));
+    planned_release(&p);
+    assert_null(script_of_bundle(&p, MIXED, asked, 1));
+    assert_non_null(
+        strstr(all_remarks(&p, room), "'slurm.modules' holds 'mvapich2/2', but '/opt/atelier' is a bundle"));
+    planned_release(&p);
+    assert_non_null(script_of_bundle(&p, MIXED, fine, 1));
+    planned_release(&p);
+    /* Control: a program that was built on the machine gets them all. */
+    plan_with(&p, MIXED, NULL, 0);
+    expect_in_script(
+        &p, "load 'cuda/12'\nload 'OpenMPI/4'\nload 'hdf5/1-mpi'\nload 'nccl/2'\nload 'intel-mpi'\n");
+    assert_null(strstr(p.script, "ATELIER_KEEP"));
+    planned_release(&p);
+}
+
 /* --- the script's modules, run --- */
 
 static void put_file(const char *folder, const char *name, const char *text) {
@@ -248,10 +306,8 @@ static void test_modules_run(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_launch),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_vendor),
-        cmocka_unit_test(test_modules_run),
+        cmocka_unit_test(test_launch), cmocka_unit_test(test_refused),     cmocka_unit_test(test_vendor),
+        cmocka_unit_test(test_bundle), cmocka_unit_test(test_modules_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "data/json.h"
 #include "kernels/device_cuda.h"
@@ -11,9 +12,21 @@
 
 static const double ASK_TIMEOUT_S = 60; /* the first start from a shared disk reads many libraries */
 
+/* runs_from_bundle - the variable alone may have come from a bundle's own `submit`: there the process is the
+ * loader that the bundle's start.sh has called. */
+static bool runs_from_bundle(void) {
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0 || !getenv("ATELIER_BUNDLE"))
+        return false;
+    path[length] = '\0';
+    return strncmp(strrchr(path, '/') + 1, "ld-", 3) == 0;
+}
+
 void program_self(struct program_facts *facts) {
     snprintf(facts->version, sizeof facts->version, "%s", ATELIER_VERSION);
     snprintf(facts->gpu_codes, sizeof facts->gpu_codes, "%s", device_codes_cuda());
+    facts->is_bundle = runs_from_bundle();
 }
 
 void program_print_json(FILE *out) {
@@ -26,8 +39,8 @@ void program_print_json(FILE *out) {
             json_array_append_new(codes, json_stringn(at, length));
         at += length + (at[length] == ' ');
     }
-    json_t *root = json_pack("{s:s, s:b, s:o}", "version", facts.version, "cuda", facts.gpu_codes[0] != '\0',
-                             "gpu_codes", codes);
+    json_t *root = json_pack("{s:s, s:b, s:b, s:o}", "version", facts.version, "cuda",
+                             facts.gpu_codes[0] != '\0', "bundle", facts.is_bundle, "gpu_codes", codes);
     CHECK(root && json_dumpf(root, out, 0) == 0, "the version could not be written as JSON");
     fputc('\n', out);
     json_decref(root);
@@ -50,6 +63,7 @@ static bool read_facts(struct program_facts *facts, const json_t *root) {
         json_get_array(root, "gpu_codes", &codes, NULL) != 0 || strlen(version) >= sizeof facts->version)
         return false;
     snprintf(facts->version, sizeof facts->version, "%s", version);
+    facts->is_bundle = json_is_true(json_object_get(root, "bundle"));
     json_array_foreach(codes, i, code) if (!add_code(facts, json_string_value(code))) return false;
     return true;
 }

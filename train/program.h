@@ -9,6 +9,7 @@
 struct program_facts {
     char version[32];
     char gpu_codes[256]; /* "sm_80 compute_80 sm_90a"; "" without CUDA */
+    bool is_bundle;      /* it brings an MPI of its own (slurm/bundle) */
 };
 
 void program_self(struct program_facts *facts);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "train/slurm_text.h"
+#include "train/submit_modules.h"
 #include "train/submit_rules.h"
 
 /* --- who pays, on what --- */
@@ -239,6 +240,7 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
         return;
     if (check_vendor(plan, remarks) != 0)
         return;
+    submit_check_modules(plan, remarks);
     choose_account(plan, remarks);
     choose_constraint(plan, remarks);
     look_at_precision(plan, remarks);

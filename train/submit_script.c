@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/program.h"
 #include "train/slurm_text.h"
-#include "train/submit.h"
+#include "train/submit_modules.h"
 
 /* --- #SBATCH lines --- */
 
@@ -146,30 +147,18 @@ static void put_module_init(FILE *out, const struct site *site, const char *firs
                "fi\n");
 }
 
-static void put_load(FILE *out, const struct text_entry *modules, int count) {
-    for (int i = 0; i < count; i++)
-        put_quoted(out, "load ", modules[i].text, "\n");
-}
-
 static void put_modules(FILE *out, const struct job_plan *plan) {
-    const struct slurm_config *asked = &plan->config->slurm;
-    const struct site *site = plan->site;
-    if (asked->num_modules + plan->partition->num_modules + site->num_modules == 0)
+    const char *modules[MAX_JOB_MODULES];
+    int count = submit_modules(plan, modules);
+    if (count == 0)
         return;
     fputs("\nset +eu # the scripts behind 'module' are not made for it\n", out);
-    const struct text_entry *first = asked->num_modules > 0             ? asked->modules
-                                     : plan->partition->num_modules > 0 ? plan->partition->modules
-                                                                        : site->modules;
-    put_module_init(out, site, first->text);
-    if (site->purge_modules)
+    put_module_init(out, plan->site, modules[0]);
+    if (plan->site->purge_modules)
         fputs("module purge\n", out);
     fputs("load() { module load \"$1\" || fail \"module '$1' could not be loaded on $(hostname)\"; }\n", out);
-    if (asked->num_modules > 0) {
-        put_load(out, asked->modules, asked->num_modules);
-    } else {
-        put_load(out, plan->partition->modules, plan->partition->num_modules);
-        put_load(out, site->modules, site->num_modules);
-    }
+    for (int i = 0; i < count; i++)
+        put_quoted(out, "load ", modules[i], "\n");
     fputs("set -eu\n", out);
 }
 
@@ -180,11 +169,25 @@ static void put_exports(FILE *out, const struct variable *variables, int count) 
     }
 }
 
+/* put_kept - a bundle drops what other MPIs have left in the environment; what is written here is meant. */
+static void put_kept(FILE *out, const struct variable *variables, int count) {
+    for (int i = 0; i < count; i++)
+        if (strncmp(variables[i].name, "OMPI_", 5) == 0 || strncmp(variables[i].name, "PMIX_", 5) == 0 ||
+            strncmp(variables[i].name, "PRTE_", 5) == 0)
+            fprintf(out, "ATELIER_KEEP=\"${ATELIER_KEEP:+$ATELIER_KEEP }%s\"; export ATELIER_KEEP\n",
+                    variables[i].name);
+}
+
 static void put_environment(FILE *out, const struct job_plan *plan) {
     fputs("\n", out);
     put_exports(out, plan->site->environment, plan->site->num_environment);
     put_exports(out, plan->partition->environment, plan->partition->num_environment);
     put_exports(out, plan->config->slurm.environment, plan->config->slurm.num_environment);
+    if (plan->facts->build && plan->facts->build->is_bundle) {
+        put_kept(out, plan->site->environment, plan->site->num_environment);
+        put_kept(out, plan->partition->environment, plan->partition->num_environment);
+        put_kept(out, plan->config->slurm.environment, plan->config->slurm.num_environment);
+    }
     if (plan->gpus_per_node > 0) {
         fprintf(out,
                 "# What was asked for: ranks that see other GPUs end at once.\n"

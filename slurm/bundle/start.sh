@@ -16,6 +16,43 @@ read -r ATELIER_COMMIT <"$root/libexec/commit"
 export ATELIER_COMMIT
 case :$PATH: in *":$root/bin:"*) ;; *) export PATH="$root/bin:$PATH" ;; esac
 
+# What a module or a shell set for another MPI steers this one, too: OMPI_MCA_pml=ucx names a plug-in that is not here and
+# ends MPI_Init, PMIX_MCA_psec=munge ends PMIx.  All of it is dropped but what is no matter of plug-ins and what
+# ATELIER_KEEP names.  Ranks of the bundle's own mpirun find what that has set for them.
+kept=" OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_orte_execute_quiet
+ OMPI_MCA_mpi_yield_when_idle PRTE_ALLOW_RUN_AS_ROOT PRTE_ALLOW_RUN_AS_ROOT_CONFIRM ${ATELIER_KEEP:-} "
+drop_foreign() {
+    lines_apart='
+'
+    words_apart=$IFS
+    IFS=$lines_apart
+    set -f
+    for line in $(export -p); do
+        name=${line#export }
+        name=${name#declare -x }
+        name=${name%%=*}
+        case $name in
+        *[!A-Za-z0-9_]*) ;;
+        OMPI_* | PMIX_MCA_* | PRTE_*)
+            case $kept in
+            *[!A-Za-z0-9_]"$name"[!A-Za-z0-9_]*) ;;
+            *) unset "$name" ;;
+            esac
+            ;;
+        esac
+    done
+    set +f
+    IFS=$words_apart
+}
+if [ "${ATELIER_MPIRUN:-}" != "$root" ]; then
+    if [ "$command" = atelier ] && [ "${OMPI_COMM_WORLD_SIZE:-1}" != 1 ]; then
+        refuse "was started by another mpirun than the bundle's, which would make $OMPI_COMM_WORLD_SIZE runs of one rank" \
+            "each: take '$root/bin/mpirun', or srun --mpi=pmix"
+    fi
+    drop_foreign
+fi
+case $command in mpirun | orted) export ATELIER_MPIRUN="$root" ;; esac
+
 # The node's glibc where it is new enough, because it knows the node's users and names; else the bundled one.
 read -r needed <"$root/libexec/glibc_needed"
 found=$(getconf GNU_LIBC_VERSION 2>/dev/null) || found=
