@@ -7,7 +7,8 @@
 scenario slurm_accounts
 # shellcheck source=tests/slurm/scenario_cluster.sh
 . tests/slurm/scenario_cluster.sh
-cluster_start accounts
+cluster_kind=accounts
+cluster_start
 prepare_sample
 sed 's/^    option: tiny$/&\n    qos: [{name: normal}, {name: short, on_request: true}, {name: large, on_request: true}]/' \
     tests/slurm/site.yaml >"$work/site.yaml"

@@ -142,6 +142,8 @@ PATH=$old_path
 run 0 "$atelier" doctor --site jeanzay
 expect_output "^warning +partition 'gpu_p6': 364 nodes in the profile, 128 on the cluster"
 expect_output "sacctmgr does not answer here"
+expect_output '^unsure +storage\.scratch\.quota_gb: the documentation says .* \(a slide of the course'
+expect_output '^ +[0-9]+ facts of this profile are not confirmed'
 sed 's/max_hours: 20  .*t4.*/max_hours: 30/; s/v100-32g/v100-64g/' slurm/sites/jeanzay.yaml >"$work/wrong.yaml"
 run 1 "$atelier" doctor --site "$work/wrong.yaml"
 expect_output "^error +partition 'gpu_p5': time limit 30:00:00 in the profile, 20:00:00 on the cluster"
@@ -154,6 +156,26 @@ run 0 "$atelier" submit "$tiny" --program "$work/atelier-cuda" --set slurm.site=
 expect_output "^#SBATCH --partition=tiny$"
 expect_output "^#SBATCH --gres=gpu:4$"
 say "doctor --site: differences found on the mock, none on the tests' own cluster"
+
+# --- a run after another ---
+
+submit 0 "$work/first" --set train.steps=5
+submit 0 "$work/next" --set train.steps=5 --set "slurm.after=[$work/first]"
+expect_output '^waits +for job [0-9]+ to end well'
+# What the first run is yet to write need not be there.
+submit 0 "$work/failing" --set train.steps=5 --set train.micro_sequences=1 --set "slurm.options=[--begin=now+1hour]"
+submit 0 "$work/never" --set train.steps=5 --set "slurm.after=[$job]" --set "data.train=$work/none.h5"
+expect_output "^warning: data.train '.*none.h5' is not there"
+scancel "$(tail -n 1 "$work/failing/jobs.txt" | cut -d ' ' -f 1)"
+wait_until 60 "the run after the first" has_ended "$work/next"
+expect "the chain of the run after" "done" "$(status "$work/next" chain)"
+[ "$(stat -c %Y "$work/first/latest")" -le "$(stat -c %Y "$work/next/latest")" ] || fail "the run after came before"
+gone() { [ -z "$(squeue -h -j "$job" -o %i 2>/dev/null)" ]; }
+wait_until 30 "the job that waited in vain to be cancelled" gone
+[ ! -e "$work/never/metrics.jsonl" ] || fail "a run began although the one before it had not ended well"
+submit 2 "$work/late" --set "slurm.after=[$work/unknown]"
+expect_output "^error: 'slurm.after' names '.*unknown', which has no submitted job"
+say "slurm.after: a run starts after another, or is cancelled where that one does not end well"
 
 # --- hostile names, in a job that runs ---
 

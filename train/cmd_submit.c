@@ -13,6 +13,7 @@
 #include "train/run_record.h"
 #include "train/run_status.h"
 #include "train/slurm.h"
+#include "train/submit_after.h"
 #include "train/submit_folder.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, PATH_ROOM = 4096, MAX_OVERRIDES = 256 };
@@ -175,6 +176,10 @@ static void tell(const struct job_plan *plan, const char *id) {
     const struct slurm_config *asked = &plan->config->slurm;
     char cost[160];
     printf("job          %s\n", id);
+    if (plan->after_ok)
+        printf(
+            "waits        for job %s to end well (slurm.after); where it does not, this one is cancelled\n",
+            plan->after_ok);
     printf("cost         %s\n", submit_cost_text(plan, cost, sizeof cost));
     if (plan->chains)
         printf("starts       up to %lld: a follow-up job waits behind each, until all %lld steps are done\n",
@@ -206,7 +211,7 @@ static int send(const struct job_plan *plan, const char *script) {
     int status = submit_write_folder(plan, script, &err);
     if (status == 0) {
         char *path = xasprintf("%s/job.sh", plan->facts->run_folder);
-        const struct submission submission = {.script = path};
+        const struct submission submission = {.script = path, .after_ok = plan->after_ok};
         status = slurm_submit(&submission, id, &err);
         free(path);
     }
@@ -253,7 +258,8 @@ static int look_and_send(const struct job_plan *plan, struct remarks *remarks) {
 static void say_the_rest(const struct submit_words *words, const struct job_plan *plan,
                          struct remarks *remarks) {
     const char *version = plan->facts->build->version;
-    look_for_files(plan->config, words->is_dry_run ? REMARK_WARNING : REMARK_ERROR, remarks);
+    bool may_come = words->is_dry_run || plan->config->slurm.num_after > 0; /* what the others write */
+    look_for_files(plan->config, may_come ? REMARK_WARNING : REMARK_ERROR, remarks);
     if (!plan->config->slurm.mpi && !plan->site->mpi && !plan->facts->mpi)
         remark(
             remarks, REMARK_NOTE,
@@ -288,6 +294,7 @@ static int submit(const struct submit_words *words, struct config *config, const
     submit_plan(&plan, config, site, &here->facts, &remarks);
     submit_check_device(&plan, &remarks);
     fix_device(config, &plan);
+    plan.after_ok = submit_after(config, &remarks);
     if (site->scheduler == SCHEDULER_SLURM)
         say_the_rest(words, &plan, &remarks);
     if (remarks.num_errors == 0 && !words->is_dry_run) {

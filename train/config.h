@@ -46,9 +46,10 @@ struct slurm_config {
     int64_t signal_lead_s; /* how long before the end the job is signalled */
     bool requeue;          /* start again when the time limit stopped it */
     struct text_entry *modules, *options, *srun_options;
+    struct text_entry *after;    /* runs or jobs that must have ended well before */
     struct text_entry *launcher; /* words before the program, in place of the profile's */
     struct variable *environment;
-    int num_modules, num_options, num_srun_options, num_launcher, num_environment;
+    int num_modules, num_options, num_srun_options, num_after, num_launcher, num_environment;
     struct {
         enum chain_until until;
         int64_t max_jobs; /* starts in all */

@@ -215,8 +215,9 @@ static void print_differences(const struct site *site, const struct remarks *rem
     }
     int num_unsure = site_print_unsure(site);
     if (num_unsure > 0)
-        printf("          %d fact%s of this profile not confirmed: look before you rely on %s\n", num_unsure,
-               num_unsure > 1 ? "s are" : " is", num_unsure > 1 ? "them" : "it");
+        printf("          %d fact%s of this profile %s not confirmed: look before you rely on %s\n",
+               num_unsure, num_unsure > 1 ? "s" : "", num_unsure > 1 ? "are" : "is",
+               num_unsure > 1 ? "them" : "it");
     if (num_differences == 0)
         printf("ok        the profile agrees with the cluster in all that Slurm tells\n");
     else

@@ -197,11 +197,15 @@ int slurm_parse_id(const char *output, char id[SLURM_ID_ROOM], struct err *err) 
 }
 
 int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], struct err *err) {
-    const char *argv[8] = {"sbatch", "--parsable"};
+    const char *argv[10] = {"sbatch", "--parsable"};
     int num_words = 2;
-    char time[SLURM_TIME_ROOM], *dependency = NULL, *limit = NULL;
+    char time[SLURM_TIME_ROOM], *dependency = NULL, *needs = NULL, *limit = NULL;
     if (submission->after)
         argv[num_words++] = dependency = xasprintf("--dependency=afterany:%s", submission->after);
+    if (submission->after_ok) {
+        argv[num_words++] = needs = xasprintf("--dependency=afterok:%s", submission->after_ok);
+        argv[num_words++] = "--kill-on-invalid-dep=yes";
+    }
     if (submission->time_s > 0)
         argv[num_words++] = limit = xasprintf("--time=%s", slurm_time_text(submission->time_s, time));
     argv[num_words++] = submission->script;
@@ -210,6 +214,7 @@ int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], st
     int status = output ? slurm_parse_id(output, id, err) : -1;
     free(output);
     free(dependency);
+    free(needs);
     free(limit);
     return status;
 }

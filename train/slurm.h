@@ -46,8 +46,9 @@ int slurm_parse_id(const char *output, char id[SLURM_ID_ROOM], struct err *err);
 /* What is submitted. */
 struct submission {
     const char *script;
-    const char *after; /* id of the job to wait for, however that ends; NULL: none */
-    int64_t time_s;    /* in place of the script's time limit; 0: as there */
+    const char *after;    /* id of the job to wait for, however that ends; NULL: none */
+    int64_t time_s;       /* in place of the script's time limit; 0: as there */
+    const char *after_ok; /* ids between ':' that must end well, or the job is cancelled; NULL: none */
 };
 
 /* slurm_patience_s - how long a call is repeated while the controller cannot be reached: ten minutes, or

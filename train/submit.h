@@ -32,6 +32,7 @@ struct job_plan {
     char *account;              /* malloc'ed; NULL: none is given */
     char *constraint;           /* malloc'ed; NULL: none */
     char *job_name;             /* malloc'ed */
+    char *after_ok; /* malloc'ed: ids of jobs that must end well before (submit_after); NULL: none */
     int64_t time_s, signal_lead_s;
     int64_t nodes, gpus_per_node, ranks_per_node, cpus_per_rank;
     double billed_gpus;  /* GPUs counted per hour; 0 where the partition is not billed or has none */

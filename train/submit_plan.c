@@ -261,5 +261,6 @@ void submit_plan_release(struct job_plan *plan) {
     free(plan->account);
     free(plan->constraint);
     free(plan->job_name);
+    free(plan->after_ok);
     *plan = (struct job_plan){NULL};
 }

@@ -4,12 +4,12 @@
 # shellcheck disable=SC2034,SC2154 # variables of scenario.sh, and for the scenario
 site=tests/slurm/site.yaml
 
-# cluster_start [accounts] - with a database behind it.
+# cluster_kind=accounts, set before: with a database behind it.
 cluster_start() {
-    reason=$(sh tests/slurm/deps.sh "$@") || skip "$reason"
+    reason=$(sh tests/slurm/deps.sh "${cluster_kind:-}") || skip "$reason"
     export ATELIER_SLURM_FOLDER="/tmp/atelier-slurm-$$" ATELIER_SLURM_PORT=$((20000 + $$ % 3000 * 4))
     trap 'cluster_end; end_scenario' EXIT
-    run 0 sh tests/slurm/cluster.sh up "$@"
+    run 0 sh tests/slurm/cluster.sh up "${cluster_kind:-}"
     export SLURM_CONF="$ATELIER_SLURM_FOLDER/slurm.conf"
     srun --mpi=list 2>&1 | grep -q pmix || skip "this Slurm has no PMIx"
     pretend_cuda "$work/atelier-cuda" # the cluster's GPUs are empty files

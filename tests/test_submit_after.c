@@ -1,0 +1,72 @@
+/* test_submit_after.c - slurm.after: numbers are taken as they are, run folders stand for their newest job; what can never
+ * be waited for is refused. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/files.h"
+#include "tests/check.h"
+#include "train/chain.h"
+#include "train/submit_after.h"
+#include "train/submit_folder.h"
+
+/* run_with - a run folder whose jobs are 7 and 12, with a chain in that state; malloc'ed. */
+static char *run_with(const char *root, const char *name, enum chain_state state, bool follows) {
+    struct err err = {""};
+    char *folder = xasprintf("%s/%s", root, name);
+    struct chain chain = {.state = state, .follows = follows, .max_jobs = 3, .num_steps = 10};
+    snprintf(chain.reason, sizeof chain.reason, "a fault");
+    if (folder_create(folder, &err) != 0 || jobs_note(folder, "7", &err) != 0 ||
+        jobs_note(folder, "12", &err) != 0 || chain_save(&chain, folder, &err) != 0)
+        fail_msg("%s", err.text);
+    return folder;
+}
+
+/* expect_after - what sbatch is told (NULL: nothing), and a text among the remarks (NULL: there are none). */
+static void expect_after(const char *const *entries, int count, const char *wanted, const char *said,
+                         int num_errors) {
+    struct config config = {.slurm.num_after = count};
+    struct text_entry list[4];
+    struct remarks remarks = {NULL, 0, 0};
+    for (int i = 0; i < count; i++)
+        list[i].text = xstrdup(entries[i]);
+    config.slurm.after = list;
+    char *got = submit_after(&config, &remarks);
+    assert_int_equal(remarks.num_errors, num_errors);
+    if (wanted)
+        assert_string_equal(got ? got : "(nothing)", wanted);
+    else
+        assert_null(got);
+    if (!said)
+        assert_int_equal(remarks.count, 0);
+    else if (remarks.count == 0 || !strstr(remarks.items[0].text, said))
+        fail_msg("expected '%s', got '%s'", said, remarks.count ? remarks.items[0].text : "");
+    for (int i = 0; i < count; i++)
+        free(list[i].text);
+    free(got);
+    remarks_release(&remarks);
+}
+
+static void test_after(void **state) {
+    (void)state;
+    char *root = test_folder("submit_after");
+    char *runs = run_with(root, "a", CHAIN_ACTIVE, false), *chains = run_with(root, "b", CHAIN_ACTIVE, true);
+    char *is_done = run_with(root, "c", CHAIN_DONE, false),
+         *failed = run_with(root, "d", CHAIN_STOPPED, false);
+    char *nowhere = xasprintf("%s/e", root);
+    expect_after((const char *[]){NULL}, 0, NULL, NULL, 0);
+    expect_after((const char *[]){"123"}, 1, "123", NULL, 0);
+    expect_after((const char *[]){"123", runs, "4"}, 3, "123:12:4", NULL, 0);
+    expect_after((const char *[]){is_done, "4"}, 2, "4", "is done: nothing to wait for", 0);
+    expect_after((const char *[]){is_done}, 1, NULL, "is done: nothing to wait for", 0);
+    expect_after((const char *[]){"5", failed}, 2, NULL, "has not come to its end: a fault", 1);
+    expect_after((const char *[]){chains}, 1, NULL, "is a chain, whose last job is not submitted yet", 1);
+    expect_after((const char *[]){nowhere}, 1, NULL, "which has no submitted job", 1);
+    expect_after((const char *[]){"12x"}, 1, NULL, "names '12x', which has no submitted job", 1);
+    free(runs), free(chains), free(is_done), free(failed), free(nowhere), free(root);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_after)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
