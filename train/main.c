@@ -59,9 +59,10 @@ static const struct command COMMANDS[] = {
      "Reads the files of the run folder RUN, and asks squeue where there is one.  Changes nothing.\n"
      "  --json            as JSON\n"},
     {"stop", command_stop, "tells a running job to save and end", "RUN [--save | --now]",
-     "Leaves a command in the run folder RUN; the job saves behind its present step and ends, and no further "
+     "Leaves a command in the run folder RUN; the job saves after its present step and ends, and no further "
      "job\n"
-     "of its chain follows.  'atelier submit' goes on from there.\n"
+     "of its chain follows.  'atelier submit' goes on from there.  Where nothing has begun a job that waits is "
+     "cancelled.\n"
      "  --save            save, and go on training\n"
      "  --now             tell it through Slurm as well, and cancel the jobs that wait\n"},
     {"chain", command_chain, "used by batch scripts: may this job work, what comes next",
