@@ -22,7 +22,7 @@ extern "C" {
 
 /* A message for the user: what failed, subject in single quotes, reason, what to do.  No full stop. */
 struct err {
-    char text[1024];
+    char text[4096];
 };
 
 /* err_set - store a message.  err may be NULL.  Always returns -1, so that callers can write

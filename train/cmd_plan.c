@@ -40,6 +40,8 @@ static int read_words(struct plan_words *words, int argc, char **argv, struct er
             words->ranks = strtoll(argv[++i], &end, 10);
             if (*end || words->ranks < 1 || words->ranks > 1 << 16)
                 return err_set(err, "--ranks: '%s' is no number of ranks (1 to 65536)", argv[i]);
+        } else if (strcmp(argv[i], "--set") == 0 && !has_value) {
+            return err_set(err, "--set needs a value: --set section.key=value");
         } else if (argv[i][0] == '-') {
             return err_set(err, "unknown option '%s', or its value is missing (see 'atelier plan --help')",
                            argv[i]);

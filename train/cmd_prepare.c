@@ -173,7 +173,10 @@ int command_prepare(int argc, char **argv) {
     for (int i = 0; i < argc; i++) /* --set may be repeated, which options_parse does not know */
         if (strcmp(argv[i], "--set") == 0 && i + 1 < argc)
             overrides[num_overrides++] = argv[++i];
-        else
+        else if (strcmp(argv[i], "--set") == 0) {
+            err_set(&err, "--set needs a value: --set section.key=value");
+            goto done;
+        } else
             others[num_others++] = argv[i];
     const struct option options[] = {
         {"CONFIG", OPTION_TEXT, &path, 0, 0, "run file"},

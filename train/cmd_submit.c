@@ -49,6 +49,8 @@ static int read_words(struct submit_words *words, int argc, char **argv, struct 
         } else if (strcmp(argv[i], "--chain") == 0 && has_value) {
             if (take_chain(words, argv[++i], err) != 0)
                 return -1;
+        } else if (strcmp(argv[i], "--set") == 0 && !has_value) {
+            return err_set(err, "--set needs a value: --set section.key=value");
         } else if (argv[i][0] == '-') {
             return err_set(err, "unknown option '%s', or its value is missing (see 'atelier submit --help')",
                            argv[i]);

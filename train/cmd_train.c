@@ -23,6 +23,8 @@ static int read_words(struct train_words *words, int argc, char **argv, struct e
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--set") == 0 && i + 1 < argc)
             words->overrides[words->num_overrides++] = argv[++i];
+        else if (strcmp(argv[i], "--set") == 0)
+            return err_set(err, "--set needs a value: --set section.key=value");
         else if (argv[i][0] == '-')
             return err_set(err, "unknown option '%s' (see 'atelier train --help')", argv[i]);
         else if (words->config_path)

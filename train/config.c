@@ -10,6 +10,7 @@
 #include "data/json.h"
 #include "train/config_load.h"
 #include "train/config_path.h"
+#include "train/config_unknown.h"
 #include "train/config_yaml.h"
 #include "train/nearest.h"
 
@@ -183,7 +184,7 @@ static int fail_value(const struct loading *loading, const struct config_key *ke
     return -1;
 }
 
-static int set_list(const struct loading *loading, const struct config_key *key, void *values,
+static int set_list(struct loading *loading, const struct config_key *key, void *values,
                     const struct config_node *node);
 
 /* check_null - whether a value that says nothing may stand here.  A key that was left empty is a slip, or a
@@ -216,7 +217,7 @@ static int set_path(const struct loading *loading, const struct config_key *key,
 }
 
 /* set_value - one key from its node. */
-static int set_value(const struct loading *loading, const struct config_key *key, void *values,
+static int set_value(struct loading *loading, const struct config_key *key, void *values,
                      const struct config_node *node) {
     if (config_node_is_null(node) && check_null(loading, key, node) != 0)
         return -1;
@@ -240,7 +241,7 @@ static int set_value(const struct loading *loading, const struct config_key *key
 
 /* --- lists --- */
 
-static int set_element(const struct loading *loading, const struct config_key *list, void *element,
+static int set_element(struct loading *loading, const struct config_key *list, void *element,
                        const struct config_node *node) {
     const struct config_table *table = list->element;
     reset_values(table, element);
@@ -252,9 +253,8 @@ static int set_element(const struct loading *loading, const struct config_key *l
     for (const struct config_node *child = node->first; child; child = child->next) {
         int index = config_key_index(table, child->key);
         if (index < 0) {
-            const char *close = config_nearest_key(table, child->key);
-            return fail_node(loading, child, "unknown key '%.60s' in '%s'%s%s%s", child->key, list->name,
-                             close ? " (did you mean '" : "", close ? close : "", close ? "'?)" : "");
+            config_unknown_add(loading, child, child->key, list);
+            continue;
         }
         if (set_value(loading, &table->keys[index], element, child) != 0)
             return -1;
@@ -265,7 +265,7 @@ static int set_element(const struct loading *loading, const struct config_key *l
 }
 
 /* set_list - a single entry stands for a list of one; an earlier value is replaced. */
-static int set_list(const struct loading *loading, const struct config_key *key, void *values,
+static int set_list(struct loading *loading, const struct config_key *key, void *values,
                     const struct config_node *node) {
     char **memory = (char **)(void *)((char *)values + key->offset);
     int *count = (int *)(void *)((char *)values + key->count_offset);
@@ -300,66 +300,6 @@ static bool is_section(const struct config_table *table, const char *name) {
     return false;
 }
 
-enum { MAX_SECTIONS = 64 };
-
-/* list_sections - the first words of the keys, each once; malloc'ed. */
-static int list_sections(const struct config_table *table, char *sections[MAX_SECTIONS]) {
-    int count = 0;
-    for (int i = 0; i < table->num_keys && count < MAX_SECTIONS; i++) {
-        const char *name = table->keys[i].name;
-        char *word = xstrndup(name, strcspn(name, "."));
-        if (count > 0 && strcmp(sections[count - 1], word) == 0)
-            free(word);
-        else
-            sections[count++] = word;
-    }
-    return count;
-}
-
-/* nearest_section - for a misspelt top-level name; the caller's buffer, or NULL. */
-static const char *nearest_section(const struct config_table *table, const char *name, char *room,
-                                   size_t room_bytes) {
-    char *sections[MAX_SECTIONS];
-    if (strchr(name, '.'))
-        return NULL;
-    int count = list_sections(table, sections);
-    const char *nearest = nearest_word(name, (const char *const *)sections, count);
-    if (nearest)
-        snprintf(room, room_bytes, "%s", nearest);
-    for (int i = 0; i < count; i++)
-        free(sections[i]);
-    return nearest ? room : NULL;
-}
-
-/* section_elsewhere - "slurm.chain" for a "chain" that is written one level too high. */
-static const char *section_elsewhere(const struct config_table *table, const char *name, char *room,
-                                     size_t room_bytes) {
-    char *middle = xasprintf(".%s.", name);
-    const char *found = NULL;
-    for (int i = 0; i < table->num_keys && !found; i++) {
-        const char *at = strstr(table->keys[i].name, middle);
-        if (!at)
-            continue;
-        snprintf(room, room_bytes, "%.*s", (int)(at - table->keys[i].name + (long)strlen(middle) - 1),
-                 table->keys[i].name);
-        found = room;
-    }
-    free(middle);
-    return found;
-}
-
-static int fail_unknown(const struct loading *loading, const struct config_node *node, const char *name) {
-    char room[LONGEST_NAME];
-    const char *close = section_elsewhere(loading->table, name, room, sizeof room);
-    if (!close)
-        close = nearest_section(loading->table, name, room, sizeof room);
-    if (!close)
-        close = config_nearest_key(loading->table, name);
-    if (close)
-        return fail_node(loading, node, "unknown key '%s' (did you mean '%s'?)", name, close);
-    return fail_node(loading, node, "unknown key '%s' (%s)", name, loading->where_listed);
-}
-
 /* note_section - a run file says what it is about by the sections that it has. */
 static void note_section(struct loading *loading, const char *name) {
     if (loading->config && strncmp(name, "model.architecture", 18) == 0)
@@ -388,14 +328,19 @@ static int read_section(struct loading *loading, const struct config_node *map, 
                 return -1;
             continue;
         }
-        if (length >= LONGEST_NAME || !is_section(loading->table, name))
-            return fail_unknown(loading, child, name);
+        if (length >= LONGEST_NAME || !is_section(loading->table, name)) {
+            config_unknown_add(loading, child, length < LONGEST_NAME ? name : child->key, NULL);
+            continue;
+        }
         note_section(loading, name);
         if (config_node_is_null(child))
             continue; /* "train:" with nothing below it */
-        if (child->kind != NODE_MAP)
-            return fail_node(loading, child, "'%s' is %s, expected a mapping of keys", name,
-                             config_node_kind_name(child));
+        if (child->kind != NODE_MAP) {
+            char note[160];
+            config_unknown_note(loading, name, note, sizeof note);
+            return fail_node(loading, child, "'%s' is %s, expected a mapping of keys%s", name,
+                             config_node_kind_name(child), note);
+        }
         if (read_section(loading, child, name) != 0)
             return -1;
     }
@@ -412,8 +357,10 @@ static int read_override(struct loading *loading, const char *override) {
     char name[LONGEST_NAME];
     snprintf(name, sizeof name, "%.*s", (int)(equals - override), override);
     int index = config_key_index(loading->table, name);
-    if (index < 0)
-        return fail_unknown(loading, &node, name);
+    if (index < 0) {
+        config_unknown_add(loading, &node, name, NULL);
+        return 0;
+    }
     node.text = xstrdup(equals + 1);
     struct config_node *tree = NULL;
     int status = 0;
@@ -453,7 +400,7 @@ int config_read(struct loading *loading, const char *text, size_t length_bytes, 
                 int num_overrides) {
     reset_values(loading->table, loading->values);
     loading->origins = xcalloc((size_t)loading->table->num_keys, sizeof *loading->origins);
-    return read_all(loading, text, length_bytes, overrides, num_overrides);
+    return config_unknown_end(loading, read_all(loading, text, length_bytes, overrides, num_overrides));
 }
 
 /* keep_text - the resolved text; a value that YAML cannot hold (not UTF-8, control characters) shows here. */

@@ -21,6 +21,8 @@ struct loading {
     const char *override;       /* the override being read, else NULL */
     struct key_origin *origins; /* one for each key of config_table */
     struct err *err;
+    int num_unknown; /* keys that the table has not, told together: config_unknown.h */
+    char *unknown;   /* malloc'ed: a line for each */
 };
 
 /* config_read - defaults, then the YAML text, then the overrides, into loading->values, which is all zero.

@@ -21,17 +21,29 @@ static const char *last_word(const char *name) {
     return dot ? dot + 1 : name;
 }
 
+/* nearest_in - of the keys that begin with the first section_bytes of name, the one whose last word is close.
+ */
+static const char *nearest_in(const struct config_table *table, const char *name, size_t section_bytes) {
+    const char **words = xcalloc((size_t)table->num_keys, sizeof *words);
+    for (int i = 0; i < table->num_keys; i++)
+        if (strncmp(table->keys[i].name, name, section_bytes) == 0)
+            words[i] = last_word(table->keys[i].name);
+    const char *word = nearest_word(last_word(name), words, table->num_keys), *nearest = NULL;
+    for (int i = 0; word && !nearest && i < table->num_keys; i++)
+        if (words[i] == word)
+            nearest = table->keys[i].name;
+    free(words);
+    return nearest;
+}
+
 const char *config_nearest_key(const struct config_table *table, const char *name) {
     /* The right word in the wrong section is the commonest slip, and far away when letters are counted. */
     for (int i = 0; i < table->num_keys; i++)
         if (strcmp(last_word(table->keys[i].name), last_word(name)) == 0)
             return table->keys[i].name;
-    const char **names = xmalloc((size_t)table->num_keys * sizeof *names);
-    for (int i = 0; i < table->num_keys; i++)
-        names[i] = table->keys[i].name;
-    const char *nearest = nearest_word(name, names, table->num_keys);
-    free(names);
-    return nearest;
+    size_t section = (size_t)(last_word(name) - name);
+    const char *nearest = nearest_in(table, name, section);
+    return nearest || section == 0 ? nearest : nearest_in(table, name, 0);
 }
 
 bool config_key_is_set(const struct config_key *key, const void *values) {

@@ -5,6 +5,7 @@
 
 #include "train/commands.h"
 #include "train/config.h"
+#include "train/foreign_words.h"
 #include "train/nearest.h"
 #include "train/program.h"
 
@@ -27,6 +28,8 @@ static const struct command COMMANDS[] = {
      "Trains the model of the run file CONFIG.  Alone it runs on one rank; with more:\n"
      "  mpirun -n 4 atelier train CONFIG        srun atelier train CONFIG\n"
      "SIGTERM and SIGUSR1 save a checkpoint and end with code 75; the same command then goes on from there.\n"
+     "As root (containers) mpirun wants OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 in the "
+     "environment.\n"
      "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"},
     {"plan", command_plan, "does it fit, how long, what does it cost: before it is started",
      "CONFIG [--ranks N] [--set KEY=VALUE]... [--json]",
@@ -155,6 +158,14 @@ static void print_command(const struct command *command) {
 
 static int unknown_command(const char *name) {
     const char *names[NUM_COMMANDS + 1];
+    const struct foreign_word *foreign = foreign_command(name);
+    if (foreign) {
+        fprintf(stderr, "error: unknown command '%s' (", name);
+        if (foreign->here)
+            fprintf(stderr, "did you mean '%s'?%s", foreign->here, foreign->note ? " " : "");
+        fprintf(stderr, "%s)\n", foreign->note ? foreign->note : "");
+        return 2;
+    }
     for (int i = 0; i < NUM_COMMANDS; i++)
         names[i] = COMMANDS[i].name;
     names[NUM_COMMANDS] = "help";

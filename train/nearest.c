@@ -1,6 +1,7 @@
 /* nearest.c - see nearest.h. */
 #include "train/nearest.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -32,10 +33,18 @@ int nearest_distance(const char *a, const char *b) {
     return rows[num_a % 3][num_b];
 }
 
+/* begins - whether the longer word goes on where the shorter one ends: gpus, gpus_per_node; evaluate, eval.
+ */
+static bool begins(const char *word, const char *other) {
+    size_t num_word = strnlen(word, LONGEST_WORD), num_other = strnlen(other, LONGEST_WORD);
+    size_t shorter = num_word < num_other ? num_word : num_other;
+    return shorter >= 4 && strncmp(word, other, shorter) == 0;
+}
+
 const char *nearest_word(const char *word, const char *const *words, int num_words) {
     const char *nearest = NULL;
     int allowed = (int)(strnlen(word, LONGEST_WORD) / 3);
-    int best = (allowed < 2 ? 2 : allowed) + 1;
+    int best = (allowed < 1 ? 1 : allowed) + 1;
     for (int i = 0; i < num_words; i++) {
         int distance = words[i] ? nearest_distance(word, words[i]) : LONGEST_WORD;
         if (distance < best) {
@@ -43,5 +52,8 @@ const char *nearest_word(const char *word, const char *const *words, int num_wor
             nearest = words[i];
         }
     }
+    for (int i = 0; i < num_words && !nearest; i++)
+        if (words[i] && begins(word, words[i]))
+            nearest = words[i];
     return nearest;
 }

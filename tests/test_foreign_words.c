@@ -1,0 +1,104 @@
+/* test_foreign_words.c - what users of other programs type: every word leads to a key that exists, all
+ * unknown keys of a file are told at once, and what is not close is not proposed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/check.h"
+#include "train/config.h"
+#include "train/config_table.h"
+#include "train/foreign_words.h"
+#include "train/nearest.h"
+
+static void test_targets_exist(void **state) {
+    (void)state;
+    int count;
+    const struct foreign_word *words = foreign_keys(&count);
+    assert_true(count > 150);
+    for (int i = 0; i < count; i++) {
+        if (words[i].here && config_key_index(config_table(), words[i].here) < 0)
+            fail_msg("'%s' leads to '%s', which is no key", words[i].word, words[i].here);
+        if (!words[i].here && !words[i].note)
+            fail_msg("'%s' leads nowhere", words[i].word);
+        if (config_key_index(config_table(), words[i].word) >= 0)
+            fail_msg("'%s' is a key here", words[i].word);
+        assert_ptr_equal(foreign_key(words[i].word), &words[i]); /* each is there once */
+    }
+    assert_int_equal(config_key_index(config_table(), "optimizer.lr"), -1); /* the control */
+}
+
+/* refused - the message about a run file; static memory. */
+static const char *refused(const char *text, const char *override) {
+    static struct err err;
+    struct config config;
+    const char *overrides[] = {override};
+    err.text[0] = '\0';
+    assert_int_equal(
+        config_load_text(&config, text, strlen(text), "axo.yaml", overrides, override != NULL, &err), -1);
+    return err.text;
+}
+
+static void expect(const char *text, const char *override, const char *wanted) {
+    const char *message = refused(text, override);
+    if (!strstr(message, wanted))
+        fail_msg("'%s' is not in: %s", wanted, message);
+}
+
+static void test_hints(void **state) {
+    (void)state;
+    expect("optimizer: {lr: 1e-4}\n", NULL,
+           "unknown key 'optimizer.lr' (did you mean 'optimizer.learning_rate'?)");
+    expect("lr: 1e-4\n", NULL, "line 1 column 1: unknown key 'lr' (did you mean 'optimizer.learning_rate'?)");
+    expect("", "lr=1", "option '--set lr=1': unknown key 'lr' (did you mean 'optimizer.learning_rate'?)");
+    expect("", "train.epochs=3", "did you mean 'train.steps'? in steps: epochs x sequences");
+    expect("train: {gradient_accumulation_steps: 8}\n", NULL, "it follows: train.batch_sequences / (ranks x");
+    expect("Per-Device-Train-Batch-Size: 4\n", NULL, "did you mean 'train.micro_sequences'?");
+    expect("learning_rate: 1\n", NULL, "did you mean 'optimizer.learning_rate'?");
+    expect("warmup_steps: 1\n", NULL, "did you mean 'schedule.warmup_steps'?");
+    expect("adapter: lora\n", NULL, "unknown key 'adapter' (there are no adapters yet");
+    expect("optimizer: adamw_torch\n", NULL,
+           "'optimizer' is a value, expected a mapping of keys; AdamW is the only");
+    expect("optimizer: {lrr: 1}\n", NULL, "'atelier help config' lists them"); /* nothing is close */
+    expect("optimizer: {bta1: 1}\n", NULL, "did you mean 'optimizer.beta1'?");
+    expect("tran: {steps: 1}\n", NULL, "did you mean 'train'?");
+    expect("qqqqqqq: 1\n", NULL, "unknown key 'qqqqqqq' ('atelier help config' lists them)");
+}
+
+static void test_all_at_once(void **state) {
+    (void)state;
+    static const char text[] =
+        "base_model: a/b\ndatasets:\n  - path: x\n    type: alpaca\nmicro_batch_size: 2\n"
+        "adapter: lora\ntrain: {steps: many}\n";
+    expect(text, "lora_r=8", "config 'axo.yaml': 4 unknown keys;");
+    expect(text, NULL, "\n    line 1 column 1: unknown key 'base_model' (did you mean 'model.path'?");
+    expect(text, NULL, "\n    line 2 column 1: unknown key 'datasets' (did you mean 'prepare.sources'?");
+    expect(text, NULL,
+           "\n    line 5 column 1: unknown key 'micro_batch_size' (did you mean 'train.micro_sequences'?)");
+    expect(text, NULL, "\n    line 6 column 1: unknown key 'adapter' (there are");
+    expect(text, NULL, "'train.steps' is 'many', expected an integer");
+    expect("zz1: 1\n", "zz2=1", "\n    option '--set zz2=1': unknown key 'zz2'");
+    char many[2000] = "";
+    for (int i = 0; i < 30; i++)
+        snprintf(many + strlen(many), sizeof many - strlen(many), "gradient_accumulation_step%d: 1\n", i);
+    expect(many, NULL, ": 30 unknown keys;");
+    expect(many, NULL, "line 20 column 1");
+    expect(many, NULL, "\n    and 10 more");
+    assert_null(strstr(refused(many, NULL), "line 21 column 1"));
+}
+
+static void test_commands(void **state) {
+    (void)state;
+    static const char *const commands[] = {"prepare", "chain", "eval", "train"};
+    assert_string_equal(foreign_command("chat")->here, "generate");
+    assert_string_equal(foreign_command("fine-tune")->here, "train");
+    assert_null(foreign_command("bicycle"));
+    assert_null(nearest_word("chat", commands, 4)); /* not 'chain' */
+    assert_string_equal(nearest_word("evaluate", commands, 4), "eval");
+    assert_string_equal(nearest_word("trian", commands, 4), "train");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets_exist), cmocka_unit_test(test_hints),
+                                       cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_commands)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
