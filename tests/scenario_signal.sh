@@ -95,6 +95,19 @@ kill -s USR1 "$started"
 expect_stop "$work/saving"
 say "SIGUSR1 during a save: stopped at step $stopped_at"
 
+# Before the first step, while the ranks start: nothing was done, and the same command does it all.  The first line of the
+# program blocks the signal; the rank sends it to itself as MPI starts, so no luck with time is needed.
+if ${CC:-mpicc} -shared -fPIC -O1 -o "$work/stop_rank.so" tests/scenario/stop_rank.c -ldl >"$log" 2>&1; then
+    run 75 env LD_PRELOAD="$PWD/$work/stop_rank.so" STOP_RANK=0 STOP_AT=init STOP_SIGNAL=USR1 "$atelier" \
+        train "$tiny" --set "run.folder=$work/early" --set "data.train=$work/fiches.h5" --set $steps --set $cosine
+    expect_output 'stopped by a signal before its first step; start it again'
+    expect "steps before the first" 0 "$(last_step "$work/early")"
+    [ ! -e "$work/early/latest" ] || fail "a checkpoint was written before the first step"
+    train 0 0 "$work/early" --set $steps --set $cosine
+    expect "losses after a stop before the first step" "$(cat "$work/whole-0.losses")" "$(losses "$work/early")"
+    say "SIGUSR1 during the start: code 75, nothing done, went on as if nothing had happened"
+fi
+
 # Control: without a signal the run does not stop early, and another seed's losses are not taken for the same.
 train 0 0 "$work/other" --set $steps --set $cosine --set run.seed=8
 [ "$(losses "$work/other")" != "$(cat "$work/whole-0.losses")" ] || fail "another seed gives the same losses"

@@ -54,6 +54,12 @@ static void set_interval(struct control *control) {
     comm_broadcast(control->comm, &control->save_every, sizeof control->save_every);
 }
 
+bool control_stops_at_once(const struct control *control) {
+    int64_t asked = stop_requested();
+    comm_max_i64(control->comm, &asked, 1);
+    return asked != 0;
+}
+
 enum wish control_ask(struct control *control, double step_s) {
     enum { MINUTE_S = 60 };
     double limit_s = control->config->train.stop_after_s, now = clock_s();

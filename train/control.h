@@ -28,6 +28,10 @@ struct control {
 void control_open(struct control *control, const struct config *config, struct comm *comm, int64_t step,
                   int64_t save_bytes);
 
+/* control_stops_at_once - whether a rank was signalled before the first step: nothing has to be saved.
+ * Collective. */
+bool control_stops_at_once(const struct control *control);
+
 /* control_ask - after a step that took step_s.  Collective. */
 enum wish control_ask(struct control *control, double step_s);
 bool wish_ends(enum wish wish);

@@ -273,9 +273,11 @@ int trainer_run(const struct config *config, struct comm *comm) {
     run_phase_enter(comm, config, RUN_STARTING);
     if (trainer_open(&trainer, config, comm)) {
         char cost[400];
-        code = train_loop(&trainer);
+        bool at_once = trainer.step < config->train.steps && control_stops_at_once(&trainer.control);
+        code = at_once ? EXIT_REQUEUE : train_loop(&trainer);
         metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));
         metrics_close(trainer.metrics, code == EXIT_DONE ? "done"
+                                       : at_once ? "stopped by a signal before its first step; start it again"
                                        : code == EXIT_REQUEUE
                                            ? "stopped after a checkpoint; start it again to go on"
                                            : "ended by a fault");

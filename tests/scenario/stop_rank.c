@@ -1,4 +1,5 @@
-/* stop_rank.c - a library to be preloaded: the rank STOP_RANK stops itself (SIGSTOP) at the place STOP_AT, so
+/* stop_rank.c - a library to be preloaded: the rank STOP_RANK stops itself (SIGSTOP, or SIGUSR1
+ * where STOP_SIGNAL is USR1; started alone it is rank 0) at the place STOP_AT, so
  * that tests of waits need no luck with time.  STOP_AT: "start" (before main), "init", "initialised",
  * "finalize", or "open:TEXT" (when it opens a file whose path holds TEXT). */
 #define _GNU_SOURCE
@@ -16,12 +17,17 @@
 static const char *place_of(void) {
     const char *rank = getenv("OMPI_COMM_WORLD_RANK"), *wanted = getenv("STOP_RANK"),
                *place = getenv("STOP_AT");
-    return rank && wanted && place && strcmp(rank, wanted) == 0 ? place : "";
+    return wanted && place && strcmp(rank ? rank : "0", wanted) == 0 ? place : "";
+}
+
+static void stop(void) {
+    const char *name = getenv("STOP_SIGNAL");
+    kill(getpid(), name && strcmp(name, "USR1") == 0 ? SIGUSR1 : SIGSTOP);
 }
 
 static void reach(const char *place) {
     if (strcmp(place_of(), place) == 0)
-        kill(getpid(), SIGSTOP);
+        stop();
 }
 
 __attribute__((constructor)) static void start(void) {
@@ -45,7 +51,7 @@ static int open_by(const char *name, const char *path, int flags, mode_t mode) {
     const char *place = place_of();
     *(void **)&next = dlsym(RTLD_NEXT, name);
     if (strncmp(place, "open:", 5) == 0 && strstr(path, place + 5))
-        kill(getpid(), SIGSTOP);
+        stop();
     return next(path, flags, mode);
 }
 
