@@ -39,6 +39,26 @@ if command -v strace >/dev/null 2>&1 && traced true; then
     stays_offline "$atelier" export "$model" --to gguf --type f16 --out "$work/model.gguf"
     stays_offline "$atelier" export "$model" --to hf --type bf16 --out "$work/hf"
     stays_offline "$atelier" inspect "$model" --verify
+    # A training run may open what MPI needs, and nothing else: hwloc's GL plug-in would look for X servers.
+    for display in :0 localhost:10.0; do
+        rm -rf "$work/run"
+        traced env DISPLAY=$display "$atelier" train "$tiny" --set "run.folder=$work/run" --set train.steps=1 \
+            --set "data.train=$work/fiches.h5" || fail "train under strace: exit code $?"
+        if grep -Eq 'X11-unix|sin_port=htons\(60[0-9][0-9]\)|AF_PACKET' "$work/trace"; then
+            fail "train connects to an X server: $(grep -E 'X11|60[0-9][0-9]' "$work/trace" | head -n 3)"
+        fi
+        if grep -E 'connect\(' "$work/trace" | grep -Eq 'AF_INET'; then
+            fail "train alone connects to somebody: $(grep -E 'connect\(.*AF_INET' "$work/trace" | head -n 3)"
+        fi
+    done
+    say "train alone connects to nobody, with a DISPLAY as without"
+    # The control: the user's own choice is kept, and with the plug-in the X server is looked for (where it is installed).
+    rm -rf "$work/run"
+    traced env DISPLAY=:0 HWLOC_COMPONENTS=gl "$atelier" train "$tiny" --set "run.folder=$work/run" --set train.steps=1 \
+        --set "data.train=$work/fiches.h5"
+    if grep -q 'X11-unix' "$work/trace"; then
+        say "with hwloc's GL plug-in it would"
+    fi
 else
     prepare_sample
     reason="strace is missing or not allowed: sockets were not watched"

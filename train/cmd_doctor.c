@@ -141,7 +141,11 @@ static void measure(struct findings *findings, const char *folder, struct calibr
 static void look_at_libraries(struct findings *findings) {
     char name[64];
     comm_library_name(name, sizeof name);
-    add(findings, "MPI", "%s", name);
+    struct finding *mpi = add(findings, "MPI", "%s", name);
+    if (geteuid() == 0 && (!getenv("OMPI_ALLOW_RUN_AS_ROOT") || !getenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")))
+        advise(mpi, FINDING_WARNING,
+               "mpirun refuses to start as root, as containers do: export OMPI_ALLOW_RUN_AS_ROOT=1 "
+               "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1");
     add(findings, "matrix products", "%s", device_describe_cpu(name, sizeof name));
     add(findings, "HDF5", "%s", h5_library_version(name, sizeof name));
     struct finding *finding =
