@@ -151,6 +151,24 @@ tune plain "$model" "$work/plain.h5" # control: text alone changes nothing
 cmp "$work/plain/step-000002/generation_config.json" "$model/generation_config.json" ||
     fail "training on text changed the end tokens"
 
+# --- conversations written in two ways are not mixed; the same way under two names is one
+copy_model begins
+rm -f "$work/begins/chat_template.jinja"
+sed 's/"chat_template": "/&{{ bos_token }}/' "$model/tokenizer_config.json" >"$work/begins/tokenizer_config.json"
+for which in begins:2 model:0; do
+    tokenizer=$work/begins
+    [ "$which" = begins:2 ] || tokenizer=$model
+    prepare_chats
+    mv "$work/chats.h5" "$work/own.h5"
+    prepare_chats 'chat_template: chatml'
+    printf 'run: {folder: %s, threads: 1}\nmodel: {path: %s}\ntrain: {steps: 1, batch_sequences: 2}\n' "$work/mix-$which" \
+        "$tokenizer" >"$work/mix.yaml"
+    printf 'data: {train: [{path: %s}, {path: %s}], sequence_tokens: 64}\n' "$work/own.h5" "$work/chats.h5" >>"$work/mix.yaml"
+    run "${which#*:}" "$atelier" train "$work/mix.yaml"
+    [ "$which" != begins:2 ] || expect_output "written in different ways .'own' and 'chatml'"
+done
+tokenizer=$model
+
 # --- the template goes into a model that has none, and the class of the tokenizer into one that keeps its pipeline
 copy_model base
 rm -f "$work/base/chat_template.jinja"

@@ -7,6 +7,13 @@
 
 #include "checkpoints/model_folder.h"
 
+/* written_alike - by one template, or both as the model's own writes them. */
+static bool written_alike(const struct token_chat *a, const struct token_chat *b) {
+    bool a_is_own = strcmp(a->style, "own") == 0, b_is_own = strcmp(b->style, "own") == 0;
+    bool as_own = !a->differs && !b->differs && (a_is_own || b_is_own);
+    return a->end_id == b->end_id && (as_own || strcmp(a->template_text, b->template_text) == 0);
+}
+
 /* first_chat - how the conversations of the first file that has some were written, or NULL; -1 with err set
  * where another file differs. */
 static int first_chat(const struct loader *loader, const struct token_chat **first, struct err *err) {
@@ -17,8 +24,7 @@ static int first_chat(const struct loader *loader, const struct token_chat **fir
             continue;
         if (!*first)
             *first = chat;
-        else if (chat->end_id != (*first)->end_id ||
-                 strcmp(chat->template_text, (*first)->template_text) != 0)
+        else if (!written_alike(chat, *first))
             return err_set(
                 err,
                 "the conversations of the training files are written in different ways ('%s' and '%s'): "
