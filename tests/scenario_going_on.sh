@@ -162,7 +162,7 @@ mkdir "$work/one" "$work/two"
 for folder in one two; do
     sed "s|tokenizer: data|tokenizer: $PWD/data|" "$tiny" >"$work/$folder/same.yaml"
 done
-program=$PWD/$atelier
+program=$(cd "$(dirname "$atelier")" && pwd)/atelier
 named() { # WANTED_CODE RUN_FILE [ARGUMENT...] - with the folder that follows from the run file's name
     named_code=$1 named_file=$2
     shift 2
