@@ -163,19 +163,6 @@ static void add_tensors(struct job *job) {
                   (long long)num_f16);
 }
 
-int export_check_values(const char *name, bool as_f16, const float *values, int64_t count, struct err *err) {
-    for (int64_t i = 0; i < count; i++) {
-        if (!isfinite(values[i]))
-            return err_set(err,
-                           "tensor '%s' holds %f, not a number that a model can use; the training went wrong",
-                           name, (double)values[i]);
-        if (as_f16 && fabsf(values[i]) >= 65520)
-            return err_set(err, "tensor '%s' holds %g, too large for f16; export as bf16", name,
-                           (double)values[i]);
-    }
-    return 0;
-}
-
 /* permute_heads - rows of whole heads from Hugging Face's order into llama.cpp's. */
 static void permute_heads(int head_dim, int64_t width, int64_t num_rows, const float *from, float *to) {
     for (int64_t row = 0; row < num_rows; row++)
@@ -183,7 +170,6 @@ static void permute_heads(int head_dim, int64_t width, int64_t num_rows, const f
 }
 
 static int write_tensor(const struct job *job, struct param param, struct err *err) {
-    char name[PARAM_NAME_ROOM];
     struct tensor shape = param_shape(job->config, param);
     int64_t width = shape.dims[shape.ndim - 1], num_rows = tensor_count(shape) / width;
     enum ggml_type type = type_in_file(job->type, shape);
@@ -194,12 +180,11 @@ static int write_tensor(const struct job *job, struct param param, struct err *e
     float *rows = xmalloc((size_t)(chunk * width) * sizeof *rows);
     float *ordered = permuted ? xmalloc((size_t)(chunk * width) * sizeof *ordered) : NULL;
     int status = 0;
-    param_gguf_name(job->config, param, name);
     for (int64_t first = 0; first < num_rows && status == 0; first += chunk) {
         int64_t now = num_rows - first < chunk ? num_rows - first : chunk;
-        status = weights_read(job->weights, param, first * width, now * width, rows, err);
-        if (status == 0)
-            status = export_check_values(name, type == GGML_F16, rows, now * width, err);
+        status = weights_read_fit(
+            job->weights, param, (struct weights_range){first * width, now * width, value_type_of_ggml(type)},
+            rows, err);
         if (status == 0 && permuted)
             permute_heads(job->config->head_dim, width, now, rows, ordered);
         if (status == 0)

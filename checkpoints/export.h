@@ -16,7 +16,3 @@ int export_gguf(const struct weights *weights, const char *path, enum export_typ
  * Q8_0 is refused, and so is an existing path.  Returns 0, or -1 with err set and nothing left behind. */
 int export_hf(const struct weights *weights, const char *path, enum export_type type, char **notes,
               struct err *err);
-
-/* export_check_values - weights that a file may hold: finite and, as f16, not rounded to infinity.
- * Returns 0, or -1 with err set naming the tensor. */
-int export_check_values(const char *name, bool as_f16, const float *values, int64_t count, struct err *err);

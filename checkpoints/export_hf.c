@@ -58,17 +58,15 @@ static struct placed *plan_tensors(const struct model_config *config, struct st_
 
 static int write_tensor(const struct weights *weights, const struct model_config *config,
                         struct st_layout *layout, const struct placed *placed, struct err *err) {
-    char name[PARAM_NAME_ROOM];
     int64_t count = tensor_count(param_shape(config, placed->param));
     int64_t chunk = count < CHUNK_VALUES ? count : CHUNK_VALUES;
     float *values = xmalloc((size_t)chunk * sizeof *values);
     int status = 0;
-    param_name(config, placed->param, name);
     for (int64_t first = 0; first < count && status == 0; first += chunk) {
         int64_t now = count - first < chunk ? count - first : chunk;
-        status = weights_read(weights, placed->param, first, now, values, err);
-        if (status == 0)
-            status = export_check_values(name, config->dtype == DTYPE_F16, values, now, err);
+        status =
+            weights_read_fit(weights, placed->param,
+                             (struct weights_range){first, now, value_type_of(config->dtype)}, values, err);
         if (status == 0)
             status = st_layout_write_f32(layout, placed->handle, first, now, values, err);
     }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
+#include "checkpoints/value_check.h"
 
 enum { ALIGNMENT = 32, MAX_NAME_BYTES = 63, GGUF_VERSION = 3 };
 
@@ -22,6 +23,7 @@ struct gguf_writer {
     struct buffer keys, directory;
     uint64_t num_keys, num_tensors;
     struct gguf_tensor *tensors; /* offset: relative to the data */
+    char **names;                /* [num_tensors] */
     uint64_t data_bytes;         /* of all tensors, padded */
     char *path;                  /* NULL until the file is begun */
     int fd;
@@ -142,6 +144,8 @@ void gguf_add_tensor(struct gguf_writer *writer, const char *name, int ndim, con
     append_u64(&writer->directory, writer->data_bytes);
     tensor.size_bytes = tensor.count / format->block_count * (int64_t)format->block_bytes;
     writer->tensors = xrealloc(writer->tensors, (size_t)(writer->num_tensors + 1) * sizeof *writer->tensors);
+    writer->names = xrealloc(writer->names, (size_t)(writer->num_tensors + 1) * sizeof *writer->names);
+    writer->names[writer->num_tensors] = xstrdup(name);
     writer->tensors[writer->num_tensors++] = tensor;
     writer->data_bytes += padded((uint64_t)tensor.size_bytes);
 }
@@ -188,6 +192,10 @@ int gguf_write_rows(struct gguf_writer *writer, int64_t num_rows, const float *r
           (long long)(num_rows - (total_rows - writer->rows_done)));
     if (count == 0)
         return 0;
+    int64_t first = writer->rows_done * tensor->dims[0];
+    if (value_check(writer->names[writer->current], value_type_of_ggml((enum ggml_type)tensor->type), rows,
+                    first, count, err) != 0)
+        return -1;
     size_t packed_bytes = (size_t)(count / format->block_count) * format->block_bytes;
     quant_encode(tensor->type, rows, count, reserve(&writer->packed, packed_bytes));
     if (write_bytes(writer, writer->packed.bytes, packed_bytes, err) != 0)
@@ -216,6 +224,9 @@ void gguf_writer_free(struct gguf_writer *writer) {
     free(writer->keys.bytes);
     free(writer->directory.bytes);
     free(writer->packed.bytes);
+    for (uint64_t i = 0; i < writer->num_tensors; i++)
+        free(writer->names[i]);
+    free(writer->names);
     free(writer->tensors);
     free(writer->path);
     free(writer);

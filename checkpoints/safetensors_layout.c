@@ -14,6 +14,7 @@
 #include "checkpoints/files.h"
 #include "checkpoints/safetensors.h"
 #include "checkpoints/safetensors_header.h"
+#include "checkpoints/value_check.h"
 #include "data/json.h"
 #include "kernels/half.h"
 
@@ -297,6 +298,8 @@ int st_layout_write_f32(struct st_layout *layout, int64_t handle, int64_t first,
     CHECK(first >= 0 && count >= 0 && count <= room && first <= room - count,
           "elements %lld + %lld of '%s', which has %lld", (long long)first, (long long)count, item->name,
           (long long)room);
+    if (value_check(item->name, value_type_of(item->shape.dtype), data, first, count, err) != 0)
+        return -1;
     struct out_file *file = &layout->files[item->file];
     CHECK(file->fd >= 0, "'%s' is not open", file->name);
     enum dtype dtype = item->shape.dtype;

@@ -21,6 +21,7 @@ struct weights {
     struct model_config config;
     struct gguf *gguf;      /* or NULL */
     struct st_files *files; /* or NULL */
+    char *path;             /* as it was opened */
     char *folder;           /* of a Hugging Face model */
     char *config_text;
 };
@@ -60,26 +61,52 @@ static int64_t find_embedding(const struct weights *w) {
     return st_find(w->files, param_name(&w->config, (struct param){ROLE_EMBEDDING, 0}, name));
 }
 
+/* rows_that_differ - of the stored head and the embedding, and the first of them. */
+static int64_t rows_that_differ(const float *head, const float *embedding, int64_t num_rows, int64_t width,
+                                int64_t *first) {
+    int64_t differ = 0;
+    for (int64_t row = 0; row < num_rows; row++)
+        if (memcmp(head + row * width, embedding + row * width, (size_t)width * sizeof *head) != 0 &&
+            differ++ == 0)
+            *first = row;
+    return differ;
+}
+
 /* check_tied_head - some tied models store the head all the same.  Loaders ignore it; that is harmless only
- * while it is the embedding, so a few places are compared. */
+ * while it is the embedding, so all rows are compared: one token may have been added or tuned alone. */
 static int check_tied_head(const struct weights *w, int64_t head, struct err *err) {
-    enum { SAMPLE = 256, PLACES = 16 };
-    float a[SAMPLE], b[SAMPLE];
+    enum { PIECE_BYTES = 4 << 20 };
     int64_t embedding = find_embedding(w);
-    int64_t count = st_entry(w->files, embedding).count;
-    int64_t piece = count < SAMPLE ? count : SAMPLE;
-    if (st_entry(w->files, head).count != count)
+    int64_t width = w->config.width, num_rows = w->config.vocab_size, differ = 0, first_other = -1;
+    struct st_entry entry = st_entry(w->files, head);
+    if (entry.dtype != DTYPE_F32 && entry.dtype != DTYPE_BF16 && entry.dtype != DTYPE_F16)
+        return err_set(err, "the head is tied to the embedding, yet a head of type %s is stored",
+                       entry.dtype_text);
+    if (entry.count != num_rows * width)
         return err_set(err, "the head is tied to the embedding, yet a head of another size is stored");
-    for (int place = 0; place < PLACES; place++) {
-        int64_t first = (count - piece) / (PLACES - 1) * place;
-        if (st_read_f32(w->files, embedding, first, piece, a, err) != 0 ||
-            st_read_f32(w->files, head, first, piece, b, err) != 0)
-            return -1;
-        if (memcmp(a, b, (size_t)piece * sizeof *a) != 0)
-            return err_set(
-                err, "tie_word_embeddings is true, yet the stored head differs from the embedding: set it "
-                     "to false in config.json if the head is meant");
+    int64_t piece = PIECE_BYTES / (width * (int64_t)sizeof(float)) + 1;
+    float *a = xmalloc((size_t)(piece * width) * sizeof *a),
+          *b = xmalloc((size_t)(piece * width) * sizeof *b);
+    int status = 0;
+    for (int64_t row = 0; row < num_rows && status == 0; row += piece) {
+        int64_t now = num_rows - row < piece ? num_rows - row : piece, first = -1;
+        status = st_read_f32(w->files, embedding, row * width, now * width, a, err) ||
+                 st_read_f32(w->files, head, row * width, now * width, b, err);
+        int64_t here = status ? 0 : rows_that_differ(b, a, now, width, &first);
+        if (differ == 0 && here > 0)
+            first_other = row + first;
+        differ += here;
     }
+    free(a);
+    free(b);
+    if (status)
+        return -1;
+    if (differ > 0)
+        return err_set(
+            err,
+            "tie_word_embeddings is true, yet the stored head differs from the embedding in %lld of %lld "
+            "rows, first row %lld: set it to false in config.json if the head is meant, or remove the head",
+            (long long)differ, (long long)num_rows, (long long)first_other);
     return 0;
 }
 
@@ -175,6 +202,7 @@ struct weights *weights_open(const char *path, struct err *err) {
     struct stat facts;
     struct weights *w = xcalloc(1, sizeof *w);
     int status;
+    w->path = xstrdup(path);
     if (stat(path, &facts) != 0)
         status = err_set(err, "cannot open model '%s': %s", path, strerror(errno));
     else if (S_ISDIR(facts.st_mode))
@@ -196,6 +224,7 @@ void weights_close(struct weights *w) {
     if (w->gguf)
         gguf_close(w->gguf);
     st_close(w->files);
+    free(w->path);
     free(w->folder);
     free(w->config_text);
     free(w);
@@ -213,6 +242,36 @@ int weights_read(const struct weights *w, struct param param, int64_t first, int
     int64_t index = st_find(w->files, param_name(&w->config, param, name));
     CHECK(index >= 0, "tensor '%s' is not part of this model", name);
     return st_read_f32(w->files, index, first, count, out, err);
+}
+
+/* tell_misfits - what is wrong in the whole tensor, once a value was. */
+static int tell_misfits(const struct weights *w, struct param param, struct value_type type,
+                        struct err *err) {
+    enum { PIECE = 1 << 16 };
+    char name[PARAM_NAME_ROOM];
+    int64_t count = tensor_count(param_shape(&w->config, param));
+    struct value_scan scan = {.type = type};
+    float *values = xmalloc(PIECE * sizeof *values);
+    int status = 0;
+    for (int64_t first = 0; first < count && status == 0; first += PIECE) {
+        int64_t now = count - first < PIECE ? count - first : PIECE;
+        status = weights_read(w, param, first, now, values, err);
+        if (status == 0)
+            value_scan_add(&scan, values, first, now);
+    }
+    free(values);
+    if (status == 0)
+        status = value_scan_fail(&scan, param_name(&w->config, param, name), err);
+    return status != 0 ? err_prefix(err, "model '%s'", w->path) : 0;
+}
+
+int weights_read_fit(const struct weights *w, struct param param, struct weights_range range, float *out,
+                     struct err *err) {
+    if (weights_read(w, param, range.first, range.count, out, err) != 0)
+        return -1;
+    if (value_all_fit(range.type, out, range.count))
+        return 0;
+    return tell_misfits(w, param, range.type, err);
 }
 
 /* read_optional - *text stays NULL where the file is absent. */

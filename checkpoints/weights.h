@@ -3,6 +3,7 @@
 #pragma once
 
 #include "checkpoints/family.h"
+#include "checkpoints/value_check.h"
 
 struct weights;
 
@@ -17,6 +18,15 @@ const struct model_config *weights_config(const struct weights *weights);
 /* weights_read - elements [first, first + count) of a tensor, row-major.  Returns 0, or -1 with err set. */
 int weights_read(const struct weights *weights, struct param param, int64_t first, int64_t count, float *out,
                  struct err *err);
+
+/* weights_read_fit - the same for what is to be kept as range.type: a value that is not finite, or too large
+ * for it, is refused with the tensor's name, how many it holds and where.  Returns 0, or -1 with err set. */
+struct weights_range {
+    int64_t first, count;
+    struct value_type type;
+};
+int weights_read_fit(const struct weights *weights, struct param param, struct weights_range range,
+                     float *out, struct err *err);
 
 /* weights_tokenizer_text - text of tokenizer.json and tokenizer_config.json (NULL where there is none),
  * malloc'ed; made from the metadata when the source is GGUF.  Returns 0, or -1 with err set. */

@@ -1,7 +1,7 @@
 /* test_export.c - whole models out to GGUF and Hugging Face folders and back in, with their tokenizers.
  * tests/golden/gguf holds two tiny models written by the gguf package, and the ids llama.cpp gives for texts
  * (tests/golden/make_gguf.py). */
-#include "tests/check.h"
+#include "tests/patch.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -58,6 +58,9 @@ struct model {
     bool rewrites_text;    /* a normaliser that GGUF has no word for */
     float poison;          /* stands in one element of blk.1.ffn_down */
 };
+
+/* Stands where poison will be. */
+static const float POISON_PLACE = 12345.625f;
 
 static struct model sample_model(const char *tokenizer, int64_t vocab_size) {
     struct model model = {.tokenizer = tokenizer};
@@ -129,7 +132,7 @@ static float *values_of(const struct model *model, struct param param) {
     int64_t count = tensor_count(param_shape(&model->config, param));
     float *values = test_normal(count, 1000 + (uint64_t)((int)param.role * 100 + param.layer));
     if (model->poison != 0 && param.role == ROLE_DOWN && param.layer == 1)
-        values[77] = model->poison;
+        values[77] = POISON_PLACE;
     return values;
 }
 
@@ -167,6 +170,11 @@ static char *make_folder(const char *name, const struct model *model) {
     }
     assert_int_equal(st_layout_close(layout, &err), 0);
     st_layout_free(layout);
+    if (model->poison != 0) { /* which no writer of ours would write */
+        char *path = xasprintf("%s/model.safetensors", at);
+        patch_f32(path, POISON_PLACE, model->poison);
+        free(path);
+    }
     free(config);
     return at;
 }
@@ -438,8 +446,10 @@ static void test_refusals(void **state) {
         {sample_model("byte_level", 423), EXPORT_F32, NULL},
         {sample_model("byte_level", 422), EXPORT_F32,
          "has 423 tokens, but the model only 422 embedding rows"},
-        {sample_model("byte_level", 423), EXPORT_F32, "tensor 'blk.1.ffn_down.weight' holds nan"},
-        {sample_model("byte_level", 423), EXPORT_F16, "too large for f16; export as bf16"},
+        {sample_model("byte_level", 423), EXPORT_F32,
+         "tensor 'model.layers.1.mlp.down_proj.weight' holds 1 value that is not finite, the first (nan)"},
+        {sample_model("byte_level", 423), EXPORT_F16,
+         "holds 1 value too large for f16, the first (100000) at element 77"},
         {sample_model(NULL, 423), EXPORT_F32, "has no tokenizer.json"},
         {sample_model("byte_level", 423), EXPORT_F32, "no pre-tokenizer it knows splits by '[a-z]+'"},
         {sample_model("sentencepiece", 520), EXPORT_F32, "+"},
@@ -504,7 +514,7 @@ static void test_hf(void **state) {
     source = open_weights(hf);
     assert_int_equal(folder_remove(out, &err), 0);
     assert_int_equal(export_hf(source, out, EXPORT_F32, NULL, &err), -1);
-    assert_non_null(strstr(err.text, "holds inf"));
+    assert_non_null(strstr(err.text, "not finite, the first (inf) at element 77"));
     assert_true(!path_exists(partial) && !path_exists(out));
     weights_close(source);
     weights_close(back);

@@ -102,7 +102,7 @@ static void fixture_open(struct fixture *f, const char *name, enum recompute rec
     test_device_open(&f->dev, 1);
     params_create(&f->params, &f->dev, &params_setup);
     model_create(&f->model, &f->dev, &f->params, &model_setup);
-    if (state_load_weights(&f->params, f->weights, &err))
+    if (state_load_weights(&f->params, f->weights, value_type_of(DTYPE_F32), &err))
         fail_msg("%s", err.text);
     params_refresh(&f->params, NULL);
     make_batch(f);

@@ -28,7 +28,7 @@ int session_open(struct session *session, const char *path, int64_t max_tokens, 
     params_create(&session->params, &session->dev, &params_setup);
     model_create(&session->model, &session->dev, &session->params, &model_setup);
     session->is_open = true;
-    return state_load_weights(&session->params, session->weights, err);
+    return state_load_weights(&session->params, session->weights, value_type_of(DTYPE_F32), err);
 }
 
 void session_close(struct session *session) {

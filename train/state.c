@@ -18,6 +18,8 @@ struct transfer_job {
     const struct checkpoint_reader *reader;
     struct checkpoint *checkpoint;
     enum checkpoint_part part;
+    struct value_type type; /* what the values must fit into */
+    struct value_scan *scan;
     int64_t seed;
     bool writes_device; /* values go to the device, not from it */
     float *stage;       /* [STAGE_COUNT] */
@@ -25,6 +27,9 @@ struct transfer_job {
     int (*move)(struct transfer_job *, int unit, const struct unit_tensor *, int64_t first, int64_t count,
                 float *values);
 };
+
+static const char *const part_names[] = {
+    [PART_MODEL] = "model", [PART_MASTER] = "master", [PART_ADAM_M] = "adam_m", [PART_ADAM_V] = "adam_v"};
 
 /* part_type - of a checkpoint part on the device; files hold f32. */
 static enum dtype part_type(const struct params *params, enum checkpoint_part part) {
@@ -92,17 +97,41 @@ static int each_shard_piece(struct transfer_job *job) {
     return status;
 }
 
+/* tell_misfits - what is wrong in a whole tensor of a checkpoint, once a value was. */
+static int tell_misfits(const struct transfer_job *job, struct param param) {
+    enum { PIECE = 1 << 16 };
+    char name[PARAM_NAME_ROOM];
+    const struct model_config *model = job->params->setup.model;
+    int64_t count = tensor_count(param_shape(model, param));
+    struct value_scan scan = {.type = job->type};
+    float *values = xmalloc(PIECE * sizeof *values);
+    int status = 0;
+    for (int64_t first = 0; first < count && status == 0; first += PIECE) {
+        int64_t now = count - first < PIECE ? count - first : PIECE;
+        status = checkpoint_read(job->reader, param, first, now, values, job->err);
+        if (status == 0)
+            value_scan_add(&scan, values, first, now);
+    }
+    free(values);
+    return status != 0 ? -1 : value_scan_fail(&scan, param_name(model, param, name), job->err);
+}
+
 static int load_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
     (void)unit;
-    if (job->reader)
-        return checkpoint_read(job->reader, tensor->param, first, count, values, job->err);
-    return weights_read(job->weights, tensor->param, first, count, values, job->err);
+    struct weights_range range = {first, count, job->type};
+    if (!job->reader)
+        return weights_read_fit(job->weights, tensor->param, range, values, job->err);
+    if (checkpoint_read(job->reader, tensor->param, first, count, values, job->err) != 0)
+        return -1;
+    return value_all_fit(job->type, values, count) ? 0 : tell_misfits(job, tensor->param);
 }
 
-int state_load_weights(struct params *params, const struct weights *weights, struct err *err) {
+int state_load_weights(struct params *params, const struct weights *weights, struct value_type kept_as,
+                       struct err *err) {
     struct transfer_job job = {.params = params,
                                .weights = weights,
+                               .type = kept_as,
                                .part = PART_MASTER,
                                .writes_device = true,
                                .err = err,
@@ -117,6 +146,7 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
             return -1;
         struct transfer_job job = {.params = params,
                                    .reader = reader,
+                                   .type = value_type_of(DTYPE_F32),
                                    .part = part,
                                    .writes_device = true,
                                    .err = err,
@@ -124,7 +154,7 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
         int status = each_shard_piece(&job);
         checkpoint_reader_close(reader);
         if (status)
-            return -1;
+            return err_prefix(err, "'%s/state/%s'", folder, part_names[part]);
     }
     return 0;
 }
@@ -147,6 +177,30 @@ void state_init(struct params *params, int64_t seed) {
     struct transfer_job job = {
         .params = params, .part = PART_MASTER, .seed = seed, .writes_device = true, .move = init_values};
     each_shard_piece(&job);
+}
+
+/* find_misfits - values of the masters that a model file of that type cannot hold; the search ends with the
+ * tensor that holds the first. */
+static int find_misfits(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+                        int64_t count, float *values) {
+    char name[PARAM_NAME_ROOM];
+    (void)unit;
+    if (value_all_fit(job->type, values, count))
+        return 0;
+    job->scan->type = job->type;
+    value_scan_add(job->scan, values, first, count);
+    return value_scan_fail(job->scan, param_name(job->params->setup.model, tensor->param, name), job->err);
+}
+
+int state_check_values(struct params *params, enum dtype type, struct err *err) {
+    struct value_scan scan = {.first = 0};
+    struct transfer_job job = {.params = params,
+                               .part = PART_MASTER,
+                               .type = value_type_of(type),
+                               .scan = &scan,
+                               .err = err,
+                               .move = find_misfits};
+    return each_shard_piece(&job);
 }
 
 static int save_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,

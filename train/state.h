@@ -6,10 +6,17 @@
 #include "train/params.h"
 
 /* state_load_weights - this rank's shard of the masters from a model; each byte is read by one rank only.
- * Local: agree on the result, then params_share_masters.  Returns 0, or -1 with err set. */
-int state_load_weights(struct params *params, const struct weights *weights, struct err *err);
+ * Local: agree on the result, then params_share_masters.  Returns 0, or -1 with err set: a value that is not
+ * finite, or that the type in which the model will be kept cannot hold, is named with its tensor. */
+int state_load_weights(struct params *params, const struct weights *weights, struct value_type kept_as,
+                       struct err *err);
 
-/* state_load_checkpoint - masters and moments of this rank from a checkpoint.  Local, as above. */
+/* state_check_values - whether this rank's shard of the masters fits a model file of that type (F32: is
+ * finite).  Local. Returns 0, or -1 with err set: the tensor, how many of its values here, the first. */
+int state_check_values(struct params *params, enum dtype type, struct err *err);
+
+/* state_load_checkpoint - masters and moments of this rank from a checkpoint; all are finite.  Local, as
+ * above. */
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err);
 
 /* state_init - a new model: norms 1, matrices normal with the configuration's initializer_range, each value a

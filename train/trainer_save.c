@@ -46,11 +46,40 @@ static const char *small_files_folder(const struct trainer *t) {
     return t->last_saved ? t->last_saved : t->source ? weights_folder(t->source) : NULL;
 }
 
-bool trainer_save(struct trainer *t) {
+/* first_reason - of the lowest rank that has one, on all ranks; "" when none has.  Collective. */
+static void first_reason(struct comm *comm, const struct err *mine, char *text, size_t room_bytes) {
+    enum { ROOM = 320 };
+    int num_ranks = comm_num_ranks(comm);
+    char own[ROOM] = "", *all = xcalloc((size_t)num_ranks, ROOM);
+    snprintf(own, sizeof own, "%.*s", ROOM - 1, mine->text);
+    comm_gather_bytes(comm, own, ROOM, all);
+    text[0] = '\0';
+    for (int r = 0; r < num_ranks && !text[0]; r++)
+        snprintf(text, room_bytes, "%s", all + (size_t)r * ROOM);
+    free(all);
+}
+
+/* choose_type - training may have carried weights beyond the range of the type of the model files.  The state
+ * must not be lost for that in the night, and infinity must not be written: the model files are f32 from here
+ * on, and it is said. Returns false on all ranks where weights are no numbers: such a state is not worth the
+ * place of a good one. */
+static bool choose_type(struct trainer *t) {
+    struct err err = {""};
+    char reason[320];
+    state_check_values(&t->params, t->model_config.dtype, &err);
+    first_reason(t->comm, &err, reason, sizeof reason);
+    if (!reason[0])
+        return true;
+    if (!comm_all_ok(t->comm, state_check_values(&t->params, DTYPE_F32, &err), &err))
+        return false;
+    metrics_note(t->metrics, "warning: step %lld: %s; the model files of this run are f32 from here on",
+                 (long long)t->step, reason);
+    t->model_config.dtype = DTYPE_F32;
+    return true;
+}
+
+static bool save_state(struct trainer *t) {
     double start = clock_s();
-    /* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
-    struct comm_phase before = *comm_phase(t->comm);
-    run_phase_enter(t->comm, t->config, RUN_SAVING);
     char *state_text = trainer_state_text(t), *provenance, *card;
     const char *folder = small_files_folder(t);
     bool has_other_card =
@@ -89,6 +118,14 @@ bool trainer_save(struct trainer *t) {
             warn("'%s' is gone as soon as it was saved", t->last_saved);
         control_saved(&t->control, t->step, clock_s() - start);
     }
+    return done;
+}
+
+bool trainer_save(struct trainer *t) {
+    /* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
+    struct comm_phase before = *comm_phase(t->comm);
+    run_phase_enter(t->comm, t->config, RUN_SAVING);
+    bool done = choose_type(t) && save_state(t);
     comm_set_phase(t->comm, &before);
     return done;
 }

@@ -326,6 +326,18 @@ static int read_training_state(struct trainer *t, struct err *err) {
     return status ? err_prefix(err, "cannot resume") : 0;
 }
 
+/* load_base - the base model's weights, which must fit the type in which they will be saved: found out now,
+ * and not at the first checkpoint. */
+static int load_base(struct trainer *t, struct err *err) {
+    struct value_type type = value_type_of(t->model_config.dtype);
+    char name[64];
+    if (t->config->model.save_dtype != DTYPE_COUNT) {
+        snprintf(name, sizeof name, "model.save_dtype %s", type.name);
+        type.name = name;
+    }
+    return state_load_weights(&t->params, t->source, type, err);
+}
+
 /* load_state - masters and moments: from the checkpoint, the base model, or at random. */
 static bool load_state(struct trainer *t) {
     struct err err = {""};
@@ -333,7 +345,7 @@ static bool load_state(struct trainer *t) {
     if (t->resumed_from) {
         status = state_load_checkpoint(&t->params, t->resumed_from, &err);
     } else if (t->source) {
-        status = state_load_weights(&t->params, t->source, &err);
+        status = load_base(t, &err);
     } else {
         state_init(&t->params, t->config->run.seed);
     }
