@@ -45,6 +45,7 @@ struct checkpoint_source {
     bool card_is_of_base; /* base_folder's README.md describes another model: it becomes README.base.md */
     const struct checkpoint_id *parent; /* the checkpoint that the state descends from; NULL: none */
     int keep_count;                     /* complete checkpoints of this line to keep; 0: all */
+    int64_t good_step;                  /* beside them, the newest one at or before this step; 0: none */
 };
 
 /* checkpoint_plan - the layout; the same on every rank.  with_state false: the model alone (a final export).
@@ -88,6 +89,9 @@ char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err);
 
 /* checkpoint_of_step - path of a complete checkpoint of this step (malloc'ed), or NULL with err set. */
 char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err);
+
+/* checkpoint_prune - root: of the line that leads to last, delete all but the newest keep_count. */
+void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count);
 
 /* checkpoint_identity - of a complete checkpoint, by its manifest.  checkpoint_last_saved - of the one that a
  * run saved last, there or not; its id is "" where there is no history.  Return 0, or -1 with err set. */

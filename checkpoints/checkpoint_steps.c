@@ -200,7 +200,25 @@ int step_install(const char *run_folder, int64_t step, const char *id, struct er
 }
 
 /* Oldest first, and one that cannot be deleted does not make a younger one go in its place. */
-int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count) {
+/* spared_entry - of the checkpoints of the line the newest one at or before good_step, where it is not among
+ * the newest keep_count anyway; -1: none. */
+static int spared_entry(const struct lineage *lineage, const bool *is_own, int keep_count,
+                        int64_t good_step) {
+    int spared = -1, num_newer = 0;
+    for (int i = 0; i < lineage->count; i++)
+        if (good_step > 0 && is_own[i] && lineage->entries[i].self.step <= good_step &&
+            (spared < 0 || lineage->entries[i].self.step > lineage->entries[spared].self.step))
+            spared = i;
+    for (int i = 0; i < lineage->count && spared >= 0; i++)
+        num_newer += is_own[i] && lineage->entries[i].self.step > lineage->entries[spared].self.step;
+    return num_newer >= keep_count ? spared : -1;
+}
+
+void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count) {
+    step_prune(run_folder, last, keep_count, 0);
+}
+
+int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count, int64_t good_step) {
     struct lineage lineage;
     struct step_list list;
     struct err err;
@@ -217,10 +235,12 @@ int step_prune(const char *run_folder, const struct checkpoint_id *last, int kee
                     lineage_leads(&lineage, i, tip);
         num_there += is_own[i];
     }
+    int spared = spared_entry(&lineage, is_own, keep_count, good_step);
+    num_there -= spared >= 0;
     for (int s = 0; s < list.count && num_there > keep_count; s++)
         for (int i = 0; i < lineage.count; i++) {
             if (!is_own[i] || lineage.entries[i].self.step != list.steps[s].step ||
-                list.steps[s].state != STEP_COMPLETE || i == tip)
+                list.steps[s].state != STEP_COMPLETE || i == tip || i == spared)
                 continue;
             if (remove_step(run_folder, list.steps[s], &err) != 0)
                 warn("an old checkpoint stays: %s", err.text);

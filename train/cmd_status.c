@@ -178,6 +178,8 @@ static void print_progress(const struct report *report) {
     }
     if (run->last_step > run->updates)
         printf("updates      %lld: the other steps left the weights as they were\n", (long long)run->updates);
+    if (run->diverged_since > 0)
+        printf("diverged     since step %lld: the loss is out of bounds\n", (long long)run->diverged_since);
     if (isfinite(run->loss))
         printf("loss         %.4f\n", run->loss);
     if (isfinite(run->valid_loss))
@@ -188,7 +190,7 @@ static void print_progress(const struct report *report) {
         printf("ETA          %s of steps, without waiting in the queue\n",
                duration_text(run_status_eta_s(run), text, sizeof text));
     if (run->checkpoint[0])
-        printf("checkpoint   %s\n", run->checkpoint);
+        printf("checkpoint   %s%s%s\n", run->checkpoint, run->suspect[0] ? ", suspect: " : "", run->suspect);
     else
         printf("checkpoint   none yet\n");
 }
@@ -251,6 +253,8 @@ static void print_json(const struct report *report) {
     set(root, "tokens_per_s", real_or_null(run->tokens_per_s, run->step_s > 0));
     set(root, "eta_s", real_or_null(run_status_eta_s(run), run_status_eta_s(run) >= 0));
     set(root, "last_sign_of_life", run->last_sign_of_life > 0 ? json_integer(run->last_sign_of_life) : NULL);
+    set(root, "diverged_since", run->diverged_since > 0 ? json_integer(run->diverged_since) : NULL);
+    set(root, "suspect", run->suspect[0] ? json_string(run->suspect) : NULL);
     set(root, "checkpoint", run->checkpoint[0] ? json_string(run->checkpoint) : NULL);
     if (report->ledger.num_entries > 0) {
         struct ledger_totals totals = ledger_totals(&report->ledger);

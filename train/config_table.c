@@ -277,7 +277,9 @@ static const struct config_key run_file_keys[] = {
         "save takes "
         "and how often nodes fail",
         FREE),
-    INT("checkpoint.keep", AT(checkpoint.keep), "2", 0, 1e6, "checkpoints", "newest ones kept; 0: all", FREE),
+    INT("checkpoint.keep", AT(checkpoint.keep), "2", 0, 1e6, "checkpoints",
+        "newest ones kept, and beside them the last good one where the loss went out of bounds; 0: all",
+        FREE),
     CHOICE(
         "checkpoint.resume", AT(checkpoint.resume), "auto", resumes,
         "auto: go on from the checkpoint that run.folder/latest names, where there is one; never: start anew",

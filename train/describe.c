@@ -16,6 +16,7 @@
 #include "data/json.h"
 #include "data/tokenizer.h"
 #include "data/tokens.h"
+#include "train/divergence.h"
 
 enum {
     LONGEST_TEXT_BYTES = 120, /* of a value from a file */
@@ -349,6 +350,10 @@ static json_t *describe_folder(const char *folder, enum verify verify, struct er
         status = put_manifest(object, manifest, verify, err);
     else if (!is_checkpoint)
         put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+    char *suspect = is_checkpoint ? divergence_suspect(folder) : NULL;
+    if (suspect)
+        put_text(object, "suspect", suspect);
+    free(suspect);
     if (status == 0)
         status = put_model(object, folder, err);
     if (status == 0)

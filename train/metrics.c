@@ -224,6 +224,8 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
     put_number(m->lines, "learning_rate", r->learning_rate, 9);
     fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld, \"update\": %lld", (long long)r->tokens,
             (long long)r->target_tokens, (long long)r->update);
+    if (r->diverged_since > 0)
+        fprintf(m->lines, ", \"diverged_since\": %lld", (long long)r->diverged_since);
     if (r->skipped)
         fprintf(m->lines, ", \"skipped\": \"%s\"", r->skipped);
     put_number(m->lines, "seconds", r->seconds, 6);

@@ -16,6 +16,7 @@ struct step_record {
     double loss;                     /* mean over the target tokens of the global batch; NaN: it had none */
     double grad_norm, learning_rate; /* grad_norm: NaN without targets */
     int64_t update;                  /* updates of the weights made in the whole run, this step's included */
+    int64_t diverged_since;          /* step since which the run has diverged; 0: it has not */
     const char *skipped;             /* why this step made none: "no targets", "f16 overflow"; NULL: it did */
     int64_t tokens;                  /* input tokens of the global batch, padding left out */
     int64_t target_tokens;

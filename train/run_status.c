@@ -13,6 +13,7 @@
 #include "checkpoints/checkpoint.h"
 #include "data/file.h"
 #include "data/json.h"
+#include "train/divergence.h"
 
 /* Enough for some hundred lines: the speed is that of now, not of the whole run. */
 enum { TAIL_BYTES = 64 << 10, NUM_RECENT = 20 };
@@ -46,6 +47,7 @@ static void take_step(struct run_status *status, struct recent *recent, const js
     status->last_step = step;
     const char *skipped;
     json_get_int_or(object, "update", step, &status->updates, NULL);
+    json_get_int_or(object, "diverged_since", 0, &status->diverged_since, NULL);
     bool learnt =
         json_get_string_or(object, "skipped", "", &skipped, NULL) != 0 || strcmp(skipped, "no targets") != 0;
     if (json_get_double(object, "loss", &status->loss, NULL) != 0 && learnt)
@@ -123,6 +125,9 @@ static void take_checkpoint(struct run_status *status, const char *run_folder) {
         return;
     const char *slash = strrchr(path, '/');
     snprintf(status->checkpoint, sizeof status->checkpoint, "%s", slash ? slash + 1 : path);
+    char *suspect = divergence_suspect(path);
+    snprintf(status->suspect, sizeof status->suspect, "%s", suspect ? suspect : "");
+    free(suspect);
     free(path);
 }
 

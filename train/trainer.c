@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "kernels/clock.h"
 #include "train/optimizer.h"
@@ -65,6 +66,7 @@ static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
     char documents[600];
     int status = 0;
     if (!isfinite(own_loss) || !isfinite(grad_norm)) {
+        t->met_no_number = true;
         feed_documents(&t->feed, t->train_data, t->config->data.train, t->step - t->resume.data_start,
                        documents, sizeof documents);
         status = err_set(
@@ -150,6 +152,27 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
     return outcome->skipped || update(t, outcome);
 }
 
+/* follow - whether the run goes wrong, said when it begins and when it ends; the same on all ranks. */
+static void follow(struct trainer *t, double loss) {
+    struct divergence *d = &t->divergence;
+    enum divergence_news news = divergence_step(d, t->step, loss);
+    if (news == DIVERGENCE_BEGINS) {
+        char back[96] = "start anew";
+        if (d->good_step > 0)
+            snprintf(back, sizeof back, "go back to a checkpoint of step %lld or before",
+                     (long long)d->good_step);
+        metrics_note(
+            t->metrics,
+            "warning: step %lld: the run diverges: the loss is %.4f, out of bounds (%.4f) since step "
+            "%lld; lower optimizer.learning_rate and %s",
+            (long long)t->step, loss, divergence_limit(d), (long long)d->since, back);
+    } else if (news == DIVERGENCE_ENDS) {
+        metrics_note(t->metrics, "step %lld: the loss is within bounds again: %.4f", (long long)t->step,
+                     loss);
+    }
+    trainer_confirm(t);
+}
+
 /* train_step - one step of the schedule.  Returns false on all ranks when the run must end. */
 static bool train_step(struct trainer *t) {
     struct step_sums sums;
@@ -167,12 +190,14 @@ static bool train_step(struct trainer *t) {
 
     t->step++;
     t->tokens_seen += (int64_t)sums.filled_tokens;
+    follow(t, sums.loss);
     struct step_record record = {.step = t->step,
                                  .loss = sums.loss,
                                  .grad_norm = outcome.grad_norm / loss_scale,
                                  .learning_rate = outcome.learning_rate,
                                  .update = t->updates,
                                  .skipped = outcome.skipped,
+                                 .diverged_since = t->divergence.is_diverged ? t->divergence.since : 0,
                                  .tokens = (int64_t)sums.filled_tokens,
                                  .target_tokens = (int64_t)sums.target_weight,
                                  .seconds = clock_s() - start,
@@ -204,8 +229,8 @@ static bool validate(struct trainer *t) {
     }
     comm_sum_f64(t->comm, sums, 2);
     t->valid_s = clock_s() - start;
-    metrics_validation(t->metrics, t->step, sums[1] > 0 ? sums[0] / sums[1] : NAN, (int64_t)sums[1],
-                       clock_s() - start);
+    t->valid_loss = sums[1] > 0 ? sums[0] / sums[1] : NAN;
+    metrics_validation(t->metrics, t->step, t->valid_loss, (int64_t)sums[1], clock_s() - start);
     return true;
 }
 
@@ -254,17 +279,49 @@ static int train_loop(struct trainer *t) {
     }
     if (!has_validated)
         failed = !validate(t);
-    return failed ? EXIT_FAULT : EXIT_DONE;
+    return failed || divergence_at_end(&t->divergence, t->valid_loss) ? EXIT_FAULT : EXIT_DONE;
 }
 
-/* tell_done - a finished run that is started again: nothing is done, and nothing is touched. */
-static void tell_done(const struct trainer *t) {
-    if (!comm_is_root(t->comm))
-        return;
-    remarks_print(&t->resume.said);
-    printf("'%s' is done already: all %lld steps are trained, the model is '%s'; to train further raise "
-           "train.steps, or choose another run.folder\n",
-           t->config->run.folder, (long long)t->step, t->resumed_from);
+/* outcome_text - how the run ended, for the summary; in the caller's buffer. */
+static const char *outcome_text(const struct trainer *t, int code, char *text, size_t room_bytes) {
+    const struct divergence *d = &t->divergence;
+    bool at_end = t->step == t->config->train.steps;
+    char reason[DIVERGENCE_REASON_ROOM];
+    divergence_is_suspect(d, reason, sizeof reason);
+    if (code == EXIT_DONE)
+        snprintf(text, room_bytes, "done");
+    else if (code == EXIT_REQUEUE)
+        snprintf(text, room_bytes, "stopped after a checkpoint; start it again to go on%s%s",
+                 d->is_diverged ? ", but it has diverged: " : "", d->is_diverged ? reason : "");
+    else if (t->met_no_number)
+        snprintf(text, room_bytes, "diverged: a loss or a gradient is not finite");
+    else if (d->is_diverged || (at_end && divergence_at_end(d, t->valid_loss)))
+        snprintf(text, room_bytes, "diverged: %s", reason);
+    else
+        snprintf(text, room_bytes, "ended by a fault");
+    return text;
+}
+
+/* tell_done - a finished run that is started again: nothing is done, and nothing is touched.  One that has diverged
+ * stays what it is.  Returns the exit code. */
+static int tell_done(const struct trainer *t) {
+    char *suspect = divergence_suspect(t->resumed_from);
+    int code = suspect ? EXIT_FAULT : EXIT_DONE;
+    if (comm_is_root(t->comm)) {
+        remarks_print(&t->resume.said);
+        if (suspect)
+            printf(
+                "'%s' has diverged: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an earlier "
+                "checkpoint with a lower optimizer.learning_rate, or choose another run.folder\n",
+                t->config->run.folder, (long long)t->step, t->resumed_from, suspect);
+        else
+            printf(
+                "'%s' is done already: all %lld steps are trained, the model is '%s'; to train further raise "
+                "train.steps, or choose another run.folder\n",
+                t->config->run.folder, (long long)t->step, t->resumed_from);
+    }
+    free(suspect);
+    return code;
 }
 
 int trainer_run(const struct config *config, struct comm *comm) {
@@ -272,21 +329,16 @@ int trainer_run(const struct config *config, struct comm *comm) {
     int code = EXIT_USAGE;
     run_phase_enter(comm, config, RUN_STARTING);
     if (trainer_open(&trainer, config, comm)) {
-        char cost[400];
+        char cost[400], outcome[300];
         bool at_once = trainer.step < config->train.steps && control_stops_at_once(&trainer.control);
         code = at_once ? EXIT_REQUEUE : train_loop(&trainer);
         metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));
-        metrics_close(trainer.metrics, code == EXIT_DONE ? "done"
-                                       : at_once ? "stopped by a signal before its first step; start it again"
-                                       : code == EXIT_REQUEUE
-                                           ? "stopped after a checkpoint; start it again to go on"
-                                           : "ended by a fault");
+        metrics_close(trainer.metrics, at_once ? "stopped by a signal before its first step; start it again"
+                                               : outcome_text(&trainer, code, outcome, sizeof outcome));
     }
     run_phase_enter(comm, config, RUN_ENDING);
-    if (trainer.resume.is_done) {
-        tell_done(&trainer);
-        code = EXIT_DONE;
-    }
+    if (trainer.resume.is_done)
+        code = tell_done(&trainer);
     trainer_close(&trainer);
     return code;
 }

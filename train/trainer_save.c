@@ -78,6 +78,25 @@ static bool choose_type(struct trainer *t) {
     return true;
 }
 
+/* step_to_spare - beside the newest checkpoints the last good one stays: one whose weights gave a loss within
+ * bounds in the step after it.  With two to keep, while the losses are within bounds, it is among them.  With
+ * one, it stays until the next loss has shown that the new one is sound (trainer_confirm); at the end of the
+ * run none will. */
+static int64_t step_to_spare(const struct trainer *t) {
+    char reason[DIVERGENCE_REASON_ROOM];
+    bool is_last = t->step == t->config->train.steps;
+    if (divergence_is_suspect(&t->divergence, reason, sizeof reason))
+        return t->divergence.good_step;
+    return t->config->checkpoint.keep == 1 && !is_last ? t->divergence.good_step : 0;
+}
+
+void trainer_confirm(struct trainer *t) {
+    if (!t->has_to_prune || t->divergence.num_out > 0 || t->divergence.good_step < t->parent.step)
+        return;
+    checkpoint_prune(t->config->run.folder, &t->parent, (int)t->config->checkpoint.keep);
+    t->has_to_prune = false;
+}
+
 static bool save_state(struct trainer *t) {
     double start = clock_s();
     char *state_text = trainer_state_text(t), *provenance, *card;
@@ -100,7 +119,8 @@ static bool save_state(struct trainer *t) {
                    .provenance = provenance,
                    .card_is_of_base = has_other_card,
                    .parent = t->parent.id[0] ? &t->parent : NULL,
-                   .keep_count = (int)t->config->checkpoint.keep},
+                   .keep_count = (int)t->config->checkpoint.keep,
+                   .good_step = step_to_spare(t)},
         .state_text = state_text,
     };
     bool done = state_save(&t->params, t->comm, &save);
@@ -116,6 +136,7 @@ static bool save_state(struct trainer *t) {
         t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
         if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
             warn("'%s' is gone as soon as it was saved", t->last_saved);
+        t->has_to_prune = comm_is_root(t->comm) && t->config->checkpoint.keep > 0;
         control_saved(&t->control, t->step, clock_s() - start);
     }
     return done;

@@ -3,6 +3,7 @@
  * take the memory, load. */
 #include "train/trainer_setup.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,6 +318,8 @@ static int read_training_state(struct trainer *t, struct err *err) {
         status = json_get_int_or(state, "updates", t->step, &t->updates, err);
     if (!status && (t->updates < 0 || t->updates > t->step))
         status = err_set(err, "'updates' is %lld of %lld steps", (long long)t->updates, (long long)t->step);
+    if (!status)
+        status = divergence_read(&t->divergence, state, err);
     if (!status && !t->resume.is_branch && !json_find(state, "keys"))
         status = same_order(t, state, err);
     if (!status && t->config->train.compute == DTYPE_F16)
@@ -391,9 +394,11 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     t->comm = comm;
     t->stragglers.told_rank = -1;
     t->loss_scale = loss_scale_start(config->train.compute);
+    t->valid_loss = NAN;
     struct err err = {""};
     if (!lock_run(t) || !find_checkpoint(t) || t->resume.is_done || !open_model(t) || !open_data(t))
         return false;
+    t->divergence = divergence_start(t->model_config.vocab_size);
     int status = check_sizes(t, &err);
     if (!status && t->resumed_from) /* before anything of the run folder is touched */
         status = read_training_state(t, &err);
@@ -417,6 +422,9 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     feed_start(&t->feed, t->train_data, t->step - t->resume.data_start);
     if (t->resumed_from)
         metrics_note(t->metrics, "resumed from '%s' after step %lld", t->resumed_from, (long long)t->step);
+    char reason[DIVERGENCE_REASON_ROOM];
+    if (t->resumed_from && divergence_is_suspect(&t->divergence, reason, sizeof reason))
+        metrics_note(t->metrics, "warning: '%s' is marked suspect: %s", t->resumed_from, reason);
     return true;
 }
 
@@ -454,6 +462,10 @@ char *trainer_state_text(const struct trainer *t) {
         "num_ranks", comm_num_ranks(t->comm), "stage", (int)t->config->parallel.stage, "config",
         t->config->text ? t->config->text : "");
     CHECK(state, "training state could not be written as JSON");
+    char reason[DIVERGENCE_REASON_ROOM];
+    bool is_suspect = divergence_is_suspect(&t->divergence, reason, sizeof reason);
+    json_object_set_new(state, "suspect", is_suspect ? json_string(reason) : json_null());
+    json_object_set_new(state, "divergence", divergence_json(&t->divergence));
     if (t->loss_scale.moves) {
         json_object_set_new(state, "loss_scale", json_real(t->loss_scale.value));
         json_object_set_new(state, "loss_scale_good_steps", json_integer(t->loss_scale.good_steps));

@@ -6,6 +6,7 @@
 #include "train/accounts.h"
 #include "train/chosen.h"
 #include "train/control.h"
+#include "train/divergence.h"
 #include "train/feed.h"
 #include "train/loss_scale.h"
 #include "train/metrics.h"
@@ -46,7 +47,11 @@ struct trainer {
     int64_t tokens_seen;           /* input tokens so far, padding left out */
     int64_t tokens_before;         /* of them before this start */
     struct control control;
-    double valid_s; /* how long the last validation took; 0: none yet */
+    struct divergence divergence;
+    double valid_loss;  /* of the last validation; NaN: none, or it had no targets */
+    bool met_no_number; /* a loss or a gradient was not finite: the run ends */
+    bool has_to_prune;  /* root: an older checkpoint waits until the newest one has proved sound */
+    double valid_s;     /* how long the last validation took; 0: none yet */
     struct accounts accounts;
     struct provenance provenance;
     char *last_saved; /* newest checkpoint of this start, or NULL */

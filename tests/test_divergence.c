@@ -1,0 +1,127 @@
+/* test_divergence.c - courses of losses made up for the purpose, and whether they count as diverged.
+ * Controls: a new model that begins at the logarithm of the vocabulary, one that begins above it, odd
+ * batches, steps without targets. */
+#include <math.h>
+#include <string.h>
+
+#include "tests/check.h"
+#include "train/divergence.h"
+
+enum { VOCAB = 4096 }; /* logarithm 8.318 */
+static const double END = -1;
+
+/* A course: losses up to END; where it should be said to begin and to end (0: nowhere); whether it has
+ * diverged at its end. */
+struct course {
+    const char *name;
+    double losses[24];
+    int64_t begins, ends;
+    bool at_end;
+    int64_t good_step;
+};
+
+static const struct course COURSES[] = {
+    {"a new model that learns", {8.33, 8.34, 8.31, 8.2, 8.0, 7.5, 7.0, END}, 0, 0, false, 6},
+    {"a new model that does not", {8.33, 8.36, 8.31, 8.34, 8.35, 8.33, 8.32, END}, 0, 0, false, 6},
+    {"a new model drawn too wide", {30, 29, 29.5, 29, 28, 28, 25, END}, 0, 0, false, 6},
+    {"drawn too wide, then better, then as before", {30, 20, 12, 8.4, 7, 12, 13, 14, 14, END}, 8, 0, true, 4},
+    {"blown up at once", {8.33, 480, 900, 1200, 700, END}, 4, 0, true, 0},
+    {"worse than guessing", {8.33, 8.2, 8.0, 9.5, 9.6, 9.4, 9.5, END}, 6, 0, true, 2},
+    {"tuning that blows up", {2.5, 2.4, 2.4, 2.3, 2.4, 7.3, 8, 8.2, 8.3, END}, 8, 0, true, 4},
+    {"tuning that gets a little worse", {2.5, 2.4, 2.4, 2.3, 2.4, 4, 5, 5.2, 5.3, END}, 0, 0, false, 8},
+    {"small losses that vary", {0.3, 0.1, 1.2, 2.0, 0.2, 1.9, 2.5, 2.2, END}, 0, 0, false, 7},
+    {"small losses that blow up", {0.3, 0.1, 0.2, 0.2, 0.2, 4.9, 5.5, 5.2, END}, 8, 0, true, 4},
+    {"two odd batches", {2.5, 2.4, 20, 2.4, 2.3, 20, 20, 2.2, 2.1, END}, 0, 0, false, 8},
+    {"comes back", {2.5, 2.4, 20, 20, 20, 20, 3, 2.8, 2.6, 2.5, END}, 5, 9, false, 9},
+    {"one better batch does not bring it back", {2.5, 2.4, 20, 20, 20, 20, 3, 20, 20, END}, 5, 0, true, 1},
+    {"two at the end", {2.5, 2.4, 2.3, 20, 20, END}, 0, 0, true, 2},
+    {"one at the end", {2.5, 2.4, 2.3, 2.2, 20, END}, 0, 0, false, 3},
+    {"steps without targets count neither way", {2.5, NAN, 2.4, 20, NAN, 20, NAN, 20, END}, 8, 0, true, 2},
+    {"infinity", {2.5, 2.4, INFINITY, INFINITY, INFINITY, END}, 5, 0, true, 1},
+};
+
+static void test_courses(void **state) {
+    (void)state;
+    for (size_t c = 0; c < sizeof COURSES / sizeof COURSES[0]; c++) {
+        const struct course *course = &COURSES[c];
+        struct divergence d = divergence_start(VOCAB);
+        int64_t begins = 0, ends = 0;
+        for (int64_t i = 0; course->losses[i] != END; i++) {
+            enum divergence_news news = divergence_step(&d, i + 1, course->losses[i]);
+            if (news == DIVERGENCE_BEGINS)
+                begins = i + 1;
+            else if (news == DIVERGENCE_ENDS)
+                ends = i + 1;
+        }
+        if (begins != course->begins || ends != course->ends ||
+            divergence_at_end(&d, NAN) != course->at_end || d.good_step != course->good_step)
+            fail_msg("%s: begins at %lld, ends at %lld, at the end %d, good step %lld", course->name,
+                     (long long)begins, (long long)ends, divergence_at_end(&d, NAN), (long long)d.good_step);
+    }
+}
+
+/* The validation after the last step decides where one step alone does not. */
+static void test_validation(void **state) {
+    (void)state;
+    struct divergence d = divergence_start(VOCAB);
+    divergence_step(&d, 1, 2.5);
+    assert_false(divergence_at_end(&d, 1000)); /* validation is another text: it never decides alone */
+    divergence_step(&d, 2, 400);
+    assert_false(divergence_at_end(&d, NAN));
+    assert_false(divergence_at_end(&d, 2.6));
+    assert_true(divergence_at_end(&d, 390));
+}
+
+static void test_suspect(void **state) {
+    (void)state;
+    char reason[160];
+    struct divergence d = divergence_start(VOCAB);
+    divergence_step(&d, 1, 2.5);
+    assert_false(divergence_is_suspect(&d, reason, sizeof reason));
+    assert_string_equal(reason, "");
+    divergence_step(&d, 2, 20);
+    assert_true(divergence_is_suspect(&d, reason, sizeof reason));
+    assert_non_null(strstr(reason, "the loss is 20, out of bounds (7.5) since step 2"));
+    divergence_step(&d, 3, 2.5);
+    assert_false(divergence_is_suspect(&d, reason, sizeof reason));
+}
+
+/* Saved and read anywhere in a course, it goes on as if nothing had happened. */
+static void test_saved(void **state) {
+    (void)state;
+    for (size_t c = 0; c < sizeof COURSES / sizeof COURSES[0]; c++)
+        for (int64_t stop = 0; stop == 0 || COURSES[c].losses[stop - 1] != END; stop++) {
+            struct divergence straight = divergence_start(VOCAB), resumed = straight;
+            for (int64_t i = 0; COURSES[c].losses[i] != END; i++) {
+                if (i == stop) {
+                    struct err err = {""};
+                    json_t *root = json_object();
+                    json_object_set_new(root, "divergence", divergence_json(&resumed));
+                    resumed = divergence_start(VOCAB);
+                    assert_int_equal(divergence_read(&resumed, root, &err), 0);
+                    json_decref(root);
+                }
+                enum divergence_news news = divergence_step(&straight, i + 1, COURSES[c].losses[i]);
+                assert_int_equal(divergence_step(&resumed, i + 1, COURSES[c].losses[i]), news);
+            }
+            assert_int_equal(resumed.good_step, straight.good_step);
+            assert_int_equal(resumed.since, straight.since);
+        }
+    struct err err = {""};
+    struct divergence d = divergence_start(VOCAB);
+    json_t *old = json_object(), *wrong = json_pack("{s:{s:s}}", "divergence", "first_sum", "x");
+    assert_int_equal(divergence_read(&d, old, &err), 0);
+    assert_int_equal(divergence_read(&d, wrong, &err), -1);
+    json_decref(old);
+    json_decref(wrong);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_courses),
+        cmocka_unit_test(test_validation),
+        cmocka_unit_test(test_suspect),
+        cmocka_unit_test(test_saved),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
