@@ -74,3 +74,16 @@ int open64(const char *path, int flags, ...) {
     va_end(args);
     return open_by("open64", path, flags, mode);
 }
+
+int openat(int folder, const char *path, int flags, ...) {
+    int (*next)(int, const char *, int, ...);
+    const char *place = place_of();
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = mode_in(flags, args);
+    va_end(args);
+    *(void **)&next = dlsym(RTLD_NEXT, "openat");
+    if (strncmp(place, "open:", 5) == 0 && strstr(path, place + 5))
+        stop();
+    return next(folder, path, flags, mode);
+}
