@@ -226,8 +226,10 @@ const char *marks_missing(const struct marks *marks, enum mark_stage stage, char
 }
 
 void marks_give_up(struct marks *marks) {
-    if (marks->all)
-        atomic_store(&marks->all[marks->local].gave_up, 1);
+    if (!marks->all)
+        return;
+    atomic_store(&marks->all[marks->local].gave_up, 1);
+    unlink(marks->path); /* the job ends: nobody needs the name any more */
 }
 
 bool marks_given_up(const struct marks *marks) {
