@@ -35,7 +35,7 @@ forget() {
 end() {
     trap - EXIT INT TERM HUP
     if [ -n "$child" ]; then
-        kill -TERM "$child" 2>/dev/null # --kill-child: the namespace's first process gets SIGKILL, and all others with it
+        kill -KILL "$child" 2>/dev/null # unshare ignores SIGTERM; --kill-child ends the namespace's first process with it
         wait "$child" 2>/dev/null
     fi
     forget "$root"
