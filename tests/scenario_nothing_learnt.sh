@@ -7,55 +7,59 @@
 scenario nothing_learnt
 prepare_sample
 
-# prepare_chats NAME LINE... - a token file of conversations.
-prepare_chats() {
+# Documents of a single token have no target: the first token of a document is never predicted.
+single='{"text": "a"}'
+long='{"text": "Pour obtenir un passeport, il faut prendre rendez-vous dans une mairie et remplir une demande."}'
+
+# prepare_texts NAME SOURCE... - a token file of sources $work/SOURCE.jsonl, their documents without tokens around them.
+prepare_texts() {
     name=$1
     shift
-    printf '%s\n' "$@" >"$work/$name.jsonl"
-    printf 'prepare:\n  tokenizer: data/sample/tokenizer\n  output: %s\n  deduplicate: false\n  sources:\n    - {path: %s, name: %s, licence: none, chat: true}\n' \
-        "$work/$name.h5" "$work/$name.jsonl" "$name" >"$work/$name.yaml"
+    printf 'prepare:\n  tokenizer: data/sample/tokenizer\n  output: %s\n  deduplicate: false\n  document_ends: none\n  sources:\n' \
+        "$work/$name.h5" >"$work/$name.yaml"
+    for source in "$@"; do
+        printf '    - {path: %s, name: %s, licence: none}\n' "$work/$source.jsonl" "$source" >>"$work/$name.yaml"
+    done
     run 0 "$atelier" prepare "$work/$name.yaml"
 }
 
-question='{"messages": [{"role": "user", "content": "Bonjour, où demander un passeport ?"}]}'
-answered='{"messages": [{"role": "user", "content": "Où ?"}, {"role": "assistant", "content": "À la mairie."}]}'
-prepare_chats questions "$question" "$question" "$question"
-prepare_chats mixed "$question" "$question" "$answered" "$question" "$question"
+for _ in $(seq 120); do say "$single"; done >"$work/singles.jsonl"
+{ cat "$work/singles.jsonl" && say "$long" && say "$long"; } >"$work/mixed.jsonl"
+prepare_texts singles singles
+prepare_texts mixed mixed
+prepare_texts two singles mixed
 
 # --- refused before anything is written ---
 refused() {
     folder=$1
     shift
     train 2 0 "$folder" "$@"
-    expect_output '^error: .*questions.h5. has no target token: its loss mask is 0 everywhere'
+    expect_output '^error: .*singles.h5. has no target token: none of its documents is longer than one token'
     [ ! -e "$folder" ] || fail "refused, and yet '$folder' was made"
 }
-refused "$work/none" --set "data.train=$work/questions.h5"
-refused "$work/none" --set "data.train=[$work/fiches.h5, $work/questions.h5]"
-refused "$work/none" --set "data.valid=$work/questions.h5"
-train 2 2 "$work/none" --set "data.train=$work/questions.h5"
+refused "$work/none" --set "data.train=$work/singles.h5"
+refused "$work/none" --set "data.train=[$work/fiches.h5, $work/singles.h5]"
+refused "$work/none" --set "data.valid=$work/singles.h5"
+train 2 2 "$work/none" --set "data.train=$work/singles.h5"
 expect "error lines of two ranks" 1 "$(grep -c '^error: ' "$log")"
 train 0 0 "$work/some" --set "data.train=$work/mixed.h5" --set train.steps=1 # the control
 model=$work/some/step-000001
-run 2 "$atelier" eval "$model" --data "$work/questions.h5"
-expect_output '^error: .*questions.h5. has no target token'
+run 2 "$atelier" eval "$model" --data "$work/singles.h5"
+expect_output '^error: .*singles.h5. has no target token'
 run 0 "$atelier" eval "$model" --data "$work/mixed.h5" --json
 expect_output '"target_tokens": [1-9]'
 say "files without targets: refused by train (alone, in a mixture, for validation) and by eval"
 
 # --- one source of several without targets ---
-printf 'prepare:\n  tokenizer: data/sample/tokenizer\n  output: %s\n  deduplicate: false\n  sources:\n    - {path: %s, name: asked, licence: none, chat: true}\n    - {path: %s, name: answered, licence: none, chat: true}\n' \
-    "$work/two.h5" "$work/questions.jsonl" "$work/mixed.jsonl" >"$work/two.yaml"
-run 0 "$atelier" prepare "$work/two.yaml"
 run 0 "$atelier" eval "$model" --data "$work/two.h5"
-expect_output '^asked +no targets +- +0$'
-expect_output '^answered +[0-9.]+ +[0-9.]+ +[1-9]'
+expect_output '^singles +no targets +- +0$'
+expect_output '^mixed +[0-9.]+ +[0-9.]+ +[1-9]'
 run 0 "$atelier" eval "$model" --data "$work/two.h5" --json
 tr -d ' \n' <"$log" >"$work/two.json"
-grep -q '"asked":{"loss":null,"perplexity":null,"target_tokens":0}' "$work/two.json" ||
+grep -q '"singles":{"loss":null,"perplexity":null,"target_tokens":0}' "$work/two.json" ||
     fail "a source without targets should have null for loss and perplexity: $(cat "$work/two.json")"
 
-# --- steps without targets: with one short sequence each, most batches hold a question alone ---
+# --- steps without targets: with one short sequence each, most batches hold single tokens alone ---
 train 0 0 "$work/steps" --set "data.train=$work/mixed.h5" --set data.packing=whole --set data.sequence_tokens=24 \
     --set train.batch_sequences=1 --set train.micro_sequences=1 --set train.steps=10 --set checkpoint.every_steps=1 \
     --set optimizer.weight_decay=10
