@@ -41,13 +41,14 @@ CFLAGS  = -std=c11 -D_GNU_SOURCE -DH5_USE_110_API -DATELIER_VERSION='"$(VERSION)
 LDFLAGS = $(SANFLAGS) -fopenmp
 LDLIBS  = $(call pkg,--libs,$(LIBS)) -ldnnl -lm -lpthread
 
-# One tree of objects serves all programs; only what lies in kernels/cuda and train/cuda differs: absent.c stands there
-# for a device that the program was built without.
-SRC := $(wildcard kernels/*.c kernels/cpu/*.c data/*.c checkpoints/*.c train/*.c)
+# One tree of objects serves all programs; only what lies in a folder 'cuda' differs: absent.c stands there for a device
+# that the program was built without.  Sources are found by room: a new file needs no line here.
+LAYERS := kernels data checkpoints configs slurm train
+SRC := $(sort $(shell find $(LAYERS) -name '*.c' -not -path '*/cuda/*'))
 COMMON := $(filter-out $(OUT)/train/main.c.o,$(SRC:%=$(OUT)/%.o))
 MAIN   := $(OUT)/train/main.c.o
 ABSENT := $(patsubst %,$(OUT)/%.o,$(wildcard kernels/cuda/absent.c train/cuda/absent.c))
-GPU_C  := $(filter-out %/absent.c,$(wildcard kernels/cuda/*.c train/cuda/*.c))
+GPU_C  := $(filter-out %/absent.c,$(wildcard kernels/cuda/*.c train/ranks/cuda/*.c))
 GPU_CU := $(wildcard kernels/cuda/*.cu)
 TESTS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/test_*.c))
 FUZZ  := $(patsubst tests/fuzz/fuzz_%.c,$(OUT)/tests/test_fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))

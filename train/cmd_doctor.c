@@ -15,6 +15,7 @@
 
 #include "data/h5.h"
 #include "kernels/ops.h"
+#include "train/calibration.h"
 #include "train/commands.h"
 #include "train/doctor.h"
 #include "train/doctor_ranks.h"

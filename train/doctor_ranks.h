@@ -2,7 +2,6 @@
  */
 #pragma once
 
-#include "train/calibration.h"
 #include "train/rank_device.h"
 
 struct rank_rates {
