@@ -11,10 +11,10 @@
 #include "checkpoints/files.h"
 #include "data/json.h"
 #include "tests/check.h"
-#include "train/chain.h"
-#include "train/command_file.h"
+#include "slurm/chain.h"
+#include "slurm/command_file.h"
 #include "train/run_status.h"
-#include "train/submit_folder.h"
+#include "slurm/submit_folder.h"
 
 /* A chain of one-hour jobs on 4 GPUs, 100 steps. */
 static struct chain hourly(void) {

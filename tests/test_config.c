@@ -7,9 +7,9 @@
 
 #include "data/json.h"
 #include "tests/check.h"
-#include "train/config.h"
-#include "train/config_keys.h"
-#include "train/nearest.h"
+#include "configs/schema/config.h"
+#include "configs/schema/config_keys.h"
+#include "configs/schema/nearest.h"
 
 static int load(struct config *config, const char *text, const char *const *overrides, int num_overrides,
                 struct err *err) {

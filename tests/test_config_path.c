@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/config.h"
-#include "train/config_path.h"
+#include "configs/schema/config.h"
+#include "configs/schema/config_path.h"
 
 static void set_up(void) {
     setenv("ATELIER_A", "/lustre/me", 1);

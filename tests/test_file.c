@@ -16,7 +16,7 @@
 #include "data/tokenizer.h"
 #include "data/tokens.h"
 #include "tests/check.h"
-#include "train/config.h"
+#include "configs/schema/config.h"
 
 /* One per module: whether it opened, closed again. */
 static bool opens_file(const char *path, struct err *err) {

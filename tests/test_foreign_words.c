@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/config.h"
-#include "train/config_table.h"
-#include "train/foreign_words.h"
-#include "train/nearest.h"
+#include "configs/schema/config.h"
+#include "configs/schema/config_table.h"
+#include "configs/schema/foreign_words.h"
+#include "configs/schema/nearest.h"
 
 static void test_targets_exist(void **state) {
     (void)state;

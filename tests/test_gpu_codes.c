@@ -9,8 +9,8 @@
 #include "kernels/device_cuda.h"
 #include "tests/check.h"
 #include "train/gpu_allocation.h"
-#include "train/gpu_codes.h"
-#include "train/program.h"
+#include "slurm/gpu_codes.h"
+#include "slurm/program.h"
 
 static void test_names(void **state) {
     (void)state;

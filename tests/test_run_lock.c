@@ -12,7 +12,7 @@
 #include "kernels/clock.h"
 #include "tests/check.h"
 #include "train/run_lock.h"
-#include "train/submit_folder.h"
+#include "slurm/submit_folder.h"
 
 /* holder - a process that takes the lock and keeps it until it is killed; *says is 1 once it has it. */
 static pid_t holder(const char *folder) {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/site_compare.h"
+#include "slurm/site_compare.h"
 
 static int load(struct site *site, const char *text, struct err *err) {
     return site_load_text(site, text, strlen(text), "s.yaml", err);

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/site_check.h"
-#include "train/site_compare.h"
-#include "train/srun_option.h"
+#include "slurm/site_check.h"
+#include "slurm/site_compare.h"
+#include "slurm/srun_option.h"
 
 static int load(struct site *site, const char *text, struct err *err) {
     return site_load_text(site, text, strlen(text), "s.yaml", err);

@@ -10,10 +10,10 @@
 
 #include "kernels/clock.h"
 #include "tests/check.h"
-#include "train/child.h"
-#include "train/slurm.h"
-#include "train/slurm_text.h"
-#include "train/walltime.h"
+#include "slurm/subprocess.h"
+#include "slurm/slurm.h"
+#include "slurm/slurm_text.h"
+#include "slurm/walltime.h"
 
 static const char *const HOSTILE[] = {
     "a b",

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "tests/check.h"
-#include "train/child.h"
-#include "train/submit.h"
+#include "slurm/subprocess.h"
+#include "slurm/submit.h"
 
 static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
                                "slurm: {site: jeanzay, account: abc}\n";

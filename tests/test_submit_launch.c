@@ -9,9 +9,9 @@
 
 #include "checkpoints/files.h"
 #include "tests/check.h"
-#include "train/child.h"
-#include "train/program.h"
-#include "train/submit_modules.h"
+#include "slurm/subprocess.h"
+#include "slurm/program.h"
+#include "slurm/submit_modules.h"
 
 static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
                                "slurm: {site: s}\n";

@@ -6,7 +6,7 @@
 #include "train/energy.h"
 #include "train/ledger.h"
 #include "train/rank_device.h"
-#include "train/site.h"
+#include "slurm/site.h"
 
 struct accounts {
     struct comm *comm;          /* borrowed */

@@ -9,12 +9,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "train/chain.h"
-#include "train/command_file.h"
+#include "slurm/chain.h"
+#include "slurm/command_file.h"
 #include "train/commands.h"
 #include "train/run_lock.h"
 #include "train/run_status.h"
-#include "train/submit_folder.h"
+#include "slurm/submit_folder.h"
 
 enum { EXIT_WORK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_NOTHING_TO_DO = 3, EXIT_AGAIN = 75 };
 

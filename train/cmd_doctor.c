@@ -20,7 +20,7 @@
 #include "train/doctor.h"
 #include "train/doctor_ranks.h"
 #include "train/options.h"
-#include "train/site_compare.h"
+#include "slurm/site_compare.h"
 
 enum finding_level { FINDING_OK, FINDING_WARNING, FINDING_FAULT };
 

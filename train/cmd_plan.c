@@ -15,7 +15,7 @@
 #include "train/commands.h"
 #include "train/doctor.h"
 #include "train/run_plan.h"
-#include "train/submit.h"
+#include "slurm/submit.h"
 
 enum { EXIT_FITS = 0, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = 1 << 20 };
 

@@ -11,7 +11,7 @@
 #include "checkpoints/weights.h"
 #include "kernels/clock.h"
 #include "train/commands.h"
-#include "train/config.h"
+#include "configs/schema/config.h"
 #include "train/metrics_summary.h"
 #include "train/options.h"
 

@@ -10,14 +10,14 @@
 #include "checkpoints/files.h"
 #include "data/json.h"
 #include "train/accounts.h"
-#include "train/chain.h"
-#include "train/command_file.h"
+#include "slurm/chain.h"
+#include "slurm/command_file.h"
 #include "train/commands.h"
 #include "train/metrics_summary.h"
 #include "train/options.h"
 #include "train/run_lock.h"
 #include "train/run_status.h"
-#include "train/submit_folder.h"
+#include "slurm/submit_folder.h"
 
 enum { MAX_JOBS = 8, TEXT_ROOM = 600 };
 static const double QUEUE_TIMEOUT_S = 5;

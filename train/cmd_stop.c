@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
-#include "train/chain.h"
-#include "train/command_file.h"
+#include "slurm/chain.h"
+#include "slurm/command_file.h"
 #include "train/commands.h"
 #include "train/options.h"
 #include "train/run_lock.h"
 #include "train/run_status.h"
-#include "train/submit_folder.h"
+#include "slurm/submit_folder.h"
 
 static const double QUEUE_TIMEOUT_S = 5;
 

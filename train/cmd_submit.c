@@ -8,13 +8,13 @@
 
 #include "checkpoints/files.h"
 #include "train/commands.h"
-#include "train/config_load.h"
+#include "configs/schema/config_load.h"
 #include "train/run_lock.h"
 #include "train/run_record.h"
 #include "train/run_status.h"
-#include "train/slurm.h"
-#include "train/submit_after.h"
-#include "train/submit_folder.h"
+#include "slurm/slurm.h"
+#include "slurm/submit_after.h"
+#include "slurm/submit_folder.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, PATH_ROOM = 4096, MAX_OVERRIDES = 256 };
 static const double QUEUE_TIMEOUT_S = 10;

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "kernels/clock.h"
-#include "train/command_file.h"
+#include "slurm/command_file.h"
 #include "train/stop.h"
 
 /* What a rank writes per second until it was measured: a slow disk. */

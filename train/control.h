@@ -4,8 +4,8 @@
 #pragma once
 
 #include "train/comm.h"
-#include "train/config.h"
-#include "train/walltime.h"
+#include "configs/schema/config.h"
+#include "slurm/walltime.h"
 
 /* Why; the highest one wins.  Those from WISH_TIME_IS_UP on end the run after a save. */
 enum wish { WISH_NOTHING, WISH_SAVE, WISH_TIME_IS_UP, WISH_SIGNAL, WISH_JOB_ENDS, WISH_STOP, WISH_COUNT };

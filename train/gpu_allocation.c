@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/gpu_codes.h"
+#include "slurm/gpu_codes.h"
 
 static int64_t number_of(const char *text) {
     char *end;

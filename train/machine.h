@@ -3,7 +3,7 @@
  * goes with it, so that a reader can judge. */
 #pragma once
 
-#include "train/site.h"
+#include "slurm/site.h"
 
 /* Rates are sustained ones. */
 struct machine {

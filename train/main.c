@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "train/commands.h"
-#include "train/config.h"
-#include "train/foreign_words.h"
-#include "train/nearest.h"
-#include "train/program.h"
+#include "configs/schema/config.h"
+#include "configs/schema/foreign_words.h"
+#include "configs/schema/nearest.h"
+#include "slurm/program.h"
 
 struct command {
     const char *name;

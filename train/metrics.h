@@ -4,7 +4,7 @@
  * later steps before this line belong to a line of history that was left. */
 #pragma once
 
-#include "train/config.h"
+#include "configs/schema/config.h"
 
 enum phase { PHASE_DATA, PHASE_FORWARD, PHASE_BACKWARD, PHASE_COMM, PHASE_OPTIMIZER, PHASE_COUNT };
 

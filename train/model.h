@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/ops.h"
-#include "train/config.h"
+#include "configs/schema/config.h"
 #include "train/params.h"
 #include "train/transport.h"
 

@@ -1,7 +1,7 @@
 /* optimizer.h - gradient norm, clipping and AdamW over what this rank owns. */
 #pragma once
 
-#include "train/config.h"
+#include "configs/schema/config.h"
 #include "train/params.h"
 
 /* optimizer_grad_norm - global L2 norm of the reduced gradients, the same bits on every rank.  comm joins the

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/nearest.h"
+#include "configs/schema/nearest.h"
 
 static bool is_argument(const struct option *option) {
     return option->name[0] != '-';

@@ -2,7 +2,7 @@
  * cores or a GPU of its own, and the ways from its memory to that of the other ranks. */
 #pragma once
 
-#include "train/config.h"
+#include "configs/schema/config.h"
 #include "train/grid.h"
 #include "train/transport.h"
 

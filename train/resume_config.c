@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/config_table.h"
+#include "configs/schema/config_table.h"
 #include "train/schedule.h"
 
 /* --- values as text --- */

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "data/json.h"
-#include "train/config.h"
-#include "train/remarks.h"
+#include "configs/schema/config.h"
+#include "slurm/diagnostics.h"
 
 /* resume_keys_json - every key of a run file with its value as it would be written, null where it has none:
  * kept in training.json.  A new reference. */

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "data/loader.h"
-#include "train/config.h"
+#include "configs/schema/config.h"
 #include "train/metrics.h"
 
 /* run_data_check - each token file of the training and the validation has target tokens, and so have the

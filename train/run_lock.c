@@ -18,7 +18,7 @@
 #include "checkpoints/files.h"
 #include "data/json.h"
 #include "kernels/clock.h"
-#include "train/slurm.h"
+#include "slurm/slurm.h"
 
 enum { OWNER_MAX_BYTES = 4096, OWNER_TEXT_ROOM = 4 * RUN_OWNER_ROOM };
 static const double ASK_TIMEOUT_S = 5, RETRY_S = 0.1;

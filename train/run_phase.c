@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 
 #include "data/json.h"
-#include "train/config_table.h"
-#include "train/config_yaml.h"
+#include "configs/schema/config_table.h"
+#include "configs/schema/config_yaml.h"
 
 enum { TIMES_A_STEP = 4, LONGEST_START_S = COMM_START_LIMIT_S, LONGEST_SAVE_S = 3600 };
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "train/comm.h"
-#include "train/config.h"
+#include "configs/schema/config.h"
 
 enum run_phase { RUN_STARTING, RUN_TRAINING, RUN_SAVING, RUN_ENDING };
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "train/walltime.h"
+#include "slurm/walltime.h"
 
 /* What a rank writes per second (as train/control.c guesses until a save was measured), and what a job needs
  * until its first step: modules, MPI, loading. */

@@ -2,8 +2,8 @@
  * at the last start, and, for a line that began at another run's checkpoint, which one. */
 #pragma once
 
-#include "train/config.h"
-#include "train/remarks.h"
+#include "configs/schema/config.h"
+#include "slurm/diagnostics.h"
 
 /* run_record_check - before anything in the folder is touched: a second run file with the same name must not
  * go on with the first one's run by default.  A folder that was moved or copied is added to said.  Returns 0,

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "train/comm.h"
-#include "train/config.h"
+#include "configs/schema/config.h"
 
 /* trainer_run - the whole run on all ranks.  Returns the exit code: 0 done, 1 fault, 2 the configuration or
  * its input is wrong, 75 stopped after a checkpoint.  Collective. */

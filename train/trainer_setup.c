@@ -12,13 +12,13 @@
 #include "checkpoints/files.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
-#include "train/command_file.h"
+#include "slurm/command_file.h"
 #include "train/layout.h"
 #include "train/probe.h"
 #include "train/run_data.h"
 #include "train/shard.h"
 #include "train/state.h"
-#include "train/submit_folder.h"
+#include "slurm/submit_folder.h"
 #include "train/trainer_choices.h"
 
 /* check_jobs - no job that was submitted with this folder waits or runs but the one that this is. */

@@ -11,7 +11,7 @@ read -ra found <<<"$(pkg-config --cflags "${libraries[@]}")"
 read -ra linked <<<"$(pkg-config --libs "${libraries[@]}") -ldnnl -lgomp -lm"
 flags=(-std=c11 -D_GNU_SOURCE -DH5_USE_110_API '-DATELIER_VERSION="fuzz"' -O1 -g -I. '-fsanitize=address,undefined'
     -fno-sanitize-recover=undefined "${found[@]}")
-for source in kernels/*.c kernels/cpu/*.c data/*.c checkpoints/*.c train/config*.c train/nearest.c; do
+for source in kernels/*.c kernels/cpu/*.c data/*.c checkpoints/*.c train/config*.c configs/schema/nearest.c; do
     object=build/fuzz/$(echo "$source" | tr / _).o
     [ "$object" -nt "$source" ] && continue
     clang "${flags[@]}" -fopenmp=libgomp -fsanitize=fuzzer-no-link -c "$source" -o "$object" || exit 1

@@ -1,0 +1,459 @@
+/* config.c - a run file read into struct config, by the table of config_table.c.
+ * Order: defaults, the file, the overrides, what follows from other values, the checks between keys.  Each
+ * value remembers where it came from, so that a check between two keys can still name a line. */
+#include "configs/schema/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/json.h"
+#include "configs/schema/config_load.h"
+#include "configs/schema/config_path.h"
+#include "configs/schema/config_unknown.h"
+#include "configs/schema/config_yaml.h"
+#include "configs/schema/nearest.h"
+
+enum { LONGEST_NAME = 128 };
+
+static int fail_v(const struct loading *loading, const struct key_origin *where, const char *fmt,
+                  va_list args) {
+    char reason[768];
+    vsnprintf(reason, sizeof reason, fmt, args);
+    if (where && where->override)
+        return err_set(loading->err, "option '--set %.120s': %s", where->override, reason);
+    if (where && where->line > 0)
+        return err_set(loading->err, "%s '%.200s' line %d column %d: %s", loading->kind, loading->origin,
+                       where->line, where->column, reason);
+    return err_set(loading->err, "%s '%.200s': %s", loading->kind, loading->origin, reason);
+}
+
+static int fail_node(const struct loading *loading, const struct config_node *node, const char *fmt, ...)
+    ATELIER_PRINTF(3, 4);
+
+/* fail_node - a message about what is written here: in the file, or in the override being read. */
+static int fail_node(const struct loading *loading, const struct config_node *node, const char *fmt, ...) {
+    struct key_origin where = {loading->override, node->line, node->column};
+    va_list args;
+    va_start(args, fmt);
+    fail_v(loading, &where, fmt, args);
+    va_end(args);
+    return -1;
+}
+
+int config_fail_key(const struct loading *loading, const char *name, const char *fmt, ...) {
+    int index = config_key_index(loading->table, name);
+    CHECK(index >= 0, "no key '%s' in the table", name);
+    va_list args;
+    va_start(args, fmt);
+    fail_v(loading, &loading->origins[index], fmt, args);
+    va_end(args);
+    return -1;
+}
+
+/* --- single values --- */
+
+static const char *skip_digits(const char *at) {
+    while (*at >= '0' && *at <= '9')
+        at++;
+    return at;
+}
+
+/* parse_integer - decimal digits with an optional sign, and nothing else.  False when it is not one or too
+ * long. */
+static bool parse_integer(const char *text, int64_t *value) {
+    const char *digits = text + (*text == '-' || *text == '+');
+    const char *end = skip_digits(digits);
+    if (end == digits || *end || end - digits > 18)
+        return false;
+    *value = strtoll(text, NULL, 10);
+    return true;
+}
+
+/* parse_real - 12, 0.5, .5, 1e-4; neither hexadecimal nor inf nor nan, which strtod would take. */
+static bool parse_real(const char *text, double *value) {
+    const char *at = text + (*text == '-' || *text == '+');
+    const char *whole = at, *fraction = at = skip_digits(at);
+    if (*at == '.')
+        fraction = at = skip_digits(at + 1);
+    if (fraction - whole < 1 || (fraction - whole == 1 && *whole == '.'))
+        return false;
+    if (*at == 'e' || *at == 'E') {
+        at++;
+        at += *at == '-' || *at == '+';
+        const char *exponent = at;
+        at = skip_digits(at);
+        if (at == exponent)
+            return false;
+    }
+    if (*at)
+        return false;
+    *value = strtod(text, NULL);
+    return true;
+}
+
+static const struct config_choice *find_choice(const struct config_key *key, const char *text) {
+    for (const struct config_choice *choice = key->choices; choice->name; choice++)
+        if (strcmp(choice->name, text) == 0)
+            return choice;
+    return NULL;
+}
+
+/* store_scalar - put text into the struct as the key's type.  False when it does not fit. */
+static bool store_scalar(const struct config_key *key, void *values, const char *text) {
+    void *place = (char *)values + key->offset;
+    const struct config_choice *choice = key->choices ? find_choice(key, text) : NULL;
+    int64_t integer = 0;
+    double real = 0;
+    if (key->choices && !choice && key->type != KEY_INT)
+        return false;
+    switch (key->type) {
+    case KEY_TEXT:
+    case KEY_PATH:
+        free(*(char **)place);
+        *(char **)place = xstrdup(text);
+        return true;
+    case KEY_INT:
+    case KEY_INT32:
+        if (choice) {
+            *(int64_t *)place = choice->value;
+            return true;
+        }
+        if (!parse_integer(text, &integer) || integer < (int64_t)key->min || integer > (int64_t)key->max)
+            return false;
+        if (key->type == KEY_INT)
+            *(int64_t *)place = integer;
+        else
+            *(int *)place = (int)integer;
+        return true;
+    case KEY_REAL:
+    case KEY_REAL32:
+        if (!parse_real(text, &real) || !(real >= key->min && real <= key->max))
+            return false;
+        if (key->type == KEY_REAL)
+            *(double *)place = real;
+        else
+            *(float *)place = (float)real;
+        return true;
+    case KEY_BOOL:
+        *(bool *)place = strcmp(text, "true") == 0;
+        return *(bool *)place || strcmp(text, "false") == 0;
+    case KEY_CHOICE:
+        *(int *)place = choice->value;
+        return true;
+    case KEY_LIST:
+        break;
+    }
+    return false;
+}
+
+/* reset_value - the default of one key. */
+static void reset_value(const struct config_key *key, void *values) {
+    if (key->type == KEY_LIST)
+        return;
+    if (key->fallback) {
+        CHECK(store_scalar(key, values, key->fallback), "the default of '%s' does not fit its own range",
+              key->name);
+    } else if (key->type == KEY_TEXT || key->type == KEY_PATH) {
+        free(*(char **)(void *)((char *)values + key->offset));
+        *(char **)(void *)((char *)values + key->offset) = NULL;
+    }
+}
+
+static void reset_values(const struct config_table *table, void *values) {
+    for (int i = 0; i < table->num_keys; i++)
+        reset_value(&table->keys[i], values);
+}
+
+/* fail_value - "'train.steps' is '1_000', expected an integer from 1 to 10", with a hint where one helps. */
+static int fail_value(const struct loading *loading, const struct config_key *key,
+                      const struct config_node *node) {
+    char *range = config_range_text(key);
+    char hint[96] = "";
+    const char *names[16], *close = NULL;
+    int num_names = 0;
+    for (const struct config_choice *c = key->choices; c && c->name && num_names < 16; c++)
+        names[num_names++] = c->name;
+    close = nearest_word(node->text, names, num_names);
+    if (close)
+        snprintf(hint, sizeof hint, " (did you mean '%s'?)", close);
+    else if (strchr(node->text, '_') && !key->choices)
+        snprintf(hint, sizeof hint, " (write numbers without '_')");
+    fail_node(loading, node, "'%s' is '%.60s', expected %s%s", key->name, node->text, range, hint);
+    free(range);
+    return -1;
+}
+
+static int set_list(struct loading *loading, const struct config_key *key, void *values,
+                    const struct config_node *node);
+
+/* check_null - whether a value that says nothing may stand here.  A key that was left empty is a slip, or a
+ * variable of a shell that was not set, and must not quietly mean the default.  The word null is an answer:
+ * on the command line it gives the default back, in a file it says that a key without default is not used. */
+static int check_null(const struct loading *loading, const struct config_key *key,
+                      const struct config_node *node) {
+    bool has_default = key->type != KEY_LIST && key->fallback && key->fallback[0];
+    bool is_word = node->text[0] != '\0';
+    if (is_word && (loading->override || !has_default))
+        return 0;
+    if (loading->override)
+        return fail_node(loading, node, "'%s' has no value: give one, or write %s=null for the default%s%s%s",
+                         key->name, key->name, has_default ? " (" : "", has_default ? key->fallback : "",
+                         has_default ? ")" : "");
+    return fail_node(loading, node, "'%s' has no value: remove the line for the default (%s) or give one",
+                     key->name, has_default ? key->fallback : "nothing");
+}
+
+/* set_path - with the variables of this environment in it. */
+static int set_path(const struct loading *loading, const struct config_key *key, void *values,
+                    const struct config_node *node) {
+    struct err why;
+    char *path = config_path_expand(node->text, &why);
+    if (!path)
+        return fail_node(loading, node, "'%s' is '%.200s': %.300s", key->name, node->text, why.text);
+    store_scalar(key, values, path);
+    free(path);
+    return 0;
+}
+
+/* set_value - one key from its node. */
+static int set_value(struct loading *loading, const struct config_key *key, void *values,
+                     const struct config_node *node) {
+    if (config_node_is_null(node) && check_null(loading, key, node) != 0)
+        return -1;
+    if (key->type == KEY_LIST)
+        return set_list(loading, key, values, node);
+    if (config_node_is_null(node)) {
+        reset_value(key, values);
+        return 0;
+    }
+    if (node->kind != NODE_SCALAR ||
+        (node->quoted && key->type != KEY_TEXT && key->type != KEY_PATH && key->type != KEY_CHOICE)) {
+        char *range = config_range_text(key);
+        fail_node(loading, node, "'%s' is %s, expected %s", key->name, config_node_kind_name(node), range);
+        free(range);
+        return -1;
+    }
+    if (key->type == KEY_PATH)
+        return set_path(loading, key, values, node);
+    return store_scalar(key, values, node->text) ? 0 : fail_value(loading, key, node);
+}
+
+/* --- lists --- */
+
+static int set_element(struct loading *loading, const struct config_key *list, void *element,
+                       const struct config_node *node) {
+    const struct config_table *table = list->element;
+    reset_values(table, element);
+    if (node->kind == NODE_SCALAR && !config_node_is_null(node))
+        return set_value(loading, &table->keys[0], element, node);
+    if (node->kind != NODE_MAP)
+        return fail_node(loading, node, "an entry of '%s' is %s, expected a text or a mapping", list->name,
+                         node->kind == NODE_LIST ? "a list" : "empty");
+    for (const struct config_node *child = node->first; child; child = child->next) {
+        int index = config_key_index(table, child->key);
+        if (index < 0) {
+            config_unknown_add(loading, child, child->key, list);
+            continue;
+        }
+        if (set_value(loading, &table->keys[index], element, child) != 0)
+            return -1;
+    }
+    if (!config_key_is_set(&table->keys[0], element))
+        return fail_node(loading, node, "an entry of '%s' has no '%s'", list->name, table->keys[0].name);
+    return 0;
+}
+
+/* set_list - a single entry stands for a list of one; an earlier value is replaced. */
+static int set_list(struct loading *loading, const struct config_key *key, void *values,
+                    const struct config_node *node) {
+    char **memory = (char **)(void *)((char *)values + key->offset);
+    int *count = (int *)(void *)((char *)values + key->count_offset);
+    const struct config_table only_this = {key, 1, 0};
+    config_values_free(&only_this, values);
+    if (config_node_is_null(node))
+        return 0;
+    bool is_list = node->kind == NODE_LIST;
+    int num_entries = is_list ? 0 : 1;
+    for (const struct config_node *entry = is_list ? node->first : NULL; entry; entry = entry->next)
+        num_entries++;
+    *memory = xcalloc((size_t)num_entries, key->element->struct_bytes);
+    const struct config_node *entry = is_list ? node->first : node;
+    for (int i = 0; i < num_entries; i++, entry = entry->next) {
+        (*count)++; /* before it is filled: a half-filled entry is freed with the rest */
+        if (set_element(loading, key, *memory + (size_t)i * key->element->struct_bytes, entry) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- the file and the overrides --- */
+
+/* is_section - whether keys of the table begin with "name.". */
+static bool is_section(const struct config_table *table, const char *name) {
+    size_t length = strlen(name);
+    for (int i = 0; i < table->num_keys; i++) {
+        const char *key = table->keys[i].name;
+        if (strncmp(key, name, length) == 0 && key[length] == '.')
+            return true;
+    }
+    return false;
+}
+
+/* note_section - a run file says what it is about by the sections that it has. */
+static void note_section(struct loading *loading, const char *name) {
+    if (loading->config && strncmp(name, "model.architecture", 18) == 0)
+        loading->config->model.has_architecture = true;
+    if (loading->config && strncmp(name, "slurm", 5) == 0)
+        loading->config->slurm.is_given = true;
+}
+
+static int set_key(struct loading *loading, int index, const struct config_node *node) {
+    const struct config_key *key = &loading->table->keys[index];
+    struct key_origin *origin = &loading->origins[index];
+    if (!loading->override && origin->line > 0)
+        return fail_node(loading, node, "key '%s' is there twice, first on line %d", key->name, origin->line);
+    note_section(loading, key->name);
+    *origin = (struct key_origin){loading->override, node->line, node->column};
+    return set_value(loading, key, loading->values, node);
+}
+
+static int read_section(struct loading *loading, const struct config_node *map, const char *prefix) {
+    for (const struct config_node *child = map->first; child; child = child->next) {
+        char name[LONGEST_NAME];
+        int length = snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", child->key);
+        int index = length < LONGEST_NAME ? config_key_index(loading->table, name) : -1;
+        if (index >= 0) {
+            if (set_key(loading, index, child) != 0)
+                return -1;
+            continue;
+        }
+        if (length >= LONGEST_NAME || !is_section(loading->table, name)) {
+            config_unknown_add(loading, child, length < LONGEST_NAME ? name : child->key, NULL);
+            continue;
+        }
+        note_section(loading, name);
+        if (config_node_is_null(child))
+            continue; /* "train:" with nothing below it */
+        if (child->kind != NODE_MAP) {
+            char note[160];
+            config_unknown_note(loading, name, note, sizeof note);
+            return fail_node(loading, child, "'%s' is %s, expected a mapping of keys%s", name,
+                             config_node_kind_name(child), note);
+        }
+        if (read_section(loading, child, name) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* read_override - "key=value".  The value of a list is YAML, any other is taken as it is. */
+static int read_override(struct loading *loading, const char *override) {
+    const char *equals = strchr(override, '=');
+    struct config_node node = {.kind = NODE_SCALAR};
+    loading->override = override;
+    if (!equals || equals == override || equals - override >= LONGEST_NAME)
+        return fail_node(loading, &node, "expected key=value");
+    char name[LONGEST_NAME];
+    snprintf(name, sizeof name, "%.*s", (int)(equals - override), override);
+    int index = config_key_index(loading->table, name);
+    if (index < 0) {
+        config_unknown_add(loading, &node, name, NULL);
+        return 0;
+    }
+    node.text = xstrdup(equals + 1);
+    struct config_node *tree = NULL;
+    int status = 0;
+    if (loading->table->keys[index].type == KEY_LIST && node.text[0]) {
+        struct err why;
+        tree = config_node_parse(node.text, strlen(node.text), &why);
+        if (!tree)
+            status = fail_node(loading, &node, "%.400s", why.text);
+    }
+    if (status == 0)
+        status = set_key(loading, index, tree ? tree : &node);
+    config_node_free(tree);
+    free(node.text);
+    return status;
+}
+
+static int read_all(struct loading *loading, const char *text, size_t length_bytes,
+                    const char *const *overrides, int num_overrides) {
+    struct err why;
+    struct config_node *root = config_node_parse(text, length_bytes, &why);
+    if (!root)
+        return err_set(loading->err, "%s '%.200s' %s", loading->kind, loading->origin, why.text);
+    int status = 0;
+    if (root->kind == NODE_MAP)
+        status = read_section(loading, root, "");
+    else if (!config_node_is_null(root))
+        status = fail_node(loading, root, "the file is %s, expected 'section:' lines",
+                           config_node_kind_name(root));
+    config_node_free(root);
+    for (int i = 0; i < num_overrides && status == 0; i++)
+        status = read_override(loading, overrides[i]);
+    loading->override = NULL;
+    return status;
+}
+
+int config_read(struct loading *loading, const char *text, size_t length_bytes, const char *const *overrides,
+                int num_overrides) {
+    reset_values(loading->table, loading->values);
+    loading->origins = xcalloc((size_t)loading->table->num_keys, sizeof *loading->origins);
+    return config_unknown_end(loading, read_all(loading, text, length_bytes, overrides, num_overrides));
+}
+
+/* keep_text - the resolved text; a value that YAML cannot hold (not UTF-8, control characters) shows here. */
+static int keep_text(struct loading *loading) {
+    struct err why;
+    loading->config->text = config_resolved_text(loading->config);
+    struct config_node *again = config_node_parse(loading->config->text, strlen(loading->config->text), &why);
+    if (!again)
+        return err_set(loading->err, "config '%.200s': a value holds bytes that are not text: %.300s",
+                       loading->origin, why.text);
+    config_node_free(again);
+    return 0;
+}
+
+int config_load_text(struct config *config, const char *text, size_t length_bytes, const char *origin,
+                     const char *const *overrides, int num_overrides, struct err *err) {
+    memset(config, 0, sizeof *config);
+    config->origin = xstrdup(origin);
+    struct loading loading = {.table = config_table(),
+                              .values = config,
+                              .kind = "config",
+                              .where_listed = "'atelier help config' lists them",
+                              .config = config,
+                              .origin = origin,
+                              .err = err};
+    int status = config_read(&loading, text, length_bytes, overrides, num_overrides);
+    if (status == 0) {
+        config_complete(&loading);
+        status = config_check(&loading);
+    }
+    if (status == 0)
+        status = keep_text(&loading);
+    free(loading.origins);
+    if (status != 0)
+        config_free(config);
+    return status;
+}
+
+int config_load(struct config *config, const char *path, const char *const *overrides, int num_overrides,
+                struct err *err) {
+    size_t length_bytes = 0;
+    memset(config, 0, sizeof *config);
+    char *text = file_read_whole(path, CONFIG_MAX_BYTES, &length_bytes, err);
+    if (!text)
+        return err_prefix(err, "config");
+    int status = config_load_text(config, text, length_bytes, path, overrides, num_overrides, err);
+    free(text);
+    return status;
+}
+
+void config_free(struct config *config) {
+    config_values_free(config_table(), config);
+    free(config->text);
+    free(config->origin);
+    memset(config, 0, sizeof *config);
+}

@@ -1,0 +1,224 @@
+/* config_check.c - what follows from several keys together: values filled in, rules between keys, the
+ * resolved text, and what each command needs. */
+#include "configs/schema/config_load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "configs/schema/config_table.h"
+
+/* --- filling in --- */
+
+/* file_stem - "a/tiny.yaml" gives "tiny", malloc'ed. */
+static char *file_stem(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    return xstrndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+}
+
+static void complete_architecture(struct model_config *model, enum dtype save_dtype) {
+    snprintf(model->model_type, sizeof model->model_type, "llama");
+    snprintf(model->architecture, sizeof model->architecture, "LlamaForCausalLM");
+    if (model->num_kv_heads == 0)
+        model->num_kv_heads = model->num_heads;
+    if (model->head_dim == 0 && model->num_heads > 0 && model->width / model->num_heads <= INT32_MAX)
+        model->head_dim = (int)(model->width / model->num_heads);
+    /* The tokenizer tells the special tokens; the trainer sets them. */
+    model->bos_id = model->pad_id = -1;
+    model->num_eos = 0;
+    model->dtype = save_dtype == DTYPE_COUNT ? DTYPE_F32 : save_dtype;
+}
+
+static void complete_source(struct prepare_source *source) {
+    if (!source->field)
+        source->field = xstrdup(source->chat ? "messages" : "text");
+    if (source->name)
+        return;
+    size_t length = strlen(source->path);
+    while (length > 1 && source->path[length - 1] == '/')
+        length--;
+    char *path = xstrndup(source->path, length);
+    const char *slash = strrchr(path, '/');
+    source->name = xstrdup(slash && slash[1] ? slash + 1 : path);
+    free(path);
+}
+
+void config_complete(struct loading *loading) {
+    struct config *config = loading->config;
+    if (!config->run.folder) {
+        char *stem = file_stem(loading->origin);
+        config->run.folder = xasprintf("runs/%s", stem);
+        config->run.is_default_folder = true;
+        free(stem);
+    }
+    if (config->model.has_architecture)
+        complete_architecture(&config->model.architecture, config->model.save_dtype);
+    if (config->schedule.kind == SCHEDULE_WSD && config->schedule.decay_steps == 0)
+        config->schedule.decay_steps = (config->train.steps + 9) / 10;
+    for (int i = 0; i < config->prepare.num_sources; i++)
+        complete_source(&config->prepare.sources[i]);
+}
+
+/* --- rules between keys --- */
+
+static int check_architecture(const struct loading *loading) {
+    const struct model_config *model = &loading->config->model.architecture;
+    const struct {
+        const char *name;
+        int64_t value;
+    } sizes[] = {
+        {"model.architecture.width", model->width},
+        {"model.architecture.layers", model->num_layers},
+        {"model.architecture.heads", model->num_heads},
+        {"model.architecture.ffn_width", model->ffn_width},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].value < 1)
+            return config_fail_key(loading, sizes[i].name, "'%s' is missing; a new model needs it",
+                                   sizes[i].name);
+    if (model->num_heads % model->num_kv_heads != 0)
+        return config_fail_key(loading, "model.architecture.kv_heads",
+                               "'model.architecture.kv_heads' is %d, which does not divide the %d heads",
+                               model->num_kv_heads, model->num_heads);
+    if (model->head_dim < 2 || model->head_dim % 2 != 0)
+        return config_fail_key(
+            loading, "model.architecture.head_dim",
+            "'model.architecture.head_dim' would be %d, expected an even number of at least 2; "
+            "width / heads gives it where it is 0",
+            model->head_dim);
+    if (model->rope_kind == ROPE_LLAMA3 && !(model->rope_low_freq < model->rope_high_freq))
+        return config_fail_key(
+            loading, "model.architecture.rope_high_freq",
+            "'model.architecture.rope_high_freq' is %g, expected more than rope_low_freq (%g)",
+            model->rope_high_freq, model->rope_low_freq);
+    if (loading->config->data.sequence_tokens > model->max_positions)
+        return config_fail_key(
+            loading, "data.sequence_tokens",
+            "'data.sequence_tokens' is %lld, more than model.architecture.max_positions (%lld)",
+            (long long)loading->config->data.sequence_tokens, (long long)model->max_positions);
+    return 0;
+}
+
+static int check_schedule(const struct loading *loading) {
+    const struct config *config = loading->config;
+    int64_t steps = config->train.steps, warmup = config->schedule.warmup_steps;
+    if (warmup >= steps)
+        return config_fail_key(loading, "schedule.warmup_steps",
+                               "'schedule.warmup_steps' is %lld, expected less than train.steps (%lld)",
+                               (long long)warmup, (long long)steps);
+    if (config->schedule.kind == SCHEDULE_WSD && warmup + config->schedule.decay_steps > steps)
+        return config_fail_key(
+            loading, "schedule.decay_steps",
+            "'schedule.decay_steps' is %lld, which with %lld warm-up steps exceeds train.steps (%lld)",
+            (long long)config->schedule.decay_steps, (long long)warmup, (long long)steps);
+    return 0;
+}
+
+int config_check(const struct loading *loading) {
+    const struct config *config = loading->config;
+    if (config->train.micro_sequences > config->train.batch_sequences)
+        return config_fail_key(loading, "train.micro_sequences",
+                               "'train.micro_sequences' is %lld, more than train.batch_sequences (%lld)",
+                               (long long)config->train.micro_sequences,
+                               (long long)config->train.batch_sequences);
+    if (check_schedule(loading) != 0)
+        return -1;
+    return config->model.has_architecture ? check_architecture(loading) : 0;
+}
+
+int config_need_train(const struct config *config, struct err *err) {
+    const char *reason = NULL;
+    if (config->model.path && config->model.has_architecture)
+        reason =
+            "model.path and model.architecture are both given; keep one: a model to start from, or a new one";
+    else if (!config->model.path && !config->model.has_architecture)
+        reason = "no model: set model.path to a model to start from, or describe a new one under "
+                 "model.architecture";
+    else if (config->model.has_architecture && !config->model.tokenizer)
+        reason = "a new model needs model.tokenizer, a tokenizer.json";
+    else if (config->data.num_train == 0)
+        reason = "no data: set data.train to a token file made by 'atelier prepare'";
+    return reason ? err_set(err, "config '%.200s': %s", config->origin, reason) : 0;
+}
+
+int config_need_prepare(const struct config *config, struct err *err) {
+    const char *reason = NULL;
+    if (!config->prepare.tokenizer)
+        reason = "set prepare.tokenizer to a tokenizer.json, a model folder or a GGUF file";
+    else if (!config->prepare.output)
+        reason = "set prepare.output to the token file to write (.h5)";
+    else if (config->prepare.num_sources == 0)
+        reason = "no corpus: list at least one under prepare.sources";
+    return reason ? err_set(err, "config '%.200s': %s", config->origin, reason) : 0;
+}
+
+/* --- the resolved text --- */
+
+/* write_sections - the section lines that lead from the last key's sections to this key's; returns its depth.
+ */
+static int write_sections(FILE *out, const char *name, const char *last_name) {
+    int depth = 0;
+    bool same = true;
+    for (const char *word = name, *dot = NULL; (dot = strchr(word, '.')); word = dot + 1, depth++) {
+        size_t up_to = (size_t)(dot - name) + 1;
+        same = same && strncmp(name, last_name, up_to) == 0;
+        if (!same)
+            fprintf(out, "%*s%.*s:\n", 2 * depth, "", (int)(dot - word), word);
+    }
+    return depth;
+}
+
+static void write_list(FILE *out, const struct config_key *key, const void *values, int indent) {
+    const char *memory = *(char *const *)(const void *)((const char *)values + key->offset);
+    int count = *(const int *)(const void *)((const char *)values + key->count_offset);
+    for (int e = 0; e < count; e++) {
+        const char *element = memory + (size_t)e * key->element->struct_bytes;
+        bool is_first = true;
+        for (int k = 0; k < key->element->num_keys; k++) {
+            const struct config_key *field = &key->element->keys[k];
+            if (!config_key_is_set(field, element))
+                continue;
+            char *text = config_value_text(field, element);
+            fprintf(out, "%*s%s%s: %s\n", indent, "", is_first ? "- " : "  ", field->name, text);
+            free(text);
+            is_first = false;
+        }
+    }
+}
+
+/* is_written - sections that the run does not use stay out of its text. */
+static bool is_written(const struct config *config, const struct config_key *key) {
+    if (strncmp(key->name, "model.architecture.", 19) == 0)
+        return config->model.has_architecture;
+    if (strncmp(key->name, "slurm.", 6) == 0 && !config->slurm.is_given)
+        return false;
+    if (strncmp(key->name, "prepare.", 8) == 0 && !config->prepare.output && config->prepare.num_sources == 0)
+        return false;
+    return config_key_is_set(key, config);
+}
+
+char *config_resolved_text(const struct config *config) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    CHECK(out, "out of memory for the resolved configuration");
+    const char *last_name = "";
+    for (int i = 0; i < config_table()->num_keys; i++) {
+        const struct config_key *key = &config_table()->keys[i];
+        if (!is_written(config, key))
+            continue;
+        int depth = write_sections(out, key->name, last_name);
+        const char *word = strrchr(key->name, '.') + 1;
+        last_name = key->name;
+        if (key->type == KEY_LIST) {
+            fprintf(out, "%*s%s:\n", 2 * depth, "", word);
+            write_list(out, key, config, 2 * depth + 2);
+            continue;
+        }
+        char *value = config_value_text(key, config);
+        fprintf(out, "%*s%s: %s\n", 2 * depth, "", word, value);
+        free(value);
+    }
+    CHECK(fclose(out) == 0, "out of memory for the resolved configuration");
+    return text;
+}

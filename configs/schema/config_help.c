@@ -1,0 +1,51 @@
+/* config_help.c - `atelier help config`: the table of keys as a page. */
+#include "configs/schema/config_table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* print_key - the last word of its name, range, default and class on one line, the help below. */
+static void print_key(const struct config_key *key, const char *word, int indent, const char *class) {
+    char *range = config_range_text(key);
+    printf("%*s%-*s %s", indent, "", 26 - indent, word, range);
+    if (key->unit)
+        printf(" [%s]", key->unit);
+    if (key->type != KEY_LIST && key->fallback && key->fallback[0])
+        printf(", default %s", key->fallback);
+    printf("%s%s\n%*s%s\n", class ? ", " : "", class ? class : "", indent + 4, "", key->help);
+    free(range);
+    if (key->type == KEY_LIST)
+        for (int i = 0; i < key->element->num_keys; i++)
+            print_key(&key->element->keys[i], key->element->keys[i].name, indent + 4, NULL);
+}
+
+void config_print_help(void) {
+    const struct config_table *table = config_table();
+    size_t last_length = 0;
+    const char *last_section = "";
+    printf(
+        "A run file is YAML: sections, and below each its keys.  A file holds only what its command needs:\n"
+        "'prepare:' for 'atelier prepare', the other sections for 'atelier train'.  On the command line\n"
+        "'--set section.key=value' takes precedence over the file ('=null': the default).  A key left empty "
+        "is\n"
+        "refused.  Paths are relative to the working folder.\n"
+        "\nWhat happens when a key was changed and the run goes on from a checkpoint is the last word of its "
+        "line:\n"
+        "fixed: refused, it would be another run: choose another run.folder, with checkpoint.from to begin "
+        "at a\n"
+        "checkpoint of this one.  course: the training takes another course; said, before and after.  free: "
+        "what is\n"
+        "learnt stays the same; said in one line.  Base model, tokenizer and token files are compared by "
+        "what they\n"
+        "hold: they may be renamed and moved.\n");
+    for (int i = 0; i < table->num_keys; i++) {
+        const char *name = table->keys[i].name, *word = strrchr(name, '.') + 1;
+        size_t length = (size_t)(word - name);
+        if (length != last_length || strncmp(name, last_section, length) != 0)
+            printf("\n%.*s:\n", (int)length - 1, name);
+        last_section = name;
+        last_length = length;
+        print_key(&table->keys[i], word, 2, config_class_name(table->keys[i].class));
+    }
+}

@@ -1,0 +1,47 @@
+/* config_load.h - what config.c (values) and config_check.c (what follows from them) share while a run file
+ * is read.  The same reader fills any other struct that has a table of keys: site profiles (site.c). */
+#pragma once
+
+#include "configs/schema/config.h"
+#include "configs/schema/config_table.h"
+
+/* Where the value of a key came from: an override, a line of the file, or (line 0) its default. */
+struct key_origin {
+    const char *override; /* borrowed; NULL: the file */
+    int line, column;
+};
+
+struct loading {
+    const struct config_table *table;
+    void *values;               /* the struct that the table describes */
+    const char *kind;           /* "config": the first word of messages */
+    const char *where_listed;   /* where the user finds all keys: "'atelier help config' lists them" */
+    struct config *config;      /* values, where they are a run file; else NULL */
+    const char *origin;         /* name of the file */
+    const char *override;       /* the override being read, else NULL */
+    struct key_origin *origins; /* one for each key of config_table */
+    struct err *err;
+    int num_unknown; /* keys that the table has not, told together: config_unknown.h */
+    char *unknown;   /* malloc'ed: a line for each */
+};
+
+/* config_read - defaults, then the YAML text, then the overrides, into loading->values, which is all zero.
+ * The caller gives table, values, kind, where_listed, origin and err; origins, one for each key of the table,
+ * is made here and freed by the caller.  Returns 0, or -1 with err set; what was read so far is then to be
+ * freed with config_values_free. */
+int config_read(struct loading *loading, const char *text, size_t length_bytes, const char *const *overrides,
+                int num_overrides);
+
+/* config_fail_key - a message about the value of one key, at the place it came from.  Returns -1. */
+int config_fail_key(const struct loading *loading, const char *name, const char *fmt, ...)
+    ATELIER_PRINTF(3, 4);
+
+/* config_complete - fill in what follows from other values: run.folder, sizes of the architecture, names of
+ * corpora. */
+void config_complete(struct loading *loading);
+
+/* config_check - the rules between keys.  Returns 0, or -1 with err set. */
+int config_check(const struct loading *loading);
+
+/* config_resolved_text - every key as YAML, malloc'ed; reads back as the same configuration. */
+char *config_resolved_text(const struct config *config);

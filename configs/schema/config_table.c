@@ -1,0 +1,409 @@
+/* config_table.c - the keys of a run file.  The order here is that of `atelier help config` and of the
+ * resolved text.  A new setting is one line here and one field in config.h.  Its class (FREE, COURSE, or
+ * nothing: fixed) says what train/resume_config.c does when it changed since the checkpoint. */
+#include "configs/schema/config_keys.h"
+
+#define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
+#define AT(field) offsetof(struct config, field)
+#define SOURCE_AT(field) offsetof(struct prepare_source, field)
+
+/* Largest integer a double still tells apart from its neighbours; no count in a run file comes near it. */
+#define LARGEST 9007199254740992.0
+
+static const struct config_choice progresses[] = {
+    {"auto", PROGRESS_AUTO}, {"live", PROGRESS_LIVE}, {"lines", PROGRESS_LINES}, {NULL, 0}};
+static const struct config_choice recomputes[] = {
+    {"none", RECOMPUTE_NONE},   {"attention", RECOMPUTE_ATTENTION}, {"mlp", RECOMPUTE_MLP},
+    {"layer", RECOMPUTE_LAYER}, {"auto", RECOMPUTE_AUTO},           {NULL, 0}};
+static const struct config_choice auto_micros[] = {{"auto", AUTO_MICRO_SEQUENCES}, {NULL, 0}};
+static const struct config_choice auto_stages[] = {{"auto", AUTO_STAGE}, {NULL, 0}};
+static const struct config_choice auto_replicas[] = {{"auto", AUTO_REPLICAS}, {NULL, 0}};
+static const struct config_choice probes[] = {
+    {"auto", PROBE_AUTO}, {"off", PROBE_OFF}, {"on", PROBE_ON}, {NULL, 0}};
+static const struct config_choice computes[] = {
+    {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
+static const struct config_choice moments[] = {{"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {NULL, 0}};
+static const struct config_choice devices[] = {
+    {"auto", DEVICE_AUTO}, {"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, {NULL, 0}};
+static const struct config_choice comms[] = {{"nccl", COMM_NCCL}, {"mpi", COMM_MPI}, {NULL, 0}};
+static const struct config_choice packings[] = {
+    {"stream", PACKING_STREAM}, {"whole", PACKING_WHOLE}, {NULL, 0}};
+static const struct config_choice long_policies[] = {
+    {"cut", LONG_CUT}, {"skip", LONG_SKIP}, {"fail", LONG_FAIL}, {NULL, 0}};
+static const struct config_choice data_verifies[] = {
+    {"sample", DATA_VERIFY_SAMPLE}, {"all", DATA_VERIFY_ALL}, {NULL, 0}};
+static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
+static const struct config_choice save_dtypes[] = {
+    {"source", DTYPE_COUNT}, {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
+static const struct config_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
+                                                 {"linear", SCHEDULE_LINEAR},
+                                                 {"cosine", SCHEDULE_COSINE},
+                                                 {"wsd", SCHEDULE_WSD},
+                                                 {NULL, 0}};
+static const struct config_choice ropes[] = {
+    {"none", ROPE_PLAIN}, {"linear", ROPE_LINEAR}, {"llama3", ROPE_LLAMA3}, {NULL, 0}};
+static const struct config_choice formats[] = {
+    {"auto", SOURCE_AUTO}, {"text", SOURCE_TEXT}, {"jsonl", SOURCE_JSONL}, {NULL, 0}};
+static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS_EOS},
+                                                        {"eos", DOCUMENT_EOS},
+                                                        {"bos", DOCUMENT_BOS},
+                                                        {"none", DOCUMENT_NONE},
+                                                        {NULL, 0}};
+static const struct config_choice utf8_policies[] = {
+    {"fail", BAD_UTF8_FAIL}, {"replace", BAD_UTF8_REPLACE}, {"skip", BAD_UTF8_SKIP}, {NULL, 0}};
+static const struct config_choice bad_lines[] = {{"fail", BAD_LINE_FAIL}, {"skip", BAD_LINE_SKIP}, {NULL, 0}};
+static const struct config_choice subfolder_policies[] = {
+    {"ignore", SUBFOLDERS_IGNORE}, {"read", SUBFOLDERS_READ}, {"fail", SUBFOLDERS_FAIL}, {NULL, 0}};
+static const struct config_choice encodings[] = {{"utf-8", ENCODING_UTF8},
+                                                 {"latin1", ENCODING_LATIN1},
+                                                 {"windows-1252", ENCODING_WINDOWS_1252},
+                                                 {"utf-16", ENCODING_UTF16},
+                                                 {"utf-16le", ENCODING_UTF16LE},
+                                                 {"utf-16be", ENCODING_UTF16BE},
+                                                 {NULL, 0}};
+static const struct config_choice chat_policies[] = {
+    {"fail", BAD_CHAT_FAIL}, {"skip", BAD_CHAT_SKIP}, {NULL, 0}};
+static const struct config_choice chain_ends[] = {
+    {"time_limit", CHAIN_UNTIL_TIME}, {"done", CHAIN_UNTIL_DONE}, {NULL, 0}};
+/* Kept as text: data/chat.h knows what the names mean. */
+static const struct config_choice chat_templates[] = {{"auto", 0},   {"chatml", 0},  {"llama2", 0},
+                                                      {"llama3", 0}, {"mistral", 0}, {NULL, 0}};
+
+static const struct config_key data_file_keys[] = {
+    PATH("path", offsetof(struct data_file, path), NULL, "token file made by 'atelier prepare'"),
+    REAL("weight", offsetof(struct data_file, weight), "1", 1e-6, 1e9, NULL,
+         "share of the samples, relative to the other files"),
+};
+static const struct config_table data_file_table = {data_file_keys, COUNT_OF(data_file_keys),
+                                                    sizeof(struct data_file)};
+
+static const struct config_key text_keys[] = {
+    TEXT("text", offsetof(struct text_entry, text), NULL, "the word itself"),
+};
+const struct config_table config_text_table = {text_keys, COUNT_OF(text_keys), sizeof(struct text_entry)};
+
+static const struct config_key variable_keys[] = {
+    TEXT("name", offsetof(struct variable, name), NULL, "name of an environment variable"),
+    TEXT("value", offsetof(struct variable, value), "", "its value, taken as it is"),
+};
+const struct config_table config_variable_table = {variable_keys, COUNT_OF(variable_keys),
+                                                   sizeof(struct variable)};
+
+static const struct config_key source_keys[] = {
+    PATH("path", SOURCE_AT(path), NULL,
+         "a file, or a folder whose files are read in name order, hidden ones left out; .gz and .zst are "
+         "read through"),
+    TEXT("name", SOURCE_AT(name), NULL,
+         "name of the corpus in the token file; default: the last part of path"),
+    TEXT("licence", SOURCE_AT(licence), "", "licence of the corpus, kept in the token file"),
+    TEXT("url", SOURCE_AT(url), "", "where the corpus comes from, kept in the token file"),
+    CHOICE("format", SOURCE_AT(format), "auto", formats,
+           "text: one document per file; jsonl: one per line; auto: by the file's name"),
+    TEXT("field", SOURCE_AT(field), NULL,
+         "jsonl: the field that holds the document; default: text, or messages where chat is true"),
+    CHOICE("encoding", SOURCE_AT(encoding), "utf-8", encodings,
+           "of its files, which become UTF-8; utf-16: little- or big-endian by the byte order mark"),
+    CHOICE("subfolders", SOURCE_AT(subfolders), "ignore", subfolder_policies,
+           "of a folder: leave their files out and say how many, read them too, or fail"),
+    BOOL("chat", SOURCE_AT(chat), "false",
+         "the field holds a list of {role, content}; the loss counts on the assistant's turns only"),
+};
+static const struct config_table source_table = {source_keys, COUNT_OF(source_keys),
+                                                 sizeof(struct prepare_source)};
+
+static const struct config_key run_file_keys[] = {
+    PATH(
+        "run.folder", AT(run.folder), NULL,
+        "checkpoints, metrics and logs go here; default: runs/ and the name of the run file, for one run file: a "
+        "second one of the same name is refused there; in this and every path $NAME and ${NAME} are environment "
+        "variables, $$ is a dollar sign",
+        FREE),
+    INT("run.seed", AT(run.seed), "1", 0, LARGEST, NULL, "order of the data and weights of a new model"),
+    INT("run.threads", AT(run.threads), "0", 0, 1024, "threads",
+        "OpenMP threads of each rank; 0: cores of the host divided by the ranks on it", FREE),
+    INT("run.log_every", AT(run.log_every), "10", 1, 1e9, "steps",
+        "between two lines of a log that is no terminal", FREE),
+    CHOICE("run.progress", AT(run.progress), "auto", progresses,
+           "live: one line that is rewritten; auto: live where standard error is a terminal, which mpirun "
+           "hides",
+           FREE),
+    CHOICE("run.device", AT(run.device), "auto", devices,
+           "what computes: cuda is one GPU for each rank; auto: GPUs where there are any, and never "
+           "processors where "
+           "Slurm gave GPUs; 'atelier submit' writes cuda where it asks for GPUs",
+           FREE),
+    REAL("run.timeout_s", AT(run.timeout_s), "300", 1, 1e6, "s",
+         "a rank that waits longer for the others in a step gives up, and the job ends; after 10 s it says "
+         "for "
+         "whom it waits",
+         FREE),
+    REAL("run.start_timeout_s", AT(run.start_timeout_s), "0", 0, 1e6, "s",
+         "the same until the first step is done; 0: four times run.timeout_s, at most 1800", FREE),
+    PATH("run.gemm_choices", AT(run.gemm_choices), NULL,
+         "file that keeps which of cuBLASLt's algorithms multiplies what: products that are new to it are "
+         "measured before the first step and added, the same file gives the same bits; left out: cuBLASLt's "
+         "first proposal. One file for each kind of GPU; without effect on a CPU",
+         FREE),
+
+    PATH("model.path", AT(model.path), NULL,
+         "model to start from: Hugging Face folder, GGUF file or checkpoint; left out for a new model"),
+    PATH("model.tokenizer", AT(model.tokenizer), NULL,
+         "tokenizer.json of a new model; any other model brings its own"),
+    CHOICE("model.save_dtype", AT(model.save_dtype), "source", save_dtypes,
+           "number type of saved models; source: as the model that was read, f32 for a new one"),
+    INT("model.architecture.width", AT(model.architecture.width), "0", 0, 1 << 20, NULL,
+        "width of the residual stream (hidden_size)"),
+    INT32("model.architecture.layers", AT(model.architecture.num_layers), "0", 0, 4096, "layers",
+          "number of decoder layers"),
+    INT32("model.architecture.heads", AT(model.architecture.num_heads), "0", 0, 65536, "heads",
+          "query heads"),
+    INT32("model.architecture.kv_heads", AT(model.architecture.num_kv_heads), "0", 0, 65536, "heads",
+          "key and value heads, a divisor of heads; 0: as many as heads"),
+    INT32("model.architecture.head_dim", AT(model.architecture.head_dim), "0", 0, 4096, NULL,
+          "width of one head, even; 0: width / heads"),
+    INT("model.architecture.ffn_width", AT(model.architecture.ffn_width), "0", 0, 1 << 22, NULL,
+        "inner width of the feed-forward block (intermediate_size)"),
+    INT("model.architecture.vocab_size", AT(model.architecture.vocab_size), "0", 0, 1 << 24, "tokens",
+        "rows of the embedding; 0: as the tokenizer has tokens"),
+    INT("model.architecture.max_positions", AT(model.architecture.max_positions), "2048", 1, 1 << 27,
+        "tokens", "longest sequence the model is made for"),
+    REAL("model.architecture.rope_theta", AT(model.architecture.rope_theta), "10000", 1, 1e12, NULL,
+         "base of the rotary position frequencies"),
+    CHOICE("model.architecture.rope_scaling", AT(model.architecture.rope_kind), "none", ropes,
+           "how rotary frequencies are stretched for long texts"),
+    REAL("model.architecture.rope_factor", AT(model.architecture.rope_factor), "1", 1, 1e6, NULL,
+         "linear, llama3: by how much"),
+    REAL("model.architecture.rope_low_freq", AT(model.architecture.rope_low_freq), "1", 1e-3, 1e6, NULL,
+         "llama3: low_freq_factor"),
+    REAL("model.architecture.rope_high_freq", AT(model.architecture.rope_high_freq), "4", 1e-3, 1e6, NULL,
+         "llama3: high_freq_factor"),
+    INT("model.architecture.rope_original_positions", AT(model.architecture.rope_original_positions), "8192",
+        1, 1 << 27, "tokens", "llama3: positions before stretching"),
+    REAL32("model.architecture.norm_eps", AT(model.architecture.norm_eps), "1e-5", 1e-12, 1e-1, NULL,
+           "added to the mean square in RMSNorm"),
+    BOOL("model.architecture.tied_head", AT(model.architecture.tied_head), "true",
+         "the output projection is the embedding"),
+    REAL32("model.architecture.initializer_range", AT(model.architecture.initializer_range), "0.02", 1e-6, 10,
+           NULL, "standard deviation of the new matrices"),
+
+    LIST("data.train", AT(data.train), AT(data.num_train), &data_file_table,
+         "token files: one path, a list of paths, or a list of {path, weight}"),
+    LIST("data.valid", AT(data.valid), AT(data.num_valid), &data_file_table,
+         "token files of the validation loss; none: no validation", FREE),
+    INT("data.sequence_tokens", AT(data.sequence_tokens), "512", 2, 1 << 24, "tokens",
+        "length of a training sequence; documents are packed into it"),
+    CHOICE("data.packing", AT(data.packing), "stream", packings,
+           "stream: documents laid end to end and cut anywhere; whole: none is cut unless it is too long"),
+    CHOICE(
+        "data.long_documents", AT(data.long_documents), "cut", long_policies,
+        "packing whole, documents and conversations longer than sequence_tokens: cut them there, skip them, "
+        "or fail; the log counts what is left out"),
+    CHOICE("data.verify", AT(data.verify), "sample", data_verifies,
+           "checksums of the token files compared before the first step: some blocks of 1 MiB of each file, "
+           "or all "
+           "of them, shared by the ranks; all refuses files without checksums",
+           FREE),
+
+    INT("train.steps", AT(train.steps), "1000", 1, 1e12, "steps", "optimizer steps of the whole run", COURSE),
+    INT("train.batch_sequences", AT(train.batch_sequences), "32", 1, 1 << 24, "sequences",
+        "of the whole job in one optimizer step, whatever the number of ranks"),
+    INT_OR("train.micro_sequences", AT(train.micro_sequences), "1", 1, 1 << 16, "sequences", auto_micros,
+           "of one rank in one forward pass; more is faster and takes more memory; auto: as many as fit",
+           FREE),
+    CHOICE("train.recompute", AT(train.recompute), "none", recomputes,
+           "what is computed again in the backward pass instead of being kept: attention, mlp, or the whole "
+           "layer "
+           "but its input; auto: what the memory asks for",
+           FREE),
+    CHOICE("train.compute", AT(train.compute), "f32", computes,
+           "type of weights and activations while computing; master weights stay f32; f16 scales the loss by "
+           "itself",
+           COURSE),
+    REAL("train.grad_clip", AT(train.grad_clip), "1", 0, 1e9, NULL,
+         "longest gradient (norm over all parameters); 0: no limit", COURSE),
+    REAL("train.stop_after_s", AT(train.stop_after_s), "0", 0, 1e9, "s",
+         "save and end with code 75 after so long; 0: never", FREE),
+
+    REAL("optimizer.learning_rate", AT(optimizer.learning_rate), "1e-4", 1e-12, 100, NULL,
+         "AdamW, at the top of the schedule", COURSE),
+    REAL("optimizer.beta1", AT(optimizer.beta1), "0.9", 0, 0.999999, NULL, "AdamW, decay of the mean",
+         COURSE),
+    REAL("optimizer.beta2", AT(optimizer.beta2), "0.95", 0, 0.999999, NULL, "AdamW, decay of the mean square",
+         COURSE),
+    REAL("optimizer.eps", AT(optimizer.eps), "1e-8", 1e-15, 1, NULL, "AdamW, added to the root", COURSE),
+    REAL("optimizer.weight_decay", AT(optimizer.weight_decay), "0.1", 0, 10, NULL,
+         "AdamW, on matrices; norms are left alone", COURSE),
+    CHOICE("optimizer.state_dtype", AT(optimizer.state_dtype), "f32", moments,
+           "type of AdamW's two moments; bf16: half the memory, rounded at random without bias", COURSE),
+    BOOL("optimizer.offload", AT(optimizer.offload), "false",
+         "keep masters and moments in the host's memory: larger models fit, the update takes longer", FREE),
+
+    CHOICE("schedule.kind", AT(schedule.kind), "cosine", schedules,
+           "shape of the learning rate after the warm-up; wsd: it stays at the top, then falls linearly over "
+           "decay_steps",
+           COURSE),
+    INT("schedule.warmup_steps", AT(schedule.warmup_steps), "0", 0, 1e12, "steps",
+        "linear rise from 0 to the learning rate", COURSE),
+    INT("schedule.decay_steps", AT(schedule.decay_steps), "0", 0, 1e12, "steps",
+        "wsd: length of the linear fall at the end; 0: a tenth of train.steps", COURSE),
+    REAL("schedule.final_ratio", AT(schedule.final_ratio), "0.1", 0, 1, NULL,
+         "last learning rate divided by the highest", COURSE),
+
+    INT_OR("parallel.stage", AT(parallel.stage), "3", 0, 3, NULL, auto_stages,
+           "what is split over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters; "
+           "auto: the "
+           "fastest that fits",
+           FREE),
+    INT_OR("parallel.replicas", AT(parallel.replicas), "1", 0, 1 << 20, NULL, auto_replicas,
+           "copies of the model, each sharded over its own ranks, with one sum between them per step; 0: one "
+           "per node, for "
+           "a slow network; auto: so where the site's network is slow, else 1",
+           FREE),
+    CHOICE(
+        "parallel.comm", AT(parallel.comm), "nccl", comms,
+        "how GPUs exchange parameters and gradients; mpi: through host memory, slow, lets ranks share a GPU",
+        FREE),
+
+    CHOICE("fabric.probe", AT(fabric.probe), "auto", probes,
+           "measure the bandwidth between the ranks before the first step; auto: not between the processes "
+           "of one CPU "
+           "host",
+           FREE),
+    REAL("fabric.minimum", AT(fabric.minimum), "0", 0, 1, NULL,
+         "share of the site's expected bandwidth below which the run is refused; 0: a warning alone", FREE),
+
+    INT("checkpoint.every_steps", AT(checkpoint.every_steps), "-1", -1, 1e12, "steps",
+        "between two checkpoints; 0: only at the end and on a signal; -1: as often as it pays, from what a "
+        "save takes "
+        "and how often nodes fail",
+        FREE),
+    INT("checkpoint.keep", AT(checkpoint.keep), "2", 0, 1e6, "checkpoints",
+        "newest ones kept, and beside them the last good one where the loss went out of bounds; 0: all",
+        FREE),
+    CHOICE(
+        "checkpoint.resume", AT(checkpoint.resume), "auto", resumes,
+        "auto: go on from the checkpoint that run.folder/latest names, where there is one; never: start anew",
+        FREE),
+    PATH("checkpoint.from", AT(checkpoint.from), NULL,
+         "RUN, RUN@STEP or a checkpoint's folder: begin a new line of history there, read only while "
+         "run.folder has no "
+         "checkpoint; steps go on counting, seed, data and batch may change and are then read from their "
+         "beginning",
+         FREE),
+    INT("checkpoint.max_file_bytes", AT(checkpoint.max_file_bytes), "5000000000", 1 << 20, 1e15, "bytes",
+        "longer models are split over several files", FREE),
+    REAL("checkpoint.timeout_s", AT(checkpoint.timeout_s), "0", 0, 1e6, "s",
+         "a rank that waits longer for the others while a checkpoint is written gives up, and the job ends; "
+         "0: "
+         "four times run.timeout_s, at most 3600",
+         FREE),
+    REAL("checkpoint.node_mtbf_h", AT(checkpoint.node_mtbf_h), "5000", 1, 1e9, "h",
+         "mean time between failures of one node: how often it pays to save follows from it", FREE),
+
+    INT("valid.every_steps", AT(valid.every_steps), "0", 0, 1e12, "steps",
+        "between two validation losses; 0: only before and after", FREE),
+    INT("valid.sequences", AT(valid.sequences), "0", 0, 1e9, "sequences",
+        "at most so many per validation; 0: all", FREE),
+
+    PATH("prepare.tokenizer", AT(prepare.tokenizer), NULL,
+         "tokenizer.json, a model folder that holds one, or a GGUF file", FREE),
+    PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
+    LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &source_table,
+         "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat}", FREE),
+    {"prepare.chat_template", KEY_TEXT, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
+     NULL,
+     "how chat sources are written; auto: by the model's own template, exactly, or not at all; a name: in "
+     "that format on purpose",
+     KEY_FREE},
+    CHOICE("prepare.on_bad_conversation", AT(prepare.bad_chat), "fail", chat_policies,
+           "a conversation that the template cannot write, with an empty answer or with nothing to learn: "
+           "fail at its line, or skip and count it",
+           FREE),
+    CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,
+           "special tokens put around each document", FREE),
+    CHOICE(
+        "prepare.bad_utf8", AT(prepare.bad_utf8), "fail", utf8_policies,
+        "a document that is not UTF-8 in spite of its source's encoding, or holds NUL: fail, replace the bad "
+        "bytes, or skip it",
+        FREE),
+    CHOICE("prepare.on_bad_line", AT(prepare.on_bad_line), "fail", bad_lines,
+           "a line that is not JSON or has not the source's field: fail, or skip and count it", FREE),
+    BOOL("prepare.deduplicate", AT(prepare.deduplicate), "true",
+         "leave out exact copies of earlier documents", FREE),
+    INT("prepare.min_tokens", AT(prepare.min_tokens), "1", 0, 1e9, "tokens", "shorter documents are left out",
+        FREE),
+    INT32("prepare.threads", AT(prepare.num_threads), "0", 0, 1024, "threads",
+          "0: all cores; the result does not depend on it", FREE),
+    INT("prepare.valid_every", AT(prepare.valid_every), "0", 0, 1e9, "documents",
+        "every n-th document goes to a second file, '-valid' before .h5; 0: none", FREE),
+
+    TEXT("slurm.site", AT(slurm.site), NULL,
+         "profile of the machine: a name in slurm/sites, or a path; left out: found out ('atelier doctor "
+         "--site' tells)",
+         FREE),
+    TEXT("slurm.partition", AT(slurm.partition), NULL,
+         "partition of the profile; left out: the profile's default", FREE),
+    TEXT("slurm.account", AT(slurm.account), NULL,
+         "project that pays; the profile adds its suffix (abc becomes abc@h100); left out: from the "
+         "environment variable that the profile names",
+         FREE),
+    TEXT("slurm.qos", AT(slurm.qos), NULL,
+         "quality of service; left out: the first of the partition's that allows the time and the GPUs",
+         FREE),
+    TEXT("slurm.time", AT(slurm.time), NULL,
+         "time limit of one job: 20h, 90min, 1-12:00:00 or 20:00:00; left out: the profile's", FREE),
+    INT("slurm.nodes", AT(slurm.nodes), "1", 1, 100000, "nodes", "nodes of the job", FREE),
+    INT("slurm.gpus_per_node", AT(slurm.gpus_per_node), "0", 0, 64, "GPUs", "0: all that a node has", FREE),
+    INT("slurm.ranks_per_node", AT(slurm.ranks_per_node), "0", 0, 4096, "ranks",
+        "0: one for each GPU, or one on a node without", FREE),
+    INT("slurm.cpus_per_rank", AT(slurm.cpus_per_rank), "0", 0, 4096, "cores",
+        "0: the share of a rank's GPUs, or of the node's cores", FREE),
+    TEXT("slurm.constraint", AT(slurm.constraint), NULL, "node feature to ask for beside the profile's own",
+         FREE),
+    TEXT("slurm.exclude", AT(slurm.exclude), NULL, "nodes to avoid, as Slurm lists them: n[1-3],n7", FREE),
+    TEXT("slurm.job_name", AT(slurm.job_name), NULL, "default: the last part of run.folder", FREE),
+    TEXT("slurm.mpi", AT(slurm.mpi), NULL, "srun's --mpi: pmix, ...; left out: the profile's, or found out",
+         FREE),
+    TEXT("slurm.mail", AT(slurm.mail), NULL, "address that Slurm writes to when a job ends or fails", FREE),
+    INT("slurm.signal_lead_s", AT(slurm.signal_lead_s), "0", 0, 65535, "s",
+        "how long before its end the job is told to save; 0: from the run's own checkpoints, else the "
+        "profile's",
+        FREE),
+    BOOL("slurm.requeue", AT(slurm.requeue), "true",
+         "start again when the time limit stopped the job behind a checkpoint, within chain.max_jobs and "
+         "chain.budget_gpu_hours",
+         FREE),
+    LIST("slurm.modules", AT(slurm.modules), AT(slurm.num_modules), &config_text_table,
+         "modules to load, in order, in place of the profile's", FREE),
+    LIST("slurm.environment", AT(slurm.environment), AT(slurm.num_environment), &config_variable_table,
+         "environment variables beside the profile's: a list of {name, value}", FREE),
+    LIST("slurm.options", AT(slurm.options), AT(slurm.num_options), &config_text_table,
+         "further options of sbatch: a list such as [--reservation=course, --exclusive]", FREE),
+    LIST("slurm.srun_options", AT(slurm.srun_options), AT(slurm.num_srun_options), &config_text_table,
+         "further options of srun, after the profile's: a list such as [--cpu-bind=cores]", FREE),
+    TEXT("slurm.mem", AT(slurm.mem), NULL,
+         "memory of a node for the job, in place of the profile's: 0 (all), 400G, 4000M", FREE),
+    LIST("slurm.launcher", AT(slurm.launcher), AT(slurm.num_launcher), &config_text_table,
+         "words before the program, in place of the profile's: [apptainer, exec, --nv, IMAGE]; the program's "
+         "path must be the same inside",
+         FREE),
+    LIST(
+        "slurm.after", AT(slurm.after), AT(slurm.num_after), &config_text_table,
+        "run folders or numbers of jobs that must have ended well before the job starts; where one fails it is "
+        "cancelled",
+        FREE),
+    CHOICE("slurm.chain.until", AT(slurm.chain.until), "time_limit", chain_ends,
+           "done: a follow-up job waits behind each job, until the last step is done; time_limit: one job, "
+           "started again as slurm.requeue says",
+           FREE),
+    INT("slurm.chain.max_jobs", AT(slurm.chain.max_jobs), "10", 1, 10000, "jobs",
+        "at most so many starts in all", FREE),
+    REAL("slurm.chain.budget_gpu_hours", AT(slurm.chain.budget_gpu_hours), "0", 0, 1e9, "GPU-hours",
+         "as the site bills them; no further job is started beyond; 0: no limit of its own", FREE),
+};
+static const struct config_table run_file_table = {run_file_keys, COUNT_OF(run_file_keys),
+                                                   sizeof(struct config)};
+
+const struct config_table *config_table(void) {
+    return &run_file_table;
+}

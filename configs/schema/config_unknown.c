@@ -1,0 +1,157 @@
+/* config_unknown.c - see config_unknown.h. */
+#include "configs/schema/config_unknown.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "configs/schema/foreign_words.h"
+#include "configs/schema/nearest.h"
+
+enum { LONGEST_NAME = 128, LONGEST_HINT = 256, MAX_TOLD = 20, MAX_SECTIONS = 64 };
+
+/* list_sections - the first words of the keys, each once; malloc'ed. */
+static int list_sections(const struct config_table *table, char *sections[MAX_SECTIONS]) {
+    int count = 0;
+    for (int i = 0; i < table->num_keys && count < MAX_SECTIONS; i++) {
+        const char *name = table->keys[i].name;
+        char *word = xstrndup(name, strcspn(name, "."));
+        if (count > 0 && strcmp(sections[count - 1], word) == 0)
+            free(word);
+        else
+            sections[count++] = word;
+    }
+    return count;
+}
+
+/* nearest_section - for a misspelt top-level name; the caller's buffer, or NULL. */
+static const char *nearest_section(const struct config_table *table, const char *name, char *room,
+                                   size_t room_bytes) {
+    char *sections[MAX_SECTIONS];
+    if (strchr(name, '.'))
+        return NULL;
+    int count = list_sections(table, sections);
+    const char *nearest = nearest_word(name, (const char *const *)sections, count);
+    if (nearest)
+        snprintf(room, room_bytes, "%s", nearest);
+    for (int i = 0; i < count; i++)
+        free(sections[i]);
+    return nearest ? room : NULL;
+}
+
+/* section_elsewhere - "slurm.chain" for a "chain" that is written one level too high. */
+static const char *section_elsewhere(const struct config_table *table, const char *name, char *room,
+                                     size_t room_bytes) {
+    char *middle = xasprintf(".%s.", name);
+    const char *found = NULL;
+    for (int i = 0; i < table->num_keys && !found; i++) {
+        const char *at = strstr(table->keys[i].name, middle);
+        if (!at)
+            continue;
+        snprintf(room, room_bytes, "%.*s", (int)(at - table->keys[i].name + (long)strlen(middle) - 1),
+                 table->keys[i].name);
+        found = room;
+    }
+    free(middle);
+    return found;
+}
+
+static const char *last_word(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot ? dot + 1 : name;
+}
+
+/* foreign_hint - another program's word; false: it is none. */
+static bool foreign_hint(const char *name, char *hint, size_t room_bytes) {
+    const struct foreign_word *foreign = foreign_key(last_word(name));
+    if (!foreign)
+        return false;
+    if (foreign->here && foreign->note)
+        snprintf(hint, room_bytes, "did you mean '%s'? %s", foreign->here, foreign->note);
+    else if (foreign->here)
+        snprintf(hint, room_bytes, "did you mean '%s'?", foreign->here);
+    else
+        snprintf(hint, room_bytes, "%s", foreign->note);
+    return true;
+}
+
+/* find_hint - what was probably meant, or where all keys are listed. */
+static void find_hint(const struct loading *loading, const char *name, const struct config_key *list,
+                      char *hint, size_t room_bytes) {
+    char room[LONGEST_NAME];
+    const struct config_table *table = list ? list->element : loading->table;
+    const char *close = list ? NULL : section_elsewhere(table, name, room, sizeof room);
+    if (!close && list)
+        close = config_nearest_key(table, name);
+    if (!close && loading->config && foreign_hint(name, hint, room_bytes))
+        return;
+    if (!close)
+        close = nearest_section(table, name, room, sizeof room);
+    if (!close)
+        close = config_nearest_key(table, name);
+    if (close)
+        snprintf(hint, room_bytes, "did you mean '%s'?", close);
+    else
+        snprintf(hint, room_bytes, "%s", loading->where_listed);
+}
+
+/* place_of - "line 3 column 5: " or "--set lr=1: ". */
+static void place_of(const struct loading *loading, const struct config_node *node, char *text,
+                     size_t room_bytes) {
+    if (loading->override)
+        snprintf(text, room_bytes, "option '--set %.120s': ", loading->override);
+    else
+        snprintf(text, room_bytes, "line %d column %d: ", node->line, node->column);
+}
+
+void config_unknown_add(struct loading *loading, const struct config_node *node, const char *name,
+                        const struct config_key *list) {
+    char place[160], hint[LONGEST_HINT], of[LONGEST_NAME] = "";
+    find_hint(loading, name, list, hint, sizeof hint);
+    place_of(loading, node, place, sizeof place);
+    if (list)
+        snprintf(of, sizeof of, " in '%.100s'", list->name);
+    loading->num_unknown++;
+    if (loading->num_unknown > MAX_TOLD)
+        return;
+    const char *before = loading->unknown ? loading->unknown : "";
+    char *all;
+    if (loading->num_unknown == 1 && loading->override)
+        all = xasprintf("%sunknown key '%.60s'%s (%s)", place, name, of, hint);
+    else
+        all = xasprintf("%s%s%sunknown key '%.60s'%s (%s)", before, before[0] ? "\n    " : "", place, name,
+                        of, hint);
+    free(loading->unknown);
+    loading->unknown = all;
+}
+
+int config_unknown_end(struct loading *loading, int status) {
+    struct err other = status != 0 && loading->err ? *loading->err : (struct err){""};
+    char more[64] = "";
+    if (loading->num_unknown == 0)
+        return status;
+    if (loading->num_unknown > MAX_TOLD)
+        snprintf(more, sizeof more, "\n    and %d more", loading->num_unknown - MAX_TOLD);
+    bool is_option = strncmp(loading->unknown, "option ", 7) == 0;
+    if (loading->num_unknown == 1 && is_option)
+        err_set(loading->err, "%s", loading->unknown);
+    else if (loading->num_unknown == 1)
+        err_set(loading->err, "%s '%.200s' %s", loading->kind, loading->origin, loading->unknown);
+    else
+        err_set(loading->err, "%s '%.200s': %d unknown keys; %s\n    %s%s", loading->kind, loading->origin,
+                loading->num_unknown, loading->where_listed, loading->unknown, more);
+    if (other.text[0] && loading->err) {
+        struct err first = *loading->err;
+        err_set(loading->err, "%.3000s\n    %.1000s", first.text, other.text);
+    }
+    free(loading->unknown);
+    loading->unknown = NULL;
+    loading->num_unknown = 0;
+    return -1;
+}
+
+void config_unknown_note(const struct loading *loading, const char *name, char *text, size_t room_bytes) {
+    const struct foreign_word *foreign = loading->config ? foreign_key(name) : NULL;
+    snprintf(text, room_bytes, "%s%s", foreign && foreign->note ? "; " : "",
+             foreign && foreign->note ? foreign->note : "");
+}

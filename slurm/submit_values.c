@@ -1,0 +1,161 @@
+/* submit_values.c - what the user writes for the script, word by word: anything that Slurm would not take,
+ * that another key sets, or that could end a line of the script, is refused. */
+#include <string.h>
+
+#include "slurm/slurm_text.h"
+#include "slurm/srun_option.h"
+#include "slurm/submit_rules.h"
+
+static int refuse_text(struct remarks *remarks, const char *key, const char *value) {
+    return remark(remarks, REMARK_ERROR, "'%s' holds a line break or another control character: '%.60s'", key,
+                  value);
+}
+
+/* Options of sbatch that a key of its own sets, and checks: given beside it they would change what was
+ * planned, the number of ranks above all. */
+static const struct owned_option {
+    const char *option;
+    char letter; /* its short form; 0: none */
+    const char *key;
+} OWNED[] = {{"account", 'A', "slurm.account"},
+             {"array", 'a', "slurm.chain"},
+             {"chdir", 'D', "the folder where you call atelier"},
+             {"constraint", 'C', "slurm.constraint"},
+             {"cpus-per-gpu", 0, "slurm.cpus_per_rank"},
+             {"cpus-per-task", 'c', "slurm.cpus_per_rank"},
+             {"dependency", 'd', "slurm.chain"},
+             {"exclude", 'x', "slurm.exclude"},
+             {"gpus", 'G', "slurm.gpus_per_node"},
+             {"gpus-per-node", 0, "slurm.gpus_per_node"},
+             {"gpus-per-socket", 0, "slurm.gpus_per_node"},
+             {"gpus-per-task", 0, "slurm.gpus_per_node and slurm.ranks_per_node"},
+             {"gres", 0, "slurm.gpus_per_node"},
+             {"job-name", 'J', "slurm.job_name"},
+             {"no-requeue", 0, "slurm.requeue"},
+             {"nodes", 'N', "slurm.nodes"},
+             {"ntasks", 'n', "slurm.nodes and slurm.ranks_per_node"},
+             {"ntasks-per-core", 0, "slurm.ranks_per_node"},
+             {"ntasks-per-gpu", 0, "slurm.ranks_per_node"},
+             {"ntasks-per-node", 0, "slurm.ranks_per_node"},
+             {"ntasks-per-socket", 0, "slurm.ranks_per_node"},
+             {"open-mode", 0, "nothing: a log goes on where the job is started again"},
+             {"output", 'o', "run.folder"},
+             {"overcommit", 'O', "slurm.ranks_per_node"},
+             {"parsable", 0, "nothing: it is given already"},
+             {"partition", 'p', "slurm.partition"},
+             {"qos", 'q', "slurm.qos"},
+             {"requeue", 0, "slurm.requeue"},
+             {"signal", 0, "slurm.signal_lead_s"},
+             {"test-only", 0, "'atelier submit --dry-run'"},
+             {"time", 't', "slurm.time"},
+             {"tres-per-task", 0, "slurm.gpus_per_node and slurm.cpus_per_rank"},
+             {"wait", 'W', "nothing: 'atelier submit' does not wait for the job"},
+             {"wrap", 0, "nothing: the script is atelier's"}};
+
+/* owner_of - the entry that an option is, or would be taken for: sbatch takes any beginning of a name. */
+static const struct owned_option *owner_of(const char *option) {
+    bool is_long = strncmp(option, "--", 2) == 0;
+    size_t length = is_long ? strcspn(option + 2, "= ") : 0;
+    for (size_t i = 0; i < sizeof OWNED / sizeof OWNED[0]; i++) {
+        bool is_it = is_long ? length > 0 && strncmp(option + 2, OWNED[i].option, length) == 0
+                             : option[0] == '-' && option[1] && option[1] == OWNED[i].letter;
+        if (is_it)
+            return &OWNED[i];
+    }
+    return NULL;
+}
+
+/* check_option - of slurm.options, or of a profile's 'options'. */
+static int check_option(const char *key, const char *option, struct remarks *remarks) {
+    const struct owned_option *owner = owner_of(option);
+    if (!is_one_line(option))
+        return refuse_text(remarks, key, option);
+    if (owner)
+        return remark(remarks, REMARK_ERROR, "'%s' holds '%.60s': that is set by %s", key, option,
+                      owner->key);
+    if (strncmp(option, "--", 2) != 0)
+        return remark(remarks, REMARK_ERROR, "'%s' holds '%.60s': write options as --name=value", key,
+                      option);
+    return 0;
+}
+
+/* steers_srun - a variable that changes how many ranks srun starts, or where. */
+static bool steers_srun(const char *name) {
+    static const char *const names[] = {"SLURM_NTASKS", "SLURM_NPROCS",      "SLURM_NNODES",
+                                        "SLURM_GPUS",   "SLURM_JOB_",        "SLURM_TASKS_PER_NODE",
+                                        "SLURM_GRES",   "SLURM_STEP_",       "SRUN_CPUS_PER_TASK",
+                                        "SLURM_TRES",   "SLURM_DISTRIBUTION"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strncmp(name, names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
+}
+
+static int check_variable(const struct variable *variable, struct remarks *remarks) {
+    if (!is_variable_name(variable->name))
+        return remark(remarks, REMARK_ERROR,
+                      "'slurm.environment' holds '%.60s', which is not a variable's name", variable->name);
+    if (steers_srun(variable->name))
+        return remark(remarks, REMARK_ERROR,
+                      "'slurm.environment' holds '%.60s', which changes what srun starts: use slurm.nodes, "
+                      "slurm.ranks_per_node, slurm.gpus_per_node or slurm.cpus_per_rank",
+                      variable->name);
+    return is_one_line(variable->value) ? 0 : refuse_text(remarks, "slurm.environment", variable->name);
+}
+
+static int check_lists(const struct job_plan *plan, struct remarks *remarks) {
+    const struct slurm_config *asked = &plan->config->slurm;
+    struct err err = {""};
+    int status = 0;
+    for (int i = 0; i < asked->num_options; i++)
+        status |= check_option("slurm.options", asked->options[i].text, remarks);
+    for (int i = 0; i < plan->site->num_options; i++)
+        status |= check_option("options of the site's profile", plan->site->options[i].text, remarks);
+    for (int i = 0; i < asked->num_srun_options; i++)
+        if (srun_option_check(asked->srun_options[i].text, &err) != 0)
+            status |= remark(remarks, REMARK_ERROR, "'slurm.srun_options': %s", err.text);
+    for (int i = 0; i < asked->num_launcher; i++)
+        if (launcher_word_check(asked->launcher[i].text, i, &err) != 0)
+            status |= remark(remarks, REMARK_ERROR, "'slurm.launcher': %s", err.text);
+    if (asked->mem && memory_check(asked->mem, &err) != 0)
+        status |= remark(remarks, REMARK_ERROR, "'slurm.mem': %s", err.text);
+    for (int i = 0; i < asked->num_modules; i++)
+        if (!is_name(asked->modules[i].text, "_-./+@="))
+            status |=
+                remark(remarks, REMARK_ERROR, "'slurm.modules' holds '%.60s', which is not a module's name",
+                       asked->modules[i].text);
+    for (int i = 0; i < asked->num_environment; i++)
+        status |= check_variable(&asked->environment[i], remarks);
+    return status;
+}
+
+int submit_check_values(const struct job_plan *plan, struct remarks *remarks) {
+    const struct slurm_config *asked = &plan->config->slurm;
+    const struct submit_facts *facts = plan->facts;
+    const struct {
+        const char *key, *value;
+    } lines[] = {{"run.folder", facts->run_folder},
+                 {"the working folder", facts->working_folder},
+                 {"the program's path", facts->program},
+                 {"the run file's name", facts->config_path},
+                 {"slurm.mail", asked->mail}};
+    int status = 0;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        if (lines[i].value && !is_one_line(lines[i].value))
+            status |= refuse_text(remarks, lines[i].key, lines[i].value);
+    /* In the name of a log file a backslash switches Slurm's %x and %j off. */
+    if (strchr(facts->run_folder, '\\'))
+        status |= remark(remarks, REMARK_ERROR,
+                         "'run.folder' is '%.200s': Slurm cannot write logs to a path with '\\'",
+                         facts->run_folder);
+    if (asked->exclude && !is_name(asked->exclude, "_-.,[]"))
+        status |= remark(remarks, REMARK_ERROR, "'slurm.exclude' is '%.60s', which is not a list of nodes",
+                         asked->exclude);
+    if (asked->mpi && !is_name(asked->mpi, "_-."))
+        status |= remark(remarks, REMARK_ERROR, "'slurm.mpi' is '%.60s', which is not a plugin of srun",
+                         asked->mpi);
+    if (asked->mail && !is_name(asked->mail, "_-.@+,"))
+        status |=
+            remark(remarks, REMARK_ERROR, "'slurm.mail' is '%.60s', which is not an address", asked->mail);
+    return status | check_lists(plan, remarks);
+}
