@@ -47,7 +47,7 @@ LAYERS := kernels data checkpoints configs slurm train
 SRC := $(sort $(shell find $(LAYERS) -name '*.c' -not -path '*/cuda/*'))
 COMMON := $(filter-out $(OUT)/train/main.c.o,$(SRC:%=$(OUT)/%.o))
 MAIN   := $(OUT)/train/main.c.o
-ABSENT := $(patsubst %,$(OUT)/%.o,$(wildcard kernels/cuda/absent.c train/cuda/absent.c))
+ABSENT := $(patsubst %,$(OUT)/%.o,$(wildcard kernels/cuda/absent.c train/ranks/cuda/absent.c))
 GPU_C  := $(filter-out %/absent.c,$(wildcard kernels/cuda/*.c train/ranks/cuda/*.c))
 GPU_CU := $(wildcard kernels/cuda/*.cu)
 TESTS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/test_*.c))

@@ -1,5 +1,5 @@
 /* error.c - message prefix, abort hook, checked allocation.  The only globals of the project besides
- * the signal flag of train/stop.c: a fatal line must be printable from anywhere. */
+ * the signal flag of train/run/stop.c: a fatal line must be printable from anywhere. */
 #include "kernels/error.h"
 
 #include <errno.h>

@@ -13,7 +13,7 @@
 #include "tests/check.h"
 #include "slurm/chain.h"
 #include "slurm/command_file.h"
-#include "train/run_status.h"
+#include "train/record/run_status.h"
 #include "slurm/submit_folder.h"
 
 /* A chain of one-hour jobs on 4 GPUs, 100 steps. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/divergence.h"
+#include "train/record/divergence.h"
 
 enum { VOCAB = 4096 }; /* logarithm 8.318 */
 static const double END = -1;

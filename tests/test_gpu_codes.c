@@ -8,7 +8,7 @@
 
 #include "kernels/device_cuda.h"
 #include "tests/check.h"
-#include "train/gpu_allocation.h"
+#include "train/ranks/gpu_allocation.h"
 #include "slurm/gpu_codes.h"
 #include "slurm/program.h"
 

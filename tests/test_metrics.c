@@ -9,9 +9,9 @@
 
 #include "data/json.h"
 #include "tests/check.h"
-#include "train/metrics.h"
-#include "train/metrics_summary.h"
-#include "train/run_status.h"
+#include "train/record/metrics.h"
+#include "train/record/metrics_summary.h"
+#include "train/record/run_status.h"
 
 static struct step_record record_of(int64_t step, double loss) {
     struct step_record record = {.step = step,

@@ -10,10 +10,10 @@
 #include "checkpoints/safetensors.h"
 #include "data/json.h"
 #include "tests/check.h"
-#include "train/optimizer.h"
-#include "train/session.h"
-#include "train/shard.h"
-#include "train/state.h"
+#include "train/run/optimizer.h"
+#include "train/model/session.h"
+#include "train/model/shard.h"
+#include "train/model/state.h"
 
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/calibration.h"
-#include "train/probe.h"
-#include "train/run_plan.h"
-#include "train/stragglers.h"
+#include "train/plan/calibration.h"
+#include "train/run/probe.h"
+#include "train/plan/run_plan.h"
+#include "train/run/stragglers.h"
 
 /* Llama 3.1 8B. */
 static struct model_config llama_8b(void) {

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "tests/check.h"
-#include "train/choose.h"
+#include "train/plan/auto_layout.h"
 
 static const char RUN[] =
     "model: {path: nowhere, save_dtype: bf16}\n"

@@ -4,9 +4,9 @@
 #include "tests/checkpoint_fixture.h"
 
 #include "checkpoints/model_folder.h"
-#include "train/card_escape.h"
-#include "train/card_words.h"
-#include "train/provenance.h"
+#include "train/record/card_escape.h"
+#include "train/record/card_words.h"
+#include "train/record/provenance.h"
 
 static const char *const HOSTILE[] = {
     "a | b",

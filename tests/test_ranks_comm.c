@@ -11,8 +11,8 @@
 
 #include "kernels/clock.h"
 #include "tests/check.h"
-#include "train/comm.h"
-#include "train/stop.h"
+#include "train/ranks/comm.h"
+#include "train/run/stop.h"
 
 #include <signal.h>
 

@@ -14,12 +14,12 @@
 #include "data/loader.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
-#include "train/comm.h"
-#include "train/feed.h"
-#include "train/optimizer.h"
-#include "train/rank_device.h"
-#include "train/shard.h"
-#include "train/state.h"
+#include "train/ranks/comm.h"
+#include "train/run/feed.h"
+#include "train/run/optimizer.h"
+#include "train/ranks/rank_device.h"
+#include "train/model/shard.h"
+#include "train/model/state.h"
 
 enum { STEPS = 20, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/measure.h"
+#include "train/measure/measure.h"
 
 #define assert_all(comm, ok, ...) check_all((comm), (ok), __FILE__, __LINE__, __VA_ARGS__)
 static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...)

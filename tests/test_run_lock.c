@@ -11,7 +11,7 @@
 
 #include "kernels/clock.h"
 #include "tests/check.h"
-#include "train/run_lock.h"
+#include "train/run/run_lock.h"
 #include "slurm/submit_folder.h"
 
 /* holder - a process that takes the lock and keeps it until it is killed; *says is 1 once it has it. */

@@ -7,7 +7,7 @@
 
 #include "checkpoints/files.h"
 #include "tests/check.h"
-#include "train/run_record.h"
+#include "train/run/run_record.h"
 
 /* The folder of a project with two run files of one name, and a run. */
 struct project {

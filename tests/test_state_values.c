@@ -5,7 +5,7 @@
 
 #include "tests/checkpoint_fixture.h"
 #include "tests/patch.h"
-#include "train/state.h"
+#include "train/model/state.h"
 
 static struct device dev;
 

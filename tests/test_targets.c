@@ -9,7 +9,7 @@
 #include "data/loader.h"
 #include "tests/check.h"
 #include "configs/schema/config.h"
-#include "train/run_data.h"
+#include "train/run/run_data.h"
 
 enum { T = 16, VOCAB = 64, LONGEST = 100, NO_TARGET = -1, ALL_TARGETS = -2 };
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "train/session.h"
+#include "train/model/session.h"
 
 static int answer(struct session *session, int32_t count) {
     int32_t *arrays = xcalloc(3 * (size_t)count, sizeof *arrays);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "train/commands.h"
+#include "train/commands/commands.h"
 #include "configs/schema/config.h"
 #include "configs/schema/foreign_words.h"
 #include "configs/schema/nearest.h"

@@ -8,7 +8,7 @@
 #include "data/prepare.h"
 #include "kernels/error.h"
 
-/* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/choose.h puts a choice in their
+/* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/plan/auto_layout.h puts a choice in their
  * place before anything is laid out. */
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_MLP, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
 enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1 };

@@ -1,6 +1,6 @@
 /* config_table.c - the keys of a run file.  The order here is that of `atelier help config` and of the
  * resolved text.  A new setting is one line here and one field in config.h.  Its class (FREE, COURSE, or
- * nothing: fixed) says what train/resume_config.c does when it changed since the checkpoint. */
+ * nothing: fixed) says what train/run/resume_config.c does when it changed since the checkpoint. */
 #include "configs/schema/config_keys.h"
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))

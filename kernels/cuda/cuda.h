@@ -1,4 +1,4 @@
-/* cuda.h - what the files of the CUDA device share; C and C++; private to kernels/cuda/ and train/cuda/.
+/* cuda.h - what the files of the CUDA device share; C and C++; private to kernels/cuda/ and train/ranks/cuda/.
  *
  * One process uses one GPU through one compute stream: every op is enqueued there, in program order, and
  * returns at once.  So scratch memory may be handed from op to op without waiting, and only download,

@@ -10,9 +10,9 @@
 #include "kernels/device_cuda.h"
 #include "kernels/rng.h"
 #include "tests/gpu/bench.h"
-#include "train/model.h"
-#include "train/optimizer.h"
-#include "train/shard.h"
+#include "train/model/model.h"
+#include "train/run/optimizer.h"
+#include "train/model/shard.h"
 
 /* A Llama by its sizes. */
 struct shape {

@@ -15,7 +15,7 @@
 #include "kernels/half.h"
 #include "kernels/rng.h"
 #include "tests/gpu/bench.h"
-#include "train/measure.h"
+#include "train/measure/measure.h"
 
 enum { NO_GPU = 77, PERIOD = 1 << 20 };
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "kernels/device_cuda.h"
-#include "train/cuda/gpu_map.h"
-#include "train/cuda/transport_cuda.h"
+#include "train/ranks/cuda/gpu_map.h"
+#include "train/ranks/cuda/transport_cuda.h"
 
 enum { NO_GPU = 77, TIMEOUT_S = 60 };
 /* Values of a shard: fewer than a vector, odd, and enough for every channel. */

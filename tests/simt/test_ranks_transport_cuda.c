@@ -9,7 +9,7 @@
 #include "kernels/device_cuda.h"
 #include "tests/check.h"
 #include "tests/simt/runtime.h"
-#include "train/cuda/transport_cuda.h"
+#include "train/ranks/cuda/transport_cuda.h"
 
 enum { NUM_SEEDS = 9 };
 

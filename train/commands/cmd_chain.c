@@ -1,0 +1,274 @@
+/* cmd_chain.c - `atelier chain RUN begin`, `end CODE` and `fail REASON`: what the batch script asks before
+ * and after the training.  The decisions are chain.c's; here they are carried out, and told in the job's log.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "slurm/chain.h"
+#include "slurm/command_file.h"
+#include "train/commands/commands.h"
+#include "train/run/run_lock.h"
+#include "train/record/run_status.h"
+#include "slurm/submit_folder.h"
+
+enum { EXIT_WORK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_NOTHING_TO_DO = 3, EXIT_AGAIN = 75 };
+
+/* A submission that is under way, or ranks on their way out, have the folder for some seconds. */
+static const double LOCK_WAIT_S = 60;
+
+static void say(const char *fmt, ...) ATELIER_PRINTF(1, 2);
+
+/* say - one line of the job's log, with the time: it stands between what the ranks write. */
+static void say(const char *fmt, ...) {
+    char text[700], date[32];
+    time_t now = time(NULL);
+    struct tm parts;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    strftime(date, sizeof date, "%F %T", localtime_r(&now, &parts) ? &parts : &(struct tm){.tm_mday = 1});
+    printf("[atelier %s] %s\n", date, text);
+    fflush(stdout);
+}
+
+/* prologue_clear - what a job's script had left for a program that could not be started. */
+static void prologue_clear(const char *run_folder) {
+    char *path = xasprintf("%s/prologue.txt", run_folder);
+    if (unlink(path) != 0 && errno != ENOENT)
+        say("warning: cannot remove '%s': %s", path, strerror(errno));
+    free(path);
+}
+
+static int64_t read_count(const char *text) {
+    char *end;
+    long long value = text ? strtoll(text, &end, 10) : 0;
+    return text && end != text && !*end && value >= 0 && value < 1000000 ? value : 0;
+}
+
+/* look - the moment, from the environment and the run folder. */
+static struct chain_moment look(const char *run_folder) {
+    struct run_status status;
+    const char *id = getenv("SLURM_JOB_ID");
+    struct chain_moment moment = {.job_id = id ? id : "none",
+                                  .restart = read_count(getenv("SLURM_RESTART_COUNT")),
+                                  .now = time(NULL),
+                                  .stop_requested = stop_mark_is_set(run_folder)};
+    if (run_status_read(&status, run_folder, NULL) == 0) {
+        moment.last_sign_of_life = status.last_sign_of_life;
+        moment.newest_step = status.checkpoint_step;
+    }
+    return moment;
+}
+
+/* submit_next - another job of the same script; its id goes into the record of the last one. */
+static int submit_next(struct chain *chain, const char *run_folder, int64_t time_s, struct err *err) {
+    struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    char *script = xasprintf("%s/job.sh", run_folder);
+    const struct submission submission = {.script = script, .after = last->id, .time_s = time_s};
+    int status = slurm_submit(&submission, last->follow_up, err);
+    if (status != 0)
+        last->follow_up[0] = '\0';
+    else
+        last->follow_limit_s = time_s;
+    if (status == 0 && jobs_note(run_folder, last->follow_up, err) != 0)
+        say("warning: %s", err->text);
+    free(script);
+    return status;
+}
+
+/* save - the chain's file; where it cannot be written, limits cannot be kept, and nothing more is started. */
+static int save(const struct chain *chain, const char *run_folder) {
+    struct err err;
+    if (chain_save(chain, run_folder, &err) == 0)
+        return 0;
+    say("error: the chain ends here, for its limits cannot be kept: %s", err.text);
+    return -1;
+}
+
+/* other_job - one of the run's that runs beside this one, as a submission that was sent twice makes it;
+ * false: there is none, or nobody can be asked. */
+static bool other_job(const char *run_folder, const char *own_id, struct queued_job *other) {
+    static const char *const states[] = {"RUNNING", "SUSPENDED", "STOPPED", "CONFIGURING"};
+    static const double TIMEOUT_S = 10;
+    struct queue queue;
+    bool found = false;
+    if (jobs_ask(run_folder, &queue, TIMEOUT_S, NULL) != 0)
+        return false;
+    for (int i = 0; i < queue.num_jobs && !found; i++)
+        for (size_t s = 0; s < sizeof states / sizeof states[0] && !found; s++) {
+            *other = queue.jobs[i];
+            found = strcmp(other->id, own_id) != 0 && strcmp(other->state, states[s]) == 0;
+        }
+    queue_release(&queue);
+    return found;
+}
+
+/* was_preempted - whether this start follows on one of the same job that Slurm ended for another job.  Asked
+ * only where that start ended without a word: one that had the time has said it itself. */
+static bool was_preempted(const struct chain *chain, const struct chain_moment *moment) {
+    const struct chain_job *last = chain->num_jobs > 0 ? &chain->jobs[chain->num_jobs - 1] : NULL;
+    bool is_same = last && last->ended == 0 && strcmp(last->id, moment->job_id) == 0;
+    return is_same && moment->restart > last->restart && slurm_was_preempted(moment->job_id);
+}
+
+static int begin(struct chain *chain, const char *run_folder) {
+    struct chain_moment moment = look(run_folder);
+    struct queued_job other;
+    int64_t time_s;
+    struct err err = {""};
+    if (other_job(run_folder, moment.job_id, &other)) {
+        say("nothing to do: job %s of this run is running on %s", other.id, other.nodes);
+        return EXIT_NOTHING_TO_DO;
+    }
+    moment.preempted = was_preempted(chain, &moment);
+    if (!chain_begin(chain, &moment)) {
+        say("nothing to do: %s", chain->reason);
+        return save(chain, run_folder) == 0 ? EXIT_NOTHING_TO_DO : EXIT_FAULT;
+    }
+    if (moment.preempted)
+        say("the start before was preempted: it does not count");
+    prologue_clear(run_folder);
+    say("job %s, start %lld of at most %lld, from step %lld of %lld", moment.job_id,
+        (long long)chain_num_starts(chain), (long long)chain->max_jobs, (long long)moment.newest_step,
+        (long long)chain->num_steps);
+    if (save(chain, run_folder) != 0)
+        return EXIT_FAULT;
+    if (!chain_wants_follow_up(chain, &time_s))
+        return EXIT_WORK;
+    if (submit_next(chain, run_folder, time_s, &err) != 0)
+        say("warning: no follow-up job: %s; it is tried again at the end", err.text);
+    else
+        say("follow-up job %s waits behind this one", chain->jobs[chain->num_jobs - 1].follow_up);
+    return save(chain, run_folder) == 0 ? EXIT_WORK : EXIT_FAULT;
+}
+
+/* drop_follow_up - the job that waits is no longer needed. */
+static void drop_follow_up(struct chain *chain) {
+    struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    struct err err;
+    if (!last->follow_up[0])
+        return;
+    if (slurm_cancel(last->follow_up, &err) == 0)
+        say("follow-up job %s is cancelled", last->follow_up);
+    else /* it will look for itself, and end at once */
+        say("warning: follow-up job %s is not cancelled: %s", last->follow_up, err.text);
+}
+
+/* requeue - this job starts anew.  Where that succeeds Slurm ends this process: what is to be said of it is
+ * said in the seconds that it leaves, and not before it is so. */
+static int requeue(struct chain *chain, const char *run_folder) {
+    const struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    struct err err = {""};
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+    if (slurm_requeue(last->id, &err) == 0) {
+        say("saved after step %lld of %lld; job %s is requeued", (long long)last->last_step,
+            (long long)chain->num_steps, last->id);
+        return 0;
+    }
+    chain_stop(chain, CHAIN_STOPPED, "job %s could not be requeued: %.200s; 'atelier submit' goes on",
+               last->id, err.text);
+    say("error: %s", chain->reason);
+    return save(chain, run_folder) == 0 ? EXIT_AGAIN : EXIT_FAULT;
+}
+
+/* go_on - what chain_end decided; returns the exit code of the job. */
+static int go_on(struct chain *chain, const char *run_folder, enum chain_next next, int code) {
+    struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    struct err err = {""};
+    int status = 0;
+    if (next == CHAIN_NEXT_SUBMIT) {
+        status = submit_next(chain, run_folder, chain_next_time(chain, 0), &err);
+        if (status != 0)
+            say("warning: no follow-up job: %s; requeueing this one", err.text);
+    }
+    if (save(chain, run_folder) != 0)
+        return EXIT_FAULT;
+    if (next == CHAIN_NEXT_REQUEUE || status != 0)
+        return requeue(chain, run_folder);
+    say("saved after step %lld of %lld; job %s goes on", (long long)last->last_step,
+        (long long)chain->num_steps, last->follow_up);
+    return code == EXIT_AGAIN ? 0 : code;
+}
+
+/* what_follows - after the end of a start; returns the exit code of the job. */
+static int what_follows(struct chain *chain, const char *run_folder, const struct chain_moment *moment,
+                        int code) {
+    enum chain_next next = chain_end(chain, moment, code);
+    if (next == CHAIN_NEXT_ELSEWHERE) {
+        say("job %s has no start that is open, or another has started since: nothing follows from its code "
+            "%d",
+            moment->job_id, code);
+        return save(chain, run_folder) == 0 ? code : EXIT_FAULT;
+    }
+    if (moment->preempted)
+        say("job %s is preempted: this start does not count", moment->job_id);
+    if (chain->budget_hours > 0)
+        say("%.2f of %g GPU-hours are used", chain_spent_hours(chain, moment->now), chain->budget_hours);
+    if (next != CHAIN_NEXT_NOTHING)
+        return go_on(chain, run_folder, next, code);
+    say("the end: %s", chain->reason);
+    drop_follow_up(chain);
+    if (save(chain, run_folder) != 0)
+        return EXIT_FAULT;
+    /* A run that the user stopped is no failure of the job. */
+    return code == EXIT_AGAIN && moment->stop_requested ? 0 : code;
+}
+
+static int end(struct chain *chain, const char *run_folder, int code) {
+    struct chain_moment moment = look(run_folder);
+    moment.preempted = code != 0 && slurm_is_preempted(moment.job_id);
+    return what_follows(chain, run_folder, &moment, code);
+}
+
+/* failed - the script ended before the training: a start that was none. */
+static int failed(struct chain *chain, const char *run_folder, const char *reason) {
+    struct chain_moment moment = look(run_folder);
+    struct queued_job other;
+    if (other_job(run_folder, moment.job_id, &other) || !chain_begin(chain, &moment)) {
+        say("job %s could not start: %s", moment.job_id, reason);
+        save(chain, run_folder);
+        return EXIT_FAULT;
+    }
+    say("job %s, start %lld of at most %lld, could not start: %s", moment.job_id,
+        (long long)chain_num_starts(chain), (long long)chain->max_jobs, reason);
+    prologue_clear(run_folder);
+    moment.fault = reason;
+    return what_follows(chain, run_folder, &moment, EXIT_FAULT);
+}
+
+int command_chain(int argc, char **argv) {
+    struct chain chain;
+    struct err err = {""};
+    bool begins = argc == 2 && strcmp(argv[1], "begin") == 0, ends = argc == 3 && strcmp(argv[1], "end") == 0;
+    bool fails = argc == 3 && strcmp(argv[1], "fail") == 0;
+    if (!begins && !ends && !fails) {
+        fprintf(stderr, "error: atelier chain RUN begin, RUN end CODE, or RUN fail REASON, is expected\n");
+        return EXIT_USAGE;
+    }
+    struct run_lock lock;
+    if (run_lock_take(&lock, argv[0], RUN_WORK_CHAIN, LOCK_WAIT_S, &err) != RUN_LOCK_TAKEN) {
+        say("%s: %s", begins ? "error" : "warning", err.text);
+        if (begins)
+            return EXIT_FAULT;
+    }
+    int code = EXIT_FAULT;
+    if (chain_load(&chain, argv[0], &err) != 0)
+        fprintf(stderr, "error: %s\n", err.text);
+    else if (fails)
+        code = failed(&chain, argv[0], argv[2]);
+    else
+        code = begins ? begin(&chain, argv[0]) : end(&chain, argv[0], (int)read_count(argv[2]));
+    run_lock_release(&lock);
+    chain_release(&chain);
+    return code;
+}

@@ -1,0 +1,176 @@
+/* cmd_eval.c - `atelier eval MODEL --data FILE.h5`: loss and perplexity per token, in all and per source. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/json.h"
+#include "data/loader.h"
+#include "train/commands/commands.h"
+#include "train/record/metrics.h"
+#include "train/commands/options.h"
+#include "train/model/session.h"
+
+struct eval {
+    const char *model, *data;
+    int64_t sequence_tokens, max_sequences, threads;
+    bool json;
+    struct session session;
+    struct token_file *file;
+    struct loader *loader;
+    int64_t num_sources;
+    double *loss, *tokens; /* per source: sum of losses, number of target tokens */
+};
+
+static int parse(struct eval *eval, int argc, char **argv, struct err *err) {
+    const struct option options[] = {
+        {"MODEL", OPTION_TEXT, &eval->model, 0, 0, "folder, checkpoint or GGUF"},
+        {"--data", OPTION_TEXT, &eval->data, 0, 0, "token file made with the model's tokenizer"},
+        {"--sequence-tokens", OPTION_INT, &eval->sequence_tokens, 2, 1 << 20,
+         "tokens per sequence; 0: up to 2048"},
+        {"--sequences", OPTION_INT, &eval->max_sequences, 0, 1e12, "at most so many; 0: all"},
+        {"--threads", OPTION_INT, &eval->threads, 0, 4096, "0: all"},
+        {"--json", OPTION_FLAG, &eval->json, 0, 0, "one JSON object on standard output"},
+    };
+    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, err))
+        return -1;
+    if (!eval->model || !eval->data)
+        return err_set(err, "a model and a token file are expected: atelier eval MODEL --data FILE.h5");
+    return 0;
+}
+
+/* open_all - model, token file, and that they belong together. */
+static int open_all(struct eval *eval, struct err *err) {
+    enum { DEFAULT_SEQUENCE_TOKENS = 2048 };
+    eval->file = token_file_open(eval->data, err);
+    if (!eval->file)
+        return -1;
+    struct weights *peek = weights_open(eval->model, err);
+    if (!peek)
+        return -1;
+    int64_t positions = weights_config(peek)->max_positions, vocab_size = weights_config(peek)->vocab_size;
+    weights_close(peek);
+    if (eval->sequence_tokens == 0)
+        eval->sequence_tokens = positions < DEFAULT_SEQUENCE_TOKENS ? positions : DEFAULT_SEQUENCE_TOKENS;
+    if (session_open(&eval->session, eval->model, eval->sequence_tokens, eval->sequence_tokens,
+                     (int)eval->threads, err) ||
+        session_tokenizer(&eval->session, err))
+        return -1;
+    if (!eval->session.tokenizer)
+        warn("the model has no tokenizer: whether '%s' fits it cannot be checked", eval->data);
+    else if (strcmp(tokenizer_hash(eval->session.tokenizer), token_file_tokenizer_hash(eval->file)) != 0)
+        return err_set(err, "'%s' was made with another tokenizer than the model's: prepare it again",
+                       eval->data);
+    struct loader_file list = {eval->data, 1.0};
+    struct loader_config config = {
+        .files = &list, .num_files = 1, .sequence_tokens = eval->sequence_tokens, .vocab_size = vocab_size};
+    eval->loader = loader_open(&config, err);
+    if (!eval->loader || loader_check_eval_targets(eval->loader, eval->max_sequences, err) != 0)
+        return -1;
+    eval->num_sources = token_file_num_sources(eval->file);
+    eval->loss = xcalloc((size_t)eval->num_sources, sizeof *eval->loss);
+    eval->tokens = xcalloc((size_t)eval->num_sources, sizeof *eval->tokens);
+    return 0;
+}
+
+/* add_sample - losses of one sequence to the sums of their sources. */
+static void add_sample(struct eval *eval, const struct sample *sample) {
+    struct batch batch = {.num_tokens = eval->sequence_tokens,
+                          .tokens = sample->tokens,
+                          .targets = sample->targets,
+                          .row_start = sample->row_start,
+                          .positions = sample->positions,
+                          .weights = sample->weights};
+    model_evaluate(&eval->session.model, NULL, &batch);
+    const float *losses = eval->session.model.host_losses;
+    for (int64_t i = 0; i < sample->filled; i++) {
+        eval->loss[sample->sources[i]] += (double)losses[i];
+        eval->tokens[sample->sources[i]] += (double)sample->weights[i];
+    }
+}
+
+static int run(struct eval *eval, struct err *err) {
+    struct sample sample;
+    int64_t count = loader_num_eval_samples(eval->loader);
+    int status = 0;
+    if (eval->max_sequences > 0 && eval->max_sequences < count)
+        count = eval->max_sequences;
+    sample_init(&sample, eval->sequence_tokens);
+    for (int64_t i = 0; i < count && !status; i++) {
+        status = loader_eval_sample(eval->loader, i, &sample, err);
+        if (!status)
+            add_sample(eval, &sample);
+    }
+    sample_release(&sample);
+    return status;
+}
+
+/* real_or_null - JSON knows no infinity: the perplexity of a model gone wrong. */
+static json_t *real_or_null(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* result - a mean over nothing is no number: null. */
+static json_t *result(double loss, double tokens) {
+    double mean = loss / tokens;
+    if (!(tokens > 0))
+        return json_pack("{s:n, s:n, s:i}", "loss", "perplexity", "target_tokens", 0);
+    return json_pack("{s:o, s:o, s:I}", "loss", real_or_null(mean), "perplexity", real_or_null(exp(mean)),
+                     "target_tokens", (json_int_t)tokens);
+}
+
+static void print_json(const struct eval *eval, double loss, double tokens) {
+    json_t *root = result(loss, tokens), *sources = json_object();
+    for (int64_t s = 0; s < eval->num_sources; s++)
+        json_object_set_new(sources, token_file_source(eval->file, s)->name,
+                            result(eval->loss[s], eval->tokens[s]));
+    json_object_set_new(root, "sources", sources);
+    json_object_set_new(root, "sequence_tokens", json_integer((json_int_t)eval->sequence_tokens));
+    json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    putchar('\n');
+    json_decref(root);
+}
+
+static void print_line(const char *name, double loss, double tokens) {
+    double mean = loss / tokens;
+    if (!(tokens > 0))
+        printf("%-40s %12s %14s %14d\n", name, "no targets", "-", 0);
+    else
+        printf("%-40s %12.6f %14.4f %14.0f\n", name, mean, exp(mean), tokens);
+}
+
+static void print(const struct eval *eval) {
+    double loss = 0, tokens = 0;
+    for (int64_t s = 0; s < eval->num_sources; s++) {
+        loss += eval->loss[s];
+        tokens += eval->tokens[s];
+    }
+    if (eval->json) {
+        print_json(eval, loss, tokens);
+        return;
+    }
+    printf("%-40s %12s %14s %14s\n", "source", "loss/token", "perplexity", "target tokens");
+    for (int64_t s = 0; s < eval->num_sources; s++)
+        print_line(token_file_source(eval->file, s)->name, eval->loss[s], eval->tokens[s]);
+    print_line("all", loss, tokens);
+}
+
+int command_eval(int argc, char **argv) {
+    struct eval eval = {0};
+    struct err err = {""};
+    int code = 2;
+    if (!parse(&eval, argc, argv, &err) && !open_all(&eval, &err) && !run(&eval, &err)) {
+        print(&eval);
+        code = 0;
+    }
+    if (err.text[0])
+        fprintf(stderr, "error: %s\n", err.text);
+    if (eval.loader)
+        loader_close(eval.loader);
+    if (eval.file)
+        token_file_close(eval.file);
+    session_close(&eval.session);
+    free(eval.loss);
+    free(eval.tokens);
+    return code;
+}

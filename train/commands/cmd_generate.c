@@ -1,0 +1,213 @@
+/* cmd_generate.c - `atelier generate MODEL --prompt TEXT`: text from any model, to look at it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/chat.h"
+#include "train/commands/commands.h"
+#include "train/commands/options.h"
+#include "train/model/sampling.h"
+#include "train/model/session.h"
+
+/* The prompt is read in pieces of this many tokens: bounds the memory of the activations. */
+enum { PROMPT_CHUNK_TOKENS = 256 };
+
+struct request {
+    const char *model, *prompt, *chat;
+    int64_t max_tokens, threads;
+    struct sampling sampling;
+    bool ignores_end;
+};
+
+/* A text being written: caches, tokens so far, what was printed. */
+struct writer {
+    struct session *session;
+    struct kv_cache *caches; /* [L] */
+    struct arena arena;
+    struct batch batch;
+    float *logits;
+    struct token_list tokens;
+    int64_t past; /* tokens in the caches */
+    size_t printed_bytes;
+    int64_t prompt_tokens;
+};
+
+static void place_caches(struct writer *writer, int64_t max_tokens) {
+    const struct model_config *c = &writer->session->config;
+    for (int layer = 0; layer < c->num_layers; layer++)
+        for (int i = 0; i < 2; i++) {
+            void *data = arena_take(&writer->arena, max_tokens * c->num_kv_heads * c->head_dim, DTYPE_F32);
+            struct tensor view = tensor_3d(data, DTYPE_F32, max_tokens, c->num_kv_heads, c->head_dim);
+            *(i ? &writer->caches[layer].v : &writer->caches[layer].k) = view;
+        }
+}
+
+static void writer_open(struct writer *writer, struct session *session, int64_t max_tokens) {
+    writer->session = session;
+    writer->caches = xcalloc((size_t)session->config.num_layers, sizeof *writer->caches);
+    writer->arena.name = "key and value caches";
+    place_caches(writer, max_tokens);
+    arena_allocate(&writer->arena, &session->dev);
+    place_caches(writer, max_tokens);
+    writer->batch.tokens = xcalloc(PROMPT_CHUNK_TOKENS, sizeof(int32_t));
+    writer->batch.positions = xcalloc(PROMPT_CHUNK_TOKENS, sizeof(int32_t));
+    writer->logits = xcalloc((size_t)session->config.vocab_size, sizeof(float));
+}
+
+static void writer_close(struct writer *writer) {
+    arena_free(&writer->arena);
+    free(writer->caches);
+    free(writer->batch.tokens);
+    free(writer->batch.positions);
+    free(writer->logits);
+    token_list_release(&writer->tokens);
+}
+
+/* advance - run the tokens that the caches do not hold yet; the last logits say what comes next. */
+static void advance(struct writer *writer) {
+    while (writer->past < writer->tokens.count) {
+        int64_t left = writer->tokens.count - writer->past;
+        int64_t count = left < PROMPT_CHUNK_TOKENS ? left : PROMPT_CHUNK_TOKENS;
+        for (int64_t i = 0; i < count; i++) {
+            writer->batch.tokens[i] = writer->tokens.ids[writer->past + i];
+            writer->batch.positions[i] = (int32_t)(writer->past + i);
+        }
+        writer->batch.num_tokens = count;
+        model_decode(&writer->session->model, writer->caches, &writer->batch, writer->past, writer->logits);
+        writer->past += count;
+    }
+}
+
+/* print_new - what the text gained; a character whose bytes are not all there yet waits for the next token.
+ */
+static void print_new(struct writer *writer, bool is_end) {
+    static const char replacement[] = "\xEF\xBF\xBD";
+    size_t length_bytes;
+    char *text = tokenizer_decode(writer->session->tokenizer, writer->tokens.ids + writer->prompt_tokens,
+                                  writer->tokens.count - writer->prompt_tokens, true, &length_bytes);
+    bool waits = length_bytes >= 3 && memcmp(text + length_bytes - 3, replacement, 3) == 0 && !is_end;
+    if (!waits && length_bytes > writer->printed_bytes) {
+        fwrite(text + writer->printed_bytes, 1, length_bytes - writer->printed_bytes, stdout);
+        fflush(stdout);
+        writer->printed_bytes = length_bytes;
+    }
+    free(text);
+}
+
+/* is_end - an end token of the model, or the end of a turn in the tokenizer's words. */
+static bool is_end(const struct session *session, int32_t token) {
+    static const char *const turn_ends[] = {"<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "</s>"};
+    for (int i = 0; i < session->config.num_eos; i++)
+        if (token == session->config.eos_ids[i])
+            return true;
+    for (size_t i = 0; i < sizeof turn_ends / sizeof turn_ends[0]; i++)
+        if (token == tokenizer_id(session->tokenizer, turn_ends[i], strlen(turn_ends[i])))
+            return true;
+    return token == tokenizer_eos(session->tokenizer);
+}
+
+/* read_prompt - plain text behind a bos token, or one user turn in the model's chat template. */
+static int read_prompt(struct writer *writer, const struct request *request, struct err *err) {
+    const struct tokenizer *tok = writer->session->tokenizer;
+    struct encoder *enc = encoder_open(tok);
+    int status;
+    if (request->chat) {
+        struct chat_message message = {"user", request->prompt, strlen(request->prompt)};
+        struct chat_style style;
+        uint8_t *mask = NULL;
+        status = chat_style_open(&style, tok, request->chat, err);
+        struct chat chat = {.kind = style.kind,
+                            .messages = &message,
+                            .num_messages = 1,
+                            .add_generation_prompt = true,
+                            .style = &style};
+        if (status == 0)
+            status = chat_encode(tok, enc, &chat, &writer->tokens, &mask, err);
+        else
+            err_prefix(err, "--chat '%s' of '%s'", request->chat, request->model);
+        chat_style_release(&style);
+        free(mask);
+    } else {
+        status = encoder_encode(enc, request->prompt, strlen(request->prompt), ENCODE_ADD_SPECIAL,
+                                &writer->tokens, err);
+    }
+    encoder_close(enc);
+    if (!status && writer->tokens.count == 0)
+        status = err_set(
+            err, "the prompt is empty and the tokenizer adds nothing in front of it: give --prompt TEXT");
+    writer->prompt_tokens = writer->tokens.count;
+    return status;
+}
+
+static int write_text(struct writer *writer, const struct request *request, struct err *err) {
+    int64_t room = writer->caches[0].k.dims[0];
+    if (read_prompt(writer, request, err))
+        return -1;
+    if (writer->prompt_tokens >= room)
+        return err_set(err, "the prompt has %lld tokens, the model %lld positions",
+                       (long long)writer->prompt_tokens, (long long)room);
+    for (int64_t i = 0; i < request->max_tokens && writer->tokens.count < room; i++) {
+        advance(writer);
+        int32_t token =
+            sample_token(&request->sampling, writer->logits, writer->session->config.vocab_size, i);
+        if (token >= tokenizer_vocab_size(writer->session->tokenizer))
+            break; /* a padding row of the embedding: no text stands behind it */
+        if (!request->ignores_end && is_end(writer->session, token))
+            break;
+        token_list_push(&writer->tokens, token);
+        print_new(writer, false);
+    }
+    print_new(writer, true);
+    putchar('\n');
+    return 0;
+}
+
+static int parse(struct request *request, int argc, char **argv, struct err *err) {
+    const struct option options[] = {
+        {"MODEL", OPTION_TEXT, &request->model, 0, 0, "folder, checkpoint or GGUF"},
+        {"--prompt", OPTION_TEXT, &request->prompt, 0, 0, "text to go on from"},
+        {"--chat", OPTION_TEXT, &request->chat, 0, 0,
+         "template of the turn: auto, chatml, llama2, llama3, mistral"},
+        {"--max-tokens", OPTION_INT, &request->max_tokens, 1, 1e6, "tokens to write"},
+        {"--temperature", OPTION_REAL, &request->sampling.temperature, 0, 100,
+         "0: always the most likely token"},
+        {"--top-p", OPTION_REAL, &request->sampling.top_p, 0.0001, 1, "probability mass to draw from"},
+        {"--seed", OPTION_INT, &request->sampling.seed, 0, 9e18, "same seed, same text"},
+        {"--threads", OPTION_INT, &request->threads, 0, 4096, "0: all"},
+        {"--ignore-end", OPTION_FLAG, &request->ignores_end, 0, 0, "go on behind an end token"},
+    };
+    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, err))
+        return -1;
+    if (!request->model)
+        return err_set(err, "a model is expected: atelier generate MODEL --prompt TEXT");
+    return request->prompt
+               ? 0
+               : err_set(err, "a prompt is expected: atelier generate '%s' --prompt TEXT", request->model);
+}
+
+static int write_with(struct session *session, const struct request *request, struct err *err) {
+    struct writer writer = {0};
+    if (!session->tokenizer)
+        return err_set(err, "'%s' has no tokenizer.json: it cannot read or write text", request->model);
+    writer_open(&writer, session, session->config.max_positions);
+    int status = write_text(&writer, request, err);
+    writer_close(&writer);
+    return status;
+}
+
+int command_generate(int argc, char **argv) {
+    struct request request = {.max_tokens = 200, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 1}};
+    struct session session;
+    struct err err = {""};
+    int code = 2;
+    memset(&session, 0, sizeof session);
+    if (!parse(&request, argc, argv, &err) &&
+        !session_open(&session, request.model, PROMPT_CHUNK_TOKENS, 0, (int)request.threads, &err) &&
+        !session_tokenizer(&session, &err)) {
+        code = write_with(&session, &request, &err) ? 2 : 0;
+    }
+    if (err.text[0])
+        fprintf(stderr, "error: %s\n", err.text);
+    session_close(&session);
+    return code;
+}

@@ -1,0 +1,141 @@
+/* cmd_inspect.c - `atelier inspect PATH [--verify] [--json]`: the tree of describe.h as JSON, or as lines for
+ * people. In lines, a list of objects is a table: one line each, without the keys. */
+#include <stdio.h>
+#include <string.h>
+
+#include "train/commands/commands.h"
+#include "train/measure/describe.h"
+#include "train/commands/options.h"
+
+/* print_text - control characters, which could move a terminal's cursor, are written as escapes: a template
+ * or a token that holds a newline shows it. */
+static void print_text(const char *text) {
+    for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
+        bool is_c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+        if (*at == '\n' || *at == '\t' || *at == '\r')
+            printf("\\%c", *at == '\n' ? 'n' : *at == '\t' ? 't' : 'r');
+        else if (*at < 0x20 || *at == 0x7f || is_c1)
+            printf("\\x%02x", is_c1 ? at[1] : *at);
+        else
+            putchar(*at);
+        at += is_c1;
+    }
+}
+
+/* print_inline - a value on the line that is being written. */
+static void print_inline(const json_t *value) {
+    const char *key;
+    json_t *member;
+    size_t i;
+    if (json_is_string(value)) {
+        print_text(json_string_value(value));
+    } else if (json_is_array(value)) {
+        putchar('[');
+        json_array_foreach(value, i, member) {
+            fputs(i > 0 ? ", " : "", stdout);
+            print_inline(member);
+        }
+        putchar(']');
+    } else if (json_is_object(value)) {
+        const char *between = "";
+        json_object_foreach((json_t *)(uintptr_t)value, key, member) {
+            printf("%s%s ", between, key);
+            print_inline(member);
+            between = ", ";
+        }
+    } else if (json_is_integer(value)) {
+        printf("%lld", (long long)json_integer_value(value));
+    } else if (json_is_real(value)) {
+        printf("%g", json_real_value(value));
+    } else {
+        fputs(json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-", stdout);
+    }
+}
+
+static void print_row(const json_t *row) {
+    const char *key;
+    json_t *member;
+    fputs("   ", stdout);
+    json_object_foreach((json_t *)(uintptr_t)row, key, member) {
+        if (json_is_string(member) && !json_string_length(member))
+            continue;
+        putchar(' ');
+        /* The first columns of a table of tensors are its name and type; counts carry their key. */
+        if (json_is_integer(member))
+            printf(" %s ", key);
+        else
+            putchar(' ');
+        print_inline(member);
+    }
+    putchar('\n');
+}
+
+static bool is_table(const json_t *value) {
+    return json_is_array(value) && json_is_object(json_array_get(value, 0));
+}
+
+static void print_object(const json_t *object, int indent) {
+    const char *key;
+    json_t *member, *row;
+    size_t i;
+    json_object_foreach((json_t *)(uintptr_t)object, key, member) {
+        printf("%*s", indent, "");
+        print_text(key);
+        if (is_table(member)) {
+            printf(":\n");
+            json_array_foreach(member, i, row) print_row(row);
+        } else if (json_is_object(member) && json_object_size(member) > 2) {
+            printf(":\n");
+            print_object(member, indent + 4);
+        } else {
+            printf("%*s ", (int)strlen(key) < 16 ? 16 - (int)strlen(key) : 1, "");
+            print_inline(member);
+            putchar('\n');
+        }
+    }
+}
+
+/* is_unverified - --verify was asked for, and there is nothing to verify it with. */
+static bool is_unverified(const json_t *tree) {
+    const char *checksums = json_string_value(json_object_get(tree, "checksums"));
+    return checksums && strcmp(checksums, DESCRIBE_NO_CHECKSUMS) == 0;
+}
+
+int command_inspect(int argc, char **argv) {
+    const char *path = NULL;
+    bool as_json = false, verify = false;
+    struct err err = {""};
+    const struct option options[] = {
+        {"PATH", OPTION_TEXT, &path, 0, 0, "file or folder"},
+        {"--verify", OPTION_FLAG, &verify, 0, 0, "compare all checksums; code 1 where there are none"},
+        {"--json", OPTION_FLAG, &as_json, 0, 0, "as JSON"},
+    };
+    int status = options_parse(options, sizeof options / sizeof options[0], argc, argv, &err);
+    if (status == 0 && !path)
+        status = err_set(&err, "a path is expected: atelier inspect PATH");
+    if (status != 0) {
+        fprintf(stderr, "error: %s\n", err.text);
+        return 2;
+    }
+    json_t *tree = describe_path(path, verify ? VERIFY_CHECKSUMS : VERIFY_NOTHING, &err);
+    if (!tree) {
+        fprintf(stderr, "error: %s\n", err.text);
+        return 1;
+    }
+    if (as_json) {
+        json_dumpf(tree, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else {
+        print_object(tree, 0);
+    }
+    bool is_failed = verify && is_unverified(tree);
+    json_decref(tree);
+    if (is_failed) {
+        fflush(stdout);
+        fprintf(stderr,
+                "error: cannot verify '%s': it holds no checksums; checkpoints and the token files of this "
+                "version do (prepare an older token file again)\n",
+                path);
+    }
+    return is_failed ? 1 : 0;
+}

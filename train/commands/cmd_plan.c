@@ -1,0 +1,241 @@
+/* cmd_plan.c - `atelier plan CONFIG [--ranks N] [--set KEY=VALUE]... [--json]`: gathers what run_plan.h
+ * needs; the model's weights are not read.  Exit code 0: it fits, 2: it does not, or the run file is wrong.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "checkpoints/files.h"
+#include "checkpoints/weights.h"
+#include "data/json.h"
+#include "data/tokenizer.h"
+#include "train/plan/calibration.h"
+#include "train/commands/commands.h"
+#include "train/measure/doctor.h"
+#include "train/plan/run_plan.h"
+#include "slurm/submit.h"
+
+enum { EXIT_FITS = 0, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = 1 << 20 };
+
+struct plan_words {
+    const char *config_path;
+    const char **overrides;
+    int num_overrides;
+    int64_t ranks; /* 0: as the run file's slurm section says */
+    bool as_json;
+};
+
+static int read_words(struct plan_words *words, int argc, char **argv, struct err *err) {
+    words->overrides = xcalloc((size_t)argc + 1, sizeof *words->overrides);
+    for (int i = 0; i < argc; i++) {
+        bool has_value = i + 1 < argc;
+        if (strcmp(argv[i], "--json") == 0) {
+            words->as_json = true;
+        } else if (strcmp(argv[i], "--set") == 0 && has_value) {
+            words->overrides[words->num_overrides++] = argv[++i];
+        } else if (strcmp(argv[i], "--ranks") == 0 && has_value) {
+            char *end;
+            words->ranks = strtoll(argv[++i], &end, 10);
+            if (*end || words->ranks < 1 || words->ranks > 1 << 16)
+                return err_set(err, "--ranks: '%s' is no number of ranks (1 to 65536)", argv[i]);
+        } else if (strcmp(argv[i], "--set") == 0 && !has_value) {
+            return err_set(err, "--set needs a value: --set section.key=value");
+        } else if (argv[i][0] == '-') {
+            return err_set(err, "unknown option '%s', or its value is missing (see 'atelier plan --help')",
+                           argv[i]);
+        } else if (words->config_path) {
+            return err_set(err, "one run file is expected, '%s' is a second one", argv[i]);
+        } else {
+            words->config_path = argv[i];
+        }
+    }
+    return words->config_path ? 0 : err_set(err, "a run file is expected: atelier plan CONFIG");
+}
+
+/* --- the model, by its description alone --- */
+
+/* read_config_json - of a model folder, whether its weights are there or not. */
+static int read_config_json(struct model_config *model, const char *path, struct err *err) {
+    size_t length_bytes;
+    char *text = file_read_whole(path, CONFIG_JSON_MAX_BYTES, &length_bytes, err);
+    int status = text ? model_config_parse(model, text, length_bytes, path, err) : -1;
+    free(text);
+    return status;
+}
+
+static int read_model_path(struct model_config *model, const char *path, struct err *err) {
+    char *description = xasprintf("%s/config.json", path);
+    int status = 0;
+    if (path_exists(description)) {
+        status = read_config_json(model, description, err);
+    } else if (!path_exists(path)) {
+        status = err_set(
+            err,
+            "model.path '%.300s' is not there; a plan needs no weights, but a folder with the model's "
+            "config.json: --set model.path=FOLDER",
+            path);
+    } else {
+        struct weights *weights = weights_open(path, err); /* a GGUF file or a run folder: their headers */
+        status = weights ? 0 : -1;
+        if (weights)
+            *model = *weights_config(weights);
+        weights_close(weights);
+    }
+    free(description);
+    return status;
+}
+
+/* read_vocabulary - of a new model that takes its size from the tokenizer. */
+static int read_vocabulary(struct model_config *model, const char *named, struct err *err) {
+    struct stat facts;
+    if (!named)
+        return err_set(
+            err, "set model.tokenizer, or model.architecture.vocab_size, for the size of the embedding");
+    bool is_folder = stat(named, &facts) == 0 && S_ISDIR(facts.st_mode);
+    char *path = xasprintf("%s%s", named, is_folder ? "/tokenizer.json" : "");
+    struct tokenizer *tokenizer = tokenizer_load(path, err);
+    free(path);
+    if (!tokenizer)
+        return -1;
+    model->vocab_size = tokenizer_vocab_size(tokenizer);
+    tokenizer_free(tokenizer);
+    return 0;
+}
+
+static int read_model(struct model_config *model, const struct config *config, struct err *err) {
+    if (config->model.path) {
+        if (read_model_path(model, config->model.path, err) != 0)
+            return -1;
+        if (config->model.save_dtype != DTYPE_COUNT)
+            model->dtype = config->model.save_dtype;
+    } else if (config->model.has_architecture) {
+        *model = config->model.architecture;
+        if (model->vocab_size == 0 && read_vocabulary(model, config->model.tokenizer, err) != 0)
+            return -1;
+    } else {
+        return err_set(err, "no model: set model.path, or describe a new one under model.architecture");
+    }
+    return model_config_check(model, "model", err);
+}
+
+/* --- where it would run --- */
+
+struct surroundings {
+    struct config config;
+    struct model_config model;
+    struct site site;
+    char folder[PATH_ROOM];
+    char *run_folder;
+    struct run_place place;
+};
+
+/* take_rates - the profile's, a calibration in their place, or those of this processor. */
+static void take_rates(struct surroundings *here) {
+    struct run_place *place = &here->place;
+    struct calibration calibration;
+    struct err err;
+    char *path = calibration_path(&here->site, place->partition);
+    enum dtype compute = here->config.train.compute;
+    bool on_gpu = place->facts.is_known && place->facts.machine.on_gpu;
+    double total_gb, available_gb;
+    doctor_memory(&total_gb, &available_gb);
+    place->machine = place->facts.machine;
+    if (path && calibration_read(&calibration, path, &err) != 0)
+        warn("%s", err.text);
+    else if (path && (on_gpu || !calibration.on_gpu)) {
+        if (!place->facts.is_known)
+            place->machine = machine_unknown(false, (size_t)(total_gb * 1e9 / (double)place->ranks_per_node));
+        calibration_apply(&place->machine, &calibration, compute, (int)place->ranks_per_node);
+    }
+    free(path);
+    if (on_gpu || place->machine.measured)
+        return;
+    size_t memory_bytes = place->facts.machine.memory_bytes; /* of the partition's node */
+    place->machine = machine_of_processor(compute, (int)place->ranks_per_node);
+    if (place->facts.is_known && memory_bytes > 0)
+        place->machine.memory_bytes = memory_bytes;
+}
+
+/* place_job - what `atelier submit` would ask for.  Who pays does not matter here. */
+static int place_job(struct surroundings *here, const char *config_path, struct err *err) {
+    const struct site *site = &here->site;
+    const char *account = site->account_variable ? getenv(site->account_variable) : NULL;
+    const struct submit_facts facts = {.program = "atelier",
+                                       .working_folder = here->folder,
+                                       .run_folder = here->run_folder,
+                                       .account = account ? account : "project",
+                                       .storage = here->place.storage,
+                                       .config_path = config_path};
+    struct job_plan job;
+    struct remarks remarks = {NULL, 0, 0};
+    int status = 0;
+    submit_plan(&job, &here->config, site, &facts, &remarks);
+    remarks_print(&remarks);
+    if (remarks.num_errors > 0)
+        status = err_set(err, "the job would be refused, see above");
+    here->place.partition = job.partition;
+    here->place.nodes = job.nodes;
+    here->place.ranks_per_node = job.ranks_per_node;
+    here->place.time_s = job.time_s;
+    here->place.lead_s = job.signal_lead_s;
+    here->place.billed_gpus = job.billed_gpus;
+    here->place.billed_cores = job.billed_cores;
+    if (!status)
+        here->place.facts = site_facts_of(&here->config, job.partition, (int)job.ranks_per_node);
+    remarks_release(&remarks);
+    submit_plan_release(&job);
+    return status;
+}
+
+static int look_around(struct surroundings *here, const struct plan_words *words, struct err *err) {
+    const char *folder = here->config.run.folder;
+    if (!getcwd(here->folder, sizeof here->folder))
+        return err_set(err, "the working folder cannot be read");
+    bool on_cluster = words->ranks == 0 && here->config.slurm.is_given;
+    int status = on_cluster ? site_open(&here->site, here->config.slurm.site, err) : -1;
+    if (status && on_cluster && here->config.slurm.site)
+        return -1;
+    if (status && on_cluster) { /* a run file for any machine, on one without a cluster */
+        warn("%s; planned for one rank of this computer (--ranks N: for more)", err->text);
+        on_cluster = false;
+    }
+    if (status && site_profile(&here->site, words->ranks > 0 ? here->config.slurm.site : "local", err) != 0)
+        return -1;
+    here->run_folder = folder[0] == '/' ? xstrdup(folder) : xasprintf("%s/%s", here->folder, folder);
+    here->place = (struct run_place){.site = &here->site,
+                                     .storage = site_storage(&here->site, here->run_folder),
+                                     .nodes = 1,
+                                     .ranks_per_node = words->ranks > 0 ? words->ranks : 1};
+    if (on_cluster && here->site.scheduler == SCHEDULER_SLURM &&
+        place_job(here, words->config_path, err) != 0)
+        return -1;
+    take_rates(here);
+    return 0;
+}
+
+int command_plan(int argc, char **argv) {
+    struct plan_words words = {.config_path = NULL};
+    struct surroundings here = {.run_folder = NULL};
+    struct run_plan plan;
+    struct err err = {""};
+    int code = EXIT_NOT;
+    if (read_words(&words, argc, argv, &err) != 0 ||
+        config_load(&here.config, words.config_path, words.overrides, words.num_overrides, &err) != 0 ||
+        read_model(&here.model, &here.config, &err) != 0 || look_around(&here, &words, &err) != 0 ||
+        run_plan_make(&plan, &here.config, &here.model, &here.place, &err) != 0) {
+        fprintf(stderr, "error: %s\n", err.text);
+    } else {
+        if (words.as_json)
+            run_plan_print_json(&plan);
+        else
+            run_plan_print(&plan, words.config_path);
+        code = plan.proposal.fits ? EXIT_FITS : EXIT_NOT;
+    }
+    free(here.run_folder);
+    free(words.overrides);
+    site_release(&here.site);
+    config_free(&here.config);
+    return code;
+}

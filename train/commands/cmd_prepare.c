@@ -1,0 +1,202 @@
+/* cmd_prepare.c - `atelier prepare CONFIG [--set key=value]... [--json]`: finds the tokenizer, runs
+ * data/prepare.h under a progress bar, prints the totals. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "checkpoints/files.h"
+#include "checkpoints/weights.h"
+#include "kernels/clock.h"
+#include "train/commands/commands.h"
+#include "configs/schema/config.h"
+#include "train/record/metrics_summary.h"
+#include "train/commands/options.h"
+
+enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
+
+/* --- the tokenizer --- */
+
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcasecmp(text + length - end_length, end) == 0;
+}
+
+/* tokenizer_of_gguf - made from the file's metadata. */
+static struct tokenizer *tokenizer_of_gguf(const char *path, struct err *err) {
+    char *json = NULL, *config = NULL;
+    struct tokenizer *tok = NULL;
+    struct weights *weights = weights_open(path, err);
+    if (!weights)
+        return NULL;
+    if (weights_tokenizer_text(weights, &json, &config, err) == 0)
+        tok = tokenizer_parse(json, strlen(json), config, path, err);
+    free(json);
+    free(config);
+    weights_close(weights);
+    return tok;
+}
+
+/* open_tokenizer - path is a tokenizer.json, a folder that holds one, or a GGUF file. */
+static struct tokenizer *open_tokenizer(const char *path, struct err *err) {
+    if (ends_with(path, ".gguf"))
+        return tokenizer_of_gguf(path, err);
+    char *inside = xasprintf("%s/tokenizer.json", path);
+    struct tokenizer *tok = tokenizer_load(path_exists(inside) ? inside : path, err);
+    free(inside);
+    return tok;
+}
+
+/* --- progress --- */
+
+struct progress {
+    bool is_terminal;
+    double started_s, shown_s; /* clock_s */
+};
+
+/* show_bar - on a terminal: one line that redraws itself. */
+static void show_bar(double fraction, const char *done, const char *eta) {
+    char bar[BAR_WIDTH + 1];
+    for (int i = 0; i < BAR_WIDTH; i++)
+        bar[i] = i < (int)(fraction * BAR_WIDTH) ? '#' : '-';
+    bar[BAR_WIDTH] = '\0';
+    fprintf(stderr, "\r[%s] %3.0f %%  %s  ETA %s\033[K", bar, 100 * fraction, done, eta);
+}
+
+/* show_progress - a bar on a terminal; in a log a line of words, every ten seconds from the tenth on.  The
+ * share is of the input's bytes, and rounded down: 100 % is said when all is done. */
+static void show_progress(void *user, double fraction, int64_t num_documents, int64_t num_tokens) {
+    struct progress *progress = user;
+    double now_s = clock_s(), elapsed_s = now_s - progress->started_s;
+    if (now_s - progress->shown_s < (progress->is_terminal ? 0.1 : LOG_EVERY_S))
+        return;
+    progress->shown_s = now_s;
+    char eta[32], done[96];
+    double bounded = fraction < 0 ? 0 : fraction > 0.99 ? 0.99 : fraction;
+    duration_text(bounded > 0 ? elapsed_s * (1 - bounded) / bounded : -1, eta, sizeof eta);
+    snprintf(done, sizeof done, "%lld documents, %.2f M tokens, %.0f tokens/s", (long long)num_documents,
+             (double)num_tokens / 1e6, elapsed_s > 0 ? (double)num_tokens / elapsed_s : 0);
+    if (progress->is_terminal)
+        show_bar(bounded, done, eta);
+    else
+        fprintf(stderr, "prepare: %d %% read, %s, about %s left\n", (int)(100 * bounded), done, eta);
+    fflush(stderr);
+}
+
+/* --- the totals --- */
+
+static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
+    json_t *root = json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
+        config->output, "documents", (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens,
+        "duplicates", (json_int_t)t->num_duplicates, "short", (json_int_t)t->num_short, "bad_conversations",
+        (json_int_t)t->num_bad_chats, "bad_lines", (json_int_t)t->num_bad_lines, "files_in_subfolders",
+        (json_int_t)t->num_nested_files, "hidden_files", (json_int_t)t->num_hidden_files, "other_files",
+        (json_int_t)t->num_other_files, "invalid_utf8", (json_int_t)t->num_invalid_utf8, "input_bytes",
+        (json_int_t)t->input_bytes, "valid_documents", (json_int_t)t->valid_documents, "valid_tokens",
+        (json_int_t)t->valid_tokens, "seconds", t->seconds);
+    CHECK(root, "out of memory, or an output path that is not UTF-8");
+    json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(root);
+}
+
+static void print_totals(const struct prepare_config *config, const struct prepare_totals *t) {
+    char duration[32];
+    printf("wrote '%s'\n", config->output);
+    printf("  documents      %lld, %lld tokens\n", (long long)t->num_documents, (long long)t->num_tokens);
+    if (config->valid_every > 0) {
+        char *path = prepare_valid_path(config->output);
+        printf("wrote '%s'\n  documents      %lld, %lld tokens\n", path, (long long)t->valid_documents,
+               (long long)t->valid_tokens);
+        free(path);
+    }
+    printf("left out\n  duplicates     %lld\n  short          %lld\n", (long long)t->num_duplicates,
+           (long long)t->num_short);
+    if (t->num_bad_chats > 0)
+        printf("  conversations  %lld (prepare.on_bad_conversation)\n", (long long)t->num_bad_chats);
+    if (t->num_bad_lines > 0)
+        printf("  lines          %lld (prepare.on_bad_line)\n", (long long)t->num_bad_lines);
+    if (t->num_nested_files + t->num_hidden_files + t->num_other_files > 0)
+        printf("  files          %lld in subfolders, %lld hidden, %lld others\n",
+               (long long)t->num_nested_files, (long long)t->num_hidden_files, (long long)t->num_other_files);
+    printf("invalid UTF-8    %lld documents\n", (long long)t->num_invalid_utf8);
+    printf("read             %.1f MB in %s, %.1f MB/s\n", (double)t->input_bytes / 1e6,
+           duration_text(t->seconds, duration, sizeof duration),
+           t->seconds > 0 ? (double)t->input_bytes / 1e6 / t->seconds : 0);
+}
+
+/* --- the command --- */
+
+/* make_folder_of - the folder that path lies in. */
+static int make_folder_of(const char *path, struct err *err) {
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path)
+        return 0;
+    char *folder = xstrndup(path, (size_t)(slash - path));
+    int status = folder_create(folder, err);
+    free(folder);
+    return status;
+}
+
+/* prepare - the exit code. */
+static int prepare(const struct prepare_config *config, bool as_json, struct err *err) {
+    struct progress progress = {.is_terminal = isatty(STDERR_FILENO) == 1, .started_s = clock_s()};
+    progress.shown_s = progress.is_terminal ? 0 : progress.started_s;
+    struct prepare_totals totals;
+    memset(&totals, 0, sizeof totals);
+    struct tokenizer *tok = open_tokenizer(config->tokenizer, err);
+    if (!tok)
+        return 1;
+    int status = make_folder_of(config->output, err);
+    if (status == 0)
+        status = prepare_run(config, tok, show_progress, &progress, &totals, err);
+    if (progress.is_terminal)
+        fputs("\r\033[K", stderr);
+    tokenizer_free(tok);
+    if (status == 0 && as_json)
+        print_json(config, &totals);
+    else if (status == 0)
+        print_totals(config, &totals);
+    return status == 0 ? 0 : 1;
+}
+
+int command_prepare(int argc, char **argv) {
+    const char *path = NULL, **overrides = xcalloc((size_t)argc + 1, sizeof *overrides);
+    char **others = xcalloc((size_t)argc + 1, sizeof *others);
+    int num_overrides = 0, num_others = 0, code = 2;
+    bool as_json = false;
+    struct err err = {""};
+    struct config config;
+    for (int i = 0; i < argc; i++) /* --set may be repeated, which options_parse does not know */
+        if (strcmp(argv[i], "--set") == 0 && i + 1 < argc)
+            overrides[num_overrides++] = argv[++i];
+        else if (strcmp(argv[i], "--set") == 0) {
+            err_set(&err, "--set needs a value: --set section.key=value");
+            goto done;
+        } else
+            others[num_others++] = argv[i];
+    const struct option options[] = {
+        {"CONFIG", OPTION_TEXT, &path, 0, 0, "run file"},
+        {"--json", OPTION_FLAG, &as_json, 0, 0, "totals as JSON"},
+    };
+    if (options_parse(options, 2, num_others, others, &err) != 0)
+        goto done;
+    if (!path) {
+        err_set(&err, "a run file is expected: atelier prepare CONFIG");
+        goto done;
+    }
+    if (config_load(&config, path, overrides, num_overrides, &err) != 0)
+        goto done;
+    if (config_need_prepare(&config, &err) == 0)
+        code = prepare(&config.prepare, as_json, &err);
+    config_free(&config);
+done:
+    if (code != 0)
+        fprintf(stderr, "error: %s\n", err.text);
+    free(overrides);
+    free(others);
+    return code;
+}

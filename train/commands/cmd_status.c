@@ -1,0 +1,314 @@
+/* cmd_status.c - `atelier status RUN [--json]`: how far a run is.  Reads files, and asks squeue where there
+ * is one; without an answer within a few seconds the files alone must do. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "checkpoints/files.h"
+#include "data/json.h"
+#include "train/record/accounts.h"
+#include "slurm/chain.h"
+#include "slurm/command_file.h"
+#include "train/commands/commands.h"
+#include "train/record/metrics_summary.h"
+#include "train/commands/options.h"
+#include "train/run/run_lock.h"
+#include "train/record/run_status.h"
+#include "slurm/submit_folder.h"
+
+enum { MAX_JOBS = 8, TEXT_ROOM = 600 };
+static const double QUEUE_TIMEOUT_S = 5;
+
+/* All that is known of a run. */
+struct report {
+    const char *run_folder;
+    struct run_status run;
+    struct chain chain;
+    bool has_chain;
+    struct ledger ledger;
+    struct site site; /* for the CO2 factor; empty where no profile was found */
+    struct queue queue;
+    bool has_queue;
+    char no_queue[TEXT_ROOM]; /* why not */
+    const struct queued_job *jobs[MAX_JOBS];
+    int num_jobs;
+    char last_job[SLURM_ID_ROOM];
+    int64_t now;
+    bool is_held; /* a process works in the folder */
+    struct run_owner owner;
+    char *prologue; /* what a job's script said that could not start the program; NULL: none */
+};
+
+/* gather_accounts - the ledger, and the profile of the site the run was submitted to. */
+static int gather_accounts(struct report *report, struct err *err) {
+    char *path = xasprintf("%s/run.yaml", report->run_folder);
+    struct config config;
+    bool has_config = config_load(&config, path, NULL, 0, NULL) == 0;
+    free(path);
+    if (site_profile(&report->site, has_config ? config.slurm.site : NULL, NULL) != 0)
+        memset(&report->site, 0, sizeof report->site);
+    config_free(&config);
+    return ledger_read(&report->ledger, report->run_folder, err);
+}
+
+/* read_prologue - the reason in RUN/prologue.txt, "ID TIME REASON"; malloc'ed, NULL where there is none. */
+static char *read_prologue(const char *run_folder) {
+    enum { PROLOGUE_MAX_BYTES = 4096 };
+    char *path = xasprintf("%s/prologue.txt", run_folder), id[SLURM_ID_ROOM] = "";
+    size_t length_bytes;
+    int reason_at = 0;
+    char *text = file_read_whole(path, PROLOGUE_MAX_BYTES, &length_bytes, NULL), *told = NULL;
+    if (text && sscanf(text, "%31s %*s %n", id, &reason_at) == 1 && reason_at > 0) {
+        text[strcspn(text, "\n")] = '\0';
+        told = xasprintf("job %s could not start: %s", id, text + reason_at);
+    }
+    free(text);
+    free(path);
+    return told;
+}
+
+/* gather - returns 0, or -1 with err set. */
+static int gather(struct report *report, struct err *err) {
+    struct err why = {""};
+    char *path = xasprintf("%s/chain.json", report->run_folder);
+    bool has_file = path_exists(path);
+    free(path);
+    report->now = time(NULL);
+    report->prologue = read_prologue(report->run_folder);
+    report->is_held = run_lock_is_held(report->run_folder, &report->owner);
+    if (run_status_read(&report->run, report->run_folder, err) != 0)
+        return -1;
+    if (has_file && chain_load(&report->chain, report->run_folder, err) != 0)
+        return -1;
+    report->has_chain = has_file;
+    if (report->has_chain && report->chain.num_steps > 0)
+        report->run.num_steps = report->chain.num_steps;
+    if (gather_accounts(report, err) != 0)
+        return -1;
+    jobs_last(report->run_folder, report->last_job);
+    report->has_queue =
+        report->last_job[0] && jobs_ask(report->run_folder, &report->queue, QUEUE_TIMEOUT_S, &why) == 0;
+    snprintf(report->no_queue, sizeof report->no_queue, "%s", why.text);
+    if (report->has_queue)
+        report->num_jobs = jobs_in_queue(report->run_folder, &report->queue, report->jobs, MAX_JOBS);
+    return 0;
+}
+
+static const struct queued_job *job_in_state(const struct report *report, bool runs) {
+    for (int i = 0; i < report->num_jobs; i++)
+        if ((strcmp(report->jobs[i]->state, "PENDING") != 0) == runs)
+            return report->jobs[i];
+    return NULL;
+}
+
+/* local_word - of a run that was never submitted and of which no process works. */
+static const char *local_word(const struct report *report) {
+    const struct run_status *run = &report->run;
+    if (run->last_step == 0 && !run->checkpoint[0])
+        return "not started";
+    if (run->num_steps > 0 && run->last_step >= run->num_steps)
+        return "done";
+    return stop_mark_is_set(report->run_folder) ? "stopped" : "not running";
+}
+
+/* state_word - of the whole run. */
+static const char *state_word(const struct report *report) {
+    if (report->has_chain && report->chain.state == CHAIN_DONE)
+        return "done";
+    if (job_in_state(report, true))
+        return "running";
+    if (job_in_state(report, false))
+        return "waiting";
+    if ((report->has_chain && report->chain.state == CHAIN_STOPPED) || report->prologue)
+        return "stopped";
+    if (report->is_held) /* outside the queue */
+        return "running";
+    if (report->last_job[0])
+        return report->has_queue ? "not in the queue" : "unknown";
+    return local_word(report);
+}
+
+/* reason_of - why the run is done or stopped; "" where it is neither. */
+static const char *reason_of(const struct report *report) {
+    if (report->prologue && (!report->has_chain || report->chain.state == CHAIN_ACTIVE))
+        return report->prologue;
+    return report->has_chain ? report->chain.reason : "";
+}
+
+static void print_state(const struct report *report) {
+    const struct queued_job *running = job_in_state(report, true), *waiting = job_in_state(report, false);
+    char text[TEXT_ROOM];
+    printf("state        %s\n", state_word(report));
+    if (running)
+        printf("job          %s, %s on %s, %s left\n", running->id, running->state, running->nodes,
+               running->left);
+    if (waiting)
+        printf("%s%s, waits: %s%s%s\n", running ? "next job     " : "job          ", waiting->id,
+               waiting->reason, waiting->start[0] ? ", expected at " : "", waiting->start);
+    if (!running && report->is_held && report->owner.user[0])
+        printf("process      of %s\n", run_owner_text(&report->owner, text, sizeof text));
+    if (report->last_job[0] && !report->has_queue)
+        printf("queue        not known: %s\n", report->no_queue);
+    if (reason_of(report)[0])
+        printf("reason       %s\n", reason_of(report));
+    if (report->has_chain && report->chain.state == CHAIN_ACTIVE && report->chain.fault[0])
+        printf("last fault   %s\n", report->chain.fault);
+    bool is_under_way = running || waiting || report->is_held || (report->last_job[0] && !report->has_queue);
+    if (stop_mark_is_set(report->run_folder) && is_under_way)
+        printf("stop         asked for: %s\n", running || report->is_held
+                                                   ? "it ends after its present step, no further job follows"
+                                                   : "the job ends at once when it starts, without training");
+}
+
+static void print_progress(const struct report *report) {
+    const struct run_status *run = &report->run;
+    char text[64];
+    if (run->last_step == 0) {
+        printf("step         none yet%s\n", run->num_steps > 0 ? "" : ", or no metrics.jsonl");
+    } else if (run->num_steps > 0) {
+        printf("step         %lld/%lld (%.1f %%)", (long long)run->last_step, (long long)run->num_steps,
+               100.0 * (double)run->last_step / (double)run->num_steps);
+        printf(", %s ago\n",
+               duration_text((double)(report->now - run->last_sign_of_life), text, sizeof text));
+    } else {
+        printf("step         %lld\n", (long long)run->last_step);
+    }
+    if (run->last_step > run->updates)
+        printf("updates      %lld: the other steps left the weights as they were\n", (long long)run->updates);
+    if (run->diverged_since > 0)
+        printf("diverged     since step %lld: the loss is out of bounds\n", (long long)run->diverged_since);
+    if (isfinite(run->loss))
+        printf("loss         %.4f\n", run->loss);
+    if (isfinite(run->valid_loss))
+        printf("validation   %.4f\n", run->valid_loss);
+    if (run->step_s > 0)
+        printf("speed        %.0f tokens/s, %.3g s a step\n", run->tokens_per_s, run->step_s);
+    if (run_status_eta_s(run) > 0)
+        printf("ETA          %s of steps, without waiting in the queue\n",
+               duration_text(run_status_eta_s(run), text, sizeof text));
+    if (run->checkpoint[0])
+        printf("checkpoint   %s%s%s\n", run->checkpoint, run->suspect[0] ? ", suspect: " : "", run->suspect);
+    else
+        printf("checkpoint   none yet\n");
+}
+
+static void print_chain(const struct report *report) {
+    const struct chain *chain = &report->chain;
+    if (!report->has_chain)
+        return;
+    if (chain->billed_gpus > 0) {
+        printf("GPU-hours    %.2f used", chain_spent_hours(chain, report->now));
+        if (chain->budget_hours > 0)
+            printf(" of %g", chain->budget_hours);
+        putchar('\n');
+    }
+    int64_t num_starts = chain_num_starts(chain),
+            num_preempted = chain->num_jobs - chain->first_job - num_starts;
+    printf("starts       %lld of at most %lld", (long long)num_starts, (long long)chain->max_jobs);
+    if (num_preempted > 0)
+        printf(", and %lld that were preempted", (long long)num_preempted);
+    putchar('\n');
+}
+
+static void print_ledger(const struct report *report) {
+    char text[TEXT_ROOM];
+    struct ledger_totals totals = ledger_totals(&report->ledger);
+    struct carbon_factor factor = site_carbon(&report->site);
+    if (totals.num_entries > 0)
+        printf("accounts     %s\n", ledger_text(&totals, &factor, text, sizeof text));
+}
+
+/* --- for programs --- */
+
+static void set(json_t *root, const char *key, json_t *value) {
+    CHECK(json_object_set_new(root, key, value ? value : json_null()) == 0, "'%s' could not be set", key);
+}
+
+static json_t *real_or_null(double value, bool is_known) {
+    return is_known && isfinite(value) ? json_real(value) : NULL;
+}
+
+static json_t *job_object(const struct queued_job *job) {
+    return job ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", job->id, "state", job->state, "reason",
+                           job->reason, "left", job->left, "nodes", job->nodes)
+               : NULL;
+}
+
+static void print_json(const struct report *report) {
+    const struct run_status *run = &report->run;
+    json_t *root = json_object();
+    CHECK(root, "out of memory");
+    set(root, "state", json_string(state_word(report)));
+    set(root, "queue_known", json_boolean(report->has_queue));
+    set(root, "job", job_object(job_in_state(report, true)));
+    set(root, "next_job", job_object(job_in_state(report, false)));
+    set(root, "step", json_integer(run->last_step));
+    set(root, "steps", run->num_steps > 0 ? json_integer(run->num_steps) : NULL);
+    set(root, "updates", json_integer(run->updates));
+    set(root, "loss", real_or_null(run->loss, true));
+    set(root, "validation_loss", real_or_null(run->valid_loss, true));
+    set(root, "tokens_per_s", real_or_null(run->tokens_per_s, run->step_s > 0));
+    set(root, "eta_s", real_or_null(run_status_eta_s(run), run_status_eta_s(run) >= 0));
+    set(root, "last_sign_of_life", run->last_sign_of_life > 0 ? json_integer(run->last_sign_of_life) : NULL);
+    set(root, "diverged_since", run->diverged_since > 0 ? json_integer(run->diverged_since) : NULL);
+    set(root, "suspect", run->suspect[0] ? json_string(run->suspect) : NULL);
+    set(root, "checkpoint", run->checkpoint[0] ? json_string(run->checkpoint) : NULL);
+    if (report->ledger.num_entries > 0) {
+        struct ledger_totals totals = ledger_totals(&report->ledger);
+        set(root, "hours", json_real(totals.hours));
+        set(root, "kwh", real_or_null(totals.kwh, totals.counted > 0));
+        set(root, "tokens", json_integer(totals.tokens));
+    }
+    if (report->has_chain) {
+        const struct chain *chain = &report->chain;
+        set(root, "chain", json_string(chain_state_name(chain->state)));
+        set(root, "reason", json_string(reason_of(report)));
+        set(root, "fault", chain->fault[0] ? json_string(chain->fault) : NULL);
+        set(root, "starts", json_integer(chain_num_starts(chain)));
+        set(root, "preempted", json_integer(chain->num_jobs - chain->first_job - chain_num_starts(chain)));
+        set(root, "max_jobs", json_integer(chain->max_jobs));
+        set(root, "gpu_hours", json_real(chain_spent_hours(chain, report->now)));
+        set(root, "budget_gpu_hours", real_or_null(chain->budget_hours, chain->budget_hours > 0));
+    }
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+}
+
+int command_status(int argc, char **argv) {
+    struct report report = {.run_folder = NULL};
+    bool as_json = false;
+    struct err err = {""};
+    const struct option options[] = {
+        {"RUN", OPTION_TEXT, &report.run_folder, 0, 0, "run folder"},
+        {"--json", OPTION_FLAG, &as_json, 0, 0, "as JSON"},
+    };
+    int status = options_parse(options, sizeof options / sizeof options[0], argc, argv, &err);
+    if (status == 0 && !report.run_folder)
+        status = err_set(&err, "a run folder is expected: atelier status RUN");
+    if (status != 0) {
+        fprintf(stderr, "error: %s\n", err.text);
+        return 2;
+    }
+    status = gather(&report, &err);
+    if (status != 0) {
+        fprintf(stderr, "error: %s\n", err.text);
+    } else if (as_json) {
+        print_json(&report);
+    } else {
+        printf("run          %s\n", report.run_folder);
+        print_state(&report);
+        print_progress(&report);
+        print_chain(&report);
+        print_ledger(&report);
+    }
+    free(report.prologue);
+    ledger_close(&report.ledger);
+    site_release(&report.site);
+    queue_release(&report.queue);
+    chain_release(&report.chain);
+    return status == 0 ? 0 : 1;
+}

@@ -1,0 +1,335 @@
+/* cmd_submit.c - `atelier submit CONFIG [--dry-run] [--program PATH] [--chain N] [--set KEY=VALUE]...`:
+ * gathers what submit.h needs, writes the run folder, calls sbatch. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoints/files.h"
+#include "train/commands/commands.h"
+#include "configs/schema/config_load.h"
+#include "train/run/run_lock.h"
+#include "train/run/run_record.h"
+#include "train/record/run_status.h"
+#include "slurm/slurm.h"
+#include "slurm/submit_after.h"
+#include "slurm/submit_folder.h"
+
+enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, PATH_ROOM = 4096, MAX_OVERRIDES = 256 };
+static const double QUEUE_TIMEOUT_S = 10;
+
+struct submit_words {
+    const char *config_path;
+    const char *program; /* NULL: this one */
+    bool is_dry_run;
+    const char *overrides[MAX_OVERRIDES + 2];
+    int num_overrides;
+    char chain_jobs[64]; /* "slurm.chain.max_jobs=N" */
+};
+
+static int take_chain(struct submit_words *words, const char *count, struct err *err) {
+    char *end;
+    long jobs = strtol(count, &end, 10);
+    if (end == count || *end || jobs < 1 || jobs > 10000)
+        return err_set(err, "--chain: '%s' is no number of jobs (1 to 10000)", count);
+    snprintf(words->chain_jobs, sizeof words->chain_jobs, "slurm.chain.max_jobs=%ld", jobs);
+    return 0;
+}
+
+static int read_words(struct submit_words *words, int argc, char **argv, struct err *err) {
+    for (int i = 0; i < argc; i++) {
+        bool has_value = i + 1 < argc;
+        if (strcmp(argv[i], "--dry-run") == 0) {
+            words->is_dry_run = true;
+        } else if (strcmp(argv[i], "--set") == 0 && has_value && words->num_overrides < MAX_OVERRIDES) {
+            words->overrides[words->num_overrides++] = argv[++i];
+        } else if (strcmp(argv[i], "--program") == 0 && has_value) {
+            words->program = argv[++i];
+        } else if (strcmp(argv[i], "--chain") == 0 && has_value) {
+            if (take_chain(words, argv[++i], err) != 0)
+                return -1;
+        } else if (strcmp(argv[i], "--set") == 0 && !has_value) {
+            return err_set(err, "--set needs a value: --set section.key=value");
+        } else if (argv[i][0] == '-') {
+            return err_set(err, "unknown option '%s', or its value is missing (see 'atelier submit --help')",
+                           argv[i]);
+        } else if (words->config_path) {
+            return err_set(err, "one run file is expected, '%s' is a second one", argv[i]);
+        } else {
+            words->config_path = argv[i];
+        }
+    }
+    if (words->chain_jobs[0]) {
+        words->overrides[words->num_overrides++] = "slurm.chain.until=done";
+        words->overrides[words->num_overrides++] = words->chain_jobs;
+    }
+    return words->config_path ? 0 : err_set(err, "a run file is expected: atelier submit CONFIG [--dry-run]");
+}
+
+/* --- what the plan needs to know --- */
+
+struct surroundings {
+    struct submit_facts facts;
+    struct program_facts build;
+    char program[PATH_ROOM], folder[PATH_ROOM];
+    char *run_folder, *mpi;
+};
+
+/* find_program - the one that the job will start: this one, or the build that is named. */
+static int find_program(struct surroundings *here, const char *named, struct err *err) {
+    const char *bundle = getenv("ATELIER_BUNDLE"); /* there the program runs under a loader of its own */
+    if (named) {
+        if (!realpath(named, here->program))
+            return err_set(err, "cannot find '%.300s' (--program): %s", named, strerror(errno));
+        return program_ask(&here->build, here->program, err);
+    }
+    ssize_t length = readlink("/proc/self/exe", here->program, sizeof here->program - 1);
+    if (length <= 0)
+        return err_set(err, "cannot find out where this program is: %s", strerror(errno));
+    here->program[length] = '\0';
+    if (bundle)
+        snprintf(here->program, sizeof here->program, "%s/bin/atelier", bundle);
+    program_self(&here->build);
+    return 0;
+}
+
+static int look_around(struct surroundings *here, const struct submit_words *words,
+                       const struct config *config, const struct site *site, struct err *err) {
+    struct run_status status;
+    if (!getcwd(here->folder, sizeof here->folder))
+        return err_set(err, "cannot find out where I am: %s", strerror(errno));
+    if (find_program(here, words->program, err) != 0)
+        return -1;
+    const char *folder = config->run.folder;
+    here->run_folder = folder[0] == '/' ? xstrdup(folder) : xasprintf("%s/%s", here->folder, folder);
+    if (site->scheduler == SCHEDULER_SLURM && !config->slurm.mpi && !site->mpi)
+        here->mpi = slurm_mpi_plugin();
+    here->facts = (struct submit_facts){
+        .program = here->program,
+        .build = &here->build,
+        .working_folder = here->folder,
+        .run_folder = here->run_folder,
+        .account = site->account_variable ? getenv(site->account_variable) : NULL,
+        .mpi = here->mpi,
+        .checkpoint_s = run_status_read(&status, here->run_folder, NULL) == 0 ? status.checkpoint_s : 0,
+        .storage = site_storage(site, here->run_folder),
+        .config_path = words->config_path,
+    };
+    return 0;
+}
+
+/* look_for_files - a job that waits for hours to find that its data are missing helps nobody.  A dry run may
+ * be of another machine's files. */
+static void look_for_files(const struct config *config, enum remark_level level, struct remarks *remarks) {
+    if (config->model.path && !path_exists(config->model.path))
+        remark(remarks, level, "model.path '%.300s' is not there", config->model.path);
+    for (int i = 0; i < config->data.num_train; i++)
+        if (!path_exists(config->data.train[i].path))
+            remark(remarks, level, "data.train '%.300s' is not there", config->data.train[i].path);
+    for (int i = 0; i < config->data.num_valid; i++)
+        if (!path_exists(config->data.valid[i].path))
+            remark(remarks, level, "data.valid '%.300s' is not there", config->data.valid[i].path);
+}
+
+/* look_at_jobs - another job of this run, whoever submitted it.  Without an answer of squeue another's run is
+ * left alone; one's own is for Slurm, and for the lock of its training, to judge. */
+static void look_at_jobs(const struct job_plan *plan, struct remarks *remarks) {
+    struct queue queue;
+    struct err err;
+    char own[64], submitter[64];
+    submit_user(own, sizeof own);
+    if (jobs_ask_patiently(plan->facts->run_folder, &queue, QUEUE_TIMEOUT_S, &err) != 0) {
+        bool is_others = submit_submitter(plan->facts->run_folder, submitter, sizeof submitter) &&
+                         strcmp(submitter, own) != 0;
+        remark(remarks, is_others ? REMARK_ERROR : REMARK_WARNING, "the queue was not looked at: %s%s%s%s",
+               err.text, is_others ? "; the jobs in this run.folder are of user '" : "",
+               is_others ? submitter : "",
+               is_others ? "': try again later, or choose another run.folder" : "");
+        return;
+    }
+    const struct queued_job *job = queue.num_jobs > 0 ? &queue.jobs[0] : NULL;
+    if (job && job->user[0] && strcmp(job->user, own) != 0)
+        remark(
+            remarks, REMARK_ERROR,
+            "'%.300s' belongs to user '%s' (job %s, %s%s%s%s%s): wait for it, or choose another run.folder",
+            plan->config->run.folder, job->user, job->id, job->state, job->nodes[0] ? " on " : "", job->nodes,
+            job->start[0] ? ", started " : "", job->start);
+    else if (job)
+        remark(remarks, REMARK_ERROR,
+               "job %s of this run is in the queue (%s): wait for it, end it with 'atelier stop %.200s', or "
+               "choose another run.folder",
+               job->id, job->state, plan->config->run.folder);
+    queue_release(&queue);
+}
+
+/* look_at_limits - how many jobs the QoS lets this user have. */
+static void look_at_limits(const struct job_plan *plan, struct remarks *remarks) {
+    struct queue queue;
+    if (!plan->qos || queue_ask(&queue, QUEUE_TIMEOUT_S, NULL) != 0)
+        return;
+    submit_check_queue(plan, queue_count_qos(&queue, plan->qos->name), remarks);
+    queue_release(&queue);
+}
+
+/* --- telling --- */
+
+static void tell(const struct job_plan *plan, const char *id) {
+    const struct slurm_config *asked = &plan->config->slurm;
+    char cost[160];
+    printf("job          %s\n", id);
+    if (plan->after_ok)
+        printf(
+            "waits        for job %s to end well (slurm.after); where it does not, this one is cancelled\n",
+            plan->after_ok);
+    printf("cost         %s\n", submit_cost_text(plan, cost, sizeof cost));
+    if (plan->chains)
+        printf("starts       up to %lld: a follow-up job waits behind each, until all %lld steps are done\n",
+               (long long)asked->chain.max_jobs, (long long)plan->config->train.steps);
+    else if (asked->requeue && asked->chain.max_jobs > 1)
+        printf("starts       up to %lld, each at that cost: requeued where the time limit stops it "
+               "(slurm.chain.max_jobs, slurm.requeue)\n",
+               (long long)asked->chain.max_jobs);
+    if (asked->chain.budget_gpu_hours > 0)
+        printf("budget       %g GPU-hours: no job is started beyond\n", asked->chain.budget_gpu_hours);
+    printf("log          %s/logs/%s-%s.out\n", plan->facts->run_folder, plan->job_name, id);
+    printf("look at it   atelier status %s\n", plan->config->run.folder);
+    printf("end it       atelier stop %s\n", plan->config->run.folder);
+}
+
+static void tell_dry(const struct job_plan *plan, const char *script) {
+    char cost[160];
+    fprintf(stderr, "note: nothing was submitted; a job costs %s\n",
+            submit_cost_text(plan, cost, sizeof cost));
+    fputs(script, stdout);
+}
+
+/* --- doing --- */
+
+/* send - folder, sbatch, id. */
+static int send(const struct job_plan *plan, const char *script) {
+    struct err err = {""};
+    char id[SLURM_ID_ROOM];
+    int status = submit_write_folder(plan, script, &err);
+    if (status == 0) {
+        char *path = xasprintf("%s/job.sh", plan->facts->run_folder);
+        const struct submission submission = {.script = path, .after_ok = plan->after_ok};
+        status = slurm_submit(&submission, id, &err);
+        free(path);
+    }
+    if (status != 0) {
+        fprintf(stderr, "error: nothing was submitted: %s\n", err.text);
+        return EXIT_FAULT;
+    }
+    if (jobs_note(plan->facts->run_folder, id, &err) != 0)
+        warn("%s", err.text);
+    tell(plan, id);
+    return EXIT_DONE;
+}
+
+/* look_and_send - with the run folder locked: nobody else submits or trains there meanwhile. */
+static int look_and_send(const struct job_plan *plan, struct remarks *remarks) {
+    struct run_lock lock;
+    struct err err = {""};
+    enum run_lock_answer answer = run_lock_take(&lock, plan->facts->run_folder, RUN_WORK_SUBMIT, 0, &err);
+    if (answer == RUN_LOCK_FAILED) {
+        remarks_print(remarks);
+        fprintf(stderr, "error: nothing was submitted: %s\n", err.text);
+        return EXIT_FAULT;
+    }
+    look_at_jobs(plan, remarks); /* a job says more than the process that has the lock */
+    if (answer == RUN_LOCK_REFUSED && remarks->num_errors == 0)
+        remark(remarks, REMARK_ERROR, "nothing was submitted: %s", err.text);
+    look_at_limits(plan, remarks);
+    if (remarks->num_errors == 0 && run_record_check(plan->config, remarks, &err) != 0)
+        remark(remarks, REMARK_ERROR, "nothing was submitted: %s", err.text);
+    remarks_print(remarks);
+    int code = EXIT_USAGE;
+    if (remarks->num_errors == 0) {
+        if (run_record_write(plan->config, NULL, &err) != 0) /* whose folder it is from now on */
+            warn("%s", err.text);
+        char *script = submit_script(plan);
+        code = send(plan, script);
+        free(script);
+    }
+    run_lock_release(&lock);
+    return code;
+}
+
+/* say_the_rest - what is worth saying beside the plan. */
+static void say_the_rest(const struct submit_words *words, const struct job_plan *plan,
+                         struct remarks *remarks) {
+    const char *version = plan->facts->build->version;
+    bool may_come = words->is_dry_run || plan->config->slurm.num_after > 0; /* what the others write */
+    look_for_files(plan->config, may_come ? REMARK_WARNING : REMARK_ERROR, remarks);
+    if (!plan->config->slurm.mpi && !plan->site->mpi && !plan->facts->mpi)
+        remark(
+            remarks, REMARK_NOTE,
+            "what srun's --mpi should be was not found out: the site's default is used (slurm.mpi sets it)");
+    if (strcmp(version, ATELIER_VERSION) != 0)
+        remark(remarks, REMARK_WARNING, "'%.300s' is version %s, this is " ATELIER_VERSION,
+               plan->facts->program, version);
+}
+
+/* fix_device - what the job trains by says that it computes on GPUs: on a node without them it ends at once,
+ * where 'auto' would take the processors. */
+static void fix_device(struct config *config, const struct job_plan *plan) {
+    if (plan->gpus_per_node == 0 || config->run.device != DEVICE_AUTO)
+        return;
+    config->run.device = DEVICE_CUDA;
+    free(config->text);
+    config->text = config_resolved_text(config);
+}
+
+/* show - the script of a dry run, also where the job would be refused. */
+static void show(const struct job_plan *plan) {
+    char *script = submit_script(plan);
+    tell_dry(plan, script);
+    free(script);
+}
+
+static int submit(const struct submit_words *words, struct config *config, const struct site *site,
+                  const struct surroundings *here) {
+    struct job_plan plan;
+    struct remarks remarks = {NULL, 0, 0};
+    int code = EXIT_USAGE;
+    submit_plan(&plan, config, site, &here->facts, &remarks);
+    submit_check_device(&plan, &remarks);
+    fix_device(config, &plan);
+    plan.after_ok = submit_after(config, &remarks);
+    if (site->scheduler == SCHEDULER_SLURM)
+        say_the_rest(words, &plan, &remarks);
+    if (remarks.num_errors == 0 && !words->is_dry_run) {
+        code = look_and_send(&plan, &remarks);
+    } else {
+        remarks_print(&remarks);
+        if (plan.has_script && words->is_dry_run)
+            show(&plan);
+        if (remarks.num_errors == 0)
+            code = EXIT_DONE;
+    }
+    remarks_release(&remarks);
+    submit_plan_release(&plan);
+    return code;
+}
+
+int command_submit(int argc, char **argv) {
+    struct submit_words words = {.config_path = NULL};
+    struct config config = {.text = NULL};
+    struct site site = {.name = NULL};
+    struct surroundings here = {.run_folder = NULL};
+    struct err err = {""};
+    int code = EXIT_USAGE;
+    if (read_words(&words, argc, argv, &err) != 0 ||
+        config_load(&config, words.config_path, words.overrides, words.num_overrides, &err) != 0 ||
+        config_need_train(&config, &err) != 0 || site_open(&site, config.slurm.site, &err) != 0 ||
+        look_around(&here, &words, &config, &site, &err) != 0)
+        fprintf(stderr, "error: %s\n", err.text);
+    else
+        code = submit(&words, &config, &site, &here);
+    free(here.run_folder);
+    free(here.mpi);
+    site_release(&site);
+    config_free(&config);
+    return code;
+}

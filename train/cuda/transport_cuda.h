@@ -1,8 +1,0 @@
-/* transport_cuda.h - what transport_open calls for the kinds that are not its own, with transport->comm and
- * transport->device set; tests call them with one rank too.  Collective; errors as transport_open says. */
-#pragma once
-
-#include "train/transport.h"
-
-int transport_nccl_open(struct transport *transport, struct err *err);
-int transport_staged_open(struct transport *transport, struct err *err);

@@ -1,0 +1,416 @@
+/* describe.c - see describe.h.  One function for each kind of file; files are hostile, so texts from them are
+ * cut and made valid UTF-8 before they go into the tree. */
+#include "train/measure/describe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "checkpoints/checkpoint.h"
+#include "checkpoints/files.h"
+#include "checkpoints/gguf.h"
+#include "checkpoints/safetensors.h"
+#include "data/file.h"
+#include "data/json.h"
+#include "data/tokenizer.h"
+#include "data/tokens.h"
+#include "train/record/divergence.h"
+
+enum {
+    LONGEST_TEXT_BYTES = 120, /* of a value from a file */
+    SHOWN_ELEMENTS = 4,       /* of an array in GGUF metadata */
+    CONFIG_FILE_MAX_BYTES = 1 << 20,
+    MANIFEST_MAX_BYTES = 256 << 20,
+};
+
+static void put(json_t *object, const char *key, json_t *value) {
+    CHECK(value && json_object_set_new(object, key, value) == 0, "out of memory for '%s'", key);
+}
+
+static void put_int(json_t *object, const char *key, int64_t value) {
+    put(object, key, json_integer((json_int_t)value));
+}
+
+static void append(json_t *array, json_t *value) {
+    CHECK(value && json_array_append_new(array, value) == 0, "out of memory");
+}
+
+/* text_value - cut to a readable length; bytes that are no UTF-8 become '?'. */
+static json_t *text_value(const char *text, size_t length_bytes) {
+    char shown[LONGEST_TEXT_BYTES + 4];
+    size_t kept = length_bytes < LONGEST_TEXT_BYTES ? length_bytes : LONGEST_TEXT_BYTES;
+    while (kept < length_bytes && kept > 0 && ((unsigned char)text[kept] & 0xc0) == 0x80)
+        kept--; /* not in the middle of a character */
+    memcpy(shown, text, kept);
+    memcpy(shown + kept, "...", 4);
+    if (kept == length_bytes)
+        shown[kept] = '\0';
+    size_t shown_bytes = kept + (kept < length_bytes ? 3 : 0);
+    json_t *value = json_stringn(shown, shown_bytes);
+    for (size_t i = 0; !value && i < kept; i++)
+        if ((unsigned char)shown[i] >= 0x80)
+            shown[i] = '?';
+    return value ? value : json_stringn(shown, shown_bytes);
+}
+
+static void put_text(json_t *object, const char *key, const char *text) {
+    put(object, key, text_value(text, strlen(text)));
+}
+
+static json_t *shape_value(const int64_t *dims, int ndim) {
+    json_t *shape = json_array();
+    for (int d = 0; d < ndim; d++)
+        append(shape, json_integer((json_int_t)dims[d]));
+    return shape;
+}
+
+static json_t *kind_object(const char *kind, const char *path) {
+    json_t *object = json_object();
+    put_text(object, "kind", kind);
+    put_text(object, "path", path);
+    return object;
+}
+
+/* --- token files --- */
+
+static json_t *describe_tokens(const char *path, enum verify verify, struct err *err) {
+    struct token_file *file = token_file_open(path, err);
+    if (!file)
+        return NULL;
+    bool has_checksums = token_file_has_checksums(file);
+    if (verify == VERIFY_CHECKSUMS && has_checksums && token_file_verify(file, 0, 1, err) != 0) {
+        token_file_close(file);
+        return NULL;
+    }
+    json_t *object = kind_object("token file", path), *sources = json_array();
+    put_int(object, "documents", token_file_num_documents(file));
+    put_int(object, "tokens", token_file_num_tokens(file));
+    put_int(object, "vocab_size", token_file_vocab_size(file));
+    put(object, "loss_mask", json_boolean(token_file_has_mask(file)));
+    put_text(object, "checksums",
+             !has_checksums               ? DESCRIBE_NO_CHECKSUMS
+             : verify == VERIFY_CHECKSUMS ? "all fit"
+                                          : "a sample fits (--verify compares all)");
+    put_text(object, "tokenizer_hash", token_file_tokenizer_hash(file));
+    const struct token_chat *chat = token_file_chat(file);
+    if (chat->style) {
+        put_text(object, "chat_style", chat->style);
+        put_text(object, "chat_template", chat->template_text);
+        put_int(object, "chat_end_id", chat->end_id);
+        put_int(object, "left_out_conversations", chat->num_left_out);
+    }
+    for (int64_t i = 0; i < token_file_num_sources(file); i++) {
+        const struct token_source *from = token_file_source(file, i);
+        json_t *source = json_object();
+        put_text(source, "name", from->name);
+        put_text(source, "licence", from->licence);
+        put_text(source, "url", from->url);
+        put_text(source, "sha256", from->sha256);
+        put_int(source, "documents", from->num_documents);
+        put_int(source, "tokens", from->num_tokens);
+        put_int(source, "duplicates", from->num_duplicates);
+        put_int(source, "invalid_utf8", from->num_invalid_utf8);
+        append(sources, source);
+    }
+    put(object, "sources", sources);
+    token_file_close(file);
+    return object;
+}
+
+/* --- safetensors --- */
+
+/* put_tensors - names, types and shapes of a file or folder; also their number and elements. */
+static int put_tensors(json_t *object, const char *path, struct err *err) {
+    struct st_files *files = st_open(path, err);
+    if (!files)
+        return -1;
+    json_t *tensors = json_array();
+    int64_t count = 0;
+    for (int64_t i = 0; i < st_num_tensors(files); i++) {
+        struct st_entry entry = st_entry(files, i);
+        json_t *tensor = json_object();
+        put_text(tensor, "name", entry.name);
+        put_text(tensor, "type", entry.dtype_text);
+        int shown = entry.ndim < TENSOR_MAX_DIMS ? entry.ndim : TENSOR_MAX_DIMS;
+        put(tensor, "shape", shape_value(entry.dims, shown));
+        append(tensors, tensor);
+        count += entry.count;
+    }
+    put_int(object, "num_tensors", st_num_tensors(files));
+    put_int(object, "elements", count);
+    put(object, "tensors", tensors);
+    st_close(files);
+    return 0;
+}
+
+static json_t *describe_safetensors(const char *path, struct err *err) {
+    json_t *object = kind_object("safetensors", path);
+    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+    if (put_tensors(object, path, err) == 0)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+/* --- GGUF --- */
+
+static const char *ggml_type_text(int type, char *text, size_t room_bytes) {
+    static const struct {
+        int type;
+        const char *name;
+    } names[] = {{GGML_F32, "F32"},   {GGML_F16, "F16"},   {GGML_Q4_0, "Q4_0"}, {GGML_Q4_1, "Q4_1"},
+                 {GGML_Q5_0, "Q5_0"}, {GGML_Q5_1, "Q5_1"}, {GGML_Q8_0, "Q8_0"}, {GGML_Q4_K, "Q4_K"},
+                 {GGML_Q5_K, "Q5_K"}, {GGML_Q6_K, "Q6_K"}, {GGML_BF16, "BF16"}};
+    snprintf(text, room_bytes, "type %d", type);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (names[i].type == type)
+            snprintf(text, room_bytes, "%s", names[i].name);
+    return text;
+}
+
+/* gguf_value - one value or element; NULL where it cannot be shown. */
+static json_t *gguf_value(const struct gguf *file, int64_t key, int64_t element, enum gguf_type type) {
+    struct gguf_string text;
+    int64_t integer = 0;
+    double real = 0;
+    switch (type) {
+    case GGUF_STRING:
+        if (gguf_get_string(file, key, element, &text, NULL) != 0)
+            return NULL;
+        return text_value(text.text, text.length_bytes);
+    case GGUF_F32:
+    case GGUF_F64:
+        return gguf_get_double(file, key, element, &real, NULL) == 0 ? json_real(real)
+                                                                     : NULL; /* NULL also for NaN */
+    case GGUF_ARRAY:
+        return NULL;
+    case GGUF_BOOL:
+        return gguf_get_int(file, key, element, &integer, NULL) == 0 ? json_boolean(integer) : NULL;
+    default:
+        return gguf_get_int(file, key, element, &integer, NULL) == 0 ? json_integer((json_int_t)integer)
+                                                                     : NULL;
+    }
+}
+
+static json_t *gguf_key_value(const struct gguf *file, int64_t key) {
+    enum gguf_type type = gguf_key_type(file, key);
+    if (type != GGUF_ARRAY) {
+        json_t *value = gguf_value(file, key, 0, type);
+        return value ? value : json_null();
+    }
+    json_t *array = json_object(), *first = json_array();
+    int64_t count = gguf_array_count(file, key);
+    put_int(array, "count", count);
+    for (int64_t e = 0; e < count && e < SHOWN_ELEMENTS; e++) {
+        json_t *value = gguf_value(file, key, e, gguf_array_type(file, key));
+        append(first, value ? value : json_null());
+    }
+    put(array, "first", first);
+    return array;
+}
+
+static json_t *describe_gguf(const char *path, struct err *err) {
+    struct gguf *file = gguf_open(path, err);
+    if (!file)
+        return NULL;
+    json_t *object = kind_object("gguf", path), *metadata = json_object(), *tensors = json_array();
+    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+    int64_t count = 0;
+    char type[16];
+    for (int64_t k = 0; k < gguf_num_keys(file); k++) {
+        json_t *key = text_value(gguf_key(file, k), strlen(gguf_key(file, k)));
+        put(metadata, json_string_value(key), gguf_key_value(file, k));
+        json_decref(key);
+    }
+    for (int64_t i = 0; i < gguf_num_tensors(file); i++) {
+        struct gguf_tensor from = gguf_tensor(file, i);
+        json_t *tensor = json_object();
+        put_text(tensor, "name", from.name);
+        put_text(tensor, "type", ggml_type_text(from.type, type, sizeof type));
+        put(tensor, "shape", shape_value(from.dims, from.ndim));
+        append(tensors, tensor);
+        count += from.count;
+    }
+    put(object, "metadata", metadata);
+    put_int(object, "num_tensors", gguf_num_tensors(file));
+    put_int(object, "elements", count);
+    put(object, "tensors", tensors);
+    gguf_close(file);
+    return object;
+}
+
+/* --- tokenizers --- */
+
+static void put_special(json_t *object, const char *key, const struct tokenizer *tok, int32_t id) {
+    if (id < 0)
+        return;
+    struct token_entry entry = tokenizer_entry(tok, id);
+    json_t *special = json_object();
+    put_int(special, "id", id);
+    put(special, "text", text_value(entry.text ? entry.text : "", entry.text ? entry.length_bytes : 0));
+    put(object, key, special);
+}
+
+static json_t *describe_tokenizer(const char *path, struct err *err) {
+    struct tokenizer *tok = tokenizer_load(path, err);
+    if (!tok)
+        return NULL;
+    json_t *object = kind_object("tokenizer", path);
+    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+    bool byte_level = tokenizer_model(tok) == TOKENIZER_BYTE_LEVEL;
+    put_text(object, "model", byte_level ? "byte-level BPE" : "SentencePiece-style BPE");
+    put_int(object, "vocab_size", tokenizer_vocab_size(tok));
+    put_int(object, "merges", tokenizer_num_merges(tok));
+    put_special(object, "bos", tok, tokenizer_bos(tok));
+    put_special(object, "eos", tok, tokenizer_eos(tok));
+    put_special(object, "pad", tok, tokenizer_pad(tok));
+    put_special(object, "unknown", tok, tokenizer_unknown(tok));
+    put(object, "adds_bos", json_boolean(tokenizer_adds_bos(tok)));
+    put(object, "adds_eos", json_boolean(tokenizer_adds_eos(tok)));
+    put(object, "chat_template", json_boolean(tokenizer_chat_template(tok) != NULL));
+    put_text(object, "hash", tokenizer_hash(tok));
+    tokenizer_free(tok);
+    return object;
+}
+
+/* --- folders --- */
+
+/* put_model - what config.json says, or why it cannot be trained. */
+static int put_model(json_t *object, const char *folder, struct err *err) {
+    struct model_config model;
+    struct err why;
+    size_t length_bytes = 0;
+    char *path = xasprintf("%s/config.json", folder);
+    char *text = file_read_whole(path, CONFIG_FILE_MAX_BYTES, &length_bytes, err);
+    if (text && model_config_parse(&model, text, length_bytes, path, &why) == 0) {
+        put_text(object, "model_type", model.model_type);
+        put_int(object, "parameters", model_num_parameters(&model));
+        put_int(object, "width", model.width);
+        put_int(object, "layers", model.num_layers);
+        put_int(object, "heads", model.num_heads);
+        put_int(object, "kv_heads", model.num_kv_heads);
+        put_int(object, "head_dim", model.head_dim);
+        put_int(object, "ffn_width", model.ffn_width);
+        put_int(object, "vocab_size", model.vocab_size);
+        put_int(object, "max_positions", model.max_positions);
+        put(object, "tied_head", json_boolean(model.tied_head));
+        put_text(object, "dtype", dtype_name(model.dtype));
+    } else if (text) {
+        put_text(object, "not_supported", why.text);
+    }
+    free(path);
+    free(text);
+    return text ? 0 : -1;
+}
+
+/* put_manifest - step, files and sizes of a checkpoint. */
+static int put_manifest(json_t *object, const char *path, enum verify verify, struct err *err) {
+    json_t *manifest = json_load_path(path, MANIFEST_MAX_BYTES, err), *files = NULL, *file = NULL;
+    json_t *list = json_array();
+    int64_t step = 0, size_bytes = 0, total_bytes = 0;
+    const char *name = NULL;
+    size_t i = 0;
+    int status = manifest ? json_get_int(manifest, "step", &step, err) : -1;
+    if (status == 0)
+        status = json_get_array(manifest, "files", &files, err);
+    json_array_foreach(files, i, file) {
+        if (status != 0)
+            break;
+        status = json_get_string(file, "name", &name, err) || json_get_int(file, "bytes", &size_bytes, err)
+                     ? -1
+                     : 0;
+        if (status == 0 && (size_bytes < 0 || size_bytes > INT64_MAX - total_bytes))
+            status = err_set(err, "'%s': a file of %lld bytes", path, (long long)size_bytes);
+        if (status != 0)
+            break;
+        json_t *shown = json_object();
+        put_text(shown, "name", name);
+        put_int(shown, "size_bytes", size_bytes);
+        append(list, shown);
+        total_bytes += size_bytes;
+    }
+    put_int(object, "step", step);
+    put_int(object, "size_bytes", total_bytes);
+    put_text(object, "checksums", verify == VERIFY_CHECKSUMS ? "all fit" : "not compared (--verify does)");
+    put(object, "files", list);
+    json_decref(manifest);
+    return status;
+}
+
+static json_t *describe_folder(const char *folder, enum verify verify, struct err *err) {
+    char *manifest = xasprintf("%s/manifest.json", folder);
+    bool is_checkpoint = path_exists(manifest);
+    json_t *object = kind_object(is_checkpoint ? "checkpoint" : "model folder", folder);
+    int status = 0;
+    if (is_checkpoint && verify == VERIFY_CHECKSUMS)
+        status = checkpoint_verify(folder, 0, 1, err);
+    if (status == 0 && is_checkpoint)
+        status = put_manifest(object, manifest, verify, err);
+    else if (!is_checkpoint)
+        put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+    char *suspect = is_checkpoint ? divergence_suspect(folder) : NULL;
+    if (suspect)
+        put_text(object, "suspect", suspect);
+    free(suspect);
+    if (status == 0)
+        status = put_model(object, folder, err);
+    if (status == 0)
+        status = put_tensors(object, folder, err);
+    free(manifest);
+    if (status == 0)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+/* describe_run - the newest checkpoint of a folder that is none itself. */
+static json_t *describe_run(const char *folder, enum verify verify, struct err *err) {
+    int64_t step = 0;
+    struct err why = {""};
+    char *latest = checkpoint_latest(folder, &step, &why);
+    json_t *object = latest ? describe_folder(latest, verify, err) : NULL;
+    if (!latest)
+        err_set(err, "'%s' is neither a model folder (no config.json) nor a run with a checkpoint%s%.300s",
+                folder, why.text[0] ? ": " : "", why.text);
+    free(latest);
+    return object;
+}
+
+/* --- which of them --- */
+
+static bool has_name_end(const char *path, const char *end) {
+    size_t length = strlen(path), end_length = strlen(end);
+    return length >= end_length && strcasecmp(path + length - end_length, end) == 0;
+}
+
+json_t *describe_path(const char *path, enum verify verify, struct err *err) {
+    struct stat facts;
+    char first[8] = "";
+    if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode)) {
+        char *config = xasprintf("%s/config.json", path);
+        bool is_model = path_exists(config);
+        free(config);
+        return is_model ? describe_folder(path, verify, err) : describe_run(path, verify, err);
+    }
+    FILE *file = file_open_stream(path, err);
+    if (!file)
+        return NULL;
+    size_t num_first = fread(first, 1, sizeof first, file);
+    fclose(file);
+    if (num_first == 8 && memcmp(first, "\x89HDF\r\n\x1a\n", 8) == 0)
+        return describe_tokens(path, verify, err);
+    if (num_first >= 4 && memcmp(first, "GGUF", 4) == 0)
+        return describe_gguf(path, err);
+    if (has_name_end(path, ".safetensors"))
+        return describe_safetensors(path, err);
+    if (has_name_end(path, ".json"))
+        return describe_tokenizer(path, err);
+    err_set(err,
+            "cannot tell what '%s' is: neither HDF5 nor GGUF by its first bytes, nor .safetensors or .json "
+            "by its "
+            "name",
+            path);
+    return NULL;
+}

@@ -1,0 +1,78 @@
+/* verify.c - see verify.h. */
+#include "train/measure/verify.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "kernels/rng.h"
+#include "train/model/session.h"
+
+/* Enough positions for wrong rotary layouts and swapped heads to show. */
+enum { CHECK_TOKENS = 64 };
+
+/* logits_of - [CHECK_TOKENS, V] of a fixed pseudo-random sequence, malloc'ed; NULL with err set. */
+static float *logits_of(const char *path, int64_t *vocab_size, struct err *err) {
+    struct session session;
+    float *logits = NULL;
+    int32_t tokens[CHECK_TOKENS], zeros[CHECK_TOKENS] = {0}, positions[CHECK_TOKENS];
+    int64_t count = CHECK_TOKENS;
+    if (!session_open(&session, path, CHECK_TOKENS, 0, 0, err)) {
+        *vocab_size = session.config.vocab_size;
+        if (count > session.config.max_positions)
+            count = session.config.max_positions;
+        for (int32_t i = 0; i < count; i++) {
+            tokens[i] = (int32_t)rng_below(1, rng_stream(RNG_TEST, 1), (uint64_t)i, (uint64_t)*vocab_size);
+            positions[i] = i;
+        }
+        struct batch batch = {
+            .num_tokens = count, .tokens = tokens, .row_start = zeros, .positions = positions};
+        logits = xcalloc((size_t)CHECK_TOKENS * (size_t)*vocab_size, sizeof *logits);
+        model_logits(&session.model, NULL, &batch, logits);
+    }
+    session_close(&session);
+    return logits;
+}
+
+static double allowed(enum export_type type) {
+    switch (type) {
+    case EXPORT_F32:
+        return 1e-6;
+    case EXPORT_F16:
+    case EXPORT_BF16:
+        return 3e-2;
+    default:
+        return 1e-1;
+    }
+}
+
+int export_check(const char *source, const char *written, enum export_type type, double *difference,
+                 struct err *err) {
+    int64_t vocab_size = 0, written_vocab_size = 0;
+    int status = -1;
+    float *want = logits_of(source, &vocab_size, err);
+    float *got = want ? logits_of(written, &written_vocab_size, err) : NULL;
+    if (got && vocab_size != written_vocab_size) {
+        err_set(err, "'%s' has %lld tokens, '%s' %lld", written, (long long)written_vocab_size, source,
+                (long long)vocab_size);
+    } else if (got) {
+        double error = 0, norm = 0;
+        for (int64_t i = 0; i < CHECK_TOKENS * vocab_size; i++) {
+            error += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+            norm += (double)want[i] * (double)want[i];
+        }
+        double relative = norm > 0 ? sqrt(error / norm) : sqrt(error);
+        if (difference)
+            *difference = relative;
+        status =
+            relative <= allowed(type)
+                ? 0
+                : err_set(
+                      err,
+                      "'%s' does not say what '%s' says: logits differ by %.3g (relative), at most %.3g was "
+                      "expected; do not use it",
+                      written, source, relative, allowed(type));
+    }
+    free(want);
+    free(got);
+    return status;
+}

@@ -1,0 +1,60 @@
+/* session.c - see session.h. */
+#include "train/model/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/model/shard.h"
+#include "train/model/state.h"
+
+int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
+                 int num_threads, struct err *err) {
+    memset(session, 0, sizeof *session);
+    session->weights = weights_open(path, err);
+    if (!session->weights)
+        return -1;
+    session->config = *weights_config(session->weights);
+    if (max_positions == 0)
+        max_positions = session->config.max_positions;
+    if (max_positions > session->config.max_positions)
+        return err_set(err, "%lld tokens were asked for, but '%s' has %lld positions",
+                       (long long)max_positions, path, (long long)session->config.max_positions);
+    struct params_setup params_setup = {.model = &session->config, .compute = DTYPE_F32, .num_ranks = 1};
+    struct model_setup model_setup = {.config = &session->config,
+                                      .max_tokens = max_tokens,
+                                      .max_positions = max_positions,
+                                      .compute = DTYPE_F32};
+    device_open_cpu(&session->dev, num_threads);
+    params_create(&session->params, &session->dev, &params_setup);
+    model_create(&session->model, &session->dev, &session->params, &model_setup);
+    session->is_open = true;
+    return state_load_weights(&session->params, session->weights, value_type_of(DTYPE_F32), err);
+}
+
+void session_close(struct session *session) {
+    if (session->is_open) {
+        model_free(&session->model);
+        params_free(&session->params);
+        device_close(&session->dev);
+    }
+    if (session->tokenizer)
+        tokenizer_free(session->tokenizer);
+    if (session->weights)
+        weights_close(session->weights);
+    memset(session, 0, sizeof *session);
+}
+
+int session_tokenizer(struct session *session, struct err *err) {
+    char *json = NULL, *config = NULL;
+    if (weights_tokenizer_text(session->weights, &json, &config, err))
+        return -1;
+    if (!json)
+        return 0;
+    session->tokenizer = tokenizer_parse(json, strlen(json), config, "tokenizer.json", err);
+    free(json);
+    free(config);
+    const char *folder = weights_folder(session->weights);
+    if (!session->tokenizer || !folder)
+        return session->tokenizer ? 0 : -1;
+    return tokenizer_read_template(session->tokenizer, folder, err);
+}

@@ -1,0 +1,28 @@
+/* session.h - a model opened to be asked: generate, eval, the check after an export.  One process, whole
+ * parameters. */
+#pragma once
+
+#include "checkpoints/weights.h"
+#include "data/tokenizer.h"
+#include "train/model/model.h"
+
+struct session {
+    struct weights *weights;
+    struct model_config config;
+    struct device dev;
+    struct params params;
+    struct model model;
+    struct tokenizer *tokenizer; /* NULL until session_tokenizer */
+    bool is_open;
+};
+
+/* session_open - path as weights_open takes it; up to max_tokens per forward and max_positions per text (0:
+ * what the model has).  Computes in f32.  Returns 0, or -1 with err set.  session_close also after a failed
+ * open. */
+int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
+                 int num_threads, struct err *err);
+void session_close(struct session *session);
+
+/* session_tokenizer - load the model's own tokenizer; it stays NULL where the model has none.  Returns 0, or
+ * -1 with err set. */
+int session_tokenizer(struct session *session, struct err *err);

@@ -1,0 +1,42 @@
+/* shard.h - moving the units of params.h between ranks.  All calls that take a transport are collective; with
+ * link NULL there is one rank and stage 0.  link joins the ranks that share one replica, across the ranks
+ * that hold the same shard of different replicas (NULL: one replica). */
+#pragma once
+
+#include "train/model/params.h"
+
+/* params_prefetch - start gathering a unit (stage 3; nothing otherwise).  params_acquire - wait for it,
+ * return its weights.  They stay valid until another unit of the same slot is asked for.  Collective. */
+void params_prefetch(struct params *params, struct transport *link, int unit);
+void *params_acquire(struct params *params, struct transport *link, int unit);
+
+/* Where the backward of a unit puts its weight gradients, [count] f32.  The first time in a step matrix
+ * products overwrite theirs, which saves a pass over memory; everything else was zeroed and is added to. */
+struct unit_grad {
+    float *data;
+    enum op_write products;
+};
+
+/* params_grad_begin - the unit's backward begins.  params_grad_end - it is over: its reduce-scatter starts
+ * (stages 2 and 3).  params_grad_finish - all micro-batches are over: sums over the ranks of this replica,
+ * and across the replicas, are complete in unit.grad.  Collective.  params_grad_reset - a new step begins. */
+struct unit_grad params_grad_begin(struct params *params, struct transport *link, int unit);
+void params_grad_end(struct params *params, struct transport *link, int unit);
+void params_grad_finish(struct params *params, struct transport *link, struct transport *across);
+void params_grad_reset(struct params *params);
+
+/* params_own_grad - gradient of the range this rank updates, [own_count]; after params_grad_finish. */
+float *params_own_grad(const struct params *params, int unit);
+
+/* params_own_copy - what the forward reads of the range this rank updates, in the compute type; NULL where
+ * that is the master itself. */
+void *params_own_copy(const struct params *params, int unit);
+
+/* params_publish - the copies of what this rank owns have changed: all ranks get them, what was gathered is
+ * forgotten.  params_refresh - make those copies from the masters first.  Collective. */
+void params_publish(struct params *params, struct transport *link);
+void params_refresh(struct params *params, struct transport *link);
+
+/* params_share_masters - after each rank filled its shard of masters and moments: stage 0 completes them.
+ * Collective. */
+void params_share_masters(struct params *params, struct transport *link);

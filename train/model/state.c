@@ -1,0 +1,264 @@
+/* state.c - see state.h.  The phases of a save are those of checkpoints/checkpoint.h with an agreement after
+ * each. */
+#include "train/model/state.h"
+
+#include <stdlib.h>
+
+#include "kernels/half.h"
+#include "kernels/rng.h"
+
+/* Values that pass through host memory at a time where the device's memory is not the host's. */
+enum { STAGE_COUNT = 4 << 20 };
+
+/* Everything a visit of the pieces of this rank's shards may need.  move handles values [first, first +
+ * count) of a tensor at `values` in host memory. */
+struct transfer_job {
+    struct params *params;
+    const struct weights *weights;
+    const struct checkpoint_reader *reader;
+    struct checkpoint *checkpoint;
+    enum checkpoint_part part;
+    struct value_type type; /* what the values must fit into */
+    struct value_scan *scan;
+    int64_t seed;
+    bool writes_device; /* values go to the device, not from it */
+    float *stage;       /* [STAGE_COUNT] */
+    struct err *err;
+    int (*move)(struct transfer_job *, int unit, const struct unit_tensor *, int64_t first, int64_t count,
+                float *values);
+};
+
+static const char *const part_names[] = {
+    [PART_MODEL] = "model", [PART_MASTER] = "master", [PART_ADAM_M] = "adam_m", [PART_ADAM_V] = "adam_v"};
+
+/* part_type - of a checkpoint part on the device; files hold f32. */
+static enum dtype part_type(const struct params *params, enum checkpoint_part part) {
+    return part == PART_ADAM_M || part == PART_ADAM_V ? params->setup.moments : DTYPE_F32;
+}
+
+/* part_values - this rank's shard, from element `at` on, of the copy that a checkpoint part holds. */
+static struct tensor part_values(const struct params *params, int unit, enum checkpoint_part part, int64_t at,
+                                 int64_t count) {
+    const struct unit *u = &params->units[unit];
+    enum dtype dtype = part_type(params, part);
+    void *own = part == PART_ADAM_M ? u->m : part == PART_ADAM_V ? u->v : (void *)u->master;
+    char *shard = params_shard_of(params, unit, own, dtype);
+    return tensor_1d(shard + (size_t)at * dtype_bytes(dtype), dtype, count);
+}
+
+/* to_device, from_device - through the stage; bf16 moments are stored as f32, which holds them exactly. */
+static void to_device(struct transfer_job *job, struct tensor values) {
+    uint16_t *half = (uint16_t *)job->stage;
+    if (values.dtype == DTYPE_BF16)
+        for (int64_t i = 0; i < values.dims[0]; i++) /* in place: the halves never overtake the floats */
+            half[i] = bf16_from_f32(job->stage[i]);
+    device_upload(job->params->dev, values, job->stage);
+}
+
+static void from_device(struct transfer_job *job, struct tensor values) {
+    const uint16_t *half = (const uint16_t *)job->stage;
+    device_download(job->params->dev, job->stage, values);
+    if (values.dtype == DTYPE_BF16)
+        for (int64_t i = values.dims[0]; i-- > 0;)
+            job->stage[i] = f32_from_bf16(half[i]);
+}
+
+/* visit_piece - one tensor part, a stage at a time; f32 in host memory needs none. */
+static int visit_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
+                       int64_t at, int64_t count) {
+    struct transfer_job *job = user;
+    bool direct = job->params->dev->ops->host_memory && part_type(job->params, job->part) == DTYPE_F32;
+    int64_t most = direct ? count : STAGE_COUNT;
+    for (int64_t done = 0; done < count; done += most) {
+        int64_t part = count - done < most ? count - done : most;
+        struct tensor values = part_values(job->params, unit, job->part, at + done, part);
+        if (!direct && !job->writes_device)
+            from_device(job, values);
+        float *host = direct ? values.data : job->stage;
+        if (job->move(job, unit, tensor, tensor_first + done, part, host))
+            return -1;
+        if (!direct && job->writes_device)
+            to_device(job, values);
+    }
+    return 0;
+}
+
+/* each_shard_piece - visit the tensor parts inside this rank's shard of every unit. */
+static int each_shard_piece(struct transfer_job *job) {
+    struct params *params = job->params;
+    int status = 0;
+    job->stage = xcalloc(STAGE_COUNT, sizeof *job->stage);
+    for (int u = 0; u < params->num_units && !status; u++) {
+        int64_t shard_count = params->units[u].shard_count;
+        status =
+            params_each_piece(params, u, params->setup.rank * shard_count, shard_count, visit_piece, job);
+    }
+    free(job->stage);
+    return status;
+}
+
+/* tell_misfits - what is wrong in a whole tensor of a checkpoint, once a value was. */
+static int tell_misfits(const struct transfer_job *job, struct param param) {
+    enum { PIECE = 1 << 16 };
+    char name[PARAM_NAME_ROOM];
+    const struct model_config *model = job->params->setup.model;
+    int64_t count = tensor_count(param_shape(model, param));
+    struct value_scan scan = {.type = job->type};
+    float *values = xmalloc(PIECE * sizeof *values);
+    int status = 0;
+    for (int64_t first = 0; first < count && status == 0; first += PIECE) {
+        int64_t now = count - first < PIECE ? count - first : PIECE;
+        status = checkpoint_read(job->reader, param, first, now, values, job->err);
+        if (status == 0)
+            value_scan_add(&scan, values, first, now);
+    }
+    free(values);
+    return status != 0 ? -1 : value_scan_fail(&scan, param_name(model, param, name), job->err);
+}
+
+static int load_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+                       int64_t count, float *values) {
+    (void)unit;
+    struct weights_range range = {first, count, job->type};
+    if (!job->reader)
+        return weights_read_fit(job->weights, tensor->param, range, values, job->err);
+    if (checkpoint_read(job->reader, tensor->param, first, count, values, job->err) != 0)
+        return -1;
+    return value_all_fit(job->type, values, count) ? 0 : tell_misfits(job, tensor->param);
+}
+
+int state_load_weights(struct params *params, const struct weights *weights, struct value_type kept_as,
+                       struct err *err) {
+    struct transfer_job job = {.params = params,
+                               .weights = weights,
+                               .type = kept_as,
+                               .part = PART_MASTER,
+                               .writes_device = true,
+                               .err = err,
+                               .move = load_values};
+    return each_shard_piece(&job);
+}
+
+int state_load_checkpoint(struct params *params, const char *folder, struct err *err) {
+    for (enum checkpoint_part part = PART_MASTER; part < PART_COUNT; part++) {
+        struct checkpoint_reader *reader = checkpoint_reader_open(folder, part, params->setup.model, err);
+        if (!reader)
+            return -1;
+        struct transfer_job job = {.params = params,
+                                   .reader = reader,
+                                   .type = value_type_of(DTYPE_F32),
+                                   .part = part,
+                                   .writes_device = true,
+                                   .err = err,
+                                   .move = load_values};
+        int status = each_shard_piece(&job);
+        checkpoint_reader_close(reader);
+        if (status)
+            return err_prefix(err, "'%s/state/%s'", folder, part_names[part]);
+    }
+    return 0;
+}
+
+static int init_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+                       int64_t count, float *values) {
+    const struct model_config *model = job->params->setup.model;
+    char name[PARAM_NAME_ROOM];
+    uint64_t stream = rng_stream_named(RNG_INIT, param_name(model, tensor->param, name), 0);
+    (void)unit;
+    for (int64_t i = 0; i < count; i++)
+        values[i] = tensor->spec->init == INIT_NORMAL
+                        ? model->initializer_range *
+                              (float)rng_normal((uint64_t)job->seed, stream, (uint64_t)(first + i))
+                        : 1.0f;
+    return 0;
+}
+
+void state_init(struct params *params, int64_t seed) {
+    struct transfer_job job = {
+        .params = params, .part = PART_MASTER, .seed = seed, .writes_device = true, .move = init_values};
+    each_shard_piece(&job);
+}
+
+/* find_misfits - values of the masters that a model file of that type cannot hold; the search ends with the
+ * tensor that holds the first. */
+static int find_misfits(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+                        int64_t count, float *values) {
+    char name[PARAM_NAME_ROOM];
+    (void)unit;
+    if (value_all_fit(job->type, values, count))
+        return 0;
+    job->scan->type = job->type;
+    value_scan_add(job->scan, values, first, count);
+    return value_scan_fail(job->scan, param_name(job->params->setup.model, tensor->param, name), job->err);
+}
+
+int state_check_values(struct params *params, enum dtype type, struct err *err) {
+    struct value_scan scan = {.first = 0};
+    struct transfer_job job = {.params = params,
+                               .part = PART_MASTER,
+                               .type = value_type_of(type),
+                               .scan = &scan,
+                               .err = err,
+                               .move = find_misfits};
+    return each_shard_piece(&job);
+}
+
+static int save_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+                       int64_t count, float *values) {
+    (void)unit;
+    return checkpoint_write(job->checkpoint, job->part, tensor->param, first, count, values, job->err);
+}
+
+/* write_parts - this rank's byte ranges of every file. */
+static int write_parts(struct params *params, struct checkpoint *cp, struct err *err) {
+    if (checkpoint_open_ranges(cp, err))
+        return -1;
+    for (enum checkpoint_part part = PART_MODEL; part < PART_COUNT; part++) {
+        struct transfer_job job = {
+            .params = params, .checkpoint = cp, .part = part, .err = err, .move = save_values};
+        if (each_shard_piece(&job)) {
+            checkpoint_close_ranges(cp, NULL);
+            return -1;
+        }
+    }
+    return checkpoint_close_ranges(cp, err);
+}
+
+/* hash_blocks - each rank its share of the blocks; the sum over ranks is the whole list. */
+static bool hash_blocks(struct comm *comm, struct checkpoint *cp, uint64_t *hashes) {
+    struct err err = {""};
+    int status = checkpoint_hash_blocks(cp, comm_rank(comm), comm_num_ranks(comm), hashes, &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    comm_sum_i64(comm, (int64_t *)hashes, checkpoint_num_blocks(cp));
+    return true;
+}
+
+bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
+    struct err err = {""};
+    struct checkpoint *cp = checkpoint_plan(save->run_folder, save->step, &save->source, true);
+    uint64_t *hashes = xcalloc((size_t)checkpoint_num_blocks(cp), sizeof *hashes);
+    bool done = false;
+
+    int status = comm_is_root(comm) ? checkpoint_begin(cp, &err) : 0;
+    if (!comm_all_ok(comm, status, &err))
+        goto out;
+    if (params->setup.replica == 0) /* the others hold the same */
+        status = write_parts(params, cp, &err);
+    if (!comm_all_ok(comm, status, &err) || !hash_blocks(comm, cp, hashes)) {
+        if (comm_is_root(comm))
+            checkpoint_abandon(cp); /* on a full disk the space is needed */
+        goto out;
+    }
+    status = comm_is_root(comm) ? checkpoint_commit(cp, hashes, save->state_text, &err) : 0;
+    done = comm_all_ok(comm, status, &err);
+out:
+    free(hashes);
+    checkpoint_free(cp);
+    return done;
+}
+
+int64_t state_bytes(const struct params *params, enum dtype model_dtype) {
+    int64_t per_value = (int64_t)dtype_bytes(model_dtype) + 3 * (int64_t)sizeof(float);
+    return model_num_parameters(params->setup.model) * per_value;
+}

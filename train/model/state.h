@@ -1,0 +1,39 @@
+/* state.h - parameters and optimizer state between memory and files, each rank its own shard. */
+#pragma once
+
+#include "checkpoints/checkpoint.h"
+#include "checkpoints/weights.h"
+#include "train/model/params.h"
+
+/* state_load_weights - this rank's shard of the masters from a model; each byte is read by one rank only.
+ * Local: agree on the result, then params_share_masters.  Returns 0, or -1 with err set: a value that is not
+ * finite, or that the type in which the model will be kept cannot hold, is named with its tensor. */
+int state_load_weights(struct params *params, const struct weights *weights, struct value_type kept_as,
+                       struct err *err);
+
+/* state_check_values - whether this rank's shard of the masters fits a model file of that type (F32: is
+ * finite).  Local. Returns 0, or -1 with err set: the tensor, how many of its values here, the first. */
+int state_check_values(struct params *params, enum dtype type, struct err *err);
+
+/* state_load_checkpoint - masters and moments of this rank from a checkpoint; all are finite.  Local, as
+ * above. */
+int state_load_checkpoint(struct params *params, const char *folder, struct err *err);
+
+/* state_init - a new model: norms 1, matrices normal with the configuration's initializer_range, each value a
+ * function of (seed, tensor, element) alone. */
+void state_init(struct params *params, int64_t seed);
+
+/* What a checkpoint is made of besides the parameters. */
+struct state_save {
+    const char *run_folder;
+    int64_t step;
+    struct checkpoint_source source;
+    const char *state_text; /* training.json */
+};
+
+/* state_save - write a checkpoint, all ranks together.  Returns true on all ranks when it is complete;
+ * otherwise the root has said why and the older checkpoints are as they were.  Collective. */
+bool state_save(struct params *params, struct comm *comm, const struct state_save *save);
+
+/* state_bytes - what a checkpoint holds: the model in its type and three f32 copies. */
+int64_t state_bytes(const struct params *params, enum dtype model_dtype);

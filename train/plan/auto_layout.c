@@ -1,0 +1,96 @@
+/* choose.c - see choose.h. */
+#include "train/plan/auto_layout.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *recompute_name(enum recompute recompute) {
+    static const char *const names[] = {"none", "attention", "mlp", "layer", "auto"};
+    return names[recompute];
+}
+
+static void add(char *why, const char *fmt, ...) ATELIER_PRINTF(2, 3);
+
+static void add(char *why, const char *fmt, ...) {
+    size_t used = strlen(why);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why + used, CHOICE_ROOM - used, fmt, args);
+    va_end(args);
+}
+
+/* --- what is known of the nodes --- */
+
+struct site_facts site_facts_of(const struct config *config, const struct site_partition *partition,
+                                int ranks_per_node) {
+    return (struct site_facts){.is_known = true,
+                               .fabric = partition->fabric,
+                               .intra_gb_s = partition->intra_gb_s,
+                               .inter_gb_s = partition->inter_gb_s,
+                               .machine = machine_of_partition(partition, config->slurm.constraint,
+                                                               config->train.compute, ranks_per_node)};
+}
+
+struct site_facts site_facts_read(const struct config *config, int ranks_per_node) {
+    struct site_facts facts = {.is_known = false};
+    struct site site;
+    struct err err;
+    if (site_profile(&site, config->slurm.site, &err) != 0)
+        return facts;
+    const char *name = config->slurm.partition ? config->slurm.partition : site.default_partition;
+    const struct site_partition *partition = name ? site_partition(&site, name, &err) : NULL;
+    if (!name && site.num_partitions == 1)
+        partition = &site.partitions[0];
+    if (partition)
+        facts = site_facts_of(config, partition, ranks_per_node > 0 ? ranks_per_node : 1);
+    site_release(&site);
+    return facts;
+}
+
+struct machine choose_machine(const struct site_facts *facts, bool on_gpu, size_t device_bytes) {
+    static const double NEAR = 0.05;
+    double expected = (double)facts->machine.memory_bytes, difference = fabs((double)device_bytes - expected);
+    if (facts->is_known && facts->machine.on_gpu == on_gpu && (!on_gpu || difference <= NEAR * expected))
+        return facts->machine;
+    return machine_unknown(on_gpu, device_bytes);
+}
+
+/* --- choosing --- */
+
+bool choose_layout(struct config *config, const struct model_config *model, const struct plan_ranks *ranks,
+                   char *why) {
+    const struct plan_freedom freedom = {.replicas = config->parallel.replicas == AUTO_REPLICAS,
+                                         .micro_sequences =
+                                             config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
+                                         .recompute = config->train.recompute == RECOMPUTE_AUTO,
+                                         .stage = config->parallel.stage == AUTO_STAGE};
+    struct proposal best;
+    if (!freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.stage)
+        return true;
+    bool fits = plan_best(&best, config, model, ranks, freedom);
+    if (best.grid.num_shards == 0) /* no grid: told by whoever makes it */
+        return false;
+    config->train.micro_sequences = best.micro_sequences;
+    config->train.recompute = best.recompute;
+    if (freedom.replicas)
+        config->parallel.replicas = best.grid.num_replicas;
+    if (freedom.stage)
+        config->parallel.stage = best.stage;
+    if (freedom.replicas)
+        add(why, "replicas %d, ", best.grid.num_replicas);
+    if (freedom.stage)
+        add(why, "stage %d, ", best.stage);
+    if (freedom.micro_sequences)
+        add(why, "micro_sequences %lld, ", (long long)best.micro_sequences);
+    if (freedom.recompute)
+        add(why, "recompute %s, ", recompute_name(best.recompute));
+    add(why,
+        fits ? "the fastest expected of what fits: %.2f of %.2f GiB"
+             : "the smallest, though it does not fit: %.2f of %.2f GiB",
+        (double)best.memory.device / 0x1p30, (double)plan_room_bytes(ranks->machine) / 0x1p30);
+    if (freedom.replicas && ranks->per_node <= 0)
+        add(why, "; one replica, for the nodes have different numbers of ranks");
+    return fits;
+}

@@ -1,0 +1,107 @@
+/* layout.c - see layout.h. */
+#include "train/plan/layout.h"
+
+#include <stdio.h>
+
+/* Rows of logits at a time on a GPU: its matrix products want thousands. */
+enum { HEAD_ROWS_GPU = 4096 };
+
+struct layout layout_make(const struct config *config, const struct model_config *model,
+                          const struct grid *grid, bool on_gpu) {
+    CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
+              config->parallel.stage >= 0,
+          "a layout was asked for before 'auto' was replaced");
+    return (struct layout){
+        .params = {.model = model,
+                   .compute = config->train.compute,
+                   .moments = config->optimizer.state_dtype,
+                   .offloads = config->optimizer.offload,
+                   .stage =
+                       grid->num_shards == 1 ? 0 : (int)config->parallel.stage, /* alone: nothing to split */
+                   .trains = true,
+                   .rank = grid->shard,
+                   .num_ranks = grid->num_shards,
+                   .replica = grid->replica},
+        .model = {.config = model,
+                  .max_tokens = config->train.micro_sequences * config->data.sequence_tokens,
+                  .max_positions = config->data.sequence_tokens,
+                  .head_rows = on_gpu ? HEAD_ROWS_GPU : 0,
+                  .compute = config->train.compute,
+                  .recompute = config->train.recompute,
+                  .trains = true},
+    };
+}
+
+struct device_limits layout_limits(const struct layout *layout) {
+    struct model model;
+    model_plan(&model, &layout->model);
+    struct device_limits limits = model_limits(&model);
+    model_free(&model);
+    return limits;
+}
+
+size_t layout_scratch_bytes(const struct device_limits *limits) {
+    const size_t products = 32 << 20; /* cuBLASLt's workspace on sm_90; less on older GPUs */
+    size_t rows = (size_t)limits->max_tokens;
+    size_t attention = rows * (2 * sizeof(float) * (size_t)limits->num_heads + sizeof(float));
+    size_t embedding = rows * 2 * sizeof(uint64_t);
+    size_t largest = attention > embedding ? attention : embedding;
+    return largest > products ? largest : products;
+}
+
+struct layout_memory layout_memory(const struct layout *layout, size_t scratch_bytes) {
+    struct params params;
+    struct model model;
+    params_plan(&params, &layout->params);
+    model_plan(&model, &layout->model);
+    struct layout_memory memory = {.parameters = params.arena_params.used_bytes,
+                                   .gradients = params.arena_grads.used_bytes,
+                                   .optimizer = params.arena_optimizer.used_bytes,
+                                   .transfers = params.arena_comm.used_bytes,
+                                   .activations = model.arena.used_bytes,
+                                   .on_host = params.arena_offloaded.used_bytes,
+                                   .scratch = scratch_bytes};
+    memory.device = memory.parameters + memory.gradients + memory.optimizer + memory.transfers +
+                    memory.activations + memory.scratch;
+    model_free(&model);
+    params_free(&params);
+    return memory;
+}
+
+static double gib(size_t size_bytes) {
+    return (double)size_bytes / (double)(1 << 30);
+}
+
+const char *layout_memory_text(const struct layout_memory *memory, char *text, size_t room_bytes) {
+    const struct {
+        const char *name;
+        size_t bytes;
+    } parts[] = {{"parameters", memory->parameters},   {"gradients", memory->gradients},
+                 {"optimizer", memory->optimizer},     {"gather and reduce buffers", memory->transfers},
+                 {"activations", memory->activations}, {"scratch", memory->scratch},
+                 {"in host memory", memory->on_host}};
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (parts[i].bytes && used < room_bytes)
+            used += (size_t)snprintf(text + used, room_bytes - used, "%s%s %.3f", used ? ", " : "",
+                                     parts[i].name, gib(parts[i].bytes));
+    return text;
+}
+
+int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size_t available_bytes,
+                 size_t total_bytes, struct err *err) {
+    char text[300], headroom[80] = "";
+    if (memory->device + headroom_bytes <= available_bytes)
+        return 0;
+    if (headroom_bytes > 0)
+        snprintf(headroom, sizeof headroom, " and %.2f more for CUDA, NCCL and cuBLASLt",
+                 gib(headroom_bytes));
+    return err_set(
+        err,
+        "a rank needs %.2f GiB%s, its device has %.2f of %.2f GiB free; in GiB: %s; to shrink: lower "
+        "train.micro_sequences, set train.recompute: layer, or split over more ranks with "
+        "parallel.stage: 3 (also: optimizer.state_dtype: bf16, optimizer.offload: true)",
+        gib(memory->device), headroom, gib(available_bytes), gib(total_bytes),
+        layout_memory_text(memory, text, sizeof text));
+}

@@ -1,0 +1,48 @@
+/* layout.h - how a run lies on its ranks: what each holds, how much memory that takes, and the choice of what
+ * the run file leaves to the program ("auto").  The same code serves `atelier plan` and `atelier train`, so
+ * they cannot disagree. */
+#pragma once
+
+#include "train/ranks/grid.h"
+#include "train/model/model.h"
+
+/* What a rank of the run will be set up with. */
+struct layout {
+    struct params_setup params;
+    struct model_setup model;
+};
+
+/* layout_make - for a rank at that place of the grid; on_gpu: it computes on one. */
+struct layout layout_make(const struct config *config, const struct model_config *model,
+                          const struct grid *grid, bool on_gpu);
+
+/* Bytes of one rank, from the arenas themselves. */
+struct layout_memory {
+    size_t parameters, gradients, optimizer, transfers, activations;
+    size_t on_host; /* masters and moments that optimizer.offload keeps in the host's memory */
+    size_t scratch; /* of the ops; 0 on a CPU */
+    size_t device;  /* all of the above but on_host */
+};
+
+/* layout_memory - without allocating anything.  scratch_bytes is what the device's ops ask for
+ * (layout_limits). */
+struct layout_memory layout_memory(const struct layout *layout, size_t scratch_bytes);
+/* layout_scratch_bytes - what a GPU's ops ask for, within a few MiB, for a plan made where there is no GPU:
+ * the workspace of matrix products, or what the backward of attention keeps for each row.  A run asks its
+ * device. */
+size_t layout_scratch_bytes(const struct device_limits *limits);
+struct device_limits layout_limits(const struct layout *layout);
+
+/* layout_memory_text - "parameters 1.234, gradients 0.617, ..." in GiB into the caller's buffer; returns it.
+ */
+const char *layout_memory_text(const struct layout_memory *memory, char *text, size_t room_bytes);
+
+/* What a GPU must keep free beside the plan: CUDA loads the code of a kernel when it is first used,
+ * cuBLASLt's large libraries of kernels with it, and NCCL takes its buffers when the ranks first meet.  None
+ * of it can be asked for in advance: a round allowance, which has not been measured. */
+enum { GPU_HEADROOM_BYTES = 1 << 30 };
+
+/* layout_check - the memory, and beside it headroom_bytes, fits into what a device has free.  Returns 0, or
+ * -1 with err set: the sizes, the largest consumers and ways to shrink. */
+int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size_t available_bytes,
+                 size_t total_bytes, struct err *err);

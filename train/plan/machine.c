@@ -1,0 +1,94 @@
+/* machine.c - see machine.h. */
+#include "train/plan/machine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "train/measure/doctor.h"
+
+/* Shares of a maker's peak that a whole step keeps up.  Long runs that were published reach 40 to 64 % of the
+ * peak of A100 and H100; products alone reach 70 to 87 %, a copy of memory 87 to 90 %. */
+static const double FLOPS_SHARE = 0.55, MEMORY_SHARE = 0.85;
+
+/* Share of the boards' power, with the host's counted in: 23 billion parameters on H100 of 700 W were
+ * measured at 0.55 kWh for each GPU and hour. */
+static const double WATTS_SHARE = 0.8;
+
+/* A profile gives bandwidths as the payload of an all-reduce; what crosses a link is 2 (n - 1) / n of it:
+ * this for 4 ranks. */
+static const double BUS_PER_PAYLOAD = 1.5;
+
+struct machine machine_unknown(bool on_gpu, size_t memory_bytes) {
+    struct machine machine = {.name = "a machine nobody knows",
+                              .flops_per_s = on_gpu ? 2e14 : 5e10,
+                              .bytes_per_s = on_gpu ? 2e12 : 1e10,
+                              .link_bytes_per_s = on_gpu ? 1e11 : 5e9,
+                              .node_bytes_per_s = on_gpu ? 2e10 : 1e9,
+                              .on_gpu = on_gpu,
+                              .memory_bytes = memory_bytes};
+    snprintf(machine.basis, sizeof machine.basis,
+             "guessed: the site's profile has no rates for this partition");
+    return machine;
+}
+
+/* gpu_memory_gb - of the nodes with that feature, else of the partition. */
+static double gpu_memory_gb(const struct site_partition *partition, const char *constraint) {
+    for (int i = 0; constraint && i < partition->num_features; i++)
+        if (strcmp(partition->features[i].name, constraint) == 0 && partition->features[i].gpu_memory_gb > 0)
+            return partition->features[i].gpu_memory_gb;
+    return partition->gpu_memory_gb;
+}
+
+/* tell_rates - the sentence of the assumptions. */
+static void tell_rates(struct machine *machine, const struct site_partition *partition, double tflops,
+                       enum dtype compute) {
+    snprintf(machine->basis, sizeof machine->basis,
+             "assumed: %.0f %% of a peak of %g TFLOP/s in %s, %.0f %% of %g GB/s of memory; sums of %g GB/s "
+             "inside a node, "
+             "%g between nodes",
+             100 * FLOPS_SHARE, tflops, dtype_name(compute), 100 * MEMORY_SHARE, partition->memory_gb_s,
+             partition->intra_gb_s, partition->inter_gb_s);
+}
+
+struct machine machine_of_partition(const struct site_partition *partition, const char *constraint,
+                                    enum dtype compute, int ranks_per_node) {
+    bool on_gpu = partition->gpus_per_node > 0;
+    /* "80 GB" on a board are GiB, less what the driver keeps: plan_room_bytes counts with less still. */
+    double memory_gib =
+        on_gpu ? gpu_memory_gb(partition, constraint) : partition->memory_gb / ranks_per_node / 1.074;
+    struct machine machine = machine_unknown(on_gpu, (size_t)(memory_gib * 0x1p30));
+    double tflops = compute == DTYPE_F32 ? partition->tflops_32 : partition->tflops_16;
+    snprintf(machine.name, sizeof machine.name, "%s",
+             on_gpu && partition->gpu ? partition->gpu : partition->name);
+    if (on_gpu && tflops > 0 && partition->memory_gb_s > 0) {
+        machine.flops_per_s = FLOPS_SHARE * tflops * 1e12;
+        machine.bytes_per_s = MEMORY_SHARE * partition->memory_gb_s * 1e9;
+        tell_rates(&machine, partition, tflops, compute);
+    }
+    if (partition->intra_gb_s > 0)
+        machine.link_bytes_per_s = BUS_PER_PAYLOAD * partition->intra_gb_s * 1e9;
+    if (partition->inter_gb_s > 0)
+        machine.node_bytes_per_s = BUS_PER_PAYLOAD * partition->inter_gb_s * 1e9;
+    machine.watts = on_gpu ? WATTS_SHARE * partition->gpu_watts : 0;
+    return machine;
+}
+
+struct machine machine_of_processor(enum dtype compute, int ranks_per_node) {
+    /* A model's products are of all shapes, and between them everything goes through memory. */
+    const double share = 0.6, kept = share / ranks_per_node;
+    double total_gb, available_gb, gflops = doctor_gemm_gflops(compute == DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16);
+    double copied_gb_per_s = doctor_copy_gb_per_s();
+    char features[96];
+    doctor_memory(&total_gb, &available_gb);
+    struct machine machine = machine_unknown(false, (size_t)(total_gb * 1e9 / ranks_per_node));
+    doctor_processor(machine.name, sizeof machine.name, features, sizeof features);
+    machine.flops_per_s = kept * gflops * 1e9;
+    machine.bytes_per_s = kept * copied_gb_per_s * 1e9;
+    machine.link_bytes_per_s = machine.bytes_per_s / 4; /* through shared memory: copied in, copied out */
+    snprintf(machine.basis, sizeof machine.basis,
+             "%.0f %% of what this processor did just now: %.0f GFLOP/s in %s, %.1f GB/s copied, shared by "
+             "%d rank%s",
+             100 * share, gflops, dtype_name(compute == DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16), copied_gb_per_s,
+             ranks_per_node, ranks_per_node > 1 ? "s" : "");
+    return machine;
+}

@@ -1,0 +1,204 @@
+/* plan.c - see plan.h. */
+#include "train/plan/plan.h"
+
+#include <math.h>
+
+static const double USABLE_MEMORY = 0.92;
+
+/* Rows at which a matrix product reaches half of its rate: few rows leave most of a device idle. */
+enum { HALF_RATE_ROWS_GPU = 512, HALF_RATE_ROWS_CPU = 32 };
+
+/* Between a GPU and the host's memory, both ways together: PCIe 4 as it is shared in a node. */
+static const double OFFLOAD_BYTES_PER_S = 20e9;
+
+size_t plan_room_bytes(const struct machine *machine) {
+    return (size_t)(USABLE_MEMORY * (double)machine->memory_bytes);
+}
+
+/* matrix_parameters - those that take part in matrix products; a tied head multiplies too. */
+static double matrix_parameters(const struct model_config *model) {
+    double in_layers = 0;
+    struct param at = PARAM_START;
+    while (family_next_param(model, &at)) {
+        struct tensor shape = param_shape(model, at);
+        if (shape.ndim >= 2 && param_spec(model, at.role)->place == PLACE_LAYER)
+            in_layers += (double)tensor_count(shape);
+    }
+    return in_layers + (double)model->width * (double)model->vocab_size;
+}
+
+/* scores_per_token - query-key pairs that the causal mask lets through, over all heads and layers. */
+static double scores_per_token(const struct model_config *model, int64_t sequence_tokens) {
+    return 0.5 * (double)(sequence_tokens + 1) * model->num_heads * (double)model->num_layers;
+}
+
+double plan_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
+    return 3 *
+           (2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
+}
+
+/* recomputed_flops - of one token, beyond plan_flops_per_token: the backward of attention always computes its
+ * scores again. */
+static double recomputed_flops(const struct model_config *m, int64_t sequence_tokens,
+                               enum recompute recompute) {
+    double heads = (double)(m->num_heads + 2 * m->num_kv_heads) * m->head_dim;
+    double attention = 2.0 * (double)m->width * heads * m->num_layers +
+                       4.0 * m->head_dim * scores_per_token(m, sequence_tokens);
+    double output = 2.0 * (double)m->width * m->num_heads * m->head_dim * m->num_layers;
+    double mlp = 4.0 * (double)m->width * (double)m->ffn_width * m->num_layers;
+    double scores = 2.0 * m->head_dim * scores_per_token(m, sequence_tokens);
+    switch (recompute) {
+    case RECOMPUTE_NONE:
+        return scores;
+    case RECOMPUTE_ATTENTION:
+        return scores + attention;
+    case RECOMPUTE_MLP:
+        return scores + mlp;
+    case RECOMPUTE_LAYER:
+        return scores + attention + output + mlp;
+    case RECOMPUTE_AUTO:
+        break;
+    }
+    return scores;
+}
+
+/* element_bytes - memory traffic of norms, the rotation (2.5 of the 18.5, with a key head for four query
+ * heads; its inverse costs no pass), activations and logits of one token. */
+static double element_bytes(const struct model_config *m, enum dtype compute) {
+    double value_bytes = (double)dtype_bytes(compute);
+    return value_bytes * (m->num_layers * (18.5 * (double)m->width + 9.0 * (double)m->ffn_width) +
+                          7.0 * (double)m->vocab_size);
+}
+
+/* optimizer_bytes - masters and moments read and written, gradient read, copy written: of what one rank owns.
+ */
+static double optimizer_bytes(const struct layout *layout) {
+    const struct params_setup *p = &layout->params;
+    double owned = (double)model_num_parameters(p->model) / (p->stage > 0 ? p->num_ranks : 1);
+    double per_value = 8 + 4.0 * (double)dtype_bytes(p->moments) + 4 + (double)dtype_bytes(p->compute);
+    return owned * per_value;
+}
+
+/* Bytes that one rank sends inside its replica in a step, as bus bandwidth counts: (n - 1) / n of the whole
+ * per gather or scatter.  hidden: layer by layer beside the computation; exposed: after it. */
+struct link_bytes {
+    double hidden, exposed;
+};
+
+static struct link_bytes link_bytes(const struct layout *layout, double num_micros) {
+    const struct params_setup *p = &layout->params;
+    double parameters = (double)model_num_parameters(p->model);
+    double share = (double)(p->num_ranks - 1) / p->num_ranks;
+    double gather = share * parameters * (double)dtype_bytes(p->compute), scatter = share * parameters * 4;
+    switch (p->stage) {
+    case 0:
+        return (struct link_bytes){0, 2 * scatter};
+    case 1:
+        return (struct link_bytes){0, scatter + gather};
+    case 2:
+        return (struct link_bytes){scatter * num_micros, gather};
+    default:
+        return (struct link_bytes){num_micros * (scatter + 2 * gather),
+                                   0}; /* for the forward and the backward */
+    }
+}
+
+/* across_bytes - the sum of gradients between replicas, once per step. */
+static double across_bytes(const struct layout *layout, const struct grid *grid) {
+    const struct params_setup *p = &layout->params;
+    double owned = (double)model_num_parameters(p->model) / (p->stage > 0 ? p->num_ranks : 1);
+    return 2.0 * (grid->num_replicas - 1) / grid->num_replicas * owned * 4;
+}
+
+/* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
+ * where the replica is larger than a node, or lies across the border of two: a node's network is then shared
+ * by the replicas on both sides.  across_rate - between replicas: as many rings as the node has ranks share
+ * its network. */
+static double link_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
+    int shards = grid->num_shards;
+    if ((int64_t)grid->num_replicas * shards <= ranks_per_node || ranks_per_node % shards == 0)
+        return machine->link_bytes_per_s;
+    return machine->node_bytes_per_s / (shards % ranks_per_node == 0 ? 1 : 2);
+}
+
+static double across_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
+    if ((int64_t)grid->num_replicas * grid->num_shards <= ranks_per_node)
+        return machine->link_bytes_per_s;
+    return machine->node_bytes_per_s /
+           (grid->num_shards < ranks_per_node ? grid->num_shards : ranks_per_node);
+}
+
+/* product_rate - of products with so many rows at a time. */
+static double product_rate(const struct machine *machine, int64_t rows) {
+    int half = machine->on_gpu ? HALF_RATE_ROWS_GPU : HALF_RATE_ROWS_CPU;
+    return machine->flops_per_s * (double)rows / (double)(rows + half);
+}
+
+struct plan_time plan_time(const struct config *config, const struct model_config *model,
+                           const struct layout *layout, const struct grid *grid, int ranks_per_node,
+                           const struct machine *machine) {
+    int64_t sequence = config->data.sequence_tokens, batch = config->train.batch_sequences;
+    int64_t micro = layout->model.max_tokens / sequence,
+            ranks = (int64_t)grid->num_replicas * grid->num_shards;
+    double num_micros = ceil((double)batch / (double)(ranks * micro));
+    double tokens = num_micros * (double)(micro * sequence); /* of one rank, padding included */
+    double per_token = plan_flops_per_token(model, sequence);
+    double again = recomputed_flops(model, sequence, layout->model.recompute);
+    struct link_bytes sent = link_bytes(layout, num_micros);
+    double link = link_rate(grid, ranks_per_node, machine);
+
+    struct plan_time time = {.low = machine->measured ? 0.85 : 0.7, .high = machine->measured ? 1.2 : 1.5};
+    time.model_flops = per_token * (double)(batch * sequence);
+    time.compute_s =
+        tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
+                  element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
+        optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
+    time.hidden_s = grid->num_shards > 1 ? sent.hidden / link : 0;
+    time.link_s = grid->num_shards > 1 ? sent.exposed / link : 0;
+    time.across_s =
+        grid->num_replicas > 1 ? across_bytes(layout, grid) / across_rate(grid, ranks_per_node, machine) : 0;
+    time.step_s = fmax(time.compute_s, time.hidden_s) + time.link_s + time.across_s;
+    time.tokens_per_s = (double)(batch * sequence) / time.step_s;
+    return time;
+}
+
+double plan_validation_s(const struct config *config, const struct model_config *model,
+                         const struct grid *grid, const struct machine *machine) {
+    double tokens = (double)config->valid.sequences * (double)config->data.sequence_tokens;
+    double ranks = (double)grid->num_replicas * grid->num_shards;
+    if (config->data.num_valid == 0)
+        return 0;
+    return tokens / ranks * plan_flops_per_token(model, config->data.sequence_tokens) / 3 /
+           machine->flops_per_s;
+}
+
+struct plan_disk plan_disk(const struct config *config, const struct model_config *model) {
+    double parameters = (double)model_num_parameters(model);
+    enum dtype saved = config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
+    double checkpoint = parameters * ((double)dtype_bytes(saved) + 12); /* and three f32 copies */
+    double limit = (double)config->checkpoint.max_file_bytes;
+    int64_t saves =
+        config->checkpoint.every_steps > 0 ? config->train.steps / config->checkpoint.every_steps + 1 : 1;
+    int64_t kept =
+        config->checkpoint.keep > 0 && config->checkpoint.keep < saves ? config->checkpoint.keep : saves;
+    int64_t files = 3 * (int64_t)ceil(parameters * 4 / limit) +
+                    (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) +
+                    8; /* and the small ones */
+    return (struct plan_disk){.bytes = checkpoint * (double)(kept + 1) + 512.0 * (double)config->train.steps,
+                              .files = files * (kept + 1) + 16};
+}
+
+struct proposal plan_as_is(const struct config *config, const struct model_config *model,
+                           const struct grid *grid, int ranks_per_node, const struct machine *machine) {
+    struct layout layout = layout_make(config, model, grid, machine->on_gpu);
+    struct device_limits limits = layout_limits(&layout);
+    struct proposal proposal = {
+        .grid = *grid,
+        .micro_sequences = config->train.micro_sequences,
+        .recompute = config->train.recompute,
+        .stage = layout.params.stage,
+        .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
+        .time = plan_time(config, model, &layout, grid, ranks_per_node, machine)};
+    proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= plan_room_bytes(machine);
+    return proposal;
+}

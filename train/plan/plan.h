@@ -1,0 +1,87 @@
+/* plan.h - what a run will take before it is submitted: time, energy and money follow from sizes that are
+ * exact and rates that are measured or assumed, and said to be so.  Pure arithmetic; memory is in layout.h,
+ * the site in site.h.
+ *
+ * Time of one optimizer step of one rank [s]:
+ *   compute    flops of the model / (ranks x rate) + element-wise bytes / memory bandwidth
+ *              + optimizer bytes / bandwidth
+ *   transfers  what stage and replicas send / bandwidth of the axis; those of single layers overlap with
+ *              compute and are hidden by it
+ *   step       max(compute, hidden transfers) + transfers at the end of the step + sum between replicas
+ * Flops per token: 6 per parameter of a matrix (2 forward, 4 backward), 12 D per score and head that the mask
+ * lets through, and what is computed twice.  Source: Narayanan et al. 2021 (Megatron-LM), appendix;
+ * memory traffic counted from the ops of train/model/model.c. */
+#pragma once
+
+#include "train/plan/layout.h"
+#include "train/plan/machine.h"
+
+/* plan_room_bytes - of a device's memory, what a plan may fill: the rest is the driver's, the libraries' and
+ * what allocations waste.  0: the memory is not known, and everything counts as fitting. */
+size_t plan_room_bytes(const struct machine *machine);
+
+struct plan_time {
+    double model_flops; /* of one step, all ranks, nothing recomputed: what utilisation is counted by */
+    double compute_s;
+    double hidden_s, link_s, across_s; /* inside a replica beside compute, and after it; between replicas */
+    double step_s;
+    double tokens_per_s; /* all ranks */
+    double low, high;    /* factors around step_s: the margin that is told */
+};
+
+/* plan_time - of one optimizer step; ranks_per_node decides which bandwidth an axis has. */
+struct plan_time plan_time(const struct config *config, const struct model_config *model,
+                           const struct layout *layout, const struct grid *grid, int ranks_per_node,
+                           const struct machine *machine);
+
+/* plan_flops_per_token - forward and backward, for sequences of that length, nothing counted twice: what
+ * utilisation is told by. */
+double plan_flops_per_token(const struct model_config *model, int64_t sequence_tokens);
+
+/* plan_validation_s - one pass over the validation sequences, forward alone; 0 where their number is not set.
+ */
+double plan_validation_s(const struct config *config, const struct model_config *model,
+                         const struct grid *grid, const struct machine *machine);
+
+/* plan_disk - bytes and files of the run folder: checkpoints kept plus the one being written, logs. */
+struct plan_disk {
+    double bytes;
+    int64_t files;
+};
+struct plan_disk plan_disk(const struct config *config, const struct model_config *model);
+
+/* A proposal: a layout, its memory and its time. */
+struct proposal {
+    struct grid grid; /* of rank 0 */
+    int64_t micro_sequences;
+    enum recompute recompute;
+    int stage;
+    struct layout_memory memory;
+    struct plan_time time;
+    bool fits;
+};
+
+/* plan_as_is - config's own layout on that grid; config must hold no 'auto'. */
+struct proposal plan_as_is(const struct config *config, const struct model_config *model,
+                           const struct grid *grid, int ranks_per_node, const struct machine *machine);
+
+/* What plan_best may choose; the rest stays as config has it. */
+struct plan_freedom {
+    bool replicas, micro_sequences, recompute, stage;
+};
+
+/* The ranks that a layout is for. */
+struct plan_ranks {
+    int num_ranks;
+    int per_node; /* 0: the nodes have different numbers; replicas are then not chosen, but 1 */
+    const struct machine *machine;
+};
+
+/* plan_best - the fastest layout of all that fit into the device: every number of replicas that divides the
+ * ranks, every stage, every way to recompute, and the micro-batches that matter (of those that need the same
+ * number of passes the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is
+ * taken, then the simplest: fewer replicas, a lower stage, less recomputed, fewer sequences at a time.  A
+ * pure function.  Returns false when none fits; best is then the smallest one, or has no rank
+ * (grid.num_shards 0) where config's replicas do not divide the ranks. */
+bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
+               const struct plan_ranks *ranks, struct plan_freedom freedom);

@@ -1,0 +1,106 @@
+/* plan_best.c - see plan.h: the search over all layouts that a run may have. */
+#include "train/plan/plan.h"
+
+/* The search so far. */
+struct search {
+    struct config trial; /* only its numbers are looked at */
+    const struct model_config *model;
+    const struct plan_ranks *ranks;
+    struct plan_freedom freedom;
+    struct proposal best;
+    bool found;
+};
+
+/* compare_simplicity - below 0: a is the simpler layout.  Different layouts never compare as equal. */
+static int compare_simplicity(const struct proposal *a, const struct proposal *b) {
+    if (a->grid.num_replicas != b->grid.num_replicas)
+        return a->grid.num_replicas < b->grid.num_replicas ? -1 : 1;
+    if (a->stage != b->stage)
+        return a->stage < b->stage ? -1 : 1;
+    if (a->recompute != b->recompute)
+        return a->recompute < b->recompute ? -1 : 1;
+    return a->micro_sequences < b->micro_sequences ? -1 : a->micro_sequences > b->micro_sequences;
+}
+
+/* better - one that fits before one that does not; of those that fit the faster, else the smaller. */
+static bool better(const struct proposal *a, const struct proposal *b) {
+    if (a->fits != b->fits)
+        return a->fits;
+    if (a->fits && a->time.step_s != b->time.step_s)
+        return a->time.step_s < b->time.step_s;
+    if (a->memory.device != b->memory.device)
+        return a->memory.device < b->memory.device;
+    return compare_simplicity(a, b) < 0;
+}
+
+/* cannot_win - a slower layout than one that fits: its memory need not be counted. */
+static bool cannot_win(const struct search *search, const struct grid *grid, int per_node) {
+    const struct machine *machine = search->ranks->machine;
+    if (!search->found || !search->best.fits)
+        return false;
+    struct layout layout = layout_make(&search->trial, search->model, grid, machine->on_gpu);
+    struct plan_time time = plan_time(&search->trial, search->model, &layout, grid, per_node, machine);
+    return time.step_s > search->best.time.step_s;
+}
+
+static void try_layout(struct search *search, const struct grid *grid) {
+    int per_node = search->ranks->per_node > 0 ? search->ranks->per_node : search->ranks->num_ranks;
+    if (cannot_win(search, grid, per_node))
+        return;
+    struct proposal next = plan_as_is(&search->trial, search->model, grid, per_node, search->ranks->machine);
+    if (!search->found || better(&next, &search->best))
+        search->best = next;
+    search->found = true;
+}
+
+/* try_stages - all stages and ways to recompute; alone in its replica a rank has nothing to split. */
+static void try_stages(struct search *search, const struct grid *grid) {
+    int64_t stage = search->trial.parallel.stage;
+    enum recompute recompute = search->trial.train.recompute;
+    int first = search->freedom.stage ? 0 : (int)stage, last = search->freedom.stage ? 3 : (int)stage;
+    if (search->freedom.stage && grid->num_shards == 1)
+        last = 0;
+    for (int s = first; s <= last; s++)
+        for (int r = RECOMPUTE_NONE; r <= RECOMPUTE_LAYER; r++) {
+            if (!search->freedom.recompute && r != (int)recompute)
+                continue;
+            search->trial.parallel.stage = s;
+            search->trial.train.recompute = (enum recompute)r;
+            try_layout(search, grid);
+        }
+    search->trial.parallel.stage = stage;
+    search->trial.train.recompute = recompute;
+}
+
+/* try_grid - a rank's share in one pass, in two, and so on: each time the smallest micro-batch that does. */
+static void try_grid(struct search *search, const struct grid *grid) {
+    int64_t micro = search->trial.train.micro_sequences, ranks = search->ranks->num_ranks;
+    int64_t share = (search->trial.train.batch_sequences + ranks - 1) / ranks, last = 0;
+    if (!search->freedom.micro_sequences) {
+        try_stages(search, grid);
+        return;
+    }
+    for (int64_t passes = 1; passes <= share; passes++) {
+        search->trial.train.micro_sequences = (share + passes - 1) / passes;
+        if (search->trial.train.micro_sequences != last)
+            try_stages(search, grid);
+        last = search->trial.train.micro_sequences;
+    }
+    search->trial.train.micro_sequences = micro;
+}
+
+bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
+               const struct plan_ranks *ranks, struct plan_freedom freedom) {
+    struct search search = {.trial = *config, .model = model, .ranks = ranks, .freedom = freedom};
+    bool is_even = ranks->per_node > 0 && ranks->num_ranks % ranks->per_node == 0;
+    int first = freedom.replicas ? 1 : (int)config->parallel.replicas, last = first;
+    if (freedom.replicas && is_even)
+        last = ranks->num_ranks;
+    for (int replicas = first; replicas <= last; replicas++) {
+        struct grid grid;
+        if (grid_make(&grid, ranks->num_ranks, 0, replicas, ranks->per_node, NULL) == 0)
+            try_grid(&search, &grid);
+    }
+    *best = search.best;
+    return search.found && search.best.fits;
+}

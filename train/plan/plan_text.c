@@ -1,0 +1,222 @@
+/* plan_text.c - what `atelier plan` prints: one screen, or JSON with the same figures. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "train/record/metrics_summary.h"
+#include "train/plan/run_plan.h"
+
+enum { TEXT_ROOM = 64 };
+
+static double gib(size_t size_bytes) {
+    return (double)size_bytes / 0x1p30;
+}
+
+/* --- the screen --- */
+
+static void print_ranks(const struct run_plan *plan) {
+    const struct run_place *place = plan->place;
+    const struct grid *grid = &plan->grid;
+    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d\n",
+           grid->num_replicas * grid->num_shards, (long long)place->nodes, place->nodes > 1 ? "s" : "",
+           place->machine.on_gpu ? "a GPU each" : "on processors", grid->num_replicas,
+           grid->num_replicas > 1 ? "s" : "", grid->num_shards, plan->proposal.stage);
+    printf(
+        "batch        %lld sequences of %lld tokens; %lld in one forward pass of a rank; recompute %s; %s\n",
+        (long long)plan->config.train.batch_sequences, (long long)plan->config.data.sequence_tokens,
+        (long long)plan->proposal.micro_sequences, recompute_name(plan->proposal.recompute),
+        dtype_name(plan->config.train.compute));
+    if (plan->padding > 0.02)
+        printf("             %.0f %% of what is computed is filling: the ranks times micro_sequences do not "
+               "divide the "
+               "batch\n",
+               100 * plan->padding);
+    if (plan->choice[0])
+        printf("chosen       %s\n", plan->choice);
+}
+
+static void print_memory(const struct run_plan *plan) {
+    const struct layout_memory *memory = &plan->proposal.memory;
+    char text[300];
+    size_t device_bytes = plan->place->machine.memory_bytes;
+    if (device_bytes == 0)
+        printf("memory       %.3f GiB a rank; what a device has is not known here\n", gib(memory->device));
+    else
+        printf("memory       %.3f GiB a rank; %s: %.1f of %.1f GiB may be filled\n", gib(memory->device),
+               plan->proposal.fits ? "it fits" : "IT DOES NOT FIT",
+               gib(plan_room_bytes(&plan->place->machine)), gib(device_bytes));
+    printf("             %s%s\n", layout_memory_text(memory, text, sizeof text),
+           memory->scratch ? " (scratch: an allowance)" : "");
+}
+
+static void print_time(const struct run_plan *plan) {
+    const struct plan_time *time = &plan->proposal.time;
+    char expected[TEXT_ROOM], low[TEXT_ROOM], high[TEXT_ROOM], step[TEXT_ROOM];
+    double tokens_per_s = time->tokens_per_s;
+    printf("speed        %.0f tokens/s (margin %.0f to %.0f), a step in %s: compute %.3g s", tokens_per_s,
+           tokens_per_s / time->high, tokens_per_s / time->low,
+           duration_text(time->step_s, step, sizeof step), time->compute_s);
+    if (time->hidden_s > 0)
+        printf(", exchange %.3g s beside it", time->hidden_s);
+    if (time->link_s + time->across_s > 0)
+        printf(", exchange %.3g s after it", time->link_s + time->across_s);
+    putchar('\n');
+    printf("             %s\n", plan->place->machine.basis);
+    printf("time         %s (margin %s to %s) for %lld steps of %.4g tokens, %lld saves of %.0f s\n",
+           duration_text(plan->wall_s, expected, sizeof expected),
+           duration_text(plan->wall_s * time->low, low, sizeof low),
+           duration_text(plan->wall_s * time->high, high, sizeof high), (long long)plan->config.train.steps,
+           (double)plan->config.train.batch_sequences * (double)plan->config.data.sequence_tokens,
+           (long long)plan->num_saves, plan->save_s);
+}
+
+static void print_jobs(const struct run_plan *plan) {
+    const struct run_place *place = plan->place;
+    const struct plan_time *time = &plan->proposal.time;
+    if (place->time_s == 0)
+        return;
+    int64_t low = run_plan_jobs(place, plan->wall_s * time->low),
+            high = run_plan_jobs(place, plan->wall_s * time->high);
+    printf("jobs         %lld of %.4g h (margin %lld to %lld)%s\n", (long long)plan->num_jobs,
+           (double)place->time_s / 3600, (long long)low, (long long)high,
+           plan->num_jobs > 1 && plan->config.slurm.chain.until != CHAIN_UNTIL_DONE
+               ? "; submit with --chain, or they are only requeued"
+               : "");
+    int64_t most = plan->config.slurm.chain.max_jobs;
+    if (plan->num_jobs > most)
+        printf("             slurm.chain.max_jobs allows %lld: the run would not reach its end\n",
+               (long long)most);
+}
+
+static void print_cost(const struct run_plan *plan) {
+    const struct run_place *place = plan->place;
+    const struct plan_time *time = &plan->proposal.time;
+    double budget = plan->config.slurm.chain.budget_gpu_hours;
+    if (place->billed_gpus > 0 || place->billed_cores > 0)
+        printf("cost         %.4g %s-hours (margin %.3g to %.3g): %g %ss are counted per hour\n",
+               plan->billed_hours, place->billed_gpus > 0 ? "GPU" : "core", plan->billed_hours * time->low,
+               plan->billed_hours * time->high,
+               place->billed_gpus > 0 ? place->billed_gpus : place->billed_cores,
+               place->billed_gpus > 0 ? "GPU" : "core");
+    else
+        printf("cost         none is counted here\n");
+    if (budget > 0 && plan->billed_hours > budget)
+        printf("             more than slurm.chain.budget_gpu_hours (%g): the chain would stop at about step "
+               "%.0f\n",
+               budget, (double)plan->config.train.steps * budget / plan->billed_hours);
+}
+
+static void print_energy(const struct run_plan *plan) {
+    const struct site *site = plan->place->site;
+    if (plan->kwh <= 0) {
+        printf("energy       not known: no watts are known of this machine\n");
+        return;
+    }
+    printf("energy       %.3g kWh (%.0f W a GPU with its part of the host; PUE %g, %s)\n", plan->kwh,
+           plan->place->machine.watts, site ? site->energy.pue : 1,
+           site && site->energy.pue_source[0] ? site->energy.pue_source : "not known");
+    if (site && site->energy.grams_co2_per_kwh > 0)
+        printf("             %.3g kg CO2e at %g g/kWh: %s (%s)\n",
+               1e-3 * plan->kwh * site->energy.grams_co2_per_kwh, site->energy.grams_co2_per_kwh,
+               site->energy.factor_name, site->energy.factor_source);
+}
+
+static void print_disk(const struct run_plan *plan) {
+    const struct site_storage *storage = plan->place->storage;
+    printf("disk         %.4g GB in %lld files at most", plan->disk.bytes / 1e9, (long long)plan->disk.files);
+    if (storage && storage->quota_gb > 0)
+        printf("; '%s' holds %g GB and %lld files%s", storage->name, storage->quota_gb,
+               (long long)storage->quota_inodes,
+               plan->disk.bytes > storage->quota_gb * 1e9 ||
+                       (storage->quota_inodes > 0 && plan->disk.files > storage->quota_inodes)
+                   ? ": TOO LITTLE"
+                   : "");
+    putchar('\n');
+}
+
+static void print_advice(const struct run_plan *plan) {
+    char wall[TEXT_ROOM];
+    for (int i = 0; i < plan->num_advice; i++) {
+        const struct advice *advice = &plan->advice[i];
+        printf("%s %s\n", i ? "            " : "better      ", advice->change);
+        printf("             %s: %.2f GiB a rank, %s", advice->reason, gib(advice->proposal.memory.device),
+               duration_text(advice->wall_s, wall, sizeof wall));
+        if (advice->billed_hours > 0)
+            printf(", %.4g %s-hours", advice->billed_hours, plan->place->billed_gpus > 0 ? "GPU" : "core");
+        putchar('\n');
+    }
+    if (!plan->proposal.fits && plan->num_advice == 0)
+        printf("better       nothing that was tried fits: shorter sequences, a smaller model, or GPUs with "
+               "more memory\n");
+}
+
+void run_plan_print(const struct run_plan *plan, const char *origin) {
+    const struct run_place *place = plan->place;
+    printf("plan         %s on %s\n", origin, place->partition ? place->partition->name : "this computer");
+    printf("model        %.4g parameters, %d layers, width %lld, vocabulary %lld; %s\n",
+           (double)model_num_parameters(plan->model), plan->model->num_layers, (long long)plan->model->width,
+           (long long)plan->model->vocab_size, place->machine.name);
+    print_ranks(plan);
+    print_memory(plan);
+    print_time(plan);
+    print_jobs(plan);
+    print_cost(plan);
+    print_energy(plan);
+    print_disk(plan);
+    print_advice(plan);
+}
+
+/* --- JSON --- */
+
+static json_t *memory_json(const struct layout_memory *memory) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters", (json_int_t)memory->parameters,
+                     "gradients", (json_int_t)memory->gradients, "optimizer", (json_int_t)memory->optimizer,
+                     "transfers", (json_int_t)memory->transfers, "activations",
+                     (json_int_t)memory->activations, "scratch", (json_int_t)memory->scratch, "on_host",
+                     (json_int_t)memory->on_host, "device", (json_int_t)memory->device);
+}
+
+static json_t *advice_json(const struct run_plan *plan) {
+    json_t *list = json_array();
+    for (int i = 0; i < plan->num_advice; i++) {
+        const struct advice *advice = &plan->advice[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:f, s:f, s:I}", "set", advice->change,
+                                              "reason", advice->reason, "nodes", (json_int_t)advice->nodes,
+                                              "wall_s", advice->wall_s, "billed_hours", advice->billed_hours,
+                                              "memory_bytes", (json_int_t)advice->proposal.memory.device));
+    }
+    return list;
+}
+
+void run_plan_print_json(const struct run_plan *plan) {
+    const struct plan_time *time = &plan->proposal.time;
+    const struct machine *machine = &plan->place->machine;
+    double grams = plan->place->site ? plan->place->site->energy.grams_co2_per_kwh : 0;
+    json_t *root = json_pack("{s:b, s:I, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits, "nodes",
+                             (json_int_t)plan->place->nodes, "replicas", plan->grid.num_replicas, "shards",
+                             plan->grid.num_shards, "micro_sequences",
+                             (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.stage,
+                             "recompute", recompute_name(plan->proposal.recompute), "chosen", plan->choice);
+    json_t *figures = json_pack(
+        "{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s", time->step_s,
+        "step_s_margin", time->step_s * time->low, time->step_s * time->high, "tokens_per_s",
+        time->tokens_per_s, "tokens_per_s_margin", time->tokens_per_s / time->high,
+        time->tokens_per_s / time->low, "flops_per_token",
+        plan_flops_per_token(plan->model, plan->config.data.sequence_tokens), "wall_s", plan->wall_s, "jobs",
+        (json_int_t)plan->num_jobs, "billed_hours", plan->billed_hours, "kwh", plan->kwh, "kg_co2e",
+        1e-3 * plan->kwh * grams, "disk_bytes", plan->disk.bytes, "files", (json_int_t)plan->disk.files);
+    CHECK(root && figures, "the plan could not be written as JSON");
+    json_object_update(root, figures);
+    json_decref(figures);
+    json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
+    json_object_set_new(root, "memory_bytes", memory_json(&plan->proposal.memory));
+    json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
+    json_object_set_new(root, "room_bytes", json_integer((json_int_t)plan_room_bytes(machine)));
+    json_object_set_new(root, "basis", json_string(machine->basis));
+    json_object_set_new(root, "measured", json_boolean(machine->measured));
+    json_object_set_new(root, "advice", advice_json(plan));
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+}

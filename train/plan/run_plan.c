@@ -1,0 +1,200 @@
+/* run_plan.c - see run_plan.h. */
+#include "train/plan/run_plan.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "slurm/walltime.h"
+
+/* What a rank writes per second (as train/run/control.c guesses until a save was measured), and what a job needs
+ * until its first step: modules, MPI, loading. */
+static const double SAVE_BYTES_PER_S = 2e8, START_S = 180;
+
+/* --- time and cost --- */
+
+int64_t run_plan_jobs(const struct run_place *place, double wall_s) {
+    double useful_s = (double)(place->time_s - place->lead_s) - START_S;
+    if (place->time_s == 0)
+        return 1;
+    return useful_s > 0 ? (int64_t)ceil(wall_s / useful_s) : INT32_MAX;
+}
+
+static double billed_per_hour(const struct run_place *place) {
+    return place->billed_gpus > 0 ? place->billed_gpus : place->billed_cores;
+}
+
+/* count_time - from the first step to the last, with saves and validations, without waits in the queue. */
+static void count_time(struct run_plan *plan) {
+    const struct config *c = &plan->config;
+    int num_ranks = plan->grid.num_replicas * plan->grid.num_shards;
+    double step_s = plan->proposal.time.step_s, steps = (double)c->train.steps;
+    double valid_s = plan_validation_s(c, plan->model, &plan->grid, &plan->place->machine);
+    double validations = 2 + (c->valid.every_steps > 0 ? steps / (double)c->valid.every_steps : 0);
+    enum dtype saved = c->model.save_dtype == DTYPE_COUNT ? plan->model->dtype : c->model.save_dtype;
+    double save_bytes = (double)model_num_parameters(plan->model) * (12 + (double)dtype_bytes(saved));
+    plan->save_s = save_bytes / SAVE_BYTES_PER_S / num_ranks;
+    int64_t every = c->checkpoint.every_steps;
+    if (every < 0)
+        every = save_interval_steps(plan->save_s, step_s, c->checkpoint.node_mtbf_h, plan->place->nodes);
+    plan->num_saves = 1 + (every > 0 ? (c->train.steps - 1) / every : 0);
+    plan->wall_s = steps * step_s + validations * valid_s + (double)plan->num_saves * plan->save_s;
+    plan->num_jobs = run_plan_jobs(plan->place, plan->wall_s);
+    double held_s = plan->wall_s + (double)plan->num_jobs * START_S;
+    plan->billed_hours = billed_per_hour(plan->place) * held_s / 3600;
+    double pue = plan->place->site && plan->place->site->energy.pue > 0 ? plan->place->site->energy.pue : 1;
+    plan->kwh = plan->place->machine.watts * num_ranks * held_s / 3.6e6 * pue;
+}
+
+/* --- advice --- */
+
+static void say(char *text, size_t room_bytes, const char *fmt, ...) ATELIER_PRINTF(3, 4);
+
+/* say - one more "--set KEY=VALUE". */
+static void say(char *text, size_t room_bytes, const char *fmt, ...) {
+    size_t used = strlen(text);
+    va_list args;
+    used += (size_t)snprintf(text + used, room_bytes - used, "%s--set ", used ? " " : "");
+    if (used >= room_bytes)
+        return;
+    va_start(args, fmt);
+    vsnprintf(text + used, room_bytes - used, fmt, args);
+    va_end(args);
+}
+
+/* tell_change - the words that lead from one configuration to another. */
+static void tell_change(char *text, size_t room_bytes, const struct config *from, const struct config *to) {
+    text[0] = '\0';
+    if (to->slurm.nodes != from->slurm.nodes)
+        say(text, room_bytes, "slurm.nodes=%lld", (long long)to->slurm.nodes);
+    if (to->train.micro_sequences != from->train.micro_sequences)
+        say(text, room_bytes, "train.micro_sequences=%lld", (long long)to->train.micro_sequences);
+    if (to->train.recompute != from->train.recompute)
+        say(text, room_bytes, "train.recompute=%s", recompute_name(to->train.recompute));
+    if (to->parallel.replicas != from->parallel.replicas)
+        say(text, room_bytes, "parallel.replicas=%lld", (long long)to->parallel.replicas);
+    if (to->parallel.stage != from->parallel.stage)
+        say(text, room_bytes, "parallel.stage=%lld", (long long)to->parallel.stage);
+    if (to->optimizer.state_dtype != from->optimizer.state_dtype)
+        say(text, room_bytes, "optimizer.state_dtype=%s", dtype_name(to->optimizer.state_dtype));
+    if (to->optimizer.offload != from->optimizer.offload)
+        say(text, room_bytes, "optimizer.offload=true");
+}
+
+/* try_nodes - the best layout with this configuration on so many nodes; false where the ranks do not divide.
+ */
+static bool try_nodes(struct advice *advice, const struct run_plan *plan, const struct config *config,
+                      int64_t nodes) {
+    static const struct plan_freedom ALL = {true, true, true, true};
+    const struct run_place *place = plan->place;
+    struct config trial = *config;
+    const struct plan_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
+                                     &place->machine};
+    if (ranks.num_ranks > config->train.batch_sequences)
+        return false;
+    if (!plan_best(&advice->proposal, &trial, plan->model, &ranks, ALL))
+        return false;
+    trial.slurm.nodes = nodes;
+    trial.train.micro_sequences = advice->proposal.micro_sequences;
+    trial.train.recompute = advice->proposal.recompute;
+    trial.parallel.replicas = advice->proposal.grid.num_replicas;
+    if (advice->proposal.grid.num_shards > 1)
+        trial.parallel.stage = advice->proposal.stage;
+    struct config from = plan->config;
+    from.slurm.nodes = place->nodes;
+    from.parallel.replicas = plan->grid.num_replicas; /* a 0 in the run file: as many as there are nodes */
+    tell_change(advice->change, sizeof advice->change, &from, &trial);
+    double share = (double)nodes / (double)place->nodes;
+    advice->nodes = nodes;
+    advice->wall_s = plan->wall_s * advice->proposal.time.step_s / plan->proposal.time.step_s;
+    advice->billed_hours = billed_per_hour(place) * share * advice->wall_s / 3600;
+    return advice->change[0] != '\0';
+}
+
+static void give(struct run_plan *plan, const struct advice *advice, const char *reason) {
+    if (plan->num_advice == MAX_ADVICE)
+        return;
+    plan->advice[plan->num_advice] = *advice;
+    snprintf(plan->advice[plan->num_advice++].reason, sizeof advice->reason, "%s", reason);
+}
+
+/* advise_smaller - ways to make it fit, the least painful first. */
+static void advise_smaller(struct run_plan *plan) {
+    struct advice advice = {.nodes = 0};
+    struct config trial = plan->config;
+    if (try_nodes(&advice, plan, &trial, plan->place->nodes))
+        give(plan, &advice, "fits");
+    trial.optimizer.state_dtype = DTYPE_BF16;
+    if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
+        give(plan, &advice, "fits: moments of half the size");
+    trial.optimizer.state_dtype = plan->config.optimizer.state_dtype;
+    trial.optimizer.offload = true;
+    if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
+        give(plan, &advice, "fits: optimizer in host memory, slower");
+    trial.optimizer.offload = plan->config.optimizer.offload;
+    for (int64_t nodes = 2 * plan->place->nodes; plan->place->partition && nodes <= 64 * plan->place->nodes;
+         nodes *= 2)
+        if (try_nodes(&advice, plan, &trial, nodes)) {
+            give(plan, &advice, "fits: more nodes");
+            break;
+        }
+}
+
+/* advise_faster - a layout that is clearly faster, and fewer nodes where these do little for their price. */
+static void advise_faster(struct run_plan *plan) {
+    static const double CLEARLY = 0.93;
+    struct advice advice = {.nodes = 0};
+    struct config trial = plan->config;
+    double step_s = plan->proposal.time.step_s;
+    if (try_nodes(&advice, plan, &trial, plan->place->nodes) &&
+        advice.proposal.time.step_s < CLEARLY * step_s)
+        give(plan, &advice, "faster");
+    double best_s =
+        advice.proposal.fits && advice.proposal.time.step_s < step_s ? advice.proposal.time.step_s : step_s;
+    int64_t half = plan->place->nodes / 2;
+    if (plan->place->partition && half > 0 && plan->place->nodes % 2 == 0 &&
+        try_nodes(&advice, plan, &trial, half) && advice.proposal.time.step_s * 0.5 < 0.9 * best_s)
+        give(plan, &advice, "cheaper: fewer GPUs wait for each other");
+}
+
+/* --- all of it --- */
+
+static int check(const struct config *config, const struct model_config *model, int64_t num_ranks,
+                 struct err *err) {
+    if (config->data.sequence_tokens > model->max_positions)
+        return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
+                       (long long)config->data.sequence_tokens, (long long)model->max_positions);
+    if (num_ranks > config->train.batch_sequences)
+        return err_set(
+            err,
+            "%lld ranks for train.batch_sequences %lld: some ranks would have nothing to do; take fewer "
+            "nodes or ranks, or raise train.batch_sequences",
+            (long long)num_ranks, (long long)config->train.batch_sequences);
+    return 0;
+}
+
+int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
+                  const struct run_place *place, struct err *err) {
+    *plan = (struct run_plan){.config = *config, .model = model, .place = place};
+    int64_t num_ranks = place->nodes * place->ranks_per_node;
+    int per_node = (int)place->ranks_per_node;
+    if (check(config, model, num_ranks, err) != 0)
+        return -1;
+    struct machine compared =
+        choose_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
+    const struct plan_ranks ranks = {(int)num_ranks, per_node, &compared};
+    choose_layout(&plan->config, model, &ranks, plan->choice);
+    if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
+        return -1;
+    plan->proposal = plan_as_is(&plan->config, model, &plan->grid, per_node, &place->machine);
+    int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;
+    int64_t round = micro * num_ranks, computed = (batch + round - 1) / round * round;
+    plan->padding = (double)(computed - batch) / (double)computed;
+    plan->disk = plan_disk(&plan->config, model);
+    count_time(plan);
+    if (plan->proposal.fits)
+        advise_faster(plan);
+    else
+        advise_smaller(plan);
+    return 0;
+}

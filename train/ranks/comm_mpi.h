@@ -1,0 +1,49 @@
+/* comm_mpi.h - what the files of comm.h's implementation share: comm_mpi.c (start, end, waiting, small
+ * collectives), comm_mpi_sums.c (sums of long arrays, transfers) and comm_mpi_watch.c (who has not come).
+ * Nobody else calls MPI. */
+#pragma once
+
+#include <mpi.h>
+
+#include "train/ranks/comm.h"
+
+struct transfer_buffers; /* of comm_mpi_sums.c */
+struct marks;            /* comm_marks.h */
+struct watch;            /* of comm_mpi_watch.c */
+
+enum { HOST_ROOM = 64 };
+
+struct comm {
+    MPI_Comm world;
+    struct comm *parent; /* of a group made by comm_split; it has the limit and the watch */
+    int rank, num_ranks, local_rank, num_local_ranks;
+    struct comm_phase phase;
+    int64_t piece_bytes, scratch_bytes; /* see comm_set_piece_bytes */
+    struct transfer_buffers *idle;
+    float *sum_scratch; /* of comm_sum_f32 */
+    struct marks *marks;
+    struct watch *watch; /* NULL: one rank */
+    int *ranks;          /* [num_ranks] in the whole; NULL: this is the whole */
+    char host[HOST_ROOM], library[64];
+};
+
+void comm_mpi_die(int status, const char *call, const char *file, int line) __attribute__((noreturn));
+
+#define MPI_CHECK(call)                                                                                      \
+    do {                                                                                                     \
+        int mpi_status_ = (call);                                                                            \
+        if (mpi_status_ != MPI_SUCCESS)                                                                      \
+            comm_mpi_die(mpi_status_, #call, __FILE__, __LINE__);                                            \
+    } while (0)
+
+/* comm_mpi_wait - until the request is complete, at most as long as the phase allows. */
+void comm_mpi_wait(struct comm *comm, MPI_Request *request, const char *what);
+void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *all, const char *what);
+
+/* comm_mpi_release_buffers - what transfers and sums left for reuse. */
+void comm_mpi_release_buffers(struct comm *comm);
+
+/* watch_open - of the whole, once its ranks are known.  watch_close - when no rank waits for anything any
+ * more: takes what is still on its way.  Both collective. */
+struct watch *watch_open(struct comm *whole);
+void watch_close(struct comm *whole);

@@ -1,0 +1,207 @@
+/* comm_mpi_sums.c - see comm.h: sums of long arrays, and transfers under way.  Terms are added in the order
+ * of the ranks (comm_mpi.c says why). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/ranks/comm_mpi.h"
+
+enum { SMALL_SUM_COUNT = 2048 }; /* up to here every rank adds everything, which saves a message */
+
+/* A gather or a sum under way.  Kept in a list for reuse: nothing is allocated once the first step is over.
+ */
+struct transfer_buffers {
+    struct transfer_buffers *next;
+    bool is_sum;
+    int num_requests, room;
+    MPI_Request *requests; /* gather: all its pieces.  sum: one for each half of terms */
+    /* of a sum: */
+    float *shard;
+    const float *full;
+    int64_t shard_count, num_started; /* elements of the shard whose exchange has been posted */
+    int64_t num_done;
+    int64_t piece_count;
+    float *terms[2]; /* [num_ranks, piece_count] each: one piece travels while the other is added */
+};
+
+void comm_mpi_release_buffers(struct comm *comm) {
+    while (comm->idle) {
+        struct transfer_buffers *transfer = comm->idle;
+        comm->idle = transfer->next;
+        free(transfer->requests);
+        free(transfer->terms[0]);
+        free(transfer->terms[1]);
+        free(transfer);
+    }
+    free(comm->sum_scratch);
+    comm->sum_scratch = NULL;
+}
+
+/* --- sums of long arrays --- */
+
+/* add_terms - out[i] = terms of rank 0 + rank 1 + ..., each [count] behind the other. */
+static void add_terms(float *out, const float *terms, int num_ranks, int64_t count) {
+    memcpy(out, terms, (size_t)count * sizeof *out);
+    for (int r = 1; r < num_ranks; r++) {
+        const float *term = terms + (int64_t)r * count;
+        for (int64_t i = 0; i < count; i++)
+            out[i] += term[i];
+    }
+}
+
+/* sum_small - everybody gets everything and adds it. */
+static void sum_small(struct comm *comm, float *values, int count) {
+    comm_mpi_gather(comm, values, count * (int)sizeof(float), comm->sum_scratch, "sum");
+    add_terms(values, comm->sum_scratch, comm->num_ranks, count);
+}
+
+/* sum_piece - num_ranks * part values: rank r adds part r, then the sums go round. */
+static void sum_piece(struct comm *comm, float *values, int part) {
+    MPI_Request request;
+    float *terms = comm->sum_scratch;
+    MPI_CHECK(MPI_Ialltoall(values, part, MPI_FLOAT, terms, part, MPI_FLOAT, comm->world, &request));
+    comm_mpi_wait(comm, &request, "sum");
+    add_terms(values + (int64_t)comm->rank * part, terms, comm->num_ranks, part);
+    MPI_CHECK(
+        MPI_Iallgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, part, MPI_FLOAT, comm->world, &request));
+    comm_mpi_wait(comm, &request, "sum");
+}
+
+void comm_sum_f32(struct comm *comm, float *values, int64_t count) {
+    if (comm->num_ranks == 1)
+        return;
+    int64_t piece = comm->scratch_bytes / (int64_t)sizeof(float);
+    piece -= piece % comm->num_ranks;
+    if (piece < SMALL_SUM_COUNT * (int64_t)comm->num_ranks)
+        piece = SMALL_SUM_COUNT * (int64_t)comm->num_ranks;
+    if (!comm->sum_scratch)
+        comm->sum_scratch = xmalloc((size_t)piece * sizeof(float));
+    int64_t at = 0;
+    for (; count - at >= SMALL_SUM_COUNT * (int64_t)comm->num_ranks;) {
+        int64_t n = count - at < piece ? count - at : piece;
+        n -= n % comm->num_ranks;
+        sum_piece(comm, values + at, (int)(n / comm->num_ranks));
+        at += n;
+    }
+    for (; at < count; at += SMALL_SUM_COUNT)
+        sum_small(comm, values + at, (int)(count - at < SMALL_SUM_COUNT ? count - at : SMALL_SUM_COUNT));
+}
+
+/* --- transfers under way --- */
+
+static struct transfer_buffers *transfer_take(struct comm *comm, int num_requests) {
+    struct transfer_buffers *transfer = comm->idle;
+    if (transfer)
+        comm->idle = transfer->next;
+    else
+        transfer = xcalloc(1, sizeof *transfer);
+    if (transfer->room < num_requests) {
+        transfer->room = num_requests;
+        transfer->requests = xrealloc(transfer->requests, (size_t)num_requests * sizeof *transfer->requests);
+    }
+    transfer->num_requests = num_requests;
+    return transfer;
+}
+
+/* block_type - count elements at the start of every stride_bytes. */
+static MPI_Datatype block_type(int64_t count, MPI_Datatype element, size_t stride_bytes) {
+    MPI_Datatype block, strided;
+    MPI_CHECK(MPI_Type_contiguous((int)count, element, &block));
+    MPI_CHECK(MPI_Type_create_resized(block, 0, (MPI_Aint)stride_bytes, &strided));
+    MPI_CHECK(MPI_Type_commit(&strided));
+    MPI_CHECK(MPI_Type_free(&block));
+    return strided;
+}
+
+void comm_all_gather_start(struct comm *comm, void *full, const void *shard, size_t shard_bytes,
+                           struct comm_request *request) {
+    CHECK(!request->handle, "a transfer was started on a request that is in use for '%s'", request->what);
+    char *mine = (char *)full + (size_t)comm->rank * shard_bytes;
+    if (comm->num_ranks == 1) {
+        if (mine != (const char *)shard)
+            memmove(mine, shard, shard_bytes);
+        return;
+    }
+    int num_pieces = (int)((shard_bytes + (size_t)comm->piece_bytes - 1) / (size_t)comm->piece_bytes);
+    struct transfer_buffers *transfer = transfer_take(comm, num_pieces);
+    transfer->is_sum = false;
+    for (int p = 0; p < num_pieces; p++) {
+        size_t at = (size_t)p * (size_t)comm->piece_bytes, left = shard_bytes - at;
+        int64_t n = left < (size_t)comm->piece_bytes ? (int64_t)left : comm->piece_bytes;
+        MPI_Datatype type = block_type(n, MPI_BYTE, shard_bytes);
+        bool in_place = mine == (const char *)shard;
+        const void *from = in_place ? MPI_IN_PLACE : (const char *)shard + at;
+        MPI_CHECK(
+            MPI_Iallgather(from, 1, type, (char *)full + at, 1, type, comm->world, &transfer->requests[p]));
+        MPI_CHECK(MPI_Type_free(&type)); /* freed for good when the transfer is complete */
+    }
+    *request = (struct comm_request){transfer, "all-gather"};
+}
+
+/* post_piece - exchange the next piece of the terms into one half. */
+static void post_piece(struct comm *comm, struct transfer_buffers *transfer, int half) {
+    int64_t left = transfer->shard_count - transfer->num_started;
+    int64_t n = left < transfer->piece_count ? left : transfer->piece_count;
+    transfer->requests[half] = MPI_REQUEST_NULL;
+    if (n <= 0)
+        return;
+    /* Element num_started of every rank's part goes to that rank: blocks one shard apart. */
+    MPI_Datatype type = block_type(n, MPI_FLOAT, (size_t)transfer->shard_count * sizeof(float));
+    MPI_CHECK(MPI_Ialltoall(transfer->full + transfer->num_started, 1, type, transfer->terms[half], (int)n,
+                            MPI_FLOAT, comm->world, &transfer->requests[half]));
+    MPI_CHECK(MPI_Type_free(&type));
+    transfer->num_started += n;
+}
+
+/* piece_elements - of the shard in one piece of a sum. */
+static int64_t piece_elements(const struct comm *comm) {
+    int64_t count = comm->scratch_bytes / (int64_t)sizeof(float) / comm->num_ranks;
+    return count > 0 ? count : 1;
+}
+
+void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *full, int64_t shard_count,
+                               struct comm_request *request) {
+    CHECK(!request->handle, "a transfer was started on a request that is in use for '%s'", request->what);
+    if (comm->num_ranks == 1) {
+        if (shard != full)
+            memmove(shard, full, (size_t)shard_count * sizeof *shard);
+        return;
+    }
+    struct transfer_buffers *transfer = transfer_take(comm, 2);
+    transfer->is_sum = true;
+    transfer->shard = shard;
+    transfer->full = full;
+    transfer->shard_count = shard_count;
+    transfer->num_started = transfer->num_done = 0;
+    transfer->piece_count = piece_elements(comm);
+    for (int half = 0; half < 2; half++) {
+        size_t terms_bytes = (size_t)transfer->piece_count * (size_t)comm->num_ranks * sizeof(float);
+        if (!transfer->terms[half])
+            transfer->terms[half] = xmalloc(terms_bytes);
+        post_piece(comm, transfer, half);
+    }
+    *request = (struct comm_request){transfer, "reduce-scatter"};
+}
+
+static void finish_sum(struct comm *comm, struct transfer_buffers *transfer, const char *what) {
+    for (int half = 0; transfer->num_done < transfer->shard_count; half = !half) {
+        int64_t left = transfer->shard_count - transfer->num_done;
+        int64_t n = left < transfer->piece_count ? left : transfer->piece_count;
+        comm_mpi_wait(comm, &transfer->requests[half], what);
+        add_terms(transfer->shard + transfer->num_done, transfer->terms[half], comm->num_ranks, n);
+        transfer->num_done += n;
+        post_piece(comm, transfer, half);
+    }
+}
+
+void comm_wait(struct comm *comm, struct comm_request *request) {
+    struct transfer_buffers *transfer = request->handle;
+    if (!transfer)
+        return;
+    if (transfer->is_sum)
+        finish_sum(comm, transfer, request->what);
+    for (int p = 0; !transfer->is_sum && p < transfer->num_requests; p++)
+        comm_mpi_wait(comm, &transfer->requests[p], request->what);
+    transfer->next = comm->idle;
+    comm->idle = transfer;
+    *request = (struct comm_request){NULL, NULL};
+}

@@ -1,0 +1,402 @@
+/* transport_nccl.c - see transport.h: gathers and reductions by NCCL.  The only file that calls it.
+ *
+ * Two lanes, each a communicator with a stream of its own: a gather of the next weights need not queue behind
+ * a reduction of the last gradients.  An event orders a lane after the compute stream at the start of a
+ * transfer, another orders the compute stream after the lane at its wait; the host waits for neither.
+ *
+ * The communicators are non-blocking: no call of NCCL can hang, every wait is a loop of ours that looks for
+ * errors and the timeout.  The host stays at most MAX_AHEAD transfers ahead of the GPU.  Without that bound a
+ * rank whose GPU waits for a lost neighbour would fill the driver's launch queue and block there, where
+ * nobody looks.
+ *
+ * Bits.  NCCL fixes the order of additions by algorithm, protocol, channels and topology, so the same job on
+ * the same nodes repeats its bits, with one exception: sums inside the NVLink switch (NVLS) differ from call
+ * to call (github.com/NVIDIA/nccl/issues/1497).  They are off unless NCCL_NVLS_ENABLE is set by hand.
+ *
+ * Two communicators on one GPU can deadlock when their kernels start in another order on another rank;
+ * NCCL_LAUNCH_ORDER_IMPLICIT (NCCL 2.26) keeps them in the order of the calls. */
+#include <nccl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/clock.h"
+#include "kernels/cuda/cuda.h"
+#include "train/ranks/cuda/transport_cuda.h"
+
+enum { LANE_GATHER, LANE_REDUCE, NUM_LANES };
+enum {
+    MAX_AHEAD = 16,       /* transfers: a few hundred kernels, below the driver's queue of about a thousand */
+    OLDEST_NCCL = 22600,  /* NCCL_LAUNCH_ORDER_IMPLICIT */
+    ABORT_PATIENCE_S = 5, /* ncclCommAbort has been seen to hang (NVIDIA/nccl issues 549, 863, 1013) */
+    LOOK_INTERVAL_NS = 50000
+};
+
+/* One transfer given to the GPU; transfer number n is in flights[n % MAX_AHEAD]. */
+struct flight {
+    cudaEvent_t done;
+    const char *what;
+    size_t size_bytes;
+};
+
+struct nccl {
+    struct comm *comm;     /* borrowed */
+    struct device *device; /* borrowed */
+    ncclComm_t lanes[NUM_LANES];
+    cudaStream_t streams[NUM_LANES];
+    cudaEvent_t ready; /* what a transfer waits for on the compute stream */
+    struct flight flights[MAX_AHEAD];
+    int64_t num_started, num_finished; /* transfers 1 .. num_finished are over on the GPU */
+    double moved_s;                    /* when num_finished last rose */
+    double noted_s;                    /* how long the wait had lasted when the other ranks were last told */
+    const char *phase;                 /* what the host waits for, where that is no transfer yet; or NULL */
+    /* Who looked while the host waited before this transport was opened: another transport of the device. */
+    void (*look_before)(void *user, double waited_s);
+    void *look_before_user;
+};
+
+/* --- dying --- */
+
+static void *abort_lanes(void *user) {
+    struct nccl *nccl = user;
+    for (int lane = 0; lane < NUM_LANES; lane++)
+        if (nccl->lanes[lane])
+            ncclCommAbort(nccl->lanes[lane]); /* what it says changes nothing any more */
+    return NULL;
+}
+
+/* abort_in_time - stop the kernels that wait for other ranks, so that those see an error soon; in a thread,
+ * as the line that says why must come even if this hangs. */
+static void abort_in_time(struct nccl *nccl) {
+    pthread_t thread;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += ABORT_PATIENCE_S;
+    if (pthread_create(&thread, NULL, abort_lanes, nccl) == 0)
+        pthread_timedjoin_np(thread, NULL, &until);
+}
+
+/* oldest_text - what the GPU has not finished: the transfer that others are missing in, or a phase of NCCL.
+ */
+static const char *oldest_text(const struct nccl *nccl, char *text, size_t room_bytes) {
+    const struct flight *flight = &nccl->flights[(nccl->num_finished + 1) % MAX_AHEAD];
+    if (nccl->num_finished < nccl->num_started)
+        snprintf(text, room_bytes, "%s of %zu bytes, transfer %lld", flight->what, flight->size_bytes,
+                 (long long)nccl->num_finished + 1);
+    else
+        snprintf(text, room_bytes, "%s", nccl->phase ? nccl->phase : "the GPU's own work");
+    return text;
+}
+
+static void die_of_error(struct nccl *nccl, int lane, ncclResult_t result) __attribute__((noreturn));
+static void die_of_timeout(struct nccl *nccl, double waited_s, const char *whom) __attribute__((noreturn));
+
+static void die_of_error(struct nccl *nccl, int lane, ncclResult_t result) {
+    const struct cuda_state *gpu = nccl->device->state;
+    const char *last = nccl->lanes[lane] ? ncclGetLastError(nccl->lanes[lane]) : NULL;
+    char oldest[128], reason[256];
+    oldest_text(nccl, oldest, sizeof oldest);
+    snprintf(reason, sizeof reason, "%s%s%.160s", ncclGetErrorString(result), last && last[0] ? ": " : "",
+             last ? last : "");
+    reason[strcspn(reason, "\n")] = '\0';
+    abort_in_time(nccl);
+    die("NCCL on GPU %d (%s): %s, in '%s': another rank ended or the network failed; that rank's own line "
+        "says "
+        "why, NCCL_DEBUG=INFO tells more",
+        gpu->ordinal, gpu->gpu, reason, oldest);
+}
+
+static void die_of_timeout(struct nccl *nccl, double waited_s, const char *whom) {
+    const struct cuda_state *gpu = nccl->device->state;
+    char oldest[128];
+    oldest_text(nccl, oldest, sizeof oldest);
+    abort_in_time(nccl);
+    const struct comm_phase *phase = comm_phase(nccl->comm);
+    die("GPU %d (%s) waited %.1f s in '%s', for %s, while %s: it ended, hangs, is stopped or is slower; look "
+        "at its "
+        "host and start again, or raise %s",
+        gpu->ordinal, gpu->gpu, waited_s, oldest, whom, phase->name, phase->key);
+}
+
+/* --- waiting --- */
+
+/* advance - count what the GPU has finished, in the order of the starts. */
+static void advance(struct nccl *nccl) {
+    while (nccl->num_finished < nccl->num_started) {
+        cudaError_t status = cudaEventQuery(nccl->flights[(nccl->num_finished + 1) % MAX_AHEAD].done);
+        if (status == cudaErrorNotReady) {
+            (void)cudaGetLastError(); /* it is remembered as if it were an error */
+            return;
+        }
+        if (status != cudaSuccess)
+            cuda_die(__FILE__, __LINE__, "cudaEventQuery", status);
+        nccl->num_finished++;
+        nccl->moved_s = clock_s();
+    }
+}
+
+/* check_lanes - die when NCCL reports an error. */
+static void check_lanes(struct nccl *nccl) {
+    for (int lane = 0; lane < NUM_LANES; lane++) {
+        ncclResult_t result = ncclSuccess;
+        if (!nccl->lanes[lane])
+            continue;
+        ncclResult_t status = ncclCommGetAsyncError(nccl->lanes[lane], &result);
+        if (status != ncclSuccess || (result != ncclSuccess && result != ncclInProgress))
+            die_of_error(nccl, lane, status != ncclSuccess ? status : result);
+    }
+}
+
+/* look - what every wait of the host does now and then: MPI's progress, NCCL's errors.  waited_s is how long
+ * this wait has lasted.  Returns for how long nothing has moved: a wait during which transfers finish is no
+ * hang. */
+static double look(struct nccl *nccl, double waited_s) {
+    comm_poll(nccl->comm);
+    advance(nccl);
+    check_lanes(nccl);
+    double quiet_s = clock_s() - nccl->moved_s;
+    return quiet_s < waited_s ? quiet_s : waited_s;
+}
+
+/* look_or_die - look, with the limit of the phase. */
+static void look_or_die(struct nccl *nccl, double waited_s) {
+    const double note_every_s = 0.2;
+    double quiet_s = look(nccl, waited_s);
+    char whom[COMM_WHOM_ROOM], oldest[128];
+    if (nccl->num_finished == nccl->num_started && !nccl->phase) { /* of no other rank's making */
+        if (quiet_s > comm_timeout(nccl->comm))
+            die_of_timeout(nccl, quiet_s, "itself");
+        return;
+    }
+    if (quiet_s < nccl->noted_s)
+        nccl->noted_s = 0;
+    if (quiet_s < nccl->noted_s + note_every_s)
+        return;
+    nccl->noted_s = quiet_s;
+    if (!comm_note_wait(nccl->comm, oldest_text(nccl, oldest, sizeof oldest), quiet_s, whom))
+        die_of_timeout(nccl, quiet_s, whom);
+}
+
+/* look_while_waiting - the device's hook.  With several transports on a device the one that misses a transfer
+ * shall speak; that the GPU itself hangs is for the first of them to say. */
+static void look_while_waiting(void *user, double waited_s) {
+    struct nccl *nccl = user;
+    double quiet_s = look(nccl, waited_s);
+    if (nccl->look_before && nccl->num_finished == nccl->num_started && !nccl->phase)
+        nccl->look_before(nccl->look_before_user, quiet_s);
+    else
+        look_or_die(nccl, quiet_s);
+}
+
+static void pause_briefly(void) {
+    struct timespec pause = {0, LOOK_INTERVAL_NS};
+    nanosleep(&pause, NULL);
+}
+
+/* settle - a call on this lane said status; non-blocking communicators may still be at work on it, and until
+ * they are done nothing has reached the stream. */
+static void settle(struct nccl *nccl, int lane, ncclResult_t status) {
+    double start = clock_s();
+    while (status == ncclInProgress) {
+        ncclResult_t call = ncclCommGetAsyncError(nccl->lanes[lane], &status);
+        if (call != ncclSuccess)
+            status = call;
+        if (status != ncclInProgress)
+            break;
+        look_or_die(nccl, clock_s() - start);
+        sched_yield(); /* it takes tens of microseconds: too short to sleep */
+    }
+    if (status != ncclSuccess)
+        die_of_error(nccl, lane, status);
+}
+
+/* hold_back - the host is too far ahead of the GPU. */
+static void hold_back(struct nccl *nccl) {
+    double start = clock_s();
+    advance(nccl);
+    while (nccl->num_started - nccl->num_finished >= MAX_AHEAD) {
+        look_or_die(nccl, clock_s() - start);
+        pause_briefly();
+    }
+}
+
+/* --- transfers --- */
+
+/* begin - the lane goes on once the device has done what it was given so far. */
+static void begin(struct nccl *nccl, int lane, const struct transfer *transfer) {
+    CHECK(transfer->number == 0, "a transfer was started on one that is in use (number %lld)",
+          (long long)transfer->number);
+    hold_back(nccl);
+    CUDA_CHECK(cudaEventRecord(nccl->ready, cuda_stream(nccl->device)));
+    CUDA_CHECK(cudaStreamWaitEvent(nccl->streams[lane], nccl->ready, 0));
+}
+
+/* end - NCCL was called and said status. */
+static void end(struct nccl *nccl, int lane, ncclResult_t status, struct transfer *transfer, const char *what,
+                size_t size_bytes) {
+    struct flight *flight = &nccl->flights[(nccl->num_started + 1) % MAX_AHEAD];
+    nccl->phase = what; /* the first of its kind connects the ranks, which may take seconds */
+    settle(nccl, lane, status);
+    nccl->phase = NULL;
+    CUDA_CHECK(cudaEventRecord(flight->done, nccl->streams[lane]));
+    flight->what = what;
+    flight->size_bytes = size_bytes;
+    if (nccl->num_started == nccl->num_finished)
+        nccl->moved_s = clock_s();
+    transfer->number = ++nccl->num_started;
+}
+
+static void nccl_wait(struct transport *t, struct transfer *transfer) {
+    struct nccl *nccl = t->state;
+    /* What the host has seen finish needs no event, and its place may have been given to another transfer. */
+    if (transfer->number > nccl->num_finished)
+        CUDA_CHECK(cudaStreamWaitEvent(cuda_stream(nccl->device),
+                                       nccl->flights[transfer->number % MAX_AHEAD].done, 0));
+    *transfer = (struct transfer){.number = 0};
+}
+
+static void nccl_all_gather_start(struct transport *t, void *full, const void *shard, size_t shard_bytes,
+                                  struct transfer *transfer) {
+    struct nccl *nccl = t->state;
+    ncclComm_t comm = nccl->lanes[LANE_GATHER];
+    if (shard_bytes == 0)
+        return;
+    begin(nccl, LANE_GATHER, transfer);
+    ncclResult_t status =
+        ncclAllGather(shard, full, shard_bytes, ncclUint8, comm, nccl->streams[LANE_GATHER]);
+    end(nccl, LANE_GATHER, status, transfer, "all-gather", shard_bytes * (size_t)comm_num_ranks(nccl->comm));
+}
+
+static void nccl_reduce_scatter_start(struct transport *t, float *shard, const float *full,
+                                      int64_t shard_count, struct transfer *transfer) {
+    struct nccl *nccl = t->state;
+    ncclComm_t comm = nccl->lanes[LANE_REDUCE];
+    size_t shard_bytes = (size_t)shard_count * sizeof *shard;
+    if (shard_count == 0)
+        return;
+    begin(nccl, LANE_REDUCE, transfer);
+    ncclResult_t status = ncclReduceScatter(full, shard, (size_t)shard_count, ncclFloat32, ncclSum, comm,
+                                            nccl->streams[LANE_REDUCE]);
+    end(nccl, LANE_REDUCE, status, transfer, "reduce-scatter",
+        shard_bytes * (size_t)comm_num_ranks(nccl->comm));
+}
+
+static void nccl_sum_f32(struct transport *t, float *values, int64_t count) {
+    struct nccl *nccl = t->state;
+    struct transfer transfer = {.number = 0};
+    if (count == 0)
+        return;
+    begin(nccl, LANE_REDUCE, &transfer);
+    ncclResult_t status = ncclAllReduce(values, values, (size_t)count, ncclFloat32, ncclSum,
+                                        nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
+    end(nccl, LANE_REDUCE, status, &transfer, "sum", (size_t)count * sizeof *values);
+    nccl_wait(t, &transfer);
+}
+
+/* --- start and end --- */
+
+/* What the root finds out for everybody. */
+struct invitation {
+    int status;
+    struct err err;
+    int version;
+    ncclUniqueId ids[NUM_LANES];
+};
+
+static void invite(struct invitation *invitation) {
+    ncclResult_t result = ncclGetVersion(&invitation->version);
+    for (int lane = 0; lane < NUM_LANES && result == ncclSuccess; lane++)
+        result = ncclGetUniqueId(&invitation->ids[lane]);
+    if (result != ncclSuccess)
+        invitation->status = err_set(&invitation->err,
+                                     "NCCL cannot start: %s: look at the network interfaces, or set "
+                                     "'parallel.comm: mpi' to go without NCCL",
+                                     ncclGetErrorString(result));
+    else if (invitation->version < OLDEST_NCCL)
+        invitation->status = err_set(&invitation->err,
+                                     "NCCL's version is %d, too old: 2.26 or later is needed, or set "
+                                     "'parallel.comm: mpi' to go without NCCL",
+                                     invitation->version);
+}
+
+/* settings - of NCCL's, where the user has not chosen: the preamble says why. */
+static void settings(void) {
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
+    setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
+}
+
+static void open_streams(struct nccl *nccl) {
+    int least = 0, greatest = 0;
+    CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+    /* Transfers first: they need few multiprocessors, and others wait for them. */
+    for (int lane = 0; lane < NUM_LANES; lane++)
+        CUDA_CHECK(cudaStreamCreateWithPriority(&nccl->streams[lane], cudaStreamNonBlocking, greatest));
+    CUDA_CHECK(cudaEventCreateWithFlags(&nccl->ready, cudaEventDisableTiming));
+    for (int i = 0; i < MAX_AHEAD; i++)
+        CUDA_CHECK(cudaEventCreateWithFlags(&nccl->flights[i].done, cudaEventDisableTiming));
+}
+
+static void close_streams(struct nccl *nccl) {
+    for (int i = 0; i < MAX_AHEAD; i++)
+        CUDA_CHECK(cudaEventDestroy(nccl->flights[i].done));
+    CUDA_CHECK(cudaEventDestroy(nccl->ready));
+    for (int lane = 0; lane < NUM_LANES; lane++)
+        CUDA_CHECK(cudaStreamDestroy(nccl->streams[lane]));
+}
+
+static void nccl_close(struct transport *t) {
+    struct nccl *nccl = t->state;
+    cuda_wait(nccl->device, cuda_stream(nccl->device)); /* it has waited for all transfers */
+    nccl->phase = "end of NCCL";
+    nccl->moved_s = clock_s();
+    for (int lane = 0; lane < NUM_LANES; lane++) {
+        settle(nccl, lane, ncclCommFinalize(nccl->lanes[lane]));
+        ncclCommDestroy(nccl->lanes[lane]); /* frees memory of this rank alone */
+        nccl->lanes[lane] = NULL;
+    }
+    nccl->device->while_waiting = nccl->look_before;
+    nccl->device->waiting_user = nccl->look_before_user;
+    close_streams(nccl);
+    free(nccl);
+}
+
+static const struct transport_ops NCCL_OPS = {
+    "nccl", nccl_all_gather_start, nccl_reduce_scatter_start, nccl_sum_f32, nccl_wait, nccl_close};
+
+int transport_nccl_open(struct transport *transport, struct err *err) {
+    struct comm *comm = transport->comm;
+    struct invitation invitation = {.status = 0};
+    settings();
+    if (comm_is_root(comm))
+        invite(&invitation);
+    comm_broadcast(comm, &invitation, sizeof invitation);
+    if (invitation.status)
+        return err_set(err, "%s", invitation.err.text);
+
+    struct nccl *nccl = xcalloc(1, sizeof *nccl);
+    nccl->comm = comm;
+    nccl->device = transport->device;
+    open_streams(nccl);
+    nccl->phase = "start of NCCL";
+    nccl->moved_s = clock_s();
+    for (int lane = 0; lane < NUM_LANES; lane++) {
+        ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+        config.blocking = 0;
+        if (transport->sms > 0)
+            config.maxCTAs = transport->sms; /* a block of NCCL's has a multiprocessor to itself */
+        settle(nccl, lane,
+               ncclCommInitRankConfig(&nccl->lanes[lane], comm_num_ranks(comm), invitation.ids[lane],
+                                      comm_rank(comm), &config));
+    }
+    nccl->phase = NULL;
+    nccl->look_before = nccl->device->while_waiting;
+    nccl->look_before_user = nccl->device->waiting_user;
+    nccl->device->while_waiting = look_while_waiting;
+    nccl->device->waiting_user = nccl;
+    transport->ops = &NCCL_OPS;
+    transport->state = nccl;
+    return 0;
+}

@@ -1,0 +1,156 @@
+/* rank_device.c - see rank_device.h. */
+#include "train/ranks/rank_device.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/device_cuda.h"
+#include "train/ranks/cuda/gpu_map.h"
+
+/* Multiprocessors that one transfer inside a replica may occupy.  NCCL's blocks share theirs with no other
+ * kernel (github.com/NVIDIA/nccl/issues/1656); left alone it takes what the links can carry, 24 on a node of
+ * A100 (there, 1225), and products planned for the whole GPU then need a second wave for their last tiles.
+ * Its maintainers name config.maxCTAs as the way to hold it (there, 1598); NCCL_MAX_CTAS in the environment
+ * comes before it, unseen by the products.  16 of an A100's 108 or an H100's 132 follows from these counts;
+ * it has not been measured. */
+enum { TRANSFER_SMS = 16 };
+
+/* Stages whose gathers or reductions run while layers compute; those of the others come after the backward,
+ * when NCCL may have the whole GPU. */
+static bool transfers_beside_products(int64_t stage) {
+    return stage >= 2;
+}
+
+int rank_threads(const struct config *config, const struct comm *comm) {
+    cpu_set_t allowed;
+    long share = sysconf(_SC_NPROCESSORS_ONLN) / comm_num_local_ranks(comm);
+    if (config->run.threads > 0)
+        return (int)config->run.threads;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) < share)
+        share = CPU_COUNT(&allowed);
+    return share > 0 ? (int)share : 1;
+}
+
+/* wants_gpu - whether this run computes on GPUs: as asked for, or where every rank sees one.  A rank without
+ * one among others with one is told by the open that fails.  GPUs that Slurm gave and nobody can use are an
+ * error: the job would be paid for them and compute on processors.  Returns false on all ranks then. */
+static bool wants_gpu(const struct config *config, struct comm *comm, bool *wanted) {
+    struct gpu_allocation allocation = gpu_allocation_read();
+    struct err err = {""}, why = {""};
+    int ordinal, status = 0;
+    *wanted = config->run.device == DEVICE_CUDA;
+    if (config->run.device != DEVICE_AUTO)
+        return true;
+    double sees_gpu = gpu_map_choose(comm, &ordinal, &why) == 0;
+    comm_max_f64(comm, &sees_gpu, 1);
+    *wanted = sees_gpu > 0;
+    if (!*wanted && allocation.per_node > 0)
+        status = err_set(&err, "Slurm allocated %lld GPU%s on '%s' (%s), and run.device is auto, but %.400s",
+                         (long long)allocation.per_node, allocation.per_node > 1 ? "s" : "",
+                         rank_node_name(comm), allocation.variable, why.text);
+    return comm_all_ok(comm, status, &err);
+}
+
+/* check_allocation - the GPUs that CUDA shows are those that were given to this job. */
+static int check_allocation(const struct comm *comm, int ordinal, struct err *err) {
+    struct gpu_allocation allocation = gpu_allocation_read();
+    struct gpu_seen seen;
+    gpu_map_see(&seen, ordinal);
+    return gpu_allocation_check(&allocation, &seen, rank_node_name(comm), err);
+}
+
+static enum transport_kind gpu_transport(const struct config *config) {
+    return config->parallel.comm == COMM_MPI ? TRANSPORT_STAGED : TRANSPORT_NCCL;
+}
+
+/* open_gpu - this rank's GPU, checked against those of the others. */
+static bool open_gpu(struct rank_device *rank, enum transport_kind kind, struct comm *comm) {
+    struct err err = {""};
+    struct gpu_map map;
+    int ordinal = 0, status = gpu_map_choose(comm, &ordinal, &err);
+    if (!status)
+        status = check_allocation(comm, ordinal, &err);
+    if (!status)
+        status = device_open_cuda(&rank->dev, ordinal, &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    gpu_map_gather(&map, comm, ordinal);
+    if (comm_is_root(comm))
+        gpu_map_print(&map, stderr);
+    snprintf(rank->gpu_uuid, sizeof rank->gpu_uuid, "%s", map.entries[comm_rank(comm)].uuid);
+    status = gpu_map_check(&map, kind, &err);
+    gpu_map_free(&map);
+    return comm_all_ok(comm, status, &err);
+}
+
+const char *rank_node_name(const struct comm *comm) {
+    const char *name = getenv("SLURMD_NODENAME");
+    return name && name[0] ? name : comm_host(comm);
+}
+
+int rank_num_per_node(struct comm *comm) {
+    int64_t most[2] = {comm_num_local_ranks(comm), -comm_num_local_ranks(comm)};
+    comm_max_i64(comm, most, 2);
+    return most[0] == -most[1] ? (int)most[0] : 0;
+}
+
+/* open_grid - this rank's place, and the two groups of ranks it belongs to. */
+static bool open_grid(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    struct err err = {""};
+    int status = grid_make(&rank->grid, comm_num_ranks(comm), comm_rank(comm), (int)config->parallel.replicas,
+                           rank_num_per_node(comm), &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    rank->shards = comm_split(comm, rank->grid.replica);
+    rank->replicas = comm_split(comm, rank->grid.shard);
+    return true;
+}
+
+bool rank_device_take(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    bool on_gpu;
+    memset(rank, 0, sizeof *rank);
+    if (!wants_gpu(config, comm, &on_gpu))
+        return false;
+    if (on_gpu)
+        return open_gpu(rank, gpu_transport(config), comm);
+    device_open_cpu(&rank->dev, rank_threads(config, comm));
+    return true;
+}
+
+bool rank_device_connect(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    struct err err = {""};
+    enum transport_kind kind = rank->dev.ops->host_memory ? TRANSPORT_HOST : gpu_transport(config);
+    if (!open_grid(rank, config, comm))
+        return false;
+    int status =
+        transport_open_beside(&rank->link, rank->shards, &rank->dev, kind,
+                              transfers_beside_products(config->parallel.stage) ? TRANSFER_SMS : 0, &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    status = transport_open(&rank->across, rank->replicas, &rank->dev, kind, &err);
+    return comm_all_ok(comm, status, &err);
+}
+
+bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    return rank_device_take(rank, config, comm) && rank_device_connect(rank, config, comm);
+}
+
+/* One target for all products of the run, that of one transfer: another in every phase would multiply the
+ * shapes to choose for.  A gather and a reduction that overlap, as in a backward at stage 3, may occupy twice
+ * as many; in between the transfers none are occupied. */
+void rank_device_spare_sms(struct rank_device *rank, int stage) {
+    if (!rank->dev.ops->host_memory)
+        cuda_linear_spare_sms(&rank->dev, transfers_beside_products(stage) ? rank->link.sms : 0);
+}
+
+void rank_device_close(struct rank_device *rank) {
+    transport_close(&rank->across);
+    transport_close(&rank->link);
+    if (rank->dev.ops)
+        device_close(&rank->dev);
+    comm_join(rank->replicas);
+    comm_join(rank->shards);
+}

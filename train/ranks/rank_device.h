@@ -1,0 +1,41 @@
+/* rank_device.h - where a rank stands and what it computes with: its place in the grid, a share of the host's
+ * cores or a GPU of its own, and the ways from its memory to that of the other ranks. */
+#pragma once
+
+#include "configs/schema/config.h"
+#include "train/ranks/grid.h"
+#include "train/ranks/transport.h"
+
+struct rank_device {
+    struct device dev;
+    struct grid grid;
+    struct comm *shards, *replicas; /* the ranks of this replica; those with this shard in other replicas */
+    struct transport link, across;  /* between their devices */
+    char gpu_uuid[48];              /* "" on a CPU */
+};
+
+/* rank_device_take - the device that run.device asks for; with GPUs the root prints which rank has which.
+ * rank_device_connect - then the grid and the transports of both axes; config holds no 'auto' any more.
+ * rank_device_open - both.  Return true on all ranks, or false on all when one failed, which the root has
+ * said: ranks that do not fit the grid, no GPU, other GPUs than Slurm gave to the job, a driver too old,
+ * two ranks on one GPU, NCCL that does not start.  Collective.  rank_device_close - all of it, also after one
+ * that failed. */
+bool rank_device_take(struct rank_device *rank, const struct config *config, struct comm *comm);
+bool rank_device_connect(struct rank_device *rank, const struct config *config, struct comm *comm);
+bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm);
+void rank_device_close(struct rank_device *rank);
+
+/* rank_device_spare_sms - from here on products leave the transfers of that parallel.stage room, for the
+ * whole run: the one place that decides it. */
+void rank_device_spare_sms(struct rank_device *rank, int stage);
+
+/* rank_num_per_node - ranks on each node, or 0 where the nodes have different numbers.  Collective. */
+int rank_num_per_node(struct comm *comm);
+
+/* rank_node_name - of the node this rank is on, as Slurm's --exclude takes it; outside Slurm the host's name.
+ */
+const char *rank_node_name(const struct comm *comm);
+
+/* rank_threads - OpenMP threads of this rank: run.threads, or an equal share of the host's cores, but no more
+ * than it may run on: mpirun binds each of two ranks to one core, Slurm to those of --cpus-per-task. */
+int rank_threads(const struct config *config, const struct comm *comm);

@@ -1,0 +1,93 @@
+/* transport.h - moving buffers of the device between ranks: the gathers and reductions of shard.c, for
+ * whatever memory the device has.  One small table per kind, chosen once:
+ *
+ *   TRANSPORT_HOST     CPU device: comm.h directly on the buffers; waits block the host
+ *   TRANSPORT_NCCL     one GPU per rank: two communicators with a stream each, gathers and reductions
+ *   TRANSPORT_STAGED   GPU buffers through pinned host memory and comm.h: slow and synchronous, for several
+ *                      ranks on one GPU and for finding out whether a fault is NCCL's
+ *
+ * Order.  A transfer runs after everything that was given to the device before its start; what is given to
+ * the device after transport_wait runs after the transfer.  Between the two the device computes and the
+ * transfer proceeds beside it, so its buffers must be left alone.  transport_wait does not block the host on
+ * NCCL: results are read through device_download, as those of ops are.
+ *
+ * Every call is collective: all ranks make the same ones in the same order.  One rank, or comm NULL, needs no
+ * communicator: then a transfer is a copy on the device, or nothing.
+ *
+ * Bits.  HOST and STAGED add f32 terms in the order of the ranks.  NCCL adds each element in an order that it
+ * fixes by algorithm, protocol and topology, chosen at open and by message size: the same run on the same
+ * nodes has the same bits; another number of ranks, placement, NCCL version or NCCL_* setting may have
+ * others.
+ *
+ * Faults.  While the host waits for the device (device.while_waiting), and when it is too far ahead of it,
+ * NCCL's asynchronous errors and the timeout of comm.h are looked at; a rank that sees one aborts both
+ * communicators and dies with one line naming rank, host, GPU, step, the oldest unfinished transfer and what
+ * to do. */
+#pragma once
+
+#include "kernels/ops.h"
+#include "train/ranks/comm.h"
+
+enum transport_kind { TRANSPORT_HOST, TRANSPORT_NCCL, TRANSPORT_STAGED };
+
+/* A transfer under way; zeroed: idle, and may be waited for. */
+struct transfer {
+    struct comm_request request; /* HOST */
+    int64_t number;              /* NCCL: counts the starts from 1; 0 when idle */
+};
+
+struct transport;
+
+struct transport_ops {
+    const char *name; /* "host", "nccl", "staged"; "none" for one rank */
+    void (*all_gather_start)(struct transport *, void *full, const void *shard, size_t shard_bytes,
+                             struct transfer *);
+    void (*reduce_scatter_start)(struct transport *, float *shard, const float *full, int64_t shard_count,
+                                 struct transfer *);
+    void (*sum_f32)(struct transport *, float *values, int64_t count);
+    void (*wait)(struct transport *, struct transfer *);
+    void (*close)(struct transport *);
+};
+
+struct transport {
+    const struct transport_ops *ops;
+    struct comm *comm;     /* borrowed; NULL: one rank */
+    struct device *device; /* borrowed */
+    int sms;               /* NCCL: multiprocessors that one transfer may occupy; 0: as many as NCCL likes */
+    void *state;           /* the kind's own */
+};
+
+/* transport_open - for the buffers of that device, which must outlive the transport.  HOST belongs to the CPU
+ * device, NCCL to a GPU, STAGED to any.  NCCL and STAGED install device.while_waiting.  A device
+ * may have several transports, closed in the reverse order.  Collective.
+ * Returns 0, or -1 with err set, then on every rank: a build without CUDA, NCCL that cannot start (the text
+ * is that of the first rank that failed).  Dies when a rank does not come within the timeout of comm.h.
+ * transport_close - all transfers must have been waited for.  Collective.  A zeroed transport is closed. */
+int transport_open(struct transport *transport, struct comm *comm, struct device *device,
+                   enum transport_kind kind, struct err *err);
+void transport_close(struct transport *transport);
+
+/* transport_open_beside - the same for transfers that run beside the device's products and shall leave them
+ * room: one at a time occupies at most so many multiprocessors.  transport->sms is 0 where nothing of a
+ * transfer runs on them: one rank, HOST, STAGED. */
+int transport_open_beside(struct transport *transport, struct comm *comm, struct device *device,
+                          enum transport_kind kind, int sms, struct err *err);
+
+/* transport_kind_name - "host", "nccl", "staged". */
+const char *transport_kind_name(enum transport_kind kind);
+
+/* transport_all_gather_start - full = the ranks' shards one after the other; shard_bytes is the same on all.
+ * shard may be this rank's place inside full. */
+void transport_all_gather_start(struct transport *transport, void *full, const void *shard,
+                                size_t shard_bytes, struct transfer *transfer);
+
+/* transport_reduce_scatter_start - shard = this rank's part of the sum of the ranks' full, shard_count
+ * elements each.  shard may be this rank's place inside full. */
+void transport_reduce_scatter_start(struct transport *transport, float *shard, const float *full,
+                                    int64_t shard_count, struct transfer *transfer);
+
+/* transport_sum_f32 - sum over all ranks, in place, the same bits on each; as if waited for. */
+void transport_sum_f32(struct transport *transport, float *values, int64_t count);
+
+/* transport_wait - what is given to the device from here on sees the transfer's result. */
+void transport_wait(struct transport *transport, struct transfer *transfer);

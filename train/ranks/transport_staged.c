@@ -1,0 +1,143 @@
+/* transport_staged.c - see transport.h: device buffers through host memory and comm.h.
+ *
+ * A piece at a time: down, between the ranks, up.  Slow, as the device stands still meanwhile, and simple: it
+ * needs neither NCCL nor a GPU of one's own.  Sums are those of comm.h, added on the host in the order of the
+ * ranks; how a transfer is cut into pieces changes no bit of them. */
+#include <stdlib.h>
+
+#include "train/ranks/cuda/transport_cuda.h"
+
+enum { STAGE_BYTES = 64 << 20 }; /* all ranks' parts of one piece */
+
+struct staged {
+    struct comm *comm; /* borrowed */
+    int num_ranks;
+    int64_t part_count; /* f32 of one rank in one piece */
+    float *full;        /* pinned, [num_ranks * part_count] */
+    float *shard;       /* pinned, [part_count] */
+    /* The device's hook before this transport took it. */
+    void (*look_before)(void *user, double waited_s);
+    void *look_before_user;
+};
+
+static const char *at(const void *base, size_t offset_bytes) {
+    return (const char *)base + offset_bytes;
+}
+
+static char *at_out(void *base, size_t offset_bytes) {
+    return (char *)base + offset_bytes;
+}
+
+static void staged_all_gather_start(struct transport *t, void *full, const void *shard, size_t shard_bytes,
+                                    struct transfer *transfer) {
+    struct staged *staged = t->state;
+    struct device *device = t->device;
+    size_t piece_bytes = (size_t)staged->part_count * sizeof(float);
+    (void)transfer; /* over when this returns */
+    for (size_t done = 0; done < shard_bytes; done += piece_bytes) {
+        struct comm_request request = {0};
+        size_t n = shard_bytes - done < piece_bytes ? shard_bytes - done : piece_bytes;
+        device->ops->download(device, staged->shard, at(shard, done), n);
+        comm_all_gather_start(t->comm, staged->full, staged->shard, n, &request);
+        comm_wait(t->comm, &request);
+        for (int r = 0; r < staged->num_ranks; r++)
+            device->ops->upload(device, at_out(full, (size_t)r * shard_bytes + done),
+                                at(staged->full, (size_t)r * n), n);
+    }
+}
+
+static void staged_reduce_scatter_start(struct transport *t, float *shard, const float *full,
+                                        int64_t shard_count, struct transfer *transfer) {
+    struct staged *staged = t->state;
+    struct device *device = t->device;
+    (void)transfer;
+    for (int64_t done = 0; done < shard_count; done += staged->part_count) {
+        struct comm_request request = {0};
+        int64_t n = shard_count - done < staged->part_count ? shard_count - done : staged->part_count;
+        size_t n_bytes = (size_t)n * sizeof(float);
+        for (int r = 0; r < staged->num_ranks; r++)
+            device->ops->download(device, staged->full + r * n, full + r * shard_count + done, n_bytes);
+        comm_reduce_scatter_start(t->comm, staged->shard, staged->full, n, &request);
+        comm_wait(t->comm, &request);
+        device->ops->upload(device, shard + done, staged->shard, n_bytes);
+    }
+}
+
+static void staged_sum_f32(struct transport *t, float *values, int64_t count) {
+    struct staged *staged = t->state;
+    struct device *device = t->device;
+    int64_t room = staged->part_count * staged->num_ranks;
+    for (int64_t done = 0; done < count; done += room) {
+        int64_t n = count - done < room ? count - done : room;
+        device->ops->download(device, staged->full, values + done, (size_t)n * sizeof(float));
+        comm_sum_f32(t->comm, staged->full, n);
+        device->ops->upload(device, values + done, staged->full, (size_t)n * sizeof(float));
+    }
+}
+
+static void staged_wait(struct transport *t, struct transfer *transfer) {
+    (void)t;
+    (void)transfer;
+}
+
+/* look_while_waiting - the device does not depend on other ranks here: a wait past the timeout is its own
+ * fault. */
+static void look_while_waiting(void *user, double waited_s) {
+    struct staged *staged = user;
+    comm_poll(staged->comm);
+    if (waited_s > comm_timeout(staged->comm))
+        die("waited %.1f s for the GPU's own work: it hangs or is slower than that; %s sets the limit",
+            waited_s, comm_phase(staged->comm)->key);
+}
+
+static void staged_release(struct staged *staged, struct device *device) {
+    size_t part_bytes = (size_t)staged->part_count * sizeof(float);
+    device_release_host(device, staged->full, part_bytes * (size_t)staged->num_ranks);
+    device_release_host(device, staged->shard, part_bytes);
+    free(staged);
+}
+
+static void staged_close(struct transport *t) {
+    struct staged *staged = t->state;
+    t->device->while_waiting = staged->look_before;
+    t->device->waiting_user = staged->look_before_user;
+    staged_release(staged, t->device);
+}
+
+static const struct transport_ops STAGED_OPS = {
+    "staged",    staged_all_gather_start, staged_reduce_scatter_start, staged_sum_f32, staged_wait,
+    staged_close};
+
+int transport_staged_open(struct transport *transport, struct err *err) {
+    struct comm *comm = transport->comm;
+    struct device *device = transport->device;
+    struct staged *staged = xcalloc(1, sizeof *staged);
+    int64_t room_bytes = comm_piece_bytes(comm), num_failed;
+    staged->comm = comm;
+    staged->num_ranks = comm_num_ranks(comm);
+    if (room_bytes > STAGE_BYTES)
+        room_bytes = STAGE_BYTES;
+    staged->part_count = room_bytes / staged->num_ranks / (int64_t)sizeof(float);
+    if (staged->part_count == 0)
+        staged->part_count = 1;
+    size_t part_bytes = (size_t)staged->part_count * sizeof(float);
+    staged->full = device_allocate_host(device, part_bytes * (size_t)staged->num_ranks);
+    staged->shard = device_allocate_host(device, part_bytes);
+    num_failed = !staged->full || !staged->shard;
+    comm_sum_i64(comm, &num_failed, 1);
+    if (num_failed > 0) {
+        staged_release(staged, device);
+        return err_set(
+            err,
+            "no %lld bytes of pinned host memory on %lld of %d ranks: free memory on those hosts, or "
+            "raise 'ulimit -l'",
+            (long long)room_bytes, (long long)num_failed, comm_num_ranks(comm));
+    }
+    staged->look_before = device->while_waiting;
+    staged->look_before_user = device->waiting_user;
+    device->while_waiting = look_while_waiting;
+    device->waiting_user = staged;
+    transport->ops = &STAGED_OPS;
+    transport->state = staged;
+    return 0;
+}

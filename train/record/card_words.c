@@ -1,0 +1,240 @@
+/* card_words.c - see card_words.h. */
+#include "train/record/card_words.h"
+
+static const struct card_words ENGLISH = {
+    .thousands = ",",
+    .decimal = ".",
+    .colon = ": ",
+    .blank = "**[To complete]** ",
+    .unknown = "not known",
+    .yaml_licence_of_base = "the base model's; to be checked against the training data's",
+    .yaml_licence_unknown = "license: to complete",
+    .yaml_name_of_folder = "name of its folder; to complete: ORGANISATION/NAME",
+    .yaml_language = "to be checked",
+    .written_by = "Written by ",
+    .written_by_end = " from provenance.json.  Complete what is marked [To complete].",
+    .title_from_base = "Model trained from ",
+    .title_new = "Language model",
+    .what_title = "What this model is",
+    .data_title = "Training data",
+    .earlier_title = "Earlier training, in the base model",
+    .procedure_title = "Training procedure",
+    .cost_title = "Compute, energy, CO2",
+    .limits_title = "Uses, limitations and risks",
+    .what_new = "A language model trained from random weights.",
+    .what_from_base = "A language model trained further from a base model.",
+    .parameters = "Parameters",
+    .numbers = "numbers",
+    .base_model = "Base model",
+    .base_licence = "Licence of the base model, as it states it",
+    .base_hash = "SHA-256 of the base model's weights",
+    .base_hash_how = "of one file its own, of several `sha256sum *.safetensors | sha256sum`",
+    .base_hash_unknown = "not recorded: the run began with a version that kept no provenance",
+    .trained = "Dates of the training",
+    .progress = "Step",
+    .of_steps = " of ",
+    .not_finished = "**The training was not finished when this was written.**",
+    .program = "Program",
+    .blank_purpose = "What the model is for, who made it, whom to ask.",
+    .data_head = "| Corpus | Licence | Origin | Documents | Tokens | Tokens consumed | Share |",
+    .data_explained =
+        "Tokens consumed are those that the model was really trained on up to this step, repetitions "
+        "counted each time, padding not at all.  Documents and tokens are those of the prepared files.",
+    .not_attributed = "*not counted by corpus (steps of an older version)*",
+    .total = "**Total**",
+    .no_licence = "*none stated*",
+    .no_url = "*none stated*",
+    .blank_data =
+        "How the corpora were chosen and cleaned; personal data; opinions and biases that they carry.",
+    .earlier_explained = "The base model says of itself that it was trained on:",
+    .setting_head = "| Setting | Value |",
+    .batch = "Sequences per step",
+    .sequence = "Tokens per sequence",
+    .packing = "Packing of documents",
+    .optimizer = "Optimizer",
+    .rate = "Highest learning rate",
+    .betas = "Betas",
+    .decay = "Weight decay",
+    .clip = "Gradient norm limit",
+    .schedule = "Learning rate schedule",
+    .warmup = "Warm-up steps",
+    .compute = "Computed in",
+    .seed = "Seed",
+    .ranks = "Ranks",
+    .loss_first = "Training loss, first step",
+    .loss_last = "Training loss, this step",
+    .valid_last = "Validation loss",
+    .at_step = " at step ",
+    .perplexity = "perplexity",
+    .place = "Place",
+    .place_local = "local machine",
+    .place_slurm = "Slurm cluster",
+    .gpu_hours = "GPU-hours",
+    .core_hours = "Core-hours",
+    .starts = "Starts of the job",
+    .energy = "Energy",
+    .energy_unknown = "not known: no counter could be read",
+    .counted = "of the hardware's time covered by counters",
+    .co2 = "CO2 equivalent",
+    .co2_unknown = "not known",
+    .factor = "Emission factor",
+    .factor_source = "source: ",
+    .pue = "Overhead of the data centre (PUE)",
+    .cost_unknown = "No accounts of this run were kept: hours, energy and CO2 are not known.",
+    .cost_scope =
+        "This run alone, all its starts; not the base model, preparations, abandoned runs, or the making of "
+        "the machines.",
+    .limits_text =
+        "- **[To complete]** Intended uses, and uses that are excluded.\n"
+        "- **[To complete]** Known errors, biases and risks; languages and fields where the model is weak.\n"
+        "- **[To complete]** Evaluations beyond the losses above.\n"
+        "- A language model may state what is false with assurance: what it writes must be checked.\n",
+    .draft_title = "Draft: summary of training content (EU AI Act, Article 53(1)(d))",
+    .draft_warning =
+        "**Draft, to be completed and reviewed by the provider.  It is no legal advice and no declaration of "
+        "conformity, and does not say whether the obligation applies to this model.**",
+    .draft_general = "### 1. General information\n\n"
+                     "- **[To complete]** Provider, contact, authorised representative.\n"
+                     "- **[To complete]** Name and version of the model, date of placing on the market.\n"
+                     "- Modality: text.\n",
+    .draft_sources =
+        "### 2. Sources of the training data\n\n"
+        "**[To complete]** For each corpus, its kind: publicly available data set; data licensed or bought "
+        "from third parties; data collected from the web by the provider; data of users; synthetic data; "
+        "other.\n",
+    .draft_listed = "Consumed tokens",
+    .draft_rest =
+        "- **[To complete]** Data collected from the web: period, collecting program, main domain names.\n"
+        "- **[To complete]** Synthetic data: models that made it.\n\n"
+        "### 3. Treatment of the data\n\n"
+        "- **[To complete]** Measures by which reservations of rights against text and data mining were "
+        "identified and respected (Directive (EU) 2019/790, Article 4(3)).\n"
+        "- **[To complete]** Measures against illegal content.\n"
+        "- **[To complete]** Treatment of personal data.\n",
+    .draft_tokens = "Tokens consumed in this training",
+    .draft_base = "The training content of the base model is for its own provider to describe",
+};
+
+static const struct card_words FRENCH = {
+    .thousands = "\u202f",
+    .decimal = ",",
+    .colon = " : ",
+    .blank = "**[À compléter]** ",
+    .unknown = "inconnu",
+    .yaml_licence_of_base = "celle du modèle de base ; à vérifier au regard des données d'entraînement",
+    .yaml_licence_unknown = "license: à compléter",
+    .yaml_name_of_folder = "nom de son dossier ; à compléter : ORGANISATION/NOM",
+    .yaml_language = "à vérifier",
+    .written_by = "Rédigé par ",
+    .written_by_end = " d'après provenance.json.  Compléter ce qui est marqué [À compléter].",
+    .title_from_base = "Modèle entraîné à partir de ",
+    .title_new = "Modèle de langue",
+    .what_title = "Description du modèle",
+    .data_title = "Données d'entraînement",
+    .earlier_title = "Entraînement antérieur, dans le modèle de base",
+    .procedure_title = "Procédure d'entraînement",
+    .cost_title = "Calcul, énergie, CO2",
+    .limits_title = "Usages, limites et risques",
+    .what_new = "Un modèle de langue entraîné à partir de poids tirés au hasard.",
+    .what_from_base = "Un modèle de langue dont l'entraînement a été poursuivi à partir d'un modèle de base.",
+    .parameters = "Paramètres",
+    .numbers = "nombres",
+    .base_model = "Modèle de base",
+    .base_licence = "Licence du modèle de base, telle qu'il la déclare",
+    .base_hash = "SHA-256 des poids du modèle de base",
+    .base_hash_how = "d'un fichier unique : le sien ; de plusieurs : `sha256sum *.safetensors | sha256sum`",
+    .base_hash_unknown =
+        "non enregistré : l'entraînement a commencé avec une version qui ne gardait pas la provenance",
+    .trained = "Dates de l'entraînement",
+    .progress = "Étape",
+    .of_steps = " sur ",
+    .not_finished = "**L'entraînement n'était pas terminé lors de la rédaction de cette fiche.**",
+    .program = "Programme",
+    .blank_purpose = "À quoi sert le modèle, qui l'a réalisé, à qui s'adresser.",
+    .data_head = "| Corpus | Licence | Origine | Documents | Jetons | Jetons consommés | Part |",
+    .data_explained =
+        "Les jetons consommés sont ceux sur lesquels le modèle a réellement été entraîné jusqu'à cette "
+        "étape ; les répétitions sont comptées à chaque fois, le remplissage ne l'est pas.  Documents et "
+        "jetons sont ceux des fichiers préparés.",
+    .not_attributed = "*non comptés par corpus (étapes d'une version antérieure)*",
+    .total = "**Total**",
+    .no_licence = "*non indiquée*",
+    .no_url = "*non indiquée*",
+    .blank_data = "Choix et nettoyage des corpus ; données personnelles ; opinions et biais qu'ils portent.",
+    .earlier_explained = "Le modèle de base déclare avoir été entraîné sur :",
+    .setting_head = "| Réglage | Valeur |",
+    .batch = "Séquences par étape",
+    .sequence = "Jetons par séquence",
+    .packing = "Regroupement des documents",
+    .optimizer = "Optimiseur",
+    .rate = "Taux d'apprentissage maximal",
+    .betas = "Bêtas",
+    .decay = "Décroissance des poids",
+    .clip = "Limite de la norme du gradient",
+    .schedule = "Évolution du taux d'apprentissage",
+    .warmup = "Étapes de montée en charge",
+    .compute = "Calcul en",
+    .seed = "Graine",
+    .ranks = "Rangs",
+    .loss_first = "Perte d'entraînement, première étape",
+    .loss_last = "Perte d'entraînement, cette étape",
+    .valid_last = "Perte de validation",
+    .at_step = " à l'étape ",
+    .perplexity = "perplexité",
+    .place = "Lieu",
+    .place_local = "machine locale",
+    .place_slurm = "grappe de calcul Slurm",
+    .gpu_hours = "Heures de GPU",
+    .core_hours = "Heures de cœur",
+    .starts = "Démarrages du travail",
+    .energy = "Énergie",
+    .energy_unknown = "inconnue : aucun compteur n'a pu être lu",
+    .counted = "du temps des matériels couvert par des compteurs",
+    .co2 = "Équivalent CO2",
+    .co2_unknown = "inconnu",
+    .factor = "Facteur d'émission",
+    .factor_source = "source : ",
+    .pue = "Surcoût du centre de calcul (PUE)",
+    .cost_unknown = "Aucune comptabilité n'a été tenue : heures, énergie et CO2 sont inconnus.",
+    .cost_scope = "Cet entraînement seul, tous ses démarrages compris ; sans le modèle de base, les "
+                  "préparations, les essais "
+                  "abandonnés ni la fabrication des machines.",
+    .limits_text = "- **[À compléter]** Usages prévus, usages exclus.\n"
+                   "- **[À compléter]** Erreurs, biais et risques connus ; langues et domaines où le modèle "
+                   "est faible.\n"
+                   "- **[À compléter]** Évaluations au-delà des pertes ci-dessus.\n"
+                   "- Un modèle de langue peut affirmer avec assurance ce qui est faux : ce qu'il écrit doit "
+                   "être vérifié.\n",
+    .draft_title = "Projet : résumé du contenu d'entraînement – règlement européen sur l'IA, article 53, "
+                   "paragraphe 1, point d)",
+    .draft_warning =
+        "**Projet, à compléter et à relire par le fournisseur.  Il ne constitue ni un avis juridique ni une "
+        "déclaration de conformité, et ne dit pas si l'obligation s'applique à ce modèle.**",
+    .draft_general = "### 1. Informations générales\n\n"
+                     "- **[À compléter]** Fournisseur, contact, mandataire.\n"
+                     "- **[À compléter]** Nom et version du modèle, date de mise sur le marché.\n"
+                     "- Modalité : texte.\n",
+    .draft_sources =
+        "### 2. Sources des données d'entraînement\n\n"
+        "**[À compléter]** Pour chaque corpus, sa nature : jeu de données accessible au public ; données "
+        "sous "
+        "licence ou acquises auprès de tiers ; données collectées sur le web par le fournisseur ; données "
+        "d'utilisateurs ; données synthétiques ; autre.\n",
+    .draft_listed = "Jetons consommés",
+    .draft_rest = "- **[À compléter]** Données collectées sur le web : période, programme de collecte, "
+                  "principaux noms de "
+                  "domaine.\n"
+                  "- **[À compléter]** Données synthétiques : modèles qui les ont produites.\n\n"
+                  "### 3. Traitement des données\n\n"
+                  "- **[À compléter]** Mesures prises pour identifier et respecter les réserves de droits "
+                  "contre la fouille "
+                  "de textes et de données (directive (UE) 2019/790, article 4, paragraphe 3).\n"
+                  "- **[À compléter]** Mesures contre les contenus illicites.\n"
+                  "- **[À compléter]** Traitement des données personnelles.\n",
+    .draft_tokens = "Jetons consommés lors de cet entraînement",
+    .draft_base = "Le contenu d'entraînement du modèle de base est à décrire par son propre fournisseur",
+};
+
+const struct card_words *card_words(enum card_language language) {
+    return language == CARD_FRENCH ? &FRENCH : &ENGLISH;
+}

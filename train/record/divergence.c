@@ -1,0 +1,108 @@
+/* divergence.c - see divergence.h. */
+#include "train/record/divergence.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/checkpoint.h"
+
+/* A single batch may be odd; three in a row are not.  Losses below one vary by more than their size. */
+enum { NUM_FIRST = 5, PATIENCE = 3 };
+static const double MOST_TIMES_THE_START = 3, LEAST_ABOVE_THE_START = 3;
+/* Worse than guessing by half a nat; and what still counts as having been at the guess. */
+static const double ABOVE_GUESSING = 0.5, AT_GUESSING = 0.25;
+
+struct divergence divergence_start(int64_t vocab_size) {
+    return (struct divergence){.log_vocab = log((double)(vocab_size > 1 ? vocab_size : 2)), .loss = NAN};
+}
+
+double divergence_limit(const struct divergence *d) {
+    double limit = INFINITY;
+    if (d->num_first > 0) {
+        double start = d->first_sum / (double)d->num_first;
+        limit = fmax(MOST_TIMES_THE_START * start, start + LEAST_ABOVE_THE_START);
+    }
+    return d->was_below ? fmin(limit, d->log_vocab + ABOVE_GUESSING) : limit;
+}
+
+/* take_within - a loss within bounds: the weights that gave it are those after the step before. */
+static enum divergence_news take_within(struct divergence *d, int64_t step, double loss) {
+    d->num_out = 0;
+    d->num_within++;
+    d->was_below = d->was_below || loss <= d->log_vocab + AT_GUESSING;
+    if (d->num_first < NUM_FIRST) {
+        d->first_sum += loss;
+        d->num_first++;
+    }
+    bool comes_back = d->is_diverged && d->num_within >= PATIENCE;
+    d->is_diverged = d->is_diverged && !comes_back;
+    if (!d->is_diverged)
+        d->good_step = step - 1;
+    return comes_back ? DIVERGENCE_ENDS : DIVERGENCE_NOTHING;
+}
+
+enum divergence_news divergence_step(struct divergence *d, int64_t step, double loss) {
+    if (isnan(loss))
+        return DIVERGENCE_NOTHING;
+    d->loss = loss;
+    if (loss <= divergence_limit(d))
+        return take_within(d, step, loss);
+    d->num_within = 0;
+    if (d->num_out++ == 0 && !d->is_diverged)
+        d->since = step;
+    if (d->is_diverged || d->num_out < PATIENCE)
+        return DIVERGENCE_NOTHING;
+    d->is_diverged = true;
+    return DIVERGENCE_BEGINS;
+}
+
+bool divergence_at_end(const struct divergence *d, double valid_loss) {
+    return d->is_diverged || d->num_out >= 2 || (d->num_out == 1 && valid_loss > divergence_limit(d));
+}
+
+bool divergence_is_suspect(const struct divergence *d, char *reason, size_t room_bytes) {
+    bool is_suspect = d->is_diverged || d->num_out > 0;
+    reason[0] = '\0';
+    if (is_suspect)
+        snprintf(reason, room_bytes, "the loss is %.4g, out of bounds (%.4g) since step %lld", d->loss,
+                 divergence_limit(d), (long long)d->since);
+    return is_suspect;
+}
+
+char *divergence_suspect(const char *checkpoint_folder) {
+    const char *reason = NULL;
+    char *text = checkpoint_state_text(checkpoint_folder, NULL), *copy = NULL;
+    json_t *state = text ? json_parse_text(text, strlen(text), "training.json", NULL) : NULL;
+    if (state && json_get_string(state, "suspect", &reason, NULL) == 0)
+        copy = xstrdup(reason);
+    json_decref(state);
+    free(text);
+    return copy;
+}
+
+json_t *divergence_json(const struct divergence *d) {
+    return json_pack("{s:f, s:I, s:b, s:I, s:I, s:b, s:I, s:I}", "first_sum", d->first_sum, "num_first",
+                     (json_int_t)d->num_first, "was_below", d->was_below, "num_out", (json_int_t)d->num_out,
+                     "num_within", (json_int_t)d->num_within, "is_diverged", d->is_diverged, "since",
+                     (json_int_t)d->since, "good_step", (json_int_t)d->good_step);
+}
+
+int divergence_read(struct divergence *d, const json_t *state, struct err *err) {
+    const json_t *object = json_object_get(state, "divergence");
+    if (!object)
+        return 0;
+    struct divergence read = {.log_vocab = d->log_vocab, .loss = NAN};
+    if (json_get_double(object, "first_sum", &read.first_sum, err) ||
+        json_get_int(object, "num_first", &read.num_first, err) ||
+        json_get_bool(object, "was_below", &read.was_below, err) ||
+        json_get_int(object, "num_out", &read.num_out, err) ||
+        json_get_int(object, "num_within", &read.num_within, err) ||
+        json_get_bool(object, "is_diverged", &read.is_diverged, err) ||
+        json_get_int(object, "since", &read.since, err) ||
+        json_get_int(object, "good_step", &read.good_step, err))
+        return err_prefix(err, "'divergence'");
+    *d = read;
+    return 0;
+}

@@ -1,0 +1,333 @@
+/* metrics.c - see metrics.h.  The live line and the log go to standard error, the summary to standard output.
+ *
+ * Both files only grow: each start appends a line that says after which step it goes on, and readers take
+ * later records of the same step for the run's (metrics_history.c).  Each line is flushed, so that a kill
+ * loses none. Trouble with the disk here is warned about once and does not end the run: a checkpoint may
+ * still fit. */
+#include "train/record/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "checkpoints/files.h"
+#include "data/file.h"
+#include "data/json.h"
+#include "kernels/clock.h"
+#include "train/record/metrics_summary.h"
+
+struct metrics {
+    FILE *lines, *log; /* metrics.jsonl, log.txt */
+    bool is_terminal;
+    bool is_live_line; /* the cursor stands behind a live line */
+    bool has_failed;   /* a write did, and was warned about */
+    int64_t log_every;
+    double smooth_step_s; /* running mean, for the ETA */
+    double smooth_tokens_per_s;
+    struct run_totals totals;
+};
+
+/* --- files --- */
+
+/* end_line - of metrics.jsonl: every line says when it was written (UTC, ISO 8601). */
+static void end_line(FILE *lines) {
+    struct timespec now;
+    struct tm parts;
+    char text[32];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &parts);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+    fprintf(lines, ", \"time\": \"%s.%03ldZ\"}\n", text, now.tv_nsec / 1000000);
+}
+
+/* open_append - a file of the run folder; what stands in it stays, and a link is not followed. */
+static FILE *open_append(const char *folder, const char *name, struct err *err) {
+    char *path = xasprintf("%s/%s", folder, name);
+    if (file_check_regular(path, err) != 0) {
+        free(path);
+        return NULL;
+    }
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+    FILE *file = fd >= 0 ? fdopen(fd, "a") : NULL;
+    if (!file)
+        err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    if (!file && fd >= 0)
+        close(fd);
+    free(path);
+    return file;
+}
+
+/* end_half_line - what a crash left of the last line stands alone, and no reader takes it for one. */
+static void end_half_line(FILE *file) {
+    char last = '\n';
+    off_t size = lseek(fileno(file), 0, SEEK_END);
+    if (size > 0 && pread(fileno(file), &last, 1, size - 1) == 1 && last != '\n')
+        fputc('\n', file);
+}
+
+/* flush - after each line; the first failure is told. */
+static void flush(struct metrics *m, FILE *file, const char *name) {
+    if (fflush(file) == 0 && !ferror(file))
+        return;
+    clearerr(file);
+    if (!m->has_failed)
+        warn("cannot write '%s/%s': %s; the run goes on without it", m->totals.folder, name, strerror(errno));
+    m->has_failed = true;
+}
+
+/* mark_start - in both files: from here on the records of later steps are those of this start. */
+static void mark_start(struct metrics *m) {
+    char now[32];
+    struct tm parts;
+    time_t seconds = time(NULL);
+    end_half_line(m->lines);
+    fprintf(m->lines, "{\"event\": \"start\", \"after_step\": %lld, \"steps\": %lld",
+            (long long)m->totals.first_step, (long long)m->totals.num_steps);
+    end_line(m->lines);
+    strftime(now, sizeof now, "%Y-%m-%d %H:%M:%S", gmtime_r(&seconds, &parts));
+    end_half_line(m->log);
+    fprintf(m->log, "--- start of %s UTC, after step %lld of %lld ---\n", now,
+            (long long)m->totals.first_step, (long long)m->totals.num_steps);
+}
+
+int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err) {
+    struct metrics *m = xcalloc(1, sizeof *m);
+    *metrics = NULL;
+    m->log_every = setup->log_every > 0 ? setup->log_every : 1;
+    m->is_terminal =
+        setup->progress == PROGRESS_LIVE || (setup->progress == PROGRESS_AUTO && isatty(STDERR_FILENO) == 1);
+    m->totals.first_step = m->totals.last_step = setup->first_step;
+    m->totals.num_steps = setup->num_steps;
+    m->totals.first_loss = m->totals.last_loss = NAN;
+    m->totals.started_s = clock_s();
+    snprintf(m->totals.folder, sizeof m->totals.folder, "%s", setup->run_folder);
+    m->lines = open_append(setup->run_folder, "metrics.jsonl", err);
+    m->log = m->lines ? open_append(setup->run_folder, "log.txt", err) : NULL;
+    if (m->lines && m->log && metrics_recall(&m->totals, err) == 0) {
+        mark_start(m);
+        flush(m, m->lines, "metrics.jsonl");
+        flush(m, m->log, "log.txt");
+        *metrics = m;
+        return 0;
+    }
+    if (m->lines)
+        fclose(m->lines);
+    if (m->log)
+        fclose(m->log);
+    free(m);
+    return -1;
+}
+
+/* put_number - JSON knows no NaN and no infinity.  Nine digits tell two floats apart, 17 two doubles. */
+static void put_number(FILE *out, const char *name, double value, int digits) {
+    if (isfinite(value))
+        fprintf(out, ", \"%s\": %.*g", name, digits, value);
+    else
+        fprintf(out, ", \"%s\": null", name);
+}
+
+/* --- the progress on standard error --- */
+
+static void end_live_line(struct metrics *m) {
+    if (m->is_live_line)
+        fputs("\r\033[K", stderr);
+    m->is_live_line = false;
+}
+
+static void log_text(struct metrics *m, const char *text) {
+    end_live_line(m);
+    fprintf(stderr, "%s\n", text);
+    fprintf(m->log, "%s\n", text);
+    flush(m, m->log, "log.txt");
+}
+
+static void show_step(struct metrics *m, const struct step_record *r) {
+    char line[256], eta[32], learnt[64] = "no targets";
+    double left_s = (double)(m->totals.num_steps - r->step) * m->smooth_step_s;
+    if (isfinite(r->loss) && isfinite(r->grad_norm))
+        snprintf(learnt, sizeof learnt, "loss %.4f  grad %.3f", r->loss, r->grad_norm);
+    else if (isfinite(r->loss))
+        snprintf(learnt, sizeof learnt, "loss %.4f  no update", r->loss);
+    snprintf(line, sizeof line, "step %lld/%lld  %s  lr %.2e  %.0f tokens/s  ETA %s", (long long)r->step,
+             (long long)m->totals.num_steps, learnt, r->learning_rate, m->smooth_tokens_per_s,
+             duration_text(left_s, eta, sizeof eta));
+    bool is_due =
+        r->step % m->log_every == 0 || r->step == m->totals.num_steps || r->step == m->totals.first_step + 1;
+    if (!m->is_terminal) {
+        if (is_due)
+            log_text(m, line);
+        return;
+    }
+    if (is_due) {
+        fprintf(m->log, "%s\n", line);
+        flush(m, m->log, "log.txt");
+    }
+    fprintf(stderr, "\r\033[K%s", line);
+    fflush(stderr);
+    m->is_live_line = true;
+}
+
+void metrics_note(struct metrics *m, const char *fmt, ...) {
+    char text[1024];
+    if (!m)
+        return;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    log_text(m, text);
+}
+
+/* --- what happened --- */
+
+/* smooth - running mean in which a step weighs a tenth; the first steps count in full. */
+static double smooth(double mean, double value, int64_t num_values) {
+    double weight = num_values < 10 ? 1.0 / (double)num_values : 0.1;
+    return mean + weight * (value - mean);
+}
+
+static void add_to_totals(struct run_totals *t, const struct step_record *r) {
+    if (isfinite(r->loss)) {
+        if (!isfinite(t->first_loss))
+            t->first_loss = r->loss;
+        t->last_loss = r->loss;
+    }
+    t->num_without_targets += r->target_tokens == 0;
+    t->num_overflows += r->skipped && r->target_tokens > 0;
+    t->last_step = r->step;
+    t->tokens += r->tokens;
+    t->target_tokens += r->target_tokens;
+    t->seconds += r->seconds;
+    t->flops += r->flops;
+    for (int p = 0; p < PHASE_COUNT; p++)
+        t->phase_s[p] += r->phase_s[p];
+}
+
+void metrics_step(struct metrics *m, const struct step_record *r) {
+    if (!m)
+        return;
+    add_to_totals(&m->totals, r);
+    int64_t num_here = m->totals.last_step - m->totals.first_step;
+    double tokens_per_s = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
+    m->smooth_step_s = smooth(m->smooth_step_s, r->seconds, num_here > 0 ? num_here : 1);
+    if (r->target_tokens > 0) /* others take no time */
+        m->smooth_tokens_per_s = smooth(m->smooth_tokens_per_s, tokens_per_s, num_here > 0 ? num_here : 1);
+
+    fprintf(m->lines, "{\"step\": %lld", (long long)r->step);
+    put_number(m->lines, "loss", r->loss, 17);
+    put_number(m->lines, "grad_norm", r->grad_norm, 17);
+    put_number(m->lines, "learning_rate", r->learning_rate, 9);
+    fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld, \"update\": %lld", (long long)r->tokens,
+            (long long)r->target_tokens, (long long)r->update);
+    if (r->diverged_since > 0)
+        fprintf(m->lines, ", \"diverged_since\": %lld", (long long)r->diverged_since);
+    if (r->skipped)
+        fprintf(m->lines, ", \"skipped\": \"%s\"", r->skipped);
+    put_number(m->lines, "seconds", r->seconds, 6);
+    put_number(m->lines, "tokens_per_s", tokens_per_s, 6);
+    put_number(m->lines, "gflops_per_s", r->seconds > 0 ? r->flops / r->seconds / 1e9 : 0, 6);
+    for (int p = 0; p < PHASE_COUNT; p++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s_s", phase_name((enum phase)p));
+        put_number(m->lines, name, r->phase_s[p], 6);
+    }
+    fprintf(m->lines, ", \"peak_memory_bytes\": %lld", (long long)peak_memory_bytes());
+    end_line(m->lines);
+    flush(m, m->lines, "metrics.jsonl");
+    show_step(m, r);
+}
+
+void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t target_tokens, double seconds) {
+    if (!m)
+        return;
+    run_totals_validation(&m->totals, step, loss);
+    fprintf(m->lines, "{\"event\": \"validation\", \"step\": %lld", (long long)step);
+    put_number(m->lines, "loss", loss, 17);
+    fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
+    put_number(m->lines, "seconds", seconds, 6);
+    end_line(m->lines);
+    flush(m, m->lines, "metrics.jsonl");
+    if (target_tokens == 0)
+        metrics_note(m, "step %lld  validation: no targets", (long long)step);
+    else
+        metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)",
+                     (long long)step, loss, exp(loss), (long long)target_tokens, seconds);
+}
+
+void metrics_ranks(struct metrics *m, int64_t step, double median_s, double slowest_s, int slowest_rank,
+                   const char *slowest_host) {
+    if (!m)
+        return;
+    json_t *text = json_string(slowest_host); /* NULL when the name is not UTF-8 */
+    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+    fprintf(m->lines, "{\"event\": \"ranks\", \"step\": %lld", (long long)step);
+    put_number(m->lines, "compute_median_s", median_s, 6);
+    put_number(m->lines, "compute_slowest_s", slowest_s, 6);
+    fprintf(m->lines, ", \"slowest_rank\": %d, \"slowest_host\": %s", slowest_rank, quoted ? quoted : "null");
+    end_line(m->lines);
+    free(quoted);
+    json_decref(text);
+    flush(m, m->lines, "metrics.jsonl");
+}
+
+void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64_t size_bytes,
+                        double seconds) {
+    if (!m)
+        return;
+    struct run_totals *t = &m->totals;
+    t->num_checkpoints++;
+    t->checkpoint_bytes += size_bytes;
+    t->checkpoint_s += seconds;
+    snprintf(t->last_checkpoint, sizeof t->last_checkpoint, "%s", path);
+    json_t *text = json_string(path); /* NULL when the path is not UTF-8 */
+    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+    fprintf(m->lines, "{\"event\": \"checkpoint\", \"step\": %lld, \"path\": %s, \"size_bytes\": %lld",
+            (long long)step, quoted ? quoted : "null", (long long)size_bytes);
+    put_number(m->lines, "seconds", seconds, 6);
+    end_line(m->lines);
+    free(quoted);
+    json_decref(text);
+    flush(m, m->lines, "metrics.jsonl");
+    metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path,
+                 (double)size_bytes / 1e6, seconds);
+}
+
+void metrics_left_out(struct metrics *m, const char *text) {
+    if (!m)
+        return;
+    size_t used = strlen(m->totals.left_out);
+    snprintf(m->totals.left_out + used, sizeof m->totals.left_out - used, "%s%s", used ? "; " : "", text);
+    metrics_note(m, "left out: %s", text);
+}
+
+const struct run_totals *metrics_totals(const struct metrics *metrics) {
+    return metrics ? &metrics->totals : NULL;
+}
+
+void metrics_cost(struct metrics *metrics, const char *text) {
+    if (metrics)
+        snprintf(metrics->totals.cost, sizeof metrics->totals.cost, "%s", text);
+}
+
+void metrics_close(struct metrics *m, const char *outcome) {
+    if (!m)
+        return;
+    end_live_line(m);
+    char *text = summary_text(&m->totals, outcome), *path = NULL;
+    fputs(text, stdout);
+    fflush(stdout);
+    struct err err;
+    path = xasprintf("%s/summary.txt", m->totals.folder);
+    if (file_create(path, text, strlen(text), &err) != 0)
+        warn("%s", err.text);
+    fclose(m->lines);
+    fclose(m->log);
+    free(path);
+    free(text);
+    free(m);
+}

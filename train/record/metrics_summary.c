@@ -1,0 +1,113 @@
+/* metrics_summary.c - see metrics_summary.h. */
+#include "train/record/metrics_summary.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "kernels/clock.h"
+
+const char *phase_name(enum phase phase) {
+    switch (phase) {
+    case PHASE_DATA:
+        return "data";
+    case PHASE_FORWARD:
+        return "forward";
+    case PHASE_BACKWARD:
+        return "backward";
+    case PHASE_COMM:
+        return "comm";
+    case PHASE_OPTIMIZER:
+        return "optimizer";
+    case PHASE_COUNT:
+        break;
+    }
+    die("phase %d has no name", (int)phase);
+}
+
+const char *duration_text(double seconds, char *text, size_t room_bytes) {
+    if (!(seconds >= 0 && seconds < 1e12))
+        snprintf(text, room_bytes, "?");
+    else if (seconds < 59.95)
+        snprintf(text, room_bytes, "%.1f s", seconds);
+    else if (seconds < 3599.5)
+        snprintf(text, room_bytes, "%d min %02d s", (int)((seconds + 0.5) / 60),
+                 (int)fmod(seconds + 0.5, 60));
+    else
+        snprintf(text, room_bytes, "%lld h %02d min", (long long)((seconds + 30) / 3600),
+                 (int)(fmod(seconds + 30, 3600) / 60));
+    return text;
+}
+
+static void write_validation(FILE *out, const struct run_totals *t) {
+    if (t->num_validations == 0)
+        return;
+    fprintf(out, "validation    loss %.4f -> %.4f (perplexity %.2f -> %.2f)", t->first_valid_loss,
+            t->last_valid_loss, exp(t->first_valid_loss), exp(t->last_valid_loss));
+    if (t->num_validations > 2)
+        fprintf(out, ", best %.4f at step %lld", t->best_valid_loss, (long long)t->best_valid_step);
+    fputc('\n', out);
+}
+
+/* write_losses - with what was not learnt from. */
+static void write_losses(FILE *out, const struct run_totals *t) {
+    if (isfinite(t->first_loss) && isfinite(t->last_loss))
+        fprintf(out, "training loss %.4f -> %.4f\n", t->first_loss, t->last_loss);
+    else
+        fprintf(out, "training loss none: no target tokens\n");
+    fprintf(out, "tokens        %lld, %lld of them targets\n", (long long)t->tokens,
+            (long long)t->target_tokens);
+    if (t->num_without_targets > 0)
+        fprintf(out, "no update     in %lld steps: no target tokens\n", (long long)t->num_without_targets);
+    if (t->num_overflows > 0)
+        fprintf(out, "no update     in %lld steps: a gradient overflowed f16\n", (long long)t->num_overflows);
+}
+
+static void write_time(FILE *out, const struct run_totals *t) {
+    char wall[32], steps[32];
+    fprintf(out, "time          %s in all, %s in the steps\n",
+            duration_text(clock_s() - t->started_s, wall, sizeof wall),
+            duration_text(t->seconds, steps, sizeof steps));
+    if (t->seconds <= 0)
+        return;
+    fprintf(out, "speed         %.0f tokens/s, %.1f GFLOP/s over all ranks\n", (double)t->tokens / t->seconds,
+            t->flops / t->seconds / 1e9);
+    fprintf(out, "phases       ");
+    for (int p = 0; p < PHASE_COUNT; p++)
+        if (t->phase_s[p] > 0)
+            fprintf(out, " %s %.1f %%", phase_name((enum phase)p), 100 * t->phase_s[p] / t->seconds);
+    fputc('\n', out);
+}
+
+static void write_checkpoints(FILE *out, const struct run_totals *t) {
+    if (t->num_checkpoints == 0)
+        return;
+    fprintf(out, "checkpoints   %d, %.1f MB in all", t->num_checkpoints, (double)t->checkpoint_bytes / 1e6);
+    if (t->checkpoint_s > 0)
+        fprintf(out, " at %.0f MB/s", (double)t->checkpoint_bytes / t->checkpoint_s / 1e6);
+    fprintf(out, "\nlast one      %s\n", t->last_checkpoint);
+}
+
+char *summary_text(const struct run_totals *t, const char *outcome) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    CHECK(out, "out of memory for the summary");
+    fprintf(out, "--- summary of the run ---\n");
+    fprintf(out, "outcome       %s\n", outcome);
+    fprintf(out, "folder        %s\n", t->folder);
+    int64_t done = t->last_step - t->first_step;
+    fprintf(out, "steps         %lld of %lld, %lld of them since this start\n", (long long)t->last_step,
+            (long long)t->num_steps, (long long)done);
+    if (done > 0)
+        write_losses(out, t);
+    if (t->left_out[0])
+        fprintf(out, "left out      %s\n", t->left_out);
+    write_validation(out, t);
+    write_time(out, t);
+    write_checkpoints(out, t);
+    if (t->cost[0])
+        fprintf(out, "whole run     %s\n", t->cost);
+    fprintf(out, "peak memory   %.0f MB on this rank\n", (double)peak_memory_bytes() / 1e6);
+    CHECK(fclose(out) == 0, "out of memory for the summary");
+    return text;
+}

@@ -1,0 +1,375 @@
+/* provenance.c - see provenance.h: what earlier starts left, what this one adds, and the text of both
+ * together. */
+#include "train/record/provenance.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "checkpoints/files.h"
+#include "train/record/metrics_summary.h"
+
+enum { MAX_PROVENANCE_BYTES = 64 << 20 };
+static const char format_name[] = "atelier-provenance 1";
+
+json_t *provenance_string(const char *text) {
+    json_t *value = json_string(text);
+    if (value)
+        return value;
+    char *copy = xstrdup(text);
+    for (char *at = copy; *at; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    value = json_string(copy);
+    free(copy);
+    return value;
+}
+
+static void put_text(json_t *object, const char *key, const char *text) {
+    json_object_set_new(object, key, text ? provenance_string(text) : json_null());
+}
+
+static void put_int(json_t *object, const char *key, int64_t value) {
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+/* put_real - null for what JSON has no number for. */
+static void put_real(json_t *object, const char *key, double value) {
+    json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());
+}
+
+static void now_text(char text[32]) {
+    struct tm parts;
+    time_t now = time(NULL);
+    strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
+}
+
+/* --- reading --- */
+
+/* add_count - to a sum of tokens: nothing negative, no overflow. */
+static int add_count(int64_t *sum, int64_t count, struct err *err) {
+    if (count < 0 || count > INT64_MAX - *sum)
+        return err_set(err, "%lld tokens", (long long)count);
+    *sum += count;
+    return 0;
+}
+
+static int check_corpus(const json_t *corpus, int64_t *sum, struct err *err) {
+    static const char *const texts[] = {"name", "licence", "url", "sha256"};
+    const char *text;
+    int64_t count;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (json_get_string(corpus, texts[i], &text, err))
+            return -1;
+    if (json_get_int(corpus, "documents", &count, err) || json_get_int(corpus, "tokens", &count, err) ||
+        json_get_int(corpus, "tokens_consumed", &count, err))
+        return -1;
+    return add_count(sum, count, err);
+}
+
+static int check(const json_t *root, struct err *err) {
+    const char *format;
+    json_t *corpora, *base = json_object_get(root, "base_model");
+    int64_t tokens, sum = 0;
+    if (json_get_string(root, "format", &format, err))
+        return -1;
+    if (strcmp(format, format_name) != 0)
+        return err_set(err, "format '%.40s' is not known to this version", format);
+    if (!json_is_object(base) && !json_is_null(base))
+        return err_set(err, "'base_model' is %s", json_type_name(base));
+    if (json_get_int(root, "progress/tokens", &tokens, err) ||
+        json_get_int(root, "progress/tokens_not_attributed", &sum, err) ||
+        json_get_array(root, "corpora", &corpora, err))
+        return -1;
+    if (sum < 0)
+        return err_set(err, "%lld tokens", (long long)sum);
+    for (size_t i = 0; i < json_array_size(corpora); i++)
+        if (check_corpus(json_array_get(corpora, i), &sum, err))
+            return -1;
+    if (sum != tokens)
+        return err_set(err, "the corpora add up to %lld tokens, the run to %lld", (long long)sum,
+                       (long long)tokens);
+    return 0;
+}
+
+json_t *provenance_load(const char *folder, struct err *err) {
+    char *path = xasprintf("%s/provenance.json", folder);
+    json_t *root = json_load_path(path, MAX_PROVENANCE_BYTES, err);
+    if (root && check(root, err)) {
+        err_prefix(err, "'%s'", path);
+        json_decref(root);
+        root = NULL;
+    }
+    free(path);
+    return root;
+}
+
+/* --- opening --- */
+
+/* take_earlier - from the checkpoint of an earlier start. */
+static int take_earlier(struct provenance *p, const struct provenance_setup *setup, struct err *err) {
+    const char *started;
+    int64_t tokens = 0;
+    json_t *root = provenance_load(setup->resumed_from, err);
+    if (!root)
+        return -1;
+    json_get_int(root, "progress/tokens", &tokens, NULL); /* all were checked */
+    json_get_int(root, "progress/tokens_not_attributed", &p->tokens_not_attributed, NULL);
+    p->base = json_incref(json_object_get(root, "base_model"));
+    p->corpora = json_incref(json_object_get(root, "corpora"));
+    if (json_get_string_or(root, "started", p->started, &started, NULL) == 0 && started != p->started) {
+        free(p->started);
+        p->started = xstrdup(started);
+    }
+    json_decref(root);
+    if (tokens != setup->tokens_seen)
+        return err_set(err, "'%s': provenance.json tells of %lld tokens, training.json of %lld",
+                       setup->resumed_from, (long long)tokens, (long long)setup->tokens_seen);
+    return 0;
+}
+
+/* take_unknown - the checkpoint is of a version that kept no provenance: its tokens belong to no corpus, and
+ * what the base model was then can no longer be told by looking at it now. */
+static void take_unknown(struct provenance *p, const struct provenance_setup *setup) {
+    p->corpora = json_array();
+    p->tokens_not_attributed = setup->tokens_seen;
+    p->base = json_null();
+    if (setup->base_path) {
+        p->base = json_object();
+        put_text(p->base, "path", setup->base_path);
+        put_text(p->base, "name", setup->base_path);
+        put_text(p->base, "sha256", NULL);
+    }
+}
+
+static int open_resumed(struct provenance *p, const struct provenance_setup *setup, struct err *err) {
+    char *path = xasprintf("%s/provenance.json", setup->resumed_from);
+    bool is_there = path_exists(path);
+    free(path);
+    if (is_there)
+        return take_earlier(p, setup, err);
+    take_unknown(p, setup);
+    return 0;
+}
+
+bool provenance_open(struct provenance *p, struct comm *comm, const struct provenance_setup *setup) {
+    char now[32];
+    struct err err = {""};
+    memset(p, 0, sizeof *p);
+    now_text(now);
+    p->started = xstrdup(now);
+    if (!setup->resumed_from) {
+        p->corpora = json_array();
+        return provenance_base(&p->base, comm, setup->source, setup->base_path);
+    }
+    int status = comm_is_root(comm) ? open_resumed(p, setup, &err) : 0;
+    if (status)
+        err_prefix(&err, "cannot resume");
+    return comm_all_ok(comm, status, &err);
+}
+
+void provenance_close(struct provenance *p) {
+    json_decref(p->base);
+    json_decref(p->corpora);
+    free(p->started);
+    memset(p, 0, sizeof *p);
+}
+
+/* --- writing --- */
+
+/* same_corpus - of one name and licence, read from the same bytes.  Token files may share a corpus, and a
+ * later start may read it from another token file. */
+static bool same_corpus(const json_t *entry, const struct token_source *source) {
+    const char *const texts[][2] = {{"name", source->name},
+                                    {"licence", source->licence},
+                                    {"url", source->url},
+                                    {"sha256", source->sha256}};
+    bool same = true;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0] && same; i++) {
+        json_t *text = provenance_string(texts[i][1]);
+        same = json_equal(json_object_get(entry, texts[i][0]), text);
+        json_decref(text);
+    }
+    return same;
+}
+
+static json_t *find_corpus(const json_t *corpora, const struct token_source *source) {
+    size_t i;
+    json_t *entry;
+    json_array_foreach(corpora, i, entry) if (same_corpus(entry, source)) return entry;
+    return NULL;
+}
+
+static void add_to(json_t *entry, const char *key, int64_t count) {
+    int64_t before = 0;
+    json_get_int(entry, key, &before, NULL);
+    put_int(entry, key, before + count);
+}
+
+static json_t *new_corpus(json_t *corpora, const struct token_source *source) {
+    json_t *entry = json_object();
+    put_text(entry, "name", source->name);
+    put_text(entry, "licence", source->licence);
+    put_text(entry, "url", source->url);
+    put_text(entry, "sha256", source->sha256);
+    put_int(entry, "documents", 0);
+    put_int(entry, "tokens", 0);
+    put_int(entry, "tokens_consumed", 0);
+    json_array_append_new(corpora, entry);
+    return entry;
+}
+
+/* all_corpora - those of earlier starts and of this one, each once.  Documents and tokens are what the token
+ * files of this start hold of it; a corpus that this start does not read keeps what was said of it. */
+static json_t *all_corpora(const json_t *earlier, const struct loader *loader, const int64_t *source_tokens) {
+    json_t *corpora = json_deep_copy(earlier);
+    int64_t num_sources = loader_num_sources(loader);
+    for (int64_t s = 0; s < num_sources; s++) {
+        json_t *entry = find_corpus(corpora, loader_source(loader, s));
+        if (!entry)
+            continue;
+        put_int(entry, "documents", 0);
+        put_int(entry, "tokens", 0);
+    }
+    for (int64_t s = 0; s < num_sources; s++) {
+        const struct token_source *source = loader_source(loader, s);
+        json_t *entry = find_corpus(corpora, source);
+        if (!entry)
+            entry = new_corpus(corpora, source);
+        add_to(entry, "documents", source->num_documents);
+        add_to(entry, "tokens", source->num_tokens);
+        add_to(entry, "tokens_consumed", source_tokens[s]);
+    }
+    return corpora;
+}
+
+static int64_t sum_consumed(const json_t *corpora) {
+    int64_t sum = 0, count = 0;
+    size_t i;
+    json_t *entry;
+    json_array_foreach(corpora, i, entry) {
+        json_get_int(entry, "tokens_consumed", &count, NULL);
+        sum += count;
+    }
+    return sum;
+}
+
+static json_t *losses_json(const struct run_totals *totals) {
+    json_t *losses = json_object();
+    if (!totals)
+        return losses;
+    put_real(losses, "training_first", totals->first_loss);
+    put_real(losses, "training_last", totals->last_loss);
+    if (totals->num_validations == 0)
+        return losses;
+    put_real(losses, "validation_first", totals->first_valid_loss);
+    put_real(losses, "validation_last", totals->last_valid_loss);
+    put_int(losses, "validation_step", totals->last_valid_step);
+    return losses;
+}
+
+static json_t *site_json(const struct provenance_facts *facts) {
+    const struct accounts *accounts = facts->accounts;
+    json_t *site = json_object();
+    put_text(site, "name", accounts->site.name);
+    put_text(site, "description", accounts->site.description);
+    put_text(site, "device", facts->device);
+    put_int(site, "ranks", facts->num_ranks);
+    if (!accounts->keeps)
+        return site;
+    const struct ledger_entry *now = &accounts->ledger.entries[accounts->ledger.num_entries - 1];
+    put_int(site, "gpus", now->gpus);
+    put_int(site, "hosts", now->hosts);
+    put_int(site, "cores", now->cores);
+    return site;
+}
+
+static json_t *factor_json(const struct carbon_factor *factor) {
+    json_t *object = json_object();
+    put_real(object, "grams_co2_per_kwh", factor->grams_per_kwh);
+    put_text(object, "name", factor->name);
+    put_text(object, "source", factor->source);
+    put_real(object, "pue", factor->pue > 0 ? factor->pue : 1);
+    put_text(object, "pue_source", factor->pue > 0 ? factor->pue_source : "not known, 1 assumed");
+    return object;
+}
+
+/* cost_json - from the ledger: all starts, those whose work was lost too.  Energy that no counter told is
+ * null. */
+static json_t *cost_json(const struct accounts *accounts) {
+    if (!accounts->keeps)
+        return json_null();
+    struct ledger_totals totals = ledger_totals(&accounts->ledger);
+    struct carbon_factor factor = site_carbon(&accounts->site);
+    double pue = factor.pue > 0 ? factor.pue : 1;
+    bool has_energy = totals.counted > 0, has_factor = factor.grams_per_kwh > 0;
+    json_t *cost = json_object();
+    put_int(cost, "starts", totals.num_entries);
+    put_real(cost, "hours", totals.hours);
+    put_real(cost, "gpu_hours", totals.gpu_hours);
+    put_real(cost, "core_hours", totals.core_hours);
+    put_real(cost, "kwh", has_energy ? totals.kwh : NAN);
+    put_real(cost, "counted", totals.counted);
+    put_real(cost, "co2_kg", has_energy && has_factor ? 1e-3 * totals.kwh * pue * factor.grams_per_kwh : NAN);
+    json_object_set_new(cost, "factor", has_factor ? factor_json(&factor) : json_null());
+    return cost;
+}
+
+static json_t *model_json(const struct model_config *config) {
+    json_t *model = json_object();
+    put_text(model, "model_type", config->model_type);
+    put_int(model, "parameters", model_num_parameters(config));
+    put_text(model, "dtype", dtype_name(config->dtype));
+    return model;
+}
+
+static json_t *procedure_json(const struct config *config) {
+    static const char *const schedules[] = {[SCHEDULE_CONSTANT] = "constant",
+                                            [SCHEDULE_LINEAR] = "linear",
+                                            [SCHEDULE_COSINE] = "cosine",
+                                            [SCHEDULE_WSD] = "wsd"};
+    json_t *procedure = json_object();
+    put_int(procedure, "batch_sequences", config->train.batch_sequences);
+    put_int(procedure, "sequence_tokens", config->data.sequence_tokens);
+    put_text(procedure, "packing", config->data.packing == PACKING_WHOLE ? "whole" : "stream");
+    put_text(procedure, "optimizer", "AdamW");
+    put_real(procedure, "learning_rate", config->optimizer.learning_rate);
+    put_real(procedure, "beta1", config->optimizer.beta1);
+    put_real(procedure, "beta2", config->optimizer.beta2);
+    put_real(procedure, "weight_decay", config->optimizer.weight_decay);
+    put_real(procedure, "grad_clip", config->train.grad_clip);
+    put_text(procedure, "schedule", schedules[config->schedule.kind]);
+    put_int(procedure, "warmup_steps", config->schedule.warmup_steps);
+    put_text(procedure, "compute", dtype_name(config->train.compute));
+    put_int(procedure, "seed", config->run.seed);
+    return procedure;
+}
+
+json_t *provenance_json(const struct provenance *p, const struct provenance_facts *facts) {
+    char now[32];
+    json_t *root = json_object(), *progress = json_object();
+    json_t *corpora = all_corpora(p->corpora, facts->loader, facts->source_tokens);
+    int64_t consumed = sum_consumed(corpora);
+    CHECK(consumed + p->tokens_not_attributed == facts->tokens_seen, "corpora of %lld tokens, a run of %lld",
+          (long long)consumed, (long long)facts->tokens_seen);
+    now_text(now);
+    put_text(root, "format", format_name);
+    put_text(root, "program", "atelier " ATELIER_VERSION);
+    put_text(root, "started", p->started);
+    put_text(root, "updated", now);
+    json_object_set(root, "base_model", p->base);
+    json_object_set_new(root, "model", model_json(facts->model));
+    put_int(progress, "step", facts->step);
+    put_int(progress, "steps", facts->config->train.steps);
+    put_int(progress, "tokens", facts->tokens_seen);
+    put_int(progress, "tokens_not_attributed", p->tokens_not_attributed);
+    json_object_set_new(root, "progress", progress);
+    json_object_set_new(root, "corpora", corpora);
+    json_object_set_new(root, "procedure", procedure_json(facts->config));
+    json_object_set_new(root, "losses", losses_json(facts->totals));
+    json_object_set_new(root, "site", site_json(facts));
+    json_object_set_new(root, "cost", cost_json(facts->accounts));
+    put_text(root, "config", facts->config->text ? facts->config->text : "");
+    return root;
+}

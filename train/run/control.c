@@ -1,0 +1,120 @@
+/* control.c - see control.h. */
+#include "train/run/control.h"
+
+#include <math.h>
+
+#include "kernels/clock.h"
+#include "slurm/command_file.h"
+#include "train/run/stop.h"
+
+/* What a rank writes per second until it was measured: a slow disk. */
+static const double GUESSED_BYTES_PER_S = 2e8;
+
+void control_open(struct control *control, const struct config *config, struct comm *comm, int64_t step,
+                  int64_t save_bytes) {
+    *control = (struct control){.config = config,
+                                .comm = comm,
+                                .walltime = {.source = "not asked"},
+                                .started_s = clock_s(),
+                                .minute_s = clock_s(),
+                                .save_s = (double)save_bytes / GUESSED_BYTES_PER_S / comm_num_ranks(comm),
+                                .saved_step = step,
+                                .save_every = config->checkpoint.every_steps};
+    if (comm_is_root(comm))
+        control->walltime = walltime_open();
+    int64_t is_first = comm_local_rank(comm) == 0;
+    comm_sum_i64(comm, &is_first, 1);
+    control->num_hosts = is_first;
+}
+
+/* root_wish - what only the root looks for: files and the queue should not be asked by a thousand ranks. */
+static enum wish root_wish(const struct control *control) {
+    double left_s = walltime_remaining_s(&control->walltime);
+    if (walltime_must_stop(left_s, control->save_s, control->step_s))
+        return WISH_JOB_ENDS;
+    switch (command_file_poll(control->config->run.folder)) {
+    case RUN_COMMAND_STOP:
+        return WISH_STOP;
+    case RUN_COMMAND_SAVE:
+        return WISH_SAVE;
+    case RUN_COMMAND_NONE:
+        break;
+    }
+    return WISH_NOTHING;
+}
+
+/* set_interval - as the run file says, or from what is measured; the clocks of the ranks differ, the root's
+ * counts. */
+static void set_interval(struct control *control) {
+    control->save_every = control->config->checkpoint.every_steps;
+    if (control->save_every >= 0)
+        return;
+    control->save_every = save_interval_steps(control->save_s, control->step_s,
+                                              control->config->checkpoint.node_mtbf_h, control->num_hosts);
+    comm_broadcast(control->comm, &control->save_every, sizeof control->save_every);
+}
+
+bool control_stops_at_once(const struct control *control) {
+    int64_t asked = stop_requested();
+    comm_max_i64(control->comm, &asked, 1);
+    return asked != 0;
+}
+
+enum wish control_ask(struct control *control, double step_s) {
+    enum { MINUTE_S = 60 };
+    double limit_s = control->config->train.stop_after_s, now = clock_s();
+    control->step_s = step_s;
+    if (control->save_every < 0)
+        set_interval(control);
+    int64_t asked[2] = {WISH_NOTHING, now - control->minute_s >= MINUTE_S};
+    if (comm_is_root(control->comm))
+        asked[0] = root_wish(control);
+    if (asked[0] < WISH_SIGNAL && stop_requested())
+        asked[0] = WISH_SIGNAL;
+    if (asked[0] < WISH_TIME_IS_UP && limit_s > 0 && now - control->started_s >= limit_s)
+        asked[0] = WISH_TIME_IS_UP;
+    comm_max_i64(control->comm, asked, 2);
+    control->minute_is_over = asked[1] != 0;
+    if (control->minute_is_over)
+        control->minute_s = now;
+    return (enum wish)asked[0];
+}
+
+bool wish_ends(enum wish wish) {
+    return wish >= WISH_TIME_IS_UP;
+}
+
+const char *wish_name(enum wish wish) {
+    static const char *const names[WISH_COUNT] = {
+        "nothing",  "'atelier stop --save'",     "train.stop_after_s",
+        "a signal", "the time limit of the job", "'atelier stop'"};
+    return names[wish];
+}
+
+bool control_save_is_due(const struct control *control, int64_t step) {
+    if (control->save_every <= 0)
+        return false;
+    if (control->config->checkpoint.every_steps >
+        0) /* as asked for: 100, 200, ... wherever the run was resumed */
+        return step % control->save_every == 0;
+    return step - control->saved_step >= control->save_every;
+}
+
+bool control_has_time(const struct control *control, double work_s) {
+    int64_t has = 0;
+    if (comm_is_root(control->comm)) {
+        double left_s = walltime_remaining_s(&control->walltime);
+        has = isinf(left_s) || (work_s > 0 && !walltime_must_stop(left_s - work_s, control->save_s, work_s));
+    }
+    comm_broadcast(control->comm, &has, sizeof has);
+    return has;
+}
+
+void control_saved(struct control *control, int64_t step, double save_s) {
+    control->saved_step = step;
+    control->save_s = save_s;
+    set_interval(control);
+    /* A stop that came while this was saved is still to be obeyed; the next start clears it. */
+    if (comm_is_root(control->comm) && command_file_poll(control->config->run.folder) == RUN_COMMAND_SAVE)
+        command_file_clear(control->config->run.folder);
+}

@@ -1,0 +1,49 @@
+/* control.h - between two steps: does anything ask the run to save, or to end?  A signal to any rank, the
+ * time limit of the job, train.stop_after_s, a word in RUN/command.  The ranks agree in one small reduction,
+ * so all of them see the same answer after the same step. */
+#pragma once
+
+#include "train/ranks/comm.h"
+#include "configs/schema/config.h"
+#include "slurm/walltime.h"
+
+/* Why; the highest one wins.  Those from WISH_TIME_IS_UP on end the run after a save. */
+enum wish { WISH_NOTHING, WISH_SAVE, WISH_TIME_IS_UP, WISH_SIGNAL, WISH_JOB_ENDS, WISH_STOP, WISH_COUNT };
+
+struct control {
+    const struct config *config; /* borrowed */
+    struct comm *comm;           /* borrowed */
+    struct walltime walltime;    /* of the root */
+    double started_s;
+    double step_s, save_s; /* measured: the last step, the last save (0: none yet) */
+    int64_t saved_step;    /* after which the last save was */
+    int64_t save_every;    /* steps between two saves; 0: none before the end; -1: not known yet */
+    int64_t num_hosts;
+    double minute_s;     /* when the last whole minute was told */
+    bool minute_is_over; /* after control_ask: once a minute, the same on all ranks */
+};
+
+/* control_open - finds out when the job ends.  step: where the run stands; save_bytes: of a checkpoint, whose
+ * time is guessed from it until one was measured.  Collective. */
+void control_open(struct control *control, const struct config *config, struct comm *comm, int64_t step,
+                  int64_t save_bytes);
+
+/* control_stops_at_once - whether a rank was signalled before the first step: nothing has to be saved.
+ * Collective. */
+bool control_stops_at_once(const struct control *control);
+
+/* control_ask - after a step that took step_s.  Collective. */
+enum wish control_ask(struct control *control, double step_s);
+bool wish_ends(enum wish wish);
+const char *wish_name(enum wish wish); /* "a signal", "the time limit of the job", ... */
+
+/* control_save_is_due - a periodic checkpoint, as set, or often enough for what a save and a failure cost. */
+bool control_save_is_due(const struct control *control, int64_t step);
+
+/* control_has_time - whether work of so many seconds (0: not known) and a save fit before the job ends.
+ * Collective. */
+bool control_has_time(const struct control *control, double work_s);
+
+/* control_saved - a checkpoint of that step was written and took save_s: the command is obeyed, the interval
+ * follows the measurement.  Collective. */
+void control_saved(struct control *control, int64_t step, double save_s);

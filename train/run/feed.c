@@ -1,0 +1,161 @@
+/* feed.c - see feed.h. */
+#include "train/run/feed.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void batch_init(struct batch *batch, int64_t num_tokens) {
+    batch->num_tokens = num_tokens;
+    batch->tokens = xcalloc((size_t)num_tokens, sizeof(int32_t));
+    batch->targets = xcalloc((size_t)num_tokens, sizeof(int32_t));
+    batch->row_start = xcalloc((size_t)num_tokens, sizeof(int32_t));
+    batch->positions = xcalloc((size_t)num_tokens, sizeof(int32_t));
+    batch->weights = xcalloc((size_t)num_tokens, sizeof(float));
+}
+
+static void batch_release(struct batch *batch) {
+    free(batch->tokens);
+    free(batch->targets);
+    free(batch->row_start);
+    free(batch->positions);
+    free(batch->weights);
+}
+
+/* first_sample - of a micro-batch, within the step. */
+static int64_t first_sample(const struct feed *feed, int64_t micro) {
+    return (micro * feed->num_ranks + feed->rank) * feed->micro_sequences;
+}
+
+void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequences, int64_t micro_sequences,
+               int rank, int num_ranks) {
+    memset(feed, 0, sizeof *feed);
+    feed->sequence_tokens = sequence_tokens;
+    feed->batch_sequences = batch_sequences;
+    feed->micro_sequences = micro_sequences;
+    feed->rank = rank;
+    feed->num_ranks = num_ranks;
+    int64_t per_round = micro_sequences * num_ranks;
+    feed->num_micros = (batch_sequences + per_round - 1) / per_round;
+    feed->micros = xcalloc((size_t)feed->num_micros, sizeof *feed->micros);
+    for (int64_t m = 0; m < feed->num_micros; m++)
+        batch_init(&feed->micros[m], micro_sequences * sequence_tokens);
+    sample_init(&feed->sample, sequence_tokens);
+    feed->own = xcalloc((size_t)(feed->num_micros * micro_sequences), sizeof *feed->own);
+    for (int64_t m = 0; m < feed->num_micros; m++)
+        for (int64_t s = first_sample(feed, m); s < first_sample(feed, m) + micro_sequences; s++)
+            if (s < batch_sequences)
+                feed->own[feed->num_own++] = s;
+}
+
+void feed_close(struct feed *feed) {
+    if (feed->prefetch)
+        prefetch_close(feed->prefetch);
+    free(feed->own);
+    free(feed->source_tokens);
+    for (int64_t m = 0; m < feed->num_micros; m++)
+        batch_release(&feed->micros[m]);
+    free(feed->micros);
+    sample_release(&feed->sample);
+}
+
+/* put_padding - tokens that count nowhere: each a document of its own. */
+static void put_padding(struct batch *batch, int64_t at, int64_t count) {
+    for (int64_t i = at; i < at + count; i++) {
+        batch->tokens[i] = batch->targets[i] = batch->positions[i] = 0;
+        batch->row_start[i] = (int32_t)i;
+        batch->weights[i] = 0.0f;
+    }
+}
+
+static void put_sample(struct feed *feed, struct batch *batch, int64_t at) {
+    const struct sample *sample = &feed->sample;
+    for (int64_t i = 0; i < feed->sequence_tokens; i++) {
+        batch->tokens[at + i] = sample->tokens[i];
+        batch->targets[at + i] = sample->targets[i];
+        batch->positions[at + i] = sample->positions[i];
+        batch->row_start[at + i] = (int32_t)(at + sample->row_start[i]);
+        batch->weights[at + i] = sample->weights[i];
+        feed->target_weight += (double)sample->weights[i];
+    }
+    feed->filled_tokens += sample->filled;
+    for (int64_t i = 0; i < sample->filled && feed->source_tokens; i++) /* validation counts for nobody */
+        feed->source_tokens[sample->sources[i]]++;
+}
+
+/* read_sample - sample s of the round into feed->sample: read ahead when training, read now when validating.
+ */
+typedef int (*read_sample)(struct feed *feed, struct loader *loader, int64_t index, struct err *err);
+
+static int read_ahead(struct feed *feed, struct loader *loader, int64_t index, struct err *err) {
+    (void)loader, (void)index; /* the thread asks for the same samples in the same order */
+    return prefetch_next(feed->prefetch, &feed->sample, err) == 1 ? 0 : -1;
+}
+
+static int read_eval(struct feed *feed, struct loader *loader, int64_t index, struct err *err) {
+    return loader_eval_sample(loader, index, &feed->sample, err);
+}
+
+/* fill - every place of every micro-batch: sample base + s where s is below limit, padding otherwise. */
+static int fill(struct feed *feed, struct loader *loader, read_sample read, int64_t base, int64_t limit,
+                struct err *err) {
+    feed->target_weight = 0;
+    feed->filled_tokens = 0;
+    for (int64_t m = 0; m < feed->num_micros; m++)
+        for (int64_t j = 0; j < feed->micro_sequences; j++) {
+            int64_t s = first_sample(feed, m) + j;
+            if (s >= limit)
+                put_padding(&feed->micros[m], j * feed->sequence_tokens, feed->sequence_tokens);
+            else if (read(feed, loader, base + s, err))
+                return -1;
+            else
+                put_sample(feed, &feed->micros[m], j * feed->sequence_tokens);
+        }
+    return 0;
+}
+
+/* wanted - the n-th sample that this rank will compute, as the prefetch thread counts them. */
+static int64_t wanted(void *user, int64_t n) {
+    const struct feed *feed = user;
+    if (feed->num_own == 0)
+        return -1;
+    return (feed->first_step + n / feed->num_own) * feed->batch_sequences + feed->own[n % feed->num_own];
+}
+
+void feed_start(struct feed *feed, struct loader *loader, int64_t first_step) {
+    enum { MOST_SLOTS = 64 };
+    int64_t slots = 2 * feed->num_own < MOST_SLOTS ? 2 * feed->num_own : MOST_SLOTS;
+    feed->first_step = first_step;
+    feed->num_sources = loader_num_sources(loader);
+    feed->source_tokens = xcalloc((size_t)feed->num_sources + 1, sizeof *feed->source_tokens);
+    feed->prefetch = prefetch_open(loader, feed->sequence_tokens, slots > 0 ? (int)slots : 1, wanted, feed);
+}
+
+int feed_step(struct feed *feed, struct err *err) {
+    return fill(feed, NULL, read_ahead, 0, feed->batch_sequences, err);
+}
+
+int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t num_samples, struct err *err) {
+    int64_t left = num_samples - first;
+    return fill(feed, loader, read_eval, first, left < feed->batch_sequences ? left : feed->batch_sequences,
+                err);
+}
+
+void feed_documents(const struct feed *feed, struct loader *loader, const struct data_file *files,
+                    int64_t step, char *text, size_t room_bytes) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (int64_t m = 0; m < feed->num_micros; m++)
+        for (int64_t j = 0; j < feed->micro_sequences; j++) {
+            int64_t s = first_sample(feed, m) + j;
+            struct sample_piece *pieces = NULL;
+            int64_t count = s < feed->batch_sequences
+                                ? loader_pieces(loader, step * feed->batch_sequences + s, &pieces, NULL)
+                                : 0;
+            for (int64_t p = 0; p < count && used + 80 < room_bytes; p++)
+                used += (size_t)snprintf(text + used, room_bytes - used, "%s%.60s document %lld",
+                                         used ? ", " : "", files[pieces[p].file].path,
+                                         (long long)pieces[p].document);
+            free(pieces);
+        }
+}

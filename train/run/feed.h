@@ -1,0 +1,45 @@
+/* feed.h - from samples to micro-batches: which samples of a step this rank computes, laid end to end.
+ * Rank r of R computes in its micro-batch m the samples (m R + r) micro_sequences + j; those beyond the
+ * step's batch are padding, so every rank runs the same number of micro-batches. */
+#pragma once
+
+#include "data/loader.h"
+#include "data/prefetch.h"
+#include "train/model/model.h"
+
+struct feed {
+    int64_t sequence_tokens, batch_sequences, micro_sequences;
+    int rank, num_ranks;
+    int64_t num_micros;        /* per step and rank */
+    struct batch *micros;      /* [num_micros] */
+    struct sample sample;      /* scratch */
+    double target_weight;      /* sum of the weights of this rank's step */
+    struct prefetch *prefetch; /* reads the samples of the coming steps; NULL before feed_start */
+    int64_t first_step;        /* where it began */
+    int64_t *own;              /* [num_own] the samples of a step that this rank computes */
+    int64_t num_own;
+    int64_t filled_tokens; /* tokens of this rank's step without padding */
+    int64_t num_sources;
+    int64_t *source_tokens; /* [num_sources]: of them, by source of the loader, summed over all steps since
+                               the start */
+};
+
+/* feed_open - memory for one step (or one validation round) of this rank.  feed_close frees it. */
+void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequences, int64_t micro_sequences,
+               int rank, int num_ranks);
+void feed_close(struct feed *feed);
+
+/* feed_start - begin to read ahead the samples of steps first_step, first_step + 1, ... (from 0).  loader is
+ * borrowed and must outlive the feed. */
+void feed_start(struct feed *feed, struct loader *loader, int64_t first_step);
+
+/* feed_step - all micro-batches of the next step.  Returns 0, or -1 with err set. */
+int feed_step(struct feed *feed, struct err *err);
+
+/* feed_eval - the same for evaluation samples [first, first + batch_sequences), cut at num_samples. */
+int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t num_samples, struct err *err);
+
+/* feed_documents - names the documents of this rank's part of a step, for messages: "file.h5 document 17,
+ * ..." */
+void feed_documents(const struct feed *feed, struct loader *loader, const struct data_file *files,
+                    int64_t step, char *text, size_t room_bytes);

@@ -1,0 +1,25 @@
+/* trainer_choices.h - run.gemm_choices: which of cuBLASLt's algorithms multiplies what.
+ *
+ * cuBLASLt's first proposal for a product is a guess.  With a file to keep choices in, the run rehearses
+ * before its first step: forward and backward of made-up tokens with the run's own weights, on all ranks, as
+ * the transfers between them need everybody.  Meanwhile the root times several algorithms for every product
+ * that has no choice yet.  Timings scatter, so its choices alone count: all ranks take them over, and the
+ * file keeps them.  The first step already computes with the choices that every later one has, and so does
+ * another run with the same file, bit for bit.  A shape that the rehearsal has not met takes the first
+ * proposal: nothing is measured once steps run.
+ *
+ * A run also keeps its choices in its own folder (GEMM_CHOICES_COPY): a resumed one goes on with those it
+ * began with, whatever has become of the file. */
+#pragma once
+
+#include "train/run/trainer_setup.h"
+
+#define GEMM_CHOICES_COPY "gemm_choices"
+
+/* trainer_choices_load - with the device open, before anything large is read: what is wrong with the file or
+ * its folder is told here.  trainer_choices_complete - with weights and feeds ready: the rehearsal, unless
+ * the run computes on CPUs or has no such file; gradients are left for the first step to overwrite.  Both
+ * return true on all ranks, or false on all when the file cannot be read or written, which the root has said.
+ * Collective. */
+bool trainer_choices_load(struct trainer *t);
+bool trainer_choices_complete(struct trainer *t);

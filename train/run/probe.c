@@ -1,0 +1,241 @@
+/* probe.c - see probe.h. */
+#include "train/run/probe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/measure/measure.h"
+
+enum { HOST_ROOM = 64, FIRST_BYTES = 1 << 20, LARGEST_BYTES = 64 << 20 };
+static const double MEASURE_S = 0.8; /* one axis at most, about */
+static const double SLOW_SHARE = 0.5;
+
+enum probe_verdict probe_judge(double bytes_per_s, double expected_bytes_per_s, double minimum) {
+    if (expected_bytes_per_s <= 0)
+        return PROBE_GOOD;
+    double share = bytes_per_s / expected_bytes_per_s;
+    if (minimum > 0 && share < minimum)
+        return PROBE_REFUSED;
+    return share < SLOW_SHARE ? PROBE_SLOW : PROBE_GOOD;
+}
+
+bool probe_is_wanted(enum probe_when when, int num_ranks, int num_nodes, bool on_gpu) {
+    if (num_ranks < 2 || when == PROBE_OFF)
+        return false;
+    return when == PROBE_ON || on_gpu || num_nodes > 1;
+}
+
+int probe_slowest_node(const double *rates, int num_nodes) {
+    int slowest = -1;
+    double lowest = 0;
+    for (int i = 0; num_nodes > 2 && i < num_nodes; i++) {
+        double before = rates[(i + num_nodes - 1) % num_nodes], after = rates[i];
+        double better = before > after ? before : after;
+        if (slowest < 0 || better < lowest) {
+            slowest = i;
+            lowest = better;
+        }
+    }
+    return slowest;
+}
+
+/* --- nodes --- */
+
+/* The hosts of the ranks, and their nodes numbered in the order of the ranks. */
+struct places {
+    int num_ranks, num_nodes;
+    char (*hosts)[HOST_ROOM]; /* [num_ranks] */
+    int *nodes;               /* [num_ranks] */
+};
+
+static void places_gather(struct places *places, struct comm *comm) {
+    char own[HOST_ROOM] = "";
+    *places = (struct places){.num_ranks = comm_num_ranks(comm)};
+    places->hosts = xcalloc((size_t)places->num_ranks, sizeof *places->hosts);
+    places->nodes = xcalloc((size_t)places->num_ranks, sizeof *places->nodes);
+    snprintf(own, sizeof own, "%s", rank_node_name(comm));
+    comm_gather_bytes(comm, own, sizeof own, places->hosts);
+    for (int r = 0; r < places->num_ranks; r++) {
+        int before = 0;
+        while (before < r && strcmp(places->hosts[before], places->hosts[r]) != 0)
+            before++;
+        places->nodes[r] = before < r ? places->nodes[before] : places->num_nodes++;
+    }
+}
+
+static void places_free(struct places *places) {
+    free(places->hosts);
+    free(places->nodes);
+}
+
+static const char *host_of_node(const struct places *places, int node) {
+    int r = 0;
+    while (places->nodes[r] != node)
+        r++;
+    return places->hosts[r];
+}
+
+/* --- measuring --- */
+
+/* transfer_rate - the slower of gather and reduce-scatter, of a size that takes a moment.  0: no memory for
+ * it. */
+static double transfer_rate(struct transport *transport) {
+    struct measure_transfer result = {.size_bytes = FIRST_BYTES};
+    for (int round = 0; round < 2; round++) {
+        if (measure_transfers(transport, &result, 1, NULL) != 0)
+            return 0;
+        double slower = result.gather_bytes_per_s < result.reduce_scatter_bytes_per_s
+                            ? result.gather_bytes_per_s
+                            : result.reduce_scatter_bytes_per_s;
+        if (round == 1)
+            return slower;
+        double affordable = slower * MEASURE_S / 24; /* six times each of three, of which one sends twice */
+        if (affordable < FIRST_BYTES)
+            return slower;
+        result.size_bytes = affordable > LARGEST_BYTES ? LARGEST_BYTES : (size_t)affordable;
+    }
+    return 0;
+}
+
+static double smallest_of(const double *values, int count, int *where) {
+    *where = 0;
+    for (int i = 1; i < count; i++)
+        if (values[i] < values[*where])
+            *where = i;
+    return values[*where];
+}
+
+/* ring_rates - between each node and the next: pairs that share no node at the same time, in three rounds at
+ * most. */
+static void ring_rates(double *rates, struct rank_device *rank, const struct places *places,
+                       enum transport_kind kind, struct comm *comm) {
+    int own = places->nodes[comm_rank(comm)], count = places->num_nodes;
+    int num_pairs = count == 2 ? 1 : count;
+    memset(rates, 0, (size_t)count * sizeof *rates);
+    for (int round = 0; round < 3; round++) {
+        int pair =
+            -1; /* pair p joins nodes p and p + 1; even ones first, then odd ones, last an odd ring's end */
+        for (int p = 0; p < num_pairs; p++) {
+            bool is_end = count % 2 == 1 && p == count - 1;
+            if ((is_end ? 2 : p % 2) == round && (own == p || own == (p + 1) % count))
+                pair = p;
+        }
+        struct transport transport;
+        struct comm *both = comm_split(comm, pair < 0 ? num_pairs : pair);
+        double rate = 0;
+        int status = pair >= 0 ? transport_open(&transport, both, &rank->dev, kind, NULL) : -1;
+        if (!status) {
+            rate = transfer_rate(&transport);
+            transport_close(&transport);
+        }
+        double *all = xcalloc((size_t)count, sizeof *all);
+        if (pair >= 0)
+            all[pair] = rate;
+        comm_max_f64(comm, all, count);
+        for (int p = 0; p < count; p++)
+            rates[p] = all[p] > 0 ? all[p] : rates[p];
+        free(all);
+        comm_join(both);
+    }
+}
+
+/* --- telling --- */
+
+/* One axis of the grid. */
+struct axis {
+    const char *name;
+    struct transport *transport;
+    int num_ranks;
+    bool crosses; /* the network between nodes */
+    double expected;
+};
+
+/* tell_slow - where to look, and what to do. */
+static void tell_slow(const struct axis *axis, const struct places *places, int slowest_rank,
+                      struct rank_device *rank, enum transport_kind kind, struct comm *comm,
+                      struct metrics *metrics) {
+    if (!axis->crosses) {
+        metrics_note(metrics, "slowest node: %s; to do without it: --exclude=%s (slurm.exclude)",
+                     places->hosts[slowest_rank], places->hosts[slowest_rank]);
+        return;
+    }
+    double *rates = xcalloc((size_t)places->num_nodes, sizeof *rates);
+    ring_rates(rates, rank, places, kind, comm);
+    int node = probe_slowest_node(rates, places->num_nodes);
+    if (node >= 0)
+        metrics_note(metrics,
+                     "slowest node: %s, %.2f GB/s to its better neighbour; to do without it: --exclude=%s "
+                     "(slurm.exclude)",
+                     host_of_node(places, node),
+                     (rates[node] > rates[(node + places->num_nodes - 1) % places->num_nodes]
+                          ? rates[node]
+                          : rates[(node + places->num_nodes - 1) % places->num_nodes]) /
+                         1e9,
+                     host_of_node(places, node));
+    else
+        metrics_note(metrics, "between %s and %s: which of the two is slow cannot be told",
+                     host_of_node(places, 0), host_of_node(places, places->num_nodes - 1));
+    free(rates);
+}
+
+/* probe_axis - returns what becomes of the run, the same on all ranks. */
+static enum probe_verdict probe_axis(const struct axis *axis, const struct places *places,
+                                     const struct config *config, struct rank_device *rank, struct comm *comm,
+                                     struct metrics *metrics) {
+    if (axis->num_ranks < 2)
+        return PROBE_GOOD;
+    enum transport_kind kind = rank->dev.ops->host_memory          ? TRANSPORT_HOST
+                               : config->parallel.comm == COMM_MPI ? TRANSPORT_STAGED
+                                                                   : TRANSPORT_NCCL;
+    double own = transfer_rate(axis->transport), *all = xcalloc((size_t)places->num_ranks, sizeof *all);
+    int where;
+    comm_gather_f64(comm, &own, 1, all);
+    double slowest = smallest_of(all, places->num_ranks, &where);
+    free(all);
+    enum probe_verdict verdict = probe_judge(slowest, axis->expected, config->fabric.minimum);
+    char expected[64] = "";
+    if (axis->expected > 0)
+        snprintf(expected, sizeof expected, ", %.2f are expected", axis->expected / 1e9);
+    metrics_note(
+        metrics, "bandwidth %s: %.2f GB/s%s%s", axis->name, slowest / 1e9, expected,
+        verdict != PROBE_GOOD && kind == TRANSPORT_NCCL ? "; NCCL_DEBUG=INFO tells which way it takes" : "");
+    if (verdict != PROBE_GOOD && places->num_nodes > 1)
+        tell_slow(axis, places, where, rank, kind, comm, metrics);
+    return verdict;
+}
+
+bool probe_run(const struct chosen *chosen, struct rank_device *rank, struct comm *comm,
+               struct metrics *metrics) {
+    const struct config *config = &chosen->config;
+    const struct machine *machine = &chosen->facts.machine;
+    struct places places;
+    struct err err = {""};
+    places_gather(&places, comm);
+    enum probe_verdict worst = PROBE_GOOD;
+    if (probe_is_wanted(config->fabric.probe, places.num_ranks, places.num_nodes,
+                        !rank->dev.ops->host_memory)) {
+        int per_node = places.num_ranks / places.num_nodes;
+        bool spans = rank->grid.num_shards > per_node, several = places.num_nodes > 1;
+        int sharing =
+            rank->grid.num_shards < per_node ? rank->grid.num_shards : per_node; /* rings at the same time */
+        double intra = chosen->facts.intra_gb_s > 0 ? machine->link_bytes_per_s : 0;
+        double inter = chosen->facts.inter_gb_s > 0 ? machine->node_bytes_per_s : 0;
+        const struct axis axes[] = {
+            {"inside a replica", &rank->link, rank->grid.num_shards, spans, spans ? inter : intra},
+            {"between replicas", &rank->across, rank->grid.num_replicas, several,
+             several ? inter / sharing : intra}};
+        for (int i = 0; i < 2; i++) {
+            enum probe_verdict verdict = probe_axis(&axes[i], &places, config, rank, comm, metrics);
+            worst = verdict > worst ? verdict : worst;
+        }
+    }
+    places_free(&places);
+    if (worst == PROBE_REFUSED)
+        err_set(&err,
+                "the bandwidth between the ranks is below fabric.minimum (%g of what the site's profile "
+                "expects); set "
+                "it to 0 to train all the same",
+                config->fabric.minimum);
+    return comm_all_ok(comm, worst == PROBE_REFUSED ? -1 : 0, &err);
+}

@@ -1,0 +1,279 @@
+/* resume.c - see resume.h.  The root looks, all agree. */
+#include "train/run/resume.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/checkpoint.h"
+#include "checkpoints/files.h"
+#include "checkpoints/weights.h"
+#include "train/record/provenance.h"
+#include "train/run/resume_data.h"
+
+/* --- which checkpoint --- */
+
+/* from_checkpoint - what checkpoint.from names: a run, a step of it, or a checkpoint's folder; malloc'ed,
+ * NULL with err set. */
+static char *from_checkpoint(const char *from, int64_t *step, struct err *err) {
+    const char *at = strrchr(from, '@');
+    char *manifest = xasprintf("%s/manifest.json", from), *path = NULL;
+    bool is_checkpoint = path_exists(manifest),
+         has_step = at && at[1] && !at[1 + strspn(at + 1, "0123456789")];
+    free(manifest);
+    if (is_checkpoint || path_exists(from) || !has_step) {
+        path = is_checkpoint ? xstrdup(from) : checkpoint_latest(from, step, err);
+        if (!path && err->text[0] == '\0')
+            err_set(err, "'%s' has no checkpoint", from);
+    } else {
+        char *run = xstrndup(from, (size_t)(at - from));
+        *step = strtoll(at + 1, NULL, 10);
+        path = checkpoint_of_step(run, *step, err);
+        free(run);
+    }
+    return path;
+}
+
+/* tell_line - `latest` names another checkpoint than the one that was saved last. */
+static void tell_line(struct resume *r, const char *run_folder) {
+    struct checkpoint_id last;
+    if (checkpoint_last_saved(run_folder, &last, NULL) != 0 || !last.id[0] ||
+        strcmp(last.id, r->parent.id) == 0)
+        return;
+    remark(&r->said, REMARK_NOTE,
+           "goes on from step %lld, the run had saved step %lld last: a new line begins here, the other one "
+           "stays as "
+           "it is",
+           (long long)r->parent.step, (long long)last.step);
+}
+
+/* tell_anew - checkpoints that are there and not gone on from. */
+static void tell_anew(struct resume *r, const struct config *config) {
+    struct checkpoint_id last;
+    if (checkpoint_last_saved(config->run.folder, &last, NULL) == 0 && last.id[0])
+        remark(&r->said, REMARK_NOTE,
+               "checkpoint.resume is never: the run starts anew at step 1; its checkpoints up to step %lld "
+               "stay as they "
+               "are",
+               (long long)last.step);
+}
+
+static int choose_checkpoint(struct resume *r, const struct config *config, struct err *err) {
+    if (config->checkpoint.resume == RESUME_NEVER) {
+        tell_anew(r, config);
+    } else {
+        r->checkpoint = checkpoint_latest(config->run.folder, &r->step, err);
+        if (!r->checkpoint && err->text[0])
+            return -1;
+    }
+    if (!r->checkpoint && config->checkpoint.from) {
+        r->checkpoint = from_checkpoint(config->checkpoint.from, &r->step, err);
+        if (!r->checkpoint)
+            return err_prefix(err, "checkpoint.from");
+        r->is_branch = true;
+    }
+    if (!r->checkpoint)
+        return 0;
+    if (checkpoint_identity(r->checkpoint, &r->parent, err) != 0)
+        return -1;
+    r->step = r->parent.step;
+    if (r->is_branch)
+        remark(&r->said, REMARK_NOTE, "a new line of history, from '%.400s'", r->checkpoint);
+    else
+        tell_line(r, config->run.folder);
+    return 0;
+}
+
+/* --- is it the same run --- */
+
+static struct resume_facts facts_of(const struct resume *r) {
+    return (struct resume_facts){.state = r->state, .checkpoint = r->checkpoint, .is_branch = r->is_branch};
+}
+
+/* check_steps - fewer steps than are done cannot be trained; as many are done. */
+static int check_steps(struct resume *r, const struct config *config, struct err *err) {
+    r->is_done = r->step == config->train.steps && !r->is_branch;
+    if (r->step < config->train.steps || r->is_done)
+        return 0;
+    return err_set(
+        err,
+        "train.steps is %lld, and '%.250s' has %lld: there is nothing to train; raise train.steps, or begin "
+        "at an earlier checkpoint with another run.folder and checkpoint.from",
+        (long long)config->train.steps, r->checkpoint, (long long)r->step);
+}
+
+/* tokenizer_text - of a file, or of the folder that holds it; malloc'ed, or NULL. */
+static char *tokenizer_text(const char *path) {
+    enum { TOKENIZER_MAX_BYTES = 256 << 20 };
+    size_t length_bytes;
+    char *inside = xasprintf("%s/tokenizer.json", path);
+    char *text =
+        file_read_whole(path_exists(inside) ? inside : path, TOKENIZER_MAX_BYTES, &length_bytes, NULL);
+    free(inside);
+    return text;
+}
+
+/* check_tokenizer - a resumed run keeps its tokenizer: what the run file names must still be that one. */
+static int check_tokenizer(struct resume *r, const struct config *config, struct err *err) {
+    struct resume_facts facts = facts_of(r);
+    const char *path = config->model.tokenizer;
+    char *was = resume_value(&facts, "model.tokenizer"), *quoted = path ? xasprintf("\"%s\"", path) : NULL;
+    int status = 0;
+    if (path && (!was || strcmp(was, quoted) != 0)) {
+        char *now = tokenizer_text(path), *then = tokenizer_text(r->checkpoint);
+        if (now && then && strcmp(now, then) == 0)
+            remark(&r->said, REMARK_NOTE, "model.tokenizer: %.300s is now %.300s, the same tokenizer",
+                   was ? was : "nothing", quoted);
+        else
+            status = resume_refuse(&facts, "model.tokenizer", was, quoted, err);
+        free(then);
+        free(now);
+    }
+    free(quoted);
+    free(was);
+    return status;
+}
+
+static int compare_run_file(struct resume *r, const struct config *config, struct err *err) {
+    struct resume_facts facts = facts_of(r);
+    char *text = checkpoint_state_text(r->checkpoint, err);
+    r->state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
+    free(text);
+    facts.state = r->state;
+    if (!r->state || json_get_int_or(r->state, "data_start", 0, &r->data_start, err) != 0 ||
+        resume_compare_config(&facts, config, &r->said, err) != 0 || check_tokenizer(r, config, err) != 0)
+        return -1;
+    return check_steps(r, config, err);
+}
+
+/* base_was - model.path at the checkpoint as a bare path, malloc'ed; "" for a new model. */
+static char *base_was(const struct resume *r) {
+    struct resume_facts facts = facts_of(r);
+    char *text = resume_value(&facts, "model.path");
+    size_t length = text ? strlen(text) : 0;
+    if (length < 2 || strcspn(text, "\\") != length) /* quotes around it; escapes are compared as they are */
+        return text ? text : xstrdup("");
+    memmove(text, text + 1, length - 2);
+    text[length - 2] = '\0';
+    return text;
+}
+
+static bool same_path(const char *a, const char *b) {
+    char *x = realpath(a, NULL), *y = realpath(b, NULL);
+    bool same = strcmp(a, b) == 0 || (x && y && strcmp(x, y) == 0);
+    free(y);
+    free(x);
+    return same;
+}
+
+/* check_base - a model.path that changed must still be the model that the run began with: the same files,
+ * whatever they are called now.  Collective. */
+static bool check_base(struct resume *r, const struct config *config, struct comm *comm) {
+    struct err err = {""}, why = {""};
+    char *was = comm_is_root(comm) ? base_was(r) : NULL;
+    const char *now = config->model.path ? config->model.path : "";
+    struct resume_facts facts = facts_of(r);
+    int64_t differs = comm_is_root(comm) && strcmp(now, was) != 0 && !same_path(was, now);
+    int status = 0;
+    comm_broadcast(comm, &differs, sizeof differs);
+    struct weights *weights = differs && now[0] ? weights_open(now, &why) : NULL;
+    if (differs && !weights && !comm_is_root(comm))
+        err = why;
+    if (differs && !weights && comm_is_root(comm))
+        status = resume_refuse(&facts, "model.path", was[0] ? was : NULL, now[0] ? now : NULL, &err);
+    if (!comm_all_ok(comm, differs && !weights ? -1 : status, &err)) {
+        if (weights)
+            weights_close(weights);
+        free(was);
+        return false;
+    }
+    json_t *base = NULL;
+    bool done = !differs || provenance_base(&base, comm, weights, now);
+    if (done && differs && comm_is_root(comm)) {
+        json_t *earlier = provenance_load(r->checkpoint, NULL);
+        const char *before = json_string_value(json_find(earlier, "base_model/sha256"));
+        const char *sha256 = json_string_value(json_find(base, "sha256"));
+        if (!before || !sha256 || strcmp(before, sha256) != 0)
+            status = resume_refuse(&facts, "model.path", was[0] ? was : NULL, now, &err);
+        else
+            remark(&r->said, REMARK_NOTE, "model.path: '%.300s' is now '%.300s', the same model", was, now);
+        json_decref(earlier);
+    }
+    if (weights)
+        weights_close(weights);
+    json_decref(base);
+    free(was);
+    return done && comm_all_ok(comm, status, &err);
+}
+
+bool resume_open(struct resume *r, const struct config *config, struct comm *comm) {
+    struct err err = {""};
+    int status = 0;
+    *r = (struct resume){.step = 0};
+    if (comm_is_root(comm)) {
+        status = run_record_check(config, &r->said, &err);
+        if (!status)
+            status = choose_checkpoint(r, config, &err);
+        if (!status && r->checkpoint && compare_run_file(r, config, &err) != 0)
+            status = err_prefix(&err, "cannot go on");
+    }
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    comm_broadcast_text(comm, &r->checkpoint);
+    comm_broadcast(comm, &r->step, sizeof r->step);
+    comm_broadcast(comm, &r->data_start, sizeof r->data_start);
+    comm_broadcast(comm, &r->is_branch, sizeof r->is_branch);
+    comm_broadcast(comm, &r->is_done, sizeof r->is_done);
+    return !r->checkpoint || check_base(r, config, comm);
+}
+
+void resume_close(struct resume *r) {
+    json_decref(r->state);
+    json_decref(r->data);
+    json_decref(r->valid);
+    remarks_release(&r->said);
+    free(r->checkpoint);
+    *r = (struct resume){.step = 0};
+}
+
+/* --- data --- */
+
+static int read_data(struct resume *r, const struct config *config, const struct loader *train,
+                     const struct loader *valid, struct err *err) {
+    struct resume_facts facts = facts_of(r);
+    bool is_new_order = false;
+    r->data = resume_data_json(train, config->data.train, config->data.num_train, err);
+    if (r->data && valid)
+        r->valid = resume_data_json(valid, config->data.valid, config->data.num_valid, err);
+    if (!r->data || (valid && !r->valid))
+        return -1;
+    if (!r->checkpoint)
+        return 0;
+    if (resume_compare_data(&facts, r->data, r->valid, &is_new_order, &r->said, err) != 0)
+        return err_prefix(err, "cannot go on");
+    if (r->is_branch && is_new_order) {
+        r->data_start = r->step;
+        remark(&r->said, REMARK_NOTE,
+               "the data are read from their beginning: their order is a new one from step %lld",
+               (long long)r->step + 1);
+    }
+    return 0;
+}
+
+bool resume_check_data(struct resume *r, const struct config *config, const struct loader *train,
+                       const struct loader *valid, struct comm *comm) {
+    struct err err = {""};
+    int status = comm_is_root(comm) ? read_data(r, config, train, valid, &err) : 0;
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    comm_broadcast(comm, &r->data_start, sizeof r->data_start);
+    return true;
+}
+
+void resume_put_state(const struct resume *r, const struct config *config, json_t *state) {
+    json_object_set_new(state, "keys", resume_keys_json(config));
+    json_object_set_new(state, "data_start", json_integer(r->data_start));
+    if (r->data)
+        json_object_set(state, "data", r->data);
+    if (r->valid)
+        json_object_set(state, "valid", r->valid);
+}

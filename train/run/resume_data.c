@@ -1,0 +1,153 @@
+/* resume_data.c - see resume_data.h. */
+#include "train/run/resume_data.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WHAT_ROOM = 500 };
+
+json_t *resume_data_json(const struct loader *loader, const struct data_file *files, int num_files,
+                         struct err *err) {
+    json_t *list = json_array();
+    for (int i = 0; i < num_files; i++) {
+        char hex[TOKEN_CONTENT_ROOM];
+        if (loader_content_hash(loader, i, hex, err) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+        json_t *path = json_string(files[i].path);
+        json_array_append_new(list, json_pack("{s:o, s:f, s:s}", "path", path ? path : json_string("?"),
+                                              "weight", files[i].weight, "content", hex));
+    }
+    return list;
+}
+
+static const char *text_of(const json_t *list, size_t i, const char *key) {
+    const char *text = json_string_value(json_object_get(json_array_get(list, i), key));
+    return text ? text : "";
+}
+
+/* share_of - of the samples; the whole is 1. */
+static double share_of(const json_t *list, size_t i) {
+    double sum = 0, own = 0;
+    for (size_t j = 0; j < json_array_size(list); j++) {
+        double weight = json_number_value(json_object_get(json_array_get(list, j), "weight"));
+        sum += weight;
+        own = j == i ? weight : own;
+    }
+    return sum > 0 ? own / sum : 0;
+}
+
+/* find_content - the place of a file with these contents, or -1. */
+static int find_content(const json_t *list, const char *content) {
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(text_of(list, i, "content"), content) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* describe_difference - the first one; false: the same tokens in the same order with the same shares. */
+static bool describe_difference(const char *key, const json_t *was, const json_t *now, char *what) {
+    size_t count = json_array_size(now);
+    for (size_t i = 0; i < count && i < json_array_size(was); i++) {
+        const char *content = text_of(now, i, "content");
+        if (strcmp(content, text_of(was, i, "content")) == 0)
+            continue;
+        int place = find_content(was, content);
+        if (place >= 0)
+            snprintf(what, WHAT_ROOM,
+                     "%s has its files in another order: '%.160s' is now file %zu and was file %d", key,
+                     text_of(now, i, "path"), i + 1, place + 1);
+        else
+            snprintf(what, WHAT_ROOM,
+                     "%s reads other tokens: file %zu, '%.120s', does not hold what '%.120s' held (contents "
+                     "%.12s, "
+                     "were %.12s)",
+                     key, i + 1, text_of(now, i, "path"), text_of(was, i, "path"), content,
+                     text_of(was, i, "content"));
+        return true;
+    }
+    if (count != json_array_size(was)) {
+        snprintf(what, WHAT_ROOM, "%s had %zu files, it now has %zu", key, json_array_size(was), count);
+        return true;
+    }
+    for (size_t i = 0; i < count; i++) {
+        double before = share_of(was, i), share = share_of(now, i);
+        if (llround(before * 0x1p32) == llround(share * 0x1p32))
+            continue;
+        snprintf(what, WHAT_ROOM,
+                 "%s has other weights: the share of '%.160s' was %.4g %%, it is now %.4g %%", key,
+                 text_of(now, i, "path"), 100 * before, 100 * share);
+        return true;
+    }
+    return false;
+}
+
+/* tell_names - files that were renamed or moved. */
+static void tell_names(const char *key, const json_t *was, const json_t *now, struct remarks *said) {
+    for (size_t i = 0; i < json_array_size(now); i++)
+        if (strcmp(text_of(was, i, "path"), text_of(now, i, "path")) != 0)
+            remark(said, REMARK_NOTE, "%s: '%.300s' is now '%.300s', with the same contents", key,
+                   text_of(was, i, "path"), text_of(now, i, "path"));
+}
+
+/* order_changed - a branch that counts its samples otherwise, beside other tokens. */
+static bool order_changed(const struct resume_facts *facts, const struct remarks *said) {
+    static const char *const names[] = {"run.seed was", "data.sequence_tokens was", "data.packing was",
+                                        "train.batch_sequences was"};
+    for (int i = 0; facts->is_branch && i < said->count; i++)
+        for (size_t n = 0; n < sizeof names / sizeof names[0]; n++)
+            if (strncmp(said->items[i].text, names[n], strlen(names[n])) == 0)
+                return true;
+    return false;
+}
+
+static int compare_train(const struct resume_facts *facts, const json_t *now, bool *is_new_order,
+                         struct remarks *said, struct err *err) {
+    char what[WHAT_ROOM];
+    const json_t *was = json_find(facts->state, "data");
+    *is_new_order = order_changed(facts, said);
+    if (!was) {
+        remark(said, REMARK_WARNING,
+               "'%.300s' is of a version that did not keep what its token files hold: only their number of "
+               "tokens "
+               "was compared",
+               facts->checkpoint);
+        return 0;
+    }
+    if (!describe_difference("data.train", was, now, what)) {
+        tell_names("data.train", was, now, said);
+        return 0;
+    }
+    *is_new_order = true;
+    if (facts->is_branch) {
+        remark(said, REMARK_NOTE, "%s", what);
+        return 0;
+    }
+    const char *slash = strrchr(facts->checkpoint, '/');
+    int length = slash ? (int)(slash - facts->checkpoint) : 0;
+    return err_set(
+        err,
+        "%s; '%.140s' was trained in that order: set it back, start anew with another run.folder, or go on "
+        "from here with these data in another run.folder with checkpoint.from: %.*s",
+        what, facts->checkpoint, length > 140 ? 140 : length, facts->checkpoint);
+}
+
+int resume_compare_data(const struct resume_facts *facts, const json_t *train, const json_t *valid,
+                        bool *is_new_order, struct remarks *said, struct err *err) {
+    char what[WHAT_ROOM];
+    const json_t *valid_was = json_find(facts->state, "valid");
+    if (compare_train(facts, train, is_new_order, said, err) != 0)
+        return -1;
+    if (!json_find(facts->state, "data") || (!valid_was && !valid))
+        return 0;
+    if (!valid_was || !valid)
+        remark(said, REMARK_NOTE, "data.valid: there %s",
+               valid ? "was none, it is now given" : "is none any more");
+    else if (describe_difference("data.valid", valid_was, valid, what))
+        remark(said, REMARK_NOTE, "%s; validation losses cannot be compared with the earlier ones", what);
+    else
+        tell_names("data.valid", valid_was, valid, said);
+    return 0;
+}

@@ -1,0 +1,269 @@
+/* run_lock.c - see run_lock.h. */
+#include "train/run/run_lock.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "checkpoints/files.h"
+#include "data/json.h"
+#include "kernels/clock.h"
+#include "slurm/slurm.h"
+
+enum { OWNER_MAX_BYTES = 4096, OWNER_TEXT_ROOM = 4 * RUN_OWNER_ROOM };
+static const double ASK_TIMEOUT_S = 5, RETRY_S = 0.1;
+
+static char *lock_path(const char *run_folder) {
+    return xasprintf("%s/lock", run_folder);
+}
+
+/* --- who --- */
+
+static void put(char room[RUN_OWNER_ROOM], const char *text) {
+    snprintf(room, RUN_OWNER_ROOM, "%s", text ? text : "");
+}
+
+static struct run_owner myself(void) {
+    struct run_owner owner = {.pid = getpid(), .started = time(NULL)};
+    const struct passwd *who = getpwuid(getuid());
+    if (who)
+        put(owner.user, who->pw_name);
+    else
+        snprintf(owner.user, sizeof owner.user, "%u", (unsigned)getuid());
+    gethostname(owner.host, sizeof owner.host - 1);
+    put(owner.job, getenv("SLURM_JOB_ID"));
+    return owner;
+}
+
+static char *owner_line(const struct run_owner *owner, enum run_work work) {
+    static const char *const names[] = {"train", "submit", "chain"};
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "work", names[work], "user", owner->user,
+                             "host", owner->host, "job", owner->job, "pid", (json_int_t)owner->pid, "started",
+                             (json_int_t)owner->started);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL; /* none where a name is not UTF-8 */
+    char *line = xasprintf("%s\n", text ? text : "");
+    free(text);
+    json_decref(root);
+    return line;
+}
+
+static bool take_text(const json_t *object, const char *key, char room[RUN_OWNER_ROOM]) {
+    const char *text;
+    if (json_get_string_or(object, key, "", &text, NULL) != 0)
+        return false;
+    put(room, text);
+    return true;
+}
+
+bool run_owner_read(struct run_owner *owner, const char *run_folder) {
+    char text[OWNER_MAX_BYTES], *path = lock_path(run_folder);
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t length = file >= 0 ? read(file, text, sizeof text) : 0;
+    if (file >= 0)
+        close(file);
+    free(path);
+    *owner = (struct run_owner){.pid = 0};
+    json_t *object = length > 0 ? json_parse_text(text, (size_t)length, "lock", NULL) : NULL;
+    bool is_told = json_is_object(object) && take_text(object, "user", owner->user) &&
+                   take_text(object, "host", owner->host) && take_text(object, "job", owner->job) &&
+                   json_get_int(object, "pid", &owner->pid, NULL) == 0 &&
+                   json_get_int(object, "started", &owner->started, NULL) == 0;
+    json_decref(object);
+    return is_told;
+}
+
+const char *run_owner_text(const struct run_owner *owner, char *room, size_t room_bytes) {
+    char date[32] = "";
+    time_t started = (time_t)owner->started;
+    struct tm parts;
+    if (localtime_r(&started, &parts))
+        strftime(date, sizeof date, "%F %T", &parts);
+    if (owner->job[0])
+        snprintf(room, room_bytes, "user '%s' (job %s on host %s, started %s)", owner->user, owner->job,
+                 owner->host, date);
+    else
+        snprintf(room, room_bytes, "user '%s' (process %lld on host %s, started %s)", owner->user,
+                 (long long)owner->pid, owner->host, date);
+    return room;
+}
+
+static enum run_lock_answer refuse(const char *run_folder, struct err *err) {
+    struct run_owner owner;
+    char text[OWNER_TEXT_ROOM];
+    if (run_owner_read(&owner, run_folder))
+        err_set(err,
+                "'%s' belongs to %s: wait for it, end it with 'atelier stop', or choose another run.folder",
+                run_folder, run_owner_text(&owner, text, sizeof text));
+    else
+        err_set(err,
+                "'%s' belongs to another process, which did not say who it is: wait for it, or choose "
+                "another run.folder",
+                run_folder);
+    return RUN_LOCK_REFUSED;
+}
+
+/* --- a lock that was left --- */
+
+/* job_lives - 1 where squeue has the job, 0 where it has not, -1 where it did not answer. */
+static int job_lives(const char *job) {
+    struct queue queue;
+    if (queue_ask_jobs(&queue, job, ASK_TIMEOUT_S, NULL) != 0)
+        return -1;
+    int lives = queue_find(&queue, job) != NULL;
+    queue_release(&queue);
+    return lives;
+}
+
+/* is_left - whether the owner that the file names is over.  is_locked: this process has the kernel's lock,
+ * which on a good file system is the proof; where locks do not reach other hosts only a job can be asked. */
+static bool is_left(const struct run_owner *owner, bool is_locked) {
+    struct run_owner me = myself();
+    if (strcmp(owner->host, me.host) == 0)
+        return is_locked || owner->pid == me.pid ||
+               (owner->pid > 0 && kill((pid_t)owner->pid, 0) != 0 && errno == ESRCH);
+    if (owner->job[0] && strcmp(owner->job, me.job) == 0)
+        return true; /* an earlier start of this very job */
+    int lives = owner->job[0] ? job_lives(owner->job) : -1;
+    return lives == 0 || (lives < 0 && is_locked);
+}
+
+bool run_lock_is_held(const char *run_folder, struct run_owner *owner) {
+    char *path = lock_path(run_folder);
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    free(path);
+    *owner = (struct run_owner){.pid = 0};
+    if (file < 0)
+        return false;
+    bool is_locked = flock(file, LOCK_SH | LOCK_NB) == 0, is_busy = !is_locked && errno == EWOULDBLOCK;
+    close(file); /* whoever starts in this moment waits that long */
+    bool is_told = run_owner_read(owner, run_folder);
+    return is_busy || (is_told && !is_left(owner, is_locked));
+}
+
+/* --- taking --- */
+
+/* open_lock - for writing, or where another user made it for reading, which is enough for a lock.  What a
+ * group shares it can lock. */
+static int open_lock(const char *path, const char *run_folder, struct err *err) {
+    struct stat folder;
+    int file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0 && errno == ENOENT) {
+        file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (file >= 0 && stat(run_folder, &folder) == 0 && fchmod(file, 0644 | (folder.st_mode & 0022)) != 0)
+            warn("'%s' cannot be given the folder's rights: %s", path, strerror(errno));
+    }
+    if (file < 0 && errno == EACCES)
+        file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0)
+        err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    return file;
+}
+
+/* is_in_place - the file that was locked still has its name: its last owner may have removed it meanwhile. */
+static bool is_in_place(int file, const char *path) {
+    struct stat mine, there;
+    return fstat(file, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino &&
+           mine.st_dev == there.st_dev;
+}
+
+enum attempt { ATTEMPT_LOCKED, ATTEMPT_WITHOUT, ATTEMPT_BUSY, ATTEMPT_FAILED };
+
+/* attempt - one try; ATTEMPT_WITHOUT: this file system has no locks. */
+static enum attempt attempt(int *file, const char *path, const char *run_folder, struct err *err) {
+    for (;;) {
+        *file = open_lock(path, run_folder, err);
+        if (*file < 0)
+            return ATTEMPT_FAILED;
+        bool is_locked = flock(*file, LOCK_EX | LOCK_NB) == 0;
+        if (!is_locked && errno == EWOULDBLOCK) {
+            close(*file);
+            return ATTEMPT_BUSY;
+        }
+        if (is_in_place(*file, path))
+            return is_locked ? ATTEMPT_LOCKED : ATTEMPT_WITHOUT;
+        close(*file);
+    }
+}
+
+static void pause_s(double seconds) {
+    struct timespec time = {.tv_sec = (time_t)seconds,
+                            .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    nanosleep(&time, NULL);
+}
+
+/* write_owner - best effort: the lock holds without it. */
+static void write_owner(int file, enum run_work work) {
+    struct run_owner me = myself();
+    char *line = owner_line(&me, work);
+    if (ftruncate(file, 0) == 0 && pwrite(file, line, strlen(line), 0) < 0)
+        warn("who has the run folder is not written down: %s", strerror(errno));
+    free(line);
+}
+
+enum run_lock_answer run_lock_take(struct run_lock *lock, const char *run_folder, enum run_work work,
+                                   double wait_s, struct err *err) {
+    double deadline_s = clock_s() + wait_s;
+    bool was_there = path_exists(run_folder);
+    int file = -1;
+    *lock = (struct run_lock){.path = NULL};
+    if (folder_create(run_folder, err) != 0)
+        return RUN_LOCK_FAILED;
+    char *path = lock_path(run_folder);
+    enum attempt got = attempt(&file, path, run_folder, err);
+    while (got == ATTEMPT_BUSY && clock_s() < deadline_s) {
+        pause_s(RETRY_S);
+        got = attempt(&file, path, run_folder, err);
+    }
+    struct run_owner owner;
+    enum run_lock_answer answer = got == ATTEMPT_FAILED ? RUN_LOCK_FAILED : RUN_LOCK_TAKEN;
+    if (got == ATTEMPT_BUSY)
+        answer = refuse(run_folder, err);
+    else if (got != ATTEMPT_FAILED && run_owner_read(&owner, run_folder) &&
+             !is_left(&owner, got == ATTEMPT_LOCKED)) {
+        answer = refuse(run_folder, err);
+        close(file);
+    }
+    if (answer != RUN_LOCK_TAKEN) {
+        free(path);
+        return answer;
+    }
+    write_owner(file, work);
+    *lock = (struct run_lock){.path = path, .file = file, .made_folder = !was_there};
+    return RUN_LOCK_TAKEN;
+}
+
+/* remove_unused - the folder that holds nothing but the lock. */
+static void remove_unused(const char *path) {
+    char *run_folder = xstrndup(path, strlen(path) - strlen("/lock"));
+    DIR *folder = opendir(run_folder);
+    int num_entries = 0;
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        num_entries += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    if (folder)
+        closedir(folder);
+    if (num_entries == 1 && unlink(path) == 0)
+        rmdir(run_folder);
+    free(run_folder);
+}
+
+void run_lock_release(struct run_lock *lock) {
+    if (!lock->path)
+        return;
+    if (ftruncate(lock->file, 0) != 0 && errno != EINVAL && errno != EBADF)
+        warn("'%s' still names this process: %s", lock->path, strerror(errno));
+    if (lock->made_folder)
+        remove_unused(lock->path);
+    close(lock->file);
+    free(lock->path);
+    *lock = (struct run_lock){.path = NULL};
+}

@@ -1,0 +1,344 @@
+/* trainer.c - the loop: the file to read first.
+ *
+ * A step: read this rank's samples; per micro-batch forward and backward; reduce the gradients; norm, guard,
+ * update; publish the new weights.  Between steps: metrics, validation, checkpoints, signals.  How a run is
+ * opened is in trainer_setup.c, how it is saved in trainer_save.c, the model in model.c, what moves between
+ * ranks in shard.c. */
+#include "train/run/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kernels/clock.h"
+#include "train/run/optimizer.h"
+#include "train/run/run_phase.h"
+#include "train/run/schedule.h"
+#include "train/model/shard.h"
+#include "train/run/trainer_save.h"
+
+enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
+
+/* What a step adds up over the ranks. */
+struct step_sums {
+    double target_weight, filled_tokens, flops;
+    double loss; /* mean over the targets; NaN: there were none */
+};
+
+/* What a step found out before its update. */
+struct step_outcome {
+    double own_loss;      /* sum of the losses of this rank */
+    double grad_norm;     /* of the gradients as they are, loss_scale times the true ones */
+    double learning_rate; /* the schedule's */
+    const char *skipped;  /* why the weights were left as they are, or NULL */
+};
+
+/* read_batch - this rank's samples; the weight and the tokens of the whole batch. */
+static bool read_batch(struct trainer *t, struct step_sums *sums) {
+    struct err err = {""};
+    int status = feed_step(&t->feed, &err);
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
+    double values[2] = {t->feed.target_weight, (double)t->feed.filled_tokens};
+    comm_sum_f64(t->comm, values, 2);
+    sums->target_weight = values[0];
+    sums->filled_tokens = values[1];
+    return true;
+}
+
+/* compute_gradients - forward and backward of all micro-batches; returns this rank's sum of losses. */
+static double compute_gradients(struct trainer *t, double target_weight) {
+    /* The loss is a mean over the target tokens of the whole batch, whoever computes them: each gradient is
+     * scaled by the same number, so neither ranks nor micro-batches nor packing change the result. */
+    float grad_scale = (float)(t->loss_scale.value / target_weight);
+    double loss = 0;
+    params_grad_reset(&t->params);
+    for (int64_t m = 0; m < t->feed.num_micros; m++)
+        loss += model_train(&t->model, &t->rank.link, &t->feed.micros[m], grad_scale);
+    params_grad_finish(&t->params, &t->rank.link, &t->rank.across);
+    return loss;
+}
+
+/* all_finite - guard before the update: the weights are still good.  Names the documents of the rank whose
+ * own loss went wrong; a gradient that overflowed is seen by all. */
+static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
+    struct err err = {""};
+    char documents[600];
+    int status = 0;
+    if (!isfinite(own_loss) || !isfinite(grad_norm)) {
+        t->met_no_number = true;
+        feed_documents(&t->feed, t->train_data, t->config->data.train, t->step - t->resume.data_start,
+                       documents, sizeof documents);
+        status = err_set(
+            &err,
+            "step %lld: %s is not finite; no update was made; lower optimizer.learning_rate or look at "
+            "the data: %s",
+            (long long)t->step + 1, isfinite(own_loss) ? "the gradient norm" : "the loss", documents);
+    }
+    return comm_all_ok(t->comm, status, &err);
+}
+
+/* add_up - losses and flops over the ranks. */
+static void add_up(struct trainer *t, double own_loss, const struct op_counts *before,
+                   struct step_sums *sums) {
+    double values[2] = {own_loss, 0};
+    for (int op = 0; op < OP_COUNT; op++)
+        values[1] += t->rank.dev.counts.flops[op] - before->flops[op];
+    comm_sum_f64(t->comm, values, 2);
+    sums->loss = sums->target_weight > 0 ? values[0] / sums->target_weight : NAN;
+    sums->flops = values[1];
+}
+
+/* fill_phases - where the time of the step went: ops by what they were for, and waits for other ranks.  A
+ * device that goes on by itself counts both on its own time line. */
+static void fill_phases(const struct trainer *t, struct step_record *record, const struct op_counts *before,
+                        double data_s) {
+    const struct op_counts *now = &t->rank.dev.counts;
+    bool on_host = t->rank.dev.ops->host_memory;
+    record->phase_s[PHASE_DATA] = data_s;
+    record->phase_s[PHASE_FORWARD] =
+        now->section_seconds[SECTION_FORWARD] - before->section_seconds[SECTION_FORWARD];
+    record->phase_s[PHASE_BACKWARD] =
+        now->section_seconds[SECTION_BACKWARD] - before->section_seconds[SECTION_BACKWARD];
+    record->phase_s[PHASE_COMM] =
+        on_host ? t->params.comm_s : now->seconds[OP_TRANSFER] - before->seconds[OP_TRANSFER];
+    record->phase_s[PHASE_OPTIMIZER] = now->seconds[OP_UPDATE] - before->seconds[OP_UPDATE];
+}
+
+/* update - new weights from the gradients, on all ranks.  Gradients that overflowed f16 cost this update and
+ * halve the loss scale; returns false on all ranks when anything else is not finite. */
+static bool update(struct trainer *t, struct step_outcome *outcome) {
+    bool skips = !isfinite(outcome->grad_norm) && loss_scale_overflowed(&t->loss_scale);
+    if (!all_finite(t, outcome->own_loss, skips ? 0 : outcome->grad_norm))
+        return false;
+    if (skips) {
+        metrics_note(t->metrics, "step %lld: a gradient overflowed f16; no update, the loss scale is now %g",
+                     (long long)t->step + 1, t->loss_scale.value);
+        outcome->skipped = "f16 overflow";
+        return true;
+    }
+    struct optimizer_step step = {++t->updates, outcome->learning_rate, outcome->grad_norm,
+                                  t->loss_scale.value};
+    optimizer_update(&t->params, t->config, &step);
+    loss_scale_succeeded(&t->loss_scale);
+    params_publish(&t->params, &t->rank.link);
+    return true;
+}
+
+/* pass_over - a batch without targets (chats that are all question) has nothing to learn from: a mean over
+ * nothing is no number, and weight decay alone would only shrink the weights.  The batch was read, so the
+ * step counts; the update does not.  Told the first, second, fourth, eighth... time. */
+static void pass_over(struct trainer *t, struct step_outcome *outcome) {
+    int64_t count = ++t->steps_without_targets;
+    *outcome = (struct step_outcome){
+        .grad_norm = NAN, .learning_rate = outcome->learning_rate, .skipped = "no targets"};
+    if ((count & (count - 1)) == 0)
+        metrics_note(t->metrics,
+                     "step %lld: the batch has no target token; no update (%lld such step%s so far)",
+                     (long long)t->step + 1, (long long)count, count > 1 ? "s" : "");
+}
+
+/* learn - gradients and the update.  Returns false on all ranks when the run must end. */
+static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome *outcome) {
+    struct op_counts before = t->rank.dev.counts;
+    outcome->learning_rate = schedule_rate(t->config, t->step + 1);
+    if (sums->target_weight > 0) {
+        outcome->own_loss = compute_gradients(t, sums->target_weight);
+        outcome->grad_norm = optimizer_grad_norm(&t->params, t->rank.shards);
+    } else {
+        pass_over(t, outcome);
+    }
+    add_up(t, outcome->own_loss, &before, sums);
+    return outcome->skipped || update(t, outcome);
+}
+
+/* follow - whether the run goes wrong, said when it begins and when it ends; the same on all ranks. */
+static void follow(struct trainer *t, double loss) {
+    struct divergence *d = &t->divergence;
+    enum divergence_news news = divergence_step(d, t->step, loss);
+    if (news == DIVERGENCE_BEGINS) {
+        char back[96] = "start anew";
+        if (d->good_step > 0)
+            snprintf(back, sizeof back, "go back to a checkpoint of step %lld or before",
+                     (long long)d->good_step);
+        metrics_note(
+            t->metrics,
+            "warning: step %lld: the run diverges: the loss is %.4f, out of bounds (%.4f) since step "
+            "%lld; lower optimizer.learning_rate and %s",
+            (long long)t->step, loss, divergence_limit(d), (long long)d->since, back);
+    } else if (news == DIVERGENCE_ENDS) {
+        metrics_note(t->metrics, "step %lld: the loss is within bounds again: %.4f", (long long)t->step,
+                     loss);
+    }
+    trainer_confirm(t);
+}
+
+/* train_step - one step of the schedule.  Returns false on all ranks when the run must end. */
+static bool train_step(struct trainer *t) {
+    struct step_sums sums;
+    struct op_counts before = t->rank.dev.counts;
+    double start = clock_s();
+    t->params.comm_s = 0;
+    if (!read_batch(t, &sums))
+        return false;
+    double data_done = clock_s();
+
+    struct step_outcome outcome = {0};
+    double loss_scale = t->loss_scale.value;
+    if (!learn(t, &sums, &outcome))
+        return false;
+
+    t->step++;
+    t->tokens_seen += (int64_t)sums.filled_tokens;
+    follow(t, sums.loss);
+    struct step_record record = {.step = t->step,
+                                 .loss = sums.loss,
+                                 .grad_norm = outcome.grad_norm / loss_scale,
+                                 .learning_rate = outcome.learning_rate,
+                                 .update = t->updates,
+                                 .skipped = outcome.skipped,
+                                 .diverged_since = t->divergence.is_diverged ? t->divergence.since : 0,
+                                 .tokens = (int64_t)sums.filled_tokens,
+                                 .target_tokens = (int64_t)sums.target_weight,
+                                 .seconds = clock_s() - start,
+                                 .flops = sums.flops};
+    fill_phases(t, &record, &before, data_done - start);
+    metrics_step(t->metrics, &record);
+    stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step,
+                    t->comm, t->metrics);
+    return true;
+}
+
+/* validate - mean loss over the validation files' target tokens.  Returns false on all ranks on a read error.
+ */
+static bool validate(struct trainer *t) {
+    double start = clock_s(), sums[2] = {0, 0};
+    if (!t->valid_data)
+        return true;
+    int64_t num_samples = loader_num_eval_samples(t->valid_data);
+    if (t->config->valid.sequences > 0 && t->config->valid.sequences < num_samples)
+        num_samples = t->config->valid.sequences;
+    for (int64_t first = 0; first < num_samples; first += t->valid_feed.batch_sequences) {
+        struct err err = {""};
+        int status = feed_eval(&t->valid_feed, t->valid_data, first, num_samples, &err);
+        if (!comm_all_ok(t->comm, status, &err))
+            return false;
+        for (int64_t m = 0; m < t->valid_feed.num_micros; m++)
+            sums[0] += model_evaluate(&t->model, &t->rank.link, &t->valid_feed.micros[m]);
+        sums[1] += t->valid_feed.target_weight;
+    }
+    comm_sum_f64(t->comm, sums, 2);
+    t->valid_s = clock_s() - start;
+    t->valid_loss = sums[1] > 0 ? sums[0] / sums[1] : NAN;
+    metrics_validation(t->metrics, t->step, t->valid_loss, (int64_t)sums[1], clock_s() - start);
+    return true;
+}
+
+static bool is_due(int64_t step, int64_t every) {
+    return every > 0 && step % every == 0;
+}
+
+/* between_steps - a checkpoint where one is due or asked for, the accounts once a minute.  Returns -1 to go
+ * on, or the exit code. */
+static int between_steps(struct trainer *t, double step_s) {
+    bool is_last = t->step == t->config->train.steps;
+    enum wish wish = is_last ? WISH_SAVE : control_ask(&t->control, step_s);
+    if (wish_ends(wish))
+        metrics_note(t->metrics, "step %lld: save and stop, because of %s", (long long)t->step,
+                     wish_name(wish));
+    if ((wish != WISH_NOTHING || control_save_is_due(&t->control, t->step)) && !trainer_save(t))
+        return EXIT_FAULT;
+    if (t->control.minute_is_over || is_last || wish_ends(wish))
+        accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
+    return wish_ends(wish) ? EXIT_REQUEUE : -1;
+}
+
+/* train_loop - steps until the last one, a stop or a fault; returns the exit code. */
+static int train_loop(struct trainer *t) {
+    int64_t last = t->config->train.steps;
+    bool has_validated = false, failed = false;
+    if ((!t->resumed_from || t->resume.is_branch) && !validate(t))
+        return EXIT_FAULT;
+    while (t->step < last) {
+        double start = clock_s();
+        error_set_step(t->step + 1);
+        if (!train_step(t))
+            return EXIT_FAULT;
+        double step_s = clock_s() - start;
+        /* The last validation goes into the last checkpoint's model card, unless the job might end before the
+         * save; what was trained is saved even where it fails. */
+        has_validated = t->step == last ? control_has_time(&t->control, t->valid_s)
+                                        : is_due(t->step, t->config->valid.every_steps);
+        failed = has_validated && !validate(t);
+        if (failed && t->step < last)
+            return EXIT_FAULT;
+        int code = between_steps(t, step_s);
+        if (code >= 0)
+            return code;
+        run_phase_enter(t->comm, t->config, RUN_TRAINING); /* the first step may be slow, the others not */
+    }
+    if (!has_validated)
+        failed = !validate(t);
+    return failed || divergence_at_end(&t->divergence, t->valid_loss) ? EXIT_FAULT : EXIT_DONE;
+}
+
+/* outcome_text - how the run ended, for the summary; in the caller's buffer. */
+static const char *outcome_text(const struct trainer *t, int code, char *text, size_t room_bytes) {
+    const struct divergence *d = &t->divergence;
+    bool at_end = t->step == t->config->train.steps;
+    char reason[DIVERGENCE_REASON_ROOM];
+    divergence_is_suspect(d, reason, sizeof reason);
+    if (code == EXIT_DONE)
+        snprintf(text, room_bytes, "done");
+    else if (code == EXIT_REQUEUE)
+        snprintf(text, room_bytes, "stopped after a checkpoint; start it again to go on%s%s",
+                 d->is_diverged ? ", but it has diverged: " : "", d->is_diverged ? reason : "");
+    else if (t->met_no_number)
+        snprintf(text, room_bytes, "diverged: a loss or a gradient is not finite");
+    else if (d->is_diverged || (at_end && divergence_at_end(d, t->valid_loss)))
+        snprintf(text, room_bytes, "diverged: %s", reason);
+    else
+        snprintf(text, room_bytes, "ended by a fault");
+    return text;
+}
+
+/* tell_done - a finished run that is started again: nothing is done, and nothing is touched.  One that has diverged
+ * stays what it is.  Returns the exit code. */
+static int tell_done(const struct trainer *t) {
+    char *suspect = divergence_suspect(t->resumed_from);
+    int code = suspect ? EXIT_FAULT : EXIT_DONE;
+    if (comm_is_root(t->comm)) {
+        remarks_print(&t->resume.said);
+        if (suspect)
+            printf(
+                "'%s' has diverged: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an earlier "
+                "checkpoint with a lower optimizer.learning_rate, or choose another run.folder\n",
+                t->config->run.folder, (long long)t->step, t->resumed_from, suspect);
+        else
+            printf(
+                "'%s' is done already: all %lld steps are trained, the model is '%s'; to train further raise "
+                "train.steps, or choose another run.folder\n",
+                t->config->run.folder, (long long)t->step, t->resumed_from);
+    }
+    free(suspect);
+    return code;
+}
+
+int trainer_run(const struct config *config, struct comm *comm) {
+    struct trainer trainer;
+    int code = EXIT_USAGE;
+    run_phase_enter(comm, config, RUN_STARTING);
+    if (trainer_open(&trainer, config, comm)) {
+        char cost[400], outcome[300];
+        bool at_once = trainer.step < config->train.steps && control_stops_at_once(&trainer.control);
+        code = at_once ? EXIT_REQUEUE : train_loop(&trainer);
+        metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));
+        metrics_close(trainer.metrics, at_once ? "stopped by a signal before its first step; start it again"
+                                               : outcome_text(&trainer, code, outcome, sizeof outcome));
+    }
+    run_phase_enter(comm, config, RUN_ENDING);
+    if (trainer.resume.is_done)
+        code = tell_done(&trainer);
+    trainer_close(&trainer);
+    return code;
+}

@@ -1,0 +1,68 @@
+/* trainer_setup.h - what a run holds, and how it is opened and closed. */
+#pragma once
+
+#include "checkpoints/checkpoint.h"
+#include "checkpoints/weights.h"
+#include "train/record/accounts.h"
+#include "train/plan/auto_layout_run.h"
+#include "train/run/control.h"
+#include "train/record/divergence.h"
+#include "train/run/feed.h"
+#include "train/run/loss_scale.h"
+#include "train/record/metrics.h"
+#include "train/model/params.h"
+#include "train/record/provenance.h"
+#include "train/ranks/rank_device.h"
+#include "train/run/resume.h"
+#include "train/run/run_chat.h"
+#include "train/run/run_lock.h"
+#include "train/run/stragglers.h"
+#include "train/run/trainer.h"
+
+struct trainer {
+    const struct config *config; /* borrowed */
+    struct comm *comm;           /* borrowed */
+    struct rank_device rank;
+    struct chosen chosen; /* config with numbers in place of 'auto': what config points to once it is made */
+    struct stragglers stragglers;
+    struct loss_scale loss_scale;
+    const struct config *given; /* config as the run file has it; borrowed */
+    struct resume resume;
+    const char *resumed_from;    /* checkpoint folder, or NULL; borrowed from resume */
+    struct checkpoint_id parent; /* root only: the checkpoint that the present state descends from */
+    struct model_config model_config;
+    struct weights *source;                  /* base model or checkpoint; NULL: a new model */
+    char *tokenizer_json, *tokenizer_config; /* texts, or NULL */
+    struct run_chat chat;                    /* root only */
+    struct loader *train_data, *valid_data;  /* valid_data may be NULL */
+    struct feed feed, valid_feed;
+    bool has_memory; /* feeds, params and model are there */
+    struct params params;
+    struct model model;
+    struct metrics *metrics;       /* root only */
+    struct run_lock lock;          /* root only: keeps a second job out of the run folder */
+    int64_t step;                  /* batches read */
+    int64_t updates;               /* of them that changed the weights: AdamW counts these */
+    int64_t steps_without_targets; /* of this start */
+    int64_t tokens_seen;           /* input tokens so far, padding left out */
+    int64_t tokens_before;         /* of them before this start */
+    struct control control;
+    struct divergence divergence;
+    double valid_loss;  /* of the last validation; NaN: none, or it had no targets */
+    bool met_no_number; /* a loss or a gradient was not finite: the run ends */
+    bool has_to_prune;  /* root: an older checkpoint waits until the newest one has proved sound */
+    double valid_s;     /* how long the last validation took; 0: none yet */
+    struct accounts accounts;
+    struct provenance provenance;
+    char *last_saved; /* newest checkpoint of this start, or NULL */
+};
+
+/* trainer_open - from the configuration to a state that can step: find a checkpoint, open model and data,
+ * check that they fit, print the memory plan, load.  Returns false on all ranks when something is wrong (said
+ * by the root), or when all steps are done already (resume.is_done). Collective.  trainer_close releases
+ * everything, also after a failed open. */
+bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm);
+void trainer_close(struct trainer *t);
+
+/* trainer_state_text - what training.json of a checkpoint says, malloc'ed. */
+char *trainer_state_text(const struct trainer *t);
