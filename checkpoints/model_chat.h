@@ -3,7 +3,7 @@
  * one of the data. */
 #pragma once
 
-#include "checkpoints/family.h"
+#include "checkpoints/family/family.h"
 
 struct learnt_chat {
     int32_t end_id;            /* -1: nothing of this */

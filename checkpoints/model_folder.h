@@ -2,7 +2,7 @@
  * card. */
 #pragma once
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/checkpoint/checkpoint.h"
 
 /* model_folder_write - config.json (through model_config_text), tokenizer.json and tokenizer_config.json as
  * they are given, generation_config.json, chat_template.jinja and what else base_folder has of the known

@@ -3,7 +3,7 @@
  * go through here. */
 #pragma once
 
-#include "checkpoints/quant.h"
+#include "checkpoints/gguf/quant.h"
 #include "kernels/tensor.h"
 
 /* What a type can hold: values of this size and above would be rounded to infinity. */

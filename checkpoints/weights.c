@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
-#include "checkpoints/gguf_model.h"
+#include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/model_folder.h"
-#include "checkpoints/safetensors.h"
+#include "checkpoints/safetensors/safetensors.h"
 #include "data/json.h"
 
 enum { MAX_CONFIG_BYTES = 16 << 20, MAX_TOKENIZER_BYTES = 512 << 20 };

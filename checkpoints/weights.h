@@ -2,7 +2,7 @@
  * file. Values come out as f32 in the Hugging Face layout: dequantised, rotary rows in half-split order. */
 #pragma once
 
-#include "checkpoints/family.h"
+#include "checkpoints/family/family.h"
 #include "checkpoints/value_check.h"
 
 struct weights;

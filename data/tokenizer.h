@@ -77,7 +77,7 @@ int encoder_encode(struct encoder *enc, const char *text, size_t length_bytes, u
 char *tokenizer_decode(const struct tokenizer *tok, const int32_t *ids, int64_t count, bool skip_special,
                        size_t *length_bytes);
 
-/* What the exporters need (checkpoints/gguf_tokenizer.c): the vocabulary as it stands in the file. */
+/* What the exporters need (checkpoints/gguf/gguf_tokenizer.c): the vocabulary as it stands in the file. */
 enum token_kind { TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEFINED, TOKEN_BYTE, TOKEN_UNUSED };
 enum tokenizer_model { TOKENIZER_BYTE_LEVEL, TOKENIZER_SENTENCEPIECE };
 struct token_entry {

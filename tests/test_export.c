@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/export.h"
+#include "checkpoints/export/export.h"
 #include "checkpoints/files.h"
-#include "checkpoints/gguf_model.h"
-#include "checkpoints/safetensors.h"
+#include "checkpoints/gguf/gguf_model.h"
+#include "checkpoints/safetensors/safetensors.h"
 #include "data/json.h"
 #include "data/tokenizer.h"
 #include "kernels/half.h"

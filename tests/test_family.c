@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/family.h"
+#include "checkpoints/family/family.h"
 #include "data/json.h"
 
 /* SIZES - the keys every test config has; the rest is added in front or behind. */

@@ -8,8 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "checkpoints/gguf.h"
-#include "checkpoints/safetensors.h"
+#include "checkpoints/gguf/gguf.h"
+#include "checkpoints/safetensors/safetensors.h"
 #include "data/file.h"
 #include "data/json.h"
 #include "data/reader.h"

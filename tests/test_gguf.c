@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/gguf.h"
+#include "checkpoints/gguf/gguf.h"
 
 static char *folder, *path;
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "checkpoints/gguf_model.h"
+#include "checkpoints/gguf/gguf_model.h"
 
 static char *folder, *path;
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/safetensors.h"
+#include "checkpoints/safetensors/safetensors.h"
 #include "data/json.h"
 #include "tests/check.h"
 #include "train/run/optimizer.h"

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/quant.h"
+#include "checkpoints/gguf/quant.h"
 #include "data/json.h"
 
 enum { NUM_GOLDEN = 4, ENCODE_BLOCKS = 8, MAX_FILE_BYTES = 1 << 20 };

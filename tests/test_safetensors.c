@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "checkpoints/safetensors.h"
+#include "checkpoints/safetensors/safetensors.h"
 #include "data/json.h"
 #include "kernels/half.h"
 

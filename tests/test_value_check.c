@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/checkpoint.h"
-#include "checkpoints/family.h"
+#include "checkpoints/checkpoint/checkpoint.h"
+#include "checkpoints/family/family.h"
 #include "checkpoints/files.h"
-#include "checkpoints/gguf.h"
-#include "checkpoints/safetensors.h"
+#include "checkpoints/gguf/gguf.h"
+#include "checkpoints/safetensors/safetensors.h"
 #include "checkpoints/value_check.h"
 #include "checkpoints/weights.h"
 #include "kernels/half.h"

@@ -3,7 +3,7 @@
  * prints it.  --set key=value overrides a key.  libyaml is used in config_yaml.c only. */
 #pragma once
 
-#include "checkpoints/family.h"
+#include "checkpoints/family/family.h"
 #include "data/loader.h"
 #include "data/prepare.h"
 #include "kernels/error.h"

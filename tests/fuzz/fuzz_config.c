@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/family.h"
+#include "checkpoints/family/family.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length_bytes);
 

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "checkpoints/gguf_model.h"
+#include "checkpoints/gguf/gguf_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length_bytes);
 

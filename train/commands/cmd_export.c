@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/export.h"
+#include "checkpoints/export/export.h"
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
 #include "train/commands/options.h"

@@ -8,10 +8,10 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
-#include "checkpoints/gguf.h"
-#include "checkpoints/safetensors.h"
+#include "checkpoints/gguf/gguf.h"
+#include "checkpoints/safetensors/safetensors.h"
 #include "data/file.h"
 #include "data/json.h"
 #include "data/tokenizer.h"

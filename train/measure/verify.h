@@ -1,7 +1,7 @@
 /* verify.h - the check after an export: the written model must say what the source says. */
 #pragma once
 
-#include "checkpoints/export.h"
+#include "checkpoints/export/export.h"
 
 /* export_check - open source and written file, compare the logits of a fixed sequence.  *difference (may be
  * NULL): root mean square of the difference / of the source's logits.  Returns 0, or -1 with err set:

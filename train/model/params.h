@@ -14,7 +14,7 @@
  * Source: Rajbhandari et al. 2020 (ZeRO). */
 #pragma once
 
-#include "checkpoints/family.h"
+#include "checkpoints/family/family.h"
 #include "kernels/arena.h"
 #include "kernels/ops.h"
 #include "train/ranks/transport.h"

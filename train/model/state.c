@@ -1,4 +1,4 @@
-/* state.c - see state.h.  The phases of a save are those of checkpoints/checkpoint.h with an agreement after
+/* state.c - see state.h.  The phases of a save are those of checkpoints/checkpoint/checkpoint.h with an agreement after
  * each. */
 #include "train/model/state.h"
 

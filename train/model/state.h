@@ -1,7 +1,7 @@
 /* state.h - parameters and optimizer state between memory and files, each rank its own shard. */
 #pragma once
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/weights.h"
 #include "train/model/params.h"
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/checkpoint/checkpoint.h"
 
 /* A single batch may be odd; three in a row are not.  Losses below one vary by more than their size. */
 enum { NUM_FIRST = 5, PATIENCE = 3 };

@@ -3,7 +3,7 @@
  * what may not is refused before anything of the run folder is touched. */
 #pragma once
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "data/loader.h"
 #include "train/ranks/comm.h"
 #include "train/run/resume_config.h"

@@ -1,4 +1,4 @@
-/* trainer_save.c - see trainer_save.h.  The phases of writing are in state.c and checkpoints/checkpoint.h. */
+/* trainer_save.c - see trainer_save.h.  The phases of writing are in state.c and checkpoints/checkpoint/checkpoint.h. */
 #include "train/run/trainer_save.h"
 
 #include <stdio.h>

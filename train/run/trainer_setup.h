@@ -1,7 +1,7 @@
 /* trainer_setup.h - what a run holds, and how it is opened and closed. */
 #pragma once
 
-#include "checkpoints/checkpoint.h"
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/weights.h"
 #include "train/record/accounts.h"
 #include "train/plan/auto_layout_run.h"

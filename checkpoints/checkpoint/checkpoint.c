@@ -1,0 +1,268 @@
+/* checkpoint.c - writing a checkpoint, phase by phase; see checkpoint.h for the order.
+ * The manifest lives in checkpoint_manifest.c, the names in the run folder in checkpoint_steps.c, reading in
+ * checkpoint_read.c. */
+#include "checkpoints/checkpoint/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/checkpoint/checkpoint_internal.h"
+#include "checkpoints/files.h"
+#include "checkpoints/model_folder.h"
+
+/* Model files of 5 GB are what other programs expect to download; the state stays here, in few files. */
+static const int64_t max_state_file_bytes = 100000000000;
+
+struct checkpoint {
+    char *run_folder;
+    char *partial; /* run_folder/step-000500.partial */
+    int64_t step;
+    struct checkpoint_source source;
+    int num_parts;
+    struct st_layout *layouts[PART_COUNT];
+    int64_t *handles[PART_COUNT]; /* [param_num_slots] of the tensors in the layouts */
+    struct manifest big_files;    /* those of the layouts, hashes NULL */
+};
+
+const char *checkpoint_part_stem(enum checkpoint_part part) {
+    static const char *const stems[PART_COUNT] = {"model", "master", "adam_m", "adam_v"};
+    return stems[part];
+}
+
+const char *checkpoint_part_folder(enum checkpoint_part part) {
+    return part == PART_MODEL ? "" : "state/";
+}
+
+/* plan_part - the layout of one part and where its tensors are. */
+static void plan_part(struct checkpoint *cp, enum checkpoint_part part) {
+    const struct model_config *config = cp->source.config;
+    char name[PARAM_NAME_ROOM];
+    enum dtype dtype = part == PART_MODEL ? config->dtype : DTYPE_F32;
+    struct st_layout *layout = st_layout_create(
+        checkpoint_part_stem(part), part == PART_MODEL ? cp->source.max_file_bytes : max_state_file_bytes);
+    int64_t *handles = xcalloc((size_t)param_num_slots(config), sizeof *handles);
+    struct param at = PARAM_START;
+    while (family_next_param(config, &at))
+        handles[param_slot(config, at)] =
+            st_layout_add(layout, param_name(config, at, name), param_shape(config, at), dtype);
+    st_layout_finish(layout);
+    cp->layouts[part] = layout;
+    cp->handles[part] = handles;
+    for (int i = 0; i < st_layout_num_files(layout); i++) {
+        int64_t size_bytes;
+        const char *file = st_layout_file(layout, i, &size_bytes);
+        char *path = xasprintf("%s%s", checkpoint_part_folder(part), file);
+        manifest_add(&cp->big_files, path, size_bytes);
+        free(path);
+    }
+}
+
+struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
+                                   const struct checkpoint_source *source, bool with_state) {
+    CHECK(step >= 0 && step < 1000000000000, "a checkpoint of step %lld", (long long)step);
+    struct checkpoint *cp = xcalloc(1, sizeof *cp);
+    cp->run_folder = xstrdup(run_folder);
+    cp->partial = step_path(run_folder, step, STEP_PARTIAL);
+    cp->step = step;
+    cp->source = *source;
+    cp->num_parts = with_state ? PART_COUNT : 1;
+    cp->big_files.step = step;
+    for (int part = 0; part < cp->num_parts; part++)
+        plan_part(cp, (enum checkpoint_part)part);
+    return cp;
+}
+
+void checkpoint_free(struct checkpoint *cp) {
+    if (!cp)
+        return;
+    for (int part = 0; part < cp->num_parts; part++) {
+        st_layout_free(cp->layouts[part]);
+        free(cp->handles[part]);
+    }
+    manifest_free(&cp->big_files);
+    free(cp->run_folder);
+    free(cp->partial);
+    free(cp);
+}
+
+/* failed - names the checkpoint in front of what went wrong. */
+static int failed(const struct checkpoint *cp, struct err *err) {
+    return err_prefix(err, "checkpoint of step %lld", (long long)cp->step);
+}
+
+/* part_path - the folder of a part's files; malloc'ed. */
+static char *part_path(const struct checkpoint *cp, int part) {
+    return part == PART_MODEL ? xstrdup(cp->partial) : xasprintf("%s/state", cp->partial);
+}
+
+/* write_headers - of all parts; this makes the .partial folder and its state folder, too. */
+static int write_headers(const struct checkpoint *cp, struct err *err) {
+    for (int part = 0; part < cp->num_parts; part++) {
+        char *folder = part_path(cp, part);
+        int status = folder_create(folder, err);
+        if (status == 0)
+            status = st_layout_write_headers(cp->layouts[part], folder, err);
+        free(folder);
+        if (status != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* make_room - the older checkpoints of the line that this save would delete in the end.  What is left is
+ * always the parent, complete.  Returns how many went. */
+static int make_room(const struct checkpoint *cp) {
+    int keep_count = cp->source.keep_count;
+    if (keep_count < 1 || !cp->source.parent)
+        return 0;
+    return step_prune(cp->run_folder, cp->source.parent, keep_count > 1 ? keep_count - 1 : 1,
+                      cp->source.good_step);
+}
+
+static int64_t big_bytes(const struct checkpoint *cp) {
+    int64_t sum = 0;
+    for (int i = 0; i < cp->big_files.num_files; i++)
+        sum += cp->big_files.files[i].size_bytes;
+    return sum;
+}
+
+static int write_small(const struct checkpoint *cp, struct err *err) {
+    return write_headers(cp, err) == 0 && model_folder_write(cp->partial, &cp->source, err) == 0 ? 0 : -1;
+}
+
+/* The run folder is cleaned first: what a crash left may be the space that is missing.  Room is made where
+ * the disk says that it is short, and where the files could not be made (a quota is told by nobody). */
+int checkpoint_begin(struct checkpoint *cp, struct err *err) {
+    if (folder_create(cp->run_folder, err) == 0 && step_clean(cp->run_folder, err) == 0) {
+        int64_t free_bytes = folder_free_bytes(cp->run_folder);
+        if (free_bytes >= 0 && free_bytes < big_bytes(cp))
+            make_room(cp);
+        if (write_small(cp, err) == 0)
+            return 0;
+        checkpoint_abandon(cp);
+        if (make_room(cp) > 0 && write_small(cp, err) == 0)
+            return 0;
+    }
+    checkpoint_abandon(cp);
+    return failed(cp, err);
+}
+
+void checkpoint_abandon(struct checkpoint *cp) {
+    struct err err;
+    if (folder_remove(cp->partial, &err) != 0)
+        warn("%s", err.text);
+}
+
+int checkpoint_open_ranges(struct checkpoint *cp, struct err *err) {
+    int status = 0;
+    for (int part = 0; part < cp->num_parts && status == 0; part++) {
+        char *folder = part_path(cp, part);
+        status = st_layout_open(cp->layouts[part], folder, err);
+        free(folder);
+    }
+    return status == 0 ? 0 : failed(cp, err);
+}
+
+int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct param param, int64_t first,
+                     int64_t count, const float *data, struct err *err) {
+    CHECK((int)part < cp->num_parts, "part %d is not in this checkpoint", (int)part);
+    int64_t handle = cp->handles[part][param_slot(cp->source.config, param)];
+    if (st_layout_write_f32(cp->layouts[part], handle, first, count, data, err) == 0)
+        return 0;
+    return failed(cp, err);
+}
+
+int checkpoint_close_ranges(struct checkpoint *cp, struct err *err) {
+    int status = 0;
+    for (int part = 0; part < cp->num_parts; part++) /* all are closed, the first failure is reported */
+        if (st_layout_close(cp->layouts[part], status == 0 ? err : NULL) != 0)
+            status = -1;
+    return status == 0 ? 0 : failed(cp, err);
+}
+
+/* Blocks are numbered through all big files in the order of the plan, the same on every rank. */
+int64_t checkpoint_num_blocks(const struct checkpoint *cp) {
+    int64_t num_blocks = 0;
+    for (int i = 0; i < cp->big_files.num_files; i++)
+        num_blocks += cp->big_files.files[i].num_blocks;
+    return num_blocks;
+}
+
+int checkpoint_hash_blocks(const struct checkpoint *cp, int rank, int num_ranks, uint64_t *hashes,
+                           struct err *err) {
+    int64_t block = 0;
+    memset(hashes, 0, (size_t)checkpoint_num_blocks(cp) * sizeof *hashes);
+    for (int i = 0; i < cp->big_files.num_files; i++)
+        if (manifest_hash_file(cp->partial, &cp->big_files.files[i], &block, rank, num_ranks, hashes + block,
+                               err) != 0)
+            return failed(cp, err);
+    return 0;
+}
+
+/* write_manifest - the big files with the hashes that all ranks computed, the small ones hashed here.  The id
+ * is of the big files alone: dates in the others do not make another checkpoint. */
+static int write_manifest(const struct checkpoint *cp, const uint64_t *hashes, struct manifest *manifest,
+                          struct err *err) {
+    *manifest = (struct manifest){.step = cp->step};
+    if (cp->source.parent)
+        manifest->parent = *cp->source.parent;
+    for (int i = 0; i < cp->big_files.num_files; i++) {
+        const struct manifest_file *big = &cp->big_files.files[i];
+        struct manifest_file *file = manifest_add(manifest, big->name, big->size_bytes);
+        file->hashes = xmalloc((size_t)big->num_blocks * sizeof *hashes);
+        memcpy(file->hashes, hashes, (size_t)big->num_blocks * sizeof *hashes);
+        hashes += big->num_blocks;
+    }
+    manifest_make_id(manifest);
+    return manifest_add_small(manifest, cp->partial, err) == 0 &&
+                   manifest_check_sizes(manifest, cp->partial, err) == 0
+               ? manifest_write(manifest, cp->partial, err)
+               : -1;
+}
+
+/* seal - everything of the .partial folder is on the disk, the manifest last. */
+static int seal(const struct checkpoint *cp, const uint64_t *hashes, const char *state_text,
+                struct manifest *manifest, struct err *err) {
+    char *state_folder = xasprintf("%s/state", cp->partial);
+    char *training = xasprintf("%s/training.json", state_folder);
+    int status = 0;
+    if (cp->num_parts > 1) {
+        CHECK(state_text, "a checkpoint with state needs the text of training.json");
+        status = file_create(training, state_text, strlen(state_text), err);
+        if (status == 0)
+            status = folder_sync(state_folder, err);
+    }
+    if (status == 0)
+        status = folder_sync(cp->partial, err);
+    if (status == 0)
+        status = write_manifest(cp, hashes, manifest, err);
+    free(training);
+    free(state_folder);
+    return status;
+}
+
+/* enter - the new checkpoint is on the disk and `latest` names it: its line in the history, then pruning. */
+static void enter(const struct checkpoint *cp, const struct manifest *manifest) {
+    struct err err;
+    struct checkpoint_id self = {.step = cp->step};
+    memcpy(self.id, manifest->id, sizeof self.id);
+    if (lineage_append(cp->run_folder, manifest, &err) != 0)
+        warn("the run's history is incomplete: %s", err.text);
+    if (cp->source.keep_count > 0)
+        step_prune(cp->run_folder, &self, cp->source.keep_count, cp->source.good_step);
+}
+
+int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text,
+                      struct err *err) {
+    struct manifest manifest = {.step = cp->step};
+    int status = seal(cp, hashes, state_text, &manifest, err);
+    if (status != 0)
+        checkpoint_abandon(cp);
+    /* From here on the new checkpoint is on the disk: nothing is removed if a rename fails. */
+    if (status == 0)
+        status = step_install(cp->run_folder, cp->step, manifest.id, err);
+    if (status == 0)
+        enter(cp, &manifest);
+    manifest_free(&manifest);
+    return status == 0 ? 0 : failed(cp, err);
+}

@@ -1,0 +1,114 @@
+/* checkpoint.h - a checkpoint is a model folder, complete or absent.
+ *
+ *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: transformers loads it as it
+ *                                   is; README.md and provenance.json: what it was made of, text of the caller
+ *   RUN/step-000500/state/          master, adam_m, adam_v *.safetensors (f32, the same names), training.json
+ *   RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
+ *   RUN/latest                      text: the name of the checkpoint to go on from
+ *
+ * Written to step-000500.partial, synced, checksummed, renamed; then latest moves.  Deleting: rename to
+ * step-000500.deleting first, then unlink.  All ranks write their own ranges of the same files.
+ * No MPI here: the caller puts a barrier between the phases and agrees on errors.
+ *   root: checkpoint_begin                                                          | barrier
+ *   all:  checkpoint_open_ranges, checkpoint_write..., checkpoint_close_ranges      | barrier
+ *   all:  checkpoint_hash_blocks                                                    | sum over ranks
+ *   root: checkpoint_commit                                                         | barrier */
+#pragma once
+
+#include "checkpoints/family/family.h"
+#include "checkpoints/model_chat.h"
+
+/* Which of the four copies of a tensor is meant. */
+enum checkpoint_part { PART_MODEL, PART_MASTER, PART_ADAM_M, PART_ADAM_V, PART_COUNT };
+
+struct checkpoint; /* one being written */
+
+enum { CHECKPOINT_ID_ROOM = 17 };
+
+/* Which checkpoint is meant, whatever folder it lies in. */
+struct checkpoint_id {
+    int64_t step;
+    char id[CHECKPOINT_ID_ROOM]; /* 16 hexadecimal digits; "": none */
+};
+
+/* What the model folder is made of besides the weights.  All borrowed; NULL where there is none. */
+struct checkpoint_source {
+    const struct model_config *config; /* dtype: of PART_MODEL */
+    const char *base_config_text;      /* config.json of the base model */
+    const char *tokenizer_json;        /* text */
+    const char *tokenizer_config;      /* text */
+    const struct learnt_chat *chat;    /* what training on conversations changed in the small files */
+    int64_t max_file_bytes;            /* of one model file; a longer model is split */
+    const char *base_folder; /* its other small files are copied: generation_config.json, templates, ... */
+    const char *card;        /* README.md; NULL: base_folder's.  With it comes provenance.json: */
+    const char *provenance;
+    bool card_is_of_base; /* base_folder's README.md describes another model: it becomes README.base.md */
+    const struct checkpoint_id *parent; /* the checkpoint that the state descends from; NULL: none */
+    int keep_count;                     /* complete checkpoints of this line to keep; 0: all */
+    int64_t good_step;                  /* beside them, the newest one at or before this step; 0: none */
+};
+
+/* checkpoint_plan - the layout; the same on every rank.  with_state false: the model alone (a final export).
+ */
+struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
+                                   const struct checkpoint_source *source, bool with_state);
+void checkpoint_free(struct checkpoint *cp);
+
+/* checkpoint_begin - root: remove what crashes left in the run folder (of any step), make the .partial
+ * folder, the files at their full size (a full disk shows here) with their headers, and the small files.
+ * Where the disk has no room for them, older checkpoints of the line go before the save and not after it, as
+ * far as keep_count allows: the parent always stays. */
+int checkpoint_begin(struct checkpoint *cp, struct err *err);
+/* checkpoint_abandon - root, once all ranks know that a phase failed and have closed: remove what was written
+ * so far.  begin does so itself when it fails, and commit before its rename. */
+void checkpoint_abandon(struct checkpoint *cp);
+int checkpoint_open_ranges(struct checkpoint *cp, struct err *err);
+/* checkpoint_write - elements [first, first + count) of one tensor from f32. */
+int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct param param, int64_t first,
+                     int64_t count, const float *data, struct err *err);
+int checkpoint_close_ranges(struct checkpoint *cp, struct err *err); /* fsync */
+/* checkpoint_num_blocks - how many 8 MiB blocks all big files have together; checkpoint_hash_blocks fills
+ * hashes[b] for the blocks b with b % num_ranks == rank and leaves the others 0, reading back what is on
+ * disk. */
+int64_t checkpoint_num_blocks(const struct checkpoint *cp);
+int checkpoint_hash_blocks(const struct checkpoint *cp, int rank, int num_ranks, uint64_t *hashes,
+                           struct err *err);
+/* checkpoint_commit - root: training.json (state_text), manifest, fsync, rename, move latest, a line in
+ * history.jsonl; then of the line that leads to this checkpoint delete all but the newest keep_count.  The
+ * same checkpoint (its id) is replaced, until the new one stands the old one is found; one of another line
+ * with the same step is kept under another name. */
+int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text, struct err *err);
+
+/* checkpoint_latest - path of the checkpoint to go on from (malloc'ed): the one that `latest` names.  Where
+ * there is no `latest`, the newest complete one of the line that was saved last, which is warned about.
+ * Complete: every file of the manifest is there with its size.  Leftovers (.partial, .deleting) are never
+ * taken.  Returns NULL with an empty err->text where nothing was ever saved, NULL with a message that names
+ * the choices where `latest` names nothing complete, where the line cannot be told, or where all that was
+ * saved is gone: a run must neither jump to another line nor start anew by itself. */
+char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err);
+
+/* checkpoint_of_step - path of a complete checkpoint of this step (malloc'ed), or NULL with err set. */
+char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err);
+
+/* checkpoint_prune - root: of the line that leads to last, delete all but the newest keep_count. */
+void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count);
+
+/* checkpoint_identity - of a complete checkpoint, by its manifest.  checkpoint_last_saved - of the one that a
+ * run saved last, there or not; its id is "" where there is no history.  Return 0, or -1 with err set. */
+int checkpoint_identity(const char *checkpoint_folder, struct checkpoint_id *id, struct err *err);
+int checkpoint_last_saved(const char *run_folder, struct checkpoint_id *id, struct err *err);
+
+/* checkpoint_verify - sizes of all files against the manifest, and the checksums of blocks b % num_ranks ==
+ * rank. Returns 0, or -1 with err set naming file and byte range. */
+int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, struct err *err);
+
+/* checkpoint_state_text - state/training.json, malloc'ed; NULL with err set. */
+char *checkpoint_state_text(const char *checkpoint_folder, struct err *err);
+
+/* Reading a part back by ranges; PART_MODEL is read through weights.h. */
+struct checkpoint_reader;
+struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder, enum checkpoint_part part,
+                                                 const struct model_config *config, struct err *err);
+void checkpoint_reader_close(struct checkpoint_reader *reader);
+int checkpoint_read(const struct checkpoint_reader *reader, struct param param, int64_t first, int64_t count,
+                    float *out, struct err *err);

@@ -1,0 +1,85 @@
+/* checkpoint_read.c - the training state of a checkpoint, read back by ranges on any number of ranks. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/checkpoint/checkpoint_internal.h"
+#include "data/json.h"
+
+enum { MAX_STATE_TEXT_BYTES = 64 << 20 };
+
+struct checkpoint_reader {
+    struct st_files *files;
+    struct model_config config;
+    int64_t *tensors; /* [param_num_slots] index in files */
+};
+
+/* The trainer's own text: what it means is not this layer's business. */
+char *checkpoint_state_text(const char *checkpoint_folder, struct err *err) {
+    size_t length_bytes;
+    char *path = xasprintf("%s/state/training.json", checkpoint_folder);
+    char *text = file_read_whole(path, MAX_STATE_TEXT_BYTES, &length_bytes, err);
+    free(path);
+    return text;
+}
+
+/* find_tensor - its index, after a look at type and shape. */
+static int64_t find_tensor(const struct checkpoint_reader *reader, struct param param, struct err *err) {
+    char name[PARAM_NAME_ROOM], text[64];
+    struct tensor want = param_shape(&reader->config, param);
+    int64_t index = st_find(reader->files, param_name(&reader->config, param, name));
+    if (index < 0)
+        return err_set(err, "tensor '%s' is missing", name);
+    struct st_entry entry = st_entry(reader->files, index);
+    bool same = entry.dtype == DTYPE_F32 && entry.ndim == want.ndim;
+    for (int i = 0; same && i < want.ndim; i++)
+        same = entry.dims[i] == want.dims[i];
+    if (!same)
+        return err_set(err, "tensor '%s' is %s with %lld elements, expected %s", name, entry.dtype_text,
+                       (long long)entry.count, tensor_shape_text(want, text, sizeof text));
+    return index;
+}
+
+/* find_tensors - all of them when the part is opened: a wrong state is refused before training starts, and
+ * each read is a look into a table. */
+static int find_tensors(struct checkpoint_reader *reader, struct err *err) {
+    struct param at = PARAM_START;
+    while (family_next_param(&reader->config, &at)) {
+        int64_t index = find_tensor(reader, at, err);
+        if (index < 0)
+            return -1;
+        reader->tensors[param_slot(&reader->config, at)] = index;
+    }
+    return 0;
+}
+
+struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder, enum checkpoint_part part,
+                                                 const struct model_config *config, struct err *err) {
+    CHECK(part != PART_MODEL && part < PART_COUNT, "part %d is not training state", (int)part);
+    struct checkpoint_reader *reader = xcalloc(1, sizeof *reader);
+    char *folder = xasprintf("%s/state", checkpoint_folder);
+    reader->config = *config;
+    reader->tensors = xcalloc((size_t)param_num_slots(config), sizeof *reader->tensors);
+    reader->files = st_open_stem(folder, checkpoint_part_stem(part), err);
+    int status = -1;
+    if (reader->files && (status = find_tensors(reader, err)) != 0)
+        err_prefix(err, "'%s/%s'", folder, checkpoint_part_stem(part));
+    free(folder);
+    if (status == 0)
+        return reader;
+    checkpoint_reader_close(reader);
+    return NULL;
+}
+
+void checkpoint_reader_close(struct checkpoint_reader *reader) {
+    if (!reader)
+        return;
+    st_close(reader->files);
+    free(reader->tensors);
+    free(reader);
+}
+
+int checkpoint_read(const struct checkpoint_reader *reader, struct param param, int64_t first, int64_t count,
+                    float *out, struct err *err) {
+    int64_t index = reader->tensors[param_slot(&reader->config, param)];
+    return st_read_f32(reader->files, index, first, count, out, err);
+}

@@ -1,0 +1,264 @@
+/* export.c - a model as one GGUF file of the Llama architecture.
+ *
+ * Matrices take the type asked for, vectors stay f32.  The rows of queries and keys go into llama.cpp's
+ * order, and llama3's stretched positions become the tensor rope_freqs.weight (gguf_model.c says why). The
+ * file is read back and checked before it gets its name. Source: ggml-org/ggml docs/gguf.md for the keys;
+ * llama.cpp for what its loader requires. */
+#include "checkpoints/export/export.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoints/export/export_general.h"
+#include "checkpoints/files.h"
+#include "checkpoints/gguf/gguf_model.h"
+#include "checkpoints/gguf/gguf_tokenizer.h"
+#include "data/json.h"
+
+enum { CHUNK_VALUES = 1 << 22, MAX_SMALL_FILE_BYTES = 16 << 20 };
+
+/* One parameter and where it comes in the file. */
+struct placed {
+    struct param param;
+    enum param_place place;
+    int64_t number; /* in the family's order */
+};
+
+/* One export under way. */
+struct job {
+    const struct weights *weights;
+    const struct model_config *config;
+    const char *path; /* the final one */
+    enum export_type type;
+    struct gguf_writer *writer;
+    char *notes;
+    struct placed *tensors; /* [num_tensors] */
+    int64_t num_tensors;
+};
+
+/* --- metadata --- */
+
+static void set_text(struct gguf_writer *writer, const char *key, const char *text) {
+    gguf_set_string(writer, key, text, strlen(text));
+}
+
+static void set_size(struct gguf_writer *writer, const char *key, int64_t value) {
+    gguf_set_u32(writer, key, (uint32_t)value); /* sizes were checked to fit */
+}
+
+static void set_model(const struct job *job) {
+    const struct model_config *config = job->config;
+    struct gguf_writer *writer = job->writer;
+    set_size(writer, "llama.vocab_size", config->vocab_size);
+    set_size(writer, "llama.context_length", config->max_positions);
+    set_size(writer, "llama.embedding_length", config->width);
+    set_size(writer, "llama.block_count", config->num_layers);
+    set_size(writer, "llama.feed_forward_length", config->ffn_width);
+    set_size(writer, "llama.attention.head_count", config->num_heads);
+    set_size(writer, "llama.attention.head_count_kv", config->num_kv_heads);
+    set_size(writer, "llama.attention.key_length", config->head_dim);
+    set_size(writer, "llama.attention.value_length", config->head_dim);
+    gguf_set_f32(writer, "llama.attention.layer_norm_rms_epsilon", config->norm_eps);
+    set_size(writer, "llama.rope.dimension_count", config->head_dim);
+    gguf_set_f32(writer, "llama.rope.freq_base", (float)config->rope_theta);
+    if (config->rope_kind == ROPE_LINEAR) {
+        set_text(writer, "llama.rope.scaling.type", "linear");
+        gguf_set_f32(writer, "llama.rope.scaling.factor", (float)config->rope_factor);
+    }
+}
+
+/* set_chat_template - from the file of its own, which counts where there is one, or from
+ * tokenizer_config.json. */
+static int set_chat_template(struct job *job, const struct tokenizer *tok, struct err *err) {
+    const char *text = tokenizer_chat_template(tok), *folder = weights_folder(job->weights);
+    size_t bytes = 0;
+    char *path = folder ? xasprintf("%s/chat_template.jinja", folder) : NULL;
+    int status = 0;
+    if (path && path_exists(path)) {
+        char *whole = file_read_whole(path, MAX_SMALL_FILE_BYTES, &bytes, err);
+        if (whole)
+            gguf_set_string(job->writer, "tokenizer.chat_template", whole, bytes);
+        else
+            status = -1;
+        free(whole);
+    } else if (text) {
+        set_text(job->writer, "tokenizer.chat_template", text);
+    }
+    free(path);
+    return status;
+}
+
+static int set_tokenizer(struct job *job, struct err *err) {
+    char *json = NULL, *config_text = NULL;
+    if (weights_tokenizer_text(job->weights, &json, &config_text, err) != 0)
+        return -1;
+    int status = -1;
+    struct tokenizer *tok =
+        json ? tokenizer_parse(json, strlen(json), config_text, "tokenizer.json of the model", err) : NULL;
+    if (!json)
+        err_set(err, "the model has no tokenizer.json; llama.cpp needs the tokenizer in the file");
+    if (tok && gguf_tokenizer_write(job->writer, tok, json, job->config, &job->notes, err) == 0)
+        status = set_chat_template(job, tok, err);
+    tokenizer_free(tok);
+    free(json);
+    free(config_text);
+    return status;
+}
+
+/* --- tensors --- */
+
+static int compare_placed(const void *a, const void *b) {
+    const struct placed *x = a, *y = b;
+    if (x->place != y->place)
+        return (x->place > y->place) - (x->place < y->place);
+    if (x->param.layer != y->param.layer)
+        return (x->param.layer > y->param.layer) - (x->param.layer < y->param.layer);
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+/* list_tensors - in the order of the file: embedding, layer by layer, final norm, head.  The job keeps it. */
+static void list_tensors(struct job *job) {
+    struct param at = PARAM_START;
+    job->tensors = xmalloc((size_t)param_num_slots(job->config) * sizeof *job->tensors);
+    while (family_next_param(job->config, &at)) {
+        job->tensors[job->num_tensors] =
+            (struct placed){at, param_spec(job->config, at.role)->place, job->num_tensors};
+        job->num_tensors++;
+    }
+    qsort(job->tensors, (size_t)job->num_tensors, sizeof *job->tensors, compare_placed);
+}
+
+/* type_in_file - vectors are f32 always; rows that do not fill blocks of Q8_0 become f16, as llama.cpp's
+ * tools do. */
+static enum ggml_type type_in_file(enum export_type type, struct tensor shape) {
+    static const enum ggml_type types[] = {[EXPORT_F32] = GGML_F32,
+                                           [EXPORT_F16] = GGML_F16,
+                                           [EXPORT_BF16] = GGML_BF16,
+                                           [EXPORT_Q8_0] = GGML_Q8_0};
+    if (shape.ndim == 1)
+        return GGML_F32;
+    if (shape.dims[shape.ndim - 1] % quant_format((int)types[type])->block_count)
+        return GGML_F16;
+    return types[type];
+}
+
+static void add_tensors(struct job *job) {
+    char name[PARAM_NAME_ROOM];
+    int64_t num_f16 = 0, half = job->config->head_dim / 2;
+    if (job->config->rope_kind == ROPE_LLAMA3)
+        gguf_add_tensor(job->writer, "rope_freqs.weight", 1, &half, GGML_F32);
+    for (int64_t i = 0; i < job->num_tensors; i++) {
+        struct tensor shape = param_shape(job->config, job->tensors[i].param);
+        int64_t dims[2] = {shape.dims[shape.ndim - 1], shape.dims[0]}; /* row length first */
+        enum ggml_type type = type_in_file(job->type, shape);
+        num_f16 += job->type == EXPORT_Q8_0 && type == GGML_F16;
+        gguf_add_tensor(job->writer, param_gguf_name(job->config, job->tensors[i].param, name), shape.ndim,
+                        dims, type);
+    }
+    if (num_f16)
+        gguf_note(&job->notes, "%lld matrices are f16: their rows are no multiple of 32, which q8_0 needs",
+                  (long long)num_f16);
+}
+
+/* permute_heads - rows of whole heads from Hugging Face's order into llama.cpp's. */
+static void permute_heads(int head_dim, int64_t width, int64_t num_rows, const float *from, float *to) {
+    for (int64_t row = 0; row < num_rows; row++)
+        memcpy(to + gguf_row_from_hf(head_dim, row) * width, from + row * width, (size_t)width * sizeof *to);
+}
+
+static int write_tensor(const struct job *job, struct param param, struct err *err) {
+    struct tensor shape = param_shape(job->config, param);
+    int64_t width = shape.dims[shape.ndim - 1], num_rows = tensor_count(shape) / width;
+    enum ggml_type type = type_in_file(job->type, shape);
+    bool permuted = param_spec(job->config, param.role)->traits & PARAM_PERMUTED;
+    int64_t unit = permuted ? job->config->head_dim : 1; /* rows that stay together */
+    int64_t chunk = CHUNK_VALUES / width / unit * unit;
+    chunk = chunk < unit ? unit : chunk > num_rows ? num_rows : chunk;
+    float *rows = xmalloc((size_t)(chunk * width) * sizeof *rows);
+    float *ordered = permuted ? xmalloc((size_t)(chunk * width) * sizeof *ordered) : NULL;
+    int status = 0;
+    for (int64_t first = 0; first < num_rows && status == 0; first += chunk) {
+        int64_t now = num_rows - first < chunk ? num_rows - first : chunk;
+        status = weights_read_fit(
+            job->weights, param, (struct weights_range){first * width, now * width, value_type_of_ggml(type)},
+            rows, err);
+        if (status == 0 && permuted)
+            permute_heads(job->config->head_dim, width, now, rows, ordered);
+        if (status == 0)
+            status = gguf_write_rows(job->writer, now, permuted ? ordered : rows, err);
+    }
+    free(rows);
+    free(ordered);
+    return status;
+}
+
+static int write_tensors(const struct job *job, struct err *err) {
+    int half = job->config->head_dim / 2, status = 0;
+    if (job->config->rope_kind == ROPE_LLAMA3) {
+        float *divisors = xmalloc((size_t)half * sizeof *divisors);
+        for (int i = 0; i < half; i++)
+            divisors[i] = (float)model_rope_divisor(job->config, i);
+        status = gguf_write_rows(job->writer, 1, divisors, err);
+        free(divisors);
+    }
+    for (int64_t i = 0; status == 0 && i < job->num_tensors; i++)
+        status = write_tensor(job, job->tensors[i].param, err);
+    return status;
+}
+
+/* --- the file --- */
+
+/* check_file - what was written can be opened as the model it came from. */
+static int check_file(const char *path, const struct model_config *config, struct err *err) {
+    struct model_config found;
+    struct gguf *file = gguf_open(path, err);
+    if (!file)
+        return -1;
+    int status = gguf_model_config(file, &found, err);
+    if (status == 0)
+        status = gguf_model_check(file, &found, err);
+    if (status == 0 && (model_num_parameters(&found) != model_num_parameters(config) ||
+                        found.rope_kind != config->rope_kind || found.head_dim != config->head_dim))
+        status = err_set(err, "'%s' does not describe the model that was written", path);
+    gguf_close(file);
+    return status;
+}
+
+static int write_file(struct job *job, const char *partial, struct err *err) {
+    export_set_general(job->writer, job->weights, job->path, job->type);
+    set_model(job);
+    if (set_tokenizer(job, err) != 0)
+        return -1;
+    list_tensors(job);
+    add_tensors(job);
+    if (gguf_writer_begin(job->writer, partial, err) != 0 || write_tensors(job, err) != 0 ||
+        gguf_writer_end(job->writer, err) != 0 || check_file(partial, job->config, err) != 0)
+        return -1;
+    return file_rename(partial, job->path, err);
+}
+
+int export_gguf(const struct weights *weights, const char *path, enum export_type type, char **notes,
+                struct err *err) {
+    struct job job = {.weights = weights,
+                      .config = weights_config(weights),
+                      .path = path,
+                      .type = type,
+                      .writer = gguf_writer_create()};
+    char *partial = xasprintf("%s.partial", path);
+    int status = write_file(&job, partial, err);
+    if (status != 0) {
+        unlink(partial);
+        err_prefix(err, "cannot export to '%s'", path);
+    }
+    gguf_writer_free(job.writer);
+    free(job.tensors);
+    free(partial);
+    if (notes)
+        *notes = status == 0 ? job.notes : NULL;
+    if (!notes || status != 0)
+        free(job.notes);
+    return status;
+}

@@ -1,0 +1,109 @@
+/* export_general.c - see export_general.h.
+ * Source of the keys: ggml-org/ggml docs/gguf.md; general.base_model and general.dataset are lists without
+ * arrays: a count, then keys with a number in them. */
+#include "checkpoints/export/export_general.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/files.h"
+#include "data/json.h"
+
+enum { QUANTIZATION_VERSION = 2, MAX_PROVENANCE_BYTES = 64 << 20, MAX_DATASETS = 1000 };
+
+static void set_text(struct gguf_writer *writer, const char *key, const char *text) {
+    gguf_set_string(writer, key, text, strlen(text));
+}
+
+/* file_stem - "lucie-travail" of "out/lucie-travail.gguf"; malloc'ed. */
+static char *file_stem(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t bytes = strlen(name);
+    if (bytes > 5 && strcmp(name + bytes - 5, ".gguf") == 0)
+        bytes -= 5;
+    return xstrndup(name, bytes);
+}
+
+/* set_size_label - "135M", "7.2B": at least two digits. */
+static void set_size_label(struct gguf_writer *writer, int64_t num_parameters) {
+    static const char units[] = "KMBT";
+    char label[32];
+    double count = (double)num_parameters / 1e3;
+    int unit = 0;
+    while (count >= 999.5 && unit < 3) {
+        count /= 1e3;
+        unit++;
+    }
+    snprintf(label, sizeof label, "%.*f%c", count < 9.95 ? 1 : 0, count, units[unit]);
+    set_text(writer, "general.size_label", label);
+}
+
+/* set_member - a text of a provenance entry, under a key with a number; nothing where there is none. */
+static void set_member(struct gguf_writer *writer, const char *list, int number, const char *key,
+                       const json_t *entry, const char *member) {
+    const char *text;
+    char full[80];
+    if (json_get_string_or(entry, member, "", &text, NULL) != 0 || !text[0])
+        return;
+    snprintf(full, sizeof full, "general.%s.%d.%s", list, number, key);
+    set_text(writer, full, text);
+}
+
+static void set_base_model(struct gguf_writer *writer, const json_t *base) {
+    const char *repository;
+    if (!json_is_object(base))
+        return;
+    gguf_set_u32(writer, "general.base_model.count", 1);
+    set_member(writer, "base_model", 0, "name", base, "name");
+    if (json_get_string_or(base, "repository", "", &repository, NULL) == 0 && repository[0]) {
+        char *url = xasprintf("https://huggingface.co/%s", repository);
+        set_text(writer, "general.base_model.0.repo_url", url);
+        free(url);
+    }
+}
+
+static void set_datasets(struct gguf_writer *writer, const json_t *corpora) {
+    size_t count = json_array_size(corpora); /* 0 for what is no array */
+    if (count == 0 || count > MAX_DATASETS)
+        return;
+    gguf_set_u32(writer, "general.dataset.count", (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *corpus = json_array_get(corpora, i);
+        set_member(writer, "dataset", (int)i, "name", corpus, "name");
+        set_member(writer, "dataset", (int)i, "url", corpus, "url");
+    }
+}
+
+/* set_origin - from the folder's model card and provenance.  What cannot be read is left out: the weights
+ * matter more. */
+static void set_origin(struct gguf_writer *writer, const struct weights *weights) {
+    const char *folder = weights_folder(weights);
+    char *licence = weights_licence(weights);
+    char *path = folder ? xasprintf("%s/provenance.json", folder) : NULL;
+    if (licence)
+        set_text(writer, "general.license", licence);
+    json_t *root = path && path_exists(path) ? json_load_path(path, MAX_PROVENANCE_BYTES, NULL) : NULL;
+    if (root) {
+        set_base_model(writer, json_find(root, "base_model"));
+        set_datasets(writer, json_find(root, "corpora"));
+    }
+    json_decref(root);
+    free(path);
+    free(licence);
+}
+
+void export_set_general(struct gguf_writer *writer, const struct weights *weights, const char *path,
+                        enum export_type type) {
+    static const uint32_t file_types[] = {
+        [EXPORT_F32] = 0, [EXPORT_F16] = 1, [EXPORT_BF16] = 32, [EXPORT_Q8_0] = 7};
+    char *name = file_stem(path);
+    set_text(writer, "general.architecture", "llama");
+    set_text(writer, "general.type", "model");
+    set_text(writer, "general.name", name);
+    set_size_label(writer, model_num_parameters(weights_config(weights)));
+    set_origin(writer, weights);
+    gguf_set_u32(writer, "general.file_type", file_types[type]);
+    gguf_set_u32(writer, "general.quantization_version", QUANTIZATION_VERSION);
+    free(name);
+}

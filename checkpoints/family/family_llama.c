@@ -1,0 +1,35 @@
+/* family_llama.c - Llama 2 and 3.x and all that are stored like them (SmolLM2, Lucie, CroissantLLM, EuroLLM),
+ * and Mistral, which differs by its attention window alone.
+ * Source: transformers, models/llama/modeling_llama.py; llama.cpp, gguf-py/gguf/tensor_mapping.py. */
+#include "checkpoints/family/family_internal.h"
+
+/* Query, key and value are neighbours, as are gate and up: each group is one matrix product. */
+/* clang-format off */
+static const struct param_spec llama_params[] = {
+    {ROLE_EMBEDDING, PLACE_INPUT, "model.embed_tokens.weight", "token_embd.weight", DIM_VOCAB, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_FINAL_NORM, PLACE_OUTPUT, "model.norm.weight", "output_norm.weight", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_HEAD, PLACE_OUTPUT, "lm_head.weight", "output.weight", DIM_VOCAB, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_UNTIED},
+    {ROLE_ATTENTION_NORM, PLACE_LAYER, "input_layernorm.weight", "attn_norm.weight", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_QUERY, PLACE_LAYER, "self_attn.q_proj.weight", "attn_q.weight", DIM_QUERY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_PERMUTED},
+    {ROLE_KEY, PLACE_LAYER, "self_attn.k_proj.weight", "attn_k.weight", DIM_KEY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_PERMUTED},
+    {ROLE_VALUE, PLACE_LAYER, "self_attn.v_proj.weight", "attn_v.weight", DIM_KEY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_OUTPUT, PLACE_LAYER, "self_attn.o_proj.weight", "attn_output.weight", DIM_WIDTH, DIM_QUERY, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_MLP_NORM, PLACE_LAYER, "post_attention_layernorm.weight", "ffn_norm.weight", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_GATE, PLACE_LAYER, "mlp.gate_proj.weight", "ffn_gate.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_UP, PLACE_LAYER, "mlp.up_proj.weight", "ffn_up.weight", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_DOWN, PLACE_LAYER, "mlp.down_proj.weight", "ffn_down.weight", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS},
+};
+/* clang-format on */
+enum { NUM_PARAMS = sizeof llama_params / sizeof llama_params[0] };
+
+const struct family family_llama = {.model_type = "llama",
+                                    .architecture = "LlamaForCausalLM",
+                                    .params = llama_params,
+                                    .num_params = NUM_PARAMS};
+
+/* The class default of the window applies where the key is missing. */
+const struct family family_mistral = {.model_type = "mistral",
+                                      .architecture = "MistralForCausalLM",
+                                      .params = llama_params,
+                                      .num_params = NUM_PARAMS,
+                                      .default_window = 4096};

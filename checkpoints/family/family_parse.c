@@ -1,0 +1,259 @@
+/* family_parse.c - config.json of a Hugging Face model -> struct model_config.
+ *
+ * Both spellings are read: rope_theta with rope_scaling{rope_type|type}, or rope_parameters; torch_dtype or
+ * dtype.  Whatever would change the arithmetic and is not supported is refused by name; keys that do not
+ * concern the arithmetic are not looked at.
+ * Source: the configuration classes' documented keys and defaults of transformers 4 and 5. */
+#include <stdio.h>
+#include <string.h>
+
+#include "checkpoints/family/family_internal.h"
+#include "data/json.h"
+
+/* read_count - a size that fits in an int; finer limits are model_config_check's. */
+static int read_count(const json_t *root, const char *key, int fallback, int *count, struct err *err) {
+    int64_t value = fallback;
+    int status = fallback > 0 ? json_get_int_or(root, key, fallback, &value, err)
+                              : json_get_int(root, key, &value, err);
+    if (status != 0)
+        return -1;
+    if (value < 1 || value > INT32_MAX)
+        return err_set(err, "%s is %lld, expected a positive number of reasonable size", key,
+                       (long long)value);
+    *count = (int)value;
+    return 0;
+}
+
+/* parse_sizes - what has no sensible default must be given; the defaults are those of the Llama class. */
+static int parse_sizes(struct model_config *config, const json_t *root, struct err *err) {
+    double eps, deviation;
+    if (json_get_int(root, "hidden_size", &config->width, err) != 0 ||
+        json_get_int(root, "intermediate_size", &config->ffn_width, err) != 0 ||
+        json_get_int(root, "vocab_size", &config->vocab_size, err) != 0 ||
+        json_get_int(root, "max_position_embeddings", &config->max_positions, err) != 0 ||
+        read_count(root, "num_hidden_layers", 0, &config->num_layers, err) != 0 ||
+        read_count(root, "num_attention_heads", 0, &config->num_heads, err) != 0 ||
+        read_count(root, "num_key_value_heads", config->num_heads, &config->num_kv_heads, err) != 0)
+        return -1;
+    /* Without head_dim the heads share the width; with it (Mistral Nemo) H * D may differ from C. */
+    int shared = (int)(config->width / config->num_heads);
+    if (!json_find(root, "head_dim") && config->width % config->num_heads != 0)
+        return err_set(err,
+                       "hidden_size %lld is no multiple of num_attention_heads %d and head_dim is not given",
+                       (long long)config->width, config->num_heads);
+    if (read_count(root, "head_dim", shared, &config->head_dim, err) != 0 ||
+        json_get_double_or(root, "rms_norm_eps", 1e-6, &eps, err) != 0 ||
+        json_get_double_or(root, "initializer_range", 0.02, &deviation, err) != 0 ||
+        json_get_bool_or(root, "tie_word_embeddings", false, &config->tied_head, err) != 0)
+        return -1;
+    config->norm_eps = (float)eps;
+    config->initializer_range = (float)deviation;
+    return 0;
+}
+
+/* parse_scaling - the object rope_scaling or rope_parameters; theta and ROPE_PLAIN stand already. */
+static int parse_scaling(struct model_config *config, const json_t *object, struct err *err) {
+    const char *type = NULL;
+    double rotary_part;
+    /* "type" is the oldest spelling. */
+    const char *key = json_find(object, "rope_type") ? "rope_type" : "type";
+    if (json_get_string_or(object, key, "default", &type, err) != 0 ||
+        json_get_double_or(object, "rope_theta", config->rope_theta, &config->rope_theta, err) != 0 ||
+        json_get_double_or(object, "partial_rotary_factor", 1.0, &rotary_part, err) != 0)
+        return -1;
+    if (rotary_part != 1.0)
+        return err_set(err, "partial_rotary_factor %g is not supported", rotary_part);
+    if (strcmp(type, "default") == 0)
+        return 0;
+    if (strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0)
+        return err_set(err, "rope type '%.40s' is not supported yet (supported: default, linear, llama3)",
+                       type);
+    if (json_get_double(object, "factor", &config->rope_factor, err) != 0)
+        return -1;
+    config->rope_kind = ROPE_LINEAR;
+    if (strcmp(type, "linear") == 0)
+        return 0;
+    config->rope_kind = ROPE_LLAMA3;
+    if (json_get_double(object, "low_freq_factor", &config->rope_low_freq, err) != 0 ||
+        json_get_double(object, "high_freq_factor", &config->rope_high_freq, err) != 0)
+        return -1;
+    return json_get_int(object, "original_max_position_embeddings", &config->rope_original_positions, err);
+}
+
+/* same_rope - exact equality is meant: both spellings are copies of the same number. */
+static bool same_rope(const struct model_config *a, const struct model_config *b) {
+    return a->rope_kind == b->rope_kind && a->rope_theta == b->rope_theta &&
+           a->rope_factor == b->rope_factor && a->rope_low_freq == b->rope_low_freq &&
+           a->rope_high_freq == b->rope_high_freq && a->rope_original_positions == b->rope_original_positions;
+}
+
+/* parse_rope - one spelling or both; where both are given (atelier writes both) they must agree, since one
+ * program would follow the first and another the second. */
+static int parse_rope(struct model_config *config, const json_t *root, struct err *err) {
+    json_t *scaling = json_find(root, "rope_scaling"), *parameters = json_find(root, "rope_parameters");
+    double rotary_part;
+    if (json_get_double_or(root, "partial_rotary_factor", 1.0, &rotary_part, err) != 0)
+        return -1;
+    if (rotary_part != 1.0)
+        return err_set(err, "partial_rotary_factor %g is not supported", rotary_part);
+    config->rope_kind = ROPE_PLAIN;
+    if (json_get_double_or(root, "rope_theta", 10000.0, &config->rope_theta, err) != 0)
+        return -1;
+    struct model_config second = *config;
+    if (scaling && !json_is_object(scaling))
+        return err_set(err, "key 'rope_scaling' is %s, expected an object", json_type_name(scaling));
+    if (scaling && parse_scaling(config, scaling, err) != 0)
+        return err_prefix(err, "rope_scaling");
+    if (!parameters)
+        return 0;
+    if (!json_is_object(parameters))
+        return err_set(err, "key 'rope_parameters' is %s, expected an object", json_type_name(parameters));
+    if (parse_scaling(&second, parameters, err) != 0)
+        return err_prefix(err, "rope_parameters");
+    bool both = scaling || json_find(root, "rope_theta");
+    if (both && !same_rope(config, &second))
+        return err_set(err, "rope_parameters says otherwise than rope_theta and rope_scaling: remove one");
+    *config = second;
+    return 0;
+}
+
+/* parse_token_id - an id or null; negative ids mean none in old files. */
+static int parse_token_id(const json_t *root, const char *key, int32_t *id, struct err *err) {
+    int64_t value;
+    if (json_get_int_or(root, key, -1, &value, err) != 0)
+        return -1;
+    if (value > INT32_MAX)
+        return err_set(err, "%s %lld is outside any vocabulary", key, (long long)value);
+    *id = value < 0 ? -1 : (int32_t)value;
+    return 0;
+}
+
+/* parse_eos - one id, a list (chat models stop at several), or none. */
+static int parse_eos(struct model_config *config, const json_t *root, struct err *err) {
+    const json_t *eos = json_find(root, "eos_token_id");
+    if (!json_is_array(eos)) {
+        if (parse_token_id(root, "eos_token_id", &config->eos_ids[0], err) != 0)
+            return -1;
+        config->num_eos = config->eos_ids[0] >= 0;
+        return 0;
+    }
+    if (json_array_size(eos) > MODEL_MAX_EOS)
+        return err_set(err, "eos_token_id lists %zu tokens, at most %d are supported", json_array_size(eos),
+                       MODEL_MAX_EOS);
+    config->num_eos = (int)json_array_size(eos);
+    for (int i = 0; i < config->num_eos; i++) {
+        const json_t *id = json_array_get(eos, (size_t)i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+            return err_set(err, "eos_token_id lists %s, expected token ids", json_type_name(id));
+        config->eos_ids[i] = (int32_t)json_integer_value(id);
+    }
+    return 0;
+}
+
+/* parse_token_ids - a missing id is none, not the class default: id 2 ends a sequence only in some
+ * vocabularies. */
+static int parse_token_ids(struct model_config *config, const json_t *root, struct err *err) {
+    if (parse_token_id(root, "bos_token_id", &config->bos_id, err) != 0 ||
+        parse_token_id(root, "pad_token_id", &config->pad_id, err) != 0)
+        return -1;
+    /* Some published models name a padding token they never added.  atelier packs and never pads. */
+    if (config->pad_id >= config->vocab_size)
+        config->pad_id = -1;
+    return parse_eos(config, root, err);
+}
+
+/* parse_dtype - a missing type and "auto" read as f32; weights_open corrects it by what the file holds.  Old
+ * files write "torch.bfloat16". */
+static int parse_dtype(struct model_config *config, const json_t *root, struct err *err) {
+    const char *name;
+    const char *key = json_find(root, "dtype") ? "dtype" : "torch_dtype";
+    if (json_get_string_or(root, key, "float32", &name, err) != 0)
+        return -1;
+    if (strncmp(name, "torch.", 6) == 0)
+        name += 6;
+    if (strcmp(name, "float32") == 0 || strcmp(name, "auto") == 0)
+        config->dtype = DTYPE_F32;
+    else if (strcmp(name, "bfloat16") == 0)
+        config->dtype = DTYPE_BF16;
+    else if (strcmp(name, "float16") == 0)
+        config->dtype = DTYPE_F16;
+    else
+        return err_set(err, "%s '%.40s' is not supported (supported: float32, bfloat16, float16, auto)", key,
+                       name);
+    return 0;
+}
+
+/* refuse_features - what would make the model something other than a plain decoder of its family. */
+static int refuse_features(const struct model_config *config, const struct family *family, const json_t *root,
+                           struct err *err) {
+    bool attention_bias, mlp_bias;
+    const char *activation;
+    int64_t window;
+    if (json_get_bool_or(root, "attention_bias", false, &attention_bias, err) != 0 ||
+        json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
+        json_get_string_or(root, "hidden_act", "silu", &activation, err) != 0 ||
+        json_get_int_or(root, "sliding_window", 0, &window, err) != 0)
+        return -1;
+    if (json_find(root, "quantization_config"))
+        return err_set(err, "quantization_config: quantised weights are not supported, take the model in "
+                            "bf16, f16 or f32");
+    if (attention_bias || mlp_bias)
+        return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
+    if (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)
+        return err_set(err, "hidden_act '%.40s' is not supported (supported: silu)", activation);
+    /* A window at least as long as the model never masks anything. */
+    /* null says "no window", a missing key says "the class default". */
+    if (!json_object_get(root, "sliding_window"))
+        window = family->default_window;
+    if (window > 0 && window < config->max_positions)
+        return err_set(err,
+                       "sliding_window %lld is not supported yet (%s; null, or at least "
+                       "max_position_embeddings %lld, is)",
+                       (long long)window,
+                       json_object_get(root, "sliding_window") ? "as given" : "the default of a missing key",
+                       (long long)config->max_positions);
+    return 0;
+}
+
+/* parse_family - model_type and architectures; the first thing to look at, since it decides what other keys
+ * mean. */
+static const struct family *parse_family(struct model_config *config, const json_t *root, struct err *err) {
+    const char *model_type;
+    if (json_get_string(root, "model_type", &model_type, err) != 0)
+        return NULL;
+    if (json_find(root, "text_config")) {
+        err_set(err, "model_type '%.80s' has a text_config: models of text and images are not supported yet",
+                model_type);
+        return NULL;
+    }
+    const struct family *family = family_require(model_type, err);
+    if (!family)
+        return NULL;
+    const json_t *first = json_array_get(json_find(root, "architectures"), 0);
+    if (first && (!json_is_string(first) || strcmp(json_string_value(first), family->architecture) != 0)) {
+        err_set(err, "architecture '%.80s' is not supported for model_type '%s' (supported: %s)",
+                json_is_string(first) ? json_string_value(first) : json_type_name(first), model_type,
+                family->architecture);
+        return NULL;
+    }
+    snprintf(config->model_type, sizeof config->model_type, "%s", family->model_type);
+    snprintf(config->architecture, sizeof config->architecture, "%s", family->architecture);
+    return family;
+}
+
+int model_config_parse(struct model_config *config, const char *text, size_t length_bytes, const char *origin,
+                       struct err *err) {
+    json_t *root = json_parse_text(text, length_bytes, origin, err);
+    if (!root)
+        return -1;
+    /* All bytes, padding too: descriptors are compared and broadcast as bytes. */
+    memset(config, 0, sizeof *config);
+    const struct family *family = parse_family(config, root, err);
+    int status = family && parse_sizes(config, root, err) == 0 && parse_rope(config, root, err) == 0 &&
+                         parse_token_ids(config, root, err) == 0 && parse_dtype(config, root, err) == 0 &&
+                         refuse_features(config, family, root, err) == 0
+                     ? 0
+                     : err_prefix(err, "model config '%s'", origin);
+    json_decref(root);
+    return status == 0 ? model_config_check(config, origin, err) : -1;
+}

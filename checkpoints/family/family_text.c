@@ -1,0 +1,144 @@
+/* family_text.c - struct model_config -> config.json.
+ *
+ * The source model's own object is kept, unknown keys and order included, and only the keys of the
+ * descriptor are set: a loader that knows more than atelier finds what it needs.  Renamed keys are written in
+ * both spellings (dtype and torch_dtype, rope_parameters and rope_theta with rope_scaling): each version of
+ * the loaders ignores the other one's. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/family/family_internal.h"
+#include "data/json.h"
+
+/* set_int, set_double, set_float - leave the source's own notation alone where the value is the same. */
+static void set_int(json_t *root, const char *key, int64_t value) {
+    const json_t *old = json_object_get(root, key);
+    if (!json_is_integer(old) || json_integer_value(old) != value)
+        json_object_set_new(root, key, json_integer(value));
+}
+
+static void set_double(json_t *root, const char *key, double value) {
+    const json_t *old = json_object_get(root, key);
+    if (!json_is_number(old) || json_number_value(old) != value)
+        json_object_set_new(root, key, json_real(value));
+}
+
+/* set_float - the shortest decimal that reads back as this f32: 1e-05, not 9.99999974e-06. */
+static void set_float(json_t *root, const char *key, float value) {
+    char text[40];
+    const json_t *old = json_object_get(root, key);
+    if (json_is_number(old) && (float)json_number_value(old) == value)
+        return;
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    json_object_set_new(root, key, json_real(strtod(text, NULL)));
+}
+
+static const char *torch_dtype_name(enum dtype dtype) {
+    if (dtype == DTYPE_BF16)
+        return "bfloat16";
+    return dtype == DTYPE_F16 ? "float16" : "float32";
+}
+
+/* set_sizes - head_dim and others are written even where the source left them to a default: one meaning for
+ * all loaders. */
+static void set_sizes(json_t *root, const struct model_config *config) {
+    set_int(root, "hidden_size", config->width);
+    set_int(root, "intermediate_size", config->ffn_width);
+    set_int(root, "vocab_size", config->vocab_size);
+    set_int(root, "max_position_embeddings", config->max_positions);
+    set_int(root, "num_hidden_layers", config->num_layers);
+    set_int(root, "num_attention_heads", config->num_heads);
+    set_int(root, "num_key_value_heads", config->num_kv_heads);
+    set_int(root, "head_dim", config->head_dim);
+    set_float(root, "rms_norm_eps", config->norm_eps);
+    set_float(root, "initializer_range", config->initializer_range);
+    json_object_set_new(root, "tie_word_embeddings", json_boolean(config->tied_head));
+}
+
+/* rope_object - {"rope_type": ...} with what that type needs. */
+static json_t *rope_object(const struct model_config *config) {
+    static const char *const names[] = {
+        [ROPE_PLAIN] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3"};
+    json_t *rope = json_pack("{s:s}", "rope_type", names[config->rope_kind]);
+    if (config->rope_kind != ROPE_PLAIN)
+        set_double(rope, "factor", config->rope_factor);
+    if (config->rope_kind == ROPE_LLAMA3) {
+        set_double(rope, "low_freq_factor", config->rope_low_freq);
+        set_double(rope, "high_freq_factor", config->rope_high_freq);
+        set_int(rope, "original_max_position_embeddings", config->rope_original_positions);
+    }
+    return rope;
+}
+
+/* set_rope - the old spelling at the top level, the new one in an object that also holds theta. */
+static void set_rope(json_t *root, const struct model_config *config) {
+    set_double(root, "rope_theta", config->rope_theta);
+    json_object_set_new(root, "rope_scaling",
+                        config->rope_kind == ROPE_PLAIN ? json_null() : rope_object(config));
+    json_t *parameters = rope_object(config);
+    set_double(parameters, "rope_theta", config->rope_theta);
+    json_object_set_new(root, "rope_parameters", parameters);
+}
+
+static void set_id(json_t *root, const char *key, int32_t id) {
+    if (id >= 0)
+        set_int(root, key, id);
+    else if (!json_object_get(root, key)) /* a source that names an id outside its vocabulary keeps it */
+        json_object_set_new(root, key, json_null());
+}
+
+/* eos_value - null, an id, or a list, as parse_eos reads it. */
+static json_t *eos_value(const struct model_config *config) {
+    if (config->num_eos == 0)
+        return json_null();
+    if (config->num_eos == 1)
+        return json_integer(config->eos_ids[0]);
+    json_t *list = json_array();
+    for (int i = 0; i < config->num_eos; i++)
+        json_array_append_new(list, json_integer(config->eos_ids[i]));
+    return list;
+}
+
+/* dump_shortest - jansson writes all reals with one precision: take the lowest that reads back the same. */
+static char *dump_shortest(json_t *root) {
+    for (int digits = 15;; digits++) {
+        char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+        CHECK(text, "out of memory while writing a model config");
+        json_t *again = json_loads(text, JSON_ALLOW_NUL, NULL);
+        bool same = again && json_equal(root, again);
+        json_decref(again);
+        if (same || digits == 17)
+            return text;
+        free(text);
+    }
+}
+
+char *model_config_text(const struct model_config *config, const char *base_text) {
+    json_t *root = base_text ? json_parse_text(base_text, strlen(base_text), "base config", NULL) : NULL;
+    if (!json_is_object(root)) { /* a base is checked when it is loaded; a broken one carries nothing over */
+        json_decref(root);
+        root = json_object();
+    }
+    json_object_set_new(root, "architectures", json_pack("[s]", config->architecture));
+    json_object_set_new(root, "model_type", json_string(config->model_type));
+    json_object_set_new(root, "dtype", json_string(torch_dtype_name(config->dtype)));
+    json_object_set_new(root, "torch_dtype", json_string(torch_dtype_name(config->dtype)));
+    set_sizes(root, config);
+    set_rope(root, config);
+    set_id(root, "bos_token_id", config->bos_id);
+    set_id(root, "pad_token_id", config->pad_id);
+    json_object_set_new(root, "eos_token_id", eos_value(config));
+    if (!json_object_get(root, "hidden_act"))
+        json_object_set_new(root, "hidden_act", json_string("silu"));
+    /* Missing would mean the class default, 4096 for mistral. */
+    if (!json_object_get(root, "sliding_window") && strcmp(config->model_type, "mistral") == 0)
+        json_object_set_new(root, "sliding_window", json_null());
+    char *text = dump_shortest(root);
+    json_decref(root);
+    return text;
+}

@@ -1,0 +1,366 @@
+/* gguf_model.c - metadata and tensor names of the Llama architecture in GGUF.
+ *
+ * Two conventions differ from Hugging Face's.  llama.cpp rotates neighbouring pairs (2i, 2i + 1) of a head
+ * where Hugging Face rotates (i, i + D/2), so the rows of the query and key matrices are stored in another
+ * order; and the llama3 stretching of rotary frequencies is not described by its four parameters but stored
+ * as the tensor rope_freqs.weight, one divisor per frequency, from which the parameters are found again.
+ * Source: llama.cpp, convert_hf_to_gguf.py (permute, rope_freqs) and the loader's keys. */
+#include "checkpoints/gguf/gguf_model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char rope_freqs_name[] = "rope_freqs.weight";
+
+int64_t gguf_row_from_hf(int head_dim, int64_t row) {
+    int64_t half = head_dim / 2, inside = row % head_dim;
+    return row - inside + (inside < half ? 2 * inside : 2 * (inside - half) + 1);
+}
+
+/* --- keys --- */
+
+/* get_int - a whole number under a key; fallback < 0: the key is required. */
+static int get_int(const struct gguf *file, const char *key, int64_t fallback, int64_t *value,
+                   struct err *err) {
+    int64_t index = gguf_find_key(file, key);
+    *value = fallback;
+    if (index < 0)
+        return fallback >= 0 ? 0 : err_set(err, "'%s' has no key '%s'", gguf_path(file), key);
+    if (gguf_key_type(file, index) == GGUF_ARRAY)
+        return err_set(err, "key '%s' of '%s' differs from layer to layer, which is not supported", key,
+                       gguf_path(file));
+    return gguf_get_int(file, index, 0, value, err);
+}
+
+/* get_size - a whole number that fits an int and is at least 1. */
+static int get_size(const struct gguf *file, const char *key, int64_t fallback, int64_t *value,
+                    struct err *err) {
+    if (get_int(file, key, fallback, value, err) != 0)
+        return -1;
+    if (*value < 1 || *value > INT32_MAX)
+        return err_set(err, "key '%s' of '%s' is %lld, out of range", key, gguf_path(file),
+                       (long long)*value);
+    return 0;
+}
+
+static int get_double(const struct gguf *file, const char *key, double fallback, double *value,
+                      struct err *err) {
+    int64_t index = gguf_find_key(file, key);
+    *value = fallback;
+    return index < 0 ? 0 : gguf_get_double(file, index, 0, value, err);
+}
+
+/* text_is - the string under a key equals text; false where it is absent or no string. */
+static bool text_is(const struct gguf *file, const char *key, const char *text) {
+    struct gguf_string value;
+    int64_t index = gguf_find_key(file, key);
+    return index >= 0 && gguf_get_string(file, index, 0, &value, NULL) == 0 &&
+           value.length_bytes == strlen(text) && memcmp(value.text, text, value.length_bytes) == 0;
+}
+
+static int check_architecture(const struct gguf *file, struct err *err) {
+    struct gguf_string name;
+    int64_t index = gguf_find_key(file, "general.architecture"), num_parts;
+    if (index < 0)
+        return err_set(err, "'%s' has no key 'general.architecture'", gguf_path(file));
+    if (gguf_get_string(file, index, 0, &name, err) != 0 ||
+        get_int(file, "split.count", 0, &num_parts, err) != 0)
+        return -1;
+    if (!text_is(file, "general.architecture", "llama"))
+        return err_set(err,
+                       "'%s' holds a model of the architecture '%.*s', which is not supported (llama is)",
+                       gguf_path(file), (int)(name.length_bytes < 40 ? name.length_bytes : 40), name.text);
+    if (num_parts > 1)
+        return err_set(err,
+                       "'%s' is one of %lld parts of a model; join them first (llama-gguf-split --merge)",
+                       gguf_path(file), (long long)num_parts);
+    if (gguf_find_key(file, "adapter.type") >= 0)
+        return err_set(err, "'%s' holds an adapter, not a model", gguf_path(file));
+    return 0;
+}
+
+/* refuse_unknown_settings - a key of the architecture that is not used here changes what the model computes
+ * (experts, windows, scales), unless it is zero. */
+static int refuse_unknown_settings(const struct gguf *file, struct err *err) {
+    static const char *const known[] = {"context_length",
+                                        "embedding_length",
+                                        "block_count",
+                                        "feed_forward_length",
+                                        "attention.head_count",
+                                        "attention.head_count_kv",
+                                        "attention.layer_norm_rms_epsilon",
+                                        "attention.key_length",
+                                        "attention.value_length",
+                                        "rope.freq_base",
+                                        "rope.dimension_count",
+                                        "rope.scaling.type",
+                                        "rope.scaling.factor",
+                                        "rope.scaling.original_context_length",
+                                        "rope.scaling.finetuned",
+                                        "vocab_size",
+                                        "tensor_data_layout"};
+    for (int64_t i = 0; i < gguf_num_keys(file); i++) {
+        const char *key = gguf_key(file, i);
+        if (strncmp(key, "llama.", 6) != 0)
+            continue;
+        bool fine = false;
+        for (size_t k = 0; k < sizeof known / sizeof *known && !fine; k++)
+            fine = strcmp(key + 6, known[k]) == 0;
+        double value = 1;
+        if (!fine && gguf_key_type(file, i) != GGUF_ARRAY && gguf_get_double(file, i, 0, &value, NULL) == 0)
+            fine = value == 0;
+        if (!fine)
+            return err_set(err, "'%s' sets '%s', which is not supported", gguf_path(file), key);
+    }
+    return 0;
+}
+
+/* --- configuration --- */
+
+static int read_sizes(const struct gguf *file, struct model_config *config, struct err *err) {
+    int64_t layers, heads, kv_heads, head_dim, value_dim, rope_dim;
+    if (get_size(file, "llama.embedding_length", -1, &config->width, err) != 0 ||
+        get_size(file, "llama.feed_forward_length", -1, &config->ffn_width, err) != 0 ||
+        get_size(file, "llama.context_length", -1, &config->max_positions, err) != 0 ||
+        get_size(file, "llama.block_count", -1, &layers, err) != 0 ||
+        get_size(file, "llama.attention.head_count", -1, &heads, err) != 0 ||
+        get_size(file, "llama.attention.head_count_kv", heads, &kv_heads, err) != 0 ||
+        get_size(file, "llama.attention.key_length", config->width / heads, &head_dim, err) != 0 ||
+        get_size(file, "llama.attention.value_length", head_dim, &value_dim, err) != 0 ||
+        get_size(file, "llama.rope.dimension_count", head_dim, &rope_dim, err) != 0)
+        return -1;
+    if (value_dim != head_dim || rope_dim != head_dim)
+        return err_set(err,
+                       "'%s': head widths of keys (%lld), values (%lld) and positions (%lld) differ, which "
+                       "is not supported",
+                       gguf_path(file), (long long)head_dim, (long long)value_dim, (long long)rope_dim);
+    config->num_layers = (int)layers;
+    config->num_heads = (int)heads;
+    config->num_kv_heads = (int)kv_heads;
+    config->head_dim = (int)head_dim;
+    return 0;
+}
+
+/* find_param - where a parameter stands in the file; -1: nowhere. */
+static int64_t find_param(const struct gguf *file, const struct model_config *config, enum tensor_role role) {
+    char name[PARAM_NAME_ROOM];
+    return gguf_find_tensor(file, param_gguf_name(config, (struct param){role, 0}, name));
+}
+
+/* vocabulary size, tied head and dtype, from the tensors themselves. */
+static int read_tensor_facts(const struct gguf *file, struct model_config *config, struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    int64_t embedding = find_param(file, config, ROLE_EMBEDDING),
+            matrix = find_param(file, config, ROLE_QUERY);
+    if (embedding < 0 || matrix < 0)
+        return err_set(
+            err, "'%s' has no tensor '%s'", gguf_path(file),
+            param_gguf_name(config, (struct param){embedding < 0 ? ROLE_EMBEDDING : ROLE_QUERY, 0}, name));
+    config->vocab_size = gguf_tensor(file, embedding).dims[1];
+    config->tied_head = find_param(file, config, ROLE_HEAD) < 0;
+    int type = gguf_tensor(file, matrix).type;
+    config->dtype = type == GGML_F32 ? DTYPE_F32 : type == GGML_F16 ? DTYPE_F16 : DTYPE_BF16;
+    return 0;
+}
+
+/* get_token_id - -1 where absent; some writers store 2^32 - 1 for "none". */
+static int get_token_id(const struct gguf *file, const struct model_config *config, const char *key,
+                        int32_t *id, struct err *err) {
+    int64_t value;
+    *id = -1;
+    if (gguf_find_key(file, key) < 0)
+        return 0;
+    if (get_int(file, key, -1, &value, err) != 0)
+        return -1;
+    if (value == -1 || value == UINT32_MAX)
+        return 0;
+    if (value < 0 || value >= config->vocab_size)
+        return err_set(err, "key '%s' of '%s' is %lld, outside the vocabulary of %lld tokens", key,
+                       gguf_path(file), (long long)value, (long long)config->vocab_size);
+    *id = (int32_t)value;
+    return 0;
+}
+
+/* read_token_ids - generation ends at any of the end tokens, so all of them go into the list. */
+static int read_token_ids(const struct gguf *file, struct model_config *config, struct err *err) {
+    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    if (get_token_id(file, config, "tokenizer.ggml.bos_token_id", &config->bos_id, err) != 0 ||
+        get_token_id(file, config, "tokenizer.ggml.padding_token_id", &config->pad_id, err) != 0)
+        return -1;
+    for (int i = 0; i < 3; i++) {
+        int32_t id;
+        if (get_token_id(file, config, ends[i], &id, err) != 0)
+            return -1;
+        for (int k = 0; k < config->num_eos && id >= 0; k++)
+            if (config->eos_ids[k] == id)
+                id = -1;
+        if (id >= 0)
+            config->eos_ids[config->num_eos++] = id;
+    }
+    return 0;
+}
+
+/* --- rotary positions --- */
+
+/* follows_llama3 - do the divisors come from these parameters?  They were computed in f32 or f64 and stored
+ * as f32. */
+static bool follows_llama3(const struct model_config *config, const float *divisors) {
+    for (int i = 0; i < config->head_dim / 2; i++) {
+        double expected = model_rope_divisor(config, i);
+        if (!(fabs((double)divisors[i] - expected) <= 1e-4 * expected))
+            return false;
+    }
+    return true;
+}
+
+/* find_llama3 - the lowest frequency is divided by the whole factor.  Published models use low 1, high 4 and
+ * an original context of 8192; other powers of two are tried after that.  Two lengths that give the same
+ * divisors are the same model. */
+static int find_llama3(const char *path, const float *divisors, struct model_config *config,
+                       struct err *err) {
+    config->rope_factor = (double)divisors[config->head_dim / 2 - 1];
+    if (config->rope_factor == 1.0 && follows_llama3(config, divisors)) /* still ROPE_PLAIN: all are 1 */
+        return 0;
+    config->rope_kind = ROPE_LLAMA3;
+    config->rope_low_freq = 1;
+    config->rope_high_freq = 4;
+    config->rope_original_positions = 8192;
+    if (follows_llama3(config, divisors))
+        return 0;
+    for (int64_t original = 16; original <= 1 << 20; original *= 2) {
+        config->rope_original_positions = original;
+        if (follows_llama3(config, divisors))
+            return 0;
+    }
+    return err_set(err,
+                   "'%s': tensor '%s' does not follow the llama3 rule with low_freq_factor 1 and "
+                   "high_freq_factor 4; convert from the original Hugging Face model instead",
+                   path, rope_freqs_name);
+}
+
+static int read_rope_freqs(const struct gguf *file, int64_t index, struct model_config *config,
+                           struct err *err) {
+    int64_t half = config->head_dim / 2;
+    struct gguf_tensor tensor = gguf_tensor(file, index);
+    if (tensor.ndim != 1 || tensor.count != half || half < 1)
+        return err_set(err, "'%s': tensor '%s' has %lld values, expected %lld", gguf_path(file),
+                       rope_freqs_name, (long long)tensor.count, (long long)half);
+    float *divisors = xmalloc((size_t)half * sizeof *divisors);
+    int status = gguf_read_f32(file, index, 0, half, divisors, err);
+    if (status == 0)
+        status = find_llama3(gguf_path(file), divisors, config, err);
+    free(divisors);
+    return status;
+}
+
+static int read_rope(const struct gguf *file, struct model_config *config, struct err *err) {
+    int64_t freqs = gguf_find_tensor(file, rope_freqs_name);
+    bool has_type = gguf_find_key(file, "llama.rope.scaling.type") >= 0;
+    if (get_double(file, "llama.rope.freq_base", 10000, &config->rope_theta, err) != 0 ||
+        get_double(file, "llama.rope.scaling.factor", 1, &config->rope_factor, err) != 0)
+        return -1;
+    /* llama.cpp takes a factor without a type for linear, too. */
+    if (!has_type || text_is(file, "llama.rope.scaling.type", "linear"))
+        config->rope_kind = config->rope_factor == 1 ? ROPE_PLAIN : ROPE_LINEAR;
+    else if (!text_is(file, "llama.rope.scaling.type", "none"))
+        return err_set(err,
+                       "'%s' sets 'llama.rope.scaling.type' to something other than linear, which is not "
+                       "supported",
+                       gguf_path(file));
+    if (freqs < 0)
+        return 0;
+    if (config->rope_kind == ROPE_LINEAR)
+        return err_set(err, "'%s' has both linear rope scaling and a tensor '%s', which is not supported",
+                       gguf_path(file), rope_freqs_name);
+    return read_rope_freqs(file, freqs, config, err);
+}
+
+int gguf_model_config(const struct gguf *file, struct model_config *config, struct err *err) {
+    double eps;
+    *config = (struct model_config){.model_type = "llama",
+                                    .architecture = "LlamaForCausalLM",
+                                    .initializer_range = 0.02f,
+                                    .rope_kind = ROPE_PLAIN};
+    if (check_architecture(file, err) != 0 || refuse_unknown_settings(file, err) != 0 ||
+        read_sizes(file, config, err) != 0 || read_tensor_facts(file, config, err) != 0 ||
+        read_token_ids(file, config, err) != 0 ||
+        get_double(file, "llama.attention.layer_norm_rms_epsilon", 0, &eps, err) != 0)
+        return -1;
+    config->norm_eps = (float)eps;
+    if (read_rope(file, config, err) != 0)
+        return -1;
+    return model_config_check(config, gguf_path(file), err);
+}
+
+/* --- tensors --- */
+
+/* check_tensor - one expected tensor; the dimensions in the file are ours in reverse.  Returns its index, or
+ * -1 with err set. */
+static int64_t check_tensor(const struct gguf *file, const struct model_config *config, struct param param,
+                            struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    struct tensor want = param_shape(config, param);
+    int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
+    if (index < 0)
+        return err_set(err, "'%s' has no tensor '%s'", gguf_path(file), name);
+    struct gguf_tensor have = gguf_tensor(file, index);
+    bool fits = have.ndim == want.ndim;
+    for (int d = 0; d < want.ndim && fits; d++)
+        fits = have.dims[d] == want.dims[want.ndim - 1 - d];
+    if (!fits)
+        return err_set(
+            err, "'%s': tensor '%s' has the wrong shape: %lld x %lld (%d dimensions), expected %lld x %lld",
+            gguf_path(file), name, (long long)have.dims[1], (long long)have.dims[0], have.ndim,
+            want.ndim == 1 ? 1LL : (long long)want.dims[0],
+            (long long)(want.ndim == 1 ? want.dims[0] : want.dims[1]));
+    if (!quant_format(have.type) && gguf_read_f32(file, index, 0, 0, NULL, err) != 0) /* it says why */
+        return -1;
+    return index;
+}
+
+int gguf_model_check(const struct gguf *file, const struct model_config *config, struct err *err) {
+    bool *is_expected = xcalloc((size_t)gguf_num_tensors(file) + 1, sizeof *is_expected);
+    struct param at = PARAM_START;
+    int64_t freqs = gguf_find_tensor(file, rope_freqs_name);
+    int status = 0;
+    if (freqs >= 0)
+        is_expected[freqs] = true;
+    while (status == 0 && family_next_param(config, &at)) {
+        int64_t index = check_tensor(file, config, at, err);
+        if (index >= 0)
+            is_expected[index] = true;
+        else
+            status = -1;
+    }
+    for (int64_t i = 0; status == 0 && i < gguf_num_tensors(file); i++)
+        if (!is_expected[i])
+            status = err_set(
+                err, "'%s' has a tensor '%s' that a plain Llama does not have; the model is not supported",
+                gguf_path(file), gguf_tensor(file, i).name);
+    free(is_expected);
+    return status;
+}
+
+int gguf_model_read(const struct gguf *file, const struct model_config *config, struct param param,
+                    int64_t first, int64_t count, float *out, struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
+    CHECK(index >= 0, "no tensor '%s': the file was not checked", name);
+    if (!(param_spec(config, param.role)->traits & PARAM_PERMUTED))
+        return gguf_read_f32(file, index, first, count, out, err);
+    int64_t width = param_shape(config, param).dims[1];
+    while (count > 0) { /* row by row, each from where it stands in the file */
+        int64_t row = first / width, inside = first % width;
+        int64_t now = width - inside < count ? width - inside : count;
+        int64_t at = gguf_row_from_hf(config->head_dim, row) * width + inside;
+        if (gguf_read_f32(file, index, at, now, out, err) != 0)
+            return -1;
+        first += now;
+        count -= now;
+        out += now;
+    }
+    return 0;
+}
