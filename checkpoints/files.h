@@ -1,5 +1,5 @@
 /* files.h - the few file operations checkpoints need: whole reads and writes at an offset, files that are
- * complete or absent, folders that survive a power cut.  (file_read_whole is data/json.h's.)
+ * complete or absent, folders that survive a power cut.  (file_read_whole is data/corpus/json.h's.)
  * Messages name the file; a full disk is said to be full. */
 #pragma once
 

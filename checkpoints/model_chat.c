@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 bool model_chat_has_template(const char *folder, const char *tokenizer_config) {
     static const char *const names[] = {"chat_template.jinja", "chat_template.json"};

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 /* Larger than any published tokenizer.model; keeps a stray file out of every checkpoint. */
 enum { MAX_COPY_BYTES = 64 << 20, MAX_CARD_BYTES = 16 << 20 };

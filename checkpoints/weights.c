@@ -13,7 +13,7 @@
 #include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/model_folder.h"
 #include "checkpoints/safetensors/safetensors.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { MAX_CONFIG_BYTES = 16 << 20, MAX_TOKENIZER_BYTES = 512 << 20 };
 

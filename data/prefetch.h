@@ -1,7 +1,7 @@
 /* prefetch.h - a thread that reads samples ahead, so that a step never waits for the disk. */
 #pragma once
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 
 struct prefetch;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "slurm/chain.h"
 
 enum { CHAIN_MAX_BYTES = 16 << 20, CHAIN_MAX_JOBS = 100000, CHAIN_VERSION = 1 };

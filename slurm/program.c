@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "kernels/device_cuda.h"
 #include "slurm/subprocess.h"
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "configs/schema/config_load.h"
 #include "configs/schema/config_yaml.h"
 #include "configs/schema/nearest.h"

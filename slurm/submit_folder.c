@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "slurm/chain.h"
 #include "slurm/subprocess.h"
 #include "slurm/command_file.h"

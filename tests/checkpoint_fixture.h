@@ -11,7 +11,7 @@
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "kernels/half.h"
 
 static const char tokenizer_text[] = "{\"version\": \"1.0\",\n  \"odd spacing\" : [ ] }\n";

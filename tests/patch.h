@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "tests/check.h"
 
 /* patch_f32 - the first f32 at a multiple of four bytes that has the value `from` becomes `to`. */

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "tests/check.h"
 #include "slurm/chain.h"
 #include "slurm/command_file.h"

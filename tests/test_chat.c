@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/chat.h"
+#include "data/template/chat.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
 #include "tests/tiny_tokenizer.h"

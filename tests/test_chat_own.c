@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/chat.h"
+#include "data/template/chat.h"
 #include "tests/check.h"
 #include "tests/tiny_tokenizer.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "tests/check.h"
 #include "configs/schema/config.h"
 #include "configs/schema/config_keys.h"

@@ -7,10 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "data/json_line.h"
-#include "data/prepare.h"
-#include "data/reader.h"
-#include "data/tokens.h"
+#include "data/corpus/json_line.h"
+#include "data/corpus/prepare.h"
+#include "data/corpus/reader.h"
+#include "data/tokens/tokens.h"
 #include "tests/check.h"
 #include "tests/tiny_tokenizer.h"
 

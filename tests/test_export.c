@@ -13,8 +13,8 @@
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/safetensors/safetensors.h"
-#include "data/json.h"
-#include "data/tokenizer.h"
+#include "data/corpus/json.h"
+#include "data/tokenizer/tokenizer.h"
 #include "kernels/half.h"
 
 enum { MAX_FILE_BYTES = 1 << 24 };

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "checkpoints/family/family.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 /* SIZES - the keys every test config has; the rest is added in front or behind. */
 #define SIZES                                                                                                \

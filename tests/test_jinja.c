@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/jinja.h"
+#include "data/template/jinja.h"
 #include "tests/check.h"
 
 enum { MAX_MESSAGES = 8 };

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "data/h5.h"
-#include "data/loader.h"
+#include "data/tokens/h5.h"
+#include "data/tokens/loader.h"
 #include "data/prefetch.h"
 #include "kernels/rng.h"
 #include "tests/check.h"

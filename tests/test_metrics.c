@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "tests/check.h"
 #include "train/record/metrics.h"
 #include "train/record/metrics_summary.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "checkpoints/safetensors/safetensors.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "tests/check.h"
 #include "train/run/optimizer.h"
 #include "train/model/session.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "data/sha256.h"
-#include "data/tokenizer_nfc.h"
+#include "data/tokenizer/tokenizer_nfc.h"
 #include "tests/check.h"
 
 enum { NUM_CODE_POINTS = 0x110000, CONTEXT = 0x1000, MAX_BYTES = 32 };

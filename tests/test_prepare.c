@@ -10,9 +10,9 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "data/prepare.h"
-#include "data/reader.h"
-#include "data/tokens.h"
+#include "data/corpus/prepare.h"
+#include "data/corpus/reader.h"
+#include "data/tokens/tokens.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
 #include "tests/tiny_tokenizer.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "checkpoints/gguf/quant.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { NUM_GOLDEN = 4, ENCODE_BLOCKS = 8, MAX_FILE_BYTES = 1 << 20 };
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
 #include "train/ranks/comm.h"

@@ -10,7 +10,7 @@
 
 #include "checkpoints/files.h"
 #include "checkpoints/safetensors/safetensors.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "kernels/half.h"
 
 enum { NUM_TENSORS = 5 };

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "tests/check.h"
 #include "configs/schema/config.h"
 #include "train/run/run_data.h"

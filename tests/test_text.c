@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "data/sha256.h"
-#include "data/text.h"
+#include "data/corpus/text.h"
 
 /* Bytes, length of their valid start, and what repair makes of them (Unicode standard, tables 3-7 to 3-11).
  */

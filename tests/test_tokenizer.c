@@ -8,10 +8,10 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "data/sha256.h"
-#include "data/text.h"
-#include "data/tokenizer.h"
+#include "data/corpus/text.h"
+#include "data/tokenizer/tokenizer.h"
 
 enum { MAX_FILE_BYTES = 1 << 27, TAR_BLOCK_BYTES = 512 };
 static const char golden_folder[] = "tests/golden/tokenizer";

@@ -7,11 +7,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "data/json.h"
-#include "data/text.h"
-#include "data/tokenizer.h"
-#include "data/tokenizer_regex.h"
-#include "data/tokenizer_scan.h"
+#include "data/corpus/json.h"
+#include "data/corpus/text.h"
+#include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/tokenizer_regex.h"
+#include "data/tokenizer/tokenizer_scan.h"
 #include "kernels/rng.h"
 
 static const char sample_path[] = "data/sample/tokenizer/tokenizer.json";

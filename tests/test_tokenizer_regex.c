@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "data/tokenizer_regex.h"
+#include "data/tokenizer/tokenizer_regex.h"
 #include "tests/check.h"
 
 /* count_matches - through the text as a splitter does; -1 with err set. */

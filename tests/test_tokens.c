@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "data/h5.h"
-#include "data/tokens.h"
+#include "data/tokens/h5.h"
+#include "data/tokens/tokens.h"
 #include "tests/check.h"
 
 enum { NUM_DOCUMENTS = 4, NUM_TOKENS = 9 };

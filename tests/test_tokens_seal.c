@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "data/json.h"
-#include "data/loader.h"
-#include "data/tokens.h"
+#include "data/corpus/json.h"
+#include "data/tokens/loader.h"
+#include "data/tokens/tokens.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 /* The next frame, grown into *buffer; false at the end of the input. */
 static bool read_frame(char **buffer, uint32_t *length_bytes) {

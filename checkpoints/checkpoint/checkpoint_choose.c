@@ -6,7 +6,7 @@
 
 #include "checkpoints/checkpoint/checkpoint_internal.h"
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { MAX_LATEST_BYTES = 256, MAX_CHOICES = 6, CHOICES_ROOM = 420 };
 

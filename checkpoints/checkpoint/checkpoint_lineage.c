@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { MAX_HISTORY_BYTES = 256 << 20 };
 

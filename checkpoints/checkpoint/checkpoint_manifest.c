@@ -15,7 +15,7 @@
 
 #include "checkpoints/files.h"
 #include "data/file.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { MAX_MANIFEST_BYTES = 256 << 20, MAX_FILES = 65536 };
 

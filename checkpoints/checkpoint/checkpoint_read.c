@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "checkpoints/checkpoint/checkpoint_internal.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { MAX_STATE_TEXT_BYTES = 64 << 20 };
 

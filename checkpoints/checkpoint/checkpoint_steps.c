@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 static const char *const suffixes[STEP_STATE_COUNT] = {"", ".partial", ".deleting", ".replaced"};
 

@@ -16,7 +16,7 @@
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/gguf/gguf_tokenizer.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { CHUNK_VALUES = 1 << 22, MAX_SMALL_FILE_BYTES = 16 << 20 };
 

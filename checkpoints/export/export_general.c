@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { QUANTIZATION_VERSION = 2, MAX_PROVENANCE_BYTES = 64 << 20, MAX_DATASETS = 1000 };
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "checkpoints/family/family_internal.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 /* read_count - a size that fits in an int; finer limits are model_config_check's. */
 static int read_count(const json_t *root, const char *key, int fallback, int *count, struct err *err) {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "checkpoints/family/family_internal.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 /* set_int, set_double, set_float - leave the source's own notation alone where the value is the same. */
 static void set_int(json_t *root, const char *key, int64_t value) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "checkpoints/gguf/gguf.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 /* gguf_merges_from_scores - list of [left, right] in order of priority.  vocab maps token texts to ids.
  * Returns a new reference, or NULL with err set: no scores, or scores that are all the same. */

@@ -12,7 +12,7 @@
 
 #include "checkpoints/gguf/gguf_merges.h"
 #include "checkpoints/gguf/gguf_model.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 #define WORDS_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 #define ENDINGS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"

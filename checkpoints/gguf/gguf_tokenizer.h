@@ -4,7 +4,7 @@
 
 #include "checkpoints/family/family.h"
 #include "checkpoints/gguf/gguf.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 /* Token types of tokenizer.ggml.token_type. */
 enum gguf_token_type {

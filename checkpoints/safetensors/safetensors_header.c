@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 /* Every type of the format; sizes in bits because three of them are smaller than a byte. */
 static const struct {

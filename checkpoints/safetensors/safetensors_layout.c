@@ -15,7 +15,7 @@
 #include "checkpoints/safetensors/safetensors.h"
 #include "checkpoints/safetensors/safetensors_header.h"
 #include "checkpoints/value_check.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "kernels/half.h"
 
 enum {

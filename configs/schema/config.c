@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "configs/schema/config_load.h"
 #include "configs/schema/config_path.h"
 #include "configs/schema/config_unknown.h"

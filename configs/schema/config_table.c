@@ -65,7 +65,7 @@ static const struct config_choice chat_policies[] = {
     {"fail", BAD_CHAT_FAIL}, {"skip", BAD_CHAT_SKIP}, {NULL, 0}};
 static const struct config_choice chain_ends[] = {
     {"time_limit", CHAIN_UNTIL_TIME}, {"done", CHAIN_UNTIL_DONE}, {NULL, 0}};
-/* Kept as text: data/chat.h knows what the names mean. */
+/* Kept as text: data/template/chat.h knows what the names mean. */
 static const struct config_choice chat_templates[] = {{"auto", 0},   {"chatml", 0},  {"llama2", 0},
                                                       {"llama3", 0}, {"mistral", 0}, {NULL, 0}};
 

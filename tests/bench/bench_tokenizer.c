@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 /* All documents, end to end. */
 struct corpus {

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "data/prepare_batch.h"
+#include "data/corpus/prepare_batch.h"
 #include "tests/tiny_tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);

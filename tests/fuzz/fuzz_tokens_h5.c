@@ -16,9 +16,9 @@
 #include <xxhash.h>
 
 #include "data/file.h"
-#include "data/reader.h"
-#include "data/tokens.h"
-#include "data/tokens_seal.h"
+#include "data/corpus/reader.h"
+#include "data/tokens/tokens.h"
+#include "data/tokens/tokens_seal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 const char *__asan_default_options(void);

@@ -111,7 +111,7 @@ def tokenizer_hash(model_folder, scratch_folder):
 
 
 def write_token_file(path, documents, vocab_size, model_folder, masks=None):
-    """A token file as data/tokens.h describes it, written by h5py."""
+    """A token file as data/tokens/tokens.h describes it, written by h5py."""
     tokens = np.concatenate(documents)
     offsets = np.concatenate([[0], np.cumsum([len(d) for d in documents])])
     texts = {"name": "random tokens", "licence": "none", "url": "", "sha256": "0" * 64}

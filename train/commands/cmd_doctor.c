@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "data/h5.h"
+#include "data/tokens/h5.h"
 #include "kernels/ops.h"
 #include "train/plan/calibration.h"
 #include "train/commands/commands.h"

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/json.h"
-#include "data/loader.h"
+#include "data/corpus/json.h"
+#include "data/tokens/loader.h"
 #include "train/commands/commands.h"
 #include "train/record/metrics.h"
 #include "train/commands/options.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/chat.h"
+#include "data/template/chat.h"
 #include "train/commands/commands.h"
 #include "train/commands/options.h"
 #include "train/model/sampling.h"

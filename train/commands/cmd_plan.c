@@ -9,8 +9,8 @@
 
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
-#include "data/json.h"
-#include "data/tokenizer.h"
+#include "data/corpus/json.h"
+#include "data/tokenizer/tokenizer.h"
 #include "train/plan/calibration.h"
 #include "train/commands/commands.h"
 #include "train/measure/doctor.h"

@@ -1,5 +1,5 @@
 /* cmd_prepare.c - `atelier prepare CONFIG [--set key=value]... [--json]`: finds the tokenizer, runs
- * data/prepare.h under a progress bar, prints the totals. */
+ * data/corpus/prepare.h under a progress bar, prints the totals. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>

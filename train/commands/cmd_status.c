@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "train/record/accounts.h"
 #include "slurm/chain.h"
 #include "slurm/command_file.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "train/commands/commands.h"
 #include "train/run/run_phase.h"
 #include "train/run/stop.h"

@@ -13,9 +13,9 @@
 #include "checkpoints/gguf/gguf.h"
 #include "checkpoints/safetensors/safetensors.h"
 #include "data/file.h"
-#include "data/json.h"
-#include "data/tokenizer.h"
-#include "data/tokens.h"
+#include "data/corpus/json.h"
+#include "data/tokenizer/tokenizer.h"
+#include "data/tokens/tokens.h"
 #include "train/record/divergence.h"
 
 enum {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "checkpoints/weights.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 #include "train/model/model.h"
 
 struct session {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { CALIBRATION_MAX_BYTES = 1 << 16 };
 

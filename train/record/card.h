@@ -4,7 +4,7 @@
  * licences and addresses come from users' files: they are escaped for YAML and Markdown. */
 #pragma once
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum card_language { CARD_ENGLISH, CARD_FRENCH };
 

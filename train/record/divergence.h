@@ -3,7 +3,7 @@
  * at that logarithm and is never called diverged for that. */
 #pragma once
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { DIVERGENCE_REASON_ROOM = 160 };
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { LEDGER_MAX_BYTES = 16 << 20, LEDGER_MAX_ENTRIES = 100000 };
 static const double JOULES_PER_KWH = 3.6e6;

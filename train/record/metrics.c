@@ -17,7 +17,7 @@
 
 #include "checkpoints/files.h"
 #include "data/file.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "kernels/clock.h"
 #include "train/record/metrics_summary.h"
 

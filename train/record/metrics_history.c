@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "data/file.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "train/record/metrics_summary.h"
 
 void run_totals_validation(struct run_totals *t, int64_t step, double loss) {

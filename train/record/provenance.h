@@ -18,7 +18,7 @@
 #pragma once
 
 #include "checkpoints/weights.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "train/record/accounts.h"
 #include "train/ranks/comm.h"
 

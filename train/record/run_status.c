@@ -12,7 +12,7 @@
 
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "data/file.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "train/record/divergence.h"
 
 /* Enough for some hundred lines: the speed is that of now, not of the whole run. */

@@ -3,7 +3,7 @@
  * step's batch are padding, so every rank runs the same number of micro-batches. */
 #pragma once
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "data/prefetch.h"
 #include "train/model/model.h"
 

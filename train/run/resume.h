@@ -4,7 +4,7 @@
 #pragma once
 
 #include "checkpoints/checkpoint/checkpoint.h"
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "train/ranks/comm.h"
 #include "train/run/resume_config.h"
 #include "train/run/run_record.h"

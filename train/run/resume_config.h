@@ -3,7 +3,7 @@
  * free ones in one line. */
 #pragma once
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "configs/schema/config.h"
 #include "slurm/diagnostics.h"
 

@@ -2,7 +2,7 @@
  * reads the same tokens in the same order with the same shares. */
 #pragma once
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "train/run/resume_config.h"
 
 /* resume_data_json - [path, weight, tokens, content] of the files, for training.json.  Returns NULL with err

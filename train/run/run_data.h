@@ -2,7 +2,7 @@
  * out. */
 #pragma once
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "configs/schema/config.h"
 #include "train/record/metrics.h"
 

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "kernels/clock.h"
 #include "slurm/slurm.h"
 

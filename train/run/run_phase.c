@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "data/json.h"
+#include "data/corpus/json.h"
 #include "configs/schema/config_table.h"
 #include "configs/schema/config_yaml.h"
 

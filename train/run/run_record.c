@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
+#include "data/corpus/json.h"
 
 enum { MAX_RECORD_BYTES = 1 << 20, ID_ROOM = 17 };
 

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 
 #include "checkpoints/files.h"
-#include "data/json.h"
-#include "data/tokenizer.h"
+#include "data/corpus/json.h"
+#include "data/tokenizer/tokenizer.h"
 #include "slurm/command_file.h"
 #include "train/plan/layout.h"
 #include "train/run/probe.h"

@@ -5,7 +5,7 @@ published chat templates of the model families.  Run it in this folder after cha
     python3 make_chat.py > golden.json
 
 Settings as transformers uses them: trim_blocks and lstrip_blocks on.  Two deliberate differences from the published
-templates, the same as in data/chat.c: no default system prompt is added, and Mistral's later formats put the system
+templates, the same as in data/template/chat.c: no default system prompt is added, and Mistral's later formats put the system
 message into the last user turn even when an assistant's turn follows it (the published text drops it then)."""
 import json
 

@@ -1,0 +1,111 @@
+/* encoding.c - see encoding.h.  Sources: ISO 8859-1; Windows code page 1252 (bestfit1252.txt of the Unicode
+ * consortium); RFC 2781. */
+#include "data/corpus/encoding.h"
+
+static const char INVALID[] = "\xFF";
+
+/* Code points of 0x80 to 0x9F in windows-1252; 0: undefined. */
+static const uint16_t WINDOWS_1252[32] = {0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
+                                          0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017D, 0,
+                                          0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
+                                          0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0,      0x017E, 0x0178};
+
+/* is_utf8 - bytes beyond ASCII are there, and all of them are UTF-8; the last character may be cut. */
+static bool is_utf8(struct text_span text) {
+    size_t at = 0;
+    while (at < text.length_bytes && (unsigned char)text.bytes[at] < 0x80)
+        at++;
+    if (at == text.length_bytes)
+        return false;
+    size_t valid = text_valid_bytes(text.bytes, text.length_bytes);
+    return valid > at && text.length_bytes - valid < 4;
+}
+
+int encoding_start(struct encoding_state *state, struct text_span first, const char *path, struct err *err) {
+    const unsigned char *p = (const unsigned char *)first.bytes;
+    bool has_two = first.length_bytes >= 2;
+    switch (state->encoding) {
+    case ENCODING_UTF8:
+    case ENCODING_UTF16LE:
+    case ENCODING_UTF16BE:
+        return 0;
+    case ENCODING_UTF16:
+        if (has_two && p[0] == 0xFF && p[1] == 0xFE)
+            state->encoding = ENCODING_UTF16LE;
+        else if (has_two && p[0] == 0xFE && p[1] == 0xFF)
+            state->encoding = ENCODING_UTF16BE;
+        else if (first.length_bytes > 0)
+            return err_set(err,
+                           "cannot read '%s' as utf-16: it does not start with a byte order mark; set the "
+                           "source's encoding to utf-16le or utf-16be, or leave it out for UTF-8",
+                           path);
+        return 0;
+    case ENCODING_LATIN1:
+    case ENCODING_WINDOWS_1252:
+        if (is_utf8(first))
+            return err_set(err, "'%s' is UTF-8 already; leave out the source's encoding", path);
+        return 0;
+    }
+    return 0;
+}
+
+static void append_single(enum text_encoding encoding, struct text_span bytes, struct text *out) {
+    for (size_t i = 0; i < bytes.length_bytes; i++) {
+        uint32_t c = (unsigned char)bytes.bytes[i];
+        if (encoding == ENCODING_WINDOWS_1252 && c >= 0x80 && c < 0xA0)
+            c = WINDOWS_1252[c - 0x80];
+        if (c == 0 && bytes.bytes[i] != 0)
+            text_append(out, INVALID, 1);
+        else
+            text_append_char(out, c);
+    }
+}
+
+/* append_unit - one unit of UTF-16. */
+static void append_unit(struct encoding_state *state, uint32_t unit, struct text *out) {
+    bool is_low = unit >= 0xDC00 && unit < 0xE000;
+    if (state->high && is_low) {
+        text_append_char(out, 0x10000 + ((state->high - 0xD800) << 10) + (unit - 0xDC00));
+        state->high = 0;
+        return;
+    }
+    if (state->high)
+        text_append(out, INVALID, 1);
+    state->high = unit >= 0xD800 && unit < 0xDC00 ? unit : 0;
+    if (is_low)
+        text_append(out, INVALID, 1);
+    else if (!state->high)
+        text_append_char(out, unit);
+}
+
+static void append_utf16(struct encoding_state *state, struct text_span bytes, struct text *out) {
+    for (size_t i = 0; i < bytes.length_bytes; i++) {
+        unsigned char byte = (unsigned char)bytes.bytes[i];
+        if (!state->has_byte) {
+            state->byte = byte;
+            state->has_byte = true;
+            continue;
+        }
+        state->has_byte = false;
+        append_unit(state,
+                    state->encoding == ENCODING_UTF16BE ? (uint32_t)state->byte << 8 | byte
+                                                        : (uint32_t)byte << 8 | state->byte,
+                    out);
+    }
+}
+
+void encoding_append(struct encoding_state *state, struct text_span bytes, struct text *out) {
+    if (state->encoding == ENCODING_UTF8)
+        text_append(out, bytes.bytes, bytes.length_bytes);
+    else if (state->encoding == ENCODING_LATIN1 || state->encoding == ENCODING_WINDOWS_1252)
+        append_single(state->encoding, bytes, out);
+    else
+        append_utf16(state, bytes, out);
+}
+
+void encoding_end(struct encoding_state *state, struct text *out) {
+    if (state->has_byte || state->high)
+        text_append(out, INVALID, 1);
+    state->has_byte = false;
+    state->high = 0;
+}

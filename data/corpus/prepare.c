@@ -1,0 +1,488 @@
+/* prepare.c - see prepare.h.  The calling thread reads batches and appends results, workers tokenise in
+ * between. A ring of batches keeps the order: batch n sits in slot n modulo the ring's size, so the result
+ * does not depend on which worker was faster, and memory is bounded by the ring.  What depends on order
+ * (duplicates, every n-th document for validation, which error is reported) is decided while appending. */
+#include "data/corpus/prepare.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/corpus/prepare_batch.h"
+#include "data/tokens/tokens.h"
+#include "kernels/clock.h"
+
+enum { MAX_WARNINGS = 5, MAX_THREADS = 1024 };
+
+/* Hashes of the documents seen: open addressing, 16 bytes each, at most two thirds full.  Two different texts
+ * of the same 128-bit hash would be a one in 10^20 event for a billion documents. */
+struct seen {
+    XXH128_hash_t *slots; /* all zero: free */
+    uint64_t num_slots, num_used;
+};
+
+struct prepare_job {
+    const struct prepare_config *config;
+    const struct chat_style *style; /* NULL without conversations */
+    struct corpus corpus;
+    struct token_writer *writer, *valid_writer;
+    struct prepare_totals *totals;
+    struct seen seen;
+    int64_t num_kept; /* documents, both files */
+    int num_warned;
+    prepare_progress progress;
+    void *user;
+    double start_s, last_progress_s;
+    /* the ring */
+    struct batch *ring;
+    int ring_size;
+    int64_t num_read, num_appended; /* batches */
+    pthread_mutex_t mutex;
+    pthread_cond_t to_workers, to_main;
+    int64_t next_for_workers;
+    bool is_stopping;
+    /* the workers */
+    struct worker *workers;
+    pthread_t *threads;
+    int num_threads;
+};
+
+/* What a thread gets. */
+struct worker_start {
+    struct prepare_job *job;
+    struct worker *worker;
+};
+
+char *prepare_valid_path(const char *output) {
+    size_t length = strlen(output);
+    bool has_ending = length > 3 && strcmp(output + length - 3, ".h5") == 0;
+    return xasprintf("%.*s-valid.h5", (int)(has_ending ? length - 3 : length), output);
+}
+
+/* --- duplicates --- */
+
+static uint64_t seen_slot(const struct seen *seen, XXH128_hash_t hash) {
+    uint64_t slot = hash.low64 & (seen->num_slots - 1);
+    while ((seen->slots[slot].low64 || seen->slots[slot].high64) && !XXH128_isEqual(seen->slots[slot], hash))
+        slot = (slot + 1) & (seen->num_slots - 1);
+    return slot;
+}
+
+static void seen_grow(struct seen *seen) {
+    struct seen larger = {.num_slots = seen->num_slots ? 2 * seen->num_slots : 1024,
+                          .num_used = seen->num_used};
+    larger.slots = xcalloc(larger.num_slots, sizeof *larger.slots);
+    for (uint64_t i = 0; i < seen->num_slots; i++)
+        if (seen->slots[i].low64 || seen->slots[i].high64)
+            larger.slots[seen_slot(&larger, seen->slots[i])] = seen->slots[i];
+    free(seen->slots);
+    *seen = larger;
+}
+
+/* seen_before - and remember it. */
+static bool seen_before(struct seen *seen, XXH128_hash_t hash) {
+    if (hash.low64 == 0 && hash.high64 == 0)
+        hash.low64 = 1; /* zero marks free slots */
+    if (3 * (seen->num_used + 1) > 2 * seen->num_slots)
+        seen_grow(seen);
+    uint64_t slot = seen_slot(seen, hash);
+    if (seen->slots[slot].low64 || seen->slots[slot].high64)
+        return true;
+    seen->slots[slot] = hash;
+    seen->num_used++;
+    return false;
+}
+
+/* --- appending, in order --- */
+
+static void note_bad_text(struct prepare_job *job, const struct batch_document *document) {
+    const char *fate = document->outcome == OUTCOME_SKIPPED ? "document left out" : "replaced by U+FFFD";
+    const char *path = job->corpus.files[document->file].path;
+    job->totals->num_invalid_utf8++;
+    token_writer_source(job->writer, document->source)->num_invalid_utf8++;
+    if (job->num_warned++ >= MAX_WARNINGS)
+        return;
+    if (document->line > 0)
+        warn("'%s' line %lld: invalid UTF-8 or NUL, %s", path, (long long)document->line, fate);
+    else
+        warn("'%s': invalid UTF-8 or NUL, %s", path, fate);
+    if (job->num_warned == MAX_WARNINGS)
+        warn("further documents with invalid UTF-8 or NUL are only counted");
+}
+
+/* note_left_out - a conversation or a line that is left out; the first ones with their line and why. */
+static void note_left_out(struct batch_document *document, const char *what, int64_t *count) {
+    *count += 1;
+    if (*count <= MAX_WARNINGS)
+        warn("%s, left out", document->why);
+    if (*count == MAX_WARNINGS)
+        warn("further %s that are left out are only counted", what);
+    free(document->why);
+    document->why = NULL;
+}
+
+/* keep_document - whether it goes into the files at all. */
+static bool keep_document(struct prepare_job *job, struct batch_document *document) {
+    if (document->has_bad_text)
+        note_bad_text(job, document);
+    if (document->outcome == OUTCOME_BAD_CHAT) {
+        note_left_out(document, "conversations", &job->totals->num_bad_chats);
+        return false;
+    }
+    if (document->outcome == OUTCOME_BAD_LINE) {
+        note_left_out(document, "lines", &job->totals->num_bad_lines);
+        return false;
+    }
+    if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
+        return false;
+    if (document->outcome == OUTCOME_TOKENS && job->config->deduplicate &&
+        seen_before(&job->seen, document->hash)) {
+        job->totals->num_duplicates++;
+        token_writer_source(job->writer, document->source)->num_duplicates++;
+        return false;
+    }
+    if (document->outcome == OUTCOME_EMPTY || document->num_tokens < job->config->min_tokens) {
+        job->totals->num_short++;
+        return false;
+    }
+    return true;
+}
+
+static int append_document(struct prepare_job *job, const struct batch *batch,
+                           struct batch_document *document, struct err *err) {
+    if (!keep_document(job, document))
+        return 0;
+    int64_t every = job->config->valid_every;
+    bool is_valid = every > 0 && job->num_kept % every == every - 1;
+    job->num_kept++;
+    *(is_valid ? &job->totals->valid_documents : &job->totals->num_documents) += 1;
+    *(is_valid ? &job->totals->valid_tokens : &job->totals->num_tokens) += document->num_tokens;
+    return token_writer_append(is_valid ? job->valid_writer : job->writer, document->source,
+                               batch->tokens.ids + document->first_token, batch->mask + document->first_token,
+                               document->num_tokens, err);
+}
+
+static int append_batch(struct prepare_job *job, const struct batch *batch, struct err *err) {
+    int num_good = batch->bad_document >= 0 ? batch->bad_document : batch->num_documents;
+    for (int i = 0; i < num_good; i++)
+        if (append_document(job, batch, &batch->documents[i], err) != 0)
+            return -1;
+    if (batch->bad_document >= 0) {
+        *err = batch->err;
+        return -1;
+    }
+    return 0;
+}
+
+static void show_progress(struct prepare_job *job, int64_t consumed_bytes) {
+    double t = clock_s();
+    if (!job->progress || t - job->last_progress_s < 0.25)
+        return;
+    job->last_progress_s = t;
+    double fraction =
+        job->corpus.total_bytes > 0 ? (double)consumed_bytes / (double)job->corpus.total_bytes : 1;
+    job->progress(job->user, fraction < 1 ? fraction : 1,
+                  job->totals->num_documents + job->totals->valid_documents,
+                  job->totals->num_tokens + job->totals->valid_tokens);
+}
+
+/* --- threads --- */
+
+static void *worker_main(void *argument) {
+    struct worker_start start = *(struct worker_start *)argument;
+    struct prepare_job *job = start.job;
+    free(argument);
+    pthread_mutex_lock(&job->mutex);
+    for (;;) {
+        struct batch *batch = &job->ring[job->next_for_workers % job->ring_size];
+        if (job->is_stopping)
+            break;
+        if (batch->state != BATCH_READ) {
+            pthread_cond_wait(&job->to_workers, &job->mutex);
+            continue;
+        }
+        batch->state = BATCH_TAKEN;
+        job->next_for_workers++;
+        pthread_mutex_unlock(&job->mutex);
+        worker_encode(start.worker, batch);
+        pthread_mutex_lock(&job->mutex);
+        batch->state = BATCH_DONE;
+        pthread_cond_signal(&job->to_main);
+    }
+    pthread_mutex_unlock(&job->mutex);
+    return NULL;
+}
+
+/* start_thread - returns 0, or -1 with err set. */
+static int start_thread(struct prepare_job *job, int i, struct err *err) {
+    struct worker_start *start = xmalloc(sizeof *start);
+    *start = (struct worker_start){job, &job->workers[i]};
+    int status = pthread_create(&job->threads[i], NULL, worker_main, start);
+    if (status == 0)
+        return 0;
+    free(start);
+    return err_set(err, "cannot start thread %d of %d: %s", i + 1, job->config->num_threads,
+                   strerror(status));
+}
+
+static void stop_threads(struct prepare_job *job) {
+    pthread_mutex_lock(&job->mutex);
+    job->is_stopping = true;
+    pthread_cond_broadcast(&job->to_workers);
+    pthread_mutex_unlock(&job->mutex);
+    for (int i = 0; i < job->num_threads; i++)
+        pthread_join(job->threads[i], NULL);
+}
+
+static int available_threads(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+/* read_ahead - fill free slots of the ring.  False once the input has ended or a batch carries a read error.
+ */
+static bool read_ahead(struct prepare_job *job) {
+    while (job->num_read - job->num_appended < job->ring_size) {
+        struct batch *batch = &job->ring[job->num_read % job->ring_size];
+        corpus_read(&job->corpus, batch); /* the slot is free: nobody else looks at it */
+        bool has_failed = batch->bad_document >= 0;
+        if (batch->num_documents == 0 && !has_failed)
+            return false;
+        pthread_mutex_lock(&job->mutex);
+        batch->state = BATCH_READ;
+        pthread_cond_signal(&job->to_workers);
+        pthread_mutex_unlock(&job->mutex);
+        job->num_read++;
+        if (has_failed)
+            return false;
+    }
+    return true;
+}
+
+/* append_oldest - wait for it, append it, free its slot. */
+static int append_oldest(struct prepare_job *job, struct err *err) {
+    struct batch *batch = &job->ring[job->num_appended % job->ring_size];
+    pthread_mutex_lock(&job->mutex);
+    while (batch->state != BATCH_DONE)
+        pthread_cond_wait(&job->to_main, &job->mutex);
+    pthread_mutex_unlock(&job->mutex);
+    int status = append_batch(job, batch, err);
+    pthread_mutex_lock(&job->mutex);
+    batch->state = BATCH_FREE;
+    pthread_mutex_unlock(&job->mutex);
+    job->num_appended++;
+    show_progress(job, batch->consumed_bytes);
+    return status;
+}
+
+static int run_batches(struct prepare_job *job, struct err *err) {
+    bool has_more = true;
+    int status = 0;
+    while (status == 0) {
+        has_more = has_more && read_ahead(job);
+        if (job->num_appended == job->num_read)
+            break;
+        status = append_oldest(job, err);
+    }
+    return status;
+}
+
+/* --- setting up --- */
+
+static int check_config(const struct prepare_config *config, struct err *err) {
+    if (config->num_sources < 1)
+        return err_set(err, "no sources to prepare");
+    if (config->valid_every < 0 || config->valid_every == 1)
+        return err_set(err, "valid_every is %lld; use 0 for no validation file, or 2 and more",
+                       (long long)config->valid_every);
+    if (config->num_threads < 0 || config->num_threads > MAX_THREADS)
+        return err_set(err, "%d threads; use 0 for all processors, or 1 to %d", config->num_threads,
+                       MAX_THREADS);
+    for (int i = 0; i < config->num_sources; i++)
+        if (config->sources[i].chat && config->sources[i].format == SOURCE_TEXT)
+            return err_set(err, "source '%s' is text; conversations are read from jsonl",
+                           config->sources[i].path);
+    return 0;
+}
+
+static void init_ring(struct prepare_job *job, int num_threads) {
+    job->ring_size = 2 * num_threads + 2;
+    job->ring = xcalloc((size_t)job->ring_size, sizeof *job->ring);
+    for (int i = 0; i < job->ring_size; i++)
+        job->ring[i].documents = xcalloc(BATCH_DOCUMENTS, sizeof *job->ring[i].documents);
+    pthread_mutex_init(&job->mutex, NULL);
+    pthread_cond_init(&job->to_workers, NULL);
+    pthread_cond_init(&job->to_main, NULL);
+}
+
+static void release_ring(struct prepare_job *job) {
+    for (int i = 0; i < job->ring_size; i++) {
+        for (int d = 0; d < job->ring[i].num_documents; d++)
+            free(job->ring[i].documents[d].why); /* of a batch that an error kept from being appended */
+        free(job->ring[i].documents);
+        text_release(&job->ring[i].raw);
+        token_list_release(&job->ring[i].tokens);
+        free(job->ring[i].mask);
+    }
+    free(job->ring);
+    pthread_mutex_destroy(&job->mutex);
+    pthread_cond_destroy(&job->to_workers);
+    pthread_cond_destroy(&job->to_main);
+}
+
+/* open_writers - the output, and the validation file where one is wanted, with the rows of /sources. */
+static void set_chat(struct token_writer *writer, const struct chat_style *style,
+                     const struct tokenizer *tok) {
+    if (!writer || !style)
+        return;
+    *token_writer_chat(writer) = (struct token_chat){.style = xstrdup(chat_kind_name(style->kind)),
+                                                     .template_text = chat_style_template(style, tok),
+                                                     .end_id = style->end_id,
+                                                     .differs = style->differs};
+}
+
+static int open_writers(struct prepare_job *job, const struct tokenizer *tok, struct err *err) {
+    const struct prepare_config *config = job->config;
+    const char *hash = tokenizer_hash(tok);
+    job->writer = token_writer_create(config->output, hash, tokenizer_vocab_size(tok), err);
+    if (job->writer && config->valid_every > 0) {
+        char *path = prepare_valid_path(config->output);
+        job->valid_writer = token_writer_create(path, hash, tokenizer_vocab_size(tok), err);
+        free(path);
+    }
+    if (!job->writer || (config->valid_every > 0 && !job->valid_writer))
+        return -1;
+    set_chat(job->writer, job->style, tok);
+    set_chat(job->valid_writer, job->style, tok);
+    for (int i = 0; i < config->num_sources; i++) {
+        const struct prepare_source *source = &config->sources[i];
+        const char *name = source->name ? source->name : source->path;
+        token_writer_add_source(job->writer, name, source->licence, source->url);
+        if (job->valid_writer)
+            token_writer_add_source(job->valid_writer, name, source->licence, source->url);
+    }
+    return 0;
+}
+
+/* start_workers - threads with an encoder each. */
+static int start_workers(struct prepare_job *job, const struct tokenizer *tok, const struct worker *model,
+                         int num_threads, struct err *err) {
+    job->workers = xcalloc((size_t)num_threads, sizeof *job->workers);
+    job->threads = xcalloc((size_t)num_threads, sizeof *job->threads);
+    for (int i = 0; i < num_threads; i++) {
+        job->workers[i] = *model;
+        job->workers[i].encoder = encoder_open(tok);
+        job->num_threads = i + 1;
+        if (start_thread(job, i, err) != 0) {
+            worker_release(&job->workers[i]);
+            job->num_threads = i;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static void set_sha256(struct token_writer *writer, const struct corpus *corpus) {
+    for (int i = 0; writer && i < corpus->num_sources; i++) {
+        struct token_source *source = token_writer_source(writer, i);
+        free(source->sha256);
+        source->sha256 = xstrdup(corpus->sha256[i]);
+    }
+}
+
+/* finish_files - the validation file first, so that the output appears last; none stays if either fails. */
+static int finish_files(struct prepare_job *job, struct err *err) {
+    if (job->totals->num_documents == 0)
+        return err_set(
+            err,
+            "no document to write to '%s': the sources are empty, or every document was left out (%lld "
+            "short, %lld duplicates, %lld conversations, %lld lines that cannot be used, %lld with invalid "
+            "UTF-8)",
+            job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates,
+            (long long)job->totals->num_bad_chats, (long long)job->totals->num_bad_lines,
+            (long long)job->totals->num_invalid_utf8);
+    if (job->valid_writer && job->totals->valid_documents == 0)
+        return err_set(err, "no document for validation: there are only %lld, and valid_every is %lld",
+                       (long long)job->totals->num_documents, (long long)job->config->valid_every);
+    set_sha256(job->writer, &job->corpus);
+    set_sha256(job->valid_writer, &job->corpus);
+    struct token_writer *writer = job->writer, *valid_writer = job->valid_writer;
+    token_writer_chat(writer)->num_left_out = job->totals->num_bad_chats;
+    job->writer = job->valid_writer = NULL;
+    if (valid_writer && token_writer_finish(valid_writer, err) != 0) {
+        token_writer_abandon(writer);
+        return -1;
+    }
+    if (token_writer_finish(writer, err) == 0)
+        return 0;
+    if (valid_writer) {
+        char *path = prepare_valid_path(job->config->output);
+        unlink(path);
+        free(path);
+    }
+    return -1;
+}
+
+/* run_job - everything between the checks and the clean-up. */
+static int run_job(struct prepare_job *job, const struct tokenizer *tok, const struct worker *model,
+                   struct err *err) {
+    int num_threads = job->config->num_threads ? job->config->num_threads : available_threads();
+    if (open_writers(job, tok, err) != 0)
+        return -1;
+    init_ring(job, num_threads);
+    int status = start_workers(job, tok, model, num_threads, err);
+    if (status == 0)
+        status = run_batches(job, err);
+    stop_threads(job);
+    for (int i = 0; i < job->num_threads; i++)
+        worker_release(&job->workers[i]);
+    free(job->workers);
+    free(job->threads);
+    release_ring(job);
+    return status == 0 ? finish_files(job, err) : -1;
+}
+
+/* note_files - what folders hold beside what is read, in a line. */
+static void note_files(struct prepare_job *job) {
+    const struct left_out *left_out = &job->corpus.left_out;
+    job->totals->num_nested_files = left_out->num_nested;
+    job->totals->num_hidden_files = left_out->num_hidden;
+    job->totals->num_other_files = left_out->num_others;
+    if (left_out->num_nested > 0)
+        warn("files in subfolders left out: %lld; the source's subfolders: read takes them in",
+             (long long)left_out->num_nested);
+    if (left_out->num_others > 0)
+        warn(
+            "entries of folders left out: %lld, neither files nor folders, or links to folders or to nothing",
+            (long long)left_out->num_others);
+}
+
+int prepare_run(const struct prepare_config *config, const struct tokenizer *tok, prepare_progress progress,
+                void *user, struct prepare_totals *totals, struct err *err) {
+    struct prepare_job job = {
+        .config = config, .totals = totals, .progress = progress, .user = user, .start_s = clock_s()};
+    struct worker model = {.config = config, .corpus = &job.corpus, .tok = tok};
+    struct chat_style style = {.kind = CHAT_UNKNOWN};
+    *totals = (struct prepare_totals){0};
+    if (check_config(config, err) != 0 || worker_choose_ends(&model, err) != 0 ||
+        worker_choose_chat(&model, &style, err) != 0) {
+        chat_style_release(&style);
+        return -1;
+    }
+    job.style = model.style;
+    int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
+    if (status == 0) {
+        note_files(&job);
+        status = run_job(&job, tok, &model, err);
+    }
+    token_writer_abandon(job.writer);
+    token_writer_abandon(job.valid_writer);
+    totals->input_bytes = job.corpus.text_bytes;
+    totals->seconds = clock_s() - job.start_s;
+    corpus_close(&job.corpus);
+    chat_style_release(&style);
+    free(job.seen.slots);
+    return status;
+}

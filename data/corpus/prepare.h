@@ -1,0 +1,65 @@
+/* prepare.h - corpora into one token file: readers, exact deduplication, chat masks, provenance. */
+#pragma once
+
+#include "data/corpus/encoding.h"
+#include "data/tokenizer/tokenizer.h"
+
+enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL };
+enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
+enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP };
+enum bad_line_policy { BAD_LINE_FAIL, BAD_LINE_SKIP };
+enum subfolder_policy { SUBFOLDERS_IGNORE, SUBFOLDERS_READ, SUBFOLDERS_FAIL };
+enum document_ends { DOCUMENT_BOS_EOS, DOCUMENT_EOS, DOCUMENT_BOS, DOCUMENT_NONE };
+
+/* One corpus.  Text: one document per file.  JSONL: one per line; .gz and .zst are read through. */
+struct prepare_source {
+    char *path; /* a file, or a folder whose files are read in name order */
+    char *name, *licence, *url;
+    enum source_format format;
+    char *field; /* JSONL: the text field, or the list of messages where chat is set; NULL: "text", "messages"
+                  */
+    enum text_encoding encoding;      /* of its files, which become UTF-8 */
+    enum subfolder_policy subfolders; /* of a folder */
+    bool chat; /* the field holds messages; the loss counts on the assistant's turns only */
+};
+
+struct prepare_config {
+    char *tokenizer; /* tokenizer.json, or a folder or GGUF that holds one (resolved by the caller) */
+    char *output;    /* .h5 */
+    struct prepare_source *sources;
+    int num_sources;
+    char *chat_template; /* "auto" (the tokenizer's own template), chatml, llama2, llama3, mistral */
+    enum bad_chat_policy
+        bad_chat; /* a conversation that cannot be written as asked, or has nothing to learn */
+    enum document_ends ends;
+    enum bad_utf8_policy bad_utf8;
+    enum bad_line_policy on_bad_line; /* JSONL: a line that is not JSON, or has not the field */
+    bool deduplicate;
+    int64_t min_tokens;  /* shorter documents are left out and counted */
+    int num_threads;     /* 0: all */
+    int64_t valid_every; /* every n-th document goes to output with "-valid" before .h5; 0: none */
+};
+
+struct prepare_totals {
+    int64_t num_documents, num_tokens; /* in the output file */
+    int64_t num_duplicates, num_short; /* left out; short: fewer than min_tokens, or no text */
+    int64_t num_bad_chats;             /* conversations left out, by bad_chat */
+    int64_t num_invalid_utf8;          /* documents with invalid UTF-8 or NUL: repaired or left out */
+    int64_t num_bad_lines;             /* left out: not JSON, without the field, or not to be encoded */
+    int64_t num_nested_files, num_hidden_files, num_other_files; /* of folders, not read */
+    int64_t input_bytes;                                         /* text read, after decompression */
+    int64_t valid_documents, valid_tokens;
+    double seconds;
+};
+
+/* prepare_progress - called a few times a second; fraction of the input read, in [0, 1]. */
+typedef void (*prepare_progress)(void *user, double fraction, int64_t num_documents, int64_t num_tokens);
+
+/* prepare_valid_path - where every valid_every-th document goes: "-valid" before ".h5"; malloc'ed. */
+char *prepare_valid_path(const char *output);
+
+/* prepare_run - the whole job.  Conversations get no other ends than their template's.  The result does not
+ * depend on num_threads.  Returns 0, or -1 with err set and no file left behind: unreadable input, no
+ * document, a line that is not JSON (line number), a missing field. */
+int prepare_run(const struct prepare_config *config, const struct tokenizer *tok, prepare_progress progress,
+                void *user, struct prepare_totals *totals, struct err *err);

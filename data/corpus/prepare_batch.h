@@ -1,0 +1,155 @@
+/* prepare_batch.h - inside prepare: what travels from the reading loop to the workers and back.
+ *
+ *   corpus (prepare_corpus.c)     reads files into batches of raw documents, in order
+ *   worker (prepare_document.c)   turns a batch's documents into tokens, any order, one batch at a time
+ *   prepare.c                     hands batches round and appends the results in order */
+#pragma once
+
+#include <jansson.h>
+#include <xxhash.h>
+
+#include "data/template/chat.h"
+#include "data/corpus/json_line.h"
+#include "data/corpus/prepare.h"
+#include "data/corpus/reader.h"
+
+enum {
+    BATCH_BYTES = 1 << 20, /* of raw text, unless one document is longer */
+    BATCH_DOCUMENTS = 1024,
+    DOCUMENT_MAX_BYTES = 256 << 20, /* a longer line or file is refused by name */
+    BATCH_KEPT_TOKENS = 1 << 22     /* a token list that grew beyond this is given back after use */
+};
+
+enum outcome {
+    OUTCOME_TOKENS,   /* encoded */
+    OUTCOME_BLANK,    /* an empty line: no document */
+    OUTCOME_EMPTY,    /* a document without text: left out like a short one */
+    OUTCOME_SKIPPED,  /* left out because of bad bytes */
+    OUTCOME_BAD_CHAT, /* a conversation that cannot be written or has nothing to learn: left out */
+    OUTCOME_BAD_LINE  /* a line that cannot be used: left out */
+};
+
+/* One document: where it was read, what became of it. */
+struct batch_document {
+    int source, file; /* rows of the corpus */
+    int64_t line;     /* from 1; 0: the whole file is the document */
+    size_t first_byte, length_bytes;
+    enum outcome outcome;
+    bool has_bad_text; /* invalid UTF-8, a NUL byte or a lone surrogate was in it */
+    int64_t first_token, num_tokens;
+    XXH128_hash_t hash; /* of its text */
+    char *why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE: in words, malloc'ed; released when it is appended */
+};
+
+enum batch_state { BATCH_FREE, BATCH_READ, BATCH_TAKEN, BATCH_DONE };
+
+struct batch {
+    enum batch_state state; /* guarded by the job's mutex */
+    struct text raw;
+    struct batch_document *documents; /* [BATCH_DOCUMENTS] */
+    int num_documents;
+    struct token_list tokens;
+    uint8_t *mask;
+    int64_t consumed_bytes; /* of all files, when this batch was read */
+    int bad_document; /* its first error is in err: the document's index, or num_documents for the reader's */
+    struct err err;
+};
+
+/* --- prepare_corpus.c: the input files --- */
+struct corpus_file {
+    int source;
+    char *path;
+    bool is_jsonl;
+    int64_t size_bytes;
+};
+
+/* Files of folders that are not read. */
+struct left_out {
+    int64_t num_nested, num_hidden, num_others; /* in subfolders; ".name"; FIFOs, devices, dangling links */
+};
+
+struct corpus {
+    struct left_out left_out;
+    const struct prepare_source *sources; /* [num_sources], borrowed */
+    struct corpus_file *files;            /* in reading order */
+    int num_files;
+    int num_sources;
+    char (*sha256)[SHA256_HEX_ROOM]; /* [num_sources], complete at the end */
+    int64_t total_bytes;
+    /* reading */
+    int file;
+    struct reader *reader;   /* of that file, or NULL before it */
+    struct sha256 *list_sha; /* [num_sources] over "hash  name" lines, for sources of several files */
+    int64_t done_bytes;      /* of the files before */
+    int64_t text_bytes;      /* read so far, after decompression */
+};
+
+/* corpus_open - lists the files, checks their formats.  Returns 0 or -1 with err set; corpus_close either
+ * way. */
+int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources,
+                struct err *err);
+void corpus_close(struct corpus *corpus);
+
+/* prepare_folder.c: what is done with each file of a folder; add takes over path. */
+struct folder_walk {
+    const struct prepare_source *source;
+    int row;
+    int (*add)(struct corpus *corpus, const struct prepare_source *source, int row, char *path,
+               int64_t size_bytes, struct err *err);
+};
+/* corpus_add_folder - the files of a folder, and of its subfolders where the source says so, in no order.
+ * Returns the number of the first, or -1 with err set: none, or files in subfolders that the source does not
+ * allow. */
+int corpus_add_folder(struct corpus *corpus, const struct folder_walk *walk, struct err *err);
+
+/* corpus_read - fill a batch; no documents and no error: the end.  An error becomes the batch's. */
+void corpus_read(struct corpus *corpus, struct batch *batch);
+
+/* --- prepare_document.c: text to tokens --- */
+struct worker {
+    const struct prepare_config *config;
+    const struct corpus *corpus; /* its list of files does not change */
+    const struct tokenizer *tok;
+    const struct chat_style *style; /* of the sources that hold conversations; NULL without */
+    int32_t bos, eos;               /* -1: not added */
+    struct encoder *encoder;
+    struct text scratch, repaired;
+};
+/* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
+
+/* worker_choose_ends - bos and eos of documents.  worker_choose_chat - style (the caller's, released by it)
+ * and the worker's pointer to it, where a source holds conversations.  Both return 0, or -1 with err set. */
+int worker_choose_ends(struct worker *worker, struct err *err);
+int worker_choose_chat(struct worker *worker, struct chat_style *style, struct err *err);
+
+/* --- prepare_field.c: what a source takes from a line --- */
+
+/* source_field - the field's name.  source_find_field - where it stands on a line of valid UTF-8.  Returns 0,
+ * or -1 with err set: not JSON, no such field (what there is instead), another type.
+ *
+ * source_parse_chat - an object with the field, numbers beyond JSON's as strings, and with
+ * CHAT_REFUSED_FIELDS where the line has them; of the rest of the line nothing.  NULL with err set. */
+extern const char
+    *const CHAT_REFUSED_FIELDS[]; /* a conversation with one of these is refused; ends with NULL */
+const char *source_field(const struct prepare_source *source);
+int source_find_field(const struct prepare_source *source, struct text_span line, struct json_line *found,
+                      struct err *err);
+json_t *source_parse_chat(const struct prepare_source *source, struct text_span line,
+                          const struct json_line *found, struct err *err);
+
+/* --- prepare_document.c, prepare_chat.c --- */
+
+/* What a policy made of a piece of text. */
+enum verdict { VERDICT_CLEAN, VERDICT_REPAIRED, VERDICT_SKIP, VERDICT_ERROR };
+
+/* worker_append_field - the text of a JSON string goes to the end of scratch, as prepare_config.bad_utf8
+ * says. */
+enum verdict worker_append_field(struct worker *worker, struct batch_document *document, const json_t *value,
+                                 struct err *err);
+/* worker_encode_chat - the messages of a parsed line (prepare_chat.c).  Returns 0, or -1 with err set; the
+ * outcome is OUTCOME_BAD_CHAT where the conversation is at fault. */
+int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
+                       const json_t *line, const json_t *list, struct err *err);
+void worker_release(struct worker *worker);
+/* worker_encode - all documents of a batch, up to its first error. */
+void worker_encode(struct worker *worker, struct batch *batch);

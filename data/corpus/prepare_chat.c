@@ -1,0 +1,230 @@
+/* prepare_chat.c - one conversation of a corpus: a list of messages in JSON -> tokens with the mask of what
+ * is learnt. What cannot be written as asked, or teaches nothing, is a bad conversation:
+ * prepare_config.bad_chat says what becomes of it. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/template/jinja.h"
+#include "data/corpus/prepare_batch.h"
+
+/* A conversation that is being read; the contents lie in the worker's scratch. */
+struct conversation {
+    struct chat_message *messages;
+    bool *unlearnt;
+    int num_messages;
+};
+
+/* is_empty - null, false, "", [] and {} say nothing. */
+static bool is_empty(const json_t *value) {
+    return !value || json_is_null(value) || json_is_false(value) ||
+           (json_is_string(value) && json_string_length(value) == 0) ||
+           (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0);
+}
+
+static const char *const WEIGHTS[] = {"weight", "train", "loss_mask"};
+enum { NUM_WEIGHTS = sizeof WEIGHTS / sizeof WEIGHTS[0] };
+
+static bool is_weight(const char *field) {
+    for (int i = 0; i < NUM_WEIGHTS; i++)
+        if (strcmp(field, WEIGHTS[i]) == 0)
+            return true;
+    return false;
+}
+
+/* check_fields - fields that change what a template writes or what is learnt, and that are not read here. */
+static int check_fields(const struct chat_style *style, const json_t *entry, int i, struct err *err) {
+    static const char *const fields[] = {"tool_calls", "function_call", "reasoning_content",
+                                         "reasoning",  "thinking",      "train_detail"};
+    for (size_t f = 0; f < sizeof fields / sizeof fields[0]; f++)
+        if (!is_empty(json_object_get(entry, fields[f])))
+            return err_set(err, "message %d has the field '%s', which is not supported", i + 1, fields[f]);
+    const char *field;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)entry, field, value) {
+        bool is_known = strcmp(field, "role") == 0 || strcmp(field, "content") == 0 || is_weight(field);
+        if (style->own && !is_known && !is_empty(value) && jinja_reads(style->own, field))
+            return err_set(
+                err,
+                "message %d has the field '%.40s', which the model's chat template reads and which is not "
+                "supported",
+                i + 1, field);
+    }
+    return 0;
+}
+
+/* read_weight - one spelling of "this message counts": 1, 0 or -1 for nothing said; -2 with err set. */
+static int read_weight(const json_t *entry, const char *field, int i, struct err *err) {
+    const json_t *value = json_object_get(entry, field);
+    if (!value || json_is_null(value))
+        return -1;
+    if (json_is_boolean(value))
+        return json_is_true(value);
+    double number = json_is_number(value) ? json_number_value(value) : -1;
+    if (number == 0 || number == 1)
+        return number == 1;
+    err_set(err, "message %d has a '%s' that is neither 0 (not learnt) nor 1 (learnt)", i + 1, field);
+    return -2;
+}
+
+/* read_weights - all spellings together; they must agree. */
+static int read_weights(const json_t *entry, const char *role, int i, bool *unlearnt, struct err *err) {
+    int said = -1;
+    for (int f = 0; f < NUM_WEIGHTS; f++) {
+        int weight = read_weight(entry, WEIGHTS[f], i, err);
+        if (weight == -2)
+            return -1;
+        if (weight >= 0 && said >= 0 && weight != said)
+            return err_set(err, "message %d says both that it is learnt and that it is not", i + 1);
+        said = weight >= 0 ? weight : said;
+    }
+    if (said == 1 && strcmp(role, "assistant") != 0)
+        return err_set(err, "message %d (%s) is marked to be learnt; only the assistant's messages are",
+                       i + 1, role);
+    *unlearnt = said == 0;
+    return 0;
+}
+
+/* content_of - a string, or a list of one part of text, which is the same. */
+static const json_t *content_of(const json_t *entry, int i, struct err *err) {
+    const json_t *content = json_object_get(entry, "content");
+    if (json_is_array(content)) {
+        const json_t *part = json_array_get(content, 0), *type = json_object_get(part, "type");
+        const json_t *text = json_object_get(part, "text");
+        bool is_text =
+            json_is_string(type) && strcmp(json_string_value(type), "text") == 0 && json_is_string(text);
+        if (json_array_size(content) == 1 && is_text)
+            return text;
+        err_set(err,
+                "message %d has a content of several parts or of other than text, which is not supported",
+                i + 1);
+        return NULL;
+    }
+    if (!json_is_string(content))
+        err_set(err, "message %d has no string 'content'", i + 1);
+    return json_is_string(content) ? content : NULL;
+}
+
+/* read_message - role, weight and length of an entry's content, which goes to the end of scratch; the pointer
+ * to it is set by the caller once scratch no longer moves. */
+static enum verdict read_message(struct worker *worker, struct batch_document *document, const json_t *entry,
+                                 int i, struct conversation *read, struct err *err) {
+    const json_t *role = json_object_get(entry, "role");
+    if (!json_is_string(role) || strlen(json_string_value(role)) != json_string_length(role)) {
+        err_set(err, "message %d has no string 'role'", i + 1);
+        return VERDICT_ERROR;
+    }
+    const json_t *content = content_of(entry, i, err);
+    if (!content || check_fields(worker->style, entry, i, err) != 0 ||
+        read_weights(entry, json_string_value(role), i, &read->unlearnt[i], err) != 0)
+        return VERDICT_ERROR;
+    size_t before = worker->scratch.length_bytes;
+    enum verdict verdict = worker_append_field(worker, document, content, err);
+    read->messages[i] = (struct chat_message){.role = json_string_value(role),
+                                              .content_bytes = worker->scratch.length_bytes - before};
+    return verdict;
+}
+
+/* hash_messages - roles and contents with their lengths and weights, so that no two conversations look alike.
+ */
+static XXH128_hash_t hash_messages(const struct chat_message *messages, const bool *unlearnt,
+                                   int num_messages) {
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state, "out of memory for a hash");
+    XXH3_128bits_reset(state);
+    for (int i = 0; i < num_messages; i++) {
+        const uint64_t lengths[3] = {strlen(messages[i].role), messages[i].content_bytes, unlearnt[i]};
+        XXH3_128bits_update(state, lengths, sizeof lengths);
+        XXH3_128bits_update(state, messages[i].role, lengths[0]);
+        XXH3_128bits_update(state, messages[i].content, lengths[1]);
+    }
+    XXH128_hash_t hash = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
+    return hash;
+}
+
+static bool has_text(const struct chat_message *message) {
+    const char *at = message->content, *end = at + message->content_bytes;
+    while (at < end)
+        if (!text_is_space(text_next_char(&at)))
+            return true;
+    return false;
+}
+
+/* check_answers - there is something to learn, and nothing to learn is not "say nothing". */
+static int check_answers(const struct conversation *read, struct err *err) {
+    int num_learnt = 0;
+    for (int i = 0; i < read->num_messages; i++) {
+        if (strcmp(read->messages[i].role, "assistant") != 0 || read->unlearnt[i])
+            continue;
+        num_learnt++;
+        if (!has_text(&read->messages[i]))
+            return err_set(
+                err, "message %d, an answer of the assistant, is empty: the model would learn to say nothing",
+                i + 1);
+    }
+    if (num_learnt == 0)
+        return err_set(err, "nothing to learn: the conversation has no message of the assistant that counts");
+    return 0;
+}
+
+/* encode - the messages are read: tokens and mask. */
+static int encode(struct worker *worker, struct batch *batch, struct batch_document *document,
+                  const struct conversation *read, struct err *err) {
+    const char *at = worker->scratch.bytes ? worker->scratch.bytes : "";
+    for (int i = 0; i < read->num_messages; i++) {
+        read->messages[i].content = at;
+        at += read->messages[i].content_bytes;
+    }
+    struct chat chat = {.kind = worker->style->kind,
+                        .messages = read->messages,
+                        .num_messages = read->num_messages,
+                        .unlearnt = read->unlearnt,
+                        .style = worker->style};
+    document->hash = hash_messages(read->messages, read->unlearnt, read->num_messages);
+    if (chat_encode(worker->tok, worker->encoder, &chat, &batch->tokens, &batch->mask, err) != 0)
+        return -1;
+    return check_answers(read, err);
+}
+
+/* encode_list - the messages one after the other; one whose text is skipped takes the conversation with it.
+ */
+static int encode_list(struct worker *worker, struct batch *batch, struct batch_document *document,
+                       const json_t *list, struct err *err) {
+    enum { MAX_MESSAGES = 1 << 15 };
+    if (json_array_size(list) > MAX_MESSAGES)
+        return err_set(err, "a conversation of more than %d messages", MAX_MESSAGES);
+    if (json_array_size(list) == 0)
+        return err_set(err, "a conversation without messages");
+    int count = (int)json_array_size(list), status = 0;
+    struct conversation read = {xcalloc((size_t)count, sizeof *read.messages),
+                                xcalloc((size_t)count, sizeof *read.unlearnt), count};
+    worker->scratch.length_bytes = 0;
+    for (int i = 0; status == 0 && i < count && document->outcome == OUTCOME_TOKENS; i++) {
+        enum verdict verdict = read_message(worker, document, json_array_get(list, (size_t)i), i, &read, err);
+        if (verdict == VERDICT_SKIP)
+            document->outcome = OUTCOME_SKIPPED;
+        else if (verdict == VERDICT_ERROR)
+            status = -1;
+    }
+    if (status == 0 && document->outcome == OUTCOME_TOKENS)
+        status = encode(worker, batch, document, &read, err);
+    free(read.messages);
+    free(read.unlearnt);
+    return status;
+}
+
+int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
+                       const json_t *line, const json_t *list, struct err *err) {
+    int status = 0;
+    for (size_t f = 0; status == 0 && CHAT_REFUSED_FIELDS[f]; f++)
+        if (!is_empty(json_object_get(line, CHAT_REFUSED_FIELDS[f])))
+            status = err_set(err, "the conversation has the field '%s', which is not supported",
+                             CHAT_REFUSED_FIELDS[f]);
+    if (status == 0)
+        status = encode_list(worker, batch, document, list, err);
+    if (status != 0 && !document->has_bad_text)
+        document->outcome = OUTCOME_BAD_CHAT;
+    return status;
+}

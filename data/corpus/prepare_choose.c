@@ -1,0 +1,64 @@
+/* prepare_choose.c - how documents and conversations are written, decided before any is read. */
+#include <string.h>
+
+#include "data/corpus/prepare_batch.h"
+
+/* has_source - whether a source holds conversations, or whether one holds plain text. */
+static bool has_source(const struct prepare_config *config, bool chat) {
+    for (int i = 0; i < config->num_sources; i++)
+        if (config->sources[i].chat == chat)
+            return true;
+    return false;
+}
+
+/* warn_of_marker - some tokenizers name the token that opens a chat's turns as their bos. */
+static void warn_of_marker(const struct tokenizer *tok, const struct worker *worker) {
+    struct chat_style style = {.kind = CHAT_UNKNOWN};
+    struct err err;
+    if (worker->bos < 0 || !tokenizer_chat_template(tok))
+        return;
+    if (chat_style_open(&style, tok, "auto", &err) == 0 && style.bos_is_marker)
+        warn("each document begins with '%s', the tokenizer's bos, with which the model's chat template "
+             "opens turns; "
+             "set prepare.document_ends to 'eos' or 'none' for documents that are not conversations",
+             tokenizer_entry(tok, worker->bos).text);
+    chat_style_release(&style);
+}
+
+/* worker_choose_ends - the ids that frame a document; conversations have those of their template. */
+int worker_choose_ends(struct worker *worker, struct err *err) {
+    const struct prepare_config *config = worker->config;
+    const struct tokenizer *tok = worker->tok;
+    bool wants_bos = config->ends == DOCUMENT_BOS_EOS || config->ends == DOCUMENT_BOS;
+    bool wants_eos = config->ends == DOCUMENT_BOS_EOS || config->ends == DOCUMENT_EOS;
+    worker->bos = wants_bos ? tokenizer_bos(tok) : -1; /* some models have none: they do without */
+    worker->eos = wants_eos ? tokenizer_eos(tok) : -1;
+    if (!has_source(config, false))
+        return 0;
+    if (wants_eos && worker->eos < 0)
+        return err_set(err,
+                       "the tokenizer '%s' has no end-of-sequence token to put after documents; set "
+                       "prepare.document_ends to 'none' or 'bos'",
+                       config->tokenizer);
+    warn_of_marker(tok, worker);
+    return 0;
+}
+
+/* worker_choose_chat - the template, where a source holds conversations. */
+int worker_choose_chat(struct worker *worker, struct chat_style *style, struct err *err) {
+    const struct prepare_config *config = worker->config;
+    const struct tokenizer *tok = worker->tok;
+    struct err why;
+    if (!has_source(config, true))
+        return 0;
+    if (chat_style_open(style, tok, config->chat_template, &why) != 0)
+        return err_set(err, "cannot write conversations for '%s' (prepare.chat_template): %.800s",
+                       config->tokenizer, why.text);
+    worker->style = style;
+    if (style->differs)
+        warn("conversations are written as '%s', as prepare.chat_template says; the model's own chat "
+             "template writes "
+             "them otherwise, and engines will use that one",
+             chat_kind_name(style->kind));
+    return 0;
+}

@@ -1,0 +1,198 @@
+/* prepare_corpus.c - the input of prepare: which files there are, their formats, and their text in batches.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "data/corpus/content_kind.h"
+#include "data/corpus/prepare_batch.h"
+
+static bool ends_with(const char *name, const char *ending) {
+    size_t n = strlen(name), e = strlen(ending);
+    return n >= e && strcasecmp(name + n - e, ending) == 0;
+}
+
+/* format_of - by the name, under .gz and .zst; SOURCE_AUTO where it says nothing. */
+static enum source_format format_of(const char *path) {
+    char *name = xstrdup(path);
+    size_t length = strlen(name);
+    if (ends_with(name, ".gz"))
+        name[length - 3] = '\0';
+    else if (ends_with(name, ".zst"))
+        name[length - 4] = '\0';
+    enum source_format format = SOURCE_AUTO;
+    if (ends_with(name, ".jsonl") || ends_with(name, ".ndjson"))
+        format = SOURCE_JSONL;
+    else if (ends_with(name, ".txt") || ends_with(name, ".text") || ends_with(name, ".md"))
+        format = SOURCE_TEXT;
+    free(name);
+    return format;
+}
+
+/* unknown_format - what to do about a file whose name says nothing, or another thing. */
+static int unknown_format(const char *path, struct err *err) {
+    const struct content_kind *kind = content_kind_of_name(path);
+    if (kind)
+        return err_set(err, "'%s' is %s; %s", path, kind->name, kind->advice);
+    return err_set(
+        err,
+        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines); "
+        "set the source's format to text or jsonl if it is one of them",
+        path);
+}
+
+/* look_at - that it is text in the source's encoding, before hours of work on other files. */
+static int look_at(const char *path, const struct prepare_source *source, struct err *err) {
+    struct reader *reader = reader_open_text(path, source->encoding, err);
+    reader_close(reader);
+    return reader ? 0 : -1;
+}
+
+/* add_file - takes over path. */
+static int add_file(struct corpus *corpus, const struct prepare_source *source, int row, char *path,
+                    int64_t size_bytes, struct err *err) {
+    enum source_format format = source->format == SOURCE_AUTO ? format_of(path) : source->format;
+    int status = look_at(path, source, err);
+    if (status == 0 && format == SOURCE_AUTO)
+        status = unknown_format(path, err);
+    if (status != 0) {
+        free(path);
+        return -1;
+    }
+    corpus->files = xrealloc(corpus->files, (size_t)(corpus->num_files + 1) * sizeof *corpus->files);
+    corpus->files[corpus->num_files++] = (struct corpus_file){row, path, format == SOURCE_JSONL, size_bytes};
+    corpus->total_bytes += size_bytes;
+    return 0;
+}
+
+static int compare_files(const void *a, const void *b) {
+    return strcmp(((const struct corpus_file *)a)->path, ((const struct corpus_file *)b)->path);
+}
+
+/* add_folder - its files, in byte order of their names. */
+static int add_folder(struct corpus *corpus, const struct prepare_source *source, int row, struct err *err) {
+    const struct folder_walk walk = {source, row, add_file};
+    int first = corpus_add_folder(corpus, &walk, err);
+    if (first < 0)
+        return -1;
+    qsort(corpus->files + first, (size_t)(corpus->num_files - first), sizeof *corpus->files, compare_files);
+    return 0;
+}
+
+int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int num_sources,
+                struct err *err) {
+    struct stat facts;
+    *corpus = (struct corpus){.num_sources = num_sources, .sources = sources};
+    corpus->sha256 = xcalloc((size_t)num_sources, sizeof *corpus->sha256);
+    corpus->list_sha = xcalloc((size_t)num_sources, sizeof *corpus->list_sha);
+    for (int i = 0; i < num_sources; i++) {
+        const struct prepare_source *source = &sources[i];
+        sha256_init(&corpus->list_sha[i]);
+        if (stat(source->path, &facts) != 0)
+            return err_set(err, "cannot read source '%s': %s", source->path, strerror(errno));
+        int status = S_ISDIR(facts.st_mode)
+                         ? add_folder(corpus, source, i, err)
+                         : add_file(corpus, source, i, xstrdup(source->path), facts.st_size, err);
+        if (status != 0)
+            return -1;
+    }
+    return 0;
+}
+
+void corpus_close(struct corpus *corpus) {
+    reader_close(corpus->reader);
+    for (int i = 0; i < corpus->num_files; i++)
+        free(corpus->files[i].path);
+    free(corpus->files);
+    free(corpus->sha256);
+    free(corpus->list_sha);
+    *corpus = (struct corpus){0};
+}
+
+/* name_of - as it stands in a source's list of files: below the source's folder, or the last part. */
+static const char *name_of(const struct corpus *corpus, const struct corpus_file *file) {
+    const char *folder = corpus->sources[file->source].path, *slash = strrchr(file->path, '/');
+    size_t length = strlen(folder);
+    if (strncmp(file->path, folder, length) == 0 && file->path[length] == '/')
+        return file->path + length + 1;
+    return slash ? slash + 1 : file->path;
+}
+
+/* end_file - its hash joins the source's: that of the file itself, or where a source has several files that
+ * of the lines "hash  name", as sha256sum prints them. */
+static void end_file(struct corpus *corpus) {
+    const struct corpus_file *file = &corpus->files[corpus->file];
+    const char *name = name_of(corpus, file);
+    struct sha256 *list = &corpus->list_sha[file->source];
+    char hex[SHA256_HEX_ROOM];
+    reader_sha256(corpus->reader, hex);
+    char *line = xasprintf("%s  %s\n", hex, name);
+    bool is_only = list->length_bytes == 0;
+    sha256_update(list, line, strlen(line));
+    free(line);
+    struct sha256 copy = *list;
+    if (is_only)
+        memcpy(corpus->sha256[file->source], hex, sizeof hex);
+    else
+        sha256_finish(&copy, corpus->sha256[file->source]);
+    corpus->done_bytes += reader_consumed_bytes(corpus->reader);
+    reader_close(corpus->reader);
+    corpus->reader = NULL;
+    corpus->file++;
+}
+
+static void add_document(struct corpus *corpus, struct batch *batch, const char *bytes, size_t length_bytes,
+                         int64_t line) {
+    batch->documents[batch->num_documents++] =
+        (struct batch_document){.source = corpus->files[corpus->file].source,
+                                .file = corpus->file,
+                                .line = line,
+                                .first_byte = batch->raw.length_bytes,
+                                .length_bytes = length_bytes};
+    text_reserve(&batch->raw, length_bytes);
+    text_append(&batch->raw, bytes, length_bytes);
+    corpus->text_bytes += (int64_t)length_bytes + (line > 0);
+}
+
+/* read_document - the next of the current file.  Returns 1, 0 where the file has ended, -1 with err set. */
+static int read_document(struct corpus *corpus, struct batch *batch, struct err *err) {
+    const struct corpus_file *file = &corpus->files[corpus->file];
+    char *bytes;
+    size_t length_bytes;
+    enum text_encoding encoding = corpus->sources[file->source].encoding;
+    if (!corpus->reader && !(corpus->reader = reader_open_text(file->path, encoding, err)))
+        return -1;
+    if (file->is_jsonl) {
+        int status = reader_line(corpus->reader, DOCUMENT_MAX_BYTES, &bytes, &length_bytes, err);
+        if (status > 0)
+            add_document(corpus, batch, bytes, length_bytes, reader_line_number(corpus->reader));
+        reader_trim(corpus->reader);
+        return status;
+    }
+    if (reader_rest(corpus->reader, DOCUMENT_MAX_BYTES, &bytes, &length_bytes, err) != 0)
+        return -1;
+    add_document(corpus, batch, bytes, length_bytes, 0);
+    reader_trim(corpus->reader);
+    return 0;
+}
+
+void corpus_read(struct corpus *corpus, struct batch *batch) {
+    if (batch->raw.room_bytes > 4 * BATCH_BYTES) /* after one huge document */
+        text_release(&batch->raw);
+    batch->raw.length_bytes = 0;
+    batch->num_documents = 0;
+    batch->bad_document = -1;
+    while (corpus->file < corpus->num_files && batch->num_documents < BATCH_DOCUMENTS &&
+           batch->raw.length_bytes < BATCH_BYTES) {
+        int status = read_document(corpus, batch, &batch->err);
+        if (status < 0) {
+            batch->bad_document = batch->num_documents;
+            break;
+        }
+        if (status == 0)
+            end_file(corpus);
+    }
+    batch->consumed_bytes = corpus->done_bytes + (corpus->reader ? reader_consumed_bytes(corpus->reader) : 0);
+}

@@ -1,0 +1,173 @@
+/* prepare_field.c - the field of a JSON line that a source asks for: found without interpreting the others,
+ * or what the line has instead. */
+#include <ctype.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/corpus/prepare_batch.h"
+
+const char *source_field(const struct prepare_source *source) {
+    return source->field ? source->field : source->chat ? "messages" : "text";
+}
+
+/* distance - insertions, deletions and changes between two words of at most MAX letters; case does not count.
+ */
+static int distance(struct text_span a, const char *b) {
+    enum { MAX = 32 };
+    int row[MAX + 1], n = (int)strlen(b);
+    if (a.length_bytes > MAX || n > MAX)
+        return MAX;
+    for (int j = 0; j <= n; j++)
+        row[j] = j;
+    for (int i = 1; i <= (int)a.length_bytes; i++) {
+        int above_left = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            bool is_same = tolower((unsigned char)a.bytes[i - 1]) == tolower((unsigned char)b[j - 1]);
+            int changed = above_left + !is_same;
+            int other = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
+            above_left = row[j];
+            row[j] = changed < other ? changed : other;
+        }
+    }
+    return row[n];
+}
+
+/* list_names - "'a', 'b' and 3 more" into text. */
+static void list_names(const struct json_line *line, char *text, size_t room_bytes) {
+    enum { LONGEST = 40 };
+    int shown = line->num_names < JSON_LINE_NAMES ? line->num_names : JSON_LINE_NAMES;
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < shown && used + LONGEST + 16 < room_bytes; i++) {
+        struct text_span name = line->names[i];
+        int length = (int)(name.length_bytes < LONGEST ? name.length_bytes : LONGEST);
+        used +=
+            (size_t)snprintf(text + used, room_bytes - used, "%s'%.*s'", i ? ", " : "", length, name.bytes);
+    }
+    if (line->num_names > shown && used + 32 < room_bytes)
+        snprintf(text + used, room_bytes - used, " and %d more", line->num_names - shown);
+}
+
+static bool has_name(const struct json_line *line, const char *name) {
+    for (int i = 0; i < line->num_names && i < JSON_LINE_NAMES; i++)
+        if (line->names[i].length_bytes == strlen(name) &&
+            memcmp(line->names[i].bytes, name, strlen(name)) == 0)
+            return true;
+    return false;
+}
+
+/* no_field - what the line has instead, and what was meant. */
+static int no_field(const struct json_line *line, const struct prepare_source *source, struct err *err) {
+    enum { CLOSE = 2 };
+    const char *field = source_field(source);
+    char names[512], hint[128] = "set the source's field to one of them";
+    int best = CLOSE + 1;
+    list_names(line, names, sizeof names);
+    for (int i = 0; i < line->num_names && i < JSON_LINE_NAMES; i++) {
+        int far = distance(line->names[i], field);
+        if (far < best)
+            snprintf(hint, sizeof hint, "did you mean the source's field: %.*s",
+                     (int)(line->names[i].length_bytes < 40 ? line->names[i].length_bytes : 40),
+                     line->names[i].bytes);
+        best = far < best ? far : best;
+    }
+    if (!source->chat && has_name(line, "messages"))
+        snprintf(hint, sizeof hint, "for conversations set the source's chat to true");
+    else if (best > CLOSE &&
+             (has_name(line, "instruction") || has_name(line, "prompt") || has_name(line, "question")))
+        snprintf(hint, sizeof hint, "write questions and answers as 'messages', a list of {role, content}");
+    else if (best > CLOSE && has_name(line, "conversations"))
+        snprintf(hint, sizeof hint,
+                 "conversations are read as 'messages': a list of {\"role\": ..., \"content\": ...}");
+    if (line->num_names == 0)
+        return err_set(err, "no field '%s': the object is empty", field);
+    return err_set(err, "no field '%s', the line has %s; %s", field, names, hint);
+}
+
+int source_find_field(const struct prepare_source *source, struct text_span line, struct json_line *found,
+                      struct err *err) {
+    const char *field = source_field(source);
+    if (json_line_scan(line, field, found, err) != 0)
+        return -1;
+    if (!found->value.bytes)
+        return no_field(found, source, err);
+    char first = found->value.bytes[0];
+    if (source->chat ? first == '[' : first == '"')
+        return 0;
+    return err_set(err, "field '%s' is %s, expected %s", field,
+                   first == '"'                   ? "a string"
+                   : first == '['                 ? "a list"
+                   : first == '{'                 ? "an object"
+                   : first == 'n'                 ? "null"
+                   : first == 't' || first == 'f' ? "true or false"
+                                                  : "a number",
+                   source->chat ? "a list of messages" : "a string");
+}
+
+const char *const CHAT_REFUSED_FIELDS[] = {"tools", "functions", "documents", NULL};
+
+/* load - JSON as jansson reads it; NULL with err set. */
+static json_t *load(struct text_span text, struct err *err) {
+    json_error_t fault;
+    json_t *value = json_loadb(text.bytes, text.length_bytes,
+                               JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &fault);
+    if (!value)
+        err_set(err, "the conversation cannot be read: %s", fault.text);
+    return value;
+}
+
+/* num_values - at most, of lists and objects in a value: what a tree of it would hold. */
+static int64_t num_values(struct text_span value) {
+    int64_t count = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < value.length_bytes; i++) {
+        char c = value.bytes[i];
+        if (in_string && c == '\\')
+            i++;
+        else if (c == '"')
+            in_string = !in_string;
+        else
+            count += !in_string && (c == ',' || c == '[' || c == '{');
+    }
+    return count;
+}
+
+/* add_refused - the fields that make a conversation another one: whether they are there and hold something.
+ */
+static void add_refused(json_t *root, struct text_span line) {
+    enum { SHORT_BYTES = 64 };
+    for (int f = 0; CHAT_REFUSED_FIELDS[f]; f++) {
+        struct json_line found;
+        bool is_twice = json_line_scan(line, CHAT_REFUSED_FIELDS[f], &found, NULL) != 0;
+        if (!is_twice && !found.value.bytes)
+            continue;
+        json_t *value = !is_twice && found.value.length_bytes < SHORT_BYTES ? load(found.value, NULL) : NULL;
+        json_object_set_new(root, CHAT_REFUSED_FIELDS[f], value ? value : json_true());
+    }
+}
+
+json_t *source_parse_chat(const struct prepare_source *source, struct text_span line,
+                          const struct json_line *found, struct err *err) {
+    enum { MAX_VALUES = 1 << 20 };
+    if (num_values(found->value) > MAX_VALUES) {
+        err_set(err, "the conversation holds more than %d values", MAX_VALUES);
+        return NULL;
+    }
+    json_t *list = load(found->value, err);
+    if (!list) { /* a number beyond JSON's, or a fault */
+        struct text plain = {0};
+        json_line_plain(found->value, &plain);
+        list = load((struct text_span){plain.bytes, plain.length_bytes}, err);
+        text_release(&plain);
+    }
+    if (!list)
+        return NULL;
+    json_t *root = json_object();
+    CHECK(root, "out of memory for a conversation");
+    add_refused(root, line);
+    json_object_set_new(root, source_field(source), list);
+    return root;
+}

@@ -1,0 +1,490 @@
+/* chat.c - see chat.h.  A renderer is a short function that puts spans one after another, as the Jinja
+ * template of the models does; the templates themselves are quoted in chat_style.c. Sources: the chat
+ * templates published with Qwen 2, SmolLM2, Llama 2, Llama 3, Mistral 7B v0.2 and v0.3, Nemo; Mistral's
+ * cookbook, "chat templates", for the three spacings. */
+#include "data/template/chat.h"
+
+#include <stdlib.h>
+
+static const char *const KIND_NAMES[] = {"chatml", "llama2", "llama3", "mistral"};
+
+enum chat_kind chat_kind_from_name(const char *name) {
+    int kind = 0;
+    while (kind < CHAT_UNKNOWN && strcmp(KIND_NAMES[kind], name) != 0)
+        kind++;
+    return (enum chat_kind)kind;
+}
+
+const char *chat_kind_name(enum chat_kind kind) {
+    return kind < CHAT_UNKNOWN ? KIND_NAMES[kind] : kind == CHAT_OWN ? "own" : "unknown";
+}
+
+void chat_text_release(struct chat_text *rendered) {
+    text_release(&rendered->text);
+    free(rendered->spans);
+    *rendered = (struct chat_text){0};
+}
+
+/* --- spans --- */
+
+void chat_text_add(struct chat_text *out, enum chat_part part, const char *bytes, size_t length_bytes,
+                   int32_t id) {
+    if (length_bytes == 0)
+        return;
+    if (out->num_spans == out->spans_room) {
+        out->spans_room = out->spans_room ? 2 * out->spans_room : 16;
+        out->spans = xrealloc(out->spans, (size_t)out->spans_room * sizeof *out->spans);
+    }
+    size_t first = out->text.length_bytes;
+    text_append(&out->text, bytes, length_bytes);
+    out->spans[out->num_spans++] = (struct chat_span){part, first, first + length_bytes, id, out->message};
+}
+
+static void add_frame(struct chat_text *out, const char *text) {
+    chat_text_add(out, CHAT_FRAME, text, strlen(text), -1);
+}
+
+/* add_token - a token of the template by its text; the tokenizer must have it, or nothing would end a turn.
+ */
+static int add_token(struct chat_text *out, const struct tokenizer *tok, enum chat_part part,
+                     const char *text, struct err *err) {
+    int32_t id = tokenizer_id(tok, text, strlen(text));
+    if (id < 0)
+        return err_set(err,
+                       "the tokenizer has no token '%s', which this chat template needs; choose another "
+                       "chat_template",
+                       text);
+    chat_text_add(out, part, text, strlen(text), id);
+    return 0;
+}
+
+/* add_boundary - the tokenizer's own bos (as marker) or eos (as end of the reply). */
+static int add_boundary(struct chat_text *out, const struct tokenizer *tok, enum chat_part part,
+                        struct err *err) {
+    int32_t id = part == CHAT_END ? tokenizer_eos(tok) : tokenizer_bos(tok);
+    if (id < 0)
+        return err_set(err, "the tokenizer has no %s token, which this chat template needs",
+                       part == CHAT_END ? "end-of-sequence" : "begin-of-sequence");
+    struct token_entry entry = tokenizer_entry(tok, id);
+    chat_text_add(out, part, entry.text, entry.length_bytes, id);
+    return 0;
+}
+
+static void strip_right(const char *bytes, size_t *length) {
+    while (*length > 0 && text_is_space(text_previous_char(bytes + *length))) {
+        do
+            (*length)--;
+        while (((unsigned char)bytes[*length] & 0xC0) == 0x80);
+    }
+}
+
+static void strip_left(const char **bytes, size_t *length) {
+    while (*length > 0) {
+        const char *next = *bytes;
+        if (!text_is_space(text_next_char(&next)))
+            return;
+        *length -= (size_t)(next - *bytes);
+        *bytes = next;
+    }
+}
+
+enum strip { STRIP_NOTHING, STRIP_RIGHT, STRIP_BOTH };
+
+static void add_message(struct chat_text *out, enum chat_part part, const struct chat_message *message,
+                        enum strip strip) {
+    const char *bytes = message->content;
+    size_t length = message->content_bytes;
+    if (strip == STRIP_BOTH)
+        strip_left(&bytes, &length);
+    if (strip != STRIP_NOTHING)
+        strip_right(bytes, &length);
+    chat_text_add(out, part, bytes, length, -1);
+}
+
+static bool has_role(const struct chat_message *message, const char *role) {
+    return strcmp(message->role, role) == 0;
+}
+
+static enum chat_part part_of(const struct chat_message *message) {
+    return has_role(message, "assistant") ? CHAT_REPLY : CHAT_MESSAGE;
+}
+
+/* --- renderers --- */
+
+static int render_chatml(const struct tokenizer *tok, const struct chat *chat, struct chat_text *out,
+                         struct err *err) {
+    for (int i = 0; i < chat->num_messages; i++) {
+        const struct chat_message *message = &chat->messages[i];
+        out->message = i;
+        bool is_reply = has_role(message, "assistant");
+        if (add_token(out, tok, CHAT_MARKER, "<|im_start|>", err) != 0)
+            return -1;
+        add_frame(out, message->role);
+        add_frame(out, "\n");
+        add_message(out, part_of(message), message, STRIP_NOTHING);
+        if (add_token(out, tok, is_reply ? CHAT_END : CHAT_MARKER, "<|im_end|>", err) != 0)
+            return -1;
+        add_frame(out, "\n");
+    }
+    if (!chat->add_generation_prompt)
+        return 0;
+    if (add_token(out, tok, CHAT_MARKER, "<|im_start|>", err) != 0)
+        return -1;
+    add_frame(out, "assistant\n");
+    return 0;
+}
+
+/* add_header - Llama 3: the role between its two tokens. */
+static int add_header(struct chat_text *out, const struct tokenizer *tok, const char *role, struct err *err) {
+    if (add_token(out, tok, CHAT_MARKER, "<|start_header_id|>", err) != 0)
+        return -1;
+    add_frame(out, role);
+    if (add_token(out, tok, CHAT_MARKER, "<|end_header_id|>", err) != 0)
+        return -1;
+    add_frame(out, "\n\n");
+    return 0;
+}
+
+static int render_llama3(const struct tokenizer *tok, const struct chat *chat, struct chat_text *out,
+                         struct err *err) {
+    if (add_boundary(out, tok, CHAT_MARKER, err) != 0)
+        return -1;
+    for (int i = 0; i < chat->num_messages; i++) {
+        const struct chat_message *message = &chat->messages[i];
+        out->message = i;
+        if (add_header(out, tok, message->role, err) != 0)
+            return -1;
+        add_message(out, part_of(message), message, STRIP_BOTH);
+        if (add_token(out, tok, has_role(message, "assistant") ? CHAT_END : CHAT_MARKER, "<|eot_id|>", err) !=
+            0)
+            return -1;
+    }
+    return chat->add_generation_prompt ? add_header(out, tok, "assistant", err) : 0;
+}
+
+/* Llama 2 has no tokens around turns: [INST] and <<SYS>> are text, bos and eos frame each exchange.  The
+ * template strips the user turn after the system message was put in front of it.  The space before eos is
+ * learnt: otherwise nothing would lead from the reply's last word to eos. */
+static int render_llama2(const struct tokenizer *tok, const struct chat *chat, struct chat_text *out,
+                         struct err *err) {
+    const struct chat_message *system = has_role(&chat->messages[0], "system") ? &chat->messages[0] : NULL;
+    for (int i = system ? 1 : 0; i < chat->num_messages; i++) {
+        const struct chat_message *message = &chat->messages[i];
+        out->message = i;
+        if (has_role(message, "assistant")) {
+            add_frame(out, " ");
+            add_message(out, CHAT_REPLY, message, STRIP_BOTH);
+            chat_text_add(out, CHAT_REPLY, " ", 1, -1);
+            if (add_boundary(out, tok, CHAT_END, err) != 0)
+                return -1;
+            continue;
+        }
+        bool has_system = system && i == 1;
+        if (add_boundary(out, tok, CHAT_MARKER, err) != 0)
+            return -1;
+        add_frame(out, "[INST] ");
+        if (has_system) {
+            add_frame(out, "<<SYS>>\n");
+            add_message(out, CHAT_MESSAGE, system, STRIP_NOTHING);
+            add_frame(out, "\n<</SYS>>\n\n");
+        }
+        add_message(out, CHAT_MESSAGE, message, has_system ? STRIP_RIGHT : STRIP_BOTH);
+        add_frame(out, " [/INST]");
+    }
+    return 0;
+}
+
+/* How the formats of Mistral differ. */
+struct mistral_format {
+    bool has_tokens;        /* [INST] and [/INST] are special tokens */
+    const char *before;     /* in front of [INST] and of [/INST] */
+    const char *after;      /* behind [INST] and [/INST] */
+    enum strip reply_strip; /* of the assistant's text */
+    bool system_goes_last;  /* into the last user turn rather than the first */
+};
+
+static struct mistral_format mistral_format(const struct tokenizer *tok) {
+    if (tokenizer_id(tok, "[INST]", 6) < 0)
+        return (struct mistral_format){false, " ", " ", STRIP_NOTHING, false};
+    if (tokenizer_model(tok) == TOKENIZER_SENTENCEPIECE)
+        return (struct mistral_format){true, "", " ", STRIP_BOTH, true};
+    return (struct mistral_format){true, "", "", STRIP_NOTHING, true};
+}
+
+static int add_instruction_mark(struct chat_text *out, const struct tokenizer *tok,
+                                const struct mistral_format *format, const char *mark, struct err *err) {
+    add_frame(out, format->before);
+    if (!format->has_tokens)
+        add_frame(out, mark);
+    else if (add_token(out, tok, CHAT_MARKER, mark, err) != 0)
+        return -1;
+    return 0;
+}
+
+/* mistral_user - one user turn, with the system message in front of it where it belongs. */
+static int mistral_user(const struct tokenizer *tok, const struct mistral_format *format,
+                        const struct chat_message *system, const struct chat_message *message,
+                        struct chat_text *out, struct err *err) {
+    if (add_instruction_mark(out, tok, format, "[INST]", err) != 0)
+        return -1;
+    add_frame(out, format->after);
+    if (system) {
+        add_message(out, CHAT_MESSAGE, system, STRIP_NOTHING);
+        add_frame(out, "\n\n");
+    }
+    add_message(out, CHAT_MESSAGE, message, STRIP_NOTHING);
+    return add_instruction_mark(out, tok, format, "[/INST]", err);
+}
+
+static int render_mistral(const struct tokenizer *tok, const struct chat *chat, struct chat_text *out,
+                          struct err *err) {
+    struct mistral_format format = mistral_format(tok);
+    const struct chat_message *system = has_role(&chat->messages[0], "system") ? &chat->messages[0] : NULL;
+    int system_turn = system ? 1 : -1;
+    for (int i = 0; system && format.system_goes_last && i < chat->num_messages; i++)
+        if (has_role(&chat->messages[i], "user"))
+            system_turn = i;
+    if (add_boundary(out, tok, CHAT_MARKER, err) != 0)
+        return -1;
+    for (int i = system ? 1 : 0; i < chat->num_messages; i++) {
+        const struct chat_message *message = &chat->messages[i];
+        out->message = i;
+        if (has_role(message, "assistant")) {
+            add_frame(out, format.after);
+            add_message(out, CHAT_REPLY, message, format.reply_strip);
+            if (add_boundary(out, tok, CHAT_END, err) != 0)
+                return -1;
+        } else if (mistral_user(tok, &format, i == system_turn ? system : NULL, message, out, err) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* --- checks --- */
+
+static int check_message(const struct chat *chat, int i, struct err *err) {
+    const struct chat_message *message = &chat->messages[i];
+    if (!has_role(message, "system") && !has_role(message, "user") && !has_role(message, "assistant"))
+        return err_set(err, "message %d has the role '%.40s'; expected 'system', 'user' or 'assistant'",
+                       i + 1, message->role);
+    if (text_valid_bytes(message->content, message->content_bytes) != message->content_bytes)
+        return err_set(err, "message %d is not UTF-8", i + 1);
+    return 0;
+}
+
+/* check_turns - Llama 2 and Mistral: one system message at most, in front; then user and assistant in turn.
+ */
+static int check_turns(const struct chat *chat, struct err *err) {
+    int first = has_role(&chat->messages[0], "system") ? 1 : 0;
+    if (first == chat->num_messages)
+        return err_set(err, "a conversation of a system message only cannot be written with template '%s'",
+                       chat_kind_name(chat->kind));
+    for (int i = first; i < chat->num_messages; i++) {
+        const char *expected = (i - first) % 2 == 0 ? "user" : "assistant";
+        if (!has_role(&chat->messages[i], expected))
+            return err_set(err,
+                           "message %d has the role '%s' where template '%s' wants '%s': user and assistant "
+                           "must alternate",
+                           i + 1, chat->messages[i].role, chat_kind_name(chat->kind), expected);
+    }
+    return 0;
+}
+
+/* forget_unlearnt - the replies that the loss does not count are messages like others. */
+static void forget_unlearnt(const struct chat *chat, struct chat_text *out) {
+    for (int i = 0; chat->unlearnt && i < out->num_spans; i++) {
+        struct chat_span *span = &out->spans[i];
+        if (span->message < 0 || !chat->unlearnt[span->message])
+            continue;
+        span->part = span->part == CHAT_REPLY ? CHAT_MESSAGE
+                     : span->part == CHAT_END ? CHAT_MARKER
+                                              : span->part;
+    }
+}
+
+/* take_space - tokens that strip take the white space beside them, as they do where a whole text is encoded.
+ */
+static void take_space(const struct tokenizer *tok, struct chat_text *out) {
+    const char *text = out->text.bytes;
+    for (int i = 0; i < out->num_spans; i++) {
+        bool left = false, right = false;
+        if (out->spans[i].id >= 0)
+            tokenizer_strips(tok, out->spans[i].id, &left, &right);
+        for (int k = i - 1; left && k >= 0 && out->spans[k].id < 0; k--) {
+            struct chat_span *span = &out->spans[k];
+            size_t length = span->end_byte - span->first_byte;
+            strip_right(text + span->first_byte, &length);
+            span->end_byte = span->first_byte + length;
+            left = length == 0;
+        }
+        for (int k = i + 1; right && k < out->num_spans && out->spans[k].id < 0; k++) {
+            struct chat_span *span = &out->spans[k];
+            const char *bytes = text + span->first_byte;
+            size_t length = span->end_byte - span->first_byte;
+            strip_left(&bytes, &length);
+            span->first_byte = span->end_byte - length;
+            right = length == 0;
+        }
+    }
+}
+
+int chat_render(const struct tokenizer *tok, const struct chat *chat, struct chat_text *rendered,
+                struct err *err) {
+    static int (*const RENDERERS[])(const struct tokenizer *, const struct chat *, struct chat_text *,
+                                    struct err *) = {[CHAT_CHATML] = render_chatml,
+                                                     [CHAT_LLAMA2] = render_llama2,
+                                                     [CHAT_LLAMA3] = render_llama3,
+                                                     [CHAT_MISTRAL] = render_mistral,
+                                                     [CHAT_OWN] = chat_render_own};
+    CHECK(chat->kind <= CHAT_OWN && RENDERERS[chat->kind], "a conversation without a template");
+    rendered->text.length_bytes = 0;
+    rendered->num_spans = 0;
+    rendered->message = -1;
+    if (chat->num_messages < 1)
+        return err_set(err, "a conversation without messages");
+    for (int i = 0; i < chat->num_messages; i++)
+        if (check_message(chat, i, err) != 0)
+            return -1;
+    if ((chat->kind == CHAT_LLAMA2 || chat->kind == CHAT_MISTRAL) && check_turns(chat, err) != 0)
+        return -1;
+    if (RENDERERS[chat->kind](tok, chat, rendered, err) != 0)
+        return -1;
+    forget_unlearnt(chat, rendered);
+    take_space(tok, rendered);
+    return 0;
+}
+
+/* --- tokens --- */
+
+/* The conversation being encoded: its tokens start at first in the list, marks holds a byte for each of them.
+ */
+struct encoding {
+    struct encoder *enc;
+    struct token_list *tokens;
+    int64_t first;
+    struct text marks;
+};
+
+/* mark - set the loss mask of tokens [from, count of the list). */
+static void mark(struct encoding *out, int64_t from, int value) {
+    size_t at = (size_t)(from - out->first), end = (size_t)(out->tokens->count - out->first);
+    if (end > out->marks.length_bytes)
+        text_reserve(&out->marks, end - out->marks.length_bytes);
+    if (end > at)
+        memset(out->marks.bytes + at, value, end - at);
+    out->marks.length_bytes = end;
+}
+
+/* Text between two markers, and where its tokens start in the list. */
+struct run {
+    const char *bytes;
+    size_t before_bytes, all_bytes; /* in front of the reply, and with it */
+    int64_t first;
+    unsigned flags; /* of the encoder */
+};
+
+/* same_tail - whether the tokens of the run end with exactly what the reply gives alone; *count: how many
+ * those are. */
+static int same_tail(const struct encoding *out, const struct run *run, int64_t *count, bool *is_same,
+                     struct err *err) {
+    struct token_list alone = {0};
+    int status = encoder_encode(out->enc, run->bytes + run->before_bytes, run->all_bytes - run->before_bytes,
+                                run->before_bytes ? ENCODE_CONTINUES : run->flags, &alone, err);
+    *count = alone.count;
+    *is_same = alone.count <= out->tokens->count - run->first;
+    if (status == 0 && *is_same && alone.count > 0)
+        *is_same = memcmp(alone.ids, out->tokens->ids + out->tokens->count - alone.count,
+                          (size_t)alone.count * sizeof *alone.ids) == 0;
+    token_list_release(&alone);
+    return status;
+}
+
+/* same_head - how many tokens of the run are those that the text before the reply gives alone. */
+static int same_head(const struct encoding *out, const struct run *run, int64_t *count, struct err *err) {
+    struct token_list alone = {0};
+    int status = encoder_encode(out->enc, run->bytes, run->before_bytes, run->flags, &alone, err);
+    *count = 0;
+    while (status == 0 && *count < alone.count && run->first + *count < out->tokens->count &&
+           alone.ids[*count] == out->tokens->ids[run->first + *count])
+        ++*count;
+    token_list_release(&alone);
+    return status;
+}
+
+/* first_reply_token - index of the first token that holds text of the reply.  The encoder gives no offsets,
+ * so: where the run ends with the tokens of the reply alone, those.  Otherwise a token straddles the
+ * boundary; the tokens that the text before the reply shares with the run are not counted, the rest is. */
+static int first_reply_token(const struct encoding *out, const struct run *run, int64_t *reply,
+                             struct err *err) {
+    bool is_same;
+    int64_t count;
+    if (same_tail(out, run, &count, &is_same, err) != 0)
+        return -1;
+    *reply = out->tokens->count - count;
+    if (is_same)
+        return 0;
+    int status = same_head(out, run, &count, err);
+    *reply = run->first + count;
+    return status;
+}
+
+/* encode_run - the text between two markers, spans [from, to): frame and messages, then at most one reply. */
+static int encode_run(struct encoding *out, const struct chat_text *rendered, int from, int to,
+                      struct err *err) {
+    const struct chat_span *spans = rendered->spans;
+    size_t begin = spans[from].first_byte;
+    struct run run = {.bytes = rendered->text.bytes + begin,
+                      .all_bytes = spans[to - 1].end_byte - begin,
+                      .first = out->tokens->count,
+                      .flags = from > 0 ? ENCODE_CONTINUES : ENCODE_PLAIN};
+    int64_t reply_token;
+    int reply = from;
+    while (reply < to && spans[reply].part != CHAT_REPLY)
+        reply++;
+    if (encoder_encode(out->enc, run.bytes, run.all_bytes, run.flags, out->tokens, err) != 0)
+        return -1;
+    mark(out, run.first, 0);
+    if (reply == to)
+        return 0;
+    run.before_bytes = spans[reply].first_byte - begin;
+    if (first_reply_token(out, &run, &reply_token, err) != 0)
+        return -1;
+    mark(out, reply_token, 1);
+    return 0;
+}
+
+static int encode_spans(struct encoding *out, const struct chat_text *rendered, struct err *err) {
+    for (int i = 0; i < rendered->num_spans;) {
+        const struct chat_span *span = &rendered->spans[i];
+        int end = i;
+        if (span->id >= 0) {
+            token_list_push(out->tokens, span->id);
+            mark(out, out->tokens->count - 1, span->part == CHAT_END);
+            i++;
+            continue;
+        }
+        while (end < rendered->num_spans && rendered->spans[end].id < 0)
+            end++;
+        if (encode_run(out, rendered, i, end, err) != 0)
+            return -1;
+        i = end;
+    }
+    return 0;
+}
+
+int chat_encode(const struct tokenizer *tok, struct encoder *enc, const struct chat *chat,
+                struct token_list *tokens, uint8_t **mask, struct err *err) {
+    struct chat_text rendered = {0};
+    struct encoding out = {.enc = enc, .tokens = tokens, .first = tokens->count};
+    int status = chat_render(tok, chat, &rendered, err);
+    if (status == 0)
+        status = encode_spans(&out, &rendered, err);
+    if (status == 0) {
+        *mask = xrealloc(*mask, (size_t)tokens->room);
+        memcpy(*mask + out.first, out.marks.bytes, out.marks.length_bytes);
+    }
+    text_release(&out.marks);
+    chat_text_release(&rendered);
+    return status;
+}

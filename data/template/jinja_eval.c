@@ -1,0 +1,350 @@
+/* jinja_eval.c - the values of expressions.  See jinja_parts.h. */
+#include "data/template/jinja_parts.h"
+
+static struct jinja_value undefined(const char *what) {
+    return (struct jinja_value){.kind = JINJA_UNDEFINED, .bytes = what};
+}
+
+int jinja_count_step(struct jinja_run *run) {
+    if (++run->num_steps > JINJA_MAX_STEPS)
+        return err_set(run->err, "the template runs for too long");
+    return run->pool.total_bytes > run->max_bytes ? err_set(run->err, "the template takes too much memory")
+                                                  : 0;
+}
+
+/* --- names --- */
+
+const struct jinja_value *jinja_find(const struct jinja_run *run, const char *name) {
+    for (const struct jinja_scope *scope = run->scope; scope; scope = scope->outer) {
+        const struct jinja_value *found = dict_find(&scope->names, name);
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+/* is_function - names that transformers gives every template; 'is defined' is true of them. */
+static bool is_function(const char *name) {
+    static const char *const names[] = {"raise_exception", "strftime_now", "namespace", "range", "dict",
+                                        "cycler",          "joiner",       "lipsum"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static int eval_name(struct jinja_run *run, const char *name, struct jinja_value *value) {
+    const struct jinja_value *found = jinja_find(run, name);
+    size_t length = strlen(name);
+    bool is_token = length > 6 && strcmp(name + length - 6, "_token") == 0 &&
+                    strcmp(name, "bos_token") != 0 && strcmp(name, "eos_token") != 0;
+    if (!found && is_token) /* transformers gives templates all special tokens, we two of them */
+        return err_set(run->err, "it asks for the token '%.40s', which is not supported", name);
+    *value = found ? *found : is_function(name) ? value_bool(true) : undefined(name);
+    return 0;
+}
+
+/* --- parts of a value --- */
+
+static int get_attribute(struct jinja_run *run, const struct jinja_value *object, const char *name,
+                         struct jinja_value *value) {
+    if (object->kind == JINJA_UNDEFINED)
+        return err_set(run->err, "'%.60s' is undefined", object->bytes ? object->bytes : name);
+    const struct jinja_value *found = object->kind == JINJA_DICT ? dict_find(object->dict, name) : NULL;
+    *value = found ? *found : undefined(name);
+    return 0;
+}
+
+/* character_at - the byte where the i-th character starts. */
+static size_t character_at(const struct jinja_value *text, int64_t i) {
+    size_t at = 0;
+    for (; at < text->count; at++)
+        if (((unsigned char)text->bytes[at] & 0xC0) != 0x80 && i-- == 0)
+            break;
+    return at;
+}
+
+static int64_t length_of(const struct jinja_value *value) {
+    int64_t count = (int64_t)value->count;
+    if (value->kind == JINJA_STRING)
+        for (size_t i = 0; i < value->count; i++)
+            count -= ((unsigned char)value->bytes[i] & 0xC0) == 0x80;
+    return count;
+}
+
+static int get_item(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value *index,
+                    struct jinja_value *value) {
+    if (index->kind == JINJA_STRING) {
+        char *name = pool_take(&run->pool, index->count + 1);
+        memcpy(name, index->bytes, index->count);
+        return get_attribute(run, object, name, value);
+    }
+    if (object->kind == JINJA_UNDEFINED)
+        return err_set(run->err, "'%.60s' is undefined", object->bytes ? object->bytes : "a value");
+    if (index->kind != JINJA_INT)
+        return err_set(run->err, "an index that is %s is not supported", value_kind_name(index));
+    *value = undefined("an item beyond the end");
+    if (object->kind != JINJA_LIST && object->kind != JINJA_STRING)
+        return 0;
+    int64_t length = length_of(object), at = index->number < 0 ? length + index->number : index->number;
+    if (at < 0 || at >= length)
+        return 0;
+    *value = object->kind == JINJA_LIST
+                 ? object->list[at]
+                 : value_part(object, character_at(object, at), character_at(object, at + 1));
+    return 0;
+}
+
+/* slice_part - one of the three numbers of a slice; missing: the fallback. */
+static int slice_part(struct jinja_run *run, const struct node *node, int64_t fallback, int64_t *number) {
+    struct jinja_value value = value_int(fallback);
+    if (node && jinja_eval(run, node, &value) != 0)
+        return -1;
+    if (value.kind != JINJA_INT && value.kind != JINJA_NONE)
+        return err_set(run->err, "a slice by %s is not supported", value_kind_name(&value));
+    *number = value.kind == JINJA_NONE ? fallback : value.number;
+    return 0;
+}
+
+static int64_t clamp(int64_t at, int64_t length) {
+    at = at < 0 ? at + length : at;
+    return at < 0 ? 0 : at > length ? length : at;
+}
+
+static int eval_slice(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    struct jinja_value object;
+    int64_t step = 1, first = 0, end = 0;
+    if (jinja_eval(run, node->a, &object) != 0 || slice_part(run, node->d, 1, &step) != 0)
+        return -1;
+    int64_t length = length_of(&object);
+    if (step == -1 && !node->b && !node->c && object.kind == JINJA_LIST) {
+        *value = value_list(run, object.count);
+        for (size_t i = object.count; i-- > 0;)
+            value->list[value->count++] = object.list[i];
+        return 0;
+    }
+    if (step != 1 || (object.kind != JINJA_LIST && object.kind != JINJA_STRING))
+        return err_set(run->err, "this slice of %s is not supported", value_kind_name(&object));
+    if (slice_part(run, node->b, 0, &first) != 0 || slice_part(run, node->c, length, &end) != 0)
+        return -1;
+    first = clamp(first, length);
+    end = clamp(end, length);
+    end = end < first ? first : end;
+    if (object.kind == JINJA_STRING) {
+        *value = value_part(&object, character_at(&object, first), character_at(&object, end));
+        return 0;
+    }
+    *value = object;
+    value->list += first;
+    value->count = (size_t)(end - first);
+    return 0;
+}
+
+/* --- operators --- */
+
+static int eval_in(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b,
+                   bool *is_in) {
+    *is_in = false;
+    if (b->kind == JINJA_STRING && a->kind == JINJA_STRING) {
+        *is_in = a->count == 0 || memmem(b->bytes, b->count, a->bytes, a->count) != NULL;
+        return 0;
+    }
+    if (b->kind == JINJA_DICT && a->kind == JINJA_STRING) {
+        for (const struct jinja_entry *entry = b->dict->first; entry; entry = entry->next)
+            *is_in = *is_in || value_is_text(a, entry->name);
+        return 0;
+    }
+    if (b->kind != JINJA_LIST && b->kind != JINJA_UNDEFINED)
+        return err_set(run->err, "'in' with %s is not supported", value_kind_name(b));
+    for (size_t i = 0; b->kind == JINJA_LIST && i < b->count; i++)
+        *is_in = *is_in || value_equal(a, &b->list[i]);
+    return 0;
+}
+
+static int eval_sum(struct jinja_run *run, const char *sign, const struct jinja_value *a,
+                    const struct jinja_value *b, struct jinja_value *value) {
+    if (a->kind == JINJA_STRING && b->kind == JINJA_STRING && sign[0] == '+') {
+        *value = value_join(run, a, b);
+        return 0;
+    }
+    if (a->kind == JINJA_LIST && b->kind == JINJA_LIST && sign[0] == '+') {
+        *value = value_list(run, a->count + b->count);
+        memcpy(value->list, a->list, a->count * sizeof *a->list);
+        memcpy(value->list + a->count, b->list, b->count * sizeof *b->list);
+        value->count = a->count + b->count;
+        return 0;
+    }
+    bool are_numbers =
+        (a->kind == JINJA_INT || a->kind == JINJA_BOOL) && (b->kind == JINJA_INT || b->kind == JINJA_BOOL);
+    bool divides = sign[0] == '%' || strcmp(sign, "//") == 0;
+    int64_t x = a->number, y = b->number, result = 0;
+    if (!are_numbers || strcmp(sign, "/") == 0 || (divides && y <= 0) || (divides && x < 0) ||
+        (sign[0] == '+' && __builtin_add_overflow(x, y, &result)) ||
+        (sign[0] == '-' && __builtin_sub_overflow(x, y, &result)) ||
+        (sign[0] == '*' && __builtin_mul_overflow(x, y, &result))) {
+        bool is_missing = a->kind == JINJA_UNDEFINED;
+        const struct jinja_value *odd = is_missing ? a : b;
+        return err_set(run->err, "'%s' of %s and %s%s%.60s is not supported", sign, value_kind_name(a),
+                       value_kind_name(b), odd->kind == JINJA_UNDEFINED && odd->bytes ? ": " : "",
+                       odd->kind == JINJA_UNDEFINED && odd->bytes ? odd->bytes : "");
+    }
+    *value = value_int(!divides ? result : sign[0] == '%' ? x % y : x / y);
+    return 0;
+}
+
+static int eval_binary(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    const char *sign = node->name;
+    struct jinja_value a, b;
+    bool is = false;
+    if (jinja_eval(run, node->a, &a) != 0 || jinja_eval(run, node->b, &b) != 0)
+        return -1;
+    if (strcmp(sign, "==") == 0 || strcmp(sign, "!=") == 0) {
+        *value = value_bool(value_equal(&a, &b) == (sign[0] == '='));
+        return 0;
+    }
+    if (strcmp(sign, "in") == 0 || strcmp(sign, "not in") == 0) {
+        if (eval_in(run, &a, &b, &is) != 0)
+            return -1;
+        *value = value_bool(is == (sign[0] == 'i'));
+        return 0;
+    }
+    if (sign[0] == '~') {
+        if (value_to_string(run, &a, &a) != 0 || value_to_string(run, &b, &b) != 0)
+            return -1;
+        *value = value_join(run, &a, &b);
+        return 0;
+    }
+    if (sign[0] != '<' && sign[0] != '>')
+        return eval_sum(run, sign, &a, &b, value);
+    if ((a.kind != JINJA_INT && a.kind != JINJA_BOOL) || (b.kind != JINJA_INT && b.kind != JINJA_BOOL))
+        return err_set(run->err, "'%s' of %s and %s is not supported", sign, value_kind_name(&a),
+                       value_kind_name(&b));
+    bool is_less = sign[0] == '<' ? a.number < b.number : a.number > b.number;
+    *value = value_bool(is_less || (sign[1] == '=' && a.number == b.number));
+    return 0;
+}
+
+/* --- what is called --- */
+
+static int eval_args(struct jinja_run *run, const struct node *list, struct jinja_args *args) {
+    *args = (struct jinja_args){.count = 0};
+    for (const struct node *arg = list; arg; arg = arg->next) {
+        if (args->count == JINJA_MAX_ARGS)
+            return err_set(run->err, "more than %d arguments are not supported", JINJA_MAX_ARGS);
+        args->keywords[args->count] = arg->keyword;
+        if (jinja_eval(run, arg, &args->values[args->count++]) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int eval_call(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    const struct node *callee = node->a;
+    struct jinja_args args;
+    struct jinja_value object;
+    if (eval_args(run, node->args, &args) != 0)
+        return -1;
+    if (callee->kind == NODE_NAME && !jinja_find(run, callee->name))
+        return jinja_function(run, callee->name, &args, value);
+    if (callee->kind != NODE_ATTRIBUTE)
+        return err_set(run->err, "this call is not supported");
+    if (jinja_eval(run, callee->a, &object) != 0)
+        return -1;
+    if (object.kind == JINJA_UNDEFINED)
+        return err_set(run->err, "'%.60s' is undefined", object.bytes ? object.bytes : "a value");
+    return jinja_method(run, &object, callee->name, &args, value);
+}
+
+static int eval_named(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    struct jinja_value object;
+    struct jinja_args args;
+    bool result = false;
+    if (jinja_eval(run, node->a, &object) != 0 || eval_args(run, node->args, &args) != 0)
+        return -1;
+    if (node->kind == NODE_FILTER)
+        return jinja_filter(run, node->name, &object, &args, value);
+    int status = jinja_test(run, node->name, &object, &args, &result);
+    *value = value_bool(result);
+    return status;
+}
+
+static int eval_list(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    size_t count = 0;
+    for (const struct node *item = node->args; item; item = item->next)
+        count++;
+    *value = value_list(run, count);
+    for (const struct node *item = node->args; item; item = item->next)
+        if (jinja_eval(run, item, &value->list[value->count++]) != 0)
+            return -1;
+    return 0;
+}
+
+/* eval_logic - and, or, not, the choice: what is not needed is not looked at. */
+static int eval_logic(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    if (jinja_eval(run, node->kind == NODE_CHOICE ? node->b : node->a, value) != 0)
+        return -1;
+    bool is = value_is_true(value);
+    if (node->kind == NODE_CHOICE) {
+        if (is)
+            return jinja_eval(run, node->a, value);
+        *value = undefined("the other choice");
+        return node->c ? jinja_eval(run, node->c, value) : 0;
+    }
+    if (node->kind == NODE_NOT) {
+        *value = value_bool(!is);
+        return 0;
+    }
+    return is == (node->kind == NODE_AND) ? jinja_eval(run, node->b, value) : 0;
+}
+
+static int eval_node(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    struct jinja_value object, index;
+    if (jinja_count_step(run) != 0)
+        return -1;
+    switch (node->kind) {
+    case NODE_LITERAL:
+        *value = node->value;
+        return 0;
+    case NODE_NAME:
+        return eval_name(run, node->name, value);
+    case NODE_LIST:
+        return eval_list(run, node, value);
+    case NODE_ATTRIBUTE:
+        return jinja_eval(run, node->a, &object) != 0 ? -1 : get_attribute(run, &object, node->name, value);
+    case NODE_INDEX:
+        if (jinja_eval(run, node->a, &object) != 0 || jinja_eval(run, node->b, &index) != 0)
+            return -1;
+        return get_item(run, &object, &index, value);
+    case NODE_SLICE:
+        return eval_slice(run, node, value);
+    case NODE_CALL:
+        return eval_call(run, node, value);
+    case NODE_FILTER:
+    case NODE_TEST:
+        return eval_named(run, node, value);
+    case NODE_NOT:
+    case NODE_AND:
+    case NODE_OR:
+    case NODE_CHOICE:
+        return eval_logic(run, node, value);
+    case NODE_NEGATE:
+        if (jinja_eval(run, node->a, value) != 0)
+            return -1;
+        if (value->kind != JINJA_INT)
+            return err_set(run->err, "minus %s is not supported", value_kind_name(value));
+        value->number = -value->number;
+        return 0;
+    case NODE_BINARY:
+        return eval_binary(run, node, value);
+    default:
+        die("a statement of kind %d as a value", (int)node->kind);
+    }
+}
+
+int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    if (++run->depth > JINJA_MAX_NESTED)
+        return err_set(run->err, "an expression of more than %d parts", JINJA_MAX_NESTED);
+    int status = eval_node(run, node, value);
+    run->depth--;
+    return status;
+}

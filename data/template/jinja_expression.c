@@ -1,0 +1,273 @@
+/* jinja_expression.c - expressions, in the order of Jinja's own parser: a choice, or, and, not, comparison,
+ * sums, concatenation, products, signs, and what follows a value.  See jinja.h. */
+#include "data/template/jinja_lex.h"
+
+/* --- expressions --- */
+
+/* parse_args - up to the closing bracket; each may be 'name=value'. */
+static int parse_args(struct lexer *lex, const char *close, struct node **args) {
+    struct node **last = args;
+    while (!lexer_take_op(lex, close)) {
+        if (lex->has_failed || (*args && lexer_expect(lex, ",") != 0))
+            return -1;
+        if (*args && lexer_take_op(lex, close))
+            return 0;
+        const char *keyword = NULL;
+        if (lex->kind == LEX_NAME && lexer_sees_assignment(lex)) {
+            keyword = lex->text;
+            if (lexer_next(lex) != 0 || lexer_next(lex) != 0)
+                return -1;
+        }
+        struct node *arg = jinja_expression(lex);
+        if (!arg)
+            return -1;
+        struct node *holder = jinja_node(lex, NODE_LITERAL); /* an expression may stand in one list only */
+        *holder = *arg;
+        holder->next = NULL;
+        holder->keyword = keyword;
+        *last = holder;
+        last = &holder->next;
+    }
+    return lex->has_failed ? -1 : 0;
+}
+
+static struct node *parse_constant(struct lexer *lex) {
+    static const struct {
+        const char *word;
+        enum jinja_kind kind;
+        int64_t number;
+    } words[] = {{"true", JINJA_BOOL, 1},  {"True", JINJA_BOOL, 1}, {"false", JINJA_BOOL, 0},
+                 {"False", JINJA_BOOL, 0}, {"none", JINJA_NONE, 0}, {"None", JINJA_NONE, 0}};
+    struct node *node = jinja_node(lex, NODE_NAME);
+    node->name = lex->text;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(lex->text, words[i].word) == 0) {
+            node->kind = NODE_LITERAL;
+            node->value = (struct jinja_value){.kind = words[i].kind, .number = words[i].number};
+        }
+    return lexer_next(lex) == 0 ? node : NULL;
+}
+
+static struct node *parse_primary(struct lexer *lex) {
+    struct node *node;
+    if (lex->kind == LEX_NAME)
+        return parse_constant(lex);
+    if (lex->kind == LEX_STRING || lex->kind == LEX_INTEGER) {
+        node = jinja_node(lex, NODE_LITERAL);
+        node->value = lex->value;
+        if (lexer_next(lex) != 0)
+            return NULL;
+        while (node->value.kind == JINJA_STRING && lex->kind == LEX_STRING) { /* 'a' 'b' is 'ab' */
+            size_t bytes = node->value.count + lex->value.count;
+            char *both = pool_take(lex->pool, bytes + 1);
+            memcpy(both, node->value.bytes, node->value.count);
+            memcpy(both + node->value.count, lex->value.bytes, lex->value.count);
+            node->value = (struct jinja_value){.kind = JINJA_STRING, .bytes = both, .count = bytes};
+            if (lexer_next(lex) != 0)
+                return NULL;
+        }
+        return node;
+    }
+    if (lexer_take_op(lex, "(")) {
+        node = jinja_expression(lex);
+        return node && lexer_expect(lex, ")") == 0 ? node : NULL;
+    }
+    if (lexer_take_op(lex, "[")) {
+        node = jinja_node(lex, NODE_LIST);
+        return parse_args(lex, "]", &node->args) == 0 ? node : NULL;
+    }
+    return lexer_refuse(lex, "a value of this kind is not supported");
+}
+
+/* parse_subscript - after '[': an index or a slice. */
+static struct node *parse_subscript(struct lexer *lex, struct node *object) {
+    struct node *node = jinja_node(lex, NODE_INDEX), **parts[] = {&node->b, &node->c, &node->d};
+    int part = 0;
+    node->a = object;
+    while (!lexer_take_op(lex, "]")) {
+        if (lexer_take_op(lex, ":")) {
+            node->kind = NODE_SLICE;
+            if (++part > 2)
+                return lexer_refuse(lex, "a slice of more than three parts");
+        } else if (*parts[part] || !(*parts[part] = jinja_expression(lex))) {
+            return lexer_refuse(lex, "']' is expected");
+        }
+        if (lex->has_failed)
+            return NULL;
+    }
+    return node->kind == NODE_SLICE || node->b ? node : lexer_refuse(lex, "an empty index");
+}
+
+static struct node *parse_postfix(struct lexer *lex, struct node *node) {
+    while (node && !lex->has_failed) {
+        struct node *outer = jinja_node(lex, NODE_ATTRIBUTE);
+        outer->a = node;
+        if (lexer_take_op(lex, ".")) {
+            outer->name = lexer_take_name(lex);
+            node = outer->name ? outer : NULL;
+        } else if (lexer_take_op(lex, "[")) {
+            node = parse_subscript(lex, node);
+        } else if (lexer_take_op(lex, "(")) {
+            outer->kind = NODE_CALL;
+            node = parse_args(lex, ")", &outer->args) == 0 ? outer : NULL;
+        } else {
+            return node;
+        }
+    }
+    return lex->has_failed ? NULL : node;
+}
+
+/* starts_argument - a test may take one argument without brackets: 'x is equalto 3'. */
+static bool starts_argument(const struct lexer *lex) {
+    static const char *const others[] = {"else", "or", "and", "is", "not", "if", "in"};
+    if (lex->kind == LEX_STRING || lex->kind == LEX_INTEGER || lexer_is_op(lex, "["))
+        return true;
+    if (lex->kind != LEX_NAME)
+        return false;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (strcmp(lex->text, others[i]) == 0)
+            return false;
+    return true;
+}
+
+static struct node *parse_test(struct lexer *lex, struct node *object) {
+    bool is_negated = lexer_take_word(lex, "not");
+    struct node *test = jinja_node(lex, NODE_TEST);
+    test->a = object;
+    if (!(test->name = lexer_take_name(lex)))
+        return NULL;
+    if (lexer_take_op(lex, "(")) {
+        if (parse_args(lex, ")", &test->args) != 0)
+            return NULL;
+    } else if (starts_argument(lex) && !(test->args = parse_postfix(lex, parse_primary(lex)))) {
+        return NULL;
+    }
+    if (!is_negated)
+        return test;
+    struct node *negated = jinja_node(lex, NODE_NOT);
+    negated->a = test;
+    return negated;
+}
+
+/* parse_filters - '| name(...)' and 'is test', which bind tighter than any operator. */
+static struct node *parse_filters(struct lexer *lex, struct node *node) {
+    while (node && !lex->has_failed) {
+        if (lexer_take_op(lex, "|")) {
+            struct node *filter = jinja_node(lex, NODE_FILTER);
+            filter->a = node;
+            filter->name = lexer_take_name(lex);
+            if (!filter->name || (lexer_take_op(lex, "(") && parse_args(lex, ")", &filter->args) != 0))
+                return NULL;
+            node = filter;
+        } else if (lexer_take_word(lex, "is")) {
+            node = parse_test(lex, node);
+        } else if (lexer_is_op(lex, "(")) { /* a call of what a filter gave */
+            node = parse_postfix(lex, node);
+        } else {
+            return node;
+        }
+    }
+    return lex->has_failed ? NULL : node;
+}
+
+static struct node *parse_unary(struct lexer *lex) {
+    if (lexer_take_op(lex, "-")) {
+        struct node *node = jinja_node(lex, NODE_NEGATE);
+        node->a = parse_postfix(lex, parse_primary(lex));
+        return node->a ? parse_filters(lex, node) : NULL;
+    }
+    return parse_filters(lex, parse_postfix(lex, parse_primary(lex)));
+}
+
+/* The operators of two sides, by how tightly they bind. */
+static const char *const LEVELS[][5] = {{"+", "-"}, {"~"}, {"*", "/", "//", "%"}};
+enum { NUM_LEVELS = sizeof LEVELS / sizeof LEVELS[0] };
+
+static struct node *parse_level(struct lexer *lex, int level) {
+    struct node *left = level == NUM_LEVELS ? parse_unary(lex) : parse_level(lex, level + 1);
+    while (left && level < NUM_LEVELS && lex->kind == LEX_OPERATOR) {
+        const char *sign = NULL;
+        for (int i = 0; LEVELS[level][i]; i++)
+            if (strcmp(lex->text, LEVELS[level][i]) == 0)
+                sign = LEVELS[level][i];
+        if (!sign)
+            break;
+        struct node *node = jinja_node(lex, NODE_BINARY);
+        node->name = sign;
+        node->a = left;
+        if (lexer_next(lex) != 0 || !(node->b = parse_level(lex, level + 1)))
+            return NULL;
+        left = node;
+    }
+    return left;
+}
+
+static struct node *parse_compare(struct lexer *lex) {
+    static const char *const operators[] = {"==", "!=", "<=", ">=", "<", ">"};
+    struct node *left = parse_level(lex, 0);
+    for (int count = 0; left; count++) {
+        const char *sign = NULL;
+        for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++)
+            if (lexer_is_op(lex, operators[i]))
+                sign = operators[i];
+        bool is_not = !sign && lexer_is_word(lex, "not"); /* 'a not in b' */
+        if (!sign && (is_not || lexer_is_word(lex, "in")))
+            sign = is_not ? "not in" : "in";
+        if (!sign)
+            return left;
+        if (count > 0)
+            return lexer_refuse(lex, "a chain of comparisons is not supported");
+        struct node *node = jinja_node(lex, NODE_BINARY);
+        node->name = sign;
+        node->a = left;
+        if (lexer_next(lex) != 0 || (is_not && !lexer_take_word(lex, "in")))
+            return lexer_refuse(lex, "'in' is expected after 'not'");
+        if (!(node->b = parse_level(lex, 0)))
+            return NULL;
+        left = node;
+    }
+    return NULL;
+}
+
+static struct node *parse_not(struct lexer *lex) {
+    if (!lexer_take_word(lex, "not"))
+        return parse_compare(lex);
+    struct node *node = jinja_node(lex, NODE_NOT);
+    if (++lex->depth > JINJA_MAX_DEPTH)
+        return lexer_refuse(lex, "expressions nested deeper than is supported");
+    node->a = parse_not(lex);
+    lex->depth--;
+    return node->a ? node : NULL;
+}
+
+/* parse_logic - 'a and b and c', 'a or b or c'. */
+static struct node *parse_logic(struct lexer *lex, enum node_kind kind) {
+    struct node *left = kind == NODE_OR ? parse_logic(lex, NODE_AND) : parse_not(lex);
+    while (left && lexer_take_word(lex, kind == NODE_OR ? "or" : "and")) {
+        struct node *node = jinja_node(lex, kind);
+        node->a = left;
+        node->b = kind == NODE_OR ? parse_logic(lex, NODE_AND) : parse_not(lex);
+        left = node->b ? node : NULL;
+    }
+    return lex->has_failed ? NULL : left;
+}
+
+struct node *jinja_expression(struct lexer *lex) {
+    if (++lex->depth > JINJA_MAX_DEPTH)
+        return lexer_refuse(lex, "expressions nested deeper than is supported");
+    struct node *node = parse_logic(lex, NODE_OR);
+    while (node && lexer_take_word(lex, "if")) {
+        struct node *choice = jinja_node(lex, NODE_CHOICE);
+        choice->a = node;
+        choice->b = parse_logic(lex, NODE_OR);
+        if (choice->b && lexer_take_word(lex, "else"))
+            choice->c = jinja_expression(lex);
+        node = choice->b && !lex->has_failed ? choice : NULL;
+    }
+    lex->depth--;
+    return lex->has_failed ? NULL : node;
+}
+
+struct node *jinja_condition(struct lexer *lex) {
+    return parse_logic(lex, NODE_OR);
+}

@@ -1,0 +1,196 @@
+/* jinja_parse.c - from the text of a template to its tree.  See jinja.h.
+ *
+ * White space around tags goes as in Jinja2 with trim_blocks and lstrip_blocks: '-' takes all of it, a block
+ * or a comment takes the newline after it and the indentation before it, '+' neither. Source: Jinja2,
+ * "Template Designer Documentation", and the order of its parser's rules. */
+#include <stdlib.h>
+
+#include "data/template/jinja_lex.h"
+
+/* --- statements --- */
+
+static struct node *parse_body(struct lexer *lex, const char *const *ends);
+
+static int end_tag(struct lexer *lex) {
+    if (lex->kind != LEX_END) {
+        lexer_refuse(lex, "the end of the tag is expected");
+        return -1;
+    }
+    lexer_leave_tag(lex);
+    return 0;
+}
+
+/* after_if - what follows the body: another condition, an 'else', or the end. */
+static int after_if(struct lexer *lex, struct node *node) {
+    static const char *const last[] = {"endif", NULL};
+    static const char *const any[] = {"elif", "else", "endif", NULL};
+    if (!(node->a = jinja_expression(lex)) || end_tag(lex) != 0)
+        return -1;
+    node->body = parse_body(lex, any);
+    if (lex->has_failed)
+        return -1;
+    if (lexer_take_word(lex, "elif")) {
+        if (++lex->depth > JINJA_MAX_DEPTH)
+            return lexer_refuse(lex, "more branches than are supported") ? 0 : -1;
+        node->other = jinja_node(lex, NODE_IF);
+        int status = after_if(lex, node->other);
+        lex->depth--;
+        return status;
+    }
+    if (lexer_take_word(lex, "else")) {
+        if (end_tag(lex) != 0)
+            return -1;
+        node->other = parse_body(lex, last);
+    }
+    return !lex->has_failed && lexer_take_word(lex, "endif") ? end_tag(lex) : -1;
+}
+
+static int parse_for(struct lexer *lex, struct node *node) {
+    static const char *const last[] = {"endfor", NULL};
+    static const char *const any[] = {"else", "endfor", NULL};
+    if (!(node->name = lexer_take_name(lex)))
+        return -1;
+    if (lexer_take_op(lex, ",") && !(node->target = lexer_take_name(lex)))
+        return -1;
+    if (!lexer_take_word(lex, "in")) {
+        lexer_refuse(lex, "'in' is expected");
+        return -1;
+    }
+    if (!(node->a = jinja_condition(lex)))
+        return -1;
+    if (lexer_take_word(lex, "if") && !(node->b = jinja_expression(lex)))
+        return -1;
+    if (lexer_is_word(lex, "recursive")) {
+        lexer_refuse(lex, "a recursive loop is not supported");
+        return -1;
+    }
+    if (end_tag(lex) != 0)
+        return -1;
+    node->body = parse_body(lex, any);
+    if (!lex->has_failed && lexer_take_word(lex, "else")) {
+        if (end_tag(lex) != 0)
+            return -1;
+        node->other = parse_body(lex, last);
+    }
+    return !lex->has_failed && lexer_take_word(lex, "endfor") ? end_tag(lex) : -1;
+}
+
+static int parse_set(struct lexer *lex, struct node *node) {
+    static const char *const last[] = {"endset", NULL};
+    if (!(node->name = lexer_take_name(lex)))
+        return -1;
+    if (lexer_take_op(lex, ".")) {
+        node->target = node->name;
+        if (!(node->name = lexer_take_name(lex)))
+            return -1;
+    }
+    if (lexer_take_op(lex, "="))
+        return (node->a = jinja_expression(lex)) ? end_tag(lex) : -1;
+    if (node->target || end_tag(lex) != 0)
+        return -1;
+    node->body = parse_body(lex, last);
+    return !lex->has_failed && lexer_take_word(lex, "endset") ? end_tag(lex) : -1;
+}
+
+/* parse_generation - transformers marks the assistant's text by it; the text is as without. */
+static int parse_generation(struct lexer *lex, struct node *node) {
+    static const char *const last[] = {"endgeneration", NULL};
+    if (end_tag(lex) != 0)
+        return -1;
+    node->body = parse_body(lex, last);
+    return !lex->has_failed && lexer_take_word(lex, "endgeneration") ? end_tag(lex) : -1;
+}
+
+static struct node *parse_block(struct lexer *lex) {
+    static const struct {
+        const char *word;
+        enum node_kind kind;
+        int (*parse)(struct lexer *lex, struct node *node);
+    } blocks[] = {{"if", NODE_IF, after_if},
+                  {"for", NODE_FOR, parse_for},
+                  {"set", NODE_SET, parse_set},
+                  {"generation", NODE_SCOPE, parse_generation}};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
+        if (lexer_take_word(lex, blocks[i].word)) {
+            struct node *node = jinja_node(lex, blocks[i].kind);
+            if (blocks[i].parse(lex, node) == 0)
+                return node;
+            return lexer_refuse(lex, "a block that is not written as Jinja expects");
+        }
+    if (lexer_is_word(lex, "break") || lexer_is_word(lex, "continue")) {
+        struct node *node = jinja_node(lex, lexer_is_word(lex, "break") ? NODE_BREAK : NODE_CONTINUE);
+        return lexer_next(lex) == 0 && end_tag(lex) == 0 ? node : NULL;
+    }
+    char what[96];
+    snprintf(what, sizeof what, "the block '%.40s' is not supported", lex->text ? lex->text : "");
+    return lexer_refuse(lex, what);
+}
+
+static bool is_one_of(const struct lexer *lex, const char *const *words) {
+    for (int i = 0; words && words[i]; i++)
+        if (lexer_is_word(lex, words[i]))
+            return true;
+    return false;
+}
+
+/* parse_piece - text, a value or a block.  NULL with *ends set: one of the words that end this body. */
+static struct node *parse_piece(struct lexer *lex, const char *const *words, bool *ends) {
+    struct node *node = jinja_node(lex, NODE_TEXT);
+    enum lexer_tag tag = lexer_text(lex, &node->value);
+    if (node->value.count > 0 || lex->has_failed)
+        return lex->has_failed ? NULL : node;
+    if (tag == TAG_NONE) {
+        *ends = true;
+        return words ? lexer_refuse(lex, "the template ends inside a block") : NULL;
+    }
+    if (tag == TAG_TEXT)
+        return node;
+    if (lexer_enter_tag(lex) != 0)
+        return NULL;
+    if (tag == TAG_BLOCK) {
+        *ends = is_one_of(lex, words);
+        return *ends ? NULL : parse_block(lex);
+    }
+    node->kind = NODE_PRINT;
+    node->a = jinja_expression(lex);
+    return node->a && end_tag(lex) == 0 ? node : NULL;
+}
+
+static struct node *parse_body(struct lexer *lex, const char *const *ends) {
+    struct node *first = NULL, **last = &first;
+    bool is_end = false;
+    if (++lex->depth > JINJA_MAX_DEPTH)
+        return lexer_refuse(lex, "blocks nested deeper than is supported");
+    while (!is_end && !lex->has_failed) {
+        struct node *node = parse_piece(lex, ends, &is_end);
+        if (node) {
+            *last = node;
+            last = &node->next;
+        }
+    }
+    lex->depth--;
+    return lex->has_failed ? NULL : first;
+}
+
+struct jinja *jinja_parse(const char *source, struct err *err) {
+    struct jinja *template = xcalloc(1, sizeof *template);
+    struct lexer lex;
+    if (text_valid_bytes(source, strlen(source)) != strlen(source)) {
+        err_set(err, "the chat template is not UTF-8");
+        free(template);
+        return NULL;
+    }
+    lexer_open(&lex, &template->pool, source, err);
+    template->body = parse_body(&lex, NULL);
+    if (!lex.has_failed)
+        return template;
+    jinja_free(template);
+    return NULL;
+}
+
+void jinja_free(struct jinja *template) {
+    if (!template)
+        return;
+    pool_release(&template->pool);
+    free(template);
+}

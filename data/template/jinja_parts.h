@@ -1,0 +1,150 @@
+/* jinja_parts.h - what a template is made of.  Private to the jinja_*.c files. */
+#pragma once
+
+#include "data/template/jinja.h"
+
+/* --- memory that is freed as a whole (jinja_value.c) --- */
+struct jinja_pool {
+    struct jinja_chunk *chunks;
+    size_t total_bytes;
+};
+void *pool_take(struct jinja_pool *pool, size_t bytes); /* zeroed */
+void pool_release(struct jinja_pool *pool);
+
+/* --- values --- */
+enum jinja_kind { JINJA_UNDEFINED, JINJA_NONE, JINJA_BOOL, JINJA_INT, JINJA_STRING, JINJA_LIST, JINJA_DICT };
+
+struct jinja_value {
+    enum jinja_kind kind;
+    int64_t number;           /* BOOL, INT */
+    const char *bytes;        /* STRING; UNDEFINED: what was not there, for messages */
+    const uint16_t *origins;  /* STRING: as in struct jinja_text; NULL: all 0 */
+    size_t count;             /* bytes of a STRING, items of a LIST */
+    struct jinja_value *list; /* LIST */
+    struct jinja_dict *dict;  /* DICT */
+};
+
+/* Names and values; few, so a list does. */
+struct jinja_entry {
+    const char *name;
+    struct jinja_value value;
+    struct jinja_entry *next;
+};
+struct jinja_dict {
+    struct jinja_entry *first;
+};
+
+/* --- the tree --- */
+enum node_kind {
+    NODE_LITERAL,   /* value */
+    NODE_NAME,      /* name */
+    NODE_LIST,      /* args */
+    NODE_ATTRIBUTE, /* a . name */
+    NODE_INDEX,     /* a [ b ] */
+    NODE_SLICE,     /* a [ b : c : d ] */
+    NODE_CALL,      /* a ( args ) */
+    NODE_FILTER,    /* a | name ( args ) */
+    NODE_TEST,      /* a is name ( args ) */
+    NODE_NOT,
+    NODE_NEGATE,
+    NODE_AND,
+    NODE_OR,
+    NODE_BINARY, /* a name b */
+    NODE_CHOICE, /* a if b else c */
+    /* statements */
+    NODE_TEXT,  /* value */
+    NODE_PRINT, /* a */
+    NODE_IF,    /* a: body, otherwise: other */
+    NODE_FOR,   /* name in a if b: body, otherwise: other */
+    NODE_SET,   /* name = a; with target: target . name = a; without a: name = body */
+    NODE_SCOPE, /* body */
+    NODE_BREAK,
+    NODE_CONTINUE,
+};
+
+struct node {
+    enum node_kind kind;
+    const char *name;
+    struct jinja_value value;
+    struct node *a, *b, *c, *d;
+    struct node *args; /* a list by next; name: that of a keyword */
+    struct node *body, *other;
+    const char *target;
+    const char *keyword; /* of an argument */
+    struct node *next;
+};
+
+struct jinja {
+    struct jinja_pool pool;
+    struct node *body;
+};
+
+/* --- one rendering --- */
+enum {
+    JINJA_MAX_STEPS = 5000000,
+    JINJA_MAX_BYTES = 1 << 28, /* that a rendering may take, beside LARGER times what it is given */
+    JINJA_LARGER = 64,
+    JINJA_MAX_NESTED = 2000
+};
+
+struct jinja_scope {
+    struct jinja_dict names;
+    struct jinja_scope *outer;
+};
+
+struct jinja_run {
+    struct jinja_pool pool;
+    struct jinja_scope *scope;
+    struct jinja_text *out;
+    int64_t num_steps;
+    int depth;        /* of expressions inside each other */
+    size_t max_bytes; /* of the pool, and of the text */
+    bool has_raised, breaks, continues;
+    struct err *err;
+};
+
+/* jinja_find - the value of a name, or NULL; jinja_count_step - -1 with err set after too many. */
+const struct jinja_value *jinja_find(const struct jinja_run *run, const char *name);
+int jinja_count_step(struct jinja_run *run);
+/* jinja_eval - the value of an expression (jinja_eval.c).  Returns 0, or -1 with run->err set; so do the
+ * rest.
+ */
+int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value);
+
+/* --- values (jinja_value.c) --- */
+struct jinja_value value_string(const char *bytes);
+struct jinja_value value_int(int64_t number);
+struct jinja_value value_bool(bool is);
+bool value_is_true(const struct jinja_value *value);
+bool value_equal(const struct jinja_value *a, const struct jinja_value *b);
+bool value_is_text(const struct jinja_value *value, const char *text);
+const char *value_kind_name(const struct jinja_value *value);
+/* value_to_string - what Jinja prints; lists and dictionaries are refused. */
+int value_to_string(struct jinja_run *run, const struct jinja_value *value, struct jinja_value *text);
+/* value_part - bytes [from, to) of a string, borrowed. */
+struct jinja_value value_part(const struct jinja_value *text, size_t from, size_t to);
+/* value_join - two strings, one after the other. */
+struct jinja_value value_join(struct jinja_run *run, const struct jinja_value *a,
+                              const struct jinja_value *b);
+/* value_strip - without the characters of set at its sides; set NULL: white space. */
+struct jinja_value value_strip(const struct jinja_value *text, const struct jinja_value *set, bool left,
+                               bool right);
+struct jinja_value value_list(struct jinja_run *run, size_t room);
+void dict_set(struct jinja_pool *pool, struct jinja_dict *dict, const char *name, struct jinja_value value);
+const struct jinja_value *dict_find(const struct jinja_dict *dict, const char *name);
+
+/* --- what has a name in Jinja (jinja_names.c); args: evaluated, with their keywords --- */
+enum { JINJA_MAX_ARGS = 12 };
+struct jinja_args {
+    struct jinja_value values[JINJA_MAX_ARGS];
+    const char *keywords[JINJA_MAX_ARGS];
+    int count;
+};
+int jinja_filter(struct jinja_run *run, const char *name, const struct jinja_value *value,
+                 const struct jinja_args *args, struct jinja_value *result);
+int jinja_test(struct jinja_run *run, const char *name, const struct jinja_value *value,
+               const struct jinja_args *args, bool *result);
+int jinja_method(struct jinja_run *run, const struct jinja_value *object, const char *name,
+                 const struct jinja_args *args, struct jinja_value *result);
+int jinja_function(struct jinja_run *run, const char *name, const struct jinja_args *args,
+                   struct jinja_value *result);

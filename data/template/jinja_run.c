@@ -1,0 +1,191 @@
+/* jinja_run.c - a template with a conversation gives text.  See jinja.h. */
+#include <stdlib.h>
+
+#include "data/template/jinja_parts.h"
+
+static int run_body(struct jinja_run *run, const struct node *node);
+
+/* --- statements --- */
+
+static int print_value(struct jinja_run *run, const struct jinja_value *value) {
+    struct jinja_value text;
+    struct jinja_text *out = run->out;
+    if (value_to_string(run, value, &text) != 0)
+        return -1;
+    if (out->text.length_bytes + text.count > run->max_bytes)
+        return err_set(run->err, "the template writes too much");
+    size_t at = out->text.length_bytes;
+    text_append(&out->text, text.bytes, text.count);
+    if (out->text.room_bytes > out->origins_room) {
+        out->origins_room = out->text.room_bytes;
+        out->origins = xrealloc(out->origins, out->origins_room * sizeof *out->origins);
+    }
+    for (size_t i = 0; i < text.count; i++)
+        out->origins[at + i] = text.origins ? text.origins[i] : 0;
+    return 0;
+}
+
+static void enter_scope(struct jinja_run *run, struct jinja_scope *scope) {
+    *scope = (struct jinja_scope){.outer = run->scope};
+    run->scope = scope;
+}
+
+/* describe_loop - the variable 'loop' in the i-th turn. */
+static void describe_loop(struct jinja_run *run, struct jinja_dict *loop, const struct jinja_value *list,
+                          size_t i) {
+    int64_t count = (int64_t)list->count, at = (int64_t)i;
+    dict_set(&run->pool, loop, "index0", value_int(at));
+    dict_set(&run->pool, loop, "index", value_int(at + 1));
+    dict_set(&run->pool, loop, "revindex0", value_int(count - at - 1));
+    dict_set(&run->pool, loop, "revindex", value_int(count - at));
+    dict_set(&run->pool, loop, "first", value_bool(i == 0));
+    dict_set(&run->pool, loop, "last", value_bool(i + 1 == list->count));
+    dict_set(&run->pool, loop, "length", value_int(count));
+    static const struct jinja_value none = {.kind = JINJA_UNDEFINED, .bytes = "an item beyond the loop"};
+    dict_set(&run->pool, loop, "previtem", i > 0 ? list->list[i - 1] : none);
+    dict_set(&run->pool, loop, "nextitem", i + 1 < list->count ? list->list[i + 1] : none);
+    dict_set(&run->pool, &run->scope->names, "loop", (struct jinja_value){.kind = JINJA_DICT, .dict = loop});
+}
+
+/* keep_items - those for which the loop's own 'if' holds. */
+static int keep_items(struct jinja_run *run, const struct node *node, struct jinja_value *list) {
+    struct jinja_value kept = value_list(run, list->count), is;
+    struct jinja_scope scope;
+    int status = 0;
+    for (size_t i = 0; status == 0 && i < list->count; i++) {
+        enter_scope(run, &scope);
+        dict_set(&run->pool, &scope.names, node->name, list->list[i]);
+        status = jinja_eval(run, node->b, &is);
+        run->scope = scope.outer;
+        if (status == 0 && value_is_true(&is))
+            kept.list[kept.count++] = list->list[i];
+    }
+    *list = kept;
+    return status;
+}
+
+static int run_for(struct jinja_run *run, const struct node *node) {
+    struct jinja_value list;
+    struct jinja_scope scope;
+    bool is_complete = false; /* a turn came to its end: as in Jinja2, 'else' stands for a loop without one */
+    int status = 0;
+    if (jinja_eval(run, node->a, &list) != 0)
+        return -1;
+    if (list.kind == JINJA_UNDEFINED)
+        list = value_list(run, 0);
+    if (list.kind != JINJA_LIST || node->target)
+        return err_set(run->err, "a loop over %s is not supported",
+                       node->target ? "pairs" : value_kind_name(&list));
+    if (node->b && keep_items(run, node, &list) != 0)
+        return -1;
+    struct jinja_dict *loop = pool_take(&run->pool, sizeof *loop);
+    for (size_t i = 0; status == 0 && !run->breaks && i < list.count; i++) {
+        enter_scope(run, &scope);
+        describe_loop(run, loop, &list, i);
+        dict_set(&run->pool, &scope.names, node->name, list.list[i]);
+        status = jinja_count_step(run) != 0 ? -1 : run_body(run, node->body);
+        run->scope = scope.outer;
+        is_complete = is_complete || !(run->continues || run->breaks);
+        run->continues = false;
+    }
+    run->breaks = false;
+    return status == 0 && !is_complete ? run_body(run, node->other) : status;
+}
+
+/* run_set - a block's text is a value like others. */
+static int run_set(struct jinja_run *run, const struct node *node) {
+    struct jinja_value value;
+    if (!node->a)
+        return err_set(run->err, "a block 'set' is not supported");
+    if (jinja_eval(run, node->a, &value) != 0)
+        return -1;
+    if (!node->target) {
+        dict_set(&run->pool, &run->scope->names, node->name, value);
+        return 0;
+    }
+    const struct jinja_value *space = jinja_find(run, node->target);
+    if (!space || space->kind != JINJA_DICT)
+        return err_set(run->err, "'%.40s' is not a namespace", node->target);
+    dict_set(&run->pool, space->dict, node->name, value);
+    return 0;
+}
+
+static int run_node(struct jinja_run *run, const struct node *node) {
+    struct jinja_value value;
+    switch (node->kind) {
+    case NODE_TEXT:
+        return print_value(run, &node->value);
+    case NODE_PRINT:
+        return jinja_eval(run, node->a, &value) != 0 ? -1 : print_value(run, &value);
+    case NODE_IF:
+        if (jinja_eval(run, node->a, &value) != 0)
+            return -1;
+        return run_body(run, value_is_true(&value) ? node->body : node->other);
+    case NODE_FOR:
+        return run_for(run, node);
+    case NODE_SET:
+        return run_set(run, node);
+    case NODE_SCOPE:
+        return run_body(run, node->body);
+    case NODE_BREAK:
+        run->breaks = true;
+        return 0;
+    case NODE_CONTINUE:
+        run->continues = true;
+        return 0;
+    default:
+        die("a value of kind %d as a statement", (int)node->kind);
+    }
+}
+
+static int run_body(struct jinja_run *run, const struct node *node) {
+    for (; node && !run->breaks && !run->continues; node = node->next)
+        if (jinja_count_step(run) != 0 || run_node(run, node) != 0)
+            return -1;
+    return 0;
+}
+
+/* --- the conversation --- */
+
+static struct jinja_value message_value(struct jinja_run *run, const struct jinja_message *message, int i) {
+    struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
+    uint16_t *origins = pool_take(&run->pool, (message->content_bytes + 1) * sizeof *origins);
+    for (size_t at = 0; at < message->content_bytes; at++)
+        origins[at] = (uint16_t)(i + 1);
+    struct jinja_value content = {
+        .kind = JINJA_STRING, .bytes = message->content, .origins = origins, .count = message->content_bytes};
+    dict_set(&run->pool, dict, "content", content);
+    dict_set(&run->pool, dict, "role", value_string(message->role));
+    return (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
+}
+
+static void set_input(struct jinja_run *run, const struct jinja_input *input) {
+    struct jinja_value messages = value_list(run, (size_t)input->num_messages);
+    struct jinja_dict *names = &run->scope->names;
+    for (int i = 0; i < input->num_messages; i++)
+        messages.list[messages.count++] = message_value(run, &input->messages[i], i);
+    dict_set(&run->pool, names, "messages", messages);
+    dict_set(&run->pool, names, "add_generation_prompt", value_bool(input->add_generation_prompt));
+    dict_set(&run->pool, names, "tools", (struct jinja_value){.kind = JINJA_NONE});
+    dict_set(&run->pool, names, "documents", (struct jinja_value){.kind = JINJA_NONE});
+    if (input->bos_token)
+        dict_set(&run->pool, names, "bos_token", value_string(input->bos_token));
+    if (input->eos_token)
+        dict_set(&run->pool, names, "eos_token", value_string(input->eos_token));
+}
+
+enum jinja_outcome jinja_render(const struct jinja *template, const struct jinja_input *input,
+                                struct jinja_text *out, struct err *err) {
+    struct jinja_scope scope;
+    struct jinja_run run = {.out = out, .err = err};
+    CHECK(input->num_messages <= JINJA_MAX_MESSAGES, "%d messages for a template", input->num_messages);
+    enter_scope(&run, &scope);
+    out->text.length_bytes = 0;
+    run.max_bytes = JINJA_MAX_BYTES;
+    for (int i = 0; i < input->num_messages; i++)
+        run.max_bytes += JINJA_LARGER * input->messages[i].content_bytes;
+    set_input(&run, input);
+    int status = run_body(&run, template->body);
+    pool_release(&run.pool);
+    return status == 0 ? JINJA_DONE : run.has_raised ? JINJA_RAISED : JINJA_REFUSED;
+}

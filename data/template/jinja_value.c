@@ -1,0 +1,220 @@
+/* jinja_value.c - strings that remember where their bytes come from, lists and dictionaries.  See
+ * jinja_parts.h. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "data/template/jinja_parts.h"
+
+/* --- memory --- */
+
+enum { CHUNK_BYTES = 1 << 14, ALIGNMENT = 16 };
+
+struct jinja_chunk {
+    struct jinja_chunk *next;
+    size_t used, room;
+    _Alignas(ALIGNMENT) char bytes[];
+};
+
+void *pool_take(struct jinja_pool *pool, size_t bytes) {
+    struct jinja_chunk *chunk = pool->chunks;
+    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (!chunk || chunk->room - chunk->used < bytes) {
+        size_t room = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
+        chunk = xcalloc(1, sizeof *chunk + room);
+        chunk->room = room;
+        chunk->next = pool->chunks;
+        pool->total_bytes += room;
+        pool->chunks = chunk;
+    }
+    char *taken = chunk->bytes + chunk->used;
+    chunk->used += bytes;
+    return taken;
+}
+
+void pool_release(struct jinja_pool *pool) {
+    while (pool->chunks) {
+        struct jinja_chunk *next = pool->chunks->next;
+        free(pool->chunks);
+        pool->chunks = next;
+    }
+}
+
+void jinja_text_release(struct jinja_text *out) {
+    text_release(&out->text);
+    free(out->origins);
+    *out = (struct jinja_text){0};
+}
+
+/* --- values --- */
+
+struct jinja_value value_string(const char *bytes) {
+    return (struct jinja_value){.kind = JINJA_STRING, .bytes = bytes, .count = strlen(bytes)};
+}
+
+struct jinja_value value_int(int64_t number) {
+    return (struct jinja_value){.kind = JINJA_INT, .number = number};
+}
+
+struct jinja_value value_bool(bool is) {
+    return (struct jinja_value){.kind = JINJA_BOOL, .number = is};
+}
+
+bool value_is_true(const struct jinja_value *value) {
+    switch (value->kind) {
+    case JINJA_UNDEFINED:
+    case JINJA_NONE:
+        return false;
+    case JINJA_BOOL:
+    case JINJA_INT:
+        return value->number != 0;
+    case JINJA_STRING:
+    case JINJA_LIST:
+        return value->count > 0;
+    case JINJA_DICT:
+        return value->dict->first != NULL;
+    }
+    return false;
+}
+
+bool value_equal(const struct jinja_value *a, const struct jinja_value *b) {
+    bool a_counts = a->kind == JINJA_INT || a->kind == JINJA_BOOL;
+    bool b_counts = b->kind == JINJA_INT || b->kind == JINJA_BOOL;
+    if (a_counts || b_counts)
+        return a_counts && b_counts && a->number == b->number;
+    if (a->kind != b->kind)
+        return false;
+    if (a->kind == JINJA_STRING)
+        return a->count == b->count && memcmp(a->bytes, b->bytes, a->count) == 0;
+    if (a->kind == JINJA_LIST) {
+        bool is_same = a->count == b->count;
+        for (size_t i = 0; is_same && i < a->count; i++)
+            is_same = value_equal(&a->list[i], &b->list[i]);
+        return is_same;
+    }
+    if (a->kind != JINJA_DICT || a->dict == b->dict)
+        return true; /* none, undefined */
+    for (int side = 0; side < 2; side++) {
+        const struct jinja_dict *these = side ? b->dict : a->dict, *those = side ? a->dict : b->dict;
+        for (const struct jinja_entry *entry = these->first; entry; entry = entry->next) {
+            const struct jinja_value *other = dict_find(those, entry->name);
+            if (!other || !value_equal(&entry->value, other))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool value_is_text(const struct jinja_value *value, const char *text) {
+    return value->kind == JINJA_STRING && value->count == strlen(text) &&
+           memcmp(value->bytes, text, value->count) == 0;
+}
+
+const char *value_kind_name(const struct jinja_value *value) {
+    static const char *const names[] = {"an undefined value", "none",   "true or false", "a number",
+                                        "a string",           "a list", "a dictionary"};
+    return names[value->kind];
+}
+
+int value_to_string(struct jinja_run *run, const struct jinja_value *value, struct jinja_value *text) {
+    char number[24];
+    switch (value->kind) {
+    case JINJA_STRING:
+        *text = *value;
+        return 0;
+    case JINJA_UNDEFINED:
+        *text = value_string("");
+        return 0;
+    case JINJA_NONE:
+        *text = value_string("None");
+        return 0;
+    case JINJA_BOOL:
+        *text = value_string(value->number ? "True" : "False");
+        return 0;
+    case JINJA_INT:
+        snprintf(number, sizeof number, "%lld", (long long)value->number);
+        char *copy = pool_take(&run->pool, sizeof number);
+        memcpy(copy, number, sizeof number);
+        *text = value_string(copy);
+        return 0;
+    case JINJA_LIST:
+    case JINJA_DICT:
+        break;
+    }
+    return err_set(run->err, "writing %s as text is not supported", value_kind_name(value));
+}
+
+struct jinja_value value_part(const struct jinja_value *text, size_t from, size_t to) {
+    struct jinja_value part = *text;
+    part.bytes += from;
+    part.origins = text->origins ? text->origins + from : NULL;
+    part.count = to - from;
+    return part;
+}
+
+struct jinja_value value_join(struct jinja_run *run, const struct jinja_value *a,
+                              const struct jinja_value *b) {
+    if (a->count == 0 || b->count == 0)
+        return a->count == 0 ? *b : *a;
+    size_t count = a->count + b->count;
+    char *bytes = pool_take(&run->pool, count);
+    struct jinja_value both = {.kind = JINJA_STRING, .bytes = bytes, .count = count};
+    memcpy(bytes, a->bytes, a->count);
+    memcpy(bytes + a->count, b->bytes, b->count);
+    if (a->origins || b->origins) {
+        uint16_t *origins = pool_take(&run->pool, count * sizeof *origins);
+        if (a->origins)
+            memcpy(origins, a->origins, a->count * sizeof *origins);
+        if (b->origins)
+            memcpy(origins + a->count, b->origins, b->count * sizeof *origins);
+        both.origins = origins;
+    }
+    return both;
+}
+
+/* is_in - whether a character is one of a set; NULL: white space as Python's str.strip() sees it. */
+static bool is_in(const struct jinja_value *set, uint32_t c) {
+    if (!set)
+        return text_is_space(c);
+    const char *at = set->bytes, *end = set->bytes + set->count;
+    while (at < end)
+        if (text_next_char(&at) == c)
+            return true;
+    return false;
+}
+
+struct jinja_value value_strip(const struct jinja_value *text, const struct jinja_value *set, bool left,
+                               bool right) {
+    const char *start = text->bytes, *end = text->bytes + text->count;
+    for (const char *next = start; left && start < end; start = next)
+        if (!is_in(set, text_next_char(&next)))
+            break;
+    while (right && end > start && is_in(set, text_previous_char(end))) {
+        do
+            end--;
+        while (((unsigned char)*end & 0xC0) == 0x80);
+    }
+    return value_part(text, (size_t)(start - text->bytes), (size_t)(end - text->bytes));
+}
+
+struct jinja_value value_list(struct jinja_run *run, size_t room) {
+    return (struct jinja_value){
+        .kind = JINJA_LIST, .list = pool_take(&run->pool, (room ? room : 1) * sizeof(struct jinja_value))};
+}
+
+const struct jinja_value *dict_find(const struct jinja_dict *dict, const char *name) {
+    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next)
+        if (strcmp(entry->name, name) == 0)
+            return &entry->value;
+    return NULL;
+}
+
+void dict_set(struct jinja_pool *pool, struct jinja_dict *dict, const char *name, struct jinja_value value) {
+    for (struct jinja_entry *entry = dict->first; entry; entry = entry->next)
+        if (strcmp(entry->name, name) == 0) {
+            entry->value = value;
+            return;
+        }
+    struct jinja_entry *entry = pool_take(pool, sizeof *entry);
+    *entry = (struct jinja_entry){name, value, dict->first};
+    dict->first = entry;
+}

@@ -1,0 +1,392 @@
+/* loader.c - see loader.h: mixing of files, and samples filled from their pieces. */
+#include "data/tokens/loader.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/tokens/loader_order.h"
+#include "data/tokens/loader_targets.h"
+#include "kernels/rng.h"
+
+enum { MIX_BLOCK = 1024, MAX_FILES = 65535 };
+
+/* One block of the mix: place j of it goes to files[j], as that file's sample first[files[j]] + nth[j]. */
+struct mix_block {
+    int64_t number; /* -1: none yet */
+    uint16_t files[MIX_BLOCK], nth[MIX_BLOCK];
+    int64_t *first; /* [num_files] */
+};
+
+struct loader {
+    int num_files;
+    int64_t sequence_tokens;
+    uint64_t seed;
+    struct token_file **files;
+    struct file_order *orders; /* [num_files] */
+    uint64_t *shares;          /* [num_files]: of what the files before leave, times 2^32 */
+    int64_t *first_source;     /* [num_files + 1]: number of a file's first source */
+    struct mix_block block;
+    pthread_mutex_t mutex; /* the tables that grow while reading: block and orders */
+};
+
+void sample_init(struct sample *sample, int64_t sequence_tokens) {
+    size_t room = (size_t)sequence_tokens + 1; /* the target of the last token is read behind it */
+    *sample = (struct sample){.num_tokens = sequence_tokens};
+    sample->tokens = xcalloc(room, sizeof *sample->tokens);
+    sample->targets = xcalloc(room, sizeof *sample->targets);
+    sample->weights = xcalloc(room, sizeof *sample->weights);
+    sample->row_start = xcalloc(room, sizeof *sample->row_start);
+    sample->positions = xcalloc(room, sizeof *sample->positions);
+    sample->sources = xcalloc(room, sizeof *sample->sources);
+    sample->mask = xcalloc(room, sizeof *sample->mask);
+}
+
+void sample_release(struct sample *sample) {
+    free(sample->tokens);
+    free(sample->targets);
+    free(sample->weights);
+    free(sample->row_start);
+    free(sample->positions);
+    free(sample->sources);
+    free(sample->mask);
+    *sample = (struct sample){0};
+}
+
+/* --- opening --- */
+
+/* check_file - fits the model, the first file, and our tables. */
+static int check_file(const struct loader *loader, int i, const struct loader_config *config,
+                      struct err *err) {
+    const struct token_file *file = loader->files[i], *first = loader->files[0];
+    const char *path = token_file_path(file);
+    if (strcmp(token_file_tokenizer_hash(file), token_file_tokenizer_hash(first)) != 0)
+        return err_set(
+            err,
+            "token files '%s' and '%s' were made with different tokenizers (%.12s and %.12s); prepare "
+            "them again with the model's",
+            token_file_path(first), path, token_file_tokenizer_hash(first), token_file_tokenizer_hash(file));
+    if (config->vocab_size > 0 && token_file_vocab_size(file) > config->vocab_size)
+        return err_set(err,
+                       "token file '%s' has a vocabulary of %lld, the model one of %lld; prepare it with the "
+                       "model's tokenizer",
+                       path, (long long)token_file_vocab_size(file), (long long)config->vocab_size);
+    if (token_file_num_tokens(file) == 0)
+        return err_set(err, "token file '%s' holds no tokens", path);
+    if (token_file_num_documents(file) >= UINT32_MAX)
+        return err_set(err, "token file '%s' holds more than 4294967294 documents; split it", path);
+    if (!isfinite(config->files[i].weight) || config->files[i].weight <= 0)
+        return err_set(err, "token file '%s' has weight %g; weights are above 0", path,
+                       config->files[i].weight);
+    if (config->num_verify_shares > 0)
+        return token_file_verify(file, config->verify_share, config->num_verify_shares, err);
+    return 0;
+}
+
+/* set_shares - file i gets shares[i] / 2^32 of what files 0 .. i - 1 leave; the last one all of it. */
+static void set_shares(struct loader *loader, const struct loader_config *config) {
+    double rest = 0;
+    for (int i = loader->num_files - 1; i >= 0; i--) {
+        rest += config->files[i].weight;
+        loader->shares[i] = (uint64_t)llround(config->files[i].weight / rest * 0x1p32);
+    }
+}
+
+/* number_sources - through all files; a sample counts them with 32 bits. */
+static int number_sources(struct loader *loader, struct err *err) {
+    int64_t sum = 0;
+    for (int i = 0; i < loader->num_files; i++) {
+        loader->first_source[i] = sum;
+        sum += token_file_num_sources(loader->files[i]);
+    }
+    loader->first_source[loader->num_files] = sum;
+    return sum <= INT32_MAX ? 0 : err_set(err, "the token files have %lld sources, too many", (long long)sum);
+}
+
+struct loader *loader_open(const struct loader_config *config, struct err *err) {
+    CHECK(config->sequence_tokens > 0 && config->sequence_tokens < INT32_MAX, "sequences of %lld tokens",
+          (long long)config->sequence_tokens);
+    if (config->num_files < 1 || config->num_files > MAX_FILES) {
+        err_set(err, "%d token files; 1 to %d can be mixed", config->num_files, MAX_FILES);
+        return NULL;
+    }
+    size_t n = (size_t)config->num_files;
+    struct loader *loader = xcalloc(1, sizeof *loader);
+    *loader = (struct loader){.sequence_tokens = config->sequence_tokens, .seed = (uint64_t)config->seed};
+    loader->files = xcalloc(n, sizeof(struct token_file *));
+    loader->orders = xcalloc(n, sizeof *loader->orders);
+    loader->shares = xcalloc(n, sizeof *loader->shares);
+    loader->first_source = xcalloc(n + 1, sizeof *loader->first_source);
+    loader->block.first = xcalloc(n, sizeof *loader->block.first);
+    loader->block.number = -1;
+    pthread_mutex_init(&loader->mutex, NULL);
+    for (int i = 0; i < config->num_files; i++) {
+        loader->files[i] = token_file_open(config->files[i].path, err);
+        loader->num_files = i + 1;
+        if (!loader->files[i] || check_file(loader, i, config, err) != 0) {
+            loader_close(loader);
+            return NULL;
+        }
+        file_order_init(&loader->orders[i], loader->files[i], i, config);
+        if (file_order_check_long(&loader->orders[i], err) != 0) {
+            loader_close(loader);
+            return NULL;
+        }
+    }
+    set_shares(loader, config);
+    if (number_sources(loader, err) == 0)
+        return loader;
+    loader_close(loader);
+    return NULL;
+}
+
+void loader_close(struct loader *loader) {
+    if (!loader)
+        return;
+    for (int i = 0; i < loader->num_files; i++) {
+        file_order_release(&loader->orders[i]);
+        token_file_close(loader->files[i]);
+    }
+    pthread_mutex_destroy(&loader->mutex);
+    free(loader->block.first);
+    free(loader->shares);
+    free(loader->first_source);
+    free(loader->orders);
+    free(loader->files);
+    free(loader);
+}
+
+const struct token_chat *loader_chat(const struct loader *loader, int file) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return token_file_chat(loader->files[file]);
+}
+
+const char *loader_tokenizer_hash(const struct loader *loader) {
+    return token_file_tokenizer_hash(loader->files[0]);
+}
+
+int64_t loader_num_tokens(const struct loader *loader) {
+    int64_t sum = 0;
+    for (int i = 0; i < loader->num_files; i++)
+        sum += token_file_num_tokens(loader->files[i]);
+    return sum;
+}
+
+int loader_content_hash(const struct loader *loader, int file, char hex[TOKEN_CONTENT_ROOM],
+                        struct err *err) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return token_file_content_hash(loader->files[file], hex, err);
+}
+
+int64_t loader_num_cut_tokens(const struct loader *loader) {
+    int64_t sum = 0;
+    for (int i = 0; i < loader->num_files; i++)
+        sum += loader->orders[i].num_cut_tokens;
+    return sum;
+}
+
+int loader_num_files(const struct loader *loader) {
+    return loader->num_files;
+}
+
+int loader_long_documents(const struct loader *loader, int file, struct long_documents *out,
+                          struct err *err) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return file_order_long_documents(&loader->orders[file], out, err);
+}
+
+int loader_check_targets(const struct loader *loader, struct err *err) {
+    for (int i = 0; i < loader->num_files; i++)
+        if (file_order_check_targets(&loader->orders[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+int64_t loader_num_sources(const struct loader *loader) {
+    return loader->first_source[loader->num_files];
+}
+
+const struct token_source *loader_source(const struct loader *loader, int64_t source) {
+    CHECK(source >= 0 && source < loader_num_sources(loader), "source %lld", (long long)source);
+    int file = 0;
+    while (source >= loader->first_source[file + 1])
+        file++;
+    return token_file_source(loader->files[file], source - loader->first_source[file]);
+}
+
+int64_t loader_epoch_samples(const struct loader *loader, int file) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return loader->orders[file].num_samples;
+}
+
+/* --- mixing --- */
+
+/* samples_before - how many of the first num_samples samples each file gets.  Each count grows with
+ * num_samples by at most as much as it does, and stays within a few of num_samples times its share: the files
+ * take their parts of what is left one after another, rounded down. */
+static void samples_before(const struct loader *loader, int64_t num_samples, int64_t *counts) {
+    int64_t left = num_samples;
+    for (int i = 0; i < loader->num_files; i++) {
+        counts[i] = (int64_t)((unsigned __int128)left * loader->shares[i] >> 32);
+        left -= counts[i];
+    }
+}
+
+/* make_block - the places of one block, shuffled by (seed, block). */
+static void make_block(struct loader *loader, int64_t number) {
+    struct mix_block *block = &loader->block;
+    uint64_t stream = rng_stream(RNG_MIX, (uint64_t)number);
+    int64_t *ends = xcalloc((size_t)loader->num_files, sizeof *ends);
+    int64_t *nth = xcalloc((size_t)loader->num_files, sizeof *nth);
+    int places = 0;
+    samples_before(loader, number * MIX_BLOCK, block->first);
+    samples_before(loader, (number + 1) * MIX_BLOCK, ends);
+    for (int i = 0; i < loader->num_files; i++)
+        for (int64_t s = block->first[i]; s < ends[i]; s++)
+            block->files[places++] = (uint16_t)i;
+    CHECK(places == MIX_BLOCK, "a block of %d samples", places);
+    for (int j = MIX_BLOCK - 1; j > 0; j--) {
+        int other = (int)rng_below(loader->seed, stream, (uint64_t)j, (uint64_t)j + 1);
+        uint16_t file = block->files[other];
+        block->files[other] = block->files[j];
+        block->files[j] = file;
+    }
+    for (int j = 0; j < MIX_BLOCK; j++)
+        block->nth[j] = (uint16_t)nth[block->files[j]]++;
+    block->number = number;
+    free(nth);
+    free(ends);
+}
+
+/* --- samples --- */
+
+/* train_pieces - where sample g comes from. */
+static void train_pieces(struct loader *loader, int64_t g, struct piece_list *list) {
+    CHECK(g >= 0 && g < INT64_MAX / 2, "sample %lld", (long long)g);
+    pthread_mutex_lock(&loader->mutex);
+    struct mix_block *block = &loader->block;
+    if (block->number != g / MIX_BLOCK)
+        make_block(loader, g / MIX_BLOCK);
+    int file = block->files[g % MIX_BLOCK];
+    file_order_pieces(&loader->orders[file], block->first[file] + block->nth[g % MIX_BLOCK], list);
+    pthread_mutex_unlock(&loader->mutex);
+}
+
+/* eval_pieces - the files one after another. */
+static void eval_pieces(const struct loader *loader, int64_t index, struct piece_list *list) {
+    CHECK(index >= 0 && index < loader_num_eval_samples(loader), "evaluation sample %lld", (long long)index);
+    int file = 0;
+    while (index >= file_order_num_eval_samples(&loader->orders[file]))
+        index -= file_order_num_eval_samples(&loader->orders[file++]);
+    file_order_eval_pieces(&loader->orders[file], index, list);
+}
+
+/* put_piece - the rows of one piece, from row on. */
+static int put_piece(const struct loader *loader, const struct sample_piece *piece, int64_t row,
+                     struct sample *out, struct err *err) {
+    const struct token_file *file = loader->files[piece->file];
+    const uint64_t *offsets = token_file_offsets(file) + piece->document;
+    int64_t begin = (int64_t)offsets[0] + piece->first;
+    int64_t readable = begin + piece->count < (int64_t)offsets[1] ? piece->count + 1 : piece->count;
+    int32_t source =
+        (int32_t)(loader->first_source[piece->file] + token_file_document_source(file, piece->document));
+    if (token_file_read(file, begin, readable, out->tokens + row, out->mask + row, err) != 0)
+        return -1;
+    for (int64_t i = row; i < row + piece->count; i++) {
+        bool has_target = i + 1 < row + readable;
+        out->targets[i] = has_target ? out->tokens[i + 1] : 0;
+        out->weights[i] = has_target && out->mask[i + 1] ? 1.0f : 0.0f;
+        out->row_start[i] = (int32_t)row;
+        out->positions[i] = (int32_t)(i - row);
+        out->sources[i] = source;
+    }
+    return 0;
+}
+
+/* fill - a sample from its pieces; the rest is padding. */
+static int fill(const struct loader *loader, const struct piece_list *list, struct sample *out,
+                struct err *err) {
+    CHECK(out->num_tokens == loader->sequence_tokens, "a sample of %lld tokens for sequences of %lld",
+          (long long)out->num_tokens, (long long)loader->sequence_tokens);
+    int64_t row = 0;
+    for (int64_t p = 0; p < list->count; p++) {
+        if (put_piece(loader, &list->pieces[p], row, out, err) != 0)
+            return -1;
+        row += list->pieces[p].count;
+    }
+    out->filled = row;
+    for (int64_t i = row; i < out->num_tokens; i++) {
+        out->tokens[i] = out->targets[i] = out->positions[i] = 0;
+        out->weights[i] = 0.0f;
+        out->row_start[i] = (int32_t)i;
+        out->sources[i] = -1;
+    }
+    return 0;
+}
+
+int loader_sample(struct loader *loader, int64_t g, struct sample *out, struct err *err) {
+    struct piece_list list = {0};
+    train_pieces(loader, g, &list);
+    int status = fill(loader, &list, out, err);
+    free(list.pieces);
+    return status;
+}
+
+int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pieces, struct err *err) {
+    struct piece_list list = {0};
+    (void)err; /* nothing is read: it cannot fail */
+    train_pieces(loader, g, &list);
+    *pieces = list.pieces;
+    return list.count;
+}
+
+int64_t loader_num_eval_samples(const struct loader *loader) {
+    int64_t sum = 0;
+    for (int i = 0; i < loader->num_files; i++)
+        sum += file_order_num_eval_samples(&loader->orders[i]);
+    return sum;
+}
+
+int loader_eval_sample(struct loader *loader, int64_t index, struct sample *out, struct err *err) {
+    struct piece_list list = {0};
+    eval_pieces(loader, index, &list);
+    int status = fill(loader, &list, out, err);
+    free(list.pieces);
+    return status;
+}
+
+/* has_target - whether one of the first num_samples evaluation samples counts in the loss: 1 or 0, or -1 with
+ * err set.
+ */
+static int has_target(const struct loader *loader, int64_t num_samples, struct err *err) {
+    struct sample sample;
+    int found = 0;
+    sample_init(&sample, loader->sequence_tokens);
+    for (int64_t s = 0; s < num_samples && found == 0; s++) {
+        struct piece_list list = {0};
+        eval_pieces(loader, s, &list);
+        found = fill(loader, &list, &sample, err);
+        free(list.pieces);
+        for (int64_t i = 0; i < sample.filled && found == 0; i++)
+            found = sample.weights[i] > 0;
+    }
+    sample_release(&sample);
+    return found;
+}
+
+int loader_check_eval_targets(const struct loader *loader, int64_t num_samples, struct err *err) {
+    for (int i = 0; i < loader->num_files; i++)
+        if (file_order_check_eval_targets(&loader->orders[i], err) != 0)
+            return -1;
+    if (num_samples <= 0 || num_samples >= loader_num_eval_samples(loader))
+        return 0;
+    int found = has_target(loader, num_samples, err);
+    if (found == 0)
+        return err_set(
+            err,
+            "the first %lld sequences of '%s' have no target token: a loss over them would be a mean over "
+            "nothing; evaluate more sequences",
+            (long long)num_samples, token_file_path(loader->files[0]));
+    return found < 0 ? -1 : 0;
+}

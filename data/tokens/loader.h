@@ -1,0 +1,128 @@
+/* loader.h - which tokens make up sample g of a run: a pure function of (files, seed, g), so that the order
+ * of the data does not depend on ranks, micro-batches or restarts.  Sample s of step k is g = k *
+ * batch_sequences + s.
+ *
+ * Mixing: samples come in blocks of 1024; in each block every file has its share of places, shuffled by
+ * (seed, block), such that over the whole run the number of samples of a file never strays from its share by
+ * more than a few.
+ *
+ * Epochs of a file: with PACKING_STREAM its documents, permuted by (seed, file, epoch), are laid end to end
+ * and cut into windows of T tokens, the last one shorter.  With PACKING_WHOLE documents are put together
+ * once, in an order permuted by (seed, file), as many as fit into T; an epoch permutes these groups by (seed,
+ * file, epoch).  Groups do not change between epochs so that every epoch has the same number of samples, and
+ * sample s is found without replaying earlier epochs; as attention never crosses documents, all that stays is
+ * which documents share a sequence.  Only a document longer than T is cut, left out or refused, as the
+ * configuration says: cut, what is beyond its first T tokens is not used.  Every other token comes exactly
+ * once an epoch.  Memory: about 40 bytes per document (two epochs of each file). */
+#pragma once
+
+#include "data/tokens/tokens.h"
+
+enum packing {
+    PACKING_STREAM, /* documents may continue in the next sample: no padding */
+    PACKING_WHOLE   /* documents stay whole where they fit: padding */
+};
+
+/* With PACKING_WHOLE, what becomes of documents that are longer than a sequence. */
+enum long_policy {
+    LONG_CUT,  /* their first T tokens are used */
+    LONG_SKIP, /* they are left out */
+    LONG_FAIL  /* the token file is refused */
+};
+
+struct loader_file {
+    const char *path; /* token file */
+    double weight;    /* share of the samples, relative to the others; > 0 */
+};
+
+struct loader_config {
+    const struct loader_file *files;
+    int num_files;
+    int64_t sequence_tokens; /* T */
+    int64_t seed;
+    enum packing packing;
+    enum long_policy long_documents;
+    int64_t vocab_size; /* of the model: a token file made for more is refused; 0: not known yet */
+    /* Checksums of whole files, not of a sample alone: this loader looks at one block of num_verify_shares,
+     * 0: at none.  Ranks that take one share each look at all of them together. */
+    int64_t verify_share, num_verify_shares;
+};
+
+/* One packed sequence; arrays of T that belong to the sample.  Rows from filled on are padding: token 0,
+ * weight 0, source -1, each its own document.  The last token of a document has target 0 and weight 0; where
+ * a document goes on in another sample, the last token here still has its target. */
+struct sample {
+    int32_t *tokens, *targets; /* target: the next token of the same document */
+    float *weights;            /* 1 where the target counts in the loss, else 0 */
+    int32_t *row_start;        /* index in the sample of the first token of the row's document */
+    int32_t *positions;        /* index within the document's piece in this sample */
+    int32_t *sources;          /* source of the loader, see loader_source: what each corpus had its part in */
+    uint8_t *mask;             /* scratch of the loader */
+    int64_t num_tokens, filled;
+};
+void sample_init(struct sample *sample, int64_t sequence_tokens);
+void sample_release(struct sample *sample);
+
+struct loader;
+
+/* loader_open - opens the token files; all must be made with one tokenizer.  Returns NULL with err set. */
+struct loader *loader_open(const struct loader_config *config, struct err *err);
+void loader_close(struct loader *loader);
+const char *loader_tokenizer_hash(const struct loader *loader);
+const struct token_chat *loader_chat(const struct loader *loader,
+                                     int file);         /* of one of its files; borrowed */
+int64_t loader_num_tokens(const struct loader *loader); /* of all files, one epoch each */
+
+int64_t
+loader_num_cut_tokens(const struct loader *loader); /* PACKING_WHOLE: beyond T or skipped, never used */
+
+/* Documents of one file that are longer than a sequence. */
+struct long_documents {
+    const char *path;                /* of the file; borrowed */
+    int64_t num_documents, num_long; /* all; those longer than T */
+    int64_t num_tokens;              /* of those, which are never used; PACKING_STREAM: 0 */
+    int64_t num_targets;             /* of num_tokens, what the loss would have counted */
+    bool has_mask;                   /* conversations: not every token counts in the loss */
+};
+/* loader_long_documents - reads the loss mask of what is left out.  Returns 0, or -1 with err set: I/O error.
+ */
+int loader_long_documents(const struct loader *loader, int file, struct long_documents *out, struct err *err);
+int loader_num_files(const struct loader *loader);
+
+/* loader_check_targets - every file has a token that a sample of its own counts in the loss: a mean over
+ * nothing is no number.  Reads loss masks until it finds one.  Returns 0, or -1 with err set: the file, why,
+ * the remedy. */
+int loader_check_targets(const struct loader *loader, struct err *err);
+
+/* loader_check_eval_targets - the same for evaluation, and for the first num_samples evaluation samples
+ * together (0: all). */
+int loader_check_eval_targets(const struct loader *loader, int64_t num_samples, struct err *err);
+
+/* loader_content_hash - identity of a file's contents, see token_file_content_hash: what a resumed run
+ * compares. */
+int loader_content_hash(const struct loader *loader, int file, char hex[TOKEN_CONTENT_ROOM], struct err *err);
+
+/* loader_epoch_samples - samples of one epoch of a file. */
+int64_t loader_epoch_samples(const struct loader *loader, int file);
+
+/* The sources (corpora) of all files, file after file, each file's in the order of its /sources: what
+ * sample.sources counts.  With one file a source is the row of its /sources. */
+int64_t loader_num_sources(const struct loader *loader);
+const struct token_source *loader_source(const struct loader *loader, int64_t source);
+
+/* loader_sample - fill sample g, g >= 0.  Thread-safe.  Returns 0, or -1 with err set: I/O error, an id
+ * outside the vocabulary (file and document named). */
+int loader_sample(struct loader *loader, int64_t g, struct sample *out, struct err *err);
+
+/* Where the tokens of sample g come from, in order. */
+struct sample_piece {
+    int file;
+    int64_t document;     /* index in the token file */
+    int64_t first, count; /* tokens of that document */
+};
+/* loader_pieces - malloc'ed array in *pieces; returns their number, or -1 with err set. */
+int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pieces, struct err *err);
+
+/* Evaluation: the files laid end to end in their own order, every document once, cut into windows of T. */
+int64_t loader_num_eval_samples(const struct loader *loader);
+int loader_eval_sample(struct loader *loader, int64_t index, struct sample *out, struct err *err);

@@ -1,0 +1,190 @@
+/* loader_order.c - see loader_order.h.  Everything here is integer arithmetic on (seed, file, epoch, s). */
+#include "data/tokens/loader_order.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/rng.h"
+
+/* The epoch number in the key of the grouping, which belongs to no epoch. */
+static const uint32_t GROUPING = UINT32_MAX;
+
+/* shuffled - the numbers 0 .. count - 1 in an order that depends on (seed, file, epoch) (Fisher and Yates).
+ */
+static uint32_t *shuffled(const struct file_order *order, int64_t count, uint32_t epoch) {
+    uint64_t stream = rng_stream(RNG_SHUFFLE, (uint64_t)order->index << 32 | epoch);
+    uint32_t *numbers = xmalloc((size_t)count * sizeof *numbers);
+    for (int64_t i = 0; i < count; i++)
+        numbers[i] = (uint32_t)i;
+    for (int64_t i = count - 1; i > 0; i--) {
+        int64_t j = (int64_t)rng_below(order->seed, stream, (uint64_t)i, (uint64_t)i + 1);
+        uint32_t other = numbers[j];
+        numbers[j] = numbers[i];
+        numbers[i] = other;
+    }
+    return numbers;
+}
+
+int64_t file_order_document_tokens(const struct file_order *order, int64_t document) {
+    const uint64_t *offsets = token_file_offsets(order->file);
+    return (int64_t)(offsets[document + 1] - offsets[document]);
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+int64_t file_order_used_tokens(const struct file_order *order, int64_t document) {
+    int64_t whole = file_order_document_tokens(order, document);
+    if (order->packing == PACKING_STREAM || whole <= order->sequence_tokens)
+        return whole;
+    return order->long_documents == LONG_SKIP ? 0 : order->sequence_tokens;
+}
+
+/* count_long - documents that do not fit into a sequence. */
+static void count_long(struct file_order *order) {
+    int64_t num_documents = token_file_num_documents(order->file), longest = 0;
+    for (int64_t i = 0; i < num_documents; i++) {
+        int64_t tokens = file_order_document_tokens(order, i);
+        order->num_long += tokens > order->sequence_tokens;
+        order->num_cut_tokens += tokens - file_order_used_tokens(order, i);
+        if (tokens > longest) {
+            longest = tokens;
+            order->longest = i;
+        }
+    }
+}
+
+/* form_groups - next fit: a group is closed when the next document does not fit.  Documents of which nothing
+ * is used are dropped here, so that every group has at least one token. */
+static void form_groups(struct file_order *order) {
+    int64_t num_documents = token_file_num_documents(order->file), filled = 0, kept = 0;
+    order->grouped = shuffled(order, num_documents, GROUPING);
+    order->group_first = xmalloc((size_t)(num_documents + 1) * sizeof *order->group_first);
+    for (int64_t i = 0; i < num_documents; i++) {
+        int64_t used = file_order_used_tokens(order, order->grouped[i]);
+        if (used == 0)
+            continue;
+        if (kept == 0 || filled + used > order->sequence_tokens) {
+            order->group_first[order->num_samples++] = (uint32_t)kept;
+            filled = 0;
+        }
+        filled += used;
+        order->grouped[kept++] = order->grouped[i];
+    }
+    order->group_first[order->num_samples] = (uint32_t)kept;
+}
+
+int64_t file_order_num_eval_samples(const struct file_order *order) {
+    return (token_file_num_tokens(order->file) + order->sequence_tokens - 1) / order->sequence_tokens;
+}
+
+void file_order_init(struct file_order *order, const struct token_file *file, int index,
+                     const struct loader_config *config) {
+    *order = (struct file_order){.file = file,
+                                 .index = index,
+                                 .seed = (uint64_t)config->seed,
+                                 .packing = config->packing,
+                                 .long_documents = config->long_documents,
+                                 .sequence_tokens = config->sequence_tokens};
+    order->recent[0].epoch = order->recent[1].epoch = -1;
+    count_long(order);
+    if (config->packing == PACKING_WHOLE)
+        form_groups(order);
+    else
+        order->num_samples = file_order_num_eval_samples(order);
+}
+
+void file_order_release(struct file_order *order) {
+    for (int i = 0; i < 2; i++) {
+        free(order->recent[i].order);
+        free(order->recent[i].starts);
+    }
+    free(order->grouped);
+    free(order->group_first);
+    *order = (struct file_order){0};
+}
+
+/* epoch_of - the tables of an epoch; the older of the two kept ones makes room for a new one. */
+static const struct epoch_order *epoch_of(struct file_order *order, int64_t epoch) {
+    for (int i = 0; i < 2; i++)
+        if (order->recent[i].epoch == epoch)
+            return &order->recent[i];
+    order->latest = !order->latest;
+    struct epoch_order *made = &order->recent[order->latest];
+    free(made->order);
+    free(made->starts);
+    *made = (struct epoch_order){.epoch = epoch};
+    if (order->packing == PACKING_WHOLE) {
+        made->order = shuffled(order, order->num_samples, (uint32_t)epoch);
+        return made;
+    }
+    int64_t num_documents = token_file_num_documents(order->file);
+    made->order = shuffled(order, num_documents, (uint32_t)epoch);
+    made->starts = xmalloc((size_t)(num_documents + 1) * sizeof *made->starts);
+    made->starts[0] = 0;
+    for (int64_t i = 0; i < num_documents; i++)
+        made->starts[i + 1] = made->starts[i] + (uint64_t)file_order_document_tokens(order, made->order[i]);
+    return made;
+}
+
+static void add_piece(struct piece_list *list, struct sample_piece piece) {
+    if (list->count == list->room) {
+        list->room = list->room ? 2 * list->room : 16;
+        list->pieces = xrealloc(list->pieces, (size_t)list->room * sizeof *list->pieces);
+    }
+    list->pieces[list->count++] = piece;
+}
+
+/* last_not_above - the last index i in [0, count) with starts[i] <= position: of several documents that start
+ * there (the others have no tokens) the one that holds the token. */
+static int64_t last_not_above(const uint64_t *starts, int64_t count, uint64_t position) {
+    int64_t low = 0, high = count;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (starts[middle] <= position)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* window_pieces - tokens [w T, (w + 1) T) of the stream of documents.  names NULL: the file's own order. */
+static void window_pieces(const struct file_order *order, const uint64_t *starts, const uint32_t *names,
+                          int64_t w, struct piece_list *list) {
+    int64_t num_documents = token_file_num_documents(order->file);
+    int64_t at = w * order->sequence_tokens;
+    int64_t end = smaller(at + order->sequence_tokens, token_file_num_tokens(order->file));
+    for (int64_t i = last_not_above(starts, num_documents, (uint64_t)at); at < end; i++) {
+        int64_t stop = smaller((int64_t)starts[i + 1], end);
+        if (stop == at)
+            continue; /* no tokens */
+        add_piece(list, (struct sample_piece){.file = order->index,
+                                              .document = names ? (int64_t)names[i] : i,
+                                              .first = at - (int64_t)starts[i],
+                                              .count = stop - at});
+        at = stop;
+    }
+}
+
+static void group_pieces(const struct file_order *order, int64_t group, struct piece_list *list) {
+    for (uint32_t i = order->group_first[group]; i < order->group_first[group + 1]; i++) {
+        int64_t document = order->grouped[i];
+        int64_t count = file_order_used_tokens(order, document);
+        add_piece(list, (struct sample_piece){.file = order->index, .document = document, .count = count});
+    }
+}
+
+void file_order_pieces(struct file_order *order, int64_t s, struct piece_list *list) {
+    const struct epoch_order *epoch = epoch_of(order, s / order->num_samples);
+    int64_t within = s % order->num_samples;
+    if (order->packing == PACKING_WHOLE)
+        group_pieces(order, epoch->order[within], list);
+    else
+        window_pieces(order, epoch->starts, epoch->order, within, list);
+}
+
+void file_order_eval_pieces(const struct file_order *order, int64_t w, struct piece_list *list) {
+    window_pieces(order, token_file_offsets(order->file), NULL, w, list);
+}

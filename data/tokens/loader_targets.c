@@ -1,0 +1,149 @@
+/* loader_targets.c - see loader_targets.h.  The first token of a document is nobody's target; every other one
+ * is, where the loss mask is 1 and a sample reaches it. */
+#include "data/tokens/loader_targets.h"
+
+#include <stdlib.h>
+
+enum { CHUNK_TOKENS = 1 << 16 };
+
+/* How many targets among tokens of one document, read piece by piece. */
+struct counter {
+    const struct token_file *file;
+    int32_t *tokens; /* [CHUNK_TOKENS] */
+    uint8_t *mask;   /* [CHUNK_TOKENS] */
+    int64_t most;    /* enough: counting ends here */
+    int64_t count;
+};
+
+static void counter_init(struct counter *counter, const struct token_file *file, int64_t most) {
+    *counter = (struct counter){.file = file, .most = most};
+    counter->tokens = xmalloc(CHUNK_TOKENS * sizeof *counter->tokens);
+    counter->mask = xmalloc(CHUNK_TOKENS * sizeof *counter->mask);
+}
+
+static void counter_release(struct counter *counter) {
+    free(counter->tokens);
+    free(counter->mask);
+}
+
+/* count_targets - tokens [first, end) of a document; a file without mask is not read. */
+static int count_targets(struct counter *counter, int64_t document, int64_t first, int64_t end,
+                         struct err *err) {
+    int64_t begin = (int64_t)token_file_offsets(counter->file)[document];
+    if (first == 0)
+        first = 1;
+    if (first < end && !token_file_has_mask(counter->file)) {
+        counter->count += end - first;
+        return 0;
+    }
+    for (; first < end && counter->count < counter->most; first += CHUNK_TOKENS) {
+        int64_t now = end - first < CHUNK_TOKENS ? end - first : CHUNK_TOKENS;
+        if (token_file_read(counter->file, begin + first, now, counter->tokens, counter->mask, err) != 0)
+            return -1;
+        for (int64_t i = 0; i < now; i++)
+            counter->count += counter->mask[i] != 0;
+    }
+    return 0;
+}
+
+/* reached_tokens - how many tokens of a document a sample can have as target: the one after a cut still
+ * counts. */
+static int64_t reached_tokens(const struct file_order *order, int64_t document) {
+    int64_t whole = file_order_document_tokens(order, document),
+            used = file_order_used_tokens(order, document);
+    return used > 0 && used < whole ? used + 1 : used;
+}
+
+/* has_target - 1 when a sample, or (evaluates) an evaluation window, has a target; 0 when none has; -1 with
+ * err set.
+ */
+static int has_target(const struct file_order *order, bool evaluates, struct err *err) {
+    struct counter counter;
+    int64_t num_documents = token_file_num_documents(order->file);
+    int status = 0;
+    counter_init(&counter, order->file, 1);
+    for (int64_t d = 0; d < num_documents && status == 0 && counter.count == 0; d++) {
+        int64_t end = evaluates ? file_order_document_tokens(order, d) : reached_tokens(order, d);
+        status = count_targets(&counter, d, 0, end, err);
+    }
+    counter_release(&counter);
+    return status != 0 ? -1 : counter.count > 0;
+}
+
+/* fail_nothing - no target anywhere in the file. */
+static int fail_nothing(const struct file_order *order, struct err *err) {
+    const char *path = token_file_path(order->file);
+    if (token_file_has_mask(order->file))
+        return err_set(
+            err,
+            "token file '%s' has no target token: its loss mask is 0 everywhere, as with conversations "
+            "without an answer; a loss would be a mean over nothing; prepare it again from conversations "
+            "with turns of the assistant, or leave it out",
+            path);
+    return err_set(
+        err,
+        "token file '%s' has no target token: none of its documents is longer than one token; a loss would "
+        "be a mean over nothing; prepare it again from other text, or leave it out",
+        path);
+}
+
+int file_order_check_eval_targets(const struct file_order *order, struct err *err) {
+    int found = has_target(order, true, err);
+    return found < 0 ? -1 : found > 0 ? 0 : fail_nothing(order, err);
+}
+
+int file_order_check_targets(const struct file_order *order, struct err *err) {
+    int found = has_target(order, false, err);
+    if (found != 0)
+        return found < 0 ? -1 : 0;
+    if (order->packing == PACKING_STREAM || file_order_check_eval_targets(order, err) != 0)
+        return order->packing == PACKING_STREAM ? fail_nothing(order, err) : -1;
+    return err_set(
+        err,
+        "token file '%s' has no target token within the first %lld tokens of its documents: with "
+        "data.packing whole nothing else is used; raise data.sequence_tokens, or set data.packing to stream",
+        token_file_path(order->file), (long long)order->sequence_tokens);
+}
+
+int file_order_check_long(const struct file_order *order, struct err *err) {
+    const char *path = token_file_path(order->file);
+    int64_t longest = file_order_document_tokens(order, order->longest);
+    if (order->packing == PACKING_STREAM || order->num_long == 0)
+        return 0;
+    if (order->long_documents == LONG_FAIL)
+        return err_set(
+            err,
+            "token file '%s': %lld of %lld documents are longer than data.sequence_tokens (%lld), document "
+            "%lld the longest with %lld; raise it, set data.packing to stream, or data.long_documents to cut "
+            "or skip",
+            path, (long long)order->num_long, (long long)token_file_num_documents(order->file),
+            (long long)order->sequence_tokens, (long long)order->longest, (long long)longest);
+    if (order->num_samples == 0)
+        return err_set(err,
+                       "token file '%s': every document is longer than data.sequence_tokens (%lld), and "
+                       "data.long_documents skips those: raise it, or set data.long_documents to cut",
+                       path, (long long)order->sequence_tokens);
+    return 0;
+}
+
+int file_order_long_documents(const struct file_order *order, struct long_documents *out, struct err *err) {
+    struct counter counter;
+    int64_t num_documents = token_file_num_documents(order->file);
+    int status = 0;
+    *out = (struct long_documents){.path = token_file_path(order->file),
+                                   .num_documents = num_documents,
+                                   .num_long = order->num_long,
+                                   .num_tokens = order->num_cut_tokens,
+                                   .has_mask = token_file_has_mask(order->file)};
+    if (order->num_cut_tokens == 0)
+        return 0;
+    counter_init(&counter, order->file, INT64_MAX);
+    for (int64_t d = 0; d < num_documents && status == 0; d++) {
+        int64_t whole = file_order_document_tokens(order, d);
+        if (file_order_used_tokens(order, d) < whole)
+            status = count_targets(&counter, d, reached_tokens(order, d), whole, err);
+    }
+    out->num_targets = counter.count;
+    counter_release(&counter);
+    return status;
+}

@@ -1,0 +1,388 @@
+/* tokens_writer.c - writing token files.  A contiguous dataset needs its length when it is created, and the
+ * length is known only at the end: documents go to side files first (path.partial.tokens and so on), which
+ * are then copied once into the HDF5 file.  Memory stays bounded whatever the corpus; the disk holds the
+ * tokens twice for a moment.
+ *
+ * The loss mask gets its side file when the first token that does not count appears. */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/tokens/tokens_seal.h"
+
+#ifndef ATELIER_VERSION
+#define ATELIER_VERSION "unversioned"
+#endif
+
+enum { COPY_BYTES = 1 << 20, WIDEST_UINT16 = 65536, NARROW_ROOM = 1 << 14 };
+
+/* Suffixes of the side files, one for each dataset that grows. */
+static const char *const SUFFIXES[NUM_PARTS] = {"tokens", "offsets", "sources", "mask"};
+
+struct side_file {
+    char *path;
+    FILE *stream; /* NULL: not there */
+};
+
+struct token_writer {
+    char *path, *partial_path;
+    char *tokenizer_hash;
+    int64_t vocab_size;
+    struct side_file sides[NUM_PARTS];
+    uint16_t narrow[NARROW_ROOM]; /* scratch */
+    int64_t num_tokens, num_documents, num_sources;
+    struct token_source *sources;
+    struct token_chat chat;
+};
+
+static int open_side(struct token_writer *writer, enum token_part side, struct err *err) {
+    struct side_file *file = &writer->sides[side];
+    file->stream = fopen(file->path, "w+e");
+    if (!file->stream)
+        return err_set(err, "cannot create '%s': %s", file->path, strerror(errno));
+    return 0;
+}
+
+/* append - items at the end of a side file. */
+static int append(struct token_writer *writer, enum token_part side, const void *items, size_t size_bytes,
+                  struct err *err) {
+    struct side_file *file = &writer->sides[side];
+    if (size_bytes > 0 && fwrite(items, 1, size_bytes, file->stream) != size_bytes)
+        return err_set(err, "cannot write '%s': %s", file->path, strerror(errno));
+    return 0;
+}
+
+struct token_writer *token_writer_create(const char *path, const char *tokenizer_hash, int64_t vocab_size,
+                                         struct err *err) {
+    CHECK(vocab_size > 0 && vocab_size <= INT32_MAX, "vocabulary of %lld", (long long)vocab_size);
+    struct token_writer *writer = xcalloc(1, sizeof *writer);
+    const uint64_t first_offset = 0;
+    writer->path = xstrdup(path);
+    writer->partial_path = xasprintf("%s.partial", path);
+    writer->tokenizer_hash = xstrdup(tokenizer_hash);
+    writer->vocab_size = vocab_size;
+    for (int side = 0; side < NUM_PARTS; side++)
+        writer->sides[side].path = xasprintf("%s.%s", writer->partial_path, SUFFIXES[side]);
+    if (open_side(writer, PART_TOKENS, err) != 0 || open_side(writer, PART_OFFSETS, err) != 0 ||
+        open_side(writer, PART_SOURCES, err) != 0 ||
+        append(writer, PART_OFFSETS, &first_offset, sizeof first_offset, err) != 0) {
+        token_writer_abandon(writer);
+        return NULL;
+    }
+    return writer;
+}
+
+int64_t token_writer_add_source(struct token_writer *writer, const char *name, const char *licence,
+                                const char *url) {
+    int64_t row = writer->num_sources++;
+    writer->sources = xrealloc(writer->sources, (size_t)writer->num_sources * sizeof *writer->sources);
+    writer->sources[row] = (struct token_source){.name = xstrdup(name ? name : ""),
+                                                 .licence = xstrdup(licence ? licence : ""),
+                                                 .url = xstrdup(url ? url : ""),
+                                                 .sha256 = xstrdup("")};
+    return row;
+}
+
+struct token_chat *token_writer_chat(struct token_writer *writer) {
+    return &writer->chat;
+}
+
+struct token_source *token_writer_source(struct token_writer *writer, int64_t source) {
+    CHECK(source >= 0 && source < writer->num_sources, "source %lld of %lld", (long long)source,
+          (long long)writer->num_sources);
+    return &writer->sources[source];
+}
+
+/* append_tokens - narrowed to 16 bits where the vocabulary allows it. */
+static int append_tokens(struct token_writer *writer, const int32_t *tokens, int64_t count, struct err *err) {
+    for (int64_t i = 0; i < count; i++)
+        CHECK(tokens[i] >= 0 && tokens[i] < writer->vocab_size, "token id %d outside the vocabulary of %lld",
+              tokens[i], (long long)writer->vocab_size);
+    if (writer->vocab_size > WIDEST_UINT16)
+        return append(writer, PART_TOKENS, tokens, (size_t)count * sizeof *tokens, err);
+    for (int64_t done = 0; done < count; done += NARROW_ROOM) {
+        int64_t piece = count - done < NARROW_ROOM ? count - done : NARROW_ROOM;
+        for (int64_t i = 0; i < piece; i++)
+            writer->narrow[i] = (uint16_t)tokens[done + i];
+        if (append(writer, PART_TOKENS, writer->narrow, (size_t)piece * sizeof *writer->narrow, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* append_ones - count bytes of 1 to the mask. */
+static int append_ones(struct token_writer *writer, int64_t count, struct err *err) {
+    uint8_t ones[4096];
+    memset(ones, 1, sizeof ones);
+    for (int64_t done = 0; done < count; done += (int64_t)sizeof ones) {
+        int64_t left = count - done;
+        if (append(writer, PART_MASK, ones, left < (int64_t)sizeof ones ? (size_t)left : sizeof ones, err) !=
+            0)
+            return -1;
+    }
+    return 0;
+}
+
+static int append_mask(struct token_writer *writer, const uint8_t *mask, int64_t count, struct err *err) {
+    bool has_zero = mask && memchr(mask, 0, (size_t)count) != NULL;
+    if (!writer->sides[PART_MASK].stream) {
+        if (!has_zero)
+            return 0;
+        if (open_side(writer, PART_MASK, err) != 0 || append_ones(writer, writer->num_tokens, err) != 0)
+            return -1;
+    }
+    if (!mask)
+        return append_ones(writer, count, err);
+    return append(writer, PART_MASK, mask, (size_t)count, err);
+}
+
+int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens,
+                        const uint8_t *mask, int64_t count, struct err *err) {
+    struct token_source *facts = token_writer_source(writer, source);
+    uint32_t row = (uint32_t)source;
+    if (append_mask(writer, mask, count, err) != 0 || append_tokens(writer, tokens, count, err) != 0)
+        return -1;
+    writer->num_tokens += count;
+    uint64_t end = (uint64_t)writer->num_tokens;
+    if (append(writer, PART_OFFSETS, &end, sizeof end, err) != 0 ||
+        append(writer, PART_SOURCES, &row, sizeof row, err) != 0)
+        return -1;
+    writer->num_documents++;
+    facts->num_documents++;
+    facts->num_tokens += count;
+    return 0;
+}
+
+/* write_chat - for other readers of the file; HDF5 holds no longer attributes. */
+static int write_chat(const struct token_writer *writer, struct h5_file *h5, struct err *err) {
+    enum { LONGEST_ATTRIBUTE_BYTES = 60000 };
+    const struct token_chat *chat = &writer->chat;
+    if (h5_write_text(h5, "chat_style", chat->style, err) != 0 ||
+        h5_write_number(h5, "chat_end_id", chat->end_id, err) != 0)
+        return -1;
+    return strlen(chat->template_text) <= LONGEST_ATTRIBUTE_BYTES
+               ? h5_write_text(h5, "chat_template", chat->template_text, err)
+               : 0;
+}
+
+/* reserve_datasets - the structure of the file, with space for what the side files hold. */
+static int reserve_datasets(struct token_writer *writer, struct h5_file *h5,
+                            struct h5_dataset datasets[NUM_PARTS], struct err *err) {
+    const enum h5_type types[NUM_PARTS] = {writer->vocab_size > WIDEST_UINT16 ? H5_UINT32 : H5_UINT16,
+                                           H5_UINT64, H5_UINT32, H5_UINT8};
+    const int64_t counts[NUM_PARTS] = {writer->num_tokens, writer->num_documents + 1, writer->num_documents,
+                                       writer->num_tokens};
+    for (int side = 0; side < NUM_PARTS; side++)
+        if (writer->sides[side].stream && h5_reserve(h5, token_part_name((enum token_part)side), types[side],
+                                                     counts[side], &datasets[side], err) != 0)
+            return -1;
+    if (h5_write_text(h5, "format", "atelier-tokens 1", err) != 0 ||
+        h5_write_text(h5, "tokenizer_hash", writer->tokenizer_hash, err) != 0 ||
+        h5_write_number(h5, "vocab_size", writer->vocab_size, err) != 0 ||
+        h5_write_number(h5, "sealed", 1, err) != 0 ||
+        h5_write_text(h5, "created_by", "atelier " ATELIER_VERSION, err) != 0)
+        return -1;
+    return writer->chat.style ? write_chat(writer, h5, err) : 0;
+}
+
+/* write_text_columns - the strings of /sources. */
+static int write_text_columns(struct token_writer *writer, struct h5_file *h5, struct err *err) {
+    const size_t places[] = {offsetof(struct token_source, name), offsetof(struct token_source, licence),
+                             offsetof(struct token_source, url), offsetof(struct token_source, sha256)};
+    const char *const names[] = {"sources/name", "sources/licence", "sources/url", "sources/sha256"};
+    const char **column = xcalloc((size_t)writer->num_sources, sizeof *column);
+    int status = h5_make_group(h5, "sources", err);
+    for (int c = 0; status == 0 && c < 4; c++) {
+        for (int64_t i = 0; i < writer->num_sources; i++)
+            memcpy(&column[i], (char *)&writer->sources[i] + places[c], sizeof column[i]);
+        status = h5_write_strings(h5, names[c], column, writer->num_sources, err);
+    }
+    free(column);
+    return status;
+}
+
+/* The counts of /sources: reserved like the large datasets, written with them. */
+enum { NUM_COUNTS = 4 };
+static const char *const COUNT_NAMES[NUM_COUNTS] = {"sources/documents", "sources/tokens",
+                                                    "sources/duplicates", "sources/invalid_utf8"};
+
+static int reserve_counts(struct token_writer *writer, struct h5_file *h5,
+                          struct h5_dataset counts[NUM_COUNTS], struct err *err) {
+    for (int c = 0; c < NUM_COUNTS; c++)
+        if (h5_reserve(h5, COUNT_NAMES[c], H5_UINT64, writer->num_sources, &counts[c], err) != 0)
+            return -1;
+    return 0;
+}
+
+/* write_at - exactly size_bytes at offset_bytes. */
+static int write_at(const struct token_writer *writer, int fd, const void *bytes, size_t size_bytes,
+                    int64_t offset_bytes, struct err *err) {
+    const char *from = bytes;
+    while (size_bytes > 0) {
+        ssize_t written = pwrite(fd, from, size_bytes, offset_bytes);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
+        from += written;
+        size_bytes -= (size_t)written;
+        offset_bytes += written;
+    }
+    return 0;
+}
+
+static int write_counts(struct token_writer *writer, int fd, const struct h5_dataset counts[NUM_COUNTS],
+                        struct err *err) {
+    for (int64_t i = 0; i < writer->num_sources; i++) {
+        const struct token_source *s = &writer->sources[i];
+        const int64_t values[NUM_COUNTS] = {s->num_documents, s->num_tokens, s->num_duplicates,
+                                            s->num_invalid_utf8};
+        for (int c = 0; c < NUM_COUNTS; c++)
+            if (write_at(writer, fd, &values[c], sizeof values[c], counts[c].offset_bytes + 8 * i, err) != 0)
+                return -1;
+    }
+    return 0;
+}
+
+/* copy_side - a whole side file to its dataset. */
+static int copy_side(struct token_writer *writer, int fd, enum token_part side,
+                     const struct h5_dataset *dataset, struct err *err) {
+    struct side_file *file = &writer->sides[side];
+    int64_t left = dataset->count * (int64_t)h5_type_bytes(dataset->type),
+            offset_bytes = dataset->offset_bytes;
+    char *buffer = xmalloc(COPY_BYTES);
+    int status = 0;
+    if (fflush(file->stream) != 0 || fseeko(file->stream, 0, SEEK_SET) != 0)
+        status = err_set(err, "cannot write '%s': %s", file->path, strerror(errno));
+    while (status == 0 && left > 0) {
+        size_t part = left < COPY_BYTES ? (size_t)left : COPY_BYTES;
+        if (fread(buffer, 1, part, file->stream) != part)
+            status = err_set(err, "cannot read back '%s': %s", file->path,
+                             ferror(file->stream) ? strerror(errno) : "it became shorter");
+        else
+            status = write_at(writer, fd, buffer, part, offset_bytes, err);
+        left -= (int64_t)part;
+        offset_bytes += (int64_t)part;
+    }
+    free(buffer);
+    return status;
+}
+
+/* fill - the data of all datasets. */
+static int fill(struct token_writer *writer, int fd, const struct h5_dataset datasets[NUM_PARTS],
+                const struct h5_dataset counts[NUM_COUNTS], struct err *err) {
+    int status = write_counts(writer, fd, counts, err);
+    for (int side = 0; status == 0 && side < NUM_PARTS; side++)
+        if (writer->sides[side].stream)
+            status = copy_side(writer, fd, (enum token_part)side, &datasets[side], err);
+    return status;
+}
+
+/* put_seal - checksums of what the file holds now, after its end. */
+static int put_seal(struct token_writer *writer, int fd, const struct h5_dataset datasets[NUM_PARTS],
+                    struct err *err) {
+    struct token_seal seal;
+    struct text bytes = {0};
+    struct token_facts facts = {.tokenizer_hash = writer->tokenizer_hash,
+                                .vocab_size = writer->vocab_size,
+                                .has_mask = writer->sides[PART_MASK].stream != NULL,
+                                .sources = writer->sources,
+                                .num_sources = writer->num_sources,
+                                .chat = writer->chat};
+    memcpy(facts.parts, datasets, sizeof facts.parts);
+    off_t end = lseek(fd, 0, SEEK_END);
+    if (end < 0)
+        return err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
+    if (token_seal_make(fd, writer->partial_path, end, &facts, &seal, err) != 0)
+        return -1;
+    token_seal_encode(&seal, &facts, &bytes);
+    token_seal_release(&seal);
+    int status = write_at(writer, fd, bytes.bytes, bytes.length_bytes, end, err);
+    text_release(&bytes);
+    return status;
+}
+
+/* complete - what HDF5 left room for, the seal, and fsync. */
+static int complete(struct token_writer *writer, const struct h5_dataset datasets[NUM_PARTS],
+                    const struct h5_dataset counts[NUM_COUNTS], struct err *err) {
+    int fd = open(writer->partial_path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
+    int status = fill(writer, fd, datasets, counts, err);
+    if (status == 0)
+        status = put_seal(writer, fd, datasets, err);
+    if (status == 0 && fsync(fd) != 0)
+        status = err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
+    if (close(fd) != 0 && status == 0)
+        status = err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
+    return status;
+}
+
+/* assemble - path.partial, complete and on disk. */
+static int assemble(struct token_writer *writer, struct err *err) {
+    struct h5_dataset datasets[NUM_PARTS] = {{0}}, counts[NUM_COUNTS] = {{0}};
+    struct err ignored;
+    struct h5_file *h5 = h5_create(writer->partial_path, err);
+    if (!h5)
+        return -1;
+    int status = reserve_datasets(writer, h5, datasets, err);
+    if (status == 0)
+        status = write_text_columns(writer, h5, err);
+    if (status == 0)
+        status = reserve_counts(writer, h5, counts, err);
+    if (h5_close(h5, status == 0 ? err : &ignored) != 0)
+        status = -1;
+    return status == 0 ? complete(writer, datasets, counts, err) : -1;
+}
+
+/* sync_folder - makes the rename itself survive a crash; file systems that cannot are left alone. */
+static void sync_folder(const char *path) {
+    char *copy = xstrdup(path);
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(copy);
+}
+
+int token_writer_finish(struct token_writer *writer, struct err *err) {
+    int status = assemble(writer, err);
+    if (status == 0 && rename(writer->partial_path, writer->path) != 0)
+        status = err_set(err, "cannot rename '%s' to '%s': %s", writer->partial_path, writer->path,
+                         strerror(errno));
+    if (status == 0)
+        sync_folder(writer->path);
+    token_writer_abandon(writer);
+    return status;
+}
+
+void token_writer_abandon(struct token_writer *writer) {
+    if (!writer)
+        return;
+    for (int side = 0; side < NUM_PARTS; side++) {
+        if (writer->sides[side].stream) {
+            fclose(writer->sides[side].stream);
+            unlink(writer->sides[side].path);
+        }
+        free(writer->sides[side].path);
+    }
+    unlink(writer->partial_path); /* gone already after a rename */
+    for (int64_t i = 0; i < writer->num_sources; i++) {
+        free(writer->sources[i].name);
+        free(writer->sources[i].licence);
+        free(writer->sources[i].url);
+        free(writer->sources[i].sha256);
+    }
+    free(writer->sources);
+    free(writer->tokenizer_hash);
+    free(writer->chat.style);
+    free(writer->chat.template_text);
+    free(writer->partial_path);
+    free(writer->path);
+    free(writer);
+}
