@@ -15,30 +15,39 @@ may_include() { # folder, folders it may include
     report "$1/ may include only $2" "$found"
 }
 owned_by() { # pattern, files that may use it
-    found=$(sources kernels data checkpoints train | grep -vE "^($2)$" | xargs -r grep -HnE "$1" |
+    found=$(sources kernels data checkpoints configs slurm train | grep -vE "^($2)$" | xargs -r grep -HnE "$1" |
         grep -vE '^[^:]*:[0-9]+: *(/\*|\*|//)') # comments may name what they like
     report "$1 belongs in $2" "$found"
 }
 may_include kernels     'kernels'
 may_include data        'kernels|data'
 may_include checkpoints 'kernels|data|checkpoints'
-may_include train       'kernels|data|checkpoints|train'
-owned_by '\bMPI_[A-Z]'           'train/comm_mpi[a-z_]*\.[ch]'
+may_include configs     'kernels|data|checkpoints|configs'
+may_include slurm       'kernels|data|checkpoints|configs|slurm'
+# The rooms of train/, lowest first: each may include itself and those before it.
+below='kernels|data|checkpoints|configs|slurm'
+for room in ranks model record measure plan run commands; do
+    below="$below|train/$room"
+    may_include "train/$room" "$below"
+done
+flat=$(find train -maxdepth 1 -name '*.[ch]' ! -name main.c)
+report "only main.c lies outside the rooms of train/" "$flat"
+owned_by '\bMPI_[A-Z]'           'train/ranks/comm_mpi[a-z_]*\.[ch]'
 owned_by '\bH5[A-Z][a-z]'        'data/tokens/h5.c'
 owned_by '\byaml_(parser|event|emitter|document|token)_' 'configs/schema/config_yaml.c'
 owned_by '\bdnnl_[a-z]'          'kernels/cpu/(linear\.c|onednn\.h|describe\.c)'
-owned_by '\bpcre2_[a-z]'         'data/tokenizer_.*'
+owned_by '\bpcre2_[a-z]'         'data/tokenizer/.*'
 owned_by '\butf8proc_[a-z]'      'data/.*'
-owned_by '\b(ZSTD_|inflate|gz)[a-zA-Z]+\(' 'data/reader.*'
+owned_by '\b(ZSTD_|inflate|gz)[a-zA-Z]+\(' 'data/corpus/reader.*'
 owned_by '\bXXH[0-9]*_[a-z]'     '(data|checkpoints)/.*'
-owned_by '\bjson_[a-z]'          '(data|checkpoints|train)/.*'
-owned_by '\b(nccl|cuda|cublas)[A-Z]' '(kernels|train)/cuda/.*'
+owned_by '\bjson_[a-z]'          '(data|checkpoints|configs|slurm|train)/.*'
+owned_by '\b(nccl|cuda|cublas)[A-Z]' '(kernels|train/ranks)/cuda/.*'
 # Files are opened for reading in one place, which never waits for a FIFO; the kernel's own files and folders excepted.
-found=$(sources kernels data checkpoints train |
-    grep -vE '^(data/file\.c|kernels/cuda/linear_file\.c|train/(run_lock|comm_marks|energy|cuda/gpu_map)\.c)$' |
+found=$(sources kernels data checkpoints configs slurm train |
+    grep -vE '^(data/file\.c|kernels/cuda/linear_file\.c|train/(run/run_lock|ranks/comm_marks|record/energy|ranks/cuda/gpu_map)\.c)$' |
     xargs -r grep -HnE '\b(fopen|freopen)\([^;]*"r|\bopen(at)?\([^;]*O_RD(ONLY|WR)|\bmmap\([^;]*fd' |
     grep -vE '"/(proc|sys)/|O_DIRECTORY|O_CREAT|"r\+|fopen\("/dev/null' |
     grep -vE '^[^:]*:[0-9]+: *(/\*|\*|//)')
-report "files are opened for reading by data/file.h" "$(printf '%s' "$found" | grep -v '^data/tokens_writer\.c:')"
+report "files are opened for reading by data/file.h" "$(printf '%s' "$found" | grep -v '^data/tokens/tokens_writer\.c:')"
 owned_by '\b(exit|assert) *\('   'no/file'
 exit $status
