@@ -11,6 +11,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "data/file.h"
+
 /* One system call's worth: a signal is noticed soon, and far below Linux's limit of 2 GiB. */
 enum { PIECE_BYTES = 64 << 20 };
 
@@ -84,8 +86,11 @@ int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int
 }
 
 /* create_new - a file of ours and nobody else's: what stands under the name goes first, so that a link is
- * replaced and never written through, and only a file that this call made is taken. */
+ * replaced and never written through, and only a file that this call made is taken.  A device, a FIFO, or a
+ * link to one (/dev/stdout) is refused: root would remove it, and the system miss it. */
 static int create_new(const char *path, int64_t size_bytes, struct err *err) {
+    if (file_check_regular(path, err) != 0)
+        return -1;
     if (unlink(path) != 0 && errno != ENOENT)
         return io_failed(err, "replace", path, 0);
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
@@ -149,6 +154,8 @@ int file_create(const char *path, const void *bytes, size_t length_bytes, struct
 }
 
 int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
+    if (file_check_regular(path, err) != 0)
+        return -1;
     char *temporary = xasprintf("%s.tmp", path);
     int status = file_create(temporary, bytes, length_bytes, err);
     if (status == 0)

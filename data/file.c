@@ -70,7 +70,21 @@ int file_check_regular(const char *path, struct err *err) {
     struct stat facts;
     if (stat(path, &facts) != 0 || S_ISREG(facts.st_mode))
         return 0;
-    return err_set(err, "cannot write '%s': it is not a regular file but %s", path, kind_of(facts.st_mode));
+    return err_set(err, "cannot write '%s': it is not a regular file but %s; name another file", path,
+                   kind_of(facts.st_mode));
+}
+
+FILE *file_create_stream(const char *path, struct err *err) {
+    if (file_check_regular(path, err) != 0)
+        return NULL;
+    unlink(path); /* where it cannot, creating fails and says why */
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    FILE *stream = fd >= 0 ? fdopen(fd, "w+") : NULL;
+    if (!stream)
+        err_set(err, "cannot create '%s': %s", path, strerror(errno));
+    if (!stream && fd >= 0)
+        close(fd);
+    return stream;
 }
 
 FILE *file_open_stream(const char *path, struct err *err) {

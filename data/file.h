@@ -16,9 +16,13 @@ int file_open_read(const char *path, int64_t *size_bytes, struct err *err);
 /* file_open_read_at - the same for a name inside an open folder. */
 int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct err *err);
 
-/* file_check_regular - before a file is opened for writing: 0 where path is absent or a regular file, else -1
- * with err set. */
+/* file_check_regular - before a file is opened for writing: 0 where path is absent or a regular file (a link is
+ * what it leads to), else -1 with err set. */
 int file_check_regular(const char *path, struct err *err);
+
+/* file_create_stream - a new file for writing and reading back.  A file or a link under that name is replaced,
+ * never written through; anything else is refused.  NULL with err set.  Closed with fclose. */
+FILE *file_create_stream(const char *path, struct err *err);
 
 /* file_open_stream - the same as a stdio stream, NULL with err set.  Closed with fclose. */
 FILE *file_open_stream(const char *path, struct err *err);

@@ -13,9 +13,10 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 #include "slurm/chain.h"
-#include "slurm/subprocess.h"
 #include "slurm/command_file.h"
+#include "slurm/subprocess.h"
 
 enum { JOBS_MAX_BYTES = 16 << 20 };
 
@@ -169,9 +170,11 @@ int submit_write_folder(const struct job_plan *plan, const char *script, struct 
 int jobs_note(const char *run_folder, const char *id, struct err *err) {
     char *path = xasprintf("%s/jobs.txt", run_folder);
     char *line = xasprintf("%s %lld\n", id, (long long)time(NULL));
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666), status = 0;
+    int status = file_check_regular(path, err), fd = -1; /* a FIFO would be waited on */
+    if (status == 0)
+        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     /* One write to a file opened for appending: two jobs that end at once do not mix their lines. */
-    if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
+    if (status == 0 && (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line)))
         status = err_set(err, "cannot write '%s': %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);

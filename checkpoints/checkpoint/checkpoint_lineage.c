@@ -15,6 +15,7 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 
 enum { MAX_HISTORY_BYTES = 256 << 20 };
 
@@ -163,10 +164,12 @@ int lineage_append(const char *run_folder, const struct manifest *manifest, stru
     json_t *root = json_pack("{s:I, s:s, s:o, s:s}", "step", (json_int_t)manifest->step, "id", manifest->id,
                              "parent", parent, "time", now);
     char *text = json_dumps(root, 0), *line = xasprintf("%s\n", text ? text : "");
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666), status = 0;
-    if (fd < 0)
+    int status = file_check_regular(path, err), fd = -1; /* a FIFO would be waited on */
+    if (status == 0)
+        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (status == 0 && fd < 0)
         status = err_set(err, "cannot open '%s': %s", path, strerror(errno));
-    else if (write(fd, line, strlen(line)) != (ssize_t)strlen(line))
+    else if (fd >= 0 && write(fd, line, strlen(line)) != (ssize_t)strlen(line))
         status = err_set(err, "cannot write '%s': %s", path, strerror(errno));
     if (fd >= 0 && file_sync_close(fd, path, status == 0 ? err : NULL) != 0)
         status = -1;

@@ -17,6 +17,7 @@
 #include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/gguf/gguf_tokenizer.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 
 enum { CHUNK_VALUES = 1 << 22, MAX_SMALL_FILE_BYTES = 16 << 20 };
 
@@ -248,7 +249,7 @@ int export_gguf(const struct weights *weights, const char *path, enum export_typ
                       .type = type,
                       .writer = gguf_writer_create()};
     char *partial = xasprintf("%s.partial", path);
-    int status = write_file(&job, partial, err);
+    int status = file_check_regular(path, err) == 0 ? write_file(&job, partial, err) : -1;
     if (status != 0) {
         unlink(partial);
         err_prefix(err, "cannot export to '%s'", path);

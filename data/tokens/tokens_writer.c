@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "data/file.h"
 #include "data/tokens/tokens_seal.h"
 
 #ifndef ATELIER_VERSION
@@ -41,10 +42,8 @@ struct token_writer {
 
 static int open_side(struct token_writer *writer, enum token_part side, struct err *err) {
     struct side_file *file = &writer->sides[side];
-    file->stream = fopen(file->path, "w+e");
-    if (!file->stream)
-        return err_set(err, "cannot create '%s': %s", file->path, strerror(errno));
-    return 0;
+    file->stream = file_create_stream(file->path, err);
+    return file->stream ? 0 : -1;
 }
 
 /* append - items at the end of a side file. */
@@ -67,8 +66,8 @@ struct token_writer *token_writer_create(const char *path, const char *tokenizer
     writer->vocab_size = vocab_size;
     for (int side = 0; side < NUM_PARTS; side++)
         writer->sides[side].path = xasprintf("%s.%s", writer->partial_path, SUFFIXES[side]);
-    if (open_side(writer, PART_TOKENS, err) != 0 || open_side(writer, PART_OFFSETS, err) != 0 ||
-        open_side(writer, PART_SOURCES, err) != 0 ||
+    if (file_check_regular(path, err) != 0 || open_side(writer, PART_TOKENS, err) != 0 ||
+        open_side(writer, PART_OFFSETS, err) != 0 || open_side(writer, PART_SOURCES, err) != 0 ||
         append(writer, PART_OFFSETS, &first_offset, sizeof first_offset, err) != 0) {
         token_writer_abandon(writer);
         return NULL;
@@ -326,7 +325,10 @@ static int complete(struct token_writer *writer, const struct h5_dataset dataset
 static int assemble(struct token_writer *writer, struct err *err) {
     struct h5_dataset datasets[NUM_PARTS] = {{0}}, counts[NUM_COUNTS] = {{0}};
     struct err ignored;
-    struct h5_file *h5 = h5_create(writer->partial_path, err);
+    FILE *fresh = file_create_stream(writer->partial_path, err); /* HDF5 would write through a link */
+    struct h5_file *h5 = fresh ? h5_create(writer->partial_path, err) : NULL;
+    if (fresh)
+        fclose(fresh);
     if (!h5)
         return -1;
     int status = reserve_datasets(writer, h5, datasets, err);
