@@ -8,9 +8,11 @@
  * The file may be damaged or come from anybody: every number has a range, and a choice whose algorithm the
  * library does not propose is without effect. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/cuda/linear.h"
@@ -133,10 +135,40 @@ static int read_all(FILE *file, struct device *dev, const char *path, struct err
     return status < 0 ? -1 : plans->num_choices - num_before;
 }
 
+/* not_a_file - what a user names may be a FIFO, which would be waited on for ever, or a device. */
+static int not_a_file(const char *verb, const char *path, struct err *err) {
+    return err_set(err, "cannot %s '%s': it is not a regular file; name another one", verb, path);
+}
+
+/* wait_again - as data/file.c: some network file systems answer a read that may not wait with EAGAIN. */
+static int wait_again(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+}
+
+/* open_choices - the file, or NULL: with *exists false there is none, else err is set.  Opened without waiting
+ * and looked at, as data/file.h does for the layers above. */
+static FILE *open_choices(const char *path, bool *exists, struct err *err) {
+    struct stat facts;
+    FILE *file = NULL;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    *exists = fd >= 0 || errno != ENOENT;
+    if (fd < 0 && errno == ENXIO) /* a socket */
+        not_a_file("open", path, err);
+    else if (fd >= 0 && fstat(fd, &facts) == 0 && !S_ISREG(facts.st_mode))
+        not_a_file("open", path, err);
+    else if (fd < 0 || wait_again(fd) != 0 || !(file = fdopen(fd, "r")))
+        err_set(err, "cannot open '%s': %s", path, strerror(errno));
+    if (fd >= 0 && !file)
+        close(fd);
+    return file;
+}
+
 int cuda_linear_load(struct device *dev, const char *path, struct err *err) {
-    FILE *file = fopen(path, "r");
+    bool exists;
+    FILE *file = open_choices(path, &exists, err);
     if (!file)
-        return errno == ENOENT ? 0 : err_set(err, "cannot open '%s': %s", path, strerror(errno));
+        return exists ? -1 : 0;
     return read_all(file, dev, path, err);
 }
 
@@ -177,9 +209,13 @@ int cuda_linear_num_choices(const struct device *dev) {
 }
 
 int cuda_linear_save(struct device *dev, const char *path, struct err *err) {
+    struct stat facts;
+    if (stat(path, &facts) == 0 && !S_ISREG(facts.st_mode)) /* as root, a rename would take a device away */
+        return not_a_file("write", path, err);
     char *unfinished = xasprintf("%s.%ld", path, (long)getpid()); /* no reader ever sees half a file */
-    FILE *file = fopen(unfinished, "w");
-    int status = 0;
+    unlink(unfinished);
+    int fd = open(unfinished, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666), status = 0;
+    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (!file) {
         status =
             err_set(err, "cannot write '%s': %s: name a file in a folder of yours", path, strerror(errno));

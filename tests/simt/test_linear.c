@@ -3,6 +3,8 @@
  * notice. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/cuda/cuda.h"
@@ -256,15 +258,48 @@ static void test_damaged_files_are_refused(void **state) {
     }
     write_file(path, GPU, good); /* nothing of those was taken over: the good line is still new */
     assert_int_equal(cuda_linear_load(&dev, path, &err), 1);
-    assert_int_equal(cuda_linear_load(&dev, "/dev/null", &err), -1);
-    assert_non_null(strstr(err.text, "should begin with"));
-    assert_int_equal(cuda_linear_load(&dev, folder, &err), -1);
-    assert_non_null(strstr(err.text, "cannot read"));
     unlink(path);
     assert_int_equal(cuda_linear_load(&dev, path, &err), 0); /* none yet: not an error */
     assert_int_equal(cuda_linear_save(&dev, "/nowhere/choices", &err), -1);
     assert_non_null(strstr(err.text, "/nowhere/choices"));
     free(good), free(path), free(folder);
+    device_close(&dev);
+}
+
+/* What is not a file is neither waited on nor written to, and stays; what lies under the name of an unfinished
+ * file is replaced, a link never followed. */
+static void test_not_a_file(void **state) {
+    (void)state;
+    struct device dev = open_device();
+    char *folder = test_folder("linear"), *fifo = xasprintf("%s/fifo", folder);
+    char *device = xasprintf("%s/device", folder), *path = xasprintf("%s/choices", folder);
+    char *unfinished = xasprintf("%s.%ld", path, (long)getpid());
+    const char *const names[] = {fifo, device, folder};
+    struct stat facts;
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(symlink("/dev/null", device), 0);
+    alarm(30); /* a FIFO that is waited for would hang the test */
+    for (int i = 0; i < 3; i++) {
+        struct err err = {""};
+        assert_int_equal(cuda_linear_load(&dev, names[i], &err), -1);
+        assert_non_null(strstr(err.text, "cannot open"));
+        assert_non_null(strstr(err.text, "not a regular file"));
+        assert_int_equal(cuda_linear_save(&dev, names[i], &err), -1);
+        assert_non_null(strstr(err.text, "cannot write"));
+        assert_int_equal(lstat(names[i], &facts), 0);
+        assert_false(S_ISREG(facts.st_mode));
+    }
+    alarm(0);
+    struct err err = {""};
+    assert_int_equal(symlink("victim", unfinished), 0);
+    assert_int_equal(cuda_linear_save(&dev, path, &err), 0);
+    assert_int_equal(lstat(path, &facts), 0);
+    assert_true(S_ISREG(facts.st_mode)); /* control: a file is written */
+    char *victim = xasprintf("%s/victim", folder);
+    assert_int_equal(access(victim, F_OK), -1); /* and nothing through the link */
+    assert_int_equal(cuda_linear_load(&dev, path, &err), 0);
+    free(victim);
+    free(unfinished), free(path), free(device), free(fifo), free(folder);
     device_close(&dev);
 }
 
@@ -374,6 +409,7 @@ int main(void) {
         cmocka_unit_test(test_tuned_choices_are_kept),
         cmocka_unit_test(test_choices_take_effect),
         cmocka_unit_test(test_damaged_files_are_refused),
+        cmocka_unit_test(test_not_a_file),
         cmocka_unit_test(test_fewer_multiprocessors),
         cmocka_unit_test(test_choices_between_ranks),
         cmocka_unit_test(test_no_room_for_trials),
