@@ -3,6 +3,7 @@
 #include "train/ranks/comm_marks.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,11 +11,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernels/error.h"
 
 enum { MAX_RANKS = 1024, PATH_ROOM = 256, MAX_NAMED = 4 };
+static const char FOLDER[] = "/dev/shm";
 
 struct mark {
     atomic_int process; /* 0: has not come */
@@ -103,6 +106,63 @@ static void name_rank_early(const struct marks *marks) {
     error_set_prefix(prefix);
 }
 
+/* process_state - the kernel's letter: R, S, D, T (stopped), Z; 0: there is no such process. */
+static char process_state(int process) {
+    char path[64], text[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", process);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return 0;
+    size_t length = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    const char *end = strrchr(text, ')'); /* of the program's name, which may hold anything */
+    return end && end[1] == ' ' ? end[2] : 0;
+}
+
+/* --- pages that nobody needs --- */
+
+/* is_deserted - an open file that is a page of this user's ranks, all of whose processes are gone.  One that
+ * no rank has put its process into yet is deserted after an hour: it may just be made. */
+static bool is_deserted(int file) {
+    enum { HOUR_S = 3600 };
+    struct stat facts;
+    struct mark mark;
+    bool has_process = false;
+    if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_uid != geteuid() ||
+        facts.st_size % (off_t)sizeof mark != 0 || facts.st_size > MAX_RANKS * (off_t)sizeof mark)
+        return false;
+    for (off_t at = 0; at < facts.st_size; at += (off_t)sizeof mark) {
+        if (pread(file, &mark, sizeof mark, at) != (ssize_t)sizeof mark)
+            return false;
+        int process = atomic_load(&mark.process);
+        char state = process ? process_state(process) : 0;
+        if (process < 0 || (state && state != 'Z' && state != 'X'))
+            return false;
+        has_process |= process != 0;
+    }
+    return has_process || time(NULL) - facts.st_mtime > HOUR_S;
+}
+
+void marks_sweep(const char *folder, const char *own) {
+    char prefix[64];
+    DIR *entries = opendir(folder);
+    if (!entries)
+        return;
+    snprintf(prefix, sizeof prefix, "atelier-%ld-", (long)geteuid());
+    for (struct dirent *entry; (entry = readdir(entries));) {
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || (own && strcmp(entry->d_name, own) == 0))
+            continue;
+        int file = openat(dirfd(entries), entry->d_name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+        if (file < 0)
+            continue;
+        if (is_deserted(file))
+            unlinkat(dirfd(entries), entry->d_name, 0);
+        close(file);
+    }
+    closedir(entries);
+}
+
 struct marks *marks_open(void) {
     char name[160];
     struct marks *marks = xcalloc(1, sizeof *marks);
@@ -116,7 +176,9 @@ struct marks *marks_open(void) {
         marks->num_local > MAX_RANKS)
         return marks;
     name_rank_early(marks);
-    snprintf(marks->path, sizeof marks->path, "/dev/shm/atelier-%ld-%s", (long)geteuid(), name);
+    snprintf(marks->path, sizeof marks->path, "%s/atelier-%ld-%s", FOLDER, (long)geteuid(), name);
+    if (marks->local == 0) /* one of the host */
+        marks_sweep(FOLDER, strrchr(marks->path, '/') + 1);
     marks->all = map_page(marks->path, (size_t)marks->num_local * sizeof *marks->all);
     return marks;
 }
@@ -144,20 +206,6 @@ void marks_close(struct marks *marks) {
     if (marks->all)
         munmap(marks->all, (size_t)marks->num_local * sizeof *marks->all);
     free(marks);
-}
-
-/* process_state - the kernel's letter: R, S, D, T (stopped), Z; 0: there is no such process. */
-static char process_state(int process) {
-    char path[64], text[512] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", process);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return 0;
-    size_t length = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[length] = '\0';
-    const char *end = strrchr(text, ')'); /* of the program's name, which may hold anything */
-    return end && end[1] == ' ' ? end[2] : 0;
 }
 
 static bool runs(int process) {

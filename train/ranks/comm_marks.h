@@ -22,6 +22,11 @@ void marks_post(struct marks *marks, enum mark_stage stage);
 void marks_name_rank(struct marks *marks, int rank);
 void marks_close(struct marks *marks);
 
+/* marks_sweep - remove from folder (marks_open: /dev/shm) this user's pages of which no process is left: a
+ * start that was killed cannot remove its own.  own: a name that stays, other ranks may be about to use it;
+ * NULL: none. */
+void marks_sweep(const char *folder, const char *own);
+
 /* marks_missing - the ranks that have not reached the stage, or have and do not run: "rank 2 (process 4711,
  * stopped)", several with commas, or "a rank of another host"; "the other ranks" where nothing is known.
  * Returns text. */
