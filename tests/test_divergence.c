@@ -98,7 +98,7 @@ static void test_saved(void **state) {
                     json_t *root = json_object();
                     json_object_set_new(root, "divergence", divergence_json(&resumed));
                     resumed = divergence_start(VOCAB);
-                    assert_int_equal(divergence_read(&resumed, root, &err), 0);
+                    assert_int_equal(divergence_read(&resumed, root, i, &err), 0);
                     json_decref(root);
                 }
                 enum divergence_news news = divergence_step(&straight, i + 1, COURSES[c].losses[i]);
@@ -110,10 +110,20 @@ static void test_saved(void **state) {
     struct err err = {""};
     struct divergence d = divergence_start(VOCAB);
     json_t *old = json_object(), *wrong = json_pack("{s:{s:s}}", "divergence", "first_sum", "x");
-    assert_int_equal(divergence_read(&d, old, &err), 0);
-    assert_int_equal(divergence_read(&d, wrong, &err), -1);
+    assert_int_equal(divergence_read(&d, old, 5, &err), 0);
+    assert_int_equal(divergence_read(&d, wrong, 5, &err), -1);
     json_decref(old);
     json_decref(wrong);
+    static const char *const counters[] = {"num_first", "num_out", "num_within", "since", "good_step"};
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+        for (json_int_t value = -1; value <= 6; value += 7) { /* one too few, one more than steps are done */
+            json_t *root = json_pack("{s:o}", "divergence", divergence_json(&d));
+            assert_int_equal(divergence_read(&d, root, 5, &err), 0);
+            json_object_set_new(json_object_get(root, "divergence"), counters[i], json_integer(value));
+            assert_int_equal(divergence_read(&d, root, 5, &err), -1);
+            assert_non_null(strstr(err.text, counters[i]));
+            json_decref(root);
+        }
 }
 
 int main(void) {

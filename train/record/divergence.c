@@ -89,7 +89,24 @@ json_t *divergence_json(const struct divergence *d) {
                      (json_int_t)d->since, "good_step", (json_int_t)d->good_step);
 }
 
-int divergence_read(struct divergence *d, const json_t *state, struct err *err) {
+/* check_read - counters of steps within those done, and the sum of a few losses. */
+static int check_read(const struct divergence *d, int64_t step, struct err *err) {
+    const struct {
+        const char *name;
+        int64_t value, highest;
+    } counts[] = {{"num_first", d->num_first, NUM_FIRST},
+                  {"num_out", d->num_out, step},
+                  {"num_within", d->num_within, step},
+                  {"since", d->since, step},
+                  {"good_step", d->good_step, step}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (counts[i].value < 0 || counts[i].value > counts[i].highest)
+            return err_set(err, "'%s' is %lld, expected 0 to %lld", counts[i].name,
+                           (long long)counts[i].value, (long long)counts[i].highest);
+    return isfinite(d->first_sum) ? 0 : err_set(err, "'first_sum' is not finite");
+}
+
+int divergence_read(struct divergence *d, const json_t *state, int64_t step, struct err *err) {
     const json_t *object = json_object_get(state, "divergence");
     if (!object)
         return 0;
@@ -101,7 +118,7 @@ int divergence_read(struct divergence *d, const json_t *state, struct err *err) 
         json_get_int(object, "num_within", &read.num_within, err) ||
         json_get_bool(object, "is_diverged", &read.is_diverged, err) ||
         json_get_int(object, "since", &read.since, err) ||
-        json_get_int(object, "good_step", &read.good_step, err))
+        json_get_int(object, "good_step", &read.good_step, err) || check_read(&read, step, err))
         return err_prefix(err, "'divergence'");
     *d = read;
     return 0;

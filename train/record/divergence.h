@@ -45,6 +45,6 @@ bool divergence_is_suspect(const struct divergence *divergence, char *reason, si
 char *divergence_suspect(const char *checkpoint_folder);
 
 /* divergence_json, divergence_read - kept in training.json; a checkpoint without it (older versions) begins
- * anew. divergence_read returns 0, or -1 with err set. */
+ * anew.  step: how many are done, no counter may say more.  divergence_read returns 0, or -1 with err set. */
 json_t *divergence_json(const struct divergence *divergence);
-int divergence_read(struct divergence *divergence, const json_t *state, struct err *err);
+int divergence_read(struct divergence *divergence, const json_t *state, int64_t step, struct err *err);

@@ -8,6 +8,7 @@
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
 #include "train/record/provenance.h"
+#include "train/run/resume_counts.h"
 #include "train/run/resume_data.h"
 
 /* --- which checkpoint --- */
@@ -135,12 +136,15 @@ static int check_tokenizer(struct resume *r, const struct config *config, struct
 
 static int compare_run_file(struct resume *r, const struct config *config, struct err *err) {
     struct resume_facts facts = facts_of(r);
+    struct resume_counts counts;
     char *text = checkpoint_state_text(r->checkpoint, err);
     r->state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
     free(text);
     facts.state = r->state;
-    if (!r->state || json_get_int_or(r->state, "data_start", 0, &r->data_start, err) != 0 ||
-        resume_compare_config(&facts, config, &r->said, err) != 0 || check_tokenizer(r, config, err) != 0)
+    if (!r->state || resume_counts_read(&counts, r->state, r->step, err) != 0)
+        return -1;
+    r->data_start = counts.data_start;
+    if (resume_compare_config(&facts, config, &r->said, err) != 0 || check_tokenizer(r, config, err) != 0)
         return -1;
     return check_steps(r, config, err);
 }

@@ -13,13 +13,14 @@
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer.h"
 #include "slurm/command_file.h"
-#include "train/plan/layout.h"
-#include "train/run/probe.h"
-#include "train/run/run_data.h"
+#include "slurm/submit_folder.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
-#include "slurm/submit_folder.h"
+#include "train/plan/layout.h"
 #include "train/run/gemm_choices.h"
+#include "train/run/probe.h"
+#include "train/run/resume_counts.h"
+#include "train/run/run_data.h"
 
 /* check_jobs - no job that was submitted with this folder waits or runs but the one that this is. */
 static int check_jobs(const char *run_folder, struct err *err) {
@@ -299,7 +300,8 @@ static int read_loss_scale(struct trainer *t, const json_t *state, struct err *e
     if (!json_object_get(state, "loss_scale"))
         return 0;
     if (json_get_double(state, "loss_scale", &value, err) ||
-        json_get_int(state, "loss_scale_good_steps", &t->loss_scale.good_steps, err))
+        json_get_int(state, "loss_scale_good_steps", &t->loss_scale.good_steps, err) ||
+        resume_check_count("loss_scale_good_steps", t->loss_scale.good_steps, t->step, err))
         return -1;
     if (!(value >= 1 && value <= 0x1p30))
         return err_set(err, "'loss_scale' is %g, expected 1 to 2^30", value);
@@ -311,15 +313,15 @@ static int read_loss_scale(struct trainer *t, const json_t *state, struct err *e
 static int read_training_state(struct trainer *t, struct err *err) {
     char *text = checkpoint_state_text(t->resumed_from, err);
     json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
-    int status = state ? json_get_int(state, "step", &t->step, err) : -1;
+    struct resume_counts counts;
+    int status = state ? resume_counts_read(&counts, state, t->resume.step, err) : -1;
+    if (!status) {
+        t->step = counts.step;
+        t->tokens_seen = counts.tokens_seen;
+        t->updates = counts.updates;
+    }
     if (!status)
-        status = json_get_int(state, "tokens_seen", &t->tokens_seen, err);
-    if (!status) /* older checkpoints do not say: all of their steps were taken for updates */
-        status = json_get_int_or(state, "updates", t->step, &t->updates, err);
-    if (!status && (t->updates < 0 || t->updates > t->step))
-        status = err_set(err, "'updates' is %lld of %lld steps", (long long)t->updates, (long long)t->step);
-    if (!status)
-        status = divergence_read(&t->divergence, state, err);
+        status = divergence_read(&t->divergence, state, counts.step, err);
     if (!status && !t->resume.is_branch && !json_find(state, "keys"))
         status = same_order(t, state, err);
     if (!status && t->config->train.compute == DTYPE_F16)
