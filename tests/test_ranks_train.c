@@ -14,14 +14,14 @@
 #include "data/tokens/loader.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
-#include "train/ranks/comm.h"
-#include "train/run/feed.h"
-#include "train/run/optimizer.h"
-#include "train/ranks/rank_device.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
+#include "train/ranks/comm.h"
+#include "train/ranks/rank_device.h"
+#include "train/run/feed.h"
+#include "train/run/optimizer.h"
 
-enum { STEPS = 20, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
+enum { STEPS = 20, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
 
 static struct comm *comm;
 static char *token_path;
@@ -311,8 +311,11 @@ static double in_types(struct layout layout, double rate) {
     return worst_difference(got, want);
 }
 
+/* At this rate roundings of 16 bits grow about threefold every five steps, whatever the weights are: the first
+ * ten say whether the ranks compute the same, the next ten how chaotic the run is. */
 static void test_types_agree(void **state) {
     (void)state;
+    num_steps = num_steps < TYPE_STEPS ? num_steps : TYPE_STEPS; /* the last test */
     static const struct layout layouts[] = {
         {.compute = DTYPE_BF16, .wide = true},
         {.compute = DTYPE_F16, .wide = true},
@@ -325,7 +328,7 @@ static void test_types_agree(void **state) {
         print_message("compute %s, moments %s%s: losses within %.1e of one CPU rank\n",
                       dtype_name(layouts[i].compute), dtype_name(layouts[i].moments),
                       layouts[i].offloads ? " on the host" : "", close);
-        assert_true(close < 5e-3);
+        assert_true(close < 2.5e-3);
     }
     assert_true(in_types(layouts[0], 2e-2) > 2e-2); /* control: another rate */
 }
