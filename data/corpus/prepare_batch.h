@@ -8,15 +8,16 @@
 #include <jansson.h>
 #include <xxhash.h>
 
-#include "data/template/chat.h"
 #include "data/corpus/json_line.h"
 #include "data/corpus/prepare.h"
 #include "data/corpus/reader.h"
+#include "data/template/chat.h"
 
 enum {
     BATCH_BYTES = 1 << 20, /* of raw text, unless one document is longer */
     BATCH_DOCUMENTS = 1024,
     DOCUMENT_MAX_BYTES = 256 << 20, /* a longer line or file is refused by name */
+    CHAT_MAX_BYTES = 16 << 20,      /* a longer list of messages; rendering one takes many times its size */
     BATCH_KEPT_TOKENS = 1 << 22     /* a token list that grew beyond this is given back after use */
 };
 

@@ -201,6 +201,18 @@ static int encode_string(struct worker *worker, struct batch *batch, struct batc
     return status;
 }
 
+/* check_chat_size - a template works on copies of the messages and on where each byte of them came from: that
+ * many times a line of 100 MB is more than a node has to spare. */
+static int check_chat_size(struct batch_document *document, struct text_span list, struct err *err) {
+    if (list.length_bytes <= CHAT_MAX_BYTES)
+        return 0;
+    document->outcome = OUTCOME_BAD_CHAT;
+    return err_set(err,
+                   "the conversation has %zu bytes of JSON, at most %d (16 MiB) are read as one: divide it "
+                   "into shorter ones, or write it as text",
+                   list.length_bytes, CHAT_MAX_BYTES);
+}
+
 /* encode_line - a line of JSON whose bytes are clean. */
 static int encode_line(struct worker *worker, struct batch *batch, struct batch_document *document,
                        char *line, size_t length_bytes, struct err *err) {
@@ -211,6 +223,8 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
         return -1;
     if (!source->chat)
         return encode_string(worker, batch, document, found.value, err);
+    if (check_chat_size(document, found.value, err) != 0)
+        return -1;
     enum verdict verdict =
         clean_surrogates(worker, document, line + (found.value.bytes - line), found.value.length_bytes, err);
     int status = stop(verdict, document);
