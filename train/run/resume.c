@@ -170,7 +170,9 @@ static bool same_path(const char *a, const char *b) {
 }
 
 /* check_base - a model.path that changed must still be the model that the run began with: the same files,
- * whatever they are called now.  Collective. */
+ * whatever they are called now.  Of a path that did not change nothing is read: weights, config.json and
+ * tokenizer come from the checkpoint alone (trainer_setup.c, open_model), and provenance.json keeps the base's
+ * checksums as they were at the start; so nothing depends on what lies there now.  Collective. */
 static bool check_base(struct resume *r, const struct config *config, struct comm *comm) {
     struct err err = {""}, why = {""};
     char *was = comm_is_root(comm) ? base_was(r) : NULL;
