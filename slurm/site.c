@@ -9,10 +9,10 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "data/corpus/json.h"
 #include "configs/schema/config_load.h"
 #include "configs/schema/config_yaml.h"
 #include "configs/schema/nearest.h"
+#include "data/corpus/json.h"
 #include "slurm/site_check.h"
 #include "slurm/site_discover.h"
 #include "slurm/slurm_text.h"

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "slurm/subprocess.h"
 #include "slurm/site_check.h"
 #include "slurm/slurm_text.h"
+#include "slurm/subprocess.h"
 
 static const double ASK_TIMEOUT_S = 10;
 

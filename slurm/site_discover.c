@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "slurm/subprocess.h"
 #include "slurm/slurm_text.h"
+#include "slurm/subprocess.h"
 
 enum { MAX_FIELDS = 8 };
 static const double ASK_TIMEOUT_S = 20;

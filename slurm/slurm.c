@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "kernels/clock.h"
-#include "slurm/subprocess.h"
 #include "slurm/slurm_text.h"
+#include "slurm/subprocess.h"
 
 static const double SUBMIT_TIMEOUT_S = 120; /* a controller under load takes its time */
 static const double TELL_TIMEOUT_S = 60;

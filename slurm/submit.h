@@ -5,8 +5,8 @@
  *   submit_script  the script, in which every inserted value is quoted */
 #pragma once
 
-#include "slurm/program.h"
 #include "slurm/diagnostics.h"
+#include "slurm/program.h"
 #include "slurm/site.h"
 
 /* What has to be known of this machine and this run. */

@@ -7,8 +7,8 @@
 #include <time.h>
 
 #include "kernels/clock.h"
-#include "slurm/subprocess.h"
 #include "slurm/slurm_text.h"
+#include "slurm/subprocess.h"
 
 static const double ASK_TIMEOUT_S = 10;
 /* A job that has ended, or that ends in ten years, is a clock or a text gone wrong. */

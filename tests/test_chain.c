@@ -10,11 +10,11 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
-#include "tests/check.h"
 #include "slurm/chain.h"
 #include "slurm/command_file.h"
-#include "train/record/run_status.h"
 #include "slurm/submit_folder.h"
+#include "tests/check.h"
+#include "train/record/run_status.h"
 
 /* A chain of one-hour jobs on 4 GPUs, 100 steps. */
 static struct chain hourly(void) {

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/corpus/json.h"
-#include "tests/check.h"
 #include "configs/schema/config.h"
 #include "configs/schema/config_keys.h"
 #include "configs/schema/nearest.h"
+#include "data/corpus/json.h"
+#include "tests/check.h"
 
 static int load(struct config *config, const char *text, const char *const *overrides, int num_overrides,
                 struct err *err) {

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/check.h"
 #include "configs/schema/config.h"
 #include "configs/schema/config_path.h"
+#include "tests/check.h"
 
 static void set_up(void) {
     setenv("ATELIER_A", "/lustre/me", 1);

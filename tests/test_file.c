@@ -10,13 +10,13 @@
 
 #include "checkpoints/gguf/gguf.h"
 #include "checkpoints/safetensors/safetensors.h"
-#include "data/file.h"
+#include "configs/schema/config.h"
 #include "data/corpus/json.h"
 #include "data/corpus/reader.h"
+#include "data/file.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/tokens.h"
 #include "tests/check.h"
-#include "configs/schema/config.h"
 
 /* One per module: whether it opened, closed again. */
 static bool opens_file(const char *path, struct err *err) {

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/check.h"
 #include "configs/schema/config.h"
 #include "configs/schema/config_table.h"
 #include "configs/schema/foreign_words.h"
 #include "configs/schema/nearest.h"
+#include "tests/check.h"
 
 static void test_targets_exist(void **state) {
     (void)state;

@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include "kernels/device_cuda.h"
-#include "tests/check.h"
-#include "train/ranks/gpu_allocation.h"
 #include "slurm/gpu_codes.h"
 #include "slurm/program.h"
+#include "tests/check.h"
+#include "train/ranks/gpu_allocation.h"
 
 static void test_names(void **state) {
     (void)state;

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "data/prefetch.h"
 #include "data/tokens/h5.h"
 #include "data/tokens/loader.h"
-#include "data/prefetch.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
 

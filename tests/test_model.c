@@ -10,10 +10,10 @@
 #include "checkpoints/safetensors/safetensors.h"
 #include "data/corpus/json.h"
 #include "tests/check.h"
-#include "train/run/optimizer.h"
 #include "train/model/session.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
+#include "train/run/optimizer.h"
 
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 

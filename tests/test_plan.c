@@ -7,8 +7,8 @@
 
 #include "tests/check.h"
 #include "train/plan/calibration.h"
-#include "train/run/probe.h"
 #include "train/plan/run_plan.h"
+#include "train/run/probe.h"
 #include "train/run/stragglers.h"
 
 /* Llama 3.1 8B. */

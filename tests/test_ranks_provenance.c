@@ -4,8 +4,8 @@
 #include "tests/checkpoint_fixture.h"
 
 #include "data/sha256.h"
-#include "train/run/feed.h"
 #include "train/record/provenance.h"
+#include "train/run/feed.h"
 
 enum { SEQUENCE = 24, BATCH = 12, NUM_SOURCES = 4, DOCUMENTS = 60 };
 

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "kernels/clock.h"
+#include "slurm/submit_folder.h"
 #include "tests/check.h"
 #include "train/run/run_lock.h"
-#include "slurm/submit_folder.h"
 
 /* holder - a process that takes the lock and keeps it until it is killed; *says is 1 once it has it. */
 static pid_t holder(const char *folder) {

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/check.h"
 #include "slurm/site_check.h"
 #include "slurm/site_compare.h"
 #include "slurm/srun_option.h"
+#include "tests/check.h"
 
 static int load(struct site *site, const char *text, struct err *err) {
     return site_load_text(site, text, strlen(text), "s.yaml", err);

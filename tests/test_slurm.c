@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "kernels/clock.h"
-#include "tests/check.h"
-#include "slurm/subprocess.h"
 #include "slurm/slurm.h"
 #include "slurm/slurm_text.h"
+#include "slurm/subprocess.h"
 #include "slurm/walltime.h"
+#include "tests/check.h"
 
 static const char *const HOSTILE[] = {
     "a b",

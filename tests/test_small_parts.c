@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "tests/check.h"
+#include "train/commands/options.h"
+#include "train/measure/verify.h"
+#include "train/model/sampling.h"
 #include "train/ranks/grid.h"
 #include "train/run/loss_scale.h"
-#include "train/commands/options.h"
-#include "train/model/sampling.h"
 #include "train/run/schedule.h"
-#include "train/measure/verify.h"
 
 static struct config run_of(enum schedule_kind kind) {
     struct config config = {.train = {.steps = 100}, .optimizer = {.learning_rate = 2.0}};

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/run/optimizer.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
+#include "train/run/optimizer.h"
 
 static struct model_config model_of(int num_layers, bool tied) {
     return (struct model_config){.model_type = "llama",

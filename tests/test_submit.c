@@ -5,9 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/check.h"
-#include "slurm/subprocess.h"
 #include "slurm/submit.h"
+#include "slurm/subprocess.h"
+#include "tests/check.h"
 
 static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
                                "slurm: {site: jeanzay, account: abc}\n";

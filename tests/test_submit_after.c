@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "checkpoints/files.h"
-#include "tests/check.h"
 #include "slurm/chain.h"
 #include "slurm/submit_after.h"
 #include "slurm/submit_folder.h"
+#include "tests/check.h"
 
 /* run_with - a run folder whose jobs are 7 and 12, with a chain in that state; malloc'ed. */
 static char *run_with(const char *root, const char *name, enum chain_state state, bool follows) {

@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "tests/check.h"
-#include "slurm/subprocess.h"
 #include "slurm/program.h"
 #include "slurm/submit_modules.h"
+#include "slurm/subprocess.h"
+#include "tests/check.h"
 
 static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
                                "slurm: {site: s}\n";

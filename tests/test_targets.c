@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "configs/schema/config.h"
 #include "data/tokens/loader.h"
 #include "tests/check.h"
-#include "configs/schema/config.h"
 #include "train/run/run_data.h"
 
 enum { T = 16, VOCAB = 64, LONGEST = 100, NO_TARGET = -1, ALL_TARGETS = -2 };

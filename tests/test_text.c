@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "data/corpus/json.h"
-#include "data/sha256.h"
 #include "data/corpus/text.h"
+#include "data/sha256.h"
 
 /* Bytes, length of their valid start, and what repair makes of them (Unicode standard, tables 3-7 to 3-11).
  */

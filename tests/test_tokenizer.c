@@ -9,8 +9,8 @@
 #include <zstd.h>
 
 #include "data/corpus/json.h"
-#include "data/sha256.h"
 #include "data/corpus/text.h"
+#include "data/sha256.h"
 #include "data/tokenizer/tokenizer.h"
 
 enum { MAX_FILE_BYTES = 1 << 27, TAR_BLOCK_BYTES = 512 };

@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "train/commands/commands.h"
 #include "configs/schema/config.h"
 #include "configs/schema/foreign_words.h"
 #include "configs/schema/nearest.h"
 #include "slurm/program.h"
+#include "train/commands/commands.h"
 
 struct command {
     const char *name;

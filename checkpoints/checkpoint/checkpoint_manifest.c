@@ -14,8 +14,8 @@
 #include <xxhash.h>
 
 #include "checkpoints/files.h"
-#include "data/file.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 
 enum { MAX_MANIFEST_BYTES = 256 << 20, MAX_FILES = 65536 };
 

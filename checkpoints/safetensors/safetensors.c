@@ -14,8 +14,8 @@
 
 #include "checkpoints/files.h"
 #include "checkpoints/safetensors/safetensors_header.h"
-#include "data/file.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 #include "kernels/half.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian, and so is this code");

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/corpus/json.h"
 #include "configs/schema/config_load.h"
 #include "configs/schema/config_path.h"
 #include "configs/schema/config_unknown.h"
 #include "configs/schema/config_yaml.h"
 #include "configs/schema/nearest.h"
+#include "data/corpus/json.h"
 
 enum { LONGEST_NAME = 128 };
 

@@ -4,8 +4,8 @@
 #pragma once
 
 #include "checkpoints/family/family.h"
-#include "data/tokens/loader.h"
 #include "data/corpus/prepare.h"
+#include "data/tokens/loader.h"
 #include "kernels/error.h"
 
 /* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/plan/auto_layout.h puts a choice in their

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/template/jinja.h"
 #include "data/corpus/prepare_batch.h"
+#include "data/template/jinja.h"
 
 /* A conversation that is being read; the contents lie in the worker's scratch. */
 struct conversation {

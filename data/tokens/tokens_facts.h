@@ -4,8 +4,8 @@
  * checks of token_facts_decode. */
 #pragma once
 
-#include "data/tokens/h5.h"
 #include "data/corpus/text.h"
+#include "data/tokens/h5.h"
 #include "data/tokens/tokens.h"
 
 /* The datasets that are large: one or more items per document or token. */

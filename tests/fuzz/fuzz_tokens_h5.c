@@ -15,8 +15,8 @@
 
 #include <xxhash.h>
 
-#include "data/file.h"
 #include "data/corpus/reader.h"
+#include "data/file.h"
 #include "data/tokens/tokens.h"
 #include "data/tokens/tokens_seal.h"
 

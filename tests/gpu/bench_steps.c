@@ -11,8 +11,8 @@
 #include "kernels/rng.h"
 #include "tests/gpu/bench.h"
 #include "train/model/model.h"
-#include "train/run/optimizer.h"
 #include "train/model/shard.h"
+#include "train/run/optimizer.h"
 
 /* A Llama by its sizes. */
 struct shape {

@@ -8,8 +8,8 @@
 
 #include "kernels/device_cuda.h"
 #include "tests/check.h"
-#include "train/ranks/cuda/gpu_map.h"
 #include "train/measure/measure.h"
+#include "train/ranks/cuda/gpu_map.h"
 
 static struct device dev;
 

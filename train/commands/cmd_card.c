@@ -6,9 +6,9 @@
 
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
-#include "train/record/card.h"
 #include "train/commands/commands.h"
 #include "train/commands/options.h"
+#include "train/record/card.h"
 #include "train/record/provenance.h"
 
 struct request {

@@ -11,10 +11,10 @@
 
 #include "slurm/chain.h"
 #include "slurm/command_file.h"
-#include "train/commands/commands.h"
-#include "train/run/run_lock.h"
-#include "train/record/run_status.h"
 #include "slurm/submit_folder.h"
+#include "train/commands/commands.h"
+#include "train/record/run_status.h"
+#include "train/run/run_lock.h"
 
 enum { EXIT_WORK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_NOTHING_TO_DO = 3, EXIT_AGAIN = 75 };
 

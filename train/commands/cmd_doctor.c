@@ -15,12 +15,12 @@
 
 #include "data/tokens/h5.h"
 #include "kernels/ops.h"
-#include "train/plan/calibration.h"
+#include "slurm/site_compare.h"
 #include "train/commands/commands.h"
+#include "train/commands/options.h"
 #include "train/measure/doctor.h"
 #include "train/measure/doctor_ranks.h"
-#include "train/commands/options.h"
-#include "slurm/site_compare.h"
+#include "train/plan/calibration.h"
 
 enum finding_level { FINDING_OK, FINDING_WARNING, FINDING_FAULT };
 

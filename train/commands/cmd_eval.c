@@ -7,9 +7,9 @@
 #include "data/corpus/json.h"
 #include "data/tokens/loader.h"
 #include "train/commands/commands.h"
-#include "train/record/metrics.h"
 #include "train/commands/options.h"
 #include "train/model/session.h"
+#include "train/record/metrics.h"
 
 struct eval {
     const char *model, *data;

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "train/commands/commands.h"
-#include "train/measure/describe.h"
 #include "train/commands/options.h"
+#include "train/measure/describe.h"
 
 /* print_text - control characters, which could move a terminal's cursor, are written as escapes: a template
  * or a token that holds a newline shows it. */

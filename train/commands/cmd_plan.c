@@ -11,11 +11,11 @@
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer.h"
-#include "train/plan/calibration.h"
+#include "slurm/submit.h"
 #include "train/commands/commands.h"
 #include "train/measure/doctor.h"
+#include "train/plan/calibration.h"
 #include "train/plan/run_plan.h"
-#include "slurm/submit.h"
 
 enum { EXIT_FITS = 0, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = 1 << 20 };
 

@@ -9,11 +9,11 @@
 
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
+#include "configs/schema/config.h"
 #include "kernels/clock.h"
 #include "train/commands/commands.h"
-#include "configs/schema/config.h"
-#include "train/record/metrics_summary.h"
 #include "train/commands/options.h"
+#include "train/record/metrics_summary.h"
 
 enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
 

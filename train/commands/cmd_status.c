@@ -9,15 +9,15 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
-#include "train/record/accounts.h"
 #include "slurm/chain.h"
 #include "slurm/command_file.h"
-#include "train/commands/commands.h"
-#include "train/record/metrics_summary.h"
-#include "train/commands/options.h"
-#include "train/run/run_lock.h"
-#include "train/record/run_status.h"
 #include "slurm/submit_folder.h"
+#include "train/commands/commands.h"
+#include "train/commands/options.h"
+#include "train/record/accounts.h"
+#include "train/record/metrics_summary.h"
+#include "train/record/run_status.h"
+#include "train/run/run_lock.h"
 
 enum { MAX_JOBS = 8, TEXT_ROOM = 600 };
 static const double QUEUE_TIMEOUT_S = 5;

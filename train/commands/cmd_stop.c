@@ -7,11 +7,11 @@
 #include "checkpoints/files.h"
 #include "slurm/chain.h"
 #include "slurm/command_file.h"
+#include "slurm/submit_folder.h"
 #include "train/commands/commands.h"
 #include "train/commands/options.h"
-#include "train/run/run_lock.h"
 #include "train/record/run_status.h"
-#include "slurm/submit_folder.h"
+#include "train/run/run_lock.h"
 
 static const double QUEUE_TIMEOUT_S = 5;
 

@@ -7,14 +7,14 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "train/commands/commands.h"
 #include "configs/schema/config_load.h"
-#include "train/run/run_lock.h"
-#include "train/run/run_record.h"
-#include "train/record/run_status.h"
 #include "slurm/slurm.h"
 #include "slurm/submit_after.h"
 #include "slurm/submit_folder.h"
+#include "train/commands/commands.h"
+#include "train/record/run_status.h"
+#include "train/run/run_lock.h"
+#include "train/run/run_record.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, PATH_ROOM = 4096, MAX_OVERRIDES = 256 };
 static const double QUEUE_TIMEOUT_S = 10;

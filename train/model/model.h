@@ -2,8 +2,8 @@
  * Shape letters: kernels/tensor.h. */
 #pragma once
 
-#include "kernels/ops.h"
 #include "configs/schema/config.h"
+#include "kernels/ops.h"
 #include "train/model/params.h"
 #include "train/ranks/transport.h"
 

@@ -3,8 +3,8 @@
  * they cannot disagree. */
 #pragma once
 
-#include "train/ranks/grid.h"
 #include "train/model/model.h"
+#include "train/ranks/grid.h"
 
 /* What a rank of the run will be set up with. */
 struct layout {

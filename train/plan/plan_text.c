@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "train/record/metrics_summary.h"
 #include "train/plan/run_plan.h"
+#include "train/record/metrics_summary.h"
 
 enum { TEXT_ROOM = 64 };
 

@@ -3,10 +3,10 @@
  */
 #pragma once
 
+#include "slurm/site.h"
+#include "train/ranks/rank_device.h"
 #include "train/record/energy.h"
 #include "train/record/ledger.h"
-#include "train/ranks/rank_device.h"
-#include "slurm/site.h"
 
 struct accounts {
     struct comm *comm;          /* borrowed */

@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "data/file.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 #include "kernels/clock.h"
 #include "train/record/metrics_summary.h"
 

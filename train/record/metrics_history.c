@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/file.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 #include "train/record/metrics_summary.h"
 
 void run_totals_validation(struct run_totals *t, int64_t step, double loss) {

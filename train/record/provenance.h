@@ -19,8 +19,8 @@
 
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
-#include "train/record/accounts.h"
 #include "train/ranks/comm.h"
+#include "train/record/accounts.h"
 
 struct run_totals;
 

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "checkpoints/checkpoint/checkpoint.h"
-#include "data/file.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 #include "train/record/divergence.h"
 
 /* Enough for some hundred lines: the speed is that of now, not of the whole run. */

@@ -3,9 +3,9 @@
  * so all of them see the same answer after the same step. */
 #pragma once
 
-#include "train/ranks/comm.h"
 #include "configs/schema/config.h"
 #include "slurm/walltime.h"
+#include "train/ranks/comm.h"
 
 /* Why; the highest one wins.  Those from WISH_TIME_IS_UP on end the run after a save. */
 enum wish { WISH_NOTHING, WISH_SAVE, WISH_TIME_IS_UP, WISH_SIGNAL, WISH_JOB_ENDS, WISH_STOP, WISH_COUNT };

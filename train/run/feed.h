@@ -3,8 +3,8 @@
  * step's batch are padding, so every rank runs the same number of micro-batches. */
 #pragma once
 
-#include "data/tokens/loader.h"
 #include "data/prefetch.h"
+#include "data/tokens/loader.h"
 #include "train/model/model.h"
 
 struct feed {

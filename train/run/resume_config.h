@@ -3,8 +3,8 @@
  * free ones in one line. */
 #pragma once
 
-#include "data/corpus/json.h"
 #include "configs/schema/config.h"
+#include "data/corpus/json.h"
 #include "slurm/diagnostics.h"
 
 /* resume_keys_json - every key of a run file with its value as it would be written, null where it has none:

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "checkpoints/model_chat.h"
-#include "data/tokens/loader.h"
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokens/loader.h"
 
 enum { RUN_CHAT_NOTES = 4 };
 

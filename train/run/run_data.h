@@ -2,8 +2,8 @@
  * out. */
 #pragma once
 
-#include "data/tokens/loader.h"
 #include "configs/schema/config.h"
+#include "data/tokens/loader.h"
 #include "train/record/metrics.h"
 
 /* run_data_check - each token file of the training and the validation has target tokens, and so have the

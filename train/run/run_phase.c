@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "data/corpus/json.h"
 #include "configs/schema/config_table.h"
 #include "configs/schema/config_yaml.h"
+#include "data/corpus/json.h"
 
 enum { TIMES_A_STEP = 4, LONGEST_START_S = COMM_START_LIMIT_S, LONGEST_SAVE_S = 3600 };
 

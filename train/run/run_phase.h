@@ -2,8 +2,8 @@
  * run.timeout_s, run.start_timeout_s and checkpoint.timeout_s. */
 #pragma once
 
-#include "train/ranks/comm.h"
 #include "configs/schema/config.h"
+#include "train/ranks/comm.h"
 
 enum run_phase { RUN_STARTING, RUN_TRAINING, RUN_SAVING, RUN_ENDING };
 

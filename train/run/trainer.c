@@ -11,10 +11,10 @@
 #include <stdlib.h>
 
 #include "kernels/clock.h"
+#include "train/model/shard.h"
 #include "train/run/optimizer.h"
 #include "train/run/run_phase.h"
 #include "train/run/schedule.h"
-#include "train/model/shard.h"
 #include "train/run/trainer_save.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };

@@ -1,8 +1,8 @@
 /* trainer.h - one run: open, resume or start, step, validate, save, stop. */
 #pragma once
 
-#include "train/ranks/comm.h"
 #include "configs/schema/config.h"
+#include "train/ranks/comm.h"
 
 /* trainer_run - the whole run on all ranks.  Returns the exit code: 0 done, 1 fault, 2 the configuration or
  * its input is wrong, 75 stopped after a checkpoint.  Collective. */

@@ -7,11 +7,11 @@
 
 #include "checkpoints/model_folder.h"
 #include "kernels/clock.h"
+#include "train/model/state.h"
 #include "train/record/card.h"
 #include "train/record/metrics_summary.h"
 #include "train/record/provenance.h"
 #include "train/run/run_phase.h"
-#include "train/model/state.h"
 
 /* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed.
  */
