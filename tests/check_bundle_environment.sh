@@ -21,6 +21,10 @@ fail() {
     exit 1
 }
 
+# How the tests start ranks is kept by a bundle on purpose; what is looked at here begins without it.
+unset OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_mpi_yield_when_idle OMPI_MCA_orte_execute_quiet OMPI_MCA_btl
+unset PRTE_MCA_rmaps_default_mapping_policy
+
 # What modules and shells leave: for another Open MPI, for PMIx, with values that could disturb a shell.
 foreign() {
     # shellcheck disable=SC2016 # the dollar is meant
