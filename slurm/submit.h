@@ -27,6 +27,9 @@ struct job_plan {
     const struct config *config;
     const struct site *site;
     const struct submit_facts *facts;
+    const char *task;         /* "prepare" and the like (task.h); NULL: a training */
+    const char *const *words; /* of a task: what follows the command's name */
+    int num_words;
     const struct site_partition *partition;
     const struct site_qos *qos; /* NULL: no --qos */
     char *account;              /* malloc'ed; NULL: none is given */
@@ -46,6 +49,16 @@ struct job_plan {
  * was added.  submit_plan_release in any case. */
 void submit_plan(struct job_plan *plan, const struct config *config, const struct site *site,
                  const struct submit_facts *facts, struct remarks *remarks);
+
+/* submit_plan_task - the same for a task, with the configuration that task_config made; num_words words are borrowed.
+ * Rules that are the training's alone are left out. */
+struct task_words {
+    const char *task;
+    const char *const *words;
+    int count;
+};
+void submit_plan_task(struct job_plan *plan, const struct task_words *words, const struct config *config,
+                      const struct site *site, const struct submit_facts *facts, struct remarks *remarks);
 void submit_plan_release(struct job_plan *plan);
 
 /* submit_check_device - a job that asks for GPUs computes on them, with a program that can: run.device, and

@@ -33,6 +33,11 @@ static int refuse_time(const struct job_plan *plan, const char *limit_of, double
                        struct remarks *remarks) {
     char asked[SLURM_TIME_ROOM], allowed[SLURM_TIME_ROOM];
     int64_t limit_s = to_seconds(limit_hours);
+    if (plan->task) /* it cannot be taken up where it was left */
+        return remark(
+            remarks, REMARK_ERROR,
+            "'slurm.time' is %s, but %s allows %s: --set slurm.time=%gh, or another slurm.partition",
+            slurm_time_text(plan->time_s, asked), limit_of, slurm_time_text(limit_s, allowed), limit_hours);
     return remark(
         remarks, REMARK_ERROR,
         "'slurm.time' is %s, but %s allows %s: set slurm.time=%gh and chain jobs, which go on from each "
@@ -142,13 +147,15 @@ void submit_count_billed(struct job_plan *plan, struct remarks *remarks) {
     }
     double by_cores = partition->cores_per_gpu > 0 ? (double)cores / (double)partition->cores_per_gpu : 0;
     if (plan->site->billing.core_share && by_cores > (double)gpus) {
+        plan->billed_gpus = by_cores * (double)plan->nodes;
+        if (plan->task) /* the partition was named for it, and submit_plan_task warned */
+            return;
         remark(remarks, REMARK_WARNING,
                "%lld cores of a node are the share of %g GPUs: billed so, though %lld are used; "
                "slurm.cpus_per_rank "
                "of at most %lld costs nothing more",
                (long long)cores, by_cores, (long long)gpus,
                (long long)(gpus * partition->cores_per_gpu / plan->ranks_per_node));
-        plan->billed_gpus = by_cores * (double)plan->nodes;
         return;
     }
     plan->billed_gpus = (double)(gpus * plan->nodes);

@@ -105,6 +105,8 @@ static int choose_nodes(struct job_plan *plan, struct remarks *remarks) {
     const struct site_partition *partition = plan->partition;
     plan->nodes = asked->nodes;
     plan->gpus_per_node = asked->gpus_per_node > 0 ? asked->gpus_per_node : partition->gpus_per_node;
+    if (plan->task) /* which computes on processors */
+        plan->gpus_per_node = 0;
     plan->ranks_per_node = asked->ranks_per_node > 0 ? asked->ranks_per_node
                            : plan->gpus_per_node > 0 ? plan->gpus_per_node
                                                      : 1;
@@ -130,6 +132,8 @@ static int choose_cores(struct job_plan *plan, struct remarks *remarks) {
     int64_t share = partition->cores_per_node; /* of a job's part of the node */
     if (plan->gpus_per_node > 0 && partition->cores_per_gpu > 0)
         share = plan->gpus_per_node * partition->cores_per_gpu;
+    else if (plan->task && partition->cores_per_gpu > 0)
+        share = partition->cores_per_gpu; /* more of a node with GPUs would be billed as several */
     plan->cpus_per_rank = plan->config->slurm.cpus_per_rank;
     if (plan->cpus_per_rank == 0)
         plan->cpus_per_rank = share > plan->ranks_per_node ? share / plan->ranks_per_node : 1;
@@ -204,7 +208,9 @@ static void look_at_choices(const struct job_plan *plan, struct remarks *remarks
 static void choose_name(struct job_plan *plan) {
     const char *name = plan->config->slurm.job_name;
     const char *slash = strrchr(plan->facts->run_folder, '/');
-    plan->job_name = xstrdup(name ? name : slash ? slash + 1 : plan->facts->run_folder);
+    if (!name)
+        name = slash ? slash + 1 : plan->facts->run_folder;
+    plan->job_name = plan->task ? xasprintf("%s-%s", name, plan->task) : xstrdup(name);
     for (char *at = plan->job_name; *at; at++)
         if (!is_name((char[]){*at, '\0'}, "_."))
             *at = *at == '-' && at > plan->job_name ? '-' : '_';
@@ -254,6 +260,45 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
     choose_signal_lead(plan, remarks);
     submit_count_billed(plan, remarks);
     submit_check_budget(plan, remarks);
+    plan->has_script = can_be_written;
+}
+
+/* look_at_words - of a task: they are quoted, but a line break would make the script hard to read. */
+static int look_at_words(const struct job_plan *plan, struct remarks *remarks) {
+    int status = 0;
+    for (int i = 0; i < plan->num_words; i++)
+        if (!is_one_line(plan->words[i]))
+            status = remark(remarks, REMARK_ERROR, "'%.60s' holds a line break or another control character",
+                            plan->words[i]);
+    return status;
+}
+
+void submit_plan_task(struct job_plan *plan, const struct task_words *words, const struct config *config,
+                      const struct site *site, const struct submit_facts *facts, struct remarks *remarks) {
+    *plan = (struct job_plan){.config = config,
+                              .site = site,
+                              .facts = facts,
+                              .task = words->task,
+                              .words = words->words,
+                              .num_words = words->count};
+    bool can_be_written = submit_check_values(plan, remarks) == 0 && look_at_words(plan, remarks) == 0;
+    choose_name(plan);
+    if (choose_partition(plan, remarks) != 0)
+        return;
+    if (plan->partition->gpus_per_node > 0 && plan->partition->billed)
+        remark(
+            remarks, REMARK_WARNING,
+            "partition '%s' has GPUs, which '%s' does not use and does not ask for: some sites refuse such a job",
+            plan->partition->name, plan->task);
+    submit_check_modules(plan, remarks);
+    choose_account(plan, remarks);
+    choose_constraint(plan, remarks);
+    look_at_storage(plan, remarks);
+    if (choose_nodes(plan, remarks) != 0 || choose_cores(plan, remarks) != 0 ||
+        choose_time(plan, remarks) != 0)
+        return;
+    submit_choose_qos(plan, remarks);
+    submit_count_billed(plan, remarks);
     plan->has_script = can_be_written;
 }
 

@@ -81,8 +81,9 @@ static void put_directives(FILE *out, const struct job_plan *plan) {
     put_count(out, "cpus-per-task", plan->cpus_per_rank);
     put_option(out, "hint", plan->site->hint);
     put_option(out, "time", slurm_time_text(plan->time_s, time));
-    fprintf(out, "#SBATCH --signal=USR1@%lld\n", (long long)plan->signal_lead_s);
-    put_flag(out, "--requeue");
+    if (!plan->task)
+        fprintf(out, "#SBATCH --signal=USR1@%lld\n", (long long)plan->signal_lead_s);
+    put_flag(out, plan->task && !asked->requeue ? "--no-requeue" : "--requeue");
     put_flag(out, "--open-mode=append");
     put_option(out, "output", log);
     put_option(out, "exclude", asked->exclude);
@@ -269,28 +270,70 @@ static void put_start(FILE *out, const struct job_plan *plan) {
           out);
 }
 
+/* put_outcome - how the job ended, for 'atelier status'. A job that is killed leaves none. */
+static void put_outcome(FILE *out, const struct job_plan *plan) {
+    fprintf(
+        out,
+        "\n"
+        "# 'atelier status' reads there how the job ended.\n"
+        "outcome=\"$run/job-%s.end\"\n"
+        "fail() { echo \"error: $1\" >&2; exit 1; }\n"
+        "ended() { trap - EXIT; echo \"${SLURM_JOB_ID:-0} $1 $(date +%%s)\" >\"$outcome\"; exit \"$1\"; }\n"
+        "trap 'ended $?' EXIT\n"
+        "rm -f \"$outcome\"\n",
+        plan->task);
+}
+
+/* put_task - the command itself. */
+static void put_task(FILE *out, const struct job_plan *plan) {
+    fputs("\ncommand", out); /* without a launcher the line begins as well as with one */
+    put_launcher(out, plan);
+    fprintf(out, " \"$atelier\" %s", plan->task);
+    if (strcmp(plan->task, "prepare") == 0)
+        fputs(" \"$run/job-prepare.yaml\"", out);
+    for (int i = 0; i < plan->num_words; i++)
+        put_quoted(out, " ", plan->words[i], "");
+    fputs("\n", out);
+}
+
+/* put_header - what the script is, for who finds it. */
+static void put_header(FILE *out, const struct job_plan *plan) {
+    fputs("#!/bin/bash\n"
+          "# shellcheck disable=SC2016 # single quotes: a '$' in a value is a '$'\n",
+          out);
+    fprintf(out, "# Written by atelier %s for site '%s', partition '%s': ", ATELIER_VERSION, plan->site->name,
+            plan->partition->name);
+    if (plan->task)
+        fputs(plan->task, out);
+    else
+        fprintf(out, "%lld x %lld ranks", (long long)plan->nodes, (long long)plan->ranks_per_node);
+    if (plan->gpus_per_node > 0)
+        fprintf(out, ", %lld GPUs", (long long)(plan->nodes * plan->gpus_per_node));
+    fprintf(out, ".\n# Made from '%s'; 'atelier submit%s%s' writes it anew.\n", plan->facts->config_path,
+            plan->task ? " " : "", plan->task ? plan->task : "");
+}
+
 char *submit_script(const struct job_plan *plan) {
     char *text = NULL;
     size_t length = 0;
     FILE *out = open_memstream(&text, &length);
     CHECK(out, "out of memory for the batch script");
-    fputs("#!/bin/bash\n"
-          "# shellcheck disable=SC2016 # single quotes: a '$' in a value is a '$'\n",
-          out);
-    fprintf(out, "# Written by atelier %s for site '%s', partition '%s': %lld x %lld ranks", ATELIER_VERSION,
-            plan->site->name, plan->partition->name, (long long)plan->nodes, (long long)plan->ranks_per_node);
-    if (plan->gpus_per_node > 0)
-        fprintf(out, ", %lld GPUs", (long long)(plan->nodes * plan->gpus_per_node));
-    fprintf(out, ".\n# Made from '%s'; 'atelier submit' writes it anew.\n", plan->facts->config_path);
+    put_header(out, plan);
     put_directives(out, plan);
     fputs("set -eu\n\n", out);
     put_quoted(out, "atelier=", plan->facts->program, "\n");
     put_quoted(out, "run=", plan->facts->run_folder, "\n");
-    put_guard(out);
+    if (plan->task)
+        put_outcome(out, plan);
+    else
+        put_guard(out);
     put_quoted(out, "cd ", plan->facts->working_folder, "\n");
     put_modules(out, plan);
     put_environment(out, plan);
-    put_start(out, plan);
+    if (plan->task)
+        put_task(out, plan);
+    else
+        put_start(out, plan);
     CHECK(fclose(out) == 0, "out of memory for the batch script");
     return text;
 }

@@ -177,9 +177,55 @@ submit 2 "$work/late" --set "slurm.after=[$work/unknown]"
 expect_output "^error: 'slurm.after' names '.*unknown', which has no submitted job"
 say "slurm.after: a run starts after another, or is cancelled where that one does not end well"
 
-# --- hostile names, in a job that runs ---
+# --- prepare, eval and export as jobs, beside the training of the same folder ---
 
 export HACKED="$PWD/$work/hacked"
+folder="$PWD/$work/tasks" data="$PWD/$work/tasks.h5"
+# task WANTED_CODE NAME [ARGUMENT...]
+task() {
+    wanted_code=$1 name=$2
+    shift 2
+    run "$wanted_code" "$atelier" submit "$name" "$tiny" "$@" --set "run.folder=$folder" --set "slurm.site=$site"
+    job=$(sed -n 's/^job *\([0-9]*\)$/\1/p' "$log")
+}
+task_is() { "$atelier" status "$folder" 2>&1 | grep -Eq -- "^$1 +$2"; }
+task 0 prepare --set "prepare.output=$data" --dry-run
+[ ! -e "$folder" ] || fail "a dry run wrote '$folder'"
+task 2 export --to gguf --out "$work/early.gguf"
+expect_output "^error: the run in '.*' has no checkpoint yet"
+task 0 prepare --set "prepare.output=$data" --set "slurm.options=[--begin=now+1hour]"
+expect_output "^note: 'prepare' computes on processors: partition 'cpu' is taken"
+prepare_job=$job
+task_is prepare "job $prepare_job, waits: " || fail "status does not show the job that prepares"
+task 2 prepare --set "prepare.output=$data"
+expect_output "^error: job $prepare_job \\('prepare' of this run, .*is in the queue"
+submit 0 "$folder" --set "data.train=$data" --set train.steps=3 --set "slurm.after=[$folder]"
+expect_output "^waits +for job $prepare_job to end well"
+# shellcheck disable=SC2016 # single quotes on purpose
+strange="$PWD/$work/it's "'$(touch $HACKED) `touch $HACKED`;.h5'
+task 0 eval --data "$strange" --set "slurm.after=[$folder]"
+expect_output "^waits +for job [0-9]+ to end well"
+if ! [ -s "$folder/job.sh" ] || ! grep -q " train " "$folder/job.sh"; then fail "the script of the training was overwritten"; fi
+cp "$work/fiches.h5" "$strange"
+scontrol update "JobId=$prepare_job" StartTime=now
+wait_until 90 "the three jobs" task_is eval "done"
+expect "the chain after a prepare job" "done" "$(status "$folder" chain)"
+task_is prepare "done, job $prepare_job" || fail "status does not say that prepare is done"
+expect_line "$folder" '^all +[0-9.]+ +[0-9.]+ +[0-9]+$'
+[ ! -e "$HACKED" ] || fail "a word of the command was run by a shell"
+task 0 eval --data README.md
+eval_job=$job
+wait_until 60 "the eval of what is no token file" task_is eval "failed with code 2, job $eval_job"
+submit 2 "$work/late" --set "slurm.after=['$folder:eval']"
+expect_output "^error: 'slurm.after' waits for 'eval' of '.*', whose job $eval_job ended with code 2"
+folder="$PWD/$work/tasks" # submit has moved on to another
+task 0 export --to hf --out "$work/exported"
+wait_until 60 "the export" task_is export "done, job $job"
+[ -s "$work/exported/config.json" ] || fail "nothing was exported"
+say "prepare, training and eval as jobs one after the other; a failed one is told, and not waited for"
+
+# --- hostile names, in a job that runs ---
+
 # shellcheck disable=SC2016 # single quotes on purpose
 name='it'"'"'s $(touch $HACKED) `touch $HACKED`; touch $HACKED #1 %d "x" & é'
 folder="$work/$name"

@@ -8,6 +8,7 @@
 #include "slurm/chain.h"
 #include "slurm/submit_after.h"
 #include "slurm/submit_folder.h"
+#include "slurm/task.h"
 #include "tests/check.h"
 
 /* run_with - a run folder whose jobs are 7 and 12, with a chain in that state; malloc'ed. */
@@ -22,6 +23,9 @@ static char *run_with(const char *root, const char *name, enum chain_state state
     return folder;
 }
 
+/* Who asks: set before expect_after. */
+static const char *own_folder = "/nowhere", *own_task = NULL;
+
 /* expect_after - what sbatch is told (NULL: nothing), and a text among the remarks (NULL: there are none). */
 static void expect_after(const char *const *entries, int count, const char *wanted, const char *said,
                          int num_errors) {
@@ -31,7 +35,8 @@ static void expect_after(const char *const *entries, int count, const char *want
     for (int i = 0; i < count; i++)
         list[i].text = xstrdup(entries[i]);
     config.slurm.after = list;
-    char *got = submit_after(&config, &remarks);
+    const struct after_asker asker = {own_folder, own_task};
+    char *got = submit_after(&config, &asker, &remarks);
     assert_int_equal(remarks.num_errors, num_errors);
     if (wanted)
         assert_string_equal(got ? got : "(nothing)", wanted);
@@ -66,7 +71,51 @@ static void test_after(void **state) {
     free(runs), free(chains), free(is_done), free(failed), free(nowhere), free(root);
 }
 
+/* task_with - a folder from which the task was submitted as that job; code < 0: it has not ended. */
+static void task_with(const char *folder, const char *task, const char *id, int code) {
+    struct err err = {""};
+    char *path = xasprintf("%s/job-%s.end", folder, task), *line = xasprintf("%s %d 1700000000\n", id, code);
+    if (folder_create(folder, &err) != 0 || task_note(folder, task, id, &err) != 0 ||
+        (code >= 0 && file_replace(path, line, strlen(line), &err) != 0))
+        fail_msg("%s", err.text);
+    free(path), free(line);
+}
+
+/* The jobs of tasks: a training waits for the prepare job of its own folder, eval for the training. */
+static void test_after_task(void **state) {
+    (void)state;
+    char *root = test_folder("submit_after_task");
+    char *own = xasprintf("%s/own", root), *other = xasprintf("%s/other", root);
+    char *own_prepare = xasprintf("%s:prepare", own), *own_again = xasprintf("%s/../own", own);
+    task_with(own, "prepare", "31", -1);
+    own_folder = own, own_task = NULL;
+    expect_after((const char *[]){own}, 1, "31", NULL, 0);
+    expect_after((const char *[]){own_again, "5"}, 2, "31:5", NULL, 0);
+    expect_after((const char *[]){own_prepare}, 1, "31", NULL, 0);
+    own_folder = other; /* of a folder that never trained */
+    expect_after((const char *[]){own}, 1, "31", NULL, 0);
+    task_with(own, "eval", "40", -1);
+    expect_after((const char *[]){own}, 1, "40", NULL, 0);
+    expect_after((const char *[]){own_prepare}, 1, "31", NULL, 0);
+    task_with(own, "prepare", "31", 0);
+    expect_after((const char *[]){own_prepare}, 1, NULL, "is done: nothing to wait for", 0);
+    task_with(own, "prepare", "33", -1); /* the end of an earlier job is not this one's */
+    expect_after((const char *[]){own_prepare}, 1, "33", NULL, 0);
+    task_with(own, "prepare", "33", 2);
+    expect_after((const char *[]){own_prepare}, 1, NULL, "whose job 33 ended with code 2", 1);
+    expect_after((const char *[]){other}, 1, NULL, "waits for 'prepare' of '", 1);
+    char *trained = run_with(root, "trained", CHAIN_ACTIVE, false);
+    task_with(trained, "prepare", "31", -1);
+    expect_after((const char *[]){trained}, 1, "12", NULL, 0);
+    own_folder = trained, own_task = "eval";
+    expect_after((const char *[]){trained}, 1, "12", NULL, 0);
+    own_task = "prepare"; /* the run file's own line, meant for the training */
+    expect_after((const char *[]){trained}, 1, NULL, "is not waited for", 0);
+    own_folder = "/nowhere", own_task = NULL;
+    free(own), free(other), free(own_prepare), free(own_again), free(trained), free(root);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_after)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_after), cmocka_unit_test(test_after_task)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,7 @@ static const struct command COMMANDS[] = {
      "FILE',\n"
      "read from ATELIER_CALIBRATION or calibrations/SITE-PARTITION.json beside the profile.\n"},
     {"submit", command_submit, "a Slurm job for a run file: checked, submitted, chained",
-     "CONFIG [--dry-run] [--program PATH] [--chain N] [--set KEY=VALUE]...",
+     "[prepare|eval|export] CONFIG [--dry-run] [--program PATH] [--chain N] [--set KEY=VALUE]...",
      "Checks what the 'slurm:' section of CONFIG asks for against the site's profile, writes the batch "
      "script to\n"
      "run.folder and submits it.  The site is found out, or named by slurm.site (slurm/sites holds the "
@@ -57,7 +57,13 @@ static const struct command COMMANDS[] = {
      "                    would be refused\n"
      "  --program PATH    another build of atelier for the job: the one for its GPUs, build/cuda/atelier\n"
      "  --chain N         a follow-up job behind each job until all steps are done, at most N starts\n"
-     "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"},
+     "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"
+     "Other commands as one job on a node without GPUs, beside the training of the same run folder:\n"
+     "  submit prepare CONFIG\n"
+     "  submit eval CONFIG [MODEL] --data FILE.h5 [OPTION]...\n"
+     "  submit export CONFIG [MODEL] --to hf|gguf --out PATH [OPTION]...\n"
+     "MODEL left out: the run's newest checkpoint.  Partition: the run file's where it has no GPUs, else the site's\n"
+     "first without; --set slurm.partition=NAME names one.  In slurm.after RUN:prepare is such a job.\n"},
     {"status", command_status, "how far a run is: queue, step, loss, speed, hours", "RUN [--json]",
      "Reads the files of the run folder RUN, and asks squeue where there is one.  Changes nothing.\n"
      "  --json            as JSON\n"},

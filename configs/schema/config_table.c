@@ -390,8 +390,8 @@ static const struct config_key run_file_keys[] = {
          FREE),
     LIST(
         "slurm.after", AT(slurm.after), AT(slurm.num_after), &config_text_table,
-        "run folders or numbers of jobs that must have ended well before the job starts; where one fails it is "
-        "cancelled",
+        "run folders (RUN, or RUN:prepare, RUN:eval, RUN:export) or numbers of jobs that must have ended well "
+        "before the job starts; where one fails it is cancelled",
         FREE),
     CHOICE("slurm.chain.until", AT(slurm.chain.until), "time_limit", chain_ends,
            "done: a follow-up job waits behind each job, until the last step is done; time_limit: one job, "

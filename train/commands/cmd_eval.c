@@ -8,6 +8,7 @@
 #include "data/tokens/loader.h"
 #include "train/commands/commands.h"
 #include "train/commands/options.h"
+#include "train/commands/submit_task.h"
 #include "train/model/session.h"
 #include "train/record/metrics.h"
 
@@ -36,6 +37,14 @@ static int parse(struct eval *eval, int argc, char **argv, struct err *err) {
         return -1;
     if (!eval->model || !eval->data)
         return err_set(err, "a model and a token file are expected: atelier eval MODEL --data FILE.h5");
+    return 0;
+}
+
+int eval_words_check(int argc, char **argv, struct task_inputs *inputs, struct err *err) {
+    struct eval eval = {0};
+    if (parse(&eval, argc, argv, err) != 0)
+        return -1;
+    *inputs = (struct task_inputs){eval.model, eval.data};
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
 #include "train/commands/options.h"
+#include "train/commands/submit_task.h"
 #include "train/measure/verify.h"
 
 struct request {
@@ -60,6 +61,14 @@ static int read_words(struct request *request, int argc, char **argv, struct err
         return err_set(err, "--type: q8_0 is a type of GGUF files; choose f32, f16 or bf16 for a folder");
     if (path_exists(request->path))
         return err_set(err, "'%s' exists already; remove it or choose another --out", request->path);
+    return 0;
+}
+
+int export_words_check(int argc, char **argv, struct task_inputs *inputs, struct err *err) {
+    struct request request = {0};
+    if (read_words(&request, argc, argv, err) != 0)
+        return -1;
+    *inputs = (struct task_inputs){request.model, NULL};
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "slurm/chain.h"
 #include "slurm/command_file.h"
 #include "slurm/submit_folder.h"
+#include "slurm/task.h"
 #include "train/commands/commands.h"
 #include "train/commands/options.h"
 #include "train/record/accounts.h"
@@ -213,6 +214,39 @@ static void print_chain(const struct report *report) {
     putchar('\n');
 }
 
+/* task_text - how the newest job of a task stands; false: none was submitted. */
+static bool task_text(const struct report *report, const char *task, char *text, size_t room_bytes) {
+    struct task_record record;
+    struct queue queue = {NULL, 0};
+    bool has_answer = true;
+    if (!task_read(&record, report->run_folder, task))
+        return false;
+    const struct queued_job *job =
+        record.has_ended ? NULL : task_job(&record, &queue, QUEUE_TIMEOUT_S, &has_answer);
+    if (record.has_ended && record.code == 0)
+        snprintf(text, room_bytes, "done, job %s", record.id);
+    else if (record.has_ended)
+        snprintf(text, room_bytes, "failed with code %lld, job %s: its log is in logs/",
+                 (long long)record.code, record.id);
+    else if (job && strcmp(job->state, "PENDING") == 0)
+        snprintf(text, room_bytes, "job %s, waits: %s", job->id, job->reason);
+    else if (job)
+        snprintf(text, room_bytes, "job %s, %s on %s, %s left", job->id, job->state, job->nodes, job->left);
+    else
+        snprintf(text, room_bytes, "job %s, %s", record.id,
+                 has_answer ? "ended without a word: cancelled, killed, or lost with its node"
+                            : "the queue is not known");
+    queue_release(&queue);
+    return true;
+}
+
+static void print_tasks(const struct report *report) {
+    char text[TEXT_ROOM];
+    for (int i = 0; i < NUM_TASKS; i++)
+        if (task_text(report, task_name(i), text, sizeof text))
+            printf("%-12s %s\n", task_name(i), text);
+}
+
 static void print_ledger(const struct report *report) {
     char text[TEXT_ROOM];
     struct ledger_totals totals = ledger_totals(&report->ledger);
@@ -235,6 +269,17 @@ static json_t *job_object(const struct queued_job *job) {
     return job ? json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", job->id, "state", job->state, "reason",
                            job->reason, "left", job->left, "nodes", job->nodes)
                : NULL;
+}
+
+/* tasks_object - "prepare": how it stands. */
+static json_t *tasks_object(const struct report *report) {
+    json_t *root = json_object();
+    char text[TEXT_ROOM];
+    CHECK(root, "out of memory");
+    for (int i = 0; i < NUM_TASKS; i++)
+        if (task_text(report, task_name(i), text, sizeof text))
+            set(root, task_name(i), json_string(text));
+    return root;
 }
 
 static void print_json(const struct report *report) {
@@ -273,6 +318,7 @@ static void print_json(const struct report *report) {
         set(root, "gpu_hours", json_real(chain_spent_hours(chain, report->now)));
         set(root, "budget_gpu_hours", real_or_null(chain->budget_hours, chain->budget_hours > 0));
     }
+    set(root, "tasks", tasks_object(report));
     json_dumpf(root, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(root);
@@ -303,6 +349,7 @@ int command_status(int argc, char **argv) {
         print_state(&report);
         print_progress(&report);
         print_chain(&report);
+        print_tasks(&report);
         print_ledger(&report);
     }
     free(report.prologue);

@@ -11,12 +11,15 @@
 #include "slurm/slurm.h"
 #include "slurm/submit_after.h"
 #include "slurm/submit_folder.h"
+#include "slurm/task.h"
 #include "train/commands/commands.h"
+#include "train/commands/submit_task.h"
+#include "train/commands/surroundings.h"
 #include "train/record/run_status.h"
 #include "train/run/run_lock.h"
 #include "train/run/run_record.h"
 
-enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, PATH_ROOM = 4096, MAX_OVERRIDES = 256 };
+enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, MAX_OVERRIDES = 256 };
 static const double QUEUE_TIMEOUT_S = 10;
 
 struct submit_words {
@@ -68,57 +71,6 @@ static int read_words(struct submit_words *words, int argc, char **argv, struct 
 }
 
 /* --- what the plan needs to know --- */
-
-struct surroundings {
-    struct submit_facts facts;
-    struct program_facts build;
-    char program[PATH_ROOM], folder[PATH_ROOM];
-    char *run_folder, *mpi;
-};
-
-/* find_program - the one that the job will start: this one, or the build that is named. */
-static int find_program(struct surroundings *here, const char *named, struct err *err) {
-    const char *bundle = getenv("ATELIER_BUNDLE"); /* there the program runs under a loader of its own */
-    if (named) {
-        if (!realpath(named, here->program))
-            return err_set(err, "cannot find '%.300s' (--program): %s", named, strerror(errno));
-        return program_ask(&here->build, here->program, err);
-    }
-    ssize_t length = readlink("/proc/self/exe", here->program, sizeof here->program - 1);
-    if (length <= 0)
-        return err_set(err, "cannot find out where this program is: %s", strerror(errno));
-    here->program[length] = '\0';
-    if (bundle)
-        snprintf(here->program, sizeof here->program, "%s/bin/atelier", bundle);
-    program_self(&here->build);
-    return 0;
-}
-
-static int look_around(struct surroundings *here, const struct submit_words *words,
-                       const struct config *config, const struct site *site, struct err *err) {
-    struct run_status status;
-    if (!getcwd(here->folder, sizeof here->folder))
-        return err_set(err, "cannot find out where I am: %s", strerror(errno));
-    if (find_program(here, words->program, err) != 0)
-        return -1;
-    const char *folder = config->run.folder;
-    here->run_folder = folder[0] == '/' ? xstrdup(folder) : xasprintf("%s/%s", here->folder, folder);
-    if (site->scheduler == SCHEDULER_SLURM && !config->slurm.mpi && !site->mpi)
-        here->mpi = slurm_mpi_plugin();
-    here->facts = (struct submit_facts){
-        .program = here->program,
-        .build = &here->build,
-        .working_folder = here->folder,
-        .run_folder = here->run_folder,
-        .account = site->account_variable ? getenv(site->account_variable) : NULL,
-        .mpi = here->mpi,
-        .checkpoint_s = run_status_read(&status, here->run_folder, NULL) == 0 ? status.checkpoint_s : 0,
-        .storage = site_storage(site, here->run_folder),
-        .config_path = words->config_path,
-    };
-    return 0;
-}
-
 /* look_for_files - a job that waits for hours to find that its data are missing helps nobody.  A dry run may
  * be of another machine's files. */
 static void look_for_files(const struct config *config, enum remark_level level, struct remarks *remarks) {
@@ -296,7 +248,7 @@ static int submit(const struct submit_words *words, struct config *config, const
     submit_plan(&plan, config, site, &here->facts, &remarks);
     submit_check_device(&plan, &remarks);
     fix_device(config, &plan);
-    plan.after_ok = submit_after(config, &remarks);
+    plan.after_ok = submit_after(config, &(struct after_asker){here->run_folder, NULL}, &remarks);
     if (site->scheduler == SCHEDULER_SLURM)
         say_the_rest(words, &plan, &remarks);
     if (remarks.num_errors == 0 && !words->is_dry_run) {
@@ -314,21 +266,24 @@ static int submit(const struct submit_words *words, struct config *config, const
 }
 
 int command_submit(int argc, char **argv) {
+    if (argc > 0 && task_find(argv[0]))
+        return command_submit_task(argc, argv);
     struct submit_words words = {.config_path = NULL};
     struct config config = {.text = NULL};
     struct site site = {.name = NULL};
     struct surroundings here = {.run_folder = NULL};
     struct err err = {""};
     int code = EXIT_USAGE;
-    if (read_words(&words, argc, argv, &err) != 0 ||
+    int status = read_words(&words, argc, argv, &err);
+    const struct surroundings_asked asked = {words.config_path, words.program};
+    if (status != 0 ||
         config_load(&config, words.config_path, words.overrides, words.num_overrides, &err) != 0 ||
         config_need_train(&config, &err) != 0 || site_open(&site, config.slurm.site, &err) != 0 ||
-        look_around(&here, &words, &config, &site, &err) != 0)
+        surroundings_look(&here, &asked, &config, &site, &err) != 0)
         fprintf(stderr, "error: %s\n", err.text);
     else
         code = submit(&words, &config, &site, &here);
-    free(here.run_folder);
-    free(here.mpi);
+    surroundings_release(&here);
     site_release(&site);
     config_free(&config);
     return code;
