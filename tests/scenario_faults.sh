@@ -159,7 +159,7 @@ expect_output "^error: .*model.safetensors' has [0-9]+ bytes"
 expect "metrics after a refused checkpoint" "$lines" "$(losses "$work/shorter")"
 say "a truncated checkpoint: refused, the one before it is named, and where there is none the run does not start anew"
 
-# --- a loss that is not a number ---
+# --- weights, and later a gradient, that are not numbers ---
 
 # poison FOLDER FIRST LAST - rows of the input embedding of a model become NaN.
 poison() {
@@ -172,22 +172,27 @@ poison() {
         dd of="$file" bs=1 seek="$at" conv=notrunc status=none
 }
 
-# Its head is not the embedding, or each row would be in every step's loss.
 width=64 # of the tiny model
 train 0 0 "$work/untied" --set train.steps=1 --set model.architecture.tied_head=false
 cp -r "$work/untied/step-000001" "$work/poisoned"
 poison "$work/poisoned" 3000 3010
-run 1 on_ranks 2 "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/nan" --set train.steps=200 \
-    --set "data.train=$work/fiches.h5" --set "model.path=$work/poisoned" --set checkpoint.every_steps=1 \
-    --set checkpoint.keep=2
+run 2 on_ranks 2 "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/poisoned-run" \
+    --set "data.train=$work/fiches.h5" --set "model.path=$work/poisoned"
 expect_no_process
-expect_output "^error: step [0-9]+: the loss is not finite; no update was made; .*fiches.h5 document [0-9]+"
+expect_output "^error: .*model.embed_tokens.weight' holds 640 values that are not finite, the first \(nan\) at element 192000"
+[ ! -e "$work/poisoned-run/latest" ] || fail "a run from weights that are not numbers left a checkpoint"
+say "a base model with values that are not numbers: refused, tensor, count and place named"
+
+train 1 2 "$work/nan" --set train.steps=200 --set checkpoint.every_steps=1 --set checkpoint.keep=2 \
+    --set optimizer.learning_rate=100
+expect_no_process
+expect_output "^error: step [0-9]+: the (loss|gradient norm) is not finite; no update was made; .*fiches.h5 document [0-9]+"
 bad_step=$(sed -n 's/^error: step \([0-9]*\):.*/\1/p' "$log")
-[ "$bad_step" -gt 1 ] || fail "the bad row was met in step 1: choose rarer tokens"
+[ "$bad_step" -gt 1 ] || fail "a rate of 100 ended the run in its first step"
 expect_complete "$work/nan" $((bad_step - 1))
 expect "last step told" $((bad_step - 1)) "$(last_step "$work/nan")"
 expect "unfinished checkpoints" "" "$(ls -d "$work/nan"/*.partial 2>/dev/null)"
-say "a loss that is not a number in step $bad_step: code 1, step and documents named, the checkpoint of step $((bad_step - 1)) is the last"
+say "a number that is none in step $bad_step: code 1, step and documents named, the checkpoint of step $((bad_step - 1)) is the last"
 
 # --- a full disk, a folder that cannot be written ---
 
