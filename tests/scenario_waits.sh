@@ -73,12 +73,22 @@ slow() {
     stop_at words 2 open:.partial --set checkpoint.timeout_s=$words_s
 }
 slow &
+# rank_of_step RANK - its process in the run that is stopped in a step: the other run has ranks of the same numbers.
+rank_of_step() {
+    for pid in $(own_processes); do
+        if tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qx "run.folder=$work/step" &&
+            tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then
+            echo "$pid"
+            return
+        fi
+    done
+}
 log=$work/step.log
 train_start 2 "$work/step" --set train.steps=100000 --set checkpoint.every_steps=0 --set run.timeout_s=$step_s \
     --set run.start_timeout_s=300
 wait_for_step "$work/step" 20
-process=$(rank_process 1)
-while [ -z "$process" ]; do process=$(rank_process 1); done
+process=$(rank_of_step 1)
+[ -n "$process" ] || fail "rank 1 of the run is not found"
 kill -s STOP "$process"
 train_end $((step_s + slack_s))
 wait
