@@ -130,6 +130,7 @@ static void test_unfinished_names(void **state) {
         assert_int_equal(kind_at(out), S_IFREG);
         unlink(name);
         unlink(out);
+        free(name);
     }
     alarm(0);
     free(out);

@@ -474,14 +474,14 @@ static void test_bad_chats(void **state) {
     }
     assert_int_equal(num_learnt, 2); /* "s" and its end; "r" has no weight */
     token_file_close(file);
-    unlink(job.output);
+    release(&job);
     write_text("plain.txt", "x");
     job = job_for("plain.txt");
     run_well(&job);
     file = token_file_open(job.output, &job.err);
     assert_null(token_file_chat(file)->style);
     token_file_close(file);
-    unlink(job.output);
+    release(&job);
 }
 
 static void test_bad_config(void **state) {
