@@ -2,14 +2,16 @@
 # run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), those in SIMT_DIR,
 # which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
 # ONLY=programs leaves the scripts out; RANKS="2 4": these numbers of ranks.
-# Programs of one process run side by side, one for each core, and so do the clusters of the Slurm scenarios, which wait
-# much; everything else with ranks runs alone.
+# Programs of one process run side by side, one for each core, and so do the scenarios that do not ask how long something
+# takes, and the clusters of the Slurm scenarios, which wait much; everything else with ranks runs alone.
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
 directory=${1:?usage: run.sh DIR [SIMT_DIR]}
 simt_directory=${2:-}
 limit=${ATELIER_TEST_TIMEOUT:-600}
 here=$(dirname "$0")
-shopt -s extglob # scenario_!(slurm*): all but those
+shopt -s extglob # @(a|b): one of those; !(a|b): all but those
+# Scenarios that ask how long something takes, or fill the machine: nothing runs beside them.
+timed='faults|kill|memory|probe|signal|smollm2|waits'
 num_jobs=$(nproc)
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
@@ -98,7 +100,8 @@ everything() {
     with_ranks "$directory" "" "${RANKS:-1 2 3 4}"
     [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
     [ "${ONLY:-}" != programs ] || return 0
-    scripts run "$here"/check_*.sh "$here"/scenario_!(slurm*).sh
+    scripts run "$here"/check_*.sh "$here"/scenario_@($timed).sh
+    scripts beside "$here"/scenario_!(slurm*|$timed).sh
     scripts beside "$here"/scenario_slurm*.sh
 }
 
