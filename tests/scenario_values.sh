@@ -63,6 +63,24 @@ for to in hf gguf; do
 done
 say "weights that are no numbers: tensor, count and place named by train on 1 and 2 ranks, generate, eval, export"
 
+# --- finite weights whose activations are not: no number is printed, no text written ---
+odd_model overflow model.norm.weight 0 '\346\261\141\177' 16 # 3e38
+run 1 "$atelier" eval "$work/overflow" --data "$work/fiches-valid.h5"
+expect_output "^error: the loss of '$work/overflow' is not finite at token [0-9]* of document [0-9]* of '$work/fiches-valid.h5' .source '.*overflowed f32.*lower learning rate"
+run 1 "$atelier" eval "$work/overflow" --data "$work/fiches-valid.h5" --json
+if grep -q '"loss"' "$log"; then
+    fail "eval printed a loss that is no number"
+fi
+run 1 "$atelier" generate "$work/overflow" --prompt Bonjour --max-tokens 4 --temperature 0
+expect_output "^error: [0-9]* of the [0-9]* logits of '$work/overflow' after token [0-9]* of the text .*not finite.*overflowed f32"
+run 1 "$atelier" generate "$work/overflow" --prompt Bonjour --max-tokens 4
+run 1 "$atelier" export "$work/overflow" --to hf --out "$work/out.overflow"
+expect_output "^error: the logits of '$work/overflow' are not finite"
+[ ! -e "$work/out.overflow" ] || fail "export left something behind"
+run 0 "$atelier" eval "$good" --data "$work/fiches-valid.h5" # the control
+run 0 "$atelier" generate "$good" --prompt Bonjour --max-tokens 4 --temperature 0
+say "activations that overflow: eval, generate and export end with 1 and say where"
+
 # --- too large for the type of the saved model ---
 wanted="tensor '$down' holds 1 value too large for model.save_dtype f16, the first .70144. at element 20"
 from_model 2 "$work/none" "$work/large" --set model.save_dtype=f16

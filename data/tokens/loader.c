@@ -356,6 +356,20 @@ int loader_eval_sample(struct loader *loader, int64_t index, struct sample *out,
     return status;
 }
 
+struct sample_piece loader_eval_token(const struct loader *loader, int64_t index, int64_t row) {
+    struct piece_list list = {0};
+    eval_pieces(loader, index, &list);
+    int64_t p = 0;
+    while (p < list.count && row >= list.pieces[p].count)
+        row -= list.pieces[p++].count;
+    CHECK(p < list.count, "row %lld is beyond evaluation sample %lld", (long long)row, (long long)index);
+    struct sample_piece found = list.pieces[p];
+    found.first += row;
+    found.count = 1;
+    free(list.pieces);
+    return found;
+}
+
 /* has_target - whether one of the first num_samples evaluation samples counts in the loss: 1 or 0, or -1 with
  * err set.
  */

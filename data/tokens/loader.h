@@ -126,3 +126,5 @@ int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pi
 /* Evaluation: the files laid end to end in their own order, every document once, cut into windows of T. */
 int64_t loader_num_eval_samples(const struct loader *loader);
 int loader_eval_sample(struct loader *loader, int64_t index, struct sample *out, struct err *err);
+/* loader_eval_token - where row `row` of an evaluation sample comes from: a piece of one token. */
+struct sample_piece loader_eval_token(const struct loader *loader, int64_t index, int64_t row);

@@ -82,8 +82,21 @@ static int open_all(struct eval *eval, struct err *err) {
     return 0;
 }
 
-/* add_sample - losses of one sequence to the sums of their sources. */
-static void add_sample(struct eval *eval, const struct sample *sample) {
+/* not_finite - the loss of a row of sequence `index` is no number: where, why, what to do.  Returns -1. */
+static int not_finite(const struct eval *eval, int64_t index, int64_t row, struct err *err) {
+    struct sample_piece token = loader_eval_token(eval->loader, index, row);
+    const struct token_source *source =
+        token_file_source(eval->file, token_file_document_source(eval->file, token.document));
+    return err_set(err,
+                   "the loss of '%s' is not finite at token %lld of document %lld of '%s' (source '%s'): "
+                   "although the weights are finite, an activation or a logit overflowed f32, as after a "
+                   "training that diverged; evaluate an earlier checkpoint, or train again with a lower "
+                   "learning rate",
+                   eval->model, (long long)token.first, (long long)token.document, eval->data, source->name);
+}
+
+/* add_sample - losses of one sequence to the sums of their sources.  Returns 0, or -1 with err set. */
+static int add_sample(struct eval *eval, int64_t index, const struct sample *sample, struct err *err) {
     struct batch batch = {.num_tokens = eval->sequence_tokens,
                           .tokens = sample->tokens,
                           .targets = sample->targets,
@@ -93,9 +106,12 @@ static void add_sample(struct eval *eval, const struct sample *sample) {
     model_evaluate(&eval->session.model, NULL, &batch);
     const float *losses = eval->session.model.host_losses;
     for (int64_t i = 0; i < sample->filled; i++) {
+        if (!isfinite(losses[i]))
+            return not_finite(eval, index, i, err);
         eval->loss[sample->sources[i]] += (double)losses[i];
         eval->tokens[sample->sources[i]] += (double)sample->weights[i];
     }
+    return 0;
 }
 
 static int run(struct eval *eval, struct err *err) {
@@ -108,7 +124,7 @@ static int run(struct eval *eval, struct err *err) {
     for (int64_t i = 0; i < count && !status; i++) {
         status = loader_eval_sample(eval->loader, i, &sample, err);
         if (!status)
-            add_sample(eval, &sample);
+            status = add_sample(eval, i, &sample, err);
     }
     sample_release(&sample);
     return status;
@@ -168,10 +184,10 @@ int command_eval(int argc, char **argv) {
     struct eval eval = {0};
     struct err err = {""};
     int code = 2;
-    if (!parse(&eval, argc, argv, &err) && !open_all(&eval, &err) && !run(&eval, &err)) {
+    if (!parse(&eval, argc, argv, &err) && !open_all(&eval, &err))
+        code = run(&eval, &err) == 0 ? 0 : 1;
+    if (code == 0)
         print(&eval);
-        code = 0;
-    }
     if (err.text[0])
         fprintf(stderr, "error: %s\n", err.text);
     if (eval.loader)

@@ -1,4 +1,5 @@
 /* cmd_generate.c - `atelier generate MODEL --prompt TEXT`: text from any model, to look at it. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,22 +133,41 @@ static int read_prompt(struct writer *writer, const struct request *request, str
                                 &writer->tokens, err);
     }
     encoder_close(enc);
+    int64_t room = writer->caches[0].k.dims[0];
     if (!status && writer->tokens.count == 0)
         status = err_set(
             err, "the prompt is empty and the tokenizer adds nothing in front of it: give --prompt TEXT");
     writer->prompt_tokens = writer->tokens.count;
+    if (!status && writer->prompt_tokens >= room)
+        status = err_set(err, "the prompt has %lld tokens, the model %lld positions",
+                         (long long)writer->prompt_tokens, (long long)room);
     return status;
 }
 
+/* check_logits - all finite: the most likely of what is no number would be some token all the same. */
+static int check_logits(const struct writer *writer, const struct request *request, struct err *err) {
+    int64_t num_bad = 0, vocab_size = writer->session->config.vocab_size;
+    for (int64_t i = 0; i < vocab_size; i++)
+        num_bad += !isfinite(writer->logits[i]);
+    if (num_bad == 0)
+        return 0;
+    return err_set(
+        err,
+        "%lld of the %lld logits of '%s' after token %lld of the text (%lld of the prompt) are not "
+        "finite: although the weights are finite, an activation or a logit overflowed f32, as after "
+        "a training that diverged; use an earlier checkpoint, or train again with a lower learning "
+        "rate",
+        (long long)num_bad, (long long)vocab_size, request->model, (long long)writer->past,
+        (long long)writer->prompt_tokens);
+}
+
+/* write_text - goes on from the prompt until an end.  Returns 0, or -1 with err set. */
 static int write_text(struct writer *writer, const struct request *request, struct err *err) {
     int64_t room = writer->caches[0].k.dims[0];
-    if (read_prompt(writer, request, err))
-        return -1;
-    if (writer->prompt_tokens >= room)
-        return err_set(err, "the prompt has %lld tokens, the model %lld positions",
-                       (long long)writer->prompt_tokens, (long long)room);
     for (int64_t i = 0; i < request->max_tokens && writer->tokens.count < room; i++) {
         advance(writer);
+        if (check_logits(writer, request, err) != 0)
+            return -1;
         int32_t token =
             sample_token(&request->sampling, writer->logits, writer->session->config.vocab_size, i);
         if (token >= tokenizer_vocab_size(writer->session->tokenizer))
@@ -185,14 +205,19 @@ static int parse(struct request *request, int argc, char **argv, struct err *err
                : err_set(err, "a prompt is expected: atelier generate '%s' --prompt TEXT", request->model);
 }
 
+/* write_with - the exit code; err is set unless it is 0. */
 static int write_with(struct session *session, const struct request *request, struct err *err) {
     struct writer writer = {0};
-    if (!session->tokenizer)
-        return err_set(err, "'%s' has no tokenizer.json: it cannot read or write text", request->model);
+    int code = 2;
+    if (!session->tokenizer) {
+        err_set(err, "'%s' has no tokenizer.json: it cannot read or write text", request->model);
+        return code;
+    }
     writer_open(&writer, session, session->config.max_positions);
-    int status = write_text(&writer, request, err);
+    if (read_prompt(&writer, request, err) == 0)
+        code = write_text(&writer, request, err) == 0 ? 0 : 1;
     writer_close(&writer);
-    return status;
+    return code;
 }
 
 int command_generate(int argc, char **argv) {
@@ -204,7 +229,7 @@ int command_generate(int argc, char **argv) {
     if (!parse(&request, argc, argv, &err) &&
         !session_open(&session, request.model, PROMPT_CHUNK_TOKENS, 0, (int)request.threads, &err) &&
         !session_tokenizer(&session, &err)) {
-        code = write_with(&session, &request, &err) ? 2 : 0;
+        code = write_with(&session, &request, &err);
     }
     if (err.text[0])
         fprintf(stderr, "error: %s\n", err.text);

@@ -45,6 +45,19 @@ static double allowed(enum export_type type) {
     }
 }
 
+/* check_finite - infinity and what is no number compare with nothing. */
+static int check_finite(const char *path, const float *logits, int64_t count, struct err *err) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(logits[i]))
+            return err_set(
+                err,
+                "the logits of '%s' are not finite (%g): an activation overflowed f32, and nothing "
+                "can be compared with it; export an earlier checkpoint, or train again with a lower "
+                "learning rate",
+                path, (double)logits[i]);
+    return 0;
+}
+
 int export_check(const char *source, const char *written, enum export_type type, double *difference,
                  struct err *err) {
     int64_t vocab_size = 0, written_vocab_size = 0;
@@ -54,7 +67,8 @@ int export_check(const char *source, const char *written, enum export_type type,
     if (got && vocab_size != written_vocab_size) {
         err_set(err, "'%s' has %lld tokens, '%s' %lld", written, (long long)written_vocab_size, source,
                 (long long)vocab_size);
-    } else if (got) {
+    } else if (got && check_finite(source, want, CHECK_TOKENS * vocab_size, err) == 0 &&
+               check_finite(written, got, CHECK_TOKENS * vocab_size, err) == 0) {
         double error = 0, norm = 0;
         for (int64_t i = 0; i < CHECK_TOKENS * vocab_size; i++) {
             error += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
