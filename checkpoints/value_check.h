@@ -1,4 +1,4 @@
-/* value_check.h - no file of this program holds a value that is no number, or one that its type turned into
+/* value_check.h - no file of this program holds a value that is not a number, or one that its type turned into
  * infinity; and weights that are damaged so are named when they are read.  All writers and readers of weights
  * go through here. */
 #pragma once

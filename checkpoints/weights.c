@@ -285,7 +285,7 @@ static int read_optional(const char *folder, const char *name, char **text, stru
         if (!*text)
             status = -1;
         else if (strlen(*text) != length_bytes)
-            status = err_set(err, "cannot read '%s': it holds a NUL byte, it is no JSON", path);
+            status = err_set(err, "cannot read '%s': it holds a NUL byte, it is not JSON", path);
     }
     free(path);
     return status;

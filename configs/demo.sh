@@ -26,7 +26,7 @@ train_interrupted() {
     printf '\033[36m$ mpirun -n 2 atelier train configs/demo.yaml     (SIGUSR1 after %s steps)\033[0m\n' \
         "$steps_before_interruption"
     # shellcheck disable=SC2086
-    OMPI_MCA_orte_execute_quiet=1 mpirun -n 2 atelier train configs/demo.yaml $live & # quiet: 75 is no failure
+    OMPI_MCA_orte_execute_quiet=1 mpirun -n 2 atelier train configs/demo.yaml $live & # quiet: 75 is not a failure
     job=$!
     while kill -0 "$job" 2>/dev/null && [ "$(steps_done)" -lt "$steps_before_interruption" ]; do sleep 0.2; done
     kill -USR1 "$job" 2>/dev/null || true

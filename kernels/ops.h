@@ -217,7 +217,7 @@ typedef void attention_backward_fn(struct device *, struct tensor dqkv, struct t
                                    struct tensor lse, struct tensor qkv, struct tensor row_start,
                                    const struct attention_args *args, const struct rotation *rotation);
 
-/* op_attention_cached - inference: store the keys and values of N new tokens behind the past ones, attend.
+/* op_attention_cached - inference: store the keys and values of N new tokens after the past ones, attend.
  * New token i sees cache rows 0 .. past + i.
  *   out  out [N, H, D]   in  qkv [N, Q, D], already rotated   inout  k_cache, v_cache [S, G, D]
  *   past: rows already filled; past + N <= S */

@@ -27,7 +27,7 @@ struct chain_job {
 };
 
 struct chain {
-    bool follows;        /* a follow-up waits behind each job; else the job is requeued */
+    bool follows;        /* a follow-up starts after each job; else the job is requeued */
     bool requeues;       /* without follow-ups: start again after a time limit */
     int64_t max_jobs;    /* starts since the submission */
     int64_t first_job;   /* index of the first start of this submission; those before are of earlier ones */

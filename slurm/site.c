@@ -105,7 +105,7 @@ static int check_partition(const struct loading *loading, const struct site_part
                  {"option", partition->option}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (words[i].text && !is_name(words[i].text, "_-.@"))
-            return config_fail_key(loading, "partitions", "partition '%.60s': %s '%.60s' is no Slurm name",
+            return config_fail_key(loading, "partitions", "partition '%.60s': %s '%.60s' is not a Slurm name",
                                    partition->name, words[i].name, words[i].text);
     if (partition->gpus_per_node * partition->cores_per_gpu > partition->cores_per_node &&
         partition->cores_per_node > 0)
@@ -127,7 +127,7 @@ static int check_default(const struct loading *loading, const struct site *site)
         if (strcmp(site->partitions[i].name, site->default_partition) == 0)
             return 0;
     return config_fail_key(loading, "default_partition",
-                           "'default_partition' is '%.60s', which is no entry of partitions",
+                           "'default_partition' is '%.60s', which is not an entry of partitions",
                            site->default_partition);
 }
 
@@ -148,7 +148,7 @@ static int check_site(const struct loading *loading, const struct site *site) {
             return -1;
         for (int before = 0; before < i; before++)
             if (strcmp(site->partitions[before].name, site->partitions[i].name) == 0)
-                return config_fail_key(loading, "partitions", "partition '%.60s' is there twice",
+                return config_fail_key(loading, "partitions", "partition '%.60s' is a duplicate",
                                        site->partitions[i].name);
     }
     if (check_variables(loading, "environment", "environment", site->environment, site->num_environment) != 0)

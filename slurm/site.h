@@ -95,7 +95,7 @@ struct site {
     bool purge_modules;
     struct text_entry *module_init; /* files that define 'module'; read in turn until a module can be found */
     struct text_entry *module_path; /* folders added to MODULEPATH where no module can be found without */
-    struct text_entry *modules;     /* behind the partition's */
+    struct text_entry *modules;     /* after the partition's */
     struct text_entry *options;     /* further options of sbatch */
     struct text_entry *srun_options;
     struct text_entry *launcher; /* words before the program */

@@ -37,7 +37,7 @@ void cluster_release(struct cluster *cluster);
 const struct cluster_partition *cluster_partition(const struct cluster *cluster, const char *name);
 
 /* cluster_ask - both, from the programs, each within a few seconds.  Returns 0, or -1 with err set: no sinfo.
- * A cluster without accounting has no QoS; that is no failure. */
+ * A cluster without accounting has no QoS; that is not a failure. */
 int cluster_ask(struct cluster *cluster, struct err *err);
 
 /* site_discover - fill the partitions of a profile with 'discover' from the cluster.  Returns 0, or -1 with

@@ -191,7 +191,7 @@ int slurm_parse_id(const char *output, char id[SLURM_ID_ROOM], struct err *err) 
             err, "sbatch gave no job id, though it ended without an error: a limit of the QoS on submitted "
                  "jobs does that; look at 'squeue -u $USER'");
     if (length == 0 || length >= SLURM_ID_ROOM || !is_whole)
-        return err_set(err, "sbatch gave '%.60s', which is no job id", output);
+        return err_set(err, "sbatch gave '%.60s', which is not a job id", output);
     snprintf(id, SLURM_ID_ROOM, "%.*s", (int)length, output);
     return 0;
 }

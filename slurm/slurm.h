@@ -31,7 +31,7 @@ void queue_read(struct queue *queue, const char *text);
  */
 int queue_ask(struct queue *queue, double timeout_s, struct err *err);
 
-/* queue_ask_jobs - those of the jobs "12,13" that are in the queue, whoever's they are; none is no error. */
+/* queue_ask_jobs - those of the jobs "12,13" that are in the queue, whoever's they are; none is not an error. */
 int queue_ask_jobs(struct queue *queue, const char *ids, double timeout_s, struct err *err);
 void queue_release(struct queue *queue);
 

@@ -70,7 +70,7 @@ int slurm_time_parse(const char *text, int64_t *seconds, struct err *err) {
     if (value < 0)
         value = slurm_form(text);
     if (value <= 0 || value > LONGEST_S)
-        return err_set(err, "'%.60s' is no time limit: write 20h, 90min, 20:00:00 or 1-12:00:00", text);
+        return err_set(err, "'%.60s' is not a time limit: write 20h, 90min, 20:00:00 or 1-12:00:00", text);
     *seconds = value;
     return 0;
 }

@@ -40,7 +40,7 @@ struct job_plan {
     int64_t nodes, gpus_per_node, ranks_per_node, cpus_per_rank;
     double billed_gpus;  /* GPUs counted per hour; 0 where the partition is not billed or has none */
     double billed_cores; /* cores counted per hour on a partition without GPUs */
-    bool chains;         /* a follow-up job waits behind each job */
+    bool chains;         /* a follow-up job starts after each job */
     bool has_script;     /* enough is known, and can be written, for a script, though it may be refused */
 };
 

@@ -104,7 +104,7 @@ int submit_choose_qos(struct job_plan *plan, struct remarks *remarks) {
         return refuse_time(plan, name, partition->max_hours, remarks);
     if (asked && partition->num_qos == 0 && plan->site->discover) {
         if (!is_name(asked, "_-."))
-            return remark(remarks, REMARK_ERROR, "'slurm.qos' is '%.60s', which is no name of Slurm", asked);
+            return remark(remarks, REMARK_ERROR, "'slurm.qos' is '%.60s', which is not a name of Slurm", asked);
         return 0; /* the profile knows none; Slurm will judge */
     }
     if (asked)

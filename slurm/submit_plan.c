@@ -54,7 +54,7 @@ static int choose_account(struct job_plan *plan, struct remarks *remarks) {
             variable ? ", or the environment variable " : "", variable ? variable : "", plan->partition->name,
             suffix);
     if (!is_name(project, "_-.@"))
-        return remark(remarks, REMARK_ERROR, "'slurm.account' is '%.60s', which is no account of Slurm",
+        return remark(remarks, REMARK_ERROR, "'slurm.account' is '%.60s', which is not an account of Slurm",
                       project);
     const char *given_suffix = strchr(project, '@');
     if (given_suffix && suffix[0] && strcmp(given_suffix, suffix) != 0)
@@ -82,7 +82,7 @@ static int choose_constraint(struct job_plan *plan, struct remarks *remarks) {
                       "'slurm.constraint' is '%.60s', which partition '%s' does not have%s%s", asked,
                       partition->name, own ? "; its own is given anyway: " : "", own ? own : "");
     if (!is_name(asked, "_-.&|()*[]"))
-        return remark(remarks, REMARK_ERROR, "'slurm.constraint' is '%.60s', which is no feature of Slurm",
+        return remark(remarks, REMARK_ERROR, "'slurm.constraint' is '%.60s', which is not a feature of Slurm",
                       asked);
     plan->constraint = own ? xasprintf("%s&%s", own, asked) : xstrdup(asked);
     return 0;

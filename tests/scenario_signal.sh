@@ -22,7 +22,7 @@ start_until() {
     wait_for_step "$folder" "$step"
 }
 
-# expect_stop FOLDER - the run ended with code 75, together, behind a checkpoint; going on gives the same losses.
+# expect_stop FOLDER - the run ended with code 75, together, after a checkpoint; going on gives the same losses.
 expect_stop() {
     train_end "$longest_s"
     expect "exit code after the signal" 75 "$code"

@@ -66,8 +66,8 @@ say "its $steps losses are those of a run that nothing interrupted, to the bit"
 
 folder="$work/chain"
 submit 0 "$folder" --chain 6 --set train.steps=100000 --set train.stop_after_s=2 --set slurm.time=3min
-expect_output '^starts +up to 6: a follow-up job waits behind each'
-wait_until 30 "the follow-up" has_line "$folder" 'follow-up job [0-9]+ waits behind this one'
+expect_output '^starts +up to 6: a follow-up job starts after each'
+wait_until 30 "the follow-up" has_line "$folder" 'follow-up job [0-9]+ starts after this one'
 run 0 "$atelier" status "$folder"
 expect_output '^next job +[0-9]+, waits: Dependency|^job +[0-9]+, waits:'
 wait_until 60 "the third start" has_starts "$folder" 3
@@ -95,7 +95,7 @@ say "submitted again: done after step $((last + 20)), its follow-up job cancelle
 
 # --- the budget ---
 
-# Jobs of 3 minutes on 8 GPUs cost up to 0.4 GPU-hours; behind one that stops by itself after seconds there is not
+# Jobs of 3 minutes on 8 GPUs cost up to 0.4 GPU-hours; after one that stops by itself after seconds there is not
 # enough left for one that could save in time.
 folder=$work/budget
 submit 2 "$folder" --chain 9 --set slurm.chain.budget_gpu_hours=0.3 --set slurm.time=3min
@@ -152,5 +152,5 @@ expect_output "queue +not known: cannot start 'squeue': it is not installed"
 run 1 "$atelier" status "$work/nowhere"
 expect_output "^error: cannot look at '.*nowhere': No such file"
 run 1 "$atelier" status "$work/fiches.h5"
-expect_output 'it is no folder'
+expect_output 'it is not a folder'
 say "status without squeue, with a slow one, without a run folder: said, and quick"

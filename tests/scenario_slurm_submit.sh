@@ -127,7 +127,7 @@ grep -q '^  device: "\{0,1\}cuda' "$folder/run.yaml" || fail "a job with GPUs: $
 wait_until 60 "the job with GPUs" has_ended "$folder"
 say "a program without CUDA is refused where GPUs are asked for, and ends where it finds itself beside them"
 
-# sbatch that ends well and says nothing, as at a QoS limit, is no success.
+# sbatch that ends well and says nothing, as at a QoS limit, is not a success.
 mkdir "$work/bin"
 printf '#!/bin/sh\nexit 0\n' >"$work/bin/sbatch"
 chmod +x "$work/bin/sbatch"
@@ -215,7 +215,7 @@ expect_line "$folder" '^all +[0-9.]+ +[0-9.]+ +[0-9]+$'
 [ ! -e "$HACKED" ] || fail "a word of the command was run by a shell"
 task 0 eval --data README.md
 eval_job=$job
-wait_until 60 "the eval of what is no token file" task_is eval "failed with code 2, job $eval_job"
+wait_until 60 "the eval of what is not a token file" task_is eval "failed with code 2, job $eval_job"
 submit 2 "$work/late" --set "slurm.after=['$folder:eval']"
 expect_output "^error: 'slurm.after' waits for 'eval' of '.*', whose job $eval_job ended with code 2"
 folder="$PWD/$work/tasks" # submit has moved on to another

@@ -9,7 +9,7 @@
 #include "checkpoints/family/family.h"
 #include "data/corpus/json.h"
 
-/* SIZES - the keys every test config has; the rest is added in front or behind. */
+/* SIZES - the keys every test config has; the rest is added before or after. */
 #define SIZES                                                                                                \
     "\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320,\"max_position_embeddings\":512,"        \
     "\"num_hidden_layers\":3,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"rms_norm_eps\":1e-05"

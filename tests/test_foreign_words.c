@@ -17,7 +17,7 @@ static void test_targets_exist(void **state) {
     assert_true(count > 150);
     for (int i = 0; i < count; i++) {
         if (words[i].here && config_key_index(config_table(), words[i].here) < 0)
-            fail_msg("'%s' leads to '%s', which is no key", words[i].word, words[i].here);
+            fail_msg("'%s' leads to '%s', which is not a key", words[i].word, words[i].here);
         if (!words[i].here && !words[i].note)
             fail_msg("'%s' leads nowhere", words[i].word);
         if (config_key_index(config_table(), words[i].word) >= 0)

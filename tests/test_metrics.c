@@ -124,7 +124,7 @@ static void test_restarts(void **state) {
     assert_int_equal(metrics_totals(metrics)->num_validations, 0); /* those before the new beginning */
     metrics_close(metrics, "done");
     assert_steps(folder, "s0 v0 1 2 3 c3 4 5 6 s3 4 5 ? s4 5 6 s0 s5");
-    /* A file that is no JSON at all. */
+    /* A file that is not JSON at all. */
     FILE *file = fopen(path, "w");
     fputs("garbage\n{\"step\": 1}\n", file);
     fclose(file);

@@ -158,7 +158,7 @@ static void test_formats(void **state) {
     check_lines("c.jsonl.gz");
     check_lines("d.jsonl.zst");
     check_lines("e.jsonl.zst");
-    write_text("mark.jsonl", "\xEF\xBB\xBF{\"text\": \"x\"}\n"); /* a byte order mark is no text */
+    write_text("mark.jsonl", "\xEF\xBB\xBF{\"text\": \"x\"}\n"); /* a byte order mark is not text */
     struct job job = job_for("mark.jsonl");
     run_well(&job);
     check_document(job.output, 0, "<s>x</s>");
@@ -418,7 +418,7 @@ static void test_chat(void **state) {
     uint8_t mask[200];
     int64_t n = (int64_t)token_file_offsets(file)[1];
     assert_int_equal(token_file_read(file, 0, n, ids, mask, &job.err), 0);
-    for (int64_t i = 0; i < n; i++) /* "r" and the <|im_end|> behind it */
+    for (int64_t i = 0; i < n; i++) /* "r" and the <|im_end|> after it */
         assert_int_equal(mask[i], i == n - 3 || i == n - 2);
     const struct token_chat *chat = token_file_chat(file); /* how they were written stays with the tokens */
     assert_string_equal(chat->style, "chatml");

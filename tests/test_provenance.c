@@ -225,7 +225,7 @@ static void test_energy_unknown(void **state) {
     json_decref(root);
 }
 
-/* holds_bare - part without a backslash before it, behind the front matter. */
+/* holds_bare - part without a backslash before it, after the front matter. */
 static bool holds_bare(const char *text, const char *part) {
     const char *body = strncmp(text, "---\n", 4) == 0 ? strstr(text, "\n---\n") : text;
     for (const char *at = strstr(body, part); at; at = strstr(at + 1, part))

@@ -138,7 +138,7 @@ static void check_sum(struct comm *comm, int64_t count) {
     int64_t bad = 0;
     for (int64_t i = 0; i < count; i++)
         values[i] = term(comm_rank(comm), i);
-    values[count] = 7.0f; /* what lies behind must stay */
+    values[count] = 7.0f; /* what lies after must stay */
     comm_sum_f32(comm, values, count);
     for (int64_t i = 0; i < count; i++)
         bad += values[i] != sum_of_terms(comm_num_ranks(comm), i);

@@ -40,7 +40,7 @@ struct pair {
 static struct pair pair_create(struct comm *comm, int64_t shard_count, bool inside) {
     struct pair pair = {.count = shard_count * comm_num_ranks(comm), .shard_count = shard_count};
     for (int way = 0; way < 2; way++) {
-        pair.full[way] = xcalloc((size_t)pair.count * 2 + 1, sizeof(float)); /* a place apart behind it */
+        pair.full[way] = xcalloc((size_t)pair.count * 2 + 1, sizeof(float)); /* a place apart after it */
         pair.shard[way] = pair.full[way] + (inside ? comm_rank(comm) * shard_count : pair.count);
     }
     return pair;

@@ -41,7 +41,7 @@ static struct text_span repeat(const char *piece, size_t num, const char *end) {
     return (struct text_span){text.bytes, text.length_bytes};
 }
 
-/* Matches far longer than any window, and matches that depend on what comes far behind them. */
+/* Matches far longer than any window, and matches that depend on what comes far after them. */
 static void test_long_matches(void **state) {
     (void)state;
     static const struct {

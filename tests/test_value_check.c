@@ -61,7 +61,7 @@ static void test_counts(void **state) {
     assert_non_null(
         strstr(err.text, "tensor 't' holds 2 values too large for f16, the first (70144) at element 117"));
     assert_int_equal(value_check("t", value_type_of(DTYPE_BF16), values, 0, 1000, &err), 0);
-    /* What is no number comes before what is too large; pieces add up. */
+    /* What is not a number comes before what is too large; pieces add up. */
     values[901] = NAN;
     values[902] = -INFINITY;
     struct value_scan scan = {.type = f16};

@@ -56,7 +56,7 @@ static const struct command COMMANDS[] = {
      "job\n"
      "                    would be refused\n"
      "  --program PATH    another build of atelier for the job: the one for its GPUs, build/cuda/atelier\n"
-     "  --chain N         a follow-up job behind each job until all steps are done, at most N starts\n"
+     "  --chain N         a follow-up job after each job until all steps are done, at most N starts\n"
      "  --set KEY=VALUE   takes precedence over the file; may be repeated\n"
      "Other commands as one job on a node without GPUs, beside the training of the same run folder:\n"
      "  submit prepare CONFIG\n"
@@ -113,7 +113,7 @@ static const struct command COMMANDS[] = {
      "  --top-p P         default 0.95: draw from the most likely tokens that make up this share\n"
      "  --seed N          default 1; same seed, same text\n"
      "  --threads N       default 0: all\n"
-     "  --ignore-end      go on behind an end token\n"},
+     "  --ignore-end      go on after an end token\n"},
     {"eval", command_eval, "loss and perplexity on a token file", "MODEL --data FILE.h5 [OPTION]...",
      "Loss per token and perplexity of MODEL on a token file, whole and by source.\n"
      "  --data FILE.h5    token file made with the model's tokenizer\n"

@@ -173,7 +173,7 @@ static int read_hashes(struct manifest_file *file, const json_t *hashes, struct 
     for (int64_t i = 0; i < file->num_blocks; i++) {
         const char *text = json_string_value(json_array_get(hashes, (size_t)i));
         if (!text || strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
-            return err_set(err, "file '%.200s': checksum %lld is no 16 hexadecimal digits", file->name,
+            return err_set(err, "file '%.200s': checksum %lld is not 16 hexadecimal digits", file->name,
                            (long long)i);
         file->hashes[i] = strtoull(text, NULL, 16);
     }

@@ -160,7 +160,7 @@ static void add_tensors(struct job *job) {
                         dims, type);
     }
     if (num_f16)
-        gguf_note(&job->notes, "%lld matrices are f16: their rows are no multiple of 32, which q8_0 needs",
+        gguf_note(&job->notes, "%lld matrices are f16: their rows are not a multiple of 32, which q8_0 needs",
                   (long long)num_f16);
 }
 

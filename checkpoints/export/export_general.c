@@ -64,7 +64,7 @@ static void set_base_model(struct gguf_writer *writer, const json_t *base) {
 }
 
 static void set_datasets(struct gguf_writer *writer, const json_t *corpora) {
-    size_t count = json_array_size(corpora); /* 0 for what is no array */
+    size_t count = json_array_size(corpora); /* 0 for what is not an array */
     if (count == 0 || count > MAX_DATASETS)
         return;
     gguf_set_u32(writer, "general.dataset.count", (uint32_t)count);

@@ -111,7 +111,7 @@ static int check_rope(const struct model_config *config, struct err *err) {
     return 0;
 }
 
-/* check_token_ids - an id beyond the vocabulary would read behind the embedding; -1 means none. */
+/* check_token_ids - an id beyond the vocabulary would read past the end of the embedding; -1 means none. */
 static int check_token_ids(const struct model_config *config, struct err *err) {
     if (config->num_eos < 0 || config->num_eos > MODEL_MAX_EOS)
         return err_set(err, "%d end-of-sequence tokens, at most %d are supported", config->num_eos,
@@ -132,7 +132,7 @@ static int check_token_ids(const struct model_config *config, struct err *err) {
 /* check_relations - sizes against each other, and the numbers that have no key of their own above. */
 static int check_relations(const struct model_config *config, struct err *err) {
     if (config->num_heads % config->num_kv_heads != 0)
-        return err_set(err, "num_attention_heads %d is no multiple of num_key_value_heads %d",
+        return err_set(err, "num_attention_heads %d is not a multiple of num_key_value_heads %d",
                        config->num_heads, config->num_kv_heads);
     if (config->head_dim % 2 != 0)
         return err_set(err, "head_dim is %d, expected an even number (rotary positions turn pairs)",

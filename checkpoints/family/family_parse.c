@@ -39,7 +39,7 @@ static int parse_sizes(struct model_config *config, const json_t *root, struct e
     int shared = (int)(config->width / config->num_heads);
     if (!json_find(root, "head_dim") && config->width % config->num_heads != 0)
         return err_set(err,
-                       "hidden_size %lld is no multiple of num_attention_heads %d and head_dim is not given",
+                       "hidden_size %lld is not a multiple of num_attention_heads %d and head_dim is not given",
                        (long long)config->width, config->num_heads);
     if (read_count(root, "head_dim", shared, &config->head_dim, err) != 0 ||
         json_get_double_or(root, "rms_norm_eps", 1e-6, &eps, err) != 0 ||
@@ -112,7 +112,7 @@ static int parse_rope(struct model_config *config, const json_t *root, struct er
         return err_prefix(err, "rope_parameters");
     bool both = scaling || json_find(root, "rope_theta");
     if (both && !same_rope(config, &second))
-        return err_set(err, "rope_parameters says otherwise than rope_theta and rope_scaling: remove one");
+        return err_set(err, "rope_parameters differs from rope_theta and rope_scaling: remove one");
     *config = second;
     return 0;
 }

@@ -34,5 +34,5 @@ struct gguf {
 /* gguf_string_at - the string whose length field, checked before, is at `at` in head. */
 struct gguf_string gguf_string_at(const struct gguf *file, uint64_t at);
 
-/* gguf_type_bytes - of one value; 0 for strings and arrays, -1 for a number that is no type. */
+/* gguf_type_bytes - of one value; 0 for strings and arrays, -1 for a number that is not a type. */
 int gguf_type_bytes(uint32_t type);

@@ -29,7 +29,7 @@ enum {
 struct st_file {
     char *path;
     int fd;
-    int64_t data_start; /* first byte behind the header */
+    int64_t data_start; /* first byte after the header */
 };
 
 struct st_files {
@@ -39,7 +39,7 @@ struct st_files {
     int64_t num_tensors;
 };
 
-/* read_header - its text, malloc'ed, and what the file holds behind it. */
+/* read_header - its text, malloc'ed, and what the file holds after it. */
 static char *read_header(const struct st_file *file, uint64_t *length_bytes, int64_t *data_bytes,
                          struct err *err) {
     struct stat facts;
@@ -58,7 +58,7 @@ static char *read_header(const struct st_file *file, uint64_t *length_bytes, int
     if (length > ST_MAX_HEADER_BYTES) {
         err_set(
             err,
-            "cannot read '%s': its header says %llu bytes, the format allows %d; it is no safetensors file",
+            "cannot read '%s': its header says %llu bytes, the format allows %d; it is not a safetensors file",
             file->path, (unsigned long long)length, ST_MAX_HEADER_BYTES);
         return NULL;
     }

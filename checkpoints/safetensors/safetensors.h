@@ -34,7 +34,7 @@ struct st_entry st_entry(const struct st_files *files, int64_t index);
 int64_t st_find(const struct st_files *files, const char *name); /* -1: absent */
 
 /* st_read_f32 - elements [first, first + count) of a tensor, converted to f32.
- * Returns 0, or -1 with err set: I/O error, short file, a type that is no real number. */
+ * Returns 0, or -1 with err set: I/O error, short file, a type that is not a real number. */
 int st_read_f32(const struct st_files *files, int64_t index, int64_t first, int64_t count, float *out,
                 struct err *err);
 

@@ -312,7 +312,7 @@ static int set_key(struct loading *loading, int index, const struct config_node 
     const struct config_key *key = &loading->table->keys[index];
     struct key_origin *origin = &loading->origins[index];
     if (!loading->override && origin->line > 0)
-        return fail_node(loading, node, "key '%s' is there twice, first on line %d", key->name, origin->line);
+        return fail_node(loading, node, "key '%s' is a duplicate, first on line %d", key->name, origin->line);
     note_section(loading, key->name);
     *origin = (struct key_origin){loading->override, node->line, node->column};
     return set_value(loading, key, loading->values, node);

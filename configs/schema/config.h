@@ -63,7 +63,7 @@ struct config {
         bool is_default_folder; /* the run file names none */
         int64_t seed;
         int64_t threads;              /* OpenMP threads per rank; 0: cores of the host / ranks on it */
-        int64_t log_every;            /* steps between two lines in a log that is no terminal */
+        int64_t log_every;            /* steps between two lines in a log that is not a terminal */
         enum progress_style progress; /* how the steps are shown */
         enum device_kind device;      /* what computes */
         double timeout_s;             /* of a wait for other ranks, once steps run */

@@ -32,7 +32,7 @@ static int put_variable(FILE *out, const char *name, size_t length, struct err *
     return status;
 }
 
-/* put_dollar - what stands at a '$'; *at moves behind it. */
+/* put_dollar - what stands at a '$'; *at moves after it. */
 static int put_dollar(FILE *out, const char **at, struct err *err) {
     const char *rest = *at + 1;
     bool has_brace = *rest == '{';

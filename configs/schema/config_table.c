@@ -122,7 +122,7 @@ static const struct config_key run_file_keys[] = {
     INT("run.threads", AT(run.threads), "0", 0, 1024, "threads",
         "OpenMP threads of each rank; 0: cores of the host divided by the ranks on it", FREE),
     INT("run.log_every", AT(run.log_every), "10", 1, 1e9, "steps",
-        "between two lines of a log that is no terminal", FREE),
+        "between two lines of a log that is not a terminal", FREE),
     CHOICE("run.progress", AT(run.progress), "auto", progresses,
            "live: one line that is rewritten; auto: live where standard error is a terminal, which mpirun "
            "hides",
@@ -371,7 +371,7 @@ static const struct config_key run_file_keys[] = {
         "profile's",
         FREE),
     BOOL("slurm.requeue", AT(slurm.requeue), "true",
-         "start again when the time limit stopped the job behind a checkpoint, within chain.max_jobs and "
+         "start again when the time limit stopped the job after a checkpoint, within chain.max_jobs and "
          "chain.budget_gpu_hours",
          FREE),
     LIST("slurm.modules", AT(slurm.modules), AT(slurm.num_modules), &config_text_table,
@@ -394,7 +394,7 @@ static const struct config_key run_file_keys[] = {
         "before the job starts; where one fails it is cancelled",
         FREE),
     CHOICE("slurm.chain.until", AT(slurm.chain.until), "time_limit", chain_ends,
-           "done: a follow-up job waits behind each job, until the last step is done; time_limit: one job, "
+           "done: a follow-up job starts after each job, until the last step is done; time_limit: one job, "
            "started again as slurm.requeue says",
            FREE),
     INT("slurm.chain.max_jobs", AT(slurm.chain.max_jobs), "10", 1, 10000, "jobs",

@@ -107,7 +107,7 @@ static char *read_key(struct reader *reader, const struct config_node *map) {
     for (const struct config_node *child = map->first; child; child = child->next, num_keys++) {
         if (strcmp(child->key, key->text) != 0)
             continue;
-        err_set(reader->err, "line %d column %d: key '%.64s' is there twice, first on line %d", key->line,
+        err_set(reader->err, "line %d column %d: key '%.64s' is a duplicate, first on line %d", key->line,
                 key->column, key->text, child->line);
         config_node_free(key);
         return NULL;

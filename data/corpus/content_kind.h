@@ -1,4 +1,4 @@
-/* content_kind.h - what a file holds that is no text, told by its first bytes (decompressed), and the way to
+/* content_kind.h - what a file holds that is not text, told by its first bytes (decompressed), and the way to
  * text. */
 #pragma once
 

@@ -35,7 +35,7 @@ static bool is_hex(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-/* skip_string - from its opening quote to behind the closing one. */
+/* skip_string - from its opening quote to after the closing one. */
 static int skip_string(struct scan *s) {
     for (s->at++; s->at < s->end; s->at++) {
         unsigned char c = (unsigned char)*s->at;
@@ -215,11 +215,11 @@ int json_line_scan(struct text_span line, const char *field, struct json_line *o
     skip_blanks(&s);
     if (next_is(&s, '['))
         return err_set(
-            err, "the line is not a JSON object but an array; a file that is one array becomes lines with "
+            err, "the line is not JSON object but an array; a file that is one array becomes lines with "
                  "jq -c '.[]' FILE.json > FILE.jsonl");
     if (!next_is(&s, '{')) {
         if (next_is(&s, '"') || (s.at < s.end && strchr("-0123456789tfnNI", *s.at)))
-            return err_set(err, "the line is not a JSON object");
+            return err_set(err, "the line is not JSON object");
         return wrong(&s, "'{'");
     }
     return walk(&s);

@@ -23,6 +23,6 @@ int json_line_scan(struct text_span line, const char *field, struct json_line *o
 bool json_line_is_string(struct text_span value);
 void json_line_unescape(struct text_span value, struct text *out);
 
-/* json_line_plain - a scanned value, appended, with every number that is no number of JSON or too large for
+/* json_line_plain - a scanned value, appended, with every number that is not a number of JSON or too large for
  * one put in quotes: so that a reader of JSON takes the rest. */
 void json_line_plain(struct text_span value, struct text *out);

@@ -87,7 +87,7 @@ static bool is_escape(const char *at, const char *end, int low, int high) {
     return end - at >= 6 && at[0] == '\\' && at[1] == 'u' && hex4(at + 2) >= low && hex4(at + 2) <= high;
 }
 
-/* clean_surrogates - JSON may escape half of a surrogate pair, which is no character.  Such escapes are
+/* clean_surrogates - JSON may escape half of a surrogate pair, which is not a character.  Such escapes are
  * found, and replaced by \uFFFD in place unless the policy says otherwise. */
 static enum verdict clean_surrogates(const struct worker *worker, struct batch_document *document, char *line,
                                      size_t length_bytes, struct err *err) {

@@ -33,7 +33,7 @@ struct reader {
     char *output;
     size_t output_at, output_end;
     bool output_ended, is_first;
-    bool wants_text; /* what is no text is refused */
+    bool wants_text; /* what is not text is refused */
     struct encoding_state encoding;
     struct text converted; /* the block that output points into, where the encoding is not UTF-8 */
     char *decoded;         /* OUTPUT_BYTES after decompression */
@@ -45,7 +45,7 @@ struct reader {
 
 static int64_t available(struct reader *reader, struct err *err);
 
-/* refill - the next bytes of the file, behind nothing: the input buffer is empty when this is called. */
+/* refill - the next bytes of the file; called when the input buffer is empty. */
 static int refill(struct reader *reader, struct err *err) {
     ssize_t got;
     do
@@ -136,7 +136,7 @@ static size_t copy_plain(struct reader *reader) {
     return part;
 }
 
-/* inflate_some - gzip members one after another; zero bytes between or behind them are padding. */
+/* inflate_some - gzip members one after another; zero bytes between or after them are padding. */
 static int64_t inflate_some(struct reader *reader, struct err *err) {
     z_stream *z = &reader->gzip;
     if (!reader->inside_member) {
@@ -227,7 +227,7 @@ static int decode(struct reader *reader, struct err *err) {
     if (convert(reader, &length_bytes, err) != 0)
         return -1;
     bool has_mark = reader->is_first && length_bytes >= 3 && memcmp(reader->output, "\xEF\xBB\xBF", 3) == 0;
-    reader->output_at = has_mark ? 3 : 0; /* a byte order mark is no text */
+    reader->output_at = has_mark ? 3 : 0; /* a byte order mark is not text */
     reader->output_end = length_bytes;
     reader->is_first = false;
     return 0;

@@ -198,7 +198,7 @@ static int render_llama2(const struct tokenizer *tok, const struct chat *chat, s
 struct mistral_format {
     bool has_tokens;        /* [INST] and [/INST] are special tokens */
     const char *before;     /* in front of [INST] and of [/INST] */
-    const char *after;      /* behind [INST] and [/INST] */
+    const char *after;      /* after [INST] and [/INST] */
     enum strip reply_strip; /* of the assistant's text */
     bool system_goes_last;  /* into the last user turn rather than the first */
 };

@@ -58,7 +58,7 @@ static const char *before_tag(const struct lexer *lex, const char *tag) {
     return value_strip(&indent, NULL, true, true).count == 0 ? line : tag;
 }
 
-/* after_tag - take what stands behind the end of a block or comment: sign is '-' or '+' or 0. */
+/* after_tag - take what stands after the end of a block or comment: sign is '-' or '+' or 0. */
 static void after_tag(struct lexer *lex, char sign, bool takes_newline) {
     if (sign == '-') {
         struct jinja_value rest = {
@@ -72,7 +72,7 @@ static void after_tag(struct lexer *lex, char sign, bool takes_newline) {
     step(lex, lex->starts_line);
 }
 
-/* pass_comment - from "{#" to behind "#}". */
+/* pass_comment - from "{#" to after "#}". */
 static void pass_comment(struct lexer *lex) {
     const char *end = lex->at + 2;
     while (end + 1 < lex->end && !(end[0] == '#' && end[1] == '}'))

@@ -42,7 +42,7 @@ const struct added_token *added_find(const struct added_tokens *added, const cha
                                      size_t length_bytes);
 
 /* added_next - the next token in text at or after from: the leftmost, the longest of those (which may be
- * skipped: special ones unless with_special, single words inside a word; the search then goes on behind
+ * skipped: special ones unless with_special, single words inside a word; the search then goes on after
  * them).  Returns NULL for none; *span is the text it takes, with the white space it strips; *resume is where
  * to go on searching. */
 const struct added_token *added_next(const struct added_set *set, const struct char_table *chars,

@@ -328,7 +328,7 @@ static int match_in_steps(const struct regex *regex, struct regex_state *state, 
 
 /* regex_next - first in a small window: a pattern that reaches its end, or finds nothing, gets a window of
  * twice the size, which is paid for.  A match inside a window is the match in the whole text: PCRE2 answers
- * "partial" as soon as it would look behind the window's end. */
+ * "partial" as soon as it would look past the window's end. */
 int regex_next(const struct regex *regex, struct regex_state *state, struct text_span text, size_t from,
                struct text_span *match, struct err *err) {
     int found = PCRE2_ERROR_NOMATCH;
@@ -347,7 +347,7 @@ int regex_next(const struct regex *regex, struct regex_state *state, struct text
     if (found < 0)
         return failed(regex, found, text, err);
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(state->match);
-    /* \K may move the start behind from or the end; no progress would mean an endless loop. */
+    /* \K may move the start after from or the end; no progress would mean an endless loop. */
     if (ends[0] < from || ends[1] <= ends[0])
         return err_set(err, "the tokenizer's pattern '%.200s' matches backwards", regex->pattern);
     *match = (struct text_span){text.bytes + ends[0], ends[1] - ends[0]};

@@ -160,7 +160,7 @@ static inline size_t scan_llama(const struct char_table *chars, const char *text
         if (contraction)
             return contraction;
     }
-    /* One character that is no letter, number or line break may lead a word. */
+    /* One character that is not a letter, number or line break may lead a word. */
     if (!(class & (CHAR_NUMBER | CHAR_NEWLINE)) && class_at(r, after) & CHAR_LETTER)
         return (size_t)(skip_letters(r, after) - text);
     return (size_t)(scan_rest(r, text, max_digits, false) - text);
@@ -206,7 +206,7 @@ static const char *scan_upper_word(const struct reader *r, const char *word) {
     return stop > word ? stop : NULL;
 }
 
-/* Either word, each first with and then without the one leading character that is no letter, number or line
+/* Either word, each first with and then without the one leading character that is not a letter, number or line
  * break; NULL where there is no word. */
 static const char *scan_word(const struct reader *r, const char *text) {
     const char *after = text;

@@ -1,6 +1,6 @@
 /* tokenizer_split.c - running the pre-tokeniser's steps.  Reading them is in tokenizer_split_parse.c.
  *
- * Each step cuts a piece and hands every part to the next step; behind the last step stands the encoder.  So
+ * Each step cuts a piece and hands every part to the next step; after the last step stands the encoder.  So
  * the pieces never exist as a list. */
 #include "data/tokenizer/tokenizer_split.h"
 

@@ -32,7 +32,7 @@ struct loader {
 };
 
 void sample_init(struct sample *sample, int64_t sequence_tokens) {
-    size_t room = (size_t)sequence_tokens + 1; /* the target of the last token is read behind it */
+    size_t room = (size_t)sequence_tokens + 1; /* the target of the last token is read after it */
     *sample = (struct sample){.num_tokens = sequence_tokens};
     sample->tokens = xcalloc(room, sizeof *sample->tokens);
     sample->targets = xcalloc(room, sizeof *sample->targets);

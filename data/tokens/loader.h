@@ -90,7 +90,7 @@ int loader_long_documents(const struct loader *loader, int file, struct long_doc
 int loader_num_files(const struct loader *loader);
 
 /* loader_check_targets - every file has a token that a sample of its own counts in the loss: a mean over
- * nothing is no number.  Reads loss masks until it finds one.  Returns 0, or -1 with err set: the file, why,
+ * nothing is not a number.  Reads loss masks until it finds one.  Returns 0, or -1 with err set: the file, why,
  * the remedy. */
 int loader_check_targets(const struct loader *loader, struct err *err);
 

@@ -6,7 +6,7 @@
  *   /loss_mask     uint8, one byte per token (1: counts in the loss); absent when every token counts
  *   /sources/      name, licence, url, sha256 (strings), documents, tokens, duplicates, invalid_utf8 (uint64)
  *   attributes: format "atelier-tokens 1", tokenizer_hash, vocab_size, created_by, sealed (1); where there
- * are conversations chat_style, chat_template (when short), chat_end_id behind it:  the seal, checksums of
+ * are conversations chat_style, chat_template (when short), chat_end_id after it:  the seal, checksums of
  * all that (tokens_seal.h); HDF5's readers do not see it
  *
  * A sealed file is read without HDF5, with pread at the datasets' offsets.  Files of older versions and of

@@ -1,5 +1,5 @@
 /* tokens_h5.h - inside the token file's modules: the facts of a token file that has no seal (tokens_seal.h),
- * asked of HDF5 in a child process.  libhdf5 crashes on damaged files, reads behind its buffers and loops; in
+ * asked of HDF5 in a child process.  libhdf5 crashes on damaged files, reads past its buffers and loops; in
  * a child that is a line of text here. */
 #pragma once
 

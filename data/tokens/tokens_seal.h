@@ -1,4 +1,4 @@
-/* tokens_seal.h - inside the token file's modules: what stands behind the HDF5 part of a token file.
+/* tokens_seal.h - inside the token file's modules: what stands after the HDF5 part of a token file.
  *
  *   HDF5 file, as it always was (h5py and others read it and do not see what follows)
  *   seal      version; bytes of the HDF5 part; XXH3-64 of everything in it but the four large datasets; block

@@ -176,7 +176,7 @@ static void backward_task(const struct backward_job *job, float *scores, int64_t
     for (int64_t k = first; k < stretch_first(job, stretch + 1); k++) {
         memset(job->dkeys + (head * num_blocks + k) * block, 0, block_bytes);
         memset(job->dvalues + (head * num_blocks + k) * block, 0, block_bytes);
-        /* row_start never decreases: past the first block of queries that starts behind these keys, none
+        /* row_start never decreases: past the first block of queries that starts after these keys, none
          * sees them. */
         for (int64_t q = k; q < num_blocks && job->row_start[q * BLOCK] < (k + 1) * BLOCK; q++)
             block_pair(job, scores, head, k, q, dqueries);

@@ -12,7 +12,7 @@ struct cached_job {
     int64_t past;
 };
 
-/* fill_cache - the keys and values of the new tokens go behind the past ones. */
+/* fill_cache - the keys and values of the new tokens go after the past ones. */
 static void fill_cache(const struct cached_job *job) {
     int64_t head_dim = job->args->head_dim;
     size_t element = dtype_bytes(job->qkv.dtype);

@@ -111,7 +111,7 @@ static __global__ void __launch_bounds__(THREADS)
     to.lse2[head * to.padded_rows + row] = inside ? lse[team] * ATTENTION_LOG2E : INFINITY;
 }
 
-/* col_end - one thread per key.  row_start never decreases, so the first row that begins behind a key is
+/* col_end - one thread per key.  row_start never decreases, so the first row that begins after a key is
  * found by halving; every row up to the key itself begins at or before it. */
 static __global__ void __launch_bounds__(THREADS)
     attention_col_end(int32_t *col_end, const int32_t *row_start, int num_rows) {

@@ -179,7 +179,7 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_c
     join_shares(job.out + (token * job.num_heads + head) * head_dim, shares, head_dim);
 }
 
-/* fill_cache - keys and values of the new tokens behind the past ones; one thread per pair of columns. */
+/* fill_cache - keys and values of the new tokens after the past ones; one thread per pair of columns. */
 template <class T>
 static __global__ void __launch_bounds__(COPY_THREADS)
     attention_fill_cache(cached_job<T> job, int64_t num_pairs) {

@@ -1,7 +1,7 @@
 /* attention_sm90.cuh - what the Hopper attention kernels share: tiles, rings, work lists, matrix products.
  *
  * Tiles.  A tile is some tokens (rows) of one head.  The copy engine (TMA) cuts it into panels of 64 columns:
- * 128 bytes a row, the widest swizzle; [panels][rows][64].  A head width that is no multiple of 64 is filled
+ * 128 bytes a row, the widest swizzle; [panels][rows][64].  A head width that is not a multiple of 64 is filled
  * up with zeros by the engine, which also answers rows before the first and past the last token with zeros
  * and drops what is stored there.  So no tile needs edge code; only the mask knows about edges.
  *

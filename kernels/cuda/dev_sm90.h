@@ -35,7 +35,7 @@ DEV void mbarrier_invalidate(uint32_t address) {
     asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(address) : "memory");
 }
 
-/* mbarrier_expect_bytes - the current phase waits for bytes more; this is no arrival.
+/* mbarrier_expect_bytes - the current phase waits for bytes more; this is not an arrival.
  * mbarrier_arrive_expect_bytes - that, and one arrival: what a producer thread calls once per stage.
  * mbarrier_arrive_cluster - arrival at another block's mbarrier (an address from map_shared_rank). */
 DEV void mbarrier_expect_bytes(uint32_t address, uint32_t bytes) {

@@ -22,7 +22,7 @@ enum { LINE_BYTES = 512 };
 
 static const int64_t MAX_SIZE = (int64_t)1 << 40;
 
-/* parse_integer - the next number of the line, in [low, high]; moves *text behind it. */
+/* parse_integer - the next number of the line, in [low, high]; moves *text after it. */
 static bool parse_integer(const char **text, int64_t low, int64_t high, int64_t *value) {
     char *end;
     errno = 0;

@@ -101,7 +101,7 @@ static void make_good(struct good *good) {
     close(fd);
 }
 
-/* disown - the attribute "sealed" becomes 0: the value behind its name, its type and its shape. */
+/* disown - the attribute "sealed" becomes 0: the value after its name, its type and its shape. */
 static void disown(const struct good *good, char *bytes) {
     enum { NEAR_BYTES = 64 };
     static const char one[8] = {1};

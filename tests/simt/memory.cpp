@@ -33,7 +33,7 @@ size_t round_up(size_t value, size_t unit) {
     return (value + unit - 1) / unit * unit;
 }
 
-/* footprint - an allocation with the band behind it; the band of its neighbour stands before it. */
+/* footprint - an allocation with the band after it; the band of its neighbour stands before it. */
 size_t footprint(size_t size_bytes) {
     return round_up(size_bytes, ALIGN) + BAND;
 }

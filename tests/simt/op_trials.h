@@ -71,7 +71,7 @@ inline field random_ids(int64_t count, int64_t limit, uint64_t seed) {
     return f;
 }
 
-/* A field in device memory, `shift` elements behind an aligned address, with a guard behind it. */
+/* A field in device memory, `shift` elements after an aligned address, with a guard after it. */
 class placed {
   public:
     struct tensor t;
@@ -102,7 +102,7 @@ class placed {
         std::vector<char> host(bytes_);
         device_download(dev_, host.data(), all());
         for (size_t i = bytes_ - GUARD_BYTES; i < bytes_; i++)
-            expect(host[i] == GUARD, "guard behind a tensor");
+            expect(host[i] == GUARD, "guard after a tensor");
         field f = {t.dtype, std::vector<double>(count_)};
         for (size_t i = 0; i < count_; i++)
             f.values[i] = decode(host.data() + ((char *)t.data - base_), t.dtype, i);

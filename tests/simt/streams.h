@@ -28,7 +28,7 @@ std::recursive_mutex &streams_lock();
 cudaStream_t stream_create();
 void stream_destroy(cudaStream_t stream); /* when its work is done */
 
-/* stream_find - the stream itself, the NULL stream for NULL, NULL for something that is no stream. */
+/* stream_find - the stream itself, the NULL stream for NULL, NULL for something that is not a stream. */
 cudaStream_t stream_find(cudaStream_t stream);
 
 /* stream_enqueue - put a piece at the end; it may run at once. */

@@ -239,7 +239,7 @@ struct attention_args args_of(const problem &p) {
     return args;
 }
 
-/* A rotation's table on the device, `shift` elements behind an aligned address. */
+/* A rotation's table on the device, `shift` elements after an aligned address. */
 class table_on_device {
   public:
     struct tensor t;

@@ -121,7 +121,7 @@ static void test_bits_repeat_under_all_orders(void **state) {
     device_close(&dev);
 }
 
-/* Gradients of another type than the weights are rounded into scratch behind the workspace, and nothing of it
+/* Gradients of another type than the weights are rounded into scratch after the workspace, and nothing of it
  * depends on when the work runs. */
 static void test_rounded_gradient_under_all_orders(void **state) {
     (void)state;

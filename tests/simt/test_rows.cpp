@@ -200,7 +200,7 @@ void test_loss() {
     for (enum dtype in : TYPES)
         for (enum dtype out : TYPES)
             for (size s : sizes)
-                if (s.width < 20000 || (in == DTYPE_F32 && out == DTYPE_F32)) /* 1 / V is no f16 */
+                if (s.width < 20000 || (in == DTYPE_F32 && out == DTYPE_F32)) /* 1 / V is not an f16 */
                     loss_case(in, out, s);
 }
 

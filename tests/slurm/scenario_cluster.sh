@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# scenario_cluster.sh - what the scenarios on a real Slurm share; sourced behind tests/scenario.sh.  It starts a cluster
+# scenario_cluster.sh - what the scenarios on a real Slurm share; sourced after tests/scenario.sh.  It starts a cluster
 # of its own in /tmp (the paths of its sockets must be short), and ends it however the scenario ends.
 # shellcheck disable=SC2034,SC2154 # variables of scenario.sh, and for the scenario
 site=tests/slurm/site.yaml

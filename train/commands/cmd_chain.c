@@ -144,7 +144,7 @@ static int begin(struct chain *chain, const char *run_folder) {
     if (submit_next(chain, run_folder, time_s, &err) != 0)
         say("warning: no follow-up job: %s; it is tried again at the end", err.text);
     else
-        say("follow-up job %s waits behind this one", chain->jobs[chain->num_jobs - 1].follow_up);
+        say("follow-up job %s starts after this one", chain->jobs[chain->num_jobs - 1].follow_up);
     return save(chain, run_folder) == 0 ? EXIT_WORK : EXIT_FAULT;
 }
 
@@ -220,7 +220,7 @@ static int what_follows(struct chain *chain, const char *run_folder, const struc
     drop_follow_up(chain);
     if (save(chain, run_folder) != 0)
         return EXIT_FAULT;
-    /* A run that the user stopped is no failure of the job. */
+    /* A run that the user stopped is not a failure of the job. */
     return code == EXIT_AGAIN && moment->stop_requested ? 0 : code;
 }
 

@@ -135,7 +135,7 @@ static json_t *real_or_null(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* result - a mean over nothing is no number: null. */
+/* result - a mean over nothing is not a number: null. */
 static json_t *result(double loss, double tokens) {
     double mean = loss / tokens;
     if (!(tokens > 0))

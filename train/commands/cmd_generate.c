@@ -107,7 +107,7 @@ static bool is_end(const struct session *session, int32_t token) {
     return token == tokenizer_eos(session->tokenizer);
 }
 
-/* read_prompt - plain text behind a bos token, or one user turn in the model's chat template. */
+/* read_prompt - plain text after a bos token, or one user turn in the model's chat template. */
 static int read_prompt(struct writer *writer, const struct request *request, struct err *err) {
     const struct tokenizer *tok = writer->session->tokenizer;
     struct encoder *enc = encoder_open(tok);
@@ -171,7 +171,7 @@ static int write_text(struct writer *writer, const struct request *request, stru
         int32_t token =
             sample_token(&request->sampling, writer->logits, writer->session->config.vocab_size, i);
         if (token >= tokenizer_vocab_size(writer->session->tokenizer))
-            break; /* a padding row of the embedding: no text stands behind it */
+            break; /* a padding row of the embedding: no text stands after it */
         if (!request->ignores_end && is_end(writer->session, token))
             break;
         token_list_push(&writer->tokens, token);
@@ -194,7 +194,7 @@ static int parse(struct request *request, int argc, char **argv, struct err *err
         {"--top-p", OPTION_REAL, &request->sampling.top_p, 0.0001, 1, "probability mass to draw from"},
         {"--seed", OPTION_INT, &request->sampling.seed, 0, 9e18, "same seed, same text"},
         {"--threads", OPTION_INT, &request->threads, 0, 4096, "0: all"},
-        {"--ignore-end", OPTION_FLAG, &request->ignores_end, 0, 0, "go on behind an end token"},
+        {"--ignore-end", OPTION_FLAG, &request->ignores_end, 0, 0, "go on after an end token"},
     };
     if (options_parse(options, sizeof options / sizeof options[0], argc, argv, err))
         return -1;

@@ -39,7 +39,7 @@ static int read_words(struct plan_words *words, int argc, char **argv, struct er
             char *end;
             words->ranks = strtoll(argv[++i], &end, 10);
             if (*end || words->ranks < 1 || words->ranks > 1 << 16)
-                return err_set(err, "--ranks: '%s' is no number of ranks (1 to 65536)", argv[i]);
+                return err_set(err, "--ranks: '%s' is not a number of ranks (1 to 65536)", argv[i]);
         } else if (strcmp(argv[i], "--set") == 0 && !has_value) {
             return err_set(err, "--set needs a value: --set section.key=value");
         } else if (argv[i][0] == '-') {

@@ -35,7 +35,7 @@ static int take_chain(struct submit_words *words, const char *count, struct err 
     char *end;
     long jobs = strtol(count, &end, 10);
     if (end == count || *end || jobs < 1 || jobs > 10000)
-        return err_set(err, "--chain: '%s' is no number of jobs (1 to 10000)", count);
+        return err_set(err, "--chain: '%s' is not a number of jobs (1 to 10000)", count);
     snprintf(words->chain_jobs, sizeof words->chain_jobs, "slurm.chain.max_jobs=%ld", jobs);
     return 0;
 }
@@ -136,7 +136,7 @@ static void tell(const struct job_plan *plan, const char *id) {
             plan->after_ok);
     printf("cost         %s\n", submit_cost_text(plan, cost, sizeof cost));
     if (plan->chains)
-        printf("starts       up to %lld: a follow-up job waits behind each, until all %lld steps are done\n",
+        printf("starts       up to %lld: a follow-up job starts after each, until all %lld steps are done\n",
                (long long)asked->chain.max_jobs, (long long)plan->config->train.steps);
     else if (asked->requeue && asked->chain.max_jobs > 1)
         printf("starts       up to %lld, each at that cost: requeued where the time limit stops it "

@@ -44,7 +44,7 @@ static int take_option(struct task_request *request, int argc, char **argv, int 
     return 1;
 }
 
-/* read_words - the run file is the first word that is no option; a model follows it at once. */
+/* read_words - the run file is the first word that is not an option; a model follows it at once. */
 static int read_words(struct task_request *request, int argc, char **argv, struct err *err) {
     request->task = task_find(argv[0]);
     request->num_words = 1;

@@ -1,4 +1,4 @@
-/* submit_task.h - `atelier submit prepare|eval|export`: a command that is no training, as one job. */
+/* submit_task.h - `atelier submit prepare|eval|export`: a command that is not training, as one job. */
 #pragma once
 
 #include "kernels/error.h"

@@ -86,7 +86,7 @@ struct kv_cache {
     struct tensor k, v; /* [S, G, D] */
 };
 
-/* model_decode - the next tokens of one text, behind `past` ones that the caches [L] already hold; the logits
+/* model_decode - the next tokens of one text, after `past` ones that the caches [L] already hold; the logits
  * of the last, f32 [V].  row_start and targets of the batch are not read.  For a single rank with whole
  * parameters. */
 void model_decode(struct model *model, const struct kv_cache *cache, const struct batch *batch, int64_t past,

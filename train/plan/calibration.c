@@ -79,7 +79,7 @@ int calibration_read(struct calibration *calibration, const char *path, struct e
     json_t *root = json_load_path(path, CALIBRATION_MAX_BYTES, err);
     int status = root ? read_fields(calibration, root, err) : -1;
     json_decref(root);
-    return status ? err_prefix(err, "'%s' is no calibration of 'atelier doctor'", path) : 0;
+    return status ? err_prefix(err, "'%s' is not a calibration of 'atelier doctor'", path) : 0;
 }
 
 char *calibration_path(const struct site *site, const struct site_partition *partition) {

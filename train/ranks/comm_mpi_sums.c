@@ -38,7 +38,7 @@ void comm_mpi_release_buffers(struct comm *comm) {
 
 /* --- sums of long arrays --- */
 
-/* add_terms - out[i] = terms of rank 0 + rank 1 + ..., each [count] behind the other. */
+/* add_terms - out[i] = terms of rank 0 + rank 1 + ..., each [count] after the other. */
 static void add_terms(float *out, const float *terms, int num_ranks, int64_t count) {
     memcpy(out, terms, (size_t)count * sizeof *out);
     for (int r = 1; r < num_ranks; r++) {

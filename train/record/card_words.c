@@ -91,7 +91,7 @@ static const struct card_words ENGLISH = {
         "- A language model may state what is false with assurance: what it writes must be checked.\n",
     .draft_title = "Draft: summary of training content (EU AI Act, Article 53(1)(d))",
     .draft_warning =
-        "**Draft, to be completed and reviewed by the provider.  It is no legal advice and no declaration of "
+        "**Draft, to be completed and reviewed by the provider.  It is not legal advice nor a declaration of "
         "conformity, and does not say whether the obligation applies to this model.**",
     .draft_general = "### 1. General information\n\n"
                      "- **[To complete]** Provider, contact, authorised representative.\n"

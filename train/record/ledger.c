@@ -82,7 +82,7 @@ int ledger_read(struct ledger *ledger, const char *run_folder, struct err *err) 
     json_t *root = json_load_path(ledger->path, LEDGER_MAX_BYTES, err);
     int status = root ? read_entries(ledger, root, err) : -1;
     json_decref(root);
-    return status ? err_prefix(err, "'%s' is no ledger of a run", ledger->path) : 0;
+    return status ? err_prefix(err, "'%s' is not a ledger of a run", ledger->path) : 0;
 }
 
 int ledger_open(struct ledger *ledger, const char *run_folder, struct err *err) {

@@ -27,7 +27,7 @@ struct ledger {
 };
 
 /* ledger_open - the accounts so far; a new entry is added for this start, still empty.  Returns 0, or -1 with
- * err set: the file is there but is no ledger, and is left as it is.  ledger_close frees memory. */
+ * err set: the file is there but is not a ledger, and is left as it is.  ledger_close frees memory. */
 int ledger_open(struct ledger *ledger, const char *run_folder, struct err *err);
 void ledger_close(struct ledger *ledger);
 

@@ -24,7 +24,7 @@
 struct metrics {
     FILE *lines, *log; /* metrics.jsonl, log.txt */
     bool is_terminal;
-    bool is_live_line; /* the cursor stands behind a live line */
+    bool is_live_line; /* the cursor stands after a live line */
     bool has_failed;   /* a write did, and was warned about */
     int64_t log_every;
     double smooth_step_s; /* running mean, for the ETA */

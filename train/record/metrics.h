@@ -1,5 +1,5 @@
 /* metrics.h - what a run tells: the live line, one JSON line per step in RUN/metrics.jsonl, the final
- * summary.  Every line carries the time (UTC, ISO 8601).  What is no number is null.
+ * summary.  Every line carries the time (UTC, ISO 8601).  What is not a number is null.
  * {"event": "start", "after_step": S, "steps": N}: a start that goes on after step S (0: anew); records of
  * later steps before this line belong to a line of history that was left. */
 #pragma once

@@ -113,8 +113,8 @@ static json_t *files_json(const struct base_files *files) {
 static bool is_repository(const char *text) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t before = strspn(text, allowed);
-    size_t behind = text[before] == '/' ? strspn(text + before + 1, allowed) : 0;
-    return before > 0 && behind > 0 && text[before + 1 + behind] == '\0';
+    size_t after = text[before] == '/' ? strspn(text + before + 1, allowed) : 0;
+    return before > 0 && after > 0 && text[before + 1 + after] == '\0';
 }
 
 char *provenance_repository(const char *path) {

@@ -138,7 +138,7 @@ int run_status_read(struct run_status *status, const char *run_folder, struct er
         return err_set(err, "cannot look at '%s': %s", run_folder, strerror(errno));
     if (!S_ISDIR(facts.st_mode) || access(run_folder, R_OK | X_OK) != 0)
         return err_set(err, "cannot look at '%s': %s", run_folder,
-                       S_ISDIR(facts.st_mode) ? strerror(errno) : "it is no folder");
+                       S_ISDIR(facts.st_mode) ? strerror(errno) : "it is not a folder");
     char *path = xasprintf("%s/metrics.jsonl", run_folder), *text = read_tail(path, &facts);
     if (text) {
         run_status_take_metrics(status, text);

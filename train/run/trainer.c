@@ -126,7 +126,7 @@ static bool update(struct trainer *t, struct step_outcome *outcome) {
 }
 
 /* pass_over - a batch without targets (chats that are all question) has nothing to learn from: a mean over
- * nothing is no number, and weight decay alone would only shrink the weights.  The batch was read, so the
+ * nothing is not a number, and weight decay alone would only shrink the weights.  The batch was read, so the
  * step counts; the update does not.  Told the first, second, fourth, eighth... time. */
 static void pass_over(struct trainer *t, struct step_outcome *outcome) {
     int64_t count = ++t->steps_without_targets;
