@@ -71,7 +71,7 @@ static bool read_facts(struct program_facts *facts, const json_t *root) {
 int program_ask(struct program_facts *facts, const char *path, struct err *err) {
     const char *const argv[] = {path, "--version", "--json", NULL};
     *facts = (struct program_facts){.version = ""};
-    char *output = child_ask(argv, ASK_TIMEOUT_S, err);
+    char *output = subprocess_ask(argv, ASK_TIMEOUT_S, err);
     if (!output)
         return err_prefix(
             err, "'%.300s' was asked what it was built for; where it needs modules, load them first", path);

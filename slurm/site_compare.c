@@ -34,49 +34,55 @@ static const struct cluster_partition *find_partition(const struct cluster *clus
 }
 
 static void compare_count(const char *name, const char *what, int64_t told, int64_t found,
-                          struct remarks *remarks) {
+                          struct diagnostics *diagnostics) {
     if (told > 0 && found > 0 && told != found)
-        remark(remarks, told > found ? REMARK_ERROR : REMARK_WARNING,
-               "partition '%s': %lld %s in the profile, %lld on the cluster", name, (long long)told, what,
-               (long long)found);
+        diagnostic_add(diagnostics, told > found ? DIAGNOSTIC_ERROR : DIAGNOSTIC_WARNING,
+                       "partition '%s': %lld %s in the profile, %lld on the cluster", name, (long long)told,
+                       what, (long long)found);
 }
 
 static void compare_time(const struct site_partition *partition, const struct cluster_partition *found,
-                         struct remarks *remarks) {
+                         struct diagnostics *diagnostics) {
     char told[SLURM_TIME_ROOM], there[SLURM_TIME_ROOM];
     int64_t told_s = llround(partition->max_hours * 3600);
     if (told_s == 0 || found->max_s < 0 || told_s == found->max_s)
         return;
-    remark(remarks, told_s > found->max_s ? REMARK_ERROR : REMARK_WARNING,
-           "partition '%s': time limit %s in the profile, %s on the cluster", partition->name,
-           slurm_time_text(told_s, told), slurm_time_text(found->max_s, there));
+    diagnostic_add(diagnostics, told_s > found->max_s ? DIAGNOSTIC_ERROR : DIAGNOSTIC_WARNING,
+                   "partition '%s': time limit %s in the profile, %s on the cluster", partition->name,
+                   slurm_time_text(told_s, told), slurm_time_text(found->max_s, there));
 }
 
 static void compare_features(const struct site_partition *partition, const struct cluster_partition *found,
-                             struct remarks *remarks) {
+                             struct diagnostics *diagnostics) {
     if (partition->constraint && !is_in_list(found->features, partition->constraint))
-        remark(remarks, REMARK_ERROR, "partition '%s': no node of the cluster has the feature '%s'",
-               partition->name, partition->constraint);
+        diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                       "partition '%s': no node of the cluster has the feature '%s'", partition->name,
+                       partition->constraint);
     for (int i = 0; i < partition->num_features; i++)
         if (!is_in_list(found->features, partition->features[i].name))
-            remark(remarks, REMARK_ERROR, "partition '%s': no node of the cluster has the feature '%s'",
-                   partition->name, partition->features[i].name);
+            diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                           "partition '%s': no node of the cluster has the feature '%s'", partition->name,
+                           partition->features[i].name);
 }
 
 static void compare_partition(const struct site_partition *partition, const struct cluster *cluster,
-                              struct remarks *remarks) {
+                              struct diagnostics *diagnostics) {
     const struct cluster_partition *found = find_partition(cluster, partition);
     if (!found) {
-        remark(remarks, REMARK_ERROR, "partition '%s' of the profile is not on the cluster", partition->name);
+        diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "partition '%s' of the profile is not on the cluster",
+                       partition->name);
         return;
     }
-    compare_time(partition, found, remarks);
+    compare_time(partition, found, diagnostics);
     if (partition->num_nodes > 0 && partition->num_nodes != found->num_nodes)
-        remark(remarks, REMARK_WARNING, "partition '%s': %lld nodes in the profile, %lld on the cluster",
-               partition->name, (long long)partition->num_nodes, (long long)found->num_nodes);
-    compare_count(partition->name, "GPUs a node", partition->gpus_per_node, found->gpus_per_node, remarks);
-    compare_count(partition->name, "cores a node", partition->cores_per_node, found->cores_per_node, remarks);
-    compare_features(partition, found, remarks);
+        diagnostic_add(diagnostics, DIAGNOSTIC_WARNING,
+                       "partition '%s': %lld nodes in the profile, %lld on the cluster", partition->name,
+                       (long long)partition->num_nodes, (long long)found->num_nodes);
+    compare_count(partition->name, "GPUs a node", partition->gpus_per_node, found->gpus_per_node,
+                  diagnostics);
+    compare_count(partition->name, "cores a node", partition->cores_per_node, found->cores_per_node,
+                  diagnostics);
+    compare_features(partition, found, diagnostics);
 }
 
 static bool is_in_profile(const struct site *site, const char *name) {
@@ -97,39 +103,41 @@ static const struct cluster_qos *find_qos(const struct cluster *cluster, const c
 }
 
 static void compare_qos(const struct site_partition *partition, const struct cluster *cluster,
-                        struct remarks *remarks) {
+                        struct diagnostics *diagnostics) {
     for (int i = 0; i < partition->num_qos; i++) {
         const struct site_qos *qos = &partition->qos[i];
         const struct cluster_qos *found = find_qos(cluster, qos->name);
         char told[SLURM_TIME_ROOM], there[SLURM_TIME_ROOM];
         int64_t told_s = llround(qos->max_hours * 3600);
         if (!found) {
-            remark(remarks, REMARK_ERROR, "QoS '%s' of partition '%s' is not on the cluster", qos->name,
-                   partition->name);
+            diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "QoS '%s' of partition '%s' is not on the cluster",
+                           qos->name, partition->name);
             continue;
         }
         if (told_s > 0 && found->max_s >= 0 && told_s != found->max_s)
-            remark(remarks, told_s > found->max_s ? REMARK_ERROR : REMARK_WARNING,
-                   "QoS '%s': time limit %s in the profile, %s on the cluster", qos->name,
-                   slurm_time_text(told_s, told), slurm_time_text(found->max_s, there));
+            diagnostic_add(diagnostics, told_s > found->max_s ? DIAGNOSTIC_ERROR : DIAGNOSTIC_WARNING,
+                           "QoS '%s': time limit %s in the profile, %s on the cluster", qos->name,
+                           slurm_time_text(told_s, told), slurm_time_text(found->max_s, there));
         if (qos->max_submitted > 0 && found->max_submitted >= 0 && qos->max_submitted != found->max_submitted)
-            remark(remarks, REMARK_WARNING,
-                   "QoS '%s': %lld submitted jobs in the profile, %lld on the cluster", qos->name,
-                   (long long)qos->max_submitted, (long long)found->max_submitted);
+            diagnostic_add(diagnostics, DIAGNOSTIC_WARNING,
+                           "QoS '%s': %lld submitted jobs in the profile, %lld on the cluster", qos->name,
+                           (long long)qos->max_submitted, (long long)found->max_submitted);
     }
 }
 
-void site_compare(const struct site *site, const struct cluster *cluster, struct remarks *remarks) {
+void site_compare(const struct site *site, const struct cluster *cluster, struct diagnostics *diagnostics) {
     for (int i = 0; i < site->num_partitions; i++)
-        compare_partition(&site->partitions[i], cluster, remarks);
+        compare_partition(&site->partitions[i], cluster, diagnostics);
     for (int i = 0; i < cluster->num_partitions; i++)
         if (!is_in_profile(site, cluster->partitions[i].name))
-            remark(remarks, REMARK_NOTE, "partition '%s' of the cluster is not in the profile",
-                   cluster->partitions[i].name);
+            diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                           "partition '%s' of the cluster is not in the profile",
+                           cluster->partitions[i].name);
     for (int i = 0; cluster->has_qos && i < site->num_partitions; i++)
-        compare_qos(&site->partitions[i], cluster, remarks);
+        compare_qos(&site->partitions[i], cluster, diagnostics);
     if (!cluster->has_qos)
-        remark(remarks, REMARK_NOTE, "sacctmgr does not answer here: accounts and QoS were not compared");
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                       "sacctmgr does not answer here: accounts and QoS were not compared");
 }
 
 /* --- slurm.conf --- */
@@ -147,71 +155,71 @@ static void config_value(const char *text, const char *name, char *room, size_t 
     }
 }
 
-void site_compare_config(const struct site *site, const char *text, struct remarks *remarks) {
+void site_compare_config(const struct site *site, const char *text, struct diagnostics *diagnostics) {
     char value[128];
     config_value(text, "SLURM_VERSION", value, sizeof value);
     if (value[0])
-        remark(remarks, REMARK_NOTE, "Slurm %s", value);
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE, "Slurm %s", value);
     config_value(text, "JobRequeue", value, sizeof value);
     if (strcmp(value, "0") == 0)
-        remark(remarks, REMARK_NOTE,
-               "JobRequeue is 0: jobs are requeued only because their script asks for it");
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                       "JobRequeue is 0: jobs are requeued only because their script asks for it");
     config_value(text, "KillWait", value, sizeof value);
     if (value[0] && atoi(value) < 30)
-        remark(
-            remarks, REMARK_NOTE,
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_NOTE,
             "KillWait is %s: a job that is cancelled has so long to save; the signal before the time limit "
             "(signal_lead_s %lld) does not depend on it",
             value, (long long)site->signal_lead_s);
     config_value(text, "MpiDefault", value, sizeof value);
     if (value[0] && !site->mpi)
-        remark(remarks, REMARK_NOTE, "MpiDefault is '%s'; 'atelier submit' takes pmix where srun has it",
-               value);
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                       "MpiDefault is '%s'; 'atelier submit' takes pmix where srun has it", value);
 }
 
 /* --- the command --- */
 
-static void ask_config(const struct site *site, struct remarks *remarks) {
+static void ask_config(const struct site *site, struct diagnostics *diagnostics) {
     static const char *const argv[] = {"scontrol", "show", "config", NULL};
     struct err err;
-    char *text = child_ask(argv, ASK_TIMEOUT_S, &err);
+    char *text = subprocess_ask(argv, ASK_TIMEOUT_S, &err);
     if (text)
-        site_compare_config(site, text, remarks);
+        site_compare_config(site, text, diagnostics);
     else
-        remark(remarks, REMARK_WARNING, "%s", err.text);
+        diagnostic_add(diagnostics, DIAGNOSTIC_WARNING, "%s", err.text);
     free(text);
 }
 
 /* ask_accounts - those that this user may charge. */
-static void ask_accounts(struct remarks *remarks) {
+static void ask_accounts(struct diagnostics *diagnostics) {
     char user[80], all[400] = "";
     const struct passwd *who = getpwuid(getuid());
     if (!who) {
-        remark(remarks, REMARK_NOTE, "user %u has no name here: accounts were not compared",
-               (unsigned)getuid());
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE, "user %u has no name here: accounts were not compared",
+                       (unsigned)getuid());
         return;
     }
     /* By name: sacctmgr takes a number for the name of a user whom nobody knows, and answers nothing. */
     snprintf(user, sizeof user, "user=%s", who->pw_name);
     const char *const argv[] = {"sacctmgr", "-nP", "show", "assoc", "where", user, "format=account", NULL};
-    char *text = child_ask(argv, ASK_TIMEOUT_S, NULL);
+    char *text = subprocess_ask(argv, ASK_TIMEOUT_S, NULL);
     for (const char *line = text; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
         size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%.*s", used ? ", " : "", (int)strcspn(line, "\n"), line);
     }
     if (all[0])
-        remark(remarks, REMARK_NOTE, "your accounts: %s", all);
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE, "your accounts: %s", all);
     free(text);
 }
 
-static void print_differences(const struct site *site, const struct remarks *remarks) {
+static void print_differences(const struct site *site, const struct diagnostics *diagnostics) {
     static const char *const names[] = {"note", "warning", "error"};
     int num_differences = 0;
     printf("site      %s (%s)\nprofile   %s\nchecked   %s\n", site->name, site->description, site->path,
            site->checked[0] ? site->checked : "not said");
-    for (int i = 0; i < remarks->count; i++) {
-        printf("%-9s %s\n", names[remarks->items[i].level], remarks->items[i].text);
-        num_differences += remarks->items[i].level != REMARK_NOTE;
+    for (int i = 0; i < diagnostics->count; i++) {
+        printf("%-9s %s\n", names[diagnostics->items[i].level], diagnostics->items[i].text);
+        num_differences += diagnostics->items[i].level != DIAGNOSTIC_NOTE;
     }
     int num_unsure = site_print_unsure(site);
     if (num_unsure > 0)
@@ -228,7 +236,7 @@ static void print_differences(const struct site *site, const struct remarks *rem
 int site_doctor(const char *name) {
     struct site site;
     struct cluster cluster;
-    struct remarks remarks = {NULL, 0, 0};
+    struct diagnostics diagnostics = {NULL, 0, 0};
     struct err err = {""};
     if (site_open(&site, name, &err) != 0) {
         fprintf(stderr, "error: %s\n", err.text);
@@ -241,14 +249,14 @@ int site_doctor(const char *name) {
         fprintf(stderr, "error: %s\n", err.text);
         code = 2;
     } else {
-        site_compare(&site, &cluster, &remarks);
-        ask_config(&site, &remarks);
-        ask_accounts(&remarks);
-        print_differences(&site, &remarks);
-        code = remarks.num_errors > 0;
+        site_compare(&site, &cluster, &diagnostics);
+        ask_config(&site, &diagnostics);
+        ask_accounts(&diagnostics);
+        print_differences(&site, &diagnostics);
+        code = diagnostics.num_errors > 0;
         cluster_release(&cluster);
     }
-    remarks_release(&remarks);
+    diagnostics_release(&diagnostics);
     site_release(&site);
     return code;
 }

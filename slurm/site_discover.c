@@ -147,12 +147,12 @@ int cluster_ask(struct cluster *cluster, struct err *err) {
     static const char *const sacctmgr[] = {
         "sacctmgr", "-nP", "show", "qos", "format=Name,MaxWall,MaxSubmitJobsPerUser", NULL};
     memset(cluster, 0, sizeof *cluster);
-    char *text = child_ask(sinfo, ASK_TIMEOUT_S, err);
+    char *text = subprocess_ask(sinfo, ASK_TIMEOUT_S, err);
     if (!text)
         return -1;
     cluster_read_sinfo(cluster, text);
     free(text);
-    text = child_ask(sacctmgr, ASK_TIMEOUT_S, NULL);
+    text = subprocess_ask(sacctmgr, ASK_TIMEOUT_S, NULL);
     cluster->has_qos = text != NULL;
     if (text)
         cluster_read_qos(cluster, text);

@@ -111,11 +111,11 @@ static bool another_try(const char *program, const struct err *err, double deadl
     return true;
 }
 
-/* ask_patiently - as child_ask, again and again while the controller cannot be reached. */
+/* ask_patiently - as subprocess_ask, again and again while the controller cannot be reached. */
 static char *ask_patiently(const char *const *argv, double timeout_s, struct err *err) {
     double deadline_s = clock_s() + slurm_patience_s(), pause_s = 0;
     for (;;) {
-        char *output = child_ask(argv, timeout_s, err);
+        char *output = subprocess_ask(argv, timeout_s, err);
         if (output || !another_try(argv[0], err, deadline_s, &pause_s))
             return output;
     }
@@ -130,7 +130,7 @@ int queue_ask(struct queue *queue, double timeout_s, struct err *err) {
     snprintf(user, sizeof user, "%u", (unsigned)getuid());
     const char *const argv[] = {"squeue", "-h", "-u", user, "-o", QUEUE_FORMAT, NULL};
     *queue = (struct queue){NULL, 0};
-    char *text = child_ask(argv, timeout_s, err);
+    char *text = subprocess_ask(argv, timeout_s, err);
     if (!text)
         return -1;
     queue_read(queue, text);
@@ -144,7 +144,7 @@ int queue_ask_jobs(struct queue *queue, const char *ids, double timeout_s, struc
     char *twice = xasprintf("%s,%s", ids, ids);
     const char *const argv[] = {"squeue", "-h", "-j", twice, "-o", QUEUE_FORMAT, NULL};
     *queue = (struct queue){NULL, 0};
-    char *text = child_ask(argv, timeout_s, err);
+    char *text = subprocess_ask(argv, timeout_s, err);
     free(twice);
     if (!text)
         return -1;
@@ -221,7 +221,7 @@ int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], st
 
 /* tell - a program that has nothing to answer. */
 static int tell(const char *const *argv, struct err *err) {
-    char *output = child_ask(argv, TELL_TIMEOUT_S, err);
+    char *output = subprocess_ask(argv, TELL_TIMEOUT_S, err);
     free(output);
     return output ? 0 : -1;
 }
@@ -230,14 +230,14 @@ static int tell(const char *const *argv, struct err *err) {
 static int requeue_once(const char *id, struct err *err) {
     static const int KILLED = 128 + SIGKILL, TERMINATED = 128 + SIGTERM;
     const char *const argv[] = {"scontrol", "requeue", id, NULL};
-    struct child_result result;
-    int status = child_run(argv, TELL_TIMEOUT_S, &result, err), code = result.exit_code;
+    struct subprocess_result result;
+    int status = subprocess_run(argv, TELL_TIMEOUT_S, &result, err), code = result.exit_code;
     if (status == 0 && code != 0 && code != KILLED && code != TERMINATED) {
         result.errors[strcspn(result.errors, "\n")] = '\0';
         status = err_set(err, "'scontrol requeue' ended with code %d: %.300s", code,
                          result.errors[0] ? result.errors : "it said nothing");
     }
-    child_release(&result);
+    subprocess_release(&result);
     return status;
 }
 
@@ -261,7 +261,7 @@ bool slurm_says_preempted(const char *answer) {
 
 bool slurm_is_preempted(const char *id) {
     const char *const argv[] = {"scontrol", "-o", "show", "job", id, NULL};
-    char *answer = child_ask(argv, LIST_TIMEOUT_S, NULL);
+    char *answer = subprocess_ask(argv, LIST_TIMEOUT_S, NULL);
     bool is = answer && slurm_says_preempted(answer);
     free(answer);
     return is;
@@ -269,7 +269,7 @@ bool slurm_is_preempted(const char *id) {
 
 bool slurm_was_preempted(const char *id) {
     const char *const argv[] = {"sacct", "-n", "-X", "-D", "-P", "-j", id, "-o", "State", NULL};
-    char *answer = child_ask(argv, LIST_TIMEOUT_S, NULL), *last = NULL;
+    char *answer = subprocess_ask(argv, LIST_TIMEOUT_S, NULL), *last = NULL;
     /* The newest line is the start that runs now; the one before it is what is asked about. */
     for (char *line = answer, *next; line && *line; line = next) {
         next = line + strcspn(line, "\n");
@@ -312,14 +312,14 @@ const char *slurm_choose_mpi(const char *list) {
 
 char *slurm_mpi_plugin(void) {
     static const char *const argv[] = {"srun", "--mpi=list", NULL};
-    struct child_result result;
+    struct subprocess_result result;
     const char *chosen = NULL;
     /* Some versions write the list on standard error. */
-    if (child_run(argv, LIST_TIMEOUT_S, &result, NULL) == 0) {
+    if (subprocess_run(argv, LIST_TIMEOUT_S, &result, NULL) == 0) {
         chosen = slurm_choose_mpi(result.output);
         if (!chosen)
             chosen = slurm_choose_mpi(result.errors);
     }
-    child_release(&result);
+    subprocess_release(&result);
     return chosen ? xstrdup(chosen) : NULL;
 }

@@ -44,11 +44,11 @@ struct job_plan {
     bool has_script;     /* enough is known, and can be written, for a script, though it may be refused */
 };
 
-/* submit_plan - fills plan; remarks gets an error for each thing that Slurm or the site would refuse,
+/* submit_plan - fills plan; diagnostics gets an error for each thing that Slurm or the site would refuse,
  * warnings for what costs more than it seems, notes for what was chosen.  The plan can be used where no error
  * was added.  submit_plan_release in any case. */
 void submit_plan(struct job_plan *plan, const struct config *config, const struct site *site,
-                 const struct submit_facts *facts, struct remarks *remarks);
+                 const struct submit_facts *facts, struct diagnostics *diagnostics);
 
 /* submit_plan_task - the same for a task, with the configuration that task_config made; num_words words are borrowed.
  * Rules that are the training's alone are left out. */
@@ -58,15 +58,16 @@ struct task_words {
     int count;
 };
 void submit_plan_task(struct job_plan *plan, const struct task_words *words, const struct config *config,
-                      const struct site *site, const struct submit_facts *facts, struct remarks *remarks);
+                      const struct site *site, const struct submit_facts *facts,
+                      struct diagnostics *diagnostics);
 void submit_plan_release(struct job_plan *plan);
 
 /* submit_check_device - a job that asks for GPUs computes on them, with a program that can: run.device, and
  * the machine code that the program holds.  After submit_plan. */
-void submit_check_device(const struct job_plan *plan, struct remarks *remarks);
+void submit_check_device(const struct job_plan *plan, struct diagnostics *diagnostics);
 
 /* submit_check_queue - the QoS limit of jobs per user, given how many are there already. */
-void submit_check_queue(const struct job_plan *plan, int64_t num_submitted, struct remarks *remarks);
+void submit_check_queue(const struct job_plan *plan, int64_t num_submitted, struct diagnostics *diagnostics);
 
 /* submit_script - the text of the batch script of a plan that has one, malloc'ed. */
 char *submit_script(const struct job_plan *plan);

@@ -16,11 +16,11 @@ static bool is_id(const char *text) {
 
 /* job_of_task - the newest job of a task into id; "" where it is done.  Returns 0, or -1 after an error. */
 static int job_of_task(const char *folder, const char *task, char id[SLURM_ID_ROOM],
-                       struct remarks *remarks) {
+                       struct diagnostics *diagnostics) {
     struct task_record record;
     if (!task_read(&record, folder, task))
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "'slurm.after' waits for '%s' of '%.200s', which was not submitted: 'atelier submit %s' first",
             task, folder, task);
     memcpy(id, record.id, SLURM_ID_ROOM);
@@ -28,12 +28,13 @@ static int job_of_task(const char *folder, const char *task, char id[SLURM_ID_RO
         return 0;
     id[0] = '\0';
     if (record.code != 0)
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "'slurm.after' waits for '%s' of '%.200s', whose job %s ended with code %lld: look at its log, "
             "and submit it again",
             task, folder, record.id, (long long)record.code);
-    remark(remarks, REMARK_NOTE, "'%s' of '%.200s' (slurm.after) is done: nothing to wait for", task, folder);
+    diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                   "'%s' of '%.200s' (slurm.after) is done: nothing to wait for", task, folder);
     return 0;
 }
 
@@ -52,31 +53,34 @@ static const char *newest_task(const char *folder) {
 }
 
 /* job_of_run - the newest job of a run folder into id; "" where it is done.  Returns 0, or -1 after an error. */
-static int job_of_run(const char *folder, char id[SLURM_ID_ROOM], struct remarks *remarks) {
+static int job_of_run(const char *folder, char id[SLURM_ID_ROOM], struct diagnostics *diagnostics) {
     struct chain chain;
     struct err err = {""};
     jobs_last(folder, id);
     const char *task = id[0] ? NULL : newest_task(folder);
     if (task)
-        return job_of_task(folder, task, id, remarks);
+        return job_of_task(folder, task, id, diagnostics);
     if (!id[0])
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "'slurm.after' names '%.200s', which has no submitted job: submit that run first, or give the "
             "number of a job",
             folder);
     if (chain_load(&chain, folder, &err) != 0)
-        return remark(remarks, REMARK_ERROR, "'slurm.after' names '%.200s': %.300s", folder, err.text);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.after' names '%.200s': %.300s", folder,
+                              err.text);
     int status = 0;
     if (chain.state == CHAIN_DONE) {
-        remark(remarks, REMARK_NOTE, "'%.200s' of slurm.after is done: nothing to wait for", folder);
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE, "'%.200s' of slurm.after is done: nothing to wait for",
+                       folder);
         id[0] = '\0';
     } else if (chain.state == CHAIN_STOPPED) {
-        status = remark(remarks, REMARK_ERROR, "'%.200s' of slurm.after has not come to its end: %.200s",
-                        folder, chain.reason);
+        status =
+            diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                           "'%.200s' of slurm.after has not come to its end: %.200s", folder, chain.reason);
     } else if (chain.follows) {
-        status = remark(
-            remarks, REMARK_ERROR,
+        status = diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "'%.200s' of slurm.after is a chain, whose last job is not submitted yet: wait until it is "
             "done, or submit that run without --chain, so that it is requeued under one number",
             folder);
@@ -104,7 +108,7 @@ static const char *task_of_entry(char *entry) {
 
 /* job_of_entry - of a folder, with or without its task. */
 static int job_of_entry(const char *text, const struct after_asker *asker, char id[SLURM_ID_ROOM],
-                        struct remarks *remarks) {
+                        struct diagnostics *diagnostics) {
     char *folder = xstrdup(text);
     const char *task = task_of_entry(folder);
     bool is_own = is_same_folder(folder, asker->run_folder),
@@ -115,17 +119,18 @@ static int job_of_entry(const char *text, const struct after_asker *asker, char 
     if (is_own && !asker->task && !task)
         task = "prepare"; /* a training does not wait for itself */
     if (is_own && (is_prepare || is_itself))
-        remark(remarks, REMARK_NOTE, "'%.200s' of slurm.after is not waited for: it is this job's own folder",
-               text);
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                       "'%.200s' of slurm.after is not waited for: it is this job's own folder", text);
     else if (task)
-        status = job_of_task(folder, task, id, remarks);
+        status = job_of_task(folder, task, id, diagnostics);
     else
-        status = job_of_run(folder, id, remarks);
+        status = job_of_run(folder, id, diagnostics);
     free(folder);
     return status;
 }
 
-char *submit_after(const struct config *config, const struct after_asker *asker, struct remarks *remarks) {
+char *submit_after(const struct config *config, const struct after_asker *asker,
+                   struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &config->slurm;
     char *ids = NULL;
     int status = 0;
@@ -135,7 +140,7 @@ char *submit_after(const struct config *config, const struct after_asker *asker,
         if (is_id(entry))
             memcpy(id, entry, strlen(entry) + 1);
         else
-            status |= job_of_entry(entry, asker, id, remarks);
+            status |= job_of_entry(entry, asker, id, diagnostics);
         if (!id[0])
             continue;
         char *longer = ids ? xasprintf("%s:%s", ids, id) : xstrdup(id);

@@ -16,4 +16,5 @@ struct after_asker {
  * for the prepare job, eval and export for the training, and prepare for nothing.  What is done needs no waiting, which
  * is noted.  Errors: a folder without jobs, a run or job that ended otherwise, a chain whose last job is not submitted
  * yet. */
-char *submit_after(const struct config *config, const struct after_asker *asker, struct remarks *remarks);
+char *submit_after(const struct config *config, const struct after_asker *asker,
+                   struct diagnostics *diagnostics);

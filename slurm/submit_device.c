@@ -8,53 +8,58 @@ static const char *gpu_name(const struct site_partition *partition) {
 }
 
 /* check_code - the program has machine code for the partition's GPUs, as far as their kind is known. */
-static void check_code(const struct job_plan *plan, struct remarks *remarks) {
+static void check_code(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     const char *codes = plan->facts->build->gpu_codes, *program = plan->facts->program;
     int arch = gpu_arch(partition->gpu);
     char code[16];
     if (!codes[0]) {
-        remark(remarks, REMARK_ERROR,
-               "the job asks for GPUs of partition '%s' (%s), but '%.300s' was built without CUDA and would "
-               "compute on "
-               "processors: build it where nvcc is found ('make cuda'), and name it with --program PATH",
-               partition->name, gpu_name(partition), program);
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "the job asks for GPUs of partition '%s' (%s), but '%.300s' was built without CUDA and would "
+            "compute on "
+            "processors: build it where nvcc is found ('make cuda'), and name it with --program PATH",
+            partition->name, gpu_name(partition), program);
         return;
     }
     if (arch == 0)
         return;
     enum gpu_cover cover = gpu_codes_cover(codes, arch);
     if (cover == GPU_COVER_NONE)
-        remark(remarks, REMARK_ERROR,
-               "the GPUs of partition '%s' (%s) need machine code for %s, but '%.300s' holds %s: name a "
-               "build that has "
-               "it with --program PATH, or choose another partition",
-               partition->name, gpu_name(partition), gpu_code_name(arch, code), program, codes);
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "the GPUs of partition '%s' (%s) need machine code for %s, but '%.300s' holds %s: name a "
+            "build that has "
+            "it with --program PATH, or choose another partition",
+            partition->name, gpu_name(partition), gpu_code_name(arch, code), program, codes);
     else if (cover == GPU_COVER_PTX)
-        remark(remarks, REMARK_WARNING,
-               "'%.300s' holds no machine code for %s (%s, partition '%s'): the driver compiles it at each "
-               "start",
-               program, gpu_code_name(arch, code), gpu_name(partition), partition->name);
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_WARNING,
+            "'%.300s' holds no machine code for %s (%s, partition '%s'): the driver compiles it at each "
+            "start",
+            program, gpu_code_name(arch, code), gpu_name(partition), partition->name);
 }
 
-void submit_check_device(const struct job_plan *plan, struct remarks *remarks) {
+void submit_check_device(const struct job_plan *plan, struct diagnostics *diagnostics) {
     int device = plan->config->run.device;
     if (!plan->partition)
         return;
     if (plan->gpus_per_node == 0) {
         if (device == DEVICE_CUDA)
-            remark(remarks, REMARK_ERROR,
-                   "'run.device' is cuda, but partition '%s' has no GPUs: choose another slurm.partition, or "
-                   "leave run.device out",
-                   plan->partition->name);
+            diagnostic_add(
+                diagnostics, DIAGNOSTIC_ERROR,
+                "'run.device' is cuda, but partition '%s' has no GPUs: choose another slurm.partition, or "
+                "leave run.device out",
+                plan->partition->name);
         return;
     }
     if (device == DEVICE_CPU)
-        remark(remarks, REMARK_ERROR,
-               "'run.device' is cpu, but the job asks for %lld GPUs on each node of partition '%s' (%s), "
-               "which would "
-               "be paid and idle: leave run.device out, or choose a partition without GPUs",
-               (long long)plan->gpus_per_node, plan->partition->name, gpu_name(plan->partition));
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "'run.device' is cpu, but the job asks for %lld GPUs on each node of partition '%s' (%s), "
+            "which would "
+            "be paid and idle: leave run.device out, or choose a partition without GPUs",
+            (long long)plan->gpus_per_node, plan->partition->name, gpu_name(plan->partition));
     else
-        check_code(plan, remarks);
+        check_code(plan, diagnostics);
 }

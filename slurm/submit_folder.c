@@ -59,7 +59,7 @@ static void set_number(json_t *root, const char *key, double value) {
 
 static void set_versions(json_t *root) {
     static const char *const sbatch[] = {"sbatch", "--version", NULL};
-    char host[256] = "", user[64], *slurm = child_ask(sbatch, 10, NULL);
+    char host[256] = "", user[64], *slurm = subprocess_ask(sbatch, 10, NULL);
     if (slurm)
         slurm[strcspn(slurm, "\n")] = '\0';
     gethostname(host, sizeof host - 1);

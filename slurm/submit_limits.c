@@ -30,50 +30,51 @@ static int64_t to_seconds(double hours) {
 
 /* refuse_time - the job is longer than limit_hours: a chain does what one job may not. */
 static int refuse_time(const struct job_plan *plan, const char *limit_of, double limit_hours,
-                       struct remarks *remarks) {
+                       struct diagnostics *diagnostics) {
     char asked[SLURM_TIME_ROOM], allowed[SLURM_TIME_ROOM];
     int64_t limit_s = to_seconds(limit_hours);
     if (plan->task) /* it cannot be taken up where it was left */
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "'slurm.time' is %s, but %s allows %s: --set slurm.time=%gh, or another slurm.partition",
             slurm_time_text(plan->time_s, asked), limit_of, slurm_time_text(limit_s, allowed), limit_hours);
-    return remark(
-        remarks, REMARK_ERROR,
+    return diagnostic_add(
+        diagnostics, DIAGNOSTIC_ERROR,
         "'slurm.time' is %s, but %s allows %s: set slurm.time=%gh and chain jobs, which go on from each "
         "other's checkpoints: --chain %lld",
         slurm_time_text(plan->time_s, asked), limit_of, slurm_time_text(limit_s, allowed), limit_hours,
         (long long)((plan->time_s + limit_s - 1) / limit_s));
 }
 
-static int check_qos(const struct job_plan *plan, const struct site_qos *qos, struct remarks *remarks) {
+static int check_qos(const struct job_plan *plan, const struct site_qos *qos,
+                     struct diagnostics *diagnostics) {
     char name[96];
     snprintf(name, sizeof name, "QoS '%.60s'", qos->name);
     if (qos->max_gpus > 0 && plan->nodes * plan->gpus_per_node > qos->max_gpus)
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "%lld nodes with %lld GPUs are %lld GPUs, but %s allows %lld: fewer nodes, or another QoS",
             (long long)plan->nodes, (long long)plan->gpus_per_node,
             (long long)(plan->nodes * plan->gpus_per_node), name, (long long)qos->max_gpus);
     if (qos->max_hours > 0 && (double)plan->time_s / 3600 > qos->max_hours)
-        return refuse_time(plan, name, qos->max_hours, remarks);
+        return refuse_time(plan, name, qos->max_hours, diagnostics);
     return 0;
 }
 
-static int find_qos(struct job_plan *plan, const char *name, struct remarks *remarks) {
+static int find_qos(struct job_plan *plan, const char *name, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     char all[400];
     for (int i = 0; i < partition->num_qos; i++)
         if (strcmp(partition->qos[i].name, name) == 0)
             plan->qos = &partition->qos[i];
     if (plan->qos)
-        return check_qos(plan, plan->qos, remarks);
+        return check_qos(plan, plan->qos, diagnostics);
     if (partition->num_qos == 0)
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.qos' is '%.60s', but partition '%s' takes none: leave it out", name,
-                      partition->name);
-    return remark(remarks, REMARK_ERROR, "'slurm.qos' is '%.60s', but partition '%s' has: %s", name,
-                  partition->name, list_qos(partition, all, sizeof all));
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.qos' is '%.60s', but partition '%s' takes none: leave it out", name,
+                              partition->name);
+    return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.qos' is '%.60s', but partition '%s' has: %s",
+                          name, partition->name, list_qos(partition, all, sizeof all));
 }
 
 /* nearest_qos - where none allows the job, the one to name in the message: among those that allow its GPUs
@@ -95,41 +96,43 @@ static const struct site_qos *nearest_qos(const struct job_plan *plan) {
     return longest ? longest : widest;
 }
 
-int submit_choose_qos(struct job_plan *plan, struct remarks *remarks) {
+int submit_choose_qos(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     const char *asked = plan->config->slurm.qos;
     char name[96];
     snprintf(name, sizeof name, "partition '%.60s'", partition->name);
     if (partition->max_hours > 0 && (double)plan->time_s / 3600 > partition->max_hours)
-        return refuse_time(plan, name, partition->max_hours, remarks);
+        return refuse_time(plan, name, partition->max_hours, diagnostics);
     if (asked && partition->num_qos == 0 && plan->site->discover) {
         if (!is_name(asked, "_-."))
-            return remark(remarks, REMARK_ERROR, "'slurm.qos' is '%.60s', which is not a name of Slurm", asked);
+            return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                                  "'slurm.qos' is '%.60s', which is not a name of Slurm", asked);
         return 0; /* the profile knows none; Slurm will judge */
     }
     if (asked)
-        return find_qos(plan, asked, remarks);
+        return find_qos(plan, asked, diagnostics);
     for (int i = 0; i < partition->num_qos && !plan->qos; i++)
         if (!partition->qos[i].on_request && qos_allows(&partition->qos[i], plan))
             plan->qos = &partition->qos[i];
     const struct site_qos *nearest = plan->qos ? NULL : nearest_qos(plan);
-    return nearest ? check_qos(plan, nearest, remarks) : 0;
+    return nearest ? check_qos(plan, nearest, diagnostics) : 0;
 }
 
-void submit_check_queue(const struct job_plan *plan, int64_t num_submitted, struct remarks *remarks) {
+void submit_check_queue(const struct job_plan *plan, int64_t num_submitted, struct diagnostics *diagnostics) {
     const struct site_qos *qos = plan->qos;
     /* A chain has one job running and one waiting. */
     int64_t needed = plan->chains ? 2 : 1;
     if (qos && qos->max_submitted > 0 && num_submitted >= 0 && num_submitted + needed > qos->max_submitted)
-        remark(remarks, REMARK_ERROR,
-               "QoS '%s' allows %lld submitted jobs, and you have %lld: wait, cancel some, or choose another "
-               "QoS",
-               qos->name, (long long)qos->max_submitted, (long long)num_submitted);
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "QoS '%s' allows %lld submitted jobs, and you have %lld: wait, cancel some, or choose another "
+            "QoS",
+            qos->name, (long long)qos->max_submitted, (long long)num_submitted);
 }
 
 /* --- cost --- */
 
-void submit_count_billed(struct job_plan *plan, struct remarks *remarks) {
+void submit_count_billed(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     int64_t cores = plan->ranks_per_node * plan->cpus_per_rank, gpus = plan->gpus_per_node;
     if (!partition->billed)
@@ -140,9 +143,9 @@ void submit_count_billed(struct job_plan *plan, struct remarks *remarks) {
         return;
     }
     if (plan->nodes > 1 && plan->site->billing.whole_nodes && gpus < partition->gpus_per_node) {
-        remark(remarks, REMARK_WARNING,
-               "a job on several nodes is billed by whole nodes: %lld GPUs, though it uses %lld",
-               (long long)(plan->nodes * partition->gpus_per_node), (long long)(plan->nodes * gpus));
+        diagnostic_add(diagnostics, DIAGNOSTIC_WARNING,
+                       "a job on several nodes is billed by whole nodes: %lld GPUs, though it uses %lld",
+                       (long long)(plan->nodes * partition->gpus_per_node), (long long)(plan->nodes * gpus));
         gpus = partition->gpus_per_node;
     }
     double by_cores = partition->cores_per_gpu > 0 ? (double)cores / (double)partition->cores_per_gpu : 0;
@@ -150,12 +153,12 @@ void submit_count_billed(struct job_plan *plan, struct remarks *remarks) {
         plan->billed_gpus = by_cores * (double)plan->nodes;
         if (plan->task) /* the partition was named for it, and submit_plan_task warned */
             return;
-        remark(remarks, REMARK_WARNING,
-               "%lld cores of a node are the share of %g GPUs: billed so, though %lld are used; "
-               "slurm.cpus_per_rank "
-               "of at most %lld costs nothing more",
-               (long long)cores, by_cores, (long long)gpus,
-               (long long)(gpus * partition->cores_per_gpu / plan->ranks_per_node));
+        diagnostic_add(diagnostics, DIAGNOSTIC_WARNING,
+                       "%lld cores of a node are the share of %g GPUs: billed so, though %lld are used; "
+                       "slurm.cpus_per_rank "
+                       "of at most %lld costs nothing more",
+                       (long long)cores, by_cores, (long long)gpus,
+                       (long long)(gpus * partition->cores_per_gpu / plan->ranks_per_node));
         return;
     }
     plan->billed_gpus = (double)(gpus * plan->nodes);
@@ -178,20 +181,22 @@ const char *submit_cost_text(const struct job_plan *plan, char *room, size_t roo
     return room;
 }
 
-void submit_check_budget(const struct job_plan *plan, struct remarks *remarks) {
+void submit_check_budget(const struct job_plan *plan, struct diagnostics *diagnostics) {
     double budget = plan->config->slurm.chain.budget_gpu_hours, cost = submit_gpu_hours(plan);
     char allowed[SLURM_TIME_ROOM];
     if (budget <= 0)
         return;
     if (plan->billed_gpus <= 0)
-        remark(remarks, REMARK_ERROR,
-               "'slurm.chain.budget_gpu_hours' is %g, but GPU-hours are not counted on partition '%s': use "
-               "slurm.chain.max_jobs",
-               budget, plan->partition->name);
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "'slurm.chain.budget_gpu_hours' is %g, but GPU-hours are not counted on partition '%s': use "
+            "slurm.chain.max_jobs",
+            budget, plan->partition->name);
     else if (cost > budget)
-        remark(remarks, REMARK_ERROR,
-               "one job may cost %.1f GPU-hours, more than slurm.chain.budget_gpu_hours (%g): set slurm.time "
-               "to at "
-               "most %s, or use fewer GPUs",
-               cost, budget, slurm_time_text((int64_t)(budget / plan->billed_gpus * 60) * 60, allowed));
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "one job may cost %.1f GPU-hours, more than slurm.chain.budget_gpu_hours (%g): set slurm.time "
+            "to at "
+            "most %s, or use fewer GPUs",
+            cost, budget, slurm_time_text((int64_t)(budget / plan->billed_gpus * 60) * 60, allowed));
 }

@@ -42,24 +42,24 @@ static void list_mpi(char *room, size_t room_bytes, const struct text_entry *mod
     }
 }
 
-int submit_check_modules(const struct job_plan *plan, struct remarks *remarks) {
+int submit_check_modules(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &plan->config->slurm;
     char left_out[300] = "";
     if (!is_bundle(plan))
         return 0;
     if (asked->num_modules > 0) {
         list_mpi(left_out, sizeof left_out, asked->modules, asked->num_modules);
-        return left_out[0]
-                   ? remark(remarks, REMARK_ERROR,
-                            "'slurm.modules' holds %s, but '%.200s' is a bundle with an MPI of its own, "
-                            "which another one would disturb: leave it out",
-                            left_out, plan->facts->program)
-                   : 0;
+        return left_out[0] ? diagnostic_add(
+                                 diagnostics, DIAGNOSTIC_ERROR,
+                                 "'slurm.modules' holds %s, but '%.200s' is a bundle with an MPI of its own, "
+                                 "which another one would disturb: leave it out",
+                                 left_out, plan->facts->program)
+                           : 0;
     }
     list_mpi(left_out, sizeof left_out, plan->partition->modules, plan->partition->num_modules);
     list_mpi(left_out, sizeof left_out, plan->site->modules, plan->site->num_modules);
     if (left_out[0])
-        remark(remarks, REMARK_NOTE, "the program is a bundle with an MPI of its own: not loaded are %s",
-               left_out);
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                       "the program is a bundle with an MPI of its own: not loaded are %s", left_out);
     return 0;
 }

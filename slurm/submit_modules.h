@@ -10,4 +10,4 @@ enum { MAX_JOB_MODULES = 256 };
 int submit_modules(const struct job_plan *plan, const char *names[MAX_JOB_MODULES]);
 
 /* submit_check_modules - notes what is left out for a bundle; an error where the run file asks for it. */
-int submit_check_modules(const struct job_plan *plan, struct remarks *remarks);
+int submit_check_modules(const struct job_plan *plan, struct diagnostics *diagnostics);

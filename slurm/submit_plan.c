@@ -1,5 +1,5 @@
 /* submit_plan.c - what a job asks for, checked against the site's profile before Slurm sees it.  Each rule is
- * a function that adds its own remarks; they run in the order in which one value depends on another. */
+ * a function that adds its own diagnostics; they run in the order in which one value depends on another. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 /* --- who pays, on what --- */
 
-static int choose_partition(struct job_plan *plan, struct remarks *remarks) {
+static int choose_partition(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site *site = plan->site;
     struct err err = {""};
     const char *name = plan->config->slurm.partition;
@@ -19,27 +19,30 @@ static int choose_partition(struct job_plan *plan, struct remarks *remarks) {
     if (!name && site->num_partitions == 1)
         name = site->partitions[0].name;
     if (!name)
-        return remark(remarks, REMARK_ERROR,
-                      "site '%s' has several partitions and no default: set slurm.partition", site->name);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "site '%s' has several partitions and no default: set slurm.partition",
+                              site->name);
     plan->partition = site_partition(site, name, &err);
-    return plan->partition ? 0 : remark(remarks, REMARK_ERROR, "'slurm.partition': %s", err.text);
+    return plan->partition ? 0
+                           : diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.partition': %s", err.text);
 }
 
 /* check_vendor - other GPUs than NVIDIA's are not what the kernels are written for. */
-static int check_vendor(const struct job_plan *plan, struct remarks *remarks) {
+static int check_vendor(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     enum gpu_vendor vendor = site_gpu_vendor(partition);
     if (partition->gpus_per_node == 0 || vendor == VENDOR_NVIDIA || plan->config->run.device == DEVICE_CPU)
         return 0;
-    return remark(remarks, REMARK_ERROR,
-                  "partition '%s' of site '%s' has GPUs of %s (%s), and atelier computes on NVIDIA's or on "
-                  "processors: choose another partition, or set run.device=cpu",
-                  partition->name, plan->site->name, site_vendor_name(vendor),
-                  partition->gpu ? partition->gpu : "gpu_vendor of the profile");
+    return diagnostic_add(
+        diagnostics, DIAGNOSTIC_ERROR,
+        "partition '%s' of site '%s' has GPUs of %s (%s), and atelier computes on NVIDIA's or on "
+        "processors: choose another partition, or set run.device=cpu",
+        partition->name, plan->site->name, site_vendor_name(vendor),
+        partition->gpu ? partition->gpu : "gpu_vendor of the profile");
 }
 
 /* choose_account - the project with the partition's suffix. */
-static int choose_account(struct job_plan *plan, struct remarks *remarks) {
+static int choose_account(struct job_plan *plan, struct diagnostics *diagnostics) {
     const char *suffix = plan->partition->account_suffix ? plan->partition->account_suffix : "";
     const char *project = plan->config->slurm.account, *variable = plan->site->account_variable;
     if (!project)
@@ -47,19 +50,19 @@ static int choose_account(struct job_plan *plan, struct remarks *remarks) {
     if (!project && !plan->site->needs_account)
         return 0;
     if (!project)
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "no account: set slurm.account to the project that pays%s%s (partition '%s' makes 'abc' "
             "'abc%s')",
             variable ? ", or the environment variable " : "", variable ? variable : "", plan->partition->name,
             suffix);
     if (!is_name(project, "_-.@"))
-        return remark(remarks, REMARK_ERROR, "'slurm.account' is '%.60s', which is not an account of Slurm",
-                      project);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.account' is '%.60s', which is not an account of Slurm", project);
     const char *given_suffix = strchr(project, '@');
     if (given_suffix && suffix[0] && strcmp(given_suffix, suffix) != 0)
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "account '%.60s' does not fit partition '%s', which takes '%.*s%s': write slurm.account "
             "without its suffix, or choose the other partition",
             project, plan->partition->name, (int)(given_suffix - project), project, suffix);
@@ -67,7 +70,7 @@ static int choose_account(struct job_plan *plan, struct remarks *remarks) {
     return 0;
 }
 
-static int choose_constraint(struct job_plan *plan, struct remarks *remarks) {
+static int choose_constraint(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     const char *own = partition->constraint, *asked = plan->config->slurm.constraint;
     bool is_known = !own && partition->num_features == 0; /* nothing is known of this partition's features */
@@ -78,29 +81,29 @@ static int choose_constraint(struct job_plan *plan, struct remarks *remarks) {
     for (int i = 0; i < partition->num_features; i++)
         is_known = is_known || strcmp(partition->features[i].name, asked) == 0;
     if (!is_known)
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.constraint' is '%.60s', which partition '%s' does not have%s%s", asked,
-                      partition->name, own ? "; its own is given anyway: " : "", own ? own : "");
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.constraint' is '%.60s', which partition '%s' does not have%s%s", asked,
+                              partition->name, own ? "; its own is given anyway: " : "", own ? own : "");
     if (!is_name(asked, "_-.&|()*[]"))
-        return remark(remarks, REMARK_ERROR, "'slurm.constraint' is '%.60s', which is not a feature of Slurm",
-                      asked);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.constraint' is '%.60s', which is not a feature of Slurm", asked);
     plan->constraint = own ? xasprintf("%s&%s", own, asked) : xstrdup(asked);
     return 0;
 }
 
 /* --- how much --- */
 
-static int choose_time(struct job_plan *plan, struct remarks *remarks) {
+static int choose_time(struct job_plan *plan, struct diagnostics *diagnostics) {
     const char *text = plan->config->slurm.time;
     struct err err = {""};
     if (slurm_time_parse(text ? text : plan->site->time_default, &plan->time_s, &err) != 0)
-        return remark(remarks, REMARK_ERROR, "'slurm.time': %s", err.text);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.time': %s", err.text);
     /* Slurm counts minutes: what is billed and what is signalled follow from what it makes of the text. */
     plan->time_s = (plan->time_s + 59) / 60 * 60;
     return 0;
 }
 
-static int choose_nodes(struct job_plan *plan, struct remarks *remarks) {
+static int choose_nodes(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &plan->config->slurm;
     const struct site_partition *partition = plan->partition;
     plan->nodes = asked->nodes;
@@ -111,23 +114,26 @@ static int choose_nodes(struct job_plan *plan, struct remarks *remarks) {
                            : plan->gpus_per_node > 0 ? plan->gpus_per_node
                                                      : 1;
     if (partition->num_nodes > 0 && plan->nodes > partition->num_nodes)
-        return remark(remarks, REMARK_ERROR, "'slurm.nodes' is %lld, but partition '%s' has %lld",
-                      (long long)plan->nodes, partition->name, (long long)partition->num_nodes);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.nodes' is %lld, but partition '%s' has %lld", (long long)plan->nodes,
+                              partition->name, (long long)partition->num_nodes);
     if (plan->gpus_per_node > partition->gpus_per_node)
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.gpus_per_node' is %lld, but a node of partition '%s' has %lld",
-                      (long long)plan->gpus_per_node, partition->name, (long long)partition->gpus_per_node);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.gpus_per_node' is %lld, but a node of partition '%s' has %lld",
+                              (long long)plan->gpus_per_node, partition->name,
+                              (long long)partition->gpus_per_node);
     if (plan->gpus_per_node > 0 && plan->ranks_per_node > plan->gpus_per_node)
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.ranks_per_node' is %lld with %lld GPUs: a rank needs a GPU of its own",
-                      (long long)plan->ranks_per_node, (long long)plan->gpus_per_node);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.ranks_per_node' is %lld with %lld GPUs: a rank needs a GPU of its own",
+                              (long long)plan->ranks_per_node, (long long)plan->gpus_per_node);
     if (plan->ranks_per_node < plan->gpus_per_node)
-        remark(remarks, REMARK_WARNING, "%lld of the %lld GPUs of a node have no rank, and are paid",
-               (long long)(plan->gpus_per_node - plan->ranks_per_node), (long long)plan->gpus_per_node);
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_WARNING, "%lld of the %lld GPUs of a node have no rank, and are paid",
+            (long long)(plan->gpus_per_node - plan->ranks_per_node), (long long)plan->gpus_per_node);
     return 0;
 }
 
-static int choose_cores(struct job_plan *plan, struct remarks *remarks) {
+static int choose_cores(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     int64_t share = partition->cores_per_node; /* of a job's part of the node */
     if (plan->gpus_per_node > 0 && partition->cores_per_gpu > 0)
@@ -139,16 +145,17 @@ static int choose_cores(struct job_plan *plan, struct remarks *remarks) {
         plan->cpus_per_rank = share > plan->ranks_per_node ? share / plan->ranks_per_node : 1;
     int64_t cores = plan->ranks_per_node * plan->cpus_per_rank;
     if (partition->cores_per_node > 0 && cores > partition->cores_per_node)
-        return remark(remarks, REMARK_ERROR,
-                      "%lld ranks of %lld cores are %lld cores, but a node of partition '%s' has %lld",
-                      (long long)plan->ranks_per_node, (long long)plan->cpus_per_rank, (long long)cores,
-                      partition->name, (long long)partition->cores_per_node);
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "%lld ranks of %lld cores are %lld cores, but a node of partition '%s' has %lld",
+            (long long)plan->ranks_per_node, (long long)plan->cpus_per_rank, (long long)cores,
+            partition->name, (long long)partition->cores_per_node);
     return 0;
 }
 
 /* --- when the job is told to save --- */
 
-static int choose_signal_lead(struct job_plan *plan, struct remarks *remarks) {
+static int choose_signal_lead(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &plan->config->slurm;
     double checkpoint_s = plan->facts->checkpoint_s;
     /* Twice the time of a save, and two minutes for the step that is under way and for a slow disk. */
@@ -162,14 +169,14 @@ static int choose_signal_lead(struct job_plan *plan, struct remarks *remarks) {
         plan->signal_lead_s = plan->site->signal_lead_s;
     char time[SLURM_TIME_ROOM];
     if (plan->signal_lead_s >= plan->time_s)
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "the job is told to save %lld s before its end, but its time is only %s: raise slurm.time, or "
             "lower slurm.signal_lead_s",
             (long long)plan->signal_lead_s, slurm_time_text(plan->time_s, time));
     if (plan->signal_lead_s < needed_s)
-        remark(
-            remarks, REMARK_WARNING,
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_WARNING,
             "'slurm.signal_lead_s' is %lld, but this run's last checkpoint took %.0f s: %lld would be safe",
             (long long)plan->signal_lead_s, checkpoint_s, (long long)needed_s);
     return 0;
@@ -177,31 +184,36 @@ static int choose_signal_lead(struct job_plan *plan, struct remarks *remarks) {
 
 /* --- what is worth saying --- */
 
-static void look_at_storage(const struct job_plan *plan, struct remarks *remarks) {
+static void look_at_storage(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_storage *storage = plan->facts->storage;
     if (storage && storage->quota_gb > 0 && storage->quota_gb < 20)
-        remark(remarks, REMARK_WARNING, "run.folder is in '%s', which holds %g GB: checkpoints will not fit",
-               storage->name, storage->quota_gb);
+        diagnostic_add(diagnostics, DIAGNOSTIC_WARNING,
+                       "run.folder is in '%s', which holds %g GB: checkpoints will not fit", storage->name,
+                       storage->quota_gb);
     if (storage && storage->purge_days > 0)
-        remark(remarks, REMARK_NOTE, "run.folder is in '%s': what is not read for %lld days is deleted there",
-               storage->name, (long long)storage->purge_days);
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                       "run.folder is in '%s': what is not read for %lld days is deleted there",
+                       storage->name, (long long)storage->purge_days);
     if (strncmp(plan->facts->run_folder, "/tmp/", 5) == 0 && plan->nodes > 1)
-        remark(remarks, REMARK_WARNING, "run.folder is in /tmp, which each node has for itself");
+        diagnostic_add(diagnostics, DIAGNOSTIC_WARNING,
+                       "run.folder is in /tmp, which each node has for itself");
 }
 
-static void look_at_precision(const struct job_plan *plan, struct remarks *remarks) {
+static void look_at_precision(const struct job_plan *plan, struct diagnostics *diagnostics) {
     if (plan->partition->gpus_per_node > 0 && !plan->partition->bf16 &&
         (enum dtype)plan->config->train.compute == DTYPE_BF16)
-        remark(remarks, REMARK_ERROR,
-               "'train.compute' is bf16, which the GPUs of partition '%s' (%s) do not have: set it to f16 or "
-               "f32",
-               plan->partition->name, plan->partition->gpu ? plan->partition->gpu : "GPU");
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "'train.compute' is bf16, which the GPUs of partition '%s' (%s) do not have: set it to f16 or "
+            "f32",
+            plan->partition->name, plan->partition->gpu ? plan->partition->gpu : "GPU");
 }
 
-static void look_at_choices(const struct job_plan *plan, struct remarks *remarks) {
+static void look_at_choices(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const char *path = plan->config->run.gemm_choices;
     if (path && path[0] && (plan->partition->gpus_per_node == 0 || plan->config->run.device == DEVICE_CPU))
-        remark(remarks, REMARK_NOTE, "'run.gemm_choices' has no effect: this run computes on CPUs");
+        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
+                       "'run.gemm_choices' has no effect: this run computes on CPUs");
 }
 
 /* choose_name - of the job: letters that a file name and a list of jobs can show. */
@@ -221,84 +233,88 @@ static void choose_name(struct job_plan *plan) {
 }
 
 /* look_at_resume - each start of the job, by the chain or by Slurm after a node's failure, must go on. */
-static void look_at_resume(const struct job_plan *plan, struct remarks *remarks) {
+static void look_at_resume(const struct job_plan *plan, struct diagnostics *diagnostics) {
     if (plan->config->checkpoint.resume == RESUME_NEVER)
-        remark(
-            remarks, REMARK_ERROR,
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "'checkpoint.resume' is never: each start of the job would begin anew; set it to auto, and take "
             "an empty run.folder to begin anew once");
 }
 
 void submit_plan(struct job_plan *plan, const struct config *config, const struct site *site,
-                 const struct submit_facts *facts, struct remarks *remarks) {
+                 const struct submit_facts *facts, struct diagnostics *diagnostics) {
     *plan = (struct job_plan){.config = config, .site = site, .facts = facts};
     plan->chains = config->slurm.chain.until == CHAIN_UNTIL_DONE && config->slurm.chain.max_jobs > 1;
     if (site->scheduler == SCHEDULER_NONE) {
-        remark(remarks, REMARK_ERROR,
-               "site '%s' has no scheduler; start the ranks here: mpirun -n %lld atelier train %s",
-               site->name, (long long)(config->slurm.ranks_per_node > 0 ? config->slurm.ranks_per_node : 2),
-               facts->config_path);
+        diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                       "site '%s' has no scheduler; start the ranks here: mpirun -n %lld atelier train %s",
+                       site->name,
+                       (long long)(config->slurm.ranks_per_node > 0 ? config->slurm.ranks_per_node : 2),
+                       facts->config_path);
         return;
     }
-    bool can_be_written = submit_check_values(plan, remarks) == 0;
+    bool can_be_written = submit_check_values(plan, diagnostics) == 0;
     choose_name(plan);
-    if (choose_partition(plan, remarks) != 0)
+    if (choose_partition(plan, diagnostics) != 0)
         return;
-    if (check_vendor(plan, remarks) != 0)
+    if (check_vendor(plan, diagnostics) != 0)
         return;
-    submit_check_modules(plan, remarks);
-    choose_account(plan, remarks);
-    choose_constraint(plan, remarks);
-    look_at_precision(plan, remarks);
-    look_at_choices(plan, remarks);
-    look_at_resume(plan, remarks);
-    look_at_storage(plan, remarks);
-    if (choose_nodes(plan, remarks) != 0 || choose_cores(plan, remarks) != 0 ||
-        choose_time(plan, remarks) != 0)
+    submit_check_modules(plan, diagnostics);
+    choose_account(plan, diagnostics);
+    choose_constraint(plan, diagnostics);
+    look_at_precision(plan, diagnostics);
+    look_at_choices(plan, diagnostics);
+    look_at_resume(plan, diagnostics);
+    look_at_storage(plan, diagnostics);
+    if (choose_nodes(plan, diagnostics) != 0 || choose_cores(plan, diagnostics) != 0 ||
+        choose_time(plan, diagnostics) != 0)
         return;
-    submit_choose_qos(plan, remarks);
-    choose_signal_lead(plan, remarks);
-    submit_count_billed(plan, remarks);
-    submit_check_budget(plan, remarks);
+    submit_choose_qos(plan, diagnostics);
+    choose_signal_lead(plan, diagnostics);
+    submit_count_billed(plan, diagnostics);
+    submit_check_budget(plan, diagnostics);
     plan->has_script = can_be_written;
 }
 
 /* look_at_words - of a task: they are quoted, but a line break would make the script hard to read. */
-static int look_at_words(const struct job_plan *plan, struct remarks *remarks) {
+static int look_at_words(const struct job_plan *plan, struct diagnostics *diagnostics) {
     int status = 0;
     for (int i = 0; i < plan->num_words; i++)
         if (!is_one_line(plan->words[i]))
-            status = remark(remarks, REMARK_ERROR, "'%.60s' holds a line break or another control character",
-                            plan->words[i]);
+            status =
+                diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                               "'%.60s' holds a line break or another control character", plan->words[i]);
     return status;
 }
 
 void submit_plan_task(struct job_plan *plan, const struct task_words *words, const struct config *config,
-                      const struct site *site, const struct submit_facts *facts, struct remarks *remarks) {
+                      const struct site *site, const struct submit_facts *facts,
+                      struct diagnostics *diagnostics) {
     *plan = (struct job_plan){.config = config,
                               .site = site,
                               .facts = facts,
                               .task = words->task,
                               .words = words->words,
                               .num_words = words->count};
-    bool can_be_written = submit_check_values(plan, remarks) == 0 && look_at_words(plan, remarks) == 0;
+    bool can_be_written =
+        submit_check_values(plan, diagnostics) == 0 && look_at_words(plan, diagnostics) == 0;
     choose_name(plan);
-    if (choose_partition(plan, remarks) != 0)
+    if (choose_partition(plan, diagnostics) != 0)
         return;
     if (plan->partition->gpus_per_node > 0 && plan->partition->billed)
-        remark(
-            remarks, REMARK_WARNING,
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_WARNING,
             "partition '%s' has GPUs, which '%s' does not use and does not ask for: some sites refuse such a job",
             plan->partition->name, plan->task);
-    submit_check_modules(plan, remarks);
-    choose_account(plan, remarks);
-    choose_constraint(plan, remarks);
-    look_at_storage(plan, remarks);
-    if (choose_nodes(plan, remarks) != 0 || choose_cores(plan, remarks) != 0 ||
-        choose_time(plan, remarks) != 0)
+    submit_check_modules(plan, diagnostics);
+    choose_account(plan, diagnostics);
+    choose_constraint(plan, diagnostics);
+    look_at_storage(plan, diagnostics);
+    if (choose_nodes(plan, diagnostics) != 0 || choose_cores(plan, diagnostics) != 0 ||
+        choose_time(plan, diagnostics) != 0)
         return;
-    submit_choose_qos(plan, remarks);
-    submit_count_billed(plan, remarks);
+    submit_choose_qos(plan, diagnostics);
+    submit_count_billed(plan, diagnostics);
     plan->has_script = can_be_written;
 }
 

@@ -1,17 +1,17 @@
-/* submit_rules.h - the rules of submit_plan that have files of their own.  Each adds its remarks; those that
+/* submit_rules.h - the rules of submit_plan that have files of their own.  Each adds its diagnostics; those that
  * return an int give -1 where they added an error. */
 #pragma once
 
 #include "slurm/submit.h"
 
 /* submit_check_values - every text that goes into the script. */
-int submit_check_values(const struct job_plan *plan, struct remarks *remarks);
+int submit_check_values(const struct job_plan *plan, struct diagnostics *diagnostics);
 
 /* submit_choose_qos - plan->qos: the one asked for, or the first that allows the job. */
-int submit_choose_qos(struct job_plan *plan, struct remarks *remarks);
+int submit_choose_qos(struct job_plan *plan, struct diagnostics *diagnostics);
 
 /* submit_count_billed - what the site counts per hour; a warning where that is more than what is used. */
-void submit_count_billed(struct job_plan *plan, struct remarks *remarks);
+void submit_count_billed(struct job_plan *plan, struct diagnostics *diagnostics);
 
 /* submit_check_budget - one job must fit into it. */
-void submit_check_budget(const struct job_plan *plan, struct remarks *remarks);
+void submit_check_budget(const struct job_plan *plan, struct diagnostics *diagnostics);

@@ -6,9 +6,9 @@
 #include "slurm/srun_option.h"
 #include "slurm/submit_rules.h"
 
-static int refuse_text(struct remarks *remarks, const char *key, const char *value) {
-    return remark(remarks, REMARK_ERROR, "'%s' holds a line break or another control character: '%.60s'", key,
-                  value);
+static int refuse_text(struct diagnostics *diagnostics, const char *key, const char *value) {
+    return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                          "'%s' holds a line break or another control character: '%.60s'", key, value);
 }
 
 /* Options of sbatch that a key of its own sets, and checks: given beside it they would change what was
@@ -66,16 +66,16 @@ static const struct owned_option *owner_of(const char *option) {
 }
 
 /* check_option - of slurm.options, or of a profile's 'options'. */
-static int check_option(const char *key, const char *option, struct remarks *remarks) {
+static int check_option(const char *key, const char *option, struct diagnostics *diagnostics) {
     const struct owned_option *owner = owner_of(option);
     if (!is_one_line(option))
-        return refuse_text(remarks, key, option);
+        return refuse_text(diagnostics, key, option);
     if (owner)
-        return remark(remarks, REMARK_ERROR, "'%s' holds '%.60s': that is set by %s", key, option,
-                      owner->key);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'%s' holds '%.60s': that is set by %s", key,
+                              option, owner->key);
     if (strncmp(option, "--", 2) != 0)
-        return remark(remarks, REMARK_ERROR, "'%s' holds '%.60s': write options as --name=value", key,
-                      option);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'%s' holds '%.60s': write options as --name=value", key, option);
     return 0;
 }
 
@@ -91,45 +91,47 @@ static bool steers_srun(const char *name) {
     return false;
 }
 
-static int check_variable(const struct variable *variable, struct remarks *remarks) {
+static int check_variable(const struct variable *variable, struct diagnostics *diagnostics) {
     if (!is_variable_name(variable->name))
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.environment' holds '%.60s', which is not a variable's name", variable->name);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.environment' holds '%.60s', which is not a variable's name",
+                              variable->name);
     if (steers_srun(variable->name))
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.environment' holds '%.60s', which changes what srun starts: use slurm.nodes, "
-                      "slurm.ranks_per_node, slurm.gpus_per_node or slurm.cpus_per_rank",
-                      variable->name);
-    return is_one_line(variable->value) ? 0 : refuse_text(remarks, "slurm.environment", variable->name);
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "'slurm.environment' holds '%.60s', which changes what srun starts: use slurm.nodes, "
+            "slurm.ranks_per_node, slurm.gpus_per_node or slurm.cpus_per_rank",
+            variable->name);
+    return is_one_line(variable->value) ? 0 : refuse_text(diagnostics, "slurm.environment", variable->name);
 }
 
-static int check_lists(const struct job_plan *plan, struct remarks *remarks) {
+static int check_lists(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &plan->config->slurm;
     struct err err = {""};
     int status = 0;
     for (int i = 0; i < asked->num_options; i++)
-        status |= check_option("slurm.options", asked->options[i].text, remarks);
+        status |= check_option("slurm.options", asked->options[i].text, diagnostics);
     for (int i = 0; i < plan->site->num_options; i++)
-        status |= check_option("options of the site's profile", plan->site->options[i].text, remarks);
+        status |= check_option("options of the site's profile", plan->site->options[i].text, diagnostics);
     for (int i = 0; i < asked->num_srun_options; i++)
         if (srun_option_check(asked->srun_options[i].text, &err) != 0)
-            status |= remark(remarks, REMARK_ERROR, "'slurm.srun_options': %s", err.text);
+            status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.srun_options': %s", err.text);
     for (int i = 0; i < asked->num_launcher; i++)
         if (launcher_word_check(asked->launcher[i].text, i, &err) != 0)
-            status |= remark(remarks, REMARK_ERROR, "'slurm.launcher': %s", err.text);
+            status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.launcher': %s", err.text);
     if (asked->mem && memory_check(asked->mem, &err) != 0)
-        status |= remark(remarks, REMARK_ERROR, "'slurm.mem': %s", err.text);
+        status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.mem': %s", err.text);
     for (int i = 0; i < asked->num_modules; i++)
         if (!is_name(asked->modules[i].text, "_-./+@="))
-            status |=
-                remark(remarks, REMARK_ERROR, "'slurm.modules' holds '%.60s', which is not a module's name",
-                       asked->modules[i].text);
+            status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                                     "'slurm.modules' holds '%.60s', which is not a module's name",
+                                     asked->modules[i].text);
     for (int i = 0; i < asked->num_environment; i++)
-        status |= check_variable(&asked->environment[i], remarks);
+        status |= check_variable(&asked->environment[i], diagnostics);
     return status;
 }
 
-int submit_check_values(const struct job_plan *plan, struct remarks *remarks) {
+int submit_check_values(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &plan->config->slurm;
     const struct submit_facts *facts = plan->facts;
     const struct {
@@ -142,20 +144,20 @@ int submit_check_values(const struct job_plan *plan, struct remarks *remarks) {
     int status = 0;
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         if (lines[i].value && !is_one_line(lines[i].value))
-            status |= refuse_text(remarks, lines[i].key, lines[i].value);
+            status |= refuse_text(diagnostics, lines[i].key, lines[i].value);
     /* In the name of a log file a backslash switches Slurm's %x and %j off. */
     if (strchr(facts->run_folder, '\\'))
-        status |= remark(remarks, REMARK_ERROR,
-                         "'run.folder' is '%.200s': Slurm cannot write logs to a path with '\\'",
-                         facts->run_folder);
+        status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                                 "'run.folder' is '%.200s': Slurm cannot write logs to a path with '\\'",
+                                 facts->run_folder);
     if (asked->exclude && !is_name(asked->exclude, "_-.,[]"))
-        status |= remark(remarks, REMARK_ERROR, "'slurm.exclude' is '%.60s', which is not a list of nodes",
-                         asked->exclude);
+        status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                                 "'slurm.exclude' is '%.60s', which is not a list of nodes", asked->exclude);
     if (asked->mpi && !is_name(asked->mpi, "_-."))
-        status |= remark(remarks, REMARK_ERROR, "'slurm.mpi' is '%.60s', which is not a plugin of srun",
-                         asked->mpi);
+        status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                                 "'slurm.mpi' is '%.60s', which is not a plugin of srun", asked->mpi);
     if (asked->mail && !is_name(asked->mail, "_-.@+,"))
-        status |=
-            remark(remarks, REMARK_ERROR, "'slurm.mail' is '%.60s', which is not an address", asked->mail);
-    return status | check_lists(plan, remarks);
+        status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                                 "'slurm.mail' is '%.60s', which is not an address", asked->mail);
+    return status | check_lists(plan, diagnostics);
 }

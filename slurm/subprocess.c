@@ -1,4 +1,4 @@
-/* child.c - see child.h. */
+/* subprocess.c - see child.h. */
 #include "slurm/subprocess.h"
 
 #include <errno.h>
@@ -37,8 +37,8 @@ static bool is_passed_on(const char *variable) {
            !starts_with(variable, "BASH_ENV=");
 }
 
-/* child_environment - borrowed strings in a list of its own. */
-static char **child_environment(void) {
+/* subprocess_environment - borrowed strings in a list of its own. */
+static char **subprocess_environment(void) {
     size_t count = 0, kept = 0;
     while (environ[count])
         count++;
@@ -54,7 +54,7 @@ static int spawn(const char *const *argv, const int out[2], const int errors[2],
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none;
-    char **environment = child_environment();
+    char **environment = subprocess_environment();
     sigemptyset(&none);
     posix_spawn_file_actions_init(&files);
     posix_spawnattr_init(&attributes);
@@ -135,10 +135,11 @@ static int follow(pid_t pid, struct stream *streams, double timeout_s, const cha
     return err_set(err, "'%s' did not answer within %g s", name, timeout_s);
 }
 
-int child_run(const char *const *argv, double timeout_s, struct child_result *result, struct err *err) {
+int subprocess_run(const char *const *argv, double timeout_s, struct subprocess_result *result,
+                   struct err *err) {
     int out[2], errors[2], status = -1;
     pid_t pid;
-    *result = (struct child_result){NULL, NULL, -1};
+    *result = (struct subprocess_result){NULL, NULL, -1};
     if (pipe2(out, O_CLOEXEC) != 0)
         return err_set(err, "cannot start '%s': %s", argv[0], strerror(errno));
     if (pipe2(errors, O_CLOEXEC) != 0) {
@@ -164,10 +165,10 @@ int child_run(const char *const *argv, double timeout_s, struct child_result *re
     return status;
 }
 
-void child_release(struct child_result *result) {
+void subprocess_release(struct subprocess_result *result) {
     free(result->output);
     free(result->errors);
-    *result = (struct child_result){NULL, NULL, -1};
+    *result = (struct subprocess_result){NULL, NULL, -1};
 }
 
 /* flatten - the errors on one line, without the final newline. */
@@ -180,10 +181,10 @@ static void flatten(char *text) {
             *at = ';';
 }
 
-char *child_ask(const char *const *argv, double timeout_s, struct err *err) {
-    struct child_result result;
+char *subprocess_ask(const char *const *argv, double timeout_s, struct err *err) {
+    struct subprocess_result result;
     char *output = NULL;
-    int status = child_run(argv, timeout_s, &result, err);
+    int status = subprocess_run(argv, timeout_s, &result, err);
     if (status == 0 && result.exit_code != 0) {
         flatten(result.errors);
         err_set(err, "'%s' ended with code %d: %.700s", argv[0], result.exit_code,
@@ -192,6 +193,6 @@ char *child_ask(const char *const *argv, double timeout_s, struct err *err) {
         output = result.output;
         result.output = NULL;
     }
-    child_release(&result);
+    subprocess_release(&result);
     return output;
 }

@@ -1,10 +1,10 @@
-/* child.h - other programs, asked without a shell: squeue, sbatch, scontrol.  The words of the command go to
+/* subprocess.h - other programs, asked without a shell: squeue, sbatch, scontrol.  The words of the command go to
  * the program as they are, whatever characters they hold. */
 #pragma once
 
 #include "kernels/error.h"
 
-struct child_result {
+struct subprocess_result {
     char *output;  /* what it wrote on standard output, at most CHILD_MAX_OUTPUT bytes; malloc'ed */
     char *errors;  /* the same of standard error */
     int exit_code; /* 128 + signal where one ended it */
@@ -12,13 +12,14 @@ struct child_result {
 
 enum { CHILD_MAX_OUTPUT = 4 << 20 };
 
-/* child_run - argv[0] is looked for on PATH; argv ends with NULL.  The child reads nothing, and sees the
- * environment without what would steer Slurm behind the user's back (see child.c).  Returns 0 when the
+/* subprocess_run - argv[0] is looked for on PATH; argv ends with NULL.  The child reads nothing, and sees the
+ * environment without what would steer Slurm behind the user's back (see subprocess.c).  Returns 0 when the
  * program ran to its end, whatever its exit code, or -1 with err set: not found, longer than timeout_s (it is
- * killed then).  child_release in any case. */
-int child_run(const char *const *argv, double timeout_s, struct child_result *result, struct err *err);
-void child_release(struct child_result *result);
+ * killed then).  subprocess_release in any case. */
+int subprocess_run(const char *const *argv, double timeout_s, struct subprocess_result *result,
+                   struct err *err);
+void subprocess_release(struct subprocess_result *result);
 
-/* child_ask - the output of a program that must end with 0, malloc'ed; NULL with err set, in which the
+/* subprocess_ask - the output of a program that must end with 0, malloc'ed; NULL with err set, in which the
  * program's own last words are told. */
-char *child_ask(const char *const *argv, double timeout_s, struct err *err);
+char *subprocess_ask(const char *const *argv, double timeout_s, struct err *err);

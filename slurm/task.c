@@ -115,7 +115,7 @@ static bool drop(const struct task_overrides *overrides, const char *key, bool i
 
 /* move - to another partition than the training's. */
 static void move(struct slurm_config *asked, const struct site_partition *partition, const char *task,
-                 const struct task_overrides *overrides, struct remarks *remarks) {
+                 const struct task_overrides *overrides, struct diagnostics *diagnostics) {
     char dropped[200] = "";
     asked->partition = partition->name;
     if (drop(overrides, "slurm.qos", asked->qos, dropped))
@@ -130,29 +130,29 @@ static void move(struct slurm_config *asked, const struct site_partition *partit
         asked->num_options = 0;
     if (drop(overrides, "slurm.exclude", asked->exclude, dropped))
         asked->exclude = NULL;
-    remark(
-        remarks, REMARK_NOTE,
+    diagnostic_add(
+        diagnostics, DIAGNOSTIC_NOTE,
         "'%s' computes on processors: partition '%s' is taken; --set slurm.partition=NAME chooses another%s%s",
         task, partition->name, dropped[0] ? "; not used, as the training's: " : "",
         dropped[0] ? dropped + 2 : "");
 }
 
 int task_config(struct config *copy, const struct config *config, const struct site *site, const char *task,
-                const struct task_overrides *overrides, struct remarks *remarks) {
+                const struct task_overrides *overrides, struct diagnostics *diagnostics) {
     *copy = *config;
     struct slurm_config *asked = &copy->slurm;
     if (is_overridden(overrides, "slurm.nodes") && asked->nodes > 1)
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.nodes' is %lld, but '%s' is one process on one node: leave it out",
-                      (long long)asked->nodes, task);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.nodes' is %lld, but '%s' is one process on one node: leave it out",
+                              (long long)asked->nodes, task);
     if (is_overridden(overrides, "slurm.ranks_per_node") && asked->ranks_per_node > 1)
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.ranks_per_node' is %lld, but '%s' is one process: leave it out",
-                      (long long)asked->ranks_per_node, task);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.ranks_per_node' is %lld, but '%s' is one process: leave it out",
+                              (long long)asked->ranks_per_node, task);
     if (is_overridden(overrides, "slurm.gpus_per_node") && asked->gpus_per_node > 0)
-        return remark(remarks, REMARK_ERROR,
-                      "'slurm.gpus_per_node' is %lld, but '%s' computes on processors: leave it out",
-                      (long long)asked->gpus_per_node, task);
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
+                              "'slurm.gpus_per_node' is %lld, but '%s' computes on processors: leave it out",
+                              (long long)asked->gpus_per_node, task);
     asked->nodes = asked->ranks_per_node = 1;
     asked->gpus_per_node = 0;
     asked->chain.until = CHAIN_UNTIL_TIME;
@@ -164,11 +164,11 @@ int task_config(struct config *copy, const struct config *config, const struct s
         return 0; /* an unknown one is refused by submit_plan */
     const struct site_partition *partition = find_partition(site);
     if (!partition)
-        return remark(
-            remarks, REMARK_ERROR,
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "'%s' computes on processors, but site '%s' has no partition without GPUs: name one with "
             "--set slurm.partition=NAME; its GPUs are not asked for",
             task, site->name);
-    move(asked, partition, task, overrides, remarks);
+    move(asked, partition, task, overrides, diagnostics);
     return 0;
 }

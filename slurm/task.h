@@ -41,7 +41,7 @@ struct task_overrides {
  * without GPUs, with none of the other partition's QoS, constraint, memory, cores and options, which is noted.
  * Returns 0, or -1 after an error: no such partition, more than one node, GPUs asked for. */
 int task_config(struct config *copy, const struct config *config, const struct site *site, const char *task,
-                const struct task_overrides *overrides, struct remarks *remarks);
+                const struct task_overrides *overrides, struct diagnostics *diagnostics);
 
 /* task_write_folder - the files before sbatch; nothing of a training is touched.  task_note - the job's id.  Return 0, or
  * -1 with err set. */

@@ -31,7 +31,7 @@ struct walltime walltime_from_end(const char *end_text, double now_since_1970_s,
 static struct walltime ask_squeue(const char *job_id) {
     const char *const argv[] = {"squeue", "-h", "-j", job_id, "-o", "%L", NULL};
     struct err err;
-    char *text = child_ask(argv, ASK_TIMEOUT_S, &err);
+    char *text = subprocess_ask(argv, ASK_TIMEOUT_S, &err);
     if (!text)
         return unknown("squeue did not answer");
     text[strcspn(text, "\n")] = '\0';

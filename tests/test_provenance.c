@@ -141,7 +141,7 @@ static void check_parts(const char *text, enum card_language language) {
         if (!holds(text, parts[i]))
             fail_msg("the card lacks '%s'", parts[i]);
     assert_int_equal(count_lines(strstr(text, "\n---\n"), "# "),
-                     1); /* "# " in the front matter is a remark */
+                     1); /* "# " in the front matter is a comment */
     assert_int_equal(count_lines(text, "## "), 6);
     assert_int_equal(count_lines(text, "### "), 3);
     check_front_matter(text);

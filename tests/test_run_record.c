@@ -53,13 +53,13 @@ static struct config config_of(char *folder, char *file, bool is_default) {
     return config;
 }
 
-/* check - the status; the remarks (the last one) and the error into text. */
+/* check - the status; the diagnostics (the last one) and the error into text. */
 static int check(const struct config *config, char text[1024]) {
     struct err err = {""};
-    struct remarks said = {NULL, 0, 0};
+    struct diagnostics said = {NULL, 0, 0};
     int status = run_record_check(config, &said, &err);
     snprintf(text, 1024, "%s%s", err.text, said.count ? said.items[said.count - 1].text : "");
-    remarks_release(&said);
+    diagnostics_release(&said);
     return status;
 }
 

@@ -230,10 +230,11 @@ static void test_sinfo(void **state) {
     cluster_release(&cluster);
 }
 
-/* has_remark - whether one of this level holds the phrase. */
-static bool has_remark(const struct remarks *remarks, enum remark_level level, const char *phrase) {
-    for (int i = 0; i < remarks->count; i++)
-        if (remarks->items[i].level == level && strstr(remarks->items[i].text, phrase))
+/* has_diagnostic - whether one of this level holds the phrase. */
+static bool has_diagnostic(const struct diagnostics *diagnostics, enum diagnostic_level level,
+                           const char *phrase) {
+    for (int i = 0; i < diagnostics->count; i++)
+        if (diagnostics->items[i].level == level && strstr(diagnostics->items[i].text, phrase))
             return true;
     return false;
 }
@@ -248,7 +249,7 @@ static const char AGREES[] =
 static void test_compare(void **state) {
     (void)state;
     struct cluster cluster = {.num_partitions = 0};
-    struct remarks remarks = {NULL, 0, 0};
+    struct diagnostics diagnostics = {NULL, 0, 0};
     struct site site;
     struct err err = {""};
     cluster_read_sinfo(&cluster, SINFO);
@@ -257,10 +258,10 @@ static void test_compare(void **state) {
     assert_int_equal(cluster.qos[1].max_s, -1);
     cluster.has_qos = true;
     assert_int_equal(load(&site, AGREES, &err), 0);
-    site_compare(&site, &cluster, &remarks);
-    assert_int_equal(remarks.count, 0); /* the profile above agrees: nothing to say */
+    site_compare(&site, &cluster, &diagnostics);
+    assert_int_equal(diagnostics.count, 0); /* the profile above agrees: nothing to say */
     site_release(&site);
-    remarks_release(&remarks);
+    diagnostics_release(&diagnostics);
 
     const char *differs =
         "name: x\npartitions:\n"
@@ -268,27 +269,35 @@ static void test_compare(void **state) {
         "     constraint: h100, qos: [{name: q, max_hours: 30, max_submitted: 9}, t4]}\n"
         "  - gone\n";
     assert_int_equal(load(&site, differs, &err), 0);
-    site_compare(&site, &cluster, &remarks);
-    assert_true(has_remark(&remarks, REMARK_ERROR, "'gpu_a': time limit 100:00:00 in the profile, 20:00:00"));
-    assert_true(has_remark(&remarks, REMARK_WARNING, "'gpu_a': 50 nodes in the profile, 52"));
-    assert_true(has_remark(&remarks, REMARK_ERROR, "'gpu_a': 9 GPUs a node in the profile, 8"));
-    assert_true(has_remark(&remarks, REMARK_WARNING, "'gpu_a': 48 cores a node in the profile, 64"));
-    assert_true(has_remark(&remarks, REMARK_ERROR, "no node of the cluster has the feature 'h100'"));
-    assert_true(has_remark(&remarks, REMARK_ERROR, "QoS 'q': time limit 30:00:00 in the profile, 20:00:00"));
-    assert_true(has_remark(&remarks, REMARK_WARNING, "QoS 'q': 9 submitted jobs in the profile, 10"));
-    assert_true(has_remark(&remarks, REMARK_ERROR, "QoS 't4' of partition 'gpu_a' is not on the cluster"));
-    assert_true(has_remark(&remarks, REMARK_ERROR, "partition 'gone' of the profile is not on the cluster"));
-    assert_true(has_remark(&remarks, REMARK_NOTE, "partition 'cpu' of the cluster is not in the profile"));
-    remarks_release(&remarks);
+    site_compare(&site, &cluster, &diagnostics);
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_ERROR,
+                               "'gpu_a': time limit 100:00:00 in the profile, 20:00:00"));
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_WARNING, "'gpu_a': 50 nodes in the profile, 52"));
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_ERROR, "'gpu_a': 9 GPUs a node in the profile, 8"));
+    assert_true(
+        has_diagnostic(&diagnostics, DIAGNOSTIC_WARNING, "'gpu_a': 48 cores a node in the profile, 64"));
+    assert_true(
+        has_diagnostic(&diagnostics, DIAGNOSTIC_ERROR, "no node of the cluster has the feature 'h100'"));
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_ERROR,
+                               "QoS 'q': time limit 30:00:00 in the profile, 20:00:00"));
+    assert_true(
+        has_diagnostic(&diagnostics, DIAGNOSTIC_WARNING, "QoS 'q': 9 submitted jobs in the profile, 10"));
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_ERROR,
+                               "QoS 't4' of partition 'gpu_a' is not on the cluster"));
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_ERROR,
+                               "partition 'gone' of the profile is not on the cluster"));
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_NOTE,
+                               "partition 'cpu' of the cluster is not in the profile"));
+    diagnostics_release(&diagnostics);
 
     site_compare_config(&site, "KillWait                = 5 sec\nJobRequeue = 0\nMpiDefault = none\n",
-                        &remarks);
-    assert_true(has_remark(&remarks, REMARK_NOTE, "KillWait is 5 sec"));
-    assert_true(has_remark(&remarks, REMARK_NOTE, "JobRequeue is 0"));
-    assert_true(has_remark(&remarks, REMARK_NOTE, "MpiDefault is 'none'"));
-    remarks_release(&remarks);
-    site_compare_config(&site, "KillWait = 60 sec\nJobRequeue = 1\n", &remarks);
-    assert_int_equal(remarks.count, 0);
+                        &diagnostics);
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_NOTE, "KillWait is 5 sec"));
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_NOTE, "JobRequeue is 0"));
+    assert_true(has_diagnostic(&diagnostics, DIAGNOSTIC_NOTE, "MpiDefault is 'none'"));
+    diagnostics_release(&diagnostics);
+    site_compare_config(&site, "KillWait = 60 sec\nJobRequeue = 1\n", &diagnostics);
+    assert_int_equal(diagnostics.count, 0);
     site_release(&site);
     cluster_release(&cluster);
 }

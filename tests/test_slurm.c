@@ -44,7 +44,7 @@ static void test_shell_quote(void **state) {
         struct err err = {""};
         char *quoted = shell_quote(HOSTILE[i]), *command = xasprintf("printf '%%s' %s", quoted);
         const char *const argv[] = {"bash", "-c", command, NULL};
-        char *back = child_ask(argv, 10, &err);
+        char *back = subprocess_ask(argv, 10, &err);
         if (!back)
             fail_msg("%s: %s", command, err.text);
         assert_string_equal(back, HOSTILE[i]);
@@ -55,7 +55,7 @@ static void test_shell_quote(void **state) {
     assert_int_not_equal(access("HACKED", F_OK), 0);
     /* Control: unquoted, a shell does not give these words back. */
     const char *const argv[] = {"bash", "-c", "printf '%s' a$HOME", NULL};
-    char *back = child_ask(argv, 10, NULL);
+    char *back = subprocess_ask(argv, 10, NULL);
     assert_non_null(back);
     assert_string_not_equal(back, "a$HOME");
     free(back);
@@ -189,41 +189,41 @@ static void test_mpi(void **state) {
 
 static void test_child(void **state) {
     (void)state;
-    struct child_result result;
+    struct subprocess_result result;
     struct err err = {""};
     const char *const words[] = {"sh", "-c", "printf 'a b'; echo x >&2; exit 3", NULL};
-    assert_int_equal(child_run(words, 10, &result, &err), 0);
+    assert_int_equal(subprocess_run(words, 10, &result, &err), 0);
     assert_string_equal(result.output, "a b");
     assert_string_equal(result.errors, "x\n");
     assert_int_equal(result.exit_code, 3);
-    child_release(&result);
-    assert_null(child_ask(words, 10, &err));
+    subprocess_release(&result);
+    assert_null(subprocess_ask(words, 10, &err));
     assert_non_null(strstr(err.text, "'sh' ended with code 3: x"));
 
     const char *const missing[] = {"no-such-program-of-slurm", NULL};
-    assert_int_equal(child_run(missing, 10, &result, &err), -1);
+    assert_int_equal(subprocess_run(missing, 10, &result, &err), -1);
     assert_non_null(strstr(err.text, "it is not installed, or not on PATH"));
-    child_release(&result);
+    subprocess_release(&result);
 
     /* Slow: given up in time, also where the child's own children hold its streams open. */
     const char *const slow[] = {"sh", "-c", "sleep 30 & sleep 30", NULL};
     double before = clock_s();
-    assert_int_equal(child_run(slow, 0.3, &result, &err), -1);
+    assert_int_equal(subprocess_run(slow, 0.3, &result, &err), -1);
     assert_true(clock_s() - before < 5);
     assert_non_null(strstr(err.text, "did not answer within 0.3 s"));
-    child_release(&result);
+    subprocess_release(&result);
 
     const char *const killed[] = {"sh", "-c", "kill -9 $$", NULL};
-    assert_int_equal(child_run(killed, 10, &result, &err), 0);
+    assert_int_equal(subprocess_run(killed, 10, &result, &err), 0);
     assert_int_equal(result.exit_code, 137);
-    child_release(&result);
+    subprocess_release(&result);
 
     /* Loud: more than is kept does not stop it, and does not fill the memory. */
     const char *const loud[] = {"sh", "-c", "head -c 6000000 /dev/zero | tr '\\0' x", NULL};
-    assert_int_equal(child_run(loud, 60, &result, &err), 0);
+    assert_int_equal(subprocess_run(loud, 60, &result, &err), 0);
     assert_int_equal(result.exit_code, 0);
     assert_int_equal(strlen(result.output), CHILD_MAX_OUTPUT);
-    child_release(&result);
+    subprocess_release(&result);
 }
 
 /* What would steer sbatch behind the user's back is not passed on; where the cluster is, is. */
@@ -238,7 +238,7 @@ static void test_child_environment(void **state) {
                                  "echo ${SBATCH_ACCOUNT-no} ${SLURM_NTASKS-no} ${BASH_ENV-no} $SLURM_CONF "
                                  "$ATELIER_TEST",
                                  NULL};
-    char *output = child_ask(words, 10, NULL);
+    char *output = subprocess_ask(words, 10, NULL);
     assert_non_null(output);
     assert_string_equal(output, "no no no /y kept\n");
     free(output);

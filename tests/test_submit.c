@@ -18,7 +18,7 @@ struct planned {
     struct site site;
     struct submit_facts facts;
     struct job_plan plan;
-    struct remarks remarks;
+    struct diagnostics diagnostics;
 };
 
 /* A program that can compute anywhere. */
@@ -37,23 +37,23 @@ static void plan_with(struct planned *p, const char *profile, const char *const 
                                      .working_folder = "/lustre/me",
                                      .run_folder = "/lustre/me/runs/x",
                                      .config_path = "run.yaml"};
-    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
+    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
     if (p->plan.partition && p->plan.nodes > 0)
-        submit_check_device(&p->plan, &p->remarks);
+        submit_check_device(&p->plan, &p->diagnostics);
 }
 
 /* plan_again - after a test has changed facts or the like. */
 static void plan_again(struct planned *p) {
     submit_plan_release(&p->plan);
-    remarks_release(&p->remarks);
-    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
+    diagnostics_release(&p->diagnostics);
+    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
     if (p->plan.partition && p->plan.nodes > 0)
-        submit_check_device(&p->plan, &p->remarks);
+        submit_check_device(&p->plan, &p->diagnostics);
 }
 
 static void planned_release(struct planned *p) {
     submit_plan_release(&p->plan);
-    remarks_release(&p->remarks);
+    diagnostics_release(&p->diagnostics);
     config_free(&p->config);
     site_release(&p->site);
 }
@@ -78,118 +78,122 @@ static void plan_words(struct planned *p, const char *words) {
 
 static const struct {
     const char *words, *message;
-    enum remark_level level;
+    enum diagnostic_level level;
 } REMARKS[] = {
     {"slurm.account=null",
      "no account: set slurm.account to the project that pays, or the environment variable "
      "IDRPROJ (partition 'gpu_p6' makes 'abc' 'abc@h100')",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.account=abc@v100", "account 'abc@v100' does not fit partition 'gpu_p6', which takes 'abc@h100'",
-     REMARK_ERROR},
-    {"slurm.account=a;b", "'slurm.account' is 'a;b', which is not an account", REMARK_ERROR},
-    {"slurm.partition=gpu_p7", "site 'jeanzay' has no partition 'gpu_p7' (did you mean", REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
+    {"slurm.account=a;b", "'slurm.account' is 'a;b', which is not an account", DIAGNOSTIC_ERROR},
+    {"slurm.partition=gpu_p7", "site 'jeanzay' has no partition 'gpu_p7' (did you mean", DIAGNOSTIC_ERROR},
     {"slurm.constraint=a100",
-     "'slurm.constraint' is 'a100', which partition 'gpu_p6' does not have; its own is given", REMARK_ERROR},
+     "'slurm.constraint' is 'a100', which partition 'gpu_p6' does not have; its own is given",
+     DIAGNOSTIC_ERROR},
     {"slurm.partition=gpu_p13 slurm.constraint=v100-64g",
-     "'v100-64g', which partition 'gpu_p13' does not have", REMARK_ERROR},
+     "'v100-64g', which partition 'gpu_p13' does not have", DIAGNOSTIC_ERROR},
     {"slurm.qos=qos_gpu-t3",
      "'slurm.qos' is 'qos_gpu-t3', but partition 'gpu_p6' has: qos_gpu_h100-dev, "
      "qos_gpu_h100-t3, qos_gpu_h100-t4",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.partition=prepost slurm.qos=qos_cpu-t3", "partition 'prepost' takes none: leave it out",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.qos=qos_gpu_h100-dev slurm.time=3h",
      "'slurm.time' is 03:00:00, but QoS 'qos_gpu_h100-dev' allows 02:00:00: set slurm.time=2h and chain jobs",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.partition=gpu_p5 slurm.time=30h",
      "'slurm.time' is 30:00:00, but partition 'gpu_p5' allows 20:00:00: set "
      "slurm.time=20h and chain jobs",
-     REMARK_ERROR},
-    {"slurm.partition=gpu_p5 slurm.time=30h", "--chain 2", REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
+    {"slurm.partition=gpu_p5 slurm.time=30h", "--chain 2", DIAGNOSTIC_ERROR},
     {"slurm.time=21h slurm.nodes=17", "'slurm.time' is 21:00:00, but QoS 'qos_gpu_h100-t3' allows 20:00:00",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.nodes=129", "129 nodes with 4 GPUs are 516 GPUs, but QoS 'qos_gpu_h100-t3' allows 512",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.qos=qos_gpu_h100-t4 slurm.nodes=17", "are 68 GPUs, but QoS 'qos_gpu_h100-t4' allows 64",
-     REMARK_ERROR},
-    {"slurm.nodes=365", "'slurm.nodes' is 365, but partition 'gpu_p6' has 364", REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
+    {"slurm.nodes=365", "'slurm.nodes' is 365, but partition 'gpu_p6' has 364", DIAGNOSTIC_ERROR},
     {"slurm.gpus_per_node=5", "'slurm.gpus_per_node' is 5, but a node of partition 'gpu_p6' has 4",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.ranks_per_node=8", "'slurm.ranks_per_node' is 8 with 4 GPUs: a rank needs a GPU of its own",
-     REMARK_ERROR},
-    {"slurm.ranks_per_node=3", "1 of the 4 GPUs of a node have no rank, and are paid", REMARK_WARNING},
+     DIAGNOSTIC_ERROR},
+    {"slurm.ranks_per_node=3", "1 of the 4 GPUs of a node have no rank, and are paid", DIAGNOSTIC_WARNING},
     {"slurm.cpus_per_rank=25", "4 ranks of 25 cores are 100 cores, but a node of partition 'gpu_p6' has 96",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.nodes=2 slurm.gpus_per_node=1", "billed by whole nodes: 8 GPUs, though it uses 2",
-     REMARK_WARNING},
+     DIAGNOSTIC_WARNING},
     {"slurm.gpus_per_node=1 slurm.cpus_per_rank=48", "48 cores of a node are the share of 2 GPUs",
-     REMARK_WARNING},
-    {"slurm.time=soon", "'slurm.time': 'soon' is not a time limit", REMARK_ERROR},
-    {"slurm.time=5min", "told to save 300 s before its end, but its time is only 00:05:00", REMARK_ERROR},
+     DIAGNOSTIC_WARNING},
+    {"slurm.time=soon", "'slurm.time': 'soon' is not a time limit", DIAGNOSTIC_ERROR},
+    {"slurm.time=5min", "told to save 300 s before its end, but its time is only 00:05:00", DIAGNOSTIC_ERROR},
     {"slurm.partition=gpu_p13 train.compute=bf16",
-     "'train.compute' is bf16, which the GPUs of partition 'gpu_p13'", REMARK_ERROR},
+     "'train.compute' is bf16, which the GPUs of partition 'gpu_p13'", DIAGNOSTIC_ERROR},
     {"checkpoint.resume=never", "'checkpoint.resume' is never: each start of the job would begin anew",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.chain.budget_gpu_hours=79",
      "one job may cost 80.0 GPU-hours, more than slurm.chain.budget_gpu_hours "
      "(79): set slurm.time to at most 19:45:00",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"slurm.partition=cpu_p1 slurm.chain.budget_gpu_hours=5",
-     "GPU-hours are not counted on partition 'cpu_p1'", REMARK_ERROR},
-    {"slurm.options=[--time=5]", "'slurm.options' holds '--time=5': that is set by slurm.time", REMARK_ERROR},
-    {"slurm.options=[-k]", "'slurm.options' holds '-k': write options as --name=value", REMARK_ERROR},
-    {"slurm.options=[reservation]", "holds 'reservation': write options as --name=value", REMARK_ERROR},
-    {"slurm.options=[-n8]", "holds '-n8': that is set by slurm.nodes and slurm.ranks_per_node", REMARK_ERROR},
-    {"slurm.options=[-N2]", "holds '-N2': that is set by slurm.nodes", REMARK_ERROR},
-    {"slurm.options=[-x]", "holds '-x': that is set by slurm.exclude", REMARK_ERROR},
-    {"slurm.options=[--ntasks=8]", "that is set by slurm.nodes and slurm.ranks_per_node", REMARK_ERROR},
-    {"slurm.options=[--ntasks-per-n=8]", "that is set by slurm.ranks_per_node", REMARK_ERROR},
-    {"slurm.options=[--node=8]", "that is set by slurm.nodes", REMARK_ERROR},
-    {"slurm.options=[--gres=gpu:1]", "that is set by slurm.gpus_per_node", REMARK_ERROR},
-    {"slurm.options=[-G4]", "that is set by slurm.gpus_per_node", REMARK_ERROR},
+     "GPU-hours are not counted on partition 'cpu_p1'", DIAGNOSTIC_ERROR},
+    {"slurm.options=[--time=5]", "'slurm.options' holds '--time=5': that is set by slurm.time",
+     DIAGNOSTIC_ERROR},
+    {"slurm.options=[-k]", "'slurm.options' holds '-k': write options as --name=value", DIAGNOSTIC_ERROR},
+    {"slurm.options=[reservation]", "holds 'reservation': write options as --name=value", DIAGNOSTIC_ERROR},
+    {"slurm.options=[-n8]", "holds '-n8': that is set by slurm.nodes and slurm.ranks_per_node",
+     DIAGNOSTIC_ERROR},
+    {"slurm.options=[-N2]", "holds '-N2': that is set by slurm.nodes", DIAGNOSTIC_ERROR},
+    {"slurm.options=[-x]", "holds '-x': that is set by slurm.exclude", DIAGNOSTIC_ERROR},
+    {"slurm.options=[--ntasks=8]", "that is set by slurm.nodes and slurm.ranks_per_node", DIAGNOSTIC_ERROR},
+    {"slurm.options=[--ntasks-per-n=8]", "that is set by slurm.ranks_per_node", DIAGNOSTIC_ERROR},
+    {"slurm.options=[--node=8]", "that is set by slurm.nodes", DIAGNOSTIC_ERROR},
+    {"slurm.options=[--gres=gpu:1]", "that is set by slurm.gpus_per_node", DIAGNOSTIC_ERROR},
+    {"slurm.options=[-G4]", "that is set by slurm.gpus_per_node", DIAGNOSTIC_ERROR},
     {"slurm.options=[--gpus-per-task=1]", "that is set by slurm.gpus_per_node and slurm.ranks_per_node",
-     REMARK_ERROR},
-    {"slurm.options=[--overcommit]", "that is set by slurm.ranks_per_node", REMARK_ERROR},
-    {"slurm.options=[--tres-per-task=cpu:1]", "that is set by slurm.gpus_per_node and", REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
+    {"slurm.options=[--overcommit]", "that is set by slurm.ranks_per_node", DIAGNOSTIC_ERROR},
+    {"slurm.options=[--tres-per-task=cpu:1]", "that is set by slurm.gpus_per_node and", DIAGNOSTIC_ERROR},
     {"slurm.environment=[SLURM_NTASKS]", "holds 'SLURM_NTASKS', which changes what srun starts",
-     REMARK_ERROR},
-    {"slurm.modules=[a;b]", "'slurm.modules' holds 'a;b', which is not a module's name", REMARK_ERROR},
-    {"slurm.modules=[--force]", "'slurm.modules' holds '--force'", REMARK_ERROR},
-    {"slurm.mail=a;b@c", "'slurm.mail' is 'a;b@c', which is not an address", REMARK_ERROR},
-    {"slurm.exclude=n1;n2", "'slurm.exclude' is 'n1;n2', which is not a list of nodes", REMARK_ERROR},
-    {"slurm.mpi=pmix;x", "'slurm.mpi' is 'pmix;x', which is not a plugin", REMARK_ERROR},
-    {"run.gemm_choices=choices slurm.partition=cpu_p1", "'run.gemm_choices' has no effect", REMARK_NOTE},
+     DIAGNOSTIC_ERROR},
+    {"slurm.modules=[a;b]", "'slurm.modules' holds 'a;b', which is not a module's name", DIAGNOSTIC_ERROR},
+    {"slurm.modules=[--force]", "'slurm.modules' holds '--force'", DIAGNOSTIC_ERROR},
+    {"slurm.mail=a;b@c", "'slurm.mail' is 'a;b@c', which is not an address", DIAGNOSTIC_ERROR},
+    {"slurm.exclude=n1;n2", "'slurm.exclude' is 'n1;n2', which is not a list of nodes", DIAGNOSTIC_ERROR},
+    {"slurm.mpi=pmix;x", "'slurm.mpi' is 'pmix;x', which is not a plugin", DIAGNOSTIC_ERROR},
+    {"run.gemm_choices=choices slurm.partition=cpu_p1", "'run.gemm_choices' has no effect", DIAGNOSTIC_NOTE},
     {"run.device=cpu",
      "'run.device' is cpu, but the job asks for 4 GPUs on each node of partition 'gpu_p6' (H100 SXM5), which "
      "would be paid and idle: leave run.device out",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
     {"run.device=cuda slurm.partition=cpu_p1", "'run.device' is cuda, but partition 'cpu_p1' has no GPUs",
-     REMARK_ERROR},
+     DIAGNOSTIC_ERROR},
 };
 
-static bool has_remark(const struct remarks *remarks, enum remark_level level, const char *phrase) {
-    for (int i = 0; i < remarks->count; i++)
-        if (remarks->items[i].level == level && strstr(remarks->items[i].text, phrase))
+static bool has_diagnostic(const struct diagnostics *diagnostics, enum diagnostic_level level,
+                           const char *phrase) {
+    for (int i = 0; i < diagnostics->count; i++)
+        if (diagnostics->items[i].level == level && strstr(diagnostics->items[i].text, phrase))
             return true;
     return false;
 }
 
-static void test_remarks(void **state) {
+static void test_diagnostics(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof REMARKS / sizeof REMARKS[0]; i++) {
         struct planned p;
         plan_words(&p, REMARKS[i].words);
-        if (!has_remark(&p.remarks, REMARKS[i].level, REMARKS[i].message))
+        if (!has_diagnostic(&p.diagnostics, REMARKS[i].level, REMARKS[i].message))
             fail_msg("with %s, expected: %s\ngot %d: %s", REMARKS[i].words, REMARKS[i].message,
-                     p.remarks.count, p.remarks.count ? p.remarks.items[0].text : "nothing");
+                     p.diagnostics.count, p.diagnostics.count ? p.diagnostics.items[0].text : "nothing");
         /* One thing is wrong: one error. */
-        assert_int_equal(p.remarks.num_errors, REMARKS[i].level == REMARK_ERROR);
+        assert_int_equal(p.diagnostics.num_errors, REMARKS[i].level == DIAGNOSTIC_ERROR);
         planned_release(&p);
     }
 }
 
 /* Control: what is right is not complained about. */
-static void test_no_remarks(void **state) {
+static void test_no_diagnostics(void **state) {
     (void)state;
     static const char *const fine[] = {
         "",
@@ -217,8 +221,8 @@ static void test_no_remarks(void **state) {
     for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
         struct planned p;
         plan_words(&p, fine[i]);
-        if (p.remarks.count != 0)
-            fail_msg("with '%s': %s", fine[i], p.remarks.items[0].text);
+        if (p.diagnostics.count != 0)
+            fail_msg("with '%s': %s", fine[i], p.diagnostics.items[0].text);
         planned_release(&p);
     }
 }
@@ -266,19 +270,19 @@ static void test_signal_and_queue(void **state) {
     p.config.slurm.signal_lead_s = 400;
     plan_again(&p);
     assert_int_equal(p.plan.signal_lead_s, 400);
-    assert_true(has_remark(&p.remarks, REMARK_WARNING, "took 200 s: 520 would be safe"));
-    submit_check_queue(&p.plan, 9, &p.remarks);
-    assert_int_equal(p.remarks.num_errors, 0);
-    submit_check_queue(&p.plan, -1, &p.remarks); /* squeue did not answer */
-    assert_int_equal(p.remarks.num_errors, 0);
-    submit_check_queue(&p.plan, 10, &p.remarks);
-    assert_true(has_remark(&p.remarks, REMARK_ERROR,
-                           "QoS 'qos_gpu_h100-dev' allows 10 submitted jobs, and you have 10"));
+    assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_WARNING, "took 200 s: 520 would be safe"));
+    submit_check_queue(&p.plan, 9, &p.diagnostics);
+    assert_int_equal(p.diagnostics.num_errors, 0);
+    submit_check_queue(&p.plan, -1, &p.diagnostics); /* squeue did not answer */
+    assert_int_equal(p.diagnostics.num_errors, 0);
+    submit_check_queue(&p.plan, 10, &p.diagnostics);
+    assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR,
+                               "QoS 'qos_gpu_h100-dev' allows 10 submitted jobs, and you have 10"));
     planned_release(&p);
     plan_words(&p, "slurm.time=2h slurm.chain.until=done"); /* a chain has two jobs in the queue */
     assert_true(p.plan.chains);
-    submit_check_queue(&p.plan, 9, &p.remarks);
-    assert_int_equal(p.remarks.num_errors, 1);
+    submit_check_queue(&p.plan, 9, &p.diagnostics);
+    assert_int_equal(p.diagnostics.num_errors, 1);
     planned_release(&p);
     plan_words(&p, "");
     char cost[160];
@@ -293,23 +297,24 @@ static void test_program(void **state) {
     (void)state;
     static const struct {
         const char *codes, *words, *message;
-        enum remark_level level; /* of the message; without one nothing may be said */
+        enum diagnostic_level level; /* of the message; without one nothing may be said */
     } cases[] = {
-        {"", "", "partition 'gpu_p6' (H100 SXM5), but '/opt/atelier' was built without CUDA", REMARK_ERROR},
-        {"", "slurm.partition=gpu_p5", "was built without CUDA", REMARK_ERROR},
-        {"", "slurm.partition=cpu_p1", NULL, REMARK_ERROR},
+        {"", "", "partition 'gpu_p6' (H100 SXM5), but '/opt/atelier' was built without CUDA",
+         DIAGNOSTIC_ERROR},
+        {"", "slurm.partition=gpu_p5", "was built without CUDA", DIAGNOSTIC_ERROR},
+        {"", "slurm.partition=cpu_p1", NULL, DIAGNOSTIC_ERROR},
         {"sm_80 compute_80 sm_90a", "slurm.partition=gpu_p13",
          "the GPUs of partition 'gpu_p13' (V100 SXM2) need machine code for sm_70, but '/opt/atelier' holds "
          "sm_80 "
          "compute_80 sm_90a: name a build that has it with --program",
-         REMARK_ERROR},
-        {"sm_80 compute_80 sm_90a", "", NULL, REMARK_ERROR},
-        {"sm_80 compute_80 sm_90a", "slurm.partition=gpu_p5", NULL, REMARK_ERROR},
-        {"sm_90a", "slurm.partition=gpu_p5", "need machine code for sm_80", REMARK_ERROR},
-        {"sm_80", "", "need machine code for sm_90a", REMARK_ERROR},
-        {"sm_90", "", "need machine code for sm_90a", REMARK_ERROR},
-        {"compute_80", "slurm.partition=gpu_p5", "holds no machine code for sm_80", REMARK_WARNING},
-        {"host", "slurm.partition=gpu_p5", "need machine code for sm_80", REMARK_ERROR},
+         DIAGNOSTIC_ERROR},
+        {"sm_80 compute_80 sm_90a", "", NULL, DIAGNOSTIC_ERROR},
+        {"sm_80 compute_80 sm_90a", "slurm.partition=gpu_p5", NULL, DIAGNOSTIC_ERROR},
+        {"sm_90a", "slurm.partition=gpu_p5", "need machine code for sm_80", DIAGNOSTIC_ERROR},
+        {"sm_80", "", "need machine code for sm_90a", DIAGNOSTIC_ERROR},
+        {"sm_90", "", "need machine code for sm_90a", DIAGNOSTIC_ERROR},
+        {"compute_80", "slurm.partition=gpu_p5", "holds no machine code for sm_80", DIAGNOSTIC_WARNING},
+        {"host", "slurm.partition=gpu_p5", "need machine code for sm_80", DIAGNOSTIC_ERROR},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct program_facts build = {"0", "", false};
@@ -318,10 +323,11 @@ static void test_program(void **state) {
         plan_words(&p, cases[i].words);
         p.facts.build = &build;
         plan_again(&p);
-        if (cases[i].message ? !has_remark(&p.remarks, cases[i].level, cases[i].message)
-                             : p.remarks.count > 0)
-            fail_msg("case %zu: %s", i, p.remarks.count ? p.remarks.items[0].text : "nothing was said");
-        assert_true(p.remarks.count <= 1);
+        if (cases[i].message ? !has_diagnostic(&p.diagnostics, cases[i].level, cases[i].message)
+                             : p.diagnostics.count > 0)
+            fail_msg("case %zu: %s", i,
+                     p.diagnostics.count ? p.diagnostics.items[0].text : "nothing was said");
+        assert_true(p.diagnostics.count <= 1);
         planned_release(&p);
     }
 }
@@ -330,8 +336,8 @@ static void test_local(void **state) {
     (void)state;
     struct planned p;
     plan_with(&p, "slurm/sites/local.yaml", NULL, 0);
-    assert_true(has_remark(&p.remarks, REMARK_ERROR,
-                           "has no scheduler; start the ranks here: mpirun -n 2 atelier train"));
+    assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR,
+                               "has no scheduler; start the ranks here: mpirun -n 2 atelier train"));
     planned_release(&p);
 }
 
@@ -391,7 +397,7 @@ static void test_presets(void **state) {
     for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
         struct planned p;
         plan_words(&p, presets[i].words);
-        assert_int_equal(p.remarks.num_errors, 0);
+        assert_int_equal(p.diagnostics.num_errors, 0);
         char *script = submit_script(&p.plan);
         for (int l = 0; l < 8 && presets[i].lines[l]; l++)
             if (count_lines(script, presets[i].lines[l]) != 1)
@@ -443,7 +449,7 @@ static void test_hostile_script(void **state) {
         struct planned p;
         struct err err = {""};
         plan_with(&p, "slurm/sites/generic.yaml", NULL, 0);
-        remarks_release(&p.remarks);
+        diagnostics_release(&p.diagnostics);
         submit_plan_release(&p.plan);
         site_release(&p.site);
         assert_int_equal(site_load_text(&p.site, "name: g\npartitions: [q]\n", 24, "g.yaml", &err), 0);
@@ -456,19 +462,20 @@ static void test_hostile_script(void **state) {
         p.config.slurm.environment = xcalloc(1, sizeof variable);
         p.config.slurm.environment[0] = variable;
         p.config.slurm.num_environment = 1;
-        submit_plan(&p.plan, &p.config, &p.site, &p.facts, &p.remarks);
-        assert_int_equal(p.remarks.num_errors, 0);
+        submit_plan(&p.plan, &p.config, &p.site, &p.facts, &p.diagnostics);
+        assert_int_equal(p.diagnostics.num_errors, 0);
         char *script = submit_script(&p.plan), *cut = strstr(script, "\n# Is there still");
         assert_non_null(cut);
         const char *const check[] = {"bash", "-n", "-c", script, NULL};
-        char *nothing = child_ask(check, 10, &err);
+        char *nothing = subprocess_ask(check, 10, &err);
         if (!nothing)
             fail_msg("bash does not parse it: %s\n%s", err.text, script);
         *cut = '\0';
         char *command =
             xasprintf("%s\ntrap - EXIT\nprintf '%%s|%%s|%%s' \"$run\" \"$atelier\" \"$VALUE\"", script);
         const char *const argv[] = {"bash", "-c", command, NULL};
-        char *back = child_ask(argv, 10, &err), *want = xasprintf("%s|%s|%s", folder, folder, HOSTILE[i]);
+        char *back = subprocess_ask(argv, 10, &err),
+             *want = xasprintf("%s|%s|%s", folder, folder, HOSTILE[i]);
         if (!back)
             fail_msg("%s\n%s", err.text, script);
         assert_string_equal(back, want);
@@ -491,29 +498,30 @@ static void test_line_breaks(void **state) {
     plan_words(&p, "");
     p.facts.run_folder = "/lustre/a\nb";
     plan_again(&p);
-    assert_true(has_remark(&p.remarks, REMARK_ERROR, "'run.folder' holds a line break"));
+    assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "'run.folder' holds a line break"));
     p.facts.run_folder = "/lustre/a\\b";
     plan_again(&p);
-    assert_true(has_remark(&p.remarks, REMARK_ERROR, "Slurm cannot write logs to a path with '\\'"));
+    assert_true(
+        has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "Slurm cannot write logs to a path with '\\'"));
     p.facts.run_folder = "/lustre/ab";
     p.facts.config_path = "x\n#SBATCH --account=other";
     plan_again(&p);
-    assert_true(has_remark(&p.remarks, REMARK_ERROR, "'the run file's name' holds a line break"));
+    assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "'the run file's name' holds a line break"));
     p.facts.config_path = "x";
     plan_again(&p);
-    assert_int_equal(p.remarks.num_errors, 0);
+    assert_int_equal(p.diagnostics.num_errors, 0);
     planned_release(&p);
     const char *overrides[] = {"slurm.environment=[{name: A, value: \"b\\nc\"}]",
                                "slurm.options=[\"--comment=a\\nb\"]"};
     plan_with(&p, "slurm/sites/jeanzay.yaml", overrides, 2);
-    assert_true(has_remark(&p.remarks, REMARK_ERROR, "'slurm.environment' holds a line break"));
-    assert_true(has_remark(&p.remarks, REMARK_ERROR, "'slurm.options' holds a line break"));
+    assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "'slurm.environment' holds a line break"));
+    assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "'slurm.options' holds a line break"));
     planned_release(&p);
     const char *names[] = {"slurm.job_name=a b\n#SBATCH --x", "slurm.environment=[{name: 'A;B', value: c}]"};
     plan_with(&p, "slurm/sites/jeanzay.yaml", names, 2);
     assert_string_equal(p.plan.job_name, "a_b__SBATCH_--x");
-    assert_true(has_remark(&p.remarks, REMARK_ERROR,
-                           "'slurm.environment' holds 'A;B', which is not a variable's name"));
+    assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR,
+                               "'slurm.environment' holds 'A;B', which is not a variable's name"));
     planned_release(&p);
 }
 
@@ -523,7 +531,7 @@ static void test_shellcheck(void **state) {
     struct planned p;
     struct err err = {""};
     const char *const version[] = {"shellcheck", "--version", NULL};
-    char *known = child_ask(version, 20, NULL), *folder = test_folder("submit");
+    char *known = subprocess_ask(version, 20, NULL), *folder = test_folder("submit");
     if (!known) {
         free(folder);
         print_message("shellcheck is not installed\n");
@@ -542,11 +550,11 @@ static void test_shellcheck(void **state) {
         fputs(script, file);
         fclose(file);
         const char *const argv[] = {"shellcheck", path, NULL};
-        struct child_result result;
-        assert_int_equal(child_run(argv, 60, &result, &err), 0);
+        struct subprocess_result result;
+        assert_int_equal(subprocess_run(argv, 60, &result, &err), 0);
         if (result.exit_code != 0)
             fail_msg("%s", result.output);
-        child_release(&result);
+        subprocess_release(&result);
         free(script);
         free(path);
     }
@@ -558,18 +566,18 @@ static void test_shellcheck(void **state) {
     fputs("#!/bin/bash\nrm $1/*\n", file);
     fclose(file);
     const char *const argv[] = {"shellcheck", path, NULL};
-    struct child_result result;
-    assert_int_equal(child_run(argv, 60, &result, &err), 0);
+    struct subprocess_result result;
+    assert_int_equal(subprocess_run(argv, 60, &result, &err), 0);
     assert_int_not_equal(result.exit_code, 0);
-    child_release(&result);
+    subprocess_release(&result);
     free(path);
     free(folder);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_remarks),          cmocka_unit_test(test_program),
-        cmocka_unit_test(test_no_remarks),       cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_diagnostics),      cmocka_unit_test(test_program),
+        cmocka_unit_test(test_no_diagnostics),   cmocka_unit_test(test_choices),
         cmocka_unit_test(test_signal_and_queue), cmocka_unit_test(test_local),
         cmocka_unit_test(test_presets),          cmocka_unit_test(test_mpi),
         cmocka_unit_test(test_hostile_script),   cmocka_unit_test(test_line_breaks),

@@ -26,30 +26,30 @@ static char *run_with(const char *root, const char *name, enum chain_state state
 /* Who asks: set before expect_after. */
 static const char *own_folder = "/nowhere", *own_task = NULL;
 
-/* expect_after - what sbatch is told (NULL: nothing), and a text among the remarks (NULL: there are none). */
+/* expect_after - what sbatch is told (NULL: nothing), and a text among the diagnostics (NULL: there are none). */
 static void expect_after(const char *const *entries, int count, const char *wanted, const char *said,
                          int num_errors) {
     struct config config = {.slurm.num_after = count};
     struct text_entry list[4];
-    struct remarks remarks = {NULL, 0, 0};
+    struct diagnostics diagnostics = {NULL, 0, 0};
     for (int i = 0; i < count; i++)
         list[i].text = xstrdup(entries[i]);
     config.slurm.after = list;
     const struct after_asker asker = {own_folder, own_task};
-    char *got = submit_after(&config, &asker, &remarks);
-    assert_int_equal(remarks.num_errors, num_errors);
+    char *got = submit_after(&config, &asker, &diagnostics);
+    assert_int_equal(diagnostics.num_errors, num_errors);
     if (wanted)
         assert_string_equal(got ? got : "(nothing)", wanted);
     else
         assert_null(got);
     if (!said)
-        assert_int_equal(remarks.count, 0);
-    else if (remarks.count == 0 || !strstr(remarks.items[0].text, said))
-        fail_msg("expected '%s', got '%s'", said, remarks.count ? remarks.items[0].text : "");
+        assert_int_equal(diagnostics.count, 0);
+    else if (diagnostics.count == 0 || !strstr(diagnostics.items[0].text, said))
+        fail_msg("expected '%s', got '%s'", said, diagnostics.count ? diagnostics.items[0].text : "");
     for (int i = 0; i < count; i++)
         free(list[i].text);
     free(got);
-    remarks_release(&remarks);
+    diagnostics_release(&diagnostics);
 }
 
 static void test_after(void **state) {

@@ -26,8 +26,8 @@ struct planned {
     struct site site;
     struct submit_facts facts;
     struct job_plan plan;
-    struct remarks remarks;
-    char *script; /* NULL: an error among the remarks */
+    struct diagnostics diagnostics;
+    char *script; /* NULL: an error among the diagnostics */
 };
 
 /* plan_with - for a profile given as text. */
@@ -44,30 +44,30 @@ static void plan_with(struct planned *p, const char *profile, const char *const 
                                      .working_folder = "/",
                                      .run_folder = "/lustre/me/runs/x",
                                      .config_path = "run.yaml"};
-    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
-    if (p->remarks.num_errors == 0)
+    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
+    if (p->diagnostics.num_errors == 0)
         p->script = submit_script(&p->plan);
 }
 
 static void planned_release(struct planned *p) {
     free(p->script);
     submit_plan_release(&p->plan);
-    remarks_release(&p->remarks);
+    diagnostics_release(&p->diagnostics);
     config_free(&p->config);
     site_release(&p->site);
 }
 
-static const char *all_remarks(const struct planned *p, char room[4096]) {
+static const char *all_diagnostics(const struct planned *p, char room[4096]) {
     room[0] = '\0';
-    for (int i = 0; i < p->remarks.count; i++)
-        snprintf(room + strlen(room), 4096 - strlen(room), "%s\n", p->remarks.items[i].text);
+    for (int i = 0; i < p->diagnostics.count; i++)
+        snprintf(room + strlen(room), 4096 - strlen(room), "%s\n", p->diagnostics.items[i].text);
     return room;
 }
 
 static void expect_in_script(const struct planned *p, const char *text) {
     char room[4096];
     if (!p->script)
-        fail_msg("no script: %s", all_remarks(p, room));
+        fail_msg("no script: %s", all_diagnostics(p, room));
     if (!strstr(p->script, text))
         fail_msg("'%s' is not in:\n%s", text, p->script);
 }
@@ -130,8 +130,8 @@ static void test_refused(void **state) {
         struct planned p;
         char room[4096];
         plan_with(&p, LEONARDO, words, 2);
-        if (p.script || !strstr(all_remarks(&p, room), cases[i][1]))
-            fail_msg("for %s expected '%s', got: %s", cases[i][0], cases[i][1], all_remarks(&p, room));
+        if (p.script || !strstr(all_diagnostics(&p, room), cases[i][1]))
+            fail_msg("for %s expected '%s', got: %s", cases[i][0], cases[i][1], all_diagnostics(&p, room));
         planned_release(&p);
     }
 }
@@ -145,15 +145,15 @@ static void test_vendor(void **state) {
     static const char *const cpu[] = {"run.device=cpu", "slurm.account=a"};
     struct planned p;
     plan_with(&p, ADASTRA, NULL, 0);
-    assert_int_equal(p.remarks.num_errors, 1);
+    assert_int_equal(p.diagnostics.num_errors, 1);
     assert_string_equal(
-        p.remarks.items[p.remarks.count - 1].text,
+        p.diagnostics.items[p.diagnostics.count - 1].text,
         "partition 'mi250' of site 'adastra' has GPUs of AMD (AMD MI250X), and atelier computes on "
         "NVIDIA's or on processors: choose another partition, or set run.device=cpu");
     planned_release(&p);
     plan_with(&p, ADASTRA, cpu, 2); /* control */
-    for (int i = 0; i < p.remarks.count; i++)
-        assert_null(strstr(p.remarks.items[i].text, "GPUs of AMD"));
+    for (int i = 0; i < p.diagnostics.count; i++)
+        assert_null(strstr(p.diagnostics.items[i].text, "GPUs of AMD"));
     planned_release(&p);
 }
 
@@ -165,10 +165,10 @@ static char *script_of_bundle(struct planned *p, const char *profile, const char
     free(p->script);
     p->script = NULL;
     submit_plan_release(&p->plan);
-    remarks_release(&p->remarks);
+    diagnostics_release(&p->diagnostics);
     p->facts.build = &BUNDLE;
-    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->remarks);
-    if (p->remarks.num_errors == 0)
+    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
+    if (p->diagnostics.num_errors == 0)
         p->script = submit_script(&p->plan);
     return p->script;
 }
@@ -189,15 +189,16 @@ static void test_bundle(void **state) {
     assert_null(strstr(p.script, "hdf5"));
     assert_null(strstr(p.script, "intel"));
     expect_in_script(&p, "ATELIER_KEEP=\"${ATELIER_KEEP:+$ATELIER_KEEP }OMPI_MCA_btl\"");
-    assert_non_null(strstr(all_remarks(&p, room), "not loaded are 'OpenMPI/4', 'hdf5/1-mpi', 'intel-mpi'"));
+    assert_non_null(
+        strstr(all_diagnostics(&p, room), "not loaded are 'OpenMPI/4', 'hdf5/1-mpi', 'intel-mpi'"));
     planned_release(&p);
     /* Nothing is left to load: no word of modules at all. */
     assert_non_null(script_of_bundle(&p, ONLY, NULL, 0));
     assert_null(strstr(p.script, "module"));
     planned_release(&p);
     assert_null(script_of_bundle(&p, MIXED, asked, 1));
-    assert_non_null(
-        strstr(all_remarks(&p, room), "'slurm.modules' holds 'mvapich2/2', but '/opt/atelier' is a bundle"));
+    assert_non_null(strstr(all_diagnostics(&p, room),
+                           "'slurm.modules' holds 'mvapich2/2', but '/opt/atelier' is a bundle"));
     planned_release(&p);
     assert_non_null(script_of_bundle(&p, MIXED, fine, 1));
     planned_release(&p);
@@ -245,7 +246,7 @@ static char *run_script(const char *folder, const char *script, const char *logi
     const char *const argv[] = {"bash", "-c", text, NULL};
     put_file(folder, "job.sh", script);
     struct err err = {""};
-    char *out = child_ask(argv, 20, &err);
+    char *out = subprocess_ask(argv, 20, &err);
     if (!out)
         fail_msg("%s", err.text);
     free(text);
@@ -300,7 +301,7 @@ static void test_modules_run(void **state) {
     expect_run(folder, none, sub, "the command 'module' is not known on ");
     expect_run(folder, missing, sub, "module 'hdf5' could not be loaded");
     const char *const remove[] = {"rm", "-rf", folder, NULL};
-    free(child_ask(remove, 10, NULL));
+    free(subprocess_ask(remove, 10, NULL));
     free(base), free(with_path), free(only_stub), free(none), free(missing), free(want), free(sub);
 }
 

@@ -1,4 +1,4 @@
-/* test_task.c - prepare, eval and export as jobs: which partition they get, what of the training's wishes is dropped and
+/* test_task.c - prepare, eval and export as jobs: which partition they get, what of the training's requests is dropped and
  * said, and a script whose words are text and nothing else. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ struct planned {
     struct site site;
     struct submit_facts facts;
     struct job_plan plan;
-    struct remarks remarks;
+    struct diagnostics diagnostics;
     int status;
 };
 
@@ -38,14 +38,14 @@ static void plan_task(struct planned *p, const char *profile, const char *overri
                                      .run_folder = "/lustre/me/runs/x",
                                      .config_path = "run.yaml"};
     const struct task_overrides overrides = {&override, count};
-    p->status = task_config(&p->copy, &p->config, &p->site, words->task, &overrides, &p->remarks);
+    p->status = task_config(&p->copy, &p->config, &p->site, words->task, &overrides, &p->diagnostics);
     if (p->status == 0)
-        submit_plan_task(&p->plan, words, &p->copy, &p->site, &p->facts, &p->remarks);
+        submit_plan_task(&p->plan, words, &p->copy, &p->site, &p->facts, &p->diagnostics);
 }
 
 static void planned_release(struct planned *p) {
     submit_plan_release(&p->plan);
-    remarks_release(&p->remarks);
+    diagnostics_release(&p->diagnostics);
     config_free(&p->config);
     site_release(&p->site);
 }
@@ -53,9 +53,9 @@ static void planned_release(struct planned *p) {
 static const char JEANZAY[] = "slurm/sites/jeanzay.yaml";
 static const struct task_words PREPARE = {"prepare", NULL, 0};
 
-static bool is_said(const struct planned *p, enum remark_level level, const char *phrase) {
-    for (int i = 0; i < p->remarks.count; i++)
-        if (p->remarks.items[i].level == level && strstr(p->remarks.items[i].text, phrase))
+static bool is_said(const struct planned *p, enum diagnostic_level level, const char *phrase) {
+    for (int i = 0; i < p->diagnostics.count; i++)
+        if (p->diagnostics.items[i].level == level && strstr(p->diagnostics.items[i].text, phrase))
             return true;
     return false;
 }
@@ -64,7 +64,7 @@ static void test_partition(void **state) {
     (void)state;
     struct planned p;
     plan_task(&p, JEANZAY, NULL, &PREPARE);
-    assert_int_equal(p.remarks.num_errors, 0);
+    assert_int_equal(p.diagnostics.num_errors, 0);
     assert_string_equal(p.plan.partition->name, "cpu_p1");
     assert_string_equal(p.plan.account, "abc@cpu");
     assert_string_equal(p.plan.qos->name, "qos_cpu-dev");
@@ -72,8 +72,8 @@ static void test_partition(void **state) {
     assert_int_equal(p.plan.nodes, 1);
     assert_int_equal(p.plan.gpus_per_node, 0);
     assert_int_equal(p.plan.cpus_per_rank, 40);
-    assert_true(is_said(&p, REMARK_NOTE, "partition 'cpu_p1' is taken"));
-    assert_true(is_said(&p, REMARK_NOTE,
+    assert_true(is_said(&p, DIAGNOSTIC_NOTE, "partition 'cpu_p1' is taken"));
+    assert_true(is_said(&p, DIAGNOSTIC_NOTE,
                         "not used, as the training's: slurm.qos, slurm.cpus_per_rank, slurm.options"));
     assert_int_equal(p.config.slurm.nodes, 4); /* the run file's own values stay */
     assert_string_equal(p.config.slurm.partition, "gpu_p6");
@@ -86,7 +86,7 @@ static void test_named(void **state) {
     plan_task(&p, JEANZAY, "slurm.cpus_per_rank=8", &PREPARE); /* what is given for this job holds */
     assert_string_equal(p.plan.partition->name, "cpu_p1");
     assert_int_equal(p.plan.cpus_per_rank, 8);
-    assert_false(is_said(&p, REMARK_NOTE, "slurm.cpus_per_rank"));
+    assert_false(is_said(&p, DIAGNOSTIC_NOTE, "slurm.cpus_per_rank"));
     planned_release(&p);
     static const struct {
         const char *override, *message;
@@ -100,10 +100,10 @@ static void test_named(void **state) {
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         plan_task(&p, JEANZAY, refused[i].override, &PREPARE);
-        if (!is_said(&p, REMARK_ERROR, refused[i].message))
+        if (!is_said(&p, DIAGNOSTIC_ERROR, refused[i].message))
             fail_msg("with %s, expected: %s\ngot: %s", refused[i].override, refused[i].message,
-                     p.remarks.count ? p.remarks.items[p.remarks.count - 1].text : "nothing");
-        assert_int_equal(p.remarks.num_errors, 1);
+                     p.diagnostics.count ? p.diagnostics.items[p.diagnostics.count - 1].text : "nothing");
+        assert_int_equal(p.diagnostics.num_errors, 1);
         planned_release(&p);
     }
 }
@@ -124,14 +124,14 @@ static void test_gpus_alone(void **state) {
     plan_task(&p, path, NULL, &PREPARE);
     assert_int_equal(p.status, -1);
     assert_true(
-        is_said(&p, REMARK_ERROR, "no partition without GPUs: name one with --set slurm.partition=NAME"));
+        is_said(&p, DIAGNOSTIC_ERROR, "no partition without GPUs: name one with --set slurm.partition=NAME"));
     planned_release(&p);
     static const char run_partition[] = "slurm.partition=g";
     plan_task(&p, path, run_partition, &PREPARE);
     assert_int_equal(p.status, 0);
     assert_string_equal(p.plan.partition->name, "g");
     assert_int_equal(p.plan.gpus_per_node, 0);
-    assert_true(is_said(&p, REMARK_WARNING, "has GPUs, which 'prepare' does not use"));
+    assert_true(is_said(&p, DIAGNOSTIC_WARNING, "has GPUs, which 'prepare' does not use"));
     planned_release(&p);
     free(path), free(root);
 }
@@ -157,7 +157,7 @@ static void test_script(void **state) {
     static const char *const lines[] = {"a\nb"};
     const struct task_words broken = {"eval", lines, 1};
     plan_task(&p, JEANZAY, NULL, &broken);
-    assert_true(is_said(&p, REMARK_ERROR, "holds a line break"));
+    assert_true(is_said(&p, DIAGNOSTIC_ERROR, "holds a line break"));
     assert_false(p.plan.has_script);
     planned_release(&p);
     plan_task(&p, JEANZAY, "slurm.launcher=[apptainer, exec, 'my image']", &PREPARE);

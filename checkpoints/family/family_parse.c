@@ -38,9 +38,9 @@ static int parse_sizes(struct model_config *config, const json_t *root, struct e
     /* Without head_dim the heads share the width; with it (Mistral Nemo) H * D may differ from C. */
     int shared = (int)(config->width / config->num_heads);
     if (!json_find(root, "head_dim") && config->width % config->num_heads != 0)
-        return err_set(err,
-                       "hidden_size %lld is not a multiple of num_attention_heads %d and head_dim is not given",
-                       (long long)config->width, config->num_heads);
+        return err_set(
+            err, "hidden_size %lld is not a multiple of num_attention_heads %d and head_dim is not given",
+            (long long)config->width, config->num_heads);
     if (read_count(root, "head_dim", shared, &config->head_dim, err) != 0 ||
         json_get_double_or(root, "rms_norm_eps", 1e-6, &eps, err) != 0 ||
         json_get_double_or(root, "initializer_range", 0.02, &deviation, err) != 0 ||

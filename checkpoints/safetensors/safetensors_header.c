@@ -161,8 +161,8 @@ static int parse_all(json_t *root, int64_t data_bytes, struct st_tensor *tensors
 int64_t st_header_parse(const char *text, size_t length_bytes, int64_t data_bytes, const char *path,
                         struct st_tensor **tensors, struct err *err) {
     if (length_bytes == 0 || text[0] != '{')
-        return err_set(err, "cannot read '%s': its header does not start with '{', it is not a safetensors file",
-                       path);
+        return err_set(
+            err, "cannot read '%s': its header does not start with '{', it is not a safetensors file", path);
     json_t *root = json_parse_text(text, length_bytes, path, err);
     if (!root)
         return -1;

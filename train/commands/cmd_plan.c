@@ -169,11 +169,11 @@ static int place_job(struct surroundings *here, const char *config_path, struct 
                                        .storage = here->place.storage,
                                        .config_path = config_path};
     struct job_plan job;
-    struct remarks remarks = {NULL, 0, 0};
+    struct diagnostics diagnostics = {NULL, 0, 0};
     int status = 0;
-    submit_plan(&job, &here->config, site, &facts, &remarks);
-    remarks_print(&remarks);
-    if (remarks.num_errors > 0)
+    submit_plan(&job, &here->config, site, &facts, &diagnostics);
+    diagnostics_print(&diagnostics);
+    if (diagnostics.num_errors > 0)
         status = err_set(err, "the job would be refused, see above");
     here->place.partition = job.partition;
     here->place.nodes = job.nodes;
@@ -184,7 +184,7 @@ static int place_job(struct surroundings *here, const char *config_path, struct 
     here->place.billed_cores = job.billed_cores;
     if (!status)
         here->place.facts = site_facts_of(&here->config, job.partition, (int)job.ranks_per_node);
-    remarks_release(&remarks);
+    diagnostics_release(&diagnostics);
     submit_plan_release(&job);
     return status;
 }

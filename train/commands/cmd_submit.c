@@ -73,20 +73,23 @@ static int read_words(struct submit_words *words, int argc, char **argv, struct 
 /* --- what the plan needs to know --- */
 /* look_for_files - a job that waits for hours to find that its data are missing helps nobody.  A dry run may
  * be of another machine's files. */
-static void look_for_files(const struct config *config, enum remark_level level, struct remarks *remarks) {
+static void look_for_files(const struct config *config, enum diagnostic_level level,
+                           struct diagnostics *diagnostics) {
     if (config->model.path && !path_exists(config->model.path))
-        remark(remarks, level, "model.path '%.300s' is not there", config->model.path);
+        diagnostic_add(diagnostics, level, "model.path '%.300s' is not there", config->model.path);
     for (int i = 0; i < config->data.num_train; i++)
         if (!path_exists(config->data.train[i].path))
-            remark(remarks, level, "data.train '%.300s' is not there", config->data.train[i].path);
+            diagnostic_add(diagnostics, level, "data.train '%.300s' is not there",
+                           config->data.train[i].path);
     for (int i = 0; i < config->data.num_valid; i++)
         if (!path_exists(config->data.valid[i].path))
-            remark(remarks, level, "data.valid '%.300s' is not there", config->data.valid[i].path);
+            diagnostic_add(diagnostics, level, "data.valid '%.300s' is not there",
+                           config->data.valid[i].path);
 }
 
 /* look_at_jobs - another job of this run, whoever submitted it.  Without an answer of squeue another's run is
  * left alone; one's own is for Slurm, and for the lock of its training, to judge. */
-static void look_at_jobs(const struct job_plan *plan, struct remarks *remarks) {
+static void look_at_jobs(const struct job_plan *plan, struct diagnostics *diagnostics) {
     struct queue queue;
     struct err err;
     char own[64], submitter[64];
@@ -94,33 +97,35 @@ static void look_at_jobs(const struct job_plan *plan, struct remarks *remarks) {
     if (jobs_ask_patiently(plan->facts->run_folder, &queue, QUEUE_TIMEOUT_S, &err) != 0) {
         bool is_others = submit_submitter(plan->facts->run_folder, submitter, sizeof submitter) &&
                          strcmp(submitter, own) != 0;
-        remark(remarks, is_others ? REMARK_ERROR : REMARK_WARNING, "the queue was not looked at: %s%s%s%s",
-               err.text, is_others ? "; the jobs in this run.folder are of user '" : "",
-               is_others ? submitter : "",
-               is_others ? "': try again later, or choose another run.folder" : "");
+        diagnostic_add(diagnostics, is_others ? DIAGNOSTIC_ERROR : DIAGNOSTIC_WARNING,
+                       "the queue was not looked at: %s%s%s%s", err.text,
+                       is_others ? "; the jobs in this run.folder are of user '" : "",
+                       is_others ? submitter : "",
+                       is_others ? "': try again later, or choose another run.folder" : "");
         return;
     }
     const struct queued_job *job = queue.num_jobs > 0 ? &queue.jobs[0] : NULL;
     if (job && job->user[0] && strcmp(job->user, own) != 0)
-        remark(
-            remarks, REMARK_ERROR,
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "'%.300s' belongs to user '%s' (job %s, %s%s%s%s%s): wait for it, or choose another run.folder",
             plan->config->run.folder, job->user, job->id, job->state, job->nodes[0] ? " on " : "", job->nodes,
             job->start[0] ? ", started " : "", job->start);
     else if (job)
-        remark(remarks, REMARK_ERROR,
-               "job %s of this run is in the queue (%s): wait for it, end it with 'atelier stop %.200s', or "
-               "choose another run.folder",
-               job->id, job->state, plan->config->run.folder);
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "job %s of this run is in the queue (%s): wait for it, end it with 'atelier stop %.200s', or "
+            "choose another run.folder",
+            job->id, job->state, plan->config->run.folder);
     queue_release(&queue);
 }
 
 /* look_at_limits - how many jobs the QoS lets this user have. */
-static void look_at_limits(const struct job_plan *plan, struct remarks *remarks) {
+static void look_at_limits(const struct job_plan *plan, struct diagnostics *diagnostics) {
     struct queue queue;
     if (!plan->qos || queue_ask(&queue, QUEUE_TIMEOUT_S, NULL) != 0)
         return;
-    submit_check_queue(plan, queue_count_qos(&queue, plan->qos->name), remarks);
+    submit_check_queue(plan, queue_count_qos(&queue, plan->qos->name), diagnostics);
     queue_release(&queue);
 }
 
@@ -180,24 +185,24 @@ static int send(const struct job_plan *plan, const char *script) {
 }
 
 /* look_and_send - with the run folder locked: nobody else submits or trains there meanwhile. */
-static int look_and_send(const struct job_plan *plan, struct remarks *remarks) {
+static int look_and_send(const struct job_plan *plan, struct diagnostics *diagnostics) {
     struct run_lock lock;
     struct err err = {""};
     enum run_lock_answer answer = run_lock_take(&lock, plan->facts->run_folder, RUN_WORK_SUBMIT, 0, &err);
     if (answer == RUN_LOCK_FAILED) {
-        remarks_print(remarks);
+        diagnostics_print(diagnostics);
         fprintf(stderr, "error: nothing was submitted: %s\n", err.text);
         return EXIT_FAULT;
     }
-    look_at_jobs(plan, remarks); /* a job says more than the process that has the lock */
-    if (answer == RUN_LOCK_REFUSED && remarks->num_errors == 0)
-        remark(remarks, REMARK_ERROR, "nothing was submitted: %s", err.text);
-    look_at_limits(plan, remarks);
-    if (remarks->num_errors == 0 && run_record_check(plan->config, remarks, &err) != 0)
-        remark(remarks, REMARK_ERROR, "nothing was submitted: %s", err.text);
-    remarks_print(remarks);
+    look_at_jobs(plan, diagnostics); /* a job says more than the process that has the lock */
+    if (answer == RUN_LOCK_REFUSED && diagnostics->num_errors == 0)
+        diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "nothing was submitted: %s", err.text);
+    look_at_limits(plan, diagnostics);
+    if (diagnostics->num_errors == 0 && run_record_check(plan->config, diagnostics, &err) != 0)
+        diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "nothing was submitted: %s", err.text);
+    diagnostics_print(diagnostics);
     int code = EXIT_USAGE;
-    if (remarks->num_errors == 0) {
+    if (diagnostics->num_errors == 0) {
         if (run_record_write(plan->config, NULL, &err) != 0) /* whose folder it is from now on */
             warn("%s", err.text);
         char *script = submit_script(plan);
@@ -210,17 +215,17 @@ static int look_and_send(const struct job_plan *plan, struct remarks *remarks) {
 
 /* say_the_rest - what is worth saying beside the plan. */
 static void say_the_rest(const struct submit_words *words, const struct job_plan *plan,
-                         struct remarks *remarks) {
+                         struct diagnostics *diagnostics) {
     const char *version = plan->facts->build->version;
     bool may_come = words->is_dry_run || plan->config->slurm.num_after > 0; /* what the others write */
-    look_for_files(plan->config, may_come ? REMARK_WARNING : REMARK_ERROR, remarks);
+    look_for_files(plan->config, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, diagnostics);
     if (!plan->config->slurm.mpi && !plan->site->mpi && !plan->facts->mpi)
-        remark(
-            remarks, REMARK_NOTE,
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_NOTE,
             "what srun's --mpi should be was not found out: the site's default is used (slurm.mpi sets it)");
     if (strcmp(version, ATELIER_VERSION) != 0)
-        remark(remarks, REMARK_WARNING, "'%.300s' is version %s, this is " ATELIER_VERSION,
-               plan->facts->program, version);
+        diagnostic_add(diagnostics, DIAGNOSTIC_WARNING, "'%.300s' is version %s, this is " ATELIER_VERSION,
+                       plan->facts->program, version);
 }
 
 /* fix_device - what the job trains by says that it computes on GPUs: on a node without them it ends at once,
@@ -243,24 +248,24 @@ static void show(const struct job_plan *plan) {
 static int submit(const struct submit_words *words, struct config *config, const struct site *site,
                   const struct surroundings *here) {
     struct job_plan plan;
-    struct remarks remarks = {NULL, 0, 0};
+    struct diagnostics diagnostics = {NULL, 0, 0};
     int code = EXIT_USAGE;
-    submit_plan(&plan, config, site, &here->facts, &remarks);
-    submit_check_device(&plan, &remarks);
+    submit_plan(&plan, config, site, &here->facts, &diagnostics);
+    submit_check_device(&plan, &diagnostics);
     fix_device(config, &plan);
-    plan.after_ok = submit_after(config, &(struct after_asker){here->run_folder, NULL}, &remarks);
+    plan.after_ok = submit_after(config, &(struct after_asker){here->run_folder, NULL}, &diagnostics);
     if (site->scheduler == SCHEDULER_SLURM)
-        say_the_rest(words, &plan, &remarks);
-    if (remarks.num_errors == 0 && !words->is_dry_run) {
-        code = look_and_send(&plan, &remarks);
+        say_the_rest(words, &plan, &diagnostics);
+    if (diagnostics.num_errors == 0 && !words->is_dry_run) {
+        code = look_and_send(&plan, &diagnostics);
     } else {
-        remarks_print(&remarks);
+        diagnostics_print(&diagnostics);
         if (plan.has_script && words->is_dry_run)
             show(&plan);
-        if (remarks.num_errors == 0)
+        if (diagnostics.num_errors == 0)
             code = EXIT_DONE;
     }
-    remarks_release(&remarks);
+    diagnostics_release(&diagnostics);
     submit_plan_release(&plan);
     return code;
 }

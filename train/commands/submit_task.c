@@ -98,39 +98,40 @@ static int check_words(struct task_request *request, const char *run_folder, str
 
 /* --- what is there, and what runs --- */
 
-static void look_for(const char *what, const char *path, enum remark_level level, struct remarks *remarks) {
+static void look_for(const char *what, const char *path, enum diagnostic_level level,
+                     struct diagnostics *diagnostics) {
     if (path && !path_exists(path))
-        remark(remarks, level, "%s '%.300s' is not there", what, path);
+        diagnostic_add(diagnostics, level, "%s '%.300s' is not there", what, path);
 }
 
 /* look_for_inputs - a dry run may be of another machine's files; what a job waits for may write them. */
 static void look_for_inputs(const struct job_plan *plan, const struct task_inputs *inputs,
-                            enum remark_level level, struct remarks *remarks) {
+                            enum diagnostic_level level, struct diagnostics *diagnostics) {
     const struct prepare_config *prepare = &plan->config->prepare;
     const char *run_folder = plan->facts->run_folder;
     if (strcmp(plan->task, "prepare") == 0) {
-        look_for("prepare.tokenizer", prepare->tokenizer, level, remarks);
+        look_for("prepare.tokenizer", prepare->tokenizer, level, diagnostics);
         for (int i = 0; i < prepare->num_sources; i++)
-            look_for("prepare.sources", prepare->sources[i].path, level, remarks);
+            look_for("prepare.sources", prepare->sources[i].path, level, diagnostics);
         return;
     }
     if (inputs->model && strcmp(inputs->model, run_folder) == 0) {
         char *latest = xasprintf("%s/latest", run_folder);
         if (!path_exists(latest))
-            remark(
-                remarks, level,
+            diagnostic_add(
+                diagnostics, level,
                 "the run in '%.300s' has no checkpoint yet: name a model after the run file, or wait for the run "
                 "with --set 'slurm.after=[%.200s]'",
                 run_folder, plan->config->run.folder);
         free(latest);
     } else {
-        look_for("the model", inputs->model, level, remarks);
+        look_for("the model", inputs->model, level, diagnostics);
     }
-    look_for("--data", inputs->data, level, remarks);
+    look_for("--data", inputs->data, level, diagnostics);
 }
 
 /* look_at_queue - the same task of this folder, waiting or running: two would write the same files. */
-static void look_at_queue(const struct job_plan *plan, struct remarks *remarks) {
+static void look_at_queue(const struct job_plan *plan, struct diagnostics *diagnostics) {
     struct task_record record;
     struct queue queue;
     bool has_answer;
@@ -138,12 +139,12 @@ static void look_at_queue(const struct job_plan *plan, struct remarks *remarks) 
         return;
     const struct queued_job *job = task_job(&record, &queue, QUEUE_TIMEOUT_S, &has_answer);
     if (!has_answer)
-        remark(remarks, REMARK_WARNING,
-               "squeue does not answer: whether job %s ('%s' of this run) still runs is not known", record.id,
-               plan->task);
+        diagnostic_add(diagnostics, DIAGNOSTIC_WARNING,
+                       "squeue does not answer: whether job %s ('%s' of this run) still runs is not known",
+                       record.id, plan->task);
     if (job)
-        remark(
-            remarks, REMARK_ERROR,
+        diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
             "job %s ('%s' of this run, user '%s') is in the queue (%s): wait for it, end it with 'scancel %s', or "
             "choose another run.folder",
             job->id, plan->task, job->user, job->state, job->id);
@@ -198,32 +199,32 @@ static int show(const struct job_plan *plan) {
 static int submit_task(const struct task_request *request, const struct config *config,
                        const struct site *site, const struct surroundings *here,
                        const struct task_inputs *inputs) {
-    struct remarks remarks = {NULL, 0, 0};
+    struct diagnostics diagnostics = {NULL, 0, 0};
     struct job_plan plan = {NULL};
     struct config copy;
     const struct task_overrides overrides = {request->overrides, request->num_overrides};
     const struct task_words words = {request->task, request->words, request->num_words};
     int code = EXIT_USAGE;
     if (site->scheduler == SCHEDULER_NONE) {
-        remark(&remarks, REMARK_ERROR, "site '%s' has no scheduler: call 'atelier %s' here", site->name,
-               request->task);
-    } else if (task_config(&copy, config, site, request->task, &overrides, &remarks) == 0) {
-        submit_plan_task(&plan, &words, &copy, site, &here->facts, &remarks);
+        diagnostic_add(&diagnostics, DIAGNOSTIC_ERROR, "site '%s' has no scheduler: call 'atelier %s' here",
+                       site->name, request->task);
+    } else if (task_config(&copy, config, site, request->task, &overrides, &diagnostics) == 0) {
+        submit_plan_task(&plan, &words, &copy, site, &here->facts, &diagnostics);
         plan.after_ok =
-            submit_after(config, &(struct after_asker){here->run_folder, request->task}, &remarks);
+            submit_after(config, &(struct after_asker){here->run_folder, request->task}, &diagnostics);
         bool may_come = request->is_dry_run || plan.after_ok;
-        look_for_inputs(&plan, inputs, may_come ? REMARK_WARNING : REMARK_ERROR, &remarks);
-        if (remarks.num_errors == 0 && !request->is_dry_run)
-            look_at_queue(&plan, &remarks);
+        look_for_inputs(&plan, inputs, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, &diagnostics);
+        if (diagnostics.num_errors == 0 && !request->is_dry_run)
+            look_at_queue(&plan, &diagnostics);
     }
-    remarks_print(&remarks);
+    diagnostics_print(&diagnostics);
     if (plan.has_script && request->is_dry_run)
         code = show(&plan);
-    else if (remarks.num_errors == 0)
+    else if (diagnostics.num_errors == 0)
         code = send(&plan);
-    if (remarks.num_errors > 0)
+    if (diagnostics.num_errors > 0)
         code = EXIT_USAGE;
-    remarks_release(&remarks);
+    diagnostics_release(&diagnostics);
     submit_plan_release(&plan);
     return code;
 }

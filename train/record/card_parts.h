@@ -33,7 +33,7 @@ void card_count_item(const struct card *card, const char *name, int64_t value);
 void card_title(const struct card *card, const char *text);
 void card_blank(const struct card *card, const char *what);
 
-/* card_front_matter - the YAML between two "---" that the Hub reads, and a remark on where the card comes
+/* card_front_matter - the YAML between two "---" that the Hub reads, and a comment on where the card comes
  * from. */
 void card_front_matter(const struct card *card);
 

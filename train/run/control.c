@@ -27,20 +27,20 @@ void control_open(struct control *control, const struct config *config, struct c
     control->num_hosts = is_first;
 }
 
-/* root_wish - what only the root looks for: files and the queue should not be asked by a thousand ranks. */
-static enum wish root_wish(const struct control *control) {
+/* root_request - what only the root looks for: files and the queue should not be asked by a thousand ranks. */
+static enum request root_request(const struct control *control) {
     double left_s = walltime_remaining_s(&control->walltime);
     if (walltime_must_stop(left_s, control->save_s, control->step_s))
-        return WISH_JOB_ENDS;
+        return REQUEST_JOB_ENDS;
     switch (command_file_poll(control->config->run.folder)) {
     case RUN_COMMAND_STOP:
-        return WISH_STOP;
+        return REQUEST_STOP;
     case RUN_COMMAND_SAVE:
-        return WISH_SAVE;
+        return REQUEST_SAVE;
     case RUN_COMMAND_NONE:
         break;
     }
-    return WISH_NOTHING;
+    return REQUEST_NOTHING;
 }
 
 /* set_interval - as the run file says, or from what is measured; the clocks of the ranks differ, the root's
@@ -60,35 +60,35 @@ bool control_stops_at_once(const struct control *control) {
     return asked != 0;
 }
 
-enum wish control_ask(struct control *control, double step_s) {
+enum request control_ask(struct control *control, double step_s) {
     enum { MINUTE_S = 60 };
     double limit_s = control->config->train.stop_after_s, now = clock_s();
     control->step_s = step_s;
     if (control->save_every < 0)
         set_interval(control);
-    int64_t asked[2] = {WISH_NOTHING, now - control->minute_s >= MINUTE_S};
+    int64_t asked[2] = {REQUEST_NOTHING, now - control->minute_s >= MINUTE_S};
     if (comm_is_root(control->comm))
-        asked[0] = root_wish(control);
-    if (asked[0] < WISH_SIGNAL && stop_requested())
-        asked[0] = WISH_SIGNAL;
-    if (asked[0] < WISH_TIME_IS_UP && limit_s > 0 && now - control->started_s >= limit_s)
-        asked[0] = WISH_TIME_IS_UP;
+        asked[0] = root_request(control);
+    if (asked[0] < REQUEST_SIGNAL && stop_requested())
+        asked[0] = REQUEST_SIGNAL;
+    if (asked[0] < REQUEST_TIME_IS_UP && limit_s > 0 && now - control->started_s >= limit_s)
+        asked[0] = REQUEST_TIME_IS_UP;
     comm_max_i64(control->comm, asked, 2);
     control->minute_is_over = asked[1] != 0;
     if (control->minute_is_over)
         control->minute_s = now;
-    return (enum wish)asked[0];
+    return (enum request)asked[0];
 }
 
-bool wish_ends(enum wish wish) {
-    return wish >= WISH_TIME_IS_UP;
+bool request_ends(enum request request) {
+    return request >= REQUEST_TIME_IS_UP;
 }
 
-const char *wish_name(enum wish wish) {
-    static const char *const names[WISH_COUNT] = {
+const char *request_name(enum request request) {
+    static const char *const names[REQUEST_COUNT] = {
         "nothing",  "'atelier stop --save'",     "train.stop_after_s",
         "a signal", "the time limit of the job", "'atelier stop'"};
-    return names[wish];
+    return names[request];
 }
 
 bool control_save_is_due(const struct control *control, int64_t step) {

@@ -7,8 +7,16 @@
 #include "slurm/walltime.h"
 #include "train/ranks/comm.h"
 
-/* Why; the highest one wins.  Those from WISH_TIME_IS_UP on end the run after a save. */
-enum wish { WISH_NOTHING, WISH_SAVE, WISH_TIME_IS_UP, WISH_SIGNAL, WISH_JOB_ENDS, WISH_STOP, WISH_COUNT };
+/* Why; the highest one wins.  Those from REQUEST_TIME_IS_UP on end the run after a save. */
+enum request {
+    REQUEST_NOTHING,
+    REQUEST_SAVE,
+    REQUEST_TIME_IS_UP,
+    REQUEST_SIGNAL,
+    REQUEST_JOB_ENDS,
+    REQUEST_STOP,
+    REQUEST_COUNT
+};
 
 struct control {
     const struct config *config; /* borrowed */
@@ -33,9 +41,9 @@ void control_open(struct control *control, const struct config *config, struct c
 bool control_stops_at_once(const struct control *control);
 
 /* control_ask - after a step that took step_s.  Collective. */
-enum wish control_ask(struct control *control, double step_s);
-bool wish_ends(enum wish wish);
-const char *wish_name(enum wish wish); /* "a signal", "the time limit of the job", ... */
+enum request control_ask(struct control *control, double step_s);
+bool request_ends(enum request request);
+const char *request_name(enum request request); /* "a signal", "the time limit of the job", ... */
 
 /* control_save_is_due - a periodic checkpoint, as set, or often enough for what a save and a failure cost. */
 bool control_save_is_due(const struct control *control, int64_t step);

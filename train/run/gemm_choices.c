@@ -1,4 +1,4 @@
-/* trainer_choices.c - see trainer_choices.h. */
+/* gemm_choices.c - see gemm_choices.h. */
 #include "train/run/gemm_choices.h"
 
 #include <stdlib.h>
@@ -43,7 +43,7 @@ static int load_file(struct trainer *t, const char *path, struct err *err) {
     return count < 0 ? -1 : 0;
 }
 
-bool trainer_choices_load(struct trainer *t) {
+bool gemm_choices_load(struct trainer *t) {
     struct err err = {""};
     const char *named = t->config->run.gemm_choices, *path = file_of(t);
     int status = 0;
@@ -111,7 +111,7 @@ static bool share(struct trainer *t) {
     return comm_all_ok(t->comm, status < 0 ? -1 : 0, &err);
 }
 
-bool trainer_choices_complete(struct trainer *t) {
+bool gemm_choices_complete(struct trainer *t) {
     struct err err = {""};
     struct device *dev = &t->rank.dev;
     const char *path = file_of(t);

@@ -1,4 +1,4 @@
-/* trainer_choices.h - run.gemm_choices: which of cuBLASLt's algorithms multiplies what.
+/* gemm_choices.h - run.gemm_choices: which of cuBLASLt's algorithms multiplies what.
  *
  * cuBLASLt's first proposal for a product is a guess.  With a file to keep choices in, the run rehearses
  * before its first step: forward and backward of made-up tokens with the run's own weights, on all ranks, as
@@ -16,10 +16,10 @@
 
 #define GEMM_CHOICES_COPY "gemm_choices"
 
-/* trainer_choices_load - with the device open, before anything large is read: what is wrong with the file or
- * its folder is told here.  trainer_choices_complete - with weights and feeds ready: the rehearsal, unless
+/* gemm_choices_load - with the device open, before anything large is read: what is wrong with the file or
+ * its folder is told here.  gemm_choices_complete - with weights and feeds ready: the rehearsal, unless
  * the run computes on CPUs or has no such file; gradients are left for the first step to overwrite.  Both
  * return true on all ranks, or false on all when the file cannot be read or written, which the root has said.
  * Collective. */
-bool trainer_choices_load(struct trainer *t);
-bool trainer_choices_complete(struct trainer *t);
+bool gemm_choices_load(struct trainer *t);
+bool gemm_choices_complete(struct trainer *t);

@@ -40,22 +40,24 @@ static void tell_line(struct resume *r, const char *run_folder) {
     if (checkpoint_last_saved(run_folder, &last, NULL) != 0 || !last.id[0] ||
         strcmp(last.id, r->parent.id) == 0)
         return;
-    remark(&r->said, REMARK_NOTE,
-           "goes on from step %lld, the run had saved step %lld last: a new line begins here, the other one "
-           "stays as "
-           "it is",
-           (long long)r->parent.step, (long long)last.step);
+    diagnostic_add(
+        &r->said, DIAGNOSTIC_NOTE,
+        "goes on from step %lld, the run had saved step %lld last: a new line begins here, the other one "
+        "stays as "
+        "it is",
+        (long long)r->parent.step, (long long)last.step);
 }
 
 /* tell_anew - checkpoints that are there and not gone on from. */
 static void tell_anew(struct resume *r, const struct config *config) {
     struct checkpoint_id last;
     if (checkpoint_last_saved(config->run.folder, &last, NULL) == 0 && last.id[0])
-        remark(&r->said, REMARK_NOTE,
-               "checkpoint.resume is never: the run starts anew at step 1; its checkpoints up to step %lld "
-               "stay as they "
-               "are",
-               (long long)last.step);
+        diagnostic_add(
+            &r->said, DIAGNOSTIC_NOTE,
+            "checkpoint.resume is never: the run starts anew at step 1; its checkpoints up to step %lld "
+            "stay as they "
+            "are",
+            (long long)last.step);
 }
 
 static int choose_checkpoint(struct resume *r, const struct config *config, struct err *err) {
@@ -78,7 +80,7 @@ static int choose_checkpoint(struct resume *r, const struct config *config, stru
         return -1;
     r->step = r->parent.step;
     if (r->is_branch)
-        remark(&r->said, REMARK_NOTE, "a new line of history, from '%.400s'", r->checkpoint);
+        diagnostic_add(&r->said, DIAGNOSTIC_NOTE, "a new line of history, from '%.400s'", r->checkpoint);
     else
         tell_line(r, config->run.folder);
     return 0;
@@ -122,8 +124,9 @@ static int check_tokenizer(struct resume *r, const struct config *config, struct
     if (path && (!was || strcmp(was, quoted) != 0)) {
         char *now = tokenizer_text(path), *then = tokenizer_text(r->checkpoint);
         if (now && then && strcmp(now, then) == 0)
-            remark(&r->said, REMARK_NOTE, "model.tokenizer: %.300s is now %.300s, the same tokenizer",
-                   was ? was : "nothing", quoted);
+            diagnostic_add(&r->said, DIAGNOSTIC_NOTE,
+                           "model.tokenizer: %.300s is now %.300s, the same tokenizer", was ? was : "nothing",
+                           quoted);
         else
             status = resume_refuse(&facts, "model.tokenizer", was, quoted, err);
         free(then);
@@ -201,7 +204,8 @@ static bool check_base(struct resume *r, const struct config *config, struct com
         if (!before || !sha256 || strcmp(before, sha256) != 0)
             status = resume_refuse(&facts, "model.path", was[0] ? was : NULL, now, &err);
         else
-            remark(&r->said, REMARK_NOTE, "model.path: '%.300s' is now '%.300s', the same model", was, now);
+            diagnostic_add(&r->said, DIAGNOSTIC_NOTE, "model.path: '%.300s' is now '%.300s', the same model",
+                           was, now);
         json_decref(earlier);
     }
     if (weights)
@@ -236,7 +240,7 @@ void resume_close(struct resume *r) {
     json_decref(r->state);
     json_decref(r->data);
     json_decref(r->valid);
-    remarks_release(&r->said);
+    diagnostics_release(&r->said);
     free(r->checkpoint);
     *r = (struct resume){.step = 0};
 }
@@ -258,9 +262,9 @@ static int read_data(struct resume *r, const struct config *config, const struct
         return err_prefix(err, "cannot go on");
     if (r->is_branch && is_new_order) {
         r->data_start = r->step;
-        remark(&r->said, REMARK_NOTE,
-               "the data are read from their beginning: their order is a new one from step %lld",
-               (long long)r->step + 1);
+        diagnostic_add(&r->said, DIAGNOSTIC_NOTE,
+                       "the data are read from their beginning: their order is a new one from step %lld",
+                       (long long)r->step + 1);
     }
     return 0;
 }

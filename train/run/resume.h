@@ -18,7 +18,7 @@ struct resume {
     struct checkpoint_id parent; /* root only, like all below */
     json_t *state;               /* training.json */
     json_t *data, *valid;        /* what the token files hold; valid NULL: there are none */
-    struct remarks said;         /* told once the log is open */
+    struct diagnostics said;     /* told once the log is open */
 };
 
 /* resume_open - choose the checkpoint and compare the run file with its own.  Returns false on all ranks when

@@ -138,13 +138,13 @@ struct free_list {
     size_t used;
 };
 
-static void flush_free(struct free_list *list, struct remarks *said) {
+static void flush_free(struct free_list *list, struct diagnostics *said) {
     if (list->used)
-        remark(said, REMARK_NOTE, "changed since the checkpoint: %s", list->text);
+        diagnostic_add(said, DIAGNOSTIC_NOTE, "changed since the checkpoint: %s", list->text);
     list->used = 0;
 }
 
-static void add_free(struct free_list *list, struct remarks *said, const char *name, const char *was,
+static void add_free(struct free_list *list, struct diagnostics *said, const char *name, const char *was,
                      const char *now) {
     char *entry = xasprintf("%s %.120s -> %.120s", name, or_nothing(was), or_nothing(now));
     if (list->used + strlen(entry) + 3 > sizeof list->text)
@@ -155,7 +155,8 @@ static void add_free(struct free_list *list, struct remarks *said, const char *n
 }
 
 /* tell_rate - what the changes do to the learning rate, in one line. */
-static void tell_rate(const struct resume_facts *facts, const struct config *config, struct remarks *said) {
+static void tell_rate(const struct resume_facts *facts, const struct config *config,
+                      struct diagnostics *said) {
     const char *text;
     struct config earlier;
     int64_t step = 0;
@@ -164,8 +165,9 @@ static void tell_rate(const struct resume_facts *facts, const struct config *con
         config_load_text(&earlier, text, strlen(text), "training.json", NULL, 0, NULL) != 0)
         return;
     if (step < earlier.train.steps && step < config->train.steps)
-        remark(said, REMARK_NOTE, "the learning rate of step %lld would have been %.3e, it is now %.3e",
-               (long long)step + 1, schedule_rate(&earlier, step + 1), schedule_rate(config, step + 1));
+        diagnostic_add(
+            said, DIAGNOSTIC_NOTE, "the learning rate of step %lld would have been %.3e, it is now %.3e",
+            (long long)step + 1, schedule_rate(&earlier, step + 1), schedule_rate(config, step + 1));
     config_free(&earlier);
 }
 
@@ -182,7 +184,7 @@ static int check_from(const struct resume_facts *facts, const char *was, const c
 
 struct comparison {
     const struct resume_facts *facts;
-    struct remarks *said;
+    struct diagnostics *said;
     struct free_list free_keys;
     bool changes_course;
 };
@@ -198,8 +200,8 @@ static int compare_key(struct comparison *c, const struct config_key *key, const
     if (is_fixed && !(c->facts->is_branch && may_branch(key->name)))
         return resume_refuse(c->facts, key->name, was, now, err);
     if (is_fixed || key->class == KEY_COURSE) {
-        remark(c->said, REMARK_NOTE, "%s was %.300s, is now %.300s", key->name, or_nothing(was),
-               or_nothing(now));
+        diagnostic_add(c->said, DIAGNOSTIC_NOTE, "%s was %.300s, is now %.300s", key->name, or_nothing(was),
+                       or_nothing(now));
         c->changes_course = true;
     } else {
         add_free(&c->free_keys, c->said, key->name, was, now);
@@ -212,22 +214,24 @@ static int compare_key(struct comparison *c, const struct config_key *key, const
 static void compare_unknown(struct comparison *c, const struct config_key *key, const char *now) {
     bool is_default = now ? key->fallback && strstr(now, key->fallback) : !key->fallback;
     if (!is_default && strcmp(key->name, "checkpoint.from") != 0)
-        remark(c->said, REMARK_NOTE, "%s is %.300s; the checkpoint is of a version that did not know it",
-               key->name, or_nothing(now));
+        diagnostic_add(c->said, DIAGNOSTIC_NOTE,
+                       "%s is %.300s; the checkpoint is of a version that did not know it", key->name,
+                       or_nothing(now));
 }
 
-int resume_compare_config(const struct resume_facts *facts, const struct config *config, struct remarks *said,
-                          struct err *err) {
+int resume_compare_config(const struct resume_facts *facts, const struct config *config,
+                          struct diagnostics *said, struct err *err) {
     struct err why = {""};
     json_t *earlier = earlier_keys(facts, &why);
     struct comparison c = {.facts = facts, .said = said};
     int status = 0;
     if (!earlier)
-        remark(said, REMARK_WARNING,
-               "the run file of '%.200s' is not one of this version (%.300s): of its keys only seed, batch, "
-               "sequence "
-               "and packing were compared",
-               facts->checkpoint, why.text);
+        diagnostic_add(
+            said, DIAGNOSTIC_WARNING,
+            "the run file of '%.200s' is not one of this version (%.300s): of its keys only seed, batch, "
+            "sequence "
+            "and packing were compared",
+            facts->checkpoint, why.text);
     for (int i = 0; earlier && i < config_table()->num_keys && status == 0; i++) {
         const struct config_key *key = &config_table()->keys[i];
         const json_t *was = json_object_get(earlier, key->name);

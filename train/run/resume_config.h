@@ -24,8 +24,8 @@ char *resume_value(const struct resume_facts *facts, const char *key);
 /* resume_compare_config - but for the keys whose contents count and not their names: run.folder, model.path,
  * model.tokenizer, data.train, data.valid.  What changed is added to said.  Returns 0, or -1 with err set:
  * the first fixed key that changed, with what to do. */
-int resume_compare_config(const struct resume_facts *facts, const struct config *config, struct remarks *said,
-                          struct err *err);
+int resume_compare_config(const struct resume_facts *facts, const struct config *config,
+                          struct diagnostics *said, struct err *err);
 
 /* resume_refuse - "'RUN/step-000004' was trained with KEY was, the run file now says now: ..."; texts NULL:
  * none.  Returns -1. */

@@ -85,15 +85,15 @@ static bool describe_difference(const char *key, const json_t *was, const json_t
 }
 
 /* tell_names - files that were renamed or moved. */
-static void tell_names(const char *key, const json_t *was, const json_t *now, struct remarks *said) {
+static void tell_names(const char *key, const json_t *was, const json_t *now, struct diagnostics *said) {
     for (size_t i = 0; i < json_array_size(now); i++)
         if (strcmp(text_of(was, i, "path"), text_of(now, i, "path")) != 0)
-            remark(said, REMARK_NOTE, "%s: '%.300s' is now '%.300s', with the same contents", key,
-                   text_of(was, i, "path"), text_of(now, i, "path"));
+            diagnostic_add(said, DIAGNOSTIC_NOTE, "%s: '%.300s' is now '%.300s', with the same contents", key,
+                           text_of(was, i, "path"), text_of(now, i, "path"));
 }
 
 /* order_changed - a branch that counts its samples otherwise, beside other tokens. */
-static bool order_changed(const struct resume_facts *facts, const struct remarks *said) {
+static bool order_changed(const struct resume_facts *facts, const struct diagnostics *said) {
     static const char *const names[] = {"run.seed was", "data.sequence_tokens was", "data.packing was",
                                         "train.batch_sequences was"};
     for (int i = 0; facts->is_branch && i < said->count; i++)
@@ -104,16 +104,17 @@ static bool order_changed(const struct resume_facts *facts, const struct remarks
 }
 
 static int compare_train(const struct resume_facts *facts, const json_t *now, bool *is_new_order,
-                         struct remarks *said, struct err *err) {
+                         struct diagnostics *said, struct err *err) {
     char what[WHAT_ROOM];
     const json_t *was = json_find(facts->state, "data");
     *is_new_order = order_changed(facts, said);
     if (!was) {
-        remark(said, REMARK_WARNING,
-               "'%.300s' is of a version that did not keep what its token files hold: only their number of "
-               "tokens "
-               "was compared",
-               facts->checkpoint);
+        diagnostic_add(
+            said, DIAGNOSTIC_WARNING,
+            "'%.300s' is of a version that did not keep what its token files hold: only their number of "
+            "tokens "
+            "was compared",
+            facts->checkpoint);
         return 0;
     }
     if (!describe_difference("data.train", was, now, what)) {
@@ -122,7 +123,7 @@ static int compare_train(const struct resume_facts *facts, const json_t *now, bo
     }
     *is_new_order = true;
     if (facts->is_branch) {
-        remark(said, REMARK_NOTE, "%s", what);
+        diagnostic_add(said, DIAGNOSTIC_NOTE, "%s", what);
         return 0;
     }
     const char *slash = strrchr(facts->checkpoint, '/');
@@ -135,7 +136,7 @@ static int compare_train(const struct resume_facts *facts, const json_t *now, bo
 }
 
 int resume_compare_data(const struct resume_facts *facts, const json_t *train, const json_t *valid,
-                        bool *is_new_order, struct remarks *said, struct err *err) {
+                        bool *is_new_order, struct diagnostics *said, struct err *err) {
     char what[WHAT_ROOM];
     const json_t *valid_was = json_find(facts->state, "valid");
     if (compare_train(facts, train, is_new_order, said, err) != 0)
@@ -143,10 +144,11 @@ int resume_compare_data(const struct resume_facts *facts, const json_t *train, c
     if (!json_find(facts->state, "data") || (!valid_was && !valid))
         return 0;
     if (!valid_was || !valid)
-        remark(said, REMARK_NOTE, "data.valid: there %s",
-               valid ? "was none, it is now given" : "is none any more");
+        diagnostic_add(said, DIAGNOSTIC_NOTE, "data.valid: there %s",
+                       valid ? "was none, it is now given" : "is none any more");
     else if (describe_difference("data.valid", valid_was, valid, what))
-        remark(said, REMARK_NOTE, "%s; validation losses cannot be compared with the earlier ones", what);
+        diagnostic_add(said, DIAGNOSTIC_NOTE,
+                       "%s; validation losses cannot be compared with the earlier ones", what);
     else
         tell_names("data.valid", valid_was, valid, said);
     return 0;

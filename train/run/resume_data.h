@@ -14,4 +14,4 @@ json_t *resume_data_json(const struct loader *loader, const struct data_file *fi
  * checkpoint's.  *is_new_order: a branch reads other data, from its beginning.  Returns 0, or -1 with err
  * set: what differs. */
 int resume_compare_data(const struct resume_facts *facts, const json_t *train, const json_t *valid,
-                        bool *is_new_order, struct remarks *said, struct err *err);
+                        bool *is_new_order, struct diagnostics *said, struct err *err);

@@ -59,20 +59,20 @@ static bool same_run_file(const json_t *record, const char *folder, const char *
 
 /* tell_move - the folder's place was another one. */
 static void tell_move(const json_t *record, const char *run_folder, const char *folder,
-                      struct remarks *said) {
+                      struct diagnostics *said) {
     const char *was = text_of(record, "folder");
     if (!was[0] || strcmp(was, folder) == 0)
         return;
     json_t *there = read_record(was);
     bool is_copy = there && strcmp(text_of(there, "id"), text_of(record, "id")) == 0;
-    remark(said, REMARK_NOTE,
-           is_copy ? "'%s' is a copy of '%s', which is still there: they go on apart"
-                   : "'%s' was '%s' when it was last trained: it was moved",
-           run_folder, was);
+    diagnostic_add(said, DIAGNOSTIC_NOTE,
+                   is_copy ? "'%s' is a copy of '%s', which is still there: they go on apart"
+                           : "'%s' was '%s' when it was last trained: it was moved",
+                   run_folder, was);
     json_decref(there);
 }
 
-int run_record_check(const struct config *config, struct remarks *said, struct err *err) {
+int run_record_check(const struct config *config, struct diagnostics *said, struct err *err) {
     json_t *record = read_record(config->run.folder);
     char *folder = realpath(config->run.folder, NULL), *file = realpath(config->origin, NULL);
     int status = 0;
@@ -86,7 +86,7 @@ int run_record_check(const struct config *config, struct remarks *said, struct e
                 "run.folder; set run.folder to another folder, or to this one to go on with it",
                 config->run.folder, was, file);
         else if (is_other)
-            remark(said, REMARK_NOTE, "the run file is '%.400s', it was '%.400s'", file, was);
+            diagnostic_add(said, DIAGNOSTIC_NOTE, "the run file is '%.400s', it was '%.400s'", file, was);
         tell_move(record, config->run.folder, folder, said);
     }
     free(file);

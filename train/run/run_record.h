@@ -8,7 +8,7 @@
 /* run_record_check - before anything in the folder is touched: a second run file with the same name must not
  * go on with the first one's run by default.  A folder that was moved or copied is added to said.  Returns 0,
  * or -1 with err set naming both run files. */
-int run_record_check(const struct config *config, struct remarks *said, struct err *err);
+int run_record_check(const struct config *config, struct diagnostics *said, struct err *err);
 
 /* run_record_write - this start's facts; from: checkpoint that a new line begins at, or NULL: as it was.
  * Returns 0, or -1 with err set. */

@@ -242,15 +242,15 @@ static bool is_due(int64_t step, int64_t every) {
  * on, or the exit code. */
 static int between_steps(struct trainer *t, double step_s) {
     bool is_last = t->step == t->config->train.steps;
-    enum wish wish = is_last ? WISH_SAVE : control_ask(&t->control, step_s);
-    if (wish_ends(wish))
+    enum request request = is_last ? REQUEST_SAVE : control_ask(&t->control, step_s);
+    if (request_ends(request))
         metrics_note(t->metrics, "step %lld: save and stop, because of %s", (long long)t->step,
-                     wish_name(wish));
-    if ((wish != WISH_NOTHING || control_save_is_due(&t->control, t->step)) && !trainer_save(t))
+                     request_name(request));
+    if ((request != REQUEST_NOTHING || control_save_is_due(&t->control, t->step)) && !trainer_save(t))
         return EXIT_FAULT;
-    if (t->control.minute_is_over || is_last || wish_ends(wish))
+    if (t->control.minute_is_over || is_last || request_ends(request))
         accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
-    return wish_ends(wish) ? EXIT_REQUEUE : -1;
+    return request_ends(request) ? EXIT_REQUEUE : -1;
 }
 
 /* train_loop - steps until the last one, a stop or a fault; returns the exit code. */
@@ -308,7 +308,7 @@ static int tell_done(const struct trainer *t) {
     char *suspect = divergence_suspect(t->resumed_from);
     int code = suspect ? EXIT_FAULT : EXIT_DONE;
     if (comm_is_root(t->comm)) {
-        remarks_print(&t->resume.said);
+        diagnostics_print(&t->resume.said);
         if (suspect)
             printf(
                 "'%s' has diverged: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an earlier "

@@ -253,7 +253,7 @@ static bool take_memory(struct trainer *t) {
         return false;
     tell_plan(t, &layout, &memory);
     rank_device_spare_sms(&t->rank, layout.params.stage);
-    if (!trainer_choices_load(t))
+    if (!gemm_choices_load(t))
         return false;
     params_create(&t->params, dev, &layout.params);
     model_create(&t->model, dev, &t->params, &layout.model);
@@ -385,7 +385,8 @@ static int open_log(struct trainer *t, struct err *err) {
     if (run_record_write(t->config, from, err) != 0 || open_metrics(t, err) != 0)
         return -1;
     for (int i = 0; i < t->resume.said.count; i++)
-        metrics_note(t->metrics, "%s%s", t->resume.said.items[i].level == REMARK_WARNING ? "warning: " : "",
+        metrics_note(t->metrics, "%s%s",
+                     t->resume.said.items[i].level == DIAGNOSTIC_WARNING ? "warning: " : "",
                      t->resume.said.items[i].text);
     return run_data_tell(t->config, t->train_data, t->metrics, err);
 }
@@ -415,7 +416,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
         !open_provenance(t))
         return false;
     open_feeds(t);
-    if (!trainer_choices_complete(t))
+    if (!gemm_choices_complete(t))
         return false;
     t->tokens_before = t->tokens_seen;
     control_open(&t->control, config, comm, t->step, state_bytes(&t->params, t->model_config.dtype));

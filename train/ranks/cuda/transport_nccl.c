@@ -52,7 +52,7 @@ struct nccl {
     int64_t num_started, num_finished; /* transfers 1 .. num_finished are over on the GPU */
     double moved_s;                    /* when num_finished last rose */
     double noted_s;                    /* how long the wait had lasted when the other ranks were last told */
-    const char *phase;                 /* what the host waits for, where that is not a transfer yet; or NULL */
+    const char *phase; /* what the host waits for, where that is not a transfer yet; or NULL */
     /* Who looked while the host waited before this transport was opened: another transport of the device. */
     void (*look_before)(void *user, double waited_s);
     void *look_before_user;
