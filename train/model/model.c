@@ -7,20 +7,19 @@
 
 #include "train/model/shard.h"
 
-/* The weights of one layer, and their gradients where there are any. */
+/* The weights of one layer, with their gradients between params_grad_begin and params_grad_end. */
 struct layer_weights {
-    struct tensor norm1, qkv, output, norm2, gate_up, down;
+    struct weight norm1, qkv, output, norm2, gate_up, down;
 };
 
-static struct layer_weights layer_weights(const struct params *params, int unit, void *data,
-                                          enum dtype dtype) {
+static struct layer_weights layer_weights(const struct params *params, int unit) {
     return (struct layer_weights){
-        .norm1 = params_tensor(params, unit, ROLE_ATTENTION_NORM, data, dtype),
-        .qkv = params_fused(params, unit, ROLE_QUERY, ROLE_VALUE, data, dtype),
-        .output = params_tensor(params, unit, ROLE_OUTPUT, data, dtype),
-        .norm2 = params_tensor(params, unit, ROLE_MLP_NORM, data, dtype),
-        .gate_up = params_fused(params, unit, ROLE_GATE, ROLE_UP, data, dtype),
-        .down = params_tensor(params, unit, ROLE_DOWN, data, dtype),
+        .norm1 = params_weight(params, unit, ROLE_ATTENTION_NORM),
+        .qkv = params_fused(params, unit, ROLE_QUERY, ROLE_VALUE),
+        .output = params_weight(params, unit, ROLE_OUTPUT),
+        .norm2 = params_weight(params, unit, ROLE_MLP_NORM),
+        .gate_up = params_fused(params, unit, ROLE_GATE, ROLE_UP),
+        .down = params_weight(params, unit, ROLE_DOWN),
     };
 }
 
@@ -62,7 +61,7 @@ static struct rotation rotation_of(const struct model *model) {
 /* project - queries, keys and values of the normalised rows, rotated. */
 static void project(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
     struct rotation rotation = rotation_of(model);
-    op_linear_forward(model->dev, matrix(a->qkv), a->norm1, w->qkv);
+    op_linear_forward(model->dev, matrix(a->qkv), a->norm1, w->qkv.value);
     op_rope_forward(model->dev, a->qkv, &rotation);
 }
 
@@ -77,13 +76,13 @@ static void attend(struct model *model, const struct layer_weights *w, struct la
 static void middle_norm(struct model *model, const struct layer_weights *w, struct layer_acts *a,
                         struct tensor x) {
     struct tensor branch = first_rows(model, model->branch);
-    op_linear_forward(model->dev, branch, matrix(a->attended), w->output);
-    op_add_rmsnorm_forward(model->dev, a->norm2, a->middle, a->rstd2, x, branch, w->norm2,
+    op_linear_forward(model->dev, branch, matrix(a->attended), w->output.value);
+    op_add_rmsnorm_forward(model->dev, a->norm2, a->middle, a->rstd2, x, branch, w->norm2.value,
                            model->setup.config->norm_eps);
 }
 
 static void expand(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
-    op_linear_forward(model->dev, a->gate_up, a->norm2, w->gate_up);
+    op_linear_forward(model->dev, a->gate_up, a->norm2, w->gate_up.value);
     op_glu_forward(model->dev, a->hidden, a->gate_up, GATE_SILU);
 }
 
@@ -108,13 +107,13 @@ static void after_attention(struct model *model, const struct layer_weights *w, 
                             int layer) {
     middle_norm(model, w, a, first_rows(model, model->inputs[layer]));
     expand(model, w, a);
-    op_linear_forward(model->dev, first_rows(model, model->branch), a->hidden, w->down);
+    op_linear_forward(model->dev, first_rows(model, model->branch), a->hidden, w->down.value);
 }
 
 /* layer_forward - out = middle + mlp(norm(middle)), middle = x + attention(norm(x)). */
 static void layer_forward(struct model *model, const struct layer_weights *w, int layer) {
     struct layer_acts a = layer_acts(model, layer);
-    enter(model, a.norm1, a.rstd1, w->norm1, layer);
+    enter(model, a.norm1, a.rstd1, w->norm1.value, layer);
     attend(model, w, &a);
     after_attention(model, w, &a, layer);
 }
@@ -125,21 +124,21 @@ static void layer_restore(struct model *model, const struct layer_weights *w, st
     enum recompute recompute = model->setup.recompute;
     float eps = model->setup.config->norm_eps;
     if (recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER) {
-        op_rmsnorm_forward(model->dev, a->norm1, a->rstd1, x, w->norm1, eps);
+        op_rmsnorm_forward(model->dev, a->norm1, a->rstd1, x, w->norm1.value, eps);
         attend(model, w, a);
     }
     if (recompute == RECOMPUTE_LAYER)
         middle_norm(model, w, a, x);
     else if (recompute == RECOMPUTE_MLP)
-        op_rmsnorm_forward(model->dev, a->norm2, a->rstd2, a->middle, w->norm2, eps);
+        op_rmsnorm_forward(model->dev, a->norm2, a->rstd2, a->middle, w->norm2.value, eps);
     if (recompute == RECOMPUTE_MLP || recompute == RECOMPUTE_LAYER)
         expand(model, w, a);
 }
 
 /* layer_backward - dx enters as the gradient of the layer's output and leaves as that of its input.  Each
  * norm adds to it what came through its branch; the residual path needs no operation at all. */
-static void layer_backward(struct model *model, const struct layer_weights *w, const struct layer_weights *dw,
-                           enum op_write write, struct layer_acts *a, struct tensor x) {
+static void layer_backward(struct model *model, const struct layer_weights *w, struct layer_acts *a,
+                           struct tensor x) {
     struct device *dev = model->dev;
     struct tensor dx = first_rows(model, model->dx), dnorm = first_rows(model, model->dnorm);
     struct tensor dhidden = first_rows(model, model->dhidden), dgate_up = a->gate_up;
@@ -147,25 +146,20 @@ static void layer_backward(struct model *model, const struct layer_weights *w, c
     struct attention_args attention = attention_args(model);
     struct rotation rotation = rotation_of(model);
 
-    op_linear_backward_weight(dev, dw->down, dx, a->hidden, write);
-    op_linear_backward_input(dev, dhidden, dx, w->down, OP_OVERWRITE);
+    op_linear_backward_weight(dev, w->down.grad, dx, a->hidden, w->down.write);
+    op_linear_backward_input(dev, dhidden, dx, w->down.value, OP_OVERWRITE);
     op_glu_backward(dev, dgate_up, dhidden, a->gate_up, GATE_SILU);
-    op_linear_backward_weight(dev, dw->gate_up, dgate_up, a->norm2, write);
-    op_linear_backward_input(dev, dnorm, dgate_up, w->gate_up, OP_OVERWRITE);
-    op_rmsnorm_backward(dev, dx, dw->norm2, dnorm, a->middle, w->norm2, a->rstd2);
+    op_linear_backward_weight(dev, w->gate_up.grad, dgate_up, a->norm2, w->gate_up.write);
+    op_linear_backward_input(dev, dnorm, dgate_up, w->gate_up.value, OP_OVERWRITE);
+    op_rmsnorm_backward(dev, dx, w->norm2.grad, dnorm, a->middle, w->norm2.value, a->rstd2);
 
-    op_linear_backward_weight(dev, dw->output, dx, matrix(a->attended), write);
-    op_linear_backward_input(dev, matrix(dattended), dx, w->output, OP_OVERWRITE);
+    op_linear_backward_weight(dev, w->output.grad, dx, matrix(a->attended), w->output.write);
+    op_linear_backward_input(dev, matrix(dattended), dx, w->output.value, OP_OVERWRITE);
     op_attention_backward(dev, dqkv, dattended, a->attended, a->lse, a->qkv,
                           first_rows(model, model->row_start), &attention, &rotation);
-    op_linear_backward_weight(dev, dw->qkv, matrix(dqkv), a->norm1, write);
-    op_linear_backward_input(dev, dnorm, matrix(dqkv), w->qkv, OP_OVERWRITE);
-    op_rmsnorm_backward(dev, dx, dw->norm1, dnorm, x, w->norm1, a->rstd1);
-}
-
-static struct tensor embedding_of(const struct model *model, int unit, void *data, enum dtype dtype) {
-    bool tied = model->setup.config->tied_head;
-    return params_tensor(model->params, unit, tied || unit == 0 ? ROLE_EMBEDDING : ROLE_HEAD, data, dtype);
+    op_linear_backward_weight(dev, w->qkv.grad, matrix(dqkv), a->norm1, w->qkv.write);
+    op_linear_backward_input(dev, dnorm, matrix(dqkv), w->qkv.value, OP_OVERWRITE);
+    op_rmsnorm_backward(dev, dx, w->norm1.grad, dnorm, x, w->norm1.value, a->rstd1);
 }
 
 /* check_ids - a corrupt token file must not send a device to memory that is not there. */
@@ -207,9 +201,11 @@ static void place_targets(struct model *model, const struct batch *batch) {
 }
 
 /* embed - what enters the first layer. */
-static void embed(struct model *model, void *data) {
+static void embed(struct model *model, struct transport *link) {
+    params_acquire(model->params, link, 0);
+    params_prefetch(model->params, link, 1);
     op_embedding_forward(model->dev, first_rows(model, model->inputs[0]),
-                         embedding_of(model, 0, data, model->setup.compute),
+                         params_weight(model->params, 0, ROLE_EMBEDDING).value,
                          first_rows(model, model->tokens));
 }
 
@@ -217,33 +213,32 @@ static void embed(struct model *model, void *data) {
 static void stack_forward(struct model *model, struct transport *link) {
     struct params *params = model->params;
     int num_layers = model->setup.config->num_layers;
-    void *data = params_acquire(params, link, 0);
-    params_prefetch(params, link, 1);
-    embed(model, data);
+    embed(model, link);
     for (int layer = 0; layer < num_layers; layer++) {
-        data = params_acquire(params, link, 1 + layer);
+        params_acquire(params, link, 1 + layer);
         params_prefetch(params, link, layer + 1 < num_layers ? 2 + layer : params_head_unit(params));
-        struct layer_weights w = layer_weights(params, 1 + layer, data, model->setup.compute);
+        struct layer_weights w = layer_weights(params, 1 + layer);
         layer_forward(model, &w, layer);
     }
 }
 
-/* The head's operands: the final norm's weight and the output matrix, in the gathered unit. */
+/* The head's operands: the final norm's weight and the output matrix. */
 struct head_weights {
-    struct tensor norm, matrix;
+    struct weight norm, matrix;
 };
 
-static struct head_weights head_weights(const struct model *model, void *data, enum dtype dtype) {
+static struct head_weights head_weights(const struct model *model) {
     int unit = params_head_unit(model->params);
-    return (struct head_weights){params_tensor(model->params, unit, ROLE_FINAL_NORM, data, dtype),
-                                 embedding_of(model, unit, data, dtype)};
+    bool tied = model->setup.config->tied_head;
+    return (struct head_weights){params_weight(model->params, unit, ROLE_FINAL_NORM),
+                                 params_weight(model->params, unit, tied ? ROLE_EMBEDDING : ROLE_HEAD)};
 }
 
 /* head_open - the head's weights at hand, and the final norm computed. */
 static struct head_weights head_open(struct model *model, struct transport *link) {
-    void *data = params_acquire(model->params, link, params_head_unit(model->params));
-    struct head_weights w = head_weights(model, data, model->setup.compute);
-    enter(model, first_rows(model, model->final), first_rows(model, model->rstd), w.norm,
+    params_acquire(model->params, link, params_head_unit(model->params));
+    struct head_weights w = head_weights(model);
+    enter(model, first_rows(model, model->final), first_rows(model, model->rstd), w.norm.value,
           model->setup.config->num_layers);
     return w;
 }
@@ -279,14 +274,14 @@ static void head_losses(struct model *model, struct tensor w) {
 
 /* head_gradients - losses and gradients of each chunk while its logits are at hand: they are never kept for
  * the whole batch. */
-static void head_gradients(struct model *model, struct tensor w, struct tensor dw, enum op_write write,
-                           float grad_scale) {
+static void head_gradients(struct model *model, const struct weight *w, float grad_scale) {
     for (int64_t first = 0; first < model->num_tokens; first += model->logits.dims[0]) {
         struct head_chunk chunk = head_chunk(model, first);
-        chunk_losses(model, &chunk, w, grad_scale);
-        op_linear_backward_weight(model->dev, dw, chunk.dlogits, chunk.rows, first ? OP_ACCUMULATE : write);
-        op_linear_backward_input(model->dev, tensor_rows(model->dnorm, first, chunk.count), chunk.dlogits, w,
-                                 OP_OVERWRITE);
+        chunk_losses(model, &chunk, w->value, grad_scale);
+        op_linear_backward_weight(model->dev, w->grad, chunk.dlogits, chunk.rows,
+                                  first ? OP_ACCUMULATE : w->write);
+        op_linear_backward_input(model->dev, tensor_rows(model->dnorm, first, chunk.count), chunk.dlogits,
+                                 w->value, OP_OVERWRITE);
     }
 }
 
@@ -303,16 +298,17 @@ static double sum_losses(struct model *model) {
 static void head_train(struct model *model, struct transport *link, float grad_scale) {
     struct params *params = model->params;
     int unit = params_head_unit(params), num_layers = model->setup.config->num_layers;
-    struct head_weights w = head_open(model, link);
+    head_open(model, link);
     params_prefetch(params, link, num_layers); /* the last layer's, for the backward */
-    struct unit_grad grad = params_grad_begin(params, link, unit);
-    struct head_weights dw = head_weights(model, grad.data, DTYPE_F32);
-    head_gradients(model, w.matrix, dw.matrix, grad.products, grad_scale);
+    params_grad_begin(params, link, unit);
+    struct head_weights w = head_weights(model);
+    head_gradients(model, &w.matrix, grad_scale);
 
     struct tensor dx = first_rows(model, model->dx);
     device_zero(model->dev, dx);
-    op_rmsnorm_backward(model->dev, dx, dw.norm, first_rows(model, model->dnorm),
-                        first_rows(model, model->inputs[num_layers]), w.norm, first_rows(model, model->rstd));
+    op_rmsnorm_backward(model->dev, dx, w.norm.grad, first_rows(model, model->dnorm),
+                        first_rows(model, model->inputs[num_layers]), w.norm.value,
+                        first_rows(model, model->rstd));
     if (unit != 0) /* a tied head's gradient waits for the embedding's */
         params_grad_end(params, link, unit);
 }
@@ -322,20 +318,19 @@ static void stack_backward(struct model *model, struct transport *link) {
     struct params *params = model->params;
     for (int layer = model->setup.config->num_layers - 1; layer >= 0; layer--) {
         int unit = 1 + layer;
-        void *data = params_acquire(params, link, unit);
+        params_acquire(params, link, unit);
         if (layer > 0)
             params_prefetch(params, link, unit - 1);
-        struct layer_weights w = layer_weights(params, unit, data, model->setup.compute);
-        struct unit_grad grad = params_grad_begin(params, link, unit);
-        struct layer_weights dw = layer_weights(params, unit, grad.data, DTYPE_F32);
+        params_grad_begin(params, link, unit);
+        struct layer_weights w = layer_weights(params, unit);
         struct layer_acts a = layer_acts(model, layer);
         struct tensor x = first_rows(model, model->inputs[layer]);
         layer_restore(model, &w, &a, x);
-        layer_backward(model, &w, &dw, grad.products, &a, x);
+        layer_backward(model, &w, &a, x);
         params_grad_end(params, link, unit);
     }
-    float *grad = params_grad_begin(params, link, 0).data;
-    op_embedding_backward(model->dev, params_tensor(params, 0, ROLE_EMBEDDING, grad, DTYPE_F32),
+    params_grad_begin(params, link, 0);
+    op_embedding_backward(model->dev, params_weight(params, 0, ROLE_EMBEDDING).grad,
                           first_rows(model, model->dx), first_rows(model, model->tokens));
     params_grad_end(params, link, 0);
 }
@@ -360,7 +355,7 @@ double model_evaluate(struct model *model, struct transport *link, const struct 
     place_mask(model, batch);
     place_targets(model, batch);
     stack_forward(model, link);
-    head_losses(model, head_open(model, link).matrix);
+    head_losses(model, head_open(model, link).matrix.value);
     return sum_losses(model);
 }
 
@@ -378,7 +373,7 @@ void model_logits(struct model *model, struct transport *link, const struct batc
     place_inputs(model, batch);
     place_mask(model, batch);
     stack_forward(model, link);
-    fetch_logits(model, head_open(model, link).matrix, 0, out);
+    fetch_logits(model, head_open(model, link).matrix.value, 0, out);
 }
 
 void model_decode(struct model *model, const struct kv_cache *cache, const struct batch *batch, int64_t past,
@@ -386,15 +381,15 @@ void model_decode(struct model *model, const struct kv_cache *cache, const struc
     struct params *params = model->params;
     struct attention_args attention = attention_args(model);
     place_inputs(model, batch);
-    embed(model, params_acquire(params, NULL, 0));
+    embed(model, NULL);
     for (int layer = 0; layer < model->setup.config->num_layers; layer++) {
-        struct layer_weights w =
-            layer_weights(params, 1 + layer, params_acquire(params, NULL, 1 + layer), model->setup.compute);
+        params_acquire(params, NULL, 1 + layer);
+        struct layer_weights w = layer_weights(params, 1 + layer);
         struct layer_acts a = layer_acts(model, layer);
-        enter(model, a.norm1, a.rstd1, w.norm1, layer);
+        enter(model, a.norm1, a.rstd1, w.norm1.value, layer);
         project(model, &w, &a);
         op_attention_cached(model->dev, a.attended, a.qkv, cache[layer].k, cache[layer].v, past, &attention);
         after_attention(model, &w, &a, layer);
     }
-    fetch_logits(model, head_open(model, NULL).matrix, model->num_tokens - 1, logits);
+    fetch_logits(model, head_open(model, NULL).matrix.value, model->num_tokens - 1, logits);
 }

@@ -183,21 +183,32 @@ static const struct unit_tensor *find_role(const struct params *params, int unit
     die("unit %d has no tensor of role %d", unit, (int)role);
 }
 
-struct tensor params_tensor(const struct params *params, int unit, enum tensor_role role, void *data,
-                            enum dtype dtype) {
-    const struct unit_tensor *tensor = find_role(params, unit, role);
-    struct tensor view = param_shape(params->setup.model, tensor->param);
-    view.data = plus(data, tensor->offset, dtype);
-    view.dtype = dtype;
-    return view;
+/* values_of - what the forward reads of a unit, [count]; NULL where it is not gathered. */
+static void *values_of(const struct params *params, int unit) {
+    const struct unit_slot *slot = &params->gathered[slot_of(params, unit)];
+    if (params->setup.stage < 3)
+        return params->units[unit].full;
+    return slot->unit == unit ? slot->data : NULL;
 }
 
-struct tensor params_fused(const struct params *params, int unit, enum tensor_role first,
-                           enum tensor_role last, void *data, enum dtype dtype) {
-    struct tensor view = params_tensor(params, unit, first, data, dtype);
-    const struct unit_tensor *end = find_role(params, unit, last);
-    view.dims[0] = (end->offset + end->count - find_role(params, unit, first)->offset) / view.dims[1];
-    return view;
+struct weight params_weight(const struct params *params, int unit, enum tensor_role role) {
+    const struct unit_tensor *tensor = find_role(params, unit, role);
+    const struct unit *u = &params->units[unit];
+    struct tensor shape = param_shape(params->setup.model, tensor->param);
+    struct weight weight = {.value = shape, .grad = shape, .write = u->write};
+    weight.value.dtype = params->setup.compute;
+    weight.value.data = plus(values_of(params, unit), tensor->offset, params->setup.compute);
+    weight.grad.data = plus(u->open_grad, tensor->offset, DTYPE_F32);
+    return weight;
+}
+
+struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
+                           enum tensor_role last) {
+    struct weight weight = params_weight(params, unit, first);
+    const struct unit_tensor *begin = find_role(params, unit, first), *end = find_role(params, unit, last);
+    int64_t count = end->offset + end->count - begin->offset;
+    weight.value.dims[0] = weight.grad.dims[0] = count / weight.value.dims[1];
+    return weight;
 }
 
 void *params_shard_of(const struct params *params, int unit, void *own, enum dtype dtype) {

@@ -41,6 +41,17 @@ struct unit {
     void *m, *v;   /* [own_count] Adam moments, f32 or bf16 */
     float *grad;   /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
     bool fresh;    /* grad holds nothing of this step yet */
+
+    /* Between params_grad_begin and params_grad_end: where the backward puts the unit's gradient, and how. */
+    float *open_grad; /* [count]; NULL: no backward is under way */
+    enum op_write write;
+};
+
+/* A weight as an operation takes it: what the forward reads, and where the backward puts its gradient. */
+struct weight {
+    struct tensor value; /* compute type; data NULL: the unit is not gathered */
+    struct tensor grad;  /* f32, same shape; data NULL: no gradient is wanted, or no backward is under way */
+    enum op_write write; /* how a matrix product writes grad; norms and rows of an embedding always add */
 };
 
 /* A buffer that holds a gathered unit (stage 3) or a unit's whole gradient (stages 2 and 3). */
@@ -85,12 +96,11 @@ void params_free(struct params *params);
 
 int params_head_unit(const struct params *params); /* unit with final norm and head */
 
-/* params_tensor - view of a role inside unit data (gathered weights or a whole gradient of that type). */
-struct tensor params_tensor(const struct params *params, int unit, enum tensor_role role, void *data,
-                            enum dtype dtype);
-/* params_fused - several neighbouring roles as one matrix: from first to last. */
-struct tensor params_fused(const struct params *params, int unit, enum tensor_role first,
-                           enum tensor_role last, void *data, enum dtype dtype);
+/* params_weight - a role of a unit that params_acquire has made ready; valid until another unit of the same slot
+ * is asked for.  params_fused - several neighbouring roles as one matrix: from first to last. */
+struct weight params_weight(const struct params *params, int unit, enum tensor_role role);
+struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
+                           enum tensor_role last);
 
 /* params_shard_of - this rank's shard inside an array of the owned range (master, m, v) of that type:
  * [shard_count]. */

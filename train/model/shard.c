@@ -30,13 +30,11 @@ void params_prefetch(struct params *params, struct transport *link, int unit) {
                                (size_t)u->shard_count * dtype_bytes(params->setup.compute), &slot->transfer);
 }
 
-void *params_acquire(struct params *params, struct transport *link, int unit) {
+void params_acquire(struct params *params, struct transport *link, int unit) {
     if (params->setup.stage < 3)
-        return params->units[unit].full;
+        return;
     params_prefetch(params, link, unit);
-    struct unit_slot *slot = params_slot(params->gathered, params, unit);
-    wait_timed(params, link, &slot->transfer);
-    return slot->data;
+    wait_timed(params, link, &params_slot(params->gathered, params, unit)->transfer);
 }
 
 static struct tensor floats(float *data, int64_t count) {
@@ -64,35 +62,48 @@ void params_grad_reset(struct params *params) {
 }
 
 /* begin_fresh - zero what no matrix product will overwrite: norms, an embedding of its own, the padding. */
-static struct unit_grad begin_fresh(struct params *params, const struct unit *unit, float *data) {
+static void begin_fresh(struct params *params, struct unit *unit, float *data) {
     device_zero(params->dev, floats(data + unit->zero_first, unit->count - unit->zero_first));
-    return (struct unit_grad){data, OP_OVERWRITE};
+    unit->open_grad = data;
+    unit->write = OP_OVERWRITE;
+}
+
+static void begin_again(struct unit *unit, float *data) {
+    unit->open_grad = data;
+    unit->write = OP_ACCUMULATE;
 }
 
 /* begin_resident - stages 0 and 1: the unit's whole gradient stays in its place. */
-static struct unit_grad begin_resident(struct params *params, struct unit *unit) {
-    if (!unit->fresh)
-        return (struct unit_grad){unit->grad, OP_ACCUMULATE};
+static void begin_resident(struct params *params, struct unit *unit) {
+    if (unit->fresh)
+        begin_fresh(params, unit, unit->grad);
+    else
+        begin_again(unit, unit->grad);
     unit->fresh = false;
-    return begin_fresh(params, unit, unit->grad);
 }
 
-struct unit_grad params_grad_begin(struct params *params, struct transport *link, int unit) {
-    if (params->setup.stage < 2)
-        return begin_resident(params, &params->units[unit]);
+void params_grad_begin(struct params *params, struct transport *link, int unit) {
+    struct unit *u = &params->units[unit];
+    if (params->setup.stage < 2) {
+        begin_resident(params, u);
+        return;
+    }
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
     settle(params, link, slot);
-    if (slot->unit == unit) /* a tied embedding comes twice: head first, then lookup */
-        return (struct unit_grad){slot->data, OP_ACCUMULATE};
+    if (slot->unit == unit) { /* a tied embedding comes twice: head first, then lookup */
+        begin_again(u, slot->data);
+        return;
+    }
     CHECK(slot->unit < 0, "gradient of unit %d begins while unit %d is open", unit, slot->unit);
     slot->unit = unit;
-    return begin_fresh(params, &params->units[unit], slot->data);
+    begin_fresh(params, u, slot->data);
 }
 
 void params_grad_end(struct params *params, struct transport *link, int unit) {
+    struct unit *u = &params->units[unit];
+    u->open_grad = NULL;
     if (params->setup.stage < 2)
         return;
-    struct unit *u = &params->units[unit];
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
     CHECK(slot->unit == unit, "gradient of unit %d ends, but unit %d is open", unit, slot->unit);
     slot->sending = true;

@@ -5,22 +5,17 @@
 
 #include "train/model/params.h"
 
-/* params_prefetch - start gathering a unit (stage 3; nothing otherwise).  params_acquire - wait for it,
- * return its weights.  They stay valid until another unit of the same slot is asked for.  Collective. */
+/* params_prefetch - start gathering a unit (stage 3; nothing otherwise).  params_acquire - wait for it: its weights
+ * can be had by params_weight until another unit of the same slot is asked for.  Collective. */
 void params_prefetch(struct params *params, struct transport *link, int unit);
-void *params_acquire(struct params *params, struct transport *link, int unit);
+void params_acquire(struct params *params, struct transport *link, int unit);
 
-/* Where the backward of a unit puts its weight gradients, [count] f32.  The first time in a step matrix
- * products overwrite theirs, which saves a pass over memory; everything else was zeroed and is added to. */
-struct unit_grad {
-    float *data;
-    enum op_write products;
-};
-
-/* params_grad_begin - the unit's backward begins.  params_grad_end - it is over: its reduce-scatter starts
- * (stages 2 and 3).  params_grad_finish - all micro-batches are over: sums over the ranks of this replica,
+/* params_grad_begin - the unit's backward begins: its weights come with their gradients.  The first time in a step
+ * matrix products overwrite theirs, which saves a pass over memory; everything else was zeroed and is added to.
+ * params_grad_end - it is over: its reduce-scatter starts (stages 2 and 3).  A tied embedding begins twice, head
+ * first, and ends once.  params_grad_finish - all micro-batches are over: sums over the ranks of this replica,
  * and across the replicas, are complete in unit.grad.  Collective.  params_grad_reset - a new step begins. */
-struct unit_grad params_grad_begin(struct params *params, struct transport *link, int unit);
+void params_grad_begin(struct params *params, struct transport *link, int unit);
 void params_grad_end(struct params *params, struct transport *link, int unit);
 void params_grad_finish(struct params *params, struct transport *link, struct transport *across);
 void params_grad_reset(struct params *params);
