@@ -115,7 +115,7 @@ static void test_refused_by_name(void **state) {
          "key 'low_freq_factor' is missing"},
         {"{\"model_type\":\"llama\",\"rope_theta\":10000,\"rope_parameters\":{\"rope_theta\":20000}," SIZES
          "}",
-         "rope_parameters says otherwise"},
+         "rope_parameters differs"},
         {"{\"model_type\":\"llama\",\"partial_rotary_factor\":0.5," SIZES "}", "partial_rotary_factor"},
         {"{\"model_type\":\"llama\",\"torch_dtype\":\"float64\"," SIZES "}", "torch_dtype 'float64'"},
         {"{\"model_type\":\"llama\",\"eos_token_id\":320," SIZES "}", "eos_token_id 320 is outside"},

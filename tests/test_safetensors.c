@@ -242,7 +242,7 @@ static void test_hostile_lengths(void **state) {
     put_file(path, "{}", 2, 3, 0);
     assert_open_fails(path, "is larger than the file");
     put_file(path, "{}", 2, UINT64_MAX, 0);
-    assert_open_fails(path, "no safetensors file");
+    assert_open_fails(path, "not a safetensors file");
     put_file(path, "{}", 2, 100000001, 0);
     assert_open_fails(path, "the format allows 100000000");
     assert_int_equal(file_replace(path, "{}", 2, NULL), 0);

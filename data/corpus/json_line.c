@@ -215,11 +215,11 @@ int json_line_scan(struct text_span line, const char *field, struct json_line *o
     skip_blanks(&s);
     if (next_is(&s, '['))
         return err_set(
-            err, "the line is not JSON object but an array; a file that is one array becomes lines with "
+            err, "the line is not a JSON object but an array; a file that is one array becomes lines with "
                  "jq -c '.[]' FILE.json > FILE.jsonl");
     if (!next_is(&s, '{')) {
         if (next_is(&s, '"') || (s.at < s.end && strchr("-0123456789tfnNI", *s.at)))
-            return err_set(err, "the line is not JSON object");
+            return err_set(err, "the line is not a JSON object");
         return wrong(&s, "'{'");
     }
     return walk(&s);
