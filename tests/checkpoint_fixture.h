@@ -16,6 +16,11 @@
 
 static const char tokenizer_text[] = "{\"version\": \"1.0\",\n  \"odd spacing\" : [ ] }\n";
 
+/* What a checkpoint of AdamW holds; the last three as states of their own. */
+enum { NUM_PARTS = PART_STATE + 2 };
+static const struct checkpoint_state adam_states[] = {{"adam_m", NULL}, {"adam_v", NULL}};
+static const struct checkpoint_state all_states[] = {{"master", NULL}, {"adam_m", NULL}, {"adam_v", NULL}};
+
 static inline struct model_config small_config(int64_t vocab_size) {
     struct model_config config;
     char *text =
@@ -34,6 +39,8 @@ static inline struct model_config small_config(int64_t vocab_size) {
 static inline struct checkpoint_source source_of(const struct model_config *config, const char *base_folder) {
     return (struct checkpoint_source){.config = config,
                                       .max_file_bytes = 5000000000,
+                                      .states = adam_states,
+                                      .num_states = NUM_PARTS - PART_STATE,
                                       .tokenizer_json = tokenizer_text,
                                       .tokenizer_config = "{\"chat_template\":\"{{ x }}\"}",
                                       .base_folder = base_folder};
@@ -50,7 +57,7 @@ static inline int write_ranges(struct checkpoint *cp, const struct model_config 
                                int rank, int num_ranks, struct err *err) {
     struct param at = PARAM_START;
     while (family_next_param(config, &at))
-        for (int part = 0; part < PART_COUNT; part++) {
+        for (int part = 0; part < NUM_PARTS; part++) {
             int64_t count = tensor_count(param_shape(config, at));
             int64_t first = count * rank / num_ranks, end = count * (rank + 1) / num_ranks;
             float *values = test_normal(count, value_seed(step, part, at));
@@ -178,9 +185,9 @@ static inline bool holds_step(const char *folder, int64_t step, int num_pieces) 
     if (!weights)
         fail_msg("%s", err.text);
     bool same = same_part(weights, NULL, step, PART_MODEL, num_pieces);
-    for (int part = PART_MASTER; part < PART_COUNT; part++) {
+    for (int part = PART_MASTER; part < NUM_PARTS; part++) {
         struct checkpoint_reader *reader =
-            checkpoint_reader_open(folder, (enum checkpoint_part)part, weights_config(weights), &err);
+            checkpoint_reader_open(folder, &all_states[part - PART_MASTER], weights_config(weights), &err);
         if (!reader)
             fail_msg("%s", err.text);
         same = same_part(weights, reader, step, part, num_pieces) && same;

@@ -29,7 +29,7 @@ static void test_damaged_state(void **state) {
     const struct checkpoint_source source = source_of(&config, NULL);
     struct params params;
     open_params(&params, &config);
-    for (int part = PART_MASTER; part < PART_COUNT; part++) {
+    for (int part = PART_MASTER; part < NUM_PARTS; part++) {
         struct err err = {""};
         char *run = test_folder("state-values"), *folder = path_of(run, "step-000001"), wanted[100];
         save(run, &source, 1, 0);

@@ -19,39 +19,48 @@ struct checkpoint {
     int64_t step;
     struct checkpoint_source source;
     int num_parts;
-    struct st_layout *layouts[PART_COUNT];
-    int64_t *handles[PART_COUNT]; /* [param_num_slots] of the tensors in the layouts */
-    struct manifest big_files;    /* those of the layouts, hashes NULL */
+    struct st_layout *layouts[CHECKPOINT_MAX_PARTS];
+    int64_t
+        *handles[CHECKPOINT_MAX_PARTS]; /* [param_num_slots] of the tensors in the layouts; -1: not held */
+    struct manifest big_files;          /* those of the layouts, hashes NULL */
 };
 
-const char *checkpoint_part_stem(enum checkpoint_part part) {
-    static const char *const stems[PART_COUNT] = {"model", "master", "adam_m", "adam_v"};
-    return stems[part];
+/* part_state - what a part other than the model is. */
+static struct checkpoint_state part_state(const struct checkpoint_source *source, int part) {
+    return part == PART_MASTER ? (struct checkpoint_state){"master", NULL}
+                               : source->states[part - PART_STATE];
 }
 
-const char *checkpoint_part_folder(enum checkpoint_part part) {
-    return part == PART_MODEL ? "" : "state/";
-}
-
-/* plan_part - the layout of one part and where its tensors are. */
-static void plan_part(struct checkpoint *cp, enum checkpoint_part part) {
-    const struct model_config *config = cp->source.config;
+/* place_tensors - where the tensors of a part go in its files; malloc'ed. */
+static int64_t *place_tensors(struct st_layout *layout, const struct model_config *config, enum dtype dtype,
+                              const bool *holds) {
     char name[PARAM_NAME_ROOM];
-    enum dtype dtype = part == PART_MODEL ? config->dtype : DTYPE_F32;
-    struct st_layout *layout = st_layout_create(
-        checkpoint_part_stem(part), part == PART_MODEL ? cp->source.max_file_bytes : max_state_file_bytes);
     int64_t *handles = xcalloc((size_t)param_num_slots(config), sizeof *handles);
     struct param at = PARAM_START;
-    while (family_next_param(config, &at))
-        handles[param_slot(config, at)] =
-            st_layout_add(layout, param_name(config, at, name), param_shape(config, at), dtype);
+    while (family_next_param(config, &at)) {
+        int64_t slot = param_slot(config, at);
+        handles[slot] = holds && !holds[slot] ? -1
+                                              : st_layout_add(layout, param_name(config, at, name),
+                                                              param_shape(config, at), dtype);
+    }
     st_layout_finish(layout);
+    return handles;
+}
+
+/* plan_part - the layout of one part: its files, and where its tensors are. */
+static void plan_part(struct checkpoint *cp, int part) {
+    const struct model_config *config = cp->source.config;
+    bool is_model = part == PART_MODEL;
+    struct checkpoint_state state =
+        is_model ? (struct checkpoint_state){"model", NULL} : part_state(&cp->source, part);
+    struct st_layout *layout =
+        st_layout_create(state.name, is_model ? cp->source.max_file_bytes : max_state_file_bytes);
+    cp->handles[part] = place_tensors(layout, config, is_model ? config->dtype : DTYPE_F32, state.holds);
     cp->layouts[part] = layout;
-    cp->handles[part] = handles;
     for (int i = 0; i < st_layout_num_files(layout); i++) {
         int64_t size_bytes;
         const char *file = st_layout_file(layout, i, &size_bytes);
-        char *path = xasprintf("%s%s", checkpoint_part_folder(part), file);
+        char *path = xasprintf("%s%s", is_model ? "" : "state/", file);
         manifest_add(&cp->big_files, path, size_bytes);
         free(path);
     }
@@ -65,10 +74,11 @@ struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
     cp->partial = step_path(run_folder, step, STEP_PARTIAL);
     cp->step = step;
     cp->source = *source;
-    cp->num_parts = with_state ? PART_COUNT : 1;
+    CHECK(source->num_states <= CHECKPOINT_MAX_STATES, "a checkpoint with %d states", source->num_states);
+    cp->num_parts = with_state ? PART_STATE + source->num_states : 1;
     cp->big_files.step = step;
     for (int part = 0; part < cp->num_parts; part++)
-        plan_part(cp, (enum checkpoint_part)part);
+        plan_part(cp, part);
     return cp;
 }
 
@@ -167,6 +177,7 @@ int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct pa
                      int64_t count, const float *data, struct err *err) {
     CHECK((int)part < cp->num_parts, "part %d is not in this checkpoint", (int)part);
     int64_t handle = cp->handles[part][param_slot(cp->source.config, param)];
+    CHECK(handle >= 0, "part %d of a checkpoint holds no tensor of role %d", (int)part, (int)param.role);
     if (st_layout_write_f32(cp->layouts[part], handle, first, count, data, err) == 0)
         return 0;
     return failed(cp, err);

@@ -2,7 +2,8 @@
  *
  *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: transformers loads it as it
  *                                   is; README.md and provenance.json: what it was made of, text of the caller
- *   RUN/step-000500/state/          master, adam_m, adam_v *.safetensors (f32, the same names), training.json
+ *   RUN/step-000500/state/          master *.safetensors (f32, the same names), one file for each state of the
+ *                                   optimizer (AdamW: adam_m, adam_v), training.json
  *   RUN/step-000500/manifest.json   every file with its size and the XXH3 of each 8 MiB block
  *   RUN/latest                      text: the name of the checkpoint to go on from
  *
@@ -18,8 +19,15 @@
 #include "checkpoints/family/family.h"
 #include "checkpoints/model_chat.h"
 
-/* Which of the four copies of a tensor is meant. */
-enum checkpoint_part { PART_MODEL, PART_MASTER, PART_ADAM_M, PART_ADAM_V, PART_COUNT };
+/* Which copy of a tensor is meant: the model's, the f32 master, or PART_STATE + i: state i of the optimizer. */
+enum checkpoint_part { PART_MODEL, PART_MASTER, PART_STATE };
+enum { CHECKPOINT_MAX_STATES = 4, CHECKPOINT_MAX_PARTS = PART_STATE + CHECKPOINT_MAX_STATES };
+
+/* What training keeps beside the model: state/NAME.safetensors, f32. */
+struct checkpoint_state {
+    const char *name;  /* "master", or as the optimizer's table says: "adam_m" */
+    const bool *holds; /* [param_num_slots] which tensors have it, borrowed; NULL: all */
+};
 
 struct checkpoint; /* one being written */
 
@@ -33,12 +41,14 @@ struct checkpoint_id {
 
 /* What the model folder is made of besides the weights.  All borrowed; NULL where there is none. */
 struct checkpoint_source {
-    const struct model_config *config; /* dtype: of PART_MODEL */
-    const char *base_config_text;      /* config.json of the base model */
-    const char *tokenizer_json;        /* text */
-    const char *tokenizer_config;      /* text */
-    const struct learnt_chat *chat;    /* what training on conversations changed in the small files */
-    int64_t max_file_bytes;            /* of one model file; a longer model is split */
+    const struct model_config *config;     /* dtype: of PART_MODEL */
+    const char *base_config_text;          /* config.json of the base model */
+    const char *tokenizer_json;            /* text */
+    const char *tokenizer_config;          /* text */
+    const struct learnt_chat *chat;        /* what training on conversations changed in the small files */
+    int64_t max_file_bytes;                /* of one model file; a longer model is split */
+    const struct checkpoint_state *states; /* [num_states] of the optimizer */
+    int num_states;
     const char *base_folder; /* its other small files are copied: generation_config.json, templates, ... */
     const char *card;        /* README.md; NULL: base_folder's.  With it comes provenance.json: */
     const char *provenance;
@@ -105,9 +115,11 @@ int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, st
 /* checkpoint_state_text - state/training.json, malloc'ed; NULL with err set. */
 char *checkpoint_state_text(const char *checkpoint_folder, struct err *err);
 
-/* Reading a part back by ranges; PART_MODEL is read through weights.h. */
+/* Reading masters or a state back by ranges; the model is read through weights.h.  Every tensor that the state holds
+ * must be there with its shape.  Returns NULL with err set. */
 struct checkpoint_reader;
-struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder, enum checkpoint_part part,
+struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder,
+                                                 const struct checkpoint_state *state,
                                                  const struct model_config *config, struct err *err);
 void checkpoint_reader_close(struct checkpoint_reader *reader);
 int checkpoint_read(const struct checkpoint_reader *reader, struct param param, int64_t first, int64_t count,

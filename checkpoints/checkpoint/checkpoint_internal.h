@@ -6,12 +6,6 @@
 
 enum { CHECKPOINT_BLOCK_BYTES = 8 << 20 };
 
-/* checkpoint_part_stem - "model", "master", "adam_m", "adam_v".
- * checkpoint_part_folder - "" for the model, "state/" for the others: goes between the folder and the file.
- */
-const char *checkpoint_part_stem(enum checkpoint_part part);
-const char *checkpoint_part_folder(enum checkpoint_part part);
-
 /* One file of a checkpoint and the XXH3-64 of each of its blocks. */
 struct manifest_file {
     char *name; /* "config.json", "state/master.safetensors" */

@@ -10,7 +10,7 @@ enum { MAX_STATE_TEXT_BYTES = 64 << 20 };
 struct checkpoint_reader {
     struct st_files *files;
     struct model_config config;
-    int64_t *tensors; /* [param_num_slots] index in files */
+    int64_t *tensors; /* [param_num_slots] index in files; -1: the state does not hold it */
 };
 
 /* The trainer's own text: what it means is not this layer's business. */
@@ -41,28 +41,31 @@ static int64_t find_tensor(const struct checkpoint_reader *reader, struct param 
 
 /* find_tensors - all of them when the part is opened: a wrong state is refused before training starts, and
  * each read is a look into a table. */
-static int find_tensors(struct checkpoint_reader *reader, struct err *err) {
+static int find_tensors(struct checkpoint_reader *reader, const bool *holds, struct err *err) {
     struct param at = PARAM_START;
     while (family_next_param(&reader->config, &at)) {
-        int64_t index = find_tensor(reader, at, err);
-        if (index < 0)
+        int64_t slot = param_slot(&reader->config, at);
+        reader->tensors[slot] = -1;
+        if (holds && !holds[slot])
+            continue;
+        reader->tensors[slot] = find_tensor(reader, at, err);
+        if (reader->tensors[slot] < 0)
             return -1;
-        reader->tensors[param_slot(&reader->config, at)] = index;
     }
     return 0;
 }
 
-struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder, enum checkpoint_part part,
+struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder,
+                                                 const struct checkpoint_state *state,
                                                  const struct model_config *config, struct err *err) {
-    CHECK(part != PART_MODEL && part < PART_COUNT, "part %d is not training state", (int)part);
     struct checkpoint_reader *reader = xcalloc(1, sizeof *reader);
     char *folder = xasprintf("%s/state", checkpoint_folder);
     reader->config = *config;
     reader->tensors = xcalloc((size_t)param_num_slots(config), sizeof *reader->tensors);
-    reader->files = st_open_stem(folder, checkpoint_part_stem(part), err);
+    reader->files = st_open_stem(folder, state->name, err);
     int status = -1;
-    if (reader->files && (status = find_tensors(reader, err)) != 0)
-        err_prefix(err, "'%s/%s'", folder, checkpoint_part_stem(part));
+    if (reader->files && (status = find_tensors(reader, state->holds, err)) != 0)
+        err_prefix(err, "'%s/%s'", folder, state->name);
     free(folder);
     if (status == 0)
         return reader;
@@ -81,5 +84,6 @@ void checkpoint_reader_close(struct checkpoint_reader *reader) {
 int checkpoint_read(const struct checkpoint_reader *reader, struct param param, int64_t first, int64_t count,
                     float *out, struct err *err) {
     int64_t index = reader->tensors[param_slot(&reader->config, param)];
+    CHECK(index >= 0, "a tensor of role %d is not in this state", (int)param.role);
     return st_read_f32(reader->files, index, first, count, out, err);
 }

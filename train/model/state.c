@@ -28,12 +28,13 @@ struct transfer_job {
                 float *values);
 };
 
-static const char *const part_names[] = {
-    [PART_MODEL] = "model", [PART_MASTER] = "master", [PART_ADAM_M] = "adam_m", [PART_ADAM_V] = "adam_v"};
+/* States of the optimizer, by their names in checkpoints. */
+enum { STATE_M, STATE_V, NUM_STATES };
+static const struct checkpoint_state states[NUM_STATES] = {{"adam_m", NULL}, {"adam_v", NULL}};
 
 /* part_type - of a checkpoint part on the device; files hold f32. */
 static enum dtype part_type(const struct params *params, enum checkpoint_part part) {
-    return part == PART_ADAM_M || part == PART_ADAM_V ? params->setup.moments : DTYPE_F32;
+    return part >= PART_STATE ? params->setup.moments : DTYPE_F32;
 }
 
 /* part_values - this rank's shard, from element `at` on, of the copy that a checkpoint part holds. */
@@ -41,7 +42,8 @@ static struct tensor part_values(const struct params *params, int unit, enum che
                                  int64_t count) {
     const struct unit *u = &params->units[unit];
     enum dtype dtype = part_type(params, part);
-    void *own = part == PART_ADAM_M ? u->m : part == PART_ADAM_V ? u->v : (void *)u->master;
+    int state = (int)part - PART_STATE;
+    void *own = state == STATE_M ? u->m : state == STATE_V ? u->v : (void *)u->master;
     char *shard = params_shard_of(params, unit, own, dtype);
     return tensor_1d(shard + (size_t)at * dtype_bytes(dtype), dtype, count);
 }
@@ -139,24 +141,30 @@ int state_load_weights(struct params *params, const struct weights *weights, str
     return each_shard_piece(&job);
 }
 
+/* load_part - masters or a state from its files. */
+static int load_part(struct params *params, const char *folder, enum checkpoint_part part, struct err *err) {
+    static const struct checkpoint_state masters = {"master", NULL};
+    const struct checkpoint_state *state = part == PART_MASTER ? &masters : &states[part - PART_STATE];
+    struct checkpoint_reader *reader = checkpoint_reader_open(folder, state, params->setup.model, err);
+    if (!reader)
+        return -1;
+    struct transfer_job job = {.params = params,
+                               .reader = reader,
+                               .type = value_type_of(DTYPE_F32),
+                               .part = part,
+                               .writes_device = true,
+                               .err = err,
+                               .move = load_values};
+    int status = each_shard_piece(&job);
+    checkpoint_reader_close(reader);
+    return status ? err_prefix(err, "'%s/state/%s'", folder, state->name) : 0;
+}
+
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err) {
-    for (enum checkpoint_part part = PART_MASTER; part < PART_COUNT; part++) {
-        struct checkpoint_reader *reader = checkpoint_reader_open(folder, part, params->setup.model, err);
-        if (!reader)
-            return -1;
-        struct transfer_job job = {.params = params,
-                                   .reader = reader,
-                                   .type = value_type_of(DTYPE_F32),
-                                   .part = part,
-                                   .writes_device = true,
-                                   .err = err,
-                                   .move = load_values};
-        int status = each_shard_piece(&job);
-        checkpoint_reader_close(reader);
-        if (status)
-            return err_prefix(err, "'%s/state/%s'", folder, part_names[part]);
-    }
-    return 0;
+    int status = 0;
+    for (int part = PART_MASTER; part < PART_STATE + NUM_STATES && status == 0; part++)
+        status = load_part(params, folder, (enum checkpoint_part)part, err);
+    return status;
 }
 
 static int init_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
@@ -213,9 +221,12 @@ static int save_values(struct transfer_job *job, int unit, const struct unit_ten
 static int write_parts(struct params *params, struct checkpoint *cp, struct err *err) {
     if (checkpoint_open_ranges(cp, err))
         return -1;
-    for (enum checkpoint_part part = PART_MODEL; part < PART_COUNT; part++) {
-        struct transfer_job job = {
-            .params = params, .checkpoint = cp, .part = part, .err = err, .move = save_values};
+    for (int part = PART_MODEL; part < PART_STATE + NUM_STATES; part++) {
+        struct transfer_job job = {.params = params,
+                                   .checkpoint = cp,
+                                   .part = (enum checkpoint_part)part,
+                                   .err = err,
+                                   .move = save_values};
         if (each_shard_piece(&job)) {
             checkpoint_close_ranges(cp, NULL);
             return -1;
@@ -236,7 +247,10 @@ static bool hash_blocks(struct comm *comm, struct checkpoint *cp, uint64_t *hash
 
 bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
     struct err err = {""};
-    struct checkpoint *cp = checkpoint_plan(save->run_folder, save->step, &save->source, true);
+    struct checkpoint_source source = save->source;
+    source.states = states;
+    source.num_states = NUM_STATES;
+    struct checkpoint *cp = checkpoint_plan(save->run_folder, save->step, &source, true);
     uint64_t *hashes = xcalloc((size_t)checkpoint_num_blocks(cp), sizeof *hashes);
     bool done = false;
 

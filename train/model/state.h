@@ -27,8 +27,8 @@ void state_init(struct params *params, int64_t seed);
 struct state_save {
     const char *run_folder;
     int64_t step;
-    struct checkpoint_source source;
-    const char *state_text; /* training.json */
+    struct checkpoint_source source; /* without states: state_save adds those of the optimizer */
+    const char *state_text;          /* training.json */
 };
 
 /* state_save - write a checkpoint, all ranks together.  Returns true on all ranks when it is complete;
