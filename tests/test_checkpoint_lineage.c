@@ -26,10 +26,22 @@ static char *branched(const char *name, const struct checkpoint_source *source) 
 
 static void test_latest_is_lost(void **state) {
     (void)state;
+    static const char *const good[] = {"step-000015", "step-000015 \r\n"}, *const bad[] = {
+                                                                               "step-000015 x\n",
+                                                                               "step-000015\nstep-000010\n",
+                                                                               "\n", ""};
     const struct model_config config = small_config(50);
     const struct checkpoint_source source = source_of(&config, NULL);
     char *run = branched("lineage_lost", &source);
     assert_latest(run, 15);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put(run, "latest", bad[i]);
+        assert_not_chosen(run, "/latest' is damaged: it does not name a checkpoint");
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        put(run, "latest", good[i]);
+        assert_latest(run, 15);
+    }
     remove_in(run, "latest");
     assert_latest(run, 15); /* not 30, which is higher and abandoned */
     remove_in(run, "step-000015");

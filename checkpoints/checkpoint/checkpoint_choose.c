@@ -12,7 +12,15 @@ enum { MAX_LATEST_BYTES = 256, MAX_CHOICES = 6, CHOICES_ROOM = 420 };
 
 enum latest_state { LATEST_ABSENT, LATEST_UNREADABLE, LATEST_NAMES };
 
-/* read_latest - what the file `latest` names, if it is a proper name. */
+/* end_of_name - where the white space begins that ends the text of `latest`. */
+static size_t end_of_name(const char *text, size_t length_bytes) {
+    while (length_bytes > 0 && strchr(" \r\n", text[length_bytes - 1]) && text[length_bytes - 1])
+        length_bytes--;
+    return length_bytes;
+}
+
+/* read_latest - what the file `latest` names, if it is a proper name and nothing else: with more text it may have
+ * been written in part, or by hand and wrongly. */
 static enum latest_state read_latest(const char *run_folder, int64_t *step) {
     size_t length_bytes;
     struct step named;
@@ -20,8 +28,10 @@ static enum latest_state read_latest(const char *run_folder, int64_t *step) {
     enum latest_state state = path_exists(path) ? LATEST_UNREADABLE : LATEST_ABSENT;
     char *text = state == LATEST_ABSENT ? NULL : file_read_whole(path, MAX_LATEST_BYTES, &length_bytes, NULL);
     if (text) {
-        text[strcspn(text, " \r\n")] = '\0';
-        if (step_parse(text, &named) && named.state == STEP_COMPLETE) {
+        size_t length = end_of_name(text, length_bytes);
+        bool is_text = strlen(text) >= length; /* no zero byte in the name */
+        text[length] = '\0';
+        if (is_text && step_parse(text, &named) && named.state == STEP_COMPLETE) {
             state = LATEST_NAMES;
             *step = named.step;
         }
