@@ -45,6 +45,7 @@ refused() {
     expect "files after a refusal" "$before" "$(listing "$work/half")"
 }
 refused 'has other weights: the share of .*a.h5. was 50 %, it is now 10 %' "$(files a 1 b 9)"
+refused 'has other weights: the share of .*a.h5. was 50 %, it is now 50.0001 %' "$(files a 500001 b 499999)"
 refused 'files in another order: .*b.h5. is now file 1 and was file 2' "$(files b 1 a 1)"
 refused 'reads other tokens: file 1, .*r.h5., does not hold what .*a.h5. held' "$(files r 1 b 1)"
 cp "$work/a.h5" "$work/kept.h5" && cp "$work/r.h5" "$work/a.h5"

@@ -39,6 +39,18 @@ static double share_of(const json_t *list, size_t i) {
     return sum > 0 ? own / sum : 0;
 }
 
+/* tell_shares - both in per cent, with as many digits as it takes for them to look as different as they are. */
+enum { SHARE_ROOM = 32, FEWEST_DIGITS = 4, MOST_DIGITS = 17 };
+
+static void tell_shares(char before_text[SHARE_ROOM], char now_text[SHARE_ROOM], double before, double now) {
+    for (int digits = FEWEST_DIGITS; digits <= MOST_DIGITS; digits++) {
+        snprintf(before_text, SHARE_ROOM, "%.*g", digits, 100 * before);
+        snprintf(now_text, SHARE_ROOM, "%.*g", digits, 100 * now);
+        if (strcmp(before_text, now_text) != 0)
+            return;
+    }
+}
+
 /* find_content - the place of a file with these contents, or -1. */
 static int find_content(const json_t *list, const char *content) {
     for (size_t i = 0; i < json_array_size(list); i++)
@@ -76,9 +88,10 @@ static bool describe_difference(const char *key, const json_t *was, const json_t
         double before = share_of(was, i), share = share_of(now, i);
         if (llround(before * 0x1p32) == llround(share * 0x1p32))
             continue;
-        snprintf(what, WHAT_ROOM,
-                 "%s has other weights: the share of '%.160s' was %.4g %%, it is now %.4g %%", key,
-                 text_of(now, i, "path"), 100 * before, 100 * share);
+        char before_text[SHARE_ROOM], now_text[SHARE_ROOM];
+        tell_shares(before_text, now_text, before, share);
+        snprintf(what, WHAT_ROOM, "%s has other weights: the share of '%.160s' was %s %%, it is now %s %%",
+                 key, text_of(now, i, "path"), before_text, now_text);
         return true;
     }
     return false;
