@@ -187,6 +187,8 @@ train 1 2 "$work/nan" --set train.steps=200 --set checkpoint.every_steps=1 --set
     --set optimizer.learning_rate=100
 expect_no_process
 expect_output "^error: step [0-9]+: the (loss|gradient norm) is not finite; no update was made; .*fiches.h5 document [0-9]+"
+sed -n 's/.*look at the data: //p' "$log" | grep -o 'document [0-9]*' >"$work/documents"
+expect "documents named twice" "" "$(sort "$work/documents" | uniq -d)"
 bad_step=$(sed -n 's/^error: step \([0-9]*\):.*/\1/p' "$log")
 [ "$bad_step" -gt 1 ] || fail "a rate of 100 ended the run in its first step"
 expect_complete "$work/nan" $((bad_step - 1))

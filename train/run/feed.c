@@ -141,21 +141,52 @@ int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t n
                 err);
 }
 
+/* The documents that a message names, each once. */
+struct named_documents {
+    char *text;
+    size_t room_bytes, used;
+    struct sample_piece *told;
+    int64_t count;
+    bool is_cut; /* there were more than the text has room for */
+};
+
+static bool is_named(const struct named_documents *named, const struct sample_piece *piece) {
+    for (int64_t i = 0; i < named->count; i++)
+        if (named->told[i].file == piece->file && named->told[i].document == piece->document)
+            return true;
+    return false;
+}
+
+static void name_document(struct named_documents *named, const struct data_file *files,
+                          const struct sample_piece *piece) {
+    char entry[100];
+    if (is_named(named, piece))
+        return;
+    int length = snprintf(entry, sizeof entry, "%s%.60s document %lld", named->count ? ", " : "",
+                          files[piece->file].path, (long long)piece->document);
+    if (named->is_cut || named->used + (size_t)length + sizeof ", ..." > named->room_bytes) {
+        named->is_cut = true;
+        return;
+    }
+    memcpy(named->text + named->used, entry, (size_t)length + 1);
+    named->used += (size_t)length;
+    named->told = xrealloc(named->told, (size_t)(named->count + 1) * sizeof *named->told);
+    named->told[named->count++] = *piece;
+}
+
 void feed_documents(const struct feed *feed, struct loader *loader, const struct data_file *files,
                     int64_t step, char *text, size_t room_bytes) {
-    size_t used = 0;
+    struct named_documents named = {.text = text, .room_bytes = room_bytes};
     text[0] = '\0';
-    for (int64_t m = 0; m < feed->num_micros; m++)
-        for (int64_t j = 0; j < feed->micro_sequences; j++) {
-            int64_t s = first_sample(feed, m) + j;
-            struct sample_piece *pieces = NULL;
-            int64_t count = s < feed->batch_sequences
-                                ? loader_pieces(loader, step * feed->batch_sequences + s, &pieces, NULL)
-                                : 0;
-            for (int64_t p = 0; p < count && used + 80 < room_bytes; p++)
-                used += (size_t)snprintf(text + used, room_bytes - used, "%s%.60s document %lld",
-                                         used ? ", " : "", files[pieces[p].file].path,
-                                         (long long)pieces[p].document);
-            free(pieces);
-        }
+    for (int64_t i = 0; i < feed->num_own; i++) {
+        struct sample_piece *pieces = NULL;
+        int64_t index = step * feed->batch_sequences + feed->own[i];
+        int64_t count = loader_pieces(loader, index, &pieces, NULL);
+        for (int64_t p = 0; p < count; p++)
+            name_document(&named, files, &pieces[p]);
+        free(pieces);
+    }
+    if (named.is_cut)
+        memcpy(text + named.used, ", ...", sizeof ", ...");
+    free(named.told);
 }

@@ -39,7 +39,7 @@ int feed_step(struct feed *feed, struct err *err);
 /* feed_eval - the same for evaluation samples [first, first + batch_sequences), cut at num_samples. */
 int feed_eval(struct feed *feed, struct loader *loader, int64_t first, int64_t num_samples, struct err *err);
 
-/* feed_documents - names the documents of this rank's part of a step, for messages: "file.h5 document 17,
- * ..." */
+/* feed_documents - names the documents of this rank's part of a step, each once, for messages: "file.h5 document
+ * 17, file.h5 document 3, ..."; the dots where there is no room for all. */
 void feed_documents(const struct feed *feed, struct loader *loader, const struct data_file *files,
                     int64_t step, char *text, size_t room_bytes);
