@@ -38,11 +38,14 @@ for case in 0:1 0:2 2:1; do
     expect "checkpoints kept, $keep asked for" "$wanted" "$(checkpoints "$folder")"
     run 0 "$atelier" inspect "$folder/step-000012" --verify
     expect_output '^ *suspect +the loss is'
+    grep -q '^\*\*The training failed: its loss is out of bounds since step 8\.\*\*$' "$folder/step-000012/README.md" ||
+        fail "the model card should say that the run has diverged"
     run 0 "$atelier" inspect "$folder/step-000006" --verify
     if grep -q suspect "$log"; then
         fail "the good checkpoint is called suspect"
     fi
     run 0 "$atelier" status "$folder"
+    expect_output '^state +diverged$'
     expect_output '^diverged +since step 8'
     expect_output '^checkpoint +step-000012, suspect: the loss is'
 done
@@ -50,7 +53,7 @@ say "a diverged run: code 1, said while it happens, the checkpoints marked, the 
 
 # --- started again it stays what it is; from the good checkpoint, with a lower rate, it gets well ---
 longer 1 0 "$work/run-0-1" --set optimizer.learning_rate=3 --set checkpoint.keep=1
-expect_output "has diverged: all 12 steps are trained, but .*step-000012. is marked suspect: the loss is"
+expect_output "is not done well: all 12 steps are trained, but .*step-000012. is marked suspect: the loss is"
 echo step-000006 >"$work/run-0-1/latest"
 longer 0 0 "$work/run-0-1" --set checkpoint.keep=1
 expect_output '^outcome +done'

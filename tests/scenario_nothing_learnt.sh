@@ -145,6 +145,52 @@ if ! is_at_most "$longest" 1.001e-3 || ! is_at_most 0.999e-3 "$longest"; then
 fi
 say "f16: after an overflow the first update is $longest long, wanted 1e-3"
 
+# --- a model that is dead: all its weights are zero, the loss stays at the logarithm of the vocabulary ---
+cp -r "$work/some/step-000001" "$work/zero"
+header=$((8 + $(od -An -tu8 -N8 "$work/zero/model.safetensors")))
+size=$(wc -c <"$work/zero/model.safetensors")
+dd if=/dev/zero of="$work/zero/model.safetensors" bs=1 seek=$header count=$((size - header)) conv=notrunc status=none
+sed '/^model:/,/^$/d' "$tiny" >"$work/from_model.yaml"
+
+# from_model CODE RANKS FOLDER MODEL [ARGUMENT...] - trained further from a model.
+from_model() {
+    from_code=$1 from_ranks=$2 from_folder=$3 from_path=$4
+    shift 4
+    run "$from_code" on_ranks "$from_ranks" "$atelier" train "$work/from_model.yaml" --set "run.folder=$from_folder" \
+        --set "data.train=$work/fiches.h5" --set "model.path=$from_path" "$@"
+}
+
+for ranks in 0 2; do
+    folder=$work/dead-$ranks
+    from_model 1 $ranks "$folder" "$work/zero" --set checkpoint.every_steps=5
+    expect_output '^warning: step 3: the run learns nothing: the loss is 8.3178 and all gradients are exactly zero since step 1'
+    expect "warnings" 1 "$(grep -c 'the run learns nothing' "$log")"
+    expect_output '^outcome +not done: nothing is learnt: all gradients are exactly zero since step 1$'
+    expect "steps told" 10 "$(grep -c '"still_since": 1,' "$folder/metrics.jsonl")"
+    run 0 "$atelier" status "$folder"
+    expect_output '^state +nothing learnt$'
+    expect_output '^learnt +nothing since step 1: all gradients are exactly zero$'
+    expect_output '^checkpoint +step-000010, suspect: nothing is learnt'
+    run 0 "$atelier" inspect "$folder/step-000005"
+    expect_output '^ *suspect +nothing is learnt: all gradients are exactly zero since step 1$'
+    grep -q '^\*\*Nothing was learnt: all gradients are exactly zero since step 1\.\*\*$' "$folder/step-000010/README.md" ||
+        fail "the model card should say that nothing was learnt"
+    run 0 "$atelier" card "$folder" --lang fr
+    expect_output "^\*\*Rien n'a été appris : .* depuis l'étape 1\.\*\*$"
+    from_model 1 $ranks "$folder" "$work/zero" --set checkpoint.every_steps=5 # started again it stays what it is
+    expect_output "all 10 steps are trained, but '.*step-000010' is marked suspect: nothing is learnt"
+    from_model 1 $ranks "$folder" "$work/zero" --set train.steps=11 --set checkpoint.every_steps=5 # resumed it is known
+    expect_output '^outcome +not done: nothing is learnt: all gradients are exactly zero since step 1$'
+done
+from_model 0 0 "$work/alive" "$work/some/step-000001" # control
+expect_output '^outcome +done$'
+if grep -q still_since "$work/alive/metrics.jsonl" || grep -q 'Nothing was learnt' "$work/alive/step-000010/README.md"; then
+    fail "a run that learns is told not to"
+fi
+run 0 "$atelier" status "$work/alive"
+expect_output '^state +done$'
+say "a dead model: told after three steps, code 1, in the summary, status, the card and the checkpoints"
+
 # --- packing whole: what is cut ---
 train 0 0 "$work/whole" --set data.packing=whole --set train.steps=1
 expect_output "^left out: '.*fiches.h5': [0-9]+ of [0-9]+ documents are longer than data.sequence_tokens .64. and cut there"

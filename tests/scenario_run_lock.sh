@@ -20,6 +20,7 @@ grep -Eq "^(\[[^]]*\] )?error: .*'$folder' belongs to user '$(id -un)' \(process
 run 0 "$atelier" status "$folder"
 expect_output '^state +running$'
 expect_output "^process +of user '$(id -un)' \(process $started on host"
+expect_output '^ETA '
 run 0 "$atelier" stop "$folder"
 expect_output 'saves a checkpoint after its present step and ends'
 train_end 30
@@ -29,6 +30,10 @@ stopped=$(last_step "$folder")
 
 run 0 "$atelier" status "$folder"
 expect_output '^state +stopped$'
+if grep -q '^ETA ' "$log"; then fail "a run that nobody works on is told when it ends"; fi
+run 0 "$atelier" status "$folder" --json
+expect_output '"eta_s": null'
+run 0 "$atelier" status "$folder"
 if grep -q '^stop ' "$log"; then fail "a stop that was obeyed is told as if it were still to come"; fi
 run 0 "$atelier" stop "$folder"
 expect_output "no run is under way in '$folder' \($stopped steps are done\): there is nothing to stop"

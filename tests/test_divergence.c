@@ -6,6 +6,7 @@
 
 #include "tests/check.h"
 #include "train/record/divergence.h"
+#include "train/record/standstill.h"
 
 enum { VOCAB = 4096 }; /* logarithm 8.318 */
 static const double END = -1;
@@ -126,12 +127,51 @@ static void test_saved(void **state) {
         }
 }
 
+/* A course of gradients at a loss of 8.3, but where it says otherwise. */
+static const struct {
+    const char *name;
+    double grad_norms[8], loss;
+    int64_t begins, ends, since;
+} STANDSTILLS[] = {
+    {"a run that learns", {1, 0.5, 1e-30, 0.1, END}, 8.3, 0, 0, 0},
+    {"dead from the start", {0, 0, 0, 0, END}, 8.3, 3, 0, 1},
+    {"dead in its only step", {0, END}, 8.3, 0, 0, 1},
+    {"two odd batches", {1, 0, 0, END}, 8.3, 0, 0, 0},
+    {"dies on the way", {1, 1, 0, 0, 0, END}, 8.3, 5, 0, 3},
+    {"comes back", {0, 0, 0, 0, 1, END}, 8.3, 3, 5, 0},
+    {"nothing left to learn", {0, 0, 0, 0, END}, 1e-4, 0, 0, 0},
+    {"gradients that are no numbers", {0, 0, NAN, 0, 0, END}, 8.3, 0, 0, 0},
+};
+
+static void test_standstill(void **state) {
+    (void)state;
+    for (size_t c = 0; c < sizeof STANDSTILLS / sizeof STANDSTILLS[0]; c++) {
+        struct standstill s = {0}, back = {0};
+        struct err err = {""};
+        int64_t begins = 0, ends = 0, steps = 0;
+        for (; STANDSTILLS[c].grad_norms[steps] != END; steps++) {
+            enum standstill_news news =
+                standstill_step(&s, steps + 1, STANDSTILLS[c].loss, STANDSTILLS[c].grad_norms[steps]);
+            begins = news == STANDSTILL_BEGINS ? steps + 1 : begins;
+            ends = news == STANDSTILL_ENDS ? steps + 1 : ends;
+        }
+        int64_t since = standstill_since(&s, steps);
+        if (begins != STANDSTILLS[c].begins || ends != STANDSTILLS[c].ends || since != STANDSTILLS[c].since)
+            fail_msg("%s: begins at %lld, ends at %lld, since %lld", STANDSTILLS[c].name, (long long)begins,
+                     (long long)ends, (long long)since);
+        json_t *kept = json_pack("{s:o}", "standstill", standstill_json(&s));
+        assert_int_equal(standstill_read(&back, kept, steps, &err), 0);
+        assert_int_equal(standstill_since(&back, steps), since);
+        if (s.num_still > 0) /* control: more steps than were done */
+            assert_int_equal(standstill_read(&back, kept, s.num_still - 1, &err), -1);
+        json_decref(kept);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_courses),
-        cmocka_unit_test(test_validation),
-        cmocka_unit_test(test_suspect),
-        cmocka_unit_test(test_saved),
+        cmocka_unit_test(test_courses), cmocka_unit_test(test_standstill), cmocka_unit_test(test_validation),
+        cmocka_unit_test(test_suspect), cmocka_unit_test(test_saved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,13 +105,28 @@ static const struct queued_job *job_in_state(const struct report *report, bool r
     return NULL;
 }
 
+/* learns - some step changed the weights, and the last ones do. */
+static bool learns(const struct run_status *run) {
+    return run->still_since == 0 && (run->updates > 0 || run->last_step == 0);
+}
+
+/* is_under_way - a process or a job works on the run, will do so, or nobody can tell. */
+static bool is_under_way(const struct report *report) {
+    return report->num_jobs > 0 || report->is_held || (report->last_job[0] && !report->has_queue);
+}
+
+/* eta_s - seconds of steps to come; negative: not known, or nobody works on them. */
+static double eta_s(const struct report *report) {
+    return is_under_way(report) ? run_status_eta_s(&report->run) : -1;
+}
+
 /* local_word - of a run that was never submitted and of which no process works. */
 static const char *local_word(const struct report *report) {
     const struct run_status *run = &report->run;
     if (run->last_step == 0 && !run->checkpoint[0])
         return "not started";
     if (run->num_steps > 0 && run->last_step >= run->num_steps)
-        return "done";
+        return run->diverged_since > 0 ? "diverged" : learns(run) ? "done" : "nothing learnt";
     return stop_mark_is_set(report->run_folder) ? "stopped" : "not running";
 }
 
@@ -157,11 +172,18 @@ static void print_state(const struct report *report) {
         printf("reason       %s\n", reason_of(report));
     if (report->has_chain && report->chain.state == CHAIN_ACTIVE && report->chain.fault[0])
         printf("last fault   %s\n", report->chain.fault);
-    bool is_under_way = running || waiting || report->is_held || (report->last_job[0] && !report->has_queue);
-    if (stop_mark_is_set(report->run_folder) && is_under_way)
+    if (stop_mark_is_set(report->run_folder) && is_under_way(report))
         printf("stop         asked for: %s\n", running || report->is_held
                                                    ? "it ends after its present step, no further job follows"
                                                    : "the job ends at once when it starts, without training");
+}
+
+static void print_standstill(const struct run_status *run) {
+    if (run->still_since > 0)
+        printf("learnt       nothing since step %lld: all gradients are exactly zero\n",
+               (long long)run->still_since);
+    else
+        printf("learnt       nothing: no step made an update\n");
 }
 
 static void print_progress(const struct report *report) {
@@ -181,15 +203,17 @@ static void print_progress(const struct report *report) {
         printf("updates      %lld: the other steps left the weights as they were\n", (long long)run->updates);
     if (run->diverged_since > 0)
         printf("diverged     since step %lld: the loss is out of bounds\n", (long long)run->diverged_since);
+    if (!learns(run))
+        print_standstill(run);
     if (isfinite(run->loss))
         printf("loss         %.4f\n", run->loss);
     if (isfinite(run->valid_loss))
         printf("validation   %.4f\n", run->valid_loss);
     if (run->step_s > 0)
         printf("speed        %.0f tokens/s, %.3g s a step\n", run->tokens_per_s, run->step_s);
-    if (run_status_eta_s(run) > 0)
+    if (eta_s(report) > 0)
         printf("ETA          %s of steps, without waiting in the queue\n",
-               duration_text(run_status_eta_s(run), text, sizeof text));
+               duration_text(eta_s(report), text, sizeof text));
     if (run->checkpoint[0])
         printf("checkpoint   %s%s%s\n", run->checkpoint, run->suspect[0] ? ", suspect: " : "", run->suspect);
     else
@@ -296,9 +320,10 @@ static void print_json(const struct report *report) {
     set(root, "loss", real_or_null(run->loss, true));
     set(root, "validation_loss", real_or_null(run->valid_loss, true));
     set(root, "tokens_per_s", real_or_null(run->tokens_per_s, run->step_s > 0));
-    set(root, "eta_s", real_or_null(run_status_eta_s(run), run_status_eta_s(run) >= 0));
+    set(root, "eta_s", real_or_null(eta_s(report), eta_s(report) >= 0));
     set(root, "last_sign_of_life", run->last_sign_of_life > 0 ? json_integer(run->last_sign_of_life) : NULL);
     set(root, "diverged_since", run->diverged_since > 0 ? json_integer(run->diverged_since) : NULL);
+    set(root, "still_since", run->still_since > 0 ? json_integer(run->still_since) : NULL);
     set(root, "suspect", run->suspect[0] ? json_string(run->suspect) : NULL);
     set(root, "checkpoint", run->checkpoint[0] ? json_string(run->checkpoint) : NULL);
     if (report->ledger.num_entries > 0) {

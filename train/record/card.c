@@ -48,6 +48,21 @@ static void put_dates(const struct card *card) {
     card_put(card, "\n");
 }
 
+/* put_failure - a model that is not what its training was for: who reads the card must learn it there. */
+static void put_failure(const struct card *card) {
+    const struct card_words *w = card->words;
+    int64_t diverged = card_int_of(card->root, "progress/diverged_since"),
+            still = card_int_of(card->root, "progress/still_since"), updates = 1;
+    json_get_int(json_find(card->root, "progress"), "updates", &updates,
+                 NULL); /* older versions: not counted */
+    if (diverged > 0)
+        fprintf(card->out, "\n**%s%lld.**\n", w->diverged, (long long)diverged);
+    if (still > 0)
+        fprintf(card->out, "\n**%s%lld.**\n", w->learnt_nothing, (long long)still);
+    else if (updates == 0 && card_int_of(card->root, "progress/step") > 0)
+        fprintf(card->out, "\n**%s**\n", w->no_update);
+}
+
 static void put_what(const struct card *card) {
     const struct card_words *w = card->words;
     int64_t step = card_int_of(card->root, "progress/step"),
@@ -76,6 +91,7 @@ static void put_what(const struct card *card) {
     card_text_item(card, w->program, card_text_of(card->root, "program"));
     if (step < steps)
         fprintf(card->out, "\n%s\n", w->not_finished);
+    put_failure(card);
 }
 
 /* --- data --- */

@@ -226,6 +226,8 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
             (long long)r->target_tokens, (long long)r->update);
     if (r->diverged_since > 0)
         fprintf(m->lines, ", \"diverged_since\": %lld", (long long)r->diverged_since);
+    if (r->still_since > 0)
+        fprintf(m->lines, ", \"still_since\": %lld", (long long)r->still_since);
     if (r->skipped)
         fprintf(m->lines, ", \"skipped\": \"%s\"", r->skipped);
     put_number(m->lines, "seconds", r->seconds, 6);

@@ -17,6 +17,7 @@ struct step_record {
     double grad_norm, learning_rate; /* grad_norm: NaN without targets */
     int64_t update;                  /* updates of the weights made in the whole run, this step's included */
     int64_t diverged_since;          /* step since which the run has diverged; 0: it has not */
+    int64_t still_since;             /* step since which nothing is learnt (standstill.h); 0: it learns */
     const char *skipped;             /* why this step made none: "no targets", "f16 overflow"; NULL: it did */
     int64_t tokens;                  /* input tokens of the global batch, padding left out */
     int64_t target_tokens;

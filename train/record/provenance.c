@@ -346,9 +346,23 @@ static json_t *procedure_json(const struct config *config) {
     return procedure;
 }
 
+static json_t *progress_json(const struct provenance *p, const struct provenance_facts *facts) {
+    json_t *progress = json_object();
+    put_int(progress, "step", facts->step);
+    put_int(progress, "steps", facts->config->train.steps);
+    put_int(progress, "tokens", facts->tokens_seen);
+    put_int(progress, "tokens_not_attributed", p->tokens_not_attributed);
+    put_int(progress, "updates", facts->updates);
+    if (facts->diverged_since > 0)
+        put_int(progress, "diverged_since", facts->diverged_since);
+    if (facts->still_since > 0)
+        put_int(progress, "still_since", facts->still_since);
+    return progress;
+}
+
 json_t *provenance_json(const struct provenance *p, const struct provenance_facts *facts) {
     char now[32];
-    json_t *root = json_object(), *progress = json_object();
+    json_t *root = json_object();
     json_t *corpora = all_corpora(p->corpora, facts->loader, facts->source_tokens);
     int64_t consumed = sum_consumed(corpora);
     CHECK(consumed + p->tokens_not_attributed == facts->tokens_seen, "corpora of %lld tokens, a run of %lld",
@@ -360,11 +374,7 @@ json_t *provenance_json(const struct provenance *p, const struct provenance_fact
     put_text(root, "updated", now);
     json_object_set(root, "base_model", p->base);
     json_object_set_new(root, "model", model_json(facts->model));
-    put_int(progress, "step", facts->step);
-    put_int(progress, "steps", facts->config->train.steps);
-    put_int(progress, "tokens", facts->tokens_seen);
-    put_int(progress, "tokens_not_attributed", p->tokens_not_attributed);
-    json_object_set_new(root, "progress", progress);
+    json_object_set_new(root, "progress", progress_json(p, facts));
     json_object_set_new(root, "corpora", corpora);
     json_object_set_new(root, "procedure", procedure_json(facts->config));
     json_object_set_new(root, "losses", losses_json(facts->totals));

@@ -8,6 +8,7 @@ struct run_status {
     int64_t num_steps;      /* of the whole run; 0: not known */
     int64_t updates;        /* of the weights; less than last_step where steps had nothing to learn from */
     int64_t diverged_since; /* step since which the losses are out of bounds; 0: they are not */
+    int64_t still_since;    /* step since which nothing is learnt (standstill.h); 0: it learns */
     double loss;            /* of the last step that had targets */
     double valid_loss;      /* the last one; NaN: none */
     double tokens_per_s, step_s; /* mean of the last steps told; 0: not known */

@@ -16,6 +16,7 @@
 #include "train/run/run_phase.h"
 #include "train/run/schedule.h"
 #include "train/run/trainer_save.h"
+#include "train/run/trainer_state.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
 
@@ -152,6 +153,19 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
     return outcome->skipped || update(t, outcome);
 }
 
+/* follow_gradients - whether the run learns at all, said when it does not any more and when it does again. */
+static void follow_gradients(struct trainer *t, double loss, double grad_norm) {
+    enum standstill_news news = standstill_step(&t->standstill, t->step, loss, grad_norm);
+    if (news == STANDSTILL_BEGINS)
+        metrics_note(
+            t->metrics,
+            "warning: step %lld: the run learns nothing: the loss is %.4f and all gradients are exactly zero "
+            "since step %lld; look for weights that are all zero, or compute in a type of more range",
+            (long long)t->step, loss, (long long)t->standstill.since);
+    else if (news == STANDSTILL_ENDS)
+        metrics_note(t->metrics, "step %lld: the gradients are not zero any more", (long long)t->step);
+}
+
 /* follow - whether the run goes wrong, said when it begins and when it ends; the same on all ranks. */
 static void follow(struct trainer *t, double loss) {
     struct divergence *d = &t->divergence;
@@ -190,6 +204,8 @@ static bool train_step(struct trainer *t) {
 
     t->step++;
     t->tokens_seen += (int64_t)sums.filled_tokens;
+    if (!outcome.skipped)
+        follow_gradients(t, sums.loss, outcome.grad_norm);
     follow(t, sums.loss);
     struct step_record record = {.step = t->step,
                                  .loss = sums.loss,
@@ -197,6 +213,7 @@ static bool train_step(struct trainer *t) {
                                  .learning_rate = outcome.learning_rate,
                                  .update = t->updates,
                                  .skipped = outcome.skipped,
+                                 .still_since = standstill_since(&t->standstill, t->updates),
                                  .diverged_since = t->divergence.is_diverged ? t->divergence.since : 0,
                                  .tokens = (int64_t)sums.filled_tokens,
                                  .target_tokens = (int64_t)sums.target_weight,
@@ -279,31 +296,39 @@ static int train_loop(struct trainer *t) {
     }
     if (!has_validated)
         failed = !validate(t);
-    return failed || divergence_at_end(&t->divergence, t->valid_loss) ? EXIT_FAULT : EXIT_DONE;
+    char reason[TRAINER_REASON_ROOM];
+    bool went_wrong = divergence_at_end(&t->divergence, t->valid_loss) || !trainer_learns(t, reason);
+    return failed || went_wrong ? EXIT_FAULT : EXIT_DONE;
 }
 
 /* outcome_text - how the run ended, for the summary; in the caller's buffer. */
 static const char *outcome_text(const struct trainer *t, int code, char *text, size_t room_bytes) {
     const struct divergence *d = &t->divergence;
     bool at_end = t->step == t->config->train.steps;
-    char reason[DIVERGENCE_REASON_ROOM];
+    char reason[TRAINER_REASON_ROOM], nothing[TRAINER_REASON_ROOM];
+    bool learns = trainer_learns(t, nothing);
     divergence_is_suspect(d, reason, sizeof reason);
     if (code == EXIT_DONE)
         snprintf(text, room_bytes, "done");
     else if (code == EXIT_REQUEUE)
         snprintf(text, room_bytes, "stopped after a checkpoint; start it again to go on%s%s",
-                 d->is_diverged ? ", but it has diverged: " : "", d->is_diverged ? reason : "");
+                 d->is_diverged ? ", but it has diverged: "
+                 : learns       ? ""
+                                : ", but ",
+                 d->is_diverged ? reason : nothing);
     else if (t->met_no_number)
         snprintf(text, room_bytes, "diverged: a loss or a gradient is not finite");
     else if (d->is_diverged || (at_end && divergence_at_end(d, t->valid_loss)))
         snprintf(text, room_bytes, "diverged: %s", reason);
+    else if (at_end && !learns)
+        snprintf(text, room_bytes, "not done: %s", nothing);
     else
         snprintf(text, room_bytes, "ended by a fault");
     return text;
 }
 
-/* tell_done - a finished run that is started again: nothing is done, and nothing is touched.  One that has diverged
- * stays what it is.  Returns the exit code. */
+/* tell_done - a finished run that is started again: nothing is done, and nothing is touched.  One that has diverged,
+ * or learnt nothing, stays what it is.  Returns the exit code. */
 static int tell_done(const struct trainer *t) {
     char *suspect = divergence_suspect(t->resumed_from);
     int code = suspect ? EXIT_FAULT : EXIT_DONE;
@@ -311,8 +336,9 @@ static int tell_done(const struct trainer *t) {
         diagnostics_print(&t->resume.said);
         if (suspect)
             printf(
-                "'%s' has diverged: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an earlier "
-                "checkpoint with a lower optimizer.learning_rate, or choose another run.folder\n",
+                "'%s' is not done well: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an "
+                "earlier checkpoint and change what made it go wrong (a lower optimizer.learning_rate, other data), "
+                "or choose another run.folder\n",
                 t->config->run.folder, (long long)t->step, t->resumed_from, suspect);
         else
             printf(

@@ -12,6 +12,7 @@
 #include "train/record/metrics_summary.h"
 #include "train/record/provenance.h"
 #include "train/run/run_phase.h"
+#include "train/run/trainer_state.h"
 
 /* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed.
  */
@@ -27,6 +28,10 @@ static void describe(struct trainer *t, char **provenance, char **card) {
                                          .source_tokens = source_tokens,
                                          .step = t->step,
                                          .tokens_seen = t->tokens_seen,
+                                         .updates = t->updates,
+                                         .diverged_since =
+                                             t->divergence.is_diverged ? t->divergence.since : 0,
+                                         .still_since = standstill_since(&t->standstill, t->updates),
                                          .totals = metrics_totals(t->metrics),
                                          .accounts = &t->accounts,
                                          .device = t->rank.dev.ops->name,

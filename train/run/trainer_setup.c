@@ -19,8 +19,8 @@
 #include "train/plan/layout.h"
 #include "train/run/gemm_choices.h"
 #include "train/run/probe.h"
-#include "train/run/resume_counts.h"
 #include "train/run/run_data.h"
+#include "train/run/trainer_state.h"
 
 /* check_jobs - no job that was submitted with this folder waits or runs but the one that this is. */
 static int check_jobs(const char *run_folder, struct err *err) {
@@ -270,67 +270,6 @@ static void open_feeds(struct trainer *t) {
               c->train.micro_sequences, rank, num_ranks);
 }
 
-/* same_order - a checkpoint of a version that kept no values of the keys: the little that can be compared. */
-static int same_order(const struct trainer *t, const json_t *state, struct err *err) {
-    const struct {
-        const char *key;
-        int64_t now;
-    } facts[] = {{"seed", t->config->run.seed},
-                 {"sequence_tokens", t->config->data.sequence_tokens},
-                 {"batch_sequences", t->config->train.batch_sequences},
-                 {"packing", t->config->data.packing},
-                 {"data_tokens", loader_num_tokens(t->train_data)}};
-    for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
-        int64_t then;
-        if (json_get_int(state, facts[i].key, &then, err))
-            return -1;
-        if (then != facts[i].now)
-            return err_set(
-                err,
-                "'%s' was trained with %s %lld, the run file now says %lld: the order of the data would "
-                "change; set it back, or start anew with another run.folder",
-                t->resumed_from, facts[i].key, (long long)then, (long long)facts[i].now);
-    }
-    return 0;
-}
-
-/* read_loss_scale - where an f16 run had got to; a run that computed in another type until now has none. */
-static int read_loss_scale(struct trainer *t, const json_t *state, struct err *err) {
-    double value;
-    if (!json_object_get(state, "loss_scale"))
-        return 0;
-    if (json_get_double(state, "loss_scale", &value, err) ||
-        json_get_int(state, "loss_scale_good_steps", &t->loss_scale.good_steps, err) ||
-        resume_check_count("loss_scale_good_steps", t->loss_scale.good_steps, t->step, err))
-        return -1;
-    if (!(value >= 1 && value <= 0x1p30))
-        return err_set(err, "'loss_scale' is %g, expected 1 to 2^30", value);
-    if (t->loss_scale.moves)
-        t->loss_scale.value = value;
-    return 0;
-}
-
-static int read_training_state(struct trainer *t, struct err *err) {
-    char *text = checkpoint_state_text(t->resumed_from, err);
-    json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
-    struct resume_counts counts;
-    int status = state ? resume_counts_read(&counts, state, t->resume.step, err) : -1;
-    if (!status) {
-        t->step = counts.step;
-        t->tokens_seen = counts.tokens_seen;
-        t->updates = counts.updates;
-    }
-    if (!status)
-        status = divergence_read(&t->divergence, state, counts.step, err);
-    if (!status && !t->resume.is_branch && !json_find(state, "keys"))
-        status = same_order(t, state, err);
-    if (!status && t->config->train.compute == DTYPE_F16)
-        status = read_loss_scale(t, state, err);
-    json_decref(state);
-    free(text);
-    return status ? err_prefix(err, "cannot resume") : 0;
-}
-
 /* load_base - the base model's weights, which must fit the type in which they will be saved: found out now,
  * and not at the first checkpoint. */
 static int load_base(struct trainer *t, struct err *err) {
@@ -404,7 +343,7 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     t->divergence = divergence_start(t->model_config.vocab_size);
     int status = check_sizes(t, &err);
     if (!status && t->resumed_from) /* before anything of the run folder is touched */
-        status = read_training_state(t, &err);
+        status = trainer_state_read(t, &err);
     if (!comm_all_ok(comm, status, &err) ||
         !resume_check_data(&t->resume, config, t->train_data, t->valid_data, comm))
         return false;
@@ -425,8 +364,8 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     feed_start(&t->feed, t->train_data, t->step - t->resume.data_start);
     if (t->resumed_from)
         metrics_note(t->metrics, "resumed from '%s' after step %lld", t->resumed_from, (long long)t->step);
-    char reason[DIVERGENCE_REASON_ROOM];
-    if (t->resumed_from && divergence_is_suspect(&t->divergence, reason, sizeof reason))
+    char reason[TRAINER_REASON_ROOM];
+    if (t->resumed_from && trainer_suspect(t, reason))
         metrics_note(t->metrics, "warning: '%s' is marked suspect: %s", t->resumed_from, reason);
     return true;
 }
@@ -453,28 +392,4 @@ void trainer_close(struct trainer *t) {
     run_chat_release(&t->chat);
     free(t->last_saved);
     provenance_close(&t->provenance);
-}
-
-char *trainer_state_text(const struct trainer *t) {
-    json_t *state = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s}", "step", (json_int_t)t->step, "updates",
-        (json_int_t)t->updates, "tokens_seen", (json_int_t)t->tokens_seen, "seed",
-        (json_int_t)t->config->run.seed, "sequence_tokens", (json_int_t)t->config->data.sequence_tokens,
-        "batch_sequences", (json_int_t)t->config->train.batch_sequences, "packing",
-        (json_int_t)t->config->data.packing, "data_tokens", (json_int_t)loader_num_tokens(t->train_data),
-        "num_ranks", comm_num_ranks(t->comm), "stage", (int)t->config->parallel.stage, "config",
-        t->config->text ? t->config->text : "");
-    CHECK(state, "training state could not be written as JSON");
-    char reason[DIVERGENCE_REASON_ROOM];
-    bool is_suspect = divergence_is_suspect(&t->divergence, reason, sizeof reason);
-    json_object_set_new(state, "suspect", is_suspect ? json_string(reason) : json_null());
-    json_object_set_new(state, "divergence", divergence_json(&t->divergence));
-    if (t->loss_scale.moves) {
-        json_object_set_new(state, "loss_scale", json_real(t->loss_scale.value));
-        json_object_set_new(state, "loss_scale_good_steps", json_integer(t->loss_scale.good_steps));
-    }
-    resume_put_state(&t->resume, t->given, state);
-    char *text = json_dumps(state, JSON_INDENT(2));
-    json_decref(state);
-    return text;
 }

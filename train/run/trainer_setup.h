@@ -10,6 +10,7 @@
 #include "train/record/divergence.h"
 #include "train/record/metrics.h"
 #include "train/record/provenance.h"
+#include "train/record/standstill.h"
 #include "train/run/control.h"
 #include "train/run/feed.h"
 #include "train/run/loss_scale.h"
@@ -48,6 +49,7 @@ struct trainer {
     int64_t tokens_before;         /* of them before this start */
     struct control control;
     struct divergence divergence;
+    struct standstill standstill;
     double valid_loss;  /* of the last validation; NaN: none, or it had no targets */
     bool met_no_number; /* a loss or a gradient was not finite: the run ends */
     bool has_to_prune;  /* root: an older checkpoint waits until the newest one has proved sound */
@@ -63,6 +65,3 @@ struct trainer {
  * everything, also after a failed open. */
 bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm);
 void trainer_close(struct trainer *t);
-
-/* trainer_state_text - what training.json of a checkpoint says, malloc'ed. */
-char *trainer_state_text(const struct trainer *t);
