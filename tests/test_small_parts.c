@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "tests/check.h"
-#include "train/commands/options.h"
 #include "train/measure/verify.h"
 #include "train/model/sampling.h"
 #include "train/ranks/grid.h"
@@ -117,37 +116,6 @@ static void test_sampling(void **state) {
     assert_true(fabs(counts[2] - DRAWS * 2.0 / 3) < 5 * sqrt(DRAWS * 2.0 / 9));
 }
 
-/* parse - the words; phrase: what the refusal says, NULL where they are right. */
-static void parse(int argc, const char *const *words, const char *phrase) {
-    const char *model = NULL;
-    int64_t count = 7;
-    bool flag = false;
-    const struct option options[] = {{"MODEL", OPTION_TEXT, &model, 0, 0, ""},
-                                     {"--count", OPTION_INT, &count, 1, 10, ""},
-                                     {"--flag", OPTION_FLAG, &flag, 0, 0, ""}};
-    struct err err = {""};
-    int status = options_parse(options, 3, argc, (char **)(uintptr_t)words, &err);
-    if (!phrase) {
-        assert_int_equal(status, 0);
-        assert_string_equal(model, "m");
-        assert_true(count == 3 && flag);
-        return;
-    }
-    assert_int_equal(status, -1);
-    if (!strstr(err.text, phrase))
-        fail_msg("'%s' does not contain '%s'", err.text, phrase);
-}
-
-static void test_options(void **state) {
-    (void)state;
-    parse(4, (const char *const[]){"m", "--flag", "--count", "3"}, NULL);
-    parse(2, (const char *const[]){"m", "--cuont"}, "did you mean '--count'");
-    parse(3, (const char *const[]){"m", "--count", "3x"}, "'3x' is not a whole number");
-    parse(3, (const char *const[]){"m", "--count", "11"}, "out of range (1 to 10)");
-    parse(2, (const char *const[]){"m", "--count"}, "needs a value");
-    parse(2, (const char *const[]){"m", "n"}, "one argument too many");
-}
-
 /* A model passes against itself; another one of the same shape, or of another vocabulary, does not. */
 static void test_export_check(void **state) {
     (void)state;
@@ -164,9 +132,8 @@ static void test_export_check(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedules), cmocka_unit_test(test_loss_scale),
-        cmocka_unit_test(test_grid),      cmocka_unit_test(test_sampling),
-        cmocka_unit_test(test_options),   cmocka_unit_test(test_export_check),
+        cmocka_unit_test(test_schedules), cmocka_unit_test(test_loss_scale),   cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_sampling),  cmocka_unit_test(test_export_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,31 +7,36 @@
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
 #include "train/record/card.h"
 #include "train/record/provenance.h"
 
-struct request {
-    const char *model, *language_name, *path;
-    enum card_language language;
+struct card_words {
+    const char *model, *language, *path;
 };
 
-static int read_words(struct request *request, int argc, char **argv, struct err *err) {
-    const struct option options[] = {
-        {"CHECKPOINT", OPTION_TEXT, &request->model, 0, 0, "checkpoint, exported folder or run folder"},
-        {"--lang", OPTION_TEXT, &request->language_name, 0, 0, "en or fr"},
-        {"--out", OPTION_TEXT, &request->path, 0, 0, "file to write"},
-    };
-    request->language_name = "en";
-    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, err) != 0)
-        return -1;
-    if (!request->model)
-        return err_set(err, "expected: atelier card CHECKPOINT [--lang en|fr] [--out FILE]");
-    request->language = strcmp(request->language_name, "fr") == 0 ? CARD_FRENCH : CARD_ENGLISH;
-    if (request->language == CARD_ENGLISH && strcmp(request->language_name, "en") != 0)
-        return err_set(err, "--lang: '%s' is neither en nor fr", request->language_name);
-    if (request->path && path_exists(request->path))
-        return err_set(err, "'%s' exists already; remove it or choose another --out", request->path);
+static const struct option OPTIONS[] = {
+    {.name = "CHECKPOINT",
+     .help = "a checkpoint, an exported folder, or a run folder: its newest checkpoint",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct card_words, model),
+     .is_required = true},
+    {.name = "--lang",
+     .value = "en|fr",
+     .help = "language of the card",
+     .kind = OPTION_CHOICE,
+     .at = offsetof(struct card_words, language),
+     .fallback = "en"},
+    {.name = "--out",
+     .value = "FILE",
+     .help = "the file to write, which must not exist; left out: standard output",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct card_words, path)},
+};
+
+static int check(const void *given, struct err *err) {
+    const struct card_words *words = given;
+    if (words->path && path_exists(words->path))
+        return err_set(err, "'%s' exists already; remove it or choose another --out", words->path);
     return 0;
 }
 
@@ -68,13 +73,14 @@ static char *find_folder(const char *model, struct err *err) {
     return folder;
 }
 
-static int write_card(const struct request *request, struct err *err) {
-    char *folder = find_folder(request->model, err);
+static int write_card(const struct card_words *words, struct err *err) {
+    enum card_language language = strcmp(words->language, "fr") == 0 ? CARD_FRENCH : CARD_ENGLISH;
+    char *folder = find_folder(words->model, err);
     json_t *provenance = folder ? provenance_load(folder, err) : NULL;
-    char *text = provenance ? card_text(provenance, request->language) : NULL;
+    char *text = provenance ? card_text(provenance, language) : NULL;
     int status = text ? 0 : -1;
-    if (text && request->path)
-        status = file_create(request->path, text, strlen(text), err);
+    if (text && words->path)
+        status = file_create(words->path, text, strlen(text), err);
     else if (text && (fputs(text, stdout) < 0 || fflush(stdout) != 0))
         status = err_set(err, "cannot write to standard output");
     free(text);
@@ -83,13 +89,27 @@ static int write_card(const struct request *request, struct err *err) {
     return status;
 }
 
-int command_card(int argc, char **argv) {
-    struct request request = {0};
+static int run(int argc, char **argv) {
+    struct card_words words;
     struct err err = {""};
-    int code = read_words(&request, argc, argv, &err) != 0 ? 2 : 0;
-    if (code == 0 && write_card(&request, &err) != 0)
-        code = 1;
-    if (code != 0)
-        fprintf(stderr, "error: %s\n", err.text);
-    return code;
+    if (!command_words(&COMMAND_card, &words, argc, argv))
+        return EXIT_USAGE;
+    if (write_card(&words, &err) == 0)
+        return EXIT_DONE;
+    fprintf(stderr, "error: %s\n", err.text);
+    return EXIT_FAULT;
 }
+
+const struct command COMMAND_card = {
+    .name = "card",
+    .summary = "the model card of a checkpoint, in English or French",
+    .text =
+        "Writes README.md for a model hub from the provenance that CHECKPOINT carries: base model and hash, corpora with "
+        "licences and the tokens consumed, procedure, energy and CO2, and a draft of the summary of training content (EU AI "
+        "Act, Article 53(1)(d)).  What only its author can know is left as marked blanks.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct card_words),
+    .check = check,
+    .run = run,
+};

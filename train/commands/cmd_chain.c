@@ -16,7 +16,7 @@
 #include "train/record/run_status.h"
 #include "train/run/run_lock.h"
 
-enum { EXIT_WORK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_NOTHING_TO_DO = 3, EXIT_AGAIN = 75 };
+enum { EXIT_NOTHING_TO_DO = 3 };
 
 /* A submission that is under way, or ranks on their way out, have the folder for some seconds. */
 static const double LOCK_WAIT_S = 60;
@@ -140,12 +140,12 @@ static int begin(struct chain *chain, const char *run_folder) {
     if (save(chain, run_folder) != 0)
         return EXIT_FAULT;
     if (!chain_wants_follow_up(chain, &time_s))
-        return EXIT_WORK;
+        return EXIT_DONE;
     if (submit_next(chain, run_folder, time_s, &err) != 0)
         say("warning: no follow-up job: %s; it is tried again at the end", err.text);
     else
         say("follow-up job %s starts after this one", chain->jobs[chain->num_jobs - 1].follow_up);
-    return save(chain, run_folder) == 0 ? EXIT_WORK : EXIT_FAULT;
+    return save(chain, run_folder) == 0 ? EXIT_DONE : EXIT_FAULT;
 }
 
 /* drop_follow_up - the job that waits is no longer needed. */
@@ -178,7 +178,7 @@ static int requeue(struct chain *chain, const char *run_folder) {
     chain_stop(chain, CHAIN_STOPPED, "job %s could not be requeued: %.200s; 'atelier submit' goes on",
                last->id, err.text);
     say("error: %s", chain->reason);
-    return save(chain, run_folder) == 0 ? EXIT_AGAIN : EXIT_FAULT;
+    return save(chain, run_folder) == 0 ? EXIT_SAVED : EXIT_FAULT;
 }
 
 /* go_on - what chain_end decided; returns the exit code of the job. */
@@ -197,7 +197,7 @@ static int go_on(struct chain *chain, const char *run_folder, enum chain_next ne
         return requeue(chain, run_folder);
     say("saved after step %lld of %lld; job %s goes on", (long long)last->last_step,
         (long long)chain->num_steps, last->follow_up);
-    return code == EXIT_AGAIN ? 0 : code;
+    return code == EXIT_SAVED ? 0 : code;
 }
 
 /* what_follows - after the end of a start; returns the exit code of the job. */
@@ -221,7 +221,7 @@ static int what_follows(struct chain *chain, const char *run_folder, const struc
     if (save(chain, run_folder) != 0)
         return EXIT_FAULT;
     /* A run that the user stopped is not a failure of the job. */
-    return code == EXIT_AGAIN && moment->stop_requested ? 0 : code;
+    return code == EXIT_SAVED && moment->stop_requested ? 0 : code;
 }
 
 static int end(struct chain *chain, const char *run_folder, int code) {
@@ -246,29 +246,76 @@ static int failed(struct chain *chain, const char *run_folder, const char *reaso
     return what_follows(chain, run_folder, &moment, EXIT_FAULT);
 }
 
-int command_chain(int argc, char **argv) {
+/* --- the command --- */
+
+struct chain_words {
+    const char *run_folder, *event, *value;
+};
+
+static const struct option OPTIONS[] = {
+    {.name = "RUN",
+     .help = "the run folder",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct chain_words, run_folder),
+     .is_required = true},
+    {.name = "EVENT",
+     .value = "begin|end|fail",
+     .help = "what happens to the job",
+     .kind = OPTION_CHOICE,
+     .at = offsetof(struct chain_words, event),
+     .is_required = true},
+    {.name = "VALUE",
+     .help = "of 'end' the exit code of the training, of 'fail' the reason",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct chain_words, value)},
+};
+
+static int check(const void *given, struct err *err) {
+    const struct chain_words *words = given;
+    bool begins = strcmp(words->event, "begin") == 0;
+    if (begins == (words->value != NULL))
+        return err_set(err, "expected: atelier chain RUN begin, RUN end CODE, or RUN fail REASON");
+    return 0;
+}
+
+static int run(int argc, char **argv) {
+    struct chain_words words;
     struct chain chain;
     struct err err = {""};
-    bool begins = argc == 2 && strcmp(argv[1], "begin") == 0, ends = argc == 3 && strcmp(argv[1], "end") == 0;
-    bool fails = argc == 3 && strcmp(argv[1], "fail") == 0;
-    if (!begins && !ends && !fails) {
-        fprintf(stderr, "error: atelier chain RUN begin, RUN end CODE, or RUN fail REASON, is expected\n");
-        return EXIT_USAGE;
-    }
     struct run_lock lock;
-    if (run_lock_take(&lock, argv[0], RUN_WORK_CHAIN, LOCK_WAIT_S, &err) != RUN_LOCK_TAKEN) {
+    if (!command_words(&COMMAND_chain, &words, argc, argv))
+        return EXIT_USAGE;
+    bool begins = strcmp(words.event, "begin") == 0;
+    if (run_lock_take(&lock, words.run_folder, RUN_WORK_CHAIN, LOCK_WAIT_S, &err) != RUN_LOCK_TAKEN) {
         say("%s: %s", begins ? "error" : "warning", err.text);
         if (begins)
             return EXIT_FAULT;
     }
     int code = EXIT_FAULT;
-    if (chain_load(&chain, argv[0], &err) != 0)
+    if (chain_load(&chain, words.run_folder, &err) != 0)
         fprintf(stderr, "error: %s\n", err.text);
-    else if (fails)
-        code = failed(&chain, argv[0], argv[2]);
+    else if (strcmp(words.event, "fail") == 0)
+        code = failed(&chain, words.run_folder, words.value);
+    else if (begins)
+        code = begin(&chain, words.run_folder);
     else
-        code = begins ? begin(&chain, argv[0]) : end(&chain, argv[0], (int)read_count(argv[2]));
+        code = end(&chain, words.run_folder, (int)read_count(words.value));
     run_lock_release(&lock);
     chain_release(&chain);
     return code;
 }
+
+const struct command COMMAND_chain = {
+    .name = "chain",
+    .summary = "used by batch scripts: may this job work, what comes next",
+    .text =
+        "Called before and after the training by the script that 'atelier submit' wrote.  'begin' records the start and "
+        "queues the follow-up job of a chain; exit code 3: there is nothing to do.  'end CODE' takes the training's exit "
+        "code, and requeues the job, lets the follow-up start, or ends the chain; 'fail REASON' does so where the training "
+        "could not be started.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct chain_words),
+    .check = check,
+    .run = run,
+};

@@ -17,7 +17,6 @@
 #include "kernels/ops.h"
 #include "slurm/site_compare.h"
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
 #include "train/measure/doctor.h"
 #include "train/measure/doctor_ranks.h"
 #include "train/plan/calibration.h"
@@ -285,6 +284,37 @@ struct doctor_words {
     bool as_json, compares_site;
 };
 
+static const struct option OPTIONS[] = {
+    {.name = "SITE",
+     .help = "with --site: the site's name; left out: found out",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct doctor_words, site)},
+    {.name = "--folder",
+     .value = "PATH",
+     .help = "where the writing speed is measured",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct doctor_words, folder),
+     .fallback = "."},
+    {.name = "--json", .help = "as JSON", .kind = OPTION_FLAG, .at = offsetof(struct doctor_words, as_json)},
+    {.name = "--calibrate",
+     .value = "FILE",
+     .help = "write the rates down for 'atelier plan'",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct doctor_words, calibrate)},
+    {.name = "--site",
+     .help = "instead: compare a site's profile with what sinfo, sacctmgr and scontrol say",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct doctor_words, compares_site)},
+};
+
+static int check(const void *given, struct err *err) {
+    const struct doctor_words *words = given;
+    if (words->site && !words->compares_site)
+        return err_set(err, "'%s' is one argument too many; a site's profile is compared by --site",
+                       words->site);
+    return 0;
+}
+
 /* examine - the root looks at its host; all ranks measure together.  Returns the exit code. */
 static int examine(const struct doctor_words *words, struct comm *comm) {
     struct findings findings = {.count = 0};
@@ -317,25 +347,10 @@ static int examine(const struct doctor_words *words, struct comm *comm) {
     return 0;
 }
 
-int command_doctor(int argc, char **argv) {
-    struct doctor_words words = {.folder = "."};
-    struct err err = {""};
-    const struct option options[] = {
-        {"--folder", OPTION_TEXT, &words.folder, 0, 0, "where to write"},
-        {"--json", OPTION_FLAG, &words.as_json, 0, 0, "as JSON"},
-        {"--calibrate", OPTION_TEXT, &words.calibrate, 0, 0, "write the rates to a file"},
-        {"--site", OPTION_FLAG, &words.compares_site, 0, 0, "compare a profile with the cluster"},
-        {"SITE", OPTION_TEXT, &words.site, 0, 0, "its name; left out: found out"},
-    };
-    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, &err) != 0) {
-        fprintf(stderr, "error: %s\n", err.text);
-        return 2;
-    }
-    if (words.site && !words.compares_site) {
-        fprintf(stderr, "error: '%s' is one argument too many; a site's profile is compared by --site\n",
-                words.site);
-        return 2;
-    }
+static int run(int argc, char **argv) {
+    struct doctor_words words;
+    if (!command_words(&COMMAND_doctor, &words, argc, argv))
+        return EXIT_USAGE;
     if (words.compares_site)
         return site_doctor(words.site);
     struct comm *comm = comm_start(&argc, &argv);
@@ -343,3 +358,17 @@ int command_doctor(int argc, char **argv) {
     comm_finish(comm);
     return code;
 }
+
+const struct command COMMAND_doctor = {
+    .name = "doctor",
+    .summary = "is this machine ready",
+    .text =
+        "Libraries, processor, GPU, speeds and limits, each with 'ok' or 'warning'.  With several ranks also what is between "
+        "them:\n"
+        "  mpirun -n 4 atelier doctor        srun atelier doctor",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct doctor_words),
+    .check = check,
+    .run = run,
+};

@@ -7,15 +7,58 @@
 #include "data/corpus/json.h"
 #include "data/tokens/loader.h"
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
-#include "train/commands/submit_task.h"
 #include "train/model/session.h"
 #include "train/record/metrics.h"
 
-struct eval {
+struct eval_words {
     const char *model, *data;
     int64_t sequence_tokens, max_sequences, threads;
-    bool json;
+    bool as_json;
+};
+
+static const struct option OPTIONS[] = {
+    {.name = "MODEL",
+     .help = "a folder, a checkpoint or a GGUF file",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct eval_words, model),
+     .is_required = true},
+    {.name = "--data",
+     .value = "FILE.h5",
+     .help = "token file made with the model's tokenizer",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct eval_words, data),
+     .is_required = true},
+    {.name = "--sequence-tokens",
+     .value = "N",
+     .help = "tokens per sequence; left out: up to 2048",
+     .kind = OPTION_INT,
+     .at = offsetof(struct eval_words, sequence_tokens),
+     .min = 2,
+     .max = 1 << 20},
+    {.name = "--sequences",
+     .value = "N",
+     .help = "at most so many; 0: all",
+     .kind = OPTION_INT,
+     .at = offsetof(struct eval_words, max_sequences),
+     .fallback = "0",
+     .min = 0,
+     .max = 1e12},
+    {.name = "--threads",
+     .value = "N",
+     .help = "threads of the processor; 0: all",
+     .kind = OPTION_INT,
+     .at = offsetof(struct eval_words, threads),
+     .fallback = "0",
+     .min = 0,
+     .max = 4096},
+    {.name = "--json",
+     .help = "one JSON object on standard output",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct eval_words, as_json)},
+};
+
+struct eval {
+    struct eval_words words;
     struct session session;
     struct token_file *file;
     struct loader *loader;
@@ -23,58 +66,36 @@ struct eval {
     double *loss, *tokens; /* per source: sum of losses, number of target tokens */
 };
 
-static int parse(struct eval *eval, int argc, char **argv, struct err *err) {
-    const struct option options[] = {
-        {"MODEL", OPTION_TEXT, &eval->model, 0, 0, "folder, checkpoint or GGUF"},
-        {"--data", OPTION_TEXT, &eval->data, 0, 0, "token file made with the model's tokenizer"},
-        {"--sequence-tokens", OPTION_INT, &eval->sequence_tokens, 2, 1 << 20,
-         "tokens per sequence; 0: up to 2048"},
-        {"--sequences", OPTION_INT, &eval->max_sequences, 0, 1e12, "at most so many; 0: all"},
-        {"--threads", OPTION_INT, &eval->threads, 0, 4096, "0: all"},
-        {"--json", OPTION_FLAG, &eval->json, 0, 0, "one JSON object on standard output"},
-    };
-    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, err))
-        return -1;
-    if (!eval->model || !eval->data)
-        return err_set(err, "a model and a token file are expected: atelier eval MODEL --data FILE.h5");
-    return 0;
-}
-
-int eval_words_check(int argc, char **argv, struct task_inputs *inputs, struct err *err) {
-    struct eval eval = {0};
-    if (parse(&eval, argc, argv, err) != 0)
-        return -1;
-    *inputs = (struct task_inputs){eval.model, eval.data};
-    return 0;
-}
-
 /* open_all - model, token file, and that they belong together. */
 static int open_all(struct eval *eval, struct err *err) {
     enum { DEFAULT_SEQUENCE_TOKENS = 2048 };
-    eval->file = token_file_open(eval->data, err);
+    eval->file = token_file_open(eval->words.data, err);
     if (!eval->file)
         return -1;
-    struct weights *peek = weights_open(eval->model, err);
+    struct weights *peek = weights_open(eval->words.model, err);
     if (!peek)
         return -1;
     int64_t positions = weights_config(peek)->max_positions, vocab_size = weights_config(peek)->vocab_size;
     weights_close(peek);
-    if (eval->sequence_tokens == 0)
-        eval->sequence_tokens = positions < DEFAULT_SEQUENCE_TOKENS ? positions : DEFAULT_SEQUENCE_TOKENS;
-    if (session_open(&eval->session, eval->model, eval->sequence_tokens, eval->sequence_tokens,
-                     (int)eval->threads, err) ||
+    if (eval->words.sequence_tokens == 0)
+        eval->words.sequence_tokens =
+            positions < DEFAULT_SEQUENCE_TOKENS ? positions : DEFAULT_SEQUENCE_TOKENS;
+    if (session_open(&eval->session, eval->words.model, eval->words.sequence_tokens,
+                     eval->words.sequence_tokens, (int)eval->words.threads, err) ||
         session_tokenizer(&eval->session, err))
         return -1;
     if (!eval->session.tokenizer)
-        warn("the model has no tokenizer: whether '%s' fits it cannot be checked", eval->data);
+        warn("the model has no tokenizer: whether '%s' fits it cannot be checked", eval->words.data);
     else if (strcmp(tokenizer_hash(eval->session.tokenizer), token_file_tokenizer_hash(eval->file)) != 0)
         return err_set(err, "'%s' was made with another tokenizer than the model's: prepare it again",
-                       eval->data);
-    struct loader_file list = {eval->data, 1.0};
-    struct loader_config config = {
-        .files = &list, .num_files = 1, .sequence_tokens = eval->sequence_tokens, .vocab_size = vocab_size};
+                       eval->words.data);
+    struct loader_file list = {eval->words.data, 1.0};
+    struct loader_config config = {.files = &list,
+                                   .num_files = 1,
+                                   .sequence_tokens = eval->words.sequence_tokens,
+                                   .vocab_size = vocab_size};
     eval->loader = loader_open(&config, err);
-    if (!eval->loader || loader_check_eval_targets(eval->loader, eval->max_sequences, err) != 0)
+    if (!eval->loader || loader_check_eval_targets(eval->loader, eval->words.max_sequences, err) != 0)
         return -1;
     eval->num_sources = token_file_num_sources(eval->file);
     eval->loss = xcalloc((size_t)eval->num_sources, sizeof *eval->loss);
@@ -92,12 +113,13 @@ static int not_finite(const struct eval *eval, int64_t index, int64_t row, struc
                    "although the weights are finite, an activation or a logit overflowed f32, as after a "
                    "training that diverged; evaluate an earlier checkpoint, or train again with a lower "
                    "learning rate",
-                   eval->model, (long long)token.first, (long long)token.document, eval->data, source->name);
+                   eval->words.model, (long long)token.first, (long long)token.document, eval->words.data,
+                   source->name);
 }
 
 /* add_sample - losses of one sequence to the sums of their sources.  Returns 0, or -1 with err set. */
 static int add_sample(struct eval *eval, int64_t index, const struct sample *sample, struct err *err) {
-    struct batch batch = {.num_tokens = eval->sequence_tokens,
+    struct batch batch = {.num_tokens = eval->words.sequence_tokens,
                           .tokens = sample->tokens,
                           .targets = sample->targets,
                           .row_start = sample->row_start,
@@ -114,13 +136,13 @@ static int add_sample(struct eval *eval, int64_t index, const struct sample *sam
     return 0;
 }
 
-static int run(struct eval *eval, struct err *err) {
+static int evaluate(struct eval *eval, struct err *err) {
     struct sample sample;
     int64_t count = loader_num_eval_samples(eval->loader);
     int status = 0;
-    if (eval->max_sequences > 0 && eval->max_sequences < count)
-        count = eval->max_sequences;
-    sample_init(&sample, eval->sequence_tokens);
+    if (eval->words.max_sequences > 0 && eval->words.max_sequences < count)
+        count = eval->words.max_sequences;
+    sample_init(&sample, eval->words.sequence_tokens);
     for (int64_t i = 0; i < count && !status; i++) {
         status = loader_eval_sample(eval->loader, i, &sample, err);
         if (!status)
@@ -150,7 +172,7 @@ static void print_json(const struct eval *eval, double loss, double tokens) {
         json_object_set_new(sources, token_file_source(eval->file, s)->name,
                             result(eval->loss[s], eval->tokens[s]));
     json_object_set_new(root, "sources", sources);
-    json_object_set_new(root, "sequence_tokens", json_integer((json_int_t)eval->sequence_tokens));
+    json_object_set_new(root, "sequence_tokens", json_integer((json_int_t)eval->words.sequence_tokens));
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     putchar('\n');
     json_decref(root);
@@ -170,7 +192,7 @@ static void print(const struct eval *eval) {
         loss += eval->loss[s];
         tokens += eval->tokens[s];
     }
-    if (eval->json) {
+    if (eval->words.as_json) {
         print_json(eval, loss, tokens);
         return;
     }
@@ -180,15 +202,17 @@ static void print(const struct eval *eval) {
     print_line("all", loss, tokens);
 }
 
-int command_eval(int argc, char **argv) {
-    struct eval eval = {0};
+static int run(int argc, char **argv) {
+    struct eval eval = {.file = NULL};
     struct err err = {""};
-    int code = 2;
-    if (!parse(&eval, argc, argv, &err) && !open_all(&eval, &err))
-        code = run(&eval, &err) == 0 ? 0 : 1;
-    if (code == 0)
+    int code = EXIT_USAGE;
+    if (!command_words(&COMMAND_eval, &eval.words, argc, argv))
+        return EXIT_USAGE;
+    if (open_all(&eval, &err) == 0)
+        code = evaluate(&eval, &err) == 0 ? EXIT_DONE : EXIT_FAULT;
+    if (code == EXIT_DONE)
         print(&eval);
-    if (err.text[0])
+    else
         fprintf(stderr, "error: %s\n", err.text);
     if (eval.loader)
         loader_close(eval.loader);
@@ -199,3 +223,13 @@ int command_eval(int argc, char **argv) {
     free(eval.tokens);
     return code;
 }
+
+const struct command COMMAND_eval = {
+    .name = "eval",
+    .summary = "loss and perplexity on a token file",
+    .text = "Loss per token and perplexity of MODEL on a token file, whole and by source.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct eval_words),
+    .run = run,
+};

@@ -7,18 +7,52 @@
 #include "checkpoints/export/export.h"
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
-#include "train/commands/submit_task.h"
 #include "train/measure/verify.h"
 
-struct request {
-    const char *model, *to, *type_name, *path;
-    bool is_gguf;
-    enum export_type type;
+struct export_words {
+    const char *model, *to, *type, *path;
 };
 
-static int find_type(const struct request *request, const struct model_config *config, enum export_type *type,
-                     struct err *err) {
+static const struct option OPTIONS[] = {
+    {.name = "MODEL",
+     .help = "a folder, a checkpoint or a GGUF file",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct export_words, model),
+     .is_required = true},
+    {.name = "--to",
+     .value = "hf|gguf",
+     .help = "a folder for transformers and vLLM, or a file for llama.cpp and Ollama",
+     .kind = OPTION_CHOICE,
+     .at = offsetof(struct export_words, to),
+     .is_required = true},
+    {.name = "--type",
+     .value = "f32|f16|bf16|q8_0",
+     .help = "type of the numbers, q8_0 for gguf only; left out: as in MODEL",
+     .kind = OPTION_CHOICE,
+     .at = offsetof(struct export_words, type)},
+    {.name = "--out",
+     .value = "PATH",
+     .help = "the folder or file to write, which must not exist",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct export_words, path),
+     .is_required = true},
+};
+
+static bool is_gguf(const struct export_words *words) {
+    return strcmp(words->to, "gguf") == 0;
+}
+
+static int check(const void *given, struct err *err) {
+    const struct export_words *words = given;
+    if (!is_gguf(words) && words->type && strcmp(words->type, "q8_0") == 0)
+        return err_set(err, "--type: q8_0 is a type of GGUF files; choose f32, f16 or bf16 for a folder");
+    if (path_exists(words->path))
+        return err_set(err, "'%s' exists already; remove it or choose another --out", words->path);
+    return 0;
+}
+
+/* find_type - the type that was asked for, or else that of the model.  Returns 0, or -1 with err set. */
+static int find_type(const char *asked, enum dtype dtype, enum export_type *type, struct err *err) {
     static const struct {
         const char *name;
         enum export_type type;
@@ -29,60 +63,25 @@ static int find_type(const struct request *request, const struct model_config *c
         {"bf16", EXPORT_BF16, DTYPE_BF16},
         {"q8_0", EXPORT_Q8_0, DTYPE_COUNT},
     };
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        bool is_it = request->type_name ? strcmp(request->type_name, types[i].name) == 0
-                                        : config->dtype == types[i].dtype;
-        if (is_it) {
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (asked ? strcmp(asked, types[i].name) == 0 : dtype == types[i].dtype) {
             *type = types[i].type;
             return 0;
         }
-    }
-    return err_set(err, "--type: '%s' is none of f32, f16, bf16, q8_0",
-                   request->type_name ? request->type_name : dtype_name(config->dtype));
+    return err_set(err, "the model's type %s cannot be exported as it is: give --type", dtype_name(dtype));
 }
 
-static int read_words(struct request *request, int argc, char **argv, struct err *err) {
-    const struct option options[] = {
-        {"MODEL", OPTION_TEXT, &request->model, 0, 0, "folder, checkpoint or GGUF"},
-        {"--to", OPTION_TEXT, &request->to, 0, 0, "hf or gguf"},
-        {"--type", OPTION_TEXT, &request->type_name, 0, 0, "f32, f16, bf16, q8_0"},
-        {"--out", OPTION_TEXT, &request->path, 0, 0, "folder or file to write"},
-    };
-    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, err) != 0)
-        return -1;
-    if (!request->model || !request->to || !request->path)
-        return err_set(err, "expected: atelier export MODEL --to hf|gguf --out PATH");
-    request->is_gguf = strcmp(request->to, "gguf") == 0;
-    if (!request->is_gguf && strcmp(request->to, "hf") != 0)
-        return err_set(err, "--to: '%s' is neither hf nor gguf", request->to);
-    if (request->type_name && find_type(request, NULL, &request->type, err) != 0)
-        return -1;
-    if (!request->is_gguf && request->type_name && request->type == EXPORT_Q8_0)
-        return err_set(err, "--type: q8_0 is a type of GGUF files; choose f32, f16 or bf16 for a folder");
-    if (path_exists(request->path))
-        return err_set(err, "'%s' exists already; remove it or choose another --out", request->path);
-    return 0;
-}
-
-int export_words_check(int argc, char **argv, struct task_inputs *inputs, struct err *err) {
-    struct request request = {0};
-    if (read_words(&request, argc, argv, err) != 0)
-        return -1;
-    *inputs = (struct task_inputs){request.model, NULL};
-    return 0;
-}
-
-/* write_model - 0, or -1 with err set and nothing left behind. */
-static int write_model(struct request *request, struct err *err) {
+/* write_model - returns 0, or -1 with err set and nothing left behind. */
+static int write_model(const struct export_words *words, enum export_type *type, struct err *err) {
     char *notes = NULL;
-    struct weights *weights = weights_open(request->model, err);
+    struct weights *weights = weights_open(words->model, err);
     if (!weights)
         return -1;
-    int status = find_type(request, weights_config(weights), &request->type, err);
-    if (status == 0 && request->is_gguf)
-        status = export_gguf(weights, request->path, request->type, &notes, err);
+    int status = find_type(words->type, weights_config(weights)->dtype, type, err);
+    if (status == 0 && is_gguf(words))
+        status = export_gguf(weights, words->path, *type, &notes, err);
     else if (status == 0)
-        status = export_hf(weights, request->path, request->type, &notes, err);
+        status = export_hf(weights, words->path, *type, &notes, err);
     if (status == 0 && notes)
         fprintf(stderr, "%s", notes);
     free(notes);
@@ -90,30 +89,40 @@ static int write_model(struct request *request, struct err *err) {
     return status;
 }
 
-static void remove_written(const struct request *request) {
+static void remove_written(const struct export_words *words) {
     struct err err;
-    if (request->is_gguf ? remove(request->path) != 0 : folder_remove(request->path, &err) != 0)
-        warn("'%s' could not be removed; do not use it", request->path);
+    if (is_gguf(words) ? remove(words->path) != 0 : folder_remove(words->path, &err) != 0)
+        warn("'%s' could not be removed; do not use it", words->path);
 }
 
-int command_export(int argc, char **argv) {
-    struct request request = {0};
+static int run(int argc, char **argv) {
+    struct export_words words;
+    enum export_type type = EXPORT_F32;
     struct err err = {""};
     double difference = 0;
-    int code = 2;
-    if (read_words(&request, argc, argv, &err) != 0)
-        goto done;
-    code = 1;
-    if (write_model(&request, &err) != 0)
-        goto done;
-    if (export_check(request.model, request.path, request.type, &difference, &err) != 0) {
-        remove_written(&request);
-        goto done;
+    if (!command_words(&COMMAND_export, &words, argc, argv))
+        return EXIT_USAGE;
+    int status = write_model(&words, &type, &err);
+    if (status == 0 && export_check(words.model, words.path, type, &difference, &err) != 0) {
+        remove_written(&words);
+        status = -1;
     }
-    printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", request.path,
+    if (status != 0) {
+        fprintf(stderr, "error: %s\n", err.text);
+        return EXIT_FAULT;
+    }
+    printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", words.path,
            difference);
-    return 0;
-done:
-    fprintf(stderr, "error: %s\n", err.text);
-    return code;
+    return EXIT_DONE;
 }
+
+const struct command COMMAND_export = {
+    .name = "export",
+    .summary = "a model for other programs: Hugging Face folder or GGUF",
+    .text = "Writes MODEL, reads it back, and compares its logits with the source's.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct export_words),
+    .check = check,
+    .run = run,
+};

@@ -6,18 +6,81 @@
 
 #include "data/template/chat.h"
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
 #include "train/model/sampling.h"
 #include "train/model/session.h"
 
 /* The prompt is read in pieces of this many tokens: bounds the memory of the activations. */
 enum { PROMPT_CHUNK_TOKENS = 256 };
 
-struct request {
+struct generate_words {
     const char *model, *prompt, *chat;
     int64_t max_tokens, threads;
     struct sampling sampling;
     bool ignores_end;
+};
+
+static const struct option OPTIONS[] = {
+    {.name = "MODEL",
+     .help = "a folder, a checkpoint or a GGUF file",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct generate_words, model),
+     .is_required = true},
+    {.name = "--prompt",
+     .value = "TEXT",
+     .help = "the text to go on from",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct generate_words, prompt),
+     .is_required = true},
+    {.name = "--chat",
+     .value = "TEMPLATE",
+     .help =
+         "TEXT is a user's turn, written by the model's own template (auto), or as chatml, llama2, llama3 or mistral",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct generate_words, chat)},
+    {.name = "--max-tokens",
+     .value = "N",
+     .help = "at most so many tokens",
+     .kind = OPTION_INT,
+     .at = offsetof(struct generate_words, max_tokens),
+     .fallback = "200",
+     .min = 1,
+     .max = 1e6},
+    {.name = "--temperature",
+     .value = "T",
+     .help = "0: always the most likely token",
+     .kind = OPTION_REAL,
+     .at = offsetof(struct generate_words, sampling.temperature),
+     .fallback = "0.7",
+     .min = 0,
+     .max = 100},
+    {.name = "--top-p",
+     .value = "P",
+     .help = "draw from the most likely tokens that make up this share",
+     .kind = OPTION_REAL,
+     .at = offsetof(struct generate_words, sampling.top_p),
+     .fallback = "0.95",
+     .min = 0.0001,
+     .max = 1},
+    {.name = "--seed",
+     .value = "N",
+     .help = "same seed, same text",
+     .kind = OPTION_INT,
+     .at = offsetof(struct generate_words, sampling.seed),
+     .fallback = "1",
+     .min = 0,
+     .max = 9e18},
+    {.name = "--threads",
+     .value = "N",
+     .help = "threads of the processor; 0: all",
+     .kind = OPTION_INT,
+     .at = offsetof(struct generate_words, threads),
+     .fallback = "0",
+     .min = 0,
+     .max = 4096},
+    {.name = "--ignore-end",
+     .help = "go on after an end token",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct generate_words, ignores_end)},
 };
 
 /* A text being written: caches, tokens so far, what was printed. */
@@ -108,15 +171,15 @@ static bool is_end(const struct session *session, int32_t token) {
 }
 
 /* read_prompt - plain text after a bos token, or one user turn in the model's chat template. */
-static int read_prompt(struct writer *writer, const struct request *request, struct err *err) {
+static int read_prompt(struct writer *writer, const struct generate_words *words, struct err *err) {
     const struct tokenizer *tok = writer->session->tokenizer;
     struct encoder *enc = encoder_open(tok);
     int status;
-    if (request->chat) {
-        struct chat_message message = {"user", request->prompt, strlen(request->prompt)};
+    if (words->chat) {
+        struct chat_message message = {"user", words->prompt, strlen(words->prompt)};
         struct chat_style style;
         uint8_t *mask = NULL;
-        status = chat_style_open(&style, tok, request->chat, err);
+        status = chat_style_open(&style, tok, words->chat, err);
         struct chat chat = {.kind = style.kind,
                             .messages = &message,
                             .num_messages = 1,
@@ -125,11 +188,11 @@ static int read_prompt(struct writer *writer, const struct request *request, str
         if (status == 0)
             status = chat_encode(tok, enc, &chat, &writer->tokens, &mask, err);
         else
-            err_prefix(err, "--chat '%s' of '%s'", request->chat, request->model);
+            err_prefix(err, "--chat '%s' of '%s'", words->chat, words->model);
         chat_style_release(&style);
         free(mask);
     } else {
-        status = encoder_encode(enc, request->prompt, strlen(request->prompt), ENCODE_ADD_SPECIAL,
+        status = encoder_encode(enc, words->prompt, strlen(words->prompt), ENCODE_ADD_SPECIAL,
                                 &writer->tokens, err);
     }
     encoder_close(enc);
@@ -145,7 +208,7 @@ static int read_prompt(struct writer *writer, const struct request *request, str
 }
 
 /* check_logits - all finite: the most likely of what is no number would be some token all the same. */
-static int check_logits(const struct writer *writer, const struct request *request, struct err *err) {
+static int check_logits(const struct writer *writer, const struct generate_words *words, struct err *err) {
     int64_t num_bad = 0, vocab_size = writer->session->config.vocab_size;
     for (int64_t i = 0; i < vocab_size; i++)
         num_bad += !isfinite(writer->logits[i]);
@@ -157,22 +220,21 @@ static int check_logits(const struct writer *writer, const struct request *reque
         "finite: although the weights are finite, an activation or a logit overflowed f32, as after "
         "a training that diverged; use an earlier checkpoint, or train again with a lower learning "
         "rate",
-        (long long)num_bad, (long long)vocab_size, request->model, (long long)writer->past,
+        (long long)num_bad, (long long)vocab_size, words->model, (long long)writer->past,
         (long long)writer->prompt_tokens);
 }
 
 /* write_text - goes on from the prompt until an end.  Returns 0, or -1 with err set. */
-static int write_text(struct writer *writer, const struct request *request, struct err *err) {
+static int write_text(struct writer *writer, const struct generate_words *words, struct err *err) {
     int64_t room = writer->caches[0].k.dims[0];
-    for (int64_t i = 0; i < request->max_tokens && writer->tokens.count < room; i++) {
+    for (int64_t i = 0; i < words->max_tokens && writer->tokens.count < room; i++) {
         advance(writer);
-        if (check_logits(writer, request, err) != 0)
+        if (check_logits(writer, words, err) != 0)
             return -1;
-        int32_t token =
-            sample_token(&request->sampling, writer->logits, writer->session->config.vocab_size, i);
+        int32_t token = sample_token(&words->sampling, writer->logits, writer->session->config.vocab_size, i);
         if (token >= tokenizer_vocab_size(writer->session->tokenizer))
             break; /* a padding row of the embedding: no text stands after it */
-        if (!request->ignores_end && is_end(writer->session, token))
+        if (!words->ignores_end && is_end(writer->session, token))
             break;
         token_list_push(&writer->tokens, token);
         print_new(writer, false);
@@ -182,57 +244,43 @@ static int write_text(struct writer *writer, const struct request *request, stru
     return 0;
 }
 
-static int parse(struct request *request, int argc, char **argv, struct err *err) {
-    const struct option options[] = {
-        {"MODEL", OPTION_TEXT, &request->model, 0, 0, "folder, checkpoint or GGUF"},
-        {"--prompt", OPTION_TEXT, &request->prompt, 0, 0, "text to go on from"},
-        {"--chat", OPTION_TEXT, &request->chat, 0, 0,
-         "template of the turn: auto, chatml, llama2, llama3, mistral"},
-        {"--max-tokens", OPTION_INT, &request->max_tokens, 1, 1e6, "tokens to write"},
-        {"--temperature", OPTION_REAL, &request->sampling.temperature, 0, 100,
-         "0: always the most likely token"},
-        {"--top-p", OPTION_REAL, &request->sampling.top_p, 0.0001, 1, "probability mass to draw from"},
-        {"--seed", OPTION_INT, &request->sampling.seed, 0, 9e18, "same seed, same text"},
-        {"--threads", OPTION_INT, &request->threads, 0, 4096, "0: all"},
-        {"--ignore-end", OPTION_FLAG, &request->ignores_end, 0, 0, "go on after an end token"},
-    };
-    if (options_parse(options, sizeof options / sizeof options[0], argc, argv, err))
-        return -1;
-    if (!request->model)
-        return err_set(err, "a model is expected: atelier generate MODEL --prompt TEXT");
-    return request->prompt
-               ? 0
-               : err_set(err, "a prompt is expected: atelier generate '%s' --prompt TEXT", request->model);
-}
-
-/* write_with - the exit code; err is set unless it is 0. */
-static int write_with(struct session *session, const struct request *request, struct err *err) {
+static int write_with(struct session *session, const struct generate_words *words, struct err *err) {
     struct writer writer = {0};
     int code = 2;
     if (!session->tokenizer) {
-        err_set(err, "'%s' has no tokenizer.json: it cannot read or write text", request->model);
+        err_set(err, "'%s' has no tokenizer.json: it cannot read or write text", words->model);
         return code;
     }
     writer_open(&writer, session, session->config.max_positions);
-    if (read_prompt(&writer, request, err) == 0)
-        code = write_text(&writer, request, err) == 0 ? 0 : 1;
+    if (read_prompt(&writer, words, err) == 0)
+        code = write_text(&writer, words, err) == 0 ? 0 : 1;
     writer_close(&writer);
     return code;
 }
 
-int command_generate(int argc, char **argv) {
-    struct request request = {.max_tokens = 200, .sampling = {.temperature = 0.7, .top_p = 0.95, .seed = 1}};
+static int run(int argc, char **argv) {
+    struct generate_words words;
     struct session session;
     struct err err = {""};
-    int code = 2;
+    int code = EXIT_USAGE;
+    if (!command_words(&COMMAND_generate, &words, argc, argv))
+        return EXIT_USAGE;
     memset(&session, 0, sizeof session);
-    if (!parse(&request, argc, argv, &err) &&
-        !session_open(&session, request.model, PROMPT_CHUNK_TOKENS, 0, (int)request.threads, &err) &&
-        !session_tokenizer(&session, &err)) {
-        code = write_with(&session, &request, &err);
-    }
+    if (session_open(&session, words.model, PROMPT_CHUNK_TOKENS, 0, (int)words.threads, &err) == 0 &&
+        session_tokenizer(&session, &err) == 0)
+        code = write_with(&session, &words, &err);
     if (err.text[0])
         fprintf(stderr, "error: %s\n", err.text);
     session_close(&session);
     return code;
 }
+
+const struct command COMMAND_generate = {
+    .name = "generate",
+    .summary = "text from any model, to look at it",
+    .text = "Continues TEXT, or with --chat answers it.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct generate_words),
+    .run = run,
+};

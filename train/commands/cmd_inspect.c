@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
 #include "train/measure/describe.h"
 
 /* print_text - control characters, which could move a terminal's cursor, are written as escapes: a template
@@ -101,41 +100,62 @@ static bool is_unverified(const json_t *tree) {
     return checksums && strcmp(checksums, DESCRIBE_NO_CHECKSUMS) == 0;
 }
 
-int command_inspect(int argc, char **argv) {
-    const char *path = NULL;
-    bool as_json = false, verify = false;
-    struct err err = {""};
-    const struct option options[] = {
-        {"PATH", OPTION_TEXT, &path, 0, 0, "file or folder"},
-        {"--verify", OPTION_FLAG, &verify, 0, 0, "compare all checksums; code 1 where there are none"},
-        {"--json", OPTION_FLAG, &as_json, 0, 0, "as JSON"},
-    };
-    int status = options_parse(options, sizeof options / sizeof options[0], argc, argv, &err);
-    if (status == 0 && !path)
-        status = err_set(&err, "a path is expected: atelier inspect PATH");
-    if (status != 0) {
-        fprintf(stderr, "error: %s\n", err.text);
-        return 2;
+struct inspect_words {
+    const char *path;
+    bool as_json, verifies;
+};
+
+static const struct option OPTIONS[] = {
+    {.name = "PATH",
+     .help = "a .h5, .safetensors, .gguf or tokenizer.json file, a model folder or a checkpoint",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct inspect_words, path),
+     .is_required = true},
+    {.name = "--verify",
+     .help = "compare every byte with the checksums; code 1 where there are none",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct inspect_words, verifies)},
+    {.name = "--json", .help = "as JSON", .kind = OPTION_FLAG, .at = offsetof(struct inspect_words, as_json)},
+};
+
+static void print(const json_t *tree, bool as_json) {
+    if (!as_json) {
+        print_object(tree, 0);
+        return;
     }
-    json_t *tree = describe_path(path, verify ? VERIFY_CHECKSUMS : VERIFY_NOTHING, &err);
+    json_dumpf(tree, stdout, JSON_INDENT(2));
+    putchar('\n');
+}
+
+static int run(int argc, char **argv) {
+    struct inspect_words words;
+    struct err err = {""};
+    if (!command_words(&COMMAND_inspect, &words, argc, argv))
+        return EXIT_USAGE;
+    json_t *tree = describe_path(words.path, words.verifies ? VERIFY_CHECKSUMS : VERIFY_NOTHING, &err);
     if (!tree) {
         fprintf(stderr, "error: %s\n", err.text);
-        return 1;
+        return EXIT_FAULT;
     }
-    if (as_json) {
-        json_dumpf(tree, stdout, JSON_INDENT(2));
-        putchar('\n');
-    } else {
-        print_object(tree, 0);
-    }
-    bool is_failed = verify && is_unverified(tree);
+    print(tree, words.as_json);
+    bool is_failed = words.verifies && is_unverified(tree);
     json_decref(tree);
     if (is_failed) {
         fflush(stdout);
         fprintf(stderr,
                 "error: cannot verify '%s': it holds no checksums; checkpoints and the token files of this "
                 "version do (prepare an older token file again)\n",
-                path);
+                words.path);
     }
-    return is_failed ? 1 : 0;
+    return is_failed ? EXIT_FAULT : EXIT_DONE;
 }
+
+const struct command COMMAND_inspect = {
+    .name = "inspect",
+    .summary = "what is in a token file, model, checkpoint or tokenizer",
+    .text = "Says what PATH is and holds: sizes, types, names, where it comes from.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct inspect_words),
+    .run = run,
+};

@@ -17,42 +17,30 @@
 #include "train/plan/calibration.h"
 #include "train/plan/run_plan.h"
 
-enum { EXIT_FITS = 0, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = 1 << 20 };
+enum { EXIT_FITS = EXIT_DONE, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = 1 << 20 };
 
 struct plan_words {
     const char *config_path;
-    const char **overrides;
-    int num_overrides;
     int64_t ranks; /* 0: as the run file's slurm section says */
+    struct option_list overrides;
     bool as_json;
 };
 
-static int read_words(struct plan_words *words, int argc, char **argv, struct err *err) {
-    words->overrides = xcalloc((size_t)argc + 1, sizeof *words->overrides);
-    for (int i = 0; i < argc; i++) {
-        bool has_value = i + 1 < argc;
-        if (strcmp(argv[i], "--json") == 0) {
-            words->as_json = true;
-        } else if (strcmp(argv[i], "--set") == 0 && has_value) {
-            words->overrides[words->num_overrides++] = argv[++i];
-        } else if (strcmp(argv[i], "--ranks") == 0 && has_value) {
-            char *end;
-            words->ranks = strtoll(argv[++i], &end, 10);
-            if (*end || words->ranks < 1 || words->ranks > 1 << 16)
-                return err_set(err, "--ranks: '%s' is not a number of ranks (1 to 65536)", argv[i]);
-        } else if (strcmp(argv[i], "--set") == 0 && !has_value) {
-            return err_set(err, "--set needs a value: --set section.key=value");
-        } else if (argv[i][0] == '-') {
-            return err_set(err, "unknown option '%s', or its value is missing (see 'atelier plan --help')",
-                           argv[i]);
-        } else if (words->config_path) {
-            return err_set(err, "one run file is expected, '%s' is a second one", argv[i]);
-        } else {
-            words->config_path = argv[i];
-        }
-    }
-    return words->config_path ? 0 : err_set(err, "a run file is expected: atelier plan CONFIG");
-}
+static const struct option OPTIONS[] = {
+    OPTION_CONFIG(offsetof(struct plan_words, config_path)),
+    {.name = "--ranks",
+     .value = "N",
+     .help = "on N ranks of this computer, instead of the job of the 'slurm:' section",
+     .kind = OPTION_INT,
+     .at = offsetof(struct plan_words, ranks),
+     .min = 1,
+     .max = 1 << 16},
+    OPTION_SET(offsetof(struct plan_words, overrides)),
+    {.name = "--json",
+     .help = "the figures as JSON",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct plan_words, as_json)},
+};
 
 /* --- the model, by its description alone --- */
 
@@ -215,14 +203,16 @@ static int look_around(struct surroundings *here, const struct plan_words *words
     return 0;
 }
 
-int command_plan(int argc, char **argv) {
-    struct plan_words words = {.config_path = NULL};
+static int run(int argc, char **argv) {
+    struct plan_words words;
     struct surroundings here = {.run_folder = NULL};
     struct run_plan plan;
     struct err err = {""};
     int code = EXIT_NOT;
-    if (read_words(&words, argc, argv, &err) != 0 ||
-        config_load(&here.config, words.config_path, words.overrides, words.num_overrides, &err) != 0 ||
+    if (!command_words(&COMMAND_plan, &words, argc, argv))
+        return EXIT_USAGE;
+    if (config_load(&here.config, words.config_path, words.overrides.words, words.overrides.count, &err) !=
+            0 ||
         read_model(&here.model, &here.config, &err) != 0 || look_around(&here, &words, &err) != 0 ||
         run_plan_make(&plan, &here.config, &here.model, &here.place, &err) != 0) {
         fprintf(stderr, "error: %s\n", err.text);
@@ -234,8 +224,21 @@ int command_plan(int argc, char **argv) {
         code = plan.proposal.fits ? EXIT_FITS : EXIT_NOT;
     }
     free(here.run_folder);
-    free(words.overrides);
     site_release(&here.site);
     config_free(&here.config);
     return code;
 }
+
+const struct command COMMAND_plan = {
+    .name = "plan",
+    .summary = "does it fit, how long, what does it cost: before it is started",
+    .text =
+        "Works out memory, speed, time, jobs, cost, energy and disk of the run file CONFIG, and what would be better.  No "
+        "weights are read: of model.path the config.json is enough.  Exit code 0: it fits into the memory; 2: it does not.\n"
+        "Rates are those of the site's profile, or of a calibration made on such a node ('atelier doctor --calibrate FILE'), "
+        "read from ATELIER_CALIBRATION or calibrations/SITE-PARTITION.json beside the profile.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct plan_words),
+    .run = run,
+};

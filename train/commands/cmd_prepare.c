@@ -12,7 +12,6 @@
 #include "configs/schema/config.h"
 #include "kernels/clock.h"
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
 #include "train/record/metrics_summary.h"
 
 enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
@@ -163,40 +162,44 @@ static int prepare(const struct prepare_config *config, bool as_json, struct err
     return status == 0 ? 0 : 1;
 }
 
-int command_prepare(int argc, char **argv) {
-    const char *path = NULL, **overrides = xcalloc((size_t)argc + 1, sizeof *overrides);
-    char **others = xcalloc((size_t)argc + 1, sizeof *others);
-    int num_overrides = 0, num_others = 0, code = 2;
-    bool as_json = false;
+struct prepare_words {
+    const char *config_path;
+    struct option_list overrides;
+    bool as_json;
+};
+
+static const struct option OPTIONS[] = {
+    OPTION_CONFIG(offsetof(struct prepare_words, config_path)),
+    OPTION_SET(offsetof(struct prepare_words, overrides)),
+    {.name = "--json",
+     .help = "totals as JSON on standard output",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct prepare_words, as_json)},
+};
+
+static int run(int argc, char **argv) {
+    struct prepare_words words;
     struct err err = {""};
     struct config config;
-    for (int i = 0; i < argc; i++) /* --set may be repeated, which options_parse does not know */
-        if (strcmp(argv[i], "--set") == 0 && i + 1 < argc)
-            overrides[num_overrides++] = argv[++i];
-        else if (strcmp(argv[i], "--set") == 0) {
-            err_set(&err, "--set needs a value: --set section.key=value");
-            goto done;
-        } else
-            others[num_others++] = argv[i];
-    const struct option options[] = {
-        {"CONFIG", OPTION_TEXT, &path, 0, 0, "run file"},
-        {"--json", OPTION_FLAG, &as_json, 0, 0, "totals as JSON"},
-    };
-    if (options_parse(options, 2, num_others, others, &err) != 0)
-        goto done;
-    if (!path) {
-        err_set(&err, "a run file is expected: atelier prepare CONFIG");
-        goto done;
+    int code = EXIT_USAGE;
+    if (!command_words(&COMMAND_prepare, &words, argc, argv))
+        return EXIT_USAGE;
+    if (config_load(&config, words.config_path, words.overrides.words, words.overrides.count, &err) == 0) {
+        if (config_need_prepare(&config, &err) == 0)
+            code = prepare(&config.prepare, words.as_json, &err);
+        config_free(&config);
     }
-    if (config_load(&config, path, overrides, num_overrides, &err) != 0)
-        goto done;
-    if (config_need_prepare(&config, &err) == 0)
-        code = prepare(&config.prepare, as_json, &err);
-    config_free(&config);
-done:
-    if (code != 0)
+    if (code != EXIT_DONE)
         fprintf(stderr, "error: %s\n", err.text);
-    free(overrides);
-    free(others);
     return code;
 }
+
+const struct command COMMAND_prepare = {
+    .name = "prepare",
+    .summary = "corpora -> one token file, with provenance",
+    .text = "Reads the 'prepare:' section of the run file CONFIG and writes the token file it names.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct prepare_words),
+    .run = run,
+};

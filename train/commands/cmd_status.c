@@ -14,7 +14,6 @@
 #include "slurm/submit_folder.h"
 #include "slurm/task.h"
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
 #include "train/record/accounts.h"
 #include "train/record/metrics_summary.h"
 #include "train/record/run_status.h"
@@ -349,38 +348,56 @@ static void print_json(const struct report *report) {
     json_decref(root);
 }
 
-int command_status(int argc, char **argv) {
-    struct report report = {.run_folder = NULL};
-    bool as_json = false;
+static void print(const struct report *report) {
+    printf("run          %s\n", report->run_folder);
+    print_state(report);
+    print_progress(report);
+    print_chain(report);
+    print_tasks(report);
+    print_ledger(report);
+}
+
+struct status_words {
+    const char *run_folder;
+    bool as_json;
+};
+
+static const struct option OPTIONS[] = {
+    {.name = "RUN",
+     .help = "the run folder",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct status_words, run_folder),
+     .is_required = true},
+    {.name = "--json", .help = "as JSON", .kind = OPTION_FLAG, .at = offsetof(struct status_words, as_json)},
+};
+
+static int run(int argc, char **argv) {
+    struct status_words words;
     struct err err = {""};
-    const struct option options[] = {
-        {"RUN", OPTION_TEXT, &report.run_folder, 0, 0, "run folder"},
-        {"--json", OPTION_FLAG, &as_json, 0, 0, "as JSON"},
-    };
-    int status = options_parse(options, sizeof options / sizeof options[0], argc, argv, &err);
-    if (status == 0 && !report.run_folder)
-        status = err_set(&err, "a run folder is expected: atelier status RUN");
-    if (status != 0) {
+    if (!command_words(&COMMAND_status, &words, argc, argv))
+        return EXIT_USAGE;
+    struct report report = {.run_folder = words.run_folder};
+    int status = gather(&report, &err);
+    if (status != 0)
         fprintf(stderr, "error: %s\n", err.text);
-        return 2;
-    }
-    status = gather(&report, &err);
-    if (status != 0) {
-        fprintf(stderr, "error: %s\n", err.text);
-    } else if (as_json) {
+    else if (words.as_json)
         print_json(&report);
-    } else {
-        printf("run          %s\n", report.run_folder);
-        print_state(&report);
-        print_progress(&report);
-        print_chain(&report);
-        print_tasks(&report);
-        print_ledger(&report);
-    }
+    else
+        print(&report);
     free(report.prologue);
     ledger_close(&report.ledger);
     site_release(&report.site);
     queue_release(&report.queue);
     chain_release(&report.chain);
-    return status == 0 ? 0 : 1;
+    return status == 0 ? EXIT_DONE : EXIT_FAULT;
 }
+
+const struct command COMMAND_status = {
+    .name = "status",
+    .summary = "how far a run is: queue, step, loss, speed, hours",
+    .text = "Reads the files of the run folder RUN, and asks squeue where there is one.  Changes nothing.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct status_words),
+    .run = run,
+};

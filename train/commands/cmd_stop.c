@@ -9,7 +9,6 @@
 #include "slurm/command_file.h"
 #include "slurm/submit_folder.h"
 #include "train/commands/commands.h"
-#include "train/commands/options.h"
 #include "train/record/run_status.h"
 #include "train/run/run_lock.h"
 
@@ -158,30 +157,59 @@ static int obey(struct target *target, bool saves, bool now, struct err *err) {
     return stop(target, now, err);
 }
 
-int command_stop(int argc, char **argv) {
-    struct target target = {.run_folder = NULL};
-    bool saves = false, now = false;
+struct stop_words {
+    const char *run_folder;
+    bool saves, now;
+};
+
+static const struct option OPTIONS[] = {
+    {.name = "RUN",
+     .help = "the run folder",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct stop_words, run_folder),
+     .is_required = true},
+    {.name = "--save",
+     .help = "save, and go on training",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct stop_words, saves)},
+    {.name = "--now",
+     .help = "tell it through Slurm as well, and cancel the jobs that wait",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct stop_words, now)},
+};
+
+static int check(const void *given, struct err *err) {
+    const struct stop_words *words = given;
+    if (words->saves && words->now)
+        return err_set(err, "--save lets the run go on, --now ends it: give one of them");
+    return 0;
+}
+
+static int run(int argc, char **argv) {
+    struct stop_words words;
     struct err err = {""};
-    const struct option options[] = {
-        {"RUN", OPTION_TEXT, &target.run_folder, 0, 0, "run folder"},
-        {"--save", OPTION_FLAG, &saves, 0, 0, "save and go on"},
-        {"--now", OPTION_FLAG, &now, 0, 0, "through Slurm as well"},
-    };
-    int status = options_parse(options, sizeof options / sizeof options[0], argc, argv, &err);
-    if (status == 0 && !target.run_folder)
-        status = err_set(&err, "a run folder is expected: atelier stop RUN");
-    if (status == 0 && saves && now)
-        status = err_set(&err, "--save lets the run go on, --now ends it: give one of them");
-    if (status != 0) {
-        fprintf(stderr, "error: %s\n", err.text);
-        return 2;
-    }
-    status = look(&target, &err);
+    if (!command_words(&COMMAND_stop, &words, argc, argv))
+        return EXIT_USAGE;
+    struct target target = {.run_folder = words.run_folder};
+    int status = look(&target, &err);
     if (status == 0)
-        status = obey(&target, saves, now, &err);
+        status = obey(&target, words.saves, words.now, &err);
     if (status != 0)
         fprintf(stderr, "error: %s\n", err.text);
     queue_release(&target.queue);
     chain_release(&target.chain);
-    return status == 0 ? 0 : 1;
+    return status == 0 ? EXIT_DONE : EXIT_FAULT;
 }
+
+const struct command COMMAND_stop = {
+    .name = "stop",
+    .summary = "tells a running job to save and end",
+    .text =
+        "Leaves a command in the run folder RUN; the job saves after its present step and ends, and no further job of its "
+        "chain follows.  'atelier submit' goes on from there.  Where nothing has begun a job that waits is cancelled.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct stop_words),
+    .check = check,
+    .run = run,
+};

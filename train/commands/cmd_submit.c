@@ -19,55 +19,63 @@
 #include "train/run/run_lock.h"
 #include "train/run/run_record.h"
 
-enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, MAX_OVERRIDES = 256 };
 static const double QUEUE_TIMEOUT_S = 10;
 
-struct submit_words {
-    const char *config_path;
-    const char *program; /* NULL: this one */
-    bool is_dry_run;
-    const char *overrides[MAX_OVERRIDES + 2];
-    int num_overrides;
-    char chain_jobs[64]; /* "slurm.chain.max_jobs=N" */
+static const struct option OPTIONS[] = {
+    {.name = "TASK",
+     .value = "prepare|eval|export",
+     .help = "instead of a training: this command as one job",
+     .kind = OPTION_CHOICE,
+     .at = offsetof(struct submit_words, task)},
+    OPTION_CONFIG(offsetof(struct submit_words, config_path)),
+    {.name = "--dry-run",
+     .help =
+         "print the script and what it would cost, write and submit nothing; code 2 where a job would be refused",
+     .kind = OPTION_FLAG,
+     .at = offsetof(struct submit_words, is_dry_run)},
+    {.name = "--program",
+     .value = "PATH",
+     .help = "another build of atelier for the job: the one for its GPUs, build/cuda/atelier",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct submit_words, program)},
+    {.name = "--chain",
+     .value = "N",
+     .help = "a follow-up job after each job until all steps are done, at most N starts",
+     .kind = OPTION_INT,
+     .at = offsetof(struct submit_words, chain_jobs),
+     .min = 1,
+     .max = 10000},
+    OPTION_SET(offsetof(struct submit_words, overrides)),
+    {.name = "OPTION",
+     .value = "OPTION",
+     .help = "of a TASK: its model, where it is not the run's newest checkpoint, and its own options",
+     .kind = OPTION_REST,
+     .at = offsetof(struct submit_words, task_words)},
 };
 
-static int take_chain(struct submit_words *words, const char *count, struct err *err) {
-    char *end;
-    long jobs = strtol(count, &end, 10);
-    if (end == count || *end || jobs < 1 || jobs > 10000)
-        return err_set(err, "--chain: '%s' is not a number of jobs (1 to 10000)", count);
-    snprintf(words->chain_jobs, sizeof words->chain_jobs, "slurm.chain.max_jobs=%ld", jobs);
+static int check(const void *given, struct err *err) {
+    const struct submit_words *words = given;
+    if (words->task && words->chain_jobs > 0)
+        return err_set(err, "--chain: '%s' is one job; leave it out", words->task);
+    if (!words->task && words->task_words.count > 0)
+        return options_refuse(OPTIONS, sizeof OPTIONS / sizeof OPTIONS[0], words->task_words.words[0], err);
     return 0;
 }
 
-static int read_words(struct submit_words *words, int argc, char **argv, struct err *err) {
-    for (int i = 0; i < argc; i++) {
-        bool has_value = i + 1 < argc;
-        if (strcmp(argv[i], "--dry-run") == 0) {
-            words->is_dry_run = true;
-        } else if (strcmp(argv[i], "--set") == 0 && has_value && words->num_overrides < MAX_OVERRIDES) {
-            words->overrides[words->num_overrides++] = argv[++i];
-        } else if (strcmp(argv[i], "--program") == 0 && has_value) {
-            words->program = argv[++i];
-        } else if (strcmp(argv[i], "--chain") == 0 && has_value) {
-            if (take_chain(words, argv[++i], err) != 0)
-                return -1;
-        } else if (strcmp(argv[i], "--set") == 0 && !has_value) {
-            return err_set(err, "--set needs a value: --set section.key=value");
-        } else if (argv[i][0] == '-') {
-            return err_set(err, "unknown option '%s', or its value is missing (see 'atelier submit --help')",
-                           argv[i]);
-        } else if (words->config_path) {
-            return err_set(err, "one run file is expected, '%s' is a second one", argv[i]);
-        } else {
-            words->config_path = argv[i];
-        }
+/* load_config - the run file with what the command line says; --chain is a name for two keys.  Returns 0, or -1 with err
+ * set. */
+static int load_config(struct config *config, const struct submit_words *words, struct err *err) {
+    const char *overrides[OPTION_LIST_MAX + 2];
+    char max_jobs[64];
+    int count = 0;
+    for (; count < words->overrides.count; count++)
+        overrides[count] = words->overrides.words[count];
+    if (words->chain_jobs > 0) {
+        snprintf(max_jobs, sizeof max_jobs, "slurm.chain.max_jobs=%lld", (long long)words->chain_jobs);
+        overrides[count++] = "slurm.chain.until=done";
+        overrides[count++] = max_jobs;
     }
-    if (words->chain_jobs[0]) {
-        words->overrides[words->num_overrides++] = "slurm.chain.until=done";
-        words->overrides[words->num_overrides++] = words->chain_jobs;
-    }
-    return words->config_path ? 0 : err_set(err, "a run file is expected: atelier submit CONFIG [--dry-run]");
+    return config_load(config, words->config_path, overrides, count, err);
 }
 
 /* --- what the plan needs to know --- */
@@ -270,20 +278,20 @@ static int submit(const struct submit_words *words, struct config *config, const
     return code;
 }
 
-int command_submit(int argc, char **argv) {
-    if (argc > 0 && task_find(argv[0]))
-        return command_submit_task(argc, argv);
-    struct submit_words words = {.config_path = NULL};
+static int run(int argc, char **argv) {
+    struct submit_words words;
     struct config config = {.text = NULL};
     struct site site = {.name = NULL};
     struct surroundings here = {.run_folder = NULL};
     struct err err = {""};
     int code = EXIT_USAGE;
-    int status = read_words(&words, argc, argv, &err);
+    if (!command_words(&COMMAND_submit, &words, argc, argv))
+        return EXIT_USAGE;
+    if (words.task)
+        return submit_task(&words);
     const struct surroundings_asked asked = {words.config_path, words.program};
-    if (status != 0 ||
-        config_load(&config, words.config_path, words.overrides, words.num_overrides, &err) != 0 ||
-        config_need_train(&config, &err) != 0 || site_open(&site, config.slurm.site, &err) != 0 ||
+    if (load_config(&config, &words, &err) != 0 || config_need_train(&config, &err) != 0 ||
+        site_open(&site, config.slurm.site, &err) != 0 ||
         surroundings_look(&here, &asked, &config, &site, &err) != 0)
         fprintf(stderr, "error: %s\n", err.text);
     else
@@ -293,3 +301,22 @@ int command_submit(int argc, char **argv) {
     config_free(&config);
     return code;
 }
+
+const struct command COMMAND_submit = {
+    .name = "submit",
+    .summary = "a Slurm job for a run file: checked, submitted, chained",
+    .text =
+        "Checks what the 'slurm:' section of CONFIG asks for against the site's profile, writes the batch script to "
+        "run.folder and submits it.  The site is found out, or named by slurm.site (slurm/sites holds the profiles).\n"
+        "With a TASK: that command as one job on a node without GPUs, beside the training of the same run folder:\n"
+        "  submit prepare CONFIG\n"
+        "  submit eval CONFIG [MODEL] --data FILE.h5 [OPTION]...\n"
+        "  submit export CONFIG [MODEL] --to hf|gguf --out PATH [OPTION]...\n"
+        "MODEL left out: the run's newest checkpoint.  Partition: the run file's where it has no GPUs, else the site's first "
+        "without; --set slurm.partition=NAME names one.  In slurm.after RUN:prepare is such a job.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct submit_words),
+    .check = check,
+    .run = run,
+};

@@ -13,29 +13,13 @@ enum { CONFIG_MAX_BYTES = 1 << 20 };
 
 struct train_words {
     const char *config_path;
-    const char **overrides;
-    int num_overrides;
+    struct option_list overrides;
 };
 
-/* read_words - CONFIG and the overrides.  Returns 0, or -1 with err set. */
-static int read_words(struct train_words *words, int argc, char **argv, struct err *err) {
-    words->overrides = xcalloc((size_t)argc + 1, sizeof *words->overrides);
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--set") == 0 && i + 1 < argc)
-            words->overrides[words->num_overrides++] = argv[++i];
-        else if (strcmp(argv[i], "--set") == 0)
-            return err_set(err, "--set needs a value: --set section.key=value");
-        else if (argv[i][0] == '-')
-            return err_set(err, "unknown option '%s' (see 'atelier train --help')", argv[i]);
-        else if (words->config_path)
-            return err_set(err, "one run file is expected, '%s' is a second one", argv[i]);
-        else
-            words->config_path = argv[i];
-    }
-    return words->config_path
-               ? 0
-               : err_set(err, "a run file is expected: atelier train CONFIG [--set key=value]...");
-}
+static const struct option OPTIONS[] = {
+    OPTION_CONFIG(offsetof(struct train_words, config_path)),
+    OPTION_SET(offsetof(struct train_words, overrides)),
+};
 
 /* same_paths - each rank replaces environment variables with its own; all must mean the same files. */
 static int same_paths(const struct config *config, struct comm *comm, struct err *err) {
@@ -61,8 +45,8 @@ static bool read_config(struct config *config, const struct train_words *words, 
     if (!comm_all_ok(comm, comm_is_root(comm) && !text ? -1 : 0, &err))
         return false;
     comm_broadcast_text(comm, &text);
-    int status = config_load_text(config, text, strlen(text), words->config_path, words->overrides,
-                                  words->num_overrides, &err);
+    int status = config_load_text(config, text, strlen(text), words->config_path, words->overrides.words,
+                                  words->overrides.count, &err);
     if (!status)
         status = config_need_train(config, &err);
     free(text);
@@ -72,19 +56,33 @@ static bool read_config(struct config *config, const struct train_words *words, 
     return comm_all_ok(comm, status, &err);
 }
 
-int command_train(int argc, char **argv) {
-    struct train_words words = {0};
+static int run(int argc, char **argv) {
+    struct train_words words;
     struct config config = {0};
     struct err err = {""};
     stop_install(); /* before MPI starts its threads */
-    int status = read_words(&words, argc, argv, &err);
-    double limit_s = run_start_limit_s(words.config_path, words.overrides, words.num_overrides);
+    int status = command_read(&COMMAND_train, &words, argc, argv, &err);
+    double limit_s = run_start_limit_s(words.config_path, words.overrides.words, words.overrides.count);
     struct comm *comm = comm_start_within(&argc, &argv, limit_s);
-    int code = 2;
+    int code = EXIT_USAGE;
     if (comm_all_ok(comm, status, &err) && read_config(&config, &words, comm))
         code = trainer_run(&config, comm);
     config_free(&config);
-    free(words.overrides);
     comm_finish(comm);
     return code;
 }
+
+const struct command COMMAND_train = {
+    .name = "train",
+    .summary = "pre-training and fine-tuning, on any number of ranks",
+    .text =
+        "Trains the model of the run file CONFIG.  Alone it runs on one rank; with more:\n"
+        "  mpirun -n 4 atelier train CONFIG        srun atelier train CONFIG\n"
+        "SIGTERM and SIGUSR1 save a checkpoint and end with code 75; the same command then goes on from there.\n"
+        "As root (containers) mpirun wants OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 in the "
+        "environment.",
+    .options = OPTIONS,
+    .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
+    .words_bytes = sizeof(struct train_words),
+    .run = run,
+};

@@ -1,4 +1,4 @@
-/* options.c - see options.h. */
+/* options.c - reading the words of a command line by a table of options. */
 #include "train/commands/options.h"
 
 #include <errno.h>
@@ -7,74 +7,197 @@
 
 #include "configs/schema/nearest.h"
 
-static bool is_argument(const struct option *option) {
+enum { TEXT_ROOM = 128 };
+
+struct reading {
+    const struct option *options;
+    int num_options;
+    char *words; /* the struct that is filled */
+    bool is_given[OPTIONS_MAX];
+    int argc;
+    char **argv;
+    int at; /* the word that is being read */
+};
+
+bool option_is_argument(const struct option *option) {
     return option->name[0] != '-';
 }
 
-static const struct option *find(const struct option *options, int num_options, const char *word) {
-    for (int i = 0; i < num_options; i++)
-        if (!is_argument(&options[i]) && strcmp(options[i].name, word) == 0)
-            return &options[i];
-    return NULL;
+const char *option_text(const struct option *option, char *text, size_t room_bytes) {
+    bool is_choice = option->kind == OPTION_CHOICE && option_is_argument(option);
+    if (is_choice || option->kind == OPTION_REST)
+        snprintf(text, room_bytes, "%s", option->value);
+    else if (option_is_argument(option) || option->kind == OPTION_FLAG)
+        snprintf(text, room_bytes, "%s", option->name);
+    else
+        snprintf(text, room_bytes, "%s %s", option->name, option->value);
+    return text;
 }
 
-static int store_number(const struct option *option, const char *text, struct err *err) {
+/* find - by the first length_bytes of word; -1: none. */
+static int find(const struct reading *reading, const char *word, size_t length_bytes) {
+    for (int i = 0; i < reading->num_options; i++) {
+        const struct option *option = &reading->options[i];
+        if (!option_is_argument(option) && strlen(option->name) == length_bytes &&
+            strncmp(option->name, word, length_bytes) == 0)
+            return i;
+    }
+    return -1;
+}
+
+/* --- one value --- */
+
+static bool is_choice(const char *choices, const char *word) {
+    size_t length_bytes = strcspn(word, "|");
+    if (word[length_bytes] == '|')
+        return false;
+    for (const char *at = choices; at; at = strchr(at, '|')) {
+        at += *at == '|';
+        if (strncmp(at, word, length_bytes) == 0 && strchr("|", at[length_bytes]) && length_bytes > 0)
+            return true;
+    }
+    return false;
+}
+
+static int store_number(const struct option *option, void *field, const char *text, struct err *err) {
+    bool is_real = option->kind == OPTION_REAL;
     char *end;
     errno = 0;
-    double real = option->kind == OPTION_REAL ? strtod(text, &end) : (double)strtoll(text, &end, 10);
+    double real = is_real ? strtod(text, &end) : (double)strtoll(text, &end, 10);
     if (end == text || *end || errno)
-        return err_set(err, "%s: '%s' is not a%s number", option->name, text,
-                       option->kind == OPTION_INT ? " whole" : "");
+        return err_set(err, "%s: '%s' is not a%s number", option->name, text, is_real ? "" : " whole");
     if (!(real >= option->min && real <= option->max))
         return err_set(err, "%s: %s is out of range (%g to %g)", option->name, text, option->min,
                        option->max);
-    if (option->kind == OPTION_REAL)
-        *(double *)option->value = real;
+    if (is_real)
+        *(double *)field = real;
     else
-        *(int64_t *)option->value = strtoll(text, NULL, 10);
+        *(int64_t *)field = strtoll(text, NULL, 10);
     return 0;
 }
 
-static int store(const struct option *option, const char *text, struct err *err) {
-    if (option->kind == OPTION_TEXT) {
-        *(const char **)option->value = text;
-        return 0;
-    }
-    return store_number(option, text, err);
+static int append(struct option_list *list, const struct option *option, const char *text, struct err *err) {
+    if (list->count == OPTION_LIST_MAX)
+        return err_set(err, "%s is given more than %d times", option->name, (int)OPTION_LIST_MAX);
+    list->words[list->count++] = text;
+    return 0;
 }
 
-enum { OPTIONS_MAX = 32 };
+static int store(const struct reading *reading, const struct option *option, const char *text,
+                 struct err *err) {
+    void *field = reading->words + option->at;
+    switch (option->kind) {
+    case OPTION_FLAG:
+        *(bool *)field = true;
+        return 0;
+    case OPTION_CHOICE:
+        if (!is_choice(option->value, text))
+            return err_set(err, "%s: '%s' is none of %s", option->name, text, option->value);
+        *(const char **)field = text;
+        return 0;
+    case OPTION_TEXT:
+        *(const char **)field = text;
+        return 0;
+    case OPTION_INT:
+    case OPTION_REAL:
+        return store_number(option, field, text, err);
+    case OPTION_LIST:
+    case OPTION_REST:
+        return append(field, option, text, err);
+    }
+    return -1;
+}
 
-static int unknown(const struct option *options, int num_options, const char *word, struct err *err) {
+/* --- one word --- */
+
+/* missing - the first argument or option that is required and was not given; NULL: none. */
+static const struct option *missing(const struct reading *reading) {
+    for (int i = 0; i < reading->num_options; i++)
+        if (reading->options[i].is_required && !reading->is_given[i])
+            return &reading->options[i];
+    return NULL;
+}
+
+static const struct option *missing_argument(const struct reading *reading) {
+    const struct option *option = missing(reading);
+    return option && option_is_argument(option) ? option : NULL;
+}
+
+int options_refuse(const struct option *options, int num_options, const char *word, struct err *err) {
     const char *names[OPTIONS_MAX] = {NULL};
-    for (int i = 0; i < num_options && i < OPTIONS_MAX; i++)
-        names[i] = is_argument(&options[i]) ? NULL : options[i].name;
-    const char *nearest = nearest_word(word, names, num_options < OPTIONS_MAX ? num_options : OPTIONS_MAX);
+    if (word[0] != '-')
+        return err_set(err, "'%s' is one argument too many", word);
+    for (int i = 0; i < num_options; i++)
+        names[i] = option_is_argument(&options[i]) ? NULL : options[i].name;
+    const char *nearest = nearest_word(word, names, num_options);
     return nearest ? err_set(err, "unknown option '%s' (did you mean '%s'?)", word, nearest)
                    : err_set(err, "unknown option '%s'", word);
 }
 
-int options_parse(const struct option *options, int num_options, int argc, char **argv, struct err *err) {
-    int next_argument = 0;
-    for (int i = 0; i < argc; i++) {
-        const struct option *option = NULL;
-        if (strncmp(argv[i], "--", 2) != 0) {
-            while (next_argument < num_options && !is_argument(&options[next_argument]))
-                next_argument++;
-            if (next_argument == num_options)
-                return err_set(err, "'%s' is one argument too many", argv[i]);
-            store(&options[next_argument++], argv[i], err);
+/* take_rest - a word that is in no row. */
+static int take_rest(struct reading *reading, struct err *err) {
+    const char *word = reading->argv[reading->at];
+    for (int i = 0; i < reading->num_options; i++) {
+        const struct option *option = &reading->options[i], *required = missing_argument(reading);
+        if (option->kind == OPTION_REST && required)
+            return err_set(err, "%s is expected before '%s'", required->name, word);
+        if (option->kind == OPTION_REST)
+            return store(reading, option, word, err);
+    }
+    return options_refuse(reading->options, reading->num_options, word, err);
+}
+
+/* take_option - "--name", "--name=VALUE", or "--name" and the word after it. */
+static int take_option(struct reading *reading, struct err *err) {
+    char *word = reading->argv[reading->at], *equals = strchr(word, '='), text[TEXT_ROOM];
+    int found = find(reading, word, equals ? (size_t)(equals - word) : strlen(word));
+    if (found < 0)
+        return take_rest(reading, err);
+    const struct option *option = &reading->options[found];
+    if (reading->is_given[found] && option->kind != OPTION_LIST)
+        return err_set(err, "%s is given twice", option->name);
+    reading->is_given[found] = true;
+    if (option->kind == OPTION_FLAG && equals)
+        return err_set(err, "%s takes no value ('%s')", option->name, word);
+    if (option->kind == OPTION_FLAG || equals)
+        return store(reading, option, equals ? equals + 1 : NULL, err);
+    const char *value = reading->at + 1 < reading->argc ? reading->argv[reading->at + 1] : NULL;
+    if (!value || find(reading, value, strlen(value)) >= 0)
+        return err_set(err, "%s needs a value: %s", option->name, option_text(option, text, sizeof text));
+    reading->at++;
+    return store(reading, option, value, err);
+}
+
+/* take_argument - the next argument's row that the word fits. */
+static int take_argument(struct reading *reading, struct err *err) {
+    const char *word = reading->argv[reading->at];
+    for (int i = 0; i < reading->num_options; i++) {
+        const struct option *option = &reading->options[i];
+        if (!option_is_argument(option) || option->kind == OPTION_REST || reading->is_given[i])
             continue;
-        }
-        option = find(options, num_options, argv[i]);
-        if (!option)
-            return unknown(options, num_options, argv[i], err);
-        if (option->kind == OPTION_FLAG)
-            *(bool *)option->value = true;
-        else if (i + 1 == argc)
-            return err_set(err, "%s needs a value", argv[i]);
-        else if (store(option, argv[++i], err))
+        if (option->kind == OPTION_CHOICE && !option->is_required && !is_choice(option->value, word))
+            continue;
+        reading->is_given[i] = true;
+        return store(reading, option, word, err);
+    }
+    return take_rest(reading, err);
+}
+
+int options_read(const struct option *options, int num_options, void *words, int argc, char **argv,
+                 struct err *err) {
+    struct reading reading = {
+        .options = options, .num_options = num_options, .words = words, .argc = argc, .argv = argv};
+    char text[TEXT_ROOM];
+    CHECK(num_options <= OPTIONS_MAX, "a table of %d options", num_options);
+    for (int i = 0; i < num_options; i++)
+        CHECK(!options[i].fallback || store(&reading, &options[i], options[i].fallback, err) == 0,
+              "the default of %s: %s", options[i].name, err->text);
+    for (; reading.at < argc; reading.at++) {
+        const char *word = argv[reading.at];
+        bool is_option = word[0] == '-' && word[1]; /* "-" alone is a file's name to many programs */
+        if ((is_option ? take_option(&reading, err) : take_argument(&reading, err)) != 0)
             return -1;
     }
-    return 0;
+    const struct option *required = missing(&reading);
+    return required ? err_set(err, "%s is missing", option_text(required, text, sizeof text)) : 0;
 }

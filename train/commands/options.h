@@ -1,20 +1,66 @@
-/* options.h - words of the command line that are not in a run file: --name VALUE, --name, and plain
- * arguments. */
+/* options.h - the words of a command line, read by a table: arguments in their order, and options as "--name",
+ * "--name VALUE" or "--name=VALUE" anywhere between them.  The same table makes the usage line and the help. */
 #pragma once
+
+#include <stdio.h>
 
 #include "kernels/error.h"
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_REAL };
-
-struct option {
-    const char *name; /* "--seed"; an argument's name in capitals: "MODEL" (always text, in order) */
-    enum option_kind kind;
-    void *value;     /* bool *, const char **, int64_t * or double * */
-    double min, max; /* of a number */
-    const char *help;
+/* What a row stores, and where: a field of the command's own struct. */
+enum option_kind {
+    OPTION_FLAG,   /* bool */
+    OPTION_TEXT,   /* const char *, borrowed from argv; NULL: not given */
+    OPTION_CHOICE, /* const char *, one of the words of 'value' */
+    OPTION_INT,    /* int64_t from min to max */
+    OPTION_REAL,   /* double from min to max */
+    OPTION_LIST,   /* struct option_list: may be given again and again */
+    OPTION_REST, /* struct option_list: every word that no other row takes, once the required arguments are there */
 };
 
-/* options_parse - fill the values from the words.  Texts are borrowed from argv.  Returns 0, or -1 with err
- * set: unknown option (the nearest is named), missing value, not a number, out of range, too many arguments.
- */
-int options_parse(const struct option *options, int num_options, int argc, char **argv, struct err *err);
+enum { OPTIONS_MAX = 24, OPTION_LIST_MAX = 256 }; /* rows of a table; words of a list */
+
+struct option_list {
+    const char *words[OPTION_LIST_MAX]; /* borrowed from argv */
+    int count;
+};
+
+struct option {
+    const char *name;  /* "--seed"; of an argument its name in capitals, "MODEL": a text or a choice */
+    const char *value; /* what the help calls the value: "N", "PATH"; of a choice its words: "hf|gguf" */
+    const char *help;  /* one sentence, without the default, which is added */
+    enum option_kind kind;
+    size_t at;            /* offsetof the field */
+    const char *fallback; /* the value where it is not given; NULL: zero, false, NULL */
+    double min, max;
+    bool is_required;
+};
+
+/* options_read - fill words, a zeroed struct, from the command line.  An argument that is a choice and is not required is
+ * passed over where the word is none of its choices.  Returns 0, or -1 with err set: unknown option (the nearest is
+ * named), an option given twice, without its value or with one it does not take, not a number, out of range, not one of
+ * the choices, one argument too many, a required one that is missing. */
+int options_read(const struct option *options, int num_options, void *words, int argc, char **argv,
+                 struct err *err);
+
+/* options_refuse - the message for a word that no row takes.  Returns -1. */
+int options_refuse(const struct option *options, int num_options, const char *word, struct err *err);
+
+/* option_text - "--out PATH", "CONFIG": a row as it is typed; at most room_bytes. */
+const char *option_text(const struct option *option, char *text, size_t room_bytes);
+bool option_is_argument(const struct option *option);
+
+/* options_print_usage - " CONFIG [--ranks N] [--set KEY=VALUE]...", from column 'at' on.  options_print_help - a line or
+ * more for each row.  text_print - a text in lines of at most 100 columns, each after indent spaces; the first begins at
+ * column 'at', where something stands already. */
+void options_print_usage(FILE *out, int at, const struct option *options, int num_options);
+void options_print_help(FILE *out, const struct option *options, int num_options);
+void text_print(FILE *out, const char *text, int indent, int at);
+
+/* The rows that commands share.  OPTION_CONFIG: const char *; OPTION_SET: struct option_list. */
+#define OPTION_CONFIG(field)                                                                                 \
+    { .name = "CONFIG", .help = "the run file", .kind = OPTION_TEXT, .at = (field), .is_required = true }
+#define OPTION_SET(field)                                                                                    \
+    {                                                                                                        \
+        .name = "--set", .value = "KEY=VALUE",                                                               \
+        .help = "takes precedence over the run file; may be repeated", .kind = OPTION_LIST, .at = (field)    \
+    }

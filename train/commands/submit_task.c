@@ -10,88 +10,51 @@
 #include "slurm/submit_after.h"
 #include "slurm/submit_folder.h"
 #include "slurm/task.h"
+#include "train/commands/commands.h"
 #include "train/commands/surroundings.h"
 
-enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2 };
 static const double QUEUE_TIMEOUT_S = 10;
 
+/* The task's own words as they stand in the job's script, and what they name; all borrowed. */
 struct task_request {
-    const char *task, *config_path, *program;
-    bool is_dry_run;
-    const char **overrides, **words; /* words: of the command itself; words[0] is left free for the model */
-    int num_overrides, num_words;
-    bool has_model;
+    const char *words[OPTION_LIST_MAX + 1];
+    int num_words;
+    const char *model, *data; /* NULL: the task has none */
 };
 
 /* --- words --- */
 
-/* take_option - one of submit's own; *i moves on with its value.  1: it was; 0: it is the command's; -1: err is set. */
-static int take_option(struct task_request *request, int argc, char **argv, int *i, struct err *err) {
-    const char *word = argv[*i];
-    bool takes_value = strcmp(word, "--set") == 0 || strcmp(word, "--program") == 0;
-    if (strcmp(word, "--chain") == 0)
-        return err_set(err, "--chain: '%s' is one job; leave it out", request->task);
-    if (takes_value && *i + 1 >= argc)
-        return err_set(err, "%s needs a value", word);
-    if (strcmp(word, "--dry-run") == 0)
-        request->is_dry_run = true;
-    else if (strcmp(word, "--set") == 0)
-        request->overrides[request->num_overrides++] = argv[++*i];
-    else if (strcmp(word, "--program") == 0)
-        request->program = argv[++*i];
-    else
-        return 0;
-    return 1;
+/* task_text - of the row of that name in what the task's command read; NULL: it has no such row. */
+static const char *task_text(const struct command *command, const char *words, const char *name) {
+    for (int i = 0; i < command->num_options; i++)
+        if (strcmp(command->options[i].name, name) == 0)
+            return *(const char *const *)(words + command->options[i].at);
+    return NULL;
 }
 
-/* read_words - the run file is the first word that is not an option; a model follows it at once. */
-static int read_words(struct task_request *request, int argc, char **argv, struct err *err) {
-    request->task = task_find(argv[0]);
-    request->num_words = 1;
-    for (int i = 1; i < argc; i++) {
-        int taken = take_option(request, argc, argv, &i, err);
-        if (taken < 0)
-            return -1;
-        if (taken > 0)
-            continue;
-        if (!request->config_path && argv[i][0] == '-')
-            return err_set(err, "a run file is expected before '%s': atelier submit %s CONFIG", argv[i],
-                           request->task);
-        if (!request->config_path) {
-            request->config_path = argv[i];
-            request->has_model = i + 1 < argc && argv[i + 1][0] != '-';
-        } else {
-            request->words[request->num_words++] = argv[i];
-        }
-    }
-    return request->config_path
-               ? 0
-               : err_set(err, "a run file is expected: atelier submit %s CONFIG", request->task);
-}
-
-/* check_words - as the command will read them in the job; the run's newest checkpoint where no model is named. */
-static int check_words(struct task_request *request, const char *run_folder, struct task_inputs *inputs,
+/* check_words - as the command will read them in the job; the run's newest checkpoint where no model is named.  Returns 0,
+ * or -1 with err set. */
+static int check_words(struct task_request *request, const struct submit_words *asked, const char *run_folder,
                        struct err *err) {
-    *inputs = (struct task_inputs){NULL, NULL};
-    if (strcmp(request->task, "prepare") == 0) {
-        for (int i = 1; i < request->num_words; i++)
-            if (strcmp(request->words[i], "--json") != 0)
-                return err_set(err, "unknown word '%s' (see 'atelier submit --help')", request->words[i]);
-    }
-    if (strcmp(request->task, "prepare") == 0 || request->has_model) {
-        request->words++;
-        request->num_words--;
-    } else {
-        request->words[0] = run_folder;
-    }
-    char **words = xcalloc((size_t)request->num_words + 1, sizeof *words);
-    int status = 0;
+    const struct command *command = command_find(asked->task);
+    const struct option_list *given = &asked->task_words;
+    bool has_config = strcmp(asked->task, "prepare") == 0; /* the job's script names its own */
+    bool has_model = given->count > 0 && given->words[0][0] != '-';
+    char *argv[OPTION_LIST_MAX + 2];
+    int argc = 0;
+    *request = (struct task_request){.num_words = 0};
+    if (!has_config && !has_model)
+        request->words[request->num_words++] = run_folder;
+    for (int i = 0; i < given->count; i++)
+        request->words[request->num_words++] = given->words[i];
+    if (has_config)
+        argv[argc++] = (char *)(uintptr_t)asked->config_path; /* they are only read */
     for (int i = 0; i < request->num_words; i++)
-        words[i] = (char *)(uintptr_t)request->words[i]; /* they are only read */
-    if (strcmp(request->task, "eval") == 0)
-        status = eval_words_check(request->num_words, words, inputs, err);
-    else if (strcmp(request->task, "export") == 0)
-        status = export_words_check(request->num_words, words, inputs, err);
+        argv[argc++] = (char *)(uintptr_t)request->words[i];
+    char *words = xcalloc(1, command->words_bytes);
+    int status = command_read(command, words, argc, argv, err);
+    request->model = task_text(command, words, "MODEL");
+    request->data = task_text(command, words, "--data");
     free(words);
     return status;
 }
@@ -105,7 +68,7 @@ static void look_for(const char *what, const char *path, enum diagnostic_level l
 }
 
 /* look_for_inputs - a dry run may be of another machine's files; what a job waits for may write them. */
-static void look_for_inputs(const struct job_plan *plan, const struct task_inputs *inputs,
+static void look_for_inputs(const struct job_plan *plan, const struct task_request *request,
                             enum diagnostic_level level, struct diagnostics *diagnostics) {
     const struct prepare_config *prepare = &plan->config->prepare;
     const char *run_folder = plan->facts->run_folder;
@@ -115,7 +78,7 @@ static void look_for_inputs(const struct job_plan *plan, const struct task_input
             look_for("prepare.sources", prepare->sources[i].path, level, diagnostics);
         return;
     }
-    if (inputs->model && strcmp(inputs->model, run_folder) == 0) {
+    if (request->model && strcmp(request->model, run_folder) == 0) {
         char *latest = xasprintf("%s/latest", run_folder);
         if (!path_exists(latest))
             diagnostic_add(
@@ -125,9 +88,9 @@ static void look_for_inputs(const struct job_plan *plan, const struct task_input
                 run_folder, plan->config->run.folder);
         free(latest);
     } else {
-        look_for("the model", inputs->model, level, diagnostics);
+        look_for("the model", request->model, level, diagnostics);
     }
-    look_for("--data", inputs->data, level, diagnostics);
+    look_for("--data", request->data, level, diagnostics);
 }
 
 /* look_at_queue - the same task of this folder, waiting or running: two would write the same files. */
@@ -196,29 +159,29 @@ static int show(const struct job_plan *plan) {
     return EXIT_DONE;
 }
 
-static int submit_task(const struct task_request *request, const struct config *config,
-                       const struct site *site, const struct surroundings *here,
-                       const struct task_inputs *inputs) {
+/* submit - 'request' was checked, and 'here' looked at. */
+static int submit(const struct submit_words *asked, const struct task_request *request,
+                  const struct config *config, const struct site *site, const struct surroundings *here) {
     struct diagnostics diagnostics = {NULL, 0, 0};
     struct job_plan plan = {NULL};
     struct config copy;
-    const struct task_overrides overrides = {request->overrides, request->num_overrides};
-    const struct task_words words = {request->task, request->words, request->num_words};
+    const struct task_overrides overrides = {asked->overrides.words, asked->overrides.count};
+    const struct task_words words = {asked->task, request->words, request->num_words};
     int code = EXIT_USAGE;
     if (site->scheduler == SCHEDULER_NONE) {
         diagnostic_add(&diagnostics, DIAGNOSTIC_ERROR, "site '%s' has no scheduler: call 'atelier %s' here",
-                       site->name, request->task);
-    } else if (task_config(&copy, config, site, request->task, &overrides, &diagnostics) == 0) {
+                       site->name, asked->task);
+    } else if (task_config(&copy, config, site, asked->task, &overrides, &diagnostics) == 0) {
         submit_plan_task(&plan, &words, &copy, site, &here->facts, &diagnostics);
         plan.after_ok =
-            submit_after(config, &(struct after_asker){here->run_folder, request->task}, &diagnostics);
-        bool may_come = request->is_dry_run || plan.after_ok;
-        look_for_inputs(&plan, inputs, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, &diagnostics);
-        if (diagnostics.num_errors == 0 && !request->is_dry_run)
+            submit_after(config, &(struct after_asker){here->run_folder, asked->task}, &diagnostics);
+        bool may_come = asked->is_dry_run || plan.after_ok;
+        look_for_inputs(&plan, request, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, &diagnostics);
+        if (diagnostics.num_errors == 0 && !asked->is_dry_run)
             look_at_queue(&plan, &diagnostics);
     }
     diagnostics_print(&diagnostics);
-    if (plan.has_script && request->is_dry_run)
+    if (plan.has_script && asked->is_dry_run)
         code = show(&plan);
     else if (diagnostics.num_errors == 0)
         code = send(&plan);
@@ -229,32 +192,26 @@ static int submit_task(const struct task_request *request, const struct config *
     return code;
 }
 
-int command_submit_task(int argc, char **argv) {
-    const char **words = xcalloc((size_t)argc + 1, sizeof *words);
-    const char **overrides = xcalloc((size_t)argc + 1, sizeof *overrides);
-    struct task_request request = {.words = words, .overrides = overrides};
+int submit_task(const struct submit_words *words) {
+    const struct option_list *overrides = &words->overrides;
+    struct task_request request;
     struct config config = {.text = NULL};
     struct site site = {.name = NULL};
     struct surroundings here = {.run_folder = NULL};
-    struct task_inputs inputs;
+    const struct surroundings_asked asked = {words->config_path, words->program};
     struct err err = {""};
     int code = EXIT_USAGE;
-    int status = read_words(&request, argc, argv, &err);
-    const struct surroundings_asked asked = {request.config_path, request.program};
-    if (status == 0)
-        status = config_load(&config, request.config_path, request.overrides, request.num_overrides, &err);
-    if (status == 0 && strcmp(request.task, "prepare") == 0)
+    int status = config_load(&config, words->config_path, overrides->words, overrides->count, &err);
+    if (status == 0 && strcmp(words->task, "prepare") == 0)
         status = config_need_prepare(&config, &err);
     if (status != 0 || site_open(&site, config.slurm.site, &err) != 0 ||
         surroundings_look(&here, &asked, &config, &site, &err) != 0 ||
-        check_words(&request, here.run_folder, &inputs, &err) != 0)
+        check_words(&request, words, here.run_folder, &err) != 0)
         fprintf(stderr, "error: %s\n", err.text);
     else
-        code = submit_task(&request, &config, &site, &here, &inputs);
+        code = submit(words, &request, &config, &site, &here);
     surroundings_release(&here);
     site_release(&site);
     config_free(&config);
-    free(words);
-    free(overrides);
     return code;
 }

@@ -1,17 +1,19 @@
-/* submit_task.h - `atelier submit prepare|eval|export`: a command that is not training, as one job. */
+/* submit_task.h - `atelier submit prepare|eval|export`: a command other than train, as one job. */
 #pragma once
 
-#include "kernels/error.h"
+#include "train/commands/options.h"
 
-/* What a task reads; texts are borrowed from its words, NULL where it has none. */
-struct task_inputs {
-    const char *model, *data;
+/* The command line of `atelier submit`. */
+struct submit_words {
+    const char *task; /* NULL: a training */
+    const char *config_path;
+    const char *program; /* --program; NULL: this one */
+    int64_t chain_jobs;  /* --chain; 0: as the run file says */
+    struct option_list overrides;
+    struct option_list task_words; /* the task's own: its model and options */
+    bool is_dry_run;
 };
 
-/* eval_words_check, export_words_check - the words of these commands, read as the commands will read them, so that a
- * wrong one is told before the job waits.  Return 0, or -1 with err set. */
-int eval_words_check(int argc, char **argv, struct task_inputs *inputs, struct err *err);
-int export_words_check(int argc, char **argv, struct task_inputs *inputs, struct err *err);
-
-/* command_submit_task - argv[0] is the task.  Returns the exit code. */
-int command_submit_task(int argc, char **argv);
+/* submit_task - words->task is set.  Its own words are read as the command will read them in the job, so that a wrong one
+ * is told before the job waits.  Returns the exit code. */
+int submit_task(const struct submit_words *words);
