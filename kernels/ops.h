@@ -172,7 +172,7 @@ typedef void add_rmsnorm_forward_fn(struct device *, struct tensor y, struct ten
 /* op_rmsnorm_backward - gradients of the above.  With n = x * rstd and g = dy * w:
  *   dx += rstd * (g - n * mean(g * n)),  dw += sum over rows of dy * n.
  *   out +=  dx [N, C]: it already holds the gradient that came along the residual path
- *   out +=  dw [C] f32
+ *   out +=  dw [C] f32; data NULL: it is not wanted
  *   in      dy, x [N, C]   in  w [C]   in  rstd [N] */
 typedef void rmsnorm_backward_fn(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
                                  struct tensor x, struct tensor w, struct tensor rstd);

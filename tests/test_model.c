@@ -10,10 +10,10 @@
 #include "checkpoints/safetensors/safetensors.h"
 #include "data/corpus/json.h"
 #include "tests/check.h"
+#include "train/model/optimizer.h"
 #include "train/model/session.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
-#include "train/run/optimizer.h"
 
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
@@ -91,8 +91,12 @@ static void fixture_open(struct fixture *f, const char *name, enum recompute rec
     free(path);
     free(json);
     f->config = *weights_config(f->weights);
-    struct params_setup params_setup = {
-        .model = &f->config, .compute = DTYPE_F32, .stage = stage, .trains = true, .num_ranks = 1};
+    struct params_setup params_setup = {.model = &f->config,
+                                        .compute = DTYPE_F32,
+                                        .optimizer = &optimizer_adamw,
+                                        .stage = stage,
+                                        .trains = true,
+                                        .num_ranks = 1};
     struct model_setup model_setup = {.config = &f->config,
                                       .max_tokens = NUM_TOKENS,
                                       .max_positions = ROW_TOKENS,
@@ -187,8 +191,8 @@ struct compare {
 
 /* compare_piece - one tensor (stage 0 on one rank: always whole) against the golden one, where there is one.
  */
-static int compare_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
-                         int64_t at, int64_t count) {
+static int compare_piece(void *user, const struct segment *segment, const struct unit_tensor *tensor,
+                         int64_t tensor_first, int64_t at, int64_t count) {
     struct compare *compare = user;
     struct fixture *f = compare->f;
     char name[PARAM_NAME_ROOM];
@@ -198,7 +202,7 @@ static int compare_piece(void *user, int unit, const struct unit_tensor *tensor,
     if (st_find(f->expected, key) >= 0) {
         int64_t expected_count;
         float *want = read_expected(f, key, &expected_count);
-        float *own = compare->masters ? f->params.units[unit].master : params_own_grad(&f->params, unit);
+        float *own = compare->masters ? segment->master : params_own_grad(&f->params, segment);
         float *got = xmalloc((size_t)count * sizeof *got);
         assert_int_equal(expected_count, count);
         device_download(&f->dev, got, tensor_1d(own + at, DTYPE_F32, count));
@@ -214,8 +218,8 @@ static int compare_piece(void *user, int unit, const struct unit_tensor *tensor,
 
 static double worst_error(struct fixture *f, const char *prefix, bool masters, int *num_compared) {
     struct compare compare = {.f = f, .prefix = prefix, .masters = masters};
-    for (int u = 0; u < f->params.num_units; u++)
-        params_each_piece(&f->params, u, 0, f->params.units[u].count, compare_piece, &compare);
+    for (struct segment *s = NULL; (s = params_next(&f->params, s));)
+        params_each_piece(s, 0, s->count, compare_piece, &compare);
     *num_compared = compare.num_compared;
     return compare.worst;
 }
@@ -233,7 +237,8 @@ static void check_gradients(enum recompute recompute, int stage) {
         assert_true(fabs(loss - number(&f, "wrong/mean_of_row_means")) > 1e-4 * want);
         assert_int_equal(num_compared, 9 * f.config.num_layers + (f.config.tied_head ? 2 : 3));
         assert_true(error < 1e-5);
-        struct tensor first = tensor_1d(params_own_grad(&f.params, 1), DTYPE_F32, 1);
+        struct tensor first =
+            tensor_1d(params_own_grad(&f.params, &f.params.units[1].segments[0]), DTYPE_F32, 1);
         float moved; /* the control: one value of one gradient a little off */
         device_download(&f.dev, &moved, first);
         moved = moved * 1.01f + 1e-2f;
@@ -281,7 +286,7 @@ static double ten_steps(struct fixture *f, double learning_rate) {
         double want_norm = listed(f, "run/grad_norm", (size_t)step - 1);
         worst = fmax(worst, fmax(fabs(loss - want_loss) / want_loss, fabs(norm - want_norm) / want_norm));
         struct optimizer_step update = {step, learning_rate, norm, 1.0};
-        optimizer_update(&f->params, &config, &update);
+        optimizer_update(&f->params, NULL, &config, &update);
         params_publish(&f->params, NULL);
     }
     return worst;

@@ -166,8 +166,12 @@ static void test_rmsnorm_backward(struct setting s) {
         op_rmsnorm_backward(s.dev, dx.t, dw.t, dy.t, x.t, w.t, rstd.t);
         assert_matches(dx, want_dx, 5e-6);
         assert_matches(dw, want_dw, 5e-6);
+        struct data frozen = data_random(s.dev, x.t, 4); /* dx as it was; no gradient of w is wanted */
+        op_rmsnorm_backward(s.dev, frozen.t, (struct tensor){.data = NULL}, dy.t, x.t, w.t, rstd.t);
+        assert_matches(frozen, want_dx, 5e-6);
         free(want_dx), free(want_dw);
         data_free(x), data_free(w), data_free(dy), data_free(dx), data_free(dw), data_free(rstd);
+        data_free(frozen);
     }
 }
 

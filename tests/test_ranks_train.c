@@ -14,12 +14,12 @@
 #include "data/tokens/loader.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
+#include "train/model/optimizer.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
 #include "train/ranks/comm.h"
 #include "train/ranks/rank_device.h"
 #include "train/run/feed.h"
-#include "train/run/optimizer.h"
 
 enum { STEPS = 20, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
 
@@ -136,6 +136,7 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     open_rank(run, run_comm, layout);
     struct params_setup params_setup = {.model = &run->model_config,
                                         .compute = layout->compute,
+                                        .optimizer = &optimizer_adamw,
                                         .moments = layout->moments,
                                         .offloads = layout->offloads,
                                         .stage = run->rank.grid.num_shards == 1 ? 0 : layout->stage,
@@ -188,7 +189,7 @@ static double step(struct run *run, struct comm *run_comm, const struct layout *
     sums(run_comm, &loss, 1);
     struct optimizer_step update = {index + 1, layout->rate > 0 ? layout->rate : 1e-2,
                                     optimizer_grad_norm(&run->params, run->rank.shards), loss_scale};
-    optimizer_update(&run->params, &CONFIG, &update);
+    optimizer_update(&run->params, &run->rank.link, &CONFIG, &update);
     params_publish(&run->params, &run->rank.link);
     return loss / total;
 }

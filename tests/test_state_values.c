@@ -5,12 +5,14 @@
 
 #include "tests/checkpoint_fixture.h"
 #include "tests/patch.h"
+#include "train/model/optimizer.h"
 #include "train/model/state.h"
 
 static struct device dev;
 
 static void open_params(struct params *params, const struct model_config *config) {
-    struct params_setup setup = {.model = config, .compute = DTYPE_F32, .trains = true, .num_ranks = 1};
+    struct params_setup setup = {
+        .model = config, .compute = DTYPE_F32, .optimizer = &optimizer_adamw, .trains = true, .num_ranks = 1};
     params_create(params, &dev, &setup);
 }
 
@@ -58,7 +60,7 @@ static void test_masters(void **state) {
     open_params(&params, &config);
     state_init(&params, 3);
     assert_int_equal(state_check_values(&params, DTYPE_F16, &err), 0);
-    float *masters = params.units[params.num_units - 1].master, before = masters[7];
+    float *masters = params.units[params.num_units - 1].segments[0].master, before = masters[7];
     masters[7] = -70144;
     assert_int_equal(state_check_values(&params, DTYPE_F16, &err), -1);
     assert_non_null(strstr(err.text, "1 value too large for f16, the first (-70144) at element 7"));

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "tests/check.h"
+#include "train/model/optimizer.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
-#include "train/run/optimizer.h"
 
 static struct model_config model_of(int num_layers, bool tied) {
     return (struct model_config){.model_type = "llama",
@@ -37,15 +37,18 @@ static void trained_open(struct trained *t, int num_layers, bool tied, int64_t s
         .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1}};
     t->model = model_of(num_layers, tied);
     device_open_cpu(&t->dev, 1);
-    struct params_setup setup = {
-        .model = &t->model, .compute = DTYPE_F32, .moments = DTYPE_BF16, .trains = true, .num_ranks = 1};
+    struct params_setup setup = {.model = &t->model,
+                                 .compute = DTYPE_F32,
+                                 .optimizer = &optimizer_adamw,
+                                 .moments = DTYPE_BF16,
+                                 .trains = true,
+                                 .num_ranks = 1};
     params_create(&t->params, &t->dev, &setup);
     state_init(&t->params, seed);
-    for (int u = 0; u < t->params.num_units; u++)
-        memcpy(params_own_grad(&t->params, u), t->params.units[u].master,
-               (size_t)t->params.units[u].own_count * sizeof(float));
+    for (struct segment *s = NULL; (s = params_next(&t->params, s));)
+        memcpy(params_own_grad(&t->params, s), s->master, (size_t)s->own_count * sizeof(float));
     struct optimizer_step step = {.number = 1, .learning_rate = 1e-3, .grad_norm = 1, .loss_scale = 1};
-    optimizer_update(&t->params, &config, &step);
+    optimizer_update(&t->params, NULL, &config, &step);
 }
 
 static void trained_close(struct trained *t) {
@@ -53,15 +56,21 @@ static void trained_close(struct trained *t) {
     device_close(&t->dev);
 }
 
-/* find - a tensor by its role and layer; its unit to *unit.  NULL: this model has none. */
-static const struct unit_tensor *find(const struct params *params, struct param param, int *unit) {
-    for (*unit = 0; *unit < params->num_units; (*unit)++)
-        for (int i = 0; i < params->units[*unit].num_tensors; i++) {
-            const struct unit_tensor *tensor = &params->units[*unit].tensors[i];
+/* find - a tensor by its role and layer; its segment to *segment.  NULL: this model has none. */
+static const struct unit_tensor *find(const struct params *params, struct param param,
+                                      const struct segment **segment) {
+    for (*segment = NULL; (*segment = params_next(params, *segment));)
+        for (int i = 0; i < (*segment)->num_tensors; i++) {
+            const struct unit_tensor *tensor = &(*segment)->tensors[i];
             if (tensor->param.role == param.role && tensor->param.layer == param.layer)
                 return tensor;
         }
     return NULL;
+}
+
+/* same_bf16 - count values of two arrays, from an element on. */
+static bool same_bf16(const uint16_t *a, int64_t a_first, const uint16_t *b, int64_t b_first, size_t count) {
+    return memcmp(a + a_first, b + b_first, count * sizeof *a) == 0;
 }
 
 /* num_different - of the tensors that both models have: how many differ in weights or moments. */
@@ -70,15 +79,14 @@ static int num_different(const struct trained *a, const struct trained *b, int *
     int different = 0;
     *num_shared = 0;
     while (family_next_param(&a->model, &at)) {
-        int unit_a, unit_b;
-        const struct unit_tensor *x = find(&a->params, at, &unit_a), *y = find(&b->params, at, &unit_b);
+        const struct segment *u, *v;
+        const struct unit_tensor *x = find(&a->params, at, &u), *y = find(&b->params, at, &v);
         if (!y)
             continue;
-        const struct unit *u = &a->params.units[unit_a], *v = &b->params.units[unit_b];
         size_t count = (size_t)x->count;
         bool same = memcmp(u->master + x->offset, v->master + y->offset, count * sizeof(float)) == 0 &&
-                    memcmp((uint16_t *)u->m + x->offset, (uint16_t *)v->m + y->offset, count * 2) == 0 &&
-                    memcmp((uint16_t *)u->v + x->offset, (uint16_t *)v->v + y->offset, count * 2) == 0;
+                    same_bf16(u->states[0], x->offset, v->states[0], y->offset, count) &&
+                    same_bf16(u->states[1], x->offset, v->states[1], y->offset, count);
         different += !same;
         ++*num_shared;
     }

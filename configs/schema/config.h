@@ -12,6 +12,10 @@
  * place before anything is laid out. */
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_MLP, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
 enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1 };
+/* Optimizers by name: what optimizer.kind may be.  Each is a file train/model/optimizer_NAME.c with its table. */
+#define EACH_OPTIMIZER(ROW) ROW(ADAMW, adamw)
+#define OPTIMIZER_ID(NAME, name) OPTIMIZER_##NAME,
+enum optimizer_id { EACH_OPTIMIZER(OPTIMIZER_ID) OPTIMIZER_COUNT };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
 enum progress_style { PROGRESS_AUTO, PROGRESS_LIVE, PROGRESS_LINES };
 enum resume_policy { RESUME_AUTO, RESUME_NEVER };
@@ -95,6 +99,7 @@ struct config {
         double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
     } train;
     struct { /* optimizer: */
+        enum optimizer_id kind;
         double learning_rate, beta1, beta2, eps, weight_decay;
         enum dtype state_dtype; /* of the moments: f32 or bf16 */
         bool offload;           /* masters and moments in host memory */

@@ -22,6 +22,8 @@ static const struct config_choice probes[] = {
     {"auto", PROBE_AUTO}, {"off", PROBE_OFF}, {"on", PROBE_ON}, {NULL, 0}};
 static const struct config_choice computes[] = {
     {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
+#define OPTIMIZER_CHOICE(NAME, name) {#name, OPTIMIZER_##NAME},
+static const struct config_choice optimizers[] = {EACH_OPTIMIZER(OPTIMIZER_CHOICE){NULL, 0}};
 static const struct config_choice moments[] = {{"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {NULL, 0}};
 static const struct config_choice devices[] = {
     {"auto", DEVICE_AUTO}, {"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, {NULL, 0}};
@@ -224,6 +226,7 @@ static const struct config_key run_file_keys[] = {
     REAL("train.stop_after_s", AT(train.stop_after_s), "0", 0, 1e9, "s",
          "save and end with code 75 after so long; 0: never", FREE),
 
+    CHOICE("optimizer.kind", AT(optimizer.kind), "adamw", optimizers, "how gradients become new weights"),
     REAL("optimizer.learning_rate", AT(optimizer.learning_rate), "1e-4", 1e-12, 100, NULL,
          "AdamW, at the top of the schedule", COURSE),
     REAL("optimizer.beta1", AT(optimizer.beta1), "0.9", 0, 0.999999, NULL, "AdamW, decay of the mean",

@@ -104,7 +104,7 @@ void cpu_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw
             row_commit(dx, i * width, width, dx_row);
         }
     }
-    for (int block = 0; block < DW_BLOCKS; block++)
+    for (int block = 0; block < DW_BLOCKS && dw.data; block++)
         for (int64_t c = 0; c < width; c++)
             ((float *)dw.data)[c] += partial[block * width + c];
 }

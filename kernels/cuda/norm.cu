@@ -371,8 +371,9 @@ static void rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor
         LAUNCH(norm_backward_plain_kernel<T>, dim3((unsigned)blocks), dim3(PLAIN_THREADS),
                PLAIN_THREADS / 32 * sizeof(float), cuda_stream(dev), n);
     }
-    LAUNCH(norm_reduce_kernel, dim3((unsigned)divide_up(width, 32)), dim3(32, REDUCE_WARPS),
-           32 * REDUCE_WARPS * sizeof(float), cuda_stream(dev), (float *)dw.data, n.partial, blocks, width);
+    if (dw.data)
+        LAUNCH(norm_reduce_kernel, dim3((unsigned)divide_up(width, 32)), dim3(32, REDUCE_WARPS),
+               32 * REDUCE_WARPS * sizeof(float), cuda_stream(dev), (float *)dw.data, n.partial, blocks, width);
 }
 
 extern "C" void cuda_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw,

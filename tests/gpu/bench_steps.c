@@ -11,8 +11,8 @@
 #include "kernels/rng.h"
 #include "tests/gpu/bench.h"
 #include "train/model/model.h"
+#include "train/model/optimizer.h"
 #include "train/model/shard.h"
-#include "train/run/optimizer.h"
 
 /* A Llama by its sizes. */
 struct shape {
@@ -68,8 +68,12 @@ static struct model_config config_of(const struct shape *s, int64_t sequence) {
 }
 
 static struct params_setup params_setup_of(const struct run *run) {
-    return (struct params_setup){
-        .model = &run->config, .compute = DTYPE_BF16, .moments = DTYPE_BF16, .trains = true, .num_ranks = 1};
+    return (struct params_setup){.model = &run->config,
+                                 .compute = DTYPE_BF16,
+                                 .optimizer = &optimizer_adamw,
+                                 .moments = DTYPE_BF16,
+                                 .trains = true,
+                                 .num_ranks = 1};
 }
 
 static struct model_setup model_setup_of(const struct run *run) {
@@ -145,20 +149,18 @@ static void fill_weights(struct run *run) {
     struct bench *b = run->bench;
     struct tensor block = bench_random(b, tensor_1d(NULL, DTYPE_F32, b->smoke ? SMOKE_BLOCK : BLOCK), 0.02f);
     int64_t room = block.dims[0];
-    for (int u = 0; u < run->params.num_units; u++) {
-        struct unit *unit = &run->params.units[u];
-        for (int t = 0; t < unit->num_tensors; t++) {
-            const struct unit_tensor *tensor = &unit->tensors[t];
+    for (struct segment *s = NULL; (s = params_next(&run->params, s));)
+        for (int t = 0; t < s->num_tensors; t++) {
+            const struct unit_tensor *tensor = &s->tensors[t];
             for (int64_t at = 0; at < tensor->count; at += room) {
                 int64_t count = tensor->count - at < room ? tensor->count - at : room;
-                struct tensor to = tensor_1d(unit->master + tensor->offset + at, DTYPE_F32, count);
+                struct tensor to = tensor_1d(s->master + tensor->offset + at, DTYPE_F32, count);
                 if (tensor->spec->traits & PARAM_DECAYS)
                     device_copy(&b->dev, to, tensor_rows(block, 0, count));
                 else
                     fill_ones(&b->dev, to);
             }
         }
-    }
     bench_release(b);
     params_refresh(&run->params, NULL);
 }
@@ -214,7 +216,7 @@ static double run_step(struct run *run) {
     params_grad_finish(&run->params, NULL, NULL);
     double norm = optimizer_grad_norm(&run->params, NULL);
     struct optimizer_step step = {++run->step, 1e-5, norm, 1};
-    optimizer_update(&run->params, &run->settings, &step);
+    optimizer_update(&run->params, NULL, &run->settings, &step);
     params_publish(&run->params, NULL);
     device_synchronize(&run->bench->dev);
     run->loss = loss / (double)step_tokens(run);

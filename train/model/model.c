@@ -135,6 +135,13 @@ static void layer_restore(struct model *model, const struct layer_weights *w, st
         expand(model, w, a);
 }
 
+/* weight_backward - the gradient of a product's weight, unless it is frozen. */
+static void weight_backward(struct device *dev, const struct weight *w, struct tensor dy, struct tensor x,
+                            enum op_write write) {
+    if (w->grad.data)
+        op_linear_backward_weight(dev, w->grad, dy, x, write);
+}
+
 /* layer_backward - dx enters as the gradient of the layer's output and leaves as that of its input.  Each
  * norm adds to it what came through its branch; the residual path needs no operation at all. */
 static void layer_backward(struct model *model, const struct layer_weights *w, struct layer_acts *a,
@@ -146,18 +153,18 @@ static void layer_backward(struct model *model, const struct layer_weights *w, s
     struct attention_args attention = attention_args(model);
     struct rotation rotation = rotation_of(model);
 
-    op_linear_backward_weight(dev, w->down.grad, dx, a->hidden, w->down.write);
+    weight_backward(dev, &w->down, dx, a->hidden, w->down.write);
     op_linear_backward_input(dev, dhidden, dx, w->down.value, OP_OVERWRITE);
     op_glu_backward(dev, dgate_up, dhidden, a->gate_up, GATE_SILU);
-    op_linear_backward_weight(dev, w->gate_up.grad, dgate_up, a->norm2, w->gate_up.write);
+    weight_backward(dev, &w->gate_up, dgate_up, a->norm2, w->gate_up.write);
     op_linear_backward_input(dev, dnorm, dgate_up, w->gate_up.value, OP_OVERWRITE);
     op_rmsnorm_backward(dev, dx, w->norm2.grad, dnorm, a->middle, w->norm2.value, a->rstd2);
 
-    op_linear_backward_weight(dev, w->output.grad, dx, matrix(a->attended), w->output.write);
+    weight_backward(dev, &w->output, dx, matrix(a->attended), w->output.write);
     op_linear_backward_input(dev, matrix(dattended), dx, w->output.value, OP_OVERWRITE);
     op_attention_backward(dev, dqkv, dattended, a->attended, a->lse, a->qkv,
                           first_rows(model, model->row_start), &attention, &rotation);
-    op_linear_backward_weight(dev, w->qkv.grad, matrix(dqkv), a->norm1, w->qkv.write);
+    weight_backward(dev, &w->qkv, matrix(dqkv), a->norm1, w->qkv.write);
     op_linear_backward_input(dev, dnorm, matrix(dqkv), w->qkv.value, OP_OVERWRITE);
     op_rmsnorm_backward(dev, dx, w->norm1.grad, dnorm, x, w->norm1.value, a->rstd1);
 }
@@ -278,8 +285,7 @@ static void head_gradients(struct model *model, const struct weight *w, float gr
     for (int64_t first = 0; first < model->num_tokens; first += model->logits.dims[0]) {
         struct head_chunk chunk = head_chunk(model, first);
         chunk_losses(model, &chunk, w->value, grad_scale);
-        op_linear_backward_weight(model->dev, w->grad, chunk.dlogits, chunk.rows,
-                                  first ? OP_ACCUMULATE : w->write);
+        weight_backward(model->dev, w, chunk.dlogits, chunk.rows, first ? OP_ACCUMULATE : w->write);
         op_linear_backward_input(model->dev, tensor_rows(model->dnorm, first, chunk.count), chunk.dlogits,
                                  w->value, OP_OVERWRITE);
     }
@@ -330,8 +336,10 @@ static void stack_backward(struct model *model, struct transport *link) {
         params_grad_end(params, link, unit);
     }
     params_grad_begin(params, link, 0);
-    op_embedding_backward(model->dev, params_weight(params, 0, ROLE_EMBEDDING).grad,
-                          first_rows(model, model->dx), first_rows(model, model->tokens));
+    struct tensor dembedding = params_weight(params, 0, ROLE_EMBEDDING).grad;
+    if (dembedding.data)
+        op_embedding_backward(model->dev, dembedding, first_rows(model, model->dx),
+                              first_rows(model, model->tokens));
     params_grad_end(params, link, 0);
 }
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/model/owners.h"
+
 /* Every shard starts on a 64-byte line of f32. */
 enum { SHARD_ALIGN_COUNT = 16 };
 
@@ -12,41 +14,116 @@ static int64_t round_up(int64_t value, int64_t multiple) {
 }
 
 /* unit_of - embedding, layers and head in the order of their use; a tied head is with the embedding. */
-static struct unit *unit_of(const struct params *params, struct param param, enum param_place place) {
-    int unit = place == PLACE_INPUT ? 0 : place == PLACE_LAYER ? 1 + param.layer : params_head_unit(params);
-    return &params->units[unit];
+static int unit_of(const struct params *params, struct param param, enum param_place place) {
+    return place == PLACE_INPUT ? 0 : place == PLACE_LAYER ? 1 + param.layer : params_head_unit(params);
 }
 
-static void unit_add(struct params *params, struct param param, struct tensor shape) {
+/* storage_of - as the setup wants it. */
+static enum storage storage_of(const struct params_setup *setup, struct param param) {
+    enum storage storage = setup->storage ? setup->storage[param_slot(setup->model, param)] : STORAGE_TRAINED;
+    CHECK(storage != STORAGE_QUANTISED,
+          "a tensor of role %d shall be kept quantised, which nothing makes yet", (int)param.role);
+    return storage;
+}
+
+/* segment_of - the segment of a unit that takes this parameter; a new one for the first of its kind. */
+static struct segment *segment_of(struct params *params, struct param param, const struct param_spec *spec) {
+    const struct params_setup *setup = &params->setup;
+    int index = unit_of(params, param, spec->place);
+    struct unit *unit = &params->units[index];
+    enum storage storage = storage_of(setup, param);
+    bool has_rule = storage == STORAGE_TRAINED && setup->optimizer;
+    const struct update_rule *rule = has_rule ? setup->optimizer->rule_of(spec) : NULL;
+    for (int i = 0; i < unit->num_segments; i++)
+        if (unit->segments[i].storage == storage && unit->segments[i].rule == rule)
+            return &unit->segments[i];
+    CHECK(unit->num_segments < MAX_SEGMENTS, "unit %d has more than %d segments", index, (int)MAX_SEGMENTS);
+    struct segment *segment = &unit->segments[unit->num_segments++];
+    *segment = (struct segment){.unit = index,
+                                .storage = storage,
+                                .stored = setup->compute,
+                                .compute = setup->compute,
+                                .rule = rule,
+                                .align = SHARD_ALIGN_COUNT};
+    return segment;
+}
+
+static void add_tensor(struct params *params, struct param param, struct tensor shape) {
     const struct model_config *model = params->setup.model;
     const struct param_spec *spec = param_spec(model, param.role);
-    struct unit *unit = unit_of(params, param, spec->place);
-    unit->tensors = xrealloc(unit->tensors, (size_t)(unit->num_tensors + 1) * sizeof *unit->tensors);
-    unit->tensors[unit->num_tensors++] = (struct unit_tensor){param, spec, unit->count, tensor_count(shape)};
-    unit->count += tensor_count(shape);
+    struct segment *segment = segment_of(params, param, spec);
+    segment->tensors =
+        xrealloc(segment->tensors, (size_t)(segment->num_tensors + 1) * sizeof *segment->tensors);
+    segment->tensors[segment->num_tensors++] =
+        (struct unit_tensor){param, spec, segment->count, tensor_count(shape), -1};
+    segment->count += tensor_count(shape);
     /* The backward writes matrices whole.  An embedding of its own is added to row by row instead. */
     bool is_product = shape.ndim >= 2 && (spec->place != PLACE_INPUT || model->tied_head);
     if (is_product)
-        unit->zero_first = unit->count;
+        segment->zero_first = segment->count;
 }
 
-/* add_tensors - all of one kind; within a unit in the family's order, which has neighbours that are
+/* add_tensors - all of one kind; within a segment in the family's order, which has neighbours that are
  * multiplied together side by side. */
 static void add_tensors(struct params *params, int ndim) {
     struct param at = PARAM_START;
     while (family_next_param(params->setup.model, &at)) {
         struct tensor shape = param_shape(params->setup.model, at);
         if (shape.ndim == ndim)
-            unit_add(params, at, shape);
+            add_tensor(params, at, shape);
     }
 }
 
-/* unit_split - pad, and say what this rank owns. */
-static void unit_split(struct unit *unit, const struct params_setup *setup) {
-    unit->count = round_up(unit->count, (int64_t)setup->num_ranks * SHARD_ALIGN_COUNT);
-    unit->shard_count = unit->count / setup->num_ranks;
-    unit->own_first = setup->stage == 0 ? 0 : setup->rank * unit->shard_count;
-    unit->own_count = setup->stage == 0 ? unit->count : unit->shard_count;
+/* split_segment - pad, and say what this rank owns. */
+static void split_segment(struct segment *segment, const struct params_setup *setup) {
+    segment->count = round_up(segment->count, setup->num_ranks * segment->align);
+    segment->shard_count = segment->count / setup->num_ranks;
+    if (segment->storage != STORAGE_TRAINED)
+        return;
+    segment->own_first = setup->stage == 0 ? 0 : setup->rank * segment->shard_count;
+    segment->own_count = setup->stage == 0 ? segment->count : segment->shard_count;
+}
+
+/* split_unit - its segments, and where they lie in slots that hold the whole unit. */
+static void split_unit(struct unit *unit, const struct params_setup *setup) {
+    for (int i = 0; i < unit->num_segments; i++) {
+        struct segment *segment = &unit->segments[i];
+        split_segment(segment, setup);
+        segment->first = unit->count;
+        unit->count += segment->count;
+        if (segment->storage != STORAGE_TRAINED)
+            continue;
+        segment->grad_first = unit->grad_count;
+        segment->landing_first = unit->landing_count;
+        unit->grad_count += segment->count;
+        unit->landing_count += segment->shard_count;
+    }
+}
+
+/* assign_owners - of the tensors whose rules own matrices.  The cost of work on one [m, n] is taken as
+ * m n min(m, n), that of a few products with itself. */
+static void assign_owners(struct params *params) {
+    int count = 0;
+    for (struct segment *s = NULL; (s = params_next(params, s));)
+        count += s->rule && s->rule->owns == OWNS_MATRICES ? s->num_tensors : 0;
+    if (count == 0)
+        return;
+    double *costs = xcalloc((size_t)count, sizeof *costs);
+    struct unit_tensor **tensors = xcalloc((size_t)count, sizeof *tensors);
+    int *owners = xcalloc((size_t)count, sizeof *owners), at = 0;
+    for (struct segment *s = NULL; (s = params_next(params, s));)
+        for (int i = 0; s->rule && s->rule->owns == OWNS_MATRICES && i < s->num_tensors; i++, at++) {
+            struct tensor shape = param_shape(params->setup.model, s->tensors[i].param);
+            double m = (double)shape.dims[0], n = (double)shape.dims[1];
+            tensors[at] = &s->tensors[i];
+            costs[at] = m * n * (m < n ? m : n);
+        }
+    owners_assign(costs, count, params->setup.num_ranks, owners);
+    for (int i = 0; i < count; i++)
+        tensors[i]->owner = owners[i];
+    free(costs);
+    free(tensors);
+    free(owners);
 }
 
 static void layout_units(struct params *params) {
@@ -56,32 +133,60 @@ static void layout_units(struct params *params) {
     add_tensors(params, 2); /* matrices first: what the backward overwrites is one range */
     add_tensors(params, 1);
     for (int u = 0; u < params->num_units; u++)
-        unit_split(&params->units[u], &params->setup);
+        split_unit(&params->units[u], &params->setup);
+    assign_owners(params);
+}
+
+struct segment *params_next(const struct params *params, const struct segment *segment) {
+    int unit = segment ? segment->unit : 0;
+    int index = segment ? (int)(segment - params->units[unit].segments) + 1 : 0;
+    for (; unit < params->num_units; unit++, index = 0)
+        if (index < params->units[unit].num_segments)
+            return &params->units[unit].segments[index];
+    return NULL;
+}
+
+struct segment *params_next_trained(const struct params *params, const struct segment *segment,
+                                    const struct update_rule *rule) {
+    struct segment *next = params_next(params, segment);
+    while (next && (next->storage != STORAGE_TRAINED || (rule && next->rule != rule)))
+        next = params_next(params, next);
+    return next;
 }
 
 static void *plus(void *base, int64_t count, enum dtype dtype) {
     return base ? (char *)base + (size_t)count * dtype_bytes(dtype) : NULL;
 }
 
-/* place_weights - compute copies and masters; in f32 they are the same memory. */
-static void place_weights(struct params *params, struct unit *unit) {
-    enum dtype compute = params->setup.compute;
-    int64_t resident = params->setup.stage < 3 ? unit->count : unit->shard_count;
-    void *weights = arena_take(&params->arena_params, resident, compute);
-    *(params->setup.stage < 3 ? &unit->full : &unit->shard) = weights;
-    if (compute == DTYPE_F32)
-        unit->master = params->setup.stage < 3 ? plus(weights, unit->own_first, compute) : weights;
+/* place_weights - what is stored, and masters; in f32 they are the same memory. */
+static void place_weights(struct params *params, struct segment *segment) {
+    bool is_resident = params->setup.stage < 3;
+    void *weights = arena_take(&params->arena_params, is_resident ? segment->count : segment->shard_count,
+                               segment->stored);
+    *(is_resident ? &segment->full : &segment->shard) = weights;
+    if (segment->storage != STORAGE_TRAINED)
+        return;
+    if (segment->stored == DTYPE_F32)
+        segment->master = is_resident ? plus(weights, segment->own_first, DTYPE_F32) : weights;
     else
-        unit->master = arena_take(params->setup.offloads ? &params->arena_offloaded : &params->arena_params,
-                                  unit->own_count, DTYPE_F32);
+        segment->master =
+            arena_take(params->setup.offloads ? &params->arena_offloaded : &params->arena_params,
+                       segment->own_count, DTYPE_F32);
 }
 
-static void place_training(struct params *params, struct unit *unit) {
-    unit->grad = arena_take(&params->arena_grads, params->setup.stage < 2 ? unit->count : unit->shard_count,
-                            DTYPE_F32);
+enum dtype params_state_type(const struct params *params, const struct segment *segment, int i) {
+    return segment->rule->states[i].type == STATE_AS_SET ? params->setup.moments : DTYPE_F32;
+}
+
+static void place_training(struct params *params, struct segment *segment) {
+    if (segment->storage != STORAGE_TRAINED)
+        return;
+    CHECK(segment->rule, "parameters are trained, but by no optimizer");
+    segment->grad = arena_take(&params->arena_grads,
+                               params->setup.stage < 2 ? segment->count : segment->shard_count, DTYPE_F32);
     struct arena *arena = params->setup.offloads ? &params->arena_offloaded : &params->arena_optimizer;
-    unit->m = arena_take(arena, unit->own_count, params->setup.moments);
-    unit->v = arena_take(arena, unit->own_count, params->setup.moments);
+    for (int i = 0; i < segment->rule->num_states; i++)
+        segment->states[i] = arena_take(arena, segment->own_count, params_state_type(params, segment, i));
 }
 
 static int slot_of(const struct params *params, int unit) {
@@ -93,35 +198,36 @@ struct unit_slot *params_slot(struct unit_slot *slots, const struct params *para
     return &slots[slot_of(params, unit)];
 }
 
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
 /* place_slots - buffers as large as the largest unit that passes through them. */
 static void place_slots(struct params *params) {
-    int64_t largest[SLOT_COUNT] = {0}, largest_shard[SLOT_COUNT] = {0};
+    struct unit largest[SLOT_COUNT] = {{0}};
     for (int u = 0; u < params->num_units; u++) {
-        int slot = slot_of(params, u);
-        if (params->units[u].count > largest[slot]) {
-            largest[slot] = params->units[u].count;
-            largest_shard[slot] = params->units[u].shard_count;
-        }
+        struct unit *most = &largest[slot_of(params, u)];
+        most->count = larger(most->count, params->units[u].count);
+        most->grad_count = larger(most->grad_count, params->units[u].grad_count);
+        most->landing_count = larger(most->landing_count, params->units[u].landing_count);
     }
-    for (int slot = 0; slot < SLOT_COUNT; slot++) {
-        params->gathered[slot].unit = params->gradient[slot].unit = -1;
+    for (int s = 0; s < SLOT_COUNT; s++) {
+        struct unit_slot *gathered = &params->gathered[s], *gradient = &params->gradient[s];
+        gathered->unit = gradient->unit = -1;
         if (params->setup.stage == 3)
-            params->gathered[slot].data =
-                arena_take(&params->arena_comm, largest[slot], params->setup.compute);
-        if (!params->setup.trains)
+            gathered->data = arena_take(&params->arena_comm, largest[s].count, params->setup.compute);
+        if (!params->setup.trains || params->setup.stage < 2)
             continue;
-        if (params->setup.stage >= 2) {
-            params->gradient[slot].data = arena_take(&params->arena_comm, largest[slot], DTYPE_F32);
-            params->gradient[slot].landing = arena_take(&params->arena_comm, largest_shard[slot], DTYPE_F32);
-        }
+        gradient->data = arena_take(&params->arena_comm, largest[s].grad_count, DTYPE_F32);
+        gradient->landing = arena_take(&params->arena_comm, largest[s].landing_count, DTYPE_F32);
     }
 }
 
 static void place_all(struct params *params) {
-    for (int u = 0; u < params->num_units; u++) {
-        place_weights(params, &params->units[u]);
+    for (struct segment *s = NULL; (s = params_next(params, s));) {
+        place_weights(params, s);
         if (params->setup.trains)
-            place_training(params, &params->units[u]);
+            place_training(params, s);
     }
     place_slots(params);
 }
@@ -136,6 +242,7 @@ void params_plan(struct params *params, const struct params_setup *setup) {
     params->arena_offloaded.name = "masters and optimizer in host memory";
     params->arena_offloaded.on_host = true;
     layout_units(params);
+    params->setup.storage = NULL; /* the caller's: it need not live on */
     place_all(params);
 }
 
@@ -164,8 +271,8 @@ void params_free(struct params *params) {
     all_arenas(params, arenas);
     for (int i = 0; i < NUM_ARENAS; i++)
         arena_free(arenas[i]);
-    for (int u = 0; u < params->num_units; u++)
-        free(params->units[u].tensors);
+    for (struct segment *s = NULL; (s = params_next(params, s));)
+        free(s->tensors);
     free(params->units);
     params->units = NULL;
     params->num_units = 0;
@@ -175,58 +282,72 @@ int params_head_unit(const struct params *params) {
     return params->setup.model->tied_head ? 0 : params->num_units - 1;
 }
 
-static const struct unit_tensor *find_role(const struct params *params, int unit, enum tensor_role role) {
+/* A role of a unit: its segment, and the tensor in it. */
+struct place {
+    const struct segment *segment;
+    const struct unit_tensor *tensor;
+};
+
+static struct place find_role(const struct params *params, int unit, enum tensor_role role) {
     const struct unit *u = &params->units[unit];
-    for (int i = 0; i < u->num_tensors; i++)
-        if (u->tensors[i].param.role == role)
-            return &u->tensors[i];
+    for (int s = 0; s < u->num_segments; s++)
+        for (int i = 0; i < u->segments[s].num_tensors; i++)
+            if (u->segments[s].tensors[i].param.role == role)
+                return (struct place){&u->segments[s], &u->segments[s].tensors[i]};
     die("unit %d has no tensor of role %d", unit, (int)role);
 }
 
-/* values_of - what the forward reads of a unit, [count]; NULL where it is not gathered. */
-static void *values_of(const struct params *params, int unit) {
-    const struct unit_slot *slot = &params->gathered[slot_of(params, unit)];
+/* values_of - what the forward reads of a segment, [count]; NULL where its unit is not gathered. */
+static void *values_of(const struct params *params, const struct segment *segment) {
+    const struct unit_slot *slot = &params->gathered[slot_of(params, segment->unit)];
     if (params->setup.stage < 3)
-        return params->units[unit].full;
-    return slot->unit == unit ? slot->data : NULL;
+        return segment->full;
+    return slot->unit == segment->unit ? plus(slot->data, segment->first, segment->stored) : NULL;
 }
 
 struct weight params_weight(const struct params *params, int unit, enum tensor_role role) {
-    const struct unit_tensor *tensor = find_role(params, unit, role);
-    const struct unit *u = &params->units[unit];
-    struct tensor shape = param_shape(params->setup.model, tensor->param);
-    struct weight weight = {.value = shape, .grad = shape, .write = u->write};
-    weight.value.dtype = params->setup.compute;
-    weight.value.data = plus(values_of(params, unit), tensor->offset, params->setup.compute);
-    weight.grad.data = plus(u->open_grad, tensor->offset, DTYPE_F32);
+    struct place at = find_role(params, unit, role);
+    struct tensor shape = param_shape(params->setup.model, at.tensor->param);
+    struct weight weight = {.value = shape, .grad = shape, .write = params->units[unit].write};
+    weight.value.dtype = at.segment->compute;
+    weight.value.data = plus(values_of(params, at.segment), at.tensor->offset, at.segment->stored);
+    weight.grad.data = plus(at.segment->open_grad, at.tensor->offset, DTYPE_F32);
     return weight;
 }
 
 struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last) {
     struct weight weight = params_weight(params, unit, first);
-    const struct unit_tensor *begin = find_role(params, unit, first), *end = find_role(params, unit, last);
-    int64_t count = end->offset + end->count - begin->offset;
+    struct place begin = find_role(params, unit, first), end = find_role(params, unit, last);
+    CHECK(begin.segment == end.segment,
+          "unit %d: roles %d to %d are one product, but lie in two segments; freeze all of them or none",
+          unit, (int)first, (int)last);
+    int64_t count = end.tensor->offset + end.tensor->count - begin.tensor->offset;
     weight.value.dims[0] = weight.grad.dims[0] = count / weight.value.dims[1];
     return weight;
 }
 
-void *params_shard_of(const struct params *params, int unit, void *own, enum dtype dtype) {
-    const struct unit *u = &params->units[unit];
-    return params->setup.stage == 0 ? plus(own, params->setup.rank * u->shard_count, dtype) : own;
+void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
+                      enum dtype dtype) {
+    return params->setup.stage == 0 ? plus(own, params->setup.rank * segment->shard_count, dtype) : own;
 }
 
-int params_each_piece(const struct params *params, int unit, int64_t first, int64_t count, params_visit visit,
+void *params_value_shard(const struct params *params, const struct segment *segment) {
+    if (params->setup.stage == 3)
+        return segment->shard;
+    return plus(segment->full, params->setup.rank * segment->shard_count, segment->stored);
+}
+
+int params_each_piece(const struct segment *segment, int64_t first, int64_t count, params_visit visit,
                       void *user) {
-    const struct unit *u = &params->units[unit];
-    for (int i = 0; i < u->num_tensors; i++) {
-        const struct unit_tensor *tensor = &u->tensors[i];
+    for (int i = 0; i < segment->num_tensors; i++) {
+        const struct unit_tensor *tensor = &segment->tensors[i];
         int64_t begin = tensor->offset > first ? tensor->offset : first;
         int64_t tensor_end = tensor->offset + tensor->count, range_end = first + count;
         int64_t end = tensor_end < range_end ? tensor_end : range_end;
         if (begin >= end)
             continue;
-        int status = visit(user, unit, tensor, begin - tensor->offset, begin - first, end - begin);
+        int status = visit(user, segment, tensor, begin - tensor->offset, begin - first, end - begin);
         if (status)
             return status;
     }

@@ -1,9 +1,11 @@
-/* params.h - the model's parameters in flat units, and which part of each this rank owns.
+/* params.h - the model's parameters in units and segments, and which part of each this rank owns.
  *
  * A unit is what is gathered and freed together: the embedding, one decoder layer, the head.  (With a tied
- * head the first unit holds embedding and final norm, and there is no head unit.)  Its tensors lie one after
- * the other in one flat buffer; query, key and value are neighbours, as are gate and up, so that each is one
- * matrix product.  The buffer is padded and split evenly over the ranks: shard r is [r, r + 1) * shard_count.
+ * head the first unit holds embedding and final norm, and there is no head unit.)  A unit is a list of segments:
+ * tensors with one storage and one fate, which is trained by one rule of the optimizer, or frozen.  The tensors of a
+ * segment lie one after the other in one flat buffer; query, key and value are neighbours, as are gate and up, so
+ * that each is one matrix product.  The buffer is padded and split evenly over the ranks: shard r is
+ * [r, r + 1) * shard_count.
  *
  *   stage   parameters   gradients   optimizer
  *     0     whole        whole       whole        one all-reduce per step
@@ -11,46 +13,71 @@
  *     2     whole        shard       shard        reduce-scatter per unit and micro-batch
  *     3     shard        shard       shard        gathered before use as well
  *
+ * A frozen segment has neither gradient nor master nor state, and nothing of it moves after it is loaded but the
+ * gathers of stage 3.
  * Source: Rajbhandari et al. 2020 (ZeRO). */
 #pragma once
 
 #include "checkpoints/family/family.h"
 #include "kernels/arena.h"
 #include "kernels/ops.h"
+#include "train/model/optimizer_kind.h"
 #include "train/ranks/transport.h"
 
-/* One tensor inside a unit. */
+/* How a parameter is kept. */
+enum storage {
+    STORAGE_TRAINED,  /* compute type, f32 master, gradient, states of the optimizer */
+    STORAGE_FROZEN,   /* compute type alone */
+    STORAGE_QUANTISED /* blocks with scales: nothing makes them yet, params_plan dies */
+};
+
+/* One tensor inside a segment. */
 struct unit_tensor {
     struct param param;
     const struct param_spec *spec;
-    int64_t offset, count; /* elements, in the unit */
+    int64_t offset, count; /* elements, in the segment */
+    int owner; /* the rank that works on the whole tensor, where the rule owns matrices; else -1 */
+};
+
+enum { MAX_SEGMENTS = 1 + MAX_RULES }; /* of a unit: frozen, and one for each rule */
+
+struct segment {
+    int unit;
+    enum storage storage;
+    enum dtype stored, compute; /* in memory, and as operations read it: the same until something converts */
+    const struct update_rule *rule; /* NULL: not trained */
+    int num_tensors;
+    struct unit_tensor *tensors;
+    int64_t align;       /* elements that a shard is a multiple of */
+    int64_t count;       /* elements with padding = shard_count * ranks */
+    int64_t shard_count; /* elements of one rank's shard */
+    int64_t own_first,
+        own_count;      /* what this rank's optimizer updates: its shard, or all at stage 0; frozen: none */
+    int64_t zero_first; /* gradient elements before this one are overwritten by matrix products */
+    int64_t first, grad_first; /* where it starts in a slot that holds the whole unit, or its gradient */
+    int64_t landing_first;     /* where its reduced shard starts in a slot's landing place */
+
+    /* Memory of the device. */
+    void *full;               /* [count] stored type, resident at stages 0 to 2; else NULL */
+    void *shard;              /* [shard_count] stored type: source of the gather at stage 3 */
+    float *master;            /* [own_count] f32; the same memory as full or shard when computing in f32 */
+    void *states[MAX_STATES]; /* [own_count] as the rule names them */
+    float *grad;              /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
+    float *open_grad; /* [count] where the backward under way puts the gradient; NULL: there is none */
 };
 
 struct unit {
-    int num_tensors;
-    struct unit_tensor *tensors;
-    int64_t count;                /* elements with padding = shard_count * ranks */
-    int64_t shard_count;          /* elements of one rank's shard */
-    int64_t own_first, own_count; /* what this rank's optimizer updates: its shard, or all at stage 0 */
-    int64_t zero_first;           /* gradient elements before this one are overwritten by matrix products */
-
-    /* Memory of the device. */
-    void *full;    /* [count] in the compute type, resident at stages 0 to 2; else NULL */
-    void *shard;   /* [shard_count] compute type: source of the gather at stage 3 */
-    float *master; /* [own_count] f32; the same memory as full or shard when computing in f32 */
-    void *m, *v;   /* [own_count] Adam moments, f32 or bf16 */
-    float *grad;   /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
-    bool fresh;    /* grad holds nothing of this step yet */
-
-    /* Between params_grad_begin and params_grad_end: where the backward puts the unit's gradient, and how. */
-    float *open_grad; /* [count]; NULL: no backward is under way */
-    enum op_write write;
+    int num_segments;
+    struct segment segments[MAX_SEGMENTS];
+    int64_t count, grad_count, landing_count; /* of a slot that holds all of it */
+    bool fresh;                               /* the gradients hold nothing of this step yet */
+    enum op_write write;                      /* of the backward under way: how products write gradients */
 };
 
 /* A weight as an operation takes it: what the forward reads, and where the backward puts its gradient. */
 struct weight {
     struct tensor value; /* compute type; data NULL: the unit is not gathered */
-    struct tensor grad;  /* f32, same shape; data NULL: no gradient is wanted, or no backward is under way */
+    struct tensor grad;  /* f32, same shape; data NULL: it is frozen, or no backward is under way */
     enum op_write write; /* how a matrix product writes grad; norms and rows of an embedding always add */
 };
 
@@ -58,10 +85,10 @@ struct weight {
 struct unit_slot {
     int unit;     /* which one is in it, -1: none */
     bool sending; /* gradients: the reduce-scatter of what is in it is under way */
-    bool adds;    /* gradients: the reduced shard lands beside the unit's gradient and is added to it */
+    bool adds;    /* gradients: the reduced shards land beside the unit's gradients and are added to them */
     void *data;
     float *landing;
-    struct transfer transfer;
+    struct transfer transfers[MAX_SEGMENTS];
 };
 
 /* Slots: layers alternate between two, embedding and head share the third. */
@@ -69,9 +96,11 @@ enum { SLOT_EVEN, SLOT_ODD, SLOT_VOCAB, SLOT_COUNT };
 
 struct params_setup {
     const struct model_config *model;
-    enum dtype compute; /* f32, bf16 or f16 */
-    enum dtype moments; /* f32 or bf16 */
-    bool offloads;      /* masters and moments stay in host memory */
+    enum dtype compute;                     /* f32, bf16 or f16 */
+    const struct optimizer_kind *optimizer; /* NULL where nothing is trained */
+    enum dtype moments;                     /* of states that are kept as set: f32 or bf16 */
+    const enum storage *storage; /* [param_num_slots], read by params_plan alone; NULL: all is trained */
+    bool offloads;               /* masters and states stay in host memory */
     int stage;
     bool trains;         /* false: no gradients, no optimizer state */
     int rank, num_ranks; /* among those that hold one replica of the model together */
@@ -96,23 +125,34 @@ void params_free(struct params *params);
 
 int params_head_unit(const struct params *params); /* unit with final norm and head */
 
+/* params_next - every segment in the order of the units: the one after `segment`, the first for NULL; NULL at the
+ * end.  params_next_trained - those alone that are trained; rule NULL: by any rule. */
+struct segment *params_next(const struct params *params, const struct segment *segment);
+struct segment *params_next_trained(const struct params *params, const struct segment *segment,
+                                    const struct update_rule *rule);
+
 /* params_weight - a role of a unit that params_acquire has made ready; valid until another unit of the same slot
- * is asked for.  params_fused - several neighbouring roles as one matrix: from first to last. */
+ * is asked for.  params_fused - several neighbouring roles as one matrix: from first to last, of one segment. */
 struct weight params_weight(const struct params *params, int unit, enum tensor_role role);
 struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last);
 
-/* params_shard_of - this rank's shard inside an array of the owned range (master, m, v) of that type:
+/* params_shard_of - this rank's shard inside an array of the owned range (master, states) of that type:
  * [shard_count]. */
-void *params_shard_of(const struct params *params, int unit, void *own, enum dtype dtype);
+void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
+                      enum dtype dtype);
+/* params_value_shard - this rank's shard of what is stored: [shard_count]. */
+void *params_value_shard(const struct params *params, const struct segment *segment);
+/* params_state_type - in memory, of state i of a segment's rule. */
+enum dtype params_state_type(const struct params *params, const struct segment *segment, int i);
 
 /* params_slot - the slot of that unit among the gathered or the gradient slots. */
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit);
 
 /* params_each_piece - call visit for every part of a tensor that lies in elements [first, first + count) of a
- * unit: tensor_first is where the part starts in the tensor, at is its offset from first.  Stops at the first
+ * segment: tensor_first is where the part starts in the tensor, at is its offset from first.  Stops at the first
  * non-zero result and returns it. */
-typedef int (*params_visit)(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
-                            int64_t at, int64_t count);
-int params_each_piece(const struct params *params, int unit, int64_t first, int64_t count, params_visit visit,
+typedef int (*params_visit)(void *user, const struct segment *segment, const struct unit_tensor *tensor,
+                            int64_t tensor_first, int64_t at, int64_t count);
+int params_each_piece(const struct segment *segment, int64_t first, int64_t count, params_visit visit,
                       void *user);

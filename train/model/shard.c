@@ -6,12 +6,13 @@
 
 /* wait_timed - waiting for the network is a phase of its own: of the host, or of a device that goes on by
  * itself. */
-static void wait_timed(struct params *params, struct transport *link, struct transfer *transfer) {
+static void wait_timed(struct params *params, struct transport *link, struct unit_slot *slot) {
     struct device *dev = params->dev;
     double start = clock_s();
     if (dev->ops->op_begin)
         dev->ops->op_begin(dev, OP_TRANSFER);
-    transport_wait(link, transfer);
+    for (int i = 0; i < MAX_SEGMENTS; i++)
+        transport_wait(link, &slot->transfers[i]);
     if (dev->ops->op_end)
         dev->ops->op_end(dev, OP_TRANSFER);
     params->comm_s += clock_s() - start;
@@ -23,34 +24,42 @@ void params_prefetch(struct params *params, struct transport *link, int unit) {
     struct unit_slot *slot = params_slot(params->gathered, params, unit);
     if (slot->unit == unit)
         return;
-    wait_timed(params, link, &slot->transfer); /* never two gathers into one buffer */
+    wait_timed(params, link, slot); /* never two gathers into one buffer */
     const struct unit *u = &params->units[unit];
     slot->unit = unit;
-    transport_all_gather_start(link, slot->data, u->shard,
-                               (size_t)u->shard_count * dtype_bytes(params->setup.compute), &slot->transfer);
+    for (int i = 0; i < u->num_segments; i++) {
+        const struct segment *segment = &u->segments[i];
+        size_t value_bytes = dtype_bytes(segment->stored);
+        transport_all_gather_start(link, (char *)slot->data + (size_t)segment->first * value_bytes,
+                                   segment->shard, (size_t)segment->shard_count * value_bytes,
+                                   &slot->transfers[i]);
+    }
 }
 
 void params_acquire(struct params *params, struct transport *link, int unit) {
     if (params->setup.stage < 3)
         return;
     params_prefetch(params, link, unit);
-    wait_timed(params, link, &params_slot(params->gathered, params, unit)->transfer);
+    wait_timed(params, link, params_slot(params->gathered, params, unit));
 }
 
 static struct tensor floats(float *data, int64_t count) {
     return tensor_1d(data, DTYPE_F32, count);
 }
 
-/* settle - the reduced shard has arrived: add it to the unit's gradient, unless it landed there, and free the
- * slot. */
+/* settle - the reduced shards have arrived: add them to the unit's gradients, unless they landed there, and free
+ * the slot. */
 static void settle(struct params *params, struct transport *link, struct unit_slot *slot) {
     if (!slot->sending)
         return;
-    wait_timed(params, link, &slot->transfer);
+    wait_timed(params, link, slot);
     const struct unit *u = &params->units[slot->unit];
-    if (slot->adds) {
-        struct tensor sum = floats(u->grad, u->shard_count);
-        op_add(params->dev, sum, sum, floats(slot->landing, u->shard_count));
+    for (int i = 0; slot->adds && i < u->num_segments; i++) {
+        const struct segment *segment = &u->segments[i];
+        if (segment->storage != STORAGE_TRAINED)
+            continue;
+        struct tensor sum = floats(segment->grad, segment->shard_count);
+        op_add(params->dev, sum, sum, floats(slot->landing + segment->landing_first, segment->shard_count));
     }
     slot->sending = false;
     slot->unit = -1;
@@ -61,47 +70,69 @@ void params_grad_reset(struct params *params) {
         params->units[u].fresh = true;
 }
 
-/* begin_fresh - zero what no matrix product will overwrite: norms, an embedding of its own, the padding. */
-static void begin_fresh(struct params *params, struct unit *unit, float *data) {
-    device_zero(params->dev, floats(data + unit->zero_first, unit->count - unit->zero_first));
-    unit->open_grad = data;
-    unit->write = OP_OVERWRITE;
+/* open_gradients - where the backward of a unit puts them: in a slot, or where the segments' whole gradients stay. */
+static void open_gradients(struct params *params, int unit, const struct unit_slot *slot) {
+    struct unit *u = &params->units[unit];
+    for (int i = 0; i < u->num_segments; i++) {
+        struct segment *segment = &u->segments[i];
+        if (segment->storage == STORAGE_TRAINED)
+            segment->open_grad = slot ? (float *)slot->data + segment->grad_first : segment->grad;
+    }
 }
 
-static void begin_again(struct unit *unit, float *data) {
-    unit->open_grad = data;
-    unit->write = OP_ACCUMULATE;
+/* zero_gradients - what no matrix product will overwrite: norms, an embedding of its own, the padding. */
+static void zero_gradients(struct params *params, const struct unit *unit) {
+    for (int i = 0; i < unit->num_segments; i++) {
+        const struct segment *segment = &unit->segments[i];
+        if (segment->open_grad)
+            device_zero(params->dev, floats(segment->open_grad + segment->zero_first,
+                                            segment->count - segment->zero_first));
+    }
 }
 
-/* begin_resident - stages 0 and 1: the unit's whole gradient stays in its place. */
-static void begin_resident(struct params *params, struct unit *unit) {
-    if (unit->fresh)
-        begin_fresh(params, unit, unit->grad);
-    else
-        begin_again(unit, unit->grad);
-    unit->fresh = false;
+/* take_slot - stages 2 and 3: the slot of a unit's gradient.  Returns whether it holds nothing of the unit yet: a
+ * tied embedding comes twice, head first, then lookup. */
+static bool take_slot(struct params *params, struct transport *link, int unit, struct unit_slot *slot) {
+    settle(params, link, slot);
+    if (slot->unit == unit)
+        return false;
+    CHECK(slot->unit < 0, "gradient of unit %d begins while unit %d is open", unit, slot->unit);
+    slot->unit = unit;
+    return true;
 }
 
 void params_grad_begin(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
-    if (params->setup.stage < 2) {
-        begin_resident(params, u);
-        return;
+    struct unit_slot *slot = NULL;
+    bool overwrites = u->fresh;
+    if (params->setup.stage >= 2) {
+        slot = params_slot(params->gradient, params, unit);
+        overwrites = take_slot(params, link, unit, slot);
+    } else {
+        u->fresh = false;
     }
-    struct unit_slot *slot = params_slot(params->gradient, params, unit);
-    settle(params, link, slot);
-    if (slot->unit == unit) { /* a tied embedding comes twice: head first, then lookup */
-        begin_again(u, slot->data);
-        return;
+    u->write = overwrites ? OP_OVERWRITE : OP_ACCUMULATE;
+    open_gradients(params, unit, slot);
+    if (overwrites)
+        zero_gradients(params, u);
+}
+
+/* send_gradients - the reduce-scatter of what the slot holds of a unit begins. */
+static void send_gradients(struct transport *link, const struct unit *unit, struct unit_slot *slot) {
+    for (int i = 0; i < unit->num_segments; i++) {
+        const struct segment *segment = &unit->segments[i];
+        if (segment->storage != STORAGE_TRAINED)
+            continue;
+        float *shard = slot->adds ? slot->landing + segment->landing_first : segment->grad;
+        transport_reduce_scatter_start(link, shard, (float *)slot->data + segment->grad_first,
+                                       segment->shard_count, &slot->transfers[i]);
     }
-    CHECK(slot->unit < 0, "gradient of unit %d begins while unit %d is open", unit, slot->unit);
-    slot->unit = unit;
-    begin_fresh(params, u, slot->data);
 }
 
 void params_grad_end(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
-    u->open_grad = NULL;
+    for (int i = 0; i < u->num_segments; i++)
+        u->segments[i].open_grad = NULL;
     if (params->setup.stage < 2)
         return;
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
@@ -109,34 +140,34 @@ void params_grad_end(struct params *params, struct transport *link, int unit) {
     slot->sending = true;
     slot->adds = !u->fresh;
     u->fresh = false;
-    transport_reduce_scatter_start(link, slot->adds ? slot->landing : u->grad, slot->data, u->shard_count,
-                                   &slot->transfer);
+    send_gradients(link, u, slot);
 }
 
 /* reduce_whole - stages 0 and 1: gradients were kept whole until the end of the step. */
-static void reduce_whole(struct params *params, struct transport *link, int unit) {
-    struct unit *u = &params->units[unit];
+static void reduce_whole(struct params *params, struct transport *link, struct segment *segment) {
     if (params->setup.stage == 0) {
         if (params->setup.num_ranks > 1)
-            transport_sum_f32(link, u->grad, u->count);
+            transport_sum_f32(link, segment->grad, segment->count);
         return;
     }
     struct transfer transfer = {0};
-    transport_reduce_scatter_start(link, u->grad + u->own_first, u->grad, u->shard_count, &transfer);
+    transport_reduce_scatter_start(link, segment->grad + segment->own_first, segment->grad,
+                                   segment->shard_count, &transfer);
     transport_wait(link, &transfer);
 }
 
 /* sum_replicas - each rank's own gradients, over those who own the same elsewhere: the one exchange between
  * replicas. */
 static void sum_replicas(struct params *params, struct transport *across) {
-    for (int u = 0; u < params->num_units; u++)
-        transport_sum_f32(across, params_own_grad(params, u), params->units[u].own_count);
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
+        transport_sum_f32(across, params_own_grad(params, s), s->own_count);
 }
 
 void params_grad_finish(struct params *params, struct transport *link, struct transport *across) {
     double start = clock_s(), comm_s = params->comm_s;
-    for (int u = 0; params->setup.stage < 2 && u < params->num_units; u++)
-        reduce_whole(params, link, u);
+    if (params->setup.stage < 2)
+        for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
+            reduce_whole(params, link, s);
     for (int s = 0; s < SLOT_COUNT; s++)
         settle(params, link, &params->gradient[s]);
     if (across)
@@ -144,69 +175,70 @@ void params_grad_finish(struct params *params, struct transport *link, struct tr
     params->comm_s = comm_s + clock_s() - start;
 }
 
-float *params_own_grad(const struct params *params, int unit) {
-    const struct unit *u = &params->units[unit];
-    return params->setup.stage == 1 ? u->grad + u->own_first : u->grad;
+float *params_own_grad(const struct params *params, const struct segment *segment) {
+    return params->setup.stage == 1 ? segment->grad + segment->own_first : segment->grad;
 }
 
-void *params_own_copy(const struct params *params, int unit) {
-    const struct unit *u = &params->units[unit];
-    if (params->setup.compute == DTYPE_F32)
+void *params_own_copy(const struct params *params, const struct segment *segment) {
+    if (segment->stored == DTYPE_F32)
         return NULL;
-    size_t offset_bytes = (size_t)u->own_first * dtype_bytes(params->setup.compute);
-    return params->setup.stage == 3 ? u->shard : (char *)u->full + offset_bytes;
+    size_t offset_bytes = (size_t)segment->own_first * dtype_bytes(segment->stored);
+    return params->setup.stage == 3 ? segment->shard : (char *)segment->full + offset_bytes;
 }
 
-/* gather_copies - stages 1 and 2: every rank holds all weights and updated a part. */
-static void gather_copies(struct params *params, struct transport *link, struct unit *unit) {
-    size_t value_bytes = dtype_bytes(params->setup.compute);
+/* gather_values - every rank gets all of what the ranks hold a shard of in its place. */
+static void gather_values(struct params *params, struct transport *link, struct segment *segment) {
     struct transfer transfer = {0};
-    transport_all_gather_start(link, unit->full, (char *)unit->full + (size_t)unit->own_first * value_bytes,
-                               (size_t)unit->shard_count * value_bytes, &transfer);
+    transport_all_gather_start(link, segment->full, params_value_shard(params, segment),
+                               (size_t)segment->shard_count * dtype_bytes(segment->stored), &transfer);
     transport_wait(link, &transfer);
 }
 
 void params_publish(struct params *params, struct transport *link) {
     for (int s = 0; s < SLOT_COUNT; s++) {
         if (params->setup.stage == 3)
-            wait_timed(params, link, &params->gathered[s].transfer);
+            wait_timed(params, link, &params->gathered[s]);
         params->gathered[s].unit = -1;
     }
     double start = clock_s();
     if (params->setup.stage == 1 || params->setup.stage == 2)
-        for (int u = 0; u < params->num_units; u++)
-            gather_copies(params, link, &params->units[u]);
+        for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
+            gather_values(params, link, s);
     params->comm_s += clock_s() - start;
 }
 
 void params_refresh(struct params *params, struct transport *link) {
-    for (int u = 0; u < params->num_units; u++) {
-        const struct unit *unit = &params->units[u];
-        void *copy = params_own_copy(params, u);
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));) {
+        void *copy = params_own_copy(params, s);
         if (copy)
-            op_cast(params->dev, tensor_1d(copy, params->setup.compute, unit->own_count),
-                    floats(unit->master, unit->own_count));
+            op_cast(params->dev, tensor_1d(copy, s->stored, s->own_count), floats(s->master, s->own_count));
     }
     params_publish(params, link);
 }
 
 /* share - the ranks' shards of an array [count] that all of them hold. */
-static void share(struct params *params, struct transport *link, int unit, void *own, enum dtype dtype) {
+static void share(struct params *params, struct transport *link, const struct segment *segment, void *own,
+                  enum dtype dtype) {
     struct transfer transfer = {0};
     if (!own)
         return;
-    transport_all_gather_start(link, own, params_shard_of(params, unit, own, dtype),
-                               (size_t)params->units[unit].shard_count * dtype_bytes(dtype), &transfer);
+    transport_all_gather_start(link, own, params_shard_of(params, segment, own, dtype),
+                               (size_t)segment->shard_count * dtype_bytes(dtype), &transfer);
     transport_wait(link, &transfer);
 }
 
+static void share_training(struct params *params, struct transport *link, const struct segment *segment) {
+    share(params, link, segment, segment->master, DTYPE_F32);
+    for (int i = 0; segment->rule && i < segment->rule->num_states; i++)
+        share(params, link, segment, segment->states[i], params_state_type(params, segment, i));
+}
+
 void params_share_masters(struct params *params, struct transport *link) {
-    if (params->setup.stage != 0 || params->setup.num_ranks == 1)
+    if (params->setup.num_ranks == 1)
         return;
-    for (int u = 0; u < params->num_units; u++) {
-        struct unit *unit = &params->units[u];
-        share(params, link, u, unit->master, DTYPE_F32);
-        share(params, link, u, unit->m, params->setup.moments);
-        share(params, link, u, unit->v, params->setup.moments);
-    }
+    for (struct segment *s = NULL; (s = params_next(params, s));)
+        if (s->storage != STORAGE_TRAINED && params->setup.stage < 3)
+            gather_values(params, link, s);
+        else if (s->storage == STORAGE_TRAINED && params->setup.stage == 0)
+            share_training(params, link, s);
 }

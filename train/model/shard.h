@@ -14,24 +14,25 @@ void params_acquire(struct params *params, struct transport *link, int unit);
  * matrix products overwrite theirs, which saves a pass over memory; everything else was zeroed and is added to.
  * params_grad_end - it is over: its reduce-scatter starts (stages 2 and 3).  A tied embedding begins twice, head
  * first, and ends once.  params_grad_finish - all micro-batches are over: sums over the ranks of this replica,
- * and across the replicas, are complete in unit.grad.  Collective.  params_grad_reset - a new step begins. */
+ * and across the replicas, are complete in segment.grad.  Collective.  params_grad_reset - a new step begins. */
 void params_grad_begin(struct params *params, struct transport *link, int unit);
 void params_grad_end(struct params *params, struct transport *link, int unit);
 void params_grad_finish(struct params *params, struct transport *link, struct transport *across);
 void params_grad_reset(struct params *params);
 
-/* params_own_grad - gradient of the range this rank updates, [own_count]; after params_grad_finish. */
-float *params_own_grad(const struct params *params, int unit);
+/* params_own_grad - gradient of the range of a segment that this rank updates, [own_count]; after
+ * params_grad_finish. */
+float *params_own_grad(const struct params *params, const struct segment *segment);
 
 /* params_own_copy - what the forward reads of the range this rank updates, in the compute type; NULL where
  * that is the master itself. */
-void *params_own_copy(const struct params *params, int unit);
+void *params_own_copy(const struct params *params, const struct segment *segment);
 
 /* params_publish - the copies of what this rank owns have changed: all ranks get them, what was gathered is
  * forgotten.  params_refresh - make those copies from the masters first.  Collective. */
 void params_publish(struct params *params, struct transport *link);
 void params_refresh(struct params *params, struct transport *link);
 
-/* params_share_masters - after each rank filled its shard of masters and moments: stage 0 completes them.
- * Collective. */
+/* params_share_masters - after each rank filled its shard of masters, states and frozen values: where every rank
+ * holds all of an array, it gets the others' shards.  Collective. */
 void params_share_masters(struct params *params, struct transport *link);

@@ -3,9 +3,11 @@
 #include "train/model/state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/half.h"
 #include "kernels/rng.h"
+#include "train/model/optimizer.h"
 
 /* Values that pass through host memory at a time where the device's memory is not the host's. */
 enum { STAGE_COUNT = 4 << 20 };
@@ -17,67 +19,106 @@ struct transfer_job {
     const struct weights *weights;
     const struct checkpoint_reader *reader;
     struct checkpoint *checkpoint;
-    enum checkpoint_part part;
-    struct value_type type; /* what the values must fit into */
+    const struct checkpoint_state *state; /* of the optimizer; NULL: the masters */
+    enum checkpoint_part part;            /* of the checkpoint being written */
+    struct value_type type;               /* what the values must fit into */
     struct value_scan *scan;
     int64_t seed;
     bool writes_device; /* values go to the device, not from it */
     float *stage;       /* [STAGE_COUNT] */
     struct err *err;
-    int (*move)(struct transfer_job *, int unit, const struct unit_tensor *, int64_t first, int64_t count,
+    int (*move)(struct transfer_job *, const struct unit_tensor *, int64_t first, int64_t count,
                 float *values);
 };
 
-/* States of the optimizer, by their names in checkpoints. */
-enum { STATE_M, STATE_V, NUM_STATES };
-static const struct checkpoint_state states[NUM_STATES] = {{"adam_m", NULL}, {"adam_v", NULL}};
+/* The states of the optimizer, as files of a checkpoint. */
+struct state_list {
+    int count;
+    struct checkpoint_state states[CHECKPOINT_MAX_STATES];
+    bool *holds; /* [count, param_num_slots] */
+};
 
-/* part_type - of a checkpoint part on the device; files hold f32. */
-static enum dtype part_type(const struct params *params, enum checkpoint_part part) {
-    return part >= PART_STATE ? params->setup.moments : DTYPE_F32;
+/* state_index - of a state by its name in a segment; -1: the segment has no such state. */
+static int state_index(const struct segment *segment, const char *name) {
+    if (segment->storage == STORAGE_TRAINED)
+        for (int i = 0; i < segment->rule->num_states; i++)
+            if (strcmp(segment->rule->states[i].name, name) == 0)
+                return i;
+    return -1;
 }
 
-/* part_values - this rank's shard, from element `at` on, of the copy that a checkpoint part holds. */
-static struct tensor part_values(const struct params *params, int unit, enum checkpoint_part part, int64_t at,
-                                 int64_t count) {
-    const struct unit *u = &params->units[unit];
-    enum dtype dtype = part_type(params, part);
-    int state = (int)part - PART_STATE;
-    void *own = state == STATE_M ? u->m : state == STATE_V ? u->v : (void *)u->master;
-    char *shard = params_shard_of(params, unit, own, dtype);
-    return tensor_1d(shard + (size_t)at * dtype_bytes(dtype), dtype, count);
+static void state_list_open(struct state_list *list, const struct params *params) {
+    const struct model_config *model = params->setup.model;
+    int64_t num_slots = param_num_slots(model);
+    const char *names[MAX_RULES * MAX_STATES];
+    list->count = optimizer_num_states(params->setup.optimizer, names);
+    list->holds = xcalloc((size_t)(list->count * num_slots) + 1, sizeof *list->holds);
+    for (int i = 0; i < list->count; i++) {
+        bool *holds = list->holds + i * num_slots;
+        list->states[i] = (struct checkpoint_state){names[i], holds};
+        for (struct segment *s = NULL; (s = params_next(params, s));)
+            for (int t = 0; state_index(s, names[i]) >= 0 && t < s->num_tensors; t++)
+                holds[param_slot(model, s->tensors[t].param)] = true;
+    }
 }
 
-/* to_device, from_device - through the stage; bf16 moments are stored as f32, which holds them exactly. */
+static void state_list_close(struct state_list *list) {
+    free(list->holds);
+}
+
+/* An array of a segment that a file holds: this rank's shard of it. */
+struct shard_array {
+    void *data; /* [shard_count] */
+    enum dtype dtype;
+};
+
+/* shard_array - of the masters, or of what is stored where there are none; state not NULL: of that state. */
+static struct shard_array shard_array(const struct params *params, const struct segment *segment,
+                                      const struct checkpoint_state *state) {
+    if (state) {
+        int i = state_index(segment, state->name);
+        enum dtype dtype = params_state_type(params, segment, i);
+        return (struct shard_array){params_shard_of(params, segment, segment->states[i], dtype), dtype};
+    }
+    if (segment->storage == STORAGE_TRAINED)
+        return (struct shard_array){params_shard_of(params, segment, segment->master, DTYPE_F32), DTYPE_F32};
+    return (struct shard_array){params_value_shard(params, segment), segment->stored};
+}
+
+/* to_device, from_device - through the stage; 16-bit values are f32 in files, which holds them exactly. */
 static void to_device(struct transfer_job *job, struct tensor values) {
     uint16_t *half = (uint16_t *)job->stage;
-    if (values.dtype == DTYPE_BF16)
+    uint16_t (*round)(float) = values.dtype == DTYPE_BF16 ? bf16_from_f32 : f16_from_f32;
+    if (values.dtype != DTYPE_F32)
         for (int64_t i = 0; i < values.dims[0]; i++) /* in place: the halves never overtake the floats */
-            half[i] = bf16_from_f32(job->stage[i]);
+            half[i] = round(job->stage[i]);
     device_upload(job->params->dev, values, job->stage);
 }
 
 static void from_device(struct transfer_job *job, struct tensor values) {
     const uint16_t *half = (const uint16_t *)job->stage;
     device_download(job->params->dev, job->stage, values);
-    if (values.dtype == DTYPE_BF16)
+    float (*widen)(uint16_t) = values.dtype == DTYPE_BF16 ? f32_from_bf16 : f32_from_f16;
+    if (values.dtype != DTYPE_F32)
         for (int64_t i = values.dims[0]; i-- > 0;)
-            job->stage[i] = f32_from_bf16(half[i]);
+            job->stage[i] = widen(half[i]);
 }
 
 /* visit_piece - one tensor part, a stage at a time; f32 in host memory needs none. */
-static int visit_piece(void *user, int unit, const struct unit_tensor *tensor, int64_t tensor_first,
-                       int64_t at, int64_t count) {
+static int visit_piece(void *user, const struct segment *segment, const struct unit_tensor *tensor,
+                       int64_t tensor_first, int64_t at, int64_t count) {
     struct transfer_job *job = user;
-    bool direct = job->params->dev->ops->host_memory && part_type(job->params, job->part) == DTYPE_F32;
+    struct shard_array array = shard_array(job->params, segment, job->state);
+    bool direct = job->params->dev->ops->host_memory && array.dtype == DTYPE_F32;
     int64_t most = direct ? count : STAGE_COUNT;
     for (int64_t done = 0; done < count; done += most) {
         int64_t part = count - done < most ? count - done : most;
-        struct tensor values = part_values(job->params, unit, job->part, at + done, part);
+        char *data = (char *)array.data + (size_t)(at + done) * dtype_bytes(array.dtype);
+        struct tensor values = tensor_1d(data, array.dtype, part);
         if (!direct && !job->writes_device)
             from_device(job, values);
         float *host = direct ? values.data : job->stage;
-        if (job->move(job, unit, tensor, tensor_first + done, part, host))
+        if (job->move(job, tensor, tensor_first + done, part, host))
             return -1;
         if (!direct && job->writes_device)
             to_device(job, values);
@@ -85,16 +126,15 @@ static int visit_piece(void *user, int unit, const struct unit_tensor *tensor, i
     return 0;
 }
 
-/* each_shard_piece - visit the tensor parts inside this rank's shard of every unit. */
+/* each_shard_piece - visit the tensor parts inside this rank's shard of every segment that has what is asked for. */
 static int each_shard_piece(struct transfer_job *job) {
     struct params *params = job->params;
     int status = 0;
     job->stage = xcalloc(STAGE_COUNT, sizeof *job->stage);
-    for (int u = 0; u < params->num_units && !status; u++) {
-        int64_t shard_count = params->units[u].shard_count;
-        status =
-            params_each_piece(params, u, params->setup.rank * shard_count, shard_count, visit_piece, job);
-    }
+    for (struct segment *s = NULL; status == 0 && (s = params_next(params, s));)
+        if (!job->state || state_index(s, job->state->name) >= 0)
+            status =
+                params_each_piece(s, params->setup.rank * s->shard_count, s->shard_count, visit_piece, job);
     free(job->stage);
     return status;
 }
@@ -118,9 +158,8 @@ static int tell_misfits(const struct transfer_job *job, struct param param) {
     return status != 0 ? -1 : value_scan_fail(&scan, param_name(model, param, name), job->err);
 }
 
-static int load_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+static int load_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
-    (void)unit;
     struct weights_range range = {first, count, job->type};
     if (!job->reader)
         return weights_read_fit(job->weights, tensor->param, range, values, job->err);
@@ -134,45 +173,47 @@ int state_load_weights(struct params *params, const struct weights *weights, str
     struct transfer_job job = {.params = params,
                                .weights = weights,
                                .type = kept_as,
-                               .part = PART_MASTER,
                                .writes_device = true,
                                .err = err,
                                .move = load_values};
     return each_shard_piece(&job);
 }
 
-/* load_part - masters or a state from its files. */
-static int load_part(struct params *params, const char *folder, enum checkpoint_part part, struct err *err) {
+/* load_part - masters, or a state of the optimizer, from its files. */
+static int load_part(struct params *params, const char *folder, const struct checkpoint_state *state,
+                     struct err *err) {
     static const struct checkpoint_state masters = {"master", NULL};
-    const struct checkpoint_state *state = part == PART_MASTER ? &masters : &states[part - PART_STATE];
-    struct checkpoint_reader *reader = checkpoint_reader_open(folder, state, params->setup.model, err);
+    const struct checkpoint_state *part = state ? state : &masters;
+    struct checkpoint_reader *reader = checkpoint_reader_open(folder, part, params->setup.model, err);
     if (!reader)
         return -1;
     struct transfer_job job = {.params = params,
                                .reader = reader,
                                .type = value_type_of(DTYPE_F32),
-                               .part = part,
+                               .state = state,
                                .writes_device = true,
                                .err = err,
                                .move = load_values};
     int status = each_shard_piece(&job);
     checkpoint_reader_close(reader);
-    return status ? err_prefix(err, "'%s/state/%s'", folder, state->name) : 0;
+    return status ? err_prefix(err, "'%s/state/%s'", folder, part->name) : 0;
 }
 
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err) {
-    int status = 0;
-    for (int part = PART_MASTER; part < PART_STATE + NUM_STATES && status == 0; part++)
-        status = load_part(params, folder, (enum checkpoint_part)part, err);
+    struct state_list list;
+    state_list_open(&list, params);
+    int status = load_part(params, folder, NULL, err);
+    for (int i = 0; i < list.count && status == 0; i++)
+        status = load_part(params, folder, &list.states[i], err);
+    state_list_close(&list);
     return status;
 }
 
-static int init_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+static int init_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
     const struct model_config *model = job->params->setup.model;
     char name[PARAM_NAME_ROOM];
     uint64_t stream = rng_stream_named(RNG_INIT, param_name(model, tensor->param, name), 0);
-    (void)unit;
     for (int64_t i = 0; i < count; i++)
         values[i] = tensor->spec->init == INIT_NORMAL
                         ? model->initializer_range *
@@ -182,17 +223,15 @@ static int init_values(struct transfer_job *job, int unit, const struct unit_ten
 }
 
 void state_init(struct params *params, int64_t seed) {
-    struct transfer_job job = {
-        .params = params, .part = PART_MASTER, .seed = seed, .writes_device = true, .move = init_values};
+    struct transfer_job job = {.params = params, .seed = seed, .writes_device = true, .move = init_values};
     each_shard_piece(&job);
 }
 
 /* find_misfits - values of the masters that a model file of that type cannot hold; the search ends with the
  * tensor that holds the first. */
-static int find_misfits(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+static int find_misfits(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                         int64_t count, float *values) {
     char name[PARAM_NAME_ROOM];
-    (void)unit;
     if (value_all_fit(job->type, values, count))
         return 0;
     job->scan->type = job->type;
@@ -202,29 +241,26 @@ static int find_misfits(struct transfer_job *job, int unit, const struct unit_te
 
 int state_check_values(struct params *params, enum dtype type, struct err *err) {
     struct value_scan scan = {.first = 0};
-    struct transfer_job job = {.params = params,
-                               .part = PART_MASTER,
-                               .type = value_type_of(type),
-                               .scan = &scan,
-                               .err = err,
-                               .move = find_misfits};
+    struct transfer_job job = {
+        .params = params, .type = value_type_of(type), .scan = &scan, .err = err, .move = find_misfits};
     return each_shard_piece(&job);
 }
 
-static int save_values(struct transfer_job *job, int unit, const struct unit_tensor *tensor, int64_t first,
+static int save_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
-    (void)unit;
     return checkpoint_write(job->checkpoint, job->part, tensor->param, first, count, values, job->err);
 }
 
 /* write_parts - this rank's byte ranges of every file. */
-static int write_parts(struct params *params, struct checkpoint *cp, struct err *err) {
+static int write_parts(struct params *params, struct checkpoint *cp, const struct state_list *list,
+                       struct err *err) {
     if (checkpoint_open_ranges(cp, err))
         return -1;
-    for (int part = PART_MODEL; part < PART_STATE + NUM_STATES; part++) {
+    for (int part = PART_MODEL; part < PART_STATE + list->count; part++) {
         struct transfer_job job = {.params = params,
                                    .checkpoint = cp,
                                    .part = (enum checkpoint_part)part,
+                                   .state = part < PART_STATE ? NULL : &list->states[part - PART_STATE],
                                    .err = err,
                                    .move = save_values};
         if (each_shard_piece(&job)) {
@@ -248,8 +284,10 @@ static bool hash_blocks(struct comm *comm, struct checkpoint *cp, uint64_t *hash
 bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
     struct err err = {""};
     struct checkpoint_source source = save->source;
-    source.states = states;
-    source.num_states = NUM_STATES;
+    struct state_list list;
+    state_list_open(&list, params);
+    source.states = list.states;
+    source.num_states = list.count;
     struct checkpoint *cp = checkpoint_plan(save->run_folder, save->step, &source, true);
     uint64_t *hashes = xcalloc((size_t)checkpoint_num_blocks(cp), sizeof *hashes);
     bool done = false;
@@ -258,7 +296,7 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     if (!comm_all_ok(comm, status, &err))
         goto out;
     if (params->setup.replica == 0) /* the others hold the same */
-        status = write_parts(params, cp, &err);
+        status = write_parts(params, cp, &list, &err);
     if (!comm_all_ok(comm, status, &err) || !hash_blocks(comm, cp, hashes)) {
         if (comm_is_root(comm))
             checkpoint_abandon(cp); /* on a full disk the space is needed */
@@ -267,12 +305,19 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     status = comm_is_root(comm) ? checkpoint_commit(cp, hashes, save->state_text, &err) : 0;
     done = comm_all_ok(comm, status, &err);
 out:
+    state_list_close(&list);
     free(hashes);
     checkpoint_free(cp);
     return done;
 }
 
 int64_t state_bytes(const struct params *params, enum dtype model_dtype) {
-    int64_t per_value = (int64_t)dtype_bytes(model_dtype) + 3 * (int64_t)sizeof(float);
-    return model_num_parameters(params->setup.model) * per_value;
+    int64_t sum = 0;
+    for (struct segment *s = NULL; (s = params_next(params, s));) {
+        int num_copies = 1 + (s->rule ? s->rule->num_states : 0); /* f32: the masters and the states */
+        int64_t per_value = (int64_t)dtype_bytes(model_dtype) + num_copies * (int64_t)sizeof(float);
+        for (int i = 0; i < s->num_tensors; i++)
+            sum += s->tensors[i].count * per_value;
+    }
+    return sum;
 }

@@ -15,7 +15,7 @@ int state_load_weights(struct params *params, const struct weights *weights, str
  * finite).  Local. Returns 0, or -1 with err set: the tensor, how many of its values here, the first. */
 int state_check_values(struct params *params, enum dtype type, struct err *err);
 
-/* state_load_checkpoint - masters and moments of this rank from a checkpoint; all are finite.  Local, as
+/* state_load_checkpoint - masters and states of this rank from a checkpoint; all are finite.  Local, as
  * above. */
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err);
 
@@ -35,5 +35,5 @@ struct state_save {
  * otherwise the root has said why and the older checkpoints are as they were.  Collective. */
 bool state_save(struct params *params, struct comm *comm, const struct state_save *save);
 
-/* state_bytes - what a checkpoint holds: the model in its type and three f32 copies. */
+/* state_bytes - what a checkpoint holds: the model in its type, f32 masters and the optimizer's states. */
 int64_t state_bytes(const struct params *params, enum dtype model_dtype);

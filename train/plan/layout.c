@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "train/model/optimizer.h"
+
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
 enum { HEAD_ROWS_GPU = 4096 };
 
@@ -14,6 +16,7 @@ struct layout layout_make(const struct config *config, const struct model_config
     return (struct layout){
         .params = {.model = model,
                    .compute = config->train.compute,
+                   .optimizer = optimizer_kind(config->optimizer.kind),
                    .moments = config->optimizer.state_dtype,
                    .offloads = config->optimizer.offload,
                    .stage =

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "train/model/optimizer.h"
+
 static const double USABLE_MEMORY = 0.92;
 
 /* Rows at which a matrix product reaches half of its rate: few rows leave most of a device idle. */
@@ -70,13 +72,13 @@ static double element_bytes(const struct model_config *m, enum dtype compute) {
                           7.0 * (double)m->vocab_size);
 }
 
-/* optimizer_bytes - masters and moments read and written, gradient read, copy written: of what one rank owns.
+/* optimizer_bytes - masters and states read and written, gradient read, copy written: of what one rank owns.
  */
 static double optimizer_bytes(const struct layout *layout) {
     const struct params_setup *p = &layout->params;
-    double owned = (double)model_num_parameters(p->model) / (p->stage > 0 ? p->num_ranks : 1);
-    double per_value = 8 + 4.0 * (double)dtype_bytes(p->moments) + 4 + (double)dtype_bytes(p->compute);
-    return owned * per_value;
+    double per_value = 8 + 4 + (double)dtype_bytes(p->compute);
+    double states = 2 * optimizer_state_bytes(p->optimizer, p->model, p->moments);
+    return ((double)model_num_parameters(p->model) * per_value + states) / (p->stage > 0 ? p->num_ranks : 1);
 }
 
 /* Bytes that one rank sends inside its replica in a step, as bus bandwidth counts: (n - 1) / n of the whole
@@ -172,16 +174,25 @@ double plan_validation_s(const struct config *config, const struct model_config 
            machine->flops_per_s;
 }
 
+double plan_checkpoint_bytes(const struct config *config, const struct model_config *model) {
+    enum dtype saved = config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
+    const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
+    double values = (double)model_num_parameters(model) + (double)optimizer_state_values(kind, model);
+    return (double)model_num_parameters(model) * (double)dtype_bytes(saved) + 4 * values;
+}
+
 struct plan_disk plan_disk(const struct config *config, const struct model_config *model) {
     double parameters = (double)model_num_parameters(model);
     enum dtype saved = config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
-    double checkpoint = parameters * ((double)dtype_bytes(saved) + 12); /* and three f32 copies */
+    const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
+    const char *names[MAX_RULES * MAX_STATES];
+    double checkpoint = plan_checkpoint_bytes(config, model);
     double limit = (double)config->checkpoint.max_file_bytes;
     int64_t saves =
         config->checkpoint.every_steps > 0 ? config->train.steps / config->checkpoint.every_steps + 1 : 1;
     int64_t kept =
         config->checkpoint.keep > 0 && config->checkpoint.keep < saves ? config->checkpoint.keep : saves;
-    int64_t files = 3 * (int64_t)ceil(parameters * 4 / limit) +
+    int64_t files = (1 + optimizer_num_states(kind, names)) * (int64_t)ceil(parameters * 4 / limit) +
                     (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) +
                     8; /* and the small ones */
     return (struct plan_disk){.bytes = checkpoint * (double)(kept + 1) + 512.0 * (double)config->train.steps,

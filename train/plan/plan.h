@@ -43,6 +43,9 @@ double plan_flops_per_token(const struct model_config *model, int64_t sequence_t
 double plan_validation_s(const struct config *config, const struct model_config *model,
                          const struct grid *grid, const struct machine *machine);
 
+/* plan_checkpoint_bytes - the model in its type, f32 masters and the optimizer's states. */
+double plan_checkpoint_bytes(const struct config *config, const struct model_config *model);
+
 /* plan_disk - bytes and files of the run folder: checkpoints kept plus the one being written, logs. */
 struct plan_disk {
     double bytes;

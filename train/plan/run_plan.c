@@ -31,9 +31,7 @@ static void count_time(struct run_plan *plan) {
     double step_s = plan->proposal.time.step_s, steps = (double)c->train.steps;
     double valid_s = plan_validation_s(c, plan->model, &plan->grid, &plan->place->machine);
     double validations = 2 + (c->valid.every_steps > 0 ? steps / (double)c->valid.every_steps : 0);
-    enum dtype saved = c->model.save_dtype == DTYPE_COUNT ? plan->model->dtype : c->model.save_dtype;
-    double save_bytes = (double)model_num_parameters(plan->model) * (12 + (double)dtype_bytes(saved));
-    plan->save_s = save_bytes / SAVE_BYTES_PER_S / num_ranks;
+    plan->save_s = plan_checkpoint_bytes(c, plan->model) / SAVE_BYTES_PER_S / num_ranks;
     int64_t every = c->checkpoint.every_steps;
     if (every < 0)
         every = save_interval_steps(plan->save_s, step_s, c->checkpoint.node_mtbf_h, plan->place->nodes);

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "checkpoints/files.h"
+#include "train/model/optimizer.h"
 #include "train/record/metrics_summary.h"
 
 enum { MAX_PROVENANCE_BYTES = 64 << 20 };
@@ -333,7 +334,7 @@ static json_t *procedure_json(const struct config *config) {
     put_int(procedure, "batch_sequences", config->train.batch_sequences);
     put_int(procedure, "sequence_tokens", config->data.sequence_tokens);
     put_text(procedure, "packing", config->data.packing == PACKING_WHOLE ? "whole" : "stream");
-    put_text(procedure, "optimizer", "AdamW");
+    put_text(procedure, "optimizer", optimizer_kind(config->optimizer.kind)->name);
     put_real(procedure, "learning_rate", config->optimizer.learning_rate);
     put_real(procedure, "beta1", config->optimizer.beta1);
     put_real(procedure, "beta2", config->optimizer.beta2);

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 
 #include "kernels/clock.h"
+#include "train/model/optimizer.h"
 #include "train/model/shard.h"
-#include "train/run/optimizer.h"
 #include "train/run/run_phase.h"
 #include "train/run/schedule.h"
 #include "train/run/trainer_save.h"
@@ -120,7 +120,7 @@ static bool update(struct trainer *t, struct step_outcome *outcome) {
     }
     struct optimizer_step step = {++t->updates, outcome->learning_rate, outcome->grad_norm,
                                   t->loss_scale.value};
-    optimizer_update(&t->params, t->config, &step);
+    optimizer_update(&t->params, &t->rank.link, t->config, &step);
     loss_scale_succeeded(&t->loss_scale);
     params_publish(&t->params, &t->rank.link);
     return true;

@@ -1,0 +1,72 @@
+/* optimizer.c - see optimizer.h.  The optimizers are in optimizer_NAME.c. */
+#include "train/model/optimizer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "train/model/shard.h"
+
+const struct optimizer_kind *optimizer_kind(enum optimizer_id id) {
+#define OPTIMIZER_ROW(NAME, name) [OPTIMIZER_##NAME] = &optimizer_##name,
+    static const struct optimizer_kind *const kinds[OPTIMIZER_COUNT] = {EACH_OPTIMIZER(OPTIMIZER_ROW)};
+    CHECK(id < OPTIMIZER_COUNT, "optimizer %d", (int)id);
+    return kinds[id];
+}
+
+int optimizer_num_states(const struct optimizer_kind *kind, const char *names[MAX_RULES * MAX_STATES]) {
+    int count = 0;
+    for (int r = 0; r < kind->num_rules; r++)
+        for (int i = 0; i < kind->rules[r]->num_states; i++) {
+            const char *name = kind->rules[r]->states[i].name;
+            int known = 0;
+            while (known < count && strcmp(names[known], name) != 0)
+                known++;
+            if (known == count)
+                names[count++] = name;
+        }
+    return count;
+}
+
+int64_t optimizer_state_values(const struct optimizer_kind *kind, const struct model_config *model) {
+    int64_t sum = 0;
+    struct param at = PARAM_START;
+    while (family_next_param(model, &at))
+        sum += tensor_count(param_shape(model, at)) * kind->rule_of(param_spec(model, at.role))->num_states;
+    return sum;
+}
+
+double optimizer_state_bytes(const struct optimizer_kind *kind, const struct model_config *model,
+                             enum dtype moments) {
+    double sum = 0;
+    struct param at = PARAM_START;
+    while (family_next_param(model, &at)) {
+        const struct update_rule *rule = kind->rule_of(param_spec(model, at.role));
+        double count = (double)tensor_count(param_shape(model, at));
+        for (int i = 0; i < rule->num_states; i++)
+            sum += count * (double)dtype_bytes(rule->states[i].type == STATE_AS_SET ? moments : DTYPE_F32);
+    }
+    return sum;
+}
+
+double optimizer_grad_norm(struct params *params, struct comm *comm) {
+    double sum = 0;
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
+        sum += op_sum_squares(params->dev, tensor_1d(params_own_grad(params, s), DTYPE_F32, s->own_count));
+    if (params->setup.stage > 0 && comm) /* at stage 0 every rank has summed the whole gradient already */
+        comm_sum_f64(comm, &sum, 1);
+    return sqrt(sum);
+}
+
+void optimizer_update(struct params *params, struct transport *link, const struct config *config,
+                      const struct optimizer_step *step) {
+    const struct optimizer_kind *kind = params->setup.optimizer;
+    double clip = config->train.grad_clip, norm = step->grad_norm / step->loss_scale;
+    double scale = clip > 0 && norm > clip ? clip / norm : 1.0;
+    struct update update = {.config = config,
+                            .link = link,
+                            .number = step->number,
+                            .learning_rate = (float)step->learning_rate,
+                            .grad_scale = (float)(scale / step->loss_scale)};
+    for (int i = 0; i < kind->num_rules; i++)
+        kind->rules[i]->update(params, &update);
+}

@@ -1,0 +1,70 @@
+/* optimizer_adamw.c - AdamW: decoupled weight decay, element by element.  The arithmetic is op_adamw's. */
+#include "kernels/rng.h"
+#include "train/model/optimizer.h"
+#include "train/model/shard.h"
+
+enum { STATE_M, STATE_V };
+
+/* An update under way. */
+struct adamw_update {
+    struct params *params;
+    struct adamw_args args;
+    float weight_decay;
+};
+
+/* view - elements [at, at + count) of an array of the owned range; NULL stays NULL. */
+static struct tensor view(void *own, enum dtype dtype, int64_t at, int64_t count) {
+    char *data = own ? (char *)own + (size_t)at * dtype_bytes(dtype) : NULL;
+    return tensor_1d(data, dtype, count);
+}
+
+/* update_piece - the part of one tensor that this rank owns.  Random numbers are the tensor's own. */
+static int update_piece(void *user, const struct segment *s, const struct unit_tensor *tensor,
+                        int64_t tensor_first, int64_t at, int64_t count) {
+    struct adamw_update *update = user;
+    struct params *params = update->params;
+    struct adamw_args args = update->args;
+    char name[PARAM_NAME_ROOM];
+    args.weight_decay = tensor->spec->traits & PARAM_DECAYS ? update->weight_decay : 0.0f;
+    args.stream = rng_stream_named(RNG_ROUND, param_name(params->setup.model, tensor->param, name),
+                                   (uint64_t)args.step);
+    args.first = tensor_first;
+    op_adamw(params->dev, view(s->master, DTYPE_F32, at, count),
+             view(s->states[STATE_M], params_state_type(params, s, STATE_M), at, count),
+             view(s->states[STATE_V], params_state_type(params, s, STATE_V), at, count),
+             view(params_own_copy(params, s), s->stored, at, count),
+             view(params_own_grad(params, s), DTYPE_F32, at, count), &args);
+    return 0;
+}
+
+static void adamw_update(struct params *params, const struct update *update) {
+    const struct config *config = update->config;
+    struct adamw_update job = {
+        .params = params,
+        .args = {.learning_rate = update->learning_rate,
+                 .beta1 = (float)config->optimizer.beta1,
+                 .beta2 = (float)config->optimizer.beta2,
+                 .eps = (float)config->optimizer.eps,
+                 .grad_scale = update->grad_scale,
+                 .step = update->number,
+                 .seed = (uint64_t)config->run.seed},
+        .weight_decay = (float)config->optimizer.weight_decay,
+    };
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, &adamw_rule));)
+        params_each_piece(s, s->own_first, s->own_count, update_piece, &job);
+}
+
+const struct update_rule adamw_rule = {
+    .owns = OWNS_ELEMENTS,
+    .num_states = 2,
+    .states = {[STATE_M] = {"adam_m", STATE_AS_SET}, [STATE_V] = {"adam_v", STATE_AS_SET}},
+    .update = adamw_update,
+};
+
+static const struct update_rule *rule_of(const struct param_spec *spec) {
+    (void)spec;
+    return &adamw_rule;
+}
+
+const struct optimizer_kind optimizer_adamw = {
+    .name = "AdamW", .num_rules = 1, .rules = {&adamw_rule}, .rule_of = rule_of};
