@@ -168,6 +168,53 @@ static void test_unused_folder(void **state) {
     free(parent);
 }
 
+static void expect_lost(const struct run_lock *lock, const char *phrase, const char *other) {
+    struct err err = {""};
+    assert_int_equal(run_lock_check(lock, &err), -1);
+    if (!strstr(err.text, phrase) || !strstr(err.text, other))
+        fail_msg("neither '%s' nor '%s' may be missing in '%s'", phrase, other, err.text);
+}
+
+/* A folder that is moved under its run is not its any more, whatever stands at the path; nothing of another's goes. */
+static void test_moved(void **state) {
+    (void)state;
+    char *parent = test_folder("run-lock-moved"), *folder = xasprintf("%s/a", parent);
+    char *moved = xasprintf("%s/b", parent), *path = xasprintf("%s/lock", folder);
+    struct run_lock lock;
+    struct err err = {""};
+    unsetenv("SLURM_JOB_ID");
+    assert_int_equal(run_lock_take(&lock, folder, RUN_WORK_TRAIN, 0, &err), RUN_LOCK_TAKEN);
+    assert_int_equal(run_lock_check(&lock, &err), 0);
+    assert_int_equal(rename(folder, moved), 0);
+    expect_lost(&lock, "was moved to '/", "/b', and nothing stands there now");
+    assert_int_equal(mkdir(folder, 0755), 0);
+    expect_lost(&lock, "was moved to '/", "/b', and another folder stands there now");
+    pid_t other = holder(folder);
+    expect_lost(&lock, "/b', and what stands there belongs to user '", "(process ");
+    run_lock_release(&lock);
+    assert_int_equal(access(path, F_OK), 0); /* the other's */
+    end_holder(other);
+
+    assert_int_equal(run_lock_take(&lock, moved, RUN_WORK_TRAIN, 0, &err), RUN_LOCK_TAKEN);
+    free(path);
+    path = xasprintf("%s/lock", moved);
+    assert_int_equal(unlink(path), 0); /* a name that is missing is nobody else's */
+    assert_int_equal(run_lock_check(&lock, &err), 0);
+    other = holder(moved);
+    expect_lost(&lock,
+                "/lock' is not this run's any more: somebody removed it, and what stands there belongs",
+                "user");
+    end_holder(other);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(moved), 0);
+    expect_lost(&lock, "that was removed, and nothing stands there now", "cannot go on from here");
+    run_lock_release(&lock);
+    free(path);
+    free(moved);
+    free(folder);
+    free(parent);
+}
+
 /* A group that shares the folder can lock it. */
 static void test_rights(void **state) {
     (void)state;
@@ -188,9 +235,8 @@ static void test_rights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_at_a_time),
-        cmocka_unit_test(test_another_host),
-        cmocka_unit_test(test_unused_folder),
+        cmocka_unit_test(test_one_at_a_time), cmocka_unit_test(test_another_host),
+        cmocka_unit_test(test_unused_folder), cmocka_unit_test(test_moved),
         cmocka_unit_test(test_rights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,8 +3,10 @@
  * checkpoint_read.c. */
 #include "checkpoints/checkpoint/checkpoint.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "checkpoints/checkpoint/checkpoint_internal.h"
 #include "checkpoints/files.h"
@@ -105,11 +107,18 @@ static char *part_path(const struct checkpoint *cp, int part) {
     return part == PART_MODEL ? xstrdup(cp->partial) : xasprintf("%s/state", cp->partial);
 }
 
+/* make_folder - in a folder that is there: where the run folder was moved away meanwhile, it is not made anew. */
+static int make_folder(const char *path, struct err *err) {
+    if (mkdir(path, 0777) == 0 || errno == EEXIST)
+        return 0;
+    return err_set(err, "cannot create folder '%s': %s", path, strerror(errno));
+}
+
 /* write_headers - of all parts; this makes the .partial folder and its state folder, too. */
 static int write_headers(const struct checkpoint *cp, struct err *err) {
     for (int part = 0; part < cp->num_parts; part++) {
         char *folder = part_path(cp, part);
-        int status = folder_create(folder, err);
+        int status = make_folder(folder, err);
         if (status == 0)
             status = st_layout_write_headers(cp->layouts[part], folder, err);
         free(folder);

@@ -281,6 +281,32 @@ static bool hash_blocks(struct comm *comm, struct checkpoint *cp, uint64_t *hash
     return true;
 }
 
+/* abandon - what was written so far goes, for on a full disk the space is needed; but not what another has under
+ * the same name. */
+static void abandon(const struct state_save *save, struct checkpoint *cp) {
+    if (save->owns_folder(save->owner))
+        checkpoint_abandon(cp);
+}
+
+/* check_owner - a save may take long: the folder can have been moved since it was begun. */
+static int check_owner(const struct state_save *save, struct err *err) {
+    if (save->owns_folder(save->owner))
+        return 0;
+    return err_set(
+        err, "checkpoint of step %lld: '%s' was moved or removed while it was written; it stays unfinished",
+        (long long)save->step, save->run_folder);
+}
+
+/* begin, commit - the root's: only in the run's own folder. */
+static int begin(const struct state_save *save, struct checkpoint *cp, struct err *err) {
+    return check_owner(save, err) == 0 ? checkpoint_begin(cp, err) : -1;
+}
+
+static int commit(const struct state_save *save, struct checkpoint *cp, const uint64_t *hashes,
+                  struct err *err) {
+    return check_owner(save, err) == 0 ? checkpoint_commit(cp, hashes, save->state_text, err) : -1;
+}
+
 bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
     struct err err = {""};
     struct checkpoint_source source = save->source;
@@ -292,17 +318,17 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     uint64_t *hashes = xcalloc((size_t)checkpoint_num_blocks(cp), sizeof *hashes);
     bool done = false;
 
-    int status = comm_is_root(comm) ? checkpoint_begin(cp, &err) : 0;
+    int status = comm_is_root(comm) ? begin(save, cp, &err) : 0;
     if (!comm_all_ok(comm, status, &err))
         goto out;
     if (params->setup.replica == 0) /* the others hold the same */
         status = write_parts(params, cp, &list, &err);
     if (!comm_all_ok(comm, status, &err) || !hash_blocks(comm, cp, hashes)) {
         if (comm_is_root(comm))
-            checkpoint_abandon(cp); /* on a full disk the space is needed */
+            abandon(save, cp);
         goto out;
     }
-    status = comm_is_root(comm) ? checkpoint_commit(cp, hashes, save->state_text, &err) : 0;
+    status = comm_is_root(comm) ? commit(save, cp, hashes, &err) : 0;
     done = comm_all_ok(comm, status, &err);
 out:
     state_list_close(&list);

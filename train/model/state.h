@@ -29,10 +29,14 @@ struct state_save {
     int64_t step;
     struct checkpoint_source source; /* without states: state_save adds those of the optimizer */
     const char *state_text;          /* training.json */
+    /* Root: whether the run folder is still the run's, before a name in it is taken or removed. */
+    bool (*owns_folder)(const void *owner);
+    const void *owner; /* borrowed */
 };
 
 /* state_save - write a checkpoint, all ranks together.  Returns true on all ranks when it is complete;
- * otherwise the root has said why and the older checkpoints are as they were.  Collective. */
+ * otherwise the root has said why and the older checkpoints are as they were; where the folder is not the run's
+ * any more, nothing in it was touched since.  Collective. */
 bool state_save(struct params *params, struct comm *comm, const struct state_save *save);
 
 /* state_bytes - what a checkpoint holds: the model in its type, f32 masters and the optimizer's states. */

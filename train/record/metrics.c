@@ -26,6 +26,7 @@ struct metrics {
     bool is_terminal;
     bool is_live_line; /* the cursor stands after a live line */
     bool has_failed;   /* a write did, and was warned about */
+    bool has_left;     /* the folder: nothing is written there by name */
     int64_t log_every;
     double smooth_step_s; /* running mean, for the ETA */
     double smooth_tokens_per_s;
@@ -316,20 +317,30 @@ void metrics_cost(struct metrics *metrics, const char *text) {
         snprintf(metrics->totals.cost, sizeof metrics->totals.cost, "%s", text);
 }
 
+void metrics_leave(struct metrics *m) {
+    if (m)
+        m->has_left = true;
+}
+
+static void write_summary(const struct metrics *m, const char *text) {
+    struct err err;
+    char *path = xasprintf("%s/summary.txt", m->totals.folder);
+    if (file_create(path, text, strlen(text), &err) != 0)
+        warn("%s", err.text);
+    free(path);
+}
+
 void metrics_close(struct metrics *m, const char *outcome) {
     if (!m)
         return;
     end_live_line(m);
-    char *text = summary_text(&m->totals, outcome), *path = NULL;
+    char *text = summary_text(&m->totals, outcome);
     fputs(text, stdout);
     fflush(stdout);
-    struct err err;
-    path = xasprintf("%s/summary.txt", m->totals.folder);
-    if (file_create(path, text, strlen(text), &err) != 0)
-        warn("%s", err.text);
+    if (!m->has_left)
+        write_summary(m, text);
     fclose(m->lines);
     fclose(m->log);
-    free(path);
     free(text);
     free(m);
 }

@@ -53,6 +53,10 @@ void metrics_ranks(struct metrics *metrics, int64_t step, double median_s, doubl
 void metrics_note(struct metrics *metrics, const char *fmt, ...) ATELIER_PRINTF(2, 3);
 /* metrics_cost - what the run cost so far, in words, for the summary. */
 void metrics_cost(struct metrics *metrics, const char *text);
+/* metrics_leave - what stands at the run folder's path is not the run's any more: the summary is printed and not
+ * written there.  The lines go on into the files that are open, wherever they are now. */
+void metrics_leave(struct metrics *metrics);
+
 /* metrics_close - the summary page: printed and written to RUN/summary.txt; outcome says how the run ended.
  */
 void metrics_close(struct metrics *metrics, const char *outcome);

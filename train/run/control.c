@@ -10,10 +10,11 @@
 /* What a rank writes per second until it was measured: a slow disk. */
 static const double GUESSED_BYTES_PER_S = 2e8;
 
-void control_open(struct control *control, const struct config *config, struct comm *comm, int64_t step,
-                  int64_t save_bytes) {
+void control_open(struct control *control, const struct config *config, struct comm *comm,
+                  const struct run_lock *lock, int64_t step, int64_t save_bytes) {
     *control = (struct control){.config = config,
                                 .comm = comm,
+                                .lock = lock,
                                 .walltime = {.source = "not asked"},
                                 .started_s = clock_s(),
                                 .minute_s = clock_s(),
@@ -29,6 +30,8 @@ void control_open(struct control *control, const struct config *config, struct c
 
 /* root_request - what only the root looks for: files and the queue should not be asked by a thousand ranks. */
 static enum request root_request(const struct control *control) {
+    if (run_lock_check(control->lock, NULL) != 0) /* a command that waits there now is another's */
+        return REQUEST_FOLDER_LOST;
     double left_s = walltime_remaining_s(&control->walltime);
     if (walltime_must_stop(left_s, control->save_s, control->step_s))
         return REQUEST_JOB_ENDS;
@@ -85,9 +88,13 @@ bool request_ends(enum request request) {
 }
 
 const char *request_name(enum request request) {
-    static const char *const names[REQUEST_COUNT] = {
-        "nothing",  "'atelier stop --save'",     "train.stop_after_s",
-        "a signal", "the time limit of the job", "'atelier stop'"};
+    static const char *const names[REQUEST_COUNT] = {"nothing",
+                                                     "'atelier stop --save'",
+                                                     "train.stop_after_s",
+                                                     "a signal",
+                                                     "the time limit of the job",
+                                                     "'atelier stop'",
+                                                     "the loss of its folder"};
     return names[request];
 }
 

@@ -6,8 +6,10 @@
 #include "configs/schema/config.h"
 #include "slurm/walltime.h"
 #include "train/ranks/comm.h"
+#include "train/run/run_lock.h"
 
-/* Why; the highest one wins.  Those from REQUEST_TIME_IS_UP on end the run after a save. */
+/* Why; the highest one wins.  Those from REQUEST_TIME_IS_UP on end the run after a save; REQUEST_FOLDER_LOST without one,
+ * for there is no place for it. */
 enum request {
     REQUEST_NOTHING,
     REQUEST_SAVE,
@@ -15,12 +17,14 @@ enum request {
     REQUEST_SIGNAL,
     REQUEST_JOB_ENDS,
     REQUEST_STOP,
+    REQUEST_FOLDER_LOST,
     REQUEST_COUNT
 };
 
 struct control {
     const struct config *config; /* borrowed */
     struct comm *comm;           /* borrowed */
+    const struct run_lock *lock; /* borrowed; the root's */
     struct walltime walltime;    /* of the root */
     double started_s;
     double step_s, save_s; /* measured: the last step, the last save (0: none yet) */
@@ -33,8 +37,8 @@ struct control {
 
 /* control_open - finds out when the job ends.  step: where the run stands; save_bytes: of a checkpoint, whose
  * time is guessed from it until one was measured.  Collective. */
-void control_open(struct control *control, const struct config *config, struct comm *comm, int64_t step,
-                  int64_t save_bytes);
+void control_open(struct control *control, const struct config *config, struct comm *comm,
+                  const struct run_lock *lock, int64_t step, int64_t save_bytes);
 
 /* control_stops_at_once - whether a rank was signalled before the first step: nothing has to be saved.
  * Collective. */

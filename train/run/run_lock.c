@@ -239,19 +239,89 @@ enum run_lock_answer run_lock_take(struct run_lock *lock, const char *run_folder
     }
     write_owner(file, work);
     *lock = (struct run_lock){.path = path, .file = file, .made_folder = !was_there};
+    struct stat facts;
+    if (stat(run_folder, &facts) == 0) {
+        lock->folder_device = facts.st_dev;
+        lock->folder_inode = facts.st_ino;
+    }
     return RUN_LOCK_TAKEN;
 }
 
+/* --- is it still there --- */
+
+static char *folder_of(const struct run_lock *lock) {
+    return xstrndup(lock->path, strlen(lock->path) - strlen("/lock"));
+}
+
+/* place_now - where the locked folder is, as the kernel knows it; malloc'ed, NULL: not known, or removed. */
+static char *place_now(const struct run_lock *lock) {
+    char place[4096], *link = xasprintf("/proc/self/fd/%d", lock->file);
+    ssize_t length = readlink(link, place, sizeof place);
+    free(link);
+    size_t name = strlen("/lock");
+    if (length <= (ssize_t)name || length >= (ssize_t)sizeof place ||
+        strncmp(place + length - name, "/lock", name) != 0)
+        return NULL;
+    return xstrndup(place, (size_t)length - name);
+}
+
+/* refuse_lost - the line that names both folders; who: what stands at the path now.  is_same: the folder itself
+ * is still there. */
+static int refuse_lost(const struct run_lock *lock, const char *folder, bool is_same, const char *who,
+                       struct err *err) {
+    char *place = place_now(lock);
+    if (is_same)
+        err_set(err,
+                "'%.250s/lock' is not this run's any more: somebody removed it, and %.250s; nothing more is "
+                "written there",
+                folder, who);
+    else if (place)
+        err_set(
+            err,
+            "'%.250s' is not this run's folder any more: that was moved to '%.250s', and %.250s; nothing "
+            "more is written there: move it back, or go on from its last checkpoint with run.folder: %.250s",
+            folder, place, who, place);
+    else
+        err_set(err,
+                "'%.250s' is not this run's folder any more: that was removed, and %.250s; nothing more is "
+                "written there: the run cannot go on from here",
+                folder, who);
+    free(place);
+    return -1;
+}
+
+int run_lock_check(const struct run_lock *lock, struct err *err) {
+    struct stat folder, mine, there;
+    struct run_owner owner;
+    char who[OWNER_TEXT_ROOM + 40] = "another folder stands there now", text[OWNER_TEXT_ROOM];
+    if (!lock->path || !lock->folder_inode)
+        return 0;
+    char *path = folder_of(lock);
+    bool is_gone = stat(path, &folder) != 0, is_told = is_gone && (errno == ENOENT || errno == ENOTDIR);
+    bool is_same = !is_gone && folder.st_dev == lock->folder_device && folder.st_ino == lock->folder_inode;
+    bool is_lost = is_told || (!is_gone && !is_same);
+    if (is_same && stat(lock->path, &there) == 0 && fstat(lock->file, &mine) == 0)
+        is_lost = there.st_dev != mine.st_dev || there.st_ino != mine.st_ino;
+    if (is_told)
+        snprintf(who, sizeof who, "nothing stands there now");
+    else if (is_lost && run_owner_read(&owner, path))
+        snprintf(who, sizeof who, "what stands there belongs to %s",
+                 run_owner_text(&owner, text, sizeof text));
+    int status = is_lost ? refuse_lost(lock, path, is_same, who, err) : 0;
+    free(path);
+    return status;
+}
+
 /* remove_unused - the folder that holds nothing but the lock. */
-static void remove_unused(const char *path) {
-    char *run_folder = xstrndup(path, strlen(path) - strlen("/lock"));
+static void remove_unused(const struct run_lock *lock) {
+    char *run_folder = folder_of(lock);
     DIR *folder = opendir(run_folder);
     int num_entries = 0;
     for (struct dirent *entry; folder && (entry = readdir(folder));)
         num_entries += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
     if (folder)
         closedir(folder);
-    if (num_entries == 1 && unlink(path) == 0)
+    if (num_entries == 1 && unlink(lock->path) == 0)
         rmdir(run_folder);
     free(run_folder);
 }
@@ -261,8 +331,8 @@ void run_lock_release(struct run_lock *lock) {
         return;
     if (ftruncate(lock->file, 0) != 0 && errno != EINVAL && errno != EBADF)
         warn("'%s' still names this process: %s", lock->path, strerror(errno));
-    if (lock->made_folder)
-        remove_unused(lock->path);
+    if (lock->made_folder && run_lock_check(lock, NULL) == 0)
+        remove_unused(lock);
     close(lock->file);
     free(lock->path);
     *lock = (struct run_lock){.path = NULL};

@@ -24,6 +24,7 @@ struct run_lock {
     char *path; /* of the lock; NULL: not taken */
     int file;
     bool made_folder;
+    uint64_t folder_device, folder_inode; /* of the run folder */
 };
 
 enum run_lock_answer {
@@ -38,6 +39,11 @@ enum run_lock_answer {
 enum run_lock_answer run_lock_take(struct run_lock *lock, const char *run_folder, enum run_work work,
                                    double wait_s, struct err *err);
 void run_lock_release(struct run_lock *lock);
+
+/* run_lock_check - what stands at the path now is still the folder that was locked, and in it no other lock: a
+ * folder can be moved, or removed, under a run, and another put in its place.  Where that cannot be told, it is
+ * taken to be.  Returns 0, or -1 with err set: the path, what stands there now, and where the locked folder is. */
+int run_lock_check(const struct run_lock *lock, struct err *err);
 
 /* run_lock_is_held - whether another process works in the folder, and who; changes nothing there, and needs
  * no more than to read it.  owner's user is "" where that is not told. */

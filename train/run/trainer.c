@@ -260,6 +260,10 @@ static bool is_due(int64_t step, int64_t every) {
 static int between_steps(struct trainer *t, double step_s) {
     bool is_last = t->step == t->config->train.steps;
     enum request request = is_last ? REQUEST_SAVE : control_ask(&t->control, step_s);
+    if (request == REQUEST_FOLDER_LOST) {
+        trainer_owns_folder(t); /* says it */
+        return EXIT_FAULT;
+    }
     if (request_ends(request))
         metrics_note(t->metrics, "step %lld: save and stop, because of %s", (long long)t->step,
                      request_name(request));
@@ -316,6 +320,8 @@ static const char *outcome_text(const struct trainer *t, int code, char *text, s
                  : learns       ? ""
                                 : ", but ",
                  d->is_diverged ? reason : nothing);
+    else if (t->lost_folder)
+        snprintf(text, room_bytes, "ended, for its folder was moved or removed");
     else if (t->met_no_number)
         snprintf(text, room_bytes, "diverged: a loss or a gradient is not finite");
     else if (d->is_diverged || (at_end && divergence_at_end(d, t->valid_loss)))

@@ -14,6 +14,22 @@
 #include "train/run/run_phase.h"
 #include "train/run/trainer_state.h"
 
+bool trainer_owns_folder(struct trainer *t) {
+    struct err err = {""};
+    int status = comm_is_root(t->comm) ? run_lock_check(&t->lock, &err) : 0;
+    if (t->lost_folder)
+        return false;
+    t->lost_folder = !comm_all_ok(t->comm, status, &err);
+    if (t->lost_folder)
+        metrics_leave(t->metrics);
+    return !t->lost_folder;
+}
+
+/* owns_folder - the root's, for state_save. */
+static bool owns_folder(const void *lock) {
+    return run_lock_check(lock, NULL) == 0;
+}
+
 /* describe - root: provenance.json and the model card of the present state, NULL elsewhere; both malloc'ed.
  */
 static void describe(struct trainer *t, char **provenance, char **card) {
@@ -98,7 +114,8 @@ static int64_t step_to_spare(const struct trainer *t) {
 void trainer_confirm(struct trainer *t) {
     if (!t->has_to_prune || t->divergence.num_out > 0 || t->divergence.good_step < t->parent.step)
         return;
-    checkpoint_prune(t->config->run.folder, &t->parent, (int)t->config->checkpoint.keep);
+    if (owns_folder(&t->lock)) /* what stands there may be another's; control_ask says so */
+        checkpoint_prune(t->config->run.folder, &t->parent, (int)t->config->checkpoint.keep);
     t->has_to_prune = false;
 }
 
@@ -127,6 +144,8 @@ static bool save_state(struct trainer *t) {
                    .keep_count = (int)t->config->checkpoint.keep,
                    .good_step = step_to_spare(t)},
         .state_text = state_text,
+        .owns_folder = owns_folder,
+        .owner = &t->lock,
     };
     bool done = state_save(&t->params, t->comm, &save);
     free(state_text);
@@ -151,7 +170,9 @@ bool trainer_save(struct trainer *t) {
     /* A disk may be slow for one rank and not for another: the others wait longer around a checkpoint. */
     struct comm_phase before = *comm_phase(t->comm);
     run_phase_enter(t->comm, t->config, RUN_SAVING);
-    bool done = choose_type(t) && save_state(t);
+    bool done = choose_type(t) && trainer_owns_folder(t) && save_state(t);
+    if (!done)
+        trainer_owns_folder(t); /* it may have gone while it was saved, and then that is why */
     comm_set_phase(t->comm, &before);
     return done;
 }

@@ -3,6 +3,11 @@
 
 #include "train/run/trainer_setup.h"
 
+/* trainer_owns_folder - what stands at run.folder is still this run's, so that something may be written there;
+ * else it is said once, with lost_folder set, and no file is written there by name from then on.  The same on all
+ * ranks.  Collective. */
+bool trainer_owns_folder(struct trainer *t);
+
 /* trainer_save - weights, optimizer, position in the data, provenance, model card; the accounts are brought
  * up to date first.  Returns false on all ranks when it could not be written; the older checkpoints are then
  * as they were. Collective. */

@@ -321,7 +321,8 @@ static int open_metrics(struct trainer *t, struct err *err) {
 /* open_log - the run's record and logs; what is to be said about going on. */
 static int open_log(struct trainer *t, struct err *err) {
     const char *from = t->resume.is_branch ? t->resumed_from : NULL;
-    if (run_record_write(t->config, from, err) != 0 || open_metrics(t, err) != 0)
+    if (run_lock_check(&t->lock, err) != 0 || run_record_write(t->config, from, err) != 0 ||
+        open_metrics(t, err) != 0)
         return -1;
     for (int i = 0; i < t->resume.said.count; i++)
         metrics_note(t->metrics, "%s%s",
@@ -358,7 +359,8 @@ bool trainer_open(struct trainer *t, const struct config *config, struct comm *c
     if (!gemm_choices_complete(t))
         return false;
     t->tokens_before = t->tokens_seen;
-    control_open(&t->control, config, comm, t->step, state_bytes(&t->params, t->model_config.dtype));
+    control_open(&t->control, config, comm, &t->lock, t->step,
+                 state_bytes(&t->params, t->model_config.dtype));
     accounts_open(&t->accounts, config, comm, &t->rank, t->step);
     metrics_note(t->metrics, "end of the job: %s", t->control.walltime.source);
     feed_start(&t->feed, t->train_data, t->step - t->resume.data_start);

@@ -52,6 +52,7 @@ struct trainer {
     struct standstill standstill;
     double valid_loss;  /* of the last validation; NaN: none, or it had no targets */
     bool met_no_number; /* a loss or a gradient was not finite: the run ends */
+    bool lost_folder;   /* what stands at run.folder is not this run's any more: it ends */
     bool has_to_prune;  /* root: an older checkpoint waits until the newest one has proved sound */
     double valid_s;     /* how long the last validation took; 0: none yet */
     struct accounts accounts;
