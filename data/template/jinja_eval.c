@@ -23,64 +23,66 @@ const struct jinja_value *jinja_find(const struct jinja_run *run, const char *na
     return NULL;
 }
 
-/* is_function - names that transformers gives every template; 'is defined' is true of them. */
-static bool is_function(const char *name) {
-    static const char *const names[] = {"raise_exception", "strftime_now", "namespace", "range", "dict",
-                                        "cycler",          "joiner",       "lipsum"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(name, names[i]) == 0)
-            return true;
-    return false;
+/* is_token - transformers gives templates all special tokens, we two of them. */
+static bool is_token(const char *name) {
+    size_t length = strlen(name);
+    if (strcmp(name, "additional_special_tokens") == 0 || strcmp(name, "extra_special_tokens") == 0)
+        return true;
+    return length > 6 && strcmp(name + length - 6, "_token") == 0 && strcmp(name, "bos_token") != 0 &&
+           strcmp(name, "eos_token") != 0;
 }
 
 static int eval_name(struct jinja_run *run, const char *name, struct jinja_value *value) {
     const struct jinja_value *found = jinja_find(run, name);
-    size_t length = strlen(name);
-    bool is_token = length > 6 && strcmp(name + length - 6, "_token") == 0 &&
-                    strcmp(name, "bos_token") != 0 && strcmp(name, "eos_token") != 0;
-    if (!found && is_token) /* transformers gives templates all special tokens, we two of them */
+    if (!found && is_token(name))
         return err_set(run->err, "it asks for the token '%.40s', which is not supported", name);
-    *value = found ? *found : is_function(name) ? value_bool(true) : undefined(name);
+    if (!found && (jinja_is_function(name) || strcmp(name, "self") == 0))
+        return err_set(run->err, "'%.40s' as a value is not supported", name);
+    *value = found ? *found : undefined(name);
     return 0;
 }
 
 /* --- parts of a value --- */
 
+static bool has_fields(const struct jinja_value *object) {
+    return object->kind == JINJA_DICT || object->kind == JINJA_NAMESPACE || object->kind == JINJA_LOOP;
+}
+
+/* get_attribute - 'a.name'.  As in Jinja2 Python's own attributes come first: they are refused. */
 static int get_attribute(struct jinja_run *run, const struct jinja_value *object, const char *name,
                          struct jinja_value *value) {
     if (object->kind == JINJA_UNDEFINED)
         return err_set(run->err, "'%.60s' is undefined", object->bytes ? object->bytes : name);
-    const struct jinja_value *found = object->kind == JINJA_DICT ? dict_find(object->dict, name) : NULL;
+    if (jinja_has_method(object, name))
+        return err_set(run->err, "the method '%.40s' as a value is not supported", name);
+    const struct jinja_value *found = has_fields(object) ? dict_find(object->dict, name) : NULL;
     *value = found ? *found : undefined(name);
     return 0;
 }
 
-/* character_at - the byte where the i-th character starts. */
-static size_t character_at(const struct jinja_value *text, int64_t i) {
-    size_t at = 0;
-    for (; at < text->count; at++)
-        if (((unsigned char)text->bytes[at] & 0xC0) != 0x80 && i-- == 0)
-            break;
-    return at;
+/* get_field - "a['name']": here a field comes first. */
+static int get_field(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value *name,
+                     struct jinja_value *value) {
+    const struct jinja_value *found = has_fields(object) ? dict_find_text(object->dict, name) : NULL;
+    if (found) {
+        *value = *found;
+        return 0;
+    }
+    char *text = pool_take(&run->pool, name->count + 1);
+    memcpy(text, name->bytes, name->count);
+    return get_attribute(run, object, text, value);
 }
 
 static int64_t length_of(const struct jinja_value *value) {
-    int64_t count = (int64_t)value->count;
-    if (value->kind == JINJA_STRING)
-        for (size_t i = 0; i < value->count; i++)
-            count -= ((unsigned char)value->bytes[i] & 0xC0) == 0x80;
-    return count;
+    return value->kind == JINJA_STRING ? text_num_characters(value) : (int64_t)value->count;
 }
 
 static int get_item(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value *index,
                     struct jinja_value *value) {
-    if (index->kind == JINJA_STRING) {
-        char *name = pool_take(&run->pool, index->count + 1);
-        memcpy(name, index->bytes, index->count);
-        return get_attribute(run, object, name, value);
-    }
     if (object->kind == JINJA_UNDEFINED)
         return err_set(run->err, "'%.60s' is undefined", object->bytes ? object->bytes : "a value");
+    if (index->kind == JINJA_STRING)
+        return get_field(run, object, index, value);
     if (index->kind != JINJA_INT)
         return err_set(run->err, "an index that is %s is not supported", value_kind_name(index));
     *value = undefined("an item beyond the end");
@@ -91,7 +93,7 @@ static int get_item(struct jinja_run *run, const struct jinja_value *object, con
         return 0;
     *value = object->kind == JINJA_LIST
                  ? object->list[at]
-                 : value_part(object, character_at(object, at), character_at(object, at + 1));
+                 : value_part(object, text_character_at(object, at), text_character_at(object, at + 1));
     return 0;
 }
 
@@ -119,6 +121,7 @@ static int eval_slice(struct jinja_run *run, const struct node *node, struct jin
     int64_t length = length_of(&object);
     if (step == -1 && !node->b && !node->c && object.kind == JINJA_LIST) {
         *value = value_list(run, object.count);
+        value->is_range = object.is_range;
         for (size_t i = object.count; i-- > 0;)
             value->list[value->count++] = object.list[i];
         return 0;
@@ -131,7 +134,7 @@ static int eval_slice(struct jinja_run *run, const struct node *node, struct jin
     end = clamp(end, length);
     end = end < first ? first : end;
     if (object.kind == JINJA_STRING) {
-        *value = value_part(&object, character_at(&object, first), character_at(&object, end));
+        *value = value_part(&object, text_character_at(&object, first), text_character_at(&object, end));
         return 0;
     }
     *value = object;
@@ -150,8 +153,7 @@ static int eval_in(struct jinja_run *run, const struct jinja_value *a, const str
         return 0;
     }
     if (b->kind == JINJA_DICT && a->kind == JINJA_STRING) {
-        for (const struct jinja_entry *entry = b->dict->first; entry; entry = entry->next)
-            *is_in = *is_in || value_is_text(a, entry->name);
+        *is_in = dict_find_text(b->dict, a) != NULL;
         return 0;
     }
     if (b->kind != JINJA_LIST && b->kind != JINJA_UNDEFINED)
@@ -167,7 +169,7 @@ static int eval_sum(struct jinja_run *run, const char *sign, const struct jinja_
         *value = value_join(run, a, b);
         return 0;
     }
-    if (a->kind == JINJA_LIST && b->kind == JINJA_LIST && sign[0] == '+') {
+    if (a->kind == JINJA_LIST && b->kind == JINJA_LIST && sign[0] == '+' && !a->is_range && !b->is_range) {
         *value = value_list(run, a->count + b->count);
         memcpy(value->list, a->list, a->count * sizeof *a->list);
         memcpy(value->list + a->count, b->list, b->count * sizeof *b->list);
@@ -238,6 +240,7 @@ static int eval_args(struct jinja_run *run, const struct node *list, struct jinj
     return 0;
 }
 
+/* eval_call - of a function or of a method.  A field of a namespace is no method. */
 static int eval_call(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     const struct node *callee = node->a;
     struct jinja_args args;
@@ -255,14 +258,27 @@ static int eval_call(struct jinja_run *run, const struct node *node, struct jinj
     return jinja_method(run, &object, callee->name, &args, value);
 }
 
+/* asks_for_function - 'raise_exception is defined': the one thing that is said of a function. */
+static bool asks_for_function(const struct jinja_run *run, const struct node *node) {
+    return node->kind == NODE_TEST && !node->args && node->a->kind == NODE_NAME &&
+           (strcmp(node->name, "defined") == 0 || strcmp(node->name, "undefined") == 0) &&
+           jinja_is_function(node->a->name) && !jinja_find(run, node->a->name);
+}
+
 static int eval_named(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     struct jinja_value object;
     struct jinja_args args;
     bool result = false;
+    if (asks_for_function(run, node)) {
+        *value = value_bool(node->name[0] == 'd');
+        return 0;
+    }
+    if (node->kind == NODE_FILTER)
+        return jinja_eval_stream(run, node->a, &object) != 0 || eval_args(run, node->args, &args) != 0
+                   ? -1
+                   : jinja_filter(run, node->name, &object, &args, value);
     if (jinja_eval(run, node->a, &object) != 0 || eval_args(run, node->args, &args) != 0)
         return -1;
-    if (node->kind == NODE_FILTER)
-        return jinja_filter(run, node->name, &object, &args, value);
     int status = jinja_test(run, node->name, &object, &args, &result);
     *value = value_bool(result);
     return status;
@@ -279,22 +295,34 @@ static int eval_list(struct jinja_run *run, const struct node *node, struct jinj
     return 0;
 }
 
-/* eval_logic - and, or, not, the choice: what is not needed is not looked at. */
+/* eval_choice - 'a if b else c': what is not needed is not looked at. */
+static int eval_choice(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    if (jinja_eval(run, node->b, value) != 0)
+        return -1;
+    if (value_is_true(value))
+        return jinja_eval(run, node->a, value);
+    *value = undefined("the other choice");
+    return node->c ? jinja_eval(run, node->c, value) : 0;
+}
+
+/* eval_logic - and, or, not. */
 static int eval_logic(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
-    if (jinja_eval(run, node->kind == NODE_CHOICE ? node->b : node->a, value) != 0)
+    if (jinja_eval(run, node->a, value) != 0)
         return -1;
     bool is = value_is_true(value);
-    if (node->kind == NODE_CHOICE) {
-        if (is)
-            return jinja_eval(run, node->a, value);
-        *value = undefined("the other choice");
-        return node->c ? jinja_eval(run, node->c, value) : 0;
-    }
     if (node->kind == NODE_NOT) {
         *value = value_bool(!is);
         return 0;
     }
     return is == (node->kind == NODE_AND) ? jinja_eval(run, node->b, value) : 0;
+}
+
+static int eval_negate(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    if (jinja_eval(run, node->a, value) != 0)
+        return -1;
+    if (value->kind != JINJA_INT || __builtin_sub_overflow(0, value->number, &value->number))
+        return err_set(run->err, "minus %s is not supported", value_kind_name(value));
+    return 0;
 }
 
 static int eval_node(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
@@ -325,15 +353,11 @@ static int eval_node(struct jinja_run *run, const struct node *node, struct jinj
     case NODE_NOT:
     case NODE_AND:
     case NODE_OR:
-    case NODE_CHOICE:
         return eval_logic(run, node, value);
+    case NODE_CHOICE:
+        return eval_choice(run, node, value);
     case NODE_NEGATE:
-        if (jinja_eval(run, node->a, value) != 0)
-            return -1;
-        if (value->kind != JINJA_INT)
-            return err_set(run->err, "minus %s is not supported", value_kind_name(value));
-        value->number = -value->number;
-        return 0;
+        return eval_negate(run, node, value);
     case NODE_BINARY:
         return eval_binary(run, node, value);
     default:
@@ -341,10 +365,20 @@ static int eval_node(struct jinja_run *run, const struct node *node, struct jinj
     }
 }
 
-int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+int jinja_eval_stream(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     if (++run->depth > JINJA_MAX_NESTED)
         return err_set(run->err, "an expression of more than %d parts", JINJA_MAX_NESTED);
     int status = eval_node(run, node, value);
     run->depth--;
     return status;
+}
+
+int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    if (jinja_eval_stream(run, node, value) != 0)
+        return -1;
+    if (value->kind == JINJA_STREAM)
+        return err_set(run->err,
+                       "items that a filter selected are supported in a loop and before the filters "
+                       "'list', 'first' and 'join' alone");
+    return 0;
 }

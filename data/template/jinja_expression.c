@@ -4,9 +4,18 @@
 
 /* --- expressions --- */
 
-/* parse_args - up to the closing bracket; each may be 'name=value'. */
+/* is_repeated - a keyword that stands among these already. */
+static bool is_repeated(const struct node *args, const char *keyword) {
+    for (; args; args = args->next)
+        if (args->keyword && strcmp(args->keyword, keyword) == 0)
+            return true;
+    return false;
+}
+
+/* parse_args - up to the closing bracket; in a call each may be 'name=value', and then all that follow. */
 static int parse_args(struct lexer *lex, const char *close, struct node **args) {
     struct node **last = args;
+    bool had_keyword = false;
     while (!lexer_take_op(lex, close)) {
         if (lex->has_failed || (*args && lexer_expect(lex, ",") != 0))
             return -1;
@@ -15,9 +24,14 @@ static int parse_args(struct lexer *lex, const char *close, struct node **args) 
         const char *keyword = NULL;
         if (lex->kind == LEX_NAME && lexer_sees_assignment(lex)) {
             keyword = lex->text;
+            if (close[0] == ']' || is_repeated(*args, keyword))
+                return lexer_refuse(lex, "an argument that Python does not take") ? 0 : -1;
             if (lexer_next(lex) != 0 || lexer_next(lex) != 0)
                 return -1;
         }
+        if (had_keyword && !keyword)
+            return lexer_refuse(lex, "an argument without a name after one with a name") ? 0 : -1;
+        had_keyword = keyword != NULL;
         struct node *arg = jinja_expression(lex);
         if (!arg)
             return -1;
@@ -117,9 +131,10 @@ static struct node *parse_postfix(struct lexer *lex, struct node *node) {
     return lex->has_failed ? NULL : node;
 }
 
-/* starts_argument - a test may take one argument without brackets: 'x is equalto 3'. */
+/* starts_argument - a test may take one argument without brackets: 'x is equalto 3'.  Jinja2 takes any word for
+ * one but these. */
 static bool starts_argument(const struct lexer *lex) {
-    static const char *const others[] = {"else", "or", "and", "is", "not", "if", "in"};
+    static const char *const others[] = {"else", "or", "and"};
     if (lex->kind == LEX_STRING || lex->kind == LEX_INTEGER || lexer_is_op(lex, "["))
         return true;
     if (lex->kind != LEX_NAME)
@@ -128,6 +143,12 @@ static bool starts_argument(const struct lexer *lex) {
         if (strcmp(lex->text, others[i]) == 0)
             return false;
     return true;
+}
+
+/* is_keyword - what Jinja2 would take for a name and then find no expression. */
+static bool is_keyword(const struct lexer *lex) {
+    return lexer_is_word(lex, "is") || lexer_is_word(lex, "not") || lexer_is_word(lex, "if") ||
+           lexer_is_word(lex, "in");
 }
 
 static struct node *parse_test(struct lexer *lex, struct node *object) {
@@ -139,6 +160,8 @@ static struct node *parse_test(struct lexer *lex, struct node *object) {
     if (lexer_take_op(lex, "(")) {
         if (parse_args(lex, ")", &test->args) != 0)
             return NULL;
+    } else if (is_keyword(lex)) {
+        return lexer_refuse(lex, "the test is followed by a word that cannot stand there");
     } else if (starts_argument(lex) && !(test->args = parse_postfix(lex, parse_primary(lex)))) {
         return NULL;
     }

@@ -74,14 +74,16 @@ static void after_tag(struct lexer *lex, char sign, bool takes_newline) {
 
 /* pass_comment - from "{#" to after "#}". */
 static void pass_comment(struct lexer *lex) {
-    const char *end = lex->at + 2;
+    const char *start = lex->at + 2, *end;
+    start += start < lex->end && (*start == '-' || *start == '+'); /* of the comment's beginning */
+    end = start;
     while (end + 1 < lex->end && !(end[0] == '#' && end[1] == '}'))
         end++;
     if (end + 1 >= lex->end) {
         fail(lex, "a comment without an end");
         return;
     }
-    char sign = end > lex->at + 2 && (end[-1] == '-' || end[-1] == '+') ? end[-1] : 0;
+    char sign = end > start && (end[-1] == '-' || end[-1] == '+') ? end[-1] : 0;
     step(lex, (size_t)(end + 2 - lex->at));
     after_tag(lex, sign, true);
 }
@@ -150,6 +152,8 @@ static int take_number(struct lexer *lex) {
     lex->value = (struct jinja_value){.kind = JINJA_INT, .number = strtoll(lex->at, &end, 10)};
     if (end < lex->end && (is_name_char(*end) || (*end == '.' && end[1] >= '0' && end[1] <= '9')))
         return fail(lex, "only whole numbers are supported");
+    if (*lex->at == '0' && end - lex->at > 1)
+        return fail(lex, "a number that starts with 0");
     if (end - lex->at > 18)
         return fail(lex, "a number of more than 18 digits");
     lex->at = end;
@@ -192,7 +196,9 @@ static int take_escape(struct lexer *lex, struct text *out) {
         lex->line++;
         return 0;
     }
-    lex->at--; /* its first byte may be that of a longer character */
+    if ((unsigned char)c >= 0x80) /* Jinja2 writes the number of the character there */
+        return fail(lex, "an escape that is not supported");
+    lex->at--;
     text_append(out, "\\", 1);
     return 0;
 }

@@ -13,6 +13,7 @@ struct lexer {
     const char *at, *end;
     struct jinja_pool *pool;
     int line, depth;
+    int num_loops;    /* around this place */
     bool starts_line; /* what stands here follows a newline that a tag took */
     bool has_failed;
     struct err *err;

@@ -11,6 +11,17 @@
 
 static struct node *parse_body(struct lexer *lex, const char *const *ends);
 
+/* take_target - the name that a loop or a 'set' gives a value to. */
+static const char *take_target(struct lexer *lex) {
+    static const char *const reserved[] = {"true", "false", "none", "True", "False", "None", "loop", "self"};
+    for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
+        if (lexer_is_word(lex, reserved[i])) {
+            lexer_refuse(lex, "a value for a name that has its own meaning is not supported");
+            return NULL;
+        }
+    return lexer_take_name(lex);
+}
+
 static int end_tag(struct lexer *lex) {
     if (lex->kind != LEX_END) {
         lexer_refuse(lex, "the end of the tag is expected");
@@ -24,7 +35,7 @@ static int end_tag(struct lexer *lex) {
 static int after_if(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endif", NULL};
     static const char *const any[] = {"elif", "else", "endif", NULL};
-    if (!(node->a = jinja_expression(lex)) || end_tag(lex) != 0)
+    if (!(node->a = jinja_condition(lex)) || end_tag(lex) != 0)
         return -1;
     node->body = parse_body(lex, any);
     if (lex->has_failed)
@@ -48,9 +59,9 @@ static int after_if(struct lexer *lex, struct node *node) {
 static int parse_for(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endfor", NULL};
     static const char *const any[] = {"else", "endfor", NULL};
-    if (!(node->name = lexer_take_name(lex)))
+    if (!(node->name = take_target(lex)))
         return -1;
-    if (lexer_take_op(lex, ",") && !(node->target = lexer_take_name(lex)))
+    if (lexer_take_op(lex, ",") && !(node->target = take_target(lex)))
         return -1;
     if (!lexer_take_word(lex, "in")) {
         lexer_refuse(lex, "'in' is expected");
@@ -66,7 +77,9 @@ static int parse_for(struct lexer *lex, struct node *node) {
     }
     if (end_tag(lex) != 0)
         return -1;
+    lex->num_loops++;
     node->body = parse_body(lex, any);
+    lex->num_loops--;
     if (!lex->has_failed && lexer_take_word(lex, "else")) {
         if (end_tag(lex) != 0)
             return -1;
@@ -77,7 +90,7 @@ static int parse_for(struct lexer *lex, struct node *node) {
 
 static int parse_set(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endset", NULL};
-    if (!(node->name = lexer_take_name(lex)))
+    if (!(node->name = take_target(lex)))
         return -1;
     if (lexer_take_op(lex, ".")) {
         node->target = node->name;
@@ -95,9 +108,12 @@ static int parse_set(struct lexer *lex, struct node *node) {
 /* parse_generation - transformers marks the assistant's text by it; the text is as without. */
 static int parse_generation(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endgeneration", NULL};
+    int num_loops = lex->num_loops;
     if (end_tag(lex) != 0)
         return -1;
+    lex->num_loops = 0; /* no loop is left from inside */
     node->body = parse_body(lex, last);
+    lex->num_loops = num_loops;
     return !lex->has_failed && lexer_take_word(lex, "endgeneration") ? end_tag(lex) : -1;
 }
 
@@ -118,6 +134,8 @@ static struct node *parse_block(struct lexer *lex) {
             return lexer_refuse(lex, "a block that is not written as Jinja expects");
         }
     if (lexer_is_word(lex, "break") || lexer_is_word(lex, "continue")) {
+        if (lex->num_loops == 0)
+            return lexer_refuse(lex, "'break' or 'continue' outside of a loop");
         struct node *node = jinja_node(lex, lexer_is_word(lex, "break") ? NODE_BREAK : NODE_CONTINUE);
         return lexer_next(lex) == 0 && end_tag(lex) == 0 ? node : NULL;
     }

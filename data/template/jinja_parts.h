@@ -12,16 +12,29 @@ void *pool_take(struct jinja_pool *pool, size_t bytes); /* zeroed */
 void pool_release(struct jinja_pool *pool);
 
 /* --- values --- */
-enum jinja_kind { JINJA_UNDEFINED, JINJA_NONE, JINJA_BOOL, JINJA_INT, JINJA_STRING, JINJA_LIST, JINJA_DICT };
+enum jinja_kind {
+    JINJA_UNDEFINED,
+    JINJA_NONE,
+    JINJA_BOOL,
+    JINJA_INT,
+    JINJA_STRING,
+    JINJA_LIST,
+    JINJA_DICT,
+    JINJA_NAMESPACE, /* what namespace() gives: the one thing whose attributes are set */
+    JINJA_LOOP,      /* the variable 'loop' */
+    JINJA_STREAM, /* what selectattr gives: Python's generator, which is read once and is always true.  Only a
+                      * loop or a filter that stands right after it may have it. */
+};
 
 struct jinja_value {
     enum jinja_kind kind;
     int64_t number;           /* BOOL, INT */
     const char *bytes;        /* STRING; UNDEFINED: what was not there, for messages */
     const uint16_t *origins;  /* STRING: as in struct jinja_text; NULL: all 0 */
-    size_t count;             /* bytes of a STRING, items of a LIST */
-    struct jinja_value *list; /* LIST */
-    struct jinja_dict *dict;  /* DICT */
+    size_t count;             /* bytes of a STRING, items of a LIST or STREAM */
+    struct jinja_value *list; /* LIST, STREAM */
+    bool is_range;            /* LIST: what range() gave; equal to no list, added to none */
+    struct jinja_dict *dict;  /* DICT, NAMESPACE, LOOP */
 };
 
 /* Names and values; few, so a list does. */
@@ -110,6 +123,8 @@ int jinja_count_step(struct jinja_run *run);
  * rest.
  */
 int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value);
+/* jinja_eval_stream - the same for what may be a STREAM, which jinja_eval refuses. */
+int jinja_eval_stream(struct jinja_run *run, const struct node *node, struct jinja_value *value);
 
 /* --- values (jinja_value.c) --- */
 struct jinja_value value_string(const char *bytes);
@@ -132,19 +147,55 @@ struct jinja_value value_strip(const struct jinja_value *text, const struct jinj
 struct jinja_value value_list(struct jinja_run *run, size_t room);
 void dict_set(struct jinja_pool *pool, struct jinja_dict *dict, const char *name, struct jinja_value value);
 const struct jinja_value *dict_find(const struct jinja_dict *dict, const char *name);
+/* dict_find_text - the same for a STRING, which may hold NUL. */
+const struct jinja_value *dict_find_text(const struct jinja_dict *dict, const struct jinja_value *name);
 
-/* --- what has a name in Jinja (jinja_names.c); args: evaluated, with their keywords --- */
-enum { JINJA_MAX_ARGS = 12 };
+/* --- what has a name in Jinja; args: evaluated, with their keywords --- */
+enum { JINJA_MAX_ARGS = 12, JINJA_MAX_PARAMS = 4 };
 struct jinja_args {
     struct jinja_value values[JINJA_MAX_ARGS];
     const char *keywords[JINJA_MAX_ARGS];
     int count;
 };
-int jinja_filter(struct jinja_run *run, const char *name, const struct jinja_value *value,
-                 const struct jinja_args *args, struct jinja_value *result);
+
+/* Parameters as Python has them: what is called with others is refused. */
+struct jinja_signature {
+    const char *name;
+    int min;                                  /* so many must be given */
+    const char *params[JINJA_MAX_PARAMS + 1]; /* their names; "": by place alone */
+};
+/* args_bind - given[i]: the argument for params[i], or NULL.  Returns 0, or -1 with err set. */
+int args_bind(struct jinja_run *run, const struct jinja_signature *signature, const struct jinja_args *args,
+              const struct jinja_value *given[JINJA_MAX_PARAMS]);
+
+/* jinja_names.c */
 int jinja_test(struct jinja_run *run, const char *name, const struct jinja_value *value,
                const struct jinja_args *args, bool *result);
-int jinja_method(struct jinja_run *run, const struct jinja_value *object, const char *name,
-                 const struct jinja_args *args, struct jinja_value *result);
 int jinja_function(struct jinja_run *run, const char *name, const struct jinja_args *args,
                    struct jinja_value *result);
+/* jinja_is_function - a name that transformers gives every template; 'is defined' is true of it. */
+bool jinja_is_function(const char *name);
+/* jinja_has_method - whether Python's value has an attribute of this name that we have no value for. */
+bool jinja_has_method(const struct jinja_value *object, const char *name);
+/* jinja_filter.c */
+int jinja_filter(struct jinja_run *run, const char *name, const struct jinja_value *value,
+                 const struct jinja_args *args, struct jinja_value *result);
+/* jinja_method.c */
+int jinja_method(struct jinja_run *run, const struct jinja_value *object, const char *name,
+                 const struct jinja_args *args, struct jinja_value *result);
+/* jinja_wrong - "the filter 'x' of a list is not supported".  Returns -1. */
+int jinja_wrong(struct jinja_run *run, const char *what, const char *name, const struct jinja_value *value);
+
+/* --- text (jinja_text.c) --- */
+enum letter_case { CASE_UPPER, CASE_LOWER, CASE_CAPITALIZE, CASE_TITLE_FILTER, CASE_TITLE_METHOD };
+/* text_change_case - of ASCII; beyond it refused. */
+int text_change_case(struct jinja_run *run, enum letter_case wanted, const struct jinja_value *text,
+                     struct jinja_value *result);
+/* text_replace - every occurrence.  text_split - by a separator. */
+int text_replace(struct jinja_run *run, const struct jinja_value *text, const struct jinja_value *old,
+                 const struct jinja_value *with, struct jinja_value *result);
+int text_split(struct jinja_run *run, const struct jinja_value *text, const struct jinja_value *by,
+               struct jinja_value *result);
+/* text_num_characters - code points of a STRING.  text_character_at - the byte where the i-th starts. */
+int64_t text_num_characters(const struct jinja_value *text);
+size_t text_character_at(const struct jinja_value *text, int64_t i);

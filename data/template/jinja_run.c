@@ -41,10 +41,12 @@ static void describe_loop(struct jinja_run *run, struct jinja_dict *loop, const 
     dict_set(&run->pool, loop, "first", value_bool(i == 0));
     dict_set(&run->pool, loop, "last", value_bool(i + 1 == list->count));
     dict_set(&run->pool, loop, "length", value_int(count));
+    dict_set(&run->pool, loop, "depth", value_int(1)); /* no loop calls itself here */
+    dict_set(&run->pool, loop, "depth0", value_int(0));
     static const struct jinja_value none = {.kind = JINJA_UNDEFINED, .bytes = "an item beyond the loop"};
     dict_set(&run->pool, loop, "previtem", i > 0 ? list->list[i - 1] : none);
     dict_set(&run->pool, loop, "nextitem", i + 1 < list->count ? list->list[i + 1] : none);
-    dict_set(&run->pool, &run->scope->names, "loop", (struct jinja_value){.kind = JINJA_DICT, .dict = loop});
+    dict_set(&run->pool, &run->scope->names, "loop", (struct jinja_value){.kind = JINJA_LOOP, .dict = loop});
 }
 
 /* keep_items - those for which the loop's own 'if' holds. */
@@ -69,11 +71,11 @@ static int run_for(struct jinja_run *run, const struct node *node) {
     struct jinja_scope scope;
     bool is_complete = false; /* a turn came to its end: as in Jinja2, 'else' stands for a loop without one */
     int status = 0;
-    if (jinja_eval(run, node->a, &list) != 0)
+    if (jinja_eval_stream(run, node->a, &list) != 0)
         return -1;
     if (list.kind == JINJA_UNDEFINED)
         list = value_list(run, 0);
-    if (list.kind != JINJA_LIST || node->target)
+    if ((list.kind != JINJA_LIST && list.kind != JINJA_STREAM) || node->target)
         return err_set(run->err, "a loop over %s is not supported",
                        node->target ? "pairs" : value_kind_name(&list));
     if (node->b && keep_items(run, node, &list) != 0)
@@ -104,19 +106,28 @@ static int run_set(struct jinja_run *run, const struct node *node) {
         return 0;
     }
     const struct jinja_value *space = jinja_find(run, node->target);
-    if (!space || space->kind != JINJA_DICT)
+    if (!space || space->kind != JINJA_NAMESPACE)
         return err_set(run->err, "'%.40s' is not a namespace", node->target);
     dict_set(&run->pool, space->dict, node->name, value);
     return 0;
 }
 
+/* print_node - "| safe" marks what is printed as it is for HTML, which is not written here; on anything that is
+ * not printed right away it would change how texts join, and is refused. */
+static int print_node(struct jinja_run *run, const struct node *node) {
+    struct jinja_value value;
+    bool is_safe = node->kind == NODE_FILTER && strcmp(node->name, "safe") == 0 && !node->args;
+    return jinja_eval(run, is_safe ? node->a : node, &value) != 0 ? -1 : print_value(run, &value);
+}
+
 static int run_node(struct jinja_run *run, const struct node *node) {
     struct jinja_value value;
+    struct jinja_scope scope;
     switch (node->kind) {
     case NODE_TEXT:
         return print_value(run, &node->value);
     case NODE_PRINT:
-        return jinja_eval(run, node->a, &value) != 0 ? -1 : print_value(run, &value);
+        return print_node(run, node->a);
     case NODE_IF:
         if (jinja_eval(run, node->a, &value) != 0)
             return -1;
@@ -125,8 +136,11 @@ static int run_node(struct jinja_run *run, const struct node *node) {
         return run_for(run, node);
     case NODE_SET:
         return run_set(run, node);
-    case NODE_SCOPE:
-        return run_body(run, node->body);
+    case NODE_SCOPE: /* as a macro's: what is set inside stays inside */
+        enter_scope(run, &scope);
+        int status = run_body(run, node->body);
+        run->scope = scope.outer;
+        return status;
     case NODE_BREAK:
         run->breaks = true;
         return 0;

@@ -72,6 +72,10 @@ bool value_is_true(const struct jinja_value *value) {
         return value->count > 0;
     case JINJA_DICT:
         return value->dict->first != NULL;
+    case JINJA_NAMESPACE:
+    case JINJA_LOOP:
+    case JINJA_STREAM:
+        return true;
     }
     return false;
 }
@@ -86,11 +90,13 @@ bool value_equal(const struct jinja_value *a, const struct jinja_value *b) {
     if (a->kind == JINJA_STRING)
         return a->count == b->count && memcmp(a->bytes, b->bytes, a->count) == 0;
     if (a->kind == JINJA_LIST) {
-        bool is_same = a->count == b->count;
+        bool is_same = a->count == b->count && a->is_range == b->is_range;
         for (size_t i = 0; is_same && i < a->count; i++)
             is_same = value_equal(&a->list[i], &b->list[i]);
         return is_same;
     }
+    if (a->kind == JINJA_NAMESPACE || a->kind == JINJA_LOOP)
+        return a->dict == b->dict;
     if (a->kind != JINJA_DICT || a->dict == b->dict)
         return true; /* none, undefined */
     for (int side = 0; side < 2; side++) {
@@ -110,8 +116,9 @@ bool value_is_text(const struct jinja_value *value, const char *text) {
 }
 
 const char *value_kind_name(const struct jinja_value *value) {
-    static const char *const names[] = {"an undefined value", "none",   "true or false", "a number",
-                                        "a string",           "a list", "a dictionary"};
+    static const char *const names[] = {
+        "an undefined value", "none",        "true or false",       "a number",      "a string", "a list",
+        "a dictionary",       "a namespace", "the variable 'loop'", "selected items"};
     return names[value->kind];
 }
 
@@ -138,6 +145,9 @@ int value_to_string(struct jinja_run *run, const struct jinja_value *value, stru
         return 0;
     case JINJA_LIST:
     case JINJA_DICT:
+    case JINJA_NAMESPACE:
+    case JINJA_LOOP:
+    case JINJA_STREAM:
         break;
     }
     return err_set(run->err, "writing %s as text is not supported", value_kind_name(value));
@@ -204,6 +214,13 @@ struct jinja_value value_list(struct jinja_run *run, size_t room) {
 const struct jinja_value *dict_find(const struct jinja_dict *dict, const char *name) {
     for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next)
         if (strcmp(entry->name, name) == 0)
+            return &entry->value;
+    return NULL;
+}
+
+const struct jinja_value *dict_find_text(const struct jinja_dict *dict, const struct jinja_value *name) {
+    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next)
+        if (value_is_text(name, entry->name))
             return &entry->value;
     return NULL;
 }

@@ -72,6 +72,7 @@ run check_hf
 run compare_train
 run check_gguf
 run check_llamacpp
+run check_jinja
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

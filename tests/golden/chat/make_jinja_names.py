@@ -1,0 +1,89 @@
+"""make_jinja_names.py > jinja_names.json - every filter, test, method and operator that our interpreter of chat templates
+knows, as jinja2 3.1.6 renders it: [template, text], text null where jinja2 or Python refuses it; [template, text, true] where
+ours refuses what jinja2 renders (REFUSED says why).  Needs jinja2."""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "interop"))
+import check_jinja
+
+MESSAGES = [{"role": "user", "content": "hello-world (foo)[bar] <tag> it's o'neil"}, {"role": "assistant", "content": " a,b,,c \n"}]
+SUBJECTS = ["''", "'abc'", "'hello-world (foo)[bar] <tag>{x}'", "'it\\'s o\\'neil 3rd 4TH'", "'\\n \\tX y\\u00a0'", "'a,b,,c'", "'--a--'",
+            "'a_b.c/d:e'", "'\u00e9t\u00e9'"]
+FILTERS = ["default('z')", "d('', true)", "d(default_value='k')", "string", "length", "count", "trim", "trim('a-')", "trim(chars=' ')",
+           "replace('a', 'bb')", "replace(old='b', new='')", "upper", "lower", "capitalize", "title", "upper('x')", "trim(x='a')",
+           "replace('a')", "default(1, 2, 3)", "length(1)"]
+METHODS = ["strip()", "lstrip()", "rstrip()", "strip('a-')", "split(',')|join('+')", "split('-')[0]", "split(sep='a')|length", "split('')", "startswith('a')",
+           "startswith('')", "endswith('c')", "endswith('a')", "replace('a', 'bb')", "upper()", "lower()", "capitalize()", "title()", "title('x')",
+           "strip(chars='a')", "startswith()"]
+TESTS = ["defined", "undefined", "none", "string", "boolean", "number", "integer", "mapping", "sequence", "iterable", "true", "false", "equalto('abc')",
+         "eq(3)", "ne(none)", "in(['abc', 3])", "defined(1)", "string('a')", "not defined"]
+VALUES = ["'abc'", "3", "true", "none", "nothing", "[1, 2]", "range(2)", "messages", "messages[0]", "namespace(a=1)", "''", "[]", "namespace()", "false"]
+OTHERS = [
+    # lists and what filters select
+    "messages|selectattr('role', 'equalto', 'user')|list|length", "messages|rejectattr('role', 'equalto', 'user')|first is mapping",
+    "messages|selectattr('role')|list|length", "messages|selectattr('nothing')|list|length", "messages|selectattr('role', 'in', ['user'])|list|length",
+    "(messages|selectattr('role')|first).role", "messages|selectattr('role')|length", "messages|selectattr('role')|last", "messages|selectattr()|list",
+    "['a', 'b', none, 2]|join(', ')", "['a', 'b']|join(d='-')", "['a', 'b']|join(1)", "['a', 'b']|join", "[]|join('x')", "[1, 2]|first", "[1, 2]|last",
+    "[]|first", "[]|last", "range(3)|list|length", "range(3)|join", "range(2, 5)|join(',')", "range(5, 2, -1)|join(',')", "range(0)|join", "range(100001)",
+    "range('a')", "range(stop=3)", "(range(3)|list) == [0, 1, 2]", "range(3) == [0, 1, 2]", "range(3) == range(0, 3)", "range(2) + [1]", "([1] + [2])|join",
+    "[1, [2]] == [1, [2]]", "messages[::-1][0].role", "messages[1:]|length", "messages[-1].role", "messages[9] is defined", "messages[9].role",
+    # strings
+    "'abc'[0]", "'abc'[-1]", "'abc'[5]", "'abc'[1:]", "'abc'[:-1]", "'\u00e9t\u00e9'[1:]", "'\u00e9t\u00e9'|length", "'a' in 'abc'", "'' in ''", "1 in 'abc'",
+    "'a' in ['a']", "'role' in messages[0]", "'x' not in messages[0]", "'a' in none", "'a' in nothing", "'a' + 'b'", "'a' + 1", "'a' ~ 1 ~ none ~ true",
+    "'a' ~ nothing", "'a' + nothing", "'a' 'b'", "'\\u00e9\\x41\\t\\q'",
+    # numbers and logic
+    "1 + 2 * 3 - 4", "7 // 2", "7 % 3", "1 // 0", "true + true", "-3", "- 3 + 1", "2 < 3", "1 < 'a'", "1 == true", "0 == false", "1 == '1'",
+    "none == nothing", "nothing == nowhere", "not none", "not ''", "'' or 'x'", "'a' and 'b'", "0 or none", "'a' if true else 'b'", "'a' if false", "1 is odd",
+    "2 is even", "true is true", "1 is true", "0123", "1.x", "namespace() and 'full'", "namespace(a=1).a", "namespace(a=1)['a']", "namespace(a=1).b is defined",
+    "namespace(1)", "namespace() == namespace()", "namespace(a=1) is mapping", "namespace(a=1).get('a')", "x is defined if y else 1",
+    # what Python's values have beside what a template gave them
+    "messages[0].get('role')", "messages[0].get('x')", "messages[0].get('x', 'y')", "messages[0].get('x', default='y')", "messages[0].get()",
+    "messages[0]['role']", "messages[0].nothing", "messages[0]['nothing'] is defined", "messages.role is defined", "none.x is defined", "nothing.x",
+    "nothing['x']", "(1).x is defined", "raise_exception is defined", "strftime_now is undefined", "namespace is not defined", "'x'.x is defined",
+    "add_generation_prompt", "tools", "documents is none", "eos_token", "bos_token", "loop is defined", "['a', 'b'](0)", "true()",
+]
+TEMPLATES = [
+    "{% for m in messages %}{{ loop.index }}{{ loop.depth }}{{ loop.depth0 }}{{ loop.revindex }}{{ loop.last }}{{ loop.nothing }};{% endfor %}",
+    "{% for m in messages %}{{ loop is mapping }}{{ loop is iterable }}{{ loop == loop }}{{ 'y' if loop }};{% endfor %}",
+    "{% for m in messages %}{% set loop.x = 1 %}{% endfor %}", "{% set messages.x = 1 %}", "{% for m in messages %}{% set m.x = 1 %}{% endfor %}",
+    "{% break %}x", "x{% continue %}", "{% for m in messages %}{% generation %}{% break %}{% endgeneration %}{% endfor %}",
+    "{% generation %}{% set x = 1 %}{{ x }}{% endgeneration %}[{{ x }}]", "{% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}",
+    "{% set x = 1 %}{% for m in messages %}{% set x = 2 %}{% endfor %}{{ x }}", "{% set ns = namespace(x=1) %}{% for m in messages %}{% set ns.x = ns.x + 1 %}"
+    "{% endfor %}{{ ns.x }}", "{% for m in messages %}{% for k in [1, 2] if loop.first %}{{ k }}{% endfor %}{% endfor %}",
+    "{% for m in messages|selectattr('role', 'eq', 'user') %}{{ m.role }}{{ loop.length }}{% endfor %}",
+    "{% set true = 1 %}", "{% for loop in messages %}{% endfor %}", "{% if 1 if 0 else 1 %}x{% endif %}", "a {#-#} b", "a {#--#} b", "a {#- x +#}\n b",
+    "a\n  {%+ if true -%}  \n b {%- endif +%}\nc", "{{ 'a' | safe }}", "{{ ('<a>' | safe) }}<", "{% for m in [] %}x{% else %}y{% endfor %}",
+    "{% for m in messages %}{% continue %}{% else %}y{% endfor %}", "{% for i in range(3) %}{{ i }}{% break %}{% else %}n{% endfor %}",
+    "{{ messages[0].content|title }}|{{ messages[0].content.title() }}|{{ messages[1].content|trim }}|{{ messages[1].content.split(',')|join('+') }}",
+    "{{ x(a=1, a=2) }}", "{{ namespace(a=1, 2) }}", "{{ [a=1] }}", "{{ 'a'|default(x=1) }}",
+]
+
+# Lists as text and numbers with a point are Python's own spelling; upper and lower case are known for ASCII alone; what a
+# filter selected is a generator there, which is read once.
+REFUSED = ["{{ 1 / 2 }}", "{{ 'a' < 'b' }}", "{{ 'a' is in 'abc' }}", "{{ [1]|safe is defined }}", "{{ [1] }}", "{{ messages[0] }}",
+           "{% if messages|selectattr('nothing') %}y{% endif %}", "{{ range }}", "{{ messages[0].items is defined }}", "{{ 'x'.upper }}",
+           "{{ 'x'['upper'] }}", "{{ [1].append }}", "{{ (1).real }}", "{{ additional_special_tokens }}", "{{ self }}", "{{ 'a' | safe + '<' }}"]
+
+
+def is_refused(template):
+    changes_case = any(name in template for name in ("upper", "lower", "capitalize", "title"))
+    return template in REFUSED or (changes_case and any(odd in template for odd in ("\u00e9", "\\u00a0")))
+
+
+def main():
+    expressions = ["{{ %s }}" % expression for expression in OTHERS]
+    expressions += ["{{ %s|%s }}" % (subject, name) for subject in SUBJECTS for name in FILTERS]
+    expressions += ["{{ %s.%s }}" % (subject, name) for subject in SUBJECTS for name in METHODS]
+    expressions += ["{{ %s is %s }}" % (value, name) for value in VALUES for name in TESTS]
+    environment, cases = check_jinja.make_environment(), []
+    for template in expressions + TEMPLATES + REFUSED:
+        case = {"template": template, "messages": MESSAGES, "prompt": True, "bos": "<s>"}
+        outcome, text = check_jinja.render(environment, case)
+        cases.append([template, text if outcome == "done" else None] + [True] * (outcome == "done" and is_refused(template)))
+    rows = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
+    print('{"messages": %s,\n"cases": [\n%s\n]}' % (json.dumps(MESSAGES), rows))
+
+
+main()
