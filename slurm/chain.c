@@ -2,6 +2,7 @@
 #include "slurm/chain.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CODE_DONE = 0, CODE_CONFIG = 2, CODE_AGAIN = 75 };
@@ -125,7 +126,7 @@ static void close_records(struct chain *chain, const struct chain_moment *moment
             job->ended = job->started + job->limit_s;
         job->last_step = moment->newest_step;
         job->code = -1;
-        job->preempted = moment->preempted && strcmp(job->id, moment->job_id) == 0;
+        job->preempted = moment->preempted && job == last_job(chain);
     }
 }
 
@@ -137,8 +138,11 @@ static void add_record(struct chain *chain, const struct chain_moment *moment) {
                             .first_step = moment->newest_step,
                             .last_step = moment->newest_step,
                             .code = -1,
-                            .billed_gpus = chain->billed_gpus};
+                            .billed_gpus = chain->billed_gpus,
+                            .log_bytes = moment->log_bytes};
     snprintf(job.id, sizeof job.id, "%s", moment->job_id);
+    if (moment->nodes && strlen(moment->nodes) < sizeof job.nodes)
+        snprintf(job.nodes, sizeof job.nodes, "%s", moment->nodes);
     if (before && strcmp(before->follow_up, job.id) == 0 && before->follow_limit_s > 0)
         job.limit_s = before->follow_limit_s;
     /* A requeued job finds its follow-up still waiting. */
@@ -192,9 +196,64 @@ static enum chain_next again(struct chain *chain, const struct chain_job *job) {
         stop_by_budget(chain);
         return CHAIN_NEXT_NOTHING;
     }
-    /* A requeued job keeps its limit: where the budget ends, a shorter one has to be submitted. */
-    return chain->follows || time_s < job->limit_s ? CHAIN_NEXT_SUBMIT : CHAIN_NEXT_REQUEUE;
+    /* A requeued job keeps its limit and its nodes: where the budget ends, or a node is left out, another one has to be
+     * submitted. */
+    bool is_another = chain->follows || time_s < job->limit_s || chain->exclusion_is_new;
+    return is_another ? CHAIN_NEXT_SUBMIT : CHAIN_NEXT_REQUEUE;
 }
+
+/* --- nodes that are left out --- */
+
+int64_t chain_max_excluded(int64_t partition_nodes, int64_t job_nodes) {
+    int64_t most = partition_nodes / 10 > 2 ? partition_nodes / 10 : 2, spare = partition_nodes - job_nodes;
+    if (most > CHAIN_MOST_EXCLUDED)
+        most = CHAIN_MOST_EXCLUDED;
+    if (partition_nodes > 0 && most > spare)
+        most = spare;
+    return most > 0 ? most : 0;
+}
+
+static void remove_excluded(struct chain *chain, int index) {
+    memmove(&chain->excluded[index], &chain->excluded[index + 1],
+            (size_t)(chain->num_excluded - index - 1) * sizeof chain->excluded[0]);
+    chain->num_excluded--;
+    chain->exclusion_is_new = true;
+}
+
+void chain_readmit(struct chain *chain, char name[CHAIN_NODE_ROOM]) {
+    memcpy(name, chain->excluded[0].name, CHAIN_NODE_ROOM);
+    remove_excluded(chain, 0);
+}
+
+bool chain_exclude(struct chain *chain, const struct chain_node *node, char dropped[CHAIN_NODE_ROOM]) {
+    dropped[0] = '\0';
+    if (chain->max_excluded < 1 || chain->max_excluded > CHAIN_MOST_EXCLUDED)
+        return false;
+    for (int i = 0; i < chain->num_excluded; i++)
+        if (strcmp(chain->excluded[i].name, node->name) == 0)
+            remove_excluded(chain, i--);
+    if (chain->num_excluded >= chain->max_excluded)
+        chain_readmit(chain, dropped);
+    struct chain_node *added = &chain->excluded[chain->num_excluded++];
+    *added = *node;
+    for (char *c = added->why; *c; c++) /* from a log: any bytes */
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
+            *c = '?';
+    chain->exclusion_is_new = true;
+    return true;
+}
+
+char *chain_exclusion(const struct chain *chain) {
+    char *list = xstrdup(chain->exclude ? chain->exclude : "");
+    for (int i = 0; i < chain->num_excluded; i++) {
+        char *longer = xasprintf("%s%s%s", list, list[0] ? "," : "", chain->excluded[i].name);
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
+/* --- the end of a start --- */
 
 /* open_record - of that job, the newest; NULL: it has none. */
 static struct chain_job *open_record(const struct chain *chain, const char *id) {

@@ -10,7 +10,14 @@
 
 enum chain_state { CHAIN_ACTIVE, CHAIN_DONE, CHAIN_STOPPED };
 
-enum { CHAIN_ID_ROOM = 32, CHAIN_REASON_ROOM = 320 };
+enum {
+    CHAIN_ID_ROOM = 32,
+    CHAIN_REASON_ROOM = 320,
+    CHAIN_NODE_ROOM = 64,
+    CHAIN_WHY_ROOM = 160,
+    CHAIN_NODES_ROOM = 512,
+    CHAIN_MOST_EXCLUDED = 8 /* nodes, whatever the size of the partition */
+};
 
 /* One start of a job. */
 struct chain_job {
@@ -24,6 +31,16 @@ struct chain_job {
     int64_t code;                  /* of the training; -1: it ended without a word */
     bool preempted;                /* Slurm ended it for another job: it is none of max_jobs */
     double billed_gpus;
+    char nodes[CHAIN_NODES_ROOM]; /* "n[0-3]", as Slurm writes it; "" not known, or too long */
+    int64_t log_bytes;            /* length of the job's log when it began */
+};
+
+/* A node that is left out of the next starts, for one failed on it. */
+struct chain_node {
+    char name[CHAIN_NODE_ROOM];
+    char why[CHAIN_WHY_ROOM];
+    char job[CHAIN_ID_ROOM]; /* the job that failed there */
+    int64_t since;           /* seconds since 1970 */
 };
 
 struct chain {
@@ -40,6 +57,11 @@ struct chain {
     char fault[CHAIN_REASON_ROOM];  /* what went wrong before the training of the last start; "" nothing */
     struct chain_job *jobs;
     int num_jobs;
+    char *exclude;                                   /* slurm.exclude of the submission; NULL: none */
+    struct chain_node excluded[CHAIN_MOST_EXCLUDED]; /* besides; the oldest first */
+    int num_excluded;
+    int64_t max_excluded;  /* see chain_max_excluded */
+    bool exclusion_is_new; /* jobs that wait, and this one if requeued, do not know it yet */
 };
 
 /* What a job knows when it asks. */
@@ -50,8 +72,10 @@ struct chain_moment {
     int64_t last_sign_of_life; /* when the run last wrote something; 0: never */
     int64_t newest_step;       /* of the newest complete checkpoint; 0: none */
     bool stop_requested;       /* RUN/stop is there */
-    bool preempted;            /* at a begin: the earlier start of this job was; at an end: this one is */
+    bool preempted;            /* at a begin: the start before, without a word, was; at an end: this one is */
     const char *fault;         /* at an end: why the training did not start; NULL: it did */
+    const char *nodes;         /* at a begin: of this job; NULL: not known */
+    int64_t log_bytes;         /* at a begin: length of this job's log */
 };
 
 enum chain_next {
@@ -83,6 +107,20 @@ double chain_spent_hours(const struct chain *chain, int64_t now);
 
 /* chain_num_starts - of this submission, preempted ones left out. */
 int64_t chain_num_starts(const struct chain *chain);
+
+/* chain_max_excluded - how many nodes may be left out of a partition of so many nodes (0: not known) by jobs that need
+ * job_nodes: two, or a tenth where that is more, but never one that the jobs need. */
+int64_t chain_max_excluded(int64_t partition_nodes, int64_t job_nodes);
+
+/* chain_exclude - leave a node out from now on; known ones are renewed.  dropped: the name of the oldest one, which may
+ * be used again, where max_excluded is passed; else "".  False: none may be left out. */
+bool chain_exclude(struct chain *chain, const struct chain_node *node, char dropped[CHAIN_NODE_ROOM]);
+
+/* chain_readmit - the oldest node that was left out may be used again; there must be one. */
+void chain_readmit(struct chain *chain, char name[CHAIN_NODE_ROOM]);
+
+/* chain_exclusion - what the next jobs exclude, "n7,n1": slurm.exclude and the nodes that failed; malloc'ed, "" none. */
+char *chain_exclusion(const struct chain *chain);
 
 /* chain_stop - the state with its reason. */
 void chain_stop(struct chain *chain, enum chain_state state, const char *fmt, ...) ATELIER_PRINTF(3, 4);

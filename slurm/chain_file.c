@@ -7,6 +7,7 @@
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
 #include "slurm/chain.h"
+#include "slurm/slurm_text.h"
 
 enum { CHAIN_MAX_BYTES = 16 << 20, CHAIN_MAX_JOBS = 100000, CHAIN_VERSION = 1 };
 
@@ -43,12 +44,14 @@ static int read_job(struct chain_job *job, const json_t *object, struct err *err
                   {"first_step", &job->first_step},
                   {"last_step", &job->last_step},
                   {"code", &job->code},
+                  {"log_bytes", &job->log_bytes},
                   {"follow_limit_s", &job->follow_limit_s}};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         if (get_count(object, counts[i].key, counts[i].value, err) != 0)
             return -1;
     if (get_text(object, "id", job->id, sizeof job->id, err) != 0 ||
-        get_text(object, "follow_up", job->follow_up, sizeof job->follow_up, err) != 0)
+        get_text(object, "follow_up", job->follow_up, sizeof job->follow_up, err) != 0 ||
+        get_text(object, "nodes", job->nodes, sizeof job->nodes, err) != 0)
         return -1;
     job->preempted = json_is_true(json_object_get(object, "preempted"));
     return json_get_double_or(object, "billed_gpus", 0, &job->billed_gpus, err);
@@ -67,6 +70,32 @@ static int read_jobs(struct chain *chain, const json_t *root, struct err *err) {
             return err_set(err, "an entry of 'jobs' is %s", json_type_name(object));
         if (read_job(&chain->jobs[chain->num_jobs++], object, err) != 0)
             return -1;
+    }
+    return 0;
+}
+
+/* read_excluded - what is left out of the next starts; files of older versions have nothing of it. */
+static int read_excluded(struct chain *chain, const json_t *root, struct err *err) {
+    const json_t *list = json_object_get(root, "excluded");
+    const char *exclude;
+    if (json_get_string_or(root, "exclude", "", &exclude, err) != 0 ||
+        get_count(root, "max_excluded", &chain->max_excluded, err) != 0)
+        return -1;
+    chain->exclude = exclude[0] ? xstrdup(exclude) : NULL;
+    chain->exclusion_is_new = json_is_true(json_object_get(root, "exclusion_is_new"));
+    if (chain->max_excluded < 0 || chain->max_excluded > CHAIN_MOST_EXCLUDED ||
+        json_array_size(list) > CHAIN_MOST_EXCLUDED)
+        return err_set(err, "'excluded' is out of range");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *object = json_array_get(list, i);
+        struct chain_node *node = &chain->excluded[chain->num_excluded++];
+        if (get_text(object, "node", node->name, sizeof node->name, err) != 0 ||
+            get_text(object, "why", node->why, sizeof node->why, err) != 0 ||
+            get_text(object, "job", node->job, sizeof node->job, err) != 0 ||
+            get_count(object, "since", &node->since, err) != 0)
+            return -1;
+        if (!is_name(node->name, "_-."))
+            return err_set(err, "'%.60s' in 'excluded' is not the name of a node", node->name);
     }
     return 0;
 }
@@ -106,7 +135,8 @@ static int read_chain(struct chain *chain, const json_t *root, struct err *err) 
         json_get_bool(root, "requeues", &chain->requeues, err) != 0 ||
         json_get_double(root, "budget_gpu_hours", &chain->budget_hours, err) != 0 ||
         json_get_double(root, "billed_gpus", &chain->billed_gpus, err) != 0 ||
-        read_state(chain, root, err) != 0 || read_jobs(chain, root, err) != 0)
+        read_state(chain, root, err) != 0 || read_jobs(chain, root, err) != 0 ||
+        read_excluded(chain, root, err) != 0)
         return -1;
     return chain->first_job >= 0 && chain->first_job <= chain->num_jobs
                ? 0
@@ -128,13 +158,33 @@ int chain_load(struct chain *chain, const char *run_folder, struct err *err) {
 }
 
 static json_t *job_object(const struct chain_job *job) {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f}", "id", job->id,
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:s, s:I}", "id", job->id,
                      "follow_up", job->follow_up, "restart", (json_int_t)job->restart, "started",
                      (json_int_t)job->started, "ended", (json_int_t)job->ended, "limit_s",
                      (json_int_t)job->limit_s, "follow_limit_s", (json_int_t)job->follow_limit_s,
                      "first_step", (json_int_t)job->first_step, "last_step", (json_int_t)job->last_step,
                      "code", (json_int_t)job->code, "preempted", job->preempted, "billed_gpus",
-                     job->billed_gpus);
+                     job->billed_gpus, "nodes", job->nodes, "log_bytes", (json_int_t)job->log_bytes);
+}
+
+static void set(json_t *root, const char *key, json_t *value) {
+    CHECK(value && json_object_set_new(root, key, value) == 0, "'%s' could not be written as JSON", key);
+}
+
+static void write_excluded(json_t *root, const struct chain *chain) {
+    json_t *list = json_array();
+    CHECK(list, "out of memory");
+    for (int i = 0; i < chain->num_excluded; i++) {
+        const struct chain_node *node = &chain->excluded[i];
+        CHECK(json_array_append_new(list,
+                                    json_pack("{s:s, s:s, s:s, s:I}", "node", node->name, "why", node->why,
+                                              "job", node->job, "since", (json_int_t)node->since)) == 0,
+              "node '%s' could not be written as JSON", node->name);
+    }
+    set(root, "exclude", json_string(chain->exclude ? chain->exclude : ""));
+    set(root, "max_excluded", json_integer(chain->max_excluded));
+    set(root, "excluded", list);
+    set(root, "exclusion_is_new", json_boolean(chain->exclusion_is_new));
 }
 
 int chain_save(const struct chain *chain, const char *run_folder, struct err *err) {
@@ -149,6 +199,7 @@ int chain_save(const struct chain *chain, const char *run_folder, struct err *er
     for (int i = 0; i < chain->num_jobs; i++)
         CHECK(json_array_append_new(json_object_get(root, "jobs"), job_object(&chain->jobs[i])) == 0,
               "job '%s' could not be written as JSON", chain->jobs[i].id);
+    write_excluded(root, chain);
     char *text = json_dumps(root, JSON_INDENT(2)), *path = chain_path(run_folder);
     CHECK(text, "the chain could not be written as JSON");
     int status = file_replace(path, text, strlen(text), err);
@@ -160,5 +211,6 @@ int chain_save(const struct chain *chain, const char *run_folder, struct err *er
 
 void chain_release(struct chain *chain) {
     free(chain->jobs);
+    free(chain->exclude);
     *chain = (struct chain){.state = CHAIN_ACTIVE};
 }

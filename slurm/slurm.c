@@ -197,9 +197,9 @@ int slurm_parse_id(const char *output, char id[SLURM_ID_ROOM], struct err *err) 
 }
 
 int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], struct err *err) {
-    const char *argv[10] = {"sbatch", "--parsable"};
+    const char *argv[11] = {"sbatch", "--parsable"};
     int num_words = 2;
-    char time[SLURM_TIME_ROOM], *dependency = NULL, *needs = NULL, *limit = NULL;
+    char time[SLURM_TIME_ROOM], *dependency = NULL, *needs = NULL, *limit = NULL, *exclude = NULL;
     if (submission->after)
         argv[num_words++] = dependency = xasprintf("--dependency=afterany:%s", submission->after);
     if (submission->after_ok) {
@@ -208,6 +208,8 @@ int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], st
     }
     if (submission->time_s > 0)
         argv[num_words++] = limit = xasprintf("--time=%s", slurm_time_text(submission->time_s, time));
+    if (submission->exclude && submission->exclude[0])
+        argv[num_words++] = exclude = xasprintf("--exclude=%s", submission->exclude);
     argv[num_words++] = submission->script;
     argv[num_words] = NULL;
     char *output = ask_patiently(argv, SUBMIT_TIMEOUT_S, err);
@@ -216,7 +218,29 @@ int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], st
     free(dependency);
     free(needs);
     free(limit);
+    free(exclude);
     return status;
+}
+
+int slurm_exclude(const char *id, const char *nodes, struct err *err) {
+    char *job = xasprintf("JobId=%s", id), *list = xasprintf("ExcNodeList=%s", nodes);
+    const char *const argv[] = {"scontrol", "update", job, list, NULL};
+    char *output = ask_patiently(argv, TELL_TIMEOUT_S, err);
+    free(list);
+    free(job);
+    free(output);
+    return output ? 0 : -1;
+}
+
+bool slurm_cannot_exclude(const char *script, const char *nodes, struct err *err) {
+    char *exclude = xasprintf("--exclude=%s", nodes);
+    const char *const argv[] = {"sbatch", "--test-only", exclude, script, NULL};
+    char *output = ask_patiently(argv, SUBMIT_TIMEOUT_S, err);
+    free(exclude);
+    free(output);
+    return !output &&
+           (strcasestr(err->text, "node configuration is not available") ||
+            strcasestr(err->text, "invalid node name") || strcasestr(err->text, "node not available"));
 }
 
 /* tell - a program that has nothing to answer. */

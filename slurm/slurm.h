@@ -48,6 +48,7 @@ struct submission {
     const char *script;
     const char *after;    /* id of the job to wait for, however that ends; NULL: none */
     int64_t time_s;       /* in place of the script's time limit; 0: as there */
+    const char *exclude;  /* nodes, in place of the script's; NULL or "": as there */
     const char *after_ok; /* ids between ':' that must end well, or the job is cancelled; NULL: none */
 };
 
@@ -68,6 +69,12 @@ int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], st
 int slurm_requeue(const char *id, struct err *err);
 int slurm_cancel(const char *id, struct err *err);
 int slurm_signal(const char *id, struct err *err);
+
+/* slurm_exclude - a waiting job leaves out these nodes ("n1,n2", "": none).  Returns 0, or -1 with err set.
+ * slurm_cannot_exclude - whether Slurm says that the script could never run without them ('sbatch --test-only'), with its
+ * words in err; where it does not answer, or has other objections, it does not say so. */
+int slurm_exclude(const char *id, const char *nodes, struct err *err);
+bool slurm_cannot_exclude(const char *script, const char *nodes, struct err *err);
 
 /* slurm_is_preempted - whether Slurm ends a running job for another one: it said when, in `scontrol show
  * job`. slurm_was_preempted - whether an earlier start of the job ended so: by the accounts, where there are

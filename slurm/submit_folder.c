@@ -125,6 +125,11 @@ static int renew_chain(const struct job_plan *plan, const char *run_folder, stru
     chain.time_s = plan->time_s;
     chain.signal_lead_s = plan->signal_lead_s;
     chain.num_steps = plan->config->train.steps;
+    free(chain.exclude);
+    chain.exclude = asked->exclude ? xstrdup(asked->exclude) : NULL;
+    chain.num_excluded = 0; /* a new submission may have any node */
+    chain.max_excluded = chain_max_excluded(plan->partition->num_nodes, plan->nodes);
+    chain.exclusion_is_new = false;
     chain_stop(&chain, CHAIN_ACTIVE, "%s", "");
     chain.fault[0] = '\0';
     int status = chain_save(&chain, run_folder, err);

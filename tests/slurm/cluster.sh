@@ -1,11 +1,12 @@
 #!/bin/sh
-# cluster.sh up [accounts]|down - a real Slurm on this one machine, for the tests: munged, slurmctld and two nodes n0 and n1 on
+# cluster.sh up [accounts|urgent]|down - a real Slurm on this one machine, for the tests: munged, slurmctld and two nodes n0 and n1 on
 # loopback, each with 4 cores and 4 GPUs that are empty files; and, for 'sbatch --test-only' alone, the partitions of
 # Jean Zay on nodes that do not exist (jeanzay.conf) behind a filter that refuses what Jean Zay refuses (job_submit.lua).
 #
 #   tests/slurm/cluster.sh up       root; prints the line to evaluate: export SLURM_CONF=...
 #                                   A run file takes its profile with slurm.site: tests/slurm/site.yaml
 #   tests/slurm/cluster.sh up accounts   with slurmdbd and MariaDB (database.sh): accounts, QoS and preemption are Slurm's
+#   tests/slurm/cluster.sh up urgent     with a partition 'urgent' whose jobs take the nodes from those of 'tiny', without accounts
 #   tests/slurm/cluster.sh node n1  (re)start the daemon of one node
 #   tests/slurm/cluster.sh controller   start slurmctld again
 #   tests/slurm/cluster.sh down     ends its own daemons, by their process ids, and removes its folder
@@ -20,6 +21,7 @@ folder=${ATELIER_SLURM_FOLDER:-/tmp/atelier-slurm} # short: the path of a Unix s
 first_port=${ATELIER_SLURM_PORT:-21710}
 unset SLURM_CONF
 has_accounts=
+has_urgent=
 # shellcheck source=tests/slurm/database.sh
 . "$here/database.sh"
 
@@ -73,6 +75,7 @@ MailProg=/bin/true
 NodeName=n0 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((first_port + 1)) CPUs=4 RealMemory=1000 Gres=gpu:4 Weight=1
 NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((first_port + 2)) CPUs=4 RealMemory=1000 Gres=gpu:4 Weight=1
 PartitionName=tiny Nodes=n0,n1 Default=YES MaxTime=01:00:00 DefaultTime=00:10:00 State=UP
+$([ -z "$has_urgent" ] || urgent_conf)
 END
         sed "s|@FOLDER@|$folder|g" "$here/jeanzay.conf"
     } >"$folder/slurm.conf"
@@ -87,6 +90,15 @@ END
     *" 2"[012].*) ;;
     *) echo "CgroupPlugin=disabled" >"$folder/cgroup.conf" ;;
     esac
+}
+
+# urgent_conf - a partition of the same nodes that comes first; its jobs have those of the others requeued.
+urgent_conf() {
+    cat <<END
+PartitionName=urgent Nodes=n0,n1 MaxTime=01:00:00 PriorityTier=9 PreemptMode=OFF State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+END
 }
 
 start_controller() {
@@ -178,10 +190,11 @@ down() {
 case ${1:-} in
 up)
     [ "${2:-}" != accounts ] || has_accounts=yes
+    [ "${2:-}" != urgent ] || has_urgent=yes
     up
     ;;
 down) down ;;
 node) start_node "${2:?which node}" ;;
 controller) start_controller ;;
-*) complain "usage: cluster.sh up [accounts]|down|node NAME|controller" ;;
+*) complain "usage: cluster.sh up [accounts|urgent]|down|node NAME|controller" ;;
 esac

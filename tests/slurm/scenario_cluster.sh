@@ -4,7 +4,7 @@
 # shellcheck disable=SC2034,SC2154 # variables of scenario.sh, and for the scenario
 site=tests/slurm/site.yaml
 
-# cluster_kind=accounts, set before: with a database behind it.
+# cluster_kind=accounts, set before: with a database behind it; =urgent: with a partition whose jobs come first.
 cluster_start() {
     reason=$(sh tests/slurm/deps.sh "${cluster_kind:-}") || skip "$reason"
     export ATELIER_SLURM_FOLDER="/tmp/atelier-slurm-$$" ATELIER_SLURM_PORT=$((20000 + $$ % 3000 * 4))

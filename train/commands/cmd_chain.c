@@ -11,6 +11,7 @@
 
 #include "slurm/chain.h"
 #include "slurm/command_file.h"
+#include "slurm/start_end.h"
 #include "slurm/submit_folder.h"
 #include "train/commands/commands.h"
 #include "train/record/run_status.h"
@@ -58,6 +59,7 @@ static struct chain_moment look(const char *run_folder) {
     struct chain_moment moment = {.job_id = id ? id : "none",
                                   .restart = read_count(getenv("SLURM_RESTART_COUNT")),
                                   .now = time(NULL),
+                                  .nodes = getenv("SLURM_JOB_NODELIST"),
                                   .stop_requested = stop_mark_is_set(run_folder)};
     if (run_status_read(&status, run_folder, NULL) == 0) {
         moment.last_sign_of_life = status.last_sign_of_life;
@@ -66,16 +68,74 @@ static struct chain_moment look(const char *run_folder) {
     return moment;
 }
 
+/* --- nodes that are left out --- */
+
+/* leave_out - the node on which a start failed, from now on. */
+static void leave_out(struct chain *chain, const struct log_end *end, const char *job_id, int64_t now) {
+    struct chain_node node = {.since = now};
+    char dropped[CHAIN_NODE_ROOM];
+    snprintf(node.name, sizeof node.name, "%s", end->node);
+    snprintf(node.why, sizeof node.why, "%s", end->why);
+    snprintf(node.job, sizeof node.job, "%s", job_id);
+    if (!chain_exclude(chain, &node, dropped)) {
+        say("node %s failed (job %s: %s), but is not left out: the partition has no nodes to spare",
+            node.name, job_id, node.why);
+        return;
+    }
+    say("node %s is left out of the next starts: job %s failed there (%s)", node.name, job_id, node.why);
+    if (dropped[0])
+        say("node %s may be used again: at most %lld may be left out", dropped,
+            (long long)chain->max_excluded);
+}
+
+/* check_exclusion - where Slurm says that no job could run without the nodes, the oldest are let in again. */
+static void check_exclusion(struct chain *chain, const char *run_folder) {
+    char *script = xasprintf("%s/job.sh", run_folder);
+    while (chain->num_excluded > 0 && chain->exclusion_is_new) {
+        char *list = chain_exclusion(chain), name[CHAIN_NODE_ROOM];
+        struct err err = {""};
+        bool cannot = slurm_cannot_exclude(script, list, &err);
+        free(list);
+        if (!cannot)
+            break;
+        chain_readmit(chain, name);
+        say("node %s may be used again: no job could run without it: %s", name, err.text);
+    }
+    free(script);
+}
+
+/* tell_follow_up - a job that waits already leaves them out too. */
+static void tell_follow_up(struct chain *chain, const char *run_folder) {
+    const struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
+    struct err err = {""};
+    if (!chain->exclusion_is_new || !last->follow_up[0])
+        return;
+    check_exclusion(chain, run_folder);
+    char *list = chain_exclusion(chain);
+    if (slurm_exclude(last->follow_up, list, &err) != 0)
+        say("warning: follow-up job %s is not told to leave out '%s': %s", last->follow_up, list, err.text);
+    else
+        chain->exclusion_is_new = false;
+    free(list);
+}
+
+/* --- jobs that follow --- */
+
 /* submit_next - another job of the same script; its id goes into the record of the last one. */
 static int submit_next(struct chain *chain, const char *run_folder, int64_t time_s, struct err *err) {
     struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
-    char *script = xasprintf("%s/job.sh", run_folder);
-    const struct submission submission = {.script = script, .after = last->id, .time_s = time_s};
+    check_exclusion(chain, run_folder);
+    char *script = xasprintf("%s/job.sh", run_folder), *exclude = chain_exclusion(chain);
+    const struct submission submission = {
+        .script = script, .after = last->id, .time_s = time_s, .exclude = exclude};
     int status = slurm_submit(&submission, last->follow_up, err);
-    if (status != 0)
+    if (status != 0) {
         last->follow_up[0] = '\0';
-    else
+    } else {
         last->follow_limit_s = time_s;
+        chain->exclusion_is_new = false;
+    }
+    free(exclude);
     if (status == 0 && jobs_note(run_folder, last->follow_up, err) != 0)
         say("warning: %s", err->text);
     free(script);
@@ -109,12 +169,22 @@ static bool other_job(const char *run_folder, const char *own_id, struct queued_
     return found;
 }
 
-/* was_preempted - whether this start follows on one of the same job that Slurm ended for another job.  Asked
- * only where that start ended without a word: one that had the time has said it itself. */
-static bool was_preempted(const struct chain *chain, const struct chain_moment *moment) {
+static const char *job_name(void) {
+    const char *name = getenv("SLURM_JOB_NAME");
+    return name ? name : "";
+}
+
+/* look_back - how the start before this one ended, where it did so without a word: one that had the time has said it
+ * itself.  The log tells a preemption also where Slurm keeps no accounts. */
+static void look_back(struct chain *chain, const char *run_folder, struct chain_moment *moment) {
     const struct chain_job *last = chain->num_jobs > 0 ? &chain->jobs[chain->num_jobs - 1] : NULL;
-    bool is_same = last && last->ended == 0 && strcmp(last->id, moment->job_id) == 0;
-    return is_same && moment->restart > last->restart && slurm_was_preempted(moment->job_id);
+    if (!last || last->ended > 0)
+        return;
+    struct log_end end = start_end_look(run_folder, job_name(), last);
+    bool is_again = strcmp(last->id, moment->job_id) == 0 && moment->restart > last->restart;
+    moment->preempted = end.verdict == LOG_PREEMPTED || (is_again && slurm_was_preempted(moment->job_id));
+    if (end.verdict == LOG_NODE && !moment->preempted)
+        leave_out(chain, &end, last->id, moment->now);
 }
 
 static int begin(struct chain *chain, const char *run_folder) {
@@ -126,7 +196,8 @@ static int begin(struct chain *chain, const char *run_folder) {
         say("nothing to do: job %s of this run is running on %s", other.id, other.nodes);
         return EXIT_NOTHING_TO_DO;
     }
-    moment.preempted = was_preempted(chain, &moment);
+    look_back(chain, run_folder, &moment);
+    moment.log_bytes = start_log_bytes(run_folder, job_name(), moment.job_id);
     if (!chain_begin(chain, &moment)) {
         say("nothing to do: %s", chain->reason);
         return save(chain, run_folder) == 0 ? EXIT_NOTHING_TO_DO : EXIT_FAULT;
@@ -137,6 +208,7 @@ static int begin(struct chain *chain, const char *run_folder) {
     say("job %s, start %lld of at most %lld, from step %lld of %lld", moment.job_id,
         (long long)chain_num_starts(chain), (long long)chain->max_jobs, (long long)moment.newest_step,
         (long long)chain->num_steps);
+    tell_follow_up(chain, run_folder);
     if (save(chain, run_folder) != 0)
         return EXIT_FAULT;
     if (!chain_wants_follow_up(chain, &time_s))
@@ -190,6 +262,8 @@ static int go_on(struct chain *chain, const char *run_folder, enum chain_next ne
         status = submit_next(chain, run_folder, chain_next_time(chain, 0), &err);
         if (status != 0)
             say("warning: no follow-up job: %s; requeueing this one", err.text);
+    } else if (next == CHAIN_NEXT_FOLLOW_UP) {
+        tell_follow_up(chain, run_folder);
     }
     if (save(chain, run_folder) != 0)
         return EXIT_FAULT;
@@ -224,9 +298,17 @@ static int what_follows(struct chain *chain, const char *run_folder, const struc
     return code == EXIT_SAVED && moment->stop_requested ? 0 : code;
 }
 
-static int end(struct chain *chain, const char *run_folder, int code) {
+static int end_start(struct chain *chain, const char *run_folder, int code) {
     struct chain_moment moment = look(run_folder);
-    moment.preempted = code != 0 && slurm_is_preempted(moment.job_id);
+    const struct chain_job *last = chain->num_jobs > 0 ? &chain->jobs[chain->num_jobs - 1] : NULL;
+    if (code == EXIT_DONE || !last || strcmp(last->id, moment.job_id) != 0)
+        return what_follows(chain, run_folder, &moment, code);
+    struct log_end end = start_end_look(run_folder, job_name(), last);
+    moment.preempted = end.verdict == LOG_PREEMPTED || slurm_is_preempted(moment.job_id);
+    if (end.verdict == LOG_NODE && code != EXIT_SAVED && !moment.preempted) {
+        leave_out(chain, &end, last->id, moment.now);
+        code = EXIT_FAULT; /* a GPU that fails at the start looks like a configuration that is refused */
+    }
     return what_follows(chain, run_folder, &moment, code);
 }
 
@@ -299,7 +381,7 @@ static int run(int argc, char **argv) {
     else if (begins)
         code = begin(&chain, words.run_folder);
     else
-        code = end(&chain, words.run_folder, (int)read_count(words.value));
+        code = end_start(&chain, words.run_folder, (int)read_count(words.value));
     run_lock_release(&lock);
     chain_release(&chain);
     return code;

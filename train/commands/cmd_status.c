@@ -219,6 +219,15 @@ static void print_progress(const struct report *report) {
         printf("checkpoint   none yet\n");
 }
 
+static void print_excluded(const struct chain_node *node) {
+    char date[32] = "";
+    struct tm parts;
+    time_t since = (time_t)node->since;
+    if (localtime_r(&since, &parts))
+        strftime(date, sizeof date, "%F %R", &parts);
+    printf("left out     %s since %s: job %s failed there (%s)\n", node->name, date, node->job, node->why);
+}
+
 static void print_chain(const struct report *report) {
     const struct chain *chain = &report->chain;
     if (!report->has_chain)
@@ -235,6 +244,8 @@ static void print_chain(const struct report *report) {
     if (num_preempted > 0)
         printf(", and %lld that were preempted", (long long)num_preempted);
     putchar('\n');
+    for (int i = 0; i < chain->num_excluded; i++)
+        print_excluded(&chain->excluded[i]);
 }
 
 /* task_text - how the newest job of a task stands; false: none was submitted. */
@@ -305,6 +316,15 @@ static json_t *tasks_object(const struct report *report) {
     return root;
 }
 
+static json_t *excluded_array(const struct chain *chain) {
+    json_t *list = json_array();
+    CHECK(list, "out of memory");
+    for (int i = 0; i < chain->num_excluded; i++)
+        CHECK(json_array_append_new(list, json_string(chain->excluded[i].name)) == 0,
+              "node '%s' could not be set", chain->excluded[i].name);
+    return list;
+}
+
 static void print_json(const struct report *report) {
     const struct run_status *run = &report->run;
     json_t *root = json_object();
@@ -339,6 +359,7 @@ static void print_json(const struct report *report) {
         set(root, "starts", json_integer(chain_num_starts(chain)));
         set(root, "preempted", json_integer(chain->num_jobs - chain->first_job - chain_num_starts(chain)));
         set(root, "max_jobs", json_integer(chain->max_jobs));
+        set(root, "excluded_nodes", excluded_array(chain));
         set(root, "gpu_hours", json_real(chain_spent_hours(chain, report->now)));
         set(root, "budget_gpu_hours", real_or_null(chain->budget_hours, chain->budget_hours > 0));
     }
