@@ -259,6 +259,7 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
         return;
     if (check_vendor(plan, diagnostics) != 0)
         return;
+    can_be_written &= submit_check_variables(plan, diagnostics) == 0;
     submit_check_modules(plan, diagnostics);
     choose_account(plan, diagnostics);
     choose_constraint(plan, diagnostics);
@@ -301,6 +302,7 @@ void submit_plan_task(struct job_plan *plan, const struct task_words *words, con
     choose_name(plan);
     if (choose_partition(plan, diagnostics) != 0)
         return;
+    can_be_written &= submit_check_variables(plan, diagnostics) == 0;
     if (plan->partition->gpus_per_node > 0 && plan->partition->billed)
         diagnostic_add(
             diagnostics, DIAGNOSTIC_WARNING,

@@ -7,6 +7,13 @@
 /* submit_check_values - every text that goes into the script. */
 int submit_check_values(const struct job_plan *plan, struct diagnostics *diagnostics);
 
+/* submit_check_variables - environment variables in launcher, module_path and module_init, which are expanded, and in what
+ * is not.  After the partition was chosen. */
+int submit_check_variables(const struct job_plan *plan, struct diagnostics *diagnostics);
+
+/* submit_launcher - the words before the program: the run file's, else the partition's, else the site's. */
+const struct text_entry *submit_launcher(const struct job_plan *plan, int *count);
+
 /* submit_choose_qos - plan->qos: the one asked for, or the first that allows the job. */
 int submit_choose_qos(struct job_plan *plan, struct diagnostics *diagnostics);
 

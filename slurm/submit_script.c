@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "configs/schema/config_path.h"
 #include "slurm/program.h"
 #include "slurm/slurm_text.h"
 #include "slurm/submit_modules.h"
+#include "slurm/submit_rules.h"
 
 /* --- #SBATCH lines --- */
 
@@ -107,6 +109,14 @@ static void put_quoted(FILE *out, const char *before, const char *value, const c
     free(quoted);
 }
 
+/* put_expanded - the same with environment variables expanded, as in the paths of a run file (config_path.h).  Where that
+ * is refused (submit_values.c) the script is only shown. */
+static void put_expanded(FILE *out, const char *before, const char *text, const char *after) {
+    char *value = config_path_expand(text, NULL);
+    put_quoted(out, before, value ? value : text, after);
+    free(value);
+}
+
 /* put_init_files - 'module' may be a stub over an empty MODULEPATH: what counts is that a module can be
  * found. A shell that no login shell started (ssh HOST 'sbatch ...') has none: a login shell is then asked.
  */
@@ -114,7 +124,7 @@ static void put_init_files(FILE *out, const struct site *site) {
     if (site->num_module_init > 0) {
         fputs("for init in", out);
         for (int i = 0; i < site->num_module_init; i++)
-            put_quoted(out, " ", site->module_init[i].text, "");
+            put_expanded(out, " ", site->module_init[i].text, "");
         fputs("; do\n"
               "    # shellcheck disable=SC1090\n"
               "    if ! can_load && [ -r \"$init\" ]; then . \"$init\"; fi\n"
@@ -122,8 +132,8 @@ static void put_init_files(FILE *out, const struct site *site) {
               out);
     }
     for (int i = 0; i < site->num_module_path; i++) {
-        put_quoted(out, "if ! can_load; then export MODULEPATH=\"${MODULEPATH:+$MODULEPATH:}\"",
-                   site->module_path[i].text, "; fi\n");
+        put_expanded(out, "if ! can_load; then export MODULEPATH=\"${MODULEPATH:+$MODULEPATH:}\"",
+                     site->module_path[i].text, "; fi\n");
     }
     fputs("if ! can_load; then # the shell of a batch job may know less than a login shell\n"
           "    path=$(bash -lc 'printf \"%s\" \"${MODULEPATH:-}\"' </dev/null 2>/dev/null | tail -n 1)\n"
@@ -132,9 +142,15 @@ static void put_init_files(FILE *out, const struct site *site) {
           out);
 }
 
+/* put_module_init - a 'module' of Tcl modules 3 ends with 0 where it finds nothing: its words count too. */
 static void put_module_init(FILE *out, const struct site *site, const char *first) {
-    put_quoted(out, "can_load() { type module >/dev/null 2>&1 && module show ", first,
-               " >/dev/null 2>&1; }\n");
+    put_quoted(out,
+               "can_load() {\n"
+               "    type module >/dev/null 2>&1 && told=$(module show ",
+               first,
+               " 2>&1) || return 1\n"
+               "    case $told in *'Unable to locate a modulefile'* | *:ERROR:*) return 1 ;; esac\n"
+               "}\n");
     put_init_files(out, site);
     fputs("if ! type module >/dev/null 2>&1; then\n"
           "    fail \"the command 'module' is not known on $(hostname): set module_init in the site's "
@@ -157,7 +173,18 @@ static void put_modules(FILE *out, const struct job_plan *plan) {
     put_module_init(out, plan->site, modules[0]);
     if (plan->site->purge_modules)
         fputs("module purge\n", out);
-    fputs("load() { module load \"$1\" || fail \"module '$1' could not be loaded on $(hostname)\"; }\n", out);
+    fputs(
+        "# An older 'module load' ends with 0 where it loaded nothing: LOADEDMODULES says what is loaded.\n"
+        "load() {\n"
+        "    before=${LOADEDMODULES:-} base=${1%%[@=]*}\n"
+        "    module load \"$1\" || fail \"module '$1' could not be loaded on $(hostname)\"\n"
+        "    case \":${LOADEDMODULES:-}:\" in *\":$base:\"* | *\":$base/\"* | *\":$base.\"*) return ;; esac\n"
+        "    if [ \"${LOADEDMODULES:-}\" = \"$before\" ]; then\n"
+        "        fail \"module '$1' could not be loaded on $(hostname): 'module load' ended with 0, but LOADEDMODULES does "
+        "not hold it\"\n"
+        "    fi\n"
+        "}\n",
+        out);
     for (int i = 0; i < count; i++)
         put_quoted(out, "load ", modules[i], "\n");
     fputs("set -eu\n", out);
@@ -226,15 +253,11 @@ static void put_words(FILE *out, const struct text_entry *words, int count) {
         put_quoted(out, " ", words[i].text, "");
 }
 
-/* put_launcher - the run file's words, else the partition's, else the site's. */
 static void put_launcher(FILE *out, const struct job_plan *plan) {
-    const struct slurm_config *asked = &plan->config->slurm;
-    if (asked->num_launcher > 0)
-        put_words(out, asked->launcher, asked->num_launcher);
-    else if (plan->partition->num_launcher > 0)
-        put_words(out, plan->partition->launcher, plan->partition->num_launcher);
-    else
-        put_words(out, plan->site->launcher, plan->site->num_launcher);
+    int count;
+    const struct text_entry *words = submit_launcher(plan, &count);
+    for (int i = 0; i < count; i++)
+        put_expanded(out, " ", words[i].text, "");
 }
 
 static void put_start(FILE *out, const struct job_plan *plan) {

@@ -1,7 +1,9 @@
 /* submit_values.c - what the user writes for the script, word by word: anything that Slurm would not take,
  * that another key sets, or that could end a line of the script, is refused. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "configs/schema/config_path.h"
 #include "slurm/slurm_text.h"
 #include "slurm/srun_option.h"
 #include "slurm/submit_rules.h"
@@ -103,6 +105,71 @@ static int check_variable(const struct variable *variable, struct diagnostics *d
             "slurm.ranks_per_node, slurm.gpus_per_node or slurm.cpus_per_rank",
             variable->name);
     return is_one_line(variable->value) ? 0 : refuse_text(diagnostics, "slurm.environment", variable->name);
+}
+
+const struct text_entry *submit_launcher(const struct job_plan *plan, int *count) {
+    const struct slurm_config *asked = &plan->config->slurm;
+    if (asked->num_launcher > 0) {
+        *count = asked->num_launcher;
+        return asked->launcher;
+    }
+    bool is_partitions = plan->partition->num_launcher > 0;
+    *count = is_partitions ? plan->partition->num_launcher : plan->site->num_launcher;
+    return is_partitions ? plan->partition->launcher : plan->site->launcher;
+}
+
+/* check_expansion - environment variables in words that are expanded when the job is submitted. */
+static int check_expansion(const char *key, const struct text_entry *words, int count,
+                           struct diagnostics *diagnostics) {
+    int status = 0;
+    for (int i = 0; i < count; i++) {
+        struct err err = {""};
+        char *value = config_path_expand(words[i].text, &err);
+        if (!value)
+            status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'%s' holds '%.100s': %s", key,
+                                     words[i].text, err.text);
+        else if (!is_one_line(value))
+            status |= refuse_text(diagnostics, key, value);
+        free(value);
+    }
+    return status;
+}
+
+/* tell_dollar - what is not expanded is passed as it is, and said: a path that begins with '$SCRATCH' helps nobody. */
+static void tell_dollar(const char *key, const char *value, struct diagnostics *diagnostics) {
+    for (const char *at = value; (at = strchr(at, '$')); at++)
+        if (at[1] == '{' || is_name((char[]){at[1], '\0'}, "_")) {
+            diagnostic_add(
+                diagnostics, DIAGNOSTIC_WARNING,
+                "'%s' holds '%.100s': the '$' stays as it is; variables are expanded in paths of the run "
+                "file, launcher, module_path and module_init alone",
+                key, value);
+            return;
+        }
+}
+
+static void tell_dollars(const char *key, const struct variable *variables, int count,
+                         struct diagnostics *diagnostics) {
+    for (int i = 0; i < count; i++)
+        tell_dollar(key, variables[i].value, diagnostics);
+}
+
+int submit_check_variables(const struct job_plan *plan, struct diagnostics *diagnostics) {
+    const struct slurm_config *asked = &plan->config->slurm;
+    const struct site *site = plan->site;
+    int count;
+    const struct text_entry *words = submit_launcher(plan, &count);
+    tell_dollars("slurm.environment", asked->environment, asked->num_environment, diagnostics);
+    tell_dollars("environment of the site's profile", site->environment, site->num_environment, diagnostics);
+    tell_dollars("environment of the partition", plan->partition->environment,
+                 plan->partition->num_environment, diagnostics);
+    for (int i = 0; i < asked->num_options; i++)
+        tell_dollar("slurm.options", asked->options[i].text, diagnostics);
+    for (int i = 0; i < asked->num_srun_options; i++)
+        tell_dollar("slurm.srun_options", asked->srun_options[i].text, diagnostics);
+    return check_expansion("launcher", words, count, diagnostics) |
+           check_expansion("module_path", site->module_path, site->num_module_path, diagnostics) |
+           check_expansion("module_init", site->module_init, site->num_module_init, diagnostics);
 }
 
 static int check_lists(const struct job_plan *plan, struct diagnostics *diagnostics) {

@@ -14,7 +14,8 @@ export ATELIER_SLURM_PATIENCE_S=120
 # --- a module that cannot be loaded ---
 
 cat >"$work/modinit" <<END
-module() { if [ "\$1" = load ] && [ -e "$PWD/$work/broken" ]; then echo "ERROR: Unable to locate a modulefile for '\$2'" >&2; return 1; fi; return 0; }
+module() { if [ "\$1" = load ] && [ -e "$PWD/$work/broken" ]; then echo "ERROR: Unable to locate a modulefile for '\$2'" >&2; return 1; fi
+[ "\$1" != load ] || export LOADEDMODULES=\$2; return 0; }
 END
 sed "s|^purge_modules: .*|purge_modules: true\nmodule_init: [$PWD/$work/modinit]\nmodules: [nccl/2]|" tests/slurm/site.yaml >"$work/modules.yaml"
 usual_site=$site

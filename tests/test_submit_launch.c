@@ -222,17 +222,34 @@ static void put_file(const char *folder, const char *name, const char *text) {
 }
 
 /* A real 'module' as far as the script goes: it finds what lies in the folders of MODULEPATH. */
-static const char REAL[] =
+static const char REAL[] = "module() {\n"
+                           "    case $1 in\n"
+                           "    purge) echo purge >>\"$LOG\" ;;\n"
+                           "    show | load)\n"
+                           "        for folder in $(echo \"${MODULEPATH:-}\" | tr : ' '); do\n"
+                           "            [ -e \"$folder/$2\" ] || continue\n"
+                           "            [ $1 = load ] || return 0\n"
+                           "            echo \"load $2\" >>\"$LOG\"\n"
+                           "            export LOADEDMODULES=\"${LOADEDMODULES:+$LOADEDMODULES:}$2\"\n"
+                           "            return 0\n"
+                           "        done\n"
+                           "        echo \"ERROR: Unable to locate a modulefile for '$2'\" >&2\n"
+                           "        return 1 ;;\n"
+                           "    esac\n"
+                           "}\n";
+
+/* As Tcl modules 3: what is not there is said on standard error, and the code is 0.  'gnu' is another name of gcc. */
+static const char OLD[] =
     "module() {\n"
-    "    case $1 in\n"
-    "    purge) echo purge >>\"$LOG\" ;;\n"
-    "    show | load)\n"
-    "        for folder in $(echo \"${MODULEPATH:-}\" | tr : ' '); do\n"
-    "            [ ! -e \"$folder/$2\" ] || { [ $1 = show ] || echo \"load $2\" >>\"$LOG\"; return 0; }\n"
-    "        done\n"
-    "        echo \"ERROR: Unable to locate a modulefile for '$2'\" >&2\n"
-    "        return 1 ;;\n"
+    "    case $1:$2 in\n"
+    "    purge:) LOADEDMODULES='' ;;\n"
+    "    load:gnu) LOADEDMODULES=\"${LOADEDMODULES:+$LOADEDMODULES:}gcc/11.4.1\" ;;\n"
+    "    load:gcc | load:gcc/11 | load:gcc@11) case $LOADEDMODULES in *gcc*) ;; *) LOADEDMODULES=gcc/11.4.1 ;; esac ;;\n"
+    "    load:conflict) echo 'conflict(9):ERROR:150: Module conflict' >&2 ;;\n"
+    "    show:gcc | show:gnu | show:conflict) echo 'a module that looks for ERRORS' >&2 ;;\n"
+    "    *) echo \"ModuleCmd_Load.c(213):ERROR:105: Unable to locate a modulefile for '$2'\" >&2 ;;\n"
     "    esac\n"
+    "    return 0\n"
     "}\n";
 
 /* run_script - by bash, with a login shell that says MODULEPATH is login_path; returns what it wrote,
@@ -305,10 +322,86 @@ static void test_modules_run(void **state) {
     free(base), free(with_path), free(only_stub), free(none), free(missing), free(want), free(sub);
 }
 
+/* A module that was not loaded is never silent, whatever 'module load' ends with. */
+static void test_old_modules(void **state) {
+    (void)state;
+    static const struct {
+        const char *modules, *wanted;
+    } cases[] = {{"gcc", "code 0\n"},
+                 {"gnu", "code 0\n"},                 /* loaded under another name */
+                 {"gcc, gcc/11, gcc@11", "code 0\n"}, /* loaded already */
+                 {"gcc, hdf5", "module 'hdf5' could not be loaded on "},
+                 {"hdf5, gcc", "no module 'hdf5' can be found on "},
+                 {"gcc, conflict", "module 'conflict' could not be loaded on "},
+                 {"gcc, gc", "module 'gc' could not be loaded on "}};
+    char folder[] = "/tmp/atelier-modules-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    put_file(folder, "atelier",
+             "#!/bin/sh\n[ \"$1 $3\" != 'chain begin' ] || exit 0\n[ \"$1\" != chain ] || exit \"$4\"\n");
+    put_file(folder, "srun", "#!/bin/sh\nexit 0\n");
+    put_file(folder, "old", OLD);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *profile =
+            xasprintf("name: s\npartitions: [{name: p, modules: [%s]}]\nmodule_init: [$OLD_FOLDER/old]\n",
+                      cases[i].modules);
+        setenv("OLD_FOLDER", folder, 1);
+        expect_run(folder, profile, "", cases[i].wanted);
+        free(profile);
+    }
+    unsetenv("OLD_FOLDER");
+    const char *const remove[] = {"rm", "-rf", folder, NULL};
+    free(subprocess_ask(remove, 10, NULL));
+}
+
+/* Environment variables: expanded in what names files of the site, by the rule of the run file's paths; told elsewhere. */
+static void test_variables(void **state) {
+    (void)state;
+    static const char PROFILE[] =
+        "name: s\nlauncher: [apptainer, exec, --bind, '$IMAGES:/data', '${IMAGES}/a.sif', 'costs 5$$', '$@']\n"
+        "module_path: [$IMAGES/modules]\npartitions: [{name: p, modules: [gcc]}]\n";
+    static const char *const own[] = {"slurm.launcher=[run, $IMAGES/b.sif]"},
+                             *const told[] = {"slurm.environment=[{name: CACHE, value: $IMAGES/cache}]",
+                                              "slurm.options=['--comment=${IMAGES}']",
+                                              "slurm.launcher=[run]"};
+    char room[4096];
+    struct planned p;
+    setenv("IMAGES", "/scratch/it's mine", 1);
+    plan_with(&p, PROFILE, NULL, 0);
+    expect_in_script(
+        &p, "'apptainer' 'exec' '--bind' '/scratch/it'\\''s mine:/data' '/scratch/it'\\''s mine/a.sif' "
+            "'costs 5$' '$@' \"$atelier\" train");
+    expect_in_script(&p, "MODULEPATH:}\"'/scratch/it'\\''s mine/modules'; fi");
+    planned_release(&p);
+    plan_with(&p, PROFILE, own, 1);
+    expect_in_script(&p, "'run' '/scratch/it'\\''s mine/b.sif' \"$atelier\" train");
+    planned_release(&p);
+    plan_with(&p, PROFILE, told, 3);
+    expect_in_script(&p, "export CACHE='$IMAGES/cache'");
+    all_diagnostics(&p, room);
+    assert_non_null(strstr(room, "'slurm.environment' holds '$IMAGES/cache': the '$' stays as it is"));
+    assert_non_null(strstr(room, "'slurm.options' holds '--comment=${IMAGES}': the '$' stays as it is"));
+    planned_release(&p);
+    setenv("IMAGES", "/scratch\nid", 1); /* a variable is no way around the rules */
+    plan_with(&p, PROFILE, NULL, 0);
+    assert_true(!p.script && !p.plan.has_script);
+    assert_non_null(strstr(all_diagnostics(&p, room), "'launcher' holds a line break"));
+    planned_release(&p);
+    unsetenv("IMAGES");
+    plan_with(&p, PROFILE, NULL, 0);
+    assert_null(p.script);
+    all_diagnostics(&p, room);
+    assert_non_null(
+        strstr(room, "'launcher' holds '$IMAGES:/data': the environment variable 'IMAGES' is not set here"));
+    assert_non_null(strstr(room, "'module_path' holds '$IMAGES/modules': the environment variable 'IMAGES'"));
+    planned_release(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_launch), cmocka_unit_test(test_refused),     cmocka_unit_test(test_vendor),
-        cmocka_unit_test(test_bundle), cmocka_unit_test(test_modules_run),
+        cmocka_unit_test(test_launch),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_vendor),      cmocka_unit_test(test_bundle),
+        cmocka_unit_test(test_modules_run), cmocka_unit_test(test_old_modules),
+        cmocka_unit_test(test_variables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

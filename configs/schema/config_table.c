@@ -389,7 +389,7 @@ static const struct config_key run_file_keys[] = {
          "memory of a node for the job, in place of the profile's: 0 (all), 400G, 4000M", FREE),
     LIST("slurm.launcher", AT(slurm.launcher), AT(slurm.num_launcher), &config_text_table,
          "words before the program, in place of the profile's: [apptainer, exec, --nv, IMAGE]; the program's "
-         "path must be the same inside",
+         "path must be the same inside; environment variables are expanded as in paths",
          FREE),
     LIST(
         "slurm.after", AT(slurm.after), AT(slurm.num_after), &config_text_table,
