@@ -126,7 +126,7 @@ static int add_sample(struct eval *eval, int64_t index, const struct sample *sam
                           .positions = sample->positions,
                           .weights = sample->weights};
     model_evaluate(&eval->session.model, NULL, &batch);
-    const float *losses = eval->session.model.host_losses;
+    const float *losses = eval->session.model.flight.host_losses;
     for (int64_t i = 0; i < sample->filled; i++) {
         if (!isfinite(losses[i]))
             return not_finite(eval, index, i, err);

@@ -43,9 +43,9 @@ static void place_mlp(struct model *model, struct layer_acts *a) {
 /* place_layer - memory of its own for what is kept until the backward; the first layer's serves all others
  * where it is recomputed. */
 static void place_layer(struct model *model, int layer) {
-    struct layer_acts *a = &model->acts[layer];
+    struct layer_acts *a = &model->flight.acts[layer];
     enum recompute recompute = model->setup.recompute;
-    *a = model->acts[0];
+    *a = model->flight.acts[0];
     if (layer == 0 || recompute == RECOMPUTE_NONE || recompute == RECOMPUTE_MLP)
         place_attention(model, a);
     if (layer == 0 || recompute != RECOMPUTE_LAYER)
@@ -56,11 +56,11 @@ static void place_layer(struct model *model, int layer) {
 
 static void place_batch(struct model *model) {
     int64_t n = model->setup.max_tokens;
-    model->tokens = take_1d(model, DTYPE_I32, n);
-    model->targets = take_1d(model, DTYPE_I32, n);
-    model->row_start = take_1d(model, DTYPE_I32, n);
-    model->rotation.positions = take_1d(model, DTYPE_I32, n);
-    model->weights = take_1d(model, DTYPE_F32, n);
+    model->flight.tokens = take_1d(model, DTYPE_I32, n);
+    model->flight.targets = take_1d(model, DTYPE_I32, n);
+    model->flight.mask.row_start = take_1d(model, DTYPE_I32, n);
+    model->flight.positions = take_1d(model, DTYPE_I32, n);
+    model->flight.weights = take_1d(model, DTYPE_F32, n);
 }
 
 static void place_head(struct model *model) {
@@ -69,9 +69,9 @@ static void place_head(struct model *model) {
     int64_t rows = model->setup.head_rows ? model->setup.head_rows : HEAD_CHUNK_ROWS;
     int64_t chunk = n < rows ? n : rows;
     enum dtype type = model->setup.compute;
-    model->final = take_2d(model, type, n, c->width);
-    model->rstd = take_1d(model, DTYPE_F32, n);
-    model->losses = take_1d(model, DTYPE_F32, n);
+    model->flight.final = take_2d(model, type, n, c->width);
+    model->flight.rstd = take_1d(model, DTYPE_F32, n);
+    model->flight.losses = take_1d(model, DTYPE_F32, n);
     model->logits = take_2d(model, DTYPE_F32, chunk, c->vocab_size);
     model->dlogits = model->logits;
     if (model->setup.trains && type != DTYPE_F32)
@@ -95,9 +95,9 @@ static void place_all(struct model *model) {
     for (int layer = 0; layer < c->num_layers; layer++)
         place_layer(model, layer);
     for (int i = 0; i <= c->num_layers; i++) /* without a backward two inputs take turns */
-        model->inputs[i] = i < 2 || model->setup.trains
-                               ? take_2d(model, model->setup.compute, model->setup.max_tokens, c->width)
-                               : model->inputs[i - 2];
+        model->flight.inputs[i] = i < 2 || model->setup.trains ? take_2d(model, model->setup.compute,
+                                                                         model->setup.max_tokens, c->width)
+                                                               : model->flight.inputs[i - 2];
     model->branch = take_2d(model, model->setup.compute, model->setup.max_tokens, c->width);
     model->rotation.cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
     model->rotation.sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
@@ -114,8 +114,8 @@ void model_plan(struct model *model, const struct model_setup *setup) {
     if (!setup->trains)
         model->setup.recompute = RECOMPUTE_LAYER; /* one layer's activations serve all */
     model->arena.name = "activations";
-    model->acts = xcalloc((size_t)setup->config->num_layers, sizeof *model->acts);
-    model->inputs = xcalloc((size_t)setup->config->num_layers + 1, sizeof *model->inputs);
+    model->flight.acts = xcalloc((size_t)setup->config->num_layers, sizeof *model->flight.acts);
+    model->flight.inputs = xcalloc((size_t)setup->config->num_layers + 1, sizeof *model->flight.inputs);
     place_all(model);
 }
 
@@ -146,7 +146,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model_plan(model, setup);
     model->dev = dev;
     model->params = params;
-    model->host_losses = xcalloc((size_t)setup->max_tokens, sizeof *model->host_losses);
+    model->flight.host_losses = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_losses);
     arena_allocate(&model->arena, dev);
     place_all(model);
     upload_rope_tables(model);
@@ -156,7 +156,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
 
 void model_free(struct model *model) {
     arena_free(&model->arena);
-    free(model->acts);
-    free(model->inputs);
-    free(model->host_losses);
+    free(model->flight.acts);
+    free(model->flight.inputs);
+    free(model->flight.host_losses);
 }

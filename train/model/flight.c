@@ -1,0 +1,60 @@
+/* flight.c - a micro-batch on its way to the device, and its losses on their way back. */
+#include "train/model/flight.h"
+
+struct tensor flight_rows(const struct flight *flight, struct tensor t) {
+    return tensor_rows(t, 0, flight->num_tokens);
+}
+
+struct layer_acts flight_acts(const struct flight *flight, int layer) {
+    struct layer_acts acts = flight->acts[layer];
+    struct tensor *all[] = {&acts.norm1,  &acts.rstd1, &acts.qkv,   &acts.attended, &acts.lse,
+                            &acts.middle, &acts.norm2, &acts.rstd2, &acts.gate_up,  &acts.hidden};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        *all[i] = flight_rows(flight, *all[i]);
+    return acts;
+}
+
+static void check_ids(const char *what, const int32_t *ids, const float *weights, int64_t count,
+                      int64_t limit) {
+    for (int64_t i = 0; i < count; i++)
+        CHECK((weights && weights[i] == 0) || (ids[i] >= 0 && ids[i] < limit),
+              "%s %lld of the micro-batch is %d, expected 0 to %lld", what, (long long)i, ids[i],
+              (long long)limit - 1);
+}
+
+void flight_place(struct flight *flight, struct device *dev, const struct batch *batch,
+                  const struct flight_limits *limits) {
+    CHECK(batch->num_tokens <= limits->max_tokens,
+          "a micro-batch of %lld tokens, the model has room for %lld", (long long)batch->num_tokens,
+          (long long)limits->max_tokens);
+    flight->num_tokens = batch->num_tokens;
+    check_ids("token", batch->tokens, NULL, batch->num_tokens, limits->vocab_size);
+    check_ids("position", batch->positions, NULL, batch->num_tokens, limits->max_positions);
+    device_upload(dev, flight_rows(flight, flight->tokens), batch->tokens);
+    device_upload(dev, flight_rows(flight, flight->positions), batch->positions);
+}
+
+void flight_place_mask(struct flight *flight, struct device *dev, const struct batch *batch) {
+    flight->mask.num_pairs = 0;
+    for (int64_t i = 0; i < batch->num_tokens; i++) {
+        CHECK(batch->row_start[i] >= 0 && batch->row_start[i] <= i, "row %lld sees keys from %d on",
+              (long long)i, batch->row_start[i]);
+        flight->mask.num_pairs += i - batch->row_start[i] + 1;
+    }
+    device_upload(dev, flight_rows(flight, flight->mask.row_start), batch->row_start);
+}
+
+void flight_place_targets(struct flight *flight, struct device *dev, const struct batch *batch,
+                          const struct flight_limits *limits) {
+    check_ids("target", batch->targets, batch->weights, batch->num_tokens, limits->vocab_size);
+    device_upload(dev, flight_rows(flight, flight->targets), batch->targets);
+    device_upload(dev, flight_rows(flight, flight->weights), batch->weights);
+}
+
+double flight_losses(struct flight *flight, struct device *dev) {
+    device_download(dev, flight->host_losses, flight_rows(flight, flight->losses));
+    double sum = 0;
+    for (int64_t i = 0; i < flight->num_tokens; i++)
+        sum += (double)flight->host_losses[i];
+    return sum;
+}

@@ -1,0 +1,67 @@
+/* flight.h - one micro-batch in flight: what it was given, on the device, and what its backward needs from its
+ * forward.  The model itself is what all micro-batches share.  Shape letters: kernels/tensor.h. */
+#pragma once
+
+#include "kernels/arena.h"
+
+/* One micro-batch of packed sequences, in host memory; arrays of N on this rank. */
+struct batch {
+    int64_t num_tokens; /* N, padding included; at most what the model was created for */
+    int32_t *tokens, *targets, *row_start, *positions;
+    float *weights;
+};
+
+/* What one layer's backward needs from its forward. */
+struct layer_acts {
+    struct tensor norm1, rstd1; /* [N, C], [N] */
+    struct tensor qkv;          /* [N, Q, D], rotated */
+    struct tensor attended;     /* [N, H, D] */
+    struct tensor lse;          /* [N, H] f32 */
+    struct tensor middle;       /* [N, C]: after the attention's residual */
+    struct tensor norm2, rstd2; /* [N, C], [N] */
+    struct tensor gate_up;      /* [N, 2F]; its gradient takes its place in the backward */
+    struct tensor hidden;       /* [N, F] */
+};
+
+/* Which keys each row sees: row_start[i] to i. */
+struct mask {
+    struct tensor row_start; /* [N] i32 */
+    int64_t num_pairs;       /* scores that it lets through */
+};
+
+struct flight {
+    int64_t num_tokens;                       /* N of the micro-batch at hand */
+    struct tensor tokens, targets, positions; /* [N] i32 */
+    struct tensor weights;                    /* [N] f32, of the targets */
+    struct mask mask;
+    struct layer_acts *acts;   /* [L]; what is recomputed shares its memory with all layers */
+    struct tensor *inputs;     /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
+    struct tensor final, rstd; /* [N, C] final norm, [N] */
+    struct tensor losses;      /* [N] f32 */
+    float *host_losses;        /* [N]: where they come back to the host */
+};
+
+/* What the values of a batch are checked against: a corrupt token file must not send a device to memory that is not
+ * there. */
+struct flight_limits {
+    int64_t max_tokens, max_positions, vocab_size;
+};
+
+/* flight_place - take the batch's tokens and positions to the device; the tensors of the flight have room for
+ * max_tokens.  flight_place_mask - which keys each row sees; not needed where keys come from a cache.
+ * flight_place_targets - the targets and their weights.  Die on a value out of range. */
+void flight_place(struct flight *flight, struct device *dev, const struct batch *batch,
+                  const struct flight_limits *limits);
+void flight_place_mask(struct flight *flight, struct device *dev, const struct batch *batch);
+void flight_place_targets(struct flight *flight, struct device *dev, const struct batch *batch,
+                          const struct flight_limits *limits);
+
+/* flight_rows - a buffer made for the largest batch, cut to this one. */
+struct tensor flight_rows(const struct flight *flight, struct tensor t);
+
+/* flight_acts - the activations of a layer, cut to this batch. */
+struct layer_acts flight_acts(const struct flight *flight, int layer);
+
+/* flight_losses - the losses of all rows, to host_losses; returns their sum in f64.  The host waits for the device
+ * here, and nowhere else in a micro-batch. */
+double flight_losses(struct flight *flight, struct device *dev);
