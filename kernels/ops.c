@@ -464,6 +464,53 @@ void op_add(struct device *dev, struct tensor y, struct tensor a, struct tensor 
     scan(dev, op, "y", y);
 }
 
+/* expect_columns - of the wide matrix that the narrow one, or the one row, is a part of. */
+static void expect_columns(const char *op, struct tensor wide, struct tensor narrow,
+                           const struct column_args *args) {
+    int64_t num_columns = narrow.dims[narrow.ndim - 1];
+    CHECK(args->first >= 0 && args->first <= wide.dims[1] - num_columns,
+          "%s: columns %lld to %lld of a matrix that has %lld", op, (long long)args->first,
+          (long long)(args->first + num_columns - 1), (long long)wide.dims[1]);
+}
+
+void op_take_columns(struct device *dev, struct tensor y, struct tensor x, const struct column_args *args) {
+    const char *op = "take_columns";
+    expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    expect(op, "y", y, (struct expected){type_of(x), 2, {x.dims[0], ANY}});
+    expect_columns(op, x, y, args);
+    struct call call = begin(dev, OP_COLUMNS, op, 0);
+    if (x.dims[0])
+        dev->ops->take_columns(dev, y, x, args);
+    end(call);
+    scan(dev, op, "y", y);
+}
+
+void op_put_columns(struct device *dev, struct tensor y, struct tensor x, const struct column_args *args) {
+    const char *op = "put_columns";
+    expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    if (x.ndim == 1)
+        expect(op, "x", x, (struct expected){type_of(y), 1, {ANY}});
+    else
+        expect(op, "x", x, (struct expected){type_of(y), 2, {y.dims[0], ANY}});
+    expect_columns(op, y, x, args);
+    struct call call = begin(dev, OP_COLUMNS, op, 0);
+    if (y.dims[0])
+        dev->ops->put_columns(dev, y, x, args);
+    end(call);
+    scan(dev, op, "y", y);
+}
+
+void op_column_sums(struct device *dev, struct tensor dw, struct tensor dy) {
+    const char *op = "column_sums";
+    expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    expect(op, "dw", dw, (struct expected){F32, 1, {dy.dims[1]}});
+    struct call call = begin(dev, OP_COLUMNS, op, 0);
+    if (dy.dims[0])
+        dev->ops->column_sums(dev, dw, dy);
+    end(call);
+    scan(dev, op, "dw", dw);
+}
+
 void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
                       struct tensor targets, struct tensor weights, float grad_scale) {
     const char *op = "cross_entropy";

@@ -27,6 +27,7 @@ enum op_id {
     OP_ATTENTION,
     OP_GLU,
     OP_ADD,
+    OP_COLUMNS,
     OP_CROSS_ENTROPY,
     OP_UPDATE,
     OP_CAST,
@@ -94,6 +95,13 @@ struct device_limits {
 
 /* What a caller says to an op that may overwrite its output or add to it. */
 enum op_write { OP_OVERWRITE, OP_ACCUMULATE };
+
+/* Columns [first, first + K) of a matrix, K being the width of the narrower one. */
+struct column_args {
+    int64_t first;
+    float scale; /* 1: as they are */
+    enum op_write write;
+};
 
 struct device;
 struct ops;
@@ -238,6 +246,21 @@ typedef void glu_backward_fn(struct device *, struct tensor dgate_up, struct ten
 /* op_add - y = a + b, any shape; y may be a or b. */
 typedef void add_fn(struct device *, struct tensor y, struct tensor a, struct tensor b);
 
+/* op_take_columns - y = scale * x[:, first .. first + K), dense.  args->write is not read.
+ *   out  y [N, K]   in  x [N, O] */
+typedef void take_columns_fn(struct device *, struct tensor y, struct tensor x,
+                             const struct column_args *args);
+
+/* op_put_columns - y[:, first .. first + K) = scale * x, or += with OP_ACCUMULATE; other columns stay.
+ *   inout  y [N, O]   in  x [N, K], or [K]: the same row for all (a bias)
+ * The inverse of op_take_columns, and its gradient: fused projections are taken apart and put together. */
+typedef void put_columns_fn(struct device *, struct tensor y, struct tensor x,
+                            const struct column_args *args);
+
+/* op_column_sums - dw += sum over rows of dy, in a fixed order: the gradient of a bias.
+ *   out +=  dw [O] f32   in  dy [N, O] */
+typedef void column_sums_fn(struct device *, struct tensor dw, struct tensor dy);
+
 /* op_cross_entropy - losses of one chunk of rows, and the gradient of the logits.
  *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
  *   out  dlogits [M, V], any activation type: grad_scale * weights[i] * (softmax - onehot).  It may be logits
@@ -270,7 +293,7 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
     OP(embedding_forward) OP(embedding_backward) OP(rmsnorm_forward) OP(add_rmsnorm_forward)                \
     OP(rmsnorm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)            \
     OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(glu_forward)      \
-    OP(glu_backward) OP(add) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
+    OP(glu_backward) OP(add) OP(take_columns) OP(put_columns) OP(column_sums) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

@@ -386,5 +386,6 @@ extern "C" void cuda_rmsnorm_backward(struct device *dev, struct tensor dx, stru
 }
 
 extern "C" size_t cuda_norm_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
-    return (size_t)cuda_num_sms(dev) * (size_t)limits->width * sizeof(float);
+    int64_t width = limits->width > limits->head_dim ? limits->width : limits->head_dim; /* rows, or single heads */
+    return (size_t)cuda_num_sms(dev) * (size_t)width * sizeof(float);
 }

@@ -127,6 +127,7 @@ check_ops() {
     check "instructions behave as the host's stand-in says" start "$tests/conformance"
     check "device memory, update, sums, casts" start "$tests/test_device"
     check "operations of a layer" start "$tests/test_ops"
+    check "columns taken out and put back" start "$tests/test_ops_columns"
 }
 check_attention() { check "attention" start "$tests/test_attention"; }
 check_model() { check "models against transformers' results" start "$tests/test_model"; }

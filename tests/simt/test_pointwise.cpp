@@ -341,6 +341,10 @@ void test_empty() {
     op_embedding_backward(&gpu, tensor_2d(pd.t.data, DTYPE_F32, 1, 8), x.t, ids.t);
     op_add(&gpu, x.t, x.t, x.t);
     op_cast(&gpu, x.t, x.t);
+    const struct column_args columns = {0, 1, OP_ACCUMULATE};
+    op_take_columns(&gpu, x.t, x.t, &columns);
+    op_put_columns(&gpu, x.t, x.t, &columns);
+    op_column_sums(&gpu, pd.t, x.t);
     expect(op_sum_squares(&gpu, x.t) == 0, "sum of nothing");
     expect(same_bits({pd.read()}, {dw}), "an empty batch changes nothing");
 }
