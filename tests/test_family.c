@@ -95,11 +95,11 @@ static void test_refused_by_name(void **state) {
     const struct {
         const char *text, *phrase;
     } cases[] = {
-        {"{\"model_type\":\"qwen3\"}",
-         "model_type 'qwen3' is not supported yet: queries and keys are normalised "
-         "(supported: llama, mistral)"},
+        {"{\"model_type\":\"qwen2\"}",
+         "model_type 'qwen2' is not supported yet: query, key and value have biases "
+         "(supported: llama, mistral, qwen3)"},
         {"{\"model_type\":\"gemma3_text\"}", "model_type 'gemma3_text' is not supported yet"},
-        {"{\"model_type\":\"mamba\"}", "model_type 'mamba' is unknown (supported: llama, mistral)"},
+        {"{\"model_type\":\"mamba\"}", "model_type 'mamba' is unknown (supported: llama, mistral, qwen3)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
@@ -190,6 +190,64 @@ static void test_names_and_shapes(void **state) {
     config.tied_head = true;
     assert_null(param_spec(&config, ROLE_HEAD));
     assert_int_equal(model_num_parameters(&config), 3 * layer + 320 * 64 + 64);
+}
+
+/* Qwen3: what its class takes where a key is missing, the switch of its window, names of the two norms of heads. */
+static void test_qwen3(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM], text[64];
+    struct model_config config = parsed("{\"model_type\":\"qwen3\"," SIZES "}");
+    assert_string_equal(config.architecture, "Qwen3ForCausalLM");
+    assert_int_equal(config.head_dim, 128); /* not 64 / 4 */
+    config = parsed(
+        "{\"model_type\":\"qwen3\",\"head_dim\":24,\"use_sliding_window\":false,\"sliding_window\":64," SIZES
+        "}");
+    assert_int_equal(config.head_dim, 24);
+    assert_refused("{\"model_type\":\"qwen3\",\"use_sliding_window\":true,\"sliding_window\":64," SIZES "}",
+                   "sliding_window 64 is not supported yet");
+    assert_refused("{\"model_type\":\"qwen3\",\"attention_bias\":true," SIZES "}", "attention_bias true");
+    assert_string_equal(param_name(&config, (struct param){ROLE_QUERY_NORM, 1}, name),
+                        "model.layers.1.self_attn.q_norm.weight");
+    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_KEY_NORM, 2}, name),
+                        "blk.2.attn_k_norm.weight");
+    assert_string_equal(
+        tensor_shape_text(param_shape(&config, (struct param){ROLE_KEY_NORM, 0}), text, sizeof text),
+        "[24] f32");
+    assert_int_equal(param_spec(&config, ROLE_QUERY)->traits & PARAM_PERMUTED, 0);
+    struct model_config llama = parsed("{\"model_type\":\"llama\",\"head_dim\":24," SIZES "}");
+    assert_null(param_spec(&llama, ROLE_QUERY_NORM));
+    assert_int_equal(model_num_parameters(&config), model_num_parameters(&llama) + 3 * 2 * 24);
+}
+
+/* What each layer computes: Llama's plan, and what Qwen3 changes in it. */
+static void test_plans(void **state) {
+    (void)state;
+    struct model_config llama =
+                            parsed("{\"model_type\":\"llama\",\"head_dim\":16,\"rope_theta\":5e5," SIZES "}"),
+                        qwen3 =
+                            parsed("{\"model_type\":\"qwen3\",\"head_dim\":16,\"rope_theta\":5e5," SIZES "}");
+    for (int layer = 0; layer < 3; layer++) {
+        struct layer_plan plan = family_layer_plan(&llama, layer), other = family_layer_plan(&qwen3, layer);
+        assert_true(plan.place == NORM_PRE && plan.gate == GATE_SILU && plan.rope_theta == 5e5);
+        assert_true(plan.scale == 0.25f && plan.softcap == 0 && plan.window == 0 && plan.rope_scaled);
+        assert_false(plan.qk_norm);
+        assert_true(other.qk_norm && other.place == NORM_PRE && other.window == 0);
+    }
+}
+
+/* The names that GGUF files use, and back. */
+static void test_gguf_names(void **state) {
+    (void)state;
+    char key[FAMILY_KEY_ROOM], names[64];
+    struct model_config config = {.num_layers = 1};
+    assert_int_equal(family_set_gguf(&config, "qwen3", 5), 0);
+    assert_string_equal(config.architecture, "Qwen3ForCausalLM");
+    assert_string_equal(family_gguf_key(&config, "block_count", key), "qwen3.block_count");
+    assert_int_equal(family_set_gguf(&config, "llama", 5), 0);
+    assert_string_equal(config.model_type, "llama"); /* not mistral, which is stored under the same name */
+    assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), -1);
+    assert_string_equal(config.model_type, "llama");
+    assert_string_equal(family_gguf_names(names, sizeof names), "llama, qwen3");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the
@@ -354,17 +412,13 @@ static void test_rope_divisor(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_old_spelling),
-        cmocka_unit_test(test_new_spelling),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_refused_by_name),
-        cmocka_unit_test(test_hostile_sizes),
-        cmocka_unit_test(test_names_and_shapes),
-        cmocka_unit_test(test_params),
-        cmocka_unit_test(test_text_round_trip),
-        cmocka_unit_test(test_text_from_nothing),
-        cmocka_unit_test(test_rope_tables),
-        cmocka_unit_test(test_rope_divisor),
+        cmocka_unit_test(test_old_spelling),    cmocka_unit_test(test_new_spelling),
+        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_refused_by_name),
+        cmocka_unit_test(test_hostile_sizes),   cmocka_unit_test(test_names_and_shapes),
+        cmocka_unit_test(test_qwen3),           cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_gguf_names),      cmocka_unit_test(test_params),
+        cmocka_unit_test(test_text_round_trip), cmocka_unit_test(test_text_from_nothing),
+        cmocka_unit_test(test_rope_tables),     cmocka_unit_test(test_rope_divisor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

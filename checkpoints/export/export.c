@@ -1,4 +1,4 @@
-/* export.c - a model as one GGUF file of the Llama architecture.
+/* export.c - a model as one GGUF file of its architecture.
  *
  * Matrices take the type asked for, vectors stay f32.  The rows of queries and keys go into llama.cpp's
  * order, and llama3's stretched positions become the tensor rope_freqs.weight (gguf_model.c says why). The
@@ -46,28 +46,35 @@ static void set_text(struct gguf_writer *writer, const char *key, const char *te
     gguf_set_string(writer, key, text, strlen(text));
 }
 
-static void set_size(struct gguf_writer *writer, const char *key, int64_t value) {
-    gguf_set_u32(writer, key, (uint32_t)value); /* sizes were checked to fit */
+/* set_size, set_real - a setting of the architecture: its key begins with the architecture's name. */
+static void set_size(const struct job *job, const char *name, int64_t value) {
+    char key[FAMILY_KEY_ROOM];
+    gguf_set_u32(job->writer, family_gguf_key(job->config, name, key), (uint32_t)value); /* checked to fit */
+}
+
+static void set_real(const struct job *job, const char *name, double value) {
+    char key[FAMILY_KEY_ROOM];
+    gguf_set_f32(job->writer, family_gguf_key(job->config, name, key), (float)value);
 }
 
 static void set_model(const struct job *job) {
     const struct model_config *config = job->config;
-    struct gguf_writer *writer = job->writer;
-    set_size(writer, "llama.vocab_size", config->vocab_size);
-    set_size(writer, "llama.context_length", config->max_positions);
-    set_size(writer, "llama.embedding_length", config->width);
-    set_size(writer, "llama.block_count", config->num_layers);
-    set_size(writer, "llama.feed_forward_length", config->ffn_width);
-    set_size(writer, "llama.attention.head_count", config->num_heads);
-    set_size(writer, "llama.attention.head_count_kv", config->num_kv_heads);
-    set_size(writer, "llama.attention.key_length", config->head_dim);
-    set_size(writer, "llama.attention.value_length", config->head_dim);
-    gguf_set_f32(writer, "llama.attention.layer_norm_rms_epsilon", config->norm_eps);
-    set_size(writer, "llama.rope.dimension_count", config->head_dim);
-    gguf_set_f32(writer, "llama.rope.freq_base", (float)config->rope_theta);
+    char key[FAMILY_KEY_ROOM];
+    set_size(job, "vocab_size", config->vocab_size);
+    set_size(job, "context_length", config->max_positions);
+    set_size(job, "embedding_length", config->width);
+    set_size(job, "block_count", config->num_layers);
+    set_size(job, "feed_forward_length", config->ffn_width);
+    set_size(job, "attention.head_count", config->num_heads);
+    set_size(job, "attention.head_count_kv", config->num_kv_heads);
+    set_size(job, "attention.key_length", config->head_dim);
+    set_size(job, "attention.value_length", config->head_dim);
+    set_real(job, "attention.layer_norm_rms_epsilon", (double)config->norm_eps);
+    set_size(job, "rope.dimension_count", config->head_dim);
+    set_real(job, "rope.freq_base", config->rope_theta);
     if (config->rope_kind == ROPE_LINEAR) {
-        set_text(writer, "llama.rope.scaling.type", "linear");
-        gguf_set_f32(writer, "llama.rope.scaling.factor", (float)config->rope_factor);
+        set_text(job->writer, family_gguf_key(config, "rope.scaling.type", key), "linear");
+        set_real(job, "rope.scaling.factor", config->rope_factor);
     }
 }
 

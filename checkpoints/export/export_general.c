@@ -98,7 +98,7 @@ void export_set_general(struct gguf_writer *writer, const struct weights *weight
     static const uint32_t file_types[] = {
         [EXPORT_F32] = 0, [EXPORT_F16] = 1, [EXPORT_BF16] = 32, [EXPORT_Q8_0] = 7};
     char *name = file_stem(path);
-    set_text(writer, "general.architecture", "llama");
+    set_text(writer, "general.architecture", family_gguf(weights_config(weights)));
     set_text(writer, "general.type", "model");
     set_text(writer, "general.name", name);
     set_size_label(writer, model_num_parameters(weights_config(weights)));

@@ -2,7 +2,8 @@
  * The parameters of a family are in family_NAME.c, walking through them in family_params.c, reading
  * config.json in family_parse.c, writing it in family_text.c, rotary positions in family_rope.c.
  *
- * A new family is a file with its table of parameters and a line in `families`. */
+ * A new family is a file with its table of parameters, and what its layers do otherwise than Llama's, and a word in
+ * families.c. */
 #include "checkpoints/family/family_internal.h"
 
 #include <math.h>
@@ -13,7 +14,6 @@
  * "unknown". */
 static const struct family unsupported[] = {
     {.model_type = "qwen2", .reason = "query, key and value have biases"},
-    {.model_type = "qwen3", .reason = "queries and keys are normalised"},
     {.model_type = "qwen3_moe", .reason = "mixture of experts"},
     {.model_type = "gemma2", .reason = "norms around each block, capped logits"},
     {.model_type = "gemma3_text", .reason = "norms around each block, local attention"},
@@ -23,17 +23,12 @@ static const struct family unsupported[] = {
     {.model_type = "apertus", .reason = "xIELU instead of a gated MLP"},
     {.model_type = "ministral3", .reason = "YaRN positions and a query temperature"},
 };
-static const struct family *const families[] = {&family_llama, &family_mistral};
-
-enum {
-    NUM_FAMILIES = sizeof families / sizeof families[0],
-    NUM_UNSUPPORTED = sizeof unsupported / sizeof unsupported[0]
-};
+enum { NUM_UNSUPPORTED = sizeof unsupported / sizeof unsupported[0] };
 
 const struct family *family_find(const char *model_type) {
-    for (int i = 0; i < NUM_FAMILIES; i++)
-        if (strcmp(families[i]->model_type, model_type) == 0)
-            return families[i];
+    for (int i = 0; i < num_families; i++)
+        if (strcmp(family_list[i]->model_type, model_type) == 0)
+            return family_list[i];
     for (int i = 0; i < NUM_UNSUPPORTED; i++)
         if (strcmp(unsupported[i].model_type, model_type) == 0)
             return &unsupported[i];
@@ -44,9 +39,9 @@ const struct family *family_find(const char *model_type) {
 static const char *supported_list(char *text, size_t room_bytes) {
     size_t used = 0;
     text[0] = '\0';
-    for (int i = 0; i < NUM_FAMILIES && used < room_bytes; i++)
+    for (int i = 0; i < num_families && used < room_bytes; i++)
         used += (size_t)snprintf(text + used, room_bytes - used, "%s%s", used ? ", " : "",
-                                 families[i]->model_type);
+                                 family_list[i]->model_type);
     return text;
 }
 
@@ -62,6 +57,15 @@ const struct family *family_require(const char *model_type, struct err *err) {
     else
         err_set(err, "model_type '%.80s' is unknown (supported: %s)", model_type, list);
     return NULL;
+}
+
+int model_config_set_family(struct model_config *config, const char *model_type, struct err *err) {
+    const struct family *family = family_require(model_type, err);
+    if (!family)
+        return -1;
+    snprintf(config->model_type, sizeof config->model_type, "%s", family->model_type);
+    snprintf(config->architecture, sizeof config->architecture, "%s", family->architecture);
+    return 0;
 }
 
 /* check_ranges - each size by itself.  The limits keep every product below in 64 bits and are far above any

@@ -1,13 +1,13 @@
 /* family.h - what a decoder model is: the descriptor that covers the families, and the one list of its
  * parameters.
  *
- * One decoder serves all families; a family differs by the fields of struct model_config and by its table of
- * parameters, family_NAME.c.  Supported now: the Llama family (model_type llama, mistral without window). Any
- * other model_type is refused by name.
+ * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
+ * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama, mistral without
+ * window) and Qwen3 (dense).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
 
-#include "kernels/tensor.h"
+#include "kernels/ops.h"
 
 /* What a parameter is for in the arithmetic of the model.  Only model.c and the families' tables know roles
  * by name; everything else goes through the list below. */
@@ -24,6 +24,10 @@ enum tensor_role {
     ROLE_GATE,
     ROLE_UP,
     ROLE_DOWN,
+    ROLE_QUERY_NORM, /* of each query head, one weight for all heads; with QK-norm alone, and so the next */
+    ROLE_KEY_NORM,
+    ROLE_ATTENTION_POST_NORM, /* of what attention adds to the residual stream; NORM_POST and NORM_SANDWICH alone */
+    ROLE_MLP_POST_NORM,
     ROLE_COUNT
 };
 
@@ -34,7 +38,8 @@ enum dim {
     DIM_VOCAB, /* V */
     DIM_QUERY, /* H D */
     DIM_KEY,   /* G D */
-    DIM_FFN    /* F */
+    DIM_FFN,   /* F */
+    DIM_HEAD   /* D */
 };
 
 /* Where in the model a parameter stands: before the layers, in each of them, after them. */
@@ -75,7 +80,7 @@ enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 };
 enum { MODEL_MAX_EOS = 8 };
 
 struct model_config {
-    char model_type[32];   /* "llama", "mistral" */
+    char model_type[32];   /* "llama", "mistral", "qwen3" */
     char architecture[64]; /* "LlamaForCausalLM" */
     int64_t width;         /* C */
     int64_t ffn_width;     /* F */
@@ -98,11 +103,44 @@ struct model_config {
     enum dtype dtype; /* of the stored weights: f32, bf16 or f16 */
 };
 
+/* Where RMSNorm stands: before a branch, on what it adds to the residual stream, or both. */
+enum norm_place { NORM_PRE, NORM_POST, NORM_SANDWICH };
+
+/* What one layer computes: all that the decoder knows of a family besides its parameters. */
+struct layer_plan {
+    enum norm_place place;
+    bool qk_norm;      /* queries and keys are normalised head by head before they are rotated */
+    double rope_theta; /* base of the rotary frequencies; 0: queries and keys are not rotated */
+    bool rope_scaled;  /* stretched as the model's rope_kind says; false: plain */
+    int64_t window;    /* keys that a row sees, itself included; 0: all of its document */
+    enum gate gate;    /* of the feed-forward block */
+    float scale;       /* multiplies q.k */
+    float softcap;     /* of the scores, see struct attention_args; 0: none */
+};
+
+/* family_layer_plan - of layer 0 to L - 1. */
+struct layer_plan family_layer_plan(const struct model_config *config, int layer);
+
+/* family_set_gguf - model_type and architecture of the family that GGUF files call `name` (length_bytes long).  Returns 0,
+ * or -1 where no supported family is called so.  family_gguf_names - those that are, "llama, qwen3", into text. */
+int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes);
+const char *family_gguf_names(char *text, size_t room_bytes);
+
+/* family_gguf - what GGUF calls the model's family.  family_gguf_key - "llama.block_count" for "block_count", into text,
+ * which has FAMILY_KEY_ROOM bytes; returns it. */
+enum { FAMILY_KEY_ROOM = 80 };
+const char *family_gguf(const struct model_config *config);
+const char *family_gguf_key(const struct model_config *config, const char *key, char *text);
+
 /* model_config_parse - from the text of config.json.  origin names it in messages.
  * Returns 0, or -1 with err set: malformed, a missing key, a size out of range, a model_type or feature not
  * supported (named: sliding_window, attention_bias, quantization_config, rope type, activation). */
 int model_config_parse(struct model_config *config, const char *text, size_t length_bytes, const char *origin,
                        struct err *err);
+
+/* model_config_set_family - model_type and architecture of a supported family.  Returns 0, or -1 with err set and nothing
+ * changed. */
+int model_config_set_family(struct model_config *config, const char *model_type, struct err *err);
 
 /* model_config_check - the sizes agree with each other and fit in memory arithmetic (also for configurations
  * from GGUF and from the architecture block).  Returns 0, or -1 with err set. */

@@ -8,14 +8,29 @@ enum { MODEL_MAX_LAYERS = 4096 };
 struct family {
     const char *model_type;          /* in config.json */
     const char *architecture;        /* its causal language model class */
+    const char *gguf;                /* general.architecture in GGUF files */
     const struct param_spec *params; /* [num_params]; NULL: the family is known but not supported */
     int num_params;
-    int64_t default_window; /* sliding_window where the key is missing; 0: no window */
+
+    /* change_plan - what a layer does otherwise than Llama's, whose plan it is handed; NULL: nothing. */
+    void (*change_plan)(const struct model_config *config, int layer, struct layer_plan *plan);
+
+    /* What the class takes where config.json lacks the key. */
+    int64_t default_window; /* sliding_window; 0: no window */
+    int default_head_dim;   /* head_dim; 0: width / heads */
+    int default_kv_heads;   /* num_key_value_heads; 0: as many as heads */
+
+    bool window_has_switch; /* sliding_window counts only where use_sliding_window is true */
     const char *reason;     /* what it has that atelier lacks, where not supported */
 };
 
-/* Supported families, each in a file of its own. */
-extern const struct family family_llama, family_mistral;
+/* Supported families, each described in a file of its own (families.c). */
+extern const struct family *const family_list[];
+extern const int num_families;
+extern const struct family family_llama, family_mistral, family_qwen3;
+
+/* family_of - the family of a checked configuration. */
+const struct family *family_of(const struct model_config *config);
 
 /* family_find - by model_type; NULL: never heard of. */
 const struct family *family_find(const char *model_type);

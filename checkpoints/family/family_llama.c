@@ -24,12 +24,14 @@ enum { NUM_PARAMS = sizeof llama_params / sizeof llama_params[0] };
 
 const struct family family_llama = {.model_type = "llama",
                                     .architecture = "LlamaForCausalLM",
+                                    .gguf = "llama",
                                     .params = llama_params,
                                     .num_params = NUM_PARAMS};
 
 /* The class default of the window applies where the key is missing. */
 const struct family family_mistral = {.model_type = "mistral",
                                       .architecture = "MistralForCausalLM",
+                                      .gguf = "llama",
                                       .params = llama_params,
                                       .num_params = NUM_PARAMS,
                                       .default_window = 4096};

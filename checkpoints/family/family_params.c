@@ -4,8 +4,7 @@
 
 #include "checkpoints/family/family_internal.h"
 
-/* supported - the family of a checked configuration. */
-static const struct family *supported(const struct model_config *config) {
+const struct family *family_of(const struct model_config *config) {
     const struct family *family = family_find(config->model_type);
     CHECK(family && family->params, "no table of parameters for model_type '%s'", config->model_type);
     return family;
@@ -24,13 +23,13 @@ static int row_of(const struct family *family, enum tensor_role role) {
 }
 
 const struct param_spec *param_spec(const struct model_config *config, enum tensor_role role) {
-    const struct family *family = supported(config);
+    const struct family *family = family_of(config);
     int row = row_of(family, role);
     return row < family->num_params && has(config, &family->params[row]) ? &family->params[row] : NULL;
 }
 
 bool family_next_param(const struct model_config *config, struct param *at) {
-    const struct family *family = supported(config);
+    const struct family *family = family_of(config);
     int row = -1;
     if (at->layer >= 0) { /* not at the start */
         row = row_of(family, at->role);
@@ -89,6 +88,8 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
         return (int64_t)config->num_kv_heads * config->head_dim;
     case DIM_FFN:
         return config->ffn_width;
+    case DIM_HEAD:
+        return config->head_dim;
     }
     die("no dimension has the number %d", (int)dim);
 }

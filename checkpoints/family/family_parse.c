@@ -24,24 +24,34 @@ static int read_count(const json_t *root, const char *key, int fallback, int *co
     return 0;
 }
 
-/* parse_sizes - what has no sensible default must be given; the defaults are those of the Llama class. */
-static int parse_sizes(struct model_config *config, const json_t *root, struct err *err) {
+/* parse_heads - their number and width.  Without head_dim the heads share the width, unless the class has a width of its
+ * own; with it (Mistral Nemo, Qwen3) H * D may differ from C. */
+static int parse_heads(struct model_config *config, const struct family *family, const json_t *root,
+                       struct err *err) {
+    if (read_count(root, "num_attention_heads", 0, &config->num_heads, err) != 0)
+        return -1;
+    int kv_heads = family->default_kv_heads ? family->default_kv_heads : config->num_heads;
+    int head_dim =
+        family->default_head_dim ? family->default_head_dim : (int)(config->width / config->num_heads);
+    if (!family->default_head_dim && !json_find(root, "head_dim") && config->width % config->num_heads != 0)
+        return err_set(
+            err, "hidden_size %lld is not a multiple of num_attention_heads %d and head_dim is not given",
+            (long long)config->width, config->num_heads);
+    if (read_count(root, "num_key_value_heads", kv_heads, &config->num_kv_heads, err) != 0)
+        return -1;
+    return read_count(root, "head_dim", head_dim, &config->head_dim, err);
+}
+
+/* parse_sizes - what has no sensible default must be given; the defaults are those of the family's class. */
+static int parse_sizes(struct model_config *config, const struct family *family, const json_t *root,
+                       struct err *err) {
     double eps, deviation;
     if (json_get_int(root, "hidden_size", &config->width, err) != 0 ||
         json_get_int(root, "intermediate_size", &config->ffn_width, err) != 0 ||
         json_get_int(root, "vocab_size", &config->vocab_size, err) != 0 ||
         json_get_int(root, "max_position_embeddings", &config->max_positions, err) != 0 ||
         read_count(root, "num_hidden_layers", 0, &config->num_layers, err) != 0 ||
-        read_count(root, "num_attention_heads", 0, &config->num_heads, err) != 0 ||
-        read_count(root, "num_key_value_heads", config->num_heads, &config->num_kv_heads, err) != 0)
-        return -1;
-    /* Without head_dim the heads share the width; with it (Mistral Nemo) H * D may differ from C. */
-    int shared = (int)(config->width / config->num_heads);
-    if (!json_find(root, "head_dim") && config->width % config->num_heads != 0)
-        return err_set(
-            err, "hidden_size %lld is not a multiple of num_attention_heads %d and head_dim is not given",
-            (long long)config->width, config->num_heads);
-    if (read_count(root, "head_dim", shared, &config->head_dim, err) != 0 ||
+        parse_heads(config, family, root, err) != 0 ||
         json_get_double_or(root, "rms_norm_eps", 1e-6, &eps, err) != 0 ||
         json_get_double_or(root, "initializer_range", 0.02, &deviation, err) != 0 ||
         json_get_bool_or(root, "tie_word_embeddings", false, &config->tied_head, err) != 0)
@@ -186,13 +196,14 @@ static int parse_dtype(struct model_config *config, const json_t *root, struct e
 /* refuse_features - what would make the model something other than a plain decoder of its family. */
 static int refuse_features(const struct model_config *config, const struct family *family, const json_t *root,
                            struct err *err) {
-    bool attention_bias, mlp_bias;
+    bool attention_bias, mlp_bias, uses_window;
     const char *activation;
     int64_t window;
     if (json_get_bool_or(root, "attention_bias", false, &attention_bias, err) != 0 ||
         json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
         json_get_string_or(root, "hidden_act", "silu", &activation, err) != 0 ||
-        json_get_int_or(root, "sliding_window", 0, &window, err) != 0)
+        json_get_int_or(root, "sliding_window", 0, &window, err) != 0 ||
+        json_get_bool_or(root, "use_sliding_window", !family->window_has_switch, &uses_window, err) != 0)
         return -1;
     if (json_find(root, "quantization_config"))
         return err_set(err, "quantization_config: quantised weights are not supported, take the model in "
@@ -205,6 +216,8 @@ static int refuse_features(const struct model_config *config, const struct famil
     /* null says "no window", a missing key says "the class default". */
     if (!json_object_get(root, "sliding_window"))
         window = family->default_window;
+    if (family->window_has_switch && !uses_window)
+        window = 0;
     if (window > 0 && window < config->max_positions)
         return err_set(err,
                        "sliding_window %lld is not supported yet (%s; null, or at least "
@@ -236,8 +249,7 @@ static const struct family *parse_family(struct model_config *config, const json
                 family->architecture);
         return NULL;
     }
-    snprintf(config->model_type, sizeof config->model_type, "%s", family->model_type);
-    snprintf(config->architecture, sizeof config->architecture, "%s", family->architecture);
+    model_config_set_family(config, model_type, NULL);
     return family;
 }
 
@@ -249,8 +261,9 @@ int model_config_parse(struct model_config *config, const char *text, size_t len
     /* All bytes, padding too: descriptors are compared and broadcast as bytes. */
     memset(config, 0, sizeof *config);
     const struct family *family = parse_family(config, root, err);
-    int status = family && parse_sizes(config, root, err) == 0 && parse_rope(config, root, err) == 0 &&
-                         parse_token_ids(config, root, err) == 0 && parse_dtype(config, root, err) == 0 &&
+    int status = family && parse_sizes(config, family, root, err) == 0 &&
+                         parse_rope(config, root, err) == 0 && parse_token_ids(config, root, err) == 0 &&
+                         parse_dtype(config, root, err) == 0 &&
                          refuse_features(config, family, root, err) == 0
                      ? 0
                      : err_prefix(err, "model config '%s'", origin);

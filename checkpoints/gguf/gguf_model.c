@@ -1,6 +1,7 @@
-/* gguf_model.c - metadata and tensor names of the Llama architecture in GGUF.
+/* gguf_model.c - metadata and tensor names of the supported architectures in GGUF.  The keys of an architecture begin with
+ * its name; otherwise they are the same.
  *
- * Two conventions differ from Hugging Face's.  llama.cpp rotates neighbouring pairs (2i, 2i + 1) of a head
+ * Two conventions differ from Hugging Face's.  For Llama, llama.cpp rotates neighbouring pairs (2i, 2i + 1) of a head
  * where Hugging Face rotates (i, i + D/2), so the rows of the query and key matrices are stored in another
  * order; and the llama3 stretching of rotary frequencies is not described by its four parameters but stored
  * as the tensor rope_freqs.weight, one divisor per frequency, from which the parameters are found again.
@@ -34,9 +35,18 @@ static int get_int(const struct gguf *file, const char *key, int64_t fallback, i
     return gguf_get_int(file, index, 0, value, err);
 }
 
-/* get_size - a whole number that fits an int and is at least 1. */
-static int get_size(const struct gguf *file, const char *key, int64_t fallback, int64_t *value,
+/* The file, and the name that the keys of its architecture begin with. */
+struct settings {
+    const struct gguf *file;
+    const struct model_config *config;
+};
+
+/* get_size - a whole number of the architecture that fits an int and is at least 1. */
+static int get_size(struct settings settings, const char *name, int64_t fallback, int64_t *value,
                     struct err *err) {
+    char key[FAMILY_KEY_ROOM];
+    const struct gguf *file = settings.file;
+    family_gguf_key(settings.config, name, key);
     if (get_int(file, key, fallback, value, err) != 0)
         return -1;
     if (*value < 1 || *value > INT32_MAX)
@@ -45,11 +55,13 @@ static int get_size(const struct gguf *file, const char *key, int64_t fallback, 
     return 0;
 }
 
-static int get_double(const struct gguf *file, const char *key, double fallback, double *value,
+/* get_double - a number of the architecture. */
+static int get_double(struct settings settings, const char *name, double fallback, double *value,
                       struct err *err) {
-    int64_t index = gguf_find_key(file, key);
+    char key[FAMILY_KEY_ROOM];
+    int64_t index = gguf_find_key(settings.file, family_gguf_key(settings.config, name, key));
     *value = fallback;
-    return index < 0 ? 0 : gguf_get_double(file, index, 0, value, err);
+    return index < 0 ? 0 : gguf_get_double(settings.file, index, 0, value, err);
 }
 
 /* text_is - the string under a key equals text; false where it is absent or no string. */
@@ -60,18 +72,21 @@ static bool text_is(const struct gguf *file, const char *key, const char *text) 
            value.length_bytes == strlen(text) && memcmp(value.text, text, value.length_bytes) == 0;
 }
 
-static int check_architecture(const struct gguf *file, struct err *err) {
+/* read_architecture - which family it is; other settings of the file follow from that. */
+static int read_architecture(const struct gguf *file, struct model_config *config, struct err *err) {
     struct gguf_string name;
+    char names[160];
     int64_t index = gguf_find_key(file, "general.architecture"), num_parts;
     if (index < 0)
         return err_set(err, "'%s' has no key 'general.architecture'", gguf_path(file));
     if (gguf_get_string(file, index, 0, &name, err) != 0 ||
         get_int(file, "split.count", 0, &num_parts, err) != 0)
         return -1;
-    if (!text_is(file, "general.architecture", "llama"))
-        return err_set(err,
-                       "'%s' holds a model of the architecture '%.*s', which is not supported (llama is)",
-                       gguf_path(file), (int)(name.length_bytes < 40 ? name.length_bytes : 40), name.text);
+    if (family_set_gguf(config, name.text, name.length_bytes) != 0)
+        return err_set(
+            err, "'%s' holds a model of the architecture '%.*s', which is not supported (supported: %s)",
+            gguf_path(file), (int)(name.length_bytes < 40 ? name.length_bytes : 40), name.text,
+            family_gguf_names(names, sizeof names));
     if (num_parts > 1)
         return err_set(err,
                        "'%s' is one of %lld parts of a model; join them first (llama-gguf-split --merge)",
@@ -83,7 +98,8 @@ static int check_architecture(const struct gguf *file, struct err *err) {
 
 /* refuse_unknown_settings - a key of the architecture that is not used here changes what the model computes
  * (experts, windows, scales), unless it is zero. */
-static int refuse_unknown_settings(const struct gguf *file, struct err *err) {
+static int refuse_unknown_settings(const struct gguf *file, const struct model_config *config,
+                                   struct err *err) {
     static const char *const known[] = {"context_length",
                                         "embedding_length",
                                         "block_count",
@@ -101,13 +117,15 @@ static int refuse_unknown_settings(const struct gguf *file, struct err *err) {
                                         "rope.scaling.finetuned",
                                         "vocab_size",
                                         "tensor_data_layout"};
+    char prefix[FAMILY_KEY_ROOM];
+    size_t prefix_bytes = strlen(family_gguf_key(config, "", prefix));
     for (int64_t i = 0; i < gguf_num_keys(file); i++) {
         const char *key = gguf_key(file, i);
-        if (strncmp(key, "llama.", 6) != 0)
+        if (strncmp(key, prefix, prefix_bytes) != 0)
             continue;
         bool fine = false;
         for (size_t k = 0; k < sizeof known / sizeof *known && !fine; k++)
-            fine = strcmp(key + 6, known[k]) == 0;
+            fine = strcmp(key + prefix_bytes, known[k]) == 0;
         double value = 1;
         if (!fine && gguf_key_type(file, i) != GGUF_ARRAY && gguf_get_double(file, i, 0, &value, NULL) == 0)
             fine = value == 0;
@@ -121,15 +139,16 @@ static int refuse_unknown_settings(const struct gguf *file, struct err *err) {
 
 static int read_sizes(const struct gguf *file, struct model_config *config, struct err *err) {
     int64_t layers, heads, kv_heads, head_dim, value_dim, rope_dim;
-    if (get_size(file, "llama.embedding_length", -1, &config->width, err) != 0 ||
-        get_size(file, "llama.feed_forward_length", -1, &config->ffn_width, err) != 0 ||
-        get_size(file, "llama.context_length", -1, &config->max_positions, err) != 0 ||
-        get_size(file, "llama.block_count", -1, &layers, err) != 0 ||
-        get_size(file, "llama.attention.head_count", -1, &heads, err) != 0 ||
-        get_size(file, "llama.attention.head_count_kv", heads, &kv_heads, err) != 0 ||
-        get_size(file, "llama.attention.key_length", config->width / heads, &head_dim, err) != 0 ||
-        get_size(file, "llama.attention.value_length", head_dim, &value_dim, err) != 0 ||
-        get_size(file, "llama.rope.dimension_count", head_dim, &rope_dim, err) != 0)
+    struct settings settings = {file, config};
+    if (get_size(settings, "embedding_length", -1, &config->width, err) != 0 ||
+        get_size(settings, "feed_forward_length", -1, &config->ffn_width, err) != 0 ||
+        get_size(settings, "context_length", -1, &config->max_positions, err) != 0 ||
+        get_size(settings, "block_count", -1, &layers, err) != 0 ||
+        get_size(settings, "attention.head_count", -1, &heads, err) != 0 ||
+        get_size(settings, "attention.head_count_kv", heads, &kv_heads, err) != 0 ||
+        get_size(settings, "attention.key_length", config->width / heads, &head_dim, err) != 0 ||
+        get_size(settings, "attention.value_length", head_dim, &value_dim, err) != 0 ||
+        get_size(settings, "rope.dimension_count", head_dim, &rope_dim, err) != 0)
         return -1;
     if (value_dim != head_dim || rope_dim != head_dim)
         return err_set(err,
@@ -258,18 +277,18 @@ static int read_rope_freqs(const struct gguf *file, int64_t index, struct model_
 
 static int read_rope(const struct gguf *file, struct model_config *config, struct err *err) {
     int64_t freqs = gguf_find_tensor(file, rope_freqs_name);
-    bool has_type = gguf_find_key(file, "llama.rope.scaling.type") >= 0;
-    if (get_double(file, "llama.rope.freq_base", 10000, &config->rope_theta, err) != 0 ||
-        get_double(file, "llama.rope.scaling.factor", 1, &config->rope_factor, err) != 0)
+    struct settings settings = {file, config};
+    char type_key[FAMILY_KEY_ROOM];
+    bool has_type = gguf_find_key(file, family_gguf_key(config, "rope.scaling.type", type_key)) >= 0;
+    if (get_double(settings, "rope.freq_base", 10000, &config->rope_theta, err) != 0 ||
+        get_double(settings, "rope.scaling.factor", 1, &config->rope_factor, err) != 0)
         return -1;
     /* llama.cpp takes a factor without a type for linear, too. */
-    if (!has_type || text_is(file, "llama.rope.scaling.type", "linear"))
+    if (!has_type || text_is(file, type_key, "linear"))
         config->rope_kind = config->rope_factor == 1 ? ROPE_PLAIN : ROPE_LINEAR;
-    else if (!text_is(file, "llama.rope.scaling.type", "none"))
-        return err_set(err,
-                       "'%s' sets 'llama.rope.scaling.type' to something other than linear, which is not "
-                       "supported",
-                       gguf_path(file));
+    else if (!text_is(file, type_key, "none"))
+        return err_set(err, "'%s' sets '%s' to something other than linear, which is not supported",
+                       gguf_path(file), type_key);
     if (freqs < 0)
         return 0;
     if (config->rope_kind == ROPE_LINEAR)
@@ -280,14 +299,12 @@ static int read_rope(const struct gguf *file, struct model_config *config, struc
 
 int gguf_model_config(const struct gguf *file, struct model_config *config, struct err *err) {
     double eps;
-    *config = (struct model_config){.model_type = "llama",
-                                    .architecture = "LlamaForCausalLM",
-                                    .initializer_range = 0.02f,
-                                    .rope_kind = ROPE_PLAIN};
-    if (check_architecture(file, err) != 0 || refuse_unknown_settings(file, err) != 0 ||
+    struct settings settings = {file, config};
+    *config = (struct model_config){.initializer_range = 0.02f, .rope_kind = ROPE_PLAIN};
+    if (read_architecture(file, config, err) != 0 || refuse_unknown_settings(file, config, err) != 0 ||
         read_sizes(file, config, err) != 0 || read_tensor_facts(file, config, err) != 0 ||
         read_token_ids(file, config, err) != 0 ||
-        get_double(file, "llama.attention.layer_norm_rms_epsilon", 0, &eps, err) != 0)
+        get_double(settings, "attention.layer_norm_rms_epsilon", 0, &eps, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
     if (read_rope(file, config, err) != 0)
@@ -338,8 +355,9 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
     for (int64_t i = 0; status == 0 && i < gguf_num_tensors(file); i++)
         if (!is_expected[i])
             status = err_set(
-                err, "'%s' has a tensor '%s' that a plain Llama does not have; the model is not supported",
-                gguf_path(file), gguf_tensor(file, i).name);
+                err,
+                "'%s' has a tensor '%s' that a model of the architecture %s does not have; it is not supported",
+                gguf_path(file), gguf_tensor(file, i).name, family_gguf(config));
     free(is_expected);
     return status;
 }

@@ -77,6 +77,7 @@ struct config {
     struct {                              /* model: */
         char *path;                       /* HF folder, GGUF or checkpoint; or NULL: a new model */
         char *tokenizer;                  /* tokenizer.json for a new model; NULL: from the model */
+        char *family;                     /* of a new model: a model_type */
         struct model_config architecture; /* used when path is NULL */
         bool has_architecture;
         enum dtype save_dtype; /* of checkpoints' model files; DTYPE_COUNT: as the source */

@@ -16,9 +16,9 @@ static char *file_stem(const char *path) {
     return xstrndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
 }
 
-static void complete_architecture(struct model_config *model, enum dtype save_dtype) {
-    snprintf(model->model_type, sizeof model->model_type, "llama");
-    snprintf(model->architecture, sizeof model->architecture, "LlamaForCausalLM");
+/* complete_architecture - an unknown family leaves the model without a type, which check_architecture tells. */
+static void complete_architecture(struct model_config *model, const char *family, enum dtype save_dtype) {
+    model_config_set_family(model, family, NULL);
     if (model->num_kv_heads == 0)
         model->num_kv_heads = model->num_heads;
     if (model->head_dim == 0 && model->num_heads > 0 && model->width / model->num_heads <= INT32_MAX)
@@ -52,7 +52,7 @@ void config_complete(struct loading *loading) {
         free(stem);
     }
     if (config->model.has_architecture)
-        complete_architecture(&config->model.architecture, config->model.save_dtype);
+        complete_architecture(&config->model.architecture, config->model.family, config->model.save_dtype);
     if (config->schedule.kind == SCHEDULE_WSD && config->schedule.decay_steps == 0)
         config->schedule.decay_steps = (config->train.steps + 9) / 10;
     for (int i = 0; i < config->prepare.num_sources; i++)
@@ -72,6 +72,10 @@ static int check_architecture(const struct loading *loading) {
         {"model.architecture.heads", model->num_heads},
         {"model.architecture.ffn_width", model->ffn_width},
     };
+    struct err err = {""};
+    struct model_config named;
+    if (model_config_set_family(&named, loading->config->model.family, &err) != 0)
+        return config_fail_key(loading, "model.architecture.family", "%s", err.text);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].value < 1)
             return config_fail_key(loading, sizes[i].name, "'%s' is missing; a new model needs it",

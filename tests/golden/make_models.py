@@ -57,6 +57,12 @@ VARIANTS = {
     "eurollm": {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 44,
                 "vocab_size": 83, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-6, "shards": 3,
                 "max_grad_norm": 1.4},  # crossed during the run: some steps are clipped, some are not
+    # Heads of 24 while the width is 20 (2 x 24 is not 20); queries and keys are normalised before they turn.
+    "qwen3": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+              "vocab_size": 64, "head_dim": 24, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-6, "qk_norm": True},
+    "qwen3_tied": {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 40,
+                   "vocab_size": 80, "head_dim": 16, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-6,
+                   "tie": True, "qk_norm": True, "old": True},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -75,6 +81,8 @@ def make_config(name, spec):
         shared["head_dim"] = spec["head_dim"]
     if name == "mistral":
         return transformers.MistralConfig(**shared, sliding_window=None, architectures=["MistralForCausalLM"])
+    if spec.get("qk_norm"):
+        return transformers.Qwen3Config(**shared, architectures=["Qwen3ForCausalLM"])
     return transformers.LlamaConfig(**shared, architectures=["LlamaForCausalLM"])
 
 
@@ -206,20 +214,22 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A Llama forward pass in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama or Qwen3 in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     frequencies = rope_frequencies(spec, head_dim, scaled)
 
-    def norm(x, weight):
+    def norm(x, weight):  # over the last dimension: a row's width, or each head's
         return x * (x.pow(2).mean(-1, keepdim=True) + spec["rms_norm_eps"]).rsqrt() * weight
 
     def split(x, count):
         return x.view(-1, count, head_dim).transpose(0, 1)
 
     def attention(x, w):
-        q = rotate(split(x @ w("self_attn.q_proj").T, heads), frequencies, order)
-        k = rotate(split(x @ w("self_attn.k_proj").T, kv_heads), frequencies, order)
+        q, k = split(x @ w("self_attn.q_proj").T, heads), split(x @ w("self_attn.k_proj").T, kv_heads)
+        if spec.get("qk_norm"):
+            q, k = norm(q, w("self_attn.q_norm")), norm(k, w("self_attn.k_norm"))
+        q, k = rotate(q, frequencies, order), rotate(k, frequencies, order)
         k = k.repeat_interleave(heads // kv_heads, 0)
         v = split(x @ w("self_attn.v_proj").T, kv_heads).repeat_interleave(heads // kv_heads, 0)
         future = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)

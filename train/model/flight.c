@@ -7,10 +7,14 @@ struct tensor flight_rows(const struct flight *flight, struct tensor t) {
 
 struct layer_acts flight_acts(const struct flight *flight, int layer) {
     struct layer_acts acts = flight->acts[layer];
-    struct tensor *all[] = {&acts.norm1,  &acts.rstd1, &acts.qkv,   &acts.attended, &acts.lse,
-                            &acts.middle, &acts.norm2, &acts.rstd2, &acts.gate_up,  &acts.hidden};
+    struct tensor *all[] = {
+        &acts.norm1,          &acts.rstd1,    &acts.qkv,      &acts.queries, &acts.keys,
+        &acts.query_rstd,     &acts.key_rstd, &acts.attended, &acts.lse,     &acts.attention_out,
+        &acts.attention_rstd, &acts.middle,   &acts.norm2,    &acts.rstd2,   &acts.gate_up,
+        &acts.hidden,         &acts.mlp_out,  &acts.mlp_rstd};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        *all[i] = flight_rows(flight, *all[i]);
+        if (all[i]->ndim)
+            *all[i] = flight_rows(flight, *all[i]);
     return acts;
 }
 
@@ -34,14 +38,26 @@ void flight_place(struct flight *flight, struct device *dev, const struct batch 
     device_upload(dev, flight_rows(flight, flight->positions), batch->positions);
 }
 
-void flight_place_mask(struct flight *flight, struct device *dev, const struct batch *batch) {
-    flight->mask.num_pairs = 0;
+/* place_mask - the batch's own mask, cut to the window. */
+static void place_mask(struct flight *flight, struct mask *mask, struct device *dev,
+                       const struct batch *batch) {
+    mask->num_pairs = 0;
     for (int64_t i = 0; i < batch->num_tokens; i++) {
+        int64_t first = batch->row_start[i], nearest = i - mask->window + 1;
+        if (mask->window && nearest > first)
+            first = nearest;
+        flight->host_row_start[i] = (int32_t)first;
+        mask->num_pairs += i - first + 1;
+    }
+    device_upload(dev, flight_rows(flight, mask->row_start), flight->host_row_start);
+}
+
+void flight_place_masks(struct flight *flight, struct device *dev, const struct batch *batch) {
+    for (int64_t i = 0; i < batch->num_tokens; i++)
         CHECK(batch->row_start[i] >= 0 && batch->row_start[i] <= i, "row %lld sees keys from %d on",
               (long long)i, batch->row_start[i]);
-        flight->mask.num_pairs += i - batch->row_start[i] + 1;
-    }
-    device_upload(dev, flight_rows(flight, flight->mask.row_start), batch->row_start);
+    for (int m = 0; m < flight->num_masks; m++)
+        place_mask(flight, &flight->masks[m], dev, batch);
 }
 
 void flight_place_targets(struct flight *flight, struct device *dev, const struct batch *batch,

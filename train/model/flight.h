@@ -13,27 +13,38 @@ struct batch {
 
 /* What one layer's backward needs from its forward. */
 struct layer_acts {
-    struct tensor norm1, rstd1; /* [N, C], [N] */
-    struct tensor qkv;          /* [N, Q, D], rotated */
-    struct tensor attended;     /* [N, H, D] */
-    struct tensor lse;          /* [N, H] f32 */
-    struct tensor middle;       /* [N, C]: after the attention's residual */
-    struct tensor norm2, rstd2; /* [N, C], [N] */
-    struct tensor gate_up;      /* [N, 2F]; its gradient takes its place in the backward */
-    struct tensor hidden;       /* [N, F] */
+    struct tensor norm1,
+        rstd1;         /* [N, C], [N]; absent where the layer's plan has no norm before its branches */
+    struct tensor qkv; /* [N, Q, D], normalised and rotated as the plan says */
+    struct tensor queries, keys;        /* [N, H D], [N, G D] before their norm; QK-norm alone */
+    struct tensor query_rstd, key_rstd; /* [N, H], [N, G] */
+    struct tensor attended;             /* [N, H, D] */
+    struct tensor lse;                  /* [N, H] f32 */
+    struct tensor attention_out,
+        attention_rstd;              /* [N, C], [N] before the norm after the branch; where there is one */
+    struct tensor middle;            /* [N, C]: after the attention's residual */
+    struct tensor norm2, rstd2;      /* [N, C], [N]; as norm1 */
+    struct tensor gate_up;           /* [N, 2F]; its gradient takes its place in the backward */
+    struct tensor hidden;            /* [N, F] */
+    struct tensor mlp_out, mlp_rstd; /* as attention_out */
 };
 
 /* Which keys each row sees: row_start[i] to i. */
 struct mask {
+    int64_t window;          /* keys at most, the row's own included; 0: all of its document */
     struct tensor row_start; /* [N] i32 */
     int64_t num_pairs;       /* scores that it lets through */
 };
+
+enum { FLIGHT_MAX_MASKS = 4 };
 
 struct flight {
     int64_t num_tokens;                       /* N of the micro-batch at hand */
     struct tensor tokens, targets, positions; /* [N] i32 */
     struct tensor weights;                    /* [N] f32, of the targets */
-    struct mask mask;
+    struct mask masks[FLIGHT_MAX_MASKS];      /* one for each window of the model's layers */
+    int num_masks;
+    int32_t *host_row_start;   /* [N]: where a windowed mask is made; NULL while measuring */
     struct layer_acts *acts;   /* [L]; what is recomputed shares its memory with all layers */
     struct tensor *inputs;     /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
     struct tensor final, rstd; /* [N, C] final norm, [N] */
@@ -48,11 +59,11 @@ struct flight_limits {
 };
 
 /* flight_place - take the batch's tokens and positions to the device; the tensors of the flight have room for
- * max_tokens.  flight_place_mask - which keys each row sees; not needed where keys come from a cache.
+ * max_tokens.  flight_place_masks - which keys each row sees, by the masks' windows; not needed where keys come from a cache.
  * flight_place_targets - the targets and their weights.  Die on a value out of range. */
 void flight_place(struct flight *flight, struct device *dev, const struct batch *batch,
                   const struct flight_limits *limits);
-void flight_place_mask(struct flight *flight, struct device *dev, const struct batch *batch);
+void flight_place_masks(struct flight *flight, struct device *dev, const struct batch *batch);
 void flight_place_targets(struct flight *flight, struct device *dev, const struct batch *batch,
                           const struct flight_limits *limits);
 

@@ -21,8 +21,9 @@ static struct head_weights head_weights(const struct model *model) {
 static struct head_weights head_open(struct model *model, struct transport *link) {
     params_acquire(model->params, link, params_head_unit(model->params));
     struct head_weights w = head_weights(model);
-    layer_enter(model, model_rows(model, model->flight.final), model_rows(model, model->flight.rstd),
-                w.norm.value, model->setup.config->num_layers);
+    struct norm_target norm = {model_rows(model, model->flight.final), model_rows(model, model->flight.rstd),
+                               w.norm.value};
+    layer_enter(model, &norm, model->setup.config->num_layers);
     return w;
 }
 

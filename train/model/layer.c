@@ -1,144 +1,211 @@
-/* layer.c - see layer.h.  Memory is in model_memory.c. */
+/* layer.c - see layer.h.  Memory is in model_memory.c, what happens between projections and attention in heads.c. */
 #include "train/model/layer.h"
 
-#include <math.h>
+#include "train/model/heads.h"
 
-struct layer_weights layer_weights(const struct params *params, int layer) {
+static bool has_norm_before(const struct layer_plan *plan) {
+    return plan->place != NORM_POST;
+}
+
+static bool has_norm_after(const struct layer_plan *plan) {
+    return plan->place != NORM_PRE;
+}
+
+struct layer_weights layer_weights(const struct model *model, int layer) {
+    const struct params *params = model->params;
+    const struct layer_plan *plan = &model->layers[layer].plan;
     int unit = 1 + layer;
-    return (struct layer_weights){
-        .norm1 = params_weight(params, unit, ROLE_ATTENTION_NORM),
-        .norm2 = params_weight(params, unit, ROLE_MLP_NORM),
-        .qkv = {params_fused(params, unit, ROLE_QUERY, ROLE_VALUE)},
-        .output = {params_weight(params, unit, ROLE_OUTPUT)},
-        .gate_up = {params_fused(params, unit, ROLE_GATE, ROLE_UP)},
-        .down = {params_weight(params, unit, ROLE_DOWN)},
-    };
+    struct layer_weights w = {.qkv = {params_fused(params, unit, ROLE_QUERY, ROLE_VALUE)},
+                              .output = {params_weight(params, unit, ROLE_OUTPUT)},
+                              .gate_up = {params_fused(params, unit, ROLE_GATE, ROLE_UP)},
+                              .down = {params_weight(params, unit, ROLE_DOWN)}};
+    if (has_norm_before(plan)) {
+        w.norm1 = params_weight(params, unit, ROLE_ATTENTION_NORM);
+        w.norm2 = params_weight(params, unit, ROLE_MLP_NORM);
+    }
+    if (has_norm_after(plan)) {
+        w.post_norm1 = params_weight(params, unit, ROLE_ATTENTION_POST_NORM);
+        w.post_norm2 = params_weight(params, unit, ROLE_MLP_POST_NORM);
+    }
+    if (plan->qk_norm) {
+        w.query_norm = params_weight(params, unit, ROLE_QUERY_NORM);
+        w.key_norm = params_weight(params, unit, ROLE_KEY_NORM);
+    }
+    return w;
 }
 
-/* matrix - [N, H, D] seen as [N, H D]. */
-static struct tensor matrix(struct tensor t) {
-    return tensor_2d(t.data, t.dtype, t.dims[0], tensor_count(t) / t.dims[0]);
+/* One layer of one micro-batch at work. */
+struct work {
+    const struct layer_plan *plan;
+    const struct layer_weights *w;
+    struct layer_acts a;
+    struct tensor x;                    /* what enters it */
+    struct tensor attention_in, mlp_in; /* what its branches read: a norm, or the residual stream itself */
+    struct tensor branch;               /* model->branch */
+    float eps;
+};
+
+static struct work work_on(const struct model *model, const struct layer_weights *w, int layer) {
+    struct work work = {.plan = &model->layers[layer].plan,
+                        .w = w,
+                        .a = flight_acts(&model->flight, layer),
+                        .x = model_rows(model, model->flight.inputs[layer]),
+                        .branch = model_rows(model, model->branch),
+                        .eps = model->setup.config->norm_eps};
+    work.attention_in = has_norm_before(work.plan) ? work.a.norm1 : work.x;
+    work.mlp_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
+    return work;
 }
 
-static struct attention_args attention_args(const struct model *model) {
-    const struct model_config *c = model->setup.config;
-    return (struct attention_args){.num_heads = c->num_heads,
-                                   .num_kv_heads = c->num_kv_heads,
-                                   .head_dim = c->head_dim,
-                                   .scale = 1.0f / sqrtf((float)c->head_dim),
-                                   .num_pairs = model->flight.mask.num_pairs};
+static void attend(struct model *model, struct work *l, int layer) {
+    linear_forward(model->dev, heads_matrix(l->a.qkv), l->attention_in, &l->w->qkv);
+    heads_forward(model, l->w, &l->a, layer);
+    heads_attend(model, &l->a, layer);
 }
 
-/* rotation_of - of the micro-batch at hand. */
-static struct rotation rotation_of(const struct model *model) {
-    struct rotation rotation = model->rotation;
-    rotation.positions = model_rows(model, model->flight.positions);
-    return rotation;
+/* attention_branch - what attention adds to the residual stream, into branch. */
+static void attention_branch(struct model *model, struct work *l) {
+    bool after = has_norm_after(l->plan);
+    linear_forward(model->dev, after ? l->a.attention_out : l->branch, heads_matrix(l->a.attended),
+                   &l->w->output);
+    if (after)
+        op_rmsnorm_forward(model->dev, l->branch, l->a.attention_rstd, l->a.attention_out,
+                           l->w->post_norm1.value, l->eps);
 }
 
-/* project - queries, keys and values of the normalised rows, rotated. */
-static void project(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
-    struct rotation rotation = rotation_of(model);
-    linear_forward(model->dev, matrix(a->qkv), a->norm1, &w->qkv);
-    op_rope_forward(model->dev, a->qkv, &rotation);
+/* middle - x + the attention's branch, and its norm. */
+static void middle(struct model *model, struct work *l) {
+    attention_branch(model, l);
+    if (has_norm_before(l->plan))
+        op_add_rmsnorm_forward(model->dev, l->a.norm2, l->a.middle, l->a.rstd2, l->x, l->branch,
+                               l->w->norm2.value, l->eps);
+    else
+        op_add(model->dev, l->a.middle, l->x, l->branch);
 }
 
-static void attend(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
-    struct attention_args attention = attention_args(model);
-    project(model, w, a);
-    op_attention_forward(model->dev, a->attended, a->lse, a->qkv,
-                         model_rows(model, model->flight.mask.row_start), &attention);
+static void expand(struct model *model, struct work *l) {
+    linear_forward(model->dev, l->a.gate_up, l->mlp_in, &l->w->gate_up);
+    op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
 }
 
-/* middle_norm - middle = x + attended W, and its norm. */
-static void middle_norm(struct model *model, const struct layer_weights *w, struct layer_acts *a,
-                        struct tensor x) {
-    struct tensor branch = model_rows(model, model->branch);
-    linear_forward(model->dev, branch, matrix(a->attended), &w->output);
-    op_add_rmsnorm_forward(model->dev, a->norm2, a->middle, a->rstd2, x, branch, w->norm2.value,
-                           model->setup.config->norm_eps);
+/* mlp_branch - what the feed-forward block adds to the residual stream, into branch. */
+static void mlp_branch(struct model *model, struct work *l) {
+    bool after = has_norm_after(l->plan);
+    linear_forward(model->dev, after ? l->a.mlp_out : l->branch, l->a.hidden, &l->w->down);
+    if (after)
+        op_rmsnorm_forward(model->dev, l->branch, l->a.mlp_rstd, l->a.mlp_out, l->w->post_norm2.value,
+                           l->eps);
 }
 
-static void expand(struct model *model, const struct layer_weights *w, struct layer_acts *a) {
-    linear_forward(model->dev, a->gate_up, a->norm2, &w->gate_up);
-    op_glu_forward(model->dev, a->hidden, a->gate_up, GATE_SILU);
-}
-
-void layer_enter(struct model *model, struct tensor norm, struct tensor rstd, struct tensor weight,
-                 int layer) {
-    struct tensor x = model_rows(model, model->flight.inputs[layer]);
+void layer_enter(struct model *model, const struct norm_target *norm, int layer) {
+    struct tensor x = model_rows(model, model->flight.inputs[layer]),
+                  branch = model_rows(model, model->branch);
     float eps = model->setup.config->norm_eps;
     if (layer == 0) {
-        op_rmsnorm_forward(model->dev, norm, rstd, x, weight, eps);
+        if (norm)
+            op_rmsnorm_forward(model->dev, norm->y, norm->rstd, x, norm->weight, eps);
         return;
     }
-    struct layer_acts before = flight_acts(&model->flight, layer - 1);
-    op_add_rmsnorm_forward(model->dev, norm, x, rstd, before.middle, model_rows(model, model->branch), weight,
-                           eps);
+    struct tensor before = flight_acts(&model->flight, layer - 1).middle;
+    if (norm)
+        op_add_rmsnorm_forward(model->dev, norm->y, x, norm->rstd, before, branch, norm->weight, eps);
+    else
+        op_add(model->dev, x, before, branch);
 }
 
-/* after_attention - output projection, residual, and the feed-forward half up to its branch. */
-static void after_attention(struct model *model, const struct layer_weights *w, struct layer_acts *a,
-                            int layer) {
-    middle_norm(model, w, a, model_rows(model, model->flight.inputs[layer]));
-    expand(model, w, a);
-    linear_forward(model->dev, model_rows(model, model->branch), a->hidden, &w->down);
+/* enter - into the layer at work. */
+static void enter(struct model *model, struct work *l, int layer) {
+    struct norm_target norm = {l->a.norm1, l->a.rstd1, l->w->norm1.value};
+    layer_enter(model, has_norm_before(l->plan) ? &norm : NULL, layer);
 }
 
 void layer_forward(struct model *model, const struct layer_weights *w, int layer) {
-    struct layer_acts a = flight_acts(&model->flight, layer);
-    layer_enter(model, a.norm1, a.rstd1, w->norm1.value, layer);
-    attend(model, w, &a);
-    after_attention(model, w, &a, layer);
+    struct work l = work_on(model, w, layer);
+    enter(model, &l, layer);
+    attend(model, &l, layer);
+    middle(model, &l);
+    expand(model, &l);
+    mlp_branch(model, &l);
 }
 
 void layer_decode(struct model *model, const struct layer_weights *w, int layer, const struct kv_cache *cache,
                   int64_t past) {
-    struct layer_acts a = flight_acts(&model->flight, layer);
-    struct attention_args attention = attention_args(model);
-    layer_enter(model, a.norm1, a.rstd1, w->norm1.value, layer);
-    project(model, w, &a);
-    op_attention_cached(model->dev, a.attended, a.qkv, cache->k, cache->v, past, &attention);
-    after_attention(model, w, &a, layer);
+    struct work l = work_on(model, w, layer);
+    enter(model, &l, layer);
+    linear_forward(model->dev, heads_matrix(l.a.qkv), l.attention_in, &w->qkv);
+    heads_forward(model, w, &l.a, layer);
+    heads_attend_cached(model, &l.a, layer, cache, past);
+    middle(model, &l);
+    expand(model, &l);
+    mlp_branch(model, &l);
 }
 
 /* restore - before the backward of a layer: compute again what was not kept, to the same bits. */
-static void restore(struct model *model, const struct layer_weights *w, struct layer_acts *a,
-                    struct tensor x) {
+static void restore(struct model *model, struct work *l, int layer) {
     enum recompute recompute = model->setup.recompute;
-    float eps = model->setup.config->norm_eps;
+    bool normed = has_norm_before(l->plan);
     if (recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER) {
-        op_rmsnorm_forward(model->dev, a->norm1, a->rstd1, x, w->norm1.value, eps);
-        attend(model, w, a);
+        if (normed)
+            op_rmsnorm_forward(model->dev, l->a.norm1, l->a.rstd1, l->x, l->w->norm1.value, l->eps);
+        attend(model, l, layer);
     }
     if (recompute == RECOMPUTE_LAYER)
-        middle_norm(model, w, a, x);
-    else if (recompute == RECOMPUTE_MLP)
-        op_rmsnorm_forward(model->dev, a->norm2, a->rstd2, a->middle, w->norm2.value, eps);
-    if (recompute == RECOMPUTE_MLP || recompute == RECOMPUTE_LAYER)
-        expand(model, w, a);
+        middle(model, l);
+    else if (recompute == RECOMPUTE_MLP && normed)
+        op_rmsnorm_forward(model->dev, l->a.norm2, l->a.rstd2, l->a.middle, l->w->norm2.value, l->eps);
+    if (recompute == RECOMPUTE_MLP || recompute == RECOMPUTE_LAYER) {
+        expand(model, l);
+        if (has_norm_after(l->plan))
+            mlp_branch(model, l);
+    }
 }
 
-/* Each norm adds to dx what came through its branch; the residual path needs no operation at all. */
-void layer_backward(struct model *model, const struct layer_weights *w, int layer) {
-    struct device *dev = model->dev;
-    struct layer_acts acts = flight_acts(&model->flight, layer), *a = &acts;
-    struct tensor x = model_rows(model, model->flight.inputs[layer]);
+/* after_backward - the gradient of a branch before the norm after it, from dx, that of what it added.  Without that norm
+ * they are one. */
+static struct tensor after_backward(struct model *model, const struct weight *w, struct tensor out,
+                                    struct tensor rstd) {
+    struct tensor dx = model_rows(model, model->dx), dbranch = model_rows(model, model->dbranch);
+    device_zero(model->dev, dbranch);
+    op_rmsnorm_backward(model->dev, dbranch, w->grad, dx, out, w->value, rstd);
+    return dbranch;
+}
+
+/* before_backward - what came through a branch joins dx, through the norm before it where there is one.  The residual
+ * path itself needs no operation. */
+static void before_backward(struct model *model, const struct layer_plan *plan, const struct weight *w,
+                            struct tensor x, struct tensor rstd) {
     struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
-    struct tensor dhidden = model_rows(model, model->dhidden), dgate_up = a->gate_up;
+    if (has_norm_before(plan))
+        op_rmsnorm_backward(model->dev, dx, w->grad, dnorm, x, w->value, rstd);
+    else
+        op_add(model->dev, dx, dx, dnorm);
+}
+
+static void mlp_backward(struct model *model, struct work *l) {
+    struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
+    struct tensor dhidden = model_rows(model, model->dhidden), dgate_up = l->a.gate_up;
+    if (has_norm_after(l->plan))
+        dx = after_backward(model, &l->w->post_norm2, l->a.mlp_out, l->a.mlp_rstd);
+    linear_backward(model->dev, dhidden, dx, l->a.hidden, &l->w->down);
+    op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
+    linear_backward(model->dev, dnorm, dgate_up, l->mlp_in, &l->w->gate_up);
+    before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.rstd2);
+}
+
+static void attention_backward(struct model *model, struct work *l, int layer) {
+    struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
     struct tensor dattended = model_rows(model, model->dattended), dqkv = model_rows(model, model->dqkv);
-    struct attention_args attention = attention_args(model);
-    struct rotation rotation = rotation_of(model);
+    if (has_norm_after(l->plan))
+        dx = after_backward(model, &l->w->post_norm1, l->a.attention_out, l->a.attention_rstd);
+    linear_backward(model->dev, heads_matrix(dattended), dx, heads_matrix(l->a.attended), &l->w->output);
+    heads_backward(model, l->w, &l->a, layer);
+    linear_backward(model->dev, dnorm, heads_matrix(dqkv), l->attention_in, &l->w->qkv);
+    before_backward(model, l->plan, &l->w->norm1, l->x, l->a.rstd1);
+}
 
-    restore(model, w, a, x);
-    linear_backward(dev, dhidden, dx, a->hidden, &w->down);
-    op_glu_backward(dev, dgate_up, dhidden, a->gate_up, GATE_SILU);
-    linear_backward(dev, dnorm, dgate_up, a->norm2, &w->gate_up);
-    op_rmsnorm_backward(dev, dx, w->norm2.grad, dnorm, a->middle, w->norm2.value, a->rstd2);
-
-    linear_backward(dev, matrix(dattended), dx, matrix(a->attended), &w->output);
-    op_attention_backward(dev, dqkv, dattended, a->attended, a->lse, a->qkv,
-                          model_rows(model, model->flight.mask.row_start), &attention, &rotation);
-    linear_backward(dev, dnorm, matrix(dqkv), a->norm1, &w->qkv);
-    op_rmsnorm_backward(dev, dx, w->norm1.grad, dnorm, x, w->norm1.value, a->rstd1);
+void layer_backward(struct model *model, const struct layer_weights *w, int layer) {
+    struct work l = work_on(model, w, layer);
+    restore(model, &l, layer);
+    mlp_backward(model, &l);
+    attention_backward(model, &l, layer);
 }

@@ -1,27 +1,33 @@
 /* layer.h - one layer of the decoder: forward, what is computed again, backward.  One function per block, one line per
- * operation; the backward of a block is its forward read in reverse. */
+ * operation; the backward of a block is its forward read in reverse.  What a layer does is in its plan (family.h). */
 #pragma once
 
 #include "train/model/linear.h"
 #include "train/model/model.h"
 
-/* The weights of one layer, with their gradients between params_grad_begin and params_grad_end. */
+/* The weights of one layer, with their gradients between params_grad_begin and params_grad_end.  Those that the plan does
+ * not ask for are absent. */
 struct layer_weights {
-    struct weight norm1, norm2;
+    struct weight norm1, norm2;           /* before the branches */
+    struct weight post_norm1, post_norm2; /* after them */
+    struct weight query_norm, key_norm;
     struct linear qkv, output, gate_up, down;
 };
 
 /* layer_weights - of a layer whose unit params_acquire has made ready. */
-struct layer_weights layer_weights(const struct params *params, int layer);
+struct layer_weights layer_weights(const struct model *model, int layer);
 
-/* layer_enter - what layer `layer` reads (the final norm: layer L), and its norm [N, C] with rstd [N].  It is the sum of
- * the previous layer's middle and of its last branch, whose add was left to this pass over memory; the first layer reads
- * the embedding. */
-void layer_enter(struct model *model, struct tensor norm, struct tensor rstd, struct tensor weight,
-                 int layer);
+/* layer_enter - what layer `layer` reads (L: the final norm), into flight.inputs; and, unless norm is NULL, its norm.
+ * It is the sum of the previous layer's middle and of its last branch, whose add was left to this pass over memory; the
+ * first layer reads the embedding. */
+struct norm_target {
+    struct tensor y, rstd; /* [N, C], [N] */
+    struct tensor weight;  /* [C] */
+};
+void layer_enter(struct model *model, const struct norm_target *norm, int layer);
 
-/* layer_forward - out = middle + mlp(norm(middle)), middle = x + attention(norm(x)).  The last branch waits in
- * model->branch for the next layer_enter. */
+/* layer_forward - out = middle + mlp(norm(middle)), middle = x + attention(norm(x)), the norms standing where the plan
+ * says.  The last branch waits in model->branch for the next layer_enter. */
 void layer_forward(struct model *model, const struct layer_weights *w, int layer);
 
 /* layer_decode - the same for new tokens after `past` ones whose keys and values are in the cache. */

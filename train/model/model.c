@@ -16,11 +16,11 @@ static struct flight_limits limits_of(const struct model *model) {
                                   model->setup.config->vocab_size};
 }
 
-/* place - a micro-batch with its mask on the device. */
+/* place - a micro-batch with its masks on the device. */
 static void place(struct model *model, const struct batch *batch) {
     struct flight_limits limits = limits_of(model);
     flight_place(&model->flight, model->dev, batch, &limits);
-    flight_place_mask(&model->flight, model->dev, batch);
+    flight_place_masks(&model->flight, model->dev, batch);
 }
 
 static void place_targets(struct model *model, const struct batch *batch) {
@@ -45,7 +45,7 @@ static void stack_forward(struct model *model, struct transport *link) {
     for (int layer = 0; layer < num_layers; layer++) {
         params_acquire(params, link, 1 + layer);
         params_prefetch(params, link, layer + 1 < num_layers ? 2 + layer : params_head_unit(params));
-        struct layer_weights w = layer_weights(params, layer);
+        struct layer_weights w = layer_weights(model, layer);
         layer_forward(model, &w, layer);
     }
 }
@@ -59,7 +59,7 @@ static void stack_backward(struct model *model, struct transport *link) {
         if (layer > 0)
             params_prefetch(params, link, unit - 1);
         params_grad_begin(params, link, unit);
-        struct layer_weights w = layer_weights(params, layer);
+        struct layer_weights w = layer_weights(model, layer);
         layer_backward(model, &w, layer);
         params_grad_end(params, link, unit);
     }
@@ -107,7 +107,7 @@ void model_decode(struct model *model, const struct kv_cache *cache, const struc
     embed(model, NULL);
     for (int layer = 0; layer < model->setup.config->num_layers; layer++) {
         params_acquire(params, NULL, 1 + layer);
-        struct layer_weights w = layer_weights(params, layer);
+        struct layer_weights w = layer_weights(model, layer);
         layer_decode(model, &w, layer, &cache[layer], past);
     }
     head_logits(model, NULL, batch->num_tokens - 1, logits);

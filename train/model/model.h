@@ -17,19 +17,31 @@ struct model_setup {
     bool trains;
 };
 
+/* What a layer computes, and which of the model's masks and rotations it takes. */
+struct layer_setup {
+    struct layer_plan plan;
+    int mask;     /* in flight.masks */
+    int rotation; /* in rotations; -1: none */
+};
+
+enum { MODEL_MAX_ROTATIONS = 4 };
+
 struct model {
     struct model_setup setup;
-    struct device *dev;       /* borrowed */
-    struct params *params;    /* borrowed */
-    struct arena arena;       /* activations */
-    struct flight flight;     /* the micro-batch at hand */
-    struct rotation rotation; /* tables alone: the positions are the flight's */
+    struct layer_setup *layers;                     /* [L], fixed when the model is made */
+    struct device *dev;                             /* borrowed */
+    struct params *params;                          /* borrowed */
+    struct arena arena;                             /* activations */
+    struct flight flight;                           /* the micro-batch at hand */
+    struct rotation rotations[MODEL_MAX_ROTATIONS]; /* tables alone: the positions are the flight's */
+    int num_rotations;
 
     /* What every micro-batch writes anew, with room for the largest. */
     struct tensor branch;    /* [N, C] output of a branch before its residual add */
     struct tensor logits;    /* [M, V] f32, one chunk of rows */
     struct tensor dlogits;   /* [M, V] compute type; the same memory as logits in f32 */
     struct tensor dx, dnorm; /* [N, C] */
+    struct tensor dbranch;   /* [N, C]; where a layer has a norm after its branches */
     struct tensor dattended; /* [N, H, D] */
     struct tensor dqkv;      /* [N, Q, D] */
     struct tensor dhidden;   /* [N, F] */

@@ -19,25 +19,66 @@ static struct tensor take_3d(struct model *model, enum dtype dtype, int64_t d0, 
     return tensor_3d(arena_take(&model->arena, d0 * d1 * d2, dtype), dtype, d0, d1, d2);
 }
 
-static void place_attention(struct model *model, struct layer_acts *a) {
+static struct tensor take_rows(struct model *model, int64_t width) {
+    return take_2d(model, model->setup.compute, model->setup.max_tokens, width);
+}
+
+static void place_qk_norm(struct model *model, struct layer_acts *a) {
+    const struct model_config *c = model->setup.config;
+    a->queries = take_rows(model, (int64_t)c->num_heads * c->head_dim);
+    a->keys = take_rows(model, (int64_t)c->num_kv_heads * c->head_dim);
+    a->query_rstd = take_2d(model, DTYPE_F32, model->setup.max_tokens, c->num_heads);
+    a->key_rstd = take_2d(model, DTYPE_F32, model->setup.max_tokens, c->num_kv_heads);
+}
+
+static void place_attention(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
     int64_t n = model->setup.max_tokens;
     enum dtype type = model->setup.compute;
-    a->norm1 = take_2d(model, type, n, c->width);
-    a->rstd1 = take_1d(model, DTYPE_F32, n);
+    if (plan->place != NORM_POST) {
+        a->norm1 = take_rows(model, c->width);
+        a->rstd1 = take_1d(model, DTYPE_F32, n);
+    }
     a->qkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
+    if (plan->qk_norm)
+        place_qk_norm(model, a);
     a->attended = take_3d(model, type, n, c->num_heads, c->head_dim);
     a->lse = take_2d(model, DTYPE_F32, n, c->num_heads);
 }
 
-static void place_mlp(struct model *model, struct layer_acts *a) {
+static void place_middle(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
+    if (plan->place != NORM_PRE) {
+        a->attention_out = take_rows(model, model->setup.config->width);
+        a->attention_rstd = take_1d(model, DTYPE_F32, model->setup.max_tokens);
+    }
+    a->middle = take_rows(model, model->setup.config->width);
+}
+
+static void place_mlp(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
     int64_t n = model->setup.max_tokens;
-    enum dtype type = model->setup.compute;
-    a->norm2 = take_2d(model, type, n, c->width);
-    a->rstd2 = take_1d(model, DTYPE_F32, n);
-    a->gate_up = take_2d(model, type, n, 2 * c->ffn_width);
-    a->hidden = take_2d(model, type, n, c->ffn_width);
+    if (plan->place != NORM_POST) {
+        a->norm2 = take_rows(model, c->width);
+        a->rstd2 = take_1d(model, DTYPE_F32, n);
+    }
+    a->gate_up = take_rows(model, 2 * c->ffn_width);
+    a->hidden = take_rows(model, c->ffn_width);
+    if (plan->place != NORM_PRE) {
+        a->mlp_out = take_rows(model, c->width);
+        a->mlp_rstd = take_1d(model, DTYPE_F32, n);
+    }
+}
+
+/* union_plan - everything that any layer needs: for activations that all layers share. */
+static struct layer_plan union_plan(const struct model *model) {
+    struct layer_plan all = model->layers[0].plan;
+    for (int layer = 1; layer < model->setup.config->num_layers; layer++) {
+        const struct layer_plan *plan = &model->layers[layer].plan;
+        all.qk_norm = all.qk_norm || plan->qk_norm;
+        if (plan->place != all.place)
+            all.place = NORM_SANDWICH;
+    }
+    return all;
 }
 
 /* place_layer - memory of its own for what is kept until the backward; the first layer's serves all others
@@ -45,20 +86,24 @@ static void place_mlp(struct model *model, struct layer_acts *a) {
 static void place_layer(struct model *model, int layer) {
     struct layer_acts *a = &model->flight.acts[layer];
     enum recompute recompute = model->setup.recompute;
+    bool shares_attention = recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER;
+    bool shares_mlp = recompute == RECOMPUTE_MLP || recompute == RECOMPUTE_LAYER;
+    struct layer_plan all = union_plan(model), *own = &model->layers[layer].plan;
     *a = model->flight.acts[0];
-    if (layer == 0 || recompute == RECOMPUTE_NONE || recompute == RECOMPUTE_MLP)
-        place_attention(model, a);
+    if (layer == 0 || !shares_attention)
+        place_attention(model, shares_attention ? &all : own, a);
     if (layer == 0 || recompute != RECOMPUTE_LAYER)
-        a->middle = take_2d(model, model->setup.compute, model->setup.max_tokens, model->setup.config->width);
-    if (layer == 0 || recompute == RECOMPUTE_NONE || recompute == RECOMPUTE_ATTENTION)
-        place_mlp(model, a);
+        place_middle(model, recompute == RECOMPUTE_LAYER ? &all : own, a);
+    if (layer == 0 || !shares_mlp)
+        place_mlp(model, shares_mlp ? &all : own, a);
 }
 
 static void place_batch(struct model *model) {
     int64_t n = model->setup.max_tokens;
     model->flight.tokens = take_1d(model, DTYPE_I32, n);
     model->flight.targets = take_1d(model, DTYPE_I32, n);
-    model->flight.mask.row_start = take_1d(model, DTYPE_I32, n);
+    for (int m = 0; m < model->flight.num_masks; m++)
+        model->flight.masks[m].row_start = take_1d(model, DTYPE_I32, n);
     model->flight.positions = take_1d(model, DTYPE_I32, n);
     model->flight.weights = take_1d(model, DTYPE_F32, n);
 }
@@ -84,9 +129,19 @@ static void place_gradients(struct model *model) {
     enum dtype type = model->setup.compute;
     model->dx = take_2d(model, type, n, c->width);
     model->dnorm = take_2d(model, type, n, c->width);
+    if (union_plan(model).place != NORM_PRE)
+        model->dbranch = take_2d(model, type, n, c->width);
     model->dattended = take_3d(model, type, n, c->num_heads, c->head_dim);
     model->dqkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
     model->dhidden = take_2d(model, type, n, c->ffn_width);
+}
+
+static void place_rotation(struct model *model, struct rotation *rotation) {
+    const struct model_config *c = model->setup.config;
+    rotation->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    rotation->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    rotation->layout = ROPE_HALVES; /* as all families that are read come */
+    rotation->num_rotated = c->num_heads + c->num_kv_heads;
 }
 
 static void place_all(struct model *model) {
@@ -99,13 +154,47 @@ static void place_all(struct model *model) {
                                                                          model->setup.max_tokens, c->width)
                                                                : model->flight.inputs[i - 2];
     model->branch = take_2d(model, model->setup.compute, model->setup.max_tokens, c->width);
-    model->rotation.cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
-    model->rotation.sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
-    model->rotation.layout = ROPE_HALVES; /* as all families that are read come */
-    model->rotation.num_rotated = c->num_heads + c->num_kv_heads;
+    for (int r = 0; r < model->num_rotations; r++)
+        place_rotation(model, &model->rotations[r]);
     place_head(model);
     if (model->setup.trains)
         place_gradients(model);
+}
+
+/* mask_of, rotation_of - the number of the one that a layer takes: an earlier layer's, or a new one. */
+static int mask_of(struct flight *flight, const struct layer_plan *plan) {
+    int m = 0;
+    while (m < flight->num_masks && flight->masks[m].window != plan->window)
+        m++;
+    CHECK(m < FLIGHT_MAX_MASKS, "more than %d windows of attention in one model", FLIGHT_MAX_MASKS);
+    flight->masks[m].window = plan->window;
+    flight->num_masks = m == flight->num_masks ? m + 1 : flight->num_masks;
+    return m;
+}
+
+static int rotation_of(struct model *model, int layer) {
+    const struct layer_plan *plan = &model->layers[layer].plan;
+    if (!(plan->rope_theta > 0))
+        return -1;
+    for (int earlier = 0; earlier < layer; earlier++) {
+        const struct layer_plan *other = &model->layers[earlier].plan;
+        if (other->rope_theta == plan->rope_theta && other->rope_scaled == plan->rope_scaled)
+            return model->layers[earlier].rotation;
+    }
+    CHECK(model->num_rotations < MODEL_MAX_ROTATIONS, "more than %d rotations in one model",
+          MODEL_MAX_ROTATIONS);
+    return model->num_rotations++;
+}
+
+static void plan_layers(struct model *model) {
+    int num_layers = model->setup.config->num_layers;
+    model->layers = xcalloc((size_t)num_layers, sizeof *model->layers);
+    for (int layer = 0; layer < num_layers; layer++) {
+        struct layer_setup *own = &model->layers[layer];
+        own->plan = family_layer_plan(model->setup.config, layer);
+        own->mask = mask_of(&model->flight, &own->plan);
+        own->rotation = rotation_of(model, layer);
+    }
 }
 
 void model_plan(struct model *model, const struct model_setup *setup) {
@@ -114,6 +203,7 @@ void model_plan(struct model *model, const struct model_setup *setup) {
     if (!setup->trains)
         model->setup.recompute = RECOMPUTE_LAYER; /* one layer's activations serve all */
     model->arena.name = "activations";
+    plan_layers(model);
     model->flight.acts = xcalloc((size_t)setup->config->num_layers, sizeof *model->flight.acts);
     model->flight.inputs = xcalloc((size_t)setup->config->num_layers + 1, sizeof *model->flight.inputs);
     place_all(model);
@@ -131,14 +221,28 @@ struct device_limits model_limits(const struct model *model) {
                                   .head_dim = c->head_dim};
 }
 
-/* upload_rope_tables - computed on the host, by the family's own rounding. */
-static void upload_rope_tables(struct model *model) {
-    size_t table_bytes = tensor_bytes(model->rotation.cos);
+/* upload_tables - of the rotation that a layer takes; computed on the host, by the family's own rounding. */
+static void upload_tables(struct model *model, int layer) {
+    const struct layer_setup *own = &model->layers[layer];
+    struct model_config config = *model->setup.config;
+    struct rotation *rotation = &model->rotations[own->rotation];
+    size_t table_bytes = tensor_bytes(rotation->cos);
     float *cos = xcalloc(1, 2 * table_bytes), *sin = cos + table_bytes / sizeof(float);
-    model_rope_tables(model->setup.config, model->setup.max_positions, cos, sin);
-    device_upload(model->dev, model->rotation.cos, cos);
-    device_upload(model->dev, model->rotation.sin, sin);
+    config.rope_theta = own->plan.rope_theta;
+    if (!own->plan.rope_scaled)
+        config.rope_kind = ROPE_PLAIN;
+    model_rope_tables(&config, model->setup.max_positions, cos, sin);
+    device_upload(model->dev, rotation->cos, cos);
+    device_upload(model->dev, rotation->sin, sin);
     free(cos);
+}
+
+static void upload_rope_tables(struct model *model) {
+    for (int layer = 0, done = 0; layer < model->setup.config->num_layers; layer++)
+        if (model->layers[layer].rotation == done) { /* rotations are numbered as layers ask for them */
+            upload_tables(model, layer);
+            done++;
+        }
 }
 
 void model_create(struct model *model, struct device *dev, struct params *params,
@@ -146,6 +250,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model_plan(model, setup);
     model->dev = dev;
     model->params = params;
+    model->flight.host_row_start = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_row_start);
     model->flight.host_losses = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_losses);
     arena_allocate(&model->arena, dev);
     place_all(model);
@@ -158,5 +263,7 @@ void model_free(struct model *model) {
     arena_free(&model->arena);
     free(model->flight.acts);
     free(model->flight.inputs);
+    free(model->layers);
+    free(model->flight.host_row_start);
     free(model->flight.host_losses);
 }

@@ -1,0 +1,34 @@
+/* family_gguf.c - what GGUF files call a family, and their keys that begin with it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "checkpoints/family/family_internal.h"
+
+int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes) {
+    for (int i = 0; i < num_families; i++) { /* the first of those that share a name: llama before mistral */
+        const struct family *family = family_list[i];
+        if (strlen(family->gguf) != length_bytes || memcmp(family->gguf, name, length_bytes) != 0)
+            continue;
+        return model_config_set_family(config, family->model_type, NULL);
+    }
+    return -1;
+}
+
+const char *family_gguf_names(char *text, size_t room_bytes) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < num_families && used < room_bytes; i++)
+        if (!strstr(text, family_list[i]->gguf))
+            used += (size_t)snprintf(text + used, room_bytes - used, "%s%s", used ? ", " : "",
+                                     family_list[i]->gguf);
+    return text;
+}
+
+const char *family_gguf(const struct model_config *config) {
+    return family_of(config)->gguf;
+}
+
+const char *family_gguf_key(const struct model_config *config, const char *key, char *text) {
+    snprintf(text, FAMILY_KEY_ROOM, "%s.%s", family_gguf(config), key);
+    return text;
+}

@@ -1,0 +1,18 @@
+/* family_plan.c - what each layer computes: Llama's plan, and what the family changes in it. */
+#include <math.h>
+
+#include "checkpoints/family/family_internal.h"
+
+struct layer_plan family_layer_plan(const struct model_config *config, int layer) {
+    const struct family *family = family_of(config);
+    struct layer_plan plan = {.place = NORM_PRE,
+                              .rope_theta = config->rope_theta,
+                              .rope_scaled = true,
+                              .gate = GATE_SILU,
+                              .scale = 1.0f / sqrtf((float)config->head_dim)};
+    CHECK(layer >= 0 && layer < config->num_layers, "no layer %d in a model of %d", layer,
+          config->num_layers);
+    if (family->change_plan)
+        family->change_plan(config, layer, &plan);
+    return plan;
+}

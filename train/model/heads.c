@@ -1,0 +1,145 @@
+/* heads.c - see heads.h.
+ *
+ * QK-norm works on one kind of head at a time: its columns are taken out of the fused projection, normalised as rows of
+ * width D, and put back.  In both directions two buffers are at hand that are not in use at that moment: `attended`
+ * before attention has written it and after its backward has read it, and `dattended` after that backward. */
+#include "train/model/heads.h"
+
+struct tensor heads_matrix(struct tensor t) {
+    return tensor_2d(t.data, t.dtype, t.dims[0], tensor_count(t) / t.dims[0]);
+}
+
+static struct attention_args attention_args(const struct model *model, int layer) {
+    const struct model_config *c = model->setup.config;
+    const struct layer_setup *own = &model->layers[layer];
+    return (struct attention_args){.num_heads = c->num_heads,
+                                   .num_kv_heads = c->num_kv_heads,
+                                   .head_dim = c->head_dim,
+                                   .scale = own->plan.scale,
+                                   .softcap = own->plan.softcap,
+                                   .num_pairs = model->flight.masks[own->mask].num_pairs};
+}
+
+/* rotation_of - the layer's, at the positions of the micro-batch; false: it has none. */
+static bool rotation_of(const struct model *model, int layer, struct rotation *rotation) {
+    int number = model->layers[layer].rotation;
+    if (number < 0)
+        return false;
+    *rotation = model->rotations[number];
+    rotation->positions = model_rows(model, model->flight.positions);
+    return true;
+}
+
+/* The heads of one kind inside the fused projection, and their norm. */
+struct head_kind {
+    int64_t first, num_heads;
+    const struct weight *norm;
+    struct tensor raw, rstd; /* [N, heads D] before the norm, [N, heads] */
+};
+
+static struct head_kind query_kind(const struct model *model, const struct layer_weights *w,
+                                   const struct layer_acts *acts) {
+    return (struct head_kind){0, model->setup.config->num_heads, &w->query_norm, acts->queries,
+                              acts->query_rstd};
+}
+
+static struct head_kind key_kind(const struct model *model, const struct layer_weights *w,
+                                 const struct layer_acts *acts) {
+    const struct model_config *c = model->setup.config;
+    return (struct head_kind){c->num_heads, c->num_kv_heads, &w->key_norm, acts->keys, acts->key_rstd};
+}
+
+/* rows_of - memory for the heads of a kind, seen as rows of width D: [N heads, D]. */
+static struct tensor rows_of(const struct head_kind *kind, struct tensor t, int head_dim) {
+    return tensor_2d(t.data, t.dtype, kind->rstd.dims[0] * kind->num_heads, head_dim);
+}
+
+/* columns_of - the same memory as columns of the projection: [N, heads D]. */
+static struct tensor columns_of(const struct head_kind *kind, struct tensor t, int head_dim) {
+    return tensor_2d(t.data, t.dtype, kind->rstd.dims[0], kind->num_heads * head_dim);
+}
+
+static struct tensor flat(struct tensor t) {
+    return tensor_1d(t.data, t.dtype, tensor_count(t));
+}
+
+static void norm_kind(struct model *model, const struct layer_acts *acts, const struct head_kind *kind) {
+    int head_dim = model->setup.config->head_dim;
+    struct column_args columns = {.first = kind->first * head_dim, .scale = 1, .write = OP_OVERWRITE};
+    op_take_columns(model->dev, kind->raw, heads_matrix(acts->qkv), &columns);
+    op_rmsnorm_forward(model->dev, rows_of(kind, acts->attended, head_dim), flat(kind->rstd),
+                       rows_of(kind, kind->raw, head_dim), kind->norm->value, model->setup.config->norm_eps);
+    op_put_columns(model->dev, heads_matrix(acts->qkv), columns_of(kind, acts->attended, head_dim), &columns);
+}
+
+void heads_forward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                   int layer) {
+    struct rotation rotation;
+    if (model->layers[layer].plan.qk_norm) {
+        struct head_kind queries = query_kind(model, w, acts), keys = key_kind(model, w, acts);
+        norm_kind(model, acts, &queries);
+        norm_kind(model, acts, &keys);
+    }
+    if (rotation_of(model, layer, &rotation))
+        op_rope_forward(model->dev, acts->qkv, &rotation);
+}
+
+void heads_attend(struct model *model, const struct layer_acts *acts, int layer) {
+    struct attention_args attention = attention_args(model, layer);
+    const struct mask *mask = &model->flight.masks[model->layers[layer].mask];
+    op_attention_forward(model->dev, acts->attended, acts->lse, acts->qkv, model_rows(model, mask->row_start),
+                         &attention);
+}
+
+/* attend_windowed - row by row: each sees another part of the cache.  All rows were stored first. */
+static void attend_windowed(struct model *model, const struct layer_acts *acts, int64_t window,
+                            const struct kv_cache *cache, const struct attention_args *attention,
+                            int64_t past) {
+    for (int64_t i = 0; i < acts->qkv.dims[0]; i++) {
+        int64_t end = past + i + 1, first = end > window ? end - window : 0;
+        struct tensor k = tensor_rows(cache->k, first, end - first),
+                      v = tensor_rows(cache->v, first, end - first);
+        op_attention_cached(model->dev, tensor_rows(acts->attended, i, 1), tensor_rows(acts->qkv, i, 1), k, v,
+                            end - first - 1, attention);
+    }
+}
+
+void heads_attend_cached(struct model *model, const struct layer_acts *acts, int layer,
+                         const struct kv_cache *cache, int64_t past) {
+    struct attention_args attention = attention_args(model, layer);
+    int64_t window = model->layers[layer].plan.window;
+    if (window)
+        attend_windowed(model, acts, window, cache, &attention, past);
+    else
+        op_attention_cached(model->dev, acts->attended, acts->qkv, cache->k, cache->v, past, &attention);
+}
+
+/* unnorm_kind - the gradient of the heads of a kind in dqkv, from after their norm to before it. */
+static void unnorm_kind(struct model *model, const struct layer_acts *acts, const struct head_kind *kind) {
+    int head_dim = model->setup.config->head_dim;
+    struct tensor dqkv = heads_matrix(model_rows(model, model->dqkv));
+    struct tensor after = rows_of(kind, model->dattended, head_dim),
+                  before = rows_of(kind, acts->attended, head_dim);
+    struct column_args columns = {.first = kind->first * head_dim, .scale = 1, .write = OP_OVERWRITE};
+    op_take_columns(model->dev, columns_of(kind, after, head_dim), dqkv, &columns);
+    device_zero(model->dev, before);
+    op_rmsnorm_backward(model->dev, before, kind->norm->grad, after, rows_of(kind, kind->raw, head_dim),
+                        kind->norm->value, flat(kind->rstd));
+    op_put_columns(model->dev, dqkv, columns_of(kind, before, head_dim), &columns);
+}
+
+void heads_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                    int layer) {
+    struct attention_args attention = attention_args(model, layer);
+    const struct mask *mask = &model->flight.masks[model->layers[layer].mask];
+    struct rotation rotation;
+    bool rotates = rotation_of(model, layer, &rotation);
+    op_attention_backward(model->dev, model_rows(model, model->dqkv), model_rows(model, model->dattended),
+                          acts->attended, acts->lse, acts->qkv, model_rows(model, mask->row_start),
+                          &attention, rotates ? &rotation : NULL);
+    if (model->layers[layer].plan.qk_norm) {
+        struct head_kind queries = query_kind(model, w, acts), keys = key_kind(model, w, acts);
+        unnorm_kind(model, acts, &queries);
+        unnorm_kind(model, acts, &keys);
+    }
+}

@@ -1,0 +1,22 @@
+/* heads.h - what happens to queries, keys and values between their projection and the output's: QK-norm, rotation,
+ * attention; and the gradient of all three.  Each layer has its own mask, rotation, scale and soft-cap. */
+#pragma once
+
+#include "train/model/layer.h"
+
+/* heads_matrix - [N, H, D] seen as [N, H D]. */
+struct tensor heads_matrix(struct tensor t);
+
+/* heads_forward - acts.qkv [N, Q, D] as it was projected becomes what attention reads. */
+void heads_forward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                   int layer);
+
+/* heads_attend - attended [N, H, D] and lse from qkv.  heads_attend_cached - of new tokens after `past` ones. */
+void heads_attend(struct model *model, const struct layer_acts *acts, int layer);
+void heads_attend_cached(struct model *model, const struct layer_acts *acts, int layer,
+                         const struct kv_cache *cache, int64_t past);
+
+/* heads_backward - model->dqkv, the gradient of the projection's output, from model->dattended.  acts.attended is not
+ * what it was afterwards. */
+void heads_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                    int layer);
