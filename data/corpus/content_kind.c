@@ -17,6 +17,10 @@
     "convert it to JSON lines: python3 -c \"import pandas; pandas.read_csv('FILE.csv')"                      \
     ".to_json('FILE.jsonl', orient='records', lines=True, force_ascii=False)\""
 
+#define TSV                                                                                                  \
+    "convert it to JSON lines: python3 -c \"import pandas; pandas.read_csv('FILE.tsv', sep='\\t')"           \
+    ".to_json('FILE.jsonl', orient='records', lines=True, force_ascii=False)\""
+
 /* Bytes at a place; needs_binary: text could start like this, so a control character must follow soon. */
 static const struct {
     size_t offset, length;
@@ -56,6 +60,25 @@ static const struct {
     {0, 4, "\x04\x22\x4D\x18", false, {"lz4 data", "decompress it, or compress it with zstd or gzip"}},
     {0, 6, "7z\xBC\xAF\x27\x1C", false, {"a 7z archive", UNPACK}},
     {0, 6, "Rar!\x1A\x07", false, {"a RAR archive", UNPACK}},
+    {0, 4, "OggS", true, {"sound or film (Ogg)", OUT}},
+    {0, 3, "ID3", true, {"sound (MP3)", OUT}},
+    {4, 4, "ftyp", true, {"film or sound (MP4)", OUT}},
+    {0, 4, "II*\0", false, {"a TIFF image", OUT}},
+    {0, 4, "MM\0*", false, {"a TIFF image", OUT}},
+    {0, 2, "BM", true, {"a BMP image", OUT}},
+    {0, 2, "MZ", true, {"a program", OUT}},
+    {0, 4, "\xCA\xFE\xBA\xBE", false, {"a program", OUT}},
+    {0, 4, "wOFF", true, {"a font", OUT}},
+    {0, 4, "wOF2", true, {"a font", OUT}},
+    {0, 4, "%!PS", false, {"PostScript", "extract its text first, for example with ps2txt FILE.ps FILE.txt"}},
+    {0,
+     8,
+     "AT&TFORM",
+     false,
+     {"a DjVu document", "extract its text first, for example with djvutxt FILE.djvu FILE.txt"}},
+    {5, 5, "\0\0\0{\"", false, {"a safetensors model", OUT}},
+    {0, 2, "\x78\x9C", false, {"zlib data", "decompress it, or compress it with zstd or gzip"}},
+    {0, 2, "\x78\xDA", false, {"zlib data", "decompress it, or compress it with zstd or gzip"}},
     {257, 5, "ustar", false, {"a tar archive", UNPACK}},
     {0, 2, "\x1F\x8B", false, {"compressed twice (gzip)", "decompress it once"}},
     {0, 4, "\x28\xB5\x2F\xFD", false, {"compressed twice (zstd)", "decompress it once"}},
@@ -74,7 +97,7 @@ static const struct {
 };
 
 static const struct content_kind BINARY = {
-    "no text: it is full of control characters",
+    "not text: it is full of control characters",
     "convert it to text or JSON lines first; for UTF-16 without a byte order mark set the source's encoding"};
 
 /* count_controls - bytes that text does not hold: control characters but tab, line ends, form feed, backspace
@@ -106,7 +129,7 @@ const struct content_kind *content_kind_of_name(const char *path) {
         const char *ending;
         struct content_kind kind;
     } NAMES[] = {{".csv", {"a table (CSV)", CSV}},
-                 {".tsv", {"a table (TSV)", CSV}},
+                 {".tsv", {"a table (TSV)", TSV}},
                  {".json", {"one JSON document by its name", JQ}},
                  {".html", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
                  {".htm", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},

@@ -46,8 +46,13 @@ static int unknown_format(const char *path, struct err *err) {
 /* look_at - that it is text in the source's encoding, before hours of work on other files. */
 static int look_at(const char *path, const struct prepare_source *source, struct err *err) {
     struct reader *reader = reader_open_text(path, source->encoding, err);
+    if (!reader)
+        return -1;
+    const char *coding = reader_unnamed_coding(reader);
+    if (coding)
+        warn("'%s' is %s data, which its name does not say: it is read decompressed", path, coding);
     reader_close(reader);
-    return reader ? 0 : -1;
+    return 0;
 }
 
 /* add_file - takes over path. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -15,6 +16,10 @@
 enum { INPUT_BYTES = 1 << 17, OUTPUT_BYTES = 1 << 18 };
 
 enum coding { CODING_PLAIN, CODING_GZIP, CODING_ZSTD };
+static const struct {
+    const char *name, *ending;
+} CODINGS[] = {
+    [CODING_PLAIN] = {NULL, NULL}, [CODING_GZIP] = {"gzip", ".gz"}, [CODING_ZSTD] = {"zstd", ".zst"}};
 
 struct reader {
     char *path;
@@ -101,13 +106,43 @@ fail:
     return NULL;
 }
 
+/* coding_of_name - what the name promises. */
+static enum coding coding_of_name(const char *path) {
+    size_t length = strlen(path);
+    for (enum coding coding = CODING_GZIP; coding <= CODING_ZSTD; coding++) {
+        size_t ending = strlen(CODINGS[coding].ending);
+        if (length > ending && strcasecmp(path + length - ending, CODINGS[coding].ending) == 0)
+            return coding;
+    }
+    return CODING_PLAIN;
+}
+
+const char *reader_unnamed_coding(const struct reader *reader) {
+    return coding_of_name(reader->path) == CODING_PLAIN ? CODINGS[reader->coding].name : NULL;
+}
+
+/* check_name - what is not compressed as its name says was damaged, cut or renamed on the way here. */
+static int check_name(const struct reader *reader, struct err *err) {
+    enum coding named = coding_of_name(reader->path);
+    if (named == CODING_PLAIN || named == reader->coding)
+        return 0;
+    const char *is =
+        reader->coding == CODING_PLAIN ? "it does not begin as such data does" : "it is compressed otherwise";
+    return err_set(
+        err,
+        "'%s' is not %s data although its name ends in %s: %s; fetch it again, or give it the name of what "
+        "it is",
+        reader->path, CODINGS[named].name, CODINGS[named].ending,
+        reader->file_bytes == 0 ? "it is empty" : is);
+}
+
 struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err) {
     struct reader *reader = reader_open(path, err);
     if (!reader)
         return NULL;
     reader->wants_text = true;
     reader->encoding.encoding = encoding;
-    if (available(reader, err) >= 0)
+    if (check_name(reader, err) == 0 && available(reader, err) >= 0)
         return reader;
     reader_close(reader);
     return NULL;

@@ -12,7 +12,7 @@ struct reader *reader_open(const char *path, struct err *err);
 void reader_close(struct reader *reader);
 
 /* reader_open_text - the same for what must be text in this encoding; reads its first block.  Also NULL with
- * err set: what the file is instead of text, and what to do. */
+ * err set: what the file is instead of text, or that it is not compressed as its name says, and what to do. */
 struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err);
 
 /* reader_read - up to room_bytes of text; fewer only at the end of the file.  Returns their number (0 at the
@@ -25,6 +25,10 @@ int reader_line(struct reader *reader, size_t max_bytes, char **line, size_t *le
 
 /* reader_rest - everything up to the end, like a line.  Returns 0 or -1. */
 int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *length_bytes, struct err *err);
+
+/* reader_unnamed_coding - "gzip" or "zstd" where the file is compressed and its name does not end in .gz or .zst, else
+ * NULL. */
+const char *reader_unnamed_coding(const struct reader *reader);
 
 /* reader_trim - give back the memory of a line or document that was large; what was borrowed is gone. */
 void reader_trim(struct reader *reader);
