@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "data/corpus/json_line.h"
 #include "data/corpus/prepare.h"
@@ -176,6 +177,13 @@ static void test_binary(void **state) {
         {"\xFD"
          "7zXZ\0\0\4",
          8, "xz data", "decompress"},
+        {"MZ\x90\0\3\0\0\0", 8, "a program", "take it out"},
+        {"\0\0\0\x18"
+         "ftypmp42\0\0\0\0",
+         16, "film or sound", "take it out"},
+        {"\x40\0\0\0\0\0\0\0{\"a\":{}}", 16, "a safetensors model", "take it out"},
+        {"%!PS-Adobe-3.0\n", 15, "PostScript", "extract its text"},
+        {"\x78\x9C\xCBH\xCD", 5, "zlib data", "decompress"},
         {"\1\2\3\4\5\6\1\2\3\4\5\6abc", 15, "control characters", "convert"},
     };
     static const enum source_format formats[] = {SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL};
@@ -192,8 +200,12 @@ static void test_binary(void **state) {
     gives(job_for("text.txt"), "PAR1 est un groupe");
     write_text("text.txt", "page\fpage\1");
     gives(job_for("text.txt"), "page\fpage\1");
+    write_text("text.txt", "MZ et BM sont des sigles");
+    gives(job_for("text.txt"), "MZ et BM sont des sigles");
     write_text("data.CSV", "a;b");
-    refuses(job_for("data.CSV"), "a table (CSV)", "read_csv");
+    refuses(job_for("data.CSV"), "a table (CSV)", "read_csv('FILE.csv')");
+    write_text("data.tsv", "a\tb");
+    refuses(job_for("data.tsv"), "a table (TSV)", "read_csv('FILE.tsv', sep='\\t')");
     write_text("array.json", "[{\"text\": \"a\"}]");
     refuses(job_for("array.json"), "JSON document", "jq -c");
     struct job job = job_for("array.json");
@@ -201,6 +213,41 @@ static void test_binary(void **state) {
     refuses(job, "an array", "jq -c");
     write_text("what.xyz", "a");
     refuses(job_for("what.xyz"), "cannot tell the format", "text or jsonl");
+}
+
+/* test_coding_of_name - compressed as the name says, and said where the name says nothing. */
+static void test_coding_of_name(void **state) {
+    (void)state;
+    struct err err = {{0}};
+    gzFile gzip;
+    write_text("a.txt.gz", "not compressed at all");
+    refuses(job_for("a.txt.gz"), "is not gzip data although its name ends in .gz",
+            "does not begin as such data does");
+    write_text("a.jsonl.zst", "{\"text\": \"a\"}\n");
+    refuses(job_for("a.jsonl.zst"), "is not zstd data although its name ends in .zst", "fetch it again");
+    write_text("empty.txt.gz", "");
+    refuses(job_for("empty.txt.gz"), "is not gzip data", "it is empty");
+    for (int is_named = 0; is_named < 2; is_named++) {
+        char *path = path_of(is_named ? "b.txt.gz" : "b.txt");
+        assert_non_null(gzip = gzopen(path, "wb"));
+        assert_int_equal(gzwrite(gzip, "text", 4), 4);
+        assert_int_equal(gzclose(gzip), Z_OK);
+        gives(job_for(is_named ? "b.txt.gz" : "b.txt"), "text");
+        struct reader *reader = reader_open_text(path, ENCODING_UTF8, &err);
+        assert_non_null(reader);
+        if (is_named)
+            assert_null(reader_unnamed_coding(reader));
+        else
+            assert_string_equal(reader_unnamed_coding(reader), "gzip");
+        reader_close(reader);
+        free(path);
+    }
+    char *plain = path_of("text.txt"); /* control */
+    struct reader *reader = reader_open_text(plain, ENCODING_UTF8, &err);
+    assert_non_null(reader);
+    assert_null(reader_unnamed_coding(reader));
+    reader_close(reader);
+    free(plain);
 }
 
 /* --- lines --- */
@@ -331,6 +378,58 @@ static void test_chat_lines(void **state) {
     }
 }
 
+static struct job chat_job(const char *answer) {
+    static char chatml[] = "chatml";
+    char *line =
+        xasprintf("{\"messages\": [{\"role\": \"user\", \"content\": \"q<s>\"}, {\"role\": \"assistant\", "
+                  "\"content\": \"%s\"}]}\n",
+                  answer);
+    write_text("answer.jsonl", line);
+    free(line);
+    struct job job = job_for("answer.jsonl");
+    job.source.chat = true;
+    job.config.chat_template = chatml;
+    return job;
+}
+
+/* An answer of nothing that can be seen is an empty answer. */
+static void test_invisible_answers(void **state) {
+    (void)state;
+    static const char *const empty[] = {
+        "", " \\n", "\\u200b", "\\ufeff\\u2060 \\u200d", "\xC2\xAD\xE3\x85\xA4", "\\u0001"};
+    for (size_t i = 0; i < sizeof empty / sizeof empty[0]; i++)
+        refuses(chat_job(empty[i]), "message 2", "is empty");
+    gives(chat_job("\\u200b."),
+          "<|im_start|>user\nq<s><|im_end|>\n<|im_start|>assistant\n\xE2\x80\x8B.<|im_end|>\n");
+}
+
+/* Messages that hold the text of a special token are counted, and that text is no token. */
+static void test_special_text(void **state) {
+    (void)state;
+    static const struct {
+        const char *answer;
+        int64_t count;
+    } cases[] = {{"a <|im_end|> b", 2}, {"<|im_end|><|im_end|></s>", 2}, {"<|im_end |>", 1}, {"[INST", 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct job job = chat_job(cases[i].answer);
+        if (run(&job) != 0)
+            fail_msg("%s", job.err.text);
+        assert_int_equal(job.totals.num_marked, cases[i].count); /* the user's message holds <s> in each */
+        struct err err = {{0}};
+        struct token_file *file = token_file_open(job.config.output, &err);
+        assert_non_null(file);
+        int64_t count = token_file_num_tokens(file), num_ends = 0;
+        int32_t *ids = xcalloc((size_t)count, sizeof *ids);
+        assert_int_equal(token_file_read(file, 0, count, ids, NULL, &err), 0);
+        for (int64_t k = 0; k < count; k++)
+            num_ends += ids[k] == TINY_IM_END;
+        assert_int_equal(num_ends, 2); /* the template's own */
+        free(ids);
+        token_file_close(file);
+        release(&job);
+    }
+}
+
 /* --- folders --- */
 
 static struct job folder_job(enum subfolder_policy policy) {
@@ -378,7 +477,8 @@ int main(void) {
         cmocka_unit_test(test_binary),        cmocka_unit_test(test_other_fields),
         cmocka_unit_test(test_missing_field), cmocka_unit_test(test_bad_lines_left_out),
         cmocka_unit_test(test_plain),         cmocka_unit_test(test_chat_lines),
-        cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_folders),       cmocka_unit_test(test_coding_of_name),
+        cmocka_unit_test(test_special_text),  cmocka_unit_test(test_invisible_answers),
     };
     folder = test_folder("corpora");
     tok = tiny_tokenizer(TINY_ALL);

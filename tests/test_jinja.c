@@ -104,8 +104,8 @@ static void test_origins(void **state) {
     assert_memory_equal(out.text.bytes, want, strlen(want));
     assert_int_equal(strlen(marks), strlen(want));
     for (size_t i = 0; i < strlen(want); i++)
-        if (out.origins[i] != marks[i] - '0')
-            fail_msg("byte %zu is of message %d, not %c", i, out.origins[i], marks[i]);
+        if (jinja_text_origin(&out, i) != marks[i] - '0')
+            fail_msg("byte %zu is of message %d, not %c", i, jinja_text_origin(&out, i), marks[i]);
     jinja_text_release(&out);
 }
 
@@ -171,6 +171,65 @@ static void test_refused(void **state) {
     jinja_text_release(&out);
 }
 
+/* test_long - strings so long that they are joined without being copied: the text, and whose each byte is. */
+static void test_long(void **state) {
+    (void)state;
+    enum { LONG = 3000, TURNS = 1000 };
+    static const struct {
+        const char *source;
+        const char *want; /* A: the message, B: in capitals; everything else stands for itself */
+    } texts[] = {
+        {"{{ '<' + messages[0].content + '>' + messages[0].content ~ 1 }}", "<A>A1"},
+        {"{% set c = '<' + messages[0].content + '>' %}{{ c }}{{ c|length }}{{ c[:1] }}{{ c == c }}",
+         "<A>3002<True"},
+        {"{% set c = messages[0].content ~ messages[0].content %}{{ c|trim }}{% if c and 'zz' not in c %}y{% endif %}",
+         "AAy"},
+        {"{{ ('<' ~ messages[0].content ~ '>')|replace('<', '((')|replace('>', messages[0].content) }}",
+         "((AA"},
+        {"{{ [messages[0].content, messages[0].content]|join('-') }}|{{ ('-' ~ messages[0].content).split('-')|join('+') }}",
+         "A-A|+A"},
+        {"{{ ('x' ~ messages[0].content)|upper }}", "XB"},
+    };
+    char message[LONG + 1], capitals[LONG + 1];
+    memset(message, 'a', LONG);
+    memset(capitals, 'A', LONG);
+    const struct jinja_message messages[] = {{"user", message, LONG}};
+    const struct jinja_input input = {.messages = messages, .num_messages = 1};
+    struct jinja_text out = {0};
+    struct err err = {""};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct text want = {0};
+        for (const char *at = texts[i].want; *at; at++)
+            text_append(&want,
+                        *at == 'A'   ? message
+                        : *at == 'B' ? capitals
+                                     : at,
+                        *at == 'A' || *at == 'B' ? LONG : 1);
+        if (render(texts[i].source, &input, &out, &err) != JINJA_DONE)
+            fail_msg("'%s': %s", texts[i].source, err.text);
+        assert_int_equal(out.text.length_bytes, want.length_bytes);
+        assert_memory_equal(out.text.bytes, want.bytes, want.length_bytes);
+        size_t at = 0;
+        for (const char *c = texts[i].want; *c; c++) {
+            bool is_message = *c == 'A' || *c == 'B';
+            assert_int_equal(jinja_text_origin(&out, at), is_message);
+            at += is_message ? LONG : 1;
+            assert_int_equal(jinja_text_origin(&out, at - 1), is_message);
+        }
+        text_release(&want);
+    }
+    /* one that grows at its end, and one at its beginning */
+    assert_int_equal(
+        render(
+            "{% set ns = namespace(t='', u='') %}{% for i in range(1000) %}{% set ns.t = ns.t + messages[0].content %}"
+            "{% set ns.u = messages[0].content[:9] ~ '.' ~ ns.u %}{% endfor %}{{ ns.u }}{{ ns.t }}",
+            &input, &out, &err),
+        JINJA_DONE);
+    assert_int_equal(out.text.length_bytes, TURNS * (LONG + 10));
+    assert_int_equal(out.num_stretches, 2 * TURNS + 1);
+    jinja_text_release(&out);
+}
+
 static void test_reads(void **state) {
     (void)state;
     struct err err = {""};
@@ -215,7 +274,7 @@ static void test_cut(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden), cmocka_unit_test(test_origins), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_reads),  cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_reads),  cmocka_unit_test(test_long),    cmocka_unit_test(test_cut),
     };
     json_error_t fault;
     golden = json_load_file("tests/golden/chat/jinja.json", 0, &fault);

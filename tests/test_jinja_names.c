@@ -82,10 +82,10 @@ static void test_origins(void **state) {
     assert_int_equal(out.text.length_bytes, strlen(want));
     assert_memory_equal(out.text.bytes, want, strlen(want));
     for (size_t i = 0; i < strlen(want); i++)
-        if (i < 9 && out.origins[i] != marks[i] - '0')
-            fail_msg("byte %zu is of message %d, not %c", i, out.origins[i], marks[i]);
+        if (i < 9 && jinja_text_origin(&out, i) != marks[i] - '0')
+            fail_msg("byte %zu is of message %d, not %c", i, jinja_text_origin(&out, i), marks[i]);
     for (size_t i = 9; i < strlen(want); i++)
-        assert_int_equal(out.origins[i], 2);
+        assert_int_equal(jinja_text_origin(&out, i), 2);
     jinja_text_release(&out);
 }
 

@@ -175,11 +175,47 @@ static void test_json_refusals(void **state) {
     assert_non_null(strstr(err.text, "more than the 100 allowed"));
 }
 
+/* test_blank - what nobody sees, and next to each range what somebody does. */
+static void test_blank(void **state) {
+    (void)state;
+    static const char *const blank[] = {"",
+                                        " \t\r\n",
+                                        "\xC2\xA0",
+                                        "\xE2\x80\x8B",
+                                        "\xEF\xBB\xBF",
+                                        "\xC2\xAD",
+                                        "\xE2\x81\xA0 \xE2\x80\x8D",
+                                        "\xE3\x80\x80",
+                                        "\xE3\x85\xA4",
+                                        "\xEF\xB8\x8F",
+                                        "\xF3\xA0\x80\xA0",
+                                        "\x01\x7F",
+                                        "\xE2\xA0\x80"};
+    static const char *const seen[] = {"a",
+                                       "\xE2\x80\x90",
+                                       "\xEF\xBB\xBE",
+                                       "\xC2\xAE",
+                                       "\xE2\x80\x8B.",
+                                       ".\xE2\x80\x8B",
+                                       "\xE3\x85\xA5",
+                                       "\xEF\xB8\x90",
+                                       "\xF0\x9F\x98\x80",
+                                       "\xE2\xA0\x81",
+                                       "\xCC\x81"};
+    for (size_t i = 0; i < sizeof blank / sizeof blank[0]; i++)
+        if (!text_is_blank(blank[i], strlen(blank[i])))
+            fail_msg("blank text %zu is seen", i);
+    for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++)
+        if (text_is_blank(seen[i], strlen(seen[i])))
+            fail_msg("text %zu is not seen", i);
+    assert_true(text_is_blank("\0", 1));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_utf8),          cmocka_unit_test(test_code_points),
         cmocka_unit_test(test_sha256),        cmocka_unit_test(test_json_getters),
-        cmocka_unit_test(test_json_refusals),
+        cmocka_unit_test(test_json_refusals), cmocka_unit_test(test_blank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

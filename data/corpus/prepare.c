@@ -4,6 +4,7 @@
  * (duplicates, every n-th document for validation, which error is reported) is decided while appending. */
 #include "data/corpus/prepare.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -11,25 +12,22 @@
 #include <unistd.h>
 
 #include "data/corpus/prepare_batch.h"
+#include "data/corpus/prepare_seen.h"
 #include "data/tokens/tokens.h"
 #include "kernels/clock.h"
 
-enum { MAX_WARNINGS = 5, MAX_THREADS = 1024 };
-
-/* Hashes of the documents seen: open addressing, 16 bytes each, at most two thirds full.  Two different texts
- * of the same 128-bit hash would be a one in 10^20 event for a billion documents. */
-struct seen {
-    XXH128_hash_t *slots; /* all zero: free */
-    uint64_t num_slots, num_used;
-};
+/* LARGE_BYTES: what is this large goes back to the system when it is freed (without a fixed limit the first text of
+ * 16 MiB raises it, and each copy of a long document stays in the heap). */
+enum { MAX_WARNINGS = 5, MAX_THREADS = 1024, LARGE_BYTES = 1 << 20 };
 
 struct prepare_job {
     const struct prepare_config *config;
+    const struct tokenizer *tok;
     const struct chat_style *style; /* NULL without conversations */
     struct corpus corpus;
     struct token_writer *writer, *valid_writer;
     struct prepare_totals *totals;
-    struct seen seen;
+    struct hash_set seen;
     int64_t num_kept; /* documents, both files */
     int num_warned;
     prepare_progress progress;
@@ -61,40 +59,6 @@ char *prepare_valid_path(const char *output) {
     return xasprintf("%.*s-valid.h5", (int)(has_ending ? length - 3 : length), output);
 }
 
-/* --- duplicates --- */
-
-static uint64_t seen_slot(const struct seen *seen, XXH128_hash_t hash) {
-    uint64_t slot = hash.low64 & (seen->num_slots - 1);
-    while ((seen->slots[slot].low64 || seen->slots[slot].high64) && !XXH128_isEqual(seen->slots[slot], hash))
-        slot = (slot + 1) & (seen->num_slots - 1);
-    return slot;
-}
-
-static void seen_grow(struct seen *seen) {
-    struct seen larger = {.num_slots = seen->num_slots ? 2 * seen->num_slots : 1024,
-                          .num_used = seen->num_used};
-    larger.slots = xcalloc(larger.num_slots, sizeof *larger.slots);
-    for (uint64_t i = 0; i < seen->num_slots; i++)
-        if (seen->slots[i].low64 || seen->slots[i].high64)
-            larger.slots[seen_slot(&larger, seen->slots[i])] = seen->slots[i];
-    free(seen->slots);
-    *seen = larger;
-}
-
-/* seen_before - and remember it. */
-static bool seen_before(struct seen *seen, XXH128_hash_t hash) {
-    if (hash.low64 == 0 && hash.high64 == 0)
-        hash.low64 = 1; /* zero marks free slots */
-    if (3 * (seen->num_used + 1) > 2 * seen->num_slots)
-        seen_grow(seen);
-    uint64_t slot = seen_slot(seen, hash);
-    if (seen->slots[slot].low64 || seen->slots[slot].high64)
-        return true;
-    seen->slots[slot] = hash;
-    seen->num_used++;
-    return false;
-}
-
 /* --- appending, in order --- */
 
 static void note_bad_text(struct prepare_job *job, const struct batch_document *document) {
@@ -123,6 +87,22 @@ static void note_left_out(struct batch_document *document, const char *what, int
     document->why = NULL;
 }
 
+/* note_marked - a conversation that is kept, with messages that hold the text of special tokens. */
+static void note_marked(struct prepare_job *job, const struct batch_document *document) {
+    struct prepare_totals *totals = job->totals;
+    bool is_said = totals->num_marked >= MAX_WARNINGS;
+    totals->num_marked += document->num_marked;
+    if (is_said)
+        return;
+    warn(
+        "'%s' line %lld: message %d holds the text of the special token '%s': it is written as other text, never as "
+        "that token",
+        job->corpus.files[document->file].path, (long long)document->line, document->marked_message + 1,
+        tokenizer_entry(job->tok, document->marked_id).text);
+    if (totals->num_marked >= MAX_WARNINGS)
+        warn("further messages with the text of special tokens are only counted");
+}
+
 /* keep_document - whether it goes into the files at all. */
 static bool keep_document(struct prepare_job *job, struct batch_document *document) {
     if (document->has_bad_text)
@@ -138,7 +118,7 @@ static bool keep_document(struct prepare_job *job, struct batch_document *docume
     if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
         return false;
     if (document->outcome == OUTCOME_TOKENS && job->config->deduplicate &&
-        seen_before(&job->seen, document->hash)) {
+        hashes_add(&job->seen, document->hash) == HASH_KNOWN) {
         job->totals->num_duplicates++;
         token_writer_source(job->writer, document->source)->num_duplicates++;
         return false;
@@ -154,6 +134,8 @@ static int append_document(struct prepare_job *job, const struct batch *batch,
                            struct batch_document *document, struct err *err) {
     if (!keep_document(job, document))
         return 0;
+    if (document->num_marked > 0)
+        note_marked(job, document);
     int64_t every = job->config->valid_every;
     bool is_valid = every > 0 && job->num_kept % every == every - 1;
     job->num_kept++;
@@ -461,8 +443,13 @@ static void note_files(struct prepare_job *job) {
 
 int prepare_run(const struct prepare_config *config, const struct tokenizer *tok, prepare_progress progress,
                 void *user, struct prepare_totals *totals, struct err *err) {
-    struct prepare_job job = {
-        .config = config, .totals = totals, .progress = progress, .user = user, .start_s = clock_s()};
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    struct prepare_job job = {.config = config,
+                              .tok = tok,
+                              .totals = totals,
+                              .progress = progress,
+                              .user = user,
+                              .start_s = clock_s()};
     struct worker model = {.config = config, .corpus = &job.corpus, .tok = tok};
     struct chat_style style = {.kind = CHAT_UNKNOWN};
     *totals = (struct prepare_totals){0};
@@ -483,6 +470,6 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     totals->seconds = clock_s() - job.start_s;
     corpus_close(&job.corpus);
     chat_style_release(&style);
-    free(job.seen.slots);
+    hashes_release(&job.seen);
     return status;
 }

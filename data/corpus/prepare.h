@@ -44,8 +44,9 @@ struct prepare_totals {
     int64_t num_documents, num_tokens; /* in the output file */
     int64_t num_duplicates, num_short; /* left out; short: fewer than min_tokens, or no text */
     int64_t num_bad_chats;             /* conversations left out, by bad_chat */
-    int64_t num_invalid_utf8;          /* documents with invalid UTF-8 or NUL: repaired or left out */
-    int64_t num_bad_lines;             /* left out: not JSON, without the field, or not to be encoded */
+    int64_t num_marked;       /* messages that hold the text of a special token, written as other text */
+    int64_t num_invalid_utf8; /* documents with invalid UTF-8 or NUL: repaired or left out */
+    int64_t num_bad_lines;    /* left out: not JSON, without the field, or not to be encoded */
     int64_t num_nested_files, num_hidden_files, num_other_files; /* of folders, not read */
     int64_t input_bytes;                                         /* text read, after decompression */
     int64_t valid_documents, valid_tokens;

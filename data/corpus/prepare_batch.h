@@ -17,8 +17,8 @@ enum {
     BATCH_BYTES = 1 << 20, /* of raw text, unless one document is longer */
     BATCH_DOCUMENTS = 1024,
     DOCUMENT_MAX_BYTES = 256 << 20, /* a longer line or file is refused by name */
-    CHAT_MAX_BYTES = 16 << 20,      /* a longer list of messages; rendering one takes many times its size */
-    BATCH_KEPT_TOKENS = 1 << 22     /* a token list that grew beyond this is given back after use */
+    CHAT_MAX_BYTES = 16 << 20,  /* a longer list of messages is refused; such a one takes 3.3 times that */
+    BATCH_KEPT_TOKENS = 1 << 22 /* a token list that grew beyond this is given back after use */
 };
 
 enum outcome {
@@ -37,6 +37,9 @@ struct batch_document {
     size_t first_byte, length_bytes;
     enum outcome outcome;
     bool has_bad_text; /* invalid UTF-8, a NUL byte or a lone surrogate was in it */
+    int num_marked;    /* messages that hold the text of a special token; the first of them, and the token: */
+    int marked_message;
+    int32_t marked_id;
     int64_t first_token, num_tokens;
     XXH128_hash_t hash; /* of its text */
     char *why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE: in words, malloc'ed; released when it is appended */
@@ -147,10 +150,12 @@ enum verdict { VERDICT_CLEAN, VERDICT_REPAIRED, VERDICT_SKIP, VERDICT_ERROR };
  * says. */
 enum verdict worker_append_field(struct worker *worker, struct batch_document *document, const json_t *value,
                                  struct err *err);
-/* worker_encode_chat - the messages of a parsed line (prepare_chat.c).  Returns 0, or -1 with err set; the
- * outcome is OUTCOME_BAD_CHAT where the conversation is at fault. */
+/* worker_encode_chat - the messages of a parsed line (prepare_chat.c), which it takes over.  Returns 0, or -1
+ * with err set; the outcome is OUTCOME_BAD_CHAT where the conversation is at fault. */
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
-                       const json_t *line, const json_t *list, struct err *err);
+                       json_t *line, struct err *err);
+/* worker_give_back - the texts of a document that was large, once they are needed no more. */
+void worker_give_back(struct worker *worker);
 void worker_release(struct worker *worker);
 /* worker_encode - all documents of a batch, up to its first error. */
 void worker_encode(struct worker *worker, struct batch *batch);

@@ -8,12 +8,27 @@
 #include "data/corpus/prepare_batch.h"
 #include "data/template/jinja.h"
 
-/* A conversation that is being read; the contents lie in the worker's scratch. */
+/* A conversation that is being read; the contents lie in the worker's scratch, the roles are its own. */
 struct conversation {
     struct chat_message *messages;
+    char **roles;
     bool *unlearnt;
     int num_messages;
 };
+
+static void conversation_init(struct conversation *read, int num_messages) {
+    *read = (struct conversation){xcalloc((size_t)num_messages, sizeof *read->messages),
+                                  xcalloc((size_t)num_messages, sizeof *read->roles),
+                                  xcalloc((size_t)num_messages, sizeof *read->unlearnt), num_messages};
+}
+
+static void conversation_release(struct conversation *read) {
+    for (int i = 0; i < read->num_messages; i++)
+        free(read->roles[i]);
+    free(read->messages);
+    free(read->roles);
+    free(read->unlearnt);
+}
 
 /* is_empty - null, false, "", [] and {} say nothing. */
 static bool is_empty(const json_t *value) {
@@ -121,8 +136,9 @@ static enum verdict read_message(struct worker *worker, struct batch_document *d
         return VERDICT_ERROR;
     size_t before = worker->scratch.length_bytes;
     enum verdict verdict = worker_append_field(worker, document, content, err);
-    read->messages[i] = (struct chat_message){.role = json_string_value(role),
-                                              .content_bytes = worker->scratch.length_bytes - before};
+    read->roles[i] = xstrdup(json_string_value(role));
+    read->messages[i] =
+        (struct chat_message){.role = read->roles[i], .content_bytes = worker->scratch.length_bytes - before};
     return verdict;
 }
 
@@ -144,14 +160,6 @@ static XXH128_hash_t hash_messages(const struct chat_message *messages, const bo
     return hash;
 }
 
-static bool has_text(const struct chat_message *message) {
-    const char *at = message->content, *end = at + message->content_bytes;
-    while (at < end)
-        if (!text_is_space(text_next_char(&at)))
-            return true;
-    return false;
-}
-
 /* check_answers - there is something to learn, and nothing to learn is not "say nothing". */
 static int check_answers(const struct conversation *read, struct err *err) {
     int num_learnt = 0;
@@ -159,9 +167,11 @@ static int check_answers(const struct conversation *read, struct err *err) {
         if (strcmp(read->messages[i].role, "assistant") != 0 || read->unlearnt[i])
             continue;
         num_learnt++;
-        if (!has_text(&read->messages[i]))
+        if (text_is_blank(read->messages[i].content, read->messages[i].content_bytes))
             return err_set(
-                err, "message %d, an answer of the assistant, is empty: the model would learn to say nothing",
+                err,
+                "message %d, an answer of the assistant, is empty (or holds only characters that cannot be seen): the model would learn to say "
+                "nothing",
                 i + 1);
     }
     if (num_learnt == 0)
@@ -169,9 +179,24 @@ static int check_answers(const struct conversation *read, struct err *err) {
     return 0;
 }
 
-/* encode - the messages are read: tokens and mask. */
-static int encode(struct worker *worker, struct batch *batch, struct batch_document *document,
-                  const struct conversation *read, struct err *err) {
+/* note_marks - messages that hold the text of a special token: it is written as other text, which an author who
+ * meant the token wants to know. */
+static void note_marks(const struct worker *worker, struct batch_document *document,
+                       const struct conversation *read) {
+    for (int i = 0; i < read->num_messages; i++) {
+        int32_t id =
+            tokenizer_find_special(worker->tok, read->messages[i].content, read->messages[i].content_bytes);
+        if (id >= 0 && document->num_marked++ == 0) {
+            document->marked_message = i;
+            document->marked_id = id;
+        }
+    }
+}
+
+/* render - the messages are read: their text with its spans.  They are not needed afterwards, and given back where
+ * they are long. */
+static int render(struct worker *worker, struct batch_document *document, const struct conversation *read,
+                  struct chat_text *rendered, struct err *err) {
     const char *at = worker->scratch.bytes ? worker->scratch.bytes : "";
     for (int i = 0; i < read->num_messages; i++) {
         read->messages[i].content = at;
@@ -183,47 +208,65 @@ static int encode(struct worker *worker, struct batch *batch, struct batch_docum
                         .unlearnt = read->unlearnt,
                         .style = worker->style};
     document->hash = hash_messages(read->messages, read->unlearnt, read->num_messages);
-    if (chat_encode(worker->tok, worker->encoder, &chat, &batch->tokens, &batch->mask, err) != 0)
+    if (chat_render(worker->tok, &chat, rendered, err) != 0 || check_answers(read, err) != 0)
         return -1;
-    return check_answers(read, err);
+    note_marks(worker, document, read);
+    worker_give_back(worker);
+    return 0;
 }
 
-/* encode_list - the messages one after the other; one whose text is skipped takes the conversation with it.
- */
-static int encode_list(struct worker *worker, struct batch *batch, struct batch_document *document,
-                       const json_t *list, struct err *err) {
+/* encode - a conversation that was read: tokens and mask. */
+static int encode(struct worker *worker, struct batch *batch, struct batch_document *document,
+                  const struct conversation *read, struct err *err) {
+    struct chat_text rendered = {0};
+    int status = render(worker, document, read, &rendered, err);
+    if (status == 0)
+        status = chat_encode_text(worker->encoder, &rendered, &batch->tokens, &batch->mask, err);
+    chat_text_release(&rendered);
+    return status;
+}
+
+/* read_list - the messages one after the other; one whose text is skipped takes the conversation with it.  read
+ * is to be released in any case. */
+static int read_list(struct worker *worker, struct batch_document *document, const json_t *list,
+                     struct conversation *read, struct err *err) {
     enum { MAX_MESSAGES = 1 << 15 };
+    int status = 0;
     if (json_array_size(list) > MAX_MESSAGES)
         return err_set(err, "a conversation of more than %d messages", MAX_MESSAGES);
     if (json_array_size(list) == 0)
         return err_set(err, "a conversation without messages");
-    int count = (int)json_array_size(list), status = 0;
-    struct conversation read = {xcalloc((size_t)count, sizeof *read.messages),
-                                xcalloc((size_t)count, sizeof *read.unlearnt), count};
+    conversation_init(read, (int)json_array_size(list));
     worker->scratch.length_bytes = 0;
-    for (int i = 0; status == 0 && i < count && document->outcome == OUTCOME_TOKENS; i++) {
-        enum verdict verdict = read_message(worker, document, json_array_get(list, (size_t)i), i, &read, err);
+    for (int i = 0; status == 0 && i < read->num_messages && document->outcome == OUTCOME_TOKENS; i++) {
+        enum verdict verdict = read_message(worker, document, json_array_get(list, (size_t)i), i, read, err);
         if (verdict == VERDICT_SKIP)
             document->outcome = OUTCOME_SKIPPED;
         else if (verdict == VERDICT_ERROR)
             status = -1;
     }
-    if (status == 0 && document->outcome == OUTCOME_TOKENS)
-        status = encode(worker, batch, document, &read, err);
-    free(read.messages);
-    free(read.unlearnt);
     return status;
 }
 
-int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
-                       const json_t *line, const json_t *list, struct err *err) {
-    int status = 0;
-    for (size_t f = 0; status == 0 && CHAT_REFUSED_FIELDS[f]; f++)
+static int check_line(const json_t *line, struct err *err) {
+    for (size_t f = 0; CHAT_REFUSED_FIELDS[f]; f++)
         if (!is_empty(json_object_get(line, CHAT_REFUSED_FIELDS[f])))
-            status = err_set(err, "the conversation has the field '%s', which is not supported",
-                             CHAT_REFUSED_FIELDS[f]);
+            return err_set(err, "the conversation has the field '%s', which is not supported",
+                           CHAT_REFUSED_FIELDS[f]);
+    return 0;
+}
+
+int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
+                       json_t *line, struct err *err) {
+    const char *field = source_field(&worker->config->sources[document->source]);
+    struct conversation read = {0};
+    int status = check_line(line, err);
     if (status == 0)
-        status = encode_list(worker, batch, document, list, err);
+        status = read_list(worker, document, json_object_get(line, field), &read, err);
+    json_decref(line); /* before the text is made: a long conversation is not held twice */
+    if (status == 0 && document->outcome == OUTCOME_TOKENS)
+        status = encode(worker, batch, document, &read, err);
+    conversation_release(&read);
     if (status != 0 && !document->has_bad_text)
         document->outcome = OUTCOME_BAD_CHAT;
     return status;

@@ -123,8 +123,7 @@ enum verdict worker_append_field(struct worker *worker, struct batch_document *d
     return verdict;
 }
 
-/* give_back - the texts of a document that was large, once its tokens are made. */
-static void give_back(struct worker *worker) {
+void worker_give_back(struct worker *worker) {
     if (worker->scratch.room_bytes > 4 * BATCH_BYTES)
         text_release(&worker->scratch);
     if (worker->repaired.room_bytes > 4 * BATCH_BYTES)
@@ -144,7 +143,7 @@ static int encode_text(struct worker *worker, struct batch *batch, struct batch_
         token_list_push(&batch->tokens, worker->bos);
     if (encoder_encode(worker->encoder, bytes, length_bytes, ENCODE_PLAIN, &batch->tokens, err) != 0)
         return -1;
-    give_back(worker);
+    worker_give_back(worker);
     if (worker->eos >= 0)
         token_list_push(&batch->tokens, worker->eos);
     batch->mask = xrealloc(batch->mask, (size_t)batch->tokens.room);
@@ -201,8 +200,8 @@ static int encode_string(struct worker *worker, struct batch *batch, struct batc
     return status;
 }
 
-/* check_chat_size - a template works on copies of the messages and on where each byte of them came from: that
- * many times a line of 100 MB is more than a node has to spare. */
+/* check_chat_size - the tree of the messages, their text and its tokens are each of the size of the line: several
+ * times a line of 100 MB is more than a node has to spare for each thread. */
 static int check_chat_size(struct batch_document *document, struct text_span list, struct err *err) {
     if (list.length_bytes <= CHAT_MAX_BYTES)
         return 0;
@@ -234,10 +233,7 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
     if (!root)
         return -1;
     give_back_raw(worker, batch, document);
-    status =
-        worker_encode_chat(worker, batch, document, root, json_object_get(root, source_field(source)), err);
-    json_decref(root);
-    return status;
+    return worker_encode_chat(worker, batch, document, root, err);
 }
 
 /* encode_document - one document; what is wrong with it is said without its place. */

@@ -131,3 +131,29 @@ bool text_is_space(uint32_t c) {
            (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
            c == 0x3000;
 }
+
+/* is_invisible - controls, the braille blank, and Default_Ignorable_Code_Point.  Source: Unicode 15,
+ * DerivedCoreProperties.txt. */
+static bool is_invisible(uint32_t c) {
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {{0x00, 0x1F},     {0x7F, 0x9F},       {0xAD, 0xAD},       {0x34F, 0x34F},
+                  {0x61C, 0x61C},   {0x115F, 0x1160},   {0x17B4, 0x17B5},   {0x180B, 0x180F},
+                  {0x200B, 0x200F}, {0x202A, 0x202E},   {0x2060, 0x206F},   {0x2800, 0x2800},
+                  {0x3164, 0x3164}, {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},   {0xFFA0, 0xFFA0},
+                  {0xFFF0, 0xFFF8}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}};
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (c >= ranges[i].first && c <= ranges[i].last)
+            return true;
+    return false;
+}
+
+bool text_is_blank(const char *bytes, size_t length_bytes) {
+    const char *at = bytes, *end = bytes + length_bytes;
+    while (at < end) {
+        uint32_t c = text_next_char(&at);
+        if (!text_is_space(c) && !is_invisible(c))
+            return false;
+    }
+    return true;
+}

@@ -71,5 +71,9 @@ static inline size_t text_char_bytes(char lead) {
 /* text_encode_char - UTF-8 of a code point into 4 bytes of room; returns the number written. */
 size_t text_encode_char(char *bytes, uint32_t code_point);
 
+/* text_is_blank - nothing of a text, which is valid UTF-8, can be seen: white space, control characters, and
+ * those that Unicode says are not drawn (zero-width spaces and joiners, soft hyphens, byte order marks). */
+bool text_is_blank(const char *bytes, size_t length_bytes);
+
 /* text_is_space - white space as Python's str.strip() sees it, no-break spaces included. */
 bool text_is_space(uint32_t code_point);

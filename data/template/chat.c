@@ -27,17 +27,21 @@ void chat_text_release(struct chat_text *rendered) {
 
 /* --- spans --- */
 
-void chat_text_add(struct chat_text *out, enum chat_part part, const char *bytes, size_t length_bytes,
-                   int32_t id) {
-    if (length_bytes == 0)
-        return;
+void chat_text_add_span(struct chat_text *out, struct chat_span span) {
     if (out->num_spans == out->spans_room) {
         out->spans_room = out->spans_room ? 2 * out->spans_room : 16;
         out->spans = xrealloc(out->spans, (size_t)out->spans_room * sizeof *out->spans);
     }
+    out->spans[out->num_spans++] = span;
+}
+
+void chat_text_add(struct chat_text *out, enum chat_part part, const char *bytes, size_t length_bytes,
+                   int32_t id) {
+    if (length_bytes == 0)
+        return;
     size_t first = out->text.length_bytes;
     text_append(&out->text, bytes, length_bytes);
-    out->spans[out->num_spans++] = (struct chat_span){part, first, first + length_bytes, id, out->message};
+    chat_text_add_span(out, (struct chat_span){part, first, first + length_bytes, id, out->message});
 }
 
 static void add_frame(struct chat_text *out, const char *text) {
@@ -473,18 +477,24 @@ static int encode_spans(struct encoding *out, const struct chat_text *rendered, 
     return 0;
 }
 
-int chat_encode(const struct tokenizer *tok, struct encoder *enc, const struct chat *chat,
-                struct token_list *tokens, uint8_t **mask, struct err *err) {
-    struct chat_text rendered = {0};
+int chat_encode_text(struct encoder *enc, const struct chat_text *rendered, struct token_list *tokens,
+                     uint8_t **mask, struct err *err) {
     struct encoding out = {.enc = enc, .tokens = tokens, .first = tokens->count};
-    int status = chat_render(tok, chat, &rendered, err);
-    if (status == 0)
-        status = encode_spans(&out, &rendered, err);
+    int status = encode_spans(&out, rendered, err);
     if (status == 0) {
         *mask = xrealloc(*mask, (size_t)tokens->room);
         memcpy(*mask + out.first, out.marks.bytes, out.marks.length_bytes);
     }
     text_release(&out.marks);
+    return status;
+}
+
+int chat_encode(const struct tokenizer *tok, struct encoder *enc, const struct chat *chat,
+                struct token_list *tokens, uint8_t **mask, struct err *err) {
+    struct chat_text rendered = {0};
+    int status = chat_render(tok, chat, &rendered, err);
+    if (status == 0)
+        status = chat_encode_text(enc, &rendered, tokens, mask, err);
     chat_text_release(&rendered);
     return status;
 }

@@ -85,9 +85,11 @@ char *chat_style_template(const struct chat_style *style, const struct tokenizer
 int chat_render(const struct tokenizer *tok, const struct chat *chat, struct chat_text *rendered,
                 struct err *err);
 
-/* chat_text_add - one more span; nothing for an empty one.  For renderers. */
+/* chat_text_add - one more span with its text; nothing for an empty one.  chat_text_add_span - one whose text is
+ * there or comes later.  For renderers. */
 void chat_text_add(struct chat_text *rendered, enum chat_part part, const char *bytes, size_t length_bytes,
                    int32_t id);
+void chat_text_add_span(struct chat_text *rendered, struct chat_span span);
 /* chat_render_own - chat_render of CHAT_OWN (chat_own.c). */
 int chat_render_own(const struct tokenizer *tok, const struct chat *chat, struct chat_text *rendered,
                     struct err *err);
@@ -101,3 +103,6 @@ int chat_render_own(const struct tokenizer *tok, const struct chat *chat, struct
  * Returns 0, or -1 with err set as above. */
 int chat_encode(const struct tokenizer *tok, struct encoder *enc, const struct chat *chat,
                 struct token_list *tokens, uint8_t **mask, struct err *err);
+/* chat_encode_text - the second half of it: of a conversation that chat_render made, whose messages may be gone. */
+int chat_encode_text(struct encoder *enc, const struct chat_text *rendered, struct token_list *tokens,
+                     uint8_t **mask, struct err *err);

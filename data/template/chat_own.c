@@ -15,11 +15,17 @@ struct walk {
     const struct chat *chat;
     const struct chat_style *style;
     const struct jinja_text *in;
-    struct chat_text *out;
+    struct chat_text *out; /* its text is that of in, its spans are places there */
 };
 
 static bool is_reply(const struct chat *chat, int message) {
     return message >= 0 && strcmp(chat->messages[message].role, "assistant") == 0;
+}
+
+/* add - one more span, bytes [from, to). */
+static void add(struct walk *walk, enum chat_part part, size_t from, size_t to, int32_t id) {
+    if (to > from)
+        chat_text_add_span(walk->out, (struct chat_span){part, from, to, id, walk->out->message});
 }
 
 /* add_template - bytes [from, to) of the template itself: its tokens, and the text between them. until_token:
@@ -35,8 +41,8 @@ static size_t add_template(struct walk *walk, size_t from, size_t to, enum chat_
             at++;
             continue;
         }
-        chat_text_add(walk->out, part, text + start, at - start, -1);
-        chat_text_add(walk->out, part == CHAT_REPLY ? CHAT_END : CHAT_MARKER, text + at, token_bytes, id);
+        add(walk, part, start, at, -1);
+        add(walk, part == CHAT_REPLY ? CHAT_END : CHAT_MARKER, at, at + token_bytes, id);
         at += token_bytes;
         start = at;
         if (until_token)
@@ -44,7 +50,7 @@ static size_t add_template(struct walk *walk, size_t from, size_t to, enum chat_
     }
     if (until_token)
         return from;
-    chat_text_add(walk->out, part, text + start, to - start, -1);
+    add(walk, part, start, to, -1);
     return to;
 }
 
@@ -83,53 +89,47 @@ static int add_gap(struct walk *walk, size_t from, size_t to, int before, int af
     return 0;
 }
 
-static int walk_text(struct walk *walk, struct err *err) {
-    const uint16_t *origins = walk->in->origins;
-    size_t length = walk->in->text.length_bytes;
-    int before = -1;
-    for (size_t at = 0; at < length;) {
-        size_t end = at;
-        while (end < length && origins[end] == origins[at])
-            end++;
-        int message = (int)origins[at] - 1;
-        if (message >= 0) {
-            if (is_reply(walk->chat, before) && message != before)
-                return err_set(err, "the model's chat template puts nothing after the assistant's message %d",
-                               before + 1);
-            walk->out->message = before = message;
-            chat_text_add(walk->out, is_reply(walk->chat, message) ? CHAT_REPLY : CHAT_MESSAGE,
-                          walk->in->text.bytes + at, end - at, -1);
-        } else {
-            int after = end < length ? (int)origins[end] - 1 : -1;
-            if (add_gap(walk, at, end, before, after, err) != 0)
-                return -1;
-            before = after == before ? before : -1; /* the reply has its end */
-        }
-        at = end;
+/* walk_stretch - stretch i of the text; *before: the message that came last. */
+static int walk_stretch(struct walk *walk, int64_t i, int *before, struct err *err) {
+    const struct jinja_stretch *stretches = walk->in->stretches;
+    size_t at = i > 0 ? stretches[i - 1].end_byte : 0, end = stretches[i].end_byte;
+    int message = (int)stretches[i].origin - 1;
+    if (message >= 0) {
+        if (is_reply(walk->chat, *before) && message != *before)
+            return err_set(err, "the model's chat template puts nothing after the assistant's message %d",
+                           *before + 1);
+        walk->out->message = *before = message;
+        add(walk, is_reply(walk->chat, message) ? CHAT_REPLY : CHAT_MESSAGE, at, end, -1);
+        return 0;
     }
-    if (is_reply(walk->chat, before) && length > 0 && origins[length - 1] != 0)
-        return err_set(err, "the model's chat template puts nothing after the assistant's message %d",
-                       before + 1);
+    int after = i + 1 < walk->in->num_stretches ? (int)stretches[i + 1].origin - 1 : -1;
+    if (add_gap(walk, at, end, *before, after, err) != 0)
+        return -1;
+    *before = after == *before ? *before : -1; /* the reply has its end */
     return 0;
 }
 
-static bool has_text(const struct chat_message *message) {
-    const char *at = message->content, *end = at + message->content_bytes;
-    while (at < end)
-        if (!text_is_space(text_next_char(&at)))
-            return true;
-    return false;
+static int walk_text(struct walk *walk, struct err *err) {
+    int64_t count = walk->in->num_stretches;
+    int before = -1;
+    for (int64_t i = 0; i < count; i++)
+        if (walk_stretch(walk, i, &before, err) != 0)
+            return -1;
+    if (is_reply(walk->chat, before) && count > 0 && walk->in->stretches[count - 1].origin != 0)
+        return err_set(err, "the model's chat template puts nothing after the assistant's message %d",
+                       before + 1);
+    return 0;
 }
 
 /* check_whole - a message that the template leaves out would be lost without a word. */
 static int check_whole(const struct chat *chat, const struct jinja_text *text, struct err *err) {
     bool *is_there = xcalloc((size_t)chat->num_messages, sizeof *is_there);
     int status = 0;
-    for (size_t i = 0; i < text->text.length_bytes; i++)
-        if (text->origins[i] > 0)
-            is_there[text->origins[i] - 1] = true;
+    for (int64_t i = 0; i < text->num_stretches; i++)
+        if (text->stretches[i].origin > 0)
+            is_there[text->stretches[i].origin - 1] = true;
     for (int i = 0; status == 0 && i < chat->num_messages; i++)
-        if (!is_there[i] && has_text(&chat->messages[i]))
+        if (!is_there[i] && !text_is_blank(chat->messages[i].content, chat->messages[i].content_bytes))
             status = err_set(err,
                              "the model's chat template leaves out message %d (of the %s); a format by "
                              "name (prepare.chat_template) may keep it",
@@ -167,6 +167,9 @@ int chat_render_own(const struct tokenizer *tok, const struct chat *chat, struct
         status = check_whole(chat, &text, err);
     if (status == 0)
         status = walk_text(&walk, err);
+    text_release(&rendered->text); /* the text itself goes over, not a copy of it */
+    rendered->text = text.text;
+    text.text = (struct text){0};
     jinja_text_release(&text);
     free(messages);
     return status;

@@ -33,14 +33,21 @@ enum jinja_outcome {
     JINJA_REFUSED, /* err says what cannot be done */
 };
 
-/* The result; start from {0}, jinja_text_release frees.  origins: for each byte 0 where the template wrote
- * it, 1 + i where it is of the content of message i. */
+/* Bytes of a result that come from one place. */
+struct jinja_stretch {
+    size_t end_byte; /* it begins where the one before ends */
+    uint16_t origin; /* 0: the template wrote it; 1 + i: of the content of message i */
+};
+
+/* The result; start from {0}, jinja_text_release frees. */
 struct jinja_text {
     struct text text;
-    uint16_t *origins; /* [text.room_bytes] */
-    size_t origins_room;
+    struct jinja_stretch *stretches; /* in order, none empty, neighbours of different origins */
+    int64_t num_stretches, stretches_room;
 };
 void jinja_text_release(struct jinja_text *out);
+/* jinja_text_origin - of one byte. */
+uint16_t jinja_text_origin(const struct jinja_text *text, size_t at_byte);
 
 /* jinja_parse - returns NULL with err set: not a template, or outside the part that is known.  jinja_free
  * frees. */

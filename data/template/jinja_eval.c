@@ -165,10 +165,6 @@ static int eval_in(struct jinja_run *run, const struct jinja_value *a, const str
 
 static int eval_sum(struct jinja_run *run, const char *sign, const struct jinja_value *a,
                     const struct jinja_value *b, struct jinja_value *value) {
-    if (a->kind == JINJA_STRING && b->kind == JINJA_STRING && sign[0] == '+') {
-        *value = value_join(run, a, b);
-        return 0;
-    }
     if (a->kind == JINJA_LIST && b->kind == JINJA_LIST && sign[0] == '+' && !a->is_range && !b->is_range) {
         *value = value_list(run, a->count + b->count);
         memcpy(value->list, a->list, a->count * sizeof *a->list);
@@ -194,10 +190,27 @@ static int eval_sum(struct jinja_run *run, const char *sign, const struct jinja_
     return 0;
 }
 
+/* eval_join - '~', and '+' of whatever has a sum. */
+static int eval_join(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    struct jinja_value a, b;
+    if (jinja_eval_rope(run, node->a, &a) != 0 || jinja_eval_rope(run, node->b, &b) != 0)
+        return -1;
+    if (node->name[0] == '+' && (a.kind != JINJA_STRING || b.kind != JINJA_STRING))
+        return eval_sum(run, node->name, &a, &b, value);
+    if (value_to_string(run, &a, &a) != 0 || value_to_string(run, &b, &b) != 0)
+        return -1;
+    if (a.count + b.count > run->max_bytes)
+        return err_set(run->err, "the template takes too much memory");
+    *value = value_join(run, &a, &b);
+    return 0;
+}
+
 static int eval_binary(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     const char *sign = node->name;
     struct jinja_value a, b;
     bool is = false;
+    if (sign[0] == '~' || sign[0] == '+')
+        return eval_join(run, node, value);
     if (jinja_eval(run, node->a, &a) != 0 || jinja_eval(run, node->b, &b) != 0)
         return -1;
     if (strcmp(sign, "==") == 0 || strcmp(sign, "!=") == 0) {
@@ -208,12 +221,6 @@ static int eval_binary(struct jinja_run *run, const struct node *node, struct ji
         if (eval_in(run, &a, &b, &is) != 0)
             return -1;
         *value = value_bool(is == (sign[0] == 'i'));
-        return 0;
-    }
-    if (sign[0] == '~') {
-        if (value_to_string(run, &a, &a) != 0 || value_to_string(run, &b, &b) != 0)
-            return -1;
-        *value = value_join(run, &a, &b);
         return 0;
     }
     if (sign[0] != '<' && sign[0] != '>')
@@ -273,10 +280,12 @@ static int eval_named(struct jinja_run *run, const struct node *node, struct jin
         *value = value_bool(node->name[0] == 'd');
         return 0;
     }
-    if (node->kind == NODE_FILTER)
-        return jinja_eval_stream(run, node->a, &object) != 0 || eval_args(run, node->args, &args) != 0
-                   ? -1
-                   : jinja_filter(run, node->name, &object, &args, value);
+    if (node->kind == NODE_FILTER) {
+        if (jinja_eval_any(run, node->a, &object) != 0 || eval_args(run, node->args, &args) != 0)
+            return -1;
+        value_flatten(run, &object);
+        return jinja_filter(run, node->name, &object, &args, value);
+    }
     if (jinja_eval(run, node->a, &object) != 0 || eval_args(run, node->args, &args) != 0)
         return -1;
     int status = jinja_test(run, node->name, &object, &args, &result);
@@ -300,9 +309,9 @@ static int eval_choice(struct jinja_run *run, const struct node *node, struct ji
     if (jinja_eval(run, node->b, value) != 0)
         return -1;
     if (value_is_true(value))
-        return jinja_eval(run, node->a, value);
+        return jinja_eval_rope(run, node->a, value);
     *value = undefined("the other choice");
-    return node->c ? jinja_eval(run, node->c, value) : 0;
+    return node->c ? jinja_eval_rope(run, node->c, value) : 0;
 }
 
 /* eval_logic - and, or, not. */
@@ -365,7 +374,7 @@ static int eval_node(struct jinja_run *run, const struct node *node, struct jinj
     }
 }
 
-int jinja_eval_stream(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+int jinja_eval_any(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     if (++run->depth > JINJA_MAX_NESTED)
         return err_set(run->err, "an expression of more than %d parts", JINJA_MAX_NESTED);
     int status = eval_node(run, node, value);
@@ -373,12 +382,20 @@ int jinja_eval_stream(struct jinja_run *run, const struct node *node, struct jin
     return status;
 }
 
-int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
-    if (jinja_eval_stream(run, node, value) != 0)
+int jinja_eval_rope(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    if (jinja_eval_any(run, node, value) != 0)
         return -1;
     if (value->kind == JINJA_STREAM)
         return err_set(run->err,
                        "items that a filter selected are supported in a loop and before the filters "
                        "'list', 'first' and 'join' alone");
     return 0;
+}
+
+int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    if (jinja_eval_rope(run, node, value) != 0)
+        return -1;
+    value_flatten(run, value);
+    return run->pool.total_bytes > run->max_bytes ? err_set(run->err, "the template takes too much memory")
+                                                  : 0;
 }

@@ -124,6 +124,8 @@ static int filter_join(struct jinja_run *run, const struct jinja_value *value,
     for (size_t i = 0; i < value->count; i++) {
         if (value_to_string(run, &value->list[i], &text) != 0 || jinja_count_step(run) != 0)
             return -1;
+        if (result->count + between.count + text.count > run->max_bytes)
+            return err_set(run->err, "the template takes too much memory");
         if (i > 0)
             *result = value_join(run, result, &between);
         *result = value_join(run, result, &text);

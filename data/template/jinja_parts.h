@@ -28,13 +28,24 @@ enum jinja_kind {
 
 struct jinja_value {
     enum jinja_kind kind;
-    int64_t number;           /* BOOL, INT */
-    const char *bytes;        /* STRING; UNDEFINED: what was not there, for messages */
-    const uint16_t *origins;  /* STRING: as in struct jinja_text; NULL: all 0 */
-    size_t count;             /* bytes of a STRING, items of a LIST or STREAM */
+    int64_t number;          /* BOOL, INT */
+    const char *bytes;       /* STRING; UNDEFINED: what was not there, for messages */
+    const uint16_t *origins; /* STRING: of each byte, as in struct jinja_stretch; NULL: all are origin */
+    uint16_t origin;
+    struct jinja_rope
+        *rope;    /* STRING: a long one that is still in two parts; bytes and origins are not there yet */
+    size_t count; /* bytes of a STRING, items of a LIST or STREAM */
     struct jinja_value *list; /* LIST, STREAM */
     bool is_range;            /* LIST: what range() gave; equal to no list, added to none */
     struct jinja_dict *dict;  /* DICT, NAMESPACE, LOOP */
+};
+
+/* Two strings, one after the other, that nobody has looked at as one: a conversation of megabytes is joined,
+ * kept in variables and printed without a copy of it for each step. */
+struct jinja_rope {
+    struct jinja_value parts[2];
+    int depth;                /* of ropes in ropes */
+    struct jinja_value whole; /* once somebody has: value_flatten keeps it */
 };
 
 /* Names and values; few, so a list does. */
@@ -119,12 +130,12 @@ struct jinja_run {
 /* jinja_find - the value of a name, or NULL; jinja_count_step - -1 with err set after too many. */
 const struct jinja_value *jinja_find(const struct jinja_run *run, const char *name);
 int jinja_count_step(struct jinja_run *run);
-/* jinja_eval - the value of an expression (jinja_eval.c).  Returns 0, or -1 with run->err set; so do the
- * rest.
- */
+/* jinja_eval - the value of an expression (jinja_eval.c).  Returns 0, or -1 with run->err set; so do the rest.
+ * jinja_eval_rope - the same where a STRING may still be a rope.  jinja_eval_any - where it may be a STREAM too,
+ * which the others refuse. */
 int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value);
-/* jinja_eval_stream - the same for what may be a STREAM, which jinja_eval refuses. */
-int jinja_eval_stream(struct jinja_run *run, const struct node *node, struct jinja_value *value);
+int jinja_eval_rope(struct jinja_run *run, const struct node *node, struct jinja_value *value);
+int jinja_eval_any(struct jinja_run *run, const struct node *node, struct jinja_value *value);
 
 /* --- values (jinja_value.c) --- */
 struct jinja_value value_string(const char *bytes);
@@ -138,9 +149,13 @@ const char *value_kind_name(const struct jinja_value *value);
 int value_to_string(struct jinja_run *run, const struct jinja_value *value, struct jinja_value *text);
 /* value_part - bytes [from, to) of a string, borrowed. */
 struct jinja_value value_part(const struct jinja_value *text, size_t from, size_t to);
-/* value_join - two strings, one after the other. */
+/* value_join - two strings, one after the other; a rope where they are long.  value_flatten - a rope becomes a
+ * string like others; anything else stays what it is. */
 struct jinja_value value_join(struct jinja_run *run, const struct jinja_value *a,
                               const struct jinja_value *b);
+void value_flatten(struct jinja_run *run, struct jinja_value *value);
+/* value_copy_origins - those of a string that is no rope, one for each byte. */
+void value_copy_origins(uint16_t *origins, const struct jinja_value *text);
 /* value_strip - without the characters of set at its sides; set NULL: white space. */
 struct jinja_value value_strip(const struct jinja_value *text, const struct jinja_value *set, bool left,
                                bool right);

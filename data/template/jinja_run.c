@@ -3,25 +3,65 @@
 
 #include "data/template/jinja_parts.h"
 
+/* --- the result --- */
+
+void jinja_text_release(struct jinja_text *out) {
+    text_release(&out->text);
+    free(out->stretches);
+    *out = (struct jinja_text){0};
+}
+
+uint16_t jinja_text_origin(const struct jinja_text *text, size_t at_byte) {
+    int64_t low = 0, high = text->num_stretches - 1; /* the first that ends after the byte */
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (text->stretches[middle].end_byte > at_byte)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return text->stretches[low].origin;
+}
+
 static int run_body(struct jinja_run *run, const struct node *node);
 
 /* --- statements --- */
 
+/* write_part - bytes of one origin to the end of the result. */
+static void write_part(struct jinja_text *out, const char *bytes, size_t length_bytes, uint16_t origin) {
+    text_append(&out->text, bytes, length_bytes);
+    if (out->num_stretches > 0 && out->stretches[out->num_stretches - 1].origin == origin) {
+        out->stretches[out->num_stretches - 1].end_byte = out->text.length_bytes;
+        return;
+    }
+    if (out->num_stretches == out->stretches_room) {
+        out->stretches_room = out->stretches_room ? 2 * out->stretches_room : 64;
+        out->stretches = xrealloc(out->stretches, (size_t)out->stretches_room * sizeof *out->stretches);
+    }
+    out->stretches[out->num_stretches++] = (struct jinja_stretch){out->text.length_bytes, origin};
+}
+
+/* write_text - a string, or the parts of a rope one after the other. */
+static void write_text(struct jinja_text *out, const struct jinja_value *text) {
+    for (; text->rope && !text->rope->whole.bytes; text = &text->rope->parts[1])
+        write_text(out, &text->rope->parts[0]);
+    const struct jinja_value *flat = text->rope ? &text->rope->whole : text;
+    for (size_t at = 0, end; at < flat->count; at = end) {
+        uint16_t origin = flat->origins ? flat->origins[at] : flat->origin;
+        end = flat->origins ? at + 1 : flat->count;
+        while (end < flat->count && flat->origins[end] == origin)
+            end++;
+        write_part(out, flat->bytes + at, end - at, origin);
+    }
+}
+
 static int print_value(struct jinja_run *run, const struct jinja_value *value) {
     struct jinja_value text;
-    struct jinja_text *out = run->out;
     if (value_to_string(run, value, &text) != 0)
         return -1;
-    if (out->text.length_bytes + text.count > run->max_bytes)
+    if (run->out->text.length_bytes + text.count > run->max_bytes)
         return err_set(run->err, "the template writes too much");
-    size_t at = out->text.length_bytes;
-    text_append(&out->text, text.bytes, text.count);
-    if (out->text.room_bytes > out->origins_room) {
-        out->origins_room = out->text.room_bytes;
-        out->origins = xrealloc(out->origins, out->origins_room * sizeof *out->origins);
-    }
-    for (size_t i = 0; i < text.count; i++)
-        out->origins[at + i] = text.origins ? text.origins[i] : 0;
+    write_text(run->out, &text);
     return 0;
 }
 
@@ -71,7 +111,7 @@ static int run_for(struct jinja_run *run, const struct node *node) {
     struct jinja_scope scope;
     bool is_complete = false; /* a turn came to its end: as in Jinja2, 'else' stands for a loop without one */
     int status = 0;
-    if (jinja_eval_stream(run, node->a, &list) != 0)
+    if (jinja_eval_any(run, node->a, &list) != 0)
         return -1;
     if (list.kind == JINJA_UNDEFINED)
         list = value_list(run, 0);
@@ -99,7 +139,7 @@ static int run_set(struct jinja_run *run, const struct node *node) {
     struct jinja_value value;
     if (!node->a)
         return err_set(run->err, "a block 'set' is not supported");
-    if (jinja_eval(run, node->a, &value) != 0)
+    if (jinja_eval_rope(run, node->a, &value) != 0)
         return -1;
     if (!node->target) {
         dict_set(&run->pool, &run->scope->names, node->name, value);
@@ -117,7 +157,7 @@ static int run_set(struct jinja_run *run, const struct node *node) {
 static int print_node(struct jinja_run *run, const struct node *node) {
     struct jinja_value value;
     bool is_safe = node->kind == NODE_FILTER && strcmp(node->name, "safe") == 0 && !node->args;
-    return jinja_eval(run, is_safe ? node->a : node, &value) != 0 ? -1 : print_value(run, &value);
+    return jinja_eval_rope(run, is_safe ? node->a : node, &value) != 0 ? -1 : print_value(run, &value);
 }
 
 static int run_node(struct jinja_run *run, const struct node *node) {
@@ -129,7 +169,7 @@ static int run_node(struct jinja_run *run, const struct node *node) {
     case NODE_PRINT:
         return print_node(run, node->a);
     case NODE_IF:
-        if (jinja_eval(run, node->a, &value) != 0)
+        if (jinja_eval_rope(run, node->a, &value) != 0)
             return -1;
         return run_body(run, value_is_true(&value) ? node->body : node->other);
     case NODE_FOR:
@@ -163,11 +203,10 @@ static int run_body(struct jinja_run *run, const struct node *node) {
 
 static struct jinja_value message_value(struct jinja_run *run, const struct jinja_message *message, int i) {
     struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
-    uint16_t *origins = pool_take(&run->pool, (message->content_bytes + 1) * sizeof *origins);
-    for (size_t at = 0; at < message->content_bytes; at++)
-        origins[at] = (uint16_t)(i + 1);
-    struct jinja_value content = {
-        .kind = JINJA_STRING, .bytes = message->content, .origins = origins, .count = message->content_bytes};
+    struct jinja_value content = {.kind = JINJA_STRING,
+                                  .bytes = message->content,
+                                  .origin = (uint16_t)(i + 1),
+                                  .count = message->content_bytes};
     dict_set(&run->pool, dict, "content", content);
     dict_set(&run->pool, dict, "role", value_string(message->role));
     return (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
@@ -195,6 +234,7 @@ enum jinja_outcome jinja_render(const struct jinja *template, const struct jinja
     CHECK(input->num_messages <= JINJA_MAX_MESSAGES, "%d messages for a template", input->num_messages);
     enter_scope(&run, &scope);
     out->text.length_bytes = 0;
+    out->num_stretches = 0;
     run.max_bytes = JINJA_MAX_BYTES;
     for (int i = 0; i < input->num_messages; i++)
         run.max_bytes += JINJA_LARGER * input->messages[i].content_bytes;

@@ -64,15 +64,21 @@ static int64_t text_at(const struct jinja_value *text, const struct jinja_value 
     return found ? found - text->bytes : -1;
 }
 
-/* put_part - after what result holds already; it has the room. */
-static void put_part(struct jinja_value *result, char *bytes, uint16_t *origins,
-                     const struct jinja_value *part) {
+/* A string that is being made. */
+struct making {
+    char *bytes;
+    uint16_t *origins; /* NULL: all of it is of one origin */
+    size_t count;
+};
+
+/* put_part - after what is there already; it has the room. */
+static void put_part(struct making *to, const struct jinja_value *part) {
     if (part->count == 0)
         return;
-    memcpy(bytes + result->count, part->bytes, part->count);
-    if (part->origins)
-        memcpy(origins + result->count, part->origins, part->count * sizeof *origins);
-    result->count += part->count;
+    memcpy(to->bytes + to->count, part->bytes, part->count);
+    if (to->origins)
+        value_copy_origins(to->origins + to->count, part);
+    to->count += part->count;
 }
 
 int text_replace(struct jinja_run *run, const struct jinja_value *text, const struct jinja_value *old,
@@ -82,20 +88,26 @@ int text_replace(struct jinja_run *run, const struct jinja_value *text, const st
     size_t num_found = 0, from = 0;
     for (int64_t at; (at = text_at(text, old, from)) >= 0; from = (size_t)at + old->count)
         num_found++;
-    if (num_found > 0 && with->count > run->max_bytes / num_found)
+    *result = *text;
+    if (num_found == 0)
+        return 0;
+    if (with->count > run->max_bytes / num_found)
         return err_set(run->err, "the template takes too much memory");
     size_t room = text->count + num_found * with->count;
-    char *bytes = pool_take(&run->pool, room + 1);
-    uint16_t *origins = pool_take(&run->pool, (room + 1) * sizeof *origins);
-    *result = (struct jinja_value){.kind = JINJA_STRING, .bytes = bytes, .origins = origins};
+    bool is_one = !text->origins && (with->count == 0 || (!with->origins && text->origin == with->origin));
+    struct making to = {.bytes = pool_take(&run->pool, room),
+                        .origins = is_one ? NULL : pool_take(&run->pool, room * sizeof(uint16_t))};
     from = 0;
     for (int64_t at; (at = text_at(text, old, from)) >= 0; from = (size_t)at + old->count) {
         struct jinja_value gap = value_part(text, from, (size_t)at);
-        put_part(result, bytes, origins, &gap);
-        put_part(result, bytes, origins, with);
+        put_part(&to, &gap);
+        put_part(&to, with);
     }
     struct jinja_value rest = value_part(text, from, text->count);
-    put_part(result, bytes, origins, &rest);
+    put_part(&to, &rest);
+    result->bytes = to.bytes;
+    result->origins = to.origins;
+    result->count = to.count;
     return 0;
 }
 

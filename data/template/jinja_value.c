@@ -39,12 +39,6 @@ void pool_release(struct jinja_pool *pool) {
     }
 }
 
-void jinja_text_release(struct jinja_text *out) {
-    text_release(&out->text);
-    free(out->origins);
-    *out = (struct jinja_text){0};
-}
-
 /* --- values --- */
 
 struct jinja_value value_string(const char *bytes) {
@@ -161,23 +155,77 @@ struct jinja_value value_part(const struct jinja_value *text, size_t from, size_
     return part;
 }
 
+void value_copy_origins(uint16_t *origins, const struct jinja_value *text) {
+    for (size_t i = 0; i < text->count; i++)
+        origins[i] = text->origins ? text->origins[i] : text->origin;
+}
+
+/* --- strings that are joined --- */
+
+enum { ROPE_BYTES = 512, ROPE_DEPTH = 200 };
+
+static int rope_depth(const struct jinja_value *value) {
+    return value->rope ? value->rope->depth : 0;
+}
+
+/* put - a string, or a rope part by part, so that it ends at byte end of a buffer. */
+static void put(char *bytes, uint16_t *origins, size_t end, const struct jinja_value *value) {
+    for (; value->rope && !value->rope->whole.bytes; value = &value->rope->parts[0]) {
+        put(bytes, origins, end, &value->rope->parts[1]);
+        end -= value->rope->parts[1].count;
+    }
+    const struct jinja_value *flat = value->rope ? &value->rope->whole : value;
+    memcpy(bytes + end - flat->count, flat->bytes, flat->count);
+    if (origins)
+        value_copy_origins(origins + end - flat->count, flat);
+}
+
+/* same_origin - whether all of a value comes from one place, *origin (set by the first part, < 0 before). */
+static bool same_origin(const struct jinja_value *value, int *origin) {
+    for (; value->rope && !value->rope->whole.bytes; value = &value->rope->parts[0])
+        if (!same_origin(&value->rope->parts[1], origin))
+            return false;
+    const struct jinja_value *flat = value->rope ? &value->rope->whole : value;
+    if (flat->origins || (*origin >= 0 && *origin != flat->origin))
+        return false;
+    *origin = flat->origin;
+    return true;
+}
+
+void value_flatten(struct jinja_run *run, struct jinja_value *value) {
+    if (!value->rope)
+        return;
+    struct jinja_rope *rope = value->rope;
+    if (!rope->whole.bytes) {
+        int origin = -1;
+        bool is_same = same_origin(value, &origin);
+        char *bytes = pool_take(&run->pool, value->count);
+        uint16_t *origins = is_same ? NULL : pool_take(&run->pool, value->count * sizeof *origins);
+        put(bytes, origins, value->count, value);
+        rope->whole = (struct jinja_value){.kind = JINJA_STRING,
+                                           .bytes = bytes,
+                                           .origins = origins,
+                                           .origin = is_same ? (uint16_t)origin : 0,
+                                           .count = value->count};
+    }
+    *value = rope->whole;
+}
+
 struct jinja_value value_join(struct jinja_run *run, const struct jinja_value *a,
                               const struct jinja_value *b) {
     if (a->count == 0 || b->count == 0)
         return a->count == 0 ? *b : *a;
-    size_t count = a->count + b->count;
-    char *bytes = pool_take(&run->pool, count);
-    struct jinja_value both = {.kind = JINJA_STRING, .bytes = bytes, .count = count};
-    memcpy(bytes, a->bytes, a->count);
-    memcpy(bytes + a->count, b->bytes, b->count);
-    if (a->origins || b->origins) {
-        uint16_t *origins = pool_take(&run->pool, count * sizeof *origins);
-        if (a->origins)
-            memcpy(origins, a->origins, a->count * sizeof *origins);
-        if (b->origins)
-            memcpy(origins + a->count, b->origins, b->count * sizeof *origins);
-        both.origins = origins;
+    struct jinja_rope rope = {.parts = {*a, *b}}, *kept;
+    int depths[] = {rope_depth(a), rope_depth(b)};
+    rope.depth = 1 + (depths[0] > depths[1] ? depths[0] : depths[1]);
+    struct jinja_value both = {.kind = JINJA_STRING, .count = a->count + b->count, .rope = &rope};
+    if (both.count < ROPE_BYTES || rope.depth > ROPE_DEPTH) {
+        value_flatten(run, &both);
+        return both;
     }
+    kept = pool_take(&run->pool, sizeof *kept);
+    *kept = rope;
+    both.rope = kept;
     return both;
 }
 

@@ -57,6 +57,9 @@ const char *tokenizer_hash(const struct tokenizer *tok);
 /* The id of exactly this token string as it stands in the file's vocabulary or added tokens, or -1. */
 int32_t tokenizer_id(const struct tokenizer *tok, const char *token, size_t length_bytes);
 
+/* tokenizer_find_special - the first special token whose text stands somewhere in these bytes, or -1. */
+int32_t tokenizer_find_special(const struct tokenizer *tok, const char *bytes, size_t length_bytes);
+
 /* tokenizer_added_at - the longest added token that starts here, as it is found in a text before anything
  * else is done to it: its id with its length in *token_bytes, or -1.  tokenizer_strips - whether a token
  * takes the white space beside it. */

@@ -76,6 +76,23 @@ int32_t tokenizer_added_at(const struct tokenizer *tok, const char *bytes, size_
     return id;
 }
 
+/* find_in - of one set. */
+static int32_t find_in(const struct tokenizer *tok, const struct added_set *set, struct text_span text) {
+    struct text_span span;
+    size_t resume = 0;
+    const struct added_token *token;
+    while ((token = added_next(set, tok->chars, text, 0, true, &span, &resume)))
+        if (token->special)
+            return token->id;
+    return -1;
+}
+
+int32_t tokenizer_find_special(const struct tokenizer *tok, const char *bytes, size_t length_bytes) {
+    struct text_span text = {bytes, length_bytes};
+    int32_t id = find_in(tok, &tok->added.raw, text);
+    return id >= 0 ? id : find_in(tok, &tok->added.normalised, text);
+}
+
 void tokenizer_strips(const struct tokenizer *tok, int32_t id, bool *left, bool *right) {
     size_t length_bytes = 0;
     const char *text = vocab_text(&tok->vocab, id, &length_bytes);

@@ -21,8 +21,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     struct jinja *template = jinja_parse(source, &err);
     enum jinja_outcome outcome = template ? jinja_render(template, &input, &out, &err) : JINJA_REFUSED;
     CHECK(outcome != JINJA_REFUSED || err.text[0], "refused without a reason");
-    for (size_t i = 0; outcome == JINJA_DONE && i < out.text.length_bytes; i++)
-        CHECK(out.origins[i] <= 3, "byte %zu is of message %d", i, out.origins[i]);
+    size_t end = 0;
+    for (int64_t i = 0; outcome == JINJA_DONE && i < out.num_stretches; i++) {
+        const struct jinja_stretch *stretch = &out.stretches[i];
+        CHECK(stretch->end_byte > end && stretch->origin <= 3, "a stretch up to byte %zu of message %d",
+              stretch->end_byte, stretch->origin);
+        end = stretch->end_byte;
+    }
+    CHECK(outcome != JINJA_DONE || end == out.text.length_bytes, "stretches up to byte %zu of %zu", end,
+          out.text.length_bytes);
     jinja_text_release(&out);
     jinja_free(template);
     free(source);

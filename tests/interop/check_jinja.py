@@ -27,6 +27,7 @@ CONVERSATIONS = [
     [{"role": "system", "content": "\u00a0\u2003trim me\x1c\x1f\u0085"}, {"role": "user", "content": ""},
      {"role": "assistant", "content": "a,b,,c"}],
     [{"role": "user", "content": "\u00e9t\u00e9 \U0001f600 \u4e2d"}],
+    [{"role": "user", "content": "so long that it is joined without a copy, " * 40 + "\n"}, {"role": "assistant", "content": "x" * 600}],
     [{"role": "tool", "content": "<think>a</think>\n\nb</think>c"}, {"role": "user", "content": "ABC abc 123 aBC-dEF_gHI"}],
 ]
 TEXTS = ["", "a", "b", "A", " ", ",", "abc", "x y", "hello-world", "a.b/c d", "don't stop", "(abc) [def] {ghi} <jkl>", "\\n",

@@ -88,14 +88,14 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
 
 static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
     json_t *root = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
         config->output, "documents", (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens,
         "duplicates", (json_int_t)t->num_duplicates, "short", (json_int_t)t->num_short, "bad_conversations",
-        (json_int_t)t->num_bad_chats, "bad_lines", (json_int_t)t->num_bad_lines, "files_in_subfolders",
-        (json_int_t)t->num_nested_files, "hidden_files", (json_int_t)t->num_hidden_files, "other_files",
-        (json_int_t)t->num_other_files, "invalid_utf8", (json_int_t)t->num_invalid_utf8, "input_bytes",
-        (json_int_t)t->input_bytes, "valid_documents", (json_int_t)t->valid_documents, "valid_tokens",
-        (json_int_t)t->valid_tokens, "seconds", t->seconds);
+        (json_int_t)t->num_bad_chats, "special_token_messages", (json_int_t)t->num_marked, "bad_lines",
+        (json_int_t)t->num_bad_lines, "files_in_subfolders", (json_int_t)t->num_nested_files, "hidden_files",
+        (json_int_t)t->num_hidden_files, "other_files", (json_int_t)t->num_other_files, "invalid_utf8",
+        (json_int_t)t->num_invalid_utf8, "input_bytes", (json_int_t)t->input_bytes, "valid_documents",
+        (json_int_t)t->valid_documents, "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
     CHECK(root, "out of memory, or an output path that is not UTF-8");
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
@@ -121,6 +121,10 @@ static void print_totals(const struct prepare_config *config, const struct prepa
     if (t->num_nested_files + t->num_hidden_files + t->num_other_files > 0)
         printf("  files          %lld in subfolders, %lld hidden, %lld others\n",
                (long long)t->num_nested_files, (long long)t->num_hidden_files, (long long)t->num_other_files);
+    if (t->num_marked > 0)
+        printf(
+            "special tokens   their text stands in %lld messages: written as other text, never as the token\n",
+            (long long)t->num_marked);
     printf("invalid UTF-8    %lld documents\n", (long long)t->num_invalid_utf8);
     printf("read             %.1f MB in %s, %.1f MB/s\n", (double)t->input_bytes / 1e6,
            duration_text(t->seconds, duration, sizeof duration),
