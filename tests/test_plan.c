@@ -49,7 +49,10 @@ static struct machine h100(void) {
 }
 
 static struct grid grid_of(int replicas, int shards) {
-    return (struct grid){.num_replicas = replicas, .num_shards = shards};
+    struct grid grid;
+    const int sizes[AXIS_COUNT] = {[AXIS_REPLICA] = replicas, [AXIS_SHARD] = shards};
+    grid_place(&grid, GRID_AXES, AXIS_COUNT, sizes, 0);
+    return grid;
 }
 
 /* --- flops and memory --- */
@@ -213,17 +216,18 @@ static void test_best(void **state) {
     config.train.recompute = RECOMPUTE_LAYER;
     config.parallel.stage = 2;
     assert_true(plan_best(&tight, &config, &model, &ranks, (struct plan_freedom){false, true, false, false}));
-    assert_true(tight.recompute == RECOMPUTE_LAYER && tight.stage == 2 && tight.grid.num_replicas == 1);
+    assert_true(tight.recompute == RECOMPUTE_LAYER && tight.stage == 2 &&
+                tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Nothing fits: told, with the smallest. */
     small.memory_bytes = (size_t)8 << 30;
     ranks.machine = &small;
     assert_false(plan_best(&tight, &config, &model, &ranks, ALL));
     assert_true(!tight.fits && tight.stage == 3 && tight.recompute == RECOMPUTE_LAYER &&
-                tight.micro_sequences == 1 && tight.grid.num_replicas == 1);
+                tight.micro_sequences == 1 && tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Replicas that do not divide the ranks: no layout at all. */
     config.parallel.replicas = 3;
     assert_false(plan_best(&tight, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
-    assert_int_equal(tight.grid.num_shards, 0);
+    assert_int_equal(tight.grid.num_axes, 0);
     config_free(&config);
 }
 

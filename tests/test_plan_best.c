@@ -50,7 +50,7 @@ static bool comes_before(const struct proposal *a, const struct proposal *b) {
     const double keys[][2] = {{!a->fits, !b->fits},
                               {a->fits ? a->time.step_s : 0, b->fits ? b->time.step_s : 0},
                               {(double)a->memory.device, (double)b->memory.device},
-                              {a->grid.num_replicas, b->grid.num_replicas},
+                              {a->grid.axes[AXIS_REPLICA].size, b->grid.axes[AXIS_REPLICA].size},
                               {a->stage, b->stage},
                               {a->recompute, b->recompute},
                               {(double)a->micro_sequences, (double)b->micro_sequences}};
@@ -86,13 +86,15 @@ static struct proposal search_all(const struct config *config, const struct mode
 }
 
 static void expect_same(const struct proposal *got, const struct proposal *want) {
-    if (got->grid.num_replicas != want->grid.num_replicas || got->stage != want->stage ||
-        got->recompute != want->recompute || got->micro_sequences != want->micro_sequences)
+    if (got->grid.axes[AXIS_REPLICA].size != want->grid.axes[AXIS_REPLICA].size ||
+        got->stage != want->stage || got->recompute != want->recompute ||
+        got->micro_sequences != want->micro_sequences)
         fail_msg("chosen: replicas %d, stage %d, micro_sequences %lld, recompute %s (%.6g s); "
                  "by brute force: %d, %d, %lld, %s (%.6g s)",
-                 got->grid.num_replicas, got->stage, (long long)got->micro_sequences,
-                 recompute_name(got->recompute), got->time.step_s, want->grid.num_replicas, want->stage,
-                 (long long)want->micro_sequences, recompute_name(want->recompute), want->time.step_s);
+                 got->grid.axes[AXIS_REPLICA].size, got->stage, (long long)got->micro_sequences,
+                 recompute_name(got->recompute), got->time.step_s, want->grid.axes[AXIS_REPLICA].size,
+                 want->stage, (long long)want->micro_sequences, recompute_name(want->recompute),
+                 want->time.step_s);
 }
 
 static const struct plan_freedom ALL = {true, true, true, true};
@@ -120,7 +122,7 @@ static void test_brute_force(void **state) {
                 assert_int_equal(plan_best(&got, &config, &models[m], &ranks, ALL), want.fits);
                 expect_same(&got, &want);
                 num_fits += want.fits;
-                num_replicated += want.fits && want.grid.num_replicas > 1;
+                num_replicated += want.fits && want.grid.axes[AXIS_REPLICA].size > 1;
                 num_cases++;
                 most = count > most ? count : most;
             }
@@ -144,10 +146,10 @@ static void test_fixed_parts(void **state) {
     assert_true(plan_best(&all, &config, &model, &ranks, ALL));
     config.parallel.replicas = 4;
     assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
-    assert_true(fixed.grid.num_replicas == 4 && fixed.time.step_s >= all.time.step_s);
+    assert_true(fixed.grid.axes[AXIS_REPLICA].size == 4 && fixed.time.step_s >= all.time.step_s);
     config.parallel.replicas = 0; /* one in each node */
     assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
-    assert_int_equal(fixed.grid.num_replicas, 2);
+    assert_int_equal(fixed.grid.axes[AXIS_REPLICA].size, 2);
     config.train.recompute = RECOMPUTE_MLP;
     assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, true}));
     assert_int_equal(fixed.recompute, RECOMPUTE_MLP);
@@ -183,7 +185,8 @@ static void test_straddling(void **state) {
     config.train.recompute = RECOMPUTE_NONE;
     config.parallel.stage = 3;
     /* 12 ranks on nodes of 6: replicas of 4 straddle, those of 3 do not. */
-    struct grid four = {.num_replicas = 3, .num_shards = 4}, three = {.num_replicas = 4, .num_shards = 3};
+    struct grid four, three;
+    assert_int_equal(grid_make(&four, 12, 0, 3, 6, NULL) | grid_make(&three, 12, 0, 4, 6, NULL), 0);
     struct proposal across = plan_as_is(&config, &model, &four, 6, &machine);
     struct proposal inside = plan_as_is(&config, &model, &three, 6, &machine);
     assert_true(across.time.hidden_s > 20 * inside.time.hidden_s);

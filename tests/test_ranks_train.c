@@ -5,7 +5,9 @@
  * one CPU rank. Where the program has a GPU, or what stands in for one, the ranks use it, with fewer steps
  * and layouts: then this is whole training on the CUDA path against the CPU. Controls: gradients scaled by
  * each rank's own token count (a mean of means) must not pass; the same layout twice must give the same bits;
- * another learning rate must not pass for a rounding. */
+ * another learning rate must not pass for a rounding.  A third axis of the grid, along which ranks share their
+ * samples, changes neither losses nor counts nor the gradient norm; one that is said to divide what its ranks
+ * share must be seen. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +22,7 @@
 #include "train/ranks/comm.h"
 #include "train/ranks/rank_device.h"
 #include "train/run/feed.h"
+#include "train/run/step_sums.h"
 
 enum { STEPS = 20, TYPE_STEPS = 10, BATCH = 12, SEQUENCE = 24, DOCUMENTS = 300 };
 
@@ -33,8 +36,9 @@ struct layout {
     int stage;
     int64_t micro_sequences;
     enum recompute recompute;
-    int replicas;       /* 0: one */
-    bool mean_of_means; /* the mistake */
+    int replicas;                /* 0: one */
+    const struct axis_row *rows; /* of a grid with an axis more, of two ranks; NULL: the usual grid */
+    bool mean_of_means;          /* the mistake */
     enum dtype compute, moments;
     bool offloads, wide;
     double rate; /* 0: the usual one */
@@ -98,6 +102,8 @@ static int write_tokens(const char *path, struct err *err) {
 
 /* Everything of one training run. */
 struct run {
+    struct step_sums sums; /* of the newest step */
+    double grad_norm;
     struct model_config model_config;
     struct loader *loader;
     struct feed feed;
@@ -111,16 +117,22 @@ struct run {
 static void open_rank(struct run *run, struct comm *run_comm, const struct layout *layout) {
     struct config config = {.run = {.threads = 1},
                             .parallel = {.replicas = layout->replicas ? layout->replicas : 1}};
+    if (run_comm && layout->rows) {
+        int replicas = (int)config.parallel.replicas, num_ranks = comm_num_ranks(run_comm);
+        const int sizes[] = {replicas, num_ranks / replicas / 2, 2};
+        CHECK(rank_device_take(&run->rank, &config, run_comm), "the device could not be opened");
+        grid_place(&run->rank.grid, layout->rows, 3, sizes, comm_rank(run_comm));
+        CHECK(rank_device_join(&run->rank, &config, run_comm), "the transports could not be opened");
+        return;
+    }
     if (run_comm) {
         CHECK(rank_device_open(&run->rank, &config, run_comm), "the device could not be opened");
         return;
     }
     struct err err = {""};
-    run->rank.grid = (struct grid){1, 1, 0, 0};
+    CHECK(grid_make(&run->rank.grid, 1, 0, 1, 1, &err) == 0, "%s", err.text);
     device_open_cpu(&run->rank.dev, 1);
-    CHECK(transport_open(&run->rank.link, NULL, &run->rank.dev, TRANSPORT_HOST, &err) == 0 &&
-              transport_open(&run->rank.across, NULL, &run->rank.dev, TRANSPORT_HOST, &err) == 0,
-          "%s", err.text);
+    CHECK(rank_device_join(&run->rank, &config, NULL), "no transport");
 }
 
 static void run_open(struct run *run, struct comm *run_comm, const struct layout *layout, bool tied) {
@@ -128,7 +140,6 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     struct loader_file file = {token_path, 1.0};
     struct loader_config loader_config = {
         .files = &file, .num_files = 1, .sequence_tokens = SEQUENCE, .seed = 3, .vocab_size = 61};
-    int rank = run_comm ? comm_rank(run_comm) : 0, num_ranks = run_comm ? comm_num_ranks(run_comm) : 1;
     memset(run, 0, sizeof *run);
     run->loader = loader_open(&loader_config, &err);
     CHECK(run->loader, "%s", err.text);
@@ -139,11 +150,12 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
                                         .optimizer = &optimizer_adamw,
                                         .moments = layout->moments,
                                         .offloads = layout->offloads,
-                                        .stage = run->rank.grid.num_shards == 1 ? 0 : layout->stage,
+                                        .stage =
+                                            run->rank.grid.axes[AXIS_SHARD].size == 1 ? 0 : layout->stage,
                                         .trains = true,
-                                        .rank = run->rank.grid.shard,
-                                        .num_ranks = run->rank.grid.num_shards,
-                                        .replica = run->rank.grid.replica};
+                                        .rank = run->rank.grid.axes[AXIS_SHARD].index,
+                                        .num_ranks = run->rank.grid.axes[AXIS_SHARD].size,
+                                        .replica = grid_group(&run->rank.grid, AXIS_BIT(AXIS_SHARD))};
     struct model_setup model_setup = {.config = &run->model_config,
                                       .max_tokens = layout->micro_sequences * SEQUENCE,
                                       .max_positions = SEQUENCE,
@@ -153,11 +165,13 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     rank_device_spare_sms(&run->rank, params_setup.stage);
     params_create(&run->params, &run->rank.dev, &params_setup);
     model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
-    feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, rank, num_ranks);
+    unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);
+    feed_open(&run->feed, SEQUENCE, BATCH, layout->micro_sequences, grid_index(&run->rank.grid, divided),
+              grid_size(&run->rank.grid, divided));
     feed_start(&run->feed, run->loader, 0);
     state_init(&run->params, 5);
-    params_share_masters(&run->params, &run->rank.link);
-    params_refresh(&run->params, &run->rank.link);
+    params_share_masters(&run->params, run->rank.link);
+    params_refresh(&run->params, run->rank.link);
 }
 
 static void run_close(struct run *run) {
@@ -168,30 +182,38 @@ static void run_close(struct run *run) {
     loader_close(run->loader);
 }
 
-/* sums - over the ranks of a run; a run without ranks is alone. */
-static void sums(struct comm *run_comm, double *values, int count) {
-    if (run_comm)
-        comm_sum_f64(run_comm, values, count);
+/* keep_part - along an axis that divides the loss of shared samples: this rank computes every other position. */
+static void keep_part(struct run *run) {
+    const struct grid *grid = &run->rank.grid;
+    if (grid->num_axes < 3 || grid->rows[2].divides != DIVIDES_LOSS)
+        return;
+    for (int64_t m = 0; m < run->feed.num_micros; m++)
+        for (int64_t i = 0; i < run->feed.micros[m].num_tokens; i++)
+            if (i % 2 != grid->axes[2].index)
+                run->feed.micros[m].weights[i] = 0;
 }
 
-static double step(struct run *run, struct comm *run_comm, const struct layout *layout, int64_t index) {
+static double step(struct run *run, const struct layout *layout, int64_t index) {
     struct err err = {""};
     CHECK(feed_step(&run->feed, &err) == 0, "%s", err.text);
-    double weight = run->feed.target_weight, total = weight, loss = 0;
-    sums(run_comm, &total, 1);
-    double loss_scale = layout->compute == DTYPE_F16 ? 1024 : 1, scale = loss_scale / total;
-    if (layout->mean_of_means && weight > 0 && run_comm)
-        scale = 1.0 / (weight * comm_num_ranks(run_comm));
+    step_sums_read(&run->sums, &run->feed, &run->rank);
+    keep_part(run);
+    double weight = run->feed.target_weight, loss = 0;
+    double loss_scale = layout->compute == DTYPE_F16 ? 1024 : 1, scale = loss_scale / run->sums.target_weight;
+    if (layout->mean_of_means && weight > 0)
+        scale = 1.0 / (weight * grid_num_ranks(&run->rank.grid));
     params_grad_reset(&run->params);
     for (int64_t m = 0; m < run->feed.num_micros; m++)
-        loss += model_train(&run->model, &run->rank.link, &run->feed.micros[m], (float)scale);
-    params_grad_finish(&run->params, &run->rank.link, &run->rank.across);
-    sums(run_comm, &loss, 1);
-    struct optimizer_step update = {index + 1, layout->rate > 0 ? layout->rate : 1e-2,
-                                    optimizer_grad_norm(&run->params, run->rank.shards), loss_scale};
-    optimizer_update(&run->params, &run->rank.link, &CONFIG, &update);
-    params_publish(&run->params, &run->rank.link);
-    return loss / total;
+        loss += model_train(&run->model, run->rank.link, &run->feed.micros[m], (float)scale);
+    params_grad_finish(&run->params, run->rank.link, run->rank.across);
+    step_sums_computed(&run->sums, loss, 0, &run->rank);
+    unsigned divided = grid_axes(&run->rank.grid, DIVIDES_PARAMETERS);
+    run->grad_norm = optimizer_grad_norm(&run->params, axes_comm(&run->rank.axes, divided));
+    struct optimizer_step update = {index + 1, layout->rate > 0 ? layout->rate : 1e-2, run->grad_norm,
+                                    loss_scale};
+    optimizer_update(&run->params, run->rank.link, &CONFIG, &update);
+    params_publish(&run->params, run->rank.link);
+    return run->sums.loss;
 }
 
 static void curve(struct comm *run_comm, const struct layout *layout, bool tied, double losses[STEPS]) {
@@ -199,7 +221,7 @@ static void curve(struct comm *run_comm, const struct layout *layout, bool tied,
     run_open(&run, run_comm, layout, tied);
     size_t total, free_bytes = 0;
     for (int64_t i = 0; i < num_steps; i++) {
-        losses[i] = step(&run, run_comm, layout, i);
+        losses[i] = step(&run, layout, i);
         if (i == 0)
             free_bytes = device_memory_free(&run.rank.dev, &total);
     }
@@ -260,6 +282,80 @@ static void test_replicas_agree(void **state) {
                 fail_msg("%d replicas on %d ranks, stage %d: losses differ by %.2e", replicas, num_ranks,
                          stage, worst);
         }
+}
+
+/* What the steps of a run told. */
+struct told {
+    double losses[STEPS], norms[STEPS], weights[STEPS], tokens[STEPS];
+};
+
+static void tell(struct comm *run_comm, const struct layout *layout, struct told *told) {
+    struct run run;
+    memset(told, 0, sizeof *told);
+    run_open(&run, run_comm, layout, false);
+    for (int64_t i = 0; i < num_steps; i++) {
+        told->losses[i] = step(&run, layout, i);
+        told->norms[i] = run.grad_norm;
+        told->weights[i] = run.sums.target_weight;
+        told->tokens[i] = run.sums.filled_tokens;
+    }
+    run_close(&run);
+}
+
+/* third_axis - the grid's own two, and one of two ranks that divide that. */
+static void third_axis(struct axis_row rows[3], unsigned divides) {
+    memcpy(rows, GRID_AXES, AXIS_COUNT * sizeof *rows);
+    rows[2] = (struct axis_row){"test", "along a test axis", divides};
+}
+
+/* An axis along which ranks share samples: it is in no sum that it does not divide. */
+static void test_third_axis(void **state) {
+    (void)state;
+    int num_ranks = comm_num_ranks(comm);
+    if (num_ranks % 2)
+        return;
+    struct comm *half = comm_split(comm, comm_rank(comm) % 2);
+    for (int replicas = 1; replicas <= num_ranks / 2; replicas++)
+        for (int stage = on_gpu ? 3 : 0; stage <= 3; stage++) {
+            struct told want, got;
+            struct axis_row rows[3];
+            struct layout layout = {.stage = stage, .micro_sequences = 2, .replicas = replicas};
+            tell(half, &layout, &want);
+            layout.rows = rows;
+            third_axis(rows, 0); /* both ranks compute all of it: nothing changes */
+            tell(comm, &layout, &got);
+            assert_memory_equal(&got, &want, sizeof got);
+            third_axis(rows, DIVIDES_LOSS); /* each computes half of every sample */
+            tell(comm, &layout, &got);
+            assert_memory_equal(got.weights, want.weights, sizeof got.weights);
+            assert_memory_equal(got.tokens, want.tokens, sizeof got.tokens);
+            assert_true(worst_difference(got.losses, want.losses) < 1e-5);
+            assert_true(worst_difference(got.norms, want.norms) < 1e-4);
+        }
+    comm_join(half);
+}
+
+/* Control: ranks that share samples and add up what they read count it twice, and the mean halves. */
+static void test_shared_samples_summed(void **state) {
+    (void)state;
+    struct run run;
+    struct axis_row rows[3];
+    struct layout layout = {.micro_sequences = 2, .rows = rows};
+    if (comm_num_ranks(comm) % 2)
+        return;
+    third_axis(rows, 0);
+    run_open(&run, comm, &layout, false);
+    step(&run, &layout, 0);
+    double once = run.sums.target_weight, loss = run.sums.loss;
+    rows[2].divides = DIVIDES_SAMPLES;
+    axes_close(&run.rank.axes);
+    struct config config = {.run = {.threads = 1}, .parallel = {.replicas = 1}};
+    CHECK(rank_device_join(&run.rank, &config, comm), "the transports could not be opened");
+    step_sums_read(&run.sums, &run.feed, &run.rank);
+    step_sums_computed(&run.sums, loss * once / comm_num_ranks(comm) * 2, 0, &run.rank);
+    assert_true(run.sums.target_weight == 2 * once);
+    assert_true(fabs(run.sums.loss - loss / 2) < 1e-6 * loss);
+    run_close(&run);
 }
 
 static void test_layouts_agree(void **state) {
@@ -354,7 +450,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layouts_agree),         cmocka_unit_test(test_layouts_agree_tied),
         cmocka_unit_test(test_replicas_agree),        cmocka_unit_test(test_mean_of_means_is_noticed),
-        cmocka_unit_test(test_same_layout_same_bits), cmocka_unit_test(test_types_agree),
+        cmocka_unit_test(test_same_layout_same_bits), cmocka_unit_test(test_third_axis),
+        cmocka_unit_test(test_shared_samples_summed), cmocka_unit_test(test_types_agree),
     };
     int failed = comm_all_ok(comm, status, &err) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
     free(token_path);

@@ -1,4 +1,4 @@
-/* test_small_parts.c - learning rate, loss scale, grid of ranks, sampling, command-line options, and the
+/* test_small_parts.c - learning rate, loss scale, sampling, command-line options, and the
  * check after an export. */
 #include <math.h>
 #include <stdint.h>
@@ -7,7 +7,6 @@
 #include "tests/check.h"
 #include "train/measure/verify.h"
 #include "train/model/sampling.h"
-#include "train/ranks/grid.h"
 #include "train/run/loss_scale.h"
 #include "train/run/schedule.h"
 
@@ -74,26 +73,6 @@ static void test_loss_scale(void **state) {
     assert_true(still.value == 1 && !loss_scale_overflowed(&still));
 }
 
-static void test_grid(void **state) {
-    (void)state;
-    struct grid grid;
-    struct err err = {""};
-    assert_int_equal(grid_make(&grid, 12, 7, 3, 4, &err), 0);
-    assert_true(grid.num_shards == 4 && grid.replica == 1 && grid.shard == 3);
-    assert_int_equal(grid_make(&grid, 12, 7, 0, 6, &err), 0); /* one per node */
-    assert_true(grid.num_replicas == 2 && grid.num_shards == 6 && grid.replica == 1 && grid.shard == 1);
-    bool seen[3][4] = {{false}}; /* every place is taken once */
-    for (int rank = 0; rank < 12; rank++) {
-        assert_int_equal(grid_make(&grid, 12, rank, 3, 4, &err), 0);
-        assert_false(seen[grid.replica][grid.shard]);
-        seen[grid.replica][grid.shard] = true;
-    }
-    assert_int_equal(grid_make(&grid, 12, 0, 5, 4, &err), -1);
-    assert_non_null(strstr(err.text, "12 ranks cannot be split into 5 replicas"));
-    assert_int_equal(grid_make(&grid, 12, 0, 0, 0, &err), -1);
-    assert_non_null(strstr(err.text, "different numbers of ranks"));
-}
-
 static void test_sampling(void **state) {
     (void)state;
     enum { DRAWS = 20000 };
@@ -132,8 +111,10 @@ static void test_export_check(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedules), cmocka_unit_test(test_loss_scale),   cmocka_unit_test(test_grid),
-        cmocka_unit_test(test_sampling),  cmocka_unit_test(test_export_check),
+        cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_loss_scale),
+        cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_export_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

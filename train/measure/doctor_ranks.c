@@ -54,13 +54,13 @@ static bool measure_axis(double *bytes_per_s, struct transport *transport, bool 
 
 static bool measure_all(struct rank_rates *rates, struct rank_device *rank, struct comm *comm) {
     double across;
-    snprintf(rates->transport, sizeof rates->transport, "%s", rank->link.ops->name);
+    snprintf(rates->transport, sizeof rates->transport, "%s", rank->link->ops->name);
     if (rates->on_gpu && !measure_gpu(rates, &rank->dev, comm))
         return false;
-    if (!measure_axis(&rates->link_bytes_per_s, &rank->link, rates->on_gpu, comm) ||
-        !measure_axis(&across, &rank->across, rates->on_gpu, comm))
+    if (!measure_axis(&rates->link_bytes_per_s, rank->link, rates->on_gpu, comm) ||
+        !measure_axis(&across, rank->across, rates->on_gpu, comm))
         return false;
-    rates->node_bytes_per_s = across * rank->grid.num_shards; /* as many rings at the same time */
+    rates->node_bytes_per_s = across * rank->grid.axes[AXIS_SHARD].size; /* as many rings at the same time */
     return true;
 }
 

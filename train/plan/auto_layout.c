@@ -70,16 +70,16 @@ bool choose_layout(struct config *config, const struct model_config *model, cons
     if (!freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.stage)
         return true;
     bool fits = plan_best(&best, config, model, ranks, freedom);
-    if (best.grid.num_shards == 0) /* no grid: told by whoever makes it */
+    if (best.grid.num_axes == 0) /* no grid: told by whoever makes it */
         return false;
     config->train.micro_sequences = best.micro_sequences;
     config->train.recompute = best.recompute;
     if (freedom.replicas)
-        config->parallel.replicas = best.grid.num_replicas;
+        config->parallel.replicas = best.grid.axes[AXIS_REPLICA].size;
     if (freedom.stage)
         config->parallel.stage = best.stage;
     if (freedom.replicas)
-        add(why, "replicas %d, ", best.grid.num_replicas);
+        add(why, "replicas %d, ", best.grid.axes[AXIS_REPLICA].size);
     if (freedom.stage)
         add(why, "stage %d, ", best.stage);
     if (freedom.micro_sequences)

@@ -13,18 +13,18 @@ struct layout layout_make(const struct config *config, const struct model_config
     CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
               config->parallel.stage >= 0,
           "a layout was asked for before 'auto' was replaced");
+    int num_shards = grid->axes[AXIS_SHARD].size;
     return (struct layout){
         .params = {.model = model,
                    .compute = config->train.compute,
                    .optimizer = optimizer_kind(config->optimizer.kind),
                    .moments = config->optimizer.state_dtype,
                    .offloads = config->optimizer.offload,
-                   .stage =
-                       grid->num_shards == 1 ? 0 : (int)config->parallel.stage, /* alone: nothing to split */
+                   .stage = num_shards == 1 ? 0 : (int)config->parallel.stage, /* alone: nothing to split */
                    .trains = true,
-                   .rank = grid->shard,
-                   .num_ranks = grid->num_shards,
-                   .replica = grid->replica},
+                   .rank = grid->axes[AXIS_SHARD].index,
+                   .num_ranks = num_shards,
+                   .replica = grid_group(grid, grid_axes(grid, DIVIDES_PARAMETERS))},
         .model = {.config = model,
                   .max_tokens = config->train.micro_sequences * config->data.sequence_tokens,
                   .max_positions = config->data.sequence_tokens,

@@ -109,7 +109,8 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
 static double across_bytes(const struct layout *layout, const struct grid *grid) {
     const struct params_setup *p = &layout->params;
     double owned = (double)model_num_parameters(p->model) / (p->stage > 0 ? p->num_ranks : 1);
-    return 2.0 * (grid->num_replicas - 1) / grid->num_replicas * owned * 4;
+    int num_replicas = grid->axes[AXIS_REPLICA].size;
+    return 2.0 * (num_replicas - 1) / num_replicas * owned * 4;
 }
 
 /* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
@@ -117,17 +118,17 @@ static double across_bytes(const struct layout *layout, const struct grid *grid)
  * by the replicas on both sides.  across_rate - between replicas: as many rings as the node has ranks share
  * its network. */
 static double link_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
-    int shards = grid->num_shards;
-    if ((int64_t)grid->num_replicas * shards <= ranks_per_node || ranks_per_node % shards == 0)
+    int shards = grid->axes[AXIS_SHARD].size;
+    if (grid_axis_is_local(grid, AXIS_SHARD, ranks_per_node))
         return machine->link_bytes_per_s;
     return machine->node_bytes_per_s / (shards % ranks_per_node == 0 ? 1 : 2);
 }
 
 static double across_rate(const struct grid *grid, int ranks_per_node, const struct machine *machine) {
-    if ((int64_t)grid->num_replicas * grid->num_shards <= ranks_per_node)
+    int shards = grid->axes[AXIS_SHARD].size;
+    if (grid_axis_is_local(grid, AXIS_REPLICA, ranks_per_node))
         return machine->link_bytes_per_s;
-    return machine->node_bytes_per_s /
-           (grid->num_shards < ranks_per_node ? grid->num_shards : ranks_per_node);
+    return machine->node_bytes_per_s / (shards < ranks_per_node ? shards : ranks_per_node);
 }
 
 /* product_rate - of products with so many rows at a time. */
@@ -140,8 +141,7 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
                            const struct layout *layout, const struct grid *grid, int ranks_per_node,
                            const struct machine *machine) {
     int64_t sequence = config->data.sequence_tokens, batch = config->train.batch_sequences;
-    int64_t micro = layout->model.max_tokens / sequence,
-            ranks = (int64_t)grid->num_replicas * grid->num_shards;
+    int64_t micro = layout->model.max_tokens / sequence, ranks = grid_num_ranks(grid);
     double num_micros = ceil((double)batch / (double)(ranks * micro));
     double tokens = num_micros * (double)(micro * sequence); /* of one rank, padding included */
     double per_token = plan_flops_per_token(model, sequence);
@@ -155,10 +155,11 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
         tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
                   element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
         optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
-    time.hidden_s = grid->num_shards > 1 ? sent.hidden / link : 0;
-    time.link_s = grid->num_shards > 1 ? sent.exposed / link : 0;
-    time.across_s =
-        grid->num_replicas > 1 ? across_bytes(layout, grid) / across_rate(grid, ranks_per_node, machine) : 0;
+    time.hidden_s = grid->axes[AXIS_SHARD].size > 1 ? sent.hidden / link : 0;
+    time.link_s = grid->axes[AXIS_SHARD].size > 1 ? sent.exposed / link : 0;
+    time.across_s = grid->axes[AXIS_REPLICA].size > 1
+                        ? across_bytes(layout, grid) / across_rate(grid, ranks_per_node, machine)
+                        : 0;
     time.step_s = fmax(time.compute_s, time.hidden_s) + time.link_s + time.across_s;
     time.tokens_per_s = (double)(batch * sequence) / time.step_s;
     return time;
@@ -167,7 +168,7 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
 double plan_validation_s(const struct config *config, const struct model_config *model,
                          const struct grid *grid, const struct machine *machine) {
     double tokens = (double)config->valid.sequences * (double)config->data.sequence_tokens;
-    double ranks = (double)grid->num_replicas * grid->num_shards;
+    double ranks = grid_num_ranks(grid);
     if (config->data.num_valid == 0)
         return 0;
     return tokens / ranks * plan_flops_per_token(model, config->data.sequence_tokens) / 3 /

@@ -85,6 +85,6 @@ struct plan_ranks {
  * number of passes the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is
  * taken, then the simplest: fewer replicas, a lower stage, less recomputed, fewer sequences at a time.  A
  * pure function.  Returns false when none fits; best is then the smallest one, or has no rank
- * (grid.num_shards 0) where config's replicas do not divide the ranks. */
+ * (a grid without axes) where config's replicas do not divide the ranks. */
 bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
                const struct plan_ranks *ranks, struct plan_freedom freedom);

@@ -13,8 +13,8 @@ struct search {
 
 /* compare_simplicity - below 0: a is the simpler layout.  Different layouts never compare as equal. */
 static int compare_simplicity(const struct proposal *a, const struct proposal *b) {
-    if (a->grid.num_replicas != b->grid.num_replicas)
-        return a->grid.num_replicas < b->grid.num_replicas ? -1 : 1;
+    if (a->grid.axes[AXIS_REPLICA].size != b->grid.axes[AXIS_REPLICA].size)
+        return a->grid.axes[AXIS_REPLICA].size < b->grid.axes[AXIS_REPLICA].size ? -1 : 1;
     if (a->stage != b->stage)
         return a->stage < b->stage ? -1 : 1;
     if (a->recompute != b->recompute)
@@ -58,7 +58,7 @@ static void try_stages(struct search *search, const struct grid *grid) {
     int64_t stage = search->trial.parallel.stage;
     enum recompute recompute = search->trial.train.recompute;
     int first = search->freedom.stage ? 0 : (int)stage, last = search->freedom.stage ? 3 : (int)stage;
-    if (search->freedom.stage && grid->num_shards == 1)
+    if (search->freedom.stage && grid->axes[AXIS_SHARD].size == 1)
         last = 0;
     for (int s = first; s <= last; s++)
         for (int r = RECOMPUTE_NONE; r <= RECOMPUTE_LAYER; r++) {

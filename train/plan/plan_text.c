@@ -18,10 +18,10 @@ static double gib(size_t size_bytes) {
 static void print_ranks(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
     const struct grid *grid = &plan->grid;
-    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d\n",
-           grid->num_replicas * grid->num_shards, (long long)place->nodes, place->nodes > 1 ? "s" : "",
-           place->machine.on_gpu ? "a GPU each" : "on processors", grid->num_replicas,
-           grid->num_replicas > 1 ? "s" : "", grid->num_shards, plan->proposal.stage);
+    printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d\n", grid_num_ranks(grid),
+           (long long)place->nodes, place->nodes > 1 ? "s" : "",
+           place->machine.on_gpu ? "a GPU each" : "on processors", grid->axes[AXIS_REPLICA].size,
+           grid->axes[AXIS_REPLICA].size > 1 ? "s" : "", grid->axes[AXIS_SHARD].size, plan->proposal.stage);
     printf(
         "batch        %lld sequences of %lld tokens; %lld in one forward pass of a rank; recompute %s; %s\n",
         (long long)plan->config.train.batch_sequences, (long long)plan->config.data.sequence_tokens,
@@ -194,8 +194,8 @@ void run_plan_print_json(const struct run_plan *plan) {
     const struct machine *machine = &plan->place->machine;
     double grams = plan->place->site ? plan->place->site->energy.grams_co2_per_kwh : 0;
     json_t *root = json_pack("{s:b, s:I, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits, "nodes",
-                             (json_int_t)plan->place->nodes, "replicas", plan->grid.num_replicas, "shards",
-                             plan->grid.num_shards, "micro_sequences",
+                             (json_int_t)plan->place->nodes, "replicas", plan->grid.axes[AXIS_REPLICA].size,
+                             "shards", plan->grid.axes[AXIS_SHARD].size, "micro_sequences",
                              (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.stage,
                              "recompute", recompute_name(plan->proposal.recompute), "chosen", plan->choice);
     json_t *figures = json_pack(

@@ -27,7 +27,7 @@ static double billed_per_hour(const struct run_place *place) {
 /* count_time - from the first step to the last, with saves and validations, without waits in the queue. */
 static void count_time(struct run_plan *plan) {
     const struct config *c = &plan->config;
-    int num_ranks = plan->grid.num_replicas * plan->grid.num_shards;
+    int num_ranks = grid_num_ranks(&plan->grid);
     double step_s = plan->proposal.time.step_s, steps = (double)c->train.steps;
     double valid_s = plan_validation_s(c, plan->model, &plan->grid, &plan->place->machine);
     double validations = 2 + (c->valid.every_steps > 0 ? steps / (double)c->valid.every_steps : 0);
@@ -95,12 +95,13 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     trial.slurm.nodes = nodes;
     trial.train.micro_sequences = advice->proposal.micro_sequences;
     trial.train.recompute = advice->proposal.recompute;
-    trial.parallel.replicas = advice->proposal.grid.num_replicas;
-    if (advice->proposal.grid.num_shards > 1)
+    trial.parallel.replicas = advice->proposal.grid.axes[AXIS_REPLICA].size;
+    if (advice->proposal.grid.axes[AXIS_SHARD].size > 1)
         trial.parallel.stage = advice->proposal.stage;
     struct config from = plan->config;
     from.slurm.nodes = place->nodes;
-    from.parallel.replicas = plan->grid.num_replicas; /* a 0 in the run file: as many as there are nodes */
+    from.parallel.replicas =
+        plan->grid.axes[AXIS_REPLICA].size; /* a 0 in the run file: as many as there are nodes */
     tell_change(advice->change, sizeof advice->change, &from, &trial);
     double share = (double)nodes / (double)place->nodes;
     advice->nodes = nodes;

@@ -1,6 +1,11 @@
 /* grid.c - see grid.h. */
 #include "train/ranks/grid.h"
 
+const struct axis_row GRID_AXES[AXIS_COUNT] = {
+    [AXIS_REPLICA] = {"replicas", "between replicas", DIVIDES_SAMPLES | DIVIDES_LOSS},
+    [AXIS_SHARD] = {"shards", "inside a replica", DIVIDES_SAMPLES | DIVIDES_LOSS | DIVIDES_PARAMETERS},
+};
+
 int grid_make(struct grid *grid, int num_ranks, int rank, int num_replicas, int ranks_per_node,
               struct err *err) {
     if (num_replicas == 0 && (ranks_per_node <= 0 || num_ranks % ranks_per_node != 0))
@@ -13,9 +18,76 @@ int grid_make(struct grid *grid, int num_ranks, int rank, int num_replicas, int 
         return err_set(err,
                        "%d ranks cannot be split into %d replicas of the same size; change parallel.replicas",
                        num_ranks, num_replicas);
-    grid->num_replicas = num_replicas;
-    grid->num_shards = num_ranks / num_replicas;
-    grid->replica = rank / grid->num_shards;
-    grid->shard = rank % grid->num_shards;
+    const int sizes[AXIS_COUNT] = {[AXIS_REPLICA] = num_replicas, [AXIS_SHARD] = num_ranks / num_replicas};
+    grid_place(grid, GRID_AXES, AXIS_COUNT, sizes, rank);
     return 0;
+}
+
+void grid_place(struct grid *grid, const struct axis_row *rows, int num_axes, const int *sizes, int rank) {
+    CHECK(num_axes <= GRID_MAX_AXES, "a grid of %d axes, at most %d are possible", num_axes, GRID_MAX_AXES);
+    *grid = (struct grid){.rows = rows, .num_axes = num_axes};
+    for (int a = num_axes - 1; a >= 0; a--) {
+        CHECK(sizes[a] > 0, "the axis '%s' of the grid has size %d", rows[a].name, sizes[a]);
+        grid->axes[a].size = sizes[a];
+        grid->axes[a].index = rank % sizes[a];
+        rank /= sizes[a];
+    }
+    CHECK(rank == 0, "a rank lies outside of its grid");
+}
+
+int grid_rank(const struct grid *grid, const int *indices) {
+    int rank = 0;
+    for (int a = 0; a < grid->num_axes; a++)
+        rank = rank * grid->axes[a].size + indices[a];
+    return rank;
+}
+
+unsigned grid_axes(const struct grid *grid, unsigned divides) {
+    unsigned axes = 0;
+    for (int a = 0; a < grid->num_axes; a++)
+        if ((grid->rows[a].divides & divides) == divides)
+            axes |= AXIS_BIT(a);
+    return axes;
+}
+
+unsigned grid_all_axes(const struct grid *grid) {
+    return AXIS_BIT(grid->num_axes) - 1;
+}
+
+int grid_size(const struct grid *grid, unsigned axes) {
+    int size = 1;
+    for (int a = 0; a < grid->num_axes; a++)
+        if (axes & AXIS_BIT(a))
+            size *= grid->axes[a].size;
+    return size;
+}
+
+int grid_num_ranks(const struct grid *grid) {
+    return grid_size(grid, grid_all_axes(grid));
+}
+
+int grid_index(const struct grid *grid, unsigned axes) {
+    int index = 0;
+    for (int a = 0; a < grid->num_axes; a++)
+        if (axes & AXIS_BIT(a))
+            index = index * grid->axes[a].size + grid->axes[a].index;
+    return index;
+}
+
+int grid_group(const struct grid *grid, unsigned axes) {
+    return grid_index(grid, grid_all_axes(grid) & ~axes);
+}
+
+int grid_stride(const struct grid *grid, int axis) {
+    int stride = 1;
+    for (int a = axis + 1; a < grid->num_axes; a++)
+        stride *= grid->axes[a].size;
+    return stride;
+}
+
+/* Blocks of all ranks that share the outer indices follow each other; a set along the axis spans one of them. */
+bool grid_axis_is_local(const struct grid *grid, int axis, int ranks_per_node) {
+    int block = grid_stride(grid, axis) * grid->axes[axis].size;
+    return grid->axes[axis].size == 1 || grid_num_ranks(grid) <= ranks_per_node ||
+           ranks_per_node % block == 0;
 }

@@ -1,21 +1,76 @@
-/* grid.h - the ranks as a grid of two axes: replicas of the model, and the shards of one replica.  Pure
- * integers.
+/* grid.h - the ranks as a grid of named axes: which of them do the same work, and which divide it.  Pure integers;
+ * axes.h makes groups that can talk out of it.
  *
- *   rank = replica * num_shards + shard
+ *   rank = replica * num_shards + shard            the last axis of the table is the innermost
  *
  * Neighbouring ranks share a replica, so with the block placement of Slurm and mpirun a replica of as many
  * ranks as a node has lies inside that node: parameters are gathered over the node's own links, and what
- * crosses the network is one sum of gradients per step. */
+ * crosses the network is one sum of gradients per step.
+ *
+ * A set of axes is a mask of AXIS_BIT: the ranks of a set are those that differ from this one in no other axis.
+ * Sums name the set they run over, by what its axes divide (grid_axes), so that they need not know which axes
+ * there are: another one is a row of GRID_AXES, its size in grid_make, and whatever is computed along it. */
 #pragma once
 
 #include "kernels/error.h"
 
-struct grid {
-    int num_replicas, num_shards;
-    int replica, shard; /* of this rank */
+enum axis_id { AXIS_REPLICA, AXIS_SHARD, AXIS_COUNT };
+#define AXIS_BIT(axis) (1u << (axis))
+
+/* What the ranks along an axis divide among themselves.  What they do not divide, each of them has whole. */
+enum axis_divides {
+    DIVIDES_SAMPLES = 1,    /* each reads other samples: tokens and targets are counted over such axes */
+    DIVIDES_LOSS = 2,       /* each computes other terms of the loss: losses and gradients are added */
+    DIVIDES_PARAMETERS = 4, /* each holds or updates another part: squares of the gradient norm are added */
 };
 
-/* grid_make - num_replicas 0: one for each node of ranks_per_node ranks, which all nodes must have (0: they
- * differ). Returns 0, or -1 with err set: the ranks cannot be split so. */
+/* An axis: its row in a table. */
+struct axis_row {
+    const char *name;  /* for messages: "replicas" */
+    const char *where; /* the ranks along it stand to each other: "between replicas" */
+    unsigned divides;  /* of enum axis_divides */
+};
+
+/* The axes that a run file can ask for: [AXIS_COUNT], in the order of enum axis_id. */
+extern const struct axis_row GRID_AXES[AXIS_COUNT];
+
+enum { GRID_MAX_AXES = 6 };
+
+/* A place in the grid: that of one rank. */
+struct grid {
+    const struct axis_row *rows; /* [num_axes], borrowed */
+    int num_axes;
+    struct {
+        int size, index;
+    } axes[GRID_MAX_AXES];
+};
+
+/* grid_make - the grid of a run and this rank's place.  num_replicas 0: one for each node of ranks_per_node
+ * ranks, which all nodes must have (0: they differ).  Returns 0, or -1 with err set: the ranks cannot be split
+ * so. */
 int grid_make(struct grid *grid, int num_ranks, int rank, int num_replicas, int ranks_per_node,
               struct err *err);
+
+/* grid_place - of a rank, in a grid of these axes and sizes [num_axes], whose product is the number of ranks.
+ * grid_rank - the other way: of the rank with these indices [num_axes]. */
+void grid_place(struct grid *grid, const struct axis_row *rows, int num_axes, const int *sizes, int rank);
+int grid_rank(const struct grid *grid, const int *indices);
+
+/* grid_axes - the set of axes that divide all of that.  grid_all_axes - every one. */
+unsigned grid_axes(const struct grid *grid, unsigned divides);
+unsigned grid_all_axes(const struct grid *grid);
+
+/* grid_size - how many ranks a set of axes joins; grid_num_ranks - all.  grid_index - this rank's place among
+ * those of a set, in the order of the ranks.  grid_group - which of the sets of that kind this rank is in:
+ * the same number on its ranks, another on all others. */
+int grid_size(const struct grid *grid, unsigned axes);
+int grid_num_ranks(const struct grid *grid);
+int grid_index(const struct grid *grid, unsigned axes);
+int grid_group(const struct grid *grid, unsigned axes);
+
+/* grid_stride - how far apart neighbours along that axis are, in ranks. */
+int grid_stride(const struct grid *grid, int axis);
+
+/* grid_axis_is_local - whether each set along that axis lies inside a node, where every node has so many
+ * neighbouring ranks. */
+bool grid_axis_is_local(const struct grid *grid, int axis, int ranks_per_node);

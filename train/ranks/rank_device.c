@@ -97,18 +97,6 @@ int rank_num_per_node(struct comm *comm) {
     return most[0] == -most[1] ? (int)most[0] : 0;
 }
 
-/* open_grid - this rank's place, and the two groups of ranks it belongs to. */
-static bool open_grid(struct rank_device *rank, const struct config *config, struct comm *comm) {
-    struct err err = {""};
-    int status = grid_make(&rank->grid, comm_num_ranks(comm), comm_rank(comm), (int)config->parallel.replicas,
-                           rank_num_per_node(comm), &err);
-    if (!comm_all_ok(comm, status, &err))
-        return false;
-    rank->shards = comm_split(comm, rank->grid.replica);
-    rank->replicas = comm_split(comm, rank->grid.shard);
-    return true;
-}
-
 bool rank_device_take(struct rank_device *rank, const struct config *config, struct comm *comm) {
     bool on_gpu;
     memset(rank, 0, sizeof *rank);
@@ -122,16 +110,25 @@ bool rank_device_take(struct rank_device *rank, const struct config *config, str
 
 bool rank_device_connect(struct rank_device *rank, const struct config *config, struct comm *comm) {
     struct err err = {""};
-    enum transport_kind kind = rank->dev.ops->host_memory ? TRANSPORT_HOST : gpu_transport(config);
-    if (!open_grid(rank, config, comm))
-        return false;
-    int status =
-        transport_open_beside(&rank->link, rank->shards, &rank->dev, kind,
-                              transfers_beside_products(config->parallel.stage) ? TRANSFER_SMS : 0, &err);
+    int status = grid_make(&rank->grid, comm_num_ranks(comm), comm_rank(comm), (int)config->parallel.replicas,
+                           rank_num_per_node(comm), &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
-    status = transport_open(&rank->across, rank->replicas, &rank->dev, kind, &err);
-    return comm_all_ok(comm, status, &err);
+    return rank_device_join(rank, config, comm);
+}
+
+bool rank_device_join(struct rank_device *rank, const struct config *config, struct comm *comm) {
+    unsigned loss = grid_axes(&rank->grid, DIVIDES_LOSS);
+    const struct axes_setup setup = {
+        .grid = &rank->grid,
+        .device = &rank->dev,
+        .kind = rank->dev.ops->host_memory ? TRANSPORT_HOST : gpu_transport(config),
+        .shard_sms = transfers_beside_products(config->parallel.stage) ? TRANSFER_SMS : 0};
+    if (!axes_open(&rank->axes, &setup, comm))
+        return false;
+    rank->link = axes_transport(&rank->axes, AXIS_BIT(AXIS_SHARD));
+    rank->across = axes_transport(&rank->axes, loss & ~grid_axes(&rank->grid, DIVIDES_PARAMETERS));
+    return true;
 }
 
 bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm) {
@@ -143,14 +140,11 @@ bool rank_device_open(struct rank_device *rank, const struct config *config, str
  * as many; in between the transfers none are occupied. */
 void rank_device_spare_sms(struct rank_device *rank, int stage) {
     if (!rank->dev.ops->host_memory)
-        cuda_linear_spare_sms(&rank->dev, transfers_beside_products(stage) ? rank->link.sms : 0);
+        cuda_linear_spare_sms(&rank->dev, transfers_beside_products(stage) ? rank->link->sms : 0);
 }
 
 void rank_device_close(struct rank_device *rank) {
-    transport_close(&rank->across);
-    transport_close(&rank->link);
+    axes_close(&rank->axes);
     if (rank->dev.ops)
         device_close(&rank->dev);
-    comm_join(rank->replicas);
-    comm_join(rank->shards);
 }

@@ -3,25 +3,27 @@
 #pragma once
 
 #include "configs/schema/config.h"
-#include "train/ranks/grid.h"
-#include "train/ranks/transport.h"
+#include "train/ranks/axes.h"
 
 struct rank_device {
     struct device dev;
     struct grid grid;
-    struct comm *shards, *replicas; /* the ranks of this replica; those with this shard in other replicas */
-    struct transport link, across;  /* between their devices */
-    char gpu_uuid[48];              /* "" on a CPU */
+    struct axes axes;
+    struct transport *link;   /* of axes: between the ranks that hold a replica together, along AXIS_SHARD */
+    struct transport *across; /* of axes: over what divides the loss and not the parameters: the replicas */
+    char gpu_uuid[48];        /* "" on a CPU */
 };
 
 /* rank_device_take - the device that run.device asks for; with GPUs the root prints which rank has which.
- * rank_device_connect - then the grid and the transports of both axes; config holds no 'auto' any more.
- * rank_device_open - both.  Return true on all ranks, or false on all when one failed, which the root has
+ * rank_device_connect - then the grid and the groups along its axes; config holds no 'auto' any more.
+ * rank_device_join - of connect the groups alone, in the grid that is in rank already.
+ * rank_device_open - take and connect.  Return true on all ranks, or false on all when one failed, which the root has
  * said: ranks that do not fit the grid, no GPU, other GPUs than Slurm gave to the job, a driver too old,
  * two ranks on one GPU, NCCL that does not start.  Collective.  rank_device_close - all of it, also after one
  * that failed. */
 bool rank_device_take(struct rank_device *rank, const struct config *config, struct comm *comm);
 bool rank_device_connect(struct rank_device *rank, const struct config *config, struct comm *comm);
+bool rank_device_join(struct rank_device *rank, const struct config *config, struct comm *comm);
 bool rank_device_open(struct rank_device *rank, const struct config *config, struct comm *comm);
 void rank_device_close(struct rank_device *rank);
 

@@ -80,8 +80,8 @@ static void rehearse(struct trainer *t) {
     fill(batch, t->config->data.sequence_tokens, t->model_config.vocab_size);
     params_grad_reset(&t->params);
     for (int64_t m = 0; m < t->feed.num_micros && m < 2; m++)
-        model_train(&t->model, &t->rank.link, batch, grad_scale);
-    params_grad_finish(&t->params, &t->rank.link, NULL); /* completes what is under way */
+        model_train(&t->model, t->rank.link, batch, grad_scale);
+    params_grad_finish(&t->params, t->rank.link, NULL); /* completes what is under way */
     device_synchronize(&t->rank.dev);
 }
 

@@ -143,8 +143,8 @@ static void ring_rates(double *rates, struct rank_device *rank, const struct pla
 /* --- telling --- */
 
 /* One axis of the grid. */
-struct axis {
-    const char *name;
+struct probed {
+    const char *where;
     struct transport *transport;
     int num_ranks;
     bool crosses; /* the network between nodes */
@@ -152,7 +152,7 @@ struct axis {
 };
 
 /* tell_slow - where to look, and what to do. */
-static void tell_slow(const struct axis *axis, const struct places *places, int slowest_rank,
+static void tell_slow(const struct probed *axis, const struct places *places, int slowest_rank,
                       struct rank_device *rank, enum transport_kind kind, struct comm *comm,
                       struct metrics *metrics) {
     if (!axis->crosses) {
@@ -180,7 +180,7 @@ static void tell_slow(const struct axis *axis, const struct places *places, int 
 }
 
 /* probe_axis - returns what becomes of the run, the same on all ranks. */
-static enum probe_verdict probe_axis(const struct axis *axis, const struct places *places,
+static enum probe_verdict probe_axis(const struct probed *axis, const struct places *places,
                                      const struct config *config, struct rank_device *rank, struct comm *comm,
                                      struct metrics *metrics) {
     if (axis->num_ranks < 2)
@@ -198,38 +198,47 @@ static enum probe_verdict probe_axis(const struct axis *axis, const struct place
     if (axis->expected > 0)
         snprintf(expected, sizeof expected, ", %.2f are expected", axis->expected / 1e9);
     metrics_note(
-        metrics, "bandwidth %s: %.2f GB/s%s%s", axis->name, slowest / 1e9, expected,
+        metrics, "bandwidth %s: %.2f GB/s%s%s", axis->where, slowest / 1e9, expected,
         verdict != PROBE_GOOD && kind == TRANSPORT_NCCL ? "; NCCL_DEBUG=INFO tells which way it takes" : "");
     if (verdict != PROBE_GOOD && places->num_nodes > 1)
         tell_slow(axis, places, where, rank, kind, comm, metrics);
     return verdict;
 }
 
+/* probe_axes - all of the grid, innermost first; the worst verdict of them. */
+static enum probe_verdict probe_axes(const struct chosen *chosen, const struct places *places,
+                                     struct rank_device *rank, struct comm *comm, struct metrics *metrics) {
+    const struct machine *machine = &chosen->facts.machine;
+    const struct grid *grid = &rank->grid;
+    int per_node = places->num_ranks / places->num_nodes;
+    double intra = chosen->facts.intra_gb_s > 0 ? machine->link_bytes_per_s : 0;
+    double inter = chosen->facts.inter_gb_s > 0 ? machine->node_bytes_per_s : 0;
+    enum probe_verdict worst = PROBE_GOOD;
+    for (int a = grid->num_axes - 1; a >= 0; a--) {
+        int stride = grid_stride(grid, a), sharing = stride < per_node ? stride : per_node;
+        bool crosses = !grid_axis_is_local(grid, a, per_node);
+        const struct probed axis = {.where = grid->rows[a].where,
+                                    .transport = axes_transport(&rank->axes, AXIS_BIT(a)),
+                                    .num_ranks = grid->axes[a].size,
+                                    .crosses = crosses,
+                                    /* as many rings at the same time share a node's network */
+                                    .expected = crosses ? inter / sharing : intra};
+        enum probe_verdict verdict = probe_axis(&axis, places, &chosen->config, rank, comm, metrics);
+        worst = verdict > worst ? verdict : worst;
+    }
+    return worst;
+}
+
 bool probe_run(const struct chosen *chosen, struct rank_device *rank, struct comm *comm,
                struct metrics *metrics) {
     const struct config *config = &chosen->config;
-    const struct machine *machine = &chosen->facts.machine;
     struct places places;
     struct err err = {""};
     places_gather(&places, comm);
     enum probe_verdict worst = PROBE_GOOD;
     if (probe_is_wanted(config->fabric.probe, places.num_ranks, places.num_nodes,
-                        !rank->dev.ops->host_memory)) {
-        int per_node = places.num_ranks / places.num_nodes;
-        bool spans = rank->grid.num_shards > per_node, several = places.num_nodes > 1;
-        int sharing =
-            rank->grid.num_shards < per_node ? rank->grid.num_shards : per_node; /* rings at the same time */
-        double intra = chosen->facts.intra_gb_s > 0 ? machine->link_bytes_per_s : 0;
-        double inter = chosen->facts.inter_gb_s > 0 ? machine->node_bytes_per_s : 0;
-        const struct axis axes[] = {
-            {"inside a replica", &rank->link, rank->grid.num_shards, spans, spans ? inter : intra},
-            {"between replicas", &rank->across, rank->grid.num_replicas, several,
-             several ? inter / sharing : intra}};
-        for (int i = 0; i < 2; i++) {
-            enum probe_verdict verdict = probe_axis(&axes[i], &places, config, rank, comm, metrics);
-            worst = verdict > worst ? verdict : worst;
-        }
-    }
+                        !rank->dev.ops->host_memory))
+        worst = probe_axes(chosen, &places, rank, comm, metrics);
     places_free(&places);
     if (worst == PROBE_REFUSED)
         err_set(&err,

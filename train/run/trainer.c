@@ -15,16 +15,11 @@
 #include "train/model/shard.h"
 #include "train/run/run_phase.h"
 #include "train/run/schedule.h"
+#include "train/run/step_sums.h"
 #include "train/run/trainer_save.h"
 #include "train/run/trainer_state.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
-
-/* What a step adds up over the ranks. */
-struct step_sums {
-    double target_weight, filled_tokens, flops;
-    double loss; /* mean over the targets; NaN: there were none */
-};
 
 /* What a step found out before its update. */
 struct step_outcome {
@@ -40,10 +35,7 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
     int status = feed_step(&t->feed, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
-    double values[2] = {t->feed.target_weight, (double)t->feed.filled_tokens};
-    comm_sum_f64(t->comm, values, 2);
-    sums->target_weight = values[0];
-    sums->filled_tokens = values[1];
+    step_sums_read(sums, &t->feed, &t->rank);
     return true;
 }
 
@@ -55,8 +47,8 @@ static double compute_gradients(struct trainer *t, double target_weight) {
     double loss = 0;
     params_grad_reset(&t->params);
     for (int64_t m = 0; m < t->feed.num_micros; m++)
-        loss += model_train(&t->model, &t->rank.link, &t->feed.micros[m], grad_scale);
-    params_grad_finish(&t->params, &t->rank.link, &t->rank.across);
+        loss += model_train(&t->model, t->rank.link, &t->feed.micros[m], grad_scale);
+    params_grad_finish(&t->params, t->rank.link, t->rank.across);
     return loss;
 }
 
@@ -79,15 +71,12 @@ static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
     return comm_all_ok(t->comm, status, &err);
 }
 
-/* add_up - losses and flops over the ranks. */
-static void add_up(struct trainer *t, double own_loss, const struct op_counts *before,
-                   struct step_sums *sums) {
-    double values[2] = {own_loss, 0};
+/* flops_since - of this rank. */
+static double flops_since(const struct trainer *t, const struct op_counts *before) {
+    double flops = 0;
     for (int op = 0; op < OP_COUNT; op++)
-        values[1] += t->rank.dev.counts.flops[op] - before->flops[op];
-    comm_sum_f64(t->comm, values, 2);
-    sums->loss = sums->target_weight > 0 ? values[0] / sums->target_weight : NAN;
-    sums->flops = values[1];
+        flops += t->rank.dev.counts.flops[op] - before->flops[op];
+    return flops;
 }
 
 /* fill_phases - where the time of the step went: ops by what they were for, and waits for other ranks.  A
@@ -120,9 +109,9 @@ static bool update(struct trainer *t, struct step_outcome *outcome) {
     }
     struct optimizer_step step = {++t->updates, outcome->learning_rate, outcome->grad_norm,
                                   t->loss_scale.value};
-    optimizer_update(&t->params, &t->rank.link, t->config, &step);
+    optimizer_update(&t->params, t->rank.link, t->config, &step);
     loss_scale_succeeded(&t->loss_scale);
-    params_publish(&t->params, &t->rank.link);
+    params_publish(&t->params, t->rank.link);
     return true;
 }
 
@@ -145,11 +134,12 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
     outcome->learning_rate = schedule_rate(t->config, t->step + 1);
     if (sums->target_weight > 0) {
         outcome->own_loss = compute_gradients(t, sums->target_weight);
-        outcome->grad_norm = optimizer_grad_norm(&t->params, t->rank.shards);
+        unsigned divided = grid_axes(&t->rank.grid, DIVIDES_PARAMETERS);
+        outcome->grad_norm = optimizer_grad_norm(&t->params, axes_comm(&t->rank.axes, divided));
     } else {
         pass_over(t, outcome);
     }
-    add_up(t, outcome->own_loss, &before, sums);
+    step_sums_computed(sums, outcome->own_loss, flops_since(t, &before), &t->rank);
     return outcome->skipped || update(t, outcome);
 }
 
@@ -229,7 +219,8 @@ static bool train_step(struct trainer *t) {
 /* validate - mean loss over the validation files' target tokens.  Returns false on all ranks on a read error.
  */
 static bool validate(struct trainer *t) {
-    double start = clock_s(), sums[2] = {0, 0};
+    double start = clock_s(), loss = 0, weight = 0;
+    struct step_sums sums;
     if (!t->valid_data)
         return true;
     int64_t num_samples = loader_num_eval_samples(t->valid_data);
@@ -241,13 +232,13 @@ static bool validate(struct trainer *t) {
         if (!comm_all_ok(t->comm, status, &err))
             return false;
         for (int64_t m = 0; m < t->valid_feed.num_micros; m++)
-            sums[0] += model_evaluate(&t->model, &t->rank.link, &t->valid_feed.micros[m]);
-        sums[1] += t->valid_feed.target_weight;
+            loss += model_evaluate(&t->model, t->rank.link, &t->valid_feed.micros[m]);
+        weight += t->valid_feed.target_weight;
     }
-    comm_sum_f64(t->comm, sums, 2);
+    step_sums_evaluated(&sums, loss, weight, &t->rank);
     t->valid_s = clock_s() - start;
-    t->valid_loss = sums[1] > 0 ? sums[0] / sums[1] : NAN;
-    metrics_validation(t->metrics, t->step, t->valid_loss, (int64_t)sums[1], clock_s() - start);
+    t->valid_loss = sums.loss;
+    metrics_validation(t->metrics, t->step, t->valid_loss, (int64_t)sums.target_weight, clock_s() - start);
     return true;
 }
 

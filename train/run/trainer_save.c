@@ -35,7 +35,8 @@ static bool owns_folder(const void *lock) {
 static void describe(struct trainer *t, char **provenance, char **card) {
     int64_t *source_tokens = xcalloc((size_t)t->feed.num_sources + 1, sizeof *source_tokens);
     memcpy(source_tokens, t->feed.source_tokens, (size_t)t->feed.num_sources * sizeof *source_tokens);
-    comm_sum_i64(t->comm, source_tokens, t->feed.num_sources);
+    unsigned divided = grid_axes(&t->rank.grid, DIVIDES_SAMPLES);
+    comm_sum_i64(axes_comm(&t->rank.axes, divided), source_tokens, t->feed.num_sources);
     *provenance = *card = NULL;
     if (comm_is_root(t->comm)) {
         struct provenance_facts facts = {.config = t->config,

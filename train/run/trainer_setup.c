@@ -212,13 +212,13 @@ static int check_sizes(const struct trainer *t, struct err *err) {
 /* tell_plan - what each rank is about to hold. */
 static void tell_plan(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
     char text[300];
-    const struct grid *grid = &t->rank.grid;
+    int num_replicas = t->rank.grid.axes[AXIS_REPLICA].size;
     metrics_note(t->metrics,
                  "model: %lld parameters, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
                  (long long)model_num_parameters(&t->model_config), dtype_name(layout->params.compute),
                  comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
                  t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.stage,
-                 grid->num_replicas, grid->num_replicas > 1 ? "s" : "");
+                 num_replicas, num_replicas > 1 ? "s" : "");
     for (int i = 0; i < RUN_CHAT_NOTES; i++)
         if (t->chat.notes[i])
             metrics_note(t->metrics, "%s", t->chat.notes[i]);
@@ -263,7 +263,8 @@ static bool take_memory(struct trainer *t) {
 
 static void open_feeds(struct trainer *t) {
     const struct config *c = t->config;
-    int rank = comm_rank(t->comm), num_ranks = comm_num_ranks(t->comm);
+    unsigned divided = grid_axes(&t->rank.grid, DIVIDES_SAMPLES);
+    int rank = grid_index(&t->rank.grid, divided), num_ranks = grid_size(&t->rank.grid, divided);
     feed_open(&t->feed, c->data.sequence_tokens, c->train.batch_sequences, c->train.micro_sequences, rank,
               num_ranks);
     feed_open(&t->valid_feed, c->data.sequence_tokens, num_ranks * c->train.micro_sequences,
@@ -295,8 +296,8 @@ static bool load_state(struct trainer *t) {
     }
     if (!comm_all_ok(t->comm, status, &err))
         return false;
-    params_share_masters(&t->params, &t->rank.link);
-    params_refresh(&t->params, &t->rank.link);
+    params_share_masters(&t->params, t->rank.link);
+    params_refresh(&t->params, t->rank.link);
     return true;
 }
 

@@ -1,0 +1,96 @@
+/* axes.c - see axes.h. */
+#include "train/ranks/axes.h"
+
+#include <string.h>
+
+static struct axis_group *find(struct axes *axes, unsigned set) {
+    for (int g = 0; g < axes->num_groups; g++)
+        if (axes->groups[g].axes == set)
+            return &axes->groups[g];
+    return NULL;
+}
+
+/* occupied - a set without the axes of one rank, which join nobody. */
+static unsigned occupied(const struct grid *grid, unsigned set) {
+    for (int a = 0; a < grid->num_axes; a++)
+        if (grid->axes[a].size == 1)
+            set &= ~AXIS_BIT(a);
+    return set;
+}
+
+/* add_group - with a comm of its own. */
+static struct axis_group *add_group(struct axes *axes, const struct grid *grid, struct comm *comm,
+                                    unsigned set) {
+    struct axis_group *group = &axes->groups[axes->num_groups++];
+    *group = (struct axis_group){.axes = set, .owns_comm = comm != NULL};
+    group->comm = comm ? comm_split(comm, grid_group(grid, set)) : NULL;
+    return group;
+}
+
+/* add_sums - of a set that carries sums between hosts alone: where the same ranks have a comm already, that one. */
+static void add_sums(struct axes *axes, const struct grid *grid, struct comm *comm, unsigned set) {
+    unsigned joined = occupied(grid, set);
+    struct comm *same = joined == occupied(grid, grid_all_axes(grid)) ? comm : NULL;
+    if (find(axes, set))
+        return;
+    for (int g = 0; !same && g < axes->num_groups; g++)
+        if (occupied(grid, axes->groups[g].axes) == joined)
+            same = axes->groups[g].comm;
+    if (!same)
+        add_group(axes, grid, comm, set);
+    else
+        axes->groups[axes->num_groups++] = (struct axis_group){.axes = set, .comm = same};
+}
+
+/* add_link - of a set along which buffers of the devices travel.  False on all ranks of the run when it does not
+ * open in one of its groups. */
+static bool add_link(struct axes *axes, const struct axes_setup *setup, struct comm *comm, unsigned set) {
+    struct err err = {""};
+    if (find(axes, set))
+        return true;
+    struct axis_group *group = add_group(axes, setup->grid, comm, set);
+    int sms = set == AXIS_BIT(AXIS_SHARD) ? setup->shard_sms : 0;
+    int status = transport_open_beside(&group->transport, group->comm, setup->device, setup->kind, sms, &err);
+    group->has_transport = status == 0;
+    return comm ? comm_all_ok(comm, status, &err) : status == 0;
+}
+
+bool axes_open(struct axes *axes, const struct axes_setup *setup, struct comm *comm) {
+    const struct grid *grid = setup->grid;
+    unsigned loss = grid_axes(grid, DIVIDES_LOSS), parameters = grid_axes(grid, DIVIDES_PARAMETERS);
+    memset(axes, 0, sizeof *axes);
+    CHECK(grid_num_ranks(grid) == (comm ? comm_num_ranks(comm) : 1), "a grid of %d ranks for %d",
+          grid_num_ranks(grid), comm ? comm_num_ranks(comm) : 1);
+    for (int a = grid->num_axes - 1; a >= 0; a--)
+        if (!add_link(axes, setup, comm, AXIS_BIT(a)))
+            return false;
+    if (!add_link(axes, setup, comm, loss & ~parameters))
+        return false;
+    add_sums(axes, grid, comm, grid_axes(grid, DIVIDES_SAMPLES));
+    add_sums(axes, grid, comm, loss);
+    add_sums(axes, grid, comm, parameters);
+    add_sums(axes, grid, comm, grid_all_axes(grid));
+    return true;
+}
+
+void axes_close(struct axes *axes) {
+    for (int g = axes->num_groups - 1; g >= 0; g--)
+        if (axes->groups[g].has_transport)
+            transport_close(&axes->groups[g].transport);
+    for (int g = axes->num_groups - 1; g >= 0; g--)
+        if (axes->groups[g].owns_comm)
+            comm_join(axes->groups[g].comm);
+    memset(axes, 0, sizeof *axes);
+}
+
+struct comm *axes_comm(struct axes *axes, unsigned set) {
+    struct axis_group *group = find(axes, set);
+    CHECK(group, "there is no group of ranks over the axes %#x", set);
+    return group->comm;
+}
+
+struct transport *axes_transport(struct axes *axes, unsigned set) {
+    struct axis_group *group = find(axes, set);
+    CHECK(group && group->has_transport, "there is no transport over the axes %#x", set);
+    return &group->transport;
+}

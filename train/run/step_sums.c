@@ -1,0 +1,39 @@
+/* step_sums.c - see step_sums.h. */
+#include "train/run/step_sums.h"
+
+#include <math.h>
+
+/* sum_over - of the ranks along the axes that divide that; comm NULL: one rank. */
+static void sum_over(struct rank_device *rank, unsigned divides, double *values, int count) {
+    struct comm *comm = axes_comm(&rank->axes, grid_axes(&rank->grid, divides));
+    if (comm)
+        comm_sum_f64(comm, values, count);
+}
+
+static void set_mean(struct step_sums *sums, double loss) {
+    sums->loss = sums->target_weight > 0 ? loss / sums->target_weight : NAN;
+}
+
+void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank) {
+    double values[2] = {feed->target_weight, (double)feed->filled_tokens};
+    sum_over(rank, DIVIDES_SAMPLES, values, 2);
+    sums->target_weight = values[0];
+    sums->filled_tokens = values[1];
+}
+
+void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank) {
+    double values[2] = {own_loss, own_flops};
+    sum_over(rank, DIVIDES_LOSS, values, 2);
+    set_mean(sums, values[0]);
+    /* Ranks along the other axes do as much. */
+    int alike = grid_num_ranks(&rank->grid) / grid_size(&rank->grid, grid_axes(&rank->grid, DIVIDES_LOSS));
+    sums->flops = values[1] * alike;
+}
+
+void step_sums_evaluated(struct step_sums *sums, double own_loss, double own_weight,
+                         struct rank_device *rank) {
+    sum_over(rank, DIVIDES_SAMPLES, &own_weight, 1);
+    sum_over(rank, DIVIDES_LOSS, &own_loss, 1);
+    sums->target_weight = own_weight;
+    set_mean(sums, own_loss);
+}

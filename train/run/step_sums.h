@@ -1,0 +1,25 @@
+/* step_sums.h - what a step adds up over the ranks: each over the axes of the grid that divide it. */
+#pragma once
+
+#include "train/ranks/rank_device.h"
+#include "train/run/feed.h"
+
+struct step_sums {
+    double target_weight; /* of the whole batch: the sum of its targets' weights */
+    double filled_tokens; /* of the whole batch, padding left out */
+    double loss;          /* mean over the targets; NaN: there were none */
+    double flops;         /* of all ranks */
+};
+
+/* step_sums_read - target_weight and filled_tokens from what this rank has read, over the axes that divide the
+ * samples: ranks that share samples count them once.  Collective: all ranks of the grid. */
+void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank);
+
+/* step_sums_computed - loss and flops, from this rank's sum of losses and its own count of flops, over the axes
+ * that divide the loss.  After step_sums_read.  Collective: all ranks of the grid. */
+void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank);
+
+/* step_sums_evaluated - the same for an evaluation: loss and target_weight, from this rank's sums over all
+ * rounds.  Collective: all ranks of the grid. */
+void step_sums_evaluated(struct step_sums *sums, double own_loss, double own_weight,
+                         struct rank_device *rank);
