@@ -53,7 +53,7 @@ GPU_CU := $(wildcard kernels/cuda/*.cu)
 TESTS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/test_*.c))
 FUZZ  := $(patsubst tests/fuzz/fuzz_%.c,$(OUT)/tests/test_fuzz_%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/tool_*.c))
-TLIB  := $(OUT)/tests/check.c.o $(OUT)/tests/op_cases.c.o
+TLIB  := $(OUT)/tests/check.c.o $(OUT)/tests/op_cases.c.o $(OUT)/tests/exchange_checks.c.o
 
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)/bin/nvcc /usr/local/cuda/bin/nvcc))
 NVCC := $(NVCC)

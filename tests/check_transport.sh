@@ -68,6 +68,13 @@ says "^\[rank [13]/4 .*fatal: $waited 'sum of 1200 bytes, transfer 1'"
 run 2 "" different
 ends "a disagreement"
 says "collective 1: this rank calls reduce-scatter of (300, rank 1 calls .* 299|299, rank 0 calls .* 300), in" # the later one
+run 2 "" pieces
+ends "a disagreement on a piece"
+says "this rank (expects 300 bytes, rank 1 sends 304|sends 304 bytes, rank 0 expects 300), in 'all-to-all of "
+# A rank that is lost in an exchange.
+run 3 1:absent:1 pieces
+ends "an absent rank"
+says "^\[rank [02]/3 .*fatal: $waited 'all-to-all of 1800 bytes, transfer 1'"
 # no_gpu VARIABLE=VALUE TEXT - what choosing a GPU says there.
 no_gpu() {
     env "$1" "$simt/tests/test_ranks_gpu_map" choose >"$log" 2>&1

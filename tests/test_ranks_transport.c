@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/check.h"
+#include "tests/exchange_checks.h"
 #include "train/measure/measure.h"
 
 #define assert_all(comm, ok, ...) check_all((comm), (ok), __FILE__, __LINE__, __VA_ARGS__)
@@ -109,6 +110,34 @@ static void test_same_bits(void **state) {
     device_close(&dev);
 }
 
+/* From rank to rank, and 16-bit sums, on both kinds and alone. */
+static void test_exchanges(void **state) {
+    struct comm *comm = *state;
+    const int64_t counts[] = {0, 1, 255, 256, 5000, 20001};
+    struct device dev;
+    struct err err = {""};
+    device_open_cpu(&dev, 1);
+    for (int k = 0; k < 3; k++) {
+        struct transport t;
+        enum transport_kind kind = k == 1 ? TRANSPORT_STAGED : TRANSPORT_HOST;
+        assert_all(comm, transport_open(&t, k == 2 ? NULL : comm, &dev, kind, &err) == 0, "%s", err.text);
+        for (int i = 0; i < 6; i++) {
+            int64_t wrong = check_ring(&t, &dev, counts[i]);
+            assert_all(comm, wrong == 0, "%s: %lld bytes wrong in a ring of %lld", t.ops->name,
+                       (long long)wrong, (long long)counts[i]);
+            wrong = check_pieces(&t, &dev, i);
+            assert_all(comm, wrong == 0, "%s: %lld bytes wrong in pieces %d", t.ops->name, (long long)wrong,
+                       i);
+            wrong = check_sums_16(&t, &dev, i % 2 ? DTYPE_BF16 : DTYPE_F16, counts[i]) +
+                    check_sums_16(&t, &dev, i % 2 ? DTYPE_F16 : DTYPE_BF16, counts[i]);
+            assert_all(comm, wrong == 0, "%s: %lld 16-bit sums of %lld are wrong", t.ops->name,
+                       (long long)wrong, (long long)counts[i]);
+        }
+        transport_close(&t);
+    }
+    device_close(&dev);
+}
+
 /* Two gathers and a reduction under way, waited for in another order, as the sharded step has them. */
 static void test_at_once(void **state) {
     struct comm *comm = *state;
@@ -116,7 +145,7 @@ static void test_at_once(void **state) {
     struct device dev;
     struct transport t;
     struct err err = {""};
-    struct transfer gather[2] = {{{0}, 0}}, sum = {{0}, 0};
+    struct transfer gather[2] = {{.number = 0}}, sum = {.number = 0};
     struct pair pairs[3];
     device_open_cpu(&dev, 1);
     assert_all(comm, transport_open(&t, comm, &dev, TRANSPORT_HOST, &err) == 0, "%s", err.text);
@@ -160,7 +189,7 @@ static void test_alone(void **state) {
     device_open_cpu(&dev, 1);
     for (int kind = TRANSPORT_HOST; kind <= TRANSPORT_STAGED; kind++) {
         struct transport t;
-        struct transfer transfer = {{0}, 0};
+        struct transfer transfer = {.number = 0};
         assert_all(comm, transport_open(&t, NULL, &dev, (enum transport_kind)kind, &err) == 0, "%s",
                    err.text);
         shard[0] = 60 + (float)kind;
@@ -245,8 +274,9 @@ int main(int argc, char **argv) {
     struct comm *comm = comm_start(&argc, &argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_same_bits, comm), cmocka_unit_test_prestate(test_at_once, comm),
-        cmocka_unit_test_prestate(test_alone, comm),     cmocka_unit_test_prestate(test_measures, comm),
-        cmocka_unit_test_prestate(test_routes, comm),    cmocka_unit_test_prestate(test_records, comm),
+        cmocka_unit_test_prestate(test_alone, comm),     cmocka_unit_test_prestate(test_exchanges, comm),
+        cmocka_unit_test_prestate(test_measures, comm),  cmocka_unit_test_prestate(test_routes, comm),
+        cmocka_unit_test_prestate(test_records, comm),
     };
     comm_set_timeout(comm, 60);
     comm_set_piece_bytes(comm, 4096, 4096); /* so that long transfers have several pieces */

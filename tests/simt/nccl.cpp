@@ -5,7 +5,11 @@
  *   - the output is NaN from the start of a collective to its end;
  *   - every other collective reads its input at its start; the others dawdle, and read it late;
  *   - ranks that call different collectives on one communicator get an error that names both, instead of a
- * hang. Each communicator has its own copy of MPI's: streams may run in any order, collectives of one
+ * hang;
+ *   - a send lasts until its receive has been called: two ranks that send to each other one after the other hang,
+ * as they may with NCCL; sends and receives of one group begin together, and one whose size is not its
+ * partner's is an error that names both.
+ * Each communicator has its own copy of MPI's: streams may run in any order, collectives of one
  * communicator in the order of the calls.  Sums are added in the order of the ranks.
  *
  * SIMT_NCCL_FAULT=rank:what:n, at the n-th collective that this rank calls (from 1; 0: the first
@@ -13,8 +17,6 @@
  * begins killed  the rank ends without a word         error  the communicator reports an error
  *
  * MPI_Test is wrapped: a rank that waits for a message moves its streams, as a GPU would by itself. */
-#include <mpi.h>
-#include <nccl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,10 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <memory>
-#include <vector>
-
+#include "nccl_simt.h"
 #include "runtime.h"
 
 extern "C" int MPI_Test(MPI_Request *request, int *flag, MPI_Status *status) {
@@ -37,34 +36,7 @@ namespace {
 
 enum {
     QUESTIONS = 2, /* how often a caller must ask before a call takes effect */
-    DAWDLE = 20,   /* polls before a late reader reads */
 };
-
-/* What ranks compare before they exchange data. */
-struct header {
-    int64_t number, count, type;
-    char what[24];
-};
-
-/* One collective of one rank. */
-struct collective {
-    ncclComm_t comm;
-    header mine;
-    const char *from;
-    char *to;
-    size_t from_bytes, block_bytes; /* block: what one rank brings to, or gets from, each other */
-    bool in_place = false;
-    bool exchanges = false; /* block r goes to rank r; otherwise all get everything */
-    bool sums = false, stuck = false;
-    int state = 0, dawdled = 0;
-    MPI_Request request = MPI_REQUEST_NULL;
-    std::vector<header> headers;
-    std::vector<char> sent, received;
-};
-
-size_t type_bytes(ncclDataType_t type) {
-    return type == ncclFloat32 ? sizeof(float) : 1;
-}
 
 int world_rank() {
     int rank = 0;
@@ -73,28 +45,6 @@ int world_rank() {
 }
 
 } // namespace
-
-/* A member of a communicator that starts: its number in there and in MPI_COMM_WORLD. */
-struct member {
-    int rank, world_rank;
-};
-
-struct ncclComm {
-    MPI_Comm mpi = MPI_COMM_NULL;
-    int rank = 0, num_ranks = 0;
-    /* While it starts: whoever made the id gathers the members, and tells them to all. */
-    int inviter = 0, tag = 0, state = 0;
-    member me;
-    std::vector<member> members;
-    std::vector<MPI_Request> starting;
-    std::atomic<bool> aborted{false}; /* set by another thread */
-    ncclResult_t result = ncclInProgress;
-    char last_error[256] = "";
-    int64_t num_called = 0;
-    int num_running = 0, questions = 0;
-    std::shared_ptr<collective> called; /* not on its stream yet */
-    cudaStream_t stream = nullptr;
-};
 
 namespace {
 
@@ -132,10 +82,14 @@ void suffer(const char *what) {
         pause();
 }
 
-void report(ncclComm_t comm, ncclResult_t result, const char *text) {
+} // namespace
+
+void nccl_report(ncclComm_t comm, ncclResult_t result, const char *text) {
     comm->result = result;
     snprintf(comm->last_error, sizeof comm->last_error, "%s", text);
 }
+
+namespace {
 
 /* --- collectives --- */
 
@@ -155,7 +109,7 @@ bool agree(collective &c) {
         snprintf(text, sizeof text,
                  "simt: collective %lld: this rank calls %s of %lld, rank %d calls %s of %lld",
                  (long long)mine.number, mine.what, (long long)mine.count, r, one.what, (long long)one.count);
-        report(c.comm, ncclInvalidUsage, text);
+        nccl_report(c.comm, ncclInvalidUsage, text);
         return false;
     }
     return true;
@@ -194,6 +148,8 @@ void write_output(collective &c) {
 bool poll(collective &c) {
     if (c.comm->aborted)
         return true;
+    if (!c.messages.empty())
+        return nccl_poll_messages(c);
     if (c.stuck || (c.request != MPI_REQUEST_NULL && !arrived(&c.request)))
         return false;
     switch (c.state) {
@@ -224,12 +180,15 @@ bool poll(collective &c) {
     }
 }
 
-ncclResult_t call(std::shared_ptr<collective> c, const char *what, size_t count, ncclDataType_t type,
-                  cudaStream_t stream) {
+} // namespace
+
+ncclResult_t nccl_call(std::shared_ptr<collective> c, const char *what, size_t count, ncclDataType_t type,
+                       cudaStream_t stream) {
     static long num_calls = 0; /* of this process, on all communicators */
     ncclComm_t comm = c->comm;
     if (comm->called) {
-        report(comm, ncclInvalidUsage, "simt: a collective was called while the one before was in progress");
+        nccl_report(comm, ncclInvalidUsage,
+                    "simt: a collective was called while the one before was in progress");
         return ncclInvalidUsage;
     }
     if (c->block_bytes > INT32_MAX) {
@@ -240,7 +199,7 @@ ncclResult_t call(std::shared_ptr<collective> c, const char *what, size_t count,
     suffer(fault);
     c->stuck = is(fault, "stuck");
     if (is(fault, "error"))
-        report(comm, ncclRemoteError, "simt: a planted error");
+        nccl_report(comm, ncclRemoteError, "simt: a planted error");
     c->mine.number = ++comm->num_called;
     c->mine.count = (int64_t)count;
     c->mine.type = type;
@@ -250,6 +209,8 @@ ncclResult_t call(std::shared_ptr<collective> c, const char *what, size_t count,
     comm->questions = 0;
     return ncclInProgress;
 }
+
+namespace {
 
 /* launch - a call takes effect. */
 void launch(ncclComm_t comm) {
@@ -367,7 +328,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int num_ranks, ncclUniqueI
         return ncclInvalidArgument;
     invite(*comm);
     if (is(fault, "error")) {
-        report(*comm, ncclSystemError, "simt: a planted error");
+        nccl_report(*comm, ncclSystemError, "simt: a planted error");
         return ncclSystemError;
     }
     return ncclInProgress;
@@ -385,7 +346,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *result) {
 /* Collectives under way move with the streams; whoever finalises has waited for those. */
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
     if (comm->num_running > 0 || comm->called) {
-        report(comm, ncclInvalidUsage, "simt: a communicator ends while collectives are under way");
+        nccl_report(comm, ncclInvalidUsage, "simt: a communicator ends while collectives are under way");
         return ncclInvalidUsage;
     }
     return ncclSuccess;
@@ -425,9 +386,9 @@ ncclResult_t ncclAllGather(const void *from, void *to, size_t count, ncclDataTyp
     c->comm = comm;
     c->from = (const char *)from;
     c->to = (char *)to;
-    c->from_bytes = c->block_bytes = count * type_bytes(type);
+    c->from_bytes = c->block_bytes = count * nccl_type_bytes(type);
     c->in_place = c->from == c->to + (size_t)comm->rank * c->block_bytes;
-    return call(c, "all-gather", count, type, stream);
+    return nccl_call(c, "all-gather", count, type, stream);
 }
 
 ncclResult_t ncclReduceScatter(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t op,
@@ -438,11 +399,11 @@ ncclResult_t ncclReduceScatter(const void *from, void *to, size_t count, ncclDat
     c->comm = comm;
     c->from = (const char *)from;
     c->to = (char *)to;
-    c->block_bytes = count * type_bytes(type);
+    c->block_bytes = count * nccl_type_bytes(type);
     c->from_bytes = c->block_bytes * comm->num_ranks;
     c->in_place = c->to == c->from + (size_t)comm->rank * c->block_bytes;
     c->exchanges = c->sums = true;
-    return call(c, "reduce-scatter", count, type, stream);
+    return nccl_call(c, "reduce-scatter", count, type, stream);
 }
 
 ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t op,
@@ -453,8 +414,8 @@ ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataTyp
     c->comm = comm;
     c->from = (const char *)from;
     c->to = (char *)to;
-    c->from_bytes = c->block_bytes = count * type_bytes(type);
+    c->from_bytes = c->block_bytes = count * nccl_type_bytes(type);
     c->in_place = from == to;
     c->sums = true;
-    return call(c, "all-reduce", count, type, stream);
+    return nccl_call(c, "all-reduce", count, type, stream);
 }

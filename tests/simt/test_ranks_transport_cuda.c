@@ -1,13 +1,14 @@
 /* test_ranks_transport_cuda.c - the transports of GPU buffers, on the host stand-ins of CUDA and NCCL, on any
  * number of ranks: values, a sharded step's pattern of transfers under every order of streams, a forgotten
  * wait that must be seen, two transports on one device.
- * With an argument (steps, ahead, grid, different): what tests/check_transport.sh disturbs. */
+ * With an argument (steps, ahead, grid, pieces, different): what tests/check_transport.sh disturbs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/device_cuda.h"
 #include "tests/check.h"
+#include "tests/exchange_checks.h"
 #include "tests/simt/runtime.h"
 #include "train/ranks/cuda/transport_cuda.h"
 
@@ -149,6 +150,30 @@ static void test_values(void **state) {
     }
 }
 
+/* From rank to rank, and 16-bit sums, under every order of streams. */
+static void test_exchanges(void **state) {
+    struct comm *comm = *state;
+    const int64_t counts[] = {0, 1, 255, 1000, 5001};
+    for (uint32_t seed = 0; seed < NUM_SEEDS; seed++)
+        for (int kind = TRANSPORT_NCCL; kind <= TRANSPORT_STAGED; kind++) {
+            struct transport t;
+            int64_t count = counts[seed % 5], wrong;
+            simt_stream_seed(seed);
+            open_link(&t, comm, (enum transport_kind)kind);
+            wrong = check_ring(&t, &dev, count);
+            assert_all(comm, wrong == 0, "seed %u, %s: %lld bytes wrong in a ring of %lld", seed, t.ops->name,
+                       (long long)wrong, (long long)count);
+            wrong = check_pieces(&t, &dev, (int)seed);
+            assert_all(comm, wrong == 0, "seed %u, %s: %lld bytes wrong in pieces", seed, t.ops->name,
+                       (long long)wrong);
+            wrong = check_sums_16(&t, &dev, DTYPE_BF16, count) + check_sums_16(&t, &dev, DTYPE_F16, count);
+            assert_all(comm, wrong == 0, "seed %u, %s: %lld 16-bit sums of %lld are wrong", seed, t.ops->name,
+                       (long long)wrong, (long long)count);
+            transport_close(&t);
+        }
+    simt_stream_seed(0);
+}
+
 /* NCCL itself with a communicator of one rank: what a machine with one GPU can try. */
 static void test_nccl_alone(void **state) {
     struct comm *comm = *state;
@@ -160,6 +185,8 @@ static void test_nccl_alone(void **state) {
     assert_string_equal(t.ops->name, "nccl");
     check_gather(comm, &t, 100, false);
     check_sums(comm, &t, 100, true);
+    assert_all(comm, check_pieces(&t, &dev, 4) == 0 && check_sums_16(&t, &dev, DTYPE_BF16, 300) == 0,
+               "pieces or 16-bit sums of one rank");
     transport_close(&t);
 }
 
@@ -486,6 +513,25 @@ static int grid_calls(struct comm *comm) {
     return 0;
 }
 
+/* different_pieces - rank 1 has more for rank 0 than that expects. */
+static int different_pieces(struct comm *comm) {
+    struct transport t;
+    struct transfer transfer = {.number = 0};
+    struct buffer sent = buffer_create(COUNT * comm_num_ranks(comm)),
+                  received = buffer_create(COUNT * comm_num_ranks(comm));
+    size_t sent_bytes[16] = {0}, received_bytes[16] = {0};
+    comm_set_timeout(comm, 2.0);
+    open_link(&t, comm, TRANSPORT_NCCL);
+    for (int r = 0; r < comm_num_ranks(comm); r++)
+        sent_bytes[r] = received_bytes[r] = COUNT;
+    sent_bytes[0] += comm_rank(comm) == 1 ? 4 : 0;
+    const struct comm_pieces pieces = {sent.device, received.device, sent_bytes, received_bytes};
+    transport_all_to_all_start(&t, &pieces, &transfer);
+    transport_wait(&t, &transfer);
+    device_synchronize(&dev);
+    return 0;
+}
+
 /* different_calls - one rank's reduction is shorter than the others'. */
 static int different_calls(struct comm *comm) {
     struct transport t;
@@ -513,11 +559,14 @@ int main(int argc, char **argv) {
         failed = run_ahead(comm);
     } else if (strcmp(what, "grid") == 0) {
         failed = grid_calls(comm);
+    } else if (strcmp(what, "pieces") == 0) {
+        failed = different_pieces(comm);
     } else if (strcmp(what, "different") == 0) {
         failed = different_calls(comm);
     } else {
         const struct CMUnitTest tests[] = {
             cmocka_unit_test_prestate(test_values, comm),
+            cmocka_unit_test_prestate(test_exchanges, comm),
             cmocka_unit_test_prestate(test_nccl_alone, comm),
             cmocka_unit_test_prestate(test_orders, comm),
             cmocka_unit_test_prestate(test_forgotten_waits, comm),

@@ -109,4 +109,22 @@ void comm_all_gather_start(struct comm *comm, void *full, const void *shard, siz
 void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *full, int64_t shard_count,
                                struct comm_request *request);
 
+/* comm_send_start, comm_receive_start - size_bytes to or from one other rank, which makes the opposite call with the
+ * same size; between two ranks in the same order on both. */
+void comm_send_start(struct comm *comm, const void *data, size_t size_bytes, int to,
+                     struct comm_request *request);
+void comm_receive_start(struct comm *comm, void *data, size_t size_bytes, int from,
+                        struct comm_request *request);
+
+/* What each rank has for each, bytes of any numbers: the pieces for rank 0, 1, ... lie one after the other in sent,
+ * those from rank 0, 1, ... in received.  What this rank has for r is what r expects of it. */
+struct comm_pieces {
+    const void *sent;
+    void *received;
+    const size_t *sent_bytes, *received_bytes; /* [num_ranks] each; read at the start only */
+};
+
+/* comm_all_to_all_start - every rank's pieces to their ranks, its own one too; received must not overlap sent. */
+void comm_all_to_all_start(struct comm *comm, const struct comm_pieces *pieces, struct comm_request *request);
+
 void comm_wait(struct comm *comm, struct comm_request *request);

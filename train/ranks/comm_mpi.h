@@ -1,5 +1,6 @@
 /* comm_mpi.h - what the files of comm.h's implementation share: comm_mpi.c (start, end, waiting, small
- * collectives), comm_mpi_sums.c (sums of long arrays, transfers) and comm_mpi_watch.c (who has not come).
+ * collectives), comm_mpi_sums.c (sums of long arrays, transfers), comm_mpi_pairs.c (from rank to rank) and
+ * comm_mpi_watch.c (who has not come).
  * Nobody else calls MPI. */
 #pragma once
 
@@ -7,9 +8,23 @@
 
 #include "train/ranks/comm.h"
 
-struct transfer_buffers; /* of comm_mpi_sums.c */
-struct marks;            /* comm_marks.h */
-struct watch;            /* of comm_mpi_watch.c */
+struct marks; /* comm_marks.h */
+struct watch; /* of comm_mpi_watch.c */
+
+/* A transfer under way.  Kept in a list for reuse: nothing is allocated once the first step is over. */
+struct transfer_buffers {
+    struct transfer_buffers *next;
+    bool is_sum;
+    int num_requests, room;
+    MPI_Request *requests; /* a sum: one for each half of terms; others: all their pieces */
+    /* of a sum: */
+    float *shard;
+    const float *full;
+    int64_t shard_count, num_started; /* elements of the shard whose exchange has been posted */
+    int64_t num_done;
+    int64_t piece_count;
+    float *terms[2]; /* [num_ranks, piece_count] each: one piece travels while the other is added */
+};
 
 enum { HOST_ROOM = 64 };
 
@@ -39,6 +54,9 @@ void comm_mpi_die(int status, const char *call, const char *file, int line) __at
 /* comm_mpi_wait - until the request is complete, at most as long as the phase allows. */
 void comm_mpi_wait(struct comm *comm, MPI_Request *request, const char *what);
 void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *all, const char *what);
+
+/* comm_mpi_transfer - one with room for so many requests, out of the list; comm_wait puts it back. */
+struct transfer_buffers *comm_mpi_transfer(struct comm *comm, int num_requests);
 
 /* comm_mpi_release_buffers - what transfers and sums left for reuse. */
 void comm_mpi_release_buffers(struct comm *comm);

@@ -7,22 +7,6 @@
 
 enum { SMALL_SUM_COUNT = 2048 }; /* up to here every rank adds everything, which saves a message */
 
-/* A gather or a sum under way.  Kept in a list for reuse: nothing is allocated once the first step is over.
- */
-struct transfer_buffers {
-    struct transfer_buffers *next;
-    bool is_sum;
-    int num_requests, room;
-    MPI_Request *requests; /* gather: all its pieces.  sum: one for each half of terms */
-    /* of a sum: */
-    float *shard;
-    const float *full;
-    int64_t shard_count, num_started; /* elements of the shard whose exchange has been posted */
-    int64_t num_done;
-    int64_t piece_count;
-    float *terms[2]; /* [num_ranks, piece_count] each: one piece travels while the other is added */
-};
-
 void comm_mpi_release_buffers(struct comm *comm) {
     while (comm->idle) {
         struct transfer_buffers *transfer = comm->idle;
@@ -88,7 +72,7 @@ void comm_sum_f32(struct comm *comm, float *values, int64_t count) {
 
 /* --- transfers under way --- */
 
-static struct transfer_buffers *transfer_take(struct comm *comm, int num_requests) {
+struct transfer_buffers *comm_mpi_transfer(struct comm *comm, int num_requests) {
     struct transfer_buffers *transfer = comm->idle;
     if (transfer)
         comm->idle = transfer->next;
@@ -99,6 +83,7 @@ static struct transfer_buffers *transfer_take(struct comm *comm, int num_request
         transfer->requests = xrealloc(transfer->requests, (size_t)num_requests * sizeof *transfer->requests);
     }
     transfer->num_requests = num_requests;
+    transfer->is_sum = false;
     return transfer;
 }
 
@@ -122,8 +107,7 @@ void comm_all_gather_start(struct comm *comm, void *full, const void *shard, siz
         return;
     }
     int num_pieces = (int)((shard_bytes + (size_t)comm->piece_bytes - 1) / (size_t)comm->piece_bytes);
-    struct transfer_buffers *transfer = transfer_take(comm, num_pieces);
-    transfer->is_sum = false;
+    struct transfer_buffers *transfer = comm_mpi_transfer(comm, num_pieces);
     for (int p = 0; p < num_pieces; p++) {
         size_t at = (size_t)p * (size_t)comm->piece_bytes, left = shard_bytes - at;
         int64_t n = left < (size_t)comm->piece_bytes ? (int64_t)left : comm->piece_bytes;
@@ -166,7 +150,7 @@ void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *ful
             memmove(shard, full, (size_t)shard_count * sizeof *shard);
         return;
     }
-    struct transfer_buffers *transfer = transfer_take(comm, 2);
+    struct transfer_buffers *transfer = comm_mpi_transfer(comm, 2);
     transfer->is_sum = true;
     transfer->shard = shard;
     transfer->full = full;

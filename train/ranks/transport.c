@@ -2,6 +2,7 @@
  * The others are in transport_staged.c and train/ranks/cuda/transport_nccl.c. */
 #include "train/ranks/transport.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "train/ranks/cuda/transport_cuda.h"
@@ -22,6 +23,21 @@ static void host_sum_f32(struct transport *t, float *values, int64_t count) {
     comm_sum_f32(t->comm, values, count);
 }
 
+static void host_send_start(struct transport *t, const void *data, size_t size_bytes, int to,
+                            struct transfer *transfer) {
+    comm_send_start(t->comm, data, size_bytes, to, &transfer->request);
+}
+
+static void host_receive_start(struct transport *t, void *data, size_t size_bytes, int from,
+                               struct transfer *transfer) {
+    comm_receive_start(t->comm, data, size_bytes, from, &transfer->request);
+}
+
+static void host_all_to_all_start(struct transport *t, const struct comm_pieces *pieces,
+                                  struct transfer *transfer) {
+    comm_all_to_all_start(t->comm, pieces, &transfer->request);
+}
+
 static void host_wait(struct transport *t, struct transfer *transfer) {
     comm_wait(t->comm, &transfer->request);
 }
@@ -31,7 +47,9 @@ static void nothing_to_close(struct transport *t) {
 }
 
 static const struct transport_ops HOST_OPS = {
-    "host", host_all_gather_start, host_reduce_scatter_start, host_sum_f32, host_wait, nothing_to_close};
+    "host",          host_all_gather_start, host_reduce_scatter_start, host_sum_f32,
+    host_send_start, host_receive_start,    host_all_to_all_start,     host_wait,
+    nothing_to_close};
 
 /* --- one rank: its shard is the whole --- */
 
@@ -59,13 +77,33 @@ static void alone_sum_f32(struct transport *t, float *values, int64_t count) {
     (void)count;
 }
 
+static void alone_send_start(struct transport *t, const void *data, size_t size_bytes, int to,
+                             struct transfer *transfer) {
+    (void)t, (void)data, (void)transfer;
+    die("one rank alone sends %zu bytes to rank %d", size_bytes, to);
+}
+
+static void alone_receive_start(struct transport *t, void *data, size_t size_bytes, int from,
+                                struct transfer *transfer) {
+    (void)t, (void)data, (void)transfer;
+    die("one rank alone expects %zu bytes from rank %d", size_bytes, from);
+}
+
+static void alone_all_to_all_start(struct transport *t, const struct comm_pieces *pieces,
+                                   struct transfer *transfer) {
+    (void)transfer;
+    copy_alone(t, pieces->received, pieces->sent, pieces->sent_bytes[0]);
+}
+
 static void alone_wait(struct transport *t, struct transfer *transfer) {
     (void)t;
     (void)transfer;
 }
 
 static const struct transport_ops ALONE_OPS = {
-    "none", alone_all_gather_start, alone_reduce_scatter_start, alone_sum_f32, alone_wait, nothing_to_close};
+    "none",           alone_all_gather_start, alone_reduce_scatter_start, alone_sum_f32,
+    alone_send_start, alone_receive_start,    alone_all_to_all_start,     alone_wait,
+    nothing_to_close};
 
 /* --- the front --- */
 
@@ -118,6 +156,55 @@ void transport_sum_f32(struct transport *transport, float *values, int64_t count
     transport->ops->sum_f32(transport, values, count);
 }
 
+void transport_send_start(struct transport *transport, const void *data, size_t size_bytes, int to,
+                          struct transfer *transfer) {
+    transport->ops->send_start(transport, data, size_bytes, to, transfer);
+}
+
+void transport_receive_start(struct transport *transport, void *data, size_t size_bytes, int from,
+                             struct transfer *transfer) {
+    transport->ops->receive_start(transport, data, size_bytes, from, transfer);
+}
+
+void transport_all_to_all_start(struct transport *transport, const struct comm_pieces *pieces,
+                                struct transfer *transfer) {
+    transport->ops->all_to_all_start(transport, pieces, transfer);
+}
+
+/* --- sums of 16-bit terms: an exchange, and additions on the device --- */
+
+void transport_sum_16_start(struct transport *transport, const struct sum_16 *sum,
+                            struct transfer *transfer) {
+    CHECK(sum->dtype == DTYPE_BF16 || sum->dtype == DTYPE_F16, "a sum of 16-bit terms that are %s",
+          dtype_name(sum->dtype));
+    int num_ranks = transport->comm ? comm_num_ranks(transport->comm) : 1;
+    size_t *piece_bytes = xcalloc((size_t)num_ranks, sizeof *piece_bytes);
+    for (int r = 0; r < num_ranks; r++)
+        piece_bytes[r] = (size_t)sum->shard_count * dtype_bytes(sum->dtype);
+    const struct comm_pieces pieces = {sum->full, sum->terms, piece_bytes, piece_bytes};
+    transport_all_to_all_start(transport, &pieces, transfer);
+    free(piece_bytes);
+    transfer->sum = sum;
+}
+
+/* add_terms - the ranks' terms of this part are in sum.terms. */
+static void add_terms(struct transport *transport, const struct sum_16 *sum) {
+    struct device *dev = transport->device;
+    int num_ranks = transport->comm ? comm_num_ranks(transport->comm) : 1;
+    struct tensor shard = tensor_1d(sum->shard, DTYPE_F32, sum->shard_count);
+    struct tensor widened = tensor_1d(sum->widened, DTYPE_F32, sum->shard_count);
+    for (int r = 0; r < num_ranks && sum->shard_count > 0; r++) {
+        char *term = (char *)sum->terms + (size_t)(r * sum->shard_count) * dtype_bytes(sum->dtype);
+        op_cast(dev, r == 0 ? shard : widened, tensor_1d(term, sum->dtype, sum->shard_count));
+        if (r > 0)
+            op_add(dev, shard, shard, widened);
+    }
+}
+
 void transport_wait(struct transport *transport, struct transfer *transfer) {
+    const struct sum_16 *sum = transfer->sum;
     transport->ops->wait(transport, transfer);
+    transfer->sum = NULL;
+    if (sum)
+        add_terms(transport, sum);
 }

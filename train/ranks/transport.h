@@ -11,10 +11,12 @@
  * transfer proceeds beside it, so its buffers must be left alone.  transport_wait does not block the host on
  * NCCL: results are read through device_download, as those of ops are.
  *
- * Every call is collective: all ranks make the same ones in the same order.  One rank, or comm NULL, needs no
+ * Every call is collective: all ranks make the same ones in the same order; of send and receive the two ranks
+ * that they join.  One rank, or comm NULL, needs no
  * communicator: then a transfer is a copy on the device, or nothing.
  *
- * Bits.  HOST and STAGED add f32 terms in the order of the ranks.  NCCL adds each element in an order that it
+ * Bits.  HOST and STAGED add f32 terms in the order of the ranks.  Sums of 16-bit terms do on every kind: the terms
+ * travel as they are, and each rank adds those of its part in f32.  NCCL adds f32 terms each element in an order that it
  * fixes by algorithm, protocol and topology, chosen at open and by message size: the same run on the same
  * nodes has the same bits; another number of ranks, placement, NCCL version or NCCL_* setting may have
  * others.
@@ -34,6 +36,17 @@ enum transport_kind { TRANSPORT_HOST, TRANSPORT_NCCL, TRANSPORT_STAGED };
 struct transfer {
     struct comm_request request; /* HOST */
     int64_t number;              /* NCCL: counts the starts from 1; 0 when idle */
+    const struct sum_16 *sum;    /* of 16-bit terms: what is left to do once they are here; or NULL */
+};
+
+/* A sum of 16-bit terms: each rank gets its part of the sum, in f32. */
+struct sum_16 {
+    float *shard;        /* out [shard_count]: this rank's part */
+    const void *full;    /* in [num_ranks, shard_count]: this rank's terms, a row for each rank */
+    enum dtype dtype;    /* of the terms, on the wire too: bf16 or f16 */
+    int64_t shard_count; /* the same on all ranks */
+    void *terms;         /* scratch [num_ranks, shard_count] of dtype: the ranks' terms of this part */
+    float *widened;      /* scratch [shard_count]: one of them */
 };
 
 struct transport;
@@ -45,6 +58,9 @@ struct transport_ops {
     void (*reduce_scatter_start)(struct transport *, float *shard, const float *full, int64_t shard_count,
                                  struct transfer *);
     void (*sum_f32)(struct transport *, float *values, int64_t count);
+    void (*send_start)(struct transport *, const void *data, size_t size_bytes, int to, struct transfer *);
+    void (*receive_start)(struct transport *, void *data, size_t size_bytes, int from, struct transfer *);
+    void (*all_to_all_start)(struct transport *, const struct comm_pieces *, struct transfer *);
     void (*wait)(struct transport *, struct transfer *);
     void (*close)(struct transport *);
 };
@@ -88,6 +104,24 @@ void transport_reduce_scatter_start(struct transport *transport, float *shard, c
 
 /* transport_sum_f32 - sum over all ranks, in place, the same bits on each; as if waited for. */
 void transport_sum_f32(struct transport *transport, float *values, int64_t count);
+
+/* transport_send_start, transport_receive_start - size_bytes to or from one other rank, which makes the opposite call
+ * with the same size.  A send may last until it is received: two ranks that have something for each other use
+ * the all-to-all. */
+void transport_send_start(struct transport *transport, const void *data, size_t size_bytes, int to,
+                          struct transfer *transfer);
+void transport_receive_start(struct transport *transport, void *data, size_t size_bytes, int from,
+                             struct transfer *transfer);
+
+/* transport_all_to_all_start - pieces of given sizes from every rank to every rank (comm.h), in buffers of the
+ * device; sent and received must not overlap. */
+void transport_all_to_all_start(struct transport *transport, const struct comm_pieces *pieces,
+                                struct transfer *transfer);
+
+/* transport_sum_16_start - shard = this rank's part of the sum of the ranks' full, added in f32 in the order of the
+ * ranks: the same bits on every kind, and no rounding to 16 bits but the caller's own.  sum must stay until
+ * transport_wait, which adds.  The whole sum on every rank: cast shard, then gather. */
+void transport_sum_16_start(struct transport *transport, const struct sum_16 *sum, struct transfer *transfer);
 
 /* transport_wait - what is given to the device from here on sees the transfer's result. */
 void transport_wait(struct transport *transport, struct transfer *transfer);

@@ -75,6 +75,78 @@ static void staged_sum_f32(struct transport *t, float *values, int64_t count) {
     }
 }
 
+/* A buffer of the device for one rank, or from it. */
+struct leg {
+    char *data; /* what is sent is only read */
+    size_t size_bytes;
+    int rank;
+};
+
+/* piece_at - how much of a leg is moved at this place. */
+static size_t piece_at(const struct leg *leg, size_t done, size_t piece_bytes) {
+    if (done >= leg->size_bytes)
+        return 0;
+    return leg->size_bytes - done < piece_bytes ? leg->size_bytes - done : piece_bytes;
+}
+
+/* exchange - one leg out and one in, a piece of each at a time. */
+static void exchange(struct transport *t, const struct leg *out, const struct leg *in) {
+    struct staged *staged = t->state;
+    struct device *device = t->device;
+    size_t piece_bytes = (size_t)staged->part_count * sizeof(float);
+    for (size_t done = 0; done < out->size_bytes || done < in->size_bytes; done += piece_bytes) {
+        struct comm_request sent = {0}, received = {0};
+        size_t out_bytes = piece_at(out, done, piece_bytes), in_bytes = piece_at(in, done, piece_bytes);
+        if (in_bytes > 0)
+            comm_receive_start(t->comm, staged->full, in_bytes, in->rank, &received);
+        if (out_bytes > 0) {
+            device->ops->download(device, staged->shard, out->data + done, out_bytes);
+            comm_send_start(t->comm, staged->shard, out_bytes, out->rank, &sent);
+        }
+        comm_wait(t->comm, &received);
+        comm_wait(t->comm, &sent);
+        if (in_bytes > 0)
+            device->ops->upload(device, in->data + done, staged->full, in_bytes);
+    }
+}
+
+static void staged_send_start(struct transport *t, const void *data, size_t size_bytes, int to,
+                              struct transfer *transfer) {
+    (void)transfer;
+    exchange(t, &(struct leg){(char *)(uintptr_t)data, size_bytes, to}, &(struct leg){NULL, 0, 0});
+}
+
+static void staged_receive_start(struct transport *t, void *data, size_t size_bytes, int from,
+                                 struct transfer *transfer) {
+    (void)transfer;
+    exchange(t, &(struct leg){NULL, 0, 0}, &(struct leg){data, size_bytes, from});
+}
+
+/* piece_of - the piece for a rank, or from it, inside a buffer of all. */
+static struct leg piece_of(const void *all, const size_t *sizes_bytes, int rank) {
+    char *data = (char *)(uintptr_t)all;
+    for (int r = 0; r < rank; r++)
+        data += sizes_bytes[r];
+    return (struct leg){data, sizes_bytes[rank], rank};
+}
+
+/* Each rank's neighbours at distance 1, then 2, and so on. */
+static void staged_all_to_all_start(struct transport *t, const struct comm_pieces *pieces,
+                                    struct transfer *transfer) {
+    int rank = comm_rank(t->comm), num_ranks = comm_num_ranks(t->comm);
+    struct leg own = piece_of(pieces->sent, pieces->sent_bytes, rank);
+    (void)transfer;
+    if (own.size_bytes > 0)
+        t->device->ops->copy(t->device, piece_of(pieces->received, pieces->received_bytes, rank).data,
+                             own.data, own.size_bytes);
+    for (int d = 1; d < num_ranks; d++) {
+        struct leg out = piece_of(pieces->sent, pieces->sent_bytes, (rank + d) % num_ranks);
+        struct leg in =
+            piece_of(pieces->received, pieces->received_bytes, (rank + num_ranks - d) % num_ranks);
+        exchange(t, &out, &in);
+    }
+}
+
 static void staged_wait(struct transport *t, struct transfer *transfer) {
     (void)t;
     (void)transfer;
@@ -105,7 +177,8 @@ static void staged_close(struct transport *t) {
 }
 
 static const struct transport_ops STAGED_OPS = {
-    "staged",    staged_all_gather_start, staged_reduce_scatter_start, staged_sum_f32, staged_wait,
+    "staged",          staged_all_gather_start, staged_reduce_scatter_start, staged_sum_f32,
+    staged_send_start, staged_receive_start,    staged_all_to_all_start,     staged_wait,
     staged_close};
 
 int transport_staged_open(struct transport *transport, struct err *err) {

@@ -255,7 +255,7 @@ static void nccl_wait(struct transport *t, struct transfer *transfer) {
     if (transfer->number > nccl->num_finished)
         CUDA_CHECK(cudaStreamWaitEvent(cuda_stream(nccl->device),
                                        nccl->flights[transfer->number % MAX_AHEAD].done, 0));
-    *transfer = (struct transfer){.number = 0};
+    transfer->number = 0;
 }
 
 static void nccl_all_gather_start(struct transport *t, void *full, const void *shard, size_t shard_bytes,
@@ -294,6 +294,65 @@ static void nccl_sum_f32(struct transport *t, float *values, int64_t count) {
                                         nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
     end(nccl, LANE_REDUCE, status, &transfer, "sum", (size_t)count * sizeof *values);
     nccl_wait(t, &transfer);
+}
+
+/* From rank to rank, on the lane of the reductions: what is sent is mostly gradients. */
+static void nccl_send_start(struct transport *t, const void *data, size_t size_bytes, int to,
+                            struct transfer *transfer) {
+    struct nccl *nccl = t->state;
+    if (size_bytes == 0)
+        return;
+    begin(nccl, LANE_REDUCE, transfer);
+    ncclResult_t status =
+        ncclSend(data, size_bytes, ncclUint8, to, nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
+    end(nccl, LANE_REDUCE, status, transfer, "send", size_bytes);
+}
+
+static void nccl_receive_start(struct transport *t, void *data, size_t size_bytes, int from,
+                               struct transfer *transfer) {
+    struct nccl *nccl = t->state;
+    if (size_bytes == 0)
+        return;
+    begin(nccl, LANE_REDUCE, transfer);
+    ncclResult_t status =
+        ncclRecv(data, size_bytes, ncclUint8, from, nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
+    end(nccl, LANE_REDUCE, status, transfer, "receive", size_bytes);
+}
+
+/* give_pieces - sends and receives of a group, which NCCL begins together.  Returns the first fault. */
+static ncclResult_t give_pieces(struct nccl *nccl, const struct comm_pieces *pieces) {
+    ncclComm_t comm = nccl->lanes[LANE_REDUCE];
+    cudaStream_t stream = nccl->streams[LANE_REDUCE];
+    const char *sent = pieces->sent;
+    char *received = pieces->received;
+    ncclResult_t status = ncclSuccess;
+    for (int r = 0; r < comm_num_ranks(nccl->comm); r++) {
+        if (pieces->sent_bytes[r] > 0 && (status == ncclSuccess || status == ncclInProgress))
+            status = ncclSend(sent, pieces->sent_bytes[r], ncclUint8, r, comm, stream);
+        if (pieces->received_bytes[r] > 0 && (status == ncclSuccess || status == ncclInProgress))
+            status = ncclRecv(received, pieces->received_bytes[r], ncclUint8, r, comm, stream);
+        sent += pieces->sent_bytes[r];
+        received += pieces->received_bytes[r];
+    }
+    return status == ncclInProgress ? ncclSuccess : status;
+}
+
+static void nccl_all_to_all_start(struct transport *t, const struct comm_pieces *pieces,
+                                  struct transfer *transfer) {
+    struct nccl *nccl = t->state;
+    size_t sent_bytes = 0, received_bytes = 0;
+    for (int r = 0; r < comm_num_ranks(nccl->comm); r++) {
+        sent_bytes += pieces->sent_bytes[r];
+        received_bytes += pieces->received_bytes[r];
+    }
+    if (sent_bytes + received_bytes == 0) /* a group of nothing reaches no stream */
+        return;
+    begin(nccl, LANE_REDUCE, transfer);
+    ncclResult_t status = ncclGroupStart();
+    ncclResult_t inside = status == ncclSuccess ? give_pieces(nccl, pieces) : status;
+    status = ncclGroupEnd();
+    end(nccl, LANE_REDUCE, inside != ncclSuccess ? inside : status, transfer, "all-to-all",
+        sent_bytes + received_bytes);
 }
 
 /* --- start and end --- */
@@ -364,7 +423,9 @@ static void nccl_close(struct transport *t) {
 }
 
 static const struct transport_ops NCCL_OPS = {
-    "nccl", nccl_all_gather_start, nccl_reduce_scatter_start, nccl_sum_f32, nccl_wait, nccl_close};
+    "nccl",          nccl_all_gather_start, nccl_reduce_scatter_start, nccl_sum_f32,
+    nccl_send_start, nccl_receive_start,    nccl_all_to_all_start,     nccl_wait,
+    nccl_close};
 
 int transport_nccl_open(struct transport *transport, struct err *err) {
     struct comm *comm = transport->comm;
