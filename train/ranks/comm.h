@@ -1,5 +1,5 @@
-/* comm.h - what ranks say to each other.  A function communicates if and only if it takes a struct comm *,
- * and every rank of it must call in the same order.  Host buffers only, implemented on MPI in
+/* comm.h - what ranks say to each other.  A function communicates only if it takes a struct comm * or a struct transport *,
+ * or a struct of a run that holds them (axes, rank_device, trainer), and every rank of it must call in the same order.  Host buffers only, implemented on MPI in
  * comm_mpi.c; transport.h moves buffers of the device.
  *
  * Every wait has a limit, that of the phase the run is in.  After COMM_TELL_S a rank says what is waited for

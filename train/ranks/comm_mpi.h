@@ -51,14 +51,16 @@ void comm_mpi_die(int status, const char *call, const char *file, int line) __at
             comm_mpi_die(mpi_status_, #call, __FILE__, __LINE__);                                            \
     } while (0)
 
-/* comm_mpi_wait - until the request is complete, at most as long as the phase allows. */
+/* comm_mpi_wait - until the request is complete, at most as long as the phase allows.  Not collective itself. */
 void comm_mpi_wait(struct comm *comm, MPI_Request *request, const char *what);
+
+/* comm_mpi_gather - all[r] = rank r's mine, of size_bytes each; what: for messages.  Collective. */
 void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *all, const char *what);
 
-/* comm_mpi_transfer - one with room for so many requests, out of the list; comm_wait puts it back. */
+/* comm_mpi_transfer - one with room for so many requests, out of the list; comm_wait puts it back.  Not collective. */
 struct transfer_buffers *comm_mpi_transfer(struct comm *comm, int num_requests);
 
-/* comm_mpi_release_buffers - what transfers and sums left for reuse. */
+/* comm_mpi_release_buffers - what transfers and sums left for reuse.  Not collective. */
 void comm_mpi_release_buffers(struct comm *comm);
 
 /* watch_open - of the whole, once its ranks are known.  watch_close - when no rank waits for anything any

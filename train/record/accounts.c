@@ -35,7 +35,6 @@ static int64_t cores_allowed(void) {
 void accounts_open(struct accounts *accounts, const struct config *config, struct comm *comm,
                    const struct rank_device *rank, int64_t step) {
     memset(accounts, 0, sizeof *accounts);
-    accounts->comm = comm;
     accounts->started_s = clock_s();
     bool first_on_host = comm_local_rank(comm) == 0;
     accounts->meter = energy_open(rank->gpu_uuid[0] ? rank->gpu_uuid : NULL, first_on_host);
@@ -68,11 +67,11 @@ void accounts_close(struct accounts *accounts) {
     memset(accounts, 0, sizeof *accounts);
 }
 
-void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens) {
+void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens, struct comm *comm) {
     struct err err = {""};
     struct energy_reading reading = energy_read(accounts->meter);
     double joules[2] = {reading.gpu_joules, reading.host_joules};
-    comm_sum_f64(accounts->comm, joules, 2);
+    comm_sum_f64(comm, joules, 2);
     if (!accounts->keeps)
         return;
     struct ledger_entry *entry = ledger_now(&accounts->ledger);

@@ -9,7 +9,6 @@
 #include "train/record/ledger.h"
 
 struct accounts {
-    struct comm *comm;          /* borrowed */
     struct energy_meter *meter; /* of this rank */
     double started_s;
     /* of the root: */
@@ -25,7 +24,7 @@ void accounts_close(struct accounts *accounts);
 
 /* accounts_update - the entry of this start brought up to date and saved; tokens: since this start.
  * Collective. */
-void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens);
+void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens, struct comm *comm);
 
 /* accounts_text - root: all starts together in one line; "" elsewhere. */
 const char *accounts_text(const struct accounts *accounts, char *text, size_t room_bytes);

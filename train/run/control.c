@@ -13,7 +13,6 @@ static const double GUESSED_BYTES_PER_S = 2e8;
 void control_open(struct control *control, const struct config *config, struct comm *comm,
                   const struct run_lock *lock, int64_t step, int64_t save_bytes) {
     *control = (struct control){.config = config,
-                                .comm = comm,
                                 .lock = lock,
                                 .walltime = {.source = "not asked"},
                                 .started_s = clock_s(),
@@ -48,35 +47,35 @@ static enum request root_request(const struct control *control) {
 
 /* set_interval - as the run file says, or from what is measured; the clocks of the ranks differ, the root's
  * counts. */
-static void set_interval(struct control *control) {
+static void set_interval(struct control *control, struct comm *comm) {
     control->save_every = control->config->checkpoint.every_steps;
     if (control->save_every >= 0)
         return;
     control->save_every = save_interval_steps(control->save_s, control->step_s,
                                               control->config->checkpoint.node_mtbf_h, control->num_hosts);
-    comm_broadcast(control->comm, &control->save_every, sizeof control->save_every);
+    comm_broadcast(comm, &control->save_every, sizeof control->save_every);
 }
 
-bool control_stops_at_once(const struct control *control) {
+bool control_stops_at_once(struct comm *comm) {
     int64_t asked = stop_requested();
-    comm_max_i64(control->comm, &asked, 1);
+    comm_max_i64(comm, &asked, 1);
     return asked != 0;
 }
 
-enum request control_ask(struct control *control, double step_s) {
+enum request control_ask(struct control *control, double step_s, struct comm *comm) {
     enum { MINUTE_S = 60 };
     double limit_s = control->config->train.stop_after_s, now = clock_s();
     control->step_s = step_s;
     if (control->save_every < 0)
-        set_interval(control);
+        set_interval(control, comm);
     int64_t asked[2] = {REQUEST_NOTHING, now - control->minute_s >= MINUTE_S};
-    if (comm_is_root(control->comm))
+    if (comm_is_root(comm))
         asked[0] = root_request(control);
     if (asked[0] < REQUEST_SIGNAL && stop_requested())
         asked[0] = REQUEST_SIGNAL;
     if (asked[0] < REQUEST_TIME_IS_UP && limit_s > 0 && now - control->started_s >= limit_s)
         asked[0] = REQUEST_TIME_IS_UP;
-    comm_max_i64(control->comm, asked, 2);
+    comm_max_i64(comm, asked, 2);
     control->minute_is_over = asked[1] != 0;
     if (control->minute_is_over)
         control->minute_s = now;
@@ -107,21 +106,21 @@ bool control_save_is_due(const struct control *control, int64_t step) {
     return step - control->saved_step >= control->save_every;
 }
 
-bool control_has_time(const struct control *control, double work_s) {
+bool control_has_time(const struct control *control, double work_s, struct comm *comm) {
     int64_t has = 0;
-    if (comm_is_root(control->comm)) {
+    if (comm_is_root(comm)) {
         double left_s = walltime_remaining_s(&control->walltime);
         has = isinf(left_s) || (work_s > 0 && !walltime_must_stop(left_s - work_s, control->save_s, work_s));
     }
-    comm_broadcast(control->comm, &has, sizeof has);
+    comm_broadcast(comm, &has, sizeof has);
     return has;
 }
 
-void control_saved(struct control *control, int64_t step, double save_s) {
+void control_saved(struct control *control, int64_t step, double save_s, struct comm *comm) {
     control->saved_step = step;
     control->save_s = save_s;
-    set_interval(control);
+    set_interval(control, comm);
     /* A stop that came while this was saved is still to be obeyed; the next start clears it. */
-    if (comm_is_root(control->comm) && command_file_poll(control->config->run.folder) == RUN_COMMAND_SAVE)
+    if (comm_is_root(comm) && command_file_poll(control->config->run.folder) == RUN_COMMAND_SAVE)
         command_file_clear(control->config->run.folder);
 }

@@ -23,7 +23,6 @@ enum request {
 
 struct control {
     const struct config *config; /* borrowed */
-    struct comm *comm;           /* borrowed */
     const struct run_lock *lock; /* borrowed; the root's */
     struct walltime walltime;    /* of the root */
     double started_s;
@@ -42,10 +41,10 @@ void control_open(struct control *control, const struct config *config, struct c
 
 /* control_stops_at_once - whether a rank was signalled before the first step: nothing has to be saved.
  * Collective. */
-bool control_stops_at_once(const struct control *control);
+bool control_stops_at_once(struct comm *comm);
 
 /* control_ask - after a step that took step_s.  Collective. */
-enum request control_ask(struct control *control, double step_s);
+enum request control_ask(struct control *control, double step_s, struct comm *comm);
 bool request_ends(enum request request);
 const char *request_name(enum request request); /* "a signal", "the time limit of the job", ... */
 
@@ -54,8 +53,8 @@ bool control_save_is_due(const struct control *control, int64_t step);
 
 /* control_has_time - whether work of so many seconds (0: not known) and a save fit before the job ends.
  * Collective. */
-bool control_has_time(const struct control *control, double work_s);
+bool control_has_time(const struct control *control, double work_s, struct comm *comm);
 
 /* control_saved - a checkpoint of that step was written and took save_s: the command is obeyed, the interval
  * follows the measurement.  Collective. */
-void control_saved(struct control *control, int64_t step, double save_s);
+void control_saved(struct control *control, int64_t step, double save_s, struct comm *comm);

@@ -250,7 +250,7 @@ static bool is_due(int64_t step, int64_t every) {
  * on, or the exit code. */
 static int between_steps(struct trainer *t, double step_s) {
     bool is_last = t->step == t->config->train.steps;
-    enum request request = is_last ? REQUEST_SAVE : control_ask(&t->control, step_s);
+    enum request request = is_last ? REQUEST_SAVE : control_ask(&t->control, step_s, t->comm);
     if (request == REQUEST_FOLDER_LOST) {
         trainer_owns_folder(t); /* says it */
         return EXIT_FAULT;
@@ -261,7 +261,7 @@ static int between_steps(struct trainer *t, double step_s) {
     if ((request != REQUEST_NOTHING || control_save_is_due(&t->control, t->step)) && !trainer_save(t))
         return EXIT_FAULT;
     if (t->control.minute_is_over || is_last || request_ends(request))
-        accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
+        accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
     return request_ends(request) ? EXIT_REQUEUE : -1;
 }
 
@@ -279,7 +279,7 @@ static int train_loop(struct trainer *t) {
         double step_s = clock_s() - start;
         /* The last validation goes into the last checkpoint's model card, unless the job might end before the
          * save; what was trained is saved even where it fails. */
-        has_validated = t->step == last ? control_has_time(&t->control, t->valid_s)
+        has_validated = t->step == last ? control_has_time(&t->control, t->valid_s, t->comm)
                                         : is_due(t->step, t->config->valid.every_steps);
         failed = has_validated && !validate(t);
         if (failed && t->step < last)
@@ -353,7 +353,7 @@ int trainer_run(const struct config *config, struct comm *comm) {
     run_phase_enter(comm, config, RUN_STARTING);
     if (trainer_open(&trainer, config, comm)) {
         char cost[400], outcome[300];
-        bool at_once = trainer.step < config->train.steps && control_stops_at_once(&trainer.control);
+        bool at_once = trainer.step < config->train.steps && control_stops_at_once(comm);
         code = at_once ? EXIT_REQUEUE : train_loop(&trainer);
         metrics_cost(trainer.metrics, accounts_text(&trainer.accounts, cost, sizeof cost));
         metrics_close(trainer.metrics, at_once ? "stopped by a signal before its first step; start it again"

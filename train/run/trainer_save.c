@@ -126,7 +126,7 @@ static bool save_state(struct trainer *t) {
     const char *folder = small_files_folder(t);
     bool has_other_card =
         folder && !t->last_saved && (!t->resumed_from || model_folder_card_is_of_base(folder));
-    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before);
+    accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
     describe(t, &provenance, &card);
     struct state_save save = {
         .run_folder = t->config->run.folder,
@@ -162,7 +162,7 @@ static bool save_state(struct trainer *t) {
         if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
             warn("'%s' is gone as soon as it was saved", t->last_saved);
         t->has_to_prune = comm_is_root(t->comm) && t->config->checkpoint.keep > 0;
-        control_saved(&t->control, t->step, clock_s() - start);
+        control_saved(&t->control, t->step, clock_s() - start, t->comm);
     }
     return done;
 }
