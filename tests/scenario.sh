@@ -218,7 +218,12 @@ expect_complete() {
 
 # own_processes - all that run for this scenario: mpirun and ranks carry its folder in their arguments.
 own_processes() {
-    grep -lF -f "$work/mark" /proc/[0-9]*/cmdline 2>/dev/null | sed 's|/proc/\([0-9]*\)/.*|\1|'
+    here=$(pwd -P)
+    grep -lF -f "$work/mark" /proc/[0-9]*/cmdline 2>/dev/null | sed 's|/proc/\([0-9]*\)/.*|\1|' | while read -r pid; do
+        case $(readlink "/proc/$pid/cwd")/ in
+        "$here"/*) echo "$pid" ;; # the same scenario of another checkout has the same marks
+        esac
+    done
 }
 
 # rank_process RANK - the process of a rank under mpirun; empty where there is none.

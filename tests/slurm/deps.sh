@@ -22,10 +22,13 @@ if ! have_all; then
         echo "Slurm is not installed, and this is neither Debian nor Ubuntu"
         exit 1
     fi
+    exec 9>/tmp/atelier-slurm-deps.lock && flock 9 # scenarios run side by side, and apt-get does not wait
+fi
+if ! have_all; then
     # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $packages >/dev/null 2>&1 || {
-        DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null 2>&1
-        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $packages >/dev/null 2>&1
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $packages >/dev/null 2>&1 9>&- || {
+        DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null 2>&1 9>&-
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $packages >/dev/null 2>&1 9>&-
     }
     have_all || {
         echo "the packages of Slurm could not be installed: $packages"
