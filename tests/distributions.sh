@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# distributions.sh [SUITE]... - 'make demo' and 'make test' on bare systems: Debian bookworm and trixie by default; jammy,
-# noble and others where MIRROR=URL names a mirror of them.  Each is made new by debootstrap from the mirror that this
-# machine's apt uses, gets a clean clone of the last commit, and goes when it is done.  Needs root, debootstrap and 5 GB.
+# distributions.sh [SUITE]... - 'make demo' and 'make test' on bare systems: Debian bookworm and trixie by default; Ubuntu's
+# jammy and noble where their archive can be reached; others where MIRROR=URL names a mirror of them.  Each is made new by
+# debootstrap from the mirror that this machine's apt uses, gets a clean clone of the last commit, and goes when it is done.  Needs root, debootstrap and 5 GB.
 #   RECORD=1   put the results into tests/DISTRIBUTIONS.md
 #   KEEP=1     leave the systems in $FOLDER (default /tmp/atelier-distributions)
+#   distributions.sh --again SYSTEM COMMAND   one more command in a system that was left, such as a test that failed:
+#              distributions.sh --again /tmp/atelier-distributions/trixie-123 "sh tests/scenario_kill.sh"
 # Logs: build/distributions/SUITE.log.  The last line of each suite: ok or FAILED, versions, counts.
 #
 # All mounts, and every process inside, belong to namespaces of their own: they end with this script, however it ends,
@@ -44,23 +46,35 @@ end() {
 
 # mirror_of SUITE - from this machine's apt, which has packages of the same origin, or MIRROR.
 mirror_of() {
-    local origin=Debian
+    local origin=Debian site='' archive=http://archive.ubuntu.com/ubuntu
     case $1 in jammy | noble) origin=Ubuntu ;; esac
     [ -z "${MIRROR:-}" ] || { echo "$MIRROR" && return; }
     # shellcheck disable=SC2016 # for apt-get
-    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Label: $origin" 2>/dev/null | head -n 1
+    site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Label: $origin" 2>/dev/null | head -n 1)
+    if [ -z "$site" ] && [ "$origin" = Ubuntu ] && wget -q -T 20 -t 1 --spider "$archive/dists/$1/Release"; then
+        site=$archive
+    fi
+    echo "$site"
+}
+
+# mounts - what a program expects of a system.
+mounts() {
+    mount --bind "$root" "$root" && mount -t proc proc "$root/proc" && mount -t sysfs -o ro sysfs "$root/sys" &&
+        mount --bind /dev "$root/dev" && mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts" &&
+        mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 }
 
 # prepare_system SUITE - inside the namespaces: the bare system, what it takes from this machine to reach the mirror, mounts.
 prepare_system() {
-    debootstrap --variant=minbase "$1" "$root" "$2" || return 1
+    local scripts=/usr/share/debootstrap/scripts rules=
+    case $1 in jammy | noble) [ -e "$scripts/$1" ] || rules=$scripts/jammy ;; esac # one that is younger than this debootstrap
+    # shellcheck disable=SC2086 # none, or one word
+    debootstrap --variant=minbase "$1" "$root" "$2" $rules || return 1
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     grep -qw "$(hostname)" "$root/etc/hosts" || echo "127.0.0.1 $(hostname)" >>"$root/etc/hosts"
     apt-config dump | grep -iE '^Acquire::(http|https|ftp|Check)' >"$root/etc/apt/apt.conf.d/99host"
     case $1 in jammy | noble) echo "deb $2 $1 main universe" >"$root/etc/apt/sources.list" ;; esac
-    mount --bind "$root" "$root" && mount -t proc proc "$root/proc" && mount -t sysfs -o ro sysfs "$root/sys" &&
-        mount --bind /dev "$root/dev" && mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts" &&
-        mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm" || return 1
+    mounts || return 1
     git clone --quiet --no-hardlinks . "$root/root/atelier"
 }
 
@@ -101,13 +115,13 @@ try() {
     local suite=$1 mirror counts demo=1 test=1 name=$1 versions=unknown commit
     mirror=$(mirror_of "$suite")
     [ -n "$mirror" ] || {
-        echo "skipped $suite: this machine's apt has no mirror of it; MIRROR=URL names one"
+        echo "skipped $suite: this machine's apt has no mirror of it, or its archive cannot be reached; MIRROR=URL names one"
         return 0
     }
     root=$folder/$suite-$$
     mkdir -p "$folder" "$logs" && rm -f "$logs/$suite.codes"
     commit=$(git rev-parse --short HEAD)
-    echo "$suite: made new from the mirror of this machine's apt; 'make demo', then 'make test' at $commit; $logs/$suite.log"
+    echo "$suite: made new from $mirror; 'make demo', then 'make test' at $commit; $logs/$suite.log"
     unshare --mount --propagation private --pid --fork --kill-child=KILL \
         bash tests/distributions.sh --inside "$suite" "$mirror" "$root" >"$logs/$suite.log" 2>&1 &
     child=$!
@@ -133,6 +147,14 @@ if [ "${1:-}" = --inside ]; then
     root=$4
     whole "$2" "$3"
     exit
+elif [ "${1:-}" = --inside-again ]; then
+    root=$2
+    mounts && inside "$3"
+    exit
+elif [ "${1:-}" = --again ]; then
+    [ -n "${3:-}" ] || complain "usage: distributions.sh --again SYSTEM COMMAND"
+    [ -d "$2/root/atelier" ] || complain "'$2' is not a system that KEEP=1 left"
+    exec unshare --mount --propagation private --pid --fork --kill-child=KILL bash tests/distributions.sh --inside-again "$2" "$3"
 fi
 [ "$(id -u)" -eq 0 ] || complain "needs root: it makes systems of their own to install packages in"
 command -v debootstrap >/dev/null || complain "debootstrap is not installed: apt-get install debootstrap"
