@@ -29,6 +29,12 @@ for kind in base instruct; do
     model "mistral-small-24b-$kind" mistral MistralForCausalLM 5120 40 32 8 128 32768 131072 false
 done
 
+# speed CONFIG [ARGUMENT...] - tokens/s as planned; nothing where it does not fit.
+speed() {
+    (cd "$work" && "$atelier" plan "$@" --set slurm.account=abc --json 2>/dev/null) >"$work/plan.json" || return 0
+    sed -n 's/^  "tokens_per_s": \([0-9.]*\),$/\1/p' "$work/plan.json"
+}
+
 pretend_cuda "$work/atelier-cuda"
 count=0
 for config in "$configs"/jeanzay_*.yaml; do
@@ -38,6 +44,14 @@ for config in "$configs"/jeanzay_*.yaml; do
     (cd "$work" && "$atelier" submit "$config" --program ./atelier-cuda --dry-run --set slurm.account=abc >job.sh 2>submit.txt) ||
         { cat "$work/submit.txt"; fail "$name: submit refuses it"; }
     grep -q '^#SBATCH' "$work/job.sh" || fail "$name: submit printed no script"
+    # Its layout is the planner's choice, and no slower than one that was fixed by hand.
+    grep -q '^chosen .*the fastest expected of what fits' "$work/plan.txt" || fail "$name: the layout is not automatic"
+    for replicas in 0 1; do
+        by_hand=$(speed "$config" --set parallel.stage=3 --set "parallel.replicas=$replicas" --set train.micro_sequences=1 \
+            --set train.recompute=layer)
+        is_at_most "${by_hand:-0}" "$(speed "$config")" ||
+            fail "$name: $(speed "$config") tokens/s with the layout that was chosen, $by_hand with one set by hand"
+    done
     count=$((count + 1))
 done
 test $count -ge 18 || fail "only $count run files were found"
