@@ -12,11 +12,21 @@ static char message_prefix[160];
 static int64_t message_step = -1;
 static void (*abort_hook)(int);
 
+void text_clean(char *text) {
+    for (; *text; text++) {
+        bool is_indented = *text == '\n' && strncmp(text + 1, "    ", 4) == 0;
+        if (((unsigned char)*text < 0x20 && !is_indented) || *text == 0x7f)
+            *text = '?';
+    }
+}
+
 int err_set(struct err *err, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
-    if (err)
+    if (err) {
         vsnprintf(err->text, sizeof err->text, fmt, args);
+        text_clean(err->text);
+    }
     va_end(args);
     return -1;
 }
@@ -31,6 +41,7 @@ int err_prefix(struct err *err, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(phrase, sizeof phrase, fmt, args);
     va_end(args);
+    text_clean(phrase);
     size_t used = (size_t)snprintf(err->text, sizeof err->text, "%s: ", phrase);
     snprintf(err->text + used, sizeof err->text - used, "%.*s", (int)(sizeof err->text - used - 1), old.text);
     return -1;
@@ -72,6 +83,7 @@ void die_at(const char *file, int line_number, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(line + used, sizeof line - used - 256, fmt, args);
     va_end(args);
+    text_clean(line + used);
     used = strlen(line);
     used += (size_t)snprintf(line + used, sizeof line - used, " (%s:%d)\n", file, line_number);
     write_line(line, used < sizeof line ? used : sizeof line - 1);
@@ -88,6 +100,7 @@ void warn(const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(line + used, sizeof line - used - 2, fmt, args);
     va_end(args);
+    text_clean(line + used);
     used = strlen(line);
     line[used++] = '\n';
     write_line(line, used);

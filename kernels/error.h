@@ -32,6 +32,10 @@ int err_set(struct err *err, const char *fmt, ...) ATELIER_PRINTF(2, 3);
 /* err_prefix - put a phrase in front of the stored message, separated by ": ".  Returns -1. */
 int err_prefix(struct err *err, const char *fmt, ...) ATELIER_PRINTF(2, 3);
 
+/* text_clean - control characters become '?', so that a name in a message can neither break its line nor steer a terminal.
+ * A line break before four spaces stays: messages of several lines are indented so.  All messages pass through here. */
+void text_clean(char *text);
+
 /* error_set_prefix - what stands between brackets in every fatal line: "rank 3/16 r7i2n4". */
 void error_set_prefix(const char *prefix);
 

@@ -10,6 +10,7 @@ int diagnostic_add(struct diagnostics *diagnostics, enum diagnostic_level level,
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    text_clean(text);
     diagnostics->items =
         xrealloc(diagnostics->items, (size_t)(diagnostics->count + 1) * sizeof *diagnostics->items);
     diagnostics->items[diagnostics->count++] = (struct diagnostic){level, xstrdup(text)};

@@ -274,7 +274,7 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
     choose_signal_lead(plan, diagnostics);
     submit_count_billed(plan, diagnostics);
     submit_check_budget(plan, diagnostics);
-    plan->has_script = can_be_written;
+    plan->has_script = can_be_written && (!config->slurm.qos || is_one_line(config->slurm.qos));
 }
 
 /* look_at_words - of a task: they are quoted, but a line break would make the script hard to read. */
@@ -317,7 +317,7 @@ void submit_plan_task(struct job_plan *plan, const struct task_words *words, con
         return;
     submit_choose_qos(plan, diagnostics);
     submit_count_billed(plan, diagnostics);
-    plan->has_script = can_be_written;
+    plan->has_script = can_be_written && (!config->slurm.qos || is_one_line(config->slurm.qos));
 }
 
 void submit_plan_release(struct job_plan *plan) {

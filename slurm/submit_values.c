@@ -128,7 +128,7 @@ static int check_expansion(const char *key, const struct text_entry *words, int 
         if (!value)
             status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'%s' holds '%.100s': %s", key,
                                      words[i].text, err.text);
-        else if (!is_one_line(value))
+        else if (!is_one_line(value) && is_one_line(words[i].text)) /* else it was said */
             status |= refuse_text(diagnostics, key, value);
         free(value);
     }
@@ -206,8 +206,7 @@ int submit_check_values(const struct job_plan *plan, struct diagnostics *diagnos
     } lines[] = {{"run.folder", facts->run_folder},
                  {"the working folder", facts->working_folder},
                  {"the program's path", facts->program},
-                 {"the run file's name", facts->config_path},
-                 {"slurm.mail", asked->mail}};
+                 {"the run file's name", facts->config_path}};
     int status = 0;
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         if (lines[i].value && !is_one_line(lines[i].value))
