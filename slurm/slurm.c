@@ -243,13 +243,6 @@ bool slurm_cannot_exclude(const char *script, const char *nodes, struct err *err
             strcasestr(err->text, "invalid node name") || strcasestr(err->text, "node not available"));
 }
 
-/* tell - a program that has nothing to answer. */
-static int tell(const char *const *argv, struct err *err) {
-    char *output = subprocess_ask(argv, TELL_TIMEOUT_S, err);
-    free(output);
-    return output ? 0 : -1;
-}
-
 /* requeue_once - scontrol may be killed with the job before it has ended: then Slurm has obeyed. */
 static int requeue_once(const char *id, struct err *err) {
     static const int KILLED = 128 + SIGKILL, TERMINATED = 128 + SIGTERM;
@@ -307,12 +300,28 @@ bool slurm_was_preempted(const char *id) {
     return was;
 }
 
+/* scancel - with one option or none.  A job that has ended meanwhile is no failure: Slurm 24 ends with that error number
+ * (ESLURM_ALREADY_DONE, 2021), cut to a byte, and says nothing. */
+static int scancel(const char *option, const char *id, struct err *err) {
+    enum { ALREADY_DONE = 2021 & 0xff };
+    const char *const argv[] = {"scancel", option ? option : id, option ? id : NULL, NULL};
+    struct subprocess_result result;
+    int status = subprocess_run(argv, TELL_TIMEOUT_S, &result, err), code = result.exit_code;
+    if (status == 0 && code != 0 && (code != ALREADY_DONE || result.errors[0])) {
+        result.errors[strcspn(result.errors, "\n")] = '\0';
+        status = err_set(err, "'scancel' ended with code %d: %.300s", code,
+                         result.errors[0] ? result.errors : "it said nothing");
+    }
+    subprocess_release(&result);
+    return status;
+}
+
 int slurm_cancel(const char *id, struct err *err) {
-    return tell((const char *const[]){"scancel", id, NULL}, err);
+    return scancel(NULL, id, err);
 }
 
 int slurm_signal(const char *id, struct err *err) {
-    return tell((const char *const[]){"scancel", "--signal=USR1", id, NULL}, err);
+    return scancel("--signal=USR1", id, err);
 }
 
 /* has_word - as a word of its own. */

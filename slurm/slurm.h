@@ -64,7 +64,8 @@ int queue_ask_patiently(struct queue *queue, const char *ids, double timeout_s, 
 int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], struct err *err);
 
 /* slurm_requeue - a running job starts anew; where it is the caller's own job, this process ends with it.
- * slurm_cancel - a job, waiting or running.  slurm_signal - SIGUSR1 to the ranks of a running job.
+ * slurm_cancel - a job, waiting or running.  slurm_signal - SIGUSR1 to the ranks of a running job.  A job that has ended
+ * meanwhile is fine for both.
  * Return 0, or -1 with err set. */
 int slurm_requeue(const char *id, struct err *err);
 int slurm_cancel(const char *id, struct err *err);

@@ -67,7 +67,7 @@ site=$usual_site
 
 # --- another user, and a job that waits ---
 
-if setpriv --reuid nobody --regid nogroup --clear-groups test -x "$atelier"; then
+if setpriv --reuid nobody --regid nogroup --clear-groups test -x "$PWD/$atelier" -a -r "$PWD/$work/fiches.h5"; then
     folder=$work/shared
     mkdir -m 0777 "$folder"
     submit 0 "$folder" --set train.steps=3 --set 'slurm.options=[--hold]'

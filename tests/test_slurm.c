@@ -448,14 +448,46 @@ static void test_save_interval(void **state) {
     assert_int_equal(save_interval_steps(40, 0, 5000, 0), 1);
 }
 
+/* A job that ends while it is cancelled: Slurm 24.11 ends with 229 and says nothing. */
+static void test_cancel(void **state) {
+    (void)state;
+    char cwd[4096], *folder = test_folder("cancel"), *old = xstrdup(getenv("PATH"));
+    assert_non_null(getcwd(cwd, sizeof cwd));
+    char *path = xasprintf("%s/%s:%s", cwd, folder, old);
+    struct err err = {""};
+    setenv("PATH", path, 1);
+    fake_program(folder, "scancel", "[ \"$*\" = 5 ] || [ \"$*\" = '--signal=USR1 5' ]");
+    assert_int_equal(slurm_cancel("5", &err), 0);
+    assert_int_equal(slurm_signal("5", &err), 0);
+    assert_int_equal(slurm_cancel("6", &err), -1);
+    assert_string_equal(err.text, "'scancel' ended with code 1: it said nothing");
+    fake_program(folder, "scancel", "exit 229");
+    assert_int_equal(slurm_cancel("5", &err), 0);
+    assert_int_equal(slurm_signal("5", &err), 0);
+    fake_program(folder, "scancel", "echo 'Access denied' >&2; exit 229"); /* what it says is believed */
+    assert_int_equal(slurm_cancel("5", &err), -1);
+    assert_string_equal(err.text, "'scancel' ended with code 229: Access denied");
+    setenv("PATH", old, 1);
+    free(path);
+    free(old);
+    free(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shell_quote),    cmocka_unit_test(test_sbatch_quote),
-        cmocka_unit_test(test_times),          cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_preempted),      cmocka_unit_test(test_mpi),
-        cmocka_unit_test(test_child),          cmocka_unit_test(test_child_environment),
-        cmocka_unit_test(test_patience),       cmocka_unit_test(test_walltime_sources),
-        cmocka_unit_test(test_walltime_clock), cmocka_unit_test(test_walltime_decision),
+        cmocka_unit_test(test_shell_quote),
+        cmocka_unit_test(test_sbatch_quote),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_preempted),
+        cmocka_unit_test(test_mpi),
+        cmocka_unit_test(test_child),
+        cmocka_unit_test(test_child_environment),
+        cmocka_unit_test(test_patience),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_walltime_sources),
+        cmocka_unit_test(test_walltime_clock),
+        cmocka_unit_test(test_walltime_decision),
         cmocka_unit_test(test_save_interval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
