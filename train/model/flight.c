@@ -5,6 +5,12 @@ struct tensor flight_rows(const struct flight *flight, struct tensor t) {
     return tensor_rows(t, 0, flight->num_tokens);
 }
 
+struct tensor flight_entry(const struct flight *flight, struct tensor t, int entry) {
+    int64_t max_tokens = t.dims[1];
+    char *first = (char *)t.data + (size_t)(entry * max_tokens) * dtype_bytes(t.dtype);
+    return tensor_1d(first, t.dtype, flight->num_tokens);
+}
+
 struct layer_acts flight_acts(const struct flight *flight, int layer) {
     struct layer_acts acts = flight->acts[layer];
     struct tensor *all[] = {
@@ -62,15 +68,27 @@ void flight_place_masks(struct flight *flight, struct device *dev, const struct 
 
 void flight_place_targets(struct flight *flight, struct device *dev, const struct batch *batch,
                           const struct flight_limits *limits) {
-    check_ids("target", batch->targets, batch->weights, batch->num_tokens, limits->vocab_size);
-    device_upload(dev, flight_rows(flight, flight->targets), batch->targets);
-    device_upload(dev, flight_rows(flight, flight->weights), batch->weights);
+    check_ids("target", batch->targets, batch->weights, flight->num_entries * batch->num_tokens,
+              limits->vocab_size);
+    for (int entry = 0; entry < flight->num_entries; entry++) {
+        int64_t first = entry * batch->num_tokens;
+        device_upload(dev, flight_entry(flight, flight->targets, entry), batch->targets + first);
+        device_upload(dev, flight_entry(flight, flight->weights, entry), batch->weights + first);
+    }
+}
+
+void flight_weigh(struct flight *flight, struct device *dev) {
+    for (int entry = 0; entry < flight->num_entries; entry++)
+        device_upload(dev, flight_entry(flight, flight->weights, entry),
+                      flight->host_weights + entry * flight->num_tokens);
 }
 
 double flight_losses(struct flight *flight, struct device *dev) {
-    device_download(dev, flight->host_losses, flight_rows(flight, flight->losses));
+    for (int entry = 0; entry < flight->num_entries; entry++)
+        device_download(dev, flight->host_losses + entry * flight->num_tokens,
+                        flight_entry(flight, flight->losses, entry));
     double sum = 0;
-    for (int64_t i = 0; i < flight->num_tokens; i++)
+    for (int64_t i = 0; i < flight->num_entries * flight->num_tokens; i++)
         sum += (double)flight->host_losses[i];
     return sum;
 }

@@ -4,7 +4,8 @@
 
 #include "kernels/arena.h"
 
-/* One micro-batch of packed sequences, in host memory; arrays of N on this rank. */
+/* One micro-batch of packed sequences, in host memory; arrays of N on this rank.  Where the objective has K targets for
+ * each row, targets and weights are [K, N]. */
 struct batch {
     int64_t num_tokens; /* N, padding included; at most what the model was created for */
     int32_t *tokens, *targets, *row_start, *positions;
@@ -39,17 +40,19 @@ struct mask {
 enum { FLIGHT_MAX_MASKS = 4 };
 
 struct flight {
-    int64_t num_tokens;                       /* N of the micro-batch at hand */
-    struct tensor tokens, targets, positions; /* [N] i32 */
-    struct tensor weights;                    /* [N] f32, of the targets */
-    struct mask masks[FLIGHT_MAX_MASKS];      /* one for each window of the model's layers */
+    int64_t num_tokens;                  /* N of the micro-batch at hand */
+    int num_entries;                     /* K */
+    struct tensor tokens, positions;     /* [N] i32 */
+    struct tensor targets, weights;      /* [K, N] i32 and f32 */
+    struct mask masks[FLIGHT_MAX_MASKS]; /* one for each window of the model's layers */
     int num_masks;
     int32_t *host_row_start;   /* [N]: where a windowed mask is made; NULL while measuring */
     struct layer_acts *acts;   /* [L]; what is recomputed shares its memory with all layers */
     struct tensor *inputs;     /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
     struct tensor final, rstd; /* [N, C] final norm, [N] */
-    struct tensor losses;      /* [N] f32 */
-    float *host_losses;        /* [N]: where they come back to the host */
+    struct tensor losses;      /* [K, N] f32 */
+    float *host_losses;        /* [K, N]: where they come back to the host */
+    float *host_weights;       /* [K, N]: what the objective said */
 };
 
 /* What the values of a batch are checked against: a corrupt token file must not send a device to memory that is not
@@ -70,9 +73,15 @@ void flight_place_targets(struct flight *flight, struct device *dev, const struc
 /* flight_rows - a buffer made for the largest batch, cut to this one. */
 struct tensor flight_rows(const struct flight *flight, struct tensor t);
 
+/* flight_entry - the rows of one entry of targets, weights or losses. */
+struct tensor flight_entry(const struct flight *flight, struct tensor t, int entry);
+
+/* flight_weigh - other weights of the targets than the batch's, from host_weights. */
+void flight_weigh(struct flight *flight, struct device *dev);
+
 /* flight_acts - the activations of a layer, cut to this batch. */
 struct layer_acts flight_acts(const struct flight *flight, int layer);
 
 /* flight_losses - the losses of all rows, to host_losses; returns their sum in f64.  The host waits for the device
- * here, and nowhere else in a micro-batch. */
+ * here, and nowhere else in a micro-batch unless the objective asks for losses first. */
 double flight_losses(struct flight *flight, struct device *dev);

@@ -13,8 +13,9 @@ struct head_weights {
 static struct head_weights head_weights(const struct model *model) {
     int unit = params_head_unit(model->params);
     bool tied = model->setup.config->tied_head;
-    return (struct head_weights){params_weight(model->params, unit, ROLE_FINAL_NORM),
-                                 {params_weight(model->params, unit, tied ? ROLE_EMBEDDING : ROLE_HEAD)}};
+    return (struct head_weights){
+        params_weight(model->params, unit, ROLE_FINAL_NORM),
+        {.w = params_weight(model->params, unit, tied ? ROLE_EMBEDDING : ROLE_HEAD)}};
 }
 
 /* head_open - the head's weights at hand, and the final norm computed. */
@@ -40,13 +41,20 @@ static struct head_chunk head_chunk(struct model *model, int64_t first) {
                                tensor_rows(model->logits, 0, count), tensor_rows(model->dlogits, 0, count)};
 }
 
+/* entry_of - the chunk's rows of one entry of targets, weights or losses [K, N]. */
+static struct tensor entry_of(const struct model *model, struct tensor t, const struct head_chunk *chunk,
+                              int entry) {
+    return tensor_rows(flight_entry(&model->flight, t, entry), chunk->first, chunk->count);
+}
+
+/* chunk_losses - of one entry.  The logits are computed for each: in f32 their gradient takes their place. */
 static void chunk_losses(struct model *model, const struct head_chunk *chunk, const struct linear *w,
-                         float grad_scale) {
+                         int entry, float grad_scale) {
+    const struct flight *f = &model->flight;
     linear_forward(model->dev, chunk->logits, chunk->rows, w);
-    op_cross_entropy(model->dev, tensor_rows(model->flight.losses, chunk->first, chunk->count),
-                     chunk->dlogits, chunk->logits,
-                     tensor_rows(model->flight.targets, chunk->first, chunk->count),
-                     tensor_rows(model->flight.weights, chunk->first, chunk->count), grad_scale);
+    op_cross_entropy(model->dev, entry_of(model, f->losses, chunk, entry), chunk->dlogits, chunk->logits,
+                     entry_of(model, f->targets, chunk, entry), entry_of(model, f->weights, chunk, entry),
+                     grad_scale);
 }
 
 /* gradients - losses and gradients of each chunk while its logits are at hand: they are never kept for the whole
@@ -54,10 +62,13 @@ static void chunk_losses(struct model *model, const struct head_chunk *chunk, co
 static void gradients(struct model *model, struct linear w, float grad_scale) {
     for (int64_t first = 0; first < model->flight.num_tokens; first += model->logits.dims[0]) {
         struct head_chunk chunk = head_chunk(model, first);
-        chunk_losses(model, &chunk, &w, grad_scale);
-        linear_backward(model->dev, tensor_rows(model->dnorm, first, chunk.count), chunk.dlogits, chunk.rows,
-                        &w);
-        w.w.write = OP_ACCUMULATE;
+        struct tensor dx = tensor_rows(model->dnorm, first, chunk.count);
+        for (int entry = 0; entry < model->flight.num_entries; entry++) {
+            chunk_losses(model, &chunk, &w, entry, grad_scale);
+            linear_backward(model->dev, dx, chunk.dlogits, chunk.rows, &w,
+                            entry ? OP_ACCUMULATE : OP_OVERWRITE);
+            w.w.write = OP_ACCUMULATE;
+        }
     }
 }
 
@@ -83,7 +94,8 @@ void head_losses(struct model *model, struct transport *link) {
     struct head_weights w = head_open(model, link);
     for (int64_t first = 0; first < model->flight.num_tokens; first += model->logits.dims[0]) {
         struct head_chunk chunk = head_chunk(model, first);
-        chunk_losses(model, &chunk, &w.matrix, 0.0f);
+        for (int entry = 0; entry < model->flight.num_entries; entry++)
+            chunk_losses(model, &chunk, &w.matrix, entry, 0.0f);
     }
 }
 

@@ -15,10 +15,10 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
     const struct layer_plan *plan = &model->layers[layer].plan;
     int unit = 1 + layer;
-    struct layer_weights w = {.qkv = {params_fused(params, unit, ROLE_QUERY, ROLE_VALUE)},
-                              .output = {params_weight(params, unit, ROLE_OUTPUT)},
-                              .gate_up = {params_fused(params, unit, ROLE_GATE, ROLE_UP)},
-                              .down = {params_weight(params, unit, ROLE_DOWN)}};
+    struct layer_weights w = {.qkv = {.w = params_fused(params, unit, ROLE_QUERY, ROLE_VALUE)},
+                              .output = {.w = params_weight(params, unit, ROLE_OUTPUT)},
+                              .gate_up = {.w = params_fused(params, unit, ROLE_GATE, ROLE_UP)},
+                              .down = {.w = params_weight(params, unit, ROLE_DOWN)}};
     if (has_norm_before(plan)) {
         w.norm1 = params_weight(params, unit, ROLE_ATTENTION_NORM);
         w.norm2 = params_weight(params, unit, ROLE_MLP_NORM);
@@ -186,9 +186,9 @@ static void mlp_backward(struct model *model, struct work *l) {
     struct tensor dhidden = model_rows(model, model->dhidden), dgate_up = l->a.gate_up;
     if (has_norm_after(l->plan))
         dx = after_backward(model, &l->w->post_norm2, l->a.mlp_out, l->a.mlp_rstd);
-    linear_backward(model->dev, dhidden, dx, l->a.hidden, &l->w->down);
+    linear_backward(model->dev, dhidden, dx, l->a.hidden, &l->w->down, OP_OVERWRITE);
     op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
-    linear_backward(model->dev, dnorm, dgate_up, l->mlp_in, &l->w->gate_up);
+    linear_backward(model->dev, dnorm, dgate_up, l->mlp_in, &l->w->gate_up, OP_OVERWRITE);
     before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.rstd2);
 }
 
@@ -197,9 +197,10 @@ static void attention_backward(struct model *model, struct work *l, int layer) {
     struct tensor dattended = model_rows(model, model->dattended), dqkv = model_rows(model, model->dqkv);
     if (has_norm_after(l->plan))
         dx = after_backward(model, &l->w->post_norm1, l->a.attention_out, l->a.attention_rstd);
-    linear_backward(model->dev, heads_matrix(dattended), dx, heads_matrix(l->a.attended), &l->w->output);
+    linear_backward(model->dev, heads_matrix(dattended), dx, heads_matrix(l->a.attended), &l->w->output,
+                    OP_OVERWRITE);
     heads_backward(model, l->w, &l->a, layer);
-    linear_backward(model->dev, dnorm, heads_matrix(dqkv), l->attention_in, &l->w->qkv);
+    linear_backward(model->dev, dnorm, heads_matrix(dqkv), l->attention_in, &l->w->qkv, OP_OVERWRITE);
     before_backward(model, l->plan, &l->w->norm1, l->x, l->a.rstd1);
 }
 

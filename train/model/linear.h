@@ -1,18 +1,36 @@
 /* linear.h - the one seam through which every matrix product of the model goes.  What hangs on a product (a gradient
- * that is not wanted, later a bias, an adapter, another number format, a collective) is here alone. */
+ * that is not wanted, a bias, low-rank pairs) is here alone. */
 #pragma once
 
 #include "train/model/params.h"
 
-/* One product: y = x W^T. */
-struct linear {
-    struct weight w; /* [O, I]; grad.data NULL: frozen, or no backward is under way */
+/* A pair whose product is added to a matrix: rows [first_row, first_row + num_rows) of W become W + scale B A, which is
+ * never made.  A fused matrix has a pair for each of its parts. */
+struct low_rank {
+    struct weight a, b; /* [R, I], [num_rows, R] */
+    float scale;
+    int64_t first_row, num_rows;
 };
+
+enum { LINEAR_MAX_PARTS = 3 }; /* queries, keys and values */
+
+/* One product: y = x W^T + bias, with the pairs.  A weight whose grad.data is NULL is frozen, or no backward is under
+ * way. */
+struct linear {
+    struct weight w;    /* [O, I] */
+    struct weight bias; /* [O]; value.data NULL: none */
+    struct low_rank parts[LINEAR_MAX_PARTS];
+    int num_parts;
+    void *scratch; /* linear_scratch_bytes of the device, where there are parts */
+};
+
+/* linear_scratch_bytes - what N rows need; 0 without parts. */
+size_t linear_scratch_bytes(const struct linear *linear, int64_t num_rows);
 
 /* linear_forward - y [N, O] from x [N, I]. */
 void linear_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear);
 
-/* linear_backward - from dy [N, O] the gradient of the weight, as linear->w.write says, where one is wanted; and
- * dx [N, I], overwritten.  x is what the forward read. */
+/* linear_backward - from dy [N, O] the gradients of the weights that want one, matrices as their `write` says, the bias
+ * added; and dx [N, I], overwritten or added to.  x is what the forward read. */
 void linear_backward(struct device *dev, struct tensor dx, struct tensor dy, struct tensor x,
-                     const struct linear *linear);
+                     const struct linear *linear, enum op_write write);

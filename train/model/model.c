@@ -3,9 +3,12 @@
  * model_memory.c. */
 #include "train/model/model.h"
 
+#include <string.h>
+
 #include "train/model/head.h"
 #include "train/model/layer.h"
 #include "train/model/shard.h"
+#include "train/ranks/comm.h"
 
 struct tensor model_rows(const struct model *model, struct tensor t) {
     return flight_rows(&model->flight, t);
@@ -50,9 +53,39 @@ static void stack_forward(struct model *model, struct transport *link) {
     }
 }
 
-/* stack_backward - all layers and the embedding, from the gradient in dx. */
-static void stack_backward(struct model *model, struct transport *link) {
+/* weigh - ask the objective for the weight of every target. */
+static void weigh(struct model *model, struct transport *link, const struct batch *batch) {
+    const struct objective_use *objective = &model->setup.objective;
+    struct flight *f = &model->flight;
+    if (!objective->kind->coefficients)
+        return;
+    if (objective->kind->needs_losses_first) {
+        head_losses(model, link);
+        flight_losses(f, model->dev);
+    }
+    memcpy(f->host_weights, batch->weights,
+           (size_t)(f->num_entries * f->num_tokens) * sizeof *f->host_weights);
+    objective->kind->coefficients(objective->state, batch,
+                                  objective->kind->needs_losses_first ? f->host_losses : NULL,
+                                  f->host_weights);
+    flight_weigh(f, model->dev);
+}
+
+/* layer_term - of the objective, with its gradient. */
+static double layer_term(struct model *model, int layer, float grad_scale) {
+    const struct objective_use *objective = &model->setup.objective;
+    struct layer_output output = {.dev = model->dev,
+                                  .layer = layer,
+                                  .x = model_rows(model, model->flight.inputs[layer + 1]),
+                                  .dx = model_rows(model, model->dx),
+                                  .scale = grad_scale};
+    return objective->kind->layer_loss ? objective->kind->layer_loss(objective->state, &output) : 0;
+}
+
+/* stack_backward - all layers and the embedding, from the gradient in dx; returns the objective's terms of layers. */
+static double stack_backward(struct model *model, struct transport *link, float grad_scale) {
     struct params *params = model->params;
+    double terms = 0;
     for (int layer = model->setup.config->num_layers - 1; layer >= 0; layer--) {
         int unit = 1 + layer;
         params_acquire(params, link, unit);
@@ -60,6 +93,7 @@ static void stack_backward(struct model *model, struct transport *link) {
             params_prefetch(params, link, unit - 1);
         params_grad_begin(params, link, unit);
         struct layer_weights w = layer_weights(model, layer);
+        terms += layer_term(model, layer, grad_scale);
         layer_backward(model, &w, layer);
         params_grad_end(params, link, unit);
     }
@@ -69,6 +103,22 @@ static void stack_backward(struct model *model, struct transport *link) {
         op_embedding_backward(model->dev, dembedding, model_rows(model, model->dx),
                               model_rows(model, model->flight.tokens));
     params_grad_end(params, link, 0);
+    return terms;
+}
+
+void model_step_pass(struct model *model, struct transport *link, struct comm *comm,
+                     const struct batch *micros, int64_t num_micros) {
+    const struct objective_use *objective = &model->setup.objective;
+    double sums[OBJECTIVE_MAX_SUMS] = {0};
+    if (!objective->kind->needs_step_pass)
+        return;
+    for (int64_t m = 0; m < num_micros; m++) {
+        model_evaluate(model, link, &micros[m]);
+        objective->kind->step_losses(objective->state, &micros[m], model->flight.host_losses, sums);
+    }
+    if (comm)
+        comm_sum_f64(comm, sums, OBJECTIVE_MAX_SUMS);
+    objective->kind->step_sums(objective->state, sums);
 }
 
 double model_train(struct model *model, struct transport *link, const struct batch *batch, float grad_scale) {
@@ -78,11 +128,12 @@ double model_train(struct model *model, struct transport *link, const struct bat
     place_targets(model, batch);
     model->dev->section = SECTION_FORWARD;
     stack_forward(model, link);
+    weigh(model, link, batch);
     model->dev->section = SECTION_BACKWARD;
     head_train(model, link, grad_scale);
-    stack_backward(model, link);
+    double terms = stack_backward(model, link, grad_scale);
     model->dev->section = SECTION_OTHER;
-    return flight_losses(&model->flight, model->dev);
+    return terms + flight_losses(&model->flight, model->dev);
 }
 
 double model_evaluate(struct model *model, struct transport *link, const struct batch *batch) {

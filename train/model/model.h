@@ -3,7 +3,7 @@
 #pragma once
 
 #include "configs/schema/config.h"
-#include "train/model/flight.h"
+#include "train/model/objective.h"
 #include "train/model/params.h"
 #include "train/ranks/transport.h"
 
@@ -15,6 +15,7 @@ struct model_setup {
     enum dtype compute;
     enum recompute recompute;
     bool trains;
+    struct objective_use objective; /* kind NULL: token_mean */
 };
 
 /* What a layer computes, and which of the model's masks and rotations it takes. */
@@ -59,8 +60,14 @@ struct tensor model_rows(const struct model *model, struct tensor t);
 /* model_limits - the sizes that its ops will see. */
 struct device_limits model_limits(const struct model *model);
 
+/* model_step_pass - before the gradients of a step, where the objective needs to see its losses: forward of all its
+ * micro-batches, sums over the ranks of comm (NULL: alone).  Nothing otherwise.  Collective. */
+void model_step_pass(struct model *model, struct transport *link, struct comm *comm,
+                     const struct batch *micros, int64_t num_micros);
+
 /* model_train - forward and backward of one micro-batch; gradients are added, scaled by grad_scale (1 /
- * target tokens of the global batch; > 0).  Returns the sum of weights * losses in f64.  Collective. */
+ * target tokens of the global batch; > 0).  Returns the sum of weights * losses, by the objective's weights, and of its
+ * terms of layers, in f64.  Collective. */
 double model_train(struct model *model, struct transport *link, const struct batch *batch, float grad_scale);
 
 /* model_evaluate - forward alone; model->flight.host_losses holds the loss of each row.  Returns their sum.

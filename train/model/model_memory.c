@@ -101,11 +101,11 @@ static void place_layer(struct model *model, int layer) {
 static void place_batch(struct model *model) {
     int64_t n = model->setup.max_tokens;
     model->flight.tokens = take_1d(model, DTYPE_I32, n);
-    model->flight.targets = take_1d(model, DTYPE_I32, n);
+    model->flight.targets = take_2d(model, DTYPE_I32, model->flight.num_entries, n);
     for (int m = 0; m < model->flight.num_masks; m++)
         model->flight.masks[m].row_start = take_1d(model, DTYPE_I32, n);
     model->flight.positions = take_1d(model, DTYPE_I32, n);
-    model->flight.weights = take_1d(model, DTYPE_F32, n);
+    model->flight.weights = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
 }
 
 static void place_head(struct model *model) {
@@ -116,7 +116,7 @@ static void place_head(struct model *model) {
     enum dtype type = model->setup.compute;
     model->flight.final = take_2d(model, type, n, c->width);
     model->flight.rstd = take_1d(model, DTYPE_F32, n);
-    model->flight.losses = take_1d(model, DTYPE_F32, n);
+    model->flight.losses = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
     model->logits = take_2d(model, DTYPE_F32, chunk, c->vocab_size);
     model->dlogits = model->logits;
     if (model->setup.trains && type != DTYPE_F32)
@@ -202,6 +202,9 @@ void model_plan(struct model *model, const struct model_setup *setup) {
     model->setup = *setup;
     if (!setup->trains)
         model->setup.recompute = RECOMPUTE_LAYER; /* one layer's activations serve all */
+    if (!setup->objective.kind)
+        model->setup.objective.kind = &objective_token_mean;
+    model->flight.num_entries = model->setup.objective.kind->num_entries;
     model->arena.name = "activations";
     plan_layers(model);
     model->flight.acts = xcalloc((size_t)setup->config->num_layers, sizeof *model->flight.acts);
@@ -251,7 +254,9 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model->dev = dev;
     model->params = params;
     model->flight.host_row_start = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_row_start);
-    model->flight.host_losses = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_losses);
+    size_t num_losses = (size_t)setup->max_tokens * (size_t)model->flight.num_entries;
+    model->flight.host_losses = xcalloc(num_losses, sizeof *model->flight.host_losses);
+    model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
     arena_allocate(&model->arena, dev);
     place_all(model);
     upload_rope_tables(model);
@@ -266,4 +271,5 @@ void model_free(struct model *model) {
     free(model->layers);
     free(model->flight.host_row_start);
     free(model->flight.host_losses);
+    free(model->flight.host_weights);
 }

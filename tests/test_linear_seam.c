@@ -1,0 +1,163 @@
+/* test_linear_seam.c - the seam that every product of the model goes through: bias and low-rank pairs of parts of a fused
+ * matrix, on the device that ATELIER_TEST_DEVICE names, in every type, against the explicit matrix W + scale B A in f64.
+ * The loss is sum(g * y): its gradients by x, W, bias, A and B are central differences of that. */
+#include "tests/ops_data.h"
+#include "train/model/linear.h"
+
+enum { N = 9, I = 16, O = 40, R = 8, NUM_PARTS = 2 };
+
+static const struct {
+    int64_t first, count;
+    float scale;
+} PARTS[NUM_PARTS] = {{0, 16, 0.5f}, {24, 16, -1.25f}}; /* rows 16 to 23 have none */
+
+/* Everything that the loss depends on; exact values in f64. */
+struct operands {
+    struct data x, w, bias, g, a[NUM_PARTS], b[NUM_PARTS];
+};
+
+static struct tensor shape_2d(enum dtype dtype, int64_t rows, int64_t cols) {
+    return tensor_2d(NULL, dtype, rows, cols);
+}
+
+static void make_operands(struct operands *v, struct setting s) {
+    v->x = data_random(s.dev, shape_2d(s.dtype, N, I), 1);
+    v->w = data_random(s.dev, shape_2d(s.dtype, O, I), 2);
+    v->bias = data_random(s.dev, tensor_1d(NULL, s.dtype, O), 3);
+    v->g = data_random(s.dev, shape_2d(s.dtype, N, O), 4);
+    for (int p = 0; p < NUM_PARTS; p++) {
+        v->a[p] = data_random(s.dev, shape_2d(s.dtype, R, I), (uint64_t)(5 + p));
+        v->b[p] = data_random(s.dev, shape_2d(s.dtype, PARTS[p].count, R), (uint64_t)(7 + p));
+    }
+}
+
+static void free_operands(struct operands *v) {
+    data_free(v->x), data_free(v->w), data_free(v->bias), data_free(v->g);
+    for (int p = 0; p < NUM_PARTS; p++)
+        data_free(v->a[p]), data_free(v->b[p]);
+}
+
+/* explicit_element - of W + scale B A. */
+static double explicit_element(const struct operands *v, int64_t o, int64_t i) {
+    double sum = v->w.exact[o * I + i];
+    for (int p = 0; p < NUM_PARTS; p++)
+        for (int r = 0; r < R && o >= PARTS[p].first && o < PARTS[p].first + PARTS[p].count; r++)
+            sum += (double)PARTS[p].scale * v->b[p].exact[(o - PARTS[p].first) * R + r] *
+                   v->a[p].exact[r * I + i];
+    return sum;
+}
+
+static double *explicit_forward(const struct operands *v) {
+    double *y = xcalloc(N * O, sizeof *y);
+    for (int64_t o = 0; o < O; o++)
+        for (int64_t i = 0; i < I; i++) {
+            double element = explicit_element(v, o, i);
+            for (int64_t n = 0; n < N; n++)
+                y[n * O + o] += v->x.exact[n * I + i] * element + (i == 0 ? v->bias.exact[o] : 0);
+        }
+    return y;
+}
+
+static double loss(const struct operands *v) {
+    double *y = explicit_forward(v), sum = 0;
+    for (int64_t i = 0; i < N * O; i++)
+        sum += v->g.exact[i] * y[i];
+    free(y);
+    return sum;
+}
+
+/* slopes - of the loss by every element of an operand, malloc'ed. */
+static double *slopes(const struct operands *v, struct data by) {
+    int64_t count = tensor_count(by.t);
+    double *slope = xcalloc((size_t)count, sizeof *slope);
+    for (int64_t i = 0; i < count; i++) {
+        double kept = by.exact[i], step = 1e-4;
+        by.exact[i] = kept + step;
+        double above = loss(v);
+        by.exact[i] = kept - step;
+        slope[i] = (above - loss(v)) / (2 * step);
+        by.exact[i] = kept;
+    }
+    return slope;
+}
+
+/* gradient_of - f32, as large as an operand; NaN at first, so that `overwrite` is seen to be one. */
+static struct data gradient_of(struct operands *v, struct data operand) {
+    struct tensor shape = operand.t;
+    shape.dtype = DTYPE_F32;
+    return data_output(v->x.dev, shape);
+}
+
+static struct weight weight_of(struct data value, struct data grad) {
+    return (struct weight){value.t, grad.t, OP_OVERWRITE};
+}
+
+static void expect_gradient(const struct operands *v, struct data grad, struct data operand,
+                            enum dtype dtype) {
+    double *want = slopes(v, operand);
+    struct tolerance rounded = {4e-2, 1e-2}, exact = {2e-5, INFINITY}; /* 16 bits: of intermediate products */
+    assert_within(grad, want, dtype == DTYPE_F32 ? exact : rounded);
+    free(want);
+}
+
+static void test_explicit(struct setting s) {
+    struct operands v;
+    make_operands(&v, s);
+    struct data y = data_output(s.dev, v.g.t), dx = data_output(s.dev, v.x.t);
+    struct data dw = gradient_of(&v, v.w), dbias = data_zero(s.dev, tensor_1d(NULL, DTYPE_F32, O));
+    struct data da[NUM_PARTS], db[NUM_PARTS];
+    struct linear linear = {
+        .w = weight_of(v.w, dw), .bias = weight_of(v.bias, dbias), .num_parts = NUM_PARTS};
+    for (int p = 0; p < NUM_PARTS; p++) {
+        da[p] = gradient_of(&v, v.a[p]), db[p] = gradient_of(&v, v.b[p]);
+        linear.parts[p] = (struct low_rank){weight_of(v.a[p], da[p]), weight_of(v.b[p], db[p]),
+                                            PARTS[p].scale, PARTS[p].first, PARTS[p].count};
+    }
+    size_t bytes = linear_scratch_bytes(&linear, N);
+    linear.scratch = device_allocate(s.dev, bytes);
+    linear_forward(s.dev, y.t, v.x.t, &linear);
+    linear_backward(s.dev, dx.t, v.g.t, v.x.t, &linear, OP_OVERWRITE);
+    double *want = explicit_forward(&v);
+    struct tolerance rounded = {3e-2, 1e-2}, exact = {1e-5, INFINITY};
+    assert_within(y, want, s.dtype == DTYPE_F32 ? exact : rounded);
+    expect_gradient(&v, dx, v.x, s.dtype);
+    expect_gradient(&v, dw, v.w, s.dtype);
+    expect_gradient(&v, dbias, v.bias, s.dtype);
+    for (int p = 0; p < NUM_PARTS; p++) {
+        expect_gradient(&v, da[p], v.a[p], s.dtype);
+        expect_gradient(&v, db[p], v.b[p], s.dtype);
+        data_free(da[p]), data_free(db[p]);
+    }
+    free(want);
+    device_release(s.dev, linear.scratch, bytes);
+    data_free(y), data_free(dx), data_free(dw), data_free(dbias);
+    free_operands(&v);
+}
+
+/* A frozen matrix with a pair that is trained: its gradient is neither computed nor needed; dx may be added to. */
+static void test_frozen(struct setting s) {
+    struct operands v;
+    make_operands(&v, s);
+    struct data whole = data_output(s.dev, v.x.t), added = data_zero(s.dev, v.x.t), none = {.dev = s.dev};
+    struct linear linear = {.w = weight_of(v.w, none), .num_parts = 1};
+    linear.parts[0] = (struct low_rank){weight_of(v.a[0], none), weight_of(v.b[0], none), 0.5f, 0, 16};
+    size_t bytes = linear_scratch_bytes(&linear, N);
+    linear.scratch = device_allocate(s.dev, bytes);
+    linear_backward(s.dev, whole.t, v.g.t, v.x.t, &linear, OP_OVERWRITE);
+    linear_backward(s.dev, added.t, v.g.t, v.x.t, &linear, OP_ACCUMULATE);
+    assert_true(same_bits(whole, added));
+    linear_backward(s.dev, added.t, v.g.t, v.x.t, &linear, OP_ACCUMULATE);
+    assert_false(same_bits(whole, added)); /* the control: twice */
+    device_release(s.dev, linear.scratch, bytes);
+    data_free(whole), data_free(added);
+    free_operands(&v);
+}
+
+static const struct op_case CASES[] = {
+    {"explicit", test_explicit},
+    {"frozen", test_frozen},
+};
+
+int main(void) {
+    return run_op_cases(CASES, sizeof CASES / sizeof CASES[0]);
+}

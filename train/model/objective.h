@@ -1,0 +1,48 @@
+/* objective.h - what a step minimises: from the losses of tokens to the weight that each has in the backward.
+ *
+ * The backward is always that of sum(weight * loss of the target); an objective chooses the weights, and may add a term of
+ * each layer's output.  One whose gradient is known token by token needs no more.  One that has to see losses before it can
+ * say weights asks for them first: those of the micro-batch (a second pass of the head), or of the whole step (a second
+ * pass of the whole forward).  Every rank asks its own objective about its own rows; what all must know are sums. */
+#pragma once
+
+#include "train/model/flight.h"
+
+enum { OBJECTIVE_MAX_SUMS = 8 };
+
+/* The output of one layer, for a term of the objective. */
+struct layer_output {
+    struct device *dev;
+    int layer;
+    struct tensor x;  /* [N, C] */
+    struct tensor dx; /* [N, C]: gradients are added, times scale */
+    float scale;      /* as model_train was told */
+};
+
+/* `state` is the objective's own.  Functions that are not needed are NULL. */
+struct objective {
+    const char *name;
+    int num_entries;         /* targets of each row, K: batch targets and weights are [K, N] */
+    bool needs_losses_first; /* coefficients is given losses */
+    bool needs_step_pass;    /* step_losses sees every micro-batch before the first gradient of the step */
+
+    /* step_losses - add what is needed of a micro-batch to sums [OBJECTIVE_MAX_SUMS], 0 at first; losses [K, N] are
+     * weight * loss.  step_sums - the sums over all micro-batches and ranks; the gradients of the step come next. */
+    void (*step_losses)(void *state, const struct batch *batch, const float *losses, double *sums);
+    void (*step_sums)(void *state, const double *sums);
+
+    /* coefficients - the weights [K, N] of the backward; at first those of the batch.  losses [K, N]: weight * loss by the
+     * batch's weights; NULL unless needs_losses_first. */
+    void (*coefficients)(void *state, const struct batch *batch, const float *losses, float *weights);
+
+    /* layer_loss - add the gradient of a term of this layer's output to dx; returns the term. */
+    double (*layer_loss)(void *state, const struct layer_output *output);
+};
+
+struct objective_use {
+    const struct objective *kind;
+    void *state;
+};
+
+/* The mean over the target tokens: the weights that the batch has. */
+extern const struct objective objective_token_mean;
