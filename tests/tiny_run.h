@@ -21,7 +21,8 @@ struct tiny_setup {
     bool tied, offloads;
     enum dtype compute, moments;
     const struct optimizer_kind *optimizer;
-    const enum storage *storage; /* [TINY_SLOTS]; NULL: all is trained */
+    const enum storage *storage;      /* [TINY_SLOTS]; NULL: all is trained */
+    const struct model_config *model; /* NULL: tiny_config(tied) */
 };
 
 struct tiny {
@@ -88,7 +89,7 @@ static inline struct params_setup tiny_params(const struct tiny *t) {
 /* tiny_open - a new model, the same weights on any number of ranks. */
 static inline void tiny_open(struct tiny *t, struct tiny_setup setup) {
     struct err err = {""};
-    *t = (struct tiny){.setup = setup, .config = tiny_config(setup.tied)};
+    *t = (struct tiny){.setup = setup, .config = setup.model ? *setup.model : tiny_config(setup.tied)};
     struct params_setup params_setup = tiny_params(t);
     t->batch = tiny_batch(params_setup.rank, params_setup.num_ranks);
     struct model_setup model_setup = {.config = &t->config,

@@ -152,7 +152,7 @@ int model_config_check(const struct model_config *config, const char *origin, st
 char *model_config_text(const struct model_config *config, const char *base_text);
 
 /* family_next_param - the only enumeration of a model's parameters: kind by kind in the order of the family's
- * table, each through all layers.  Start with PARAM_START:
+ * table, each through all layers that have it.  Start with PARAM_START:
  *     struct param at = PARAM_START;
  *     while (family_next_param(config, &at)) ...
  * The order is that of tensors in checkpoints and exported folders. */

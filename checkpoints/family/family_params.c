@@ -28,29 +28,56 @@ const struct param_spec *param_spec(const struct model_config *config, enum tens
     return row < family->num_params && has(config, &family->params[row]) ? &family->params[row] : NULL;
 }
 
+/* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them; all else is in every
+ * layer. */
+static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
+    if (spec->place != PLACE_LAYER)
+        return layer == 0;
+    if (layer >= config->num_layers)
+        return false;
+    struct layer_plan plan = family_layer_plan(config, layer);
+    switch (spec->role) {
+    case ROLE_QUERY_NORM:
+    case ROLE_KEY_NORM:
+        return plan.qk_norm;
+    case ROLE_ATTENTION_NORM:
+    case ROLE_MLP_NORM:
+        return plan.place != NORM_POST;
+    case ROLE_ATTENTION_POST_NORM:
+    case ROLE_MLP_POST_NORM:
+        return plan.place != NORM_PRE;
+    default:
+        return true;
+    }
+}
+
+/* first_layer - from `layer` on, where a kind has a parameter; -1: nowhere. */
+static int first_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
+    int end = spec->place == PLACE_LAYER ? config->num_layers : 1;
+    while (layer < end && !in_layer(config, spec, layer))
+        layer++;
+    return layer < end ? layer : -1;
+}
+
 bool family_next_param(const struct model_config *config, struct param *at) {
     const struct family *family = family_of(config);
-    int row = -1;
-    if (at->layer >= 0) { /* not at the start */
-        row = row_of(family, at->role);
-        if (family->params[row].place == PLACE_LAYER && at->layer + 1 < config->num_layers) {
-            at->layer++;
+    bool starts = at->layer < 0;
+    int row = starts ? 0 : row_of(family, at->role), layer = starts ? 0 : at->layer + 1;
+    for (; row < family->num_params; row++, layer = 0) {
+        const struct param_spec *spec = &family->params[row];
+        int found = has(config, spec) ? first_layer(config, spec, layer) : -1;
+        if (found >= 0) {
+            *at = (struct param){spec->role, found};
             return true;
         }
     }
-    do {
-        row++;
-    } while (row < family->num_params && !has(config, &family->params[row]));
-    if (row == family->num_params)
-        return false;
-    *at = (struct param){family->params[row].role, 0};
-    return true;
+    return false;
 }
 
 /* required - the row of a parameter that the model must have. */
 static const struct param_spec *required(const struct model_config *config, struct param param) {
     const struct param_spec *spec = param_spec(config, param.role);
-    CHECK(spec && param.layer >= 0 && param.layer < config->num_layers,
+    CHECK(spec && param.layer >= 0 && in_layer(config, spec, param.layer),
           "no parameter of role %d in layer %d of model_type '%s'", (int)param.role, param.layer,
           config->model_type);
     return spec;

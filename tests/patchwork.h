@@ -1,0 +1,82 @@
+/* patchwork.h - a family that nobody publishes: each of its layers does something else, together all that a layer plan can
+ * say.  A program that includes this knows this family and no other: it brings the list that checkpoints/family/families.c
+ * has in the program under test. */
+#pragma once
+
+#include "checkpoints/family/family_internal.h"
+
+enum { PATCHWORK_LAYERS = 4 };
+
+/* clang-format off */
+static const struct param_spec patchwork_params[] = {
+    {ROLE_EMBEDDING, PLACE_INPUT, "embedding", "embedding", DIM_VOCAB, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_FINAL_NORM, PLACE_OUTPUT, "final_norm", "final_norm", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_HEAD, PLACE_OUTPUT, "head", "head", DIM_VOCAB, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_UNTIED},
+    {ROLE_ATTENTION_NORM, PLACE_LAYER, "norm1", "norm1", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_QUERY, PLACE_LAYER, "q", "q", DIM_QUERY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_KEY, PLACE_LAYER, "k", "k", DIM_KEY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_VALUE, PLACE_LAYER, "v", "v", DIM_KEY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_QUERY_NORM, PLACE_LAYER, "q_norm", "q_norm", DIM_HEAD, DIM_NONE, INIT_ONE, 0},
+    {ROLE_KEY_NORM, PLACE_LAYER, "k_norm", "k_norm", DIM_HEAD, DIM_NONE, INIT_ONE, 0},
+    {ROLE_OUTPUT, PLACE_LAYER, "o", "o", DIM_WIDTH, DIM_QUERY, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_ATTENTION_POST_NORM, PLACE_LAYER, "post_norm1", "post_norm1", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_MLP_NORM, PLACE_LAYER, "norm2", "norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_GATE, PLACE_LAYER, "gate", "gate", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_UP, PLACE_LAYER, "up", "up", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_DOWN, PLACE_LAYER, "down", "down", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_MLP_POST_NORM, PLACE_LAYER, "post_norm2", "post_norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+};
+/* clang-format on */
+
+static void patchwork_plan(const struct model_config *config, int layer, struct layer_plan *plan) {
+    (void)config;
+    if (layer == 0) {
+        plan->place = NORM_SANDWICH;
+        plan->qk_norm = true;
+        plan->window = 5;
+        plan->gate = GATE_GELU_TANH;
+        plan->softcap = 2.0f;
+        plan->scale = 0.6f;
+    } else if (layer == 1) { /* no rotation, no norm before the branches */
+        plan->place = NORM_POST;
+        plan->rope_theta = 0;
+    } else if (layer == 2) { /* Llama's norms, rotations of its own */
+        plan->rope_theta = 50;
+        plan->rope_scaled = false;
+        plan->window = 3;
+        plan->softcap = 1.5f;
+    } else {
+        plan->place = NORM_POST;
+        plan->qk_norm = true;
+        plan->window = 5;
+        plan->gate = GATE_GELU_TANH;
+    }
+}
+
+static const struct family family_patchwork = {.model_type = "patchwork",
+                                               .architecture = "PatchworkForCausalLM",
+                                               .gguf = "patchwork",
+                                               .params = patchwork_params,
+                                               .num_params =
+                                                   sizeof patchwork_params / sizeof patchwork_params[0],
+                                               .change_plan = patchwork_plan};
+const struct family *const family_list[] = {&family_patchwork};
+const int num_families = 1;
+
+static inline struct model_config patchwork_config(bool tied) {
+    return (struct model_config){.model_type = "patchwork",
+                                 .width = 20,
+                                 .ffn_width = 24,
+                                 .vocab_size = 61,
+                                 .max_positions = 64,
+                                 .num_layers = PATCHWORK_LAYERS,
+                                 .num_heads = 4,
+                                 .num_kv_heads = 2,
+                                 .head_dim = 8,
+                                 .norm_eps = 1e-5f,
+                                 .tied_head = tied,
+                                 .initializer_range = 0.3f,
+                                 .rope_theta = 10000.0,
+                                 .rope_kind = ROPE_LINEAR,
+                                 .rope_factor = 4.0};
+}

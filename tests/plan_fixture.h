@@ -1,0 +1,162 @@
+/* plan_fixture.h - a model of the patchwork family on the device that ATELIER_TEST_DEVICE names, beside the same model in
+ * plain f64 (plan_reference.h), and the comparison of gradients with central differences of the latter. */
+#pragma once
+
+#include "kernels/rng.h"
+#include "tests/check.h"
+#include "tests/patchwork.h"
+#include "tests/plan_reference.h"
+#include "train/model/model.h"
+#include "train/model/optimizer.h"
+#include "train/model/shard.h"
+
+enum { PLAN_ROW_TOKENS = 14, PLAN_TOKENS = 2 * PLAN_ROW_TOKENS };
+
+struct plan_fixture {
+    struct model_config config;
+    struct device dev;
+    struct params params;
+    struct model model;
+    int32_t tokens[PLAN_TOKENS], targets[PLAN_TOKENS], row_start[PLAN_TOKENS], positions[PLAN_TOKENS];
+    float target_weights[PLAN_TOKENS];
+    struct batch batch;
+    struct reference reference;
+};
+
+/* plan_batch - documents of 9, 5 and 14 tokens; two rows without weight. */
+static inline void plan_batch(struct plan_fixture *f) {
+    for (int i = 0; i < PLAN_TOKENS; i++) {
+        int first = i < 9 ? 0 : i < PLAN_ROW_TOKENS ? 9 : PLAN_ROW_TOKENS;
+        f->tokens[i] = (int32_t)rng_below(3, rng_stream(RNG_TEST, 1), (uint64_t)i, 61);
+        f->targets[i] = (int32_t)rng_below(3, rng_stream(RNG_TEST, 2), (uint64_t)i, 61);
+        f->row_start[i] = first;
+        f->positions[i] = i - first;
+        f->target_weights[i] = i == 4 || i == 20 ? 0.0f : 0.5f + (float)(i % 3) * 0.25f;
+    }
+    f->batch = (struct batch){.num_tokens = PLAN_TOKENS,
+                              .tokens = f->tokens,
+                              .targets = f->targets,
+                              .row_start = f->row_start,
+                              .positions = f->positions,
+                              .weights = f->target_weights};
+}
+
+/* plan_weight - random values of one parameter, in the model and in the reference. */
+static inline void plan_weight(struct plan_fixture *f, struct param param) {
+    const struct param_spec *spec = param_spec(&f->config, param.role);
+    int unit = spec->place == PLACE_LAYER   ? 1 + param.layer
+               : spec->place == PLACE_INPUT ? 0
+                                            : params_head_unit(&f->params);
+    struct tensor value = params_weight(&f->params, unit, param.role).value;
+    int64_t count = tensor_count(value);
+    double *exact = xcalloc((size_t)count, sizeof *exact);
+    float *values = xcalloc((size_t)count, sizeof *values);
+    for (int64_t i = 0; i < count; i++) {
+        double noise =
+            rng_normal(9, rng_stream(RNG_TEST, (uint64_t)(10 + param_slot(&f->config, param))), (uint64_t)i);
+        values[i] = (float)(value.ndim == 1 ? 1 + 0.3 * noise : 0.25 * noise);
+        exact[i] = (double)values[i];
+    }
+    device_upload(&f->dev, value, values);
+    f->reference.weights[param.role][param.layer] = exact;
+    free(values);
+}
+
+static inline void plan_open(struct plan_fixture *f, bool tied, enum recompute recompute,
+                             const struct objective_use *objective) {
+    *f = (struct plan_fixture){.config = patchwork_config(tied)};
+    struct params_setup params_setup = {.model = &f->config,
+                                        .compute = DTYPE_F32,
+                                        .moments = DTYPE_F32,
+                                        .optimizer = &optimizer_adamw,
+                                        .trains = true,
+                                        .num_ranks = 1};
+    struct model_setup model_setup = {.config = &f->config,
+                                      .max_tokens = PLAN_TOKENS,
+                                      .max_positions = PLAN_TOKENS,
+                                      .compute = DTYPE_F32,
+                                      .recompute = recompute,
+                                      .head_rows = 11, /* chunks that do not divide the batch */
+                                      .trains = true};
+    if (objective)
+        model_setup.objective = *objective;
+    test_device_open(&f->dev, 1);
+    params_create(&f->params, &f->dev, &params_setup);
+    model_create(&f->model, &f->dev, &f->params, &model_setup);
+    plan_batch(f);
+    f->reference = (struct reference){.config = f->config,
+                                      .num_tokens = PLAN_TOKENS,
+                                      .tokens = f->tokens,
+                                      .targets = f->targets,
+                                      .row_start = f->row_start,
+                                      .positions = f->positions,
+                                      .target_weights = f->target_weights};
+    for (int layer = 0; layer < f->config.num_layers; layer++)
+        f->reference.plans[layer] = family_layer_plan(&f->config, layer);
+    struct param at = PARAM_START;
+    while (family_next_param(&f->config, &at))
+        plan_weight(f, at);
+}
+
+static inline void plan_close(struct plan_fixture *f) {
+    for (int role = 0; role < ROLE_COUNT; role++)
+        for (int layer = 0; layer < REFERENCE_LAYERS; layer++)
+            free(f->reference.weights[role][layer]);
+    model_free(&f->model);
+    params_free(&f->params);
+    device_close(&f->dev);
+}
+
+/* plan_gradients - of the batch as it is, not a mean; returns the loss. */
+static inline double plan_gradients(struct plan_fixture *f) {
+    params_grad_reset(&f->params);
+    double loss = model_train(&f->model, NULL, &f->batch, 1.0f);
+    params_grad_finish(&f->params, NULL, NULL);
+    return loss;
+}
+
+/* plan_gradient_of - of one tensor, malloc'ed. */
+static inline float *plan_gradient_of(struct plan_fixture *f, const struct segment *segment,
+                                      const struct unit_tensor *tensor) {
+    float *values = xcalloc((size_t)tensor->count, sizeof *values);
+    device_download(
+        &f->dev, values,
+        tensor_1d(params_own_grad(&f->params, segment) + tensor->offset, DTYPE_F32, tensor->count));
+    return values;
+}
+
+typedef double plan_loss(const struct reference *, void *user);
+
+/* plan_slope - central difference of the reference's loss by one element. */
+static inline double plan_slope(struct reference *r, double *element, plan_loss *loss, void *user) {
+    const double step = 1e-5, kept = *element;
+    *element = kept + step;
+    double above = loss(r, user);
+    *element = kept - step;
+    double below = loss(r, user);
+    *element = kept;
+    return (above - below) / (2 * step);
+}
+
+/* plan_worst - of every tensor the largest gradient and two others, against central differences; the largest error
+ * relative to the tensor's largest gradient.  factor: what the gradients are multiplied by first (a control). */
+static inline double plan_worst(struct plan_fixture *f, plan_loss *loss, void *user, double factor) {
+    double worst = 0;
+    for (struct segment *s = NULL; (s = params_next(&f->params, s));)
+        for (int t = 0; t < s->num_tensors; t++) {
+            struct param param = s->tensors[t].param;
+            float *gradient = plan_gradient_of(f, s, &s->tensors[t]);
+            int64_t count = s->tensors[t].count, places[3] = {0, count / 2, count - 1};
+            for (int64_t i = 0; i < count; i++)
+                if (fabsf(gradient[i]) > fabsf(gradient[places[0]]))
+                    places[0] = i;
+            double size = fabs((double)gradient[places[0]]) + 1e-30;
+            for (int p = 0; p < 3; p++) {
+                double *element = &f->reference.weights[param.role][param.layer][places[p]];
+                double want = plan_slope(&f->reference, element, loss, user);
+                worst = fmax(worst, fabs(factor * (double)gradient[places[p]] - want) / size);
+            }
+            free(gradient);
+        }
+    return worst;
+}

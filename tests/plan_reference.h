@@ -1,0 +1,185 @@
+/* plan_reference.h - what a model of given layer plans computes, in plain f64 loops and without a word of the code under
+ * test: logits and loss of one micro-batch.  Weights are found by role and layer. */
+#pragma once
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/family/family.h"
+
+enum { REFERENCE_LAYERS = 8 };
+
+struct reference {
+    struct model_config config;
+    struct layer_plan plans[REFERENCE_LAYERS];
+    double *weights[ROLE_COUNT][REFERENCE_LAYERS]; /* as they lie in the model; NULL: absent */
+    int64_t num_tokens;
+    const int32_t *tokens, *targets, *row_start, *positions;
+    const float *target_weights;
+    double *layer_squares; /* where the squares of every layer's output are added; or NULL */
+};
+
+/* reference_product - y [N, out] = x [N, in] w^T, malloc'ed. */
+static inline double *reference_product(const double *x, const double *w, int64_t n, int64_t in,
+                                        int64_t out) {
+    double *y = xcalloc((size_t)(n * out), sizeof *y);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t o = 0; o < out; o++)
+            for (int64_t c = 0; c < in; c++)
+                y[i * out + o] += x[i * in + c] * w[o * in + c];
+    return y;
+}
+
+/* reference_norm - rows of x to unit mean square, times w, in place. */
+static inline void reference_norm(double *x, const double *w, int64_t rows, int64_t width, double eps) {
+    for (int64_t i = 0; i < rows; i++) {
+        double sum = 0;
+        for (int64_t c = 0; c < width; c++)
+            sum += x[i * width + c] * x[i * width + c];
+        for (int64_t c = 0; c < width; c++)
+            x[i * width + c] *= w[c] / sqrt(sum / (double)width + eps);
+    }
+}
+
+static inline double *reference_copy(const double *x, int64_t count) {
+    double *copy = xcalloc((size_t)count, sizeof *copy);
+    memcpy(copy, x, (size_t)count * sizeof *copy);
+    return copy;
+}
+
+/* reference_rotate - heads [N, heads, D] by the plan's rotation: pairs (i, i + D/2). */
+static inline void reference_rotate(const struct reference *r, const struct layer_plan *plan, double *x,
+                                    int64_t heads) {
+    int64_t dim = r->config.head_dim, half = dim / 2;
+    double stretch = plan->rope_scaled && r->config.rope_kind == ROPE_LINEAR ? r->config.rope_factor : 1;
+    for (int64_t i = 0; i < r->num_tokens && plan->rope_theta > 0; i++)
+        for (int64_t h = 0; h < heads; h++)
+            for (int64_t p = 0; p < half; p++) {
+                double angle =
+                    r->positions[i] * pow(plan->rope_theta, -2.0 * (double)p / (double)dim) / stretch;
+                double *head = x + (i * heads + h) * dim, a = head[p], b = head[p + half];
+                head[p] = a * cos(angle) - b * sin(angle);
+                head[p + half] = b * cos(angle) + a * sin(angle);
+            }
+}
+
+/* reference_head - one query head of row i over the keys that it sees; out [D] is added to. */
+static inline void reference_head(const struct reference *r, const struct layer_plan *plan, const double *q,
+                                  const double *k, const double *v, int64_t i, double *out) {
+    int64_t dim = r->config.head_dim, stride = dim * r->config.num_kv_heads, first = r->row_start[i];
+    double scores[256], sum = 0;
+    if (plan->window && i - plan->window + 1 > first)
+        first = i - plan->window + 1;
+    for (int64_t j = first; j <= i; j++) {
+        double s = 0;
+        for (int64_t c = 0; c < dim; c++)
+            s += q[c] * k[j * stride + c];
+        s *= (double)plan->scale;
+        if (plan->softcap > 0)
+            s = (double)plan->softcap * tanh(s / (double)plan->softcap);
+        scores[j] = exp(s);
+        sum += scores[j];
+    }
+    for (int64_t j = first; j <= i; j++)
+        for (int64_t c = 0; c < dim; c++)
+            out[c] += scores[j] / sum * v[j * stride + c];
+}
+
+/* reference_attention - of h [N, C], before the norm after the branch; malloc'ed. */
+static inline double *reference_attention(const struct reference *r, int layer, const double *h) {
+    const struct layer_plan *plan = &r->plans[layer];
+    int64_t n = r->num_tokens, heads = r->config.num_heads, kv = r->config.num_kv_heads,
+            dim = r->config.head_dim;
+    double *q = reference_product(h, r->weights[ROLE_QUERY][layer], n, r->config.width, heads * dim);
+    double *k = reference_product(h, r->weights[ROLE_KEY][layer], n, r->config.width, kv * dim);
+    double *v = reference_product(h, r->weights[ROLE_VALUE][layer], n, r->config.width, kv * dim);
+    double *out = xcalloc((size_t)(n * heads * dim), sizeof *out);
+    if (plan->qk_norm) {
+        reference_norm(q, r->weights[ROLE_QUERY_NORM][layer], n * heads, dim, (double)r->config.norm_eps);
+        reference_norm(k, r->weights[ROLE_KEY_NORM][layer], n * kv, dim, (double)r->config.norm_eps);
+    }
+    reference_rotate(r, plan, q, heads);
+    reference_rotate(r, plan, k, kv);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t head = 0; head < heads; head++) {
+            int64_t group = head * kv / heads * dim;
+            reference_head(r, plan, q + (i * heads + head) * dim, k + group, v + group, i,
+                           out + (i * heads + head) * dim);
+        }
+    double *y = reference_product(out, r->weights[ROLE_OUTPUT][layer], n, heads * dim, r->config.width);
+    free(q), free(k), free(v), free(out);
+    return y;
+}
+
+static inline double reference_gate(enum gate gate, double g) {
+    if (gate == GATE_SILU)
+        return g / (1 + exp(-g));
+    return 0.5 * g * (1 + tanh(sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g)));
+}
+
+/* reference_mlp - of h [N, C]; malloc'ed. */
+static inline double *reference_mlp(const struct reference *r, int layer, const double *h) {
+    int64_t n = r->num_tokens, width = r->config.width, ffn = r->config.ffn_width;
+    double *gate = reference_product(h, r->weights[ROLE_GATE][layer], n, width, ffn);
+    double *up = reference_product(h, r->weights[ROLE_UP][layer], n, width, ffn);
+    for (int64_t i = 0; i < n * ffn; i++)
+        up[i] *= reference_gate(r->plans[layer].gate, gate[i]);
+    double *y = reference_product(up, r->weights[ROLE_DOWN][layer], n, ffn, width);
+    free(gate), free(up);
+    return y;
+}
+
+/* reference_branch - x += norm_after(branch(norm_before(x))), with the norms that the plan asks for. */
+static inline void reference_branch(const struct reference *r, int layer, double *x, bool attention) {
+    enum norm_place place = r->plans[layer].place;
+    int64_t n = r->num_tokens, width = r->config.width;
+    double eps = (double)r->config.norm_eps, *h = reference_copy(x, n * width);
+    if (place != NORM_POST)
+        reference_norm(h, r->weights[attention ? ROLE_ATTENTION_NORM : ROLE_MLP_NORM][layer], n, width, eps);
+    double *y = attention ? reference_attention(r, layer, h) : reference_mlp(r, layer, h);
+    if (place != NORM_PRE)
+        reference_norm(y, r->weights[attention ? ROLE_ATTENTION_POST_NORM : ROLE_MLP_POST_NORM][layer], n,
+                       width, eps);
+    for (int64_t i = 0; i < n * width; i++)
+        x[i] += y[i];
+    free(h), free(y);
+}
+
+/* reference_logits - [N, V], malloc'ed. */
+static inline double *reference_logits(const struct reference *r) {
+    int64_t n = r->num_tokens, width = r->config.width;
+    double *x = xcalloc((size_t)(n * width), sizeof *x);
+    for (int64_t i = 0; i < n * width; i++)
+        x[i] = r->weights[ROLE_EMBEDDING][0][r->tokens[i / width] * width + i % width];
+    for (int layer = 0; layer < r->config.num_layers; layer++) {
+        reference_branch(r, layer, x, true);
+        reference_branch(r, layer, x, false);
+        for (int64_t i = 0; i < n * width && r->layer_squares; i++)
+            *r->layer_squares += x[i] * x[i];
+    }
+    reference_norm(x, r->weights[ROLE_FINAL_NORM][0], n, width, (double)r->config.norm_eps);
+    const double *head = r->weights[r->config.tied_head ? ROLE_EMBEDDING : ROLE_HEAD][0];
+    double *logits = reference_product(x, head, n, width, r->config.vocab_size);
+    free(x);
+    return logits;
+}
+
+/* reference_token_loss - of a target of row i, from the logits. */
+static inline double reference_token_loss(const struct reference *r, const double *logits, int64_t i,
+                                          int32_t target) {
+    const double *row = logits + i * r->config.vocab_size;
+    double sum = 0;
+    for (int64_t v = 0; v < r->config.vocab_size; v++)
+        sum += exp(row[v]);
+    return log(sum) - row[target];
+}
+
+/* reference_loss - sum of weights * losses. */
+static inline double reference_loss(const struct reference *r) {
+    double *logits = reference_logits(r), sum = 0;
+    for (int64_t i = 0; i < r->num_tokens; i++)
+        sum += (double)r->target_weights[i] * reference_token_loss(r, logits, i, r->targets[i]);
+    free(logits);
+    return sum;
+}

@@ -1,0 +1,213 @@
+/* test_layer_plan.c - a model whose layers differ in all that a plan can say (tests/patchwork.h): norms before, after and
+ * around the branches, QK-norm, windows, two rotations and none, GELU, soft-caps; in one model, on the device that
+ * ATELIER_TEST_DEVICE names.  Logits against plain f64 loops, gradients against central differences of those.  Controls:
+ * the same with one thing left out of one layer, and gradients that are one part in ten thousand off. */
+#include "tests/plan_fixture.h"
+
+static double loss_of(const struct reference *r, void *user) {
+    (void)user;
+    return reference_loss(r);
+}
+
+/* logits_error - of the model against the reference as it stands. */
+static double logits_error(struct plan_fixture *f) {
+    int64_t count = PLAN_TOKENS * f->config.vocab_size;
+    double *want = reference_logits(&f->reference), error = 0, size = 0;
+    float *got = xcalloc((size_t)count, sizeof *got);
+    model_logits(&f->model, NULL, &f->batch, got);
+    for (int64_t i = 0; i < count; i++) {
+        error += pow((double)got[i] - want[i], 2);
+        size += pow(want[i], 2);
+    }
+    free(want), free(got);
+    return sqrt(error / size);
+}
+
+static void test_logits(void **state) {
+    (void)state;
+    for (int tied = 0; tied < 2; tied++) {
+        struct plan_fixture f;
+        plan_open(&f, tied, RECOMPUTE_NONE, NULL);
+        double error = logits_error(&f);
+        print_message("logits: relative error %.2e\n", error);
+        assert_true(error < 1e-5);
+        plan_close(&f);
+    }
+}
+
+/* left_out - one thing of one layer's plan; false: there is no such number. */
+static bool left_out(struct layer_plan *plans, int number) {
+    switch (number) {
+    case 0:
+        plans[0].window = 0;
+        return true;
+    case 1:
+        plans[2].window = 5;
+        return true;
+    case 2:
+        plans[0].gate = GATE_SILU;
+        return true;
+    case 3:
+        plans[0].softcap = 0;
+        return true;
+    case 4:
+        plans[2].softcap = 2;
+        return true;
+    case 5:
+        plans[1].rope_theta = 10000;
+        return true;
+    case 6:
+        plans[2].rope_theta = 10000;
+        return true;
+    case 7:
+        plans[2].rope_scaled = true;
+        return true;
+    case 8:
+        plans[3].qk_norm = false;
+        return true;
+    case 9:
+        plans[0].place = NORM_PRE;
+        return true;
+    case 10:
+        plans[0].scale = 0.5f;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void test_what_is_left_out_is_noticed(void **state) {
+    (void)state;
+    struct plan_fixture f;
+    plan_open(&f, false, RECOMPUTE_NONE, NULL);
+    struct layer_plan kept[REFERENCE_LAYERS];
+    memcpy(kept, f.reference.plans, sizeof kept);
+    for (int number = 0; left_out(f.reference.plans, number); number++) {
+        double error = logits_error(&f);
+        if (!(error > 1e-3))
+            fail_msg("change %d of the plan changes the logits by %.2e", number, error);
+        memcpy(f.reference.plans, kept, sizeof kept);
+    }
+    plan_close(&f);
+}
+
+static void check_gradients(bool tied, enum recompute recompute) {
+    struct plan_fixture f;
+    plan_open(&f, tied, recompute, NULL);
+    double loss = plan_gradients(&f), want = reference_loss(&f.reference);
+    double error = plan_worst(&f, loss_of, NULL, 1);
+    print_message("loss %.9f (relative error %.1e), worst gradient error %.2e\n", loss, fabs(loss / want - 1),
+                  error);
+    assert_true(fabs(loss / want - 1) < 1e-6);
+    assert_true(error < 1e-5);
+    assert_true(plan_worst(&f, loss_of, NULL, 1.0001) > 1e-5);
+    plan_close(&f);
+}
+
+static void test_gradients(void **state) {
+    (void)state;
+    check_gradients(false, RECOMPUTE_NONE);
+    check_gradients(true, RECOMPUTE_LAYER);
+}
+
+/* all_gradients - of all tensors in one piece, malloc'ed. */
+static float *all_gradients(struct plan_fixture *f, int64_t *count) {
+    float *all = NULL;
+    *count = 0;
+    for (struct segment *s = NULL; (s = params_next(&f->params, s));)
+        for (int t = 0; t < s->num_tensors; t++) {
+            float *one = plan_gradient_of(f, s, &s->tensors[t]);
+            all = xrealloc(all, (size_t)(*count + s->tensors[t].count) * sizeof *all);
+            memcpy(all + *count, one, (size_t)s->tensors[t].count * sizeof *one);
+            *count += s->tensors[t].count;
+            free(one);
+        }
+    return all;
+}
+
+/* What is computed again has the same bits. */
+static void test_recompute(void **state) {
+    (void)state;
+    struct plan_fixture f;
+    int64_t count;
+    plan_open(&f, false, RECOMPUTE_NONE, NULL);
+    plan_gradients(&f);
+    float *want = all_gradients(&f, &count);
+    plan_close(&f);
+    static const enum recompute kinds[] = {RECOMPUTE_ATTENTION, RECOMPUTE_MLP, RECOMPUTE_LAYER};
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        plan_open(&f, false, kinds[k], NULL);
+        plan_gradients(&f);
+        float *got = all_gradients(&f, &count);
+        assert_memory_equal(got, want, (size_t)count * sizeof *got);
+        f.target_weights[0] += 0.01f; /* the control */
+        free(got);
+        plan_gradients(&f);
+        got = all_gradients(&f, &count);
+        assert_memory_not_equal(got, want, (size_t)count * sizeof *got);
+        free(got);
+        plan_close(&f);
+    }
+    free(want);
+}
+
+/* A text decoded through the caches, a prompt of 4 and then one at a time, gives the logits of the whole text. */
+static void test_decode(void **state) {
+    (void)state;
+    struct plan_fixture f;
+    plan_open(&f, false, RECOMPUTE_NONE, NULL);
+    int64_t vocab = f.config.vocab_size, per_cache = PLAN_TOKENS * f.config.num_kv_heads * f.config.head_dim;
+    size_t bytes = (size_t)(2 * PATCHWORK_LAYERS * per_cache) * sizeof(float);
+    float *memory = device_allocate(&f.dev, bytes);
+    struct kv_cache caches[PATCHWORK_LAYERS];
+    for (int i = 0; i < 2 * PATCHWORK_LAYERS; i++)
+        *(i % 2 ? &caches[i / 2].v : &caches[i / 2].k) = tensor_3d(
+            memory + i * per_cache, DTYPE_F32, PLAN_TOKENS, f.config.num_kv_heads, f.config.head_dim);
+    for (int i = 0; i < PLAN_TOKENS; i++) {
+        f.row_start[i] = 0;
+        f.positions[i] = i;
+    }
+    float *want = xcalloc((size_t)(PLAN_TOKENS * vocab), sizeof *want),
+          *got = xcalloc((size_t)vocab, sizeof *got);
+    model_logits(&f.model, NULL, &f.batch, want);
+    for (int past = 0; past < PLAN_TOKENS; past += past ? 1 : 4) {
+        int count = past ? 1 : 4;
+        struct batch next = {.num_tokens = count, .tokens = f.tokens + past, .positions = f.positions + past};
+        model_decode(&f.model, caches, &next, past, got);
+        assert_true(relative_error(got, want + (past + count - 1) * vocab, vocab) < 1e-5);
+        assert_true(relative_error(got, want + (past + count) % PLAN_TOKENS * vocab, vocab) > 1e-3);
+    }
+    device_release(&f.dev, memory, bytes);
+    free(want), free(got);
+    plan_close(&f);
+}
+
+/* Parameters follow the plan: a layer without a norm has no weight for it. */
+static void test_parameters(void **state) {
+    (void)state;
+    struct model_config config = patchwork_config(false);
+    struct param at = PARAM_START;
+    int num_in[PATCHWORK_LAYERS] = {0}, num_query_norms = 0;
+    while (family_next_param(&config, &at))
+        if (param_spec(&config, at.role)->place == PLACE_LAYER) {
+            num_in[at.layer]++;
+            num_query_norms += at.role == ROLE_QUERY_NORM;
+        }
+    assert_int_equal(num_in[0], 7 + 4 + 2); /* seven matrices, four norms, two of heads */
+    assert_int_equal(num_in[1], 7 + 2);
+    assert_int_equal(num_in[2], 7 + 2);
+    assert_int_equal(num_in[3], 7 + 2 + 2);
+    assert_int_equal(num_query_norms, 2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_what_is_left_out_is_noticed),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_decode),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,60 @@
+/* test_ranks_plan.c - a model whose layers differ from each other (tests/patchwork.h), trained on any number of ranks (run
+ * with 1, 2 and 4) at every stage: losses and weights as of one rank alone.  Control: another learning rate is noticed. */
+#include <math.h>
+
+#include "tests/patchwork.h"
+#include "tests/tiny_run.h"
+#include "train/ranks/comm.h"
+
+enum { STEPS = 6 };
+
+static struct comm *comm;
+
+static struct config config_of(double rate) {
+    struct config config = {
+        .optimizer = {.learning_rate = rate, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1}};
+    return config;
+}
+
+/* run - the losses of STEPS steps. */
+static void run(struct comm *ranks, int stage, double rate, double losses[STEPS]) {
+    struct tiny t;
+    struct model_config model = patchwork_config(stage % 2 == 1);
+    struct config config = config_of(rate);
+    tiny_open(&t, (struct tiny_setup){.comm = ranks,
+                                      .stage = stage,
+                                      .compute = DTYPE_F32,
+                                      .optimizer = &optimizer_adamw,
+                                      .model = &model});
+    for (int step = 0; step < STEPS; step++)
+        losses[step] = tiny_step(&t, &config, step + 1);
+    tiny_close(&t);
+}
+
+static double worst(const double *a, const double *b) {
+    double most = 0;
+    for (int step = 0; step < STEPS; step++)
+        most = fmax(most, fabs(a[step] / b[step] - 1));
+    return most;
+}
+
+static void test_as_alone(void **state) {
+    (void)state;
+    for (int stage = 0; stage <= 3; stage++) {
+        double alone[STEPS], together[STEPS], other[STEPS];
+        run(NULL, stage, 1e-2, alone);
+        run(comm, stage, 1e-2, together);
+        run(comm, stage, 1.01e-2, other);
+        assert_true(worst(together, alone) < 1e-5);
+        assert_true(worst(other, alone) > 1e-5);
+        assert_true(alone[STEPS - 1] < alone[0]);
+    }
+}
+
+int main(int argc, char **argv) {
+    comm = comm_start(&argc, &argv);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_alone)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    comm_finish(comm);
+    return failed;
+}
