@@ -29,18 +29,20 @@ LAYER_NAMES = {
     "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
 }
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
-def make_model(folder, seed, **changes):
+def make_model(folder, seed, kind="Llama", **changes):
     """A random two-layer model whose attention is sharp enough for a wrong rotation to show."""
     torch.manual_seed(seed)
     settings = dict(vocab_size=4096, hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4,
                     num_key_value_heads=2, max_position_embeddings=512, rms_norm_eps=1e-5, tie_word_embeddings=True,
                     bos_token_id=4091, eos_token_id=4092, rope_parameters={"rope_type": "default", "rope_theta": 1e4})
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**(settings | changes)))
+    config = getattr(transformers, f"{kind}Config")(**(settings | changes))
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
     for name, weight in model.named_parameters():
         scale = 0.2 if weight.ndim == 1 else 0.5 if "embed" in name else 1 / weight.shape[1] ** 0.5
         weight.data = torch.randn(weight.shape) * scale + (weight.ndim == 1)
@@ -50,11 +52,12 @@ def make_model(folder, seed, **changes):
 
 
 def make_models(folder):
-    """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows."""
+    """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows; Qwen3."""
     make_model(folder / "plain", 1)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
     make_model(folder / "linear", 3, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})
-    return [folder / name for name in ("plain", "llama3", "linear")]
+    make_model(folder / "qwen3", 4, kind="Qwen3", head_dim=32)
+    return [folder / name for name in ("plain", "llama3", "linear", "qwen3")]
 
 
 def export(model_folder, kind, to):
@@ -87,10 +90,11 @@ def value(reader, key):
 
 
 def check_keys(report, reader):
-    required = ["general.architecture", "llama.context_length", "llama.embedding_length", "llama.block_count",
-                "llama.feed_forward_length", "llama.attention.head_count", "llama.attention.head_count_kv",
-                "llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base", "tokenizer.ggml.model",
-                "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.bos_token_id",
+    own = ["context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
+           "attention.head_count_kv", "attention.layer_norm_rms_epsilon", "rope.freq_base"]
+    architecture = value(reader, "general.architecture")
+    required = [f"{architecture}.{key}" for key in own]
+    required += ["tokenizer.ggml.model", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.bos_token_id",
                 "tokenizer.ggml.eos_token_id", "tokenizer.ggml.add_bos_token"]
     missing = [key for key in required if reader.get_field(key) is None]
     report.expect(not missing, f"required keys, missing: {missing or 'none'}")
@@ -113,17 +117,20 @@ def check_layout(report, reader):
 
 
 def check_values(report, reader, model_folder):
-    head_dim = value(reader, "llama.attention.key_length")
+    architecture = value(reader, "general.architecture")
+    head_dim = value(reader, f"{architecture}.attention.key_length")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     worst, worst_control = 0.0, 0.0
     for name, values in source_tensors(model_folder):
         tensor = tensors.pop(gguf_name(name))
         got = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(values.shape)
-        is_turned = "q_proj" in name or "k_proj" in name
+        is_matrix = "q_proj" in name or "k_proj" in name
+        is_turned = is_matrix and architecture == "llama"  # other architectures keep Hugging Face's order
         want = interleaved(values, head_dim) if is_turned else values
         worst = max(worst, np.linalg.norm(got - want) / np.linalg.norm(want) - LIMITS[tensor.tensor_type.name])
-        if is_turned:
-            worst_control = max(worst_control, np.linalg.norm(got - values) / np.linalg.norm(values))
+        if is_matrix:
+            other = values if is_turned else interleaved(values, head_dim)
+            worst_control = max(worst_control, np.linalg.norm(got - other) / np.linalg.norm(values))
     report.expect(worst <= 0, "values of all tensors within the rounding of their type")
     report.notices("rows of queries and keys in the other order", worst_control, 0.1)
     report.expect(set(tensors) <= {"rope_freqs.weight"}, f"nothing else but {sorted(tensors) or 'nothing'}")
