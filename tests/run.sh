@@ -60,7 +60,7 @@ alone() {
         name=$2$(basename "$program")
         case $name in
         *.o | *.d | *'*' | *test_ranks_*) ;;
-        simt*test_ops | simt*test_ops_columns | simt*test_device | simt*test_attention) # as a Hopper GPU, then an older one in another order
+        simt*test_@(ops*|device|attention|model|layer_plan|objectives|linear_seam)) # as a Hopper GPU, then an older one in another order
             beside "$name, sm_90" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=90 "$program"
             beside "$name, sm_80, disordered" env ATELIER_TEST_DEVICE=cuda SIMT_ARCH=80 SIMT_SEED=3 "$program"
             ;;

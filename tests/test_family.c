@@ -214,6 +214,14 @@ static void test_qwen3(void **state) {
         tensor_shape_text(param_shape(&config, (struct param){ROLE_KEY_NORM, 0}), text, sizeof text),
         "[24] f32");
     assert_int_equal(param_spec(&config, ROLE_QUERY)->traits & PARAM_PERMUTED, 0);
+    struct model_config published = /* the sizes of Qwen3-0.6B, which has 596,049,920 parameters */
+        parsed(
+            "{\"model_type\":\"qwen3\",\"hidden_size\":1024,\"intermediate_size\":3072,\"vocab_size\":151936,"
+            "\"max_position_embeddings\":40960,\"num_hidden_layers\":28,\"num_attention_heads\":16,"
+            "\"num_key_value_heads\":8,\"head_dim\":128,\"rope_theta\":1000000,\"rope_scaling\":null,"
+            "\"sliding_window\":null,\"use_sliding_window\":false,\"max_window_layers\":28,"
+            "\"tie_word_embeddings\":true,\"torch_dtype\":\"bfloat16\"}");
+    assert_int_equal(model_num_parameters(&published), 596049920);
     struct model_config llama = parsed("{\"model_type\":\"llama\",\"head_dim\":24," SIZES "}");
     assert_null(param_spec(&llama, ROLE_QUERY_NORM));
     assert_int_equal(model_num_parameters(&config), model_num_parameters(&llama) + 3 * 2 * 24);

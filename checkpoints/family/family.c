@@ -2,8 +2,8 @@
  * The parameters of a family are in family_NAME.c, walking through them in family_params.c, reading
  * config.json in family_parse.c, writing it in family_text.c, rotary positions in family_rope.c.
  *
- * A new family is a file with its table of parameters, and what its layers do otherwise than Llama's, and a word in
- * families.c. */
+ * A new family is a file with its table of parameters, and what its layers do otherwise than Llama's, and a word of
+ * EACH_FAMILY. */
 #include "checkpoints/family/family_internal.h"
 
 #include <math.h>

@@ -24,10 +24,12 @@ struct family {
     const char *reason;     /* what it has that atelier lacks, where not supported */
 };
 
-/* Supported families, each described in a file of its own (families.c). */
+/* Supported families: family_NAME of family_NAME.c, or of the file of a family that shares its layers.  The only list. */
+#define EACH_FAMILY(FAMILY) FAMILY(llama) FAMILY(mistral) FAMILY(qwen3)
+#define FAMILY_DECLARE(name) extern const struct family family_##name;
+EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];
 extern const int num_families;
-extern const struct family family_llama, family_mistral, family_qwen3;
 
 /* family_of - the family of a checked configuration. */
 const struct family *family_of(const struct model_config *config);

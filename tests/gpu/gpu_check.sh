@@ -130,7 +130,12 @@ check_ops() {
     check "columns taken out and put back" start "$tests/test_ops_columns"
 }
 check_attention() { check "attention" start "$tests/test_attention"; }
-check_model() { check "models against transformers' results" start "$tests/test_model"; }
+check_model() {
+    check "models against transformers' results" start "$tests/test_model"
+    check "bias and low-rank pairs of a product" start "$tests/test_linear_seam"
+    check "everything that a layer plan can say" start "$tests/test_layer_plan"
+    check "objectives" start "$tests/test_objectives"
+}
 check_train() {
     sample
     check "a step allocates nothing" start "$tests/gpu_bench" --memory

@@ -44,5 +44,5 @@ struct objective_use {
     void *state;
 };
 
-/* The mean over the target tokens: the weights that the batch has. */
+/* objective_token_mean.c: the mean over the target tokens, by the weights that the batch has. */
 extern const struct objective objective_token_mean;
