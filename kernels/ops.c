@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "kernels/clock.h"
 #include "kernels/half.h"
@@ -116,65 +115,6 @@ static void scan(struct device *dev, const char *op, const char *argument, struc
                                               : f32_from_f16(((const uint16_t *)t.data)[i]);
         CHECK(isfinite(value), "%s: %s[%lld] is %g", op, argument, (long long)i, (double)value);
     }
-}
-
-void device_close(struct device *dev) {
-    dev->ops->close(dev);
-    memset(dev, 0, sizeof *dev);
-}
-
-void *device_allocate(struct device *dev, size_t size_bytes) {
-    return dev->ops->allocate(dev, size_bytes);
-}
-
-void device_release(struct device *dev, void *data, size_t size_bytes) {
-    if (data)
-        dev->ops->release(dev, data, size_bytes);
-}
-
-void *device_allocate_host(struct device *dev, size_t size_bytes) {
-    return dev->ops->allocate_host(dev, size_bytes);
-}
-
-void device_release_host(struct device *dev, void *data, size_t size_bytes) {
-    if (data)
-        dev->ops->release_host(dev, data, size_bytes);
-}
-
-void device_zero(struct device *dev, struct tensor t) {
-    dev->ops->zero(dev, t.data, tensor_bytes(t));
-}
-
-void device_copy(struct device *dev, struct tensor to, struct tensor from) {
-    CHECK(tensor_bytes(to) == tensor_bytes(from), "copy: %zu bytes into %zu", tensor_bytes(from),
-          tensor_bytes(to));
-    dev->ops->copy(dev, to.data, from.data, tensor_bytes(from));
-}
-
-void device_upload(struct device *dev, struct tensor to, const void *host) {
-    dev->ops->upload(dev, to.data, host, tensor_bytes(to));
-}
-
-void device_download(struct device *dev, void *host, struct tensor from) {
-    dev->ops->download(dev, host, from.data, tensor_bytes(from));
-}
-
-void device_synchronize(struct device *dev) {
-    if (dev->ops->synchronize)
-        dev->ops->synchronize(dev);
-}
-
-size_t device_memory_free(struct device *dev, size_t *total_bytes) {
-    return dev->ops->memory_free(dev, total_bytes);
-}
-
-size_t device_scratch_bytes(struct device *dev, const struct device_limits *limits) {
-    return dev->ops->scratch_bytes ? dev->ops->scratch_bytes(dev, limits) : 0;
-}
-
-void device_reserve(struct device *dev, const struct device_limits *limits) {
-    if (dev->ops->reserve)
-        dev->ops->reserve(dev, device_scratch_bytes(dev, limits));
 }
 
 void op_embedding_forward(struct device *dev, struct tensor x, struct tensor w, struct tensor tokens) {
