@@ -1,5 +1,6 @@
 /* test_ranks_plan.c - a model whose layers differ from each other (tests/patchwork.h), trained on any number of ranks (run
- * with 1, 2 and 4) at every stage: losses and weights as of one rank alone.  Control: another learning rate is noticed. */
+ * with 1, 2 and 4) at every stage: losses as of one rank alone.  Control: another learning rate is noticed.  The same with an
+ * objective that weighs each token by the loss of the whole step, which no rank has seen alone. */
 #include <math.h>
 
 #include "tests/patchwork.h"
@@ -16,16 +17,43 @@ static struct config config_of(double rate) {
     return config;
 }
 
+/* By the step's whole loss: the gradient of half its square. */
+static void add_losses(void *state, const struct batch *batch, const float *losses, double *sums) {
+    (void)state;
+    for (int64_t i = 0; i < batch->num_tokens; i++)
+        sums[0] += (double)losses[i];
+}
+
+static void take_sum(void *state, const double *sums) {
+    *(double *)state = sums[0];
+}
+
+static void weigh_by_sum(void *state, const struct batch *batch, const float *losses, float *weights) {
+    (void)losses;
+    for (int64_t i = 0; i < batch->num_tokens; i++)
+        weights[i] *= (float)(*(double *)state / 200);
+}
+
+static const struct objective WHOLE_SQUARE = {.name = "whole_square",
+                                              .num_entries = 1,
+                                              .needs_step_pass = true,
+                                              .step_losses = add_losses,
+                                              .step_sums = take_sum,
+                                              .coefficients = weigh_by_sum};
+
 /* run - the losses of STEPS steps. */
-static void run(struct comm *ranks, int stage, double rate, double losses[STEPS]) {
+static void run(struct comm *ranks, int stage, double rate, const struct objective *kind,
+                double losses[STEPS]) {
     struct tiny t;
     struct model_config model = patchwork_config(stage % 2 == 1);
     struct config config = config_of(rate);
+    double state = 0;
     tiny_open(&t, (struct tiny_setup){.comm = ranks,
                                       .stage = stage,
                                       .compute = DTYPE_F32,
                                       .optimizer = &optimizer_adamw,
-                                      .model = &model});
+                                      .model = &model,
+                                      .objective = {kind, &state}});
     for (int step = 0; step < STEPS; step++)
         losses[step] = tiny_step(&t, &config, step + 1);
     tiny_close(&t);
@@ -42,18 +70,30 @@ static void test_as_alone(void **state) {
     (void)state;
     for (int stage = 0; stage <= 3; stage++) {
         double alone[STEPS], together[STEPS], other[STEPS];
-        run(NULL, stage, 1e-2, alone);
-        run(comm, stage, 1e-2, together);
-        run(comm, stage, 1.01e-2, other);
+        run(NULL, stage, 1e-2, NULL, alone);
+        run(comm, stage, 1e-2, NULL, together);
+        run(comm, stage, 1.01e-2, NULL, other);
         assert_true(worst(together, alone) < 1e-5);
         assert_true(worst(other, alone) > 1e-5);
         assert_true(alone[STEPS - 1] < alone[0]);
     }
 }
 
+static void test_step_pass(void **state) {
+    (void)state;
+    for (int stage = 0; stage <= 3; stage++) {
+        double alone[STEPS], together[STEPS], plain[STEPS];
+        run(NULL, stage, 1e-2, &WHOLE_SQUARE, alone);
+        run(comm, stage, 1e-2, &WHOLE_SQUARE, together);
+        run(comm, stage, 1e-2, NULL, plain);
+        assert_true(worst(together, alone) < 1e-5);
+        assert_true(worst(plain, alone) > 1e-3);
+    }
+}
+
 int main(int argc, char **argv) {
     comm = comm_start(&argc, &argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_alone)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_alone), cmocka_unit_test(test_step_pass)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_finish(comm);
     return failed;

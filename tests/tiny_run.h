@@ -23,6 +23,7 @@ struct tiny_setup {
     const struct optimizer_kind *optimizer;
     const enum storage *storage;      /* [TINY_SLOTS]; NULL: all is trained */
     const struct model_config *model; /* NULL: tiny_config(tied) */
+    struct objective_use objective;   /* kind NULL: token_mean */
 };
 
 struct tiny {
@@ -96,7 +97,8 @@ static inline void tiny_open(struct tiny *t, struct tiny_setup setup) {
                                       .max_tokens = t->batch.num_tokens,
                                       .max_positions = TINY_SEQUENCE,
                                       .compute = setup.compute,
-                                      .trains = true};
+                                      .trains = true,
+                                      .objective = setup.objective};
     device_open_cpu(&t->dev, 1);
     CHECK(transport_open(&t->link, setup.comm, &t->dev, TRANSPORT_HOST, &err) == 0, "%s", err.text);
     CHECK(param_num_slots(&t->config) <= TINY_SLOTS, "%d slots are too few", (int)TINY_SLOTS);
@@ -123,6 +125,7 @@ static inline void tiny_close(struct tiny *t) {
 static inline double tiny_gradients(struct tiny *t) {
     double count = TINY_SEQUENCES * TINY_SEQUENCE;
     params_grad_reset(&t->params);
+    model_step_pass(&t->model, &t->link, t->setup.comm, &t->batch, 1);
     double loss = model_train(&t->model, &t->link, &t->batch, (float)(1 / count));
     params_grad_finish(&t->params, &t->link, NULL);
     if (t->setup.comm)

@@ -46,6 +46,7 @@ static double compute_gradients(struct trainer *t, double target_weight) {
     float grad_scale = (float)(t->loss_scale.value / target_weight);
     double loss = 0;
     params_grad_reset(&t->params);
+    model_step_pass(&t->model, t->rank.link, t->comm, t->feed.micros, t->feed.num_micros);
     for (int64_t m = 0; m < t->feed.num_micros; m++)
         loss += model_train(&t->model, t->rank.link, &t->feed.micros[m], grad_scale);
     params_grad_finish(&t->params, t->rank.link, t->rank.across);
