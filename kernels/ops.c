@@ -451,6 +451,17 @@ void op_column_sums(struct device *dev, struct tensor dw, struct tensor dy) {
     scan(dev, op, "dw", dw);
 }
 
+void op_axpby(struct device *dev, struct tensor y, struct tensor x, float a, float b) {
+    const char *op = "axpby";
+    expect_type(op, "y", y, ACTIVATION);
+    expect_type(op, "x", x, y.dtype == DTYPE_F32 ? ACTIVATION : F32 | type_of(y));
+    expect_count(op, "x", x, y);
+    struct call call = begin(dev, OP_ADD, op, 0);
+    dev->ops->axpby(dev, y, x, a, b);
+    end(call);
+    scan(dev, op, "y", y);
+}
+
 void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
                       struct tensor targets, struct tensor weights, float grad_scale) {
     const char *op = "cross_entropy";

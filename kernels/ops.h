@@ -36,7 +36,7 @@ enum op_id {
 };
 
 /* What the caller is doing; it says so in device.section, and the time of ops is counted by it as well. */
-enum device_section { SECTION_OTHER, SECTION_FORWARD, SECTION_BACKWARD, SECTION_COUNT };
+enum device_section { SECTION_OTHER, SECTION_FORWARD, SECTION_BACKWARD, SECTION_UPDATE, SECTION_COUNT };
 
 /* What the front door counts, per family of ops; the profile of a step is their difference.  Flops are those
  * of linear (2 per multiply-add) and attention (over the scores that the mask lets through); others count 0.
@@ -261,6 +261,10 @@ typedef void put_columns_fn(struct device *, struct tensor y, struct tensor x,
  *   out +=  dw [O] f32   in  dy [N, O] */
 typedef void column_sums_fn(struct device *, struct tensor dw, struct tensor dy);
 
+/* op_axpby - y = a x + b y, any shape, in f32.
+ *   inout y: not read where b is 0   in  x: not y; types f32, bf16, f16, but not two different ones of 16 bits */
+typedef void axpby_fn(struct device *, struct tensor y, struct tensor x, float a, float b);
+
 /* op_cross_entropy - losses of one chunk of rows, and the gradient of the logits.
  *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
  *   out  dlogits [M, V], any activation type: grad_scale * weights[i] * (softmax - onehot).  It may be logits
@@ -293,7 +297,7 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
     OP(embedding_forward) OP(embedding_backward) OP(rmsnorm_forward) OP(add_rmsnorm_forward)                \
     OP(rmsnorm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)            \
     OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(glu_forward)      \
-    OP(glu_backward) OP(add) OP(take_columns) OP(put_columns) OP(column_sums) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
+    OP(glu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns) OP(column_sums) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

@@ -415,6 +415,29 @@ static void test_add(struct setting s) {
     }
 }
 
+/* Both ways between f32 and the type at hand; y is not read where b is 0. */
+static void test_axpby(struct setting s) {
+    static const int64_t counts[] = {1, 2047, 2049, 10000};
+    for (size_t n = 0; n < sizeof counts / sizeof counts[0]; n++)
+        for (int way = 0; way < 3; way++) {
+            enum dtype y_type = way == 1 ? DTYPE_F32 : s.dtype, x_type = way == 2 ? DTYPE_F32 : s.dtype;
+            struct data x = data_random(s.dev, shape_1d(x_type, counts[n]), 1),
+                        y = data_random(s.dev, shape_1d(y_type, counts[n]), 2),
+                        fresh = data_output(s.dev, y.t);
+            double *want = doubles(counts[n]), *want_fresh = doubles(counts[n]);
+            for (int64_t i = 0; i < counts[n]; i++) {
+                want[i] = 0.75 * x.exact[i] - 1.5 * y.exact[i];
+                want_fresh[i] = 0.75 * x.exact[i];
+            }
+            op_axpby(s.dev, y.t, x.t, 0.75f, -1.5f);
+            op_axpby(s.dev, fresh.t, x.t, 0.75f, 0.0f);
+            assert_matches(y, want, 1e-6);
+            assert_matches(fresh, want_fresh, 1e-6);
+            free(want), free(want_fresh);
+            data_free(x), data_free(y), data_free(fresh);
+        }
+}
+
 /* log_sum_exp - of a row in f64, with one element moved. */
 static double log_sum_exp(const double *row, int64_t count, int64_t moved, double move) {
     double sum = 0, max = -INFINITY;
@@ -553,6 +576,7 @@ static const struct op_case CASES[] = {
     {"glu", test_glu},
     {"glu_extremes", test_glu_extremes},
     {"add", test_add},
+    {"axpby", test_axpby},
     {"loss_reference", test_loss_reference},
     {"cross_entropy", test_cross_entropy},
     {"cross_entropy_apart", test_cross_entropy_apart},

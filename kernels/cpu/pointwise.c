@@ -155,6 +155,28 @@ void cpu_add(struct device *dev, struct tensor y, struct tensor a, struct tensor
     }
 }
 
+CPU_CLONES
+static void axpby_row(float *y, const float *x, float a, float b, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++)
+        y[i] = a * x[i] + b * y[i];
+}
+
+void cpu_axpby(struct device *dev, struct tensor y, struct tensor x, float a, float b) {
+    int64_t total = tensor_count(y);
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (total > CHUNK)
+    for (int64_t first = 0; first < total; first += CHUNK) {
+        float buffers[2][CHUNK];
+        int64_t count = total - first < CHUNK ? total - first : CHUNK;
+        const float *x_row = row_open(x, first, count, buffers[0]);
+        float *y_row = b == 0 ? row_target(y, first, buffers[1]) : row_open(y, first, count, buffers[1]);
+        if (b == 0) /* what y holds may be no number */
+            memset(y_row, 0, (size_t)count * sizeof(float));
+        axpby_row(y_row, x_row, a, b, count);
+        row_commit(y, first, count, y_row);
+    }
+}
+
 void cpu_cast(struct device *dev, struct tensor y, struct tensor x) {
     int64_t total = tensor_count(y);
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (total > CHUNK)

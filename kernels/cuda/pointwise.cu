@@ -2,6 +2,7 @@
  *
  *                       bytes per element                            bound
  *   add                 read a, b, write y      3 sizeof(T)          memory
+ *   axpby               read x, y, write y      sizeof(X) + 2 sizeof(Y)    memory
  *   cast                read x, write y         sizeof(From + To)    memory */
 #include "kernels/cuda/vector.cuh"
 
@@ -40,6 +41,56 @@ extern "C" void cuda_add(struct device *dev, struct tensor y, struct tensor a, s
     expect_same_type("add", y, a);
     expect_same_type("add", y, b);
     BY_TYPE(y.dtype, add, dev, y, a, b);
+}
+
+/* Y, X: types of y and x. */
+template <class Y, class X> struct axpby_op {
+    enum { WIDTH = 4, BATCH = 4 };
+    Y *y;
+    const X *x;
+    float a, b; /* b 0: y is not read */
+};
+
+template <class Y, class X, int N, int B>
+DEV void flat_run(const axpby_op<Y, X> &op, int64_t first, int64_t stride, flat_extent<N, B>) {
+    pack<X, N> x[B];
+    pack<Y, N> y[B] = {};
+#pragma unroll
+    for (int k = 0; k < B; k++) {
+        x[k] = pack_load_once<X, N>(op.x + first + k * stride);
+        if (op.b != 0)
+            y[k] = pack_load_once<Y, N>(op.y + first + k * stride);
+    }
+#pragma unroll
+    for (int k = 0; k < B; k++) {
+        float sum[N], old[N];
+        pack_values(sum, x[k]);
+        pack_values(old, y[k]);
+        for (int i = 0; i < N; i++)
+            sum[i] = op.a * sum[i] + op.b * old[i];
+        pack_store(op.y + first + k * stride, pack_of<Y>(sum));
+    }
+}
+
+template <class Y, class X>
+static void axpby_between(struct device *dev, struct tensor y, struct tensor x, float a, float b) {
+    flat_operand operands[] = {{y.data, sizeof(Y)}, {x.data, sizeof(X)}};
+    axpby_op<Y, X> op = {(Y *)y.data, (const X *)x.data, a, b};
+    flat_launch(dev, op, flat_range_of(tensor_count(y), op.WIDTH, operands, 2));
+}
+
+/* T: the type of 16 bits, or f32 where both are. */
+template <class T> static void axpby(struct device *dev, struct tensor y, struct tensor x, float a, float b) {
+    if (y.dtype == x.dtype)
+        axpby_between<T, T>(dev, y, x, a, b);
+    else if (y.dtype == DTYPE_F32)
+        axpby_between<float, T>(dev, y, x, a, b);
+    else
+        axpby_between<T, float>(dev, y, x, a, b);
+}
+
+extern "C" void cuda_axpby(struct device *dev, struct tensor y, struct tensor x, float a, float b) {
+    BY_TYPE(y.dtype == DTYPE_F32 ? x.dtype : y.dtype, axpby, dev, y, x, a, b);
 }
 
 /* Four elements per access: 16 bytes on the f32 side, 8 on the other. */
