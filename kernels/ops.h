@@ -297,7 +297,8 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
     OP(embedding_forward) OP(embedding_backward) OP(rmsnorm_forward) OP(add_rmsnorm_forward)                \
     OP(rmsnorm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)            \
     OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(glu_forward)      \
-    OP(glu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns) OP(column_sums) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
+    OP(glu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns) OP(column_sums) OP(cross_entropy)   \
+    OP(adamw) OP(sum_squares) OP(cast)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

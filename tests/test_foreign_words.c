@@ -57,7 +57,7 @@ static void test_hints(void **state) {
     expect("warmup_steps: 1\n", NULL, "did you mean 'schedule.warmup_steps'?");
     expect("adapter: lora\n", NULL, "unknown key 'adapter' (there are no adapters yet");
     expect("optimizer: adamw_torch\n", NULL,
-           "'optimizer' is a value, expected a mapping of keys; AdamW is the only");
+           "'optimizer' is a value, expected a mapping of keys; optimizer.kind says which");
     expect("optimizer: {lrr: 1}\n", NULL, "'atelier help config' lists them"); /* nothing is close */
     expect("optimizer: {bta1: 1}\n", NULL, "did you mean 'optimizer.beta1'?");
     expect("tran: {steps: 1}\n", NULL, "did you mean 'train'?");

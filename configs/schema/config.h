@@ -13,7 +13,7 @@
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_MLP, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
 enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1 };
 /* Optimizers by name: what optimizer.kind may be.  Each is a file train/model/optimizer_NAME.c with its table. */
-#define EACH_OPTIMIZER(ROW) ROW(ADAMW, adamw)
+#define EACH_OPTIMIZER(ROW) ROW(ADAMW, adamw) ROW(MUON, muon)
 #define OPTIMIZER_ID(NAME, name) OPTIMIZER_##NAME,
 enum optimizer_id { EACH_OPTIMIZER(OPTIMIZER_ID) OPTIMIZER_COUNT };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
@@ -101,8 +101,8 @@ struct config {
     } train;
     struct { /* optimizer: */
         enum optimizer_id kind;
-        double learning_rate, beta1, beta2, eps, weight_decay;
-        enum dtype state_dtype; /* of the moments: f32 or bf16 */
+        double learning_rate, beta1, beta2, eps, momentum, weight_decay;
+        enum dtype state_dtype; /* of AdamW's moments: f32 or bf16 */
         bool offload;           /* masters and moments in host memory */
     } optimizer;
     struct { /* schedule: */

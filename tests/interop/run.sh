@@ -70,6 +70,7 @@ tokenizers() {
 
 run check_hf
 run compare_train
+run compare_muon
 run check_gguf
 run check_llamacpp
 run check_jinja

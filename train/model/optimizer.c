@@ -48,10 +48,31 @@ double optimizer_state_bytes(const struct optimizer_kind *kind, const struct mod
     return sum;
 }
 
+double optimizer_flops(const struct optimizer_kind *kind, const struct model_config *model) {
+    double sum = 0;
+    struct param at = PARAM_START;
+    while (family_next_param(model, &at)) {
+        const struct update_rule *rule = kind->rule_of(param_spec(model, at.role));
+        sum += rule->flops ? rule->flops(param_shape(model, at)) : 0;
+    }
+    return sum;
+}
+
+double optimizer_matrix_values(const struct optimizer_kind *kind, const struct model_config *model) {
+    double sum = 0;
+    struct param at = PARAM_START;
+    while (family_next_param(model, &at))
+        if (kind->rule_of(param_spec(model, at.role))->owns == OWNS_MATRICES)
+            sum += (double)tensor_count(param_shape(model, at));
+    return sum;
+}
+
 double optimizer_grad_norm(struct params *params, struct comm *comm) {
     double sum = 0;
+    params->dev->section = SECTION_UPDATE;
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
         sum += op_sum_squares(params->dev, tensor_1d(params_own_grad(params, s), DTYPE_F32, s->own_count));
+    params->dev->section = SECTION_OTHER;
     if (params->setup.stage > 0 && comm) /* at stage 0 every rank has summed the whole gradient already */
         comm_sum_f64(comm, &sum, 1);
     return sqrt(sum);
@@ -67,6 +88,8 @@ void optimizer_update(struct params *params, struct transport *link, const struc
                             .number = step->number,
                             .learning_rate = (float)step->learning_rate,
                             .grad_scale = (float)(scale / step->loss_scale)};
+    params->dev->section = SECTION_UPDATE;
     for (int i = 0; i < kind->num_rules; i++)
         kind->rules[i]->update(params, &update);
+    params->dev->section = SECTION_OTHER;
 }

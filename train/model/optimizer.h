@@ -22,6 +22,11 @@ int64_t optimizer_state_values(const struct optimizer_kind *kind, const struct m
 double optimizer_state_bytes(const struct optimizer_kind *kind, const struct model_config *model,
                              enum dtype moments);
 
+/* optimizer_flops - products of one update of the whole model.  optimizer_matrix_values - values in matrices that are
+ * owned whole, which are gathered and given back in each update. */
+double optimizer_flops(const struct optimizer_kind *kind, const struct model_config *model);
+double optimizer_matrix_values(const struct optimizer_kind *kind, const struct model_config *model);
+
 /* optimizer_grad_norm - global L2 norm of the reduced gradients, the same bits on every rank.  comm joins the
  * ranks that share a replica.  Collective. */
 double optimizer_grad_norm(struct params *params, struct comm *comm);

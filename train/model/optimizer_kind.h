@@ -10,7 +10,7 @@
 struct params;
 struct update;
 
-enum { MAX_STATES = 2, MAX_RULES = 2 };
+enum { MAX_STATES = 2, MAX_RULES = 2, MAX_WORK = 6 };
 
 /* Type of a state in memory; files hold f32. */
 enum state_type {
@@ -29,9 +29,13 @@ struct update_rule {
         enum state_type type;
     } states[MAX_STATES]; /* each as large as the parameter */
 
+    /* place - takes from the arenas what update works in, into params.work.  NULL: it needs nothing. */
+    void (*place)(struct params *params);
     /* update - one step of all segments of this rule: the owned masters, and the copies that the forward reads.
      * Collective. */
     void (*update)(struct params *params, const struct update *update);
+    /* flops - of the matrix products of one update of such a tensor.  NULL: none. */
+    double (*flops)(struct tensor shape);
 };
 
 struct optimizer_kind {

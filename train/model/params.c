@@ -100,30 +100,40 @@ static void split_unit(struct unit *unit, const struct params_setup *setup) {
     }
 }
 
-/* assign_owners - of the tensors whose rules own matrices.  The cost of work on one [m, n] is taken as
- * m n min(m, n), that of a few products with itself. */
-static void assign_owners(struct params *params) {
-    int count = 0;
-    for (struct segment *s = NULL; (s = params_next(params, s));)
-        count += s->rule && s->rule->owns == OWNS_MATRICES ? s->num_tensors : 0;
-    if (count == 0)
-        return;
+/* deal - give each of these matrices an owner.  The cost of work on one [m, n] is taken as m n min(m, n), that of a
+ * few products with itself. */
+static void deal(const struct params *params, struct unit_tensor **tensors, int count) {
     double *costs = xcalloc((size_t)count, sizeof *costs);
-    struct unit_tensor **tensors = xcalloc((size_t)count, sizeof *tensors);
-    int *owners = xcalloc((size_t)count, sizeof *owners), at = 0;
-    for (struct segment *s = NULL; (s = params_next(params, s));)
-        for (int i = 0; s->rule && s->rule->owns == OWNS_MATRICES && i < s->num_tensors; i++, at++) {
-            struct tensor shape = param_shape(params->setup.model, s->tensors[i].param);
-            double m = (double)shape.dims[0], n = (double)shape.dims[1];
-            tensors[at] = &s->tensors[i];
-            costs[at] = m * n * (m < n ? m : n);
-        }
+    int *owners = xcalloc((size_t)count, sizeof *owners);
+    for (int i = 0; i < count; i++) {
+        struct tensor shape = param_shape(params->setup.model, tensors[i]->param);
+        double m = (double)shape.dims[0], n = (double)shape.dims[1];
+        costs[i] = m * n * (m < n ? m : n);
+    }
     owners_assign(costs, count, params->setup.num_ranks, owners);
     for (int i = 0; i < count; i++)
         tensors[i]->owner = owners[i];
     free(costs);
-    free(tensors);
     free(owners);
+}
+
+/* assign_owners - of the tensors of a rule that owns matrices, in rounds of as many segments as there are ranks: what
+ * is worked on at one time is about one segment for each. */
+static void assign_owners(struct params *params, const struct update_rule *rule) {
+    struct unit_tensor **round = NULL;
+    int num_segments = 0, count = 0;
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, rule));) {
+        round = xrealloc(round, (size_t)(count + s->num_tensors) * sizeof *round);
+        for (int i = 0; i < s->num_tensors; i++)
+            round[count++] = &s->tensors[i];
+        if (++num_segments % params->setup.num_ranks == 0) {
+            deal(params, round, count);
+            count = 0;
+        }
+    }
+    if (count > 0)
+        deal(params, round, count);
+    free(round);
 }
 
 static void layout_units(struct params *params) {
@@ -134,7 +144,10 @@ static void layout_units(struct params *params) {
     add_tensors(params, 1);
     for (int u = 0; u < params->num_units; u++)
         split_unit(&params->units[u], &params->setup);
-    assign_owners(params);
+    const struct optimizer_kind *kind = params->setup.optimizer;
+    for (int i = 0; kind && i < kind->num_rules; i++)
+        if (kind->rules[i]->owns == OWNS_MATRICES)
+            assign_owners(params, kind->rules[i]);
 }
 
 struct segment *params_next(const struct params *params, const struct segment *segment) {
@@ -181,7 +194,6 @@ enum dtype params_state_type(const struct params *params, const struct segment *
 static void place_training(struct params *params, struct segment *segment) {
     if (segment->storage != STORAGE_TRAINED)
         return;
-    CHECK(segment->rule, "parameters are trained, but by no optimizer");
     segment->grad = arena_take(&params->arena_grads,
                                params->setup.stage < 2 ? segment->count : segment->shard_count, DTYPE_F32);
     struct arena *arena = params->setup.offloads ? &params->arena_offloaded : &params->arena_optimizer;
@@ -230,6 +242,10 @@ static void place_all(struct params *params) {
             place_training(params, s);
     }
     place_slots(params);
+    const struct optimizer_kind *kind = params->setup.optimizer;
+    for (int i = 0; params->setup.trains && i < kind->num_rules; i++)
+        if (kind->rules[i]->place)
+            kind->rules[i]->place(params);
 }
 
 void params_plan(struct params *params, const struct params_setup *setup) {
@@ -241,6 +257,7 @@ void params_plan(struct params *params, const struct params_setup *setup) {
     params->arena_comm.name = "gather and reduce buffers";
     params->arena_offloaded.name = "masters and optimizer in host memory";
     params->arena_offloaded.on_host = true;
+    CHECK(setup->optimizer || !setup->trains, "parameters are trained, but by no optimizer");
     layout_units(params);
     params->setup.storage = NULL; /* the caller's: it need not live on */
     place_all(params);

@@ -114,7 +114,8 @@ struct params {
     struct unit *units;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded;
-    double comm_s; /* seconds spent waiting for transfers */
+    void *work[MAX_WORK]; /* what the optimizer's update works in, as its rule placed it */
+    double comm_s;        /* seconds spent waiting for transfers */
 };
 
 /* params_plan - the layout, and the arenas measured but not allocated.  params_create - the same with memory

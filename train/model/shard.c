@@ -143,16 +143,16 @@ void params_grad_end(struct params *params, struct transport *link, int unit) {
     send_gradients(link, u, slot);
 }
 
-/* reduce_whole - stages 0 and 1: gradients were kept whole until the end of the step. */
-static void reduce_whole(struct params *params, struct transport *link, struct segment *segment) {
+/* sum_whole - the owned range of an array [count] that every rank holds becomes the sum over the ranks. */
+static void sum_whole(struct params *params, struct transport *link, const struct segment *segment,
+                      float *whole) {
     if (params->setup.stage == 0) {
         if (params->setup.num_ranks > 1)
-            transport_sum_f32(link, segment->grad, segment->count);
+            transport_sum_f32(link, whole, segment->count);
         return;
     }
     struct transfer transfer = {0};
-    transport_reduce_scatter_start(link, segment->grad + segment->own_first, segment->grad,
-                                   segment->shard_count, &transfer);
+    transport_reduce_scatter_start(link, whole + segment->own_first, whole, segment->shard_count, &transfer);
     transport_wait(link, &transfer);
 }
 
@@ -167,7 +167,7 @@ void params_grad_finish(struct params *params, struct transport *link, struct tr
     double start = clock_s(), comm_s = params->comm_s;
     if (params->setup.stage < 2)
         for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
-            reduce_whole(params, link, s);
+            sum_whole(params, link, s, s->grad); /* they were kept whole until the end of the step */
     for (int s = 0; s < SLOT_COUNT; s++)
         settle(params, link, &params->gradient[s]);
     if (across)
@@ -184,6 +184,25 @@ void *params_own_copy(const struct params *params, const struct segment *segment
         return NULL;
     size_t offset_bytes = (size_t)segment->own_first * dtype_bytes(segment->stored);
     return params->setup.stage == 3 ? segment->shard : (char *)segment->full + offset_bytes;
+}
+
+void params_gather_own(struct params *params, struct transport *link, const struct segment *segment,
+                       float *whole) {
+    struct transfer transfer = {0};
+    double start = clock_s();
+    if (params->setup.stage == 0) /* the owned range is all of it */
+        return;
+    transport_all_gather_start(link, whole, whole + segment->own_first,
+                               (size_t)segment->shard_count * sizeof *whole, &transfer);
+    transport_wait(link, &transfer);
+    params->comm_s += clock_s() - start;
+}
+
+void params_sum_own(struct params *params, struct transport *link, const struct segment *segment,
+                    float *whole) {
+    double start = clock_s();
+    sum_whole(params, link, segment, whole);
+    params->comm_s += clock_s() - start;
 }
 
 /* gather_values - every rank gets all of what the ranks hold a shard of in its place. */

@@ -28,6 +28,14 @@ float *params_own_grad(const struct params *params, const struct segment *segmen
  * that is the master itself. */
 void *params_own_copy(const struct params *params, const struct segment *segment);
 
+/* params_gather_own - whole, f32 [count], of which each rank has filled its owned range, is complete on all ranks.
+ * params_sum_own - the owned range of whole is the sum over the ranks' wholes; what else whole holds is lost.
+ * Collective. */
+void params_gather_own(struct params *params, struct transport *link, const struct segment *segment,
+                       float *whole);
+void params_sum_own(struct params *params, struct transport *link, const struct segment *segment,
+                    float *whole);
+
 /* params_publish - the copies of what this rank owns have changed: all ranks get them, what was gathered is
  * forgotten.  params_refresh - make those copies from the masters first.  Collective. */
 void params_publish(struct params *params, struct transport *link);

@@ -81,6 +81,12 @@ static double optimizer_bytes(const struct layout *layout) {
     return ((double)model_num_parameters(p->model) * per_value + states) / (p->stage > 0 ? p->num_ranks : 1);
 }
 
+/* optimizer_products_s - of one rank: matrices that are owned whole are shared by the ranks of a replica. */
+static double optimizer_products_s(const struct layout *layout, const struct machine *machine) {
+    const struct params_setup *p = &layout->params;
+    return optimizer_flops(p->optimizer, p->model) / p->num_ranks / machine->flops_per_s;
+}
+
 /* Bytes that one rank sends inside its replica in a step, as bus bandwidth counts: (n - 1) / n of the whole
  * per gather or scatter.  hidden: layer by layer beside the computation; exposed: after it. */
 struct link_bytes {
@@ -92,16 +98,17 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
     double parameters = (double)model_num_parameters(p->model);
     double share = (double)(p->num_ranks - 1) / p->num_ranks;
     double gather = share * parameters * (double)dtype_bytes(p->compute), scatter = share * parameters * 4;
+    /* Whole matrices go to their owners and back, or are summed. */
+    double update = 2 * share * 4 * optimizer_matrix_values(p->optimizer, p->model);
     switch (p->stage) {
     case 0:
-        return (struct link_bytes){0, 2 * scatter};
+        return (struct link_bytes){0, 2 * scatter + update};
     case 1:
-        return (struct link_bytes){0, scatter + gather};
+        return (struct link_bytes){0, scatter + gather + update};
     case 2:
-        return (struct link_bytes){scatter * num_micros, gather};
-    default:
-        return (struct link_bytes){num_micros * (scatter + 2 * gather),
-                                   0}; /* for the forward and the backward */
+        return (struct link_bytes){scatter * num_micros, gather + update};
+    default: /* gathers for the forward and the backward */
+        return (struct link_bytes){num_micros * (scatter + 2 * gather), update};
     }
 }
 
@@ -154,6 +161,7 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
     time.compute_s =
         tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
                   element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
+        optimizer_products_s(layout, machine) +
         optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
     time.hidden_s = grid->axes[AXIS_SHARD].size > 1 ? sent.hidden / link : 0;
     time.link_s = grid->axes[AXIS_SHARD].size > 1 ? sent.exposed / link : 0;

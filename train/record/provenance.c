@@ -338,6 +338,8 @@ static json_t *procedure_json(const struct config *config) {
     put_real(procedure, "learning_rate", config->optimizer.learning_rate);
     put_real(procedure, "beta1", config->optimizer.beta1);
     put_real(procedure, "beta2", config->optimizer.beta2);
+    if (config->optimizer.kind == OPTIMIZER_MUON)
+        put_real(procedure, "momentum", config->optimizer.momentum);
     put_real(procedure, "weight_decay", config->optimizer.weight_decay);
     put_real(procedure, "grad_clip", config->train.grad_clip);
     put_text(procedure, "schedule", schedules[config->schedule.kind]);

@@ -93,7 +93,8 @@ static void fill_phases(const struct trainer *t, struct step_record *record, con
         now->section_seconds[SECTION_BACKWARD] - before->section_seconds[SECTION_BACKWARD];
     record->phase_s[PHASE_COMM] =
         on_host ? t->params.comm_s : now->seconds[OP_TRANSFER] - before->seconds[OP_TRANSFER];
-    record->phase_s[PHASE_OPTIMIZER] = now->seconds[OP_UPDATE] - before->seconds[OP_UPDATE];
+    record->phase_s[PHASE_OPTIMIZER] =
+        now->section_seconds[SECTION_UPDATE] - before->section_seconds[SECTION_UPDATE];
 }
 
 /* update - new weights from the gradients, on all ranks.  Gradients that overflowed f16 cost this update and

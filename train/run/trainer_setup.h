@@ -43,7 +43,7 @@ struct trainer {
     struct metrics *metrics;       /* root only */
     struct run_lock lock;          /* root only: keeps a second job out of the run folder */
     int64_t step;                  /* batches read */
-    int64_t updates;               /* of them that changed the weights: AdamW counts these */
+    int64_t updates;               /* of them that changed the weights: the optimizer counts these */
     int64_t steps_without_targets; /* of this start */
     int64_t tokens_seen;           /* input tokens so far, padding left out */
     int64_t tokens_before;         /* of them before this start */
