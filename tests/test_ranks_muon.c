@@ -247,7 +247,9 @@ static void test_reference(void **state) {
 
 /* --- ranks --- */
 
-enum { STEPS = 20 };
+enum { STEPS = 20, GPU_STEPS = 3 };
+
+static int num_steps = STEPS; /* fewer on what stands in for a GPU, which is slow */
 
 static void curve(struct tiny_setup setup, double rate, double losses[STEPS]) {
     struct tiny t;
@@ -255,14 +257,14 @@ static void curve(struct tiny_setup setup, double rate, double losses[STEPS]) {
     config.optimizer.learning_rate = rate;
     setup.optimizer = &optimizer_muon;
     tiny_open(&t, setup);
-    for (int i = 0; i < STEPS; i++)
+    for (int i = 0; i < num_steps; i++)
         losses[i] = tiny_step(&t, &config, i + 1);
     tiny_close(&t);
 }
 
 static double worst_difference(const double *a, const double *b) {
     double worst = 0;
-    for (int i = 0; i < STEPS; i++)
+    for (int i = 0; i < num_steps; i++)
         worst = fmax(worst, fabs(a[i] - b[i]) / fabs(b[i]));
     return worst;
 }
@@ -272,7 +274,7 @@ static void test_ranks_agree(void **state) {
     double want[STEPS], got[STEPS], rate = CONFIG.optimizer.learning_rate;
     for (int tied = 0; tied <= 1; tied++) {
         curve((struct tiny_setup){.tied = tied}, rate, want);
-        assert_true(want[STEPS - 1] < want[0] - 0.1); /* it learns */
+        assert_true(want[num_steps - 1] < want[0] - 0.005 * num_steps); /* it learns */
         for (int stage = 0; stage <= 3; stage++) {
             curve((struct tiny_setup){.comm = comm, .stage = stage, .tied = tied}, rate, got);
             double worst = worst_difference(got, want);
@@ -340,7 +342,7 @@ static void load(struct tiny *t, struct tiny_setup setup, const char *folder) {
 static void forget_momentum(struct tiny *t) {
     for (struct segment *s = NULL; (s = params_next(&t->params, s));)
         if (s->rule->owns == OWNS_MATRICES)
-            memset(s->states[0], 0, (size_t)s->own_count * sizeof(float));
+            device_zero(&t->dev, tensor_1d(s->states[0], DTYPE_F32, s->own_count));
 }
 
 static void test_resume(void **state) {
@@ -359,7 +361,8 @@ static void test_resume(void **state) {
         struct state_save save = {.run_folder = run,
                                   .step = 3 + stage,
                                   .source = {.config = &straight.config, .max_file_bytes = 1 << 30},
-                                  .state_text = "{\"step\": 3}"};
+                                  .state_text = "{\"step\": 3}",
+                                  .owns_folder = tiny_owns};
         assert_true(state_save(&straight.params, comm, &save));
         char *folder = xasprintf("%s/step-%06d", run, 3 + stage);
         check_files(folder);
@@ -451,8 +454,18 @@ static void test_every_matrix_has_an_owner(void **state) {
     tiny_close(&t);
 }
 
+static void look_for_gpu(void) {
+    struct device dev;
+    struct err err = {""};
+    if (device_open_cuda(&dev, 0, &err) != 0)
+        return;
+    num_steps = GPU_STEPS;
+    device_close(&dev);
+}
+
 int main(int argc, char **argv) {
     comm = comm_start(&argc, &argv);
+    look_for_gpu();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),
         cmocka_unit_test(test_ranks_agree),

@@ -229,7 +229,8 @@ static void test_checkpoint(void **state) {
     struct state_save save = {.run_folder = run,
                               .step = 1,
                               .source = {.config = &saved.config, .max_file_bytes = 1 << 30},
-                              .state_text = "{\"step\": 1}"};
+                              .state_text = "{\"step\": 1}",
+                              .owns_folder = tiny_owns};
     assert_true(state_save(&saved.params, comm, &save));
     folder = xasprintf("%s/step-000001", run);
     assert_true(has_tensor(folder, "adam_m", "model.layers.0.mlp.gate_proj.weight"));

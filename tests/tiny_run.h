@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/device_cuda.h"
 #include "kernels/rng.h"
 #include "train/model/model.h"
 #include "train/model/optimizer.h"
@@ -87,9 +88,20 @@ static inline struct params_setup tiny_params(const struct tiny *t) {
                                  .num_ranks = comm ? comm_num_ranks(comm) : 1};
 }
 
+/* tiny_open_device - ranks together compute on a GPU where the program has one, or what stands in for one; a rank
+ * alone on the CPU: it is what the others are compared with. */
+static inline void tiny_open_device(struct tiny *t) {
+    struct err err = {""};
+    bool on_gpu = t->setup.comm && device_open_cuda(&t->dev, 0, &err) == 0;
+    if (!on_gpu)
+        device_open_cpu(&t->dev, 1);
+    CHECK(transport_open(&t->link, t->setup.comm, &t->dev, on_gpu ? TRANSPORT_STAGED : TRANSPORT_HOST,
+                         &err) == 0,
+          "%s", err.text);
+}
+
 /* tiny_open - a new model, the same weights on any number of ranks. */
 static inline void tiny_open(struct tiny *t, struct tiny_setup setup) {
-    struct err err = {""};
     *t = (struct tiny){.setup = setup, .config = setup.model ? *setup.model : tiny_config(setup.tied)};
     struct params_setup params_setup = tiny_params(t);
     t->batch = tiny_batch(params_setup.rank, params_setup.num_ranks);
@@ -99,8 +111,7 @@ static inline void tiny_open(struct tiny *t, struct tiny_setup setup) {
                                       .compute = setup.compute,
                                       .trains = true,
                                       .objective = setup.objective};
-    device_open_cpu(&t->dev, 1);
-    CHECK(transport_open(&t->link, setup.comm, &t->dev, TRANSPORT_HOST, &err) == 0, "%s", err.text);
+    tiny_open_device(t);
     CHECK(param_num_slots(&t->config) <= TINY_SLOTS, "%d slots are too few", (int)TINY_SLOTS);
     params_create(&t->params, &t->dev, &params_setup);
     model_create(&t->model, &t->dev, &t->params, &model_setup);
@@ -145,6 +156,12 @@ static inline double tiny_step(struct tiny *t, const struct config *config, int6
     return loss;
 }
 
+/* tiny_owns - of state_save: the folder is the test's own. */
+static inline bool tiny_owns(const void *owner) {
+    (void)owner;
+    return true;
+}
+
 /* The weights as the forward reads them, each a copy of its bytes. */
 struct tiny_weights {
     void *values[TINY_SLOTS]; /* by param_slot */
@@ -164,7 +181,7 @@ static inline void tiny_weights(struct tiny *t, struct tiny_weights *w) {
             w->counts[slot] = tensor_count(value);
             w->bytes[slot] = tensor_bytes(value);
             w->values[slot] = xmalloc(w->bytes[slot]);
-            memcpy(w->values[slot], value.data, w->bytes[slot]);
+            device_download(&t->dev, w->values[slot], value);
         }
     }
 }
