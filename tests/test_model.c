@@ -191,21 +191,21 @@ struct compare {
 
 /* compare_piece - one tensor (stage 0 on one rank: always whole) against the golden one, where there is one.
  */
-static int compare_piece(void *user, const struct segment *segment, const struct unit_tensor *tensor,
-                         int64_t tensor_first, int64_t at, int64_t count) {
+static int compare_piece(void *user, const struct piece *piece) {
     struct compare *compare = user;
     struct fixture *f = compare->f;
     char name[PARAM_NAME_ROOM];
-    param_name(&f->config, tensor->param, name);
+    param_name(&f->config, piece->tensor->param, name);
     char *key = xasprintf("%s%s", compare->prefix, name);
-    assert_int_equal(tensor_first, 0);
+    assert_int_equal(piece->whole_first, 0);
+    int64_t count = piece->count;
     if (st_find(f->expected, key) >= 0) {
         int64_t expected_count;
         float *want = read_expected(f, key, &expected_count);
-        float *own = compare->masters ? segment->master : params_own_grad(&f->params, segment);
+        float *own = compare->masters ? piece->segment->master : params_own_grad(&f->params, piece->segment);
         float *got = xmalloc((size_t)count * sizeof *got);
         assert_int_equal(expected_count, count);
-        device_download(&f->dev, got, tensor_1d(own + at, DTYPE_F32, count));
+        device_download(&f->dev, got, tensor_1d(own + piece->at, DTYPE_F32, count));
         double error = relative_error(got, want, count);
         compare->worst = error > compare->worst ? error : compare->worst;
         compare->num_compared++;

@@ -18,22 +18,29 @@ static struct tensor view(void *own, enum dtype dtype, int64_t at, int64_t count
     return tensor_1d(data, dtype, count);
 }
 
-/* update_piece - the part of one tensor that this rank owns.  Random numbers are the tensor's own. */
-static int update_piece(void *user, const struct segment *s, const struct unit_tensor *tensor,
-                        int64_t tensor_first, int64_t at, int64_t count) {
-    struct adamw_update *update = user;
-    struct params *params = update->params;
-    struct adamw_args args = update->args;
-    char name[PARAM_NAME_ROOM];
-    args.weight_decay = tensor->spec->traits & PARAM_DECAYS ? update->weight_decay : 0.0f;
-    args.stream = rng_stream_named(RNG_ROUND, param_name(params->setup.model, tensor->param, name),
-                                   (uint64_t)args.step);
-    args.first = tensor_first;
+/* update_run - elements [at, at + count) of what this rank owns of a segment. */
+static void update_run(struct params *params, const struct segment *s, const struct adamw_args *args,
+                       int64_t at, int64_t count) {
     op_adamw(params->dev, view(s->master, DTYPE_F32, at, count),
              view(s->states[STATE_M], params_state_type(params, s, STATE_M), at, count),
              view(s->states[STATE_V], params_state_type(params, s, STATE_V), at, count),
              view(params_own_copy(params, s), s->stored, at, count),
-             view(params_own_grad(params, s), DTYPE_F32, at, count), &args);
+             view(params_own_grad(params, s), DTYPE_F32, at, count), args);
+}
+
+/* update_piece - the part of one tensor that this rank owns.  Random numbers are the tensor's own. */
+static int update_piece(void *user, const struct piece *piece) {
+    struct adamw_update *update = user;
+    struct params *params = update->params;
+    struct adamw_args args = update->args;
+    char name[PARAM_NAME_ROOM];
+    args.weight_decay = piece->tensor->spec->traits & PARAM_DECAYS ? update->weight_decay : 0.0f;
+    args.stream = rng_stream_named(RNG_ROUND, param_name(params->setup.model, piece->tensor->param, name),
+                                   (uint64_t)args.step);
+    for (int64_t row = 0; row < piece->num_rows; row++) {
+        args.first = piece->whole_first + row * piece->stride;
+        update_run(params, piece->segment, &args, piece->at + row * piece->count, piece->count);
+    }
     return 0;
 }
 

@@ -54,9 +54,15 @@ static void add_tensor(struct params *params, struct param param, struct tensor 
     struct segment *segment = segment_of(params, param, spec);
     segment->tensors =
         xrealloc(segment->tensors, (size_t)(segment->num_tensors + 1) * sizeof *segment->tensors);
-    segment->tensors[segment->num_tensors++] =
-        (struct unit_tensor){param, spec, segment->count, tensor_count(shape), -1};
-    segment->count += tensor_count(shape);
+    int64_t count = tensor_count(shape);
+    segment->tensors[segment->num_tensors++] = (struct unit_tensor){.param = param,
+                                                                    .spec = spec,
+                                                                    .offset = segment->count,
+                                                                    .count = count,
+                                                                    .row_count = count,
+                                                                    .stride = count,
+                                                                    .owner = -1};
+    segment->count += count;
     /* The backward writes matrices whole.  An embedding of its own is added to row by row instead. */
     bool is_product = shape.ndim >= 2 && (spec->place != PLACE_INPUT || model->tied_head);
     if (is_product)
@@ -355,18 +361,36 @@ void *params_value_shard(const struct params *params, const struct segment *segm
     return plus(segment->full, params->setup.rank * segment->shard_count, segment->stored);
 }
 
+/* each_run - visit elements [begin, end) of what the segment holds of a tensor: whole rows together, a row that the
+ * range cuts by itself.  at: where begin lies in the range. */
+static int each_run(struct piece piece, int64_t begin, int64_t end, params_visit visit, void *user) {
+    const struct unit_tensor *tensor = piece.tensor;
+    int64_t row_count = tensor->row_count;
+    int status = 0;
+    while (begin < end && status == 0) {
+        int64_t place = begin % row_count, left = end - begin, most = row_count - place;
+        piece.count = left < most ? left : most;
+        piece.num_rows = piece.count == row_count ? left / row_count : 1;
+        piece.whole_first = tensor->whole_first + begin / row_count * tensor->stride + place;
+        status = visit(user, &piece);
+        begin += piece.num_rows * piece.count;
+        piece.at += piece.num_rows * piece.count;
+    }
+    return status;
+}
+
 int params_each_piece(const struct segment *segment, int64_t first, int64_t count, params_visit visit,
                       void *user) {
-    for (int i = 0; i < segment->num_tensors; i++) {
+    int status = 0;
+    for (int i = 0; i < segment->num_tensors && status == 0; i++) {
         const struct unit_tensor *tensor = &segment->tensors[i];
         int64_t begin = tensor->offset > first ? tensor->offset : first;
         int64_t tensor_end = tensor->offset + tensor->count, range_end = first + count;
         int64_t end = tensor_end < range_end ? tensor_end : range_end;
-        if (begin >= end)
-            continue;
-        int status = visit(user, segment, tensor, begin - tensor->offset, begin - first, end - begin);
-        if (status)
-            return status;
+        struct piece piece = {
+            .segment = segment, .tensor = tensor, .at = begin - first, .stride = tensor->stride};
+        if (begin < end)
+            status = each_run(piece, begin - tensor->offset, end - tensor->offset, visit, user);
     }
-    return 0;
+    return status;
 }

@@ -36,6 +36,9 @@ struct unit_tensor {
     struct param param;
     const struct param_spec *spec;
     int64_t offset, count; /* elements, in the segment */
+    /* What of the whole tensor they are: rows of row_count elements one after the other, which lie stride apart in the
+     * whole, the first from whole_first on.  All of it: one row. */
+    int64_t whole_first, row_count, stride;
     int owner; /* the rank that works on the whole tensor, where the rule owns matrices; else -1 */
 };
 
@@ -150,10 +153,18 @@ enum dtype params_state_type(const struct params *params, const struct segment *
 /* params_slot - the slot of that unit among the gathered or the gradient slots. */
 struct unit_slot *params_slot(struct unit_slot *slots, const struct params *params, int unit);
 
+/* A part of a tensor: num_rows runs of count elements, one after the other in the segment, stride apart in the whole
+ * tensor. */
+struct piece {
+    const struct segment *segment;
+    const struct unit_tensor *tensor;
+    int64_t whole_first; /* where the first run starts in the whole tensor */
+    int64_t at;          /* where it starts in the range that was asked for */
+    int64_t count, num_rows, stride;
+};
+
 /* params_each_piece - call visit for every part of a tensor that lies in elements [first, first + count) of a
- * segment: tensor_first is where the part starts in the tensor, at is its offset from first.  Stops at the first
- * non-zero result and returns it. */
-typedef int (*params_visit)(void *user, const struct segment *segment, const struct unit_tensor *tensor,
-                            int64_t tensor_first, int64_t at, int64_t count);
+ * segment.  Stops at the first non-zero result and returns it. */
+typedef int (*params_visit)(void *user, const struct piece *piece);
 int params_each_piece(const struct segment *segment, int64_t first, int64_t count, params_visit visit,
                       void *user);

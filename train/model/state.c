@@ -104,26 +104,38 @@ static void from_device(struct transfer_job *job, struct tensor values) {
             job->stage[i] = widen(half[i]);
 }
 
-/* visit_piece - one tensor part, a stage at a time; f32 in host memory needs none. */
-static int visit_piece(void *user, const struct segment *segment, const struct unit_tensor *tensor,
-                       int64_t tensor_first, int64_t at, int64_t count) {
-    struct transfer_job *job = user;
-    struct shard_array array = shard_array(job->params, segment, job->state);
-    bool direct = job->params->dev->ops->host_memory && array.dtype == DTYPE_F32;
+/* move_run - `count` values from element `first` of a tensor, a stage at a time; f32 in host memory needs none.  data:
+ * where they are on the device. */
+static int move_run(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first, int64_t count,
+                    struct shard_array run) {
+    bool direct = job->params->dev->ops->host_memory && run.dtype == DTYPE_F32;
     int64_t most = direct ? count : STAGE_COUNT;
     for (int64_t done = 0; done < count; done += most) {
         int64_t part = count - done < most ? count - done : most;
-        char *data = (char *)array.data + (size_t)(at + done) * dtype_bytes(array.dtype);
-        struct tensor values = tensor_1d(data, array.dtype, part);
+        char *data = (char *)run.data + (size_t)done * dtype_bytes(run.dtype);
+        struct tensor values = tensor_1d(data, run.dtype, part);
         if (!direct && !job->writes_device)
             from_device(job, values);
         float *host = direct ? values.data : job->stage;
-        if (job->move(job, tensor, tensor_first + done, part, host))
+        if (job->move(job, tensor, first + done, part, host))
             return -1;
         if (!direct && job->writes_device)
             to_device(job, values);
     }
     return 0;
+}
+
+/* visit_piece - one tensor part, row by row. */
+static int visit_piece(void *user, const struct piece *piece) {
+    struct transfer_job *job = user;
+    struct shard_array array = shard_array(job->params, piece->segment, job->state);
+    int status = 0;
+    for (int64_t row = 0; row < piece->num_rows && status == 0; row++) {
+        size_t at_bytes = (size_t)(piece->at + row * piece->count) * dtype_bytes(array.dtype);
+        struct shard_array run = {(char *)array.data + at_bytes, array.dtype};
+        status = move_run(job, piece->tensor, piece->whole_first + row * piece->stride, piece->count, run);
+    }
+    return status;
 }
 
 /* each_shard_piece - visit the tensor parts inside this rank's shard of every segment that has what is asked for. */
