@@ -1,7 +1,9 @@
 /* test_pieces.c - the parts of tensors in any range of a segment, of tensors that lie in it whole and of tensors of
  * which it holds some columns: every element is visited once, with its place in the whole tensor, as counted one by one.
- * Control: another stride is noticed. */
+ * Control: another stride is noticed.  And what a layout refuses. */
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/check.h"
 #include "train/model/optimizer.h"
@@ -137,7 +139,41 @@ static void test_stop(void **state) {
     params_free(&params);
 }
 
+/* plan_in_child - a layout with one tensor kept otherwise, and its query, key and value as one, in a process of its
+ * own.  Returns whether it ended well. */
+static bool plan_in_child(enum tensor_role role, enum storage kept_as) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct model_config config = small_model();
+        enum storage storage[64] = {STORAGE_TRAINED};
+        struct params params;
+        struct params_setup setup = {.model = &config,
+                                     .optimizer = &optimizer_adamw,
+                                     .storage = storage,
+                                     .trains = true,
+                                     .num_ranks = 1};
+        storage[param_slot(&config, (struct param){role, 0})] = kept_as;
+        params_plan(&params, &setup);
+        params_fused(&params, 1, ROLE_QUERY, ROLE_VALUE);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* What nothing makes yet, and what cannot be one product, is refused. */
+static void test_refused(void **state) {
+    (void)state;
+    assert_true(plan_in_child(ROLE_KEY, STORAGE_TRAINED));
+    assert_false(plan_in_child(ROLE_KEY, STORAGE_QUANTISED));
+    assert_false(plan_in_child(ROLE_KEY, STORAGE_FROZEN)); /* but not query and value */
+    assert_true(plan_in_child(ROLE_OUTPUT, STORAGE_FROZEN));
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranges), cmocka_unit_test(test_stop)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranges), cmocka_unit_test(test_stop),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -341,11 +341,16 @@ struct weight params_weight(const struct params *params, int unit, enum tensor_r
 struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last) {
     struct weight weight = params_weight(params, unit, first);
-    struct place begin = find_role(params, unit, first), end = find_role(params, unit, last);
-    CHECK(begin.segment == end.segment,
-          "unit %d: roles %d to %d are one product, but lie in two segments; freeze all of them or none",
-          unit, (int)first, (int)last);
-    int64_t count = end.tensor->offset + end.tensor->count - begin.tensor->offset;
+    struct place begin = find_role(params, unit, first);
+    int64_t count = begin.tensor->count;
+    for (int role = (int)first + 1; role <= (int)last; role++) {
+        struct place next = find_role(params, unit, (enum tensor_role)role);
+        CHECK(
+            next.segment == begin.segment && next.tensor->offset == begin.tensor->offset + count,
+            "unit %d: roles %d to %d are one product, but do not lie side by side; freeze all of them or none",
+            unit, (int)first, (int)last);
+        count += next.tensor->count;
+    }
     weight.value.dims[0] = weight.grad.dims[0] = count / weight.value.dims[1];
     return weight;
 }
