@@ -51,12 +51,14 @@ void move_data(collective &c) {
     c.requests.clear();
     for (message &m : c.messages) {
         int n = (int)m.size_bytes;
+        if (!m.sends) /* MPI may write at any time, and the memory of the device is open to its streams alone */
+            m.copy.resize(m.size_bytes);
         if (m.sends && m.copy.empty())
             m.copy.assign(m.data, m.data + m.size_bytes);
         if (m.sends)
             PMPI_Issend(m.copy.data(), n, MPI_BYTE, m.peer, DATA_TAG, c.comm->mpi, new_request(c));
         else
-            PMPI_Irecv(m.data, n, MPI_BYTE, m.peer, DATA_TAG, c.comm->mpi, new_request(c));
+            PMPI_Irecv(m.copy.data(), n, MPI_BYTE, m.peer, DATA_TAG, c.comm->mpi, new_request(c));
     }
 }
 
@@ -81,6 +83,9 @@ bool nccl_poll_messages(collective &c) {
         c.state = 2;
         return false;
     default:
+        for (const message &m : c.messages)
+            if (!m.sends)
+                memcpy(m.data, m.copy.data(), m.size_bytes);
         c.comm->num_running--;
         return true;
     }

@@ -26,7 +26,7 @@ struct message {
     char *data;
     size_t size_bytes;
     int64_t peer_bytes = -1; /* what the partner says */
-    std::vector<char> copy;
+    std::vector<char> copy;  /* on the host: what is sent, or has come */
 };
 
 /* One collective of one rank, or a group of messages. */
