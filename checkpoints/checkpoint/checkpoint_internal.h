@@ -77,11 +77,15 @@ char *step_complete_path(const char *run_folder, int64_t step, struct err *err);
  * back where its successor never arrived.  What cannot be removed is warned about and left. */
 int step_clean(const char *run_folder, struct err *err);
 
+/* step_remove - a checkpoint or what is left of one, by way of .deleting.  Returns 0, or -1 with err set: then it has its
+ * name still, unless part of it is gone. */
+int step_remove(const char *run_folder, struct step step, struct err *err);
+
 /* step_install - root: .partial becomes the checkpoint, then `latest` names it.  Another checkpoint of this
  * step is one of an abandoned line, and is kept under another name; the same one (its id) is replaced. */
 int step_install(const char *run_folder, int64_t step, const char *id, struct err *err);
 
-/* step_prune - root: of the line that leads to last, delete the oldest complete checkpoints until keep_count
+/* step_prune (checkpoint_prune.c) - root: of the line that leads to last, delete the oldest complete checkpoints until keep_count
  * are left; never last itself, never one of another line, nor a younger one.  Beside these the newest one at
  * or before good_step stays (0: none is asked for).  What cannot be deleted stays under its name, with a
  * warning.  Returns how many were deleted. */

@@ -95,9 +95,9 @@ char *step_complete_path(const char *run_folder, int64_t step, struct err *err) 
     return NULL;
 }
 
-/* remove_step - rename first: a half-removed folder must not look complete.  One that is protected keeps its
+/* Rename first: a half-removed folder must not look complete.  One that is protected keeps its
  * name: that is looked at before, and where the look was wrong and nothing is gone yet, it gets it back. */
-static int remove_step(const char *run_folder, struct step step, struct err *err) {
+int step_remove(const char *run_folder, struct step step, struct err *err) {
     char *path = step_path(run_folder, step.step, step.state);
     char *deleting = step_path(run_folder, step.step, STEP_DELETING);
     int status = folder_check_removable(path, err);
@@ -120,7 +120,7 @@ static int settle_replaced(const char *run_folder, struct step step, struct err 
     char *successor = step_path(run_folder, step.step, STEP_COMPLETE);
     int status = !path_exists(successor) && step_is_complete(path, NULL, NULL)
                      ? file_rename(path, successor, err)
-                     : remove_step(run_folder, step, err);
+                     : step_remove(run_folder, step, err);
     free(path);
     free(successor);
     return status;
@@ -136,7 +136,7 @@ int step_clean(const char *run_folder, struct err *err) {
         if (list.steps[i].state == STEP_REPLACED)
             done = settle_replaced(run_folder, list.steps[i], &why);
         else if (list.steps[i].state != STEP_COMPLETE)
-            done = remove_step(run_folder, list.steps[i], &why);
+            done = step_remove(run_folder, list.steps[i], &why);
         if (done != 0)
             warn("what an earlier start left stays: %s", why.text);
     }
@@ -191,66 +191,10 @@ int step_install(const char *run_folder, int64_t step, const char *id, struct er
     if (status == 0)
         status = move_latest(run_folder, step, err);
     if (status == 0 && path_exists(replaced) &&
-        remove_step(run_folder, (struct step){step, STEP_REPLACED}, &why) != 0)
+        step_remove(run_folder, (struct step){step, STEP_REPLACED}, &why) != 0)
         warn("a replaced checkpoint stays: %s", why.text);
     free(partial);
     free(final);
     free(replaced);
     return status;
-}
-
-/* Oldest first, and one that cannot be deleted does not make a younger one go in its place. */
-/* spared_entry - of the checkpoints of the line the newest one at or before good_step, where it is not among
- * the newest keep_count anyway; -1: none. */
-static int spared_entry(const struct lineage *lineage, const bool *is_own, int keep_count,
-                        int64_t good_step) {
-    int spared = -1, num_newer = 0;
-    for (int i = 0; i < lineage->count; i++)
-        if (good_step > 0 && is_own[i] && lineage->entries[i].self.step <= good_step &&
-            (spared < 0 || lineage->entries[i].self.step > lineage->entries[spared].self.step))
-            spared = i;
-    for (int i = 0; i < lineage->count && spared >= 0; i++)
-        num_newer += is_own[i] && lineage->entries[i].self.step > lineage->entries[spared].self.step;
-    return num_newer >= keep_count ? spared : -1;
-}
-
-void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count) {
-    step_prune(run_folder, last, keep_count, 0);
-}
-
-int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count, int64_t good_step) {
-    struct lineage lineage;
-    struct step_list list;
-    struct err err;
-    int num_there = 0, num_deleted = 0;
-    if (lineage_read(run_folder, &lineage, &err) != 0 || step_list_read(run_folder, &list, &err) != 0) {
-        warn("older checkpoints stay: %s", err.text);
-        lineage_release(&lineage);
-        return 0;
-    }
-    int tip = lineage_find(&lineage, last);
-    bool *is_own = xcalloc((size_t)lineage.count + 1, sizeof *is_own);
-    for (int i = 0; i < lineage.count && tip >= 0; i++) {
-        is_own[i] = lineage.entries[i].is_there && lineage.entries[i].self.step <= last->step &&
-                    lineage_leads(&lineage, i, tip);
-        num_there += is_own[i];
-    }
-    int spared = spared_entry(&lineage, is_own, keep_count, good_step);
-    num_there -= spared >= 0;
-    for (int s = 0; s < list.count && num_there > keep_count; s++)
-        for (int i = 0; i < lineage.count; i++) {
-            if (!is_own[i] || lineage.entries[i].self.step != list.steps[s].step ||
-                list.steps[s].state != STEP_COMPLETE || i == tip || i == spared)
-                continue;
-            if (remove_step(run_folder, list.steps[s], &err) != 0)
-                warn("an old checkpoint stays: %s", err.text);
-            else
-                num_deleted++;
-            num_there--;
-            break;
-        }
-    free(is_own);
-    free(list.steps);
-    lineage_release(&lineage);
-    return num_deleted;
 }

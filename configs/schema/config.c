@@ -16,18 +16,6 @@
 
 enum { LONGEST_NAME = 128 };
 
-static int fail_v(const struct loading *loading, const struct key_origin *where, const char *fmt,
-                  va_list args) {
-    char reason[768];
-    vsnprintf(reason, sizeof reason, fmt, args);
-    if (where && where->override)
-        return err_set(loading->err, "option '--set %.120s': %s", where->override, reason);
-    if (where && where->line > 0)
-        return err_set(loading->err, "%s '%.200s' line %d column %d: %s", loading->kind, loading->origin,
-                       where->line, where->column, reason);
-    return err_set(loading->err, "%s '%.200s': %s", loading->kind, loading->origin, reason);
-}
-
 static int fail_node(const struct loading *loading, const struct config_node *node, const char *fmt, ...)
     ATELIER_PRINTF(3, 4);
 
@@ -36,17 +24,7 @@ static int fail_node(const struct loading *loading, const struct config_node *no
     struct key_origin where = {loading->override, node->line, node->column};
     va_list args;
     va_start(args, fmt);
-    fail_v(loading, &where, fmt, args);
-    va_end(args);
-    return -1;
-}
-
-int config_fail_key(const struct loading *loading, const char *name, const char *fmt, ...) {
-    int index = config_key_index(loading->table, name);
-    CHECK(index >= 0, "no key '%s' in the table", name);
-    va_list args;
-    va_start(args, fmt);
-    fail_v(loading, &loading->origins[index], fmt, args);
+    config_fail_at(loading, &where, fmt, args);
     va_end(args);
     return -1;
 }

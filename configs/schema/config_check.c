@@ -1,5 +1,5 @@
-/* config_check.c - what follows from several keys together: values filled in, rules between keys, the
- * resolved text, and what each command needs. */
+/* config_check.c - what follows from several keys together: values filled in, rules between keys, and what each command
+ * needs. */
 #include "configs/schema/config_load.h"
 
 #include <stdio.h>
@@ -154,75 +154,4 @@ int config_need_prepare(const struct config *config, struct err *err) {
     else if (config->prepare.num_sources == 0)
         reason = "no corpus: list at least one under prepare.sources";
     return reason ? err_set(err, "config '%.200s': %s", config->origin, reason) : 0;
-}
-
-/* --- the resolved text --- */
-
-/* write_sections - the section lines that lead from the last key's sections to this key's; returns its depth.
- */
-static int write_sections(FILE *out, const char *name, const char *last_name) {
-    int depth = 0;
-    bool same = true;
-    for (const char *word = name, *dot = NULL; (dot = strchr(word, '.')); word = dot + 1, depth++) {
-        size_t up_to = (size_t)(dot - name) + 1;
-        same = same && strncmp(name, last_name, up_to) == 0;
-        if (!same)
-            fprintf(out, "%*s%.*s:\n", 2 * depth, "", (int)(dot - word), word);
-    }
-    return depth;
-}
-
-static void write_list(FILE *out, const struct config_key *key, const void *values, int indent) {
-    const char *memory = *(char *const *)(const void *)((const char *)values + key->offset);
-    int count = *(const int *)(const void *)((const char *)values + key->count_offset);
-    for (int e = 0; e < count; e++) {
-        const char *element = memory + (size_t)e * key->element->struct_bytes;
-        bool is_first = true;
-        for (int k = 0; k < key->element->num_keys; k++) {
-            const struct config_key *field = &key->element->keys[k];
-            if (!config_key_is_set(field, element))
-                continue;
-            char *text = config_value_text(field, element);
-            fprintf(out, "%*s%s%s: %s\n", indent, "", is_first ? "- " : "  ", field->name, text);
-            free(text);
-            is_first = false;
-        }
-    }
-}
-
-/* is_written - sections that the run does not use stay out of its text. */
-static bool is_written(const struct config *config, const struct config_key *key) {
-    if (strncmp(key->name, "model.architecture.", 19) == 0)
-        return config->model.has_architecture;
-    if (strncmp(key->name, "slurm.", 6) == 0 && !config->slurm.is_given)
-        return false;
-    if (strncmp(key->name, "prepare.", 8) == 0 && !config->prepare.output && config->prepare.num_sources == 0)
-        return false;
-    return config_key_is_set(key, config);
-}
-
-char *config_resolved_text(const struct config *config) {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *out = open_memstream(&text, &length);
-    CHECK(out, "out of memory for the resolved configuration");
-    const char *last_name = "";
-    for (int i = 0; i < config_table()->num_keys; i++) {
-        const struct config_key *key = &config_table()->keys[i];
-        if (!is_written(config, key))
-            continue;
-        int depth = write_sections(out, key->name, last_name);
-        const char *word = strrchr(key->name, '.') + 1;
-        last_name = key->name;
-        if (key->type == KEY_LIST) {
-            fprintf(out, "%*s%s:\n", 2 * depth, "", word);
-            write_list(out, key, config, 2 * depth + 2);
-            continue;
-        }
-        char *value = config_value_text(key, config);
-        fprintf(out, "%*s%s: %s\n", 2 * depth, "", word, value);
-        free(value);
-    }
-    CHECK(fclose(out) == 0, "out of memory for the resolved configuration");
-    return text;
 }

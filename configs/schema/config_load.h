@@ -32,7 +32,10 @@ struct loading {
 int config_read(struct loading *loading, const char *text, size_t length_bytes, const char *const *overrides,
                 int num_overrides);
 
-/* config_fail_key - a message about the value of one key, at the place it came from.  Returns -1. */
+/* config_fail_key - a message about the value of one key, at the place it came from.  config_fail_at - at a place that is
+ * known; where may be NULL: of the file as a whole.  Return -1. */
+int config_fail_at(const struct loading *loading, const struct key_origin *where, const char *fmt,
+                   va_list args);
 int config_fail_key(const struct loading *loading, const char *name, const char *fmt, ...)
     ATELIER_PRINTF(3, 4);
 

@@ -141,20 +141,26 @@ int source_find_field(const struct prepare_source *source, struct text_span line
 json_t *source_parse_chat(const struct prepare_source *source, struct text_span line,
                           const struct json_line *found, struct err *err);
 
-/* --- prepare_document.c, prepare_chat.c --- */
+/* --- prepare_repair.c, prepare_document.c, prepare_chat.c --- */
 
 /* What a policy made of a piece of text. */
 enum verdict { VERDICT_CLEAN, VERDICT_REPAIRED, VERDICT_SKIP, VERDICT_ERROR };
 
-/* worker_append_field - the text of a JSON string goes to the end of scratch, as prepare_config.bad_utf8
- * says. */
-enum verdict worker_append_field(struct worker *worker, struct batch_document *document, const json_t *value,
-                                 struct err *err);
+/* worker_clean_bytes - invalid UTF-8 and NUL bytes of raw input.  On VERDICT_REPAIRED, *bytes is worker->repaired.
+ * worker_clean_surrogates - JSON may escape half of a surrogate pair, which is not a character: such escapes are found,
+ * and replaced by \uFFFD in place unless the policy says otherwise. */
+enum verdict worker_clean_bytes(struct worker *worker, struct batch_document *document, const char **bytes,
+                                size_t *length_bytes, struct err *err);
+enum verdict worker_clean_surrogates(const struct worker *worker, struct batch_document *document, char *line,
+                                     size_t length_bytes, struct err *err);
+/* worker_append - the text of a JSON string, which may hold NUL characters (written \u0000), to the end of out. */
+enum verdict worker_append(const struct worker *worker, struct batch_document *document,
+                           struct text_span text, struct text *out, struct err *err);
 /* worker_encode_chat - the messages of a parsed line (prepare_chat.c), which it takes over.  Returns 0, or -1
  * with err set; the outcome is OUTCOME_BAD_CHAT where the conversation is at fault. */
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
                        json_t *line, struct err *err);
-/* worker_give_back - the texts of a document that was large, once they are needed no more. */
+/* worker_give_back (prepare_worker.c) - the texts of a document that was large, once they are needed no more. */
 void worker_give_back(struct worker *worker);
 void worker_release(struct worker *worker);
 /* worker_encode - all documents of a batch, up to its first error. */

@@ -135,7 +135,8 @@ static enum verdict read_message(struct worker *worker, struct batch_document *d
         read_weights(entry, json_string_value(role), i, &read->unlearnt[i], err) != 0)
         return VERDICT_ERROR;
     size_t before = worker->scratch.length_bytes;
-    enum verdict verdict = worker_append_field(worker, document, content, err);
+    struct text_span text = {json_string_value(content), json_string_length(content)};
+    enum verdict verdict = worker_append(worker, document, text, &worker->scratch, err);
     read->roles[i] = xstrdup(json_string_value(role));
     read->messages[i] =
         (struct chat_message){.role = read->roles[i], .content_bytes = worker->scratch.length_bytes - before};

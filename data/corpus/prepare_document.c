@@ -1,134 +1,11 @@
 /* prepare_document.c - one document of a corpus: bytes -> text (JSON field, repaired as the policy says) ->
  * tokens. */
-#include <ctype.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/corpus/prepare_batch.h"
-
-static const char REPLACEMENT[] = "\xEF\xBF\xBD"; /* U+FFFD */
-
-void worker_release(struct worker *worker) {
-    if (worker->encoder)
-        encoder_close(worker->encoder);
-    text_release(&worker->scratch);
-    text_release(&worker->repaired);
-}
-
-/* append_without_nul - NUL bytes become U+FFFD. */
-static void append_without_nul(struct text *out, const char *bytes, size_t length_bytes) {
-    while (length_bytes > 0) {
-        size_t part = strnlen(bytes, length_bytes);
-        text_append(out, bytes, part);
-        if (part < length_bytes) {
-            text_append(out, REPLACEMENT, strlen(REPLACEMENT));
-            part++;
-        }
-        bytes += part;
-        length_bytes -= part;
-    }
-}
-
-/* judge - bad text was found at byte at: what the policy says. */
-static enum verdict judge(const struct worker *worker, struct batch_document *document, const char *what,
-                          size_t at, struct err *err) {
-    document->has_bad_text = true;
-    if (worker->config->bad_utf8 == BAD_UTF8_REPLACE)
-        return VERDICT_REPAIRED;
-    if (worker->config->bad_utf8 == BAD_UTF8_SKIP)
-        return VERDICT_SKIP;
-    err_set(err,
-            "%s at byte %zu; set the source's encoding (latin1, windows-1252, utf-16) if it is not UTF-8, or "
-            "prepare.bad_utf8 to 'replace' or 'skip' to go on",
-            what, at + 1);
-    return VERDICT_ERROR;
-}
-
-/* clean_bytes - invalid UTF-8 and NUL bytes of raw input.  On VERDICT_REPAIRED, *bytes is worker->repaired.
- */
-static enum verdict clean_bytes(struct worker *worker, struct batch_document *document, const char **bytes,
-                                size_t *length_bytes, struct err *err) {
-    size_t valid = text_valid_bytes(*bytes, *length_bytes);
-    size_t nul = strnlen(*bytes, *length_bytes);
-    if (valid == *length_bytes && nul == *length_bytes)
-        return VERDICT_CLEAN;
-    char what[40];
-    snprintf(what, sizeof what, "invalid UTF-8 (0x%02X)",
-             (unsigned char)(valid < *length_bytes ? (*bytes)[valid] : 0));
-    enum verdict verdict = nul < valid ? judge(worker, document, "NUL byte", nul, err)
-                                       : judge(worker, document, what, valid, err);
-    if (verdict != VERDICT_REPAIRED)
-        return verdict;
-    struct text no_nul = {0};
-    append_without_nul(&no_nul, *bytes, *length_bytes);
-    worker->repaired.length_bytes = 0;
-    text_append_repaired(&worker->repaired, no_nul.bytes, no_nul.length_bytes);
-    text_release(&no_nul);
-    *bytes = worker->repaired.bytes;
-    *length_bytes = worker->repaired.length_bytes;
-    return VERDICT_REPAIRED;
-}
-
-/* hex4 - the value of four hexadecimal digits, or -1. */
-static int hex4(const char *digits) {
-    int value = 0;
-    for (int i = 0; i < 4; i++) {
-        int c = tolower((unsigned char)digits[i]);
-        if (!isxdigit(c))
-            return -1;
-        value = value * 16 + (c <= '9' ? c - '0' : c - 'a' + 10);
-    }
-    return value;
-}
-
-static bool is_escape(const char *at, const char *end, int low, int high) {
-    return end - at >= 6 && at[0] == '\\' && at[1] == 'u' && hex4(at + 2) >= low && hex4(at + 2) <= high;
-}
-
-/* clean_surrogates - JSON may escape half of a surrogate pair, which is not a character.  Such escapes are
- * found, and replaced by \uFFFD in place unless the policy says otherwise. */
-static enum verdict clean_surrogates(const struct worker *worker, struct batch_document *document, char *line,
-                                     size_t length_bytes, struct err *err) {
-    const char *end = line + length_bytes;
-    enum verdict verdict = VERDICT_CLEAN;
-    for (char *at = memchr(line, '\\', length_bytes); at && end - at >= 2;
-         at = memchr(at, '\\', (size_t)(end - at))) {
-        bool is_high = is_escape(at, end, 0xD800, 0xDBFF);
-        if (is_high && is_escape(at + 6, end, 0xDC00, 0xDFFF)) {
-            at += 12;
-            continue;
-        }
-        if (is_high || is_escape(at, end, 0xDC00, 0xDFFF)) {
-            verdict = judge(worker, document, "half a surrogate pair", (size_t)(at - line), err);
-            if (verdict != VERDICT_REPAIRED)
-                return verdict;
-            memcpy(at + 2, "FFFD", 4);
-        }
-        at += 2; /* over an escaped backslash as well */
-    }
-    return verdict;
-}
-
-/* append_field - text of a JSON string; it may hold NUL characters, written \u0000. */
-enum verdict worker_append_field(struct worker *worker, struct batch_document *document, const json_t *value,
-                                 struct err *err) {
-    const char *bytes = json_string_value(value);
-    size_t length_bytes = json_string_length(value), nul = strnlen(bytes, length_bytes);
-    enum verdict verdict =
-        nul < length_bytes ? judge(worker, document, "NUL character in the text", nul, err) : VERDICT_CLEAN;
-    if (verdict == VERDICT_CLEAN || verdict == VERDICT_REPAIRED)
-        append_without_nul(&worker->scratch, bytes, length_bytes);
-    return verdict;
-}
-
-void worker_give_back(struct worker *worker) {
-    if (worker->scratch.room_bytes > 4 * BATCH_BYTES)
-        text_release(&worker->scratch);
-    if (worker->repaired.room_bytes > 4 * BATCH_BYTES)
-        text_release(&worker->repaired);
-}
 
 /* encode_text - bos, text, eos.  The bytes may be the worker's own, which are gone afterwards. */
 static int encode_text(struct worker *worker, struct batch *batch, struct batch_document *document,
@@ -178,24 +55,21 @@ static void give_back_raw(struct worker *worker, struct batch *batch, const stru
 static int encode_string(struct worker *worker, struct batch *batch, struct batch_document *document,
                          struct text_span value, struct err *err) {
     struct text *text = &worker->scratch;
-    int status =
-        stop(clean_surrogates(worker, document, (char *)(uintptr_t)value.bytes, value.length_bytes, err),
-             document);
+    int status = stop(
+        worker_clean_surrogates(worker, document, (char *)(uintptr_t)value.bytes, value.length_bytes, err),
+        document);
     if (status != 1)
         return status;
     text->length_bytes = 0;
     json_line_unescape(value, text);
     give_back_raw(worker, batch, document);
-    const char *nul = text->length_bytes ? memchr(text->bytes, 0, text->length_bytes) : NULL;
-    if (!nul)
+    if (text->length_bytes == 0 || !memchr(text->bytes, 0, text->length_bytes))
         return encode_text(worker, batch, document, text->bytes, text->length_bytes, err);
-    status = stop(judge(worker, document, "NUL character in the text", (size_t)(nul - text->bytes), err),
-                  document);
-    if (status != 1)
-        return status;
     struct text no_nul = {0};
-    append_without_nul(&no_nul, text->bytes, text->length_bytes);
-    status = encode_text(worker, batch, document, no_nul.bytes, no_nul.length_bytes, err);
+    struct text_span raw = {text->bytes, text->length_bytes};
+    status = stop(worker_append(worker, document, raw, &no_nul, err), document);
+    if (status == 1)
+        status = encode_text(worker, batch, document, no_nul.bytes, no_nul.length_bytes, err);
     text_release(&no_nul);
     return status;
 }
@@ -224,8 +98,8 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
         return encode_string(worker, batch, document, found.value, err);
     if (check_chat_size(document, found.value, err) != 0)
         return -1;
-    enum verdict verdict =
-        clean_surrogates(worker, document, line + (found.value.bytes - line), found.value.length_bytes, err);
+    enum verdict verdict = worker_clean_surrogates(worker, document, line + (found.value.bytes - line),
+                                                   found.value.length_bytes, err);
     int status = stop(verdict, document);
     if (status != 1)
         return status;
@@ -247,7 +121,7 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
         document->outcome = OUTCOME_BLANK;
         return 0;
     }
-    enum verdict verdict = clean_bytes(worker, document, &bytes, &length_bytes, err);
+    enum verdict verdict = worker_clean_bytes(worker, document, &bytes, &length_bytes, err);
     if (verdict == VERDICT_ERROR)
         return -1;
     if (verdict == VERDICT_SKIP) {

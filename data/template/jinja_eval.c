@@ -5,13 +5,6 @@ static struct jinja_value undefined(const char *what) {
     return (struct jinja_value){.kind = JINJA_UNDEFINED, .bytes = what};
 }
 
-int jinja_count_step(struct jinja_run *run) {
-    if (++run->num_steps > JINJA_MAX_STEPS)
-        return err_set(run->err, "the template runs for too long");
-    return run->pool.total_bytes > run->max_bytes ? err_set(run->err, "the template takes too much memory")
-                                                  : 0;
-}
-
 /* --- names --- */
 
 const struct jinja_value *jinja_find(const struct jinja_run *run, const char *name) {

@@ -5,6 +5,15 @@
 
 #include "data/template/jinja_parts.h"
 
+/* --- what a rendering may take --- */
+
+int jinja_count_step(struct jinja_run *run) {
+    if (++run->num_steps > JINJA_MAX_STEPS)
+        return err_set(run->err, "the template runs for too long");
+    return run->pool.total_bytes > run->max_bytes ? err_set(run->err, "the template takes too much memory")
+                                                  : 0;
+}
+
 /* --- memory --- */
 
 enum { CHUNK_BYTES = 1 << 14, ALIGNMENT = 16 };

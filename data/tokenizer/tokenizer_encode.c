@@ -9,19 +9,6 @@ struct encoder {
     struct text normal[2]; /* buffers of the normaliser */
 };
 
-void token_list_push(struct token_list *list, int32_t id) {
-    if (list->count == list->room) {
-        list->room = list->room ? 2 * list->room : 64;
-        list->ids = xrealloc(list->ids, (size_t)list->room * sizeof *list->ids);
-    }
-    list->ids[list->count++] = id;
-}
-
-void token_list_release(struct token_list *list) {
-    free(list->ids);
-    *list = (struct token_list){0};
-}
-
 struct encoder *encoder_open(const struct tokenizer *tok) {
     struct encoder *enc = xcalloc(1, sizeof *enc);
     enc->tok = tok;

@@ -1,4 +1,4 @@
-/* table.c - the CPU device: its table of ops, its state, and access to rows of f32, bf16 or f16. */
+/* table.c - the CPU device: its table of ops and its state. */
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,9 +6,6 @@
 #include <unistd.h>
 
 #include "kernels/cpu/cpu.h"
-
-/* One cache line, and one AVX-512 vector. */
-enum { SCRATCH_ALIGNMENT_BYTES = 64 };
 
 static void cpu_close(struct device *dev) {
     struct cpu_state *state = dev->state;
@@ -75,59 +72,4 @@ void device_open_cpu(struct device *dev, int num_threads) {
     state->linear = linear_cache_create();
     for (int version = 0; !state->block_gemm; version++)
         state->block_gemm = block_gemm_version(version);
-}
-
-void *cpu_scratch(struct device *dev, size_t size_bytes) {
-    struct cpu_state *state = dev->state;
-    if (size_bytes > state->scratch_bytes) {
-        size_t rounded = (size_bytes + SCRATCH_ALIGNMENT_BYTES - 1) / SCRATCH_ALIGNMENT_BYTES;
-        free(state->scratch); /* not realloc: the old contents are of no use to anybody */
-        state->scratch_bytes = rounded * SCRATCH_ALIGNMENT_BYTES;
-        state->scratch = aligned_alloc(SCRATCH_ALIGNMENT_BYTES, state->scratch_bytes);
-        CHECK(state->scratch, "out of memory: %zu bytes of scratch asked for", state->scratch_bytes);
-    }
-    return state->scratch;
-}
-
-int64_t cpu_thread(void) {
-    return omp_get_thread_num();
-}
-
-/* bf16 is converted by vectors; f16 only passes through op_cast, when files are read or written, and stays
- * scalar. */
-CPU_CLONES
-static void f32_from_bf16_row(float *restrict out, const uint16_t *restrict in, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        out[i] = f32_from_bf16(in[i]);
-}
-
-CPU_CLONES
-static void bf16_from_f32_row(uint16_t *restrict out, const float *restrict in, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        out[i] = bf16_from_f32(in[i]);
-}
-
-float *row_open(struct tensor t, int64_t first, int64_t count, float *buffer) {
-    if (t.dtype == DTYPE_F32)
-        return (float *)t.data + first;
-    const uint16_t *half = (const uint16_t *)t.data + first;
-    if (t.dtype == DTYPE_BF16)
-        f32_from_bf16_row(buffer, half, count);
-    else
-        for (int64_t i = 0; i < count; i++)
-            buffer[i] = f32_from_f16(half[i]);
-    return buffer;
-}
-
-float *row_target(struct tensor t, int64_t first, float *buffer) {
-    return t.dtype == DTYPE_F32 ? (float *)t.data + first : buffer;
-}
-
-void row_commit(struct tensor t, int64_t first, int64_t count, const float *values) {
-    uint16_t *half = (uint16_t *)t.data + first;
-    if (t.dtype == DTYPE_BF16)
-        bf16_from_f32_row(half, values, count);
-    else if (t.dtype == DTYPE_F16)
-        for (int64_t i = 0; i < count; i++)
-            half[i] = f16_from_f32(values[i]);
 }

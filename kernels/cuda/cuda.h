@@ -59,6 +59,11 @@ void cuda_reserve(struct device *dev, size_t scratch_bytes);
 /* cuda_die - the line that CUDA_CHECK prints; what is a call's text or a kernel's name. */
 void cuda_die(const char *file, int line, const char *what, cudaError_t status) __attribute__((noreturn));
 
+/* cuda_gpu_text - "NVIDIA H200, GPU-01234567-89ab-cdef-0123-456789abcdef", as nvidia-smi writes it.  cuda_remedy - what the
+ * user can do after such an error. */
+const char *cuda_gpu_text(const struct cudaDeviceProp *prop, char *text, size_t room_bytes);
+const char *cuda_remedy(cudaError_t status);
+
 /* cuda_wait, cuda_wait_event - wait until the work enqueued on a stream, or up to an event, is done.  They
  * poll, and call dev->while_waiting every few milliseconds, so that a rank that waits still notices a lost
  * neighbour.  Die on CUDA's errors, which come up here: kernels run long after their launch. */
@@ -92,14 +97,16 @@ void cuda_download(struct device *dev, void *host, const void *from, size_t size
 void cuda_synchronize(struct device *dev);
 size_t cuda_memory_free(struct device *dev, size_t *total_bytes);
 
-/* cuda_linear_create, cuda_linear_free - cuBLASLt and the plans of its products (linear.c). */
+/* cuda_linear_create, cuda_linear_free - cuBLASLt and the plans of its products (linear_plan.c). */
 struct linear_plans *cuda_linear_create(const struct device *dev);
 void cuda_linear_free(struct linear_plans *plans);
 
-/* cuda_ops - the table (table.c).  cuda_scratch_bytes - the largest scratch of all families.  cuda_close -
- * free all. */
+/* cuda_ops - the table (table.c).  cuda_scratch_bytes - the largest scratch of all families. */
 const struct ops *cuda_ops(void);
 size_t cuda_scratch_bytes(struct device *dev, const struct device_limits *limits);
+
+/* cuda_state_open - dev->state of a GPU that was found; stream is the device's from then on.  cuda_close - free all. */
+void cuda_state_open(struct device *dev, int ordinal, const struct cudaDeviceProp *prop, cudaStream_t stream);
 void cuda_close(struct device *dev);
 
 /* cuda_<family>_scratch_bytes - the most that any op of the family asks of cuda_scratch at these sizes. */

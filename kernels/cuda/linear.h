@@ -1,5 +1,5 @@
-/* linear.h - what the three files of the matrix products share: linear.c runs them, linear_search.c chooses
- * an algorithm for a shape, linear_file.c keeps choices in a file. */
+/* linear.h - what the four files of the matrix products share: linear.c has the ops, linear_search.c chooses an algorithm
+ * for a shape, linear_plan.c runs one, linear_file.c keeps choices in a file. */
 #pragma once
 
 #include <cublasLt.h>
@@ -76,6 +76,9 @@ struct operands {
 /* linear_plans_of - those of an open device. */
 struct linear_plans *linear_plans_of(const struct device *dev);
 
+/* linear_plan_make - the product in cuBLASLt's terms, in a place that may hold another plan; without an algorithm. */
+void linear_plan_make(struct device *dev, struct plan *plan, const struct product *product);
+
 /* linear_multiply - run one plan with one algorithm; returns cuBLASLt's status. */
 cublasStatus_t linear_multiply(struct device *dev, const struct plan *plan, const cublasLtMatmulAlgo_t *algo,
                                const struct operands *operands);
@@ -95,3 +98,11 @@ void linear_choice_add(struct linear_plans *plans, const struct choice *choice);
 /* linear_die - a failed call of cuBLASLt: which, for which product, on which GPU. */
 void linear_die(const struct device *dev, const char *call, const struct product *product,
                 cublasStatus_t status) __attribute__((noreturn));
+
+/* LINEAR_CHECK - die unless a call of cuBLASLt for `plan` on `dev` succeeded. */
+#define LINEAR_CHECK(call)                                                                                   \
+    do {                                                                                                     \
+        cublasStatus_t status_ = (call);                                                                     \
+        if (status_ != CUBLAS_STATUS_SUCCESS)                                                                \
+            linear_die(dev, #call, &plan->product, status_);                                                 \
+    } while (0)

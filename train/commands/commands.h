@@ -39,7 +39,7 @@ struct command {
 EACH_COMMAND(DECLARE_COMMAND)
 #undef DECLARE_COMMAND
 
-/* command_at - of the table's rows; NULL after the last.  command_find - by name; NULL: there is none. */
+/* command_at (cmd_help.c) - of the table's rows; NULL after the last.  command_find - by name; NULL: there is none. */
 const struct command *command_at(int index);
 const struct command *command_find(const char *name);
 

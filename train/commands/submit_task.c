@@ -24,6 +24,15 @@ struct task_request {
 
 /* --- words --- */
 
+/* command_of - by the name of a task: the choices of TASK, in cmd_submit.c. */
+static const struct command *command_of(const char *task) {
+    static const struct command *const commands[] = {&COMMAND_prepare, &COMMAND_eval, &COMMAND_export};
+    int at = 0;
+    while (strcmp(commands[at]->name, task) != 0)
+        at++;
+    return commands[at];
+}
+
 /* task_text - of the row of that name in what the task's command read; NULL: it has no such row. */
 static const char *task_text(const struct command *command, const char *words, const char *name) {
     for (int i = 0; i < command->num_options; i++)
@@ -36,7 +45,7 @@ static const char *task_text(const struct command *command, const char *words, c
  * or -1 with err set. */
 static int check_words(struct task_request *request, const struct submit_words *asked, const char *run_folder,
                        struct err *err) {
-    const struct command *command = command_find(asked->task);
+    const struct command *command = command_of(asked->task);
     const struct option_list *given = &asked->task_words;
     bool has_config = strcmp(asked->task, "prepare") == 0; /* the job's script names its own */
     bool has_model = given->count > 0 && given->words[0][0] != '-';

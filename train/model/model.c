@@ -10,10 +10,6 @@
 #include "train/model/shard.h"
 #include "train/ranks/comm.h"
 
-struct tensor model_rows(const struct model *model, struct tensor t) {
-    return flight_rows(&model->flight, t);
-}
-
 static struct flight_limits limits_of(const struct model *model) {
     return (struct flight_limits){model->setup.max_tokens, model->setup.max_positions,
                                   model->setup.config->vocab_size};

@@ -7,6 +7,10 @@
 /* Rows of logits computed at a time on a CPU: enough for an efficient product, small beside the weights. */
 enum { HEAD_CHUNK_ROWS = 256 };
 
+struct tensor model_rows(const struct model *model, struct tensor t) {
+    return flight_rows(&model->flight, t);
+}
+
 static struct tensor take_1d(struct model *model, enum dtype dtype, int64_t d0) {
     return tensor_1d(arena_take(&model->arena, d0, dtype), dtype, d0);
 }

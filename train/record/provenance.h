@@ -64,6 +64,9 @@ struct provenance_facts {
  * tokens_seen. */
 json_t *provenance_json(const struct provenance *provenance, const struct provenance_facts *facts);
 
+/* The first member of the file; other formats are refused. */
+#define PROVENANCE_FORMAT "atelier-provenance 1"
+
 /* provenance_load - provenance.json of a checkpoint or exported folder, checked: format, types of what is
  * counted, and that the counts add up.  Returns NULL with err set. */
 json_t *provenance_load(const char *folder, struct err *err);

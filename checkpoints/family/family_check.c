@@ -1,0 +1,101 @@
+/* family_check.c - whether the sizes and numbers of a model are ones that can be computed with. */
+#include "checkpoints/family/family_internal.h"
+
+#include <math.h>
+
+/* check_ranges - each size by itself.  The limits keep every product below in 64 bits and are far above any
+ * published model. */
+static int check_ranges(const struct model_config *config, struct err *err) {
+    const struct {
+        const char *key;
+        int64_t value, max;
+    } sizes[] = {
+        {"hidden_size", config->width, 1 << 20},
+        {"intermediate_size", config->ffn_width, 1 << 22},
+        {"vocab_size", config->vocab_size, 1 << 24},
+        {"max_position_embeddings", config->max_positions, INT32_MAX},
+        {"num_hidden_layers", config->num_layers, MODEL_MAX_LAYERS},
+        {"num_attention_heads", config->num_heads, 1 << 14},
+        {"num_key_value_heads", config->num_kv_heads, 1 << 14},
+        {"head_dim", config->head_dim, 1 << 12},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].value < 1 || sizes[i].value > sizes[i].max)
+            return err_set(err, "%s is %lld, expected 1 to %lld", sizes[i].key, (long long)sizes[i].value,
+                           (long long)sizes[i].max);
+    return 0;
+}
+
+/* check_rope - the numbers that the tables divide by.  Written so that NaN fails. */
+static int check_rope(const struct model_config *config, struct err *err) {
+    if (!(config->rope_theta > 0) || !isfinite(config->rope_theta))
+        return err_set(err, "rope_theta is %g, expected a positive number", config->rope_theta);
+    if (config->rope_kind == ROPE_PLAIN)
+        return 0;
+    if (!(config->rope_factor > 0) || !isfinite(config->rope_factor))
+        return err_set(err, "the rope scaling factor is %g, expected a positive number", config->rope_factor);
+    if (config->rope_kind == ROPE_LINEAR)
+        return 0;
+    if (!(config->rope_low_freq > 0) || !(config->rope_high_freq > config->rope_low_freq) ||
+        !isfinite(config->rope_high_freq))
+        return err_set(err,
+                       "llama3 rope scaling has low_freq_factor %g and high_freq_factor %g, expected "
+                       "0 < low < high",
+                       config->rope_low_freq, config->rope_high_freq);
+    if (config->rope_original_positions < 1)
+        return err_set(err,
+                       "llama3 rope scaling has original_max_position_embeddings %lld, expected at "
+                       "least 1",
+                       (long long)config->rope_original_positions);
+    return 0;
+}
+
+/* check_token_ids - an id beyond the vocabulary would read past the end of the embedding; -1 means none. */
+static int check_token_ids(const struct model_config *config, struct err *err) {
+    if (config->num_eos < 0 || config->num_eos > MODEL_MAX_EOS)
+        return err_set(err, "%d end-of-sequence tokens, at most %d are supported", config->num_eos,
+                       MODEL_MAX_EOS);
+    for (int i = 0; i < config->num_eos; i++)
+        if (config->eos_ids[i] < 0 || config->eos_ids[i] >= config->vocab_size)
+            return err_set(err, "eos_token_id %d is outside the vocabulary of %lld tokens",
+                           config->eos_ids[i], (long long)config->vocab_size);
+    if (config->bos_id < -1 || config->bos_id >= config->vocab_size)
+        return err_set(err, "bos_token_id %d is outside the vocabulary of %lld tokens", config->bos_id,
+                       (long long)config->vocab_size);
+    if (config->pad_id < -1 || config->pad_id >= config->vocab_size)
+        return err_set(err, "pad_token_id %d is outside the vocabulary of %lld tokens", config->pad_id,
+                       (long long)config->vocab_size);
+    return 0;
+}
+
+/* check_relations - sizes against each other, and the numbers that have no key of their own above. */
+static int check_relations(const struct model_config *config, struct err *err) {
+    if (config->num_heads % config->num_kv_heads != 0)
+        return err_set(err, "num_attention_heads %d is not a multiple of num_key_value_heads %d",
+                       config->num_heads, config->num_kv_heads);
+    if (config->head_dim % 2 != 0)
+        return err_set(err, "head_dim is %d, expected an even number (rotary positions turn pairs)",
+                       config->head_dim);
+    if (!(config->norm_eps > 0) || !(config->norm_eps < 1))
+        return err_set(err, "rms_norm_eps is %g, expected a number between 0 and 1",
+                       (double)config->norm_eps);
+    if (!(config->initializer_range > 0) || !(config->initializer_range < 10))
+        return err_set(err, "initializer_range is %g, expected a number between 0 and 10",
+                       (double)config->initializer_range);
+    if (config->dtype != DTYPE_F32 && config->dtype != DTYPE_BF16 && config->dtype != DTYPE_F16)
+        return err_set(err, "the weights' type must be f32, bf16 or f16");
+    /* By the ranges above a layer has less than 2^49 parameters: the sum cannot overflow, training's
+     * 16 bytes each could. */
+    if (model_num_parameters(config) > INT64_MAX / 64)
+        return err_set(err, "the model would have %lld parameters, too many to address",
+                       (long long)model_num_parameters(config));
+    return 0;
+}
+
+int model_config_check(const struct model_config *config, const char *origin, struct err *err) {
+    if (family_require(config->model_type, err) && check_ranges(config, err) == 0 &&
+        check_relations(config, err) == 0 && check_rope(config, err) == 0 &&
+        check_token_ids(config, err) == 0)
+        return 0;
+    return err_prefix(err, "model config '%s'", origin);
+}

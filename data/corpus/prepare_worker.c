@@ -1,0 +1,16 @@
+/* prepare_worker.c - the memory of a worker. */
+#include "data/corpus/prepare_batch.h"
+
+void worker_release(struct worker *worker) {
+    if (worker->encoder)
+        encoder_close(worker->encoder);
+    text_release(&worker->scratch);
+    text_release(&worker->repaired);
+}
+
+void worker_give_back(struct worker *worker) {
+    if (worker->scratch.room_bytes > 4 * BATCH_BYTES)
+        text_release(&worker->scratch);
+    if (worker->repaired.room_bytes > 4 * BATCH_BYTES)
+        text_release(&worker->repaired);
+}

@@ -1,0 +1,31 @@
+/* state.c - what an open GPU holds: its stream, staging, timing, plans of products. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "kernels/cuda/cuda.h"
+
+void cuda_state_open(struct device *dev, int ordinal, const struct cudaDeviceProp *prop,
+                     cudaStream_t stream) {
+    struct cuda_state *state = xcalloc(1, sizeof *state);
+    dev->state = state;
+    state->ordinal = ordinal;
+    state->stream = stream;
+    state->arch = 10 * prop->major + prop->minor;
+    state->num_sms = prop->multiProcessorCount;
+    snprintf(state->name, sizeof state->name, "%.95s", prop->name);
+    cuda_gpu_text(prop, state->gpu, sizeof state->gpu);
+    state->staging = cuda_staging_create();
+    state->timing = cuda_timing_create();
+    state->linear = cuda_linear_create(dev);
+}
+
+void cuda_close(struct device *dev) {
+    struct cuda_state *state = dev->state;
+    cuda_synchronize(dev);
+    cuda_linear_free(state->linear);
+    cuda_timing_free(state->timing);
+    cuda_staging_free(state->staging);
+    CUDA_CHECK(cudaFree(state->scratch));
+    CUDA_CHECK(cudaStreamDestroy(state->stream));
+    free(state);
+}
