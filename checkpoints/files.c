@@ -12,9 +12,10 @@
 #include <unistd.h>
 
 #include "data/file.h"
+#include "kernels/units.h"
 
 /* One system call's worth: a signal is noticed soon, and far below Linux's limit of 2 GiB. */
-enum { PIECE_BYTES = 64 << 20 };
+enum { PIECE_BYTES = 64 * MIB };
 
 /* parent_folder - malloc'ed. */
 static char *parent_folder(const char *path) {
@@ -237,4 +238,11 @@ int64_t folder_free_bytes(const char *path) {
 bool path_exists(const char *path) {
     struct stat facts;
     return lstat(path, &facts) == 0;
+}
+
+bool folder_has(const char *folder, const char *name) {
+    char *path = xasprintf("%s/%s", folder, name);
+    bool is_there = path_exists(path);
+    free(path);
+    return is_there;
 }

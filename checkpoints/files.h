@@ -44,4 +44,6 @@ int folder_remove(const char *path, struct err *err);
 int folder_check_removable(const char *path, struct err *err);
 int64_t folder_free_bytes(const char *path);
 
+/* path_exists - whatever it is.  folder_has - the same of folder/name. */
 bool path_exists(const char *path);
+bool folder_has(const char *folder, const char *name);

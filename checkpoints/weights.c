@@ -14,8 +14,10 @@
 #include "checkpoints/model_folder.h"
 #include "checkpoints/safetensors/safetensors.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
+#include "kernels/units.h"
 
-enum { MAX_CONFIG_BYTES = 16 << 20, MAX_TOKENIZER_BYTES = 512 << 20 };
+enum { MAX_CONFIG_BYTES = 16 * MIB, MAX_TOKENIZER_BYTES = 512 * MIB };
 
 struct weights {
     struct model_config config;
@@ -25,12 +27,6 @@ struct weights {
     char *folder;           /* of a Hugging Face model */
     char *config_text;
 };
-
-/* ends_with - of names. */
-static bool ends_with(const char *text, const char *end) {
-    size_t text_bytes = strlen(text), end_bytes = strlen(end);
-    return text_bytes >= end_bytes && strcmp(text + text_bytes - end_bytes, end) == 0;
-}
 
 /* check_tensor - one tensor of the family is there, with its shape and a type that can be read.  Returns its
  * index, or -1 with err set. */
@@ -75,7 +71,7 @@ static int64_t rows_that_differ(const float *head, const float *embedding, int64
 /* check_tied_head - some tied models store the head all the same.  Loaders ignore it; that is harmless only
  * while it is the embedding, so all rows are compared: one token may have been added or tuned alone. */
 static int check_tied_head(const struct weights *w, int64_t head, struct err *err) {
-    enum { PIECE_BYTES = 4 << 20 };
+    enum { PIECE_BYTES = 4 * MIB };
     int64_t embedding = find_embedding(w);
     int64_t width = w->config.width, num_rows = w->config.vocab_size, differ = 0, first_other = -1;
     struct st_entry entry = st_entry(w->files, head);
@@ -116,7 +112,7 @@ static int check_extra(const struct weights *w, int64_t index, struct err *err) 
     struct st_entry entry = st_entry(w->files, index);
     char head[PARAM_NAME_ROOM];
     untied.tied_head = false;
-    if (ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
+    if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
         return 0;
     if (strcmp(entry.name, param_name(&untied, (struct param){ROLE_HEAD, 0}, head)) == 0)
         return check_tied_head(w, index, err);
@@ -190,14 +186,6 @@ static int open_run(struct weights *w, const char *path, struct err *err) {
     return status;
 }
 
-/* has_file - folder/name is there. */
-static bool has_file(const char *folder, const char *name) {
-    char *path = xasprintf("%s/%s", folder, name);
-    bool is_there = path_exists(path);
-    free(path);
-    return is_there;
-}
-
 struct weights *weights_open(const char *path, struct err *err) {
     struct stat facts;
     struct weights *w = xcalloc(1, sizeof *w);
@@ -206,8 +194,8 @@ struct weights *weights_open(const char *path, struct err *err) {
     if (stat(path, &facts) != 0)
         status = err_set(err, "cannot open model '%s': %s", path, strerror(errno));
     else if (S_ISDIR(facts.st_mode))
-        status = has_file(path, "config.json") ? open_folder(w, path, err) : open_run(w, path, err);
-    else if (ends_with(path, ".safetensors"))
+        status = folder_has(path, "config.json") ? open_folder(w, path, err) : open_run(w, path, err);
+    else if (name_ends_with(path, ".safetensors"))
         status =
             err_set(err, "cannot open model '%s': give the folder that holds it and its config.json", path);
     else

@@ -4,8 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+bool name_ends_with(const char *name, const char *ending) {
+    size_t n = strlen(name), e = strlen(ending);
+    return n >= e && strcasecmp(name + n - e, ending) == 0;
+}
 
 /* kind_of - what stands in a regular file's place. */
 static const char *kind_of(mode_t mode) {
@@ -38,7 +44,7 @@ int file_refuse_pointer(int fd, const char *path, struct err *err) {
         path);
 }
 
-int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct err *err) {
+static int open_read_at(int folder, const char *name, int64_t *size_bytes, struct err *err) {
     struct stat facts;
     int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     if (fd < 0 && errno == ENXIO) /* a socket, or a device without a driver */
@@ -63,7 +69,7 @@ int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct 
 }
 
 int file_open_read(const char *path, int64_t *size_bytes, struct err *err) {
-    return file_open_read_at(AT_FDCWD, path, size_bytes, err);
+    return open_read_at(AT_FDCWD, path, size_bytes, err);
 }
 
 int file_check_regular(const char *path, struct err *err) {

@@ -8,13 +8,13 @@
 
 #include "kernels/error.h"
 
+/* name_ends_with - in any case, as in ".GZ". */
+bool name_ends_with(const char *name, const char *ending);
+
 /* file_open_read - a descriptor of a regular file, *size_bytes its size (may be NULL).  Returns -1 with err
  * set: absent, not permitted, or what it is instead of a regular file.  The descriptor does not survive an
  * exec. */
 int file_open_read(const char *path, int64_t *size_bytes, struct err *err);
-
-/* file_open_read_at - the same for a name inside an open folder. */
-int file_open_read_at(int folder, const char *name, int64_t *size_bytes, struct err *err);
 
 /* file_check_regular - before a file is opened for writing: 0 where path is absent or a regular file (a link is
  * what it leads to), else -1 with err set. */

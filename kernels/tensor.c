@@ -57,10 +57,6 @@ struct tensor tensor_rows(struct tensor t, int64_t first, int64_t count) {
     return t;
 }
 
-void tensor_zero(struct tensor t) {
-    memset(t.data, 0, tensor_bytes(t));
-}
-
 const char *tensor_shape_text(struct tensor t, char *text, size_t room_bytes) {
     size_t used = (size_t)snprintf(text, room_bytes, "[");
     for (int d = 0; d < t.ndim && used < room_bytes; d++)

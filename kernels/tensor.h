@@ -42,9 +42,6 @@ size_t tensor_bytes(struct tensor t);
 /* tensor_rows - view of rows [first, first + count) along dimension 0. */
 struct tensor tensor_rows(struct tensor t, int64_t first, int64_t count);
 
-/* tensor_zero - fill host memory with zeros. */
-void tensor_zero(struct tensor t);
-
 /* tensor_shape_text - "[4096, 512] bf16" into the caller's buffer; returns it. */
 const char *tensor_shape_text(struct tensor t, char *text, size_t room_bytes);
 

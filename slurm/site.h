@@ -155,6 +155,3 @@ const struct site_storage *site_storage(const struct site *site, const char *pat
  * "Intel Data Center GPU Max 1550"), else NVIDIA; never VENDOR_AUTO.  site_vendor_name - "NVIDIA". */
 enum gpu_vendor site_gpu_vendor(const struct site_partition *partition);
 const char *site_vendor_name(enum gpu_vendor vendor);
-
-/* site_fabric_name - "omni_path" and the like: as in the profile. */
-const char *site_fabric_name(enum fabric_kind kind);

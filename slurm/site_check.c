@@ -130,13 +130,6 @@ void site_each_value(const struct site *site, void (*visit)(void *context, const
 
 /* --- facts --- */
 
-bool site_fact_covers(const struct site_fact *fact, const char *path) {
-    char *below = xasprintf("%s.*", fact->about);
-    bool covers = fnmatch(fact->about, path, 0) == 0 || fnmatch(below, path, 0) == 0;
-    free(below);
-    return covers;
-}
-
 struct match {
     const struct site_fact *fact;
     int count;

@@ -20,9 +20,6 @@ struct site_value {
 void site_each_value(const struct site *site, void (*visit)(void *context, const struct site_value *value),
                      void *context);
 
-/* site_fact_covers - whether the fact is about that path: as its pattern says, or an entry and all in it. */
-bool site_fact_covers(const struct site_fact *fact, const char *path);
-
 /* site_check_facts - each is about something in the profile, and says where it was read.  Returns 0, or -1
  * with err set. */
 int site_check_facts(const struct site *site, struct err *err);

@@ -162,10 +162,3 @@ const char *site_vendor_name(enum gpu_vendor vendor) {
     static const char *const names[] = {"", "NVIDIA", "AMD", "Intel"};
     return names[vendor];
 }
-
-const char *site_fabric_name(enum fabric_kind kind) {
-    for (const struct config_choice *choice = fabrics; choice->name; choice++)
-        if (choice->value == (int)kind)
-            return choice->name;
-    die("fabric %d has no name", (int)kind);
-}

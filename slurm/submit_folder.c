@@ -14,11 +14,12 @@
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
+#include "kernels/units.h"
 #include "slurm/chain.h"
 #include "slurm/command_file.h"
 #include "slurm/subprocess.h"
 
-enum { JOBS_MAX_BYTES = 16 << 20 };
+enum { JOBS_MAX_BYTES = 16 * MIB };
 
 static int write_text(const char *run_folder, const char *name, const char *text, struct err *err) {
     char *path = xasprintf("%s/%s", run_folder, name);
@@ -103,18 +104,11 @@ static char *submit_json(const struct job_plan *plan) {
 
 /* --- chain.json --- */
 
-static bool has_file(const char *run_folder, const char *name) {
-    char *path = xasprintf("%s/%s", run_folder, name);
-    bool is_there = path_exists(path);
-    free(path);
-    return is_there;
-}
-
 /* renew_chain - this submission's limits; the records of earlier ones stay, for the hours are theirs. */
 static int renew_chain(const struct job_plan *plan, const char *run_folder, struct err *err) {
     const struct slurm_config *asked = &plan->config->slurm;
     struct chain chain = {.state = CHAIN_ACTIVE};
-    if (has_file(run_folder, "chain.json") && chain_load(&chain, run_folder, err) != 0)
+    if (folder_has(run_folder, "chain.json") && chain_load(&chain, run_folder, err) != 0)
         return err_prefix(err, "remove the file to count starts and hours anew");
     chain.follows = plan->chains;
     chain.requeues = asked->requeue;

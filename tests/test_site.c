@@ -107,7 +107,6 @@ static void test_values(void **state) {
     assert_non_null(p);
     assert_string_equal(p->account_suffix, "@g");
     assert_int_equal(p->fabric, FABRIC_OMNI_PATH);
-    assert_string_equal(site_fabric_name(p->fabric), "omni_path");
     assert_false(p->bf16);
     assert_true(p->billed);
     assert_int_equal(p->num_qos, 2);

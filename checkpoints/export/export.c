@@ -18,8 +18,9 @@
 #include "checkpoints/gguf/gguf_tokenizer.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
+#include "kernels/units.h"
 
-enum { CHUNK_VALUES = 1 << 22, MAX_SMALL_FILE_BYTES = 16 << 20 };
+enum { CHUNK_VALUES = 1 << 22, MAX_SMALL_FILE_BYTES = 16 * MIB };
 
 /* One parameter and where it comes in the file. */
 struct placed {
@@ -41,10 +42,6 @@ struct job {
 };
 
 /* --- metadata --- */
-
-static void set_text(struct gguf_writer *writer, const char *key, const char *text) {
-    gguf_set_string(writer, key, text, strlen(text));
-}
 
 /* set_size, set_real - a setting of the architecture: its key begins with the architecture's name. */
 static void set_size(const struct job *job, const char *name, int64_t value) {
@@ -73,7 +70,7 @@ static void set_model(const struct job *job) {
     set_size(job, "rope.dimension_count", config->head_dim);
     set_real(job, "rope.freq_base", config->rope_theta);
     if (config->rope_kind == ROPE_LINEAR) {
-        set_text(job->writer, family_gguf_key(config, "rope.scaling.type", key), "linear");
+        gguf_set_text(job->writer, family_gguf_key(config, "rope.scaling.type", key), "linear");
         set_real(job, "rope.scaling.factor", config->rope_factor);
     }
 }
@@ -93,7 +90,7 @@ static int set_chat_template(struct job *job, const struct tokenizer *tok, struc
             status = -1;
         free(whole);
     } else if (text) {
-        set_text(job->writer, "tokenizer.chat_template", text);
+        gguf_set_text(job->writer, "tokenizer.chat_template", text);
     }
     free(path);
     return status;

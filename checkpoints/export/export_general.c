@@ -9,12 +9,9 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "kernels/units.h"
 
-enum { QUANTIZATION_VERSION = 2, MAX_PROVENANCE_BYTES = 64 << 20, MAX_DATASETS = 1000 };
-
-static void set_text(struct gguf_writer *writer, const char *key, const char *text) {
-    gguf_set_string(writer, key, text, strlen(text));
-}
+enum { QUANTIZATION_VERSION = 2, MAX_PROVENANCE_BYTES = 64 * MIB, MAX_DATASETS = 1000 };
 
 /* file_stem - "lucie-travail" of "out/lucie-travail.gguf"; malloc'ed. */
 static char *file_stem(const char *path) {
@@ -36,7 +33,7 @@ static void set_size_label(struct gguf_writer *writer, int64_t num_parameters) {
         unit++;
     }
     snprintf(label, sizeof label, "%.*f%c", count < 9.95 ? 1 : 0, count, units[unit]);
-    set_text(writer, "general.size_label", label);
+    gguf_set_text(writer, "general.size_label", label);
 }
 
 /* set_member - a text of a provenance entry, under a key with a number; nothing where there is none. */
@@ -47,7 +44,7 @@ static void set_member(struct gguf_writer *writer, const char *list, int number,
     if (json_get_string_or(entry, member, "", &text, NULL) != 0 || !text[0])
         return;
     snprintf(full, sizeof full, "general.%s.%d.%s", list, number, key);
-    set_text(writer, full, text);
+    gguf_set_text(writer, full, text);
 }
 
 static void set_base_model(struct gguf_writer *writer, const json_t *base) {
@@ -58,7 +55,7 @@ static void set_base_model(struct gguf_writer *writer, const json_t *base) {
     set_member(writer, "base_model", 0, "name", base, "name");
     if (json_get_string_or(base, "repository", "", &repository, NULL) == 0 && repository[0]) {
         char *url = xasprintf("https://huggingface.co/%s", repository);
-        set_text(writer, "general.base_model.0.repo_url", url);
+        gguf_set_text(writer, "general.base_model.0.repo_url", url);
         free(url);
     }
 }
@@ -82,7 +79,7 @@ static void set_origin(struct gguf_writer *writer, const struct weights *weights
     char *licence = weights_licence(weights);
     char *path = folder ? xasprintf("%s/provenance.json", folder) : NULL;
     if (licence)
-        set_text(writer, "general.license", licence);
+        gguf_set_text(writer, "general.license", licence);
     json_t *root = path && path_exists(path) ? json_load_path(path, MAX_PROVENANCE_BYTES, NULL) : NULL;
     if (root) {
         set_base_model(writer, json_find(root, "base_model"));
@@ -98,9 +95,9 @@ void export_set_general(struct gguf_writer *writer, const struct weights *weight
     static const uint32_t file_types[] = {
         [EXPORT_F32] = 0, [EXPORT_F16] = 1, [EXPORT_BF16] = 32, [EXPORT_Q8_0] = 7};
     char *name = file_stem(path);
-    set_text(writer, "general.architecture", family_gguf(weights_config(weights)));
-    set_text(writer, "general.type", "model");
-    set_text(writer, "general.name", name);
+    gguf_set_text(writer, "general.architecture", family_gguf(weights_config(weights)));
+    gguf_set_text(writer, "general.type", "model");
+    gguf_set_text(writer, "general.name", name);
     set_size_label(writer, model_num_parameters(weights_config(weights)));
     set_origin(writer, weights);
     gguf_set_u32(writer, "general.file_type", file_types[type]);

@@ -80,6 +80,7 @@ void gguf_set_u32(struct gguf_writer *writer, const char *key, uint32_t value);
 void gguf_set_f32(struct gguf_writer *writer, const char *key, float value);
 void gguf_set_bool(struct gguf_writer *writer, const char *key, bool value);
 void gguf_set_string(struct gguf_writer *writer, const char *key, const char *value, size_t length_bytes);
+void gguf_set_text(struct gguf_writer *writer, const char *key, const char *text); /* up to its NUL */
 void gguf_set_strings(struct gguf_writer *writer, const char *key, const struct gguf_string *values,
                       int64_t count);
 void gguf_set_f32s(struct gguf_writer *writer, const char *key, const float *values, int64_t count);

@@ -43,7 +43,7 @@ static const char *const default_patterns[] = {"[\\p{P}\\$\\+<=>\\^~\\|]+", WORD
                                                "[0-9][0-9][0-9]"};
 static const struct gguf_pretokenizer default_pretokenizer = {"default", NULL, false, false, false, false};
 
-const struct gguf_pretokenizer *gguf_pretokenizer_by_name(const char *name, size_t length_bytes) {
+static const struct gguf_pretokenizer *pretokenizer_by_name(const char *name, size_t length_bytes) {
     for (size_t i = 0; i < sizeof pretokenizers / sizeof *pretokenizers; i++)
         if (strlen(pretokenizers[i].name) == length_bytes &&
             memcmp(pretokenizers[i].name, name, length_bytes) == 0)
@@ -104,7 +104,7 @@ static int read_pretokenizer(struct source *source, struct err *err) {
         return 0;
     if (gguf_get_string(source->file, index, 0, &name, err) != 0)
         return -1;
-    source->pre = gguf_pretokenizer_by_name(name.text, name.length_bytes);
+    source->pre = pretokenizer_by_name(name.text, name.length_bytes);
     if (!source->pre)
         return err_set(
             err,

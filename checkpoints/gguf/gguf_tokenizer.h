@@ -26,9 +26,7 @@ struct gguf_pretokenizer {
     bool normalises_nfc; /* so do the models this name stands for; llama.cpp itself does not */
 };
 
-/* gguf_pretokenizer_by_name - NULL: unknown.  gguf_pretokenizer_for - the one that does what tok does, or
- * NULL. */
-const struct gguf_pretokenizer *gguf_pretokenizer_by_name(const char *name, size_t length_bytes);
+/* gguf_pretokenizer_for - the one that does what tok does, or NULL. */
 const struct gguf_pretokenizer *gguf_pretokenizer_for(const struct tokenizer *tok);
 
 /* gguf_tokenizer_write - all tokenizer.* keys but the chat template.  tokenizer_json is stored whole where

@@ -264,8 +264,8 @@ int gguf_tokenizer_write(struct gguf_writer *writer, const struct tokenizer *tok
         return err_set(err, "the tokenizer has %lld tokens, but the model only %lld embedding rows",
                        (long long)num_tokens, (long long)config->vocab_size);
     const char *model = is_sentencepiece(tok) ? "llama" : "gpt2";
-    gguf_set_string(writer, "tokenizer.ggml.model", model, strlen(model));
-    gguf_set_string(writer, "tokenizer.ggml.pre", pre, strlen(pre));
+    gguf_set_text(writer, "tokenizer.ggml.model", model);
+    gguf_set_text(writer, "tokenizer.ggml.pre", pre);
     if (write_tokens(writer, tok, config->vocab_size, err) != 0)
         return -1;
     if (is_sentencepiece(tok))
@@ -275,6 +275,6 @@ int gguf_tokenizer_write(struct gguf_writer *writer, const struct tokenizer *tok
     if (write_ids(writer, tok, config, notes, err) != 0)
         return -1;
     if (note_losses(tok, notes))
-        gguf_set_string(writer, "tokenizer.huggingface.json", tokenizer_json, strlen(tokenizer_json));
+        gguf_set_text(writer, "tokenizer.huggingface.json", tokenizer_json);
     return 0;
 }

@@ -106,6 +106,10 @@ void gguf_set_string(struct gguf_writer *writer, const char *key, const char *va
     append_string(&writer->keys, value, length_bytes);
 }
 
+void gguf_set_text(struct gguf_writer *writer, const char *key, const char *text) {
+    gguf_set_string(writer, key, text, strlen(text));
+}
+
 void gguf_set_strings(struct gguf_writer *writer, const char *key, const struct gguf_string *values,
                       int64_t count) {
     start_array(writer, key, GGUF_STRING, count);

@@ -227,10 +227,6 @@ int json_line_scan(struct text_span line, const char *field, struct json_line *o
 
 /* --- values --- */
 
-bool json_line_is_string(struct text_span value) {
-    return value.length_bytes >= 2 && value.bytes[0] == '"';
-}
-
 static uint32_t hex4(const char *digits) {
     uint32_t value = 0;
     for (int i = 0; i < 4; i++) {

@@ -18,9 +18,8 @@ struct json_line {
  */
 int json_line_scan(struct text_span line, const char *field, struct json_line *out, struct err *err);
 
-/* json_line_is_string - whether a scanned value is one.  json_line_unescape - the text of such a string,
+/* json_line_unescape - the text of a scanned string,
  * appended: escapes become characters, \u0000 a NUL, half a surrogate pair U+FFFD. */
-bool json_line_is_string(struct text_span value);
 void json_line_unescape(struct text_span value, struct text *out);
 
 /* json_line_plain - a scanned value, appended, with every number that is not a number of JSON or too large for

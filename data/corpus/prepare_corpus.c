@@ -3,29 +3,24 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "data/corpus/content_kind.h"
 #include "data/corpus/prepare_batch.h"
-
-static bool ends_with(const char *name, const char *ending) {
-    size_t n = strlen(name), e = strlen(ending);
-    return n >= e && strcasecmp(name + n - e, ending) == 0;
-}
+#include "data/file.h"
 
 /* format_of - by the name, under .gz and .zst; SOURCE_AUTO where it says nothing. */
 static enum source_format format_of(const char *path) {
     char *name = xstrdup(path);
     size_t length = strlen(name);
-    if (ends_with(name, ".gz"))
+    if (name_ends_with(name, ".gz"))
         name[length - 3] = '\0';
-    else if (ends_with(name, ".zst"))
+    else if (name_ends_with(name, ".zst"))
         name[length - 4] = '\0';
     enum source_format format = SOURCE_AUTO;
-    if (ends_with(name, ".jsonl") || ends_with(name, ".ndjson"))
+    if (name_ends_with(name, ".jsonl") || name_ends_with(name, ".ndjson"))
         format = SOURCE_JSONL;
-    else if (ends_with(name, ".txt") || ends_with(name, ".text") || ends_with(name, ".md"))
+    else if (name_ends_with(name, ".txt") || name_ends_with(name, ".text") || name_ends_with(name, ".md"))
         format = SOURCE_TEXT;
     free(name);
     return format;

@@ -12,6 +12,7 @@
 
 #include "data/corpus/content_kind.h"
 #include "data/file.h"
+#include "kernels/units.h"
 
 enum { INPUT_BYTES = 1 << 17, OUTPUT_BYTES = 1 << 18 };
 
@@ -277,22 +278,6 @@ static int64_t available(struct reader *reader, struct err *err) {
     return (int64_t)(reader->output_end - reader->output_at);
 }
 
-int64_t reader_read(struct reader *reader, char *bytes, size_t room_bytes, struct err *err) {
-    size_t taken = 0;
-    while (taken < room_bytes) {
-        int64_t ready = available(reader, err);
-        if (ready < 0)
-            return -1;
-        if (ready == 0)
-            break;
-        size_t part = (size_t)ready < room_bytes - taken ? (size_t)ready : room_bytes - taken;
-        memcpy(bytes + taken, reader->output + reader->output_at, part);
-        reader->output_at += part;
-        taken += part;
-    }
-    return (int64_t)taken;
-}
-
 /* keep - append text to the line buffer, one byte of room for the NUL included. */
 static int keep(struct reader *reader, size_t *length, size_t part, size_t max_bytes, struct err *err) {
     if (part > max_bytes || *length > max_bytes - part)
@@ -363,7 +348,7 @@ int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *l
 }
 
 void reader_trim(struct reader *reader) {
-    enum { KEPT_BYTES = 4 << 20 };
+    enum { KEPT_BYTES = 4 * MIB };
     if (reader->line_room <= KEPT_BYTES)
         return;
     free(reader->line);
@@ -377,10 +362,6 @@ int64_t reader_line_number(const struct reader *reader) {
 
 int64_t reader_consumed_bytes(const struct reader *reader) {
     return reader->consumed_bytes;
-}
-
-int64_t reader_file_bytes(const struct reader *reader) {
-    return reader->file_bytes;
 }
 
 void reader_sha256(struct reader *reader, char hex[SHA256_HEX_ROOM]) {

@@ -15,12 +15,9 @@ void reader_close(struct reader *reader);
  * err set: what the file is instead of text, or that it is not compressed as its name says, and what to do. */
 struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err);
 
-/* reader_read - up to room_bytes of text; fewer only at the end of the file.  Returns their number (0 at the
- * end), or -1 with err set: I/O error, damaged or truncated compressed data. */
-int64_t reader_read(struct reader *reader, char *bytes, size_t room_bytes, struct err *err);
-
 /* reader_line - the next line without its line feed; borrowed until the next call, writable, NUL-terminated.
- * Returns 1, 0 at the end, or -1 with err set: as above, or a line longer than max_bytes (it is named). */
+ * Returns 1, 0 at the end, or -1 with err set: I/O error, damaged or truncated
+ * compressed data, or a line longer than max_bytes (it is named). */
 int reader_line(struct reader *reader, size_t max_bytes, char **line, size_t *length_bytes, struct err *err);
 
 /* reader_rest - everything up to the end, like a line.  Returns 0 or -1. */
@@ -35,8 +32,7 @@ void reader_trim(struct reader *reader);
 
 /* reader_line_number - of the line last returned, from 1. */
 int64_t reader_line_number(const struct reader *reader);
-/* Bytes taken from the file so far and in all, as stored: what a progress bar needs. */
+/* reader_consumed_bytes - taken from the file so far, as stored: what a progress bar needs. */
 int64_t reader_consumed_bytes(const struct reader *reader);
-int64_t reader_file_bytes(const struct reader *reader);
 /* reader_sha256 - of the file as stored, once everything has been read. */
 void reader_sha256(struct reader *reader, char hex[SHA256_HEX_ROOM]);

@@ -9,8 +9,9 @@
 
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer_parts.h"
+#include "kernels/units.h"
 
-enum { MAX_TOKENIZER_BYTES = 256 << 20, MAX_CONFIG_BYTES = 16 << 20 };
+enum { MAX_TOKENIZER_BYTES = 256 * MIB, MAX_CONFIG_BYTES = 16 * MIB };
 
 /* One piece of a template: a special token's ids, or the place of the text. */
 static int parse_piece(struct tokenizer *tok, const json_t *template, const json_t *piece, bool *seen_text,
@@ -75,7 +76,7 @@ static int parse_template(struct tokenizer *tok, const json_t *json, struct err 
     return status;
 }
 
-int post_parse(struct tokenizer *tok, const json_t *json, int depth, struct err *err) {
+static int post_parse(struct tokenizer *tok, const json_t *json, int depth, struct err *err) {
     const char *type;
     if (!json || json_is_null(json))
         return 0;

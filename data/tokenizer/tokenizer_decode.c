@@ -5,6 +5,7 @@
 
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer_normal.h"
+#include "data/tokenizer/tokenizer_sequence.h"
 #include "data/tokenizer/tokenizer_vocab.h"
 
 enum { MAX_STEPS = 64 };
@@ -90,34 +91,20 @@ static int parse_step(struct decode_step *step, const json_t *json, const char *
         type);
 }
 
-static int parse_list(struct decoder *decoder, const json_t *json, int depth, struct err *err) {
-    const char *type;
-    if (json_get_string(json, "type", &type, err) != 0)
-        return err_prefix(err, "decoder");
-    if (strcmp(type, "Sequence") == 0) {
-        json_t *list, *item;
-        size_t i;
-        if (json_get_array(json, "decoders", &list, err) != 0)
-            return -1;
-        if (depth > 4)
-            return err_set(err, "decoder sequences nested deeper than is supported");
-        json_array_foreach(list, i, item) {
-            if (parse_list(decoder, item, depth + 1, err) != 0)
-                return -1;
-        }
-        return 0;
-    }
+static int take_step(void *user, const json_t *json, const char *type, struct err *err) {
+    struct decoder *decoder = user;
     if (decoder->num_steps == MAX_STEPS)
         return err_set(err, "more than %d decoder steps are not supported", MAX_STEPS);
     return parse_step(&decoder->steps[decoder->num_steps++], json, type, err);
 }
 
 int decoder_parse(struct decoder *decoder, const json_t *json, struct err *err) {
+    static const struct sequence SEQUENCE = {"decoder", "decoders", take_step};
     *decoder = (struct decoder){.joins_with_spaces = !json || json_is_null(json)};
     if (decoder->joins_with_spaces)
         return 0;
     decoder->steps = xcalloc(MAX_STEPS, sizeof *decoder->steps);
-    return parse_list(decoder, json, 0, err);
+    return sequence_walk(&SEQUENCE, json, decoder, err);
 }
 
 void decoder_release(struct decoder *decoder) {

@@ -5,6 +5,7 @@
 #include <utf8proc.h>
 
 #include "data/corpus/json.h"
+#include "data/tokenizer/tokenizer_sequence.h"
 
 enum { MAX_STEPS = 64 };
 
@@ -70,28 +71,6 @@ static int parse_step(struct normal_step *step, const json_t *json, const char *
         type);
 }
 
-static int parse_list(struct normaliser *normaliser, const json_t *json, int depth, struct err *err) {
-    const char *type;
-    if (json_get_string(json, "type", &type, err) != 0)
-        return err_prefix(err, "normalizer");
-    if (strcmp(type, "Sequence") == 0) {
-        json_t *list, *item;
-        size_t i;
-        if (json_get_array(json, "normalizers", &list, err) != 0)
-            return -1;
-        if (depth > 4)
-            return err_set(err, "normalizer sequences nested deeper than is supported");
-        json_array_foreach(list, i, item) {
-            if (parse_list(normaliser, item, depth + 1, err) != 0)
-                return -1;
-        }
-        return 0;
-    }
-    if (normaliser->num_steps == MAX_STEPS)
-        return err_set(err, "more than %d normalizer steps are not supported", MAX_STEPS);
-    return parse_step(&normaliser->steps[normaliser->num_steps++], json, type, err);
-}
-
 /* The mark of a step "X(?=[ \w])" -> "X ", or 0.  X may be escaped. */
 static uint32_t padded_mark(const struct normal_step *step) {
     static const char lookahead[] = "(?=[ \\w])";
@@ -148,13 +127,21 @@ static void join_padding_steps(struct normaliser *normaliser) {
     normaliser->num_steps = kept;
 }
 
+static int take_step(void *user, const json_t *json, const char *type, struct err *err) {
+    struct normaliser *normaliser = user;
+    if (normaliser->num_steps == MAX_STEPS)
+        return err_set(err, "more than %d normalizer steps are not supported", MAX_STEPS);
+    return parse_step(&normaliser->steps[normaliser->num_steps++], json, type, err);
+}
+
 int normaliser_parse(struct normaliser *normaliser, const json_t *json, const struct char_table *chars,
                      struct err *err) {
+    static const struct sequence SEQUENCE = {"normalizer", "normalizers", take_step};
     *normaliser = (struct normaliser){.chars = chars};
     if (!json || json_is_null(json))
         return 0;
     normaliser->steps = xcalloc(MAX_STEPS, sizeof *normaliser->steps);
-    if (parse_list(normaliser, json, 0, err) != 0)
+    if (sequence_walk(&SEQUENCE, json, normaliser, err) != 0)
         return -1;
     join_padding_steps(normaliser);
     for (int i = 0; i < normaliser->num_steps; i++)

@@ -24,9 +24,6 @@ struct tokenizer {
     char hash[SHA256_HEX_ROOM];
 };
 
-/* post_parse - from the "post_processor" value (NULL: none).  Returns 0, or -1 with err set. */
-int post_parse(struct tokenizer *tok, const json_t *json, int depth, struct err *err);
-
 /* config_apply - bos, eos, pad and chat template from tokenizer_config.json (config may be NULL), with the
  * post-processor's tokens where the file says nothing.  Returns 0, or -1 with err set. */
 int config_apply(struct tokenizer *tok, const json_t *config, struct err *err);

@@ -12,7 +12,7 @@
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define SYMBOLS " ?[^\\s\\p{L}\\p{N}]+"
 
-const char *const scanner_gpt2_pattern =
+static const char *const GPT2_PATTERN =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|" SYMBOLS "|\\s+(?!\\S)|\\s+";
 static const char llama3_pattern[] =
     CONTRACTIONS "|" PREFIX "\\p{L}+|\\p{N}{1,3}|" SYMBOLS "[\\r\\n]*|" SPACES;
@@ -238,7 +238,7 @@ piece_scanner scanner_find(const char *pattern) {
     const struct {
         const char *pattern;
         piece_scanner scanner;
-    } known[] = {{scanner_gpt2_pattern, scan_gpt2},
+    } known[] = {{GPT2_PATTERN, scan_gpt2},
                  {llama3_pattern, scan_llama3},
                  {qwen2_pattern, scan_qwen2},
                  {tekken_pattern, scan_tekken},

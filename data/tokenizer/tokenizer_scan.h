@@ -13,6 +13,5 @@ typedef size_t (*piece_scanner)(const struct char_table *chars, const char *text
 /* scanner_find - the scanner of a pattern, or NULL where there is none. */
 piece_scanner scanner_find(const char *pattern);
 
-/* The pattern that ByteLevel uses when no other is given, and its scanner. */
-extern const char *const scanner_gpt2_pattern;
+/* scan_gpt2 - the scanner of the pattern that ByteLevel uses when no other is given. */
 size_t scan_gpt2(const struct char_table *chars, const char *text, size_t length_bytes);

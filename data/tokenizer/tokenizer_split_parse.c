@@ -3,6 +3,7 @@
 
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer_normal.h"
+#include "data/tokenizer/tokenizer_sequence.h"
 #include "data/tokenizer/tokenizer_split.h"
 
 static int add_step(struct splitter *splitter, struct split_step step, struct err *err) {
@@ -149,30 +150,16 @@ static int parse_step(struct splitter *splitter, const json_t *json, const char 
         type);
 }
 
-static int parse_list(struct splitter *splitter, const json_t *json, int depth, struct err *err) {
-    const char *type;
-    if (json_get_string(json, "type", &type, err) != 0)
-        return err_prefix(err, "pre_tokenizer");
-    if (strcmp(type, "Sequence") != 0)
-        return parse_step(splitter, json, type, err);
-    json_t *list, *item;
-    size_t i;
-    if (json_get_array(json, "pretokenizers", &list, err) != 0)
-        return -1;
-    if (depth > 4)
-        return err_set(err, "pre-tokenizer sequences nested deeper than is supported");
-    json_array_foreach(list, i, item) {
-        if (parse_list(splitter, item, depth + 1, err) != 0)
-            return -1;
-    }
-    return 0;
+static int take_step(void *user, const json_t *json, const char *type, struct err *err) {
+    return parse_step(user, json, type, err);
 }
 
 int splitter_parse(struct splitter *splitter, const json_t *json, struct err *err) {
+    static const struct sequence SEQUENCE = {"pre_tokenizer", "pretokenizers", take_step};
     *splitter = (struct splitter){0};
     if (!json || json_is_null(json))
         return 0;
-    return parse_list(splitter, json, 0, err);
+    return sequence_walk(&SEQUENCE, json, splitter, err);
 }
 
 void splitter_release(struct splitter *splitter) {

@@ -1,6 +1,7 @@
 /* update.c - the optimizer's arithmetic on the CPU: AdamW and the sum of squares for clipping. */
 #include <math.h>
 
+#include "kernels/adamw.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/philox.h"
 #include "kernels/rng.h"
@@ -13,15 +14,6 @@ enum { ROUND_CHUNK = 1024, PHILOX_WORDS = 4 };
 
 struct adamw_tensors {
     struct tensor w, m, v, dw;
-};
-
-/* The scalars of one update, bias corrections folded in. */
-struct adamw_factors {
-    float beta1, beta2, grad_scale;
-    float keep;      /* 1 - learning_rate * weight_decay */
-    float step_size; /* learning_rate / (1 - beta1^t) */
-    float inv_root;  /* 1 / sqrt(1 - beta2^t) */
-    float eps;
 };
 
 /* adamw_block - seven streams of memory, which is the limit: the arithmetic hides behind them, provided that
@@ -80,16 +72,7 @@ static void adamw_rounded(const struct adamw_tensors *t, int64_t first, int64_t 
 
 void cpu_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
                struct tensor dw, const struct adamw_args *args) {
-    double step = (double)args->step; /* corrections in f64: 1 - beta2^t cancels badly at t = 1 */
-    struct adamw_factors factors = {
-        .beta1 = args->beta1,
-        .beta2 = args->beta2,
-        .grad_scale = args->grad_scale,
-        .keep = (float)(1.0 - (double)args->learning_rate * (double)args->weight_decay),
-        .step_size = (float)((double)args->learning_rate / (1.0 - pow((double)args->beta1, step))),
-        .inv_root = (float)(1.0 / sqrt(1.0 - pow((double)args->beta2, step))),
-        .eps = args->eps,
-    };
+    struct adamw_factors factors = adamw_factors_of(args);
     struct adamw_tensors tensors = {w, m, v, dw};
     int64_t total = w.dims[0];
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)

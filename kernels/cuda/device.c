@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/device_cuda.h"
+#include "kernels/units.h"
 
 /* The oldest kernels are for 8.0 (A100); newer GPUs run them too, or their own where there are some. */
 enum { OLDEST_ARCH = 80 };
@@ -94,7 +95,7 @@ const char *device_describe_cuda(int ordinal, char *text, size_t room_bytes) {
         text, room_bytes,
         "%s, %.1f GiB, compute capability %d.%d, %d multiprocessors, driver for CUDA %d.%d, runtime %d.%d, "
         "cuBLASLt %zu.%zu.%zu",
-        cuda_gpu_text(&prop, gpu, sizeof gpu), (double)prop.totalGlobalMem / 0x1p30, prop.major, prop.minor,
+        cuda_gpu_text(&prop, gpu, sizeof gpu), gib_of(prop.totalGlobalMem), prop.major, prop.minor,
         prop.multiProcessorCount, driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10,
         cublaslt / 10000, cublaslt / 100 % 100, cublaslt % 100);
     return text;

@@ -6,20 +6,10 @@
  *   sum_squares         sizeof(T), read                              memory
  *
  * Four elements per access: 16 bytes of f32, 8 of bf16, so that all streams stay side by side. */
-#include <math.h>
-
+#include "kernels/adamw.h"
 #include "kernels/cuda/vector.cuh"
 #include "kernels/philox.h"
 #include "kernels/rng.h"
-
-/* The scalars of one update, bias corrections folded in. */
-struct adamw_factors {
-    float beta1, beta2, grad_scale;
-    float keep;      /* 1 - learning_rate * weight_decay */
-    float step_size; /* learning_rate / (1 - beta1^t) */
-    float inv_root;  /* 1 / sqrt(1 - beta2^t) */
-    float eps;
-};
 
 /* M: type of the moments.  C: type of the copy. */
 template <class M, class C> struct adamw_op {
@@ -118,20 +108,13 @@ DEV void flat_run(const adamw_op<M, C> &op, int64_t first, int64_t stride, flat_
 template <class M, class C>
 static void adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,
                   struct tensor dw, const struct adamw_args *args) {
-    double step = (double)args->step; /* corrections in f64: 1 - beta2^t cancels badly at t = 1 */
     adamw_op<M, C> op = {};
     op.w = (float *)w.data;
     op.m = (M *)m.data;
     op.v = (M *)v.data;
     op.copy = (C *)copy.data;
     op.dw = (const float *)dw.data;
-    op.factors.beta1 = args->beta1;
-    op.factors.beta2 = args->beta2;
-    op.factors.grad_scale = args->grad_scale;
-    op.factors.keep = (float)(1.0 - (double)args->learning_rate * (double)args->weight_decay);
-    op.factors.step_size = (float)((double)args->learning_rate / (1.0 - pow((double)args->beta1, step)));
-    op.factors.inv_root = (float)(1.0 / sqrt(1.0 - pow((double)args->beta2, step)));
-    op.factors.eps = args->eps;
+    op.factors = adamw_factors_of(args);
     op.seed = args->seed;
     op.stream = args->stream;
     op.first = args->first;

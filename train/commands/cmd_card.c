@@ -40,13 +40,6 @@ static int check(const void *given, struct err *err) {
     return 0;
 }
 
-static bool has_file(const char *folder, const char *name) {
-    char *path = xasprintf("%s/%s", folder, name);
-    bool is_there = path_exists(path);
-    free(path);
-    return is_there;
-}
-
 /* find_folder - of the model that is meant; malloc'ed, or NULL with err set: what is missing, and why it may
  * be. */
 static char *find_folder(const char *model, struct err *err) {
@@ -55,13 +48,13 @@ static char *find_folder(const char *model, struct err *err) {
         err_set(err, "cannot open '%s': there is no such folder", model);
         return NULL;
     }
-    char *folder = has_file(model, "config.json") || has_file(model, "provenance.json")
+    char *folder = folder_has(model, "config.json") || folder_has(model, "provenance.json")
                        ? xstrdup(model)
                        : checkpoint_latest(model, &step, err);
     if (!folder && err->text[0] == '\0')
         err_set(err, "'%s' is neither a checkpoint, an exported folder nor a run folder with a checkpoint",
                 model);
-    if (folder && !has_file(folder, "provenance.json")) {
+    if (folder && !folder_has(folder, "provenance.json")) {
         err_set(err,
                 "'%s' has no provenance.json: base model, corpora, tokens and cost were not recorded; a "
                 "checkpoint of "

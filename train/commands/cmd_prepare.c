@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
 #include "configs/schema/config.h"
+#include "data/file.h"
 #include "kernels/clock.h"
 #include "train/commands/commands.h"
 #include "train/record/metrics_summary.h"
@@ -17,11 +17,6 @@
 enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
 
 /* --- the tokenizer --- */
-
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && strcasecmp(text + length - end_length, end) == 0;
-}
 
 /* tokenizer_of_gguf - made from the file's metadata. */
 static struct tokenizer *tokenizer_of_gguf(const char *path, struct err *err) {
@@ -40,7 +35,7 @@ static struct tokenizer *tokenizer_of_gguf(const char *path, struct err *err) {
 
 /* open_tokenizer - path is a tokenizer.json, a folder that holds one, or a GGUF file. */
 static struct tokenizer *open_tokenizer(const char *path, struct err *err) {
-    if (ends_with(path, ".gguf"))
+    if (name_ends_with(path, ".gguf"))
         return tokenizer_of_gguf(path, err);
     char *inside = xasprintf("%s/tokenizer.json", path);
     struct tokenizer *tok = tokenizer_load(path_exists(inside) ? inside : path, err);

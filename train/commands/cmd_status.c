@@ -73,17 +73,14 @@ static char *read_prologue(const char *run_folder) {
 /* gather - returns 0, or -1 with err set. */
 static int gather(struct report *report, struct err *err) {
     struct err why = {""};
-    char *path = xasprintf("%s/chain.json", report->run_folder);
-    bool has_file = path_exists(path);
-    free(path);
+    report->has_chain = folder_has(report->run_folder, "chain.json");
     report->now = time(NULL);
     report->prologue = read_prologue(report->run_folder);
     report->is_held = run_lock_is_held(report->run_folder, &report->owner);
     if (run_status_read(&report->run, report->run_folder, err) != 0)
         return -1;
-    if (has_file && chain_load(&report->chain, report->run_folder, err) != 0)
+    if (report->has_chain && chain_load(&report->chain, report->run_folder, err) != 0)
         return -1;
-    report->has_chain = has_file;
     if (report->has_chain && report->chain.num_steps > 0)
         report->run.num_steps = report->chain.num_steps;
     if (gather_accounts(report, err) != 0)

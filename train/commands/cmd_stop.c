@@ -32,13 +32,9 @@ static bool is_waiting(const struct queued_job *job) {
 
 /* look - returns 0, or -1 with err set: no run folder, a chain that cannot be read. */
 static int look(struct target *target, struct err *err) {
-    char *path = xasprintf("%s/chain.json", target->run_folder);
-    if (run_status_read(&target->run, target->run_folder, err) != 0) {
-        free(path);
+    if (run_status_read(&target->run, target->run_folder, err) != 0)
         return -1;
-    }
-    target->has_chain = path_exists(path);
-    free(path);
+    target->has_chain = folder_has(target->run_folder, "chain.json");
     if (target->has_chain && chain_load(&target->chain, target->run_folder, err) != 0)
         return -1;
     target->is_held = run_lock_is_held(target->run_folder, &target->owner);

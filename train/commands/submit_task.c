@@ -88,14 +88,12 @@ static void look_for_inputs(const struct job_plan *plan, const struct task_reque
         return;
     }
     if (request->model && strcmp(request->model, run_folder) == 0) {
-        char *latest = xasprintf("%s/latest", run_folder);
-        if (!path_exists(latest))
+        if (!folder_has(run_folder, "latest"))
             diagnostic_add(
                 diagnostics, level,
                 "the run in '%.300s' has no checkpoint yet: name a model after the run file, or wait for the run "
                 "with --set 'slurm.after=[%.200s]'",
                 run_folder, plan->config->run.folder);
-        free(latest);
     } else {
         look_for("the model", request->model, level, diagnostics);
     }

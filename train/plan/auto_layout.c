@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/units.h"
+
 const char *recompute_name(enum recompute recompute) {
     static const char *const names[] = {"none", "attention", "mlp", "layer", "auto"};
     return names[recompute];
@@ -89,7 +91,7 @@ bool choose_layout(struct config *config, const struct model_config *model, cons
     add(why,
         fits ? "the fastest expected of what fits: %.2f of %.2f GiB"
              : "the smallest, though it does not fit: %.2f of %.2f GiB",
-        (double)best.memory.device / 0x1p30, (double)plan_room_bytes(ranks->machine) / 0x1p30);
+        gib_of(best.memory.device), gib_of(plan_room_bytes(ranks->machine)));
     if (freedom.replicas && ranks->per_node <= 0)
         add(why, "; one replica, for the nodes have different numbers of ranks");
     return fits;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "kernels/units.h"
 #include "train/model/optimizer.h"
 
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
@@ -44,7 +45,7 @@ struct device_limits layout_limits(const struct layout *layout) {
 }
 
 size_t layout_scratch_bytes(const struct device_limits *limits) {
-    const size_t products = 32 << 20; /* cuBLASLt's workspace on sm_90; less on older GPUs */
+    const size_t products = 32 * MIB; /* cuBLASLt's workspace on sm_90; less on older GPUs */
     size_t rows = (size_t)limits->max_tokens;
     size_t attention = rows * (2 * sizeof(float) * (size_t)limits->num_heads + sizeof(float));
     size_t embedding = rows * 2 * sizeof(uint64_t);
@@ -71,10 +72,6 @@ struct layout_memory layout_memory(const struct layout *layout, size_t scratch_b
     return memory;
 }
 
-static double gib(size_t size_bytes) {
-    return (double)size_bytes / (double)(1 << 30);
-}
-
 const char *layout_memory_text(const struct layout_memory *memory, char *text, size_t room_bytes) {
     const struct {
         const char *name;
@@ -88,8 +85,22 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (parts[i].bytes && used < room_bytes)
             used += (size_t)snprintf(text + used, room_bytes - used, "%s%s %.3f", used ? ", " : "",
-                                     parts[i].name, gib(parts[i].bytes));
+                                     parts[i].name, gib_of(parts[i].bytes));
     return text;
+}
+
+int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
+                       struct err *err) {
+    if (config->data.sequence_tokens > model->max_positions)
+        return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
+                       (long long)config->data.sequence_tokens, (long long)model->max_positions);
+    if (num_ranks > config->train.batch_sequences)
+        return err_set(
+            err,
+            "%lld ranks for train.batch_sequences %lld: some ranks would have nothing to do; take fewer "
+            "ranks or nodes, or raise train.batch_sequences",
+            (long long)num_ranks, (long long)config->train.batch_sequences);
+    return 0;
 }
 
 int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size_t available_bytes,
@@ -99,12 +110,12 @@ int layout_check(const struct layout_memory *memory, size_t headroom_bytes, size
         return 0;
     if (headroom_bytes > 0)
         snprintf(headroom, sizeof headroom, " and %.2f more for CUDA, NCCL and cuBLASLt",
-                 gib(headroom_bytes));
+                 gib_of(headroom_bytes));
     return err_set(
         err,
         "a rank needs %.2f GiB%s, its device has %.2f of %.2f GiB free; in GiB: %s; to shrink: lower "
         "train.micro_sequences, set train.recompute: layer, or split over more ranks with "
         "parallel.stage: 3 (also: optimizer.state_dtype: bf16, optimizer.offload: true)",
-        gib(memory->device), headroom, gib(available_bytes), gib(total_bytes),
+        gib_of(memory->device), headroom, gib_of(available_bytes), gib_of(total_bytes),
         layout_memory_text(memory, text, sizeof text));
 }

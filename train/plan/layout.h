@@ -3,6 +3,7 @@
  * they cannot disagree. */
 #pragma once
 
+#include "kernels/units.h"
 #include "train/model/model.h"
 #include "train/ranks/grid.h"
 
@@ -40,7 +41,12 @@ const char *layout_memory_text(const struct layout_memory *memory, char *text, s
 /* What a GPU must keep free beside the plan: CUDA loads the code of a kernel when it is first used,
  * cuBLASLt's large libraries of kernels with it, and NCCL takes its buffers when the ranks first meet.  None
  * of it can be asked for in advance: a round allowance, which has not been measured. */
-enum { GPU_HEADROOM_BYTES = 1 << 30 };
+enum { GPU_HEADROOM_BYTES = GIB };
+
+/* layout_check_sizes - what only model, data and ranks together can tell.  Returns 0, or -1 with err set: more positions
+ * than the model has, or ranks that would have nothing to do. */
+int layout_check_sizes(const struct config *config, const struct model_config *model, int64_t num_ranks,
+                       struct err *err);
 
 /* layout_check - the memory, and beside it headroom_bytes, fits into what a device has free.  Returns 0, or
  * -1 with err set: the sizes, the largest consumers and ways to shrink. */

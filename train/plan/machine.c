@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/units.h"
 #include "train/measure/doctor.h"
 
 /* Shares of a maker's peak that a whole step keeps up.  Long runs that were published reach 40 to 64 % of the
@@ -13,6 +14,8 @@ static const double FLOPS_SHARE = 0.55, MEMORY_SHARE = 0.85;
 /* Share of the boards' power, with the host's counted in: 23 billion parameters on H100 of 700 W were
  * measured at 0.55 kWh for each GPU and hour. */
 static const double WATTS_SHARE = 0.8;
+
+static const double GB_PER_GIB = 1.074;
 
 /* A profile gives bandwidths as the payload of an all-reduce; what crosses a link is 2 (n - 1) / n of it:
  * this for 4 ranks. */
@@ -55,8 +58,8 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
     bool on_gpu = partition->gpus_per_node > 0;
     /* "80 GB" on a board are GiB, less what the driver keeps: plan_room_bytes counts with less still. */
     double memory_gib =
-        on_gpu ? gpu_memory_gb(partition, constraint) : partition->memory_gb / ranks_per_node / 1.074;
-    struct machine machine = machine_unknown(on_gpu, (size_t)(memory_gib * 0x1p30));
+        on_gpu ? gpu_memory_gb(partition, constraint) : partition->memory_gb / ranks_per_node / GB_PER_GIB;
+    struct machine machine = machine_unknown(on_gpu, (size_t)(memory_gib * GIB));
     double tflops = compute == DTYPE_F32 ? partition->tflops_32 : partition->tflops_16;
     snprintf(machine.name, sizeof machine.name, "%s",
              on_gpu && partition->gpu ? partition->gpu : partition->name);

@@ -5,7 +5,27 @@
 
 #include "train/model/optimizer.h"
 
+/* Share of a device's memory that a plan may fill. */
 static const double USABLE_MEMORY = 0.92;
+
+/* What an f32 gradient or a term of a sum takes. */
+enum { GRADIENT_BYTES = 4 };
+
+/* What training keeps of a value in a checkpoint beside the model is f32. */
+enum { STATE_VALUE_BYTES = 4 };
+
+/* The backward of a matrix product is two of them. */
+enum { PRODUCTS_PER_STEP = 3 };
+
+/* Values of a token that the ops of train/model/model.c read and write, counted from them: in a layer for each of its width
+ * and of its feed-forward width, and at the end for each of the vocabulary. */
+static const double WIDTH_TRAFFIC = 18.5, FFN_TRAFFIC = 9.0, VOCAB_TRAFFIC = 7.0;
+
+/* Bounds of a step's time, as factors, where rates were measured and where they are assumed. */
+static const double LOW_MEASURED = 0.85, HIGH_MEASURED = 1.2, LOW_ASSUMED = 0.7, HIGH_ASSUMED = 1.5;
+
+/* Beside the weights: a line of metrics for a step, a checkpoint's small files, the run's own. */
+enum { METRICS_LINE_BYTES = 512, SMALL_FILES_PER_CHECKPOINT = 8, SMALL_FILES = 16 };
 
 /* Rows at which a matrix product reaches half of its rate: few rows leave most of a device idle. */
 enum { HALF_RATE_ROWS_GPU = 512, HALF_RATE_ROWS_CPU = 32 };
@@ -35,7 +55,7 @@ static double scores_per_token(const struct model_config *model, int64_t sequenc
 }
 
 double plan_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
-    return 3 *
+    return PRODUCTS_PER_STEP *
            (2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
 }
 
@@ -47,7 +67,7 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
     double attention = 2.0 * (double)m->width * heads * m->num_layers +
                        4.0 * m->head_dim * scores_per_token(m, sequence_tokens);
     double output = 2.0 * (double)m->width * m->num_heads * m->head_dim * m->num_layers;
-    double mlp = 4.0 * (double)m->width * (double)m->ffn_width * m->num_layers;
+    double ffn = 4.0 * (double)m->width * (double)m->ffn_width * m->num_layers;
     double scores = 2.0 * m->head_dim * scores_per_token(m, sequence_tokens);
     switch (recompute) {
     case RECOMPUTE_NONE:
@@ -55,9 +75,9 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
     case RECOMPUTE_ATTENTION:
         return scores + attention;
     case RECOMPUTE_MLP:
-        return scores + mlp;
+        return scores + ffn;
     case RECOMPUTE_LAYER:
-        return scores + attention + output + mlp;
+        return scores + attention + output + ffn;
     case RECOMPUTE_AUTO:
         break;
     }
@@ -68,8 +88,9 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
  * heads; its inverse costs no pass), activations and logits of one token. */
 static double element_bytes(const struct model_config *m, enum dtype compute) {
     double value_bytes = (double)dtype_bytes(compute);
-    return value_bytes * (m->num_layers * (18.5 * (double)m->width + 9.0 * (double)m->ffn_width) +
-                          7.0 * (double)m->vocab_size);
+    return value_bytes *
+           (m->num_layers * (WIDTH_TRAFFIC * (double)m->width + FFN_TRAFFIC * (double)m->ffn_width) +
+            VOCAB_TRAFFIC * (double)m->vocab_size);
 }
 
 /* optimizer_bytes - masters and states read and written, gradient read, copy written: of what one rank owns.
@@ -97,9 +118,10 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
     const struct params_setup *p = &layout->params;
     double parameters = (double)model_num_parameters(p->model);
     double share = (double)(p->num_ranks - 1) / p->num_ranks;
-    double gather = share * parameters * (double)dtype_bytes(p->compute), scatter = share * parameters * 4;
+    double gather = share * parameters * (double)dtype_bytes(p->compute);
+    double scatter = share * parameters * GRADIENT_BYTES;
     /* Whole matrices go to their owners and back, or are summed. */
-    double update = 2 * share * 4 * optimizer_matrix_values(p->optimizer, p->model);
+    double update = 2 * share * GRADIENT_BYTES * optimizer_matrix_values(p->optimizer, p->model);
     switch (p->stage) {
     case 0:
         return (struct link_bytes){0, 2 * scatter + update};
@@ -117,7 +139,7 @@ static double across_bytes(const struct layout *layout, const struct grid *grid)
     const struct params_setup *p = &layout->params;
     double owned = (double)model_num_parameters(p->model) / (p->stage > 0 ? p->num_ranks : 1);
     int num_replicas = grid->axes[AXIS_REPLICA].size;
-    return 2.0 * (num_replicas - 1) / num_replicas * owned * 4;
+    return 2.0 * (num_replicas - 1) / num_replicas * owned * GRADIENT_BYTES;
 }
 
 /* link_rate - bus bandwidth of a rank inside its replica: over the node's own links, or over the network
@@ -156,7 +178,8 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
     struct link_bytes sent = link_bytes(layout, num_micros);
     double link = link_rate(grid, ranks_per_node, machine);
 
-    struct plan_time time = {.low = machine->measured ? 0.85 : 0.7, .high = machine->measured ? 1.2 : 1.5};
+    struct plan_time time = {.low = machine->measured ? LOW_MEASURED : LOW_ASSUMED,
+                             .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
     time.model_flops = per_token * (double)(batch * sequence);
     time.compute_s =
         tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
@@ -179,20 +202,24 @@ double plan_validation_s(const struct config *config, const struct model_config 
     double ranks = grid_num_ranks(grid);
     if (config->data.num_valid == 0)
         return 0;
-    return tokens / ranks * plan_flops_per_token(model, config->data.sequence_tokens) / 3 /
+    return tokens / ranks * plan_flops_per_token(model, config->data.sequence_tokens) / PRODUCTS_PER_STEP /
            machine->flops_per_s;
 }
 
+static enum dtype saved_type(const struct config *config, const struct model_config *model) {
+    return config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
+}
+
 double plan_checkpoint_bytes(const struct config *config, const struct model_config *model) {
-    enum dtype saved = config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
     double values = (double)model_num_parameters(model) + (double)optimizer_state_values(kind, model);
-    return (double)model_num_parameters(model) * (double)dtype_bytes(saved) + 4 * values;
+    return (double)model_num_parameters(model) * (double)dtype_bytes(saved_type(config, model)) +
+           STATE_VALUE_BYTES * values;
 }
 
 struct plan_disk plan_disk(const struct config *config, const struct model_config *model) {
     double parameters = (double)model_num_parameters(model);
-    enum dtype saved = config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
+    enum dtype saved = saved_type(config, model);
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
     const char *names[MAX_RULES * MAX_STATES];
     double checkpoint = plan_checkpoint_bytes(config, model);
@@ -201,11 +228,12 @@ struct plan_disk plan_disk(const struct config *config, const struct model_confi
         config->checkpoint.every_steps > 0 ? config->train.steps / config->checkpoint.every_steps + 1 : 1;
     int64_t kept =
         config->checkpoint.keep > 0 && config->checkpoint.keep < saves ? config->checkpoint.keep : saves;
-    int64_t files = (1 + optimizer_num_states(kind, names)) * (int64_t)ceil(parameters * 4 / limit) +
-                    (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) +
-                    8; /* and the small ones */
-    return (struct plan_disk){.bytes = checkpoint * (double)(kept + 1) + 512.0 * (double)config->train.steps,
-                              .files = files * (kept + 1) + 16};
+    int64_t files =
+        (1 + optimizer_num_states(kind, names)) * (int64_t)ceil(parameters * STATE_VALUE_BYTES / limit) +
+        (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) + SMALL_FILES_PER_CHECKPOINT;
+    return (struct plan_disk){.bytes = checkpoint * (double)(kept + 1) +
+                                       METRICS_LINE_BYTES * (double)config->train.steps,
+                              .files = files * (kept + 1) + SMALL_FILES};
 }
 
 struct proposal plan_as_is(const struct config *config, const struct model_config *model,

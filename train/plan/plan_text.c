@@ -4,14 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/units.h"
 #include "train/plan/run_plan.h"
 #include "train/record/metrics_summary.h"
 
 enum { TEXT_ROOM = 64 };
-
-static double gib(size_t size_bytes) {
-    return (double)size_bytes / 0x1p30;
-}
 
 /* --- the screen --- */
 
@@ -41,11 +38,11 @@ static void print_memory(const struct run_plan *plan) {
     char text[300];
     size_t device_bytes = plan->place->machine.memory_bytes;
     if (device_bytes == 0)
-        printf("memory       %.3f GiB a rank; what a device has is not known here\n", gib(memory->device));
+        printf("memory       %.3f GiB a rank; what a device has is not known here\n", gib_of(memory->device));
     else
-        printf("memory       %.3f GiB a rank; %s: %.1f of %.1f GiB may be filled\n", gib(memory->device),
+        printf("memory       %.3f GiB a rank; %s: %.1f of %.1f GiB may be filled\n", gib_of(memory->device),
                plan->proposal.fits ? "it fits" : "IT DOES NOT FIT",
-               gib(plan_room_bytes(&plan->place->machine)), gib(device_bytes));
+               gib_of(plan_room_bytes(&plan->place->machine)), gib_of(device_bytes));
     printf("             %s%s\n", layout_memory_text(memory, text, sizeof text),
            memory->scratch ? " (scratch: an allowance)" : "");
 }
@@ -140,7 +137,7 @@ static void print_advice(const struct run_plan *plan) {
     for (int i = 0; i < plan->num_advice; i++) {
         const struct advice *advice = &plan->advice[i];
         printf("%s %s\n", i ? "            " : "better      ", advice->change);
-        printf("             %s: %.2f GiB a rank, %s", advice->reason, gib(advice->proposal.memory.device),
+        printf("             %s: %.2f GiB a rank, %s", advice->reason, gib_of(advice->proposal.memory.device),
                duration_text(advice->wall_s, wall, sizeof wall));
         if (advice->billed_hours > 0)
             printf(", %.4g %s-hours", advice->billed_hours, plan->place->billed_gpus > 0 ? "GPU" : "core");

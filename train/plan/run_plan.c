@@ -11,6 +11,16 @@
  * until its first step: modules, MPI, loading. */
 static const double SAVE_BYTES_PER_S = 2e8, START_S = 180;
 
+static const double S_PER_HOUR = 3600, J_PER_KWH = 3.6e6;
+
+/* Validations of a run beside those of valid.every_steps: before the first step and after the last. */
+enum { VALIDATIONS_AT_ENDS = 2 };
+
+/* Advice worth giving: a layout whose step takes at most this share of the time; half of the nodes where the price of the
+ * run falls at least to this share; more nodes up to this many times as many. */
+static const double CLEARLY_FASTER = 0.93, CLEARLY_CHEAPER = 0.9;
+enum { MOST_TIMES_NODES = 64 };
+
 /* --- time and cost --- */
 
 int64_t run_plan_jobs(const struct run_place *place, double wall_s) {
@@ -30,7 +40,8 @@ static void count_time(struct run_plan *plan) {
     int num_ranks = grid_num_ranks(&plan->grid);
     double step_s = plan->proposal.time.step_s, steps = (double)c->train.steps;
     double valid_s = plan_validation_s(c, plan->model, &plan->grid, &plan->place->machine);
-    double validations = 2 + (c->valid.every_steps > 0 ? steps / (double)c->valid.every_steps : 0);
+    double validations =
+        VALIDATIONS_AT_ENDS + (c->valid.every_steps > 0 ? steps / (double)c->valid.every_steps : 0);
     plan->save_s = plan_checkpoint_bytes(c, plan->model) / SAVE_BYTES_PER_S / num_ranks;
     int64_t every = c->checkpoint.every_steps;
     if (every < 0)
@@ -39,9 +50,9 @@ static void count_time(struct run_plan *plan) {
     plan->wall_s = steps * step_s + validations * valid_s + (double)plan->num_saves * plan->save_s;
     plan->num_jobs = run_plan_jobs(plan->place, plan->wall_s);
     double held_s = plan->wall_s + (double)plan->num_jobs * START_S;
-    plan->billed_hours = billed_per_hour(plan->place) * held_s / 3600;
+    plan->billed_hours = billed_per_hour(plan->place) * held_s / S_PER_HOUR;
     double pue = plan->place->site && plan->place->site->energy.pue > 0 ? plan->place->site->energy.pue : 1;
-    plan->kwh = plan->place->machine.watts * num_ranks * held_s / 3.6e6 * pue;
+    plan->kwh = plan->place->machine.watts * num_ranks * held_s / J_PER_KWH * pue;
 }
 
 /* --- advice --- */
@@ -106,7 +117,7 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     double share = (double)nodes / (double)place->nodes;
     advice->nodes = nodes;
     advice->wall_s = plan->wall_s * advice->proposal.time.step_s / plan->proposal.time.step_s;
-    advice->billed_hours = billed_per_hour(place) * share * advice->wall_s / 3600;
+    advice->billed_hours = billed_per_hour(place) * share * advice->wall_s / S_PER_HOUR;
     return advice->change[0] != '\0';
 }
 
@@ -131,8 +142,8 @@ static void advise_smaller(struct run_plan *plan) {
     if (plan->num_advice == 0 && try_nodes(&advice, plan, &trial, plan->place->nodes))
         give(plan, &advice, "fits: optimizer in host memory, slower");
     trial.optimizer.offload = plan->config.optimizer.offload;
-    for (int64_t nodes = 2 * plan->place->nodes; plan->place->partition && nodes <= 64 * plan->place->nodes;
-         nodes *= 2)
+    for (int64_t nodes = 2 * plan->place->nodes;
+         plan->place->partition && nodes <= MOST_TIMES_NODES * plan->place->nodes; nodes *= 2)
         if (try_nodes(&advice, plan, &trial, nodes)) {
             give(plan, &advice, "fits: more nodes");
             break;
@@ -141,43 +152,29 @@ static void advise_smaller(struct run_plan *plan) {
 
 /* advise_faster - a layout that is clearly faster, and fewer nodes where these do little for their price. */
 static void advise_faster(struct run_plan *plan) {
-    static const double CLEARLY = 0.93;
     struct advice advice = {.nodes = 0};
     struct config trial = plan->config;
     double step_s = plan->proposal.time.step_s;
     if (try_nodes(&advice, plan, &trial, plan->place->nodes) &&
-        advice.proposal.time.step_s < CLEARLY * step_s)
+        advice.proposal.time.step_s < CLEARLY_FASTER * step_s)
         give(plan, &advice, "faster");
     double best_s =
         advice.proposal.fits && advice.proposal.time.step_s < step_s ? advice.proposal.time.step_s : step_s;
     int64_t half = plan->place->nodes / 2;
     if (plan->place->partition && half > 0 && plan->place->nodes % 2 == 0 &&
-        try_nodes(&advice, plan, &trial, half) && advice.proposal.time.step_s * 0.5 < 0.9 * best_s)
+        try_nodes(&advice, plan, &trial, half) &&
+        advice.proposal.time.step_s * 0.5 < CLEARLY_CHEAPER * best_s)
         give(plan, &advice, "cheaper: fewer GPUs wait for each other");
 }
 
 /* --- all of it --- */
-
-static int check(const struct config *config, const struct model_config *model, int64_t num_ranks,
-                 struct err *err) {
-    if (config->data.sequence_tokens > model->max_positions)
-        return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
-                       (long long)config->data.sequence_tokens, (long long)model->max_positions);
-    if (num_ranks > config->train.batch_sequences)
-        return err_set(
-            err,
-            "%lld ranks for train.batch_sequences %lld: some ranks would have nothing to do; take fewer "
-            "nodes or ranks, or raise train.batch_sequences",
-            (long long)num_ranks, (long long)config->train.batch_sequences);
-    return 0;
-}
 
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
                   const struct run_place *place, struct err *err) {
     *plan = (struct run_plan){.config = *config, .model = model, .place = place};
     int64_t num_ranks = place->nodes * place->ranks_per_node;
     int per_node = (int)place->ranks_per_node;
-    if (check(config, model, num_ranks, err) != 0)
+    if (layout_check_sizes(config, model, num_ranks, err) != 0)
         return -1;
     struct machine compared =
         choose_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);

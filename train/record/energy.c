@@ -97,7 +97,8 @@ static void open_host(struct energy_meter *meter) {
         closedir(folder);
 }
 
-double energy_counter_step(double before, double now, double range) {
+/* counter_step - joules between two readings of a counter that starts again at 0 beyond range. */
+static double counter_step(double before, double now, double range) {
     return now >= before ? now - before : now + range - before;
 }
 
@@ -107,7 +108,7 @@ static void read_host(struct energy_meter *meter) {
         double now;
         if (!read_number(package->path, "energy_uj", &now))
             continue;
-        meter->host_joules += energy_counter_step(package->last, now, package->range);
+        meter->host_joules += counter_step(package->last, now, package->range);
         package->last = now;
     }
 }

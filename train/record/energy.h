@@ -20,7 +20,3 @@ struct energy_reading {
 
 /* energy_read - RAPL counters wrap after some minutes at full power: to be called at least once a minute. */
 struct energy_reading energy_read(struct energy_meter *meter);
-
-/* energy_counter_step - joules between two readings of a counter that starts again at 0 beyond range; the
- * pure part. */
-double energy_counter_step(double before, double now, double range);

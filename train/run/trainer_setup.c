@@ -12,6 +12,7 @@
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer.h"
+#include "kernels/units.h"
 #include "slurm/command_file.h"
 #include "slurm/submit_folder.h"
 #include "train/model/shard.h"
@@ -102,7 +103,7 @@ static int read_tokenizer(struct trainer *t, struct err *err) {
         return weights_tokenizer_text(t->source, &t->tokenizer_json, &t->tokenizer_config, err);
     if (!t->config->model.tokenizer)
         return 0;
-    enum { TOKENIZER_MAX_BYTES = 256 << 20 };
+    enum { TOKENIZER_MAX_BYTES = 256 * MIB };
     size_t length_bytes;
     char *path = tokenizer_path(t->config->model.tokenizer);
     t->tokenizer_json = file_read_whole(path, TOKENIZER_MAX_BYTES, &length_bytes, err);
@@ -193,20 +194,9 @@ static bool open_data(struct trainer *t) {
 
 /* check_sizes - what only model, data and ranks together can tell. */
 static int check_sizes(const struct trainer *t, struct err *err) {
-    const struct config *c = t->config;
-    int num_ranks = comm_num_ranks(t->comm);
     if (model_config_check(&t->model_config, "model.architecture", err))
         return -1;
-    if (c->data.sequence_tokens > t->model_config.max_positions)
-        return err_set(err, "data.sequence_tokens is %lld, but the model has %lld positions",
-                       (long long)c->data.sequence_tokens, (long long)t->model_config.max_positions);
-    if (num_ranks > c->train.batch_sequences)
-        return err_set(
-            err,
-            "%d ranks for train.batch_sequences %lld: some ranks would have nothing to do; start fewer "
-            "ranks or raise train.batch_sequences",
-            num_ranks, (long long)c->train.batch_sequences);
-    return 0;
+    return layout_check_sizes(t->config, &t->model_config, comm_num_ranks(t->comm), err);
 }
 
 /* tell_plan - what each rank is about to hold. */
@@ -222,7 +212,7 @@ static void tell_plan(struct trainer *t, const struct layout *layout, const stru
     for (int i = 0; i < RUN_CHAT_NOTES; i++)
         if (t->chat.notes[i])
             metrics_note(t->metrics, "%s", t->chat.notes[i]);
-    metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", (double)memory->device / (1 << 30),
+    metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", gib_of(memory->device),
                  layout_memory_text(memory, text, sizeof text));
 }
 
