@@ -7,9 +7,10 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "kernels/units.h"
 
 /* Larger than any published tokenizer.model; keeps a stray file out of every checkpoint. */
-enum { MAX_COPY_BYTES = 64 << 20, MAX_CARD_BYTES = 16 << 20 };
+enum { MAX_COPY_BYTES = 64 * MIB, MAX_CARD_BYTES = 16 * MIB };
 
 /* Files that are carried over as they are. */
 static const char *const carried[] = {

@@ -1,5 +1,6 @@
 /* arena.c - see arena.h. */
 #include "kernels/arena.h"
+#include "kernels/units.h"
 
 void *arena_take(struct arena *arena, int64_t count, enum dtype dtype) {
     size_t bytes = (size_t)count * dtype_bytes(dtype);
@@ -20,7 +21,7 @@ void arena_allocate(struct arena *arena, struct device *dev) {
                                  : device_allocate(dev, arena->size_bytes);
     CHECK(arena->base,
           "out of memory: %.2f GiB for %s; use more ranks, a higher parallel.stage or train.recompute: layer",
-          (double)arena->size_bytes / (1 << 30), arena->name);
+          gib_of(arena->size_bytes), arena->name);
 }
 
 void arena_free(struct arena *arena) {

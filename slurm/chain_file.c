@@ -6,10 +6,11 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "kernels/units.h"
 #include "slurm/chain.h"
 #include "slurm/slurm_text.h"
 
-enum { CHAIN_MAX_BYTES = 16 << 20, CHAIN_MAX_JOBS = 100000, CHAIN_VERSION = 1 };
+enum { CHAIN_MAX_BYTES = 16 * MIB, CHAIN_MAX_JOBS = 100000, CHAIN_VERSION = 1 };
 
 static char *chain_path(const char *run_folder) {
     return xasprintf("%s/chain.json", run_folder);

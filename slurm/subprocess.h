@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/error.h"
+#include "kernels/units.h"
 
 struct subprocess_result {
     char *output;  /* what it wrote on standard output, at most CHILD_MAX_OUTPUT bytes; malloc'ed */
@@ -10,7 +11,7 @@ struct subprocess_result {
     int exit_code; /* 128 + signal where one ended it */
 };
 
-enum { CHILD_MAX_OUTPUT = 4 << 20 };
+enum { CHILD_MAX_OUTPUT = 4 * MIB };
 
 /* subprocess_run - argv[0] is looked for on PATH; argv ends with NULL.  The child reads nothing, and sees the
  * environment without what would steer Slurm behind the user's back (see subprocess.c).  Returns 0 when the

@@ -3,8 +3,9 @@
 
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/safetensors/safetensors.h"
+#include "kernels/units.h"
 
-enum { CHECKPOINT_BLOCK_BYTES = 8 << 20 };
+enum { CHECKPOINT_BLOCK_BYTES = 8 * MIB };
 
 /* One file of a checkpoint and the XXH3-64 of each of its blocks. */
 struct manifest_file {

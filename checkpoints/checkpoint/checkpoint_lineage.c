@@ -16,8 +16,9 @@
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
+#include "kernels/units.h"
 
-enum { MAX_HISTORY_BYTES = 256 << 20 };
+enum { MAX_HISTORY_BYTES = 256 * MIB };
 
 static char *history_path(const char *run_folder) {
     return xasprintf("%s/history.jsonl", run_folder);

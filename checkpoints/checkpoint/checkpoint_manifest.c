@@ -16,8 +16,9 @@
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
+#include "kernels/units.h"
 
-enum { MAX_MANIFEST_BYTES = 256 << 20, MAX_FILES = 65536 };
+enum { MAX_MANIFEST_BYTES = 256 * MIB, MAX_FILES = 65536 };
 
 /* blocks_of - the last one may be short; an empty file has none. */
 static int64_t blocks_of(int64_t size_bytes) {

@@ -4,8 +4,9 @@
 
 #include "checkpoints/checkpoint/checkpoint_internal.h"
 #include "data/corpus/json.h"
+#include "kernels/units.h"
 
-enum { MAX_STATE_TEXT_BYTES = 64 << 20 };
+enum { MAX_STATE_TEXT_BYTES = 64 * MIB };
 
 struct checkpoint_reader {
     struct st_files *files;

@@ -15,10 +15,11 @@
 
 #include "checkpoints/files.h"
 #include "data/file.h"
+#include "kernels/units.h"
 
-enum { MAX_NAME_BYTES = 63, MAX_DIMS = 4, FIRST_READ_BYTES = 1 << 20 };
-static const uint64_t max_head_bytes = (uint64_t)1 << 30;
-static const uint64_t max_alignment = (uint64_t)1 << 30;
+enum { MAX_NAME_BYTES = 63, MAX_DIMS = 4, FIRST_READ_BYTES = MIB };
+static const uint64_t max_head_bytes = GIB;
+static const uint64_t max_alignment = GIB;
 
 /* --- bytes --- */
 

@@ -10,8 +10,9 @@
 
 #include "checkpoints/files.h"
 #include "kernels/half.h"
+#include "kernels/units.h"
 
-enum { DECODE_BYTES = 1 << 20 }; /* read and decoded at a time */
+enum { DECODE_BYTES = MIB }; /* read and decoded at a time */
 
 int gguf_type_bytes(uint32_t type) {
     static const int8_t bytes[] = {

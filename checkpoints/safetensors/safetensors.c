@@ -17,12 +17,13 @@
 #include "data/corpus/json.h"
 #include "data/file.h"
 #include "kernels/half.h"
+#include "kernels/units.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian, and so is this code");
 
 enum {
     MAX_FILES = 4096,
-    MAX_INDEX_BYTES = 256 << 20,
+    MAX_INDEX_BYTES = 256 * MIB,
     CONVERT_COUNT = 512 << 10 /* elements converted at a time: 1 MiB reads suit parallel file systems */
 };
 

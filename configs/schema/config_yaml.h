@@ -4,11 +4,12 @@
 #pragma once
 
 #include "kernels/error.h"
+#include "kernels/units.h"
 
 enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
 
 enum {
-    CONFIG_MAX_BYTES = 1 << 20,
+    CONFIG_MAX_BYTES = MIB,
     CONFIG_MAX_DEPTH = 8,
     CONFIG_MAX_MAP_KEYS = 256,
 };

@@ -12,12 +12,13 @@
 #include "data/corpus/prepare.h"
 #include "data/corpus/reader.h"
 #include "data/template/chat.h"
+#include "kernels/units.h"
 
 enum {
-    BATCH_BYTES = 1 << 20, /* of raw text, unless one document is longer */
+    BATCH_BYTES = MIB, /* of raw text, unless one document is longer */
     BATCH_DOCUMENTS = 1024,
-    DOCUMENT_MAX_BYTES = 256 << 20, /* a longer line or file is refused by name */
-    CHAT_MAX_BYTES = 16 << 20,  /* a longer list of messages is refused; such a one takes 3.3 times that */
+    DOCUMENT_MAX_BYTES = 256 * MIB, /* a longer line or file is refused by name */
+    CHAT_MAX_BYTES = 16 * MIB,  /* a longer list of messages is refused; such a one takes 3.3 times that */
     BATCH_KEPT_TOKENS = 1 << 22 /* a token list that grew beyond this is given back after use */
 };
 

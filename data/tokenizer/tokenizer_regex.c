@@ -1,5 +1,6 @@
 /* tokenizer_regex.c - see tokenizer_regex.h. */
 #include "data/tokenizer/tokenizer_regex.h"
+#include "kernels/units.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <ctype.h>
@@ -255,7 +256,7 @@ void regex_free(struct regex *regex) {
 }
 
 struct regex_state *regex_state_create(void) {
-    enum { STACK_MIN_BYTES = 32 << 10, STACK_MAX_BYTES = 8 << 20 };
+    enum { STACK_MIN_BYTES = 32 * KIB, STACK_MAX_BYTES = 8 * MIB };
     struct regex_state *state = xmalloc(sizeof *state);
     state->match = pcre2_match_data_create(1, NULL);
     state->context = pcre2_match_context_create(NULL);

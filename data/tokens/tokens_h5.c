@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #include "data/file.h"
+#include "kernels/units.h"
 
-enum { MAX_SOURCES = 1 << 20, MAX_STRINGS_BYTES = 64 << 20, MAX_ANSWER_BYTES = 1 << 30, CHILD_SECONDS = 60 };
+enum { MAX_SOURCES = 1 << 20, MAX_STRINGS_BYTES = 64 * MIB, MAX_ANSWER_BYTES = GIB, CHILD_SECONDS = 60 };
 
 /* --- in the child --- */
 

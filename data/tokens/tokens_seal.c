@@ -6,8 +6,9 @@
 #include <xxhash.h>
 
 #include "data/file.h"
+#include "kernels/units.h"
 
-enum { BLOCK_BYTES = 1 << 20, VERSION = 1, FOOTER_BYTES = 24, HEAD_NUMBERS = 4 };
+enum { BLOCK_BYTES = MIB, VERSION = 1, FOOTER_BYTES = 24, HEAD_NUMBERS = 4 };
 static const char MAGIC[8] = {'\x89', 'A', 'T', 'L', 'S', 'E', 'A', 'L'};
 
 void token_seal_release(struct token_seal *seal) {

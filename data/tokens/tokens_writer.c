@@ -14,12 +14,13 @@
 
 #include "data/file.h"
 #include "data/tokens/tokens_seal.h"
+#include "kernels/units.h"
 
 #ifndef ATELIER_VERSION
 #define ATELIER_VERSION "unversioned"
 #endif
 
-enum { COPY_BYTES = 1 << 20, WIDEST_UINT16 = 65536, NARROW_ROOM = 1 << 14 };
+enum { COPY_BYTES = MIB, WIDEST_UINT16 = 65536, NARROW_ROOM = 1 << 14 };
 
 /* Suffixes of the side files, one for each dataset that grows. */
 static const char *const SUFFIXES[NUM_PARTS] = {"tokens", "offsets", "sources", "mask"};

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/units.h"
+
 /* What cuBLASLt is offered for partial sums; NVIDIA's own defaults for its workspace. */
-enum { WORKSPACE_SM90_BYTES = 32 << 20, WORKSPACE_BYTES = 4 << 20 };
+enum { WORKSPACE_SM90_BYTES = 32 * MIB, WORKSPACE_BYTES = 4 * MIB };
 
 struct linear_plans *linear_plans_of(const struct device *dev) {
     return ((const struct cuda_state *)dev->state)->linear;

@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/units.h"
 
-enum { NUM_SLOTS = 64, SLOT_BYTES = 256 * 1024 };
+enum { NUM_SLOTS = 64, SLOT_BYTES = 256 * KIB };
 
 struct cuda_staging {
     char *slots; /* NUM_SLOTS * SLOT_BYTES, page-locked */

@@ -11,13 +11,14 @@
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer.h"
+#include "kernels/units.h"
 #include "slurm/submit.h"
 #include "train/commands/commands.h"
 #include "train/measure/doctor.h"
 #include "train/plan/calibration.h"
 #include "train/plan/run_plan.h"
 
-enum { EXIT_FITS = EXIT_DONE, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = 1 << 20 };
+enum { EXIT_FITS = EXIT_DONE, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = MIB };
 
 struct plan_words {
     const char *config_path;

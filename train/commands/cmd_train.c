@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "data/corpus/json.h"
+#include "kernels/units.h"
 #include "train/commands/commands.h"
 #include "train/run/run_phase.h"
 #include "train/run/stop.h"
 #include "train/run/trainer.h"
 
-enum { CONFIG_MAX_BYTES = 1 << 20 };
+enum { CONFIG_MAX_BYTES = MIB };
 
 struct train_words {
     const char *config_path;

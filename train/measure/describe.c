@@ -16,13 +16,14 @@
 #include "data/file.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/tokens.h"
+#include "kernels/units.h"
 #include "train/record/divergence.h"
 
 enum {
     LONGEST_TEXT_BYTES = 120, /* of a value from a file */
     SHOWN_ELEMENTS = 4,       /* of an array in GGUF metadata */
-    CONFIG_FILE_MAX_BYTES = 1 << 20,
-    MANIFEST_MAX_BYTES = 256 << 20,
+    CONFIG_FILE_MAX_BYTES = MIB,
+    MANIFEST_MAX_BYTES = 256 * MIB,
 };
 
 static void put(json_t *object, const char *key, json_t *value) {

@@ -11,15 +11,16 @@
 
 #include "kernels/clock.h"
 #include "kernels/ops.h"
+#include "kernels/units.h"
 
 /* Sizes of the measurements: long enough to tell, short enough not to wait. */
 enum {
     GEMM_ROWS = 512,
     GEMM_WIDTH = 1024,
-    COPY_BYTES = 128 << 20,
-    COPY_BLOCK_BYTES = 1 << 20,
-    DISK_BYTES = 64 << 20,
-    DISK_BLOCK_BYTES = 4 << 20,
+    COPY_BYTES = 128 * MIB,
+    COPY_BLOCK_BYTES = MIB,
+    DISK_BYTES = 64 * MIB,
+    DISK_BLOCK_BYTES = 4 * MIB,
 };
 static const double MEASURE_S = 0.4;
 

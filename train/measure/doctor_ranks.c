@@ -7,11 +7,12 @@
 #include <unistd.h>
 
 #include "kernels/device_cuda.h"
+#include "kernels/units.h"
 #include "train/measure/measure.h"
 
 /* Large enough to be bandwidth and not latency, small enough for a second. */
-enum { COPY_BYTES = 1 << 30, HOST_LINK_BYTES = 256 << 20, PRODUCT_SIZE = 8192 };
-enum { GPU_TRANSFER_BYTES = 128 << 20, CPU_TRANSFER_BYTES = 4 << 20 };
+enum { COPY_BYTES = GIB, HOST_LINK_BYTES = 256 * MIB, PRODUCT_SIZE = 8192 };
+enum { GPU_TRANSFER_BYTES = 128 * MIB, CPU_TRANSFER_BYTES = 4 * MIB };
 
 /* measure_gpu - the slowest rank's figures, for a job is as fast as that one. */
 static bool measure_gpu(struct rank_rates *rates, struct device *device, struct comm *comm) {

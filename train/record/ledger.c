@@ -10,8 +10,9 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "kernels/units.h"
 
-enum { LEDGER_MAX_BYTES = 16 << 20, LEDGER_MAX_ENTRIES = 100000 };
+enum { LEDGER_MAX_BYTES = 16 * MIB, LEDGER_MAX_ENTRIES = 100000 };
 static const double JOULES_PER_KWH = 3.6e6;
 
 /* The numbers of an entry, by name: read and written by one table. */

@@ -11,9 +11,10 @@
 #include "checkpoints/files.h"
 #include "data/file.h"
 #include "data/sha256.h"
+#include "kernels/units.h"
 #include "train/record/provenance.h"
 
-enum { READ_BYTES = 4 << 20, HASH_WORDS = 4, MAX_EARLIER_BYTES = 8 << 20, MAX_EARLIER_DEPTH = 100 };
+enum { READ_BYTES = 4 * MIB, HASH_WORDS = 4, MAX_EARLIER_BYTES = 8 * MIB, MAX_EARLIER_DEPTH = 100 };
 
 /* The files and their digests, HASH_WORDS numbers each, so that ranks can be summed up. */
 struct base_files {

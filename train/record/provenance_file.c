@@ -1,10 +1,11 @@
 /* provenance_file.c - provenance.json of a checkpoint or exported folder: read and checked. */
+#include "kernels/units.h"
 #include "train/record/provenance.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PROVENANCE_BYTES = 64 << 20 };
+enum { MAX_PROVENANCE_BYTES = 64 * MIB };
 
 json_t *provenance_string(const char *text) {
     json_t *value = json_string(text);

@@ -13,10 +13,11 @@
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
+#include "kernels/units.h"
 #include "train/record/divergence.h"
 
 /* Enough for some hundred lines: the speed is that of now, not of the whole run. */
-enum { TAIL_BYTES = 64 << 10, NUM_RECENT = 20 };
+enum { TAIL_BYTES = 64 * KIB, NUM_RECENT = 20 };
 
 /* read_tail - the last bytes of a file, NUL-terminated; malloc'ed, NULL where it cannot be read. */
 static char *read_tail(const char *path, struct stat *facts) {

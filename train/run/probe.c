@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/units.h"
 #include "train/measure/measure.h"
 
-enum { HOST_ROOM = 64, FIRST_BYTES = 1 << 20, LARGEST_BYTES = 64 << 20 };
+enum { HOST_ROOM = 64, FIRST_BYTES = MIB, LARGEST_BYTES = 64 * MIB };
 static const double MEASURE_S = 0.8; /* one axis at most, about */
 static const double SLOW_SHARE = 0.5;
 

@@ -7,6 +7,7 @@
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
+#include "kernels/units.h"
 #include "train/record/provenance.h"
 #include "train/run/resume_counts.h"
 #include "train/run/resume_data.h"
@@ -106,7 +107,7 @@ static int check_steps(struct resume *r, const struct config *config, struct err
 
 /* tokenizer_text - of a file, or of the folder that holds it; malloc'ed, or NULL. */
 static char *tokenizer_text(const char *path) {
-    enum { TOKENIZER_MAX_BYTES = 256 << 20 };
+    enum { TOKENIZER_MAX_BYTES = 256 * MIB };
     size_t length_bytes;
     char *inside = xasprintf("%s/tokenizer.json", path);
     char *text =

@@ -9,8 +9,9 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "kernels/units.h"
 
-enum { MAX_RECORD_BYTES = 1 << 20, ID_ROOM = 17 };
+enum { MAX_RECORD_BYTES = MIB, ID_ROOM = 17 };
 
 static char *record_path(const char *run_folder) {
     return xasprintf("%s/run.json", run_folder);
