@@ -1,4 +1,5 @@
-/* files.c - see files.h. */
+/* files.c - positioned reads and writes, files made complete before they get their name, folders made, removed and
+ * synced. */
 #include "checkpoints/files.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* model_chat.c - see model_chat.h. */
+/* model_chat.c - the end token and the template put into tokenizer_config.json, special_tokens_map.json and
+ * generation_config.json. */
 #include "checkpoints/model_chat.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* model_folder.c - see model_folder.h.  What transformers, vLLM and llama.cpp's converter look for. */
+/* model_folder.c - writing the small files of a model, and carrying those of its base.  What transformers, vLLM and
+ * llama.cpp's converter look for. */
 #include "checkpoints/model_folder.h"
 
 #include <stdlib.h>

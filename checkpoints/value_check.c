@@ -1,4 +1,4 @@
-/* value_check.c - see value_check.h. */
+/* value_check.c - counting values that are not numbers, by type, and naming the tensor they are in. */
 #include "checkpoints/value_check.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* file.c - see file.h. */
+/* file.c - opening a regular file without waiting for it, and refusing everything else by its kind. */
 #include "data/file.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* prefetch.c - see prefetch.h: a bounded ring between one reading thread and one caller. */
+/* prefetch.c - a bounded ring between one reading thread and one caller. */
 #include "data/prefetch.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* chain.c - see chain.h: the decisions.  Reading and writing the file is in chain_file.c. */
+/* chain.c - the decisions of a chain.  Reading and writing the file is in chain_file.c. */
 #include "slurm/chain.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* command_file.c - see command_file.h. */
+/* command_file.c - RUN/command and the mark of a stop: written, looked for, cleared. */
 #include "slurm/command_file.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* diagnostics.c - see diagnostics.h. */
+/* diagnostics.c - the list, and how it is printed. */
 #include "slurm/diagnostics.h"
 
 #include <stdio.h>

@@ -1,5 +1,6 @@
-/* gpu_codes.c - see gpu_codes.h.  Capabilities: developer.nvidia.com/cuda-gpus; compatibility of machine
- * code: CUDA C++ Programming Guide, "Binary Compatibility" and "Application Compatibility". */
+/* gpu_codes.c - a table of GPUs and their architectures, and whether a list of codes covers one.  Capabilities:
+ * developer.nvidia.com/cuda-gpus; compatibility of machine code: CUDA C++ Programming Guide, "Binary Compatibility"
+ * and "Application Compatibility". */
 #include "slurm/gpu_codes.h"
 
 #include <stdio.h>

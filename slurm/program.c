@@ -1,4 +1,4 @@
-/* program.c - see program.h. */
+/* program.c - this build's facts as JSON, and another build's read from what it prints. */
 #include "slurm/program.h"
 
 #include <jansson.h>

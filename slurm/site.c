@@ -1,4 +1,4 @@
-/* site.c - see site.h.  Reading and checking a profile, and finding the one for this machine. */
+/* site.c - reading and checking a profile, and finding the one for this machine. */
 #include "slurm/site.h"
 
 #include <dirent.h>

@@ -1,4 +1,4 @@
-/* site_check.c - see site_check.h. */
+/* site_check.c - checks of how a profile launches jobs, and of its facts, by a walk over every value. */
 #include "slurm/site_check.h"
 
 #include <fnmatch.h>

@@ -1,4 +1,4 @@
-/* site_compare.c - see site_compare.h. */
+/* site_compare.c - partitions, QoS and accounts of a profile compared one by one, and the report. */
 #include "slurm/site_compare.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* site_discover.c - see site_discover.h.  The texts come from other programs: lines that do not fit are left
- * out, numbers that do not parse count as unknown. */
+/* site_discover.c - partitions from sinfo's lines, QoS from sacctmgr's.  The texts come from other programs: lines
+ * that do not fit are left out, numbers that do not parse count as unknown. */
 #include "slurm/site_discover.h"
 
 #include <stdio.h>

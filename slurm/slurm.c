@@ -1,4 +1,5 @@
-/* slurm.c - see slurm.h. */
+/* slurm.c - squeue, sbatch, scontrol, scancel and sacct: called, tried again while Slurm is away, their answers
+ * read. */
 #include "slurm/slurm.h"
 
 #include <signal.h>

@@ -1,4 +1,4 @@
-/* slurm_text.c - see slurm_text.h. */
+/* slurm_text.c - times, names and quoting. */
 #include "slurm/slurm_text.h"
 
 #include <stdio.h>

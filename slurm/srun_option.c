@@ -1,4 +1,4 @@
-/* srun_option.c - see srun_option.h. */
+/* srun_option.c - the lists of what is allowed, abbreviations included, and the reason of each refusal. */
 #include "slurm/srun_option.h"
 
 #include <string.h>

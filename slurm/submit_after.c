@@ -1,4 +1,4 @@
-/* submit_after.c - see submit_after.h. */
+/* submit_after.c - from an entry of slurm.after to the job it means: an id, a run's newest job, or a task of a run. */
 #include "slurm/submit_after.h"
 
 #include <stdlib.h>

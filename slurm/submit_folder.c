@@ -1,4 +1,5 @@
-/* submit_folder.c - see submit_folder.h. */
+/* submit_folder.c - writing the run folder of a submission, and the list of its jobs with what the queue says of
+ * them. */
 #include "slurm/submit_folder.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* submit_modules.c - see submit_modules.h. */
+/* submit_modules.c - the list of modules, and the warnings where one of them would bring a second MPI. */
 #include "slurm/submit_modules.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* subprocess.c - see child.h. */
+/* subprocess.c - starting a program with a bare environment, reading its two streams within a time limit. */
 #include "slurm/subprocess.h"
 
 #include <errno.h>

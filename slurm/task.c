@@ -1,4 +1,4 @@
-/* task.c - see task.h. */
+/* task.c - the files of a task in the run folder, and its configuration: one node without GPUs. */
 #include "slurm/task.h"
 
 #include <stdio.h>

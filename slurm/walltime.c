@@ -1,4 +1,4 @@
-/* walltime.c - see walltime.h. */
+/* walltime.c - the end of the job asked for, the margin before it, and Daly's interval between saves. */
 #include "slurm/walltime.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
-/* export_general.c - see export_general.h.
- * Source of the keys: ggml-org/ggml docs/gguf.md; general.base_model and general.dataset are lists without
- * arrays: a count, then keys with a number in them. */
+/* export_general.c - name, size label, licence, base model and data sets as GGUF keys. Source of the keys:
+ * ggml-org/ggml docs/gguf.md; general.base_model and general.dataset are lists without arrays: a count, then keys
+ * with a number in them. */
 #include "checkpoints/export/export_general.h"
 
 #include <stdio.h>

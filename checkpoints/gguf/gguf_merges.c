@@ -1,4 +1,4 @@
-/* gguf_merges.c - see gguf_merges.h.
+/* gguf_merges.c - merges in the order that gives SentencePiece's result.
  *
  * SentencePiece joins whichever two neighbours make the token with the highest score, the leftmost on a tie.
  * The same result as a list of merges: every way to cut a token into two tokens is a merge, in descending

@@ -1,4 +1,5 @@
-/* quant.c - see quant.h.  In the pictures below d and m are f16, q the packed integers.
+/* quant.c - decoding and encoding of each type of block.  In the pictures below d and m are f16, q the packed
+ * integers.
  *
  * Files are little-endian, like every machine the program is built for; numbers inside a block are fetched
  * with memcpy because blocks have odd sizes. */

@@ -1,4 +1,4 @@
-/* safetensors_header.c - see safetensors_header.h.  The file is hostile until every rule has been checked:
+/* safetensors_header.c - parsing and checking a header.  The file is hostile until every rule has been checked:
  * afterwards each tensor's bytes lie inside the file, belong to it alone and fit its shape. */
 #include "checkpoints/safetensors/safetensors_header.h"
 

@@ -1,4 +1,4 @@
-/* config_path.c - see config_path.h. */
+/* config_path.c - replacing $NAME and ${NAME} in a path, and writing a path so that it reads back as it is. */
 #include "configs/schema/config_path.h"
 
 #include <stdio.h>

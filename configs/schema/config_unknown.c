@@ -1,4 +1,5 @@
-/* config_unknown.c - see config_unknown.h. */
+/* config_unknown.c - what is said of a key that the table has not: the section it is in elsewhere, the nearest key,
+ * another program's word. */
 #include "configs/schema/config_unknown.h"
 
 #include <stdio.h>

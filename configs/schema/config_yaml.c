@@ -1,6 +1,6 @@
-/* config_yaml.c - see config_yaml.h.  The only file that calls libyaml.
- * Built on libyaml's events rather than on its document API, which resolves aliases and so lets a small file
- * grow without bound.  The recursion is bounded by CONFIG_MAX_DEPTH. */
+/* config_yaml.c - YAML read into a tree of nodes; the only file that calls libyaml. Built on libyaml's events
+ * rather than on its document API, which resolves aliases and so lets a small file grow without bound.  The
+ * recursion is bounded by CONFIG_MAX_DEPTH. */
 #include "configs/schema/config_yaml.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* foreign_words.c - see foreign_words.h.  A line for each word. */
+/* foreign_words.c - the two tables of words of other training programs, keys and commands, a line for each. */
 #include "configs/schema/foreign_words.h"
 
 #include <ctype.h>

@@ -1,4 +1,4 @@
-/* nearest.c - see nearest.h. */
+/* nearest.c - the distance between two words, and the nearest of a list. */
 #include "configs/schema/nearest.h"
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* content_kind.c - see content_kind.h.  Sources: the magic numbers of file(1) and of the formats' own
- * descriptions. */
+/* content_kind.c - a table of first bytes and endings, and the share of control characters.  Sources: the magic
+ * numbers of file(1) and of the formats' own descriptions. */
 #include "data/corpus/content_kind.h"
 
 #include <strings.h>

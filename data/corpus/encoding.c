@@ -1,5 +1,5 @@
-/* encoding.c - see encoding.h.  Sources: ISO 8859-1; Windows code page 1252 (bestfit1252.txt of the Unicode
- * consortium); RFC 2781. */
+/* encoding.c - latin1, windows-1252 and UTF-16 byte by byte.  Sources: ISO 8859-1; Windows code page 1252
+ * (bestfit1252.txt of the Unicode consortium); RFC 2781. */
 #include "data/corpus/encoding.h"
 
 static const char INVALID[] = "\xFF";

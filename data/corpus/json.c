@@ -1,5 +1,5 @@
-/* json.c - see json.h.  jansson bounds the nesting itself (2,048 levels) and seeds its hash tables at random,
- * so that neither deep documents nor chosen keys hurt. */
+/* json.c - parsing with jansson, and getters by path that say what they found.  jansson bounds the nesting itself
+ * (2,048 levels) and seeds its hash tables at random, so that neither deep documents nor chosen keys hurt. */
 #include "data/corpus/json.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* json_line.c - see json_line.h.  Source: RFC 8259.  Where the scan is inside of what is kept as one bit per
- * level, so that deep nesting costs no stack. */
+/* json_line.c - a scan over one line of JSON that finds one field, and the text of its string.  Source: RFC 8259.
+ * Where the scan is inside of what is kept as one bit per level, so that deep nesting costs no stack. */
 #include "data/corpus/json_line.h"
 
 #include <errno.h>

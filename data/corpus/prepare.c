@@ -1,7 +1,7 @@
-/* prepare.c - see prepare.h.  The calling thread reads batches and appends results, workers tokenise in
- * between. A ring of batches keeps the order: batch n sits in slot n modulo the ring's size, so the result
- * does not depend on which worker was faster, and memory is bounded by the ring.  What depends on order
- * (duplicates, every n-th document for validation, which error is reported) is decided while appending. */
+/* prepare.c - the run of prepare: threads, order, duplicates, output.  The calling thread reads batches and appends
+ * results, workers tokenise in between. A ring of batches keeps the order: batch n sits in slot n modulo the ring's
+ * size, so the result does not depend on which worker was faster, and memory is bounded by the ring.  What depends
+ * on order (duplicates, every n-th document for validation, which error is reported) is decided while appending. */
 #include "data/corpus/prepare.h"
 
 #include <malloc.h>

@@ -1,5 +1,6 @@
-/* reader.c - see reader.h.  Three layers: bytes of the file (hashed as they pass), text after decompression,
- * lines. Compressed files may consist of several members or frames, as parallel compressors write them. */
+/* reader.c - plain, gzip and zstd files as lines.  Three layers: bytes of the file (hashed as they pass), text
+ * after decompression, lines. Compressed files may consist of several members or frames, as parallel compressors
+ * write them. */
 #include "data/corpus/reader.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* text.c - see text.h. */
+/* text.c - UTF-8 checked byte by byte: what is valid, what a repair keeps; and the growing buffer. */
 #include "data/corpus/text.h"
 
 #include <stdlib.h>

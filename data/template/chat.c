@@ -1,7 +1,7 @@
-/* chat.c - see chat.h.  A renderer is a short function that puts spans one after another, as the Jinja
- * template of the models does; the templates themselves are quoted in chat_style.c. Sources: the chat
- * templates published with Qwen 2, SmolLM2, Llama 2, Llama 3, Mistral 7B v0.2 and v0.3, Nemo; Mistral's
- * cookbook, "chat templates", for the three spacings. */
+/* chat.c - the named renderers, and a rendered conversation turned into tokens and a mask.  A renderer is a short
+ * function that puts spans one after another, as the Jinja template of the models does; the templates themselves
+ * are quoted in chat_style.c. Sources: the chat templates published with Qwen 2, SmolLM2, Llama 2, Llama 3, Mistral
+ * 7B v0.2 and v0.3, Nemo; Mistral's cookbook, "chat templates", for the three spacings. */
 #include "data/template/chat.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* jinja_lex.c - see jinja_lex.h. */
+/* jinja_lex.c - a template cut into words, with what Jinja does to the space around tags. */
 #include "data/template/jinja_lex.h"
 
 #include <stdlib.h>

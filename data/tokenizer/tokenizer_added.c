@@ -1,4 +1,4 @@
-/* tokenizer_added.c - see tokenizer_added.h. */
+/* tokenizer_added.c - added tokens: read, sorted, and found in a text, the longest first. */
 #include "data/tokenizer/tokenizer_added.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* tokenizer_chars.c - see tokenizer_chars.h. */
+/* tokenizer_chars.c - the table of classes, made once from utf8proc's categories. */
 #include "data/tokenizer/tokenizer_chars.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* tokenizer_decode.c - see tokenizer_decode.h. */
+/* tokenizer_decode.c - the steps of a decoder: read from tokenizer.json, applied to strings of tokens. */
 #include "data/tokenizer/tokenizer_decode.h"
 
 #include <stdlib.h>

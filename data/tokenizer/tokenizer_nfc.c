@@ -1,4 +1,4 @@
-/* tokenizer_nfc.c - see tokenizer_nfc.h.
+/* tokenizer_nfc.c - NFC and NFKC by utf8proc, where a text needs it.
  *
  * Normalising never looks across the start of a stable character (Unicode standard annex 15, section 9), so
  * only the stretches around unstable ones go through utf8proc; French text has next to none. */

@@ -1,4 +1,5 @@
-/* tokenizer_normal.c - see tokenizer_normal.h. */
+/* tokenizer_normal.c - the steps of a normaliser: read from tokenizer.json, joined where one pass does for many,
+ * applied. */
 #include "data/tokenizer/tokenizer_normal.h"
 
 #include <stdlib.h>

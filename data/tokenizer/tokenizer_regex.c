@@ -1,4 +1,4 @@
-/* tokenizer_regex.c - see tokenizer_regex.h. */
+/* tokenizer_regex.c - Oniguruma's patterns translated for PCRE2, and matched within a budget of steps. */
 #include "data/tokenizer/tokenizer_regex.h"
 #include "kernels/units.h"
 

@@ -1,4 +1,4 @@
-/* tokenizer_scan.c - see tokenizer_scan.h.
+/* tokenizer_scan.c - the well-known patterns as scanners.
  *
  * A regular expression tries its alternatives in order; a scanner looks at the class of the first character
  * and goes straight to the alternative that will match.  What each alternative can match is written beside it

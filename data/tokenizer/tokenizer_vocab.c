@@ -1,4 +1,4 @@
-/* tokenizer_vocab.c - see tokenizer_vocab.h.
+/* tokenizer_vocab.c - a vocabulary read from tokenizer.json, and its hash table.
  *
  * Byte-level tokenizers write tokens in an alphabet of 256 visible characters, one per byte.  We undo it once
  * per token while loading, so that encoding works on the bytes of the text as they are. */

@@ -1,4 +1,4 @@
-/* loader.c - see loader.h: mixing of files, and samples filled from their pieces. */
+/* loader.c - mixing of files, and samples filled from their pieces. */
 #include "data/tokens/loader.h"
 
 #include <math.h>

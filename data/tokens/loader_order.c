@@ -1,4 +1,5 @@
-/* loader_order.c - see loader_order.h.  Everything here is integer arithmetic on (seed, file, epoch, s). */
+/* loader_order.c - documents of one file, shuffled and cut into samples.  Everything here is integer arithmetic on
+ * (seed, file, epoch, s). */
 #include "data/tokens/loader_order.h"
 
 #include <stdlib.h>

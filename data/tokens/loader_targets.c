@@ -1,5 +1,5 @@
-/* loader_targets.c - see loader_targets.h.  The first token of a document is nobody's target; every other one
- * is, where the loss mask is 1 and a sample reaches it. */
+/* loader_targets.c - targets counted in a file and its sequences, and refusals where there is none.  The first
+ * token of a document is nobody's target; every other one is, where the loss mask is 1 and a sample reaches it. */
 #include "data/tokens/loader_targets.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* tokens_facts.c - see tokens_facts.h.  Numbers are 64 bits, little-endian; a text is its length and its
- * bytes. */
+/* tokens_facts.c - the facts of a token file as bytes, and back with checks.  Numbers are 64 bits, little-endian; a
+ * text is its length and its bytes. */
 #include "data/tokens/tokens_facts.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* tokens_seal.c - see tokens_seal.h. */
+/* tokens_seal.c - checksums of a token file: made, written after it, read and compared. */
 #include "data/tokens/tokens_seal.h"
 
 #include <stdio.h>

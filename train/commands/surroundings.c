@@ -1,4 +1,4 @@
-/* surroundings.c - see surroundings.h. */
+/* surroundings.c - program, folders, account and MPI plugin, looked up once before a job is planned. */
 #include "train/commands/surroundings.h"
 
 #include <errno.h>

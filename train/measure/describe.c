@@ -1,5 +1,5 @@
-/* describe.c - see describe.h.  One function for each kind of file; files are hostile, so texts from them are
- * cut and made valid UTF-8 before they go into the tree. */
+/* describe.c - token files, models, tokenizers, checkpoints and runs as JSON.  One function for each kind of file;
+ * files are hostile, so texts from them are cut and made valid UTF-8 before they go into the tree. */
 #include "train/measure/describe.h"
 
 #include <stdio.h>

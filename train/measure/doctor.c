@@ -1,4 +1,4 @@
-/* doctor.c - see doctor.h. */
+/* doctor.c - /proc, cgroups and PATH looked at; products, copies and writes timed. */
 #include "train/measure/doctor.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* doctor_ranks.c - see doctor_ranks.h. */
+/* doctor_ranks.c - rates of the device and of both axes, agreed on by all ranks. */
 #include "train/measure/doctor_ranks.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* measure.c - see measure.h.  Everything goes through the device's table and the transport: what is measured
- * is what training uses. */
+/* measure.c - timing of copies, products and transfers.  Everything goes through the device's table and the
+ * transport: what is measured is what training uses. */
 #include "train/measure/measure.h"
 
 #include <stdio.h>

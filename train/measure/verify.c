@@ -1,4 +1,4 @@
-/* verify.c - see verify.h. */
+/* verify.c - logits of two models on the same tokens, and how far they may lie apart. */
 #include "train/measure/verify.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* choose.c - see choose.h. */
+/* auto_layout.c - what the site's profile knows, the machine that layouts are compared on, and the choice with its
+ * reason. */
 #include "train/plan/auto_layout.h"
 
 #include <math.h>

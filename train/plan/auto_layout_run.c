@@ -1,4 +1,4 @@
-/* chosen.c - see chosen.h. */
+/* auto_layout_run.c - the choice inside a run: the same facts and the smallest memory on all ranks. */
 #include "train/plan/auto_layout_run.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* calibration.c - see calibration.h. */
+/* calibration.c - the file of a calibration: written, read, found, and put in the place of assumed rates. */
 #include "train/plan/calibration.h"
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* layout.c - see layout.h. */
+/* layout.c - a layout from the run file and the grid, its memory from the arenas themselves, and whether it fits. */
 #include "train/plan/layout.h"
 
 #include <stdio.h>

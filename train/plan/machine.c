@@ -1,4 +1,4 @@
-/* machine.c - see machine.h. */
+/* machine.c - rates from a profile's peaks, from nothing, or from this processor. */
 #include "train/plan/machine.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* plan.c - see plan.h. */
+/* plan.c - flops, bytes and rates, and the time of a step from them. */
 #include "train/plan/plan.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* plan_best.c - see plan.h: the search over all layouts that a run may have. */
+/* plan_best.c - the search over all layouts that a run may have. */
 #include "train/plan/plan.h"
 
 /* The search so far. */

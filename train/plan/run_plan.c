@@ -1,4 +1,4 @@
-/* run_plan.c - see run_plan.h. */
+/* run_plan.c - a run's time, jobs and cost from its plan, and the advice. */
 #include "train/plan/run_plan.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* accounts.c - see accounts.h. */
+/* accounts.c - the ranks' counters gathered on the root, into the ledger and its sentence. */
 #include "train/record/accounts.h"
 
 #include <sched.h>

@@ -1,5 +1,5 @@
-/* card.c - see card.h.  Each function writes one part of the card, in its order; front matter and cost have
- * files of their own. */
+/* card.c - the parts of the card.  Each function writes one part of the card, in its order; front matter and cost
+ * have files of their own. */
 #include "train/record/card.h"
 
 #include <math.h>

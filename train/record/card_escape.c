@@ -1,5 +1,5 @@
-/* card_escape.c - see card_escape.h.  Source: YAML 1.2.2, sections 5.1 and 5.7; CommonMark 0.31, section 2.4.
- */
+/* card_escape.c - what YAML and Markdown would take for their own, made harmless.  Source: YAML 1.2.2, sections 5.1
+ * and 5.7; CommonMark 0.31, section 2.4. */
 #include "train/record/card_escape.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* card_parts.c - see card_parts.h: values and lines. */
+/* card_parts.c - values that may be missing, and lines. */
 #include "train/record/card_parts.h"
 
 #include <math.h>

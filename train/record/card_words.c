@@ -1,4 +1,4 @@
-/* card_words.c - see card_words.h. */
+/* card_words.c - the sentences of the card in English and in French. */
 #include "train/record/card_words.h"
 
 static const struct card_words ENGLISH = {

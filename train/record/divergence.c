@@ -1,4 +1,4 @@
-/* divergence.c - see divergence.h. */
+/* divergence.c - the bound on the loss, the steps beyond it, and its place in training.json. */
 #include "train/record/divergence.h"
 
 #include <math.h>

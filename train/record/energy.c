@@ -1,7 +1,7 @@
-/* energy.c - see energy.h.  NVML: nvmlDeviceGetTotalEnergyConsumption, millijoules since the driver was
- * loaded, Volta and later, no privileges needed; declared here in the few words that are used, since its
- * library belongs to the driver and is absent where there is no GPU.  RAPL: /sys/class/powercap, microjoules;
- * many sites let only root read it. */
+/* energy.c - counters of NVML and RAPL, opened, read, and added up over their wrap.  NVML:
+ * nvmlDeviceGetTotalEnergyConsumption, millijoules since the driver was loaded, Volta and later, no privileges
+ * needed; declared here in the few words that are used, since its library belongs to the driver and is absent where
+ * there is no GPU.  RAPL: /sys/class/powercap, microjoules; many sites let only root read it. */
 #include "train/record/energy.h"
 
 #include <dirent.h>

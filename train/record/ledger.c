@@ -1,4 +1,4 @@
-/* ledger.c - see ledger.h. */
+/* ledger.c - entries read with checks, written whole, and added up. */
 #include "train/record/ledger.h"
 
 #include <errno.h>

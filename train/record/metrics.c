@@ -1,4 +1,5 @@
-/* metrics.c - see metrics.h.  The live line and the log go to standard error, the summary to standard output.
+/* metrics.c - metrics.jsonl, the live line, the log.  The live line and the log go to standard error, the summary
+ * to standard output.
  *
  * Both files only grow: each start appends a line that says after which step it goes on, and readers take
  * later records of the same step for the run's (metrics_history.c).  Each line is flushed, so that a kill

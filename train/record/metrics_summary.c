@@ -1,4 +1,4 @@
-/* metrics_summary.c - see metrics_summary.h. */
+/* metrics_summary.c - the parts of the summary, one function each. */
 #include "train/record/metrics_summary.h"
 
 #include <math.h>

@@ -1,5 +1,4 @@
-/* provenance.c - see provenance.h: what earlier starts left, what this one adds, and the text of both
- * together. */
+/* provenance.c - what earlier starts left, what this one adds, and the text of both together. together. */
 #include "train/record/provenance.h"
 
 #include <math.h>

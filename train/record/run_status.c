@@ -1,4 +1,4 @@
-/* run_status.c - see run_status.h. */
+/* run_status.c - the tail of metrics.jsonl, the log and the newest checkpoint, read into one struct. */
 #include "train/record/run_status.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* standstill.c - see standstill.h. */
+/* standstill.c - the count of steps whose gradients are exactly zero, and its place in training.json. */
 #include "train/record/standstill.h"
 
 enum { PATIENCE = 3 };
