@@ -8,10 +8,10 @@
 struct weights;
 
 /* weights_open - path is a folder with config.json and safetensors, a .gguf file, or a run
- * folder: its newest complete checkpoint.  Every tensor of the
- * family must be there with its shape; extra tensors are refused unless known to be harmless (rotary inv_freq
+ * folder: its newest complete checkpoint.  Every tensor of the family must be there with its shape; extra tensors are refused unless known to be harmless (rotary inv_freq
  * buffers, rope_freqs). Returns NULL with err set. */
 struct weights *weights_open(const char *path, struct err *err);
+/* weights_close - NULL is fine.  weights_config - the model's sizes and types; borrowed. */
 void weights_close(struct weights *weights);
 const struct model_config *weights_config(const struct weights *weights);
 

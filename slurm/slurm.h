@@ -37,6 +37,7 @@ void queue_release(struct queue *queue);
 
 /* queue_find - by id, or NULL. */
 const struct queued_job *queue_find(const struct queue *queue, const char *id);
+/* queue_count_qos - how many of the jobs run or wait under that QoS. */
 int queue_count_qos(const struct queue *queue, const char *qos);
 
 /* slurm_parse_id - the id in what `sbatch --parsable` wrote ("123", "123;cluster").  Returns 0, or -1 with

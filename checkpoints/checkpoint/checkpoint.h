@@ -62,9 +62,12 @@ struct checkpoint_source {
  */
 struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
                                    const struct checkpoint_source *source, bool with_state);
+/* checkpoint_free - memory alone: what is on the disk stays, committed or not. */
 void checkpoint_free(struct checkpoint *cp);
 
-/* checkpoint_begin - root: remove what crashes left in the run folder (of any step), make the .partial
+/* The phases below run in this order; each returns 0, or -1 with err set, and all ranks leave together when one fails.
+ *
+ * checkpoint_begin - root: remove what crashes left in the run folder (of any step), make the .partial
  * folder, the files at their full size (a full disk shows here) with their headers, and the small files.
  * Where the disk has no room for them, older checkpoints of the line go before the save and not after it, as
  * far as keep_count allows: the parent always stays. */
@@ -72,11 +75,12 @@ int checkpoint_begin(struct checkpoint *cp, struct err *err);
 /* checkpoint_abandon - root, once all ranks know that a phase failed and have closed: remove what was written
  * so far.  begin does so itself when it fails, and commit before its rename. */
 void checkpoint_abandon(struct checkpoint *cp);
+/* checkpoint_open_ranges - every rank: the files, for writing.  checkpoint_close_ranges - fsync and close. */
 int checkpoint_open_ranges(struct checkpoint *cp, struct err *err);
 /* checkpoint_write - elements [first, first + count) of one tensor from f32. */
 int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct param param, int64_t first,
                      int64_t count, const float *data, struct err *err);
-int checkpoint_close_ranges(struct checkpoint *cp, struct err *err); /* fsync */
+int checkpoint_close_ranges(struct checkpoint *cp, struct err *err);
 /* checkpoint_num_blocks - how many 8 MiB blocks all big files have together; checkpoint_hash_blocks fills
  * hashes[b] for the blocks b with b % num_ranks == rank and leaves the others 0, reading back what is on
  * disk. */

@@ -27,6 +27,7 @@ struct gguf;
  * atelier does not know are listed all the same. Returns NULL with err set: not GGUF, version, a length
  * beyond the file, duplicate names, offsets that overlap. */
 struct gguf *gguf_open(const char *path, struct err *err);
+/* gguf_close - strings and tensors borrowed from it are gone. */
 void gguf_close(struct gguf *file);
 
 /* gguf_path - the path it was opened by, for messages. */
@@ -37,15 +38,15 @@ struct gguf_string {
     size_t length_bytes;
 };
 
-/* Metadata, by index (to list it) or by key.  gguf_find_key returns -1 where absent. */
+/* Metadata, by index below gguf_num_keys (to list it) or by key.  gguf_find_key returns -1 where absent. */
 int64_t gguf_num_keys(const struct gguf *file);
 int64_t gguf_find_key(const struct gguf *file, const char *key);
 const char *gguf_key(const struct gguf *file, int64_t index); /* borrowed */
 enum gguf_type gguf_key_type(const struct gguf *file, int64_t index);
-/* Of the elements; a scalar counts as an array of one. */
+/* gguf_array_type, gguf_array_count - of the elements; a scalar counts as an array of one. */
 enum gguf_type gguf_array_type(const struct gguf *file, int64_t index);
 int64_t gguf_array_count(const struct gguf *file, int64_t index);
-/* Values; element is 0 for a scalar.  Numbers of any numeric type and bool convert, where nothing is lost.
+/* gguf_get_int, _double, _string - a value; element is 0 for a scalar.  Numbers of any numeric type and bool convert, where nothing is lost.
  * Return 0, or -1 with err set: another type, a fraction or overflow, an element out of range. */
 int gguf_get_int(const struct gguf *file, int64_t index, int64_t element, int64_t *value, struct err *err);
 int gguf_get_double(const struct gguf *file, int64_t index, int64_t element, double *value, struct err *err);
@@ -61,6 +62,7 @@ struct gguf_tensor {
     int64_t count;
     int64_t offset, size_bytes; /* in the file; size 0 for unknown types */
 };
+/* gguf_tensor - by index, below gguf_num_tensors.  gguf_find_tensor - the index of a name, -1 where absent. */
 int64_t gguf_num_tensors(const struct gguf *file);
 struct gguf_tensor gguf_tensor(const struct gguf *file, int64_t index);
 int64_t gguf_find_tensor(const struct gguf *file, const char *name);
@@ -76,6 +78,9 @@ struct gguf_writer;
  * set. */
 struct gguf_writer *gguf_writer_create(void);
 void gguf_writer_free(struct gguf_writer *writer);
+
+/* gguf_set_* - one key of that type, copied.  Keys are set once; a value's strings need not end with NUL where a length is
+ * given. */
 void gguf_set_u32(struct gguf_writer *writer, const char *key, uint32_t value);
 void gguf_set_f32(struct gguf_writer *writer, const char *key, float value);
 void gguf_set_bool(struct gguf_writer *writer, const char *key, bool value);
@@ -85,12 +90,12 @@ void gguf_set_strings(struct gguf_writer *writer, const char *key, const struct 
                       int64_t count);
 void gguf_set_f32s(struct gguf_writer *writer, const char *key, const float *values, int64_t count);
 void gguf_set_i32s(struct gguf_writer *writer, const char *key, const int32_t *values, int64_t count);
-/* dims in file order.  The order of the calls is the order in the file. */
+/* gguf_add_tensor - dims [ndim] in file order.  The order of the calls is the order in the file. */
 void gguf_add_tensor(struct gguf_writer *writer, const char *name, int ndim, const int64_t *dims,
                      enum ggml_type type);
 /* gguf_writer_begin - create path, write everything up to the data.  gguf_write_rows - the next rows of the
  * tensor being written, from f32 (quantised row by row); tensors follow in order.  gguf_writer_end - pad,
- * fsync, close. */
+ * fsync, close.  Return 0, or -1 with err set: what the disk said. */
 int gguf_writer_begin(struct gguf_writer *writer, const char *path, struct err *err);
 int gguf_write_rows(struct gguf_writer *writer, int64_t num_rows, const float *rows, struct err *err);
 int gguf_writer_end(struct gguf_writer *writer, struct err *err);

@@ -17,6 +17,7 @@ struct st_files; /* opened for reading */
 struct st_files *st_open(const char *path, struct err *err);
 /* st_open_stem - the same for folder/stem.safetensors or folder/stem.safetensors.index.json. */
 struct st_files *st_open_stem(const char *folder, const char *stem, struct err *err);
+/* st_close - what was borrowed from it is gone.  st_num_tensors - of all its files together. */
 void st_close(struct st_files *files);
 int64_t st_num_tensors(const struct st_files *files);
 
@@ -30,6 +31,7 @@ struct st_entry {
     int64_t count;                 /* elements */
     const char *file;              /* path of its file */
 };
+/* st_entry - by index, below st_num_tensors. */
 struct st_entry st_entry(const struct st_files *files, int64_t index);
 int64_t st_find(const struct st_files *files, const char *name); /* -1: absent */
 
@@ -46,7 +48,7 @@ struct st_layout *st_layout_create(const char *stem, int64_t max_file_bytes);
 void st_layout_free(struct st_layout *layout);
 /* st_layout_add - before st_layout_finish.  Returns the handle of the tensor. */
 int64_t st_layout_add(struct st_layout *layout, const char *name, struct tensor shape, enum dtype dtype);
-/* st_layout_finish - fixes the order and the offsets. */
+/* st_layout_finish - fixes the order and the offsets; from here on the number of files, their names and sizes are known. */
 void st_layout_finish(struct st_layout *layout);
 int st_layout_num_files(const struct st_layout *layout);
 const char *st_layout_file(const struct st_layout *layout, int file,

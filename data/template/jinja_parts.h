@@ -138,6 +138,9 @@ int jinja_eval_rope(struct jinja_run *run, const struct node *node, struct jinja
 int jinja_eval_any(struct jinja_run *run, const struct node *node, struct jinja_value *value);
 
 /* --- values (jinja_value.c) --- */
+/* value_string - borrows its bytes.  value_is_true - as Jinja takes a value in a condition: not none, not 0, not empty.
+ * value_equal - by contents, lists and dictionaries element by element; true equals 1.  value_kind_name - for messages.
+ * value_list - an empty one with room.  dict_set - replaces what has that name.  dict_find - NULL: absent. */
 struct jinja_value value_string(const char *bytes);
 struct jinja_value value_int(int64_t number);
 struct jinja_value value_bool(bool is);

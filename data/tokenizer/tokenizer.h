@@ -17,6 +17,7 @@ struct token_list {
     int32_t *ids;
     int64_t count, room;
 };
+/* token_list_push - one more; its room doubles. */
 void token_list_push(struct token_list *list, int32_t id);
 void token_list_release(struct token_list *list);
 
@@ -49,7 +50,7 @@ int32_t tokenizer_pad(const struct tokenizer *tok);
 int32_t tokenizer_unknown(const struct tokenizer *tok);
 bool tokenizer_adds_bos(const struct tokenizer *tok); /* by its post-processor */
 bool tokenizer_adds_eos(const struct tokenizer *tok);
-bool tokenizer_normalises_nfc(const struct tokenizer *tok);
+bool tokenizer_normalises_nfc(const struct tokenizer *tok);       /* before anything else is done to a text */
 const char *tokenizer_chat_template(const struct tokenizer *tok); /* Jinja text, or NULL */
 /* SHA-256 (hex, 64 characters) of vocabulary, merges, added tokens and pipeline in a canonical order: equal
  * for two files that tokenise alike, whatever their white space or key order. */
@@ -88,6 +89,7 @@ struct token_entry {
     size_t length_bytes;
     enum token_kind kind;
 };
+/* tokenizer_entry - of an id from 0 to tokenizer_vocab_size - 1. */
 enum tokenizer_model tokenizer_model(const struct tokenizer *tok);
 struct token_entry tokenizer_entry(const struct tokenizer *tok, int32_t id);
 int64_t tokenizer_num_merges(const struct tokenizer *tok);
@@ -96,6 +98,8 @@ void tokenizer_merge(const struct tokenizer *tok, int64_t i, int32_t *left, int3
 /* The regular expression of the pre-tokeniser's Split, or NULL ("" for plain ByteLevel with its own GPT-2
  * pattern). */
 const char *tokenizer_pattern(const struct tokenizer *tok);
+/* tokenizer_ignores_merges - a piece that is a token as a whole is not built by merges.  tokenizer_adds_space_prefix - a
+ * space before the text, as SentencePiece puts one. */
 bool tokenizer_ignores_merges(const struct tokenizer *tok);
 bool tokenizer_adds_space_prefix(const struct tokenizer *tok);
 /* Individual digits split before ByteLevel (SmolLM2). */

@@ -60,6 +60,7 @@ struct sample {
     uint8_t *mask;             /* scratch of the loader */
     int64_t num_tokens, filled;
 };
+/* sample_init - its arrays of T, for loader_sample to fill again and again.  sample_release frees them. */
 void sample_init(struct sample *sample, int64_t sequence_tokens);
 void sample_release(struct sample *sample);
 
@@ -68,6 +69,8 @@ struct loader;
 /* loader_open - opens the token files; all must be made with one tokenizer.  Returns NULL with err set. */
 struct loader *loader_open(const struct loader_config *config, struct err *err);
 void loader_close(struct loader *loader);
+
+/* Facts.  The hash is that of the one tokenizer of all files; borrowed. */
 const char *loader_tokenizer_hash(const struct loader *loader);
 const struct token_chat *loader_chat(const struct loader *loader,
                                      int file);         /* of one of its files; borrowed */
@@ -87,7 +90,7 @@ struct long_documents {
 /* loader_long_documents - reads the loss mask of what is left out.  Returns 0, or -1 with err set: I/O error.
  */
 int loader_long_documents(const struct loader *loader, int file, struct long_documents *out, struct err *err);
-int loader_num_files(const struct loader *loader);
+int loader_num_files(const struct loader *loader); /* as many as in loader_config */
 
 /* loader_check_targets - every file has a token that a sample of its own counts in the loss: a mean over
  * nothing is not a number.  Reads loss masks until it finds one.  Returns 0, or -1 with err set: the file, why,
@@ -123,7 +126,8 @@ struct sample_piece {
 /* loader_pieces - malloc'ed array in *pieces; returns their number, or -1 with err set. */
 int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pieces, struct err *err);
 
-/* Evaluation: the files laid end to end in their own order, every document once, cut into windows of T. */
+/* Evaluation: the files laid end to end in their own order, every document once, cut into windows of T.
+ * loader_eval_sample - window `index`, below loader_num_eval_samples; fails as loader_sample does. */
 int64_t loader_num_eval_samples(const struct loader *loader);
 int loader_eval_sample(struct loader *loader, int64_t index, struct sample *out, struct err *err);
 /* loader_eval_token - where row `row` of an evaluation sample comes from: a piece of one token. */

@@ -39,6 +39,9 @@ struct token_file;
  * they were written, and some blocks of 1 MiB of tokens and mask.  Returns NULL with err set. */
 struct token_file *token_file_open(const char *path, struct err *err);
 void token_file_close(struct token_file *file);
+
+/* Facts; texts are borrowed.  The hash is the tokenizer's (tokenizer_hash); without a mask every token but the first of a
+ * document counts in the loss. */
 const char *token_file_path(const struct token_file *file);
 const char *token_file_tokenizer_hash(const struct token_file *file);
 int64_t token_file_vocab_size(const struct token_file *file);
@@ -46,6 +49,7 @@ int64_t token_file_num_tokens(const struct token_file *file);
 int64_t token_file_num_documents(const struct token_file *file);
 bool token_file_has_mask(const struct token_file *file);
 int64_t token_file_num_sources(const struct token_file *file);
+/* A row of /sources, from 0; borrowed. */
 const struct token_source *token_file_source(const struct token_file *file, int64_t source);
 /* The file's conversations; borrowed. */
 const struct token_chat *token_file_chat(const struct token_file *file);

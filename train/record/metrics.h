@@ -37,6 +37,8 @@ struct metrics_setup {
 
 /* metrics_open - root only (NULL elsewhere, and every call takes NULL).  Returns 0, or -1 with err set. */
 int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err);
+/* metrics_step - a line of metrics.jsonl, and the live line where it is time for one.  metrics_checkpoint - the same for a
+ * save. */
 void metrics_step(struct metrics *metrics, const struct step_record *record);
 /* metrics_validation - loss NaN: there was no target token. */
 void metrics_validation(struct metrics *metrics, int64_t step, double loss, int64_t target_tokens,
