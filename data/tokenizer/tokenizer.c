@@ -9,6 +9,7 @@
 
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer_parts.h"
+#include "data/tokenizer/tokenizer_sequence.h"
 #include "kernels/units.h"
 
 enum { MAX_TOKENIZER_BYTES = 256 * MIB, MAX_CONFIG_BYTES = 16 * MIB };
@@ -76,31 +77,18 @@ static int parse_template(struct tokenizer *tok, const json_t *json, struct err 
     return status;
 }
 
-static int post_parse(struct tokenizer *tok, const json_t *json, int depth, struct err *err) {
-    const char *type;
-    if (!json || json_is_null(json))
-        return 0;
-    if (json_get_string(json, "type", &type, err) != 0)
-        return err_prefix(err, "post_processor");
+static int take_processor(void *user, const json_t *json, const char *type, struct err *err) {
     if (strcmp(type, "TemplateProcessing") == 0)
-        return parse_template(tok, json, err);
+        return parse_template(user, json, err);
     if (strcmp(type, "ByteLevel") == 0)
         return 0; /* adjusts offsets only */
-    if (strcmp(type, "Sequence") != 0)
-        return err_set(
-            err, "post-processor '%.64s' is not supported (TemplateProcessing, ByteLevel, Sequence are)",
-            type);
-    json_t *list, *item;
-    size_t i;
-    if (json_get_array(json, "processors", &list, err) != 0)
-        return -1;
-    if (depth > 4 || json_array_size(list) > 16)
-        return err_set(err, "post-processor sequences this deep or long are not supported");
-    json_array_foreach(list, i, item) {
-        if (post_parse(tok, item, depth + 1, err) != 0)
-            return -1;
-    }
-    return 0;
+    return err_set(
+        err, "post-processor '%.64s' is not supported (TemplateProcessing, ByteLevel, Sequence are)", type);
+}
+
+static int post_parse(struct tokenizer *tok, const json_t *json, struct err *err) {
+    static const struct sequence SEQUENCE = {"post_processor", "processors", take_processor};
+    return json && !json_is_null(json) ? sequence_walk(&SEQUENCE, json, tok, err) : 0;
 }
 
 /* The parts in the order in which they need each other. */
@@ -126,7 +114,7 @@ static int parse_parts(struct tokenizer *tok, const json_t *root, struct err *er
         vocab_parse(&tok->vocab, tokens, added_highest(&tok->added), tok->splitter.byte_level, err) != 0 ||
         bpe_parse(&tok->bpe, model, &tok->vocab, tok->splitter.byte_level, err) != 0 ||
         added_prepare(&tok->added, &tok->vocab, &tok->normaliser, err) != 0 ||
-        post_parse(tok, json_object_get(root, "post_processor"), 0, err) != 0 ||
+        post_parse(tok, json_object_get(root, "post_processor"), err) != 0 ||
         decoder_parse(&tok->decoder, json_object_get(root, "decoder"), err) != 0)
         return -1;
     if (tok->bpe.neighbours)

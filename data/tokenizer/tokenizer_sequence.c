@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* Published files nest at most once; the limit bounds the recursion. */
-enum { MAX_DEPTH = 4 };
+/* Published files nest at most once, and have up to 22 steps; the limits bound what a hostile one costs. */
+enum { MAX_DEPTH = 4, MAX_STEPS = 64 };
 
 static int walk(const struct sequence *sequence, const json_t *json, int depth, void *user, struct err *err) {
     const char *type;
@@ -18,6 +18,8 @@ static int walk(const struct sequence *sequence, const json_t *json, int depth, 
         return -1;
     if (depth > MAX_DEPTH)
         return err_set(err, "%s sequences nested deeper than is supported", sequence->what);
+    if (json_array_size(list) > MAX_STEPS)
+        return err_set(err, "more than %d %s steps are not supported", MAX_STEPS, sequence->what);
     json_array_foreach(list, i, item) {
         if (walk(sequence, item, depth + 1, user, err) != 0)
             return -1;

@@ -11,5 +11,5 @@ struct sequence {
 };
 
 /* sequence_walk - each step in order.  Returns 0, or -1 with err set: a step without a type, a Sequence without its list,
- * nesting deeper than any published tokenizer has, or what take refuses. */
+ * more steps or deeper nesting than any published tokenizer has, or what take refuses. */
 int sequence_walk(const struct sequence *sequence, const json_t *json, void *user, struct err *err);
