@@ -1,5 +1,5 @@
 /* test_run_record.c - whose run folder it is: a second run file of the same name is refused by default, a named
- * folder is taken, a folder or a project that was moved is the same one. */
+ * folder is taken, a folder or a project that was moved is the same one; a record that is damaged or gone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,11 +132,52 @@ static void test_moved(void **state) {
     free(p.two);
 }
 
+/* Without a record that can be read nobody can tell whose run it is: refused, but where the folder is named. */
+static void test_lost(void **state) {
+    (void)state;
+    static const char *const damaged[] = {"", "{", "[]", "{\"format\": \"other\"}",
+                                          "{\"format\": \"atelier-run 1\", \"run_file\": 7}"};
+    char text[1024];
+    struct project p = project_make("record_lost");
+    struct config one = config_of(p.run, p.one, true), named = config_of(p.run, p.two, false);
+    char *record = below(p.run, "run.json"), *latest = below(p.run, "latest"),
+         *copy = below(p.run, "run.yaml");
+    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
+        assert_int_equal(file_replace(record, damaged[i], strlen(damaged[i]), NULL), 0);
+        assert_int_equal(check(&one, text), -1);
+        assert_non_null(strstr(text, "/run.json'"));
+        assert_non_null(strstr(text, "it says whose run '"));
+        assert_int_equal(check(&named, text), -1);
+        assert_int_equal(run_record_write(&one, NULL, NULL), -1); /* it stays as it was found */
+    }
+    assert_int_equal(unlink(record), 0);
+    assert_int_equal(check(&one, text), 0); /* nothing was trained there */
+    assert_string_equal(text, "");
+    put(latest);
+    put(copy);
+    assert_int_equal(check(&one, text), -1);
+    assert_non_null(strstr(text, "holds a run and no run.json"));
+    assert_non_null(strstr(text, "one/same.yaml' names no run.folder"));
+    assert_int_equal(check(&named, text), 0);
+    assert_non_null(strstr(text, "has no run.json, which says of which run file it is: taken to be that of"));
+    struct config job = config_of(p.run, copy, false); /* what submit wrote there is the run's own */
+    assert_int_equal(check(&job, text), 0);
+    assert_string_equal(text, "");
+    assert_int_equal(run_record_write(&named, NULL, NULL), 0);
+    assert_int_equal(check(&one, text), -1); /* control: it is the other one's now */
+    assert_non_null(strstr(text, "is the run of '"));
+    free(copy);
+    free(latest);
+    free(record);
+    project_free(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_files),
         cmocka_unit_test(test_copy_in_the_run),
         cmocka_unit_test(test_moved),
+        cmocka_unit_test(test_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,8 +6,9 @@
 #include "slurm/diagnostics.h"
 
 /* run_record_check - before anything in the folder is touched: a second run file with the same name must not
- * go on with the first one's run by default.  A folder that was moved or copied is added to said.  Returns 0,
- * or -1 with err set naming both run files. */
+ * go on with the first one's run by default.  A folder that was moved or copied is added to said, and a run
+ * whose run.json is gone where the run file names its folder.  Returns 0, or -1 with err set: both run files; a
+ * run.json that is damaged; one that is gone, where the folder is the run file's by default. */
 int run_record_check(const struct config *config, struct diagnostics *said, struct err *err);
 
 /* run_record_write - this start's facts; from: checkpoint that a new line begins at, or NULL: as it was.
