@@ -6,9 +6,7 @@
 
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
-#include "checkpoints/weights.h"
-#include "kernels/units.h"
-#include "train/record/provenance.h"
+#include "train/run/resume_base.h"
 #include "train/run/resume_counts.h"
 #include "train/run/resume_data.h"
 
@@ -105,39 +103,6 @@ static int check_steps(struct resume *r, const struct config *config, struct err
         (long long)config->train.steps, r->checkpoint, (long long)r->step);
 }
 
-/* tokenizer_text - of a file, or of the folder that holds it; malloc'ed, or NULL. */
-static char *tokenizer_text(const char *path) {
-    enum { TOKENIZER_MAX_BYTES = 256 * MIB };
-    size_t length_bytes;
-    char *inside = xasprintf("%s/tokenizer.json", path);
-    char *text =
-        file_read_whole(path_exists(inside) ? inside : path, TOKENIZER_MAX_BYTES, &length_bytes, NULL);
-    free(inside);
-    return text;
-}
-
-/* check_tokenizer - a resumed run keeps its tokenizer: what the run file names must still be that one. */
-static int check_tokenizer(struct resume *r, const struct config *config, struct err *err) {
-    struct resume_facts facts = facts_of(r);
-    const char *path = config->model.tokenizer;
-    char *was = resume_value(&facts, "model.tokenizer"), *quoted = path ? xasprintf("\"%s\"", path) : NULL;
-    int status = 0;
-    if (path && (!was || strcmp(was, quoted) != 0)) {
-        char *now = tokenizer_text(path), *then = tokenizer_text(r->checkpoint);
-        if (now && then && strcmp(now, then) == 0)
-            diagnostic_add(&r->said, DIAGNOSTIC_NOTE,
-                           "model.tokenizer: %.300s is now %.300s, the same tokenizer", was ? was : "nothing",
-                           quoted);
-        else
-            status = resume_refuse(&facts, "model.tokenizer", was, quoted, err);
-        free(then);
-        free(now);
-    }
-    free(quoted);
-    free(was);
-    return status;
-}
-
 static int compare_run_file(struct resume *r, const struct config *config, struct err *err) {
     struct resume_facts facts = facts_of(r);
     struct resume_counts counts;
@@ -148,72 +113,10 @@ static int compare_run_file(struct resume *r, const struct config *config, struc
     if (!r->state || resume_counts_read(&counts, r->state, r->step, err) != 0)
         return -1;
     r->data_start = counts.data_start;
-    if (resume_compare_config(&facts, config, &r->said, err) != 0 || check_tokenizer(r, config, err) != 0)
+    if (resume_compare_config(&facts, config, &r->said, err) != 0 ||
+        resume_check_tokenizer(r, config, err) != 0)
         return -1;
     return check_steps(r, config, err);
-}
-
-/* base_was - model.path at the checkpoint as a bare path, malloc'ed; "" for a new model. */
-static char *base_was(const struct resume *r) {
-    struct resume_facts facts = facts_of(r);
-    char *text = resume_value(&facts, "model.path");
-    size_t length = text ? strlen(text) : 0;
-    if (length < 2 || strcspn(text, "\\") != length) /* quotes around it; escapes are compared as they are */
-        return text ? text : xstrdup("");
-    memmove(text, text + 1, length - 2);
-    text[length - 2] = '\0';
-    return text;
-}
-
-static bool same_path(const char *a, const char *b) {
-    char *x = realpath(a, NULL), *y = realpath(b, NULL);
-    bool same = strcmp(a, b) == 0 || (x && y && strcmp(x, y) == 0);
-    free(y);
-    free(x);
-    return same;
-}
-
-/* check_base - a model.path that changed must still be the model that the run began with: the same files,
- * whatever they are called now.  Of a path that did not change nothing is read: weights, config.json and
- * tokenizer come from the checkpoint alone (trainer_setup.c, open_model), and provenance.json keeps the base's
- * checksums as they were at the start; so nothing depends on what lies there now.  Collective. */
-static bool check_base(struct resume *r, const struct config *config, struct comm *comm) {
-    struct err err = {""}, why = {""};
-    char *was = comm_is_root(comm) ? base_was(r) : NULL;
-    const char *now = config->model.path ? config->model.path : "";
-    struct resume_facts facts = facts_of(r);
-    int64_t differs = comm_is_root(comm) && strcmp(now, was) != 0 && !same_path(was, now);
-    int status = 0;
-    comm_broadcast(comm, &differs, sizeof differs);
-    struct weights *weights = differs && now[0] ? weights_open(now, &why) : NULL;
-    if (differs && !weights && !comm_is_root(comm))
-        err = why;
-    if (differs && !weights && comm_is_root(comm))
-        status = resume_refuse(&facts, "model.path", was[0] ? was : NULL, now[0] ? now : NULL, &err);
-    if (!comm_all_ok(comm, differs && !weights ? -1 : status, &err)) {
-        if (weights)
-            weights_close(weights);
-        free(was);
-        return false;
-    }
-    json_t *base = NULL;
-    bool done = !differs || provenance_base(&base, comm, weights, now);
-    if (done && differs && comm_is_root(comm)) {
-        json_t *earlier = provenance_load(r->checkpoint, NULL);
-        const char *before = json_string_value(json_find(earlier, "base_model/sha256"));
-        const char *sha256 = json_string_value(json_find(base, "sha256"));
-        if (!before || !sha256 || strcmp(before, sha256) != 0)
-            status = resume_refuse(&facts, "model.path", was[0] ? was : NULL, now, &err);
-        else
-            diagnostic_add(&r->said, DIAGNOSTIC_NOTE, "model.path: '%.300s' is now '%.300s', the same model",
-                           was, now);
-        json_decref(earlier);
-    }
-    if (weights)
-        weights_close(weights);
-    json_decref(base);
-    free(was);
-    return done && comm_all_ok(comm, status, &err);
 }
 
 bool resume_open(struct resume *r, const struct config *config, struct comm *comm) {
@@ -234,13 +137,16 @@ bool resume_open(struct resume *r, const struct config *config, struct comm *com
     comm_broadcast(comm, &r->data_start, sizeof r->data_start);
     comm_broadcast(comm, &r->is_branch, sizeof r->is_branch);
     comm_broadcast(comm, &r->is_done, sizeof r->is_done);
-    return !r->checkpoint || check_base(r, config, comm);
+    if (comm_is_root(comm))
+        r->base = resume_base_facts(config->model.path);
+    return !r->checkpoint || resume_check_base(r, config, comm);
 }
 
 void resume_close(struct resume *r) {
     json_decref(r->state);
     json_decref(r->data);
     json_decref(r->valid);
+    json_decref(r->base);
     diagnostics_release(&r->said);
     free(r->checkpoint);
     *r = (struct resume){.step = 0};
@@ -283,6 +189,8 @@ bool resume_check_data(struct resume *r, const struct config *config, const stru
 void resume_put_state(const struct resume *r, const struct config *config, json_t *state) {
     json_object_set_new(state, "keys", resume_keys_json(config));
     json_object_set_new(state, "data_start", json_integer(r->data_start));
+    if (json_is_object(r->base))
+        json_object_set(state, "base", r->base);
     if (r->data)
         json_object_set(state, "data", r->data);
     if (r->valid)
