@@ -53,6 +53,42 @@ static bool may_follow(const char *path, const char *name) {
     return may;
 }
 
+/* read_or_warn - a small file, malloc'ed; NULL, said, where it cannot be read. */
+static char *read_or_warn(const char *path, size_t *length_bytes) {
+    struct err err;
+    char *bytes = file_read_whole(path, MAX_COPY_BYTES, length_bytes, &err);
+    if (!bytes)
+        warn("%s: it is left out of what is written", err.text);
+    return bytes;
+}
+
+/* check_small - it can be read, and is JSON where it should be. */
+static int check_small(const char *path, bool is_json, struct err *err) {
+    size_t length_bytes;
+    char *bytes = file_read_whole(path, MAX_COPY_BYTES, &length_bytes, err);
+    json_t *root = bytes && is_json ? json_parse_text(bytes, length_bytes, path, err) : NULL;
+    int status = bytes && (root || !is_json) ? 0 : -1;
+    json_decref(root);
+    free(bytes);
+    return status;
+}
+
+int model_folder_check(const char *base_folder, struct err *err) {
+    static const char *const others[] = {"special_tokens_map.json", "generation_config.json",
+                                         "chat_template.jinja", "README.md", "README.base.md"};
+    enum { NUM_CARRIED = sizeof carried / sizeof *carried, NUM_OTHERS = sizeof others / sizeof *others };
+    int status = 0;
+    for (int i = 0; i < NUM_CARRIED + NUM_OTHERS && status == 0; i++) {
+        const char *name = i < NUM_CARRIED ? carried[i] : others[i - NUM_CARRIED];
+        const char *ending = strrchr(name, '.');
+        char *path = xasprintf("%s/%s", base_folder, name);
+        if (path_exists(path) && may_follow(path, name))
+            status = check_small(path, ending && strcmp(ending, ".json") == 0, err);
+        free(path);
+    }
+    return status;
+}
+
 enum carry_status { CARRIED, NOT_THERE, CARRY_FAILED };
 
 /* carry_as - copy one file of the base folder. */
@@ -66,8 +102,9 @@ static enum carry_status carry_as(const char *folder, const char *new_name, cons
     char *bytes = NULL;
     if (!path_exists(from) || !may_follow(from, name))
         status = NOT_THERE;
-    else if ((bytes = file_read_whole(from, MAX_COPY_BYTES, &length_bytes, err)) &&
-             file_create(to, bytes, length_bytes, err) == 0)
+    else if (!(bytes = read_or_warn(from, &length_bytes)))
+        status = NOT_THERE;
+    else if (file_create(to, bytes, length_bytes, err) == 0)
         status = CARRIED;
     free(bytes);
     free(from);
@@ -145,8 +182,8 @@ static enum carry_status carry_changed(const char *folder, const struct checkpoi
     if (!source->chat || !source->base_folder)
         return carry(folder, source->base_folder, name, err);
     char *from = xasprintf("%s/%s", source->base_folder, name);
-    char *old = path_exists(from) ? file_read_whole(from, MAX_COPY_BYTES, &length_bytes, err) : NULL;
-    enum carry_status status = old ? CARRIED : path_exists(from) ? CARRY_FAILED : NOT_THERE;
+    char *old = path_exists(from) ? read_or_warn(from, &length_bytes) : NULL;
+    enum carry_status status = old ? CARRIED : NOT_THERE;
     char *text = old ? change(old, source->chat) : NULL;
     if (text && write_text(folder, name, text, err) != 0)
         status = CARRY_FAILED;

@@ -6,10 +6,15 @@
 
 /* model_folder_write - config.json (through model_config_text), tokenizer.json and tokenizer_config.json as
  * they are given, generation_config.json, chat_template.jinja and what else base_folder has of the known
- * small files. folder exists.  A file that base_folder lacks is left out; generation_config.json is made in
- * its place. Model card and provenance are those of source where it has them, else base_folder's. Returns 0,
+ * small files. folder exists.  A file that base_folder lacks is left out, with a warning one that cannot be read: no
+ * checkpoint is lost for a licence; generation_config.json is made in its place. Model card and provenance are those of source where it has them, else base_folder's. Returns 0,
  * or -1 with err set. */
 int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err);
+
+/* model_folder_check - before a training begins: the small files of a base model that its checkpoints would carry can
+ * be read, and those that are JSON are.  Returns 0, or -1 with err set, naming the file; else it would be found out
+ * when the first checkpoint is written. */
+int model_folder_check(const char *base_folder, struct err *err);
 
 /* model_folder_class_note - a sentence where the tokenizer's class in tokenizer_config.json (text, or NULL)
  * is not kept, malloc'ed, or NULL.  transformers 5 makes the tokenizers of such classes from the vocabulary

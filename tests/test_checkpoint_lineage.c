@@ -1,5 +1,6 @@
 /* test_checkpoint_lineage.c - which checkpoint a run goes on from once it has gone back, lost `latest` or
  * lost checkpoints; what pruning touches and what it must leave; links that must not be written through. */
+#include "checkpoints/model_folder.h"
 #include "tests/checkpoint_fixture.h"
 
 #include <sched.h>
@@ -247,12 +248,46 @@ static void test_carried_links(void **state) {
     drop(run);
 }
 
+/* A small file of a base model that cannot be read is found out before a training, and costs no checkpoint after it. */
+static void test_unreadable_files(void **state) {
+    (void)state;
+    const struct model_config config = small_config(50);
+    char *run = test_folder("unreadable"), *base = test_folder("unreadable_base");
+    struct checkpoint_source source = source_of(&config, NULL);
+    struct err err = {""};
+    source.base_folder = base;
+    put(base, "NOTICE", "free");
+    put(base, "generation_config.json", "{}");
+    assert_int_equal(model_folder_check(base, &err), 0);
+    char *licence = path_of(base, "LICENSE");
+    assert_int_equal(mkfifo(licence, 0600), 0);
+    assert_int_equal(model_folder_check(base, &err), -1);
+    assert_non_null(strstr(err.text, "/LICENSE': it is not a regular file but a FIFO"));
+    save(run, &source, 10, 0);
+    char *folder = path_of(run, "step-000010");
+    assert_true(has(folder, "NOTICE"));
+    assert_false(has(folder, "LICENSE"));
+    assert_int_equal(unlink(licence), 0);
+    put(base, "generation_config.json", "{");
+    assert_int_equal(model_folder_check(base, &err), -1);
+    assert_non_null(strstr(err.text, "/generation_config.json' as JSON"));
+    free(licence);
+    free(folder);
+    drop(base);
+    drop(run);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_latest_is_lost),     cmocka_unit_test(test_without_history),
-        cmocka_unit_test(test_other_line_is_kept), cmocka_unit_test(test_same_again),
-        cmocka_unit_test(test_protected_stays),    cmocka_unit_test(test_links),
-        cmocka_unit_test(test_carried_links),      cmocka_unit_test(test_room_is_made),
+        cmocka_unit_test(test_unreadable_files),
+        cmocka_unit_test(test_latest_is_lost),
+        cmocka_unit_test(test_without_history),
+        cmocka_unit_test(test_other_line_is_kept),
+        cmocka_unit_test(test_same_again),
+        cmocka_unit_test(test_protected_stays),
+        cmocka_unit_test(test_links),
+        cmocka_unit_test(test_carried_links),
+        cmocka_unit_test(test_room_is_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

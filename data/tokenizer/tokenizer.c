@@ -142,11 +142,18 @@ static struct tokenizer *parse(const char *text, size_t length_bytes, const json
     return NULL;
 }
 
+static char *path_beside(const char *path, const char *name) {
+    const char *slash = strrchr(path, '/');
+    return xasprintf("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, name);
+}
+
 struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const char *config_text,
                                   const char *origin, struct err *err) {
-    json_t *config = NULL;
-    if (config_text &&
-        !(config = json_parse_text(config_text, strlen(config_text), "tokenizer_config.json", err)))
+    char *config_origin = path_beside(origin, "tokenizer_config.json");
+    json_t *config =
+        config_text ? json_parse_text(config_text, strlen(config_text), config_origin, err) : NULL;
+    free(config_origin);
+    if (config_text && !config)
         return NULL;
     struct tokenizer *tok = parse(text, length_bytes, config, origin, err);
     json_decref(config);
@@ -154,11 +161,6 @@ struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const c
 }
 
 /* The path of a file in the same folder.  Freed with free(). */
-static char *path_beside(const char *path, const char *name) {
-    const char *slash = strrchr(path, '/');
-    return xasprintf("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, name);
-}
-
 /* Newer model folders keep the chat template in a file of its own, which then counts. */
 static int read_template(struct tokenizer *tok, const char *path, struct err *err) {
     size_t length_bytes;

@@ -50,10 +50,12 @@ int session_tokenizer(struct session *session, struct err *err) {
         return -1;
     if (!json)
         return 0;
-    session->tokenizer = tokenizer_parse(json, strlen(json), config, "tokenizer.json", err);
+    const char *folder = weights_folder(session->weights);
+    char *origin = folder ? xasprintf("%s/tokenizer.json", folder) : xstrdup("tokenizer of the model");
+    session->tokenizer = tokenizer_parse(json, strlen(json), config, origin, err);
+    free(origin);
     free(json);
     free(config);
-    const char *folder = weights_folder(session->weights);
     if (!session->tokenizer || !folder)
         return session->tokenizer ? 0 : -1;
     return tokenizer_read_template(session->tokenizer, folder, err);

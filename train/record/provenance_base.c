@@ -167,14 +167,21 @@ static int depth_of(const json_t *value) {
  * is not believed, and one that tells too much would make each of our checkpoints as large. */
 static json_t *earlier_provenance(const char *folder) {
     char *path = xasprintf("%s/provenance.json", folder);
-    int64_t size_bytes = path_exists(path) ? file_size(path, NULL) : -1;
-    json_t *earlier =
-        size_bytes >= 0 && size_bytes < MAX_EARLIER_BYTES ? provenance_load(folder, NULL) : NULL;
-    free(path);
+    struct err why = {""};
+    int64_t size_bytes = path_exists(path) ? file_size(path, &why) : -1;
+    if (size_bytes >= MAX_EARLIER_BYTES)
+        err_set(&why, "'%s' has %lld bytes, at most %d are read", path, (long long)size_bytes,
+                MAX_EARLIER_BYTES);
+    bool is_small = size_bytes >= 0 && size_bytes < MAX_EARLIER_BYTES;
+    json_t *earlier = is_small ? provenance_load(folder, &why) : NULL;
     if (earlier && depth_of(earlier) > MAX_EARLIER_DEPTH) {
+        err_set(&why, "'%s' nests deeper than %d", path, MAX_EARLIER_DEPTH);
         json_decref(earlier);
-        return NULL;
+        earlier = NULL;
     }
+    if (!earlier && path_exists(path))
+        warn("what the base model was made of is not told on: %s", why.text);
+    free(path);
     json_object_del(earlier, "config"); /* of another run: only its outcome matters here */
     return earlier;
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "checkpoints/files.h"
+#include "checkpoints/model_folder.h"
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer.h"
 #include "kernels/units.h"
@@ -82,6 +83,9 @@ static bool open_model(struct trainer *t) {
         t->source = weights_open(path, &err);
         status = t->source ? 0 : -1;
     }
+    const char *folder = t->source && !t->resumed_from ? weights_folder(t->source) : NULL;
+    if (!status && folder && comm_is_root(t->comm))
+        status = model_folder_check(folder, &err);
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     t->model_config = t->source ? *weights_config(t->source) : t->config->model.architecture;
@@ -108,11 +112,20 @@ static int read_tokenizer(struct trainer *t, struct err *err) {
     char *path = tokenizer_path(t->config->model.tokenizer);
     t->tokenizer_json = file_read_whole(path, TOKENIZER_MAX_BYTES, &length_bytes, err);
     char *config_path = xasprintf("%.*s_config.json", (int)(strlen(path) - strlen(".json")), path);
-    if (t->tokenizer_json)
-        t->tokenizer_config = file_read_whole(config_path, TOKENIZER_MAX_BYTES, &length_bytes, NULL);
+    bool has_config = t->tokenizer_json && path_exists(config_path);
+    if (has_config)
+        t->tokenizer_config = file_read_whole(config_path, TOKENIZER_MAX_BYTES, &length_bytes, err);
     free(config_path);
     free(path);
-    return t->tokenizer_json ? 0 : -1;
+    return t->tokenizer_json && (t->tokenizer_config || !has_config) ? 0 : -1;
+}
+
+/* tokenizer_origin - where the tokenizer's text is from, for messages; malloc'ed. */
+static char *tokenizer_origin(const struct trainer *t) {
+    const char *folder = t->source ? weights_folder(t->source) : NULL;
+    if (folder)
+        return xasprintf("%s/tokenizer.json", folder);
+    return t->source ? xstrdup(t->config->model.path) : tokenizer_path(t->config->model.tokenizer);
 }
 
 /* check_tokenizer - the token files must have been made with the model's own tokenizer. */
@@ -123,8 +136,10 @@ static int check_tokenizer(struct trainer *t, int64_t *vocab_size, struct err *e
         warn("the model has no tokenizer: whether the token files fit it cannot be checked");
         return 0;
     }
-    struct tokenizer *tok = tokenizer_parse(t->tokenizer_json, strlen(t->tokenizer_json), t->tokenizer_config,
-                                            "the model's tokenizer.json", err);
+    char *origin = tokenizer_origin(t);
+    struct tokenizer *tok =
+        tokenizer_parse(t->tokenizer_json, strlen(t->tokenizer_json), t->tokenizer_config, origin, err);
+    free(origin);
     if (!tok)
         return -1;
     *vocab_size = tokenizer_vocab_size(tok);
