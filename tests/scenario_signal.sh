@@ -95,6 +95,25 @@ kill -s USR1 "$started"
 expect_stop "$work/saving"
 say "SIGUSR1 during a save: stopped at step $stopped_at"
 
+# In a validation: it is left off, for it may be longer than what is left to save.  Here it takes most of the time; a signal
+# that comes in a step all the same is tried again.
+for ranks in 0 2; do
+    for attempt in 1 2 3 4 5; do
+        folder=$work/validating-$ranks-$attempt
+        train_start "$ranks" "$folder" --set $steps --set $cosine --set "data.valid=$work/fiches.h5" --set valid.sequences=0 \
+            --set valid.every_steps=1
+        wait_for_step "$folder" 2
+        kill -s USR1 "$started"
+        expect_stop "$folder"
+        if grep -q 'the validation is left off, because of a signal' "$folder/log.txt"; then
+            break
+        fi
+    done
+    grep -q "step $stopped_at: the validation is left off, because of a signal" "$folder/log.txt" ||
+        fail "no validation was left off in five attempts"
+    say "SIGUSR1 in a validation (ranks: $ranks): left off, stopped at step $stopped_at, went on as if nothing had happened"
+done
+
 # Before the first step, while the ranks start: nothing was done, and the same command does it all.  The first line of the
 # program blocks the signal; the rank sends it to itself as MPI starts, so no luck with time is needed.
 if ${CC:-mpicc} -shared -fPIC -O1 -o "$work/stop_rank.so" tests/scenario/stop_rank.c -ldl >"$log" 2>&1; then

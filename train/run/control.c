@@ -82,6 +82,20 @@ enum request control_ask(struct control *control, double step_s, struct comm *co
     return (enum request)asked[0];
 }
 
+enum request control_cuts_short(struct control *control, struct comm *comm) {
+    static const double EVERY_S = 1;
+    int64_t asked = REQUEST_NOTHING;
+    double now = clock_s();
+    if (comm_is_root(comm) && now - control->looked_s >= EVERY_S) {
+        asked = root_request(control);
+        control->looked_s = now;
+    }
+    if (asked < REQUEST_SIGNAL && stop_requested())
+        asked = REQUEST_SIGNAL;
+    comm_max_i64(comm, &asked, 1);
+    return request_ends((enum request)asked) ? (enum request)asked : REQUEST_NOTHING;
+}
+
 bool request_ends(enum request request) {
     return request >= REQUEST_TIME_IS_UP;
 }

@@ -218,6 +218,17 @@ static bool train_step(struct trainer *t) {
     return true;
 }
 
+/* leaves_off - whether a validation is left off: it may take longer than the time that is left to save. */
+static bool leaves_off(struct trainer *t) {
+    enum request request = control_cuts_short(&t->control, t->comm);
+    if (request == REQUEST_NOTHING)
+        return false;
+    metrics_note(t->metrics, "step %lld: the validation is left off, because of %s", (long long)t->step,
+                 request_name(request));
+    t->valid_loss = NAN;
+    return true;
+}
+
 /* validate - mean loss over the validation files' target tokens.  Returns false on all ranks on a read error.
  */
 static bool validate(struct trainer *t) {
@@ -230,6 +241,8 @@ static bool validate(struct trainer *t) {
         num_samples = t->config->valid.sequences;
     for (int64_t first = 0; first < num_samples; first += t->valid_feed.batch_sequences) {
         struct err err = {""};
+        if (leaves_off(t))
+            return true;
         int status = feed_eval(&t->valid_feed, t->valid_data, first, num_samples, &err);
         if (!comm_all_ok(t->comm, status, &err))
             return false;
