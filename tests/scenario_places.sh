@@ -39,12 +39,11 @@ go() {
 }
 # put KIND FILE
 put() {
-    half=$(($(wc -c <"$2" 2>/dev/null || echo 0) / 2))
     case $1 in
     fifo) rm -rf "$2" && mkfifo "$2" ;;
     folder) rm -rf "$2" && mkdir "$2" ;;
     empty) rm -rf "$2" && : >"$2" ;;
-    half) head -c $half "$2" >"$2.half" && mv "$2.half" "$2" ;;
+    half) head -c $(($(wc -c <"$2") / 2)) "$2" >"$2.half" && mv "$2.half" "$2" ;;
     esac
 }
 # try WHEN KIND FILE [RANKS] - at the first start, or as the run goes on (WHEN: resumed).
@@ -65,6 +64,9 @@ refused() {
         expect "code with '$file' as $kind" 2 "$code"
         expect "error lines with '$file' as $kind" 1 "$(grep -c '^error: ' "$log")"
         expect_output "^error: .*$work/place/$file"
+        if [ -p "$work/place/run/metrics.jsonl" ]; then # it cannot tell
+            continue
+        fi
         [ "$(last_step "$work/place/run")" -le 2 ] || fail "steps were trained with '$file' as $kind"
     done
 }
