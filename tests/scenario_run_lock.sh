@@ -59,6 +59,27 @@ expect_output '^state +not started$'
 expect "files in an empty folder" "" "$(ls "$work/empty")"
 say "a second run is refused by name, stop ends one start, the next goes on from step $stopped"
 
+# Started three times in the same moment: one trains, the others are refused by its name or find its work done.
+pids=''
+for start in 1 2 3; do
+    "$atelier" train "$tiny" --set "run.folder=$work/same" --set "data.train=$work/fiches.h5" --set train.steps=3 \
+        >"$work/same-$start.log" 2>&1 &
+    pids="$pids $!"
+done
+for pid in $pids; do
+    code=0
+    wait "$pid" || code=$?
+    case $code in
+    0 | 2) ;;
+    *) fail "one of three starts in the same moment ended with code $code" ;;
+    esac
+done
+expect "starts that trained" 1 "$(cat "$work"/same-?.log | grep -c '^outcome  *done$')"
+expect "starts that were refused or had nothing to do" 2 "$(cat "$work"/same-?.log | grep -Ec "^error: '$work/same' belongs to|^'$work/same' is done already")"
+expect "starts in the metrics" 1 "$(grep -c '"event": "start"' "$work/same/metrics.jsonl")"
+expect_complete "$work/same" 3
+say "three starts in the same moment: one trains"
+
 # A run that does not begin leaves no folder.
 run 2 "$atelier" train "$tiny" --set "run.folder=$work/none" --set data.train=nowhere.h5
 [ ! -e "$work/none" ] || fail "a refused run left '$work/none'"
