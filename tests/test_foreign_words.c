@@ -14,17 +14,24 @@ static void test_targets_exist(void **state) {
     (void)state;
     int count;
     const struct foreign_word *words = foreign_keys(&count);
-    assert_true(count > 150);
+    int num_words = 0;
     for (int i = 0; i < count; i++) {
         if (words[i].here && config_key_index(config_table(), words[i].here) < 0)
-            fail_msg("'%s' leads to '%s', which is not a key", words[i].word, words[i].here);
+            fail_msg("'%s' leads to '%s', which is not a key", words[i].words, words[i].here);
         if (!words[i].here && !words[i].note)
-            fail_msg("'%s' leads nowhere", words[i].word);
-        if (config_key_index(config_table(), words[i].word) >= 0)
-            fail_msg("'%s' is a key here", words[i].word);
-        assert_ptr_equal(foreign_key(words[i].word), &words[i]); /* each is there once */
+            fail_msg("'%s' leads nowhere", words[i].words);
+        char *list = xstrdup(words[i].words), *rest = NULL;
+        for (char *word = strtok_r(list, " ", &rest); word; word = strtok_r(NULL, " ", &rest), num_words++) {
+            if (config_key_index(config_table(), word) >= 0)
+                fail_msg("'%s' is a key here", word);
+            if (foreign_key(word) != &words[i]) /* each is there once */
+                fail_msg("'%s' is there twice", word);
+        }
+        free(list);
     }
-    assert_int_equal(config_key_index(config_table(), "optimizer.lr"), -1); /* the control */
+    assert_true(num_words > 800);
+    assert_null(foreign_key("gradient_accumulation gradient_accumulation_steps")); /* the control: no word */
+    assert_int_equal(config_key_index(config_table(), "optimizer.lr"), -1);        /* the control */
 }
 
 /* refused - the message about a run file; static memory. */
@@ -55,7 +62,7 @@ static void test_hints(void **state) {
     expect("Per-Device-Train-Batch-Size: 4\n", NULL, "did you mean 'train.micro_sequences'?");
     expect("learning_rate: 1\n", NULL, "did you mean 'optimizer.learning_rate'?");
     expect("warmup_steps: 1\n", NULL, "did you mean 'schedule.warmup_steps'?");
-    expect("adapter: lora\n", NULL, "unknown key 'adapter' (there are no adapters yet");
+    expect("adapter: lora\n", NULL, "unknown key 'adapter' (no counterpart: there are no adapters yet");
     expect("optimizer: adamw_torch\n", NULL,
            "'optimizer' is a value, expected a mapping of keys; optimizer.kind says which");
     expect("optimizer: {lrr: 1}\n", NULL, "'atelier help config' lists them"); /* nothing is close */
@@ -74,16 +81,50 @@ static void test_all_at_once(void **state) {
     expect(text, NULL, "\n    line 2 column 1: unknown key 'datasets' (did you mean 'prepare.sources'?");
     expect(text, NULL,
            "\n    line 5 column 1: unknown key 'micro_batch_size' (did you mean 'train.micro_sequences'?)");
-    expect(text, NULL, "\n    line 6 column 1: unknown key 'adapter' (there are");
+    expect(text, NULL, "\n    line 6 column 1: unknown key 'adapter' (no counterpart: there are");
     expect(text, NULL, "'train.steps' is 'many', expected an integer");
+    expect("lr: 1\noptimizer: adamw\nepochs: 1\nrun: {seed: x}\nschedule: {warmup_ratio: 0}\n", NULL,
+           "3 unknown keys"); /* a fault hides none */
     expect("zz1: 1\n", "zz2=1", "\n    option '--set zz2=1': unknown key 'zz2'");
-    char many[2000] = "";
-    for (int i = 0; i < 30; i++)
-        snprintf(many + strlen(many), sizeof many - strlen(many), "gradient_accumulation_step%d: 1\n", i);
-    expect(many, NULL, ": 30 unknown keys;");
-    expect(many, NULL, "line 20 column 1");
-    expect(many, NULL, "\n    and 10 more");
-    assert_null(strstr(refused(many, NULL), "line 21 column 1"));
+    char many[3000] = ""; /* more than are told one by one: in few words, but all */
+    for (int i = 0; i < 40; i++)
+        snprintf(many + strlen(many), sizeof many - strlen(many), "zz%d: 1\n", i);
+    strcat(many, "lr: 1\nlora_r: 1\nepochs: 1\nlora_alpha: 1\n");
+    expect(many, NULL, ": 44 unknown keys;");
+    expect(many, NULL, "\n    here: lr: optimizer.learning_rate, epochs: train.steps\n");
+    expect(many, NULL, "\n    no counterpart: lora_r, lora_alpha\n    not known: zz0, zz1, ");
+    expect(many, NULL, ", zz39");
+    assert_null(strstr(refused(many, NULL), "line 1 column 1"));
+}
+
+/* test_whole_files - of whole configuration files of other programs every key has its word here, or that there is no
+ * counterpart; not one is left with the list of all keys. */
+static void test_whole_files(void **state) {
+    (void)state;
+    static const char *const files[] = {"axolotl_full",     "axolotl_lora",   "trl_sft",
+                                        "llamafactory_sft", "torchtune_full", "torchtune_lora"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char *path = xasprintf("tests/golden/foreign/%s.yaml", files[i]), *text = NULL;
+        size_t room = 0;
+        FILE *file = fopen(path, "r");
+        assert_non_null(file);
+        ssize_t length = getdelim(&text, &room, '\0', file);
+        assert_true(length > 100);
+        fclose(file);
+        const char *message = refused(text, NULL),
+                   *lost = strstr(message, "('atelier help config' lists them)");
+        if (lost)
+            fail_msg("'%s': %.*s", path, 200, lost > message + 60 ? lost - 60 : message);
+        assert_non_null(strstr(message, "unknown keys"));
+        assert_null(strstr(message, " more"));
+        char *more = xasprintf("%s\nqqqqqqq: 1\n", text); /* the control */
+        message = refused(more, NULL);
+        assert_true(strstr(message, "'qqqqqqq' ('atelier help config' lists them)") ||
+                    strstr(message, "not known: qqqqqqq"));
+        free(more);
+        free(text);
+        free(path);
+    }
 }
 
 static void test_commands(void **state) {
@@ -99,6 +140,7 @@ static void test_commands(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets_exist), cmocka_unit_test(test_hints),
-                                       cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_commands)};
+                                       cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_whole_files),
+                                       cmocka_unit_test(test_commands)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

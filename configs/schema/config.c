@@ -296,14 +296,22 @@ static int set_key(struct loading *loading, int index, const struct config_node 
     return set_value(loading, key, loading->values, node);
 }
 
+/* not_a_section - a value where keys are expected.  Returns -1. */
+static int not_a_section(struct loading *loading, const struct config_node *node, const char *name) {
+    char note[160];
+    config_unknown_note(loading, name, note, sizeof note);
+    return fail_node(loading, node, "'%s' is %s, expected a mapping of keys%s", name,
+                     config_node_kind_name(node), note);
+}
+
+/* read_section - after the first fault only the names are looked at: all unknown keys are told together. */
 static int read_section(struct loading *loading, const struct config_node *map, const char *prefix) {
     for (const struct config_node *child = map->first; child; child = child->next) {
         char name[LONGEST_NAME];
         int length = snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", child->key);
         int index = length < LONGEST_NAME ? config_key_index(loading->table, name) : -1;
         if (index >= 0) {
-            if (set_key(loading, index, child) != 0)
-                return -1;
+            loading->has_failed = loading->has_failed || set_key(loading, index, child) != 0;
             continue;
         }
         if (length >= LONGEST_NAME || !is_section(loading->table, name)) {
@@ -313,16 +321,12 @@ static int read_section(struct loading *loading, const struct config_node *map, 
         note_section(loading, name);
         if (config_node_is_null(child))
             continue; /* "train:" with nothing below it */
-        if (child->kind != NODE_MAP) {
-            char note[160];
-            config_unknown_note(loading, name, note, sizeof note);
-            return fail_node(loading, child, "'%s' is %s, expected a mapping of keys%s", name,
-                             config_node_kind_name(child), note);
-        }
-        if (read_section(loading, child, name) != 0)
-            return -1;
+        if (child->kind == NODE_MAP)
+            read_section(loading, child, name);
+        else
+            loading->has_failed = loading->has_failed || not_a_section(loading, child, name) != 0;
     }
-    return 0;
+    return loading->has_failed ? -1 : 0;
 }
 
 /* read_override - "key=value".  The value of a list is YAML, any other is taken as it is. */

@@ -22,7 +22,10 @@ struct loading {
     struct key_origin *origins; /* one for each key of config_table */
     struct err *err;
     int num_unknown; /* keys that the table has not, told together: config_unknown.h */
-    char *unknown;   /* malloc'ed: a line for each */
+    bool has_failed; /* a fault other than an unknown key was said */
+    char *unknown;   /* malloc'ed: a line for each of the first */
+    char *
+        brief[3]; /* malloc'ed: all in few words, where there are many: with a key here, without, not known */
 };
 
 /* config_read - defaults, then the YAML text, then the overrides, into loading->values, which is all zero.

@@ -9,7 +9,7 @@
 #include "configs/schema/foreign_words.h"
 #include "configs/schema/nearest.h"
 
-enum { LONGEST_NAME = 128, LONGEST_HINT = 256, MAX_TOLD = 20, MAX_SECTIONS = 64 };
+enum { LONGEST_NAME = 128, LONGEST_HINT = 256, MAX_TOLD = 25, BRIEF_BYTES = 1900, MAX_SECTIONS = 64 };
 
 /* list_sections - the first words of the keys, each once; malloc'ed. */
 static int list_sections(const struct config_table *table, char *sections[MAX_SECTIONS]) {
@@ -72,7 +72,7 @@ static bool foreign_hint(const char *name, char *hint, size_t room_bytes) {
     else if (foreign->here)
         snprintf(hint, room_bytes, "did you mean '%s'?", foreign->here);
     else
-        snprintf(hint, room_bytes, "%s", foreign->note);
+        snprintf(hint, room_bytes, "no counterpart: %s", foreign->note);
     return true;
 }
 
@@ -105,6 +105,27 @@ static void place_of(const struct loading *loading, const struct config_node *no
         snprintf(text, room_bytes, "line %d column %d: ", node->line, node->column);
 }
 
+enum { WITH_KEY, WITHOUT, LOST };
+
+/* add_brief - of a file with very many unknown keys: "lr: optimizer.learning_rate", or the name alone. */
+static void add_brief(struct loading *loading, const char *name, const char *hint) {
+    static const char meant[] = "did you mean '", none[] = "no counterpart";
+    int kind = LOST, length = 0;
+    if (strncmp(hint, meant, sizeof meant - 1) == 0) {
+        kind = WITH_KEY;
+        hint += sizeof meant - 1;
+        length = (int)strcspn(hint, "'");
+    } else if (strncmp(hint, none, sizeof none - 1) == 0) {
+        kind = WITHOUT;
+    }
+    char *before = loading->brief[kind];
+    if (before && strlen(before) > BRIEF_BYTES)
+        return;
+    loading->brief[kind] = xasprintf("%s%s%.60s%s%.*s", before ? before : "", before ? ", " : "", name,
+                                     length ? ": " : "", length, hint);
+    free(before);
+}
+
 void config_unknown_add(struct loading *loading, const struct config_node *node, const char *name,
                         const struct config_key *list) {
     char place[160], hint[LONGEST_HINT], of[LONGEST_NAME] = "";
@@ -113,6 +134,7 @@ void config_unknown_add(struct loading *loading, const struct config_node *node,
     if (list)
         snprintf(of, sizeof of, " in '%.100s'", list->name);
     loading->num_unknown++;
+    add_brief(loading, name, hint);
     if (loading->num_unknown > MAX_TOLD)
         return;
     const char *before = loading->unknown ? loading->unknown : "";
@@ -126,24 +148,41 @@ void config_unknown_add(struct loading *loading, const struct config_node *node,
     loading->unknown = all;
 }
 
+/* tell_all - every key with its hint, or where there are many all of them in few words. */
+static void tell_all(struct loading *loading) {
+    static const char *const heads[] = {"\n    here: ", "\n    no counterpart: ", "\n    not known: "};
+    const char *parts[3], *begins[3];
+    for (int kind = 0; kind < 3; kind++) {
+        parts[kind] = loading->brief[kind] ? loading->brief[kind] : "";
+        begins[kind] = loading->brief[kind] ? heads[kind] : "";
+    }
+    if (loading->num_unknown <= MAX_TOLD)
+        err_set(loading->err, "%s '%.200s': %d unknown keys; %s\n    %s", loading->kind, loading->origin,
+                loading->num_unknown, loading->where_listed, loading->unknown);
+    else
+        err_set(loading->err, "%s '%.200s': %d unknown keys; %s%s%s%s%s%s%s", loading->kind, loading->origin,
+                loading->num_unknown, loading->where_listed, begins[WITH_KEY], parts[WITH_KEY],
+                begins[WITHOUT], parts[WITHOUT], begins[LOST], parts[LOST]);
+}
+
 int config_unknown_end(struct loading *loading, int status) {
     struct err other = status != 0 && loading->err ? *loading->err : (struct err){""};
-    char more[64] = "";
     if (loading->num_unknown == 0)
         return status;
-    if (loading->num_unknown > MAX_TOLD)
-        snprintf(more, sizeof more, "\n    and %d more", loading->num_unknown - MAX_TOLD);
     bool is_option = strncmp(loading->unknown, "option ", 7) == 0;
     if (loading->num_unknown == 1 && is_option)
         err_set(loading->err, "%s", loading->unknown);
     else if (loading->num_unknown == 1)
         err_set(loading->err, "%s '%.200s' %s", loading->kind, loading->origin, loading->unknown);
     else
-        err_set(loading->err, "%s '%.200s': %d unknown keys; %s\n    %s%s", loading->kind, loading->origin,
-                loading->num_unknown, loading->where_listed, loading->unknown, more);
+        tell_all(loading);
     if (other.text[0] && loading->err) {
         struct err first = *loading->err;
-        err_set(loading->err, "%.3000s\n    %.1000s", first.text, other.text);
+        err_set(loading->err, "%.3600s\n    %.400s", first.text, other.text);
+    }
+    for (int kind = 0; kind < 3; kind++) {
+        free(loading->brief[kind]);
+        loading->brief[kind] = NULL;
     }
     free(loading->unknown);
     loading->unknown = NULL;

@@ -1,275 +1,13 @@
-/* foreign_words.c - the two tables of words of other training programs, keys and commands, a line for each. */
+/* foreign_words.c - how a word of another program is found, and the commands of other programs.  See
+ * foreign_words.h. */
 #include "configs/schema/foreign_words.h"
 
 #include <ctype.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
-
-static const struct foreign_word KEYS[] = {
-    {"lr", "optimizer.learning_rate", NULL},
-    {"learning_rate_scheduler", "schedule.kind", NULL},
-    {"lr_scheduler", "schedule.kind", "constant, linear, cosine or wsd"},
-    {"lr_scheduler_type", "schedule.kind", "constant, linear, cosine or wsd"},
-    {"scheduler", "schedule.kind", "constant, linear, cosine or wsd"},
-    {"lr_scheduler_kwargs", "schedule.final_ratio", "the schedule's keys stand below 'schedule:'"},
-    {"min_lr", "schedule.final_ratio", "the last rate divided by the highest"},
-    {"min_lr_ratio", "schedule.final_ratio", NULL},
-    {"cosine_min_lr_ratio", "schedule.final_ratio", NULL},
-    {"decay_steps", "schedule.decay_steps", NULL},
-    {"num_warmup_steps", "schedule.warmup_steps", NULL},
-    {"warmup", "schedule.warmup_steps", NULL},
-    {"warmup_ratio", "schedule.warmup_steps", "in steps: the ratio times train.steps"},
-    {"warmup_iters", "schedule.warmup_steps", NULL},
-    {"epochs", "train.steps",
-     "in steps: epochs x sequences of the data / train.batch_sequences; 'atelier inspect' counts the tokens"},
-    {"num_epochs", "train.steps",
-     "in steps: epochs x sequences of the data / train.batch_sequences; 'atelier inspect' counts the tokens"},
-    {"num_train_epochs", "train.steps",
-     "in steps: epochs x sequences of the data / train.batch_sequences; 'atelier inspect' counts the tokens"},
-    {"max_steps", "train.steps", NULL},
-    {"max_steps_per_epoch", "train.steps", NULL},
-    {"num_steps", "train.steps", NULL},
-    {"total_steps", "train.steps", NULL},
-    {"train_iters", "train.steps", NULL},
-    {"max_iters", "train.steps", NULL},
-    {"iterations", "train.steps", NULL},
-    {"batch_size", "train.batch_sequences",
-     "the sequences of the whole job in one step, over all ranks and accumulations"},
-    {"global_batch_size", "train.batch_sequences", NULL},
-    {"train_batch_size", "train.batch_sequences",
-     "the sequences of the whole job in one step, over all ranks and accumulations"},
-    {"per_device_batch_size", "train.micro_sequences", NULL},
-    {"per_device_train_batch_size", "train.micro_sequences", NULL},
-    {"micro_batch_size", "train.micro_sequences", NULL},
-    {"train_micro_batch_size_per_gpu", "train.micro_sequences", NULL},
-    {"per_device_eval_batch_size", "train.micro_sequences", "validation takes the same"},
-    {"eval_batch_size", "train.micro_sequences", "validation takes the same"},
-    {"gradient_accumulation", "train.batch_sequences",
-     "it follows: train.batch_sequences / (ranks x train.micro_sequences)"},
-    {"gradient_accumulation_steps", "train.batch_sequences",
-     "it follows: train.batch_sequences / (ranks x train.micro_sequences)"},
-    {"accumulate_grad_batches", "train.batch_sequences",
-     "it follows: train.batch_sequences / (ranks x train.micro_sequences)"},
-    {"grad_accumulation_steps", "train.batch_sequences",
-     "it follows: train.batch_sequences / (ranks x train.micro_sequences)"},
-    {"sequence_len", "data.sequence_tokens", NULL},
-    {"sequence_length", "data.sequence_tokens", NULL},
-    {"seq_len", "data.sequence_tokens", NULL},
-    {"seq_length", "data.sequence_tokens", NULL},
-    {"max_seq_len", "data.sequence_tokens", NULL},
-    {"max_seq_length", "data.sequence_tokens", NULL},
-    {"max_length", "data.sequence_tokens", NULL},
-    {"model_max_length", "data.sequence_tokens", NULL},
-    {"block_size", "data.sequence_tokens", NULL},
-    {"cutoff_len", "data.sequence_tokens", NULL},
-    {"context_length", "data.sequence_tokens", NULL},
-    {"base_model", "model.path", "a folder or GGUF file on this machine: nothing is downloaded"},
-    {"base_model_config", "model.path", "the model's own config.json is read"},
-    {"model_name", "model.path", "a folder or GGUF file on this machine: nothing is downloaded"},
-    {"model_id", "model.path", "a folder or GGUF file on this machine: nothing is downloaded"},
-    {"model_name_or_path", "model.path", "a folder or GGUF file on this machine: nothing is downloaded"},
-    {"pretrained_model_name_or_path", "model.path",
-     "a folder or GGUF file on this machine: nothing is downloaded"},
-    {"model_type", NULL, "it is read from the model's config.json"},
-    {"model_revision", NULL, "models are folders on this machine: nothing is downloaded"},
-    {"tokenizer_type", NULL, "it is read from tokenizer.json"},
-    {"tokenizer_name", "model.tokenizer", "a model brings its own"},
-    {"tokenizer_name_or_path", "model.tokenizer", "a model brings its own"},
-    {"tokenizer_config", "model.tokenizer", "a model brings its own"},
-    {"special_tokens", NULL, "they are read from the model's tokenizer"},
-    {"trust_remote_code", NULL, "no code is ever loaded with a model"},
-    {"hub_model_id", NULL, "nothing is uploaded; checkpoints are Hugging Face folders"},
-    {"push_to_hub", NULL, "nothing is uploaded; checkpoints are Hugging Face folders"},
-    {"dataset", "prepare.sources", "'atelier prepare' makes a token file of them, which data.train names"},
-    {"datasets", "prepare.sources", "'atelier prepare' makes a token file of them, which data.train names"},
-    {"dataset_name", "prepare.sources",
-     "'atelier prepare' makes a token file of them, which data.train names"},
-    {"dataset_dir", "prepare.sources",
-     "'atelier prepare' makes a token file of them, which data.train names"},
-    {"dataset_path", "prepare.sources",
-     "'atelier prepare' makes a token file of them, which data.train names"},
-    {"train_file", "prepare.sources", "'atelier prepare' makes a token file of them, which data.train names"},
-    {"train_data", "data.train", "token files made by 'atelier prepare'"},
-    {"data_path", "data.train", "token files made by 'atelier prepare'"},
-    {"data_files", "prepare.sources", "'atelier prepare' makes a token file of them, which data.train names"},
-    {"pretraining_dataset", "prepare.sources",
-     "'atelier prepare' makes a token file of them, which data.train names"},
-    {"dataset_prepared_path", "prepare.output", NULL},
-    {"test_datasets", "data.valid", "token files made by 'atelier prepare'"},
-    {"eval_dataset", "data.valid", "token files made by 'atelier prepare'"},
-    {"validation_file", "data.valid", "token files made by 'atelier prepare'"},
-    {"val_set_size", "prepare.valid_every", "every n-th document goes to a file for data.valid"},
-    {"val_size", "prepare.valid_every", "every n-th document goes to a file for data.valid"},
-    {"dataset_text_field", "prepare.sources", "'field' of a source"},
-    {"text_column", "prepare.sources", "'field' of a source"},
-    {"dataset_num_proc", "prepare.threads", NULL},
-    {"preprocessing_num_workers", "prepare.threads", NULL},
-    {"dataset_processes", "prepare.threads", NULL},
-    {"template", "prepare.chat_template", NULL},
-    {"chat_template", "prepare.chat_template", NULL},
-    {"train_on_inputs", NULL,
-     "the loss counts on the assistant's turns alone where a source has 'chat: true'"},
-    {"train_on_prompt", NULL,
-     "the loss counts on the assistant's turns alone where a source has 'chat: true'"},
-    {"completion_only_loss", NULL,
-     "the loss counts on the assistant's turns alone where a source has 'chat: true'"},
-    {"assistant_only_loss", NULL,
-     "the loss counts on the assistant's turns alone where a source has 'chat: true'"},
-    {"sample_packing", "data.packing", "sequences are always packed, whole keeps documents uncut"},
-    {"neat_packing", "data.packing", "documents never attend to each other"},
-    {"packed", "data.packing", "sequences are always packed, whole keeps documents uncut"},
-    {"pad_to_sequence_len", "data.packing", "sequences are always packed"},
-    {"eval_sample_packing", "data.packing", "sequences are always packed"},
-    {"group_by_length", "data.packing", "sequences are always packed"},
-    {"shuffle", "run.seed", "samples are always in an order drawn from the seed"},
-    {"data_seed", "run.seed", NULL},
-    {"random_seed", "run.seed", NULL},
-    {"output_dir", "run.folder", NULL},
-    {"save_dir", "run.folder", NULL},
-    {"out_dir", "run.folder", NULL},
-    {"logging_dir", "run.folder", NULL},
-    {"overwrite_output_dir", "checkpoint.resume", "never starts anew, in another run.folder"},
-    {"run_name", "run.folder", NULL},
-    {"logging_steps", "run.log_every", NULL},
-    {"log_every_n_steps", "run.log_every", NULL},
-    {"log_interval", "run.log_every", NULL},
-    {"save_steps", "checkpoint.every_steps", NULL},
-    {"save_interval", "checkpoint.every_steps", NULL},
-    {"save_strategy", "checkpoint.every_steps", NULL},
-    {"saves_per_epoch", "checkpoint.every_steps", "in steps"},
-    {"save_total_limit", "checkpoint.keep", NULL},
-    {"save_only_model", NULL, "a checkpoint is a model folder; what training needs stands in its state/"},
-    {"save_safetensors", NULL, "checkpoints are always safetensors"},
-    {"resume_from_checkpoint", "checkpoint.resume", "auto: the same command goes on from run.folder"},
-    {"auto_resume_from_checkpoints", "checkpoint.resume", "auto: the same command goes on from run.folder"},
-    {"resume", "checkpoint.resume", NULL},
-    {"eval_steps", "valid.every_steps", NULL},
-    {"eval_interval", "valid.every_steps", NULL},
-    {"eval_strategy", "valid.every_steps", NULL},
-    {"evaluation_strategy", "valid.every_steps", NULL},
-    {"evals_per_epoch", "valid.every_steps", "in steps"},
-    {"max_eval_samples", "valid.sequences", NULL},
-    {"max_samples", "train.steps", "steps x train.batch_sequences sequences are read"},
-    {"adam_beta1", "optimizer.beta1", NULL},
-    {"adam_beta2", "optimizer.beta2", NULL},
-    {"adam_epsilon", "optimizer.eps", NULL},
-    {"epsilon", "optimizer.eps", NULL},
-    {"betas", "optimizer.beta1", "and optimizer.beta2"},
-    {"wd", "optimizer.weight_decay", NULL},
-    {"optim", "optimizer.kind", NULL},
-    {"optimizer", NULL, "optimizer.kind says which, adamw or muon; its keys stand below it"},
-    {"fused", NULL, "AdamW is always one kernel"},
-    {"max_grad_norm", "train.grad_clip", NULL},
-    {"clip_grad_norm", "train.grad_clip", NULL},
-    {"gradient_clipping", "train.grad_clip", NULL},
-    {"grad_clip_norm", "train.grad_clip", NULL},
-    {"bf16", "train.compute", "'compute: bf16'"},
-    {"fp16", "train.compute", "'compute: f16'"},
-    {"tf32", "train.compute", "f32, bf16 or f16"},
-    {"dtype", "train.compute", "f32, bf16 or f16"},
-    {"torch_dtype", "train.compute", "f32, bf16 or f16"},
-    {"precision", "train.compute", "f32, bf16 or f16"},
-    {"mixed_precision", "train.compute", "f32, bf16 or f16"},
-    {"fp8", NULL, "there is no fp8 yet; train.compute takes f32, bf16 or f16"},
-    {"gradient_checkpointing", "train.recompute", "attention, mlp or layer"},
-    {"gradient_checkpointing_kwargs", "train.recompute", "attention, mlp or layer"},
-    {"activation_checkpointing", "train.recompute", "attention, mlp or layer"},
-    {"enable_activation_checkpointing", "train.recompute", "attention, mlp or layer"},
-    {"enable_activation_offloading", "train.recompute", "attention, mlp or layer"},
-    {"use_cpu", "run.device", "'device: cpu'"},
-    {"no_cuda", "run.device", "'device: cpu'"},
-    {"ddp_timeout", "run.timeout_s", NULL},
-    {"deepspeed", "parallel.stage", "0 to 3, as ZeRO counts them"},
-    {"zero_stage", "parallel.stage", NULL},
-    {"zero_optimization", "parallel.stage", "0 to 3, as ZeRO counts them"},
-    {"fsdp", "parallel.stage", "3 splits parameters, gradients and optimizer state"},
-    {"fsdp_config", "parallel.stage", "3 splits parameters, gradients and optimizer state"},
-    {"fsdp_version", "parallel.stage", "3 splits parameters, gradients and optimizer state"},
-    {"cpu_offload", "optimizer.offload", NULL},
-    {"offload_optimizer", "optimizer.offload", NULL},
-    {"num_nodes", "slurm.nodes", NULL},
-    {"nnodes", "slurm.nodes", NULL},
-    {"nproc_per_node", "slurm.ranks_per_node", NULL},
-    {"world_size", NULL, "the number of ranks is mpirun's or srun's"},
-    {"tensor_parallel_size", NULL,
-     "there is no tensor axis yet; parallel.stage: 3 splits the model over the ranks"},
-    {"tensor_model_parallel_size", NULL,
-     "there is no tensor axis yet; parallel.stage: 3 splits the model over the ranks"},
-    {"pipeline_model_parallel_size", NULL,
-     "there is no pipeline axis yet; parallel.stage: 3 splits the model over the ranks"},
-    {"pipeline_parallel_size", NULL,
-     "there is no pipeline axis yet; parallel.stage: 3 splits the model over the ranks"},
-    {"context_parallel_size", NULL, "sequences are not split over ranks"},
-    {"adapter", NULL, "there are no adapters yet: all weights are trained"},
-    {"peft", NULL, "there are no adapters yet: all weights are trained"},
-    {"use_peft", NULL, "there are no adapters yet: all weights are trained"},
-    {"finetuning_type", NULL, "all weights are trained ('full'); there are no adapters yet"},
-    {"lora_r", NULL, "there are no adapters yet: all weights are trained"},
-    {"lora_rank", NULL, "there are no adapters yet: all weights are trained"},
-    {"lora_alpha", NULL, "there are no adapters yet: all weights are trained"},
-    {"lora_dropout", NULL, "there are no adapters yet: all weights are trained"},
-    {"lora_target", NULL, "there are no adapters yet: all weights are trained"},
-    {"lora_target_modules", NULL, "there are no adapters yet: all weights are trained"},
-    {"lora_target_linear", NULL, "there are no adapters yet: all weights are trained"},
-    {"lora_model_dir", NULL, "there are no adapters yet: all weights are trained"},
-    {"peft_config", NULL, "there are no adapters yet: all weights are trained"},
-    {"load_in_4bit", NULL, "weights are not quantized while training; GGUF models are read as f32"},
-    {"load_in_8bit", NULL, "weights are not quantized while training; GGUF models are read as f32"},
-    {"quantization_bit", NULL, "weights are not quantized while training; GGUF models are read as f32"},
-    {"flash_attention", NULL, "attention never stores the score matrix: there is nothing to switch on"},
-    {"flash_attn", NULL, "attention never stores the score matrix: there is nothing to switch on"},
-    {"xformers_attention", NULL, "attention never stores the score matrix: there is nothing to switch on"},
-    {"sdp_attention", NULL, "attention never stores the score matrix: there is nothing to switch on"},
-    {"attn_implementation", NULL, "attention never stores the score matrix: there is nothing to switch on"},
-    {"compile", NULL, "there is nothing to compile"},
-    {"torch_compile", NULL, "there is nothing to compile"},
-    {"use_liger_kernel", NULL, "the kernels are the program's own"},
-    {"unsloth", NULL, "the kernels are the program's own"},
-    {"neftune_noise_alpha", NULL, "there is no noise on embeddings"},
-    {"label_smoothing_factor", NULL, "there is no label smoothing"},
-    {"wandb_project", NULL, "no service is reported to: metrics.jsonl and log.txt stand in run.folder"},
-    {"wandb", NULL, "no service is reported to: metrics.jsonl and log.txt stand in run.folder"},
-    {"use_wandb", NULL, "no service is reported to: metrics.jsonl and log.txt stand in run.folder"},
-    {"report_to", NULL, "no service is reported to: metrics.jsonl and log.txt stand in run.folder"},
-    {"metric_logger", NULL, "no service is reported to: metrics.jsonl and log.txt stand in run.folder"},
-    {"plot_loss", NULL, "losses stand in metrics.jsonl in run.folder"},
-    {"dataloader_num_workers", NULL, "tokens are read ahead by a thread of their own"},
-    {"num_workers", NULL, "tokens are read ahead by a thread of their own"},
-    {"dataloader_pin_memory", NULL, "tokens are read ahead by a thread of their own"},
-    {"do_train", NULL, "'atelier train' trains, 'atelier eval' evaluates"},
-    {"do_eval", NULL, "'atelier train' trains, 'atelier eval' evaluates"},
-    {"do_predict", NULL, "'atelier generate' writes text, 'atelier eval' evaluates"},
-    {"task_type", NULL, "the sources say it: text for pre-training, 'chat: true' for conversations"},
-    {"stage", NULL,
-     "the sources say it: text for pre-training, 'chat: true' for conversations; ZeRO's stage is "
-     "parallel.stage"},
-    {"rl", NULL, "there is no preference training: text and conversations alone"},
-    {"beta", NULL,
-     "there is no preference training: text and conversations alone; AdamW has optimizer.beta1 and beta2"},
-    {"early_stopping_patience", NULL, "there is no early stop; 'atelier stop' ends a run after a checkpoint"},
-    {"load_best_model_at_end", NULL,
-     "validation losses stand in metrics.jsonl; every kept checkpoint is a model folder"},
-    {"strict", NULL, "unknown keys are always refused"},
-    {"debug", NULL, "'log_every: 1' below 'run:' shows every step"},
-    {"vocab_size", "model.architecture.vocab_size", NULL},
-    {"hidden_size", "model.architecture.width", NULL},
-    {"num_hidden_layers", "model.architecture.layers", NULL},
-    {"num_layers", "model.architecture.layers", NULL},
-    {"n_layers", "model.architecture.layers", NULL},
-    {"n_layer", "model.architecture.layers", NULL},
-    {"num_attention_heads", "model.architecture.heads", NULL},
-    {"n_heads", "model.architecture.heads", NULL},
-    {"n_head", "model.architecture.heads", NULL},
-    {"num_key_value_heads", "model.architecture.kv_heads", NULL},
-    {"n_embd", "model.architecture.width", NULL},
-    {"d_model", "model.architecture.width", NULL},
-    {"intermediate_size", "model.architecture.ffn_width", NULL},
-    {"max_position_embeddings", "model.architecture.max_positions", NULL},
-    {"rms_norm_eps", "model.architecture.norm_eps", NULL},
-    {"tie_word_embeddings", "model.architecture.tied_head", NULL},
-};
 
 static const struct foreign_word COMMANDS[] = {
     {"chat", "generate", "with --chat auto"},
@@ -304,32 +42,40 @@ static const struct foreign_word COMMANDS[] = {
     {"version", NULL, "'atelier --version' prints it"},
 };
 
-/* is_word - but for case, and '-' in place of '_'. */
-static bool is_word(const char *text, const char *word) {
-    for (; *text && *word; text++, word++) {
-        int letter = *text == '-' ? '_' : tolower((unsigned char)*text);
-        if (letter != *word)
+/* is_word - text is the word of length letters, but for case, and '-' in place of '_'. */
+static bool is_word(const char *text, const char *word, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        int letter = text[i] == '-' ? '_' : tolower((unsigned char)text[i]);
+        if (letter != word[i])
             return false;
     }
-    return *text == *word;
+    return text[length] == '\0';
+}
+
+/* has_word - text is one of the words, which stand between spaces. */
+static bool has_word(const char *words, const char *text) {
+    while (*words) {
+        size_t length = strcspn(words, " ");
+        if (is_word(text, words, length))
+            return true;
+        words += length + (words[length] == ' ');
+    }
+    return false;
 }
 
 static const struct foreign_word *find(const struct foreign_word *words, int count, const char *text) {
     for (int i = 0; i < count; i++)
-        if (is_word(text, words[i].word))
+        if (has_word(words[i].words, text))
             return &words[i];
     return NULL;
 }
 
 const struct foreign_word *foreign_key(const char *word) {
-    return find(KEYS, COUNT_OF(KEYS), word);
+    int count;
+    const struct foreign_word *words = foreign_keys(&count);
+    return find(words, count, word);
 }
 
 const struct foreign_word *foreign_command(const char *word) {
     return find(COMMANDS, COUNT_OF(COMMANDS), word);
-}
-
-const struct foreign_word *foreign_keys(int *count) {
-    *count = COUNT_OF(KEYS);
-    return KEYS;
 }

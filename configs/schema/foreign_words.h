@@ -3,9 +3,9 @@
 #pragma once
 
 struct foreign_word {
-    const char *word; /* lower case, with '_' */
-    const char *here; /* a key of a run file, or a command; NULL: there is none of the same meaning */
-    const char *note; /* a sentence; NULL: it means the same */
+    const char *words; /* one, or several that mean the same, between spaces; lower case, with '_' */
+    const char *here;  /* a key of a run file, or a command; NULL: there is none of the same meaning */
+    const char *note;  /* a sentence; NULL: it means the same */
 };
 
 /* foreign_key - of the last word of a key, in any case, with '-' or '_'; NULL: not known.  foreign_command -
