@@ -114,7 +114,10 @@ static void test_refused(void **state) {
     static const struct {
         const char *source, *reason;
     } sources[] = {
-        {"{% macro f() %}{% endmacro %}", "block 'macro'"},
+        {"{% call f() %}{% endcall %}", "block 'call'"},
+        {"{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}", "the macro 'f'"},
+        {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "macros inside each other"},
+        {"{% for i in [1] %}{% macro f() %}{% endmacro %}{% endfor %}", "the macro 'f' inside"},
         {"{{ messages | tojson }}", "filter 'tojson'"},
         {"{{ strftime_now('%d') }}", "present date"},
         {"{{ pad_token }}", "'pad_token'"},
@@ -122,8 +125,10 @@ static void test_refused(void **state) {
         {"{{ nothing.x }}", "'nothing' is undefined"},
         {"{{ nothing + 'x' }}", "nothing"},
         {"{{ 1.5 }}", "whole numbers"},
-        {"{{ {'a': 1} }}", "not supported"},
+        {"{{ {'a': 1} }}", "writing a dictionary"},
+        {"{{ {1: 1} }}", "a dictionary with a key"},
         {"{% for a, b in messages %}{% endfor %}", "a loop over pairs"},
+        {"{% for a in messages[0] %}{% endfor %}", "a loop over a dictionary"},
         {"{% if true %}", "ends inside a block"},
         {"{{ 'x", "string without an end"},
         {"{{ x", "tag without an end"},

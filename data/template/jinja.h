@@ -1,7 +1,7 @@
 /* jinja.h - the chat template of a model, run: the part of Jinja2 that chat templates are written in, with
  * the settings of transformers (trim_blocks, lstrip_blocks, raise_exception).
  *
- * Nothing is guessed: what lies outside that part (macros, tojson, the present date) is refused by name when
+ * Nothing is guessed: what lies outside that part (numbers with a point, lists as text, the present date) is refused by name when
  * the template reaches it for a conversation, and what Python would refuse is refused.  Every byte of the
  * result knows the message that it comes from, so that no message can be taken for the template's own text.
  */

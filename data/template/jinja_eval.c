@@ -25,11 +25,20 @@ static bool is_token(const char *name) {
            strcmp(name, "eos_token") != 0;
 }
 
+/* is_implied - names that Jinja2 itself gives a template or a macro. */
+static bool is_implied(const char *name) {
+    static const char *const names[] = {"self", "caller", "varargs", "kwargs"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 static int eval_name(struct jinja_run *run, const char *name, struct jinja_value *value) {
     const struct jinja_value *found = jinja_find(run, name);
     if (!found && is_token(name))
         return err_set(run->err, "it asks for the token '%.40s', which is not supported", name);
-    if (!found && (jinja_is_function(name) || strcmp(name, "self") == 0))
+    if (!found && (jinja_is_function(name) || is_implied(name)))
         return err_set(run->err, "'%.40s' as a value is not supported", name);
     *value = found ? *found : undefined(name);
     return 0;
@@ -114,7 +123,7 @@ static int eval_slice(struct jinja_run *run, const struct node *node, struct jin
     int64_t length = length_of(&object);
     if (step == -1 && !node->b && !node->c && object.kind == JINJA_LIST) {
         *value = value_list(run, object.count);
-        value->is_range = object.is_range;
+        value->sequence = object.sequence;
         for (size_t i = object.count; i-- > 0;)
             value->list[value->count++] = object.list[i];
         return 0;
@@ -158,7 +167,8 @@ static int eval_in(struct jinja_run *run, const struct jinja_value *a, const str
 
 static int eval_sum(struct jinja_run *run, const char *sign, const struct jinja_value *a,
                     const struct jinja_value *b, struct jinja_value *value) {
-    if (a->kind == JINJA_LIST && b->kind == JINJA_LIST && sign[0] == '+' && !a->is_range && !b->is_range) {
+    if (a->kind == JINJA_LIST && b->kind == JINJA_LIST && sign[0] == '+' && a->sequence == SEQUENCE_LIST &&
+        b->sequence == SEQUENCE_LIST) {
         *value = value_list(run, a->count + b->count);
         memcpy(value->list, a->list, a->count * sizeof *a->list);
         memcpy(value->list + a->count, b->list, b->count * sizeof *b->list);
@@ -249,6 +259,9 @@ static int eval_call(struct jinja_run *run, const struct node *node, struct jinj
         return -1;
     if (callee->kind == NODE_NAME && !jinja_find(run, callee->name))
         return jinja_function(run, callee->name, &args, value);
+    const struct jinja_value *named = callee->kind == NODE_NAME ? jinja_find(run, callee->name) : NULL;
+    if (named && named->kind == JINJA_MACRO)
+        return jinja_call(run, named->macro, &args, value);
     if (callee->kind != NODE_ATTRIBUTE)
         return err_set(run->err, "this call is not supported");
     if (jinja_eval(run, callee->a, &object) != 0)
@@ -286,11 +299,31 @@ static int eval_named(struct jinja_run *run, const struct node *node, struct jin
     return status;
 }
 
+/* eval_dict - keys are strings; the last value of a key counts, in the place of the first. */
+static int eval_dict(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
+    struct jinja_value key, item;
+    dict->has_order = true;
+    for (const struct node *at = node->args; at; at = at->next->next) {
+        if (jinja_eval(run, at, &key) != 0 || jinja_eval(run, at->next, &item) != 0)
+            return -1;
+        if (key.kind != JINJA_STRING || memchr(key.bytes, '\0', key.count))
+            return err_set(run->err, "a dictionary with a key that is %s is not supported",
+                           value_kind_name(&key));
+        char *name = pool_take(&run->pool, key.count + 1);
+        memcpy(name, key.bytes, key.count);
+        dict_set(&run->pool, dict, name, item);
+    }
+    *value = (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
+    return 0;
+}
+
 static int eval_list(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     size_t count = 0;
     for (const struct node *item = node->args; item; item = item->next)
         count++;
     *value = value_list(run, count);
+    value->sequence = node->kind == NODE_TUPLE ? SEQUENCE_TUPLE : SEQUENCE_LIST;
     for (const struct node *item = node->args; item; item = item->next)
         if (jinja_eval(run, item, &value->list[value->count++]) != 0)
             return -1;
@@ -338,7 +371,10 @@ static int eval_node(struct jinja_run *run, const struct node *node, struct jinj
     case NODE_NAME:
         return eval_name(run, node->name, value);
     case NODE_LIST:
+    case NODE_TUPLE:
         return eval_list(run, node, value);
+    case NODE_DICT:
+        return eval_dict(run, node, value);
     case NODE_ATTRIBUTE:
         return jinja_eval(run, node->a, &object) != 0 ? -1 : get_attribute(run, &object, node->name, value);
     case NODE_INDEX:

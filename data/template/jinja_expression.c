@@ -62,6 +62,44 @@ static struct node *parse_constant(struct lexer *lex) {
     return lexer_next(lex) == 0 ? node : NULL;
 }
 
+/* parse_dict - after '{'. */
+static struct node *parse_dict(struct lexer *lex) {
+    struct node *node = jinja_node(lex, NODE_DICT), **last = &node->args;
+    while (!lexer_take_op(lex, "}")) {
+        if (lex->has_failed || (node->args && lexer_expect(lex, ",") != 0))
+            return NULL;
+        if (node->args && lexer_take_op(lex, "}"))
+            return node;
+        for (int i = 0; i < 2; i++) {
+            struct node *part = i == 1 && lexer_expect(lex, ":") != 0 ? NULL : jinja_expression(lex);
+            if (!part)
+                return NULL;
+            *last = jinja_node(lex, NODE_LITERAL); /* an expression may stand in one list only */
+            **last = *part;
+            (*last)->next = NULL;
+            last = &(*last)->next;
+        }
+    }
+    return node;
+}
+
+/* parse_brackets - after '(': an expression, or a tuple of several. */
+static struct node *parse_brackets(struct lexer *lex) {
+    struct node *first = jinja_expression(lex);
+    if (!first || !lexer_is_op(lex, ","))
+        return first && lexer_expect(lex, ")") == 0 ? first : NULL;
+    struct node *node = jinja_node(lex, NODE_TUPLE), *rest = NULL;
+    node->args = jinja_node(lex, NODE_LITERAL);
+    *node->args = *first;
+    if (lexer_expect(lex, ",") != 0 || parse_args(lex, ")", &rest) != 0)
+        return NULL;
+    for (const struct node *item = rest; item; item = item->next)
+        if (item->keyword)
+            return lexer_refuse(lex, "an argument outside of a call");
+    node->args->next = rest;
+    return node;
+}
+
 static struct node *parse_primary(struct lexer *lex) {
     struct node *node;
     if (lex->kind == LEX_NAME)
@@ -82,10 +120,10 @@ static struct node *parse_primary(struct lexer *lex) {
         }
         return node;
     }
-    if (lexer_take_op(lex, "(")) {
-        node = jinja_expression(lex);
-        return node && lexer_expect(lex, ")") == 0 ? node : NULL;
-    }
+    if (lexer_take_op(lex, "("))
+        return parse_brackets(lex);
+    if (lexer_take_op(lex, "{"))
+        return parse_dict(lex);
     if (lexer_take_op(lex, "[")) {
         node = jinja_node(lex, NODE_LIST);
         return parse_args(lex, "]", &node->args) == 0 ? node : NULL;
@@ -135,7 +173,7 @@ static struct node *parse_postfix(struct lexer *lex, struct node *node) {
  * one but these. */
 static bool starts_argument(const struct lexer *lex) {
     static const char *const others[] = {"else", "or", "and"};
-    if (lex->kind == LEX_STRING || lex->kind == LEX_INTEGER || lexer_is_op(lex, "["))
+    if (lex->kind == LEX_STRING || lex->kind == LEX_INTEGER || lexer_is_op(lex, "[") || lexer_is_op(lex, "{"))
         return true;
     if (lex->kind != LEX_NAME)
         return false;

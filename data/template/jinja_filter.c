@@ -89,7 +89,7 @@ static int filter_list(struct jinja_run *run, const struct jinja_value *value,
         return jinja_wrong(run, "the filter", "list", value);
     *result = *value;
     result->kind = JINJA_LIST;
-    result->is_range = false;
+    result->sequence = SEQUENCE_LIST;
     return 0;
 }
 
@@ -150,6 +150,23 @@ static int filter_replace(struct jinja_run *run, const struct jinja_value *value
     return text_replace(run, value, given[0], given[1], result);
 }
 
+static int filter_items(struct jinja_run *run, const struct jinja_value *value,
+                        const struct jinja_value *const *given, struct jinja_value *result) {
+    (void)given;
+    if (value->kind != JINJA_DICT || !value->dict->has_order)
+        return jinja_wrong(run, "the filter", "items", value);
+    *result = value_pairs(run, value->dict);
+    result->kind = JINJA_STREAM;
+    return 0;
+}
+
+static int filter_tojson(struct jinja_run *run, const struct jinja_value *value,
+                         const struct jinja_value *const *given, struct jinja_value *result) {
+    if (given[0] && (given[0]->kind != JINJA_BOOL || given[0]->number != 0))
+        return err_set(run->err, "'tojson' with 'ensure_ascii' is not supported");
+    return jinja_to_json(run, value, given[1], result);
+}
+
 #define CASE_FILTER(function, name, wanted)                                                                  \
     static int function(struct jinja_run *run, const struct jinja_value *value,                              \
                         const struct jinja_value *const *given, struct jinja_value *result) {                \
@@ -176,6 +193,8 @@ static const struct {
     {{"first", 0, {NULL}}, filter_first},
     {{"last", 0, {NULL}}, filter_last},
     {{"join", 0, {"d"}}, filter_join},
+    {{"items", 0, {NULL}}, filter_items},
+    {{"tojson", 0, {"ensure_ascii", "indent"}}, filter_tojson}, /* as transformers has it */
     {{"trim", 0, {"chars"}}, filter_trim},
     {{"replace", 2, {"old", "new"}}, filter_replace},
     {{"upper", 0, {NULL}}, filter_upper},

@@ -79,6 +79,12 @@ int jinja_method(struct jinja_run *run, const struct jinja_value *object, const 
     const struct jinja_value *given[JINJA_MAX_PARAMS];
     if (object->kind == JINJA_DICT && strcmp(name, "get") == 0)
         return dict_get(run, object, args, result);
+    if (object->kind == JINJA_DICT && object->dict->has_order && args->count == 0 &&
+        (strcmp(name, "items") == 0 || strcmp(name, "keys") == 0)) {
+        *result = name[0] == 'i' ? value_pairs(run, object->dict) : value_names(run, object->dict);
+        result->kind = JINJA_STREAM; /* Python's views are no lists */
+        return 0;
+    }
     size_t i = 0, count = sizeof METHODS / sizeof METHODS[0];
     while (i < count && strcmp(name, METHODS[i].signature.name) != 0)
         i++;

@@ -165,7 +165,7 @@ static int make_range(struct jinja_run *run, const struct jinja_args *args, stru
         return err_set(run->err, "'range' in steps other than one is not supported");
     int64_t count = away * part[2] > 0 ? away * part[2] : 0;
     *result = value_list(run, (size_t)count);
-    result->is_range = true;
+    result->sequence = SEQUENCE_RANGE;
     for (int64_t i = 0; i < count; i++)
         result->list[result->count++] = value_int(part[0] + i * part[2]);
     return 0;

@@ -22,6 +22,14 @@ static const char *take_target(struct lexer *lex) {
     return lexer_take_name(lex);
 }
 
+/* parse_apart - a body whose text is put elsewhere: no loop around it is left from inside. */
+static void parse_apart(struct lexer *lex, struct node *node, const char *const *ends) {
+    int num_loops = lex->num_loops;
+    lex->num_loops = 0;
+    node->body = parse_body(lex, ends);
+    lex->num_loops = num_loops;
+}
+
 static int end_tag(struct lexer *lex) {
     if (lex->kind != LEX_END) {
         lexer_refuse(lex, "the end of the tag is expected");
@@ -101,19 +109,46 @@ static int parse_set(struct lexer *lex, struct node *node) {
         return (node->a = jinja_expression(lex)) ? end_tag(lex) : -1;
     if (node->target || end_tag(lex) != 0)
         return -1;
-    node->body = parse_body(lex, last);
+    parse_apart(lex, node, last);
     return !lex->has_failed && lexer_take_word(lex, "endset") ? end_tag(lex) : -1;
+}
+
+/* parse_params - of a macro, after '('. */
+static int parse_params(struct lexer *lex, struct node *macro) {
+    struct node **last = &macro->args;
+    bool had_value = false;
+    while (!lexer_take_op(lex, ")")) {
+        if (lex->has_failed || (macro->args && lexer_expect(lex, ",") != 0))
+            return -1;
+        struct node *param = jinja_node(lex, NODE_LITERAL);
+        if (!(param->keyword = take_target(lex)))
+            return -1;
+        if (lexer_take_op(lex, "=") && !(param->a = jinja_expression(lex)))
+            return -1;
+        if (had_value && !param->a)
+            return lexer_refuse(lex, "a parameter without a value after one with a value") ? 0 : -1;
+        had_value = param->a != NULL;
+        *last = param;
+        last = &param->next;
+    }
+    return lex->has_failed ? -1 : 0;
+}
+
+static int parse_macro(struct lexer *lex, struct node *node) {
+    static const char *const last[] = {"endmacro", NULL};
+    if (!(node->name = take_target(lex)) || lexer_expect(lex, "(") != 0 || parse_params(lex, node) != 0 ||
+        end_tag(lex) != 0)
+        return -1;
+    parse_apart(lex, node, last);
+    return !lex->has_failed && lexer_take_word(lex, "endmacro") ? end_tag(lex) : -1;
 }
 
 /* parse_generation - transformers marks the assistant's text by it; the text is as without. */
 static int parse_generation(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endgeneration", NULL};
-    int num_loops = lex->num_loops;
     if (end_tag(lex) != 0)
         return -1;
-    lex->num_loops = 0; /* no loop is left from inside */
-    node->body = parse_body(lex, last);
-    lex->num_loops = num_loops;
+    parse_apart(lex, node, last);
     return !lex->has_failed && lexer_take_word(lex, "endgeneration") ? end_tag(lex) : -1;
 }
 
@@ -125,6 +160,7 @@ static struct node *parse_block(struct lexer *lex) {
     } blocks[] = {{"if", NODE_IF, after_if},
                   {"for", NODE_FOR, parse_for},
                   {"set", NODE_SET, parse_set},
+                  {"macro", NODE_MACRO, parse_macro},
                   {"generation", NODE_SCOPE, parse_generation}};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
         if (lexer_take_word(lex, blocks[i].word)) {

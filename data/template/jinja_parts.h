@@ -22,9 +22,12 @@ enum jinja_kind {
     JINJA_DICT,
     JINJA_NAMESPACE, /* what namespace() gives: the one thing whose attributes are set */
     JINJA_LOOP,      /* the variable 'loop' */
+    JINJA_MACRO,     /* a macro of the template */
     JINJA_STREAM, /* what selectattr gives: Python's generator, which is read once and is always true.  Only a
                       * loop or a filter that stands right after it may have it. */
 };
+
+enum jinja_sequence { SEQUENCE_LIST, SEQUENCE_RANGE, SEQUENCE_TUPLE };
 
 struct jinja_value {
     enum jinja_kind kind;
@@ -32,12 +35,12 @@ struct jinja_value {
     const char *bytes;       /* STRING; UNDEFINED: what was not there, for messages */
     const uint16_t *origins; /* STRING: of each byte, as in struct jinja_stretch; NULL: all are origin */
     uint16_t origin;
-    struct jinja_rope
-        *rope;    /* STRING: a long one that is still in two parts; bytes and origins are not there yet */
-    size_t count; /* bytes of a STRING, items of a LIST or STREAM */
+    struct jinja_rope *rope;  /* STRING: a long one that is still in two parts, without bytes and origins */
+    size_t count;             /* bytes of a STRING, items of a LIST or STREAM */
     struct jinja_value *list; /* LIST, STREAM */
-    bool is_range;            /* LIST: what range() gave; equal to no list, added to none */
-    struct jinja_dict *dict;  /* DICT, NAMESPACE, LOOP */
+    enum jinja_sequence sequence; /* LIST: those of other kinds are never equal, and only lists are added */
+    struct jinja_dict *dict;      /* DICT, NAMESPACE, LOOP */
+    const struct node *macro;     /* MACRO */
 };
 
 /* Two strings, one after the other, that nobody has looked at as one: a conversation of megabytes is joined,
@@ -55,7 +58,8 @@ struct jinja_entry {
     struct jinja_entry *next;
 };
 struct jinja_dict {
-    struct jinja_entry *first;
+    struct jinja_entry *first, *last; /* in the order in which they came */
+    bool has_order; /* which is known: not that of a message, which may have had other fields */
 };
 
 /* --- the tree --- */
@@ -63,6 +67,8 @@ enum node_kind {
     NODE_LITERAL,   /* value */
     NODE_NAME,      /* name */
     NODE_LIST,      /* args */
+    NODE_TUPLE,     /* args */
+    NODE_DICT,      /* args: keys and values in turn */
     NODE_ATTRIBUTE, /* a . name */
     NODE_INDEX,     /* a [ b ] */
     NODE_SLICE,     /* a [ b : c : d ] */
@@ -81,6 +87,7 @@ enum node_kind {
     NODE_IF,    /* a: body, otherwise: other */
     NODE_FOR,   /* name in a if b: body, otherwise: other */
     NODE_SET,   /* name = a; with target: target . name = a; without a: name = body */
+    NODE_MACRO, /* name ( args: literals with their keyword, a: what stands for a missing one ): body */
     NODE_SCOPE, /* body */
     NODE_BREAK,
     NODE_CONTINUE,
@@ -108,7 +115,8 @@ enum {
     JINJA_MAX_STEPS = 5000000,
     JINJA_MAX_BYTES = 1 << 28, /* that a rendering may take, beside LARGER times what it is given */
     JINJA_LARGER = 64,
-    JINJA_MAX_NESTED = 2000
+    JINJA_MAX_NESTED = 2000,
+    JINJA_MAX_CALLS = 50
 };
 
 struct jinja_scope {
@@ -122,6 +130,7 @@ struct jinja_run {
     struct jinja_text *out;
     int64_t num_steps;
     int depth;        /* of expressions inside each other */
+    int num_calls;    /* of macros inside each other */
     size_t max_bytes; /* of the pool, and of the text */
     bool has_raised, breaks, continues;
     struct err *err;
@@ -163,6 +172,9 @@ void value_copy_origins(uint16_t *origins, const struct jinja_value *text);
 struct jinja_value value_strip(const struct jinja_value *text, const struct jinja_value *set, bool left,
                                bool right);
 struct jinja_value value_list(struct jinja_run *run, size_t room);
+/* value_pairs - names and values of a dictionary; value_names - the names alone. */
+struct jinja_value value_pairs(struct jinja_run *run, const struct jinja_dict *dict);
+struct jinja_value value_names(struct jinja_run *run, const struct jinja_dict *dict);
 void dict_set(struct jinja_pool *pool, struct jinja_dict *dict, const char *name, struct jinja_value value);
 const struct jinja_value *dict_find(const struct jinja_dict *dict, const char *name);
 /* dict_find_text - the same for a STRING, which may hold NUL. */
@@ -185,6 +197,13 @@ struct jinja_signature {
 /* args_bind - given[i]: the argument for params[i], or NULL.  Returns 0, or -1 with err set. */
 int args_bind(struct jinja_run *run, const struct jinja_signature *signature, const struct jinja_args *args,
               const struct jinja_value *given[JINJA_MAX_PARAMS]);
+
+/* jinja_run.c: jinja_call - the text of a macro. */
+int jinja_call(struct jinja_run *run, const struct node *macro, const struct jinja_args *args,
+               struct jinja_value *result);
+/* jinja_json.c: the filter 'tojson'. */
+int jinja_to_json(struct jinja_run *run, const struct jinja_value *value, const struct jinja_value *indent,
+                  struct jinja_value *result);
 
 /* jinja_names.c */
 int jinja_test(struct jinja_run *run, const char *name, const struct jinja_value *value,

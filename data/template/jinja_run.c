@@ -89,6 +89,21 @@ static void describe_loop(struct jinja_run *run, struct jinja_dict *loop, const 
     dict_set(&run->pool, &run->scope->names, "loop", (struct jinja_value){.kind = JINJA_LOOP, .dict = loop});
 }
 
+/* set_target - the loop's variable, or its two. */
+static int set_target(struct jinja_run *run, const struct node *node, const struct jinja_value *item) {
+    struct jinja_dict *names = &run->scope->names;
+    if (!node->target) {
+        dict_set(&run->pool, names, node->name, *item);
+        return 0;
+    }
+    if (item->kind != JINJA_LIST || item->count != 2)
+        return err_set(run->err, "a loop over pairs where an item is %s is not supported",
+                       value_kind_name(item));
+    dict_set(&run->pool, names, node->name, item->list[0]);
+    dict_set(&run->pool, names, node->target, item->list[1]);
+    return 0;
+}
+
 /* keep_items - those for which the loop's own 'if' holds. */
 static int keep_items(struct jinja_run *run, const struct node *node, struct jinja_value *list) {
     struct jinja_value kept = value_list(run, list->count), is;
@@ -96,8 +111,7 @@ static int keep_items(struct jinja_run *run, const struct node *node, struct jin
     int status = 0;
     for (size_t i = 0; status == 0 && i < list->count; i++) {
         enter_scope(run, &scope);
-        dict_set(&run->pool, &scope.names, node->name, list->list[i]);
-        status = jinja_eval(run, node->b, &is);
+        status = set_target(run, node, &list->list[i]) != 0 ? -1 : jinja_eval(run, node->b, &is);
         run->scope = scope.outer;
         if (status == 0 && value_is_true(&is))
             kept.list[kept.count++] = list->list[i];
@@ -106,26 +120,35 @@ static int keep_items(struct jinja_run *run, const struct node *node, struct jin
     return status;
 }
 
+/* loop_items - what a loop goes over, as a list. */
+static int loop_items(struct jinja_run *run, const struct node *node, struct jinja_value *list) {
+    if (jinja_eval_any(run, node->a, list) != 0)
+        return -1;
+    if (list->kind == JINJA_UNDEFINED)
+        *list = value_list(run, 0);
+    if (list->kind == JINJA_DICT && list->dict->has_order)
+        *list = value_names(run, list->dict);
+    if (list->kind != JINJA_LIST && list->kind != JINJA_STREAM)
+        return err_set(run->err, "a loop over %s is not supported", value_kind_name(list));
+    return 0;
+}
+
 static int run_for(struct jinja_run *run, const struct node *node) {
     struct jinja_value list;
     struct jinja_scope scope;
     bool is_complete = false; /* a turn came to its end: as in Jinja2, 'else' stands for a loop without one */
     int status = 0;
-    if (jinja_eval_any(run, node->a, &list) != 0)
+    if (loop_items(run, node, &list) != 0)
         return -1;
-    if (list.kind == JINJA_UNDEFINED)
-        list = value_list(run, 0);
-    if ((list.kind != JINJA_LIST && list.kind != JINJA_STREAM) || node->target)
-        return err_set(run->err, "a loop over %s is not supported",
-                       node->target ? "pairs" : value_kind_name(&list));
     if (node->b && keep_items(run, node, &list) != 0)
         return -1;
     struct jinja_dict *loop = pool_take(&run->pool, sizeof *loop);
     for (size_t i = 0; status == 0 && !run->breaks && i < list.count; i++) {
         enter_scope(run, &scope);
         describe_loop(run, loop, &list, i);
-        dict_set(&run->pool, &scope.names, node->name, list.list[i]);
-        status = jinja_count_step(run) != 0 ? -1 : run_body(run, node->body);
+        status = set_target(run, node, &list.list[i]);
+        if (status == 0)
+            status = jinja_count_step(run) != 0 ? -1 : run_body(run, node->body);
         run->scope = scope.outer;
         is_complete = is_complete || !(run->continues || run->breaks);
         run->continues = false;
@@ -134,12 +157,93 @@ static int run_for(struct jinja_run *run, const struct node *node) {
     return status == 0 && !is_complete ? run_body(run, node->other) : status;
 }
 
+/* text_value - what was written apart, as a value; out is released. */
+static struct jinja_value text_value(struct jinja_run *run, struct jinja_text *out) {
+    size_t count = out->text.length_bytes;
+    bool is_one = out->num_stretches <= 1;
+    char *bytes = pool_take(&run->pool, count);
+    uint16_t *origins = is_one ? NULL : pool_take(&run->pool, count * sizeof *origins);
+    struct jinja_value value = {.kind = JINJA_STRING, .bytes = bytes, .origins = origins, .count = count};
+    if (count > 0)
+        memcpy(bytes, out->text.bytes, count);
+    if (is_one && count > 0)
+        value.origin = out->stretches[0].origin;
+    for (size_t i = 0, at = 0; !is_one && at < count; at++) {
+        i += at == out->stretches[i].end_byte;
+        origins[at] = out->stretches[i].origin;
+    }
+    jinja_text_release(out);
+    return value;
+}
+
+/* run_apart - the text of a body in a scope of its own, as a value. */
+static int run_apart(struct jinja_run *run, const struct node *body, struct jinja_value *value) {
+    struct jinja_text apart = {0}, *out = run->out;
+    struct jinja_scope scope;
+    enter_scope(run, &scope);
+    run->out = &apart;
+    int status = run_body(run, body);
+    run->out = out;
+    run->scope = scope.outer;
+    *value = text_value(run, &apart);
+    return status;
+}
+
+/* give_args - the arguments of a macro become names in its scope. */
+static int give_args(struct jinja_run *run, const struct node *macro, const struct jinja_args *args) {
+    int num_given = 0, place = 0;
+    for (const struct node *param = macro->args; param; param = param->next, place++) {
+        struct jinja_value value = {.kind = JINJA_UNDEFINED, .bytes = param->keyword};
+        bool is_given = false;
+        for (int i = 0; i < args->count; i++) {
+            if (args->keywords[i] ? strcmp(args->keywords[i], param->keyword) != 0 : i != place)
+                continue;
+            if (is_given)
+                return err_set(run->err, "the macro '%.40s' with two values of '%.40s'", macro->name,
+                               param->keyword);
+            value = args->values[i];
+            is_given = true;
+            num_given++;
+        }
+        if (!is_given && param->a && jinja_eval(run, param->a, &value) != 0)
+            return -1;
+        dict_set(&run->pool, &run->scope->names, param->keyword, value);
+    }
+    return num_given == args->count
+               ? 0
+               : err_set(run->err, "the macro '%.40s' with other arguments than it takes", macro->name);
+}
+
+int jinja_call(struct jinja_run *run, const struct node *macro, const struct jinja_args *args,
+               struct jinja_value *result) {
+    struct jinja_scope *caller = run->scope, scope, *root = caller;
+    if (++run->num_calls > JINJA_MAX_CALLS)
+        return err_set(run->err, "more than %d macros inside each other are not supported", JINJA_MAX_CALLS);
+    while (root->outer)
+        root = root->outer;
+    run->scope = root; /* it sees what the template has, not what its caller has */
+    enter_scope(run, &scope);
+    int status = give_args(run, macro, args);
+    if (status == 0)
+        status = run_apart(run, macro->body, result);
+    run->scope = caller;
+    run->num_calls--;
+    return status;
+}
+
+static int run_macro(struct jinja_run *run, const struct node *node) {
+    if (run->scope->outer)
+        return err_set(run->err, "the macro '%.40s' inside of a loop or a block is not supported",
+                       node->name);
+    dict_set(&run->pool, &run->scope->names, node->name,
+             (struct jinja_value){.kind = JINJA_MACRO, .macro = node});
+    return 0;
+}
+
 /* run_set - a block's text is a value like others. */
 static int run_set(struct jinja_run *run, const struct node *node) {
     struct jinja_value value;
-    if (!node->a)
-        return err_set(run->err, "a block 'set' is not supported");
-    if (jinja_eval_rope(run, node->a, &value) != 0)
+    if ((node->a ? jinja_eval_rope(run, node->a, &value) : run_apart(run, node->body, &value)) != 0)
         return -1;
     if (!node->target) {
         dict_set(&run->pool, &run->scope->names, node->name, value);
@@ -176,6 +280,8 @@ static int run_node(struct jinja_run *run, const struct node *node) {
         return run_for(run, node);
     case NODE_SET:
         return run_set(run, node);
+    case NODE_MACRO:
+        return run_macro(run, node);
     case NODE_SCOPE: /* as a macro's: what is set inside stays inside */
         enter_scope(run, &scope);
         int status = run_body(run, node->body);

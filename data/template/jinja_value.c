@@ -77,6 +77,7 @@ bool value_is_true(const struct jinja_value *value) {
         return value->dict->first != NULL;
     case JINJA_NAMESPACE:
     case JINJA_LOOP:
+    case JINJA_MACRO:
     case JINJA_STREAM:
         return true;
     }
@@ -93,13 +94,15 @@ bool value_equal(const struct jinja_value *a, const struct jinja_value *b) {
     if (a->kind == JINJA_STRING)
         return a->count == b->count && memcmp(a->bytes, b->bytes, a->count) == 0;
     if (a->kind == JINJA_LIST) {
-        bool is_same = a->count == b->count && a->is_range == b->is_range;
+        bool is_same = a->count == b->count && a->sequence == b->sequence;
         for (size_t i = 0; is_same && i < a->count; i++)
             is_same = value_equal(&a->list[i], &b->list[i]);
         return is_same;
     }
     if (a->kind == JINJA_NAMESPACE || a->kind == JINJA_LOOP)
         return a->dict == b->dict;
+    if (a->kind == JINJA_MACRO)
+        return a->macro == b->macro;
     if (a->kind != JINJA_DICT || a->dict == b->dict)
         return true; /* none, undefined */
     for (int side = 0; side < 2; side++) {
@@ -120,8 +123,8 @@ bool value_is_text(const struct jinja_value *value, const char *text) {
 
 const char *value_kind_name(const struct jinja_value *value) {
     static const char *const names[] = {
-        "an undefined value", "none",        "true or false",       "a number",      "a string", "a list",
-        "a dictionary",       "a namespace", "the variable 'loop'", "selected items"};
+        "an undefined value", "none",        "true or false",       "a number", "a string",      "a list",
+        "a dictionary",       "a namespace", "the variable 'loop'", "a macro",  "selected items"};
     return names[value->kind];
 }
 
@@ -150,6 +153,7 @@ int value_to_string(struct jinja_run *run, const struct jinja_value *value, stru
     case JINJA_DICT:
     case JINJA_NAMESPACE:
     case JINJA_LOOP:
+    case JINJA_MACRO:
     case JINJA_STREAM:
         break;
     }
@@ -289,6 +293,37 @@ void dict_set(struct jinja_pool *pool, struct jinja_dict *dict, const char *name
             return;
         }
     struct jinja_entry *entry = pool_take(pool, sizeof *entry);
-    *entry = (struct jinja_entry){name, value, dict->first};
-    dict->first = entry;
+    *entry = (struct jinja_entry){name, value, NULL};
+    if (dict->last)
+        dict->last->next = entry;
+    else
+        dict->first = entry;
+    dict->last = entry;
+}
+
+static size_t num_entries(const struct jinja_dict *dict) {
+    size_t count = 0;
+    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next)
+        count++;
+    return count;
+}
+
+struct jinja_value value_names(struct jinja_run *run, const struct jinja_dict *dict) {
+    struct jinja_value names = value_list(run, num_entries(dict));
+    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next)
+        names.list[names.count++] = value_string(entry->name);
+    return names;
+}
+
+struct jinja_value value_pairs(struct jinja_run *run, const struct jinja_dict *dict) {
+    struct jinja_value pairs = value_list(run, num_entries(dict));
+    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next) {
+        struct jinja_value pair = value_list(run, 2);
+        pair.sequence = SEQUENCE_TUPLE;
+        pair.list[0] = value_string(entry->name);
+        pair.list[1] = entry->value;
+        pair.count = 2;
+        pairs.list[pairs.count++] = pair;
+    }
+    return pairs;
 }

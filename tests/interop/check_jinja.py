@@ -51,8 +51,9 @@ RIGHT = {"default": ["'z'", "'z', true", "default_value=x", "x, boolean=true"], 
          "trim": ["", "'ab '", "chars='-'"], "replace": ["'a', 'bb'", "'o', ''", "' ', '_'", "'</think>', 'x'"],
          "equalto": ["'a'", "1", "x"], "eq": ["'a'", "x"], "ne": ["x", "none"], "in": ["['a', 'user']", "x"],
          "strip": ["", "'a '", "'-'"], "lstrip": ["", "' h'"], "rstrip": ["", "'\\n'"], "split": ["','", "' '", "'</think>'", "sep='-'"],
-         "startswith": ["'a'", "''", "'hello'"], "endswith": ["'a'", "''", "']'"], "get": ["'role'", "'nothing'", "'x', 'y'", "'content'"]}
-UNKNOWN = {"abs", "int", "tojson", "map", "items", "unique", "sort", "reverse", "sameas", "callable", "float", "divisibleby", "keys", "format", "find",
+         "startswith": ["'a'", "''", "'hello'"], "endswith": ["'a'", "''", "']'"], "tojson": ["", "indent=2", "indent=0", "indent=4", "false", "2", "ensure_ascii=true", "ensure_ascii=false, indent=1"],
+         "get": ["'role'", "'nothing'", "'x', 'y'", "'content'"]}
+UNKNOWN = {"abs", "int", "map", "unique", "sort", "reverse", "sameas", "callable", "float", "divisibleby", "keys", "format", "find",
            "count", "append", "rsplit", "splitlines"}
 KEYWORDS = ["default_value", "boolean", "d", "attribute", "chars", "old", "new", "count", "sep", "x"]
 
@@ -81,7 +82,8 @@ class Maker:
             return str(self.pick([0, 1, 2, 3, -1, 7, 10, 100]))
         if kind < 0.58:
             return self.pick(["true", "false", "none", "True", "None", "[]", "['a', 'b']", "[1, 2]", "range(3)", "namespace()",
-                              "namespace(a=1)", "['b', 'a', none, 2]"])
+                              "namespace(a=1)", "['b', 'a', none, 2]", "('a', 'b')", "('user', 1, none)", "{}", "{'a': 1, 'role': 'user'}",
+                              "{'b': [1, 'x'], 'a': {'k': none, 'l': true}}", "{'a': 1, 'a': 2}", "f", "f()", "f('p')", "f(b=1)"])
         return self.pick(NAMES)
 
     def name(self, names):
@@ -148,6 +150,14 @@ class Maker:
         kind = self.random.random()
         if kind < 0.45 or depth > 3:
             return "{{" + self.pick(["", "", "-"]) + " " + self.expression() + " " + self.pick(["", "", "-"]) + "}}"
+        if kind < 0.49:
+            name = self.pick(["f", "f", "g"])
+            if self.chance(0.3) and depth == 0:
+                params = self.pick(["", "a", "a, b='z'", "a, b=x", "b=1"])
+                return self.tag("macro %s(%s)" % (name, params)) + self.body(depth + 2) + self.pick(["", "{{ a }}", "{{ a ~ b }}"]) + self.tag("endmacro")
+            return "{{ %s(%s) }}" % (name, self.pick(["", self.expression(2), self.expression(2) + ", " + self.expression(3), "b=" + self.expression(3)]))
+        if kind < 0.52:
+            return self.tag("set " + self.pick(["x", "y"])) + self.body(depth + 1) + self.tag("endset")
         if kind < 0.55:
             return self.tag("set %s = %s" % (self.pick(["x", "y", "ns.a", "ns.b", "x"]), self.expression(1)))
         if kind < 0.72:
@@ -160,6 +170,10 @@ class Maker:
             test = " if " + self.pick(["message.role != 'user'", "message", "loop", self.expression(2)]) if self.chance(0.2) else ""
             other = self.tag("else") + self.body(depth + 1) if self.chance(0.3) else ""
             leave = self.tag(self.pick(["break", "continue"])) if self.chance(0.1) else ""
+            if self.chance(0.2):
+                what = self.pick(["{'a': 1, 'b': x}", "{'role': 'user'}", "x", "messages[0]", "[(1, 2), ('a', none)]", "[[1, 2]]"])
+                what, target = self.pick([(what + ".items()", "k, v"), (what + "|items", "k, v"), (what, "k"), (what, "k, v")])
+                return self.tag("for %s in %s" % (target, what)) + "{{ k }}{{ v }}{{ loop.index }}" + self.body(depth + 1) + self.tag("endfor")
             return (self.tag("for %s in %s%s" % (self.pick(["message", "message", "x"]), what, test)) + self.body(depth + 1) + leave + other +
                     self.tag("endfor"))
         if kind < 0.95:
