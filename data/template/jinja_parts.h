@@ -115,7 +115,7 @@ enum {
     JINJA_MAX_STEPS = 5000000,
     JINJA_MAX_BYTES = 1 << 28, /* that a rendering may take, beside LARGER times what it is given */
     JINJA_LARGER = 64,
-    JINJA_MAX_NESTED = 2000,
+    JINJA_MAX_NESTED = 1000,
     JINJA_MAX_CALLS = 50
 };
 
