@@ -27,18 +27,21 @@ static struct log_end node_failed(const char *name, const char *why) {
     return end;
 }
 
-/* read_task - "srun: error: NODE: task 3: Killed", "srun: error: NODE: tasks 0-1: Exited with exit code 1". */
-static struct log_end read_task(const char *line) {
-    static const char ERROR[] = "srun: error: ";
-    const char *node = line + sizeof ERROR - 1, *task = strstr(line, ": task");
-    if (!starts_with(line, ERROR) || !task || task < node || memchr(node, ' ', (size_t)(task - node)))
-        return verdict(LOG_SILENT);
-    const char *how = strstr(task + 2, ": ");
-    if (!how)
-        return verdict(LOG_SILENT);
-    bool is_nodes = starts_with(how, ": Killed") || starts_with(how, ": Bus error");
-    return is_nodes ? node_failed(node, task + 2) : verdict(LOG_OTHER);
-}
+/* What the lines of one start have said so far. */
+struct scan {
+    struct log_end named; /* a node that Slurm blames, or a rank */
+    struct log_end
+        killed;           /* the node of tasks that ended by SIGKILL or SIGBUS; LOG_OTHER: of several nodes */
+    bool is_killed_first; /* nothing had ended or cancelled them before */
+    bool
+        is_cancelled_first; /* the step was cancelled before any task ended, and no reason was given: MPI has noticed
+                                 that a rank is gone (Open MPI 5 with PMIx) */
+    bool has_begun;         /* a task ended, or the step was cancelled */
+    bool has_other_ends; /* of tasks: with a code, or by SIGTERM */
+    bool is_preempted;
+    bool is_node_failure; /* of a node that may not be named */
+    bool is_other;        /* a reason that is no node's */
+};
 
 /* read_node_words - lines in which Slurm blames a node. */
 static struct log_end read_node_words(const char *line) {
@@ -51,18 +54,53 @@ static struct log_end read_node_words(const char *line) {
     return verdict(LOG_SILENT);
 }
 
+/* read_task - "srun: error: NODE: task 3: Killed", "srun: error: NODE: tasks 0-1: Exited with exit code 1". */
+static void read_task(struct scan *scan, const char *line) {
+    static const char ERROR[] = "srun: error: ";
+    const char *node = line + sizeof ERROR - 1, *task = strstr(line, ": task");
+    if (!starts_with(line, ERROR) || !task || task < node || memchr(node, ' ', (size_t)(task - node)))
+        return;
+    const char *how = strstr(task + 2, ": ");
+    if (!how)
+        return;
+    if (starts_with(how, ": Killed") || starts_with(how, ": Bus error")) {
+        struct log_end killed = node_failed(node, task + 2);
+        bool is_another = scan->killed.verdict != LOG_SILENT && strcmp(scan->killed.node, killed.node) != 0;
+        if (is_another && !scan->is_killed_first)
+            scan->killed = verdict(LOG_OTHER);
+        else if (!is_another)
+            scan->killed = killed;
+        scan->is_killed_first |= !scan->has_begun;
+    } else if (starts_with(how, ": Exited with") || starts_with(how, ": Terminated")) {
+        scan->has_other_ends = true;
+    } else { /* another signal, or out of memory: the program's */
+        scan->is_other = true;
+    }
+    scan->has_begun = true;
+}
+
 /* read_slurm - a line of srun or slurmstepd. */
-static struct log_end read_slurm(const char *line) {
-    struct log_end end = read_node_words(line);
-    if (end.verdict != LOG_SILENT)
-        return end;
-    if (strstr(line, "DUE TO PREEMPTION"))
-        return verdict(LOG_PREEMPTED);
-    if (strstr(line, "DUE TO NODE FAILURE")) /* which one, another line may say */
-        return verdict(LOG_NODE);
-    if (strstr(line, "CANCELLED AT") || strstr(line, "_step_signal: Terminating"))
-        return verdict(LOG_OTHER);
-    return read_task(line);
+static void read_slurm(struct scan *scan, const char *line) {
+    struct log_end named = read_node_words(line);
+    bool is_out_of_memory = strstr(line, "oom_kill") || strstr(line, "oom-kill") ||
+                            strstr(line, "OOM Killed") || strstr(line, "Out Of Memory");
+    if (named.verdict != LOG_SILENT) {
+        scan->named = named;
+    } else if (is_out_of_memory) {
+        scan->is_other = true;
+    } else if (strstr(line, "DUE TO PREEMPTION")) {
+        scan->is_preempted = true;
+    } else if (strstr(line, "DUE TO NODE FAILURE")) {
+        scan->is_node_failure = true;
+    } else if (strstr(line, "CANCELLED AT")) {
+        scan->is_other |= strstr(line, "DUE TO") || strstr(line, "*** JOB ");
+        scan->is_cancelled_first |= !scan->has_begun;
+        scan->has_begun = true;
+    } else if (strstr(line, "Terminating StepId")) {
+        scan->has_begun = true;
+    } else {
+        read_task(scan, line);
+    }
 }
 
 /* read_rank - "[rank 3/16 NODE gpu 1 step 12] fatal: CUDA: ... (cudaErrorECCUncorrectable) ...", or a line that ends in
@@ -86,30 +124,35 @@ static struct log_end read_rank(const char *line) {
     return verdict(LOG_SILENT);
 }
 
-static bool tells_out_of_memory(const char *line) {
-    return is_of_slurm(line) && (strstr(line, "oom_kill") || strstr(line, "oom-kill") ||
-                                 strstr(line, "OOM Killed") || strstr(line, "Out Of Memory"));
+/* conclude - the reasons that Slurm gives come before what the ends of the tasks look like. */
+static struct log_end conclude(const struct scan *scan) {
+    if (scan->named.verdict != LOG_SILENT)
+        return scan->named;
+    if (scan->is_preempted)
+        return verdict(LOG_PREEMPTED);
+    if (scan->is_node_failure)
+        return verdict(LOG_SILENT);
+    bool is_killed = scan->killed.verdict != LOG_SILENT &&
+                     (scan->is_killed_first || (scan->is_cancelled_first && scan->has_other_ends));
+    if (is_killed && !scan->is_other)
+        return scan->killed;
+    return verdict(scan->has_begun || scan->is_other ? LOG_OTHER : LOG_SILENT);
 }
 
 struct log_end job_log_read(const char *text) {
-    struct log_end end = verdict(LOG_SILENT);
-    bool has_no_memory = false;
+    struct scan scan = {.is_other = false};
     while (*text) {
         char line[1024];
         size_t length = strcspn(text, "\n");
         snprintf(line, sizeof line, "%.*s", (int)(length < sizeof line ? length : sizeof line - 1), text);
         text += length + (text[length] == '\n');
         struct log_end rank = read_rank(line);
-        if (rank.verdict ==
-            LOG_NODE) /* it knows best; srun may be quicker with its line, but only says that it ended */
+        if (rank.verdict == LOG_NODE) /* it knows best; srun only says that it ended */
             return rank;
-        has_no_memory |= tells_out_of_memory(line);
-        if (end.verdict == LOG_SILENT && is_of_slurm(line)) /* the first one ended the others */
-            end = read_slurm(line);
-        else if (end.verdict == LOG_NODE && !end.node[0] && read_node_words(line).verdict == LOG_NODE)
-            end = read_node_words(line);
+        if (is_of_slurm(line))
+            read_slurm(&scan, line);
+        else
+            scan.is_other |= starts_with(line, "[rank ") && strstr(line, "fatal: ");
     }
-    if (end.verdict == LOG_NODE && !end.node[0])
-        return verdict(LOG_SILENT);
-    return has_no_memory && end.verdict == LOG_NODE ? verdict(LOG_OTHER) : end;
+    return conclude(&scan);
 }

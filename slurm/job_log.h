@@ -21,7 +21,7 @@ struct log_end {
 
 /* job_log_read - the verdict on the lines of one start.  A node failed where
  *   - Slurm says so ("Node failure on n1", "Task launch ... failed on node n1"),
- *   - its task is the first to end, by SIGKILL or SIGBUS, while nobody cancelled the step and no memory ran out
- *     (a segmentation fault is the program's),
+ *   - its tasks are the first to end, by SIGKILL or SIGBUS, or the only ones to end so after MPI itself cancelled the step,
+ *     while nobody cancelled the job, no rank gave a reason and no memory ran out (a segmentation fault is the program's),
  *   - a rank names an error of the hardware of its GPU, or other GPUs than were allocated. */
 struct log_end job_log_read(const char *text);

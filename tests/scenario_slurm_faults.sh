@@ -42,14 +42,14 @@ submit 0 "$folder" --chain 8 --set train.steps=100000 --set "checkpoint.every_st
 wait_until 60 "a checkpoint" test -f "$folder/latest"
 
 # 1. scancel in the middle: the ranks get SIGTERM and save.
-wait_until 30 "the follow-up" has_line "$folder" 'follow-up job [0-9]+ waits'
+wait_until 30 "the follow-up" has_line "$folder" 'follow-up job [0-9]+ starts after this one'
 reached=$(last_step "$folder")
 scancel "$(running_job)"
 goes_on 2 "$((reached / every * every))"
 say "scancel at step $reached: start 2 goes on from step $begun_at"
 
 # 2. kill -9 of a rank.
-wait_until 30 "the follow-up" has_line "$folder" 'follow-up job [0-9]+ waits'
+wait_until 30 "the follow-up" has_line "$folder" 'follow-up job [0-9]+ starts after this one'
 reached=$(last_step "$folder")
 victim=$(rank_on n1)
 [ -n "$victim" ] || fail "no rank found on n1"

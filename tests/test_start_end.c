@@ -15,6 +15,7 @@
     "srun: launch/slurm: _step_signal: Terminating StepId=1.0\n"                                             \
     "slurmstepd-n0: error: *** STEP 1.0 ON n0 CANCELLED AT 2026-11-29T07:10:11 ***\n"                        \
     "srun: error: n1: task 2: Terminated\nsrun: error: n0: tasks 0-1: Terminated\n"
+#define CANCELLED_STEP "slurmstepd-n0: error: *** STEP 1.0 ON n0 CANCELLED AT 2026-11-29T08:14:41 ***\n"
 #define CANCELLED_BY "slurmstepd-n0: error: *** JOB 2 ON n0 CANCELLED AT 2026-11-29T07:10:44 "
 #define RANK "[rank 3/16 r7i2n4.cluster step 12] fatal: CUDA: cudaStreamSynchronize(s): "
 
@@ -44,7 +45,26 @@ static const struct {
      "r7i2n4", "a GPU failed: cudaErrorDevicesUnavailable"},
     {"error: Slurm allocated 4 GPUs on 'n9', and CUDA sees 3: to do without the node: slurm.exclude=n9 (on rank 2)\n",
      LOG_NODE, "n9", "its GPUs are not those that Slurm allocated"},
+    /* Slurm 24.11 with Open MPI 5: the ranks that are left notice first, and their step is cancelled */
+    {CANCELLED_STEP CANCELLED_STEP
+     "srun: error: n0: task 0: Exited with exit code 14\nsrun: Terminating StepId=1.0\n"
+     "srun: error: n1: task 3: Killed\n",
+     LOG_NODE, "n1", "task 3: Killed"},
     /* no fault of a node */
+    {CANCELLED_STEP "srun: error: n0: task 0: Exited with exit code 14\nsrun: error: n1: task 3: Killed\n"
+                    "srun: error: n2: task 4: Killed\n", /* which of them was first? */
+     LOG_OTHER, "", ""},
+    {CANCELLED_STEP "srun: error: n1: tasks 0-3: Killed\n", LOG_OTHER, "", ""},
+    {CANCELLED_STEP "srun: error: n0: task 0: Segmentation fault\nsrun: error: n1: task 3: Killed\n",
+     LOG_OTHER, "", ""},
+    {CANCELLED_STEP CANCELLED_BY
+     "***\nsrun: error: n0: task 0: Exited with exit code 75\nsrun: error: n1: task 3: Killed\n",
+     LOG_OTHER, "", ""},
+    {"srun: error: n0: task 0: Exited with exit code 1\n" CANCELLED_STEP "srun: error: n1: task 3: Killed\n",
+     LOG_OTHER, "", ""},
+    {"[rank 0/4 n0 step 3] fatal: the token file ends early (data/tokens/tokens.c:7)\n" CANCELLED_STEP
+     "srun: error: n0: task 0: Exited with exit code 1\nsrun: error: n1: task 3: Killed\n",
+     LOG_OTHER, "", ""},
     {"srun: error: n1: task 3: Exited with exit code 1\n" TERMINATED, LOG_OTHER, "", ""},
     {"srun: error: n1: task 3: Segmentation fault (core dumped)\n" TERMINATED, LOG_OTHER, "", ""},
     {RANK "an illegal memory access was encountered (cudaErrorIllegalAddress)\n"
