@@ -259,7 +259,7 @@ static void fake_program(const char *folder, const char *name, const char *scrip
     free(path);
 }
 
-/* count_calls - how often a fake program noted itself. */
+/* count_calls - how often a fake program noted itself since this was asked last. */
 static int count_calls(const char *path) {
     FILE *file = fopen(path, "r");
     int count = 0;
@@ -267,12 +267,12 @@ static int count_calls(const char *path) {
         count += c == '\n';
     if (file)
         fclose(file);
+    unlink(path);
     return count;
 }
 
-/* The controller is down for a while: the call is repeated until it answers, or until patience ends; what
- * Slurm decided is not asked twice. */
-static void test_patience(void **state) {
+/* What passes by itself, told from what Slurm decided, by the texts of its programs. */
+static void test_passing_trouble(void **state) {
     (void)state;
     assert_true(slurm_is_passing(
         "'sbatch' ended with code 1: sbatch: error: Batch job submission failed: Unable to contact slurm "
@@ -285,6 +285,12 @@ static void test_patience(void **state) {
         slurm_is_passing("'scontrol requeue' ended with code 1: Unexpected message received for job 10"));
     assert_false(slurm_is_passing("sbatch: error: Batch job submission failed: Invalid account"));
     assert_false(slurm_is_passing("cannot start 'sbatch': it is not installed, or not on PATH"));
+}
+
+/* The controller is down for a while: the call is repeated until it answers, or until patience ends; what
+ * Slurm decided is not asked twice. */
+static void test_patience(void **state) {
+    (void)state;
     char cwd[4096], id[SLURM_ID_ROOM], *folder = test_folder("patience"), *old = xstrdup(getenv("PATH"));
     assert_non_null(getcwd(cwd, sizeof cwd));
     char *path = xasprintf("%s/%s:%s", cwd, folder, old), *calls = xasprintf("%s/calls", folder);
@@ -299,32 +305,25 @@ static void test_patience(void **state) {
     setenv("PATH", path, 1);
     fake_program(folder, "sbatch", twice);
     setenv("ATELIER_SLURM_PATIENCE_S", "30", 1);
-    unlink(calls);
     assert_int_equal(slurm_submit(&submission, id, &err), 0);
     assert_string_equal(id, "77");
     assert_int_equal(count_calls(calls), 2);
     setenv("ATELIER_SLURM_PATIENCE_S", "1.5", 1);
-    fake_program(folder, "sbatch", down);
-    fake_program(folder, "scontrol", down);
-    fake_program(folder, "squeue", down);
-    unlink(calls);
+    for (int i = 0; i < 3; i++)
+        fake_program(folder, (const char *[]){"sbatch", "scontrol", "squeue"}[i], down);
     double before = clock_s();
     assert_int_equal(slurm_submit(&submission, id, &err), -1);
     assert_true(clock_s() - before < 10);
     assert_true(count_calls(calls) >= 2);
     assert_non_null(strstr(err.text, "Unable to contact"));
-    unlink(calls);
     assert_int_equal(slurm_requeue("5", &err), -1);
     assert_true(count_calls(calls) >= 2);
-    unlink(calls);
     assert_int_equal(queue_ask_patiently(&queue, "5", 5, &err), -1);
     assert_true(count_calls(calls) >= 2);
-    unlink(calls);
     assert_int_equal(queue_ask(&queue, 5, &err), -1); /* a look at the status does not wait */
     assert_int_equal(count_calls(calls), 1);
     fake_program(folder, "sbatch", refused);
     fake_program(folder, "scontrol", refused);
-    unlink(calls);
     assert_int_equal(slurm_submit(&submission, id, &err), -1);
     assert_int_equal(slurm_requeue("5", &err), -1);
     assert_int_equal(count_calls(calls), 2);           /* once each */
@@ -483,6 +482,7 @@ int main(void) {
         cmocka_unit_test(test_mpi),
         cmocka_unit_test(test_child),
         cmocka_unit_test(test_child_environment),
+        cmocka_unit_test(test_passing_trouble),
         cmocka_unit_test(test_patience),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_walltime_sources),
