@@ -114,11 +114,10 @@ static __global__ void __launch_bounds__(forward_shape<D>::THREADS, forward_shap
     const uint32_t queries = shared_address(memory), keys = queries + shape::QUERY_BYTES;
     const uint32_t values = keys + shape::KEY_BYTES, lane = tile_lane<D>(queries);
     const int head = (int)blockIdx.x, first_row = (int)(gridDim.y - 1 - blockIdx.y) * shape::ROWS;
-    const int own_rows = (int)(threadIdx.x / WARP) * shape::WARP_ROWS;
+    const int own_rows = (int)(threadIdx.x / WARP) * shape::WARP_ROWS, warp_row = first_row + own_rows;
     const int row_bytes = p.qkv_row * 2;
     const char *const heads = (const char *)p.qkv;
     const char *const key_rows = heads + (int64_t)(p.num_heads + head / p.group) * tile<D>::ROW_BYTES;
-    const int warp_row = first_row + own_rows;
 
     const int last_key = p.row_start[first_row] / KEYS * KEYS;
     int first_key = (min(first_row + shape::ROWS, p.num_rows) - 1) / KEYS * KEYS;
@@ -131,11 +130,8 @@ static __global__ void __launch_bounds__(forward_shape<D>::THREADS, forward_shap
 
     float sums[M][D / 8][4], m2[M][2], sum[M][2];
     clear(sums);
-#pragma unroll
-    for (int m = 0; m < M; m++) {
-        m2[m][0] = m2[m][1] = NO_MAX;
-        sum[m][0] = sum[m][1] = 0.0f;
-    }
+    fill(m2, NO_MAX);
+    fill(sum, 0.0f);
     const operand own_queries = {lane, (uint32_t)own_rows * tile<D>::ROW_BYTES};
     for (; first_key >= last_key; first_key -= KEYS) {
         const view sight = view_of_keys(p, warp_row, shape::WARP_ROWS, first_key, KEYS);
@@ -146,9 +142,8 @@ static __global__ void __launch_bounds__(forward_shape<D>::THREADS, forward_shap
             values, key_rows + p.num_kv_heads * tile<D>::ROW_BYTES + (int64_t)first_key * row_bytes,
             row_bytes, p.num_rows - first_key);
         cp_async_commit();
-        if (sight.any) {
+        if (sight.any)
             product_rows<T, D>(scores, own_queries, operand{lane, shape::QUERY_BYTES});
-        }
         cp_async_wait<0>();
         block_barrier(); /* the values have landed, and no warp reads these keys any more */
         if (first_key > last_key)

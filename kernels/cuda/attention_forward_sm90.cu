@@ -312,14 +312,7 @@ template <typename V> DEV void consume(const forward_call &call, const layout<V>
     consumer<V> me(call, shared, group);
     if (group == V::GROUPS - 1)
         turn_pass<V>(group); /* the first turn is warpgroup 0's */
-#pragma unroll 1
-    for (uint32_t count = 0;; count++) {
-        const struct assignment work = shared.assignments.receive(count);
-        if (!work.steps)
-            break;
-        me.tile(work, ring_position<1>(count));
-    }
-    staging_wait(group); /* shared memory must outlive the copies that read it */
+    consume_tiles(me, shared.assignments, group);
     if (group == 0)
         turn_wait<V>(group); /* the token that is left */
 }

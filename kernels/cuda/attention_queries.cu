@@ -155,9 +155,7 @@ static __global__ void __launch_bounds__(queries_shape<D>::THREADS, queries_shap
         for (int m = 0; m < M; m++)
             rotate_back<D>(&sums[m][0][0], p.rotation, warp_row + m * MMA_EDGE + lane_id() / 4, p.num_rows);
     float factor[M][2];
-#pragma unroll
-    for (int m = 0; m < M; m++)
-        factor[m][0] = factor[m][1] = p.scale;
+    fill(factor, p.scale);
     write_rows<T, D>(job.dqkv + ((int64_t)warp_row * p.qkv_row + head * D) * 2, p.qkv_row * 2,
                      p.num_rows - warp_row, start + own_at, sums, factor);
 }

@@ -261,14 +261,7 @@ template <typename V> struct consumer {
 
 template <typename V> DEV void consume(const queries_call &call, const layout<V> &shared, int group) {
     consumer<V> me(call, shared, group);
-#pragma unroll 1
-    for (uint32_t count = 0;; count++) {
-        const struct assignment work = shared.assignments.receive(count);
-        if (!work.steps)
-            break;
-        me.tile(work, ring_position<1>(count));
-    }
-    staging_wait(group); /* shared memory must outlive the copies that read it */
+    consume_tiles(me, shared.assignments, group);
 }
 
 template <typename V>

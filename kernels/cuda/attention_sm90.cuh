@@ -219,6 +219,18 @@ DEV void staging_wait(int group) {
         tma_store_wait_read<0>();
     named_barrier(GROUP_BARRIER + group, WARPGROUP);
 }
+
+/* consume_tiles - in a consumer warpgroup: consumer.tile() for every tile that the producer drew, in its order. */
+template <class Consumer> DEV void consume_tiles(Consumer &consumer, const assignment_ring &assignments, int group) {
+#pragma unroll 1
+    for (uint32_t count = 0;; count++) {
+        const struct assignment work = assignments.receive(count);
+        if (!work.steps)
+            break;
+        consumer.tile(work, ring_position<1>(count));
+    }
+    staging_wait(group); /* shared memory must outlive the copies that read it */
+}
 template <typename T, int WIDTH>
 DEV void store_tile(uint32_t staging, const tensor_map *map, const float (&acc)[WIDTH / 2], int group,
                     int head, int first_row) {

@@ -88,6 +88,13 @@ template <int M, int N> DEV void clear(float (&x)[M][N][4]) {
                 x[m][n][e] = 0.0f;
 }
 
+/* fill - one value for every row that a lane holds part of. */
+template <int M> DEV void fill(float (&rows)[M][2], float value) {
+#pragma unroll
+    for (int m = 0; m < M; m++)
+        rows[m][0] = rows[m][1] = value;
+}
+
 /* product_rows - x [16 M, 8 N] = a b^T: a and b are rows of D elements in shared memory. */
 template <class T, int D, int M, int N> DEV void product_rows(float (&x)[M][N][4], operand a, operand b) {
     clear(x);
