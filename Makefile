@@ -76,10 +76,13 @@ $(OUT)/tests/bench/bench_%: $(OUT)/tests/bench/bench_%.c.o $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $(OUT)/tests/tool_%: $(OUT)/tests/tool_%.c.o $(OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+# The refactoring check's program: the same but for its products, whose bits are those of every processor.
+$(OUT)/tests/refactoring/atelier: $(MAIN) $(OUT)/tests/refactoring/plain_products.c.o $(OUT)/libatelier.a
+	$(CC) $(LDFLAGS) -Wl,--wrap=block_gemm_version -o $@ $^ $(LDLIBS)
 $(OUT)/%.c.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
-tests: $(TESTS) $(FUZZ) $(TOOLS)
+tests: $(TESTS) $(FUZZ) $(TOOLS) $(OUT)/tests/refactoring/atelier
 
 # --- The GPU program: build/cuda.  One machine code for each kind of GPU that this nvcc knows, and PTX for newer ones.
 # sm_90a must be written as -gencode; *_sm90.cu holds Hopper's own instructions and is compiled for nothing else.
@@ -211,7 +214,7 @@ sanitized:
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@OUT=$(OUT) configs/demo.sh
-refactoring: all $(if $(filter 1,$(SIMT)),simt)
+refactoring: $(OUT)/tests/refactoring/atelier $(if $(filter 1,$(SIMT)),simt)
 	@OUT=$(OUT) SIMT_OUT=$(SIMT_OUT) tests/refactoring/run.sh
 distributions:
 	@tests/distributions.sh

@@ -10,15 +10,16 @@
 #   --sample              a few runs of each kind, for 'make test'
 #   --record              write SUMS
 #   --against FILE        compare with another file, made by --record with the build of an older commit
-# The bits depend on oneDNN, the C library and the compiler: SUMS names those it was made with.  Where others are
-# installed, compare two builds on the same machine (exit code 77 says so).
+# The program is linked with plain loops in place of oneDNN's products (plain_products.c), so that its bits are those of
+# every processor.  They still depend on the C library and the compiler: SUMS names those it was made with.  Where others
+# are installed, compare two builds on the same machine (exit code 77 says so).
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=configs/ranks.sh
 . configs/ranks.sh
 export OMP_NUM_THREADS=1 LC_ALL=C
-export DNNL_MAX_CPU_ISA=SSE41 # the same products on every processor
 out=${OUT:-build/cpu} simt=${SIMT_OUT:-build/simt}
+atelier=$out/tests/refactoring/atelier
 work=build/tmp/refactoring
 sums=tests/refactoring/SUMS
 selection=all action=compare
@@ -34,12 +35,10 @@ done
 
 # environment - what the bits depend on, in one line.
 environment() {
-    local onednn libc compiler
-    onednn=$(sed -n 's/^#define DNNL_VERSION_\(MAJOR\|MINOR\|PATCH\) *//p' /usr/include/dnnl_version.h \
-        /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | paste -sd.)
+    local libc compiler
     libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
     compiler=$(mpicc -dumpfullversion 2>/dev/null)
-    echo "# $(uname -m), ${libc:-libc unknown}, oneDNN ${onednn:-unknown}, gcc ${compiler:-unknown}"
+    echo "# $(uname -m), ${libc:-libc unknown}, gcc ${compiler:-unknown}"
 }
 
 digest() { sha256sum | cut -c1-16; }
@@ -68,7 +67,7 @@ END
     head -n 60 data/sample/fiches.jsonl | sed 's/[^a-z .]//g' | cut -c1-700 >"$work/text.txt"
     sed 's/^/{"text": "/; s/$/"}/' "$work/text.txt" >"$work/text.jsonl"
     write_run_file
-    "$out/atelier" prepare "$work/run.yaml" >"$work/log" 2>&1 || give_up "prepare"
+    "$atelier" prepare "$work/run.yaml" >"$work/log" 2>&1 || give_up "prepare"
     for model in tests/golden/models/*/config.json; do
         copy_model "$(dirname "$model")"
     done
@@ -136,10 +135,10 @@ exports() {
     local step type
     step=$work/run/$(cat "$work/run/latest")
     rm -rf "$work/hf" "$work"/*.gguf
-    "$out/atelier" export "$step" --to hf --out "$work/hf" >"$work/log" 2>&1 || give_up "export of $step to hf"
+    "$atelier" export "$step" --to hf --out "$work/hf" >"$work/log" 2>&1 || give_up "export of $step to hf"
     printf ' %s' "$(files "$work"/hf/*.safetensors)"
     for type in f32 q8_0; do
-        "$out/atelier" export "$step" --to gguf --type $type --out "$work/$type.gguf" >"$work/log" 2>&1 ||
+        "$atelier" export "$step" --to gguf --type $type --out "$work/$type.gguf" >"$work/log" 2>&1 ||
             give_up "export of $step to gguf $type"
         printf ' %s' "$(files "$work/$type.gguf")"
     done
@@ -167,9 +166,9 @@ family_rows() {
         variant=${folder##*/} kind=all
         case $variant in llama3 | smollm2) kind=sample ;; esac
         # shellcheck disable=SC2046
-        row_with_exports $kind "family-$variant" 0 "$out/atelier" $(path_of "$variant")
+        row_with_exports $kind "family-$variant" 0 "$atelier" $(path_of "$variant")
         # shellcheck disable=SC2046
-        row_with_exports all "family-$variant-bf16-saved-bf16" 0 "$out/atelier" $(path_of "$variant") \
+        row_with_exports all "family-$variant-bf16-saved-bf16" 0 "$atelier" $(path_of "$variant") \
             --set train.compute=bf16 --set model.save_dtype=bf16
     done
 }
@@ -184,14 +183,14 @@ layout_rows() {
                     kind=all
                     case $variant-$ranks-$stage-$compute in llama3-2-3-bf16 | llama32_tied-2-1-f32) kind=sample ;; esac
                     # shellcheck disable=SC2046
-                    row $kind "layout-$variant-$ranks-ranks-stage-$stage-$compute" $ranks "$out/atelier" \
+                    row $kind "layout-$variant-$ranks-ranks-stage-$stage-$compute" $ranks "$atelier" \
                         $(path_of "$variant") --set parallel.stage=$stage --set train.compute=$compute
                 done
             done
         done
         for stage in 0 1 2 3; do
             # shellcheck disable=SC2046
-            row all "replicas-$variant-stage-$stage" 4 "$out/atelier" $(path_of "$variant") \
+            row all "replicas-$variant-stage-$stage" 4 "$atelier" $(path_of "$variant") \
                 --set parallel.replicas=2 --set parallel.stage=$stage --set train.compute=bf16
         done
     done
@@ -205,16 +204,16 @@ memory_rows() {
             kind=all
             [ $recompute-$compute != layer-f32 ] || kind=sample
             # shellcheck disable=SC2046
-            row $kind "recompute-$recompute-$compute" 2 "$out/atelier" $(path_of llama3) \
+            row $kind "recompute-$recompute-$compute" 2 "$atelier" $(path_of llama3) \
                 --set train.recompute=$recompute --set train.compute=$compute
         done
     done
     # shellcheck disable=SC2086
-    row sample "new-bf16-moments" 2 "$out/atelier" $new_model --set train.compute=bf16 --set optimizer.state_dtype=bf16
+    row sample "new-bf16-moments" 2 "$atelier" $new_model --set train.compute=bf16 --set optimizer.state_dtype=bf16
     # shellcheck disable=SC2086
-    row all "new-offload" 2 "$out/atelier" $new_model --set optimizer.offload=true --set train.compute=bf16
+    row all "new-offload" 2 "$atelier" $new_model --set optimizer.offload=true --set train.compute=bf16
     # shellcheck disable=SC2086
-    row all "new-untied" 1 "$out/atelier" $new_model --set model.architecture.tied_head=false
+    row all "new-untied" 1 "$atelier" $new_model --set model.architecture.tied_head=false
 }
 
 # cuda_rows - the kernels by their stand-in on the host: few steps, it is slow.
@@ -264,9 +263,9 @@ compare() {
 control() {
     local before after
     # shellcheck disable=SC2086
-    before=$(train_row control 0 "$out/atelier" $new_model --set train.steps=3 --set schedule.warmup_steps=1) || exit 1
+    before=$(train_row control 0 "$atelier" $new_model --set train.steps=3 --set schedule.warmup_steps=1) || exit 1
     # shellcheck disable=SC2086
-    after=$(train_row control 0 "$out/atelier" $new_model --set train.steps=3 --set schedule.warmup_steps=1 \
+    after=$(train_row control 0 "$atelier" $new_model --set train.steps=3 --set schedule.warmup_steps=1 \
         --set run.seed=8) || exit 1
     [ "$before" != "$after" ] || { echo "FAILED: a run with another seed has the same bits" && exit 1; }
 }
