@@ -45,7 +45,8 @@ static float element(struct operand a, int64_t row, int64_t column) {
 }
 
 static void store(struct tensor c, int64_t at, float value, enum op_write write) {
-    float before = write == OP_ACCUMULATE ? element((struct operand){c, false}, at / c.dims[1], at % c.dims[1]) : 0;
+    float before =
+        write == OP_ACCUMULATE ? element((struct operand){c, false}, at / c.dims[1], at % c.dims[1]) : 0;
     if (c.dtype == DTYPE_BF16)
         ((uint16_t *)c.data)[at] = bf16_from_f32(before + value);
     else if (c.dtype == DTYPE_F16)
