@@ -34,6 +34,12 @@ const struct family *family_find(const char *model_type) {
     return NULL;
 }
 
+const struct family *family_of(const struct model_config *config) {
+    const struct family *family = family_find(config->model_type);
+    CHECK(family && family->params, "no table of parameters for model_type '%s'", config->model_type);
+    return family;
+}
+
 /* supported_list - "llama, mistral" into the caller's buffer. */
 static const char *supported_list(char *text, size_t room_bytes) {
     size_t used = 0;

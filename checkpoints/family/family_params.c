@@ -4,12 +4,6 @@
 
 #include "checkpoints/family/family_internal.h"
 
-const struct family *family_of(const struct model_config *config) {
-    const struct family *family = family_find(config->model_type);
-    CHECK(family && family->params, "no table of parameters for model_type '%s'", config->model_type);
-    return family;
-}
-
 static bool has(const struct model_config *config, const struct param_spec *spec) {
     return !((spec->traits & PARAM_UNTIED) && config->tied_head);
 }
