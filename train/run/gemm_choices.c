@@ -23,7 +23,7 @@ static char *copy_path(const struct trainer *t) {
 /* load_copy - a resumed run's own choices come first: of two for one product the first counts. */
 static int load_copy(struct trainer *t, struct err *err) {
     char *path = copy_path(t);
-    int status = t->resumed_from ? cuda_linear_load(&t->rank.dev, path, err) : 0;
+    int status = t->resume.checkpoint ? cuda_linear_load(&t->rank.dev, path, err) : 0;
     free(path);
     return status < 0 ? -1 : 0;
 }

@@ -1,7 +1,48 @@
-/* run_data.c - see run_data.h. */
+/* run_data.c - the loaders of a run, and what is told about their files before the first step. */
 #include "train/run/run_data.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+/* open_files - with data.verify: all, each rank reads its share of their blocks against the checksums. */
+static struct loader *open_files(const struct config *config, const struct data_file *files, int num_files,
+                                 int64_t vocab_size, const struct comm *comm, struct err *err) {
+    struct loader_file *list = xcalloc((size_t)num_files, sizeof *list);
+    for (int i = 0; i < num_files; i++)
+        list[i] = (struct loader_file){files[i].path, files[i].weight};
+    struct loader_config loader_config = {.files = list,
+                                          .num_files = num_files,
+                                          .sequence_tokens = config->data.sequence_tokens,
+                                          .seed = config->run.seed,
+                                          .packing = config->data.packing,
+                                          .long_documents = config->data.long_documents,
+                                          .vocab_size = vocab_size ? vocab_size : INT64_MAX};
+    if (config->data.verify == DATA_VERIFY_ALL) {
+        loader_config.verify_share = comm_rank(comm);
+        loader_config.num_verify_shares = comm_num_ranks(comm);
+    }
+    struct loader *loader = loader_open(&loader_config, err);
+    free(list);
+    return loader;
+}
+
+bool run_data_open(struct run_data *data, const struct config *config, int64_t vocab_size,
+                   struct comm *comm) {
+    struct err err = {""};
+    data->train = open_files(config, config->data.train, config->data.num_train, vocab_size, comm, &err);
+    if (data->train && config->data.num_valid > 0)
+        data->valid = open_files(config, config->data.valid, config->data.num_valid, vocab_size, comm, &err);
+    bool is_open = data->train && (data->valid || config->data.num_valid == 0);
+    return comm_all_ok(comm, is_open ? 0 : -1, &err);
+}
+
+void run_data_close(struct run_data *data) {
+    if (data->train)
+        loader_close(data->train);
+    if (data->valid)
+        loader_close(data->valid);
+    *data = (struct run_data){.train = NULL};
+}
 
 int run_data_check(const struct config *config, const struct loader *train, const struct loader *valid,
                    struct err *err) {

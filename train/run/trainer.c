@@ -61,7 +61,7 @@ static bool all_finite(struct trainer *t, double own_loss, double grad_norm) {
     int status = 0;
     if (!isfinite(own_loss) || !isfinite(grad_norm)) {
         t->met_no_number = true;
-        feed_documents(&t->feed, t->train_data, t->config->data.train, t->step - t->resume.data_start,
+        feed_documents(&t->feed, t->data.train, t->config->data.train, t->step - t->resume.data_start,
                        documents, sizeof documents);
         status = err_set(
             &err,
@@ -234,16 +234,16 @@ static bool leaves_off(struct trainer *t) {
 static bool validate(struct trainer *t) {
     double start = clock_s(), loss = 0, weight = 0;
     struct step_sums sums;
-    if (!t->valid_data)
+    if (!t->data.valid)
         return true;
-    int64_t num_samples = loader_num_eval_samples(t->valid_data);
+    int64_t num_samples = loader_num_eval_samples(t->data.valid);
     if (t->config->valid.sequences > 0 && t->config->valid.sequences < num_samples)
         num_samples = t->config->valid.sequences;
     for (int64_t first = 0; first < num_samples; first += t->valid_feed.batch_sequences) {
         struct err err = {""};
         if (leaves_off(t))
             return true;
-        int status = feed_eval(&t->valid_feed, t->valid_data, first, num_samples, &err);
+        int status = feed_eval(&t->valid_feed, t->data.valid, first, num_samples, &err);
         if (!comm_all_ok(t->comm, status, &err))
             return false;
         for (int64_t m = 0; m < t->valid_feed.num_micros; m++)
@@ -284,7 +284,7 @@ static int between_steps(struct trainer *t, double step_s) {
 static int train_loop(struct trainer *t) {
     int64_t last = t->config->train.steps;
     bool has_validated = false, failed = false;
-    if ((!t->resumed_from || t->resume.is_branch) && !validate(t))
+    if ((!t->resume.checkpoint || t->resume.is_branch) && !validate(t))
         return EXIT_FAULT;
     while (t->step < last) {
         double start = clock_s();
@@ -342,7 +342,7 @@ static const char *outcome_text(const struct trainer *t, int code, char *text, s
 /* tell_done - a finished run that is started again: nothing is done, and nothing is touched.  One that has diverged,
  * or learnt nothing, stays what it is.  Returns the exit code. */
 static int tell_done(const struct trainer *t) {
-    char *suspect = divergence_suspect(t->resumed_from);
+    char *suspect = divergence_suspect(t->resume.checkpoint);
     int code = suspect ? EXIT_FAULT : EXIT_DONE;
     if (comm_is_root(t->comm)) {
         diagnostics_print(&t->resume.said);
@@ -351,12 +351,12 @@ static int tell_done(const struct trainer *t) {
                 "'%s' is not done well: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an "
                 "earlier checkpoint and change what made it go wrong (a lower optimizer.learning_rate, other data), "
                 "or choose another run.folder\n",
-                t->config->run.folder, (long long)t->step, t->resumed_from, suspect);
+                t->given->run.folder, (long long)t->resume.step, t->resume.checkpoint, suspect);
         else
             printf(
                 "'%s' is done already: all %lld steps are trained, the model is '%s'; to train further raise "
                 "train.steps, or choose another run.folder\n",
-                t->config->run.folder, (long long)t->step, t->resumed_from);
+                t->given->run.folder, (long long)t->resume.step, t->resume.checkpoint);
     }
     free(suspect);
     return code;

@@ -41,7 +41,7 @@ static void describe(struct trainer *t, char **provenance, char **card) {
     if (comm_is_root(t->comm)) {
         struct provenance_facts facts = {.config = t->config,
                                          .model = &t->model_config,
-                                         .loader = t->train_data,
+                                         .loader = t->data.train,
                                          .source_tokens = source_tokens,
                                          .step = t->step,
                                          .tokens_seen = t->tokens_seen,
@@ -65,7 +65,7 @@ static void describe(struct trainer *t, char **provenance, char **card) {
 /* small_files_folder - where a checkpoint takes its small files from: the newest one, for the one that was
  * resumed may be deleted by now; the base model at first. */
 static const char *small_files_folder(const struct trainer *t) {
-    return t->last_saved ? t->last_saved : t->source ? weights_folder(t->source) : NULL;
+    return t->last_saved ? t->last_saved : t->source.weights ? weights_folder(t->source.weights) : NULL;
 }
 
 /* first_reason - of the lowest rank that has one, on all ranks; "" when none has.  Collective. */
@@ -125,17 +125,17 @@ static bool save_state(struct trainer *t) {
     char *state_text = trainer_state_text(t), *provenance, *card;
     const char *folder = small_files_folder(t);
     bool has_other_card =
-        folder && !t->last_saved && (!t->resumed_from || model_folder_card_is_of_base(folder));
+        folder && !t->last_saved && (!t->resume.checkpoint || model_folder_card_is_of_base(folder));
     accounts_update(&t->accounts, t->step, t->tokens_seen - t->tokens_before, t->comm);
     describe(t, &provenance, &card);
     struct state_save save = {
         .run_folder = t->config->run.folder,
         .step = t->step,
         .source = {.config = &t->model_config,
-                   .base_config_text = t->source ? weights_config_text(t->source) : NULL,
-                   .tokenizer_json = t->tokenizer_json,
-                   .tokenizer_config = t->tokenizer_config,
-                   .chat = t->chat.is_there ? &t->chat.learnt : NULL,
+                   .base_config_text = t->source.weights ? weights_config_text(t->source.weights) : NULL,
+                   .tokenizer_json = t->source.tokenizer_json,
+                   .tokenizer_config = t->source.tokenizer_config,
+                   .chat = t->source.chat.is_there ? &t->source.chat.learnt : NULL,
                    .max_file_bytes = t->config->checkpoint.max_file_bytes,
                    .base_folder = folder,
                    .card = card,

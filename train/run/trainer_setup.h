@@ -2,7 +2,6 @@
 #pragma once
 
 #include "checkpoints/checkpoint/checkpoint.h"
-#include "checkpoints/weights.h"
 #include "train/model/params.h"
 #include "train/plan/auto_layout_run.h"
 #include "train/ranks/rank_device.h"
@@ -15,27 +14,25 @@
 #include "train/run/feed.h"
 #include "train/run/loss_scale.h"
 #include "train/run/resume.h"
-#include "train/run/run_chat.h"
 #include "train/run/run_lock.h"
+#include "train/run/run_source.h"
 #include "train/run/stragglers.h"
 #include "train/run/trainer.h"
 
 struct trainer {
-    const struct config *config; /* borrowed */
-    struct comm *comm;           /* borrowed */
+    const struct config *given; /* the run file as it is; borrowed */
+    const struct config
+        *config; /* the same with numbers in place of 'auto', from trainer_open's take_device on; borrowed */
+    struct comm *comm; /* borrowed */
     struct rank_device rank;
-    struct chosen chosen; /* config with numbers in place of 'auto': what config points to once it is made */
+    struct chosen chosen; /* the automatic layout: holds config */
     struct stragglers stragglers;
     struct loss_scale loss_scale;
-    const struct config *given; /* config as the run file has it; borrowed */
     struct resume resume;
-    const char *resumed_from;    /* checkpoint folder, or NULL; borrowed from resume */
     struct checkpoint_id parent; /* root only: the checkpoint that the present state descends from */
     struct model_config model_config;
-    struct weights *source;                  /* base model or checkpoint; NULL: a new model */
-    char *tokenizer_json, *tokenizer_config; /* texts, or NULL */
-    struct run_chat chat;                    /* root only */
-    struct loader *train_data, *valid_data;  /* valid_data may be NULL */
+    struct run_source source;
+    struct run_data data;
     struct feed feed, valid_feed;
     bool has_memory; /* feeds, params and model are there */
     struct params params;
@@ -60,9 +57,9 @@ struct trainer {
     char *last_saved; /* newest checkpoint of this start, or NULL */
 };
 
-/* trainer_open - from the configuration to a state that can step: find a checkpoint, open model and data,
- * check that they fit, print the memory plan, load.  Returns false on all ranks when something is wrong (said
- * by the root), or when all steps are done already (resume.is_done). Collective.  trainer_close releases
- * everything, also after a failed open. */
-bool trainer_open(struct trainer *t, const struct config *config, struct comm *comm);
+/* trainer_open - from the run file to a state that can step.  In order: the run folder, the checkpoint, model, tokenizer and
+ * data, whether they fit; the log; the device and its layout, the memory, the weights.  Returns false on all ranks when
+ * something is wrong (said by the root), or when all steps are done already (resume.is_done).  Collective.
+ * trainer_close releases everything, also after a failed open. */
+bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm);
 void trainer_close(struct trainer *t);

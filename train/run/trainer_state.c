@@ -30,7 +30,7 @@ char *trainer_state_text(const struct trainer *t) {
         (json_int_t)t->updates, "tokens_seen", (json_int_t)t->tokens_seen, "seed",
         (json_int_t)t->config->run.seed, "sequence_tokens", (json_int_t)t->config->data.sequence_tokens,
         "batch_sequences", (json_int_t)t->config->train.batch_sequences, "packing",
-        (json_int_t)t->config->data.packing, "data_tokens", (json_int_t)loader_num_tokens(t->train_data),
+        (json_int_t)t->config->data.packing, "data_tokens", (json_int_t)loader_num_tokens(t->data.train),
         "num_ranks", comm_num_ranks(t->comm), "stage", (int)t->config->parallel.stage, "config",
         t->config->text ? t->config->text : "");
     CHECK(state, "training state could not be written as JSON");
@@ -54,11 +54,11 @@ static int same_order(const struct trainer *t, const json_t *state, struct err *
     const struct {
         const char *key;
         int64_t now;
-    } facts[] = {{"seed", t->config->run.seed},
-                 {"sequence_tokens", t->config->data.sequence_tokens},
-                 {"batch_sequences", t->config->train.batch_sequences},
-                 {"packing", t->config->data.packing},
-                 {"data_tokens", loader_num_tokens(t->train_data)}};
+    } facts[] = {{"seed", t->given->run.seed},
+                 {"sequence_tokens", t->given->data.sequence_tokens},
+                 {"batch_sequences", t->given->train.batch_sequences},
+                 {"packing", t->given->data.packing},
+                 {"data_tokens", loader_num_tokens(t->data.train)}};
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
         int64_t then;
         if (json_get_int(state, facts[i].key, &then, err))
@@ -68,7 +68,7 @@ static int same_order(const struct trainer *t, const json_t *state, struct err *
                 err,
                 "'%s' was trained with %s %lld, the run file now says %lld: the order of the data would "
                 "change; set it back, or start anew with another run.folder",
-                t->resumed_from, facts[i].key, (long long)then, (long long)facts[i].now);
+                t->resume.checkpoint, facts[i].key, (long long)then, (long long)facts[i].now);
     }
     return 0;
 }
@@ -90,7 +90,7 @@ static int read_loss_scale(struct trainer *t, const json_t *state, struct err *e
 }
 
 int trainer_state_read(struct trainer *t, struct err *err) {
-    char *text = checkpoint_state_text(t->resumed_from, err);
+    char *text = checkpoint_state_text(t->resume.checkpoint, err);
     json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
     struct resume_counts counts;
     int status = state ? resume_counts_read(&counts, state, t->resume.step, err) : -1;
@@ -105,7 +105,7 @@ int trainer_state_read(struct trainer *t, struct err *err) {
         status = standstill_read(&t->standstill, state, counts.step, err);
     if (!status && !t->resume.is_branch && !json_find(state, "keys"))
         status = same_order(t, state, err);
-    if (!status && t->config->train.compute == DTYPE_F16)
+    if (!status && t->given->train.compute == DTYPE_F16)
         status = read_loss_scale(t, state, err);
     json_decref(state);
     free(text);
