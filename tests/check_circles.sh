@@ -6,9 +6,8 @@ cd "$(dirname "$0")/.." || exit 1
 out=${OUT:-build/cpu} simt_out=${SIMT_OUT:-build/simt}
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
-# They call each other by design: one module that is cut into files because it is long; and a chat template's expressions
-# and statements, for an expression may call a macro, whose body is statements.
-allowed='^(train/ranks/comm_mpi(_sums|_watch)?|data/template/jinja_(eval|run))\.c$'
+# One module that is cut into files because it is long: they call each other by design.
+allowed='^train/ranks/comm_mpi(_sums|_watch)?\.c$'
 
 # calls FOLDER... - "FILE FILE NAME" for each name that a file takes from another file of its folder; FOLDER holds objects
 # of sources with the paths below it.

@@ -133,6 +133,8 @@ struct jinja_run {
     int num_calls;    /* of macros inside each other */
     size_t max_bytes; /* of the pool, and of the text */
     bool has_raised, breaks, continues;
+    /* jinja_run.c: the text of a body in a scope of its own, as a value */
+    int (*run_apart)(struct jinja_run *run, const struct node *body, struct jinja_value *value);
     struct err *err;
 };
 
@@ -198,9 +200,6 @@ struct jinja_signature {
 int args_bind(struct jinja_run *run, const struct jinja_signature *signature, const struct jinja_args *args,
               const struct jinja_value *given[JINJA_MAX_PARAMS]);
 
-/* jinja_run.c: jinja_call - the text of a macro. */
-int jinja_call(struct jinja_run *run, const struct node *macro, const struct jinja_args *args,
-               struct jinja_value *result);
 /* jinja_json.c: the filter 'tojson'. */
 int jinja_to_json(struct jinja_run *run, const struct jinja_value *value, const struct jinja_value *indent,
                   struct jinja_value *result);

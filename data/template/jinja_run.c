@@ -189,48 +189,6 @@ static int run_apart(struct jinja_run *run, const struct node *body, struct jinj
     return status;
 }
 
-/* give_args - the arguments of a macro become names in its scope. */
-static int give_args(struct jinja_run *run, const struct node *macro, const struct jinja_args *args) {
-    int num_given = 0, place = 0;
-    for (const struct node *param = macro->args; param; param = param->next, place++) {
-        struct jinja_value value = {.kind = JINJA_UNDEFINED, .bytes = param->keyword};
-        bool is_given = false;
-        for (int i = 0; i < args->count; i++) {
-            if (args->keywords[i] ? strcmp(args->keywords[i], param->keyword) != 0 : i != place)
-                continue;
-            if (is_given)
-                return err_set(run->err, "the macro '%.40s' with two values of '%.40s'", macro->name,
-                               param->keyword);
-            value = args->values[i];
-            is_given = true;
-            num_given++;
-        }
-        if (!is_given && param->a && jinja_eval(run, param->a, &value) != 0)
-            return -1;
-        dict_set(&run->pool, &run->scope->names, param->keyword, value);
-    }
-    return num_given == args->count
-               ? 0
-               : err_set(run->err, "the macro '%.40s' with other arguments than it takes", macro->name);
-}
-
-int jinja_call(struct jinja_run *run, const struct node *macro, const struct jinja_args *args,
-               struct jinja_value *result) {
-    struct jinja_scope *caller = run->scope, scope, *root = caller;
-    if (++run->num_calls > JINJA_MAX_CALLS)
-        return err_set(run->err, "more than %d macros inside each other are not supported", JINJA_MAX_CALLS);
-    while (root->outer)
-        root = root->outer;
-    run->scope = root; /* it sees what the template has, not what its caller has */
-    enter_scope(run, &scope);
-    int status = give_args(run, macro, args);
-    if (status == 0)
-        status = run_apart(run, macro->body, result);
-    run->scope = caller;
-    run->num_calls--;
-    return status;
-}
-
 static int run_macro(struct jinja_run *run, const struct node *node) {
     if (run->scope->outer)
         return err_set(run->err, "the macro '%.40s' inside of a loop or a block is not supported",
@@ -336,7 +294,7 @@ static void set_input(struct jinja_run *run, const struct jinja_input *input) {
 enum jinja_outcome jinja_render(const struct jinja *template, const struct jinja_input *input,
                                 struct jinja_text *out, struct err *err) {
     struct jinja_scope scope;
-    struct jinja_run run = {.out = out, .err = err};
+    struct jinja_run run = {.out = out, .err = err, .run_apart = run_apart};
     CHECK(input->num_messages <= JINJA_MAX_MESSAGES, "%d messages for a template", input->num_messages);
     enter_scope(&run, &scope);
     out->text.length_bytes = 0;
