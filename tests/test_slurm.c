@@ -474,20 +474,13 @@ static void test_cancel(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shell_quote),
-        cmocka_unit_test(test_sbatch_quote),
-        cmocka_unit_test(test_times),
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_preempted),
-        cmocka_unit_test(test_mpi),
-        cmocka_unit_test(test_child),
-        cmocka_unit_test(test_child_environment),
-        cmocka_unit_test(test_passing_trouble),
-        cmocka_unit_test(test_patience),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_walltime_sources),
-        cmocka_unit_test(test_walltime_clock),
-        cmocka_unit_test(test_walltime_decision),
+        cmocka_unit_test(test_shell_quote),     cmocka_unit_test(test_sbatch_quote),
+        cmocka_unit_test(test_times),           cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_preempted),       cmocka_unit_test(test_mpi),
+        cmocka_unit_test(test_child),           cmocka_unit_test(test_child_environment),
+        cmocka_unit_test(test_passing_trouble), cmocka_unit_test(test_patience),
+        cmocka_unit_test(test_cancel),          cmocka_unit_test(test_walltime_sources),
+        cmocka_unit_test(test_walltime_clock),  cmocka_unit_test(test_walltime_decision),
         cmocka_unit_test(test_save_interval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
