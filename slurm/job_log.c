@@ -37,7 +37,6 @@ struct scan {
         is_cancelled_first; /* the step was cancelled before any task ended, and no reason was given: MPI has noticed
                                  that a rank is gone (Open MPI 5 with PMIx) */
     bool has_begun;         /* a task ended, or the step was cancelled */
-    bool has_other_ends; /* of tasks: with a code, or by SIGTERM */
     bool is_preempted;
     bool is_node_failure; /* of a node that may not be named */
     bool is_other;        /* a reason that is no node's */
@@ -71,10 +70,8 @@ static void read_task(struct scan *scan, const char *line) {
         else if (!is_another)
             scan->killed = killed;
         scan->is_killed_first |= !scan->has_begun;
-    } else if (starts_with(how, ": Exited with") || starts_with(how, ": Terminated")) {
-        scan->has_other_ends = true;
-    } else { /* another signal, or out of memory: the program's */
-        scan->is_other = true;
+    } else if (!starts_with(how, ": Exited with") && !starts_with(how, ": Terminated")) {
+        scan->is_other = true; /* another signal, or out of memory: the program's */
     }
     scan->has_begun = true;
 }
@@ -132,8 +129,8 @@ static struct log_end conclude(const struct scan *scan) {
         return verdict(LOG_PREEMPTED);
     if (scan->is_node_failure)
         return verdict(LOG_SILENT);
-    bool is_killed = scan->killed.verdict != LOG_SILENT &&
-                     (scan->is_killed_first || (scan->is_cancelled_first && scan->has_other_ends));
+    bool is_killed =
+        scan->killed.verdict != LOG_SILENT && (scan->is_killed_first || scan->is_cancelled_first);
     if (is_killed && !scan->is_other)
         return scan->killed;
     return verdict(scan->has_begun || scan->is_other ? LOG_OTHER : LOG_SILENT);

@@ -72,9 +72,9 @@ other=$(node_of "$(running_job)")
 [ "$other" != "$first" ] || fail "start 2 is on '$first', where a rank was killed"
 expect "what Slurm is told" "$first" "$(excluded_of "$(running_job)")"
 expect "what chain.json holds" "$first " "$(listed "$folder")"
-expect_line "$folder" "node $first is left out of the next starts: job [0-9]+ failed there \(task [0-9]: Killed\)"
+expect_line "$folder" "node $first is left out of the next starts: job [0-9]+ failed there \(tasks? [0-9-]+: Killed\)"
 run 0 "$atelier" status "$folder"
-expect_output "^left out +$first since 20.*: job [0-9]+ failed there \(task [0-9]: Killed\)"
+expect_output "^left out +$first since 20.*: job [0-9]+ failed there \(tasks? [0-9-]+: Killed\)"
 run 0 "$atelier" status "$folder" --json
 tr -d ' \n' <"$log" | grep -q "\"excluded_nodes\":\[\"$first\"\]" || fail "status --json does not name the node"
 say "a rank killed on $first: start 2 is on $other"
@@ -107,7 +107,7 @@ kill_rank
 works 2
 expect "left out where both nodes are needed" "" "$(listed "$folder")"
 if ! has_line "$folder" 'n0: tasks?.*: Killed' || ! has_line "$folder" 'n1: tasks?.*: Killed'; then # Slurm 24 may kill both
-    expect_line "$folder" "node n[01] failed \(job [0-9]+: task [0-9]: Killed\), but is not left out: the partition has no nodes to spare"
+    expect_line "$folder" "node n[01] failed \(job [0-9]+: tasks? [0-9-]+: Killed\), but is not left out: the partition has no nodes to spare"
 fi
 run 0 "$atelier" stop "$folder" --now
 wait_until 60 "the end" has_ended "$folder"

@@ -50,11 +50,12 @@ static const struct {
      "srun: error: n0: task 0: Exited with exit code 14\nsrun: Terminating StepId=1.0\n"
      "srun: error: n1: task 3: Killed\n",
      LOG_NODE, "n1", "task 3: Killed"},
+    {CANCELLED_STEP "srun: error: n1: tasks 0-3: Killed\nsrun: Terminating StepId=1.0\n", LOG_NODE, "n1",
+     "tasks 0-3: Killed"},
     /* no fault of a node */
     {CANCELLED_STEP "srun: error: n0: task 0: Exited with exit code 14\nsrun: error: n1: task 3: Killed\n"
                     "srun: error: n2: task 4: Killed\n", /* which of them was first? */
      LOG_OTHER, "", ""},
-    {CANCELLED_STEP "srun: error: n1: tasks 0-3: Killed\n", LOG_OTHER, "", ""},
     {CANCELLED_STEP "srun: error: n0: task 0: Segmentation fault\nsrun: error: n1: task 3: Killed\n",
      LOG_OTHER, "", ""},
     {CANCELLED_STEP CANCELLED_BY
