@@ -20,11 +20,11 @@ static const struct param_spec patchwork_params[] = {
     {ROLE_KEY_NORM, PLACE_LAYER, "k_norm", "k_norm", DIM_HEAD, DIM_NONE, INIT_ONE, 0},
     {ROLE_OUTPUT, PLACE_LAYER, "o", "o", DIM_WIDTH, DIM_QUERY, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_ATTENTION_POST_NORM, PLACE_LAYER, "post_norm1", "post_norm1", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
-    {ROLE_MLP_NORM, PLACE_LAYER, "norm2", "norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_FFN_NORM, PLACE_LAYER, "norm2", "norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
     {ROLE_GATE, PLACE_LAYER, "gate", "gate", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_UP, PLACE_LAYER, "up", "up", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_DOWN, PLACE_LAYER, "down", "down", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS},
-    {ROLE_MLP_POST_NORM, PLACE_LAYER, "post_norm2", "post_norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_FFN_POST_NORM, PLACE_LAYER, "post_norm2", "post_norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
 };
 /* clang-format on */
 

@@ -118,8 +118,8 @@ static inline double reference_gate(enum gate gate, double g) {
     return 0.5 * g * (1 + tanh(sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g)));
 }
 
-/* reference_mlp - of h [N, C]; malloc'ed. */
-static inline double *reference_mlp(const struct reference *r, int layer, const double *h) {
+/* reference_ffn - of h [N, C]; malloc'ed. */
+static inline double *reference_ffn(const struct reference *r, int layer, const double *h) {
     int64_t n = r->num_tokens, width = r->config.width, ffn = r->config.ffn_width;
     double *gate = reference_product(h, r->weights[ROLE_GATE][layer], n, width, ffn);
     double *up = reference_product(h, r->weights[ROLE_UP][layer], n, width, ffn);
@@ -136,10 +136,10 @@ static inline void reference_branch(const struct reference *r, int layer, double
     int64_t n = r->num_tokens, width = r->config.width;
     double eps = (double)r->config.norm_eps, *h = reference_copy(x, n * width);
     if (place != NORM_POST)
-        reference_norm(h, r->weights[attention ? ROLE_ATTENTION_NORM : ROLE_MLP_NORM][layer], n, width, eps);
-    double *y = attention ? reference_attention(r, layer, h) : reference_mlp(r, layer, h);
+        reference_norm(h, r->weights[attention ? ROLE_ATTENTION_NORM : ROLE_FFN_NORM][layer], n, width, eps);
+    double *y = attention ? reference_attention(r, layer, h) : reference_ffn(r, layer, h);
     if (place != NORM_PRE)
-        reference_norm(y, r->weights[attention ? ROLE_ATTENTION_POST_NORM : ROLE_MLP_POST_NORM][layer], n,
+        reference_norm(y, r->weights[attention ? ROLE_ATTENTION_POST_NORM : ROLE_FFN_POST_NORM][layer], n,
                        width, eps);
     for (int64_t i = 0; i < n * width; i++)
         x[i] += y[i];

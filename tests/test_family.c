@@ -173,7 +173,7 @@ static void test_names_and_shapes(void **state) {
     struct model_config config = parsed("{\"model_type\":\"llama\",\"head_dim\":32," SIZES "}");
     assert_string_equal(param_name(&config, (struct param){ROLE_UP, 2}, name),
                         "model.layers.2.mlp.up_proj.weight");
-    assert_string_equal(param_name(&config, (struct param){ROLE_MLP_NORM, 0}, name),
+    assert_string_equal(param_name(&config, (struct param){ROLE_FFN_NORM, 0}, name),
                         "model.layers.0.post_attention_layernorm.weight");
     assert_string_equal(param_name(&config, (struct param){ROLE_HEAD, 0}, name), "lm_head.weight");
     assert_string_equal(

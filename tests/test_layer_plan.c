@@ -134,7 +134,7 @@ static void test_recompute(void **state) {
     plan_gradients(&f);
     float *want = all_gradients(&f, &count);
     plan_close(&f);
-    static const enum recompute kinds[] = {RECOMPUTE_ATTENTION, RECOMPUTE_MLP, RECOMPUTE_LAYER};
+    static const enum recompute kinds[] = {RECOMPUTE_ATTENTION, RECOMPUTE_FFN, RECOMPUTE_LAYER};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
         plan_open(&f, false, kinds[k], NULL);
         plan_gradients(&f);

@@ -150,9 +150,9 @@ static void test_fixed_parts(void **state) {
     config.parallel.replicas = 0; /* one in each node */
     assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
     assert_int_equal(fixed.grid.axes[AXIS_REPLICA].size, 2);
-    config.train.recompute = RECOMPUTE_MLP;
+    config.train.recompute = RECOMPUTE_FFN;
     assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, true}));
-    assert_int_equal(fixed.recompute, RECOMPUTE_MLP);
+    assert_int_equal(fixed.recompute, RECOMPUTE_FFN);
     config.parallel.stage = 2;
     assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, false}));
     assert_int_equal(fixed.stage, 2);

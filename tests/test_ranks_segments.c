@@ -25,7 +25,7 @@ static bool is_frozen(struct param param) {
         return param.layer >= 1;
     case ROLE_ATTENTION_NORM:
         return param.layer != 1;
-    case ROLE_MLP_NORM:
+    case ROLE_FFN_NORM:
     case ROLE_GATE:
     case ROLE_UP:
     case ROLE_DOWN:

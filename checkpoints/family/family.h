@@ -20,14 +20,14 @@ enum tensor_role {
     ROLE_KEY,
     ROLE_VALUE,
     ROLE_OUTPUT,
-    ROLE_MLP_NORM,
+    ROLE_FFN_NORM,
     ROLE_GATE,
     ROLE_UP,
     ROLE_DOWN,
     ROLE_QUERY_NORM, /* of each query head, one weight for all heads; with QK-norm alone, and so the next */
     ROLE_KEY_NORM,
     ROLE_ATTENTION_POST_NORM, /* of what attention adds to the residual stream; NORM_POST and NORM_SANDWICH alone */
-    ROLE_MLP_POST_NORM,
+    ROLE_FFN_POST_NORM,
     ROLE_COUNT
 };
 

@@ -35,10 +35,10 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     case ROLE_KEY_NORM:
         return plan.qk_norm;
     case ROLE_ATTENTION_NORM:
-    case ROLE_MLP_NORM:
+    case ROLE_FFN_NORM:
         return plan.place != NORM_POST;
     case ROLE_ATTENTION_POST_NORM:
-    case ROLE_MLP_POST_NORM:
+    case ROLE_FFN_POST_NORM:
         return plan.place != NORM_PRE;
     default:
         return true;

@@ -10,7 +10,7 @@
 
 /* RECOMPUTE_AUTO and the AUTO_ values are what a run file may say; train/plan/auto_layout.h puts a choice in their
  * place before anything is laid out. */
-enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_MLP, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
+enum recompute { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_FFN, RECOMPUTE_LAYER, RECOMPUTE_AUTO };
 enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1 };
 /* Optimizers by name: what optimizer.kind may be.  Each is a file train/model/optimizer_NAME.c with its table. */
 #define EACH_OPTIMIZER(ROW) ROW(ADAMW, adamw) ROW(MUON, muon)

@@ -13,7 +13,7 @@
 static const struct config_choice progresses[] = {
     {"auto", PROGRESS_AUTO}, {"live", PROGRESS_LIVE}, {"lines", PROGRESS_LINES}, {NULL, 0}};
 static const struct config_choice recomputes[] = {
-    {"none", RECOMPUTE_NONE},   {"attention", RECOMPUTE_ATTENTION}, {"mlp", RECOMPUTE_MLP},
+    {"none", RECOMPUTE_NONE},   {"attention", RECOMPUTE_ATTENTION}, {"mlp", RECOMPUTE_FFN},
     {"layer", RECOMPUTE_LAYER}, {"auto", RECOMPUTE_AUTO},           {NULL, 0}};
 static const struct config_choice auto_micros[] = {{"auto", AUTO_MICRO_SEQUENCES}, {NULL, 0}};
 static const struct config_choice auto_stages[] = {{"auto", AUTO_STAGE}, {NULL, 0}};

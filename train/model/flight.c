@@ -17,7 +17,7 @@ struct layer_acts flight_acts(const struct flight *flight, int layer) {
         &acts.norm1,          &acts.rstd1,    &acts.qkv,      &acts.queries, &acts.keys,
         &acts.query_rstd,     &acts.key_rstd, &acts.attended, &acts.lse,     &acts.attention_out,
         &acts.attention_rstd, &acts.middle,   &acts.norm2,    &acts.rstd2,   &acts.gate_up,
-        &acts.hidden,         &acts.mlp_out,  &acts.mlp_rstd};
+        &acts.hidden,         &acts.ffn_out,  &acts.ffn_rstd};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i]->ndim)
             *all[i] = flight_rows(flight, *all[i]);

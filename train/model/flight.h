@@ -27,7 +27,7 @@ struct layer_acts {
     struct tensor norm2, rstd2;      /* [N, C], [N]; as norm1 */
     struct tensor gate_up;           /* [N, 2F]; its gradient takes its place in the backward */
     struct tensor hidden;            /* [N, F] */
-    struct tensor mlp_out, mlp_rstd; /* as attention_out */
+    struct tensor ffn_out, ffn_rstd; /* as attention_out */
 };
 
 /* Which keys each row sees: row_start[i] to i. */

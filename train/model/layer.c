@@ -21,11 +21,11 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
                               .down = {.w = params_weight(params, unit, ROLE_DOWN)}};
     if (has_norm_before(plan)) {
         w.norm1 = params_weight(params, unit, ROLE_ATTENTION_NORM);
-        w.norm2 = params_weight(params, unit, ROLE_MLP_NORM);
+        w.norm2 = params_weight(params, unit, ROLE_FFN_NORM);
     }
     if (has_norm_after(plan)) {
         w.post_norm1 = params_weight(params, unit, ROLE_ATTENTION_POST_NORM);
-        w.post_norm2 = params_weight(params, unit, ROLE_MLP_POST_NORM);
+        w.post_norm2 = params_weight(params, unit, ROLE_FFN_POST_NORM);
     }
     if (plan->qk_norm) {
         w.query_norm = params_weight(params, unit, ROLE_QUERY_NORM);
@@ -40,7 +40,7 @@ struct work {
     const struct layer_weights *w;
     struct layer_acts a;
     struct tensor x;                    /* what enters it */
-    struct tensor attention_in, mlp_in; /* what its branches read: a norm, or the residual stream itself */
+    struct tensor attention_in, ffn_in; /* what its branches read: a norm, or the residual stream itself */
     struct tensor branch;               /* model->branch */
     float eps;
 };
@@ -53,7 +53,7 @@ static struct work work_on(const struct model *model, const struct layer_weights
                         .branch = model_rows(model, model->branch),
                         .eps = model->setup.config->norm_eps};
     work.attention_in = has_norm_before(work.plan) ? work.a.norm1 : work.x;
-    work.mlp_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
+    work.ffn_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
     return work;
 }
 
@@ -83,17 +83,17 @@ static void middle(struct model *model, struct work *l) {
         op_add(model->dev, l->a.middle, l->x, l->branch);
 }
 
-static void expand(struct model *model, struct work *l) {
-    linear_forward(model->dev, l->a.gate_up, l->mlp_in, &l->w->gate_up);
+static void ffn_hidden(struct model *model, struct work *l) {
+    linear_forward(model->dev, l->a.gate_up, l->ffn_in, &l->w->gate_up);
     op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
 }
 
-/* mlp_branch - what the feed-forward block adds to the residual stream, into branch. */
-static void mlp_branch(struct model *model, struct work *l) {
+/* ffn_branch - what the feed-forward block adds to the residual stream, into branch. */
+static void ffn_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
-    linear_forward(model->dev, after ? l->a.mlp_out : l->branch, l->a.hidden, &l->w->down);
+    linear_forward(model->dev, after ? l->a.ffn_out : l->branch, l->a.hidden, &l->w->down);
     if (after)
-        op_rmsnorm_forward(model->dev, l->branch, l->a.mlp_rstd, l->a.mlp_out, l->w->post_norm2.value,
+        op_rmsnorm_forward(model->dev, l->branch, l->a.ffn_rstd, l->a.ffn_out, l->w->post_norm2.value,
                            l->eps);
 }
 
@@ -124,8 +124,8 @@ void layer_forward(struct model *model, const struct layer_weights *w, int layer
     enter(model, &l, layer);
     attend(model, &l, layer);
     middle(model, &l);
-    expand(model, &l);
-    mlp_branch(model, &l);
+    ffn_hidden(model, &l);
+    ffn_branch(model, &l);
 }
 
 void layer_decode(struct model *model, const struct layer_weights *w, int layer, const struct kv_cache *cache,
@@ -136,8 +136,8 @@ void layer_decode(struct model *model, const struct layer_weights *w, int layer,
     heads_forward(model, w, &l.a, layer);
     heads_attend_cached(model, &l.a, layer, cache, past);
     middle(model, &l);
-    expand(model, &l);
-    mlp_branch(model, &l);
+    ffn_hidden(model, &l);
+    ffn_branch(model, &l);
 }
 
 /* restore - before the backward of a layer: compute again what was not kept, to the same bits. */
@@ -151,12 +151,12 @@ static void restore(struct model *model, struct work *l, int layer) {
     }
     if (recompute == RECOMPUTE_LAYER)
         middle(model, l);
-    else if (recompute == RECOMPUTE_MLP && normed)
+    else if (recompute == RECOMPUTE_FFN && normed)
         op_rmsnorm_forward(model->dev, l->a.norm2, l->a.rstd2, l->a.middle, l->w->norm2.value, l->eps);
-    if (recompute == RECOMPUTE_MLP || recompute == RECOMPUTE_LAYER) {
-        expand(model, l);
+    if (recompute == RECOMPUTE_FFN || recompute == RECOMPUTE_LAYER) {
+        ffn_hidden(model, l);
         if (has_norm_after(l->plan))
-            mlp_branch(model, l);
+            ffn_branch(model, l);
     }
 }
 
@@ -181,14 +181,14 @@ static void before_backward(struct model *model, const struct layer_plan *plan, 
         op_add(model->dev, dx, dx, dnorm);
 }
 
-static void mlp_backward(struct model *model, struct work *l) {
+static void ffn_backward(struct model *model, struct work *l) {
     struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
     struct tensor dhidden = model_rows(model, model->dhidden), dgate_up = l->a.gate_up;
     if (has_norm_after(l->plan))
-        dx = after_backward(model, &l->w->post_norm2, l->a.mlp_out, l->a.mlp_rstd);
+        dx = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_rstd);
     linear_backward(model->dev, dhidden, dx, l->a.hidden, &l->w->down, OP_OVERWRITE);
     op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
-    linear_backward(model->dev, dnorm, dgate_up, l->mlp_in, &l->w->gate_up, OP_OVERWRITE);
+    linear_backward(model->dev, dnorm, dgate_up, l->ffn_in, &l->w->gate_up, OP_OVERWRITE);
     before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.rstd2);
 }
 
@@ -207,6 +207,6 @@ static void attention_backward(struct model *model, struct work *l, int layer) {
 void layer_backward(struct model *model, const struct layer_weights *w, int layer) {
     struct work l = work_on(model, w, layer);
     restore(model, &l, layer);
-    mlp_backward(model, &l);
+    ffn_backward(model, &l);
     attention_backward(model, &l, layer);
 }

@@ -26,7 +26,7 @@ struct norm_target {
 };
 void layer_enter(struct model *model, const struct norm_target *norm, int layer);
 
-/* layer_forward - out = middle + mlp(norm(middle)), middle = x + attention(norm(x)), the norms standing where the plan
+/* layer_forward - out = middle + ffn(norm(middle)), middle = x + attention(norm(x)), the norms standing where the plan
  * says.  The last branch waits in model->branch for the next layer_enter. */
 void layer_forward(struct model *model, const struct layer_weights *w, int layer);
 

@@ -58,7 +58,7 @@ static void place_middle(struct model *model, const struct layer_plan *plan, str
     a->middle = take_rows(model, model->setup.config->width);
 }
 
-static void place_mlp(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
+static void place_ffn(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
     int64_t n = model->setup.max_tokens;
     if (plan->place != NORM_POST) {
@@ -68,8 +68,8 @@ static void place_mlp(struct model *model, const struct layer_plan *plan, struct
     a->gate_up = take_rows(model, 2 * c->ffn_width);
     a->hidden = take_rows(model, c->ffn_width);
     if (plan->place != NORM_PRE) {
-        a->mlp_out = take_rows(model, c->width);
-        a->mlp_rstd = take_1d(model, DTYPE_F32, n);
+        a->ffn_out = take_rows(model, c->width);
+        a->ffn_rstd = take_1d(model, DTYPE_F32, n);
     }
 }
 
@@ -91,15 +91,15 @@ static void place_layer(struct model *model, int layer) {
     struct layer_acts *a = &model->flight.acts[layer];
     enum recompute recompute = model->setup.recompute;
     bool shares_attention = recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER;
-    bool shares_mlp = recompute == RECOMPUTE_MLP || recompute == RECOMPUTE_LAYER;
+    bool shares_ffn = recompute == RECOMPUTE_FFN || recompute == RECOMPUTE_LAYER;
     struct layer_plan all = union_plan(model), *own = &model->layers[layer].plan;
     *a = model->flight.acts[0];
     if (layer == 0 || !shares_attention)
         place_attention(model, shares_attention ? &all : own, a);
     if (layer == 0 || recompute != RECOMPUTE_LAYER)
         place_middle(model, recompute == RECOMPUTE_LAYER ? &all : own, a);
-    if (layer == 0 || !shares_mlp)
-        place_mlp(model, shares_mlp ? &all : own, a);
+    if (layer == 0 || !shares_ffn)
+        place_ffn(model, shares_ffn ? &all : own, a);
 }
 
 static void place_batch(struct model *model) {

@@ -74,7 +74,7 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
         return scores;
     case RECOMPUTE_ATTENTION:
         return scores + attention;
-    case RECOMPUTE_MLP:
+    case RECOMPUTE_FFN:
         return scores + ffn;
     case RECOMPUTE_LAYER:
         return scores + attention + output + ffn;
