@@ -118,7 +118,7 @@ $(CUDA_OUT)/tests/conformance: $(patsubst %,$(CUDA_OUT)/%.o,$(wildcard tests/sim
 $(CUDA_OUT)/tests/gpu_bench: $(patsubst %,$(CUDA_OUT)/%.o,$(GPU_BENCH)) $(CUDA_OUT)/libatelier.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
-$(CUDA_OUT)/tests/gpu_nccl: $(CUDA_OUT)/tests/gpu/gpu_nccl.c.o $(CUDA_OUT)/libatelier.a
+$(CUDA_OUT)/tests/gpu_nccl: $(CUDA_OUT)/tests/gpu/gpu_nccl.c.o $(OUT)/tests/exchange_checks.c.o $(CUDA_OUT)/libatelier.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(CUDA_LIBS)
 $(CUDA_OUT)/%.c.o: %.c | $(CUDA_OUT)/found
@@ -176,7 +176,7 @@ $(SIMT_OUT)/tests/test_%: $(SIMT_OUT)/tests/simt/test_%.cpp.o $(TLIB) $(SIMT_OUT
 $(SIMT_OUT)/tests/test_%: $(SIMT_OUT)/tests/simt/test_%.c.o $(TLIB) $(SIMT_OUT)/libatelier.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lstdc++
 $(SIMT_OUT)/tests/conformance: $(SIMT_OUT)/tests/simt/conformance.cu.o
-$(SIMT_OUT)/tests/gpu_nccl: $(SIMT_OUT)/tests/gpu/gpu_nccl.c.o
+$(SIMT_OUT)/tests/gpu_nccl: $(SIMT_OUT)/tests/gpu/gpu_nccl.c.o $(OUT)/tests/exchange_checks.c.o
 $(SIMT_OUT)/tests/gpu_bench: $(patsubst %,$(SIMT_OUT)/%.o,$(GPU_BENCH))
 $(SIMT_GPU): $(SIMT_OUT)/libatelier.a
 	@mkdir -p $(@D)

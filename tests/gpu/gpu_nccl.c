@@ -1,10 +1,11 @@
-/* gpu_nccl.c - gathers, reductions and sums of the memories of GPUs, by NCCL and through the host, against
+/* gpu_nccl.c - gathers, reductions, sums and exchanges of the memories of GPUs, by NCCL and through the host, against
  * values that are known: one GPU for each rank.  A rank alone opens a communicator of one, which is what a
  * machine with one GPU can try of NCCL.  Started by gpu_check.sh; ends with 77 where there is no GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "kernels/device_cuda.h"
+#include "tests/exchange_checks.h"
 #include "train/ranks/cuda/gpu_map.h"
 #include "train/ranks/cuda/transport_cuda.h"
 
@@ -104,6 +105,10 @@ static int64_t count_wrong(struct comm *comm, struct device *dev, struct transpo
         wrong += wrong_gather(&b, t) + wrong_reduce_scatter(&b, t) + wrong_sum(&b, t);
         buffers_free(&b);
     }
+    for (int salt = 0; salt < 4; salt++)
+        wrong += check_pieces(t, dev, salt);
+    wrong += check_ring(t, dev, 1 << 20);
+    wrong += check_sums_16(t, dev, DTYPE_BF16, 100003) + check_sums_16(t, dev, DTYPE_F16, 4096);
     comm_sum_i64(comm, &wrong, 1);
     return wrong;
 }
