@@ -211,6 +211,8 @@ memory_rows() {
     # shellcheck disable=SC2086
     row sample "new-bf16-moments" 2 "$atelier" $new_model --set train.compute=bf16 --set optimizer.state_dtype=bf16
     # shellcheck disable=SC2086
+    row sample "new-muon" 2 "$atelier" $new_model --set optimizer.kind=muon
+    # shellcheck disable=SC2086
     row all "new-offload" 2 "$atelier" $new_model --set optimizer.offload=true --set train.compute=bf16
     # shellcheck disable=SC2086
     row all "new-untied" 1 "$atelier" $new_model --set model.architecture.tied_head=false
