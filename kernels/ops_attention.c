@@ -1,0 +1,122 @@
+/* ops_attention.c - the front door of rotation and attention.  Attention's flops are those of its products over the scores
+ * that the mask lets through. */
+#include "kernels/ops_check.h"
+
+/* expect_rotation - of the rows of qkv (or of its gradient), whose shape was looked at. */
+static void expect_rotation(struct device *dev, const char *op, struct tensor qkv,
+                            const struct rotation *rotation) {
+    int64_t half = qkv.dims[2] / 2;
+    CHECK(qkv.dims[2] % 2 == 0, "%s: head width is %lld, expected an even number", op,
+          (long long)qkv.dims[2]);
+    CHECK(rotation->layout == ROPE_HALVES || rotation->layout == ROPE_PAIRS, "%s: layout %d", op,
+          (int)rotation->layout);
+    /* cos and sin cover the longest document, not the micro-batch: their rows are positions. */
+    op_expect(op, "cos", rotation->cos, (struct expected){F32, 2, {ANY, half}});
+    op_expect(op, "sin", rotation->sin, (struct expected){F32, 2, {rotation->cos.dims[0], half}});
+    op_expect(op, "positions", rotation->positions, (struct expected){I32, 1, {qkv.dims[0]}});
+    op_expect_ids(dev, op, "positions", rotation->positions, rotation->cos.dims[0]);
+    CHECK(rotation->num_rotated >= 0 && rotation->num_rotated <= qkv.dims[1],
+          "%s: %d heads to rotate of %lld", op, rotation->num_rotated, (long long)qkv.dims[1]);
+}
+
+void op_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation) {
+    const char *op = "rope_forward";
+    op_expect(op, "qkv", qkv, (struct expected){ACTIVATION, 3, {ANY, ANY, ANY}});
+    expect_rotation(dev, op, qkv, rotation);
+    struct op_call call = op_call_begin(dev, OP_ROPE, op, 0);
+    dev->ops->rope_forward(dev, qkv, rotation);
+    op_call_end(call);
+    op_scan(dev, op, "qkv", qkv);
+}
+
+/* expect_heads - the sizes of an attention op and its fused input [N, H + 2 G, D]. */
+static void expect_heads(const char *op, struct tensor qkv, const struct attention_args *args) {
+    int heads = args->num_heads, kv_heads = args->num_kv_heads;
+    CHECK(heads > 0 && kv_heads > 0 && heads % kv_heads == 0 && args->head_dim > 0,
+          "%s: %d query heads and %d kv heads of width %d", op, heads, kv_heads, args->head_dim);
+    op_expect(op, "qkv", qkv, (struct expected){ACTIVATION, 3, {ANY, heads + 2 * kv_heads, args->head_dim}});
+}
+
+/* attended - check row_start; how many (query, key) pairs it lets through.  Without access to the values:
+ * what the caller says. */
+static double attended(struct device *dev, const char *op, struct tensor row_start, int64_t num_rows,
+                       const struct attention_args *args) {
+    op_expect(op, "row_start", row_start, (struct expected){I32, 1, {num_rows}});
+    if (!dev->ops->host_memory)
+        return (double)args->num_pairs;
+    const int32_t *start = row_start.data;
+    double pairs = 0;
+    for (int64_t i = 0; i < num_rows; i++) {
+        CHECK(start[i] >= (i ? start[i - 1] : 0) && start[i] <= i,
+              "%s: row_start[%lld] is %d, expected %d to %lld", op, (long long)i, start[i],
+              i ? start[i - 1] : 0, (long long)i);
+        pairs += (double)(i - start[i] + 1);
+    }
+    return pairs;
+}
+
+/* attention_flops - q k^T and p v of each head: 4 D per pair. */
+static double attention_flops(double pairs, const struct attention_args *args) {
+    return 4.0 * pairs * (double)args->head_dim * (double)args->num_heads;
+}
+
+void op_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                          struct tensor row_start, const struct attention_args *args) {
+    const char *op = "attention_forward";
+    expect_heads(op, qkv, args);
+    op_expect(op, "out", out,
+              (struct expected){op_type_of(qkv), 3, {qkv.dims[0], args->num_heads, args->head_dim}});
+    op_expect(op, "lse", lse, (struct expected){F32, 2, {qkv.dims[0], args->num_heads}});
+    double pairs = attended(dev, op, row_start, qkv.dims[0], args);
+    struct op_call call = op_call_begin(dev, OP_ATTENTION, op, attention_flops(pairs, args));
+    if (qkv.dims[0])
+        dev->ops->attention_forward(dev, out, lse, qkv, row_start, args);
+    op_call_end(call);
+    op_scan(dev, op, "out", out);
+}
+
+void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
+                           struct tensor lse, struct tensor qkv, struct tensor row_start,
+                           const struct attention_args *args, const struct rotation *rotation) {
+    const char *op = "attention_backward";
+    struct expected heads = {op_type_of(qkv), 3, {qkv.dims[0], args->num_heads, args->head_dim}};
+    expect_heads(op, qkv, args);
+    op_expect(op, "dqkv", dqkv,
+              (struct expected){op_type_of(qkv), 3, {qkv.dims[0], qkv.dims[1], qkv.dims[2]}});
+    op_expect(op, "dout", dout, heads);
+    op_expect(op, "out", out, heads);
+    op_expect(op, "lse", lse, (struct expected){F32, 2, {qkv.dims[0], args->num_heads}});
+    if (rotation) {
+        expect_rotation(dev, op, qkv, rotation);
+        CHECK(rotation->num_rotated == args->num_heads + args->num_kv_heads,
+              "%s: %d heads to rotate, expected %d query and %d key heads", op, rotation->num_rotated,
+              args->num_heads, args->num_kv_heads);
+    }
+    double pairs = attended(dev, op, row_start, qkv.dims[0], args);
+    struct op_call call = op_call_begin(dev, OP_ATTENTION, op, 2.5 * attention_flops(pairs, args));
+    if (qkv.dims[0])
+        dev->ops->attention_backward(dev, dqkv, dout, out, lse, qkv, row_start, args, rotation);
+    op_call_end(call);
+    op_scan(dev, op, "dqkv", dqkv);
+}
+
+void op_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
+                         struct tensor v_cache, int64_t past, const struct attention_args *args) {
+    const char *op = "attention_cached";
+    int64_t num_rows = qkv.dims[0];
+    struct expected cache = {op_type_of(qkv), 3, {ANY, args->num_kv_heads, args->head_dim}};
+    expect_heads(op, qkv, args);
+    op_expect(op, "out", out,
+              (struct expected){op_type_of(qkv), 3, {num_rows, args->num_heads, args->head_dim}});
+    op_expect(op, "k_cache", k_cache, cache);
+    cache.dims[0] = k_cache.dims[0];
+    op_expect(op, "v_cache", v_cache, cache);
+    CHECK(past >= 0 && past <= k_cache.dims[0] - num_rows,
+          "%s: %lld past and %lld new tokens in a cache of %lld", op, (long long)past, (long long)num_rows,
+          (long long)k_cache.dims[0]);
+    double pairs = (double)num_rows * ((double)past + 0.5 * (double)(num_rows + 1));
+    struct op_call call = op_call_begin(dev, OP_ATTENTION, op, attention_flops(pairs, args));
+    dev->ops->attention_cached(dev, out, qkv, k_cache, v_cache, past, args);
+    op_call_end(call);
+    op_scan(dev, op, "out", out);
+}
