@@ -77,7 +77,7 @@ static void make_batch(struct fixture *f) {
         (struct batch){NUM_TOKENS, f->tokens, f->targets, f->row_start, f->positions, f->target_weights};
 }
 
-static void fixture_open(struct fixture *f, const char *name, enum recompute recompute, int stage) {
+static void fixture_open(struct fixture *f, const char *name, enum recompute recompute, int zero_stage) {
     struct err err = {""};
     memset(f, 0, sizeof *f);
     f->folder = xasprintf("tests/golden/models/%s", name);
@@ -94,7 +94,7 @@ static void fixture_open(struct fixture *f, const char *name, enum recompute rec
     struct params_setup params_setup = {.model = &f->config,
                                         .compute = DTYPE_F32,
                                         .optimizer = &optimizer_adamw,
-                                        .stage = stage,
+                                        .zero_stage = zero_stage,
                                         .trains = true,
                                         .num_ranks = 1};
     struct model_setup model_setup = {.config = &f->config,
@@ -224,11 +224,11 @@ static double worst_error(struct fixture *f, const char *prefix, bool masters, i
     return compare.worst;
 }
 
-static void check_gradients(enum recompute recompute, int stage) {
+static void check_gradients(enum recompute recompute, int zero_stage) {
     for (size_t v = 0; v < sizeof VARIANTS / sizeof VARIANTS[0]; v++) {
         struct fixture f;
         int num_compared;
-        fixture_open(&f, VARIANTS[v], recompute, stage);
+        fixture_open(&f, VARIANTS[v], recompute, zero_stage);
         double loss = gradients(&f), want = number(&f, "loss");
         double error = worst_error(&f, "grad.", false, &num_compared);
         print_message("%-14s loss %.9f (relative error %.1e), worst gradient error %.2e of %d\n", VARIANTS[v],

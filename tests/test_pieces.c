@@ -83,7 +83,7 @@ static void test_ranges(void **state) {
     struct params params;
     struct params_setup setup = {.model = &config,
                                  .optimizer = &optimizer_adamw,
-                                 .stage = 2,
+                                 .zero_stage = 2,
                                  .trains = true,
                                  .rank = 1,
                                  .num_ranks = 3};

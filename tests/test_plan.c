@@ -116,12 +116,12 @@ static void test_memory(void **state) {
     small_model(&model);
     load(&config, overrides, 2);
     for (int shards = 1; shards <= 4; shards *= 2)
-        for (int stage = 0; stage <= 3; stage++)
+        for (int zero_stage = 0; zero_stage <= 3; zero_stage++)
             for (int recompute = RECOMPUTE_NONE; recompute <= RECOMPUTE_LAYER; recompute++)
                 for (int micro = 1; micro <= 2; micro++)
                     for (int replicas = 1; replicas <= 2; replicas++) {
                         struct grid grid = grid_of(replicas, shards);
-                        config.parallel.stage = stage;
+                        config.parallel.zero_stage = zero_stage;
                         config.train.recompute = (enum recompute)recompute;
                         config.train.micro_sequences = micro;
                         config.optimizer.state_dtype = micro == 1 ? DTYPE_F32 : DTYPE_BF16;
@@ -214,15 +214,15 @@ static void test_best(void **state) {
     /* What is fixed stays fixed. */
     ranks.machine = &machine;
     config.train.recompute = RECOMPUTE_LAYER;
-    config.parallel.stage = 2;
+    config.parallel.zero_stage = 2;
     assert_true(plan_best(&tight, &config, &model, &ranks, (struct plan_freedom){false, true, false, false}));
-    assert_true(tight.recompute == RECOMPUTE_LAYER && tight.stage == 2 &&
+    assert_true(tight.recompute == RECOMPUTE_LAYER && tight.zero_stage == 2 &&
                 tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Nothing fits: told, with the smallest. */
     small.memory_bytes = (size_t)8 << 30;
     ranks.machine = &small;
     assert_false(plan_best(&tight, &config, &model, &ranks, ALL));
-    assert_true(!tight.fits && tight.stage == 3 && tight.recompute == RECOMPUTE_LAYER &&
+    assert_true(!tight.fits && tight.zero_stage == 3 && tight.recompute == RECOMPUTE_LAYER &&
                 tight.micro_sequences == 1 && tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Replicas that do not divide the ranks: no layout at all. */
     config.parallel.replicas = 3;
@@ -239,13 +239,13 @@ static void test_auto(void **state) {
     struct model_config model = llama_8b();
     struct machine machine = h100();
     struct plan_ranks ranks = {16, 8, &machine};
-    char why[CHOICE_ROOM] = "", again[CHOICE_ROOM] = "";
+    char why[AUTO_LAYOUT_ROOM] = "", again[AUTO_LAYOUT_ROOM] = "";
     load(&config, overrides, 4);
     assert_non_null(strstr(config.text, "micro_sequences: auto"));
     assert_non_null(strstr(config.text, "stage: auto"));
     same = config;
-    assert_true(choose_layout(&config, &model, &ranks, why));
-    assert_true(config.train.micro_sequences >= 1 && config.parallel.stage >= 0 &&
+    assert_true(auto_layout_choose(&config, &model, &ranks, why));
+    assert_true(config.train.micro_sequences >= 1 && config.parallel.zero_stage >= 0 &&
                 config.train.recompute != RECOMPUTE_AUTO && config.parallel.replicas >= 1);
     assert_non_null(strstr(why, "replicas "));
     assert_non_null(strstr(why, "micro_sequences "));
@@ -254,37 +254,37 @@ static void test_auto(void **state) {
     struct config other = same;
     slow.node_bytes_per_s = 5e9;
     ranks.machine = &slow;
-    assert_true(choose_layout(&other, &model, &ranks, again));
+    assert_true(auto_layout_choose(&other, &model, &ranks, again));
     assert_int_equal(other.parallel.replicas, 2);
     /* Nodes that differ: one replica, and why. */
     other = same;
     again[0] = '\0';
     ranks.per_node = 0;
-    assert_true(choose_layout(&other, &model, &ranks, again));
+    assert_true(auto_layout_choose(&other, &model, &ranks, again));
     assert_int_equal(other.parallel.replicas, 1);
     assert_non_null(strstr(again, "one replica, for the nodes have different numbers of ranks"));
     /* What is given is left alone, and nothing is said. */
     again[0] = '\0';
     struct config given = config;
     ranks.num_ranks = 32;
-    assert_true(choose_layout(&given, &model, &ranks, again));
+    assert_true(auto_layout_choose(&given, &model, &ranks, again));
     assert_true(given.parallel.replicas == config.parallel.replicas &&
                 given.train.micro_sequences == config.train.micro_sequences);
     assert_string_equal(again, "");
     config_free(&same);
 }
 
-static void test_choose_machine(void **state) {
+static void test_auto_layout_machine(void **state) {
     (void)state;
     struct site_facts facts = {.is_known = true, .machine = h100()};
     /* Two boards of a kind report a little less than their name, each its own: the same answer. */
-    struct machine one = choose_machine(&facts, true, (size_t)(79.1 * 0x1p30)),
-                   other = choose_machine(&facts, true, (size_t)(79.6 * 0x1p30));
+    struct machine one = auto_layout_machine(&facts, true, (size_t)(79.1 * 0x1p30)),
+                   other = auto_layout_machine(&facts, true, (size_t)(79.6 * 0x1p30));
     assert_int_equal(one.memory_bytes, other.memory_bytes);
     assert_int_equal(one.memory_bytes, facts.machine.memory_bytes);
     /* Another kind of board is not mistaken for it. */
-    assert_int_equal(choose_machine(&facts, true, (size_t)40 << 30).memory_bytes, (size_t)40 << 30);
-    assert_false(choose_machine(&facts, false, (size_t)64 << 30).on_gpu);
+    assert_int_equal(auto_layout_machine(&facts, true, (size_t)40 << 30).memory_bytes, (size_t)40 << 30);
+    assert_false(auto_layout_machine(&facts, false, (size_t)64 << 30).on_gpu);
 }
 
 /* --- the whole plan --- */
@@ -419,11 +419,16 @@ static void test_stragglers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flops),          cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_memory_check),   cmocka_unit_test(test_time),
-        cmocka_unit_test(test_best),           cmocka_unit_test(test_auto),
-        cmocka_unit_test(test_choose_machine), cmocka_unit_test(test_run_plan),
-        cmocka_unit_test(test_calibration),    cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_flops),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_check),
+        cmocka_unit_test(test_time),
+        cmocka_unit_test(test_best),
+        cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_auto_layout_machine),
+        cmocka_unit_test(test_run_plan),
+        cmocka_unit_test(test_calibration),
+        cmocka_unit_test(test_probe),
         cmocka_unit_test(test_stragglers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,7 +51,7 @@ static bool comes_before(const struct proposal *a, const struct proposal *b) {
                               {a->fits ? a->time.step_s : 0, b->fits ? b->time.step_s : 0},
                               {(double)a->memory.device, (double)b->memory.device},
                               {a->grid.axes[AXIS_REPLICA].size, b->grid.axes[AXIS_REPLICA].size},
-                              {a->stage, b->stage},
+                              {a->zero_stage, b->zero_stage},
                               {a->recompute, b->recompute},
                               {(double)a->micro_sequences, (double)b->micro_sequences}};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -63,12 +63,12 @@ static bool comes_before(const struct proposal *a, const struct proposal *b) {
 /* search_all - by brute force; counts the layouts. */
 static struct proposal search_all(const struct config *config, const struct model_config *model,
                                   const struct plan_ranks *ranks, int64_t *count) {
-    struct proposal best = {.stage = -1};
+    struct proposal best = {.zero_stage = -1};
     struct config trial = *config;
     int64_t share = (config->train.batch_sequences + ranks->num_ranks - 1) / ranks->num_ranks;
     *count = 0;
     for (int replicas = 1; replicas <= ranks->num_ranks; replicas++)
-        for (int stage = 3; stage >= 0; stage--)
+        for (int zero_stage = 3; zero_stage >= 0; zero_stage--)
             for (int recompute = RECOMPUTE_LAYER; recompute >= RECOMPUTE_NONE; recompute--)
                 for (int64_t micro = share; micro >= 1; micro--) {
                     struct grid grid;
@@ -76,10 +76,10 @@ static struct proposal search_all(const struct config *config, const struct mode
                         continue;
                     trial.train.micro_sequences = micro;
                     trial.train.recompute = (enum recompute)recompute;
-                    trial.parallel.stage = stage;
+                    trial.parallel.zero_stage = zero_stage;
                     struct proposal next = plan_as_is(&trial, model, &grid, ranks->per_node, ranks->machine);
                     ++*count;
-                    if (best.stage < 0 || comes_before(&next, &best))
+                    if (best.zero_stage < 0 || comes_before(&next, &best))
                         best = next;
                 }
     return best;
@@ -87,13 +87,13 @@ static struct proposal search_all(const struct config *config, const struct mode
 
 static void expect_same(const struct proposal *got, const struct proposal *want) {
     if (got->grid.axes[AXIS_REPLICA].size != want->grid.axes[AXIS_REPLICA].size ||
-        got->stage != want->stage || got->recompute != want->recompute ||
+        got->zero_stage != want->zero_stage || got->recompute != want->recompute ||
         got->micro_sequences != want->micro_sequences)
         fail_msg("chosen: replicas %d, stage %d, micro_sequences %lld, recompute %s (%.6g s); "
                  "by brute force: %d, %d, %lld, %s (%.6g s)",
-                 got->grid.axes[AXIS_REPLICA].size, got->stage, (long long)got->micro_sequences,
+                 got->grid.axes[AXIS_REPLICA].size, got->zero_stage, (long long)got->micro_sequences,
                  recompute_name(got->recompute), got->time.step_s, want->grid.axes[AXIS_REPLICA].size,
-                 want->stage, (long long)want->micro_sequences, recompute_name(want->recompute),
+                 want->zero_stage, (long long)want->micro_sequences, recompute_name(want->recompute),
                  want->time.step_s);
 }
 
@@ -153,9 +153,9 @@ static void test_fixed_parts(void **state) {
     config.train.recompute = RECOMPUTE_FFN;
     assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, true}));
     assert_int_equal(fixed.recompute, RECOMPUTE_FFN);
-    config.parallel.stage = 2;
+    config.parallel.zero_stage = 2;
     assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, false}));
-    assert_int_equal(fixed.stage, 2);
+    assert_int_equal(fixed.zero_stage, 2);
     config_free(&config);
 }
 
@@ -183,7 +183,7 @@ static void test_straddling(void **state) {
     load(&config);
     config.train.micro_sequences = 1;
     config.train.recompute = RECOMPUTE_NONE;
-    config.parallel.stage = 3;
+    config.parallel.zero_stage = 3;
     /* 12 ranks on nodes of 6: replicas of 4 straddle, those of 3 do not. */
     struct grid four, three;
     assert_int_equal(grid_make(&four, 12, 0, 3, 6, NULL) | grid_make(&three, 12, 0, 4, 6, NULL), 0);

@@ -275,12 +275,13 @@ static void test_ranks_agree(void **state) {
     for (int tied = 0; tied <= 1; tied++) {
         curve((struct tiny_setup){.tied = tied}, rate, want);
         assert_true(want[num_steps - 1] < want[0] - 0.005 * num_steps); /* it learns */
-        for (int stage = 0; stage <= 3; stage++) {
-            curve((struct tiny_setup){.comm = comm, .stage = stage, .tied = tied}, rate, got);
+        for (int zero_stage = 0; zero_stage <= 3; zero_stage++) {
+            curve((struct tiny_setup){.comm = comm, .zero_stage = zero_stage, .tied = tied}, rate, got);
             double worst = worst_difference(got, want);
-            print_message("stage %d: losses within %.1e of one rank\n", stage, worst);
+            print_message("stage %d: losses within %.1e of one rank\n", zero_stage, worst);
             assert_true(worst < 1e-5);
-            curve((struct tiny_setup){.comm = comm, .stage = stage, .tied = tied}, rate * 1.02, got);
+            curve((struct tiny_setup){.comm = comm, .zero_stage = zero_stage, .tied = tied}, rate * 1.02,
+                  got);
             assert_true(worst_difference(got, want) > 1e-5); /* the control */
         }
     }
@@ -294,15 +295,16 @@ static void test_types(void **state) {
     for (enum dtype compute = DTYPE_F32; compute < DTYPE_COUNT; compute++) {
         if (compute != DTYPE_BF16 && compute != DTYPE_F16)
             continue;
-        curve((struct tiny_setup){.comm = comm, .stage = 3, .compute = compute, .moments = DTYPE_BF16}, rate,
-              got);
+        curve((struct tiny_setup){.comm = comm, .zero_stage = 3, .compute = compute, .moments = DTYPE_BF16},
+              rate, got);
         double worst = worst_difference(got, want);
         print_message("%s: losses within %.1e of f32\n", dtype_name(compute), worst);
         assert_true(worst < 2e-2);
     }
-    curve((struct tiny_setup){.comm = comm, .stage = 2, .offloads = true, .compute = DTYPE_BF16}, rate, got);
+    curve((struct tiny_setup){.comm = comm, .zero_stage = 2, .offloads = true, .compute = DTYPE_BF16}, rate,
+          got);
     assert_true(worst_difference(got, want) < 2e-2);
-    curve((struct tiny_setup){.comm = comm, .stage = 3, .compute = DTYPE_BF16}, rate * 1.5, got);
+    curve((struct tiny_setup){.comm = comm, .zero_stage = 3, .compute = DTYPE_BF16}, rate * 1.5, got);
     assert_true(worst_difference(got, want) > 2e-2); /* the control */
 }
 
@@ -349,22 +351,22 @@ static void test_resume(void **state) {
     (void)state;
     char *run = comm_is_root(comm) ? test_folder("ranks-muon") : NULL;
     comm_broadcast_text(comm, &run);
-    for (int stage = 0; stage <= 3; stage++) {
+    for (int zero_stage = 0; zero_stage <= 3; zero_stage++) {
         struct tiny straight, resumed, forgetful;
         struct tiny_setup setup = {.comm = comm,
-                                   .stage = stage,
-                                   .compute = stage % 2 ? DTYPE_BF16 : DTYPE_F32,
+                                   .zero_stage = zero_stage,
+                                   .compute = zero_stage % 2 ? DTYPE_BF16 : DTYPE_F32,
                                    .optimizer = &optimizer_muon};
         tiny_open(&straight, setup);
         for (int number = 1; number <= 3; number++)
             tiny_step(&straight, &CONFIG, number);
         struct state_save save = {.run_folder = run,
-                                  .step = 3 + stage,
+                                  .step = 3 + zero_stage,
                                   .source = {.config = &straight.config, .max_file_bytes = 1 << 30},
                                   .state_text = "{\"step\": 3}",
                                   .owns_folder = tiny_owns};
         assert_true(state_save(&straight.params, comm, &save));
-        char *folder = xasprintf("%s/step-%06d", run, 3 + stage);
+        char *folder = xasprintf("%s/step-%06d", run, 3 + zero_stage);
         check_files(folder);
         load(&resumed, setup, folder);
         load(&forgetful, setup, folder);
@@ -387,17 +389,19 @@ static void test_resume(void **state) {
 
 static void test_memory_is_as_planned(void **state) {
     (void)state;
-    for (int stage = 0; stage <= 3; stage++) {
+    for (int zero_stage = 0; zero_stage <= 3; zero_stage++) {
         struct tiny muon, adamw;
         struct params planned;
-        tiny_open(&muon, (struct tiny_setup){.comm = comm, .stage = stage, .optimizer = &optimizer_muon});
-        tiny_open(&adamw, (struct tiny_setup){.comm = comm, .stage = stage, .optimizer = &optimizer_adamw});
+        tiny_open(&muon,
+                  (struct tiny_setup){.comm = comm, .zero_stage = zero_stage, .optimizer = &optimizer_muon});
+        tiny_open(&adamw,
+                  (struct tiny_setup){.comm = comm, .zero_stage = zero_stage, .optimizer = &optimizer_adamw});
         struct params_setup setup = muon.params.setup;
         params_plan(&planned, &setup);
         assert_int_equal(planned.arena_optimizer.used_bytes, muon.params.arena_optimizer.used_bytes);
         assert_int_equal(planned.arena_optimizer.used_bytes, muon.params.arena_optimizer.size_bytes);
         assert_int_equal(planned.arena_params.used_bytes, muon.params.arena_params.used_bytes);
-        double share = muon.params.setup.stage == 0 ? 1 : comm_num_ranks(comm);
+        double share = muon.params.setup.zero_stage == 0 ? 1 : comm_num_ranks(comm);
         double states = optimizer_state_bytes(&optimizer_muon, &muon.config, DTYPE_F32) / share;
         double matrices = optimizer_matrix_values(&optimizer_muon, &muon.config) / muon.config.num_layers;
         /* The states, a segment's u, what one owner works on, and the matrices of the work. */
@@ -435,7 +439,7 @@ static void test_every_matrix_has_an_owner(void **state) {
     struct tiny t;
     int num_ranks = comm_num_ranks(comm), counts[8] = {0}, num_owned = 0;
     double sum = 0, all;
-    tiny_open(&t, (struct tiny_setup){.comm = comm, .stage = 1, .optimizer = &optimizer_muon});
+    tiny_open(&t, (struct tiny_setup){.comm = comm, .zero_stage = 1, .optimizer = &optimizer_muon});
     for (struct segment *s = NULL; (s = params_next(&t.params, s));)
         for (int i = 0; i < s->num_tensors; i++) {
             bool is_matrix = s->rule->owns == OWNS_MATRICES;

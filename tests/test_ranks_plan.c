@@ -42,14 +42,14 @@ static const struct objective WHOLE_SQUARE = {.name = "whole_square",
                                               .coefficients = weigh_by_sum};
 
 /* run - the losses of STEPS steps. */
-static void run(struct comm *ranks, int stage, double rate, const struct objective *kind,
+static void run(struct comm *ranks, int zero_stage, double rate, const struct objective *kind,
                 double losses[STEPS]) {
     struct tiny t;
-    struct model_config model = patchwork_config(stage % 2 == 1);
+    struct model_config model = patchwork_config(zero_stage % 2 == 1);
     struct config config = config_of(rate);
     double state = 0;
     tiny_open(&t, (struct tiny_setup){.comm = ranks,
-                                      .stage = stage,
+                                      .zero_stage = zero_stage,
                                       .compute = DTYPE_F32,
                                       .optimizer = &optimizer_adamw,
                                       .model = &model,
@@ -68,11 +68,11 @@ static double worst(const double *a, const double *b) {
 
 static void test_as_alone(void **state) {
     (void)state;
-    for (int stage = 0; stage <= 3; stage++) {
+    for (int zero_stage = 0; zero_stage <= 3; zero_stage++) {
         double alone[STEPS], together[STEPS], other[STEPS];
-        run(NULL, stage, 1e-2, NULL, alone);
-        run(comm, stage, 1e-2, NULL, together);
-        run(comm, stage, 1.01e-2, NULL, other);
+        run(NULL, zero_stage, 1e-2, NULL, alone);
+        run(comm, zero_stage, 1e-2, NULL, together);
+        run(comm, zero_stage, 1.01e-2, NULL, other);
         assert_true(worst(together, alone) < 1e-5);
         assert_true(worst(other, alone) > 1e-5);
         assert_true(alone[STEPS - 1] < alone[0]);
@@ -81,11 +81,11 @@ static void test_as_alone(void **state) {
 
 static void test_step_pass(void **state) {
     (void)state;
-    for (int stage = 0; stage <= 3; stage++) {
+    for (int zero_stage = 0; zero_stage <= 3; zero_stage++) {
         double alone[STEPS], together[STEPS], plain[STEPS];
-        run(NULL, stage, 1e-2, &WHOLE_SQUARE, alone);
-        run(comm, stage, 1e-2, &WHOLE_SQUARE, together);
-        run(comm, stage, 1e-2, NULL, plain);
+        run(NULL, zero_stage, 1e-2, &WHOLE_SQUARE, alone);
+        run(comm, zero_stage, 1e-2, &WHOLE_SQUARE, together);
+        run(comm, zero_stage, 1e-2, NULL, plain);
         assert_true(worst(together, alone) < 1e-5);
         assert_true(worst(plain, alone) > 1e-3);
     }

@@ -42,12 +42,12 @@ static void fill_storage(const struct model_config *config, enum storage storage
 }
 
 /* open_tiny - with some of it frozen, or nothing. */
-static void open_tiny(struct tiny *t, int stage, enum dtype compute, bool tied, bool freezes) {
+static void open_tiny(struct tiny *t, int zero_stage, enum dtype compute, bool tied, bool freezes) {
     enum storage storage[TINY_SLOTS];
     struct model_config config = tiny_config(tied);
     fill_storage(&config, storage);
     tiny_open(t, (struct tiny_setup){.comm = comm,
-                                     .stage = stage,
+                                     .zero_stage = zero_stage,
                                      .tied = tied,
                                      .compute = compute,
                                      .optimizer = &optimizer_adamw,
@@ -67,11 +67,11 @@ static int num_of(const struct model_config *config, bool frozen, const struct t
     return count;
 }
 
-static void check_steps(int stage, enum dtype compute, bool tied) {
+static void check_steps(int zero_stage, enum dtype compute, bool tied) {
     struct tiny whole, part;
     struct tiny_weights before, whole_first, part_first, part_later;
-    open_tiny(&whole, stage, compute, tied, false);
-    open_tiny(&part, stage, compute, tied, true);
+    open_tiny(&whole, zero_stage, compute, tied, false);
+    open_tiny(&part, zero_stage, compute, tied, true);
     tiny_weights(&part, &before);
     double loss = tiny_step(&whole, &CONFIG, 1), part_loss = tiny_step(&part, &CONFIG, 1);
     assert_true(loss == part_loss);
@@ -95,9 +95,9 @@ static void check_steps(int stage, enum dtype compute, bool tied) {
 
 static void test_frozen_stays_the_rest_moves(void **state) {
     (void)state;
-    for (int stage = 0; stage <= 3; stage++)
+    for (int zero_stage = 0; zero_stage <= 3; zero_stage++)
         for (size_t type = 0; type < sizeof TYPES / sizeof TYPES[0]; type++)
-            check_steps(stage, TYPES[type], false);
+            check_steps(zero_stage, TYPES[type], false);
     check_steps(3, DTYPE_F32, true);
 }
 
@@ -119,12 +119,12 @@ static void expect_about(const struct arena *arena, int64_t count, size_t elemen
                  least, padding);
 }
 
-static void check_memory(int stage) {
+static void check_memory(int zero_stage) {
     struct tiny part, whole;
     struct params planned;
     int num_ranks = comm_num_ranks(comm);
-    open_tiny(&part, stage, DTYPE_BF16, false, true);
-    open_tiny(&whole, stage, DTYPE_BF16, false, false);
+    open_tiny(&part, zero_stage, DTYPE_BF16, false, true);
+    open_tiny(&whole, zero_stage, DTYPE_BF16, false, false);
     struct params_setup setup = part.params.setup;
     enum storage storage[TINY_SLOTS];
     fill_storage(&part.config, storage);
@@ -135,10 +135,11 @@ static void check_memory(int stage) {
     assert_int_equal(planned.arena_grads.used_bytes, p->arena_grads.used_bytes);
     assert_int_equal(planned.arena_optimizer.used_bytes, p->arena_optimizer.used_bytes);
     assert_int_equal(planned.arena_comm.used_bytes, p->arena_comm.used_bytes);
-    int64_t trained = trained_count(&part.config), own = setup.stage == 0 ? trained : trained / num_ranks;
+    int64_t trained = trained_count(&part.config),
+            own = setup.zero_stage == 0 ? trained : trained / num_ranks;
     expect_about(&p->arena_optimizer, own, 8, 2 * 4); /* two moments; four segments are trained */
-    expect_about(&p->arena_grads, setup.stage < 2 ? trained : own, 4, 4);
-    int64_t values = model_num_parameters(&part.config) / (setup.stage < 3 ? 1 : num_ranks);
+    expect_about(&p->arena_grads, setup.zero_stage < 2 ? trained : own, 4, 4);
+    int64_t values = model_num_parameters(&part.config) / (setup.zero_stage < 3 ? 1 : num_ranks);
     expect_about(&p->arena_params, values * 2 + own * 4, 1, 5 + 3 + 4);
     assert_true(whole.params.arena_optimizer.used_bytes > p->arena_optimizer.used_bytes * 3 / 2);
     assert_true(whole.params.arena_comm.used_bytes >= p->arena_comm.used_bytes);
@@ -148,8 +149,8 @@ static void check_memory(int stage) {
 
 static void test_memory_is_as_planned(void **state) {
     (void)state;
-    for (int stage = 0; stage <= 3; stage++)
-        check_memory(stage);
+    for (int zero_stage = 0; zero_stage <= 3; zero_stage++)
+        check_memory(zero_stage);
 }
 
 /* A transport that counts what is reduced. */
@@ -168,9 +169,9 @@ static void count_sum(struct transport *link, float *values, int64_t count) {
 }
 
 /* count_reduced - elements that a step reduces on this rank. */
-static int64_t count_reduced(int stage, bool freezes) {
+static int64_t count_reduced(int zero_stage, bool freezes) {
     struct tiny t;
-    open_tiny(&t, stage, DTYPE_F32, false, freezes);
+    open_tiny(&t, zero_stage, DTYPE_F32, false, freezes);
     struct transport_ops counting = *t.link.ops;
     real_ops = t.link.ops;
     counting.reduce_scatter_start = count_scatter;
@@ -187,9 +188,9 @@ static void test_frozen_is_not_reduced(void **state) {
     (void)state;
     struct model_config config = tiny_config(false);
     int num_ranks = comm_num_ranks(comm);
-    for (int stage = 0; stage <= 3 && num_ranks > 1; stage++) {
-        int64_t share = stage == 0 ? 1 : num_ranks, all = count_reduced(stage, false);
-        int64_t some = count_reduced(stage, true), trained = trained_count(&config) / share;
+    for (int zero_stage = 0; zero_stage <= 3 && num_ranks > 1; zero_stage++) {
+        int64_t share = zero_stage == 0 ? 1 : num_ranks, all = count_reduced(zero_stage, false);
+        int64_t some = count_reduced(zero_stage, true), trained = trained_count(&config) / share;
         assert_true(some >= trained && some <= trained + 4 * 16 * num_ranks); /* padding of four segments */
         assert_true(all >= model_num_parameters(&config) / share);            /* the control */
     }

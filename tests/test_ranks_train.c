@@ -33,7 +33,7 @@ static int num_steps = STEPS; /* fewer there: the stand-in is slow */
 
 /* What is varied. */
 struct layout {
-    int stage;
+    int zero_stage;
     int64_t micro_sequences;
     enum recompute recompute;
     int replicas;                /* 0: one */
@@ -145,24 +145,24 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     CHECK(run->loader, "%s", err.text);
     run->model_config = layout->wide ? wide_model() : tiny_model(tied);
     open_rank(run, run_comm, layout);
-    struct params_setup params_setup = {.model = &run->model_config,
-                                        .compute = layout->compute,
-                                        .optimizer = &optimizer_adamw,
-                                        .moments = layout->moments,
-                                        .offloads = layout->offloads,
-                                        .stage =
-                                            run->rank.grid.axes[AXIS_SHARD].size == 1 ? 0 : layout->stage,
-                                        .trains = true,
-                                        .rank = run->rank.grid.axes[AXIS_SHARD].index,
-                                        .num_ranks = run->rank.grid.axes[AXIS_SHARD].size,
-                                        .replica = grid_group(&run->rank.grid, AXIS_BIT(AXIS_SHARD))};
+    struct params_setup params_setup = {
+        .model = &run->model_config,
+        .compute = layout->compute,
+        .optimizer = &optimizer_adamw,
+        .moments = layout->moments,
+        .offloads = layout->offloads,
+        .zero_stage = run->rank.grid.axes[AXIS_SHARD].size == 1 ? 0 : layout->zero_stage,
+        .trains = true,
+        .rank = run->rank.grid.axes[AXIS_SHARD].index,
+        .num_ranks = run->rank.grid.axes[AXIS_SHARD].size,
+        .replica = grid_group(&run->rank.grid, AXIS_BIT(AXIS_SHARD))};
     struct model_setup model_setup = {.config = &run->model_config,
                                       .max_tokens = layout->micro_sequences * SEQUENCE,
                                       .max_positions = SEQUENCE,
                                       .compute = layout->compute,
                                       .recompute = layout->recompute,
                                       .trains = true};
-    rank_device_spare_sms(&run->rank, params_setup.stage);
+    rank_device_spare_sms(&run->rank, params_setup.zero_stage);
     params_create(&run->params, &run->rank.dev, &params_setup);
     model_create(&run->model, &run->rank.dev, &run->params, &model_setup);
     unsigned divided = grid_axes(&run->rank.grid, DIVIDES_SAMPLES);
@@ -239,7 +239,7 @@ static double worst_difference(const double *a, const double *b) {
 
 /* reference - one rank, one micro-batch, nothing sharded: computed by every rank alone. */
 static void reference(bool tied, double losses[STEPS]) {
-    struct layout layout = {.stage = 0, .micro_sequences = BATCH};
+    struct layout layout = {.zero_stage = 0, .micro_sequences = BATCH};
     curve(NULL, &layout, tied, losses);
 }
 
@@ -249,21 +249,22 @@ static void check_layouts(bool tied) {
     reference(tied, want);
     if (!on_gpu)
         assert_true(want[STEPS - 1] < want[0] - 0.1); /* it learns: the curve has something to compare */
-    for (int stage = 0; stage <= 3; stage++)
+    for (int zero_stage = 0; zero_stage <= 3; zero_stage++)
         for (int accumulation = 1; accumulation <= 4; accumulation += 3)
             for (enum recompute recompute = RECOMPUTE_NONE; recompute <= RECOMPUTE_LAYER; recompute++) {
-                if (on_gpu && ((int)recompute != stage || (accumulation == 1) != (stage % 2 == 0) ||
-                               tied != (stage > 1)))
+                if (on_gpu && ((int)recompute != zero_stage || (accumulation == 1) != (zero_stage % 2 == 0) ||
+                               tied != (zero_stage > 1)))
                     continue; /* each stage and each way to recompute once */
                 int64_t parts = (int64_t)num_ranks * accumulation;
-                struct layout layout = {
-                    .stage = stage, .micro_sequences = (BATCH + parts - 1) / parts, .recompute = recompute};
+                struct layout layout = {.zero_stage = zero_stage,
+                                        .micro_sequences = (BATCH + parts - 1) / parts,
+                                        .recompute = recompute};
                 curve(comm, &layout, tied, got);
                 double worst = worst_difference(got, want);
                 if (!(worst < 1e-5))
                     fail_msg("%d ranks, stage %d, %lld sequences per micro-batch, recompute %d: losses "
                              "differ by %.2e",
-                             num_ranks, stage, (long long)layout.micro_sequences, (int)recompute, worst);
+                             num_ranks, zero_stage, (long long)layout.micro_sequences, (int)recompute, worst);
             }
 }
 
@@ -274,13 +275,13 @@ static void test_replicas_agree(void **state) {
     int num_ranks = comm_num_ranks(comm);
     reference(true, want);
     for (int replicas = 2; replicas <= num_ranks; replicas++)
-        for (int stage = on_gpu ? 3 : 0; stage <= 3 && num_ranks % replicas == 0; stage++) {
-            struct layout layout = {.stage = stage, .micro_sequences = 1, .replicas = replicas};
+        for (int zero_stage = on_gpu ? 3 : 0; zero_stage <= 3 && num_ranks % replicas == 0; zero_stage++) {
+            struct layout layout = {.zero_stage = zero_stage, .micro_sequences = 1, .replicas = replicas};
             curve(comm, &layout, true, got);
             double worst = worst_difference(got, want);
             if (!(worst < 1e-5))
                 fail_msg("%d replicas on %d ranks, stage %d: losses differ by %.2e", replicas, num_ranks,
-                         stage, worst);
+                         zero_stage, worst);
         }
 }
 
@@ -316,10 +317,10 @@ static void test_third_axis(void **state) {
         return;
     struct comm *half = comm_split(comm, comm_rank(comm) % 2);
     for (int replicas = 1; replicas <= num_ranks / 2; replicas++)
-        for (int stage = on_gpu ? 3 : 0; stage <= 3; stage++) {
+        for (int zero_stage = on_gpu ? 3 : 0; zero_stage <= 3; zero_stage++) {
             struct told want, got;
             struct axis_row rows[3];
-            struct layout layout = {.stage = stage, .micro_sequences = 2, .replicas = replicas};
+            struct layout layout = {.zero_stage = zero_stage, .micro_sequences = 2, .replicas = replicas};
             tell(half, &layout, &want);
             layout.rows = rows;
             third_axis(rows, 0); /* both ranks compute all of it: nothing changes */
@@ -373,7 +374,7 @@ static void test_mean_of_means_is_noticed(void **state) {
     double want[STEPS], got[STEPS];
     int num_ranks = comm_num_ranks(comm);
     struct layout layout = {
-        .stage = 2, .micro_sequences = (BATCH + num_ranks - 1) / num_ranks, .mean_of_means = true};
+        .zero_stage = 2, .micro_sequences = (BATCH + num_ranks - 1) / num_ranks, .mean_of_means = true};
     reference(false, want);
     curve(comm, &layout, false, got);
     if (num_ranks == 1) /* one mean of one mean is right */
@@ -384,9 +385,9 @@ static void test_mean_of_means_is_noticed(void **state) {
 
 static void test_same_layout_same_bits(void **state) {
     (void)state;
-    for (int stage = on_gpu ? 3 : 0; stage <= 3; stage++) {
+    for (int zero_stage = on_gpu ? 3 : 0; zero_stage <= 3; zero_stage++) {
         double first[STEPS] = {0}, second[STEPS] = {0};
-        struct layout layout = {.stage = stage, .micro_sequences = 1};
+        struct layout layout = {.zero_stage = zero_stage, .micro_sequences = 1};
         curve(comm, &layout, false, first);
         curve(comm, &layout, false, second);
         assert_memory_equal(first, second, sizeof first);
@@ -398,10 +399,10 @@ static double in_types(struct layout layout, double rate) {
     double want[STEPS], got[STEPS];
     struct layout alone = layout;
     int num_ranks = comm_num_ranks(comm);
-    alone.stage = 0;
+    alone.zero_stage = 0;
     alone.micro_sequences = BATCH;
     curve(NULL, &alone, true, want);
-    layout.stage = 3;
+    layout.zero_stage = 3;
     layout.micro_sequences = (BATCH + num_ranks - 1) / num_ranks;
     layout.rate = rate;
     curve(comm, &layout, true, got);

@@ -18,7 +18,7 @@ enum { TINY_SEQUENCES = 4, TINY_SEQUENCE = 16, TINY_VOCAB = 61, TINY_SLOTS = 64 
 
 struct tiny_setup {
     struct comm *comm; /* NULL: alone */
-    int stage;
+    int zero_stage;
     bool tied, offloads;
     enum dtype compute, moments;
     const struct optimizer_kind *optimizer;
@@ -82,7 +82,7 @@ static inline struct params_setup tiny_params(const struct tiny *t) {
                                  .moments = t->setup.moments,
                                  .storage = t->setup.storage,
                                  .offloads = t->setup.offloads,
-                                 .stage = comm && comm_num_ranks(comm) > 1 ? t->setup.stage : 0,
+                                 .zero_stage = comm && comm_num_ranks(comm) > 1 ? t->setup.zero_stage : 0,
                                  .trains = true,
                                  .rank = comm ? comm_rank(comm) : 0,
                                  .num_ranks = comm ? comm_num_ranks(comm) : 1};

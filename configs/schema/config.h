@@ -111,9 +111,9 @@ struct config {
         int64_t decay_steps; /* wsd: length of the final decay */
         double final_ratio;  /* last learning rate / peak */
     } schedule;
-    struct {              /* parallel: */
-        int64_t stage;    /* 0 nothing sharded, 1 optimizer, 2 + gradients, 3 + parameters; or AUTO_STAGE */
-        int64_t replicas; /* copies of the model, each sharded over its own ranks; 0: one per node; or
+    struct {                /* parallel: */
+        int64_t zero_stage; /* 0 nothing sharded, 1 optimizer, 2 + gradients, 3 + parameters; or AUTO_STAGE */
+        int64_t replicas;   /* copies of the model, each sharded over its own ranks; 0: one per node; or
                              AUTO_REPLICAS */
         enum comm_kind comm; /* how GPUs exchange parameters and gradients */
     } parallel;

@@ -259,7 +259,7 @@ static const struct config_key run_file_keys[] = {
     REAL("schedule.final_ratio", AT(schedule.final_ratio), "0.1", 0, 1, NULL,
          "last learning rate divided by the highest", COURSE),
 
-    INT_OR("parallel.stage", AT(parallel.stage), "3", 0, 3, NULL, auto_stages,
+    INT_OR("parallel.stage", AT(parallel.zero_stage), "3", 0, 3, NULL, auto_stages,
            "what is split over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters; "
            "auto: the "
            "fastest that fits",

@@ -76,7 +76,7 @@ bool rank_rates_measure(struct rank_rates *rates, struct comm *comm) {
     snprintf(log, sizeof log, "/tmp/atelier-doctor-nccl-%ld", (long)getpid());
     bool has_log = rates->num_ranks > 1 && comm_is_root(comm) && measure_log_begin(log);
     /* One replica for each node: then one axis lies inside the nodes, the other between them. */
-    const struct config config = {.parallel = {.stage = 3, .replicas = per_node > 0 ? 0 : 1}};
+    const struct config config = {.parallel = {.zero_stage = 3, .replicas = per_node > 0 ? 0 : 1}};
     bool is_open = rank_device_open(&rank, &config, comm);
     rates->on_gpu = is_open && !rank.dev.ops->host_memory;
     device_describe_cuda(0, rates->device, sizeof rates->device);

@@ -73,7 +73,8 @@ double optimizer_grad_norm(struct params *params, struct comm *comm) {
     for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
         sum += op_sum_squares(params->dev, tensor_1d(params_own_grad(params, s), DTYPE_F32, s->own_count));
     params->dev->section = SECTION_OTHER;
-    if (params->setup.stage > 0 && comm) /* at stage 0 every rank has summed the whole gradient already */
+    if (params->setup.zero_stage > 0 &&
+        comm) /* at stage 0 every rank has summed the whole gradient already */
         comm_sum_f64(comm, &sum, 1);
     return sqrt(sum);
 }

@@ -86,8 +86,8 @@ static void split_segment(struct segment *segment, const struct params_setup *se
     segment->shard_count = segment->count / setup->num_ranks;
     if (segment->storage != STORAGE_TRAINED)
         return;
-    segment->own_first = setup->stage == 0 ? 0 : setup->rank * segment->shard_count;
-    segment->own_count = setup->stage == 0 ? segment->count : segment->shard_count;
+    segment->own_first = setup->zero_stage == 0 ? 0 : setup->rank * segment->shard_count;
+    segment->own_count = setup->zero_stage == 0 ? segment->count : segment->shard_count;
 }
 
 /* split_unit - its segments, and where they lie in slots that hold the whole unit. */
@@ -179,7 +179,7 @@ static void *plus(void *base, int64_t count, enum dtype dtype) {
 
 /* place_weights - what is stored, and masters; in f32 they are the same memory. */
 static void place_weights(struct params *params, struct segment *segment) {
-    bool is_resident = params->setup.stage < 3;
+    bool is_resident = params->setup.zero_stage < 3;
     void *weights = arena_take(&params->arena_params, is_resident ? segment->count : segment->shard_count,
                                segment->stored);
     *(is_resident ? &segment->full : &segment->shard) = weights;
@@ -200,8 +200,9 @@ enum dtype params_state_type(const struct params *params, const struct segment *
 static void place_training(struct params *params, struct segment *segment) {
     if (segment->storage != STORAGE_TRAINED)
         return;
-    segment->grad = arena_take(&params->arena_grads,
-                               params->setup.stage < 2 ? segment->count : segment->shard_count, DTYPE_F32);
+    segment->grad =
+        arena_take(&params->arena_grads, params->setup.zero_stage < 2 ? segment->count : segment->shard_count,
+                   DTYPE_F32);
     struct arena *arena = params->setup.offloads ? &params->arena_offloaded : &params->arena_optimizer;
     for (int i = 0; i < segment->rule->num_states; i++)
         segment->states[i] = arena_take(arena, segment->own_count, params_state_type(params, segment, i));
@@ -232,9 +233,9 @@ static void place_slots(struct params *params) {
     for (int s = 0; s < SLOT_COUNT; s++) {
         struct unit_slot *gathered = &params->gathered[s], *gradient = &params->gradient[s];
         gathered->unit = gradient->unit = -1;
-        if (params->setup.stage == 3)
+        if (params->setup.zero_stage == 3)
             gathered->data = arena_take(&params->arena_comm, largest[s].count, params->setup.compute);
-        if (!params->setup.trains || params->setup.stage < 2)
+        if (!params->setup.trains || params->setup.zero_stage < 2)
             continue;
         gradient->data = arena_take(&params->arena_comm, largest[s].grad_count, DTYPE_F32);
         gradient->landing = arena_take(&params->arena_comm, largest[s].landing_count, DTYPE_F32);
@@ -323,7 +324,7 @@ static struct place find_role(const struct params *params, int unit, enum tensor
 /* values_of - what the forward reads of a segment, [count]; NULL where its unit is not gathered. */
 static void *values_of(const struct params *params, const struct segment *segment) {
     const struct unit_slot *slot = &params->gathered[slot_of(params, segment->unit)];
-    if (params->setup.stage < 3)
+    if (params->setup.zero_stage < 3)
         return segment->full;
     return slot->unit == segment->unit ? plus(slot->data, segment->first, segment->stored) : NULL;
 }
@@ -357,11 +358,11 @@ struct weight params_fused(const struct params *params, int unit, enum tensor_ro
 
 void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
                       enum dtype dtype) {
-    return params->setup.stage == 0 ? plus(own, params->setup.rank * segment->shard_count, dtype) : own;
+    return params->setup.zero_stage == 0 ? plus(own, params->setup.rank * segment->shard_count, dtype) : own;
 }
 
 void *params_value_shard(const struct params *params, const struct segment *segment) {
-    if (params->setup.stage == 3)
+    if (params->setup.zero_stage == 3)
         return segment->shard;
     return plus(segment->full, params->setup.rank * segment->shard_count, segment->stored);
 }

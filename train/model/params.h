@@ -104,7 +104,7 @@ struct params_setup {
     enum dtype moments;                     /* of states that are kept as set: f32 or bf16 */
     const enum storage *storage; /* [param_num_slots], read by params_plan alone; NULL: all is trained */
     bool offloads;               /* masters and states stay in host memory */
-    int stage;
+    int zero_stage;
     bool trains;         /* false: no gradients, no optimizer state */
     int rank, num_ranks; /* among those that hold one replica of the model together */
     int replica;         /* which one; the first writes the checkpoints */

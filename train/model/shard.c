@@ -19,7 +19,7 @@ static void wait_timed(struct params *params, struct transport *link, struct uni
 }
 
 void params_prefetch(struct params *params, struct transport *link, int unit) {
-    if (params->setup.stage < 3 || unit < 0 || unit >= params->num_units)
+    if (params->setup.zero_stage < 3 || unit < 0 || unit >= params->num_units)
         return;
     struct unit_slot *slot = params_slot(params->gathered, params, unit);
     if (slot->unit == unit)
@@ -37,7 +37,7 @@ void params_prefetch(struct params *params, struct transport *link, int unit) {
 }
 
 void params_acquire(struct params *params, struct transport *link, int unit) {
-    if (params->setup.stage < 3)
+    if (params->setup.zero_stage < 3)
         return;
     params_prefetch(params, link, unit);
     wait_timed(params, link, params_slot(params->gathered, params, unit));
@@ -105,7 +105,7 @@ void params_grad_begin(struct params *params, struct transport *link, int unit) 
     struct unit *u = &params->units[unit];
     struct unit_slot *slot = NULL;
     bool overwrites = u->fresh;
-    if (params->setup.stage >= 2) {
+    if (params->setup.zero_stage >= 2) {
         slot = params_slot(params->gradient, params, unit);
         overwrites = take_slot(params, link, unit, slot);
     } else {
@@ -133,7 +133,7 @@ void params_grad_end(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
     for (int i = 0; i < u->num_segments; i++)
         u->segments[i].open_grad = NULL;
-    if (params->setup.stage < 2)
+    if (params->setup.zero_stage < 2)
         return;
     struct unit_slot *slot = params_slot(params->gradient, params, unit);
     CHECK(slot->unit == unit, "gradient of unit %d ends, but unit %d is open", unit, slot->unit);
@@ -146,7 +146,7 @@ void params_grad_end(struct params *params, struct transport *link, int unit) {
 /* sum_whole - the owned range of an array [count] that every rank holds becomes the sum over the ranks. */
 static void sum_whole(struct params *params, struct transport *link, const struct segment *segment,
                       float *whole) {
-    if (params->setup.stage == 0) {
+    if (params->setup.zero_stage == 0) {
         if (params->setup.num_ranks > 1)
             transport_sum_f32(link, whole, segment->count);
         return;
@@ -165,7 +165,7 @@ static void sum_replicas(struct params *params, struct transport *across) {
 
 void params_grad_finish(struct params *params, struct transport *link, struct transport *across) {
     double start = clock_s(), comm_s = params->comm_s;
-    if (params->setup.stage < 2)
+    if (params->setup.zero_stage < 2)
         for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
             sum_whole(params, link, s, s->grad); /* they were kept whole until the end of the step */
     for (int s = 0; s < SLOT_COUNT; s++)
@@ -176,21 +176,21 @@ void params_grad_finish(struct params *params, struct transport *link, struct tr
 }
 
 float *params_own_grad(const struct params *params, const struct segment *segment) {
-    return params->setup.stage == 1 ? segment->grad + segment->own_first : segment->grad;
+    return params->setup.zero_stage == 1 ? segment->grad + segment->own_first : segment->grad;
 }
 
 void *params_own_copy(const struct params *params, const struct segment *segment) {
     if (segment->stored == DTYPE_F32)
         return NULL;
     size_t offset_bytes = (size_t)segment->own_first * dtype_bytes(segment->stored);
-    return params->setup.stage == 3 ? segment->shard : (char *)segment->full + offset_bytes;
+    return params->setup.zero_stage == 3 ? segment->shard : (char *)segment->full + offset_bytes;
 }
 
 void params_gather_own(struct params *params, struct transport *link, const struct segment *segment,
                        float *whole) {
     struct transfer transfer = {0};
     double start = clock_s();
-    if (params->setup.stage == 0) /* the owned range is all of it */
+    if (params->setup.zero_stage == 0) /* the owned range is all of it */
         return;
     transport_all_gather_start(link, whole, whole + segment->own_first,
                                (size_t)segment->shard_count * sizeof *whole, &transfer);
@@ -215,12 +215,12 @@ static void gather_values(struct params *params, struct transport *link, struct 
 
 void params_publish(struct params *params, struct transport *link) {
     for (int s = 0; s < SLOT_COUNT; s++) {
-        if (params->setup.stage == 3)
+        if (params->setup.zero_stage == 3)
             wait_timed(params, link, &params->gathered[s]);
         params->gathered[s].unit = -1;
     }
     double start = clock_s();
-    if (params->setup.stage == 1 || params->setup.stage == 2)
+    if (params->setup.zero_stage == 1 || params->setup.zero_stage == 2)
         for (struct segment *s = NULL; (s = params_next_trained(params, s, NULL));)
             gather_values(params, link, s);
     params->comm_s += clock_s() - start;
@@ -256,8 +256,8 @@ void params_share_masters(struct params *params, struct transport *link) {
     if (params->setup.num_ranks == 1)
         return;
     for (struct segment *s = NULL; (s = params_next(params, s));)
-        if (s->storage != STORAGE_TRAINED && params->setup.stage < 3)
+        if (s->storage != STORAGE_TRAINED && params->setup.zero_stage < 3)
             gather_values(params, link, s);
-        else if (s->storage == STORAGE_TRAINED && params->setup.stage == 0)
+        else if (s->storage == STORAGE_TRAINED && params->setup.zero_stage == 0)
             share_training(params, link, s);
 }

@@ -20,7 +20,7 @@ static void add(char *why, const char *fmt, ...) {
     size_t used = strlen(why);
     va_list args;
     va_start(args, fmt);
-    vsnprintf(why + used, CHOICE_ROOM - used, fmt, args);
+    vsnprintf(why + used, AUTO_LAYOUT_ROOM - used, fmt, args);
     va_end(args);
 }
 
@@ -52,7 +52,7 @@ struct site_facts site_facts_read(const struct config *config, int ranks_per_nod
     return facts;
 }
 
-struct machine choose_machine(const struct site_facts *facts, bool on_gpu, size_t device_bytes) {
+struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, size_t device_bytes) {
     static const double NEAR = 0.05;
     double expected = (double)facts->machine.memory_bytes, difference = fabs((double)device_bytes - expected);
     if (facts->is_known && facts->machine.on_gpu == on_gpu && (!on_gpu || difference <= NEAR * expected))
@@ -62,15 +62,15 @@ struct machine choose_machine(const struct site_facts *facts, bool on_gpu, size_
 
 /* --- choosing --- */
 
-bool choose_layout(struct config *config, const struct model_config *model, const struct plan_ranks *ranks,
-                   char *why) {
+bool auto_layout_choose(struct config *config, const struct model_config *model,
+                        const struct plan_ranks *ranks, char *why) {
     const struct plan_freedom freedom = {.replicas = config->parallel.replicas == AUTO_REPLICAS,
                                          .micro_sequences =
                                              config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
                                          .recompute = config->train.recompute == RECOMPUTE_AUTO,
-                                         .stage = config->parallel.stage == AUTO_STAGE};
+                                         .zero_stage = config->parallel.zero_stage == AUTO_STAGE};
     struct proposal best;
-    if (!freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.stage)
+    if (!freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.zero_stage)
         return true;
     bool fits = plan_best(&best, config, model, ranks, freedom);
     if (best.grid.num_axes == 0) /* no grid: told by whoever makes it */
@@ -79,12 +79,12 @@ bool choose_layout(struct config *config, const struct model_config *model, cons
     config->train.recompute = best.recompute;
     if (freedom.replicas)
         config->parallel.replicas = best.grid.axes[AXIS_REPLICA].size;
-    if (freedom.stage)
-        config->parallel.stage = best.stage;
+    if (freedom.zero_stage)
+        config->parallel.zero_stage = best.zero_stage;
     if (freedom.replicas)
         add(why, "replicas %d, ", best.grid.axes[AXIS_REPLICA].size);
-    if (freedom.stage)
-        add(why, "stage %d, ", best.stage);
+    if (freedom.zero_stage)
+        add(why, "stage %d, ", best.zero_stage);
     if (freedom.micro_sequences)
         add(why, "micro_sequences %lld, ", (long long)best.micro_sequences);
     if (freedom.recompute)

@@ -1,4 +1,4 @@
-/* choose.h - what a run file leaves to the program with 'auto', chosen the same way by `atelier plan` and by
+/* auto_layout.h - what a run file leaves to the program with 'auto', chosen the same way by `atelier plan` and by
  * the run: from the site's profile and the kind of device alone, never from a measurement, so that the same
  * run file on the same kind of nodes always has the same layout, and a resumed run the layout it had. */
 #pragma once
@@ -19,18 +19,18 @@ struct site_facts site_facts_of(const struct config *config, const struct site_p
                                 int ranks_per_node);
 struct site_facts site_facts_read(const struct config *config, int ranks_per_node);
 
-/* choose_machine - for the choice: the profile's machine where it is of this kind and its memory is near the
+/* auto_layout_machine - for the choice: the profile's machine where it is of this kind and its memory is near the
  * device's own (boards of one kind differ by a little), else an unknown one with the device's memory. */
-struct machine choose_machine(const struct site_facts *facts, bool on_gpu, size_t device_bytes);
+struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, size_t device_bytes);
 
-enum { CHOICE_ROOM = 400 };
+enum { AUTO_LAYOUT_ROOM = 400 };
 
-/* choose_layout - a number in place of each 'auto', the fastest layout by the plan's own model (plan_best).
- * Adds its reason to why ("" where nothing was left open), room CHOICE_ROOM.  Returns false where nothing
+/* auto_layout_choose - a number in place of each 'auto', the fastest layout by the plan's own model (plan_best).
+ * Adds its reason to why ("" where nothing was left open), room AUTO_LAYOUT_ROOM.  Returns false where nothing
  * fits: the smallest layout is then chosen; where the replicas that config asks for do not divide the ranks,
  * 'auto' stays, for no run can have them. */
-bool choose_layout(struct config *config, const struct model_config *model, const struct plan_ranks *ranks,
-                   char *why);
+bool auto_layout_choose(struct config *config, const struct model_config *model,
+                        const struct plan_ranks *ranks, char *why);
 
 /* recompute_name - "none", "layer": as in the run file. */
 const char *recompute_name(enum recompute recompute);

@@ -12,7 +12,7 @@ enum { HEAD_ROWS_GPU = 4096 };
 struct layout layout_make(const struct config *config, const struct model_config *model,
                           const struct grid *grid, bool on_gpu) {
     CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
-              config->parallel.stage >= 0,
+              config->parallel.zero_stage >= 0,
           "a layout was asked for before 'auto' was replaced");
     int num_shards = grid->axes[AXIS_SHARD].size;
     return (struct layout){
@@ -21,7 +21,8 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .optimizer = optimizer_kind(config->optimizer.kind),
                    .moments = config->optimizer.state_dtype,
                    .offloads = config->optimizer.offload,
-                   .stage = num_shards == 1 ? 0 : (int)config->parallel.stage, /* alone: nothing to split */
+                   .zero_stage =
+                       num_shards == 1 ? 0 : (int)config->parallel.zero_stage, /* alone: nothing to split */
                    .trains = true,
                    .rank = grid->axes[AXIS_SHARD].index,
                    .num_ranks = num_shards,

@@ -99,7 +99,8 @@ static double optimizer_bytes(const struct layout *layout) {
     const struct params_setup *p = &layout->params;
     double per_value = 8 + 4 + (double)dtype_bytes(p->compute);
     double states = 2 * optimizer_state_bytes(p->optimizer, p->model, p->moments);
-    return ((double)model_num_parameters(p->model) * per_value + states) / (p->stage > 0 ? p->num_ranks : 1);
+    return ((double)model_num_parameters(p->model) * per_value + states) /
+           (p->zero_stage > 0 ? p->num_ranks : 1);
 }
 
 /* optimizer_products_s - of one rank: matrices that are owned whole are shared by the ranks of a replica. */
@@ -122,7 +123,7 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
     double scatter = share * parameters * GRADIENT_BYTES;
     /* Whole matrices go to their owners and back, or are summed. */
     double update = 2 * share * GRADIENT_BYTES * optimizer_matrix_values(p->optimizer, p->model);
-    switch (p->stage) {
+    switch (p->zero_stage) {
     case 0:
         return (struct link_bytes){0, 2 * scatter + update};
     case 1:
@@ -137,7 +138,7 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
 /* across_bytes - the sum of gradients between replicas, once per step. */
 static double across_bytes(const struct layout *layout, const struct grid *grid) {
     const struct params_setup *p = &layout->params;
-    double owned = (double)model_num_parameters(p->model) / (p->stage > 0 ? p->num_ranks : 1);
+    double owned = (double)model_num_parameters(p->model) / (p->zero_stage > 0 ? p->num_ranks : 1);
     int num_replicas = grid->axes[AXIS_REPLICA].size;
     return 2.0 * (num_replicas - 1) / num_replicas * owned * GRADIENT_BYTES;
 }
@@ -244,7 +245,7 @@ struct proposal plan_as_is(const struct config *config, const struct model_confi
         .grid = *grid,
         .micro_sequences = config->train.micro_sequences,
         .recompute = config->train.recompute,
-        .stage = layout.params.stage,
+        .zero_stage = layout.params.zero_stage,
         .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
         .time = plan_time(config, model, &layout, grid, ranks_per_node, machine)};
     proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= plan_room_bytes(machine);

@@ -58,7 +58,7 @@ struct proposal {
     struct grid grid; /* of rank 0 */
     int64_t micro_sequences;
     enum recompute recompute;
-    int stage;
+    int zero_stage;
     struct layout_memory memory;
     struct plan_time time;
     bool fits;
@@ -70,7 +70,7 @@ struct proposal plan_as_is(const struct config *config, const struct model_confi
 
 /* What plan_best may choose; the rest stays as config has it. */
 struct plan_freedom {
-    bool replicas, micro_sequences, recompute, stage;
+    bool replicas, micro_sequences, recompute, zero_stage;
 };
 
 /* The ranks that a layout is for. */

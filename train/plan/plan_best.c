@@ -15,8 +15,8 @@ struct search {
 static int compare_simplicity(const struct proposal *a, const struct proposal *b) {
     if (a->grid.axes[AXIS_REPLICA].size != b->grid.axes[AXIS_REPLICA].size)
         return a->grid.axes[AXIS_REPLICA].size < b->grid.axes[AXIS_REPLICA].size ? -1 : 1;
-    if (a->stage != b->stage)
-        return a->stage < b->stage ? -1 : 1;
+    if (a->zero_stage != b->zero_stage)
+        return a->zero_stage < b->zero_stage ? -1 : 1;
     if (a->recompute != b->recompute)
         return a->recompute < b->recompute ? -1 : 1;
     return a->micro_sequences < b->micro_sequences ? -1 : a->micro_sequences > b->micro_sequences;
@@ -55,20 +55,21 @@ static void try_layout(struct search *search, const struct grid *grid) {
 
 /* try_stages - all stages and ways to recompute; alone in its replica a rank has nothing to split. */
 static void try_stages(struct search *search, const struct grid *grid) {
-    int64_t stage = search->trial.parallel.stage;
+    int64_t zero_stage = search->trial.parallel.zero_stage;
     enum recompute recompute = search->trial.train.recompute;
-    int first = search->freedom.stage ? 0 : (int)stage, last = search->freedom.stage ? 3 : (int)stage;
-    if (search->freedom.stage && grid->axes[AXIS_SHARD].size == 1)
+    int first = search->freedom.zero_stage ? 0 : (int)zero_stage,
+        last = search->freedom.zero_stage ? 3 : (int)zero_stage;
+    if (search->freedom.zero_stage && grid->axes[AXIS_SHARD].size == 1)
         last = 0;
     for (int s = first; s <= last; s++)
         for (int r = RECOMPUTE_NONE; r <= RECOMPUTE_LAYER; r++) {
             if (!search->freedom.recompute && r != (int)recompute)
                 continue;
-            search->trial.parallel.stage = s;
+            search->trial.parallel.zero_stage = s;
             search->trial.train.recompute = (enum recompute)r;
             try_layout(search, grid);
         }
-    search->trial.parallel.stage = stage;
+    search->trial.parallel.zero_stage = zero_stage;
     search->trial.train.recompute = recompute;
 }
 

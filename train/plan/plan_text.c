@@ -18,7 +18,8 @@ static void print_ranks(const struct run_plan *plan) {
     printf("ranks        %d on %lld node%s, %s; %d replica%s of %d; stage %d\n", grid_num_ranks(grid),
            (long long)place->nodes, place->nodes > 1 ? "s" : "",
            place->machine.on_gpu ? "a GPU each" : "on processors", grid->axes[AXIS_REPLICA].size,
-           grid->axes[AXIS_REPLICA].size > 1 ? "s" : "", grid->axes[AXIS_SHARD].size, plan->proposal.stage);
+           grid->axes[AXIS_REPLICA].size > 1 ? "s" : "", grid->axes[AXIS_SHARD].size,
+           plan->proposal.zero_stage);
     printf(
         "batch        %lld sequences of %lld tokens; %lld in one forward pass of a rank; recompute %s; %s\n",
         (long long)plan->config.train.batch_sequences, (long long)plan->config.data.sequence_tokens,
@@ -193,7 +194,7 @@ void run_plan_print_json(const struct run_plan *plan) {
     json_t *root = json_pack("{s:b, s:I, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits, "nodes",
                              (json_int_t)plan->place->nodes, "replicas", plan->grid.axes[AXIS_REPLICA].size,
                              "shards", plan->grid.axes[AXIS_SHARD].size, "micro_sequences",
-                             (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.stage,
+                             (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.zero_stage,
                              "recompute", recompute_name(plan->proposal.recompute), "chosen", plan->choice);
     json_t *figures = json_pack(
         "{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s", time->step_s,

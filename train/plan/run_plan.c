@@ -82,8 +82,8 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
         say(text, room_bytes, "train.recompute=%s", recompute_name(to->train.recompute));
     if (to->parallel.replicas != from->parallel.replicas)
         say(text, room_bytes, "parallel.replicas=%lld", (long long)to->parallel.replicas);
-    if (to->parallel.stage != from->parallel.stage)
-        say(text, room_bytes, "parallel.stage=%lld", (long long)to->parallel.stage);
+    if (to->parallel.zero_stage != from->parallel.zero_stage)
+        say(text, room_bytes, "parallel.stage=%lld", (long long)to->parallel.zero_stage);
     if (to->optimizer.state_dtype != from->optimizer.state_dtype)
         say(text, room_bytes, "optimizer.state_dtype=%s", dtype_name(to->optimizer.state_dtype));
     if (to->optimizer.offload != from->optimizer.offload)
@@ -108,7 +108,7 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     trial.train.recompute = advice->proposal.recompute;
     trial.parallel.replicas = advice->proposal.grid.axes[AXIS_REPLICA].size;
     if (advice->proposal.grid.axes[AXIS_SHARD].size > 1)
-        trial.parallel.stage = advice->proposal.stage;
+        trial.parallel.zero_stage = advice->proposal.zero_stage;
     struct config from = plan->config;
     from.slurm.nodes = place->nodes;
     from.parallel.replicas =
@@ -177,9 +177,9 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
     if (layout_check_sizes(config, model, num_ranks, err) != 0)
         return -1;
     struct machine compared =
-        choose_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
+        auto_layout_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
     const struct plan_ranks ranks = {(int)num_ranks, per_node, &compared};
-    choose_layout(&plan->config, model, &ranks, plan->choice);
+    auto_layout_choose(&plan->config, model, &ranks, plan->choice);
     if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
         return -1;
     plan->proposal = plan_as_is(&plan->config, model, &plan->grid, per_node, &place->machine);

@@ -31,7 +31,7 @@ struct run_plan {
     const struct model_config *model;
     const struct run_place *place;
     struct grid grid;
-    char choice[CHOICE_ROOM]; /* what was chosen and why; "" nothing was left open */
+    char choice[AUTO_LAYOUT_ROOM]; /* what was chosen and why; "" nothing was left open */
     struct proposal proposal;
     double save_s, wall_s;
     int64_t num_saves, num_jobs; /* jobs: 1 where there is no limit */

@@ -20,8 +20,8 @@ enum { TRANSFER_SMS = 16 };
 
 /* Stages whose gathers or reductions run while layers compute; those of the others come after the backward,
  * when NCCL may have the whole GPU. */
-static bool transfers_beside_products(int64_t stage) {
-    return stage >= 2;
+static bool transfers_beside_products(int64_t zero_stage) {
+    return zero_stage >= 2;
 }
 
 int rank_threads(const struct config *config, const struct comm *comm) {
@@ -123,7 +123,7 @@ bool rank_device_join(struct rank_device *rank, const struct config *config, str
         .grid = &rank->grid,
         .device = &rank->dev,
         .kind = rank->dev.ops->host_memory ? TRANSPORT_HOST : gpu_transport(config),
-        .shard_sms = transfers_beside_products(config->parallel.stage) ? TRANSFER_SMS : 0};
+        .shard_sms = transfers_beside_products(config->parallel.zero_stage) ? TRANSFER_SMS : 0};
     if (!axes_open(&rank->axes, &setup, comm))
         return false;
     rank->link = axes_transport(&rank->axes, AXIS_BIT(AXIS_SHARD));
@@ -138,9 +138,9 @@ bool rank_device_open(struct rank_device *rank, const struct config *config, str
 /* One target for all products of the run, that of one transfer: another in every phase would multiply the
  * shapes to choose for.  A gather and a reduction that overlap, as in a backward at stage 3, may occupy twice
  * as many; in between the transfers none are occupied. */
-void rank_device_spare_sms(struct rank_device *rank, int stage) {
+void rank_device_spare_sms(struct rank_device *rank, int zero_stage) {
     if (!rank->dev.ops->host_memory)
-        cuda_linear_spare_sms(&rank->dev, transfers_beside_products(stage) ? rank->link->sms : 0);
+        cuda_linear_spare_sms(&rank->dev, transfers_beside_products(zero_stage) ? rank->link->sms : 0);
 }
 
 void rank_device_close(struct rank_device *rank) {

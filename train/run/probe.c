@@ -207,13 +207,13 @@ static enum probe_verdict probe_axis(const struct probed *axis, const struct pla
 }
 
 /* probe_axes - all of the grid, innermost first; the worst verdict of them. */
-static enum probe_verdict probe_axes(const struct chosen *chosen, const struct places *places,
+static enum probe_verdict probe_axes(const struct auto_layout *auto_layout, const struct places *places,
                                      struct rank_device *rank, struct comm *comm, struct metrics *metrics) {
-    const struct machine *machine = &chosen->facts.machine;
+    const struct machine *machine = &auto_layout->facts.machine;
     const struct grid *grid = &rank->grid;
     int per_node = places->num_ranks / places->num_nodes;
-    double intra = chosen->facts.intra_gb_s > 0 ? machine->link_bytes_per_s : 0;
-    double inter = chosen->facts.inter_gb_s > 0 ? machine->node_bytes_per_s : 0;
+    double intra = auto_layout->facts.intra_gb_s > 0 ? machine->link_bytes_per_s : 0;
+    double inter = auto_layout->facts.inter_gb_s > 0 ? machine->node_bytes_per_s : 0;
     enum probe_verdict worst = PROBE_GOOD;
     for (int a = grid->num_axes - 1; a >= 0; a--) {
         int stride = grid_stride(grid, a), sharing = stride < per_node ? stride : per_node;
@@ -224,22 +224,22 @@ static enum probe_verdict probe_axes(const struct chosen *chosen, const struct p
                                     .crosses = crosses,
                                     /* as many rings at the same time share a node's network */
                                     .expected = crosses ? inter / sharing : intra};
-        enum probe_verdict verdict = probe_axis(&axis, places, &chosen->config, rank, comm, metrics);
+        enum probe_verdict verdict = probe_axis(&axis, places, &auto_layout->config, rank, comm, metrics);
         worst = verdict > worst ? verdict : worst;
     }
     return worst;
 }
 
-bool probe_run(const struct chosen *chosen, struct rank_device *rank, struct comm *comm,
+bool probe_run(const struct auto_layout *auto_layout, struct rank_device *rank, struct comm *comm,
                struct metrics *metrics) {
-    const struct config *config = &chosen->config;
+    const struct config *config = &auto_layout->config;
     struct places places;
     struct err err = {""};
     places_gather(&places, comm);
     enum probe_verdict worst = PROBE_GOOD;
     if (probe_is_wanted(config->fabric.probe, places.num_ranks, places.num_nodes,
                         !rank->dev.ops->host_memory))
-        worst = probe_axes(chosen, &places, rank, comm, metrics);
+        worst = probe_axes(auto_layout, &places, rank, comm, metrics);
     places_free(&places);
     if (worst == PROBE_REFUSED)
         err_set(&err,

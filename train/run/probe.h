@@ -22,5 +22,5 @@ int probe_slowest_node(const double *rates, int num_nodes);
 
 /* probe_run - measure both axes of the grid, tell, and where one is slow find the slowest node.  Returns
  * false on all ranks when the run is refused, which the root has said.  Collective. */
-bool probe_run(const struct chosen *chosen, struct rank_device *rank, struct comm *comm,
+bool probe_run(const struct auto_layout *auto_layout, struct rank_device *rank, struct comm *comm,
                struct metrics *metrics);

@@ -77,13 +77,13 @@ static bool open_log(struct trainer *t) {
 /* take_device - what this rank computes with, and the layout for it: from here on config has numbers in place of
  * 'auto'. */
 static bool take_device(struct trainer *t) {
-    chosen_begin(&t->chosen, t->given, t->comm);
+    auto_layout_begin(&t->auto_layout, t->given, t->comm);
     if (!rank_device_take(&t->rank, t->given, t->comm))
         return false;
-    chosen_finish(&t->chosen, &t->model_config, &t->rank, t->comm);
-    t->config = &t->chosen.config;
-    if (t->chosen.why[0])
-        metrics_note(t->metrics, "chosen: %s", t->chosen.why);
+    auto_layout_finish(&t->auto_layout, &t->model_config, &t->rank, t->comm);
+    t->config = &t->auto_layout.config;
+    if (t->auto_layout.why[0])
+        metrics_note(t->metrics, "chosen: %s", t->auto_layout.why);
     return rank_device_connect(&t->rank, t->config, t->comm);
 }
 
@@ -95,7 +95,7 @@ static void tell_plan(struct trainer *t, const struct layout *layout, const stru
                  "model: %lld parameters, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
                  (long long)model_num_parameters(&t->model_config), dtype_name(layout->params.compute),
                  comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
-                 t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.stage,
+                 t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.zero_stage,
                  num_replicas, num_replicas > 1 ? "s" : "");
     for (int i = 0; i < RUN_CHAT_NOTES; i++)
         if (t->source.chat.notes[i])
@@ -127,7 +127,7 @@ static bool take_memory(struct trainer *t) {
     struct layout layout = layout_make(t->config, &t->model_config, &t->rank.grid, !dev->ops->host_memory);
     if (!check_memory(t, &layout))
         return false;
-    rank_device_spare_sms(&t->rank, layout.params.stage);
+    rank_device_spare_sms(&t->rank, layout.params.zero_stage);
     if (!gemm_choices_load(t))
         return false;
     params_create(&t->params, dev, &layout.params);
@@ -217,7 +217,7 @@ bool trainer_open(struct trainer *t, const struct config *given, struct comm *co
     if (!open_log(t))
         return false;
     /* The machine decides the layout, the layout the memory; then the weights come in. */
-    if (!take_device(t) || !take_memory(t) || !probe_run(&t->chosen, &t->rank, comm, t->metrics))
+    if (!take_device(t) || !take_memory(t) || !probe_run(&t->auto_layout, &t->rank, comm, t->metrics))
         return false;
     if (!load_state(t) || !open_provenance(t))
         return false;

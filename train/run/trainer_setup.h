@@ -25,7 +25,7 @@ struct trainer {
         *config; /* the same with numbers in place of 'auto', from trainer_open's take_device on; borrowed */
     struct comm *comm; /* borrowed */
     struct rank_device rank;
-    struct chosen chosen; /* the automatic layout: holds config */
+    struct auto_layout auto_layout; /* the automatic layout: holds config */
     struct stragglers stragglers;
     struct loss_scale loss_scale;
     struct resume resume;

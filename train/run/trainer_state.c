@@ -31,7 +31,7 @@ char *trainer_state_text(const struct trainer *t) {
         (json_int_t)t->config->run.seed, "sequence_tokens", (json_int_t)t->config->data.sequence_tokens,
         "batch_sequences", (json_int_t)t->config->train.batch_sequences, "packing",
         (json_int_t)t->config->data.packing, "data_tokens", (json_int_t)loader_num_tokens(t->data.train),
-        "num_ranks", comm_num_ranks(t->comm), "stage", (int)t->config->parallel.stage, "config",
+        "num_ranks", comm_num_ranks(t->comm), "stage", (int)t->config->parallel.zero_stage, "config",
         t->config->text ? t->config->text : "");
     CHECK(state, "training state could not be written as JSON");
     char reason[TRAINER_REASON_ROOM];
