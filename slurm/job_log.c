@@ -39,7 +39,7 @@ struct scan {
     bool has_begun;         /* a task ended, or the step was cancelled */
     bool is_preempted;
     bool is_node_failure; /* of a node that may not be named */
-    bool is_other;        /* a reason that is no node's */
+    bool is_other;        /* a reason that is not a node's */
 };
 
 /* read_node_words - lines in which Slurm blames a node. */

@@ -301,7 +301,7 @@ bool slurm_was_preempted(const char *id) {
     return was;
 }
 
-/* scancel - with one option or none.  A job that has ended meanwhile is no failure: Slurm 24 ends with that error number
+/* scancel - with one option or none.  A job that has ended meanwhile is not a failure: Slurm 24 ends with that error number
  * (ESLURM_ALREADY_DONE, 2021), cut to a byte, and says nothing. */
 static int scancel(const char *option, const char *id, struct err *err) {
     enum { ALREADY_DONE = 2021 & 0xff };

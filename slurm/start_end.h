@@ -15,6 +15,6 @@ struct log_end start_end_look(const char *run_folder, const char *job_name, cons
 /* start_nodes_read - the first node that failed in lines "NODE|STATE|REASON" of sinfo; LOG_SILENT: none did. */
 struct log_end start_nodes_read(const char *text);
 
-/* start_has_node - whether a name is one of the hosts, a line each; a domain behind it is cut off (the name is
+/* start_has_node - whether a name is one of the hosts, a line each; a domain after it is cut off (the name is
  * shortened in place). */
 bool start_has_node(char *name, const char *hosts);

@@ -29,7 +29,7 @@ refused() {
     run '[12]' timeout 10 "$atelier" "$@"
     expect_output "^error: .*$words"
     if grep -Eq 'fatal|Sanitizer|runtime error' "$log"; then
-        fail "'$*': this is no answer to a damaged file"
+        fail "'$*': this is not an answer to a damaged file"
     fi
     left=$(find "$work" -maxdepth 1 -name 'out.*')
     [ -z "$left" ] || fail "'$*' left something behind: $left"

@@ -82,7 +82,7 @@ put_value() {
 
 # check_lines - what submit said: messages, a line each, without control characters, and one error where it refused.
 check_lines() {
-    ! grep -Evq '^(error|warning|note): ' "$work/said" || fail "$what: a line is no message: $(cat "$work/said")"
+    ! grep -Evq '^(error|warning|note): ' "$work/said" || fail "$what: a line is not a message: $(cat "$work/said")"
     ! LC_ALL=C tr -d '\n\200-\377 -~' <"$work/said" | grep -q . || fail "$what: control characters in a message"
     errors=$(grep -c '^error: ' "$work/said")
     [ "$errors" = $((code / 2)) ] || fail "$what: code $code, $errors errors: $(cat "$work/said")"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # scenario_slurm_nodes.sh - nodes that fail, on a real Slurm of two: a rank is killed on one node, and the next start of the
 # chain is on the other; with one node that may be left out, the second failure lets the first node in again; a node that
-# Slurm finds dead is left out too; what is no node's fault (preempted, without accounts; cancelled) leaves none out.
+# Slurm finds dead is left out too; what is not a node's fault (preempted, without accounts; cancelled) leaves none out.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario slurm_nodes

@@ -69,7 +69,7 @@ run 1 "$atelier" eval "$work/overflow" --data "$work/fiches-valid.h5"
 expect_output "^error: the loss of '$work/overflow' is not finite at token [0-9]* of document [0-9]* of '$work/fiches-valid.h5' .source '.*overflowed f32.*lower learning rate"
 run 1 "$atelier" eval "$work/overflow" --data "$work/fiches-valid.h5" --json
 if grep -q '"loss"' "$log"; then
-    fail "eval printed a loss that is no number"
+    fail "eval printed a loss that is not a number"
 fi
 run 1 "$atelier" generate "$work/overflow" --prompt Bonjour --max-tokens 4 --temperature 0
 expect_output "^error: [0-9]* of the [0-9]* logits of '$work/overflow' after token [0-9]* of the text .*not finite.*overflowed f32"

@@ -95,7 +95,7 @@ static void test_help(void **state) {
         assert_false(names_all(help, more, command->num_options + 1)); /* control: one more than it names */
         assert_non_null(strstr(help, "usage: atelier "));
         assert_true(strlen(command->text) > 20 && strlen(command->summary) > 10);
-        assert_ptr_equal(command_find(command->name), command); /* no name stands there twice */
+        assert_ptr_equal(command_find(command->name), command); /* each name stands there once */
         for (const char *line = help; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
             assert_true(strcspn(line, "\n") <= 100);
         free(help);
@@ -137,7 +137,7 @@ static void test_each_option(void **state) {
             if (option->kind != OPTION_FLAG) {
                 reads(command, &once, "needs a value"); /* the line ends */
                 struct line next = once;
-                put(&next, option->name); /* an option's name is no value */
+                put(&next, option->name); /* an option's name is not a value */
                 reads(command, &next, "needs a value");
                 put_value(&once, option);
             }

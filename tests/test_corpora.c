@@ -403,7 +403,7 @@ static void test_invisible_answers(void **state) {
           "<|im_start|>user\nq<s><|im_end|>\n<|im_start|>assistant\n\xE2\x80\x8B.<|im_end|>\n");
 }
 
-/* Messages that hold the text of a special token are counted, and that text is no token. */
+/* Messages that hold the text of a special token are counted, and that text is not a token. */
 static void test_special_text(void **state) {
     (void)state;
     static const struct {

@@ -25,7 +25,7 @@ static void test_targets_exist(void **state) {
             if (config_key_index(config_table(), word) >= 0)
                 fail_msg("'%s' is a key here", word);
             if (foreign_key(word) != &words[i]) /* each is there once */
-                fail_msg("'%s' is there twice", word);
+                fail_msg("'%s' is a duplicate", word);
         }
         free(list);
     }

@@ -381,7 +381,7 @@ static void test_variables(void **state) {
     assert_non_null(strstr(room, "'slurm.environment' holds '$IMAGES/cache': the '$' stays as it is"));
     assert_non_null(strstr(room, "'slurm.options' holds '--comment=${IMAGES}': the '$' stays as it is"));
     planned_release(&p);
-    setenv("IMAGES", "/scratch\nid", 1); /* a variable is no way around the rules */
+    setenv("IMAGES", "/scratch\nid", 1); /* a variable is not a way around the rules */
     plan_with(&p, PROFILE, NULL, 0);
     assert_true(!p.script && !p.plan.has_script);
     assert_non_null(strstr(all_diagnostics(&p, room), "'launcher' holds a line break"));

@@ -293,7 +293,7 @@ static int call_macro(struct jinja_run *run, const struct node *macro, const str
     return status;
 }
 
-/* eval_call - of a function or of a method.  A field of a namespace is no method. */
+/* eval_call - of a function or of a method.  A field of a namespace is not a method. */
 static int eval_call(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     const struct node *callee = node->a;
     struct jinja_args args;

@@ -168,7 +168,7 @@ struct jinja_value value_part(const struct jinja_value *text, size_t from, size_
 struct jinja_value value_join(struct jinja_run *run, const struct jinja_value *a,
                               const struct jinja_value *b);
 void value_flatten(struct jinja_run *run, struct jinja_value *value);
-/* value_copy_origins - those of a string that is no rope, one for each byte. */
+/* value_copy_origins - those of a string that is not a rope, one for each byte. */
 void value_copy_origins(uint16_t *origins, const struct jinja_value *text);
 /* value_strip - without the characters of set at its sides; set NULL: white space. */
 struct jinja_value value_strip(const struct jinja_value *text, const struct jinja_value *set, bool left,

@@ -103,7 +103,7 @@ static int open_all(struct eval *eval, struct err *err) {
     return 0;
 }
 
-/* not_finite - the loss of a row of sequence `index` is no number: where, why, what to do.  Returns -1. */
+/* not_finite - the loss of a row of sequence `index` is not a number: where, why, what to do.  Returns -1. */
 static int not_finite(const struct eval *eval, int64_t index, int64_t row, struct err *err) {
     struct sample_piece token = loader_eval_token(eval->loader, index, row);
     const struct token_source *source =

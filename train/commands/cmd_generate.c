@@ -207,7 +207,7 @@ static int read_prompt(struct writer *writer, const struct generate_words *words
     return status;
 }
 
-/* check_logits - all finite: the most likely of what is no number would be some token all the same. */
+/* check_logits - all finite: the most likely of what is not a number would be some token all the same. */
 static int check_logits(const struct writer *writer, const struct generate_words *words, struct err *err) {
     int64_t num_bad = 0, vocab_size = writer->session->config.vocab_size;
     for (int64_t i = 0; i < vocab_size; i++)

@@ -45,7 +45,7 @@ static double allowed(enum export_type type) {
     }
 }
 
-/* check_finite - infinity and what is no number compare with nothing. */
+/* check_finite - infinity and what is not a number compare with nothing. */
 static int check_finite(const char *path, const float *logits, int64_t count, struct err *err) {
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(logits[i]))
