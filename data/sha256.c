@@ -1,4 +1,4 @@
-/* sha256.c - see sha256.h.  Letters, constants and schedule are those of FIPS 180-4, section 6.2. */
+/* sha256.c - SHA-256 of bytes as they come.  Letters, constants and schedule are those of FIPS 180-4, section 6.2. */
 #include "data/sha256.h"
 
 #include <string.h>

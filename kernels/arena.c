@@ -1,4 +1,4 @@
-/* arena.c - see arena.h. */
+/* arena.c - memory that is sized first and handed out afterwards: the same calls do both. */
 #include "kernels/arena.h"
 #include "kernels/units.h"
 

@@ -1,4 +1,4 @@
-/* clock.c - see clock.h. */
+/* clock.c - seconds of the monotonic clock. */
 #include "kernels/clock.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* job_log.c - see job_log.h.  The phrases are those of Slurm 22.05 to 24.11 and of our own messages. */
+/* job_log.c - why a job's start ended, by what its log says.  The phrases are those of Slurm 22.05 to 24.11 and of our
+ * own messages. */
 #include "slurm/job_log.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* start_end.c - see start_end.h. */
+/* start_end.c - how a start of a chain ended, whether a node is to blame, and which nodes the next one leaves out. */
 #include "slurm/start_end.h"
 
 #include <stdio.h>

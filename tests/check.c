@@ -1,4 +1,4 @@
-/* check.c - see check.h. */
+/* check.c - folders, files and comparisons that the tests share. */
 #include "tests/check.h"
 
 #include <math.h>

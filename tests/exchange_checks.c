@@ -1,4 +1,4 @@
-/* exchange_checks.c - see exchange_checks.h. */
+/* exchange_checks.c - sends, all-to-all and 16-bit sums of one transport against plain arithmetic. */
 #include "tests/exchange_checks.h"
 
 #include <stdlib.h>

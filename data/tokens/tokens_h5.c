@@ -1,5 +1,5 @@
-/* tokens_h5.c - see tokens_h5.h.  The child sends one byte, 'F' for facts or 'E' for an error's text, and
- * then the bytes of it, through a pipe. */
+/* tokens_h5.c - facts of a token file, asked of HDF5 in a child process.  The child sends one byte, 'F' for facts or
+ * 'E' for an error's text, and then the bytes of it, through a pipe. */
 #include "data/tokens/tokens_h5.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* head.c - see head.h. */
+/* head.c - the final norm, the logits a piece at a time, and the losses; forward and backward. */
 #include "train/model/head.h"
 
 #include "train/model/layer.h"

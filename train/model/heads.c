@@ -1,4 +1,4 @@
-/* heads.c - see heads.h.
+/* heads.c - what happens to queries, keys and values between the projection and attention.
  *
  * QK-norm works on one kind of head at a time: its columns are taken out of the fused projection, normalised as rows of
  * width D, and put back.  In both directions two buffers are at hand that are not in use at that moment: `attended`

@@ -1,4 +1,5 @@
-/* layer.c - see layer.h.  Memory is in model_memory.c, what happens between projections and attention in heads.c. */
+/* layer.c - one decoder layer by its plan, forward and backward, one line per operation.  Memory is in model_memory.c,
+ * what happens between projections and attention in heads.c. */
 #include "train/model/layer.h"
 
 #include "train/model/heads.h"

@@ -1,5 +1,5 @@
-/* linear.c - see linear.h.  A pair costs two products of its rank's width in each direction, and x A^T once more in the
- * backward: it is not kept. */
+/* linear.c - a product with its bias and low-rank pairs.  A pair costs two products of its rank's width in each
+ * direction, and x A^T once more in the backward: it is not kept. */
 #include "train/model/linear.h"
 
 /* The places of a pair in the scratch memory, each with room for f32. */

@@ -1,4 +1,5 @@
-/* optimizer.c - see optimizer.h.  The optimizers are in optimizer_NAME.c. */
+/* optimizer.c - the list of optimizers, the gradient norm, and one update rule after the other.  The optimizers are in
+ * optimizer_NAME.c. */
 #include "train/model/optimizer.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* owners.c - see owners.h. */
+/* owners.c - which rank updates which whole matrix: the largest first, each to the rank with the least so far. */
 #include "train/model/owners.h"
 
 #include <stdlib.h>

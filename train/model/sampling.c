@@ -1,4 +1,4 @@
-/* sampling.c - see sampling.h. */
+/* sampling.c - the next token from logits: temperature, top-k, top-p, and the draw. */
 #include "train/model/sampling.h"
 
 #include <math.h>

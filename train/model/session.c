@@ -1,4 +1,4 @@
-/* session.c - see session.h. */
+/* session.c - a model opened to be looked at, by eval and generate: one rank, no gradients. */
 #include "train/model/session.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* state.c - see state.h.  The phases of a save are those of checkpoints/checkpoint/checkpoint.h with an agreement after
- * each. */
+/* state.c - weights and optimizer states between memory and files.  The phases of a save are those of
+ * checkpoints/checkpoint/checkpoint.h with an agreement after each. */
 #include "train/model/state.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* axes.c - see axes.h. */
+/* axes.c - a comm and a transport for every axis of the grid, and comms for the sets of axes that sums run over. */
 #include "train/ranks/axes.h"
 
 #include <string.h>

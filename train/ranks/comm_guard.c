@@ -1,4 +1,4 @@
-/* comm_guard.c - see comm_guard.h.  A thread, and neither an alarm nor a handler: stop.c says what handlers
+/* comm_guard.c - the watch over one wait.  A thread, and neither an alarm nor a handler: stop.c says what handlers
  * do here. */
 #include "train/ranks/comm_guard.h"
 

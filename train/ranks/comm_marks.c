@@ -1,5 +1,5 @@
-/* comm_marks.c - see comm_marks.h.  The page lies in /dev/shm under the launcher's name of the job, for this
- * user alone, and loses its name as soon as all have come. */
+/* comm_marks.c - a page that the ranks of a host share, in which each writes how far it has come.  The page lies in
+ * /dev/shm under the launcher's name of the job, for this user alone, and loses its name as soon as all have come. */
 #include "train/ranks/comm_marks.h"
 
 #include <ctype.h>

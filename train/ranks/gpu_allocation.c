@@ -1,4 +1,4 @@
-/* gpu_allocation.c - see gpu_allocation.h. */
+/* gpu_allocation.c - the GPUs that Slurm gave to the job, compared with those that are visible. */
 #include "train/ranks/gpu_allocation.h"
 
 #include <stdlib.h>

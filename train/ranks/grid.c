@@ -1,4 +1,4 @@
-/* grid.c - see grid.h. */
+/* grid.c - the table of axes, and the place of a rank on them: integers alone. */
 #include "train/ranks/grid.h"
 
 const struct axis_row GRID_AXES[AXIS_COUNT] = {

@@ -1,4 +1,4 @@
-/* rank_device.c - see rank_device.h. */
+/* rank_device.c - a rank's device, its place in the grid, its threads, and its ways to the others, in this order. */
 #include "train/ranks/rank_device.h"
 
 #include <sched.h>

@@ -1,4 +1,4 @@
-/* control.c - see control.h. */
+/* control.c - signals, the time of the job, train.stop_after_s and RUN/command, brought to one answer on all ranks. */
 #include "train/run/control.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* feed.c - see feed.h. */
+/* feed.c - the samples of a step: which are this rank's, read ahead and cut into micro-batches. */
 #include "train/run/feed.h"
 
 #include <stdio.h>

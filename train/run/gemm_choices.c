@@ -1,4 +1,4 @@
-/* gemm_choices.c - see gemm_choices.h. */
+/* gemm_choices.c - the rehearsal before the first step, and the file in which its choices are kept. */
 #include "train/run/gemm_choices.h"
 
 #include <stdlib.h>

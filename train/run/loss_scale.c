@@ -1,4 +1,5 @@
-/* loss_scale.c - see loss_scale.h.  Powers of two: scaling loses no bit. */
+/* loss_scale.c - the factor of the loss in f16, halved at an overflow and doubled after many good steps.  Powers of
+ * two: scaling loses no bit. */
 #include "train/run/loss_scale.h"
 
 enum { FIRST_SCALE = 1 << 16, LARGEST_SCALE = 1 << 24, STEPS_BEFORE_GROWTH = 1000 };

@@ -1,4 +1,4 @@
-/* probe.c - see probe.h. */
+/* probe.c - pieces sent along each axis and timed; where one is slow, the slowest node is looked for. */
 #include "train/run/probe.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* resume.c - see resume.h.  The root looks, all agree. */
+/* resume.c - which checkpoint a start goes on from, and what is compared with it.  The root looks, all agree. */
 #include "train/run/resume.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* resume_base.c - see resume_base.h. */
+/* resume_base.c - the files of the base model and of the tokenizer, then and now. */
 #include "train/run/resume_base.h"
 
 #include <dirent.h>

@@ -1,4 +1,4 @@
-/* resume_config.c - see resume_config.h. */
+/* resume_config.c - the keys of the run file, then and now, by their classes. */
 #include "train/run/resume_config.h"
 
 #include <stdio.h>

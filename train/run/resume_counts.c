@@ -1,4 +1,4 @@
-/* resume_counts.c - see resume_counts.h. */
+/* resume_counts.c - the counters of training.json, each within its range. */
 #include "train/run/resume_counts.h"
 
 #include "data/corpus/json.h"

@@ -1,4 +1,4 @@
-/* resume_data.c - see resume_data.h. */
+/* resume_data.c - what the token files hold, then and now, by content hashes and order. */
 #include "train/run/resume_data.h"
 
 #include <math.h>

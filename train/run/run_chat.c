@@ -1,4 +1,4 @@
-/* run_chat.c - see run_chat.h. */
+/* run_chat.c - the end token and the template that the conversations of a run teach, and what is to be said of them. */
 #include "train/run/run_chat.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* run_lock.c - see run_lock.h. */
+/* run_lock.c - the lock of a run folder: taking it, who has it, whether it is still there. */
 #include "train/run/run_lock.h"
 
 #include <dirent.h>

@@ -1,4 +1,4 @@
-/* run_phase.c - see run_phase.h. */
+/* run_phase.c - how long ranks wait for each other while starting, training, saving and ending, by the run file. */
 #include "train/run/run_phase.h"
 
 #include <stdlib.h>

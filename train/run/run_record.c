@@ -1,4 +1,4 @@
-/* run_record.c - see run_record.h. */
+/* run_record.c - RUN/run.json: whose run folder it is, checked before anything in it is touched. */
 #include "train/run/run_record.h"
 
 #include <stdio.h>

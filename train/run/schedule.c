@@ -1,4 +1,4 @@
-/* schedule.c - see schedule.h. */
+/* schedule.c - the learning rate of a step: warm-up, then constant, linear, cosine or wsd. */
 #include "train/run/schedule.h"
 
 #include <math.h>

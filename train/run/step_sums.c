@@ -1,4 +1,4 @@
-/* step_sums.c - see step_sums.h. */
+/* step_sums.c - what a step adds up over the ranks, each sum over the axes that share it out. */
 #include "train/run/step_sums.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* stop.c - see stop.h.  Signals are not handled but blocked in every thread, and looked for between steps.  A
+/* stop.c - signals.  They are not handled but blocked in every thread, and looked for between steps.  A
  * handler would be the usual way; yet oneDNN 2.6's sgemm moves the stack pointer into its own buffers while
  * it computes, and the frame of a handler that runs at that moment destroys the heap. */
 #include "train/run/stop.h"

@@ -1,4 +1,4 @@
-/* stragglers.c - see stragglers.h. */
+/* stragglers.c - a rank whose steps take clearly longer than those of the others, told by its host. */
 #include "train/run/stragglers.h"
 
 #include <stdio.h>

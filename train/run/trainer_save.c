@@ -1,4 +1,5 @@
-/* trainer_save.c - see trainer_save.h.  The phases of writing are in state.c and checkpoints/checkpoint/checkpoint.h. */
+/* trainer_save.c - a checkpoint of the present state: its type, its card, its place among the others.  The phases of
+ * writing are in state.c and checkpoints/checkpoint/checkpoint.h. */
 #include "train/run/trainer_save.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* trainer_state.c - see trainer_state.h. */
+/* trainer_state.c - training.json, written from a run and read into one. */
 #include "train/run/trainer_state.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* gpu_map.c - see gpu_map.h. */
+/* gpu_map.c - which rank of a node computes on which of its GPUs. */
 #include "train/ranks/cuda/gpu_map.h"
 
 #include <ctype.h>
