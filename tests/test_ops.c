@@ -1,10 +1,10 @@
-/* test_ops.c - the ops of a layer but attention against a plain f64 version written here; gradients against
+/* test_ops.c - the ops of a layer but attention against a plain f64 version (ops_reference.h); gradients against
  * central differences of the f64 forward.  Each case runs on every device, in every type. */
 #include "tests/ops_data.h"
+#include "tests/ops_reference.h"
 
 /* Central differences in f64: the error is about step^2, 1e-10. */
 static const double STEP = 1e-5;
-static const double EPS = 1e-5; /* of the norms */
 
 static const int64_t ROWS[] = {1, 7, 65, 513};
 enum { NUM_ROWS = 4 };
@@ -15,10 +15,6 @@ static struct tensor shape_1d(enum dtype dtype, int64_t a) {
 
 static struct tensor shape_2d(enum dtype dtype, int64_t a, int64_t b) {
     return tensor_2d(NULL, dtype, a, b);
-}
-
-static double *doubles(int64_t count) {
-    return xcalloc((size_t)count, sizeof(double));
 }
 
 static void test_embedding(struct setting s) {
@@ -43,31 +39,6 @@ static void test_embedding(struct setting s) {
         free(want_x), free(want_dw);
         data_free(w), data_free(tokens), data_free(x), data_free(dx), data_free(dw);
     }
-}
-
-/* norm_row - y = x / rms(x) * w in f64; the normalised value is rounded to a type first, as the op promises
- * (f32: not at all, for the differences). */
-static double norm_row(double *y, const double *x, const double *w, int64_t width, enum dtype rounded) {
-    double sum = 0;
-    for (int64_t c = 0; c < width; c++)
-        sum += x[c] * x[c];
-    double rstd = 1 / sqrt(sum / (double)width + EPS);
-    for (int64_t c = 0; c < width; c++)
-        y[c] = w[c] * (rounded == DTYPE_F32 ? x[c] * rstd : round_to(rounded, x[c] * rstd));
-    return rstd;
-}
-
-/* norm_loss - sum of dy * y for one row with element c of x moved. */
-static double norm_loss(const double *x, const double *w, const double *dy, int64_t width, int64_t c,
-                        double move) {
-    double *moved = doubles(width), *y = doubles(width), loss = 0;
-    memcpy(moved, x, (size_t)width * sizeof(double));
-    moved[c] += move;
-    norm_row(y, moved, w, width, DTYPE_F32);
-    for (int64_t i = 0; i < width; i++)
-        loss += dy[i] * y[i];
-    free(moved), free(y);
-    return loss;
 }
 
 /* Rows and widths of the norm tests: odd ones, and those of real models. */
@@ -114,23 +85,6 @@ static void test_add_rmsnorm(struct setting s) {
     }
 }
 
-/* norm_gradient - of sum(dy * y) for one row: into dx, which holds something already, and onto dw.  Returns
- * rstd. */
-static double norm_gradient(double *dx, double *dw, const double *dy, const double *x, const double *w,
-                            int64_t width) {
-    double squares = 0, mean = 0;
-    for (int64_t c = 0; c < width; c++)
-        squares += x[c] * x[c];
-    double rstd = 1 / sqrt(squares / (double)width + EPS);
-    for (int64_t c = 0; c < width; c++)
-        mean += dy[c] * w[c] * x[c] * rstd / (double)width;
-    for (int64_t c = 0; c < width; c++) {
-        dx[c] += rstd * (dy[c] * w[c] - x[c] * rstd * mean);
-        dw[c] += dy[c] * x[c] * rstd;
-    }
-    return rstd;
-}
-
 /* test_norm_reference - the f64 gradient against central differences of the f64 forward. */
 static void test_norm_reference(struct setting s) {
     enum { WIDTH = 37 };
@@ -173,17 +127,6 @@ static void test_rmsnorm_backward(struct setting s) {
         data_free(x), data_free(w), data_free(dy), data_free(dx), data_free(dw), data_free(rstd);
         data_free(frozen);
     }
-}
-
-/* product - c += a b in f64, a [m, k] and b [k, n] given by strides. */
-static void product(double *c, const double *a, const int64_t a_strides[2], const double *b,
-                    const int64_t b_strides[2], const int64_t sizes[3]) {
-    for (int64_t i = 0; i < sizes[0]; i++)
-        for (int64_t p = 0; p < sizes[2]; p++) {
-            double factor = a[i * a_strides[0] + p * a_strides[1]];
-            for (int64_t j = 0; j < sizes[1]; j++)
-                c[i * sizes[1] + j] += factor * b[p * b_strides[0] + j * b_strides[1]];
-        }
 }
 
 /* The tensors of one layer's three products, and their exact results. */
@@ -273,24 +216,6 @@ static void test_linear_cache(struct setting s) {
     data_free(x), data_free(w);
 }
 
-enum { ROPE_HEADS = 5, ROPE_ROTATED = 3, ROPE_POSITIONS = 40 };
-
-/* rotate_exact - what `layout` makes of the first heads of every row, in f64. */
-static void rotate_exact(double *qkv, struct data like, const struct data tables[2], struct data positions,
-                         enum rope_layout layout) {
-    int64_t rows = like.t.dims[0], width = like.t.dims[2], half = width / 2;
-    for (int64_t i = 0; i < rows * ROPE_ROTATED * half; i++) {
-        int64_t row = i / (ROPE_ROTATED * half), head = i / half % ROPE_ROTATED, pair = i % half;
-        double *at = qkv + (row * ROPE_HEADS + head) * width;
-        double *first = at + (layout == ROPE_HALVES ? pair : 2 * pair);
-        double *second = layout == ROPE_HALVES ? first + half : first + 1;
-        int64_t angle = (int64_t)positions.exact[row] * half + pair;
-        double a = *first, b = *second, c = tables[0].exact[angle], s = tables[1].exact[angle];
-        *first = a * c - b * s;
-        *second = b * c + a * s;
-    }
-}
-
 /* rope_case - there, and in f32 back again by the negative angles; a rotation in the other layout is noticed.
  */
 static void rope_case(struct setting s, int64_t rows, int64_t width, enum rope_layout layout) {
@@ -335,12 +260,6 @@ static void test_rope(struct setting s) {
         rope_case(s, ROWS[n], widths[n], ROPE_HALVES);
         rope_case(s, ROWS[n], widths[n], ROPE_PAIRS);
     }
-}
-
-static double gated(enum gate gate, double x, double up) {
-    if (gate == GATE_SILU)
-        return x / (1 + exp(-x)) * up;
-    return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))) * up;
 }
 
 static void glu_case(struct setting s, enum gate gate, int64_t rows, int64_t width) {
@@ -436,23 +355,6 @@ static void test_axpby(struct setting s) {
             free(want), free(want_fresh);
             data_free(x), data_free(y), data_free(fresh);
         }
-}
-
-/* log_sum_exp - of a row in f64, with one element moved. */
-static double log_sum_exp(const double *row, int64_t count, int64_t moved, double move) {
-    double sum = 0, max = -INFINITY;
-    for (int64_t v = 0; v < count; v++)
-        max = fmax(max, row[v]);
-    for (int64_t v = 0; v < count; v++)
-        sum += exp(row[v] + (v == moved ? move : 0) - max);
-    return max + log(sum);
-}
-
-/* loss_gradient - of log_sum_exp - row[target]: softmax - onehot. */
-static void loss_gradient(double *gradient, const double *row, int64_t count, int64_t target, double factor) {
-    double total = log_sum_exp(row, count, -1, 0);
-    for (int64_t v = 0; v < count; v++)
-        gradient[v] = factor * (exp(row[v] - total) - (v == target ? 1 : 0));
 }
 
 /* test_loss_reference - the f64 gradient against central differences of the f64 loss. */
