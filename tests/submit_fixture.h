@@ -1,0 +1,83 @@
+/* submit_fixture.h - plans of jobs made from a run file, a profile and words like slurm.time=2h, for the tests of
+ * submit. */
+#pragma once
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "slurm/submit.h"
+#include "tests/check.h"
+
+static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
+                               "slurm: {site: jeanzay, account: abc}\n";
+
+/* A plan with all it was made from. */
+struct planned {
+    struct config config;
+    struct site site;
+    struct submit_facts facts;
+    struct job_plan plan;
+    struct diagnostics diagnostics;
+};
+
+/* A program that can compute anywhere. */
+static const struct program_facts ANY_GPU = {"0", "sm_70 sm_80 sm_90a", false};
+
+static inline void plan_with(struct planned *p, const char *profile, const char *const *overrides,
+                             int num_overrides) {
+    struct err err = {""};
+    memset(p, 0, sizeof *p);
+    if (config_load_text(&p->config, RUN_FILE, strlen(RUN_FILE), "run.yaml", overrides, num_overrides,
+                         &err) != 0 ||
+        site_load(&p->site, profile, &err) != 0)
+        fail_msg("%s", err.text);
+    p->facts = (struct submit_facts){.program = "/opt/atelier",
+                                     .build = &ANY_GPU,
+                                     .working_folder = "/lustre/me",
+                                     .run_folder = "/lustre/me/runs/x",
+                                     .config_path = "run.yaml"};
+    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
+    if (p->plan.partition && p->plan.nodes > 0)
+        submit_check_device(&p->plan, &p->diagnostics);
+}
+
+/* plan_again - after a test has changed facts or the like. */
+static inline void plan_again(struct planned *p) {
+    submit_plan_release(&p->plan);
+    diagnostics_release(&p->diagnostics);
+    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
+    if (p->plan.partition && p->plan.nodes > 0)
+        submit_check_device(&p->plan, &p->diagnostics);
+}
+
+static inline void planned_release(struct planned *p) {
+    submit_plan_release(&p->plan);
+    diagnostics_release(&p->diagnostics);
+    config_free(&p->config);
+    site_release(&p->site);
+}
+
+/* split - "a=1 b=2" into overrides; the texts stay in room. */
+static inline int split(const char *words, char *room, size_t room_bytes, const char *overrides[16]) {
+    int count = 0;
+    snprintf(room, room_bytes, "%s", words);
+    for (char *word = strtok(room, " "); word && count < 16; word = strtok(NULL, " "))
+        overrides[count++] = word;
+    return count;
+}
+
+static inline void plan_words(struct planned *p, const char *words) {
+    char room[512];
+    const char *overrides[16];
+    int count = split(words, room, sizeof room, overrides);
+    plan_with(p, "slurm/sites/jeanzay.yaml", overrides, count);
+}
+
+static inline bool has_diagnostic(const struct diagnostics *diagnostics, enum diagnostic_level level,
+                                  const char *phrase) {
+    for (int i = 0; i < diagnostics->count; i++)
+        if (diagnostics->items[i].level == level && strstr(diagnostics->items[i].text, phrase))
+            return true;
+    return false;
+}
