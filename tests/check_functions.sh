@@ -1,5 +1,5 @@
 #!/bin/sh
-# check_functions.sh - fail on a function of more than 100 lines, a file of more than 600, or more functions with over six
+# check_functions.sh - fail on a function of more than 100 lines, a file of more than 500, or more functions with over six
 # parameters than there were; list functions over 60 lines.  Kernels count too.
 # needs universal-ctags
 cd "$(dirname "$0")/.." || exit 1
@@ -33,9 +33,9 @@ num_wide=$(printf '%s\n' "$wide" | grep -c .)
 }
 printf '%s\n' "$lengths" | awk '{ length_of[NR] = $1 } END { print NR " functions, median " length_of[int((NR + 1) / 2)] " lines" }'
 # shellcheck disable=SC2086
-big=$(wc -l $files | awk '$2 != "total" && $1 > 600')
+big=$(wc -l $files | awk '$2 != "total" && $1 > 500')
 [ -z "$big" ] || {
-    echo "files over 600 lines: cut them"
+    echo "files over 500 lines: cut them"
     printf '%s\n' "$big" | sed 's/^/    /'
     status=1
 }
