@@ -89,7 +89,7 @@ scripts() {
     local how=$1 script
     shift
     for script in "$@"; do
-        "$how" "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" sh "$script"
+        "$how" "$(basename "$script")" env ASAN_OPTIONS="$quiet_mpi" "$script"
     done
     wait
 }
