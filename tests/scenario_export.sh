@@ -35,6 +35,25 @@ same_seed=$(text_of "$model" 5)
 expect "the same seed again" "$same_seed" "$(text_of "$model" 5)"
 [ "$same_seed" != "$(text_of "$model" 6)" ] || fail "seeds 5 and 6 give the same text"
 
+# A checkpoint with a damaged byte in its weights is not evaluated, exported, sampled or trained from; an edited small file
+# is nobody's damage.
+cp -r "$model" "$work/damaged"
+echo '{}' >"$work/damaged/generation_config.json"
+expect "the perplexity with an edited small file" "$trained" "$(perplexity "$work/damaged")"
+printf '\101' | dd of="$work/damaged/model.safetensors" bs=1 seek=200001 conv=notrunc status=none
+for words in "eval $work/damaged --data $work/fiches-valid.h5" "generate $work/damaged --prompt a" \
+    "export $work/damaged --to gguf --out $work/damaged.gguf"; do
+    # shellcheck disable=SC2086 # words
+    run "[12]" "$atelier" $words
+    expect_output "damaged/model.safetensors' was damaged after it was written"
+done
+[ ! -e "$work/damaged.gguf" ] || fail "a damaged model was exported"
+sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/from_model.yaml"
+run "[12]" "$atelier" train "$work/from_model.yaml" --set "model.path=$work/damaged" --set "run.folder=$work/on-damaged" \
+    --set "data.train=$work/fiches.h5"
+expect_output "damaged/model.safetensors' was damaged after it was written"
+say "a damaged checkpoint is refused by eval, generate, export and as a base"
+
 for form in hf:f32:1e-6 hf:bf16:5e-3 hf:f16:5e-3 gguf:f32:1e-6 gguf:f16:5e-3 gguf:bf16:5e-3 gguf:q8_0:1e-2; do
     to=${form%%:*} type=${form#*:}
     limit=${type#*:} type=${type%:*}
@@ -55,7 +74,6 @@ expect_output "exists already"
 # From one form to the next, and back into training.
 run 0 "$atelier" export "$work/gguf-f32.gguf" --to hf --type f32 --out "$work/hf-from-gguf"
 expect_perplexity "$work/hf-from-gguf" 1e-6
-sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/from_model.yaml"
 for source in hf-f32 gguf-f32.gguf; do
     run 0 "$atelier" train "$work/from_model.yaml" --set "model.path=$work/$source" --set "run.folder=$work/on-$source" \
         --set "data.train=$work/fiches.h5" --set train.steps=2

@@ -128,3 +128,7 @@ struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder,
 void checkpoint_reader_close(struct checkpoint_reader *reader);
 int checkpoint_read(const struct checkpoint_reader *reader, struct param param, int64_t first, int64_t count,
                     float *out, struct err *err);
+
+/* checkpoint_verify_weights - the same for the weights alone, of a folder that is used as a model: what else lies there may
+ * have been edited or left out.  A folder that is not a checkpoint has no checksums and passes. */
+int checkpoint_verify_weights(const char *model_folder, int rank, int num_ranks, struct err *err);

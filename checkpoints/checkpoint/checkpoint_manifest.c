@@ -300,3 +300,23 @@ int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, st
     manifest_free(&manifest);
     return status;
 }
+
+/* holds_weights - of the model itself, not of the training's state. */
+static bool holds_weights(const struct manifest_file *file) {
+    return name_ends_with(file->name, ".safetensors") && !strchr(file->name, '/');
+}
+
+int checkpoint_verify_weights(const char *model_folder, int rank, int num_ranks, struct err *err) {
+    struct manifest manifest;
+    int64_t block = 0;
+    int status = 0;
+    if (!folder_has(model_folder, "manifest.json"))
+        return 0;
+    if (manifest_read(&manifest, model_folder, err) != 0)
+        return -1;
+    for (int i = 0; i < manifest.num_files && status == 0; i++)
+        if (holds_weights(&manifest.files[i]))
+            status = verify_file(model_folder, &manifest.files[i], &block, rank, num_ranks, err);
+    manifest_free(&manifest);
+    return status;
+}

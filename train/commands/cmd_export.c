@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/export/export.h"
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
@@ -77,7 +78,10 @@ static int write_model(const struct export_words *words, enum export_type *type,
     struct weights *weights = weights_open(words->model, err);
     if (!weights)
         return -1;
-    int status = find_type(words->type, weights_config(weights)->dtype, type, err);
+    const char *folder = weights_folder(weights);
+    int status = folder ? checkpoint_verify_weights(folder, 0, 1, err) : 0;
+    if (status == 0)
+        status = find_type(words->type, weights_config(weights)->dtype, type, err);
     if (status == 0 && is_gguf(words))
         status = export_gguf(weights, words->path, *type, &notes, err);
     else if (status == 0)

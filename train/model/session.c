@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
 
@@ -11,7 +12,8 @@ int session_open(struct session *session, const char *path, int64_t max_tokens, 
                  int num_threads, struct err *err) {
     memset(session, 0, sizeof *session);
     session->weights = weights_open(path, err);
-    if (!session->weights)
+    const char *folder = session->weights ? weights_folder(session->weights) : NULL;
+    if (!session->weights || (folder && checkpoint_verify_weights(folder, 0, 1, err) != 0))
         return -1;
     session->config = *weights_config(session->weights);
     if (max_positions == 0)
