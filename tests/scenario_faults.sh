@@ -81,6 +81,11 @@ refused_train range "optimizer.learning_rate' is '-1', expected a number from" -
 refused_train kind "train.steps' is 'viele', expected" --set train.steps=viele
 refused_train heads "does not divide the 3 heads" --set model.architecture.heads=3
 refused_train both "model.path and model.architecture are both given" --set "model.path=$good"
+cp -r "$good" "$work/same"
+run 2 "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/same" --set "model.path=$work/same/." \
+    --set "data.train=$work/fiches.h5"
+expect_output "run.folder is the folder of model.path"
+if [ -e "$work/same/lock" ] || [ -e "$work/same/log.txt" ]; then fail "a refused run wrote into the model"; fi
 refused_train micro "micro_sequences' is 9, more than train.batch_sequences" --set train.micro_sequences=9
 refused_train positions "sequence_tokens' is 512, more than model.architecture.max_positions .256" --set data.sequence_tokens=512
 refused_train no-data "none.h5': No such file" --set "data.train=$work/none.h5"
@@ -175,6 +180,7 @@ poison() {
 width=64 # of the tiny model
 train 0 0 "$work/untied" --set train.steps=1 --set model.architecture.tied_head=false
 cp -r "$work/untied/step-000001" "$work/poisoned"
+rm "$work/poisoned/manifest.json" # whose checksums would be the first to notice
 poison "$work/poisoned" 3000 3010
 run 2 on_ranks 2 "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/poisoned-run" \
     --set "data.train=$work/fiches.h5" --set "model.path=$work/poisoned"

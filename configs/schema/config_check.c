@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "checkpoints/files.h"
 #include "configs/schema/config_table.h"
 
 /* --- filling in --- */
@@ -130,9 +132,20 @@ int config_check(const struct loading *loading) {
     return config->model.has_architecture ? check_architecture(loading) : 0;
 }
 
+/* is_base - whether the run's folder is the model that it starts from: its checkpoints and log would lie in there. */
+static bool is_base(const struct config *config) {
+    struct stat run, base;
+    return config->model.path && stat(config->run.folder, &run) == 0 &&
+           stat(config->model.path, &base) == 0 && run.st_dev == base.st_dev && run.st_ino == base.st_ino &&
+           folder_has(config->run.folder, "config.json");
+}
+
 int config_need_train(const struct config *config, struct err *err) {
     const char *reason = NULL;
-    if (config->model.path && config->model.has_architecture)
+    if (is_base(config))
+        reason =
+            "run.folder is the folder of model.path: a run writes its checkpoints there; choose another run.folder";
+    else if (config->model.path && config->model.has_architecture)
         reason =
             "model.path and model.architecture are both given; keep one: a model to start from, or a new one";
     else if (!config->model.path && !config->model.has_architecture)
