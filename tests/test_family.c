@@ -134,6 +134,66 @@ static void test_refused_by_name(void **state) {
     parsed("{\"model_type\":\"mistral\",\"sliding_window\":512," SIZES "}");
 }
 
+/* Positions: settings of each layer type, and settings without a type, were dropped. */
+static void test_rope_settings(void **state) {
+    (void)state;
+    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    const struct {
+        const char *value, *phrase; /* NULL: accepted */
+    } cases[] = {
+        {"{\"full_attention\":{\"rope_type\":\"yarn\",\"factor\":4.0}}", ": 'full_attention' is an object"},
+        {"{\"rope_type\":\"default\",\"sliding_attention\":{}}", ": 'sliding_attention' is an object"},
+        {"{\"factor\":4.0}", ": names no rope_type, and has 'factor'"},
+        {"{\"rope_theta\":1e4,\"rope_type\":null,\"factor\":4}", ": names no rope_type, and has 'factor'"},
+        {"{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}", ": partial_rotary_factor 0.5"},
+        {"null", NULL},
+        {"{}", NULL},
+        {"{\"rope_theta\":1e4}", NULL},
+        {"{\"rope_theta\":1e4,\"partial_rotary_factor\":1.0,\"factor\":null}", NULL},
+        {"{\"rope_type\":\"default\",\"rope_theta\":1e4,\"partial_rotary_factor\":1.0}", NULL},
+        {"{\"type\":\"linear\",\"factor\":4.0}", NULL},
+    };
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        const char *key = keys[i % 2], *phrase = cases[i / 2].phrase;
+        char *text = xasprintf("{\"model_type\":\"llama\",\"%s\":%s," SIZES "}", key, cases[i / 2].value);
+        char *line = xasprintf("%s%s", key, phrase ? phrase : "");
+        if (phrase)
+            assert_refused(text, line);
+        else
+            parsed(text);
+        free(line);
+        free(text);
+    }
+}
+
+/* layer_types, in every family: all layers, each of full attention. */
+static void test_layer_types(void **state) {
+    (void)state;
+    static const char *const families[] = {"llama", "mistral", "qwen3"};
+    const struct {
+        const char *value, *phrase; /* NULL: accepted */
+    } cases[] = {
+        {"[\"full_attention\",\"full_attention\",\"sliding_attention\"]",
+         "layer_types[2] is 'sliding_attention': only full attention is computed"},
+        {"[\"full_attention\",\"full_attention\\u0000x\",\"\"]", "layer_types[1] is 'full_attention"},
+        {"[\"full_attention\",\"full_attention\"]", "layer_types lists 2 layers, num_hidden_layers is 3"},
+        {"[]", "layer_types lists 0 layers"},
+        {"[null]", "layer_types[0] is null, expected a string"},
+        {"\"full_attention\"", "key 'layer_types' is a string, expected an array"},
+        {"null", NULL},
+        {"[\"full_attention\",\"full_attention\",\"full_attention\"]", NULL},
+    };
+    for (size_t i = 0; i < 3 * sizeof cases / sizeof cases[0]; i++) {
+        char *text = xasprintf("{\"model_type\":\"%s\",\"sliding_window\":null,\"layer_types\":%s," SIZES "}",
+                               families[i % 3], cases[i / 3].value);
+        if (cases[i / 3].phrase)
+            assert_refused(text, cases[i / 3].phrase);
+        else
+            parsed(text);
+        free(text);
+    }
+}
+
 /* test_hostile_sizes - each size out of range, one at a time, through model_config_check. */
 static void test_hostile_sizes(void **state) {
     (void)state;
@@ -427,6 +487,7 @@ int main(void) {
         cmocka_unit_test(test_gguf_names),      cmocka_unit_test(test_params),
         cmocka_unit_test(test_text_round_trip), cmocka_unit_test(test_text_from_nothing),
         cmocka_unit_test(test_rope_tables),     cmocka_unit_test(test_rope_divisor),
+        cmocka_unit_test(test_rope_settings),   cmocka_unit_test(test_layer_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

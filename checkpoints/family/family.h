@@ -134,7 +134,7 @@ const char *family_gguf_key(const struct model_config *config, const char *key, 
 
 /* model_config_parse - from the text of config.json.  origin names it in messages.
  * Returns 0, or -1 with err set: malformed, a missing key, a size out of range, a model_type or feature not
- * supported (named: sliding_window, attention_bias, quantization_config, rope type, activation). */
+ * supported (named: sliding_window, layer_types, attention_bias, quantization_config, rope type, activation). */
 int model_config_parse(struct model_config *config, const char *text, size_t length_bytes, const char *origin,
                        struct err *err);
 

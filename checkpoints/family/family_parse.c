@@ -61,13 +61,33 @@ static int parse_sizes(struct model_config *config, const struct family *family,
     return 0;
 }
 
+/* refuse_settings - settings of each layer type ({"full_attention": {...}}), and settings of no type at all, which
+ * would pass for the default. */
+static int refuse_settings(const json_t *object, bool typed, struct err *err) {
+    const char *key, *untyped = NULL;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value) {
+        if (json_is_object(value))
+            return err_set(err, "'%.40s' is an object: rotary settings of each layer type are not supported",
+                           key);
+        bool alone = strcmp(key, "rope_theta") == 0 || strcmp(key, "partial_rotary_factor") == 0;
+        if (!untyped && !alone && !json_is_null(value))
+            untyped = key;
+    }
+    if (untyped && !typed)
+        return err_set(err, "names no rope_type, and has '%.40s' (supported: default, linear, llama3)",
+                       untyped);
+    return 0;
+}
+
 /* parse_scaling - the object rope_scaling or rope_parameters; theta and ROPE_PLAIN stand already. */
 static int parse_scaling(struct model_config *config, const json_t *object, struct err *err) {
     const char *type = NULL;
     double rotary_part;
     /* "type" is the oldest spelling. */
     const char *key = json_find(object, "rope_type") ? "rope_type" : "type";
-    if (json_get_string_or(object, key, "default", &type, err) != 0 ||
+    if (refuse_settings(object, json_find(object, key) != NULL, err) != 0 ||
+        json_get_string_or(object, key, "default", &type, err) != 0 ||
         json_get_double_or(object, "rope_theta", config->rope_theta, &config->rope_theta, err) != 0 ||
         json_get_double_or(object, "partial_rotary_factor", 1.0, &rotary_part, err) != 0)
         return -1;
@@ -193,26 +213,14 @@ static int parse_dtype(struct model_config *config, const json_t *root, struct e
     return 0;
 }
 
-/* refuse_features - what would make the model something other than a plain decoder of its family. */
-static int refuse_features(const struct model_config *config, const struct family *family, const json_t *root,
-                           struct err *err) {
-    bool attention_bias, mlp_bias, uses_window;
-    const char *activation;
+/* refuse_window - a window shorter than the model; one at least as long never masks anything. */
+static int refuse_window(const struct model_config *config, const struct family *family, const json_t *root,
+                         struct err *err) {
+    bool uses_window;
     int64_t window;
-    if (json_get_bool_or(root, "attention_bias", false, &attention_bias, err) != 0 ||
-        json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
-        json_get_string_or(root, "hidden_act", "silu", &activation, err) != 0 ||
-        json_get_int_or(root, "sliding_window", 0, &window, err) != 0 ||
+    if (json_get_int_or(root, "sliding_window", 0, &window, err) != 0 ||
         json_get_bool_or(root, "use_sliding_window", !family->window_has_switch, &uses_window, err) != 0)
         return -1;
-    if (json_find(root, "quantization_config"))
-        return err_set(err, "quantization_config: quantised weights are not supported, take the model in "
-                            "bf16, f16 or f32");
-    if (attention_bias || mlp_bias)
-        return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
-    if (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)
-        return err_set(err, "hidden_act '%.40s' is not supported (supported: silu)", activation);
-    /* A window at least as long as the model never masks anything. */
     /* null says "no window", a missing key says "the class default". */
     if (!json_object_get(root, "sliding_window"))
         window = family->default_window;
@@ -226,6 +234,48 @@ static int refuse_features(const struct model_config *config, const struct famil
                        json_object_get(root, "sliding_window") ? "as given" : "the default of a missing key",
                        (long long)config->max_positions);
     return 0;
+}
+
+/* refuse_layer_types - a layer of any kind but full attention; programs that read the list compute as it says, whatever
+ * the family and the window. */
+static int refuse_layer_types(const struct model_config *config, const json_t *root, struct err *err) {
+    static const char full[] = "full_attention";
+    const json_t *types = json_find(root, "layer_types");
+    if (!types)
+        return 0;
+    if (!json_is_array(types))
+        return err_set(err, "key 'layer_types' is %s, expected an array", json_type_name(types));
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        const json_t *type = json_array_get(types, i);
+        if (!json_is_string(type))
+            return err_set(err, "layer_types[%zu] is %s, expected a string", i, json_type_name(type));
+        if (json_string_length(type) != sizeof full - 1 || strcmp(json_string_value(type), full) != 0)
+            return err_set(err, "layer_types[%zu] is '%.40s': only full attention is computed", i,
+                           json_string_value(type));
+    }
+    if (json_array_size(types) != (size_t)config->num_layers)
+        return err_set(err, "layer_types lists %zu layers, num_hidden_layers is %d", json_array_size(types),
+                       config->num_layers);
+    return 0;
+}
+
+/* refuse_features - what would make the model something other than a plain decoder of its family. */
+static int refuse_features(const struct model_config *config, const struct family *family, const json_t *root,
+                           struct err *err) {
+    bool attention_bias, mlp_bias;
+    const char *activation;
+    if (json_get_bool_or(root, "attention_bias", false, &attention_bias, err) != 0 ||
+        json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
+        json_get_string_or(root, "hidden_act", "silu", &activation, err) != 0)
+        return -1;
+    if (json_find(root, "quantization_config"))
+        return err_set(err, "quantization_config: quantised weights are not supported, take the model in "
+                            "bf16, f16 or f32");
+    if (attention_bias || mlp_bias)
+        return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
+    if (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)
+        return err_set(err, "hidden_act '%.40s' is not supported (supported: silu)", activation);
+    return refuse_window(config, family, root, err) == 0 ? refuse_layer_types(config, root, err) : -1;
 }
 
 /* parse_family - model_type and architectures; the first thing to look at, since it decides what other keys
