@@ -57,7 +57,12 @@ refused 'trained with run.seed 7, the run file now says 8' "$(files a 1 b 1)" --
 refused 'trained with train.batch_sequences 8, the run file now says 4' "$(files a 1 b 1)" --set train.batch_sequences=4
 refused 'trained with data.packing stream, the run file now says whole' "$(files a 1 b 1)" --set data.packing=whole
 refused 'trained with model.save_dtype source, the run file now says f16' "$(files a 1 b 1)" --set model.save_dtype=f16
-refused 'trained with model.architecture.layers 2, the run file now says 3' "$(files a 1 b 1)" --set model.architecture.layers=3
+expect_output "checkpoint.from: $work/half@4$"
+refused 'trained with model.architecture.layers 2, the run file now says 3: .*set it back, or choose another run.folder$' \
+    "$(files a 1 b 1)" --set model.architecture.layers=3
+refused 'trained with optimizer.kind adamw, the run file now says muon: .*set it back, or choose another run.folder: ' \
+    "$(files a 1 b 1)" --set optimizer.kind=muon
+expect_output "the weights alone are taken with model.path: $work/half/step-000004 in place of model.architecture$"
 refused 'train.steps is 3, and .*step-000004. has 4' "$(files a 1 b 1)" --set train.steps=3
 cp -r "$work/half" "$work/same"
 go 0 "$work/same" "$(files kept 2 b 2)" # control: renamed, the same contents, order and shares
@@ -65,7 +70,7 @@ expect_output "data.train: '.*/a.h5' is now '.*/kept.h5', with the same contents
 expect_output "'$work/same' is a copy of '.*/half', which is still there"
 go 0 "$work/straight" "$(files a 1 b 1)"
 expect "losses after a rename" "$(losses "$work/straight")" "$(losses "$work/same")"
-say "other weights, order, contents, number of files, seed, batch, packing, layers: refused, nothing touched; renamed: said"
+say "other weights, order, contents, number of files, seed, batch, packing, layers, optimizer: refused, nothing touched; renamed: said"
 
 # --- the course ---
 
@@ -101,9 +106,14 @@ base 2 "$work/tuned" "$work/absent"
 expect_output "trained with model.path .*/model, the run file now says .*/absent: .*another run.folder"
 base 2 "$work/tuned" "$work/half"
 expect_output "trained with model.path .*/model, the run file now says .*/half"
+base 2 "$work/tuned" "$work/model" --set optimizer.kind=muon
+expect_output "another run.folder: the weights alone are taken with model.path: $work/tuned/step-000002$"
 mv "$work/model" "$work/renamed"
 base 0 "$work/tuned" "$work/renamed"
 expect_output "model.path: '.*/model' is now '.*/renamed', the same model"
+base 0 "$work/muon" "$work/tuned/step-000002" --set optimizer.kind=muon # the advice, and that of the refusals above
+base 0 "$work/weights" "$work/half/step-000004" --set model.tokenizer=data/sample/tokenizer/tokenizer.json --set optimizer.kind=muon
+expect "steps from the weights alone" "1 2 3 4" "$(losses "$work/weights" | cut -d ' ' -f 1 | tr '\n' ' ' | sed 's/ $//')"
 say "another base model, or one that is not there: refused; the same under another name: said"
 
 # --- which checkpoint ---
@@ -151,7 +161,17 @@ go 2 "$work/none" "$work/b.h5" --set "checkpoint.from=$work/half@3"
 expect_output 'has no complete checkpoint of step 3'
 go 2 "$work/none" "$work/a.h5" --set "checkpoint.from=$work/half" --set model.architecture.layers=3
 expect_output 'trained with model.architecture.layers 2'
+go 2 "$work/none" "$work/a.h5" --set "checkpoint.from=$work/half" --set optimizer.kind=muon
+expect_output "leave checkpoint.from out: the weights alone are taken with model.path: $work/half/step-000004 in place of model.architecture$"
 [ ! -e "$work/none/step-000004" ] || fail "a refused line wrote a checkpoint"
+number=0 # control: what a refusal sends to a new line is taken there
+for changed in model.save_dtype=f16 train.batch_sequences=4 data.packing=whole data.long_documents=skip data.sequence_tokens=32; do
+    number=$((number + 1))
+    go 2 "$work/half" "$(files a 1 b 1)" --set "$changed"
+    expect_output "trained with ${changed%=*} .*go on from here in another run.folder with checkpoint.from: $work/half@4$"
+    go 0 "$work/line$number" "$(files a 1 b 1)" --set "$changed" --set "checkpoint.from=$work/half@4" --set train.steps=5
+    expect_output "^${changed%=*} was "
+done
 say "checkpoint.from: a new line of history, which may read other data and keeps its model"
 
 # --- whose folder it is ---

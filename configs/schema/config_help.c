@@ -32,12 +32,12 @@ void config_print_help(void) {
         "refused.  Paths are relative to the working folder.\n"
         "\nWhat happens when a key was changed and the run goes on from a checkpoint is the last word of its "
         "line:\n"
-        "fixed: refused, it would be another run: choose another run.folder, with checkpoint.from to begin "
-        "at a\n"
+        "fixed: refused, it would be another run: choose another run.folder.  Where of the fixed keys only data.*,\n"
+        "run.seed, train.batch_sequences or model.save_dtype changed, checkpoint.from can begin there at a\n"
         "checkpoint of this one.  course: the training takes another course; said, before and after.  free: "
         "what is\n"
-        "learnt stays the same; said in one line.  Base model, tokenizer and token files are compared by "
-        "what they\n"
+        "learnt stays the same; said in one line.  Base model, tokenizer and token files are compared by what "
+        "they\n"
         "hold: they may be renamed and moved.\n");
     for (int i = 0; i < table->num_keys; i++) {
         const char *name = table->keys[i].name, *word = strrchr(name, '.') + 1;

@@ -87,28 +87,48 @@ static const char *or_nothing(const char *text) {
     return text ? text : "nothing";
 }
 
-int resume_refuse(const struct resume_facts *facts, const char *key, const char *was, const char *now,
-                  struct err *err) {
+/* may_branch - fixed keys that a new line from a checkpoint may change: what is read, and how models are
+ * stored. */
+static bool may_branch(const char *name) {
+    return strncmp(name, "data.", 5) == 0 || strcmp(name, "run.seed") == 0 ||
+           strcmp(name, "train.batch_sequences") == 0 || strcmp(name, "model.save_dtype") == 0;
+}
+
+/* way_on - for a key that a new line may change: where it begins.  malloc'ed. */
+static char *way_on(const struct resume_facts *facts) {
     const char *slash = strrchr(facts->checkpoint, '/');
     long long step = 0;
     if (slash)
         sscanf(slash, "/step-%lld", &step);
     int length = slash ? (int)(slash - facts->checkpoint) : 1;
-    const char *run = slash ? facts->checkpoint : ".";
-    bool is_model = strncmp(key, "model.", 6) == 0;
-    if (facts->is_branch || is_model)
-        return err_set(
-            err,
-            "'%.160s' was trained with %s %.160s, the run file now says %.160s: it would be another "
-            "run; set it back, or choose another run.folder%s",
-            facts->checkpoint, key, or_nothing(was), or_nothing(now),
-            facts->is_branch ? " and leave checkpoint.from out" : "");
-    return err_set(
-        err,
-        "'%.160s' was trained with %s %.160s, the run file now says %.160s: it would be another run; "
-        "set it back, start anew with another run.folder, or go on from here in another run.folder "
-        "with checkpoint.from: %.*s@%lld",
-        facts->checkpoint, key, or_nothing(was), or_nothing(now), length, run, step);
+    return xasprintf("start anew with another run.folder, or go on from here in another run.folder with "
+                     "checkpoint.from: %.*s@%lld",
+                     length, slash ? facts->checkpoint : ".", step);
+}
+
+/* way_anew - for a key that no line may change: of another model nothing can be kept, of another way to train the
+ * weights can.  malloc'ed. */
+static char *way_anew(const struct resume_facts *facts, const char *key) {
+    const char *without = facts->is_branch ? " and leave checkpoint.from out" : "";
+    if (strncmp(key, "model.", 6) == 0)
+        return xasprintf("or choose another run.folder%s", without);
+    char *base = resume_value(facts, "model.path");
+    char *text =
+        xasprintf("or choose another run.folder%s: the weights alone are taken with model.path: %s%s",
+                  without, facts->checkpoint, base ? "" : " in place of model.architecture");
+    free(base);
+    return text;
+}
+
+int resume_refuse(const struct resume_facts *facts, const char *key, const char *was, const char *now,
+                  struct err *err) {
+    char *way = may_branch(key) ? way_on(facts) : way_anew(facts, key);
+    err_set(err,
+            "'%.160s' was trained with %s %.160s, the run file now says %.160s: it would be another run; "
+            "set it back, %s",
+            facts->checkpoint, key, or_nothing(was), or_nothing(now), way);
+    free(way);
+    return -1;
 }
 
 /* is_told_elsewhere - keys whose contents are compared, not their names. */
@@ -119,13 +139,6 @@ static bool is_told_elsewhere(const char *name) {
         if (strcmp(name, names[i]) == 0)
             return true;
     return false;
-}
-
-/* may_branch - fixed keys that a new line from a checkpoint may change: what is read, and how models are
- * stored. */
-static bool may_branch(const char *name) {
-    return strncmp(name, "data.", 5) == 0 || strcmp(name, "run.seed") == 0 ||
-           strcmp(name, "train.batch_sequences") == 0 || strcmp(name, "model.save_dtype") == 0;
 }
 
 static bool same_text(const char *a, const char *b) {
