@@ -42,7 +42,7 @@ static void check_code(const struct job_plan *plan, struct diagnostics *diagnost
 
 void submit_check_device(const struct job_plan *plan, struct diagnostics *diagnostics) {
     int device = plan->config->run.device;
-    if (!plan->partition)
+    if (!plan->partition || plan->nodes == 0) /* refused before its GPUs were counted */
         return;
     if (plan->gpus_per_node == 0) {
         if (device == DEVICE_CUDA)

@@ -27,18 +27,27 @@ static int choose_partition(struct job_plan *plan, struct diagnostics *diagnosti
                            : diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.partition': %s", err.text);
 }
 
-/* check_vendor - other GPUs than NVIDIA's are not what the kernels are written for. */
+static bool can_compute_on(const struct site_partition *partition) {
+    return partition->gpus_per_node == 0 || site_gpu_vendor(partition) == VENDOR_NVIDIA;
+}
+
+/* check_vendor - other GPUs than NVIDIA's are not what the kernels are written for, and a job that computes on the
+ * processors beside them would pay for them: whatever run.device says. */
 static int check_vendor(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
-    enum gpu_vendor vendor = site_gpu_vendor(partition);
-    if (partition->gpus_per_node == 0 || vendor == VENDOR_NVIDIA || plan->config->run.device == DEVICE_CPU)
+    const struct site *site = plan->site;
+    bool has_other = false;
+    if (can_compute_on(partition))
         return 0;
+    for (int i = 0; i < site->num_partitions; i++)
+        has_other = has_other || can_compute_on(&site->partitions[i]);
     return diagnostic_add(
         diagnostics, DIAGNOSTIC_ERROR,
-        "partition '%s' of site '%s' has GPUs of %s (%s), and atelier computes on NVIDIA's or on "
-        "processors: choose another partition, or set run.device=cpu",
-        partition->name, plan->site->name, site_vendor_name(vendor),
-        partition->gpu ? partition->gpu : "gpu_vendor of the profile");
+        "partition '%s' of site '%s' has GPUs of %s (%s), and a training computes on NVIDIA's or on a "
+        "partition without GPUs: choose another %s",
+        partition->name, site->name, site_vendor_name(site_gpu_vendor(partition)),
+        partition->gpu ? partition->gpu : "gpu_vendor of the profile",
+        has_other ? "slurm.partition" : "site, this one's profile has neither");
 }
 
 /* choose_account - the project with the partition's suffix. */

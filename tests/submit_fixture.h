@@ -38,8 +38,7 @@ static inline void plan_with(struct planned *p, const char *profile, const char 
                                      .run_folder = "/lustre/me/runs/x",
                                      .config_path = "run.yaml"};
     submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
-    if (p->plan.partition && p->plan.nodes > 0)
-        submit_check_device(&p->plan, &p->diagnostics);
+    submit_check_device(&p->plan, &p->diagnostics);
 }
 
 /* plan_again - after a test has changed facts or the like. */
@@ -47,8 +46,7 @@ static inline void plan_again(struct planned *p) {
     submit_plan_release(&p->plan);
     diagnostics_release(&p->diagnostics);
     submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
-    if (p->plan.partition && p->plan.nodes > 0)
-        submit_check_device(&p->plan, &p->diagnostics);
+    submit_check_device(&p->plan, &p->diagnostics);
 }
 
 static inline void planned_release(struct planned *p) {

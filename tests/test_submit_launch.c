@@ -136,25 +136,47 @@ static void test_refused(void **state) {
     }
 }
 
-/* GPUs that the kernels are not written for: one sentence, whatever else there would be to say. */
+/* GPUs that the kernels are not written for: one sentence, whatever run.device says and whatever else there would be
+ * to say; what it advises is taken. */
+static void expect_other_vendor(const char *profile, const char *device, const char *advice) {
+    const char *const words[] = {"slurm.partition=mi250", device};
+    struct planned p;
+    char room[4096];
+    plan_with(&p, profile, words, 2);
+    submit_check_device(&p.plan, &p.diagnostics); /* as the command does */
+    char *wanted =
+        xasprintf("partition 'mi250' of site 'adastra' has GPUs of AMD (AMD MI250X), and a training "
+                  "computes on NVIDIA's or on a partition without GPUs: choose another %s",
+                  advice);
+    if (p.diagnostics.num_errors != 1 ||
+        strcmp(p.diagnostics.items[p.diagnostics.count - 1].text, wanted) != 0)
+        fail_msg("with %s: %s", device, all_diagnostics(&p, room));
+    free(wanted);
+    planned_release(&p);
+}
+
 static void test_vendor(void **state) {
     (void)state;
-    static const char ADASTRA[] = "name: adastra\nneeds_account: true\npartitions:\n"
-                                  "  - {name: mi250, constraint: MI250, gpu: AMD MI250X, max_hours: 24, "
-                                  "gpus_per_node: 8, cores_per_node: 64}\n";
-    static const char *const cpu[] = {"run.device=cpu", "slurm.account=a"};
-    struct planned p;
-    plan_with(&p, ADASTRA, NULL, 0);
-    assert_int_equal(p.diagnostics.num_errors, 1);
-    assert_string_equal(
-        p.diagnostics.items[p.diagnostics.count - 1].text,
-        "partition 'mi250' of site 'adastra' has GPUs of AMD (AMD MI250X), and atelier computes on "
-        "NVIDIA's or on processors: choose another partition, or set run.device=cpu");
-    planned_release(&p);
-    plan_with(&p, ADASTRA, cpu, 2); /* control */
-    for (int i = 0; i < p.diagnostics.count; i++)
-        assert_null(strstr(p.diagnostics.items[i].text, "GPUs of AMD"));
-    planned_release(&p);
+#define ADASTRA                                                                                               \
+    "name: adastra\nneeds_account: true\npartitions:\n  - {name: mi250, constraint: MI250, gpu: AMD MI250X, " \
+    "max_hours: 24, gpus_per_node: 8, cores_per_node: 64}\n"
+    static const char TWO[] = ADASTRA "  - {name: genoa, cores_per_node: 192}\n";
+    static const char *const devices[] = {"run.device=auto", "run.device=cpu", "run.device=cuda"};
+    for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
+        expect_other_vendor(ADASTRA, devices[i], "site, this one's profile has neither");
+        expect_other_vendor(TWO, devices[i], "slurm.partition");
+    }
+    for (size_t i = 0; i < 2; i++) { /* control: the advice, with run.device as it was */
+        const char *const words[] = {"slurm.partition=genoa", devices[i], "slurm.account=a"};
+        struct planned p;
+        char room[4096];
+        plan_with(&p, TWO, words, 3);
+        submit_check_device(&p.plan, &p.diagnostics);
+        if (p.diagnostics.num_errors > 0)
+            fail_msg("with %s: %s", devices[i], all_diagnostics(&p, room));
+        planned_release(&p);
+    }
+#undef ADASTRA
 }
 
 /* --- a bundle, which brings its own MPI --- */
