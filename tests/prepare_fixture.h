@@ -108,6 +108,15 @@ static inline void release(struct job *job) {
     free(job->source.path);
 }
 
+/* fails - the job ends with these in its message, and no output, complete or partial. */
+static inline void fails(struct job *job, const char *a, const char *b) {
+    assert_int_equal(run(job), -1);
+    if (!strstr(job->err.text, a) || !strstr(job->err.text, b))
+        fail_msg("expected '%s' and '%s' in '%s'", a, b, job->err.text);
+    assert_int_equal(outputs(), 0);
+    release(job);
+}
+
 /* document_text - one document of the output as text, special tokens included. */
 static inline char *document_text(const char *path, int64_t document) {
     struct err err = {{0}};

@@ -40,6 +40,9 @@ done <<'LINES'
 empty|is empty|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": " \n"}]}
 noanswer|nothing to learn|{"messages": [{"role": "user", "content": "q"}]}
 unlearnt|nothing to learn|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "weight": 0}]}
+beside|'train' beside the messages|{"train": false, "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]}
+question|of the user, is empty|{"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "r"}]}
+kwargs|'chat_template_kwargs'|{"chat_template_kwargs": {"enable_thinking": false}, "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]}
 none|without messages|{"messages": []}
 half|'weight' that is neither|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "weight": 0.5}]}
 both|says both|{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r", "weight": 0, "train": true}]}

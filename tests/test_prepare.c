@@ -180,15 +180,6 @@ static void test_threads(void **state) {
     free(first_valid);
 }
 
-/* fails - the job ends with these in its message, and no output, complete or partial. */
-static void fails(struct job *job, const char *a, const char *b) {
-    assert_int_equal(run(job), -1);
-    if (!strstr(job->err.text, a) || !strstr(job->err.text, b))
-        fail_msg("expected '%s' and '%s' in '%s'", a, b, job->err.text);
-    assert_int_equal(outputs(), 0);
-    release(job);
-}
-
 static void fails_with(const char *name, const char *text, const char *a, const char *b) {
     write_text(name, text);
     struct job job = job_for(name);

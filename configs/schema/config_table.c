@@ -326,9 +326,8 @@ static const struct config_key run_file_keys[] = {
      "that format on purpose",
      KEY_FREE},
     CHOICE("prepare.on_bad_conversation", AT(prepare.bad_chat), "fail", chat_policies,
-           "a conversation that the template cannot write, with an empty answer, with nothing to learn or of "
-           "more than 16 MiB: "
-           "fail at its line, or skip and count it",
+           "a conversation that the template cannot write, with an empty question or answer, with nothing to "
+           "learn or of more than 16 MiB: fail at its line, or skip and count it",
            FREE),
     CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,
            "special tokens put around each document", FREE),

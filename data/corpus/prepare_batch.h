@@ -132,10 +132,13 @@ int worker_choose_chat(struct worker *worker, struct chat_style *style, struct e
 /* source_field - the field's name.  source_find_field - where it stands on a line of valid UTF-8.  Returns 0,
  * or -1 with err set: not JSON, no such field (what there is instead), another type.
  *
- * source_parse_chat - an object with the field, numbers beyond JSON's as strings, and with
- * CHAT_REFUSED_FIELDS where the line has them; of the rest of the line nothing.  NULL with err set. */
+ * source_parse_chat - an object with the field as "messages", numbers beyond JSON's as strings, and with
+ * CHAT_REFUSED_FIELDS and CHAT_WEIGHT_FIELDS where the line has them (as a string where they come twice or
+ * are long); of the rest of the line nothing.  NULL with err set. */
 extern const char
     *const CHAT_REFUSED_FIELDS[]; /* a conversation with one of these is refused; ends with NULL */
+extern const char
+    *const CHAT_WEIGHT_FIELDS[]; /* the spellings of "is learnt" beside and in messages; ends with NULL */
 const char *source_field(const struct prepare_source *source);
 int source_find_field(const struct prepare_source *source, struct text_span line, struct json_line *found,
                       struct err *err);

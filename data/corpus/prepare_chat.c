@@ -2,6 +2,7 @@
  * is learnt. What cannot be written as asked, or teaches nothing, is a bad conversation:
  * prepare_config.bad_chat says what becomes of it. */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,23 +39,25 @@ static bool is_empty(const json_t *value) {
            (json_is_object(value) && json_object_size(value) == 0);
 }
 
-static const char *const WEIGHTS[] = {"weight", "train", "loss_mask"};
-enum { NUM_WEIGHTS = sizeof WEIGHTS / sizeof WEIGHTS[0] };
-
 static bool is_weight(const char *field) {
-    for (int i = 0; i < NUM_WEIGHTS; i++)
-        if (strcmp(field, WEIGHTS[i]) == 0)
+    for (int i = 0; CHAT_WEIGHT_FIELDS[i]; i++)
+        if (strcmp(field, CHAT_WEIGHT_FIELDS[i]) == 0)
             return true;
     return false;
 }
 
 /* check_fields - fields that change what a template writes or what is learnt, and that are not read here. */
 static int check_fields(const struct chat_style *style, const json_t *entry, int i, struct err *err) {
-    static const char *const fields[] = {"tool_calls", "function_call", "reasoning_content",
-                                         "reasoning",  "thinking",      "train_detail"};
+    static const char *const fields[] = {"tool_calls", "function_call", "reasoning_content", "reasoning",
+                                         "thinking",   "train_detail",  "training_detail"};
     for (size_t f = 0; f < sizeof fields / sizeof fields[0]; f++)
         if (!is_empty(json_object_get(entry, fields[f])))
             return err_set(err, "message %d has the field '%s', which is not supported", i + 1, fields[f]);
+    if (!is_empty(json_object_get(entry, "masked")))
+        return err_set(err,
+                       "message %d has the field 'masked', which is not read; say \"weight\": 0 of an answer "
+                       "that is not to be learnt",
+                       i + 1);
     const char *field;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)entry, field, value) {
@@ -69,8 +72,8 @@ static int check_fields(const struct chat_style *style, const json_t *entry, int
     return 0;
 }
 
-/* read_weight - one spelling of "this message counts": 1, 0 or -1 for nothing said; -2 with err set. */
-static int read_weight(const json_t *entry, const char *field, int i, struct err *err) {
+/* read_weight - one spelling of "this counts": 1, 0 or -1 for nothing said; -2 with err set.  who: "message 2". */
+static int read_weight(const json_t *entry, const char *field, const char *who, struct err *err) {
     const json_t *value = json_object_get(entry, field);
     if (!value || json_is_null(value))
         return -1;
@@ -79,21 +82,33 @@ static int read_weight(const json_t *entry, const char *field, int i, struct err
     double number = json_is_number(value) ? json_number_value(value) : -1;
     if (number == 0 || number == 1)
         return number == 1;
-    err_set(err, "message %d has a '%s' that is neither 0 (not learnt) nor 1 (learnt)", i + 1, field);
+    err_set(err, "%s has a '%s' that is neither 0 (not learnt) nor 1 (learnt)", who, field);
     return -2;
 }
 
-/* read_weights - all spellings together; they must agree. */
-static int read_weights(const json_t *entry, const char *role, int i, bool *unlearnt, struct err *err) {
+/* read_weights - all spellings together; they must agree.  As read_weight. */
+static int read_weights(const json_t *entry, const char *who, struct err *err) {
     int said = -1;
-    for (int f = 0; f < NUM_WEIGHTS; f++) {
-        int weight = read_weight(entry, WEIGHTS[f], i, err);
+    for (int f = 0; CHAT_WEIGHT_FIELDS[f]; f++) {
+        int weight = read_weight(entry, CHAT_WEIGHT_FIELDS[f], who, err);
         if (weight == -2)
-            return -1;
-        if (weight >= 0 && said >= 0 && weight != said)
-            return err_set(err, "message %d says both that it is learnt and that it is not", i + 1);
+            return -2;
+        if (weight >= 0 && said >= 0 && weight != said) {
+            err_set(err, "%s says both that it is learnt and that it is not", who);
+            return -2;
+        }
         said = weight >= 0 ? weight : said;
     }
+    return said;
+}
+
+static int read_message_weight(const json_t *entry, const char *role, int i, bool *unlearnt,
+                               struct err *err) {
+    char who[32];
+    snprintf(who, sizeof who, "message %d", i + 1);
+    int said = read_weights(entry, who, err);
+    if (said == -2)
+        return -1;
     if (said == 1 && strcmp(role, "assistant") != 0)
         return err_set(err, "message %d (%s) is marked to be learnt; only the assistant's messages are",
                        i + 1, role);
@@ -132,7 +147,7 @@ static enum verdict read_message(struct worker *worker, struct batch_document *d
     }
     const json_t *content = content_of(entry, i, err);
     if (!content || check_fields(worker->style, entry, i, err) != 0 ||
-        read_weights(entry, json_string_value(role), i, &read->unlearnt[i], err) != 0)
+        read_message_weight(entry, json_string_value(role), i, &read->unlearnt[i], err) != 0)
         return VERDICT_ERROR;
     size_t before = worker->scratch.length_bytes;
     struct text_span text = {json_string_value(content), json_string_length(content)};
@@ -161,19 +176,22 @@ static XXH128_hash_t hash_messages(const struct chat_message *messages, const bo
     return hash;
 }
 
-/* check_answers - there is something to learn, and nothing to learn is not "say nothing". */
+/* check_answers - there is something to learn, nothing to learn is not "say nothing", and none of it is an answer to
+ * a question that is empty. */
 static int check_answers(const struct conversation *read, struct err *err) {
     int num_learnt = 0;
     for (int i = 0; i < read->num_messages; i++) {
-        if (strcmp(read->messages[i].role, "assistant") != 0 || read->unlearnt[i])
+        bool is_answer = strcmp(read->messages[i].role, "assistant") == 0;
+        if (read->unlearnt[i] || (!is_answer && strcmp(read->messages[i].role, "user") != 0))
             continue;
-        num_learnt++;
+        num_learnt += is_answer;
         if (text_is_blank(read->messages[i].content, read->messages[i].content_bytes))
             return err_set(
                 err,
-                "message %d, an answer of the assistant, is empty (or holds only characters that cannot be seen): the model would learn to say "
-                "nothing",
-                i + 1);
+                "message %d, %s, is empty (or holds only characters that cannot be seen): the model "
+                "would learn to %s",
+                i + 1, is_answer ? "an answer of the assistant" : "of the user",
+                is_answer ? "say nothing" : "answer where nothing was asked");
     }
     if (num_learnt == 0)
         return err_set(err, "nothing to learn: the conversation has no message of the assistant that counts");
@@ -249,21 +267,28 @@ static int read_list(struct worker *worker, struct batch_document *document, con
     return status;
 }
 
+/* check_line - what stands beside the messages and changes what is written, or whether any of it is learnt. */
 static int check_line(const json_t *line, struct err *err) {
     for (size_t f = 0; CHAT_REFUSED_FIELDS[f]; f++)
         if (!is_empty(json_object_get(line, CHAT_REFUSED_FIELDS[f])))
             return err_set(err, "the conversation has the field '%s', which is not supported",
                            CHAT_REFUSED_FIELDS[f]);
-    return 0;
+    int said = read_weights(line, "the conversation", err);
+    if (said != 0)
+        return said == -2 ? -1 : 0;
+    int f = 0;
+    while (read_weight(line, CHAT_WEIGHT_FIELDS[f], "", err) != 0)
+        f++;
+    return err_set(err, "nothing to learn: '%s' beside the messages says that no answer of them is learnt",
+                   CHAT_WEIGHT_FIELDS[f]);
 }
 
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
                        json_t *line, struct err *err) {
-    const char *field = source_field(&worker->config->sources[document->source]);
     struct conversation read = {0};
     int status = check_line(line, err);
     if (status == 0)
-        status = read_list(worker, document, json_object_get(line, field), &read, err);
+        status = read_list(worker, document, json_object_get(line, "messages"), &read, err);
     json_decref(line); /* before the text is made: a long conversation is not held twice */
     if (status == 0 && document->outcome == OUTCOME_TOKENS)
         status = encode(worker, batch, document, &read, err);

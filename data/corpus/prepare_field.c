@@ -107,7 +107,8 @@ int source_find_field(const struct prepare_source *source, struct text_span line
                    source->chat ? "a list of messages" : "a string");
 }
 
-const char *const CHAT_REFUSED_FIELDS[] = {"tools", "functions", "documents", NULL};
+const char *const CHAT_REFUSED_FIELDS[] = {"tools", "functions", "documents", "chat_template_kwargs", NULL};
+const char *const CHAT_WEIGHT_FIELDS[] = {"weight", "train", "training", "loss_mask", NULL};
 
 /* load - JSON as jansson reads it; NULL with err set. */
 static json_t *load(struct text_span text, struct err *err) {
@@ -135,17 +136,30 @@ static int64_t num_values(struct text_span value) {
     return count;
 }
 
-/* add_refused - the fields that make a conversation another one: whether they are there and hold something.
- */
-static void add_refused(json_t *root, struct text_span line) {
+/* may_have - false: a line with these names surely has no such field. */
+static bool may_have(const struct json_line *line, const char *name) {
+    if (line->num_names > JSON_LINE_NAMES || has_name(line, name))
+        return true;
+    for (int i = 0; i < line->num_names; i++)
+        if (memchr(line->names[i].bytes, '\\', line->names[i].length_bytes))
+            return true;
+    return false;
+}
+
+/* add_fields - those of the fields that the line, whose names are known, has, to root: their values, or a
+ * string for what is long, comes twice or cannot be read. */
+static void add_fields(json_t *root, struct text_span line, const struct json_line *names,
+                       const char *const *fields) {
     enum { SHORT_BYTES = 64 };
-    for (int f = 0; CHAT_REFUSED_FIELDS[f]; f++) {
+    for (; *fields; fields++) {
         struct json_line found;
-        bool is_twice = json_line_scan(line, CHAT_REFUSED_FIELDS[f], &found, NULL) != 0;
+        if (!may_have(names, *fields))
+            continue;
+        bool is_twice = json_line_scan(line, *fields, &found, NULL) != 0;
         if (!is_twice && !found.value.bytes)
             continue;
         json_t *value = !is_twice && found.value.length_bytes < SHORT_BYTES ? load(found.value, NULL) : NULL;
-        json_object_set_new(root, CHAT_REFUSED_FIELDS[f], value ? value : json_true());
+        json_object_set_new(root, *fields, value ? value : json_string("?"));
     }
 }
 
@@ -167,7 +181,9 @@ json_t *source_parse_chat(const struct prepare_source *source, struct text_span 
         return NULL;
     json_t *root = json_object();
     CHECK(root, "out of memory for a conversation");
-    add_refused(root, line);
-    json_object_set_new(root, source_field(source), list);
+    add_fields(root, line, found, CHAT_REFUSED_FIELDS);
+    add_fields(root, line, found, CHAT_WEIGHT_FIELDS);
+    json_object_del(root, source_field(source)); /* a list of messages may have such a name itself */
+    json_object_set_new(root, "messages", list);
     return root;
 }

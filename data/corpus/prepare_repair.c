@@ -23,18 +23,20 @@ static void append_without_nul(struct text *out, const char *bytes, size_t lengt
     }
 }
 
+/* What else may help: bytes may be text in another encoding, an escape of JSON means the same in all. */
+static const char OF_BYTES[] = "the source's encoding (latin1, windows-1252, utf-16) if it is not UTF-8, or ";
+static const char OF_ESCAPES[] = "";
+
 /* judge - bad text was found at byte at: what the policy says. */
 static enum verdict judge(const struct worker *worker, struct batch_document *document, const char *what,
-                          size_t at, struct err *err) {
+                          size_t at, const char *other_way, struct err *err) {
     document->has_bad_text = true;
     if (worker->config->bad_utf8 == BAD_UTF8_REPLACE)
         return VERDICT_REPAIRED;
     if (worker->config->bad_utf8 == BAD_UTF8_SKIP)
         return VERDICT_SKIP;
-    err_set(err,
-            "%s at byte %zu; set the source's encoding (latin1, windows-1252, utf-16) if it is not UTF-8, or "
-            "prepare.bad_utf8 to 'replace' or 'skip' to go on",
-            what, at + 1);
+    err_set(err, "%s at byte %zu; set %sprepare.bad_utf8 to 'replace' or 'skip' to go on", what, at + 1,
+            other_way);
     return VERDICT_ERROR;
 }
 
@@ -47,8 +49,8 @@ enum verdict worker_clean_bytes(struct worker *worker, struct batch_document *do
     char what[40];
     snprintf(what, sizeof what, "invalid UTF-8 (0x%02X)",
              (unsigned char)(valid < *length_bytes ? (*bytes)[valid] : 0));
-    enum verdict verdict = nul < valid ? judge(worker, document, "NUL byte", nul, err)
-                                       : judge(worker, document, what, valid, err);
+    enum verdict verdict = nul < valid ? judge(worker, document, "NUL byte", nul, OF_BYTES, err)
+                                       : judge(worker, document, what, valid, OF_BYTES, err);
     if (verdict != VERDICT_REPAIRED)
         return verdict;
     struct text no_nul = {0};
@@ -89,7 +91,9 @@ enum verdict worker_clean_surrogates(const struct worker *worker, struct batch_d
             continue;
         }
         if (is_high || is_escape(at, end, 0xDC00, 0xDFFF)) {
-            verdict = judge(worker, document, "half a surrogate pair", (size_t)(at - line), err);
+            verdict =
+                judge(worker, document, "half a surrogate pair (an escape \\uD8.. to \\uDF..) in the field",
+                      (size_t)(at - line), OF_ESCAPES, err);
             if (verdict != VERDICT_REPAIRED)
                 return verdict;
             memcpy(at + 2, "FFFD", 4);
@@ -102,9 +106,10 @@ enum verdict worker_clean_surrogates(const struct worker *worker, struct batch_d
 enum verdict worker_append(const struct worker *worker, struct batch_document *document,
                            struct text_span text, struct text *out, struct err *err) {
     size_t nul = strnlen(text.bytes, text.length_bytes);
-    enum verdict verdict = nul < text.length_bytes
-                               ? judge(worker, document, "NUL character in the text", nul, err)
-                               : VERDICT_CLEAN;
+    enum verdict verdict =
+        nul < text.length_bytes
+            ? judge(worker, document, "NUL character (the escape \\u0000) in the text", nul, OF_ESCAPES, err)
+            : VERDICT_CLEAN;
     if (verdict == VERDICT_CLEAN || verdict == VERDICT_REPAIRED)
         append_without_nul(out, text.bytes, text.length_bytes);
     return verdict;
