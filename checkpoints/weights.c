@@ -12,6 +12,7 @@
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/model_folder.h"
+#include "checkpoints/safetensors/quantised.h"
 #include "checkpoints/safetensors/safetensors.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
@@ -26,29 +27,41 @@ struct weights {
     char *path;             /* as it was opened */
     char *folder;           /* of a Hugging Face model */
     char *config_text;
+    struct quantised quantised;        /* how config.json says that matrices are stored */
+    int64_t num_quantised, num_served; /* matrices stored so; tensors that only a server of them uses */
 };
 
-/* check_tensor - one tensor of the family is there, with its shape and a type that can be read.  Returns its
- * index, or -1 with err set. */
-static int64_t check_tensor(const struct weights *w, struct param param, struct err *err) {
-    char name[PARAM_NAME_ROOM], want_text[64];
-    struct tensor want = param_shape(&w->config, param);
-    int64_t index = st_find(w->files, param_name(&w->config, param, name));
-    if (index < 0)
-        return err_set(err, "tensor '%s' is missing", name);
-    struct st_entry entry = st_entry(w->files, index);
+/* check_plain - the shape and the type of a tensor that is stored as it is.  Returns 0, or -1 with err set. */
+static int check_plain(struct st_entry entry, struct tensor want, struct err *err) {
+    char want_text[64];
     bool same = entry.ndim == want.ndim;
     for (int i = 0; same && i < want.ndim; i++)
         same = entry.dims[i] == want.dims[i];
     if (!same)
         return err_set(err,
                        "tensor '%s' of '%s' has %d dimensions, first %lld x %lld; config.json asks for %s",
-                       name, entry.file, entry.ndim, (long long)entry.dims[0], (long long)entry.dims[1],
+                       entry.name, entry.file, entry.ndim, (long long)entry.dims[0], (long long)entry.dims[1],
                        tensor_shape_text(want, want_text, sizeof want_text));
     if (entry.dtype != DTYPE_F32 && entry.dtype != DTYPE_BF16 && entry.dtype != DTYPE_F16)
-        return err_set(err, "tensor '%s' of '%s' is %s: only F32, BF16 and F16 weights can be read", name,
-                       entry.file, entry.dtype_text);
-    return index;
+        return err_set(err, "tensor '%s' of '%s' is %s: only F32, BF16 and F16 weights can be read",
+                       entry.name, entry.file, entry.dtype_text);
+    return 0;
+}
+
+/* check_tensor - one tensor of the family is there, with its shape and a type that can be read; it, and what
+ * restores it where it is quantised, are marked in is_known.  Returns 0, or -1 with err set. */
+static int check_tensor(struct weights *w, struct param param, bool *is_known, struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    struct tensor want = param_shape(&w->config, param);
+    int64_t index = st_find(w->files, param_name(&w->config, param, name));
+    if (index < 0)
+        return err_set(err, "tensor '%s' is missing", name);
+    is_known[index] = true;
+    struct st_entry entry = st_entry(w->files, index);
+    if (!quantised_holds(&w->quantised, entry))
+        return check_plain(entry, want, err);
+    w->num_quantised++;
+    return quantised_check(&w->quantised, w->files, index, want, is_known, err);
 }
 
 /* find_embedding - its index; of a model whose tensors were checked. */
@@ -107,11 +120,15 @@ static int check_tied_head(const struct weights *w, int64_t head, struct err *er
 }
 
 /* check_extra - an unknown tensor means that the model computes something that atelier would leave out. */
-static int check_extra(const struct weights *w, int64_t index, struct err *err) {
+static int check_extra(struct weights *w, int64_t index, struct err *err) {
     struct model_config untied = w->config;
     struct st_entry entry = st_entry(w->files, index);
     char head[PARAM_NAME_ROOM];
     untied.tied_head = false;
+    if (quantised_serves(&w->quantised, entry.name)) {
+        w->num_served++;
+        return 0;
+    }
     if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
         return 0;
     if (strcmp(entry.name, param_name(&untied, (struct param){ROLE_HEAD, 0}, head)) == 0)
@@ -121,22 +138,25 @@ static int check_extra(const struct weights *w, int64_t index, struct err *err) 
 }
 
 /* check_tensors - nothing missing, nothing unknown. */
-static int check_tensors(const struct weights *w, struct err *err) {
+static int check_tensors(struct weights *w, struct err *err) {
     int64_t num_tensors = st_num_tensors(w->files);
-    bool *is_ours = xcalloc((size_t)num_tensors + 1, sizeof *is_ours);
+    bool *is_known = xcalloc((size_t)num_tensors + 1, sizeof *is_known);
     struct param at = PARAM_START;
     int status = 0;
-    while (status == 0 && family_next_param(&w->config, &at)) {
-        int64_t index = check_tensor(w, at, err);
-        if (index >= 0)
-            is_ours[index] = true;
-        else
-            status = -1;
-    }
+    while (status == 0 && family_next_param(&w->config, &at))
+        status = check_tensor(w, at, is_known, err);
     for (int64_t i = 0; i < num_tensors && status == 0; i++)
-        if (!is_ours[i])
+        if (!is_known[i])
             status = check_extra(w, i, err);
-    free(is_ours);
+    free(is_known);
+    return status;
+}
+
+/* find_scheme - how matrices are stored; config.json was parsed before, so this much of it is sound. */
+static int find_scheme(struct weights *w, size_t text_bytes, const char *origin, struct err *err) {
+    json_t *root = json_parse_text(w->config_text, text_bytes, origin, err);
+    int status = root ? quantised_parse(&w->quantised, root, err) : -1;
+    json_decref(root);
     return status;
 }
 
@@ -148,6 +168,8 @@ static int open_folder(struct weights *w, const char *path, struct err *err) {
     w->config_text = file_read_whole(config_path, MAX_CONFIG_BYTES, &text_bytes, err);
     int status =
         w->config_text ? model_config_parse(&w->config, w->config_text, text_bytes, config_path, err) : -1;
+    if (status == 0)
+        status = find_scheme(w, text_bytes, config_path, err);
     free(config_path);
     if (status != 0)
         return -1;
@@ -229,6 +251,9 @@ int weights_read(const struct weights *w, struct param param, int64_t first, int
         return gguf_model_read(w->gguf, &w->config, param, first, count, out, err);
     int64_t index = st_find(w->files, param_name(&w->config, param, name));
     CHECK(index >= 0, "tensor '%s' is not part of this model", name);
+    if (quantised_holds(&w->quantised, st_entry(w->files, index)))
+        return quantised_read(&w->quantised, w->files, index, (struct quantised_range){first, count}, out,
+                              err);
     return st_read_f32(w->files, index, first, count, out, err);
 }
 
@@ -299,6 +324,16 @@ const char *weights_config_text(const struct weights *w) {
 
 const char *weights_folder(const struct weights *w) {
     return w->folder;
+}
+
+void weights_tell_storage(const struct weights *w) {
+    if (w->num_quantised == 0)
+        return;
+    warn("'%s' stores %lld matrices in %s: they are read as f32; what is made of them is not quantised",
+         w->path, (long long)w->num_quantised, quantised_name(&w->quantised));
+    if (w->num_served > 0)
+        warn("'%s' holds %lld scales that only a server of the quantised model uses: they are left out",
+             w->path, (long long)w->num_served);
 }
 
 static int compare_paths(const void *a, const void *b) {

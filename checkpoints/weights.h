@@ -1,5 +1,5 @@
 /* weights.h - a model to read from, whatever it is stored as: a Hugging Face folder, a checkpoint, or a GGUF
- * file. Values come out as f32 in the Hugging Face layout: dequantised, rotary rows in half-split order. */
+ * file. Values come out as f32 in the Hugging Face layout: dequantised (GGUF blocks, and the schemes of quantised.h), rotary rows in half-split order. */
 #pragma once
 
 #include "checkpoints/family/family.h"
@@ -39,6 +39,10 @@ const char *weights_config_text(const struct weights *weights);
 /* weights_folder - the folder of a Hugging Face model (generation_config.json, templates), or NULL; borrowed.
  */
 const char *weights_folder(const struct weights *weights);
+
+/* weights_tell_storage - a warning where the source is stored in fewer bits than what will be made of it (FP8, NF4), and
+ * one where tensors of it are left out. */
+void weights_tell_storage(const struct weights *weights);
 
 /* weights_files - paths of the files that hold the tensors, in the order of their names; the list and each
  * path are malloc'ed.  Returns their number. */

@@ -1,4 +1,4 @@
-/* half.h - bf16 and f16 storage <-> f32, by bits, so that every compiler and device agrees.
+/* half.h - bf16 and f16 storage <-> f32, and E4M3 -> f32, by bits, so that every compiler and device agrees.
  * Rounding to nearest even; NaN stays NaN; f16 overflow becomes infinity. */
 #pragma once
 
@@ -53,4 +53,17 @@ static inline uint16_t f16_from_f32(float value) {
     }
     uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
     return (uint16_t)(sign | (uint16_t)((rounded - 0x38000000u) >> 13));
+}
+
+/* f32_from_e4m3 - 4 bits of exponent (bias 7), 3 of fraction; no infinity, NaN where all seven are set, largest 448.
+ * Source: Micikevicius et al., "FP8 Formats for Deep Learning", table 1. */
+static inline float f32_from_e4m3(uint8_t byte) {
+    uint32_t sign = (uint32_t)(byte & 0x80u) << 24;
+    uint32_t exponent = (byte >> 3) & 0xfu, fraction = byte & 7u;
+    if ((byte & 0x7fu) == 0x7fu)
+        return f32_from_bits(sign | 0x7fc00000u);
+    if (exponent)
+        return f32_from_bits(sign | ((exponent + 120) << 23) | (fraction << 20));
+    float magnitude = (float)fraction * 0x1p-9f; /* subnormal, exact */
+    return f32_from_bits(sign | bits_from_f32(magnitude));
 }

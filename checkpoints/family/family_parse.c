@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "checkpoints/family/family_internal.h"
+#include "checkpoints/safetensors/quantised.h"
 #include "data/corpus/json.h"
 
 /* read_count - a size that fits in an int; finer limits are model_config_check's. */
@@ -268,9 +269,9 @@ static int refuse_features(const struct model_config *config, const struct famil
         json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
         json_get_string_or(root, "hidden_act", "silu", &activation, err) != 0)
         return -1;
-    if (json_find(root, "quantization_config"))
-        return err_set(err, "quantization_config: quantised weights are not supported, take the model in "
-                            "bf16, f16 or f32");
+    struct quantised quantised; /* whether it can be read; weights.c reads it */
+    if (quantised_parse(&quantised, root, err) != 0)
+        return -1;
     if (attention_bias || mlp_bias)
         return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
     if (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)

@@ -133,6 +133,7 @@ char *model_config_text(const struct model_config *config, const char *base_text
     set_id(root, "bos_token_id", config->bos_id);
     set_id(root, "pad_token_id", config->pad_id);
     json_object_set_new(root, "eos_token_id", eos_value(config));
+    json_object_del(root, "quantization_config"); /* what is written is not quantised */
     if (!json_object_get(root, "hidden_act"))
         json_object_set_new(root, "hidden_act", json_string("silu"));
     /* Missing would mean the class default, 4096 for mistral. */

@@ -306,3 +306,17 @@ int st_read_f32(const struct st_files *set, int64_t index, int64_t first, int64_
         return file_read_at(file->fd, file->path, out, (size_t)count * sizeof *out, offset, err);
     return read_halves(file, tensor->dtype, offset, count, out, err);
 }
+
+int st_read_bytes(const struct st_files *set, int64_t index, int64_t first, int64_t count, void *out,
+                  struct err *err) {
+    CHECK(index >= 0 && index < set->num_tensors, "tensor %lld of %lld", (long long)index,
+          (long long)set->num_tensors);
+    const struct st_tensor *tensor = &set->tensors[index];
+    const struct st_file *file = &set->files[tensor->file];
+    int64_t size_bytes = tensor->end - tensor->begin;
+    CHECK(first >= 0 && count >= 0 && count <= size_bytes && first <= size_bytes - count,
+          "bytes %lld + %lld of '%s', which has %lld", (long long)first, (long long)count, tensor->name,
+          (long long)size_bytes);
+    return file_read_at(file->fd, file->path, out, (size_t)count, file->data_start + tensor->begin + first,
+                        err);
+}

@@ -40,6 +40,11 @@ int64_t st_find(const struct st_files *files, const char *name); /* -1: absent *
 int st_read_f32(const struct st_files *files, int64_t index, int64_t first, int64_t count, float *out,
                 struct err *err);
 
+/* st_read_bytes - bytes [first, first + count) of a tensor, as they are stored.  Returns 0, or -1 with err set: I/O error,
+ * short file. */
+int st_read_bytes(const struct st_files *files, int64_t index, int64_t first, int64_t count, void *out,
+                  struct err *err);
+
 struct st_layout; /* what is to be written */
 
 /* st_layout_create - files are named stem.safetensors, or stem-00001-of-0000N.safetensors with an index when

@@ -23,8 +23,10 @@ bool run_source_open(struct run_source *source, struct model_config *model, cons
         status = source->weights ? 0 : -1;
     }
     const char *folder = source->weights && !resume->checkpoint ? weights_folder(source->weights) : NULL;
-    if (!status && folder && comm_is_root(comm))
+    if (!status && folder && comm_is_root(comm)) {
+        weights_tell_storage(source->weights);
         status = model_folder_check(folder, &err);
+    }
     if (!status && folder)
         status = checkpoint_verify_weights(folder, comm_rank(comm), comm_num_ranks(comm), &err);
     if (!comm_all_ok(comm, status, &err))

@@ -1,0 +1,46 @@
+/* quantised.h - published folders that store matrices in fewer bits, with what restores them in tensors beside them.
+ *
+ * Reading only, into f32; what is saved is never quantised so.  A scheme is one row of the table in quantised.c:
+ *   fp8  F8_E4M3 values times X_scale_inv or X_scale (both multiply): one factor for the matrix, one per row, or one per
+ *        block of weight_block_size.  quant_method fp8, fbgemm_fp8, compressed-tensors with format float-quantized
+ *   nf4  four bits that index quant_map, times the absmax of their block, which may be in 8 bits itself (double
+ *        quantisation).  quant_method bitsandbytes with load_in_4bit
+ * Source: transformers integrations/finegrained_fp8.py and quantizers; bitsandbytes functional.py (QuantState). */
+#pragma once
+
+#include "checkpoints/safetensors/safetensors.h"
+#include "data/corpus/json.h"
+
+enum quantised_kind { QUANTISED_NONE, QUANTISED_FP8, QUANTISED_NF4 };
+
+struct quantised {
+    enum quantised_kind kind;
+    int64_t block_rows, block_cols; /* of weight_block_size; 0: not given */
+};
+
+/* quantised_parse - what quantization_config of a config.json says; without one, QUANTISED_NONE.
+ * Returns 0, or -1 with err set: a scheme that cannot be read, by name. */
+int quantised_parse(struct quantised *quantised, const json_t *root, struct err *err);
+
+/* quantised_holds - the tensor is stored in the scheme's way, and not as plain values. */
+bool quantised_holds(const struct quantised *quantised, struct st_entry entry);
+
+/* quantised_check - tensor index, for which quantised_holds, is a matrix of shape `want` [rows, cols], and what restores it is there and
+ * fits; those tensors are marked in is_known [st_num_tensors].  Returns 0, or -1 with err set. */
+int quantised_check(const struct quantised *quantised, const struct st_files *files, int64_t index,
+                    struct tensor want, bool *is_known, struct err *err);
+
+/* quantised_read - elements [first, first + count) of a matrix that was checked, row-major, as f32.
+ * Returns 0, or -1 with err set: I/O error, short file. */
+struct quantised_range {
+    int64_t first, count;
+};
+int quantised_read(const struct quantised *quantised, const struct st_files *files, int64_t index,
+                   struct quantised_range range, float *out, struct err *err);
+
+/* quantised_serves - a tensor that only a server of the quantised model uses: scales of its activations and of its
+ * key-value cache. */
+bool quantised_serves(const struct quantised *quantised, const char *name);
+
+/* quantised_name - "FP8 (E4M3)", "NF4". */
+const char *quantised_name(const struct quantised *quantised);

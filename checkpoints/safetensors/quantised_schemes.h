@@ -1,0 +1,17 @@
+/* quantised_schemes.h - what quantised.c asks of each scheme: the functions of quantised.h of that name, for one kind. */
+#pragma once
+
+#include "checkpoints/safetensors/quantised.h"
+
+int fp8_check(const struct quantised *quantised, const struct st_files *files, int64_t index,
+              struct tensor want, bool *is_known, struct err *err);
+int fp8_read(const struct quantised *quantised, const struct st_files *files, int64_t index,
+             struct quantised_range range, float *out, struct err *err);
+
+int nf4_check(const struct quantised *quantised, const struct st_files *files, int64_t index,
+              struct tensor want, bool *is_known, struct err *err);
+int nf4_read(const struct quantised *quantised, const struct st_files *files, int64_t index,
+             struct quantised_range range, float *out, struct err *err);
+
+/* quantised_beside - the index of the tensor called like tensor `index` with ending after it; -1: absent. */
+int64_t quantised_beside(const struct st_files *files, int64_t index, const char *ending);
