@@ -15,10 +15,20 @@ enum { MAX_COPY_BYTES = 64 * MIB, MAX_CARD_BYTES = 16 * MIB };
 
 /* Files that are carried over as they are. */
 static const char *const carried[] = {
-    "added_tokens.json", "tokenizer.model", "chat_template.json",
-    "LICENSE",           "LICENSE.txt",     "LICENSE.md",
-    "LICENCE",           "NOTICE",          "NOTICE.txt",
+    "added_tokens.json",
+    "tokenizer.model",
+    "chat_template.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "LICENCE",
+    "NOTICE",
+    "NOTICE.txt",
     "USE_POLICY.md",
+    "tekken.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
 };
 
 /* write_text - folder/name. */

@@ -29,6 +29,8 @@ struct weights {
     char *config_text;
     struct quantised quantised;        /* how config.json says that matrices are stored */
     int64_t num_quantised, num_served; /* matrices stored so; tensors that only a server of them uses */
+    struct carried carried;            /* what a wrapper holds beside its text decoder */
+    int64_t *carried_list;
 };
 
 /* check_plain - the shape and the type of a tensor that is stored as it is.  Returns 0, or -1 with err set. */
@@ -119,6 +121,31 @@ static int check_tied_head(const struct weights *w, int64_t head, struct err *er
     return 0;
 }
 
+/* carry - a tensor outside of the text decoder, to be written back as it is. */
+static int carry(struct weights *w, int64_t index, struct err *err) {
+    struct st_entry entry = st_entry(w->files, index);
+    if (w->quantised.kind == QUANTISED_FP8 && quantised_holds(&w->quantised, entry))
+        return err_set(
+            err,
+            "tensor '%.200s' of '%s', outside of the text decoder, is %s: only the text decoder may be "
+            "quantised, for what is written is not",
+            entry.name, entry.file, entry.dtype_text);
+    if (!w->carried_list)
+        w->carried_list = xcalloc((size_t)st_num_tensors(w->files), sizeof *w->carried_list);
+    w->carried_list[w->carried.count++] = index;
+    return 0;
+}
+
+/* find_names - how a wrapper's files call the text decoder: as they call its embedding. */
+static void find_names(struct weights *w) {
+    for (enum text_names names = TEXT_NAMES_OUTER; w->config.wrapper_type[0] && names < TEXT_NAMES_COUNT;
+         names++) {
+        w->config.text_names = names;
+        if (find_embedding(w) >= 0)
+            return;
+    }
+}
+
 /* check_extra - an unknown tensor means that the model computes something that atelier would leave out. */
 static int check_extra(struct weights *w, int64_t index, struct err *err) {
     struct model_config untied = w->config;
@@ -129,6 +156,8 @@ static int check_extra(struct weights *w, int64_t index, struct err *err) {
         w->num_served++;
         return 0;
     }
+    if (w->config.wrapper_type[0] && !family_is_text_name(&w->config, entry.name))
+        return carry(w, index, err);
     if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
         return 0;
     if (strcmp(entry.name, param_name(&untied, (struct param){ROLE_HEAD, 0}, head)) == 0)
@@ -176,8 +205,10 @@ static int open_folder(struct weights *w, const char *path, struct err *err) {
     w->files = st_open(path, err);
     if (!w->files)
         return -1;
+    find_names(w);
     if (check_tensors(w, err) != 0)
         return err_prefix(err, "model '%s'", path);
+    w->carried = (struct carried){w->files, w->carried_list, w->carried.count};
     /* What the file says outranks what config.json claims: the key is missing in some old models. */
     w->config.dtype = st_entry(w->files, find_embedding(w)).dtype;
     return 0;
@@ -237,6 +268,7 @@ void weights_close(struct weights *w) {
     free(w->path);
     free(w->folder);
     free(w->config_text);
+    free(w->carried_list);
     free(w);
 }
 
@@ -327,13 +359,21 @@ const char *weights_folder(const struct weights *w) {
 }
 
 void weights_tell_storage(const struct weights *w) {
-    if (w->num_quantised == 0)
-        return;
-    warn("'%s' stores %lld matrices in %s: they are read as f32; what is made of them is not quantised",
-         w->path, (long long)w->num_quantised, quantised_name(&w->quantised));
+    if (w->num_quantised > 0)
+        warn("'%s' stores %lld matrices in %s: they are read as f32; what is made of them is not quantised",
+             w->path, (long long)w->num_quantised, quantised_name(&w->quantised));
     if (w->num_served > 0)
         warn("'%s' holds %lld scales that only a server of the quantised model uses: they are left out",
              w->path, (long long)w->num_served);
+    if (w->carried.count > 0)
+        warn(
+            "'%s' is a %s: its text decoder (%s) is read; its %lld other tensors, %.1f MiB, are carried as they are",
+            w->path, w->config.wrapper_type, w->config.model_type, (long long)w->carried.count,
+            (double)carried_bytes(&w->carried) / MIB);
+}
+
+const struct carried *weights_carried(const struct weights *w) {
+    return w->carried.count > 0 ? &w->carried : NULL;
 }
 
 static int compare_paths(const void *a, const void *b) {

@@ -1,8 +1,9 @@
 /* weights.h - a model to read from, whatever it is stored as: a Hugging Face folder, a checkpoint, or a GGUF
- * file. Values come out as f32 in the Hugging Face layout: dequantised (GGUF blocks, and the schemes of quantised.h), rotary rows in half-split order. */
+ * file. Of a wrapper (text and images) the text decoder is read.  Values come out as f32 in the Hugging Face layout: dequantised (GGUF blocks, and the schemes of quantised.h), rotary rows in half-split order. */
 #pragma once
 
 #include "checkpoints/family/family.h"
+#include "checkpoints/safetensors/carried.h"
 #include "checkpoints/value_check.h"
 
 struct weights;
@@ -40,9 +41,12 @@ const char *weights_config_text(const struct weights *weights);
  */
 const char *weights_folder(const struct weights *weights);
 
-/* weights_tell_storage - a warning where the source is stored in fewer bits than what will be made of it (FP8, NF4), and
- * one where tensors of it are left out. */
+/* weights_tell_storage - a warning where the source is stored in fewer bits than what will be made of it (FP8, NF4), one
+ * where tensors of it are left out, and one where only a part of it, the text decoder, is read. */
 void weights_tell_storage(const struct weights *weights);
+
+/* weights_carried - of a wrapper, the tensors beside the text decoder; NULL: there are none.  Borrowed. */
+const struct carried *weights_carried(const struct weights *weights);
 
 /* weights_files - paths of the files that hold the tensors, in the order of their names; the list and each
  * path are malloc'ed.  Returns their number. */

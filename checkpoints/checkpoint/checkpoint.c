@@ -24,6 +24,7 @@ struct checkpoint {
     struct st_layout *layouts[CHECKPOINT_MAX_PARTS];
     int64_t
         *handles[CHECKPOINT_MAX_PARTS]; /* [param_num_slots] of the tensors in the layouts; -1: not held */
+    int64_t *carried_handles;           /* [source.carried->count] in the model's layout */
     struct manifest big_files;          /* those of the layouts, hashes NULL */
 };
 
@@ -45,7 +46,6 @@ static int64_t *place_tensors(struct st_layout *layout, const struct model_confi
                                               : st_layout_add(layout, param_name(config, at, name),
                                                               param_shape(config, at), dtype);
     }
-    st_layout_finish(layout);
     return handles;
 }
 
@@ -58,6 +58,9 @@ static void plan_part(struct checkpoint *cp, int part) {
     struct st_layout *layout =
         st_layout_create(state.name, is_model ? cp->source.max_file_bytes : max_state_file_bytes);
     cp->handles[part] = place_tensors(layout, config, is_model ? config->dtype : DTYPE_F32, state.holds);
+    if (is_model)
+        carried_add(cp->source.carried, layout, &cp->carried_handles);
+    st_layout_finish(layout);
     cp->layouts[part] = layout;
     for (int i = 0; i < st_layout_num_files(layout); i++) {
         int64_t size_bytes;
@@ -92,6 +95,7 @@ void checkpoint_free(struct checkpoint *cp) {
         free(cp->handles[part]);
     }
     manifest_free(&cp->big_files);
+    free(cp->carried_handles);
     free(cp->run_folder);
     free(cp->partial);
     free(cp);
@@ -190,6 +194,13 @@ int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct pa
     if (st_layout_write_f32(cp->layouts[part], handle, first, count, data, err) == 0)
         return 0;
     return failed(cp, err);
+}
+
+int checkpoint_write_carried(struct checkpoint *cp, int rank, int num_ranks, struct err *err) {
+    return carried_write(cp->source.carried, cp->layouts[PART_MODEL], cp->carried_handles, rank, num_ranks,
+                         err) == 0
+               ? 0
+               : failed(cp, err);
 }
 
 int checkpoint_close_ranges(struct checkpoint *cp, struct err *err) {

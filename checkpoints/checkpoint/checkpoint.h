@@ -18,6 +18,7 @@
 
 #include "checkpoints/family/family.h"
 #include "checkpoints/model_chat.h"
+#include "checkpoints/safetensors/carried.h"
 
 /* Which copy of a tensor is meant: the model's, the f32 master, or PART_STATE + i: state i of the optimizer. */
 enum checkpoint_part { PART_MODEL, PART_MASTER, PART_STATE };
@@ -49,6 +50,7 @@ struct checkpoint_source {
     int64_t max_file_bytes;                /* of one model file; a longer model is split */
     const struct checkpoint_state *states; /* [num_states] of the optimizer */
     int num_states;
+    const struct carried *carried; /* tensors beside the model's that go into its files as they are */
     const char *base_folder; /* its other small files are copied: generation_config.json, templates, ... */
     const char *card;        /* README.md; NULL: base_folder's.  With it comes provenance.json: */
     const char *provenance;
@@ -80,6 +82,8 @@ int checkpoint_open_ranges(struct checkpoint *cp, struct err *err);
 /* checkpoint_write - elements [first, first + count) of one tensor from f32. */
 int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct param param, int64_t first,
                      int64_t count, const float *data, struct err *err);
+/* checkpoint_write_carried - every num_ranks-th of the carried tensors, from `rank` on. */
+int checkpoint_write_carried(struct checkpoint *cp, int rank, int num_ranks, struct err *err);
 int checkpoint_close_ranges(struct checkpoint *cp, struct err *err);
 /* checkpoint_num_blocks - how many 8 MiB blocks all big files have together; checkpoint_hash_blocks fills
  * hashes[b] for the blocks b with b % num_ranks == rank and leaves the others 0, reading back what is on

@@ -253,6 +253,10 @@ int export_gguf(const struct weights *weights, const char *path, enum export_typ
                       .type = type,
                       .writer = gguf_writer_create()};
     char *partial = xasprintf("%s.partial", path);
+    const struct carried *carried = weights_carried(weights);
+    if (carried)
+        gguf_note(&job.notes, "the text decoder alone is written: %lld tensors of %s beside it are left out",
+                  (long long)carried->count, job.config->wrapper_type);
     int status = file_check_regular(path, err) == 0 ? write_file(&job, partial, err) : -1;
     if (status != 0) {
         unlink(partial);

@@ -52,7 +52,6 @@ static struct placed *plan_tensors(const struct model_config *config, struct st_
             st_layout_add(layout, param_name(config, at, name), param_shape(config, at), config->dtype);
         list[(*count)++] = (struct placed){at, handle};
     }
-    st_layout_finish(layout);
     return list;
 }
 
@@ -76,18 +75,24 @@ static int write_tensor(const struct weights *weights, const struct model_config
 
 static int write_weights(const struct weights *weights, const struct model_config *config, const char *folder,
                          struct err *err) {
-    int64_t count;
+    int64_t count, *carried_handles;
+    const struct carried *carried = weights_carried(weights);
     struct st_layout *layout = st_layout_create("model", max_shard_bytes);
     struct placed *list = plan_tensors(config, layout, &count);
+    carried_add(carried, layout, &carried_handles);
+    st_layout_finish(layout);
     int status = st_layout_write_headers(layout, folder, err);
     if (status == 0)
         status = st_layout_open(layout, folder, err);
     if (status == 0) {
         for (int64_t i = 0; i < count && status == 0; i++)
             status = write_tensor(weights, config, layout, &list[i], err);
+        if (status == 0)
+            status = carried_write(carried, layout, carried_handles, 0, 1, err);
         int closed = st_layout_close(layout, status == 0 ? err : NULL);
         status = status == 0 ? closed : status;
     }
+    free(carried_handles);
     free(list);
     st_layout_free(layout);
     return status;

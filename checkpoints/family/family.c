@@ -34,6 +34,18 @@ const struct family *family_find(const char *model_type) {
     return NULL;
 }
 
+const struct wrapper *wrapper_find(const char *model_type) {
+    static const struct wrapper wrappers[] = {
+        {"mistral3", "Mistral3ForConditionalGeneration"},
+        {"gemma3", "Gemma3ForConditionalGeneration"},
+        {"llava", "LlavaForConditionalGeneration"},
+    };
+    for (size_t i = 0; i < sizeof wrappers / sizeof wrappers[0]; i++)
+        if (strcmp(wrappers[i].model_type, model_type) == 0)
+            return &wrappers[i];
+    return NULL;
+}
+
 const struct family *family_of(const struct model_config *config) {
     const struct family *family = family_find(config->model_type);
     CHECK(family && family->params, "no table of parameters for model_type '%s'", config->model_type);

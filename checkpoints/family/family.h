@@ -79,6 +79,14 @@ enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 };
 
 enum { MODEL_MAX_EOS = 8 };
 
+/* How a wrapper's files call the text decoder's tensors. */
+enum text_names {
+    TEXT_NAMES_PLAIN, /* as of a model without a wrapper: "model.layers...", "lm_head.weight" */
+    TEXT_NAMES_OUTER, /* "language_model." before all of them: transformers until 4.51 */
+    TEXT_NAMES_INNER, /* "model.language_model." in place of "model.": since then */
+    TEXT_NAMES_COUNT
+};
+
 struct model_config {
     char model_type[32];   /* "llama", "mistral", "qwen3" */
     char architecture[64]; /* "LlamaForCausalLM" */
@@ -101,6 +109,12 @@ struct model_config {
     int32_t eos_ids[MODEL_MAX_EOS];
     int num_eos;
     enum dtype dtype; /* of the stored weights: f32, bf16 or f16 */
+
+    /* Of a wrapper (a model of text and images), of which the text decoder above is trained and everything else carried
+     * as it is; "": there is none. */
+    char wrapper_type[32];         /* "mistral3" */
+    char wrapper_architecture[64]; /* "Mistral3ForConditionalGeneration" */
+    enum text_names text_names;    /* weights_open finds out which */
 };
 
 /* Where RMSNorm stands: before a branch, on what it adds to the residual stream, or both. */
@@ -132,7 +146,7 @@ enum { FAMILY_KEY_ROOM = 80 };
 const char *family_gguf(const struct model_config *config);
 const char *family_gguf_key(const struct model_config *config, const char *key, char *text);
 
-/* model_config_parse - from the text of config.json.  origin names it in messages.
+/* model_config_parse - from the text of config.json; of a wrapper, from its text_config.  origin names it in messages.
  * Returns 0, or -1 with err set: malformed, a missing key, a size out of range, a model_type or feature not
  * supported (named: sliding_window, layer_types, attention_bias, quantization_config, rope type, activation). */
 int model_config_parse(struct model_config *config, const char *text, size_t length_bytes, const char *origin,
@@ -163,6 +177,9 @@ bool family_next_param(const struct model_config *config, struct param *at);
 const struct param_spec *param_spec(const struct model_config *config, enum tensor_role role);
 
 enum { PARAM_NAME_ROOM = 160 };
+
+/* family_is_text_name - whether a wrapper's tensor of that name belongs to its text decoder. */
+bool family_is_text_name(const struct model_config *config, const char *name);
 
 /* param_name, param_gguf_name - what the parameter is called in Hugging Face files
  * ("model.layers.3.mlp.up_proj.weight") and in GGUF files ("blk.3.ffn_up.weight"); return text, which has

@@ -37,6 +37,14 @@ const struct family *family_of(const struct model_config *config);
 /* family_find - by model_type; NULL: never heard of. */
 const struct family *family_find(const char *model_type);
 
+/* Wrappers whose text decoder is of a family here: config.json has a text_config and says what else there is. */
+struct wrapper {
+    const char *model_type, *architecture;
+};
+
+/* wrapper_find - by model_type; NULL: not known. */
+const struct wrapper *wrapper_find(const char *model_type);
+
 /* family_require - the family of a model_type, or NULL with err set: unknown, or not supported yet and why.
  */
 const struct family *family_require(const char *model_type, struct err *err);

@@ -1,6 +1,7 @@
 /* family_params.c - the parameters of a model, from the table of its family: walking through them, their
  * names, shapes and numbers. */
 #include <stdio.h>
+#include <string.h>
 
 #include "checkpoints/family/family_internal.h"
 
@@ -77,13 +78,35 @@ static const struct param_spec *required(const struct model_config *config, stru
     return spec;
 }
 
+/* What a model's own body is called, with and without a wrapper; the head stands outside of it. */
+static const char body[] = "model.";
+static const struct {
+    const char *all;  /* before every name */
+    const char *body; /* in place of body */
+} text_prefixes[TEXT_NAMES_COUNT] = {
+    [TEXT_NAMES_PLAIN] = {"", "model."},
+    [TEXT_NAMES_OUTER] = {"language_model.", "model."},
+    [TEXT_NAMES_INNER] = {"", "model.language_model."},
+};
+
 const char *param_name(const struct model_config *config, struct param param, char *text) {
     const struct param_spec *spec = required(config, param);
+    const char *all = text_prefixes[config->text_names].all, *own = text_prefixes[config->text_names].body;
     if (spec->place == PLACE_LAYER)
-        snprintf(text, PARAM_NAME_ROOM, "model.layers.%d.%s", param.layer, spec->hf);
+        snprintf(text, PARAM_NAME_ROOM, "%s%slayers.%d.%s", all, own, param.layer, spec->hf);
+    else if (strncmp(spec->hf, body, strlen(body)) == 0)
+        snprintf(text, PARAM_NAME_ROOM, "%s%s%s", all, own, spec->hf + strlen(body));
     else
-        snprintf(text, PARAM_NAME_ROOM, "%s", spec->hf);
+        snprintf(text, PARAM_NAME_ROOM, "%s%s", all, spec->hf);
     return text;
+}
+
+bool family_is_text_name(const struct model_config *config, const char *name) {
+    const char *all = text_prefixes[config->text_names].all, *own = text_prefixes[config->text_names].body;
+    if (strncmp(name, all, strlen(all)) != 0)
+        return false;
+    return all[0] || strncmp(name, own, strlen(own)) == 0 ||
+           strncmp(name, "lm_head.", strlen("lm_head.")) == 0;
 }
 
 const char *param_gguf_name(const struct model_config *config, struct param param, char *text) {

@@ -54,8 +54,7 @@ static int parse_sizes(struct model_config *config, const struct family *family,
         read_count(root, "num_hidden_layers", 0, &config->num_layers, err) != 0 ||
         parse_heads(config, family, root, err) != 0 ||
         json_get_double_or(root, "rms_norm_eps", 1e-6, &eps, err) != 0 ||
-        json_get_double_or(root, "initializer_range", 0.02, &deviation, err) != 0 ||
-        json_get_bool_or(root, "tie_word_embeddings", false, &config->tied_head, err) != 0)
+        json_get_double_or(root, "initializer_range", 0.02, &deviation, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
     config->initializer_range = (float)deviation;
@@ -269,9 +268,6 @@ static int refuse_features(const struct model_config *config, const struct famil
         json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
         json_get_string_or(root, "hidden_act", "silu", &activation, err) != 0)
         return -1;
-    struct quantised quantised; /* whether it can be read; weights.c reads it */
-    if (quantised_parse(&quantised, root, err) != 0)
-        return -1;
     if (attention_bias || mlp_bias)
         return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
     if (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)
@@ -279,29 +275,90 @@ static int refuse_features(const struct model_config *config, const struct famil
     return refuse_window(config, family, root, err) == 0 ? refuse_layer_types(config, root, err) : -1;
 }
 
+/* text_of - the object that describes the text decoder: of a wrapper its text_config, else all of config.json. */
+static const json_t *text_of(const json_t *root) {
+    const json_t *text = json_find(root, "text_config");
+    return text ? text : root;
+}
+
+/* check_architecture - architectures, where it is given, is the class that is meant. */
+static int check_architecture(const json_t *root, const char *model_type, const char *expected,
+                              struct err *err) {
+    const json_t *first = json_array_get(json_find(root, "architectures"), 0);
+    if (!first || (json_is_string(first) && strcmp(json_string_value(first), expected) == 0))
+        return 0;
+    return err_set(err, "architecture '%.80s' is not supported for model_type '%s' (supported: %s)",
+                   json_is_string(first) ? json_string_value(first) : json_type_name(first), model_type,
+                   expected);
+}
+
+/* parse_wrapper - of a config.json with a text_config: what stands around the text decoder. */
+static int parse_wrapper(struct model_config *config, const json_t *root, const char *model_type,
+                         struct err *err) {
+    const struct wrapper *wrapper = wrapper_find(model_type);
+    if (!json_is_object(text_of(root)))
+        return err_set(err, "text_config is %s, expected an object", json_type_name(text_of(root)));
+    if (!wrapper)
+        return err_set(
+            err, "model_type '%.80s' has a text_config: this model of text and images is not supported yet",
+            model_type);
+    snprintf(config->wrapper_type, sizeof config->wrapper_type, "%s", wrapper->model_type);
+    snprintf(config->wrapper_architecture, sizeof config->wrapper_architecture, "%s", wrapper->architecture);
+    config->text_names = TEXT_NAMES_INNER;
+    return check_architecture(root, model_type, wrapper->architecture, err);
+}
+
 /* parse_family - model_type and architectures; the first thing to look at, since it decides what other keys
  * mean. */
 static const struct family *parse_family(struct model_config *config, const json_t *root, struct err *err) {
     const char *model_type;
-    if (json_get_string(root, "model_type", &model_type, err) != 0)
+    const json_t *text = text_of(root);
+    if (json_get_string(root, "model_type", &model_type, err) != 0 ||
+        (text != root && parse_wrapper(config, root, model_type, err) != 0))
         return NULL;
-    if (json_find(root, "text_config")) {
-        err_set(err, "model_type '%.80s' has a text_config: models of text and images are not supported yet",
-                model_type);
+    if (text != root && json_get_string(text, "model_type", &model_type, err) != 0) {
+        err_prefix(err, "text_config");
         return NULL;
     }
     const struct family *family = family_require(model_type, err);
-    if (!family)
+    if (!family || (text == root && check_architecture(root, model_type, family->architecture, err) != 0))
         return NULL;
-    const json_t *first = json_array_get(json_find(root, "architectures"), 0);
-    if (first && (!json_is_string(first) || strcmp(json_string_value(first), family->architecture) != 0)) {
-        err_set(err, "architecture '%.80s' is not supported for model_type '%s' (supported: %s)",
-                json_is_string(first) ? json_string_value(first) : json_type_name(first), model_type,
-                family->architecture);
-        return NULL;
-    }
     model_config_set_family(config, model_type, NULL);
     return family;
+}
+
+/* parse_tied - a wrapper may say it outside of text_config, inside of it, or both. */
+static int parse_tied(struct model_config *config, const json_t *root, struct err *err) {
+    const json_t *text = text_of(root);
+    bool outside;
+    if (json_get_bool_or(text, "tie_word_embeddings", false, &config->tied_head, err) != 0 ||
+        json_get_bool_or(root, "tie_word_embeddings", config->tied_head, &outside, err) != 0)
+        return -1;
+    if (json_find(text, "tie_word_embeddings") && outside != config->tied_head)
+        return err_set(err, "tie_word_embeddings is %s, and %s in text_config: remove one",
+                       outside ? "true" : "false", outside ? "false" : "true");
+    config->tied_head = outside;
+    return 0;
+}
+
+/* holder - of a key that a wrapper has inside of text_config or outside. */
+static const json_t *holder(const json_t *root, const char *key) {
+    return json_find(text_of(root), key) ? text_of(root) : root;
+}
+
+/* parse_text - the text decoder.  Returns 0, or -1 with err set. */
+static int parse_text(struct model_config *config, const struct family *family, const json_t *root,
+                      struct err *err) {
+    const json_t *text = text_of(root);
+    struct quantised quantised; /* whether it can be read; weights.c reads it */
+    if (parse_sizes(config, family, text, err) != 0 || parse_rope(config, text, err) != 0 ||
+        parse_token_ids(config, holder(root, "eos_token_id"), err) != 0 ||
+        refuse_features(config, family, text, err) != 0)
+        return text == root ? -1 : err_prefix(err, "text_config");
+    return parse_tied(config, root, err) == 0 && parse_dtype(config, holder(root, "dtype"), err) == 0 &&
+                   quantised_parse(&quantised, root, err) == 0
+               ? 0
+               : -1;
 }
 
 int model_config_parse(struct model_config *config, const char *text, size_t length_bytes, const char *origin,
@@ -312,12 +369,9 @@ int model_config_parse(struct model_config *config, const char *text, size_t len
     /* All bytes, padding too: descriptors are compared and broadcast as bytes. */
     memset(config, 0, sizeof *config);
     const struct family *family = parse_family(config, root, err);
-    int status = family && parse_sizes(config, family, root, err) == 0 &&
-                         parse_rope(config, root, err) == 0 && parse_token_ids(config, root, err) == 0 &&
-                         parse_dtype(config, root, err) == 0 &&
-                         refuse_features(config, family, root, err) == 0
-                     ? 0
-                     : err_prefix(err, "model config '%s'", origin);
+    int status = family ? parse_text(config, family, root, err) : -1;
+    if (status != 0)
+        err_prefix(err, "model config '%s'", origin);
     json_decref(root);
     return status == 0 ? model_config_check(config, origin, err) : -1;
 }

@@ -118,27 +118,54 @@ static char *dump_shortest(json_t *root) {
     }
 }
 
+/* set_text - all keys of the text decoder. */
+static void set_text(json_t *text, const struct model_config *config) {
+    json_object_set_new(text, "model_type", json_string(config->model_type));
+    json_object_set_new(text, "dtype", json_string(torch_dtype_name(config->dtype)));
+    json_object_set_new(text, "torch_dtype", json_string(torch_dtype_name(config->dtype)));
+    set_sizes(text, config);
+    set_rope(text, config);
+    set_id(text, "bos_token_id", config->bos_id);
+    set_id(text, "pad_token_id", config->pad_id);
+    json_object_set_new(text, "eos_token_id", eos_value(config));
+    json_object_del(text, "quantization_config"); /* what is written is not quantised */
+    if (!json_object_get(text, "hidden_act"))
+        json_object_set_new(text, "hidden_act", json_string("silu"));
+    /* Missing would mean the class default, 4096 for mistral. */
+    if (!json_object_get(text, "sliding_window") && strcmp(config->model_type, "mistral") == 0)
+        json_object_set_new(text, "sliding_window", json_null());
+}
+
+/* set_wrapper - the text decoder in its text_config; outside of it only what must agree with it. */
+static void set_wrapper(json_t *root, const struct model_config *config) {
+    json_t *text = json_object_get(root, "text_config");
+    if (!json_is_object(text)) {
+        text = json_object();
+        json_object_set_new(root, "text_config", text);
+    }
+    set_text(text, config);
+    json_object_del(root, "quantization_config");
+    json_object_set_new(root, "model_type", json_string(config->wrapper_type));
+    json_object_set_new(root, "dtype", json_string(torch_dtype_name(config->dtype)));
+    json_object_set_new(root, "torch_dtype", json_string(torch_dtype_name(config->dtype)));
+    json_object_set_new(root, "tie_word_embeddings", json_boolean(config->tied_head));
+    if (json_object_get(root, "eos_token_id"))
+        json_object_set_new(root, "eos_token_id", eos_value(config));
+}
+
 char *model_config_text(const struct model_config *config, const char *base_text) {
     json_t *root = base_text ? json_parse_text(base_text, strlen(base_text), "base config", NULL) : NULL;
+    bool is_wrapped = config->wrapper_type[0];
     if (!json_is_object(root)) { /* a base is checked when it is loaded; a broken one carries nothing over */
         json_decref(root);
         root = json_object();
     }
-    json_object_set_new(root, "architectures", json_pack("[s]", config->architecture));
-    json_object_set_new(root, "model_type", json_string(config->model_type));
-    json_object_set_new(root, "dtype", json_string(torch_dtype_name(config->dtype)));
-    json_object_set_new(root, "torch_dtype", json_string(torch_dtype_name(config->dtype)));
-    set_sizes(root, config);
-    set_rope(root, config);
-    set_id(root, "bos_token_id", config->bos_id);
-    set_id(root, "pad_token_id", config->pad_id);
-    json_object_set_new(root, "eos_token_id", eos_value(config));
-    json_object_del(root, "quantization_config"); /* what is written is not quantised */
-    if (!json_object_get(root, "hidden_act"))
-        json_object_set_new(root, "hidden_act", json_string("silu"));
-    /* Missing would mean the class default, 4096 for mistral. */
-    if (!json_object_get(root, "sliding_window") && strcmp(config->model_type, "mistral") == 0)
-        json_object_set_new(root, "sliding_window", json_null());
+    json_object_set_new(root, "architectures",
+                        json_pack("[s]", is_wrapped ? config->wrapper_architecture : config->architecture));
+    if (is_wrapped)
+        set_wrapper(root, config);
+    else
+        set_text(root, config);
     char *text = dump_shortest(root);
     json_decref(root);
     return text;

@@ -1,7 +1,6 @@
 /* quantised.c - which schemes can be read, and which are refused by name; the arithmetic of each is in a file of its own. */
 #include "checkpoints/safetensors/quantised.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "checkpoints/safetensors/quantised_schemes.h"
@@ -20,12 +19,6 @@ static const struct {
     [QUANTISED_FP8] = {"FP8 (E4M3)", "F8_E4M3", fp8_check, fp8_read},
     [QUANTISED_NF4] = {"NF4", "U8", nf4_check, nf4_read},
 };
-
-int64_t quantised_beside(const struct st_files *files, int64_t index, const char *ending) {
-    char name[512];
-    int length = snprintf(name, sizeof name, "%s%s", st_entry(files, index).name, ending);
-    return length < (int)sizeof name ? st_find(files, name) : -1;
-}
 
 /* parse_block - weight_block_size: [rows, cols], or null. */
 static int parse_block(struct quantised *quantised, const json_t *block, struct err *err) {

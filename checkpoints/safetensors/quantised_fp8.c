@@ -23,8 +23,8 @@ static int find_factors(struct factors *factors, const struct quantised *quantis
                         const struct st_files *files, int64_t index, struct err *err) {
     struct st_entry matrix = st_entry(files, index);
     int64_t rows = matrix.dims[0], cols = matrix.dims[1];
-    int64_t inverse = quantised_beside(files, index, "_scale_inv"),
-            plain = quantised_beside(files, index, "_scale");
+    int64_t inverse = st_find_beside(files, index, "_scale_inv"),
+            plain = st_find_beside(files, index, "_scale");
     if ((inverse < 0) == (plain < 0))
         return err_set(err, "%s of its scales, '..._scale_inv' and '..._scale', %s there",
                        inverse < 0 ? "none" : "both", inverse < 0 ? "is" : "are");

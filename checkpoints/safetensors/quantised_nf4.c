@@ -21,7 +21,7 @@ struct nf4 {
 /* check_beside - a tensor of a known type and number of elements.  Returns its index, or -1 with err set. */
 static int64_t check_beside(const struct st_files *files, int64_t index, const char *ending,
                             const char *dtype_text, int64_t count, struct err *err) {
-    int64_t beside = quantised_beside(files, index, ending);
+    int64_t beside = st_find_beside(files, index, ending);
     if (beside < 0)
         return err_set(err, "'...%s' is missing", ending);
     struct st_entry entry = st_entry(files, beside);
@@ -57,7 +57,7 @@ static int parse_state(struct nf4 *nf4, const json_t *state, struct err *err) {
 
 /* read_state - finds and parses the text.  Returns 0, or -1 with err set. */
 static int read_state(struct nf4 *nf4, const struct st_files *files, int64_t index, struct err *err) {
-    nf4->state = quantised_beside(files, index, ".quant_state.bitsandbytes__nf4");
+    nf4->state = st_find_beside(files, index, ".quant_state.bitsandbytes__nf4");
     if (nf4->state < 0)
         return err_set(err, "'....quant_state.bitsandbytes__nf4' is missing");
     struct st_entry entry = st_entry(files, nf4->state);

@@ -12,6 +12,3 @@ int nf4_check(const struct quantised *quantised, const struct st_files *files, i
               struct tensor want, bool *is_known, struct err *err);
 int nf4_read(const struct quantised *quantised, const struct st_files *files, int64_t index,
              struct quantised_range range, float *out, struct err *err);
-
-/* quantised_beside - the index of the tensor called like tensor `index` with ending after it; -1: absent. */
-int64_t quantised_beside(const struct st_files *files, int64_t index, const char *ending);

@@ -246,6 +246,8 @@ struct st_entry st_entry(const struct st_files *set, int64_t index) {
                              .dtype = tensor->dtype,
                              .ndim = tensor->ndim,
                              .count = tensor->count,
+                             .shape = tensor->shape,
+                             .length_bytes = tensor->end - tensor->begin,
                              .file = set->files[tensor->file].path};
     memcpy(entry.dims, tensor->dims, sizeof entry.dims);
     return entry;
@@ -264,6 +266,13 @@ int64_t st_find(const struct st_files *set, const char *name) {
             high = middle;
     }
     return -1;
+}
+
+int64_t st_find_beside(const struct st_files *set, int64_t index, const char *ending) {
+    char *name = xasprintf("%s%s", st_entry(set, index).name, ending);
+    int64_t beside = st_find(set, name);
+    free(name);
+    return beside;
 }
 
 /* read_halves - bf16 or f16 through a buffer of its own: the file's bytes are half as many. */

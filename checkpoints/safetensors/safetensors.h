@@ -28,12 +28,16 @@ struct st_entry {
     enum dtype dtype;       /* DTYPE_COUNT where atelier cannot compute with it */
     int ndim;
     int64_t dims[TENSOR_MAX_DIMS]; /* the first four */
+    const int64_t *shape;          /* all of them [ndim], borrowed */
     int64_t count;                 /* elements */
-    const char *file;              /* path of its file */
+    int64_t length_bytes;
+    const char *file; /* path of its file */
 };
 /* st_entry - by index, below st_num_tensors. */
 struct st_entry st_entry(const struct st_files *files, int64_t index);
 int64_t st_find(const struct st_files *files, const char *name); /* -1: absent */
+/* st_find_beside - the tensor that is called like tensor index with ending after it; -1: absent. */
+int64_t st_find_beside(const struct st_files *files, int64_t index, const char *ending);
 
 /* st_read_f32 - elements [first, first + count) of a tensor, converted to f32.
  * Returns 0, or -1 with err set: I/O error, short file, a type that is not a real number. */
@@ -53,6 +57,8 @@ struct st_layout *st_layout_create(const char *stem, int64_t max_file_bytes);
 void st_layout_free(struct st_layout *layout);
 /* st_layout_add - before st_layout_finish.  Returns the handle of the tensor. */
 int64_t st_layout_add(struct st_layout *layout, const char *name, struct tensor shape, enum dtype dtype);
+/* st_layout_add_stored - a tensor as it is stored elsewhere: name, type and shape, whatever they are. */
+int64_t st_layout_add_stored(struct st_layout *layout, struct st_entry entry);
 /* st_layout_finish - fixes the order and the offsets; from here on the number of files, their names and sizes are known. */
 void st_layout_finish(struct st_layout *layout);
 int st_layout_num_files(const struct st_layout *layout);
@@ -67,6 +73,9 @@ int st_layout_open(struct st_layout *layout, const char *folder, struct err *err
 /* st_layout_write_f32 - elements [first, first + count) of tensor handle, converted from f32 to its type. */
 int st_layout_write_f32(struct st_layout *layout, int64_t handle, int64_t first, int64_t count,
                         const float *data, struct err *err);
+/* st_layout_write_bytes - bytes [first, first + count) of tensor handle, as they are to be stored. */
+int st_layout_write_bytes(struct st_layout *layout, int64_t handle, int64_t first, int64_t count,
+                          const void *data, struct err *err);
 /* st_layout_close - fsync the files this rank wrote to, headers included, and close.  Folders are not synced.
  *  Returns 0, or -1 with err set. */
 int st_layout_close(struct st_layout *layout, struct err *err);

@@ -38,6 +38,7 @@ static int parse_shape(struct st_tensor *tensor, const json_t *shape, struct err
         return err_set(err, "shape is not a list of sizes");
     tensor->ndim = (int)json_array_size(shape);
     tensor->count = 1;
+    tensor->shape = xcalloc((size_t)tensor->ndim + 1, sizeof *tensor->shape);
     /* A zero anywhere makes the tensor empty, also where the other sizes would overflow. */
     bool overflow = false, empty = false;
     for (int i = 0; i < tensor->ndim; i++) {
@@ -45,6 +46,7 @@ static int parse_shape(struct st_tensor *tensor, const json_t *shape, struct err
         if (!json_is_integer(size) || json_integer_value(size) < 0)
             return err_set(err, "shape is not a list of sizes");
         int64_t dim = json_integer_value(size);
+        tensor->shape[i] = dim;
         if (i < TENSOR_MAX_DIMS)
             tensor->dims[i] = dim;
         empty |= dim == 0;
@@ -179,7 +181,9 @@ int64_t st_header_parse(const char *text, size_t length_bytes, int64_t data_byte
 }
 
 void st_tensors_free(struct st_tensor *tensors, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < count; i++) {
         free(tensors[i].name);
+        free(tensors[i].shape);
+    }
     free(tensors);
 }

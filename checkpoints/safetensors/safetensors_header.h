@@ -13,14 +13,15 @@ struct st_tensor {
     const char *dtype_text; /* static */
     enum dtype dtype;       /* DTYPE_COUNT: none of atelier's */
     int ndim;
-    int64_t dims[TENSOR_MAX_DIMS];
-    int64_t count; /* elements */
+    int64_t dims[TENSOR_MAX_DIMS]; /* the first four */
+    int64_t *shape;                /* all of them [ndim], malloc'ed */
+    int64_t count;                 /* elements */
     int64_t begin, end;
     int file; /* index, set by the caller */
 };
 
-/* st_header_parse - tensors of a header text, in the order of their offsets; *tensors is malloc'ed and its
- * names too.  data_bytes: of the file after the header.  Returns their number, or -1 with err set:
+/* st_header_parse - tensors of a header text, in the order of their offsets; *tensors is malloc'ed, its
+ * names and shapes too.  data_bytes: of the file after the header.  Returns their number, or -1 with err set:
  * malformed, unknown type, a shape whose product overflows or disagrees with the offsets, a hole, an overlap,
  * bytes left over. */
 int64_t st_header_parse(const char *text, size_t length_bytes, int64_t data_bytes, const char *path,

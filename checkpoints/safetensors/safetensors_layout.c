@@ -26,7 +26,12 @@ enum {
 /* A tensor to be written, by handle. */
 struct item {
     char *name;
-    struct tensor shape; /* dtype: as stored */
+    const char *dtype_text; /* static */
+    enum dtype dtype;       /* DTYPE_COUNT: bytes of another type, see st_layout_add_stored */
+    int64_t *shape;         /* [ndim] */
+    int ndim;
+    int64_t count; /* elements */
+    int64_t length_bytes;
     int file;
     int64_t begin; /* from the start of the data */
 };
@@ -59,12 +64,34 @@ struct st_layout *st_layout_create(const char *stem, int64_t max_file_bytes) {
     return layout;
 }
 
-int64_t st_layout_add(struct st_layout *layout, const char *name, struct tensor shape, enum dtype dtype) {
+/* add_item - takes copies of the name and of the shape. */
+static int64_t add_item(struct st_layout *layout, struct item item, const char *name, const int64_t *shape) {
     CHECK(!layout->order, "layout '%s' is finished", layout->stem);
     layout->items = xrealloc(layout->items, (size_t)(layout->num_items + 1) * sizeof *layout->items);
-    shape.dtype = dtype;
-    layout->items[layout->num_items] = (struct item){.name = xstrdup(name), .shape = shape};
+    item.name = xstrdup(name);
+    item.shape = xcalloc((size_t)item.ndim + 1, sizeof *item.shape);
+    memcpy(item.shape, shape, (size_t)item.ndim * sizeof *shape);
+    layout->items[layout->num_items] = item;
     return layout->num_items++;
+}
+
+int64_t st_layout_add(struct st_layout *layout, const char *name, struct tensor shape, enum dtype dtype) {
+    shape.dtype = dtype;
+    struct item item = {.dtype_text = st_dtype_text(dtype),
+                        .dtype = dtype,
+                        .ndim = shape.ndim,
+                        .count = tensor_count(shape),
+                        .length_bytes = (int64_t)tensor_bytes(shape)};
+    return add_item(layout, item, name, shape.dims);
+}
+
+int64_t st_layout_add_stored(struct st_layout *layout, struct st_entry entry) {
+    struct item item = {.dtype_text = entry.dtype_text,
+                        .dtype = DTYPE_COUNT,
+                        .ndim = entry.ndim,
+                        .count = entry.count,
+                        .length_bytes = entry.length_bytes};
+    return add_item(layout, item, entry.name, entry.shape);
 }
 
 static void free_files(struct st_layout *layout) {
@@ -81,8 +108,10 @@ static void free_files(struct st_layout *layout) {
 void st_layout_free(struct st_layout *layout) {
     if (!layout)
         return;
-    for (int64_t i = 0; i < layout->num_items; i++)
+    for (int64_t i = 0; i < layout->num_items; i++) {
         free(layout->items[i].name);
+        free(layout->items[i].shape);
+    }
     free_files(layout);
     free(layout->items);
     free(layout->order);
@@ -90,10 +119,17 @@ void st_layout_free(struct st_layout *layout) {
     free(layout);
 }
 
+/* element_bytes - 0 where several elements share a byte. */
+static int64_t element_bytes(const struct item *item) {
+    if (item->dtype != DTYPE_COUNT)
+        return (int64_t)dtype_bytes(item->dtype);
+    return item->count > 0 ? item->length_bytes / item->count : 1;
+}
+
 static int by_size_then_name(const void *a, const void *b, void *items_pointer) {
     const struct item *items = items_pointer;
     const struct item *x = &items[*(const int64_t *)a], *y = &items[*(const int64_t *)b];
-    size_t x_bytes = dtype_bytes(x->shape.dtype), y_bytes = dtype_bytes(y->shape.dtype);
+    int64_t x_bytes = element_bytes(x), y_bytes = element_bytes(y);
     if (x_bytes != y_bytes)
         return x_bytes > y_bytes ? -1 : 1;
     return strcmp(x->name, y->name);
@@ -106,7 +142,7 @@ static void place_items(struct st_layout *layout) {
     int file = 0;
     for (int64_t i = 0; i < layout->num_items; i++) {
         struct item *item = &layout->items[layout->order[i]];
-        int64_t bytes = (int64_t)tensor_bytes(item->shape);
+        int64_t bytes = item->length_bytes;
         if (used > 0 && used + bytes > layout->max_file_bytes) {
             file++;
             used = 0;
@@ -121,11 +157,11 @@ static void place_items(struct st_layout *layout) {
 /* item_entry - {"dtype", "shape", "data_offsets"}. */
 static json_t *item_entry(const struct item *item) {
     json_t *shape = json_array();
-    for (int i = 0; i < item->shape.ndim; i++)
-        json_array_append_new(shape, json_integer(item->shape.dims[i]));
-    json_int_t begin = item->begin, end = item->begin + (int64_t)tensor_bytes(item->shape);
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", st_dtype_text(item->shape.dtype), "shape", shape,
-                     "data_offsets", begin, end);
+    for (int i = 0; i < item->ndim; i++)
+        json_array_append_new(shape, json_integer(item->shape[i]));
+    json_int_t begin = item->begin, end = item->begin + item->length_bytes;
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", item->dtype_text, "shape", shape, "data_offsets", begin,
+                     end);
 }
 
 /* make_header - length, JSON and padding of one file, and how much data follows. */
@@ -136,7 +172,7 @@ static void make_header(const struct st_layout *layout, int file, struct out_fil
         if (item->file != file)
             continue;
         CHECK(json_object_set_new(root, item->name, item_entry(item)) == 0, "tensor name '%s'", item->name);
-        out->data_bytes = item->begin + (int64_t)tensor_bytes(item->shape);
+        out->data_bytes = item->begin + item->length_bytes;
     }
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
@@ -194,7 +230,7 @@ static char *index_text(const struct st_layout *layout) {
     json_t *map = json_object();
     for (int64_t i = 0; i < layout->num_items; i++) {
         const struct item *item = &layout->items[layout->order[i]];
-        total_bytes += (json_int_t)tensor_bytes(item->shape);
+        total_bytes += (json_int_t)item->length_bytes;
         json_object_set_new(map, item->name, json_string(layout->files[item->file].name));
     }
     json_t *root = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", total_bytes, "weight_map", map);
@@ -294,15 +330,16 @@ int st_layout_write_f32(struct st_layout *layout, int64_t handle, int64_t first,
     CHECK(handle >= 0 && handle < layout->num_items, "handle %lld of %lld", (long long)handle,
           (long long)layout->num_items);
     const struct item *item = &layout->items[handle];
-    int64_t room = tensor_count(item->shape);
+    int64_t room = item->count;
     CHECK(first >= 0 && count >= 0 && count <= room && first <= room - count,
           "elements %lld + %lld of '%s', which has %lld", (long long)first, (long long)count, item->name,
           (long long)room);
-    if (value_check(item->name, value_type_of(item->shape.dtype), data, first, count, err) != 0)
+    CHECK(item->dtype != DTYPE_COUNT, "f32 values for '%s', which is %s", item->name, item->dtype_text);
+    if (value_check(item->name, value_type_of(item->dtype), data, first, count, err) != 0)
         return -1;
     struct out_file *file = &layout->files[item->file];
     CHECK(file->fd >= 0, "'%s' is not open", file->name);
-    enum dtype dtype = item->shape.dtype;
+    enum dtype dtype = item->dtype;
     int64_t offset = file->data_start + item->begin + first * (int64_t)dtype_bytes(dtype);
     file->written |= count > 0;
     /* f32 goes out straight from the caller's memory: this is most of a checkpoint. */
@@ -311,6 +348,21 @@ int st_layout_write_f32(struct st_layout *layout, int64_t handle, int64_t first,
     CHECK(dtype == DTYPE_BF16 || dtype == DTYPE_F16, "f32 values for '%s', which is %s", item->name,
           dtype_name(dtype));
     return write_halves(file, dtype, offset, count, data, err);
+}
+
+int st_layout_write_bytes(struct st_layout *layout, int64_t handle, int64_t first, int64_t count,
+                          const void *data, struct err *err) {
+    CHECK(handle >= 0 && handle < layout->num_items, "handle %lld of %lld", (long long)handle,
+          (long long)layout->num_items);
+    const struct item *item = &layout->items[handle];
+    CHECK(first >= 0 && count >= 0 && count <= item->length_bytes && first <= item->length_bytes - count,
+          "bytes %lld + %lld of '%s', which has %lld", (long long)first, (long long)count, item->name,
+          (long long)item->length_bytes);
+    struct out_file *file = &layout->files[item->file];
+    CHECK(file->fd >= 0, "'%s' is not open", file->name);
+    file->written |= count > 0;
+    return file_write_at(file->fd, file->path, data, (size_t)count, file->data_start + item->begin + first,
+                         err);
 }
 
 int st_layout_close(struct st_layout *layout, struct err *err) {

@@ -134,8 +134,7 @@ static int put_tensors(json_t *object, const char *path, struct err *err) {
         json_t *tensor = json_object();
         put_text(tensor, "name", entry.name);
         put_text(tensor, "type", entry.dtype_text);
-        int shown = entry.ndim < TENSOR_MAX_DIMS ? entry.ndim : TENSOR_MAX_DIMS;
-        put(tensor, "shape", shape_value(entry.dims, shown));
+        put(tensor, "shape", shape_value(entry.shape, entry.ndim));
         append(tensors, tensor);
         count += entry.count;
     }
@@ -286,6 +285,8 @@ static int put_model(json_t *object, const char *folder, struct err *err) {
     char *path = xasprintf("%s/config.json", folder);
     char *text = file_read_whole(path, CONFIG_FILE_MAX_BYTES, &length_bytes, err);
     if (text && model_config_parse(&model, text, length_bytes, path, &why) == 0) {
+        if (model.wrapper_type[0])
+            put_text(object, "wrapper", model.wrapper_type);
         put_text(object, "model_type", model.model_type);
         put_int(object, "parameters", model_num_parameters(&model));
         put_int(object, "width", model.width);

@@ -268,19 +268,18 @@ static int write_parts(struct params *params, struct checkpoint *cp, const struc
                        struct err *err) {
     if (checkpoint_open_ranges(cp, err))
         return -1;
-    for (int part = PART_MODEL; part < PART_STATE + list->count; part++) {
+    int status = checkpoint_write_carried(cp, params->setup.rank, params->setup.num_ranks, err);
+    for (int part = PART_MODEL; part < PART_STATE + list->count && status == 0; part++) {
         struct transfer_job job = {.params = params,
                                    .checkpoint = cp,
                                    .part = (enum checkpoint_part)part,
                                    .state = part < PART_STATE ? NULL : &list->states[part - PART_STATE],
                                    .err = err,
                                    .move = save_values};
-        if (each_shard_piece(&job)) {
-            checkpoint_close_ranges(cp, NULL);
-            return -1;
-        }
+        status = each_shard_piece(&job);
     }
-    return checkpoint_close_ranges(cp, err);
+    int closed = checkpoint_close_ranges(cp, status == 0 ? err : NULL);
+    return status == 0 ? closed : -1;
 }
 
 /* hash_blocks - each rank its share of the blocks; the sum over ranks is the whole list. */
@@ -319,22 +318,17 @@ static int commit(const struct state_save *save, struct checkpoint *cp, const ui
     return check_owner(save, err) == 0 ? checkpoint_commit(cp, hashes, save->state_text, err) : -1;
 }
 
-bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
+/* save_as - the phases, of a checkpoint that was planned. */
+static bool save_as(struct params *params, struct comm *comm, const struct state_save *save,
+                    struct checkpoint *cp, const struct state_list *list) {
     struct err err = {""};
-    struct checkpoint_source source = save->source;
-    struct state_list list;
-    state_list_open(&list, params);
-    source.states = list.states;
-    source.num_states = list.count;
-    struct checkpoint *cp = checkpoint_plan(save->run_folder, save->step, &source, true);
     uint64_t *hashes = xcalloc((size_t)checkpoint_num_blocks(cp), sizeof *hashes);
     bool done = false;
-
     int status = comm_is_root(comm) ? begin(save, cp, &err) : 0;
     if (!comm_all_ok(comm, status, &err))
         goto out;
     if (params->setup.replica == 0) /* the others hold the same */
-        status = write_parts(params, cp, &list, &err);
+        status = write_parts(params, cp, list, &err);
     if (!comm_all_ok(comm, status, &err) || !hash_blocks(comm, cp, hashes)) {
         if (comm_is_root(comm))
             abandon(save, cp);
@@ -343,9 +337,32 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     status = comm_is_root(comm) ? commit(save, cp, hashes, &err) : 0;
     done = comm_all_ok(comm, status, &err);
 out:
-    state_list_close(&list);
     free(hashes);
+    return done;
+}
+
+/* open_carried - the folder that holds what is carried, on every rank; *weights is NULL where there is none.  Collective. */
+static bool open_carried(struct weights **weights, const char *folder, struct comm *comm) {
+    struct err err = {""};
+    *weights = folder ? weights_open(folder, &err) : NULL;
+    return comm_all_ok(comm, folder && !*weights ? -1 : 0, &err);
+}
+
+bool state_save(struct params *params, struct comm *comm, const struct state_save *save) {
+    struct checkpoint_source source = save->source;
+    struct state_list list;
+    struct weights *origin;
+    if (!open_carried(&origin, save->carried_from, comm))
+        return false;
+    state_list_open(&list, params);
+    source.states = list.states;
+    source.num_states = list.count;
+    source.carried = origin ? weights_carried(origin) : NULL;
+    struct checkpoint *cp = checkpoint_plan(save->run_folder, save->step, &source, true);
+    bool done = save_as(params, comm, save, cp, &list);
     checkpoint_free(cp);
+    state_list_close(&list);
+    weights_close(origin);
     return done;
 }
 

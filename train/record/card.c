@@ -81,6 +81,8 @@ static void put_what(const struct card *card) {
     card_put(card, ")\n");
     if (card->base)
         put_base(card);
+    if (card_text_of(card->root, "model/wrapper"))
+        card_text_item(card, w->wrapper, card_text_of(card->root, "model/wrapper"));
     card_begin_item(card, w->trained);
     put_dates(card);
     card_begin_item(card, w->progress);

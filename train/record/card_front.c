@@ -71,7 +71,8 @@ void card_front_matter(const struct card *card) {
         card_put(card, "base_model_relation: finetune\n");
     }
     put_datasets(card);
-    card_put(card, "library_name: transformers\npipeline_tag: text-generation\ntags:\n- atelier\n");
+    fprintf(card->out, "library_name: transformers\npipeline_tag: %s\ntags:\n- atelier\n",
+            card_text_of(card->root, "model/wrapper") ? "image-text-to-text" : "text-generation");
     put_emissions(card);
     fprintf(card->out, "---\n\n<!-- %satelier " ATELIER_VERSION "%s -->\n\n", w->written_by,
             w->written_by_end);

@@ -243,6 +243,8 @@ static json_t *cost_json(const struct accounts *accounts) {
 static json_t *model_json(const struct model_config *config) {
     json_t *model = json_object();
     put_text(model, "model_type", config->model_type);
+    if (config->wrapper_type[0])
+        put_text(model, "wrapper", config->wrapper_type);
     put_int(model, "parameters", model_num_parameters(config));
     put_text(model, "dtype", dtype_name(config->dtype));
     return model;

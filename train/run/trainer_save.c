@@ -146,6 +146,7 @@ static bool save_state(struct trainer *t) {
                    .keep_count = (int)t->config->checkpoint.keep,
                    .good_step = step_to_spare(t)},
         .state_text = state_text,
+        .carried_from = t->model_config.wrapper_type[0] ? folder : NULL,
         .owns_folder = owns_folder,
         .owner = &t->lock,
     };

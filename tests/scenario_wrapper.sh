@@ -1,0 +1,81 @@
+#!/bin/sh
+# scenario_wrapper.sh - a model of text and images: its text decoder is trained as if it stood alone, to the bit; every other
+# tensor comes out byte for byte, in checkpoints of several ranks, after a resume and in exports, under the names it had.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario wrapper
+command -v python3 >/dev/null || skip "no python3, which makes the model"
+prepare_sample
+wrap="python3 $(dirname "$0")/wrap_model.py"
+sed '/^model:/,/^$/d' "$tiny" >"$work/from_model.yaml"
+train 0 0 "$work/made" --set train.steps=1
+text=$work/made/step-000001
+
+# go CODE RANKS MODEL FOLDER [ARGUMENT...]
+go() {
+    code=$1 ranks=$2 model=$3 folder=$4
+    shift 4
+    run "$code" on_ranks "$ranks" "$atelier" train "$work/from_model.yaml" --set "run.folder=$folder" \
+        --set "data.train=$work/fiches.h5" --set "model.path=$model" --set train.steps=3 "$@"
+}
+# carried A B - as many tensors as there are, all equal.
+carried() {
+    number=$($wrap --compare "$1" "$2") || fail "$2: $number"
+    expect "carried tensors" 10 "$number"
+}
+
+cp -r "$text" "$work/text"
+rm -rf "$work/text/state" "$work/text/manifest.json"
+go 0 0 "$work/text" "$work/alone"
+for style in outer inner; do
+    base=$work/$style
+    $wrap "$work/text" "$base" $style || fail "the model was not made"
+    go 0 0 "$base" "$work/run-$style"
+    expect_output "is a mistral3: its text decoder \(mistral\) is read; its 10 other tensors"
+    expect "losses of $style" "$(losses "$work/alone")" "$(losses "$work/run-$style")"
+    carried "$base" "$work/run-$style/step-000003"
+done
+grep -q '"Mistral3ForConditionalGeneration"' "$work/run-inner/step-000003/config.json" || fail "another class"
+python3 - "$base/config.json" "$work/run-inner/step-000003/config.json" <<'END' || fail "config.json has changed"
+import json, sys
+base, ours = (json.load(open(path)) for path in sys.argv[1:])
+assert ours["vision_config"] == base["vision_config"] and ours["image_token_index"] == 10
+assert ours["text_config"]["hidden_size"] == base["text_config"]["hidden_size"] and "hidden_size" not in ours
+END
+grep -q "mistral3" "$work/run-inner/step-000003/README.md" || fail "the model card does not name the wrapper"
+say "one rank: losses of the decoder alone, all other tensors byte for byte, both ways of naming"
+
+# --- ranks, a resume whose base is gone, files of 1 MiB ---
+cp -r "$work/inner" "$work/moving"
+go 0 2 "$work/moving" "$work/two" --set train.steps=2 --set checkpoint.max_file_bytes=1048576 --set parallel.stage=3
+mv "$work/moving" "$work/moved"
+go 0 3 "$work/moving" "$work/two" --set train.steps=3 --set checkpoint.max_file_bytes=1048576 --set parallel.stage=3 \
+    --set checkpoint.keep=1
+carried "$work/inner" "$work/two/step-000003"
+[ -f "$work/two/step-000003/model.safetensors.index.json" ] || fail "one file, where several were asked for"
+[ ! -e "$work/two/step-000002" ] || fail "the older checkpoint was kept"
+losses "$work/run-inner" >"$work/alone.losses"
+losses "$work/two" >"$work/got"
+is_within "$work/got" "$work/alone.losses" 1e-5 || fail "losses on ranks differ by $worst"
+say "2 ranks, then 3, from the checkpoint alone: all other tensors byte for byte"
+
+# --- exports ---
+run 0 "$atelier" export "$work/two/step-000003" --to hf --type f32 --out "$work/hf"
+carried "$work/inner" "$work/hf"
+run 0 "$atelier" export "$work/two/step-000003" --to gguf --type f32 --out "$work/out.gguf"
+expect_output "the text decoder alone is written: 10 tensors of mistral3 beside it are left out"
+run 0 "$atelier" inspect "$work/hf" --json
+expect_output '"wrapper": "mistral3"'
+run 0 "$atelier" plan "$work/from_model.yaml" --set "data.train=$work/fiches.h5" --set "model.path=$work/inner"
+
+# --- control, and what is refused ---
+printf 'x' | dd of="$work/hf/model.safetensors" bs=1 seek=$(($(wc -c <"$work/hf/model.safetensors") - 1)) conv=notrunc 2>/dev/null
+$wrap --compare "$work/inner" "$work/hf" >"$log" 2>&1 && fail "the comparison sees nothing"
+sed 's/language_model.layers.1.mlp.up_proj/language_model.layers.1.mlp.up_prox/' "$work/inner/model.safetensors" >"$work/x"
+cp -r "$work/inner" "$work/broken" && mv "$work/x" "$work/broken/model.safetensors"
+go 2 0 "$work/broken" "$work/refused"
+expect_output "tensor 'model.language_model.layers.1.mlp.up_proj.weight' is missing"
+sed 's/"mistral3"/"internvl"/' "$work/inner/config.json" >"$work/broken/config.json"
+go 2 0 "$work/broken" "$work/refused"
+expect_output "model_type 'internvl' has a text_config: this model of text and images is not supported yet"
+end_scenario
