@@ -9,6 +9,7 @@
 
 #include "configs/schema/config_load.h"
 #include "configs/schema/config_path.h"
+#include "configs/schema/config_store.h"
 #include "configs/schema/config_unknown.h"
 #include "configs/schema/config_yaml.h"
 #include "configs/schema/nearest.h"
@@ -30,118 +31,6 @@ static int fail_node(const struct loading *loading, const struct config_node *no
 }
 
 /* --- single values --- */
-
-static const char *skip_digits(const char *at) {
-    while (*at >= '0' && *at <= '9')
-        at++;
-    return at;
-}
-
-/* parse_integer - decimal digits with an optional sign, and nothing else.  False when it is not one or too
- * long. */
-static bool parse_integer(const char *text, int64_t *value) {
-    const char *digits = text + (*text == '-' || *text == '+');
-    const char *end = skip_digits(digits);
-    if (end == digits || *end || end - digits > 18)
-        return false;
-    *value = strtoll(text, NULL, 10);
-    return true;
-}
-
-/* parse_real - 12, 0.5, .5, 1e-4; neither hexadecimal nor inf nor nan, which strtod would take. */
-static bool parse_real(const char *text, double *value) {
-    const char *at = text + (*text == '-' || *text == '+');
-    const char *whole = at, *fraction = at = skip_digits(at);
-    if (*at == '.')
-        fraction = at = skip_digits(at + 1);
-    if (fraction - whole < 1 || (fraction - whole == 1 && *whole == '.'))
-        return false;
-    if (*at == 'e' || *at == 'E') {
-        at++;
-        at += *at == '-' || *at == '+';
-        const char *exponent = at;
-        at = skip_digits(at);
-        if (at == exponent)
-            return false;
-    }
-    if (*at)
-        return false;
-    *value = strtod(text, NULL);
-    return true;
-}
-
-static const struct config_choice *find_choice(const struct config_key *key, const char *text) {
-    for (const struct config_choice *choice = key->choices; choice->name; choice++)
-        if (strcmp(choice->name, text) == 0)
-            return choice;
-    return NULL;
-}
-
-/* store_scalar - put text into the struct as the key's type.  False when it does not fit. */
-static bool store_scalar(const struct config_key *key, void *values, const char *text) {
-    void *place = (char *)values + key->offset;
-    const struct config_choice *choice = key->choices ? find_choice(key, text) : NULL;
-    int64_t integer = 0;
-    double real = 0;
-    if (key->choices && !choice && key->type != KEY_INT)
-        return false;
-    switch (key->type) {
-    case KEY_TEXT:
-    case KEY_PATH:
-        free(*(char **)place);
-        *(char **)place = xstrdup(text);
-        return true;
-    case KEY_INT:
-    case KEY_INT32:
-        if (choice) {
-            *(int64_t *)place = choice->value;
-            return true;
-        }
-        if (!parse_integer(text, &integer) || integer < (int64_t)key->min || integer > (int64_t)key->max)
-            return false;
-        if (key->type == KEY_INT)
-            *(int64_t *)place = integer;
-        else
-            *(int *)place = (int)integer;
-        return true;
-    case KEY_REAL:
-    case KEY_REAL32:
-        if (!parse_real(text, &real) || !(real >= key->min && real <= key->max))
-            return false;
-        if (key->type == KEY_REAL)
-            *(double *)place = real;
-        else
-            *(float *)place = (float)real;
-        return true;
-    case KEY_BOOL:
-        *(bool *)place = strcmp(text, "true") == 0;
-        return *(bool *)place || strcmp(text, "false") == 0;
-    case KEY_CHOICE:
-        *(int *)place = choice->value;
-        return true;
-    case KEY_LIST:
-        break;
-    }
-    return false;
-}
-
-/* reset_value - the default of one key. */
-static void reset_value(const struct config_key *key, void *values) {
-    if (key->type == KEY_LIST)
-        return;
-    if (key->fallback) {
-        CHECK(store_scalar(key, values, key->fallback), "the default of '%s' does not fit its own range",
-              key->name);
-    } else if (key->type == KEY_TEXT || key->type == KEY_PATH) {
-        free(*(char **)(void *)((char *)values + key->offset));
-        *(char **)(void *)((char *)values + key->offset) = NULL;
-    }
-}
-
-static void reset_values(const struct config_table *table, void *values) {
-    for (int i = 0; i < table->num_keys; i++)
-        reset_value(&table->keys[i], values);
-}
 
 /* fail_value - "'train.steps' is '1_000', expected an integer from 1 to 10", with a hint where one helps. */
 static int fail_value(const struct loading *loading, const struct config_key *key,
@@ -189,7 +78,7 @@ static int set_path(const struct loading *loading, const struct config_key *key,
     char *path = config_path_expand(node->text, &why);
     if (!path)
         return fail_node(loading, node, "'%s' is '%.200s': %.300s", key->name, node->text, why.text);
-    store_scalar(key, values, path);
+    config_store(key, values, path);
     free(path);
     return 0;
 }
@@ -202,7 +91,7 @@ static int set_value(struct loading *loading, const struct config_key *key, void
     if (key->type == KEY_LIST)
         return set_list(loading, key, values, node);
     if (config_node_is_null(node)) {
-        reset_value(key, values);
+        config_reset(key, values);
         return 0;
     }
     if (node->kind != NODE_SCALAR ||
@@ -214,7 +103,7 @@ static int set_value(struct loading *loading, const struct config_key *key, void
     }
     if (key->type == KEY_PATH)
         return set_path(loading, key, values, node);
-    return store_scalar(key, values, node->text) ? 0 : fail_value(loading, key, node);
+    return config_store(key, values, node->text) ? 0 : fail_value(loading, key, node);
 }
 
 /* --- lists --- */
@@ -222,7 +111,7 @@ static int set_value(struct loading *loading, const struct config_key *key, void
 static int set_element(struct loading *loading, const struct config_key *list, void *element,
                        const struct config_node *node) {
     const struct config_table *table = list->element;
-    reset_values(table, element);
+    config_reset_all(table, element);
     if (node->kind == NODE_SCALAR && !config_node_is_null(node))
         return set_value(loading, &table->keys[0], element, node);
     if (node->kind != NODE_MAP)
@@ -380,7 +269,7 @@ static int read_all(struct loading *loading, const char *text, size_t length_byt
 
 int config_read(struct loading *loading, const char *text, size_t length_bytes, const char *const *overrides,
                 int num_overrides) {
-    reset_values(loading->table, loading->values);
+    config_reset_all(loading->table, loading->values);
     loading->origins = xcalloc((size_t)loading->table->num_keys, sizeof *loading->origins);
     return config_unknown_end(loading, read_all(loading, text, length_bytes, overrides, num_overrides));
 }

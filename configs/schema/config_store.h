@@ -1,0 +1,11 @@
+/* config_store.h - the text of one value put into the place that the table gives it. */
+#pragma once
+
+#include "configs/schema/config_table.h"
+
+/* config_store - put text into the struct as the key's type.  False when it does not fit. */
+bool config_store(const struct config_key *key, void *values, const char *text);
+
+/* config_reset - the default of one key; config_reset_all - of all keys of a table. */
+void config_reset(const struct config_key *key, void *values);
+void config_reset_all(const struct config_table *table, void *values);
