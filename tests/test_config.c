@@ -258,6 +258,10 @@ static void test_needs(void **state) {
     assert_loads(&config, "model: {path: x}\ndata: {train: a.h5}\n");
     assert_int_equal(config_need_train(&config, &err), 0);
     config_free(&config);
+    assert_loads(&config, "model: {path: x, tokenizer: t.json}\ndata: {train: a.h5}\n");
+    assert_int_equal(config_need_train(&config, &err), -1);
+    assert_non_null(strstr(err.text, "model.tokenizer would have no effect"));
+    config_free(&config);
 }
 
 /* null is an answer where there is no default, and nothing below a section is a section without keys. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "configs/schema/config_effect.h"
 #include "configs/schema/config_load.h"
 #include "configs/schema/config_path.h"
 #include "configs/schema/config_store.h"
@@ -286,18 +287,30 @@ static int keep_text(struct loading *loading) {
     return 0;
 }
 
-int config_load_text(struct config *config, const char *text, size_t length_bytes, const char *origin,
-                     const char *const *overrides, int num_overrides, struct err *err) {
+/* A text to read.  is_kept: an earlier start kept it, maybe of a version that passed over keys without effect. */
+struct given {
+    const char *text;
+    size_t length_bytes;
+    const char *origin;
+    const char *const *overrides;
+    int num_overrides;
+    bool is_kept;
+};
+
+static int load(struct config *config, const struct given *given, struct err *err) {
     memset(config, 0, sizeof *config);
-    config->origin = xstrdup(origin);
+    config->origin = xstrdup(given->origin);
     struct loading loading = {.table = config_table(),
                               .values = config,
                               .kind = "config",
                               .where_listed = "'atelier help config' lists them",
                               .config = config,
-                              .origin = origin,
+                              .origin = given->origin,
                               .err = err};
-    int status = config_read(&loading, text, length_bytes, overrides, num_overrides);
+    int status =
+        config_read(&loading, given->text, given->length_bytes, given->overrides, given->num_overrides);
+    if (status == 0 && !given->is_kept)
+        status = config_check_effects(&loading);
     if (status == 0) {
         config_complete(&loading);
         status = config_check(&loading);
@@ -308,6 +321,17 @@ int config_load_text(struct config *config, const char *text, size_t length_byte
     if (status != 0)
         config_free(config);
     return status;
+}
+
+int config_load_text(struct config *config, const char *text, size_t length_bytes, const char *origin,
+                     const char *const *overrides, int num_overrides, struct err *err) {
+    const struct given given = {text, length_bytes, origin, overrides, num_overrides, false};
+    return load(config, &given, err);
+}
+
+int config_load_kept(struct config *config, const char *text, const char *origin, struct err *err) {
+    const struct given given = {text, strlen(text), origin, NULL, 0, true};
+    return load(config, &given, err);
 }
 
 int config_load(struct config *config, const char *path, const char *const *overrides, int num_overrides,

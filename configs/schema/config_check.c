@@ -153,6 +153,10 @@ int config_need_train(const struct config *config, struct err *err) {
                  "model.architecture";
     else if (config->model.has_architecture && !config->model.tokenizer)
         reason = "a new model needs model.tokenizer, a tokenizer.json";
+    else if (config->model.path && config->model.tokenizer)
+        reason =
+            "model.tokenizer would have no effect: it is read for a new model, the one of model.path brings its "
+            "own tokenizer; remove one of the two";
     else if (config->data.num_train == 0)
         reason = "no data: set data.train to a token file made by 'atelier prepare'";
     return reason ? err_set(err, "config '%.200s': %s", config->origin, reason) : 0;

@@ -1,5 +1,5 @@
 /* config_help.c - `atelier help config`: the table of keys as a page. */
-#include "configs/schema/config_table.h"
+#include "configs/schema/config_effect.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,11 @@ static void print_key(const struct config_key *key, const char *word, int indent
         printf(" [%s]", key->unit);
     if (key->type != KEY_LIST && key->fallback && key->fallback[0])
         printf(", default %s", key->fallback);
+    char *condition = key->needs.key ? config_condition_text(&key->needs) : NULL;
     printf("%s%s\n%*s%s\n", class ? ", " : "", class ? class : "", indent + 4, "", key->help);
+    if (condition)
+        printf("%*sread only %s\n", indent + 4, "", condition);
+    free(condition);
     free(range);
     if (key->type == KEY_LIST)
         for (int i = 0; i < key->element->num_keys; i++)
@@ -38,7 +42,9 @@ void config_print_help(void) {
         "what is\n"
         "learnt stays the same; said in one line.  Base model, tokenizer and token files are compared by what "
         "they\n"
-        "hold: they may be renamed and moved.\n");
+        "hold: they may be renamed and moved.\n"
+        "\nSome keys are read only where another key has a certain value, which their last line says; elsewhere\n"
+        "they are refused, unless they have their default.\n");
     for (int i = 0; i < table->num_keys; i++) {
         const char *name = table->keys[i].name, *word = strrchr(name, '.') + 1;
         size_t length = (size_t)(word - name);

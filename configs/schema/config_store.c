@@ -109,6 +109,23 @@ void config_reset(const struct config_key *key, void *values) {
     }
 }
 
+char *config_default_text(const struct config_key *key) {
+    struct config_key alone = *key;
+    union {
+        int64_t integer;
+        double real;
+        char *text;
+    } place = {0};
+    if (key->type == KEY_LIST || !key->fallback)
+        return NULL;
+    alone.offset = 0;
+    config_reset(&alone, &place);
+    char *text = config_value_text(&alone, &place);
+    if (key->type == KEY_TEXT || key->type == KEY_PATH)
+        free(place.text);
+    return text;
+}
+
 void config_reset_all(const struct config_table *table, void *values) {
     for (int i = 0; i < table->num_keys; i++)
         config_reset(&table->keys[i], values);

@@ -9,3 +9,6 @@ bool config_store(const struct config_key *key, void *values, const char *text);
 /* config_reset - the default of one key; config_reset_all - of all keys of a table. */
 void config_reset(const struct config_key *key, void *values);
 void config_reset_all(const struct config_table *table, void *values);
+
+/* config_default_text - the default as config_value_text writes it, malloc'ed; NULL where the key has none. */
+char *config_default_text(const struct config_key *key);

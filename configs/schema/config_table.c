@@ -176,13 +176,14 @@ static const struct config_key run_file_keys[] = {
     CHOICE("model.architecture.rope_scaling", AT(model.architecture.rope_kind), "none", ropes,
            "how rotary frequencies are stretched for long texts"),
     REAL("model.architecture.rope_factor", AT(model.architecture.rope_factor), "1", 1, 1e6, NULL,
-         "linear, llama3: by how much"),
+         "linear, llama3: by how much", NEEDS("model.architecture.rope_scaling", "linear llama3")),
     REAL("model.architecture.rope_low_freq", AT(model.architecture.rope_low_freq), "1", 1e-3, 1e6, NULL,
-         "llama3: low_freq_factor"),
+         "llama3: low_freq_factor", NEEDS("model.architecture.rope_scaling", "llama3")),
     REAL("model.architecture.rope_high_freq", AT(model.architecture.rope_high_freq), "4", 1e-3, 1e6, NULL,
-         "llama3: high_freq_factor"),
+         "llama3: high_freq_factor", NEEDS("model.architecture.rope_scaling", "llama3")),
     INT("model.architecture.rope_original_positions", AT(model.architecture.rope_original_positions), "8192",
-        1, 1 << 27, "tokens", "llama3: positions before stretching"),
+        1, 1 << 27, "tokens", "llama3: positions before stretching",
+        NEEDS("model.architecture.rope_scaling", "llama3")),
     REAL32("model.architecture.norm_eps", AT(model.architecture.norm_eps), "1e-5", 1e-12, 1e-1, NULL,
            "added to the mean square in RMSNorm"),
     BOOL("model.architecture.tied_head", AT(model.architecture.tied_head), "true",
@@ -201,7 +202,8 @@ static const struct config_key run_file_keys[] = {
     CHOICE(
         "data.long_documents", AT(data.long_documents), "cut", long_policies,
         "packing whole, documents and conversations longer than sequence_tokens: cut them there, skip them, "
-        "or fail; the log counts what is left out"),
+        "or fail; the log counts what is left out",
+        NEEDS("data.packing", "whole")),
     CHOICE("data.verify", AT(data.verify), "sample", data_verifies,
            "checksums of the token files compared before the first step: some blocks of 1 MiB of each file, "
            "or all "
@@ -240,7 +242,7 @@ static const struct config_key run_file_keys[] = {
          COURSE),
     REAL("optimizer.eps", AT(optimizer.eps), "1e-8", 1e-15, 1, NULL, "AdamW, added to the root", COURSE),
     REAL("optimizer.momentum", AT(optimizer.momentum), "0.95", 0, 0.999999, NULL,
-         "Muon, decay of the momentum, which is kept in f32", COURSE),
+         "Muon, decay of the momentum, which is kept in f32", COURSE, NEEDS("optimizer.kind", "muon")),
     REAL("optimizer.weight_decay", AT(optimizer.weight_decay), "0.1", 0, 10, NULL,
          "on matrices; norms are left alone", COURSE),
     CHOICE("optimizer.state_dtype", AT(optimizer.state_dtype), "f32", moments,
@@ -255,9 +257,10 @@ static const struct config_key run_file_keys[] = {
     INT("schedule.warmup_steps", AT(schedule.warmup_steps), "0", 0, 1e12, "steps",
         "linear rise from 0 to the learning rate", COURSE),
     INT("schedule.decay_steps", AT(schedule.decay_steps), "0", 0, 1e12, "steps",
-        "wsd: length of the linear fall at the end; 0: a tenth of train.steps", COURSE),
+        "wsd: length of the linear fall at the end; 0: a tenth of train.steps", COURSE,
+        NEEDS("schedule.kind", "wsd")),
     REAL("schedule.final_ratio", AT(schedule.final_ratio), "0.1", 0, 1, NULL,
-         "last learning rate divided by the highest", COURSE),
+         "last learning rate divided by the highest", COURSE, NEEDS("schedule.kind", "linear cosine wsd")),
 
     INT_OR("parallel.stage", AT(parallel.zero_stage), "3", 0, 3, NULL, auto_stages,
            "what is split over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also parameters; "
@@ -280,7 +283,8 @@ static const struct config_key run_file_keys[] = {
            "host",
            FREE),
     REAL("fabric.minimum", AT(fabric.minimum), "0", 0, 1, NULL,
-         "share of the site's expected bandwidth below which the run is refused; 0: a warning alone", FREE),
+         "share of the site's expected bandwidth below which the run is refused; 0: a warning alone", FREE,
+         NEEDS("fabric.probe", "auto on")),
 
     INT("checkpoint.every_steps", AT(checkpoint.every_steps), "-1", -1, 1e12, "steps",
         "between two checkpoints; 0: only at the end and on a signal; -1: as often as it pays, from what a "
@@ -308,10 +312,11 @@ static const struct config_key run_file_keys[] = {
          "four times run.timeout_s, at most 3600",
          FREE),
     REAL("checkpoint.node_mtbf_h", AT(checkpoint.node_mtbf_h), "5000", 1, 1e9, "h",
-         "mean time between failures of one node: how often it pays to save follows from it", FREE),
+         "mean time between failures of one node: how often it pays to save follows from it", FREE,
+         NEEDS("checkpoint.every_steps", "-1")),
 
     INT("valid.every_steps", AT(valid.every_steps), "0", 0, 1e12, "steps",
-        "between two validation losses; 0: only before and after", FREE),
+        "between two validation losses; 0: only before and after", FREE, NEEDS("data.valid", NULL)),
     INT("valid.sequences", AT(valid.sequences), "0", 0, 1e9, "sequences",
         "at most so many per validation; 0: all", FREE),
 
@@ -324,13 +329,13 @@ static const struct config_key run_file_keys[] = {
      NULL,
      "how chat sources are written; auto: by the model's own template, exactly, or not at all; a name: in "
      "that format on purpose",
-     KEY_FREE},
+     KEY_FREE, NEEDS("prepare.sources.chat", "true")},
     CHOICE("prepare.on_bad_conversation", AT(prepare.bad_chat), "fail", chat_policies,
            "a conversation that the template cannot write, with an empty question or answer, with nothing to "
            "learn or of more than 16 MiB: fail at its line, or skip and count it",
-           FREE),
+           FREE, NEEDS("prepare.sources.chat", "true")),
     CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,
-           "special tokens put around each document", FREE),
+           "special tokens put around each document", FREE, NEEDS("prepare.sources.chat", "false")),
     CHOICE(
         "prepare.bad_utf8", AT(prepare.bad_utf8), "fail", utf8_policies,
         "a document that is not UTF-8 in spite of its source's encoding, or holds NUL: fail, replace the bad "

@@ -31,6 +31,13 @@ struct config_choice {
 
 struct config_table;
 
+/* Under which value of another key a key is read; key NULL: always. */
+struct key_condition {
+    const char *key; /* "schedule.kind"; "LIST.FIELD": an entry of a list; NULL: always */
+    const char
+        *values; /* words between spaces, any of them as the other key's value; NULL: it is set to anything */
+};
+
 struct config_key {
     const char *name; /* with its sections: "train.steps" */
     enum key_type type;
@@ -44,6 +51,7 @@ struct config_key {
     const char *unit;                    /* NULL where it has none */
     const char *help;
     enum key_class class;
+    struct key_condition needs; /* elsewhere the key has no effect: config_effect.h */
 };
 
 /* Keys of one struct.  In a list's table the first key is the one a bare text stands for. */

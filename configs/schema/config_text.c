@@ -1,5 +1,5 @@
 /* config_text.c - a configuration as YAML, every key with its value: what a run keeps of its run file. */
-#include "configs/schema/config_load.h"
+#include "configs/schema/config_effect.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ static void write_list(FILE *out, const struct config_key *key, const void *valu
     }
 }
 
-/* is_written - sections that the run does not use stay out of its text. */
+/* is_written - sections that the run does not use stay out of its text, and keys that nothing reads. */
 static bool is_written(const struct config *config, const struct config_key *key) {
     if (strncmp(key->name, "model.architecture.", 19) == 0)
         return config->model.has_architecture;
@@ -45,7 +45,7 @@ static bool is_written(const struct config *config, const struct config_key *key
         return false;
     if (strncmp(key->name, "prepare.", 8) == 0 && !config->prepare.output && config->prepare.num_sources == 0)
         return false;
-    return config_key_is_set(key, config);
+    return config_key_is_set(key, config) && !config_is_idle(config_table(), key, config);
 }
 
 char *config_resolved_text(const struct config *config) {

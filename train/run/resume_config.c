@@ -67,7 +67,7 @@ static json_t *earlier_keys(const struct resume_facts *facts, struct err *err) {
     if (json_is_object(keys))
         return json_incref(keys);
     if (json_get_string(facts->state, "config", &text, err) != 0 ||
-        config_load_text(&config, text, strlen(text), "training.json", NULL, 0, err) != 0)
+        config_load_kept(&config, text, "training.json", err) != 0)
         return NULL;
     keys = resume_keys_json(&config);
     config_free(&config);
@@ -175,7 +175,7 @@ static void tell_rate(const struct resume_facts *facts, const struct config *con
     int64_t step = 0;
     if (json_get_int(facts->state, "step", &step, NULL) != 0 ||
         json_get_string(facts->state, "config", &text, NULL) != 0 ||
-        config_load_text(&earlier, text, strlen(text), "training.json", NULL, 0, NULL) != 0)
+        config_load_kept(&earlier, text, "training.json", NULL) != 0)
         return;
     if (step < earlier.train.steps && step < config->train.steps)
         diagnostic_add(
