@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "configs/schema/config_table.h"
+#include "configs/schema/config_store.h"
 #include "train/run/schedule.h"
 
 /* --- values as text --- */
@@ -222,14 +222,17 @@ static int compare_key(struct comparison *c, const struct config_key *key, const
     return 0;
 }
 
-/* compare_unknown - a key that the checkpoint's version did not have: nothing to say while it has its
- * default. */
-static void compare_unknown(struct comparison *c, const struct config_key *key, const char *now) {
-    bool is_default = now ? key->fallback && strstr(now, key->fallback) : !key->fallback;
-    if (!is_default && strcmp(key->name, "checkpoint.from") != 0)
-        diagnostic_add(c->said, DIAGNOSTIC_NOTE,
-                       "%s is %.300s; the checkpoint is of a version that did not know it", key->name,
-                       or_nothing(now));
+/* compare_unknown - a key that the checkpoint's version did not have: what it did is what the default says. */
+static int compare_unknown(struct comparison *c, const struct config_key *key, const char *now,
+                           struct err *err) {
+    char *usual = config_default_text(key);
+    char *was =
+        usual ? xasprintf("%s (its default: the checkpoint is of a version that did not know the key)", usual)
+              : NULL;
+    int status = same_text(usual, now) ? 0 : compare_key(c, key, was, now, err);
+    free(was);
+    free(usual);
+    return status;
 }
 
 int resume_compare_config(const struct resume_facts *facts, const struct config *config,
@@ -252,7 +255,7 @@ int resume_compare_config(const struct resume_facts *facts, const struct config 
         if (was)
             status = compare_key(&c, key, json_string_value(was), now, err);
         else
-            compare_unknown(&c, key, now);
+            status = compare_unknown(&c, key, now, err);
         free(now);
     }
     flush_free(&c.free_keys, said);
