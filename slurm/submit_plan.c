@@ -218,11 +218,20 @@ static void look_at_precision(const struct job_plan *plan, struct diagnostics *d
             plan->partition->name, plan->partition->gpu ? plan->partition->gpu : "GPU");
 }
 
-static void look_at_choices(const struct job_plan *plan, struct diagnostics *diagnostics) {
-    const char *path = plan->config->run.gemm_choices;
-    if (path && path[0] && (plan->partition->gpus_per_node == 0 || plan->config->run.device == DEVICE_CPU))
-        diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
-                       "'run.gemm_choices' has no effect: this run computes on CPUs");
+/* tell_idle - keys that only GPUs obey; the run says the same (trainer_setup.c). */
+static void tell_idle(const struct job_plan *plan, struct diagnostics *diagnostics) {
+    const struct config *config = plan->config;
+    const struct {
+        const char *key;
+        bool is_set;
+    } keys[] = {{"run.gemm_choices", config->run.gemm_choices && config->run.gemm_choices[0]},
+                {"parallel.comm", config->parallel.comm != COMM_NCCL},
+                {"optimizer.offload", config->optimizer.offload}};
+    bool on_cpu = plan->partition->gpus_per_node == 0 || config->run.device == DEVICE_CPU;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && on_cpu; i++)
+        if (keys[i].is_set)
+            diagnostic_add(diagnostics, DIAGNOSTIC_NOTE, "'%s' has no effect: this run computes on CPUs",
+                           keys[i].key);
 }
 
 /* choose_name - of the job: letters that a file name and a list of jobs can show. */
@@ -273,7 +282,7 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
     choose_account(plan, diagnostics);
     choose_constraint(plan, diagnostics);
     look_at_precision(plan, diagnostics);
-    look_at_choices(plan, diagnostics);
+    tell_idle(plan, diagnostics);
     look_at_resume(plan, diagnostics);
     look_at_storage(plan, diagnostics);
     if (choose_nodes(plan, diagnostics) != 0 || choose_cores(plan, diagnostics) != 0 ||

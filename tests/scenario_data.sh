@@ -46,6 +46,21 @@ say "1 and 2 threads: the same bytes"
 cp "$work/one.h5" "$work/fiches.h5"
 run 0 "$atelier" train "$tiny" --set "run.folder=$work/run" --set "data.train=$work/fiches.h5" --set train.steps=2
 model=$work/run/step-000002
+if grep -Eq 'same tokens|has no effect' "$log"; then
+    fail "something is said of a run that asks for nothing odd"
+fi
+
+# --- what is learnt is not what is validated with ---
+cp "$work/fiches.h5" "$work/copy.h5" # by what it holds: the name says nothing
+run 0 "$atelier" train "$tiny" --set "run.folder=$work/same" --set "data.train=[$work/fewer.h5, $work/fiches.h5]" \
+    --set "data.valid=$work/copy.h5" --set train.steps=1 --set parallel.comm=mpi --set optimizer.offload=true
+expect_output "^warning: '$work/copy.h5' holds the same tokens as '$work/fiches.h5' of data.train: a validation loss on what"
+expect_output '^parallel.comm has no effect: this run computes on CPUs'
+expect_output '^optimizer.offload has no effect: this run computes on CPUs'
+run 0 "$atelier" train "$tiny" --set "run.folder=$work/twice" --set "data.train=[$work/copy.h5, $work/fiches.h5]" \
+    --set "data.valid=$work/fewer.h5" --set train.steps=1
+expect_output "^warning: '$work/fiches.h5' holds the same tokens as '$work/copy.h5' of data.train: they are learnt with"
+say "a token file that is named twice is told, by what it holds"
 
 # --- compressed input ---
 gzip -c "$corpus" >"$work/fiches.jsonl.gz"

@@ -62,7 +62,7 @@ refused 'trained with model.architecture.layers 2, the run file now says 3: .*se
     "$(files a 1 b 1)" --set model.architecture.layers=3
 refused 'trained with optimizer.kind adamw, the run file now says muon: .*set it back, or choose another run.folder: ' \
     "$(files a 1 b 1)" --set optimizer.kind=muon
-expect_output "the weights alone are taken with model.path: $work/half/step-000004 in place of model.architecture$"
+expect_output "the weights alone are taken with model.path: $work/half/step-000004 in place of model.architecture and model.tokenizer$"
 refused 'train.steps is 3, and .*step-000004. has 4' "$(files a 1 b 1)" --set train.steps=3
 cp -r "$work/half" "$work/same"
 go 0 "$work/same" "$(files kept 2 b 2)" # control: renamed, the same contents, order and shares
@@ -112,7 +112,7 @@ mv "$work/model" "$work/renamed"
 base 0 "$work/tuned" "$work/renamed"
 expect_output "model.path: '.*/model' is now '.*/renamed', the same model"
 base 0 "$work/muon" "$work/tuned/step-000002" --set optimizer.kind=muon # the advice, and that of the refusals above
-base 0 "$work/weights" "$work/half/step-000004" --set model.tokenizer=data/sample/tokenizer/tokenizer.json --set optimizer.kind=muon
+base 0 "$work/weights" "$work/half/step-000004" --set optimizer.kind=muon
 expect "steps from the weights alone" "1 2 3 4" "$(losses "$work/weights" | cut -d ' ' -f 1 | tr '\n' ' ' | sed 's/ $//')"
 say "another base model, or one that is not there: refused; the same under another name: said"
 
@@ -162,10 +162,10 @@ expect_output 'has no complete checkpoint of step 3'
 go 2 "$work/none" "$work/a.h5" --set "checkpoint.from=$work/half" --set model.architecture.layers=3
 expect_output 'trained with model.architecture.layers 2'
 go 2 "$work/none" "$work/a.h5" --set "checkpoint.from=$work/half" --set optimizer.kind=muon
-expect_output "leave checkpoint.from out: the weights alone are taken with model.path: $work/half/step-000004 in place of model.architecture$"
+expect_output "leave checkpoint.from out: the weights alone are taken with model.path: $work/half/step-000004 in place of model.architecture and model.tokenizer$"
 [ ! -e "$work/none/step-000004" ] || fail "a refused line wrote a checkpoint"
 number=0 # control: what a refusal sends to a new line is taken there
-for changed in model.save_dtype=f16 train.batch_sequences=4 data.packing=whole data.long_documents=skip data.sequence_tokens=32; do
+for changed in model.save_dtype=f16 train.batch_sequences=4 data.packing=whole data.sequence_tokens=32; do
     number=$((number + 1))
     go 2 "$work/half" "$(files a 1 b 1)" --set "$changed"
     expect_output "trained with ${changed%=*} .*go on from here in another run.folder with checkpoint.from: $work/half@4$"

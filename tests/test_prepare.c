@@ -356,6 +356,7 @@ static void test_bad_chats(void **state) {
 }
 
 static void test_bad_config(void **state) {
+    static char chatml[] = "chatml", content[] = "content";
     (void)state;
     write_text("x.txt", "x");
     struct job job = job_for("x.txt");
@@ -366,8 +367,16 @@ static void test_bad_config(void **state) {
     fails(&job, "no document for validation", "valid_every is 5");
     job = job_for("x.txt");
     job.source.chat = true;
+    job.config.chat_template = chatml;
     job.source.format = SOURCE_TEXT;
-    fails(&job, "x.txt", "jsonl");
+    fails(&job, "x.txt' is text by the source's format", "chat: true");
+    job = job_for("x.txt");
+    job.config.chat_template = chatml;
+    job.source.chat = true; /* its name says text as well */
+    fails(&job, "x.txt' is text by its name", "set the source's format to jsonl");
+    job = job_for("x.txt");
+    job.source.field = content;
+    fails(&job, "the field 'content' of source", "only JSON lines have fields");
     job = job_for("x.txt");
     free(job.output);
     job.config.output = job.output = xstrdup("/nonexistent/out.h5");

@@ -88,6 +88,8 @@ static const struct {
     {"slurm.exclude=n1;n2", "'slurm.exclude' is 'n1;n2', which is not a list of nodes", DIAGNOSTIC_ERROR},
     {"slurm.mpi=pmix;x", "'slurm.mpi' is 'pmix;x', which is not a plugin", DIAGNOSTIC_ERROR},
     {"run.gemm_choices=choices slurm.partition=cpu_p1", "'run.gemm_choices' has no effect", DIAGNOSTIC_NOTE},
+    {"parallel.comm=mpi slurm.partition=cpu_p1", "'parallel.comm' has no effect", DIAGNOSTIC_NOTE},
+    {"optimizer.offload=true slurm.partition=cpu_p1", "'optimizer.offload' has no effect", DIAGNOSTIC_NOTE},
     {"run.device=cpu",
      "'run.device' is cpu, but the job asks for 4 GPUs on each node of partition 'gpu_p6' (H100 SXM5), which "
      "would be paid and idle: leave run.device out",

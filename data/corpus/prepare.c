@@ -282,10 +282,6 @@ static int check_config(const struct prepare_config *config, struct err *err) {
     if (config->num_threads < 0 || config->num_threads > MAX_THREADS)
         return err_set(err, "%d threads; use 0 for all processors, or 1 to %d", config->num_threads,
                        MAX_THREADS);
-    for (int i = 0; i < config->num_sources; i++)
-        if (config->sources[i].chat && config->sources[i].format == SOURCE_TEXT)
-            return err_set(err, "source '%s' is text; conversations are read from jsonl",
-                           config->sources[i].path);
     return 0;
 }
 

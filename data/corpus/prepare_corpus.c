@@ -38,6 +38,30 @@ static int unknown_format(const char *path, struct err *err) {
         path);
 }
 
+/* not_conversations - a file of plain text in a source that is said to hold conversations. */
+static int not_conversations(const char *path, const struct prepare_source *source, struct err *err) {
+    return err_set(
+        err,
+        "'%s' is text by %s, and its source has chat: true; conversations are read from JSON lines: "
+        "set the source's format to jsonl if it holds them, else leave chat out or the file elsewhere",
+        path, source->format == SOURCE_TEXT ? "the source's format" : "its name");
+}
+
+/* check_field - a field that no file of the source can have was not meant for these files. */
+static int check_field(const struct corpus *corpus, int first, const struct prepare_source *source,
+                       struct err *err) {
+    if (!source->field || strcmp(source->field, source->chat ? "messages" : "text") == 0)
+        return 0;
+    for (int i = first; i < corpus->num_files; i++)
+        if (corpus->files[i].is_jsonl)
+            return 0;
+    return err_set(
+        err,
+        "the field '%s' of source '%s' would have no effect: only JSON lines have fields, and its files "
+        "are text; leave it out, or set the source's format to jsonl",
+        source->field, source->path);
+}
+
 /* look_at - that it is text in the source's encoding, before hours of work on other files. */
 static int look_at(const char *path, const struct prepare_source *source, struct err *err) {
     struct reader *reader = reader_open_text(path, source->encoding, err);
@@ -57,6 +81,8 @@ static int add_file(struct corpus *corpus, const struct prepare_source *source, 
     int status = look_at(path, source, err);
     if (status == 0 && format == SOURCE_AUTO)
         status = unknown_format(path, err);
+    if (status == 0 && format == SOURCE_TEXT && source->chat)
+        status = not_conversations(path, source, err);
     if (status != 0) {
         free(path);
         return -1;
@@ -92,10 +118,11 @@ int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int
         sha256_init(&corpus->list_sha[i]);
         if (stat(source->path, &facts) != 0)
             return err_set(err, "cannot read source '%s': %s", source->path, strerror(errno));
+        int first = corpus->num_files;
         int status = S_ISDIR(facts.st_mode)
                          ? add_folder(corpus, source, i, err)
                          : add_file(corpus, source, i, xstrdup(source->path), facts.st_size, err);
-        if (status != 0)
+        if (status != 0 || check_field(corpus, first, source, err) != 0)
             return -1;
     }
     return 0;

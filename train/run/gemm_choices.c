@@ -45,10 +45,8 @@ static int load_file(struct trainer *t, const char *path, struct err *err) {
 
 bool gemm_choices_load(struct trainer *t) {
     struct err err = {""};
-    const char *named = t->config->run.gemm_choices, *path = file_of(t);
+    const char *path = file_of(t);
     int status = 0;
-    if (named && named[0] && !path)
-        metrics_note(t->metrics, "run.gemm_choices has no effect: this run computes on CPUs");
     if (path && comm_is_root(t->comm))
         status = load_copy(t, &err) ? -1 : load_file(t, path, &err);
     if (status)

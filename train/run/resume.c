@@ -163,6 +163,7 @@ static int read_data(struct resume *r, const struct config *config, const struct
         r->valid = resume_data_json(valid, config->data.valid, config->data.num_valid, err);
     if (!r->data || (valid && !r->valid))
         return -1;
+    resume_tell_same_data(r->data, r->valid, &r->said);
     if (!r->checkpoint)
         return 0;
     if (resume_compare_data(&facts, r->data, r->valid, &is_new_order, &r->said, err) != 0)

@@ -113,9 +113,9 @@ static char *way_anew(const struct resume_facts *facts, const char *key) {
     if (strncmp(key, "model.", 6) == 0)
         return xasprintf("or choose another run.folder%s", without);
     char *base = resume_value(facts, "model.path");
-    char *text =
-        xasprintf("or choose another run.folder%s: the weights alone are taken with model.path: %s%s",
-                  without, facts->checkpoint, base ? "" : " in place of model.architecture");
+    char *text = xasprintf(
+        "or choose another run.folder%s: the weights alone are taken with model.path: %s%s", without,
+        facts->checkpoint, base ? "" : " in place of model.architecture and model.tokenizer");
     free(base);
     return text;
 }

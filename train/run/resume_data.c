@@ -166,3 +166,26 @@ int resume_compare_data(const struct resume_facts *facts, const json_t *train, c
         tell_names("data.valid", valid_was, valid, said);
     return 0;
 }
+
+/* tell_same - a file of the list, below its end, with the contents of file i of another list. */
+static void tell_same(const json_t *list, size_t i, const json_t *others, size_t end, const char *what,
+                      struct diagnostics *said) {
+    for (size_t other = 0; other < end; other++)
+        if (strcmp(text_of(list, i, "content"), text_of(others, other, "content")) == 0) {
+            diagnostic_add(said, DIAGNOSTIC_WARNING,
+                           "'%.300s' holds the same tokens as '%.300s' of data.train: %s",
+                           text_of(list, i, "path"), text_of(others, other, "path"), what);
+            return;
+        }
+}
+
+void resume_tell_same_data(const json_t *train, const json_t *valid, struct diagnostics *said) {
+    for (size_t i = 0; i < json_array_size(train); i++)
+        tell_same(train, i, train, i,
+                  "they are learnt with the weights of both; one entry with a weight says so", said);
+    for (size_t i = 0; i < json_array_size(valid); i++)
+        tell_same(valid, i, train, json_array_size(train),
+                  "a validation loss on what is learnt says nothing about other texts; name another file in "
+                  "data.valid (prepare.valid_every makes one)",
+                  said);
+}

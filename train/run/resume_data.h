@@ -15,3 +15,7 @@ json_t *resume_data_json(const struct loader *loader, const struct data_file *fi
  * set: what differs. */
 int resume_compare_data(const struct resume_facts *facts, const json_t *train, const json_t *valid,
                         bool *is_new_order, struct diagnostics *said, struct err *err);
+
+/* resume_tell_same_data - token files that data.train names twice, or data.valid too: by what they hold.  valid may be
+ * NULL. */
+void resume_tell_same_data(const json_t *train, const json_t *valid, struct diagnostics *said);

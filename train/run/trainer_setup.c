@@ -121,6 +121,20 @@ static bool check_memory(struct trainer *t, const struct layout *layout) {
     return true;
 }
 
+/* tell_idle - keys that only GPUs obey, where this run computes on processors. */
+static void tell_idle(struct trainer *t) {
+    const struct config *config = t->config;
+    const struct {
+        const char *key;
+        bool is_set;
+    } keys[] = {{"run.gemm_choices", config->run.gemm_choices && config->run.gemm_choices[0]},
+                {"parallel.comm", config->parallel.comm != COMM_NCCL},
+                {"optimizer.offload", config->optimizer.offload}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && t->rank.dev.ops->host_memory; i++)
+        if (keys[i].is_set)
+            metrics_note(t->metrics, "%s has no effect: this run computes on CPUs", keys[i].key);
+}
+
 /* take_memory - everything that the run will hold on the device, but the feeds. */
 static bool take_memory(struct trainer *t) {
     struct device *dev = &t->rank.dev;
@@ -128,6 +142,7 @@ static bool take_memory(struct trainer *t) {
     if (!check_memory(t, &layout))
         return false;
     rank_device_spare_sms(&t->rank, layout.params.zero_stage);
+    tell_idle(t);
     if (!gemm_choices_load(t))
         return false;
     params_create(&t->params, dev, &layout.params);
