@@ -87,6 +87,27 @@ put_base "$work/model2"
 go 2 0 "$work/run" --set train.steps=10 # control: it would be noticed
 expect_output "holds other weights"
 
+# Each start is compared with the first one: a file that changed before is told again, one that came back is not.
+put_base "$work/model1"
+cp -r "$work/half" "$work/first"
+sed 's/"rms_norm_eps": [^,]*/"rms_norm_eps": 0.5/' "$work/model1/config.json" >"$work/base/config.json"
+go 0 0 "$work/first" --set train.steps=5
+expect_output "^warning: '$work/base/config.json' has changed since the run began"
+rm "$work/base/tokenizer_config.json"
+go 0 0 "$work/first" --set train.steps=6
+expect_output "^warning: '$work/base/config.json' has changed since the run began"
+expect_output "^warning: '$work/base/tokenizer_config.json' is gone since the run began"
+rm -rf "$work/base" && cp -r "$work/model1" "$work/moved"
+sed 's/"rms_norm_eps": [^,]*/"rms_norm_eps": 0.5/' "$work/model1/config.json" >"$work/moved/config.json"
+go 0 0 "$work/first" --set train.steps=7 --set "model.path=$work/moved"
+expect_output "^model.path: '$work/base' is now '$work/moved', the same model"
+expect_output "^warning: '$work/moved/config.json' has changed since the run began"
+! grep -q 'tokenizer_config.json' "$log" || fail "something is said of a file that is as it was when the run began"
+cp "$work/model1/config.json" "$work/moved/config.json"
+go 0 0 "$work/first" --set train.steps=8 --set "model.path=$work/moved"
+! grep -Eq 'model.path|since the run began' "$log" || fail "something is said of a base that is as it was when the run began"
+say "each start is compared with what lay there when the run began"
+
 # A checkpoint of a version that kept no times: the weights are compared once.
 if [ -x "$reseal" ]; then
     cp -r "$work/half" "$work/older"
@@ -94,6 +115,7 @@ if [ -x "$reseal" ]; then
     awk '/^  "base": / { skip = 1 } !skip { print } skip && /^  }/ { skip = 0 }' "$work/half/step-000004/state/training.json" >"$state"
     ! grep -q '"base"' "$state" || fail "the facts of the base are still there"
     "$reseal" "$work/older/step-000004" || fail "cannot make the manifest anew"
+    put_base "$work/model2"
     go 2 0 "$work/older"
     expect_output "holds other weights"
     put_base "$work/model1"

@@ -141,6 +141,29 @@ static void tell_small(struct resume *r, const char *path, const json_t *was, co
     }
 }
 
+/* is_kept_first - files that the run read when it began, and never again. */
+static bool is_kept_first(const json_t *file) {
+    const char *name = json_string_value(json_object_get(file, "name"));
+    return name && (is_small(name) || strcmp(name, "latest") == 0);
+}
+
+static void append_files(json_t *to, const json_t *facts, bool kept_first) {
+    size_t i;
+    json_t *file;
+    json_array_foreach(json_object_get(facts, "files"), i, file) if (is_kept_first(file) == kept_first)
+        json_array_append(to, file);
+}
+
+/* keep_first - the next checkpoint says of the small files what lay there when the run began, so that each later start
+ * is compared with that; of the weights, which are the same, how they lie there now. */
+static void keep_first(struct resume *r, const json_t *was) {
+    json_t *files = json_array();
+    append_files(files, was, true);
+    append_files(files, r->base, false);
+    json_decref(r->base);
+    r->base = json_pack("{s:o}", "files", files);
+}
+
 /* --- the tokenizer of a new model --- */
 
 static struct resume_facts facts_of(const struct resume *r) {
@@ -234,8 +257,8 @@ static void keep_earlier(struct resume *r) {
     r->base = was ? json_incref(was) : json_null();
 }
 
-/* look - root: whether the weights must be compared, and whether for another path.  What lies there now is kept for
- * the next checkpoint; of a base that is gone, what lay there then. */
+/* look - root: whether the weights must be compared, and whether for another path.  Of a base that is gone, what lay
+ * there then is kept for the next checkpoint. */
 static enum look look(struct resume *r, const char *was_path, const char *now_path) {
     const json_t *was = json_find(r->state, "base");
     if (strcmp(now_path, was_path) != 0 && !same_path(was_path, now_path))
@@ -256,11 +279,12 @@ static enum look look(struct resume *r, const char *was_path, const char *now_pa
             &r->said, DIAGNOSTIC_NOTE,
             "the run '%.300s' of model.path has other checkpoints by now: this run goes on from its own",
             now_path);
-    if (latest)
-        return LOOK_NOT;
-    if (was)
+    bool is_touched = !latest && (!was || weights_touched(was, r->base));
+    if (was && !latest)
         tell_small(r, now_path, was, r->base);
-    return !was || weights_touched(was, r->base) ? LOOK_TOUCHED : LOOK_NOT;
+    if (was)
+        keep_first(r, was);
+    return is_touched ? LOOK_TOUCHED : LOOK_NOT;
 }
 
 /* refuse_base - the weights are others, or cannot be compared. */
@@ -273,6 +297,17 @@ static int refuse_base(struct resume *r, enum look why, const char *was, const c
         "model.path '%.300s' holds other weights than those that '%.300s' was trained from: it would be "
         "another run; put them back, or choose another run.folder to train from the new ones",
         now, r->checkpoint);
+}
+
+/* tell_moved - the same weights at another path. */
+static void tell_moved(struct resume *r, const char *was, const char *now) {
+    const json_t *first = json_find(r->state, "base");
+    diagnostic_add(&r->said, DIAGNOSTIC_NOTE, "model.path: '%.300s' is now '%.300s', the same model", was,
+                   now);
+    if (!find_file(first, "config.json") || !find_file(r->base, "config.json"))
+        return; /* not two folders of a model */
+    tell_small(r, now, first, r->base);
+    keep_first(r, first);
 }
 
 /* compare_base - root: base, as it lies there now, with the base of the checkpoint's provenance. */
@@ -292,8 +327,7 @@ static int compare_base(struct resume *r, enum look why, const char *was, const 
     else if (!is_same)
         status = refuse_base(r, why, was, now, err);
     else if (why == LOOK_MOVED)
-        diagnostic_add(&r->said, DIAGNOSTIC_NOTE, "model.path: '%.300s' is now '%.300s', the same model", was,
-                       now);
+        tell_moved(r, was, now);
     json_decref(earlier);
     return status;
 }
