@@ -15,10 +15,7 @@
 
 #include "data/tokens/loader.h"
 #include "kernels/rng.h"
-#include "tests/check.h"
-#include "train/model/optimizer.h"
-#include "train/model/shard.h"
-#include "train/model/state.h"
+#include "tests/tiny_run.h"
 #include "train/ranks/comm.h"
 #include "train/ranks/rank_device.h"
 #include "train/run/feed.h"
@@ -48,25 +45,9 @@ static const struct config CONFIG = {
     .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1},
     .train = {.grad_clip = 1.0}};
 
-static struct model_config tiny_model(bool tied) {
-    return (struct model_config){.model_type = "llama",
-                                 .width = 24,
-                                 .ffn_width = 40,
-                                 .vocab_size = 61,
-                                 .max_positions = 64,
-                                 .num_layers = 3,
-                                 .num_heads = 4,
-                                 .num_kv_heads = 2,
-                                 .head_dim = 6,
-                                 .norm_eps = 1e-5f,
-                                 .tied_head = tied,
-                                 .initializer_range = 0.15f,
-                                 .rope_theta = 10000.0};
-}
-
 /* wide_model - heads as wide as the fast kernels want them. */
 static struct model_config wide_model(void) {
-    struct model_config model = tiny_model(true);
+    struct model_config model = tiny_config(true);
     model.width = 128;
     model.ffn_width = 96;
     model.num_layers = 2;
@@ -80,7 +61,7 @@ static struct model_config wide_model(void) {
 /* write_tokens - documents of very different lengths, a third of the tokens masked out: ranks differ in
  * targets. */
 static int write_tokens(const char *path, struct err *err) {
-    struct token_writer *writer = token_writer_create(path, "none", 61, err);
+    struct token_writer *writer = token_writer_create(path, "none", TINY_VOCAB, err);
     int64_t source = writer ? token_writer_add_source(writer, "test", "", "") : -1;
     uint64_t draws = 0;
     for (int d = 0; source >= 0 && d < DOCUMENTS; d++) {
@@ -90,8 +71,8 @@ static int write_tokens(const char *path, struct err *err) {
         for (int64_t i = 0; i < count; i++) {
             bool follows =
                 i > 0 && rng_below(7, rng_stream(RNG_TEST, 4), draws++, 8) > 0; /* something to learn */
-            tokens[i] = follows ? (tokens[i - 1] * 5 + 3) % 61
-                                : (int32_t)rng_below(7, rng_stream(RNG_TEST, 3), draws++, 61);
+            tokens[i] = follows ? (tokens[i - 1] * 5 + 3) % TINY_VOCAB
+                                : (int32_t)rng_below(7, rng_stream(RNG_TEST, 3), draws++, TINY_VOCAB);
             mask[i] = d % 3 != 0 || i % 5 == 0;
         }
         if (token_writer_append(writer, source, tokens, mask, count, err))
@@ -139,11 +120,11 @@ static void run_open(struct run *run, struct comm *run_comm, const struct layout
     struct err err = {""};
     struct loader_file file = {token_path, 1.0};
     struct loader_config loader_config = {
-        .files = &file, .num_files = 1, .sequence_tokens = SEQUENCE, .seed = 3, .vocab_size = 61};
+        .files = &file, .num_files = 1, .sequence_tokens = SEQUENCE, .seed = 3, .vocab_size = TINY_VOCAB};
     memset(run, 0, sizeof *run);
     run->loader = loader_open(&loader_config, &err);
     CHECK(run->loader, "%s", err.text);
-    run->model_config = layout->wide ? wide_model() : tiny_model(tied);
+    run->model_config = layout->wide ? wide_model() : tiny_config(tied);
     open_rank(run, run_comm, layout);
     struct params_setup params_setup = {
         .model = &run->model_config,

@@ -1,29 +1,7 @@
 /* test_streams.c - random numbers belong to a tensor by its name: a model with more layers, or with a head of
  * its own, gives every tensor that both have the same new weights, and the same stochastic rounding of its
  * moments. */
-#include <stdlib.h>
-#include <string.h>
-
-#include "tests/check.h"
-#include "train/model/optimizer.h"
-#include "train/model/shard.h"
-#include "train/model/state.h"
-
-static struct model_config model_of(int num_layers, bool tied) {
-    return (struct model_config){.model_type = "llama",
-                                 .width = 24,
-                                 .ffn_width = 40,
-                                 .vocab_size = 61,
-                                 .max_positions = 64,
-                                 .num_layers = num_layers,
-                                 .num_heads = 4,
-                                 .num_kv_heads = 2,
-                                 .head_dim = 6,
-                                 .norm_eps = 1e-5f,
-                                 .tied_head = tied,
-                                 .initializer_range = 0.15f,
-                                 .rope_theta = 10000.0};
-}
+#include "tests/tiny_run.h"
 
 /* A model after one update whose gradients are the weights themselves. */
 struct trained {
@@ -35,7 +13,8 @@ struct trained {
 static void trained_open(struct trained *t, int num_layers, bool tied, int64_t seed) {
     static const struct config config = {
         .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1}};
-    t->model = model_of(num_layers, tied);
+    t->model = tiny_config(tied);
+    t->model.num_layers = num_layers;
     device_open_cpu(&t->dev, 1);
     struct params_setup setup = {.model = &t->model,
                                  .compute = DTYPE_F32,
