@@ -1,53 +1,23 @@
 /* test_jinja.c - chat templates run: the text equals what jinja2 gives with the settings of transformers
  * (golden/chat/jinja.json), every byte knows its message, and what is not supported is refused by name. */
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "data/template/jinja.h"
-#include "tests/check.h"
-
-enum { MAX_MESSAGES = 8 };
+#include "tests/jinja_fixture.h"
 
 static json_t *golden, *cases;
 
 /* input_of - the conversation of a case; messages [MAX_MESSAGES]. */
 static struct jinja_input input_of(const json_t *c, struct jinja_message *messages) {
     const json_t *list = json_array_get(json_object_get(golden, "conversations"),
-                                        (size_t)json_integer_value(json_object_get(c, "conversation"))),
-                 *message;
-    struct jinja_input input = {.messages = messages,
+                                        (size_t)json_integer_value(json_object_get(c, "conversation")));
+    return (struct jinja_input){.messages = messages,
+                                .num_messages = read_messages(list, messages),
                                 .bos_token = json_string_value(json_object_get(c, "bos")),
                                 .eos_token = "</s>",
                                 .add_generation_prompt = json_is_true(json_object_get(c, "prompt"))};
-    size_t i;
-    json_array_foreach(list, i, message) {
-        const json_t *content = json_object_get(message, "content");
-        messages[i] = (struct jinja_message){json_string_value(json_object_get(message, "role")),
-                                             json_string_value(content), json_string_length(content)};
-        input.num_messages++;
-    }
-    return input;
 }
 
 static const char *source_of(const json_t *c) {
     const char *name = json_string_value(json_object_get(c, "name"));
     return json_string_value(json_object_get(json_object_get(golden, "templates"), name));
-}
-
-static enum jinja_outcome render(const char *source, const struct jinja_input *input, struct jinja_text *out,
-                                 struct err *err) {
-    struct jinja *template = jinja_parse(source, err);
-    enum jinja_outcome outcome = template ? jinja_render(template, input, out, err) : JINJA_REFUSED;
-    jinja_free(template);
-    return outcome;
-}
-
-static bool same(const struct jinja_text *out, const json_t *text) {
-    return out->text.length_bytes == json_string_length(text) &&
-           (out->text.length_bytes == 0 ||
-            memcmp(out->text.bytes, json_string_value(text), out->text.length_bytes) == 0);
 }
 
 static void test_golden(void **state) {
@@ -62,7 +32,7 @@ static void test_golden(void **state) {
         struct err err = {""};
         const char *name = json_string_value(json_object_get(c, "name"));
         const json_t *want = json_object_get(c, "text");
-        enum jinja_outcome outcome = render(source_of(c), &input, &out, &err);
+        enum jinja_outcome outcome = render_input(source_of(c), &input, &out, &err);
         if (json_is_null(want)) {
             if (outcome == JINJA_DONE)
                 fail_msg("'%s' case %zu: jinja2 refuses it, here it gave text", name, i);
@@ -99,7 +69,7 @@ static void test_origins(void **state) {
                                 "22222220000000";
     struct jinja_text out = {0};
     struct err err = {""};
-    assert_int_equal(render(source, &input, &out, &err), JINJA_DONE);
+    assert_int_equal(render_input(source, &input, &out, &err), JINJA_DONE);
     assert_int_equal(out.text.length_bytes, strlen(want));
     assert_memory_equal(out.text.bytes, want, strlen(want));
     assert_int_equal(strlen(marks), strlen(want));
@@ -146,17 +116,17 @@ static void test_refused(void **state) {
     struct jinja_text out = {0};
     for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
         struct err err = {""};
-        assert_int_equal(render(sources[i].source, &input, &out, &err), JINJA_REFUSED);
+        assert_int_equal(render_input(sources[i].source, &input, &out, &err), JINJA_REFUSED);
         if (!strstr(err.text, sources[i].reason))
             fail_msg("'%s': expected '%s' in '%s'", sources[i].source, sources[i].reason, err.text);
     }
     struct err err = {""};
-    assert_int_equal(render("{{ raise_exception('no ' + 'way') }}", &input, &out, &err), JINJA_RAISED);
+    assert_int_equal(render_input("{{ raise_exception('no ' + 'way') }}", &input, &out, &err), JINJA_RAISED);
     assert_string_equal(err.text, "no way");
     /* control: what a template does not reach does no harm */
-    assert_int_equal(
-        render("a{% if false %}{{ messages | tojson }}{{ strftime_now() }}{% endif %}b", &input, &out, &err),
-        JINJA_DONE);
+    assert_int_equal(render_input("a{% if false %}{{ messages | tojson }}{{ strftime_now() }}{% endif %}b",
+                                  &input, &out, &err),
+                     JINJA_DONE);
     assert_int_equal(out.text.length_bytes, 2);
     jinja_text_release(&out);
 }
@@ -171,7 +141,7 @@ static void test_bounded_depth(void **state) {
     memset(deep, '(', 20000);
     memcpy(deep, "{{", 2);
     deep[20000] = '\0';
-    assert_int_equal(render(deep, &input, &out, &err), JINJA_REFUSED);
+    assert_int_equal(render_input(deep, &input, &out, &err), JINJA_REFUSED);
     assert_non_null(strstr(err.text, "deeper"));
     free(deep);
     struct text chain = {0}; /* so many terms that their depth must be bounded */
@@ -179,7 +149,7 @@ static void test_bounded_depth(void **state) {
     for (int i = 0; i < 200000; i++)
         text_append(&chain, "+'a'", 4);
     text_append(&chain, " }}", 4);
-    assert_int_equal(render(chain.bytes, &input, &out, &err), JINJA_REFUSED);
+    assert_int_equal(render_input(chain.bytes, &input, &out, &err), JINJA_REFUSED);
     assert_non_null(strstr(err.text, "more than 1000 parts"));
     text_release(&chain);
 }
@@ -218,7 +188,7 @@ static void test_long(void **state) {
                         : *at == 'B' ? capitals
                                      : at,
                         *at == 'A' || *at == 'B' ? LONG : 1);
-        if (render(texts[i].source, &input, &out, &err) != JINJA_DONE)
+        if (render_input(texts[i].source, &input, &out, &err) != JINJA_DONE)
             fail_msg("'%s': %s", texts[i].source, err.text);
         assert_int_equal(out.text.length_bytes, want.length_bytes);
         assert_memory_equal(out.text.bytes, want.bytes, want.length_bytes);
@@ -233,7 +203,7 @@ static void test_long(void **state) {
     }
     /* one that grows at its end, and one at its beginning */
     assert_int_equal(
-        render(
+        render_input(
             "{% set ns = namespace(t='', u='') %}{% for i in range(1000) %}{% set ns.t = ns.t + messages[0].content %}"
             "{% set ns.u = messages[0].content[:9] ~ '.' ~ ns.u %}{% endfor %}{{ ns.u }}{{ ns.t }}",
             &input, &out, &err),
@@ -276,7 +246,7 @@ static void test_cut(void **state) {
         for (size_t length = 0; length < strlen(source); length++) {
             struct err err = {""};
             char *part = xstrndup(source, length);
-            num_refused += render(part, &input, &out, &err) != JINJA_DONE;
+            num_refused += render_input(part, &input, &out, &err) != JINJA_DONE;
             free(part);
         }
     }

@@ -1,39 +1,19 @@
 /* test_jinja_names.c - each filter, test, method and operator of chat templates gives what jinja2 gives
  * (golden/chat/jinja_names.json), what jinja2 or Python refuses is refused, and what we cannot render as jinja2 does
  * is refused, never rendered otherwise. */
-#include <jansson.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "data/template/jinja.h"
-#include "tests/check.h"
-
-enum { MAX_MESSAGES = 8 };
+#include "tests/jinja_fixture.h"
 
 static json_t *golden;
 
 static enum jinja_outcome render(const char *source, struct jinja_text *out, struct err *err) {
     struct jinja_message messages[MAX_MESSAGES];
-    struct jinja_input input = {
-        .messages = messages, .bos_token = "<s>", .eos_token = "</s>", .add_generation_prompt = true};
-    const json_t *message;
-    size_t i;
-    json_array_foreach(json_object_get(golden, "messages"), i, message) {
-        const json_t *content = json_object_get(message, "content");
-        messages[i] = (struct jinja_message){json_string_value(json_object_get(message, "role")),
-                                             json_string_value(content), json_string_length(content)};
-        input.num_messages++;
-    }
-    struct jinja *template = jinja_parse(source, err);
-    enum jinja_outcome outcome = template ? jinja_render(template, &input, out, err) : JINJA_REFUSED;
-    jinja_free(template);
-    return outcome;
-}
-
-static bool same(const struct jinja_text *out, const json_t *text) {
-    return out->text.length_bytes == json_string_length(text) &&
-           (out->text.length_bytes == 0 ||
-            memcmp(out->text.bytes, json_string_value(text), out->text.length_bytes) == 0);
+    const struct jinja_input input = {.messages = messages,
+                                      .num_messages =
+                                          read_messages(json_object_get(golden, "messages"), messages),
+                                      .bos_token = "<s>",
+                                      .eos_token = "</s>",
+                                      .add_generation_prompt = true};
+    return render_input(source, &input, out, err);
 }
 
 static void test_names(void **state) {
