@@ -24,29 +24,36 @@ struct planned {
 /* A program that can compute anywhere. */
 static const struct program_facts ANY_GPU = {"0", "sm_70 sm_80 sm_90a", false};
 
-static inline void plan_with(struct planned *p, const char *profile, const char *const *overrides,
-                             int num_overrides) {
+/* planned_begin - all but the site, which the caller loads, and the plan: plan_again makes it. */
+static inline void planned_begin(struct planned *p, const char *run_file, const char *const *overrides,
+                                 int num_overrides) {
     struct err err = {""};
     memset(p, 0, sizeof *p);
-    if (config_load_text(&p->config, RUN_FILE, strlen(RUN_FILE), "run.yaml", overrides, num_overrides,
-                         &err) != 0 ||
-        site_load(&p->site, profile, &err) != 0)
+    if (config_load_text(&p->config, run_file, strlen(run_file), "run.yaml", overrides, num_overrides,
+                         &err) != 0)
         fail_msg("%s", err.text);
     p->facts = (struct submit_facts){.program = "/opt/atelier",
                                      .build = &ANY_GPU,
                                      .working_folder = "/lustre/me",
                                      .run_folder = "/lustre/me/runs/x",
                                      .config_path = "run.yaml"};
-    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
-    submit_check_device(&p->plan, &p->diagnostics);
 }
 
-/* plan_again - after a test has changed facts or the like. */
+/* plan_again - the plan, also after a test has changed facts or the like. */
 static inline void plan_again(struct planned *p) {
     submit_plan_release(&p->plan);
     diagnostics_release(&p->diagnostics);
     submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
     submit_check_device(&p->plan, &p->diagnostics);
+}
+
+static inline void plan_with(struct planned *p, const char *profile, const char *const *overrides,
+                             int num_overrides) {
+    struct err err = {""};
+    planned_begin(p, RUN_FILE, overrides, num_overrides);
+    if (site_load(&p->site, profile, &err) != 0)
+        fail_msg("%s", err.text);
+    plan_again(p);
 }
 
 static inline void planned_release(struct planned *p) {

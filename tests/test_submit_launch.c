@@ -11,65 +11,59 @@
 #include "slurm/program.h"
 #include "slurm/submit_modules.h"
 #include "slurm/subprocess.h"
-#include "tests/check.h"
-
-static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
-                               "slurm: {site: s}\n";
+#include "tests/submit_fixture.h"
 
 /* Programs with machine code for every GPU of the profiles: built on the machine, and a bundle. */
 static const struct program_facts BUILT = {.gpu_codes = "sm_80 sm_90a compute_80"},
                                   BUNDLE = {.gpu_codes = "sm_80 sm_90a compute_80", .is_bundle = true};
 
-/* A plan with all it was made from. */
-struct planned {
-    struct config config;
-    struct site site;
-    struct submit_facts facts;
-    struct job_plan plan;
-    struct diagnostics diagnostics;
+/* A plan and its script. */
+struct launch {
+    struct planned planned;
     char *script; /* NULL: an error among the diagnostics */
 };
 
-/* plan_with - for a profile given as text. */
-static void plan_with(struct planned *p, const char *profile, const char *const *overrides,
-                      int num_overrides) {
+/* launch_again - after a test has changed facts. */
+static void launch_again(struct launch *l) {
+    struct planned *p = &l->planned;
+    free(l->script);
+    plan_again(p);
+    l->script = p->diagnostics.num_errors == 0 ? submit_script(&p->plan) : NULL;
+}
+
+/* launch_with - for a profile given as text. */
+static void launch_with(struct launch *l, const char *profile, const char *const *overrides,
+                        int num_overrides) {
+    static const char run_file[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
+                                   "slurm: {site: s}\n"; /* no account */
     struct err err = {""};
-    memset(p, 0, sizeof *p);
-    if (config_load_text(&p->config, RUN_FILE, strlen(RUN_FILE), "run.yaml", overrides, num_overrides,
-                         &err) != 0 ||
-        site_load_text(&p->site, profile, strlen(profile), "s.yaml", &err) != 0)
+    l->script = NULL;
+    planned_begin(&l->planned, run_file, overrides, num_overrides);
+    if (site_load_text(&l->planned.site, profile, strlen(profile), "s.yaml", &err) != 0)
         fail_msg("%s", err.text);
-    p->facts = (struct submit_facts){.program = "/opt/atelier",
-                                     .build = &BUILT,
-                                     .working_folder = "/",
-                                     .run_folder = "/lustre/me/runs/x",
-                                     .config_path = "run.yaml"};
-    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
-    if (p->diagnostics.num_errors == 0)
-        p->script = submit_script(&p->plan);
+    l->planned.facts.build = &BUILT;
+    launch_again(l);
 }
 
-static void planned_release(struct planned *p) {
-    free(p->script);
-    submit_plan_release(&p->plan);
-    diagnostics_release(&p->diagnostics);
-    config_free(&p->config);
-    site_release(&p->site);
+static void launch_release(struct launch *l) {
+    free(l->script);
+    planned_release(&l->planned);
 }
 
-static const char *all_diagnostics(const struct planned *p, char room[4096]) {
+static const char *all_diagnostics(const struct launch *l, char room[4096]) {
     room[0] = '\0';
-    for (int i = 0; i < p->diagnostics.count; i++)
-        snprintf(room + strlen(room), 4096 - strlen(room), "%s\n", p->diagnostics.items[i].text);
+    const struct diagnostics *diagnostics = &l->planned.diagnostics;
+    for (int i = 0; i < diagnostics->count; i++)
+        snprintf(room + strlen(room), 4096 - strlen(room), "%s\n", diagnostics->items[i].text);
     return room;
 }
 
-static void expect_in_script(const struct planned *p, const char *text) {
+static void expect_in_script(const struct launch *l, const char *text) {
     char room[4096];
-    if (!p->script)
-        fail_msg("no script: %s", all_diagnostics(p, room));
-    if (!strstr(p->script, text))
-        fail_msg("'%s' is not in:\n%s", text, p->script);
+    if (!l->script)
+        fail_msg("no script: %s", all_diagnostics(l, room));
+    if (!strstr(l->script, text))
+        fail_msg("'%s' is not in:\n%s", text, l->script);
 }
 
 static const char LEONARDO[] =
@@ -89,31 +83,31 @@ static void test_launch(void **state) {
         "slurm.srun_options=[--label]", "slurm.launcher=[singularity, exec, --nv, \"it's an image.sif\"]",
         "slurm.gpus_per_node=2",        "slurm.ranks_per_node=2"};
     static const char *const options[] = {"slurm.partition=boost", "slurm.options=[--mem-per-gpu=9G]"};
-    struct planned p;
-    plan_with(&p, LEONARDO, boost, 1);
-    expect_in_script(&p, "#SBATCH --gres=gpu:a100:4\n#SBATCH --mem=400G\n");
+    struct launch l;
+    launch_with(&l, LEONARDO, boost, 1);
+    expect_in_script(&l, "#SBATCH --gres=gpu:a100:4\n#SBATCH --mem=400G\n");
     expect_in_script(
-        &p, "srun '--cpu-bind=cores' '--network=sn' --kill-on-bad-exit=1 --wait=60 'apptainer' 'exec' "
+        &l, "srun '--cpu-bind=cores' '--network=sn' --kill-on-bad-exit=1 --wait=60 'apptainer' 'exec' "
             "'--nv' '/images/a.sif' \"$atelier\" train");
-    planned_release(&p);
-    plan_with(&p, LEONARDO, plain, 1);
-    expect_in_script(&p, "#SBATCH --gres=gpu:4\n#SBATCH --mem-per-cpu=4G\n");
-    expect_in_script(&p,
+    launch_release(&l);
+    launch_with(&l, LEONARDO, plain, 1);
+    expect_in_script(&l, "#SBATCH --gres=gpu:4\n#SBATCH --mem-per-cpu=4G\n");
+    expect_in_script(&l,
                      "srun '--cpu-bind=cores' --kill-on-bad-exit=1 --wait=60 'nothing' \"$atelier\" train");
-    planned_release(&p);
+    launch_release(&l);
     /* The run file has the last word. */
-    plan_with(&p, LEONARDO, own, 6);
-    expect_in_script(&p, "#SBATCH --gres=gpu:a100:2\n#SBATCH --mem=0\n");
-    expect_in_script(&p,
+    launch_with(&l, LEONARDO, own, 6);
+    expect_in_script(&l, "#SBATCH --gres=gpu:a100:2\n#SBATCH --mem=0\n");
+    expect_in_script(&l,
                      "'--network=sn' '--label' --kill-on-bad-exit=1 --wait=60 'singularity' 'exec' '--nv' "
                      "'it'\\''s an image.sif' \"$atelier\" train");
-    assert_null(strstr(p.script, "apptainer"));
-    planned_release(&p);
+    assert_null(strstr(l.script, "apptainer"));
+    launch_release(&l);
     /* sbatch takes one form of memory: that of slurm.options. */
-    plan_with(&p, LEONARDO, options, 2);
-    assert_null(strstr(p.script, "--mem=400G"));
-    expect_in_script(&p, "#SBATCH --mem-per-gpu=9G\n");
-    planned_release(&p);
+    launch_with(&l, LEONARDO, options, 2);
+    assert_null(strstr(l.script, "--mem=400G"));
+    expect_in_script(&l, "#SBATCH --mem-per-gpu=9G\n");
+    launch_release(&l);
 }
 
 static void test_refused(void **state) {
@@ -127,12 +121,12 @@ static void test_refused(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *const words[] = {"slurm.partition=boost", cases[i][0]};
-        struct planned p;
+        struct launch l;
         char room[4096];
-        plan_with(&p, LEONARDO, words, 2);
-        if (p.script || !strstr(all_diagnostics(&p, room), cases[i][1]))
-            fail_msg("for %s expected '%s', got: %s", cases[i][0], cases[i][1], all_diagnostics(&p, room));
-        planned_release(&p);
+        launch_with(&l, LEONARDO, words, 2);
+        if (l.script || !strstr(all_diagnostics(&l, room), cases[i][1]))
+            fail_msg("for %s expected '%s', got: %s", cases[i][0], cases[i][1], all_diagnostics(&l, room));
+        launch_release(&l);
     }
 }
 
@@ -140,19 +134,18 @@ static void test_refused(void **state) {
  * to say; what it advises is taken. */
 static void expect_other_vendor(const char *profile, const char *device, const char *advice) {
     const char *const words[] = {"slurm.partition=mi250", device};
-    struct planned p;
+    struct launch l;
     char room[4096];
-    plan_with(&p, profile, words, 2);
-    submit_check_device(&p.plan, &p.diagnostics); /* as the command does */
+    launch_with(&l, profile, words, 2);
     char *wanted =
         xasprintf("partition 'mi250' of site 'adastra' has GPUs of AMD (AMD MI250X), and a training "
                   "computes on NVIDIA's or on a partition without GPUs: choose another %s",
                   advice);
-    if (p.diagnostics.num_errors != 1 ||
-        strcmp(p.diagnostics.items[p.diagnostics.count - 1].text, wanted) != 0)
-        fail_msg("with %s: %s", device, all_diagnostics(&p, room));
+    if (l.planned.diagnostics.num_errors != 1 ||
+        strcmp(l.planned.diagnostics.items[l.planned.diagnostics.count - 1].text, wanted) != 0)
+        fail_msg("with %s: %s", device, all_diagnostics(&l, room));
     free(wanted);
-    planned_release(&p);
+    launch_release(&l);
 }
 
 static void test_vendor(void **state) {
@@ -168,31 +161,24 @@ static void test_vendor(void **state) {
     }
     for (size_t i = 0; i < 2; i++) { /* control: the advice, with run.device as it was */
         const char *const words[] = {"slurm.partition=genoa", devices[i], "slurm.account=a"};
-        struct planned p;
+        struct launch l;
         char room[4096];
-        plan_with(&p, TWO, words, 3);
-        submit_check_device(&p.plan, &p.diagnostics);
-        if (p.diagnostics.num_errors > 0)
-            fail_msg("with %s: %s", devices[i], all_diagnostics(&p, room));
-        planned_release(&p);
+        launch_with(&l, TWO, words, 3);
+        if (l.planned.diagnostics.num_errors > 0)
+            fail_msg("with %s: %s", devices[i], all_diagnostics(&l, room));
+        launch_release(&l);
     }
 #undef ADASTRA
 }
 
 /* --- a bundle, which brings its own MPI --- */
 
-static char *script_of_bundle(struct planned *p, const char *profile, const char *const *overrides,
+static char *script_of_bundle(struct launch *l, const char *profile, const char *const *overrides,
                               int count) {
-    plan_with(p, profile, overrides, count);
-    free(p->script);
-    p->script = NULL;
-    submit_plan_release(&p->plan);
-    diagnostics_release(&p->diagnostics);
-    p->facts.build = &BUNDLE;
-    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
-    if (p->diagnostics.num_errors == 0)
-        p->script = submit_script(&p->plan);
-    return p->script;
+    launch_with(l, profile, overrides, count);
+    l->planned.facts.build = &BUNDLE;
+    launch_again(l);
+    return l->script;
 }
 
 static void test_bundle(void **state) {
@@ -203,33 +189,33 @@ static void test_bundle(void **state) {
     static const char ONLY[] = "name: s\npartitions: [{name: p, modules: [openmpi/4]}]\n";
     static const char *const asked[] = {"slurm.modules=[cuda/12, mvapich2/2]"},
                              *const fine[] = {"slurm.modules=[cuda/12]"};
-    struct planned p;
+    struct launch l;
     char room[4096];
-    assert_non_null(script_of_bundle(&p, MIXED, NULL, 0));
-    expect_in_script(&p, "load 'arch/h100'\nload 'cuda/12'\nload 'nccl/2'\n");
-    assert_null(strstr(p.script, "OpenMPI"));
-    assert_null(strstr(p.script, "hdf5"));
-    assert_null(strstr(p.script, "intel"));
-    expect_in_script(&p, "ATELIER_KEEP=\"${ATELIER_KEEP:+$ATELIER_KEEP }OMPI_MCA_btl\"");
+    assert_non_null(script_of_bundle(&l, MIXED, NULL, 0));
+    expect_in_script(&l, "load 'arch/h100'\nload 'cuda/12'\nload 'nccl/2'\n");
+    assert_null(strstr(l.script, "OpenMPI"));
+    assert_null(strstr(l.script, "hdf5"));
+    assert_null(strstr(l.script, "intel"));
+    expect_in_script(&l, "ATELIER_KEEP=\"${ATELIER_KEEP:+$ATELIER_KEEP }OMPI_MCA_btl\"");
     assert_non_null(
-        strstr(all_diagnostics(&p, room), "not loaded are 'OpenMPI/4', 'hdf5/1-mpi', 'intel-mpi'"));
-    planned_release(&p);
+        strstr(all_diagnostics(&l, room), "not loaded are 'OpenMPI/4', 'hdf5/1-mpi', 'intel-mpi'"));
+    launch_release(&l);
     /* Nothing is left to load: no word of modules at all. */
-    assert_non_null(script_of_bundle(&p, ONLY, NULL, 0));
-    assert_null(strstr(p.script, "module"));
-    planned_release(&p);
-    assert_null(script_of_bundle(&p, MIXED, asked, 1));
-    assert_non_null(strstr(all_diagnostics(&p, room),
+    assert_non_null(script_of_bundle(&l, ONLY, NULL, 0));
+    assert_null(strstr(l.script, "module"));
+    launch_release(&l);
+    assert_null(script_of_bundle(&l, MIXED, asked, 1));
+    assert_non_null(strstr(all_diagnostics(&l, room),
                            "'slurm.modules' holds 'mvapich2/2', but '/opt/atelier' is a bundle"));
-    planned_release(&p);
-    assert_non_null(script_of_bundle(&p, MIXED, fine, 1));
-    planned_release(&p);
+    launch_release(&l);
+    assert_non_null(script_of_bundle(&l, MIXED, fine, 1));
+    launch_release(&l);
     /* Control: a program that was built on the machine gets them all. */
-    plan_with(&p, MIXED, NULL, 0);
+    launch_with(&l, MIXED, NULL, 0);
     expect_in_script(
-        &p, "load 'cuda/12'\nload 'OpenMPI/4'\nload 'hdf5/1-mpi'\nload 'nccl/2'\nload 'intel-mpi'\n");
-    assert_null(strstr(p.script, "ATELIER_KEEP"));
-    planned_release(&p);
+        &l, "load 'cuda/12'\nload 'OpenMPI/4'\nload 'hdf5/1-mpi'\nload 'nccl/2'\nload 'intel-mpi'\n");
+    assert_null(strstr(l.script, "ATELIER_KEEP"));
+    launch_release(&l);
 }
 
 /* --- the script's modules, run --- */
@@ -293,19 +279,18 @@ static char *run_script(const char *folder, const char *script, const char *logi
 }
 
 static void expect_run(const char *folder, const char *profile, const char *login_path, const char *wanted) {
-    struct planned p;
+    struct launch l;
     char *program = xasprintf("%s/atelier", folder);
-    plan_with(&p, profile, NULL, 0);
-    p.facts.program = program;
-    p.facts.working_folder = folder;
-    free(p.script);
-    p.script = submit_script(&p.plan);
-    char *got = run_script(folder, p.script, login_path);
+    launch_with(&l, profile, NULL, 0);
+    l.planned.facts.program = program;
+    l.planned.facts.working_folder = folder;
+    launch_again(&l);
+    char *got = run_script(folder, l.script, login_path);
     if (!strstr(got, wanted))
-        fail_msg("expected '%s' in:\n%s\nof:\n%s", wanted, got, p.script);
+        fail_msg("expected '%s' in:\n%s\nof:\n%s", wanted, got, l.script);
     free(got);
     free(program);
-    planned_release(&p);
+    launch_release(&l);
 }
 
 static void test_modules_run(void **state) {
@@ -386,36 +371,36 @@ static void test_variables(void **state) {
                                               "slurm.options=['--comment=${IMAGES}']",
                                               "slurm.launcher=[run]"};
     char room[4096];
-    struct planned p;
+    struct launch l;
     setenv("IMAGES", "/scratch/it's mine", 1);
-    plan_with(&p, PROFILE, NULL, 0);
+    launch_with(&l, PROFILE, NULL, 0);
     expect_in_script(
-        &p, "'apptainer' 'exec' '--bind' '/scratch/it'\\''s mine:/data' '/scratch/it'\\''s mine/a.sif' "
+        &l, "'apptainer' 'exec' '--bind' '/scratch/it'\\''s mine:/data' '/scratch/it'\\''s mine/a.sif' "
             "'costs 5$' '$@' \"$atelier\" train");
-    expect_in_script(&p, "MODULEPATH:}\"'/scratch/it'\\''s mine/modules'; fi");
-    planned_release(&p);
-    plan_with(&p, PROFILE, own, 1);
-    expect_in_script(&p, "'run' '/scratch/it'\\''s mine/b.sif' \"$atelier\" train");
-    planned_release(&p);
-    plan_with(&p, PROFILE, told, 3);
-    expect_in_script(&p, "export CACHE='$IMAGES/cache'");
-    all_diagnostics(&p, room);
+    expect_in_script(&l, "MODULEPATH:}\"'/scratch/it'\\''s mine/modules'; fi");
+    launch_release(&l);
+    launch_with(&l, PROFILE, own, 1);
+    expect_in_script(&l, "'run' '/scratch/it'\\''s mine/b.sif' \"$atelier\" train");
+    launch_release(&l);
+    launch_with(&l, PROFILE, told, 3);
+    expect_in_script(&l, "export CACHE='$IMAGES/cache'");
+    all_diagnostics(&l, room);
     assert_non_null(strstr(room, "'slurm.environment' holds '$IMAGES/cache': the '$' stays as it is"));
     assert_non_null(strstr(room, "'slurm.options' holds '--comment=${IMAGES}': the '$' stays as it is"));
-    planned_release(&p);
+    launch_release(&l);
     setenv("IMAGES", "/scratch\nid", 1); /* a variable is not a way around the rules */
-    plan_with(&p, PROFILE, NULL, 0);
-    assert_true(!p.script && !p.plan.has_script);
-    assert_non_null(strstr(all_diagnostics(&p, room), "'launcher' holds a line break"));
-    planned_release(&p);
+    launch_with(&l, PROFILE, NULL, 0);
+    assert_true(!l.script && !l.planned.plan.has_script);
+    assert_non_null(strstr(all_diagnostics(&l, room), "'launcher' holds a line break"));
+    launch_release(&l);
     unsetenv("IMAGES");
-    plan_with(&p, PROFILE, NULL, 0);
-    assert_null(p.script);
-    all_diagnostics(&p, room);
+    launch_with(&l, PROFILE, NULL, 0);
+    assert_null(l.script);
+    all_diagnostics(&l, room);
     assert_non_null(
         strstr(room, "'launcher' holds '$IMAGES:/data': the environment variable 'IMAGES' is not set here"));
     assert_non_null(strstr(room, "'module_path' holds '$IMAGES/modules': the environment variable 'IMAGES'"));
-    planned_release(&p);
+    launch_release(&l);
 }
 
 int main(void) {
