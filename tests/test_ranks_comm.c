@@ -10,26 +10,11 @@
 #include <unistd.h>
 
 #include "kernels/clock.h"
-#include "tests/check.h"
+#include "tests/assert_all.h"
 #include "train/ranks/comm.h"
 #include "train/run/stop.h"
 
 #include <signal.h>
-
-/* assert_all - fail on every rank together: a plain assertion on one rank would leave the others waiting. */
-#define assert_all(comm, ok, ...) check_all((comm), (ok), __FILE__, __LINE__, __VA_ARGS__)
-static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...)
-    ATELIER_PRINTF(5, 6);
-
-static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...) {
-    struct err err;
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(err.text, sizeof err.text, fmt, args);
-    va_end(args);
-    if (!comm_all_ok(comm, ok ? 0 : -1, &err))
-        _fail(file, line);
-}
 
 /* term - what a rank brings to a sum: sizes differ, so that the order of the additions shows in the bits. */
 static float term(int rank, int64_t i) {

@@ -5,24 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/check.h"
+#include "tests/assert_all.h"
 #include "tests/exchange_checks.h"
 #include "train/measure/measure.h"
-
-#define assert_all(comm, ok, ...) check_all((comm), (ok), __FILE__, __LINE__, __VA_ARGS__)
-static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...)
-    ATELIER_PRINTF(5, 6);
-
-/* check_all - all ranks fail together: a plain assertion on one would leave the others waiting. */
-static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...) {
-    struct err err;
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(err.text, sizeof err.text, fmt, args);
-    va_end(args);
-    if (!comm_all_ok(comm, ok ? 0 : -1, &err))
-        _fail(file, line);
-}
 
 static void fill(float *values, int64_t count, int rank, int64_t salt) {
     for (int64_t i = 0; i < count; i++) {

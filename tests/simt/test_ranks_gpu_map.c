@@ -7,26 +7,11 @@
 #include <unistd.h>
 
 #include "kernels/device_cuda.h"
-#include "tests/check.h"
+#include "tests/assert_all.h"
 #include "train/measure/measure.h"
 #include "train/ranks/cuda/gpu_map.h"
 
 static struct device dev;
-
-#define assert_all(comm, ok, ...) check_all((comm), (ok), __FILE__, __LINE__, __VA_ARGS__)
-static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...)
-    ATELIER_PRINTF(5, 6);
-
-/* check_all - all ranks fail together: a plain assertion on one would leave the others waiting. */
-static void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...) {
-    struct err err;
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(err.text, sizeof err.text, fmt, args);
-    va_end(args);
-    if (!comm_all_ok(comm, ok ? 0 : -1, &err))
-        _fail(file, line);
-}
 
 static void open_link(struct transport *t, struct comm *comm, enum transport_kind kind) {
     struct err err = {""};

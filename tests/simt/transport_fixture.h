@@ -6,25 +6,10 @@
 #include <stdlib.h>
 
 #include "kernels/device_cuda.h"
-#include "tests/check.h"
+#include "tests/assert_all.h"
 #include "train/ranks/cuda/transport_cuda.h"
 
 static struct device dev; /* opened by main */
-
-#define assert_all(comm, ok, ...) check_all((comm), (ok), __FILE__, __LINE__, __VA_ARGS__)
-static inline void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...)
-    ATELIER_PRINTF(5, 6);
-
-/* check_all - all ranks fail together: a plain assertion on one would leave the others waiting. */
-static inline void check_all(struct comm *comm, bool ok, const char *file, int line, const char *fmt, ...) {
-    struct err err;
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(err.text, sizeof err.text, fmt, args);
-    va_end(args);
-    if (!comm_all_ok(comm, ok ? 0 : -1, &err))
-        _fail(file, line);
-}
 
 /* term - element i of what a rank brings; whole numbers over 64, so that sums are exact in any order. */
 static inline float term(int rank, int64_t i, int salt) {
