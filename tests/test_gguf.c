@@ -1,7 +1,7 @@
 /* test_gguf.c - the GGUF container: what is written is read back, hostile files are refused with the right
  * words, and a Llama in GGUF becomes the right model.  Exports of whole models are tested in test_export.c.
  */
-#include "tests/check.h"
+#include "tests/gguf_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 #include "checkpoints/gguf/gguf.h"
-
-static char *folder, *path;
 
 /* --- writing and reading back --- */
 
@@ -438,22 +436,6 @@ static void test_absent(void **state) {
     assert_non_null(strstr(err.text, "cannot open 'build/tmp/no-such.gguf'"));
     assert_null(gguf_open(folder, &err));
     assert_non_null(strstr(err.text, "not a regular file"));
-}
-
-static int set_up(void **state) {
-    (void)state;
-    folder = test_folder("gguf");
-    path = xasprintf("%s/file.gguf", folder);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    unlink(path);
-    rmdir(folder);
-    free(path);
-    free(folder);
-    return 0;
 }
 
 int main(void) {

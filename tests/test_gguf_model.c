@@ -1,5 +1,5 @@
 /* test_gguf_model.c - a Llama in GGUF becomes the right model, and what is not one is refused by name. */
-#include "tests/check.h"
+#include "tests/gguf_fixture.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -8,8 +8,6 @@
 #include <unistd.h>
 
 #include "checkpoints/gguf/gguf_model.h"
-
-static char *folder, *path;
 
 static const struct model_config plain = {.model_type = "llama",
                                           .architecture = "LlamaForCausalLM",
@@ -219,22 +217,6 @@ static void test_rope_freqs(void **state) {
             assert_true(fabs(model_rope_divisor(&config, k) - model_rope_divisor(&want, k)) < 1e-3);
         gguf_close(file);
     }
-}
-
-static int set_up(void **state) {
-    (void)state;
-    folder = test_folder("gguf-model");
-    path = xasprintf("%s/file.gguf", folder);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    unlink(path);
-    rmdir(folder);
-    free(path);
-    free(folder);
-    return 0;
 }
 
 int main(void) {
