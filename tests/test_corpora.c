@@ -9,60 +9,17 @@
 #include <zlib.h>
 
 #include "data/corpus/json_line.h"
-#include "data/corpus/prepare.h"
 #include "data/corpus/reader.h"
-#include "data/tokens/tokens.h"
-#include "tests/check.h"
-#include "tests/tiny_tokenizer.h"
+#include "tests/prepare_fixture.h"
 
-static char *folder;
-static struct tokenizer *tok;
-
-struct job {
-    struct prepare_config config;
-    struct prepare_source source;
-    struct prepare_totals totals;
-    struct err err;
-};
-
-static char *path_of(const char *name) {
-    return xasprintf("%s/%s", folder, name);
-}
-
-static void write_bytes(const char *name, const char *bytes, size_t length_bytes) {
-    char *path = path_of(name);
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length_bytes, file), length_bytes);
-    fclose(file);
-    free(path);
-}
-
-static void write_text(const char *name, const char *text) {
-    write_bytes(name, text, strlen(text));
-}
-
-static struct job job_for(const char *input) {
-    struct job job = {.source = {.path = path_of(input)}};
-    static char name[] = "source";
-    job.source.name = name;
-    job.config = (struct prepare_config){.output = path_of("out.h5"),
-                                         .num_sources = 1,
-                                         .num_threads = 2,
-                                         .bad_utf8 = BAD_UTF8_FAIL,
-                                         .ends = DOCUMENT_NONE};
+/* exact_job - one source, all of whose documents come out as they are or not at all: nothing is repaired, left out or
+ * put around them. */
+static struct job exact_job(const char *input) {
+    struct job job = job_for(input);
+    job.config.deduplicate = false;
+    job.config.bad_utf8 = BAD_UTF8_FAIL;
+    job.config.ends = DOCUMENT_NONE;
     return job;
-}
-
-static void release(struct job *job) {
-    unlink(job->config.output);
-    free(job->config.output);
-    free(job->source.path);
-}
-
-static int run(struct job *job) {
-    job->config.sources = &job->source;
-    return prepare_run(&job->config, tok, NULL, NULL, &job->totals, &job->err);
 }
 
 /* gives - the job writes documents whose texts, one after another, are these; it is released. */
@@ -94,7 +51,7 @@ static void refuses(struct job job, const char *a, const char *b) {
 /* --- encodings --- */
 
 static struct job encoded(const char *name, enum text_encoding encoding) {
-    struct job job = job_for(name);
+    struct job job = exact_job(name);
     job.source.encoding = encoding;
     return job;
 }
@@ -114,9 +71,9 @@ static void test_encodings(void **state) {
     gives(encoded("le.txt", ENCODING_UTF16), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80");
     gives(encoded("be.txt", ENCODING_UTF16), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80");
     gives(encoded("bare.txt", ENCODING_UTF16LE), "\xC3\xA9t\xC3\xA9\n\xF0\x9F\x98\x80");
-    gives(job_for("mark.txt"), "ok");
-    refuses(job_for("latin1.txt"), "invalid UTF-8 (0xE9) at byte 1", "encoding");
-    refuses(job_for("le.txt"), "text in UTF-16", "encoding to utf-16");
+    gives(exact_job("mark.txt"), "ok");
+    refuses(exact_job("latin1.txt"), "invalid UTF-8 (0xE9) at byte 1", "encoding");
+    refuses(exact_job("le.txt"), "text in UTF-16", "encoding to utf-16");
     refuses(encoded("bare.txt", ENCODING_UTF16), "byte order mark", "utf-16le");
     write_text("utf8.txt", "\xC3\xA9t\xC3\xA9");
     refuses(encoded("utf8.txt", ENCODING_LATIN1), "is UTF-8 already", "leave out");
@@ -190,29 +147,29 @@ static void test_binary(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t f = 0; f < 3; f++) { /* no format, and no policy, makes it text */
             write_bytes("binary.txt", cases[i].bytes, cases[i].length);
-            struct job job = job_for("binary.txt");
+            struct job job = exact_job("binary.txt");
             job.source.format = formats[f];
             job.config.bad_utf8 = BAD_UTF8_REPLACE;
             refuses(job, cases[i].what, cases[i].way_out);
         }
     /* Controls: text that begins like a magic number, and text with a control character or two. */
     write_text("text.txt", "PAR1 est un groupe");
-    gives(job_for("text.txt"), "PAR1 est un groupe");
+    gives(exact_job("text.txt"), "PAR1 est un groupe");
     write_text("text.txt", "page\fpage\1");
-    gives(job_for("text.txt"), "page\fpage\1");
+    gives(exact_job("text.txt"), "page\fpage\1");
     write_text("text.txt", "MZ et BM sont des sigles");
-    gives(job_for("text.txt"), "MZ et BM sont des sigles");
+    gives(exact_job("text.txt"), "MZ et BM sont des sigles");
     write_text("data.CSV", "a;b");
-    refuses(job_for("data.CSV"), "a table (CSV)", "read_csv('FILE.csv')");
+    refuses(exact_job("data.CSV"), "a table (CSV)", "read_csv('FILE.csv')");
     write_text("data.tsv", "a\tb");
-    refuses(job_for("data.tsv"), "a table (TSV)", "read_csv('FILE.tsv', sep='\\t')");
+    refuses(exact_job("data.tsv"), "a table (TSV)", "read_csv('FILE.tsv', sep='\\t')");
     write_text("array.json", "[{\"text\": \"a\"}]");
-    refuses(job_for("array.json"), "JSON document", "jq -c");
-    struct job job = job_for("array.json");
+    refuses(exact_job("array.json"), "JSON document", "jq -c");
+    struct job job = exact_job("array.json");
     job.source.format = SOURCE_JSONL;
     refuses(job, "an array", "jq -c");
     write_text("what.xyz", "a");
-    refuses(job_for("what.xyz"), "cannot tell the format", "text or jsonl");
+    refuses(exact_job("what.xyz"), "cannot tell the format", "text or jsonl");
 }
 
 /* test_coding_of_name - compressed as the name says, and said where the name says nothing. */
@@ -221,18 +178,18 @@ static void test_coding_of_name(void **state) {
     struct err err = {{0}};
     gzFile gzip;
     write_text("a.txt.gz", "not compressed at all");
-    refuses(job_for("a.txt.gz"), "is not gzip data although its name ends in .gz",
+    refuses(exact_job("a.txt.gz"), "is not gzip data although its name ends in .gz",
             "does not begin as such data does");
     write_text("a.jsonl.zst", "{\"text\": \"a\"}\n");
-    refuses(job_for("a.jsonl.zst"), "is not zstd data although its name ends in .zst", "fetch it again");
+    refuses(exact_job("a.jsonl.zst"), "is not zstd data although its name ends in .zst", "fetch it again");
     write_text("empty.txt.gz", "");
-    refuses(job_for("empty.txt.gz"), "is not gzip data", "it is empty");
+    refuses(exact_job("empty.txt.gz"), "is not gzip data", "it is empty");
     for (int is_named = 0; is_named < 2; is_named++) {
         char *path = path_of(is_named ? "b.txt.gz" : "b.txt");
         assert_non_null(gzip = gzopen(path, "wb"));
         assert_int_equal(gzwrite(gzip, "text", 4), 4);
         assert_int_equal(gzclose(gzip), Z_OK);
-        gives(job_for(is_named ? "b.txt.gz" : "b.txt"), "text");
+        gives(exact_job(is_named ? "b.txt.gz" : "b.txt"), "text");
         struct reader *reader = reader_open_text(path, ENCODING_UTF8, &err);
         assert_non_null(reader);
         if (is_named)
@@ -262,7 +219,7 @@ static void test_other_fields(void **state) {
         "{\"s\": \"\\ud800\", \"text\": \"e\\u00e9\\ud83d\\ude00\\n\\\"\\/\"}\n"
         "  {\"list\": [[], {}, [{}], [1, -0.5e-3, true, false, null]], \"text\" : \"f\" }  \r\n";
     write_text("lines.JSONL", lines);
-    gives(job_for("lines.JSONL"), "abcde\xC3\xA9\xF0\x9F\x98\x80\n\"/f");
+    gives(exact_job("lines.JSONL"), "abcde\xC3\xA9\xF0\x9F\x98\x80\n\"/f");
     static const char *const wrong[][2] = {
         {"{\"text\": \"a\", \"n\": 01}", "'}'"},
         {"{\"text\": \"a\", \"n\": 1.}", "a digit"},
@@ -285,20 +242,20 @@ static void test_other_fields(void **state) {
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         write_text("wrong.jsonl", wrong[i][0]);
-        refuses(job_for("wrong.jsonl"), "wrong.jsonl' line 1", wrong[i][1]);
+        refuses(exact_job("wrong.jsonl"), "wrong.jsonl' line 1", wrong[i][1]);
     }
 }
 
 static void test_missing_field(void **state) {
     (void)state;
     write_text("texte.jsonl", "{\"id\": 1, \"texte\": \"a\"}\n");
-    refuses(job_for("texte.jsonl"), "no field 'text', the line has 'id', 'texte'", "did you mean");
+    refuses(exact_job("texte.jsonl"), "no field 'text', the line has 'id', 'texte'", "did you mean");
     write_text("m.jsonl", "{\"messages\": []}\n");
-    refuses(job_for("m.jsonl"), "no field 'text'", "chat to true");
+    refuses(exact_job("m.jsonl"), "no field 'text'", "chat to true");
     write_text("o.jsonl", "{\"contenu\": \"a\"}\n");
-    refuses(job_for("o.jsonl"), "'contenu'", "field to one of them");
+    refuses(exact_job("o.jsonl"), "'contenu'", "field to one of them");
     write_text("e.jsonl", "{}\n");
-    refuses(job_for("e.jsonl"), "no field 'text'", "empty");
+    refuses(exact_job("e.jsonl"), "no field 'text'", "empty");
 }
 
 static void test_bad_lines_left_out(void **state) {
@@ -306,20 +263,20 @@ static void test_bad_lines_left_out(void **state) {
     write_text(
         "some.jsonl",
         "{\"text\": \"a\"}\n{\"text\": \nnot JSON\n{\"body\": \"b\"}\n{\"text\": 7}\n{\"text\": \"c\"}\n");
-    refuses(job_for("some.jsonl"), "line 2", "on_bad_line 'skip'");
-    struct job job = job_for("some.jsonl");
+    refuses(exact_job("some.jsonl"), "line 2", "on_bad_line 'skip'");
+    struct job job = exact_job("some.jsonl");
     job.config.on_bad_line = BAD_LINE_SKIP;
     assert_int_equal(run(&job), 0);
     assert_int_equal(job.totals.num_bad_lines, 4);
     assert_int_equal(job.totals.num_documents, 2);
     gives(job, "ac");
     write_text("all.jsonl", "x\ny\n");
-    job = job_for("all.jsonl");
+    job = exact_job("all.jsonl");
     job.config.on_bad_line = BAD_LINE_SKIP;
     refuses(job, "no document to write", "2 lines that cannot be used");
     /* Bytes that are no UTF-8 have a policy of their own. */
     write_text("bytes.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xE9\"}\n");
-    job = job_for("bytes.jsonl");
+    job = exact_job("bytes.jsonl");
     job.config.on_bad_line = BAD_LINE_SKIP;
     refuses(job, "line 2", "invalid UTF-8");
 }
@@ -367,7 +324,7 @@ static void test_chat_lines(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *line = xasprintf("%s%s%s\n", cases[i].before, messages, cases[i].after);
         write_text("chat.jsonl", line);
-        struct job job = job_for("chat.jsonl");
+        struct job job = exact_job("chat.jsonl");
         job.source.chat = true;
         job.config.chat_template = chatml;
         if (cases[i].wrong)
@@ -386,7 +343,7 @@ static struct job chat_job(const char *answer) {
                   answer);
     write_text("answer.jsonl", line);
     free(line);
-    struct job job = job_for("answer.jsonl");
+    struct job job = exact_job("answer.jsonl");
     job.source.chat = true;
     job.config.chat_template = chatml;
     return job;
@@ -433,7 +390,7 @@ static void test_special_text(void **state) {
 /* --- folders --- */
 
 static struct job folder_job(enum subfolder_policy policy) {
-    struct job job = job_for("tree");
+    struct job job = exact_job("tree");
     job.source.subfolders = policy;
     return job;
 }
@@ -461,7 +418,7 @@ static void test_folders(void **state) {
     gives(folder_job(SUBFOLDERS_READ),
           "1324"); /* byte order of the whole path: a.txt, b/c/y.md, b/x.txt, c.TXT */
     refuses(folder_job(SUBFOLDERS_FAIL), "subfolders", "read or ignore");
-    refuses(job_for("tree/b/c/none"), "No such file", "none");
+    refuses(exact_job("tree/b/c/none"), "No such file", "none");
     write_text("tree/b/photo.txt", "\xFF\xD8\xFF\xE0\0");
     refuses(folder_job(SUBFOLDERS_READ), "tree/b/photo.txt' is a JPEG image", "take it out");
     free(tree);
