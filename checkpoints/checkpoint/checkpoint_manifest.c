@@ -289,34 +289,34 @@ static int verify_file(const char *folder, const struct manifest_file *file, int
     return status;
 }
 
-int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, struct err *err) {
-    struct manifest manifest;
-    int64_t block = 0;
-    if (manifest_read(&manifest, checkpoint_folder, err) != 0)
-        return -1;
-    int status = manifest_check_sizes(&manifest, checkpoint_folder, err);
-    for (int i = 0; i < manifest.num_files && status == 0; i++)
-        status = verify_file(checkpoint_folder, &manifest.files[i], &block, rank, num_ranks, err);
-    manifest_free(&manifest);
-    return status;
-}
-
 /* holds_weights - of the model itself, not of the training's state. */
 static bool holds_weights(const struct manifest_file *file) {
     return name_ends_with(file->name, ".safetensors") && !strchr(file->name, '/');
 }
 
-int checkpoint_verify_weights(const char *model_folder, int rank, int num_ranks, struct err *err) {
+/* Which files of a checkpoint are compared with their checksums. */
+enum verified { ALL_FILES, WEIGHTS_ALONE };
+
+/* verify - the files' sizes first, where all are meant: a truncated checkpoint is then refused before anything is read. */
+static int verify(const char *folder, enum verified which, int rank, int num_ranks, struct err *err) {
     struct manifest manifest;
     int64_t block = 0;
-    int status = 0;
-    if (!folder_has(model_folder, "manifest.json"))
-        return 0;
-    if (manifest_read(&manifest, model_folder, err) != 0)
+    if (manifest_read(&manifest, folder, err) != 0)
         return -1;
+    int status = which == ALL_FILES ? manifest_check_sizes(&manifest, folder, err) : 0;
     for (int i = 0; i < manifest.num_files && status == 0; i++)
-        if (holds_weights(&manifest.files[i]))
-            status = verify_file(model_folder, &manifest.files[i], &block, rank, num_ranks, err);
+        if (which == ALL_FILES || holds_weights(&manifest.files[i]))
+            status = verify_file(folder, &manifest.files[i], &block, rank, num_ranks, err);
     manifest_free(&manifest);
     return status;
+}
+
+int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, struct err *err) {
+    return verify(checkpoint_folder, ALL_FILES, rank, num_ranks, err);
+}
+
+int checkpoint_verify_weights(const char *model_folder, int rank, int num_ranks, struct err *err) {
+    if (!folder_has(model_folder, "manifest.json"))
+        return 0;
+    return verify(model_folder, WEIGHTS_ALONE, rank, num_ranks, err);
 }
