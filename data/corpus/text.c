@@ -64,6 +64,15 @@ char *text_copy(const char *bytes, size_t length_bytes) {
     return copy;
 }
 
+bool text_take(struct text_span *from, void *to, size_t length_bytes) {
+    if (from->length_bytes < length_bytes)
+        return false;
+    memcpy(to, from->bytes, length_bytes);
+    from->bytes += length_bytes;
+    from->length_bytes -= length_bytes;
+    return true;
+}
+
 /* How many bytes at p (n > 0 of them) form one valid sequence; 0 and *bad_bytes, the length of the longest
  * start of a valid sequence (at least 1), otherwise. */
 static size_t sequence_bytes(const unsigned char *p, size_t n, size_t *bad_bytes) {

@@ -25,6 +25,9 @@ struct text_span {
     const char *bytes; /* borrowed */
     size_t length_bytes;
 };
+/* text_take - copy the first length_bytes of a span to `to` and step over them; false, with nothing taken, where it has
+ * fewer. */
+bool text_take(struct text_span *from, void *to, size_t length_bytes);
 
 /* text_valid_bytes - length of the longest valid UTF-8 prefix: length_bytes when all is valid, otherwise the
  * offset of the first bad byte (overlong forms, surrogates and code points above U+10FFFF are bad). */

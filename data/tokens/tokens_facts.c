@@ -63,17 +63,8 @@ void token_facts_encode(const struct token_facts *facts, struct text *bytes) {
 
 /* --- from bytes --- */
 
-static bool take(struct text_span *from, void *to, size_t length_bytes) {
-    if (from->length_bytes < length_bytes)
-        return false;
-    memcpy(to, from->bytes, length_bytes);
-    from->bytes += length_bytes;
-    from->length_bytes -= length_bytes;
-    return true;
-}
-
 static bool take_number(struct text_span *from, int64_t low, int64_t high, int64_t *value) {
-    return take(from, value, sizeof *value) && *value >= low && *value <= high;
+    return text_take(from, value, sizeof *value) && *value >= low && *value <= high;
 }
 
 /* take_text - malloc'ed; NULL where the bytes end early. */

@@ -151,25 +151,16 @@ void token_seal_encode(const struct token_seal *seal, const struct token_facts *
 
 /* --- reading --- */
 
-static bool take(struct text_span *from, void *to, size_t length_bytes) {
-    if (from->length_bytes < length_bytes)
-        return false;
-    memcpy(to, from->bytes, length_bytes);
-    from->bytes += length_bytes;
-    from->length_bytes -= length_bytes;
-    return true;
-}
-
 /* take_blocks - the lists of hashes; a count is believed as far as there are bytes for it. */
 static bool take_blocks(struct text_span *from, struct token_seal *seal) {
     for (int part = 0; part < NUM_PARTS; part++) {
         int64_t count = 0;
-        if (!take(from, &count, sizeof count) || count < 0 ||
+        if (!text_take(from, &count, sizeof count) || count < 0 ||
             (uint64_t)count > from->length_bytes / sizeof(uint64_t))
             return false;
         seal->num_blocks[part] = count;
         seal->blocks[part] = xcalloc((size_t)count + 1, sizeof(uint64_t));
-        take(from, seal->blocks[part], (size_t)count * sizeof(uint64_t));
+        text_take(from, seal->blocks[part], (size_t)count * sizeof(uint64_t));
     }
     return true;
 }
@@ -178,7 +169,7 @@ static bool take_blocks(struct text_span *from, struct token_seal *seal) {
 static int decode(struct text_span from, const char *path, int64_t seal_offset, struct token_seal *seal,
                   struct token_facts *facts, struct err *err) {
     int64_t head[HEAD_NUMBERS] = {0};
-    bool is_whole = take(&from, head, sizeof head);
+    bool is_whole = text_take(&from, head, sizeof head);
     if (is_whole && (head[0] != VERSION || head[3] != BLOCK_BYTES))
         return err_set(err, "token file '%s' has checksums of version %lld; this program reads version %d",
                        path, (long long)head[0], VERSION);
