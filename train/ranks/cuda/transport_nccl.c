@@ -296,41 +296,51 @@ static void nccl_sum_f32(struct transport *t, float *values, int64_t count) {
     nccl_wait(t, &transfer);
 }
 
-/* From rank to rank, on the lane of the reductions: what is sent is mostly gradients. */
-static void nccl_send_start(struct transport *t, const void *data, size_t size_bytes, int to,
-                            struct transfer *transfer) {
-    struct nccl *nccl = t->state;
-    if (size_bytes == 0)
+/* One message between this rank and another: either sent or received is set. */
+struct message {
+    const void *sent;
+    void *received;
+    size_t size_bytes;
+    int rank; /* the other one */
+};
+
+/* give_message - to NCCL, on the lane of the reductions: what is sent is mostly gradients. */
+static ncclResult_t give_message(struct nccl *nccl, const struct message *m) {
+    ncclComm_t comm = nccl->lanes[LANE_REDUCE];
+    cudaStream_t stream = nccl->streams[LANE_REDUCE];
+    return m->sent ? ncclSend(m->sent, m->size_bytes, ncclUint8, m->rank, comm, stream)
+                   : ncclRecv(m->received, m->size_bytes, ncclUint8, m->rank, comm, stream);
+}
+
+static void message_start(struct nccl *nccl, const struct message *m, struct transfer *transfer) {
+    if (m->size_bytes == 0)
         return;
     begin(nccl, LANE_REDUCE, transfer);
-    ncclResult_t status =
-        ncclSend(data, size_bytes, ncclUint8, to, nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
-    end(nccl, LANE_REDUCE, status, transfer, "send", size_bytes);
+    ncclResult_t status = give_message(nccl, m);
+    end(nccl, LANE_REDUCE, status, transfer, m->sent ? "send" : "receive", m->size_bytes);
+}
+
+static void nccl_send_start(struct transport *t, const void *data, size_t size_bytes, int to,
+                            struct transfer *transfer) {
+    message_start(t->state, &(struct message){data, NULL, size_bytes, to}, transfer);
 }
 
 static void nccl_receive_start(struct transport *t, void *data, size_t size_bytes, int from,
                                struct transfer *transfer) {
-    struct nccl *nccl = t->state;
-    if (size_bytes == 0)
-        return;
-    begin(nccl, LANE_REDUCE, transfer);
-    ncclResult_t status =
-        ncclRecv(data, size_bytes, ncclUint8, from, nccl->lanes[LANE_REDUCE], nccl->streams[LANE_REDUCE]);
-    end(nccl, LANE_REDUCE, status, transfer, "receive", size_bytes);
+    message_start(t->state, &(struct message){NULL, data, size_bytes, from}, transfer);
 }
 
 /* give_pieces - sends and receives of a group, which NCCL begins together.  Returns the first fault. */
 static ncclResult_t give_pieces(struct nccl *nccl, const struct comm_pieces *pieces) {
-    ncclComm_t comm = nccl->lanes[LANE_REDUCE];
-    cudaStream_t stream = nccl->streams[LANE_REDUCE];
     const char *sent = pieces->sent;
     char *received = pieces->received;
     ncclResult_t status = ncclSuccess;
     for (int r = 0; r < comm_num_ranks(nccl->comm); r++) {
-        if (pieces->sent_bytes[r] > 0 && (status == ncclSuccess || status == ncclInProgress))
-            status = ncclSend(sent, pieces->sent_bytes[r], ncclUint8, r, comm, stream);
-        if (pieces->received_bytes[r] > 0 && (status == ncclSuccess || status == ncclInProgress))
-            status = ncclRecv(received, pieces->received_bytes[r], ncclUint8, r, comm, stream);
+        const struct message messages[] = {{sent, NULL, pieces->sent_bytes[r], r},
+                                           {NULL, received, pieces->received_bytes[r], r}};
+        for (int i = 0; i < 2; i++)
+            if (messages[i].size_bytes > 0 && (status == ncclSuccess || status == ncclInProgress))
+                status = give_message(nccl, &messages[i]);
         sent += pieces->sent_bytes[r];
         received += pieces->received_bytes[r];
     }
