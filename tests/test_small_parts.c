@@ -2,11 +2,14 @@
  * check after an export. */
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/files.h"
 #include "tests/check.h"
 #include "train/measure/verify.h"
 #include "train/model/sampling.h"
+#include "train/model/session.h"
 #include "train/run/loss_scale.h"
 #include "train/run/schedule.h"
 
@@ -109,12 +112,35 @@ static void test_export_check(void **state) {
     assert_non_null(strstr(err.text, "has 96 tokens"));
 }
 
+/* The checksums of a checkpoint are compared by session_open, not again by the check after an export, whose caller has
+ * done so before it wrote. */
+static void test_checksums_once(void **state) {
+    (void)state;
+    static const char manifest[] =
+        "{\"format\":\"atelier-checkpoint-1\",\"step\":1,\"block_bytes\":8388608,\"files\":[{\"name\":"
+        "\"model.safetensors\",\"bytes\":49424,\"xxh3\":[\"0123456789abcdef\"]}]}"; /* not its checksum */
+    struct err err = {""};
+    struct session session;
+    char *folder = test_folder("checksums"), *path = xasprintf("%s/manifest.json", folder);
+    char *copy = xasprintf("cp tests/golden/models/llama3/[cm]* '%s'", folder);
+    assert_int_equal(system(copy), 0);
+    assert_int_equal(file_replace(path, manifest, strlen(manifest), &err), 0);
+    assert_int_equal(session_open(&session, folder, 8, 0, 1, &err), -1);
+    assert_non_null(strstr(err.text, "was damaged after it was written"));
+    session_close(&session);
+    if (export_check(folder, "tests/golden/models/llama3", EXPORT_F32, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(folder_remove(folder, &err), 0);
+    free(copy);
+    free(path);
+    free(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_loss_scale),
-        cmocka_unit_test(test_sampling),
-        cmocka_unit_test(test_export_check),
+        cmocka_unit_test(test_schedules),      cmocka_unit_test(test_loss_scale),
+        cmocka_unit_test(test_sampling),       cmocka_unit_test(test_export_check),
+        cmocka_unit_test(test_checksums_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

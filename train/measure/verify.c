@@ -16,7 +16,7 @@ static float *logits_of(const char *path, int64_t *vocab_size, struct err *err) 
     float *logits = NULL;
     int32_t tokens[CHECK_TOKENS], zeros[CHECK_TOKENS] = {0}, positions[CHECK_TOKENS];
     int64_t count = CHECK_TOKENS;
-    if (!session_open(&session, path, CHECK_TOKENS, 0, 0, err)) {
+    if (!session_open_verified(&session, path, CHECK_TOKENS, err)) {
         *vocab_size = session.config.vocab_size;
         if (count > session.config.max_positions)
             count = session.config.max_positions;

@@ -3,7 +3,8 @@
 
 #include "checkpoints/export/export.h"
 
-/* export_check - open source and written file, compare the logits of a fixed sequence.  *difference (may be
+/* export_check - open source and written file, compare the logits of a fixed sequence.  Whether the source's bytes are
+ * those of its checksums is for the caller to have asked before it wrote anything.  *difference (may be
  * NULL): root mean square of the difference / of the source's logits.  Returns 0, or -1 with err set:
  * unreadable, or the difference exceeds what the storage type explains (f32 1e-6, f16 and bf16 3e-2, q8_0
  * 1e-1). */

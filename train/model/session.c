@@ -8,13 +8,9 @@
 #include "train/model/shard.h"
 #include "train/model/state.h"
 
-int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
+/* start - the weights are open: parameters and model, loaded. */
+static int start(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
                  int num_threads, struct err *err) {
-    memset(session, 0, sizeof *session);
-    session->weights = weights_open(path, err);
-    const char *folder = session->weights ? weights_folder(session->weights) : NULL;
-    if (!session->weights || (folder && checkpoint_verify_weights(folder, 0, 1, err) != 0))
-        return -1;
     weights_tell_storage(session->weights);
     session->config = *weights_config(session->weights);
     if (max_positions == 0)
@@ -32,6 +28,22 @@ int session_open(struct session *session, const char *path, int64_t max_tokens, 
     model_create(&session->model, &session->dev, &session->params, &model_setup);
     session->is_open = true;
     return state_load_weights(&session->params, session->weights, value_type_of(DTYPE_F32), err);
+}
+
+int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
+                 int num_threads, struct err *err) {
+    memset(session, 0, sizeof *session);
+    session->weights = weights_open(path, err);
+    const char *folder = session->weights ? weights_folder(session->weights) : NULL;
+    if (!session->weights || (folder && checkpoint_verify_weights(folder, 0, 1, err) != 0))
+        return -1;
+    return start(session, path, max_tokens, max_positions, num_threads, err);
+}
+
+int session_open_verified(struct session *session, const char *path, int64_t max_tokens, struct err *err) {
+    memset(session, 0, sizeof *session);
+    session->weights = weights_open(path, err);
+    return session->weights ? start(session, path, max_tokens, 0, 0, err) : -1;
 }
 
 void session_close(struct session *session) {
