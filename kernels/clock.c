@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "kernels/units.h"
+
 double clock_s(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -19,5 +21,5 @@ int64_t peak_memory_bytes(void) {
             break;
     if (file)
         fclose(file);
-    return (int64_t)peak_kib * 1024;
+    return (int64_t)peak_kib * KIB;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/units.h"
+
 enum { CODE_DONE = 0, CODE_CONFIG = 2, CODE_AGAIN = 75 };
 
 /* A job shorter than its own signal and this would save at once and have done nothing. */
@@ -30,7 +32,7 @@ static double job_hours(const struct chain_job *job, int64_t now) {
     int64_t ended = job->ended > 0 ? job->ended : now;
     if (job->limit_s > 0 && ended > job->started + job->limit_s)
         ended = job->started + job->limit_s; /* Slurm ended it there, whatever the clock says now */
-    return ended > job->started ? (double)(ended - job->started) / 3600 * job->billed_gpus : 0;
+    return ended > job->started ? (double)(ended - job->started) / HOUR_S * job->billed_gpus : 0;
 }
 
 double chain_spent_hours(const struct chain *chain, int64_t now) {
@@ -53,10 +55,10 @@ int64_t chain_next_time(const struct chain *chain, double reserved_hours) {
     if (chain->budget_hours <= 0 || chain->billed_gpus <= 0)
         return chain->time_s;
     double left_hours = chain->budget_hours - recorded_hours(chain) - reserved_hours;
-    double left_s = left_hours / chain->billed_gpus * 3600;
+    double left_s = left_hours / chain->billed_gpus * HOUR_S;
     if (left_s >= (double)chain->time_s)
         return chain->time_s;
-    int64_t time_s = left_s > 0 ? (int64_t)left_s / 60 * 60 : 0;
+    int64_t time_s = left_s > 0 ? (int64_t)left_s / MINUTE_S * MINUTE_S : 0;
     return time_s >= chain->signal_lead_s + SHORTEST_WORK_S ? time_s : 0;
 }
 
@@ -175,7 +177,7 @@ bool chain_wants_follow_up(const struct chain *chain, int64_t *time_s) {
     const struct chain_job *job = last_job(chain);
     if (!chain->follows || !job || job->follow_up[0] || !has_starts_left(chain))
         return false;
-    *time_s = chain_next_time(chain, (double)job->limit_s / 3600 * job->billed_gpus);
+    *time_s = chain_next_time(chain, (double)job->limit_s / HOUR_S * job->billed_gpus);
     return *time_s > 0;
 }
 

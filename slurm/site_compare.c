@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/units.h"
 #include "slurm/site_check.h"
 #include "slurm/slurm_text.h"
 #include "slurm/subprocess.h"
@@ -44,7 +45,7 @@ static void compare_count(const char *name, const char *what, int64_t told, int6
 static void compare_time(const struct site_partition *partition, const struct cluster_partition *found,
                          struct diagnostics *diagnostics) {
     char told[SLURM_TIME_ROOM], there[SLURM_TIME_ROOM];
-    int64_t told_s = llround(partition->max_hours * 3600);
+    int64_t told_s = llround(partition->max_hours * HOUR_S);
     if (told_s == 0 || found->max_s < 0 || told_s == found->max_s)
         return;
     diagnostic_add(diagnostics, told_s > found->max_s ? DIAGNOSTIC_ERROR : DIAGNOSTIC_WARNING,
@@ -108,7 +109,7 @@ static void compare_qos(const struct site_partition *partition, const struct clu
         const struct site_qos *qos = &partition->qos[i];
         const struct cluster_qos *found = find_qos(cluster, qos->name);
         char told[SLURM_TIME_ROOM], there[SLURM_TIME_ROOM];
-        int64_t told_s = llround(qos->max_hours * 3600);
+        int64_t told_s = llround(qos->max_hours * HOUR_S);
         if (!found) {
             diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "QoS '%s' of partition '%s' is not on the cluster",
                            qos->name, partition->name);

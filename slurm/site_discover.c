@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/units.h"
 #include "slurm/slurm_text.h"
 #include "slurm/subprocess.h"
 
@@ -169,7 +170,7 @@ void site_take_cluster(struct site *site, const struct cluster *cluster) {
             .name = xstrdup(found->name),
             .option = xstrdup(found->name),
             .gpu = found->gpus_per_node > 0 ? xstrdup("as the node has") : NULL,
-            .max_hours = found->max_s > 0 ? (double)found->max_s / 3600 : 0,
+            .max_hours = found->max_s > 0 ? (double)found->max_s / HOUR_S : 0,
             .num_nodes = found->num_nodes,
             .gpus_per_node = found->gpus_per_node,
             .cores_per_node = found->cores_per_node,

@@ -9,11 +9,12 @@
 #include <unistd.h>
 
 #include "kernels/clock.h"
+#include "kernels/units.h"
 #include "slurm/slurm_text.h"
 #include "slurm/subprocess.h"
 
 static const double SUBMIT_TIMEOUT_S = 120; /* a controller under load takes its time */
-static const double TELL_TIMEOUT_S = 60;
+static const double TELL_TIMEOUT_S = MINUTE_S;
 static const double LIST_TIMEOUT_S = 10;
 
 enum { NUM_FIELDS = 8 };
@@ -71,7 +72,7 @@ double slurm_patience_s(void) {
     const char *text = getenv("ATELIER_SLURM_PATIENCE_S");
     char *end;
     double seconds = text ? strtod(text, &end) : 0;
-    return text && end != text && !*end && seconds >= 0 && seconds <= 86400 ? seconds : TEN_MINUTES_S;
+    return text && end != text && !*end && seconds >= 0 && seconds <= DAY_S ? seconds : TEN_MINUTES_S;
 }
 
 bool slurm_is_passing(const char *failure) {

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const int64_t LONGEST_S = 10LL * 365 * 86400;
+#include "kernels/units.h"
+
+static const int64_t LONGEST_S = 10LL * 365 * DAY_S;
 
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
@@ -29,7 +31,7 @@ static int64_t with_unit(const char *text) {
     static const struct {
         const char *name;
         int64_t seconds;
-    } units[] = {{"h", 3600}, {"min", 60}, {"d", 86400}};
+    } units[] = {{"h", HOUR_S}, {"min", MINUTE_S}, {"d", DAY_S}};
     int64_t value = read_number(&text);
     for (size_t i = 0; value >= 0 && i < sizeof units / sizeof units[0]; i++)
         if (strcmp(text, units[i].name) == 0)
@@ -59,10 +61,11 @@ static int64_t slurm_form(const char *at) {
             return -1;
     }
     if (has_days)
-        return days * 86400 + parts[0] * 3600 + (count > 1 ? parts[1] * 60 : 0) + (count > 2 ? parts[2] : 0);
+        return days * DAY_S + parts[0] * HOUR_S + (count > 1 ? parts[1] * MINUTE_S : 0) +
+               (count > 2 ? parts[2] : 0);
     if (count == 3)
-        return parts[0] * 3600 + parts[1] * 60 + parts[2];
-    return count == 2 ? parts[0] * 60 + parts[1] : parts[0] * 60;
+        return parts[0] * HOUR_S + parts[1] * MINUTE_S + parts[2];
+    return count == 2 ? parts[0] * MINUTE_S + parts[1] : parts[0] * MINUTE_S;
 }
 
 int slurm_time_parse(const char *text, int64_t *seconds, struct err *err) {
@@ -81,8 +84,8 @@ int64_t slurm_time_left(const char *text) {
 }
 
 const char *slurm_time_text(int64_t seconds, char *room) {
-    snprintf(room, SLURM_TIME_ROOM, "%02lld:%02d:%02d", (long long)(seconds / 3600), (int)(seconds / 60 % 60),
-             (int)(seconds % 60));
+    snprintf(room, SLURM_TIME_ROOM, "%02lld:%02d:%02d", (long long)(seconds / HOUR_S),
+             (int)(seconds / MINUTE_S % 60), (int)(seconds % MINUTE_S));
     return room;
 }
 

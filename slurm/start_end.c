@@ -8,10 +8,11 @@
 
 #include "checkpoints/files.h"
 #include "data/file.h"
+#include "kernels/units.h"
 #include "slurm/subprocess.h"
 
 static const double LIST_TIMEOUT_S = 10;
-enum { LOG_READ_BYTES = 1 << 20 };
+enum { LOG_READ_BYTES = MIB };
 
 static char *log_path(const char *run_folder, const char *job_name, const char *job_id) {
     return xasprintf("%s/logs/%s-%s.out", run_folder, job_name, job_id);

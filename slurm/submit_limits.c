@@ -3,13 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/units.h"
 #include "slurm/slurm_text.h"
 #include "slurm/submit_rules.h"
 
 /* --- the quality of service --- */
 
 static bool qos_allows(const struct site_qos *qos, const struct job_plan *plan) {
-    double hours = (double)plan->time_s / 3600;
+    double hours = (double)plan->time_s / HOUR_S;
     int64_t gpus = plan->nodes * plan->gpus_per_node;
     return (qos->max_hours == 0 || hours <= qos->max_hours) && (qos->max_gpus == 0 || gpus <= qos->max_gpus);
 }
@@ -25,7 +26,7 @@ static const char *list_qos(const struct site_partition *partition, char *room, 
 }
 
 static int64_t to_seconds(double hours) {
-    return llround(hours * 3600);
+    return llround(hours * HOUR_S);
 }
 
 /* refuse_time - the job is longer than limit_hours: a chain does what one job may not. */
@@ -56,7 +57,7 @@ static int check_qos(const struct job_plan *plan, const struct site_qos *qos,
             "%lld nodes with %lld GPUs are %lld GPUs, but %s allows %lld: fewer nodes, or another QoS",
             (long long)plan->nodes, (long long)plan->gpus_per_node,
             (long long)(plan->nodes * plan->gpus_per_node), name, (long long)qos->max_gpus);
-    if (qos->max_hours > 0 && (double)plan->time_s / 3600 > qos->max_hours)
+    if (qos->max_hours > 0 && (double)plan->time_s / HOUR_S > qos->max_hours)
         return refuse_time(plan, name, qos->max_hours, diagnostics);
     return 0;
 }
@@ -101,7 +102,7 @@ int submit_choose_qos(struct job_plan *plan, struct diagnostics *diagnostics) {
     const char *asked = plan->config->slurm.qos;
     char name[96];
     snprintf(name, sizeof name, "partition '%.60s'", partition->name);
-    if (partition->max_hours > 0 && (double)plan->time_s / 3600 > partition->max_hours)
+    if (partition->max_hours > 0 && (double)plan->time_s / HOUR_S > partition->max_hours)
         return refuse_time(plan, name, partition->max_hours, diagnostics);
     if (asked && partition->num_qos == 0 && plan->site->discover) {
         if (!is_name(asked, "_-."))
@@ -165,11 +166,11 @@ void submit_count_billed(struct job_plan *plan, struct diagnostics *diagnostics)
 }
 
 double submit_gpu_hours(const struct job_plan *plan) {
-    return plan->billed_gpus * (double)plan->time_s / 3600;
+    return plan->billed_gpus * (double)plan->time_s / HOUR_S;
 }
 
 const char *submit_cost_text(const struct job_plan *plan, char *room, size_t room_bytes) {
-    double hours = (double)plan->time_s / 3600;
+    double hours = (double)plan->time_s / HOUR_S;
     if (plan->billed_gpus > 0)
         snprintf(room, room_bytes, "at most %.1f GPU-hours (%g GPUs x %.4g h)", submit_gpu_hours(plan),
                  plan->billed_gpus, hours);

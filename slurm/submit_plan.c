@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/units.h"
 #include "slurm/slurm_text.h"
 #include "slurm/submit_modules.h"
 #include "slurm/submit_rules.h"
@@ -108,7 +109,7 @@ static int choose_time(struct job_plan *plan, struct diagnostics *diagnostics) {
     if (slurm_time_parse(text ? text : plan->site->time_default, &plan->time_s, &err) != 0)
         return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.time': %s", err.text);
     /* Slurm counts minutes: what is billed and what is signalled follow from what it makes of the text. */
-    plan->time_s = (plan->time_s + 59) / 60 * 60;
+    plan->time_s = (plan->time_s + MINUTE_S - 1) / MINUTE_S * MINUTE_S;
     return 0;
 }
 

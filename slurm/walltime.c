@@ -7,12 +7,13 @@
 #include <time.h>
 
 #include "kernels/clock.h"
+#include "kernels/units.h"
 #include "slurm/slurm_text.h"
 #include "slurm/subprocess.h"
 
 static const double ASK_TIMEOUT_S = 10;
 /* A job that has ended, or that ends in ten years, is a clock or a text gone wrong. */
-static const double LONGEST_LEFT_S = 10 * 365.0 * 86400;
+static const double LONGEST_LEFT_S = 10 * 365.0 * DAY_S;
 
 static struct walltime unknown(const char *why) {
     return (struct walltime){.is_known = false, .deadline_s = 0, .source = why};
@@ -62,7 +63,7 @@ double walltime_remaining_s(const struct walltime *walltime) {
 }
 
 double walltime_margin_s(double checkpoint_s, double step_s) {
-    return 2 * checkpoint_s + 2 * step_s + 60;
+    return 2 * checkpoint_s + 2 * step_s + MINUTE_S;
 }
 
 bool walltime_must_stop(double remaining_s, double checkpoint_s, double step_s) {
@@ -79,7 +80,7 @@ double save_interval_s(double checkpoint_s, double mtbf_s) {
 }
 
 int64_t save_interval_steps(double checkpoint_s, double step_s, double node_mtbf_h, int64_t num_nodes) {
-    double mtbf_s = node_mtbf_h * 3600 / (double)(num_nodes > 0 ? num_nodes : 1);
+    double mtbf_s = node_mtbf_h * HOUR_S / (double)(num_nodes > 0 ? num_nodes : 1);
     double steps = step_s > 0 ? save_interval_s(checkpoint_s, mtbf_s) / step_s : 1;
     if (!(steps >= 1))
         return 1;

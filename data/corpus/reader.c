@@ -15,7 +15,7 @@
 #include "data/file.h"
 #include "kernels/units.h"
 
-enum { INPUT_BYTES = 1 << 17, OUTPUT_BYTES = 1 << 18 };
+enum { INPUT_BYTES = 128 * KIB, OUTPUT_BYTES = 256 * KIB };
 
 enum coding { CODING_PLAIN, CODING_GZIP, CODING_ZSTD };
 static const struct {

@@ -164,7 +164,7 @@ static void __attribute__((noreturn)) work_in_child(const char *path, int to) {
 
 /* read_answer - until the child closes its end. */
 static void read_answer(int from, struct text *bytes) {
-    char piece[1 << 16];
+    char piece[64 * KIB];
     for (;;) {
         ssize_t got = read(from, piece, sizeof piece);
         if (got < 0 && errno == EINTR)

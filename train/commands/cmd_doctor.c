@@ -15,6 +15,7 @@
 
 #include "data/tokens/h5.h"
 #include "kernels/ops.h"
+#include "kernels/units.h"
 #include "slurm/site_compare.h"
 #include "train/commands/commands.h"
 #include "train/measure/doctor.h"
@@ -96,7 +97,7 @@ static void look_at_memory(struct findings *findings) {
         advise(finding, FINDING_WARNING, "the container allows only %.1f GB", limit_gb);
     struct statvfs shm;
     if (statvfs("/dev/shm", &shm) == 0) {
-        double gb = (double)shm.f_blocks * (double)shm.f_frsize / 1e9;
+        double gb = (double)shm.f_blocks * (double)shm.f_frsize / GIGA;
         finding = add(findings, "/dev/shm", "%.2f GB", gb);
         if (gb < 0.25)
             advise(finding, FINDING_WARNING,
@@ -115,9 +116,9 @@ static void measure(struct findings *findings, const char *folder, struct calibr
     double gflops = doctor_gemm_gflops(DTYPE_F32);
     add(findings, "products, f32", "%.0f GFLOP/s on %d threads", gflops, doctor_num_threads());
     double bf16 = doctor_gemm_gflops(DTYPE_BF16), copied = doctor_copy_gb_per_s();
-    calibration->flops_32 = gflops * 1e9;
-    calibration->flops_16 = bf16 * 1e9;
-    calibration->copy_bytes_per_s = copied * 1e9;
+    calibration->flops_32 = gflops * GIGA;
+    calibration->flops_16 = bf16 * GIGA;
+    calibration->copy_bytes_per_s = copied * GIGA;
     struct finding *finding = add(findings, "products, bf16", "%.0f GFLOP/s", bf16);
     if (bf16 < gflops)
         advise(finding, FINDING_WARNING, "this processor has no fast bf16: leave train.compute at f32");
@@ -133,7 +134,7 @@ static void measure(struct findings *findings, const char *folder, struct calibr
     else if (mb_per_s < 50)
         advise(finding, FINDING_WARNING, "checkpoints will be slow; put run.folder on another disk");
     if (statvfs(folder, &disk) == 0)
-        add(findings, "disk space", "%.1f GB free", (double)disk.f_bavail * (double)disk.f_frsize / 1e9);
+        add(findings, "disk space", "%.1f GB free", (double)disk.f_bavail * (double)disk.f_frsize / GIGA);
 }
 
 /* --- libraries, limits, Slurm --- */
@@ -196,19 +197,19 @@ static void look_at_slurm(struct findings *findings) {
 static void tell_rates(struct findings *findings, const struct rank_rates *rates) {
     add(findings, "GPU", "%.150s", rates->device);
     if (rates->on_gpu) {
-        add(findings, "GPU products, bf16", "%.0f TFLOP/s", rates->flops_16 / 1e12);
-        add(findings, "GPU memory", "%.0f GB/s read and written", rates->copy_bytes_per_s / 1e9);
-        add(findings, "GPU and host", "%.1f GB/s to the GPU, %.1f GB/s back", rates->up_bytes_per_s / 1e9,
-            rates->down_bytes_per_s / 1e9);
+        add(findings, "GPU products, bf16", "%.0f TFLOP/s", rates->flops_16 / TERA);
+        add(findings, "GPU memory", "%.0f GB/s read and written", rates->copy_bytes_per_s / GIGA);
+        add(findings, "GPU and host", "%.1f GB/s to the GPU, %.1f GB/s back", rates->up_bytes_per_s / GIGA,
+            rates->down_bytes_per_s / GIGA);
     }
     if (rates->num_ranks == 1)
         return;
     add(findings, "ranks", "%d on %d node%s, by %s%s%.100s", rates->num_ranks, rates->num_nodes,
         rates->num_nodes > 1 ? "s" : "", rates->transport, rates->routes[0] ? ": " : "", rates->routes);
     if (rates->link_bytes_per_s > 0)
-        add(findings, "inside a node", "%.2f GB/s bus bandwidth of a rank", rates->link_bytes_per_s / 1e9);
+        add(findings, "inside a node", "%.2f GB/s bus bandwidth of a rank", rates->link_bytes_per_s / GIGA);
     if (rates->node_bytes_per_s > 0)
-        add(findings, "between nodes", "%.2f GB/s of a node", rates->node_bytes_per_s / 1e9);
+        add(findings, "between nodes", "%.2f GB/s of a node", rates->node_bytes_per_s / GIGA);
 }
 
 /* fill_calibration - the rates of GPUs in place of the processor's; where and when. */

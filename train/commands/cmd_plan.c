@@ -135,7 +135,8 @@ static void take_rates(struct surroundings *here) {
         warn("%s", err.text);
     else if (path && (on_gpu || !calibration.on_gpu)) {
         if (!place->facts.is_known)
-            place->machine = machine_unknown(false, (size_t)(total_gb * 1e9 / (double)place->ranks_per_node));
+            place->machine =
+                machine_unknown(false, (size_t)(total_gb * GIGA / (double)place->ranks_per_node));
         calibration_apply(&place->machine, &calibration, compute, (int)place->ranks_per_node);
     }
     free(path);

@@ -11,6 +11,7 @@
 #include "configs/schema/config.h"
 #include "data/file.h"
 #include "kernels/clock.h"
+#include "kernels/units.h"
 #include "train/commands/commands.h"
 #include "train/record/metrics_summary.h"
 
@@ -71,7 +72,7 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
     double bounded = fraction < 0 ? 0 : fraction > 0.99 ? 0.99 : fraction;
     duration_text(bounded > 0 ? elapsed_s * (1 - bounded) / bounded : -1, eta, sizeof eta);
     snprintf(done, sizeof done, "%lld documents, %.2f M tokens, %.0f tokens/s", (long long)num_documents,
-             (double)num_tokens / 1e6, elapsed_s > 0 ? (double)num_tokens / elapsed_s : 0);
+             (double)num_tokens / MEGA, elapsed_s > 0 ? (double)num_tokens / elapsed_s : 0);
     if (progress->is_terminal)
         show_bar(bounded, done, eta);
     else
@@ -121,9 +122,9 @@ static void print_totals(const struct prepare_config *config, const struct prepa
             "special tokens   their text stands in %lld messages: written as other text, never as the token\n",
             (long long)t->num_marked);
     printf("invalid UTF-8    %lld documents\n", (long long)t->num_invalid_utf8);
-    printf("read             %.1f MB in %s, %.1f MB/s\n", (double)t->input_bytes / 1e6,
+    printf("read             %.1f MB in %s, %.1f MB/s\n", (double)t->input_bytes / MEGA,
            duration_text(t->seconds, duration, sizeof duration),
-           t->seconds > 0 ? (double)t->input_bytes / 1e6 / t->seconds : 0);
+           t->seconds > 0 ? (double)t->input_bytes / MEGA / t->seconds : 0);
 }
 
 /* --- the command --- */

@@ -74,7 +74,7 @@ double doctor_cgroup_memory_gb(void) {
         return 0;
     int num_read = fscanf(file, "%lf", &bytes);
     fclose(file);
-    return num_read == 1 ? bytes / 1e9 : 0;
+    return num_read == 1 ? bytes / GIGA : 0;
 }
 
 void doctor_memory(double *total_gb, double *available_gb) {
@@ -84,9 +84,9 @@ void doctor_memory(double *total_gb, double *available_gb) {
     FILE *file = fopen("/proc/meminfo", "r");
     while (file && fgets(line, sizeof line, file)) {
         if (sscanf(line, "MemTotal: %lld kB", &kib) == 1)
-            *total_gb = (double)kib * 1024 / 1e9;
+            *total_gb = (double)kib * KIB / GIGA;
         else if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1)
-            *available_gb = (double)kib * 1024 / 1e9;
+            *available_gb = (double)kib * KIB / GIGA;
     }
     if (file)
         fclose(file);
@@ -135,7 +135,7 @@ double doctor_gemm_gflops(enum dtype dtype) {
     free(x);
     free(w);
     free(y);
-    return 2.0 * GEMM_ROWS * GEMM_WIDTH * GEMM_WIDTH * num_calls / seconds / 1e9;
+    return 2.0 * GEMM_ROWS * GEMM_WIDTH * GEMM_WIDTH * num_calls / seconds / GIGA;
 }
 
 double doctor_copy_gb_per_s(void) {
@@ -155,7 +155,7 @@ double doctor_copy_gb_per_s(void) {
     double seconds = clock_s() - start_s;
     free(from);
     free(to);
-    return num_rounds > 0 ? 2.0 * COPY_BYTES * num_rounds / seconds / 1e9 : 0;
+    return num_rounds > 0 ? 2.0 * COPY_BYTES * num_rounds / seconds / GIGA : 0;
 }
 
 double doctor_write_mb_per_s(const char *folder, struct err *err) {
@@ -179,7 +179,7 @@ double doctor_write_mb_per_s(const char *folder, struct err *err) {
         err_set(err, "cannot sync a file in '%s': %s", folder, strerror(errno));
         goto close_file;
     }
-    mb_per_s = DISK_BYTES / (clock_s() - start_s) / 1e6;
+    mb_per_s = DISK_BYTES / (clock_s() - start_s) / MEGA;
 close_file:
     close(fd);
 done:

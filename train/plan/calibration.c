@@ -8,8 +8,9 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "kernels/units.h"
 
-enum { CALIBRATION_MAX_BYTES = 1 << 16 };
+enum { CALIBRATION_MAX_BYTES = 64 * KIB };
 
 /* Between the products that were measured, which are large, and those of a step lie attention, norms and
  * gaps. */
@@ -112,6 +113,6 @@ void calibration_apply(struct machine *machine, const struct calibration *calibr
     snprintf(machine->basis, sizeof machine->basis,
              "measured on %.40s (%.60s, %.20s): %.4g TFLOP/s in %s, of which %.0f %% are counted on, %.4g "
              "GB/s of memory",
-             calibration->host, calibration->kind, calibration->date, flops / 1e12, dtype_name(compute),
-             100 * STEP_SHARE, calibration->copy_bytes_per_s / 1e9);
+             calibration->host, calibration->kind, calibration->date, flops / TERA, dtype_name(compute),
+             100 * STEP_SHARE, calibration->copy_bytes_per_s / GIGA);
 }

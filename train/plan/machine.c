@@ -64,14 +64,14 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
     snprintf(machine.name, sizeof machine.name, "%s",
              on_gpu && partition->gpu ? partition->gpu : partition->name);
     if (on_gpu && tflops > 0 && partition->memory_gb_s > 0) {
-        machine.flops_per_s = FLOPS_SHARE * tflops * 1e12;
-        machine.bytes_per_s = MEMORY_SHARE * partition->memory_gb_s * 1e9;
+        machine.flops_per_s = FLOPS_SHARE * tflops * TERA;
+        machine.bytes_per_s = MEMORY_SHARE * partition->memory_gb_s * GIGA;
         tell_rates(&machine, partition, tflops, compute);
     }
     if (partition->intra_gb_s > 0)
-        machine.link_bytes_per_s = BUS_PER_PAYLOAD * partition->intra_gb_s * 1e9;
+        machine.link_bytes_per_s = BUS_PER_PAYLOAD * partition->intra_gb_s * GIGA;
     if (partition->inter_gb_s > 0)
-        machine.node_bytes_per_s = BUS_PER_PAYLOAD * partition->inter_gb_s * 1e9;
+        machine.node_bytes_per_s = BUS_PER_PAYLOAD * partition->inter_gb_s * GIGA;
     machine.watts = on_gpu ? WATTS_SHARE * partition->gpu_watts : 0;
     return machine;
 }
@@ -83,10 +83,10 @@ struct machine machine_of_processor(enum dtype compute, int ranks_per_node) {
     double copied_gb_per_s = doctor_copy_gb_per_s();
     char features[96];
     doctor_memory(&total_gb, &available_gb);
-    struct machine machine = machine_unknown(false, (size_t)(total_gb * 1e9 / ranks_per_node));
+    struct machine machine = machine_unknown(false, (size_t)(total_gb * GIGA / ranks_per_node));
     doctor_processor(machine.name, sizeof machine.name, features, sizeof features);
-    machine.flops_per_s = kept * gflops * 1e9;
-    machine.bytes_per_s = kept * copied_gb_per_s * 1e9;
+    machine.flops_per_s = kept * gflops * GIGA;
+    machine.bytes_per_s = kept * copied_gb_per_s * GIGA;
     machine.link_bytes_per_s = machine.bytes_per_s / 4; /* through shared memory: copied in, copied out */
     snprintf(machine.basis, sizeof machine.basis,
              "%.0f %% of what this processor did just now: %.0f GFLOP/s in %s, %.1f GB/s copied, shared by "

@@ -8,11 +8,8 @@
 /* Share of a device's memory that a plan may fill. */
 static const double USABLE_MEMORY = 0.92;
 
-/* What an f32 gradient or a term of a sum takes. */
-enum { GRADIENT_BYTES = 4 };
-
-/* What training keeps of a value in a checkpoint beside the model is f32. */
-enum { STATE_VALUE_BYTES = 4 };
+/* f32: a master, a gradient or a term of a sum, and what training keeps of a value in a checkpoint beside the model. */
+enum { MASTER_BYTES = sizeof(float), GRADIENT_BYTES = sizeof(float), STATE_VALUE_BYTES = sizeof(float) };
 
 /* The backward of a matrix product is two of them. */
 enum { PRODUCTS_PER_STEP = 3 };
@@ -97,7 +94,7 @@ static double element_bytes(const struct model_config *m, enum dtype compute) {
  */
 static double optimizer_bytes(const struct layout *layout) {
     const struct params_setup *p = &layout->params;
-    double per_value = 8 + 4 + (double)dtype_bytes(p->compute);
+    double per_value = 2 * MASTER_BYTES + GRADIENT_BYTES + (double)dtype_bytes(p->compute);
     double states = 2 * optimizer_state_bytes(p->optimizer, p->model, p->moments);
     return ((double)model_num_parameters(p->model) * per_value + states) /
            (p->zero_stage > 0 ? p->num_ranks : 1);

@@ -77,7 +77,7 @@ static void print_jobs(const struct run_plan *plan) {
     int64_t low = run_plan_jobs(place, plan->wall_s * time->low),
             high = run_plan_jobs(place, plan->wall_s * time->high);
     printf("jobs         %lld of %.4g h (margin %lld to %lld)%s\n", (long long)plan->num_jobs,
-           (double)place->time_s / 3600, (long long)low, (long long)high,
+           (double)place->time_s / HOUR_S, (long long)low, (long long)high,
            plan->num_jobs > 1 && plan->config.slurm.chain.until != CHAIN_UNTIL_DONE
                ? "; submit with --chain, or they are only requeued"
                : "");
@@ -116,17 +116,18 @@ static void print_energy(const struct run_plan *plan) {
            site && site->energy.pue_source[0] ? site->energy.pue_source : "not known");
     if (site && site->energy.grams_co2_per_kwh > 0)
         printf("             %.3g kg CO2e at %g g/kWh: %s (%s)\n",
-               1e-3 * plan->kwh * site->energy.grams_co2_per_kwh, site->energy.grams_co2_per_kwh,
+               KG_PER_GRAM * plan->kwh * site->energy.grams_co2_per_kwh, site->energy.grams_co2_per_kwh,
                site->energy.factor_name, site->energy.factor_source);
 }
 
 static void print_disk(const struct run_plan *plan) {
     const struct site_storage *storage = plan->place->storage;
-    printf("disk         %.4g GB in %lld files at most", plan->disk.bytes / 1e9, (long long)plan->disk.files);
+    printf("disk         %.4g GB in %lld files at most", plan->disk.bytes / GIGA,
+           (long long)plan->disk.files);
     if (storage && storage->quota_gb > 0)
         printf("; '%s' holds %g GB and %lld files%s", storage->name, storage->quota_gb,
                (long long)storage->quota_inodes,
-               plan->disk.bytes > storage->quota_gb * 1e9 ||
+               plan->disk.bytes > storage->quota_gb * GIGA ||
                        (storage->quota_inodes > 0 && plan->disk.files > storage->quota_inodes)
                    ? ": TOO LITTLE"
                    : "");
@@ -196,14 +197,15 @@ void run_plan_print_json(const struct run_plan *plan) {
                              "shards", plan->grid.axes[AXIS_SHARD].size, "micro_sequences",
                              (json_int_t)plan->proposal.micro_sequences, "stage", plan->proposal.zero_stage,
                              "recompute", recompute_name(plan->proposal.recompute), "chosen", plan->choice);
-    json_t *figures = json_pack(
-        "{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s", time->step_s,
-        "step_s_margin", time->step_s * time->low, time->step_s * time->high, "tokens_per_s",
-        time->tokens_per_s, "tokens_per_s_margin", time->tokens_per_s / time->high,
-        time->tokens_per_s / time->low, "flops_per_token",
-        plan_flops_per_token(plan->model, plan->config.data.sequence_tokens), "wall_s", plan->wall_s, "jobs",
-        (json_int_t)plan->num_jobs, "billed_hours", plan->billed_hours, "kwh", plan->kwh, "kg_co2e",
-        1e-3 * plan->kwh * grams, "disk_bytes", plan->disk.bytes, "files", (json_int_t)plan->disk.files);
+    json_t *figures =
+        json_pack("{s:f, s:[f, f], s:f, s:[f, f], s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:I}", "step_s",
+                  time->step_s, "step_s_margin", time->step_s * time->low, time->step_s * time->high,
+                  "tokens_per_s", time->tokens_per_s, "tokens_per_s_margin", time->tokens_per_s / time->high,
+                  time->tokens_per_s / time->low, "flops_per_token",
+                  plan_flops_per_token(plan->model, plan->config.data.sequence_tokens), "wall_s",
+                  plan->wall_s, "jobs", (json_int_t)plan->num_jobs, "billed_hours", plan->billed_hours, "kwh",
+                  plan->kwh, "kg_co2e", KG_PER_GRAM * plan->kwh * grams, "disk_bytes", plan->disk.bytes,
+                  "files", (json_int_t)plan->disk.files);
     CHECK(root && figures, "the plan could not be written as JSON");
     json_object_update(root, figures);
     json_decref(figures);

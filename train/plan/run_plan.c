@@ -5,13 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/units.h"
 #include "slurm/walltime.h"
 
 /* What a rank writes per second (as train/run/control.c guesses until a save was measured), and what a job needs
  * until its first step: modules, MPI, loading. */
 static const double SAVE_BYTES_PER_S = 2e8, START_S = 180;
-
-static const double S_PER_HOUR = 3600, J_PER_KWH = 3.6e6;
 
 /* Validations of a run beside those of valid.every_steps: before the first step and after the last. */
 enum { VALIDATIONS_AT_ENDS = 2 };
@@ -50,9 +49,9 @@ static void count_time(struct run_plan *plan) {
     plan->wall_s = steps * step_s + validations * valid_s + (double)plan->num_saves * plan->save_s;
     plan->num_jobs = run_plan_jobs(plan->place, plan->wall_s);
     double held_s = plan->wall_s + (double)plan->num_jobs * START_S;
-    plan->billed_hours = billed_per_hour(plan->place) * held_s / S_PER_HOUR;
+    plan->billed_hours = billed_per_hour(plan->place) * held_s / HOUR_S;
     double pue = plan->place->site && plan->place->site->energy.pue > 0 ? plan->place->site->energy.pue : 1;
-    plan->kwh = plan->place->machine.watts * num_ranks * held_s / J_PER_KWH * pue;
+    plan->kwh = plan->place->machine.watts * num_ranks * held_s / JOULES_PER_KWH * pue;
 }
 
 /* --- advice --- */
@@ -117,7 +116,7 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     double share = (double)nodes / (double)place->nodes;
     advice->nodes = nodes;
     advice->wall_s = plan->wall_s * advice->proposal.time.step_s / plan->proposal.time.step_s;
-    advice->billed_hours = billed_per_hour(place) * share * advice->wall_s / S_PER_HOUR;
+    advice->billed_hours = billed_per_hour(place) * share * advice->wall_s / HOUR_S;
     return advice->change[0] != '\0';
 }
 

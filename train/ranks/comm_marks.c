@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "kernels/error.h"
+#include "kernels/units.h"
 
 enum { MAX_RANKS = 1024, PATH_ROOM = 256, MAX_NAMED = 4 };
 static const char FOLDER[] = "/dev/shm";
@@ -125,7 +126,6 @@ static char process_state(int process) {
 /* is_deserted - an open file that is a page of this user's ranks, all of whose processes are gone.  One that
  * no rank has put its process into yet is deserted after an hour: it may just be made. */
 static bool is_deserted(int file) {
-    enum { HOUR_S = 3600 };
     struct stat facts;
     struct mark mark;
     bool has_process = false;

@@ -17,13 +17,14 @@
 #include <unistd.h>
 
 #include "kernels/clock.h"
+#include "kernels/units.h"
 #include "train/ranks/comm_guard.h"
 #include "train/ranks/comm_marks.h"
 #include "train/ranks/comm_mpi.h"
 
 enum {
-    PIECE_BYTES = 1 << 28,       /* largest piece of a broadcast or gather */
-    SUM_SCRATCH_BYTES = 1 << 20, /* terms of one piece of a sum, all ranks together: stays in the cache */
+    PIECE_BYTES = 256 * MIB, /* largest piece of a broadcast or gather */
+    SUM_SCRATCH_BYTES = MIB, /* terms of one piece of a sum, all ranks together: stays in the cache */
 };
 
 /* comm_mpi_die - with the library's own words. */

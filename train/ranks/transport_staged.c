@@ -5,9 +5,10 @@
  * ranks; how a transfer is cut into pieces changes no bit of them. */
 #include <stdlib.h>
 
+#include "kernels/units.h"
 #include "train/ranks/cuda/transport_cuda.h"
 
-enum { STAGE_BYTES = 64 << 20 }; /* all ranks' parts of one piece */
+enum { STAGE_BYTES = 64 * MIB }; /* all ranks' parts of one piece */
 
 struct staged {
     struct comm *comm; /* borrowed */

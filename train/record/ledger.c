@@ -13,7 +13,6 @@
 #include "kernels/units.h"
 
 enum { LEDGER_MAX_BYTES = 16 * MIB, LEDGER_MAX_ENTRIES = 100000 };
-static const double JOULES_PER_KWH = 3.6e6;
 
 /* The numbers of an entry, by name: read and written by one table. */
 static const struct {
@@ -135,7 +134,7 @@ struct ledger_totals ledger_totals(const struct ledger *ledger) {
     double held = 0, counted = 0;
     for (int i = 0; i < ledger->num_entries; i++) {
         const struct ledger_entry *entry = &ledger->entries[i];
-        double hours = entry->seconds / 3600;
+        double hours = entry->seconds / HOUR_S;
         totals.hours += hours;
         totals.gpu_hours += hours * (double)entry->gpus;
         totals.core_hours += hours * (double)entry->cores;
@@ -171,7 +170,7 @@ const char *ledger_text(const struct ledger_totals *totals, const struct carbon_
     if (totals->counted > 0 && factor->grams_per_kwh > 0 && used < room_bytes) {
         double pue = factor->pue > 0 ? factor->pue : 1;
         snprintf(text + used, room_bytes - used, ", %.3g kg CO2e (%g g/kWh: %s, %s; PUE %g: %s)",
-                 1e-3 * totals->kwh * pue * factor->grams_per_kwh, factor->grams_per_kwh, factor->name,
+                 KG_PER_GRAM * totals->kwh * pue * factor->grams_per_kwh, factor->grams_per_kwh, factor->name,
                  factor->source, pue, factor->pue > 0 ? factor->pue_source : "not known, 1 assumed");
     }
     return text;

@@ -20,6 +20,7 @@
 #include "data/corpus/json.h"
 #include "data/file.h"
 #include "kernels/clock.h"
+#include "kernels/units.h"
 #include "train/record/metrics_summary.h"
 
 struct metrics {
@@ -234,7 +235,7 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
         fprintf(m->lines, ", \"skipped\": \"%s\"", r->skipped);
     put_number(m->lines, "seconds", r->seconds, 6);
     put_number(m->lines, "tokens_per_s", tokens_per_s, 6);
-    put_number(m->lines, "gflops_per_s", r->seconds > 0 ? r->flops / r->seconds / 1e9 : 0, 6);
+    put_number(m->lines, "gflops_per_s", r->seconds > 0 ? r->flops / r->seconds / GIGA : 0, 6);
     for (int p = 0; p < PHASE_COUNT; p++) {
         char name[32];
         snprintf(name, sizeof name, "%s_s", phase_name((enum phase)p));
@@ -298,7 +299,7 @@ void metrics_checkpoint(struct metrics *m, int64_t step, const char *path, int64
     json_decref(text);
     flush(m, m->lines, "metrics.jsonl");
     metrics_note(m, "step %lld  saved '%s'  (%.1f MB, %.1f s)", (long long)step, path,
-                 (double)size_bytes / 1e6, seconds);
+                 (double)size_bytes / MEGA, seconds);
 }
 
 void metrics_left_out(struct metrics *m, const char *text) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "kernels/clock.h"
+#include "kernels/units.h"
 
 const char *phase_name(enum phase phase) {
     switch (phase) {
@@ -30,11 +31,11 @@ const char *duration_text(double seconds, char *text, size_t room_bytes) {
     else if (seconds < 59.95)
         snprintf(text, room_bytes, "%.1f s", seconds);
     else if (seconds < 3599.5)
-        snprintf(text, room_bytes, "%d min %02d s", (int)((seconds + 0.5) / 60),
-                 (int)fmod(seconds + 0.5, 60));
+        snprintf(text, room_bytes, "%d min %02d s", (int)((seconds + 0.5) / MINUTE_S),
+                 (int)fmod(seconds + 0.5, MINUTE_S));
     else
-        snprintf(text, room_bytes, "%lld h %02d min", (long long)((seconds + 30) / 3600),
-                 (int)(fmod(seconds + 30, 3600) / 60));
+        snprintf(text, room_bytes, "%lld h %02d min", (long long)((seconds + 30) / HOUR_S),
+                 (int)(fmod(seconds + 30, HOUR_S) / MINUTE_S));
     return text;
 }
 
@@ -70,7 +71,7 @@ static void write_time(FILE *out, const struct run_totals *t) {
     if (t->seconds <= 0)
         return;
     fprintf(out, "speed         %.0f tokens/s, %.1f GFLOP/s over all ranks\n", (double)t->tokens / t->seconds,
-            t->flops / t->seconds / 1e9);
+            t->flops / t->seconds / GIGA);
     fprintf(out, "phases       ");
     for (int p = 0; p < PHASE_COUNT; p++)
         if (t->phase_s[p] > 0)
@@ -81,9 +82,9 @@ static void write_time(FILE *out, const struct run_totals *t) {
 static void write_checkpoints(FILE *out, const struct run_totals *t) {
     if (t->num_checkpoints == 0)
         return;
-    fprintf(out, "checkpoints   %d, %.1f MB in all", t->num_checkpoints, (double)t->checkpoint_bytes / 1e6);
+    fprintf(out, "checkpoints   %d, %.1f MB in all", t->num_checkpoints, (double)t->checkpoint_bytes / MEGA);
     if (t->checkpoint_s > 0)
-        fprintf(out, " at %.0f MB/s", (double)t->checkpoint_bytes / t->checkpoint_s / 1e6);
+        fprintf(out, " at %.0f MB/s", (double)t->checkpoint_bytes / t->checkpoint_s / MEGA);
     fprintf(out, "\nlast one      %s\n", t->last_checkpoint);
 }
 
@@ -107,7 +108,7 @@ char *summary_text(const struct run_totals *t, const char *outcome) {
     write_checkpoints(out, t);
     if (t->cost[0])
         fprintf(out, "whole run     %s\n", t->cost);
-    fprintf(out, "peak memory   %.0f MB on this rank\n", (double)peak_memory_bytes() / 1e6);
+    fprintf(out, "peak memory   %.0f MB on this rank\n", (double)peak_memory_bytes() / MEGA);
     CHECK(fclose(out) == 0, "out of memory for the summary");
     return text;
 }

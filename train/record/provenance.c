@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "checkpoints/files.h"
+#include "kernels/units.h"
 #include "train/model/optimizer.h"
 #include "train/record/metrics_summary.h"
 
@@ -235,7 +236,8 @@ static json_t *cost_json(const struct accounts *accounts) {
     put_real(cost, "core_hours", totals.core_hours);
     put_real(cost, "kwh", has_energy ? totals.kwh : NAN);
     put_real(cost, "counted", totals.counted);
-    put_real(cost, "co2_kg", has_energy && has_factor ? 1e-3 * totals.kwh * pue * factor.grams_per_kwh : NAN);
+    put_real(cost, "co2_kg",
+             has_energy && has_factor ? KG_PER_GRAM * totals.kwh * pue * factor.grams_per_kwh : NAN);
     json_object_set_new(cost, "factor", has_factor ? factor_json(&factor) : json_null());
     return cost;
 }
