@@ -4,7 +4,7 @@
 
 # Containers run as root; Open MPI wants to be told twice.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-# More ranks than cores are no mistake here.  Each version reads its own variable and leaves the other alone;
+# More ranks than cores are meant here.  Each version reads its own variable and leaves the other alone;
 # --oversubscribe is deprecated in 5.
 export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
 # All ranks are on this one machine: shared memory is enough, and Open MPI 5 complains of networks whose interfaces it

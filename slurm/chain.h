@@ -29,7 +29,7 @@ struct chain_job {
     int64_t follow_limit_s;        /* that of the follow-up */
     int64_t first_step, last_step; /* newest checkpoint before and after */
     int64_t code;                  /* of the training; -1: it ended without a word */
-    bool preempted;                /* Slurm ended it for another job: it is none of max_jobs */
+    bool preempted;                /* Slurm ended it for another job: it does not count in max_jobs */
     double billed_gpus;
     char nodes[CHAIN_NODES_ROOM]; /* "n[0-3]", as Slurm writes it; "" not known, or too long */
     int64_t log_bytes;            /* length of the job's log when it began */

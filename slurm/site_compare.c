@@ -169,7 +169,7 @@ void site_compare_config(const struct site *site, const char *text, struct diagn
     if (value[0] && atoi(value) < 30)
         diagnostic_add(
             diagnostics, DIAGNOSTIC_NOTE,
-            "KillWait is %s: a job that is cancelled has so long to save; the signal before the time limit "
+            "KillWait is %s: a job that is cancelled has that long to save; the signal before the time limit "
             "(signal_lead_s %lld) does not depend on it",
             value, (long long)site->signal_lead_s);
     config_value(text, "MpiDefault", value, sizeof value);

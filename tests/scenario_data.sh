@@ -117,7 +117,7 @@ run 0 "$atelier" eval "$model" --data "$work/whole.h5" --json
 expect "targets of plain documents" $((tokens - 40)) "$(json_number target_tokens "$log")"
 source_lines=
 
-# --- bytes that are no text ---
+# --- bytes that are not text ---
 {
     printf '{"text": "La mairie est ouverte le lundi matin."}\n'
     printf '{"text": "La pr\351fecture est ferm\351e."}\n' # Latin-1

@@ -53,7 +53,7 @@ say "a diverged run: code 1, said while it happens, the checkpoints marked, the 
 
 # --- started again it stays what it is; from the good checkpoint, with a lower rate, it gets well ---
 longer 1 0 "$work/run-0-1" --set optimizer.learning_rate=3 --set checkpoint.keep=1
-expect_output "is not done well: all 12 steps are trained, but .*step-000012. is marked suspect: the loss is"
+expect_output "did not end well: all 12 steps are trained, but .*step-000012. is marked suspect: the loss is"
 echo step-000006 >"$work/run-0-1/latest"
 longer 0 0 "$work/run-0-1" --set checkpoint.keep=1
 expect_output '^outcome +done'

@@ -200,7 +200,7 @@ bad_step=$(sed -n 's/^error: step \([0-9]*\):.*/\1/p' "$log")
 expect_complete "$work/nan" $((bad_step - 1))
 expect "last step told" $((bad_step - 1)) "$(last_step "$work/nan")"
 expect "unfinished checkpoints" "" "$(ls -d "$work/nan"/*.partial 2>/dev/null)"
-say "a number that is none in step $bad_step: code 1, step and documents named, the checkpoint of step $((bad_step - 1)) is the last"
+say "a loss that is not a number in step $bad_step: code 1, step and documents named, the checkpoint of step $((bad_step - 1)) is the last"
 
 # --- a full disk, a folder that cannot be written ---
 

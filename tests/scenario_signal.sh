@@ -95,7 +95,7 @@ kill -s USR1 "$started"
 expect_stop "$work/saving"
 say "SIGUSR1 during a save: stopped at step $stopped_at"
 
-# In a validation: it is left off, for it may be longer than what is left to save.  Here it takes most of the time; a signal
+# In a validation: it is cut short, as it may be longer than what is left to save.  Here it takes most of the time; a signal
 # that comes in a step all the same is tried again.
 for ranks in 0 2; do
     for attempt in 1 2 3 4 5; do
@@ -105,13 +105,13 @@ for ranks in 0 2; do
         wait_for_step "$folder" 2
         kill -s USR1 "$started"
         expect_stop "$folder"
-        if grep -q 'the validation is left off, because of a signal' "$folder/log.txt"; then
+        if grep -q 'the validation is cut short, because of a signal' "$folder/log.txt"; then
             break
         fi
     done
-    grep -q "step $stopped_at: the validation is left off, because of a signal" "$folder/log.txt" ||
-        fail "no validation was left off in five attempts"
-    say "SIGUSR1 in a validation (ranks: $ranks): left off, stopped at step $stopped_at, went on as if nothing had happened"
+    grep -q "step $stopped_at: the validation is cut short, because of a signal" "$folder/log.txt" ||
+        fail "no validation was cut short in five attempts"
+    say "SIGUSR1 in a validation (ranks: $ranks): cut short, stopped at step $stopped_at, went on as if nothing had happened"
 done
 
 # Before the first step, while the ranks start: nothing was done, and the same command does it all.  The first line of the

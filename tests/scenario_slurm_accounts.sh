@@ -72,7 +72,7 @@ printf '#!/bin/sh\nsleep 4\n' >"$work/urgent.sh"
 urgent=$(sbatch --parsable -p tiny --account=mine --qos=urgent -N2 --exclusive --time=2 -o /dev/null "$work/urgent.sh")
 wait_until 60 "the urgent job" sh -c "[ \"\$(sacct -nPX -j $urgent -o State)\" = COMPLETED ]"
 reached=$(last_step "$folder")
-wait_until 60 "the second start" has_line "$folder" 'the start before was preempted: it does not count'
+wait_until 60 "the second start" has_line "$folder" 'the previous start was preempted: it does not count'
 expect "starts that count" 1 "$(status "$folder" starts)"
 expect "jobs that were submitted" 1 "$(wc -l <"$folder/jobs.txt" | tr -d ' ')"
 wait_until 60 "steps of the second start" has_step "$folder" "$((reached + 5))"

@@ -117,7 +117,7 @@ sed 's/"state": "stopped"/"state": "active"/; s/"num_steps": [0-9]*/"num_steps":
 dd if=/dev/zero of="$work/small/filler" bs=1k 2>/dev/null
 cp "$work/small/chain.json" "$work/before.json"
 run 1 env SLURM_JOB_ID=77 "$atelier" chain "$work/small" begin
-expect_output 'error: the chain ends here, for its limits cannot be kept: .*no space left'
+expect_output 'error: the chain ends here, because its limits cannot be kept: .*no space left'
 cmp -s "$work/before.json" "$work/small/chain.json" || fail "a full disk damaged 'chain.json'"
 run 1 "$atelier" stop "$work/small"
 expect_output '^error: .*no space left'

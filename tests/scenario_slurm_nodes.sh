@@ -137,7 +137,7 @@ single 0 "$folder" --chain 2
 wait_until 60 "a checkpoint" test -f "$folder/latest"
 printf '#!/bin/sh\nsleep 4\n' >"$work/urgent.sh"
 sbatch --parsable -p urgent -N2 --exclusive --time=2 -o /dev/null "$work/urgent.sh" >/dev/null
-wait_until 60 "the second start" has_line "$folder" 'is preempted: this start does not count|the start before was preempted: it does not count'
+wait_until 60 "the second start" has_line "$folder" 'is preempted: this start does not count|the previous start was preempted: it does not count'
 goes_on() { [ -n "$(running_job)" ]; }
 wait_until 60 "the second start" goes_on
 wait_until 30 "its line" has_line "$folder" 'start 1 of at most 2, from step [1-9][0-9]* of'

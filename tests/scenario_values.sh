@@ -1,5 +1,5 @@
 #!/bin/sh
-# scenario_values.sh - no file holds a value that its type turned into infinity, and weights that are no numbers are named:
+# scenario_values.sh - no file holds a value that its type turned into infinity, and weights that are not finite are named:
 # by train, generate, eval and export, before anything is written.  Weights that grow beyond f16 while a run saves f16 do not
 # cost the state: the model files become f32, said in a line, and the run goes on from there.
 # shellcheck source=tests/scenario.sh
@@ -61,7 +61,7 @@ for to in hf gguf; do
     left=$(find "$work" -maxdepth 1 -name "out.*")
     [ -z "$left" ] || fail "export left something behind: $left"
 done
-say "weights that are no numbers: tensor, count and place named by train on 1 and 2 ranks, generate, eval, export"
+say "weights that are not finite: tensor, count and place named by train on 1 and 2 ranks, generate, eval, export"
 
 # --- finite weights whose activations are not: no number is printed, no text written ---
 odd_model overflow model.norm.weight 0 '\346\261\141\177' 16 # 3e38

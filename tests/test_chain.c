@@ -249,7 +249,7 @@ static void test_prologue(void **state) {
     chain_release(&chain);
 }
 
-/* A start that Slurm ended for another job is none of max_jobs, and no sign of being stuck. */
+/* A start that Slurm ended for another job does not count in max_jobs, nor as a sign of being stuck. */
 static void test_preempted(void **state) {
     (void)state;
     for (int preempted = 1; preempted >= 0; preempted--) { /* 0: the control */

@@ -159,7 +159,7 @@ static void test_verify(void **state) {
     put(folder, "manifest.json",
         "{\"format\":\"atelier-checkpoint-1\",\"step\":1,\"block_bytes\":8388608,"
         "\"files\":[{\"name\":\"../x\",\"bytes\":0,\"xxh3\":[]}]}");
-    assert_damage(folder, "no file of a checkpoint");
+    assert_damage(folder, "is not a file of a checkpoint");
     free(folder);
     drop(run);
 }

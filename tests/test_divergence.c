@@ -140,7 +140,7 @@ static const struct {
     {"dies on the way", {1, 1, 0, 0, 0, END}, 8.3, 5, 0, 3},
     {"comes back", {0, 0, 0, 0, 1, END}, 8.3, 3, 5, 0},
     {"nothing left to learn", {0, 0, 0, 0, END}, 1e-4, 0, 0, 0},
-    {"gradients that are no numbers", {0, 0, NAN, 0, 0, END}, 8.3, 0, 0, 0},
+    {"gradients that are not finite", {0, 0, NAN, 0, 0, END}, 8.3, 0, 0, 0},
 };
 
 static void test_standstill(void **state) {

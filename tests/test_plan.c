@@ -262,7 +262,7 @@ static void test_auto(void **state) {
     ranks.per_node = 0;
     assert_true(auto_layout_choose(&other, &model, &ranks, again));
     assert_int_equal(other.parallel.replicas, 1);
-    assert_non_null(strstr(again, "one replica, for the nodes have different numbers of ranks"));
+    assert_non_null(strstr(again, "one replica, because the nodes have different numbers of ranks"));
     /* What is given is left alone, and nothing is said. */
     again[0] = '\0';
     struct config given = config;

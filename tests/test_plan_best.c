@@ -160,7 +160,7 @@ static void test_fixed_parts(void **state) {
 }
 
 /* A batch of 3 sequences a rank in one pass: micro-batches of 2 would compute 4. */
-static void test_no_filling(void **state) {
+static void test_no_padding(void **state) {
     (void)state;
     const struct model_config model = llama(2048, 5632, 22, 32, 32000);
     const struct machine machine = machine_with(5e14, 150, 450, 80);
@@ -220,7 +220,7 @@ static void test_quick(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_brute_force), cmocka_unit_test(test_fixed_parts),
-        cmocka_unit_test(test_no_filling),  cmocka_unit_test(test_straddling),
+        cmocka_unit_test(test_no_padding),  cmocka_unit_test(test_straddling),
         cmocka_unit_test(test_quick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

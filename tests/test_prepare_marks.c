@@ -1,5 +1,5 @@
 /* test_prepare_marks.c - marks in chat JSONL that say what is learnt or how it is written: obeyed or refused
- * wherever they stand; and escapes of JSON that are no characters. */
+ * wherever they stand; and escapes of JSON that are not characters. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -107,7 +107,7 @@ static const char *const HOSTILE[] = {
 enum { NUM_HOSTILE = sizeof HOSTILE / sizeof HOSTILE[0] };
 
 /* The whole script with hostile paths and values: the shell parses it, sets the variables to the very texts,
- * and runs nothing else.  The part behind the module lines is left out: it would start the job. */
+ * and runs nothing else.  The part after the module lines is left out: it would start the job. */
 static void test_hostile_script(void **state) {
     (void)state;
     for (int i = 0; i < NUM_HOSTILE; i++) {

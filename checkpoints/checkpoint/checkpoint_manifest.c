@@ -191,8 +191,8 @@ static int read_file(struct manifest *manifest, const json_t *entry, struct err 
         json_get_array(entry, "xxh3", &hashes, err) != 0)
         return -1;
     if (!good_name(name) || size_bytes < 0 || has_file(manifest, name))
-        return err_set(err, "file '%.200s' of %lld bytes is listed twice or no file of a checkpoint", name,
-                       (long long)size_bytes);
+        return err_set(err, "file '%.200s' of %lld bytes is listed twice or is not a file of a checkpoint",
+                       name, (long long)size_bytes);
     return read_hashes(manifest_add(manifest, name, size_bytes), hashes, err);
 }
 

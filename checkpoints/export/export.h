@@ -7,7 +7,7 @@ enum export_type { EXPORT_F32, EXPORT_F16, EXPORT_BF16, EXPORT_Q8_0 };
 
 /* export_gguf - config, tokenizer, chat template and weights into one file, by way of path.partial and a
  * rename; an existing file is replaced.  Refused with a reason: what GGUF or llama.cpp cannot express,
- * weights that are no numbers.  notes (may be NULL): a malloc'ed text of whole lines with what the user
+ * weights that are not finite.  notes (may be NULL): a malloc'ed text of whole lines with what the user
  * should know, or NULL for nothing. Returns 0, or -1 with err set and nothing left behind. */
 int export_gguf(const struct weights *weights, const char *path, enum export_type type, char **notes,
                 struct err *err);

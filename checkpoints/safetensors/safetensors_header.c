@@ -123,7 +123,7 @@ static int by_offset(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-/* check_chain - no hole, no overlap, nothing behind the last one. */
+/* check_chain - no hole, no overlap, nothing after the last one. */
 static int check_chain(const struct st_tensor *tensors, int64_t count, int64_t data_bytes, struct err *err) {
     int64_t at = 0;
     for (int64_t i = 0; i < count; i++) {

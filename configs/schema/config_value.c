@@ -59,7 +59,7 @@ static const char *choice_name(const struct config_key *key, int value) {
     for (const struct config_choice *choice = key->choices; choice->name; choice++)
         if (choice->value == value)
             return choice->name;
-    die("key '%s' holds %d, which is none of its choices", key->name, value);
+    die("key '%s' holds %d, which is not one of its choices", key->name, value);
 }
 
 /* quoted_text - in double quotes with YAML's escapes, so that any text comes back as it was. */
@@ -99,7 +99,7 @@ char *config_value_text(const struct config_key *key, const void *values) {
         const char *text = *(char *const *)place;
         return text ? quoted_text(text) : xstrdup("null");
     }
-    case KEY_PATH: { /* read again it is the same path: its dollar signs are no variables */
+    case KEY_PATH: { /* read again it is the same path: its dollar signs are not variables */
         const char *path = *(char *const *)place;
         char *escaped = path ? config_path_escape(path) : NULL;
         char *text = escaped ? quoted_text(escaped) : xstrdup("null");

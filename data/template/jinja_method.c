@@ -82,7 +82,7 @@ int jinja_method(struct jinja_run *run, const struct jinja_value *object, const 
     if (object->kind == JINJA_DICT && object->dict->has_order && args->count == 0 &&
         (strcmp(name, "items") == 0 || strcmp(name, "keys") == 0)) {
         *result = name[0] == 'i' ? value_pairs(run, object->dict) : value_names(run, object->dict);
-        result->kind = JINJA_STREAM; /* Python's views are no lists */
+        result->kind = JINJA_STREAM; /* Python's views are not lists */
         return 0;
     }
     size_t i = 0, count = sizeof METHODS / sizeof METHODS[0];

@@ -66,7 +66,7 @@ static bool is_in_list(const struct jinja_value *value, const struct jinja_value
     return false;
 }
 
-/* test_other - the tests of one argument; -2: it is none of them. */
+/* test_other - the tests of one argument; -2: it is not one of them. */
 static int test_other(const char *name, const struct jinja_value *value, const struct jinja_value *other,
                       bool *result) {
     static const char *const equal[] = {"equalto", "eq", "==", "ne", "!="};

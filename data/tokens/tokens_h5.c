@@ -212,7 +212,8 @@ int token_facts_of_hdf5(const char *path, int64_t file_bytes, struct token_facts
     if (child < 0) {
         close(ends[0]);
         close(ends[1]);
-        return err_set(err, "cannot read token file '%s': no second process: %s", path, strerror(errno));
+        return err_set(err, "cannot read token file '%s': cannot start a second process: %s", path,
+                       strerror(errno));
     }
     if (child == 0)
         work_in_child(path, ends[1]);

@@ -17,7 +17,7 @@ export ATELIER_COMMIT
 case :$PATH: in *":$root/bin:"*) ;; *) export PATH="$root/bin:$PATH" ;; esac
 
 # What a module or a shell set for another MPI steers this one, too: OMPI_MCA_pml=ucx names a plug-in that is not here and
-# ends MPI_Init, PMIX_MCA_psec=munge ends PMIx.  All of it is dropped but what is no matter of plug-ins and what
+# ends MPI_Init, PMIX_MCA_psec=munge ends PMIx.  All of it is dropped but what has nothing to do with plug-ins and what
 # ATELIER_KEEP names.  Ranks of the bundle's own mpirun find what that has set for them.
 kept=" OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM OMPI_MCA_rmaps_base_oversubscribe OMPI_MCA_orte_execute_quiet
  OMPI_MCA_mpi_yield_when_idle PRTE_ALLOW_RUN_AS_ROOT PRTE_ALLOW_RUN_AS_ROOT_CONFIRM ${ATELIER_KEEP:-} "

@@ -189,7 +189,7 @@ static int usage(void) {
     return -1;
 }
 
-/* parse_value - an option with a value; false when it is none of them, or the value is no good. */
+/* parse_value - an option with a value; false when it is not one of them, or the value cannot be used. */
 static bool parse_value(struct bench *b, const char *option, const char *value) {
     if (strcmp(option, "--shape") == 0) {
         b->shape = value;

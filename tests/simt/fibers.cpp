@@ -94,7 +94,7 @@ static thread *pick_ready(cluster &c) {
     if (c.order == IN_ORDER)
         return next_ready(c, here);
     size_t start = random_below((uint32_t)c.threads.size());
-    if (c.order == ANY_READY) /* who waited may be right behind: as good a race as any */
+    if (c.order == ANY_READY) /* who waited may be next: as good a race as any */
         return c.woken && c.woken->run_state == READY && start % 2 ? c.woken : next_ready(c, start);
     const warp &mine = *current->warp;
     size_t begin = (size_t)(mine.first - c.threads.data());

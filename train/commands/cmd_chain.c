@@ -147,7 +147,7 @@ static int save(const struct chain *chain, const char *run_folder) {
     struct err err;
     if (chain_save(chain, run_folder, &err) == 0)
         return 0;
-    say("error: the chain ends here, for its limits cannot be kept: %s", err.text);
+    say("error: the chain ends here, because its limits cannot be kept: %s", err.text);
     return -1;
 }
 
@@ -203,7 +203,7 @@ static int begin(struct chain *chain, const char *run_folder) {
         return save(chain, run_folder) == 0 ? EXIT_NOTHING_TO_DO : EXIT_FAULT;
     }
     if (moment.preempted)
-        say("the start before was preempted: it does not count");
+        say("the previous start was preempted: it does not count");
     prologue_clear(run_folder);
     say("job %s, start %lld of at most %lld, from step %lld of %lld", moment.job_id,
         (long long)chain_num_starts(chain), (long long)chain->max_jobs, (long long)moment.newest_step,

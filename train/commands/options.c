@@ -92,7 +92,7 @@ static int store(const struct reading *reading, const struct option *option, con
         return 0;
     case OPTION_CHOICE:
         if (!is_choice(option->value, text))
-            return err_set(err, "%s: '%s' is none of %s", option->name, text, option->value);
+            return err_set(err, "%s: '%s' is not one of %s", option->name, text, option->value);
         *(const char **)field = text;
         return 0;
     case OPTION_TEXT:

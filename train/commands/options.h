@@ -36,7 +36,7 @@ struct option {
 };
 
 /* options_read - fill words, a zeroed struct, from the command line.  An argument that is a choice and is not required is
- * passed over where the word is none of its choices.  Returns 0, or -1 with err set: unknown option (the nearest is
+ * passed over where the word is not one of its choices.  Returns 0, or -1 with err set: unknown option (the nearest is
  * named), an option given twice, without its value or with one it does not take, not a number, out of range, not one of
  * the choices, one argument too many, a required one that is missing. */
 int options_read(const struct option *options, int num_options, void *words, int argc, char **argv,

@@ -367,7 +367,7 @@ static json_t *describe_folder(const char *folder, enum verify verify, struct er
     return NULL;
 }
 
-/* describe_run - the newest checkpoint of a folder that is none itself. */
+/* describe_run - the newest checkpoint of a folder that is not one itself. */
 static json_t *describe_run(const char *folder, enum verify verify, struct err *err) {
     int64_t step = 0;
     struct err why = {""};

@@ -40,8 +40,9 @@ struct buffers {
 };
 
 static int too_large(size_t size_bytes, struct err *err) {
-    return err_set(err, "no %zu bytes on the device for a measurement: another program may be using it",
-                   size_bytes);
+    return err_set(
+        err, "cannot allocate %zu bytes on the device for a measurement: another program may be using it",
+        size_bytes);
 }
 
 static int buffers_take(struct buffers *buffers, struct device *device, size_t size_bytes, struct err *err) {
@@ -88,7 +89,9 @@ int measure_host_link(struct device *device, size_t size_bytes, double *up_bytes
     if (!status) {
         buffers.host = device_allocate_host(device, size_bytes);
         if (!buffers.host)
-            status = err_set(err, "no %zu bytes of pinned host memory: is 'ulimit -l' small", size_bytes);
+            status = err_set(
+                err, "cannot allocate %zu bytes of pinned host memory: raise 'ulimit -l' where it is small",
+                size_bytes);
     }
     if (!status) {
         memset(buffers.host, 1, size_bytes);

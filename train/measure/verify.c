@@ -33,6 +33,7 @@ static float *logits_of(const char *path, int64_t *vocab_size, struct err *err) 
     return logits;
 }
 
+/* allowed - the relative difference of logits that rounding to the storage type explains. */
 static double allowed(enum export_type type) {
     switch (type) {
     case EXPORT_F32:
@@ -58,6 +59,16 @@ static int check_finite(const char *path, const float *logits, int64_t count, st
     return 0;
 }
 
+/* relative_difference - root mean square of got - want over that of want. */
+static double relative_difference(const float *got, const float *want, int64_t count) {
+    double error = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        error += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+        norm += (double)want[i] * (double)want[i];
+    }
+    return norm > 0 ? sqrt(error / norm) : sqrt(error);
+}
+
 int export_check(const char *source, const char *written, enum export_type type, double *difference,
                  struct err *err) {
     int64_t vocab_size = 0, written_vocab_size = 0;
@@ -69,22 +80,16 @@ int export_check(const char *source, const char *written, enum export_type type,
                 (long long)vocab_size);
     } else if (got && check_finite(source, want, CHECK_TOKENS * vocab_size, err) == 0 &&
                check_finite(written, got, CHECK_TOKENS * vocab_size, err) == 0) {
-        double error = 0, norm = 0;
-        for (int64_t i = 0; i < CHECK_TOKENS * vocab_size; i++) {
-            error += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
-            norm += (double)want[i] * (double)want[i];
-        }
-        double relative = norm > 0 ? sqrt(error / norm) : sqrt(error);
+        double relative = relative_difference(got, want, CHECK_TOKENS * vocab_size);
         if (difference)
             *difference = relative;
         status =
             relative <= allowed(type)
                 ? 0
-                : err_set(
-                      err,
-                      "'%s' does not say what '%s' says: logits differ by %.3g (relative), at most %.3g was "
-                      "expected; do not use it",
-                      written, source, relative, allowed(type));
+                : err_set(err,
+                          "exported model '%s' does not match its source '%s': their logits differ by %.3g "
+                          "(relative), at most %.3g was expected; do not use it",
+                          written, source, relative, allowed(type));
     }
     free(want);
     free(got);

@@ -1,4 +1,4 @@
-/* verify.h - the check after an export: the written model must say what the source says. */
+/* verify.h - the check after an export: the written model's logits must be the source's. */
 #pragma once
 
 #include "checkpoints/export/export.h"

@@ -22,7 +22,7 @@ static int unit_of(const struct params *params, struct param param, enum param_p
 static enum storage storage_of(const struct params_setup *setup, struct param param) {
     enum storage storage = setup->storage ? setup->storage[param_slot(setup->model, param)] : STORAGE_TRAINED;
     CHECK(storage != STORAGE_QUANTISED,
-          "a tensor of role %d shall be kept quantised, which nothing makes yet", (int)param.role);
+          "quantised storage was asked for a tensor of role %d, and nothing makes it yet", (int)param.role);
     return storage;
 }
 
@@ -264,7 +264,7 @@ void params_plan(struct params *params, const struct params_setup *setup) {
     params->arena_comm.name = "gather and reduce buffers";
     params->arena_offloaded.name = "masters and optimizer in host memory";
     params->arena_offloaded.on_host = true;
-    CHECK(setup->optimizer || !setup->trains, "parameters are trained, but by no optimizer");
+    CHECK(setup->optimizer || !setup->trains, "parameters are to be trained, but no optimizer is set");
     layout_units(params);
     params->setup.storage = NULL; /* the caller's: it need not live on */
     place_all(params);

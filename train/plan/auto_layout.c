@@ -94,6 +94,6 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
              : "the smallest, though it does not fit: %.2f of %.2f GiB",
         gib_of(best.memory.device), gib_of(plan_room_bytes(ranks->machine)));
     if (freedom.replicas && ranks->per_node <= 0)
-        add(why, "; one replica, for the nodes have different numbers of ranks");
+        add(why, "; one replica, because the nodes have different numbers of ranks");
     return fits;
 }

@@ -26,7 +26,7 @@ static void print_ranks(const struct run_plan *plan) {
         (long long)plan->proposal.micro_sequences, recompute_name(plan->proposal.recompute),
         dtype_name(plan->config.train.compute));
     if (plan->padding > 0.02)
-        printf("             %.0f %% of what is computed is filling: the ranks times micro_sequences do not "
+        printf("             %.0f %% of what is computed is padding: the ranks times micro_sequences do not "
                "divide the "
                "batch\n",
                100 * plan->padding);

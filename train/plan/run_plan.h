@@ -37,7 +37,7 @@ struct run_plan {
     int64_t num_saves, num_jobs; /* jobs: 1 where there is no limit */
     double billed_hours;
     double kwh;     /* with the building; 0: not known */
-    double padding; /* share of the computed sequences that are filling */
+    double padding; /* share of the computed sequences that is padding */
     struct plan_disk disk;
     struct advice advice[MAX_ADVICE];
     int num_advice;

@@ -88,7 +88,7 @@ struct guard *guard_begin(struct marks *marks, const char *what, enum mark_stage
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int status = pthread_create(&guard->thread, NULL, watch_over, guard);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    CHECK(status == 0, "no thread to watch over '%s': raise 'ulimit -u'", what);
+    CHECK(status == 0, "cannot start the thread that watches '%s': raise 'ulimit -u'", what);
     return guard;
 }
 

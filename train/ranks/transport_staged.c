@@ -203,7 +203,7 @@ int transport_staged_open(struct transport *transport, struct err *err) {
         staged_release(staged, device);
         return err_set(
             err,
-            "no %lld bytes of pinned host memory on %lld of %d ranks: free memory on those hosts, or "
+            "cannot allocate %lld bytes of pinned host memory on %lld of %d ranks: free memory on those hosts, or "
             "raise 'ulimit -l'",
             (long long)room_bytes, (long long)num_failed, comm_num_ranks(comm));
     }

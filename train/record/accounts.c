@@ -20,7 +20,7 @@ static void open_root(struct accounts *accounts, const struct config *config) {
     struct err err = {""};
     accounts->keeps = ledger_open(&accounts->ledger, config->run.folder, &err) == 0;
     if (!accounts->keeps)
-        warn("hours and energy of this run are not written down: %s", err.text);
+        warn("hours and energy of this run are not recorded: %s", err.text);
     /* Where this process computes, not where the run file was meant to be submitted. */
     if (site_profile_here(&accounts->site, config->slurm.site, &err) != 0)
         warn("energy is not turned into CO2: %s", err.text);
@@ -82,7 +82,7 @@ void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens, st
     entry->gpu_joules = joules[0];
     entry->host_joules = joules[1];
     if (ledger_save(&accounts->ledger, &err) != 0) {
-        warn("hours and energy of this run are no longer written down: %s", err.text);
+        warn("hours and energy of this run are no longer recorded: %s", err.text);
         accounts->keeps = false;
     }
 }

@@ -180,7 +180,7 @@ static json_t *earlier_provenance(const char *folder) {
         earlier = NULL;
     }
     if (!earlier && path_exists(path))
-        warn("what the base model was made of is not told on: %s", why.text);
+        warn("the provenance of the base model is left out: %s", why.text);
     free(path);
     json_object_del(earlier, "config"); /* of another run: only its outcome matters here */
     return earlier;

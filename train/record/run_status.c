@@ -53,7 +53,7 @@ static void take_step(struct run_status *status, struct recent *recent, const js
     bool learnt =
         json_get_string_or(object, "skipped", "", &skipped, NULL) != 0 || strcmp(skipped, "no targets") != 0;
     if (json_get_double(object, "loss", &status->loss, NULL) != 0 && learnt)
-        status->loss = NAN; /* written as null where it was no number */
+        status->loss = NAN; /* written as null where it was not finite */
     if (json_get_double_or(object, "seconds", 0, &seconds, NULL) != 0 ||
         json_get_int_or(object, "tokens", 0, &tokens, NULL) != 0 || !(seconds > 0))
         return;

@@ -26,7 +26,7 @@ struct control {
     const struct run_lock *lock; /* borrowed; the root's */
     struct walltime walltime;    /* of the root */
     double started_s;
-    double looked_s;       /* when the root looked last, in what may be left off */
+    double looked_s;       /* when the root looked last, in what may be cut short */
     double step_s, save_s; /* measured: the last step, the last save (0: none yet) */
     int64_t saved_step;    /* after which the last save was */
     int64_t save_every;    /* steps between two saves; 0: none before the end; -1: not known yet */
@@ -47,7 +47,7 @@ bool control_stops_at_once(struct comm *comm);
 /* control_ask - after a step that took step_s.  Collective. */
 enum request control_ask(struct control *control, double step_s, struct comm *comm);
 
-/* control_cuts_short - in the middle of what may be left off, a validation: why the run must end now, or
+/* control_cuts_short - in the middle of what may be cut short, a validation: why the run must end now, or
  * REQUEST_NOTHING.  Cheap: the root looks for files and at the clock once a second.  Collective. */
 enum request control_cuts_short(struct control *control, struct comm *comm);
 bool request_ends(enum request request);

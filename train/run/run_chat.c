@@ -34,7 +34,7 @@ static int first_chat(const struct loader *loader, const struct token_chat **fir
     return 0;
 }
 
-/* tell_end - the end token, where it was none so far. */
+/* tell_end - the end token, where there was none so far. */
 static void tell_end(struct run_chat *chat, const struct model_config *before) {
     char others[96] = "";
     for (int i = 0; i < before->num_eos; i++) {

@@ -160,7 +160,7 @@ static int open_lock(const char *path, const char *run_folder, struct err *err) 
     if (file < 0 && errno == ENOENT) {
         file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
         if (file >= 0 && stat(run_folder, &folder) == 0 && fchmod(file, 0644 | (folder.st_mode & 0022)) != 0)
-            warn("'%s' cannot be given the folder's rights: %s", path, strerror(errno));
+            warn("cannot give '%s' the folder's permissions: %s", path, strerror(errno));
     }
     if (file < 0 && errno == EACCES)
         file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -206,7 +206,7 @@ static void write_owner(int file, enum run_work work) {
     struct run_owner me = myself();
     char *line = owner_line(&me, work);
     if (ftruncate(file, 0) == 0 && pwrite(file, line, strlen(line), 0) < 0)
-        warn("who has the run folder is not written down: %s", strerror(errno));
+        warn("cannot record which process holds the run folder: %s", strerror(errno));
     free(line);
 }
 

@@ -218,12 +218,12 @@ static bool train_step(struct trainer *t) {
     return true;
 }
 
-/* leaves_off - whether a validation is left off: it may take longer than the time that is left to save. */
+/* leaves_off - whether a validation is cut short: it may take longer than the time that is left to save. */
 static bool leaves_off(struct trainer *t) {
     enum request request = control_cuts_short(&t->control, t->comm);
     if (request == REQUEST_NOTHING)
         return false;
-    metrics_note(t->metrics, "step %lld: the validation is left off, because of %s", (long long)t->step,
+    metrics_note(t->metrics, "step %lld: the validation is cut short, because of %s", (long long)t->step,
                  request_name(request));
     t->valid_loss = NAN;
     return true;
@@ -348,7 +348,7 @@ static int tell_done(const struct trainer *t) {
         diagnostics_print(&t->resume.said);
         if (suspect)
             printf(
-                "'%s' is not done well: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an "
+                "'%s' did not end well: all %lld steps are trained, but '%s' is marked suspect: %s; go back to an "
                 "earlier checkpoint and change what made it go wrong (a lower optimizer.learning_rate, other data), "
                 "or choose another run.folder\n",
                 t->given->run.folder, (long long)t->resume.step, t->resume.checkpoint, suspect);

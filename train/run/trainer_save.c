@@ -84,7 +84,7 @@ static void first_reason(struct comm *comm, const struct err *mine, char *text, 
 
 /* choose_type - training may have carried weights beyond the range of the type of the model files.  The state
  * must not be lost for that in the night, and infinity must not be written: the model files are f32 from here
- * on, and it is said. Returns false on all ranks where weights are no numbers: such a state is not worth the
+ * on, and it is said. Returns false on all ranks where weights are not finite: such a state is not worth the
  * place of a good one. */
 static bool choose_type(struct trainer *t) {
     struct err err = {""};
