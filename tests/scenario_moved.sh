@@ -44,7 +44,7 @@ for ranks in 0 2; do
         expect_no_process
         expect_output "^error: '$folder' is not this run's folder any more: that was moved to '/.*/$moved', and (nothing|another folder|what) stands there"
         expect "lines that name the places" 1 "$(grep -c "is not this run's folder" "$log")"
-        expect_output '^outcome +ended, for its folder was moved or removed$'
+        expect_output '^outcome +ended, because its folder was moved or removed$'
         expect_untouched "$what" "$folder"
     done
     say "moved under $ranks ranks (0: started alone), with nothing, a folder or another run in its place: ended, nothing touched"

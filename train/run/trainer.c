@@ -218,8 +218,8 @@ static bool train_step(struct trainer *t) {
     return true;
 }
 
-/* leaves_off - whether a validation is cut short: it may take longer than the time that is left to save. */
-static bool leaves_off(struct trainer *t) {
+/* is_cut_short - a validation, said in the log: it may take longer than the time that is left to save. */
+static bool is_cut_short(struct trainer *t) {
     enum request request = control_cuts_short(&t->control, t->comm);
     if (request == REQUEST_NOTHING)
         return false;
@@ -241,7 +241,7 @@ static bool validate(struct trainer *t) {
         num_samples = t->config->valid.sequences;
     for (int64_t first = 0; first < num_samples; first += t->valid_feed.batch_sequences) {
         struct err err = {""};
-        if (leaves_off(t))
+        if (is_cut_short(t))
             return true;
         int status = feed_eval(&t->valid_feed, t->data.valid, first, num_samples, &err);
         if (!comm_all_ok(t->comm, status, &err))
@@ -327,7 +327,7 @@ static const char *outcome_text(const struct trainer *t, int code, char *text, s
                                 : ", but ",
                  d->is_diverged ? reason : nothing);
     else if (t->lost_folder)
-        snprintf(text, room_bytes, "ended, for its folder was moved or removed");
+        snprintf(text, room_bytes, "ended, because its folder was moved or removed");
     else if (t->met_no_number)
         snprintf(text, room_bytes, "diverged: a loss or a gradient is not finite");
     else if (d->is_diverged || (at_end && divergence_at_end(d, t->valid_loss)))

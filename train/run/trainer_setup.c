@@ -1,5 +1,5 @@
-/* trainer_setup.c - opening a run: trainer_open is the page to read.  Each step is one call on all ranks and ends in an
- * agreement, so that no rank ever goes on alone. */
+/* trainer_setup.c - opening a run: the page to read is the last one, trainer_open and the three functions above it.  Each
+ * step is one call on all ranks and ends in an agreement, so that no rank ever goes on alone. */
 #include "train/run/trainer_setup.h"
 
 #include <math.h>
@@ -217,29 +217,41 @@ static void open_control(struct trainer *t) {
         metrics_note(t->metrics, "warning: '%s' is marked suspect: %s", from, reason);
 }
 
-bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm) {
-    begin(t, given, comm);
-    /* What is wrong with the inputs is said before anything of the run folder is touched. */
-    if (!run_folder_enter(&t->lock, given->run.folder, comm) || !resume_open(&t->resume, given, comm) ||
-        t->resume.is_done)
-        return false;
-    if (!run_source_open(&t->source, &t->model_config, given, &t->resume, comm) ||
-        !run_data_open(&t->data, given, t->model_config.vocab_size, comm) ||
-        !run_source_match(&t->source, &t->model_config, given, &t->data, comm))
-        return false;
-    if (!read_state(t) || !resume_check_data(&t->resume, given, t->data.train, t->data.valid, comm))
-        return false;
-    if (!open_log(t))
-        return false;
-    /* The machine decides the layout, the layout the memory; then the weights come in. */
-    if (!take_device(t) || !take_memory(t) || !probe_run(&t->auto_layout, &t->rank, comm, t->metrics))
-        return false;
+/* --- the page to read --- */
+
+/* find_inputs - from the run file: lock, resume (the checkpoint to go on from, if any), model_config, source and data,
+ * compared with each other and with the checkpoint; then step and the counters.  Nothing of the run folder is written
+ * yet: what is wrong with the inputs leaves it as it was. */
+static bool find_inputs(struct trainer *t) {
+    const struct config *given = t->given;
+    struct comm *comm = t->comm;
+    return run_folder_enter(&t->lock, given->run.folder, comm) && resume_open(&t->resume, given, comm) &&
+           !t->resume.is_done && run_source_open(&t->source, &t->model_config, given, &t->resume, comm) &&
+           run_data_open(&t->data, given, t->model_config.vocab_size, comm) &&
+           run_source_match(&t->source, &t->model_config, given, &t->data, comm) && read_state(t) &&
+           resume_check_data(&t->resume, given, t->data.train, t->data.valid, comm);
+}
+
+/* take_machine - from model_config: rank and config (the machine decides the layout), params and model, which are empty
+ * yet (the layout decides the memory); whether the ranks reach each other as fast as they should. */
+static bool take_machine(struct trainer *t) {
+    return take_device(t) && take_memory(t) && probe_run(&t->auto_layout, &t->rank, t->comm, t->metrics);
+}
+
+/* fill_memory - from resume or source: weights, masters and states in params, what they were made of in provenance; the
+ * feeds; and with all of that the rehearsal of the matrix products. */
+static bool fill_memory(struct trainer *t) {
     if (!load_state(t) || !open_provenance(t))
         return false;
     open_feeds(t);
-    if (!gemm_choices_complete(t))
+    return gemm_choices_complete(t);
+}
+
+bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm) {
+    begin(t, given, comm);
+    if (!find_inputs(t) || !open_log(t) || !take_machine(t) || !fill_memory(t))
         return false;
-    open_control(t);
+    open_control(t); /* the clock runs, and the first samples are read ahead */
     feed_start(&t->feed, t->data.train, t->step - t->resume.data_start);
     return true;
 }
