@@ -145,175 +145,6 @@ static int eval_slice(struct jinja_run *run, const struct node *node, struct jin
     return 0;
 }
 
-/* --- operators --- */
-
-static int eval_in(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b,
-                   bool *is_in) {
-    *is_in = false;
-    if (b->kind == JINJA_STRING && a->kind == JINJA_STRING) {
-        *is_in = a->count == 0 || memmem(b->bytes, b->count, a->bytes, a->count) != NULL;
-        return 0;
-    }
-    if (b->kind == JINJA_DICT && a->kind == JINJA_STRING) {
-        *is_in = dict_find_text(b->dict, a) != NULL;
-        return 0;
-    }
-    if (b->kind != JINJA_LIST && b->kind != JINJA_UNDEFINED)
-        return err_set(run->err, "'in' with %s is not supported", value_kind_name(b));
-    for (size_t i = 0; b->kind == JINJA_LIST && i < b->count; i++)
-        *is_in = *is_in || value_equal(a, &b->list[i]);
-    return 0;
-}
-
-static int eval_sum(struct jinja_run *run, const char *sign, const struct jinja_value *a,
-                    const struct jinja_value *b, struct jinja_value *value) {
-    if (a->kind == JINJA_LIST && b->kind == JINJA_LIST && sign[0] == '+' && a->sequence == SEQUENCE_LIST &&
-        b->sequence == SEQUENCE_LIST) {
-        *value = value_list(run, a->count + b->count);
-        memcpy(value->list, a->list, a->count * sizeof *a->list);
-        memcpy(value->list + a->count, b->list, b->count * sizeof *b->list);
-        value->count = a->count + b->count;
-        return 0;
-    }
-    bool are_numbers =
-        (a->kind == JINJA_INT || a->kind == JINJA_BOOL) && (b->kind == JINJA_INT || b->kind == JINJA_BOOL);
-    bool divides = sign[0] == '%' || strcmp(sign, "//") == 0;
-    int64_t x = a->number, y = b->number, result = 0;
-    if (!are_numbers || strcmp(sign, "/") == 0 || (divides && y <= 0) || (divides && x < 0) ||
-        (sign[0] == '+' && __builtin_add_overflow(x, y, &result)) ||
-        (sign[0] == '-' && __builtin_sub_overflow(x, y, &result)) ||
-        (sign[0] == '*' && __builtin_mul_overflow(x, y, &result))) {
-        bool is_missing = a->kind == JINJA_UNDEFINED;
-        const struct jinja_value *odd = is_missing ? a : b;
-        return err_set(run->err, "'%s' of %s and %s%s%.60s is not supported", sign, value_kind_name(a),
-                       value_kind_name(b), odd->kind == JINJA_UNDEFINED && odd->bytes ? ": " : "",
-                       odd->kind == JINJA_UNDEFINED && odd->bytes ? odd->bytes : "");
-    }
-    *value = value_int(!divides ? result : sign[0] == '%' ? x % y : x / y);
-    return 0;
-}
-
-/* eval_join - '~', and '+' of whatever has a sum. */
-static int eval_join(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
-    struct jinja_value a, b;
-    if (jinja_eval_rope(run, node->a, &a) != 0 || jinja_eval_rope(run, node->b, &b) != 0)
-        return -1;
-    if (node->name[0] == '+' && (a.kind != JINJA_STRING || b.kind != JINJA_STRING))
-        return eval_sum(run, node->name, &a, &b, value);
-    if (value_to_string(run, &a, &a) != 0 || value_to_string(run, &b, &b) != 0)
-        return -1;
-    if (a.count + b.count > run->max_bytes)
-        return err_set(run->err, "the template takes too much memory");
-    *value = value_join(run, &a, &b);
-    return 0;
-}
-
-static int eval_binary(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
-    const char *sign = node->name;
-    struct jinja_value a, b;
-    bool is = false;
-    if (sign[0] == '~' || sign[0] == '+')
-        return eval_join(run, node, value);
-    if (jinja_eval(run, node->a, &a) != 0 || jinja_eval(run, node->b, &b) != 0)
-        return -1;
-    if (strcmp(sign, "==") == 0 || strcmp(sign, "!=") == 0) {
-        *value = value_bool(value_equal(&a, &b) == (sign[0] == '='));
-        return 0;
-    }
-    if (strcmp(sign, "in") == 0 || strcmp(sign, "not in") == 0) {
-        if (eval_in(run, &a, &b, &is) != 0)
-            return -1;
-        *value = value_bool(is == (sign[0] == 'i'));
-        return 0;
-    }
-    if (sign[0] != '<' && sign[0] != '>')
-        return eval_sum(run, sign, &a, &b, value);
-    if ((a.kind != JINJA_INT && a.kind != JINJA_BOOL) || (b.kind != JINJA_INT && b.kind != JINJA_BOOL))
-        return err_set(run->err, "'%s' of %s and %s is not supported", sign, value_kind_name(&a),
-                       value_kind_name(&b));
-    bool is_less = sign[0] == '<' ? a.number < b.number : a.number > b.number;
-    *value = value_bool(is_less || (sign[1] == '=' && a.number == b.number));
-    return 0;
-}
-
-/* --- what is called --- */
-
-static int eval_args(struct jinja_run *run, const struct node *list, struct jinja_args *args) {
-    *args = (struct jinja_args){.count = 0};
-    for (const struct node *arg = list; arg; arg = arg->next) {
-        if (args->count == JINJA_MAX_ARGS)
-            return err_set(run->err, "more than %d arguments are not supported", JINJA_MAX_ARGS);
-        args->keywords[args->count] = arg->keyword;
-        if (jinja_eval(run, arg, &args->values[args->count++]) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* give_args - the arguments of a macro become names in its scope. */
-static int give_args(struct jinja_run *run, const struct node *macro, const struct jinja_args *args) {
-    int num_given = 0, place = 0;
-    for (const struct node *param = macro->args; param; param = param->next, place++) {
-        struct jinja_value value = {.kind = JINJA_UNDEFINED, .bytes = param->keyword};
-        bool is_given = false;
-        for (int i = 0; i < args->count; i++) {
-            if (args->keywords[i] ? strcmp(args->keywords[i], param->keyword) != 0 : i != place)
-                continue;
-            if (is_given)
-                return err_set(run->err, "the macro '%.40s' with two values of '%.40s'", macro->name,
-                               param->keyword);
-            value = args->values[i];
-            is_given = true;
-            num_given++;
-        }
-        if (!is_given && param->a && jinja_eval(run, param->a, &value) != 0)
-            return -1;
-        dict_set(&run->pool, &run->scope->names, param->keyword, value);
-    }
-    return num_given == args->count
-               ? 0
-               : err_set(run->err, "the macro '%.40s' with other arguments than it takes", macro->name);
-}
-
-/* call_macro - its text; it sees what the template has, not what its caller has. */
-static int call_macro(struct jinja_run *run, const struct node *macro, const struct jinja_args *args,
-                      struct jinja_value *result) {
-    struct jinja_scope *caller = run->scope, *root = caller;
-    if (++run->num_calls > JINJA_MAX_CALLS)
-        return err_set(run->err, "more than %d macros inside each other are not supported", JINJA_MAX_CALLS);
-    while (root->outer)
-        root = root->outer;
-    struct jinja_scope scope = {.outer = root};
-    run->scope = &scope;
-    int status = give_args(run, macro, args);
-    if (status == 0)
-        status = run->run_apart(run, macro->body, result);
-    run->scope = caller;
-    run->num_calls--;
-    return status;
-}
-
-/* eval_call - of a function or of a method.  A field of a namespace is not a method. */
-static int eval_call(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
-    const struct node *callee = node->a;
-    struct jinja_args args;
-    struct jinja_value object;
-    if (eval_args(run, node->args, &args) != 0)
-        return -1;
-    if (callee->kind == NODE_NAME && !jinja_find(run, callee->name))
-        return jinja_function(run, callee->name, &args, value);
-    const struct jinja_value *named = callee->kind == NODE_NAME ? jinja_find(run, callee->name) : NULL;
-    if (named && named->kind == JINJA_MACRO)
-        return call_macro(run, named->macro, &args, value);
-    if (callee->kind != NODE_ATTRIBUTE)
-        return err_set(run->err, "this call is not supported");
-    if (jinja_eval(run, callee->a, &object) != 0)
-        return -1;
-    if (object.kind == JINJA_UNDEFINED)
-        return err_set(run->err, "'%.60s' is undefined", object.bytes ? object.bytes : "a value");
-    return jinja_method(run, &object, callee->name, &args, value);
-}
-
 /* asks_for_function - 'raise_exception is defined': the one thing that is said of a function. */
 static bool asks_for_function(const struct jinja_run *run, const struct node *node) {
     return node->kind == NODE_TEST && !node->args && node->a->kind == NODE_NAME &&
@@ -330,12 +161,12 @@ static int eval_named(struct jinja_run *run, const struct node *node, struct jin
         return 0;
     }
     if (node->kind == NODE_FILTER) {
-        if (jinja_eval_any(run, node->a, &object) != 0 || eval_args(run, node->args, &args) != 0)
+        if (jinja_eval_any(run, node->a, &object) != 0 || jinja_eval_args(run, node->args, &args) != 0)
             return -1;
         value_flatten(run, &object);
         return jinja_filter(run, node->name, &object, &args, value);
     }
-    if (jinja_eval(run, node->a, &object) != 0 || eval_args(run, node->args, &args) != 0)
+    if (jinja_eval(run, node->a, &object) != 0 || jinja_eval_args(run, node->args, &args) != 0)
         return -1;
     int status = jinja_test(run, node->name, &object, &args, &result);
     *value = value_bool(result);
@@ -427,7 +258,7 @@ static int eval_node(struct jinja_run *run, const struct node *node, struct jinj
     case NODE_SLICE:
         return eval_slice(run, node, value);
     case NODE_CALL:
-        return eval_call(run, node, value);
+        return jinja_call(run, node, value);
     case NODE_FILTER:
     case NODE_TEST:
         return eval_named(run, node, value);
@@ -440,7 +271,7 @@ static int eval_node(struct jinja_run *run, const struct node *node, struct jinj
     case NODE_NEGATE:
         return eval_negate(run, node, value);
     case NODE_BINARY:
-        return eval_binary(run, node, value);
+        return jinja_binary(run, node, value);
     default:
         die("a statement of kind %d as a value", (int)node->kind);
     }

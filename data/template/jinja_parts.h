@@ -190,6 +190,12 @@ struct jinja_args {
     int count;
 };
 
+/* jinja_binary - NODE_BINARY (jinja_operator.c).  jinja_call - NODE_CALL; jinja_eval_args - what stands between the
+ * brackets of a call, a filter or a test (jinja_call.c). */
+int jinja_binary(struct jinja_run *run, const struct node *node, struct jinja_value *value);
+int jinja_call(struct jinja_run *run, const struct node *node, struct jinja_value *value);
+int jinja_eval_args(struct jinja_run *run, const struct node *list, struct jinja_args *args);
+
 /* Parameters as Python has them: what is called with others is refused. */
 struct jinja_signature {
     const char *name;
