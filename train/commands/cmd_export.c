@@ -79,6 +79,7 @@ static int write_model(const struct export_words *words, enum export_type *type,
     if (!weights)
         return -1;
     const char *folder = weights_folder(weights);
+    weights_tell_storage(weights);
     int status = folder ? checkpoint_verify_weights(folder, 0, 1, err) : 0;
     if (status == 0)
         status = find_type(words->type, weights_config(weights)->dtype, type, err);

@@ -11,7 +11,6 @@
 /* start - the weights are open: parameters and model, loaded. */
 static int start(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
                  int num_threads, struct err *err) {
-    weights_tell_storage(session->weights);
     session->config = *weights_config(session->weights);
     if (max_positions == 0)
         max_positions = session->config.max_positions;
@@ -37,6 +36,7 @@ int session_open(struct session *session, const char *path, int64_t max_tokens, 
     const char *folder = session->weights ? weights_folder(session->weights) : NULL;
     if (!session->weights || (folder && checkpoint_verify_weights(folder, 0, 1, err) != 0))
         return -1;
+    weights_tell_storage(session->weights);
     return start(session, path, max_tokens, max_positions, num_threads, err);
 }
 
