@@ -69,6 +69,7 @@ tokenizers() {
 }
 
 run check_hf
+run check_published
 run compare_train
 run compare_muon
 run check_gguf

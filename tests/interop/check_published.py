@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""check_published.py - folders as they are published: a model of text and images, and matrices in FP8 and NF4.
+
+The model of text and images is made by transformers (Mistral3ForConditionalGeneration, random weights), saved by it, trained
+three steps and exported by atelier, and loaded again by AutoModelForImageTextToText: nothing missing, nothing unexpected,
+every tensor outside of the text decoder the same, the text decoder another one.  The FP8 folders hold what torch's own
+float8_e4m3fn makes; transformers dequantises them with the rule of its FineGrainedFP8Config.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import bitsandbytes
+import safetensors.torch
+import torch
+import transformers
+
+import atelier_tools as tools
+
+LOGITS_LIMIT = 1e-4
+VOCAB = 320
+TEXT = {"model_type": "mistral", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": VOCAB,
+        "max_position_embeddings": 256, "sliding_window": None, "initializer_range": 0.1, "tie_word_embeddings": False}
+VISION = {"model_type": "pixtral", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+          "num_attention_heads": 2, "image_size": 28, "patch_size": 14, "num_channels": 3}
+
+
+def make_wrapper(folder):
+    torch.manual_seed(3)
+    config = transformers.Mistral3Config(text_config=TEXT, vision_config=VISION, image_token_index=5,
+                                         tie_word_embeddings=False)
+    model = transformers.Mistral3ForConditionalGeneration(config).float().eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def load_wrapper(folder):
+    return transformers.AutoModelForImageTextToText.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32, local_files_only=True, output_loading_info=True)
+
+
+def train(model_folder, folder):
+    documents = tools.random_documents([60] * 20, VOCAB, seed=4)
+    tools.write_token_file(folder / "train.h5", documents, VOCAB, model_folder)
+    settings = {"run": {"folder": str(folder / "run")}, "model": {"path": str(model_folder)},
+                "data": {"train": str(folder / "train.h5"), "sequence_tokens": 64},
+                "train": {"steps": 3, "batch_sequences": 2, "compute": "f32"}}
+    (folder / "run.yaml").write_text(json.dumps(settings))
+    tools.run(tools.ATELIER, "train", folder / "run.yaml")
+    return folder / "run" / "step-000003"
+
+
+def is_text(name):
+    return "language_model" in name or name.startswith("lm_head")
+
+
+def check_wrapper(report, scratch):
+    base = scratch / "base"
+    original = make_wrapper(base)
+    tokens = tools.random_documents([40], VOCAB, seed=1)[0]
+    with torch.no_grad():
+        theirs = original(input_ids=torch.as_tensor(tokens)[None]).logits[0]
+    own = tools.program_logits(base, tokens)
+    report.near("logits of the text decoder", tools.max_difference(own, theirs), LOGITS_LIMIT)
+    trained = train(base, scratch)
+    exported = scratch / "hf"
+    tools.run(tools.ATELIER, "export", trained, "--to", "hf", "--type", "f32", "--out", exported)
+    before = original.state_dict()
+    for folder in trained, exported:
+        model, info = load_wrapper(folder)
+        report.expect(not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"],
+                      f"{folder.name}: no key missing, unexpected or of another shape")
+        after = model.state_dict()
+        others = [name for name in before if not is_text(name)]
+        report.expect(len(others) > 5 and all(torch.equal(before[name], after[name]) for name in others),
+                      f"{folder.name}: {len(others)} tensors outside of the text decoder, the same bits")
+        report.expect(all(not torch.equal(before[name], after[name]) for name in before if name.endswith("proj.weight")
+                          and is_text(name)), f"{folder.name}: the text decoder was trained")
+        with torch.no_grad():
+            theirs = model.eval()(input_ids=torch.as_tensor(tokens)[None]).logits[0]
+        report.near(f"{folder.name}: logits after training",
+                    tools.max_difference(tools.program_logits(folder, tokens), theirs), LOGITS_LIMIT)
+        report.notices("the model before training", tools.max_difference(own, theirs), LOGITS_LIMIT)
+
+
+def quantise(weight, block):
+    """The published form: values of float8_e4m3fn, and what they are to be multiplied by."""
+    rows, cols = weight.shape
+    high, wide = block or (rows, cols)
+    tiles = weight.reshape(rows // high, high, cols // wide, wide)
+    scale = tiles.abs().amax(dim=(1, 3)) / 448
+    values = (tiles / scale[:, None, :, None]).reshape(rows, cols).to(torch.float8_e4m3fn)
+    return values, scale if block else scale.reshape(())
+
+
+def their_weights(folder):
+    """What transformers reads from the FP8 folder, by its own rule, in f32."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True,
+        quantization_config=transformers.FineGrainedFP8Config(dequantize=True))
+    return model.state_dict()
+
+
+def check_fp8(report, scratch, block):
+    torch.manual_seed(5)
+    words = {key: value for key, value in TEXT.items() if key != "model_type"}
+    model = transformers.MistralForCausalLM(transformers.MistralConfig(**words)).to(torch.bfloat16)
+    folder = scratch / ("blocks" if block else "one")
+    model.save_pretrained(folder)
+    tensors = {}
+    for name, weight in model.state_dict().items():
+        tensors[name] = weight.contiguous()
+        if "_proj." in name:
+            tensors[name], scale = quantise(weight.float(), block)
+            tensors[name + "_scale_inv"] = scale.float().contiguous()
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": block and list(block)}
+    (folder / "config.json").write_text(json.dumps(config))
+    exported = scratch / (folder.name + "-hf")
+    tools.run(tools.ATELIER, "export", folder, "--to", "hf", "--type", "f32", "--out", exported)
+    got = safetensors.torch.load_file(exported / "model.safetensors")
+    expected = their_weights(folder)
+    report.expect(got.keys() == expected.keys() and all(torch.equal(got[name], expected[name].float()) for name in got),
+                  f"FP8, {'blocks' if block else 'one scale'}: {len(got)} tensors as transformers dequantises them")
+    name = "model.layers.1.mlp.up_proj.weight"
+    report.expect(not torch.equal(got[name], model.state_dict()[name].float()), "notices the values before FP8")
+
+
+def check_nf4(report, scratch, nested):
+    """The state that bitsandbytes itself packs; its dequantisation, in f32."""
+    torch.manual_seed(6)
+    words = {key: value for key, value in TEXT.items() if key != "model_type"}
+    model = transformers.MistralForCausalLM(transformers.MistralConfig(**words))
+    folder = scratch / f"nf4-{nested}"
+    model.save_pretrained(folder)
+    tensors, expected = {}, {}
+    for name, weight in model.state_dict().items():
+        tensors[name] = expected[name] = weight.contiguous()
+        if "_proj." in name:
+            packed, state = bitsandbytes.functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=nested)
+            tensors[name] = packed
+            tensors.update({f"{name}.{key}": value for key, value in state.as_dict(packed=True).items()})
+            expected[name] = bitsandbytes.functional.dequantize_4bit(packed, state)
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True,
+                                     "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": nested}
+    (folder / "config.json").write_text(json.dumps(config))
+    exported = scratch / (folder.name + "-hf")
+    tools.run(tools.ATELIER, "export", folder, "--to", "hf", "--type", "f32", "--out", exported)
+    got = safetensors.torch.load_file(exported / "model.safetensors")
+    # Double quantisation: the two add an offset in another order of operations, one rounding apart.
+    worst = max((tools.max_difference(got[name], expected[name]) / expected[name].abs().max().item()) for name in got)
+    report.near(f"NF4{', double' if nested else ''}: {len(got)} tensors as bitsandbytes dequantises them", worst, 2e-7)
+    name = "model.layers.1.mlp.up_proj.weight"
+    report.notices("the values before NF4", tools.max_difference(got[name], model.state_dict()[name]), 1e-3)
+
+
+def main():
+    report = tools.Report()
+    with tools.scratch() as scratch:
+        try:
+            check_wrapper(report, Path(scratch))
+            for block in None, (16, 32):
+                check_fp8(report, Path(scratch), block)
+            for nested in False, True:
+                check_nf4(report, Path(scratch), nested)
+        except tools.ProgramFailed as failure:
+            report.expect(False, str(failure))
+    return report.code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
