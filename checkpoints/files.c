@@ -215,9 +215,16 @@ int folder_remove(const char *path, struct err *err) {
     return io_failed(err, "remove", path, 0);
 }
 
-/* check_entry - a folder that may not be changed keeps what is in it. */
+/* check_entry - a folder that may not be changed keeps what is in it, and a file that is marked immutable or
+ * append-only (chattr +i, +a) stays even for root. */
 static int check_entry(const char *path, const struct stat *facts, int kind, struct FTW *place) {
+    struct statx marks;
     (void)facts, (void)place;
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, 0, &marks) == 0 &&
+        (marks.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND))) {
+        errno = EPERM;
+        return -1;
+    }
     if (kind == FTW_D || kind == FTW_DNR)
         return faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS);
     return 0;

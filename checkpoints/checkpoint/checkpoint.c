@@ -139,7 +139,7 @@ static int make_room(const struct checkpoint *cp) {
     if (keep_count < 1 || !cp->source.parent)
         return 0;
     return step_prune(cp->run_folder, cp->source.parent, keep_count > 1 ? keep_count - 1 : 1,
-                      cp->source.good_step);
+                      cp->source.good_step, cp->source.stuck);
 }
 
 static int64_t big_bytes(const struct checkpoint *cp) {
@@ -280,7 +280,7 @@ static void enter(const struct checkpoint *cp, const struct manifest *manifest) 
     if (lineage_append(cp->run_folder, manifest, &err) != 0)
         warn("the run's history is incomplete: %s", err.text);
     if (cp->source.keep_count > 0)
-        step_prune(cp->run_folder, &self, cp->source.keep_count, cp->source.good_step);
+        step_prune(cp->run_folder, &self, cp->source.keep_count, cp->source.good_step, cp->source.stuck);
 }
 
 int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text,

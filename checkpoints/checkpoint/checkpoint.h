@@ -40,6 +40,13 @@ struct checkpoint_id {
     char id[CHECKPOINT_ID_ROOM]; /* 16 hexadecimal digits; "": none */
 };
 
+/* Checkpoints that should go and cannot: each is told once, not at every save. */
+enum { CHECKPOINT_MAX_STUCK = 16 };
+struct checkpoint_stuck {
+    int64_t steps[CHECKPOINT_MAX_STUCK];
+    int count; /* further ones are not told */
+};
+
 /* What the model folder is made of besides the weights.  All borrowed; NULL where there is none. */
 struct checkpoint_source {
     const struct model_config *config;     /* dtype: of PART_MODEL */
@@ -58,6 +65,7 @@ struct checkpoint_source {
     const struct checkpoint_id *parent; /* the checkpoint that the state descends from; NULL: none */
     int keep_count;                     /* complete checkpoints of this line to keep; 0: all */
     int64_t good_step;                  /* beside them, the newest one at or before this step; 0: none */
+    struct checkpoint_stuck *stuck; /* those that could not be deleted and were told; NULL: told each time */
 };
 
 /* checkpoint_plan - the layout; the same on every rank.  with_state false: the model alone (a final export).
@@ -109,7 +117,8 @@ char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err);
 char *checkpoint_of_step(const char *run_folder, int64_t step, struct err *err);
 
 /* checkpoint_prune - root: of the line that leads to last, delete all but the newest keep_count. */
-void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count);
+void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count,
+                      struct checkpoint_stuck *stuck);
 
 /* checkpoint_identity - of a complete checkpoint, by its manifest.  checkpoint_last_saved - of the one that a
  * run saved last, there or not; its id is "" where there is no history.  Return 0, or -1 with err set. */

@@ -89,8 +89,9 @@ int step_install(const char *run_folder, int64_t step, const char *id, struct er
 /* step_prune (checkpoint_prune.c) - root: of the line that leads to last, delete the oldest complete checkpoints until keep_count
  * are left; never last itself, never one of another line, nor a younger one.  Beside these the newest one at
  * or before good_step stays (0: none is asked for).  What cannot be deleted stays under its name, with a
- * warning.  Returns how many were deleted. */
-int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count, int64_t good_step);
+ * warning where stuck does not know it.  Returns how many were deleted. */
+int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count, int64_t good_step,
+               struct checkpoint_stuck *stuck);
 
 /* The checkpoints that a run has saved, from its history.jsonl and from the manifests that are there. */
 struct lineage_entry {

@@ -18,7 +18,20 @@ static int spared_entry(const struct lineage *lineage, const bool *is_own, int k
     return num_newer >= keep_count ? spared : -1;
 }
 
-int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count, int64_t good_step) {
+/* tell_stuck - once for each checkpoint. */
+static void tell_stuck(struct checkpoint_stuck *stuck, int64_t step, const struct err *why) {
+    for (int i = 0; stuck && i < stuck->count; i++)
+        if (stuck->steps[i] == step)
+            return;
+    if (stuck && stuck->count == CHECKPOINT_MAX_STUCK)
+        return;
+    if (stuck)
+        stuck->steps[stuck->count++] = step;
+    warn("an old checkpoint stays: %s", why->text);
+}
+
+int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count, int64_t good_step,
+               struct checkpoint_stuck *stuck) {
     struct lineage lineage;
     struct step_list list;
     struct err err;
@@ -43,7 +56,7 @@ int step_prune(const char *run_folder, const struct checkpoint_id *last, int kee
                 list.steps[s].state != STEP_COMPLETE || i == tip || i == spared)
                 continue;
             if (step_remove(run_folder, list.steps[s], &err) != 0)
-                warn("an old checkpoint stays: %s", err.text);
+                tell_stuck(stuck, list.steps[s].step, &err);
             else
                 num_deleted++;
             num_there--;
@@ -55,6 +68,7 @@ int step_prune(const char *run_folder, const struct checkpoint_id *last, int kee
     return num_deleted;
 }
 
-void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count) {
-    step_prune(run_folder, last, keep_count, 0);
+void checkpoint_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count,
+                      struct checkpoint_stuck *stuck) {
+    step_prune(run_folder, last, keep_count, 0, stuck);
 }

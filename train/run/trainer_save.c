@@ -117,7 +117,7 @@ void trainer_confirm(struct trainer *t) {
     if (!t->has_to_prune || t->divergence.num_out > 0 || t->divergence.good_step < t->parent.step)
         return;
     if (owns_folder(&t->lock)) /* what stands there may be another's; control_ask says so */
-        checkpoint_prune(t->config->run.folder, &t->parent, (int)t->config->checkpoint.keep);
+        checkpoint_prune(t->config->run.folder, &t->parent, (int)t->config->checkpoint.keep, &t->stuck);
     t->has_to_prune = false;
 }
 
@@ -144,7 +144,8 @@ static bool save_state(struct trainer *t) {
                    .card_is_of_base = has_other_card,
                    .parent = t->parent.id[0] ? &t->parent : NULL,
                    .keep_count = (int)t->config->checkpoint.keep,
-                   .good_step = step_to_spare(t)},
+                   .good_step = step_to_spare(t),
+                   .stuck = &t->stuck},
         .state_text = state_text,
         .carried_from = t->model_config.wrapper_type[0] ? folder : NULL,
         .owns_folder = owns_folder,

@@ -59,10 +59,11 @@ struct trainer {
     struct accounts accounts;
     struct provenance provenance;
     struct stragglers stragglers;
-    char *last_saved;   /* newest checkpoint of this start, or NULL */
-    bool has_to_prune;  /* root: an older checkpoint waits until the newest one has proved sound */
-    bool met_no_number; /* a loss or a gradient was not finite: the run ends */
-    bool lost_folder;   /* what stands at run.folder is not this run's any more: it ends */
+    char *last_saved;              /* newest checkpoint of this start, or NULL */
+    bool has_to_prune;             /* root: an older checkpoint waits until the newest one has proved sound */
+    struct checkpoint_stuck stuck; /* root */
+    bool met_no_number;            /* a loss or a gradient was not finite: the run ends */
+    bool lost_folder;              /* what stands at run.folder is not this run's any more: it ends */
 };
 
 /* trainer_open - from the run file to a state that can step: given and comm stay the caller's and must outlive it.  In
