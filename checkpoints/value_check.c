@@ -31,6 +31,10 @@ struct value_type value_type_of_ggml(enum ggml_type type) {
     }
 }
 
+struct value_type value_type_narrower(struct value_type first, struct value_type second) {
+    return second.limit < first.limit ? second : first;
+}
+
 bool value_all_fit(struct value_type type, const float *values, int64_t count) {
     int misfits = 0;
     for (int64_t i = 0; i < count; i++) /* no way out of the loop: it becomes vector instructions */
@@ -43,6 +47,8 @@ void value_scan_add(struct value_scan *scan, const float *values, int64_t first,
         bool is_finite = isfinite(values[i]) != 0;
         if (is_finite && fabsf(values[i]) < scan->type.limit)
             continue;
+        if (is_finite && fabsf(values[i]) > fabsf(scan->largest))
+            scan->largest = values[i];
         int64_t *number = is_finite ? &scan->num_too_large : &scan->num_not_finite;
         if ((*number)++ == 0 && (!is_finite || scan->num_not_finite == 0)) {
             scan->first = first + i;
@@ -62,10 +68,10 @@ int value_scan_fail(const struct value_scan *scan, const char *tensor, struct er
     if (scan->num_too_large > 0)
         return err_set(
             err,
-            "tensor '%s' holds %lld value%s too large for %s, the first (%g) at element %lld: they would "
-            "become infinite; take a type with the range of f32, such as bf16",
+            "tensor '%s' holds %lld value%s too large for %s, the first (%g) at element %lld, the largest %g: they "
+            "would become infinite; take a type with the range of f32, such as bf16",
             tensor, (long long)scan->num_too_large, scan->num_too_large > 1 ? "s" : "", scan->type.name,
-            (double)scan->worst, (long long)scan->first);
+            (double)scan->worst, (long long)scan->first, (double)scan->largest);
     return 0;
 }
 

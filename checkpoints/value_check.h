@@ -17,6 +17,9 @@ struct value_type value_type_of(enum dtype dtype);
  * 127. */
 struct value_type value_type_of_ggml(enum ggml_type type);
 
+/* value_type_narrower - the one that holds less; first where they hold the same. */
+struct value_type value_type_narrower(struct value_type first, struct value_type second);
+
 /* value_all_fit - finite, and below the limit.  Fast: for every value of a model. */
 bool value_all_fit(struct value_type type, const float *values, int64_t count);
 
@@ -26,11 +29,12 @@ struct value_scan {
     int64_t num_not_finite, num_too_large;
     int64_t first; /* element of the tensor, row-major; of the kind that comes first in the order above */
     float worst;   /* its value */
+    float largest; /* of the finite ones that are too large, the one furthest from 0 */
 };
 
 /* value_scan_add - values are elements [first, first + count) of the tensor. */
 void value_scan_add(struct value_scan *scan, const float *values, int64_t first, int64_t count);
-/* value_scan_fail - how many there are, of which kind, the first one, what to do.  Returns -1 with err set; 0
+/* value_scan_fail - how many there are, of which kind, the first and the largest one, what to do.  Returns -1 with err set; 0
  * when there are none. */
 int value_scan_fail(const struct value_scan *scan, const char *tensor, struct err *err);
 

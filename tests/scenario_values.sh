@@ -93,6 +93,21 @@ run '[12]' "$atelier" export "$work/large" --to gguf --type f16 --out "$work/out
 expect_output "^error: .*holds 1 value too large for f16"
 say "a base model beyond f16: refused at the start of a run that saves f16, by export too; bf16 takes it"
 
+# --- too large for the type that the run computes with ---
+wanted="tensor '$down' holds 1 value too large for train.compute f16, the first .70144. at element 20, the largest 70144: .*such as bf16"
+for ranks in 0 2; do
+    run 2 on_ranks $ranks "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/none" \
+        --set "data.train=$work/fiches.h5" --set "model.path=$work/large" --set train.compute=f16
+    expect_output "^error: .*$wanted"
+    [ ! -e "$work/none/step-000001" ] || fail "a checkpoint was written"
+done
+from_model 0 "$work/f16" "$work/edge" --set train.compute=f16 --set train.steps=1 # control: what f16 holds
+from_model 0 "$work/later" "$work/large" --set train.steps=1
+from_model 2 "$work/later" "$work/large" --set train.compute=f16 # a run that goes on in f16: its masters are larger
+expect_output "^error: .*tensor '$down' holds 1 value too large for train.compute f16"
+from_model 0 "$work/later" "$work/large" --set train.compute=bf16 # the remedy
+say "weights beyond f16: refused before a step that would compute with them in f16, at a start and on a resume"
+
 # --- weights that grow beyond it on the way ---
 dtype_of() {
     sed -n 's/.*"torch_dtype": "\([a-z0-9]*\)".*/\1/p' "$1/config.json"

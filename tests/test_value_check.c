@@ -58,9 +58,13 @@ static void test_counts(void **state) {
     values[17] = 70144;
     values[900] = -1e6f;
     assert_int_equal(value_check("t", f16, values, 100, 1000, &err), -1);
-    assert_non_null(
-        strstr(err.text, "tensor 't' holds 2 values too large for f16, the first (70144) at element 117"));
+    assert_non_null(strstr(
+        err.text,
+        "tensor 't' holds 2 values too large for f16, the first (70144) at element 117, the largest -1e+06:"));
     assert_int_equal(value_check("t", value_type_of(DTYPE_BF16), values, 0, 1000, &err), 0);
+    assert_float_equal(value_type_narrower(f16, value_type_of(DTYPE_F32)).limit, f16.limit, 0);
+    assert_float_equal(value_type_narrower(value_type_of(DTYPE_BF16), f16).limit, f16.limit, 0);
+    assert_string_equal(value_type_narrower((struct value_type){"saved", f16.limit}, f16).name, "saved");
     /* What is not a number comes before what is too large; pieces add up. */
     values[901] = NAN;
     values[902] = -INFINITY;

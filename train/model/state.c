@@ -180,11 +180,21 @@ static int load_values(struct transfer_job *job, const struct unit_tensor *tenso
     return value_all_fit(job->type, values, count) ? 0 : tell_misfits(job, tensor->param);
 }
 
+/* computing_type - what a weight must fit into while the run computes with it. */
+static struct value_type computing_type(const struct params *params) {
+    static const char *const names[DTYPE_COUNT] = {
+        [DTYPE_F16] = "train.compute f16", [DTYPE_BF16] = "train.compute bf16"};
+    struct value_type type = value_type_of(params->setup.compute);
+    if (names[params->setup.compute])
+        type.name = names[params->setup.compute];
+    return type;
+}
+
 int state_load_weights(struct params *params, const struct weights *weights, struct value_type kept_as,
                        struct err *err) {
     struct transfer_job job = {.params = params,
                                .weights = weights,
-                               .type = kept_as,
+                               .type = value_type_narrower(kept_as, computing_type(params)),
                                .writes_device = true,
                                .err = err,
                                .move = load_values};
@@ -201,7 +211,7 @@ static int load_part(struct params *params, const char *folder, const struct che
         return -1;
     struct transfer_job job = {.params = params,
                                .reader = reader,
-                               .type = value_type_of(DTYPE_F32),
+                               .type = state ? value_type_of(DTYPE_F32) : computing_type(params),
                                .state = state,
                                .writes_device = true,
                                .err = err,
