@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "checkpoints/adapter.h"
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
@@ -246,6 +247,8 @@ struct weights *weights_open(const char *path, struct err *err) {
     w->path = xstrdup(path);
     if (stat(path, &facts) != 0)
         status = err_set(err, "cannot open model '%s': %s", path, strerror(errno));
+    else if (S_ISDIR(facts.st_mode) && adapter_check(path, err) != 0)
+        status = -1;
     else if (S_ISDIR(facts.st_mode))
         status = folder_has(path, "config.json") ? open_folder(w, path, err) : open_run(w, path, err);
     else if (name_ends_with(path, ".safetensors"))
@@ -359,6 +362,7 @@ const char *weights_folder(const struct weights *w) {
 }
 
 void weights_tell_storage(const struct weights *w) {
+    adapter_warn(w->folder);
     if (w->num_quantised > 0)
         warn("'%s' stores %lld matrices in %s: they are read as f32; what is made of them is not quantised",
              w->path, (long long)w->num_quantised, quantised_name(&w->quantised));

@@ -41,8 +41,9 @@ const char *weights_config_text(const struct weights *weights);
  */
 const char *weights_folder(const struct weights *weights);
 
-/* weights_tell_storage - a warning where the source is stored in fewer bits than what will be made of it (FP8, NF4), one
- * where tensors of it are left out, and one where only a part of it, the text decoder, is read. */
+/* weights_tell_storage - warnings about what is not trained as it is stored: matrices in fewer bits than what will be made
+ * of them (FP8, NF4), tensors that are left out, a wrapper of which only the text decoder is read, an adapter beside the
+ * model. */
 void weights_tell_storage(const struct weights *weights);
 
 /* weights_carried - of a wrapper, the tensors beside the text decoder; NULL: there are none.  Borrowed. */

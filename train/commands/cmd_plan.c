@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "checkpoints/adapter.h"
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
@@ -58,6 +59,7 @@ static int read_model_path(struct model_config *model, const char *path, struct 
     char *description = xasprintf("%s/config.json", path);
     int status = 0;
     if (path_exists(description)) {
+        adapter_warn(path);
         status = read_config_json(model, description, err);
     } else if (!path_exists(path)) {
         status = err_set(

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "checkpoints/adapter.h"
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf.h"
@@ -356,6 +357,7 @@ static json_t *describe_folder(const char *folder, enum verify verify, struct er
     if (suspect)
         put_text(object, "suspect", suspect);
     free(suspect);
+    adapter_warn(folder);
     if (status == 0)
         status = put_model(object, folder, err);
     if (status == 0)
@@ -394,6 +396,8 @@ json_t *describe_path(const char *path, enum verify verify, struct err *err) {
         char *config = xasprintf("%s/config.json", path);
         bool is_model = path_exists(config);
         free(config);
+        if (adapter_check(path, err) != 0)
+            return NULL;
         return is_model ? describe_folder(path, verify, err) : describe_run(path, verify, err);
     }
     FILE *file = file_open_stream(path, err);
