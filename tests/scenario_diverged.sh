@@ -62,11 +62,23 @@ expect_output '^outcome +done'
 train 0 0 "$work/new" --set optimizer.learning_rate=1e-6 --set checkpoint.every_steps=1 --set checkpoint.keep=1
 expect_output '^outcome +done'
 expect "checkpoints of a run that goes well, 1 asked for" step-000010 "$(checkpoints "$work/new")"
-if grep -Eq 'run diverges|bounds' "$log" || grep -q diverged_since "$work/new/metrics.jsonl"; then
+if grep -Eq 'run diverges|had diverged|bounds' "$log" || grep -q diverged_since "$work/new/metrics.jsonl"; then
     fail "a new model was called diverged"
 fi
 train 0 0 "$work/back" --set optimizer.learning_rate=0.1 --set train.steps=30 --set checkpoint.every_steps=0
 expect_output 'the run diverges'
 expect_output 'the loss is within bounds again'
 expect_output '^outcome +done'
+# It is done, and what happened on the way is not in the log alone.
+past='from step [0-9]+ to step [0-9]+, and came back'
+expect_output "^had diverged  $past"
+grep -Eq '^\*\*The training had diverged and came back: its loss was out of bounds from step [0-9]+ to step [0-9]+\.\*\*$' \
+    "$work/back/step-000030/README.md" || fail "the model card should say that the run had diverged"
+run 0 "$atelier" status "$work/back"
+expect_output '^state +done$'
+expect_output "^had diverged $past"
+run 0 "$atelier" status "$work/back" --json
+expect_output '"times": 1'
+train 0 0 "$work/back" --set optimizer.learning_rate=1e-3 --set train.steps=31 --set checkpoint.every_steps=0 # kept over a start
+expect_output "^had diverged  $past"
 say "a new model is not called diverged, and a run that comes back is done"

@@ -107,6 +107,7 @@ static void test_saved(void **state) {
             }
             assert_int_equal(resumed.good_step, straight.good_step);
             assert_int_equal(resumed.since, straight.since);
+            assert_memory_equal(&resumed.past, &straight.past, sizeof resumed.past);
         }
     struct err err = {""};
     struct divergence d = divergence_start(VOCAB);
@@ -115,7 +116,8 @@ static void test_saved(void **state) {
     assert_int_equal(divergence_read(&d, wrong, 5, &err), -1);
     json_decref(old);
     json_decref(wrong);
-    static const char *const counters[] = {"num_first", "num_out", "num_within", "since", "good_step"};
+    static const char *const counters[] = {"num_first", "num_out",   "num_within",
+                                           "since",     "good_step", "last_out"};
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
         for (json_int_t value = -1; value <= 6; value += 7) { /* one too few, one more than steps are done */
             json_t *root = json_pack("{s:o}", "divergence", divergence_json(&d));
@@ -125,6 +127,37 @@ static void test_saved(void **state) {
             assert_non_null(strstr(err.text, counters[i]));
             json_decref(root);
         }
+}
+
+/* What a run was through is remembered: all its times, from the first step out of bounds to the last one. */
+static void test_past(void **state) {
+    (void)state;
+    static const double losses[] = {2.5, 2.4, 20, 20, 20,  20,  3,  2.8, 2.6, 20,
+                                    2.5, 20,  20, 20, 2.4, 2.4, 20, 2.4, 2.4, 2.4};
+    char text[DIVERGENCE_PAST_ROOM];
+    struct divergence d = divergence_start(VOCAB);
+    for (int64_t i = 0; i < 20; i++) {
+        divergence_step(&d, i + 1, losses[i]);
+        if (i == 7) /* it has not come back yet */
+            assert_string_equal(divergence_past_text(&d.past, text), "");
+        if (i == 8)
+            assert_string_equal(divergence_past_text(&d.past, text), "from step 3 to step 6, and came back");
+        if (i == 10) /* an odd batch is no such time */
+            assert_int_equal(d.past.times, 1);
+    }
+    assert_string_equal(divergence_past_text(&d.past, text), "2 times from step 3 to step 17, and came back");
+    json_t *kept = divergence_past_json(&d.past);
+    struct divergence_past back = divergence_past_take(kept);
+    assert_memory_equal(&back, &d.past, sizeof back);
+    json_t *root = json_pack("{s:o}", "divergence", divergence_json(&d));
+    struct err err = {""};
+    json_object_set_new(json_find(root, "divergence/diverged_before"), "to",
+                        json_integer(2)); /* before it began */
+    assert_int_equal(divergence_read(&d, root, 20, &err), -1);
+    assert_non_null(strstr(err.text, "diverged_before"));
+    json_decref(root);
+    json_decref(kept);
+    assert_int_equal(divergence_past_take(NULL).times, 0);
 }
 
 /* A course of gradients at a loss of 8.3, but where it says otherwise. */
@@ -171,7 +204,7 @@ static void test_standstill(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_courses), cmocka_unit_test(test_standstill), cmocka_unit_test(test_validation),
-        cmocka_unit_test(test_suspect), cmocka_unit_test(test_saved),
+        cmocka_unit_test(test_suspect), cmocka_unit_test(test_saved),      cmocka_unit_test(test_past),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

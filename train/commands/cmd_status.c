@@ -184,7 +184,7 @@ static void print_standstill(const struct run_status *run) {
 
 static void print_progress(const struct report *report) {
     const struct run_status *run = &report->run;
-    char text[64];
+    char text[64], past[DIVERGENCE_PAST_ROOM];
     if (run->last_step == 0) {
         printf("step         none yet%s\n", run->num_steps > 0 ? "" : ", or no metrics.jsonl");
     } else if (run->num_steps > 0) {
@@ -199,6 +199,8 @@ static void print_progress(const struct report *report) {
         printf("updates      %lld: the other steps left the weights as they were\n", (long long)run->updates);
     if (run->diverged_since > 0)
         printf("diverged     since step %lld: the loss is out of bounds\n", (long long)run->diverged_since);
+    if (divergence_past_text(&run->diverged_before, past)[0])
+        printf("had diverged %s\n", past);
     if (!learns(run))
         print_standstill(run);
     if (isfinite(run->loss))
@@ -339,6 +341,7 @@ static void print_json(const struct report *report) {
     set(root, "eta_s", real_or_null(eta_s(report), eta_s(report) >= 0));
     set(root, "last_sign_of_life", run->last_sign_of_life > 0 ? json_integer(run->last_sign_of_life) : NULL);
     set(root, "diverged_since", run->diverged_since > 0 ? json_integer(run->diverged_since) : NULL);
+    set(root, "diverged_before", divergence_past_json(&run->diverged_before));
     set(root, "still_since", run->still_since > 0 ? json_integer(run->still_since) : NULL);
     set(root, "suspect", run->suspect[0] ? json_string(run->suspect) : NULL);
     set(root, "checkpoint", run->checkpoint[0] ? json_string(run->checkpoint) : NULL);

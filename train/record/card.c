@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "train/record/card_parts.h"
+#include "train/record/divergence.h"
 
 enum { MAX_GENERATIONS = 16 }; /* of base models that were trained here */
 
@@ -57,6 +58,10 @@ static void put_failure(const struct card *card) {
                  NULL); /* older versions: not counted */
     if (diverged > 0)
         fprintf(card->out, "\n**%s%lld.**\n", w->diverged, (long long)diverged);
+    struct divergence_past past = divergence_past_take(json_find(card->root, "progress/diverged_before"));
+    if (past.times > 0)
+        fprintf(card->out, "\n**%s%lld%s%lld.**\n", w->had_diverged, (long long)past.first, w->to_step,
+                (long long)past.last);
     if (still > 0)
         fprintf(card->out, "\n**%s%lld.**\n", w->learnt_nothing, (long long)still);
     else if (updates == 0 && card_int_of(card->root, "progress/step") > 0)

@@ -19,7 +19,7 @@ struct card_words {
     const char *what_new, *what_from_base, *parameters, *wrapper, *numbers, *base_model, *base_licence,
         *base_hash, *base_hash_how;
     const char *base_hash_unknown, *trained, *progress, *of_steps, *not_finished, *program;
-    const char *diverged, *learnt_nothing, *no_update;
+    const char *diverged, *had_diverged, *to_step, *learnt_nothing, *no_update;
     const char *blank_purpose;
     /* data */
     const char *data_head, *data_explained, *not_attributed, *total, *no_licence, *no_url, *blank_data,

@@ -38,6 +38,10 @@ static enum divergence_news take_within(struct divergence *d, int64_t step, doub
     }
     bool comes_back = d->is_diverged && d->num_within >= PATIENCE;
     d->is_diverged = d->is_diverged && !comes_back;
+    if (comes_back) {
+        d->past.first = d->past.times++ > 0 ? d->past.first : d->since;
+        d->past.last = d->last_out;
+    }
     if (!d->is_diverged)
         d->good_step = step - 1;
     return comes_back ? DIVERGENCE_ENDS : DIVERGENCE_NOTHING;
@@ -50,6 +54,7 @@ enum divergence_news divergence_step(struct divergence *d, int64_t step, double 
     if (loss <= divergence_limit(d))
         return take_within(d, step, loss);
     d->num_within = 0;
+    d->last_out = step;
     if (d->num_out++ == 0 && !d->is_diverged)
         d->since = step;
     if (d->is_diverged || d->num_out < PATIENCE)
@@ -71,6 +76,34 @@ bool divergence_is_suspect(const struct divergence *d, char *reason, size_t room
     return is_suspect;
 }
 
+const char *divergence_past_text(const struct divergence_past *past, char text[DIVERGENCE_PAST_ROOM]) {
+    text[0] = '\0';
+    if (past->times == 1)
+        snprintf(text, DIVERGENCE_PAST_ROOM, "from step %lld to step %lld, and came back",
+                 (long long)past->first, (long long)past->last);
+    else if (past->times > 1)
+        snprintf(text, DIVERGENCE_PAST_ROOM, "%lld times from step %lld to step %lld, and came back",
+                 (long long)past->times, (long long)past->first, (long long)past->last);
+    return text;
+}
+
+json_t *divergence_past_json(const struct divergence_past *past) {
+    if (past->times < 1)
+        return NULL;
+    return json_pack("{s:I, s:I, s:I}", "from", (json_int_t)past->first, "to", (json_int_t)past->last,
+                     "times", (json_int_t)past->times);
+}
+
+struct divergence_past divergence_past_take(const json_t *object) {
+    struct divergence_past past = {0};
+    if (!json_is_object(object) || json_get_int(object, "from", &past.first, NULL) != 0 ||
+        json_get_int(object, "to", &past.last, NULL) != 0 ||
+        json_get_int(object, "times", &past.times, NULL) != 0 || past.first < 1 || past.last < past.first ||
+        past.times < 1)
+        return (struct divergence_past){0};
+    return past;
+}
+
 char *divergence_suspect(const char *checkpoint_folder) {
     const char *reason = NULL;
     char *text = checkpoint_state_text(checkpoint_folder, NULL), *copy = NULL;
@@ -83,10 +116,15 @@ char *divergence_suspect(const char *checkpoint_folder) {
 }
 
 json_t *divergence_json(const struct divergence *d) {
-    return json_pack("{s:f, s:I, s:b, s:I, s:I, s:b, s:I, s:I}", "first_sum", d->first_sum, "num_first",
-                     (json_int_t)d->num_first, "was_below", d->was_below, "num_out", (json_int_t)d->num_out,
-                     "num_within", (json_int_t)d->num_within, "is_diverged", d->is_diverged, "since",
-                     (json_int_t)d->since, "good_step", (json_int_t)d->good_step);
+    json_t *object = json_pack("{s:f, s:I, s:b, s:I, s:I, s:b, s:I, s:I, s:I}", "first_sum", d->first_sum,
+                               "num_first", (json_int_t)d->num_first, "was_below", d->was_below, "num_out",
+                               (json_int_t)d->num_out, "num_within", (json_int_t)d->num_within, "is_diverged",
+                               d->is_diverged, "since", (json_int_t)d->since, "good_step",
+                               (json_int_t)d->good_step, "last_out", (json_int_t)d->last_out);
+    json_t *past = divergence_past_json(&d->past);
+    if (past)
+        json_object_set_new(object, "diverged_before", past);
+    return object;
 }
 
 /* check_read - counters of steps within those done, and the sum of a few losses. */
@@ -98,7 +136,10 @@ static int check_read(const struct divergence *d, int64_t step, struct err *err)
                   {"num_out", d->num_out, step},
                   {"num_within", d->num_within, step},
                   {"since", d->since, step},
-                  {"good_step", d->good_step, step}};
+                  {"good_step", d->good_step, step},
+                  {"last_out", d->last_out, step},
+                  {"to", d->past.last, step},
+                  {"times", d->past.times, step}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (counts[i].value < 0 || counts[i].value > counts[i].highest)
             return err_set(err, "'%s' is %lld, expected 0 to %lld", counts[i].name,
@@ -108,9 +149,12 @@ static int check_read(const struct divergence *d, int64_t step, struct err *err)
 
 int divergence_read(struct divergence *d, const json_t *state, int64_t step, struct err *err) {
     const json_t *object = json_object_get(state, "divergence");
+    const json_t *before = json_object_get(object, "diverged_before");
     if (!object)
         return 0;
-    struct divergence read = {.log_vocab = d->log_vocab, .loss = NAN};
+    struct divergence read = {.log_vocab = d->log_vocab, .loss = NAN, .past = divergence_past_take(before)};
+    if (before && read.past.times < 1)
+        return err_set(err, "'divergence': 'diverged_before' is not {from, to, times} of steps");
     if (json_get_double(object, "first_sum", &read.first_sum, err) ||
         json_get_int(object, "num_first", &read.num_first, err) ||
         json_get_bool(object, "was_below", &read.was_below, err) ||
@@ -118,7 +162,8 @@ int divergence_read(struct divergence *d, const json_t *state, int64_t step, str
         json_get_int(object, "num_within", &read.num_within, err) ||
         json_get_bool(object, "is_diverged", &read.is_diverged, err) ||
         json_get_int(object, "since", &read.since, err) ||
-        json_get_int(object, "good_step", &read.good_step, err) || check_read(&read, step, err))
+        json_get_int(object, "good_step", &read.good_step, err) ||
+        json_get_int_or(object, "last_out", 0, &read.last_out, err) || check_read(&read, step, err))
         return err_prefix(err, "'divergence'");
     *d = read;
     return 0;

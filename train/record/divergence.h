@@ -7,6 +7,12 @@
 
 enum { DIVERGENCE_REASON_ROOM = 160 };
 
+/* Times that a run had diverged and came back: what it learnt may have suffered all the same. */
+struct divergence_past {
+    int64_t first, last; /* first and last step out of bounds, of all times together; 0: none */
+    int64_t times;
+};
+
 struct divergence {
     double log_vocab;
     double first_sum;   /* losses of the first steps */
@@ -17,7 +23,9 @@ struct divergence {
     bool is_diverged;   /* it was said */
     int64_t since;      /* first step of those out of bounds */
     double loss;        /* the last one */
-    int64_t good_step;  /* the newest step whose weights gave a loss within bounds in the step after */
+    int64_t last_out;   /* the newest step out of bounds; 0: none */
+    struct divergence_past past;
+    int64_t good_step; /* the newest step whose weights gave a loss within bounds in the step after */
 };
 
 enum divergence_news { DIVERGENCE_NOTHING, DIVERGENCE_BEGINS, DIVERGENCE_ENDS };
@@ -39,6 +47,15 @@ bool divergence_at_end(const struct divergence *divergence, double valid_loss);
 /* divergence_is_suspect - whether a checkpoint made now holds weights that may be ruined; the reason in the
  * caller's buffer. */
 bool divergence_is_suspect(const struct divergence *divergence, char *reason, size_t room_bytes);
+
+/* divergence_past_text - "from step 8 to step 12, and came back", or "" where it never was; in the caller's buffer. */
+enum { DIVERGENCE_PAST_ROOM = 120 };
+const char *divergence_past_text(const struct divergence_past *past, char text[DIVERGENCE_PAST_ROOM]);
+
+/* divergence_past_json - {from, to, times}, what files call "diverged_before"; NULL where it never was.
+ * divergence_past_take - of such an object; NULL or another thing: none. */
+json_t *divergence_past_json(const struct divergence_past *past);
+struct divergence_past divergence_past_take(const json_t *object);
 
 /* divergence_suspect - why a checkpoint was marked suspect when it was saved, malloc'ed; NULL: it was not, or
  * it has no training state. */

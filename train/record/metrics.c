@@ -200,6 +200,7 @@ static void add_to_totals(struct run_totals *t, const struct step_record *r) {
             t->first_loss = r->loss;
         t->last_loss = r->loss;
     }
+    t->diverged_before = r->diverged_before;
     t->num_without_targets += r->target_tokens == 0;
     t->num_overflows += r->skipped && r->target_tokens > 0;
     t->last_step = r->step;
@@ -229,6 +230,10 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
             (long long)r->target_tokens, (long long)r->update);
     if (r->diverged_since > 0)
         fprintf(m->lines, ", \"diverged_since\": %lld", (long long)r->diverged_since);
+    if (r->diverged_before.times > 0)
+        fprintf(m->lines, ", \"diverged_before\": {\"from\": %lld, \"to\": %lld, \"times\": %lld}",
+                (long long)r->diverged_before.first, (long long)r->diverged_before.last,
+                (long long)r->diverged_before.times);
     if (r->still_since > 0)
         fprintf(m->lines, ", \"still_since\": %lld", (long long)r->still_since);
     if (r->skipped)

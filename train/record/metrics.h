@@ -5,6 +5,7 @@
 #pragma once
 
 #include "configs/schema/config.h"
+#include "train/record/divergence.h"
 
 enum phase { PHASE_DATA, PHASE_FORWARD, PHASE_BACKWARD, PHASE_COMM, PHASE_OPTIMIZER, PHASE_COUNT };
 
@@ -17,9 +18,10 @@ struct step_record {
     double grad_norm, learning_rate; /* grad_norm: NaN without targets */
     int64_t update;                  /* updates of the weights made in the whole run, this step's included */
     int64_t diverged_since;          /* step since which the run has diverged; 0: it has not */
-    int64_t still_since;             /* step since which nothing is learnt (standstill.h); 0: it learns */
-    const char *skipped;             /* why this step made none: "no targets", "f16 overflow"; NULL: it did */
-    int64_t tokens;                  /* input tokens of the global batch, padding left out */
+    struct divergence_past diverged_before; /* times that it had, and came back */
+    int64_t still_since; /* step since which nothing is learnt (standstill.h); 0: it learns */
+    const char *skipped; /* why this step made none: "no targets", "f16 overflow"; NULL: it did */
+    int64_t tokens;      /* input tokens of the global batch, padding left out */
     int64_t target_tokens;
     double seconds; /* wall time of the step */
     double phase_s[PHASE_COUNT];

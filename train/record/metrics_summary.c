@@ -51,10 +51,13 @@ static void write_validation(FILE *out, const struct run_totals *t) {
 
 /* write_losses - with what was not learnt from. */
 static void write_losses(FILE *out, const struct run_totals *t) {
+    char past[DIVERGENCE_PAST_ROOM];
     if (isfinite(t->first_loss) && isfinite(t->last_loss))
         fprintf(out, "training loss %.4f -> %.4f\n", t->first_loss, t->last_loss);
     else
         fprintf(out, "training loss none: no target tokens\n");
+    if (divergence_past_text(&t->diverged_before, past)[0])
+        fprintf(out, "had diverged  %s\n", past);
     fprintf(out, "tokens        %lld, %lld of them targets\n", (long long)t->tokens,
             (long long)t->target_tokens);
     if (t->num_without_targets > 0)

@@ -10,6 +10,7 @@ struct run_totals {
     double first_loss, last_loss;             /* NaN: none yet */
     int64_t num_without_targets;              /* steps of this start that had nothing to learn from */
     int64_t num_overflows;                    /* steps whose gradients overflowed f16 */
+    struct divergence_past diverged_before;   /* of the whole run */
     char left_out[800];                       /* of the data; "" nothing */
     int64_t tokens, target_tokens;
     double seconds; /* of the steps */

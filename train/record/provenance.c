@@ -285,6 +285,9 @@ static json_t *progress_json(const struct provenance *p, const struct provenance
     put_int(progress, "updates", facts->updates);
     if (facts->diverged_since > 0)
         put_int(progress, "diverged_since", facts->diverged_since);
+    json_t *before = divergence_past_json(&facts->diverged_before);
+    if (before)
+        json_object_set_new(progress, "diverged_before", before);
     if (facts->still_since > 0)
         put_int(progress, "still_since", facts->still_since);
     return progress;

@@ -7,7 +7,8 @@
  *                   files [name, bytes, sha256], provenance (of the base model, where it has one)
  *   model           model_type, parameters, dtype
  *   progress        step, steps, tokens, tokens_not_attributed (of versions that did not count by corpus),
- *                   updates; where it went wrong diverged_since, still_since (standstill.h)
+ *                   updates; where it went wrong diverged_since, diverged_before (divergence.h), still_since
+ *                   (standstill.h)
  *   corpora         [name, licence, url, sha256, documents, tokens, tokens_consumed]
  *   losses          training_first, training_last, validation_first, validation_last, validation_step
  *   site            name, description, device, ranks, gpus, hosts, cores
@@ -22,6 +23,7 @@
 #include "data/corpus/json.h"
 #include "train/ranks/comm.h"
 #include "train/record/accounts.h"
+#include "train/record/divergence.h"
 
 struct run_totals;
 
@@ -54,7 +56,8 @@ struct provenance_facts {
     const int64_t *source_tokens; /* [sources of the loader] of all ranks since this start */
     int64_t step, tokens_seen, updates;
     int64_t diverged_since, still_since; /* steps; 0: it has not, it learns */
-    const struct run_totals *totals;     /* NULL: losses not known */
+    struct divergence_past diverged_before;
+    const struct run_totals *totals; /* NULL: losses not known */
     const struct accounts *accounts;
     const char *device; /* "cpu", "cuda" */
     int num_ranks;

@@ -49,6 +49,7 @@ static void take_step(struct run_status *status, struct recent *recent, const js
     const char *skipped;
     json_get_int_or(object, "update", step, &status->updates, NULL);
     json_get_int_or(object, "diverged_since", 0, &status->diverged_since, NULL);
+    status->diverged_before = divergence_past_take(json_object_get(object, "diverged_before"));
     json_get_int_or(object, "still_since", 0, &status->still_since, NULL);
     bool learnt =
         json_get_string_or(object, "skipped", "", &skipped, NULL) != 0 || strcmp(skipped, "no targets") != 0;

@@ -2,15 +2,17 @@
 #pragma once
 
 #include "kernels/error.h"
+#include "train/record/divergence.h"
 
 struct run_status {
     int64_t last_step;      /* of the steps told so far; 0: none */
     int64_t num_steps;      /* of the whole run; 0: not known */
     int64_t updates;        /* of the weights; less than last_step where steps had nothing to learn from */
     int64_t diverged_since; /* step since which the losses are out of bounds; 0: they are not */
-    int64_t still_since;    /* step since which nothing is learnt (standstill.h); 0: it learns */
-    double loss;            /* of the last step that had targets */
-    double valid_loss;      /* the last one; NaN: none */
+    struct divergence_past diverged_before; /* times that it had diverged, and came back */
+    int64_t still_since;         /* step since which nothing is learnt (standstill.h); 0: it learns */
+    double loss;                 /* of the last step that had targets */
+    double valid_loss;           /* the last one; NaN: none */
     double tokens_per_s, step_s; /* mean of the last steps told; 0: not known */
     int64_t last_sign_of_life;   /* when the metrics were last written, seconds since 1970; 0: never */
     int64_t checkpoint_step;     /* of the newest complete checkpoint; 0: none */

@@ -207,6 +207,7 @@ static bool train_step(struct trainer *t) {
                                  .skipped = outcome.skipped,
                                  .still_since = standstill_since(&t->standstill, t->updates),
                                  .diverged_since = t->divergence.is_diverged ? t->divergence.since : 0,
+                                 .diverged_before = t->divergence.past,
                                  .tokens = (int64_t)sums.filled_tokens,
                                  .target_tokens = (int64_t)sums.target_weight,
                                  .seconds = clock_s() - start,

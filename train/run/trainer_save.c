@@ -49,6 +49,7 @@ static void describe(struct trainer *t, char **provenance, char **card) {
                                          .updates = t->updates,
                                          .diverged_since =
                                              t->divergence.is_diverged ? t->divergence.since : 0,
+                                         .diverged_before = t->divergence.past,
                                          .still_since = standstill_since(&t->standstill, t->updates),
                                          .totals = metrics_totals(t->metrics),
                                          .accounts = &t->accounts,
