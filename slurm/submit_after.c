@@ -52,6 +52,22 @@ static const char *newest_task(const char *folder) {
     return newest;
 }
 
+/* no_job - of what is neither a number nor a folder from which something was submitted.  Returns -1. */
+static int no_job(const char *folder, struct diagnostics *diagnostics) {
+    struct stat facts;
+    bool begins_as_number = folder[0] >= '0' && folder[0] <= '9';
+    if (stat(folder, &facts) != 0)
+        return diagnostic_add(
+            diagnostics, DIAGNOSTIC_ERROR,
+            "'slurm.after' names '%.200s', which is neither the number of a job%s nor a folder that "
+            "is there: give the job's number, or the run.folder of a submitted run",
+            folder, begins_as_number ? " (digits alone)" : "");
+    return diagnostic_add(
+        diagnostics, DIAGNOSTIC_ERROR,
+        "'slurm.after' names '%.200s', which has no submitted job: submit that run first, or give the number of a job",
+        folder);
+}
+
 /* job_of_run - the newest job of a run folder into id; "" where it is done.  Returns 0, or -1 after an error. */
 static int job_of_run(const char *folder, char id[SLURM_ID_ROOM], struct diagnostics *diagnostics) {
     struct chain chain;
@@ -61,11 +77,7 @@ static int job_of_run(const char *folder, char id[SLURM_ID_ROOM], struct diagnos
     if (task)
         return job_of_task(folder, task, id, diagnostics);
     if (!id[0])
-        return diagnostic_add(
-            diagnostics, DIAGNOSTIC_ERROR,
-            "'slurm.after' names '%.200s', which has no submitted job: submit that run first, or give the "
-            "number of a job",
-            folder);
+        return no_job(folder, diagnostics);
     if (chain_load(&chain, folder, &err) != 0)
         return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.after' names '%.200s': %.300s", folder,
                               err.text);

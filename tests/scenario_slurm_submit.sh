@@ -174,7 +174,7 @@ gone() { [ -z "$(squeue -h -j "$job" -o %i 2>/dev/null)" ]; }
 wait_until 30 "the job that waited in vain to be cancelled" gone
 [ ! -e "$work/never/metrics.jsonl" ] || fail "a run began although the one before it had not ended well"
 submit 2 "$work/late" --set "slurm.after=[$work/unknown]"
-expect_output "^error: 'slurm.after' names '.*unknown', which has no submitted job"
+expect_output "^error: 'slurm.after' names '.*unknown', which is neither the number of a job nor a folder that is there"
 say "slurm.after: a run starts after another, or is cancelled where that one does not end well"
 
 # --- prepare, eval and export as jobs, beside the training of the same folder ---

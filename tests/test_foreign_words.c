@@ -65,6 +65,13 @@ static void test_hints(void **state) {
     expect("adapter: lora\n", NULL, "unknown key 'adapter' (no counterpart: there are no adapters yet");
     expect("optimizer: adamw_torch\n", NULL,
            "'optimizer' is a value, expected a mapping of keys; optimizer.kind says which");
+    /* words that mean something only with their section */
+    expect("", "optimizer.type=muon", "(did you mean 'optimizer.kind'? adamw or muon)");
+    expect("", "prepare.chat=true", "(did you mean 'prepare.sources'? 'chat: true' of a source)");
+    expect("checkpoint: {steps: 5}\n", NULL, "did you mean 'checkpoint.every_steps'?");
+    expect("valid: {steps: 5}\n", NULL, "did you mean 'valid.every_steps'?");
+    expect("data: {path: a.h5}\n", NULL, "did you mean 'data.train'? token files");
+    expect("type: muon\n", NULL, "unknown key 'type' ('atelier help config' lists them)"); /* the control */
     expect("optimizer: {lrr: 1}\n", NULL, "'atelier help config' lists them"); /* nothing is close */
     expect("optimizer: {bta1: 1}\n", NULL, "did you mean 'optimizer.beta1'?");
     expect("tran: {steps: 1}\n", NULL, "did you mean 'train'?");

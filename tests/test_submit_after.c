@@ -66,8 +66,11 @@ static void test_after(void **state) {
     expect_after((const char *[]){is_done}, 1, NULL, "is done: nothing to wait for", 0);
     expect_after((const char *[]){"5", failed}, 2, NULL, "has not come to its end: a fault", 1);
     expect_after((const char *[]){chains}, 1, NULL, "is a chain, whose last job is not submitted yet", 1);
-    expect_after((const char *[]){nowhere}, 1, NULL, "which has no submitted job", 1);
-    expect_after((const char *[]){"12x"}, 1, NULL, "names '12x', which has no submitted job", 1);
+    expect_after((const char *[]){nowhere}, 1, NULL,
+                 "which is neither the number of a job nor a folder that is", 1);
+    expect_after((const char *[]){"12x"}, 1, NULL,
+                 "'12x', which is neither the number of a job (digits alone) nor", 1);
+    expect_after((const char *[]){root}, 1, NULL, "which has no submitted job", 1);
     free(runs), free(chains), free(is_done), free(failed), free(nowhere), free(root);
 }
 

@@ -37,14 +37,20 @@ static int fail_node(const struct loading *loading, const struct config_node *no
 static int fail_value(const struct loading *loading, const struct config_key *key,
                       const struct config_node *node) {
     char *range = config_range_text(key);
-    char hint[96] = "";
+    char hint[112] = "";
     const char *names[16], *close = NULL;
     int num_names = 0;
     for (const struct config_choice *c = key->choices; c && c->name && num_names < 16; c++)
         names[num_names++] = c->name;
     close = nearest_word(node->text, names, num_names);
+    bool is_number = key->type != KEY_BOOL && key->type != KEY_CHOICE && key->type != KEY_TEXT;
     if (close)
         snprintf(hint, sizeof hint, " (did you mean '%s'?)", close);
+    else if (is_number && config_has_leading_zero(node->text))
+        snprintf(hint, sizeof hint,
+                 " (a leading zero: some readers of YAML take it for octal; write it without)");
+    else if (is_number && strncmp(node->text, "0x", 2) == 0)
+        snprintf(hint, sizeof hint, " (write numbers in decimal digits)");
     else if (strchr(node->text, '_') && !key->choices)
         snprintf(hint, sizeof hint, " (write numbers without '_')");
     fail_node(loading, node, "'%s' is '%.60s', expected %s%s", key->name, node->text, range, hint);

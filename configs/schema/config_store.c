@@ -10,12 +10,18 @@ static const char *skip_digits(const char *at) {
     return at;
 }
 
+/* config_has_leading_zero - 010 is 8 to YAML 1.1, 10 to YAML 1.2 and in most languages' own functions: no guess is made. */
+bool config_has_leading_zero(const char *text) {
+    const char *digits = text + (*text == '-' || *text == '+');
+    return digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9';
+}
+
 /* parse_integer - decimal digits with an optional sign, and nothing else.  False when it is not one or too
  * long. */
 static bool parse_integer(const char *text, int64_t *value) {
     const char *digits = text + (*text == '-' || *text == '+');
     const char *end = skip_digits(digits);
-    if (end == digits || *end || end - digits > 18)
+    if (end == digits || *end || end - digits > 18 || config_has_leading_zero(text))
         return false;
     *value = strtoll(text, NULL, 10);
     return true;
@@ -27,7 +33,7 @@ static bool parse_real(const char *text, double *value) {
     const char *whole = at, *fraction = at = skip_digits(at);
     if (*at == '.')
         fraction = at = skip_digits(at + 1);
-    if (fraction - whole < 1 || (fraction - whole == 1 && *whole == '.'))
+    if (config_has_leading_zero(text) || fraction - whole < 1 || (fraction - whole == 1 && *whole == '.'))
         return false;
     if (*at == 'e' || *at == 'E') {
         at++;

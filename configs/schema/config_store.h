@@ -6,6 +6,9 @@
 /* config_store - put text into the struct as the key's type.  False when it does not fit. */
 bool config_store(const struct config_key *key, void *values, const char *text);
 
+/* config_has_leading_zero - of a number: refused, since readers of YAML do not agree on its value. */
+bool config_has_leading_zero(const char *text);
+
 /* config_reset - the default of one key; config_reset_all - of all keys of a table. */
 void config_reset(const struct config_key *key, void *values);
 void config_reset_all(const struct config_table *table, void *values);

@@ -62,9 +62,9 @@ static const char *last_word(const char *name) {
     return dot ? dot + 1 : name;
 }
 
-/* foreign_hint - another program's word; false: it is none. */
-static bool foreign_hint(const char *name, char *hint, size_t room_bytes) {
-    const struct foreign_word *foreign = foreign_key(last_word(name));
+/* foreign_hint - another program's word, with its section or without; false: it is none. */
+static bool foreign_hint(const char *word, char *hint, size_t room_bytes) {
+    const struct foreign_word *foreign = foreign_key(word);
     if (!foreign)
         return false;
     if (foreign->here && foreign->note)
@@ -81,10 +81,12 @@ static void find_hint(const struct loading *loading, const char *name, const str
                       char *hint, size_t room_bytes) {
     char room[LONGEST_NAME];
     const struct config_table *table = list ? list->element : loading->table;
+    if (!list && loading->config && strchr(name, '.') && foreign_hint(name, hint, room_bytes))
+        return;
     const char *close = list ? NULL : section_elsewhere(table, name, room, sizeof room);
     if (!close && list)
         close = config_nearest_key(table, name);
-    if (!close && loading->config && foreign_hint(name, hint, room_bytes))
+    if (!close && loading->config && foreign_hint(last_word(name), hint, room_bytes))
         return;
     if (!close)
         close = nearest_section(table, name, room, sizeof room);

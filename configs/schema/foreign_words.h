@@ -3,12 +3,15 @@
 #pragma once
 
 struct foreign_word {
-    const char *words; /* one, or several that mean the same, between spaces; lower case, with '_' */
-    const char *here;  /* a key of a run file, or a command; NULL: there is none of the same meaning */
-    const char *note;  /* a sentence; NULL: it means the same */
+    const char
+        *words; /* one, or several that mean the same, between spaces; lower case, with '_'; with a section
+                          where they mean something only there */
+    const char *here; /* a key of a run file, or a command; NULL: there is none of the same meaning */
+    const char *note; /* a sentence; NULL: it means the same */
 };
 
-/* foreign_key - of the last word of a key, in any case, with '-' or '_'; NULL: not known.  foreign_command -
+/* foreign_key - of the last word of a key, or of a whole one ("optimizer.type"), in any case, with '-' or '_'; NULL:
+ * not known.  foreign_command -
  * the same for commands. */
 const struct foreign_word *foreign_key(const char *word);
 const struct foreign_word *foreign_command(const char *word);
