@@ -90,6 +90,10 @@ static void test_marks(void **state) {
         {"\"weight\": 1, \"weight\": 0, ", question, "", 0,
          "the conversation has a 'weight' that is neither"},
         {"\"weight\": 0, \"train\": true, ", question, "", 0, "the conversation says both"},
+        {"\"images\": [], \"system\": null, ", question, "", 4, NULL},
+        {"\"images\": [\"a.png\"], ", question, "", 0, "the field 'images'"},
+        {"\"system\": [\"a\"], ", question, "", 0, "the field 'system' beside the messages is not a string"},
+        {"\"system\": \"a\", \"system\": \"b\", ", question, "", 0, "the field 'system' comes twice"},
         {"\"chat_template_kwargs\": {\"a\": 1}, ", question, "", 0, "the field 'chat_template_kwargs'"},
         {"", question, ", \"training\": 2", 0, "message 2 has a 'training' that is neither"},
         {"", question, ", \"masked\": true", 0, "'masked', which is not read; say \"weight\": 0"},
@@ -118,10 +122,65 @@ static void test_marks(void **state) {
     release(&job);
 }
 
+/* text_of_chat - what is written of a line, by ChatML; malloc'ed. */
+static char *text_of_chat(const char *line) {
+    static char chatml[] = "chatml";
+    struct err err;
+    int32_t ids[400];
+    write_text("system.jsonl", line);
+    struct job job = job_for("system.jsonl");
+    job.source.chat = true;
+    job.config.chat_template = chatml;
+    run_well(&job);
+    struct token_file *file = token_file_open(job.output, &err);
+    int64_t n = token_file_num_tokens(file);
+    assert_true(n <= 400);
+    assert_int_equal(token_file_read(file, 0, n, ids, NULL, &err), 0);
+    token_file_close(file);
+    release(&job);
+    char *text = xstrdup("");
+    for (int64_t i = 0; i < n; i++) {
+        char *longer = xasprintf("%s%d ", text, (int)ids[i]);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+/* test_system - a system text beside the messages is written as if it were the first of them. */
+static void test_system(void **state) {
+    (void)state;
+    static const char rest[] =
+        "{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"r\"}]";
+    char *beside = xasprintf("{\"system\": \"be \\u00e9\", \"messages\": [%s}\n", rest);
+    char *after = xasprintf("{\"messages\": [%s, \"system\": \"be \\u00e9\"}\n", rest);
+    char *within =
+        xasprintf("{\"messages\": [{\"role\": \"system\", \"content\": \"be \\u00e9\"}, %s}\n", rest);
+    char *both = xasprintf("{\"system\": \"be \\u00e9\", %s", within + 1);
+    char *without = xasprintf("{\"system\": \"\", \"messages\": [%s}\n", rest);
+    char *wanted = text_of_chat(within), *none = text_of_chat(without);
+    char *lines[] = {beside, after, both};
+    for (int i = 0; i < 3; i++) {
+        char *text = text_of_chat(lines[i]);
+        assert_string_equal(text, wanted);
+        free(text);
+    }
+    assert_string_not_equal(none, wanted); /* control */
+    char *other = xasprintf("{\"system\": \"another\", %s", within + 1);
+    write_text("system.jsonl", other);
+    static char chatml[] = "chatml";
+    struct job job = job_for("system.jsonl");
+    job.source.chat = true;
+    job.config.chat_template = chatml;
+    fails(&job, "system.jsonl' line 1", "begins with another system message");
+    free(beside), free(after), free(within), free(both), free(without), free(wanted), free(none), free(other);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_escapes),
         cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_system),
     };
     folder = test_folder("prepare_marks");
     tok = tiny_tokenizer(TINY_ALL);

@@ -107,8 +107,10 @@ static const struct config_key source_keys[] = {
            "of its files, which become UTF-8; utf-16: little- or big-endian by the byte order mark"),
     CHOICE("subfolders", SOURCE_AT(subfolders), "ignore", subfolder_policies,
            "of a folder: leave their files out and say how many, read them too, or fail"),
-    BOOL("chat", SOURCE_AT(chat), "false",
-         "the field holds a list of {role, content}; the loss counts on the assistant's turns only"),
+    BOOL(
+        "chat", SOURCE_AT(chat), "false",
+        "the field holds a list of {role, content}, and a string 'system' beside it is the first of them; the loss "
+        "counts on the assistant's turns only"),
 };
 static const struct config_table source_table = {source_keys, COUNT_OF(source_keys),
                                                  sizeof(struct prepare_source)};

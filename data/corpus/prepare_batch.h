@@ -134,7 +134,8 @@ int worker_choose_chat(struct worker *worker, struct chat_style *style, struct e
  *
  * source_parse_chat - an object with the field as "messages", numbers beyond JSON's as strings, and with
  * CHAT_REFUSED_FIELDS and CHAT_WEIGHT_FIELDS where the line has them (as a string where they come twice or
- * are long); of the rest of the line nothing.  NULL with err set. */
+ * are long), and CHAT_SYSTEM_FIELD whole, at most 1 MiB; of the rest of the line nothing.  NULL with err set. */
+#define CHAT_SYSTEM_FIELD "system" /* beside the messages, the text of the first of them */
 extern const char
     *const CHAT_REFUSED_FIELDS[]; /* a conversation with one of these is refused; ends with NULL */
 extern const char

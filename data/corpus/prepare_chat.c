@@ -283,10 +283,35 @@ static int check_line(const json_t *line, struct err *err) {
                    CHAT_WEIGHT_FIELDS[f]);
 }
 
+/* put_system - a system text beside the messages is the first of them.  Where they have one of their own, both must say
+ * the same. */
+static int put_system(json_t *line, struct err *err) {
+    json_t *system = json_object_get(line, CHAT_SYSTEM_FIELD), *list = json_object_get(line, "messages");
+    const json_t *first = json_array_get(list, 0);
+    const char *role = json_string_value(json_object_get(first, "role"));
+    if (is_empty(system) || !first)
+        return 0;
+    if (!json_is_string(system))
+        return err_set(err, "the field '%s' beside the messages is not a string", CHAT_SYSTEM_FIELD);
+    if (role && strcmp(role, "system") == 0) {
+        if (json_equal(json_object_get(first, "content"), system))
+            return 0;
+        return err_set(
+            err,
+            "the conversation has the field '%s' and begins with another system message: leave one of "
+            "them out",
+            CHAT_SYSTEM_FIELD);
+    }
+    json_t *message = json_pack("{s:s, s:O}", "role", "system", "content", system);
+    return message && json_array_insert_new(list, 0, message) == 0 ? 0 : err_set(err, "out of memory");
+}
+
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
                        json_t *line, struct err *err) {
     struct conversation read = {0};
     int status = check_line(line, err);
+    if (status == 0)
+        status = put_system(line, err);
     if (status == 0)
         status = read_list(worker, document, json_object_get(line, "messages"), &read, err);
     json_decref(line); /* before the text is made: a long conversation is not held twice */

@@ -107,7 +107,8 @@ int source_find_field(const struct prepare_source *source, struct text_span line
                    source->chat ? "a list of messages" : "a string");
 }
 
-const char *const CHAT_REFUSED_FIELDS[] = {"tools", "functions", "documents", "chat_template_kwargs", NULL};
+const char *const CHAT_REFUSED_FIELDS[] = {"tools",  "functions", "documents", "chat_template_kwargs",
+                                           "images", "videos",    "audios",    NULL};
 const char *const CHAT_WEIGHT_FIELDS[] = {"weight", "train", "training", "loss_mask", NULL};
 
 /* load - JSON as jansson reads it; NULL with err set. */
@@ -163,6 +164,24 @@ static void add_fields(json_t *root, struct text_span line, const struct json_li
     }
 }
 
+/* add_system - the system text beside the messages, whole: it is the conversation's first message.  Returns 0, or -1 with
+ * err set. */
+static int add_system(json_t *root, struct text_span line, const struct json_line *names, struct err *err) {
+    enum { MAX_BYTES = 1 << 20 };
+    struct json_line found;
+    if (!may_have(names, CHAT_SYSTEM_FIELD))
+        return 0;
+    if (json_line_scan(line, CHAT_SYSTEM_FIELD, &found, err) != 0)
+        return -1;
+    if (!found.value.bytes)
+        return 0;
+    if (found.value.length_bytes > MAX_BYTES)
+        return err_set(err, "the field '%s' beside the messages has %zu bytes, at most %d are read",
+                       CHAT_SYSTEM_FIELD, found.value.length_bytes, MAX_BYTES);
+    json_t *value = load(found.value, err);
+    return value ? json_object_set_new(root, CHAT_SYSTEM_FIELD, value) : -1;
+}
+
 json_t *source_parse_chat(const struct prepare_source *source, struct text_span line,
                           const struct json_line *found, struct err *err) {
     enum { MAX_VALUES = 1 << 20 };
@@ -183,6 +202,11 @@ json_t *source_parse_chat(const struct prepare_source *source, struct text_span 
     CHECK(root, "out of memory for a conversation");
     add_fields(root, line, found, CHAT_REFUSED_FIELDS);
     add_fields(root, line, found, CHAT_WEIGHT_FIELDS);
+    if (add_system(root, line, found, err) != 0) {
+        json_decref(list);
+        json_decref(root);
+        return NULL;
+    }
     json_object_del(root, source_field(source)); /* a list of messages may have such a name itself */
     json_object_set_new(root, "messages", list);
     return root;
