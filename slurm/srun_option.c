@@ -1,49 +1,10 @@
-/* srun_option.c - the lists of what is allowed, abbreviations included, and the reason of each refusal. */
+/* srun_option.c - the forms in which options, memory and a launcher are written. */
 #include "slurm/srun_option.h"
 
 #include <string.h>
 
+#include "slurm/slurm_options.h"
 #include "slurm/slurm_text.h"
-
-/* What belongs to the plan: given beside it, the job would run otherwise than was planned and billed. */
-static const struct {
-    const char *option, *owner;
-} OWNED[] = {{"mpi", "slurm.mpi"},
-             {"hint", "the profile's hint"},
-             {"ntasks", "slurm.ranks_per_node"},
-             {"ntasks-per-node", "slurm.ranks_per_node"},
-             {"ntasks-per-core", "slurm.ranks_per_node"},
-             {"ntasks-per-socket", "slurm.ranks_per_node"},
-             {"ntasks-per-gpu", "slurm.ranks_per_node"},
-             {"nodes", "slurm.nodes"},
-             {"cpus-per-task", "slurm.cpus_per_rank"},
-             {"cpus-per-gpu", "slurm.cpus_per_rank"},
-             {"gres", "slurm.gpus_per_node"},
-             {"gpus", "slurm.gpus_per_node"},
-             {"gpus-per-node", "slurm.gpus_per_node"},
-             {"gpus-per-task", "slurm.gpus_per_node"},
-             {"tres-per-task", "slurm.gpus_per_node"},
-             {"exclude", "slurm.exclude"},
-             {"nodelist", "slurm.exclude"},
-             {"relative", "the script"},
-             {"multi-prog", "the script"},
-             {"preserve-env", "the script"},
-             {"kill-on-bad-exit", "the script"},
-             {"no-kill", "the script"},
-             {"wait", "the script"},
-             {"jobid", "the script"},
-             {"het-group", "the script"},
-             {"overlap", "the script"},
-             {"time", "slurm.time"},
-             {"chdir", "the folder where you call atelier"},
-             {"output", "the script: logs go to run.folder/logs"},
-             {"error", "the script: logs go to run.folder/logs"},
-             {"signal", "slurm.signal_lead_s"}};
-
-/* is_abbreviation - Slurm takes the beginning of an option's name for the option. */
-static bool is_abbreviation(const char *name, size_t length, const char *option) {
-    return length >= 2 && length <= strlen(option) && strncmp(name, option, length) == 0;
-}
 
 int srun_option_check(const char *option, struct err *err) {
     if (!is_one_line(option))
@@ -55,11 +16,8 @@ int srun_option_check(const char *option, struct err *err) {
     if (option[2 + length] == ' ')
         return err_set(err, "'%.60s' is not one option of srun: write --name=value, each as an entry",
                        option);
-    for (size_t i = 0; i < sizeof OWNED / sizeof OWNED[0]; i++)
-        if (is_abbreviation(option + 2, length, OWNED[i].option))
-            return err_set(err, "'%.60s': '--%s' of srun is set by %s", option, OWNED[i].option,
-                           OWNED[i].owner);
-    return 0;
+    const char *name, *reason = slurm_option_reason(SLURM_SRUN, option, &name);
+    return reason ? err_set(err, "'%.60s': '--%s' of srun: %s", option, name, reason) : 0;
 }
 
 int memory_check(const char *text, struct err *err) {

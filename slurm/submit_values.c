@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "configs/schema/config_path.h"
+#include "slurm/slurm_options.h"
 #include "slurm/slurm_text.h"
 #include "slurm/srun_option.h"
 #include "slurm/submit_rules.h"
@@ -13,80 +14,29 @@ static int refuse_text(struct diagnostics *diagnostics, const char *key, const c
                           "'%s' holds a line break or another control character: '%.60s'", key, value);
 }
 
-/* Options of sbatch that a key of its own sets, and checks: given beside it they would change what was
- * planned, the number of ranks above all. */
-static const struct owned_option {
-    const char *option;
-    char letter; /* its short form; 0: none */
-    const char *key;
-} OWNED[] = {{"account", 'A', "slurm.account"},
-             {"array", 'a', "slurm.chain"},
-             {"chdir", 'D', "the folder where you call atelier"},
-             {"constraint", 'C', "slurm.constraint"},
-             {"cpus-per-gpu", 0, "slurm.cpus_per_rank"},
-             {"cpus-per-task", 'c', "slurm.cpus_per_rank"},
-             {"dependency", 'd', "slurm.chain"},
-             {"exclude", 'x', "slurm.exclude"},
-             {"gpus", 'G', "slurm.gpus_per_node"},
-             {"gpus-per-node", 0, "slurm.gpus_per_node"},
-             {"gpus-per-socket", 0, "slurm.gpus_per_node"},
-             {"gpus-per-task", 0, "slurm.gpus_per_node and slurm.ranks_per_node"},
-             {"gres", 0, "slurm.gpus_per_node"},
-             {"job-name", 'J', "slurm.job_name"},
-             {"no-requeue", 0, "slurm.requeue"},
-             {"nodes", 'N', "slurm.nodes"},
-             {"ntasks", 'n', "slurm.nodes and slurm.ranks_per_node"},
-             {"ntasks-per-core", 0, "slurm.ranks_per_node"},
-             {"ntasks-per-gpu", 0, "slurm.ranks_per_node"},
-             {"ntasks-per-node", 0, "slurm.ranks_per_node"},
-             {"ntasks-per-socket", 0, "slurm.ranks_per_node"},
-             {"open-mode", 0, "nothing: a log goes on where the job is started again"},
-             {"output", 'o', "run.folder"},
-             {"overcommit", 'O', "slurm.ranks_per_node"},
-             {"parsable", 0, "nothing: it is given already"},
-             {"partition", 'p', "slurm.partition"},
-             {"qos", 'q', "slurm.qos"},
-             {"requeue", 0, "slurm.requeue"},
-             {"signal", 0, "slurm.signal_lead_s"},
-             {"test-only", 0, "'atelier submit --dry-run'"},
-             {"time", 't', "slurm.time"},
-             {"tres-per-task", 0, "slurm.gpus_per_node and slurm.cpus_per_rank"},
-             {"wait", 'W', "nothing: 'atelier submit' does not wait for the job"},
-             {"wrap", 0, "nothing: the script is atelier's"}};
-
-/* owner_of - the entry that an option is, or would be taken for: sbatch takes any beginning of a name. */
-static const struct owned_option *owner_of(const char *option) {
-    bool is_long = strncmp(option, "--", 2) == 0;
-    size_t length = is_long ? strcspn(option + 2, "= ") : 0;
-    for (size_t i = 0; i < sizeof OWNED / sizeof OWNED[0]; i++) {
-        bool is_it = is_long ? length > 0 && strncmp(option + 2, OWNED[i].option, length) == 0
-                             : option[0] == '-' && option[1] && option[1] == OWNED[i].letter;
-        if (is_it)
-            return &OWNED[i];
-    }
-    return NULL;
-}
-
 /* check_option - of slurm.options, or of a profile's 'options'. */
 static int check_option(const char *key, const char *option, struct diagnostics *diagnostics) {
-    const struct owned_option *owner = owner_of(option);
+    const char *name, *reason = slurm_option_reason(SLURM_SBATCH, option, &name);
     if (!is_one_line(option))
         return refuse_text(diagnostics, key, option);
-    if (owner)
-        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'%s' holds '%.60s': that is set by %s", key,
-                              option, owner->key);
+    if (reason)
+        return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'%s' holds '%.60s': %s", key, option, reason);
     if (strncmp(option, "--", 2) != 0)
         return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
                               "'%s' holds '%.60s': write options as --name=value", key, option);
     return 0;
 }
 
-/* steers_srun - a variable that changes how many ranks srun starts, or where. */
+/* steers_srun - a variable that changes how many ranks srun starts, where, or what they are given: it means the same as an
+ * option of slurm_options.c that is refused.  Names and beginnings of names. */
 static bool steers_srun(const char *name) {
-    static const char *const names[] = {"SLURM_NTASKS", "SLURM_NPROCS",      "SLURM_NNODES",
-                                        "SLURM_GPUS",   "SLURM_JOB_",        "SLURM_TASKS_PER_NODE",
-                                        "SLURM_GRES",   "SLURM_STEP_",       "SRUN_CPUS_PER_TASK",
-                                        "SLURM_TRES",   "SLURM_DISTRIBUTION"};
+    static const char *const names[] = {
+        "SLURM_NTASKS",     "SLURM_NPROCS",    "SLURM_NNODES",     "SLURM_GPUS",        "SLURM_JOB_",
+        "SLURM_TASKS_PER_", "SLURM_GRES",      "SLURM_STEP_",      "SRUN_CPUS_PER_",    "SLURM_CPUS_PER_",
+        "SLURM_TRES",       "SLURM_DISTRIB",   "SLURM_EXPORT_ENV", "SRUN_EXPORT_ENV",   "SLURM_HINT",
+        "SLURM_THREAD",     "SLURM_CORE_SPEC", "SLURM_MPI_TYPE",   "SLURM_OVERCOMMIT",  "SLURM_OVERLAP",
+        "SLURM_MEM_PER_",   "SLURM_TIMELIMIT", "SLURM_KILL_BAD",   "SLURM_NO_KILL",     "SLURM_STDOUTMODE",
+        "SLURM_STDERRMODE", "SLURM_CONTAINER", "SRUN_CONTAINER",   "SLURM_WORKING_DIR", "SLURM_BCAST"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(name, names[i], strlen(names[i])) == 0)
             return true;
@@ -101,8 +51,8 @@ static int check_variable(const struct variable *variable, struct diagnostics *d
     if (steers_srun(variable->name))
         return diagnostic_add(
             diagnostics, DIAGNOSTIC_ERROR,
-            "'slurm.environment' holds '%.60s', which changes what srun starts: use slurm.nodes, "
-            "slurm.ranks_per_node, slurm.gpus_per_node or slurm.cpus_per_rank",
+            "'slurm.environment' holds '%.60s', which changes what srun starts: use the key of slurm that says it, such as "
+            "slurm.nodes, slurm.ranks_per_node, slurm.gpus_per_node or slurm.cpus_per_rank",
             variable->name);
     return is_one_line(variable->value) ? 0 : refuse_text(diagnostics, "slurm.environment", variable->name);
 }

@@ -114,7 +114,7 @@ static void test_refused(void **state) {
     (void)state;
     static const char *const cases[][2] = {
         {"slurm.srun_options=[--ntasks=9]",
-         "'slurm.srun_options': '--ntasks=9': '--ntasks' of srun is set by"},
+         "'slurm.srun_options': '--ntasks=9': '--ntasks' of srun: that is set by slurm.ranks"},
         {"slurm.srun_options=[-l]", "'slurm.srun_options': '-l' is not an option of srun"},
         {"slurm.mem=all", "'slurm.mem': 'all' is not an amount of memory"},
         {"slurm.launcher=[\"apptainer exec x.sif\"]", "'slurm.launcher': 'launcher' begins with"},
