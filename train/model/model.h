@@ -48,7 +48,8 @@ struct model {
     struct tensor dhidden;   /* [N, F] */
 };
 
-/* model_plan - the activations' size without memory.  model_create - the same with memory of the device. */
+/* model_plan - the activations' size without memory.  model_create - the same with memory of the device; params must outlive
+ * it, dies where the memory does not suffice.  model_free - either.  None communicates. */
 void model_plan(struct model *model, const struct model_setup *setup);
 void model_create(struct model *model, struct device *dev, struct params *params,
                   const struct model_setup *setup);

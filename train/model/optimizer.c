@@ -68,6 +68,8 @@ double optimizer_matrix_values(const struct optimizer_kind *kind, const struct m
     return sum;
 }
 
+/* Each rank's squares are those of what it owns; they add up to the whole, padding being zero.  f64, as millions of squares
+ * are added. */
 double optimizer_grad_norm(struct params *params, struct comm *comm) {
     double sum = 0;
     params->dev->section = SECTION_UPDATE;
@@ -80,6 +82,7 @@ double optimizer_grad_norm(struct params *params, struct comm *comm) {
     return sqrt(sum);
 }
 
+/* One factor for clipping and for undoing the loss scale: the gradient is read once. */
 void optimizer_update(struct params *params, struct transport *link, const struct config *config,
                       const struct optimizer_step *step) {
     const struct optimizer_kind *kind = params->setup.optimizer;

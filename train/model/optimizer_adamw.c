@@ -44,6 +44,8 @@ static int update_piece(void *user, const struct piece *piece) {
     return 0;
 }
 
+/* adamw_update - of what this rank owns; nothing is communicated.  Tensor by tensor and not segment by segment, as weight
+ * decay and the random numbers of rounding are a tensor's own. */
 static void adamw_update(struct params *params, const struct update *update) {
     const struct config *config = update->config;
     struct adamw_update job = {
@@ -68,6 +70,7 @@ const struct update_rule adamw_rule = {
     .update = adamw_update,
 };
 
+/* rule_of - one for all; which tensors decay is not a matter of rules here. */
 static const struct update_rule *rule_of(const struct param_spec *spec) {
     (void)spec;
     return &adamw_rule;

@@ -53,6 +53,7 @@ static struct segment *next_in(const struct params *params, const struct round *
     return next == round->next ? NULL : next;
 }
 
+/* larger - the larger of two counts. */
 static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
@@ -78,6 +79,7 @@ static int64_t largest_owned(const struct params *params) {
     return most;
 }
 
+/* muon_place - room for the largest of each kind, taken once: rounds come one after the other. */
 static void muon_place(struct params *params) {
     struct arena *arena = &params->arena_optimizer;
     enum dtype compute = params->setup.compute;
@@ -142,6 +144,7 @@ static void orthogonalise(struct params *params, struct tensor u) {
 
 /* --- one round --- */
 
+/* floats - f32 values as the ops take them. */
 static struct tensor floats(float *data, int64_t count) {
     return tensor_1d(data, DTYPE_F32, count);
 }
@@ -186,6 +189,9 @@ static int64_t each_owned(struct params *params, const struct segment *s, int64_
     return at;
 }
 
+/* in_whole, keep, work, give - what is done to a matrix that this rank owns: where it lies in the gathered segment; a copy of
+ * its u; o in its place; o back into the segment, whose other parts stay zero, so that the sum over the ranks puts it
+ * together. */
 static struct tensor in_whole(struct params *params, const struct unit_tensor *tensor) {
     return floats((float *)params->work[WORK_WHOLE] + tensor->offset, tensor->count);
 }
@@ -203,6 +209,7 @@ static void give(struct params *params, const struct unit_tensor *tensor, float 
     device_copy(params->dev, in_whole(params, tensor), floats(owned, tensor->count));
 }
 
+/* update_round - three walks over the same segments: the memory for whole ones is that of one. */
 static void update_round(struct params *params, const struct update *update, const struct round *round) {
     int64_t at = 0;
     for (struct segment *s = NULL; (s = next_in(params, round, s));) {
@@ -220,6 +227,7 @@ static void update_round(struct params *params, const struct update *update, con
     }
 }
 
+/* muon_update - all matrices, a round at a time. */
 static void muon_update(struct params *params, const struct update *update) {
     struct round round = {NULL, params_next_trained(params, NULL, &muon_rule)};
     while (round.next) {

@@ -5,6 +5,7 @@
 
 #include "kernels/error.h"
 
+/* Something to be dealt out. */
 struct piece {
     double cost;
     int index;
@@ -18,6 +19,7 @@ static int by_cost(const void *a, const void *b) {
     return x->index - y->index;
 }
 
+/* least_loaded - the first of equals, so that all ranks come to the same map. */
 static int least_loaded(const double *loads, int num_ranks) {
     int least = 0;
     for (int r = 1; r < num_ranks; r++)

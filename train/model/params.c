@@ -6,9 +6,10 @@
 
 #include "train/model/owners.h"
 
-/* Every shard starts on a 64-byte line of f32. */
+/* Every shard starts on a 64-byte line of f32: vector loads of a kernel that works on a shard alone are then aligned. */
 enum { SHARD_ALIGN_COUNT = 16 };
 
+/* round_up - to the next multiple. */
 static int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
@@ -48,6 +49,7 @@ static struct segment *segment_of(struct params *params, struct param param, con
     return segment;
 }
 
+/* add_tensor - at the end of its segment. */
 static void add_tensor(struct params *params, struct param param, struct tensor shape) {
     const struct model_config *model = params->setup.model;
     const struct param_spec *spec = param_spec(model, param.role);
@@ -142,6 +144,8 @@ static void assign_owners(struct params *params, const struct update_rule *rule)
     free(round);
 }
 
+/* layout_units - units, segments and tensors, which depend on nothing but the setup: every rank comes to the same layout by
+ * itself. */
 static void layout_units(struct params *params) {
     const struct model_config *model = params->setup.model;
     params->num_units = model->num_layers + (model->tied_head ? 1 : 2);
@@ -156,6 +160,7 @@ static void layout_units(struct params *params) {
             assign_owners(params, kind->rules[i]);
 }
 
+/* A segment knows its unit, so that no iterator has to be kept. */
 struct segment *params_next(const struct params *params, const struct segment *segment) {
     int unit = segment ? segment->unit : 0;
     int index = segment ? (int)(segment - params->units[unit].segments) + 1 : 0;
@@ -173,6 +178,7 @@ struct segment *params_next_trained(const struct params *params, const struct se
     return next;
 }
 
+/* plus - so many elements further; NULL stays NULL, as arenas that are only measured hand it out. */
 static void *plus(void *base, int64_t count, enum dtype dtype) {
     return base ? (char *)base + (size_t)count * dtype_bytes(dtype) : NULL;
 }
@@ -197,6 +203,7 @@ enum dtype params_state_type(const struct params *params, const struct segment *
     return segment->rule->states[i].type == STATE_AS_SET ? params->setup.moments : DTYPE_F32;
 }
 
+/* place_training - the gradient, and what the segment's rule keeps for each element that this rank updates. */
 static void place_training(struct params *params, struct segment *segment) {
     if (segment->storage != STORAGE_TRAINED)
         return;
@@ -208,6 +215,7 @@ static void place_training(struct params *params, struct segment *segment) {
         segment->states[i] = arena_take(arena, segment->own_count, params_state_type(params, segment, i));
 }
 
+/* slot_of - embedding and head are as a rule larger than a layer, and never needed at the same time: one slot for both. */
 static int slot_of(const struct params *params, int unit) {
     bool vocab = unit == 0 || unit == params_head_unit(params);
     return vocab ? SLOT_VOCAB : unit % 2 ? SLOT_ODD : SLOT_EVEN;
@@ -217,6 +225,7 @@ struct unit_slot *params_slot(struct unit_slot *slots, const struct params *para
     return &slots[slot_of(params, unit)];
 }
 
+/* larger - the larger of two counts. */
 static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
@@ -242,6 +251,8 @@ static void place_slots(struct params *params) {
     }
 }
 
+/* place_all - twice over the same code: with arenas that only count, then with memory behind them.  What was measured is
+ * therefore what is taken. */
 static void place_all(struct params *params) {
     for (struct segment *s = NULL; (s = params_next(params, s));) {
         place_weights(params, s);
@@ -270,6 +281,7 @@ void params_plan(struct params *params, const struct params_setup *setup) {
     place_all(params);
 }
 
+/* all_arenas - for what is done to each of them. */
 enum { NUM_ARENAS = 5 };
 
 static void all_arenas(struct params *params, struct arena *arenas[NUM_ARENAS]) {
@@ -312,6 +324,7 @@ struct place {
     const struct unit_tensor *tensor;
 };
 
+/* find_role - dies where the unit has no such tensor: a layer plan and its table of parameters would disagree. */
 static struct place find_role(const struct params *params, int unit, enum tensor_role role) {
     const struct unit *u = &params->units[unit];
     for (int s = 0; s < u->num_segments; s++)
@@ -339,6 +352,8 @@ struct weight params_weight(const struct params *params, int unit, enum tensor_r
     return weight;
 }
 
+/* They lie side by side because segments keep the family's order; a family that lists query, key and value apart would die
+ * here at its first step, and not compute something else. */
 struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last) {
     struct weight weight = params_weight(params, unit, first);

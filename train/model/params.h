@@ -122,12 +122,14 @@ struct params {
 };
 
 /* params_plan - the layout, and the arenas measured but not allocated.  params_create - the same with memory
- * of the device. */
+ * of the device, whose contents are undefined until state.h fills them: dies where it does not suffice.  params_free -
+ * either.  None communicates: each rank comes to the same layout by itself. */
 void params_plan(struct params *params, const struct params_setup *setup);
 void params_create(struct params *params, struct device *dev, const struct params_setup *setup);
 void params_free(struct params *params);
 
-int params_head_unit(const struct params *params); /* unit with final norm and head */
+/* params_head_unit - the unit with final norm and head. */
+int params_head_unit(const struct params *params);
 
 /* params_next - every segment in the order of the units: the one after `segment`, the first for NULL; NULL at the
  * end.  params_next_trained - those alone that are trained; rule NULL: by any rule. */
@@ -135,8 +137,8 @@ struct segment *params_next(const struct params *params, const struct segment *s
 struct segment *params_next_trained(const struct params *params, const struct segment *segment,
                                     const struct update_rule *rule);
 
-/* params_weight - a role of a unit that params_acquire has made ready; valid until another unit of the same slot
- * is asked for.  params_fused - several neighbouring roles as one matrix: from first to last, of one segment. */
+/* params_weight - a role of a unit that params_acquire has made ready, [rows, cols] or [cols] as the family has it; valid
+ * until another unit of the same slot is asked for.  Dies where the unit has no such role.  params_fused - several neighbouring roles as one matrix: from first to last, of one segment. */
 struct weight params_weight(const struct params *params, int unit, enum tensor_role role);
 struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last);

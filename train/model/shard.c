@@ -1,5 +1,9 @@
 /* shard.c - what moves between ranks: weights gathered before use, gradients reduced after, masters
- * published. Every rank walks the units in the same order, so the collectives match. */
+ * published. Every rank walks the units in the same order, so the collectives match.
+ *
+ * What overlaps.  At stage 3 the gather of the next unit runs while this one computes, and at stages 2 and 3 so does the
+ * reduce-scatter of the one before: two slots for the layers, which take turns, are as much as can be under way.  At stages
+ * 0 and 1 gradients stay whole until the last micro-batch, as one sum for a step costs less than one for each. */
 #include "train/model/shard.h"
 
 #include "kernels/clock.h"
@@ -18,6 +22,7 @@ static void wait_timed(struct params *params, struct transport *link, struct uni
     params->comm_s += clock_s() - start;
 }
 
+/* A transfer for each segment, as their types and lengths differ; they lie in the slot one after the other. */
 void params_prefetch(struct params *params, struct transport *link, int unit) {
     if (params->setup.zero_stage < 3 || unit < 0 || unit >= params->num_units)
         return;
@@ -43,6 +48,7 @@ void params_acquire(struct params *params, struct transport *link, int unit) {
     wait_timed(params, link, params_slot(params->gathered, params, unit));
 }
 
+/* floats - f32 values as the ops take them. */
 static struct tensor floats(float *data, int64_t count) {
     return tensor_1d(data, DTYPE_F32, count);
 }
@@ -101,6 +107,8 @@ static bool take_slot(struct params *params, struct transport *link, int unit, s
     return true;
 }
 
+/* fresh is of the step, at stages 0 and 1, where the whole gradient stays; a slot is fresh whenever another unit was in it,
+ * and what earlier micro-batches left of this one is in segment.grad already. */
 void params_grad_begin(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
     struct unit_slot *slot = NULL;
@@ -129,6 +137,8 @@ static void send_gradients(struct transport *link, const struct unit *unit, stru
     }
 }
 
+/* The first micro-batch's sums land in the unit's gradient itself; those of the others beside it, and settle adds them: a
+ * reduction writes, it does not add. */
 void params_grad_end(struct params *params, struct transport *link, int unit) {
     struct unit *u = &params->units[unit];
     for (int i = 0; i < u->num_segments; i++)
@@ -163,6 +173,8 @@ static void sum_replicas(struct params *params, struct transport *across) {
         transport_sum_f32(across, params_own_grad(params, s), s->own_count);
 }
 
+/* Inside the replica first: from stage 1 on what crosses between replicas is a shard for each rank.  The time counts
+ * as waiting altogether, also what settle adds up. */
 void params_grad_finish(struct params *params, struct transport *link, struct transport *across) {
     double start = clock_s(), comm_s = params->comm_s;
     if (params->setup.zero_stage < 2)
@@ -213,6 +225,8 @@ static void gather_values(struct params *params, struct transport *link, struct 
     transport_wait(link, &transfer);
 }
 
+/* At stage 0 every rank has updated everything, and at stage 3 the next gather takes the new values: only in between is there
+ * something to send.  What was gathered before the update is old in any case. */
 void params_publish(struct params *params, struct transport *link) {
     for (int s = 0; s < SLOT_COUNT; s++) {
         if (params->setup.zero_stage == 3)
@@ -246,12 +260,15 @@ static void share(struct params *params, struct transport *link, const struct se
     transport_wait(link, &transfer);
 }
 
+/* share_training - masters and states of a segment. */
 static void share_training(struct params *params, struct transport *link, const struct segment *segment) {
     share(params, link, segment, segment->master, DTYPE_F32);
     for (int i = 0; segment->rule && i < segment->rule->num_states; i++)
         share(params, link, segment, segment->states[i], params_state_type(params, segment, i));
 }
 
+/* Each rank has read its own shard of the file, as all do at every stage: reading everything on each would be num_ranks times
+ * the bytes of the disk.  From stage 1 on the shard of masters is all that a rank keeps. */
 void params_share_masters(struct params *params, struct transport *link) {
     if (params->setup.num_ranks == 1)
         return;

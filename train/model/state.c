@@ -47,6 +47,7 @@ static int state_index(const struct segment *segment, const char *name) {
     return -1;
 }
 
+/* state_list_open - by the optimizer's table: which states there are, and which tensors have each. */
 static void state_list_open(struct state_list *list, const struct params *params) {
     const struct model_config *model = params->setup.model;
     int64_t num_slots = param_num_slots(model);
@@ -95,6 +96,7 @@ static void to_device(struct transfer_job *job, struct tensor values) {
     device_upload(job->params->dev, values, job->stage);
 }
 
+/* Backwards, so that no half is overwritten before it was read. */
 static void from_device(struct transfer_job *job, struct tensor values) {
     const uint16_t *half = (const uint16_t *)job->stage;
     device_download(job->params->dev, job->stage, values);
@@ -170,6 +172,8 @@ static int tell_misfits(const struct transfer_job *job, struct param param) {
     return status != 0 ? -1 : value_scan_fail(&scan, param_name(model, param, name), job->err);
 }
 
+/* load_values - from the model or a part of a checkpoint.  Only where a value does not fit is the whole tensor read again, so
+ * that the message can say how many there are. */
 static int load_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
     struct weights_range range = {first, count, job->type};
@@ -231,6 +235,8 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
     return status;
 }
 
+/* init_values - streams belong to a tensor's name, so that neither another number of ranks nor another layer more changes
+ * them. */
 static int init_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
     const struct model_config *model = job->params->setup.model;
@@ -268,6 +274,7 @@ int state_check_values(struct params *params, enum dtype type, struct err *err) 
     return each_shard_piece(&job);
 }
 
+/* save_values - into the part that is being written. */
 static int save_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
     return checkpoint_write(job->checkpoint, job->part, tensor->param, first, count, values, job->err);
@@ -328,7 +335,9 @@ static int commit(const struct state_save *save, struct checkpoint *cp, const ui
     return check_owner(save, err) == 0 ? checkpoint_commit(cp, hashes, save->state_text, err) : -1;
 }
 
-/* save_as - the phases, of a checkpoint that was planned. */
+/* save_as - the phases, of a checkpoint that was planned.  Each ends in an agreement before the next begins: no rank may write
+ * into files that the root could not make, and the manifest, which makes the checkpoint complete, is written when all have
+ * closed theirs. */
 static bool save_as(struct params *params, struct comm *comm, const struct state_save *save,
                     struct checkpoint *cp, const struct state_list *list) {
     struct err err = {""};

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+/* find - the group over exactly this set; NULL: none was made. */
 static struct axis_group *find(struct axes *axes, unsigned set) {
     for (int g = 0; g < axes->num_groups; g++)
         if (axes->groups[g].axes == set)
@@ -55,6 +56,8 @@ static bool add_link(struct axes *axes, const struct axes_setup *setup, struct c
     return comm ? comm_all_ok(comm, status, &err) : status == 0;
 }
 
+/* The innermost axis first, on every rank alike: making a comm is collective over the whole.  Sets that carry sums alone come
+ * last, as most of them join the ranks of a group that is there already: in the usual grid they make no new comm. */
 bool axes_open(struct axes *axes, const struct axes_setup *setup, struct comm *comm) {
     const struct grid *grid = setup->grid;
     unsigned loss = grid_axes(grid, DIVIDES_LOSS), parameters = grid_axes(grid, DIVIDES_PARAMETERS);
@@ -73,6 +76,7 @@ bool axes_open(struct axes *axes, const struct axes_setup *setup, struct comm *c
     return true;
 }
 
+/* Transports before the comms that they use, each in the reverse order of its opening. */
 void axes_close(struct axes *axes) {
     for (int g = axes->num_groups - 1; g >= 0; g--)
         if (axes->groups[g].has_transport)

@@ -12,12 +12,15 @@
 #include "train/ranks/grid.h"
 #include "train/ranks/transport.h"
 
+/* One for each axis, and the five sets above; sets that are the same share one. */
 enum { AXES_MAX_GROUPS = GRID_MAX_AXES + 5 };
 
+/* The ranks that differ from this one in these axes alone. */
 struct axis_group {
-    unsigned axes;
-    struct comm *comm;
-    bool owns_comm, has_transport;
+    unsigned axes;     /* a set, of AXIS_BIT */
+    struct comm *comm; /* NULL: one rank alone */
+    bool owns_comm;    /* made here, and not the run's own */
+    bool has_transport;
     struct transport transport;
 };
 

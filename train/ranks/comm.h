@@ -1,6 +1,10 @@
 /* comm.h - what ranks say to each other.  A function communicates only if it takes a struct comm * or a struct transport *,
- * or a struct of a run that holds them (axes, rank_device, trainer), and every rank of it must call in the same order.  Host buffers only, implemented on MPI in
- * comm_mpi.c; transport.h moves buffers of the device.
+ * or a struct of a run that holds them (axes, rank_device, trainer), and every rank of it must call in the same order.
+ * Host buffers only, implemented on MPI in comm_mpi.c; transport.h moves buffers of the device.
+ *
+ * Nothing here returns an error: a library that failed, a rank that is gone or a size that differs between the ranks ends
+ * the process with one line, and MPI_Abort ends the others.  What may fail on one rank alone (a file, a setting) is
+ * agreed on with comm_all_ok.
  *
  * Every wait has a limit, that of the phase the run is in.  After COMM_TELL_S a rank says what is waited for
  * and which rank has not come; at the limit the ranks that wait die, naming the same. */
@@ -10,12 +14,14 @@
 
 struct comm;
 
-/* comm_start - initialise MPI (or a single rank when started alone), install the abort hook and the message
- * prefix "rank 3/16 host".  comm_finish - finalise. */
+/* Seconds: what a start may take where nothing else is set, and after how long a wait is told to the user. */
 enum { COMM_START_LIMIT_S = 1800, COMM_TELL_S = 10 };
+
+/* comm_start - initialise MPI (or a single rank when started alone), install the abort hook and the message
+ * prefix "rank 3/16 host".  MPI may take words of its own from argv.  Once in a process.  Collective over all that were
+ * started together.  comm_start_within - the same with a limit of its own for the start, in seconds.
+ * comm_finish - finalise and free; all ranks together, with every group of comm_split joined before. */
 struct comm *comm_start(int *argc, char ***argv);
-/* comm_start_within - the same with a limit of its own for the start, in seconds; comm_start:
- * COMM_START_LIMIT_S. */
 struct comm *comm_start_within(int *argc, char ***argv, double limit_s);
 void comm_finish(struct comm *comm);
 
@@ -25,6 +31,8 @@ void comm_finish(struct comm *comm);
 struct comm *comm_split(struct comm *comm, int group);
 void comm_join(struct comm *part);
 
+/* comm_rank - this rank's number in the comm, 0 to comm_num_ranks - 1: of a group, in the group.  comm_is_root - it is 0.
+ * None of these communicates; texts live as long as the comm. */
 int comm_rank(const struct comm *comm);
 int comm_num_ranks(const struct comm *comm);
 bool comm_is_root(const struct comm *comm);
@@ -43,7 +51,8 @@ struct comm_phase {
 };
 
 /* comm_set_phase - of the whole, not of a group.  comm_phase - of a group: that of the whole.
- * comm_set_timeout changes the limit alone.  None is collective; set them at the same point on all ranks. */
+ * comm_set_timeout changes the limit alone; comm_timeout - the limit that holds now, in seconds.  None is collective;
+ * set them at the same point on all ranks. */
 void comm_set_phase(struct comm *comm, const struct comm_phase *phase);
 const struct comm_phase *comm_phase(const struct comm *comm);
 void comm_set_timeout(struct comm *comm, double seconds);
@@ -65,7 +74,8 @@ bool comm_note_wait(struct comm *comm, const char *what, double waited_s, char *
 void comm_poll(struct comm *comm);
 
 /* comm_set_piece_bytes - largest piece of a long buffer handed to MPI at once (below 2 GiB), and scratch
- * memory of one sum.  The defaults suit; tests make them small.  Same on all ranks, before the first sum. */
+ * memory of one sum.  The defaults suit; tests make them small.  Same on all ranks, before the first sum.
+ * comm_piece_bytes - the first of them. */
 void comm_set_piece_bytes(struct comm *comm, int64_t piece_bytes, int64_t scratch_bytes);
 int64_t comm_piece_bytes(const struct comm *comm);
 
@@ -73,23 +83,27 @@ int64_t comm_piece_bytes(const struct comm *comm);
  * on all, and the root prints once: "error: TEXT (on rank 2; 2 of 4 ranks failed)".  Collective. */
 bool comm_all_ok(struct comm *comm, int status, const struct err *err);
 
+/* comm_barrier - no rank leaves before all have come.  comm_broadcast - the root's bytes to all; size_bytes the same on
+ * every rank, of any length.  Collective. */
 void comm_barrier(struct comm *comm);
-void comm_broadcast(struct comm *comm, void *data, size_t size_bytes); /* from the root */
-/* comm_broadcast_text - root's malloc'ed text (or NULL) becomes everybody's; *text is replaced on the others.
- */
+void comm_broadcast(struct comm *comm, void *data, size_t size_bytes);
+/* comm_broadcast_text - the root's malloc'ed text (or NULL) becomes everybody's; *text is freed and replaced on the
+ * others.  Collective. */
 void comm_broadcast_text(struct comm *comm, char **text);
 
-/* Sums and maxima over all ranks, in place; same bits on every rank.  Floating-point terms are added in the
- * order of the ranks, here and in comm_reduce_scatter_start.  comm_max_f64: NaN when any rank's is. */
+/* comm_sum_f64, comm_sum_i64, comm_sum_f32, comm_max_i64, comm_max_f64 - over all ranks, element by element, in place;
+ * the same count on all, the same bits on every rank.  Floating-point terms are added in the order of the ranks, here and
+ * in comm_reduce_scatter_start.  comm_max_f64: NaN when any rank's is.  Collective. */
 void comm_sum_f64(struct comm *comm, double *values, int count);
 void comm_sum_i64(struct comm *comm, int64_t *values, int64_t count);
 void comm_max_i64(struct comm *comm, int64_t *values, int count);
 void comm_max_f64(struct comm *comm, double *values, int count);
 void comm_sum_f32(struct comm *comm, float *values, int64_t count);
 
-/* comm_gather_f64 - all[r * count + i] = rank r's values[i], on every rank. */
+/* comm_gather_f64 - all[r * count + i] = rank r's values[i], on every rank; all has room for num_ranks * count.
+ * Collective. */
 void comm_gather_f64(struct comm *comm, const double *values, int count, double *all);
-/* comm_gather_bytes - the same for any records, of size_bytes each. */
+/* comm_gather_bytes - the same for any records, of size_bytes each, below 2 GiB.  Collective. */
 void comm_gather_bytes(struct comm *comm, const void *mine, size_t size_bytes, void *all);
 
 /* A transfer under way; the buffers must stay until comm_wait.  A zeroed request is idle and may be waited
@@ -127,4 +141,6 @@ struct comm_pieces {
 /* comm_all_to_all_start - every rank's pieces to their ranks, its own one too; received must not overlap sent. */
 void comm_all_to_all_start(struct comm *comm, const struct comm_pieces *pieces, struct comm_request *request);
 
+/* comm_wait - until the transfer is complete and its buffers may be used again; the additions of a reduce-scatter are
+ * done in here, by the rank itself.  In the order of the starts, the same on all ranks. */
 void comm_wait(struct comm *comm, struct comm_request *request);

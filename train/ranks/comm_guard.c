@@ -41,6 +41,9 @@ static bool wait_a_little(struct guard *guard) {
     return is_over;
 }
 
+/* watch_over - the thread.  It may end the process, but calls nothing of MPI: the main thread stands inside MPI_Init or
+ * MPI_Finalize, where nobody else may.  One rank of a host speaks; the others give it PATIENCE_S to say why before they end
+ * without a word. */
 static void *watch_over(void *user) {
     struct guard *guard = user;
     double waited_s = 0, tell_s = COMM_TELL_S, last = clock_s();
@@ -70,6 +73,7 @@ static void *watch_over(void *user) {
     return NULL;
 }
 
+/* The clock is the monotonic one: setting a node's date, as happens when it boots, is no wait. */
 struct guard *guard_begin(struct marks *marks, const char *what, enum mark_stage stage,
                           const struct comm_phase *phase) {
     struct guard *guard = xcalloc(1, sizeof *guard);

@@ -9,7 +9,7 @@
 struct guard;
 
 /* guard_begin - what: for messages, a literal; the ranks that have reached the stage have come; phase is
- * copied, marks borrowed.   * guard_end - it is over in time. */
+ * copied, marks borrowed.  guard_end - it is over in time; frees.  Neither communicates. */
 struct guard *guard_begin(struct marks *marks, const char *what, enum mark_stage stage,
                           const struct comm_phase *phase);
 void guard_end(struct guard *guard);

@@ -20,6 +20,7 @@
 enum { MAX_RANKS = 1024, PATH_ROOM = 256, MAX_NAMED = 4 };
 static const char FOLDER[] = "/dev/shm";
 
+/* Of one rank.  Each rank writes its own and reads all; no field depends on another, so that no lock is needed. */
 struct mark {
     atomic_int process; /* 0: has not come */
     atomic_int stage;
@@ -163,6 +164,8 @@ void marks_sweep(const char *folder, const char *own) {
     closedir(entries);
 }
 
+/* By environment variables alone: nobody can be asked yet.  Where one of them is missing the page is not made, and the ranks
+ * wait as they would without it. */
 struct marks *marks_open(void) {
     char name[160];
     struct marks *marks = xcalloc(1, sizeof *marks);
@@ -208,16 +211,19 @@ void marks_close(struct marks *marks) {
     free(marks);
 }
 
+/* runs - neither stopped nor ended. */
 static bool runs(int process) {
     char state = process_state(process);
     return state && !strchr("TtZX", state);
 }
 
+/* has_come - it has reached the stage, and goes on: one that was stopped afterwards is still waited for. */
 static bool has_come(const struct mark *mark, enum mark_stage stage) {
     int process = atomic_load(&mark->process);
     return process != 0 && atomic_load(&mark->stage) >= (int)stage && runs(process);
 }
 
+/* describe - a mark's process in words, into text. */
 static const char *describe(const struct mark *mark, char *text, size_t room_bytes) {
     int process = atomic_load(&mark->process);
     char state = process ? process_state(process) : 0;

@@ -1,4 +1,4 @@
-/* comm_mpi.c - see comm.h: start and end, waiting, the small collectives.
+/* comm_mpi.c - comm.h on MPI: start and end, groups, waiting, broadcasts, gathers and the small sums.
  *
  * Every collective is one of MPI's non-blocking ones plus the wait loop below, so that a rank whose peers are
  * gone says so and ends instead of hanging; what MPI does only blocking (its start and end, new groups) is
@@ -35,6 +35,7 @@ void comm_mpi_die(int status, const char *call, const char *file, int line) {
     die_at(file, line, "MPI: %.120s: %s", call, words);
 }
 
+/* abort_all_ranks - where MPI_Abort returns all the same, this process ends, and what started it ends the others. */
 static void abort_all_ranks(int exit_code) {
     MPI_Abort(MPI_COMM_WORLD, exit_code);
     _exit(exit_code);
@@ -81,6 +82,8 @@ static void set_defaults(void) {
 struct comm *comm_start_within(int *argc, char ***argv, double limit_s) {
     struct comm *comm = xcalloc(1, sizeof *comm);
     int level = 0;
+    /* The marks of this host come first: MPI_Init cannot be asked how far the others are, and is where a rank that did
+     * not start shows.  FUNNELED: the thread of the guard calls nothing of MPI, nor do OpenMP's. */
     comm->phase = (struct comm_phase){"starting", "run.start_timeout_s", limit_s};
     set_defaults();
     comm->marks = marks_open();
@@ -107,7 +110,7 @@ struct comm *comm_start(int *argc, char ***argv) {
     return comm_start_within(argc, argv, COMM_START_LIMIT_S);
 }
 
-/* ranks_of - the place in the whole of each rank of a group. */
+/* ranks_of - the place in the whole of each rank of a group: watchers and messages name ranks as the user knows them. */
 static int *ranks_of(const struct comm *part) {
     int *mine = xmalloc((size_t)part->num_ranks * sizeof *mine);
     int *whole = xmalloc((size_t)part->num_ranks * sizeof *whole);
@@ -126,7 +129,7 @@ static int *ranks_of(const struct comm *part) {
 struct comm *comm_split(struct comm *comm, int group) {
     struct comm *part = xcalloc(1, sizeof *part);
     *part = *comm;
-    part->parent = comm;
+    part->parent = comm; /* whose phase and watch hold for it too */
     part->idle = NULL;
     part->sum_scratch = NULL;
     part->watch = NULL;
@@ -193,6 +196,7 @@ const char *comm_library(const struct comm *comm) {
     return comm->library;
 }
 
+/* whole_of - the comm of all ranks that a group was split from. */
 static const struct comm *whole_of(const struct comm *comm) {
     while (comm->parent)
         comm = comm->parent;
@@ -272,6 +276,7 @@ void comm_barrier(struct comm *comm) {
     comm_mpi_wait(comm, &request, "barrier");
 }
 
+/* broadcast_from - from any rank; pieces, as MPI counts with int. */
 static void broadcast_from(struct comm *comm, void *data, size_t size_bytes, int from, const char *what) {
     for (size_t at = 0; at < size_bytes; at += (size_t)comm->piece_bytes) {
         size_t left = size_bytes - at;
@@ -297,7 +302,7 @@ void comm_broadcast_text(struct comm *comm, char **text) {
         comm_broadcast(comm, *text, (size_t)length);
 }
 
-/* Integers have no order to keep: MPI's own reductions do. */
+/* reduce_i64 - in place.  Integers have no order to keep: MPI's own reductions do. */
 static void reduce_i64(struct comm *comm, int64_t *values, int64_t count, MPI_Op op, const char *what) {
     int64_t piece = comm->piece_bytes / (int64_t)sizeof *values;
     for (int64_t at = 0; at < count; at += piece) {
@@ -308,6 +313,8 @@ static void reduce_i64(struct comm *comm, int64_t *values, int64_t count, MPI_Op
     }
 }
 
+/* Where all is well, which is nearly always, this is one reduction of eight bytes.  Otherwise the lowest failing rank's text
+ * goes to all, so that the root can print it: one line for a job of a thousand ranks, also where the root itself is fine. */
 bool comm_all_ok(struct comm *comm, int status, const struct err *err) {
     int64_t num_failed = status != 0;
     int64_t minus_first =
@@ -334,6 +341,7 @@ bool comm_all_ok(struct comm *comm, int status, const struct err *err) {
     return false;
 }
 
+/* The blocking forms would hide a lost rank: as everywhere here, the non-blocking one and comm_mpi_wait. */
 void comm_mpi_gather(struct comm *comm, const void *mine, int size_bytes, void *all, const char *what) {
     MPI_Request request;
     MPI_CHECK(MPI_Iallgather(mine, size_bytes, MPI_BYTE, all, size_bytes, MPI_BYTE, comm->world, &request));
@@ -364,6 +372,7 @@ static void combine_f64(struct comm *comm, double *values, int count, double (*f
     free(all);
 }
 
+/* add - of combine_f64. */
 static double add(double a, double b) {
     return a + b;
 }

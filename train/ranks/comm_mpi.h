@@ -42,8 +42,10 @@ struct comm {
     char host[HOST_ROOM], library[64];
 };
 
+/* comm_mpi_die - a call of MPI failed: its text, and MPI's own words for the status. */
 void comm_mpi_die(int status, const char *call, const char *file, int line) __attribute__((noreturn));
 
+/* MPI_CHECK - die unless a call of MPI succeeded.  It says so itself only because its error handler returns (comm_mpi.c). */
 #define MPI_CHECK(call)                                                                                      \
     do {                                                                                                     \
         int mpi_status_ = (call);                                                                            \

@@ -1,5 +1,5 @@
-/* comm_mpi_pairs.c - see comm.h: buffers from one rank to another.  Messages between two ranks keep the order of the
- * calls, so that one tag serves all of them. */
+/* comm_mpi_pairs.c - comm.h on MPI: buffers from one rank to another, and from every rank to every rank.  Messages between
+ * two ranks keep the order of the calls, so that one tag serves all of them. */
 #include <string.h>
 
 #include "train/ranks/comm_mpi.h"
@@ -32,6 +32,7 @@ static MPI_Request *post(struct comm *comm, const struct leg *leg, MPI_Request *
     return requests;
 }
 
+/* start - one leg as a request of its own.  The partner is another rank: a caller that names itself has counted wrong. */
 static void start(struct comm *comm, const struct leg *leg, const char *what, struct comm_request *request) {
     CHECK(!request->handle, "a transfer was started on a request that is in use for '%s'", request->what);
     CHECK(leg->rank >= 0 && leg->rank < comm->num_ranks && leg->rank != comm->rank,
@@ -51,6 +52,7 @@ void comm_receive_start(struct comm *comm, void *data, size_t size_bytes, int fr
     start(comm, &(struct leg){false, data, size_bytes, from}, "receive", request);
 }
 
+/* Messages and not MPI_Ialltoallv, whose counts and offsets are int: pieces may be larger. */
 void comm_all_to_all_start(struct comm *comm, const struct comm_pieces *pieces,
                            struct comm_request *request) {
     CHECK(!request->handle, "a transfer was started on a request that is in use for '%s'", request->what);

@@ -1,5 +1,5 @@
-/* comm_mpi_sums.c - see comm.h: sums of long arrays, and transfers under way.  Terms are added in the order
- * of the ranks (comm_mpi.c says why). */
+/* comm_mpi_sums.c - comm.h on MPI: sums of long arrays, and transfers under way: gathers and reduce-scatters.  Terms are
+ * added in the order of the ranks (comm_mpi.c says why). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +7,7 @@
 
 enum { SMALL_SUM_COUNT = 2048 }; /* up to here every rank adds everything, which saves a message */
 
+/* Buffers are kept from one transfer to the next, as a step makes the same ones again and again: no allocation inside it. */
 void comm_mpi_release_buffers(struct comm *comm) {
     while (comm->idle) {
         struct transfer_buffers *transfer = comm->idle;
@@ -50,6 +51,8 @@ static void sum_piece(struct comm *comm, float *values, int part) {
     comm_mpi_wait(comm, &request, "sum");
 }
 
+/* In pieces that fit the scratch memory.  What does not fill a piece for every rank is added by all: which way an element
+ * goes depends on its place alone, and both ways give it the same bits. */
 void comm_sum_f32(struct comm *comm, float *values, int64_t count) {
     if (comm->num_ranks == 1)
         return;
@@ -72,6 +75,7 @@ void comm_sum_f32(struct comm *comm, float *values, int64_t count) {
 
 /* --- transfers under way --- */
 
+/* From the idle ones where there is one. */
 struct transfer_buffers *comm_mpi_transfer(struct comm *comm, int num_requests) {
     struct transfer_buffers *transfer = comm->idle;
     if (transfer)
@@ -97,6 +101,8 @@ static MPI_Datatype block_type(int64_t count, MPI_Datatype element, size_t strid
     return strided;
 }
 
+/* A piece is the same stretch of every rank's shard: strided blocks, so that each lands in its place and nothing is copied
+ * afterwards. */
 void comm_all_gather_start(struct comm *comm, void *full, const void *shard, size_t shard_bytes,
                            struct comm_request *request) {
     CHECK(!request->handle, "a transfer was started on a request that is in use for '%s'", request->what);
@@ -142,6 +148,7 @@ static int64_t piece_elements(const struct comm *comm) {
     return count > 0 ? count : 1;
 }
 
+/* Two halves take turns: while the terms of one piece are added, those of the next are on their way. */
 void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *full, int64_t shard_count,
                                struct comm_request *request) {
     CHECK(!request->handle, "a transfer was started on a request that is in use for '%s'", request->what);
@@ -166,6 +173,7 @@ void comm_reduce_scatter_start(struct comm *comm, float *shard, const float *ful
     *request = (struct comm_request){transfer, "reduce-scatter"};
 }
 
+/* finish_sum - the rest of the pieces; only the first two were started with the transfer. */
 static void finish_sum(struct comm *comm, struct transfer_buffers *transfer, const char *what) {
     for (int half = 0; transfer->num_done < transfer->shard_count; half = !half) {
         int64_t left = transfer->shard_count - transfer->num_done;

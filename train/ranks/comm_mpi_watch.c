@@ -26,6 +26,7 @@ struct report {
     char what[WHAT_ROOM];
 };
 
+/* What a watcher knows of one rank. */
 struct seen {
     double at_s; /* when the last message came; minus infinity: none */
     struct report report;
@@ -45,12 +46,14 @@ struct watch {
     bool yields;              /* another rank is to speak */
 };
 
+/* whole_of - the comm of all ranks, which alone has a watch. */
 static struct comm *whole_of(struct comm *comm) {
     while (comm->parent)
         comm = comm->parent;
     return comm;
 }
 
+/* Hosts are gathered now: when a rank is to be named it can no longer be asked. */
 struct watch *watch_open(struct comm *whole) {
     if (whole->num_ranks == 1)
         return NULL;
@@ -148,6 +151,7 @@ void watch_close(struct comm *whole) {
 
 /* --- words --- */
 
+/* waits - that rank has told so lately. */
 static bool waits(const struct watch *watch, int rank, double now_s) {
     return now_s - watch->seen[rank].at_s < FRESH_S;
 }
@@ -171,6 +175,7 @@ struct list {
     int count;
 };
 
+/* list_add - a rank with its host and what the kernel says of its process; beyond MAX_NAMED it is only counted. */
 static void list_add(struct list *list, int rank) {
     char mark[64];
     if (list->count++ >= MAX_NAMED)
@@ -183,6 +188,7 @@ static void list_add(struct list *list, int rank) {
         list->used = list->room_bytes - 1;
 }
 
+/* list_end - how many were not named. */
 static void list_end(struct list *list) {
     if (list->count > MAX_NAMED)
         snprintf(list->text + list->used, list->room_bytes - list->used, " and %d more",
@@ -239,6 +245,9 @@ static void begin(struct comm *whole, struct watch *watch) {
     forget(watch, whole->num_ranks);
 }
 
+/* The first watcher that waits speaks after words_s, which doubles: a wait of an hour is told nine times, not every ten
+ * seconds.  At the limit each rank names who is missing as far as it knows; those that are not watchers wait a little
+ * longer, so that the line of one that knows comes first. */
 bool comm_note_wait(struct comm *comm, const char *what, double waited_s, char *whom) {
     struct comm *whole = whole_of(comm);
     struct watch *watch = whole->watch;

@@ -6,6 +6,7 @@
 
 #include "slurm/gpu_codes.h"
 
+/* number_of - a number of GPUs that a node may have; 0: it is not one. */
 static int64_t number_of(const char *text) {
     char *end;
     long long value = strtoll(text, &end, 10);
@@ -27,6 +28,8 @@ static int64_t count_list(const char *text) {
     return count;
 }
 
+/* Which of Slurm's variables is set depends on its version and on how the GPUs were asked for; the script of `atelier submit`
+ * says it too.  "NoDevFiles" is what Slurm puts into CUDA_VISIBLE_DEVICES where it gives no GPU. */
 struct gpu_allocation gpu_allocation_read(void) {
     static const struct {
         const char *variable;
@@ -50,6 +53,8 @@ struct gpu_allocation gpu_allocation_read(void) {
     return allocation;
 }
 
+/* A step may show a process fewer GPUs than the job has on the node: CUDA_VISIBLE_DEVICES says how many, and CUDA must see
+ * just those.  The kind is compared by what the kernels are compiled for, as a board has many names. */
 int gpu_allocation_check(const struct gpu_allocation *allocation, const struct gpu_seen *seen,
                          const char *node, struct err *err) {
     int arch = allocation->gpu ? gpu_arch(allocation->gpu) : 0;

@@ -23,6 +23,7 @@ int grid_make(struct grid *grid, int num_ranks, int rank, int num_replicas, int 
     return 0;
 }
 
+/* Digits of a number, the last axis the least: what is left over in the end would be a rank beyond the grid. */
 void grid_place(struct grid *grid, const struct axis_row *rows, int num_axes, const int *sizes, int rank) {
     CHECK(num_axes <= GRID_MAX_AXES, "a grid of %d axes, at most %d are possible", num_axes, GRID_MAX_AXES);
     *grid = (struct grid){.rows = rows, .num_axes = num_axes};
@@ -74,6 +75,8 @@ int grid_index(const struct grid *grid, unsigned axes) {
     return index;
 }
 
+/* Ranks of a set differ in its axes alone: what they have in common, and no other set of the kind has, is the place on all
+ * other axes. */
 int grid_group(const struct grid *grid, unsigned axes) {
     return grid_index(grid, grid_all_axes(grid) & ~axes);
 }

@@ -24,6 +24,7 @@ static bool transfers_beside_products(int64_t zero_stage) {
     return zero_stage >= 2;
 }
 
+/* More threads than cores would make OpenMP's barriers wait for threads that do not run. */
 int rank_threads(const struct config *config, const struct comm *comm) {
     cpu_set_t allowed;
     long share = sysconf(_SC_NPROCESSORS_ONLN) / comm_num_local_ranks(comm);
@@ -62,6 +63,7 @@ static int check_allocation(const struct comm *comm, int ordinal, struct err *er
     return gpu_allocation_check(&allocation, &seen, rank_node_name(comm), err);
 }
 
+/* gpu_transport - NCCL, unless parallel.comm asks for the way through host memory. */
 static enum transport_kind gpu_transport(const struct config *config) {
     return config->parallel.comm == COMM_MPI ? TRANSPORT_STAGED : TRANSPORT_NCCL;
 }
@@ -91,12 +93,14 @@ const char *rank_node_name(const struct comm *comm) {
     return name && name[0] ? name : comm_host(comm);
 }
 
+/* The most, and the negative of the least, in one reduction. */
 int rank_num_per_node(struct comm *comm) {
     int64_t most[2] = {comm_num_local_ranks(comm), -comm_num_local_ranks(comm)};
     comm_max_i64(comm, most, 2);
     return most[0] == -most[1] ? (int)most[0] : 0;
 }
 
+/* Before the grid, as the automatic layout has to know the device before it can choose parallel.replicas. */
 bool rank_device_take(struct rank_device *rank, const struct config *config, struct comm *comm) {
     bool on_gpu;
     memset(rank, 0, sizeof *rank);

@@ -1,5 +1,6 @@
-/* transport.c - see transport.h: the front, the kind for host memory, and the kind of one rank alone.
- * The others are in transport_staged.c and train/ranks/cuda/transport_nccl.c. */
+/* transport.c - the front of all transports, the kind for host memory, the kind of one rank alone, and sums of 16-bit terms,
+ * which every kind does by the same exchange.  The other kinds are in transport_staged.c and
+ * train/ranks/cuda/transport_nccl.c. */
 #include "train/ranks/transport.h"
 
 #include <stdlib.h>
@@ -42,6 +43,7 @@ static void host_wait(struct transport *t, struct transfer *transfer) {
     comm_wait(t->comm, &transfer->request);
 }
 
+/* nothing_to_close - the kinds that keep no state. */
 static void nothing_to_close(struct transport *t) {
     (void)t;
 }
@@ -51,7 +53,9 @@ static const struct transport_ops HOST_OPS = {
     host_send_start, host_receive_start,    host_all_to_all_start,     host_wait,
     nothing_to_close};
 
-/* --- one rank: its shard is the whole --- */
+/* --- one rank: its shard is the whole ---
+ *
+ * A kind of its own, so that no caller asks whether there are others. */
 
 /* copy_alone - in order with the ops of the device, so there is nothing left to wait for. */
 static void copy_alone(struct transport *t, void *to, const void *from, size_t size_bytes) {
@@ -173,6 +177,8 @@ void transport_all_to_all_start(struct transport *transport, const struct comm_p
 
 /* --- sums of 16-bit terms: an exchange, and additions on the device --- */
 
+/* Every rank sends each other one the row that is theirs to add: rounding to 16 bits happens once, before the wire.  A ring
+ * of 16-bit additions would round at every hop, and differently for another number of ranks. */
 void transport_sum_16_start(struct transport *transport, const struct sum_16 *sum,
                             struct transfer *transfer) {
     CHECK(sum->dtype == DTYPE_BF16 || sum->dtype == DTYPE_F16, "a sum of 16-bit terms that are %s",

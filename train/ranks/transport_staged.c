@@ -1,4 +1,4 @@
-/* transport_staged.c - see transport.h: device buffers through host memory and comm.h.
+/* transport_staged.c - the transport that moves device buffers through host memory and comm.h.
  *
  * A piece at a time: down, between the ranks, up.  Slow, as the device stands still meanwhile, and simple: it
  * needs neither NCCL nor a GPU of one's own.  Sums are those of comm.h, added on the host in the order of the
@@ -21,6 +21,7 @@ struct staged {
     void *look_before_user;
 };
 
+/* at, at_out - a place inside a buffer of the device, which the host cannot read. */
 static const char *at(const void *base, size_t offset_bytes) {
     return (const char *)base + offset_bytes;
 }
@@ -148,6 +149,7 @@ static void staged_all_to_all_start(struct transport *t, const struct comm_piece
     }
 }
 
+/* staged_wait - every transfer was over when its start returned. */
 static void staged_wait(struct transport *t, struct transfer *transfer) {
     (void)t;
     (void)transfer;
@@ -182,6 +184,8 @@ static const struct transport_ops STAGED_OPS = {
     staged_send_start, staged_receive_start,    staged_all_to_all_start,     staged_wait,
     staged_close};
 
+/* The same room on all ranks, as a piece on one is a piece on all; and a failure on one is a failure on all, agreed on before
+ * the first transfer could hang. */
 int transport_staged_open(struct transport *transport, struct err *err) {
     struct comm *comm = transport->comm;
     struct device *device = transport->device;

@@ -74,6 +74,7 @@ void gpu_map_see(struct gpu_seen *seen, int ordinal) {
 
 /* --- all of them --- */
 
+/* uuid_text - as nvidia-smi writes it. */
 static void uuid_text(char *text, size_t room_bytes, const cudaUUID_t *uuid) {
     size_t used = (size_t)snprintf(text, room_bytes, "GPU-");
     for (int i = 0; i < 16; i++)
@@ -142,12 +143,14 @@ void gpu_map_free(struct gpu_map *map) {
     memset(map, 0, sizeof *map);
 }
 
+/* by_uuid - of qsort; ranks on one GPU become neighbours, in the order of the ranks. */
 static int by_uuid(const void *a, const void *b) {
     const struct gpu_entry *const *left = a, *const *right = b;
     int order = strcmp((*left)->uuid, (*right)->uuid);
     return order ? order : (*left < *right ? -1 : *left > *right);
 }
 
+/* By UUID and not by number: two containers on a host may both count their only GPU as 0, and two numbers may be one board. */
 int gpu_map_check(const struct gpu_map *map, enum transport_kind kind, struct err *err) {
     int status = 0;
     if (kind == TRANSPORT_STAGED)
