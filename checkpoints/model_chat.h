@@ -19,8 +19,9 @@ bool model_chat_has_template(const char *folder, const char *tokenizer_config);
  * room. */
 bool model_chat_add_end(struct model_config *config, int32_t end_id);
 
-/* The texts of small files with the end token (and the template) in them; malloc'ed.  text may be NULL for
- * the first: then a tokenizer_config.json is made.  What is not JSON comes back as it is. */
+/* model_chat_tokenizer_config, model_chat_special_tokens, model_chat_generation_config - the texts of tokenizer_config.json,
+ * special_tokens_map.json and generation_config.json with the end token (and the template) in them; malloc'ed.  text may be
+ * NULL for the first: then a tokenizer_config.json is made.  What is not JSON comes back as it is. */
 char *model_chat_tokenizer_config(const char *text, const struct learnt_chat *chat);
 char *model_chat_special_tokens(const char *text, const struct learnt_chat *chat);
 char *model_chat_generation_config(const char *text, const struct learnt_chat *chat);

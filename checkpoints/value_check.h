@@ -12,6 +12,7 @@ struct value_type {
     float limit;      /* INFINITY: every finite f32 fits */
 };
 
+/* value_type_of - of f32, bf16 or f16: the limit is where rounding to nearest would give infinity. */
 struct value_type value_type_of(enum dtype dtype);
 /* value_type_of_ggml - F32, F16, BF16 and Q8_0, whose f16 scale is the largest value of a block divided by
  * 127. */

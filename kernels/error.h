@@ -60,7 +60,8 @@ void warn(const char *fmt, ...) ATELIER_PRINTF(1, 2);
             die_at(__FILE__, __LINE__, __VA_ARGS__);                                                         \
     } while (0)
 
-/* Checked allocation: die when memory is out.  Freed with free(). */
+/* xmalloc, xcalloc, xrealloc, xstrdup, xstrndup - the library's, but they die when memory is out: also where count times
+ * size_bytes is more than an address can count.  Freed with free(). */
 void *xmalloc(size_t size_bytes);
 void *xcalloc(size_t count, size_t size_bytes);
 void *xrealloc(void *old, size_t size_bytes);

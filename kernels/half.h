@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+/* f32_from_bits, bits_from_f32 - the same 32 bits, as a number and as an integer. */
 static inline float f32_from_bits(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -17,6 +18,7 @@ static inline uint32_t bits_from_f32(float value) {
     return bits;
 }
 
+/* bf16 is the upper half of an f32: widening is exact. */
 static inline float f32_from_bf16(uint16_t half) {
     return f32_from_bits((uint32_t)half << 16);
 }
@@ -28,6 +30,7 @@ static inline uint16_t bf16_from_f32(float value) {
     return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
+/* f16: 1 bit of sign, 5 of exponent (bias 15), 10 of fraction; widening is exact. */
 static inline float f32_from_f16(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
     uint32_t exponent = (half >> 10) & 0x1fu, fraction = half & 0x3ffu;
@@ -39,6 +42,7 @@ static inline float f32_from_f16(uint16_t half) {
     return f32_from_bits(sign | bits_from_f32(magnitude));
 }
 
+/* f16_from_f32 - the exponent moves by 112 = 127 - 15; the 13 bits that do not fit decide the rounding. */
 static inline uint16_t f16_from_f32(float value) {
     uint32_t bits = bits_from_f32(value);
     uint16_t sign = (uint16_t)((bits >> 16) & 0x8000u);

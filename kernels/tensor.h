@@ -30,7 +30,7 @@ struct tensor {
 size_t dtype_bytes(enum dtype dtype);
 const char *dtype_name(enum dtype dtype);
 
-/* tensor_1d .. tensor_3d - views on memory that belongs to somebody else. */
+/* tensor_1d, tensor_2d, tensor_3d - views on memory that belongs to somebody else; data NULL: a shape alone. */
 struct tensor tensor_1d(void *data, enum dtype dtype, int64_t d0);
 struct tensor tensor_2d(void *data, enum dtype dtype, int64_t d0, int64_t d1);
 struct tensor tensor_3d(void *data, enum dtype dtype, int64_t d0, int64_t d1, int64_t d2);

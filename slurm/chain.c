@@ -7,6 +7,7 @@
 
 #include "kernels/units.h"
 
+/* Exit codes of the training that a chain treats apart; every other one is a fault. */
 enum { CODE_DONE = 0, CODE_CONFIG = 2, CODE_AGAIN = 75 };
 
 /* A job shorter than its own signal and this would save at once and have done nothing. */
@@ -24,10 +25,12 @@ const char *chain_state_name(enum chain_state state) {
     return state == CHAIN_ACTIVE ? "active" : state == CHAIN_DONE ? "done" : "stopped";
 }
 
+/* last_job - the newest start, of this submission or an earlier one; NULL: none. */
 static struct chain_job *last_job(const struct chain *chain) {
     return chain->num_jobs > 0 ? &chain->jobs[chain->num_jobs - 1] : NULL;
 }
 
+/* job_hours - GPU-hours of one start; one without an end counts up to now. */
 static double job_hours(const struct chain_job *job, int64_t now) {
     int64_t ended = job->ended > 0 ? job->ended : now;
     if (job->limit_s > 0 && ended > job->started + job->limit_s)
@@ -51,6 +54,8 @@ static double recorded_hours(const struct chain *chain) {
     return hours;
 }
 
+/* Records that are open are reserved_hours' business: while a job runs its whole time may yet be spent, afterwards only what
+ * it took. */
 int64_t chain_next_time(const struct chain *chain, double reserved_hours) {
     if (chain->budget_hours <= 0 || chain->billed_gpus <= 0)
         return chain->time_s;
@@ -62,6 +67,7 @@ int64_t chain_next_time(const struct chain *chain, double reserved_hours) {
     return time_s >= chain->signal_lead_s + SHORTEST_WORK_S ? time_s : 0;
 }
 
+/* stop_by_budget, stop_by_count, stop_stuck - the end of the chain with its reason, as `atelier status` shows it. */
 static void stop_by_budget(struct chain *chain) {
     chain_stop(chain, CHAIN_STOPPED,
                "the budget is reached: %.2f of %g GPU-hours are used, too little is left for another job",
@@ -132,6 +138,7 @@ static void close_records(struct chain *chain, const struct chain_moment *moment
     }
 }
 
+/* add_record - of the start that begins now.  Its time limit is not the script's where it is a follow-up with a shorter one. */
 static void add_record(struct chain *chain, const struct chain_moment *moment) {
     const struct chain_job *before = last_job(chain);
     struct chain_job job = {.restart = moment->restart,
@@ -157,6 +164,7 @@ static void add_record(struct chain *chain, const struct chain_moment *moment) {
     chain->jobs[chain->num_jobs++] = job;
 }
 
+/* The records of earlier starts are closed first: what they did decides whether this one may work. */
 bool chain_begin(struct chain *chain, const struct chain_moment *moment) {
     close_records(chain, moment);
     if (stop_if_over(chain, moment))
@@ -173,6 +181,7 @@ bool chain_begin(struct chain *chain, const struct chain_moment *moment) {
     return true;
 }
 
+/* It is queued at the beginning of a job and not at its end: a job that is killed could not queue it any more. */
 bool chain_wants_follow_up(const struct chain *chain, int64_t *time_s) {
     const struct chain_job *job = last_job(chain);
     if (!chain->follows || !job || job->follow_up[0] || !has_starts_left(chain))
@@ -215,6 +224,7 @@ int64_t chain_max_excluded(int64_t partition_nodes, int64_t job_nodes) {
     return most > 0 ? most : 0;
 }
 
+/* remove_excluded - by its index; the jobs that wait have to be told. */
 static void remove_excluded(struct chain *chain, int index) {
     memmove(&chain->excluded[index], &chain->excluded[index + 1],
             (size_t)(chain->num_excluded - index - 1) * sizeof chain->excluded[0]);
@@ -265,6 +275,8 @@ static struct chain_job *open_record(const struct chain *chain, const char *id) 
     return NULL;
 }
 
+/* A code that came late, after another start has begun, is booked and decides nothing: the newer one does.  A fault ends the
+ * chain unless follow-ups are wanted, as a requeue would meet the same fault at once; with follow-ups is_stuck bounds it. */
 enum chain_next chain_end(struct chain *chain, const struct chain_moment *moment, int64_t code) {
     struct chain_job *job = open_record(chain, moment->job_id);
     if (!job)

@@ -8,6 +8,7 @@
 
 #include "kernels/error.h"
 
+/* Whether another start may come. */
 enum chain_state { CHAIN_ACTIVE, CHAIN_DONE, CHAIN_STOPPED };
 
 enum {
@@ -78,6 +79,7 @@ struct chain_moment {
     int64_t log_bytes;         /* at a begin: length of this job's log */
 };
 
+/* What follows on the end of a start. */
 enum chain_next {
     CHAIN_NEXT_NOTHING,
     CHAIN_NEXT_FOLLOW_UP, /* it waits already */
@@ -125,10 +127,12 @@ char *chain_exclusion(const struct chain *chain);
 /* chain_stop - the state with its reason. */
 void chain_stop(struct chain *chain, enum chain_state state, const char *fmt, ...) ATELIER_PRINTF(3, 4);
 
+/* chain_state_name - "active", "done" or "stopped", as chain.json has it. */
 const char *chain_state_name(enum chain_state state);
 
-/* chain_load - RUN/chain.json.  Returns 0, or -1 with err set; *chain is then empty.  chain_save -
- * atomically. chain_release in any case. */
+/* chain_load - RUN/chain.json.  Returns 0, or -1 with err set: not there, not JSON, or a number out of range; *chain is then
+ * empty.  chain_save - by a rename, so that a job that is killed leaves the old file or the new one.  Returns 0, or -1 with
+ * err set.  chain_release in any case. */
 int chain_load(struct chain *chain, const char *run_folder, struct err *err);
 int chain_save(const struct chain *chain, const char *run_folder, struct err *err);
 void chain_release(struct chain *chain);

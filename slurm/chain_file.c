@@ -12,6 +12,7 @@
 
 enum { CHAIN_MAX_BYTES = 16 * MIB, CHAIN_MAX_JOBS = 100000, CHAIN_VERSION = 1 };
 
+/* chain_path - malloc'ed. */
 static char *chain_path(const char *run_folder) {
     return xasprintf("%s/chain.json", run_folder);
 }
@@ -27,6 +28,7 @@ static int get_text(const json_t *object, const char *key, char *room, size_t ro
     return 0;
 }
 
+/* get_count - a number of steps, seconds or bytes; absent: 0, as in files of older versions. */
 static int get_count(const json_t *object, const char *key, int64_t *value, struct err *err) {
     if (json_get_int_or(object, key, 0, value, err) != 0)
         return -1;
@@ -34,6 +36,7 @@ static int get_count(const json_t *object, const char *key, int64_t *value, stru
     return *value >= -1 && *value < (1LL << 53) ? 0 : err_set(err, "'%s' is out of range", key);
 }
 
+/* read_job, read_jobs - the records of all starts. */
 static int read_job(struct chain_job *job, const json_t *object, struct err *err) {
     const struct {
         const char *key;
@@ -101,6 +104,7 @@ static int read_excluded(struct chain *chain, const json_t *root, struct err *er
     return 0;
 }
 
+/* read_state - by its name, with the words that explain it. */
 static int read_state(struct chain *chain, const json_t *root, struct err *err) {
     const char *name;
     if (json_get_string(root, "state", &name, err) != 0 ||
@@ -115,6 +119,7 @@ static int read_state(struct chain *chain, const json_t *root, struct err *err) 
     return err_set(err, "'state' is '%.40s'", name);
 }
 
+/* read_chain - all of the file; the version changes where an older program would decide wrongly by it. */
 static int read_chain(struct chain *chain, const json_t *root, struct err *err) {
     const struct {
         const char *key;
@@ -158,6 +163,7 @@ int chain_load(struct chain *chain, const char *run_folder, struct err *err) {
     return status;
 }
 
+/* job_object - what read_job reads. */
 static json_t *job_object(const struct chain_job *job) {
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:s, s:I}", "id", job->id,
                      "follow_up", job->follow_up, "restart", (json_int_t)job->restart, "started",
@@ -172,6 +178,7 @@ static void set(json_t *root, const char *key, json_t *value) {
     CHECK(value && json_object_set_new(root, key, value) == 0, "'%s' could not be written as JSON", key);
 }
 
+/* write_excluded - what read_excluded reads. */
 static void write_excluded(json_t *root, const struct chain *chain) {
     json_t *list = json_array();
     CHECK(list, "out of memory");

@@ -10,8 +10,10 @@
 #include "checkpoints/files.h"
 #include "data/file.h"
 
+/* A longer word is not a command. */
 enum { COMMAND_ROOM = 64 };
 
+/* in_folder - malloc'ed. */
 static char *in_folder(const char *run_folder, const char *name) {
     return xasprintf("%s/%s", run_folder, name);
 }
@@ -39,6 +41,7 @@ static bool read_word(const char *path, char room[COMMAND_ROOM]) {
     return room[0] != '\0';
 }
 
+/* What cannot be understood is removed, so that it is said once and not after every step. */
 enum run_command command_file_poll(const char *run_folder) {
     enum run_command command = RUN_COMMAND_NONE;
     char word[COMMAND_ROOM], *path = in_folder(run_folder, "command");
@@ -63,6 +66,8 @@ void command_file_clear(const char *run_folder) {
     free(path);
 }
 
+/* In a chain the mark outlives the jobs: one that was queued before the stop must stop as well.  A start by hand is meant to
+ * run, and takes the mark away. */
 int command_file_begin(const char *run_folder, bool in_chain, struct err *err) {
     if (in_chain && stop_mark_is_set(run_folder))
         return command_file_write(run_folder, RUN_COMMAND_STOP, err);

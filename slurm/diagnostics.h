@@ -20,6 +20,7 @@ struct diagnostics {
 int diagnostic_add(struct diagnostics *diagnostics, enum diagnostic_level level, const char *fmt, ...)
     ATELIER_PRINTF(3, 4);
 
-/* diagnostics_print - a line each on standard error: "error: ...", "warning: ...", "note: ...". */
+/* diagnostics_print - a line each on standard error: "error: ...", "warning: ...", "note: ...".  diagnostics_release - the
+ * list is empty afterwards, and may be used again. */
 void diagnostics_print(const struct diagnostics *diagnostics);
 void diagnostics_release(struct diagnostics *diagnostics);

@@ -12,6 +12,7 @@ struct program_facts {
     bool is_bundle;      /* it brings an MPI of its own (slurm/bundle) */
 };
 
+/* program_self - of the program that runs. */
 void program_self(struct program_facts *facts);
 
 /* program_ask - the program at path.  Returns 0, or -1 with err set: it is not there, does not start here, or

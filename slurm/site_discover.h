@@ -13,11 +13,13 @@ struct cluster_partition {
     char *features; /* of all its nodes, separated by commas */
 };
 
+/* A quality of service, as sacctmgr tells it. */
 struct cluster_qos {
     char *name;
     int64_t max_s, max_submitted; /* -1: no limit */
 };
 
+/* All that was read; start from {0}. */
 struct cluster {
     struct cluster_partition *partitions;
     struct cluster_qos *qos;
@@ -33,6 +35,7 @@ void cluster_read_sinfo(struct cluster *cluster, const char *text);
  * format=Name,MaxWall,MaxSubmitJobsPerUser`; empty fields: no limit. */
 void cluster_read_qos(struct cluster *cluster, const char *text);
 
+/* cluster_partition - by its name, or NULL; borrowed.  cluster_release - what was read. */
 void cluster_release(struct cluster *cluster);
 const struct cluster_partition *cluster_partition(const struct cluster *cluster, const char *name);
 

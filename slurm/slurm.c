@@ -27,6 +27,7 @@ static const char *take_field(const char *at, const char *end, char *room, size_
     return bar ? bar + 1 : end;
 }
 
+/* count_bars - how many fields a line has, less one. */
 static int count_bars(const char *line, size_t length) {
     int count = 0;
     for (size_t i = 0; i < length; i++)
@@ -34,6 +35,7 @@ static int count_bars(const char *line, size_t length) {
     return count;
 }
 
+/* add_line - a line of squeue, with or without the user; one that does not begin with an id is not a job. */
 static void add_line(struct queue *queue, const char *line, size_t length) {
     const char *end = line + length;
     struct queued_job job = {.id = ""};
@@ -75,6 +77,8 @@ double slurm_patience_s(void) {
     return text && end != text && !*end && seconds >= 0 && seconds <= DAY_S ? seconds : TEN_MINUTES_S;
 }
 
+/* What Slurm's programs say while the controller restarts, is overloaded, or hands over to its second.  Phrases of several
+ * versions: an error that is not among them is Slurm's decision, and final. */
 bool slurm_is_passing(const char *failure) {
     static const char *const phrases[] = {"Unexpected message received",
                                           "shutting down",
@@ -125,6 +129,7 @@ static char *ask_patiently(const char *const *argv, double timeout_s, struct err
 
 /* --- the queue --- */
 
+/* As queue_read takes it: squeue's own columns would be cut and padded. */
 #define QUEUE_FORMAT "%i|%T|%r|%S|%L|%q|%N|%u"
 
 int queue_ask(struct queue *queue, double timeout_s, struct err *err) {
@@ -177,6 +182,7 @@ const struct queued_job *queue_find(const struct queue *queue, const char *id) {
     return NULL;
 }
 
+/* Jobs of all partitions: a QoS counts them together. */
 int queue_count_qos(const struct queue *queue, const char *qos) {
     int count = 0;
     for (int i = 0; i < queue->num_jobs; i++)
@@ -198,6 +204,8 @@ int slurm_parse_id(const char *output, char id[SLURM_ID_ROOM], struct err *err) 
     return 0;
 }
 
+/* afterany: a follow-up starts however the job before it ended, and the chain then decides.  afterok is of other runs, whose
+ * result is needed: Slurm cancels the job where that cannot come any more, or it would wait for ever. */
 int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], struct err *err) {
     const char *argv[11] = {"sbatch", "--parsable"};
     int num_words = 2;
@@ -234,6 +242,8 @@ int slurm_exclude(const char *id, const char *nodes, struct err *err) {
     return output ? 0 : -1;
 }
 
+/* Only these phrases say that there are too few nodes left: a QoS that is full, or a controller that does not answer, is no
+ * reason to use a node that failed. */
 bool slurm_cannot_exclude(const char *script, const char *nodes, struct err *err) {
     char *exclude = xasprintf("--exclude=%s", nodes);
     const char *const argv[] = {"sbatch", "--test-only", exclude, script, NULL};
@@ -260,6 +270,7 @@ static int requeue_once(const char *id, struct err *err) {
     return status;
 }
 
+/* Not by ask_patiently: what scontrol's end means is requeue_once's business. */
 int slurm_requeue(const char *id, struct err *err) {
     double deadline_s = clock_s() + slurm_patience_s(), pause_s = 0;
     for (;;) {
@@ -270,6 +281,7 @@ int slurm_requeue(const char *id, struct err *err) {
     }
 }
 
+/* sacct names the state, scontrol the moment: "PreemptTime=None" is no preemption. */
 bool slurm_says_preempted(const char *answer) {
     static const char KEY[] = "PreemptTime=";
     const char *at = strstr(answer, KEY);
@@ -337,6 +349,8 @@ static bool has_word(const char *text, const char *word) {
     return false;
 }
 
+/* The plain name first: it is the site's default version.  pmi2 is not among them, as Open MPI from version 5 on does not
+ * speak it. */
 const char *slurm_choose_mpi(const char *list) {
     static const char *const wanted[] = {"pmix", "pmix_v5", "pmix_v4", "pmix_v3"};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)

@@ -4,6 +4,7 @@
 
 #include "kernels/error.h"
 
+/* Of a job's id as text, its 0 included. */
 enum { SLURM_ID_ROOM = 32 };
 
 /* A waiting or running job. */
@@ -31,7 +32,8 @@ void queue_read(struct queue *queue, const char *text);
  */
 int queue_ask(struct queue *queue, double timeout_s, struct err *err);
 
-/* queue_ask_jobs - those of the jobs "12,13" that are in the queue, whoever's they are; none is not an error. */
+/* queue_ask_jobs - those of the jobs "12,13" that are in the queue, whoever's they are; none is not an error.  Returns 0, or
+ * -1 with err set.  queue_release - what a queue holds, also after one that was not answered. */
 int queue_ask_jobs(struct queue *queue, const char *ids, double timeout_s, struct err *err);
 void queue_release(struct queue *queue);
 

@@ -9,6 +9,7 @@
 
 /* --- the quality of service --- */
 
+/* qos_allows - a job of that length and size. */
 static bool qos_allows(const struct site_qos *qos, const struct job_plan *plan) {
     double hours = (double)plan->time_s / HOUR_S;
     int64_t gpus = plan->nodes * plan->gpus_per_node;
@@ -25,6 +26,7 @@ static const char *list_qos(const struct site_partition *partition, char *room, 
     return room;
 }
 
+/* to_seconds - rounded: 0.1 h is not quite a number of seconds in binary. */
 static int64_t to_seconds(double hours) {
     return llround(hours * HOUR_S);
 }
@@ -47,6 +49,7 @@ static int refuse_time(const struct job_plan *plan, const char *limit_of, double
         (long long)((plan->time_s + limit_s - 1) / limit_s));
 }
 
+/* check_qos - one that is named, or the only one that could do. */
 static int check_qos(const struct job_plan *plan, const struct site_qos *qos,
                      struct diagnostics *diagnostics) {
     char name[96];
@@ -62,6 +65,7 @@ static int check_qos(const struct job_plan *plan, const struct site_qos *qos,
     return 0;
 }
 
+/* find_qos - the one asked for, which the partition must have. */
 static int find_qos(struct job_plan *plan, const char *name, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     char all[400];

@@ -11,6 +11,7 @@
 
 /* --- who pays, on what --- */
 
+/* choose_partition - slurm.partition, or the profile's default; everything below depends on it. */
 static int choose_partition(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site *site = plan->site;
     struct err err = {""};
@@ -28,6 +29,7 @@ static int choose_partition(struct job_plan *plan, struct diagnostics *diagnosti
                            : diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.partition': %s", err.text);
 }
 
+/* can_compute_on - a partition whose GPUs the kernels are written for, or one without GPUs. */
 static bool can_compute_on(const struct site_partition *partition) {
     return partition->gpus_per_node == 0 || site_gpu_vendor(partition) == VENDOR_NVIDIA;
 }
@@ -80,6 +82,7 @@ static int choose_account(struct job_plan *plan, struct diagnostics *diagnostics
     return 0;
 }
 
+/* choose_constraint - the partition's own feature and the one asked for, both. */
 static int choose_constraint(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     const char *own = partition->constraint, *asked = plan->config->slurm.constraint;
@@ -103,6 +106,7 @@ static int choose_constraint(struct job_plan *plan, struct diagnostics *diagnost
 
 /* --- how much --- */
 
+/* choose_time - slurm.time in whole minutes. */
 static int choose_time(struct job_plan *plan, struct diagnostics *diagnostics) {
     const char *text = plan->config->slurm.time;
     struct err err = {""};
@@ -113,6 +117,7 @@ static int choose_time(struct job_plan *plan, struct diagnostics *diagnostics) {
     return 0;
 }
 
+/* choose_nodes - nodes, GPUs and ranks, against what the partition has: a rank for each GPU unless said otherwise. */
 static int choose_nodes(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &plan->config->slurm;
     const struct site_partition *partition = plan->partition;
@@ -143,6 +148,7 @@ static int choose_nodes(struct job_plan *plan, struct diagnostics *diagnostics) 
     return 0;
 }
 
+/* choose_cores - an equal share of the cores for each rank, of those that come with its GPUs: more would be billed. */
 static int choose_cores(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     int64_t share = partition->cores_per_node; /* of a job's part of the node */
@@ -165,6 +171,7 @@ static int choose_cores(struct job_plan *plan, struct diagnostics *diagnostics) 
 
 /* --- when the job is told to save --- */
 
+/* choose_signal_lead - how long before its end the job is told to save: what the last save took decides, where it is known. */
 static int choose_signal_lead(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &plan->config->slurm;
     double checkpoint_s = plan->facts->checkpoint_s;
@@ -194,6 +201,7 @@ static int choose_signal_lead(struct job_plan *plan, struct diagnostics *diagnos
 
 /* --- what is worth saying --- */
 
+/* look_at_storage, look_at_precision, look_at_choices - what Slurm would accept and the user would regret. */
 static void look_at_storage(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_storage *storage = plan->facts->storage;
     if (storage && storage->quota_gb > 0 && storage->quota_gb < 20)

@@ -23,10 +23,12 @@ static void put_option(FILE *out, const char *name, const char *value) {
     free(option);
 }
 
+/* put_count - "#SBATCH --name=value". */
 static void put_count(FILE *out, const char *name, int64_t value) {
     fprintf(out, "#SBATCH --%s=%lld\n", name, (long long)value);
 }
 
+/* put_flag - an option that is not one of name and value. */
 static void put_flag(FILE *out, const char *option) {
     char *quoted = sbatch_quote(option);
     fprintf(out, "#SBATCH %s\n", quoted);
@@ -66,6 +68,7 @@ static void put_memory(FILE *out, const struct job_plan *plan) {
     }
 }
 
+/* put_directives - all #SBATCH lines; those that the profile and slurm.options add come last. */
 static void put_directives(FILE *out, const struct job_plan *plan) {
     const struct slurm_config *asked = &plan->config->slurm;
     char time[SLURM_TIME_ROOM], *log = log_path(plan->facts->run_folder);
@@ -164,6 +167,7 @@ static void put_module_init(FILE *out, const struct site *site, const char *firs
                "fi\n");
 }
 
+/* put_modules - one by one: a module that cannot be loaded is named, and the job ends before it costs anything. */
 static void put_modules(FILE *out, const struct job_plan *plan) {
     const char *modules[MAX_JOB_MODULES];
     int count = submit_modules(plan, modules);
@@ -190,6 +194,7 @@ static void put_modules(FILE *out, const struct job_plan *plan) {
     fputs("set -eu\n", out);
 }
 
+/* put_exports - variables of the profile or the run file. */
 static void put_exports(FILE *out, const struct variable *variables, int count) {
     for (int i = 0; i < count; i++) {
         fprintf(out, "export %s=", variables[i].name);
@@ -206,6 +211,7 @@ static void put_kept(FILE *out, const struct variable *variables, int count) {
                     variables[i].name);
 }
 
+/* put_environment - the site's, the partition's, the run file's: the later ones win. */
 static void put_environment(FILE *out, const struct job_plan *plan) {
     fputs("\n", out);
     put_exports(out, plan->site->environment, plan->site->num_environment);
@@ -248,6 +254,7 @@ static void put_guard(FILE *out) {
           out);
 }
 
+/* put_words - each in quotes. */
 static void put_words(FILE *out, const struct text_entry *words, int count) {
     for (int i = 0; i < count; i++)
         put_quoted(out, " ", words[i].text, "");
@@ -260,6 +267,7 @@ static void put_launcher(FILE *out, const struct job_plan *plan) {
         put_expanded(out, " ", words[i].text, "");
 }
 
+/* put_start - the chain is asked, the training runs, the chain is told how it ended. */
 static void put_start(FILE *out, const struct job_plan *plan) {
     const char *mpi = plan->config->slurm.mpi;
     if (!mpi)

@@ -1,4 +1,4 @@
-/* checkpoint.c - writing a checkpoint, phase by phase; see checkpoint.h for the order.
+/* checkpoint.c - writing a checkpoint, phase by phase, in the order that checkpoint.h has.
  * The manifest lives in checkpoint_manifest.c, the names in the run folder in checkpoint_steps.c, reading in
  * checkpoint_read.c. */
 #include "checkpoints/checkpoint/checkpoint.h"
@@ -20,7 +20,7 @@ struct checkpoint {
     char *partial; /* run_folder/step-000500.partial */
     int64_t step;
     struct checkpoint_source source;
-    int num_parts;
+    int num_parts; /* 1: the model alone */
     struct st_layout *layouts[CHECKPOINT_MAX_PARTS];
     int64_t
         *handles[CHECKPOINT_MAX_PARTS]; /* [param_num_slots] of the tensors in the layouts; -1: not held */
@@ -142,6 +142,7 @@ static int make_room(const struct checkpoint *cp) {
                       cp->source.good_step, cp->source.stuck);
 }
 
+/* big_bytes - of all files whose sizes are known before anything is written. */
 static int64_t big_bytes(const struct checkpoint *cp) {
     int64_t sum = 0;
     for (int i = 0; i < cp->big_files.num_files; i++)
@@ -149,6 +150,7 @@ static int64_t big_bytes(const struct checkpoint *cp) {
     return sum;
 }
 
+/* write_small - headers at the files' full size, so that a full disk shows here, and the model folder's small files. */
 static int write_small(const struct checkpoint *cp, struct err *err) {
     return write_headers(cp, err) == 0 && model_folder_write(cp->partial, &cp->source, err) == 0 ? 0 : -1;
 }
@@ -283,6 +285,8 @@ static void enter(const struct checkpoint *cp, const struct manifest *manifest) 
         step_prune(cp->run_folder, &self, cp->source.keep_count, cp->source.good_step, cp->source.stuck);
 }
 
+/* The manifest is the last file to reach the disk, and the rename comes after it: whatever has the checkpoint's name is
+ * whole. */
 int checkpoint_commit(struct checkpoint *cp, const uint64_t *hashes, const char *state_text,
                       struct err *err) {
     struct manifest manifest = {.step = cp->step};

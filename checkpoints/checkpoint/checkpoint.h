@@ -68,8 +68,8 @@ struct checkpoint_source {
     struct checkpoint_stuck *stuck; /* those that could not be deleted and were told; NULL: told each time */
 };
 
-/* checkpoint_plan - the layout; the same on every rank.  with_state false: the model alone (a final export).
- */
+/* checkpoint_plan - the layout of a checkpoint of that step, the same on every rank; nothing is touched on the disk.  source
+ * is copied, what it points to must stay until checkpoint_free.  with_state false: the model alone (a final export). */
 struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
                                    const struct checkpoint_source *source, bool with_state);
 /* checkpoint_free - memory alone: what is on the disk stays, committed or not. */
@@ -87,7 +87,8 @@ int checkpoint_begin(struct checkpoint *cp, struct err *err);
 void checkpoint_abandon(struct checkpoint *cp);
 /* checkpoint_open_ranges - every rank: the files, for writing.  checkpoint_close_ranges - fsync and close. */
 int checkpoint_open_ranges(struct checkpoint *cp, struct err *err);
-/* checkpoint_write - elements [first, first + count) of one tensor from f32. */
+/* checkpoint_write - elements [first, first + count) of one tensor from f32, rounded to the type of the part's files.  Every
+ * element is to be written by exactly one rank; between open_ranges and close_ranges. */
 int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct param param, int64_t first,
                      int64_t count, const float *data, struct err *err);
 /* checkpoint_write_carried - every num_ranks-th of the carried tensors, from `rank` on. */
@@ -132,9 +133,13 @@ int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, st
 /* checkpoint_state_text - state/training.json, malloc'ed; NULL with err set. */
 char *checkpoint_state_text(const char *checkpoint_folder, struct err *err);
 
-/* Reading masters or a state back by ranges; the model is read through weights.h.  Every tensor that the state holds
- * must be there with its shape.  Returns NULL with err set. */
+/* Masters or a state of the optimizer, open to be read back by ranges; the model is read through weights.h. */
 struct checkpoint_reader;
+
+/* checkpoint_reader_open - every tensor that the state holds must be there, f32 with the model's shape; state->holds is read
+ * here alone.  Local: each rank opens it for itself.  Returns NULL with err set: a file or tensor that is missing or has
+ * another shape.  checkpoint_reader_close - NULL is fine.
+ * checkpoint_read - elements [first, first + count) of a tensor of it, into out.  Returns 0, or -1 with err set. */
 struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder,
                                                  const struct checkpoint_state *state,
                                                  const struct model_config *config, struct err *err);

@@ -10,6 +10,7 @@
 
 enum { MAX_LATEST_BYTES = 256, MAX_CHOICES = 6, CHOICES_ROOM = 420 };
 
+/* What the file `latest` is. */
 enum latest_state { LATEST_ABSENT, LATEST_UNREADABLE, LATEST_NAMES };
 
 /* end_of_name - where the white space begins that ends the text of `latest`. */
@@ -139,6 +140,7 @@ static void nothing_complete(const char *run_folder, const struct lineage *linea
                 run_folder, (long long)lineage->entries[lineage->num_saved - 1].self.step);
 }
 
+/* any_is_there - some checkpoint of the run is complete, of whichever line. */
 static bool any_is_there(const struct lineage *lineage) {
     for (int i = 0; i < lineage->count; i++)
         if (lineage->entries[i].is_there)
@@ -146,6 +148,7 @@ static bool any_is_there(const struct lineage *lineage) {
     return false;
 }
 
+/* A `latest` that names something complete is obeyed, and nothing else is looked at: the user may have set it by hand. */
 char *checkpoint_latest(const char *run_folder, int64_t *step, struct err *err) {
     struct lineage lineage;
     struct err why = {""};

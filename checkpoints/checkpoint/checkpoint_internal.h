@@ -5,6 +5,8 @@
 #include "checkpoints/safetensors/safetensors.h"
 #include "kernels/units.h"
 
+/* What one checksum covers: small enough that the ranks share a file evenly and a fault is narrowed down, large enough that a
+ * manifest of terabytes stays a file of megabytes. */
 enum { CHECKPOINT_BLOCK_BYTES = 8 * MIB };
 
 /* One file of a checkpoint and the XXH3-64 of each of its blocks. */
@@ -23,25 +25,28 @@ struct manifest {
     int num_files;
 };
 
-/* manifest_add - append a file, hashes NULL; returns it (valid until the next add). */
+/* manifest_add - append a file, hashes NULL; returns it (valid until the next add).  manifest_free - what a manifest holds;
+ * it is empty afterwards. */
 struct manifest_file *manifest_add(struct manifest *manifest, const char *name, int64_t size_bytes);
 void manifest_free(struct manifest *manifest);
 
 /* manifest_hash_file - hashes of those blocks for which (*block)++ % num_ranks == rank, into hashes[].  A
- * file that ends early is an error. */
+ * file that ends early is an error.  *block counts through all files of a manifest, so that every rank has its share of
+ * each. */
 int manifest_hash_file(const char *folder, const struct manifest_file *file, int64_t *block, int rank,
                        int num_ranks, uint64_t *hashes, struct err *err);
 
-/* manifest_add_small - every regular file of folder and folder/state that is not in the manifest yet, hashed.
- */
+/* manifest_add_small - every regular file of folder and folder/state that is not in the manifest yet, hashed.  Returns 0,
+ * or -1 with err set: a folder or file that cannot be read. */
 int manifest_add_small(struct manifest *manifest, const char *folder, struct err *err);
 
 /* manifest_make_id - from step, parent and the hashes of the files so far: the same state by the same way has
  * the same id. */
 void manifest_make_id(struct manifest *manifest);
 
-/* manifest_write, manifest_read - folder/manifest.json.  manifest_check_sizes - every file is there and as
- * long as it should be. */
+/* manifest_write, manifest_read - folder/manifest.json; what is read is checked like any file that may be damaged: names lead
+ * nowhere else, and there are as many checksums as the sizes want.  manifest_check_sizes - every file is there and as
+ * long as it should be.  Return 0, or -1 with err set; manifest_read leaves nothing to be freed then. */
 int manifest_write(const struct manifest *manifest, const char *folder, struct err *err);
 int manifest_read(struct manifest *manifest, const char *folder, struct err *err);
 int manifest_check_sizes(const struct manifest *manifest, const char *folder, struct err *err);
@@ -65,7 +70,8 @@ struct step_list {
 char *step_path(const char *run_folder, int64_t step, enum step_state state);
 bool step_parse(const char *name, struct step *step);
 
-/* step_list_read - all entries that belong to checkpoints; an absent run folder has none. */
+/* step_list_read - all entries that belong to checkpoints, complete or not; an absent run folder has none.  Returns 0, or -1
+ * with err set: the folder cannot be listed. */
 int step_list_read(const char *run_folder, struct step_list *list, struct err *err);
 
 /* step_is_complete - the manifest is there and every file is as long as it says; manifest (may be NULL) is
@@ -105,7 +111,9 @@ struct lineage {
     int num_saved; /* lines of history.jsonl; the entries beyond are known by their manifests alone */
 };
 
-/* lineage_read - returns 0, or -1 with err set.  lineage_append - one line of history.jsonl. */
+/* lineage_read - from history.jsonl, and the manifests of what is complete; both fill gaps of the other.  Returns 0, or -1
+ * with err set; lineage_release in any case.  lineage_append - root: one line of history.jsonl, on the disk when this
+ * returns 0; -1 with err set. */
 int lineage_read(const char *run_folder, struct lineage *lineage, struct err *err);
 void lineage_release(struct lineage *lineage);
 int lineage_append(const char *run_folder, const struct manifest *manifest, struct err *err);

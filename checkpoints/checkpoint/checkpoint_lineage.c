@@ -20,10 +20,12 @@
 
 enum { MAX_HISTORY_BYTES = 256 * MIB };
 
+/* history_path - malloc'ed. */
 static char *history_path(const char *run_folder) {
     return xasprintf("%s/history.jsonl", run_folder);
 }
 
+/* add_entry - a zeroed one at the end; valid until the next. */
 static struct lineage_entry *add_entry(struct lineage *lineage) {
     lineage->entries = xrealloc(lineage->entries, (size_t)(lineage->count + 1) * sizeof *lineage->entries);
     struct lineage_entry *entry = &lineage->entries[lineage->count++];
@@ -55,6 +57,7 @@ static void take_line(struct lineage *lineage, const char *line, size_t length) 
     json_decref(object);
 }
 
+/* read_history - line by line; a run of before this file has none, which is no error. */
 static int read_history(const char *run_folder, struct lineage *lineage, struct err *err) {
     size_t length_bytes;
     char *path = history_path(run_folder), *text = NULL;
@@ -73,6 +76,7 @@ static int read_history(const char *run_folder, struct lineage *lineage, struct 
     return status;
 }
 
+/* From the end: a checkpoint that was saved again has an entry there. */
 int lineage_find(const struct lineage *lineage, const struct checkpoint_id *id) {
     for (int i = lineage->count - 1; i >= 0 && id->id[0]; i--)
         if (strcmp(lineage->entries[i].self.id, id->id) == 0)
@@ -101,6 +105,8 @@ static void take_manifest(struct lineage *lineage, struct manifest *manifest, st
         *before = self;
 }
 
+/* History first, in the order of the saves; a manifest then says which of them are there, and adds those that the history
+ * misses: copied into the folder, or saved when the disk was full. */
 int lineage_read(const char *run_folder, struct lineage *lineage, struct err *err) {
     struct step_list list;
     struct checkpoint_id before = {.step = 0};
@@ -139,6 +145,7 @@ bool lineage_leads(const struct lineage *lineage, int from, int to) {
     return false;
 }
 
+/* Without a history the lines of checkpoints that the user put together may have no common end: then nobody can tell. */
 int lineage_tip(const struct lineage *lineage) {
     if (lineage->num_saved > 0)
         return lineage->num_saved - 1;

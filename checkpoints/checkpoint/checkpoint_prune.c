@@ -30,6 +30,9 @@ static void tell_stuck(struct checkpoint_stuck *stuck, int64_t step, const struc
     warn("an old checkpoint stays: %s", why->text);
 }
 
+/* num_there counts what the line would keep if every deletion worked: one that fails counts as gone, or a younger checkpoint
+ * would go in its place.  The spared one is beside keep_count and not among them: it is the last that is known to be
+ * sound. */
 int step_prune(const char *run_folder, const struct checkpoint_id *last, int keep_count, int64_t good_step,
                struct checkpoint_stuck *stuck) {
     struct lineage lineage;

@@ -56,6 +56,7 @@ static int find_tensors(struct checkpoint_reader *reader, const bool *holds, str
     return 0;
 }
 
+/* Files are found by their stem, as a save with other limits may have split them otherwise. */
 struct checkpoint_reader *checkpoint_reader_open(const char *checkpoint_folder,
                                                  const struct checkpoint_state *state,
                                                  const struct model_config *config, struct err *err) {

@@ -28,6 +28,7 @@ char *step_path(const char *run_folder, int64_t step, enum step_state state) {
     return xasprintf("%s/step-%06lld%s", run_folder, (long long)step, suffixes[state]);
 }
 
+/* Only what step_path would write: "step-500" or "step-000500.partial.bak" may be anybody's, and is left alone. */
 bool step_parse(const char *name, struct step *step) {
     char *end;
     if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9')
@@ -47,6 +48,7 @@ bool step_parse(const char *name, struct step *step) {
     return false;
 }
 
+/* by_step - of qsort, ascending. */
 static int by_step(const void *a, const void *b) {
     const struct step *x = a, *y = b;
     return (x->step > y->step) - (x->step < y->step);
@@ -72,6 +74,7 @@ int step_list_read(const char *run_folder, struct step_list *list, struct err *e
     return 0;
 }
 
+/* Sizes alone, which takes no time; checksums are compared by who reads the bytes anyway (checkpoint_verify). */
 bool step_is_complete(const char *path, struct manifest *manifest, struct err *err) {
     struct manifest own;
     if (manifest_read(&own, path, err) != 0)
@@ -84,6 +87,7 @@ bool step_is_complete(const char *path, struct manifest *manifest, struct err *e
     return complete;
 }
 
+/* A crash between the two renames of step_install leaves the old one as .replaced: it is as good as ever. */
 char *step_complete_path(const char *run_folder, int64_t step, struct err *err) {
     static const enum step_state names[] = {STEP_COMPLETE, STEP_REPLACED};
     for (int i = 0; i < 2; i++) {
@@ -176,6 +180,8 @@ static int keep_other(const char *run_folder, int64_t step, const char *id, stru
     return status;
 }
 
+/* Three moments a crash may hit: before the renames `latest` names an older checkpoint, between them the same or the .replaced
+ * one, after them the new one.  Each of these loads; what is left over goes with the next step_clean. */
 int step_install(const char *run_folder, int64_t step, const char *id, struct err *err) {
     char *partial = step_path(run_folder, step, STEP_PARTIAL);
     char *final = step_path(run_folder, step, STEP_COMPLETE);

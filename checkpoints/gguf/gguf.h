@@ -33,6 +33,7 @@ void gguf_close(struct gguf *file);
 /* gguf_path - the path it was opened by, for messages. */
 const char *gguf_path(const struct gguf *file);
 
+/* A text of the metadata. */
 struct gguf_string {
     const char *text; /* borrowed, not NUL-terminated */
     size_t length_bytes;
@@ -75,7 +76,7 @@ int gguf_read_f32(const struct gguf *file, int64_t tensor, int64_t first, int64_
 struct gguf_writer;
 
 /* gguf_writer_create - collects metadata and tensors, then writes.  Keys keep the order in which they are
- * set. */
+ * set.  gguf_writer_free - also where nothing was written, or a write failed; the file is the caller's to remove. */
 struct gguf_writer *gguf_writer_create(void);
 void gguf_writer_free(struct gguf_writer *writer);
 

@@ -52,7 +52,7 @@ int st_read_bytes(const struct st_files *files, int64_t index, int64_t first, in
 struct st_layout; /* what is to be written */
 
 /* st_layout_create - files are named stem.safetensors, or stem-00001-of-0000N.safetensors with an index when
- * the data exceeds max_file_bytes. */
+ * the data exceeds max_file_bytes.  st_layout_free - memory alone; NULL is fine. */
 struct st_layout *st_layout_create(const char *stem, int64_t max_file_bytes);
 void st_layout_free(struct st_layout *layout);
 /* st_layout_add - before st_layout_finish.  Returns the handle of the tensor. */
@@ -61,9 +61,9 @@ int64_t st_layout_add(struct st_layout *layout, const char *name, struct tensor 
 int64_t st_layout_add_stored(struct st_layout *layout, struct st_entry entry);
 /* st_layout_finish - fixes the order and the offsets; from here on the number of files, their names and sizes are known. */
 void st_layout_finish(struct st_layout *layout);
+/* st_layout_num_files - 1, or as many as max_file_bytes makes.  st_layout_file - the name of one, and its final size; borrowed. */
 int st_layout_num_files(const struct st_layout *layout);
-const char *st_layout_file(const struct st_layout *layout, int file,
-                           int64_t *size_bytes); /* name and final size */
+const char *st_layout_file(const struct st_layout *layout, int file, int64_t *size_bytes);
 
 /* st_layout_write_headers - root only: create every file at its full size with its header, and the index
  * file. Returns 0, or -1 with err set (disk full is said to be so). */

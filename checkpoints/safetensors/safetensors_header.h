@@ -23,7 +23,7 @@ struct st_tensor {
 /* st_header_parse - tensors of a header text, in the order of their offsets; *tensors is malloc'ed, its
  * names and shapes too.  data_bytes: of the file after the header.  Returns their number, or -1 with err set:
  * malformed, unknown type, a shape whose product overflows or disagrees with the offsets, a hole, an overlap,
- * bytes left over. */
+ * bytes left over.  st_tensors_free - such a list. */
 int64_t st_header_parse(const char *text, size_t length_bytes, int64_t data_bytes, const char *path,
                         struct st_tensor **tensors, struct err *err);
 void st_tensors_free(struct st_tensor *tensors, int64_t count);

@@ -165,7 +165,8 @@ enum verdict worker_append(const struct worker *worker, struct batch_document *d
  * with err set; the outcome is OUTCOME_BAD_CHAT where the conversation is at fault. */
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
                        json_t *line, struct err *err);
-/* worker_give_back (prepare_worker.c) - the texts of a document that was large, once they are needed no more. */
+/* worker_give_back (prepare_worker.c) - the texts of a document that was large, once they are needed no more.
+ * worker_release - all that a worker holds. */
 void worker_give_back(struct worker *worker);
 void worker_release(struct worker *worker);
 /* worker_encode - all documents of a batch, up to its first error. */

@@ -7,7 +7,7 @@
 
 struct reader;
 
-/* reader_open - returns NULL with err set: not a readable regular file. */
+/* reader_open - returns NULL with err set: not a readable regular file.  reader_close - NULL is fine. */
 struct reader *reader_open(const char *path, struct err *err);
 void reader_close(struct reader *reader);
 

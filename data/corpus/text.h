@@ -11,7 +11,8 @@ struct text {
     char *bytes;
     size_t length_bytes, room_bytes;
 };
-/* text_reserve - room for so many bytes beyond the length.  text_append_char - a code point as UTF-8, 1 to 4 bytes. */
+/* text_reserve - room for so many bytes beyond the length; dies where memory is out.  text_append - bytes, of any kind.
+ * text_append_char - a code point as UTF-8, 1 to 4 bytes. */
 void text_reserve(struct text *text, size_t more_bytes);
 void text_append(struct text *text, const void *bytes, size_t length_bytes);
 void text_append_char(struct text *text, uint32_t code_point);

@@ -42,7 +42,8 @@ struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const c
 int tokenizer_read_template(struct tokenizer *tok, const char *folder, struct err *err);
 void tokenizer_free(struct tokenizer *tok);
 
-/* Facts.  Ids are -1 where the tokenizer has no such token. */
+/* tokenizer_vocab_size and what follows - facts.  tokenizer_bos, _eos, _pad, _unknown - ids, -1 where the tokenizer has no such
+ * token. */
 int64_t tokenizer_vocab_size(const struct tokenizer *tok); /* highest id + 1, added tokens included */
 int32_t tokenizer_bos(const struct tokenizer *tok);
 int32_t tokenizer_eos(const struct tokenizer *tok);
@@ -68,7 +69,7 @@ int32_t tokenizer_added_at(const struct tokenizer *tok, const char *bytes, size_
                            size_t *token_bytes);
 void tokenizer_strips(const struct tokenizer *tok, int32_t id, bool *left, bool *right);
 
-/* encoder_open - scratch for one thread.  encoder_encode - append the ids of text (UTF-8, may hold NUL
+/* encoder_open - scratch for one thread; the tokenizer itself may serve all of them.  encoder_close - frees.  encoder_encode - append the ids of text (UTF-8, may hold NUL
  * bytes). Returns 0, or -1 with err set: text is not UTF-8 (the byte offset is named). */
 struct encoder *encoder_open(const struct tokenizer *tok);
 void encoder_close(struct encoder *enc);
@@ -89,7 +90,7 @@ struct token_entry {
     size_t length_bytes;
     enum token_kind kind;
 };
-/* tokenizer_entry - of an id from 0 to tokenizer_vocab_size - 1. */
+/* tokenizer_entry - of an id from 0 to tokenizer_vocab_size - 1.  tokenizer_num_merges - how many tokenizer_merge counts. */
 enum tokenizer_model tokenizer_model(const struct tokenizer *tok);
 struct token_entry tokenizer_entry(const struct tokenizer *tok, int32_t id);
 int64_t tokenizer_num_merges(const struct tokenizer *tok);

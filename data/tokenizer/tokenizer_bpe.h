@@ -34,6 +34,8 @@ void bpe_release(struct bpe *bpe);
 
 /* Scratch of one thread: symbols of the current piece, the queue of merges, the cache of pieces. */
 struct bpe_state;
+
+/* bpe_state_create - bpe is borrowed.  bpe_state_free - frees. */
 struct bpe_state *bpe_state_create(const struct bpe *bpe);
 void bpe_state_free(struct bpe_state *state);
 

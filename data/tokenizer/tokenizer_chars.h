@@ -26,6 +26,7 @@ struct char_table {
 struct char_table *char_table_create(void);
 void char_table_free(struct char_table *table);
 
+/* char_class - of any code point, by two looks into the table. */
 static inline unsigned char_class(const struct char_table *table, uint32_t code_point) {
     return table->blocks[(size_t)table->index[code_point >> 8] * 256 + (code_point & 255)];
 }

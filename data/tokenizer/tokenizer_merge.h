@@ -5,6 +5,8 @@
 
 #define MERGE_FREE UINT64_MAX /* no pair of ids: they are not negative */
 
+/* merge_pair - two ids as one number.  merge_hash - its first place in the table of merges.  neighbour_hash - of two
+ * characters that stand side by side, for bpe_cut's filter. */
 static inline uint64_t merge_pair(int32_t left, int32_t right) {
     return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
 }

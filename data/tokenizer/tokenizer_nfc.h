@@ -5,6 +5,8 @@
 
 /* One bit per code point: a starter that NFC neither changes nor joins to what stands before it. */
 struct nfc_table;
+
+/* nfc_table_create - from utf8proc's data, once for all threads.  nfc_table_free - frees. */
 struct nfc_table *nfc_table_create(void);
 void nfc_table_free(struct nfc_table *table);
 

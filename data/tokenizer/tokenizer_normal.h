@@ -50,7 +50,8 @@ int normaliser_apply(const struct normaliser *normaliser, struct regex_state *re
 int pattern_parse(const json_t *step, const char **pattern, size_t *length_bytes, bool *is_regex,
                   struct err *err);
 
-/* replace_all - text with each match replaced; false in *changed, and out untouched, when there is none. */
+/* replace_regex - text with each match replaced by content; false in *changed, and out untouched, when there is none.  Returns
+ * 0, or -1 with err set, as regex_next does.  replace_string - the same for a plain string; whether there was one. */
 int replace_regex(const struct regex *regex, struct regex_state *state, struct text_span text,
                   struct text_span content, struct text *out, bool *changed, struct err *err);
 bool replace_string(struct text_span text, struct text_span pattern, struct text_span content,

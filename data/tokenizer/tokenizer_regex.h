@@ -11,7 +11,7 @@ struct regex;
 struct regex_state; /* scratch of one thread */
 
 /* regex_compile - a pattern, or with literal the text itself.  Returns NULL with err set: it does not
- * compile, uses something PCRE2 understands differently, or can match the empty string. */
+ * compile, uses something PCRE2 understands differently, or can match the empty string.  regex_free - NULL is fine. */
 struct regex *regex_compile(const char *pattern, size_t length_bytes, bool literal, struct err *err);
 void regex_free(struct regex *regex);
 

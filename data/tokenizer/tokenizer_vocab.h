@@ -42,7 +42,8 @@ void vocab_release(struct vocab *vocab);
 /* vocab_add - an added token's string at an id below size that has none yet. */
 void vocab_add(struct vocab *vocab, int32_t id, const char *text, size_t length_bytes);
 
-/* Ids of the model's tokens, or -1. */
+/* vocab_find_text - the id of one of the model's tokens by its string in the file, or -1.  vocab_find_bytes - by the bytes that
+ * it stands for; hash: hash_bytes of them. */
 int32_t vocab_find_text(const struct vocab *vocab, const char *text, size_t length_bytes);
 int32_t vocab_find_bytes(const struct vocab *vocab, const char *bytes, size_t length_bytes, uint64_t hash);
 

@@ -48,8 +48,8 @@ char *h5_read_text(const struct h5_file *file, const char *name, struct err *err
 int h5_read_number(const struct h5_file *file, const char *name, int64_t *value, struct err *err);
 
 /* h5_reserve - a contiguous dataset with its space allocated; the caller fills it at dataset->offset_bytes
- * once the file is closed.  h5_write_* - a small dataset or a root attribute, written by HDF5.  All return 0
- * or -1. */
+ * once the file is closed.  h5_make_group - a group in the root.  h5_write_strings - a list of fixed-length strings, padded
+ * to the longest.  h5_write_text, h5_write_number - a root attribute.  All return 0, or -1 with err set: HDF5's own reason. */
 int h5_reserve(struct h5_file *file, const char *name, enum h5_type type, int64_t count,
                struct h5_dataset *dataset, struct err *err);
 int h5_make_group(struct h5_file *file, const char *name, struct err *err);

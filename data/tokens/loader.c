@@ -10,6 +10,7 @@
 #include "data/tokens/loader_targets.h"
 #include "kernels/rng.h"
 
+/* Samples of a block, in which every file has its share; files are 16 bits in its table. */
 enum { MIX_BLOCK = 1024, MAX_FILES = 65535 };
 
 /* One block of the mix: place j of it goes to files[j], as that file's sample first[files[j]] + nth[j]. */
@@ -261,7 +262,8 @@ static void make_block(struct loader *loader, int64_t number) {
 
 /* --- samples --- */
 
-/* train_pieces - where sample g comes from. */
+/* train_pieces - where sample g comes from.  Under the lock only tables are looked at; tokens are read outside of it, by as
+ * many threads as there are. */
 static void train_pieces(struct loader *loader, int64_t g, struct piece_list *list) {
     CHECK(g >= 0 && g < INT64_MAX / 2, "sample %lld", (long long)g);
     pthread_mutex_lock(&loader->mutex);

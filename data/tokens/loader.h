@@ -66,18 +66,19 @@ void sample_release(struct sample *sample);
 
 struct loader;
 
-/* loader_open - opens the token files; all must be made with one tokenizer.  Returns NULL with err set. */
+/* loader_open - opens the token files; all must be made with one tokenizer.  config is not needed afterwards.  Returns NULL
+ * with err set: a file that cannot be read, another tokenizer or vocabulary, no tokens, a weight that is not above 0, too
+ * many documents or sources, a damaged block among those that were asked for.  loader_close - NULL is fine. */
 struct loader *loader_open(const struct loader_config *config, struct err *err);
 void loader_close(struct loader *loader);
 
-/* Facts.  The hash is that of the one tokenizer of all files; borrowed. */
+/* loader_tokenizer_hash - that of the one tokenizer of all files; borrowed.  loader_chat - of one of its files; borrowed.
+ * loader_num_tokens - of all files, one epoch each.  loader_num_cut_tokens - PACKING_WHOLE: beyond T or skipped, never
+ * used. */
 const char *loader_tokenizer_hash(const struct loader *loader);
-const struct token_chat *loader_chat(const struct loader *loader,
-                                     int file);         /* of one of its files; borrowed */
-int64_t loader_num_tokens(const struct loader *loader); /* of all files, one epoch each */
-
-int64_t
-loader_num_cut_tokens(const struct loader *loader); /* PACKING_WHOLE: beyond T or skipped, never used */
+const struct token_chat *loader_chat(const struct loader *loader, int file);
+int64_t loader_num_tokens(const struct loader *loader);
+int64_t loader_num_cut_tokens(const struct loader *loader);
 
 /* Documents of one file that are longer than a sequence. */
 struct long_documents {

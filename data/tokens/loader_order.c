@@ -31,6 +31,7 @@ int64_t file_order_document_tokens(const struct file_order *order, int64_t docum
     return (int64_t)(offsets[document + 1] - offsets[document]);
 }
 
+/* smaller - the smaller of two counts. */
 static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
@@ -80,6 +81,7 @@ int64_t file_order_num_eval_samples(const struct file_order *order) {
     return (token_file_num_tokens(order->file) + order->sequence_tokens - 1) / order->sequence_tokens;
 }
 
+/* Groups are formed here and shuffled in each epoch: forming them anew would give every epoch another number of samples. */
 void file_order_init(struct file_order *order, const struct token_file *file, int index,
                      const struct loader_config *config) {
     *order = (struct file_order){.file = file,
@@ -129,6 +131,7 @@ static const struct epoch_order *epoch_of(struct file_order *order, int64_t epoc
     return made;
 }
 
+/* add_piece - at the end of the list. */
 static void add_piece(struct piece_list *list, struct sample_piece piece) {
     if (list->count == list->room) {
         list->room = list->room ? 2 * list->room : 16;
@@ -169,6 +172,7 @@ static void window_pieces(const struct file_order *order, const uint64_t *starts
     }
 }
 
+/* group_pieces - PACKING_WHOLE: a group is a sample. */
 static void group_pieces(const struct file_order *order, int64_t group, struct piece_list *list) {
     for (uint32_t i = order->group_first[group]; i < order->group_first[group + 1]; i++) {
         int64_t document = order->grouped[i];
@@ -177,6 +181,7 @@ static void group_pieces(const struct file_order *order, int64_t group, struct p
     }
 }
 
+/* Two epochs are kept, as the samples of a step may lie on both sides of the border between them. */
 void file_order_pieces(struct file_order *order, int64_t s, struct piece_list *list) {
     const struct epoch_order *epoch = epoch_of(order, s / order->num_samples);
     int64_t within = s % order->num_samples;

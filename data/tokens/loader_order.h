@@ -37,7 +37,8 @@ struct file_order {
 /* file_order_init - seed, packing, T and index from the config; for PACKING_WHOLE forms the groups. */
 void file_order_init(struct file_order *order, const struct token_file *file, int index,
                      const struct loader_config *config);
-/* file_order_used_tokens - how many tokens of a document are ever used: the first ones. */
+/* file_order_document_tokens - of the document, all of them.  file_order_used_tokens - how many of them are ever used: the
+ * first ones.  file_order_release - the tables; the token file stays open. */
 int64_t file_order_used_tokens(const struct file_order *order, int64_t document);
 int64_t file_order_document_tokens(const struct file_order *order, int64_t document);
 void file_order_release(struct file_order *order);
@@ -46,6 +47,6 @@ void file_order_release(struct file_order *order);
  * tables of an epoch when it is first touched (20 to 100 ms per million documents). */
 void file_order_pieces(struct file_order *order, int64_t s, struct piece_list *list);
 
-/* file_order_eval_pieces - of window w of the file in its own order.  Thread-safe. */
+/* file_order_eval_pieces - of window w of the file in its own order, below file_order_num_eval_samples.  Thread-safe. */
 void file_order_eval_pieces(const struct file_order *order, int64_t w, struct piece_list *list);
 int64_t file_order_num_eval_samples(const struct file_order *order);

@@ -36,12 +36,14 @@ struct token_file;
 
 /* token_file_open - checks the structure: dataset types, contiguity, offsets never decreasing and ending at
  * the number of tokens, sources in range.  With checksums also that structure, offsets and sources are as
- * they were written, and some blocks of 1 MiB of tokens and mask.  Returns NULL with err set. */
+ * they were written, and some blocks of 1 MiB of tokens and mask.  Returns NULL with err set: what is wrong and what to do.
+ * token_file_close - NULL is fine; texts that were borrowed from it end. */
 struct token_file *token_file_open(const char *path, struct err *err);
 void token_file_close(struct token_file *file);
 
-/* Facts; texts are borrowed.  The hash is the tokenizer's (tokenizer_hash); without a mask every token but the first of a
- * document counts in the loss. */
+/* token_file_path and what follows - facts; texts are borrowed.  token_file_tokenizer_hash - tokenizer_hash of what made the
+ * ids, which are below token_file_vocab_size.  token_file_has_mask - without a mask every token but the first of a document
+ * counts in the loss.  Of num_tokens, num_documents and num_sources none changes while the file is open. */
 const char *token_file_path(const struct token_file *file);
 const char *token_file_tokenizer_hash(const struct token_file *file);
 int64_t token_file_vocab_size(const struct token_file *file);
@@ -80,21 +82,23 @@ int token_file_content_hash(const struct token_file *file, char hex[TOKEN_CONTEN
 struct token_writer;
 
 /* token_writer_create - documents are appended; memory stays bounded (side files beside path while the length
- * is not known). */
+ * is not known).  What stands at path is replaced by token_writer_finish alone.  Returns NULL with err set: the side files
+ * cannot be made. */
 struct token_writer *token_writer_create(const char *path, const char *tokenizer_hash, int64_t vocab_size,
                                          struct err *err);
 /* token_writer_add_source - returns its row. */
 int64_t token_writer_add_source(struct token_writer *writer, const char *name, const char *licence,
                                 const char *url);
-/* token_writer_append - one document.  mask NULL: all count. */
+/* token_writer_append - one document of [count] ids below the vocabulary's size, [count] bytes of mask; mask NULL: all
+ * count.  Returns 0, or -1 with err set: the disk. */
 int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens,
                         const uint8_t *mask, int64_t count, struct err *err);
 /* How conversations are written, to be set before the end (texts malloc'ed, the writer's). */
 struct token_chat *token_writer_chat(struct token_writer *writer);
 /* Counters of a source, to be set before the end: its sha256, duplicates, invalid bytes. */
 struct token_source *token_writer_source(struct token_writer *writer, int64_t source);
-/* token_writer_finish - write the HDF5 file at path.partial, fsync, rename; frees the writer.  Returns 0 or
- * -1. */
+/* token_writer_finish - write the HDF5 file at path.partial, fsync, rename; frees the writer.  Returns 0, or -1 with err set
+ * and what stood at path as it was. */
 int token_writer_finish(struct token_writer *writer, struct err *err);
 /* token_writer_abandon - remove the side files, leave nothing behind, free. */
 void token_writer_abandon(struct token_writer *writer);

@@ -26,7 +26,7 @@ void token_facts_encode(const struct token_facts *facts, struct text *bytes);
 
 /* token_facts_decode - returns 0, or -1 with err set and facts empty: bytes that end early or hold more,
  * types that do not belong, datasets not wholly inside the first file_bytes of the file, counts that
- * disagree. */
+ * disagree.  token_facts_release - what facts hold; they are empty afterwards. */
 int token_facts_decode(struct token_facts *facts, struct text_span bytes, int64_t file_bytes,
                        const char *path, struct err *err);
 void token_facts_release(struct token_facts *facts);

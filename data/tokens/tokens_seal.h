@@ -13,6 +13,7 @@
 
 #include "data/tokens/tokens_facts.h"
 
+/* Start from {0}; token_seal_release frees. */
 struct token_seal {
     int64_t hdf5_bytes; /* of the file, in front of the seal */
     uint64_t structure; /* hash of what is not in a dataset */

@@ -45,7 +45,8 @@ int options_read(const struct option *options, int num_options, void *words, int
 /* options_refuse - the message for a word that no row takes.  Returns -1. */
 int options_refuse(const struct option *options, int num_options, const char *word, struct err *err);
 
-/* option_text - "--out PATH", "CONFIG": a row as it is typed; at most room_bytes. */
+/* option_text - "--out PATH", "CONFIG": a row as it is typed; at most room_bytes.  option_is_argument - a row that has its place
+ * on the line and no name of its own. */
 const char *option_text(const struct option *option, char *text, size_t room_bytes);
 bool option_is_argument(const struct option *option);
 

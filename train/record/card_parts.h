@@ -24,7 +24,8 @@ double card_real_of(const json_t *object, const char *key);
 void card_put(const struct card *card, const char *text);
 void card_number(const struct card *card, double value);
 
-/* Items of lists: "- NAME: VALUE"; card_begin_item leaves the value and the end of the line to the caller. */
+/* card_text_item, card_count_item - of lists: "- NAME: VALUE".  card_begin_item - leaves the value and the end of the line to
+ * the caller. */
 void card_begin_item(const struct card *card, const char *name);
 void card_text_item(const struct card *card, const char *name, const char *text);
 void card_count_item(const struct card *card, const char *name, int64_t value);

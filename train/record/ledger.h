@@ -48,6 +48,7 @@ struct ledger_totals {
     double kwh;                          /* of what was counted */
     double counted; /* share of the GPUs (or hosts, where there is no GPU) that was, by time */
 };
+/* ledger_totals - entries with the same step twice count twice: the energy was spent. */
 struct ledger_totals ledger_totals(const struct ledger *ledger);
 
 /* What turns energy into CO2: the site profile's figures, which a reader must be able to judge. */

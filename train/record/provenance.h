@@ -44,7 +44,7 @@ struct provenance_setup {
 
 /* provenance_open - a first start hashes the files of the base model, the ranks one file each in turn; a
  * resumed one reads what its checkpoint says.  Returns false on all ranks when a file cannot be read or the
- * checkpoint's counts disagree (said by the root).  Collective. */
+ * checkpoint's counts disagree (said by the root).  Collective.  provenance_close - harmless on a zeroed struct. */
 bool provenance_open(struct provenance *provenance, struct comm *comm, const struct provenance_setup *setup);
 void provenance_close(struct provenance *provenance);
 

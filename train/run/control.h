@@ -50,6 +50,7 @@ enum request control_ask(struct control *control, double step_s, struct comm *co
 /* control_cuts_short - in the middle of what may be cut short, a validation: why the run must end now, or
  * REQUEST_NOTHING.  Cheap: the root looks for files and at the clock once a second.  Collective. */
 enum request control_cuts_short(struct control *control, struct comm *comm);
+/* request_ends - the run is over with it, after a save or without one. */
 bool request_ends(enum request request);
 const char *request_name(enum request request); /* "a signal", "the time limit of the job", ... */
 
