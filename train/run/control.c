@@ -10,6 +10,7 @@
 /* What a rank writes per second until it was measured: a slow disk. */
 static const double GUESSED_BYTES_PER_S = 2e8;
 
+/* Hosts are counted by their first ranks: how often a node fails depends on how many there are. */
 void control_open(struct control *control, const struct config *config, struct comm *comm,
                   const struct run_lock *lock, int64_t step, int64_t save_bytes) {
     *control = (struct control){.config = config,
@@ -62,6 +63,8 @@ bool control_stops_at_once(struct comm *comm) {
     return asked != 0;
 }
 
+/* Everything in one reduction of two numbers, after every step: a signal may have reached any rank, and each has a clock of
+ * its own. */
 enum request control_ask(struct control *control, double step_s, struct comm *comm) {
     enum { MINUTE_S = 60 };
     double limit_s = control->config->train.stop_after_s, now = clock_s();
@@ -82,6 +85,7 @@ enum request control_ask(struct control *control, double step_s, struct comm *co
     return (enum request)asked[0];
 }
 
+/* Between batches of a validation: a save that was asked for can wait until it is over, an end cannot. */
 enum request control_cuts_short(struct control *control, struct comm *comm) {
     static const double EVERY_S = 1;
     int64_t asked = REQUEST_NOTHING;
@@ -120,6 +124,7 @@ bool control_save_is_due(const struct control *control, int64_t step) {
     return step - control->saved_step >= control->save_every;
 }
 
+/* The root's clock decides; work of unknown length is not begun where the job has an end. */
 bool control_has_time(const struct control *control, double work_s, struct comm *comm) {
     int64_t has = 0;
     if (comm_is_root(comm)) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* batch_init - arrays for the largest micro-batch, filled again in every step. */
 static void batch_init(struct batch *batch, int64_t num_tokens) {
     batch->num_tokens = num_tokens;
     batch->tokens = xcalloc((size_t)num_tokens, sizeof(int32_t));
@@ -27,6 +28,8 @@ static int64_t first_sample(const struct feed *feed, int64_t micro) {
     return (micro * feed->num_ranks + feed->rank) * feed->micro_sequences;
 }
 
+/* Every rank has the same number of micro-batches, or the others' collectives would wait for it: what it has no samples for
+ * is padding.  Micro-batches go round the ranks, so that no rank has all of the padding. */
 void feed_open(struct feed *feed, int64_t sequence_tokens, int64_t batch_sequences, int64_t micro_sequences,
                int rank, int num_ranks) {
     memset(feed, 0, sizeof *feed);
@@ -68,6 +71,7 @@ static void put_padding(struct batch *batch, int64_t at, int64_t count) {
     }
 }
 
+/* put_sample - at row `at` of a micro-batch, whose row_start count from its own first row. */
 static void put_sample(struct feed *feed, struct batch *batch, int64_t at) {
     const struct sample *sample = &feed->sample;
     for (int64_t i = 0; i < feed->sequence_tokens; i++) {
@@ -122,6 +126,8 @@ static int64_t wanted(void *user, int64_t n) {
     return (feed->first_step + n / feed->num_own) * feed->batch_sequences + feed->own[n % feed->num_own];
 }
 
+/* Two steps ahead, as far as memory is cheap: the next step's samples are there when this one ends, and one slow read is made
+ * up for. */
 void feed_start(struct feed *feed, struct loader *loader, int64_t first_step) {
     enum { MOST_SLOTS = 64 };
     int64_t slots = 2 * feed->num_own < MOST_SLOTS ? 2 * feed->num_own : MOST_SLOTS;
@@ -150,6 +156,7 @@ struct named_documents {
     bool is_cut; /* there were more than the text has room for */
 };
 
+/* is_named - a document may have several pieces in a step. */
 static bool is_named(const struct named_documents *named, const struct sample_piece *piece) {
     for (int64_t i = 0; i < named->count; i++)
         if (named->told[i].file == piece->file && named->told[i].document == piece->document)
@@ -157,6 +164,7 @@ static bool is_named(const struct named_documents *named, const struct sample_pi
     return false;
 }
 
+/* name_document - as long as there is room; then the list ends in "...". */
 static void name_document(struct named_documents *named, const struct data_file *files,
                           const struct sample_piece *piece) {
     char entry[100];

@@ -14,6 +14,7 @@ static const char *file_of(const struct trainer *t) {
     return path && path[0] && !t->rank.dev.ops->host_memory ? path : NULL;
 }
 
+/* copy_path - of the run's own choices; malloc'ed. */
 static char *copy_path(const struct trainer *t) {
     return xasprintf("%s/" GEMM_CHOICES_COPY, t->config->run.folder);
 }

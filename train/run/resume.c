@@ -59,6 +59,7 @@ static void tell_anew(struct resume *r, const struct config *config) {
             (long long)last.step);
 }
 
+/* choose_checkpoint - of the run folder first: checkpoint.from is where a run begins, not where it goes on. */
 static int choose_checkpoint(struct resume *r, const struct config *config, struct err *err) {
     if (config->checkpoint.resume == RESUME_NEVER) {
         tell_anew(r, config);
@@ -87,6 +88,7 @@ static int choose_checkpoint(struct resume *r, const struct config *config, stru
 
 /* --- is it the same run --- */
 
+/* facts_of - what the comparisons of resume_*.c take. */
 static struct resume_facts facts_of(const struct resume *r) {
     return (struct resume_facts){.state = r->state, .checkpoint = r->checkpoint, .is_branch = r->is_branch};
 }
@@ -103,6 +105,7 @@ static int check_steps(struct resume *r, const struct config *config, struct err
         (long long)config->train.steps, r->checkpoint, (long long)r->step);
 }
 
+/* compare_run_file - before the model is opened: a run that must not go on has then cost nothing. */
 static int compare_run_file(struct resume *r, const struct config *config, struct err *err) {
     struct resume_facts facts = facts_of(r);
     struct resume_counts counts;
@@ -119,6 +122,7 @@ static int compare_run_file(struct resume *r, const struct config *config, struc
     return check_steps(r, config, err);
 }
 
+/* Files are the root's alone to look at: a thousand ranks reading the same small files is what a shared disk does worst. */
 bool resume_open(struct resume *r, const struct config *config, struct comm *comm) {
     struct err err = {""};
     int status = 0;
@@ -154,6 +158,8 @@ void resume_close(struct resume *r) {
 
 /* --- data --- */
 
+/* read_data - the root's part: the token files' identities are kept for the next start, also where there is nothing to
+ * compare with. */
 static int read_data(struct resume *r, const struct config *config, const struct loader *train,
                      const struct loader *valid, struct err *err) {
     struct resume_facts facts = facts_of(r);
@@ -187,6 +193,7 @@ bool resume_check_data(struct resume *r, const struct config *config, const stru
     return true;
 }
 
+/* Absent where it is not known: null would say that there is none. */
 void resume_put_state(const struct resume *r, const struct config *config, json_t *state) {
     json_object_set_new(state, "keys", resume_keys_json(config));
     json_object_set_new(state, "data_start", json_integer(r->data_start));

@@ -46,6 +46,8 @@ static void tell_end(struct run_chat *chat, const struct model_config *before) {
                   chat->end_token, chat->learnt.end_id, others);
 }
 
+/* The end token goes into the configuration whatever the template: a model that has learnt to end with it must be stopped
+ * there.  A template of the base model's own is never replaced. */
 int run_chat_find(struct run_chat *chat, const struct loader *loader, const struct tokenizer *tok,
                   const char *folder, const char *tokenizer_config, struct model_config *config,
                   struct err *err) {

@@ -26,6 +26,7 @@ static struct loader *open_files(const struct config *config, const struct data_
     return loader;
 }
 
+/* Every rank opens the files for itself, as each will read its own samples from them. */
 bool run_data_open(struct run_data *data, const struct config *config, int64_t vocab_size,
                    struct comm *comm) {
     struct err err = {""};

@@ -23,16 +23,19 @@
 enum { OWNER_MAX_BYTES = 4096, OWNER_TEXT_ROOM = 4 * RUN_OWNER_ROOM };
 static const double ASK_TIMEOUT_S = 5, RETRY_S = 0.1;
 
+/* lock_path - malloc'ed. */
 static char *lock_path(const char *run_folder) {
     return xasprintf("%s/lock", run_folder);
 }
 
 /* --- who --- */
 
+/* put - a text of the owner; what is too long is cut, it is for messages. */
 static void put(char room[RUN_OWNER_ROOM], const char *text) {
     snprintf(room, RUN_OWNER_ROOM, "%s", text ? text : "");
 }
 
+/* myself - this process, as others will read it. */
 static struct run_owner myself(void) {
     struct run_owner owner = {.pid = getpid(), .started = time(NULL)};
     const struct passwd *who = getpwuid(getuid());
@@ -45,6 +48,7 @@ static struct run_owner myself(void) {
     return owner;
 }
 
+/* owner_line - one line of JSON; malloc'ed. */
 static char *owner_line(const struct run_owner *owner, enum run_work work) {
     static const char *const names[] = {"train", "submit", "chain"};
     json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "work", names[work], "user", owner->user,
@@ -97,6 +101,7 @@ const char *run_owner_text(const struct run_owner *owner, char *room, size_t roo
     return room;
 }
 
+/* refuse - with the owner's name, where the file has it. */
 static enum run_lock_answer refuse(const char *run_folder, struct err *err) {
     struct run_owner owner;
     char text[OWNER_TEXT_ROOM];
@@ -176,6 +181,7 @@ static bool is_in_place(int file, const char *path) {
            mine.st_dev == there.st_dev;
 }
 
+/* What came of one try. */
 enum attempt { ATTEMPT_LOCKED, ATTEMPT_WITHOUT, ATTEMPT_BUSY, ATTEMPT_FAILED };
 
 /* attempt - one try; ATTEMPT_WITHOUT: this file system has no locks. */
@@ -195,6 +201,7 @@ static enum attempt attempt(int *file, const char *path, const char *run_folder,
     }
 }
 
+/* pause_s - a signal may end it early, which does no harm. */
 static void pause_s(double seconds) {
     struct timespec time = {.tv_sec = (time_t)seconds,
                             .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
@@ -210,6 +217,8 @@ static void write_owner(int file, enum run_work work) {
     free(line);
 }
 
+/* Two locks in one: the kernel's, which ends with the process, and the owner's name in the file, for file systems where the
+ * kernel's does not reach other hosts.  A folder that was made here and holds nothing else in the end goes with the lock. */
 enum run_lock_answer run_lock_take(struct run_lock *lock, const char *run_folder, enum run_work work,
                                    double wait_s, struct err *err) {
     double deadline_s = clock_s() + wait_s;
@@ -249,6 +258,7 @@ enum run_lock_answer run_lock_take(struct run_lock *lock, const char *run_folder
 
 /* --- is it still there --- */
 
+/* folder_of - the run folder by its name; malloc'ed. */
 static char *folder_of(const struct run_lock *lock) {
     return xstrndup(lock->path, strlen(lock->path) - strlen("/lock"));
 }
@@ -290,6 +300,8 @@ static int refuse_lost(const struct run_lock *lock, const char *folder, bool is_
     return -1;
 }
 
+/* By inode: a path may lead to another folder than the one that was locked, and still exist.  Where the disk does not answer
+ * nothing is known, and nothing is said: that passes. */
 int run_lock_check(const struct run_lock *lock, struct err *err) {
     struct stat folder, mine, there;
     struct run_owner owner;
@@ -326,6 +338,7 @@ static void remove_unused(const struct run_lock *lock) {
     free(run_folder);
 }
 
+/* The name goes out of the file before the lock is given up: whoever takes it next must not read it as an owner that lives. */
 void run_lock_release(struct run_lock *lock) {
     if (!lock->path)
         return;

@@ -42,6 +42,7 @@ void run_phase_enter(struct comm *comm, const struct config *config, enum run_ph
 
 /* --- before the run file is read by all together --- */
 
+/* key_of - its row in the table of the run file. */
 static const struct config_key *key_of(const char *name) {
     int index = config_key_index(config_table(), name);
     CHECK(index >= 0, "no key '%s' in the table", name);
@@ -75,6 +76,7 @@ static void peek_file(const struct config_node *root, const char *name, double *
     }
 }
 
+/* peek_overrides - "key=value" of the command line; the last one counts, as it does later. */
 static void peek_overrides(const char *const *overrides, int num_overrides, const char *name, double *value) {
     size_t length = strlen(name);
     for (int i = 0; i < num_overrides; i++)

@@ -169,6 +169,7 @@ static void put_text(json_t *object, const char *key, const char *text) {
     json_object_set_new(object, key, value ? value : json_null());
 }
 
+/* make_id - of a run: by it a copy of the folder is told from one that was moved. */
 static void make_id(char id[ID_ROOM]) {
     uint64_t random = 0;
     CHECK(getrandom(&random, sizeof random, 0) == sizeof random, "the system gives no random numbers");

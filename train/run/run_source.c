@@ -11,6 +11,8 @@
 #include "data/tokenizer/tokenizer.h"
 #include "kernels/units.h"
 
+/* Checksums first: what is read of a damaged file afterwards would be refused by some other rule, with a worse message.  A
+ * base model that is one of our checkpoints has them for its weights too. */
 bool run_source_open(struct run_source *source, struct model_config *model, const struct config *config,
                      const struct resume *resume, struct comm *comm) {
     struct err err = {""};
@@ -116,6 +118,7 @@ static int check_tokenizer(struct run_source *source, struct model_config *model
     return status;
 }
 
+/* The root has the tokenizer; what a new model takes from it goes to all with the configuration. */
 bool run_source_match(struct run_source *source, struct model_config *model, const struct config *config,
                       const struct run_data *data, struct comm *comm) {
     struct err err = {""};

@@ -10,6 +10,7 @@ static void sum_over(struct rank_device *rank, unsigned divides, double *values,
         comm_sum_f64(comm, values, count);
 }
 
+/* set_mean - NaN where there was no target: a mean over nothing. */
 static void set_mean(struct step_sums *sums, double loss) {
     sums->loss = sums->target_weight > 0 ? loss / sums->target_weight : NAN;
 }

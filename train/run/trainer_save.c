@@ -15,6 +15,8 @@
 #include "train/run/run_phase.h"
 #include "train/run/trainer_state.h"
 
+/* Agreed on before anything else is done with the answer: the others cannot see what the root's lock says.  Once it is lost
+ * it stays so, or a folder that came back would get files of two runs. */
 bool trainer_owns_folder(struct trainer *t) {
     struct err err = {""};
     int status = comm_is_root(t->comm) ? run_lock_check(&t->lock, &err) : 0;
@@ -114,6 +116,7 @@ static int64_t step_to_spare(const struct trainer *t) {
     return t->config->checkpoint.keep == 1 && !is_last ? t->divergence.good_step : 0;
 }
 
+/* Nothing is pruned while losses are out of bounds: the older checkpoint may be the one to go back to. */
 void trainer_confirm(struct trainer *t) {
     if (!t->has_to_prune || t->divergence.num_out > 0 || t->divergence.good_step < t->parent.step)
         return;
@@ -122,6 +125,19 @@ void trainer_confirm(struct trainer *t) {
     t->has_to_prune = false;
 }
 
+/* note_saved - a checkpoint of this step is complete: the next one descends from it, and takes its small files from it. */
+static void note_saved(struct trainer *t, double took_s) {
+    char name[64];
+    snprintf(name, sizeof name, "step-%06lld", (long long)t->step);
+    metrics_checkpoint(t->metrics, t->step, name, state_bytes(&t->params, t->model_config.dtype), took_s);
+    free(t->last_saved);
+    t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
+    if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
+        warn("'%s' is gone as soon as it was saved", t->last_saved);
+    t->has_to_prune = comm_is_root(t->comm) && t->config->checkpoint.keep > 0;
+}
+
+/* save_state - the model card is the base model's own only until the first checkpoint has one of this run. */
 static bool save_state(struct trainer *t) {
     double start = clock_s();
     char *state_text = trainer_state_text(t), *provenance, *card;
@@ -157,15 +173,7 @@ static bool save_state(struct trainer *t) {
     free(provenance);
     free(card);
     if (done) {
-        char name[64];
-        snprintf(name, sizeof name, "step-%06lld", (long long)t->step);
-        metrics_checkpoint(t->metrics, t->step, name, state_bytes(&t->params, t->model_config.dtype),
-                           clock_s() - start);
-        free(t->last_saved);
-        t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
-        if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
-            warn("'%s' is gone as soon as it was saved", t->last_saved);
-        t->has_to_prune = comm_is_root(t->comm) && t->config->checkpoint.keep > 0;
+        note_saved(t, clock_s() - start);
         control_saved(&t->control, t->step, clock_s() - start, t->comm);
     }
     return done;

@@ -8,6 +8,8 @@
 #include "data/corpus/json.h"
 #include "train/run/resume_counts.h"
 
+/* A run without targets ends without a fault of its own, and with the weights that it began with: that must not look like
+ * success. */
 bool trainer_learns(const struct trainer *t, char reason[TRAINER_REASON_ROOM]) {
     int64_t still_since = standstill_since(&t->standstill, t->updates);
     reason[0] = '\0';
@@ -24,6 +26,8 @@ bool trainer_suspect(const struct trainer *t, char reason[TRAINER_REASON_ROOM]) 
     return divergence_is_suspect(&t->divergence, reason, TRAINER_REASON_ROOM) || !trainer_learns(t, reason);
 }
 
+/* What is compared by a resume stands under "keys" and "data" (resume_put_state); the single numbers beside them are for
+ * readers, and for programs of before there were keys. */
 char *trainer_state_text(const struct trainer *t) {
     json_t *state = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s}", "step", (json_int_t)t->step, "updates",
@@ -89,6 +93,7 @@ static int read_loss_scale(struct trainer *t, const json_t *state, struct err *e
     return 0;
 }
 
+/* Nothing is taken over from a file of which one number is out of range: it was damaged or edited. */
 int trainer_state_read(struct trainer *t, struct err *err) {
     char *text = checkpoint_state_text(t->resume.checkpoint, err);
     json_t *state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
