@@ -26,6 +26,7 @@ static const double MEASURE_S = 0.4;
 
 /* --- facts --- */
 
+/* has_word - a flag of /proc/cpuinfo: "avx512f" is not in "avx512fp16". */
 static bool has_word(const char *line, const char *word) {
     size_t length = strlen(word);
     for (const char *at = line; (at = strstr(at, word)); at += length)
@@ -57,6 +58,7 @@ void doctor_processor(char *model, size_t model_room, char *features, size_t fea
         fclose(file);
 }
 
+/* A container's share: the processors that are shown may be more than may be used. */
 double doctor_cgroup_cores(void) {
     double quota = 0, period = 0;
     FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
@@ -158,6 +160,7 @@ double doctor_copy_gb_per_s(void) {
     return num_rounds > 0 ? 2.0 * COPY_BYTES * num_rounds / seconds / GIGA : 0;
 }
 
+/* With its fsync, as a checkpoint does: without it memory would be measured. */
 double doctor_write_mb_per_s(const char *folder, struct err *err) {
     char *path = xasprintf("%s/.atelier-doctor-XXXXXX", folder), *block = xmalloc(DISK_BLOCK_BYTES);
     double mb_per_s = 0;

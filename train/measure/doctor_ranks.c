@@ -53,6 +53,7 @@ static bool measure_axis(double *bytes_per_s, struct transport *transport, bool 
     return true;
 }
 
+/* measure_all - the device alone first: two measurements beside each other would slow each other down. */
 static bool measure_all(struct rank_rates *rates, struct rank_device *rank, struct comm *comm) {
     double across;
     snprintf(rates->transport, sizeof rates->transport, "%s", rank->link->ops->name);

@@ -39,6 +39,7 @@ struct buffers {
     void *a, *b, *host;
 };
 
+/* too_large - what a GPU in use by others says. */
 static int too_large(size_t size_bytes, struct err *err) {
     return err_set(
         err, "cannot allocate %zu bytes on the device for a measurement: another program may be using it",
@@ -58,11 +59,13 @@ static void buffers_release(struct buffers *buffers) {
     device_release_host(buffers->device, buffers->host, buffers->size_bytes);
 }
 
+/* copy_work and the others up to sum_work - what best_s repeats. */
 static void copy_work(void *user) {
     struct buffers *buffers = user;
     buffers->device->ops->copy(buffers->device, buffers->b, buffers->a, buffers->size_bytes);
 }
 
+/* Read and written: twice the size moves. */
 int measure_copy(struct device *device, size_t size_bytes, double *bytes_per_s, struct err *err) {
     struct buffers buffers;
     int status = buffers_take(&buffers, device, size_bytes, err);
@@ -185,6 +188,7 @@ static double rate(struct traffic *traffic, measured_work work, double moved_byt
     return took_s > 0 ? moved_bytes / took_s : 0;
 }
 
+/* measure_one - bus bandwidth: of n ranks each sends (n - 1) / n of the whole, and a sum does it twice. */
 static void measure_one(struct traffic *traffic, struct measure_transfer *result) {
     double whole = (double)result->size_bytes, share = (double)(traffic->num_ranks - 1) / traffic->num_ranks;
     result->gather_bytes_per_s = rate(traffic, gather_work, whole * share);

@@ -16,6 +16,7 @@ const char *recompute_name(enum recompute recompute) {
 
 static void add(char *why, const char *fmt, ...) ATELIER_PRINTF(2, 3);
 
+/* add - to the sentence that says what was chosen, as far as there is room. */
 static void add(char *why, const char *fmt, ...) {
     size_t used = strlen(why);
     va_list args;
@@ -36,6 +37,7 @@ struct site_facts site_facts_of(const struct config *config, const struct site_p
                                                                config->train.compute, ranks_per_node)};
 }
 
+/* Without a profile, or without the partition, nothing is known: the layout is then chosen by guessed rates. */
 struct site_facts site_facts_read(const struct config *config, int ranks_per_node) {
     struct site_facts facts = {.is_known = false};
     struct site site;
@@ -52,6 +54,7 @@ struct site_facts site_facts_read(const struct config *config, int ranks_per_nod
     return facts;
 }
 
+/* The profile's rates hold only for the device that it describes: one whose memory is clearly another is another board. */
 struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, size_t device_bytes) {
     static const double NEAR = 0.05;
     double expected = (double)facts->machine.memory_bytes, difference = fabs((double)device_bytes - expected);
@@ -62,6 +65,8 @@ struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, 
 
 /* --- choosing --- */
 
+/* What the run file says is not touched; what it leaves to 'auto' is chosen together, as stage, recompute and micro-batch
+ * depend on each other. */
 bool auto_layout_choose(struct config *config, const struct model_config *model,
                         const struct plan_ranks *ranks, char *why) {
     const struct plan_freedom freedom = {.replicas = config->parallel.replicas == AUTO_REPLICAS,

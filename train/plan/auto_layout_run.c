@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+/* The profile is a file: the root reads it, and all choose by the same facts. */
 void auto_layout_begin(struct auto_layout *auto_layout, const struct config *config, struct comm *comm) {
     memset(auto_layout, 0, sizeof *auto_layout);
     auto_layout->config = *config;
@@ -12,6 +13,7 @@ void auto_layout_begin(struct auto_layout *auto_layout, const struct config *con
     comm_broadcast(comm, &auto_layout->facts, sizeof auto_layout->facts);
 }
 
+/* The smallest memory of any rank: all have the same layout.  Ranks of a host share its memory, GPUs do not. */
 void auto_layout_finish(struct auto_layout *auto_layout, const struct model_config *model,
                         struct rank_device *rank, struct comm *comm) {
     size_t total_bytes;

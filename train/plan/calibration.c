@@ -54,6 +54,7 @@ int calibration_write(const struct calibration *calibration, const char *path, s
     return status;
 }
 
+/* read_fields - rates of 0 were not measured; none may be negative or absurd. */
 static int read_fields(struct calibration *calibration, const json_t *root, struct err *err) {
     char *base = (char *)calibration;
     const char *made_by, *word;
@@ -83,6 +84,7 @@ int calibration_read(struct calibration *calibration, const char *path, struct e
     return status ? err_prefix(err, "'%s' is not a calibration of 'atelier doctor'", path) : 0;
 }
 
+/* The variable first: a user may calibrate where the site's folder is not writable. */
 char *calibration_path(const struct site *site, const struct site_partition *partition) {
     const char *named = getenv("ATELIER_CALIBRATION"), *slash = site->path ? strrchr(site->path, '/') : NULL;
     if (named && named[0])
@@ -97,6 +99,7 @@ char *calibration_path(const struct site *site, const struct site_partition *par
     return NULL;
 }
 
+/* Of processors the whole node was measured, and its ranks share it; a GPU is a rank's own. */
 void calibration_apply(struct machine *machine, const struct calibration *calibration, enum dtype compute,
                        int ranks_per_node) {
     double flops = compute == DTYPE_F32 ? calibration->flops_32 : calibration->flops_16;

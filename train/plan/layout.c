@@ -9,6 +9,7 @@
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
 enum { HEAD_ROWS_GPU = 4096 };
 
+/* The one place that turns a run file into what a rank holds: `plan`, the search and the run itself start from it. */
 struct layout layout_make(const struct config *config, const struct model_config *model,
                           const struct grid *grid, bool on_gpu) {
     CHECK(config->train.recompute != RECOMPUTE_AUTO && config->train.micro_sequences > 0 &&
@@ -45,6 +46,7 @@ struct device_limits layout_limits(const struct layout *layout) {
     return limits;
 }
 
+/* An allowance and no more: which kernels a GPU takes, and what they ask for, only the device itself knows. */
 size_t layout_scratch_bytes(const struct device_limits *limits) {
     const size_t products = 32 * MIB; /* cuBLASLt's workspace on sm_90; less on older GPUs */
     size_t rows = (size_t)limits->max_tokens;
@@ -54,6 +56,7 @@ size_t layout_scratch_bytes(const struct device_limits *limits) {
     return largest > products ? largest : products;
 }
 
+/* From the arenas of a model that is laid out and not allocated: what is told cannot differ from what is taken. */
 struct layout_memory layout_memory(const struct layout *layout, size_t scratch_bytes) {
     struct params params;
     struct model model;

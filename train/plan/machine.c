@@ -21,6 +21,7 @@ static const double GB_PER_GIB = 1.074;
  * this for 4 ranks. */
 static const double BUS_PER_PAYLOAD = 1.5;
 
+/* Of the order of an A100 and of a processor with a few cores: layouts are compared by it, not times promised. */
 struct machine machine_unknown(bool on_gpu, size_t memory_bytes) {
     struct machine machine = {.name = "a machine nobody knows",
                               .flops_per_s = on_gpu ? 2e14 : 5e10,
@@ -76,6 +77,7 @@ struct machine machine_of_partition(const struct site_partition *partition, cons
     return machine;
 }
 
+/* Measured here and now, in a second: processors differ too much for a table. */
 struct machine machine_of_processor(enum dtype compute, int ranks_per_node) {
     /* A model's products are of all shapes, and between them everything goes through memory. */
     const double share = 0.6, kept = share / ranks_per_node;

@@ -112,6 +112,7 @@ struct link_bytes {
     double hidden, exposed;
 };
 
+/* link_bytes - by the stage, as the table of params.h has it. */
 static struct link_bytes link_bytes(const struct layout *layout, double num_micros) {
     const struct params_setup *p = &layout->params;
     double parameters = (double)model_num_parameters(p->model);
@@ -164,6 +165,7 @@ static double product_rate(const struct machine *machine, int64_t rows) {
     return machine->flops_per_s * (double)rows / (double)(rows + half);
 }
 
+/* The slowest rank's step: every rank does as many micro-batches as the one with the most samples. */
 struct plan_time plan_time(const struct config *config, const struct model_config *model,
                            const struct layout *layout, const struct grid *grid, int ranks_per_node,
                            const struct machine *machine) {
@@ -215,6 +217,7 @@ double plan_checkpoint_bytes(const struct config *config, const struct model_con
            STATE_VALUE_BYTES * values;
 }
 
+/* One more checkpoint than is kept: a new one is complete before an old one goes. */
 struct plan_disk plan_disk(const struct config *config, const struct model_config *model) {
     double parameters = (double)model_num_parameters(model);
     enum dtype saved = saved_type(config, model);

@@ -43,6 +43,7 @@ static bool cannot_win(const struct search *search, const struct grid *grid, int
     return time.step_s > search->best.time.step_s;
 }
 
+/* try_layout - time first, which costs microseconds; memory, for which a model is laid out, only of what could win. */
 static void try_layout(struct search *search, const struct grid *grid) {
     int per_node = search->ranks->per_node > 0 ? search->ranks->per_node : search->ranks->num_ranks;
     if (cannot_win(search, grid, per_node))

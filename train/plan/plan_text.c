@@ -12,6 +12,7 @@ enum { TEXT_ROOM = 64 };
 
 /* --- the screen --- */
 
+/* print_ranks and what follows - a subject each, in the order of the screen; what nobody knows is said to be unknown. */
 static void print_ranks(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
     const struct grid *grid = &plan->grid;
@@ -188,6 +189,7 @@ static json_t *advice_json(const struct run_plan *plan) {
     return list;
 }
 
+/* Every figure of the screen, unrounded, so that scripts need not read it. */
 void run_plan_print_json(const struct run_plan *plan) {
     const struct plan_time *time = &plan->proposal.time;
     const struct machine *machine = &plan->place->machine;

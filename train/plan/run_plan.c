@@ -29,6 +29,7 @@ int64_t run_plan_jobs(const struct run_place *place, double wall_s) {
     return useful_s > 0 ? (int64_t)ceil(wall_s / useful_s) : INT32_MAX;
 }
 
+/* billed_per_hour - GPUs where there are any; cores elsewhere. */
 static double billed_per_hour(const struct run_place *place) {
     return place->billed_gpus > 0 ? place->billed_gpus : place->billed_cores;
 }
@@ -120,6 +121,7 @@ static bool try_nodes(struct advice *advice, const struct run_plan *plan, const 
     return advice->change[0] != '\0';
 }
 
+/* give - one more piece of advice, as long as the screen has room. */
 static void give(struct run_plan *plan, const struct advice *advice, const char *reason) {
     if (plan->num_advice == MAX_ADVICE)
         return;
@@ -168,6 +170,8 @@ static void advise_faster(struct run_plan *plan) {
 
 /* --- all of it --- */
 
+/* The layout is chosen for the machine that the run will see, which knows the profile alone; its time is told for the one that
+ * was measured, where there is a calibration. */
 int run_plan_make(struct run_plan *plan, const struct config *config, const struct model_config *model,
                   const struct run_place *place, struct err *err) {
     *plan = (struct run_plan){.config = *config, .model = model, .place = place};

@@ -32,6 +32,7 @@ static int64_t cores_allowed(void) {
     return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
 }
 
+/* Each rank counts its own GPU, the first of a host its processors: so nothing is counted twice. */
 void accounts_open(struct accounts *accounts, const struct config *config, struct comm *comm,
                    const struct rank_device *rank, int64_t step) {
     memset(accounts, 0, sizeof *accounts);
@@ -67,6 +68,7 @@ void accounts_close(struct accounts *accounts) {
     memset(accounts, 0, sizeof *accounts);
 }
 
+/* The file is written whole each time: a run that is killed has lost a minute of its accounts, not all of them. */
 void accounts_update(struct accounts *accounts, int64_t step, int64_t tokens, struct comm *comm) {
     struct err err = {""};
     struct energy_reading reading = energy_read(accounts->meter);

@@ -18,6 +18,8 @@ struct divergence divergence_start(int64_t vocab_size) {
     return (struct divergence){.log_vocab = log((double)(vocab_size > 1 ? vocab_size : 2)), .loss = NAN};
 }
 
+/* Three times the first losses, or three above them where they are small; and once the loss was below that of guessing among
+ * all tokens, clearly worse than guessing is out of bounds too. */
 double divergence_limit(const struct divergence *d) {
     double limit = INFINITY;
     if (d->num_first > 0) {
@@ -47,6 +49,7 @@ static enum divergence_news take_within(struct divergence *d, int64_t step, doub
     return comes_back ? DIVERGENCE_ENDS : DIVERGENCE_NOTHING;
 }
 
+/* A step without targets has no loss and says nothing either way. */
 enum divergence_news divergence_step(struct divergence *d, int64_t step, double loss) {
     if (isnan(loss))
         return DIVERGENCE_NOTHING;
@@ -63,6 +66,7 @@ enum divergence_news divergence_step(struct divergence *d, int64_t step, double 
     return DIVERGENCE_BEGINS;
 }
 
+/* At the end no further step can show that a single bad loss was an odd batch: the validation decides. */
 bool divergence_at_end(const struct divergence *d, double valid_loss) {
     return d->is_diverged || d->num_out >= 2 || (d->num_out == 1 && valid_loss > divergence_limit(d));
 }
@@ -104,6 +108,7 @@ struct divergence_past divergence_past_take(const json_t *object) {
     return past;
 }
 
+/* What cannot be read is not suspect here: who loads it will say what is wrong. */
 char *divergence_suspect(const char *checkpoint_folder) {
     const char *reason = NULL;
     char *text = checkpoint_state_text(checkpoint_folder, NULL), *copy = NULL;
@@ -147,6 +152,7 @@ static int check_read(const struct divergence *d, int64_t step, struct err *err)
     return isfinite(d->first_sum) ? 0 : err_set(err, "'first_sum' is not finite");
 }
 
+/* Absent in checkpoints of older versions: the bound is then made of the losses from here on. */
 int divergence_read(struct divergence *d, const json_t *state, int64_t step, struct err *err) {
     const json_t *object = json_object_get(state, "divergence");
     const json_t *before = json_object_get(object, "diverged_before");

@@ -32,6 +32,7 @@ struct energy_meter {
 
 /* --- GPU --- */
 
+/* read_gpu - joules since the driver was loaded. */
 static bool read_gpu(const struct energy_meter *meter, double *joules) {
     unsigned long long millijoules = 0;
     if (meter->total_energy(meter->gpu, &millijoules) != 0)
@@ -47,6 +48,7 @@ static bool find(void *library, const char *name, void *function) {
     return address != NULL;
 }
 
+/* open_nvml - by UUID: NVML numbers all boards of the host, whatever CUDA_VISIBLE_DEVICES shows. */
 static bool open_nvml(struct energy_meter *meter, const char *uuid) {
     int (*init)(void), (*by_uuid)(const char *, void **);
     return find(meter->nvml, "nvmlInit_v2", &init) && find(meter->nvml, "nvmlShutdown", &meter->shutdown) &&
@@ -55,6 +57,7 @@ static bool open_nvml(struct energy_meter *meter, const char *uuid) {
            by_uuid(uuid, &meter->gpu) == 0 && read_gpu(meter, &meter->gpu_start);
 }
 
+/* open_gpu - a GPU without the counter is not counted, which the ledger says. */
 static void open_gpu(struct energy_meter *meter, const char *uuid) {
     meter->nvml = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
     if (meter->nvml && !open_nvml(meter, uuid)) {
@@ -65,6 +68,7 @@ static void open_gpu(struct energy_meter *meter, const char *uuid) {
 
 /* --- processors --- */
 
+/* read_number - a file of microjoules, in joules. */
 static bool read_number(const char *folder, const char *name, double *joules) {
     char path[600];
     unsigned long long microjoules = 0;
@@ -83,6 +87,7 @@ static bool is_package(const char *name) {
     return strncmp(name, "intel-rapl:", 11) == 0 && !strchr(colon + 1, ':');
 }
 
+/* open_host - the packages that may be read; a job in a part of a node counts all of it, as the processors do. */
 static void open_host(struct energy_meter *meter) {
     DIR *folder = opendir(RAPL_FOLDER);
     struct dirent *entry;
@@ -102,6 +107,7 @@ static double counter_step(double before, double now, double range) {
     return now >= before ? now - before : now + range - before;
 }
 
+/* read_host - at least once in the time that a counter takes to wrap, which is minutes: accounts_update does. */
 static void read_host(struct energy_meter *meter) {
     for (int i = 0; i < meter->num_packages; i++) {
         struct package *package = &meter->packages[i];

@@ -32,6 +32,7 @@ static const struct {
 };
 enum { NUM_FIELDS = sizeof FIELDS / sizeof FIELDS[0] };
 
+/* field - where FIELDS[i] lies in an entry. */
 static void *field(struct ledger_entry *entry, int i) {
     return (char *)entry + FIELDS[i].offset;
 }
@@ -58,6 +59,7 @@ static int read_entry(struct ledger_entry *entry, const json_t *object, struct e
     return 0;
 }
 
+/* read_entries - all starts; the room has one more, for the start that may follow. */
 static int read_entries(struct ledger *ledger, const json_t *root, struct err *err) {
     json_t *list;
     if (json_get_array(root, "starts", &list, err))
@@ -85,6 +87,7 @@ int ledger_read(struct ledger *ledger, const char *run_folder, struct err *err) 
     return status ? err_prefix(err, "'%s' is not a ledger of a run", ledger->path) : 0;
 }
 
+/* A ledger that cannot be read is not written over: its hours were paid. */
 int ledger_open(struct ledger *ledger, const char *run_folder, struct err *err) {
     if (ledger_read(ledger, run_folder, err))
         return -1;

@@ -98,6 +98,7 @@ static void mark_start(struct metrics *m) {
             (long long)m->totals.first_step, (long long)m->totals.num_steps);
 }
 
+/* Both files are open before anything is written to either: a run begins with both or with none. */
 int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, struct err *err) {
     struct metrics *m = xcalloc(1, sizeof *m);
     *metrics = NULL;
@@ -136,12 +137,14 @@ static void put_number(FILE *out, const char *name, double value, int digits) {
 
 /* --- the progress on standard error --- */
 
+/* end_live_line - it makes room for a line that stays. */
 static void end_live_line(struct metrics *m) {
     if (m->is_live_line)
         fputs("\r\033[K", stderr);
     m->is_live_line = false;
 }
 
+/* log_text - a line on the terminal and in log.txt. */
 static void log_text(struct metrics *m, const char *text) {
     end_live_line(m);
     fprintf(stderr, "%s\n", text);
@@ -149,6 +152,7 @@ static void log_text(struct metrics *m, const char *text) {
     flush(m, m->log, "log.txt");
 }
 
+/* show_step - on a terminal every step, in place; in the log, and where standard error is a file, one in log_every. */
 static void show_step(struct metrics *m, const struct step_record *r) {
     char line[256], eta[32], learnt[64] = "no targets";
     double left_s = (double)(m->totals.num_steps - r->step) * m->smooth_step_s;
@@ -194,6 +198,7 @@ static double smooth(double mean, double value, int64_t num_values) {
     return mean + weight * (value - mean);
 }
 
+/* add_to_totals - of this start; the losses of earlier ones were recalled when the files were opened. */
 static void add_to_totals(struct run_totals *t, const struct step_record *r) {
     if (isfinite(r->loss)) {
         if (!isfinite(t->first_loss))
@@ -329,6 +334,7 @@ void metrics_leave(struct metrics *m) {
         m->has_left = true;
 }
 
+/* write_summary - the newest start's: it replaces an earlier one. */
 static void write_summary(const struct metrics *m, const char *text) {
     struct err err;
     char *path = xasprintf("%s/summary.txt", m->totals.folder);

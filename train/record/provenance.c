@@ -1,4 +1,4 @@
-/* provenance.c - what earlier starts left, what this one adds, and the text of both together. together. */
+/* provenance.c - what earlier starts left, what this one adds, and the text of both together. */
 #include "train/record/provenance.h"
 
 #include <math.h>
@@ -11,6 +11,7 @@
 #include "train/model/optimizer.h"
 #include "train/record/metrics_summary.h"
 
+/* put_text - null for NULL; bytes that are not UTF-8, as in a path, are told in a form that JSON takes. */
 static void put_text(json_t *object, const char *key, const char *text) {
     json_object_set_new(object, key, text ? provenance_string(text) : json_null());
 }
@@ -68,6 +69,7 @@ static void take_unknown(struct provenance *p, const struct provenance_setup *se
     }
 }
 
+/* open_resumed - the root's part: nothing is hashed again, the base model may be gone by now. */
 static int open_resumed(struct provenance *p, const struct provenance_setup *setup, struct err *err) {
     char *path = xasprintf("%s/provenance.json", setup->resumed_from);
     bool is_there = path_exists(path);
@@ -119,6 +121,7 @@ static bool same_corpus(const json_t *entry, const struct token_source *source) 
     return same;
 }
 
+/* find_corpus - the entry of a source, or NULL; borrowed. */
 static json_t *find_corpus(const json_t *corpora, const struct token_source *source) {
     size_t i;
     json_t *entry;
@@ -126,12 +129,14 @@ static json_t *find_corpus(const json_t *corpora, const struct token_source *sou
     return NULL;
 }
 
+/* add_to - a counter of an entry. */
 static void add_to(json_t *entry, const char *key, int64_t count) {
     int64_t before = 0;
     json_get_int(entry, key, &before, NULL);
     put_int(entry, key, before + count);
 }
 
+/* new_corpus - an entry of which nothing was consumed yet; borrowed. */
 static json_t *new_corpus(json_t *corpora, const struct token_source *source) {
     json_t *entry = json_object();
     put_text(entry, "name", source->name);
@@ -169,6 +174,7 @@ static json_t *all_corpora(const json_t *earlier, const struct loader *loader, c
     return corpora;
 }
 
+/* sum_consumed - over all corpora: it must give the run's own count, or some token belongs to none. */
 static int64_t sum_consumed(const json_t *corpora) {
     int64_t sum = 0, count = 0;
     size_t i;
@@ -180,6 +186,7 @@ static int64_t sum_consumed(const json_t *corpora) {
     return sum;
 }
 
+/* losses_json - those of all starts, as metrics.jsonl has them; the best validation is not among them: it is not this state's. */
 static json_t *losses_json(const struct run_totals *totals) {
     json_t *losses = json_object();
     if (!totals)
@@ -194,6 +201,7 @@ static json_t *losses_json(const struct run_totals *totals) {
     return losses;
 }
 
+/* site_json - where this start computes; earlier ones may have been elsewhere, their cost is in the ledger. */
 static json_t *site_json(const struct provenance_facts *facts) {
     const struct accounts *accounts = facts->accounts;
     json_t *site = json_object();
@@ -252,6 +260,7 @@ static json_t *model_json(const struct model_config *config) {
     return model;
 }
 
+/* procedure_json - what a reader of the model card wants to know of the training; the whole run file stands beside it. */
 static json_t *procedure_json(const struct config *config) {
     static const char *const schedules[] = {[SCHEDULE_CONSTANT] = "constant",
                                             [SCHEDULE_LINEAR] = "linear",

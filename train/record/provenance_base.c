@@ -23,6 +23,7 @@ struct base_files {
     int64_t *sizes, *hashes;
 };
 
+/* last_part - of a path: a file's name. */
 static const char *last_part(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
@@ -43,6 +44,7 @@ static const char *get_hash(const int64_t *words, char hex[SHA256_HEX_ROOM]) {
     return hex;
 }
 
+/* hash_file - as the weights are on the disk, header and all: what sha256sum would say. */
 static int hash_file(const char *path, int64_t size_bytes, int64_t *words, struct err *err) {
     char hex[SHA256_HEX_ROOM];
     struct sha256 sha;
@@ -64,6 +66,7 @@ static int hash_file(const char *path, int64_t size_bytes, int64_t *words, struc
     return status;
 }
 
+/* hash_files - each rank's files in turn; the others' words are zero, so that a sum brings all of them together. */
 static bool hash_files(struct base_files *files, struct comm *comm) {
     struct err err = {""};
     int status = 0;
@@ -147,6 +150,7 @@ static char *base_name(const char *path) {
     return name;
 }
 
+/* depth_of - of a tree: a model trained from a model trained from a model carries all their provenance. */
 static int depth_of(const json_t *value) {
     int deepest = 0;
     size_t i;

@@ -1,6 +1,7 @@
 /* standstill.c - the count of steps whose gradients are exactly zero, and its place in training.json. */
 #include "train/record/standstill.h"
 
+/* Steps in a row before it is told.  Gradients of a loss this small may well round to zero: there is nothing left to learn. */
 enum { PATIENCE = 3 };
 static const double LEARNT_LOSS = 1e-3;
 
@@ -15,6 +16,7 @@ enum standstill_news standstill_step(struct standstill *s, int64_t step, double 
     return was_told ? STANDSTILL_ENDS : STANDSTILL_NOTHING;
 }
 
+/* A run of fewer steps than the patience that never learnt anything counts as well. */
 int64_t standstill_since(const struct standstill *s, int64_t updates) {
     return s->num_still >= PATIENCE || (s->num_still > 0 && s->num_still == updates) ? s->since : 0;
 }
