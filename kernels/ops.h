@@ -71,14 +71,15 @@ struct attention_args {
                           front door cannot read it; the ops do not look */
 };
 
-/* Which two elements of a head turn together.  Halves: pair i is (i, i + D/2), as Hugging Face lays heads
- * out; pairs: (2i, 2i + 1), as GPT-J, the first Llama and GGUF do. */
+/* Which two elements of a head turn together, of its first R that are rotated (R is D, or less where a family rotates a
+ * part).  Halves: pair i is (i, i + R/2), as Hugging Face lays heads out; pairs: (2i, 2i + 1), as GPT-J, the first Llama
+ * and GGUF do. */
 enum rope_layout { ROPE_HALVES, ROPE_PAIRS };
 
 /* The rotation of queries and keys by their positions: pair i of a row at position p turns by the angle whose
- * cosine is cos[p, i].  Scaled frequencies are a matter of the tables. */
+ * cosine is cos[p, i].  Scaled frequencies are a matter of the tables, and so is how much of a head turns. */
 struct rotation {
-    struct tensor cos, sin;  /* [P, D/2] f32 */
+    struct tensor cos, sin;  /* [P, R/2] f32, 0 < R <= D: elements from R on stay as they are */
     struct tensor positions; /* [N] i32, each in [0, P): dies otherwise; on a GPU the row becomes NaN */
     enum rope_layout layout;
     int num_rotated; /* heads that turn, the first of the row: H + G, queries and keys */

@@ -5,11 +5,13 @@
 /* expect_rotation - of the rows of qkv (or of its gradient), whose shape was looked at. */
 static void expect_rotation(struct device *dev, const char *op, struct tensor qkv,
                             const struct rotation *rotation) {
-    int64_t half = qkv.dims[2] / 2;
+    int64_t half = rotation->cos.ndim == 2 ? rotation->cos.dims[1] : 0;
     CHECK(qkv.dims[2] % 2 == 0, "%s: head width is %lld, expected an even number", op,
           (long long)qkv.dims[2]);
     CHECK(rotation->layout == ROPE_HALVES || rotation->layout == ROPE_PAIRS, "%s: layout %d", op,
           (int)rotation->layout);
+    CHECK(half > 0 && 2 * half <= qkv.dims[2], "%s: cos has %lld columns, expected 1 to %lld", op,
+          (long long)half, (long long)qkv.dims[2] / 2);
     /* cos and sin cover the longest document, not the micro-batch: their rows are positions. */
     op_expect(op, "cos", rotation->cos, (struct expected){F32, 2, {ANY, half}});
     op_expect(op, "sin", rotation->sin, (struct expected){F32, 2, {rotation->cos.dims[0], half}});

@@ -69,7 +69,7 @@ enum { ROPE_HEADS = 5, ROPE_ROTATED = 3, ROPE_POSITIONS = 40 };
 /* rotate_exact - what `layout` makes of the first heads of every row, in f64. */
 static inline void rotate_exact(double *qkv, struct data like, const struct data tables[2],
                                 struct data positions, enum rope_layout layout) {
-    int64_t rows = like.t.dims[0], width = like.t.dims[2], half = width / 2;
+    int64_t rows = like.t.dims[0], width = like.t.dims[2], half = tables[0].t.dims[1];
     for (int64_t i = 0; i < rows * ROPE_ROTATED * half; i++) {
         int64_t row = i / (ROPE_ROTATED * half), head = i / half % ROPE_ROTATED, pair = i % half;
         double *at = qkv + (row * ROPE_HEADS + head) * width;

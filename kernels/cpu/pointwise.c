@@ -8,13 +8,23 @@
 /* Elements that a thread works on at once in ops without rows; buffers of this size live on the stack. */
 enum { CHUNK = 2048 };
 
-/* rotate_halves - (a, b) -> (a cos - b sin, b cos + a sin) for the pairs (i, i + half) of each head; sign -1
- * is the inverse rotation.  rotate_pairs - the same for the pairs (2i, 2i + 1). */
+/* The heads of one row that turn. */
+struct turning {
+    float *heads;                   /* [num_heads, width] */
+    int64_t num_heads, width, half; /* pairs of a head */
+    const float *cos, *sin;         /* [half], of the row's position */
+    float sign;                     /* -1: the inverse rotation */
+};
+
+/* rotate_halves - (a, b) -> (a cos - b sin, b cos + a sin) for the pairs (i, i + half) of each head.  rotate_pairs - the
+ * same for the pairs (2i, 2i + 1). */
 CPU_CLONES
-static void rotate_halves(float *heads, int64_t num_heads, const float *restrict cos,
-                          const float *restrict sin, int64_t half, float sign) {
-    for (int64_t h = 0; h < num_heads; h++) {
-        float *low = heads + h * 2 * half, *high = low + half;
+static void rotate_halves(const struct turning *turning) {
+    const float *restrict cos = turning->cos, *restrict sin = turning->sin;
+    int64_t half = turning->half;
+    float sign = turning->sign;
+    for (int64_t h = 0; h < turning->num_heads; h++) {
+        float *low = turning->heads + h * turning->width, *high = low + half;
 #pragma omp simd
         for (int64_t i = 0; i < half; i++) {
             float a = low[i], b = high[i], s = sign * sin[i];
@@ -25,10 +35,12 @@ static void rotate_halves(float *heads, int64_t num_heads, const float *restrict
 }
 
 CPU_CLONES
-static void rotate_pairs(float *heads, int64_t num_heads, const float *restrict cos,
-                         const float *restrict sin, int64_t half, float sign) {
-    for (int64_t h = 0; h < num_heads; h++) {
-        float *head = heads + h * 2 * half;
+static void rotate_pairs(const struct turning *turning) {
+    const float *restrict cos = turning->cos, *restrict sin = turning->sin;
+    int64_t half = turning->half;
+    float sign = turning->sign;
+    for (int64_t h = 0; h < turning->num_heads; h++) {
+        float *head = turning->heads + h * turning->width;
 #pragma omp simd
         for (int64_t i = 0; i < half; i++) {
             float a = head[2 * i], b = head[2 * i + 1], s = sign * sin[i];
@@ -39,14 +51,18 @@ static void rotate_pairs(float *heads, int64_t num_heads, const float *restrict 
 }
 
 void rotate_row(struct tensor qkv, int64_t row, const struct rotation *rotation, float sign, float *buffer) {
-    int64_t half = qkv.dims[2] / 2, first = row * qkv.dims[1] * qkv.dims[2];
-    int64_t rotated_count = rotation->num_rotated * 2 * half;
+    int64_t half = rotation->cos.dims[1], first = row * qkv.dims[1] * qkv.dims[2];
+    int64_t count = rotation->num_rotated * qkv.dims[2];
     int64_t angles = ((const int32_t *)rotation->positions.data)[row] * half;
-    float *heads = row_open(qkv, first, rotated_count, buffer);
-    (rotation->layout == ROPE_HALVES ? rotate_halves : rotate_pairs)(
-        heads, rotation->num_rotated, (const float *)rotation->cos.data + angles,
-        (const float *)rotation->sin.data + angles, half, sign);
-    row_commit(qkv, first, rotated_count, heads);
+    const struct turning turning = {.heads = row_open(qkv, first, count, buffer),
+                                    .num_heads = rotation->num_rotated,
+                                    .width = qkv.dims[2],
+                                    .half = half,
+                                    .cos = (const float *)rotation->cos.data + angles,
+                                    .sin = (const float *)rotation->sin.data + angles,
+                                    .sign = sign};
+    (rotation->layout == ROPE_HALVES ? rotate_halves : rotate_pairs)(&turning);
+    row_commit(qkv, first, count, turning.heads);
 }
 
 void cpu_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation) {

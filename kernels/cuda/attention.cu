@@ -196,9 +196,10 @@ void cuda_attention_forward(struct device *dev, struct tensor out, struct tensor
         attention_plain_forward(dev, out, lse, qkv, row_start, args);
 }
 
-void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
-                             struct tensor lse, struct tensor qkv, struct tensor row_start,
-                             const struct attention_args *args, const struct rotation *rotation) {
+/* backward - with heads that turn as a whole, or not at all. */
+static void backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out, struct tensor lse,
+                     struct tensor qkv, struct tensor row_start, const struct attention_args *args,
+                     const struct rotation *rotation) {
     attention_expect_width(args);
     if (qkv.dims[0] == 0 ||
         cuda_attention_sm90_backward(dev, dqkv, dout, out, lse, qkv, row_start, args, rotation))
@@ -219,6 +220,18 @@ void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tens
     } else {
         attention_plain_backward(dev, dqkv, dout, &problem, &statistics);
     }
+}
+
+/* Where a part of each head turns, which elements meet is not known when the kernels are compiled: they would leave their
+ * registers.  A pass over the first R of each query and key head turns them back instead, after they were rounded, as the
+ * definition allows: 4 (H + G) R bytes a token. */
+void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
+                             struct tensor lse, struct tensor qkv, struct tensor row_start,
+                             const struct attention_args *args, const struct rotation *rotation) {
+    const bool part = rotation && 2 * rotation->cos.dims[1] < args->head_dim;
+    backward(dev, dqkv, dout, out, lse, qkv, row_start, args, part ? NULL : rotation);
+    if (part)
+        cuda_rope_back(dev, dqkv, rotation);
 }
 
 /* Fewer tokens may need more parts, so the largest need is looked for among all sizes that are split at all.

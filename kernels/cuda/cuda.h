@@ -121,6 +121,9 @@ size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_l
 #define CUDA_OP(name) name##_fn cuda_##name;
 EACH_OP(CUDA_OP)
 
+/* cuda_rope_back - the inverse of rope_forward, for the gradient where a part of each head turns. */
+void cuda_rope_back(struct device *dev, struct tensor qkv, const struct rotation *rotation);
+
 #ifdef __cplusplus
 }
 #endif

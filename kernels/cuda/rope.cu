@@ -3,8 +3,8 @@
  *   bytes per rotated element (T of 2 bytes): read and write, 4; the tables add 8 / heads, mostly from L2
  *   bound: memory
  *
- * The inverse rotation of the gradients has no pass of its own: the attention backward does it on the way out
- * (attention_rotation.cuh).  The forward keeps one, 4 (H + G) D bytes a token and layer, because
+ * The inverse rotation of the gradients has no pass of its own where whole heads turn: the attention backward does it on the
+ * way out (attention_rotation.cuh).  The forward keeps one, 4 (H + G) D bytes a token and layer, because
  *   - the product before it is cuBLASLt's, whose epilogues know bias and activations, not pairs of columns;
  *   - the attention after it reads a key once for every tile of queries that sees it and every query head
  *     of its group: it would rotate, and read the tables, that often, and again in the backward;
@@ -21,8 +21,10 @@ template <class T> struct rope_rows {
     const float *cos, *sin;
     const int32_t *positions;
     int64_t num_rows, num_positions;
-    int row_width, half, num_rotated; /* elements of a row of qkv; pairs of a head; heads that turn */
+    int row_width, head_width; /* elements of a row of qkv, and of a head */
+    int half, num_rotated;     /* pairs of a head; heads that turn */
     enum rope_layout layout;
+    float sign; /* -1: the inverse rotation */
 };
 
 /* load_angles - cos and sin of N pairs of one position.  A position that the tables do not have becomes NaN,
@@ -40,7 +42,7 @@ DEV void load_angles(float (&cosine)[N], float (&sine)[N], const rope_rows<T> &r
         }
         for (int j = 0; j < PART; j++) {
             cosine[i + j] = bits_float(c.words[j]);
-            sine[i + j] = bits_float(s.words[j]);
+            sine[i + j] = r.sign * bits_float(s.words[j]);
         }
     }
 }
@@ -87,20 +89,20 @@ template <class T, int N> static __global__ void __launch_bounds__(ROPE_THREADS)
         load_angles(cosine, sine, r, position, pair);
         for (int head = (int)threadIdx.y * ROPE_HEADS; head < r.num_rotated;
              head += (int)blockDim.y * ROPE_HEADS) {
-            T *at = heads + head * 2 * r.half + (halves ? pair : 2 * pair);
+            T *at = heads + head * r.head_width + (halves ? pair : 2 * pair);
             pack<T, N> low[ROPE_HEADS], high[ROPE_HEADS];
 #pragma unroll
             for (int k = 0; k < ROPE_HEADS; k++) {
                 bool inside = head + k < r.num_rotated;
-                low[k] = inside ? pack_load<T, N>(at + k * 2 * r.half) : pack_filled<T, N>(0);
-                high[k] = inside ? pack_load<T, N>(at + k * 2 * r.half + apart) : pack_filled<T, N>(0);
+                low[k] = inside ? pack_load<T, N>(at + k * r.head_width) : pack_filled<T, N>(0);
+                high[k] = inside ? pack_load<T, N>(at + k * r.head_width + apart) : pack_filled<T, N>(0);
             }
 #pragma unroll
             for (int k = 0; k < ROPE_HEADS; k++)
                 if (head + k < r.num_rotated) {
                     rotate(low[k], high[k], cosine, sine, r.layout);
-                    pack_store(at + k * 2 * r.half, low[k]);
-                    pack_store(at + k * 2 * r.half + apart, high[k]);
+                    pack_store(at + k * r.head_width, low[k]);
+                    pack_store(at + k * r.head_width + apart, high[k]);
                 }
         }
     }
@@ -116,8 +118,9 @@ template <class T, int N> static void launch(struct device *dev, const rope_rows
            dim3((unsigned)x, (unsigned)y, (unsigned)z), 0, cuda_stream(dev), r);
 }
 
-template <class T> static void rope(struct device *dev, struct tensor qkv, const struct rotation &rotation) {
-    int half = (int)(qkv.dims[2] / 2);
+template <class T>
+static void rope(struct device *dev, struct tensor qkv, const struct rotation &rotation, float sign) {
+    int half = (int)rotation.cos.dims[1], head_width = (int)qkv.dims[2];
     rope_rows<T> r = {(T *)qkv.data,
                       (const float *)rotation.cos.data,
                       (const float *)rotation.sin.data,
@@ -125,17 +128,23 @@ template <class T> static void rope(struct device *dev, struct tensor qkv, const
                       qkv.dims[0],
                       rotation.cos.dims[0],
                       (int)(qkv.dims[1] * qkv.dims[2]),
+                      head_width,
                       half,
                       rotation.num_rotated,
-                      rotation.layout};
+                      rotation.layout,
+                      sign};
     if (r.num_rows == 0 || r.num_rotated == 0 || half == 0)
         return;
-    if (is_aligned<T>(r.qkv, half) && is_aligned<float>(r.cos, half) && is_aligned<float>(r.sin, half))
+    if (is_aligned<T>(r.qkv, half) && is_aligned<T>(r.qkv, head_width) && is_aligned<float>(r.cos, half) && is_aligned<float>(r.sin, half))
         launch<T, VECTOR<T>>(dev, r);
     else
         launch<T, 1>(dev, r);
 }
 
 extern "C" void cuda_rope_forward(struct device *dev, struct tensor qkv, const struct rotation *rotation) {
-    BY_TYPE(qkv.dtype, rope, dev, qkv, *rotation);
+    BY_TYPE(qkv.dtype, rope, dev, qkv, *rotation, 1.0f);
+}
+
+extern "C" void cuda_rope_back(struct device *dev, struct tensor qkv, const struct rotation *rotation) {
+    BY_TYPE(qkv.dtype, rope, dev, qkv, *rotation, -1.0f);
 }
