@@ -27,50 +27,61 @@ void op_embedding_backward(struct device *dev, struct tensor dw, struct tensor d
     op_scan(dev, op, "dw", dw);
 }
 
-void op_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rstd, struct tensor x,
-                        struct tensor w, float eps) {
-    const char *op = "rmsnorm_forward";
+/* expect_norm - of rows like x: the weights, and the statistics of the kind. */
+static void expect_norm(const char *op, struct tensor x, struct norm_stats stats, const struct norm *norm) {
+    CHECK(norm->kind >= NORM_RMS && norm->kind <= NORM_LAYER, "%s: kind %d", op, (int)norm->kind);
+    op_expect(op, "w", norm->w, (struct expected){ACTIVATION, 1, {x.dims[1]}});
+    CHECK(norm->kind != NORM_RMS || norm->offset == 0,
+          "%s: an offset of %g, which rows rounded before it do not take", op, (double)norm->offset);
+    CHECK(!norm->bias.data || norm->kind == NORM_LAYER, "%s: a bias, which is LayerNorm's alone", op);
+    if (norm->bias.data)
+        op_expect(op, "bias", norm->bias, (struct expected){op_type_of(norm->w), 1, {x.dims[1]}});
+    op_expect(op, "rstd", stats.rstd, (struct expected){F32, 1, {x.dims[0]}});
+    if (norm->kind == NORM_LAYER)
+        op_expect(op, "mean", stats.mean, (struct expected){F32, 1, {x.dims[0]}});
+}
+
+void op_norm_forward(struct device *dev, struct tensor y, struct norm_stats stats, struct tensor x,
+                     const struct norm *norm) {
+    const char *op = "norm_forward";
     op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "y", y, (struct expected){op_type_of(x), 2, {x.dims[0], x.dims[1]}});
-    op_expect(op, "rstd", rstd, (struct expected){F32, 1, {x.dims[0]}});
-    op_expect(op, "w", w, (struct expected){ACTIVATION, 1, {x.dims[1]}});
-    CHECK(y.data != x.data || x.dims[0] == 0, "rmsnorm_forward: y is x; the backward pass needs x");
-    struct op_call call = op_call_begin(dev, OP_RMSNORM, op, 0);
-    dev->ops->rmsnorm_forward(dev, y, rstd, x, w, eps);
+    expect_norm(op, x, stats, norm);
+    CHECK(y.data != x.data || x.dims[0] == 0, "%s: y is x; the backward pass needs x", op);
+    struct op_call call = op_call_begin(dev, OP_NORM, op, 0);
+    dev->ops->norm_forward(dev, y, stats, x, norm);
     op_call_end(call);
     op_scan(dev, op, "y", y);
 }
 
-void op_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rstd,
-                            struct tensor a, struct tensor b, struct tensor w, float eps) {
-    const char *op = "add_rmsnorm_forward";
+void op_add_norm_forward(struct device *dev, struct tensor y, struct tensor sum, struct norm_stats stats,
+                         struct tensor a, struct tensor b, const struct norm *norm) {
+    const char *op = "add_norm_forward";
     op_expect(op, "a", a, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     struct expected same = {op_type_of(a), 2, {a.dims[0], a.dims[1]}};
     op_expect(op, "b", b, same);
     op_expect(op, "sum", sum, same);
     op_expect(op, "y", y, same);
-    op_expect(op, "rstd", rstd, (struct expected){F32, 1, {a.dims[0]}});
-    op_expect(op, "w", w, (struct expected){op_type_of(a), 1, {a.dims[1]}});
+    expect_norm(op, a, stats, norm);
     CHECK((y.data != a.data && y.data != b.data && y.data != sum.data) || a.dims[0] == 0,
           "%s: y is one of the others; the backward pass needs the sum", op);
-    struct op_call call = op_call_begin(dev, OP_RMSNORM, op, 0);
-    dev->ops->add_rmsnorm_forward(dev, y, sum, rstd, a, b, w, eps);
+    struct op_call call = op_call_begin(dev, OP_NORM, op, 0);
+    dev->ops->add_norm_forward(dev, y, sum, stats, a, b, norm);
     op_call_end(call);
     op_scan(dev, op, "y", y);
 }
 
-void op_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
-                         struct tensor x, struct tensor w, struct tensor rstd) {
-    const char *op = "rmsnorm_backward";
+void op_norm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
+                      struct tensor x, struct norm_stats stats, const struct norm *norm) {
+    const char *op = "norm_backward";
     op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     op_expect(op, "dx", dx, (struct expected){ACTIVATION, 2, {x.dims[0], x.dims[1]}});
     if (dw.data)
         op_expect(op, "dw", dw, (struct expected){F32, 1, {x.dims[1]}});
     op_expect(op, "dy", dy, (struct expected){ACTIVATION, 2, {x.dims[0], x.dims[1]}});
-    op_expect(op, "w", w, (struct expected){ACTIVATION, 1, {x.dims[1]}});
-    op_expect(op, "rstd", rstd, (struct expected){F32, 1, {x.dims[0]}});
-    struct op_call call = op_call_begin(dev, OP_RMSNORM, op, 0);
-    dev->ops->rmsnorm_backward(dev, dx, dw, dy, x, w, rstd);
+    expect_norm(op, x, stats, norm);
+    struct op_call call = op_call_begin(dev, OP_NORM, op, 0);
+    dev->ops->norm_backward(dev, dx, dw, dy, x, stats, norm);
     op_call_end(call);
     op_scan(dev, op, "dx", dx);
     if (dw.data)
@@ -158,6 +169,30 @@ static void expect_type(const char *op, const char *argument, struct tensor t, i
     char want_text[160];
     CHECK(types & 1 << t.dtype, "%s: %s is %s, expected %s", op, argument, dtype_name(t.dtype),
           op_expected_text(&want, want_text, sizeof want_text));
+}
+
+void op_act_forward(struct device *dev, struct tensor y, struct tensor x, enum act act) {
+    const char *op = "act_forward";
+    expect_type(op, "x", x, ACTIVATION);
+    expect_type(op, "y", y, op_type_of(x));
+    expect_count(op, "y", y, x);
+    struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
+    dev->ops->act_forward(dev, y, x, act);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+void op_act_backward(struct device *dev, struct tensor dx, struct tensor dy, struct tensor x, enum act act) {
+    const char *op = "act_backward";
+    expect_type(op, "x", x, ACTIVATION);
+    expect_type(op, "dy", dy, op_type_of(x));
+    expect_type(op, "dx", dx, op_type_of(x));
+    expect_count(op, "dy", dy, x);
+    expect_count(op, "dx", dx, x);
+    struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
+    dev->ops->act_backward(dev, dx, dy, x, act);
+    op_call_end(call);
+    op_scan(dev, op, "dx", dx);
 }
 
 void op_add(struct device *dev, struct tensor y, struct tensor a, struct tensor b) {

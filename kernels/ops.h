@@ -21,11 +21,11 @@ extern "C" {
 
 enum op_id {
     OP_EMBEDDING,
-    OP_RMSNORM,
+    OP_NORM,
     OP_LINEAR,
     OP_ROPE,
     OP_ATTENTION,
-    OP_GLU,
+    OP_GLU, /* and activations without a gate */
     OP_ADD,
     OP_COLUMNS,
     OP_CROSS_ENTROPY,
@@ -85,8 +85,31 @@ struct rotation {
     int num_rotated; /* heads that turn, the first of the row: H + G, queries and keys */
 };
 
+/* How a row is normalised.  RMS: by its root mean square, and rounded to its type before the product with the weight, as
+ * Llama does.  RMS_ONCE: the same, rounded once at the end, as Gemma and OLMo 2 do.  LAYER: its mean is taken away first;
+ * rounded once. */
+enum norm_kind { NORM_RMS, NORM_RMS_ONCE, NORM_LAYER };
+
+/* A norm with its weights. */
+struct norm {
+    enum norm_kind kind;
+    float eps;          /* added under the root */
+    float offset;       /* added to w in f32, 0 of NORM_RMS: 1 where a family keeps w - 1 */
+    struct tensor w;    /* [C] */
+    struct tensor bias; /* [C], of NORM_LAYER alone; data NULL: none */
+};
+
+/* What the backward of a norm needs from its forward. */
+struct norm_stats {
+    struct tensor rstd; /* [N] f32 */
+    struct tensor mean; /* [N] f32; of NORM_LAYER alone */
+};
+
 /* What multiplies "up" in the gated feed-forward: silu(gate), or gelu(gate) by its tanh formula. */
 enum gate { GATE_SILU, GATE_GELU_TANH };
+
+/* What stands between "up" and "down" in a feed-forward without a gate.  RELU2: max(x, 0)^2. */
+enum act { ACT_RELU2 };
 
 /* The largest sizes that the ops of one model will see: what scratch memory is reserved by. */
 struct device_limits {
@@ -164,27 +187,29 @@ typedef void embedding_forward_fn(struct device *, struct tensor x, struct tenso
  *   out += dw [V, C] f32   in  dx [N, C]   in  tokens [N] */
 typedef void embedding_backward_fn(struct device *, struct tensor dw, struct tensor dx, struct tensor tokens);
 
-/* op_rmsnorm_forward - y = x / rms(x) * w, one row per token.
- *   out  y [N, C]   out  rstd [N] f32, 1 / sqrt(mean(x^2) + eps)   in  x [N, C]   in  w [C]
- * The normalised row is rounded to y's type before the product with w, as Llama does.
- * y must not be x.  Source: Zhang and Sennrich 2019, equation 4. */
-typedef void rmsnorm_forward_fn(struct device *, struct tensor y, struct tensor rstd, struct tensor x,
-                                struct tensor w, float eps);
+/* op_norm_forward - y = n (w + offset) + bias, one row per token, by norm->kind and what it holds.
+ *   RMS    n = x rstd, rstd = 1 / sqrt(mean(x^2) + eps)
+ *   LAYER  n = (x - mean) rstd, mean = mean(x), rstd = 1 / sqrt(mean((x - mean)^2) + eps)
+ *   out  y [N, C]   out  stats: rstd [N] f32, and of LAYER mean [N] f32   in  x [N, C]
+ * y must not be x.  Sources: Zhang and Sennrich 2019, equation 4; Ba, Kiros and Hinton 2016, equation 3. */
+typedef void norm_forward_fn(struct device *, struct tensor y, struct norm_stats stats, struct tensor x,
+                             const struct norm *norm);
 
-/* op_add_rmsnorm_forward - the residual add and the norm after it in one pass: sum = a + b, y = norm(sum).
- *   out  y [N, C]   out  sum [N, C], rounded to its type first   out  rstd [N] f32
- *   in   a, b [N, C]   in  w [C]
+/* op_add_norm_forward - the residual add and the norm after it in one pass: sum = a + b, y = norm(sum).
+ *   out  y [N, C]   out  sum [N, C], rounded to its type first   out  stats   in   a, b [N, C]
  * sum may be a or b; y must not be any of them. */
-typedef void add_rmsnorm_forward_fn(struct device *, struct tensor y, struct tensor sum, struct tensor rstd,
-                                    struct tensor a, struct tensor b, struct tensor w, float eps);
+typedef void add_norm_forward_fn(struct device *, struct tensor y, struct tensor sum, struct norm_stats stats,
+                                 struct tensor a, struct tensor b, const struct norm *norm);
 
-/* op_rmsnorm_backward - gradients of the above.  With n = x * rstd and g = dy * w:
- *   dx += rstd * (g - n * mean(g * n)),  dw += sum over rows of dy * n.
+/* op_norm_backward - gradients of the above.  With g = dy (w + offset):
+ *   RMS    dx += rstd (g - n mean(g n))
+ *   LAYER  dx += rstd (g - mean(g) - n mean(g n)),   both:  dw += sum over rows of dy n.
  *   out +=  dx [N, C]: it already holds the gradient that came along the residual path
  *   out +=  dw [C] f32; data NULL: it is not wanted
- *   in      dy, x [N, C]   in  w [C]   in  rstd [N] */
-typedef void rmsnorm_backward_fn(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
-                                 struct tensor x, struct tensor w, struct tensor rstd);
+ *   in      dy, x [N, C]   in  stats
+ * The gradient of a bias is op_column_sums of dy. */
+typedef void norm_backward_fn(struct device *, struct tensor dx, struct tensor dw, struct tensor dy,
+                              struct tensor x, struct norm_stats stats, const struct norm *norm);
 
 /* op_linear_forward - y = x w^T.
  *   out  y [N, O]   in  x [N, I]   in  w [O, I]
@@ -244,6 +269,14 @@ typedef void glu_forward_fn(struct device *, struct tensor y, struct tensor gate
 typedef void glu_backward_fn(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
                              enum gate gate);
 
+/* op_act_forward - y = act(x), any shape.  A NaN stays one.
+ * Source: So et al. 2021 (Primer), squared ReLU. */
+typedef void act_forward_fn(struct device *, struct tensor y, struct tensor x, enum act act);
+
+/* op_act_backward - dx = dy act'(x).  dx may be x itself (in place). */
+typedef void act_backward_fn(struct device *, struct tensor dx, struct tensor dy, struct tensor x,
+                             enum act act);
+
 /* op_add - y = a + b, any shape; y may be a or b. */
 typedef void add_fn(struct device *, struct tensor y, struct tensor a, struct tensor b);
 
@@ -295,11 +328,11 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
  * the entries of its table: an op that a device lacks does not link. */
 /* clang-format off */
 #define EACH_OP(OP)                                                                                         \
-    OP(embedding_forward) OP(embedding_backward) OP(rmsnorm_forward) OP(add_rmsnorm_forward)                \
-    OP(rmsnorm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)            \
+    OP(embedding_forward) OP(embedding_backward) OP(norm_forward) OP(add_norm_forward)                      \
+    OP(norm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)               \
     OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(glu_forward)      \
-    OP(glu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns) OP(column_sums) OP(cross_entropy)   \
-    OP(adamw) OP(sum_squares) OP(cast)
+    OP(glu_backward) OP(act_forward) OP(act_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns)    \
+    OP(column_sums) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

@@ -10,47 +10,70 @@ static inline double *doubles(int64_t count) {
     return xcalloc((size_t)count, sizeof(double));
 }
 
-/* norm_row - y = x / rms(x) * w in f64; the normalised value is rounded to a type first, as the op promises
- * (f32: not at all, for the differences). */
-static inline double norm_row(double *y, const double *x, const double *w, int64_t width,
-                              enum dtype rounded) {
-    double sum = 0;
-    for (int64_t c = 0; c < width; c++)
-        sum += x[c] * x[c];
-    double rstd = 1 / sqrt(sum / (double)width + EPS);
-    for (int64_t c = 0; c < width; c++)
-        y[c] = w[c] * (rounded == DTYPE_F32 ? x[c] * rstd : round_to(rounded, x[c] * rstd));
-    return rstd;
+/* A norm over rows of a width, as struct norm. */
+struct exact_norm {
+    enum norm_kind kind;
+    double offset;
+    int64_t width;
+    const double *w, *bias; /* bias NULL: none */
+};
+
+struct exact_stats {
+    double rstd, mean;
+};
+
+static inline struct exact_stats norm_stats_of(const struct exact_norm *n, const double *x) {
+    double mean = 0, sum = 0;
+    for (int64_t c = 0; c < n->width && n->kind == NORM_LAYER; c++)
+        mean += x[c] / (double)n->width;
+    for (int64_t c = 0; c < n->width; c++)
+        sum += (x[c] - mean) * (x[c] - mean);
+    return (struct exact_stats){1 / sqrt(sum / (double)n->width + EPS), mean};
+}
+
+/* norm_row - y of one row; where the kind says so the normalised value is rounded to a type before the product with the
+ * weight, as the op promises (f32: not at all, for the differences). */
+static inline struct exact_stats norm_row(double *y, const double *x, const struct exact_norm *n,
+                                          enum dtype rounded) {
+    struct exact_stats stats = norm_stats_of(n, x);
+    for (int64_t c = 0; c < n->width; c++) {
+        double value = (x[c] - stats.mean) * stats.rstd;
+        if (rounded != DTYPE_F32 && n->kind == NORM_RMS)
+            value = round_to(rounded, value);
+        y[c] = (n->w[c] + n->offset) * value + (n->bias ? n->bias[c] : 0);
+    }
+    return stats;
 }
 
 /* norm_loss - sum of dy * y for one row with element c of x moved. */
-static inline double norm_loss(const double *x, const double *w, const double *dy, int64_t width, int64_t c,
+static inline double norm_loss(const struct exact_norm *n, const double *x, const double *dy, int64_t c,
                                double move) {
-    double *moved = doubles(width), *y = doubles(width), loss = 0;
-    memcpy(moved, x, (size_t)width * sizeof(double));
+    double *moved = doubles(n->width), *y = doubles(n->width), loss = 0;
+    memcpy(moved, x, (size_t)n->width * sizeof(double));
     moved[c] += move;
-    norm_row(y, moved, w, width, DTYPE_F32);
-    for (int64_t i = 0; i < width; i++)
+    norm_row(y, moved, n, DTYPE_F32);
+    for (int64_t i = 0; i < n->width; i++)
         loss += dy[i] * y[i];
     free(moved), free(y);
     return loss;
 }
 
-/* norm_gradient - of sum(dy * y) for one row: into dx, which holds something already, and onto dw.  Returns
- * rstd. */
-static inline double norm_gradient(double *dx, double *dw, const double *dy, const double *x, const double *w,
-                                   int64_t width) {
-    double squares = 0, mean = 0;
-    for (int64_t c = 0; c < width; c++)
-        squares += x[c] * x[c];
-    double rstd = 1 / sqrt(squares / (double)width + EPS);
-    for (int64_t c = 0; c < width; c++)
-        mean += dy[c] * w[c] * x[c] * rstd / (double)width;
-    for (int64_t c = 0; c < width; c++) {
-        dx[c] += rstd * (dy[c] * w[c] - x[c] * rstd * mean);
-        dw[c] += dy[c] * x[c] * rstd;
+/* norm_gradient - of sum(dy * y) for one row: into dx, which holds something already, and onto dw. */
+static inline struct exact_stats norm_gradient(double *dx, double *dw, const double *dy, const double *x,
+                                               const struct exact_norm *n) {
+    struct exact_stats stats = norm_stats_of(n, x);
+    double mean_g = 0, mean_gn = 0;
+    for (int64_t c = 0; c < n->width; c++) {
+        double g = dy[c] * (n->w[c] + n->offset);
+        mean_g += n->kind == NORM_LAYER ? g / (double)n->width : 0;
+        mean_gn += g * (x[c] - stats.mean) * stats.rstd / (double)n->width;
     }
-    return rstd;
+    for (int64_t c = 0; c < n->width; c++) {
+        double normalised = (x[c] - stats.mean) * stats.rstd;
+        dx[c] += stats.rstd * (dy[c] * (n->w[c] + n->offset) - mean_g - normalised * mean_gn);
+        dw[c] += dy[c] * normalised;
+    }
+    return stats;
 }
 
 /* product - c += a b in f64, a [m, k] and b [k, n] given by strides. */

@@ -224,7 +224,8 @@ static void test_same_bits(struct setting s) {
                 data_set(dy, c, dy.exact[c] * 1.5);
                 data_set(x, c, x.exact[c] * 1.5);
             }
-        op_rmsnorm_backward(s.dev, dx.t, dw[run].t, dy.t, x.t, w.t, rstd.t);
+        const struct norm norm = {.kind = NORM_RMS, .eps = 1e-5f, .w = w.t};
+        op_norm_backward(s.dev, dx.t, dw[run].t, dy.t, x.t, (struct norm_stats){.rstd = rstd.t}, &norm);
         op_embedding_backward(s.dev, table[run].t, dy.t, ids.t);
         sums[run] = op_sum_squares(s.dev, x.t);
         data_free(dx);

@@ -1,4 +1,4 @@
-/* test_ops.c - the ops of a layer but attention against a plain f64 version (ops_reference.h); gradients against
+/* test_ops.c - the ops of a layer but attention and norms against a plain f64 version (ops_reference.h); gradients against
  * central differences of the f64 forward.  Each case runs on every device, in every type. */
 #include "tests/ops_data.h"
 #include "tests/ops_reference.h"
@@ -38,94 +38,6 @@ static void test_embedding(struct setting s) {
         assert_matches(dw, want_dw, 2e-6);
         free(want_x), free(want_dw);
         data_free(w), data_free(tokens), data_free(x), data_free(dx), data_free(dw);
-    }
-}
-
-/* Rows and widths of the norm tests: odd ones, and those of real models. */
-static const int64_t NORM_SHAPES[][2] = {{1, 5},   {7, 64},   {65, 5},   {513, 16},
-                                         {3, 576}, {5, 4096}, {2, 16384}};
-enum { NUM_NORM_SHAPES = sizeof NORM_SHAPES / sizeof NORM_SHAPES[0] };
-
-static void test_rmsnorm_forward(struct setting s) {
-    for (int n = 0; n < NUM_NORM_SHAPES; n++) {
-        int64_t rows = NORM_SHAPES[n][0], width = NORM_SHAPES[n][1];
-        struct data x = data_random(s.dev, shape_2d(s.dtype, rows, width), 1),
-                    w = data_random(s.dev, shape_1d(s.dtype, width), 2);
-        struct data y = data_output(s.dev, x.t), rstd = data_output(s.dev, shape_1d(DTYPE_F32, rows));
-        double *want_y = doubles(rows * width), *want_rstd = doubles(rows);
-        for (int64_t i = 0; i < rows; i++)
-            want_rstd[i] = norm_row(want_y + i * width, x.exact + i * width, w.exact, width, s.dtype);
-        op_rmsnorm_forward(s.dev, y.t, rstd.t, x.t, w.t, (float)EPS);
-        assert_matches(y, want_y, 1e-6);
-        assert_matches(rstd, want_rstd, 1e-6);
-        free(want_y), free(want_rstd);
-        data_free(x), data_free(w), data_free(y), data_free(rstd);
-    }
-}
-
-/* test_add_rmsnorm - the same bits as the add and the norm one after the other, also onto an addend. */
-static void test_add_rmsnorm(struct setting s) {
-    for (int n = 0; n < NUM_NORM_SHAPES; n++) {
-        int64_t rows = NORM_SHAPES[n][0], width = NORM_SHAPES[n][1];
-        struct data a = data_random(s.dev, shape_2d(s.dtype, rows, width), 1), b = data_random(s.dev, a.t, 2);
-        struct data w = data_random(s.dev, shape_1d(s.dtype, width), 3);
-        struct data sum = data_output(s.dev, a.t), want_sum = data_output(s.dev, a.t);
-        struct data y = data_output(s.dev, a.t), want_y = data_output(s.dev, a.t);
-        struct data rstd = data_output(s.dev, shape_1d(DTYPE_F32, rows)),
-                    want_rstd = data_output(s.dev, rstd.t);
-        op_add(s.dev, want_sum.t, a.t, b.t);
-        op_rmsnorm_forward(s.dev, want_y.t, want_rstd.t, want_sum.t, w.t, (float)EPS);
-        op_add_rmsnorm_forward(s.dev, y.t, sum.t, rstd.t, a.t, b.t, w.t, (float)EPS);
-        assert_true(same_bits(sum, want_sum) && same_bits(y, want_y) && same_bits(rstd, want_rstd));
-        assert_false(same_bits(sum, a) || same_bits(y, sum));
-        op_add_rmsnorm_forward(s.dev, y.t, a.t, rstd.t, a.t, b.t, w.t, (float)EPS);
-        assert_true(same_bits(a, want_sum) && same_bits(y, want_y));
-        data_free(a), data_free(b), data_free(w), data_free(sum), data_free(want_sum);
-        data_free(y), data_free(want_y), data_free(rstd), data_free(want_rstd);
-    }
-}
-
-/* test_norm_reference - the f64 gradient against central differences of the f64 forward. */
-static void test_norm_reference(struct setting s) {
-    enum { WIDTH = 37 };
-    struct data x = data_random(s.dev, shape_1d(DTYPE_F32, WIDTH), 1), w = data_random(s.dev, x.t, 2);
-    struct data dy = data_random(s.dev, x.t, 3);
-    double dx[WIDTH] = {0}, dw[WIDTH] = {0};
-    norm_gradient(dx, dw, dy.exact, x.exact, w.exact, WIDTH);
-    for (int64_t c = 0; c < WIDTH; c++) {
-        double want = (norm_loss(x.exact, w.exact, dy.exact, WIDTH, c, STEP) -
-                       norm_loss(x.exact, w.exact, dy.exact, WIDTH, c, -STEP)) /
-                      (2 * STEP);
-        assert_true(fabs(dx[c] - want) <= 1e-8);
-        assert_false(fabs(dx[c] + 1e-6 - want) <= 1e-8);
-    }
-    data_free(x), data_free(w), data_free(dy);
-}
-
-static void test_rmsnorm_backward(struct setting s) {
-    for (int n = 0; n < NUM_NORM_SHAPES; n++) {
-        int64_t rows = NORM_SHAPES[n][0], width = NORM_SHAPES[n][1];
-        struct data x = data_random(s.dev, shape_2d(s.dtype, rows, width), 1),
-                    w = data_random(s.dev, shape_1d(s.dtype, width), 2);
-        struct data dy = data_random(s.dev, x.t, 3), dx = data_random(s.dev, x.t, 4),
-                    dw = data_random(s.dev, shape_1d(DTYPE_F32, width), 5);
-        struct data rstd = data_zero(s.dev, shape_1d(DTYPE_F32, rows));
-        double *want_dx = doubles(rows * width), *want_dw = doubles(width);
-        memcpy(want_dx, dx.exact, (size_t)(rows * width) * sizeof(double));
-        memcpy(want_dw, dw.exact, (size_t)width * sizeof(double));
-        for (int64_t i = 0; i < rows; i++)
-            rstd.exact[i] = norm_gradient(want_dx + i * width, want_dw, dy.exact + i * width,
-                                          x.exact + i * width, w.exact, width);
-        data_write(rstd);
-        op_rmsnorm_backward(s.dev, dx.t, dw.t, dy.t, x.t, w.t, rstd.t);
-        assert_matches(dx, want_dx, 5e-6);
-        assert_matches(dw, want_dw, 5e-6);
-        struct data frozen = data_random(s.dev, x.t, 4); /* dx as it was; no gradient of w is wanted */
-        op_rmsnorm_backward(s.dev, frozen.t, (struct tensor){.data = NULL}, dy.t, x.t, w.t, rstd.t);
-        assert_matches(frozen, want_dx, 5e-6);
-        free(want_dx), free(want_dw);
-        data_free(x), data_free(w), data_free(dy), data_free(dx), data_free(dw), data_free(rstd);
-        data_free(frozen);
     }
 }
 
@@ -319,6 +231,33 @@ static void test_glu_extremes(struct setting s) {
     data_free(gate_up), data_free(d), data_free(y), data_free(dy);
 }
 
+/* Squared ReLU: the flank, the corner at zero, and a NaN that stays one. */
+static void test_act(struct setting s) {
+    static const int64_t counts[] = {5, 2047, 2049, 10000};
+    for (size_t n = 0; n < sizeof counts / sizeof counts[0]; n++) {
+        struct data x = data_random(s.dev, shape_1d(s.dtype, counts[n]), 1), dy = data_random(s.dev, x.t, 2),
+                    y = data_output(s.dev, x.t), dx = data_output(s.dev, x.t);
+        double *want_y = doubles(counts[n]), *want_dx = doubles(counts[n]);
+        data_set(x, 1, 0);
+        for (int64_t i = 0; i < counts[n]; i++) {
+            want_y[i] = x.exact[i] > 0 ? x.exact[i] * x.exact[i] : 0;
+            want_dx[i] = x.exact[i] > 0 ? 2 * x.exact[i] * dy.exact[i] : 0;
+        }
+        op_act_forward(s.dev, y.t, x.t, ACT_RELU2);
+        assert_matches(y, want_y, 1e-6);
+        op_act_backward(s.dev, dx.t, dy.t, x.t, ACT_RELU2);
+        assert_matches(dx, want_dx, 1e-6);
+        op_act_backward(s.dev, x.t, dy.t, x.t, ACT_RELU2); /* in place: the same bits */
+        assert_true(same_bits(x, dx));
+        data_set(x, 3, (double)NAN);
+        op_act_forward(s.dev, y.t, x.t, ACT_RELU2);
+        op_act_backward(s.dev, dx.t, dy.t, x.t, ACT_RELU2);
+        assert_true(isnan(data_get(y, 3)) && isnan(data_get(dx, 3)) && !isnan(data_get(y, 4)));
+        free(want_y), free(want_dx);
+        data_free(x), data_free(dy), data_free(y), data_free(dx);
+    }
+}
+
 static void test_add(struct setting s) {
     static const int64_t counts[] = {1, 2047, 2049, 10000};
     for (size_t n = 0; n < sizeof counts / sizeof counts[0]; n++) {
@@ -470,15 +409,12 @@ static void test_cross_entropy_range(struct setting s) {
 
 static const struct op_case CASES[] = {
     {"embedding", test_embedding},
-    {"rmsnorm_forward", test_rmsnorm_forward},
-    {"add_rmsnorm", test_add_rmsnorm},
-    {"norm_reference", test_norm_reference},
-    {"rmsnorm_backward", test_rmsnorm_backward},
     {"linear", test_linear},
     {"linear_cache", test_linear_cache},
     {"rope", test_rope},
     {"glu", test_glu},
     {"glu_extremes", test_glu_extremes},
+    {"act", test_act},
     {"add", test_add},
     {"axpby", test_axpby},
     {"loss_reference", test_loss_reference},

@@ -1,4 +1,4 @@
-/* norm.cu - RMSNorm, alone and after the residual add, and its gradients.
+/* norm.cu - RMSNorm and LayerNorm, alone and after the residual add, and their gradients.
  *
  *                       bytes per element (T of 2 bytes)             bound
  *   forward             read x, write y                       4      memory
@@ -10,7 +10,8 @@
  * A row belongs to a team of warps and stays in registers between the sum and the result: it is read once.
  * The backward walks the rows with a grid of one block per multiprocessor, so that the weight's gradient is
  * summed in registers and only one partial row per block goes to memory; a second kernel adds those in order.
- * Rows that vectors do not fit (odd widths, odd addresses, very wide) take plain loops, which read twice. */
+ * Rows that vectors do not fit (odd widths, odd addresses, very wide) take plain loops, which read twice or three times.
+ * LayerNorm takes two sums over the row, one after the other: the mean first, so that the squares lose no digits. */
 #include "kernels/cuda/vector.cuh"
 
 /* Vectors of a row per thread: four loads in flight in the forward, six in the backward (twelve in its wide
@@ -28,10 +29,10 @@ enum { SMALL_BLOCK_WARPS = 4 };
 
 template <class T> struct norm_forward {
     T *y, *sum; /* sum: what is normalised, where b is added to a; else unused */
-    float *rstd;
-    const T *a, *b, *w;
+    float *rstd, *mean;
+    const T *a, *b, *w, *bias; /* bias: of LayerNorm, may be NULL */
     int64_t num_rows, width;
-    float eps;
+    float eps, offset;
 };
 
 /* add_packs - a + b rounded to T, as the op "add" does. */
@@ -44,21 +45,47 @@ template <class T, int N> DEV pack<T, N> add_packs(const pack<T, N> &a, const pa
     return pack_of<T>(x);
 }
 
-/* norm_pack - x / rms, rounded to T, times w. */
-template <class T, int N> DEV pack<T, N> norm_pack(const pack<T, N> &x, const pack<T, N> &w, float rstd) {
+/* norm_pack - by the kind: less the mean, times rstd, rounded, times the weight, and the bias. */
+template <enum norm_kind KIND, class T, int N>
+DEV pack<T, N> norm_pack(const pack<T, N> &x, const norm_forward<T> &n, int64_t at, float mean, float rstd) {
     float values[N], weights[N];
     pack_values(values, x);
-    pack_values(weights, w);
+    pack_values(weights, pack_load<T, N>(n.w + at));
     for (int i = 0; i < N; i++)
-        values[i] *= rstd;
-    pack_values(values, pack_of<T>(values));
+        values[i] = (KIND == NORM_LAYER ? values[i] - mean : values[i]) * rstd;
+    if (KIND == NORM_RMS)
+        pack_values(values, pack_of<T>(values));
     for (int i = 0; i < N; i++)
-        values[i] *= weights[i];
+        values[i] *= KIND == NORM_RMS ? weights[i] : weights[i] + n.offset;
+    if (KIND == NORM_LAYER && n.bias) {
+        pack_values(weights, pack_load<T, N>(n.bias + at));
+        for (int i = 0; i < N; i++)
+            values[i] += weights[i];
+    }
     return pack_of<T>(values);
 }
 
-/* One team per row; several teams in a block only if a team is one warp.  Shared memory: one f32 per warp. */
-template <class T, bool ADD>
+/* add_squares - of the elements, less the mean. */
+template <enum norm_kind KIND, class T, int N> DEV float add_squares(const pack<T, N> &x, float mean, float total) {
+    float values[N];
+    pack_values(values, x);
+    for (int i = 0; i < N; i++) {
+        float value = KIND == NORM_LAYER ? values[i] - mean : values[i];
+        total += value * value;
+    }
+    return total;
+}
+
+template <class T, int N> DEV float add_values(const pack<T, N> &x, float total) {
+    float values[N];
+    pack_values(values, x);
+    for (int i = 0; i < N; i++)
+        total += values[i];
+    return total;
+}
+
+/* One team per row; several teams in a block only if a team is one warp.  Shared memory: two f32 per warp. */
+template <class T, bool ADD, enum norm_kind KIND>
 static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(norm_forward<T> n) {
     constexpr int N = VECTOR<T>;
     DYN_SHARED(shared);
@@ -75,7 +102,7 @@ static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(no
         if (ADD)
             other[k] = inside ? pack_load_once<T, N>(n.b + at + k * stride) : pack_filled<T, N>(0);
     }
-    float total = 0;
+    float total = 0, mean = 0;
 #pragma unroll
     for (int k = 0; k < FORWARD_BATCH; k++) {
         if (ADD) {
@@ -83,10 +110,18 @@ static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(no
             if (first + k * stride < width)
                 pack_store_once(n.sum + at + k * stride, x[k]);
         }
-        float values[N];
-        pack_values(values, x[k]);
-        for (int i = 0; i < N; i++)
-            total += values[i] * values[i];
+        total = KIND == NORM_LAYER ? add_values(x[k], total) : add_squares<KIND>(x[k], 0, total);
+    }
+    if (KIND == NORM_LAYER) {
+        mean = team_sum(total, team) / (float)width;
+        team.slots += blockDim.x / 32 * 4;
+        total = 0;
+#pragma unroll
+        for (int k = 0; k < FORWARD_BATCH; k++)
+            if (first + k * stride < width)
+                total = add_squares<KIND>(x[k], mean, total);
+        if (threadIdx.x == 0)
+            n.mean[row] = mean;
     }
     float rstd = 1.0f / sqrtf(team_sum(total, team) / (float)width + n.eps);
     if (threadIdx.x == 0)
@@ -94,121 +129,156 @@ static __global__ void __launch_bounds__(FORWARD_THREADS) norm_forward_kernel(no
 #pragma unroll
     for (int k = 0; k < FORWARD_BATCH; k++)
         if (first + k * stride < width)
-            pack_store(n.y + at + k * stride,
-                       norm_pack(x[k], pack_load<T, N>(n.w + first + k * stride), rstd));
+            pack_store(n.y + at + k * stride, norm_pack<KIND>(x[k], n, first + k * stride, mean, rstd));
 }
 
-/* Any width, any address: one block per row, one element at a time, the row read twice. */
-template <class T, bool ADD>
+/* Any width, any address: one block per row, one element at a time, the row read once for each sum and once more. */
+template <class T, bool ADD, enum norm_kind KIND>
 static __global__ void __launch_bounds__(PLAIN_THREADS) norm_forward_plain_kernel(norm_forward<T> n) {
     DYN_SHARED(shared);
     struct team team = {PLAIN_THREADS / 32, 0, shared_address(shared)};
     int64_t at = (int64_t)blockIdx.x * n.width;
     const T *x = ADD ? n.sum : n.a;
-    float total = 0;
+    float total = 0, mean = 0;
     for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS) {
         pack<T, 1> value = pack_load<T, 1>(n.a + at + c);
         if (ADD) {
             value = add_packs(value, pack_load<T, 1>(n.b + at + c));
             pack_store(n.sum + at + c, value);
         }
-        float one[1];
-        pack_values(one, value);
-        total += one[0] * one[0];
+        total = KIND == NORM_LAYER ? add_values(value, total) : add_squares<KIND>(value, 0, total);
+    }
+    if (KIND == NORM_LAYER) {
+        mean = team_sum(total, team) / (float)n.width;
+        team.slots += PLAIN_THREADS / 32 * 4;
+        total = 0;
+        for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS) /* what this thread wrote itself */
+            total = add_squares<KIND>(pack_load<T, 1>(x + at + c), mean, total);
+        if (threadIdx.x == 0)
+            n.mean[blockIdx.x] = mean;
     }
     float rstd = 1.0f / sqrtf(team_sum(total, team) / (float)n.width + n.eps);
     if (threadIdx.x == 0)
         n.rstd[blockIdx.x] = rstd;
     for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS)
-        pack_store(n.y + at + c, norm_pack(pack_load<T, 1>(x + at + c), pack_load<T, 1>(n.w + c), rstd));
+        pack_store(n.y + at + c, norm_pack<KIND>(pack_load<T, 1>(x + at + c), n, c, mean, rstd));
 }
 
-template <class T, bool ADD>
+template <class T, bool ADD, enum norm_kind KIND>
 static void launch_forward(struct device *dev, const norm_forward<T> &n, bool aligned) {
     int64_t vectors = divide_up(n.width, VECTOR<T>);
     if (!aligned || vectors > FORWARD_THREADS * FORWARD_BATCH) {
-        auto *plain = norm_forward_plain_kernel<T, ADD>;
-        LAUNCH(plain, dim3((unsigned)n.num_rows), dim3(PLAIN_THREADS), PLAIN_THREADS / 32 * sizeof(float),
+        auto *plain = norm_forward_plain_kernel<T, ADD, KIND>;
+        LAUNCH(plain, dim3((unsigned)n.num_rows), dim3(PLAIN_THREADS), PLAIN_THREADS / 32 * 2 * sizeof(float),
                cuda_stream(dev), n);
         return;
     }
     int threads = whole_warps(divide_up(vectors, FORWARD_BATCH), FORWARD_THREADS);
     int rows = threads == 32 ? SMALL_BLOCK_WARPS : 1;
-    auto *kernel = norm_forward_kernel<T, ADD>;
+    auto *kernel = norm_forward_kernel<T, ADD, KIND>;
     LAUNCH(kernel, dim3((unsigned)divide_up(n.num_rows, rows)), dim3((unsigned)threads, (unsigned)rows),
-           (size_t)threads / 32 * sizeof(float), cuda_stream(dev), n);
+           (size_t)threads / 32 * 2 * sizeof(float), cuda_stream(dev), n);
 }
+
+template <class T, enum norm_kind KIND>
+static void launch_kind(struct device *dev, const norm_forward<T> &n, bool aligned) {
+    if (n.b)
+        launch_forward<T, true, KIND>(dev, n, aligned);
+    else
+        launch_forward<T, false, KIND>(dev, n, aligned);
+}
+
+/* The tensors of a forward besides the norm's own; sum and b with data NULL: nothing is added first. */
+struct forward_tensors {
+    struct tensor y, sum, a, b;
+};
 
 template <class T>
-static void rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum, struct tensor rstd,
-                            struct tensor a, struct tensor b, struct tensor w, float eps) {
-    int64_t width = a.dims[1];
-    norm_forward<T> n = {(T *)y.data,
-                         (T *)sum.data,
-                         (float *)rstd.data,
-                         (const T *)a.data,
-                         (const T *)b.data,
-                         (const T *)w.data,
-                         a.dims[0],
-                         width,
-                         eps};
-    bool aligned = is_aligned<T>(n.y, width) && is_aligned<T>(n.sum, width) && is_aligned<T>(n.a, width) &&
-                   is_aligned<T>(n.b, width) && is_aligned<T>(n.w, width);
-    if (n.num_rows == 0 || width == 0)
+static void forward(struct device *dev, const forward_tensors &of, struct norm_stats stats, const struct norm *norm) {
+    norm_forward<T> n = {(T *)of.y.data,          (T *)of.sum.data,          (float *)stats.rstd.data,
+                         (float *)stats.mean.data, (const T *)of.a.data,      (const T *)of.b.data,
+                         (const T *)norm->w.data,  (const T *)norm->bias.data, of.a.dims[0],
+                         of.a.dims[1],             norm->eps,                 norm->offset};
+    bool aligned = is_aligned<T>(n.y, n.width) && is_aligned<T>(n.sum, n.width) && is_aligned<T>(n.a, n.width) &&
+                   is_aligned<T>(n.b, n.width) && is_aligned<T>(n.w, n.width) && is_aligned<T>(n.bias, n.width);
+    if (n.num_rows == 0 || n.width == 0)
         return;
-    if (n.b)
-        launch_forward<T, true>(dev, n, aligned);
+    if (norm->kind == NORM_RMS)
+        launch_kind<T, NORM_RMS>(dev, n, aligned);
+    else if (norm->kind == NORM_RMS_ONCE)
+        launch_kind<T, NORM_RMS_ONCE>(dev, n, aligned);
     else
-        launch_forward<T, false>(dev, n, aligned);
+        launch_kind<T, NORM_LAYER>(dev, n, aligned);
 }
 
-extern "C" void cuda_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor rstd, struct tensor x,
-                                     struct tensor w, float eps) {
-    struct tensor none = {};
-    expect_same_type("rmsnorm_forward", x, w);
-    BY_TYPE(x.dtype, rmsnorm_forward, dev, y, none, rstd, x, none, w, eps);
+extern "C" void cuda_norm_forward(struct device *dev, struct tensor y, struct norm_stats stats, struct tensor x,
+                                  const struct norm *norm) {
+    const forward_tensors of = {y, {}, x, {}};
+    expect_same_type("norm_forward", x, norm->w);
+    BY_TYPE(x.dtype, forward, dev, of, stats, norm);
 }
 
-extern "C" void cuda_add_rmsnorm_forward(struct device *dev, struct tensor y, struct tensor sum,
-                                         struct tensor rstd, struct tensor a, struct tensor b,
-                                         struct tensor w, float eps) {
-    BY_TYPE(a.dtype, rmsnorm_forward, dev, y, sum, rstd, a, b, w, eps);
+extern "C" void cuda_add_norm_forward(struct device *dev, struct tensor y, struct tensor sum,
+                                      struct norm_stats stats, struct tensor a, struct tensor b,
+                                      const struct norm *norm) {
+    const forward_tensors of = {y, sum, a, b};
+    expect_same_type("add_norm_forward", a, norm->w);
+    BY_TYPE(a.dtype, forward, dev, of, stats, norm);
 }
 
 template <class T> struct norm_backward {
     T *dx;
     const T *dy, *x, *w;
-    const float *rstd;
+    const float *rstd, *mean;
     float *partial; /* [blocks, width], this op's scratch */
     int64_t num_rows, width;
+    float offset;
 };
 
-/* backward_pack - with n = x rstd and g = dy w: dx += rstd (g - n mean(g n)), and dw += dy n. */
-template <class T, int N>
+/* What the backward knows of a row: its statistics, and the means of g and of g n over it.  mean and mean_g of LayerNorm
+ * alone. */
+struct row_known {
+    float rstd, mean, mean_g, mean_gn;
+};
+
+/* backward_pack - with n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)), and dw += dy n. */
+template <bool LAYER, class T, int N>
 DEV pack<T, N> backward_pack(float (&dw)[N], const pack<T, N> &dx, const pack<T, N> &dy, const pack<T, N> &x,
-                             const pack<T, N> &w, float rstd, float mean) {
+                             const pack<T, N> &w, const row_known &row, float offset) {
     float out[N], gradient[N], values[N], weights[N];
     pack_values(out, dx);
     pack_values(gradient, dy);
     pack_values(values, x);
     pack_values(weights, w);
     for (int i = 0; i < N; i++) {
-        float normalised = values[i] * rstd;
-        out[i] += rstd * (gradient[i] * weights[i] - normalised * mean);
+        float normalised = (LAYER ? values[i] - row.mean : values[i]) * row.rstd;
+        float g = gradient[i] * (weights[i] + offset);
+        out[i] += row.rstd * ((LAYER ? g - row.mean_g : g) - normalised * row.mean_gn);
         dw[i] += gradient[i] * normalised;
     }
     return pack_of<T>(out);
 }
 
-template <class T, int N>
-DEV float dot_packs(const pack<T, N> &dy, const pack<T, N> &w, const pack<T, N> &x, float dot) {
+/* dot_packs - dot + the sum of g (x - mean); add_slopes - sum + that of g. */
+template <bool LAYER, class T, int N>
+DEV float dot_packs(const pack<T, N> &dy, const pack<T, N> &w, const pack<T, N> &x, float mean, float offset,
+                    float dot) {
     float gradient[N], weights[N], values[N];
     pack_values(gradient, dy);
     pack_values(weights, w);
     pack_values(values, x);
     for (int i = 0; i < N; i++)
-        dot += gradient[i] * weights[i] * values[i];
+        dot += gradient[i] * (weights[i] + offset) * (LAYER ? values[i] - mean : values[i]);
     return dot;
+}
+
+template <class T, int N> DEV float add_slopes(const pack<T, N> &dy, const pack<T, N> &w, float offset, float sum) {
+    float gradient[N], weights[N];
+    pack_values(gradient, dy);
+    pack_values(weights, w);
+    for (int i = 0; i < N; i++)
+        sum += gradient[i] * (weights[i] + offset);
+    return sum;
 }
 
 /* add_to_shared - row[0 .. N) += values, or = for the first team; four floats per access. */
@@ -227,10 +297,17 @@ template <int N> DEV void add_to_shared(uint32_t row, const float (&values)[N], 
     }
 }
 
+/* swap_slots - two sets in turn: see team_sum. */
+DEV void swap_slots(struct team &team, uint32_t &other) {
+    uint32_t used = team.slots;
+    team.slots = other;
+    other = used;
+}
+
 /* One block per multiprocessor; each of its teams takes every (blocks x teams)-th row.  Shared memory: the dw
  * of the block, [width] f32, then two slots per warp.  The weights come from L1 each time: there are no
  * registers left. */
-template <class T, int BATCH, int THREADS>
+template <class T, int BATCH, int THREADS, bool LAYER>
 static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_backward<T> n) {
     constexpr int N = VECTOR<T>;
     DYN_SHARED(shared);
@@ -251,21 +328,30 @@ static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_b
             x[k] = inside ? pack_load_once<T, N>(n.x + at + k * stride) : pack_filled<T, N>(0);
             dx[k] = inside ? pack_load_once<T, N>(n.dx + at + k * stride) : pack_filled<T, N>(0);
         }
-        float rstd = n.rstd[row], dot = 0;
+        row_known known = {n.rstd[row], LAYER ? n.mean[row] : 0, 0, 0};
+        float dot = 0;
+        if (LAYER) {
+            float sum = 0;
+#pragma unroll
+            for (int k = 0; k < BATCH; k++)
+                if (first + k * stride < width)
+                    sum = add_slopes(dy[k], pack_load<T, N>(n.w + first + k * stride), n.offset, sum);
+            known.mean_g = team_sum(sum, team) / (float)width;
+            swap_slots(team, other_slots);
+        }
 #pragma unroll
         for (int k = 0; k < BATCH; k++)
             if (first + k * stride < width)
-                dot = dot_packs(dy[k], pack_load<T, N>(n.w + first + k * stride), x[k], dot);
-        float mean = team_sum(dot, team) * rstd / (float)width;
-        uint32_t used = team.slots;
-        team.slots = other_slots; /* two sets in turn: see team_sum */
-        other_slots = used;
+                dot = dot_packs<LAYER>(dy[k], pack_load<T, N>(n.w + first + k * stride), x[k], known.mean, n.offset,
+                                       dot);
+        known.mean_gn = team_sum(dot, team) * known.rstd / (float)width;
+        swap_slots(team, other_slots);
 #pragma unroll
         for (int k = 0; k < BATCH; k++)
             if (first + k * stride < width)
                 pack_store(n.dx + at + k * stride,
-                           backward_pack(dw[k], dx[k], dy[k], x[k], pack_load<T, N>(n.w + first + k * stride),
-                                         rstd, mean));
+                           backward_pack<LAYER>(dw[k], dx[k], dy[k], x[k],
+                                                pack_load<T, N>(n.w + first + k * stride), known, n.offset));
     }
     for (int turn = 0; turn < num_teams; turn++) {
         if (turn == own)
@@ -280,7 +366,7 @@ static __global__ void __launch_bounds__(THREADS, 1) norm_backward_kernel(norm_b
 }
 
 /* Any width, any address: the partial row of a block lies in memory, each column with one thread. */
-template <class T>
+template <class T, bool LAYER>
 static __global__ void __launch_bounds__(PLAIN_THREADS) norm_backward_plain_kernel(norm_backward<T> n) {
     DYN_SHARED(shared);
     struct team team = {PLAIN_THREADS / 32, 0, shared_address(shared)};
@@ -289,17 +375,26 @@ static __global__ void __launch_bounds__(PLAIN_THREADS) norm_backward_plain_kern
         partial[c] = 0;
     for (int64_t row = blockIdx.x; row < n.num_rows; row += gridDim.x) {
         int64_t at = row * n.width;
-        float rstd = n.rstd[row], dot = 0;
-        for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS)
-            dot = dot_packs(pack_load<T, 1>(n.dy + at + c), pack_load<T, 1>(n.w + c),
-                            pack_load<T, 1>(n.x + at + c), dot);
-        float mean = team_sum(dot, team) * rstd / (float)n.width;
-        block_barrier(); /* the slots serve the next row too */
+        row_known known = {n.rstd[row], LAYER ? n.mean[row] : 0, 0, 0};
+        float dot = 0, sum = 0;
+        for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS) {
+            pack<T, 1> dy = pack_load<T, 1>(n.dy + at + c), w = pack_load<T, 1>(n.w + c);
+            dot = dot_packs<LAYER>(dy, w, pack_load<T, 1>(n.x + at + c), known.mean, n.offset, dot);
+            if (LAYER)
+                sum = add_slopes(dy, w, n.offset, sum);
+        }
+        known.mean_gn = team_sum(dot, team) * known.rstd / (float)n.width;
+        block_barrier(); /* the slots serve the next sum too */
+        if (LAYER) {
+            known.mean_g = team_sum(sum, team) / (float)n.width;
+            block_barrier();
+        }
         for (int64_t c = threadIdx.x; c < n.width; c += PLAIN_THREADS) {
             float dw[1] = {partial[c]};
             pack_store(n.dx + at + c,
-                       backward_pack(dw, pack_load<T, 1>(n.dx + at + c), pack_load<T, 1>(n.dy + at + c),
-                                     pack_load<T, 1>(n.x + at + c), pack_load<T, 1>(n.w + c), rstd, mean));
+                       backward_pack<LAYER>(dw, pack_load<T, 1>(n.dx + at + c), pack_load<T, 1>(n.dy + at + c),
+                                            pack_load<T, 1>(n.x + at + c), pack_load<T, 1>(n.w + c), known,
+                                            n.offset));
             partial[c] = dw[0];
         }
     }
@@ -327,7 +422,7 @@ static __global__ void __launch_bounds__(32 * REDUCE_WARPS)
 }
 
 /* launch_backward - returns the number of partial rows, or 0 when the rows do not fit the registers. */
-template <class T, int BATCH, int THREADS>
+template <class T, int BATCH, int THREADS, bool LAYER>
 static int launch_backward(struct device *dev, const norm_backward<T> &n) {
     int64_t vectors = n.width / VECTOR<T>;
     if (vectors > BATCH * THREADS)
@@ -338,15 +433,33 @@ static int launch_backward(struct device *dev, const norm_backward<T> &n) {
     int64_t blocks = divide_up(n.num_rows, teams), sms = cuda_num_sms(dev);
     blocks = blocks < sms ? blocks : sms;
     size_t shared_bytes = (size_t)(n.width + 2 * teams * team_threads / 32) * sizeof(float);
-    auto *kernel = norm_backward_kernel<T, BATCH, THREADS>;
+    auto *kernel = norm_backward_kernel<T, BATCH, THREADS, LAYER>;
     LAUNCH(kernel, dim3((unsigned)blocks), dim3((unsigned)team_threads, (unsigned)teams), shared_bytes,
            cuda_stream(dev), n);
     return (int)blocks;
 }
 
+/* launch_rows - dx, and the partial rows of dw, whose number it returns. */
+template <class T, bool LAYER> static int launch_rows(struct device *dev, const norm_backward<T> &n) {
+    int blocks = 0;
+    if (is_aligned<T>(n.dx, n.width) && is_aligned<T>(n.dy, n.width) && is_aligned<T>(n.x, n.width) &&
+        is_aligned<T>(n.w, n.width)) {
+        blocks = launch_backward<T, BACKWARD_BATCH, BACKWARD_THREADS, LAYER>(dev, n);
+        if (!blocks)
+            blocks = launch_backward<T, BACKWARD_WIDE_BATCH, BACKWARD_WIDE_THREADS, LAYER>(dev, n);
+    }
+    if (!blocks) {
+        blocks = n.num_rows < cuda_num_sms(dev) ? (int)n.num_rows : cuda_num_sms(dev);
+        auto *plain = norm_backward_plain_kernel<T, LAYER>;
+        LAUNCH(plain, dim3((unsigned)blocks), dim3(PLAIN_THREADS), PLAIN_THREADS / 32 * sizeof(float),
+               cuda_stream(dev), n);
+    }
+    return blocks;
+}
+
 template <class T>
-static void rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
-                             struct tensor x, struct tensor w, struct tensor rstd) {
+static void backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy, struct tensor x,
+                     struct norm_stats stats, const struct norm *norm) {
     int64_t num_rows = x.dims[0], width = x.dims[1];
     if (num_rows == 0 || width == 0)
         return;
@@ -354,35 +467,25 @@ static void rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor
     norm_backward<T> n = {(T *)dx.data,
                           (const T *)dy.data,
                           (const T *)x.data,
-                          (const T *)w.data,
-                          (const float *)rstd.data,
+                          (const T *)norm->w.data,
+                          (const float *)stats.rstd.data,
+                          (const float *)stats.mean.data,
                           (float *)cuda_scratch(dev, scratch_bytes),
                           num_rows,
-                          width};
-    int blocks = 0;
-    if (is_aligned<T>(n.dx, width) && is_aligned<T>(n.dy, width) && is_aligned<T>(n.x, width) &&
-        is_aligned<T>(n.w, width)) {
-        blocks = launch_backward<T, BACKWARD_BATCH, BACKWARD_THREADS>(dev, n);
-        if (!blocks)
-            blocks = launch_backward<T, BACKWARD_WIDE_BATCH, BACKWARD_WIDE_THREADS>(dev, n);
-    }
-    if (!blocks) {
-        blocks = num_rows < cuda_num_sms(dev) ? (int)num_rows : cuda_num_sms(dev);
-        LAUNCH(norm_backward_plain_kernel<T>, dim3((unsigned)blocks), dim3(PLAIN_THREADS),
-               PLAIN_THREADS / 32 * sizeof(float), cuda_stream(dev), n);
-    }
+                          width,
+                          norm->offset};
+    int blocks = norm->kind == NORM_LAYER ? launch_rows<T, true>(dev, n) : launch_rows<T, false>(dev, n);
     if (dw.data)
         LAUNCH(norm_reduce_kernel, dim3((unsigned)divide_up(width, 32)), dim3(32, REDUCE_WARPS),
                32 * REDUCE_WARPS * sizeof(float), cuda_stream(dev), (float *)dw.data, n.partial, blocks, width);
 }
 
-extern "C" void cuda_rmsnorm_backward(struct device *dev, struct tensor dx, struct tensor dw,
-                                      struct tensor dy, struct tensor x, struct tensor w,
-                                      struct tensor rstd) {
-    expect_same_type("rmsnorm_backward", dx, x);
-    expect_same_type("rmsnorm_backward", dy, x);
-    expect_same_type("rmsnorm_backward", w, x);
-    BY_TYPE(x.dtype, rmsnorm_backward, dev, dx, dw, dy, x, w, rstd);
+extern "C" void cuda_norm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
+                                   struct tensor x, struct norm_stats stats, const struct norm *norm) {
+    expect_same_type("norm_backward", dx, x);
+    expect_same_type("norm_backward", dy, x);
+    expect_same_type("norm_backward", norm->w, x);
+    BY_TYPE(x.dtype, backward, dev, dx, dw, dy, x, stats, norm);
 }
 
 extern "C" size_t cuda_norm_scratch_bytes(const struct device *dev, const struct device_limits *limits) {

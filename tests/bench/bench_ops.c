@@ -174,9 +174,11 @@ static void bench_pointwise(struct bench *b) {
     double logits_bytes = (double)tensor_bytes(b->logits), big_bytes = (double)tensor_bytes(b->dw_embed);
     REPORT(b, "embedding forward", 2 * x_bytes, op_embedding_forward(dev, b->x, b->w_embed, b->tokens));
     REPORT(b, "embedding backward", 3 * x_bytes, op_embedding_backward(dev, b->dw_embed, b->dx, b->tokens));
-    REPORT(b, "rmsnorm forward", 2 * x_bytes, op_rmsnorm_forward(dev, b->y, b->rstd, b->x, b->norm, 1e-5f));
+    const struct norm rms = {.kind = NORM_RMS, .eps = 1e-5f, .w = b->norm};
+    const struct norm_stats stats = {.rstd = b->rstd};
+    REPORT(b, "rmsnorm forward", 2 * x_bytes, op_norm_forward(dev, b->y, stats, b->x, &rms));
     REPORT(b, "rmsnorm backward", 4 * x_bytes,
-           op_rmsnorm_backward(dev, b->dx, b->dw, b->dnorm, b->x, b->norm, b->rstd));
+           op_norm_backward(dev, b->dx, b->dw, b->dnorm, b->x, stats, &rms));
     REPORT(b, "rope forward", (double)tensor_bytes(b->qkv) * 2 * 12 / QKV,
            op_rope_forward(dev, b->qkv, &rotation));
     REPORT(b, "glu forward", 3 * act_bytes, op_glu_forward(dev, b->act, b->gate_up, GATE_SILU));

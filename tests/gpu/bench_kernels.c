@@ -183,17 +183,21 @@ static void bench_attention(struct bench *b) {
 
 static void run_norm(void *user) {
     struct call *c = user;
-    op_rmsnorm_forward(c->dev, c->t[0], c->t[1], c->t[2], c->t[3], 1e-5f);
+    const struct norm norm = {.kind = NORM_RMS, .eps = 1e-5f, .w = c->t[3]};
+    op_norm_forward(c->dev, c->t[0], (struct norm_stats){.rstd = c->t[1]}, c->t[2], &norm);
 }
 
 static void run_add_norm(void *user) {
     struct call *c = user;
-    op_add_rmsnorm_forward(c->dev, c->t[0], c->t[4], c->t[1], c->t[2], c->t[5], c->t[3], 1e-5f);
+    const struct norm norm = {.kind = NORM_RMS, .eps = 1e-5f, .w = c->t[3]};
+    op_add_norm_forward(c->dev, c->t[0], c->t[4], (struct norm_stats){.rstd = c->t[1]}, c->t[2], c->t[5],
+                        &norm);
 }
 
 static void run_norm_backward(void *user) {
     struct call *c = user;
-    op_rmsnorm_backward(c->dev, c->t[0], c->t[6], c->t[5], c->t[2], c->t[3], c->t[1]);
+    const struct norm norm = {.kind = NORM_RMS, .eps = 1e-5f, .w = c->t[3]};
+    op_norm_backward(c->dev, c->t[0], c->t[6], c->t[5], c->t[2], (struct norm_stats){.rstd = c->t[1]}, &norm);
 }
 
 static void bench_norms(struct bench *b) {

@@ -236,13 +236,15 @@ void nan_rows(enum dtype dtype, int64_t width) {
     std::string name = name_of("nan", dtype, rows, width, 0);
     nan_case(name + " norm", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, matrix, 0), py(dev, y, matrix, 0), pw(dev, w, {width}, 0), pr(dev, one, {rows}, 0);
-        op_rmsnorm_forward(dev, py.t, pr.t, px.t, pw.t, (float)EPS);
+        const struct norm norm = {NORM_RMS, (float)EPS, 0, pw.t, {}};
+        op_norm_forward(dev, py.t, {pr.t, {}}, px.t, &norm);
         return {py.read(), pr.read()};
     });
     nan_case(name + " norm backward", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, matrix, 0), py(dev, y, matrix, 0), pz(dev, y, matrix, 0), pw(dev, w, {width}, 0),
             pr(dev, one, {rows}, 0), ps(dev, sums, {width}, 0);
-        op_rmsnorm_backward(dev, pz.t, ps.t, py.t, px.t, pw.t, pr.t);
+        const struct norm norm = {NORM_RMS, (float)EPS, 0, pw.t, {}};
+        op_norm_backward(dev, pz.t, ps.t, py.t, px.t, {pr.t, {}}, &norm);
         return {pz.read(), ps.read()};
     });
     nan_case(name + " rope", [&](struct device *dev) -> std::vector<field> {
@@ -257,6 +259,19 @@ void nan_rows(enum dtype dtype, int64_t width) {
         op_glu_forward(dev, py.t, pg.t, GATE_SILU);
         op_glu_backward(dev, pd.t, py.t, pg.t, GATE_GELU_TANH);
         return {py.read(), pd.read()};
+    });
+    nan_case(name + " activation", [&](struct device *dev) -> std::vector<field> {
+        placed px(dev, x, matrix, 0), py(dev, y, matrix, 0), pd(dev, y, matrix, 0);
+        op_act_backward(dev, pd.t, py.t, px.t, ACT_RELU2);
+        op_act_forward(dev, py.t, px.t, ACT_RELU2);
+        return {py.read(), pd.read()};
+    });
+    nan_case(name + " layer norm", [&](struct device *dev) -> std::vector<field> {
+        placed px(dev, x, matrix, 0), py(dev, y, matrix, 0), pw(dev, w, {width}, 0), pr(dev, one, {rows}, 0),
+            pm(dev, one, {rows}, 0);
+        const struct norm norm = {NORM_LAYER, (float)EPS, 1, pw.t, pw.t};
+        op_norm_forward(dev, py.t, {pr.t, pm.t}, px.t, &norm);
+        return {py.read(), pr.read(), pm.read()};
     });
     nan_case(name + " embedding", [&](struct device *dev) -> std::vector<field> {
         placed px(dev, x, matrix, 0), pt(dev, ids, {rows}, 0), pw(dev, table, matrix, 0),
@@ -337,7 +352,9 @@ void test_empty() {
     field none = {DTYPE_BF16, {}}, w = random_field(DTYPE_BF16, 8, 1), dw = random_field(DTYPE_F32, 8, 2);
     placed x(&gpu, none, {0, 8}, 0), pw(&gpu, w, {8}, 0), pd(&gpu, dw, {8}, 0),
         r(&gpu, field{DTYPE_F32, {}}, {0}, 0), ids(&gpu, field{DTYPE_I32, {}}, {0}, 0);
-    op_rmsnorm_backward(&gpu, x.t, pd.t, x.t, x.t, pw.t, r.t);
+    const struct norm norm = {NORM_LAYER, (float)EPS, 1, pw.t, {}};
+    op_norm_backward(&gpu, x.t, pd.t, x.t, x.t, {r.t, r.t}, &norm);
+    op_act_backward(&gpu, x.t, x.t, x.t, ACT_RELU2);
     op_embedding_backward(&gpu, tensor_2d(pd.t.data, DTYPE_F32, 1, 8), x.t, ids.t);
     op_add(&gpu, x.t, x.t, x.t);
     op_cast(&gpu, x.t, x.t);

@@ -6,69 +6,105 @@ namespace {
 
 /* ---- Norms ---- */
 
-double norm_of(const field &x, size_t row, size_t width) {
-    double sum = 0;
+/* A norm as a family asks for it. */
+struct variant {
+    enum norm_kind kind;
+    float offset;
+    const char *name;
+};
+
+const variant VARIANTS[] = {
+    {NORM_RMS, 0, "rmsnorm"}, {NORM_RMS_ONCE, 1, "rmsnorm 1+w"}, {NORM_LAYER, 1, "layernorm 1+w"}};
+
+struct row_numbers {
+    double rstd, mean;
+};
+
+row_numbers norm_of(const field &x, size_t row, size_t width, const variant &v) {
+    double sum = 0, mean = 0;
+    for (size_t c = 0; c < width && v.kind == NORM_LAYER; c++)
+        mean += x.values[row * width + c] / (double)width;
     for (size_t c = 0; c < width; c++)
-        sum += x.values[row * width + c] * x.values[row * width + c];
-    return 1 / sqrt(sum / (double)width + EPS);
+        sum += (x.values[row * width + c] - mean) * (x.values[row * width + c] - mean);
+    return {1 / sqrt(sum / (double)width + EPS), mean};
 }
 
-void norm_forward(enum dtype dtype, size s) {
+void norm_forward(enum dtype dtype, size s, const variant &v) {
     field a = random_field(dtype, s.rows * s.width, 1), b = random_field(dtype, s.rows * s.width, 2),
-          w = random_field(dtype, s.width, 3), empty = {dtype, std::vector<double>(a.values.size())},
-          rstd = {DTYPE_F32, std::vector<double>((size_t)s.rows)}, y = empty, sum = empty;
+          w = random_field(dtype, s.width, 3), bias = random_field(dtype, s.width, 4),
+          empty = {dtype, std::vector<double>(a.values.size())},
+          rstd = {DTYPE_F32, std::vector<double>((size_t)s.rows)}, mean = rstd, y = empty, sum = empty;
     size_t width = (size_t)s.width;
+    bool layer = v.kind == NORM_LAYER;
     for (size_t i = 0; i < a.values.size(); i++)
         sum.values[i] = round_to(dtype, a.values[i] + b.values[i]);
     for (size_t i = 0; i < (size_t)s.rows; i++) {
-        rstd.values[i] = norm_of(sum, i, width);
-        for (size_t c = 0; c < width; c++)
-            y.values[i * width + c] =
-                w.values[c] * round_to(dtype, sum.values[i * width + c] * rstd.values[i]);
+        row_numbers row = norm_of(sum, i, width, v);
+        rstd.values[i] = row.rstd, mean.values[i] = row.mean;
+        for (size_t c = 0; c < width; c++) {
+            double n = (sum.values[i * width + c] - row.mean) * row.rstd;
+            n = v.kind == NORM_RMS ? round_to(dtype, n) : n;
+            y.values[i * width + c] = (w.values[c] + (double)v.offset) * n + (layer ? bias.values[c] : 0);
+        }
     }
     run op = [&](struct device *dev) -> std::vector<field> {
         std::vector<int64_t> matrix = {s.rows, s.width};
-        placed da(dev, a, matrix, s.shift), db(dev, b, matrix, s.shift), dw(dev, w, {s.width}, s.shift);
+        placed da(dev, a, matrix, s.shift), db(dev, b, matrix, s.shift), dw(dev, w, {s.width}, s.shift),
+            dbias(dev, bias, {s.width}, s.shift);
         placed dy(dev, empty, matrix, s.shift), dsum(dev, empty, matrix, s.shift),
-            dr(dev, rstd, {s.rows}, s.shift);
-        op_add_rmsnorm_forward(dev, dy.t, dsum.t, dr.t, da.t, db.t, dw.t, (float)EPS);
-        std::vector<field> fused = {dy.read(), dsum.read(), dr.read()};
+            dr(dev, rstd, {s.rows}, s.shift), dm(dev, mean, {s.rows}, s.shift);
+        const struct norm norm = {v.kind, (float)EPS, v.offset, dw.t, layer ? dbias.t : tensor{}};
+        op_add_norm_forward(dev, dy.t, dsum.t, {dr.t, dm.t}, da.t, db.t, &norm);
+        std::vector<field> fused = {dy.read(), dsum.read(), dr.read(), dm.read()};
         op_add(dev, dsum.t, da.t, db.t); /* the same in two steps, bit for bit, onto what lies there */
-        op_rmsnorm_forward(dev, dy.t, dr.t, dsum.t, dw.t, (float)EPS);
-        std::vector<field> apart = {dy.read(), dsum.read(), dr.read()};
+        op_norm_forward(dev, dy.t, {dr.t, dm.t}, dsum.t, &norm);
+        std::vector<field> apart = {dy.read(), dsum.read(), dr.read(), dm.read()};
         expect(same_bits(fused, apart),
-               name_of("add_rmsnorm is add, rmsnorm", dtype, s.rows, s.width, s.shift));
+               std::string("in two steps: ") + name_of(v.name, dtype, s.rows, s.width, s.shift));
+        if (!layer)
+            fused.pop_back();
         return fused;
     };
-    check(name_of("add_rmsnorm_forward", dtype, s.rows, s.width, s.shift), op, {y, sum, rstd}, b.values[0],
-          s.num_seeds);
+    std::vector<field> want = {y, sum, rstd};
+    if (layer)
+        want.push_back(mean);
+    check(name_of(v.name, dtype, s.rows, s.width, s.shift), op, want, b.values[0], s.num_seeds);
 }
 
-void norm_backward(enum dtype dtype, size s) {
+void norm_backward(enum dtype dtype, size s, const variant &v) {
     field x = random_field(dtype, s.rows * s.width, 1), dy = random_field(dtype, s.rows * s.width, 2),
           w = random_field(dtype, s.width, 3), dx = random_field(dtype, s.rows * s.width, 4),
-          dw = random_field(DTYPE_F32, s.width, 5), rstd = {DTYPE_F32, std::vector<double>((size_t)s.rows)};
+          dw = random_field(DTYPE_F32, s.width, 5), rstd = {DTYPE_F32, std::vector<double>((size_t)s.rows)},
+          means = rstd;
     field want_dx = dx, want_dw = dw;
     size_t width = (size_t)s.width;
     for (size_t i = 0; i < (size_t)s.rows; i++) {
-        double r = rstd.values[i] = round_to(DTYPE_F32, norm_of(x, i, width)), mean = 0;
-        for (size_t c = i * width; c < (i + 1) * width; c++)
-            mean += dy.values[c] * w.values[c - i * width] * x.values[c] * r / (double)width;
+        row_numbers row = norm_of(x, i, width, v);
+        double r = rstd.values[i] = round_to(DTYPE_F32, row.rstd),
+               m = means.values[i] = round_to(DTYPE_F32, row.mean);
+        double mean_g = 0, mean_gn = 0;
         for (size_t c = i * width; c < (i + 1) * width; c++) {
-            want_dx.values[c] += r * (dy.values[c] * w.values[c - i * width] - x.values[c] * r * mean);
-            want_dw.values[c - i * width] += dy.values[c] * x.values[c] * r;
+            double g = dy.values[c] * (w.values[c - i * width] + (double)v.offset);
+            mean_g += v.kind == NORM_LAYER ? g / (double)width : 0;
+            mean_gn += g * (x.values[c] - m) * r / (double)width;
+        }
+        for (size_t c = i * width; c < (i + 1) * width; c++) {
+            double g = dy.values[c] * (w.values[c - i * width] + (double)v.offset), n = (x.values[c] - m) * r;
+            want_dx.values[c] += r * (g - mean_g - n * mean_gn);
+            want_dw.values[c - i * width] += dy.values[c] * n;
         }
     }
     run op = [&](struct device *dev) -> std::vector<field> {
         std::vector<int64_t> matrix = {s.rows, s.width};
         placed px(dev, x, matrix, s.shift), pdy(dev, dy, matrix, s.shift), pw(dev, w, {s.width}, s.shift);
         placed pdx(dev, dx, matrix, s.shift), pdw(dev, dw, {s.width}, s.shift),
-            pr(dev, rstd, {s.rows}, s.shift);
-        op_rmsnorm_backward(dev, pdx.t, pdw.t, pdy.t, px.t, pw.t, pr.t);
+            pr(dev, rstd, {s.rows}, s.shift), pm(dev, means, {s.rows}, s.shift);
+        const struct norm norm = {v.kind, (float)EPS, v.offset, pw.t, {}};
+        op_norm_backward(dev, pdx.t, pdw.t, pdy.t, px.t, {pr.t, pm.t}, &norm);
         return {pdx.read(), pdw.read()};
     };
-    check(name_of("rmsnorm_backward", dtype, s.rows, s.width, s.shift), op, {want_dx, want_dw}, dy.values[0],
-          s.num_seeds);
+    check(std::string("gradient: ") + name_of(v.name, dtype, s.rows, s.width, s.shift), op,
+          {want_dx, want_dw}, dy.values[0], s.num_seeds);
 }
 
 void test_norms() {
@@ -78,14 +114,17 @@ void test_norms() {
                           {4, 37, 0, 9},    {6, 64, 1, 9},    {2, 4096, 0, 5},   {280, 136, 0, 9},
                           {300, 37, 0, 3},  {3400, 64, 0, 2}, {1600, 520, 0, 2}, {2, 6400, 0, 3},
                           {2, 16384, 0, 3}, {2, 20000, 0, 2}, {1, 33000, 0, 2}};
-    for (enum dtype dtype : TYPES)
-        for (size s : sizes) {
-            if (s.rows > 1000 && dtype != DTYPE_BF16)
-                continue;
-            if (s.rows < 1000)
-                norm_forward(dtype, s);
-            norm_backward(dtype, s);
-        }
+    for (const variant &v : VARIANTS)
+        for (enum dtype dtype : TYPES)
+            for (size s : sizes) {
+                if (s.rows > 1000 && dtype != DTYPE_BF16)
+                    continue;
+                if (v.kind == NORM_LAYER && s.width == 1) /* a row that is its own mean depends on nothing */
+                    continue;
+                if (s.rows < 1000)
+                    norm_forward(dtype, s, v);
+                norm_backward(dtype, s, v);
+            }
 }
 
 /* ---- Embedding ---- */

@@ -22,8 +22,9 @@ static struct head_weights head_weights(const struct model *model) {
 static struct head_weights head_open(struct model *model, struct transport *link) {
     params_acquire(model->params, link, params_head_unit(model->params));
     struct head_weights w = head_weights(model);
-    struct norm_target norm = {model_rows(model, model->flight.final), model_rows(model, model->flight.rstd),
-                               w.norm.value};
+    struct norm_target norm = {.y = model_rows(model, model->flight.final),
+                               .stats.rstd = model_rows(model, model->flight.rstd),
+                               .norm = layer_norm(model, w.norm.value)};
     layer_enter(model, &norm, model->setup.config->num_layers);
     return w;
 }
@@ -83,9 +84,10 @@ void head_train(struct model *model, struct transport *link, float grad_scale) {
 
     struct tensor dx = model_rows(model, model->dx);
     device_zero(model->dev, dx);
-    op_rmsnorm_backward(model->dev, dx, w.norm.grad, model_rows(model, model->dnorm),
-                        model_rows(model, model->flight.inputs[num_layers]), w.norm.value,
-                        model_rows(model, model->flight.rstd));
+    struct norm norm = layer_norm(model, w.norm.value);
+    struct norm_stats stats = {.rstd = model_rows(model, model->flight.rstd)};
+    op_norm_backward(model->dev, dx, w.norm.grad, model_rows(model, model->dnorm),
+                     model_rows(model, model->flight.inputs[num_layers]), stats, &norm);
     if (unit != 0) /* a tied head's gradient waits for the embedding's */
         params_grad_end(params, link, unit);
 }

@@ -67,8 +67,9 @@ static void norm_kind(struct model *model, const struct layer_acts *acts, const 
     int head_dim = model->setup.config->head_dim;
     struct column_args columns = {.first = kind->first * head_dim, .scale = 1, .write = OP_OVERWRITE};
     op_take_columns(model->dev, kind->raw, heads_matrix(acts->qkv), &columns);
-    op_rmsnorm_forward(model->dev, rows_of(kind, acts->attended, head_dim), flat(kind->rstd),
-                       rows_of(kind, kind->raw, head_dim), kind->norm->value, model->setup.config->norm_eps);
+    struct norm norm = layer_norm(model, kind->norm->value);
+    op_norm_forward(model->dev, rows_of(kind, acts->attended, head_dim),
+                    (struct norm_stats){.rstd = flat(kind->rstd)}, rows_of(kind, kind->raw, head_dim), &norm);
     op_put_columns(model->dev, heads_matrix(acts->qkv), columns_of(kind, acts->attended, head_dim), &columns);
 }
 
@@ -123,8 +124,9 @@ static void unnorm_kind(struct model *model, const struct layer_acts *acts, cons
     struct column_args columns = {.first = kind->first * head_dim, .scale = 1, .write = OP_OVERWRITE};
     op_take_columns(model->dev, columns_of(kind, after, head_dim), dqkv, &columns);
     device_zero(model->dev, before);
-    op_rmsnorm_backward(model->dev, before, kind->norm->grad, after, rows_of(kind, kind->raw, head_dim),
-                        kind->norm->value, flat(kind->rstd));
+    struct norm norm = layer_norm(model, kind->norm->value);
+    op_norm_backward(model->dev, before, kind->norm->grad, after, rows_of(kind, kind->raw, head_dim),
+                     (struct norm_stats){.rstd = flat(kind->rstd)}, &norm);
     op_put_columns(model->dev, dqkv, columns_of(kind, before, head_dim), &columns);
 }
 

@@ -35,6 +35,15 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
     return w;
 }
 
+struct norm layer_norm(const struct model *model, struct tensor w) {
+    return (struct norm){.kind = NORM_RMS, .eps = model->setup.config->norm_eps, .w = w};
+}
+
+/* stats - of a norm that keeps this much. */
+static struct norm_stats stats(struct tensor rstd) {
+    return (struct norm_stats){.rstd = rstd};
+}
+
 /* One layer of one micro-batch at work. */
 struct work {
     const struct layer_plan *plan;
@@ -43,7 +52,6 @@ struct work {
     struct tensor x;                    /* what enters it */
     struct tensor attention_in, ffn_in; /* what its branches read: a norm, or the residual stream itself */
     struct tensor branch;               /* model->branch */
-    float eps;
 };
 
 static struct work work_on(const struct model *model, const struct layer_weights *w, int layer) {
@@ -51,8 +59,7 @@ static struct work work_on(const struct model *model, const struct layer_weights
                         .w = w,
                         .a = flight_acts(&model->flight, layer),
                         .x = model_rows(model, model->flight.inputs[layer]),
-                        .branch = model_rows(model, model->branch),
-                        .eps = model->setup.config->norm_eps};
+                        .branch = model_rows(model, model->branch)};
     work.attention_in = has_norm_before(work.plan) ? work.a.norm1 : work.x;
     work.ffn_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
     return work;
@@ -67,19 +74,19 @@ static void attend(struct model *model, struct work *l, int layer) {
 /* attention_branch - what attention adds to the residual stream, into branch. */
 static void attention_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
+    struct norm norm = layer_norm(model, l->w->post_norm1.value);
     linear_forward(model->dev, after ? l->a.attention_out : l->branch, heads_matrix(l->a.attended),
                    &l->w->output);
     if (after)
-        op_rmsnorm_forward(model->dev, l->branch, l->a.attention_rstd, l->a.attention_out,
-                           l->w->post_norm1.value, l->eps);
+        op_norm_forward(model->dev, l->branch, stats(l->a.attention_rstd), l->a.attention_out, &norm);
 }
 
 /* middle - x + the attention's branch, and its norm. */
 static void middle(struct model *model, struct work *l) {
+    struct norm norm = layer_norm(model, l->w->norm2.value);
     attention_branch(model, l);
     if (has_norm_before(l->plan))
-        op_add_rmsnorm_forward(model->dev, l->a.norm2, l->a.middle, l->a.rstd2, l->x, l->branch,
-                               l->w->norm2.value, l->eps);
+        op_add_norm_forward(model->dev, l->a.norm2, l->a.middle, stats(l->a.rstd2), l->x, l->branch, &norm);
     else
         op_add(model->dev, l->a.middle, l->x, l->branch);
 }
@@ -92,31 +99,30 @@ static void ffn_hidden(struct model *model, struct work *l) {
 /* ffn_branch - what the feed-forward block adds to the residual stream, into branch. */
 static void ffn_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
+    struct norm norm = layer_norm(model, l->w->post_norm2.value);
     linear_forward(model->dev, after ? l->a.ffn_out : l->branch, l->a.hidden, &l->w->down);
     if (after)
-        op_rmsnorm_forward(model->dev, l->branch, l->a.ffn_rstd, l->a.ffn_out, l->w->post_norm2.value,
-                           l->eps);
+        op_norm_forward(model->dev, l->branch, stats(l->a.ffn_rstd), l->a.ffn_out, &norm);
 }
 
 void layer_enter(struct model *model, const struct norm_target *norm, int layer) {
     struct tensor x = model_rows(model, model->flight.inputs[layer]),
                   branch = model_rows(model, model->branch);
-    float eps = model->setup.config->norm_eps;
     if (layer == 0) {
         if (norm)
-            op_rmsnorm_forward(model->dev, norm->y, norm->rstd, x, norm->weight, eps);
+            op_norm_forward(model->dev, norm->y, norm->stats, x, &norm->norm);
         return;
     }
     struct tensor before = flight_acts(&model->flight, layer - 1).middle;
     if (norm)
-        op_add_rmsnorm_forward(model->dev, norm->y, x, norm->rstd, before, branch, norm->weight, eps);
+        op_add_norm_forward(model->dev, norm->y, x, norm->stats, before, branch, &norm->norm);
     else
         op_add(model->dev, x, before, branch);
 }
 
 /* enter - into the layer at work. */
 static void enter(struct model *model, struct work *l, int layer) {
-    struct norm_target norm = {l->a.norm1, l->a.rstd1, l->w->norm1.value};
+    struct norm_target norm = {l->a.norm1, stats(l->a.rstd1), layer_norm(model, l->w->norm1.value)};
     layer_enter(model, has_norm_before(l->plan) ? &norm : NULL, layer);
 }
 
@@ -145,15 +151,16 @@ void layer_decode(struct model *model, const struct layer_weights *w, int layer,
 static void restore(struct model *model, struct work *l, int layer) {
     enum recompute recompute = model->setup.recompute;
     bool normed = has_norm_before(l->plan);
+    struct norm norm1 = layer_norm(model, l->w->norm1.value), norm2 = layer_norm(model, l->w->norm2.value);
     if (recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER) {
         if (normed)
-            op_rmsnorm_forward(model->dev, l->a.norm1, l->a.rstd1, l->x, l->w->norm1.value, l->eps);
+            op_norm_forward(model->dev, l->a.norm1, stats(l->a.rstd1), l->x, &norm1);
         attend(model, l, layer);
     }
     if (recompute == RECOMPUTE_LAYER)
         middle(model, l);
     else if (recompute == RECOMPUTE_FFN && normed)
-        op_rmsnorm_forward(model->dev, l->a.norm2, l->a.rstd2, l->a.middle, l->w->norm2.value, l->eps);
+        op_norm_forward(model->dev, l->a.norm2, stats(l->a.rstd2), l->a.middle, &norm2);
     if (recompute == RECOMPUTE_FFN || recompute == RECOMPUTE_LAYER) {
         ffn_hidden(model, l);
         if (has_norm_after(l->plan))
@@ -166,8 +173,9 @@ static void restore(struct model *model, struct work *l, int layer) {
 static struct tensor after_backward(struct model *model, const struct weight *w, struct tensor out,
                                     struct tensor rstd) {
     struct tensor dx = model_rows(model, model->dx), dbranch = model_rows(model, model->dbranch);
+    struct norm norm = layer_norm(model, w->value);
     device_zero(model->dev, dbranch);
-    op_rmsnorm_backward(model->dev, dbranch, w->grad, dx, out, w->value, rstd);
+    op_norm_backward(model->dev, dbranch, w->grad, dx, out, stats(rstd), &norm);
     return dbranch;
 }
 
@@ -176,8 +184,9 @@ static struct tensor after_backward(struct model *model, const struct weight *w,
 static void before_backward(struct model *model, const struct layer_plan *plan, const struct weight *w,
                             struct tensor x, struct tensor rstd) {
     struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
+    struct norm norm = layer_norm(model, w->value);
     if (has_norm_before(plan))
-        op_rmsnorm_backward(model->dev, dx, w->grad, dnorm, x, w->value, rstd);
+        op_norm_backward(model->dev, dx, w->grad, dnorm, x, stats(rstd), &norm);
     else
         op_add(model->dev, dx, dx, dnorm);
 }

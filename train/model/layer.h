@@ -14,6 +14,9 @@ struct layer_weights {
     struct linear qkv, output, gate_up, down;
 };
 
+/* layer_norm - a weight as the norm that an operation takes. */
+struct norm layer_norm(const struct model *model, struct tensor w);
+
 /* layer_weights - of a layer whose unit params_acquire has made ready. */
 struct layer_weights layer_weights(const struct model *model, int layer);
 
@@ -21,8 +24,9 @@ struct layer_weights layer_weights(const struct model *model, int layer);
  * It is the sum of the previous layer's middle and of its last branch, whose add was left to this pass over memory; the
  * first layer reads the embedding. */
 struct norm_target {
-    struct tensor y, rstd; /* [N, C], [N] */
-    struct tensor weight;  /* [C] */
+    struct tensor y; /* [N, C] */
+    struct norm_stats stats;
+    struct norm norm;
 };
 void layer_enter(struct model *model, const struct norm_target *norm, int layer);
 
