@@ -5,14 +5,16 @@
 
 #include "checkpoints/family/family_internal.h"
 
-enum { PATCHWORK_LAYERS = 4 };
+enum { PATCHWORK_LAYERS = 5 };
 
 /* clang-format off */
 static const struct param_spec patchwork_params[] = {
     {ROLE_EMBEDDING, PLACE_INPUT, "embedding", "embedding", DIM_VOCAB, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_FINAL_NORM, PLACE_OUTPUT, "final_norm", "final_norm", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_FINAL_NORM_BIAS, PLACE_OUTPUT, "final_norm_bias", "final_norm_bias", DIM_WIDTH, DIM_NONE, INIT_ZERO, 0},
     {ROLE_HEAD, PLACE_OUTPUT, "head", "head", DIM_VOCAB, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS | PARAM_UNTIED},
     {ROLE_ATTENTION_NORM, PLACE_LAYER, "norm1", "norm1", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_ATTENTION_NORM_BIAS, PLACE_LAYER, "norm1_bias", "norm1_bias", DIM_WIDTH, DIM_NONE, INIT_ZERO, 0},
     {ROLE_QUERY, PLACE_LAYER, "q", "q", DIM_QUERY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_KEY, PLACE_LAYER, "k", "k", DIM_KEY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_VALUE, PLACE_LAYER, "v", "v", DIM_KEY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
@@ -20,11 +22,14 @@ static const struct param_spec patchwork_params[] = {
     {ROLE_KEY_NORM, PLACE_LAYER, "k_norm", "k_norm", DIM_HEAD, DIM_NONE, INIT_ONE, 0},
     {ROLE_OUTPUT, PLACE_LAYER, "o", "o", DIM_WIDTH, DIM_QUERY, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_ATTENTION_POST_NORM, PLACE_LAYER, "post_norm1", "post_norm1", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_ATTENTION_POST_NORM_BIAS, PLACE_LAYER, "post_norm1_bias", "post_norm1_bias", DIM_WIDTH, DIM_NONE, INIT_ZERO, 0},
     {ROLE_FFN_NORM, PLACE_LAYER, "norm2", "norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_FFN_NORM_BIAS, PLACE_LAYER, "norm2_bias", "norm2_bias", DIM_WIDTH, DIM_NONE, INIT_ZERO, 0},
     {ROLE_GATE, PLACE_LAYER, "gate", "gate", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_UP, PLACE_LAYER, "up", "up", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_DOWN, PLACE_LAYER, "down", "down", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_FFN_POST_NORM, PLACE_LAYER, "post_norm2", "post_norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
+    {ROLE_FFN_POST_NORM_BIAS, PLACE_LAYER, "post_norm2_bias", "post_norm2_bias", DIM_WIDTH, DIM_NONE, INIT_ZERO, 0},
 };
 /* clang-format on */
 
@@ -32,24 +37,33 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
     (void)config;
     if (layer == 0) {
         plan->place = NORM_SANDWICH;
+        plan->norm = (struct norm_plan){NORM_RMS, 0, false};
         plan->qk_norm = true;
         plan->window = 5;
         plan->gate = GATE_GELU_TANH;
         plan->softcap = 2.0f;
         plan->scale = 0.6f;
-    } else if (layer == 1) { /* no rotation, no norm before the branches */
+    } else if (layer == 1) { /* no rotation, no norm before the branches, no gate */
         plan->place = NORM_POST;
         plan->rope_theta = 0;
-    } else if (layer == 2) { /* Llama's norms, rotations of its own */
+        plan->ffn = FFN_PLAIN;
+        plan->act = ACT_RELU2;
+    } else if (layer == 2) { /* Llama's places of norms, rotations of its own */
+        plan->norm = (struct norm_plan){NORM_RMS_ONCE, 1, false};
+        plan->rotary_dim = 4;
         plan->rope_theta = 50;
         plan->rope_scaled = false;
         plan->window = 3;
         plan->softcap = 1.5f;
-    } else {
+    } else if (layer == 3) {
         plan->place = NORM_POST;
+        plan->norm.bias = false;
         plan->qk_norm = true;
         plan->window = 5;
         plan->gate = GATE_GELU_TANH;
+    } else { /* the family's norm before the branches, no gate */
+        plan->ffn = FFN_PLAIN;
+        plan->act = ACT_RELU2;
     }
 }
 
@@ -59,6 +73,7 @@ static const struct family family_patchwork = {.model_type = "patchwork",
                                                .params = patchwork_params,
                                                .num_params =
                                                    sizeof patchwork_params / sizeof patchwork_params[0],
+                                               .norm = {NORM_LAYER, 1, true},
                                                .change_plan = patchwork_plan};
 const struct family *const family_list[] = {&family_patchwork};
 const int num_families = 1;

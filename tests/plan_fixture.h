@@ -41,6 +41,16 @@ static inline void plan_batch(struct plan_fixture *f) {
                               .weights = f->target_weights};
 }
 
+/* plan_middle - what the values of a vector lie about: norms multiply by about one, biases add about nothing. */
+static inline double plan_middle(const struct plan_fixture *f, struct param param,
+                                 const struct param_spec *spec) {
+    struct norm_plan norm = spec->place == PLACE_LAYER ? family_layer_plan(&f->config, param.layer).norm
+                                                       : family_final_norm(&f->config);
+    if (spec->init == INIT_ZERO)
+        return 0;
+    return param.role == ROLE_QUERY_NORM || param.role == ROLE_KEY_NORM ? 1 : 1 - (double)norm.offset;
+}
+
 /* plan_weight - random values of one parameter, in the model and in the reference. */
 static inline void plan_weight(struct plan_fixture *f, struct param param) {
     const struct param_spec *spec = param_spec(&f->config, param.role);
@@ -54,7 +64,7 @@ static inline void plan_weight(struct plan_fixture *f, struct param param) {
     for (int64_t i = 0; i < count; i++) {
         double noise =
             rng_normal(9, rng_stream(RNG_TEST, (uint64_t)(10 + param_slot(&f->config, param))), (uint64_t)i);
-        values[i] = (float)(value.ndim == 1 ? 1 + 0.3 * noise : 0.25 * noise);
+        values[i] = (float)(value.ndim == 1 ? plan_middle(f, param, spec) + 0.3 * noise : 0.25 * noise);
         exact[i] = (double)values[i];
     }
     device_upload(&f->dev, value, values);
@@ -93,6 +103,7 @@ static inline void plan_open(struct plan_fixture *f, bool tied, enum recompute r
                                       .target_weights = f->target_weights};
     for (int layer = 0; layer < f->config.num_layers; layer++)
         f->reference.plans[layer] = family_layer_plan(&f->config, layer);
+    f->reference.final_norm = family_final_norm(&f->config);
     struct param at = PARAM_START;
     while (family_next_param(&f->config, &at))
         plan_weight(f, at);

@@ -13,6 +13,7 @@ enum { REFERENCE_LAYERS = 8 };
 struct reference {
     struct model_config config;
     struct layer_plan plans[REFERENCE_LAYERS];
+    struct norm_plan final_norm;
     double *weights[ROLE_COUNT][REFERENCE_LAYERS]; /* as they lie in the model; NULL: absent */
     int64_t num_tokens;
     const int32_t *tokens, *targets, *row_start, *positions;
@@ -31,14 +32,28 @@ static inline double *reference_product(const double *x, const double *w, int64_
     return y;
 }
 
-/* reference_norm - rows of x to unit mean square, times w, in place. */
-static inline void reference_norm(double *x, const double *w, int64_t rows, int64_t width, double eps) {
+/* A norm over rows of a width. */
+struct reference_norm {
+    struct norm_plan plan;
+    const double *w, *bias;
+    int64_t width;
+    double eps;
+};
+
+/* reference_normalise - rows of x, of LayerNorm less their mean, to unit mean square; times the weight, plus the bias; in
+ * place. */
+static inline void reference_normalise(double *x, const struct reference_norm *norm, int64_t rows) {
+    int64_t width = norm->width;
     for (int64_t i = 0; i < rows; i++) {
-        double sum = 0;
+        double mean = 0, sum = 0;
+        for (int64_t c = 0; c < width && norm->plan.kind == NORM_LAYER; c++)
+            mean += x[i * width + c] / (double)width;
         for (int64_t c = 0; c < width; c++)
-            sum += x[i * width + c] * x[i * width + c];
+            sum += pow(x[i * width + c] - mean, 2);
         for (int64_t c = 0; c < width; c++)
-            x[i * width + c] *= w[c] / sqrt(sum / (double)width + eps);
+            x[i * width + c] = (x[i * width + c] - mean) / sqrt(sum / (double)width + norm->eps) *
+                                   (norm->w[c] + (double)norm->plan.offset) +
+                               (norm->plan.bias ? norm->bias[c] : 0);
     }
 }
 
@@ -48,16 +63,15 @@ static inline double *reference_copy(const double *x, int64_t count) {
     return copy;
 }
 
-/* reference_rotate - heads [N, heads, D] by the plan's rotation: pairs (i, i + D/2). */
+/* reference_rotate - heads [N, heads, D] by the plan's rotation: pairs (i, i + R/2). */
 static inline void reference_rotate(const struct reference *r, const struct layer_plan *plan, double *x,
                                     int64_t heads) {
-    int64_t dim = r->config.head_dim, half = dim / 2;
+    int64_t dim = r->config.head_dim, half = plan->rotary_dim / 2;
     double stretch = plan->rope_scaled && r->config.rope_kind == ROPE_LINEAR ? r->config.rope_factor : 1;
     for (int64_t i = 0; i < r->num_tokens && plan->rope_theta > 0; i++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t p = 0; p < half; p++) {
-                double angle =
-                    r->positions[i] * pow(plan->rope_theta, -2.0 * (double)p / (double)dim) / stretch;
+                double angle = r->positions[i] * pow(plan->rope_theta, -(double)p / (double)half) / stretch;
                 double *head = x + (i * heads + h) * dim, a = head[p], b = head[p + half];
                 head[p] = a * cos(angle) - b * sin(angle);
                 head[p + half] = b * cos(angle) + a * sin(angle);
@@ -96,8 +110,11 @@ static inline double *reference_attention(const struct reference *r, int layer, 
     double *v = reference_product(h, r->weights[ROLE_VALUE][layer], n, r->config.width, kv * dim);
     double *out = xcalloc((size_t)(n * heads * dim), sizeof *out);
     if (plan->qk_norm) {
-        reference_norm(q, r->weights[ROLE_QUERY_NORM][layer], n * heads, dim, (double)r->config.norm_eps);
-        reference_norm(k, r->weights[ROLE_KEY_NORM][layer], n * kv, dim, (double)r->config.norm_eps);
+        struct reference_norm norm = {
+            .w = r->weights[ROLE_QUERY_NORM][layer], .width = dim, .eps = (double)r->config.norm_eps};
+        reference_normalise(q, &norm, n * heads);
+        norm.w = r->weights[ROLE_KEY_NORM][layer];
+        reference_normalise(k, &norm, n * kv);
     }
     reference_rotate(r, plan, q, heads);
     reference_rotate(r, plan, k, kv);
@@ -121,10 +138,11 @@ static inline double reference_gate(enum gate gate, double g) {
 /* reference_ffn - of h [N, C]; malloc'ed. */
 static inline double *reference_ffn(const struct reference *r, int layer, const double *h) {
     int64_t n = r->num_tokens, width = r->config.width, ffn = r->config.ffn_width;
-    double *gate = reference_product(h, r->weights[ROLE_GATE][layer], n, width, ffn);
+    bool gated = r->plans[layer].ffn == FFN_GATED;
+    double *gate = gated ? reference_product(h, r->weights[ROLE_GATE][layer], n, width, ffn) : NULL;
     double *up = reference_product(h, r->weights[ROLE_UP][layer], n, width, ffn);
     for (int64_t i = 0; i < n * ffn; i++)
-        up[i] *= reference_gate(r->plans[layer].gate, gate[i]);
+        up[i] = gated ? up[i] * reference_gate(r->plans[layer].gate, gate[i]) : pow(fmax(up[i], 0), 2);
     double *y = reference_product(up, r->weights[ROLE_DOWN][layer], n, ffn, width);
     free(gate), free(up);
     return y;
@@ -134,13 +152,19 @@ static inline double *reference_ffn(const struct reference *r, int layer, const 
 static inline void reference_branch(const struct reference *r, int layer, double *x, bool attention) {
     enum norm_place place = r->plans[layer].place;
     int64_t n = r->num_tokens, width = r->config.width;
-    double eps = (double)r->config.norm_eps, *h = reference_copy(x, n * width);
+    double *h = reference_copy(x, n * width);
+    struct reference_norm before = {
+        r->plans[layer].norm, r->weights[attention ? ROLE_ATTENTION_NORM : ROLE_FFN_NORM][layer],
+        r->weights[attention ? ROLE_ATTENTION_NORM_BIAS : ROLE_FFN_NORM_BIAS][layer], width,
+        (double)r->config.norm_eps};
+    struct reference_norm after = before;
+    after.w = r->weights[attention ? ROLE_ATTENTION_POST_NORM : ROLE_FFN_POST_NORM][layer];
+    after.bias = r->weights[attention ? ROLE_ATTENTION_POST_NORM_BIAS : ROLE_FFN_POST_NORM_BIAS][layer];
     if (place != NORM_POST)
-        reference_norm(h, r->weights[attention ? ROLE_ATTENTION_NORM : ROLE_FFN_NORM][layer], n, width, eps);
+        reference_normalise(h, &before, n);
     double *y = attention ? reference_attention(r, layer, h) : reference_ffn(r, layer, h);
     if (place != NORM_PRE)
-        reference_norm(y, r->weights[attention ? ROLE_ATTENTION_POST_NORM : ROLE_FFN_POST_NORM][layer], n,
-                       width, eps);
+        reference_normalise(y, &after, n);
     for (int64_t i = 0; i < n * width; i++)
         x[i] += y[i];
     free(h), free(y);
@@ -158,7 +182,9 @@ static inline double *reference_logits(const struct reference *r) {
         for (int64_t i = 0; i < n * width && r->layer_squares; i++)
             *r->layer_squares += x[i] * x[i];
     }
-    reference_norm(x, r->weights[ROLE_FINAL_NORM][0], n, width, (double)r->config.norm_eps);
+    struct reference_norm final = {r->final_norm, r->weights[ROLE_FINAL_NORM][0],
+                                   r->weights[ROLE_FINAL_NORM_BIAS][0], width, (double)r->config.norm_eps};
+    reference_normalise(x, &final, n);
     const double *head = r->weights[r->config.tied_head ? ROLE_EMBEDDING : ROLE_HEAD][0];
     double *logits = reference_product(x, head, n, width, r->config.vocab_size);
     free(x);

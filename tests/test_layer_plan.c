@@ -1,5 +1,6 @@
 /* test_layer_plan.c - a model whose layers differ in all that a plan can say (tests/patchwork.h): norms before, after and
- * around the branches, QK-norm, windows, two rotations and none, GELU, soft-caps; in one model, on the device that
+ * around the branches, of each kind, with an offset and a bias; QK-norm, windows, two rotations, one of a part of each head,
+ * and none; GELU and squared ReLU without a gate, soft-caps; in one model, on the device that
  * ATELIER_TEST_DEVICE names.  Logits against plain f64 loops, gradients against central differences of those.  Controls:
  * the same with one thing left out of one layer, and gradients that are one part in ten thousand off. */
 #include "tests/plan_fixture.h"
@@ -71,6 +72,21 @@ static bool left_out(struct layer_plan *plans, int number) {
     case 10:
         plans[0].scale = 0.5f;
         return true;
+    case 11:
+        plans[2].rotary_dim = 8;
+        return true;
+    case 12:
+        plans[2].norm.offset = 0;
+        return true;
+    case 13:
+        plans[1].norm.bias = false;
+        return true;
+    case 14:
+        plans[3].norm.kind = NORM_RMS_ONCE;
+        return true;
+    case 15:
+        plans[4].norm.kind = NORM_RMS_ONCE;
+        return true;
     default:
         return false;
     }
@@ -87,6 +103,11 @@ static void test_what_is_left_out_is_noticed(void **state) {
         if (!(error > 1e-3))
             fail_msg("change %d of the plan changes the logits by %.2e", number, error);
         memcpy(f.reference.plans, kept, sizeof kept);
+    }
+    for (int part = 0; part < 3; part++) { /* of the norm before the head */
+        f.reference.final_norm =
+            (struct norm_plan){part == 0 ? NORM_RMS_ONCE : NORM_LAYER, part == 1 ? 0 : 1, part != 2};
+        assert_true(logits_error(&f) > 1e-3);
     }
     plan_close(&f);
 }
@@ -187,17 +208,21 @@ static void test_parameters(void **state) {
     (void)state;
     struct model_config config = patchwork_config(false);
     struct param at = PARAM_START;
-    int num_in[PATCHWORK_LAYERS] = {0}, num_query_norms = 0;
+    int num_in[PATCHWORK_LAYERS] = {0}, num_query_norms = 0, num_final = 0;
     while (family_next_param(&config, &at))
         if (param_spec(&config, at.role)->place == PLACE_LAYER) {
             num_in[at.layer]++;
             num_query_norms += at.role == ROLE_QUERY_NORM;
+        } else {
+            num_final += at.role == ROLE_FINAL_NORM_BIAS;
         }
     assert_int_equal(num_in[0], 7 + 4 + 2); /* seven matrices, four norms, two of heads */
-    assert_int_equal(num_in[1], 7 + 2);
+    assert_int_equal(num_in[1], 6 + 2 * 2); /* no gate, two norms with their biases */
     assert_int_equal(num_in[2], 7 + 2);
     assert_int_equal(num_in[3], 7 + 2 + 2);
+    assert_int_equal(num_in[4], 6 + 2 * 2);
     assert_int_equal(num_query_norms, 2);
+    assert_int_equal(num_final, 1);
 }
 
 int main(void) {

@@ -1,9 +1,9 @@
 /* export.c - a model as one GGUF file of its architecture.
  *
- * Matrices take the type asked for, vectors stay f32.  The rows of queries and keys go into llama.cpp's
- * order, and llama3's stretched positions become the tensor rope_freqs.weight (gguf_model.c says why). The
- * file is read back and checked before it gets its name. Source: ggml-org/ggml docs/gguf.md for the keys;
- * llama.cpp for what its loader requires. */
+ * Matrices take the type asked for, vectors stay f32.  What a family's table says of GGUF is done to the values: the rows
+ * of queries and keys go into llama.cpp's order, norms that Hugging Face's files hold less one become whole; llama3's
+ * stretched positions become the tensor rope_freqs.weight (gguf_model.c says why).  The file is read back and checked
+ * before it gets its name.  Source: ggml-org/ggml docs/gguf.md for the keys; llama.cpp for what its loader requires. */
 #include "checkpoints/export/export.h"
 
 #include <math.h>
@@ -66,8 +66,8 @@ static void set_model(const struct job *job) {
     set_size(job, "attention.head_count_kv", config->num_kv_heads);
     set_size(job, "attention.key_length", config->head_dim);
     set_size(job, "attention.value_length", config->head_dim);
-    set_real(job, "attention.layer_norm_rms_epsilon", (double)config->norm_eps);
-    set_size(job, "rope.dimension_count", config->head_dim);
+    set_real(job, family_gguf_eps_key(config), (double)config->norm_eps);
+    set_size(job, "rope.dimension_count", model_rotary_dim(config));
     set_real(job, "rope.freq_base", config->rope_theta);
     if (config->rope_kind == ROPE_LINEAR) {
         gguf_set_text(job->writer, family_gguf_key(config, "rope.scaling.type", key), "linear");
@@ -152,7 +152,7 @@ static enum ggml_type type_in_file(enum export_type type, struct tensor shape) {
 
 static void add_tensors(struct job *job) {
     char name[PARAM_NAME_ROOM];
-    int64_t num_f16 = 0, half = job->config->head_dim / 2;
+    int64_t num_f16 = 0, half = model_rotary_dim(job->config) / 2;
     if (job->config->rope_kind == ROPE_LLAMA3)
         gguf_add_tensor(job->writer, "rope_freqs.weight", 1, &half, GGML_F32);
     for (int64_t i = 0; i < job->num_tensors; i++) {
@@ -178,7 +178,8 @@ static int write_tensor(const struct job *job, struct param param, struct err *e
     struct tensor shape = param_shape(job->config, param);
     int64_t width = shape.dims[shape.ndim - 1], num_rows = tensor_count(shape) / width;
     enum ggml_type type = type_in_file(job->type, shape);
-    bool permuted = param_spec(job->config, param.role)->traits & PARAM_PERMUTED;
+    unsigned traits = param_spec(job->config, param.role)->traits;
+    bool permuted = traits & PARAM_PERMUTED;
     int64_t unit = permuted ? job->config->head_dim : 1; /* rows that stay together */
     int64_t chunk = CHUNK_VALUES / width / unit * unit;
     chunk = chunk < unit ? unit : chunk > num_rows ? num_rows : chunk;
@@ -190,6 +191,8 @@ static int write_tensor(const struct job *job, struct param param, struct err *e
         status = weights_read_fit(
             job->weights, param, (struct weights_range){first * width, now * width, value_type_of_ggml(type)},
             rows, err);
+        for (int64_t i = 0; i < now * width && status == 0 && (traits & PARAM_PLUS_ONE); i++)
+            rows[i] += 1;
         if (status == 0 && permuted)
             permute_heads(job->config->head_dim, width, now, rows, ordered);
         if (status == 0)
@@ -201,7 +204,7 @@ static int write_tensor(const struct job *job, struct param param, struct err *e
 }
 
 static int write_tensors(const struct job *job, struct err *err) {
-    int half = job->config->head_dim / 2, status = 0;
+    int half = model_rotary_dim(job->config) / 2, status = 0;
     if (job->config->rope_kind == ROPE_LLAMA3) {
         float *divisors = xmalloc((size_t)half * sizeof *divisors);
         for (int i = 0; i < half; i++)
@@ -226,13 +229,19 @@ static int check_file(const char *path, const struct model_config *config, struc
     if (status == 0)
         status = gguf_model_check(file, &found, err);
     if (status == 0 && (model_num_parameters(&found) != model_num_parameters(config) ||
-                        found.rope_kind != config->rope_kind || found.head_dim != config->head_dim))
+                        found.rope_kind != config->rope_kind || found.head_dim != config->head_dim ||
+                        found.rotary_dim != config->rotary_dim))
         status = err_set(err, "'%s' does not describe the model that was written", path);
     gguf_close(file);
     return status;
 }
 
 static int write_file(struct job *job, const char *partial, struct err *err) {
+    if (job->config->tied_head && family_gguf_has_head(job->config))
+        return err_set(
+            err,
+            "llama.cpp has no '%s' whose head is the embedding (tie_word_embeddings): export it with --to hf",
+            job->config->model_type);
     export_set_general(job->writer, job->weights, job->path, job->type);
     set_model(job);
     if (set_tokenizer(job, err) != 0)

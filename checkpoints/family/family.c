@@ -52,6 +52,10 @@ const struct family *family_of(const struct model_config *config) {
     return family;
 }
 
+const char *family_eps_key(const struct family *family) {
+    return family->eps_key ? family->eps_key : "rms_norm_eps";
+}
+
 /* supported_list - "llama, mistral" into the caller's buffer. */
 static const char *supported_list(char *text, size_t room_bytes) {
     size_t used = 0;

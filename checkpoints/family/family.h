@@ -28,6 +28,11 @@ enum tensor_role {
     ROLE_KEY_NORM,
     ROLE_ATTENTION_POST_NORM, /* of what attention adds to the residual stream; NORM_POST and NORM_SANDWICH alone */
     ROLE_FFN_POST_NORM,
+    ROLE_FINAL_NORM_BIAS, /* of the norms above; where the plan's norm has one */
+    ROLE_ATTENTION_NORM_BIAS,
+    ROLE_FFN_NORM_BIAS,
+    ROLE_ATTENTION_POST_NORM_BIAS,
+    ROLE_FFN_POST_NORM_BIAS,
     ROLE_COUNT
 };
 
@@ -48,14 +53,16 @@ enum param_place { PLACE_INPUT, PLACE_LAYER, PLACE_OUTPUT };
 /* What a new model starts with. */
 enum param_init {
     INIT_NORMAL, /* mean 0, standard deviation initializer_range */
-    INIT_ONE
+    INIT_ONE,
+    INIT_ZERO
 };
 
 /* What else is true of a kind of parameter; a set. */
 enum param_trait {
     PARAM_DECAYS = 1,   /* weight decay applies */
     PARAM_PERMUTED = 2, /* GGUF holds its rows in llama.cpp's rotary order (gguf_model.c) */
-    PARAM_UNTIED = 4    /* absent where the head is the embedding */
+    PARAM_UNTIED = 4,   /* absent where the head is the embedding */
+    PARAM_PLUS_ONE = 8  /* GGUF holds its values + 1 */
 };
 
 /* One row of a family's table: all that is known of a kind of parameter, for every layer. */
@@ -98,6 +105,7 @@ struct model_config {
     int num_heads;         /* H */
     int num_kv_heads;      /* G */
     int head_dim;          /* D; may differ from C / H */
+    int rotary_dim;        /* R: the first elements of a head that are rotated; 0: all of it */
     float norm_eps;
     bool tied_head;          /* the head is the embedding */
     float initializer_range; /* standard deviation of a new model's matrices */
@@ -117,23 +125,38 @@ struct model_config {
     enum text_names text_names;    /* weights_open finds out which */
 };
 
-/* Where RMSNorm stands: before a branch, on what it adds to the residual stream, or both. */
+/* Where a norm stands: before a branch, on what it adds to the residual stream, or both. */
 enum norm_place { NORM_PRE, NORM_POST, NORM_SANDWICH };
+
+/* What a norm of the residual stream is. */
+struct norm_plan {
+    enum norm_kind kind;
+    float offset; /* added to its weight: 1 where files hold w - 1 */
+    bool bias;    /* it has a bias of its own; NORM_LAYER alone */
+};
+
+/* Two matrices multiply in a gated feed-forward, gate and up; in a plain one an activation stands between up and down. */
+enum ffn_kind { FFN_GATED, FFN_PLAIN };
 
 /* What one layer computes: all that the decoder knows of a family besides its parameters. */
 struct layer_plan {
     enum norm_place place;
+    struct norm_plan norm;
     bool qk_norm;      /* queries and keys are normalised head by head before they are rotated */
     double rope_theta; /* base of the rotary frequencies; 0: queries and keys are not rotated */
     bool rope_scaled;  /* stretched as the model's rope_kind says; false: plain */
+    int rotary_dim;    /* elements of a head that are rotated, the first ones */
     int64_t window;    /* keys that a row sees, itself included; 0: all of its document */
-    enum gate gate;    /* of the feed-forward block */
-    float scale;       /* multiplies q.k */
-    float softcap;     /* of the scores, see struct attention_args; 0: none */
+    enum ffn_kind ffn;
+    enum gate gate; /* of a gated feed-forward block */
+    enum act act;   /* of a plain one */
+    float scale;    /* multiplies q.k */
+    float softcap;  /* of the scores, see struct attention_args; 0: none */
 };
 
-/* family_layer_plan - of layer 0 to L - 1. */
+/* family_layer_plan - of layer 0 to L - 1.  family_final_norm - what stands between the last layer and the head. */
 struct layer_plan family_layer_plan(const struct model_config *config, int layer);
+struct norm_plan family_final_norm(const struct model_config *config);
 
 /* family_set_gguf - model_type and architecture of the family that GGUF files call `name` (length_bytes long).  Returns 0,
  * or -1 where no supported family is called so.  family_gguf_names - those that are, "llama, qwen3", into text. */
@@ -146,6 +169,13 @@ enum { FAMILY_KEY_ROOM = 80 };
 const char *family_gguf(const struct model_config *config);
 const char *family_gguf_key(const struct model_config *config, const char *key, char *text);
 
+/* family_gguf_eps_key - the key of norm_eps without the architecture.  family_gguf_rotates_part - whether
+ * rope.dimension_count may differ from the heads' width.  family_gguf_has_head - whether llama.cpp wants a matrix of the
+ * head that is not the embedding. */
+const char *family_gguf_eps_key(const struct model_config *config);
+bool family_gguf_rotates_part(const struct model_config *config);
+bool family_gguf_has_head(const struct model_config *config);
+
 /* model_config_parse - from the text of config.json; of a wrapper, from its text_config.  origin names it in messages.
  * Returns 0, or -1 with err set: malformed, a missing key, a size out of range, a model_type or feature not
  * supported (named: sliding_window, layer_types, attention_bias, quantization_config, rope type, activation). */
@@ -155,6 +185,11 @@ int model_config_parse(struct model_config *config, const char *text, size_t len
 /* model_config_set_family - model_type and architecture of a supported family.  Returns 0, or -1 with err set and nothing
  * changed. */
 int model_config_set_family(struct model_config *config, const char *model_type, struct err *err);
+
+/* model_config_rotate - rotary_dim for this part of the heads' width, as config.json has it (partial_rotary_factor); 0: the
+ * part that the family's class rotates by itself.  model_rotary_dim - R, which is D where rotary_dim is 0. */
+void model_config_rotate(struct model_config *config, double part);
+int model_rotary_dim(const struct model_config *config);
 
 /* model_config_check - the sizes agree with each other and fit in memory arithmetic (also for configurations
  * from GGUF and from the architecture block).  Returns 0, or -1 with err set. */
@@ -198,9 +233,9 @@ int64_t param_num_slots(const struct model_config *config);
 /* model_num_parameters - scalars of the whole model. */
 int64_t model_num_parameters(const struct model_config *config);
 
-/* model_rope_tables - cos and sin [positions, D/2], scaled as rope_kind says; frequencies and angles are
+/* model_rope_tables - cos and sin [positions, R/2], scaled as rope_kind says; frequencies and angles are
  * rounded to f32 where the reference programs round them (family_rope.c says why). */
 void model_rope_tables(const struct model_config *config, int64_t positions, float *cos, float *sin);
 
-/* model_rope_divisor - what llama3 scaling divides frequency i of D/2 by (1 when plain). */
+/* model_rope_divisor - what llama3 scaling divides frequency i of R/2 by (1 when plain). */
 double model_rope_divisor(const struct model_config *config, int i);

@@ -76,8 +76,11 @@ static int check_relations(const struct model_config *config, struct err *err) {
     if (config->head_dim % 2 != 0)
         return err_set(err, "head_dim is %d, expected an even number (rotary positions turn pairs)",
                        config->head_dim);
+    if (config->rotary_dim < 0 || config->rotary_dim > config->head_dim || config->rotary_dim % 2 != 0)
+        return err_set(err, "%d of the %d elements of a head would be rotated, expected an even number",
+                       config->rotary_dim, config->head_dim);
     if (!(config->norm_eps > 0) || !(config->norm_eps < 1))
-        return err_set(err, "rms_norm_eps is %g, expected a number between 0 and 1",
+        return err_set(err, "%s is %g, expected a number between 0 and 1", family_eps_key(family_of(config)),
                        (double)config->norm_eps);
     if (!(config->initializer_range > 0) || !(config->initializer_range < 10))
         return err_set(err, "initializer_range is %g, expected a number between 0 and 10",

@@ -32,3 +32,16 @@ const char *family_gguf_key(const struct model_config *config, const char *key, 
     snprintf(text, FAMILY_KEY_ROOM, "%s.%s", family_gguf(config), key);
     return text;
 }
+
+const char *family_gguf_eps_key(const struct model_config *config) {
+    return family_of(config)->norm.kind == NORM_LAYER ? "attention.layer_norm_epsilon"
+                                                      : "attention.layer_norm_rms_epsilon";
+}
+
+bool family_gguf_rotates_part(const struct model_config *config) {
+    return family_of(config)->default_rotary_part > 0;
+}
+
+bool family_gguf_has_head(const struct model_config *config) {
+    return family_of(config)->gguf_has_head;
+}

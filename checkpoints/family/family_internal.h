@@ -12,13 +12,22 @@ struct family {
     const struct param_spec *params; /* [num_params]; NULL: the family is known but not supported */
     int num_params;
 
+    struct norm_plan norm; /* of all its norms; zeros: Llama's */
+
     /* change_plan - what a layer does otherwise than Llama's, whose plan it is handed; NULL: nothing. */
     void (*change_plan)(const struct model_config *config, int layer, struct layer_plan *plan);
 
+    const char *eps_key;    /* of norm_eps in config.json; NULL: rms_norm_eps */
+    const char *activation; /* hidden_act, the only one; NULL: silu, also called swish */
+    bool gguf_has_head;     /* llama.cpp wants output.weight, which a tied model does not have */
+
     /* What the class takes where config.json lacks the key. */
-    int64_t default_window; /* sliding_window; 0: no window */
-    int default_head_dim;   /* head_dim; 0: width / heads */
-    int default_kv_heads;   /* num_key_value_heads; 0: as many as heads */
+    int64_t default_window;     /* sliding_window; 0: no window */
+    int default_head_dim;       /* head_dim; 0: width / heads */
+    int default_kv_heads;       /* num_key_value_heads; 0: as many as heads */
+    double default_eps;         /* 0: 1e-6 */
+    double default_deviation;   /* initializer_range; 0: 0.02 */
+    double default_rotary_part; /* partial_rotary_factor; 0: no such key, whole heads turn */
 
     bool window_has_switch; /* sliding_window counts only where use_sliding_window is true */
     const char *reason;     /* what it has that atelier lacks, where not supported */
@@ -33,6 +42,9 @@ extern const int num_families;
 
 /* family_of - the family of a checked configuration. */
 const struct family *family_of(const struct model_config *config);
+
+/* family_eps_key - what config.json calls norm_eps. */
+const char *family_eps_key(const struct family *family);
 
 /* family_find - by model_type; NULL: never heard of. */
 const struct family *family_find(const char *model_type);

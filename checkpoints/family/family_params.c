@@ -23,8 +23,8 @@ const struct param_spec *param_spec(const struct model_config *config, enum tens
     return row < family->num_params && has(config, &family->params[row]) ? &family->params[row] : NULL;
 }
 
-/* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them; all else is in every
- * layer. */
+/* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are their biases
+ * and the gate; all else is in every layer. */
 static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
     if (spec->place != PLACE_LAYER)
         return layer == 0;
@@ -38,9 +38,17 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     case ROLE_ATTENTION_NORM:
     case ROLE_FFN_NORM:
         return plan.place != NORM_POST;
+    case ROLE_ATTENTION_NORM_BIAS:
+    case ROLE_FFN_NORM_BIAS:
+        return plan.place != NORM_POST && plan.norm.bias;
     case ROLE_ATTENTION_POST_NORM:
     case ROLE_FFN_POST_NORM:
         return plan.place != NORM_PRE;
+    case ROLE_ATTENTION_POST_NORM_BIAS:
+    case ROLE_FFN_POST_NORM_BIAS:
+        return plan.place != NORM_PRE && plan.norm.bias;
+    case ROLE_GATE:
+        return plan.ffn == FFN_GATED;
     default:
         return true;
     }

@@ -43,6 +43,10 @@ static int parse_heads(struct model_config *config, const struct family *family,
     return read_count(root, "head_dim", head_dim, &config->head_dim, err);
 }
 
+static double or_else(double value, double otherwise) {
+    return value > 0 ? value : otherwise;
+}
+
 /* parse_sizes - what has no sensible default must be given; the defaults are those of the family's class. */
 static int parse_sizes(struct model_config *config, const struct family *family, const json_t *root,
                        struct err *err) {
@@ -53,8 +57,10 @@ static int parse_sizes(struct model_config *config, const struct family *family,
         json_get_int(root, "max_position_embeddings", &config->max_positions, err) != 0 ||
         read_count(root, "num_hidden_layers", 0, &config->num_layers, err) != 0 ||
         parse_heads(config, family, root, err) != 0 ||
-        json_get_double_or(root, "rms_norm_eps", 1e-6, &eps, err) != 0 ||
-        json_get_double_or(root, "initializer_range", 0.02, &deviation, err) != 0)
+        json_get_double_or(root, family_eps_key(family), or_else(family->default_eps, 1e-6), &eps, err) !=
+            0 ||
+        json_get_double_or(root, "initializer_range", or_else(family->default_deviation, 0.02), &deviation,
+                           err) != 0)
         return -1;
     config->norm_eps = (float)eps;
     config->initializer_range = (float)deviation;
@@ -80,19 +86,34 @@ static int refuse_settings(const json_t *object, bool typed, struct err *err) {
     return 0;
 }
 
+/* parse_rotary_part - how much of each head turns, where the key is; a family whose class has no such key turns all of it. */
+static int parse_rotary_part(struct model_config *config, const json_t *object, struct err *err) {
+    double part;
+    if (!json_find(object, "partial_rotary_factor"))
+        return 0;
+    if (json_get_double(object, "partial_rotary_factor", &part, err) != 0)
+        return -1;
+    if (part != 1.0 && !(family_of(config)->default_rotary_part > 0))
+        return err_set(err, "partial_rotary_factor %g is not supported for model_type '%s'", part,
+                       config->model_type);
+    if (!(part > 0) || !(part <= 1) || (int)(config->head_dim * part) < 2)
+        return err_set(err,
+                       "partial_rotary_factor %g of a head_dim of %d, expected at least a pair and at most 1",
+                       part, config->head_dim);
+    model_config_rotate(config, part);
+    return 0;
+}
+
 /* parse_scaling - the object rope_scaling or rope_parameters; theta and ROPE_PLAIN stand already. */
 static int parse_scaling(struct model_config *config, const json_t *object, struct err *err) {
     const char *type = NULL;
-    double rotary_part;
     /* "type" is the oldest spelling. */
     const char *key = json_find(object, "rope_type") ? "rope_type" : "type";
     if (refuse_settings(object, json_find(object, key) != NULL, err) != 0 ||
         json_get_string_or(object, key, "default", &type, err) != 0 ||
         json_get_double_or(object, "rope_theta", config->rope_theta, &config->rope_theta, err) != 0 ||
-        json_get_double_or(object, "partial_rotary_factor", 1.0, &rotary_part, err) != 0)
+        parse_rotary_part(config, object, err) != 0)
         return -1;
-    if (rotary_part != 1.0)
-        return err_set(err, "partial_rotary_factor %g is not supported", rotary_part);
     if (strcmp(type, "default") == 0)
         return 0;
     if (strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0)
@@ -112,7 +133,7 @@ static int parse_scaling(struct model_config *config, const json_t *object, stru
 
 /* same_rope - exact equality is meant: both spellings are copies of the same number. */
 static bool same_rope(const struct model_config *a, const struct model_config *b) {
-    return a->rope_kind == b->rope_kind && a->rope_theta == b->rope_theta &&
+    return a->rotary_dim == b->rotary_dim && a->rope_kind == b->rope_kind && a->rope_theta == b->rope_theta &&
            a->rope_factor == b->rope_factor && a->rope_low_freq == b->rope_low_freq &&
            a->rope_high_freq == b->rope_high_freq && a->rope_original_positions == b->rope_original_positions;
 }
@@ -121,11 +142,9 @@ static bool same_rope(const struct model_config *a, const struct model_config *b
  * program would follow the first and another the second. */
 static int parse_rope(struct model_config *config, const json_t *root, struct err *err) {
     json_t *scaling = json_find(root, "rope_scaling"), *parameters = json_find(root, "rope_parameters");
-    double rotary_part;
-    if (json_get_double_or(root, "partial_rotary_factor", 1.0, &rotary_part, err) != 0)
+    model_config_rotate(config, 0);
+    if (parse_rotary_part(config, root, err) != 0)
         return -1;
-    if (rotary_part != 1.0)
-        return err_set(err, "partial_rotary_factor %g is not supported", rotary_part);
     config->rope_kind = ROPE_PLAIN;
     if (json_get_double_or(root, "rope_theta", 10000.0, &config->rope_theta, err) != 0)
         return -1;
@@ -140,9 +159,11 @@ static int parse_rope(struct model_config *config, const json_t *root, struct er
         return err_set(err, "key 'rope_parameters' is %s, expected an object", json_type_name(parameters));
     if (parse_scaling(&second, parameters, err) != 0)
         return err_prefix(err, "rope_parameters");
-    bool both = scaling || json_find(root, "rope_theta");
+    bool both = scaling || json_find(root, "rope_theta") || json_find(root, "partial_rotary_factor");
     if (both && !same_rope(config, &second))
-        return err_set(err, "rope_parameters differs from rope_theta and rope_scaling: remove one");
+        return err_set(
+            err,
+            "rope_parameters differs from rope_theta, partial_rotary_factor and rope_scaling: remove one");
     *config = second;
     return 0;
 }
@@ -263,15 +284,15 @@ static int refuse_layer_types(const struct model_config *config, const json_t *r
 static int refuse_features(const struct model_config *config, const struct family *family, const json_t *root,
                            struct err *err) {
     bool attention_bias, mlp_bias;
-    const char *activation;
+    const char *activation, *known = family->activation ? family->activation : "silu";
     if (json_get_bool_or(root, "attention_bias", false, &attention_bias, err) != 0 ||
         json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
-        json_get_string_or(root, "hidden_act", "silu", &activation, err) != 0)
+        json_get_string_or(root, "hidden_act", known, &activation, err) != 0)
         return -1;
     if (attention_bias || mlp_bias)
         return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
-    if (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)
-        return err_set(err, "hidden_act '%.40s' is not supported (supported: silu)", activation);
+    if (strcmp(activation, known) != 0 && (family->activation || strcmp(activation, "swish") != 0))
+        return err_set(err, "hidden_act '%.40s' is not supported (supported: %s)", activation, known);
     return refuse_window(config, family, root, err) == 0 ? refuse_layer_types(config, root, err) : -1;
 }
 

@@ -6,8 +6,11 @@
 struct layer_plan family_layer_plan(const struct model_config *config, int layer) {
     const struct family *family = family_of(config);
     struct layer_plan plan = {.place = NORM_PRE,
+                              .norm = family->norm,
                               .rope_theta = config->rope_theta,
                               .rope_scaled = true,
+                              .rotary_dim = model_rotary_dim(config),
+                              .ffn = FFN_GATED,
                               .gate = GATE_SILU,
                               .scale = 1.0f / sqrtf((float)config->head_dim)};
     CHECK(layer >= 0 && layer < config->num_layers, "no layer %d in a model of %d", layer,
@@ -15,4 +18,8 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
     if (family->change_plan)
         family->change_plan(config, layer, &plan);
     return plan;
+}
+
+struct norm_plan family_final_norm(const struct model_config *config) {
+    return family_of(config)->norm;
 }

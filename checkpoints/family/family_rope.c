@@ -1,4 +1,5 @@
-/* family_rope.c - rotary position tables: angle(position, i) = position * theta^(-2 i / D) / divisor(i).
+/* family_rope.c - rotary position tables: angle(position, i) = position * theta^(-2 i / R) / divisor(i), where R of the D
+ * elements of a head turn.
  *
  * Rounded to f32 at the places where the reference programs round: exponent, power, reciprocal, scaled
  * frequency, angle.  The models were trained with those angles.  Exact frequencies would turn position p by
@@ -7,13 +8,25 @@
  * Su et al. 2021 (RoFormer); the llama3 rule as in Llama 3.1's published configuration. */
 #include <math.h>
 
-#include "checkpoints/family/family.h"
+#include "checkpoints/family/family_internal.h"
 
 static const double two_pi = 6.283185307179586476925;
 
-/* plain_frequency - theta^(-2 i / D), radians per position. */
+void model_config_rotate(struct model_config *config, double part) {
+    double by_class = family_of(config)->default_rotary_part;
+    int dim = (int)(config->head_dim * (part > 0       ? part
+                                        : by_class > 0 ? by_class
+                                                       : 1)); /* cut, as the class cuts it */
+    config->rotary_dim = dim == config->head_dim ? 0 : dim;
+}
+
+int model_rotary_dim(const struct model_config *config) {
+    return config->rotary_dim ? config->rotary_dim : config->head_dim;
+}
+
+/* plain_frequency - theta^(-2 i / R), radians per position. */
 static float plain_frequency(const struct model_config *config, int i) {
-    float exponent = (float)(2 * i) / (float)config->head_dim;
+    float exponent = (float)(2 * i) / (float)model_rotary_dim(config);
     float power = (float)pow((double)(float)config->rope_theta, (double)exponent);
     return 1.0f / power;
 }
@@ -37,7 +50,7 @@ double model_rope_divisor(const struct model_config *config, int i) {
 
 void model_rope_tables(const struct model_config *config, int64_t positions, float *cos_table,
                        float *sin_table) {
-    int half = config->head_dim / 2;
+    int half = model_rotary_dim(config) / 2;
     for (int i = 0; i < half; i++) {
         float frequency = (float)((double)plain_frequency(config, i) / model_rope_divisor(config, i));
         for (int64_t position = 0; position < positions; position++) {

@@ -55,9 +55,18 @@ static void set_sizes(json_t *root, const struct model_config *config) {
     set_int(root, "num_attention_heads", config->num_heads);
     set_int(root, "num_key_value_heads", config->num_kv_heads);
     set_int(root, "head_dim", config->head_dim);
-    set_float(root, "rms_norm_eps", config->norm_eps);
+    set_float(root, family_eps_key(family_of(config)), config->norm_eps);
     set_float(root, "initializer_range", config->initializer_range);
     json_object_set_new(root, "tie_word_embeddings", json_boolean(config->tied_head));
+}
+
+/* set_rotary_part - of families that have the key; left alone where it says the same. */
+static void set_rotary_part(json_t *object, const struct model_config *config) {
+    const json_t *old = json_object_get(object, "partial_rotary_factor");
+    int dim = model_rotary_dim(config);
+    if (family_of(config)->default_rotary_part > 0 &&
+        !(json_is_number(old) && (int)(config->head_dim * json_number_value(old)) == dim))
+        json_object_set_new(object, "partial_rotary_factor", json_real((double)dim / config->head_dim));
 }
 
 /* rope_object - {"rope_type": ...} with what that type needs. */
@@ -82,6 +91,8 @@ static void set_rope(json_t *root, const struct model_config *config) {
                         config->rope_kind == ROPE_PLAIN ? json_null() : rope_object(config));
     json_t *parameters = rope_object(config);
     set_double(parameters, "rope_theta", config->rope_theta);
+    set_rotary_part(root, config);
+    set_rotary_part(parameters, config);
     json_object_set_new(root, "rope_parameters", parameters);
 }
 
@@ -129,8 +140,9 @@ static void set_text(json_t *text, const struct model_config *config) {
     set_id(text, "pad_token_id", config->pad_id);
     json_object_set_new(text, "eos_token_id", eos_value(config));
     json_object_del(text, "quantization_config"); /* what is written is not quantised */
+    const char *activation = family_of(config)->activation;
     if (!json_object_get(text, "hidden_act"))
-        json_object_set_new(text, "hidden_act", json_string("silu"));
+        json_object_set_new(text, "hidden_act", json_string(activation ? activation : "silu"));
     /* Missing would mean the class default, 4096 for mistral. */
     if (!json_object_get(text, "sliding_window") && strcmp(config->model_type, "mistral") == 0)
         json_object_set_new(text, "sliding_window", json_null());

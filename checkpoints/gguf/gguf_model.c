@@ -106,7 +106,6 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
                                         "feed_forward_length",
                                         "attention.head_count",
                                         "attention.head_count_kv",
-                                        "attention.layer_norm_rms_epsilon",
                                         "attention.key_length",
                                         "attention.value_length",
                                         "rope.freq_base",
@@ -126,6 +125,7 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
         bool fine = false;
         for (size_t k = 0; k < sizeof known / sizeof *known && !fine; k++)
             fine = strcmp(key + prefix_bytes, known[k]) == 0;
+        fine = fine || strcmp(key + prefix_bytes, family_gguf_eps_key(config)) == 0;
         double value = 1;
         if (!fine && gguf_key_type(file, i) != GGUF_ARRAY && gguf_get_double(file, i, 0, &value, NULL) == 0)
             fine = value == 0;
@@ -150,7 +150,9 @@ static int read_sizes(const struct gguf *file, struct model_config *config, stru
         get_size(settings, "attention.value_length", head_dim, &value_dim, err) != 0 ||
         get_size(settings, "rope.dimension_count", head_dim, &rope_dim, err) != 0)
         return -1;
-    if (value_dim != head_dim || rope_dim != head_dim)
+    bool turns = rope_dim == head_dim ||
+                 (family_gguf_rotates_part(config) && rope_dim < head_dim && rope_dim % 2 == 0);
+    if (value_dim != head_dim || !turns)
         return err_set(err,
                        "'%s': head widths of keys (%lld), values (%lld) and positions (%lld) differ, which "
                        "is not supported",
@@ -159,6 +161,7 @@ static int read_sizes(const struct gguf *file, struct model_config *config, stru
     config->num_heads = (int)heads;
     config->num_kv_heads = (int)kv_heads;
     config->head_dim = (int)head_dim;
+    config->rotary_dim = rope_dim == head_dim ? 0 : (int)rope_dim;
     return 0;
 }
 
@@ -227,7 +230,7 @@ static int read_token_ids(const struct gguf *file, struct model_config *config, 
 /* follows_llama3 - do the divisors come from these parameters?  They were computed in f32 or f64 and stored
  * as f32. */
 static bool follows_llama3(const struct model_config *config, const float *divisors) {
-    for (int i = 0; i < config->head_dim / 2; i++) {
+    for (int i = 0; i < model_rotary_dim(config) / 2; i++) {
         double expected = model_rope_divisor(config, i);
         if (!(fabs((double)divisors[i] - expected) <= 1e-4 * expected))
             return false;
@@ -240,7 +243,7 @@ static bool follows_llama3(const struct model_config *config, const float *divis
  * divisors are the same model. */
 static int find_llama3(const char *path, const float *divisors, struct model_config *config,
                        struct err *err) {
-    config->rope_factor = (double)divisors[config->head_dim / 2 - 1];
+    config->rope_factor = (double)divisors[model_rotary_dim(config) / 2 - 1];
     if (config->rope_factor == 1.0 && follows_llama3(config, divisors)) /* still ROPE_PLAIN: all are 1 */
         return 0;
     config->rope_kind = ROPE_LLAMA3;
@@ -262,7 +265,7 @@ static int find_llama3(const char *path, const float *divisors, struct model_con
 
 static int read_rope_freqs(const struct gguf *file, int64_t index, struct model_config *config,
                            struct err *err) {
-    int64_t half = config->head_dim / 2;
+    int64_t half = model_rotary_dim(config) / 2;
     struct gguf_tensor tensor = gguf_tensor(file, index);
     if (tensor.ndim != 1 || tensor.count != half || half < 1)
         return err_set(err, "'%s': tensor '%s' has %lld values, expected %lld", gguf_path(file),
@@ -304,7 +307,7 @@ int gguf_model_config(const struct gguf *file, struct model_config *config, stru
     if (read_architecture(file, config, err) != 0 || refuse_unknown_settings(file, config, err) != 0 ||
         read_sizes(file, config, err) != 0 || read_tensor_facts(file, config, err) != 0 ||
         read_token_ids(file, config, err) != 0 ||
-        get_double(settings, "attention.layer_norm_rms_epsilon", 0, &eps, err) != 0)
+        get_double(settings, family_gguf_eps_key(config), 0, &eps, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
     if (read_rope(file, config, err) != 0)
@@ -367,8 +370,13 @@ int gguf_model_read(const struct gguf *file, const struct model_config *config, 
     char name[PARAM_NAME_ROOM];
     int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
     CHECK(index >= 0, "no tensor '%s': the file was not checked", name);
-    if (!(param_spec(config, param.role)->traits & PARAM_PERMUTED))
-        return gguf_read_f32(file, index, first, count, out, err);
+    unsigned traits = param_spec(config, param.role)->traits;
+    if (!(traits & PARAM_PERMUTED)) {
+        int status = gguf_read_f32(file, index, first, count, out, err);
+        for (int64_t i = 0; i < count && status == 0 && (traits & PARAM_PLUS_ONE); i++)
+            out[i] -= 1;
+        return status;
+    }
     int64_t width = param_shape(config, param).dims[1];
     while (count > 0) { /* row by row, each from where it stands in the file */
         int64_t row = first / width, inside = first % width;

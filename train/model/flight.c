@@ -5,6 +5,14 @@ struct tensor flight_rows(const struct flight *flight, struct tensor t) {
     return tensor_rows(t, 0, flight->num_tokens);
 }
 
+struct norm_stats flight_stats(const struct flight *flight, struct norm_stats stats) {
+    if (stats.rstd.ndim)
+        stats.rstd = flight_rows(flight, stats.rstd);
+    if (stats.mean.ndim)
+        stats.mean = flight_rows(flight, stats.mean);
+    return stats;
+}
+
 struct tensor flight_entry(const struct flight *flight, struct tensor t, int entry) {
     int64_t max_tokens = t.dims[1];
     char *first = (char *)t.data + (size_t)(entry * max_tokens) * dtype_bytes(t.dtype);
@@ -13,14 +21,16 @@ struct tensor flight_entry(const struct flight *flight, struct tensor t, int ent
 
 struct layer_acts flight_acts(const struct flight *flight, int layer) {
     struct layer_acts acts = flight->acts[layer];
-    struct tensor *all[] = {
-        &acts.norm1,          &acts.rstd1,    &acts.qkv,      &acts.queries, &acts.keys,
-        &acts.query_rstd,     &acts.key_rstd, &acts.attended, &acts.lse,     &acts.attention_out,
-        &acts.attention_rstd, &acts.middle,   &acts.norm2,    &acts.rstd2,   &acts.gate_up,
-        &acts.hidden,         &acts.ffn_out,  &acts.ffn_rstd};
+    struct tensor *all[] = {&acts.norm1,         &acts.qkv,      &acts.queries,  &acts.keys,
+                            &acts.query_rstd,    &acts.key_rstd, &acts.attended, &acts.lse,
+                            &acts.attention_out, &acts.middle,   &acts.norm2,    &acts.gate_up,
+                            &acts.hidden,        &acts.ffn_out};
+    struct norm_stats *stats[] = {&acts.stats1, &acts.stats2, &acts.attention_stats, &acts.ffn_stats};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i]->ndim)
             *all[i] = flight_rows(flight, *all[i]);
+    for (size_t i = 0; i < sizeof stats / sizeof stats[0]; i++)
+        *stats[i] = flight_stats(flight, *stats[i]);
     return acts;
 }
 

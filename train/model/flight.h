@@ -14,20 +14,23 @@ struct batch {
 
 /* What one layer's backward needs from its forward. */
 struct layer_acts {
-    struct tensor norm1,
-        rstd1;         /* [N, C], [N]; absent where the layer's plan has no norm before its branches */
-    struct tensor qkv; /* [N, Q, D], normalised and rotated as the plan says */
+    struct tensor norm1; /* [N, C]; absent where the layer's plan has no norm before its branches */
+    struct norm_stats stats1;
+    struct tensor qkv;                  /* [N, Q, D], normalised and rotated as the plan says */
     struct tensor queries, keys;        /* [N, H D], [N, G D] before their norm; QK-norm alone */
     struct tensor query_rstd, key_rstd; /* [N, H], [N, G] */
     struct tensor attended;             /* [N, H, D] */
     struct tensor lse;                  /* [N, H] f32 */
-    struct tensor attention_out,
-        attention_rstd;              /* [N, C], [N] before the norm after the branch; where there is one */
-    struct tensor middle;            /* [N, C]: after the attention's residual */
-    struct tensor norm2, rstd2;      /* [N, C], [N]; as norm1 */
-    struct tensor gate_up;           /* [N, 2F]; its gradient takes its place in the backward */
-    struct tensor hidden;            /* [N, F] */
-    struct tensor ffn_out, ffn_rstd; /* as attention_out */
+    struct tensor attention_out;        /* [N, C] before the norm after the branch; where there is one */
+    struct norm_stats attention_stats;
+    struct tensor middle; /* [N, C]: after the attention's residual */
+    struct tensor norm2;  /* as norm1 */
+    struct norm_stats stats2;
+    struct tensor
+        gate_up; /* [N, 2F], or [N, F] without a gate; its gradient takes its place in the backward */
+    struct tensor hidden;  /* [N, F] */
+    struct tensor ffn_out; /* as attention_out */
+    struct norm_stats ffn_stats;
 };
 
 /* Which keys each row sees: row_start[i] to i. */
@@ -46,13 +49,14 @@ struct flight {
     struct tensor targets, weights;      /* [K, N] i32 and f32 */
     struct mask masks[FLIGHT_MAX_MASKS]; /* one for each window of the model's layers */
     int num_masks;
-    int32_t *host_row_start;   /* [N]: where a windowed mask is made; NULL while measuring */
-    struct layer_acts *acts;   /* [L]; what is recomputed shares its memory with all layers */
-    struct tensor *inputs;     /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
-    struct tensor final, rstd; /* [N, C] final norm, [N] */
-    struct tensor losses;      /* [K, N] f32 */
-    float *host_losses;        /* [K, N]: where they come back to the host */
-    float *host_weights;       /* [K, N]: what the objective said */
+    int32_t *host_row_start; /* [N]: where a windowed mask is made; NULL while measuring */
+    struct layer_acts *acts; /* [L]; what is recomputed shares its memory with all layers */
+    struct tensor *inputs;   /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
+    struct tensor final;     /* [N, C] final norm */
+    struct norm_stats final_stats;
+    struct tensor losses; /* [K, N] f32 */
+    float *host_losses;   /* [K, N]: where they come back to the host */
+    float *host_weights;  /* [K, N]: what the objective said */
 };
 
 /* What the values of a batch are checked against: a corrupt token file must not send a device to memory that is not
@@ -70,8 +74,9 @@ void flight_place_masks(struct flight *flight, struct device *dev, const struct 
 void flight_place_targets(struct flight *flight, struct device *dev, const struct batch *batch,
                           const struct flight_limits *limits);
 
-/* flight_rows - a buffer made for the largest batch, cut to this one. */
+/* flight_rows - a buffer made for the largest batch, cut to this one.  flight_stats - the same of a norm's statistics. */
 struct tensor flight_rows(const struct flight *flight, struct tensor t);
+struct norm_stats flight_stats(const struct flight *flight, struct norm_stats stats);
 
 /* flight_entry - the rows of one entry of targets, weights or losses. */
 struct tensor flight_entry(const struct flight *flight, struct tensor t, int entry);

@@ -6,16 +6,20 @@
 
 /* The head's operands: the final norm's weight and the output matrix. */
 struct head_weights {
-    struct weight norm;
+    struct model_norm norm;
     struct linear matrix;
 };
 
 static struct head_weights head_weights(const struct model *model) {
+    const struct model_config *config = model->setup.config;
     int unit = params_head_unit(model->params);
-    bool tied = model->setup.config->tied_head;
-    return (struct head_weights){
-        params_weight(model->params, unit, ROLE_FINAL_NORM),
-        {.w = params_weight(model->params, unit, tied ? ROLE_EMBEDDING : ROLE_HEAD)}};
+    enum tensor_role matrix = config->tied_head ? ROLE_EMBEDDING : ROLE_HEAD;
+    struct model_norm norm = {.plan = family_final_norm(config),
+                              .eps = config->norm_eps,
+                              .w = params_weight(model->params, unit, ROLE_FINAL_NORM)};
+    if (norm.plan.bias)
+        norm.bias = params_weight(model->params, unit, ROLE_FINAL_NORM_BIAS);
+    return (struct head_weights){norm, {.w = params_weight(model->params, unit, matrix)}};
 }
 
 /* head_open - the head's weights at hand, and the final norm computed. */
@@ -23,8 +27,8 @@ static struct head_weights head_open(struct model *model, struct transport *link
     params_acquire(model->params, link, params_head_unit(model->params));
     struct head_weights w = head_weights(model);
     struct norm_target norm = {.y = model_rows(model, model->flight.final),
-                               .stats.rstd = model_rows(model, model->flight.rstd),
-                               .norm = layer_norm(model, w.norm.value)};
+                               .stats = flight_stats(&model->flight, model->flight.final_stats),
+                               .norm = norm_args(&w.norm)};
     layer_enter(model, &norm, model->setup.config->num_layers);
     return w;
 }
@@ -84,10 +88,9 @@ void head_train(struct model *model, struct transport *link, float grad_scale) {
 
     struct tensor dx = model_rows(model, model->dx);
     device_zero(model->dev, dx);
-    struct norm norm = layer_norm(model, w.norm.value);
-    struct norm_stats stats = {.rstd = model_rows(model, model->flight.rstd)};
-    op_norm_backward(model->dev, dx, w.norm.grad, model_rows(model, model->dnorm),
-                     model_rows(model, model->flight.inputs[num_layers]), stats, &norm);
+    norm_backward(model->dev, dx, model_rows(model, model->dnorm),
+                  model_rows(model, model->flight.inputs[num_layers]),
+                  flight_stats(&model->flight, model->flight.final_stats), &w.norm);
     if (unit != 0) /* a tied head's gradient waits for the embedding's */
         params_grad_end(params, link, unit);
 }

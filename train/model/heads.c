@@ -33,7 +33,7 @@ static bool rotation_of(const struct model *model, int layer, struct rotation *r
 /* The heads of one kind inside the fused projection, and their norm. */
 struct head_kind {
     int64_t first, num_heads;
-    const struct weight *norm;
+    const struct model_norm *norm;
     struct tensor raw, rstd; /* [N, heads D] before the norm, [N, heads] */
 };
 
@@ -67,7 +67,7 @@ static void norm_kind(struct model *model, const struct layer_acts *acts, const 
     int head_dim = model->setup.config->head_dim;
     struct column_args columns = {.first = kind->first * head_dim, .scale = 1, .write = OP_OVERWRITE};
     op_take_columns(model->dev, kind->raw, heads_matrix(acts->qkv), &columns);
-    struct norm norm = layer_norm(model, kind->norm->value);
+    struct norm norm = norm_args(kind->norm);
     op_norm_forward(model->dev, rows_of(kind, acts->attended, head_dim),
                     (struct norm_stats){.rstd = flat(kind->rstd)}, rows_of(kind, kind->raw, head_dim), &norm);
     op_put_columns(model->dev, heads_matrix(acts->qkv), columns_of(kind, acts->attended, head_dim), &columns);
@@ -124,9 +124,8 @@ static void unnorm_kind(struct model *model, const struct layer_acts *acts, cons
     struct column_args columns = {.first = kind->first * head_dim, .scale = 1, .write = OP_OVERWRITE};
     op_take_columns(model->dev, columns_of(kind, after, head_dim), dqkv, &columns);
     device_zero(model->dev, before);
-    struct norm norm = layer_norm(model, kind->norm->value);
-    op_norm_backward(model->dev, before, kind->norm->grad, after, rows_of(kind, kind->raw, head_dim),
-                     (struct norm_stats){.rstd = flat(kind->rstd)}, &norm);
+    norm_backward(model->dev, before, after, rows_of(kind, kind->raw, head_dim),
+                  (struct norm_stats){.rstd = flat(kind->rstd)}, kind->norm);
     op_put_columns(model->dev, dqkv, columns_of(kind, before, head_dim), &columns);
 }
 

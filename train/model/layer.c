@@ -12,36 +12,46 @@ static bool has_norm_after(const struct layer_plan *plan) {
     return plan->place != NORM_PRE;
 }
 
+/* norm_of - a norm of a layer, by its roles. */
+static struct model_norm norm_of(const struct model *model, int layer, enum tensor_role weight,
+                                 enum tensor_role bias) {
+    const struct layer_plan *plan = &model->layers[layer].plan;
+    struct model_norm norm = {.plan = plan->norm,
+                              .eps = model->setup.config->norm_eps,
+                              .w = params_weight(model->params, 1 + layer, weight)};
+    if (plan->norm.bias)
+        norm.bias = params_weight(model->params, 1 + layer, bias);
+    return norm;
+}
+
+/* head_norm_of - of queries or keys: RMSNorm without more. */
+static struct model_norm head_norm_of(const struct model *model, int layer, enum tensor_role weight) {
+    return (struct model_norm){.eps = model->setup.config->norm_eps,
+                               .w = params_weight(model->params, 1 + layer, weight)};
+}
+
 struct layer_weights layer_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
     const struct layer_plan *plan = &model->layers[layer].plan;
     int unit = 1 + layer;
+    enum tensor_role first = plan->ffn == FFN_GATED ? ROLE_GATE : ROLE_UP;
     struct layer_weights w = {.qkv = {.w = params_fused(params, unit, ROLE_QUERY, ROLE_VALUE)},
                               .output = {.w = params_weight(params, unit, ROLE_OUTPUT)},
-                              .gate_up = {.w = params_fused(params, unit, ROLE_GATE, ROLE_UP)},
+                              .gate_up = {.w = params_fused(params, unit, first, ROLE_UP)},
                               .down = {.w = params_weight(params, unit, ROLE_DOWN)}};
     if (has_norm_before(plan)) {
-        w.norm1 = params_weight(params, unit, ROLE_ATTENTION_NORM);
-        w.norm2 = params_weight(params, unit, ROLE_FFN_NORM);
+        w.norm1 = norm_of(model, layer, ROLE_ATTENTION_NORM, ROLE_ATTENTION_NORM_BIAS);
+        w.norm2 = norm_of(model, layer, ROLE_FFN_NORM, ROLE_FFN_NORM_BIAS);
     }
     if (has_norm_after(plan)) {
-        w.post_norm1 = params_weight(params, unit, ROLE_ATTENTION_POST_NORM);
-        w.post_norm2 = params_weight(params, unit, ROLE_FFN_POST_NORM);
+        w.post_norm1 = norm_of(model, layer, ROLE_ATTENTION_POST_NORM, ROLE_ATTENTION_POST_NORM_BIAS);
+        w.post_norm2 = norm_of(model, layer, ROLE_FFN_POST_NORM, ROLE_FFN_POST_NORM_BIAS);
     }
     if (plan->qk_norm) {
-        w.query_norm = params_weight(params, unit, ROLE_QUERY_NORM);
-        w.key_norm = params_weight(params, unit, ROLE_KEY_NORM);
+        w.query_norm = head_norm_of(model, layer, ROLE_QUERY_NORM);
+        w.key_norm = head_norm_of(model, layer, ROLE_KEY_NORM);
     }
     return w;
-}
-
-struct norm layer_norm(const struct model *model, struct tensor w) {
-    return (struct norm){.kind = NORM_RMS, .eps = model->setup.config->norm_eps, .w = w};
-}
-
-/* stats - of a norm that keeps this much. */
-static struct norm_stats stats(struct tensor rstd) {
-    return (struct norm_stats){.rstd = rstd};
 }
 
 /* One layer of one micro-batch at work. */
@@ -60,6 +70,8 @@ static struct work work_on(const struct model *model, const struct layer_weights
                         .a = flight_acts(&model->flight, layer),
                         .x = model_rows(model, model->flight.inputs[layer]),
                         .branch = model_rows(model, model->branch)};
+    if (work.plan->ffn == FFN_PLAIN) /* what layers share may be as wide as a gated one needs it */
+        work.a.gate_up.dims[1] = model->setup.config->ffn_width;
     work.attention_in = has_norm_before(work.plan) ? work.a.norm1 : work.x;
     work.ffn_in = has_norm_before(work.plan) ? work.a.norm2 : work.a.middle;
     return work;
@@ -74,35 +86,38 @@ static void attend(struct model *model, struct work *l, int layer) {
 /* attention_branch - what attention adds to the residual stream, into branch. */
 static void attention_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
-    struct norm norm = layer_norm(model, l->w->post_norm1.value);
+    struct norm norm = norm_args(&l->w->post_norm1);
     linear_forward(model->dev, after ? l->a.attention_out : l->branch, heads_matrix(l->a.attended),
                    &l->w->output);
     if (after)
-        op_norm_forward(model->dev, l->branch, stats(l->a.attention_rstd), l->a.attention_out, &norm);
+        op_norm_forward(model->dev, l->branch, l->a.attention_stats, l->a.attention_out, &norm);
 }
 
 /* middle - x + the attention's branch, and its norm. */
 static void middle(struct model *model, struct work *l) {
-    struct norm norm = layer_norm(model, l->w->norm2.value);
+    struct norm norm = norm_args(&l->w->norm2);
     attention_branch(model, l);
     if (has_norm_before(l->plan))
-        op_add_norm_forward(model->dev, l->a.norm2, l->a.middle, stats(l->a.rstd2), l->x, l->branch, &norm);
+        op_add_norm_forward(model->dev, l->a.norm2, l->a.middle, l->a.stats2, l->x, l->branch, &norm);
     else
         op_add(model->dev, l->a.middle, l->x, l->branch);
 }
 
 static void ffn_hidden(struct model *model, struct work *l) {
     linear_forward(model->dev, l->a.gate_up, l->ffn_in, &l->w->gate_up);
-    op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
+    if (l->plan->ffn == FFN_GATED)
+        op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
+    else
+        op_act_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->act);
 }
 
 /* ffn_branch - what the feed-forward block adds to the residual stream, into branch. */
 static void ffn_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
-    struct norm norm = layer_norm(model, l->w->post_norm2.value);
+    struct norm norm = norm_args(&l->w->post_norm2);
     linear_forward(model->dev, after ? l->a.ffn_out : l->branch, l->a.hidden, &l->w->down);
     if (after)
-        op_norm_forward(model->dev, l->branch, stats(l->a.ffn_rstd), l->a.ffn_out, &norm);
+        op_norm_forward(model->dev, l->branch, l->a.ffn_stats, l->a.ffn_out, &norm);
 }
 
 void layer_enter(struct model *model, const struct norm_target *norm, int layer) {
@@ -122,7 +137,7 @@ void layer_enter(struct model *model, const struct norm_target *norm, int layer)
 
 /* enter - into the layer at work. */
 static void enter(struct model *model, struct work *l, int layer) {
-    struct norm_target norm = {l->a.norm1, stats(l->a.rstd1), layer_norm(model, l->w->norm1.value)};
+    struct norm_target norm = {l->a.norm1, l->a.stats1, norm_args(&l->w->norm1)};
     layer_enter(model, has_norm_before(l->plan) ? &norm : NULL, layer);
 }
 
@@ -151,16 +166,16 @@ void layer_decode(struct model *model, const struct layer_weights *w, int layer,
 static void restore(struct model *model, struct work *l, int layer) {
     enum recompute recompute = model->setup.recompute;
     bool normed = has_norm_before(l->plan);
-    struct norm norm1 = layer_norm(model, l->w->norm1.value), norm2 = layer_norm(model, l->w->norm2.value);
+    struct norm norm1 = norm_args(&l->w->norm1), norm2 = norm_args(&l->w->norm2);
     if (recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER) {
         if (normed)
-            op_norm_forward(model->dev, l->a.norm1, stats(l->a.rstd1), l->x, &norm1);
+            op_norm_forward(model->dev, l->a.norm1, l->a.stats1, l->x, &norm1);
         attend(model, l, layer);
     }
     if (recompute == RECOMPUTE_LAYER)
         middle(model, l);
     else if (recompute == RECOMPUTE_FFN && normed)
-        op_norm_forward(model->dev, l->a.norm2, stats(l->a.rstd2), l->a.middle, &norm2);
+        op_norm_forward(model->dev, l->a.norm2, l->a.stats2, l->a.middle, &norm2);
     if (recompute == RECOMPUTE_FFN || recompute == RECOMPUTE_LAYER) {
         ffn_hidden(model, l);
         if (has_norm_after(l->plan))
@@ -170,23 +185,21 @@ static void restore(struct model *model, struct work *l, int layer) {
 
 /* after_backward - the gradient of a branch before the norm after it, from dx, that of what it added.  Without that norm
  * they are one. */
-static struct tensor after_backward(struct model *model, const struct weight *w, struct tensor out,
-                                    struct tensor rstd) {
+static struct tensor after_backward(struct model *model, const struct model_norm *norm, struct tensor out,
+                                    struct norm_stats stats) {
     struct tensor dx = model_rows(model, model->dx), dbranch = model_rows(model, model->dbranch);
-    struct norm norm = layer_norm(model, w->value);
     device_zero(model->dev, dbranch);
-    op_norm_backward(model->dev, dbranch, w->grad, dx, out, stats(rstd), &norm);
+    norm_backward(model->dev, dbranch, dx, out, stats, norm);
     return dbranch;
 }
 
 /* before_backward - what came through a branch joins dx, through the norm before it where there is one.  The residual
  * path itself needs no operation. */
-static void before_backward(struct model *model, const struct layer_plan *plan, const struct weight *w,
-                            struct tensor x, struct tensor rstd) {
+static void before_backward(struct model *model, const struct layer_plan *plan, const struct model_norm *norm,
+                            struct tensor x, struct norm_stats stats) {
     struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
-    struct norm norm = layer_norm(model, w->value);
     if (has_norm_before(plan))
-        op_norm_backward(model->dev, dx, w->grad, dnorm, x, stats(rstd), &norm);
+        norm_backward(model->dev, dx, dnorm, x, stats, norm);
     else
         op_add(model->dev, dx, dx, dnorm);
 }
@@ -195,23 +208,26 @@ static void ffn_backward(struct model *model, struct work *l) {
     struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
     struct tensor dhidden = model_rows(model, model->dhidden), dgate_up = l->a.gate_up;
     if (has_norm_after(l->plan))
-        dx = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_rstd);
+        dx = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_stats);
     linear_backward(model->dev, dhidden, dx, l->a.hidden, &l->w->down, OP_OVERWRITE);
-    op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
+    if (l->plan->ffn == FFN_GATED)
+        op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
+    else
+        op_act_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->act);
     linear_backward(model->dev, dnorm, dgate_up, l->ffn_in, &l->w->gate_up, OP_OVERWRITE);
-    before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.rstd2);
+    before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.stats2);
 }
 
 static void attention_backward(struct model *model, struct work *l, int layer) {
     struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
     struct tensor dattended = model_rows(model, model->dattended), dqkv = model_rows(model, model->dqkv);
     if (has_norm_after(l->plan))
-        dx = after_backward(model, &l->w->post_norm1, l->a.attention_out, l->a.attention_rstd);
+        dx = after_backward(model, &l->w->post_norm1, l->a.attention_out, l->a.attention_stats);
     linear_backward(model->dev, heads_matrix(dattended), dx, heads_matrix(l->a.attended), &l->w->output,
                     OP_OVERWRITE);
     heads_backward(model, l->w, &l->a, layer);
     linear_backward(model->dev, dnorm, heads_matrix(dqkv), l->attention_in, &l->w->qkv, OP_OVERWRITE);
-    before_backward(model, l->plan, &l->w->norm1, l->x, l->a.rstd1);
+    before_backward(model, l->plan, &l->w->norm1, l->x, l->a.stats1);
 }
 
 void layer_backward(struct model *model, const struct layer_weights *w, int layer) {

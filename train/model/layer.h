@@ -4,18 +4,18 @@
 
 #include "train/model/linear.h"
 #include "train/model/model.h"
+#include "train/model/norm.h"
 
 /* The weights of one layer, with their gradients between params_grad_begin and params_grad_end.  Those that the plan does
  * not ask for are absent. */
 struct layer_weights {
-    struct weight norm1, norm2;           /* before the branches */
-    struct weight post_norm1, post_norm2; /* after them */
-    struct weight query_norm, key_norm;
-    struct linear qkv, output, gate_up, down;
+    struct model_norm norm1, norm2;           /* before the branches */
+    struct model_norm post_norm1, post_norm2; /* after them */
+    struct model_norm query_norm, key_norm;
+    struct linear qkv, output;
+    struct linear gate_up; /* up alone where there is no gate */
+    struct linear down;
 };
-
-/* layer_norm - a weight as the norm that an operation takes. */
-struct norm layer_norm(const struct model *model, struct tensor w);
 
 /* layer_weights - of a layer whose unit params_acquire has made ready. */
 struct layer_weights layer_weights(const struct model *model, int layer);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "train/model/model.h"
+#include "train/model/norm.h"
 
 /* Rows of logits computed at a time on a CPU: enough for an efficient product, small beside the weights. */
 enum { HEAD_CHUNK_ROWS = 256 };
@@ -41,7 +42,7 @@ static void place_attention(struct model *model, const struct layer_plan *plan, 
     enum dtype type = model->setup.compute;
     if (plan->place != NORM_POST) {
         a->norm1 = take_rows(model, c->width);
-        a->rstd1 = take_1d(model, DTYPE_F32, n);
+        a->stats1 = norm_stats_take(&model->arena, &plan->norm, n);
     }
     a->qkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
     if (plan->qk_norm)
@@ -53,7 +54,7 @@ static void place_attention(struct model *model, const struct layer_plan *plan, 
 static void place_middle(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
     if (plan->place != NORM_PRE) {
         a->attention_out = take_rows(model, model->setup.config->width);
-        a->attention_rstd = take_1d(model, DTYPE_F32, model->setup.max_tokens);
+        a->attention_stats = norm_stats_take(&model->arena, &plan->norm, model->setup.max_tokens);
     }
     a->middle = take_rows(model, model->setup.config->width);
 }
@@ -63,13 +64,13 @@ static void place_ffn(struct model *model, const struct layer_plan *plan, struct
     int64_t n = model->setup.max_tokens;
     if (plan->place != NORM_POST) {
         a->norm2 = take_rows(model, c->width);
-        a->rstd2 = take_1d(model, DTYPE_F32, n);
+        a->stats2 = norm_stats_take(&model->arena, &plan->norm, n);
     }
-    a->gate_up = take_rows(model, 2 * c->ffn_width);
+    a->gate_up = take_rows(model, (plan->ffn == FFN_GATED ? 2 : 1) * c->ffn_width);
     a->hidden = take_rows(model, c->ffn_width);
     if (plan->place != NORM_PRE) {
         a->ffn_out = take_rows(model, c->width);
-        a->ffn_rstd = take_1d(model, DTYPE_F32, n);
+        a->ffn_stats = norm_stats_take(&model->arena, &plan->norm, n);
     }
 }
 
@@ -79,6 +80,10 @@ static struct layer_plan union_plan(const struct model *model) {
     for (int layer = 1; layer < model->setup.config->num_layers; layer++) {
         const struct layer_plan *plan = &model->layers[layer].plan;
         all.qk_norm = all.qk_norm || plan->qk_norm;
+        if (plan->norm.kind == NORM_LAYER)
+            all.norm = plan->norm;
+        if (plan->ffn == FFN_GATED)
+            all.ffn = FFN_GATED;
         if (plan->place != all.place)
             all.place = NORM_SANDWICH;
     }
@@ -119,7 +124,8 @@ static void place_head(struct model *model) {
     int64_t chunk = n < rows ? n : rows;
     enum dtype type = model->setup.compute;
     model->flight.final = take_2d(model, type, n, c->width);
-    model->flight.rstd = take_1d(model, DTYPE_F32, n);
+    struct norm_plan norm = family_final_norm(c);
+    model->flight.final_stats = norm_stats_take(&model->arena, &norm, n);
     model->flight.losses = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
     model->logits = take_2d(model, DTYPE_F32, chunk, c->vocab_size);
     model->dlogits = model->logits;
@@ -140,10 +146,20 @@ static void place_gradients(struct model *model) {
     model->dhidden = take_2d(model, type, n, c->ffn_width);
 }
 
-static void place_rotation(struct model *model, struct rotation *rotation) {
+/* first_with - the first layer that takes rotation r. */
+static int first_with(const struct model *model, int r) {
+    int layer = 0;
+    while (model->layers[layer].rotation != r)
+        layer++;
+    return layer;
+}
+
+static void place_rotation(struct model *model, int r) {
     const struct model_config *c = model->setup.config;
-    rotation->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
-    rotation->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    struct rotation *rotation = &model->rotations[r];
+    int64_t half = model->layers[first_with(model, r)].plan.rotary_dim / 2;
+    rotation->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, half);
+    rotation->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, half);
     rotation->layout = ROPE_HALVES; /* as all families that are read come */
     rotation->num_rotated = c->num_heads + c->num_kv_heads;
 }
@@ -159,7 +175,7 @@ static void place_all(struct model *model) {
                                                                : model->flight.inputs[i - 2];
     model->branch = take_2d(model, model->setup.compute, model->setup.max_tokens, c->width);
     for (int r = 0; r < model->num_rotations; r++)
-        place_rotation(model, &model->rotations[r]);
+        place_rotation(model, r);
     place_head(model);
     if (model->setup.trains)
         place_gradients(model);
@@ -182,7 +198,8 @@ static int rotation_of(struct model *model, int layer) {
         return -1;
     for (int earlier = 0; earlier < layer; earlier++) {
         const struct layer_plan *other = &model->layers[earlier].plan;
-        if (other->rope_theta == plan->rope_theta && other->rope_scaled == plan->rope_scaled)
+        if (other->rope_theta == plan->rope_theta && other->rope_scaled == plan->rope_scaled &&
+            other->rotary_dim == plan->rotary_dim)
             return model->layers[earlier].rotation;
     }
     CHECK(model->num_rotations < MODEL_MAX_ROTATIONS, "more than %d rotations in one model",
@@ -228,28 +245,21 @@ struct device_limits model_limits(const struct model *model) {
                                   .head_dim = c->head_dim};
 }
 
-/* upload_tables - of the rotation that a layer takes; computed on the host, by the family's own rounding. */
-static void upload_tables(struct model *model, int layer) {
-    const struct layer_setup *own = &model->layers[layer];
+/* upload_tables - of rotation r; computed on the host, by the family's own rounding. */
+static void upload_tables(struct model *model, int r) {
+    const struct layer_setup *own = &model->layers[first_with(model, r)];
     struct model_config config = *model->setup.config;
-    struct rotation *rotation = &model->rotations[own->rotation];
+    struct rotation *rotation = &model->rotations[r];
     size_t table_bytes = tensor_bytes(rotation->cos);
     float *cos = xcalloc(1, 2 * table_bytes), *sin = cos + table_bytes / sizeof(float);
     config.rope_theta = own->plan.rope_theta;
+    config.rotary_dim = own->plan.rotary_dim;
     if (!own->plan.rope_scaled)
         config.rope_kind = ROPE_PLAIN;
     model_rope_tables(&config, model->setup.max_positions, cos, sin);
     device_upload(model->dev, rotation->cos, cos);
     device_upload(model->dev, rotation->sin, sin);
     free(cos);
-}
-
-static void upload_rope_tables(struct model *model) {
-    for (int layer = 0, done = 0; layer < model->setup.config->num_layers; layer++)
-        if (model->layers[layer].rotation == done) { /* rotations are numbered as layers ask for them */
-            upload_tables(model, layer);
-            done++;
-        }
 }
 
 void model_create(struct model *model, struct device *dev, struct params *params,
@@ -263,7 +273,8 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
     arena_allocate(&model->arena, dev);
     place_all(model);
-    upload_rope_tables(model);
+    for (int r = 0; r < model->num_rotations; r++)
+        upload_tables(model, r);
     struct device_limits limits = model_limits(model);
     device_reserve(dev, &limits);
 }

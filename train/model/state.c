@@ -246,7 +246,7 @@ static int init_values(struct transfer_job *job, const struct unit_tensor *tenso
         values[i] = tensor->spec->init == INIT_NORMAL
                         ? model->initializer_range *
                               (float)rng_normal((uint64_t)job->seed, stream, (uint64_t)(first + i))
-                        : 1.0f;
+                        : (tensor->spec->init == INIT_ONE ? 1.0f : 0.0f);
     return 0;
 }
 

@@ -19,7 +19,7 @@ int state_check_values(struct params *params, enum dtype type, struct err *err);
  * above. */
 int state_load_checkpoint(struct params *params, const char *folder, struct err *err);
 
-/* state_init - a new model: norms 1, matrices normal with the configuration's initializer_range, each value a
+/* state_init - a new model: norms 1 (0 where the weight is one less than it counts), biases 0, matrices normal with the configuration's initializer_range, each value a
  * function of (seed, tensor, element) alone. */
 void state_init(struct params *params, int64_t seed);
 

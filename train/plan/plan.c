@@ -15,8 +15,8 @@ enum { MASTER_BYTES = sizeof(float), GRADIENT_BYTES = sizeof(float), STATE_VALUE
 enum { PRODUCTS_PER_STEP = 3 };
 
 /* Values of a token that the ops of train/model/model.c read and write, counted from them: in a layer for each of its width
- * and of its feed-forward width, and at the end for each of the vocabulary. */
-static const double WIDTH_TRAFFIC = 18.5, FFN_TRAFFIC = 9.0, VOCAB_TRAFFIC = 7.0;
+ * and of its feed-forward width, gated or plain, and at the end for each of the vocabulary. */
+static const double WIDTH_TRAFFIC = 18.5, GATED_TRAFFIC = 9.0, PLAIN_TRAFFIC = 6.0, VOCAB_TRAFFIC = 7.0;
 
 /* Bounds of a step's time, as factors, where rates were measured and where they are assumed. */
 static const double LOW_MEASURED = 0.85, HIGH_MEASURED = 1.2, LOW_ASSUMED = 0.7, HIGH_ASSUMED = 1.5;
@@ -51,6 +51,14 @@ static double scores_per_token(const struct model_config *model, int64_t sequenc
     return 0.5 * (double)(sequence_tokens + 1) * model->num_heads * (double)model->num_layers;
 }
 
+/* ffn_sum - over the layers, of a number of those with a gate and one of those without. */
+static double ffn_sum(const struct model_config *model, double gated, double plain) {
+    double sum = 0;
+    for (int layer = 0; layer < model->num_layers; layer++)
+        sum += family_layer_plan(model, layer).ffn == FFN_GATED ? gated : plain;
+    return sum;
+}
+
 double plan_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
     return PRODUCTS_PER_STEP *
            (2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
@@ -64,7 +72,8 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
     double attention = 2.0 * (double)m->width * heads * m->num_layers +
                        4.0 * m->head_dim * scores_per_token(m, sequence_tokens);
     double output = 2.0 * (double)m->width * m->num_heads * m->head_dim * m->num_layers;
-    double ffn = 4.0 * (double)m->width * (double)m->ffn_width * m->num_layers;
+    double ffn =
+        (double)m->width * (double)m->ffn_width * ffn_sum(m, 4, 2); /* one product or two, to its width */
     double scores = 2.0 * m->head_dim * scores_per_token(m, sequence_tokens);
     switch (recompute) {
     case RECOMPUTE_NONE:
@@ -85,9 +94,9 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
  * heads; its inverse costs no pass), activations and logits of one token. */
 static double element_bytes(const struct model_config *m, enum dtype compute) {
     double value_bytes = (double)dtype_bytes(compute);
-    return value_bytes *
-           (m->num_layers * (WIDTH_TRAFFIC * (double)m->width + FFN_TRAFFIC * (double)m->ffn_width) +
-            VOCAB_TRAFFIC * (double)m->vocab_size);
+    return value_bytes * (m->num_layers * WIDTH_TRAFFIC * (double)m->width +
+                          ffn_sum(m, GATED_TRAFFIC, PLAIN_TRAFFIC) * (double)m->ffn_width +
+                          VOCAB_TRAFFIC * (double)m->vocab_size);
 }
 
 /* optimizer_bytes - masters and states read and written, gradient read, copy written: of what one rank owns.
