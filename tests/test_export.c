@@ -206,6 +206,57 @@ static void test_types(void **state) {
     free(out);
 }
 
+/* nemotron_model - the sample's sizes as a Nemotron's, half of each head turned. */
+static struct model nemotron_model(bool tied) {
+    struct model model = sample_model("byte_level", 423);
+    struct model_config *config = &model.config;
+    assert_int_equal(model_config_set_family(config, "nemotron", NULL), 0);
+    config->rope_kind = ROPE_PLAIN;
+    config->rope_factor = config->rope_low_freq = config->rope_high_freq = 0;
+    config->rope_original_positions = 0;
+    config->tied_head = tied;
+    model_config_rotate(config, 0);
+    return model;
+}
+
+/* Nemotron: in GGUF the weights of norms are whole, biases as they are, and half of each head turns; read again, all is what
+ * it was but for the rounding of w + 1.  Its llama.cpp has no head that is the embedding. */
+static void test_nemotron(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model model = nemotron_model(false), tied = nemotron_model(true);
+    char *hf = make_folder("nemotron", &model), *out = in_folder("nemotron.gguf");
+    struct weights *source = open_weights(hf);
+    if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    const struct param norm = {ROLE_FFN_NORM, 1}, bias = {ROLE_FFN_NORM_BIAS, 1};
+    float *weight = values_of(&model, norm), *shift = values_of(&model, bias), got[32];
+    struct gguf *file = open_gguf(out);
+    assert_int_equal(gguf_read_f32(file, gguf_find_tensor(file, "blk.1.ffn_norm.weight"), 0, 32, got, &err),
+                     0);
+    for (int i = 0; i < 32; i++)
+        assert_true(got[i] == weight[i] + 1);
+    assert_int_equal(gguf_read_f32(file, gguf_find_tensor(file, "blk.1.ffn_norm.bias"), 0, 32, got, &err), 0);
+    assert_memory_equal(got, shift, sizeof got);
+    assert_int_equal(int_at(file, "nemotron.rope.dimension_count", 0), 8);
+    assert_true(gguf_find_key(file, "nemotron.attention.layer_norm_epsilon") >= 0);
+    gguf_close(file);
+    struct weights *back = open_weights(out);
+    assert_int_equal(model_rotary_dim(weights_config(back)), 8);
+    assert_int_equal(weights_read(back, norm, 0, 32, got, &err), 0);
+    assert_true(relative_error(got, weight, 32) < 1e-6);
+    weights_close(back), weights_close(source);
+    free(make_folder("tied", &tied)), free(hf);
+    hf = in_folder("tied");
+    source = open_weights(hf);
+    assert_int_equal(unlink(out), 0);
+    assert_int_equal(export_gguf(source, out, EXPORT_F32, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "llama.cpp has no 'nemotron' whose head is the embedding"));
+    assert_false(path_exists(out));
+    weights_close(source);
+    free(weight), free(shift), free(hf), free(out);
+}
+
 /* What cannot be exported is refused with a reason and leaves nothing; what is lost is noted. */
 static void test_refusals(void **state) {
     (void)state;
@@ -318,6 +369,7 @@ int main(void) {
         cmocka_unit_test(test_tokenizer_refusals),
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_types),
+        cmocka_unit_test(test_nemotron),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_hf),
     };

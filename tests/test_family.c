@@ -6,37 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/family/family.h"
 #include "data/corpus/json.h"
-
-/* SIZES - the keys every test config has; the rest is added before or after. */
-#define SIZES                                                                                                \
-    "\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320,\"max_position_embeddings\":512,"        \
-    "\"num_hidden_layers\":3,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"rms_norm_eps\":1e-05"
+#include "tests/family_fixture.h"
 
 #define LLAMA3                                                                                               \
     "\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":"  \
     "8192"
-
-static int parse(struct model_config *config, const char *text, struct err *err) {
-    return model_config_parse(config, text, strlen(text), "test", err);
-}
-
-static struct model_config parsed(const char *text) {
-    struct model_config config;
-    struct err err;
-    if (parse(&config, text, &err) != 0)
-        fail_msg("%s", err.text);
-    return config;
-}
-
-static void assert_refused(const char *text, const char *phrase) {
-    struct model_config config;
-    struct err err = {""};
-    assert_int_equal(parse(&config, text, &err), -1);
-    if (!strstr(err.text, phrase))
-        fail_msg("'%s' does not contain '%s'", err.text, phrase);
-}
 
 static void test_old_spelling(void **state) {
     (void)state;
@@ -97,9 +72,10 @@ static void test_refused_by_name(void **state) {
     } cases[] = {
         {"{\"model_type\":\"qwen2\"}",
          "model_type 'qwen2' is not supported yet: query, key and value have biases "
-         "(supported: llama, mistral, qwen3)"},
+         "(supported: llama, mistral, qwen3, nemotron)"},
         {"{\"model_type\":\"gemma3_text\"}", "model_type 'gemma3_text' is not supported yet"},
-        {"{\"model_type\":\"mamba\"}", "model_type 'mamba' is unknown (supported: llama, mistral, qwen3)"},
+        {"{\"model_type\":\"mamba\"}",
+         "model_type 'mamba' is unknown (supported: llama, mistral, qwen3, nemotron)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
@@ -252,57 +228,6 @@ static void test_names_and_shapes(void **state) {
     assert_int_equal(model_num_parameters(&config), 3 * layer + 320 * 64 + 64);
 }
 
-/* Qwen3: what its class takes where a key is missing, the switch of its window, names of the two norms of heads. */
-static void test_qwen3(void **state) {
-    (void)state;
-    char name[PARAM_NAME_ROOM], text[64];
-    struct model_config config = parsed("{\"model_type\":\"qwen3\"," SIZES "}");
-    assert_string_equal(config.architecture, "Qwen3ForCausalLM");
-    assert_int_equal(config.head_dim, 128); /* not 64 / 4 */
-    config = parsed(
-        "{\"model_type\":\"qwen3\",\"head_dim\":24,\"use_sliding_window\":false,\"sliding_window\":64," SIZES
-        "}");
-    assert_int_equal(config.head_dim, 24);
-    assert_refused("{\"model_type\":\"qwen3\",\"use_sliding_window\":true,\"sliding_window\":64," SIZES "}",
-                   "sliding_window 64 is not supported yet");
-    assert_refused("{\"model_type\":\"qwen3\",\"attention_bias\":true," SIZES "}", "attention_bias true");
-    assert_string_equal(param_name(&config, (struct param){ROLE_QUERY_NORM, 1}, name),
-                        "model.layers.1.self_attn.q_norm.weight");
-    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_KEY_NORM, 2}, name),
-                        "blk.2.attn_k_norm.weight");
-    assert_string_equal(
-        tensor_shape_text(param_shape(&config, (struct param){ROLE_KEY_NORM, 0}), text, sizeof text),
-        "[24] f32");
-    assert_int_equal(param_spec(&config, ROLE_QUERY)->traits & PARAM_PERMUTED, 0);
-    struct model_config published = /* the sizes of Qwen3-0.6B, which has 596,049,920 parameters */
-        parsed(
-            "{\"model_type\":\"qwen3\",\"hidden_size\":1024,\"intermediate_size\":3072,\"vocab_size\":151936,"
-            "\"max_position_embeddings\":40960,\"num_hidden_layers\":28,\"num_attention_heads\":16,"
-            "\"num_key_value_heads\":8,\"head_dim\":128,\"rope_theta\":1000000,\"rope_scaling\":null,"
-            "\"sliding_window\":null,\"use_sliding_window\":false,\"max_window_layers\":28,"
-            "\"tie_word_embeddings\":true,\"torch_dtype\":\"bfloat16\"}");
-    assert_int_equal(model_num_parameters(&published), 596049920);
-    struct model_config llama = parsed("{\"model_type\":\"llama\",\"head_dim\":24," SIZES "}");
-    assert_null(param_spec(&llama, ROLE_QUERY_NORM));
-    assert_int_equal(model_num_parameters(&config), model_num_parameters(&llama) + 3 * 2 * 24);
-}
-
-/* What each layer computes: Llama's plan, and what Qwen3 changes in it. */
-static void test_plans(void **state) {
-    (void)state;
-    struct model_config llama =
-                            parsed("{\"model_type\":\"llama\",\"head_dim\":16,\"rope_theta\":5e5," SIZES "}"),
-                        qwen3 =
-                            parsed("{\"model_type\":\"qwen3\",\"head_dim\":16,\"rope_theta\":5e5," SIZES "}");
-    for (int layer = 0; layer < 3; layer++) {
-        struct layer_plan plan = family_layer_plan(&llama, layer), other = family_layer_plan(&qwen3, layer);
-        assert_true(plan.place == NORM_PRE && plan.gate == GATE_SILU && plan.rope_theta == 5e5);
-        assert_true(plan.scale == 0.25f && plan.softcap == 0 && plan.window == 0 && plan.rope_scaled);
-        assert_false(plan.qk_norm);
-        assert_true(other.qk_norm && other.place == NORM_PRE && other.window == 0);
-    }
-}
-
 /* The names that GGUF files use, and back. */
 static void test_gguf_names(void **state) {
     (void)state;
@@ -315,7 +240,7 @@ static void test_gguf_names(void **state) {
     assert_string_equal(config.model_type, "llama"); /* not mistral, which is stored under the same name */
     assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), -1);
     assert_string_equal(config.model_type, "llama");
-    assert_string_equal(family_gguf_names(names, sizeof names), "llama, qwen3");
+    assert_string_equal(family_gguf_names(names, sizeof names), "llama, qwen3, nemotron");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the
@@ -483,7 +408,6 @@ int main(void) {
         cmocka_unit_test(test_old_spelling),    cmocka_unit_test(test_new_spelling),
         cmocka_unit_test(test_defaults),        cmocka_unit_test(test_refused_by_name),
         cmocka_unit_test(test_hostile_sizes),   cmocka_unit_test(test_names_and_shapes),
-        cmocka_unit_test(test_qwen3),           cmocka_unit_test(test_plans),
         cmocka_unit_test(test_gguf_names),      cmocka_unit_test(test_params),
         cmocka_unit_test(test_text_round_trip), cmocka_unit_test(test_text_from_nothing),
         cmocka_unit_test(test_rope_tables),     cmocka_unit_test(test_rope_divisor),

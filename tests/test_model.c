@@ -17,8 +17,9 @@
 
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
-static const char *const VARIANTS[] = {"llama2", "llama3",    "llama32_tied", "mistral", "smollm2",
-                                       "lucie",  "croissant", "eurollm",      "qwen3",   "qwen3_tied"};
+static const char *const VARIANTS[] = {"llama2",  "llama3",     "llama32_tied", "mistral",
+                                       "smollm2", "lucie",      "croissant",    "eurollm",
+                                       "qwen3",   "qwen3_tied", "nemotron",     "nemotron_wide"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {
@@ -224,6 +225,13 @@ static double worst_error(struct fixture *f, const char *prefix, bool masters, i
     return compare.worst;
 }
 
+/* num_tensors - of the model: Qwen3 has norms of queries and keys, Nemotron biases of norms and no gate. */
+static int num_tensors(const struct model_config *config) {
+    bool nemotron = strcmp(config->model_type, "nemotron") == 0;
+    int per_layer = nemotron ? 10 : strcmp(config->model_type, "qwen3") == 0 ? 11 : 9;
+    return per_layer * config->num_layers + (nemotron ? 3 : 2) + (config->tied_head ? 0 : 1);
+}
+
 static void check_gradients(enum recompute recompute, int zero_stage) {
     for (size_t v = 0; v < sizeof VARIANTS / sizeof VARIANTS[0]; v++) {
         struct fixture f;
@@ -235,9 +243,7 @@ static void check_gradients(enum recompute recompute, int zero_stage) {
                       loss, fabs(loss - want) / want, error, num_compared);
         assert_true(fabs(loss - want) < 1e-5 * want);
         assert_true(fabs(loss - number(&f, "wrong/mean_of_row_means")) > 1e-4 * want);
-        int per_layer =
-            strncmp(VARIANTS[v], "qwen3", 5) == 0 ? 11 : 9; /* with the norms of queries and keys */
-        assert_int_equal(num_compared, per_layer * f.config.num_layers + (f.config.tied_head ? 2 : 3));
+        assert_int_equal(num_compared, num_tensors(&f.config));
         assert_true(error < 1e-5);
         struct tensor first =
             tensor_1d(params_own_grad(&f.params, &f.params.units[1].segments[0]), DTYPE_F32, 1);

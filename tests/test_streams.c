@@ -88,7 +88,36 @@ static void test_other_models(void **state) {
     trained_close(&base), trained_close(&deeper), trained_close(&untied), trained_close(&other_seed);
 }
 
+/* What a new model's vectors hold: norms that are kept less one begin at zero, as biases do, and others at one. */
+static void test_new_vectors(void **state) {
+    (void)state;
+    for (int nemotron = 0; nemotron < 2; nemotron++) {
+        struct model_config model = model_of(2, false);
+        struct device dev;
+        struct params params;
+        int num_vectors = 0;
+        assert_int_equal(model_config_set_family(&model, nemotron ? "nemotron" : "llama", NULL), 0);
+        device_open_cpu(&dev, 1);
+        struct params_setup setup = {.model = &model, .compute = DTYPE_F32, .num_ranks = 1};
+        params_create(&params, &dev, &setup);
+        state_init(&params, 5);
+        for (const struct segment *s = NULL; (s = params_next(&params, s));)
+            for (int t = 0; t < s->num_tensors; t++) {
+                const float *values = (const float *)s->full + s->tensors[t].offset;
+                bool vector = s->tensors[t].spec->cols == DIM_NONE;
+                for (int64_t i = 0; i < s->tensors[t].count && vector; i++)
+                    assert_true(values[i] == (nemotron ? 0.0f : 1.0f));
+                assert_true(vector || (values[0] != 0 && values[0] != 1)); /* the control */
+                num_vectors += vector;
+            }
+        assert_int_equal(num_vectors, nemotron ? 2 * 4 + 2 : 2 * 2 + 1);
+        params_free(&params);
+        device_close(&dev);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_other_models)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_other_models),
+                                       cmocka_unit_test(test_new_vectors)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 /* Known families are listed before they are supported, so that the refusal says what is missing and not
  * "unknown". */
 static const struct family unsupported[] = {
+    {.model_type = "nemotron_h", .reason = "state-space layers (Mamba-2) between those of attention"},
     {.model_type = "qwen2", .reason = "query, key and value have biases"},
     {.model_type = "qwen3_moe", .reason = "mixture of experts"},
     {.model_type = "gemma2", .reason = "norms around each block, capped logits"},

@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama, mistral without
- * window) and Qwen3 (dense).  Any other model_type is refused by name.
+ * window), Qwen3 (dense) and Nemotron (not the hybrid ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
 
@@ -95,7 +95,7 @@ enum text_names {
 };
 
 struct model_config {
-    char model_type[32];   /* "llama", "mistral", "qwen3" */
+    char model_type[32];   /* "llama", "mistral", "qwen3", "nemotron" */
     char architecture[64]; /* "LlamaForCausalLM" */
     int64_t width;         /* C */
     int64_t ffn_width;     /* F */
@@ -159,7 +159,7 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
 struct norm_plan family_final_norm(const struct model_config *config);
 
 /* family_set_gguf - model_type and architecture of the family that GGUF files call `name` (length_bytes long).  Returns 0,
- * or -1 where no supported family is called so.  family_gguf_names - those that are, "llama, qwen3", into text. */
+ * or -1 where no supported family is called so.  family_gguf_names - those that are, "llama, qwen3, nemotron", into text. */
 int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes);
 const char *family_gguf_names(char *text, size_t room_bytes);
 

@@ -63,6 +63,14 @@ VARIANTS = {
     "qwen3_tied": {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 40,
                    "vocab_size": 80, "head_dim": 16, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-6,
                    "tie": True, "qk_norm": True, "old": True},
+    # LayerNorm with 1 + w and a bias, squared ReLU without a gate, half of each head turns.
+    "nemotron": {"hidden_size": 24, "num_attention_heads": 3, "num_key_value_heads": 1, "intermediate_size": 40,
+                 "vocab_size": 64, "rope": {"rope_theta": 2000000.0, "partial_rotary_factor": 0.5}, "norm_eps": 1e-5,
+                 "nemotron": True},
+    # Heads of 16 while width / heads is 10; a quarter turns; config.json as transformers 4 wrote it.
+    "nemotron_wide": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 36,
+                      "vocab_size": 72, "head_dim": 16, "rope": {"rope_theta": 10000.0, "partial_rotary_factor": 0.25},
+                      "norm_eps": 1e-5, "old": True, "nemotron": True},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -72,8 +80,9 @@ WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
 def make_config(name, spec):
     """The transformers configuration of a variant."""
+    eps = "norm_eps" if spec.get("nemotron") else "rms_norm_eps"
     shared = {key: spec[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads",
-                                         "intermediate_size", "vocab_size", "rms_norm_eps")}
+                                         "intermediate_size", "vocab_size", eps)}
     shared |= {"num_hidden_layers": 2, "max_position_embeddings": 512, "rope_parameters": {"rope_type": "default"}
                | spec["rope"], "tie_word_embeddings": spec.get("tie", False), "bos_token_id": 1, "eos_token_id": 2,
                "pad_token_id": None, "dtype": "float32", "attention_dropout": 0.0}
@@ -81,18 +90,22 @@ def make_config(name, spec):
         shared["head_dim"] = spec["head_dim"]
     if name == "mistral":
         return transformers.MistralConfig(**shared, sliding_window=None, architectures=["MistralForCausalLM"])
+    if spec.get("nemotron"):
+        return transformers.NemotronConfig(**shared, architectures=["NemotronForCausalLM"])
     if spec.get("qk_norm"):
         return transformers.Qwen3Config(**shared, architectures=["Qwen3ForCausalLM"])
     return transformers.LlamaConfig(**shared, architectures=["LlamaForCausalLM"])
 
 
 def randomise(model, seed):
-    """Weights that make every gradient matter: sharp enough attention, norm weights that are not one."""
+    """Weights that make every gradient matter: sharp enough attention, norm weights that are not one, biases not zero."""
     generator = torch.Generator().manual_seed(seed)
+    one = 0.0 if model.config.model_type == "nemotron" else 1.0  # its files hold w - 1
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(1.0 + 0.2 * noise if parameter.ndim == 1 else 0.2 * noise)
+            is_norm = parameter.ndim == 1 and not name.endswith("bias")
+            parameter.copy_((one if is_norm else 0.0) + 0.2 * noise)
 
 
 def old_spelling(config):
@@ -100,6 +113,8 @@ def old_spelling(config):
     config = dict(config)
     rope = dict(config.pop("rope_parameters"))
     config["rope_theta"] = rope.pop("rope_theta")
+    if "partial_rotary_factor" in rope:
+        config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
     config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     config["torch_dtype"] = config.pop("dtype")
     config["transformers_version"] = "4.44.2"
@@ -214,22 +229,31 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama or Qwen3 in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Qwen3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
-    frequencies = rope_frequencies(spec, head_dim, scaled)
+    turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
+    frequencies = rope_frequencies(spec, turned, scaled)
 
-    def norm(x, weight):  # over the last dimension: a row's width, or each head's
+    def norm(x, name):  # over the last dimension: a row's width, or each head's
+        weight = weights[f"{name}.weight"]
+        if spec.get("nemotron"):
+            centred = x - x.mean(-1, keepdim=True)
+            scale = (centred.pow(2).mean(-1, keepdim=True) + spec["norm_eps"]).rsqrt()
+            return centred * scale * (1 + weight) + weights[f"{name}.bias"]
         return x * (x.pow(2).mean(-1, keepdim=True) + spec["rms_norm_eps"]).rsqrt() * weight
+
+    def turn(x):
+        return torch.cat([rotate(x[..., :turned], frequencies, order), x[..., turned:]], dim=-1)
 
     def split(x, count):
         return x.view(-1, count, head_dim).transpose(0, 1)
 
-    def attention(x, w):
+    def attention(x, w, layer):
         q, k = split(x @ w("self_attn.q_proj").T, heads), split(x @ w("self_attn.k_proj").T, kv_heads)
         if spec.get("qk_norm"):
-            q, k = norm(q, w("self_attn.q_norm")), norm(k, w("self_attn.k_norm"))
-        q, k = rotate(q, frequencies, order), rotate(k, frequencies, order)
+            q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
+        q, k = turn(q), turn(k)
         k = k.repeat_interleave(heads // kv_heads, 0)
         v = split(x @ w("self_attn.v_proj").T, kv_heads).repeat_interleave(heads // kv_heads, 0)
         future = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
@@ -241,11 +265,14 @@ def own_forward(spec, weights, order="half", scaled=True):
         for layer in range(2):
             def w(role, layer=layer):
                 return weights[f"model.layers.{layer}.{role}.weight"]
-            x = x + attention(norm(x, w("input_layernorm")), w)
-            h = norm(x, w("post_attention_layernorm"))
-            x = x + (silu(h @ w("mlp.gate_proj").T) * (h @ w("mlp.up_proj").T)) @ w("mlp.down_proj").T
+            name = f"model.layers.{layer}"
+            x = x + attention(norm(x, f"{name}.input_layernorm"), w, name)
+            h = norm(x, f"{name}.post_attention_layernorm")
+            up = h @ w("mlp.up_proj").T
+            hidden = up.relu().square() if spec.get("nemotron") else silu(h @ w("mlp.gate_proj").T) * up
+            x = x + hidden @ w("mlp.down_proj").T
         head = weights["model.embed_tokens.weight" if spec.get("tie") else "lm_head.weight"]
-        return norm(x, weights["model.norm.weight"]) @ head.T
+        return norm(x, "model.norm") @ head.T
 
     return forward
 

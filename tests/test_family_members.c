@@ -1,0 +1,119 @@
+/* test_family_members.c - what sets each family apart from Llama: its keys and defaults, names, and the plan of its layers. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/family_fixture.h"
+
+/* Qwen3: what its class takes where a key is missing, the switch of its window, names of the two norms of heads. */
+static void test_qwen3(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM], text[64];
+    struct model_config config = parsed("{\"model_type\":\"qwen3\"," SIZES "}");
+    assert_string_equal(config.architecture, "Qwen3ForCausalLM");
+    assert_int_equal(config.head_dim, 128); /* not 64 / 4 */
+    config = parsed(
+        "{\"model_type\":\"qwen3\",\"head_dim\":24,\"use_sliding_window\":false,\"sliding_window\":64," SIZES
+        "}");
+    assert_int_equal(config.head_dim, 24);
+    assert_refused("{\"model_type\":\"qwen3\",\"use_sliding_window\":true,\"sliding_window\":64," SIZES "}",
+                   "sliding_window 64 is not supported yet");
+    assert_refused("{\"model_type\":\"qwen3\",\"attention_bias\":true," SIZES "}", "attention_bias true");
+    assert_string_equal(param_name(&config, (struct param){ROLE_QUERY_NORM, 1}, name),
+                        "model.layers.1.self_attn.q_norm.weight");
+    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_KEY_NORM, 2}, name),
+                        "blk.2.attn_k_norm.weight");
+    assert_string_equal(
+        tensor_shape_text(param_shape(&config, (struct param){ROLE_KEY_NORM, 0}), text, sizeof text),
+        "[24] f32");
+    assert_int_equal(param_spec(&config, ROLE_QUERY)->traits & PARAM_PERMUTED, 0);
+    struct model_config published = /* the sizes of Qwen3-0.6B, which has 596,049,920 parameters */
+        parsed(
+            "{\"model_type\":\"qwen3\",\"hidden_size\":1024,\"intermediate_size\":3072,\"vocab_size\":151936,"
+            "\"max_position_embeddings\":40960,\"num_hidden_layers\":28,\"num_attention_heads\":16,"
+            "\"num_key_value_heads\":8,\"head_dim\":128,\"rope_theta\":1000000,\"rope_scaling\":null,"
+            "\"sliding_window\":null,\"use_sliding_window\":false,\"max_window_layers\":28,"
+            "\"tie_word_embeddings\":true,\"torch_dtype\":\"bfloat16\"}");
+    assert_int_equal(model_num_parameters(&published), 596049920);
+    struct model_config llama = parsed("{\"model_type\":\"llama\",\"head_dim\":24," SIZES "}");
+    assert_null(param_spec(&llama, ROLE_QUERY_NORM));
+    assert_int_equal(model_num_parameters(&config), model_num_parameters(&llama) + 3 * 2 * 24);
+}
+
+/* SIZES with Nemotron's spelling of the norms' eps. */
+#define NEMOTRON                                                                                                     \
+    "\"model_type\":\"nemotron\",\"norm_eps\":2e-05,\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320," \
+    "\"max_position_embeddings\":512,\"num_hidden_layers\":3,\"num_attention_heads\":4,\"num_key_value_heads\":2"
+
+/* Nemotron: its own keys, how much of a head turns by either spelling, the parameters of Luciole 23B. */
+static void test_nemotron(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM];
+    struct model_config config = parsed("{" NEMOTRON "}");
+    assert_true(config.norm_eps == 2e-5f && config.initializer_range == 0.0134f);
+    assert_int_equal(model_rotary_dim(&config), 8); /* half of 16 where the key is missing */
+    static const char *const quarter[] = {
+        "\"partial_rotary_factor\":0.25,", "\"rope_parameters\":{\"partial_rotary_factor\":0.25},",
+        "\"partial_rotary_factor\":0.25,\"rope_theta\":1e4,"
+        "\"rope_parameters\":{\"rope_theta\":1e4,\"partial_rotary_factor\":0.25},"};
+    for (int i = 0; i < 3; i++) {
+        char *text = xasprintf("{%s" NEMOTRON "}", quarter[i]);
+        config = parsed(text);
+        assert_int_equal(model_rotary_dim(&config), 4);
+        char *written = model_config_text(&config, i ? text : NULL);
+        struct model_config again = parsed(written);
+        again.dtype = config.dtype;
+        assert_memory_equal(&again, &config, sizeof config);
+        free(text), free(written);
+    }
+    assert_refused(
+        "{\"partial_rotary_factor\":0.5,\"rope_parameters\":{\"partial_rotary_factor\":0.25}," NEMOTRON "}",
+        "rope_parameters differs");
+    assert_refused("{\"partial_rotary_factor\":0.05," NEMOTRON "}",
+                   "partial_rotary_factor 0.05 of a head_dim of 16");
+    assert_refused("{\"partial_rotary_factor\":1.5," NEMOTRON "}", "partial_rotary_factor 1.5");
+    assert_refused("{\"hidden_act\":\"silu\"," NEMOTRON "}",
+                   "hidden_act 'silu' is not supported (supported: relu2)");
+    assert_refused("{\"mlp_bias\":true," NEMOTRON "}", "mlp_bias true");
+    assert_refused("{\"model_type\":\"nemotron_h\"}",
+                   "model_type 'nemotron_h' is not supported yet: state-space layers");
+    assert_string_equal(param_name(&config, (struct param){ROLE_FFN_NORM_BIAS, 1}, name),
+                        "model.layers.1.post_attention_layernorm.bias");
+    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_FINAL_NORM_BIAS, 0}, name),
+                        "output_norm.bias");
+    assert_null(param_spec(&config, ROLE_GATE));
+    struct model_config luciole = parsed(
+        "{\"model_type\":\"nemotron\",\"hidden_size\":6144,\"intermediate_size\":36864,\"num_hidden_layers\":40,"
+        "\"num_attention_heads\":48,\"num_key_value_heads\":8,\"head_dim\":128,\"vocab_size\":128000,"
+        "\"max_position_embeddings\":131072,\"norm_eps\":1e-05,\"rope_theta\":2000000.0,"
+        "\"partial_rotary_factor\":0.5,\"hidden_act\":\"relu2\"}");
+    int64_t layer = (int64_t)6144 * (2 * 6144 + 2 * 1024 + 2 * 36864 + 4);
+    assert_int_equal(model_num_parameters(&luciole), 40 * layer + (int64_t)6144 * (2 * 128000 + 2));
+    struct layer_plan plan = family_layer_plan(&luciole, 39);
+    assert_true(plan.rotary_dim == 64 && plan.ffn == FFN_PLAIN && plan.act == ACT_RELU2 && plan.norm.bias);
+    assert_true(plan.norm.kind == NORM_LAYER && plan.norm.offset == 1 && plan.rope_theta == 2e6);
+}
+
+/* What each layer computes: Llama's plan, and what Qwen3 changes in it. */
+static void test_plans(void **state) {
+    (void)state;
+    struct model_config llama =
+                            parsed("{\"model_type\":\"llama\",\"head_dim\":16,\"rope_theta\":5e5," SIZES "}"),
+                        qwen3 =
+                            parsed("{\"model_type\":\"qwen3\",\"head_dim\":16,\"rope_theta\":5e5," SIZES "}");
+    for (int layer = 0; layer < 3; layer++) {
+        struct layer_plan plan = family_layer_plan(&llama, layer), other = family_layer_plan(&qwen3, layer);
+        assert_true(plan.place == NORM_PRE && plan.gate == GATE_SILU && plan.rope_theta == 5e5);
+        assert_true(plan.scale == 0.25f && plan.softcap == 0 && plan.window == 0 && plan.rope_scaled);
+        assert_false(plan.qk_norm);
+        assert_true(other.qk_norm && other.place == NORM_PRE && other.window == 0);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_qwen3),
+        cmocka_unit_test(test_nemotron),
+        cmocka_unit_test(test_plans),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
