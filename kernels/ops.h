@@ -1,9 +1,10 @@
 /* ops.h - every operation of the model, documented once, and the table that a device implements.
  *
  * Layout.  A micro-batch is N tokens laid end to end, whatever sequences and documents they belong to.
- * Which keys a query may see is said by one array: row_start[i] is the first key of row i (its document's
- * first token, or further right with a sliding window), and the last key is i itself.  So causal, packed
- * and windowed attention are one thing.  positions[i] counts from the document's start.
+ * Which keys a query may see is said by struct attention_mask: the first key of each row (its document's first
+ * token, or further right with a sliding window) and the last one (itself, or further right where a document
+ * or a block of it, an image's tokens say, is seen from both sides).  So causal, packed, windowed and
+ * bidirectional attention are one thing.  positions[i] counts from the document's start.
  *
  * Weights are [out, in] as Hugging Face stores them.  Activations are f32, bf16 or f16; statistics, losses
  * and weight gradients are f32; sums run in f32.  Outputs come first.  "+=" says that an op adds to its
@@ -67,8 +68,17 @@ struct attention_args {
     int head_dim;      /* D */
     float scale;       /* multiplies q.k, usually D^-0.5 */
     float softcap;     /* scores become softcap * tanh(score / softcap) before the mask; 0: they stay */
-    int64_t num_pairs; /* (query, key) pairs that row_start lets through, for the count of flops where the
+    int64_t num_pairs; /* (query, key) pairs that the mask lets through, for the count of flops where the
                           front door cannot read it; the ops do not look */
+};
+
+/* Row i sees keys first_key[i] .. last_key[i].  Allowed is 0 <= first_key[i] <= last_key[i] < N where neither array ever
+ * decreases: every row sees some key, perhaps not its own, and there may be keys that no row sees.  Without last_key row i
+ * sees keys first_key[i] .. i: causal attention, the same bits as with last_key[i] = i and no read of it.  The front door
+ * dies of all else; in a GPU's memory it cannot see the values, and callers check them before they upload. */
+struct attention_mask {
+    struct tensor first_key; /* [N] i32 */
+    struct tensor last_key;  /* [N] i32; data NULL: the row itself, and first_key[i] <= i */
 };
 
 /* Which two elements of a head turn together, of its first R that are rotated (R is D, or less where a family rotates a
@@ -235,12 +245,12 @@ typedef void linear_backward_weight_fn(struct device *, struct tensor dw, struct
  * Source: Su et al. 2021, section 3.4.2. */
 typedef void rope_forward_fn(struct device *, struct tensor qkv, const struct rotation *rotation);
 
-/* op_attention_forward - softmax(scale * q k^T) v per head; row i sees keys row_start[i] .. i.
+/* op_attention_forward - softmax(scale * q k^T) v per head, over the keys that the mask lets each row see.
  *   out  out [N, H, D]   out  lse [N, H] f32, log of the softmax denominator (natural log)
  *   in   qkv [N, Q, D]: H query heads, then G key heads, then G value heads
- *   in   row_start [N] i32, 0 <= row_start[i] <= i, never decreasing.  Query head h reads kv head h G / H. */
+ *   in   mask: struct attention_mask.  Query head h reads kv head h G / H. */
 typedef void attention_forward_fn(struct device *, struct tensor out, struct tensor lse, struct tensor qkv,
-                                  struct tensor row_start, const struct attention_args *args);
+                                  const struct attention_mask *mask, const struct attention_args *args);
 
 /* op_attention_backward - gradient of the above from its output and lse; recomputes the probabilities.
  *   out  dqkv [N, Q, D], overwritten   in  dout, out [N, H, D]   in  lse [N, H] and the forward's inputs
@@ -248,11 +258,11 @@ typedef void attention_forward_fn(struct device *, struct tensor out, struct ten
  * (a, b) -> (a cos + b sin, b cos - a sin), to those of the unrotated ones.  NULL: nothing turns.
  * Source: Dao 2023 (FlashAttention-2), algorithm 2. */
 typedef void attention_backward_fn(struct device *, struct tensor dqkv, struct tensor dout, struct tensor out,
-                                   struct tensor lse, struct tensor qkv, struct tensor row_start,
+                                   struct tensor lse, struct tensor qkv, const struct attention_mask *mask,
                                    const struct attention_args *args, const struct rotation *rotation);
 
 /* op_attention_cached - inference: store the keys and values of N new tokens after the past ones, attend.
- * New token i sees cache rows 0 .. past + i.
+ * New token i sees cache rows 0 .. past + i: there is no form for rows that see what comes after them.
  *   out  out [N, H, D]   in  qkv [N, Q, D], already rotated   inout  k_cache, v_cache [S, G, D]
  *   past: rows already filled; past + N <= S */
 typedef void attention_cached_fn(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,

@@ -39,20 +39,33 @@ static void expect_heads(const char *op, struct tensor qkv, const struct attenti
     op_expect(op, "qkv", qkv, (struct expected){ACTIVATION, 3, {ANY, heads + 2 * kv_heads, args->head_dim}});
 }
 
-/* attended - check row_start; how many (query, key) pairs it lets through.  Without access to the values:
- * what the caller says. */
-static double attended(struct device *dev, const char *op, struct tensor row_start, int64_t num_rows,
-                       const struct attention_args *args) {
-    op_expect(op, "row_start", row_start, (struct expected){I32, 1, {num_rows}});
+/* expect_rising - values[i] of a mask: at least the one before and `least` (NULL: 0), at most `most` or, where that is -1,
+ * the row itself. */
+static void expect_rising(const char *op, const char *argument, const int32_t *values, int64_t i,
+                          const int32_t *least, int64_t most) {
+    int64_t low = least ? least[i] : 0, high = most < 0 ? i : most;
+    if (i && values[i - 1] > low)
+        low = values[i - 1];
+    CHECK(values[i] >= low && values[i] <= high, "%s: %s[%lld] is %d, expected %lld to %lld", op, argument,
+          (long long)i, values[i], (long long)low, (long long)high);
+}
+
+/* attended - check the mask; how many (query, key) pairs it lets through.  Without access to the values: what
+ * the caller says. */
+static double attended(struct device *dev, const char *op, const struct attention_mask *mask,
+                       int64_t num_rows, const struct attention_args *args) {
+    const int32_t *first = mask->first_key.data, *last = mask->last_key.data;
+    op_expect(op, "first_key", mask->first_key, (struct expected){I32, 1, {num_rows}});
+    if (last)
+        op_expect(op, "last_key", mask->last_key, (struct expected){I32, 1, {num_rows}});
     if (!dev->ops->host_memory)
         return (double)args->num_pairs;
-    const int32_t *start = row_start.data;
     double pairs = 0;
     for (int64_t i = 0; i < num_rows; i++) {
-        CHECK(start[i] >= (i ? start[i - 1] : 0) && start[i] <= i,
-              "%s: row_start[%lld] is %d, expected %d to %lld", op, (long long)i, start[i],
-              i ? start[i - 1] : 0, (long long)i);
-        pairs += (double)(i - start[i] + 1);
+        expect_rising(op, "first_key", first, i, NULL, last ? num_rows - 1 : -1);
+        if (last)
+            expect_rising(op, "last_key", last, i, first, num_rows - 1);
+        pairs += (double)((last ? last[i] : i) - first[i] + 1);
     }
     return pairs;
 }
@@ -63,22 +76,22 @@ static double attention_flops(double pairs, const struct attention_args *args) {
 }
 
 void op_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                          struct tensor row_start, const struct attention_args *args) {
+                          const struct attention_mask *mask, const struct attention_args *args) {
     const char *op = "attention_forward";
     expect_heads(op, qkv, args);
     op_expect(op, "out", out,
               (struct expected){op_type_of(qkv), 3, {qkv.dims[0], args->num_heads, args->head_dim}});
     op_expect(op, "lse", lse, (struct expected){F32, 2, {qkv.dims[0], args->num_heads}});
-    double pairs = attended(dev, op, row_start, qkv.dims[0], args);
+    double pairs = attended(dev, op, mask, qkv.dims[0], args);
     struct op_call call = op_call_begin(dev, OP_ATTENTION, op, attention_flops(pairs, args));
     if (qkv.dims[0])
-        dev->ops->attention_forward(dev, out, lse, qkv, row_start, args);
+        dev->ops->attention_forward(dev, out, lse, qkv, mask, args);
     op_call_end(call);
     op_scan(dev, op, "out", out);
 }
 
 void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
-                           struct tensor lse, struct tensor qkv, struct tensor row_start,
+                           struct tensor lse, struct tensor qkv, const struct attention_mask *mask,
                            const struct attention_args *args, const struct rotation *rotation) {
     const char *op = "attention_backward";
     struct expected heads = {op_type_of(qkv), 3, {qkv.dims[0], args->num_heads, args->head_dim}};
@@ -94,10 +107,10 @@ void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor
               "%s: %d heads to rotate, expected %d query and %d key heads", op, rotation->num_rotated,
               args->num_heads, args->num_kv_heads);
     }
-    double pairs = attended(dev, op, row_start, qkv.dims[0], args);
+    double pairs = attended(dev, op, mask, qkv.dims[0], args);
     struct op_call call = op_call_begin(dev, OP_ATTENTION, op, 2.5 * attention_flops(pairs, args));
     if (qkv.dims[0])
-        dev->ops->attention_backward(dev, dqkv, dout, out, lse, qkv, row_start, args, rotation);
+        dev->ops->attention_backward(dev, dqkv, dout, out, lse, qkv, mask, args, rotation);
     op_call_end(call);
     op_scan(dev, op, "dqkv", dqkv);
 }

@@ -270,7 +270,7 @@ static void land(int exit_code) {
 
 /* The tensors of the calls that the front door must refuse. */
 struct faulty {
-    struct data values, out, lse, ids, starts;
+    struct data values, out, lse, ids, starts, ends;
 };
 
 /* faulty_call - number 0 is fine; the others have one fault each. */
@@ -279,12 +279,15 @@ static void faulty_call(struct device *dev, struct faulty *f, int which) {
     float *values = f->values.t.data, *out = f->out.t.data;
     data_set(f->ids, 2, which == 2 ? 9 : 2);
     data_set(f->starts, 2, which == 3 ? 3 : 1);
+    data_set(f->ends, 2, which == 5 ? 0 : 2);
+    data_set(f->ends, 3, which == 6 ? 4 : 3);
+    const struct attention_mask mask = {f->starts.t, f->ends.t}, causal = {.first_key = f->starts.t};
     struct tensor x = tensor_2d(values, DTYPE_F32, 4, 2);
     op_linear_forward(dev, tensor_2d(out, DTYPE_F32, 4, 3), x,
                       tensor_2d(values, DTYPE_F32, 3, which == 1 ? 5 : 2));
     op_embedding_forward(dev, tensor_2d(out, DTYPE_F32, 4, 2), tensor_2d(values, DTYPE_F32, 8, 2), f->ids.t);
     op_attention_forward(dev, tensor_3d(out, DTYPE_F32, 4, 1, 2), tensor_2d(f->lse.t.data, DTYPE_F32, 4, 1),
-                         tensor_3d(values, DTYPE_F32, 4, 3, 2), f->starts.t, &args);
+                         tensor_3d(values, DTYPE_F32, 4, 3, 2), which == 3 ? &causal : &mask, &args);
     data_set(f->values, 3, which == 4 ? (double)NAN : 1);
     dev->check_values = true;
     op_add(dev, x, x, x);
@@ -311,17 +314,20 @@ static const char *message_of(struct device *dev, struct faulty *f, int which) {
 
 /* test_messages - shapes are checked for every device; values where the host can read them. */
 static void test_messages(struct setting s) {
-    static const char *const messages[] = {"", "linear_forward: w is [3, 5] f32, expected [*, 2] f32",
+    static const char *const messages[] = {"",
+                                           "linear_forward: w is [3, 5] f32, expected [*, 2] f32",
                                            "embedding_forward: tokens[2] is 9, expected 0 to 7",
-                                           "attention_forward: row_start[2] is 3, expected 0 to 2",
-                                           "add: y[3] is nan"};
-    struct faulty f = {data_random(s.dev, shape_1d(DTYPE_F32, 64), 1),
-                       data_output(s.dev, shape_1d(DTYPE_F32, 64)),
-                       data_output(s.dev, shape_1d(DTYPE_F32, 4)), data_zero(s.dev, shape_1d(DTYPE_I32, 4)),
-                       data_zero(s.dev, shape_1d(DTYPE_I32, 4))};
+                                           "attention_forward: first_key[2] is 3, expected 0 to 2",
+                                           "add: y[3] is nan",
+                                           "attention_forward: last_key[2] is 0, expected 1 to 3",
+                                           "attention_forward: last_key[3] is 4, expected 2 to 3"};
+    struct faulty f = {
+        data_random(s.dev, shape_1d(DTYPE_F32, 64), 1), data_output(s.dev, shape_1d(DTYPE_F32, 64)),
+        data_output(s.dev, shape_1d(DTYPE_F32, 4)),     data_zero(s.dev, shape_1d(DTYPE_I32, 4)),
+        data_zero(s.dev, shape_1d(DTYPE_I32, 4)),       data_zero(s.dev, shape_1d(DTYPE_I32, 4))};
     bool check_values = s.dev->check_values;
     data_set(f.ids, 1, 1), data_set(f.ids, 3, 3), data_set(f.starts, 3, 1);
-    for (int which = 0; which < (s.dev->ops->host_memory ? 5 : 2); which++) {
+    for (int which = 0; which < (s.dev->ops->host_memory ? 7 : 2); which++) {
         const char *text = message_of(s.dev, &f, which);
         s.dev->check_values = check_values;
         if (which == 0)
@@ -329,7 +335,8 @@ static void test_messages(struct setting s) {
         else if (!strstr(text, messages[which]))
             fail_msg("expected '%s', got '%s'", messages[which], text);
     }
-    data_free(f.values), data_free(f.out), data_free(f.lse), data_free(f.ids), data_free(f.starts);
+    data_free(f.values), data_free(f.out), data_free(f.lse), data_free(f.ids), data_free(f.starts),
+        data_free(f.ends);
 }
 
 static const struct op_case CASES[] = {

@@ -1,5 +1,4 @@
-/* attention.c - causal attention on the CPU, forward: training and prefill (packed documents), and decoding
- * with a cache of keys and values.
+/* attention.c - attention on the CPU, forward: training and prefill (packed documents).
  *
  * Blocks of 64 queries by 64 keys with an online softmax (Dao 2023, algorithm 1).  Scores are kept
  * transposed, [keys, queries]: the maximum and the sum of each query then run down columns, 64 queries side
@@ -27,7 +26,7 @@ struct forward_work {
 /* What every task reads. */
 struct forward_job {
     struct tensor out, lse, qkv;
-    const int32_t *row_start;
+    struct row_keys seen;
     const struct attention_args *args;
     block_gemm_fn *gemm;
     int64_t width, num_blocks;
@@ -78,9 +77,6 @@ static void scale_rows(float *restrict rows, const float *restrict factors, int6
 static void attend_block(const struct forward_job *job, struct forward_work *work, int64_t kv_head,
                          int64_t key_block, int64_t query_block) {
     int64_t offset = (kv_head * job->num_blocks + key_block) * BLOCK * job->width;
-    int64_t first_key = key_block * BLOCK, first_query = query_block * BLOCK;
-    int64_t last_query =
-        first_query + BLOCK < job->qkv.dims[0] ? first_query + BLOCK - 1 : job->qkv.dims[0] - 1;
     int width = (int)job->width;
     job->gemm(&(struct block_product){.c = work->scores,
                                       .a = job->keys + offset,
@@ -92,8 +88,7 @@ static void attend_block(const struct forward_job *job, struct forward_work *wor
                                       .write = OP_OVERWRITE});
     if (job->args->softcap > 0)
         cap_scores(work->scores, BLOCK * BLOCK, job->args->softcap);
-    if (key_block == query_block || job->row_start[last_query] > first_key)
-        mask_block(work->scores, first_key, first_query, job->row_start, job->qkv.dims[0]);
+    mask_block(work->scores, key_block, query_block, &job->seen);
     softmax_block(work->scores, &work->softmax);
     scale_rows(work->out, work->softmax.shrink, job->width);
     job->gemm(&(struct block_product){.c = work->out,
@@ -135,7 +130,8 @@ static void forward_task(const struct forward_job *job, struct forward_work *wor
         work->softmax.max[q] = -FLT_MAX; /* finite: a block that masks a whole row must not give inf - inf */
         work->softmax.sum[q] = 0;
     }
-    for (int64_t k = job->row_start[query_block * BLOCK] / BLOCK; k <= query_block; k++)
+    int64_t last = row_last_key(&job->seen, block_last_row(&job->seen, query_block)) / BLOCK;
+    for (int64_t k = job->seen.first[query_block * BLOCK] / BLOCK; k <= last; k++)
         attend_block(job, work, kv_head, k, query_block);
     finish_rows(job, work, head, query_block);
 }
@@ -153,7 +149,7 @@ static void pack_keys_values(struct device *dev, const struct forward_job *job, 
 }
 
 void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                           struct tensor row_start, const struct attention_args *args) {
+                           const struct attention_mask *mask, const struct attention_args *args) {
     int64_t num_blocks = (qkv.dims[0] + BLOCK - 1) / BLOCK, width = padded_width(args->head_dim);
     int64_t packed_count = args->num_kv_heads * num_blocks * BLOCK * width;
     size_t rows_bytes = (size_t)(BLOCK * width) * sizeof(float);
@@ -162,8 +158,8 @@ void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor 
         cpu_scratch(dev, (size_t)(2 * packed_count) * sizeof(float) + (size_t)dev->num_threads * work_bytes);
     float *keys = (float *)(scratch + (size_t)dev->num_threads * work_bytes), *values = keys + packed_count;
     struct forward_job job = {
-        out,   lse,        qkv,  row_start.data, args, ((struct cpu_state *)dev->state)->block_gemm,
-        width, num_blocks, keys, values};
+        out,        lse,  qkv,   row_keys_of(mask), args, ((struct cpu_state *)dev->state)->block_gemm, width,
+        num_blocks, keys, values};
     pack_keys_values(dev, &job, keys, values);
 #pragma omp parallel for num_threads(dev->num_threads) schedule(dynamic, 1)
     for (int64_t t = 0; t < num_blocks * args->num_heads; t++) {

@@ -1,4 +1,4 @@
-/* attention_backward.c - gradient of causal attention on the CPU (Dao 2023, algorithm 2).
+/* attention_backward.c - gradient of attention on the CPU (Dao 2023, algorithm 2).
  *
  * With S = scale q k^T, P = e^(S - lse), delta = rowsum(dout * out):
  *   dV = P^T dout,  dP = dout V^T,  dS = P (dP - delta),  dQ = scale dS K,  dK = scale dS^T Q.
@@ -22,17 +22,18 @@ enum {
 /* Packed inputs and partial gradients, all [heads, blocks, ...] f32. */
 struct backward_job {
     struct tensor dqkv, dout, out, lse, qkv;
-    const int32_t *row_start;
+    struct row_keys seen;
     const struct attention_args *args;
     block_gemm_fn *gemm;
     int64_t width, num_blocks, num_stretches;
-    float *query_rows, *query_columns; /* [H, blocks, BLOCK * width] */
-    float *dout_rows, *dout_columns;   /* the same for dout */
-    float *lse_rows, *delta_rows;      /* [H, blocks, BLOCK] */
-    float *keys, *values;              /* [G, blocks, BLOCK * width] */
-    float *dkeys, *dvalues;            /* [H, blocks, BLOCK * width]: one part per query head */
-    float *dqueries;                   /* [stretches, H, blocks, BLOCK * width] */
-    float *scores;                     /* [threads, 2, BLOCK * BLOCK] */
+    int64_t first_queries[MAX_STRETCHES]; /* the first block of queries that sees keys of each stretch */
+    float *query_rows, *query_columns;    /* [H, blocks, BLOCK * width] */
+    float *dout_rows, *dout_columns;      /* the same for dout */
+    float *lse_rows, *delta_rows;         /* [H, blocks, BLOCK] */
+    float *keys, *values;                 /* [G, blocks, BLOCK * width] */
+    float *dkeys, *dvalues;               /* [H, blocks, BLOCK * width]: one part per query head */
+    float *dqueries;                      /* [stretches, H, blocks, BLOCK * width] */
+    float *scores;                        /* [threads, 2, BLOCK * BLOCK] */
 };
 
 /* lay_out - share out the scratch; returns the floats needed (with base NULL: to size it). */
@@ -137,17 +138,14 @@ static void block_pair(const struct backward_job *job, float *scores, int64_t he
     const struct attention_args *args = job->args;
     int64_t kv_head = head * args->num_kv_heads / args->num_heads, block = BLOCK * job->width;
     int64_t at_q = head * job->num_blocks + query_block, at_k = head * job->num_blocks + key_block;
-    int64_t at_kv = kv_head * job->num_blocks + key_block, first_key = key_block * BLOCK;
-    int64_t last_query =
-        (query_block + 1) * BLOCK < job->qkv.dims[0] ? (query_block + 1) * BLOCK : job->qkv.dims[0];
+    int64_t at_kv = kv_head * job->num_blocks + key_block;
     float *dp = scores + BLOCK * BLOCK;
     int width = (int)job->width, depth = args->head_dim;
     job->gemm(&(struct block_product){scores, job->keys + at_kv * block, job->query_columns + at_q * block,
                                       width, 1, depth, BLOCK, OP_OVERWRITE});
     if (args->softcap > 0)
         cap_scores(scores, BLOCK * BLOCK, args->softcap);
-    if (key_block == query_block || job->row_start[last_query - 1] > first_key)
-        mask_block(scores, first_key, query_block * BLOCK, job->row_start, job->qkv.dims[0]);
+    mask_block(scores, key_block, query_block, &job->seen);
     job->gemm(&(struct block_product){dp, job->values + at_kv * block, job->dout_columns + at_q * block,
                                       width, 1, depth, BLOCK, OP_OVERWRITE});
     const float *lse = job->lse_rows + at_q * BLOCK, *delta = job->delta_rows + at_q * BLOCK;
@@ -168,17 +166,26 @@ static int64_t stretch_first(const struct backward_job *job, int64_t stretch) {
     return stretch * job->num_blocks / job->num_stretches;
 }
 
+/* first_queries - the first block of queries, from `block` on, whose last row sees as far as a block of keys. */
+static int64_t first_queries(const struct row_keys *seen, int64_t block, int64_t key_block,
+                             int64_t num_blocks) {
+    while (block < num_blocks && row_last_key(seen, block_last_row(seen, block)) < key_block * BLOCK)
+        block++;
+    return block;
+}
+
 static void backward_task(const struct backward_job *job, float *scores, int64_t head, int64_t stretch) {
-    int64_t block = BLOCK * job->width, first = stretch_first(job, stretch), num_blocks = job->num_blocks;
+    int64_t block = BLOCK * job->width, num_blocks = job->num_blocks, begin = job->first_queries[stretch];
     size_t block_bytes = (size_t)block * sizeof(float);
     float *dqueries = job->dqueries + (stretch * job->args->num_heads + head) * num_blocks * block;
-    memset(dqueries + first * block, 0, (size_t)(num_blocks - first) * block_bytes);
-    for (int64_t k = first; k < stretch_first(job, stretch + 1); k++) {
+    memset(dqueries + begin * block, 0, (size_t)(num_blocks - begin) * block_bytes);
+    for (int64_t k = stretch_first(job, stretch); k < stretch_first(job, stretch + 1); k++) {
         memset(job->dkeys + (head * num_blocks + k) * block, 0, block_bytes);
         memset(job->dvalues + (head * num_blocks + k) * block, 0, block_bytes);
-        /* row_start never decreases: past the first block of queries that starts after these keys, none
+        begin = first_queries(&job->seen, begin, k, num_blocks);
+        /* First keys never decrease: past the first block of queries that starts after these keys, none
          * sees them. */
-        for (int64_t q = k; q < num_blocks && job->row_start[q * BLOCK] < (k + 1) * BLOCK; q++)
+        for (int64_t q = begin; q < num_blocks && job->seen.first[q * BLOCK] < (k + 1) * BLOCK; q++)
             block_pair(job, scores, head, k, q, dqueries);
     }
 }
@@ -196,14 +203,14 @@ static void sum_parts(float *restrict row, const float *restrict parts, int64_t 
         row[d] *= factor;
 }
 
-/* gather_row - dqkv of one token.  Only stretches that begin at or before a block of queries wrote its dQ. */
+/* gather_row - dqkv of one token.  Only stretches whose queries begin at or before its block wrote its dQ. */
 static void gather_row(const struct backward_job *job, int64_t row, float *buffer) {
     const struct attention_args *args = job->args;
     int64_t head_dim = args->head_dim, num_heads = args->num_heads, group = num_heads / args->num_kv_heads;
     int64_t per_head = job->num_blocks * BLOCK * job->width, in_head = row * job->width, num_parts = 1;
     int64_t row_count = job->dqkv.dims[1] * head_dim;
     float *to = row_target(job->dqkv, row * row_count, buffer);
-    while (num_parts < job->num_stretches && stretch_first(job, num_parts) <= row / BLOCK)
+    while (num_parts < job->num_stretches && job->first_queries[num_parts] <= row / BLOCK)
         num_parts++;
     for (int64_t h = 0; h < num_heads; h++)
         sum_parts(to + h * head_dim, job->dqueries + h * per_head + in_head, num_parts, num_heads * per_head,
@@ -218,16 +225,18 @@ static void gather_row(const struct backward_job *job, int64_t row, float *buffe
 }
 
 void cpu_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
-                            struct tensor lse, struct tensor qkv, struct tensor row_start,
+                            struct tensor lse, struct tensor qkv, const struct attention_mask *mask,
                             const struct attention_args *args, const struct rotation *rotation) {
     int64_t num_rows = qkv.dims[0], num_blocks = (num_rows + BLOCK - 1) / BLOCK;
     int64_t stretches = (num_blocks + STRETCH_MIN_BLOCKS - 1) / STRETCH_MIN_BLOCKS;
     struct backward_job job = {.dqkv = dqkv, .dout = dout, .out = out, .lse = lse, .qkv = qkv, .args = args};
-    job.row_start = row_start.data;
+    job.seen = row_keys_of(mask);
     job.gemm = ((struct cpu_state *)dev->state)->block_gemm;
     job.width = padded_width(args->head_dim);
     job.num_blocks = num_blocks;
     job.num_stretches = stretches < MAX_STRETCHES ? stretches : MAX_STRETCHES;
+    for (int64_t s = 0; s < job.num_stretches; s++)
+        job.first_queries[s] = first_queries(&job.seen, 0, stretch_first(&job, s), num_blocks);
     int64_t row_count = qkv.dims[1] * args->head_dim, num_floats = lay_out(&job, NULL, dev->num_threads);
     float *scratch = cpu_scratch(dev, (size_t)(num_floats + dev->num_threads * row_count) * sizeof(float));
     lay_out(&job, scratch, dev->num_threads);

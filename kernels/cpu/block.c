@@ -42,26 +42,30 @@ block_gemm_fn *block_gemm_version(int version) {
     return version == BLOCK_GEMM_VERSIONS - 1 ? block_gemm_generic : NULL;
 }
 
-/* mask_keys - the same with the first visible and the own key of each query given. */
+/* mask_keys - the same with the first and the last visible key of each query given. */
 CPU_CLONES
 static void mask_keys(float *restrict scores, int32_t first_key, const int32_t *restrict start,
-                      const int32_t *restrict own) {
+                      const int32_t *restrict last) {
     for (int k = 0; k < BLOCK; k++)
         for (int q = 0; q < BLOCK; q++) {
-            bool hidden = (first_key + k > own[q]) | (first_key + k < start[q]);
+            bool hidden = (first_key + k > last[q]) | (first_key + k < start[q]);
             scores[k * BLOCK + q] = select_f32(hidden, -INFINITY, scores[k * BLOCK + q]);
         }
 }
 
-void mask_block(float *scores, int64_t first_key, int64_t first_query, const int32_t *row_start,
-                int64_t num_rows) {
-    int32_t start[BLOCK], own[BLOCK];
+void mask_block(float *scores, int64_t key_block, int64_t query_block, const struct row_keys *keys) {
+    int64_t first_key = key_block * BLOCK, first_query = query_block * BLOCK;
+    int32_t start[BLOCK], last[BLOCK];
+    if (first_key + BLOCK - 1 <= row_last_key(keys, first_query) &&
+        first_key >= keys->first[block_last_row(keys, query_block)])
+        return;
     for (int64_t q = 0; q < BLOCK; q++) {
-        own[q] = (int32_t)(first_query + q);
-        /* Rows past the end get the whole causal triangle: finite numbers that nobody reads. */
-        start[q] = first_query + q < num_rows ? row_start[first_query + q] : 0;
+        bool inside = first_query + q < keys->num_rows;
+        /* Rows past the end see all keys from the first: finite numbers that nobody reads. */
+        start[q] = inside ? keys->first[first_query + q] : 0;
+        last[q] = (int32_t)row_last_key(keys, first_query + q);
     }
-    mask_keys(scores, (int32_t)first_key, start, own);
+    mask_keys(scores, (int32_t)first_key, start, last);
 }
 
 CPU_CLONES

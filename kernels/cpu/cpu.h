@@ -68,10 +68,28 @@ void linear_cache_free(struct linear_cache *cache);
 enum { BLOCK_GEMM_VERSIONS = 3 };
 block_gemm_fn *block_gemm_version(int version);
 
-/* mask_block - set the scores [keys, queries] that a query may not see to minus infinity.  first_key and
- * first_query place the block; row_start has num_rows entries (block.c). */
-void mask_block(float *scores, int64_t first_key, int64_t first_query, const int32_t *row_start,
-                int64_t num_rows);
+/* The keys that each of num_rows rows sees (struct attention_mask).  Read it by the functions below. */
+struct row_keys {
+    const int32_t *first, *last; /* last NULL: the row itself */
+    int64_t num_rows;
+};
+
+/* row_keys_of - the mask's.  row_last_key - of a row; of rows past the end: of the last one.  block_last_row - of a block
+ * of rows. */
+static inline struct row_keys row_keys_of(const struct attention_mask *mask) {
+    return (struct row_keys){mask->first_key.data, mask->last_key.data, mask->first_key.dims[0]};
+}
+static inline int64_t row_last_key(const struct row_keys *keys, int64_t row) {
+    int64_t inside = row < keys->num_rows ? row : keys->num_rows - 1;
+    return keys->last ? keys->last[inside] : inside;
+}
+static inline int64_t block_last_row(const struct row_keys *keys, int64_t block) {
+    return (block + 1) * BLOCK < keys->num_rows ? (block + 1) * BLOCK - 1 : keys->num_rows - 1;
+}
+
+/* mask_block - set the scores [keys, queries] of two blocks that a query may not see to minus infinity; nothing where all
+ * see all (block.c). */
+void mask_block(float *scores, int64_t key_block, int64_t query_block, const struct row_keys *keys);
 
 /* pack_block - rows [first, first + BLOCK) of head `head` of t [N, heads, D] as dense f32 rows of `width`
  * floats times scale; rows past the end and columns past D are zero.  transpose_block - [BLOCK, depth] with

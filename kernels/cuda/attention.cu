@@ -12,11 +12,12 @@
 
 enum { WARP = 32, TEAM = 8, THREADS = 256 };
 
-struct attention_problem attention_describe(struct tensor qkv, struct tensor row_start,
+struct attention_problem attention_describe(struct tensor qkv, const struct attention_mask *mask,
                                             const struct attention_args *args) {
     struct attention_problem p = {};
     p.qkv = qkv.data;
-    p.row_start = (const int32_t *)row_start.data;
+    p.first_key = (const int32_t *)mask->first_key.data;
+    p.last_key = (const int32_t *)mask->last_key.data;
     p.num_rows = (int)qkv.dims[0];
     p.num_heads = args->num_heads;
     p.num_kv_heads = args->num_kv_heads;
@@ -111,22 +112,30 @@ static __global__ void __launch_bounds__(THREADS)
     to.lse2[head * to.padded_rows + row] = inside ? lse[team] * ATTENTION_LOG2E : INFINITY;
 }
 
-/* col_end - one thread per key.  row_start never decreases, so the first row that begins after a key is
- * found by halving; every row up to the key itself begins at or before it. */
-static __global__ void __launch_bounds__(THREADS)
-    attention_col_end(int32_t *col_end, const int32_t *row_start, int num_rows) {
-    const int key = (int)(blockIdx.x * THREADS + threadIdx.x);
-    if (key >= num_rows)
-        return;
-    int low = key + 1, high = num_rows;
+/* first_above - the first row whose bound, a first or last key, is larger than `key`: bounds never decrease. */
+DEV int first_above(const int32_t *bounds, int num_rows, int key, int low) {
+    int high = num_rows;
     while (low < high) {
         const int middle = low + (high - low) / 2;
-        if (row_start[middle] > key)
+        if (bounds[middle] > key)
             high = middle;
         else
             low = middle + 1;
     }
-    col_end[key] = low;
+    return low;
+}
+
+/* The rows that see each key; one thread per key.  Where the last key is the row itself, every row up to the key
+ * begins at or before it. */
+static __global__ void __launch_bounds__(THREADS)
+    attention_columns(attention_statistics to, const int32_t *first_key, const int32_t *last_key,
+                      int num_rows) {
+    const int key = (int)(blockIdx.x * THREADS + threadIdx.x);
+    if (key >= num_rows)
+        return;
+    to.col_end[key] = first_above(first_key, num_rows, key, last_key ? 0 : key + 1);
+    if (last_key)
+        to.col_begin[key] = first_above(last_key, num_rows, key - 1, 0);
 }
 
 static size_t aligned_bytes(int64_t count) {
@@ -138,7 +147,7 @@ static int64_t padded_rows_of(int64_t num_rows) {
 }
 
 size_t attention_statistics_bytes(int64_t num_rows, int num_heads) {
-    return 2 * aligned_bytes(num_heads * padded_rows_of(num_rows)) + aligned_bytes(num_rows);
+    return 2 * aligned_bytes(num_heads * padded_rows_of(num_rows)) + 2 * aligned_bytes(num_rows);
 }
 
 template <class T>
@@ -159,7 +168,7 @@ static void launch_statistics(struct device *dev, const struct attention_statist
 
 struct attention_statistics attention_prepare_backward(struct device *dev, void *memory, struct tensor dout,
                                                        struct tensor out, struct tensor lse,
-                                                       struct tensor row_start,
+                                                       const struct attention_mask *mask,
                                                        const struct attention_args *args) {
     const int num_rows = (int)dout.dims[0];
     struct attention_statistics s = {};
@@ -168,6 +177,8 @@ struct attention_statistics attention_prepare_backward(struct device *dev, void 
     s.lse2 = (float *)memory;
     s.delta = (float *)((char *)memory + array_bytes);
     s.col_end = (int32_t *)((char *)memory + 2 * array_bytes);
+    if (mask->last_key.data)
+        s.col_begin = (int32_t *)((char *)s.col_end + aligned_bytes(num_rows));
     const float *lse_rows = (const float *)lse.data;
     if (dout.dtype == DTYPE_F32)
         launch_statistics<float>(dev, s, dout, out, lse_rows, args);
@@ -175,8 +186,9 @@ struct attention_statistics attention_prepare_backward(struct device *dev, void 
         launch_statistics<bf16_t>(dev, s, dout, out, lse_rows, args);
     else
         launch_statistics<f16_t>(dev, s, dout, out, lse_rows, args);
-    LAUNCH(attention_col_end, dim3((unsigned)((num_rows + THREADS - 1) / THREADS)), dim3(THREADS), 0,
-           cuda_stream(dev), s.col_end, (const int32_t *)row_start.data, num_rows);
+    LAUNCH(attention_columns, dim3((unsigned)((num_rows + THREADS - 1) / THREADS)), dim3(THREADS), 0,
+           cuda_stream(dev), s, (const int32_t *)mask->first_key.data, (const int32_t *)mask->last_key.data,
+           num_rows);
     return s;
 }
 
@@ -186,34 +198,34 @@ void attention_expect_width(const struct attention_args *args) {
 }
 
 void cuda_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                            struct tensor row_start, const struct attention_args *args) {
+                            const struct attention_mask *mask, const struct attention_args *args) {
     attention_expect_width(args);
-    if (qkv.dims[0] == 0 || cuda_attention_sm90_forward(dev, out, lse, qkv, row_start, args))
+    if (qkv.dims[0] == 0 || cuda_attention_sm90_forward(dev, out, lse, qkv, mask, args))
         return;
     if (flash_applies(dev, qkv, out, args))
-        attention_flash_forward(dev, out, lse, qkv, row_start, args);
+        attention_flash_forward(dev, out, lse, qkv, mask, args);
     else
-        attention_plain_forward(dev, out, lse, qkv, row_start, args);
+        attention_plain_forward(dev, out, lse, qkv, mask, args);
 }
 
 /* backward - with heads that turn as a whole, or not at all. */
 static void backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out, struct tensor lse,
-                     struct tensor qkv, struct tensor row_start, const struct attention_args *args,
+                     struct tensor qkv, const struct attention_mask *mask, const struct attention_args *args,
                      const struct rotation *rotation) {
     attention_expect_width(args);
     if (qkv.dims[0] == 0 ||
-        cuda_attention_sm90_backward(dev, dqkv, dout, out, lse, qkv, row_start, args, rotation))
+        cuda_attention_sm90_backward(dev, dqkv, dout, out, lse, qkv, mask, args, rotation))
         return;
     const bool flash = flash_applies(dev, qkv, dout, args) && flash_applies(dev, dqkv, dout, args) &&
                        attention_rotation_aligned(rotation);
-    struct attention_problem problem = attention_describe(qkv, row_start, args);
+    struct attention_problem problem = attention_describe(qkv, mask, args);
     problem.rotation = attention_describe_rotation(rotation);
     const size_t statistics_bytes = attention_statistics_bytes(qkv.dims[0], args->num_heads);
     const size_t partial_bytes =
         attention_keys_partial_bytes(qkv.dims[0], args->num_heads, args->num_kv_heads, args->head_dim);
     char *scratch = (char *)cuda_scratch(dev, statistics_bytes + (flash ? partial_bytes : 0));
     const struct attention_statistics statistics =
-        attention_prepare_backward(dev, scratch, dout, out, lse, row_start, args);
+        attention_prepare_backward(dev, scratch, dout, out, lse, mask, args);
     if (flash) {
         attention_flash_keys(dev, dqkv, dout, &problem, &statistics, scratch + statistics_bytes);
         attention_flash_queries(dev, dqkv, dout, &problem, &statistics);
@@ -226,10 +238,10 @@ static void backward(struct device *dev, struct tensor dqkv, struct tensor dout,
  * registers.  A pass over the first R of each query and key head turns them back instead, after they were rounded, as the
  * definition allows: 4 (H + G) R bytes a token. */
 void cuda_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
-                             struct tensor lse, struct tensor qkv, struct tensor row_start,
+                             struct tensor lse, struct tensor qkv, const struct attention_mask *mask,
                              const struct attention_args *args, const struct rotation *rotation) {
     const bool part = rotation && 2 * rotation->cos.dims[1] < args->head_dim;
-    backward(dev, dqkv, dout, out, lse, qkv, row_start, args, part ? NULL : rotation);
+    backward(dev, dqkv, dout, out, lse, qkv, mask, args, part ? NULL : rotation);
     if (part)
         cuda_rope_back(dev, dqkv, rotation);
 }

@@ -35,8 +35,9 @@ struct attention_rotation {
 
 /* Pointers, sizes and factors of one call, as the kernels take them (by value). */
 struct attention_problem {
-    const void *qkv; /* [N, H + 2 G, D] */
-    const int32_t *row_start;
+    const void *qkv;          /* [N, H + 2 G, D] */
+    const int32_t *first_key; /* of the mask, [N] */
+    const int32_t *last_key;  /* [N]; NULL: the row itself; read by last_key_of */
     int num_rows, num_heads, num_kv_heads, head_dim;
     int group;                   /* query heads per kv head */
     int qkv_row, out_row;        /* elements from one token to the next, in qkv and in out */
@@ -45,7 +46,12 @@ struct attention_problem {
     attention_rotation rotation; /* of the backward */
 };
 
-struct attention_problem attention_describe(struct tensor qkv, struct tensor row_start,
+/* last_key_of - the last key that a row sees, row < N. */
+DEV int last_key_of(const int32_t *last_key, int row) {
+    return last_key ? last_key[row] : row;
+}
+
+struct attention_problem attention_describe(struct tensor qkv, const struct attention_mask *mask,
                                             const struct attention_args *args);
 
 /* attention_describe_rotation - of NULL: nothing turns.  attention_rotation_aligned - whether the kernels
@@ -60,34 +66,41 @@ void attention_expect_width(const struct attention_args *args);
 /* What the backward kernels of every path read beside the tensors.  Rows past N have lse2 = +infinity and
  * delta = 0: their probabilities vanish, whatever the tile holds. */
 struct attention_statistics {
-    float *lse2;         /* [H, padded_rows], lse * log2(e) */
-    float *delta;        /* [H, padded_rows], sum over D of dout * out */
-    int32_t *col_end;    /* [N], one past the last row that sees key j; never decreasing */
+    float *lse2;  /* [H, padded_rows], lse * log2(e) */
+    float *delta; /* [H, padded_rows], sum over D of dout * out */
+    /* The rows that see key j, none where the two are equal; neither ever decreases. */
+    int32_t *col_begin;  /* [N]; NULL: from row j on; read by first_row_of */
+    int32_t *col_end;    /* [N], one past the last */
     int64_t padded_rows; /* N rounded up to ATTENTION_ROW_UNIT */
 };
+
+/* first_row_of - the first row that sees a key, key < N. */
+DEV int first_row_of(const int32_t *col_begin, int key) {
+    return col_begin ? col_begin[key] : key;
+}
 
 /* attention_prepare_backward - lay the statistics out in `memory` (256-byte aligned, at least
  * attention_statistics_bytes) and enqueue the kernels that fill them. */
 size_t attention_statistics_bytes(int64_t num_rows, int num_heads);
 struct attention_statistics attention_prepare_backward(struct device *dev, void *memory, struct tensor dout,
                                                        struct tensor out, struct tensor lse,
-                                                       struct tensor row_start,
+                                                       const struct attention_mask *mask,
                                                        const struct attention_args *args);
 
 /* The Hopper path.  Each returns false, having enqueued nothing, when it does not apply (architecture, type,
  * head width, alignment, soft-cap ...): the caller then takes another path.  Its scratch: the most that its
  * backward asks of cuda_scratch, the statistics included. */
 bool cuda_attention_sm90_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                                 struct tensor row_start, const struct attention_args *args);
+                                 const struct attention_mask *mask, const struct attention_args *args);
 bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                   struct tensor out, struct tensor lse, struct tensor qkv,
-                                  struct tensor row_start, const struct attention_args *args,
+                                  const struct attention_mask *mask, const struct attention_args *args,
                                   const struct rotation *rotation);
 size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 
 /* The sm_80 path: 16-bit types, widths 64, 80, 96, 128, 192, 256, 16-byte aligned rows, scale > 0. */
 void attention_flash_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                             struct tensor row_start, const struct attention_args *args);
+                             const struct attention_mask *mask, const struct attention_args *args);
 
 /* attention_flash_keys - the key and value part of dqkv; attention_flash_queries - the query part.  Both read
  * what attention_prepare_backward made.  partial: attention_keys_partial_bytes of scratch (may be 0). */
@@ -101,7 +114,7 @@ void attention_flash_queries(struct device *dev, struct tensor dqkv, struct tens
 
 /* The plain path; the backward reads the statistics too. */
 void attention_plain_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                             struct tensor row_start, const struct attention_args *args);
+                             const struct attention_mask *mask, const struct attention_args *args);
 void attention_plain_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                               const struct attention_problem *problem,
                               const struct attention_statistics *statistics);

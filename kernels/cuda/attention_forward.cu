@@ -1,7 +1,7 @@
 /* attention_forward.cu - attention forward for Ampere: mma.sync, cp.async, online softmax.
  *
- * A block of 128 queries of one head walks the key blocks that its rows see, from right to left: the diagonal
- * comes first, and with it a maximum that rarely changes afterwards.  With c = scale log2(e), per key block:
+ * A block of 128 queries of one head walks the key blocks that its rows see, from right to left: in
+ * causal attention the diagonal comes first, and with it a maximum that rarely changes afterwards.  With c = scale log2(e), per key block:
  *
  *   S = Q K^T;   P = 2^(c S - m);   l += rowsum(P);   O += P V
  *
@@ -119,8 +119,8 @@ static __global__ void __launch_bounds__(forward_shape<D>::THREADS, forward_shap
     const char *const heads = (const char *)p.qkv;
     const char *const key_rows = heads + (int64_t)(p.num_heads + head / p.group) * tile<D>::ROW_BYTES;
 
-    const int last_key = p.row_start[first_row] / KEYS * KEYS;
-    int first_key = (min(first_row + shape::ROWS, p.num_rows) - 1) / KEYS * KEYS;
+    const int left_key = p.first_key[first_row] / KEYS * KEYS;
+    int first_key = last_key_of(p.last_key, min(first_row + shape::ROWS, p.num_rows) - 1) / KEYS * KEYS;
     tile_load<D, shape::ROWS, THREADS>(queries,
                                        heads + (int64_t)first_row * row_bytes + head * tile<D>::ROW_BYTES,
                                        row_bytes, p.num_rows - first_row);
@@ -132,9 +132,9 @@ static __global__ void __launch_bounds__(forward_shape<D>::THREADS, forward_shap
     clear(sums);
     fill(m2, NO_MAX);
     fill(sum, 0.0f);
+    const sight seen = sight_of_queries(p, warp_row, shape::WARP_ROWS);
     const operand own_queries = {lane, (uint32_t)own_rows * tile<D>::ROW_BYTES};
-    for (; first_key >= last_key; first_key -= KEYS) {
-        const view sight = view_of_keys(p, warp_row, shape::WARP_ROWS, first_key, KEYS);
+    for (; first_key >= left_key; first_key -= KEYS) {
         float scores[M][N][4];
         cp_async_wait<0>();
         block_barrier(); /* these keys have landed, and no warp reads the previous values any more */
@@ -142,18 +142,18 @@ static __global__ void __launch_bounds__(forward_shape<D>::THREADS, forward_shap
             values, key_rows + p.num_kv_heads * tile<D>::ROW_BYTES + (int64_t)first_key * row_bytes,
             row_bytes, p.num_rows - first_key);
         cp_async_commit();
-        if (sight.any)
+        if (seen.any(first_key, KEYS))
             product_rows<T, D>(scores, own_queries, operand{lane, shape::QUERY_BYTES});
         cp_async_wait<0>();
         block_barrier(); /* the values have landed, and no warp reads these keys any more */
-        if (first_key > last_key)
+        if (first_key > left_key)
             tile_load<D, KEYS, THREADS>(keys, key_rows + (int64_t)(first_key - KEYS) * row_bytes, row_bytes,
                                         KEYS);
         cp_async_commit();
-        if (sight.any) {
+        if (seen.any(first_key, KEYS)) {
             if (p.softcap > 0.0f)
                 cap_scores(scores, p.cap_inverse);
-            if (!sight.all)
+            if (!seen.all(first_key, KEYS))
                 mask_keys(scores, p, warp_row, first_key);
             follow_maximum(m2, sum, sums, scores, p.scale_log2);
             probabilities(scores, m2, sum, p.scale_log2);
@@ -194,8 +194,8 @@ static void forward_by_width(struct device *dev, const attention_problem &proble
 }
 
 void attention_flash_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                             struct tensor row_start, const struct attention_args *args) {
-    const attention_problem problem = attention_describe(qkv, row_start, args);
+                             const struct attention_mask *mask, const struct attention_args *args) {
+    const attention_problem problem = attention_describe(qkv, mask, args);
     if (qkv.dtype == DTYPE_BF16)
         forward_by_width<bf16_t>(dev, problem, out.data, (float *)lse.data);
     else

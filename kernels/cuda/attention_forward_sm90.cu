@@ -58,7 +58,7 @@ template <typename T_, int WIDTH_, int GROUPS_, int KEYS_, bool CAP_> struct var
 struct forward_call {
     tensor_map queries, keys, out;
     struct work_list list;
-    const int32_t *row_start;
+    const int32_t *first_key, *last_key;
     float *lse;
     int num_rows, num_heads, num_kv_heads, group;
     float scale_log2, cap_inverse;
@@ -119,7 +119,7 @@ template <typename V> DEV void produce(const forward_call &call, const layout<V>
                                 tile.head, tile.first_row + part * GROUP_ROWS);
         const int key_head = call.num_heads + tile.head / call.group,
                   value_head = key_head + call.num_kv_heads;
-        int block = min(tile.first_row + V::ROWS, call.num_rows);
+        int block = tile.start;
 #pragma unroll 1
         for (int step = 0; step <= tile.steps; step++, block -= V::KEYS) { /* in the order of release */
             if (step < tile.steps)
@@ -148,10 +148,10 @@ struct softmax_rows {
     float maximum[2], sum[2];
 };
 
-/* Which blocks of keys need the mask: those that end past row first_row, or begin before last_start, the
- * first key of the warpgroup's last row. */
+/* Which blocks of keys need the mask: those that end past first_end, the last key of the warpgroup's first row, or
+ * begin before last_start, the first key of its last row. */
 struct mask_bounds {
-    int first_row, last_start;
+    int first_end, last_start;
 };
 
 DEV struct mask_bounds describe_rows(softmax_rows &rows, const forward_call &call, int first_row) {
@@ -159,11 +159,12 @@ DEV struct mask_bounds describe_rows(softmax_rows &rows, const forward_call &cal
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         const int row = rows.row + 8 * half;
-        rows.first_key[half] = row < call.num_rows ? call.row_start[row] : call.num_rows;
+        rows.first_key[half] = row < call.num_rows ? call.first_key[row] : call.num_rows;
         rows.maximum[half] = -INFINITY;
         rows.sum[half] = 0;
     }
-    return {first_row, call.row_start[min(first_row + GROUP_ROWS, call.num_rows) - 1]};
+    return {last_key_of(call.last_key, min(first_row, call.num_rows - 1)),
+            call.first_key[min(first_row + GROUP_ROWS, call.num_rows) - 1]};
 }
 
 /* Scores to exponentials in place; factor: what the older sums and outputs shrink by. */
@@ -197,9 +198,10 @@ DEV void scores_step(float (&s)[V::KEYS / 2], softmax_rows &rows, float (&factor
                      const forward_call &call, struct mask_bounds bounds, int block) {
     if (V::CAP)
         soft_cap(s, call.cap_inverse);
-    if (block + V::KEYS > bounds.first_row + 1 || block < bounds.last_start) {
+    if (block + V::KEYS > bounds.first_end + 1 || block < bounds.last_start) {
         const int low[2] = {rows.first_key[0] - block, rows.first_key[1] - block};
-        const int high[2] = {rows.row + 1 - block, rows.row + 9 - block};
+        const int high[2] = {keys_end(call.last_key, rows.row, call.num_rows) - block,
+                             keys_end(call.last_key, rows.row + 8, call.num_rows) - block};
         mask_columns<V::KEYS>(s, low, high, -INFINITY);
     }
     softmax_step<V>(s, rows, factor, call.scale_log2);
@@ -257,7 +259,7 @@ template <typename V> struct consumer {
 
     DEV void tile(struct assignment work, ring_position<1> query_at) {
         const int first_row = work.first_row + group * GROUP_ROWS;
-        int block = min(work.first_row + V::ROWS, call.num_rows) - V::KEYS;
+        int block = work.start - V::KEYS;
         softmax_rows rows;
         float factor[2];
         const struct mask_bounds bounds = describe_rows(rows, call, first_row);
@@ -336,9 +338,15 @@ static __global__ void __launch_bounds__(V::THREADS, 1)
 
 template <typename V>
 void launch(struct device *dev, struct tensor out, struct tensor qkv, forward_call call) {
-    call.list = make_plan(
-        dev, cuda_scratch(dev, plan_bytes(call.num_rows)),
-        {{nullptr, nullptr, 0, call.num_heads}, call.row_start, call.num_rows, V::ROWS, V::KEYS, false});
+    call.list = make_plan(dev, cuda_scratch(dev, plan_bytes(call.num_rows)),
+                          {{nullptr, nullptr, 0, call.num_heads},
+                           call.first_key,
+                           call.last_key,
+                           nullptr,
+                           nullptr,
+                           call.num_rows,
+                           V::ROWS,
+                           V::KEYS});
     call.queries = map_heads(qkv, GROUP_ROWS);
     call.keys = map_heads(qkv, V::KEYS);
     call.out = map_heads(out, GROUP_ROWS);
@@ -375,12 +383,13 @@ bool choose(struct device *dev, struct tensor out, struct tensor qkv, int width,
 } // namespace
 
 bool cuda_attention_sm90_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                                 struct tensor row_start, const struct attention_args *args) {
+                                 const struct attention_mask *mask, const struct attention_args *args) {
     if (!applies(dev, qkv, out, args))
         return false;
-    const struct attention_problem problem = attention_describe(qkv, row_start, args);
+    const struct attention_problem problem = attention_describe(qkv, mask, args);
     forward_call call = {};
-    call.row_start = problem.row_start;
+    call.first_key = problem.first_key;
+    call.last_key = problem.last_key;
     call.lse = (float *)lse.data;
     call.num_rows = problem.num_rows;
     call.num_heads = problem.num_heads;

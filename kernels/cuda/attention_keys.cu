@@ -56,27 +56,29 @@ struct query_block {
     int head, first_row;
 };
 
-/* view_of_rows - what a warp's keys show to a block of queries: the mirror of view_of_keys. */
-DEV view view_of_rows(const keys_job &job, int first_key, int num_keys, int first_row, int count) {
-    const int num_rows = job.p.num_rows, last_key = min(first_key + num_keys, num_rows) - 1;
-    if (first_key >= num_rows)
-        return {false, false};
-    return {first_row + count > first_key && first_row < job.statistics.col_end[last_key],
-            first_row >= last_key && min(first_row + count, num_rows) <= job.statistics.col_end[first_key]};
+/* sight_of_keys - what shows a warp's keys to queries: the mirror of sight_of_queries. */
+DEV sight sight_of_keys(const keys_job &job, int first_key, int num_keys) {
+    const attention_statistics &s = job.statistics;
+    const int last_key = min(first_key + num_keys, job.p.num_rows) - 1;
+    if (first_key >= job.p.num_rows)
+        return {0, -1, 0, -1};
+    return {first_row_of(s.col_begin, first_key), s.col_end[last_key] - 1,
+            first_row_of(s.col_begin, last_key), s.col_end[first_key] - 1};
 }
 
-/* mask_rows - minus infinity where a query may not see the key: key <= query < col_end[key]. */
+/* mask_rows - minus infinity where a query may not see the key: outside col_begin[key] .. col_end[key] - 1. */
 template <int M, int N>
 DEV void mask_rows(float (&scores)[M][N][4], const keys_job &job, int first_key, int first_row) {
     const int own_key = min(first_key + lane_id() % (M * MMA_EDGE), job.p.num_rows - 1);
-    const uint32_t keys = (uint32_t)own_key, spans = (uint32_t)(job.statistics.col_end[own_key] - own_key);
+    const uint32_t begins = (uint32_t)first_row_of(job.statistics.col_begin, own_key);
+    const uint32_t spans = (uint32_t)job.statistics.col_end[own_key] - begins;
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const int lane = m * MMA_EDGE + h * 8 + lane_id() / 4;
             const uint32_t span = shfl(spans, lane);
-            const uint32_t row = (uint32_t)(first_row + lane_id() % 4 * 2) - shfl(keys, lane);
+            const uint32_t row = (uint32_t)(first_row + lane_id() % 4 * 2) - shfl(begins, lane);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
@@ -225,9 +227,9 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
     const char *const key_rows = (const char *)p.qkv + (int64_t)first_key * row_bytes +
                                  (int64_t)(p.num_heads + kv_head) * tile<D>::ROW_BYTES;
 
-    /* The blocks of queries: from the one with the first key's own row to the last that sees the last key. */
+    /* The blocks of queries: from the first that sees the first key to the last that sees the last key. */
     const int last_key = min(first_key + KEYS, p.num_rows) - 1;
-    const int first_block = first_key / ROWS,
+    const int first_block = first_row_of(job.statistics.col_begin, first_key) / ROWS,
               blocks_per_head = (job.statistics.col_end[last_key] - 1) / ROWS - first_block + 1;
     const int num_steps = blocks_per_head * part_heads;
     const int first_head = kv_head * p.group + (int)blockIdx.x % job.num_parts * part_heads;
@@ -244,9 +246,9 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
     clear(sums);
     const uint32_t exchange = start + shape::EXCHANGE_AT + (uint32_t)pair * shape::EXCHANGE_BYTES;
     const uint32_t own_at = (has_scores ? 0 : shape::KEY_BYTES) + (uint32_t)own_keys * tile<D>::ROW_BYTES;
+    const sight seen = sight_of_keys(job, first_key + own_keys, shape::WARP_KEYS);
     for (int step = 0; step < num_steps; step++) {
         const int first_row = next.first_row, stage = step % NUM_STAGES;
-        const view sight = view_of_rows(job, first_key + own_keys, shape::WARP_KEYS, first_row, ROWS);
         cp_async_wait<0>();
         block_barrier(); /* this stage has landed; no warp reads the other one, or the exchange, any more */
         next.first_row += ROWS;
@@ -255,7 +257,7 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
         if (step + 1 < num_steps)
             load_stage<D>(start, (step + 1) % NUM_STAGES, job, next);
         cp_async_commit();
-        if (!sight.any)
+        if (!seen.any(first_row, ROWS))
             continue;
         const uint32_t queries_at = shape::STAGES_AT + (uint32_t)stage * shape::STAGE_BYTES;
         const uint32_t douts_at = queries_at + shape::ROW_BYTES;
@@ -267,7 +269,7 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
                 cap_scores(x, p.cap_inverse);
                 store_slopes(exchange, x);
             }
-            if (!sight.all)
+            if (!seen.all(first_row, min(ROWS, p.num_rows - first_row)))
                 mask_rows(x, job, first_key + own_keys, first_row);
             store_probabilities(exchange, x, statistics, p);
             named_barrier_arrive(1 + pair, PAIR_THREADS);

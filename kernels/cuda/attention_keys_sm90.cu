@@ -1,7 +1,8 @@
 /* attention_keys_sm90.cu - flash attention backward on Hopper, first pass: gradients of keys and values.
  *
- * For a tile of keys K and values V of one kv head, over every query head of its group and, from the diagonal
- * down, every block of queries Q that sees the tile.  All scores stand transposed, keys as rows:
+ * For a tile of keys K and values V of one kv head, over every query head of its group and, from the first (in
+ * causal attention on the diagonal) down, every block of queries Q that sees the tile.  All scores stand
+ * transposed, keys as rows:
  *
  *     S' = K Q^T          P' = 2^(c S' - lse2)                      c = scale log2(e), lse2 = lse log2(e)
  *     dP' = V dO^T        dS' = P' (dP' - delta)                    delta = rowsum(dO O)
@@ -57,7 +58,7 @@ template <typename T_, int WIDTH_, int QUERIES_, int STAGES_, bool CAP_> struct 
 struct keys_call {
     tensor_map heads, queries, dout, dqkv, lse2, delta; /* heads: parts of 64 rows; queries: QUERIES rows */
     struct work_list list;
-    const int32_t *col_end;
+    const int32_t *col_begin, *col_end;
     int num_rows, num_heads, num_kv_heads, group;
     float scale, scale_log2, cap_inverse;
     attention_rotation rotation;
@@ -142,7 +143,7 @@ template <typename V> DEV void produce(const keys_call &call, const layout<V> &s
 #pragma unroll 1
             for (int step = 0; step < tile.steps; step++) {
                 shared.queries.wait_empty(query_at);
-                load_queries<V>(call, shared, query_at.stage, head, tile.first_row + step * V::QUERIES);
+                load_queries<V>(call, shared, query_at.stage, head, tile.start + step * V::QUERIES);
                 query_at.advance();
             }
     }
@@ -166,11 +167,16 @@ template <typename V> struct block_walk {
     }
 };
 
-/* A thread's two keys: a query sees them when key <= query < end.  Blocks need no mask when they begin at or
- * past the warpgroup's last key and end before any of its keys drops out. */
+/* A thread's two keys: queries from the first row that sees them to before `end` do.  Blocks need no mask when they begin
+ * at or past last_begin, the first row that sees the warpgroup's last key, and end before any of its keys drops out. */
 struct key_rows {
-    int key, end[2], last_key, first_end;
+    int key, end[2], last_begin, first_end;
 };
+
+/* The first row that sees a key; of a key past the last, which has no end either: any. */
+DEV int rows_begin(const keys_call &call, int key) {
+    return key < call.num_rows ? first_row_of(call.col_begin, key) : key;
+}
 
 DEV struct key_rows describe_keys(const keys_call &call, int first_row) {
     key_rows rows;
@@ -180,7 +186,7 @@ DEV struct key_rows describe_keys(const keys_call &call, int first_row) {
         const int key = rows.key + 8 * half;
         rows.end[half] = key < call.num_rows ? call.col_end[key] : 0;
     }
-    rows.last_key = first_row + GROUP_ROWS - 1;
+    rows.last_begin = rows_begin(call, first_row + GROUP_ROWS - 1);
     rows.first_end = first_row < call.num_rows ? call.col_end[first_row] : 0;
     return rows;
 }
@@ -223,8 +229,8 @@ template <typename V> struct consumer {
     DEV void probabilities(uint32_t (&p)[V::QUERIES / DEPTH][4], const key_rows &rows, int row) {
         if (V::CAP)
             soft_cap(s, call.cap_inverse);
-        if (row < rows.last_key || row + V::QUERIES > rows.first_end) {
-            const int low[2] = {rows.key - row, rows.key + 8 - row};
+        if (row < rows.last_begin || row + V::QUERIES > rows.first_end) {
+            const int low[2] = {rows_begin(call, rows.key) - row, rows_begin(call, rows.key + 8) - row};
             const int high[2] = {rows.end[0] - row, rows.end[1] - row};
             mask_columns<V::QUERIES>(s, low, high, -INFINITY);
         }
@@ -273,7 +279,7 @@ template <typename V> struct consumer {
     DEV void tile(struct assignment work, ring_position<1> key_at) {
         const int first_row = work.first_row + group * GROUP_ROWS, num_blocks = work.steps * call.group;
         const key_rows rows = describe_keys(call, first_row);
-        block_walk<V> walk(work.first_row, work.steps);
+        block_walk<V> walk(work.start, work.steps);
         uint32_t p[V::QUERIES / DEPTH][4], ds[V::QUERIES / DEPTH][4];
         shared.keys.wait_full(key_at);
         shared.queries.wait_full(query_at);
@@ -352,9 +358,15 @@ struct backward_tensors {
 
 template <typename V> void launch(struct device *dev, const backward_tensors &t, keys_call call) {
     const int64_t padded_rows = t.statistics.padded_rows;
-    call.list = make_plan(
-        dev, t.plan,
-        {{nullptr, nullptr, 0, call.num_kv_heads}, call.col_end, call.num_rows, KEYS, V::QUERIES, true});
+    call.list = make_plan(dev, t.plan,
+                          {{nullptr, nullptr, 0, call.num_kv_heads},
+                           nullptr,
+                           nullptr,
+                           call.col_begin,
+                           call.col_end,
+                           call.num_rows,
+                           KEYS,
+                           V::QUERIES});
     call.heads = map_heads(t.qkv, GROUP_ROWS);
     call.queries = map_heads(t.qkv, V::QUERIES);
     call.dout = map_heads(t.dout, V::QUERIES);
@@ -383,6 +395,7 @@ void attention_sm90::keys_backward(struct device *dev, struct tensor dqkv, struc
                                    const struct attention_statistics &statistics, bool cap, void *plan) {
     const backward_tensors t = {dqkv, dout, qkv, statistics, plan};
     keys_call call = {};
+    call.col_begin = statistics.col_begin;
     call.col_end = statistics.col_end;
     call.num_rows = problem.num_rows;
     call.num_heads = problem.num_heads;

@@ -158,7 +158,7 @@ DEV score score_of(float dot, const attention_problem &p) {
 
 /* sees - whether a row sees a key; rows past the end see nothing. */
 DEV bool sees(const attention_problem &p, int row, int key) {
-    return row < p.num_rows && key <= row && key >= p.row_start[row];
+    return row < p.num_rows && key <= last_key_of(p.last_key, row) && key >= p.first_key[row];
 }
 
 template <class T> static __global__ void __launch_bounds__(THREADS) attention_plain(plain_job<T> job) {
@@ -178,8 +178,8 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_p
         total[r] = 0.0f;
     }
     load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, OWN, p.num_rows - first_row, head_dim);
-    const int end = min(first_row + OWN, p.num_rows);
-    for (int first_key = p.row_start[first_row]; first_key < end; first_key += OTHERS) {
+    const int end = last_key_of(p.last_key, min(first_row + OWN, p.num_rows) - 1) + 1;
+    for (int first_key = p.first_key[first_row]; first_key < end; first_key += OTHERS) {
         block_barrier(); /* nobody reads the previous keys any more */
         load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OTHERS, p.num_rows - first_key,
                   head_dim);
@@ -246,8 +246,8 @@ static __global__ void __launch_bounds__(THREADS) attention_plain_queries(plain_
     load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, OWN, p.num_rows - first_row, head_dim);
     load_rows(douts, job.dout + (int64_t)first_row * p.out_row + head * head_dim, p.out_row, OWN,
               p.num_rows - first_row, head_dim);
-    const int end = min(first_row + OWN, p.num_rows);
-    for (int first_key = p.row_start[first_row]; first_key < end; first_key += OTHERS) {
+    const int end = last_key_of(p.last_key, min(first_row + OWN, p.num_rows) - 1) + 1;
+    for (int first_key = p.first_key[first_row]; first_key < end; first_key += OTHERS) {
         block_barrier(); /* nobody reads the previous keys any more */
         load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OTHERS, p.num_rows - first_key,
                   head_dim);
@@ -293,9 +293,10 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_p
     load_rows(keys, head_rows<T>(p, first_key, kv_head), p.qkv_row, OWN, p.num_rows - first_key, head_dim);
     load_rows(values, head_rows<T>(p, first_key, kv_head + p.num_kv_heads), p.qkv_row, OWN,
               p.num_rows - first_key, head_dim);
+    const int begin = first_row_of(job.statistics.col_begin, first_key);
     const int end = job.statistics.col_end[min(first_key + OWN, p.num_rows) - 1];
     for (int head = (int)blockIdx.x * p.group; head < ((int)blockIdx.x + 1) * p.group; head++)
-        for (int first_row = first_key; first_row < end; first_row += OTHERS) {
+        for (int first_row = begin; first_row < end; first_row += OTHERS) {
             block_barrier(); /* nobody reads the previous queries any more */
             load_rows(queries, head_rows<T>(p, first_row, head), p.qkv_row, OTHERS, p.num_rows - first_row,
                       head_dim);
@@ -356,8 +357,8 @@ static plain_job<T> job_of(const struct attention_problem &problem,
 }
 
 void attention_plain_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                             struct tensor row_start, const struct attention_args *args) {
-    const struct attention_problem problem = attention_describe(qkv, row_start, args);
+                             const struct attention_mask *mask, const struct attention_args *args) {
+    const struct attention_problem problem = attention_describe(qkv, mask, args);
     const struct attention_statistics none = {};
     if (qkv.dtype == DTYPE_F32)
         plain_forward(dev, job_of<float>(problem, none, qkv, out, lse.data));

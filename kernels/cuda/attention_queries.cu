@@ -111,8 +111,8 @@ static __global__ void __launch_bounds__(queries_shape<D>::THREADS, queries_shap
     const int head = (int)blockIdx.x, first_row = (int)(gridDim.y - 1 - blockIdx.y) * ROWS;
     const int own_rows = (int)(threadIdx.x / WARP) * shape::WARP_ROWS, warp_row = first_row + own_rows;
 
-    const int last_key = p.row_start[first_row] / KEYS * KEYS;
-    int first_key = (min(first_row + ROWS, p.num_rows) - 1) / KEYS * KEYS;
+    const int left_key = p.first_key[first_row] / KEYS * KEYS;
+    int first_key = last_key_of(p.last_key, min(first_row + ROWS, p.num_rows) - 1) / KEYS * KEYS;
     tile_load<D, ROWS, THREADS>(start, (const char *)p.qkv + ((int64_t)first_row * p.qkv_row + head * D) * 2,
                                 p.qkv_row * 2, p.num_rows - first_row);
     tile_load<D, ROWS, THREADS>(start + shape::ROW_BYTES,
@@ -126,16 +126,16 @@ static __global__ void __launch_bounds__(queries_shape<D>::THREADS, queries_shap
     load_row_values(lse2, job.statistics.lse2 + head * job.statistics.padded_rows + warp_row);
     load_row_values(delta, job.statistics.delta + head * job.statistics.padded_rows + warp_row);
     const uint32_t own_at = (uint32_t)own_rows * tile<D>::ROW_BYTES;
-    for (uint32_t keys_at = shape::STAGES_AT; first_key >= last_key; first_key -= KEYS) {
-        const view sight = view_of_keys(p, warp_row, shape::WARP_ROWS, first_key, KEYS);
+    const sight seen = sight_of_queries(p, warp_row, shape::WARP_ROWS);
+    for (uint32_t keys_at = shape::STAGES_AT; first_key >= left_key; first_key -= KEYS) {
         const operand keys = {lane, keys_at};
         cp_async_wait<0>();
         block_barrier(); /* these keys have landed, and no warp reads the other stage any more */
         keys_at = 2 * shape::STAGES_AT + shape::STAGE_BYTES - keys_at;
-        if (first_key > last_key)
+        if (first_key > left_key)
             load_keys<D>(start + keys_at, p, head / p.group, first_key - KEYS);
         cp_async_commit();
-        if (!sight.any)
+        if (!seen.any(first_key, KEYS))
             continue;
         float scores[M][N][4], gradients[M][N][4];
         product_rows<T, D>(scores, operand{lane, own_at}, keys);
@@ -144,7 +144,7 @@ static __global__ void __launch_bounds__(queries_shape<D>::THREADS, queries_shap
         product_rows<T, D>(gradients, operand{lane, own_at + shape::ROW_BYTES},
                            operand{lane, keys.at + shape::KEY_BYTES});
         gradient_factors(gradients, scores, delta, p);
-        if (!sight.all)
+        if (!seen.all(first_key, KEYS))
             mask_keys(scores, p, warp_row, first_key);
         score_gradients(scores, gradients, lse2, p.scale_log2);
         product_columns<T, D>(sums, scores, keys);

@@ -50,7 +50,7 @@ template <typename T_, int WIDTH_, int KEYS_, bool CAP_> struct variant {
 struct queries_call {
     tensor_map queries, dout, keys, dqkv;
     struct work_list list;
-    const int32_t *row_start;
+    const int32_t *first_key, *last_key;
     const float *lse2, *delta; /* [H, padded_rows] */
     int64_t padded_rows;
     int num_rows, num_heads, num_kv_heads, group;
@@ -124,7 +124,7 @@ template <typename V> DEV void produce(const queries_call &call, const layout<V>
         load_queries<V>(call, shared, tile);
         const int key_head = call.num_heads + tile.head / call.group,
                   value_head = key_head + call.num_kv_heads;
-        int block = min(tile.first_row + ROWS, call.num_rows) - V::KEYS;
+        int block = tile.start - V::KEYS;
 #pragma unroll 1
         for (int step = 0; step < tile.steps; step++, block -= V::KEYS) {
             load_block<V>(call, shared.keys, at, shared.key_tile(at.stage), key_head, block);
@@ -136,23 +136,23 @@ template <typename V> DEV void produce(const queries_call &call, const layout<V>
 
 /* --- The consumers. */
 
-/* A thread's two rows (half 0: row, half 1: row + 8); blocks need the mask when they end past first_row, or
- * begin before last_start, the first key of the warpgroup's last row. */
+/* A thread's two rows (half 0: row, half 1: row + 8); blocks need the mask when they end past first_end, the last key of
+ * the warpgroup's first row, or begin before last_start, the first key of its last row. */
 struct query_rows {
-    int row, first_key[2], first_row, last_start;
+    int row, first_key[2], first_end, last_start;
     float lse2[2], delta[2];
 };
 
 DEV struct query_rows describe_queries(const queries_call &call, int first_row, int head) {
     query_rows rows;
     rows.row = first_row + group_row();
-    rows.first_row = first_row;
-    rows.last_start = call.row_start[min(first_row + GROUP_ROWS, call.num_rows) - 1];
+    rows.first_end = last_key_of(call.last_key, min(first_row, call.num_rows - 1));
+    rows.last_start = call.first_key[min(first_row + GROUP_ROWS, call.num_rows) - 1];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         const int row = rows.row + 8 * half; /* rows past the last have statistics that make P and dS zero */
         const int64_t at = head * call.padded_rows + row;
-        rows.first_key[half] = row < call.num_rows ? call.row_start[row] : call.num_rows;
+        rows.first_key[half] = row < call.num_rows ? call.first_key[row] : call.num_rows;
         rows.lse2[half] = call.lse2[at];
         rows.delta[half] = call.delta[at];
     }
@@ -189,9 +189,10 @@ template <typename V> struct consumer {
     DEV void probabilities(const query_rows &rows, int block) {
         if (V::CAP)
             soft_cap(s, call.cap_inverse);
-        if (block + V::KEYS > rows.first_row + 1 || block < rows.last_start) {
+        if (block + V::KEYS > rows.first_end + 1 || block < rows.last_start) {
             const int low[2] = {rows.first_key[0] - block, rows.first_key[1] - block};
-            const int high[2] = {rows.row + 1 - block, rows.row + 9 - block};
+            const int high[2] = {keys_end(call.last_key, rows.row, call.num_rows) - block,
+                                 keys_end(call.last_key, rows.row + 8, call.num_rows) - block};
             mask_columns<V::KEYS>(s, low, high, -INFINITY);
         }
         if (!V::CAP)
@@ -210,7 +211,7 @@ template <typename V> struct consumer {
     DEV void tile(struct assignment work, ring_position<1> query_at) {
         const int first_row = work.first_row + group * GROUP_ROWS;
         const query_rows rows = describe_queries(call, first_row, work.head);
-        int block = min(work.first_row + ROWS, call.num_rows) - V::KEYS;
+        int block = work.start - V::KEYS;
         uint32_t ds[V::KEYS / DEPTH][4];
         shared.queries.wait_full(query_at);
         shared.keys.wait_full(at);
@@ -287,9 +288,15 @@ struct backward_tensors {
 };
 
 template <typename V> void launch(struct device *dev, const backward_tensors &t, queries_call call) {
-    call.list = make_plan(
-        dev, t.plan,
-        {{nullptr, nullptr, 0, call.num_heads}, call.row_start, call.num_rows, ROWS, V::KEYS, false});
+    call.list = make_plan(dev, t.plan,
+                          {{nullptr, nullptr, 0, call.num_heads},
+                           call.first_key,
+                           call.last_key,
+                           nullptr,
+                           nullptr,
+                           call.num_rows,
+                           ROWS,
+                           V::KEYS});
     call.queries = map_heads(t.qkv, GROUP_ROWS);
     call.dout = map_heads(t.dout, GROUP_ROWS);
     call.keys = map_heads(t.qkv, V::KEYS);
@@ -317,7 +324,8 @@ void attention_sm90::queries_backward(struct device *dev, struct tensor dqkv, st
                                       const struct attention_statistics &statistics, bool cap, void *plan) {
     const backward_tensors t = {dqkv, dout, qkv, plan};
     queries_call call = {};
-    call.row_start = problem.row_start;
+    call.first_key = problem.first_key;
+    call.last_key = problem.last_key;
     call.lse2 = statistics.lse2;
     call.delta = statistics.delta;
     call.padded_rows = statistics.padded_rows;

@@ -14,23 +14,19 @@ using namespace attention_sm90;
 
 namespace {
 
-/* Steps of a tile of queries: keys from the first that its first row sees to its own last row, step_rows at a
- * time.  Of a tile of keys: queries from its own first row to the last that sees its last key. */
-DEV int query_tile_steps(const int32_t *row_start, int num_rows, int first, int tile_rows, int step_rows) {
-    const int end = min(first + tile_rows, num_rows);
-    return (end - row_start[first] + step_rows - 1) / step_rows;
-}
-DEV int key_tile_steps(const int32_t *col_end, int num_rows, int first, int tile_rows, int step_rows) {
-    const int last = min(first + tile_rows, num_rows) - 1;
-    return (col_end[last] - first + step_rows - 1) / step_rows;
-}
-
 constexpr int PLAN_THREADS = 128;
 
-DEV int tile_steps(const struct plan &plan, int tile) {
-    const int first = tile * plan.tile_rows;
-    return plan.of_keys ? key_tile_steps(plan.bounds, plan.num_rows, first, plan.tile_rows, plan.step_rows)
-                        : query_tile_steps(plan.bounds, plan.num_rows, first, plan.tile_rows, plan.step_rows);
+/* A tile and its steps: of queries, over the keys from the first that its first row sees to the last that its last row
+ * sees; of keys, over the rows from the first that sees its first key (a multiple of 4: what is copied with them begins
+ * at 16 bytes) to the last that sees its last key. */
+DEV struct work tile_work(const struct plan &plan, int tile) {
+    const int first = tile * plan.tile_rows, last = min(first + plan.tile_rows, plan.num_rows) - 1;
+    const bool of_keys = plan.col_end;
+    const int begin = of_keys ? first_row_of(plan.col_begin, first) / 4 * 4 : plan.first_key[first];
+    const int end = of_keys ? plan.col_end[last] : last_key_of(plan.last_key, last) + 1;
+    /* Keys that nobody sees take one step, all masked, which writes their zeros. */
+    const int steps = max((end - begin + plan.step_rows - 1) / plan.step_rows, 1);
+    return {first, steps, of_keys ? begin : end};
 }
 
 /* Each thread finds the rank of one tile by comparing it with all, PLAN_THREADS at a time through shared
@@ -40,20 +36,21 @@ static __global__ void __launch_bounds__(PLAN_THREADS) plan_tiles(const struct p
     const uint32_t steps_at = shared_address(memory);
     const int thread = (int)threadIdx.x, mine = (int)blockIdx.x * PLAN_THREADS + thread,
               count = plan.list.count;
-    const int steps = mine < count ? tile_steps(plan, mine) : 0;
+    const struct work work = tile_work(plan, min(mine, count - 1));
     int rank = 0;
     for (int first = 0; first < count; first += PLAN_THREADS) {
         const int other = first + thread;
-        shared_store4(steps_at + (uint32_t)thread * 4, other < count ? (uint32_t)tile_steps(plan, other) : 0);
+        shared_store4(steps_at + (uint32_t)thread * 4,
+                      other < count ? (uint32_t)tile_work(plan, other).steps : 0);
         block_barrier();
         for (int i = 0; i < PLAN_THREADS; i++) { /* past the last: 0 steps, which no tile has */
             const int others = (int)shared_load4(steps_at + (uint32_t)i * 4);
-            rank += others > steps || (others == steps && first + i < mine);
+            rank += others > work.steps || (others == work.steps && first + i < mine);
         }
         block_barrier();
     }
     if (mine < count)
-        plan.list.entries[rank] = {mine * plan.tile_rows, steps};
+        plan.list.entries[rank] = work;
     if (mine == 0)
         *plan.list.next = 0;
 }
@@ -124,7 +121,7 @@ bool applies(const struct device *dev, struct tensor qkv, struct tensor out,
 
 bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                   struct tensor out, struct tensor lse, struct tensor qkv,
-                                  struct tensor row_start, const struct attention_args *args,
+                                  const struct attention_mask *mask, const struct attention_args *args,
                                   const struct rotation *rotation) {
     if (!applies(dev, qkv, out, args) || !backward_applies(args->head_dim) || !aligned(dqkv.data) ||
         !aligned(dout.data) || !attention_rotation_aligned(rotation))
@@ -132,10 +129,10 @@ bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct
     const int64_t num_rows = qkv.dims[0];
     const size_t statistics_bytes = round_up(attention_statistics_bytes(num_rows, args->num_heads));
     char *scratch = (char *)cuda_scratch(dev, statistics_bytes + 2 * plan_bytes(num_rows));
-    struct attention_problem problem = attention_describe(qkv, row_start, args);
+    struct attention_problem problem = attention_describe(qkv, mask, args);
     problem.rotation = attention_describe_rotation(rotation);
     const struct attention_statistics statistics =
-        attention_prepare_backward(dev, scratch, dout, out, lse, row_start, args);
+        attention_prepare_backward(dev, scratch, dout, out, lse, mask, args);
     keys_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, scratch + statistics_bytes);
     queries_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0,
                      scratch + statistics_bytes + plan_bytes(num_rows));

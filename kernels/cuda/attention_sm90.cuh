@@ -116,9 +116,10 @@ template <int STAGES> struct ring {
 
 /* --- Work lists. */
 
-/* One tile of rows, and the number of steps of its loop (for each head). */
+/* One tile of rows, the number of steps of its loop (for each head, at least one), and where they start: for a tile of
+ * queries, which goes to the left, one past the last key that it sees; for a tile of keys the first query. */
 struct work {
-    int32_t first_row, steps;
+    int32_t first_row, steps, start;
 };
 
 struct work_list {
@@ -129,16 +130,16 @@ struct work_list {
 
 /* What the producer tells the consumers; steps 0 ends the kernel. */
 struct assignment {
-    int first_row, steps, head;
+    int first_row, steps, start, head;
 };
 constexpr int ASSIGNMENT_BYTES = 16, ASSIGNMENT_STAGES = 2;
 
 DEV struct assignment draw(const struct work_list &list) {
     const int tile = (int)atomic_add(list.next, 1), rank = tile / list.num_heads;
     if (rank >= list.count)
-        return {0, 0, 0};
+        return {0, 0, 0, 0};
     const struct work entry = list.entries[rank];
-    return {entry.first_row, entry.steps, tile % list.num_heads};
+    return {entry.first_row, entry.steps, entry.start, tile % list.num_heads};
 }
 
 /* The way of assignments from producer to consumers: a ring of its own.  tile: how many went before. */
@@ -158,7 +159,8 @@ struct assignment_ring {
         barriers.wait_empty(at);
         shared_store4(slot, (uint32_t)next.first_row);
         shared_store4(slot + 4, (uint32_t)next.steps);
-        shared_store4(slot + 8, (uint32_t)next.head);
+        shared_store4(slot + 8, (uint32_t)next.start);
+        shared_store4(slot + 12, (uint32_t)next.head);
         mbarrier_arrive(barriers.full(at.stage));
     }
     DEV struct assignment receive(uint32_t tile) const {
@@ -166,9 +168,9 @@ struct assignment_ring {
         const uint32_t slot = slots + (uint32_t)(at.stage * ASSIGNMENT_BYTES);
         barriers.wait_full(at);
         /* through shuffles: uniform in the warp, see group_index */
-        const struct assignment next = {(int)shfl(shared_load4(slot), 0),
-                                        (int)shfl(shared_load4(slot + 4), 0),
-                                        (int)shfl(shared_load4(slot + 8), 0)};
+        const struct assignment next = {
+            (int)shfl(shared_load4(slot), 0), (int)shfl(shared_load4(slot + 4), 0),
+            (int)shfl(shared_load4(slot + 8), 0), (int)shfl(shared_load4(slot + 12), 0)};
         barriers.release(at); /* all lanes have read: the shuffles came after their loads */
         return next;
     }
@@ -221,7 +223,8 @@ DEV void staging_wait(int group) {
 }
 
 /* consume_tiles - in a consumer warpgroup: consumer.tile() for every tile that the producer drew, in its order. */
-template <class Consumer> DEV void consume_tiles(Consumer &consumer, const assignment_ring &assignments, int group) {
+template <class Consumer>
+DEV void consume_tiles(Consumer &consumer, const assignment_ring &assignments, int group) {
 #pragma unroll 1
     for (uint32_t count = 0;; count++) {
         const struct assignment work = assignments.receive(count);
@@ -303,6 +306,11 @@ DEV void round_fragments(uint32_t (&p)[STEPS][4], const float (&acc)[8 * STEPS])
 
 /* --- Scores. */
 
+/* keys_end - one past the last key that a row sees; of rows past the last, which nobody stores: any. */
+DEV int keys_end(const int32_t *last_key, int row, int num_rows) {
+    return (last_key && row < num_rows ? last_key[row] : row) + 1;
+}
+
 /* mask_columns - acc[row, column] = value unless low[half] <= column < high[half], columns of this tile. */
 template <int N>
 DEV void mask_columns(float (&acc)[N / 2], const int (&low)[2], const int (&high)[2], float value) {
@@ -347,13 +355,12 @@ bool applies(const struct device *dev, struct tensor qkv, struct tensor out,
 tensor_map map_heads(struct tensor t, int box_rows);
 tensor_map map_statistic(const float *values, int64_t padded_rows, int num_heads, int box_rows);
 
-/* How a work list is made: tiles of tile_rows queries or keys, steps of step_rows keys or queries; bounds:
- * row_start for tiles of queries, col_end for tiles of keys. */
+/* How a work list is made: tiles of tile_rows queries or keys, steps of step_rows keys or queries. */
 struct plan {
     struct work_list list;
-    const int32_t *bounds;
+    const int32_t *first_key, *last_key; /* of the mask: for tiles of queries */
+    const int32_t *col_begin, *col_end;  /* of the statistics: for tiles of keys; col_end NULL: of queries */
     int num_rows, tile_rows, step_rows;
-    bool of_keys;
 };
 
 /* make_plan - lay the list out in memory (plan_bytes of it) and enqueue the kernel that fills it; of

@@ -144,34 +144,44 @@ DEV void product_columns(float (&sums)[M][D / 8][4], const float (&x)[M][N][4], 
     }
 }
 
-/* What a warp's rows see of a block of keys.  row_start never decreases and ends at the row itself: so some
- * row sees some key unless the block lies right of the last row or left of what the first row sees, and all
- * rows see all keys when it lies left of the first row and not left of what the last row sees. */
-struct view {
-    bool any, all;
+/* What the rows of a warp see of the others, queries of keys or keys of queries: none of them anything outside any_first ..
+ * any_last, each of them all of common_first .. common_last.  Bounds never decrease from row to row: so the first
+ * two are the first row's first and the last row's last, the others the other way round. */
+struct sight {
+    int any_first, any_last, common_first, common_last;
+
+    /* Whether some row may see some of the others from `first` on; whether every row sees all of them. */
+    DEV bool any(int first, int count) const {
+        return first <= any_last && first + count > any_first;
+    }
+    DEV bool all(int first, int count) const {
+        return first >= common_first && first + count - 1 <= common_last;
+    }
 };
 
-DEV view view_of_keys(const attention_problem &p, int first_row, int count, int first_key, int num_keys) {
+/* sight_of_queries - count of them from first_row on. */
+DEV sight sight_of_queries(const attention_problem &p, int first_row, int count) {
     const int last_row = min(first_row + count, p.num_rows) - 1;
     if (first_row >= p.num_rows)
-        return {false, false};
-    return {first_key <= last_row && first_key + num_keys > p.row_start[first_row],
-            first_key + num_keys - 1 <= first_row && first_key >= p.row_start[last_row]};
+        return {0, -1, 0, -1}; /* nothing */
+    return {p.first_key[first_row], last_key_of(p.last_key, last_row), p.first_key[last_row],
+            last_key_of(p.last_key, first_row)};
 }
 
 /* mask_keys - minus infinity where a row may not see the key.  One comparison per score: key - begin,
- * unsigned, is larger than row - begin for keys on either side of begin .. row. */
+ * unsigned, is larger than last - begin for keys on either side of begin .. last. */
 template <int M, int N>
 DEV void mask_keys(float (&scores)[M][N][4], const attention_problem &p, int first_row, int first_key) {
-    const uint32_t begins =
-        (uint32_t)p.row_start[min(first_row + lane_id() % (M * MMA_EDGE), p.num_rows - 1)];
+    const int own_row = min(first_row + lane_id() % (M * MMA_EDGE), p.num_rows - 1);
+    const uint32_t begins = (uint32_t)p.first_key[own_row];
+    const uint32_t spans = (uint32_t)last_key_of(p.last_key, own_row) - begins;
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const int row = m * MMA_EDGE + h * 8 + lane_id() / 4;
-            const uint32_t begin = shfl(begins, row), span = (uint32_t)(first_row + row) - begin;
-            const uint32_t key = (uint32_t)(first_key + lane_id() % 4 * 2) - begin;
+            const uint32_t span = shfl(spans, row);
+            const uint32_t key = (uint32_t)(first_key + lane_id() % 4 * 2) - shfl(begins, row);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll

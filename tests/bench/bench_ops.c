@@ -19,7 +19,7 @@ struct bench {
     enum dtype dtype;
     struct tensor x, y, dx, norm, dnorm, rstd, qkv, dqkv, attn, dattn, lse, gate_up, dgate_up, act, logits;
     struct tensor w_embed, w_qkv, w_out, w_gate_up, w_down, dw_embed, dw;
-    struct tensor tokens, positions, row_start, losses, weights, cos, sin, k_cache, v_cache;
+    struct tensor tokens, positions, first_key, losses, weights, cos, sin, k_cache, v_cache;
     struct attention_args attention;
 };
 
@@ -49,7 +49,7 @@ static void make_indices(struct bench *b) {
     }
     b->tokens = tensor_1d(tokens, DTYPE_I32, n);
     b->positions = tensor_1d(positions, DTYPE_I32, n);
-    b->row_start = tensor_1d(xcalloc((size_t)n, 4), DTYPE_I32, n);
+    b->first_key = tensor_1d(xcalloc((size_t)n, 4), DTYPE_I32, n);
 }
 
 static void make_tensors(struct bench *b) {
@@ -159,9 +159,10 @@ static void bench_products(struct bench *b) {
 static void bench_attention(struct bench *b) {
     struct device *dev = &b->dev;
     const struct attention_args *args = &b->attention;
-    REPORT(b, "attention forward", 0, op_attention_forward(dev, b->attn, b->lse, b->qkv, b->row_start, args));
+    const struct attention_mask mask = {.first_key = b->first_key};
+    REPORT(b, "attention forward", 0, op_attention_forward(dev, b->attn, b->lse, b->qkv, &mask, args));
     REPORT(b, "attention backward", 0,
-           op_attention_backward(dev, b->dqkv, b->dattn, b->attn, b->lse, b->qkv, b->row_start, args, NULL));
+           op_attention_backward(dev, b->dqkv, b->dattn, b->attn, b->lse, b->qkv, &mask, args, NULL));
     struct tensor last = tensor_rows(b->qkv, b->num_tokens - 1, 1), out = tensor_rows(b->attn, 0, 1);
     REPORT(b, "attention cached, 1 new token", 0,
            op_attention_cached(dev, out, last, b->k_cache, b->v_cache, b->num_tokens - 1, args));
@@ -209,7 +210,7 @@ static void free_all(struct bench *b) {
                             &b->qkv,       &b->dqkv,   &b->attn,     &b->dattn,   &b->lse,    &b->gate_up,
                             &b->dgate_up,  &b->act,    &b->logits,   &b->w_embed, &b->w_qkv,  &b->w_out,
                             &b->w_gate_up, &b->w_down, &b->dw_embed, &b->dw,      &b->tokens, &b->positions,
-                            &b->row_start, &b->losses, &b->weights,  &b->cos,     &b->sin,    &b->k_cache,
+                            &b->first_key, &b->losses, &b->weights,  &b->cos,     &b->sin,    &b->k_cache,
                             &b->v_cache};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]->data);

@@ -95,12 +95,14 @@ static void bench_products(struct bench *b) {
 
 static void run_attention(void *user) {
     struct call *c = user;
-    op_attention_forward(c->dev, c->t[0], c->t[1], c->t[2], c->t[3], &c->attention);
+    const struct attention_mask mask = {.first_key = c->t[3]};
+    op_attention_forward(c->dev, c->t[0], c->t[1], c->t[2], &mask, &c->attention);
 }
 
 static void run_attention_backward(void *user) {
     struct call *c = user;
-    op_attention_backward(c->dev, c->t[4], c->t[5], c->t[0], c->t[1], c->t[2], c->t[3], &c->attention, NULL);
+    const struct attention_mask mask = {.first_key = c->t[3]};
+    op_attention_backward(c->dev, c->t[4], c->t[5], c->t[0], c->t[1], c->t[2], &mask, &c->attention, NULL);
 }
 
 /* One shape: sequences of that length fill the tokens.  Targets forward and backward, in TFLOP/s. */
@@ -110,8 +112,8 @@ struct attention_case {
     double forward, backward;
 };
 
-/* bench_row_start - sequences one after the other, each causal, with an optional window. */
-static struct tensor bench_row_start(struct bench *b, int64_t rows, const struct attention_case *a,
+/* bench_first_key - sequences one after the other, each causal, with an optional window. */
+static struct tensor bench_first_key(struct bench *b, int64_t rows, const struct attention_case *a,
                                      int64_t *pairs) {
     struct tensor t = bench_zero(b, tensor_1d(NULL, DTYPE_I32, rows));
     int32_t *start = xmalloc((size_t)rows * sizeof *start);
@@ -139,7 +141,7 @@ static void bench_attention_case(struct bench *b, const struct attention_case *a
     c.t[0] = bench_zero(b, tensor_3d(NULL, DTYPE_BF16, rows, a->heads, a->head_dim));
     c.t[1] = bench_zero(b, matrix(DTYPE_F32, rows, a->heads));
     c.t[2] = bench_random(b, tensor_3d(NULL, DTYPE_BF16, rows, a->heads + 2 * a->kv_heads, a->head_dim), 1);
-    c.t[3] = bench_row_start(b, rows, a, &pairs);
+    c.t[3] = bench_first_key(b, rows, a, &pairs);
     c.t[4] = bench_zero(b, c.t[2]);
     c.t[5] = bench_random(b, c.t[0], 1);
     c.attention.num_pairs = pairs;

@@ -6,13 +6,11 @@
 #include <cmath>
 #include <vector>
 
+#include "attention_mask.h"
 #include "kernels/half.h"
 #include "kernels/ops.h"
 #include "kernels/rng.h"
 #include "turned.h"
-
-enum mask_kind { CAUSAL, WINDOW, DOCUMENTS, WINDOWED_DOCUMENTS, LATE }; /* LATE: keys drop out one by one */
-inline const char *const MASK_NAMES[] = {"causal", "window", "documents", "both", "late"};
 
 struct problem {
     int num_rows, num_heads, num_kv_heads, width;
@@ -60,33 +58,15 @@ inline values random_values(enum dtype dtype, size_t count, uint64_t seed) {
 
 /* --- Problems. */
 
-inline std::vector<int32_t> make_row_start(const problem &p) {
-    const int lengths[] = {5, 64, 1, 100, 37, 130}, window = 70;
-    std::vector<int32_t> start((size_t)p.num_rows, 0);
-    int document = -1, left = 0, first = 0;
-    for (int i = 0; i < p.num_rows; i++, left--) {
-        if (left == 0) {
-            document = (document + 1) % 6;
-            left = lengths[document];
-            first = i;
-        }
-        const bool packed = p.mask == DOCUMENTS || p.mask == WINDOWED_DOCUMENTS;
-        const bool windowed = p.mask == WINDOW || p.mask == WINDOWED_DOCUMENTS;
-        start[(size_t)i] =
-            std::max({0, packed ? first : 0, windowed ? i - window + 1 : 0, p.mask == LATE ? i / 2 : 0});
-    }
-    return start;
-}
-
 struct inputs {
     values qkv, dout;
-    std::vector<int32_t> row_start;
+    mask_keys mask;
 };
 
 inline inputs make_inputs(const problem &p, uint64_t seed) {
     const size_t rows = (size_t)p.num_rows * (size_t)p.width;
     return {random_values(p.dtype, rows * (size_t)(p.num_heads + 2 * p.num_kv_heads), seed),
-            random_values(p.dtype, rows * (size_t)p.num_heads, seed + 1), make_row_start(p)};
+            random_values(p.dtype, rows * (size_t)p.num_heads, seed + 1), make_mask(p.mask, p.num_rows)};
 }
 
 /* --- The definition, in f64. */
@@ -99,6 +79,7 @@ struct results {
 struct mistake {
     int skew;     /* keys that every row misses at its beginning, where it has more */
     double scale; /* factor on the scale */
+    int cut;      /* keys that every row misses at its end, where it has more */
 };
 
 class reference {
@@ -136,7 +117,13 @@ class reference {
         return p.num_heads + h * p.num_kv_heads / p.num_heads;
     }
     int first(int row) const {
-        return std::min(in.row_start[(size_t)row] + wrong.skew, row);
+        return std::min(in.mask.first[(size_t)row] + wrong.skew, last_seen(row));
+    }
+    int last(int row) const {
+        return std::max(last_seen(row) - wrong.cut, in.mask.first[(size_t)row]);
+    }
+    int last_seen(int row) const {
+        return in.mask.last.empty() ? row : in.mask.last[(size_t)row];
     }
     double dot(const double *a, const double *b) const {
         double sum = 0;
@@ -148,17 +135,17 @@ class reference {
     void forward_row(results &r, int i, int h, values &prob, values &slope) const {
         const size_t row = (size_t)(i * p.num_heads + h);
         double most = -INFINITY, sum = 0;
-        for (int j = first(i); j <= i; j++) {
+        for (int j = first(i); j <= last(i); j++) {
             const double s = wrong.scale * scale_of(p) * dot(&in.qkv[at(i, h)], &in.qkv[at(j, key_head(h))]);
             const double t = p.softcap > 0 ? std::tanh(s / p.softcap) : 0;
             slope[(size_t)j] = 1 - t * t;
             prob[(size_t)j] = p.softcap > 0 ? p.softcap * t : s;
             most = std::max(most, prob[(size_t)j]);
         }
-        for (int j = first(i); j <= i; j++)
+        for (int j = first(i); j <= last(i); j++)
             sum += prob[(size_t)j] = std::exp(prob[(size_t)j] - most);
         r.lse[row] = most + std::log(sum);
-        for (int j = first(i); j <= i; j++) {
+        for (int j = first(i); j <= last(i); j++) {
             prob[(size_t)j] /= sum;
             for (int d = 0; d < p.width; d++)
                 r.out[row * (size_t)p.width + (size_t)d] +=
@@ -170,7 +157,7 @@ class reference {
                       const values &slope) const {
         const size_t row = (size_t)(i * p.num_heads + h) * (size_t)p.width;
         const double *dout = &in.dout[row], delta = dot(dout, &stored_out[row]);
-        for (int j = first(i); j <= i; j++) {
+        for (int j = first(i); j <= last(i); j++) {
             const size_t q = at(i, h), k = at(j, key_head(h)), v = at(j, key_head(h) + p.num_kv_heads);
             const double dp = dot(dout, &in.qkv[v]);
             const double ds = wrong.scale * scale_of(p) * prob[(size_t)j] * (dp - delta) * slope[(size_t)j];

@@ -37,7 +37,7 @@ class on_device {
         CUDA_CHECK(cudaMemcpy(t.data, host.data(), host.size(), cudaMemcpyHostToDevice));
     }
     on_device(struct tensor shape, const std::vector<int32_t> &ids) : on_device(shape) {
-        CUDA_CHECK(cudaMemcpy(t.data, ids.data(), tensor_bytes(t), cudaMemcpyHostToDevice));
+        CUDA_CHECK(cudaMemcpy(t.data, ids.data(), ids.size() * sizeof ids[0], cudaMemcpyHostToDevice));
     }
     on_device(const on_device &) = delete;
     ~on_device() {
@@ -94,14 +94,19 @@ results run_kernels(struct device *dev, const problem &p, const inputs &in, uint
     on_device qkv(qkv_shape, in.qkv), dout(out_shape, in.dout), out(out_shape), dqkv(qkv_shape);
     on_device lse(tensor_2d(nullptr, DTYPE_F32, p.num_rows, p.num_heads));
     const struct tensor ids = tensor_1d(nullptr, DTYPE_I32, p.num_rows);
-    on_device row_start(ids, in.row_start), positions(ids, turn_positions(p.num_rows));
+    on_device first_key(ids, in.mask.first), last_key(ids, in.mask.last),
+        positions(ids, turn_positions(p.num_rows));
+    struct attention_mask mask = {};
+    mask.first_key = first_key.t;
+    if (!in.mask.last.empty())
+        mask.last_key = last_key.t;
     table_on_device cosine(p.width / 2, cos, shift), sine(p.width / 2, sin, shift);
     const struct rotation rotation = {cosine.t, sine.t, positions.t,
                                       p.turn == PAIRS ? ROPE_PAIRS : ROPE_HALVES,
                                       p.num_heads + p.num_kv_heads};
     simt::set_seed(seed);
-    cuda_attention_forward(dev, out.t, lse.t, qkv.t, row_start.t, &args);
-    cuda_attention_backward(dev, dqkv.t, dout.t, out.t, lse.t, qkv.t, row_start.t, &args,
+    cuda_attention_forward(dev, out.t, lse.t, qkv.t, &mask, &args);
+    cuda_attention_backward(dev, dqkv.t, dout.t, out.t, lse.t, qkv.t, &mask, &args,
                             p.turn == STAYS ? nullptr : &rotation);
     CUDA_CHECK(cudaDeviceSynchronize());
     return {out.host(), lse.host(), dqkv.host()};
@@ -181,12 +186,14 @@ verdict judge(const problem &p, const results &got, results want, enum turn turn
 int check_case(struct device *dev, const problem &p) {
     const inputs in = make_inputs(p, 7);
     const results got = run_kernels(dev, p, in, 0);
-    const results want = reference(p, in, {0, 1}).run(got.out);
+    const results want = reference(p, in, {0, 1, 0}).run(got.out);
     const verdict v = judge(p, got, want, p.turn);
     std::string why = v.accepted(p) ? "" : "  wrong";
-    if (p.num_rows > 1 && judge(p, got, reference(p, in, {1, 1}).run(got.out), p.turn).accepted(p))
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {1, 1, 0}).run(got.out), p.turn).accepted(p))
         why += "  a wrong mask was not noticed";
-    if (p.num_rows > 1 && judge(p, got, reference(p, in, {0, 1.05}).run(got.out), p.turn).accepted(p))
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {0, 1, 1}).run(got.out), p.turn).accepted(p))
+        why += "  a wrong end of the mask was not noticed";
+    if (p.num_rows > 1 && judge(p, got, reference(p, in, {0, 1.05, 0}).run(got.out), p.turn).accepted(p))
         why += "  a wrong scale was not noticed";
     for (enum turn other : {STAYS, HALVES, PAIRS})
         if (p.num_rows > 1 && other != p.turn && judge(p, got, want, other).accepted(p))
@@ -207,12 +214,29 @@ int check_case(struct device *dev, const problem &p) {
     return !why.empty();
 }
 
+/* A last key that is the row itself gives the bits of none; one more does not. */
+int check_last_key(struct device *dev, int width) {
+    const problem p = {200, 2, 1, width, WINDOW, 0, DTYPE_BF16, 1, false, STAYS};
+    inputs in = make_inputs(p, 7);
+    const results none = run_kernels(dev, p, in, 0);
+    for (int i = 0; i < p.num_rows; i++)
+        in.mask.last.push_back(i);
+    const results same = run_kernels(dev, p, in, 0);
+    in.mask.last[100]++;
+    const results more = run_kernels(dev, p, in, 0);
+    const bool ok = same_bits(none.out, same.out) && same_bits(none.lse, same.lse) &&
+                    same_bits(none.dqkv, same.dqkv) && !same_bits(none.out, more.out) &&
+                    !same_bits(none.dqkv, more.dqkv);
+    printf("%s the row itself as its last key, width %d\n", ok ? "PASS" : "FAIL", width);
+    return !ok;
+}
+
 /* Tables that cannot be read by two values: the plain path takes the call. */
 int check_odd_tables(struct device *dev) {
     const problem p = {70, 2, 1, 64, CAUSAL, 0, DTYPE_BF16, 1, false, HALVES};
     const inputs in = make_inputs(p, 7);
     const results got = run_kernels(dev, p, in, 0, 1), flash = run_kernels(dev, p, in, 0);
-    const bool ok = judge(p, got, reference(p, in, {0, 1}).run(got.out), p.turn).accepted(p) &&
+    const bool ok = judge(p, got, reference(p, in, {0, 1, 0}).run(got.out), p.turn).accepted(p) &&
                     !same_bits(got.dqkv, flash.dqkv);
     printf("%s tables at an odd address\n", ok ? "PASS" : "FAIL");
     return !ok;
@@ -286,9 +310,10 @@ int check_cached(struct device *dev, problem p) {
             why += "  other bits under seed " + std::to_string(seed);
         first = out.host();
     }
-    const error e = compare(p, first, reference(p, in, {0, 1}).run(first).out, p.num_heads, 0, p.num_heads);
+    const error e =
+        compare(p, first, reference(p, in, {0, 1, 0}).run(first).out, p.num_heads, 0, p.num_heads);
     const error control =
-        compare(p, first, reference(p, in, {1, 1}).run(first).out, p.num_heads, 0, p.num_heads);
+        compare(p, first, reference(p, in, {1, 1, 0}).run(first).out, p.num_heads, 0, p.num_heads);
     const double bound = p.dtype == DTYPE_F32 ? 1e-5 : 1e-2;
     if (!(e.relative < bound && e.mean < std::min(bound, 2e-3)))
         why += "  wrong";
@@ -376,7 +401,22 @@ const problem CASES[] = {
     {65, 4, 1, 256, CAUSAL, 0, DTYPE_BF16, 3, false, HALVES},
     {257, 2, 1, 256, DOCUMENTS, 0, DTYPE_BF16, 9, false, PAIRS},
     {200, 2, 1, 256, LATE, 2, DTYPE_F16, 3, false, STAYS},
+    /* last keys at every width */
+    {257, 4, 1, 128, TWO_SIDED, 0, DTYPE_F16, 9, false, PAIRS},
+    {300, 2, 1, 128, BLOCKS, 2, DTYPE_F16, 3, false, STAYS},
+    {257, 2, 1, 64, BEHIND, 0, DTYPE_BF16, 3, false, PAIRS},
+    {257, 4, 1, 64, AHEAD, 2, DTYPE_BF16, 3, false, HALVES},
+    {200, 2, 1, 64, TWO_SIDED, 0, DTYPE_BF16, 3, true, STAYS},
+    {200, 2, 1, 80, TWO_SIDED, 2, DTYPE_F16, 3, false, STAYS},
+    {257, 2, 1, 96, BLOCKS, 0, DTYPE_F16, 3, false, PAIRS},
+    {192, 2, 1, 96, BEHIND, 0, DTYPE_BF16, 3, false, STAYS},
+    {200, 2, 1, 192, AHEAD, 0, DTYPE_BF16, 3, false, PAIRS},
+    {200, 2, 1, 256, TWO_SIDED, 2, DTYPE_F16, 3, false, STAYS},
     /* the plain path */
+    {100, 4, 2, 18, TWO_SIDED, 0, DTYPE_F32, 3, false, PAIRS},
+    {100, 2, 1, 40, AHEAD, 2, DTYPE_F32, 3, false, HALVES},
+    {100, 2, 1, 72, BEHIND, 0, DTYPE_BF16, 3, false, PAIRS},
+    {100, 2, 1, 64, BLOCKS, 0, DTYPE_F32, 3, false, STAYS},
     {1, 2, 1, 4, CAUSAL, 0, DTYPE_F32, 3, false, STAYS},
     {65, 4, 1, 64, CAUSAL, 0, DTYPE_F32, 9, false, STAYS},
     {130, 2, 1, 128, DOCUMENTS, 0, DTYPE_F32, 3, false, HALVES},
@@ -395,7 +435,7 @@ int run_all(struct device *dev) {
         failures +=
             check_nan_in_key(dev, width, DTYPE_BF16) + check_nan_in_value(dev, width, DTYPE_BF16, false);
     for (int width : {64, 80, 96, 128, 192, 256})
-        failures += check_conflicts(dev, width);
+        failures += check_conflicts(dev, width) + check_last_key(dev, width);
     failures += check_odd_tables(dev) + check_nan_in_key(dev, 24, DTYPE_F32) +
                 check_nan_in_value(dev, 24, DTYPE_F32, true);
     failures += check_cached(dev, {0, 4, 1, 128, CAUSAL, 0, DTYPE_BF16, 0, false, STAYS});

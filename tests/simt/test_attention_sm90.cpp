@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "attention_mask.h"
 #include "control.h"
 #include "kernels/cuda/attention.cuh"
 #include "kernels/device_cuda.h"
@@ -21,13 +22,6 @@
 #include "turned.h"
 
 namespace {
-
-enum mask_kind {
-    CAUSAL,
-    WINDOW,
-    DOCUMENTS,
-    LATE
-}; /* LATE: keys drop out one by one, in the middle of tiles */
 
 struct problem {
     int num_rows, num_heads, num_kv_heads, width;
@@ -63,31 +57,9 @@ std::vector<uint16_t> random_halves(const problem &p, size_t count, uint64_t see
     return values;
 }
 
-std::vector<int32_t> make_row_start(const problem &p) {
-    std::vector<int32_t> start((size_t)p.num_rows, 0);
-    const int lengths[] = {5, 64, 1, 100, 37, 130};
-    int document = 0, left = lengths[0], first = 0;
-    for (int i = 0; i < p.num_rows; i++) {
-        if (p.mask == WINDOW)
-            start[(size_t)i] = std::max(0, i - 70);
-        if (p.mask == LATE)
-            start[(size_t)i] = i / 2;
-        if (p.mask != DOCUMENTS)
-            continue;
-        if (left == 0) {
-            document = (document + 1) % 6;
-            left = lengths[document];
-            first = i;
-        }
-        left--;
-        start[(size_t)i] = first;
-    }
-    return start;
-}
-
 struct inputs {
     std::vector<uint16_t> qkv, dout;
-    std::vector<int32_t> row_start;
+    mask_keys mask;
 };
 
 /* --- The definition, in f64. */
@@ -99,7 +71,8 @@ struct results {
 struct reference {
     const problem &p;
     const inputs &in;
-    int skew; /* 0; 1: every row misses its own first key where it has two (the negative control) */
+    /* The negative controls: 1: every row misses its first, or its last key, where it has two. */
+    int skew = 0, cut = 0;
 
     double at(int row, int head, int d) const {
         const size_t all = (size_t)(p.num_heads + 2 * p.num_kv_heads);
@@ -110,8 +83,14 @@ struct reference {
             p, in.dout[((size_t)row * (size_t)p.num_heads + (size_t)head) * (size_t)p.width + (size_t)d]);
     }
     int first(int row) const {
-        const int start = in.row_start[(size_t)row];
-        return start < row ? start + skew : start;
+        const int start = in.mask.first[(size_t)row];
+        return start < last_seen(row) ? start + skew : start;
+    }
+    int last(int row) const {
+        return std::max(last_seen(row) - cut, in.mask.first[(size_t)row]);
+    }
+    int last_seen(int row) const {
+        return in.mask.last.empty() ? row : in.mask.last[(size_t)row];
     }
 
     results run() const;
@@ -124,7 +103,7 @@ void reference::row(results &r, int i, int h, std::vector<double> &prob, std::ve
     const int kh = p.num_heads + h / (p.num_heads / p.num_kv_heads), vh = kh + p.num_kv_heads;
     const double scale = 1 / std::sqrt((double)width);
     double most = -INFINITY, sum = 0, delta = 0;
-    for (int j = first(i); j <= i; j++) {
+    for (int j = first(i); j <= last(i); j++) {
         double s = 0;
         for (int d = 0; d < width; d++)
             s += at(i, h, d) * at(j, kh, d);
@@ -134,12 +113,12 @@ void reference::row(results &r, int i, int h, std::vector<double> &prob, std::ve
         prob[(size_t)j] = p.softcap > 0 ? p.softcap * t : s;
         most = std::max(most, prob[(size_t)j]);
     }
-    for (int j = first(i); j <= i; j++)
+    for (int j = first(i); j <= last(i); j++)
         sum += prob[(size_t)j] = std::exp(prob[(size_t)j] - most);
     const size_t at_row = (size_t)i * (size_t)p.num_heads + (size_t)h;
     double *out = &r.out[at_row * (size_t)width];
     r.lse[at_row] = most + std::log(sum);
-    for (int j = first(i); j <= i; j++) {
+    for (int j = first(i); j <= last(i); j++) {
         prob[(size_t)j] /= sum;
         for (int d = 0; d < width; d++)
             out[d] += prob[(size_t)j] * at(j, vh, d);
@@ -149,7 +128,7 @@ void reference::row(results &r, int i, int h, std::vector<double> &prob, std::ve
     const auto gradient = [&](int row, int head) {
         return &r.dqkv[((size_t)row * (size_t)all + (size_t)head) * (size_t)width];
     };
-    for (int j = first(i); j <= i; j++) {
+    for (int j = first(i); j <= last(i); j++) {
         double dp = 0;
         for (int d = 0; d < width; d++)
             dp += dout(i, h, d) * at(j, vh, d);
@@ -223,7 +202,8 @@ outputs run_kernels(struct device *dev, const problem &p, const inputs &in, uint
     args.softcap = p.softcap;
     on_device<uint16_t> qkv(in.qkv), dout(in.dout), out(out_count), dqkv(in.qkv.size());
     on_device<float> lse((size_t)p.num_rows * (size_t)p.num_heads);
-    on_device<int32_t> row_start(in.row_start), positions(turn_positions(p.num_rows));
+    on_device<int32_t> first_key(in.mask.first), last_key(in.mask.last),
+        positions(turn_positions(p.num_rows));
     on_device<float> cosine(turn_table(p.width / 2, cos)), sine(turn_table(p.width / 2, sin));
     const enum dtype type = type_of(p);
     const struct tensor qkv_t = tensor_3d(qkv.data, type, p.num_rows, all, p.width);
@@ -231,7 +211,10 @@ outputs run_kernels(struct device *dev, const problem &p, const inputs &in, uint
     const struct tensor dout_t = tensor_3d(dout.data, type, p.num_rows, p.num_heads, p.width);
     const struct tensor dqkv_t = tensor_3d(dqkv.data, type, p.num_rows, all, p.width);
     const struct tensor lse_t = tensor_2d(lse.data, DTYPE_F32, p.num_rows, p.num_heads);
-    const struct tensor start_t = tensor_1d(row_start.data, DTYPE_I32, p.num_rows);
+    struct attention_mask mask = {};
+    mask.first_key = tensor_1d(first_key.data, DTYPE_I32, p.num_rows);
+    if (!in.mask.last.empty())
+        mask.last_key = tensor_1d(last_key.data, DTYPE_I32, p.num_rows);
     const struct tensor positions_t = tensor_1d(positions.data, DTYPE_I32, p.num_rows);
     const struct tensor cosine_t = tensor_2d(cosine.data, DTYPE_F32, TURN_POSITIONS, p.width / 2);
     const struct tensor sine_t = tensor_2d(sine.data, DTYPE_F32, TURN_POSITIONS, p.width / 2);
@@ -240,10 +223,10 @@ outputs run_kernels(struct device *dev, const problem &p, const inputs &in, uint
                                       p.num_heads + p.num_kv_heads};
     outputs result;
     simt::set_seed(seed);
-    result.applied = cuda_attention_sm90_forward(dev, out_t, lse_t, qkv_t, start_t, &args);
+    result.applied = cuda_attention_sm90_forward(dev, out_t, lse_t, qkv_t, &mask, &args);
     if (!p.forward_only)
-        result.applied = cuda_attention_sm90_backward(dev, dqkv_t, dout_t, out_t, lse_t, qkv_t, start_t,
-                                                      &args, p.turn == STAYS ? nullptr : &rotation) &&
+        result.applied = cuda_attention_sm90_backward(dev, dqkv_t, dout_t, out_t, lse_t, qkv_t, &mask, &args,
+                                                      p.turn == STAYS ? nullptr : &rotation) &&
                          result.applied;
     CUDA_CHECK(cudaDeviceSynchronize());
     result.out = out.host();
@@ -319,20 +302,20 @@ verdict judge(const problem &p, const outputs &got, const results &want, enum tu
 inputs make_inputs(const problem &p, uint64_t seed) {
     const size_t row = (size_t)p.width, rows = (size_t)p.num_rows;
     return {random_halves(p, rows * (size_t)(p.num_heads + 2 * p.num_kv_heads) * row, seed),
-            random_halves(p, rows * (size_t)p.num_heads * row, seed + 1), make_row_start(p)};
+            random_halves(p, rows * (size_t)p.num_heads * row, seed + 1), make_mask(p.mask, p.num_rows)};
 }
-
-const char *const MASK_NAMES[] = {"causal", "window", "documents", "late"};
 
 int check_case(struct device *dev, const problem &p) {
     const inputs in = make_inputs(p, 7);
     const outputs got = run_kernels(dev, p, in, 0);
-    const results want = reference{p, in, 0}.run();
+    const results want = reference{p, in}.run();
     const verdict v = judge(p, got, want, p.turn);
     bool ok = got.applied && v.accepted(p.forward_only);
     std::string why = ok ? "" : "  wrong";
-    if (p.num_rows > 1 && judge(p, got, reference{p, in, 1}.run(), p.turn).accepted(p.forward_only))
+    if (p.num_rows > 1 && judge(p, got, reference{p, in, 1, 0}.run(), p.turn).accepted(p.forward_only))
         ok = false, why += "  a wrong mask was not noticed";
+    if (p.num_rows > 1 && judge(p, got, reference{p, in, 0, 1}.run(), p.turn).accepted(p.forward_only))
+        ok = false, why += "  a wrong end of the mask was not noticed";
     for (enum turn other : {STAYS, HALVES, PAIRS})
         if (p.num_rows > 1 && !p.forward_only && other != p.turn &&
             judge(p, got, want, other).accepted(false))
@@ -349,6 +332,20 @@ int check_case(struct device *dev, const problem &p) {
         printf("  %s %.1e %.1e %.1e", names[i], errors[i]->relative, errors[i]->worst, errors[i]->mean);
     printf("%s\n", why.c_str());
     fflush(stdout);
+    return !ok;
+}
+
+/* A last key that is the row itself gives the bits of none; one more does not. */
+int check_last_key(struct device *dev, int width) {
+    const problem p = {300, 2, 1, width, WINDOW, 0, false, 1, width > 128, HALVES};
+    inputs in = make_inputs(p, 7);
+    const outputs none = run_kernels(dev, p, in, 0);
+    for (int i = 0; i < p.num_rows; i++)
+        in.mask.last.push_back(i);
+    const outputs same = run_kernels(dev, p, in, 0);
+    in.mask.last[200]++;
+    const bool ok = none.applied && same.applied && same.same(none) && !run_kernels(dev, p, in, 0).same(none);
+    printf("%s the row itself as its last key, width %d\n", ok ? "PASS" : "FAIL", width);
     return !ok;
 }
 
@@ -432,6 +429,16 @@ const problem CASES[] = {
     {200, 2, 1, 192, CAUSAL, 2, false, 2, true, STAYS},
     {300, 2, 1, 256, CAUSAL, 0, false, 3, true, STAYS},
     {200, 2, 1, 256, WINDOW, 2, false, 2, true, STAYS},
+    {300, 4, 2, 128, TWO_SIDED, 0, false, 9, false, PAIRS},
+    {300, 2, 1, 128, BLOCKS, 2, true, 3, false, HALVES},
+    {300, 2, 1, 128, BEHIND, 0, false, 3, false, STAYS},
+    {500, 2, 1, 64, AHEAD, 0, false, 3, false, PAIRS},
+    {700, 1, 1, 64, TWO_SIDED, 0, false, 3, false, HALVES},
+    {300, 4, 1, 64, BLOCKS, 2, false, 3, false, STAYS},
+    {256, 2, 1, 96, BEHIND, 2, false, 3, false, PAIRS},
+    {300, 2, 1, 80, TWO_SIDED, 0, true, 3, false, STAYS},
+    {300, 2, 1, 192, TWO_SIDED, 2, false, 2, true, STAYS},
+    {300, 2, 1, 256, AHEAD, 0, false, 2, true, STAYS},
 };
 
 } // namespace
@@ -447,6 +454,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < (int)(sizeof CASES / sizeof CASES[0]); i++)
         if (argc < 2 || atoi(argv[1]) == i)
             failures += check_case(&dev, CASES[i]);
+    for (int width : {64, 80, 96, 128, 192, 256})
+        failures += argc < 2 ? check_last_key(&dev, width) : 0;
     if (argc < 2)
         failures += check_nan(&dev) + check_refusals(&dev) + check_bank_conflicts(&dev);
     printf("%d failures\n", failures);

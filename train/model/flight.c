@@ -62,10 +62,10 @@ static void place_mask(struct flight *flight, struct mask *mask, struct device *
         int64_t first = batch->row_start[i], nearest = i - mask->window + 1;
         if (mask->window && nearest > first)
             first = nearest;
-        flight->host_row_start[i] = (int32_t)first;
+        flight->host_first_key[i] = (int32_t)first;
         mask->num_pairs += i - first + 1;
     }
-    device_upload(dev, flight_rows(flight, mask->row_start), flight->host_row_start);
+    device_upload(dev, flight_rows(flight, mask->first_key), flight->host_first_key);
 }
 
 void flight_place_masks(struct flight *flight, struct device *dev, const struct batch *batch) {

@@ -33,10 +33,10 @@ struct layer_acts {
     struct norm_stats ffn_stats;
 };
 
-/* Which keys each row sees: row_start[i] to i. */
+/* Which keys each row sees: first_key[i] to i. */
 struct mask {
     int64_t window;          /* keys at most, the row's own included; 0: all of its document */
-    struct tensor row_start; /* [N] i32 */
+    struct tensor first_key; /* [N] i32 */
     int64_t num_pairs;       /* scores that it lets through */
 };
 
@@ -49,7 +49,7 @@ struct flight {
     struct tensor targets, weights;      /* [K, N] i32 and f32 */
     struct mask masks[FLIGHT_MAX_MASKS]; /* one for each window of the model's layers */
     int num_masks;
-    int32_t *host_row_start; /* [N]: where a windowed mask is made; NULL while measuring */
+    int32_t *host_first_key; /* [N]: where a windowed mask is made; NULL while measuring */
     struct layer_acts *acts; /* [L]; what is recomputed shares its memory with all layers */
     struct tensor *inputs;   /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
     struct tensor final;     /* [N, C] final norm */

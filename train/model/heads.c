@@ -20,6 +20,12 @@ static struct attention_args attention_args(const struct model *model, int layer
                                    .num_pairs = model->flight.masks[own->mask].num_pairs};
 }
 
+/* mask_of - the layer's, of the micro-batch. */
+static struct attention_mask mask_of(const struct model *model, int layer) {
+    const struct mask *mask = &model->flight.masks[model->layers[layer].mask];
+    return (struct attention_mask){.first_key = model_rows(model, mask->first_key)};
+}
+
 /* rotation_of - the layer's, at the positions of the micro-batch; false: it has none. */
 static bool rotation_of(const struct model *model, int layer, struct rotation *rotation) {
     int number = model->layers[layer].rotation;
@@ -87,9 +93,8 @@ void heads_forward(struct model *model, const struct layer_weights *w, const str
 
 void heads_attend(struct model *model, const struct layer_acts *acts, int layer) {
     struct attention_args attention = attention_args(model, layer);
-    const struct mask *mask = &model->flight.masks[model->layers[layer].mask];
-    op_attention_forward(model->dev, acts->attended, acts->lse, acts->qkv, model_rows(model, mask->row_start),
-                         &attention);
+    struct attention_mask mask = mask_of(model, layer);
+    op_attention_forward(model->dev, acts->attended, acts->lse, acts->qkv, &mask, &attention);
 }
 
 /* attend_windowed - row by row: each sees another part of the cache.  All rows were stored first. */
@@ -132,12 +137,12 @@ static void unnorm_kind(struct model *model, const struct layer_acts *acts, cons
 void heads_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                     int layer) {
     struct attention_args attention = attention_args(model, layer);
-    const struct mask *mask = &model->flight.masks[model->layers[layer].mask];
+    struct attention_mask mask = mask_of(model, layer);
     struct rotation rotation;
     bool rotates = rotation_of(model, layer, &rotation);
     op_attention_backward(model->dev, model_rows(model, model->dqkv), model_rows(model, model->dattended),
-                          acts->attended, acts->lse, acts->qkv, model_rows(model, mask->row_start),
-                          &attention, rotates ? &rotation : NULL);
+                          acts->attended, acts->lse, acts->qkv, &mask, &attention,
+                          rotates ? &rotation : NULL);
     if (model->layers[layer].plan.qk_norm) {
         struct head_kind queries = query_kind(model, w, acts), keys = key_kind(model, w, acts);
         unnorm_kind(model, acts, &queries);

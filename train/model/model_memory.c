@@ -112,7 +112,7 @@ static void place_batch(struct model *model) {
     model->flight.tokens = take_1d(model, DTYPE_I32, n);
     model->flight.targets = take_2d(model, DTYPE_I32, model->flight.num_entries, n);
     for (int m = 0; m < model->flight.num_masks; m++)
-        model->flight.masks[m].row_start = take_1d(model, DTYPE_I32, n);
+        model->flight.masks[m].first_key = take_1d(model, DTYPE_I32, n);
     model->flight.positions = take_1d(model, DTYPE_I32, n);
     model->flight.weights = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
 }
@@ -267,7 +267,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model_plan(model, setup);
     model->dev = dev;
     model->params = params;
-    model->flight.host_row_start = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_row_start);
+    model->flight.host_first_key = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_first_key);
     size_t num_losses = (size_t)setup->max_tokens * (size_t)model->flight.num_entries;
     model->flight.host_losses = xcalloc(num_losses, sizeof *model->flight.host_losses);
     model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
@@ -284,7 +284,7 @@ void model_free(struct model *model) {
     free(model->flight.acts);
     free(model->flight.inputs);
     free(model->layers);
-    free(model->flight.host_row_start);
+    free(model->flight.host_first_key);
     free(model->flight.host_losses);
     free(model->flight.host_weights);
 }
