@@ -2,7 +2,7 @@
  * against central differences; gradients turned back by their positions; what the mask promises (documents,
  * windows, rows that see what comes after them); decoding with a cache. */
 #include "kernels/cpu/cpu.h"
-#include "tests/attention_data.h"
+#include "tests/rotation_data.h"
 
 static const int64_t SHORT_DOCUMENTS[] = {1, 1, 3, -1, 2, 0},
                      LONG_DOCUMENTS[] = {70, 1, -1, 64, 130, -1, 5, 0};
@@ -115,34 +115,6 @@ static const struct problem ROTATED[] = {
     {67, {4, 2, 18, 0.2357f, 0, 0}, ROTATED_DOCUMENTS, 0, ITSELF},
     {7, {2, 1, 4, 0.5f, 1.5f, 0}, NULL, 0, ITSELF},
 };
-
-/* Tables and positions of a rotation; no angle is near 0. */
-struct rotation_data {
-    struct data cos, sin, positions;
-    struct rotation rotation;
-};
-enum { NUM_POSITIONS = 41 };
-
-/* rotation_make - half: pairs of a head that turn. */
-static struct rotation_data rotation_make(struct setting s, const struct problem *p, enum rope_layout layout,
-                                          int64_t half) {
-    struct rotation_data d = {.cos = data_zero(s.dev, tensor_2d(NULL, DTYPE_F32, NUM_POSITIONS, half)),
-                              .sin = data_zero(s.dev, tensor_2d(NULL, DTYPE_F32, NUM_POSITIONS, half)),
-                              .positions = data_ids(s.dev, p->num_rows, NUM_POSITIONS, 7)};
-    for (int64_t i = 0; i < NUM_POSITIONS * half; i++) {
-        double angle = 0.5 + 0.7 * (double)(i / half) + 1.3 * (double)(i % half);
-        d.cos.exact[i] = cos(angle);
-        d.sin.exact[i] = sin(angle);
-    }
-    data_write(d.cos), data_write(d.sin);
-    d.rotation =
-        (struct rotation){d.cos.t, d.sin.t, d.positions.t, layout, p->args.num_heads + p->args.num_kv_heads};
-    return d;
-}
-
-static void rotation_free(struct rotation_data d) {
-    data_free(d.cos), data_free(d.sin), data_free(d.positions);
-}
 
 static void backward_turned(struct setting s, const struct problem *p, struct attention_data d,
                             const struct rotation *rotation) {

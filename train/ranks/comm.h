@@ -18,7 +18,7 @@ struct comm;
 enum { COMM_START_LIMIT_S = 1800, COMM_TELL_S = 10 };
 
 /* comm_start - initialise MPI (or a single rank when started alone), install the abort hook and the message
- * prefix "rank 3/16 host".  MPI may take words of its own from argv.  Once in a process.  Collective over all that were
+ * prefix "rank 3/16 host".  MPI may take words of its own from argv.  Once in a process, by all that were
  * started together.  comm_start_within - the same with a limit of its own for the start, in seconds.
  * comm_finish - finalise and free; all ranks together, with every group of comm_split joined before. */
 struct comm *comm_start(int *argc, char ***argv);
