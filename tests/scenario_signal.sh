@@ -122,6 +122,9 @@ if ${CC:-mpicc} -shared -fPIC -O1 -o "$work/stop_rank.so" tests/scenario/stop_ra
     expect_output 'stopped by a signal before its first step; start it again'
     expect "steps before the first" 0 "$(last_step "$work/early")"
     [ ! -e "$work/early/latest" ] || fail "a checkpoint was written before the first step"
+    run 0 "$atelier" status "$work/early"
+    expect_output '^state +not running$'
+    expect_output '^step +none: the last start ended before its first step, [0-9.]+ s ago$'
     train 0 0 "$work/early" --set $steps --set $cosine
     expect "losses after a stop before the first step" "$(cat "$work/whole-0.losses")" "$(losses "$work/early")"
     say "SIGUSR1 during the start: code 75, nothing done, went on as if nothing had happened"

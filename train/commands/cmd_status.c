@@ -119,7 +119,7 @@ static double eta_s(const struct report *report) {
 /* local_word - of a run that was never submitted and of which no process works. */
 static const char *local_word(const struct report *report) {
     const struct run_status *run = &report->run;
-    if (run->last_step == 0 && !run->checkpoint[0])
+    if (run->last_step == 0 && !run->checkpoint[0] && run->last_sign_of_life == 0)
         return "not started";
     if (run->num_steps > 0 && run->last_step >= run->num_steps)
         return run->diverged_since > 0 ? "diverged" : learns(run) ? "done" : "nothing learnt";
@@ -185,7 +185,10 @@ static void print_standstill(const struct run_status *run) {
 static void print_progress(const struct report *report) {
     const struct run_status *run = &report->run;
     char text[64], past[DIVERGENCE_PAST_ROOM];
-    if (run->last_step == 0) {
+    if (run->last_step == 0 && run->last_sign_of_life > 0 && !is_under_way(report)) {
+        printf("step         none: the last start ended before its first step, %s ago\n",
+               duration_text((double)(report->now - run->last_sign_of_life), text, sizeof text));
+    } else if (run->last_step == 0) {
         printf("step         none yet%s\n", run->num_steps > 0 ? "" : ", or no metrics.jsonl");
     } else if (run->num_steps > 0) {
         printf("step         %lld/%lld (%.1f %%)", (long long)run->last_step, (long long)run->num_steps,
