@@ -118,10 +118,36 @@ static void test_keys(void **state) {
         fail_msg("%s", err.text);
 }
 
+/* A shell does not replace the ~ of --set run.folder=~/runs. */
+static void test_tilde(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"~", "~/runs", "~you/runs"}, *const right[] = {"a~", "./~/runs",
+                                                                                       "~backup", "a/~/b"};
+    struct err err;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_null(config_path_expand(wrong[i], &err));
+        assert_non_null(strstr(err.text, "write $HOME"));
+    }
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        char *path = config_path_expand(right[i], &err);
+        assert_string_equal(path, right[i]);
+        free(path);
+    }
+    setenv("ATELIER_A", "~/x", 1); /* a path that would be recorded must be one that reads back */
+    assert_null(config_path_expand("$ATELIER_A/run", &err));
+    struct config config;
+    const char *override = "run.folder=~/runs";
+    assert_int_equal(config_load_text(&config, "", 0, "run.yaml", &override, 1, &err), -1);
+    assert_non_null(
+        strstr(err.text,
+               "option '--set run.folder=~/runs': 'run.folder' is '~/runs': '~' is replaced by the shell"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_tilde),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,6 +52,14 @@ static int put_dollar(FILE *out, const char **at, struct err *err) {
     return put_variable(out, rest + has_brace, length, err);
 }
 
+/* check_tilde - a shell replaces ~ at the beginning of a word, which --set a.b=~/c is not: a folder called '~' is never
+ * meant. */
+static int check_tilde(const char *path, struct err *err) {
+    if (path[0] != '~' || (path[1] && !strchr(path, '/')))
+        return 0;
+    return err_set(err, "'~' is replaced by the shell alone, and not here: write $HOME");
+}
+
 char *config_path_expand(const char *text, struct err *err) {
     char *path = NULL;
     size_t length = 0;
@@ -65,7 +73,7 @@ char *config_path_expand(const char *text, struct err *err) {
             fputc(*text++, out);
     }
     CHECK(fclose(out) == 0, "out of memory for a path");
-    if (status == 0)
+    if (status == 0 && check_tilde(path, err) == 0)
         return path;
     free(path);
     return NULL;

@@ -2,7 +2,7 @@
  *
  * $NAME and ${NAME} are replaced once, when the file is read; $$ is a dollar sign; any other $ stays as it
  * is. A variable that is not set, or empty, is an error: the path would be another one.  What the resolved
- * text and the checkpoints record is the path itself. */
+ * text and the checkpoints record is the path itself.  ~ is the shell's: a path that begins with it is an error. */
 #pragma once
 
 #include "kernels/error.h"

@@ -310,7 +310,6 @@ static void release_ring(struct prepare_job *job) {
     pthread_cond_destroy(&job->to_main);
 }
 
-/* open_writers - the output, and the validation file where one is wanted, with the rows of /sources. */
 static void set_chat(struct token_writer *writer, const struct chat_style *style,
                      const struct tokenizer *tok) {
     if (!writer || !style)
@@ -321,13 +320,20 @@ static void set_chat(struct token_writer *writer, const struct chat_style *style
                                                      .differs = style->differs};
 }
 
+/* create_output - a writer of path, where nothing else is lost by it. */
+static struct token_writer *create_output(const char *path, const struct tokenizer *tok, struct err *err) {
+    if (output_check(path, err) != 0)
+        return NULL;
+    return token_writer_create(path, tokenizer_hash(tok), tokenizer_vocab_size(tok), err);
+}
+
+/* open_writers - the output, and the validation file where one is wanted, with the rows of /sources. */
 static int open_writers(struct prepare_job *job, const struct tokenizer *tok, struct err *err) {
     const struct prepare_config *config = job->config;
-    const char *hash = tokenizer_hash(tok);
-    job->writer = token_writer_create(config->output, hash, tokenizer_vocab_size(tok), err);
+    job->writer = create_output(config->output, tok, err);
     if (job->writer && config->valid_every > 0) {
         char *path = prepare_valid_path(config->output);
-        job->valid_writer = token_writer_create(path, hash, tokenizer_vocab_size(tok), err);
+        job->valid_writer = create_output(path, tok, err);
         free(path);
     }
     if (!job->writer || (config->valid_every > 0 && !job->valid_writer))

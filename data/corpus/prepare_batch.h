@@ -127,6 +127,11 @@ struct worker {
 int worker_choose_ends(struct worker *worker, struct err *err);
 int worker_choose_chat(struct worker *worker, struct chat_style *style, struct err *err);
 
+/* --- prepare_output.c --- */
+
+/* output_check - nothing stands at path, or a token file, which may be replaced.  Returns 0, or -1 with err set. */
+int output_check(const char *path, struct err *err);
+
 /* --- prepare_field.c: what a source takes from a line --- */
 
 /* source_field - the field's name.  source_find_field - where it stands on a line of valid UTF-8.  Returns 0,

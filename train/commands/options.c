@@ -76,6 +76,16 @@ static int store_number(const struct option *option, void *field, const char *te
     return 0;
 }
 
+/* check_tilde - the shell leaves '--out=~/x' as it is: a folder called '~' would be made. */
+static int check_tilde(const struct option *option, const char *text, struct err *err) {
+    bool is_path = !option_is_argument(option) &&
+                   (strcmp(option->value, "PATH") == 0 || strncmp(option->value, "FILE", 4) == 0);
+    if (!is_path || strncmp(text, "~/", 2) != 0)
+        return 0;
+    return err_set(err, "%s: '%.200s' begins with a '~' that the shell did not replace: write %s %s or $HOME",
+                   option->name, text, option->name, "~/...");
+}
+
 static int append(struct option_list *list, const struct option *option, const char *text, struct err *err) {
     if (list->count == OPTION_LIST_MAX)
         return err_set(err, "%s is given more than %d times", option->name, (int)OPTION_LIST_MAX);
@@ -97,7 +107,7 @@ static int store(const struct reading *reading, const struct option *option, con
         return 0;
     case OPTION_TEXT:
         *(const char **)field = text;
-        return 0;
+        return check_tilde(option, text, err);
     case OPTION_INT:
     case OPTION_REAL:
         return store_number(option, field, text, err);

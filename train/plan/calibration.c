@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
@@ -37,8 +38,24 @@ static const struct {
 };
 enum { NUM_FIGURES = sizeof FIGURES / sizeof FIGURES[0], NUM_WORDS = sizeof WORDS / sizeof WORDS[0] };
 
+/* check_replaceable - nothing, an empty file, or an earlier calibration; what is no file is told by the writer. */
+static int check_replaceable(const char *path, struct err *err) {
+    struct calibration earlier;
+    struct err why;
+    struct stat facts;
+    if (stat(path, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_size == 0 ||
+        calibration_read(&earlier, path, &why) == 0)
+        return 0;
+    return err_set(
+        err,
+        "'%.300s' is there and is not a calibration: it is not replaced; name another file, or remove it",
+        path);
+}
+
 int calibration_write(const struct calibration *calibration, const char *path, struct err *err) {
     const char *base = (const char *)calibration;
+    if (check_replaceable(path, err) != 0)
+        return -1;
     json_t *root = json_pack("{s:s, s:b}", "made_by", "atelier doctor", "on_gpu", calibration->on_gpu);
     CHECK(root, "a calibration could not be written as JSON");
     for (int i = 0; i < NUM_WORDS; i++) /* a host's name that is not UTF-8 is left out */
