@@ -83,6 +83,7 @@ static int check_small(const char *path, bool is_json, struct err *err) {
     return status;
 }
 
+/* The same names, and the same rule for links, as model_folder_write has. */
 int model_folder_check(const char *base_folder, struct err *err) {
     static const char *const others[] = {"special_tokens_map.json", "generation_config.json",
                                          "chat_template.jinja", "README.md", "README.base.md"};
@@ -293,6 +294,7 @@ int model_folder_write(const char *folder, const struct checkpoint_source *sourc
     return template == CARRIED ? 0 : -1;
 }
 
+/* Out of the block of YAML at the top of a card, by its one line: a parser for the rest is not needed. */
 char *model_folder_licence(const char *folder) {
     static const char key[] = "\nlicense:";
     size_t bytes = 0;
@@ -315,6 +317,7 @@ char *model_folder_licence(const char *folder) {
     return licence;
 }
 
+/* state/ says that it is a checkpoint; versions that write a card of their own put provenance.json beside it. */
 bool model_folder_card_is_of_base(const char *folder) {
     char *state = xasprintf("%s/state/training.json", folder);
     char *provenance = xasprintf("%s/provenance.json", folder);

@@ -240,6 +240,7 @@ static int open_run(struct weights *w, const char *path, struct err *err) {
     return status;
 }
 
+/* By what the path is, not by its name: GGUF files have many endings, and gguf_open looks at the first bytes. */
 struct weights *weights_open(const char *path, struct err *err) {
     struct stat facts;
     struct weights *w = xcalloc(1, sizeof *w);
@@ -313,6 +314,7 @@ static int tell_misfits(const struct weights *w, struct param param, struct valu
     return status != 0 ? err_prefix(err, "model '%s'", w->path) : 0;
 }
 
+/* Values that do not fit are rare: the whole tensor is scanned only then, so that the message can count them. */
 int weights_read_fit(const struct weights *w, struct param param, struct weights_range range, float *out,
                      struct err *err) {
     if (weights_read(w, param, range.first, range.count, out, err) != 0)

@@ -76,6 +76,7 @@ static int check_texts(const struct loading *loading, const struct site *site) {
 
 /* --- rules between keys --- */
 
+/* check_variables - the script exports them one a line; the values are quoted there, the names cannot be. */
 static int check_variables(const struct loading *loading, const char *key, const char *owner,
                            const struct variable *variables, int count) {
     for (int i = 0; i < count; i++)
@@ -87,6 +88,7 @@ static int check_variables(const struct loading *loading, const char *key, const
     return 0;
 }
 
+/* check_qos - each QoS once: of two with one name it would be chance whose limits count. */
 static int check_qos(const struct loading *loading, const struct site_partition *partition) {
     for (int q = 0; q < partition->num_qos; q++)
         for (int before = 0; before < q; before++)
@@ -96,6 +98,7 @@ static int check_qos(const struct loading *loading, const struct site_partition 
     return 0;
 }
 
+/* check_partition - its words become options of sbatch, and its numbers decide what a job is billed for. */
 static int check_partition(const struct loading *loading, const struct site_partition *partition) {
     const struct {
         const char *name, *text;
@@ -120,6 +123,8 @@ static int check_partition(const struct loading *loading, const struct site_part
                            partition->num_environment);
 }
 
+/* check_default - here and not at the first job that names no partition: its user would be told of a key that he
+ * never wrote. */
 static int check_default(const struct loading *loading, const struct site *site) {
     if (!site->default_partition)
         return 0;
@@ -131,6 +136,7 @@ static int check_default(const struct loading *loading, const struct site *site)
                            site->default_partition);
 }
 
+/* check_site - the texts first: all later messages print some of them. */
 static int check_site(const struct loading *loading, const struct site *site) {
     struct err why = {""};
     int64_t seconds;
@@ -254,6 +260,7 @@ static int list_profiles(char *names[MAX_PROFILES]) {
     return count;
 }
 
+/* fail_no_profile - with the names that there are: most often one letter is wrong, or the folder is not found. */
 static int fail_no_profile(const char *name, struct err *err) {
     char *names[MAX_PROFILES], all[512] = "";
     int count = list_profiles(names);
@@ -271,6 +278,7 @@ static int fail_no_profile(const char *name, struct err *err) {
 }
 
 char *site_find(const char *name, struct err *err) {
+    /* A path is taken as it is; whether it can be read, site_load says. */
     if (strchr(name, '/') || (strlen(name) > 5 && strcmp(name + strlen(name) - 5, ".yaml") == 0))
         return xstrdup(name);
     char *folders[NUM_FOLDERS], *found = NULL;
@@ -288,6 +296,7 @@ char *site_find(const char *name, struct err *err) {
     return found;
 }
 
+/* has_program - looked up in PATH by hand: nothing is started to find out where we are. */
 static bool has_program(const char *name) {
     const char *path = getenv("PATH");
     for (const char *at = path ? path : ""; *at;) {
@@ -331,6 +340,8 @@ int site_profile(struct site *site, const char *name, struct err *err) {
     return status;
 }
 
+/* A profile that ATELIER_SITE or the run file names may describe a cluster that this machine is not part of: what is not
+ * inside a job, and does not carry the cluster's variable, is a machine without a scheduler. */
 int site_profile_here(struct site *site, const char *name, struct err *err) {
     if (site_profile(site, name, err) != 0)
         return -1;

@@ -40,6 +40,7 @@ static int check_gres(const char *gres, struct err *err) {
         gres);
 }
 
+/* check_memory - Slurm's three options exclude each other; sbatch would say so at the first job only. */
 static int check_memory(const struct site_partition *partition, struct err *err) {
     const char *const texts[] = {partition->mem, partition->mem_per_cpu, partition->mem_per_gpu};
     int num_set = 0;
@@ -89,6 +90,7 @@ static const char *text_of(const struct config_key *key, const void *values) {
     return text ? text : "";
 }
 
+/* walk_list - the list itself, so that a fact can be about all of it, then each entry by its name. */
 static void walk_list(const struct walk *walk, const struct config_key *key, const void *values,
                       const char *path) {
     const char *base = values, *entries = *(char *const *)(const void *)(base + key->offset);
@@ -140,6 +142,8 @@ static void count_match(void *context, const struct site_value *value) {
     match->count += fnmatch(match->fact->about, value->path, 0) == 0;
 }
 
+/* A fact about a key that is not there is a typing error, or was left behind when the key went: either way it vouches for
+ * nothing. */
 int site_check_facts(const struct site *site, struct err *err) {
     for (int i = 0; i < site->num_facts; i++) {
         struct match match = {&site->facts[i], 0};
@@ -192,6 +196,7 @@ static bool is_amd_model(const char *text) {
     return false;
 }
 
+/* Without any hint NVIDIA: that is what the kernels are for, and a profile that is read from Slurm gives none. */
 enum gpu_vendor site_gpu_vendor(const struct site_partition *partition) {
     const char *name = partition->gpu ? partition->gpu : "";
     if (partition->gpu_vendor != VENDOR_AUTO)

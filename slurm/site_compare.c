@@ -34,6 +34,8 @@ static const struct cluster_partition *find_partition(const struct cluster *clus
     return found || !partition->option ? found : cluster_partition(cluster, partition->option);
 }
 
+/* compare_count - a profile that promises more than there is makes jobs that Slurm refuses: an error.  One that promises less
+ * only wastes. */
 static void compare_count(const char *name, const char *what, int64_t told, int64_t found,
                           struct diagnostics *diagnostics) {
     if (told > 0 && found > 0 && told != found)
@@ -42,6 +44,7 @@ static void compare_count(const char *name, const char *what, int64_t told, int6
                        what, (long long)found);
 }
 
+/* compare_time - as compare_count, in seconds: a limit that the profile has too long is an error. */
 static void compare_time(const struct site_partition *partition, const struct cluster_partition *found,
                          struct diagnostics *diagnostics) {
     char told[SLURM_TIME_ROOM], there[SLURM_TIME_ROOM];
@@ -53,6 +56,7 @@ static void compare_time(const struct site_partition *partition, const struct cl
                    slurm_time_text(told_s, told), slurm_time_text(found->max_s, there));
 }
 
+/* compare_features - always an error: Slurm refuses a job with a feature that no node has. */
 static void compare_features(const struct site_partition *partition, const struct cluster_partition *found,
                              struct diagnostics *diagnostics) {
     if (partition->constraint && !is_in_list(found->features, partition->constraint))
@@ -180,6 +184,7 @@ void site_compare_config(const struct site *site, const char *text, struct diagn
 
 /* --- the command --- */
 
+/* ask_config - a site may forbid it: then nothing of it is compared, and that is said. */
 static void ask_config(const struct site *site, struct diagnostics *diagnostics) {
     static const char *const argv[] = {"scontrol", "show", "config", NULL};
     struct err err;

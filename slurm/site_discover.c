@@ -68,7 +68,8 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* add_group - a line of sinfo: new, or joined to the partition it belongs to. */
+/* add_group - a line of sinfo: new, or joined to the partition it belongs to.  sinfo writes a line for each kind of node;
+ * what is planned must fit all of them, so the smallest counts. */
 static void add_group(struct cluster *cluster, const struct cluster_partition *group) {
     for (int i = 0; i < cluster->num_partitions; i++) {
         struct cluster_partition *known = &cluster->partitions[i];
@@ -153,6 +154,7 @@ int cluster_ask(struct cluster *cluster, struct err *err) {
         return -1;
     cluster_read_sinfo(cluster, text);
     free(text);
+    /* Without a database for accounts there are no QoS: no failure. */
     text = subprocess_ask(sacctmgr, ASK_TIMEOUT_S, NULL);
     cluster->has_qos = text != NULL;
     if (text)
@@ -161,6 +163,7 @@ int cluster_ask(struct cluster *cluster, struct err *err) {
     return 0;
 }
 
+/* sinfo does not say what a GPU can do nor what is billed: bf16 and a bill are assumed. */
 void site_take_cluster(struct site *site, const struct cluster *cluster) {
     site->partitions = xrealloc(site->partitions, (size_t)(site->num_partitions + cluster->num_partitions) *
                                                       sizeof *site->partitions);

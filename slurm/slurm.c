@@ -190,6 +190,7 @@ int queue_count_qos(const struct queue *queue, const char *qos) {
     return count;
 }
 
+/* --parsable gives "id" or "id;cluster".  The rest is checked: an id that is half of one would cancel somebody's job. */
 int slurm_parse_id(const char *output, char id[SLURM_ID_ROOM], struct err *err) {
     size_t length = strspn(output, "0123456789");
     const char *rest = output + length;
@@ -232,6 +233,7 @@ int slurm_submit(const struct submission *submission, char id[SLURM_ID_ROOM], st
     return status;
 }
 
+/* Of a job that waits already: a follow-up was queued before the node was found to be bad. */
 int slurm_exclude(const char *id, const char *nodes, struct err *err) {
     char *job = xasprintf("JobId=%s", id), *list = xasprintf("ExcNodeList=%s", nodes);
     const char *const argv[] = {"scontrol", "update", job, list, NULL};

@@ -59,6 +59,7 @@ static void set_number(json_t *root, const char *key, double value) {
     CHECK(json_object_set_new(root, key, json_real(value)) == 0, "'%s' could not be set", key);
 }
 
+/* set_versions - who submitted what, and with which modules: what a failure is looked up by months later. */
 static void set_versions(json_t *root) {
     static const char *const sbatch[] = {"sbatch", "--version", NULL};
     char host[256] = "", user[64], *slurm = subprocess_ask(sbatch, 10, NULL);
@@ -74,6 +75,7 @@ static void set_versions(json_t *root) {
     free(slurm);
 }
 
+/* submit_json - for people and for later questions; nothing of the run reads it but the name of who submitted. */
 static char *submit_json(const struct job_plan *plan) {
     json_t *root = json_object();
     char date[32];
@@ -143,6 +145,7 @@ static void clear_prologue(const char *run_folder) {
 int submit_write_folder(const struct job_plan *plan, const char *script, struct err *err) {
     const char *folder = plan->facts->run_folder;
     char *logs = xasprintf("%s/logs", folder), *json = NULL;
+    /* Slurm does not create the folder of a log: a job would end at once and leave nothing to read. */
     int status = folder_create(logs, err);
     if (status == 0 && access(folder, W_OK | X_OK) != 0)
         status = err_set(err, "cannot write to '%s': %s", folder, strerror(errno));
@@ -183,6 +186,7 @@ int jobs_note(const char *run_folder, const char *id, struct err *err) {
     return status;
 }
 
+/* read_jobs - NULL where there is none: a run that was never submitted. */
 static char *read_jobs(const char *run_folder) {
     size_t length_bytes;
     char *path = xasprintf("%s/jobs.txt", run_folder);
@@ -244,6 +248,7 @@ int jobs_ask(const char *run_folder, struct queue *queue, double timeout_s, stru
     return ids[0] ? queue_ask_jobs(queue, ids, timeout_s, err) : 0;
 }
 
+/* As jobs_ask, before a submission: a second job of the same run must not be queued because Slurm was away for a minute. */
 int jobs_ask_patiently(const char *run_folder, struct queue *queue, double timeout_s, struct err *err) {
     char ids[10 * SLURM_ID_ROOM];
     newest_ids(run_folder, ids, sizeof ids);

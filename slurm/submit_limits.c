@@ -101,6 +101,7 @@ static const struct site_qos *nearest_qos(const struct job_plan *plan) {
     return longest ? longest : widest;
 }
 
+/* The partition's own limit comes first: no QoS lifts it. */
 int submit_choose_qos(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     const char *asked = plan->config->slurm.qos;
@@ -116,6 +117,7 @@ int submit_choose_qos(struct job_plan *plan, struct diagnostics *diagnostics) {
     }
     if (asked)
         return find_qos(plan, asked, diagnostics);
+    /* The first that fits: the profile's order is its advice. */
     for (int i = 0; i < partition->num_qos && !plan->qos; i++)
         if (!partition->qos[i].on_request && qos_allows(&partition->qos[i], plan))
             plan->qos = &partition->qos[i];
@@ -137,6 +139,8 @@ void submit_check_queue(const struct job_plan *plan, int64_t num_submitted, stru
 
 /* --- cost --- */
 
+/* A site bills what others cannot use meanwhile; its profile says whether that is whole nodes, and the GPUs whose cores are
+ * taken. */
 void submit_count_billed(struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct site_partition *partition = plan->partition;
     int64_t cores = plan->ranks_per_node * plan->cpus_per_rank, gpus = plan->gpus_per_node;
@@ -186,6 +190,7 @@ const char *submit_cost_text(const struct job_plan *plan, char *room, size_t roo
     return room;
 }
 
+/* The first job may spend its whole time; only those after it are shortened to what is left. */
 void submit_check_budget(const struct job_plan *plan, struct diagnostics *diagnostics) {
     double budget = plan->config->slurm.chain.budget_gpu_hours, cost = submit_gpu_hours(plan);
     char allowed[SLURM_TIME_ROOM];

@@ -217,6 +217,7 @@ static void look_at_storage(const struct job_plan *plan, struct diagnostics *dia
                        "run.folder is in /tmp, which each node has for itself");
 }
 
+/* look_at_precision - the job would find out for itself, after it has waited in the queue. */
 static void look_at_precision(const struct job_plan *plan, struct diagnostics *diagnostics) {
     if (plan->partition->gpus_per_node > 0 && !plan->partition->bf16 &&
         (enum dtype)plan->config->train.compute == DTYPE_BF16)
@@ -280,6 +281,7 @@ void submit_plan(struct job_plan *plan, const struct config *config, const struc
                        facts->config_path);
         return;
     }
+    /* A script is shown even with errors in what is asked for, never with a text that could change its lines. */
     bool can_be_written = submit_check_values(plan, diagnostics) == 0;
     choose_name(plan);
     if (choose_partition(plan, diagnostics) != 0)

@@ -43,6 +43,7 @@ static bool steers_srun(const char *name) {
     return false;
 }
 
+/* check_variable - what is given to the program must not change what was planned for it. */
 static int check_variable(const struct variable *variable, struct diagnostics *diagnostics) {
     if (!is_variable_name(variable->name))
         return diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
@@ -57,6 +58,7 @@ static int check_variable(const struct variable *variable, struct diagnostics *d
     return is_one_line(variable->value) ? 0 : refuse_text(diagnostics, "slurm.environment", variable->name);
 }
 
+/* The nearer wins, whole: words of two launchers do not make a third. */
 const struct text_entry *submit_launcher(const struct job_plan *plan, int *count) {
     const struct slurm_config *asked = &plan->config->slurm;
     if (asked->num_launcher > 0) {
@@ -122,6 +124,7 @@ int submit_check_variables(const struct job_plan *plan, struct diagnostics *diag
            check_expansion("module_init", site->module_init, site->num_module_init, diagnostics);
 }
 
+/* check_lists - to the end, whatever was found: all that is wrong is told at once. */
 static int check_lists(const struct job_plan *plan, struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &plan->config->slurm;
     struct err err = {""};

@@ -113,7 +113,7 @@ static bool read_streams(struct stream *streams, double deadline_s) {
 static bool wait_for(pid_t pid, double deadline_s, int *exit_code) {
     for (;;) {
         int status;
-        pid_t ended = waitpid(pid, &status, WNOHANG);
+        pid_t ended = waitpid(pid, &status, WNOHANG); /* a wait that sleeps knows no deadline */
         if (ended == pid) {
             *exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
             return true;

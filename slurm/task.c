@@ -35,6 +35,7 @@ static bool read_line(const char *run_folder, const char *task, const char *kind
     return room[0];
 }
 
+/* An end counts only with the id of the newest start: the file of an earlier one stays until it is overwritten. */
 bool task_read(struct task_record *record, const char *run_folder, const char *task) {
     char line[128], ended[SLURM_ID_ROOM] = "";
     long long code = 0;
@@ -137,6 +138,8 @@ static void move(struct slurm_config *asked, const struct site_partition *partit
         dropped[0] ? dropped + 2 : "");
 }
 
+/* The run file describes the training; what it says of ranks and GPUs is left out for a task.  Only where that was given for this very
+ * job is it refused. */
 int task_config(struct config *copy, const struct config *config, const struct site *site, const char *task,
                 const struct task_overrides *overrides, struct diagnostics *diagnostics) {
     *copy = *config;

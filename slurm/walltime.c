@@ -15,10 +15,12 @@ static const double ASK_TIMEOUT_S = 10;
 /* A job that has ended, or that ends in ten years, is a clock or a text gone wrong. */
 static const double LONGEST_LEFT_S = 10 * 365.0 * DAY_S;
 
+/* unknown - no reason to refuse to train: the run then saves by its interval alone. */
 static struct walltime unknown(const char *why) {
     return (struct walltime){.is_known = false, .deadline_s = 0, .source = why};
 }
 
+/* The end is a time of day, which an administrator or NTP may set anew; the run counts by a clock that nobody sets. */
 struct walltime walltime_from_end(const char *end_text, double now_since_1970_s, double clock_now_s) {
     char *rest;
     double end_s = strtod(end_text, &rest), left_s = end_s - now_since_1970_s;
@@ -28,7 +30,7 @@ struct walltime walltime_from_end(const char *end_text, double now_since_1970_s,
         .is_known = true, .deadline_s = clock_now_s + left_s, .source = "SLURM_JOB_END_TIME"};
 }
 
-/* ask_squeue - the time left of this job. */
+/* ask_squeue - the time left of this job.  Slurm before 23.02 sets no SLURM_JOB_END_TIME. */
 static struct walltime ask_squeue(const char *job_id) {
     const char *const argv[] = {"squeue", "-h", "-j", job_id, "-o", "%L", NULL};
     struct err err;
@@ -62,6 +64,8 @@ double walltime_remaining_s(const struct walltime *walltime) {
     return walltime->is_known ? walltime->deadline_s - clock_s() : INFINITY;
 }
 
+/* The step under way has to end and be saved, each up to twice as slow as last time; the minute is for the program's own
+ * end, before Slurm kills what is left. */
 double walltime_margin_s(double checkpoint_s, double step_s) {
     return 2 * checkpoint_s + 2 * step_s + MINUTE_S;
 }
@@ -70,6 +74,9 @@ bool walltime_must_stop(double remaining_s, double checkpoint_s, double step_s) 
     return remaining_s < walltime_margin_s(checkpoint_s, step_s);
 }
 
+/* Daly's optimum: saving more often costs more than it rescues, saving less often loses more at each failure.  The
+ * series holds while a save is short against the time between failures; beyond, his answer is the time between
+ * failures itself. */
 double save_interval_s(double checkpoint_s, double mtbf_s) {
     if (!(checkpoint_s > 0))
         return 0;
@@ -80,6 +87,7 @@ double save_interval_s(double checkpoint_s, double mtbf_s) {
 }
 
 int64_t save_interval_steps(double checkpoint_s, double step_s, double node_mtbf_h, int64_t num_nodes) {
+    /* Any node's failure ends the job: with n nodes it fails n times as often. */
     double mtbf_s = node_mtbf_h * HOUR_S / (double)(num_nodes > 0 ? num_nodes : 1);
     double steps = step_s > 0 ? save_interval_s(checkpoint_s, mtbf_s) / step_s : 1;
     if (!(steps >= 1))

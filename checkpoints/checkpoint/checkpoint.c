@@ -71,6 +71,7 @@ static void plan_part(struct checkpoint *cp, int part) {
     }
 }
 
+/* Nothing is written here: every rank computes the same layout for itself, and none has to send it. */
 struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
                                    const struct checkpoint_source *source, bool with_state) {
     CHECK(step >= 0 && step < 1000000000000, "a checkpoint of step %lld", (long long)step);
@@ -188,6 +189,7 @@ int checkpoint_open_ranges(struct checkpoint *cp, struct err *err) {
     return status == 0 ? 0 : failed(cp, err);
 }
 
+/* A rank writes its own slice where it belongs: no rank ever holds a whole tensor for the others. */
 int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct param param, int64_t first,
                      int64_t count, const float *data, struct err *err) {
     CHECK((int)part < cp->num_parts, "part %d is not in this checkpoint", (int)part);
@@ -221,6 +223,7 @@ int64_t checkpoint_num_blocks(const struct checkpoint *cp) {
     return num_blocks;
 }
 
+/* Zero where another rank hashes: a sum over the ranks then puts the list together. */
 int checkpoint_hash_blocks(const struct checkpoint *cp, int rank, int num_ranks, uint64_t *hashes,
                            struct err *err) {
     int64_t block = 0;

@@ -117,6 +117,8 @@ int manifest_add_small(struct manifest *manifest, const char *folder, struct err
     return add_folder(manifest, folder, "", err) == 0 ? add_folder(manifest, folder, "state/", err) : -1;
 }
 
+/* From content alone, and the parent's id: two runs that reach the same step on different ways do not share an id, and a
+ * copy of a checkpoint keeps it. */
 void manifest_make_id(struct manifest *manifest) {
     XXH3_state_t *state = XXH3_createState();
     CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "out of memory while hashing");
@@ -134,6 +136,7 @@ static json_t *parent_json(const struct checkpoint_id *parent) {
                          : json_null();
 }
 
+/* The last file that is written: a folder with a manifest is a checkpoint whose files were all there. */
 int manifest_write(const struct manifest *manifest, const char *folder, struct err *err) {
     json_t *files = json_array();
     for (int i = 0; i < manifest->num_files; i++) {
@@ -255,6 +258,7 @@ int manifest_read(struct manifest *manifest, const char *folder, struct err *err
     return status;
 }
 
+/* Sizes are asked for in no time, and find what was cut off; the checksums take as long as reading everything. */
 int manifest_check_sizes(const struct manifest *manifest, const char *folder, struct err *err) {
     for (int i = 0; i < manifest->num_files; i++) {
         const struct manifest_file *file = &manifest->files[i];

@@ -115,6 +115,7 @@ static int set_tokenizer(struct job *job, struct err *err) {
 
 /* --- tensors --- */
 
+/* compare_placed - by number last: qsort does not keep the order of equals, and files of one model are the same bytes. */
 static int compare_placed(const void *a, const void *b) {
     const struct placed *x = a, *y = b;
     if (x->place != y->place)
@@ -174,6 +175,7 @@ static void permute_heads(int head_dim, int64_t width, int64_t num_rows, const f
         memcpy(to + gguf_row_from_hf(head_dim, row) * width, from + row * width, (size_t)width * sizeof *to);
 }
 
+/* write_tensor - in pieces of whole heads where rows change places: a head is permuted within itself. */
 static int write_tensor(const struct job *job, struct param param, struct err *err) {
     struct tensor shape = param_shape(job->config, param);
     int64_t width = shape.dims[shape.ndim - 1], num_rows = tensor_count(shape) / width;
@@ -236,6 +238,7 @@ static int check_file(const char *path, const struct model_config *config, struc
     return status;
 }
 
+/* write_file - metadata, then the directory, then the data: the writer's offsets follow from that order. */
 static int write_file(struct job *job, const char *partial, struct err *err) {
     if (job->config->tied_head && family_gguf_has_head(job->config))
         return err_set(

@@ -55,6 +55,7 @@ static struct placed *plan_tensors(const struct model_config *config, struct st_
     return list;
 }
 
+/* write_tensor - in pieces, so that the largest matrix does not decide how much memory an export needs. */
 static int write_tensor(const struct weights *weights, const struct model_config *config,
                         struct st_layout *layout, const struct placed *placed, struct err *err) {
     int64_t count = tensor_count(param_shape(config, placed->param));
@@ -89,6 +90,7 @@ static int write_weights(const struct weights *weights, const struct model_confi
             status = write_tensor(weights, config, layout, &list[i], err);
         if (status == 0)
             status = carried_write(carried, layout, carried_handles, 0, 1, err);
+        /* Closed in any case; the first failure is the one that is told. */
         int closed = st_layout_close(layout, status == 0 ? err : NULL);
         status = status == 0 ? closed : status;
     }

@@ -101,6 +101,7 @@ static int index_strings(struct gguf *file, struct gguf_entry *entry, struct err
     return 0;
 }
 
+/* take_elements - numbers are stepped over in one go, strings one by one: where they are decides what a later read costs. */
 static int take_elements(struct gguf *file, struct gguf_entry *entry, uint64_t count, struct err *err) {
     int size = gguf_type_bytes(entry->element_type);
     uint64_t least = size ? (uint64_t)size : 8;
@@ -117,6 +118,7 @@ static int take_elements(struct gguf *file, struct gguf_entry *entry, uint64_t c
     return 0;
 }
 
+/* take_entry - an array of arrays is allowed by the format; none of the known writers makes one. */
 static int take_entry(struct gguf *file, struct gguf_entry *entry, struct err *err) {
     uint32_t type;
     uint64_t count = 1;
@@ -229,6 +231,7 @@ static int compare_offsets(const void *a, const void *b) {
     return (x->size_bytes > y->size_bytes) - (x->size_bytes < y->size_bytes);
 }
 
+/* refuse_overlap - two tensors in the same bytes: a file that is damaged, or made to be misread. */
 static int refuse_overlap(const struct gguf *file, struct err *err) {
     const struct gguf_tensor **order = xmalloc((size_t)file->num_tensors * sizeof(*order));
     int status = 0;
@@ -261,6 +264,7 @@ static int place_tensors(struct gguf *file, uint64_t alignment, struct err *err)
     return refuse_overlap(file, err);
 }
 
+/* find_alignment - 32 where the file does not say it, as the format has it. */
 static int find_alignment(const struct gguf *file, uint64_t *alignment, struct err *err) {
     int64_t index = gguf_find_key(file, "general.alignment"), value = 32;
     if (index >= 0 && gguf_get_int(file, index, 0, &value, err) != 0)
@@ -274,6 +278,7 @@ static int find_alignment(const struct gguf *file, uint64_t *alignment, struct e
 
 /* --- opening --- */
 
+/* take_header - version 1 had other widths of its counts, and a big-endian file has its version in the upper bytes. */
 static int take_header(struct gguf *file, uint64_t *num_tensors, uint64_t *num_entries, struct err *err) {
     uint32_t magic, version;
     if (file->file_bytes < 24)

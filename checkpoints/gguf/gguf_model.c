@@ -137,6 +137,7 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
 
 /* --- configuration --- */
 
+/* read_sizes - in an order: what a file leaves out follows from what was read before. */
 static int read_sizes(const struct gguf *file, struct model_config *config, struct err *err) {
     int64_t layers, heads, kv_heads, head_dim, value_dim, rope_dim;
     struct settings settings = {file, config};
@@ -171,7 +172,8 @@ static int64_t find_param(const struct gguf *file, const struct model_config *co
     return gguf_find_tensor(file, param_gguf_name(config, (struct param){role, 0}, name));
 }
 
-/* vocabulary size, tied head and dtype, from the tensors themselves. */
+/* read_tensor_facts - vocabulary size, tied head and dtype, from the tensors themselves: the key vocab_size is missing in
+ * some files, and no key says that the head is tied. */
 static int read_tensor_facts(const struct gguf *file, struct model_config *config, struct err *err) {
     char name[PARAM_NAME_ROOM];
     int64_t embedding = find_param(file, config, ROLE_EMBEDDING),
@@ -300,6 +302,7 @@ static int read_rope(const struct gguf *file, struct model_config *config, struc
     return read_rope_freqs(file, freqs, config, err);
 }
 
+/* The architecture decides what the keys are called, the sizes how many frequencies there are: hence the order. */
 int gguf_model_config(const struct gguf *file, struct model_config *config, struct err *err) {
     double eps;
     struct settings settings = {file, config};

@@ -96,6 +96,8 @@ static int64_t find_list(const struct gguf *file, const char *key, int64_t num, 
     return index;
 }
 
+/* read_pretokenizer - an unknown one is refused: text would be cut at other places than in training, and the model would be
+ * worse without any sign of it. */
 static int read_pretokenizer(struct source *source, struct err *err) {
     struct gguf_string name;
     int64_t index = gguf_find_key(source->file, "tokenizer.ggml.pre");
@@ -235,6 +237,7 @@ static json_t *replace_step(const char *from, const char *to) {
 /* SentencePiece writes spaces as U+2581. */
 static const char block[] = "\xe2\x96\x81";
 
+/* normalizer_of - SentencePiece sees a text with its spaces made visible, and one before the first word. */
 static json_t *normalizer_of(const struct source *source) {
     if (!source->sentencepiece)
         return source->pre->normalises_nfc ? json_pack("{ss}", "type", "NFC") : json_null();
@@ -271,6 +274,7 @@ static json_t *pre_tokenizer_of(const struct source *source) {
     return json_pack("{ss so}", "type", "Sequence", "pretokenizers", steps);
 }
 
+/* decoder_of - the way back, in the reverse order; the space before the first word goes again. */
 static json_t *decoder_of(const struct source *source) {
     if (!source->sentencepiece)
         return byte_level_step(true);
@@ -282,7 +286,7 @@ static json_t *decoder_of(const struct source *source) {
     return json_pack("{ss so}", "type", "Sequence", "decoders", steps);
 }
 
-/* special_token - text of the token whose id is under a key, or JSON null. */
+/* special_token - text of the token whose id is under a key, or JSON null: an id outside of the list is none. */
 static json_t *special_token(const struct source *source, const char *key, int64_t *id) {
     struct gguf_string text;
     int64_t index = gguf_find_key(source->file, key);

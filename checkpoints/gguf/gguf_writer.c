@@ -169,6 +169,7 @@ static int write_padding(struct gguf_writer *writer, struct err *err) {
     return write_bytes(writer, zeros, (size_t)(padded((uint64_t)writer->at) - (uint64_t)writer->at), err);
 }
 
+/* The file gets its whole size at once: a disk that is too small says so now and not after an hour of writing. */
 int gguf_writer_begin(struct gguf_writer *writer, const char *path, struct err *err) {
     struct buffer head = {NULL, 0, 0};
     CHECK(!writer->path, "a GGUF writer writes one file");
@@ -187,6 +188,7 @@ int gguf_writer_begin(struct gguf_writer *writer, const char *path, struct err *
     return status;
 }
 
+/* Checked before they are packed: in f16 and q8_0 a number that does not fit would become an infinity that nobody can trace. */
 int gguf_write_rows(struct gguf_writer *writer, int64_t num_rows, const float *rows, struct err *err) {
     CHECK(writer->fd >= 0 && writer->current < writer->num_tensors, "rows without a tensor");
     const struct gguf_tensor *tensor = &writer->tensors[writer->current];

@@ -123,6 +123,7 @@ int quantised_read(const struct quantised *quantised, const struct st_files *fil
     return schemes[quantised->kind].read(quantised, files, index, range, out, err);
 }
 
+/* What a server multiplies activations and its cache with; the weights are whole without. */
 bool quantised_serves(const struct quantised *quantised, const char *name) {
     static const char *const endings[] = {".activation_scale", ".input_scale", ".input_scale_ub",
                                           ".output_scale",     ".k_scale",     ".v_scale",

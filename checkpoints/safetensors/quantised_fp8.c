@@ -95,7 +95,7 @@ int fp8_read(const struct quantised *quantised, const struct st_files *files, in
         return 0;
     if (find_factors(&factors, quantised, files, index, err) != 0)
         return -1;
-    int64_t first_row = range.first / cols;
+    int64_t first_row = range.first / cols; /* a range may begin and end inside of a row */
     float *scales = read_factors(&factors, files, first_row, (end - 1) / cols, err);
     uint8_t *bytes = xmalloc((size_t)range.count);
     int status = scales ? st_read_bytes(files, index, range.first, range.count, bytes, err) : -1;

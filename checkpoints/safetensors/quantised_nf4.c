@@ -135,6 +135,7 @@ static int read_nested(const struct nf4 *nf4, const struct st_files *files, stru
     return status;
 }
 
+/* read_absmax - the largest magnitude of each block, however it is stored. */
 static int read_absmax(const struct nf4 *nf4, const struct st_files *files, struct quantised_range blocks,
                        float *out, struct err *err) {
     if (nf4->nested_block > 0)

@@ -126,6 +126,8 @@ static int64_t element_bytes(const struct item *item) {
     return item->count > 0 ? item->length_bytes / item->count : 1;
 }
 
+/* by_size_then_name - wide elements first: each tensor then begins at a multiple of its element's size, with no bytes left
+ * between. */
 static int by_size_then_name(const void *a, const void *b, void *items_pointer) {
     const struct item *items = items_pointer;
     const struct item *x = &items[*(const int64_t *)a], *y = &items[*(const int64_t *)b];
@@ -325,6 +327,7 @@ static int write_halves(const struct out_file *file, enum dtype dtype, int64_t o
     return status;
 }
 
+/* Any rank may write any range: places were fixed by st_layout_finish, and no two ranges overlap. */
 int st_layout_write_f32(struct st_layout *layout, int64_t handle, int64_t first, int64_t count,
                         const float *data, struct err *err) {
     CHECK(handle >= 0 && handle < layout->num_items, "handle %lld of %lld", (long long)handle,
