@@ -66,7 +66,7 @@ prepare 0 ok
 # --- a template that cannot be run exactly is refused, with the way out
 copy_model dated
 rm -f "$work/dated/chat_template.jinja"
-sed 's/"chat_template": "/&{{ strftime_now(1) }}/' "$model/tokenizer_config.json" >"$work/dated/tokenizer_config.json"
+sed "s/\"chat_template\": \"/&{{ strftime_now('%d') }}/" "$model/tokenizer_config.json" >"$work/dated/tokenizer_config.json"
 tokenizer=$work/dated
 prepare 1 ok
 expect_output "present date.*choose chatml"

@@ -225,7 +225,7 @@ static void refused(const char *template_text, const char *reason) {
 static void test_refused(void **state) {
     (void)state;
     refused("{{ strftime_now('%d') }}" EACH_TURN, "present date");
-    refused("{% call f() %}{% endcall %}" EACH_TURN, "'call'");
+    refused("{% include 'f' %}" EACH_TURN, "line 1: the block 'include'");
     refused("{% for m in messages %}{{ '<|im_start|>' + m.content }}{% endfor %}",
             "after the assistant's message 2");
     refused("{% for m in messages %}{{ m.role + m.content + ' ' }}{% endfor %}",

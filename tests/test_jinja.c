@@ -1,5 +1,7 @@
 /* test_jinja.c - chat templates run: the text equals what jinja2 gives with the settings of transformers
  * (golden/chat/jinja.json), every byte knows its message, and what is not supported is refused by name. */
+#include <time.h>
+
 #include "tests/jinja_fixture.h"
 
 static json_t *golden, *cases;
@@ -84,21 +86,22 @@ static void test_refused(void **state) {
     static const struct {
         const char *source, *reason;
     } sources[] = {
-        {"{% call f() %}{% endcall %}", "block 'call'"},
+        {"{% call f() %}{% endcall %}", "the function 'f'"},
+        {"a\n{{ 1 }}\n{% include 'x' %}", "line 3: the block 'include' is not supported"},
+        {"a\n{% if true %}\n{{ [1]|batch(2) }}{% endif %}", "line 3: the filter 'batch' of a list"},
         {"{% macro f(a) %}{% endmacro %}{{ f(1, 2) }}", "the macro 'f'"},
         {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "macros inside each other"},
-        {"{% for i in [1] %}{% macro f() %}{% endmacro %}{% endfor %}", "the macro 'f' inside"},
-        {"{{ messages | tojson }}", "filter 'tojson'"},
+        {"{{ [].append(1) }}", "line 1: the method 'append' of a list"},
+        {"{{ range(100000000) }}", "'range' of more than 100000 items"},
         {"{{ strftime_now('%d') }}", "present date"},
-        {"{{ pad_token }}", "'pad_token'"},
-        {"{{ messages }}", "writing a list"},
+        {"{{ unk_token }}", "'unk_token'"},
+        {"{{ range(3) }}", "writing a list"},
         {"{{ nothing.x }}", "'nothing' is undefined"},
         {"{{ nothing + 'x' }}", "nothing"},
-        {"{{ 1.5 }}", "whole numbers"},
-        {"{{ {'a': 1} }}", "writing a dictionary"},
+        {"{{ 1_5 }}", "a number of this form"},
         {"{{ {1: 1} }}", "a dictionary with a key"},
-        {"{% for a, b in messages %}{% endfor %}", "a loop over pairs"},
-        {"{% for a in messages[0] %}{% endfor %}", "a loop over a dictionary"},
+        {"{% for a, b in messages %}{% endfor %}", "2 values from a dictionary"},
+        {"{% for a in 3 %}{% endfor %}", "a loop over a number"},
         {"{% if true %}", "ends inside a block"},
         {"{{ 'x", "string without an end"},
         {"{{ x", "tag without an end"},
@@ -124,7 +127,7 @@ static void test_refused(void **state) {
     assert_int_equal(render_input("{{ raise_exception('no ' + 'way') }}", &input, &out, &err), JINJA_RAISED);
     assert_string_equal(err.text, "no way");
     /* control: what a template does not reach does no harm */
-    assert_int_equal(render_input("a{% if false %}{{ messages | tojson }}{{ strftime_now() }}{% endif %}b",
+    assert_int_equal(render_input("a{% if false %}{{ messages | batch(2) }}{{ strftime_now() }}{% endif %}b",
                                   &input, &out, &err),
                      JINJA_DONE);
     assert_int_equal(out.text.length_bytes, 2);
@@ -152,6 +155,46 @@ static void test_bounded_depth(void **state) {
     assert_int_equal(render_input(chain.bytes, &input, &out, &err), JINJA_REFUSED);
     assert_non_null(strstr(err.text, "more than 1000 parts"));
     text_release(&chain);
+}
+
+/* test_hostile - what would run or grow without end is refused within a second of computing. */
+static void test_hostile(void **state) {
+    (void)state;
+    enum { SECONDS = 2 }; /* with a sanitizer as well */
+    static const char *const sources[] = {
+        "{% for i in range(99999) %}{% for j in range(99999) %}{{ i }}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{{ 'x' * 100000 }}{% endfor %}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{{ 'b' in t }}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{{ t|replace('b', 'c')|length }}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{{ t.split('b')|length }}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{{ t|trim('a') }}{{ t|length }}{{ t[5:] == t }}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{{ t.rfind('b') }}{{ t.count('b') }}{% endfor %}",
+        "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
+        "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+        "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(99999) %}{% set ns.a = [ns.a] %}"
+        "{% set ns.b = [ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+        "{% set ns = namespace(a=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a|tojson }}",
+        "{% set ns = namespace(a=[1]) %}{% for i in range(40) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}",
+        "{{ range(99999)|map('string')|list|sort(reverse=true)|join }}{{ range(99999)|unique|list }}",
+        "{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+        "{% macro f() %}{{ caller() }}{{ caller() }}{% endmacro %}{% call f() %}{% for i in range(99999) %}"
+        "{{ 'xy' * 9999 }}{% endfor %}{% endcall %}",
+    };
+    const struct jinja_message message = {"user", "x", 1};
+    const struct jinja_input input = {.messages = &message, .num_messages = 1};
+    struct jinja_text out = {0};
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
+        struct err err = {""};
+        clock_t before = clock();
+        enum jinja_outcome outcome = render_input(sources[i], &input, &out, &err);
+        double seconds = (double)(clock() - before) / CLOCKS_PER_SEC;
+        if (outcome != JINJA_REFUSED || seconds > SECONDS)
+            fail_msg("'%s': outcome %d after %.2f s", sources[i], outcome, seconds);
+        if (!strstr(err.text, "line 1: "))
+            fail_msg("'%s': no line in '%s'", sources[i], err.text);
+    }
+    jinja_text_release(&out);
 }
 
 /* test_long - strings so long that they are joined without being copied: the text, and whose each byte is. */
@@ -256,9 +299,9 @@ static void test_cut(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bounded_depth), cmocka_unit_test(test_golden), cmocka_unit_test(test_origins),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_reads),  cmocka_unit_test(test_long),
-        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_bounded_depth), cmocka_unit_test(test_golden),  cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_hostile), cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_long),          cmocka_unit_test(test_cut),
     };
     json_error_t fault;
     golden = json_load_file("tests/golden/chat/jinja.json", 0, &fault);

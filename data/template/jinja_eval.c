@@ -7,22 +7,13 @@ static struct jinja_value undefined(const char *what) {
 
 /* --- names --- */
 
-const struct jinja_value *jinja_find(const struct jinja_run *run, const char *name) {
-    for (const struct jinja_scope *scope = run->scope; scope; scope = scope->outer) {
-        const struct jinja_value *found = dict_find(&scope->names, name);
-        if (found)
-            return found;
-    }
-    return NULL;
-}
-
-/* is_token - transformers gives templates all special tokens, we two of them. */
+/* is_token - transformers gives templates all special tokens, we three of them. */
 static bool is_token(const char *name) {
     size_t length = strlen(name);
     if (strcmp(name, "additional_special_tokens") == 0 || strcmp(name, "extra_special_tokens") == 0)
         return true;
     return length > 6 && strcmp(name + length - 6, "_token") == 0 && strcmp(name, "bos_token") != 0 &&
-           strcmp(name, "eos_token") != 0;
+           strcmp(name, "eos_token") != 0 && strcmp(name, "pad_token") != 0;
 }
 
 /* is_implied - names that Jinja2 itself gives a template or a macro. */
@@ -44,104 +35,50 @@ static int eval_name(struct jinja_run *run, const char *name, struct jinja_value
     return 0;
 }
 
-/* --- parts of a value --- */
-
-static bool has_fields(const struct jinja_value *object) {
-    return object->kind == JINJA_DICT || object->kind == JINJA_NAMESPACE || object->kind == JINJA_LOOP;
-}
-
-/* get_attribute - 'a.name'.  As in Jinja2 Python's own attributes come first: they are refused. */
-static int get_attribute(struct jinja_run *run, const struct jinja_value *object, const char *name,
-                         struct jinja_value *value) {
-    if (object->kind == JINJA_UNDEFINED)
-        return err_set(run->err, "'%.60s' is undefined", object->bytes ? object->bytes : name);
-    if (jinja_has_method(object, name))
-        return err_set(run->err, "the method '%.40s' as a value is not supported", name);
-    const struct jinja_value *found = has_fields(object) ? dict_find(object->dict, name) : NULL;
-    *value = found ? *found : undefined(name);
-    return 0;
-}
-
-/* get_field - "a['name']": here a field comes first. */
-static int get_field(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value *name,
-                     struct jinja_value *value) {
-    const struct jinja_value *found = has_fields(object) ? dict_find_text(object->dict, name) : NULL;
-    if (found) {
-        *value = *found;
-        return 0;
-    }
-    char *text = pool_take(&run->pool, name->count + 1);
-    memcpy(text, name->bytes, name->count);
-    return get_attribute(run, object, text, value);
-}
-
-static int64_t length_of(const struct jinja_value *value) {
-    return value->kind == JINJA_STRING ? text_num_characters(value) : (int64_t)value->count;
-}
-
-static int get_item(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value *index,
-                    struct jinja_value *value) {
-    if (object->kind == JINJA_UNDEFINED)
-        return err_set(run->err, "'%.60s' is undefined", object->bytes ? object->bytes : "a value");
-    if (index->kind == JINJA_STRING)
-        return get_field(run, object, index, value);
-    if (index->kind != JINJA_INT)
-        return err_set(run->err, "an index that is %s is not supported", value_kind_name(index));
-    *value = undefined("an item beyond the end");
-    if (object->kind != JINJA_LIST && object->kind != JINJA_STRING)
-        return 0;
-    int64_t length = length_of(object), at = index->number < 0 ? length + index->number : index->number;
-    if (at < 0 || at >= length)
-        return 0;
-    *value = object->kind == JINJA_LIST
-                 ? object->list[at]
-                 : value_part(object, text_character_at(object, at), text_character_at(object, at + 1));
-    return 0;
-}
-
-/* slice_part - one of the three numbers of a slice; missing: the fallback. */
-static int slice_part(struct jinja_run *run, const struct node *node, int64_t fallback, int64_t *number) {
-    struct jinja_value value = value_int(fallback);
-    if (node && jinja_eval(run, node, &value) != 0)
-        return -1;
-    if (value.kind != JINJA_INT && value.kind != JINJA_NONE)
-        return err_set(run->err, "a slice by %s is not supported", value_kind_name(&value));
-    *number = value.kind == JINJA_NONE ? fallback : value.number;
-    return 0;
-}
-
-static int64_t clamp(int64_t at, int64_t length) {
-    at = at < 0 ? at + length : at;
-    return at < 0 ? 0 : at > length ? length : at;
-}
-
 static int eval_slice(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
-    struct jinja_value object;
-    int64_t step = 1, first = 0, end = 0;
-    if (jinja_eval(run, node->a, &object) != 0 || slice_part(run, node->d, 1, &step) != 0)
+    const struct node *parts[] = {node->b, node->c, node->d};
+    struct jinja_value object, by[3];
+    if (jinja_eval(run, node->a, &object) != 0)
         return -1;
-    int64_t length = length_of(&object);
-    if (step == -1 && !node->b && !node->c && object.kind == JINJA_LIST) {
-        *value = value_list(run, object.count);
-        value->sequence = object.sequence;
-        for (size_t i = object.count; i-- > 0;)
-            value->list[value->count++] = object.list[i];
-        return 0;
+    for (int i = 0; i < 3; i++) {
+        by[i] = (struct jinja_value){.kind = JINJA_NONE};
+        if (parts[i] && jinja_eval(run, parts[i], &by[i]) != 0)
+            return -1;
     }
-    if (step != 1 || (object.kind != JINJA_LIST && object.kind != JINJA_STRING))
-        return err_set(run->err, "this slice of %s is not supported", value_kind_name(&object));
-    if (slice_part(run, node->b, 0, &first) != 0 || slice_part(run, node->c, length, &end) != 0)
+    return jinja_slice(run, &object, by, value);
+}
+
+/* --- operators --- */
+
+static int eval_binary(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    const char *sign = node->name;
+    struct jinja_value sides[2];
+    bool is = false;
+    if (sign[0] == '~' || sign[0] == '+')
+        return jinja_eval_rope(run, node->a, &sides[0]) != 0 || jinja_eval_rope(run, node->b, &sides[1]) != 0
+                   ? -1
+                   : jinja_concat(run, sign, sides, value);
+    if (jinja_eval(run, node->a, &sides[0]) != 0 || jinja_eval(run, node->b, &sides[1]) != 0)
         return -1;
-    first = clamp(first, length);
-    end = clamp(end, length);
-    end = end < first ? first : end;
-    if (object.kind == JINJA_STRING) {
-        *value = value_part(&object, text_character_at(&object, first), text_character_at(&object, end));
-        return 0;
+    if (!strchr("=!<>in", sign[0]))
+        return jinja_calculate(run, sign, &sides[0], &sides[1], value);
+    int status = jinja_compare(run, sign, &sides[0], &sides[1], &is);
+    *value = value_bool(is);
+    return status;
+}
+
+/* eval_chain - 'a < b <= c': each side is looked at once, and none after the first comparison that does not hold. */
+static int eval_chain(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
+    struct jinja_value left, right;
+    bool is = true;
+    if (jinja_eval(run, node->a, &left) != 0)
+        return -1;
+    for (const struct node *part = node->args; part && is; part = part->next) {
+        if (jinja_eval(run, part->a, &right) != 0 || jinja_compare(run, part->name, &left, &right, &is) != 0)
+            return -1;
+        left = right;
     }
-    *value = object;
-    value->list += first;
-    value->count = (size_t)(end - first);
+    *value = value_bool(is);
     return 0;
 }
 
@@ -229,6 +166,10 @@ static int eval_logic(struct jinja_run *run, const struct node *node, struct jin
 static int eval_negate(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     if (jinja_eval(run, node->a, value) != 0)
         return -1;
+    if (value->kind == JINJA_FLOAT) {
+        value->real = -value->real;
+        return 0;
+    }
     if (value->kind != JINJA_INT || __builtin_sub_overflow(0, value->number, &value->number))
         return err_set(run->err, "minus %s is not supported", value_kind_name(value));
     return 0;
@@ -250,11 +191,12 @@ static int eval_node(struct jinja_run *run, const struct node *node, struct jinj
     case NODE_DICT:
         return eval_dict(run, node, value);
     case NODE_ATTRIBUTE:
-        return jinja_eval(run, node->a, &object) != 0 ? -1 : get_attribute(run, &object, node->name, value);
+        return jinja_eval(run, node->a, &object) != 0 ? -1
+                                                      : jinja_get_attribute(run, &object, node->name, value);
     case NODE_INDEX:
         if (jinja_eval(run, node->a, &object) != 0 || jinja_eval(run, node->b, &index) != 0)
             return -1;
-        return get_item(run, &object, &index, value);
+        return jinja_get_item(run, &object, &index, value);
     case NODE_SLICE:
         return eval_slice(run, node, value);
     case NODE_CALL:
@@ -271,16 +213,26 @@ static int eval_node(struct jinja_run *run, const struct node *node, struct jinj
     case NODE_NEGATE:
         return eval_negate(run, node, value);
     case NODE_BINARY:
-        return jinja_binary(run, node, value);
+        return eval_binary(run, node, value);
+    case NODE_CHAIN:
+        return eval_chain(run, node, value);
     default:
         die("a statement of kind %d as a value", (int)node->kind);
     }
+}
+
+void jinja_name_line(struct jinja_run *run, const struct node *node) {
+    if (!run->has_line && !run->has_raised && node->line > 0)
+        err_prefix(run->err, "line %d", node->line);
+    run->has_line = true;
 }
 
 int jinja_eval_any(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     if (++run->depth > JINJA_MAX_NESTED)
         return err_set(run->err, "an expression of more than %d parts", JINJA_MAX_NESTED);
     int status = eval_node(run, node, value);
+    if (status != 0)
+        jinja_name_line(run, node);
     run->depth--;
     return status;
 }

@@ -85,6 +85,8 @@ static struct node *parse_dict(struct lexer *lex) {
 
 /* parse_brackets - after '(': an expression, or a tuple of several. */
 static struct node *parse_brackets(struct lexer *lex) {
+    if (lexer_take_op(lex, ")"))
+        return jinja_node(lex, NODE_TUPLE);
     struct node *first = jinja_expression(lex);
     if (!first || !lexer_is_op(lex, ","))
         return first && lexer_expect(lex, ")") == 0 ? first : NULL;
@@ -104,7 +106,7 @@ static struct node *parse_primary(struct lexer *lex) {
     struct node *node;
     if (lex->kind == LEX_NAME)
         return parse_constant(lex);
-    if (lex->kind == LEX_STRING || lex->kind == LEX_INTEGER) {
+    if (lex->kind == LEX_STRING || lex->kind == LEX_NUMBER) {
         node = jinja_node(lex, NODE_LITERAL);
         node->value = lex->value;
         if (lexer_next(lex) != 0)
@@ -173,7 +175,7 @@ static struct node *parse_postfix(struct lexer *lex, struct node *node) {
  * one but these. */
 static bool starts_argument(const struct lexer *lex) {
     static const char *const others[] = {"else", "or", "and"};
-    if (lex->kind == LEX_STRING || lex->kind == LEX_INTEGER || lexer_is_op(lex, "[") || lexer_is_op(lex, "{"))
+    if (lex->kind == LEX_STRING || lex->kind == LEX_NUMBER || lexer_is_op(lex, "[") || lexer_is_op(lex, "{"))
         return true;
     if (lex->kind != LEX_NAME)
         return false;
@@ -231,6 +233,33 @@ static struct node *parse_filters(struct lexer *lex, struct node *node) {
     return lex->has_failed ? NULL : node;
 }
 
+struct node *jinja_body_filters(struct lexer *lex) {
+    struct node *body = jinja_node(lex, NODE_NAME), *filter = jinja_node(lex, NODE_FILTER);
+    body->name = JINJA_BODY;
+    filter->a = body;
+    filter->name = lexer_take_name(lex);
+    if (!filter->name || (lexer_take_op(lex, "(") && parse_args(lex, ")", &filter->args) != 0))
+        return NULL;
+    return parse_filters(lex, filter);
+}
+
+struct node *jinja_tuple(struct lexer *lex) {
+    struct node *first = jinja_expression(lex);
+    if (!first || !lexer_is_op(lex, ","))
+        return first;
+    struct node *tuple = jinja_node(lex, NODE_TUPLE), **last = &tuple->args;
+    for (struct node *item = first; item;) {
+        *last = jinja_node(lex, NODE_LITERAL); /* an expression may stand in one list only */
+        **last = *item;
+        (*last)->next = NULL;
+        last = &(*last)->next;
+        if (!lexer_take_op(lex, ",") || lex->kind == LEX_END)
+            return lex->has_failed ? NULL : tuple;
+        item = jinja_expression(lex);
+    }
+    return NULL;
+}
+
 static struct node *parse_unary(struct lexer *lex) {
     if (lexer_take_op(lex, "-")) {
         struct node *node = jinja_node(lex, NODE_NEGATE);
@@ -263,6 +292,31 @@ static struct node *parse_level(struct lexer *lex, int level) {
     return left;
 }
 
+/* compare - the right side of a comparison; the second one makes a chain of them. */
+static struct node *compare(struct lexer *lex, struct node *left, int count, const char *sign) {
+    struct node *node = jinja_node(lex, NODE_BINARY), *right = parse_level(lex, 0);
+    node->name = sign;
+    node->a = left;
+    node->b = right;
+    if (count == 0 || !right)
+        return right ? node : NULL;
+    if (count == 1) {
+        struct node *first = jinja_node(lex, NODE_BINARY);
+        first->name = left->name;
+        first->a = left->b;
+        left->kind = NODE_CHAIN;
+        left->b = NULL;
+        left->args = first;
+    }
+    struct node **last = &left->args;
+    while (*last)
+        last = &(*last)->next;
+    node->a = right;
+    node->b = NULL;
+    *last = node;
+    return left;
+}
+
 static struct node *parse_compare(struct lexer *lex) {
     static const char *const operators[] = {"==", "!=", "<=", ">=", "<", ">"};
     struct node *left = parse_level(lex, 0);
@@ -276,16 +330,9 @@ static struct node *parse_compare(struct lexer *lex) {
             sign = is_not ? "not in" : "in";
         if (!sign)
             return left;
-        if (count > 0)
-            return lexer_refuse(lex, "a chain of comparisons is not supported");
-        struct node *node = jinja_node(lex, NODE_BINARY);
-        node->name = sign;
-        node->a = left;
         if (lexer_next(lex) != 0 || (is_not && !lexer_take_word(lex, "in")))
             return lexer_refuse(lex, "'in' is expected after 'not'");
-        if (!(node->b = parse_level(lex, 0)))
-            return NULL;
-        left = node;
+        left = compare(lex, left, count, sign);
     }
     return NULL;
 }

@@ -1,59 +1,6 @@
 /* jinja_filter.c - what stands after '|'.  See jinja_parts.h.  Source: Jinja2, "List of Builtin Filters". */
 #include "data/template/jinja_parts.h"
 
-/* attribute_name - a field that selectattr looks at; a path of several is refused. */
-static const char *attribute_name(struct jinja_run *run, const struct jinja_value *attribute) {
-    char *name = pool_take(&run->pool, attribute->count + 1);
-    memcpy(name, attribute->bytes, attribute->count);
-    bool is_path = memchr(name, '.', attribute->count) || memchr(name, '\0', attribute->count);
-    bool is_index = attribute->count > 0 && strspn(name, "0123456789") == attribute->count;
-    return is_path || is_index ? NULL : name;
-}
-
-/* is_selected - whether an item's attribute passes the test, or is true without one: 1 or 0, or -1 with err. */
-static int is_selected(struct jinja_run *run, const struct jinja_value *item, const char *name,
-                       const struct jinja_args *args) {
-    struct jinja_value value = {.kind = JINJA_UNDEFINED, .bytes = name};
-    if (item->kind != JINJA_DICT)
-        return err_set(run->err, "a field of %s is not supported", value_kind_name(item));
-    const struct jinja_value *found = dict_find(item->dict, name);
-    if (!found && jinja_has_method(item, name))
-        return err_set(run->err, "the method '%.40s' as a value is not supported", name);
-    value = found ? *found : value;
-    if (args->count < 2)
-        return value_is_true(&value);
-    char *test = pool_take(&run->pool, args->values[1].count + 1);
-    memcpy(test, args->values[1].bytes, args->values[1].count);
-    struct jinja_args rest = {.count = args->count - 2};
-    memcpy(rest.values, args->values + 2, (size_t)rest.count * sizeof *rest.values);
-    bool passes = false;
-    return jinja_test(run, test, &value, &rest, &passes) != 0 ? -1 : passes;
-}
-
-/* select_items - selectattr, rejectattr: items whose attribute passes a test, or is true without one. */
-static int select_items(struct jinja_run *run, const struct jinja_value *list, const struct jinja_args *args,
-                        bool wanted, struct jinja_value *result) {
-    const char *filter = wanted ? "selectattr" : "rejectattr";
-    for (int i = 0; i < args->count; i++)
-        if (args->keywords[i] || (i < 2 && args->values[i].kind != JINJA_STRING))
-            return jinja_wrong(run, "the filter with such arguments", filter, list);
-    const char *name = args->count > 0 ? attribute_name(run, &args->values[0]) : NULL;
-    if (!name)
-        return jinja_wrong(run, "the filter with such arguments", filter, list);
-    *result = value_list(run, list->count);
-    result->kind = JINJA_STREAM;
-    for (size_t i = 0; i < list->count; i++) {
-        int is = is_selected(run, &list->list[i], name, args);
-        if (is < 0)
-            return -1;
-        if (is == wanted)
-            result->list[result->count++] = list->list[i];
-    }
-    return 0;
-}
-
-/* --- the others, by their parameters --- */
-
 static int filter_default(struct jinja_run *run, const struct jinja_value *value,
                           const struct jinja_value *const *given, struct jinja_value *result) {
     (void)run;
@@ -69,60 +16,100 @@ static int filter_string(struct jinja_run *run, const struct jinja_value *value,
     return value_to_string(run, value, result);
 }
 
-static int filter_length(struct jinja_run *run, const struct jinja_value *value,
-                         const struct jinja_value *const *given, struct jinja_value *result) {
+static int filter_safe(struct jinja_run *run, const struct jinja_value *value,
+                       const struct jinja_value *const *given, struct jinja_value *result) {
     (void)given;
-    if (value->kind != JINJA_STRING && value->kind != JINJA_LIST)
-        return jinja_wrong(run, "the filter", "length", value);
-    *result = value_int(value->kind == JINJA_STRING ? text_num_characters(value) : (int64_t)value->count);
+    if (value_to_string(run, value, result) != 0)
+        return -1;
+    value_flatten(run, result);
+    result->is_safe = true;
     return 0;
 }
 
-static bool is_items(const struct jinja_value *value) {
-    return value->kind == JINJA_LIST || value->kind == JINJA_STREAM;
+static int filter_length(struct jinja_run *run, const struct jinja_value *value,
+                         const struct jinja_value *const *given, struct jinja_value *result) {
+    (void)given;
+    if (value->kind == JINJA_DICT) {
+        *result = value_int((int64_t)value_names(run, value->dict).count);
+        return 0;
+    }
+    bool is_empty = value->kind == JINJA_UNDEFINED;
+    if (value->kind != JINJA_STRING && value->kind != JINJA_LIST && !is_empty)
+        return jinja_wrong(run, "the filter", "length", value);
+    *result = value_int(is_empty                      ? 0
+                        : value->kind == JINJA_STRING ? text_num_characters(value)
+                                                      : (int64_t)value->count);
+    return 0;
 }
+
+/* --- lists --- */
 
 static int filter_list(struct jinja_run *run, const struct jinja_value *value,
                        const struct jinja_value *const *given, struct jinja_value *result) {
     (void)given;
-    if (!is_items(value))
-        return jinja_wrong(run, "the filter", "list", value);
-    *result = *value;
+    int status = jinja_items(run, "list", value, result);
     result->kind = JINJA_LIST;
     result->sequence = SEQUENCE_LIST;
-    return 0;
+    return status;
 }
-
-static const struct jinja_value NO_ITEM = {.kind = JINJA_UNDEFINED, .bytes = "an item of an empty list"};
 
 static int filter_first(struct jinja_run *run, const struct jinja_value *value,
                         const struct jinja_value *const *given, struct jinja_value *result) {
+    struct jinja_value list;
     (void)given;
-    if (!is_items(value))
-        return jinja_wrong(run, "the filter", "first", value);
-    *result = value->count == 0 ? NO_ITEM : value->list[0];
-    return 0;
+    int status = jinja_items(run, "first", value, &list);
+    *result = status != 0 || list.count == 0 ? jinja_no_item() : list.list[0];
+    return status;
 }
 
 static int filter_last(struct jinja_run *run, const struct jinja_value *value,
                        const struct jinja_value *const *given, struct jinja_value *result) {
+    struct jinja_value list;
     (void)given;
-    if (value->kind != JINJA_LIST)
+    if (value->kind == JINJA_STREAM) /* cannot be read from its end, but for a dictionary's */
         return jinja_wrong(run, "the filter", "last", value);
-    *result = value->count == 0 ? NO_ITEM : value->list[value->count - 1];
+    int status = jinja_items(run, "last", value, &list);
+    *result = status != 0 || list.count == 0 ? jinja_no_item() : list.list[list.count - 1];
+    return status;
+}
+
+static int filter_reverse(struct jinja_run *run, const struct jinja_value *value,
+                          const struct jinja_value *const *given, struct jinja_value *result) {
+    struct jinja_value list, text = value_string("");
+    (void)given;
+    if (value->kind == JINJA_STREAM || jinja_items(run, "reverse", value, &list) != 0)
+        return jinja_wrong(run, "the filter", "reverse", value);
+    *result = value_list(run, list.count);
+    result->kind = JINJA_STREAM;
+    for (size_t i = list.count; i-- > 0;)
+        result->list[result->count++] = list.list[i];
+    if (value->kind != JINJA_STRING)
+        return 0;
+    for (size_t i = 0; i < result->count; i++) {
+        text = value_join(run, &text, &result->list[i]);
+        if (jinja_count_step(run) != 0)
+            return -1;
+    }
+    *result = text;
     return 0;
 }
 
 static int filter_join(struct jinja_run *run, const struct jinja_value *value,
                        const struct jinja_value *const *given, struct jinja_value *result) {
-    struct jinja_value between = value_string(""), text;
-    if (!is_items(value))
-        return jinja_wrong(run, "the filter", "join", value);
+    struct jinja_value between = value_string(""), text, list;
     if (given[0] && value_to_string(run, given[0], &between) != 0)
         return -1;
+    if (jinja_items(run, "join", value, &list) != 0)
+        return -1;
+    if (given[1] && given[1]->kind != JINJA_NONE) {
+        struct jinja_args args = {.values = {*given[1]}, .keywords = {"attribute"}, .count = 1};
+        struct jinja_value whole = list;
+        if (jinja_go_through(run, "map", &whole, &args, &list) != 0)
+            return -1;
+    }
     *result = value_string("");
-    for (size_t i = 0; i < value->count; i++) {
-        if (value_to_string(run, &value->list[i], &text) != 0 || jinja_count_step(run) != 0)
+    for (size_t i = 0; i < list.count; i++) {
+        if (value_to_string(run, &list.list[i], &text) != 0 || jinja_count_step(run) != 0)
             return -1;
         if (result->count + between.count + text.count > run->max_bytes)
             return err_set(run->err, "the template takes too much memory");
@@ -133,51 +120,108 @@ static int filter_join(struct jinja_run *run, const struct jinja_value *value,
     return 0;
 }
 
+static int filter_items(struct jinja_run *run, const struct jinja_value *value,
+                        const struct jinja_value *const *given, struct jinja_value *result) {
+    (void)given;
+    *result = value_list(run, 0);
+    if (value->kind == JINJA_DICT && value->dict->has_order)
+        *result = value_pairs(run, value->dict);
+    else if (value->kind != JINJA_UNDEFINED)
+        return jinja_wrong(run, "the filter", "items", value);
+    result->kind = JINJA_STREAM;
+    return 0;
+}
+
+static int filter_dictsort(struct jinja_run *run, const struct jinja_value *value,
+                           const struct jinja_value *const *given, struct jinja_value *result) {
+    return value->kind == JINJA_DICT ? jinja_dict_sort(run, value, given, result)
+                                     : jinja_wrong(run, "the filter", "dictsort", value);
+}
+
+/* --- texts; what is not one becomes one first --- */
+
 static int filter_trim(struct jinja_run *run, const struct jinja_value *value,
                        const struct jinja_value *const *given, struct jinja_value *result) {
-    if (value->kind != JINJA_STRING || (given[0] && given[0]->kind != JINJA_STRING))
-        return jinja_wrong(run, "the filter", "trim", value->kind != JINJA_STRING ? value : given[0]);
-    *result = value_strip(value, given[0], true, true);
+    struct jinja_value text;
+    const struct jinja_value *set = given[0] && given[0]->kind != JINJA_NONE ? given[0] : NULL;
+    if (set && set->kind != JINJA_STRING)
+        return jinja_wrong(run, "the filter with these characters", "trim", set);
+    if (value_to_string(run, value, &text) != 0)
+        return -1;
+    value_flatten(run, &text);
+    *result = value_strip(&text, set, true, true);
     return 0;
 }
 
 static int filter_replace(struct jinja_run *run, const struct jinja_value *value,
                           const struct jinja_value *const *given, struct jinja_value *result) {
-    const struct jinja_value *texts[] = {value, given[0], given[1]};
-    for (int i = 0; i < 3; i++)
-        if (texts[i]->kind != JINJA_STRING)
-            return jinja_wrong(run, "the filter", "replace", texts[i]);
-    return text_replace(run, value, given[0], given[1], result);
+    struct jinja_value texts[3];
+    const struct jinja_value *from[] = {value, given[0], given[1]};
+    if (given[2] && given[2]->kind != JINJA_INT && given[2]->kind != JINJA_NONE)
+        return jinja_wrong(run, "the filter with this count", "replace", given[2]);
+    for (int i = 0; i < 3; i++) {
+        if (value_to_string(run, from[i], &texts[i]) != 0)
+            return -1;
+        value_flatten(run, &texts[i]);
+    }
+    return text_replace(run, &texts[0], &texts[1], &texts[2],
+                        given[2] && given[2]->kind == JINJA_INT ? given[2]->number : -1, result);
 }
 
-static int filter_items(struct jinja_run *run, const struct jinja_value *value,
-                        const struct jinja_value *const *given, struct jinja_value *result) {
-    (void)given;
-    if (value->kind != JINJA_DICT || !value->dict->has_order)
-        return jinja_wrong(run, "the filter", "items", value);
-    *result = value_pairs(run, value->dict);
-    result->kind = JINJA_STREAM;
+/* filter_indent - blanks, or a text, before each line but the first and those that are empty. */
+static int filter_indent(struct jinja_run *run, const struct jinja_value *value,
+                         const struct jinja_value *const *given, struct jinja_value *result) {
+    struct jinja_value lines, blanks = value_string("    "), text = *value, newline = value_string("\n");
+    bool first = given[1] && value_is_true(given[1]), blank = given[2] && value_is_true(given[2]);
+    enum { WIDEST = 1000 };
+    if (given[0] && given[0]->kind == JINJA_STRING) {
+        blanks = *given[0];
+    } else if (given[0]) {
+        if (given[0]->kind != JINJA_INT || given[0]->number > WIDEST)
+            return jinja_wrong(run, "the filter with this width", "indent", given[0]);
+        size_t width = given[0]->number < 0 ? 0 : (size_t)given[0]->number;
+        char *spaces = pool_take(&run->pool, width + 1);
+        memset(spaces, ' ', width);
+        blanks = value_string(spaces);
+    }
+    if (value->kind != JINJA_STRING)
+        return jinja_wrong(run, "the filter", "indent", value);
+    text = value_join(run, &text, &newline); /* so that a newline at the end stays */
+    value_flatten(run, &text);
+    if (text_lines(run, &text, false, &lines) != 0)
+        return -1;
+    *result = first ? blanks : value_string("");
+    for (size_t i = 0; i < lines.count; i++) {
+        if (jinja_count_step(run) != 0 || result->count > run->max_bytes)
+            return err_set(run->err, "the template takes too much memory");
+        if (i > 0)
+            *result = value_join(run, result, &newline);
+        if (i > 0 && (blank || lines.list[i].count > 0))
+            *result = value_join(run, result, &blanks);
+        *result = value_join(run, result, &lines.list[i]);
+    }
     return 0;
 }
 
 static int filter_tojson(struct jinja_run *run, const struct jinja_value *value,
                          const struct jinja_value *const *given, struct jinja_value *result) {
-    if (given[0] && (given[0]->kind != JINJA_BOOL || given[0]->number != 0))
-        return err_set(run->err, "'tojson' with 'ensure_ascii' is not supported");
-    return jinja_to_json(run, value, given[1], result);
+    return jinja_to_json(run, value, given, result);
 }
 
-#define CASE_FILTER(function, name, wanted)                                                                  \
+#define CASE_FILTER(function, wanted)                                                                        \
     static int function(struct jinja_run *run, const struct jinja_value *value,                              \
                         const struct jinja_value *const *given, struct jinja_value *result) {                \
+        struct jinja_value text;                                                                             \
         (void)given;                                                                                         \
-        return value->kind == JINJA_STRING ? text_change_case(run, wanted, value, result)                    \
-                                           : jinja_wrong(run, "the filter", name, value);                    \
+        if (value_to_string(run, value, &text) != 0)                                                         \
+            return -1;                                                                                       \
+        value_flatten(run, &text);                                                                           \
+        return text_change_case(run, wanted, &text, result);                                                 \
     }
-CASE_FILTER(filter_upper, "upper", CASE_UPPER)
-CASE_FILTER(filter_lower, "lower", CASE_LOWER)
-CASE_FILTER(filter_capitalize, "capitalize", CASE_CAPITALIZE)
-CASE_FILTER(filter_title, "title", CASE_TITLE_FILTER)
+CASE_FILTER(filter_upper, CASE_UPPER)
+CASE_FILTER(filter_lower, CASE_LOWER)
+CASE_FILTER(filter_capitalize, CASE_CAPITALIZE)
+CASE_FILTER(filter_title, CASE_TITLE_FILTER)
 
 static const struct {
     struct jinja_signature signature;
@@ -187,28 +231,55 @@ static const struct {
     {{"default", 0, {"default_value", "boolean"}}, filter_default},
     {{"d", 0, {"default_value", "boolean"}}, filter_default},
     {{"string", 0, {NULL}}, filter_string},
+    {{"safe", 0, {NULL}}, filter_safe},
     {{"length", 0, {NULL}}, filter_length},
     {{"count", 0, {NULL}}, filter_length},
     {{"list", 0, {NULL}}, filter_list},
     {{"first", 0, {NULL}}, filter_first},
     {{"last", 0, {NULL}}, filter_last},
-    {{"join", 0, {"d"}}, filter_join},
+    {{"reverse", 0, {NULL}}, filter_reverse},
+    {{"join", 0, {"d", "attribute"}}, filter_join},
     {{"items", 0, {NULL}}, filter_items},
-    {{"tojson", 0, {"ensure_ascii", "indent"}}, filter_tojson}, /* as transformers has it */
+    {{"dictsort", 0, {"case_sensitive", "by", "reverse"}}, filter_dictsort},
+    {{"tojson", 0, {"ensure_ascii", "indent", "separators", "sort_keys"}},
+     filter_tojson}, /* of transformers */
     {{"trim", 0, {"chars"}}, filter_trim},
-    {{"replace", 2, {"old", "new"}}, filter_replace},
+    {{"replace", 2, {"old", "new", "count"}}, filter_replace},
+    {{"indent", 0, {"width", "first", "blank"}}, filter_indent},
     {{"upper", 0, {NULL}}, filter_upper},
     {{"lower", 0, {NULL}}, filter_lower},
     {{"capitalize", 0, {NULL}}, filter_capitalize},
     {{"title", 0, {NULL}}, filter_title},
+    {{"int", 0, {"default", "base"}}, jinja_to_int},
+    {{"float", 0, {"default"}}, jinja_to_float},
+    {{"abs", 0, {NULL}}, jinja_abs},
+    {{"round", 0, {"precision", "method"}}, jinja_round},
 };
+
+/* keeps_safe - filters that leave a text as it is, or only look at it. */
+static bool keeps_safe(const char *name) {
+    return strcmp(name, "safe") == 0 || strcmp(name, "string") == 0 || strcmp(name, "default") == 0 ||
+           strcmp(name, "length") == 0 || strcmp(name, "tojson") == 0;
+}
+
+/* skips_nothing - filters that take whatever counts as false for an empty list. */
+static bool skips_nothing(const char *name) {
+    return strcmp(name, "map") == 0 || strncmp(name, "select", 6) == 0 || strncmp(name, "reject", 6) == 0;
+}
 
 int jinja_filter(struct jinja_run *run, const char *name, const struct jinja_value *value,
                  const struct jinja_args *args, struct jinja_value *result) {
     const struct jinja_value *given[JINJA_MAX_PARAMS];
-    if (strcmp(name, "selectattr") == 0 || strcmp(name, "rejectattr") == 0)
-        return is_items(value) ? select_items(run, value, args, name[0] == 's', result)
-                               : jinja_wrong(run, "the filter", name, value);
+    struct jinja_value list;
+    if (value->is_safe && !keeps_safe(name))
+        return err_set(run->err, "the filter '%.40s' of a text marked 'safe' is not supported", name);
+    if (skips_nothing(name) && !value_is_true(value)) {
+        list = value_list(run, 0);
+        return jinja_go_through(run, name, &list, args, result);
+    }
+    if (jinja_goes_through(name))
+        return jinja_items(run, name, value, &list) != 0 ? -1
+                                                         : jinja_go_through(run, name, &list, args, result);
     for (size_t i = 0; i < sizeof FILTERS / sizeof FILTERS[0]; i++)
         if (strcmp(name, FILTERS[i].signature.name) == 0)
             return args_bind(run, &FILTERS[i].signature, args, given) != 0

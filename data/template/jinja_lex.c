@@ -145,13 +145,40 @@ static int take_word_chars(struct lexer *lex) {
     return 0;
 }
 
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+/* real_end - where a number with a point or an exponent ends, or the end of the whole one. */
+static char *real_end(const struct lexer *lex, char *whole) {
+    char *end = whole;
+    if (end + 1 < lex->end && *end == '.' && is_digit(end[1]))
+        for (end++; end < lex->end && is_digit(*end);)
+            end++;
+    char *exponent = end + 1;
+    if (end == lex->end || (*end != 'e' && *end != 'E'))
+        return end;
+    exponent += exponent < lex->end && (*exponent == '+' || *exponent == '-');
+    if (exponent == lex->end || !is_digit(*exponent))
+        return end;
+    while (exponent < lex->end && is_digit(*exponent))
+        exponent++;
+    return exponent;
+}
+
 static int take_number(struct lexer *lex) {
     char *end;
-    lex->kind = LEX_INTEGER;
+    lex->kind = LEX_NUMBER;
     lex->text = "a number";
     lex->value = (struct jinja_value){.kind = JINJA_INT, .number = strtoll(lex->at, &end, 10)};
-    if (end < lex->end && (is_name_char(*end) || (*end == '.' && end[1] >= '0' && end[1] <= '9')))
-        return fail(lex, "only whole numbers are supported");
+    char *real = real_end(lex, end);
+    if (real > end && real - lex->at < 40) {
+        lex->value = (struct jinja_value){.kind = JINJA_FLOAT, .real = strtod(lex->at, &end)};
+        lex->at = real;
+        return 0;
+    }
+    if (end < lex->end && is_name_char(*end))
+        return fail(lex, "a number of this form is not supported");
     if (*lex->at == '0' && end - lex->at > 1)
         return fail(lex, "a number that starts with 0");
     if (end - lex->at > 18)
@@ -280,6 +307,7 @@ bool lexer_sees_assignment(const struct lexer *lex) {
 struct node *jinja_node(struct lexer *lex, enum node_kind kind) {
     struct node *node = pool_take(lex->pool, sizeof *node);
     node->kind = kind;
+    node->line = lex->line;
     return node;
 }
 

@@ -6,7 +6,7 @@
 
 #include "data/template/jinja_parts.h"
 
-enum lex_kind { LEX_NAME, LEX_INTEGER, LEX_STRING, LEX_OPERATOR, LEX_END };
+enum lex_kind { LEX_NAME, LEX_NUMBER, LEX_STRING, LEX_OPERATOR, LEX_END };
 enum lexer_tag { TAG_NONE, TAG_TEXT, TAG_BLOCK, TAG_PRINT };
 
 struct lexer {
@@ -23,7 +23,7 @@ struct lexer {
     /* the present word */
     enum lex_kind kind;
     const char *text;         /* NAME, OPERATOR */
-    struct jinja_value value; /* STRING, INTEGER */
+    struct jinja_value value; /* STRING, NUMBER */
 };
 
 /* lexer_open - source with one kind of newline and without its last one, copied into the pool. */
@@ -58,3 +58,7 @@ struct node *jinja_node(struct lexer *lex, enum node_kind kind);
 /* jinja_expression - any expression; jinja_condition - one without 'if'.  NULL with has_failed. */
 struct node *jinja_expression(struct lexer *lex);
 struct node *jinja_condition(struct lexer *lex);
+/* jinja_tuple - an expression, or several with commas between them.  jinja_body_filters - 'trim | upper' of a block's
+ * own text (JINJA_BODY), the first name without its '|'. */
+struct node *jinja_tuple(struct lexer *lex);
+struct node *jinja_body_filters(struct lexer *lex);

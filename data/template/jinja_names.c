@@ -1,5 +1,7 @@
 /* jinja_names.c - the tests and functions that chat templates use, and how arguments are given to whatever has
  * a name.  What is not here is refused by its name.  See jinja_parts.h. */
+#include <time.h>
+
 #include "data/template/jinja_parts.h"
 
 int jinja_wrong(struct jinja_run *run, const char *what, const char *name, const struct jinja_value *value) {
@@ -51,40 +53,48 @@ static const struct {
     {"none", 1u << JINJA_NONE},
     {"string", BIT_STRING},
     {"boolean", 1u << JINJA_BOOL},
-    {"number", 1u << JINJA_INT | 1u << JINJA_BOOL},
+    {"number", 1u << JINJA_INT | 1u << JINJA_BOOL | 1u << JINJA_FLOAT},
+    {"float", 1u << JINJA_FLOAT},
+    {"callable", 1u << JINJA_MACRO | 1u << JINJA_LOOP | BIT_UNDEFINED},
     {"integer", 1u << JINJA_INT},
     {"mapping", BIT_DICT},
     {"sequence", BIT_STRING | BIT_LIST | BIT_DICT | BIT_UNDEFINED},
     {"iterable", BIT_STRING | BIT_LIST | BIT_DICT | BIT_UNDEFINED | 1u << JINJA_LOOP},
 };
 
-/* is_in_list - the test 'in'. */
-static bool is_in_list(const struct jinja_value *value, const struct jinja_value *list) {
-    for (size_t i = 0; i < list->count; i++)
-        if (value_equal(value, &list->list[i]))
-            return true;
-    return false;
-}
-
-/* test_other - the tests of one argument; -2: it is not one of them. */
-static int test_other(const char *name, const struct jinja_value *value, const struct jinja_value *other,
-                      bool *result) {
-    static const char *const equal[] = {"equalto", "eq", "==", "ne", "!="};
-    for (int i = 0; i < 5; i++)
-        if (strcmp(name, equal[i]) == 0) {
-            *result = value_equal(value, other) == (i < 3);
-            return 0;
-        }
-    if (other->kind != JINJA_LIST || strcmp(name, "in") != 0)
-        return -2;
-    *result = is_in_list(value, other);
+/* test_other - the tests of one argument; 1: it is not one of them. */
+static int test_other(struct jinja_run *run, const char *name, const struct jinja_value *value,
+                      const struct jinja_value *other, bool *result) {
+    static const char *const names[][2] = {
+        {"equalto", "=="}, {"eq", "=="}, {"==", "=="},         {"ne", "!="}, {"!=", "!="},
+        {"gt", ">"},       {">", ">"},   {"greaterthan", ">"}, {"ge", ">="}, {">=", ">="},
+        {"lt", "<"},       {"<", "<"},   {"lessthan", "<"},    {"le", "<="}, {"<=", "<="},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i][0]) == 0)
+            return jinja_compare(run, names[i][1], value, other, result);
+    if (strcmp(name, "in") == 0)
+        return jinja_is_in(run, value, other, result);
+    if (strcmp(name, "divisibleby") == 0 && value->kind == JINJA_INT && other->kind == JINJA_INT &&
+        other->number > 0) {
+        *result = value->number % other->number == 0;
+        return 0;
+    }
+    bool is_single = value->kind == JINJA_NONE || value->kind == JINJA_BOOL || other->kind == JINJA_NONE ||
+                     other->kind == JINJA_BOOL; /* of others Python's identity is nobody's business */
+    if (strcmp(name, "sameas") != 0 || !is_single)
+        return 1;
+    *result = value->kind == other->kind && value_equal(run, value, other);
     return 0;
 }
 
 int jinja_test(struct jinja_run *run, const char *name, const struct jinja_value *value,
                const struct jinja_args *args, bool *result) {
-    if (args->count == 1 && !args->keywords[0] && test_other(name, value, &args->values[0], result) == 0)
-        return 0;
+    if (args->count == 1 && !args->keywords[0]) {
+        int status = test_other(run, name, value, &args->values[0], result);
+        if (status <= 0)
+            return status;
+    }
     if (args->count > 0)
         return jinja_wrong(run, "with such arguments the test", name, value);
     for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++)
@@ -96,7 +106,8 @@ int jinja_test(struct jinja_run *run, const char *name, const struct jinja_value
         *result = value->kind == JINJA_BOOL && value->number == (name[0] == 't');
         return 0;
     }
-    if (value->kind == JINJA_INT && (strcmp(name, "odd") == 0 || strcmp(name, "even") == 0)) {
+    bool is_whole = value->kind == JINJA_INT || value->kind == JINJA_BOOL;
+    if (is_whole && (strcmp(name, "odd") == 0 || strcmp(name, "even") == 0)) {
         *result = (value->number & 1) == (name[0] == 'o');
         return 0;
     }
@@ -149,21 +160,26 @@ bool jinja_is_function(const char *name) {
 }
 
 static int make_range(struct jinja_run *run, const struct jinja_args *args, struct jinja_value *result) {
-    enum { LONGEST = 100000 }; /* the limit of Jinja's sandbox */
-    int64_t part[3] = {0, 0, 1}, away;
+    enum { MOST = 100000 }; /* the limit of Jinja's sandbox */
+    int64_t part[3] = {0, 0, 1}, away, count = 0;
     for (int i = 0; i < args->count; i++) {
-        if (i > 2 || args->values[i].kind != JINJA_INT || args->keywords[i])
-            return err_set(run->err, "'range' takes one to three numbers");
+        bool is_whole = args->values[i].kind == JINJA_INT || args->values[i].kind == JINJA_BOOL;
+        if (i > 2 || !is_whole || args->keywords[i])
+            return err_set(run->err, "'range' takes one to three whole numbers");
         part[i] = args->values[i].number;
     }
     if (args->count == 1) {
         part[1] = part[0];
         part[0] = 0;
     }
-    if (args->count == 0 || (part[2] != 1 && part[2] != -1) ||
-        __builtin_sub_overflow(part[1], part[0], &away) || away > LONGEST || away < -LONGEST)
-        return err_set(run->err, "'range' in steps other than one is not supported");
-    int64_t count = away * part[2] > 0 ? away * part[2] : 0;
+    if (args->count == 0 || part[2] == 0)
+        return err_set(run->err, "'range' %s", args->count == 0 ? "without a number" : "in steps of 0");
+    bool is_huge = __builtin_sub_overflow(part[1], part[0], &away);
+    bool goes_there = !is_huge && (part[2] > 0 ? away > 0 : away < 0);
+    if (goes_there && part[2] != INT64_MIN)
+        count = (away - (part[2] > 0 ? 1 : -1)) / part[2] + 1;
+    if (is_huge || count > MOST)
+        return err_set(run->err, "'range' of more than %d items", MOST);
     *result = value_list(run, (size_t)count);
     result->sequence = SEQUENCE_RANGE;
     for (int64_t i = 0; i < count; i++)
@@ -171,15 +187,57 @@ static int make_range(struct jinja_run *run, const struct jinja_args *args, stru
     return 0;
 }
 
+/* copy_fields - of a dictionary that 'dict' or 'namespace' begins with, and then the names and values. */
+static int copy_fields(struct jinja_run *run, const char *function, const struct jinja_args *args,
+                       struct jinja_dict *dict) {
+    for (int i = 0; i < args->count; i++) {
+        const struct jinja_value *value = &args->values[i];
+        if (args->keywords[i]) {
+            dict_set(&run->pool, dict, args->keywords[i], *value);
+            continue;
+        }
+        if (i > 0 || value->kind != JINJA_DICT || !value->dict->has_order)
+            return err_set(run->err, "'%s' takes names and values", function);
+        dict->origin = value->dict->origin;
+        for (const struct jinja_entry *entry = value->dict->first; entry; entry = entry->next)
+            dict_set(&run->pool, dict, entry->name, entry->value);
+    }
+    return 0;
+}
+
+static int make_dict(struct jinja_run *run, const struct jinja_args *args, struct jinja_value *result) {
+    struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
+    dict->has_order = true;
+    *result = (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
+    return copy_fields(run, "dict", args, dict);
+}
+
+/* write_date - Python's strftime of the day that the conversation is dated, at midnight. */
+static int write_date(struct jinja_run *run, const struct jinja_args *args, struct jinja_value *result) {
+    enum { ROOM = 256 };
+    if (args->count != 1 || args->keywords[0] || args->values[0].kind != JINJA_STRING)
+        return err_set(run->err, "'strftime_now' takes one text");
+    if (!run->date)
+        return err_set(run->err, "it writes the present date, which would differ from day to day: set "
+                                 "prepare.date to the one to write, as 2026-01-31");
+    const struct jinja_value *format = &args->values[0];
+    struct tm day = {.tm_isdst = -1};
+    char *end = strptime(run->date, "%Y-%m-%d", &day), *text = pool_take(&run->pool, ROOM);
+    if (!end || *end || memchr(format->bytes, '\0', format->count))
+        return err_set(run->err, "'strftime_now' of the date '%.40s' is not supported", run->date);
+    char *copy = pool_take(&run->pool, format->count + 1);
+    memcpy(copy, format->bytes, format->count);
+    *result = value_string(text);
+    if (format->count > 0 && strftime(text, ROOM, copy, &day) == 0)
+        return err_set(run->err, "'strftime_now' of the format '%.40s' is not supported", copy);
+    result->count = strlen(text);
+    return 0;
+}
+
 static int make_namespace(struct jinja_run *run, const struct jinja_args *args, struct jinja_value *result) {
     struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
-    for (int i = 0; i < args->count; i++) {
-        if (!args->keywords[i])
-            return err_set(run->err, "'namespace' takes names and values");
-        dict_set(&run->pool, dict, args->keywords[i], args->values[i]);
-    }
     *result = (struct jinja_value){.kind = JINJA_NAMESPACE, .dict = dict};
-    return 0;
+    return copy_fields(run, "namespace", args, dict);
 }
 
 /* raise - the template's own words; they end the rendering. */
@@ -200,7 +258,9 @@ int jinja_function(struct jinja_run *run, const char *name, const struct jinja_a
         return make_namespace(run, args, result);
     if (strcmp(name, "range") == 0)
         return make_range(run, args, result);
+    if (strcmp(name, "dict") == 0)
+        return make_dict(run, args, result);
     if (strcmp(name, "strftime_now") == 0)
-        return err_set(run->err, "it writes the present date, which would differ from day to day");
+        return write_date(run, args, result);
     return err_set(run->err, "the function '%.40s' is not supported", name);
 }

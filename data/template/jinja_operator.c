@@ -1,10 +1,21 @@
-/* jinja_operator.c - operators of two sides.  See jinja_parts.h. */
+/* jinja_operator.c - operators of two sides, as Python has them.  See jinja_parts.h. */
+#include <math.h>
+
 #include "data/template/jinja_parts.h"
 
-static int eval_in(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b,
-                   bool *is_in) {
+static int wrong_sides(struct jinja_run *run, const char *sign, const struct jinja_value *a,
+                       const struct jinja_value *b) {
+    const struct jinja_value *odd = a->kind == JINJA_UNDEFINED ? a : b;
+    bool is_missing = odd->kind == JINJA_UNDEFINED && odd->bytes;
+    return err_set(run->err, "'%s' of %s and %s%s%.60s is not supported", sign, value_kind_name(a),
+                   value_kind_name(b), is_missing ? ": " : "", is_missing ? odd->bytes : "");
+}
+
+int jinja_is_in(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b,
+                bool *is_in) {
     *is_in = false;
     if (b->kind == JINJA_STRING && a->kind == JINJA_STRING) {
+        run->num_steps += (int64_t)(b->count / JINJA_STEP_BYTES);
         *is_in = a->count == 0 || memmem(b->bytes, b->count, a->bytes, a->count) != NULL;
         return 0;
     }
@@ -15,77 +26,140 @@ static int eval_in(struct jinja_run *run, const struct jinja_value *a, const str
     if (b->kind != JINJA_LIST && b->kind != JINJA_UNDEFINED)
         return err_set(run->err, "'in' with %s is not supported", value_kind_name(b));
     for (size_t i = 0; b->kind == JINJA_LIST && i < b->count; i++)
-        *is_in = *is_in || value_equal(a, &b->list[i]);
-    return 0;
+        *is_in = *is_in || value_equal(run, a, &b->list[i]);
+    return jinja_count_step(run);
 }
 
-static int eval_sum(struct jinja_run *run, const char *sign, const struct jinja_value *a,
-                    const struct jinja_value *b, struct jinja_value *value) {
-    if (a->kind == JINJA_LIST && b->kind == JINJA_LIST && sign[0] == '+' && a->sequence == SEQUENCE_LIST &&
-        b->sequence == SEQUENCE_LIST) {
-        *value = value_list(run, a->count + b->count);
-        memcpy(value->list, a->list, a->count * sizeof *a->list);
-        memcpy(value->list + a->count, b->list, b->count * sizeof *b->list);
-        value->count = a->count + b->count;
-        return 0;
-    }
-    bool are_numbers =
-        (a->kind == JINJA_INT || a->kind == JINJA_BOOL) && (b->kind == JINJA_INT || b->kind == JINJA_BOOL);
-    bool divides = sign[0] == '%' || strcmp(sign, "//") == 0;
+/* --- numbers --- */
+
+/* divide_whole - '//' and '%' of whole numbers: Python rounds down, C towards zero. */
+static int64_t divide_whole(char sign, int64_t x, int64_t y) {
+    int64_t quotient = x / y, rest = x % y;
+    bool is_below = rest != 0 && (rest < 0) != (y < 0);
+    return sign == '%' ? rest + (is_below ? y : 0) : quotient - is_below;
+}
+
+static int whole_numbers(struct jinja_run *run, const char *sign, const struct jinja_value *a,
+                         const struct jinja_value *b, struct jinja_value *value) {
     int64_t x = a->number, y = b->number, result = 0;
-    if (!are_numbers || strcmp(sign, "/") == 0 || (divides && y <= 0) || (divides && x < 0) ||
+    bool divides = sign[0] == '%' || sign[0] == '/';
+    if ((divides && (y == 0 || (x == INT64_MIN && y == -1))) ||
         (sign[0] == '+' && __builtin_add_overflow(x, y, &result)) ||
         (sign[0] == '-' && __builtin_sub_overflow(x, y, &result)) ||
-        (sign[0] == '*' && __builtin_mul_overflow(x, y, &result))) {
-        bool is_missing = a->kind == JINJA_UNDEFINED;
-        const struct jinja_value *odd = is_missing ? a : b;
-        return err_set(run->err, "'%s' of %s and %s%s%.60s is not supported", sign, value_kind_name(a),
-                       value_kind_name(b), odd->kind == JINJA_UNDEFINED && odd->bytes ? ": " : "",
-                       odd->kind == JINJA_UNDEFINED && odd->bytes ? odd->bytes : "");
-    }
-    *value = value_int(!divides ? result : sign[0] == '%' ? x % y : x / y);
+        (sign[0] == '*' && __builtin_mul_overflow(x, y, &result)))
+        return err_set(run->err, "'%s' of %lld and %lld is not supported", sign, (long long)x, (long long)y);
+    *value = value_int(divides ? divide_whole(sign[0], x, y) : result);
     return 0;
 }
 
-/* eval_join - '~', and '+' of whatever has a sum. */
-static int eval_join(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
-    struct jinja_value a, b;
-    if (jinja_eval_rope(run, node->a, &a) != 0 || jinja_eval_rope(run, node->b, &b) != 0)
+/* real_numbers - where one has a point, and '/' of any. */
+static int real_numbers(struct jinja_run *run, const char *sign, const struct jinja_value *a,
+                        const struct jinja_value *b, struct jinja_value *value) {
+    double x = value_real(a), y = value_real(b);
+    bool divides = sign[0] == '/' || sign[0] == '%';
+    bool is_large = fabs(x) > 9007199254740992.0 || fabs(y) > 9007199254740992.0; /* 2^53 */
+    if (strcmp(sign, "//") == 0 || sign[0] == '%' || (divides && y == 0) || is_large || isnan(x) || isnan(y))
+        return err_set(run->err, "'%s' of %.17g and %.17g is not supported", sign, x, y);
+    *value = (struct jinja_value){.kind = JINJA_FLOAT,
+                                  .real = sign[0] == '+'   ? x + y
+                                          : sign[0] == '-' ? x - y
+                                          : sign[0] == '*' ? x * y
+                                                           : x / y};
+    return 0;
+}
+
+/* --- lists and texts --- */
+
+static int add_lists(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b,
+                     struct jinja_value *value) {
+    if ((a->count + b->count) * sizeof *value->list > run->max_bytes)
+        return err_set(run->err, "the template takes too much memory");
+    *value = value_list(run, a->count + b->count);
+    value->sequence = a->sequence;
+    memcpy(value->list, a->list, a->count * sizeof *a->list);
+    memcpy(value->list + a->count, b->list, b->count * sizeof *b->list);
+    value->count = a->count + b->count;
+    return 0;
+}
+
+/* repeat - 'text' * 3. */
+static int repeat(struct jinja_run *run, const struct jinja_value *text, int64_t times,
+                  struct jinja_value *value) {
+    if (times > 0 && text->count > run->max_bytes / (size_t)times)
+        return err_set(run->err, "the template takes too much memory");
+    *value = value_string("");
+    for (int64_t i = 0; i < times; i++) {
+        *value = value_join(run, value, text);
+        if (jinja_count_step(run) != 0)
+            return -1;
+    }
+    value_flatten(run, value);
+    return 0;
+}
+
+int jinja_calculate(struct jinja_run *run, const char *sign, const struct jinja_value *a,
+                    const struct jinja_value *b, struct jinja_value *value) {
+    bool are_whole = a->kind != JINJA_FLOAT && b->kind != JINJA_FLOAT && strcmp(sign, "/") != 0;
+    if (value_is_number(a) && value_is_number(b))
+        return are_whole ? whole_numbers(run, sign, a, b, value) : real_numbers(run, sign, a, b, value);
+    bool are_lists = a->kind == JINJA_LIST && b->kind == JINJA_LIST && a->sequence == b->sequence;
+    if (sign[0] == '+' && are_lists && a->sequence != SEQUENCE_RANGE)
+        return add_lists(run, a, b, value);
+    if (a->is_safe || b->is_safe)
+        return err_set(run->err, "'%s' of a text marked 'safe' is not supported", sign);
+    if (sign[0] == '*' && a->kind == JINJA_STRING && b->kind == JINJA_INT)
+        return repeat(run, a, b->number, value);
+    if (sign[0] == '*' && b->kind == JINJA_STRING && a->kind == JINJA_INT)
+        return repeat(run, b, a->number, value);
+    if (sign[0] == '%' && a->kind == JINJA_STRING)
+        return text_percent(run, a, b, value);
+    return wrong_sides(run, sign, a, b);
+}
+
+/* join_safe - '+' where a side is marked 'safe': Markup of Python writes the other one for HTML. */
+static int join_safe(struct jinja_run *run, struct jinja_value *a, struct jinja_value *b,
+                     struct jinja_value *value) {
+    value_flatten(run, a);
+    value_flatten(run, b);
+    if ((!a->is_safe && text_html(run, a) != 0) || (!b->is_safe && text_html(run, b) != 0))
         return -1;
-    if (node->name[0] == '+' && (a.kind != JINJA_STRING || b.kind != JINJA_STRING))
-        return eval_sum(run, node->name, &a, &b, value);
+    *value = value_join(run, a, b);
+    value_flatten(run, value);
+    value->is_safe = true;
+    return 0;
+}
+
+int jinja_concat(struct jinja_run *run, const char *sign, const struct jinja_value sides[2],
+                 struct jinja_value *value) {
+    struct jinja_value a = sides[0], b = sides[1];
+    if (sign[0] == '+' && (a.kind != JINJA_STRING || b.kind != JINJA_STRING))
+        return jinja_calculate(run, sign, &a, &b, value);
+    if (sign[0] == '+' && (a.is_safe || b.is_safe))
+        return join_safe(run, &a, &b, value);
     if (value_to_string(run, &a, &a) != 0 || value_to_string(run, &b, &b) != 0)
         return -1;
     if (a.count + b.count > run->max_bytes)
         return err_set(run->err, "the template takes too much memory");
+    a.is_safe = b.is_safe = false;
     *value = value_join(run, &a, &b);
     return 0;
 }
 
-int jinja_binary(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
-    const char *sign = node->name;
-    struct jinja_value a, b;
-    bool is = false;
-    if (sign[0] == '~' || sign[0] == '+')
-        return eval_join(run, node, value);
-    if (jinja_eval(run, node->a, &a) != 0 || jinja_eval(run, node->b, &b) != 0)
-        return -1;
+int jinja_compare(struct jinja_run *run, const char *sign, const struct jinja_value *a,
+                  const struct jinja_value *b, bool *is) {
+    int order = 0;
     if (strcmp(sign, "==") == 0 || strcmp(sign, "!=") == 0) {
-        *value = value_bool(value_equal(&a, &b) == (sign[0] == '='));
-        return 0;
+        *is = value_equal(run, a, b) == (sign[0] == '=');
+        return jinja_count_step(run); /* which may have been too many */
     }
     if (strcmp(sign, "in") == 0 || strcmp(sign, "not in") == 0) {
-        if (eval_in(run, &a, &b, &is) != 0)
-            return -1;
-        *value = value_bool(is == (sign[0] == 'i'));
-        return 0;
+        int status = jinja_is_in(run, a, b, is);
+        *is = *is == (sign[0] == 'i');
+        return status;
     }
-    if (sign[0] != '<' && sign[0] != '>')
-        return eval_sum(run, sign, &a, &b, value);
-    if ((a.kind != JINJA_INT && a.kind != JINJA_BOOL) || (b.kind != JINJA_INT && b.kind != JINJA_BOOL))
-        return err_set(run->err, "'%s' of %s and %s is not supported", sign, value_kind_name(&a),
-                       value_kind_name(&b));
-    bool is_less = sign[0] == '<' ? a.number < b.number : a.number > b.number;
-    *value = value_bool(is_less || (sign[1] == '=' && a.number == b.number));
+    bool is_nan = (a->kind == JINJA_FLOAT && isnan(a->real)) || (b->kind == JINJA_FLOAT && isnan(b->real));
+    if (value_order(run, sign, a, b, &order) != 0)
+        return -1;
+    *is = !is_nan && ((sign[0] == '<' ? order < 0 : order > 0) || (sign[1] == '=' && order == 0));
     return 0;
 }

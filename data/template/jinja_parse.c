@@ -64,12 +64,28 @@ static int after_if(struct lexer *lex, struct node *node) {
     return !lex->has_failed && lexer_take_word(lex, "endif") ? end_tag(lex) : -1;
 }
 
+/* parse_targets - 'a', or 'a, b' with brackets around them or not: the one in name, several in args. */
+static int parse_targets(struct lexer *lex, struct node *node) {
+    bool is_bracketed = lexer_take_op(lex, "(");
+    struct node **last = &node->args;
+    if (!(node->name = take_target(lex)))
+        return -1;
+    for (const char *name = node->name; lexer_is_op(lex, ",") || node->args;) {
+        *last = jinja_node(lex, NODE_LITERAL);
+        (*last)->keyword = name;
+        last = &(*last)->next;
+        if (!lexer_take_op(lex, ","))
+            break;
+        if (!(name = take_target(lex)))
+            return -1;
+    }
+    return is_bracketed ? lexer_expect(lex, ")") : 0;
+}
+
 static int parse_for(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endfor", NULL};
     static const char *const any[] = {"else", "endfor", NULL};
-    if (!(node->name = take_target(lex)))
-        return -1;
-    if (lexer_take_op(lex, ",") && !(node->target = take_target(lex)))
+    if (parse_targets(lex, node) != 0)
         return -1;
     if (!lexer_take_word(lex, "in")) {
         lexer_refuse(lex, "'in' is expected");
@@ -98,16 +114,20 @@ static int parse_for(struct lexer *lex, struct node *node) {
 
 static int parse_set(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endset", NULL};
-    if (!(node->name = take_target(lex)))
+    if (parse_targets(lex, node) != 0)
         return -1;
-    if (lexer_take_op(lex, ".")) {
+    if (!node->args && lexer_take_op(lex, ".")) {
         node->target = node->name;
         if (!(node->name = lexer_take_name(lex)))
             return -1;
     }
     if (lexer_take_op(lex, "="))
-        return (node->a = jinja_expression(lex)) ? end_tag(lex) : -1;
-    if (node->target || end_tag(lex) != 0)
+        return (node->a = jinja_tuple(lex)) ? end_tag(lex) : -1;
+    if (node->target || node->args)
+        return -1;
+    if (lexer_take_op(lex, "|") && !(node->b = jinja_body_filters(lex)))
+        return -1;
+    if (end_tag(lex) != 0)
         return -1;
     parse_apart(lex, node, last);
     return !lex->has_failed && lexer_take_word(lex, "endset") ? end_tag(lex) : -1;
@@ -143,13 +163,54 @@ static int parse_macro(struct lexer *lex, struct node *node) {
     return !lex->has_failed && lexer_take_word(lex, "endmacro") ? end_tag(lex) : -1;
 }
 
-/* parse_generation - transformers marks the assistant's text by it; the text is as without. */
+/* parse_generation - transformers marks the assistant's text by it. */
 static int parse_generation(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endgeneration", NULL};
     if (end_tag(lex) != 0)
         return -1;
     parse_apart(lex, node, last);
     return !lex->has_failed && lexer_take_word(lex, "endgeneration") ? end_tag(lex) : -1;
+}
+
+/* parse_filter_block - the body's text through filters. */
+static int parse_filter_block(struct lexer *lex, struct node *node) {
+    static const char *const last[] = {"endfilter", NULL};
+    if (!(node->a = jinja_body_filters(lex)) || end_tag(lex) != 0)
+        return -1;
+    parse_apart(lex, node, last);
+    return !lex->has_failed && lexer_take_word(lex, "endfilter") ? end_tag(lex) : -1;
+}
+
+/* parse_call_block - a call of a macro that may ask for the body by 'caller()', with arguments or without. */
+static int parse_call_block(struct lexer *lex, struct node *node) {
+    static const char *const last[] = {"endcall", NULL};
+    node->b = jinja_node(lex, NODE_MACRO);
+    node->b->name = "caller";
+    if (lexer_take_op(lex, "(") && parse_params(lex, node->b) != 0)
+        return -1;
+    if (!(node->a = jinja_expression(lex)) || node->a->kind != NODE_CALL || end_tag(lex) != 0)
+        return -1;
+    parse_apart(lex, node->b, last);
+    return !lex->has_failed && lexer_take_word(lex, "endcall") ? end_tag(lex) : -1;
+}
+
+/* parse_with - names with values for the body alone. */
+static int parse_with(struct lexer *lex, struct node *node) {
+    static const char *const last[] = {"endwith", NULL};
+    struct node **param = &node->args;
+    while (lex->kind != LEX_END) {
+        if (node->args && lexer_expect(lex, ",") != 0)
+            return -1;
+        *param = jinja_node(lex, NODE_LITERAL);
+        if (!((*param)->keyword = take_target(lex)) || lexer_expect(lex, "=") != 0 ||
+            !((*param)->a = jinja_expression(lex)))
+            return -1;
+        param = &(*param)->next;
+    }
+    if (end_tag(lex) != 0)
+        return -1;
+    node->body = parse_body(lex, last);
+    return !lex->has_failed && lexer_take_word(lex, "endwith") ? end_tag(lex) : -1;
 }
 
 static struct node *parse_block(struct lexer *lex) {
@@ -161,7 +222,10 @@ static struct node *parse_block(struct lexer *lex) {
                   {"for", NODE_FOR, parse_for},
                   {"set", NODE_SET, parse_set},
                   {"macro", NODE_MACRO, parse_macro},
-                  {"generation", NODE_SCOPE, parse_generation}};
+                  {"call", NODE_CALL_BLOCK, parse_call_block},
+                  {"filter", NODE_FILTER_BLOCK, parse_filter_block},
+                  {"with", NODE_WITH, parse_with},
+                  {"generation", NODE_GENERATION, parse_generation}};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
         if (lexer_take_word(lex, blocks[i].word)) {
             struct node *node = jinja_node(lex, blocks[i].kind);

@@ -1,4 +1,4 @@
-/* jinja_reads.c - which fields of the messages a template looks at.  See jinja.h. */
+/* jinja_reads.c - what stands in a template: fields of messages that it looks at, marks of what is learnt.  See jinja.h. */
 #include "data/template/jinja_parts.h"
 
 /* field_of - the name of the variable and the field of 'm.field' or "m['field']"; false for anything else. */
@@ -42,4 +42,17 @@ bool jinja_reads(const struct jinja *template, const char *field) {
         if (find(template->body, &variable, field, &none, 0))
             return true;
     }
+}
+
+/* has_kind - whether a node of this kind stands in the tree. */
+static bool has_kind(const struct node *node, enum node_kind kind, int depth) {
+    for (; node && depth < JINJA_MAX_NESTED; node = node->next)
+        if (node->kind == kind || has_kind(node->body, kind, depth + 1) ||
+            has_kind(node->other, kind, depth + 1) || (node->b && has_kind(node->b->body, kind, depth + 1)))
+            return true;
+    return false;
+}
+
+bool jinja_marks_generation(const struct jinja *template) {
+    return has_kind(template->body, NODE_GENERATION, 0);
 }

@@ -29,16 +29,20 @@ static int run_body(struct jinja_run *run, const struct node *node);
 
 /* write_part - bytes of one origin to the end of the result. */
 static void write_part(struct jinja_text *out, const char *bytes, size_t length_bytes, uint16_t origin) {
+    struct jinja_stretch *last = out->num_stretches > 0 ? &out->stretches[out->num_stretches - 1] : NULL;
+    bool is_generated = origin & JINJA_GENERATED;
+    origin &= (uint16_t)~JINJA_GENERATED;
     text_append(&out->text, bytes, length_bytes);
-    if (out->num_stretches > 0 && out->stretches[out->num_stretches - 1].origin == origin) {
-        out->stretches[out->num_stretches - 1].end_byte = out->text.length_bytes;
+    if (last && last->origin == origin && last->is_generated == is_generated) {
+        last->end_byte = out->text.length_bytes;
         return;
     }
     if (out->num_stretches == out->stretches_room) {
         out->stretches_room = out->stretches_room ? 2 * out->stretches_room : 64;
         out->stretches = xrealloc(out->stretches, (size_t)out->stretches_room * sizeof *out->stretches);
     }
-    out->stretches[out->num_stretches++] = (struct jinja_stretch){out->text.length_bytes, origin};
+    out->stretches[out->num_stretches++] =
+        (struct jinja_stretch){out->text.length_bytes, origin, is_generated};
 }
 
 /* write_text - a string, or the parts of a rope one after the other. */
@@ -65,9 +69,12 @@ static int print_value(struct jinja_run *run, const struct jinja_value *value) {
     return 0;
 }
 
-static void enter_scope(struct jinja_run *run, struct jinja_scope *scope) {
-    *scope = (struct jinja_scope){.outer = run->scope};
+/* enter_scope - the scopes stay until the end: a macro may remember the one around it. */
+static struct jinja_scope *enter_scope(struct jinja_run *run) {
+    struct jinja_scope *scope = pool_take(&run->pool, sizeof *scope);
+    scope->outer = run->scope;
     run->scope = scope;
+    return scope;
 }
 
 /* describe_loop - the variable 'loop' in the i-th turn. */
@@ -89,30 +96,33 @@ static void describe_loop(struct jinja_run *run, struct jinja_dict *loop, const 
     dict_set(&run->pool, &run->scope->names, "loop", (struct jinja_value){.kind = JINJA_LOOP, .dict = loop});
 }
 
-/* set_target - the loop's variable, or its two. */
+/* set_target - the variable of a loop or of a 'set', or its several. */
 static int set_target(struct jinja_run *run, const struct node *node, const struct jinja_value *item) {
     struct jinja_dict *names = &run->scope->names;
-    if (!node->target) {
+    size_t count = 0;
+    if (!node->args) {
         dict_set(&run->pool, names, node->name, *item);
         return 0;
     }
-    if (item->kind != JINJA_LIST || item->count != 2)
-        return err_set(run->err, "a loop over pairs where an item is %s is not supported",
-                       value_kind_name(item));
-    dict_set(&run->pool, names, node->name, item->list[0]);
-    dict_set(&run->pool, names, node->target, item->list[1]);
+    for (const struct node *target = node->args; target; target = target->next)
+        count++;
+    if (item->kind != JINJA_LIST || item->count != count)
+        return err_set(run->err, "%zu values from %s%s are not supported", count,
+                       item->kind == JINJA_LIST ? "another number of them in " : "", value_kind_name(item));
+    count = 0;
+    for (const struct node *target = node->args; target; target = target->next)
+        dict_set(&run->pool, names, target->keyword, item->list[count++]);
     return 0;
 }
 
 /* keep_items - those for which the loop's own 'if' holds. */
 static int keep_items(struct jinja_run *run, const struct node *node, struct jinja_value *list) {
     struct jinja_value kept = value_list(run, list->count), is;
-    struct jinja_scope scope;
     int status = 0;
     for (size_t i = 0; status == 0 && i < list->count; i++) {
-        enter_scope(run, &scope);
+        struct jinja_scope *scope = enter_scope(run);
         status = set_target(run, node, &list->list[i]) != 0 ? -1 : jinja_eval(run, node->b, &is);
-        run->scope = scope.outer;
+        run->scope = scope->outer;
         if (status == 0 && value_is_true(&is))
             kept.list[kept.count++] = list->list[i];
     }
@@ -124,18 +134,13 @@ static int keep_items(struct jinja_run *run, const struct node *node, struct jin
 static int loop_items(struct jinja_run *run, const struct node *node, struct jinja_value *list) {
     if (jinja_eval_any(run, node->a, list) != 0)
         return -1;
-    if (list->kind == JINJA_UNDEFINED)
-        *list = value_list(run, 0);
-    if (list->kind == JINJA_DICT && list->dict->has_order)
-        *list = value_names(run, list->dict);
-    if (list->kind != JINJA_LIST && list->kind != JINJA_STREAM)
-        return err_set(run->err, "a loop over %s is not supported", value_kind_name(list));
-    return 0;
+    struct jinja_value object = *list;
+    value_flatten(run, &object);
+    return jinja_items(run, "", &object, list);
 }
 
 static int run_for(struct jinja_run *run, const struct node *node) {
     struct jinja_value list;
-    struct jinja_scope scope;
     bool is_complete = false; /* a turn came to its end: as in Jinja2, 'else' stands for a loop without one */
     int status = 0;
     if (loop_items(run, node, &list) != 0)
@@ -144,17 +149,21 @@ static int run_for(struct jinja_run *run, const struct node *node) {
         return -1;
     struct jinja_dict *loop = pool_take(&run->pool, sizeof *loop);
     for (size_t i = 0; status == 0 && !run->breaks && i < list.count; i++) {
-        enter_scope(run, &scope);
+        struct jinja_scope *scope = enter_scope(run);
         describe_loop(run, loop, &list, i);
         status = set_target(run, node, &list.list[i]);
         if (status == 0)
             status = jinja_count_step(run) != 0 ? -1 : run_body(run, node->body);
-        run->scope = scope.outer;
+        run->scope = scope->outer;
         is_complete = is_complete || !(run->continues || run->breaks);
         run->continues = false;
     }
     run->breaks = false;
     return status == 0 && !is_complete ? run_body(run, node->other) : status;
+}
+
+static uint16_t stretch_origin(const struct jinja_stretch *stretch) {
+    return stretch->origin | (stretch->is_generated ? JINJA_GENERATED : 0);
 }
 
 /* text_value - what was written apart, as a value; out is released. */
@@ -167,10 +176,10 @@ static struct jinja_value text_value(struct jinja_run *run, struct jinja_text *o
     if (count > 0)
         memcpy(bytes, out->text.bytes, count);
     if (is_one && count > 0)
-        value.origin = out->stretches[0].origin;
+        value.origin = stretch_origin(&out->stretches[0]);
     for (size_t i = 0, at = 0; !is_one && at < count; at++) {
         i += at == out->stretches[i].end_byte;
-        origins[at] = out->stretches[i].origin;
+        origins[at] = stretch_origin(&out->stretches[i]);
     }
     jinja_text_release(out);
     return value;
@@ -179,34 +188,84 @@ static struct jinja_value text_value(struct jinja_run *run, struct jinja_text *o
 /* run_apart - the text of a body in a scope of its own, as a value. */
 static int run_apart(struct jinja_run *run, const struct node *body, struct jinja_value *value) {
     struct jinja_text apart = {0}, *out = run->out;
-    struct jinja_scope scope;
-    enter_scope(run, &scope);
+    struct jinja_scope *scope = enter_scope(run);
     run->out = &apart;
     int status = run_body(run, body);
     run->out = out;
-    run->scope = scope.outer;
+    run->scope = scope->outer;
     *value = text_value(run, &apart);
     return status;
 }
 
-static int run_macro(struct jinja_run *run, const struct node *node) {
-    if (run->scope->outer)
-        return err_set(run->err, "the macro '%.40s' inside of a loop or a block is not supported",
-                       node->name);
-    dict_set(&run->pool, &run->scope->names, node->name,
-             (struct jinja_value){.kind = JINJA_MACRO, .macro = node});
-    return 0;
+static struct jinja_value macro_value(struct jinja_run *run, const struct node *node) {
+    return (struct jinja_value){.kind = JINJA_MACRO, .macro = node, .around = run->scope};
+}
+
+/* run_call_block - the call's text, with the body as the macro 'caller' of what is called. */
+static int run_call_block(struct jinja_run *run, const struct node *node) {
+    struct jinja_value body = macro_value(run, node->b), text;
+    run->caller = &body;
+    int status = jinja_call(run, node->a, &text);
+    run->caller = NULL;
+    return status != 0 ? -1 : print_value(run, &text);
+}
+
+/* filter_body - the text of a body through the block's filters. */
+static int filter_body(struct jinja_run *run, const struct node *body, const struct node *filters,
+                       struct jinja_value *value) {
+    struct jinja_value text;
+    if (run->run_apart(run, body, &text) != 0)
+        return -1;
+    struct jinja_scope *scope = enter_scope(run);
+    dict_set(&run->pool, &scope->names, JINJA_BODY, text);
+    int status = jinja_eval_rope(run, filters, value);
+    run->scope = scope->outer;
+    return status;
+}
+
+static int run_filter_block(struct jinja_run *run, const struct node *node) {
+    struct jinja_value text;
+    return filter_body(run, node->body, node->a, &text) != 0 ? -1 : print_value(run, &text);
+}
+
+static int run_with(struct jinja_run *run, const struct node *node) {
+    struct jinja_scope *scope = pool_take(&run->pool, sizeof *scope);
+    struct jinja_value value;
+    scope->outer = run->scope;
+    for (const struct node *param = node->args; param; param = param->next) {
+        if (jinja_eval_rope(run, param->a, &value) != 0) /* none of them sees the others */
+            return -1;
+        dict_set(&run->pool, &scope->names, param->keyword, value);
+    }
+    run->scope = scope;
+    int status = run_body(run, node->body);
+    run->scope = scope->outer;
+    return status;
+}
+
+/* run_generation - every byte of the body is marked. */
+static int run_generation(struct jinja_run *run, const struct node *node) {
+    struct jinja_value text;
+    if (run->run_apart(run, node->body, &text) != 0)
+        return -1;
+    uint16_t *origins = text.origins ? pool_take(&run->pool, text.count * sizeof *origins) : NULL;
+    for (size_t i = 0; origins && i < text.count; i++)
+        origins[i] = text.origins[i] | JINJA_GENERATED;
+    text.origins = origins;
+    text.origin |= JINJA_GENERATED;
+    return print_value(run, &text);
 }
 
 /* run_set - a block's text is a value like others. */
 static int run_set(struct jinja_run *run, const struct node *node) {
     struct jinja_value value;
-    if ((node->a ? jinja_eval_rope(run, node->a, &value) : run_apart(run, node->body, &value)) != 0)
+    int status = node->a   ? jinja_eval_rope(run, node->a, &value)
+                 : node->b ? filter_body(run, node->body, node->b, &value)
+                           : run_apart(run, node->body, &value);
+    if (status != 0)
         return -1;
-    if (!node->target) {
-        dict_set(&run->pool, &run->scope->names, node->name, value);
-        return 0;
-    }
+    if (!node->target)
+        return set_target(run, node, &value);
     const struct jinja_value *space = jinja_find(run, node->target);
     if (!space || space->kind != JINJA_NAMESPACE)
         return err_set(run->err, "'%.40s' is not a namespace", node->target);
@@ -214,22 +273,13 @@ static int run_set(struct jinja_run *run, const struct node *node) {
     return 0;
 }
 
-/* print_node - "| safe" marks what is printed as it is for HTML, which is not written here; on anything that is
- * not printed right away it would change how texts join, and is refused. */
-static int print_node(struct jinja_run *run, const struct node *node) {
-    struct jinja_value value;
-    bool is_safe = node->kind == NODE_FILTER && strcmp(node->name, "safe") == 0 && !node->args;
-    return jinja_eval_rope(run, is_safe ? node->a : node, &value) != 0 ? -1 : print_value(run, &value);
-}
-
 static int run_node(struct jinja_run *run, const struct node *node) {
     struct jinja_value value;
-    struct jinja_scope scope;
     switch (node->kind) {
     case NODE_TEXT:
         return print_value(run, &node->value);
     case NODE_PRINT:
-        return print_node(run, node->a);
+        return jinja_eval_rope(run, node->a, &value) != 0 ? -1 : print_value(run, &value);
     case NODE_IF:
         if (jinja_eval_rope(run, node->a, &value) != 0)
             return -1;
@@ -239,12 +289,16 @@ static int run_node(struct jinja_run *run, const struct node *node) {
     case NODE_SET:
         return run_set(run, node);
     case NODE_MACRO:
-        return run_macro(run, node);
-    case NODE_SCOPE: /* as a macro's: what is set inside stays inside */
-        enter_scope(run, &scope);
-        int status = run_body(run, node->body);
-        run->scope = scope.outer;
-        return status;
+        dict_set(&run->pool, &run->scope->names, node->name, macro_value(run, node));
+        return 0;
+    case NODE_CALL_BLOCK:
+        return run_call_block(run, node);
+    case NODE_FILTER_BLOCK:
+        return run_filter_block(run, node);
+    case NODE_WITH:
+        return run_with(run, node);
+    case NODE_GENERATION:
+        return run_generation(run, node);
     case NODE_BREAK:
         run->breaks = true;
         return 0;
@@ -258,51 +312,26 @@ static int run_node(struct jinja_run *run, const struct node *node) {
 
 static int run_body(struct jinja_run *run, const struct node *node) {
     for (; node && !run->breaks && !run->continues; node = node->next)
-        if (jinja_count_step(run) != 0 || run_node(run, node) != 0)
+        if (jinja_count_step(run) != 0 || run_node(run, node) != 0) {
+            jinja_name_line(run, node);
             return -1;
+        }
     return 0;
-}
-
-/* --- the conversation --- */
-
-static struct jinja_value message_value(struct jinja_run *run, const struct jinja_message *message, int i) {
-    struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
-    struct jinja_value content = {.kind = JINJA_STRING,
-                                  .bytes = message->content,
-                                  .origin = (uint16_t)(i + 1),
-                                  .count = message->content_bytes};
-    dict_set(&run->pool, dict, "content", content);
-    dict_set(&run->pool, dict, "role", value_string(message->role));
-    return (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
-}
-
-static void set_input(struct jinja_run *run, const struct jinja_input *input) {
-    struct jinja_value messages = value_list(run, (size_t)input->num_messages);
-    struct jinja_dict *names = &run->scope->names;
-    for (int i = 0; i < input->num_messages; i++)
-        messages.list[messages.count++] = message_value(run, &input->messages[i], i);
-    dict_set(&run->pool, names, "messages", messages);
-    dict_set(&run->pool, names, "add_generation_prompt", value_bool(input->add_generation_prompt));
-    dict_set(&run->pool, names, "tools", (struct jinja_value){.kind = JINJA_NONE});
-    dict_set(&run->pool, names, "documents", (struct jinja_value){.kind = JINJA_NONE});
-    if (input->bos_token)
-        dict_set(&run->pool, names, "bos_token", value_string(input->bos_token));
-    if (input->eos_token)
-        dict_set(&run->pool, names, "eos_token", value_string(input->eos_token));
 }
 
 enum jinja_outcome jinja_render(const struct jinja *template, const struct jinja_input *input,
                                 struct jinja_text *out, struct err *err) {
-    struct jinja_scope scope;
-    struct jinja_run run = {.out = out, .err = err, .run_apart = run_apart};
+    struct jinja_run run = {.out = out,
+                            .err = err,
+                            .run_apart = run_apart,
+                            .eval = jinja_eval,
+                            .filter = jinja_filter,
+                            .date = input->date};
     CHECK(input->num_messages <= JINJA_MAX_MESSAGES, "%d messages for a template", input->num_messages);
-    enter_scope(&run, &scope);
+    enter_scope(&run);
     out->text.length_bytes = 0;
     out->num_stretches = 0;
-    run.max_bytes = JINJA_MAX_BYTES;
-    for (int i = 0; i < input->num_messages; i++)
-        run.max_bytes += JINJA_LARGER * input->messages[i].content_bytes;
-    set_input(&run, input);
+    jinja_set_input(&run, input);
     int status = run_body(&run, template->body);
     pool_release(&run.pool);
     return status == 0 ? JINJA_DONE : run.has_raised ? JINJA_RAISED : JINJA_REFUSED;

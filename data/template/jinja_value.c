@@ -8,7 +8,7 @@
 /* --- what a rendering may take --- */
 
 int jinja_count_step(struct jinja_run *run) {
-    if (++run->num_steps > JINJA_MAX_STEPS)
+    if (++run->num_steps > run->max_steps)
         return err_set(run->err, "the template runs for too long");
     return run->pool.total_bytes > run->max_bytes ? err_set(run->err, "the template takes too much memory")
                                                   : 0;
@@ -70,6 +70,8 @@ bool value_is_true(const struct jinja_value *value) {
     case JINJA_BOOL:
     case JINJA_INT:
         return value->number != 0;
+    case JINJA_FLOAT:
+        return value->real != 0;
     case JINJA_STRING:
     case JINJA_LIST:
         return value->count > 0;
@@ -84,80 +86,25 @@ bool value_is_true(const struct jinja_value *value) {
     return false;
 }
 
-bool value_equal(const struct jinja_value *a, const struct jinja_value *b) {
-    bool a_counts = a->kind == JINJA_INT || a->kind == JINJA_BOOL;
-    bool b_counts = b->kind == JINJA_INT || b->kind == JINJA_BOOL;
-    if (a_counts || b_counts)
-        return a_counts && b_counts && a->number == b->number;
-    if (a->kind != b->kind)
-        return false;
-    if (a->kind == JINJA_STRING)
-        return a->count == b->count && memcmp(a->bytes, b->bytes, a->count) == 0;
-    if (a->kind == JINJA_LIST) {
-        bool is_same = a->count == b->count && a->sequence == b->sequence;
-        for (size_t i = 0; is_same && i < a->count; i++)
-            is_same = value_equal(&a->list[i], &b->list[i]);
-        return is_same;
-    }
-    if (a->kind == JINJA_NAMESPACE || a->kind == JINJA_LOOP)
-        return a->dict == b->dict;
-    if (a->kind == JINJA_MACRO)
-        return a->macro == b->macro;
-    if (a->kind != JINJA_DICT || a->dict == b->dict)
-        return true; /* none, undefined */
-    for (int side = 0; side < 2; side++) {
-        const struct jinja_dict *these = side ? b->dict : a->dict, *those = side ? a->dict : b->dict;
-        for (const struct jinja_entry *entry = these->first; entry; entry = entry->next) {
-            const struct jinja_value *other = dict_find(those, entry->name);
-            if (!other || !value_equal(&entry->value, other))
-                return false;
-        }
-    }
-    return true;
-}
-
 bool value_is_text(const struct jinja_value *value, const char *text) {
     return value->kind == JINJA_STRING && value->count == strlen(text) &&
            memcmp(value->bytes, text, value->count) == 0;
 }
 
 const char *value_kind_name(const struct jinja_value *value) {
-    static const char *const names[] = {
-        "an undefined value", "none",        "true or false",       "a number", "a string",      "a list",
-        "a dictionary",       "a namespace", "the variable 'loop'", "a macro",  "selected items"};
+    static const char *const names[] = {"an undefined value",
+                                        "none",
+                                        "true or false",
+                                        "a number",
+                                        "a number with a point",
+                                        "a string",
+                                        "a list",
+                                        "a dictionary",
+                                        "a namespace",
+                                        "the variable 'loop'",
+                                        "a macro",
+                                        "selected items"};
     return names[value->kind];
-}
-
-int value_to_string(struct jinja_run *run, const struct jinja_value *value, struct jinja_value *text) {
-    char number[24];
-    switch (value->kind) {
-    case JINJA_STRING:
-        *text = *value;
-        return 0;
-    case JINJA_UNDEFINED:
-        *text = value_string("");
-        return 0;
-    case JINJA_NONE:
-        *text = value_string("None");
-        return 0;
-    case JINJA_BOOL:
-        *text = value_string(value->number ? "True" : "False");
-        return 0;
-    case JINJA_INT:
-        snprintf(number, sizeof number, "%lld", (long long)value->number);
-        char *copy = pool_take(&run->pool, sizeof number);
-        memcpy(copy, number, sizeof number);
-        *text = value_string(copy);
-        return 0;
-    case JINJA_LIST:
-    case JINJA_DICT:
-    case JINJA_NAMESPACE:
-    case JINJA_LOOP:
-    case JINJA_MACRO:
-    case JINJA_STREAM:
-        break;
-    }
-    return err_set(run->err, "writing %s as text is not supported", value_kind_name(value));
 }
 
 struct jinja_value value_part(const struct jinja_value *text, size_t from, size_t to) {
@@ -292,6 +239,10 @@ void dict_set(struct jinja_pool *pool, struct jinja_dict *dict, const char *name
             entry->value = value;
             return;
         }
+    dict_add(pool, dict, name, value);
+}
+
+void dict_add(struct jinja_pool *pool, struct jinja_dict *dict, const char *name, struct jinja_value value) {
     struct jinja_entry *entry = pool_take(pool, sizeof *entry);
     *entry = (struct jinja_entry){name, value, NULL};
     if (dict->last)
@@ -310,8 +261,10 @@ static size_t num_entries(const struct jinja_dict *dict) {
 
 struct jinja_value value_names(struct jinja_run *run, const struct jinja_dict *dict) {
     struct jinja_value names = value_list(run, num_entries(dict));
-    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next)
-        names.list[names.count++] = value_string(entry->name);
+    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next) {
+        names.list[names.count] = value_string(entry->name);
+        names.list[names.count++].origin = dict->origin;
+    }
     return names;
 }
 
@@ -321,6 +274,7 @@ struct jinja_value value_pairs(struct jinja_run *run, const struct jinja_dict *d
         struct jinja_value pair = value_list(run, 2);
         pair.sequence = SEQUENCE_TUPLE;
         pair.list[0] = value_string(entry->name);
+        pair.list[0].origin = dict->origin;
         pair.list[1] = entry->value;
         pair.count = 2;
         pairs.list[pairs.count++] = pair;

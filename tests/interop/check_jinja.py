@@ -19,8 +19,6 @@ import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TOOL = os.path.join(os.environ.get("OUT", "build/cpu"), "tests", "tool_jinja")
-NUMBER = int(sys.argv[1]) if len(sys.argv) > 1 else 20000
-SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 
 CONVERSATIONS = [
     [{"role": "user", "content": "hello-world (foo)[bar] <tag> it's o'neil"}, {"role": "assistant", "content": " x\ty\n"}],
@@ -246,9 +244,11 @@ def make_cases(number, seed):
 
 
 def main():
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 20000
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     warnings.simplefilter("ignore")  # Python's own, about what the templates do to numbers
     environment = make_environment()
-    cases = make_cases(NUMBER, SEED)
+    cases = make_cases(number, seed)
     counts, missing, wrong = collections.Counter(), collections.Counter(), []
     for case, ours in zip(cases, ask(cases)):
         theirs = render(environment, case)
@@ -269,10 +269,10 @@ def main():
     other = make_environment()
     other.trim_blocks = other.lstrip_blocks = False  # the control: other settings do give other texts
     others = sum(render(other, case) != render(environment, case) for case in cases[:1000])
-    if counts["done"] < NUMBER // 20 or others == 0:
+    if counts["done"] < number // 20 or others == 0:
         print("too few templates were rendered: this compares nothing")
         return 1
-    print("%d templates, %d rendered otherwise than by jinja2 %s" % (NUMBER, len(wrong), jinja2.__version__))
+    print("%d templates, %d rendered otherwise than by jinja2 %s" % (number, len(wrong), jinja2.__version__))
     return 1 if wrong else 0
 
 
