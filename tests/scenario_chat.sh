@@ -72,26 +72,72 @@ prepare 1 ok
 expect_output "present date.*choose chatml"
 prepare 0 ok 'chat_template: chatml'
 expect_output "the model's own chat template writes them otherwise"
+prepare 1 ok 'date: 2026-02-31'
+expect_output "the date '2026-02-31' is not one"
+prepare 0 ok 'date: 2026-01-31' 'train_on: all'
+run 0 "$atelier" inspect "$work/ok.h5"
+expect_output "chat_date +2026-01-31"
+expect_output "chat_train_on +all"
 tokenizer=$model
 prepare 0 ok 'chat_template: chatml' # control: where both write the same, nothing is said
 ! grep -q otherwise "$log" || fail "a template that is the same is said to differ"
 
-# --- a field that the template reads and that is not read here; one that nobody reads does no harm
+# --- a field that the template reads is written; one that nobody reads does no harm
 copy_model named
 rm -f "$work/named/chat_template.jinja"
 sed "s/'<|im_end|>'/(message['mood'] or '') + &/" "$model/tokenizer_config.json" >"$work/named/tokenizer_config.json"
-tokenizer=$work/named
 printf '%s\n' '{"messages": [{"role": "user", "content": "q", "mood": "gay"}, {"role": "assistant", "content": "r"}]}' \
     >"$work/mood.jsonl"
-prepare 1 mood
-expect_output "line 1: message 1 has the field 'mood', which the model's chat template reads"
-tokenizer=$model
-prepare 0 mood
+for which in named:16 model:14; do
+    tokenizer=$work/named
+    [ "$which" = named:16 ] || tokenizer=$model
+    prepare 0 mood
+    expect_output "documents +1, ${which#*:} tokens"
+done
 
 # --- a template in a file of its own counts, for generate as well
 copy_model own
 sed '/"chat_template"/d' "$model/tokenizer_config.json" >"$work/own/tokenizer_config.json"
 run 0 "$atelier" generate "$work/own" --chat auto --prompt Bonjour --max-tokens 3
+
+# --- a template of the user's own choice, from a file
+printf '%s' "{% for m in messages %}{{ '<|im_start|>' + m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}" \
+    >"$work/mine.jinja"
+prepare 0 ok "chat_template: $work/mine.jinja"
+expect_output "written as 'file'.*the model's own chat template writes them otherwise"
+run 0 "$atelier" inspect "$work/ok.h5"
+expect_output "chat_style +file"
+prepare 1 ok "chat_template: $work/none.jinja"
+expect_output "none.jinja"
+prepare 1 ok "chat_template: alpaca"
+expect_output "expected auto .* a path"
+run 0 "$atelier" generate "$model" --chat "$work/mine.jinja" --prompt Bonjour --max-tokens 3
+
+# --- tools, calls, thoughts and several templates: those that have a place in the template are written
+copy_model tools
+rm -f "$work/tools/chat_template.jinja"
+cat >"$work/tools.py" <<'PY'
+import json, sys
+config = json.load(open(sys.argv[1]))
+turns = ("{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.reasoning_content %}{{ m.reasoning_content + '\n' }}"
+         "{% endif %}{{ m.content or '' }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{{ '<|im_end|>\n' }}"
+         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+config["chat_template"] = [{"name": "default", "template": turns}, {"name": "tool_use", "template": "{{ tools | tojson }}" + turns}]
+json.dump(config, open(sys.argv[1], "w"))
+PY
+if command -v python3 >/dev/null; then
+    python3 "$work/tools.py" "$work/tools/tokenizer_config.json"
+    tokenizer=$work/tools
+    cat >"$work/called.jsonl" <<'LINES'
+{"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "content": "3"}, {"role": "assistant", "reasoning_content": "so", "content": "r"}]}
+LINES
+    prepare 0 called
+    sed 's/"tools"/"tools2"/' "$work/called.jsonl" >"$work/untold.jsonl" # control: without tools another template writes less
+    tokens=$(grep -o '[0-9]* tokens' "$log" | head -n 1)
+    prepare 0 untold
+    ! grep -q " $tokens" "$log" || fail "tools change nothing"
+    tokenizer=$model
+fi
 
 # --- no end-of-sequence token is asked for where only conversations are written
 copy_model endless

@@ -71,7 +71,7 @@ static void check_texts(const char *template_text, const struct chat_message *me
     struct chat_style style;
     struct encoded got;
     struct err err = {""};
-    if (chat_style_open(&style, tok, "auto", &err) != 0)
+    if (chat_style_open(&style, tok, "auto", NULL, &err) != 0)
         fail_msg("%s", err.text);
     struct chat chat = {
         .kind = style.kind, .messages = messages, .num_messages = num_messages, .style = &style};
@@ -108,10 +108,10 @@ static void test_formats(void **state) {
         struct tokenizer *plain = tiny_tokenizer(formats[f].tiny);
         struct chat_style named, own;
         struct err err = {""};
-        assert_int_equal(chat_style_open(&named, plain, formats[f].name, &err), 0);
+        assert_int_equal(chat_style_open(&named, plain, formats[f].name, NULL, &err), 0);
         char *template_text = chat_style_template(&named, plain);
         struct tokenizer *tok = with_template(formats[f].tiny, template_text);
-        if (chat_style_open(&own, tok, NULL, &err) != 0)
+        if (chat_style_open(&own, tok, NULL, NULL, &err) != 0)
             fail_msg("%s: %s", formats[f].name, err.text);
         assert_int_equal(own.end_id, named.end_id);
         for (int c = 0; c < 4; c++) {
@@ -132,7 +132,7 @@ static void test_formats(void **state) {
             before = got;
         }
         struct chat_style again; /* the format asked for by name does not differ from the same template */
-        assert_int_equal(chat_style_open(&again, tok, formats[f].name, &err), 0);
+        assert_int_equal(chat_style_open(&again, tok, formats[f].name, NULL, &err), 0);
         assert_false(again.differs);
         chat_style_release(&again);
         chat_style_release(&named);
@@ -182,7 +182,7 @@ static void test_unlearnt(void **state) {
     struct tokenizer *tok = with_template(TINY_ALL, EACH_TURN OPENED);
     struct chat_style style;
     struct err err = {""};
-    assert_int_equal(chat_style_open(&style, tok, "auto", &err), 0);
+    assert_int_equal(chat_style_open(&style, tok, "auto", NULL, &err), 0);
     for (int named = 0; named < 2; named++) {
         struct chat chat = {.kind = named ? CHAT_CHATML : style.kind,
                             .messages = messages,
@@ -211,12 +211,12 @@ static void refused(const char *template_text, const char *reason) {
     struct tokenizer *tok = with_template(TINY_ALL, template_text);
     struct chat_style style;
     struct err err = {""};
-    if (chat_style_open(&style, tok, "auto", &err) == 0)
+    if (chat_style_open(&style, tok, "auto", NULL, &err) == 0)
         fail_msg("'%s' is taken", template_text);
     if (!strstr(err.text, reason) || !strstr(err.text, "choose chatml"))
         fail_msg("'%s': expected '%s' in '%s'", template_text, reason, err.text);
     chat_style_release(&style);
-    assert_int_equal(chat_style_open(&style, tok, "chatml", &err), 0); /* the way out */
+    assert_int_equal(chat_style_open(&style, tok, "chatml", NULL, &err), 0); /* the way out */
     assert_true(style.differs);
     chat_style_release(&style);
     tokenizer_free(tok);
@@ -233,9 +233,9 @@ static void test_refused(void **state) {
     struct tokenizer *tok = tiny_tokenizer(TINY_ALL);
     struct chat_style style;
     struct err err = {""};
-    assert_int_equal(chat_style_open(&style, tok, "auto", &err), -1);
+    assert_int_equal(chat_style_open(&style, tok, "auto", NULL, &err), -1);
     assert_non_null(strstr(err.text, "no chat template"));
-    assert_int_equal(chat_style_open(&style, tok, "alpaca", &err), -1);
+    assert_int_equal(chat_style_open(&style, tok, "alpaca", NULL, &err), -1);
     assert_non_null(strstr(err.text, "unknown chat template 'alpaca'"));
     tokenizer_free(tok);
 }
@@ -249,7 +249,7 @@ static void test_left_out(void **state) {
     struct chat_style style;
     struct encoded got;
     struct err err = {""};
-    assert_int_equal(chat_style_open(&style, tok, "auto", &err), 0);
+    assert_int_equal(chat_style_open(&style, tok, "auto", NULL, &err), 0);
     struct chat chat = {.kind = style.kind, .messages = messages, .num_messages = 3, .style = &style};
     assert_int_equal(encode(tok, &chat, &got, &err), -1);
     assert_non_null(strstr(err.text, "leaves out message 1 (of the system)"));
@@ -272,7 +272,7 @@ static void test_bos_marker(void **state) {
         struct tokenizer *tok = tiny_tokenizer_with(TINY_ALL, text);
         struct chat_style style;
         struct err err = {""};
-        assert_int_equal(chat_style_open(&style, tok, "auto", &err), 0);
+        assert_int_equal(chat_style_open(&style, tok, "auto", NULL, &err), 0);
         assert_int_equal(style.bos_is_marker, is_marker);
         chat_style_release(&style);
         tokenizer_free(tok);
@@ -327,7 +327,7 @@ static void test_metaspace(void **state) {
         struct chat_style style;
         struct encoded got;
         struct err err = {""};
-        if (chat_style_open(&style, tok, "auto", &err) != 0)
+        if (chat_style_open(&style, tok, "auto", NULL, &err) != 0)
             fail_msg("%s", err.text);
         struct chat chat = {.kind = style.kind, .messages = messages, .num_messages = 4, .style = &style};
         assert_int_equal(encode(tok, &chat, &got, &err), 0);

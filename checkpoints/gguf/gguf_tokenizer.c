@@ -365,6 +365,34 @@ fail:
     return NULL;
 }
 
+/* add_templates - the chat template, and the one for tools, as tokenizer_config.json lists them. */
+static int add_templates(const struct source *source, json_t *config, struct err *err) {
+    static const char *const keys[][2] = {{"default", "tokenizer.chat_template"},
+                                          {"tool_use", "tokenizer.chat_template.tool_use"}};
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        struct gguf_string text;
+        int64_t index = gguf_find_key(source->file, keys[i][1]);
+        if (index < 0)
+            continue;
+        json_t *template = NULL;
+        if (gguf_get_string(source->file, index, 0, &text, err) == 0 &&
+            !(template = json_stringn(text.text, text.length_bytes)))
+            err_set(err, "'%s': the chat template is not UTF-8 text", gguf_path(source->file));
+        if (!template) {
+            json_decref(list);
+            return -1;
+        }
+        json_array_append_new(list, json_pack("{ss so}", "name", keys[i][0], "template", template));
+    }
+    json_t *first = json_array_get(list, 0);
+    bool is_one = json_array_size(list) == 1 && gguf_find_key(source->file, keys[0][1]) >= 0;
+    if (first)
+        json_object_set(config, "chat_template", is_one ? json_object_get(first, "template") : list);
+    json_decref(list);
+    return 0;
+}
+
 /* build_config - tokenizer_config.json as a tree, or NULL with err set. */
 static json_t *build_config(const struct source *source, struct err *err) {
     static const char *const names[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
@@ -381,15 +409,8 @@ static json_t *build_config(const struct source *source, struct err *err) {
             json_object_set(config, names[i][0], token);
         json_decref(token);
     }
-    struct gguf_string text;
-    int64_t index = gguf_find_key(source->file, "tokenizer.chat_template");
-    if (index < 0)
+    if (add_templates(source, config, err) == 0)
         return config;
-    if (gguf_get_string(source->file, index, 0, &text, err) == 0) {
-        if (json_object_set_new(config, "chat_template", json_stringn(text.text, text.length_bytes)) == 0)
-            return config;
-        err_set(err, "'%s': the chat template is not UTF-8 text", gguf_path(source->file));
-    }
     json_decref(config);
     return NULL;
 }

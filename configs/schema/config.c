@@ -85,9 +85,9 @@ static int set_path(const struct loading *loading, const struct config_key *key,
     char *path = config_path_expand(node->text, &why);
     if (!path)
         return fail_node(loading, node, "'%s' is '%.200s': %.300s", key->name, node->text, why.text);
-    config_store(key, values, path);
+    bool is_stored = config_store(key, values, path);
     free(path);
-    return 0;
+    return is_stored ? 0 : fail_value(loading, key, node);
 }
 
 /* set_value - one key from its node. */

@@ -61,7 +61,8 @@ bool config_store(const struct config_key *key, void *values, const char *text) 
     const struct config_choice *choice = key->choices ? find_choice(key, text) : NULL;
     int64_t integer = 0;
     double real = 0;
-    if (key->choices && !choice && key->type != KEY_INT)
+    bool is_path = key->type == KEY_PATH && strpbrk(text, "/."); /* beside words: what looks like one */
+    if (key->choices && !choice && key->type != KEY_INT && !is_path)
         return false;
     switch (key->type) {
     case KEY_TEXT:

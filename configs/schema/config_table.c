@@ -70,6 +70,10 @@ static const struct config_choice chain_ends[] = {
 /* Kept as text: data/template/chat.h knows what the names mean. */
 static const struct config_choice chat_templates[] = {{"auto", 0},   {"chatml", 0},  {"llama2", 0},
                                                       {"llama3", 0}, {"mistral", 0}, {NULL, 0}};
+static const struct config_choice learnt_parts[] = {{"assistant", TRAIN_ON_ASSISTANT},
+                                                    {"last_assistant", TRAIN_ON_LAST_ASSISTANT},
+                                                    {"all", TRAIN_ON_ALL},
+                                                    {NULL, 0}};
 
 static const struct config_key data_file_keys[] = {
     PATH("path", offsetof(struct data_file, path), NULL, "token file made by 'atelier prepare'"),
@@ -327,11 +331,19 @@ static const struct config_key run_file_keys[] = {
     PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
     LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &source_table,
          "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat}", FREE),
-    {"prepare.chat_template", KEY_TEXT, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
+    {"prepare.chat_template", KEY_PATH, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
      NULL,
-     "how chat sources are written; auto: by the model's own template, exactly, or not at all; a name: in "
-     "that format on purpose",
+     "how chat sources are written; auto: by the model's own template, exactly, or not at all; a name or a file "
+     "that holds a template: in that format on purpose",
      KEY_FREE, NEEDS("prepare.sources.chat", "true")},
+    TEXT(
+        "prepare.date", AT(prepare.date), NULL,
+        "the date, as 2026-01-31, that a chat template writes as the present one; a template that asks for it is "
+        "refused without",
+        FREE, NEEDS("prepare.sources.chat", "true")),
+    CHOICE("prepare.train_on", AT(prepare.train_on), "assistant", learnt_parts,
+           "what of a conversation the loss counts: the assistant's turns, the last of them, or all", FREE,
+           NEEDS("prepare.sources.chat", "true")),
     CHOICE("prepare.on_bad_conversation", AT(prepare.bad_chat), "fail", chat_policies,
            "a conversation that the template cannot write, with an empty question or answer, with nothing to "
            "learn or of more than 16 MiB: fail at its line, or skip and count it",

@@ -44,7 +44,8 @@ struct config_key {
     size_t offset;                       /* in struct config, or in the element of a list */
     const char *fallback;                /* as it would be written in the file; NULL: nothing */
     double min, max;                     /* numbers; both inclusive, and exact for integers below 2^53 */
-    const struct config_choice *choices; /* KEY_CHOICE; KEY_TEXT that allows only these words; KEY_INT that
+    const struct config_choice *choices; /* KEY_CHOICE; KEY_TEXT that allows only these words; KEY_PATH that takes
+                                            these beside paths; KEY_INT that
                                             takes these words beside its range; else NULL */
     const struct config_table *element;  /* KEY_LIST: the keys of one element */
     size_t count_offset;                 /* KEY_LIST: the int that holds the number of elements */

@@ -174,5 +174,9 @@ char *config_range_text(const struct config_key *key) {
         free(text);
         text = longer;
     }
-    return text;
+    if (!key->choices || key->type != KEY_PATH)
+        return text;
+    char *with_path = xasprintf("%s | a path (with a '/' or a '.')", text);
+    free(text);
+    return with_path;
 }

@@ -310,14 +310,21 @@ static void release_ring(struct prepare_job *job) {
     pthread_cond_destroy(&job->to_main);
 }
 
-static void set_chat(struct token_writer *writer, const struct chat_style *style,
+static void set_chat(struct token_writer *writer, const struct prepare_job *job,
                      const struct tokenizer *tok) {
+    static const char *const parts[] = {"assistant", "last_assistant", "all"};
+    const struct chat_style *style = job->style;
     if (!writer || !style)
         return;
-    *token_writer_chat(writer) = (struct token_chat){.style = xstrdup(chat_kind_name(style->kind)),
-                                                     .template_text = chat_style_template(style, tok),
-                                                     .end_id = style->end_id,
-                                                     .differs = style->differs};
+    bool is_plain =
+        !style->date && job->config->train_on == TRAIN_ON_ASSISTANT; /* as files without a word of it */
+    *token_writer_chat(writer) =
+        (struct token_chat){.style = xstrdup(chat_style_name(style)),
+                            .template_text = chat_style_template(style, tok),
+                            .end_id = style->end_id,
+                            .differs = style->differs,
+                            .date = style->date ? xstrdup(style->date) : NULL,
+                            .train_on = is_plain ? NULL : xstrdup(parts[job->config->train_on])};
 }
 
 /* create_output - a writer of path, where nothing else is lost by it. */
@@ -338,8 +345,8 @@ static int open_writers(struct prepare_job *job, const struct tokenizer *tok, st
     }
     if (!job->writer || (config->valid_every > 0 && !job->valid_writer))
         return -1;
-    set_chat(job->writer, job->style, tok);
-    set_chat(job->valid_writer, job->style, tok);
+    set_chat(job->writer, job, tok);
+    set_chat(job->valid_writer, job, tok);
     for (int i = 0; i < config->num_sources; i++) {
         const struct prepare_source *source = &config->sources[i];
         const char *name = source->name ? source->name : source->path;

@@ -7,6 +7,7 @@
 enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
 enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP };
+enum train_on { TRAIN_ON_ASSISTANT, TRAIN_ON_LAST_ASSISTANT, TRAIN_ON_ALL };
 enum bad_line_policy { BAD_LINE_FAIL, BAD_LINE_SKIP };
 enum subfolder_policy { SUBFOLDERS_IGNORE, SUBFOLDERS_READ, SUBFOLDERS_FAIL };
 enum document_ends { DOCUMENT_BOS_EOS, DOCUMENT_EOS, DOCUMENT_BOS, DOCUMENT_NONE };
@@ -28,7 +29,10 @@ struct prepare_config {
     char *output;    /* .h5 */
     struct prepare_source *sources;
     int num_sources;
-    char *chat_template; /* "auto" (the tokenizer's own template), chatml, llama2, llama3, mistral */
+    char *
+        chat_template; /* "auto" (the tokenizer's own template), chatml, llama2, llama3, mistral, or a file */
+    char *date; /* that a template writes as the present one, YYYY-MM-DD; NULL: such a template is refused */
+    enum train_on train_on; /* what of a conversation the loss counts */
     enum bad_chat_policy
         bad_chat; /* a conversation that cannot be written as asked, or has nothing to learn */
     enum document_ends ends;

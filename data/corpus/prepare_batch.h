@@ -138,9 +138,10 @@ int output_check(const char *path, struct err *err);
  * or -1 with err set: not JSON, no such field (what there is instead), another type.
  *
  * source_parse_chat - an object with the field as "messages", numbers beyond JSON's as strings, and with
- * CHAT_REFUSED_FIELDS and CHAT_WEIGHT_FIELDS where the line has them (as a string where they come twice or
+ * CHAT_REFUSED_FIELDS, CHAT_WEIGHT_FIELDS and CHAT_INPUT_FIELDS where the line has them (as a string where they come twice or
  * are long), and CHAT_SYSTEM_FIELD whole, at most 1 MiB; of the rest of the line nothing.  NULL with err set. */
-#define CHAT_SYSTEM_FIELD "system" /* beside the messages, the text of the first of them */
+#define CHAT_SYSTEM_FIELD "system"            /* beside the messages, the text of the first of them */
+extern const char *const CHAT_INPUT_FIELDS[]; /* which the template gets; ends with NULL */
 extern const char
     *const CHAT_REFUSED_FIELDS[]; /* a conversation with one of these is refused; ends with NULL */
 extern const char

@@ -17,7 +17,7 @@ static void warn_of_marker(const struct tokenizer *tok, const struct worker *wor
     struct err err;
     if (worker->bos < 0 || !tokenizer_chat_template(tok))
         return;
-    if (chat_style_open(&style, tok, "auto", &err) == 0 && style.bos_is_marker)
+    if (chat_style_open(&style, tok, "auto", worker->config->date, &err) == 0 && style.bos_is_marker)
         warn("each document begins with '%s', the tokenizer's bos, with which the model's chat template "
              "opens turns; "
              "set prepare.document_ends to 'eos' or 'none' for documents that are not conversations",
@@ -51,7 +51,7 @@ int worker_choose_chat(struct worker *worker, struct chat_style *style, struct e
     struct err why;
     if (!has_source(config, true))
         return 0;
-    if (chat_style_open(style, tok, config->chat_template, &why) != 0)
+    if (chat_style_open(style, tok, config->chat_template, config->date, &why) != 0)
         return err_set(err, "cannot write conversations for '%s' (prepare.chat_template): %.800s",
                        config->tokenizer, why.text);
     worker->style = style;
@@ -59,6 +59,10 @@ int worker_choose_chat(struct worker *worker, struct chat_style *style, struct e
         warn("conversations are written as '%s', as prepare.chat_template says; the model's own chat "
              "template writes "
              "them otherwise, and engines will use that one",
-             chat_kind_name(style->kind));
+             chat_style_name(style));
+    if (style->end_id < 0 && config->train_on != TRAIN_ON_ALL)
+        warn(
+            "the model's chat template marks what is learnt by {%% generation %%} and puts no end token there: the "
+            "model does not learn to stop; prepare.train_on: all counts the whole conversation");
     return 0;
 }

@@ -107,8 +107,8 @@ int source_find_field(const struct prepare_source *source, struct text_span line
                    source->chat ? "a list of messages" : "a string");
 }
 
-const char *const CHAT_REFUSED_FIELDS[] = {"tools",  "functions", "documents", "chat_template_kwargs",
-                                           "images", "videos",    "audios",    NULL};
+const char *const CHAT_REFUSED_FIELDS[] = {"functions", "documents", "images", "videos", "audios", NULL};
+const char *const CHAT_INPUT_FIELDS[] = {"tools", "chat_template_kwargs", NULL};
 const char *const CHAT_WEIGHT_FIELDS[] = {"weight", "train", "training", "loss_mask", NULL};
 
 /* load - JSON as jansson reads it; NULL with err set. */
@@ -147,11 +147,12 @@ static bool may_have(const struct json_line *line, const char *name) {
     return false;
 }
 
+enum { SHORT_BYTES = 64, LONG_BYTES = 1 << 20 };
+
 /* add_fields - those of the fields that the line, whose names are known, has, to root: their values, or a
- * string for what is long, comes twice or cannot be read. */
+ * string for what is longer than max_bytes, comes twice or cannot be read. */
 static void add_fields(json_t *root, struct text_span line, const struct json_line *names,
-                       const char *const *fields) {
-    enum { SHORT_BYTES = 64 };
+                       const char *const *fields, size_t max_bytes) {
     for (; *fields; fields++) {
         struct json_line found;
         if (!may_have(names, *fields))
@@ -159,7 +160,7 @@ static void add_fields(json_t *root, struct text_span line, const struct json_li
         bool is_twice = json_line_scan(line, *fields, &found, NULL) != 0;
         if (!is_twice && !found.value.bytes)
             continue;
-        json_t *value = !is_twice && found.value.length_bytes < SHORT_BYTES ? load(found.value, NULL) : NULL;
+        json_t *value = !is_twice && found.value.length_bytes < max_bytes ? load(found.value, NULL) : NULL;
         json_object_set_new(root, *fields, value ? value : json_string("?"));
     }
 }
@@ -200,8 +201,9 @@ json_t *source_parse_chat(const struct prepare_source *source, struct text_span 
         return NULL;
     json_t *root = json_object();
     CHECK(root, "out of memory for a conversation");
-    add_fields(root, line, found, CHAT_REFUSED_FIELDS);
-    add_fields(root, line, found, CHAT_WEIGHT_FIELDS);
+    add_fields(root, line, found, CHAT_REFUSED_FIELDS, SHORT_BYTES);
+    add_fields(root, line, found, CHAT_WEIGHT_FIELDS, SHORT_BYTES);
+    add_fields(root, line, found, CHAT_INPUT_FIELDS, LONG_BYTES);
     if (add_system(root, line, found, err) != 0) {
         json_decref(list);
         json_decref(root);

@@ -1,4 +1,4 @@
-/* chat.c - the named renderers, and a rendered conversation turned into tokens and a mask.  A renderer is a short
+/* chat.c - the named renderers.  A renderer is a short
  * function that puts spans one after another, as the Jinja template of the models does; the templates themselves
  * are quoted in chat_style.c. Sources: the chat templates published with Qwen 2, SmolLM2, Llama 2, Llama 3, Mistral
  * 7B v0.2 and v0.3, Nemo; Mistral's cookbook, "chat templates", for the three spacings. */
@@ -250,11 +250,24 @@ static int render_mistral(const struct tokenizer *tok, const struct chat *chat, 
 
 /* --- checks --- */
 
+/* is_known_role - the model's own template may write more of them than the formats. */
+static bool is_known_role(const struct chat *chat, const struct chat_message *message) {
+    static const char *const roles[] = {"system",  "user",      "assistant", "tool",
+                                        "ipython", "developer", "function"};
+    enum { NUM_PLAIN = 3 };
+    size_t count = chat->kind == CHAT_OWN ? sizeof roles / sizeof roles[0] : NUM_PLAIN;
+    for (size_t i = 0; i < count; i++)
+        if (has_role(message, roles[i]))
+            return true;
+    return false;
+}
+
 static int check_message(const struct chat *chat, int i, struct err *err) {
     const struct chat_message *message = &chat->messages[i];
-    if (!has_role(message, "system") && !has_role(message, "user") && !has_role(message, "assistant"))
-        return err_set(err, "message %d has the role '%.40s'; expected 'system', 'user' or 'assistant'",
-                       i + 1, message->role);
+    if (!is_known_role(chat, message))
+        return err_set(err, "message %d has the role '%.40s'; expected 'system', 'user' or 'assistant'%s",
+                       i + 1, message->role,
+                       chat->kind == CHAT_OWN ? ", 'tool', 'ipython', 'developer' or 'function'" : "");
     if (text_valid_bytes(message->content, message->content_bytes) != message->content_bytes)
         return err_set(err, "message %d is not UTF-8", i + 1);
     return 0;
@@ -278,15 +291,18 @@ static int check_turns(const struct chat *chat, struct err *err) {
     return 0;
 }
 
-/* forget_unlearnt - the replies that the loss does not count are messages like others. */
-static void forget_unlearnt(const struct chat *chat, struct chat_text *out) {
-    for (int i = 0; chat->unlearnt && i < out->num_spans; i++) {
+/* choose_learnt - the replies that the loss does not count are messages like others; where it counts all, so does
+ * everything else. */
+static void choose_learnt(const struct chat *chat, struct chat_text *out) {
+    for (int i = 0; (chat->unlearnt || chat->learns_all) && i < out->num_spans; i++) {
         struct chat_span *span = &out->spans[i];
-        if (span->message < 0 || !chat->unlearnt[span->message])
-            continue;
-        span->part = span->part == CHAT_REPLY ? CHAT_MESSAGE
-                     : span->part == CHAT_END ? CHAT_MARKER
-                                              : span->part;
+        bool is_unlearnt = chat->unlearnt && span->message >= 0 && chat->unlearnt[span->message];
+        if (is_unlearnt)
+            span->part = span->part == CHAT_REPLY ? CHAT_MESSAGE
+                         : span->part == CHAT_END ? CHAT_MARKER
+                                                  : span->part;
+        else if (chat->learns_all)
+            span->part = span->id >= 0 ? CHAT_END : CHAT_REPLY;
     }
 }
 
@@ -337,147 +353,7 @@ int chat_render(const struct tokenizer *tok, const struct chat *chat, struct cha
         return -1;
     if (RENDERERS[chat->kind](tok, chat, rendered, err) != 0)
         return -1;
-    forget_unlearnt(chat, rendered);
+    choose_learnt(chat, rendered);
     take_space(tok, rendered);
     return 0;
-}
-
-/* --- tokens --- */
-
-/* The conversation being encoded: its tokens start at first in the list, marks holds a byte for each of them.
- */
-struct encoding {
-    struct encoder *enc;
-    struct token_list *tokens;
-    int64_t first;
-    struct text marks;
-};
-
-/* mark - set the loss mask of tokens [from, count of the list). */
-static void mark(struct encoding *out, int64_t from, int value) {
-    size_t at = (size_t)(from - out->first), end = (size_t)(out->tokens->count - out->first);
-    if (end > out->marks.length_bytes)
-        text_reserve(&out->marks, end - out->marks.length_bytes);
-    if (end > at)
-        memset(out->marks.bytes + at, value, end - at);
-    out->marks.length_bytes = end;
-}
-
-/* Text between two markers, and where its tokens start in the list. */
-struct run {
-    const char *bytes;
-    size_t before_bytes, all_bytes; /* in front of the reply, and with it */
-    int64_t first;
-    unsigned flags; /* of the encoder */
-};
-
-/* same_tail - whether the tokens of the run end with exactly what the reply gives alone; *count: how many
- * those are. */
-static int same_tail(const struct encoding *out, const struct run *run, int64_t *count, bool *is_same,
-                     struct err *err) {
-    struct token_list alone = {0};
-    int status = encoder_encode(out->enc, run->bytes + run->before_bytes, run->all_bytes - run->before_bytes,
-                                run->before_bytes ? ENCODE_CONTINUES : run->flags, &alone, err);
-    *count = alone.count;
-    *is_same = alone.count <= out->tokens->count - run->first;
-    if (status == 0 && *is_same && alone.count > 0)
-        *is_same = memcmp(alone.ids, out->tokens->ids + out->tokens->count - alone.count,
-                          (size_t)alone.count * sizeof *alone.ids) == 0;
-    token_list_release(&alone);
-    return status;
-}
-
-/* same_head - how many tokens of the run are those that the text before the reply gives alone. */
-static int same_head(const struct encoding *out, const struct run *run, int64_t *count, struct err *err) {
-    struct token_list alone = {0};
-    int status = encoder_encode(out->enc, run->bytes, run->before_bytes, run->flags, &alone, err);
-    *count = 0;
-    while (status == 0 && *count < alone.count && run->first + *count < out->tokens->count &&
-           alone.ids[*count] == out->tokens->ids[run->first + *count])
-        ++*count;
-    token_list_release(&alone);
-    return status;
-}
-
-/* first_reply_token - index of the first token that holds text of the reply.  The encoder gives no offsets,
- * so: where the run ends with the tokens of the reply alone, those.  Otherwise a token straddles the
- * boundary; the tokens that the text before the reply shares with the run are not counted, the rest is. */
-static int first_reply_token(const struct encoding *out, const struct run *run, int64_t *reply,
-                             struct err *err) {
-    bool is_same;
-    int64_t count;
-    if (same_tail(out, run, &count, &is_same, err) != 0)
-        return -1;
-    *reply = out->tokens->count - count;
-    if (is_same)
-        return 0;
-    int status = same_head(out, run, &count, err);
-    *reply = run->first + count;
-    return status;
-}
-
-/* encode_run - the text between two markers, spans [from, to): frame and messages, then at most one reply. */
-static int encode_run(struct encoding *out, const struct chat_text *rendered, int from, int to,
-                      struct err *err) {
-    const struct chat_span *spans = rendered->spans;
-    size_t begin = spans[from].first_byte;
-    struct run run = {.bytes = rendered->text.bytes + begin,
-                      .all_bytes = spans[to - 1].end_byte - begin,
-                      .first = out->tokens->count,
-                      .flags = from > 0 ? ENCODE_CONTINUES : ENCODE_PLAIN};
-    int64_t reply_token;
-    int reply = from;
-    while (reply < to && spans[reply].part != CHAT_REPLY)
-        reply++;
-    if (encoder_encode(out->enc, run.bytes, run.all_bytes, run.flags, out->tokens, err) != 0)
-        return -1;
-    mark(out, run.first, 0);
-    if (reply == to)
-        return 0;
-    run.before_bytes = spans[reply].first_byte - begin;
-    if (first_reply_token(out, &run, &reply_token, err) != 0)
-        return -1;
-    mark(out, reply_token, 1);
-    return 0;
-}
-
-static int encode_spans(struct encoding *out, const struct chat_text *rendered, struct err *err) {
-    for (int i = 0; i < rendered->num_spans;) {
-        const struct chat_span *span = &rendered->spans[i];
-        int end = i;
-        if (span->id >= 0) {
-            token_list_push(out->tokens, span->id);
-            mark(out, out->tokens->count - 1, span->part == CHAT_END);
-            i++;
-            continue;
-        }
-        while (end < rendered->num_spans && rendered->spans[end].id < 0)
-            end++;
-        if (encode_run(out, rendered, i, end, err) != 0)
-            return -1;
-        i = end;
-    }
-    return 0;
-}
-
-int chat_encode_text(struct encoder *enc, const struct chat_text *rendered, struct token_list *tokens,
-                     uint8_t **mask, struct err *err) {
-    struct encoding out = {.enc = enc, .tokens = tokens, .first = tokens->count};
-    int status = encode_spans(&out, rendered, err);
-    if (status == 0) {
-        *mask = xrealloc(*mask, (size_t)tokens->room);
-        memcpy(*mask + out.first, out.marks.bytes, out.marks.length_bytes);
-    }
-    text_release(&out.marks);
-    return status;
-}
-
-int chat_encode(const struct tokenizer *tok, struct encoder *enc, const struct chat *chat,
-                struct token_list *tokens, uint8_t **mask, struct err *err) {
-    struct chat_text rendered = {0};
-    int status = chat_render(tok, chat, &rendered, err);
-    if (status == 0)
-        status = chat_encode_text(enc, &rendered, tokens, mask, err);
-    chat_text_release(&rendered);
-    return status;
 }

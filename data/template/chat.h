@@ -12,8 +12,12 @@
 
 enum chat_kind { CHAT_CHATML, CHAT_LLAMA2, CHAT_LLAMA3, CHAT_MISTRAL, CHAT_UNKNOWN, CHAT_OWN };
 
+struct jinja_more;
+struct json_t;
+
 struct chat_message {
-    const char *role;    /* "system", "user", "assistant" */
+    const char *
+        role; /* "system", "user", "assistant"; of CHAT_OWN also "tool", "ipython", "developer", "function" */
     const char *content; /* UTF-8 */
     size_t content_bytes;
 };
@@ -23,8 +27,13 @@ struct chat {
     const struct chat_message *messages; /* borrowed */
     int num_messages;
     bool add_generation_prompt; /* leave the assistant's turn open at the end */
-    const bool *unlearnt; /* [num_messages] assistant's messages that the loss does not count; NULL: none */
-    const struct chat_style *style; /* of CHAT_OWN; else NULL */
+    const bool *unlearnt;       /* [num_messages] messages that the loss does not count; NULL: none */
+    bool
+        learns_all; /* the loss counts every message and all of the template, not the assistant's turns alone */
+    const struct jinja_more
+        *more; /* of CHAT_OWN: [num_messages] what messages have beside their text, or NULL */
+    const struct json_t *tools, *kwargs; /* of CHAT_OWN: as of struct jinja_input, or NULL */
+    const struct chat_style *style;      /* of CHAT_OWN; else NULL */
 };
 
 /* What a piece of rendered text is. */
@@ -58,7 +67,13 @@ const char *chat_kind_name(enum chat_kind kind);
 /* How the conversations of a job are written; start from {0}, chat_style_release frees. */
 struct chat_style {
     enum chat_kind kind;
-    struct jinja *own;       /* of CHAT_OWN: the model's template */
+    struct jinja *own;       /* of CHAT_OWN: the model's template, or that of a file */
+    struct jinja *tool_use;  /* of CHAT_OWN: the one for conversations with tools; NULL: the same */
+    char *text;              /* of CHAT_OWN: the source of own */
+    char *date;              /* that templates write as the present one, YYYY-MM-DD; NULL: they are refused */
+    bool is_file;            /* of CHAT_OWN: not the model's template, but that of a file */
+    bool marks, tool_marks;  /* of CHAT_OWN: own, tool_use mark what is learnt by {% generation %} */
+    bool takes_parts;        /* of CHAT_OWN: a content may be a list of texts */
     char *generation_prompt; /* of CHAT_OWN: what it adds to open the assistant's turn; what follows is learnt
                               */
     int32_t end_id;          /* the token that ends the assistant's turn */
@@ -66,11 +81,18 @@ struct chat_style {
     bool bos_is_marker;      /* the tokenizer's bos opens or closes turns: <|im_start|> of some models */
 };
 
-/* chat_style_open - name: one of the formats; NULL or "auto": the model's own template.  Tried on a few
- * conversations at once, so that what is wrong with it is said before any data is read.  Returns 0, or -1
- * with err set: no template, one that cannot be run exactly or that puts no token after the assistant's turn,
- * a token that the tokenizer lacks. */
-int chat_style_open(struct chat_style *style, const struct tokenizer *tok, const char *name, struct err *err);
+/* chat_style_open - name: one of the formats; NULL or "auto": the model's own template; else a file that holds one.
+ * date: what templates write as the present one, or NULL.  Tried on a few conversations at once, so that what is wrong
+ * with it is said before any data is read.  Returns 0, or -1 with err set: no template, one that cannot be run exactly
+ * or that puts no token after the assistant's turn, a token that the tokenizer lacks, a date that is none. */
+int chat_style_open(struct chat_style *style, const struct tokenizer *tok, const char *name, const char *date,
+                    struct err *err);
+/* chat_style_name - "own", "file" or the format's. */
+const char *chat_style_name(const struct chat_style *style);
+/* chat_style_writes - whether the template of such a conversation, with tools or without, has this word anywhere: one
+ * that has not cannot write a field of this name. */
+bool chat_style_writes(const struct chat_style *style, const struct tokenizer *tok, bool has_tools,
+                       const char *field);
 void chat_style_release(struct chat_style *style);
 /* chat_style_template - the format as a Jinja template, for engines, malloc'ed; of CHAT_OWN a copy of the
  * model's. */

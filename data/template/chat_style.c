@@ -1,8 +1,11 @@
 /* chat_style.c - which way conversations are written.  See chat.h.
  * The four formats as Jinja templates are what goes into a model that has none. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "data/corpus/json.h"
 #include "data/template/chat.h"
 #include "data/template/jinja.h"
 
@@ -82,7 +85,7 @@ char *chat_style_template(const struct chat_style *style, const struct tokenizer
     case CHAT_MISTRAL:
         return mistral_template(tok);
     case CHAT_OWN:
-        return xstrdup(tokenizer_chat_template(tok));
+        return xstrdup(style->text);
     case CHAT_UNKNOWN:
         break;
     }
@@ -165,45 +168,137 @@ static int find_prompt(struct chat_style *style, const struct tokenizer *tok, st
     return status;
 }
 
-static int open_own(struct chat_style *style, const struct tokenizer *tok, struct err *err) {
-    style->kind = CHAT_OWN;
-    style->own = jinja_parse(tokenizer_chat_template(tok), err);
-    if (!style->own)
-        return err_prefix(err, "the model's chat template cannot be run exactly");
-    return find_prompt(style, tok, err) != 0 ? -1 : find_end(style, tok, err);
+/* find_parts - whether a question that is a list of texts is written as one that is a text. */
+static void find_parts(struct chat_style *style, const struct tokenizer *tok) {
+    const size_t part_bytes[] = {1};
+    json_t *fields = json_pack("{s:s, s:[]}", "role", "user", "content");
+    const struct jinja_more more = {.fields = fields, .part_bytes = part_bytes, .num_parts = 1};
+    struct chat chat = {.kind = CHAT_OWN, .messages = &QUESTION, .num_messages = 1, .style = style};
+    struct chat_text as_text = {0}, as_parts = {0};
+    struct err err;
+    CHECK(fields, "out of memory for a message");
+    int status = chat_render(tok, &chat, &as_text, &err);
+    chat.more = &more;
+    if (status == 0 && chat_render(tok, &chat, &as_parts, &err) == 0)
+        style->takes_parts = as_text.text.length_bytes == as_parts.text.length_bytes &&
+                             memcmp(as_text.text.bytes, as_parts.text.bytes, as_text.text.length_bytes) == 0;
+    chat_text_release(&as_text);
+    chat_text_release(&as_parts);
+    json_decref(fields);
 }
 
-int chat_style_open(struct chat_style *style, const struct tokenizer *tok, const char *name,
+static int open_own(struct chat_style *style, const struct tokenizer *tok, const char *text,
                     struct err *err) {
-    const char *own_text = tokenizer_chat_template(tok);
-    bool is_auto = !name || strcmp(name, "auto") == 0;
-    struct chat_style own = {.kind = CHAT_OWN};
+    const char *tools = style->is_file ? NULL : tokenizer_tool_template(tok);
+    style->kind = CHAT_OWN;
+    style->text = xstrdup(text);
+    style->own = jinja_parse(text, err);
+    if (!style->own || (tools && !(style->tool_use = jinja_parse(tools, err))))
+        return err_prefix(err, "the model's chat template%s cannot be run exactly",
+                          style->own ? " for tools" : "");
+    style->marks = jinja_marks_generation(style->own);
+    style->tool_marks = tools && jinja_marks_generation(style->tool_use);
+    if (find_prompt(style, tok, err) != 0 || find_end(style, tok, err) != 0)
+        return -1;
+    find_parts(style, tok);
+    return 0;
+}
+
+/* open_file - a template that the user chose. */
+static int open_file(struct chat_style *style, const struct tokenizer *tok, const char *path,
+                     struct err *err) {
+    enum { LARGEST = 1 << 24 };
+    size_t length_bytes;
+    char *text = file_read_whole(path, LARGEST, &length_bytes, err);
+    if (!text)
+        return -1;
+    style->is_file = true;
+    int status = memchr(text, '\0', length_bytes)
+                     ? err_set(err, "'%s' is not a chat template: it holds NUL", path)
+                     : open_own(style, tok, text, err);
+    free(text);
+    return status;
+}
+
+static bool is_date(const char *date) {
+    struct tm day = {0};
+    const char *end = strptime(date, "%Y-%m-%d", &day);
+    if (!end || *end != '\0' || strlen(date) != 10)
+        return false;
+    struct tm real = day;
+    timegm(&real); /* the 31st of February becomes the 3rd of March */
+    return real.tm_mon == day.tm_mon && real.tm_mday == day.tm_mday;
+}
+
+/* tell_difference - whether the model has a template of its own that writes the probes otherwise. */
+static void tell_difference(struct chat_style *style, const struct tokenizer *tok) {
+    struct chat_style own = {.kind = CHAT_OWN, .end_id = -1};
+    const char *text = tokenizer_chat_template(tok);
     struct err why;
+    own.date = style->date ? xstrdup(style->date) : NULL;
+    style->differs = text && (open_own(&own, tok, text, &why) != 0 || !same_as_own(style, &own, tok));
+    chat_style_release(&own);
+}
+
+/* open_auto - the model's own template, or what to do without one. */
+static int open_auto(struct chat_style *style, const struct tokenizer *tok, struct err *err) {
+    const char *text = tokenizer_chat_template(tok);
+    struct err why;
+    if (!text)
+        return err_set(err,
+                       "the tokenizer has no chat template; choose chatml, llama2, llama3 or mistral, or a "
+                       "file that holds one");
+    if (open_own(style, tok, text, &why) == 0)
+        return 0;
+    return err_set(
+        err,
+        "%.700s; choose chatml, llama2, llama3 or mistral, or a file that holds another template, to write "
+        "conversations in that format on purpose, otherwise than the model's template does",
+        why.text);
+}
+
+int chat_style_open(struct chat_style *style, const struct tokenizer *tok, const char *name, const char *date,
+                    struct err *err) {
     *style = (struct chat_style){.kind = CHAT_UNKNOWN, .end_id = -1};
-    if (is_auto && !own_text)
-        return err_set(err, "the tokenizer has no chat template; choose chatml, llama2, llama3 or mistral");
-    if (is_auto) {
-        if (open_own(style, tok, &why) == 0)
-            return 0;
+    if (date && !is_date(date))
+        return err_set(err, "the date '%.40s' is not one as 2026-01-31", date);
+    style->date = date ? xstrdup(date) : NULL;
+    if (!name || strcmp(name, "auto") == 0)
+        return open_auto(style, tok, err);
+    enum chat_kind kind = chat_kind_from_name(name);
+    if (kind == CHAT_UNKNOWN && !strpbrk(name, "/."))
         return err_set(
             err,
-            "%.700s; choose chatml, llama2, llama3 or mistral to write conversations in that format on "
-            "purpose, otherwise than the model's template does",
-            why.text);
+            "unknown chat template '%.40s'; choose auto, chatml, llama2, llama3 or mistral, or a file "
+            "(with a '/' or a '.' in its name)",
+            name);
+    if (kind == CHAT_UNKNOWN) {
+        if (open_file(style, tok, name, err) != 0)
+            return -1;
+    } else {
+        style->kind = kind;
+        if (find_end(style, tok, err) != 0)
+            return -1;
     }
-    style->kind = chat_kind_from_name(name);
-    if (style->kind == CHAT_UNKNOWN)
-        return err_set(err, "unknown chat template '%.40s'; choose auto, chatml, llama2, llama3 or mistral",
-                       name);
-    if (find_end(style, tok, err) != 0)
-        return -1;
-    style->differs = own_text && (open_own(&own, tok, &why) != 0 || !same_as_own(style, &own, tok));
-    chat_style_release(&own);
+    tell_difference(style, tok);
     return 0;
+}
+
+const char *chat_style_name(const struct chat_style *style) {
+    return style->is_file ? "file" : chat_kind_name(style->kind);
+}
+
+bool chat_style_writes(const struct chat_style *style, const struct tokenizer *tok, bool has_tools,
+                       const char *field) {
+    const char *text = has_tools && style->tool_use ? tokenizer_tool_template(tok) : style->text;
+    return text && strstr(text, field);
 }
 
 void chat_style_release(struct chat_style *style) {
     jinja_free(style->own);
+    jinja_free(style->tool_use);
+    free(style->text);
+    free(style->date);
     free(style->generation_prompt);
     *style = (struct chat_style){.kind = CHAT_UNKNOWN, .end_id = -1};
 }

@@ -161,23 +161,32 @@ struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const c
 }
 
 /* The path of a file in the same folder.  Freed with free(). */
-/* Newer model folders keep the chat template in a file of its own, which then counts. */
-static int read_template(struct tokenizer *tok, const char *path, struct err *err) {
+/* read_template - a file, to *template where it is there. */
+static int read_template(const char *path, char **template, struct err *err) {
     size_t length_bytes;
     if (access(path, F_OK) != 0)
         return 0;
     char *text = file_read_whole(path, MAX_CONFIG_BYTES, &length_bytes, err);
     if (!text)
         return -1;
-    free(tok->chat_template);
-    tok->chat_template = text;
+    free(*template);
+    *template = text;
     return 0;
 }
 
 int tokenizer_read_template(struct tokenizer *tok, const char *folder, struct err *err) {
     char *path = xasprintf("%s/chat_template.jinja", folder);
-    int status = read_template(tok, path, err);
+    char *tool_path = xasprintf("%s/additional_chat_templates/tool_use.jinja", folder), *own = NULL;
+    int status = read_template(path, &own, err);
+    if (status == 0 && own) { /* newer folders keep them in files, which then count, and nothing else does */
+        free(tok->chat_template);
+        free(tok->tool_template);
+        tok->chat_template = own;
+        tok->tool_template = NULL;
+        status = read_template(tool_path, &tok->tool_template, err);
+    }
     free(path);
+    free(tool_path);
     return status;
 }
 
@@ -193,12 +202,12 @@ struct tokenizer *tokenizer_load(const char *tokenizer_json_path, struct err *er
     if (!text)
         goto free_config;
     tok = parse(text, length_bytes, config, tokenizer_json_path, err);
-    char *template_path = path_beside(tokenizer_json_path, "chat_template.jinja");
-    if (tok && read_template(tok, template_path, err) != 0) {
+    char *folder = path_beside(tokenizer_json_path, ".");
+    if (tok && tokenizer_read_template(tok, folder, err) != 0) {
         tokenizer_free(tok);
         tok = NULL;
     }
-    free(template_path);
+    free(folder);
     free(text);
 free_config:
     json_decref(config);
@@ -220,5 +229,6 @@ void tokenizer_free(struct tokenizer *tok) {
     token_list_release(&tok->after);
     decoder_release(&tok->decoder);
     free(tok->chat_template);
+    free(tok->tool_template);
     free(tok);
 }

@@ -53,6 +53,8 @@ bool tokenizer_adds_bos(const struct tokenizer *tok); /* by its post-processor *
 bool tokenizer_adds_eos(const struct tokenizer *tok);
 bool tokenizer_normalises_nfc(const struct tokenizer *tok);       /* before anything else is done to a text */
 const char *tokenizer_chat_template(const struct tokenizer *tok); /* Jinja text, or NULL */
+/* tokenizer_tool_template - the one named "tool_use" for conversations with tools, where there are several; else NULL. */
+const char *tokenizer_tool_template(const struct tokenizer *tok);
 /* SHA-256 (hex, 64 characters) of vocabulary, merges, added tokens and pipeline in a canonical order: equal
  * for two files that tokenise alike, whatever their white space or key order. */
 const char *tokenizer_hash(const struct tokenizer *tok);

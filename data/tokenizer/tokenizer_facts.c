@@ -48,6 +48,10 @@ const char *tokenizer_chat_template(const struct tokenizer *tok) {
     return tok->chat_template;
 }
 
+const char *tokenizer_tool_template(const struct tokenizer *tok) {
+    return tok->tool_template;
+}
+
 const char *tokenizer_hash(const struct tokenizer *tok) {
     return tok->hash;
 }
@@ -203,15 +207,15 @@ static int32_t configured_token(const struct tokenizer *tok, const json_t *confi
                                  : -1;
 }
 
-/* A string, or a list of {"name", "template"} of which "default" counts. */
-static const char *configured_template(const json_t *config) {
+/* A string, which is the default, or a list of {"name", "template"}; NULL where there is none of this name. */
+static const char *configured_template(const json_t *config, const char *wanted) {
     json_t *value = config ? json_find(config, "chat_template") : NULL, *item;
     size_t i;
     if (json_is_string(value))
-        return json_string_value(value);
+        return strcmp(wanted, "default") == 0 ? json_string_value(value) : NULL;
     json_array_foreach(value, i, item) {
         const char *name, *text;
-        if (json_get_string(item, "name", &name, NULL) == 0 && strcmp(name, "default") == 0 &&
+        if (json_get_string(item, "name", &name, NULL) == 0 && strcmp(name, wanted) == 0 &&
             json_get_string(item, "template", &text, NULL) == 0)
             return text;
     }
@@ -228,8 +232,10 @@ int config_apply(struct tokenizer *tok, const json_t *config, struct err *err) {
         tok->bos = tok->before.ids[0];
     if (tok->eos < 0 && tok->after.count > 0)
         tok->eos = tok->after.ids[tok->after.count - 1];
-    const char *template = configured_template(config);
+    const char *template = configured_template(config, "default");
+    const char *tools = template ? configured_template(config, "tool_use") : NULL;
     tok->chat_template = template ? xstrdup(template) : NULL;
+    tok->tool_template = tools ? xstrdup(tools) : NULL;
     return 0;
 }
 

@@ -21,6 +21,7 @@ struct tokenizer {
 
     int32_t bos, eos, pad;
     char *chat_template; /* NULL for none */
+    char *tool_template; /* for conversations with tools; NULL: the same */
     char hash[SHA256_HEX_ROOM];
 };
 

@@ -24,11 +24,12 @@ struct token_source {
 
 /* How the conversations of a file were written; style NULL: it holds none. */
 struct token_chat {
-    char *style;          /* "own": by the model's own template; else the format that was asked for */
-    char *template_text;  /* the same as a Jinja template; never NULL beside style */
-    int64_t end_id;       /* the token that ends the assistant's turn, and is learnt */
-    int64_t differs;      /* 1: the model has a template of its own, which writes them otherwise */
-    int64_t num_left_out; /* conversations that could not be written or taught nothing */
+    char *style;           /* "own": by the model's own template; else the format that was asked for */
+    char *template_text;   /* the same as a Jinja template; never NULL beside style */
+    int64_t end_id;        /* the token that ends the assistant's turn, and is learnt */
+    int64_t differs;       /* 1: the model has a template of its own, which writes them otherwise */
+    char *date, *train_on; /* prepare.date and prepare.train_on; NULL: not said, as in older files */
+    int64_t num_left_out;  /* conversations that could not be written or taught nothing */
 };
 
 /* --- reading --- */

@@ -59,6 +59,10 @@ void token_facts_encode(const struct token_facts *facts, struct text *bytes) {
     put_number(bytes, facts->chat.end_id);
     put_number(bytes, facts->chat.differs);
     put_number(bytes, facts->chat.num_left_out);
+    if (facts->chat.train_on) {
+        put_text(bytes, facts->chat.date ? facts->chat.date : "");
+        put_text(bytes, facts->chat.train_on);
+    }
 }
 
 /* --- from bytes --- */
@@ -103,13 +107,19 @@ static bool take_part(struct text_span *from, struct h5_dataset *part) {
     return is_good;
 }
 
+/* take_choices - of the conversations of newer files. */
+static bool take_choices(struct text_span *from, struct token_chat *chat) {
+    return from->length_bytes == 0 ||
+           ((chat->date = take_text(from)) && (chat->train_on = take_text(from)) && from->length_bytes == 0);
+}
+
 /* take_chat - at the end; files without conversations and those of older versions have nothing there. */
 static bool take_chat(struct text_span *from, struct token_chat *chat) {
     if (from->length_bytes == 0)
         return true;
     return (chat->style = take_text(from)) && (chat->template_text = take_text(from)) &&
            take_number(from, -1, INT32_MAX, &chat->end_id) && take_number(from, 0, 1, &chat->differs) &&
-           take_number(from, 0, INT64_MAX, &chat->num_left_out) && from->length_bytes == 0;
+           take_number(from, 0, INT64_MAX, &chat->num_left_out) && take_choices(from, chat);
 }
 
 static bool take_all(struct text_span *from, struct token_facts *facts) {
@@ -200,5 +210,7 @@ void token_facts_release(struct token_facts *facts) {
     free(facts->tokenizer_hash);
     free(facts->chat.style);
     free(facts->chat.template_text);
+    free(facts->chat.date);
+    free(facts->chat.train_on);
     *facts = (struct token_facts){0};
 }

@@ -162,7 +162,9 @@ static int write_chat(const struct token_writer *writer, struct h5_file *h5, str
     enum { LONGEST_ATTRIBUTE_BYTES = 60000 };
     const struct token_chat *chat = &writer->chat;
     if (h5_write_text(h5, "chat_style", chat->style, err) != 0 ||
-        h5_write_number(h5, "chat_end_id", chat->end_id, err) != 0)
+        h5_write_number(h5, "chat_end_id", chat->end_id, err) != 0 ||
+        (chat->date && h5_write_text(h5, "chat_date", chat->date, err) != 0) ||
+        (chat->train_on && h5_write_text(h5, "chat_train_on", chat->train_on, err) != 0))
         return -1;
     return strlen(chat->template_text) <= LONGEST_ATTRIBUTE_BYTES
                ? h5_write_text(h5, "chat_template", chat->template_text, err)
@@ -385,6 +387,8 @@ void token_writer_abandon(struct token_writer *writer) {
     free(writer->tokenizer_hash);
     free(writer->chat.style);
     free(writer->chat.template_text);
+    free(writer->chat.date);
+    free(writer->chat.train_on);
     free(writer->partial_path);
     free(writer->path);
     free(writer);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "data/template/chat.h"
 #include "train/commands/commands.h"
@@ -179,7 +180,10 @@ static int read_prompt(struct writer *writer, const struct generate_words *words
         struct chat_message message = {"user", words->prompt, strlen(words->prompt)};
         struct chat_style style;
         uint8_t *mask = NULL;
-        status = chat_style_open(&style, tok, words->chat, err);
+        char today[16];
+        time_t now = time(NULL);
+        strftime(today, sizeof today, "%Y-%m-%d", localtime(&now));
+        status = chat_style_open(&style, tok, words->chat, today, err);
         struct chat chat = {.kind = style.kind,
                             .messages = &message,
                             .num_messages = 1,

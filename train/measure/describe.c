@@ -101,6 +101,10 @@ static json_t *describe_tokens(const char *path, enum verify verify, struct err 
         put_text(object, "chat_style", chat->style);
         put_text(object, "chat_template", chat->template_text);
         put_int(object, "chat_end_id", chat->end_id);
+        if (chat->date && chat->date[0])
+            put_text(object, "chat_date", chat->date);
+        if (chat->train_on)
+            put_text(object, "chat_train_on", chat->train_on);
         put_int(object, "left_out_conversations", chat->num_left_out);
     }
     for (int64_t i = 0; i < token_file_num_sources(file); i++) {
