@@ -16,6 +16,7 @@
 #include "slurm/site_check.h"
 #include "slurm/site_discover.h"
 #include "slurm/slurm_text.h"
+#include "slurm/subprocess.h"
 
 /* --- texts --- */
 
@@ -296,21 +297,6 @@ char *site_find(const char *name, struct err *err) {
     return found;
 }
 
-/* has_program - looked up in PATH by hand: nothing is started to find out where we are. */
-static bool has_program(const char *name) {
-    const char *path = getenv("PATH");
-    for (const char *at = path ? path : ""; *at;) {
-        size_t length = strcspn(at, ":");
-        char *file = xasprintf("%.*s/%s", (int)length, at, name);
-        bool is_there = access(file, X_OK) == 0;
-        free(file);
-        if (is_there)
-            return true;
-        at += length + (at[length] == ':');
-    }
-    return false;
-}
-
 /* detect - the profile whose variable is set in this environment; malloc'ed. */
 static char *detect(void) {
     char *names[MAX_PROFILES], *found = NULL;
@@ -326,7 +312,7 @@ static char *detect(void) {
         free(path);
         free(names[i]);
     }
-    return found ? found : xstrdup(has_program("sbatch") ? "generic" : "local");
+    return found ? found : xstrdup(subprocess_is_there("sbatch") ? "generic" : "local");
 }
 
 int site_profile(struct site *site, const char *name, struct err *err) {

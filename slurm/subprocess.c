@@ -196,3 +196,17 @@ char *subprocess_ask(const char *const *argv, double timeout_s, struct err *err)
     subprocess_release(&result);
     return output;
 }
+
+bool subprocess_is_there(const char *program) {
+    const char *path = getenv("PATH");
+    for (const char *at = path; at && *at;) {
+        size_t length = strcspn(at, ":");
+        char *file = xasprintf("%.*s/%s", (int)length, at, program);
+        bool found = access(file, X_OK) == 0;
+        free(file);
+        if (found)
+            return true;
+        at += length + (at[length] == ':');
+    }
+    return false;
+}

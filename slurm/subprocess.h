@@ -24,3 +24,6 @@ void subprocess_release(struct subprocess_result *result);
 /* subprocess_ask - the output of a program that must end with 0, malloc'ed; NULL with err set, in which the
  * program's own last words are told. */
 char *subprocess_ask(const char *const *argv, double timeout_s, struct err *err);
+
+/* subprocess_is_there - whether a program of this name is on PATH; it is not started. */
+bool subprocess_is_there(const char *program);

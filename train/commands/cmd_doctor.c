@@ -17,6 +17,7 @@
 #include "kernels/ops.h"
 #include "kernels/units.h"
 #include "slurm/site_compare.h"
+#include "slurm/subprocess.h"
 #include "train/commands/commands.h"
 #include "train/measure/doctor.h"
 #include "train/measure/doctor_ranks.h"
@@ -150,8 +151,8 @@ static void look_at_libraries(struct findings *findings) {
     add(findings, "matrix products", "%s", device_describe_cpu(name, sizeof name));
     add(findings, "HDF5", "%s", h5_library_version(name, sizeof name));
     struct finding *finding =
-        add(findings, "mpirun", "%s", doctor_has_program("mpirun") ? "found" : "not on PATH");
-    if (strcmp(finding->value, "found") != 0 && !doctor_has_program("srun"))
+        add(findings, "mpirun", "%s", subprocess_is_there("mpirun") ? "found" : "not on PATH");
+    if (strcmp(finding->value, "found") != 0 && !subprocess_is_there("srun"))
         advise(finding, FINDING_WARNING, "neither mpirun nor srun is on PATH: only one rank can be started");
 }
 
@@ -180,7 +181,7 @@ static void look_at_slurm(struct findings *findings) {
     const char *cpus = getenv("SLURM_CPUS_PER_TASK"), *partition = getenv("SLURM_JOB_PARTITION");
     if (!job) {
         add(findings, "Slurm", "%s",
-            doctor_has_program("srun") ? "installed, not inside a job" : "not installed");
+            subprocess_is_there("srun") ? "installed, not inside a job" : "not installed");
         return;
     }
     struct finding *finding =

@@ -94,20 +94,6 @@ void doctor_memory(double *total_gb, double *available_gb) {
         fclose(file);
 }
 
-bool doctor_has_program(const char *name) {
-    const char *path = getenv("PATH");
-    for (const char *at = path; at && *at;) {
-        size_t length = strcspn(at, ":");
-        char *program = xasprintf("%.*s/%s", (int)length, at, name);
-        bool found = access(program, X_OK) == 0;
-        free(program);
-        if (found)
-            return true;
-        at += length + (at[length] == ':');
-    }
-    return false;
-}
-
 int doctor_num_threads(void) {
     return omp_get_max_threads();
 }

@@ -16,9 +16,6 @@ double doctor_cgroup_memory_gb(void);
 /* doctor_memory - of the host, in GB; 0 where unknown. */
 void doctor_memory(double *total_gb, double *available_gb);
 
-/* doctor_has_program - whether a program of this name is on PATH. */
-bool doctor_has_program(const char *name);
-
 /* doctor_num_threads - that the measurements use. */
 int doctor_num_threads(void);
 
