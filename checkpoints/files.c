@@ -1,5 +1,4 @@
-/* files.c - positioned reads and writes, files made complete before they get their name, folders made, removed and
- * synced. */
+/* files.c - files made complete before they get their name, folders made, removed and synced. */
 #include "checkpoints/files.h"
 
 #include <errno.h>
@@ -13,79 +12,6 @@
 #include <unistd.h>
 
 #include "data/file.h"
-#include "kernels/units.h"
-
-/* One system call's worth: a signal is noticed soon, and far below Linux's limit of 2 GiB. */
-enum { PIECE_BYTES = 64 * MIB };
-
-/* parent_folder - malloc'ed. */
-static char *parent_folder(const char *path) {
-    const char *slash = strrchr(path, '/');
-    if (!slash)
-        return xstrdup(".");
-    return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
-}
-
-/* free_bytes - what an unprivileged user may still write beside path. */
-static long long free_bytes(const char *path) {
-    struct statvfs disk;
-    char *folder = parent_folder(path);
-    bool known = statvfs(folder, &disk) == 0;
-    free(folder);
-    return known ? (long long)disk.f_bavail * (long long)disk.f_frsize : 0;
-}
-
-/* io_failed - errno in the user's words.  length_bytes: of what did not go through, 0 where unknown. */
-static int io_failed(struct err *err, const char *what, const char *path, int64_t length_bytes) {
-    int code = errno;
-    if (code != ENOSPC && code != EDQUOT)
-        return err_set(err, "cannot %s '%s': %s", what, path, strerror(code));
-    char size[48] = "";
-    if (length_bytes > 0)
-        snprintf(size, sizeof size, " for %lld bytes", (long long)length_bytes);
-    return err_set(
-        err,
-        "cannot %s '%s': no space left%s (%s%lld bytes free on the disk), free some space or choose "
-        "a folder elsewhere",
-        what, path, size, code == EDQUOT ? "quota reached; " : "", free_bytes(path));
-}
-
-int file_write_at(int fd, const char *path, const void *bytes, size_t length_bytes, int64_t offset,
-                  struct err *err) {
-    const char *from = bytes;
-    size_t done = 0;
-    while (done < length_bytes) {
-        size_t piece = length_bytes - done < PIECE_BYTES ? length_bytes - done : PIECE_BYTES;
-        ssize_t written = pwrite(fd, from + done, piece, offset + (int64_t)done);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written == 0) /* never for a regular file; would loop for ever if it happened */
-            errno = EIO;
-        if (written <= 0)
-            return io_failed(err, "write", path, (int64_t)length_bytes);
-        done += (size_t)written;
-    }
-    return 0;
-}
-
-int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset,
-                 struct err *err) {
-    char *to = bytes;
-    size_t done = 0;
-    while (done < length_bytes) {
-        size_t piece = length_bytes - done < PIECE_BYTES ? length_bytes - done : PIECE_BYTES;
-        ssize_t got = pread(fd, to + done, piece, offset + (int64_t)done);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return io_failed(err, "read", path, (int64_t)length_bytes);
-        if (got == 0)
-            return err_set(err, "cannot read '%s': it ends at byte %lld, %lld more were expected", path,
-                           (long long)offset + (long long)done, (long long)(length_bytes - done));
-        done += (size_t)got;
-    }
-    return 0;
-}
 
 /* create_new - a file of ours and nobody else's: what stands under the name goes first, so that a link is
  * replaced and never written through, and only a file that this call made is taken.  A device, a FIFO, or a
@@ -94,9 +20,9 @@ static int create_new(const char *path, int64_t size_bytes, struct err *err) {
     if (file_check_regular(path, err) != 0)
         return -1;
     if (unlink(path) != 0 && errno != ENOENT)
-        return io_failed(err, "replace", path, 0);
+        return file_io_failed(err, "replace", path, 0);
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    return fd >= 0 ? fd : io_failed(err, "create", path, size_bytes);
+    return fd >= 0 ? fd : file_io_failed(err, "create", path, size_bytes);
 }
 
 int file_create_sized(const char *path, int64_t size_bytes, struct err *err) {
@@ -113,23 +39,23 @@ int file_create_sized(const char *path, int64_t size_bytes, struct err *err) {
         status = ftruncate(fd, size_bytes);
     if (status == 0)
         return fd;
-    io_failed(err, "create", path, size_bytes);
+    file_io_failed(err, "create", path, size_bytes);
     close(fd);
     return -1;
 }
 
 /* The close of a network file system may be the first to report a failed write. */
 int file_sync_close(int fd, const char *path, struct err *err) {
-    int status = fsync(fd) == 0 ? 0 : io_failed(err, "write", path, 0);
+    int status = fsync(fd) == 0 ? 0 : file_io_failed(err, "write", path, 0);
     if (close(fd) != 0 && status == 0)
-        status = io_failed(err, "close", path, 0);
+        status = file_io_failed(err, "close", path, 0);
     return status;
 }
 
 int64_t file_size(const char *path, struct err *err) {
     struct stat facts;
     if (stat(path, &facts) != 0)
-        return io_failed(err, "open", path, 0);
+        return file_io_failed(err, "open", path, 0);
     if (!S_ISREG(facts.st_mode))
         return err_set(err, "cannot open '%s': not a regular file", path);
     return (int64_t)facts.st_size;
@@ -138,7 +64,7 @@ int64_t file_size(const char *path, struct err *err) {
 int file_rename(const char *from, const char *to, struct err *err) {
     if (rename(from, to) != 0)
         return err_set(err, "cannot rename '%s' to '%s': %s", from, to, strerror(errno));
-    char *folder = parent_folder(to);
+    char *folder = file_parent_folder(to);
     int status = folder_sync(folder, err);
     free(folder);
     return status;
@@ -179,7 +105,7 @@ int folder_create(const char *path, struct err *err) {
         *at = '\0';
         struct stat facts;
         if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            status = io_failed(err, "create folder", part, 0);
+            status = file_io_failed(err, "create folder", part, 0);
         else if (stat(part, &facts) != 0 || !S_ISDIR(facts.st_mode))
             status = err_set(err, "cannot create folder '%s': a file is in its place", part);
         *at = end;
@@ -193,9 +119,9 @@ int folder_create(const char *path, struct err *err) {
 int folder_sync(const char *path, struct err *err) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return io_failed(err, "open folder", path, 0);
+        return file_io_failed(err, "open folder", path, 0);
     /* EINVAL: file systems that sync folders by themselves. */
-    int status = fsync(fd) == 0 || errno == EINVAL ? 0 : io_failed(err, "sync folder", path, 0);
+    int status = fsync(fd) == 0 || errno == EINVAL ? 0 : file_io_failed(err, "sync folder", path, 0);
     close(fd);
     return status;
 }
@@ -212,7 +138,7 @@ int folder_remove(const char *path, struct err *err) {
         return 0;
     if (nftw(path, remove_entry, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS) == 0)
         return 0;
-    return io_failed(err, "remove", path, 0);
+    return file_io_failed(err, "remove", path, 0);
 }
 
 /* check_entry - a folder that may not be changed keeps what is in it, and a file that is marked immutable or

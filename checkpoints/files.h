@@ -1,15 +1,9 @@
-/* files.h - the few file operations checkpoints need: whole reads and writes at an offset, files that are
- * complete or absent, folders that survive a power cut.  (file_read_whole is data/corpus/json.h's.)
- * Messages name the file; a full disk is said to be full. */
+/* files.h - the few file operations checkpoints need: files that are complete or absent, folders that survive a
+ * power cut.  (file_read_whole is data/corpus/json.h's, reads and writes at an offset are data/file.h's.)  Messages name
+ * the file; a full disk is said to be full. */
 #pragma once
 
 #include "kernels/error.h"
-
-/* file_write_at, file_read_at - length_bytes at offset, in pieces, through interruptions and short counts.
- * path is for messages.  Return 0, or -1 with err set: I/O error, disk full, the file ends early. */
-int file_write_at(int fd, const char *path, const void *bytes, size_t length_bytes, int64_t offset,
-                  struct err *err);
-int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset, struct err *err);
 
 /* file_create_sized - a new file (what stood under its name is removed, a link too) with its room reserved
  * where the file system can, so that a full disk shows now and not in the middle.  Returns a descriptor, or

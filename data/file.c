@@ -1,12 +1,17 @@
-/* file.c - opening a regular file without waiting for it, and refusing everything else by its kind. */
+/* file.c - opening a regular file without waiting for it, and refusing everything else by its kind; reads and writes
+ * at an offset. */
 #include "data/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#include "kernels/units.h"
 
 bool name_ends_with(const char *name, const char *ending) {
     size_t n = strlen(name), e = strlen(ending);
@@ -105,19 +110,72 @@ FILE *file_open_stream(const char *path, struct err *err) {
     return stream;
 }
 
-int file_get(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset_bytes,
-             struct err *err) {
+/* One system call's worth: a signal is noticed soon, and far below Linux's limit of 2 GiB. */
+enum { PIECE_BYTES = 64 * MIB };
+
+char *file_parent_folder(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+/* free_bytes - what an unprivileged user may still write beside path. */
+static long long free_bytes(const char *path) {
+    struct statvfs disk;
+    char *folder = file_parent_folder(path);
+    bool known = statvfs(folder, &disk) == 0;
+    free(folder);
+    return known ? (long long)disk.f_bavail * (long long)disk.f_frsize : 0;
+}
+
+int file_io_failed(struct err *err, const char *what, const char *path, int64_t length_bytes) {
+    int code = errno;
+    if (code != ENOSPC && code != EDQUOT)
+        return err_set(err, "cannot %s '%s': %s", what, path, strerror(code));
+    char size[48] = "";
+    if (length_bytes > 0)
+        snprintf(size, sizeof size, " for %lld bytes", (long long)length_bytes);
+    return err_set(
+        err,
+        "cannot %s '%s': no space left%s (%s%lld bytes free on the disk), free some space or choose "
+        "a folder elsewhere",
+        what, path, size, code == EDQUOT ? "quota reached; " : "", free_bytes(path));
+}
+
+int file_write_at(int fd, const char *path, const void *bytes, size_t length_bytes, int64_t offset,
+                  struct err *err) {
+    const char *from = bytes;
+    size_t done = 0;
+    while (done < length_bytes) {
+        size_t piece = length_bytes - done < PIECE_BYTES ? length_bytes - done : PIECE_BYTES;
+        ssize_t written = pwrite(fd, from + done, piece, offset + (int64_t)done);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written == 0) /* never for a regular file; would loop for ever if it happened */
+            errno = EIO;
+        if (written <= 0)
+            return file_io_failed(err, "write", path, (int64_t)length_bytes);
+        done += (size_t)written;
+    }
+    return 0;
+}
+
+int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset,
+                 struct err *err) {
     char *to = bytes;
-    while (length_bytes > 0) {
-        ssize_t got = pread(fd, to, length_bytes, offset_bytes);
+    size_t done = 0;
+    while (done < length_bytes) {
+        size_t piece = length_bytes - done < PIECE_BYTES ? length_bytes - done : PIECE_BYTES;
+        ssize_t got = pread(fd, to + done, piece, offset + (int64_t)done);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0)
-            return err_set(err, "cannot read '%s': %s", path,
-                           got < 0 ? strerror(errno) : "it ended early; was it replaced while in use?");
-        to += got;
-        length_bytes -= (size_t)got;
-        offset_bytes += got;
+        if (got < 0)
+            return file_io_failed(err, "read", path, (int64_t)length_bytes);
+        if (got == 0)
+            return err_set(err, "cannot read '%s': it ends at byte %lld, %lld more were expected", path,
+                           (long long)offset + (long long)done, (long long)(length_bytes - done));
+        done += (size_t)got;
     }
     return 0;
 }

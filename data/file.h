@@ -32,7 +32,15 @@ FILE *file_open_stream(const char *path, struct err *err);
  * The functions above do it. */
 int file_refuse_pointer(int fd, const char *path, struct err *err);
 
-/* file_get - exactly length_bytes at offset_bytes.  path is for messages.  Returns 0, or -1 with err set: I/O
- * error, or the file ends early. */
-int file_get(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset_bytes,
-             struct err *err);
+/* file_read_at, file_write_at - exactly length_bytes at offset, in pieces, through interruptions and short counts.
+ * path is for messages.  Return 0, or -1 with err set: I/O error, disk full, the file ends early. */
+int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset, struct err *err);
+int file_write_at(int fd, const char *path, const void *bytes, size_t length_bytes, int64_t offset,
+                  struct err *err);
+
+/* file_io_failed - errno in the user's words, "cannot WHAT 'PATH': ..."; a full disk is said to be full, with what it
+ * still has.  length_bytes: of what did not go through, 0 where unknown.  Always -1. */
+int file_io_failed(struct err *err, const char *what, const char *path, int64_t length_bytes);
+
+/* file_parent_folder - the folder that holds path, malloc'ed. */
+char *file_parent_folder(const char *path);

@@ -36,7 +36,7 @@ static char *read_log(const char *path, int64_t from_bytes) {
         from_bytes = length_bytes - LOG_READ_BYTES;
     if (from_bytes >= 0 && from_bytes <= length_bytes) {
         text = xcalloc((size_t)(length_bytes - from_bytes) + 1, 1);
-        if (file_get(fd, path, text, (size_t)(length_bytes - from_bytes), from_bytes, NULL) != 0)
+        if (file_read_at(fd, path, text, (size_t)(length_bytes - from_bytes), from_bytes, NULL) != 0)
             text[0] = '\0';
     }
     close(fd);

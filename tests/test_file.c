@@ -126,10 +126,10 @@ static void test_regular_file(void **state) {
     assert_int_equal(size_bytes, 2);
     assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
     assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
-    assert_int_equal(file_get(fd, link, bytes, 2, 0, &err), 0);
+    assert_int_equal(file_read_at(fd, link, bytes, 2, 0, &err), 0);
     assert_string_equal(bytes, "{}");
-    assert_int_equal(file_get(fd, link, bytes, 2, 1, &err), -1);
-    assert_non_null(strstr(err.text, "ended early"));
+    assert_int_equal(file_read_at(fd, link, bytes, 2, 1, &err), -1);
+    assert_non_null(strstr(err.text, "it ends at byte 2, 1 more were expected"));
     close(fd);
     file = file_open_stream(link, &err);
     assert_int_equal(fgetc(file), '{');

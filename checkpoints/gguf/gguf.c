@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoints/files.h"
 #include "data/file.h"
 #include "kernels/units.h"
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/files.h"
+#include "data/file.h"
 #include "kernels/half.h"
 #include "kernels/units.h"
 

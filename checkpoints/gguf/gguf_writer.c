@@ -11,6 +11,7 @@
 
 #include "checkpoints/files.h"
 #include "checkpoints/value_check.h"
+#include "data/file.h"
 
 enum { ALIGNMENT = 32, MAX_NAME_BYTES = 63, GGUF_VERSION = 3 };
 

@@ -16,6 +16,7 @@
 #include "checkpoints/safetensors/safetensors_header.h"
 #include "checkpoints/value_check.h"
 #include "data/corpus/json.h"
+#include "data/file.h"
 #include "kernels/half.h"
 
 enum {

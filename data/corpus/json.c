@@ -72,7 +72,7 @@ char *file_read_whole(const char *path, size_t max_bytes, size_t *length_bytes, 
         text = xmalloc((size_t)size_bytes + 1);
         text[size_bytes] = 0;
         *length_bytes = (size_t)size_bytes;
-        if (file_get(fd, path, text, (size_t)size_bytes, 0, err) != 0) {
+        if (file_read_at(fd, path, text, (size_t)size_bytes, 0, err) != 0) {
             free(text);
             text = NULL;
         }

@@ -32,7 +32,8 @@ struct token_file {
 static void *read_part(const struct token_file *file, enum token_part part, struct err *err) {
     size_t size_bytes = (size_t)token_part_bytes(&file->facts, part);
     void *values = xmalloc(size_bytes + 1);
-    if (file_get(file->fd, file->path, values, size_bytes, file->facts.parts[part].offset_bytes, err) == 0)
+    if (file_read_at(file->fd, file->path, values, size_bytes, file->facts.parts[part].offset_bytes, err) ==
+        0)
         return values;
     free(values);
     return NULL;
@@ -231,8 +232,8 @@ int token_file_read(const struct token_file *file, int64_t first, int64_t count,
           (long long)first, (long long)count, (long long)place->count);
     int64_t width = (int64_t)h5_type_bytes(place->type);
     char *to = (char *)tokens + (4 - width) * count;
-    if (file_get(file->fd, file->path, to, (size_t)(count * width), place->offset_bytes + first * width,
-                 err) != 0)
+    if (file_read_at(file->fd, file->path, to, (size_t)(count * width), place->offset_bytes + first * width,
+                     err) != 0)
         return -1;
     if (width == 2)
         widen(tokens, count);
@@ -247,8 +248,8 @@ int token_file_read(const struct token_file *file, int64_t first, int64_t count,
         memset(mask, 1, (size_t)count);
         return 0;
     }
-    if (file_get(file->fd, file->path, mask, (size_t)count, file->facts.parts[PART_MASK].offset_bytes + first,
-                 err) != 0)
+    if (file_read_at(file->fd, file->path, mask, (size_t)count,
+                     file->facts.parts[PART_MASK].offset_bytes + first, err) != 0)
         return -1;
     for (int64_t i = 0; i < count; i++) /* whatever a foreign writer put there, the loader multiplies by it */
         mask[i] = mask[i] != 0;

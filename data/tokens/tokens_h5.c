@@ -102,8 +102,8 @@ static int read_count_column(const struct h5_file *h5, const char *path, int fd,
     if (found.count != facts->num_sources)
         return wrong_rows(name, path, found.count, facts->num_sources, err);
     for (int64_t i = 0; i < found.count; i++)
-        if (file_get(fd, path, (char *)&facts->sources[i] + COUNT_COLUMNS[column].place, sizeof(int64_t),
-                     found.offset_bytes + 8 * i, err) != 0)
+        if (file_read_at(fd, path, (char *)&facts->sources[i] + COUNT_COLUMNS[column].place, sizeof(int64_t),
+                         found.offset_bytes + 8 * i, err) != 0)
             return -1;
     return 0;
 }

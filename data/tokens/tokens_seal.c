@@ -28,7 +28,7 @@ static int hash_block(int fd, const char *path, const struct token_facts *facts,
     int64_t first = block * BLOCK_BYTES, left = token_part_bytes(facts, part) - first;
     size_t size_bytes = left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
     char *bytes = xmalloc(size_bytes);
-    int status = file_get(fd, path, bytes, size_bytes, facts->parts[part].offset_bytes + first, err);
+    int status = file_read_at(fd, path, bytes, size_bytes, facts->parts[part].offset_bytes + first, err);
     if (status == 0)
         *hash = XXH3_64bits(bytes, size_bytes);
     free(bytes);
@@ -47,7 +47,7 @@ static int hash_range(int fd, const char *path, int64_t first, int64_t end, XXH3
     int status = 0;
     while (status == 0 && first < end) {
         size_t piece = end - first < BLOCK_BYTES ? (size_t)(end - first) : BLOCK_BYTES;
-        status = file_get(fd, path, bytes, piece, first, err);
+        status = file_read_at(fd, path, bytes, piece, first, err);
         if (status == 0)
             XXH3_64bits_update(state, bytes, piece);
         first += (int64_t)piece;
@@ -192,7 +192,7 @@ static char *read_body(int fd, const char *path, int64_t file_bytes, const uint6
         return NULL;
     }
     char *body = xmalloc(footer[0] + 1);
-    int status = file_get(fd, path, body, footer[0], file_bytes - FOOTER_BYTES - (int64_t)footer[0], err);
+    int status = file_read_at(fd, path, body, footer[0], file_bytes - FOOTER_BYTES - (int64_t)footer[0], err);
     if (status == 0 && XXH3_64bits(body, footer[0]) != footer[1])
         status = damaged(path, "its table of checksums is", err);
     if (status == 0)
@@ -209,7 +209,7 @@ int token_seal_read(int fd, const char *path, int64_t file_bytes, struct token_s
     *facts = (struct token_facts){0};
     if (file_bytes < FOOTER_BYTES)
         return 0;
-    if (file_get(fd, path, bytes, sizeof bytes, file_bytes - FOOTER_BYTES, err) != 0)
+    if (file_read_at(fd, path, bytes, sizeof bytes, file_bytes - FOOTER_BYTES, err) != 0)
         return -1;
     if (memcmp(bytes + sizeof footer, MAGIC, sizeof MAGIC) != 0)
         return 0;

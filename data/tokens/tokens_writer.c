@@ -220,23 +220,6 @@ static int reserve_counts(struct token_writer *writer, struct h5_file *h5,
     return 0;
 }
 
-/* write_at - exactly size_bytes at offset_bytes. */
-static int write_at(const struct token_writer *writer, int fd, const void *bytes, size_t size_bytes,
-                    int64_t offset_bytes, struct err *err) {
-    const char *from = bytes;
-    while (size_bytes > 0) {
-        ssize_t written = pwrite(fd, from, size_bytes, offset_bytes);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return err_set(err, "cannot write '%s': %s", writer->partial_path, strerror(errno));
-        from += written;
-        size_bytes -= (size_t)written;
-        offset_bytes += written;
-    }
-    return 0;
-}
-
 static int write_counts(struct token_writer *writer, int fd, const struct h5_dataset counts[NUM_COUNTS],
                         struct err *err) {
     for (int64_t i = 0; i < writer->num_sources; i++) {
@@ -244,7 +227,8 @@ static int write_counts(struct token_writer *writer, int fd, const struct h5_dat
         const int64_t values[NUM_COUNTS] = {s->num_documents, s->num_tokens, s->num_duplicates,
                                             s->num_invalid_utf8};
         for (int c = 0; c < NUM_COUNTS; c++)
-            if (write_at(writer, fd, &values[c], sizeof values[c], counts[c].offset_bytes + 8 * i, err) != 0)
+            if (file_write_at(fd, writer->partial_path, &values[c], sizeof values[c],
+                              counts[c].offset_bytes + 8 * i, err) != 0)
                 return -1;
     }
     return 0;
@@ -266,7 +250,7 @@ static int copy_side(struct token_writer *writer, int fd, enum token_part side,
             status = err_set(err, "cannot read back '%s': %s", file->path,
                              ferror(file->stream) ? strerror(errno) : "it became shorter");
         else
-            status = write_at(writer, fd, buffer, part, offset_bytes, err);
+            status = file_write_at(fd, writer->partial_path, buffer, part, offset_bytes, err);
         left -= (int64_t)part;
         offset_bytes += (int64_t)part;
     }
@@ -303,7 +287,7 @@ static int put_seal(struct token_writer *writer, int fd, const struct h5_dataset
         return -1;
     token_seal_encode(&seal, &facts, &bytes);
     token_seal_release(&seal);
-    int status = write_at(writer, fd, bytes.bytes, bytes.length_bytes, end, err);
+    int status = file_write_at(fd, writer->partial_path, bytes.bytes, bytes.length_bytes, end, err);
     text_release(&bytes);
     return status;
 }
