@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "data/corpus/json.h"
-#include "data/tokenizer/tokenizer_normal.h"
 #include "data/tokenizer/tokenizer_sequence.h"
 #include "data/tokenizer/tokenizer_vocab.h"
 
@@ -39,23 +38,11 @@ static int parse_character(const json_t *json, const char *key, uint32_t *charac
                                    : 0;
 }
 
-static int parse_replace(struct decode_step *step, const json_t *json, struct err *err) {
-    const char *pattern, *content;
-    bool is_regex;
-    if (pattern_parse(json, &pattern, &step->pattern_bytes, &is_regex, err) != 0 ||
-        json_get_text(json, "content", &content, &step->content_bytes, err) != 0)
-        return -1;
-    step->kind = is_regex ? DECODE_REPLACE_REGEX : DECODE_REPLACE;
-    step->pattern = text_copy(pattern, step->pattern_bytes);
-    step->content = text_copy(content, step->content_bytes);
-    if (is_regex)
-        step->regex = regex_compile(pattern, step->pattern_bytes, false, err);
-    return is_regex && !step->regex ? -1 : 0;
-}
-
 static int parse_step(struct decode_step *step, const json_t *json, const char *type, struct err *err) {
-    if (strcmp(type, "Replace") == 0)
-        return parse_replace(step, json, err);
+    if (strcmp(type, "Replace") == 0) {
+        step->kind = DECODE_REPLACE;
+        return replacement_parse(&step->replacement, json, err);
+    }
     if (strcmp(type, "Strip") == 0) {
         step->kind = DECODE_STRIP;
         if (parse_character(json, "content", &step->character, err) != 0 ||
@@ -108,11 +95,8 @@ int decoder_parse(struct decoder *decoder, const json_t *json, struct err *err) 
 }
 
 void decoder_release(struct decoder *decoder) {
-    for (int i = 0; i < decoder->num_steps; i++) {
-        free(decoder->steps[i].pattern);
-        free(decoder->steps[i].content);
-        regex_free(decoder->steps[i].regex);
-    }
+    for (int i = 0; i < decoder->num_steps; i++)
+        replacement_release(&decoder->steps[i].replacement);
     free(decoder->steps);
     *decoder = (struct decoder){0};
 }
@@ -191,16 +175,11 @@ static void decode_byte_fallback(const struct string_list *in, struct string_lis
 static int decode_replace(const struct decode_step *step, struct regex_state *regexes,
                           const struct string_list *in, struct string_list *out, struct err *err) {
     struct text replaced = {0};
-    const struct text_span pattern = {step->pattern, step->pattern_bytes};
-    const struct text_span content = {step->content, step->content_bytes};
     int status = 0;
     for (int64_t i = 0; i < in->count && status == 0; i++) {
         struct text_span token = string_at(in, i);
-        bool changed = false;
-        if (step->kind == DECODE_REPLACE)
-            changed = replace_string(token, pattern, content, &replaced);
-        else
-            status = replace_regex(step->regex, regexes, token, content, &replaced, &changed, err);
+        bool changed;
+        status = replacement_apply(&step->replacement, regexes, token, &replaced, &changed, err);
         text_append(&out->text, changed ? replaced.bytes : token.bytes,
                     changed ? replaced.length_bytes : token.length_bytes);
         string_list_end(out);
@@ -256,7 +235,6 @@ static int apply_step(const struct decode_step *step, struct regex_state *regexe
         string_list_end(out);
         return 0;
     case DECODE_REPLACE:
-    case DECODE_REPLACE_REGEX:
         return decode_replace(step, regexes, in, out, err);
     case DECODE_STRIP:
         decode_strip(step, in, out);

@@ -3,23 +3,20 @@
 
 #include <jansson.h>
 
-#include "data/tokenizer/tokenizer_regex.h"
+#include "data/tokenizer/tokenizer_normal.h"
 
 enum decode_kind {
     DECODE_BYTE_LEVEL,
     DECODE_BYTE_FALLBACK,
     DECODE_FUSE,
     DECODE_REPLACE,
-    DECODE_REPLACE_REGEX,
     DECODE_STRIP,
     DECODE_METASPACE,
 };
 
 struct decode_step {
     enum decode_kind kind;
-    char *pattern, *content; /* owned: DECODE_REPLACE */
-    size_t pattern_bytes, content_bytes;
-    struct regex *regex; /* owned */
+    struct replacement replacement;
     uint32_t character;  /* DECODE_STRIP: what is stripped; DECODE_METASPACE: what stands for a space */
     int64_t start, stop; /* DECODE_STRIP: at most this many at either end of each string */
     bool drops_first;    /* DECODE_METASPACE: the first string's replacements vanish */

@@ -181,9 +181,10 @@ static bool is_expressible(const struct normal_step *step) {
     case NORMAL_NFC:
         return true;
     case NORMAL_PREPEND:
-        return strcmp(step->content, block) == 0 || strcmp(step->content, " ") == 0;
+        return strcmp(step->replacement.content, block) == 0 || strcmp(step->replacement.content, " ") == 0;
     case NORMAL_REPLACE:
-        return strcmp(step->pattern, " ") == 0 && strcmp(step->content, block) == 0;
+        return !step->replacement.regex && strcmp(step->replacement.pattern, " ") == 0 &&
+               strcmp(step->replacement.content, block) == 0;
     default:
         return false;
     }

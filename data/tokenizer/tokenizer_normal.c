@@ -23,31 +23,37 @@ int pattern_parse(const json_t *step, const char **pattern, size_t *length_bytes
     return 0;
 }
 
-static int parse_replace(struct normal_step *step, const json_t *json, struct err *err) {
+int replacement_parse(struct replacement *replacement, const json_t *json, struct err *err) {
     const char *pattern, *content;
     bool is_regex;
-    if (pattern_parse(json, &pattern, &step->pattern_bytes, &is_regex, err) != 0 ||
-        json_get_text(json, "content", &content, &step->content_bytes, err) != 0)
+    if (pattern_parse(json, &pattern, &replacement->pattern_bytes, &is_regex, err) != 0 ||
+        json_get_text(json, "content", &content, &replacement->content_bytes, err) != 0)
         return -1;
-    step->kind = is_regex ? NORMAL_REPLACE_REGEX : NORMAL_REPLACE;
-    step->pattern = text_copy(pattern, step->pattern_bytes);
-    step->content = text_copy(content, step->content_bytes);
-    if (is_regex) {
-        step->regex = regex_compile(pattern, step->pattern_bytes, false, err);
-        return step->regex ? 0 : -1;
-    }
-    return 0;
+    replacement->pattern = text_copy(pattern, replacement->pattern_bytes);
+    replacement->content = text_copy(content, replacement->content_bytes);
+    if (!is_regex)
+        return 0;
+    replacement->regex = regex_compile(pattern, replacement->pattern_bytes, false, err);
+    return replacement->regex ? 0 : -1;
+}
+
+void replacement_release(struct replacement *replacement) {
+    free(replacement->pattern);
+    free(replacement->content);
+    regex_free(replacement->regex);
 }
 
 static int parse_step(struct normal_step *step, const json_t *json, const char *type, struct err *err) {
     const char *prepend;
-    if (strcmp(type, "Replace") == 0)
-        return parse_replace(step, json, err);
+    if (strcmp(type, "Replace") == 0) {
+        step->kind = NORMAL_REPLACE;
+        return replacement_parse(&step->replacement, json, err);
+    }
     if (strcmp(type, "Prepend") == 0) {
         step->kind = NORMAL_PREPEND;
-        if (json_get_text(json, "prepend", &prepend, &step->content_bytes, err) != 0)
+        if (json_get_text(json, "prepend", &prepend, &step->replacement.content_bytes, err) != 0)
             return -1;
-        step->content = text_copy(prepend, step->content_bytes);
+        step->replacement.content = text_copy(prepend, step->replacement.content_bytes);
         return 0;
     }
     if (strcmp(type, "Strip") == 0) {
@@ -75,13 +81,14 @@ static int parse_step(struct normal_step *step, const json_t *json, const char *
 /* The mark of a step "X(?=[ \w])" -> "X ", or 0.  X may be escaped. */
 static uint32_t padded_mark(const struct normal_step *step) {
     static const char lookahead[] = "(?=[ \\w])";
+    const struct replacement *replacement = &step->replacement;
     size_t tail_bytes = sizeof lookahead - 1;
-    if (step->kind != NORMAL_REPLACE_REGEX || step->pattern_bytes <= tail_bytes ||
-        memcmp(step->pattern + step->pattern_bytes - tail_bytes, lookahead, tail_bytes) != 0)
+    if (!replacement->regex || replacement->pattern_bytes <= tail_bytes ||
+        memcmp(replacement->pattern + replacement->pattern_bytes - tail_bytes, lookahead, tail_bytes) != 0)
         return 0;
-    size_t mark_bytes = step->pattern_bytes - tail_bytes;
-    bool escaped = step->pattern[0] == '\\' && mark_bytes == 2;
-    const char *mark = step->pattern + escaped, *after = mark;
+    size_t mark_bytes = replacement->pattern_bytes - tail_bytes;
+    bool escaped = replacement->pattern[0] == '\\' && mark_bytes == 2;
+    const char *mark = replacement->pattern + escaped, *after = mark;
     if (strchr(".^$*+?()[]{}|\\", *mark) && !escaped)
         return 0;
     uint32_t code_point = text_next_char(&after);
@@ -89,18 +96,16 @@ static uint32_t padded_mark(const struct normal_step *step) {
     bool is_mark = code_point == '\n' || code_point == '\t' ||
                    (category >= UTF8PROC_CATEGORY_PD && category <= UTF8PROC_CATEGORY_SO);
     if (!is_mark || (size_t)(after - mark) != mark_bytes - escaped ||
-        step->content_bytes != mark_bytes - escaped + 1 ||
-        memcmp(step->content, mark, step->content_bytes - 1) != 0 ||
-        step->content[step->content_bytes - 1] != ' ')
+        replacement->content_bytes != mark_bytes - escaped + 1 ||
+        memcmp(replacement->content, mark, replacement->content_bytes - 1) != 0 ||
+        replacement->content[replacement->content_bytes - 1] != ' ')
         return 0;
     return code_point;
 }
 
 static void release_step(struct normal_step *step) {
-    free(step->pattern);
-    free(step->content);
+    replacement_release(&step->replacement);
     free(step->marks);
-    regex_free(step->regex);
 }
 
 /* Lucie pads 18 marks in 18 steps.  None of the marks is a space or a word character, so that no step sees
@@ -159,8 +164,9 @@ void normaliser_release(struct normaliser *normaliser) {
     *normaliser = (struct normaliser){0};
 }
 
-bool replace_string(struct text_span text, struct text_span pattern, struct text_span content,
-                    struct text *out) {
+/* replace_string, replace_regex - replacement_apply for a plain string, and for a regular expression. */
+static bool replace_string(struct text_span text, struct text_span pattern, struct text_span content,
+                           struct text *out) {
     if (text.length_bytes < pattern.length_bytes)
         return false; /* text may be NULL then */
     const char *at = text.bytes, *end = text.bytes + text.length_bytes;
@@ -180,8 +186,8 @@ bool replace_string(struct text_span text, struct text_span pattern, struct text
     return true;
 }
 
-int replace_regex(const struct regex *regex, struct regex_state *state, struct text_span text,
-                  struct text_span content, struct text *out, bool *changed, struct err *err) {
+static int replace_regex(const struct regex *regex, struct regex_state *state, struct text_span text,
+                         struct text_span content, struct text *out, bool *changed, struct err *err) {
     size_t at = 0;
     struct text_span match;
     int found;
@@ -198,6 +204,16 @@ int replace_regex(const struct regex *regex, struct regex_state *state, struct t
     if (*changed)
         text_append(out, text.bytes + at, text.length_bytes - at);
     return found;
+}
+
+int replacement_apply(const struct replacement *replacement, struct regex_state *regexes,
+                      struct text_span text, struct text *out, bool *changed, struct err *err) {
+    const struct text_span content = {replacement->content, replacement->content_bytes};
+    if (replacement->regex)
+        return replace_regex(replacement->regex, regexes, text, content, out, changed, err);
+    *changed = replace_string(text, (struct text_span){replacement->pattern, replacement->pattern_bytes},
+                              content, out);
+    return 0;
 }
 
 static bool is_mark(const struct normal_step *step, uint32_t code_point) {
@@ -270,8 +286,6 @@ static struct text_span strip(const struct normal_step *step, const struct char_
 static int apply_step(const struct normaliser *normaliser, const struct normal_step *step,
                       struct regex_state *regexes, struct text_span *text, struct text *out, bool *changed,
                       struct err *err) {
-    const struct text_span pattern = {step->pattern, step->pattern_bytes};
-    const struct text_span content = {step->content, step->content_bytes};
     *changed = false;
     switch (step->kind) {
     case NORMAL_NFC:
@@ -285,15 +299,12 @@ static int apply_step(const struct normaliser *normaliser, const struct normal_s
         return 0;
     case NORMAL_PREPEND:
         out->length_bytes = 0;
-        text_append(out, content.bytes, content.length_bytes);
+        text_append(out, step->replacement.content, step->replacement.content_bytes);
         text_append(out, text->bytes, text->length_bytes);
         *changed = true;
         return 0;
     case NORMAL_REPLACE:
-        *changed = replace_string(*text, pattern, content, out);
-        return 0;
-    case NORMAL_REPLACE_REGEX:
-        return replace_regex(step->regex, regexes, *text, content, out, changed, err);
+        return replacement_apply(&step->replacement, regexes, *text, out, changed, err);
     case NORMAL_PAD_MARKS:
         *changed = pad_marks(step, normaliser->chars, *text, out);
         return 0;

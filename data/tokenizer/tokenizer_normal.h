@@ -12,19 +12,23 @@ enum normal_kind {
     NORMAL_NFKC,
     NORMAL_LOWERCASE,
     NORMAL_PREPEND,
-    NORMAL_REPLACE,       /* a string by a string */
-    NORMAL_REPLACE_REGEX, /* each match of a regular expression by a string */
-    NORMAL_PAD_MARKS,     /* a space after listed characters where a word or a space follows */
+    NORMAL_REPLACE,
+    NORMAL_PAD_MARKS, /* a space after listed characters where a word or a space follows */
     NORMAL_STRIP,
+};
+
+/* Each place where a string stands, or where a regular expression matches, by another string; all owned. */
+struct replacement {
+    char *pattern, *content;
+    size_t pattern_bytes, content_bytes;
+    struct regex *regex; /* NULL: pattern is the string itself */
 };
 
 struct normal_step {
     enum normal_kind kind;
-    char *pattern, *content; /* owned */
-    size_t pattern_bytes, content_bytes;
-    struct regex *regex; /* owned */
-    bool left, right;    /* NORMAL_STRIP */
-    uint32_t *marks;     /* NORMAL_PAD_MARKS: the characters, owned */
+    struct replacement replacement; /* NORMAL_PREPEND: its content alone */
+    bool left, right;               /* NORMAL_STRIP */
+    uint32_t *marks;                /* NORMAL_PAD_MARKS: the characters, owned */
     int num_marks;
 };
 
@@ -50,9 +54,11 @@ int normaliser_apply(const struct normaliser *normaliser, struct regex_state *re
 int pattern_parse(const json_t *step, const char **pattern, size_t *length_bytes, bool *is_regex,
                   struct err *err);
 
-/* replace_regex - text with each match replaced by content; false in *changed, and out untouched, when there is none.  Returns
- * 0, or -1 with err set, as regex_next does.  replace_string - the same for a plain string; whether there was one. */
-int replace_regex(const struct regex *regex, struct regex_state *state, struct text_span text,
-                  struct text_span content, struct text *out, bool *changed, struct err *err);
-bool replace_string(struct text_span text, struct text_span pattern, struct text_span content,
-                    struct text *out);
+/* replacement_parse - a Replace of tokenizer.json.  Returns 0, or -1 with err set; replacement_release in both cases. */
+int replacement_parse(struct replacement *replacement, const json_t *json, struct err *err);
+void replacement_release(struct replacement *replacement);
+
+/* replacement_apply - text with all of them replaced; false in *changed, and out untouched, where there is none.  Returns 0,
+ * or -1 with err set, as regex_next does. */
+int replacement_apply(const struct replacement *replacement, struct regex_state *regexes,
+                      struct text_span text, struct text *out, bool *changed, struct err *err);
