@@ -257,17 +257,21 @@ bool slurm_cannot_exclude(const char *script, const char *nodes, struct err *err
             strcasestr(err->text, "invalid node name") || strcasestr(err->text, "node not available"));
 }
 
+/* say_code - of a program that ended with another code than 0, with the first line of its errors.  Always -1. */
+static int say_code(const char *program, struct subprocess_result *result, struct err *err) {
+    result->errors[strcspn(result->errors, "\n")] = '\0';
+    return err_set(err, "'%s' ended with code %d: %.300s", program, result->exit_code,
+                   result->errors[0] ? result->errors : "it said nothing");
+}
+
 /* requeue_once - scontrol may be killed with the job before it has ended: then Slurm has obeyed. */
 static int requeue_once(const char *id, struct err *err) {
     static const int KILLED = 128 + SIGKILL, TERMINATED = 128 + SIGTERM;
     const char *const argv[] = {"scontrol", "requeue", id, NULL};
     struct subprocess_result result;
     int status = subprocess_run(argv, TELL_TIMEOUT_S, &result, err), code = result.exit_code;
-    if (status == 0 && code != 0 && code != KILLED && code != TERMINATED) {
-        result.errors[strcspn(result.errors, "\n")] = '\0';
-        status = err_set(err, "'scontrol requeue' ended with code %d: %.300s", code,
-                         result.errors[0] ? result.errors : "it said nothing");
-    }
+    if (status == 0 && code != 0 && code != KILLED && code != TERMINATED)
+        status = say_code("scontrol requeue", &result, err);
     subprocess_release(&result);
     return status;
 }
@@ -323,11 +327,8 @@ static int scancel(const char *option, const char *id, struct err *err) {
     const char *const argv[] = {"scancel", option ? option : id, option ? id : NULL, NULL};
     struct subprocess_result result;
     int status = subprocess_run(argv, TELL_TIMEOUT_S, &result, err), code = result.exit_code;
-    if (status == 0 && code != 0 && (code != ALREADY_DONE || result.errors[0])) {
-        result.errors[strcspn(result.errors, "\n")] = '\0';
-        status = err_set(err, "'scancel' ended with code %d: %.300s", code,
-                         result.errors[0] ? result.errors : "it said nothing");
-    }
+    if (status == 0 && code != 0 && (code != ALREADY_DONE || result.errors[0]))
+        status = say_code("scancel", &result, err);
     subprocess_release(&result);
     return status;
 }

@@ -43,20 +43,21 @@ static int want(struct gguf *file, uint64_t bytes, const char *what, struct err 
     return 0;
 }
 
-static int take_u32(struct gguf *file, uint32_t *value, const char *what, struct err *err) {
-    if (want(file, sizeof *value, what, err) != 0)
+/* take - the next bytes into value, which may be unaligned in the file. */
+static int take(struct gguf *file, void *value, size_t bytes, const char *what, struct err *err) {
+    if (want(file, bytes, what, err) != 0)
         return -1;
-    memcpy(value, file->head + file->at, sizeof *value);
-    file->at += sizeof *value;
+    memcpy(value, file->head + file->at, bytes);
+    file->at += bytes;
     return 0;
 }
 
+static int take_u32(struct gguf *file, uint32_t *value, const char *what, struct err *err) {
+    return take(file, value, sizeof *value, what, err);
+}
+
 static int take_u64(struct gguf *file, uint64_t *value, const char *what, struct err *err) {
-    if (want(file, sizeof *value, what, err) != 0)
-        return -1;
-    memcpy(value, file->head + file->at, sizeof *value);
-    file->at += sizeof *value;
-    return 0;
+    return take(file, value, sizeof *value, what, err);
 }
 
 /* skip_string - step over one and check that it lies in the file. */
