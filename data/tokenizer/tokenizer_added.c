@@ -8,6 +8,7 @@
 /* Longer than any in use; bounds the time spent at each position of a text. */
 enum { MAX_CONTENT_BYTES = 1024 };
 
+/* parse_token - the defaults are the reference's; a special token is looked for in the text as it was given. */
 static int parse_token(struct added_token *token, const json_t *json, struct err *err) {
     const char *content;
     int64_t id;
@@ -97,6 +98,7 @@ static int enter(const struct added_token *token, struct vocab *vocab, struct er
     return 0;
 }
 
+/* set_match - what is looked for: a token that is found after normalising has to be normalised itself, or it never is. */
 static int set_match(struct added_token *token, const struct normaliser *normaliser,
                      struct regex_state *regexes, struct err *err) {
     struct text buffers[2] = {{0}, {0}};
@@ -113,6 +115,7 @@ static int set_match(struct added_token *token, const struct normaliser *normali
     return status;
 }
 
+/* sort_set - by bytes, with the first token of each first byte: most places of a text are passed over by one look-up. */
 static void sort_set(struct added_set *set, const struct added_tokens *added, bool normalised) {
     set->sorted = xmalloc(((size_t)added->count + 1) * sizeof *set->sorted);
     for (int t = 0; t < added->count; t++)
@@ -206,6 +209,7 @@ static const struct added_token *longest_at(const struct added_set *set, const c
     return found;
 }
 
+/* is_inside_word - whether a letter or digit stands right before or after: a single_word token is not taken there. */
 static bool is_inside_word(const struct char_table *chars, struct text_span text, const char *start,
                            const char *stop) {
     if (start > text.bytes && char_is_word_around_token(chars, text_previous_char(start)))

@@ -28,6 +28,7 @@ static struct text_span string_at(const struct string_list *list, int64_t i) {
     return (struct text_span){list->text.bytes + start, list->ends[i] - start};
 }
 
+/* parse_character - a string of the file that must be one character. */
 static int parse_character(const json_t *json, const char *key, uint32_t *character, struct err *err) {
     const char *text;
     if (json_get_string(json, key, &text, err) != 0)
@@ -116,6 +117,7 @@ static void append_byte_level(struct text *out, struct text_span token) {
     }
 }
 
+/* decode_byte_level - all tokens together: a character's bytes may be spread over several. */
 static void decode_byte_level(const struct string_list *in, struct string_list *out) {
     struct text bytes = {0};
     for (int64_t i = 0; i < in->count; i++)
@@ -188,6 +190,7 @@ static int decode_replace(const struct decode_step *step, struct regex_state *re
     return status;
 }
 
+/* decode_strip - at most start and stop characters: one space put in front must not take the text's own with it. */
 static void decode_strip(const struct decode_step *step, const struct string_list *in,
                          struct string_list *out) {
     char character[4];
@@ -206,6 +209,7 @@ static void decode_strip(const struct decode_step *step, const struct string_lis
     }
 }
 
+/* decode_metaspace - the space that encoding put before the first word is taken out again. */
 static void decode_metaspace(const struct decode_step *step, const struct string_list *in,
                              struct string_list *out) {
     for (int64_t i = 0; i < in->count; i++) {

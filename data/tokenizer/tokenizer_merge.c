@@ -78,6 +78,7 @@ static void start_from_bytes(struct bpe_state *state, const char *piece, size_t 
     }
 }
 
+/* char_id - from a table for the characters of most texts, else by the vocabulary's hash. */
 static int32_t char_id(const struct bpe *bpe, const char *bytes, size_t length_bytes, uint32_t code_point) {
     return code_point < BPE_CHAR_IDS ? bpe->char_ids[code_point]
                                      : vocab_find_text(bpe->vocab, bytes, length_bytes);
@@ -204,6 +205,7 @@ static void queue_pair(struct bpe_state *state, int32_t position) {
                                             merge->result});
 }
 
+/* merge_by_heap - a candidate that is out of date stays in the heap until it comes up: taking it out would cost a search. */
 static void merge_by_heap(struct bpe_state *state) {
     struct symbol *symbols = state->symbols;
     int32_t n = (int32_t)state->num_symbols;
@@ -256,6 +258,7 @@ static void encode_uncached(struct bpe_state *state, const char *piece, size_t l
         merge_by_scan(state);
 }
 
+/* The cache forgets whatever stood in its slot: words that are frequent come back soon. */
 void bpe_encode(struct bpe_state *state, const char *piece, size_t length_bytes, struct token_list *out) {
     uint64_t hash = hash_bytes(piece, length_bytes);
     struct cache_slot *slot = NULL;
@@ -279,6 +282,8 @@ void bpe_encode(struct bpe_state *state, const char *piece, size_t length_bytes,
     }
 }
 
+/* Two characters that are neighbours in no token never end in one: pieces between such places can be encoded, and
+ * cached, each for itself. */
 size_t bpe_cut(const struct bpe *bpe, const char *text, size_t length_bytes) {
     const char *at = text, *end = text + length_bytes;
     if (!bpe->neighbours || length_bytes == 0)

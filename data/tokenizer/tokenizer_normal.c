@@ -265,6 +265,7 @@ static bool lowercase(struct text_span text, struct text *out) {
     return true;
 }
 
+/* strip - nothing is copied: what is left is a part of the text. */
 static struct text_span strip(const struct normal_step *step, const struct char_table *chars,
                               struct text_span text) {
     const char *start = text.bytes, *end = text.bytes + text.length_bytes;

@@ -140,27 +140,13 @@ static void add_piece(struct piece_list *list, struct sample_piece piece) {
     list->pieces[list->count++] = piece;
 }
 
-/* last_not_above - the last index i in [0, count) with starts[i] <= position: of several documents that start
- * there (the others have no tokens) the one that holds the token. */
-static int64_t last_not_above(const uint64_t *starts, int64_t count, uint64_t position) {
-    int64_t low = 0, high = count;
-    while (high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (starts[middle] <= position)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 /* window_pieces - tokens [w T, (w + 1) T) of the stream of documents.  names NULL: the file's own order. */
 static void window_pieces(const struct file_order *order, const uint64_t *starts, const uint32_t *names,
                           int64_t w, struct piece_list *list) {
     int64_t num_documents = token_file_num_documents(order->file);
     int64_t at = w * order->sequence_tokens;
     int64_t end = smaller(at + order->sequence_tokens, token_file_num_tokens(order->file));
-    for (int64_t i = last_not_above(starts, num_documents, (uint64_t)at); at < end; i++) {
+    for (int64_t i = token_last_not_above(starts, num_documents, (uint64_t)at); at < end; i++) {
         int64_t stop = smaller((int64_t)starts[i + 1], end);
         if (stop == at)
             continue; /* no tokens */
@@ -191,6 +177,7 @@ void file_order_pieces(struct file_order *order, int64_t s, struct piece_list *l
         window_pieces(order, epoch->starts, epoch->order, within, list);
 }
 
+/* In the file's order: a loss can be compared between runs, whatever their seed. */
 void file_order_eval_pieces(const struct file_order *order, int64_t w, struct piece_list *list) {
     window_pieces(order, token_file_offsets(order->file), NULL, w, list);
 }

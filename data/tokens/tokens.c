@@ -212,17 +212,21 @@ static void widen(int32_t *tokens, int64_t count) {
     }
 }
 
-/* document_of - the document that holds this token: binary search for the last offset not above it. */
-static int64_t document_of(const struct token_file *file, int64_t token) {
-    int64_t low = 0, high = file->num_documents;
+int64_t token_last_not_above(const uint64_t *starts, int64_t count, uint64_t position) {
+    int64_t low = 0, high = count;
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
-        if (file->offsets[middle] <= (uint64_t)token)
+        if (starts[middle] <= position)
             low = middle;
         else
             high = middle;
     }
     return low;
+}
+
+/* document_of - the document that holds this token. */
+static int64_t document_of(const struct token_file *file, int64_t token) {
+    return token_last_not_above(file->offsets, file->num_documents, (uint64_t)token);
 }
 
 int token_file_read(const struct token_file *file, int64_t first, int64_t count, int32_t *tokens,

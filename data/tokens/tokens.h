@@ -58,6 +58,11 @@ const struct token_source *token_file_source(const struct token_file *file, int6
 const struct token_chat *token_file_chat(const struct token_file *file);
 /* Offsets of all documents [documents + 1]; borrowed, held in memory. */
 const uint64_t *token_file_offsets(const struct token_file *file);
+
+/* token_last_not_above - the last index i in [0, count) with starts[i] <= position, starts[0] being 0: of several
+ * documents that start there (the others have no tokens) the one that holds the token. */
+int64_t token_last_not_above(const uint64_t *starts, int64_t count, uint64_t position);
+
 /* Row of /sources of one document. */
 int64_t token_file_document_source(const struct token_file *file, int64_t document);
 

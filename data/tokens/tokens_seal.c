@@ -23,6 +23,7 @@ static int64_t blocks_of(const struct token_facts *facts, enum token_part part) 
 
 /* --- hashing the file --- */
 
+/* hash_block - one block, whose place follows from its number: a window of tokens can be checked without the rest. */
 static int hash_block(int fd, const char *path, const struct token_facts *facts, enum token_part part,
                       int64_t block, uint64_t *hash, struct err *err) {
     int64_t first = block * BLOCK_BYTES, left = token_part_bytes(facts, part) - first;
@@ -56,7 +57,8 @@ static int hash_range(int fd, const char *path, int64_t first, int64_t end, XXH3
     return status;
 }
 
-/* hash_structure - everything up to hdf5_bytes that is not in one of the large datasets. */
+/* hash_structure - HDF5's own bytes: where a dataset stands, and of what type, must not change unnoticed.  That is:
+ * everything up to hdf5_bytes that is not in one of the large datasets. */
 static int hash_structure(int fd, const char *path, int64_t hdf5_bytes, const struct token_facts *facts,
                           uint64_t *hash, struct err *err) {
     struct h5_dataset places[NUM_PARTS];
@@ -85,6 +87,7 @@ static int hash_structure(int fd, const char *path, int64_t hdf5_bytes, const st
 
 /* --- checking --- */
 
+/* damaged - always with a way out: nothing in a token file can be repaired. */
 static int damaged(const char *path, const char *what, struct err *err) {
     return err_set(err,
                    "token file '%s' is damaged: %s not as it was written (checksum); copy it again, or "
@@ -133,6 +136,7 @@ int token_seal_make(int fd, const char *path, int64_t hdf5_bytes, const struct t
     return status;
 }
 
+/* The length and the magic number stand last: the seal is found from the end of the file, whatever HDF5 wrote before. */
 void token_seal_encode(const struct token_seal *seal, const struct token_facts *facts, struct text *bytes) {
     const int64_t head[HEAD_NUMBERS] = {VERSION, seal->hdf5_bytes, (int64_t)seal->structure, BLOCK_BYTES};
     struct text body = {0};
@@ -227,6 +231,7 @@ int token_seal_read(int fd, const char *path, int64_t file_bytes, struct token_s
     return status;
 }
 
+/* Of the datasets and the tokenizer alone: the same corpus has the same identity whichever version wrote the file. */
 void token_seal_identity(const struct token_seal *seal, const struct token_facts *facts,
                          char hex[TOKEN_CONTENT_ROOM]) {
     XXH3_state_t *state = XXH3_createState();

@@ -127,6 +127,7 @@ static int append_ones(struct token_writer *writer, int64_t count, struct err *e
     return 0;
 }
 
+/* append_mask - most corpora have none, and their file then costs no byte per token for it. */
 static int append_mask(struct token_writer *writer, const uint8_t *mask, int64_t count, struct err *err) {
     bool has_zero = mask && memchr(mask, 0, (size_t)count) != NULL;
     if (!writer->sides[PART_MASK].stream) {
@@ -220,6 +221,7 @@ static int reserve_counts(struct token_writer *writer, struct h5_file *h5,
     return 0;
 }
 
+/* write_counts - as plain bytes, like the large datasets: HDF5 was closed when its room was reserved. */
 static int write_counts(struct token_writer *writer, int fd, const struct h5_dataset counts[NUM_COUNTS],
                         struct err *err) {
     for (int64_t i = 0; i < writer->num_sources; i++) {
@@ -339,6 +341,7 @@ static void sync_folder(const char *path) {
     free(copy);
 }
 
+/* The name is given last: a file under it is complete. */
 int token_writer_finish(struct token_writer *writer, struct err *err) {
     int status = assemble(writer, err);
     if (status == 0 && rename(writer->partial_path, writer->path) != 0)
