@@ -109,7 +109,7 @@ run 0 "$atelier" inspect "$work/ok.h5"
 expect_output "chat_style +file"
 prepare 1 ok "chat_template: $work/none.jinja"
 expect_output "none.jinja"
-prepare 1 ok "chat_template: alpaca"
+prepare 2 ok "chat_template: alpaca"
 expect_output "expected auto .* a path"
 run 0 "$atelier" generate "$model" --chat "$work/mine.jinja" --prompt Bonjour --max-tokens 3
 

@@ -6,56 +6,9 @@
  * text or null, "tools": list, "kwargs": object, "date": "YYYY-MM-DD"}, the last three where wanted; the end token is
  * </s>.  Its answer is a line of JSON: ["done", text, stretches], ["raised", why] or ["refused", why].  A stretch is
  * [end byte, origin, whether a generation block wrote it]. */
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "data/template/jinja.h"
-
-enum { MAX_MESSAGES = 64, MAX_PARTS = 64 };
-
-/* What a case holds, as the interpreter takes it. */
-struct conversation {
-    struct jinja_message messages[MAX_MESSAGES];
-    struct jinja_more more[MAX_MESSAGES];
-    char *joined[MAX_MESSAGES];
-    size_t part_bytes[MAX_MESSAGES][MAX_PARTS];
-    int num_messages;
-};
-
-/* read_parts - a list of texts, joined. */
-static void read_parts(struct conversation *read, int i, const json_t *list) {
-    struct text all = {0};
-    CHECK(json_array_size(list) <= MAX_PARTS, "more than %d parts", MAX_PARTS);
-    for (size_t k = 0; k < json_array_size(list); k++) {
-        const json_t *text = json_object_get(json_array_get(list, k), "text");
-        read->part_bytes[i][k] = json_string_length(text);
-        text_append(&all, json_string_value(text), json_string_length(text));
-    }
-    read->joined[i] = text_copy(all.bytes ? all.bytes : "", all.length_bytes);
-    read->messages[i].content = read->joined[i];
-    read->messages[i].content_bytes = all.length_bytes;
-    read->more[i].part_bytes = read->part_bytes[i];
-    read->more[i].num_parts = (int)json_array_size(list);
-    text_release(&all);
-}
-
-static void read_messages(const json_t *list, struct conversation *read) {
-    const json_t *message;
-    size_t i;
-    CHECK(json_array_size(list) <= MAX_MESSAGES, "more than %d messages", MAX_MESSAGES);
-    json_array_foreach(list, i, message) {
-        const json_t *content = json_object_get(message, "content");
-        read->messages[i] = (struct jinja_message){json_string_value(json_object_get(message, "role")),
-                                                   json_is_string(content) ? json_string_value(content) : "",
-                                                   json_string_length(content)};
-        read->more[i] = (struct jinja_more){.fields = message};
-        if (json_is_array(content))
-            read_parts(read, (int)i, content);
-    }
-    read->num_messages = (int)json_array_size(list);
-}
+#include "tests/jinja_talk.h"
 
 static json_t *text_answer(const struct jinja_text *out) {
     json_t *stretches = json_array();
@@ -67,8 +20,8 @@ static json_t *text_answer(const struct jinja_text *out) {
 }
 
 static json_t *answer(const json_t *c) {
-    struct conversation *read = xcalloc(1, sizeof *read);
-    read_messages(json_object_get(c, "messages"), read);
+    struct talk *read = xcalloc(1, sizeof *read);
+    talk_read(json_object_get(c, "messages"), read);
     struct jinja_input input = {.messages = read->messages,
                                 .more = read->more,
                                 .num_messages = read->num_messages,
@@ -87,8 +40,7 @@ static json_t *answer(const json_t *c) {
                          : json_pack("[ss]", outcome == JINJA_RAISED ? "raised" : "refused", err.text);
     jinja_free(template);
     jinja_text_release(&out);
-    for (int i = 0; i < read->num_messages; i++)
-        free(read->joined[i]);
+    talk_release(read);
     free(read);
     CHECK(result, "an answer that is not UTF-8");
     return result;

@@ -44,14 +44,10 @@ int jinja_get_item(struct jinja_run *run, const struct jinja_value *object, cons
         return err_set(run->err, "'%.60s' is undefined", object->bytes ? object->bytes : "a value");
     if (index->kind == JINJA_STRING)
         return get_field(run, object, index, value);
-    if (index->kind == JINJA_UNDEFINED || index->kind == JINJA_NONE) {
-        *value = undefined("an item");
-        return 0;
-    }
-    if (index->kind != JINJA_INT)
-        return err_set(run->err, "an index that is %s is not supported", value_kind_name(index));
     *value = undefined("an item beyond the end");
-    if (object->kind != JINJA_LIST && object->kind != JINJA_STRING)
+    bool is_whole =
+        index->kind == JINJA_INT || index->kind == JINJA_BOOL; /* what else there is, nothing has */
+    if (!is_whole || (object->kind != JINJA_LIST && object->kind != JINJA_STRING))
         return 0;
     int64_t length = length_of(object), at = index->number < 0 ? length + index->number : index->number;
     if (at < 0 || at >= length)

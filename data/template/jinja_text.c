@@ -36,7 +36,7 @@ static bool is_letter(uint32_t c) {
 static bool has_simple_case(uint32_t c) {
     if (c < 0x80)
         return true;
-    bool is_latin1 = c < 0x100 && c != 0xDF && c != 0xB5; /* ß, µ */
+    bool is_latin1 = c < 0x100 && c != 0xB5; /* µ */
     bool is_latin = c >= 0x100 && c < 0x180 && c != 0x130 && c != 0x131 && c != 0x149 && c != 0x17F;
     bool is_greek = c >= 0x391 && c < 0x3CA && c != 0x3A3 && c != 0x3C2 && c != 0x3B0 && c != 0x390;
     bool is_cyrillic = c >= 0x400 && c < 0x482;
@@ -69,6 +69,7 @@ int text_change_case(struct jinja_run *run, enum letter_case wanted, const struc
                      struct jinja_value *result) {
     const struct jinja_value copy = *source, *text = &copy; /* result may be source */
     const char *end = text->bytes + text->count;
+    enum { SHARP_S = 0xDF };
     size_t room = 3 * text->count + 4; /* a letter of one byte never becomes one of more than three */
     bool at_start = wanted != CASE_LOWER;
     *result = *text;
@@ -81,6 +82,12 @@ int text_change_case(struct jinja_run *run, enum letter_case wanted, const struc
         if (!has_simple_case(c))
             return err_set(run->err, "changing the case of the character U+%04X is not supported", c);
         bool is_upper = wanted == CASE_UPPER || at_start;
+        if (c == SHARP_S && is_upper) { /* has no capital of one letter */
+            add_character(result, 'S', origin);
+            add_character(result, wanted == CASE_UPPER || wanted == CASE_TITLE_FILTER ? 'S' : 's', origin);
+            at_start = starts_word(wanted, c);
+            continue;
+        }
         add_character(result,
                       (uint32_t)(is_upper ? utf8proc_toupper((utf8proc_int32_t)c)
                                           : utf8proc_tolower((utf8proc_int32_t)c)),

@@ -75,6 +75,7 @@ run compare_muon
 run check_gguf
 run check_llamacpp
 run check_jinja
+run check_templates
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -94,7 +94,7 @@ MORE = [
         "[{'a': {'b': 1}}, {'a': {}}]|selectattr('a.b')|list", "messages|join(', ', attribute='role')", "{'b': 1, 'a': 2}|dictsort", "{'b': 1, 'A': 2}|dictsort(by='value', reverse=true)", "{'b': 1, 'A': 2, 'a': 3}|dictsort(true)",
         "'abc'|reverse", "[1, 2]|reverse|list", "[1, 2]|reverse", "'abc'|list", "'abc'|first", "'abc'|last", "'abc'|join('-')", "{'a': 1}|list", "{'a': 1, 'b': 2}|length", "nothing|length", "3|length", "nothing|items|list",
         "3|upper", "none|title", "true|capitalize", "[1]|trim", "nothing|upper", "123|replace(2, 'x')", "'aaa'|replace('a', 'b', 2)", "'a\\nb\\n\\nc\\n'|indent", "'a\\nb'|indent(2, true)", "'a\\n\\nb'|indent('> ', blank=true)",
-        "'\u00e9t\u00e9 \u0416'|upper", "'\u00c9T\u00c9 \u0416'|lower", "'\u00e9t\u00e9'|title", "'\u00e9'.capitalize()", "'a,b,c'.split(',', 1)", "'a,b,c'.rsplit(',', 1)", "' a  b\\tc '.split()", "' a b  c '.split(none, 1)", "'a,b'.rsplit(',')",
+        "'\u00e9t\u00e9 \u0416'|upper", "'\u00c9T\u00c9 \u0416'|lower", "'\u00e9t\u00e9'|title", "'\u00e9'.capitalize()", "'\u00dfa\u00df'|title", "'stra\u00dfe'.upper()", "'\u00dfA'|capitalize", "'\u00df'|lower", "messages[true].role", "{'a': 1}[[1]] is defined", "[1][1.0] is defined", "'a,b,c'.split(',', 1)", "'a,b,c'.rsplit(',', 1)", "' a  b\\tc '.split()", "' a b  c '.split(none, 1)", "'a,b'.rsplit(',')",
         "'a\\r\\nb\\n\\nc'.splitlines()", "'a\\nb\\n'.splitlines(true)", "''.splitlines()", "'a=b=c'.partition('=')", "'a=b=c'.rpartition('=')", "'abc'.partition('=')", "'abc'.rpartition('=')",
         "'abcab'.find('b')", "'abcab'.rfind('b')", "'\u00e9b'.find('b')", "'abc'.find('z')", "'abc'.index('z')", "'abab'.count('ab')", "'abc'.removeprefix('ab')", "'abc'.removesuffix('bc')", "'abc'.removeprefix('z')",
         "'12'.isdigit()", "'a1'.isalnum()", "''.isalpha()", "' '.isspace()", "'A1'.isupper()", "'1'.islower()", "'-'.join(['a', 'b'])", "'-'.join([1])", "'ab'.startswith(('x', 'a'))", "'ab'.endswith(('x', 'a'))", "'ab'.replace('b', 'c', 0)",
@@ -117,7 +117,7 @@ MORE = [
 
 # What is a method, a function or a generator as a value, and what Python's identity says of numbers.
 REFUSED = ["{% if messages|selectattr('nothing') %}y{% endif %}", "{{ range }}", "{{ messages[0].items is defined }}", "{{ {1: 2} is mapping }}", "{{ 'x'.upper }}", "{{ 'x'['upper'] }}", "{{ [1].append }}", "{{ (1).real }}",
-           "{{ additional_special_tokens }}", "{{ self }}", "{% for i in [1] %}{% set x %}{% break %}{% endset %}{% endfor %}", "{{ 'a'|safe|upper }}", "{{ 'stra\u00dfe'|upper }}", "{{ '\u03a3'|lower }}", "{{ 'x'|center(5) }}",
+           "{{ additional_special_tokens }}", "{{ self }}", "{% for i in [1] %}{% set x %}{% break %}{% endset %}{% endfor %}", "{{ 'a'|safe|upper }}", "{{ '\u0149'|upper }}", "{{ '\u03a3'|lower }}", "{{ 'x'|center(5) }}",
            "{{ 2 ** 3 }}", "{{ 1_000 }}", "{{ 'a'.zfill(3) }}", "{{ [1, 2]|batch(1)|list }}", "{% for m in messages recursive %}{% endfor %}", "{{ '%5.1f' % 2.0 }}"]
 ALSO_REFUSED = {"{{ 1 is sameas 1 }}", "{{ '1_0'|int }}", "{{ [1, 2]|reverse }}", "{{ '%s' % nothing }}", "{{ '{:>3}'.format(1) }}", "{{ [range(3)] }}", "{{ range(3) }}", "{{ 'x'|upper('x') }}"}
 
