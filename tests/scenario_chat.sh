@@ -55,6 +55,25 @@ calls|'tool_calls'|{"messages": [{"role": "user", "content": "q"}, {"role": "ass
 tools|'tools'|{"tools": [{"name": "f"}], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]}
 LINES
 
+# --- what can be written and teaches nothing, or is too long, may be kept: said and counted
+for name in empty noanswer unlearnt question; do
+    prepare 0 "$name" 'on_bad_conversation: keep'
+    expect_output "line 2: .*, kept"
+    expect_output "documents +2,"
+    expect_output "kept +1 conversations"
+done
+prepare 1 role 'on_bad_conversation: keep' # not what no template writes
+expect_output "line 2: .*role 'human'"
+printf '%s\n' "$ok" "${ok%%\"r\"*}\"r r r r r r r r r\"}]}" >"$work/long.jsonl"
+prepare 1 long 'max_conversation_tokens: 16'
+expect_output "line 2: the conversation has [0-9]+ tokens, more than prepare.max_conversation_tokens, 16"
+prepare 0 long 'max_conversation_tokens: 16' 'on_bad_conversation: skip'
+expect_output "documents +1,"
+prepare 0 long 'max_conversation_tokens: 16' 'on_bad_conversation: keep'
+expect_output "documents +2,"
+prepare 0 long # control: without a limit nothing is said
+! grep -q "more than" "$log" || fail "a conversation is too long without a limit"
+
 # --- what a weight of nothing leaves: the same tokens, fewer of them learnt
 cat >"$work/weights.jsonl" <<'LINES'
 {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": false}, {"role": "user", "content": "c", "weight": 0}, {"role": "assistant", "content": [{"type": "text", "text": "d"}], "weight": 1, "tool_calls": null}]}

@@ -64,7 +64,7 @@ static const struct config_choice encodings[] = {{"utf-8", ENCODING_UTF8},
                                                  {"utf-16be", ENCODING_UTF16BE},
                                                  {NULL, 0}};
 static const struct config_choice chat_policies[] = {
-    {"fail", BAD_CHAT_FAIL}, {"skip", BAD_CHAT_SKIP}, {NULL, 0}};
+    {"fail", BAD_CHAT_FAIL}, {"skip", BAD_CHAT_SKIP}, {"keep", BAD_CHAT_KEEP}, {NULL, 0}};
 static const struct config_choice chain_ends[] = {
     {"time_limit", CHAIN_UNTIL_TIME}, {"done", CHAIN_UNTIL_DONE}, {NULL, 0}};
 /* Kept as text: data/template/chat.h knows what the names mean. */
@@ -344,10 +344,15 @@ static const struct config_key run_file_keys[] = {
     CHOICE("prepare.train_on", AT(prepare.train_on), "assistant", learnt_parts,
            "what of a conversation the loss counts: the assistant's turns, the last of them, or all", FREE,
            NEEDS("prepare.sources.chat", "true")),
-    CHOICE("prepare.on_bad_conversation", AT(prepare.bad_chat), "fail", chat_policies,
-           "a conversation that the template cannot write, with an empty question or answer, with nothing to "
-           "learn or of more than 16 MiB: fail at its line, or skip and count it",
-           FREE, NEEDS("prepare.sources.chat", "true")),
+    CHOICE(
+        "prepare.on_bad_conversation", AT(prepare.bad_chat), "fail", chat_policies,
+        "a conversation that the template cannot write, with an empty question or answer, with nothing to "
+        "learn, too long or of more than 16 MiB: fail at its line, skip and count it, or keep and count it where it "
+        "can be written",
+        FREE, NEEDS("prepare.sources.chat", "true")),
+    INT("prepare.max_conversation_tokens", AT(prepare.max_chat_tokens), "0", 0, 1e9, "tokens",
+        "a longer conversation is a bad one, as what does not fit into data.sequence_tokens is cut; 0: of any length",
+        FREE, NEEDS("prepare.sources.chat", "true")),
     CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,
            "special tokens put around each document", FREE, NEEDS("prepare.sources.chat", "false")),
     CHOICE(

@@ -76,13 +76,13 @@ static void note_bad_text(struct prepare_job *job, const struct batch_document *
         warn("further documents with invalid UTF-8 or NUL are only counted");
 }
 
-/* note_left_out - a conversation or a line that is left out; the first ones with their line and why. */
-static void note_left_out(struct batch_document *document, const char *what, int64_t *count) {
+/* note_fate - a conversation or a line that is left out, or kept all the same; the first ones with their line and why. */
+static void note_fate(struct batch_document *document, const char *what, const char *fate, int64_t *count) {
     *count += 1;
     if (*count <= MAX_WARNINGS)
-        warn("%s, left out", document->why);
+        warn("%s, %s", document->why, fate);
     if (*count == MAX_WARNINGS)
-        warn("further %s that are left out are only counted", what);
+        warn("further %s that are %s are only counted", what, fate);
     free(document->why);
     document->why = NULL;
 }
@@ -108,13 +108,15 @@ static bool keep_document(struct prepare_job *job, struct batch_document *docume
     if (document->has_bad_text)
         note_bad_text(job, document);
     if (document->outcome == OUTCOME_BAD_CHAT) {
-        note_left_out(document, "conversations", &job->totals->num_bad_chats);
+        note_fate(document, "conversations", "left out", &job->totals->num_bad_chats);
         return false;
     }
     if (document->outcome == OUTCOME_BAD_LINE) {
-        note_left_out(document, "lines", &job->totals->num_bad_lines);
+        note_fate(document, "lines", "left out", &job->totals->num_bad_lines);
         return false;
     }
+    if (document->why)
+        note_fate(document, "conversations", "kept", &job->totals->num_kept_chats);
     if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
         return false;
     if (document->outcome == OUTCOME_TOKENS && job->config->deduplicate &&

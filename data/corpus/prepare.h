@@ -6,7 +6,7 @@
 
 enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
-enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP };
+enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP, BAD_CHAT_KEEP };
 enum train_on { TRAIN_ON_ASSISTANT, TRAIN_ON_LAST_ASSISTANT, TRAIN_ON_ALL };
 enum bad_line_policy { BAD_LINE_FAIL, BAD_LINE_SKIP };
 enum subfolder_policy { SUBFOLDERS_IGNORE, SUBFOLDERS_READ, SUBFOLDERS_FAIL };
@@ -34,7 +34,8 @@ struct prepare_config {
     char *date; /* that a template writes as the present one, YYYY-MM-DD; NULL: such a template is refused */
     enum train_on train_on; /* what of a conversation the loss counts */
     enum bad_chat_policy
-        bad_chat; /* a conversation that cannot be written as asked, or has nothing to learn */
+        bad_chat; /* a conversation that cannot be written as asked (keep: fails), or teaches nothing */
+    int64_t max_chat_tokens; /* a longer conversation is a bad one; 0: of any length */
     enum document_ends ends;
     enum bad_utf8_policy bad_utf8;
     enum bad_line_policy on_bad_line; /* JSONL: a line that is not JSON, or has not the field */
@@ -48,6 +49,7 @@ struct prepare_totals {
     int64_t num_documents, num_tokens; /* in the output file */
     int64_t num_duplicates, num_short; /* left out; short: fewer than min_tokens, or no text */
     int64_t num_bad_chats;             /* conversations left out, by bad_chat */
+    int64_t num_kept_chats;            /* conversations that teach nothing or are too long, kept by bad_chat */
     int64_t num_marked;       /* messages that hold the text of a special token, written as other text */
     int64_t num_invalid_utf8; /* documents with invalid UTF-8 or NUL: repaired or left out */
     int64_t num_bad_lines;    /* left out: not JSON, without the field, or not to be encoded */

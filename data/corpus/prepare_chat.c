@@ -138,6 +138,27 @@ static int check_mask(const struct batch *batch, int64_t first, struct err *err)
                         "{%% generation %%}");
 }
 
+/* tolerate - a conversation that can be written and is a bad one: 0 where it is kept, and said; else -1. */
+static int tolerate(const struct worker *worker, struct batch_document *document, int status,
+                    const struct err *err) {
+    if (status == 0 || worker->config->bad_chat != BAD_CHAT_KEEP)
+        return status;
+    if (!document->why)
+        document->why = xasprintf("'%s' line %lld: %s", worker->corpus->files[document->file].path,
+                                  (long long)document->line, err->text);
+    return 0;
+}
+
+/* check_length - prepare.max_conversation_tokens. */
+static int check_length(const struct worker *worker, int64_t num_tokens, struct err *err) {
+    int64_t most = worker->config->max_chat_tokens;
+    return most == 0 || num_tokens <= most
+               ? 0
+               : err_set(err,
+                         "the conversation has %lld tokens, more than prepare.max_conversation_tokens, %lld",
+                         (long long)num_tokens, (long long)most);
+}
+
 /* render - the messages are read: their text with its spans.  They are not needed afterwards, and given back where
  * they are long. */
 static int render(struct worker *worker, struct batch_document *document, struct conversation *read,
@@ -158,7 +179,8 @@ static int render(struct worker *worker, struct batch_document *document, struct
                         .kwargs = read->kwargs,
                         .style = worker->style};
     document->hash = hash_conversation(read);
-    if (chat_render(worker->tok, &chat, rendered, err) != 0 || check_answers(worker, read, err) != 0)
+    if (chat_render(worker->tok, &chat, rendered, err) != 0 ||
+        tolerate(worker, document, check_answers(worker, read, err), err) != 0)
         return -1;
     note_marks(worker, document, read);
     worker_give_back(worker);
@@ -174,7 +196,9 @@ static int encode(struct worker *worker, struct batch *batch, struct batch_docum
     if (status == 0)
         status = chat_encode_text(worker->encoder, &rendered, &batch->tokens, &batch->mask, err);
     if (status == 0)
-        status = check_mask(batch, first, err);
+        status = tolerate(worker, document, check_mask(batch, first, err), err);
+    if (status == 0)
+        status = tolerate(worker, document, check_length(worker, batch->tokens.count - first, err), err);
     chat_text_release(&rendered);
     return status;
 }

@@ -145,7 +145,7 @@ static bool is_bad_line(const struct worker *worker, const struct batch_document
 static void name_place(const struct worker *worker, const struct batch_document *document, struct err *err) {
     const char *path = worker->corpus->files[document->file].path;
     struct err what = *err;
-    if (document->outcome == OUTCOME_BAD_CHAT && worker->config->bad_chat == BAD_CHAT_FAIL)
+    if (document->outcome == OUTCOME_BAD_CHAT && worker->config->bad_chat != BAD_CHAT_SKIP)
         err_set(
             err,
             "%.700s; mend it, or set prepare.on_bad_conversation to 'skip' to leave such conversations out",

@@ -84,11 +84,12 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
 
 static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
     json_t *root = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
         config->output, "documents", (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens,
         "duplicates", (json_int_t)t->num_duplicates, "short", (json_int_t)t->num_short, "bad_conversations",
-        (json_int_t)t->num_bad_chats, "special_token_messages", (json_int_t)t->num_marked, "bad_lines",
-        (json_int_t)t->num_bad_lines, "files_in_subfolders", (json_int_t)t->num_nested_files, "hidden_files",
+        (json_int_t)t->num_bad_chats, "kept_bad_conversations", (json_int_t)t->num_kept_chats,
+        "special_token_messages", (json_int_t)t->num_marked, "bad_lines", (json_int_t)t->num_bad_lines,
+        "files_in_subfolders", (json_int_t)t->num_nested_files, "hidden_files",
         (json_int_t)t->num_hidden_files, "other_files", (json_int_t)t->num_other_files, "invalid_utf8",
         (json_int_t)t->num_invalid_utf8, "input_bytes", (json_int_t)t->input_bytes, "valid_documents",
         (json_int_t)t->valid_documents, "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
@@ -112,6 +113,9 @@ static void print_totals(const struct prepare_config *config, const struct prepa
            (long long)t->num_short);
     if (t->num_bad_chats > 0)
         printf("  conversations  %lld (prepare.on_bad_conversation)\n", (long long)t->num_bad_chats);
+    if (t->num_kept_chats > 0)
+        printf("  kept           %lld conversations all the same (prepare.on_bad_conversation)\n",
+               (long long)t->num_kept_chats);
     if (t->num_bad_lines > 0)
         printf("  lines          %lld (prepare.on_bad_line)\n", (long long)t->num_bad_lines);
     if (t->num_nested_files + t->num_hidden_files + t->num_other_files > 0)
