@@ -155,6 +155,9 @@ LINES
     tokens=$(grep -o '[0-9]* tokens' "$log" | head -n 1)
     prepare 0 untold
     ! grep -q " $tokens" "$log" || fail "tools change nothing"
+    sed 's/"reasoning_content"/"reasoning"/' "$work/called.jsonl" >"$work/thought.jsonl" # another name of the same
+    prepare 0 thought
+    expect_output " $tokens"
     tokenizer=$model
 fi
 

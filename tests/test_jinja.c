@@ -256,21 +256,6 @@ static void test_long(void **state) {
     jinja_text_release(&out);
 }
 
-static void test_reads(void **state) {
-    (void)state;
-    struct err err = {""};
-    struct jinja *template = jinja_parse(
-        "{% for m in messages %}{% if m.role == 'user' and m['name'] %}{{ m.name }}{% endif %}{% for call in m.calls %}"
-        "{{ call.id }}{% endfor %}{% endfor %}{{ messages[0].other }}",
-        &err);
-    assert_non_null(template);
-    assert_true(jinja_reads(template, "name"));
-    assert_true(jinja_reads(template, "calls"));
-    assert_false(jinja_reads(template, "id")); /* of something that is asked for no role */
-    assert_false(jinja_reads(template, "source"));
-    jinja_free(template);
-}
-
 /* test_cut - every beginning of every template ends in an answer, not in a crash. */
 static void test_cut(void **state) {
     (void)state;
@@ -300,7 +285,8 @@ static void test_cut(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bounded_depth), cmocka_unit_test(test_golden),  cmocka_unit_test(test_origins),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_hostile), cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_hostile),
+
         cmocka_unit_test(test_long),          cmocka_unit_test(test_cut),
     };
     json_error_t fault;

@@ -93,6 +93,20 @@ static int read_message_weight(const struct worker *worker, const json_t *entry,
 
 /* --- what a message has beside role and text --- */
 
+/* The names of a thought; the first that a message has counts. */
+static const char *const THOUGHTS[] = {"reasoning_content", "thinking", "reasoning", NULL};
+
+/* is_written - whether the template may write a field: a thought goes under two names. */
+static bool is_written(const struct worker *worker, const char *field, bool has_tools) {
+    const struct chat_style *style = worker->style;
+    if (!style->own)
+        return false;
+    if (!is_one_of(field, THOUGHTS))
+        return chat_style_writes(style, worker->tok, has_tools, field);
+    return chat_style_writes(style, worker->tok, has_tools, "reasoning_content") ||
+           chat_style_writes(style, worker->tok, has_tools, "thinking");
+}
+
 /* check_fields - fields that change what is written or learnt, and that would be lost. */
 static int check_fields(const struct worker *worker, const json_t *entry, bool has_tools, int i,
                         struct err *err) {
@@ -110,8 +124,7 @@ static int check_fields(const struct worker *worker, const json_t *entry, bool h
                            "message %d has the field 'masked', which is not read; say \"weight\": 0 of an "
                            "answer that is not to be learnt",
                            i + 1);
-        bool is_lost = is_one_of(field, written) &&
-                       (!style->own || !chat_style_writes(style, worker->tok, has_tools, field));
+        bool is_lost = is_one_of(field, written) && !is_written(worker, field, has_tools);
         if (is_one_of(field, details) || is_lost)
             return err_set(err, "message %d has the field '%s', which %s", i + 1, field,
                            is_lost && style->own ? "the model's chat template does not write"
@@ -120,17 +133,38 @@ static int check_fields(const struct worker *worker, const json_t *entry, bool h
     return 0;
 }
 
-/* keep_fields - what the template may read, without the text, which lies elsewhere, and without weights; nothing for a
- * message of role and text alone. */
-static void keep_fields(const json_t *entry, struct jinja_more *more) {
-    const json_t *content = json_object_get(entry, "content");
-    bool is_plain = json_object_iter_key(json_object_iter((json_t *)(uintptr_t)entry)) &&
-                    strcmp(json_object_iter_key(json_object_iter((json_t *)(uintptr_t)entry)), "role") == 0 &&
-                    json_is_string(content);
-    json_t *fields = json_copy((json_t *)(uintptr_t)entry);
+/* thought_of - what a message says before its answer, under the name that counts. */
+static json_t *thought_of(const json_t *entry) {
+    for (int i = 0; THOUGHTS[i]; i++) {
+        json_t *thought = json_object_get(entry, THOUGHTS[i]);
+        if (thought && !json_is_null(thought))
+            return thought;
+    }
+    return NULL;
+}
+
+/* template_fields - a message as transformers gives it to a template: without what is null, and with a thought under
+ * both names that templates read; weights are ours. */
+static json_t *template_fields(const json_t *entry) {
+    json_t *fields = json_object(), *thought = thought_of(entry), *value;
+    const char *name;
     CHECK(fields, "out of memory for a message");
-    for (int f = 0; CHAT_WEIGHT_FIELDS[f]; f++)
-        json_object_del(fields, CHAT_WEIGHT_FIELDS[f]);
+    if (thought)
+        json_object_set(fields, "thinking", thought);
+    json_object_foreach((json_t *)(uintptr_t)entry, name,
+                        value) if (!json_is_null(value) && !is_one_of(name, CHAT_WEIGHT_FIELDS))
+        json_object_set(fields, name, value);
+    if (thought)
+        json_object_set(fields, "reasoning_content", thought);
+    return fields;
+}
+
+/* keep_fields - what the template may read, without the text, which lies elsewhere; nothing for a message of role and
+ * text alone. */
+static void keep_fields(const json_t *entry, struct jinja_more *more) {
+    json_t *fields = template_fields(entry), *content = json_object_get(fields, "content");
+    const char *first = json_object_iter_key(json_object_iter(fields));
+    bool is_plain = first && strcmp(first, "role") == 0 && json_is_string(content);
     if (is_plain && json_object_size(fields) == 2) {
         json_decref(fields);
         return;

@@ -73,9 +73,6 @@ void jinja_free(struct jinja *template);
 /* jinja_marks_generation - whether the template has a {% generation %} block. */
 bool jinja_marks_generation(const struct jinja *template);
 
-/* jinja_reads - whether the template looks at this field of a message: of whatever it also asks the role of. */
-bool jinja_reads(const struct jinja *template, const char *field);
-
 /* jinja_render - out is emptied first. */
 enum jinja_outcome jinja_render(const struct jinja *template, const struct jinja_input *input,
                                 struct jinja_text *out, struct err *err);

@@ -76,6 +76,7 @@ run check_gguf
 run check_llamacpp
 run check_jinja
 run check_templates
+run check_chat
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
