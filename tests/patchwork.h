@@ -18,6 +18,9 @@ static const struct param_spec patchwork_params[] = {
     {ROLE_QUERY, PLACE_LAYER, "q", "q", DIM_QUERY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_KEY, PLACE_LAYER, "k", "k", DIM_KEY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_VALUE, PLACE_LAYER, "v", "v", DIM_KEY, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_QUERY_BIAS, PLACE_LAYER, "q_bias", "q_bias", DIM_QUERY, DIM_NONE, INIT_ZERO, 0},
+    {ROLE_KEY_BIAS, PLACE_LAYER, "k_bias", "k_bias", DIM_KEY, DIM_NONE, INIT_ZERO, 0},
+    {ROLE_VALUE_BIAS, PLACE_LAYER, "v_bias", "v_bias", DIM_KEY, DIM_NONE, INIT_ZERO, 0},
     {ROLE_QUERY_NORM, PLACE_LAYER, "q_norm", "q_norm", DIM_HEAD, DIM_NONE, INIT_ONE, 0},
     {ROLE_KEY_NORM, PLACE_LAYER, "k_norm", "k_norm", DIM_HEAD, DIM_NONE, INIT_ONE, 0},
     {ROLE_OUTPUT, PLACE_LAYER, "o", "o", DIM_WIDTH, DIM_QUERY, INIT_NORMAL, PARAM_DECAYS},
@@ -38,7 +41,7 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
     if (layer == 0) {
         plan->place = NORM_SANDWICH;
         plan->norm = (struct norm_plan){NORM_RMS, 0, false};
-        plan->qk_norm = true;
+        plan->qk_norm = QK_NORM_HEADS;
         plan->window = 5;
         plan->gate = GATE_GELU_TANH;
         plan->softcap = 2.0f;
@@ -58,10 +61,11 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
     } else if (layer == 3) {
         plan->place = NORM_POST;
         plan->norm.bias = false;
-        plan->qk_norm = true;
+        plan->qk_norm = QK_NORM_HEADS;
         plan->window = 5;
         plan->gate = GATE_GELU_TANH;
-    } else { /* the family's norm before the branches, no gate */
+    } else { /* the family's norm before the branches, biases of the projections, no gate */
+        plan->qkv_bias = true;
         plan->ffn = FFN_PLAIN;
         plan->act = ACT_RELU2;
     }

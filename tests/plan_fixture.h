@@ -48,7 +48,7 @@ static inline double plan_middle(const struct plan_fixture *f, struct param para
                                                        : family_final_norm(&f->config);
     if (spec->init == INIT_ZERO)
         return 0;
-    return param.role == ROLE_QUERY_NORM || param.role == ROLE_KEY_NORM ? 1 : 1 - (double)norm.offset;
+    return 1 - (double)norm.offset;
 }
 
 /* plan_weight - random values of one parameter, in the model and in the reference. */

@@ -100,6 +100,11 @@ static inline void reference_head(const struct reference *r, const struct layer_
             out[c] += scores[j] / sum * v[j * stride + c];
 }
 
+static inline void reference_bias(double *x, const double *bias, int64_t rows, int64_t width) {
+    for (int64_t i = 0; i < rows * width; i++)
+        x[i] += bias[i % width];
+}
+
 /* reference_attention - of h [N, C], before the norm after the branch; malloc'ed. */
 static inline double *reference_attention(const struct reference *r, int layer, const double *h) {
     const struct layer_plan *plan = &r->plans[layer];
@@ -109,9 +114,18 @@ static inline double *reference_attention(const struct reference *r, int layer, 
     double *k = reference_product(h, r->weights[ROLE_KEY][layer], n, r->config.width, kv * dim);
     double *v = reference_product(h, r->weights[ROLE_VALUE][layer], n, r->config.width, kv * dim);
     double *out = xcalloc((size_t)(n * heads * dim), sizeof *out);
+    if (plan->qkv_bias) {
+        reference_bias(q, r->weights[ROLE_QUERY_BIAS][layer], n, heads * dim);
+        reference_bias(k, r->weights[ROLE_KEY_BIAS][layer], n, kv * dim);
+        reference_bias(v, r->weights[ROLE_VALUE_BIAS][layer], n, kv * dim);
+    }
     if (plan->qk_norm) {
-        struct reference_norm norm = {
-            .w = r->weights[ROLE_QUERY_NORM][layer], .width = dim, .eps = (double)r->config.norm_eps};
+        struct norm_plan plain = {NORM_RMS_ONCE, plan->norm.offset, false};
+        struct reference_norm norm = {.plan = plain,
+
+                                      .w = r->weights[ROLE_QUERY_NORM][layer],
+                                      .width = dim,
+                                      .eps = (double)r->config.norm_eps};
         reference_normalise(q, &norm, n * heads);
         norm.w = r->weights[ROLE_KEY_NORM][layer];
         reference_normalise(k, &norm, n * kv);

@@ -64,7 +64,7 @@ static bool left_out(struct layer_plan *plans, int number) {
         plans[2].rope_scaled = true;
         return true;
     case 8:
-        plans[3].qk_norm = false;
+        plans[3].qk_norm = QK_NORM_NONE;
         return true;
     case 9:
         plans[0].place = NORM_PRE;
@@ -86,6 +86,9 @@ static bool left_out(struct layer_plan *plans, int number) {
         return true;
     case 15:
         plans[4].norm.kind = NORM_RMS_ONCE;
+        return true;
+    case 16:
+        plans[4].qkv_bias = false;
         return true;
     default:
         return false;
@@ -220,7 +223,7 @@ static void test_parameters(void **state) {
     assert_int_equal(num_in[1], 6 + 2 * 2); /* no gate, two norms with their biases */
     assert_int_equal(num_in[2], 7 + 2);
     assert_int_equal(num_in[3], 7 + 2 + 2);
-    assert_int_equal(num_in[4], 6 + 2 * 2);
+    assert_int_equal(num_in[4], 6 + 3 + 2 * 2); /* three biases of projections */
     assert_int_equal(num_query_norms, 2);
     assert_int_equal(num_final, 1);
 }

@@ -24,7 +24,7 @@ enum tensor_role {
     ROLE_GATE,
     ROLE_UP,
     ROLE_DOWN,
-    ROLE_QUERY_NORM, /* of each query head, one weight for all heads; with QK-norm alone, and so the next */
+    ROLE_QUERY_NORM, /* of queries, one weight for all heads or for the whole row; with QK-norm alone, and so the next */
     ROLE_KEY_NORM,
     ROLE_ATTENTION_POST_NORM, /* of what attention adds to the residual stream; NORM_POST and NORM_SANDWICH alone */
     ROLE_FFN_POST_NORM,
@@ -33,6 +33,9 @@ enum tensor_role {
     ROLE_FFN_NORM_BIAS,
     ROLE_ATTENTION_POST_NORM_BIAS,
     ROLE_FFN_POST_NORM_BIAS,
+    ROLE_QUERY_BIAS, /* of the three projections; where the plan has them */
+    ROLE_KEY_BIAS,
+    ROLE_VALUE_BIAS,
     ROLE_COUNT
 };
 
@@ -138,11 +141,16 @@ struct norm_plan {
 /* Two matrices multiply in a gated feed-forward, gate and up; in a plain one an activation stands between up and down. */
 enum ffn_kind { FFN_GATED, FFN_PLAIN };
 
+/* What is normalised before the rotation, by the norm's kind and offset but with no mean taken away and no bias: nothing,
+ * each head of the queries and of the keys, or all of a row's queries and all of its keys. */
+enum qk_norm { QK_NORM_NONE, QK_NORM_HEADS, QK_NORM_ROWS };
+
 /* What one layer computes: all that the decoder knows of a family besides its parameters. */
 struct layer_plan {
     enum norm_place place;
     struct norm_plan norm;
-    bool qk_norm;      /* queries and keys are normalised head by head before they are rotated */
+    enum qk_norm qk_norm;
+    bool qkv_bias;     /* the projections to queries, keys and values have biases */
     double rope_theta; /* base of the rotary frequencies; 0: queries and keys are not rotated */
     bool rope_scaled;  /* stretched as the model's rope_kind says; false: plain */
     int rotary_dim;    /* elements of a head that are rotated, the first ones */

@@ -34,7 +34,11 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     switch (spec->role) {
     case ROLE_QUERY_NORM:
     case ROLE_KEY_NORM:
-        return plan.qk_norm;
+        return plan.qk_norm != QK_NORM_NONE;
+    case ROLE_QUERY_BIAS:
+    case ROLE_KEY_BIAS:
+    case ROLE_VALUE_BIAS:
+        return plan.qkv_bias;
     case ROLE_ATTENTION_NORM:
     case ROLE_FFN_NORM:
         return plan.place != NORM_POST;

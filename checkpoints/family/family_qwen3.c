@@ -26,7 +26,7 @@ enum { NUM_PARAMS = sizeof qwen3_params / sizeof qwen3_params[0] };
 
 static void change_plan(const struct model_config *config, int layer, struct layer_plan *plan) {
     (void)config, (void)layer;
-    plan->qk_norm = true;
+    plan->qk_norm = QK_NORM_HEADS;
 }
 
 const struct family family_qwen3 = {.model_type = "qwen3",

@@ -18,7 +18,7 @@ struct layer_acts {
     struct norm_stats stats1;
     struct tensor qkv;                  /* [N, Q, D], normalised and rotated as the plan says */
     struct tensor queries, keys;        /* [N, H D], [N, G D] before their norm; QK-norm alone */
-    struct tensor query_rstd, key_rstd; /* [N, H], [N, G] */
+    struct tensor query_rstd, key_rstd; /* [N, H], [N, G]; of whole rows only the first N */
     struct tensor attended;             /* [N, H, D] */
     struct tensor lse;                  /* [N, H] f32 */
     struct tensor attention_out;        /* [N, C] before the norm after the branch; where there is one */

@@ -24,9 +24,13 @@ static struct model_norm norm_of(const struct model *model, int layer, enum tens
     return norm;
 }
 
-/* head_norm_of - of queries or keys: RMSNorm without more. */
+/* head_norm_of - of queries or keys: as the layer's, but with no mean taken away and no bias. */
 static struct model_norm head_norm_of(const struct model *model, int layer, enum tensor_role weight) {
-    return (struct model_norm){.eps = model->setup.config->norm_eps,
+    struct norm_plan plan = model->layers[layer].plan.norm;
+    plan.kind = plan.kind == NORM_LAYER ? NORM_RMS_ONCE : plan.kind;
+    plan.bias = false;
+    return (struct model_norm){.plan = plan,
+                               .eps = model->setup.config->norm_eps,
                                .w = params_weight(model->params, 1 + layer, weight)};
 }
 
@@ -47,6 +51,8 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
         w.post_norm1 = norm_of(model, layer, ROLE_ATTENTION_POST_NORM, ROLE_ATTENTION_POST_NORM_BIAS);
         w.post_norm2 = norm_of(model, layer, ROLE_FFN_POST_NORM, ROLE_FFN_POST_NORM_BIAS);
     }
+    if (plan->qkv_bias)
+        w.qkv.bias = params_fused(params, unit, ROLE_QUERY_BIAS, ROLE_VALUE_BIAS);
     if (plan->qk_norm) {
         w.query_norm = head_norm_of(model, layer, ROLE_QUERY_NORM);
         w.key_norm = head_norm_of(model, layer, ROLE_KEY_NORM);

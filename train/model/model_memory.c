@@ -79,7 +79,8 @@ static struct layer_plan union_plan(const struct model *model) {
     struct layer_plan all = model->layers[0].plan;
     for (int layer = 1; layer < model->setup.config->num_layers; layer++) {
         const struct layer_plan *plan = &model->layers[layer].plan;
-        all.qk_norm = all.qk_norm || plan->qk_norm;
+        if (plan->qk_norm != QK_NORM_NONE)
+            all.qk_norm = plan->qk_norm;
         if (plan->norm.kind == NORM_LAYER)
             all.norm = plan->norm;
         if (plan->ffn == FFN_GATED)

@@ -367,7 +367,8 @@ struct weight params_fused(const struct params *params, int unit, enum tensor_ro
             unit, (int)first, (int)last);
         count += next.tensor->count;
     }
-    weight.value.dims[0] = weight.grad.dims[0] = count / weight.value.dims[1];
+    int64_t row_count = weight.value.ndim == 1 ? 1 : weight.value.dims[1];
+    weight.value.dims[0] = weight.grad.dims[0] = count / row_count;
     return weight;
 }
 

@@ -138,7 +138,8 @@ struct segment *params_next_trained(const struct params *params, const struct se
                                     const struct update_rule *rule);
 
 /* params_weight - a role of a unit that params_acquire has made ready, [rows, cols] or [cols] as the family has it; valid
- * until another unit of the same slot is asked for.  Dies where the unit has no such role.  params_fused - several neighbouring roles as one matrix: from first to last, of one segment. */
+ * until another unit of the same slot is asked for.  Dies where the unit has no such role.  params_fused - several
+ * neighbouring roles as one matrix, or one vector: from first to last, of one segment. */
 struct weight params_weight(const struct params *params, int unit, enum tensor_role role);
 struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last);
