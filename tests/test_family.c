@@ -70,12 +70,12 @@ static void test_refused_by_name(void **state) {
     const struct {
         const char *text, *phrase;
     } cases[] = {
-        {"{\"model_type\":\"qwen2\"}",
-         "model_type 'qwen2' is not supported yet: query, key and value have biases "
-         "(supported: llama, mistral, qwen3, nemotron)"},
+        {"{\"model_type\":\"apertus\"}",
+         "model_type 'apertus' is not supported yet: xIELU instead of a gated MLP "
+         "(supported: llama, mistral, qwen3, qwen2, olmo2, nemotron)"},
         {"{\"model_type\":\"gemma3_text\"}", "model_type 'gemma3_text' is not supported yet"},
         {"{\"model_type\":\"mamba\"}",
-         "model_type 'mamba' is unknown (supported: llama, mistral, qwen3, nemotron)"},
+         "model_type 'mamba' is unknown (supported: llama, mistral, qwen3, qwen2, olmo2, nemotron)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
@@ -194,7 +194,7 @@ static void test_hostile_sizes(void **state) {
     bad[12].dtype = DTYPE_I32;
     bad[13].num_eos = MODEL_MAX_EOS + 1;
     bad[14].num_heads = 0;
-    snprintf(bad[15].model_type, sizeof bad[15].model_type, "qwen2");
+    snprintf(bad[15].model_type, sizeof bad[15].model_type, "apertus");
     for (int i = 0; i < 16; i++) {
         err.text[0] = '\0';
         if (model_config_check(&bad[i], "test", &err) != -1)
@@ -231,7 +231,7 @@ static void test_names_and_shapes(void **state) {
 /* The names that GGUF files use, and back. */
 static void test_gguf_names(void **state) {
     (void)state;
-    char key[FAMILY_KEY_ROOM], names[64];
+    char key[FAMILY_KEY_ROOM], names[96];
     struct model_config config = {.num_layers = 1};
     assert_int_equal(family_set_gguf(&config, "qwen3", 5), 0);
     assert_string_equal(config.architecture, "Qwen3ForCausalLM");
@@ -240,7 +240,7 @@ static void test_gguf_names(void **state) {
     assert_string_equal(config.model_type, "llama"); /* not mistral, which is stored under the same name */
     assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), -1);
     assert_string_equal(config.model_type, "llama");
-    assert_string_equal(family_gguf_names(names, sizeof names), "llama, qwen3, nemotron");
+    assert_string_equal(family_gguf_names(names, sizeof names), "llama, qwen3, qwen2, olmo2, nemotron");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the

@@ -39,6 +39,48 @@ static void test_qwen3(void **state) {
     assert_int_equal(model_num_parameters(&config), model_num_parameters(&llama) + 3 * 2 * 24);
 }
 
+/* Qwen2: biases of three projections, and of no other; the switch of its window.  The sizes of Qwen2.5-0.5B, which has
+ * 494,032,768 parameters. */
+static void test_qwen2(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM];
+    struct model_config config = parsed("{\"model_type\":\"qwen2\",\"sliding_window\":64," SIZES "}");
+    assert_string_equal(param_name(&config, (struct param){ROLE_KEY_BIAS, 1}, name),
+                        "model.layers.1.self_attn.k_proj.bias");
+    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_VALUE_BIAS, 2}, name),
+                        "blk.2.attn_v.bias");
+    assert_int_equal(param_shape(&config, (struct param){ROLE_QUERY_BIAS, 0}).dims[0], 64);
+    assert_refused("{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":64," SIZES "}",
+                   "sliding_window 64 is not supported yet");
+    struct model_config published = parsed(
+        "{\"model_type\":\"qwen2\",\"hidden_size\":896,\"intermediate_size\":4864,\"vocab_size\":151936,"
+        "\"max_position_embeddings\":32768,\"num_hidden_layers\":24,\"num_attention_heads\":14,"
+        "\"num_key_value_heads\":2,\"rope_theta\":1000000.0,\"max_window_layers\":21,\"sliding_window\":32768,"
+        "\"use_sliding_window\":false,\"tie_word_embeddings\":true,\"rms_norm_eps\":1e-06}");
+    assert_int_equal(model_num_parameters(&published), 494032768);
+    struct layer_plan plan = family_layer_plan(&published, 23);
+    assert_true(plan.qkv_bias && plan.qk_norm == QK_NORM_NONE && plan.place == NORM_PRE &&
+                plan.ffn == FFN_GATED);
+}
+
+/* OLMo 2: no norm before a branch, one after each; the norms of queries and keys are as wide as those are together. */
+static void test_olmo2(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM];
+    struct model_config config = parsed("{\"model_type\":\"olmo2\"," SIZES "}");
+    assert_string_equal(param_name(&config, (struct param){ROLE_ATTENTION_POST_NORM, 1}, name),
+                        "model.layers.1.post_attention_layernorm.weight");
+    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_FFN_POST_NORM, 1}, name),
+                        "blk.1.post_ffw_norm.weight");
+    assert_int_equal(param_shape(&config, (struct param){ROLE_QUERY_NORM, 0}).dims[0], 64);
+    assert_int_equal(param_shape(&config, (struct param){ROLE_KEY_NORM, 0}).dims[0], 32);
+    assert_null(param_spec(&config, ROLE_ATTENTION_NORM));
+    struct layer_plan plan = family_layer_plan(&config, 0);
+    assert_true(plan.place == NORM_POST && plan.qk_norm == QK_NORM_ROWS && plan.norm.kind == NORM_RMS_ONCE);
+    assert_refused("{\"model_type\":\"olmo2\",\"attention_bias\":true," SIZES "}", "attention_bias true");
+    assert_refused("{\"model_type\":\"olmo3\"," SIZES "}", "model_type 'olmo3' is not supported yet");
+}
+
 /* SIZES with Nemotron's spelling of the norms' eps. */
 #define NEMOTRON                                                                                                     \
     "\"model_type\":\"nemotron\",\"norm_eps\":2e-05,\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320," \
@@ -111,9 +153,8 @@ static void test_plans(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen3),
-        cmocka_unit_test(test_nemotron),
-        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_qwen3),    cmocka_unit_test(test_qwen2), cmocka_unit_test(test_olmo2),
+        cmocka_unit_test(test_nemotron), cmocka_unit_test(test_plans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

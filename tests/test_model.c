@@ -17,9 +17,9 @@
 
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
-static const char *const VARIANTS[] = {"llama2",  "llama3",     "llama32_tied", "mistral",
-                                       "smollm2", "lucie",      "croissant",    "eurollm",
-                                       "qwen3",   "qwen3_tied", "nemotron",     "nemotron_wide"};
+static const char *const VARIANTS[] = {
+    "llama2", "llama3",     "llama32_tied", "mistral",       "smollm2", "lucie",      "croissant", "eurollm",
+    "qwen3",  "qwen3_tied", "nemotron",     "nemotron_wide", "qwen2",   "qwen2_tied", "olmo2"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {
@@ -225,11 +225,22 @@ static double worst_error(struct fixture *f, const char *prefix, bool masters, i
     return compare.worst;
 }
 
-/* num_tensors - of the model: Qwen3 has norms of queries and keys, Nemotron biases of norms and no gate. */
+/* num_tensors - of the model: nine in a layer of Llama's, and what a family has more or less. */
 static int num_tensors(const struct model_config *config) {
-    bool nemotron = strcmp(config->model_type, "nemotron") == 0;
-    int per_layer = nemotron ? 10 : strcmp(config->model_type, "qwen3") == 0 ? 11 : 9;
-    return per_layer * config->num_layers + (nemotron ? 3 : 2) + (config->tied_head ? 0 : 1);
+    static const struct {
+        const char *model_type;
+        int per_layer, outside;
+    } families[] = {{"qwen2", 12, 2}, /* three biases */
+                    {"qwen3", 11, 2}, /* norms of queries and keys */
+                    {"olmo2", 11, 2},
+                    {"nemotron", 10, 3}}; /* biases of norms, no gate */
+    int per_layer = 9, outside = 2;
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
+        if (strcmp(config->model_type, families[i].model_type) == 0) {
+            per_layer = families[i].per_layer;
+            outside = families[i].outside;
+        }
+    return per_layer * config->num_layers + outside + (config->tied_head ? 0 : 1);
 }
 
 static void check_gradients(enum recompute recompute, int zero_stage) {

@@ -13,11 +13,10 @@
  * "unknown". */
 static const struct family unsupported[] = {
     {.model_type = "nemotron_h", .reason = "state-space layers (Mamba-2) between those of attention"},
-    {.model_type = "qwen2", .reason = "query, key and value have biases"},
     {.model_type = "qwen3_moe", .reason = "mixture of experts"},
     {.model_type = "gemma2", .reason = "norms around each block, capped logits"},
     {.model_type = "gemma3_text", .reason = "norms around each block, local attention"},
-    {.model_type = "olmo2", .reason = "norms after each block"},
+    {.model_type = "olmo3", .reason = "windows on three of four layers"},
     {.model_type = "mixtral", .reason = "mixture of experts"},
     {.model_type = "smollm3", .reason = "layers without rotary positions"},
     {.model_type = "apertus", .reason = "xIELU instead of a gated MLP"},

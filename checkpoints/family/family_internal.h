@@ -34,7 +34,8 @@ struct family {
 };
 
 /* Supported families: family_NAME of family_NAME.c, or of the file of a family that shares its layers.  The only list. */
-#define EACH_FAMILY(FAMILY) FAMILY(llama) FAMILY(mistral) FAMILY(qwen3) FAMILY(nemotron)
+#define EACH_FAMILY(FAMILY)                                                                                  \
+    FAMILY(llama) FAMILY(mistral) FAMILY(qwen3) FAMILY(qwen2) FAMILY(olmo2) FAMILY(nemotron)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];

@@ -71,6 +71,15 @@ VARIANTS = {
     "nemotron_wide": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 36,
                       "vocab_size": 72, "head_dim": 16, "rope": {"rope_theta": 10000.0, "partial_rotary_factor": 0.25},
                       "norm_eps": 1e-5, "old": True, "nemotron": True},
+    # Biases of queries, keys and values.
+    "qwen2": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 36,
+              "vocab_size": 64, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-6, "class": "Qwen2"},
+    "qwen2_tied": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 40,
+                   "vocab_size": 72, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-6, "tie": True, "old": True,
+                   "class": "Qwen2"},
+    # Norms after the branches; queries and keys normalised as whole rows.
+    "olmo2": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 36,
+              "vocab_size": 64, "rope": {"rope_theta": 500000.0}, "rms_norm_eps": 1e-6, "class": "Olmo2"},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -90,6 +99,8 @@ def make_config(name, spec):
         shared["head_dim"] = spec["head_dim"]
     if name == "mistral":
         return transformers.MistralConfig(**shared, sliding_window=None, architectures=["MistralForCausalLM"])
+    if "class" in spec:
+        return getattr(transformers, spec["class"] + "Config")(**shared, architectures=[spec["class"] + "ForCausalLM"])
     if spec.get("nemotron"):
         return transformers.NemotronConfig(**shared, architectures=["NemotronForCausalLM"])
     if spec.get("qk_norm"):
@@ -229,7 +240,7 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Qwen3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Qwen2, Qwen3, OLMo 2 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
@@ -246,16 +257,22 @@ def own_forward(spec, weights, order="half", scaled=True):
     def turn(x):
         return torch.cat([rotate(x[..., :turned], frequencies, order), x[..., turned:]], dim=-1)
 
+    def bias(name):
+        return weights.get(f"{name}.bias", 0)
+
     def split(x, count):
         return x.view(-1, count, head_dim).transpose(0, 1)
 
     def attention(x, w, layer):
-        q, k = split(x @ w("self_attn.q_proj").T, heads), split(x @ w("self_attn.k_proj").T, kv_heads)
+        q, k, v = (x @ w(f"self_attn.{name}_proj").T + bias(f"{layer}.self_attn.{name}_proj") for name in "qkv")
+        if spec.get("class") == "Olmo2":
+            q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
+        q, k = split(q, heads), split(k, kv_heads)
         if spec.get("qk_norm"):
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         q, k = turn(q), turn(k)
         k = k.repeat_interleave(heads // kv_heads, 0)
-        v = split(x @ w("self_attn.v_proj").T, kv_heads).repeat_interleave(heads // kv_heads, 0)
+        v = split(v, kv_heads).repeat_interleave(heads // kv_heads, 0)
         future = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
         scores = (q @ k.transpose(1, 2) / math.sqrt(head_dim)).masked_fill(future, -math.inf)
         return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1) @ w("self_attn.o_proj").T
@@ -265,12 +282,14 @@ def own_forward(spec, weights, order="half", scaled=True):
         for layer in range(2):
             def w(role, layer=layer):
                 return weights[f"model.layers.{layer}.{role}.weight"]
-            name = f"model.layers.{layer}"
-            x = x + attention(norm(x, f"{name}.input_layernorm"), w, name)
-            h = norm(x, f"{name}.post_attention_layernorm")
+            name, after = f"model.layers.{layer}", spec.get("class") == "Olmo2"
+            a = attention(x if after else norm(x, f"{name}.input_layernorm"), w, name)
+            x = x + (norm(a, f"{name}.post_attention_layernorm") if after else a)
+            h = x if after else norm(x, f"{name}.post_attention_layernorm")
             up = h @ w("mlp.up_proj").T
             hidden = up.relu().square() if spec.get("nemotron") else silu(h @ w("mlp.gate_proj").T) * up
-            x = x + hidden @ w("mlp.down_proj").T
+            out = hidden @ w("mlp.down_proj").T
+            x = x + (norm(out, f"{name}.post_feedforward_layernorm") if after else out)
         head = weights["model.embed_tokens.weight" if spec.get("tie") else "lm_head.weight"]
         return norm(x, "model.norm") @ head.T
 

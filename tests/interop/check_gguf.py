@@ -55,14 +55,16 @@ def make_model(folder, seed, kind="Llama", **changes):
 
 def make_models(folder):
     """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows; Qwen3;
-    Nemotron."""
+    Qwen2, OLMo 2, Nemotron."""
     make_model(folder / "plain", 1)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
     make_model(folder / "linear", 3, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})
     make_model(folder / "qwen3", 4, kind="Qwen3", head_dim=32)
+    make_model(folder / "qwen2", 6, kind="Qwen2")
+    make_model(folder / "olmo2", 7, kind="Olmo2", tie_word_embeddings=False)
     make_model(folder / "nemotron", 5, kind="Nemotron", tie_word_embeddings=False, rope_parameters={
         "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
-    return [folder / name for name in ("plain", "llama3", "linear", "qwen3", "nemotron")]
+    return [folder / name for name in ("plain", "llama3", "linear", "qwen3", "qwen2", "olmo2", "nemotron")]
 
 
 def export(model_folder, kind, to):
@@ -70,8 +72,10 @@ def export(model_folder, kind, to):
     return to
 
 
-def gguf_name(name):
+def gguf_name(name, architecture):
     stem, kind = name.rsplit(".", 1)
+    if architecture == "olmo2" and "post_" in stem:
+        return f"blk.{stem.split('.')[2]}.post_{'attention' if 'attention' in stem else 'ffw'}_norm.{kind}"
     if f"{stem}.weight" in NAMES:
         return NAMES[f"{stem}.weight"].removesuffix("weight") + kind
     _, _, layer, rest = stem.split(".", 3)
@@ -129,9 +133,9 @@ def check_values(report, reader, model_folder):
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     worst, worst_control, worst_whole = 0.0, 0.0, np.inf
     for name, values in source_tensors(model_folder):
-        tensor = tensors.pop(gguf_name(name))
+        tensor = tensors.pop(gguf_name(name, architecture))
         got = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(values.shape)
-        is_matrix = "q_proj" in name or "k_proj" in name
+        is_matrix = values.ndim == 2 and ("q_proj" in name or "k_proj" in name)
         is_turned = is_matrix and architecture == "llama"  # other architectures keep Hugging Face's order
         want = interleaved(values, head_dim) if is_turned else values
         if architecture == "nemotron" and name.endswith("norm.weight"):
