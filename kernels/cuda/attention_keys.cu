@@ -211,6 +211,62 @@ DEV void store_partial(float *to, int64_t row_floats, int valid_rows, const floa
         }
 }
 
+/* load_keys - start copying a block's keys and values. */
+template <int D> DEV void load_keys(uint32_t to, const attention_problem &p, int kv_head, int first_key) {
+    using shape = keys_shape<D>;
+    const int row_bytes = p.qkv_row * 2, valid_rows = p.num_rows - first_key;
+    const char *from = (const char *)p.qkv + (int64_t)first_key * row_bytes +
+                       (int64_t)(p.num_heads + kv_head) * tile<D>::ROW_BYTES;
+    tile_load<D, shape::KEYS, shape::THREADS>(to, from, row_bytes, valid_rows);
+    tile_load<D, shape::KEYS, shape::THREADS>(
+        to + shape::KEY_BYTES, from + (int64_t)p.num_kv_heads * tile<D>::ROW_BYTES, row_bytes, valid_rows);
+}
+
+/* The keys of a warp, which of the two lines it computes, and the queries that see the keys. */
+struct warp_keys {
+    int first;
+    bool has_scores;
+    sight seen;
+};
+
+/* probabilities - scores of the block of queries from first_row on become Pt, and go to the exchange too. */
+template <int M, int N>
+DEV void probabilities(float (&x)[M][N][4], const keys_job &job, const warp_keys &own, int first_row,
+                       uint32_t exchange, uint32_t lse2) {
+    if (job.p.softcap > 0.0f) {
+        cap_scores(x, job.p.cap_inverse);
+        store_slopes(exchange, x);
+    }
+    if (!own.seen.all(first_row, min(N * 8, job.p.num_rows - first_row)))
+        mask_rows(x, job, own.first, first_row);
+    store_probabilities(exchange, x, lse2, job.p);
+}
+
+/* store_sums - dK or dV of a warp to dqkv, or to its part of the scratch.  Parts of dK turn too: their sum is what their
+ * turned sum would be. */
+template <class T, int D, int M>
+DEV void store_sums(const keys_job &job, float (&sums)[M][D / 8][4], const warp_keys &own, uint32_t staging) {
+    const attention_problem &p = job.p;
+    const int kv_head = (int)blockIdx.x / job.num_parts;
+    const int head = kv_head + (own.has_scores ? p.num_kv_heads : 0); /* as K and V lie in qkv */
+    const int valid_rows = p.num_rows - own.first;
+    const float scale = own.has_scores ? 1.0f : p.scale;
+    if (!own.has_scores && p.rotation.positions)
+#pragma unroll
+        for (int m = 0; m < M; m++)
+            rotate_back<D>(&sums[m][0][0], p.rotation, own.first + m * MMA_EDGE + lane_id() / 4, p.num_rows);
+    if (job.num_parts > 1) {
+        const int64_t row_floats = (int64_t)2 * p.num_kv_heads * D;
+        const int64_t row = (int64_t)((int)blockIdx.x % job.num_parts) * p.num_rows + own.first;
+        store_partial<D>(job.partial + row * row_floats + head * D, row_floats, valid_rows, sums, scale);
+    } else {
+        float factor[M][2];
+        fill(factor, scale);
+        write_rows<T, D>(job.dqkv + ((int64_t)own.first * p.qkv_row + (p.num_heads + head) * D) * 2,
+                         p.qkv_row * 2, valid_rows, staging, sums, factor);
+    }
+}
+
 template <class T, int D>
 static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::BLOCKS_PER_SM)
     attention_keys(keys_job job) {
@@ -221,11 +277,8 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
     const attention_problem &p = job.p;
     const int kv_head = (int)blockIdx.x / job.num_parts, first_key = (int)blockIdx.y * KEYS;
     const int pair = (int)(threadIdx.x / WARP) % shape::PAIRS, own_keys = pair * shape::WARP_KEYS;
-    const bool has_scores =
-        (int)(threadIdx.x / WARP) < shape::PAIRS; /* which of the two lines this warp computes */
-    const int row_bytes = p.qkv_row * 2, part_heads = p.group / job.num_parts;
-    const char *const key_rows = (const char *)p.qkv + (int64_t)first_key * row_bytes +
-                                 (int64_t)(p.num_heads + kv_head) * tile<D>::ROW_BYTES;
+    const bool has_scores = (int)(threadIdx.x / WARP) < shape::PAIRS;
+    const int part_heads = p.group / job.num_parts;
 
     /* The blocks of queries: from the first that sees the first key to the last that sees the last key. */
     const int last_key = min(first_key + KEYS, p.num_rows) - 1;
@@ -235,10 +288,7 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
     const int first_head = kv_head * p.group + (int)blockIdx.x % job.num_parts * part_heads;
     query_block next = {first_head, first_block * ROWS};
 
-    tile_load<D, KEYS, shape::THREADS>(start, key_rows, row_bytes, p.num_rows - first_key);
-    tile_load<D, KEYS, shape::THREADS>(start + shape::KEY_BYTES,
-                                       key_rows + (int64_t)p.num_kv_heads * tile<D>::ROW_BYTES, row_bytes,
-                                       p.num_rows - first_key);
+    load_keys<D>(start, p, kv_head, first_key);
     load_stage<D>(start, 0, job, next);
     cp_async_commit();
 
@@ -246,7 +296,8 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
     clear(sums);
     const uint32_t exchange = start + shape::EXCHANGE_AT + (uint32_t)pair * shape::EXCHANGE_BYTES;
     const uint32_t own_at = (has_scores ? 0 : shape::KEY_BYTES) + (uint32_t)own_keys * tile<D>::ROW_BYTES;
-    const sight seen = sight_of_keys(job, first_key + own_keys, shape::WARP_KEYS);
+    const warp_keys own = {first_key + own_keys, has_scores,
+                           sight_of_keys(job, first_key + own_keys, shape::WARP_KEYS)};
     for (int step = 0; step < num_steps; step++) {
         const int first_row = next.first_row, stage = step % NUM_STAGES;
         cp_async_wait<0>();
@@ -257,7 +308,7 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
         if (step + 1 < num_steps)
             load_stage<D>(start, (step + 1) % NUM_STAGES, job, next);
         cp_async_commit();
-        if (!seen.any(first_row, ROWS))
+        if (!own.seen.any(first_row, ROWS))
             continue;
         const uint32_t queries_at = shape::STAGES_AT + (uint32_t)stage * shape::STAGE_BYTES;
         const uint32_t douts_at = queries_at + shape::ROW_BYTES;
@@ -265,13 +316,7 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
         float x[M][N][4];
         product_rows<T, D>(x, operand{lane, own_at}, operand{lane, has_scores ? queries_at : douts_at});
         if (has_scores) {
-            if (p.softcap > 0.0f) {
-                cap_scores(x, p.cap_inverse);
-                store_slopes(exchange, x);
-            }
-            if (!seen.all(first_row, min(ROWS, p.num_rows - first_row)))
-                mask_rows(x, job, first_key + own_keys, first_row);
-            store_probabilities(exchange, x, statistics, p);
+            probabilities(x, job, own, first_row, exchange, statistics);
             named_barrier_arrive(1 + pair, PAIR_THREADS);
         } else {
             named_barrier(1 + pair, PAIR_THREADS);
@@ -280,26 +325,7 @@ static __global__ void __launch_bounds__(keys_shape<D>::THREADS, keys_shape<D>::
         product_columns<T, D>(sums, x, operand{lane, has_scores ? douts_at : queries_at});
     }
 
-    const int head = kv_head + (has_scores ? p.num_kv_heads : 0); /* dK, then dV, as K and V lie in qkv */
-    const int first_own = first_key + own_keys, valid_rows = p.num_rows - first_own;
-    const float scale = has_scores ? 1.0f : p.scale;
-    /* Parts of dK turn too: their sum is what their turned sum would be. */
-    if (!has_scores && p.rotation.positions)
-#pragma unroll
-        for (int m = 0; m < M; m++)
-            rotate_back<D>(&sums[m][0][0], p.rotation, first_own + m * MMA_EDGE + lane_id() / 4, p.num_rows);
-    if (job.num_parts > 1) {
-        const int64_t row_floats = (int64_t)2 * p.num_kv_heads * D;
-        const int64_t row = (int64_t)((int)blockIdx.x % job.num_parts) * p.num_rows + first_own;
-        store_partial<D>(job.partial + row * row_floats + head * D, row_floats, valid_rows, sums, scale);
-    } else {
-        float factor[M][2];
-#pragma unroll
-        for (int m = 0; m < M; m++)
-            factor[m][0] = factor[m][1] = scale;
-        write_rows<T, D>(job.dqkv + ((int64_t)first_own * p.qkv_row + (p.num_heads + head) * D) * 2,
-                         row_bytes, valid_rows, start + own_at, sums, factor);
-    }
+    store_sums<T, D>(job, sums, own, start + own_at);
 }
 
 /* sum_parts - dK and dV from their parts, added in order.  One thread per pair of elements; memory bound. */
