@@ -85,6 +85,15 @@ cp -r "$good" "$work/same"
 run 2 "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/same" --set "model.path=$work/same/." \
     --set "data.train=$work/fiches.h5"
 expect_output "run.folder is the folder of model.path"
+cp -r "$good" "$work/other-model"
+rm -rf "$work/other-model/state" "$work/other-model/manifest.json"
+ls "$work/other-model" >"$work/other-model.list"
+for folder in "$work/other-model" "$good"; do # a model's folder, and a checkpoint
+    run 2 "$atelier" train "$work/from_model.yaml" --set "run.folder=$folder" --set "data.train=$work/fiches.h5" \
+        --set "model.path=$work/gpt2"
+    expect_output "run.folder is the folder of a model or a checkpoint .*choose another run.folder"
+done
+[ "$(ls "$work/other-model")" = "$(cat "$work/other-model.list")" ] || fail "something was written into a model's folder"
 if [ -e "$work/same/lock" ] || [ -e "$work/same/log.txt" ]; then fail "a refused run wrote into the model"; fi
 refused_train micro "micro_sequences' is 9, more than train.batch_sequences" --set train.micro_sequences=9
 refused_train positions "sequence_tokens' is 512, more than model.architecture.max_positions .256" --set data.sequence_tokens=512

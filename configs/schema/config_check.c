@@ -142,11 +142,23 @@ static bool is_base(const struct config *config) {
            folder_has(config->run.folder, "config.json");
 }
 
+/* is_model - whether the run's folder is a model's or a checkpoint, and not a run's: the run's files would lie among its
+ * own. */
+static bool is_model(const struct config *config) {
+    const char *folder = config->run.folder;
+    return !folder_has(folder, "run.json") &&
+           (folder_has(folder, "config.json") || folder_has(folder, "manifest.json"));
+}
+
 int config_need_train(const struct config *config, struct err *err) {
     const char *reason = NULL;
     if (is_base(config))
         reason =
             "run.folder is the folder of model.path: a run writes its checkpoints there; choose another run.folder";
+    else if (is_model(config))
+        reason =
+            "run.folder is the folder of a model or a checkpoint (it holds config.json or manifest.json): a run "
+            "writes its checkpoints and logs there; choose another run.folder";
     else if (config->model.path && config->model.has_architecture)
         reason =
             "model.path and model.architecture are both given; keep one: a model to start from, or a new one";

@@ -24,15 +24,17 @@ static bool transfers_beside_products(int64_t zero_stage) {
     return zero_stage >= 2;
 }
 
-/* More threads than cores would make OpenMP's barriers wait for threads that do not run. */
-int rank_threads(const struct config *config, const struct comm *comm) {
+int rank_cores(const struct comm *comm) {
     cpu_set_t allowed;
     long share = sysconf(_SC_NPROCESSORS_ONLN) / comm_num_local_ranks(comm);
-    if (config->run.threads > 0)
-        return (int)config->run.threads;
     if (sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) < share)
         share = CPU_COUNT(&allowed);
     return share > 0 ? (int)share : 1;
+}
+
+/* More threads than cores would make OpenMP's barriers wait for threads that do not run. */
+int rank_threads(const struct config *config, const struct comm *comm) {
+    return config->run.threads > 0 ? (int)config->run.threads : rank_cores(comm);
 }
 
 /* wants_gpu - whether this run computes on GPUs: as asked for, or where every rank sees one.  A rank without

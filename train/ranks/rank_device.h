@@ -38,6 +38,7 @@ int rank_num_per_node(struct comm *comm);
  */
 const char *rank_node_name(const struct comm *comm);
 
-/* rank_threads - OpenMP threads of this rank: run.threads, or an equal share of the host's cores, but no more
- * than it may run on: mpirun binds each of two ranks to one core, Slurm to those of --cpus-per-task. */
+/* rank_cores - an equal share of the host's cores, but no more than this rank may run on: mpirun binds each of two ranks
+ * to one core, Slurm to those of --cpus-per-task.  rank_threads - OpenMP threads of this rank: run.threads, or as many. */
+int rank_cores(const struct comm *comm);
 int rank_threads(const struct config *config, const struct comm *comm);

@@ -97,6 +97,12 @@ static void tell_plan(struct trainer *t, const struct layout *layout, const stru
                  comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
                  t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.zero_stage,
                  num_replicas, num_replicas > 1 ? "s" : "");
+    if (t->rank.dev.ops->host_memory && t->rank.dev.num_threads > rank_cores(t->comm))
+        metrics_note(
+            t->metrics,
+            "warning: run.threads is %d, and a rank has %d of this host's cores: its threads wait for each "
+            "other; leave run.threads out",
+            t->rank.dev.num_threads, rank_cores(t->comm));
     for (int i = 0; i < RUN_CHAT_NOTES; i++)
         if (t->source.chat.notes[i])
             metrics_note(t->metrics, "%s", t->source.chat.notes[i]);
