@@ -151,6 +151,10 @@ for file in model.safetensors state/master.safetensors state/adam_m.safetensors 
     run '[12]' "$atelier" inspect "$work/damaged/step-000002" --verify
     expect_output "$file'.* bytes [0-9]+ to [0-9]+"
 done
+rm -rf "$work/damaged" && cp -r "$work/good" "$work/damaged" # what a resume compares with the run file
+sed -i 's/"run.seed": "7"/"run.seed": "6"/' "$work/damaged/step-000002/state/training.json"
+train 2 0 "$work/damaged" --set train.steps=4
+expect_output "^error: .*step-000002/state/training.json' was damaged"
 run 0 "$atelier" inspect "$work/good/step-000002" --verify # the control
 say "one flipped bit in any file of a checkpoint: refused, file and range named"
 

@@ -130,6 +130,9 @@ int checkpoint_last_saved(const char *run_folder, struct checkpoint_id *id, stru
  * rank. Returns 0, or -1 with err set naming file and byte range. */
 int checkpoint_verify(const char *checkpoint_folder, int rank, int num_ranks, struct err *err);
 
+/* checkpoint_verify_state_text - the checksum of state/training.json alone, before anything in it is believed.  Returns 0, or
+ * -1 with err set. */
+int checkpoint_verify_state_text(const char *checkpoint_folder, struct err *err);
 /* checkpoint_state_text - state/training.json, malloc'ed; NULL with err set. */
 char *checkpoint_state_text(const char *checkpoint_folder, struct err *err);
 

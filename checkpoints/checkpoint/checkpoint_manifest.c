@@ -299,7 +299,12 @@ static bool holds_weights(const struct manifest_file *file) {
 }
 
 /* Which files of a checkpoint are compared with their checksums. */
-enum verified { ALL_FILES, WEIGHTS_ALONE };
+enum verified { ALL_FILES, WEIGHTS_ALONE, STATE_TEXT_ALONE };
+
+static bool is_wanted(const struct manifest_file *file, enum verified which) {
+    return which == ALL_FILES || (which == WEIGHTS_ALONE && holds_weights(file)) ||
+           (which == STATE_TEXT_ALONE && strcmp(file->name, "state/training.json") == 0);
+}
 
 /* verify - the files' sizes first, where all are meant: a truncated checkpoint is then refused before anything is read. */
 static int verify(const char *folder, enum verified which, int rank, int num_ranks, struct err *err) {
@@ -309,7 +314,7 @@ static int verify(const char *folder, enum verified which, int rank, int num_ran
         return -1;
     int status = which == ALL_FILES ? manifest_check_sizes(&manifest, folder, err) : 0;
     for (int i = 0; i < manifest.num_files && status == 0; i++)
-        if (which == ALL_FILES || holds_weights(&manifest.files[i]))
+        if (is_wanted(&manifest.files[i], which))
             status = verify_file(folder, &manifest.files[i], &block, rank, num_ranks, err);
     manifest_free(&manifest);
     return status;
@@ -323,4 +328,8 @@ int checkpoint_verify_weights(const char *model_folder, int rank, int num_ranks,
     if (!folder_has(model_folder, "manifest.json"))
         return 0;
     return verify(model_folder, WEIGHTS_ALONE, rank, num_ranks, err);
+}
+
+int checkpoint_verify_state_text(const char *checkpoint_folder, struct err *err) {
+    return verify(checkpoint_folder, STATE_TEXT_ALONE, 0, 1, err);
 }

@@ -109,6 +109,8 @@ static int check_steps(struct resume *r, const struct config *config, struct err
 static int compare_run_file(struct resume *r, const struct config *config, struct err *err) {
     struct resume_facts facts = facts_of(r);
     struct resume_counts counts;
+    if (checkpoint_verify_state_text(r->checkpoint, err) != 0)
+        return -1;
     char *text = checkpoint_state_text(r->checkpoint, err);
     r->state = text ? json_parse_text(text, strlen(text), "training.json", err) : NULL;
     free(text);
