@@ -80,7 +80,8 @@ static const struct foreign_word KEYS[] = {
     {"train_on_inputs train_on_prompt completion_only_loss assistant_only_loss roles_to_train "
      "train_on_eos train_on_eot mask_history train_on_input masked_tokens "
      "train_on_responses_only response_template instruction_template",
-     NULL, "the loss counts on the assistant's turns alone where a source has 'chat: true'"},
+     "prepare.train_on",
+     "the loss counts on the assistant's turns alone where a source has 'chat: true'; or all, or the last"},
     {"sample_packing packed", "data.packing", "sequences are always packed, whole keeps documents uncut"},
     {"neat_packing", "data.packing", "documents never attend to each other"},
     {"pad_to_sequence_len eval_sample_packing group_by_length pad_to_multiple_of padding_free "
