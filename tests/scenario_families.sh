@@ -12,12 +12,13 @@ perplexity() {
     json_number perplexity "$log"
 }
 
-# family NAME CLASS TENSORS - TENSORS: a pattern of names, in Hugging Face's files or in GGUF, that Llama does not have.
+# family NAME CLASS WORDS [LAYERS] - WORDS: a pattern of what 'inspect' tells of the exports, in Hugging Face's form or in
+# GGUF's, that Llama does not have.
 family() {
-    name=$1 class=$2 tensors=$3
+    name=$1 class=$2 words=$3 layers=${4:-2}
     make() {
         train 0 "$1" "$2" --set "model.architecture.family=$name" --set optimizer.learning_rate=3e-3 \
-            --set "parallel.stage=$3"
+            --set "parallel.stage=$3" --set "model.architecture.layers=$layers"
     }
     make 0 "$work/$name" 0
     losses "$work/$name" >"$work/$name.losses"
@@ -40,7 +41,7 @@ family() {
         run 0 "$atelier" export "$model" --to $form --type f32 --out "$exported"
         expect_output "read back, its logits differ"
         run 0 "$atelier" inspect "$exported" --json
-        expect_output "$tensors"
+        expect_output "$words"
         now=$(perplexity "$exported") || fail "$now"
         away=$(awk -v a="$now" -v b="$trained" 'BEGIN { d = (a - b) / b; printf "%.2g", d < 0 ? -d : d }')
         is_at_most "$away" 1e-6 || fail "the perplexity of '$exported' is $now, the trained model's $trained"
@@ -50,3 +51,4 @@ family() {
 
 family qwen2 Qwen2ForCausalLM "self_attn.q_proj.bias|attn_q.bias"
 family olmo2 Olmo2ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight"
+family smollm3 SmolLM3ForCausalLM smollm3 4

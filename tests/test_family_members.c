@@ -81,6 +81,29 @@ static void test_olmo2(void **state) {
     assert_refused("{\"model_type\":\"olmo3\"," SIZES "}", "model_type 'olmo3' is not supported yet");
 }
 
+/* SmolLM3: every fourth layer rotates nothing, and a file may say so but say nothing else; tied where the key is missing. */
+static void test_smollm3(void **state) {
+    (void)state;
+#define SMOLLM3                                                                                              \
+    "\"model_type\":\"smollm3\",\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320,"             \
+    "\"max_position_embeddings\":512,\"num_hidden_layers\":5,\"num_attention_heads\":4,\"rope_theta\":5e6"
+    struct model_config config =
+        parsed("{\"no_rope_layers\":[1,1,1,0,1],\"no_rope_layer_interval\":4," SMOLLM3 "}");
+    assert_true(config.tied_head && config.num_kv_heads == 4);
+    for (int layer = 0; layer < 5; layer++)
+        assert_true(family_layer_plan(&config, layer).rope_theta == (layer == 3 ? 0 : 5e6));
+    assert_true(parsed("{\"tie_word_embeddings\":false," SMOLLM3 "}").tied_head == false);
+    assert_refused("{\"no_rope_layers\":[1,1,1,1,1]," SMOLLM3 "}",
+                   "no_rope_layers: layer 3 has rotary positions there");
+    assert_refused("{\"no_rope_layers\":[1,1,1,0]," SMOLLM3 "}", "no_rope_layers lists 4 layers");
+    assert_refused("{\"no_rope_layer_interval\":2," SMOLLM3 "}",
+                   "no_rope_layer_interval: layer 1 has no rotary positions there");
+    assert_refused("{\"model_type\":\"llama\",\"no_rope_layers\":[1,0,1]," SIZES "}",
+                   "no_rope_layers: layer 1");
+    parsed("{\"model_type\":\"llama\",\"no_rope_layers\":[1,1,1]," SIZES "}");
+#undef SMOLLM3
+}
+
 /* SIZES with Nemotron's spelling of the norms' eps. */
 #define NEMOTRON                                                                                                     \
     "\"model_type\":\"nemotron\",\"norm_eps\":2e-05,\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320," \
@@ -153,8 +176,8 @@ static void test_plans(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen3),    cmocka_unit_test(test_qwen2), cmocka_unit_test(test_olmo2),
-        cmocka_unit_test(test_nemotron), cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_qwen3),   cmocka_unit_test(test_qwen2),    cmocka_unit_test(test_olmo2),
+        cmocka_unit_test(test_smollm3), cmocka_unit_test(test_nemotron), cmocka_unit_test(test_plans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,6 @@ static const struct family unsupported[] = {
     {.model_type = "gemma3_text", .reason = "norms around each block, local attention"},
     {.model_type = "olmo3", .reason = "windows on three of four layers"},
     {.model_type = "mixtral", .reason = "mixture of experts"},
-    {.model_type = "smollm3", .reason = "layers without rotary positions"},
     {.model_type = "apertus", .reason = "xIELU instead of a gated MLP"},
     {.model_type = "ministral3", .reason = "YaRN positions and a query temperature"},
 };

@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama, mistral without
- * window), Qwen2 and Qwen3 (dense), OLMo 2 and Nemotron (not the hybrid ones).  Any other model_type is refused by name.
+ * window), Qwen2 and Qwen3 (dense), OLMo 2, SmolLM3 and Nemotron (not the hybrid ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
 

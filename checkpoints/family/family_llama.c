@@ -1,6 +1,6 @@
 /* family_llama.c - Llama 2 and 3.x and all that are stored like them (SmolLM2, Lucie, CroissantLLM, EuroLLM),
- * and Mistral, which differs by its attention window alone.
- * Source: transformers, models/llama/modeling_llama.py; llama.cpp, gguf-py/gguf/tensor_mapping.py. */
+ * Mistral, which differs by its attention window alone, and SmolLM3, of whose layers every fourth rotates nothing.
+ * Source: transformers, models/llama/modeling_llama.py and models/smollm3/modular_smollm3.py; llama.cpp, gguf-py/gguf/tensor_mapping.py. */
 #include "checkpoints/family/family_internal.h"
 
 /* Query, key and value are neighbours, as are gate and up: each group is one matrix product. */
@@ -35,3 +35,21 @@ const struct family family_mistral = {.model_type = "mistral",
                                       .params = llama_params,
                                       .num_params = NUM_PARAMS,
                                       .default_window = 4096};
+
+/* Of no_rope_layers only the class's default is taken (family_parse.c): llama.cpp has it built in. */
+static void change_smollm3(const struct model_config *config, int layer, struct layer_plan *plan) {
+    enum { NO_ROPE_INTERVAL = 4 };
+    (void)config;
+    if ((layer + 1) % NO_ROPE_INTERVAL == 0)
+        plan->rope_theta = 0;
+}
+
+const struct family family_smollm3 = {.model_type = "smollm3",
+                                      .architecture = "SmolLM3ForCausalLM",
+                                      .gguf = "smollm3",
+                                      .params = llama_params,
+                                      .num_params = NUM_PARAMS,
+                                      .change_plan = change_smollm3,
+                                      .default_kv_heads = 4,
+                                      .default_tied = true,
+                                      .window_has_switch = true};

@@ -280,6 +280,31 @@ static int refuse_layer_types(const struct model_config *config, const json_t *r
     return 0;
 }
 
+/* refuse_no_rope - layers without rotary positions other than the family's plan has them: 1 in no_rope_layers means that
+ * the layer rotates. */
+static int refuse_no_rope(const struct model_config *config, const json_t *root, struct err *err) {
+    const json_t *layers = json_find(root, "no_rope_layers");
+    int64_t interval;
+    if (json_get_int_or(root, "no_rope_layer_interval", 0, &interval, err) != 0)
+        return -1;
+    if (layers && json_array_size(layers) != (size_t)config->num_layers)
+        return err_set(err, "no_rope_layers lists %zu layers, num_hidden_layers is %d",
+                       json_array_size(layers), config->num_layers);
+    for (int layer = 0; layer < config->num_layers; layer++) {
+        bool planned = family_layer_plan(config, layer).rope_theta > 0, asked = planned;
+        if (layers)
+            asked = json_integer_value(json_array_get(layers, (size_t)layer)) != 0;
+        else if (interval > 0)
+            asked = (layer + 1) % interval != 0;
+        if (asked != planned)
+            return err_set(
+                err, "%s: layer %d %s rotary positions there, which model_type '%s' is not computed with",
+                layers ? "no_rope_layers" : "no_rope_layer_interval", layer, asked ? "has" : "has no",
+                config->model_type);
+    }
+    return 0;
+}
+
 /* refuse_features - what would make the model something other than a plain decoder of its family. */
 static int refuse_features(const struct model_config *config, const struct family *family, const json_t *root,
                            struct err *err) {
@@ -293,7 +318,9 @@ static int refuse_features(const struct model_config *config, const struct famil
         return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
     if (strcmp(activation, known) != 0 && (family->activation || strcmp(activation, "swish") != 0))
         return err_set(err, "hidden_act '%.40s' is not supported (supported: %s)", activation, known);
-    return refuse_window(config, family, root, err) == 0 ? refuse_layer_types(config, root, err) : -1;
+    if (refuse_window(config, family, root, err) != 0 || refuse_no_rope(config, root, err) != 0)
+        return -1;
+    return refuse_layer_types(config, root, err);
 }
 
 /* text_of - the object that describes the text decoder: of a wrapper its text_config, else all of config.json. */
@@ -352,7 +379,8 @@ static const struct family *parse_family(struct model_config *config, const json
 static int parse_tied(struct model_config *config, const json_t *root, struct err *err) {
     const json_t *text = text_of(root);
     bool outside;
-    if (json_get_bool_or(text, "tie_word_embeddings", false, &config->tied_head, err) != 0 ||
+    bool by_class = family_of(config)->default_tied;
+    if (json_get_bool_or(text, "tie_word_embeddings", by_class, &config->tied_head, err) != 0 ||
         json_get_bool_or(root, "tie_word_embeddings", config->tied_head, &outside, err) != 0)
         return -1;
     if (json_find(text, "tie_word_embeddings") && outside != config->tied_head)

@@ -80,6 +80,10 @@ VARIANTS = {
     # Norms after the branches; queries and keys normalised as whole rows.
     "olmo2": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 36,
               "vocab_size": 64, "rope": {"rope_theta": 500000.0}, "rms_norm_eps": 1e-6, "class": "Olmo2"},
+    # The last of four layers rotates nothing.
+    "smollm3": {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 28,
+                "vocab_size": 64, "rope": {"rope_theta": 5000000.0}, "rms_norm_eps": 1e-6, "tie": True, "layers": 4,
+                "class": "SmolLM3"},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -92,7 +96,7 @@ def make_config(name, spec):
     eps = "norm_eps" if spec.get("nemotron") else "rms_norm_eps"
     shared = {key: spec[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads",
                                          "intermediate_size", "vocab_size", eps)}
-    shared |= {"num_hidden_layers": 2, "max_position_embeddings": 512, "rope_parameters": {"rope_type": "default"}
+    shared |= {"num_hidden_layers": spec.get("layers", 2), "max_position_embeddings": 512, "rope_parameters": {"rope_type": "default"}
                | spec["rope"], "tie_word_embeddings": spec.get("tie", False), "bos_token_id": 1, "eos_token_id": 2,
                "pad_token_id": None, "dtype": "float32", "attention_dropout": 0.0}
     if "head_dim" in spec:
@@ -240,7 +244,7 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Qwen2, Qwen3, OLMo 2 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Qwen2, Qwen3, OLMo 2, SmolLM3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
@@ -270,7 +274,8 @@ def own_forward(spec, weights, order="half", scaled=True):
         q, k = split(q, heads), split(k, kv_heads)
         if spec.get("qk_norm"):
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
-        q, k = turn(q), turn(k)
+        if not (spec.get("class") == "SmolLM3" and layer.endswith(".3")):
+            q, k = turn(q), turn(k)
         k = k.repeat_interleave(heads // kv_heads, 0)
         v = split(v, kv_heads).repeat_interleave(heads // kv_heads, 0)
         future = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
@@ -279,7 +284,7 @@ def own_forward(spec, weights, order="half", scaled=True):
 
     def forward(tokens):
         x = weights["model.embed_tokens.weight"][tokens]
-        for layer in range(2):
+        for layer in range(spec.get("layers", 2)):
             def w(role, layer=layer):
                 return weights[f"model.layers.{layer}.{role}.weight"]
             name, after = f"model.layers.{layer}", spec.get("class") == "Olmo2"
