@@ -146,8 +146,14 @@ static int check_lists(const struct job_plan *plan, struct diagnostics *diagnost
             status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
                                      "'slurm.modules' holds '%.60s', which is not a module's name",
                                      asked->modules[i].text);
-    for (int i = 0; i < asked->num_environment; i++)
+    for (int i = 0; i < asked->num_environment; i++) {
         status |= check_variable(&asked->environment[i], diagnostics);
+        for (int earlier = 0; earlier < i; earlier++)
+            if (strcmp(asked->environment[earlier].name, asked->environment[i].name) == 0)
+                status |=
+                    diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.environment' sets '%.60s' twice",
+                                   asked->environment[i].name);
+    }
     return status;
 }
 

@@ -82,6 +82,7 @@ static const struct {
     {"slurm.options=[--tres-per-task=cpu:1]", "that is set by slurm.gpus_per_node and", DIAGNOSTIC_ERROR},
     {"slurm.environment=[SLURM_NTASKS]", "holds 'SLURM_NTASKS', which changes what srun starts",
      DIAGNOSTIC_ERROR},
+    {"slurm.environment=[A,B,A]", "'slurm.environment' sets 'A' twice", DIAGNOSTIC_ERROR},
     {"slurm.modules=[a;b]", "'slurm.modules' holds 'a;b', which is not a module's name", DIAGNOSTIC_ERROR},
     {"slurm.modules=[--force]", "'slurm.modules' holds '--force'", DIAGNOSTIC_ERROR},
     {"slurm.mail=a;b@c", "'slurm.mail' is 'a;b@c', which is not an address", DIAGNOSTIC_ERROR},

@@ -233,12 +233,31 @@ static void test_words(void **state) {
     assert_string_equal(run_data_long_text(&config, &facts, text, sizeof text), "");
 }
 
+/* How often a file is read: told where it is more than four times over the run, or next to never. */
+static void test_repeats_text(void **state) {
+    (void)state;
+    char text[700], a[] = "a.h5", b[] = "b.h5";
+    struct data_file files[] = {{a, 3}, {b, 1}};
+    struct config config = {.data = {.train = files, .num_train = 2},
+                            .train = {.steps = 100, .batch_sequences = 4}}; /* 300 of a, 100 of b */
+    assert_string_equal(run_data_repeats_text(&config, 0, 75, text, sizeof text), ""); /* four times */
+    assert_string_equal(run_data_repeats_text(&config, 0, 60, text, sizeof text),
+                        "'a.h5' has 60 sequences, and is read 5 times over in 100 steps of 4 sequences");
+    assert_string_equal(run_data_repeats_text(&config, 1, 60, text, sizeof text), "");
+    files[1].weight = 1e-6;
+    assert_non_null(strstr(run_data_repeats_text(&config, 1, 60, text, sizeof text),
+                           "warning: 'b.h5' is hardly ever read"));
+    files[1].weight = 0.0076; /* one sequence */
+    assert_string_equal(run_data_repeats_text(&config, 1, 60, text, sizeof text), "");
+}
+
 int main(void) {
     folder = test_folder("targets");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_targets),      cmocka_unit_test(test_samples_agree),
         cmocka_unit_test(test_eval),         cmocka_unit_test(test_long_documents),
         cmocka_unit_test(test_policy_alone), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_repeats_text),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(folder);

@@ -23,7 +23,8 @@ void run_data_close(struct run_data *data);
 int run_data_check(const struct config *config, const struct loader *train, const struct loader *valid,
                    struct err *err);
 
-/* run_data_tell - documents longer than a sequence and what of them is never used, a line for each file.
+/* run_data_tell - a file that is read many times over or next to never; documents longer than a sequence and what of them
+ * is never used: a line for each file.
  * Returns 0, or -1 with err set: a loss mask could not be read. */
 int run_data_tell(const struct config *config, const struct loader *train, struct metrics *metrics,
                   struct err *err);
@@ -31,3 +32,8 @@ int run_data_tell(const struct config *config, const struct loader *train, struc
 /* run_data_long_text - the line itself into the caller's buffer; "" where nothing is to be said. */
 const char *run_data_long_text(const struct config *config, const struct long_documents *facts, char *text,
                                size_t room_bytes);
+
+/* run_data_repeats_text - that file of data.train, of so many samples, is read more than four times over in the run, or not once;
+ * "" where neither is so. */
+const char *run_data_repeats_text(const struct config *config, int file, int64_t epoch_samples, char *text,
+                                  size_t room_bytes);
