@@ -47,7 +47,7 @@ owned_by '\b(nccl|cuda|cublas)[A-Z]' '(kernels|train/ranks)/cuda/.*'
 found=$(sources kernels data checkpoints configs slurm train |
     grep -vE '^(data/file\.c|train/(run/run_lock|ranks/comm_marks|record/energy|ranks/cuda/gpu_map)\.c)$' |
     xargs -r grep -HnE '\b(fopen|freopen)\([^;]*"r|\bopen(at)?\([^;]*O_RD(ONLY|WR)|\bmmap\([^;]*fd' |
-    grep -vE '"/(proc|sys)/|O_DIRECTORY|O_CREAT|"r\+|fopen\("/dev/null|^kernels/[^:]*:.*O_NONBLOCK' |
+    grep -vE '"/(proc|sys)/|O_DIRECTORY|O_CREAT|"r\+|f?open\("/dev/null|^kernels/[^:]*:.*O_NONBLOCK' |
     grep -vE '^[^:]*:[0-9]+: *(/\*|\*|//)')
 report "files are opened for reading by data/file.h" "$(printf '%s' "$found" | grep -v '^data/tokens/tokens_writer\.c:')"
 owned_by '\b(exit|assert) *\('   'no/file'

@@ -4,6 +4,7 @@
 
 #include "slurm/program.h"
 #include "train/commands/commands.h"
+#include "train/commands/streams.h"
 
 static bool is_help(const char *word) {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
@@ -24,7 +25,7 @@ static int print_version(bool as_json) {
     return EXIT_DONE;
 }
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
     if (argc < 2) {
         commands_print(stderr);
         return EXIT_USAGE;
@@ -42,4 +43,9 @@ int main(int argc, char **argv) {
         return EXIT_DONE;
     }
     return command->run(argc - 2, argv + 2);
+}
+
+int main(int argc, char **argv) {
+    streams_open();
+    return streams_close(run(argc, argv));
 }

@@ -1,0 +1,26 @@
+/* streams.c - see streams.h. */
+#include "train/commands/streams.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "train/commands/commands.h"
+
+void streams_open(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", O_RDWR); /* the lowest number that is free is this one */
+}
+
+int streams_close(int code) {
+    bool had_failed = ferror(stdout) != 0;
+    bool is_lost = fflush(stdout) != 0 || had_failed;
+    if (!is_lost)
+        return code;
+    fprintf(stderr, "error: cannot write to standard output: %s\n",
+            had_failed ? "what was written is not whole" : strerror(errno));
+    return code == EXIT_DONE ? EXIT_FAULT : code;
+}

@@ -1,0 +1,10 @@
+/* streams.h - the three standard streams around a command. */
+#pragma once
+
+/* streams_open - a stream that the caller has closed leads nowhere: its number must not be given to a file that is written,
+ * for what is printed would land in there. */
+void streams_open(void);
+
+/* streams_close - results that could not be written are no success.  Returns code, or EXIT_FAULT in place of EXIT_DONE, with a
+ * line on standard error. */
+int streams_close(int code);
