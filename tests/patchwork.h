@@ -1,5 +1,5 @@
 /* patchwork.h - a family that nobody publishes: each of its layers does something else, together all that a layer plan can
- * say.  A program that includes this knows this family and no other: it brings the list that checkpoints/family/families.c
+ * say; and the same without rows that see what comes after them, which alone can decode.  A program that includes this knows this family and no other: it brings the list that checkpoints/family/families.c
  * has in the program under test. */
 #pragma once
 
@@ -46,9 +46,11 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
         plan->gate = GATE_GELU_TANH;
         plan->softcap = 2.0f;
         plan->scale = 0.6f;
-    } else if (layer == 1) { /* no rotation, no norm before the branches, no gate */
+    } else if (layer ==
+               1) { /* no rotation, no norm before the branches, no gate; documents from both sides */
         plan->place = NORM_POST;
         plan->rope_theta = 0;
+        plan->block = WHOLE_DOCUMENT;
         plan->ffn = FFN_PLAIN;
         plan->act = ACT_RELU2;
     } else if (layer == 2) { /* Llama's places of norms, rotations of its own */
@@ -63,12 +65,18 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
         plan->norm.bias = false;
         plan->qk_norm = QK_NORM_HEADS;
         plan->window = 5;
+        plan->block = 4;
         plan->gate = GATE_GELU_TANH;
     } else { /* the family's norm before the branches, biases of the projections, no gate */
         plan->qkv_bias = true;
         plan->ffn = FFN_PLAIN;
         plan->act = ACT_RELU2;
     }
+}
+
+static void causal_patchwork_plan(const struct model_config *config, int layer, struct layer_plan *plan) {
+    patchwork_plan(config, layer, plan);
+    plan->block = 0;
 }
 
 static const struct family family_patchwork = {.model_type = "patchwork",
@@ -79,8 +87,15 @@ static const struct family family_patchwork = {.model_type = "patchwork",
                                                    sizeof patchwork_params / sizeof patchwork_params[0],
                                                .norm = {NORM_LAYER, 1, true},
                                                .change_plan = patchwork_plan};
-const struct family *const family_list[] = {&family_patchwork};
-const int num_families = 1;
+static const struct family family_causal_patchwork = {.model_type = "causal_patchwork",
+                                                      .architecture = "CausalPatchworkForCausalLM",
+                                                      .gguf = "causal_patchwork",
+                                                      .params = patchwork_params,
+                                                      .num_params = sizeof patchwork_params /
+                                                                    sizeof patchwork_params[0],
+                                                      .change_plan = causal_patchwork_plan};
+const struct family *const family_list[] = {&family_patchwork, &family_causal_patchwork};
+const int num_families = 2;
 
 static inline struct model_config patchwork_config(bool tied) {
     return (struct model_config){.model_type = "patchwork",

@@ -72,9 +72,9 @@ static inline void plan_weight(struct plan_fixture *f, struct param param) {
     free(values);
 }
 
-static inline void plan_open(struct plan_fixture *f, bool tied, enum recompute recompute,
-                             const struct objective_use *objective) {
-    *f = (struct plan_fixture){.config = patchwork_config(tied)};
+static inline void plan_open_config(struct plan_fixture *f, const struct model_config *config,
+                                    enum recompute recompute, const struct objective_use *objective) {
+    *f = (struct plan_fixture){.config = *config};
     struct params_setup params_setup = {.model = &f->config,
                                         .compute = DTYPE_F32,
                                         .moments = DTYPE_F32,
@@ -107,6 +107,12 @@ static inline void plan_open(struct plan_fixture *f, bool tied, enum recompute r
     struct param at = PARAM_START;
     while (family_next_param(&f->config, &at))
         plan_weight(f, at);
+}
+
+static inline void plan_open(struct plan_fixture *f, bool tied, enum recompute recompute,
+                             const struct objective_use *objective) {
+    struct model_config config = patchwork_config(tied);
+    plan_open_config(f, &config, recompute, objective);
 }
 
 static inline void plan_close(struct plan_fixture *f) {

@@ -78,15 +78,24 @@ static inline void reference_rotate(const struct reference *r, const struct laye
             }
 }
 
+/* reference_sees - whether row i sees key j: of its document, and not before its window; after itself of its block. */
+static inline bool reference_sees(const struct reference *r, const struct layer_plan *plan, int64_t i,
+                                  int64_t j) {
+    int64_t begin = r->row_start[i];
+    if (r->row_start[j] != begin || (plan->window && i - j >= plan->window))
+        return false;
+    return j <= i || (plan->block && (i - begin) / plan->block == (j - begin) / plan->block);
+}
+
 /* reference_head - one query head of row i over the keys that it sees; out [D] is added to. */
 static inline void reference_head(const struct reference *r, const struct layer_plan *plan, const double *q,
                                   const double *k, const double *v, int64_t i, double *out) {
-    int64_t dim = r->config.head_dim, stride = dim * r->config.num_kv_heads, first = r->row_start[i];
-    double scores[256], sum = 0;
-    if (plan->window && i - plan->window + 1 > first)
-        first = i - plan->window + 1;
-    for (int64_t j = first; j <= i; j++) {
+    int64_t dim = r->config.head_dim, stride = dim * r->config.num_kv_heads;
+    double scores[256] = {0}, sum = 0;
+    for (int64_t j = 0; j < r->num_tokens; j++) {
         double s = 0;
+        if (!reference_sees(r, plan, i, j))
+            continue;
         for (int64_t c = 0; c < dim; c++)
             s += q[c] * k[j * stride + c];
         s *= (double)plan->scale;
@@ -95,7 +104,7 @@ static inline void reference_head(const struct reference *r, const struct layer_
         scores[j] = exp(s);
         sum += scores[j];
     }
-    for (int64_t j = first; j <= i; j++)
+    for (int64_t j = 0; j < r->num_tokens; j++)
         for (int64_t c = 0; c < dim; c++)
             out[c] += scores[j] / sum * v[j * stride + c];
 }

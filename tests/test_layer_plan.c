@@ -1,6 +1,6 @@
 /* test_layer_plan.c - a model whose layers differ in all that a plan can say (tests/patchwork.h): norms before, after and
- * around the branches, of each kind, with an offset and a bias; QK-norm, windows, two rotations, one of a part of each head,
- * and none; GELU and squared ReLU without a gate, soft-caps; in one model, on the device that
+ * around the branches, of each kind, with an offset and a bias; QK-norm, windows, rows that see what comes after them, two
+ * rotations, one of a part of each head, and none; GELU and squared ReLU without a gate, soft-caps; in one model, on the device that
  * ATELIER_TEST_DEVICE names.  Logits against plain f64 loops, gradients against central differences of those.  Controls:
  * the same with one thing left out of one layer, and gradients that are one part in ten thousand off. */
 #include "tests/plan_fixture.h"
@@ -90,6 +90,18 @@ static bool left_out(struct layer_plan *plans, int number) {
     case 16:
         plans[4].qkv_bias = false;
         return true;
+    case 17:
+        plans[1].block = 0;
+        return true;
+    case 18:
+        plans[1].block = 8; /* of the longest document's 14 rows */
+        return true;
+    case 19:
+        plans[3].block = 0;
+        return true;
+    case 20:
+        plans[3].block = 5;
+        return true;
     default:
         return false;
     }
@@ -112,6 +124,24 @@ static void test_what_is_left_out_is_noticed(void **state) {
             (struct norm_plan){part == 0 ? NORM_RMS_ONCE : NORM_LAYER, part == 1 ? 0 : 1, part != 2};
         assert_true(logits_error(&f) > 1e-3);
     }
+    plan_close(&f);
+}
+
+/* The pairs of each layer's mask, which the count of flops is made of, are those that the reference sees. */
+static void test_pairs(void **state) {
+    (void)state;
+    struct plan_fixture f;
+    plan_open(&f, false, RECOMPUTE_NONE, NULL);
+    double *logits = reference_logits(&f.reference);
+    logits_error(&f);
+    for (int layer = 0; layer < f.config.num_layers; layer++) {
+        int64_t pairs = 0;
+        for (int64_t at = 0; at < PLAN_TOKENS * PLAN_TOKENS; at++)
+            pairs +=
+                reference_sees(&f.reference, &f.reference.plans[layer], at / PLAN_TOKENS, at % PLAN_TOKENS);
+        assert_int_equal(f.model.flight.masks[f.model.layers[layer].mask].num_pairs, pairs);
+    }
+    free(logits);
     plan_close(&f);
 }
 
@@ -179,7 +209,9 @@ static void test_recompute(void **state) {
 static void test_decode(void **state) {
     (void)state;
     struct plan_fixture f;
-    plan_open(&f, false, RECOMPUTE_NONE, NULL);
+    struct model_config config = patchwork_config(false);
+    strcpy(config.model_type, "causal_patchwork");
+    plan_open_config(&f, &config, RECOMPUTE_NONE, NULL);
     int64_t vocab = f.config.vocab_size, per_cache = PLAN_TOKENS * f.config.num_kv_heads * f.config.head_dim;
     size_t bytes = (size_t)(2 * PATCHWORK_LAYERS * per_cache) * sizeof(float);
     float *memory = device_allocate(&f.dev, bytes);
@@ -203,6 +235,50 @@ static void test_decode(void **state) {
     }
     device_release(&f.dev, memory, bytes);
     free(want), free(got);
+    plan_close(&f);
+}
+
+/* Where die() lands. */
+static jmp_buf died;
+
+static void land(int exit_code) {
+    longjmp(died, exit_code);
+}
+
+static bool dies(struct plan_fixture *f, void (*call)(struct plan_fixture *)) {
+    error_set_abort_hook(land);
+    bool dead = setjmp(died) != 0;
+    if (!dead)
+        call(f);
+    error_set_abort_hook(NULL);
+    return dead;
+}
+
+static void decode_four(struct plan_fixture *f) {
+    struct kv_cache caches[PATCHWORK_LAYERS];
+    float logits[61];
+    struct batch next = {.num_tokens = 4, .tokens = f->tokens, .positions = f->positions};
+    struct tensor memory = f->model.dqkv; /* large enough, and not in use */
+    for (int layer = 0; layer < PATCHWORK_LAYERS; layer++)
+        caches[layer].k = caches[layer].v =
+            tensor_3d(memory.data, DTYPE_F32, 4, f->config.num_kv_heads, f->config.head_dim);
+    model_decode(&f->model, caches, &next, 0, logits);
+}
+
+static void evaluate(struct plan_fixture *f) {
+    model_evaluate(&f->model, NULL, &f->batch);
+}
+
+/* What the kernels could not compute dies, also where they cannot see it: a layer that sees tokens after a row decodes
+ * no text, and a row that sees keys from before its predecessor's first is none of a packed batch. */
+static void test_refusals(void **state) {
+    (void)state;
+    struct plan_fixture f;
+    plan_open(&f, false, RECOMPUTE_NONE, NULL);
+    assert_true(dies(&f, decode_four));
+    assert_false(dies(&f, evaluate));
+    f.row_start[12] = 0;
+    assert_true(dies(&f, evaluate));
     plan_close(&f);
 }
 
@@ -233,9 +309,11 @@ int main(void) {
         cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_logits),
         cmocka_unit_test(test_what_is_left_out_is_noticed),
+        cmocka_unit_test(test_pairs),
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

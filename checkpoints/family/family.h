@@ -145,6 +145,9 @@ enum ffn_kind { FFN_GATED, FFN_PLAIN };
  * each head of the queries and of the keys, or all of a row's queries and all of its keys. */
 enum qk_norm { QK_NORM_NONE, QK_NORM_HEADS, QK_NORM_ROWS };
 
+/* layer_plan.block where every row of a document sees to its end. */
+#define WHOLE_DOCUMENT INT64_MAX
+
 /* What one layer computes: all that the decoder knows of a family besides its parameters. */
 struct layer_plan {
     enum norm_place place;
@@ -154,7 +157,8 @@ struct layer_plan {
     double rope_theta; /* base of the rotary frequencies; 0: queries and keys are not rotated */
     bool rope_scaled;  /* stretched as the model's rope_kind says; false: plain */
     int rotary_dim;    /* elements of a head that are rotated, the first ones */
-    int64_t window;    /* keys that a row sees, itself included; 0: all of its document */
+    int64_t window;    /* keys up to its own that a row sees, itself included; 0: all of its document */
+    int64_t block;     /* rows of a block of its document, to whose end a row sees on; 0: to itself */
     enum ffn_kind ffn;
     enum gate gate; /* of a gated feed-forward block */
     enum act act;   /* of a plain one */

@@ -54,24 +54,45 @@ void flight_place(struct flight *flight, struct device *dev, const struct batch 
     device_upload(dev, flight_rows(flight, flight->positions), batch->positions);
 }
 
-/* place_mask - the batch's own mask, cut to the window. */
+/* document_end - one past the last row of the document of row i. */
+static int64_t document_end(const struct batch *batch, int64_t i) {
+    int64_t end = i + 1;
+    while (end < batch->num_tokens && batch->row_start[end] == batch->row_start[i])
+        end++;
+    return end;
+}
+
+/* last_seen - by row i of a document that begins and ends there. */
+static int64_t last_seen(const struct mask *mask, int64_t i, int64_t begin, int64_t end) {
+    if (!mask->block)
+        return i;
+    int64_t rest = mask->block - 1 - (i - begin) % mask->block;
+    return rest < end - i ? i + rest : end - 1;
+}
+
+/* place_mask - the batch's own mask, cut to the window and widened to the block. */
 static void place_mask(struct flight *flight, struct mask *mask, struct device *dev,
                        const struct batch *batch) {
     mask->num_pairs = 0;
-    for (int64_t i = 0; i < batch->num_tokens; i++) {
-        int64_t first = batch->row_start[i], nearest = i - mask->window + 1;
-        if (mask->window && nearest > first)
-            first = nearest;
+    for (int64_t i = 0, end = 0; i < batch->num_tokens; i++) {
+        int64_t begin = batch->row_start[i], nearest = i - mask->window + 1;
+        int64_t first = mask->window && nearest > begin ? nearest : begin;
+        end = i < end ? end : document_end(batch, i);
+        int64_t last = last_seen(mask, i, begin, end);
         flight->host_first_key[i] = (int32_t)first;
-        mask->num_pairs += i - first + 1;
+        flight->host_last_key[i] = (int32_t)last;
+        mask->num_pairs += last - first + 1;
     }
     device_upload(dev, flight_rows(flight, mask->first_key), flight->host_first_key);
+    if (mask->block)
+        device_upload(dev, flight_rows(flight, mask->last_key), flight->host_last_key);
 }
 
 void flight_place_masks(struct flight *flight, struct device *dev, const struct batch *batch) {
     for (int64_t i = 0; i < batch->num_tokens; i++)
-        CHECK(batch->row_start[i] >= 0 && batch->row_start[i] <= i, "row %lld sees keys from %d on",
-              (long long)i, batch->row_start[i]);
+        CHECK(batch->row_start[i] >= (i ? batch->row_start[i - 1] : 0) && batch->row_start[i] <= i,
+              "row %lld of the micro-batch sees keys from %d on, expected %d to %lld", (long long)i,
+              batch->row_start[i], i ? batch->row_start[i - 1] : 0, (long long)i);
     for (int m = 0; m < flight->num_masks; m++)
         place_mask(flight, &flight->masks[m], dev, batch);
 }

@@ -33,11 +33,11 @@ struct layer_acts {
     struct norm_stats ffn_stats;
 };
 
-/* Which keys each row sees: first_key[i] to i. */
+/* Which keys each row sees; window and block as in struct layer_plan. */
 struct mask {
-    int64_t window;          /* keys at most, the row's own included; 0: all of its document */
-    struct tensor first_key; /* [N] i32 */
-    int64_t num_pairs;       /* scores that it lets through */
+    int64_t window, block;
+    struct tensor first_key, last_key; /* [N] i32; without a block there is no last_key */
+    int64_t num_pairs;                 /* scores that it lets through */
 };
 
 enum { FLIGHT_MAX_MASKS = 4 };
@@ -47,12 +47,12 @@ struct flight {
     int num_entries;                     /* K */
     struct tensor tokens, positions;     /* [N] i32 */
     struct tensor targets, weights;      /* [K, N] i32 and f32 */
-    struct mask masks[FLIGHT_MAX_MASKS]; /* one for each window of the model's layers */
+    struct mask masks[FLIGHT_MAX_MASKS]; /* one for each kind of the model's layers */
     int num_masks;
-    int32_t *host_first_key; /* [N]: where a windowed mask is made; NULL while measuring */
-    struct layer_acts *acts; /* [L]; what is recomputed shares its memory with all layers */
-    struct tensor *inputs;   /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
-    struct tensor final;     /* [N, C] final norm */
+    int32_t *host_first_key, *host_last_key; /* [N]: where masks are made; NULL while measuring */
+    struct layer_acts *acts;                 /* [L]; what is recomputed shares its memory with all layers */
+    struct tensor *inputs; /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
+    struct tensor final;   /* [N, C] final norm */
     struct norm_stats final_stats;
     struct tensor losses; /* [K, N] f32 */
     float *host_losses;   /* [K, N]: where they come back to the host */
@@ -66,7 +66,8 @@ struct flight_limits {
 };
 
 /* flight_place - take the batch's tokens and positions to the device; the tensors of the flight have room for
- * max_tokens.  flight_place_masks - which keys each row sees, by the masks' windows; not needed where keys come from a cache.
+ * max_tokens.  flight_place_masks - which keys each row sees, by the masks' windows and blocks; not needed where keys
+ * come from a cache.
  * flight_place_targets - the targets and their weights.  Die on a value out of range. */
 void flight_place(struct flight *flight, struct device *dev, const struct batch *batch,
                   const struct flight_limits *limits);

@@ -24,7 +24,10 @@ static struct attention_args attention_args(const struct model *model, int layer
 /* mask_of - the layer's, of the micro-batch. */
 static struct attention_mask mask_of(const struct model *model, int layer) {
     const struct mask *mask = &model->flight.masks[model->layers[layer].mask];
-    return (struct attention_mask){.first_key = model_rows(model, mask->first_key)};
+    struct attention_mask rows = {.first_key = model_rows(model, mask->first_key)};
+    if (mask->block)
+        rows.last_key = model_rows(model, mask->last_key);
+    return rows;
 }
 
 /* rotation_of - the layer's, at the positions of the micro-batch; false: it has none. */
@@ -125,6 +128,9 @@ void heads_attend_cached(struct model *model, const struct layer_acts *acts, int
                          const struct kv_cache *cache, int64_t past) {
     struct attention_args attention = attention_args(model, layer);
     int64_t window = model->layers[layer].plan.window;
+    CHECK(!model->layers[layer].plan.block,
+          "layer %d sees tokens that come after a row: it cannot decode a text one token after the other",
+          layer);
     if (window)
         attend_windowed(model, acts, window, cache, &attention, past);
     else

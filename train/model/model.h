@@ -86,6 +86,6 @@ struct kv_cache {
 
 /* model_decode - the next tokens of one text, after `past` ones that the caches [L] already hold; the logits
  * of the last, f32 [V].  row_start and targets of the batch are not read.  For a single rank with whole
- * parameters. */
+ * parameters, and no layer with a block (struct layer_plan): dies otherwise. */
 void model_decode(struct model *model, const struct kv_cache *cache, const struct batch *batch, int64_t past,
                   float *logits);

@@ -112,8 +112,12 @@ static void place_batch(struct model *model) {
     int64_t n = model->setup.max_tokens;
     model->flight.tokens = take_1d(model, DTYPE_I32, n);
     model->flight.targets = take_2d(model, DTYPE_I32, model->flight.num_entries, n);
-    for (int m = 0; m < model->flight.num_masks; m++)
-        model->flight.masks[m].first_key = take_1d(model, DTYPE_I32, n);
+    for (int m = 0; m < model->flight.num_masks; m++) {
+        struct mask *mask = &model->flight.masks[m];
+        mask->first_key = take_1d(model, DTYPE_I32, n);
+        if (mask->block)
+            mask->last_key = take_1d(model, DTYPE_I32, n);
+    }
     model->flight.positions = take_1d(model, DTYPE_I32, n);
     model->flight.weights = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
 }
@@ -185,10 +189,12 @@ static void place_all(struct model *model) {
 /* mask_of, rotation_of - the number of the one that a layer takes: an earlier layer's, or a new one. */
 static int mask_of(struct flight *flight, const struct layer_plan *plan) {
     int m = 0;
-    while (m < flight->num_masks && flight->masks[m].window != plan->window)
+    while (m < flight->num_masks &&
+           (flight->masks[m].window != plan->window || flight->masks[m].block != plan->block))
         m++;
-    CHECK(m < FLIGHT_MAX_MASKS, "more than %d windows of attention in one model", FLIGHT_MAX_MASKS);
+    CHECK(m < FLIGHT_MAX_MASKS, "more than %d kinds of attention mask in one model", FLIGHT_MAX_MASKS);
     flight->masks[m].window = plan->window;
+    flight->masks[m].block = plan->block;
     flight->num_masks = m == flight->num_masks ? m + 1 : flight->num_masks;
     return m;
 }
@@ -269,6 +275,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model->dev = dev;
     model->params = params;
     model->flight.host_first_key = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_first_key);
+    model->flight.host_last_key = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_last_key);
     size_t num_losses = (size_t)setup->max_tokens * (size_t)model->flight.num_entries;
     model->flight.host_losses = xcalloc(num_losses, sizeof *model->flight.host_losses);
     model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
@@ -286,6 +293,7 @@ void model_free(struct model *model) {
     free(model->flight.inputs);
     free(model->layers);
     free(model->flight.host_first_key);
+    free(model->flight.host_last_key);
     free(model->flight.host_losses);
     free(model->flight.host_weights);
 }
