@@ -169,7 +169,9 @@ static int write_value(struct writer *w, const struct jinja_value *value) {
     if (++w->depth > DEEPEST)
         return err_set(w->run->err, "more than %d levels of lists as text are not supported", DEEPEST);
     value_flatten(w->run, &text);
-    if (text.kind == JINJA_STRING)
+    if (text.kind == JINJA_STRING && text.is_safe) /* of a class of its own there */
+        status = put_text(w, "Markup(") != 0 || write_string(w, &text) != 0 ? -1 : put_text(w, ")");
+    else if (text.kind == JINJA_STRING)
         status = write_string(w, &text);
     else if (text.kind == JINJA_LIST && text.sequence != SEQUENCE_RANGE)
         status = write_list(w, &text);

@@ -38,11 +38,13 @@ NAMES = ["messages", "messages[0]", "messages[-1]", "messages[0].content", "mess
          "message['role']", "messages[0].items", "x.upper", "messages|length", "range", "namespace", "raise_exception",
          "messages[0:2]", "messages[::-1]", "messages[1:]", "x[1:]", "x[0]", "x[-1]", "x[:-1]"]
 FILTERS = ["default", "d", "string", "safe", "length", "count", "list", "first", "last", "join", "trim", "replace", "upper", "lower",
-           "capitalize", "title", "selectattr", "rejectattr", "abs", "int", "tojson", "map", "items", "unique", "sort", "reverse"]
+           "capitalize", "title", "selectattr", "rejectattr", "abs", "int", "tojson", "map", "items", "unique", "sort", "reverse",
+           "float", "round", "indent", "dictsort", "min", "max", "sum", "select", "reject"]
 TESTS = ["defined", "undefined", "none", "string", "boolean", "number", "integer", "mapping", "sequence", "iterable", "equalto",
-         "eq", "ne", "in", "true", "false", "odd", "even", "==", "!=", "sameas", "callable", "lower", "float", "divisibleby"]
+         "eq", "ne", "in", "true", "false", "odd", "even", "==", "!=", "sameas", "callable", "lower", "float", "divisibleby", "gt", "lt", "ge"]
 METHODS = ["strip", "lstrip", "rstrip", "split", "startswith", "endswith", "replace", "upper", "lower", "capitalize", "title",
-           "get", "items", "keys", "format", "join", "find", "count", "append", "rsplit", "splitlines"]
+           "get", "items", "keys", "format", "join", "find", "count", "append", "rsplit", "splitlines", "partition", "rpartition", "removeprefix", "removesuffix", "rfind", "index",
+           "isdigit", "isalpha", "isspace", "isupper", "values"]
 OPERATORS = ["+", "-", "*", "//", "%", "~", "==", "!=", "<", ">", "<=", ">=", "in", "not in", "and", "or", "/", "**"]
 # Arguments as they are meant, so that most of what is made renders; the others are made at random.
 RIGHT = {"default": ["'z'", "'z', true", "default_value=x", "x, boolean=true"], "d": ["''", "x, true"], "join": ["', '", "", "d=x", "1", "none"],
@@ -51,8 +53,15 @@ RIGHT = {"default": ["'z'", "'z', true", "default_value=x", "x, boolean=true"], 
          "strip": ["", "'a '", "'-'"], "lstrip": ["", "' h'"], "rstrip": ["", "'\\n'"], "split": ["','", "' '", "'</think>'", "sep='-'"],
          "startswith": ["'a'", "''", "'hello'"], "endswith": ["'a'", "''", "']'"], "tojson": ["", "indent=2", "indent=0", "indent=4", "false", "2", "ensure_ascii=true", "ensure_ascii=false, indent=1"],
          "get": ["'role'", "'nothing'", "'x', 'y'", "'content'"]}
-UNKNOWN = {"abs", "int", "map", "unique", "sort", "reverse", "sameas", "callable", "float", "divisibleby", "keys", "format", "find",
-           "count", "append", "rsplit", "splitlines"}
+RIGHT.update({
+    "map": ["'upper'", "'length'", "attribute='role'", "attribute='x', default='y'", "'replace', 'a', 'b'", "attribute=0"], "sort": ["", "reverse=true", "false, true", "attribute='role'"],
+    "unique": ["", "true"], "int": ["", "7", "default=3"], "float": ["", "1.5"], "round": ["", "1", "2"], "indent": ["", "2", "2, true", "'> '", "blank=true"],
+    "dictsort": ["", "true", "by='value'", "reverse=true"], "min": ["", "attribute='role'"], "max": ["", "true"], "sum": ["", "start=2"],
+    "select": ["", "'odd'", "'string'", "'in', ['a', 1]"], "reject": ["", "'none'", "'defined'"], "divisibleby": ["2", "3"], "gt": ["1", "x"], "lt": ["2", "'b'"],
+    "ge": ["1"], "sameas": ["none", "true"], "format": ["x", "'a', 1", "a=x"], "find": ["'a'", "''"], "rfind": ["'b'"], "count": ["'a'"], "index": ["'a'"],
+    "rsplit": ["','", "' ', 1", ""], "splitlines": ["", "true"], "partition": ["' '", "','"], "rpartition": ["' '"], "removeprefix": ["'a'"],
+    "removesuffix": ["'c'"]})
+UNKNOWN = {"append", "index"}
 KEYWORDS = ["default_value", "boolean", "d", "attribute", "chars", "old", "new", "count", "sep", "x"]
 
 
@@ -77,7 +86,7 @@ class Maker:
         if kind < 0.4:
             return self.text()
         if kind < 0.5:
-            return str(self.pick([0, 1, 2, 3, -1, 7, 10, 100]))
+            return str(self.pick([0, 1, 2, 3, -1, 7, 10, 100, 0.5, 2.5, 1e20, 0.1]))
         if kind < 0.58:
             return self.pick(["true", "false", "none", "True", "None", "[]", "['a', 'b']", "[1, 2]", "range(3)", "namespace()",
                               "namespace(a=1)", "['b', 'a', none, 2]", "('a', 'b')", "('user', 1, none)", "{}", "{'a': 1, 'role': 'user'}",

@@ -102,7 +102,7 @@ MORE = [
         "dict(a=1, b='x')", "dict({'a': 1}, b=2)", "namespace({'a': 1}).a", "range(0, 10, 3)|list", "range(5, 0, -2)|list", "range(100001)|length", "range(0, 9, 0)|list",
         "'abcdef'[::2]", "'abcdef'[::-1]", "[1, 2, 3, 4][1:4:2]", "[1, 2, 3][::-1]", "[1, 2, 3][2:0:-1]", "[1, 2, 3][-2:]", "'abc'[5:]", "[1, 2][none:1]", "[1][nothing]",
         "messages|tojson", "messages[0]|tojson(indent=1)", "'\u00e9\U0001f600'|tojson(ensure_ascii=true)", "[1, {'b': 1, 'a': 2}]|tojson(separators=(',', ':'), sort_keys=true)", "[1.5, 1e30, 2]|tojson", "{'b': 1, 'a': [1]}|tojson(indent=2, sort_keys=true)",
-        "'<a>'|safe", "'<'|safe ~ '>'", "'<'|safe + '>'", "'&' + 'x'|safe", "('<'|safe)|length", "[1]|safe", "('a'|safe) == 'a'",
+        "'<a>'|safe", "'<'|safe ~ '>'", "'<'|safe + '>'", "'&' + 'x'|safe", "('<'|safe)|length", "[1]|safe", "('a'|safe) == 'a'", "['a'|safe, 'b']",
     ]
 ] + [
     "{% for a, b, c in [(1, 2, 3)] %}{{ a + b + c }}{% endfor %}", "{% for (a, b) in [[1, 2]] %}{{ a }}{{ b }}{% endfor %}", "{% for a, b in [[1, 2, 3]] %}{% endfor %}", "{% set a, b = 1, 'x' %}{{ a }}{{ b }}",
