@@ -131,7 +131,6 @@ static inline double *reference_attention(const struct reference *r, int layer, 
     if (plan->qk_norm) {
         struct norm_plan plain = {NORM_RMS_ONCE, plan->norm.offset, false};
         struct reference_norm norm = {.plan = plain,
-
                                       .w = r->weights[ROLE_QUERY_NORM][layer],
                                       .width = dim,
                                       .eps = (double)r->config.norm_eps};

@@ -40,7 +40,7 @@ struct mask {
     int64_t num_pairs;                 /* scores that it lets through */
 };
 
-enum { FLIGHT_MAX_MASKS = 4 };
+enum { FLIGHT_MAX_MASKS = 8 };
 
 struct flight {
     int64_t num_tokens;                  /* N of the micro-batch at hand */
