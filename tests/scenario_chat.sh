@@ -155,6 +155,13 @@ LINES
     tokens=$(grep -o '[0-9]* tokens' "$log" | head -n 1)
     prepare 0 untold
     ! grep -q " $tokens" "$log" || fail "tools change nothing"
+    python3 -c 'import json,sys; line = json.loads(sys.stdin.read()); line["tools"] = json.dumps(line["tools"]); print(json.dumps(line))' \
+        <"$work/called.jsonl" >"$work/string.jsonl" # tools as a string of JSON
+    prepare 0 string
+    expect_output " $tokens"
+    sed 's/"content": "q"/"content": [{"type": "text", "text": "q"}, {"type": "image"}]/' "$work/called.jsonl" >"$work/image.jsonl"
+    prepare 1 image
+    expect_output "line 1: message 1 has a content .*of other than text"
     sed 's/"reasoning_content"/"reasoning"/' "$work/called.jsonl" >"$work/thought.jsonl" # another name of the same
     prepare 0 thought
     expect_output " $tokens"
