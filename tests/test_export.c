@@ -86,6 +86,7 @@ static void test_tokenizer_refusals(void **state) {
         {{"llama", NULL, {"a", "b", "ab", "ba"}, {-9, -9, NAN, -2}, 4, NULL}, "token 2 has no score"},
     };
     char *path = in_folder("refusal.gguf");
+    int num_good = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct vocabulary *vocab = &cases[i].vocab;
         struct err err = {""};
@@ -104,6 +105,9 @@ static void test_tokenizer_refusals(void **state) {
         if (vocab->merge)
             gguf_set_strings(writer, "tokenizer.ggml.merges",
                              &(struct gguf_string){vocab->merge, strlen(vocab->merge)}, 1);
+        gguf_set_string(writer, "tokenizer.chat_template", "{{ a }}", 7);
+        if (num_good % 2) /* the control: without it there is one template */
+            gguf_set_string(writer, "tokenizer.chat_template.tool_use", "{{ b }}", 7);
         assert_int_equal(gguf_writer_begin(writer, path, &err), 0);
         assert_int_equal(gguf_writer_end(writer, &err), 0);
         gguf_writer_free(writer);
@@ -114,10 +118,16 @@ static void test_tokenizer_refusals(void **state) {
         if (!right)
             fail_msg("case %zu: expected '%s', got '%s'", i, cases[i].words ? cases[i].words : "success",
                      err.text);
+        if (status == 0) {
+            assert_non_null(strstr(config, "{{ a }}"));
+            assert_int_equal(strstr(config, "\"tool_use\"") && strstr(config, "{{ b }}"), num_good % 2);
+            num_good++;
+        }
         free(json);
         free(config);
         gguf_close(file);
     }
+    assert_true(num_good >= 2);
     free(path);
 }
 

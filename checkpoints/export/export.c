@@ -91,6 +91,8 @@ static int set_chat_template(struct job *job, const struct tokenizer *tok, struc
         free(whole);
     } else if (text) {
         gguf_set_text(job->writer, "tokenizer.chat_template", text);
+        if (tokenizer_tool_template(tok))
+            gguf_set_text(job->writer, "tokenizer.chat_template.tool_use", tokenizer_tool_template(tok));
     }
     free(path);
     return status;
