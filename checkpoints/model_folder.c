@@ -267,6 +267,20 @@ static int write_tokenizer(const char *folder, const struct checkpoint_source *s
     return status;
 }
 
+/* carry_tool_template - the one for tools, which stands in a folder of its own beside chat_template.jinja. */
+static int carry_tool_template(const char *folder, const char *base_folder, struct err *err) {
+    static const char name[] = "additional_chat_templates/tool_use.jinja";
+    char *from = base_folder ? xasprintf("%s/%s", base_folder, name) : NULL;
+    char *inner = xasprintf("%s/additional_chat_templates", folder);
+    int status = 0;
+    if (from && path_exists(from) &&
+        (folder_create(inner, err) != 0 || carry(folder, base_folder, name, err) == CARRY_FAILED))
+        status = -1;
+    free(inner);
+    free(from);
+    return status;
+}
+
 int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err) {
     char *config_text = model_config_text(source->config, source->base_config_text);
     int status = write_text(folder, "config.json", config_text, err);
@@ -291,7 +305,7 @@ int model_folder_write(const char *folder, const struct checkpoint_source *sourc
     enum carry_status template = carry(folder, source->base_folder, "chat_template.jinja", err);
     if (template == NOT_THERE)
         return write_template(folder, source->tokenizer_config, err);
-    return template == CARRIED ? 0 : -1;
+    return template == CARRIED ? carry_tool_template(folder, source->base_folder, err) : -1;
 }
 
 /* Out of the block of YAML at the top of a card, by its one line: a parser for the rest is not needed. */

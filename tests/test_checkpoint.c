@@ -58,6 +58,17 @@ static void test_small_files(void **state) {
     assert_file_text(folder, "chat_template.jinja", "{{ base }}");
     assert_file_text(folder, "LICENSE", "free");
     assert_false(has(folder, "secret.txt"));
+    assert_false(has(folder, "additional_chat_templates"));
+    free(folder);
+    char *more = path_of(base, "additional_chat_templates");
+    struct err err = {""};
+    assert_int_equal(folder_create(more, &err), 0);
+    put(base, "additional_chat_templates/tool_use.jinja", "{{ tools }}");
+    save(run, &source, 3, 0);
+    folder = path_of(run, "step-000003");
+    assert_file_text(folder, "additional_chat_templates/tool_use.jinja", "{{ tools }}");
+    assert_int_equal(checkpoint_verify(folder, 0, 1, &err), 0);
+    free(more);
     free(folder);
     drop(base);
     drop(run);
