@@ -1,7 +1,7 @@
 /* submit.h - from a run file and a site profile to a batch script: pure functions, no file is touched and no
  * program is called here (cmd_submit.c does that).
  *
- *   submit_plan    what the job will ask for, with every value checked against the profile
+ *   submit_request    what the job will ask for, with every value checked against the profile
  *   submit_script  the script, in which every inserted value is quoted */
 #pragma once
 
@@ -23,7 +23,7 @@ struct submit_facts {
 };
 
 /* What a job asks for.  Texts are borrowed from config, site and facts unless said otherwise. */
-struct job_plan {
+struct job_request {
     const struct config *config;
     const struct site *site;
     const struct submit_facts *facts;
@@ -44,35 +44,36 @@ struct job_plan {
     bool has_script;     /* enough is known, and can be written, for a script, though it may be refused */
 };
 
-/* submit_plan - fills plan; diagnostics gets an error for each thing that Slurm or the site would refuse,
- * warnings for what costs more than it seems, notes for what was chosen.  The plan can be used where no error
- * was added.  submit_plan_release in any case. */
-void submit_plan(struct job_plan *plan, const struct config *config, const struct site *site,
-                 const struct submit_facts *facts, struct diagnostics *diagnostics);
+/* submit_request - fills request; diagnostics gets an error for each thing that Slurm or the site would refuse,
+ * warnings for what costs more than it seems, notes for what was chosen.  The request can be used where no error
+ * was added.  submit_request_release in any case. */
+void submit_request(struct job_request *request, const struct config *config, const struct site *site,
+                    const struct submit_facts *facts, struct diagnostics *diagnostics);
 
-/* submit_plan_task - the same for a task, with the configuration that task_config made; num_words words are borrowed.
+/* submit_request_task - the same for a task, with the configuration that task_config made; num_words words are borrowed.
  * Rules that are the training's alone are left out. */
 struct task_words {
     const char *task;
     const char *const *words;
     int count;
 };
-void submit_plan_task(struct job_plan *plan, const struct task_words *words, const struct config *config,
-                      const struct site *site, const struct submit_facts *facts,
-                      struct diagnostics *diagnostics);
-void submit_plan_release(struct job_plan *plan);
+void submit_request_task(struct job_request *request, const struct task_words *words,
+                         const struct config *config, const struct site *site,
+                         const struct submit_facts *facts, struct diagnostics *diagnostics);
+void submit_request_release(struct job_request *request);
 
 /* submit_check_device - a job that asks for GPUs computes on them, with a program that can: run.device, and
- * the machine code that the program holds.  After submit_plan. */
-void submit_check_device(const struct job_plan *plan, struct diagnostics *diagnostics);
+ * the machine code that the program holds.  After submit_request. */
+void submit_check_device(const struct job_request *request, struct diagnostics *diagnostics);
 
 /* submit_check_queue - the QoS limit of jobs per user, given how many are there already. */
-void submit_check_queue(const struct job_plan *plan, int64_t num_submitted, struct diagnostics *diagnostics);
+void submit_check_queue(const struct job_request *request, int64_t num_submitted,
+                        struct diagnostics *diagnostics);
 
-/* submit_script - the text of the batch script of a plan that has one, malloc'ed. */
-char *submit_script(const struct job_plan *plan);
+/* submit_script - the text of the batch script of a request that has one, malloc'ed. */
+char *submit_script(const struct job_request *request);
 
 /* submit_gpu_hours - of one whole job, as the site bills them; submit_cost_text - the same in words into
  * room. */
-double submit_gpu_hours(const struct job_plan *plan);
-const char *submit_cost_text(const struct job_plan *plan, char *room, size_t room_bytes);
+double submit_gpu_hours(const struct job_request *request);
+const char *submit_cost_text(const struct job_request *request, char *room, size_t room_bytes);

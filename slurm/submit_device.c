@@ -8,9 +8,9 @@ static const char *gpu_name(const struct site_partition *partition) {
 }
 
 /* check_code - the program has machine code for the partition's GPUs, as far as their kind is known. */
-static void check_code(const struct job_plan *plan, struct diagnostics *diagnostics) {
-    const struct site_partition *partition = plan->partition;
-    const char *codes = plan->facts->build->gpu_codes, *program = plan->facts->program;
+static void check_code(const struct job_request *request, struct diagnostics *diagnostics) {
+    const struct site_partition *partition = request->partition;
+    const char *codes = request->facts->build->gpu_codes, *program = request->facts->program;
     int arch = gpu_arch(partition->gpu);
     char code[16];
     if (!codes[0]) {
@@ -40,17 +40,17 @@ static void check_code(const struct job_plan *plan, struct diagnostics *diagnost
             program, gpu_code_name(arch, code), gpu_name(partition), partition->name);
 }
 
-void submit_check_device(const struct job_plan *plan, struct diagnostics *diagnostics) {
-    int device = plan->config->run.device;
-    if (!plan->partition || plan->nodes == 0) /* refused before its GPUs were counted */
+void submit_check_device(const struct job_request *request, struct diagnostics *diagnostics) {
+    int device = request->config->run.device;
+    if (!request->partition || request->nodes == 0) /* refused before its GPUs were counted */
         return;
-    if (plan->gpus_per_node == 0) {
+    if (request->gpus_per_node == 0) {
         if (device == DEVICE_CUDA)
             diagnostic_add(
                 diagnostics, DIAGNOSTIC_ERROR,
                 "'run.device' is cuda, but partition '%s' has no GPUs: choose another slurm.partition, or "
                 "leave run.device out",
-                plan->partition->name);
+                request->partition->name);
         return;
     }
     if (device == DEVICE_CPU)
@@ -59,7 +59,7 @@ void submit_check_device(const struct job_plan *plan, struct diagnostics *diagno
             "'run.device' is cpu, but the job asks for %lld GPUs on each node of partition '%s' (%s), "
             "which would "
             "be paid and idle: leave run.device out, or choose a partition without GPUs",
-            (long long)plan->gpus_per_node, plan->partition->name, gpu_name(plan->partition));
+            (long long)request->gpus_per_node, request->partition->name, gpu_name(request->partition));
     else
-        check_code(plan, diagnostics);
+        check_code(request, diagnostics);
 }

@@ -76,7 +76,7 @@ static void set_versions(json_t *root) {
 }
 
 /* submit_json - for people and for later questions; nothing of the run reads it but the name of who submitted. */
-static char *submit_json(const struct job_plan *plan) {
+static char *submit_json(const struct job_request *request) {
     json_t *root = json_object();
     char date[32];
     time_t now = time(NULL);
@@ -85,20 +85,20 @@ static char *submit_json(const struct job_plan *plan) {
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &parts);
     set_text(root, "submitted", date);
     set_versions(root);
-    set_text(root, "program", plan->facts->program);
-    set_text(root, "run_file", plan->facts->config_path);
-    set_text(root, "site", plan->site->name);
-    set_text(root, "site_profile", plan->site->path);
-    set_text(root, "partition", plan->partition->name);
-    set_text(root, "gpu", plan->partition->gpu);
-    set_text(root, "qos", plan->qos ? plan->qos->name : plan->config->slurm.qos);
-    set_text(root, "account", plan->account);
-    set_number(root, "nodes", (double)plan->nodes);
-    set_number(root, "ranks_per_node", (double)plan->ranks_per_node);
-    set_number(root, "gpus_per_node", (double)plan->gpus_per_node);
-    set_number(root, "cpus_per_rank", (double)plan->cpus_per_rank);
-    set_number(root, "time_s", (double)plan->time_s);
-    set_number(root, "gpu_hours_of_one_job", submit_gpu_hours(plan));
+    set_text(root, "program", request->facts->program);
+    set_text(root, "run_file", request->facts->config_path);
+    set_text(root, "site", request->site->name);
+    set_text(root, "site_profile", request->site->path);
+    set_text(root, "partition", request->partition->name);
+    set_text(root, "gpu", request->partition->gpu);
+    set_text(root, "qos", request->qos ? request->qos->name : request->config->slurm.qos);
+    set_text(root, "account", request->account);
+    set_number(root, "nodes", (double)request->nodes);
+    set_number(root, "ranks_per_node", (double)request->ranks_per_node);
+    set_number(root, "gpus_per_node", (double)request->gpus_per_node);
+    set_number(root, "cpus_per_rank", (double)request->cpus_per_rank);
+    set_number(root, "time_s", (double)request->time_s);
+    set_number(root, "gpu_hours_of_one_job", submit_gpu_hours(request));
     char *text = json_dumps(root, JSON_INDENT(2));
     CHECK(text, "the facts of the submission could not be written as JSON");
     json_decref(root);
@@ -108,24 +108,24 @@ static char *submit_json(const struct job_plan *plan) {
 /* --- chain.json --- */
 
 /* renew_chain - this submission's limits; the records of earlier ones stay, for the hours are theirs. */
-static int renew_chain(const struct job_plan *plan, const char *run_folder, struct err *err) {
-    const struct slurm_config *asked = &plan->config->slurm;
+static int renew_chain(const struct job_request *request, const char *run_folder, struct err *err) {
+    const struct slurm_config *asked = &request->config->slurm;
     struct chain chain = {.state = CHAIN_ACTIVE};
     if (folder_has(run_folder, "chain.json") && chain_load(&chain, run_folder, err) != 0)
         return err_prefix(err, "remove the file to count starts and hours anew");
-    chain.follows = plan->chains;
+    chain.follows = request->chains;
     chain.requeues = asked->requeue;
     chain.max_jobs = asked->chain.max_jobs;
     chain.first_job = chain.num_jobs;
     chain.budget_hours = asked->chain.budget_gpu_hours;
-    chain.billed_gpus = plan->billed_gpus;
-    chain.time_s = plan->time_s;
-    chain.signal_lead_s = plan->signal_lead_s;
-    chain.num_steps = plan->config->train.steps;
+    chain.billed_gpus = request->billed_gpus;
+    chain.time_s = request->time_s;
+    chain.signal_lead_s = request->signal_lead_s;
+    chain.num_steps = request->config->train.steps;
     free(chain.exclude);
     chain.exclude = asked->exclude ? xstrdup(asked->exclude) : NULL;
     chain.num_excluded = 0; /* a new submission may have any node */
-    chain.max_excluded = chain_max_excluded(plan->partition->num_nodes, plan->nodes);
+    chain.max_excluded = chain_max_excluded(request->partition->num_nodes, request->nodes);
     chain.exclusion_is_new = false;
     chain_stop(&chain, CHAIN_ACTIVE, "%s", "");
     chain.fault[0] = '\0';
@@ -142,25 +142,25 @@ static void clear_prologue(const char *run_folder) {
     command_file_clear(run_folder);
 }
 
-int submit_write_folder(const struct job_plan *plan, const char *script, struct err *err) {
-    const char *folder = plan->facts->run_folder;
+int submit_write_folder(const struct job_request *request, const char *script, struct err *err) {
+    const char *folder = request->facts->run_folder;
     char *logs = xasprintf("%s/logs", folder), *json = NULL;
     /* Slurm does not create the folder of a log: a job would end at once and leave nothing to read. */
     int status = folder_create(logs, err);
     if (status == 0 && access(folder, W_OK | X_OK) != 0)
         status = err_set(err, "cannot write to '%s': %s", folder, strerror(errno));
     if (status == 0)
-        status = write_text(folder, "run.yaml", plan->config->text, err);
+        status = write_text(folder, "run.yaml", request->config->text, err);
     if (status == 0)
         status = write_text(folder, "job.sh", script, err);
     if (status == 0)
-        json = submit_json(plan);
+        json = submit_json(request);
     if (status == 0)
         status = write_text(folder, "submit.json", json, err);
     if (status == 0)
         status = stop_mark_clear(folder, err);
     if (status == 0)
-        status = renew_chain(plan, folder, err);
+        status = renew_chain(request, folder, err);
     if (status == 0)
         clear_prologue(folder);
     free(json);

@@ -14,7 +14,7 @@
 
 /* submit_write_folder - make the folder and these files; marks and commands of an earlier job are removed,
  * its records in chain.json are kept.  Returns 0, or -1 with err set. */
-int submit_write_folder(const struct job_plan *plan, const char *script, struct err *err);
+int submit_write_folder(const struct job_request *request, const char *script, struct err *err);
 
 /* jobs_note - one more line of jobs.txt.  jobs_last - the newest id, or "" where there is none. */
 int jobs_note(const char *run_folder, const char *id, struct err *err);

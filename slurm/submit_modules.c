@@ -6,8 +6,8 @@
 
 #include "slurm/program.h"
 
-static bool is_bundle(const struct job_plan *plan) {
-    return plan->facts->build && plan->facts->build->is_bundle;
+static bool is_bundle(const struct job_request *request) {
+    return request->facts->build && request->facts->build->is_bundle;
 }
 
 /* brings_mpi - an MPI, or what is built with one: openmpi/4.1.5-cuda, intel-mpi, mvapich2, hdf5/1.12.0-mpi.
@@ -17,20 +17,20 @@ static bool brings_mpi(const char *module) {
            strncasecmp(module, "hpcx", 4) == 0;
 }
 
-static int add(const char **names, int count, const struct job_plan *plan, const struct text_entry *modules,
-               int num_modules) {
+static int add(const char **names, int count, const struct job_request *request,
+               const struct text_entry *modules, int num_modules) {
     for (int i = 0; i < num_modules && count < MAX_JOB_MODULES; i++)
-        if (!is_bundle(plan) || !brings_mpi(modules[i].text))
+        if (!is_bundle(request) || !brings_mpi(modules[i].text))
             names[count++] = modules[i].text;
     return count;
 }
 
-int submit_modules(const struct job_plan *plan, const char *names[MAX_JOB_MODULES]) {
-    const struct slurm_config *asked = &plan->config->slurm;
+int submit_modules(const struct job_request *request, const char *names[MAX_JOB_MODULES]) {
+    const struct slurm_config *asked = &request->config->slurm;
     if (asked->num_modules > 0)
-        return add(names, 0, plan, asked->modules, asked->num_modules);
-    int count = add(names, 0, plan, plan->partition->modules, plan->partition->num_modules);
-    return add(names, count, plan, plan->site->modules, plan->site->num_modules);
+        return add(names, 0, request, asked->modules, asked->num_modules);
+    int count = add(names, 0, request, request->partition->modules, request->partition->num_modules);
+    return add(names, count, request, request->site->modules, request->site->num_modules);
 }
 
 /* list_mpi - those of a list that bring an MPI, after what is in room: "'a', 'b'". */
@@ -42,10 +42,10 @@ static void list_mpi(char *room, size_t room_bytes, const struct text_entry *mod
     }
 }
 
-int submit_check_modules(const struct job_plan *plan, struct diagnostics *diagnostics) {
-    const struct slurm_config *asked = &plan->config->slurm;
+int submit_check_modules(const struct job_request *request, struct diagnostics *diagnostics) {
+    const struct slurm_config *asked = &request->config->slurm;
     char left_out[300] = "";
-    if (!is_bundle(plan))
+    if (!is_bundle(request))
         return 0;
     if (asked->num_modules > 0) {
         list_mpi(left_out, sizeof left_out, asked->modules, asked->num_modules);
@@ -53,11 +53,11 @@ int submit_check_modules(const struct job_plan *plan, struct diagnostics *diagno
                                  diagnostics, DIAGNOSTIC_ERROR,
                                  "'slurm.modules' holds %s, but '%.200s' is a bundle with an MPI of its own, "
                                  "which another one would disturb: leave it out",
-                                 left_out, plan->facts->program)
+                                 left_out, request->facts->program)
                            : 0;
     }
-    list_mpi(left_out, sizeof left_out, plan->partition->modules, plan->partition->num_modules);
-    list_mpi(left_out, sizeof left_out, plan->site->modules, plan->site->num_modules);
+    list_mpi(left_out, sizeof left_out, request->partition->modules, request->partition->num_modules);
+    list_mpi(left_out, sizeof left_out, request->site->modules, request->site->num_modules);
     if (left_out[0])
         diagnostic_add(diagnostics, DIAGNOSTIC_NOTE,
                        "the program is a bundle with an MPI of its own: not loaded are %s", left_out);

@@ -7,7 +7,7 @@
 enum { MAX_JOB_MODULES = 256 };
 
 /* submit_modules - their names in order, borrowed, at most MAX_JOB_MODULES; returns how many. */
-int submit_modules(const struct job_plan *plan, const char *names[MAX_JOB_MODULES]);
+int submit_modules(const struct job_request *request, const char *names[MAX_JOB_MODULES]);
 
 /* submit_check_modules - notes what is left out for a bundle; an error where the run file asks for it. */
-int submit_check_modules(const struct job_plan *plan, struct diagnostics *diagnostics);
+int submit_check_modules(const struct job_request *request, struct diagnostics *diagnostics);

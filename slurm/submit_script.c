@@ -56,9 +56,9 @@ static bool gives_memory(const struct slurm_config *asked) {
 }
 
 /* put_memory - one of three options that exclude each other: the run file's before the profile's. */
-static void put_memory(FILE *out, const struct job_plan *plan) {
-    const struct slurm_config *asked = &plan->config->slurm;
-    const struct site_partition *partition = plan->partition;
+static void put_memory(FILE *out, const struct job_request *request) {
+    const struct slurm_config *asked = &request->config->slurm;
+    const struct site_partition *partition = request->partition;
     if (asked->mem) {
         put_option(out, "mem", asked->mem);
     } else if (!gives_memory(asked)) {
@@ -69,26 +69,26 @@ static void put_memory(FILE *out, const struct job_plan *plan) {
 }
 
 /* put_directives - all #SBATCH lines; those that the profile and slurm.options add come last. */
-static void put_directives(FILE *out, const struct job_plan *plan) {
-    const struct slurm_config *asked = &plan->config->slurm;
-    char time[SLURM_TIME_ROOM], *log = log_path(plan->facts->run_folder);
-    put_option(out, "job-name", plan->job_name);
-    put_option(out, "account", plan->account);
-    put_option(out, "partition", plan->partition->option);
-    put_option(out, "constraint", plan->constraint);
-    put_option(out, "qos", plan->qos ? plan->qos->name : asked->qos);
-    put_count(out, "nodes", plan->nodes);
-    put_count(out, "ntasks-per-node", plan->ranks_per_node);
-    if (plan->gpus_per_node > 0)
-        fprintf(out, "#SBATCH --gres=%s:%lld\n", plan->partition->gres ? plan->partition->gres : "gpu",
-                (long long)plan->gpus_per_node);
-    put_memory(out, plan);
-    put_count(out, "cpus-per-task", plan->cpus_per_rank);
-    put_option(out, "hint", plan->site->hint);
-    put_option(out, "time", slurm_time_text(plan->time_s, time));
-    if (!plan->task)
-        fprintf(out, "#SBATCH --signal=USR1@%lld\n", (long long)plan->signal_lead_s);
-    put_flag(out, plan->task && !asked->requeue ? "--no-requeue" : "--requeue");
+static void put_directives(FILE *out, const struct job_request *request) {
+    const struct slurm_config *asked = &request->config->slurm;
+    char time[SLURM_TIME_ROOM], *log = log_path(request->facts->run_folder);
+    put_option(out, "job-name", request->job_name);
+    put_option(out, "account", request->account);
+    put_option(out, "partition", request->partition->option);
+    put_option(out, "constraint", request->constraint);
+    put_option(out, "qos", request->qos ? request->qos->name : asked->qos);
+    put_count(out, "nodes", request->nodes);
+    put_count(out, "ntasks-per-node", request->ranks_per_node);
+    if (request->gpus_per_node > 0)
+        fprintf(out, "#SBATCH --gres=%s:%lld\n", request->partition->gres ? request->partition->gres : "gpu",
+                (long long)request->gpus_per_node);
+    put_memory(out, request);
+    put_count(out, "cpus-per-task", request->cpus_per_rank);
+    put_option(out, "hint", request->site->hint);
+    put_option(out, "time", slurm_time_text(request->time_s, time));
+    if (!request->task)
+        fprintf(out, "#SBATCH --signal=USR1@%lld\n", (long long)request->signal_lead_s);
+    put_flag(out, request->task && !asked->requeue ? "--no-requeue" : "--requeue");
     put_flag(out, "--open-mode=append");
     put_option(out, "output", log);
     put_option(out, "exclude", asked->exclude);
@@ -96,8 +96,8 @@ static void put_directives(FILE *out, const struct job_plan *plan) {
         put_flag(out, "--mail-type=END,FAIL");
         put_option(out, "mail-user", asked->mail);
     }
-    for (int i = 0; i < plan->site->num_options; i++)
-        put_flag(out, plan->site->options[i].text);
+    for (int i = 0; i < request->site->num_options; i++)
+        put_flag(out, request->site->options[i].text);
     for (int i = 0; i < asked->num_options; i++)
         put_flag(out, asked->options[i].text);
     free(log);
@@ -168,14 +168,14 @@ static void put_module_init(FILE *out, const struct site *site, const char *firs
 }
 
 /* put_modules - one by one: a module that cannot be loaded is named, and the job ends before it costs anything. */
-static void put_modules(FILE *out, const struct job_plan *plan) {
+static void put_modules(FILE *out, const struct job_request *request) {
     const char *modules[MAX_JOB_MODULES];
-    int count = submit_modules(plan, modules);
+    int count = submit_modules(request, modules);
     if (count == 0)
         return;
     fputs("\nset +eu # the scripts behind 'module' are not made for it\n", out);
-    put_module_init(out, plan->site, modules[0]);
-    if (plan->site->purge_modules)
+    put_module_init(out, request->site, modules[0]);
+    if (request->site->purge_modules)
         fputs("module purge\n", out);
     fputs(
         "# An older 'module load' ends with 0 where it loaded nothing: LOADEDMODULES says what is loaded.\n"
@@ -212,22 +212,22 @@ static void put_kept(FILE *out, const struct variable *variables, int count) {
 }
 
 /* put_environment - the site's, the partition's, the run file's: the later ones win. */
-static void put_environment(FILE *out, const struct job_plan *plan) {
+static void put_environment(FILE *out, const struct job_request *request) {
     fputs("\n", out);
-    put_exports(out, plan->site->environment, plan->site->num_environment);
-    put_exports(out, plan->partition->environment, plan->partition->num_environment);
-    put_exports(out, plan->config->slurm.environment, plan->config->slurm.num_environment);
-    if (plan->facts->build && plan->facts->build->is_bundle) {
-        put_kept(out, plan->site->environment, plan->site->num_environment);
-        put_kept(out, plan->partition->environment, plan->partition->num_environment);
-        put_kept(out, plan->config->slurm.environment, plan->config->slurm.num_environment);
+    put_exports(out, request->site->environment, request->site->num_environment);
+    put_exports(out, request->partition->environment, request->partition->num_environment);
+    put_exports(out, request->config->slurm.environment, request->config->slurm.num_environment);
+    if (request->facts->build && request->facts->build->is_bundle) {
+        put_kept(out, request->site->environment, request->site->num_environment);
+        put_kept(out, request->partition->environment, request->partition->num_environment);
+        put_kept(out, request->config->slurm.environment, request->config->slurm.num_environment);
     }
-    if (plan->gpus_per_node > 0) {
+    if (request->gpus_per_node > 0) {
         fprintf(out,
                 "# What was asked for: ranks that see other GPUs end at once.\n"
                 "export ATELIER_GPUS_PER_NODE=%lld\n",
-                (long long)plan->gpus_per_node);
-        put_quoted(out, "export ATELIER_GPU=", plan->partition->gpu ? plan->partition->gpu : "", "\n");
+                (long long)request->gpus_per_node);
+        put_quoted(out, "export ATELIER_GPU=", request->partition->gpu ? request->partition->gpu : "", "\n");
     }
     fputs("# srun does not take this over from sbatch since Slurm 22.05\n"
           "export SRUN_CPUS_PER_TASK=\"${SLURM_CPUS_PER_TASK:-1}\"\n",
@@ -260,18 +260,18 @@ static void put_words(FILE *out, const struct text_entry *words, int count) {
         put_quoted(out, " ", words[i].text, "");
 }
 
-static void put_launcher(FILE *out, const struct job_plan *plan) {
+static void put_launcher(FILE *out, const struct job_request *request) {
     int count;
-    const struct text_entry *words = submit_launcher(plan, &count);
+    const struct text_entry *words = submit_launcher(request, &count);
     for (int i = 0; i < count; i++)
         put_expanded(out, " ", words[i].text, "");
 }
 
 /* put_start - the chain is asked, the training runs, the chain is told how it ended. */
-static void put_start(FILE *out, const struct job_plan *plan) {
-    const char *mpi = plan->config->slurm.mpi;
+static void put_start(FILE *out, const struct job_request *request) {
+    const char *mpi = request->config->slurm.mpi;
     if (!mpi)
-        mpi = plan->site->mpi ? plan->site->mpi : plan->facts->mpi;
+        mpi = request->site->mpi ? request->site->mpi : request->facts->mpi;
     fputs("\n"
           "# Is there still something to do, and budget for it?  0: work; 3: no, and the reason is told.\n"
           "# In a chain this also queues the follow-up job, so that it can wait while this one works.\n"
@@ -287,13 +287,13 @@ static void put_start(FILE *out, const struct job_plan *plan) {
     fputs("srun", out);
     if (mpi && mpi[0])
         put_quoted(out, " --mpi=", mpi, "");
-    if (plan->site->hint)
-        put_quoted(out, " --hint=", plan->site->hint, "");
-    put_words(out, plan->site->srun_options, plan->site->num_srun_options);
-    put_words(out, plan->partition->srun_options, plan->partition->num_srun_options);
-    put_words(out, plan->config->slurm.srun_options, plan->config->slurm.num_srun_options);
+    if (request->site->hint)
+        put_quoted(out, " --hint=", request->site->hint, "");
+    put_words(out, request->site->srun_options, request->site->num_srun_options);
+    put_words(out, request->partition->srun_options, request->partition->num_srun_options);
+    put_words(out, request->config->slurm.srun_options, request->config->slurm.num_srun_options);
     fputs(" --kill-on-bad-exit=1 --wait=60", out);
-    put_launcher(out, plan);
+    put_launcher(out, request);
     fputs(" \"$atelier\" train \"$run/run.yaml\" || code=$?\n"
           "\n"
           "# Requeues this job, or lets the follow-up job start, or ends the chain and says why.\n"
@@ -302,7 +302,7 @@ static void put_start(FILE *out, const struct job_plan *plan) {
 }
 
 /* put_outcome - how the job ended, for 'atelier status'. A job that is killed leaves none. */
-static void put_outcome(FILE *out, const struct job_plan *plan) {
+static void put_outcome(FILE *out, const struct job_request *request) {
     fprintf(
         out,
         "\n"
@@ -312,59 +312,59 @@ static void put_outcome(FILE *out, const struct job_plan *plan) {
         "ended() { trap - EXIT; echo \"${SLURM_JOB_ID:-0} $1 $(date +%%s)\" >\"$outcome\"; exit \"$1\"; }\n"
         "trap 'ended $?' EXIT\n"
         "rm -f \"$outcome\"\n",
-        plan->task);
+        request->task);
 }
 
 /* put_task - the command itself. */
-static void put_task(FILE *out, const struct job_plan *plan) {
+static void put_task(FILE *out, const struct job_request *request) {
     fputs("\ncommand", out); /* without a launcher the line begins as well as with one */
-    put_launcher(out, plan);
-    fprintf(out, " \"$atelier\" %s", plan->task);
-    if (strcmp(plan->task, "prepare") == 0)
+    put_launcher(out, request);
+    fprintf(out, " \"$atelier\" %s", request->task);
+    if (strcmp(request->task, "prepare") == 0)
         fputs(" \"$run/job-prepare.yaml\"", out);
-    for (int i = 0; i < plan->num_words; i++)
-        put_quoted(out, " ", plan->words[i], "");
+    for (int i = 0; i < request->num_words; i++)
+        put_quoted(out, " ", request->words[i], "");
     fputs("\n", out);
 }
 
 /* put_header - what the script is, for who finds it. */
-static void put_header(FILE *out, const struct job_plan *plan) {
+static void put_header(FILE *out, const struct job_request *request) {
     fputs("#!/bin/bash\n"
           "# shellcheck disable=SC2016 # single quotes: a '$' in a value is a '$'\n",
           out);
-    fprintf(out, "# Written by atelier %s for site '%s', partition '%s': ", ATELIER_VERSION, plan->site->name,
-            plan->partition->name);
-    if (plan->task)
-        fputs(plan->task, out);
+    fprintf(out, "# Written by atelier %s for site '%s', partition '%s': ", ATELIER_VERSION,
+            request->site->name, request->partition->name);
+    if (request->task)
+        fputs(request->task, out);
     else
-        fprintf(out, "%lld x %lld ranks", (long long)plan->nodes, (long long)plan->ranks_per_node);
-    if (plan->gpus_per_node > 0)
-        fprintf(out, ", %lld GPUs", (long long)(plan->nodes * plan->gpus_per_node));
-    fprintf(out, ".\n# Made from '%s'; 'atelier submit%s%s' writes it anew.\n", plan->facts->config_path,
-            plan->task ? " " : "", plan->task ? plan->task : "");
+        fprintf(out, "%lld x %lld ranks", (long long)request->nodes, (long long)request->ranks_per_node);
+    if (request->gpus_per_node > 0)
+        fprintf(out, ", %lld GPUs", (long long)(request->nodes * request->gpus_per_node));
+    fprintf(out, ".\n# Made from '%s'; 'atelier submit%s%s' writes it anew.\n", request->facts->config_path,
+            request->task ? " " : "", request->task ? request->task : "");
 }
 
-char *submit_script(const struct job_plan *plan) {
+char *submit_script(const struct job_request *request) {
     char *text = NULL;
     size_t length = 0;
     FILE *out = open_memstream(&text, &length);
     CHECK(out, "out of memory for the batch script");
-    put_header(out, plan);
-    put_directives(out, plan);
+    put_header(out, request);
+    put_directives(out, request);
     fputs("set -eu\n\n", out);
-    put_quoted(out, "atelier=", plan->facts->program, "\n");
-    put_quoted(out, "run=", plan->facts->run_folder, "\n");
-    if (plan->task)
-        put_outcome(out, plan);
+    put_quoted(out, "atelier=", request->facts->program, "\n");
+    put_quoted(out, "run=", request->facts->run_folder, "\n");
+    if (request->task)
+        put_outcome(out, request);
     else
         put_guard(out);
-    put_quoted(out, "cd ", plan->facts->working_folder, "\n");
-    put_modules(out, plan);
-    put_environment(out, plan);
-    if (plan->task)
-        put_task(out, plan);
+    put_quoted(out, "cd ", request->facts->working_folder, "\n");
+    put_modules(out, request);
+    put_environment(out, request);
+    if (request->task)
+        put_task(out, request);
     else
-        put_start(out, plan);
+        put_start(out, request);
     CHECK(fclose(out) == 0, "out of memory for the batch script");
     return text;
 }

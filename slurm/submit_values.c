@@ -59,15 +59,15 @@ static int check_variable(const struct variable *variable, struct diagnostics *d
 }
 
 /* The nearer wins, whole: words of two launchers do not make a third. */
-const struct text_entry *submit_launcher(const struct job_plan *plan, int *count) {
-    const struct slurm_config *asked = &plan->config->slurm;
+const struct text_entry *submit_launcher(const struct job_request *request, int *count) {
+    const struct slurm_config *asked = &request->config->slurm;
     if (asked->num_launcher > 0) {
         *count = asked->num_launcher;
         return asked->launcher;
     }
-    bool is_partitions = plan->partition->num_launcher > 0;
-    *count = is_partitions ? plan->partition->num_launcher : plan->site->num_launcher;
-    return is_partitions ? plan->partition->launcher : plan->site->launcher;
+    bool is_partitions = request->partition->num_launcher > 0;
+    *count = is_partitions ? request->partition->num_launcher : request->site->num_launcher;
+    return is_partitions ? request->partition->launcher : request->site->launcher;
 }
 
 /* check_expansion - environment variables in words that are expanded when the job is submitted. */
@@ -106,15 +106,15 @@ static void tell_dollars(const char *key, const struct variable *variables, int 
         tell_dollar(key, variables[i].value, diagnostics);
 }
 
-int submit_check_variables(const struct job_plan *plan, struct diagnostics *diagnostics) {
-    const struct slurm_config *asked = &plan->config->slurm;
-    const struct site *site = plan->site;
+int submit_check_variables(const struct job_request *request, struct diagnostics *diagnostics) {
+    const struct slurm_config *asked = &request->config->slurm;
+    const struct site *site = request->site;
     int count;
-    const struct text_entry *words = submit_launcher(plan, &count);
+    const struct text_entry *words = submit_launcher(request, &count);
     tell_dollars("slurm.environment", asked->environment, asked->num_environment, diagnostics);
     tell_dollars("environment of the site's profile", site->environment, site->num_environment, diagnostics);
-    tell_dollars("environment of the partition", plan->partition->environment,
-                 plan->partition->num_environment, diagnostics);
+    tell_dollars("environment of the partition", request->partition->environment,
+                 request->partition->num_environment, diagnostics);
     for (int i = 0; i < asked->num_options; i++)
         tell_dollar("slurm.options", asked->options[i].text, diagnostics);
     for (int i = 0; i < asked->num_srun_options; i++)
@@ -125,14 +125,14 @@ int submit_check_variables(const struct job_plan *plan, struct diagnostics *diag
 }
 
 /* check_lists - to the end, whatever was found: all that is wrong is told at once. */
-static int check_lists(const struct job_plan *plan, struct diagnostics *diagnostics) {
-    const struct slurm_config *asked = &plan->config->slurm;
+static int check_lists(const struct job_request *request, struct diagnostics *diagnostics) {
+    const struct slurm_config *asked = &request->config->slurm;
     struct err err = {""};
     int status = 0;
     for (int i = 0; i < asked->num_options; i++)
         status |= check_option("slurm.options", asked->options[i].text, diagnostics);
-    for (int i = 0; i < plan->site->num_options; i++)
-        status |= check_option("options of the site's profile", plan->site->options[i].text, diagnostics);
+    for (int i = 0; i < request->site->num_options; i++)
+        status |= check_option("options of the site's profile", request->site->options[i].text, diagnostics);
     for (int i = 0; i < asked->num_srun_options; i++)
         if (srun_option_check(asked->srun_options[i].text, &err) != 0)
             status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "'slurm.srun_options': %s", err.text);
@@ -157,9 +157,9 @@ static int check_lists(const struct job_plan *plan, struct diagnostics *diagnost
     return status;
 }
 
-int submit_check_values(const struct job_plan *plan, struct diagnostics *diagnostics) {
-    const struct slurm_config *asked = &plan->config->slurm;
-    const struct submit_facts *facts = plan->facts;
+int submit_check_values(const struct job_request *request, struct diagnostics *diagnostics) {
+    const struct slurm_config *asked = &request->config->slurm;
+    const struct submit_facts *facts = request->facts;
     const struct {
         const char *key, *value;
     } lines[] = {{"run.folder", facts->run_folder},
@@ -184,5 +184,5 @@ int submit_check_values(const struct job_plan *plan, struct diagnostics *diagnos
     if (asked->mail && !is_name(asked->mail, "_-.@+,"))
         status |= diagnostic_add(diagnostics, DIAGNOSTIC_ERROR,
                                  "'slurm.mail' is '%.60s', which is not an address", asked->mail);
-    return status | check_lists(plan, diagnostics);
+    return status | check_lists(request, diagnostics);
 }

@@ -63,14 +63,14 @@ static int write_text(const char *run_folder, const char *task, const char *kind
     return status;
 }
 
-int task_write_folder(const struct job_plan *plan, const char *script, struct err *err) {
-    const char *folder = plan->facts->run_folder;
+int task_write_folder(const struct job_request *request, const char *script, struct err *err) {
+    const char *folder = request->facts->run_folder;
     char *logs = xasprintf("%s/logs", folder);
     int status = folder_create(logs, err);
-    if (status == 0 && strcmp(plan->task, "prepare") == 0)
-        status = write_text(folder, plan->task, "yaml", plan->config->text, err);
+    if (status == 0 && strcmp(request->task, "prepare") == 0)
+        status = write_text(folder, request->task, "yaml", request->config->text, err);
     if (status == 0)
-        status = write_text(folder, plan->task, "sh", script, err);
+        status = write_text(folder, request->task, "sh", script, err);
     free(logs);
     return status;
 }
@@ -164,7 +164,7 @@ int task_config(struct config *copy, const struct config *config, const struct s
     const struct site_partition *own = name ? site_partition(site, name, NULL) : NULL;
     bool is_named = is_overridden(overrides, "slurm.partition");
     if (is_named || (asked->partition && !own) || (own && own->gpus_per_node == 0))
-        return 0; /* an unknown one is refused by submit_plan */
+        return 0; /* an unknown one is refused by submit_request */
     const struct site_partition *partition = find_partition(site);
     if (!partition)
         return diagnostic_add(

@@ -45,5 +45,5 @@ int task_config(struct config *copy, const struct config *config, const struct s
 
 /* task_write_folder - the files before sbatch; nothing of a training is touched.  task_note - the job's id.  Return 0, or
  * -1 with err set. */
-int task_write_folder(const struct job_plan *plan, const char *script, struct err *err);
+int task_write_folder(const struct job_request *request, const char *script, struct err *err);
 int task_note(const char *run_folder, const char *task, const char *id, struct err *err);

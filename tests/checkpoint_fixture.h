@@ -127,7 +127,7 @@ static inline int write_checkpoint(struct writing w, struct err *err) {
     if (!source.parent && parent_of(w.run_folder, &parent) && parent.step < w.step)
         source.parent = &parent;
     for (int rank = 0; rank < w.num_ranks; rank++)
-        cps[rank] = checkpoint_plan(w.run_folder, w.step, &source, true);
+        cps[rank] = checkpoint_create(w.run_folder, w.step, &source, true);
     int status = checkpoint_begin(cps[0], err);
     for (int phase = PHASE_OPEN; phase <= (int)w.last && status == 0; phase++) {
         if (phase == PHASE_HASH)

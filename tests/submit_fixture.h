@@ -1,4 +1,4 @@
-/* submit_fixture.h - plans of jobs made from a run file, a profile and words like slurm.time=2h, for the tests of
+/* submit_fixture.h - requests for jobs made from a run file, a profile and words like slurm.time=2h, for the tests of
  * submit. */
 #pragma once
 
@@ -12,21 +12,21 @@
 static const char RUN_FILE[] = "run: {folder: runs/x}\nmodel: {path: m}\ndata: {train: t.h5}\n"
                                "slurm: {site: jeanzay, account: abc}\n";
 
-/* A plan with all it was made from. */
-struct planned {
+/* A request with all it was made from. */
+struct requested {
     struct config config;
     struct site site;
     struct submit_facts facts;
-    struct job_plan plan;
+    struct job_request request;
     struct diagnostics diagnostics;
 };
 
 /* A program that can compute anywhere. */
 static const struct program_facts ANY_GPU = {"0", "sm_70 sm_80 sm_90a", false};
 
-/* planned_begin - all but the site, which the caller loads, and the plan: plan_again makes it. */
-static inline void planned_begin(struct planned *p, const char *run_file, const char *const *overrides,
-                                 int num_overrides) {
+/* requested_begin - all but the site, which the caller loads, and the request: request_again makes it. */
+static inline void requested_begin(struct requested *p, const char *run_file, const char *const *overrides,
+                                   int num_overrides) {
     struct err err = {""};
     memset(p, 0, sizeof *p);
     if (config_load_text(&p->config, run_file, strlen(run_file), "run.yaml", overrides, num_overrides,
@@ -39,25 +39,25 @@ static inline void planned_begin(struct planned *p, const char *run_file, const 
                                      .config_path = "run.yaml"};
 }
 
-/* plan_again - the plan, also after a test has changed facts or the like. */
-static inline void plan_again(struct planned *p) {
-    submit_plan_release(&p->plan);
+/* request_again - the request, also after a test has changed facts or the like. */
+static inline void request_again(struct requested *p) {
+    submit_request_release(&p->request);
     diagnostics_release(&p->diagnostics);
-    submit_plan(&p->plan, &p->config, &p->site, &p->facts, &p->diagnostics);
-    submit_check_device(&p->plan, &p->diagnostics);
+    submit_request(&p->request, &p->config, &p->site, &p->facts, &p->diagnostics);
+    submit_check_device(&p->request, &p->diagnostics);
 }
 
-static inline void plan_with(struct planned *p, const char *profile, const char *const *overrides,
-                             int num_overrides) {
+static inline void request_with(struct requested *p, const char *profile, const char *const *overrides,
+                                int num_overrides) {
     struct err err = {""};
-    planned_begin(p, RUN_FILE, overrides, num_overrides);
+    requested_begin(p, RUN_FILE, overrides, num_overrides);
     if (site_load(&p->site, profile, &err) != 0)
         fail_msg("%s", err.text);
-    plan_again(p);
+    request_again(p);
 }
 
-static inline void planned_release(struct planned *p) {
-    submit_plan_release(&p->plan);
+static inline void requested_release(struct requested *p) {
+    submit_request_release(&p->request);
     diagnostics_release(&p->diagnostics);
     config_free(&p->config);
     site_release(&p->site);
@@ -72,11 +72,11 @@ static inline int split(const char *words, char *room, size_t room_bytes, const 
     return count;
 }
 
-static inline void plan_words(struct planned *p, const char *words) {
+static inline void request_words(struct requested *p, const char *words) {
     char room[512];
     const char *overrides[16];
     int count = split(words, room, sizeof room, overrides);
-    plan_with(p, "slurm/sites/jeanzay.yaml", overrides, count);
+    request_with(p, "slurm/sites/jeanzay.yaml", overrides, count);
 }
 
 static inline bool has_diagnostic(const struct diagnostics *diagnostics, enum diagnostic_level level,

@@ -87,7 +87,7 @@ static void test_ranges(void **state) {
                                  .trains = true,
                                  .rank = 1,
                                  .num_ranks = 3};
-    params_plan(&params, &setup);
+    params_measure(&params, &setup);
     struct segment *s = &params.units[1].segments[0];
     struct walk walk = {.found = xcalloc((size_t)s->count, sizeof *walk.found)};
     int most_strided = 0;
@@ -126,7 +126,7 @@ static void test_stop(void **state) {
     struct params params;
     struct params_setup setup = {
         .model = &config, .optimizer = &optimizer_adamw, .trains = true, .num_ranks = 1};
-    params_plan(&params, &setup);
+    params_measure(&params, &setup);
     struct segment *s = &params.units[1].segments[0];
     int count = 0;
     assert_int_equal(params_each_piece(s, 0, s->count, stop_at_second, &count), -7);
@@ -139,9 +139,9 @@ static void test_stop(void **state) {
     params_free(&params);
 }
 
-/* plan_in_child - a layout with one tensor kept otherwise, and its query, key and value as one, in a process of its
+/* measure_in_child - a layout with one tensor kept otherwise, and its query, key and value as one, in a process of its
  * own.  Returns whether it ended well. */
-static bool plan_in_child(enum tensor_role role, enum storage kept_as) {
+static bool measure_in_child(enum tensor_role role, enum storage kept_as) {
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -154,7 +154,7 @@ static bool plan_in_child(enum tensor_role role, enum storage kept_as) {
                                      .trains = true,
                                      .num_ranks = 1};
         storage[param_slot(&config, (struct param){role, 0})] = kept_as;
-        params_plan(&params, &setup);
+        params_measure(&params, &setup);
         params_fused(&params, 1, ROLE_QUERY, ROLE_VALUE);
         _exit(0);
     }
@@ -166,10 +166,10 @@ static bool plan_in_child(enum tensor_role role, enum storage kept_as) {
 /* What nothing makes yet, and what cannot be one product, is refused. */
 static void test_refused(void **state) {
     (void)state;
-    assert_true(plan_in_child(ROLE_KEY, STORAGE_TRAINED));
-    assert_false(plan_in_child(ROLE_KEY, STORAGE_QUANTISED));
-    assert_false(plan_in_child(ROLE_KEY, STORAGE_FROZEN)); /* but not query and value */
-    assert_true(plan_in_child(ROLE_OUTPUT, STORAGE_FROZEN));
+    assert_true(measure_in_child(ROLE_KEY, STORAGE_TRAINED));
+    assert_false(measure_in_child(ROLE_KEY, STORAGE_QUANTISED));
+    assert_false(measure_in_child(ROLE_KEY, STORAGE_FROZEN)); /* but not query and value */
+    assert_true(measure_in_child(ROLE_OUTPUT, STORAGE_FROZEN));
 }
 
 int main(void) {

@@ -65,7 +65,7 @@ static void test_flops(void **state) {
     /* 2 (q k and p v) x 2 flops x 128 per pair; 4097 / 2 pairs per token, 32 heads, 32 layers; backward
      * twice. */
     double attention = 3 * 4 * 128.0 * 2048.5 * 32 * 32;
-    double got = plan_flops_per_token(&model, 4096);
+    double got = estimate_flops_per_token(&model, 4096);
     assert_true(fabs(got - (6 * products + attention)) < 1);
     assert_true(fabs(got - 48249962496.0) < 1);
     /* The control: without the head it would be a 15th less. */
@@ -158,7 +158,7 @@ static void test_memory_check(void **state) {
 static double step_s(const struct config *config, struct grid grid, int per_node,
                      const struct machine *machine) {
     struct model_config model = llama_8b();
-    return plan_as_is(config, &model, &grid, per_node, machine).time.step_s;
+    return estimate_proposal(config, &model, &grid, per_node, machine).time.step_s;
 }
 
 static void test_time(void **state) {
@@ -193,40 +193,42 @@ static void test_time(void **state) {
 
 static void test_best(void **state) {
     (void)state;
-    static const struct plan_freedom ALL = {true, true, true, true};
+    static const struct search_freedom ALL = {true, true, true, true};
     struct config config;
     struct model_config model = llama_8b();
     struct machine machine = h100();
-    struct plan_ranks ranks = {8, 8, &machine};
+    struct search_ranks ranks = {8, 8, &machine};
     struct proposal best;
     load(&config, NULL, 0);
-    assert_true(plan_best(&best, &config, &model, &ranks, ALL));
-    assert_true(best.memory.device <= plan_room_bytes(&machine));
+    assert_true(layout_search(&best, &config, &model, &ranks, ALL));
+    assert_true(best.memory.device <= estimate_room_bytes(&machine));
     assert_int_equal(best.recompute, RECOMPUTE_NONE); /* 80 GiB hold it without */
     /* Less memory: still fits, by recomputing or splitting more, and slower. */
     struct machine small = h100();
     struct proposal tight;
     small.memory_bytes = (size_t)32 << 30;
     ranks.machine = &small;
-    assert_true(plan_best(&tight, &config, &model, &ranks, ALL));
-    assert_true(tight.memory.device <= plan_room_bytes(&small));
+    assert_true(layout_search(&tight, &config, &model, &ranks, ALL));
+    assert_true(tight.memory.device <= estimate_room_bytes(&small));
     assert_true(tight.time.step_s > best.time.step_s);
     /* What is fixed stays fixed. */
     ranks.machine = &machine;
     config.train.recompute = RECOMPUTE_LAYER;
     config.parallel.zero_stage = 2;
-    assert_true(plan_best(&tight, &config, &model, &ranks, (struct plan_freedom){false, true, false, false}));
+    assert_true(
+        layout_search(&tight, &config, &model, &ranks, (struct search_freedom){false, true, false, false}));
     assert_true(tight.recompute == RECOMPUTE_LAYER && tight.zero_stage == 2 &&
                 tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Nothing fits: told, with the smallest. */
     small.memory_bytes = (size_t)8 << 30;
     ranks.machine = &small;
-    assert_false(plan_best(&tight, &config, &model, &ranks, ALL));
+    assert_false(layout_search(&tight, &config, &model, &ranks, ALL));
     assert_true(!tight.fits && tight.zero_stage == 3 && tight.recompute == RECOMPUTE_LAYER &&
                 tight.micro_sequences == 1 && tight.grid.axes[AXIS_REPLICA].size == 1);
     /* Replicas that do not divide the ranks: no layout at all. */
     config.parallel.replicas = 3;
-    assert_false(plan_best(&tight, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
+    assert_false(
+        layout_search(&tight, &config, &model, &ranks, (struct search_freedom){false, true, true, true}));
     assert_int_equal(tight.grid.num_axes, 0);
     config_free(&config);
 }
@@ -238,7 +240,7 @@ static void test_auto(void **state) {
     struct config config, same;
     struct model_config model = llama_8b();
     struct machine machine = h100();
-    struct plan_ranks ranks = {16, 8, &machine};
+    struct search_ranks ranks = {16, 8, &machine};
     char why[AUTO_LAYOUT_ROOM] = "", again[AUTO_LAYOUT_ROOM] = "";
     load(&config, overrides, 4);
     assert_non_null(strstr(config.text, "micro_sequences: auto"));

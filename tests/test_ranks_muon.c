@@ -387,7 +387,7 @@ static void test_resume(void **state) {
 
 /* --- memory and owners --- */
 
-static void test_memory_is_as_planned(void **state) {
+static void test_memory_is_as_measured(void **state) {
     (void)state;
     for (int zero_stage = 0; zero_stage <= 3; zero_stage++) {
         struct tiny muon, adamw;
@@ -397,7 +397,7 @@ static void test_memory_is_as_planned(void **state) {
         tiny_open(&adamw,
                   (struct tiny_setup){.comm = comm, .zero_stage = zero_stage, .optimizer = &optimizer_adamw});
         struct params_setup setup = muon.params.setup;
-        params_plan(&planned, &setup);
+        params_measure(&planned, &setup);
         assert_int_equal(planned.arena_optimizer.used_bytes, muon.params.arena_optimizer.used_bytes);
         assert_int_equal(planned.arena_optimizer.used_bytes, muon.params.arena_optimizer.size_bytes);
         assert_int_equal(planned.arena_params.used_bytes, muon.params.arena_params.used_bytes);
@@ -475,7 +475,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_ranks_agree),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_memory_is_as_planned),
+        cmocka_unit_test(test_memory_is_as_measured),
         cmocka_unit_test(test_owners),
         cmocka_unit_test(test_every_matrix_has_an_owner),
     };

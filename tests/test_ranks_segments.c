@@ -129,7 +129,7 @@ static void check_memory(int zero_stage) {
     enum storage storage[TINY_SLOTS];
     fill_storage(&part.config, storage);
     setup.storage = storage;
-    params_plan(&planned, &setup);
+    params_measure(&planned, &setup);
     struct params *p = &part.params;
     assert_int_equal(planned.arena_params.used_bytes, p->arena_params.used_bytes);
     assert_int_equal(planned.arena_grads.used_bytes, p->arena_grads.used_bytes);
@@ -147,7 +147,7 @@ static void check_memory(int zero_stage) {
     tiny_close(&part), tiny_close(&whole);
 }
 
-static void test_memory_is_as_planned(void **state) {
+static void test_memory_is_as_measured(void **state) {
     (void)state;
     for (int zero_stage = 0; zero_stage <= 3; zero_stage++)
         check_memory(zero_stage);
@@ -258,7 +258,7 @@ int main(int argc, char **argv) {
     comm = comm_start(&argc, &argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_frozen_stays_the_rest_moves),
-        cmocka_unit_test(test_memory_is_as_planned),
+        cmocka_unit_test(test_memory_is_as_measured),
         cmocka_unit_test(test_frozen_is_not_reduced),
         cmocka_unit_test(test_checkpoint),
     };

@@ -1,4 +1,4 @@
-/* test_submit.c - from a run file and Jean Zay's profile to the plan of a job: one clear message for each thing that is
+/* test_submit.c - from a run file and Jean Zay's profile to the request of a job: one clear message for each thing that is
  * wrong, none for what is right, and what is chosen where nothing is said. */
 #include "tests/submit_fixture.h"
 
@@ -102,14 +102,14 @@ static const struct {
 static void test_diagnostics(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof REMARKS / sizeof REMARKS[0]; i++) {
-        struct planned p;
-        plan_words(&p, REMARKS[i].words);
+        struct requested p;
+        request_words(&p, REMARKS[i].words);
         if (!has_diagnostic(&p.diagnostics, REMARKS[i].level, REMARKS[i].message))
             fail_msg("with %s, expected: %s\ngot %d: %s", REMARKS[i].words, REMARKS[i].message,
                      p.diagnostics.count, p.diagnostics.count ? p.diagnostics.items[0].text : "nothing");
         /* One thing is wrong: one error. */
         assert_int_equal(p.diagnostics.num_errors, REMARKS[i].level == DIAGNOSTIC_ERROR);
-        planned_release(&p);
+        requested_release(&p);
     }
 }
 
@@ -140,11 +140,11 @@ static void test_no_diagnostics(void **state) {
         "slurm.exclude=jean-zay-h[1-3],x7 slurm.mail=a.b+c@d.fr slurm.mpi=pmix_v4",
     };
     for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
-        struct planned p;
-        plan_words(&p, fine[i]);
+        struct requested p;
+        request_words(&p, fine[i]);
         if (p.diagnostics.count != 0)
             fail_msg("with '%s': %s", fine[i], p.diagnostics.items[0].text);
-        planned_release(&p);
+        requested_release(&p);
     }
 }
 
@@ -167,50 +167,50 @@ static void test_choices(void **state) {
         {"slurm.nodes=2 slurm.gpus_per_node=1", "qos_gpu_h100-t3", 8, 24},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct planned p;
-        plan_words(&p, cases[i].words);
-        assert_non_null(p.plan.qos);
-        assert_string_equal(p.plan.qos->name, cases[i].qos);
-        assert_true(p.plan.billed_gpus == cases[i].billed_gpus);
-        assert_int_equal(p.plan.cpus_per_rank, cases[i].cpus_per_rank);
-        planned_release(&p);
+        struct requested p;
+        request_words(&p, cases[i].words);
+        assert_non_null(p.request.qos);
+        assert_string_equal(p.request.qos->name, cases[i].qos);
+        assert_true(p.request.billed_gpus == cases[i].billed_gpus);
+        assert_int_equal(p.request.cpus_per_rank, cases[i].cpus_per_rank);
+        requested_release(&p);
     }
 }
 
 static void test_signal_and_queue(void **state) {
     (void)state;
-    struct planned p;
-    plan_words(&p, "slurm.time=2h");
-    assert_int_equal(p.plan.signal_lead_s, 300); /* nothing measured */
+    struct requested p;
+    request_words(&p, "slurm.time=2h");
+    assert_int_equal(p.request.signal_lead_s, 300); /* nothing measured */
     p.facts.checkpoint_s = 10;
-    plan_again(&p);
-    assert_int_equal(p.plan.signal_lead_s, 180); /* 140, raised to the site's least */
+    request_again(&p);
+    assert_int_equal(p.request.signal_lead_s, 180); /* 140, raised to the site's least */
     p.facts.checkpoint_s = 200;
-    plan_again(&p);
-    assert_int_equal(p.plan.signal_lead_s, 520);
+    request_again(&p);
+    assert_int_equal(p.request.signal_lead_s, 520);
     p.config.slurm.signal_lead_s = 400;
-    plan_again(&p);
-    assert_int_equal(p.plan.signal_lead_s, 400);
+    request_again(&p);
+    assert_int_equal(p.request.signal_lead_s, 400);
     assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_WARNING, "took 200 s: 520 would be safe"));
-    submit_check_queue(&p.plan, 9, &p.diagnostics);
+    submit_check_queue(&p.request, 9, &p.diagnostics);
     assert_int_equal(p.diagnostics.num_errors, 0);
-    submit_check_queue(&p.plan, -1, &p.diagnostics); /* squeue did not answer */
+    submit_check_queue(&p.request, -1, &p.diagnostics); /* squeue did not answer */
     assert_int_equal(p.diagnostics.num_errors, 0);
-    submit_check_queue(&p.plan, 10, &p.diagnostics);
+    submit_check_queue(&p.request, 10, &p.diagnostics);
     assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR,
                                "QoS 'qos_gpu_h100-dev' allows 10 submitted jobs, and you have 10"));
-    planned_release(&p);
-    plan_words(&p, "slurm.time=2h slurm.chain.until=done"); /* a chain has two jobs in the queue */
-    assert_true(p.plan.chains);
-    submit_check_queue(&p.plan, 9, &p.diagnostics);
+    requested_release(&p);
+    request_words(&p, "slurm.time=2h slurm.chain.until=done"); /* a chain has two jobs in the queue */
+    assert_true(p.request.chains);
+    submit_check_queue(&p.request, 9, &p.diagnostics);
     assert_int_equal(p.diagnostics.num_errors, 1);
-    planned_release(&p);
-    plan_words(&p, "");
+    requested_release(&p);
+    request_words(&p, "");
     char cost[160];
-    assert_true(submit_gpu_hours(&p.plan) == 80);
-    assert_string_equal(submit_cost_text(&p.plan, cost, sizeof cost),
+    assert_true(submit_gpu_hours(&p.request) == 80);
+    assert_string_equal(submit_cost_text(&p.request, cost, sizeof cost),
                         "at most 80.0 GPU-hours (4 GPUs x 20 h)");
-    planned_release(&p);
+    requested_release(&p);
 }
 
 /* The program of the job against the GPUs it asks for. */
@@ -239,27 +239,27 @@ static void test_program(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct program_facts build = {"0", "", false};
-        struct planned p;
+        struct requested p;
         snprintf(build.gpu_codes, sizeof build.gpu_codes, "%s", cases[i].codes);
-        plan_words(&p, cases[i].words);
+        request_words(&p, cases[i].words);
         p.facts.build = &build;
-        plan_again(&p);
+        request_again(&p);
         if (cases[i].message ? !has_diagnostic(&p.diagnostics, cases[i].level, cases[i].message)
                              : p.diagnostics.count > 0)
             fail_msg("case %zu: %s", i,
                      p.diagnostics.count ? p.diagnostics.items[0].text : "nothing was said");
         assert_true(p.diagnostics.count <= 1);
-        planned_release(&p);
+        requested_release(&p);
     }
 }
 
 static void test_local(void **state) {
     (void)state;
-    struct planned p;
-    plan_with(&p, "slurm/sites/local.yaml", NULL, 0);
+    struct requested p;
+    request_with(&p, "slurm/sites/local.yaml", NULL, 0);
     assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR,
                                "has no scheduler; start the ranks here: mpirun -n 2 atelier train"));
-    planned_release(&p);
+    requested_release(&p);
 }
 
 int main(void) {

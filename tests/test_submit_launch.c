@@ -17,18 +17,18 @@
 static const struct program_facts BUILT = {.gpu_codes = "sm_80 sm_90a compute_80"},
                                   BUNDLE = {.gpu_codes = "sm_80 sm_90a compute_80", .is_bundle = true};
 
-/* A plan and its script. */
+/* A request and its script. */
 struct launch {
-    struct planned planned;
+    struct requested requested;
     char *script; /* NULL: an error among the diagnostics */
 };
 
 /* launch_again - after a test has changed facts. */
 static void launch_again(struct launch *l) {
-    struct planned *p = &l->planned;
+    struct requested *p = &l->requested;
     free(l->script);
-    plan_again(p);
-    l->script = p->diagnostics.num_errors == 0 ? submit_script(&p->plan) : NULL;
+    request_again(p);
+    l->script = p->diagnostics.num_errors == 0 ? submit_script(&p->request) : NULL;
 }
 
 /* launch_with - for a profile given as text. */
@@ -38,21 +38,21 @@ static void launch_with(struct launch *l, const char *profile, const char *const
                                    "slurm: {site: s}\n"; /* no account */
     struct err err = {""};
     l->script = NULL;
-    planned_begin(&l->planned, run_file, overrides, num_overrides);
-    if (site_load_text(&l->planned.site, profile, strlen(profile), "s.yaml", &err) != 0)
+    requested_begin(&l->requested, run_file, overrides, num_overrides);
+    if (site_load_text(&l->requested.site, profile, strlen(profile), "s.yaml", &err) != 0)
         fail_msg("%s", err.text);
-    l->planned.facts.build = &BUILT;
+    l->requested.facts.build = &BUILT;
     launch_again(l);
 }
 
 static void launch_release(struct launch *l) {
     free(l->script);
-    planned_release(&l->planned);
+    requested_release(&l->requested);
 }
 
 static const char *all_diagnostics(const struct launch *l, char room[4096]) {
     room[0] = '\0';
-    const struct diagnostics *diagnostics = &l->planned.diagnostics;
+    const struct diagnostics *diagnostics = &l->requested.diagnostics;
     for (int i = 0; i < diagnostics->count; i++)
         snprintf(room + strlen(room), 4096 - strlen(room), "%s\n", diagnostics->items[i].text);
     return room;
@@ -141,8 +141,8 @@ static void expect_other_vendor(const char *profile, const char *device, const c
         xasprintf("partition 'mi250' of site 'adastra' has GPUs of AMD (AMD MI250X), and a training "
                   "computes on NVIDIA's or on a partition without GPUs: choose another %s",
                   advice);
-    if (l.planned.diagnostics.num_errors != 1 ||
-        strcmp(l.planned.diagnostics.items[l.planned.diagnostics.count - 1].text, wanted) != 0)
+    if (l.requested.diagnostics.num_errors != 1 ||
+        strcmp(l.requested.diagnostics.items[l.requested.diagnostics.count - 1].text, wanted) != 0)
         fail_msg("with %s: %s", device, all_diagnostics(&l, room));
     free(wanted);
     launch_release(&l);
@@ -164,7 +164,7 @@ static void test_vendor(void **state) {
         struct launch l;
         char room[4096];
         launch_with(&l, TWO, words, 3);
-        if (l.planned.diagnostics.num_errors > 0)
+        if (l.requested.diagnostics.num_errors > 0)
             fail_msg("with %s: %s", devices[i], all_diagnostics(&l, room));
         launch_release(&l);
     }
@@ -176,7 +176,7 @@ static void test_vendor(void **state) {
 static char *script_of_bundle(struct launch *l, const char *profile, const char *const *overrides,
                               int count) {
     launch_with(l, profile, overrides, count);
-    l->planned.facts.build = &BUNDLE;
+    l->requested.facts.build = &BUNDLE;
     launch_again(l);
     return l->script;
 }
@@ -282,8 +282,8 @@ static void expect_run(const char *folder, const char *profile, const char *logi
     struct launch l;
     char *program = xasprintf("%s/atelier", folder);
     launch_with(&l, profile, NULL, 0);
-    l.planned.facts.program = program;
-    l.planned.facts.working_folder = folder;
+    l.requested.facts.program = program;
+    l.requested.facts.working_folder = folder;
     launch_again(&l);
     char *got = run_script(folder, l.script, login_path);
     if (!strstr(got, wanted))
@@ -390,7 +390,7 @@ static void test_variables(void **state) {
     launch_release(&l);
     setenv("IMAGES", "/scratch\nid", 1); /* a variable is not a way around the rules */
     launch_with(&l, PROFILE, NULL, 0);
-    assert_true(!l.script && !l.planned.plan.has_script);
+    assert_true(!l.script && !l.requested.request.has_script);
     assert_non_null(strstr(all_diagnostics(&l, room), "'launcher' holds a line break"));
     launch_release(&l);
     unsetenv("IMAGES");

@@ -1,4 +1,4 @@
-/* test_submit_script.c - the batch script of a plan: each preset of Jean Zay, what srun is told, and values that no shell
+/* test_submit_script.c - the batch script of a request: each preset of Jean Zay, what srun is told, and values that no shell
  * may ever read as anything but text. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,10 +60,10 @@ static void test_presets(void **state) {
                                          "export SRUN_CPUS_PER_TASK=\"${SLURM_CPUS_PER_TASK:-1}\"",
                                          "exec \"$atelier\" chain \"$run\" end \"$code\""};
     for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
-        struct planned p;
-        plan_words(&p, presets[i].words);
+        struct requested p;
+        request_words(&p, presets[i].words);
         assert_int_equal(p.diagnostics.num_errors, 0);
-        char *script = submit_script(&p.plan);
+        char *script = submit_script(&p.request);
         for (int l = 0; l < 8 && presets[i].lines[l]; l++)
             if (count_lines(script, presets[i].lines[l]) != 1)
                 fail_msg("with %s there should be one line '%s' in\n%s", presets[i].words,
@@ -75,28 +75,28 @@ static void test_presets(void **state) {
             fail_msg("with %s there should be no '%s' in\n%s", presets[i].words, presets[i].absent, script);
         assert_non_null(strstr(script, " --kill-on-bad-exit=1 "));
         free(script);
-        planned_release(&p);
+        requested_release(&p);
     }
 }
 
 static void test_mpi(void **state) {
     (void)state;
-    struct planned p;
-    plan_words(&p, "");
-    char *script = submit_script(&p.plan);
+    struct requested p;
+    request_words(&p, "");
+    char *script = submit_script(&p.request);
     assert_non_null(strstr(script, "srun --hint='nomultithread' --kill")); /* not known: the site's default */
     free(script);
     p.facts.mpi = "pmix";
-    script = submit_script(&p.plan);
+    script = submit_script(&p.request);
     assert_non_null(strstr(script, "srun --mpi='pmix' --hint"));
     free(script);
-    planned_release(&p);
-    plan_words(&p, "slurm.mpi=pmi2");
+    requested_release(&p);
+    request_words(&p, "slurm.mpi=pmi2");
     p.facts.mpi = "pmix";
-    script = submit_script(&p.plan);
+    script = submit_script(&p.request);
     assert_non_null(strstr(script, "srun --mpi='pmi2' "));
     free(script);
-    planned_release(&p);
+    requested_release(&p);
 }
 
 /* --- hostile values --- */
@@ -111,11 +111,11 @@ enum { NUM_HOSTILE = sizeof HOSTILE / sizeof HOSTILE[0] };
 static void test_hostile_script(void **state) {
     (void)state;
     for (int i = 0; i < NUM_HOSTILE; i++) {
-        struct planned p;
+        struct requested p;
         struct err err = {""};
-        plan_with(&p, "slurm/sites/generic.yaml", NULL, 0);
+        request_with(&p, "slurm/sites/generic.yaml", NULL, 0);
         diagnostics_release(&p.diagnostics);
-        submit_plan_release(&p.plan);
+        submit_request_release(&p.request);
         site_release(&p.site);
         assert_int_equal(site_load_text(&p.site, "name: g\npartitions: [q]\n", 24, "g.yaml", &err), 0);
         char *folder = xasprintf("/r/%s", HOSTILE[i]);
@@ -127,9 +127,9 @@ static void test_hostile_script(void **state) {
         p.config.slurm.environment = xcalloc(1, sizeof variable);
         p.config.slurm.environment[0] = variable;
         p.config.slurm.num_environment = 1;
-        submit_plan(&p.plan, &p.config, &p.site, &p.facts, &p.diagnostics);
+        submit_request(&p.request, &p.config, &p.site, &p.facts, &p.diagnostics);
         assert_int_equal(p.diagnostics.num_errors, 0);
-        char *script = submit_script(&p.plan), *cut = strstr(script, "\n# Is there still");
+        char *script = submit_script(&p.request), *cut = strstr(script, "\n# Is there still");
         assert_non_null(cut);
         const char *const check[] = {"bash", "-n", "-c", script, NULL};
         char *nothing = subprocess_ask(check, 10, &err);
@@ -149,7 +149,7 @@ static void test_hostile_script(void **state) {
         free(command);
         free(nothing);
         free(script);
-        planned_release(&p);
+        requested_release(&p);
         free(folder);
     }
     assert_int_not_equal(access("HACKED", F_OK), 0);
@@ -159,41 +159,41 @@ static void test_hostile_script(void **state) {
 /* Line breaks would end a line of the script, whatever the quotes: refused wherever they come from. */
 static void test_line_breaks(void **state) {
     (void)state;
-    struct planned p;
-    plan_words(&p, "");
+    struct requested p;
+    request_words(&p, "");
     p.facts.run_folder = "/lustre/a\nb";
-    plan_again(&p);
+    request_again(&p);
     assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "'run.folder' holds a line break"));
     p.facts.run_folder = "/lustre/a\\b";
-    plan_again(&p);
+    request_again(&p);
     assert_true(
         has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "Slurm cannot write logs to a path with '\\'"));
     p.facts.run_folder = "/lustre/ab";
     p.facts.config_path = "x\n#SBATCH --account=other";
-    plan_again(&p);
+    request_again(&p);
     assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "'the run file's name' holds a line break"));
     p.facts.config_path = "x";
-    plan_again(&p);
+    request_again(&p);
     assert_int_equal(p.diagnostics.num_errors, 0);
-    planned_release(&p);
+    requested_release(&p);
     const char *overrides[] = {"slurm.environment=[{name: A, value: \"b\\nc\"}]",
                                "slurm.options=[\"--comment=a\\nb\"]"};
-    plan_with(&p, "slurm/sites/jeanzay.yaml", overrides, 2);
+    request_with(&p, "slurm/sites/jeanzay.yaml", overrides, 2);
     assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "'slurm.environment' holds a line break"));
     assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR, "'slurm.options' holds a line break"));
-    planned_release(&p);
+    requested_release(&p);
     const char *names[] = {"slurm.job_name=a b\n#SBATCH --x", "slurm.environment=[{name: 'A;B', value: c}]"};
-    plan_with(&p, "slurm/sites/jeanzay.yaml", names, 2);
-    assert_string_equal(p.plan.job_name, "a_b__SBATCH_--x");
+    request_with(&p, "slurm/sites/jeanzay.yaml", names, 2);
+    assert_string_equal(p.request.job_name, "a_b__SBATCH_--x");
     assert_true(has_diagnostic(&p.diagnostics, DIAGNOSTIC_ERROR,
                                "'slurm.environment' holds 'A;B', which is not a variable's name"));
-    planned_release(&p);
+    requested_release(&p);
 }
 
 /* shellcheck finds nothing in the script of any partition. */
 static void test_shellcheck(void **state) {
     (void)state;
-    struct planned p;
+    struct requested p;
     struct err err = {""};
     const char *const version[] = {"shellcheck", "--version", NULL};
     char *known = subprocess_ask(version, 20, NULL), *folder = test_folder("submit");
@@ -203,13 +203,13 @@ static void test_shellcheck(void **state) {
         skip();
     }
     free(known);
-    plan_words(&p, "");
+    request_words(&p, "");
     for (int i = 0; i < p.site.num_partitions; i++) {
         char *path = xasprintf("%s/%s.sh", folder, p.site.partitions[i].name);
         free(p.config.slurm.partition);
         p.config.slurm.partition = xstrdup(p.site.partitions[i].name);
-        plan_again(&p);
-        char *script = submit_script(&p.plan);
+        request_again(&p);
+        char *script = submit_script(&p.request);
         FILE *file = fopen(path, "w");
         assert_non_null(file);
         fputs(script, file);
@@ -223,7 +223,7 @@ static void test_shellcheck(void **state) {
         free(script);
         free(path);
     }
-    planned_release(&p);
+    requested_release(&p);
     /* Control: shellcheck does look. */
     char *path = xasprintf("%s/bad.sh", folder);
     FILE *file = fopen(path, "w");

@@ -14,18 +14,18 @@ static const char RUN_FILE[] =
 
 static const struct program_facts BUILD = {"0", "", false};
 
-struct planned {
+struct requested {
     struct config config, copy;
     struct site site;
     struct submit_facts facts;
-    struct job_plan plan;
+    struct job_request request;
     struct diagnostics diagnostics;
     int status;
 };
 
-/* plan_task - with at most one override. */
-static void plan_task(struct planned *p, const char *profile, const char *override,
-                      const struct task_words *words) {
+/* request_task - with at most one override. */
+static void request_task(struct requested *p, const char *profile, const char *override,
+                         const struct task_words *words) {
     struct err err = {""};
     int count = override ? 1 : 0;
     memset(p, 0, sizeof *p);
@@ -40,11 +40,11 @@ static void plan_task(struct planned *p, const char *profile, const char *overri
     const struct task_overrides overrides = {&override, count};
     p->status = task_config(&p->copy, &p->config, &p->site, words->task, &overrides, &p->diagnostics);
     if (p->status == 0)
-        submit_plan_task(&p->plan, words, &p->copy, &p->site, &p->facts, &p->diagnostics);
+        submit_request_task(&p->request, words, &p->copy, &p->site, &p->facts, &p->diagnostics);
 }
 
-static void planned_release(struct planned *p) {
-    submit_plan_release(&p->plan);
+static void requested_release(struct requested *p) {
+    submit_request_release(&p->request);
     diagnostics_release(&p->diagnostics);
     config_free(&p->config);
     site_release(&p->site);
@@ -53,7 +53,7 @@ static void planned_release(struct planned *p) {
 static const char JEANZAY[] = "slurm/sites/jeanzay.yaml";
 static const struct task_words PREPARE = {"prepare", NULL, 0};
 
-static bool is_said(const struct planned *p, enum diagnostic_level level, const char *phrase) {
+static bool is_said(const struct requested *p, enum diagnostic_level level, const char *phrase) {
     for (int i = 0; i < p->diagnostics.count; i++)
         if (p->diagnostics.items[i].level == level && strstr(p->diagnostics.items[i].text, phrase))
             return true;
@@ -62,32 +62,32 @@ static bool is_said(const struct planned *p, enum diagnostic_level level, const 
 
 static void test_partition(void **state) {
     (void)state;
-    struct planned p;
-    plan_task(&p, JEANZAY, NULL, &PREPARE);
+    struct requested p;
+    request_task(&p, JEANZAY, NULL, &PREPARE);
     assert_int_equal(p.diagnostics.num_errors, 0);
-    assert_string_equal(p.plan.partition->name, "cpu_p1");
-    assert_string_equal(p.plan.account, "abc@cpu");
-    assert_string_equal(p.plan.qos->name, "qos_cpu-dev");
-    assert_null(p.plan.constraint);
-    assert_int_equal(p.plan.nodes, 1);
-    assert_int_equal(p.plan.gpus_per_node, 0);
-    assert_int_equal(p.plan.cpus_per_rank, 40);
+    assert_string_equal(p.request.partition->name, "cpu_p1");
+    assert_string_equal(p.request.account, "abc@cpu");
+    assert_string_equal(p.request.qos->name, "qos_cpu-dev");
+    assert_null(p.request.constraint);
+    assert_int_equal(p.request.nodes, 1);
+    assert_int_equal(p.request.gpus_per_node, 0);
+    assert_int_equal(p.request.cpus_per_rank, 40);
     assert_true(is_said(&p, DIAGNOSTIC_NOTE, "partition 'cpu_p1' is taken"));
     assert_true(is_said(&p, DIAGNOSTIC_NOTE,
                         "not used, as the training's: slurm.qos, slurm.cpus_per_rank, slurm.options"));
     assert_int_equal(p.config.slurm.nodes, 4); /* the run file's own values stay */
     assert_string_equal(p.config.slurm.partition, "gpu_p6");
-    planned_release(&p);
+    requested_release(&p);
 }
 
 static void test_named(void **state) {
     (void)state;
-    struct planned p;
-    plan_task(&p, JEANZAY, "slurm.cpus_per_rank=8", &PREPARE); /* what is given for this job holds */
-    assert_string_equal(p.plan.partition->name, "cpu_p1");
-    assert_int_equal(p.plan.cpus_per_rank, 8);
+    struct requested p;
+    request_task(&p, JEANZAY, "slurm.cpus_per_rank=8", &PREPARE); /* what is given for this job holds */
+    assert_string_equal(p.request.partition->name, "cpu_p1");
+    assert_int_equal(p.request.cpus_per_rank, 8);
     assert_false(is_said(&p, DIAGNOSTIC_NOTE, "slurm.cpus_per_rank"));
-    planned_release(&p);
+    requested_release(&p);
     static const struct {
         const char *override, *message;
     } refused[] = {
@@ -99,12 +99,12 @@ static void test_named(void **state) {
         {"slurm.time=101h", "but partition 'cpu_p1' allows 100:00:00: --set slurm.time=100h"},
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        plan_task(&p, JEANZAY, refused[i].override, &PREPARE);
+        request_task(&p, JEANZAY, refused[i].override, &PREPARE);
         if (!is_said(&p, DIAGNOSTIC_ERROR, refused[i].message))
             fail_msg("with %s, expected: %s\ngot: %s", refused[i].override, refused[i].message,
                      p.diagnostics.count ? p.diagnostics.items[p.diagnostics.count - 1].text : "nothing");
         assert_int_equal(p.diagnostics.num_errors, 1);
-        planned_release(&p);
+        requested_release(&p);
     }
 }
 
@@ -116,23 +116,23 @@ static void test_gpus_alone(void **state) {
         "  - {name: gpu_p6, gpus_per_node: 4, cores_per_node: 32, cores_per_gpu: 8}\n"
         "  - {name: g, gpus_per_node: 4, cores_per_node: 32, cores_per_gpu: 8}\n";
     char *root = test_folder("task_site"), *path = xasprintf("%s/s.yaml", root);
-    struct planned p;
+    struct requested p;
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     fputs(profile, file);
     assert_int_equal(fclose(file), 0);
-    plan_task(&p, path, NULL, &PREPARE);
+    request_task(&p, path, NULL, &PREPARE);
     assert_int_equal(p.status, -1);
     assert_true(
         is_said(&p, DIAGNOSTIC_ERROR, "no partition without GPUs: name one with --set slurm.partition=NAME"));
-    planned_release(&p);
+    requested_release(&p);
     static const char run_partition[] = "slurm.partition=g";
-    plan_task(&p, path, run_partition, &PREPARE);
+    request_task(&p, path, run_partition, &PREPARE);
     assert_int_equal(p.status, 0);
-    assert_string_equal(p.plan.partition->name, "g");
-    assert_int_equal(p.plan.gpus_per_node, 0);
+    assert_string_equal(p.request.partition->name, "g");
+    assert_int_equal(p.request.gpus_per_node, 0);
     assert_true(is_said(&p, DIAGNOSTIC_WARNING, "has GPUs, which 'prepare' does not use"));
-    planned_release(&p);
+    requested_release(&p);
     free(path), free(root);
 }
 
@@ -140,10 +140,10 @@ static void test_script(void **state) {
     (void)state;
     static const char *const words[] = {"a b'$(touch x)`", "--data", "-f;#.h5"};
     const struct task_words eval = {"eval", words, 3};
-    struct planned p;
-    plan_task(&p, JEANZAY, NULL, &eval);
-    assert_true(p.plan.has_script);
-    char *script = submit_script(&p.plan);
+    struct requested p;
+    request_task(&p, JEANZAY, NULL, &eval);
+    assert_true(p.request.has_script);
+    char *script = submit_script(&p.request);
     assert_non_null(strstr(script, "\ncommand \"$atelier\" eval 'a b'\\''$(touch x)`' '--data' '-f;#.h5'\n"));
     assert_non_null(strstr(script, "#SBATCH --job-name=x-eval\n"));
     assert_non_null(strstr(script, "outcome=\"$run/job-eval.end\"\n"));
@@ -153,19 +153,19 @@ static void test_script(void **state) {
     assert_null(strstr(script, "chain"));
     assert_null(strstr(script, "srun -"));
     free(script);
-    planned_release(&p);
+    requested_release(&p);
     static const char *const lines[] = {"a\nb"};
     const struct task_words broken = {"eval", lines, 1};
-    plan_task(&p, JEANZAY, NULL, &broken);
+    request_task(&p, JEANZAY, NULL, &broken);
     assert_true(is_said(&p, DIAGNOSTIC_ERROR, "holds a line break"));
-    assert_false(p.plan.has_script);
-    planned_release(&p);
-    plan_task(&p, JEANZAY, "slurm.launcher=[apptainer, exec, 'my image']", &PREPARE);
-    script = submit_script(&p.plan);
+    assert_false(p.request.has_script);
+    requested_release(&p);
+    request_task(&p, JEANZAY, "slurm.launcher=[apptainer, exec, 'my image']", &PREPARE);
+    script = submit_script(&p.request);
     assert_non_null(strstr(
         script, "\ncommand 'apptainer' 'exec' 'my image' \"$atelier\" prepare \"$run/job-prepare.yaml\"\n"));
     free(script);
-    planned_release(&p);
+    requested_release(&p);
 }
 
 int main(void) {

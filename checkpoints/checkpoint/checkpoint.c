@@ -49,8 +49,8 @@ static int64_t *place_tensors(struct st_layout *layout, const struct model_confi
     return handles;
 }
 
-/* plan_part - the layout of one part: its files, and where its tensors are. */
-static void plan_part(struct checkpoint *cp, int part) {
+/* place_part - the layout of one part: its files, and where its tensors are. */
+static void place_part(struct checkpoint *cp, int part) {
     const struct model_config *config = cp->source.config;
     bool is_model = part == PART_MODEL;
     struct checkpoint_state state =
@@ -72,8 +72,8 @@ static void plan_part(struct checkpoint *cp, int part) {
 }
 
 /* Nothing is written here: every rank computes the same layout for itself, and none has to send it. */
-struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
-                                   const struct checkpoint_source *source, bool with_state) {
+struct checkpoint *checkpoint_create(const char *run_folder, int64_t step,
+                                     const struct checkpoint_source *source, bool with_state) {
     CHECK(step >= 0 && step < 1000000000000, "a checkpoint of step %lld", (long long)step);
     struct checkpoint *cp = xcalloc(1, sizeof *cp);
     cp->run_folder = xstrdup(run_folder);
@@ -84,7 +84,7 @@ struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
     cp->num_parts = with_state ? PART_STATE + source->num_states : 1;
     cp->big_files.step = step;
     for (int part = 0; part < cp->num_parts; part++)
-        plan_part(cp, part);
+        place_part(cp, part);
     return cp;
 }
 
@@ -215,7 +215,7 @@ int checkpoint_close_ranges(struct checkpoint *cp, struct err *err) {
     return status == 0 ? 0 : failed(cp, err);
 }
 
-/* Blocks are numbered through all big files in the order of the plan, the same on every rank. */
+/* Blocks are numbered through all big files in the order of the parts, the same on every rank. */
 int64_t checkpoint_num_blocks(const struct checkpoint *cp) {
     int64_t num_blocks = 0;
     for (int i = 0; i < cp->big_files.num_files; i++)

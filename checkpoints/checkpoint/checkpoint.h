@@ -68,10 +68,10 @@ struct checkpoint_source {
     struct checkpoint_stuck *stuck; /* those that could not be deleted and were told; NULL: told each time */
 };
 
-/* checkpoint_plan - the layout of a checkpoint of that step, the same on every rank; nothing is touched on the disk.  source
+/* checkpoint_create - the layout of a checkpoint of that step, the same on every rank; nothing is touched on the disk.  source
  * is copied, what it points to must stay until checkpoint_free.  with_state false: the model alone (a final export). */
-struct checkpoint *checkpoint_plan(const char *run_folder, int64_t step,
-                                   const struct checkpoint_source *source, bool with_state);
+struct checkpoint *checkpoint_create(const char *run_folder, int64_t step,
+                                     const struct checkpoint_source *source, bool with_state);
 /* checkpoint_free - memory alone: what is on the disk stays, committed or not. */
 void checkpoint_free(struct checkpoint *cp);
 

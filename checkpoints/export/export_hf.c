@@ -40,9 +40,9 @@ struct placed {
     int64_t handle;
 };
 
-/* plan_tensors - all tensors of the model into the layout; the caller frees the list. */
-static struct placed *plan_tensors(const struct model_config *config, struct st_layout *layout,
-                                   int64_t *count) {
+/* place_tensors - all tensors of the model into the layout; the caller frees the list. */
+static struct placed *place_tensors(const struct model_config *config, struct st_layout *layout,
+                                    int64_t *count) {
     struct placed *list = xmalloc((size_t)param_num_slots(config) * sizeof *list);
     struct param at = PARAM_START;
     char name[PARAM_NAME_ROOM];
@@ -79,7 +79,7 @@ static int write_weights(const struct weights *weights, const struct model_confi
     int64_t count, *carried_handles;
     const struct carried *carried = weights_carried(weights);
     struct st_layout *layout = st_layout_create("model", max_shard_bytes);
-    struct placed *list = plan_tensors(config, layout, &count);
+    struct placed *list = place_tensors(config, layout, &count);
     carried_add(carried, layout, &carried_handles);
     st_layout_finish(layout);
     int status = st_layout_write_headers(layout, folder, err);

@@ -13,7 +13,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/onednn.h"
 
-enum { MAX_PLANS = 256 };
+enum { MAX_MATMULS = 256 };
 
 /* A product's shape and types: the key of the cache. */
 struct product {
@@ -24,7 +24,7 @@ struct product {
 };
 
 /* A compiled product.  The memory objects of a, b and c get their addresses at each call. */
-struct plan {
+struct matmul {
     struct product product;
     dnnl_primitive_t primitive; /* NULL: oneDNN has none for this processor */
     dnnl_memory_t abc[3];
@@ -36,9 +36,9 @@ struct linear_cache {
     dnnl_stream_t stream;
     void *rounded; /* an f32 gradient in bf16; not in the scratch, which the f32 fallback needs */
     size_t rounded_bytes;
-    int num_plans;
+    int num_matmuls;
     int64_t num_uses;
-    struct plan plans[MAX_PLANS];
+    struct matmul matmuls[MAX_MATMULS];
 };
 
 struct linear_cache *linear_cache_create(void) {
@@ -48,17 +48,17 @@ struct linear_cache *linear_cache_create(void) {
     return cache;
 }
 
-static void plan_release(struct plan *plan) {
-    if (!plan->primitive)
+static void matmul_release(struct matmul *matmul) {
+    if (!matmul->primitive)
         return;
     for (int i = 0; i < 3; i++)
-        dnnl_memory_destroy(plan->abc[i]);
-    dnnl_primitive_destroy(plan->primitive);
+        dnnl_memory_destroy(matmul->abc[i]);
+    dnnl_primitive_destroy(matmul->primitive);
 }
 
 void linear_cache_free(struct linear_cache *cache) {
-    for (int i = 0; i < cache->num_plans; i++)
-        plan_release(&cache->plans[i]);
+    for (int i = 0; i < cache->num_matmuls; i++)
+        matmul_release(&cache->matmuls[i]);
     dnnl_stream_destroy(cache->stream);
     dnnl_engine_destroy(cache->engine);
     free(cache->rounded);
@@ -90,9 +90,9 @@ static dnnl_primitive_attr_t attributes(enum op_write write) {
     return attr;
 }
 
-/* plan_compile - fill a plan for its product; leaves primitive NULL where oneDNN has no implementation. */
-static void plan_compile(struct plan *plan, dnnl_engine_t engine) {
-    const struct product *p = &plan->product;
+/* matmul_compile - fill a matmul for its product; leaves primitive NULL where oneDNN has no implementation. */
+static void matmul_compile(struct matmul *matmul, dnnl_engine_t engine) {
+    const struct product *p = &matmul->product;
     if (p->in == DTYPE_F16)
         return;
     dnnl_memory_desc_t abc[3] = {matrix(p->m, p->k, p->a_transposed, p->in),
@@ -104,50 +104,50 @@ static void plan_compile(struct plan *plan, dnnl_engine_t engine) {
     dnnl_primitive_attr_destroy(attr);
     if (status != dnnl_unimplemented) {
         DNNL_CHECK(status);
-        DNNL_CHECK(dnnl_primitive_create(&plan->primitive, desc));
+        DNNL_CHECK(dnnl_primitive_create(&matmul->primitive, desc));
         dnnl_primitive_desc_destroy(desc);
         for (int i = 0; i < 3; i++)
-            plan->abc[i] = onednn_memory(&abc[i], engine);
+            matmul->abc[i] = onednn_memory(&abc[i], engine);
     }
     for (int i = 0; i < 3; i++)
         onednn_matrix_free(&abc[i]);
 }
 
-/* plan_find - the compiled product, from the cache or new; a full cache loses its least recently used. */
-static struct plan *plan_find(struct linear_cache *cache, const struct product *product) {
-    struct plan *place = &cache->plans[0];
+/* matmul_find - the compiled product, from the cache or new; a full cache loses its least recently used. */
+static struct matmul *matmul_find(struct linear_cache *cache, const struct product *product) {
+    struct matmul *place = &cache->matmuls[0];
     cache->num_uses++;
-    for (int i = 0; i < cache->num_plans; i++) {
-        struct plan *plan = &cache->plans[i];
-        if (same_product(&plan->product, product)) {
-            plan->last_use = cache->num_uses;
-            return plan;
+    for (int i = 0; i < cache->num_matmuls; i++) {
+        struct matmul *matmul = &cache->matmuls[i];
+        if (same_product(&matmul->product, product)) {
+            matmul->last_use = cache->num_uses;
+            return matmul;
         }
-        if (plan->last_use < place->last_use)
-            place = plan;
+        if (matmul->last_use < place->last_use)
+            place = matmul;
     }
-    if (cache->num_plans < MAX_PLANS)
-        place = &cache->plans[cache->num_plans++];
+    if (cache->num_matmuls < MAX_MATMULS)
+        place = &cache->matmuls[cache->num_matmuls++];
     else
-        plan_release(place);
+        matmul_release(place);
     memset(place, 0, sizeof *place);
     place->product = *product;
     place->last_use = cache->num_uses;
-    plan_compile(place, cache->engine);
+    matmul_compile(place, cache->engine);
     return place;
 }
 
-/* run_plan - false when oneDNN cannot compute this product on this processor. */
-static bool run_plan(struct linear_cache *cache, const struct product *product, void *c, void *a, void *b) {
-    struct plan *plan = plan_find(cache, product);
-    if (!plan->primitive)
+/* run_matmul - false when oneDNN cannot compute this product on this processor. */
+static bool run_matmul(struct linear_cache *cache, const struct product *product, void *c, void *a, void *b) {
+    struct matmul *matmul = matmul_find(cache, product);
+    if (!matmul->primitive)
         return false;
-    DNNL_CHECK(dnnl_memory_set_data_handle(plan->abc[0], a));
-    DNNL_CHECK(dnnl_memory_set_data_handle(plan->abc[1], b));
-    DNNL_CHECK(dnnl_memory_set_data_handle(plan->abc[2], c));
+    DNNL_CHECK(dnnl_memory_set_data_handle(matmul->abc[0], a));
+    DNNL_CHECK(dnnl_memory_set_data_handle(matmul->abc[1], b));
+    DNNL_CHECK(dnnl_memory_set_data_handle(matmul->abc[2], c));
     dnnl_exec_arg_t args[] = {
-        {DNNL_ARG_SRC, plan->abc[0]}, {DNNL_ARG_WEIGHTS, plan->abc[1]}, {DNNL_ARG_DST, plan->abc[2]}};
-    DNNL_CHECK(dnnl_primitive_execute(plan->primitive, cache->stream, 3, args));
+        {DNNL_ARG_SRC, matmul->abc[0]}, {DNNL_ARG_WEIGHTS, matmul->abc[1]}, {DNNL_ARG_DST, matmul->abc[2]}};
+    DNNL_CHECK(dnnl_primitive_execute(matmul->primitive, cache->stream, 3, args));
     DNNL_CHECK(dnnl_stream_wait(cache->stream));
     return true;
 }
@@ -170,14 +170,14 @@ static void multiply_in_f32(struct device *dev, const struct product *product, v
     if (p.write == OP_ACCUMULATE)
         convert(dev, c_f32, DTYPE_F32, c, p.out, c_count);
     p.in = p.out = DTYPE_F32;
-    CHECK(run_plan(state->linear, &p, c_f32, a_f32, b_f32), "oneDNN has no f32 matmul");
+    CHECK(run_matmul(state->linear, &p, c_f32, a_f32, b_f32), "oneDNN has no f32 matmul");
     convert(dev, c, product->out, c_f32, DTYPE_F32, c_count);
 }
 
 static void multiply(struct device *dev, const struct product *product, void *c, void *a, void *b) {
     struct cpu_state *state = dev->state;
     omp_set_num_threads(dev->num_threads); /* oneDNN reads it when it compiles and when it runs */
-    if (!run_plan(state->linear, product, c, a, b))
+    if (!run_matmul(state->linear, product, c, a, b))
         multiply_in_f32(dev, product, c, a, b);
 }
 

@@ -338,20 +338,20 @@ static __global__ void __launch_bounds__(V::THREADS, 1)
 
 template <typename V>
 void launch(struct device *dev, struct tensor out, struct tensor qkv, forward_call call) {
-    call.list = make_plan(dev, cuda_scratch(dev, plan_bytes(call.num_rows)),
-                          {{nullptr, nullptr, 0, call.num_heads},
-                           call.first_key,
-                           call.last_key,
-                           nullptr,
-                           nullptr,
-                           call.num_rows,
-                           V::ROWS,
-                           V::KEYS});
+    call.list = make_work_list(dev, cuda_scratch(dev, work_list_bytes(call.num_rows)),
+                               {{nullptr, nullptr, 0, call.num_heads},
+                                call.first_key,
+                                call.last_key,
+                                nullptr,
+                                nullptr,
+                                call.num_rows,
+                                V::ROWS,
+                                V::KEYS});
     call.queries = map_heads(qkv, GROUP_ROWS);
     call.keys = map_heads(qkv, V::KEYS);
     call.out = map_heads(out, GROUP_ROWS);
-    LAUNCH(attention_forward_sm90<V>, plan_blocks(dev, &call.list), V::THREADS, V::BYTES, cuda_stream(dev),
-           call);
+    LAUNCH(attention_forward_sm90<V>, work_list_blocks(dev, &call.list), V::THREADS, V::BYTES,
+           cuda_stream(dev), call);
 }
 
 template <typename T, bool CAP>

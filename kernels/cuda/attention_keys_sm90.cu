@@ -353,27 +353,28 @@ static __global__ void __launch_bounds__(THREADS, 1)
 struct backward_tensors {
     struct tensor dqkv, dout, qkv;
     const struct attention_statistics &statistics;
-    void *plan;
+    void *list_memory;
 };
 
 template <typename V> void launch(struct device *dev, const backward_tensors &t, keys_call call) {
     const int64_t padded_rows = t.statistics.padded_rows;
-    call.list = make_plan(dev, t.plan,
-                          {{nullptr, nullptr, 0, call.num_kv_heads},
-                           nullptr,
-                           nullptr,
-                           call.col_begin,
-                           call.col_end,
-                           call.num_rows,
-                           KEYS,
-                           V::QUERIES});
+    call.list = make_work_list(dev, t.list_memory,
+                               {{nullptr, nullptr, 0, call.num_kv_heads},
+                                nullptr,
+                                nullptr,
+                                call.col_begin,
+                                call.col_end,
+                                call.num_rows,
+                                KEYS,
+                                V::QUERIES});
     call.heads = map_heads(t.qkv, GROUP_ROWS);
     call.queries = map_heads(t.qkv, V::QUERIES);
     call.dout = map_heads(t.dout, V::QUERIES);
     call.dqkv = map_heads(t.dqkv, GROUP_ROWS);
     call.lse2 = map_statistic(t.statistics.lse2, padded_rows, call.num_heads, V::QUERIES);
     call.delta = map_statistic(t.statistics.delta, padded_rows, call.num_heads, V::QUERIES);
-    LAUNCH(attention_keys_sm90<V>, plan_blocks(dev, &call.list), THREADS, V::BYTES, cuda_stream(dev), call);
+    LAUNCH(attention_keys_sm90<V>, work_list_blocks(dev, &call.list), THREADS, V::BYTES, cuda_stream(dev),
+           call);
 }
 
 template <typename T, bool CAP>
@@ -392,8 +393,9 @@ void choose(struct device *dev, const backward_tensors &t, int width, const keys
 
 void attention_sm90::keys_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                    struct tensor qkv, const struct attention_problem &problem,
-                                   const struct attention_statistics &statistics, bool cap, void *plan) {
-    const backward_tensors t = {dqkv, dout, qkv, statistics, plan};
+                                   const struct attention_statistics &statistics, bool cap,
+                                   void *list_memory) {
+    const backward_tensors t = {dqkv, dout, qkv, statistics, list_memory};
     keys_call call = {};
     call.col_begin = statistics.col_begin;
     call.col_end = statistics.col_end;

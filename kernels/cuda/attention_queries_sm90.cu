@@ -284,24 +284,24 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 struct backward_tensors {
     struct tensor dqkv, dout, qkv;
-    void *plan;
+    void *list_memory;
 };
 
 template <typename V> void launch(struct device *dev, const backward_tensors &t, queries_call call) {
-    call.list = make_plan(dev, t.plan,
-                          {{nullptr, nullptr, 0, call.num_heads},
-                           call.first_key,
-                           call.last_key,
-                           nullptr,
-                           nullptr,
-                           call.num_rows,
-                           ROWS,
-                           V::KEYS});
+    call.list = make_work_list(dev, t.list_memory,
+                               {{nullptr, nullptr, 0, call.num_heads},
+                                call.first_key,
+                                call.last_key,
+                                nullptr,
+                                nullptr,
+                                call.num_rows,
+                                ROWS,
+                                V::KEYS});
     call.queries = map_heads(t.qkv, GROUP_ROWS);
     call.dout = map_heads(t.dout, GROUP_ROWS);
     call.keys = map_heads(t.qkv, V::KEYS);
     call.dqkv = map_heads(t.dqkv, GROUP_ROWS);
-    LAUNCH(attention_queries_sm90<V>, plan_blocks(dev, &call.list), THREADS, V::BYTES, cuda_stream(dev),
+    LAUNCH(attention_queries_sm90<V>, work_list_blocks(dev, &call.list), THREADS, V::BYTES, cuda_stream(dev),
            call);
 }
 
@@ -321,8 +321,9 @@ void choose(struct device *dev, const backward_tensors &t, int width, const quer
 
 void attention_sm90::queries_backward(struct device *dev, struct tensor dqkv, struct tensor dout,
                                       struct tensor qkv, const struct attention_problem &problem,
-                                      const struct attention_statistics &statistics, bool cap, void *plan) {
-    const backward_tensors t = {dqkv, dout, qkv, plan};
+                                      const struct attention_statistics &statistics, bool cap,
+                                      void *list_memory) {
+    const backward_tensors t = {dqkv, dout, qkv, list_memory};
     queries_call call = {};
     call.first_key = problem.first_key;
     call.last_key = problem.last_key;

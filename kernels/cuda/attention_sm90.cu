@@ -14,45 +14,45 @@ using namespace attention_sm90;
 
 namespace {
 
-constexpr int PLAN_THREADS = 128;
+constexpr int ORDER_THREADS = 128;
 
 /* A tile and its steps: of queries, over the keys from the first that its first row sees to the last that its last row
  * sees; of keys, over the rows from the first that sees its first key (a multiple of 4: what is copied with them begins
  * at 16 bytes) to the last that sees its last key. */
-DEV struct work tile_work(const struct plan &plan, int tile) {
-    const int first = tile * plan.tile_rows, last = min(first + plan.tile_rows, plan.num_rows) - 1;
+DEV struct work tile_work(const struct work_list_setup &setup, int tile) {
+    const int first = tile * setup.tile_rows, last = min(first + setup.tile_rows, setup.num_rows) - 1;
     const bool of_keys = plan.col_end;
     const int begin = of_keys ? first_row_of(plan.col_begin, first) / 4 * 4 : plan.first_key[first];
     const int end = of_keys ? plan.col_end[last] : last_key_of(plan.last_key, last) + 1;
     /* Keys that nobody sees take one step, all masked, which writes their zeros. */
-    const int steps = max((end - begin + plan.step_rows - 1) / plan.step_rows, 1);
+    const int steps = max((end - begin + setup.step_rows - 1) / setup.step_rows, 1);
     return {first, steps, of_keys ? begin : end};
 }
 
-/* Each thread finds the rank of one tile by comparing it with all, PLAN_THREADS at a time through shared
+/* Each thread finds the rank of one tile by comparing it with all, ORDER_THREADS at a time through shared
  * memory: there are few, one for every 128 tokens.  Equal tiles keep their order. */
-static __global__ void __launch_bounds__(PLAN_THREADS) plan_tiles(const struct plan plan) {
+static __global__ void __launch_bounds__(ORDER_THREADS) order_tiles(const struct work_list_setup setup) {
     DYN_SHARED(memory);
     const uint32_t steps_at = shared_address(memory);
-    const int thread = (int)threadIdx.x, mine = (int)blockIdx.x * PLAN_THREADS + thread,
-              count = plan.list.count;
-    const struct work work = tile_work(plan, min(mine, count - 1));
+    const int thread = (int)threadIdx.x, mine = (int)blockIdx.x * ORDER_THREADS + thread,
+              count = setup.list.count;
+    const struct work work = tile_work(setup, min(mine, count - 1));
     int rank = 0;
-    for (int first = 0; first < count; first += PLAN_THREADS) {
+    for (int first = 0; first < count; first += ORDER_THREADS) {
         const int other = first + thread;
         shared_store4(steps_at + (uint32_t)thread * 4,
-                      other < count ? (uint32_t)tile_work(plan, other).steps : 0);
+                      other < count ? (uint32_t)tile_work(setup, other).steps : 0);
         block_barrier();
-        for (int i = 0; i < PLAN_THREADS; i++) { /* past the last: 0 steps, which no tile has */
+        for (int i = 0; i < ORDER_THREADS; i++) { /* past the last: 0 steps, which no tile has */
             const int others = (int)shared_load4(steps_at + (uint32_t)i * 4);
             rank += others > work.steps || (others == work.steps && first + i < mine);
         }
         block_barrier();
     }
     if (mine < count)
-        plan.list.entries[rank] = work;
+        setup.list.entries[rank] = work;
     if (mine == 0)
-        *plan.list.next = 0;
+        *setup.list.next = 0;
 }
 
 size_t round_up(size_t bytes) {
@@ -67,21 +67,21 @@ bool aligned(const void *pointer) {
 
 namespace attention_sm90 {
 
-size_t plan_bytes(int64_t num_rows) {
+size_t work_list_bytes(int64_t num_rows) {
     const size_t tiles = (size_t)(num_rows + GROUP_ROWS - 1) / GROUP_ROWS; /* no tile is lower */
     return CUDA_ALIGN_BYTES + round_up(tiles * sizeof(struct work));
 }
 
-struct work_list make_plan(struct device *dev, void *memory, struct plan plan) {
-    plan.list.entries = (struct work *)((char *)memory + CUDA_ALIGN_BYTES);
-    plan.list.next = (uint32_t *)memory;
-    plan.list.count = (plan.num_rows + plan.tile_rows - 1) / plan.tile_rows;
-    const int blocks = (plan.list.count + PLAN_THREADS - 1) / PLAN_THREADS;
-    LAUNCH(plan_tiles, blocks, PLAN_THREADS, PLAN_THREADS * sizeof(int), cuda_stream(dev), plan);
-    return plan.list;
+struct work_list make_work_list(struct device *dev, void *memory, struct work_list_setup setup) {
+    setup.list.entries = (struct work *)((char *)memory + CUDA_ALIGN_BYTES);
+    setup.list.next = (uint32_t *)memory;
+    setup.list.count = (setup.num_rows + setup.tile_rows - 1) / setup.tile_rows;
+    const int blocks = (setup.list.count + ORDER_THREADS - 1) / ORDER_THREADS;
+    LAUNCH(order_tiles, blocks, ORDER_THREADS, ORDER_THREADS * sizeof(int), cuda_stream(dev), setup);
+    return setup.list;
 }
 
-int plan_blocks(const struct device *dev, const struct work_list *list) {
+int work_list_blocks(const struct device *dev, const struct work_list *list) {
     const int64_t tiles = (int64_t)list->count * list->num_heads;
     return (int)(tiles < cuda_num_sms(dev) ? tiles : cuda_num_sms(dev));
 }
@@ -128,19 +128,19 @@ bool cuda_attention_sm90_backward(struct device *dev, struct tensor dqkv, struct
         return false;
     const int64_t num_rows = qkv.dims[0];
     const size_t statistics_bytes = round_up(attention_statistics_bytes(num_rows, args->num_heads));
-    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + 2 * plan_bytes(num_rows));
+    char *scratch = (char *)cuda_scratch(dev, statistics_bytes + 2 * work_list_bytes(num_rows));
     struct attention_problem problem = attention_describe(qkv, mask, args);
     problem.rotation = attention_describe_rotation(rotation);
     const struct attention_statistics statistics =
         attention_prepare_backward(dev, scratch, dout, out, lse, mask, args);
     keys_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0, scratch + statistics_bytes);
     queries_backward(dev, dqkv, dout, qkv, problem, statistics, args->softcap > 0,
-                     scratch + statistics_bytes + plan_bytes(num_rows));
+                     scratch + statistics_bytes + work_list_bytes(num_rows));
     return true;
 }
 
 size_t cuda_attention_sm90_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
     (void)dev;
     return round_up(attention_statistics_bytes(limits->max_tokens, limits->num_heads)) +
-           2 * plan_bytes(limits->max_tokens);
+           2 * work_list_bytes(limits->max_tokens);
 }

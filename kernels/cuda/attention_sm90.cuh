@@ -356,26 +356,26 @@ tensor_map map_heads(struct tensor t, int box_rows);
 tensor_map map_statistic(const float *values, int64_t padded_rows, int num_heads, int box_rows);
 
 /* How a work list is made: tiles of tile_rows queries or keys, steps of step_rows keys or queries. */
-struct plan {
+struct work_list_setup {
     struct work_list list;
     const int32_t *first_key, *last_key; /* of the mask: for tiles of queries */
     const int32_t *col_begin, *col_end;  /* of the statistics: for tiles of keys; col_end NULL: of queries */
     int num_rows, tile_rows, step_rows;
 };
 
-/* make_plan - lay the list out in memory (plan_bytes of it) and enqueue the kernel that fills it; of
- * plan.list, only num_heads counts.  plan_blocks - how many blocks to launch for a list. */
-size_t plan_bytes(int64_t num_rows);
-struct work_list make_plan(struct device *dev, void *memory, struct plan plan);
-int plan_blocks(const struct device *dev, const struct work_list *list);
+/* make_work_list - lay the list out in memory (work_list_bytes of it) and enqueue the kernel that fills it; of
+ * setup.list, only num_heads counts.  work_list_blocks - how many blocks to launch for a list. */
+size_t work_list_bytes(int64_t num_rows);
+struct work_list make_work_list(struct device *dev, void *memory, struct work_list_setup setup);
+int work_list_blocks(const struct device *dev, const struct work_list *list);
 
-/* The two passes of the backward, for head widths that backward_applies accepts; plan: plan_bytes. */
+/* The two passes of the backward, for head widths that backward_applies accepts; list_memory: work_list_bytes. */
 bool backward_applies(int head_dim);
 void keys_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
                    const struct attention_problem &problem, const struct attention_statistics &statistics,
-                   bool cap, void *plan);
+                   bool cap, void *list_memory);
 void queries_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor qkv,
                       const struct attention_problem &problem, const struct attention_statistics &statistics,
-                      bool cap, void *plan);
+                      bool cap, void *list_memory);
 
 } // namespace attention_sm90

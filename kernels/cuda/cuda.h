@@ -16,7 +16,7 @@ extern "C" {
 
 struct cuda_staging;
 struct cuda_timing;
-struct linear_plans;
+struct linear_state;
 
 enum { CUDA_ALIGN_BYTES = 256 }; /* of every allocation and of the scratch block */
 
@@ -32,7 +32,7 @@ struct cuda_state {
     bool reserved; /* the scratch may not grow any more */
     struct cuda_staging *staging;
     struct cuda_timing *timing;
-    struct linear_plans *linear;
+    struct linear_state *linear;
 };
 
 /* cuda_stream - the compute stream.  cuda_num_sms - its multiprocessors.  cuda_arch - 80, 86, 90: ten times
@@ -97,9 +97,9 @@ void cuda_download(struct device *dev, void *host, const void *from, size_t size
 void cuda_synchronize(struct device *dev);
 size_t cuda_memory_free(struct device *dev, size_t *total_bytes);
 
-/* cuda_linear_create, cuda_linear_free - cuBLASLt and the plans of its products (linear_plan.c). */
-struct linear_plans *cuda_linear_create(const struct device *dev);
-void cuda_linear_free(struct linear_plans *plans);
+/* cuda_linear_create, cuda_linear_free - cuBLASLt and its products made ready (linear_matmul.c). */
+struct linear_state *cuda_linear_create(const struct device *dev);
+void cuda_linear_free(struct linear_state *linear);
 
 /* cuda_ops - the table (table.c).  cuda_scratch_bytes - the largest scratch of all families. */
 const struct ops *cuda_ops(void);

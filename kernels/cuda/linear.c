@@ -21,21 +21,21 @@ static uint64_t hash(const struct product *product) {
     return sum >> 32;
 }
 
-/* plan_find - the plan of this product, made now if it is new. */
-static struct plan *plan_find(struct device *dev, const struct product *product,
-                              const struct operands *operands) {
-    struct linear_plans *plans = linear_plans_of(dev);
-    struct plan *set = plans->plans[hash(product) % NUM_SETS], *oldest = set;
-    plans->num_uses++;
-    for (struct plan *plan = set; plan < set + NUM_WAYS; plan++) {
-        if (plan->last_use && memcmp(&plan->product, product, sizeof *product) == 0) {
-            plan->last_use = plans->num_uses;
-            return plan;
+/* matmul_find - the matmul of this product, made now if it is new. */
+static struct matmul *matmul_find(struct device *dev, const struct product *product,
+                                  const struct operands *operands) {
+    struct linear_state *linear = linear_state_of(dev);
+    struct matmul *set = linear->matmuls[hash(product) % NUM_SETS], *oldest = set;
+    linear->num_uses++;
+    for (struct matmul *matmul = set; matmul < set + NUM_WAYS; matmul++) {
+        if (matmul->last_use && memcmp(&matmul->product, product, sizeof *product) == 0) {
+            matmul->last_use = linear->num_uses;
+            return matmul;
         }
-        if (plan->last_use < oldest->last_use)
-            oldest = plan;
+        if (matmul->last_use < oldest->last_use)
+            oldest = matmul;
     }
-    linear_plan_make(dev, oldest, product);
+    linear_matmul_make(dev, oldest, product);
     linear_choose(dev, oldest, operands);
     return oldest;
 }
@@ -51,18 +51,18 @@ static int64_t alignment(const void *data) {
  * leading dimensions, and is told of each operand's alignment, and proposes only algorithms that can live
  * with both. */
 static void multiply(struct device *dev, struct product *product, const struct operands *operands) {
-    product->key[KEY_SM_TARGET] = linear_plans_of(dev)->sm_target;
+    product->key[KEY_SM_TARGET] = linear_state_of(dev)->sm_target;
     product->key[KEY_A_ALIGNMENT] = alignment(operands->a);
     product->key[KEY_B_ALIGNMENT] = alignment(operands->b);
     product->key[KEY_D_ALIGNMENT] = alignment(operands->d);
-    const struct plan *plan = plan_find(dev, product, operands);
-    LINEAR_CHECK(linear_multiply(dev, plan, &plan->algo, operands));
+    const struct matmul *matmul = matmul_find(dev, product, operands);
+    LINEAR_CHECK(linear_multiply(dev, matmul, &matmul->algo, operands));
 }
 
 /* as_type - dy in the type of its partner: an f32 gradient beside 16-bit weights is rounded first.  One
  * scratch block holds the workspace and the rounded copy. */
 static const void *as_type(struct device *dev, struct tensor dy, enum dtype dtype, void **workspace) {
-    size_t workspace_bytes = linear_plans_of(dev)->workspace_bytes;
+    size_t workspace_bytes = linear_state_of(dev)->workspace_bytes;
     bool same = dy.dtype == dtype;
     char *scratch =
         cuda_scratch(dev, workspace_bytes + (same ? 0 : (size_t)tensor_count(dy) * dtype_bytes(dtype)));
@@ -81,7 +81,7 @@ void cuda_linear_forward(struct device *dev, struct tensor y, struct tensor x, s
                                       [KEY_IN] = x.dtype,
                                       [KEY_OUT] = y.dtype,
                                       [KEY_A_TRANSPOSED] = 1}};
-    void *workspace = cuda_scratch(dev, linear_plans_of(dev)->workspace_bytes);
+    void *workspace = cuda_scratch(dev, linear_state_of(dev)->workspace_bytes);
     multiply(dev, &product, &(struct operands){y.data, w.data, x.data, workspace});
 }
 

@@ -1,5 +1,5 @@
 /* linear.h - what the four files of the matrix products share: linear.c has the ops, linear_search.c chooses an algorithm
- * for a shape, linear_plan.c runs one, linear_file.c keeps choices in a file. */
+ * for a shape, linear_matmul.c runs one, linear_file.c keeps choices in a file. */
 #pragma once
 
 #include <cublasLt.h>
@@ -43,7 +43,7 @@ struct choice {
 };
 
 /* Everything that a call needs beside the operands. */
-struct plan {
+struct matmul {
     struct product product;
     uint64_t last_use; /* 0: an empty place */
     cublasLtMatmulDesc_t desc;
@@ -51,18 +51,18 @@ struct plan {
     cublasLtMatmulAlgo_t algo;
 };
 
-/* Plans by shape: a product hashes to a set, and the least recently used plan of a full set makes room.
+/* Products by shape: a product hashes to a set, and the least recently used matmul of a full set makes room.
  * Training repeats a few dozen shapes; only inference, whose sizes change with the prompt, ever replaces one.
  */
 enum { NUM_SETS = 128, NUM_WAYS = 4, MAX_CHOICES = 4096 };
 
-struct linear_plans {
+struct linear_state {
     cublasLtHandle_t handle;
     bool tune;
     int sm_target;
     size_t workspace_bytes;
     uint64_t num_uses;
-    struct plan plans[NUM_SETS][NUM_WAYS];
+    struct matmul matmuls[NUM_SETS][NUM_WAYS];
     struct choice *choices; /* [num_choices] */
     int num_choices;
 };
@@ -73,36 +73,36 @@ struct operands {
     void *workspace;
 };
 
-/* linear_plans_of - those of an open device. */
-struct linear_plans *linear_plans_of(const struct device *dev);
+/* linear_state_of - those of an open device. */
+struct linear_state *linear_state_of(const struct device *dev);
 
-/* linear_plan_make - the product in cuBLASLt's terms, in a place that may hold another plan; without an algorithm. */
-void linear_plan_make(struct device *dev, struct plan *plan, const struct product *product);
+/* linear_matmul_make - the product in cuBLASLt's terms, in a place that may hold another matmul; without an algorithm. */
+void linear_matmul_make(struct device *dev, struct matmul *matmul, const struct product *product);
 
-/* linear_multiply - run one plan with one algorithm; returns cuBLASLt's status. */
-cublasStatus_t linear_multiply(struct device *dev, const struct plan *plan, const cublasLtMatmulAlgo_t *algo,
-                               const struct operands *operands);
+/* linear_multiply - run one matmul with one algorithm; returns cuBLASLt's status. */
+cublasStatus_t linear_multiply(struct device *dev, const struct matmul *matmul,
+                               const cublasLtMatmulAlgo_t *algo, const struct operands *operands);
 
-/* linear_choose - the algorithm of a new plan: a choice made earlier, the fastest of several if tuning is on,
+/* linear_choose - the algorithm of a new matmul: a choice made earlier, the fastest of several if tuning is on,
  * else the library's first guess.  Dies when there is none. */
-void linear_choose(struct device *dev, struct plan *plan, const struct operands *operands);
+void linear_choose(struct device *dev, struct matmul *matmul, const struct operands *operands);
 
-/* linear_forget_plans - products are planned anew from here on: what they are chosen by has changed. */
-void linear_forget_plans(struct linear_plans *plans);
+/* linear_forget - products are made ready anew from here on: what they are chosen by has changed. */
+void linear_forget(struct linear_state *linear);
 
 /* linear_choice_find - the choice for a product, or NULL.  linear_choice_add - remember one, unless there are
  * MAX_CHOICES already. */
-const struct choice *linear_choice_find(const struct linear_plans *plans, const struct product *product);
-void linear_choice_add(struct linear_plans *plans, const struct choice *choice);
+const struct choice *linear_choice_find(const struct linear_state *linear, const struct product *product);
+void linear_choice_add(struct linear_state *linear, const struct choice *choice);
 
 /* linear_die - a failed call of cuBLASLt: which, for which product, on which GPU. */
 void linear_die(const struct device *dev, const char *call, const struct product *product,
                 cublasStatus_t status) __attribute__((noreturn));
 
-/* LINEAR_CHECK - die unless a call of cuBLASLt for `plan` on `dev` succeeded. */
+/* LINEAR_CHECK - die unless a call of cuBLASLt for `matmul` on `dev` succeeded. */
 #define LINEAR_CHECK(call)                                                                                   \
     do {                                                                                                     \
         cublasStatus_t status_ = (call);                                                                     \
         if (status_ != CUBLAS_STATUS_SUCCESS)                                                                \
-            linear_die(dev, #call, &plan->product, status_);                                                 \
+            linear_die(dev, #call, &matmul->product, status_);                                               \
     } while (0)

@@ -118,21 +118,21 @@ static int read_choices(FILE *file, struct choice *choices, const char *path, st
 
 /* read_all - take over what the file holds, and close it; how many choices, or -1. */
 static int read_all(FILE *file, struct device *dev, const char *path, struct err *err) {
-    struct linear_plans *plans = linear_plans_of(dev);
-    int num_before = plans->num_choices;
+    struct linear_state *linear = linear_state_of(dev);
+    int num_before = linear->num_choices;
     struct choice *choices = xcalloc(MAX_CHOICES, sizeof *choices);
     int status = read_header(file, dev, path, err);
     if (status > 0)
         status = read_choices(file, choices, path, err);
     for (int i = 0; i < status;
          i++) /* only after all of it was read and found good; the first of equals counts */
-        if (!linear_choice_find(plans, &choices[i].product))
-            linear_choice_add(plans, &choices[i]);
+        if (!linear_choice_find(linear, &choices[i].product))
+            linear_choice_add(linear, &choices[i]);
     free(choices);
     fclose(file);
-    if (plans->num_choices > num_before)
-        linear_forget_plans(plans); /* those made before did not know of them */
-    return status < 0 ? -1 : plans->num_choices - num_before;
+    if (linear->num_choices > num_before)
+        linear_forget(linear); /* those made before did not know of them */
+    return status < 0 ? -1 : linear->num_choices - num_before;
 }
 
 /* not_a_file - what a user names may be a FIFO, which would be waited on for ever, or a device. */
@@ -180,12 +180,12 @@ int cuda_linear_take(struct device *dev, const char *text, struct err *err) {
 
 /* write_all - header and choices.  Returns false on a failure. */
 static bool write_all(FILE *file, const struct device *dev) {
-    const struct linear_plans *plans = linear_plans_of(dev);
+    const struct linear_state *linear = linear_state_of(dev);
     struct header header = expected_header(dev);
     for (int i = 0; i < 3; i++)
         fputs(header.lines[i], file);
-    for (int i = 0; i < plans->num_choices; i++) {
-        const struct choice *choice = &plans->choices[i];
+    for (int i = 0; i < linear->num_choices; i++) {
+        const struct choice *choice = &linear->choices[i];
         for (int part = 0; part < KEY_LENGTH; part++)
             fprintf(file, "%lld ", (long long)choice->product.key[part]);
         for (int part = 0; part < CONFIG_LENGTH; part++)
@@ -205,7 +205,7 @@ char *cuda_linear_text(const struct device *dev) {
 }
 
 int cuda_linear_num_choices(const struct device *dev) {
-    return linear_plans_of(dev)->num_choices;
+    return linear_state_of(dev)->num_choices;
 }
 
 int cuda_linear_save(struct device *dev, const char *path, struct err *err) {

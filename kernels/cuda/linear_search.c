@@ -27,34 +27,34 @@ static struct algorithm read_config(const cublasLtMatmulAlgo_t *algo) {
     return algorithm;
 }
 
-const struct choice *linear_choice_find(const struct linear_plans *plans, const struct product *product) {
-    for (int i = 0; i < plans->num_choices; i++)
-        if (memcmp(&plans->choices[i].product, product, sizeof *product) == 0)
-            return &plans->choices[i];
+const struct choice *linear_choice_find(const struct linear_state *linear, const struct product *product) {
+    for (int i = 0; i < linear->num_choices; i++)
+        if (memcmp(&linear->choices[i].product, product, sizeof *product) == 0)
+            return &linear->choices[i];
     return NULL;
 }
 
-void linear_choice_add(struct linear_plans *plans, const struct choice *choice) {
-    if (plans->num_choices == MAX_CHOICES)
+void linear_choice_add(struct linear_state *linear, const struct choice *choice) {
+    if (linear->num_choices == MAX_CHOICES)
         return;
-    if (!plans->choices)
-        plans->choices = xcalloc(MAX_CHOICES, sizeof *plans->choices);
-    plans->choices[plans->num_choices++] = *choice;
+    if (!linear->choices)
+        linear->choices = xcalloc(MAX_CHOICES, sizeof *linear->choices);
+    linear->choices[linear->num_choices++] = *choice;
 }
 
 /* set_preferences - what an algorithm may count on.  Partial sums only as f32 in the workspace: added up in
  * the output they would depend on timing or be rounded to 16 bits. */
-static cublasStatus_t set_preferences(cublasLtMatmulPreference_t preference, const struct plan *plan,
+static cublasStatus_t set_preferences(cublasLtMatmulPreference_t preference, const struct matmul *matmul,
                                       uint64_t workspace_bytes) {
     const struct {
         cublasLtMatmulPreferenceAttributes_t attribute;
         uint32_t value;
     } settings[] = {
         {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, (uint32_t)plan->product.key[KEY_A_ALIGNMENT]},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, (uint32_t)plan->product.key[KEY_B_ALIGNMENT]},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, (uint32_t)plan->product.key[KEY_D_ALIGNMENT]},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, (uint32_t)plan->product.key[KEY_D_ALIGNMENT]},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, (uint32_t)matmul->product.key[KEY_A_ALIGNMENT]},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, (uint32_t)matmul->product.key[KEY_B_ALIGNMENT]},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, (uint32_t)matmul->product.key[KEY_D_ALIGNMENT]},
+        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, (uint32_t)matmul->product.key[KEY_D_ALIGNMENT]},
     };
     cublasStatus_t status = cublasLtMatmulPreferenceSetAttribute(
         preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, sizeof workspace_bytes);
@@ -65,32 +65,32 @@ static cublasStatus_t set_preferences(cublasLtMatmulPreference_t preference, con
 }
 
 /* propose - up to `wanted` algorithms, best guess first; how many.  Dies when there is none. */
-static int propose(struct device *dev, struct plan *plan, cublasLtMatmulHeuristicResult_t *found,
+static int propose(struct device *dev, struct matmul *matmul, cublasLtMatmulHeuristicResult_t *found,
                    int wanted) {
-    struct linear_plans *plans = linear_plans_of(dev);
+    struct linear_state *linear = linear_state_of(dev);
     cublasLtMatmulPreference_t preference = NULL;
     int num_found = 0, num_good = 0;
     cublasStatus_t status = cublasLtMatmulPreferenceCreate(&preference);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = set_preferences(preference, plan, plans->workspace_bytes);
+        status = set_preferences(preference, matmul, linear->workspace_bytes);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = cublasLtMatmulAlgoGetHeuristic(plans->handle, plan->desc, plan->a, plan->b, plan->d, plan->d,
-                                                preference, wanted, found, &num_found);
+        status = cublasLtMatmulAlgoGetHeuristic(linear->handle, matmul->desc, matmul->a, matmul->b, matmul->d,
+                                                matmul->d, preference, wanted, found, &num_found);
     for (int i = 0; i < num_found; i++) /* a proposal may be marked as not to be used */
         if (found[i].state == CUBLAS_STATUS_SUCCESS)
             found[num_good++] = found[i];
     if (status != CUBLAS_STATUS_SUCCESS || num_good < 1)
-        linear_die(dev, "no algorithm found", &plan->product, status);
+        linear_die(dev, "no algorithm found", &matmul->product, status);
     cublasLtMatmulPreferenceDestroy(preference);
     return num_good;
 }
 
 /* time_one - milliseconds of one run; infinity when the algorithm refuses. */
-static float time_one(struct device *dev, const struct plan *plan, const cublasLtMatmulAlgo_t *algo,
+static float time_one(struct device *dev, const struct matmul *matmul, const cublasLtMatmulAlgo_t *algo,
                       const struct operands *operands, cudaEvent_t begin, cudaEvent_t end) {
     float ms = INFINITY;
     CUDA_CHECK(cudaEventRecord(begin, cuda_stream(dev)));
-    if (linear_multiply(dev, plan, algo, operands) != CUBLAS_STATUS_SUCCESS)
+    if (linear_multiply(dev, matmul, algo, operands) != CUBLAS_STATUS_SUCCESS)
         return ms;
     CUDA_CHECK(cudaEventRecord(end, cuda_stream(dev)));
     cuda_wait_event(dev, end);
@@ -100,8 +100,9 @@ static float time_one(struct device *dev, const struct plan *plan, const cublasL
 
 /* time_all - index of the fastest candidate by its best round, and that time.  Rounds go over all candidates
  * in turn, so that a clock that changes meanwhile wrongs none of them. */
-static int time_all(struct device *dev, const struct plan *plan, const cublasLtMatmulHeuristicResult_t *found,
-                    int num_found, const struct operands *operands, float *best_ms) {
+static int time_all(struct device *dev, const struct matmul *matmul,
+                    const cublasLtMatmulHeuristicResult_t *found, int num_found,
+                    const struct operands *operands, float *best_ms) {
     float best[NUM_CANDIDATES];
     cudaEvent_t begin, end;
     int fastest = 0;
@@ -109,7 +110,7 @@ static int time_all(struct device *dev, const struct plan *plan, const cublasLtM
     CUDA_CHECK(cudaEventCreate(&end));
     for (int round = 0; round < NUM_ROUNDS; round++)
         for (int i = 0; i < num_found; i++) {
-            float ms = time_one(dev, plan, &found[i].algo, operands, begin, end);
+            float ms = time_one(dev, matmul, &found[i].algo, operands, begin, end);
             best[i] = round < 2 || ms < best[i] ? ms : best[i];
         }
     for (int i = 1; i < num_found; i++)
@@ -123,48 +124,48 @@ static int time_all(struct device *dev, const struct plan *plan, const cublasLtM
 
 /* time_copy - time_all of a product that adds to its output, into a copy of it.  Where there is no room for
  * one, the library's guess stays. */
-static int time_copy(struct device *dev, const struct plan *plan,
+static int time_copy(struct device *dev, const struct matmul *matmul,
                      const cublasLtMatmulHeuristicResult_t *found, int num_found,
                      const struct operands *operands, float *best_ms) {
     struct operands trial = *operands;
-    const int64_t *key = plan->product.key;
+    const int64_t *key = matmul->product.key;
     size_t size_bytes = (size_t)(key[KEY_M] * key[KEY_N]) * dtype_bytes((enum dtype)key[KEY_OUT]);
     char *copy = cuda_allocate(dev, size_bytes + CUDA_ALIGN_BYTES);
     if (!copy)
         return 0;
     /* Aligned as the real output is, no better: algorithms are chosen by it. */
     trial.d = copy + (uintptr_t)operands->d % CUDA_ALIGN_BYTES;
-    int fastest = time_all(dev, plan, found, num_found, &trial, best_ms);
+    int fastest = time_all(dev, matmul, found, num_found, &trial, best_ms);
     cuda_release(dev, copy, 0);
     return fastest;
 }
 
 /* tune - the fastest candidate, remembered as a choice.  So is the guess that could not be measured: a later
  * run with more room would otherwise choose anew, and compute other bits. */
-static int tune(struct device *dev, const struct plan *plan, const cublasLtMatmulHeuristicResult_t *found,
+static int tune(struct device *dev, const struct matmul *matmul, const cublasLtMatmulHeuristicResult_t *found,
                 int num_found, const struct operands *operands) {
-    struct choice choice = {.product = plan->product};
-    int fastest = plan->product.key[KEY_WRITE] == OP_ACCUMULATE
-                      ? time_copy(dev, plan, found, num_found, operands, &choice.ms)
-                      : time_all(dev, plan, found, num_found, operands, &choice.ms);
+    struct choice choice = {.product = matmul->product};
+    int fastest = matmul->product.key[KEY_WRITE] == OP_ACCUMULATE
+                      ? time_copy(dev, matmul, found, num_found, operands, &choice.ms)
+                      : time_all(dev, matmul, found, num_found, operands, &choice.ms);
     choice.algorithm = read_config(&found[fastest].algo);
-    linear_choice_add(linear_plans_of(dev), &choice);
+    linear_choice_add(linear_state_of(dev), &choice);
     return fastest;
 }
 
-void linear_choose(struct device *dev, struct plan *plan, const struct operands *operands) {
-    struct linear_plans *plans = linear_plans_of(dev);
-    const struct choice *choice = linear_choice_find(plans, &plan->product);
+void linear_choose(struct device *dev, struct matmul *matmul, const struct operands *operands) {
+    struct linear_state *linear = linear_state_of(dev);
+    const struct choice *choice = linear_choice_find(linear, &matmul->product);
     cublasLtMatmulHeuristicResult_t found[NUM_CANDIDATES];
-    int num_found = propose(dev, plan, found, choice || plans->tune ? NUM_CANDIDATES : 1), chosen = 0;
+    int num_found = propose(dev, matmul, found, choice || linear->tune ? NUM_CANDIDATES : 1), chosen = 0;
     for (int i = 0; choice && i < num_found; i++) {
         struct algorithm algorithm = read_config(&found[i].algo);
         if (memcmp(&algorithm, &choice->algorithm, sizeof algorithm) == 0) {
-            plan->algo = found[i].algo;
+            matmul->algo = found[i].algo;
             return;
         }
     }
-    if (!choice && plans->tune && num_found > 1)
-        chosen = tune(dev, plan, found, num_found, operands);
-    plan->algo = found[chosen].algo;
+    if (!choice && linear->tune && num_found > 1)
+        chosen = tune(dev, matmul, found, num_found, operands);
+    matmul->algo = found[chosen].algo;
 }

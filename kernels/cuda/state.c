@@ -1,4 +1,4 @@
-/* state.c - what an open GPU holds: its stream, staging, timing, plans of products. */
+/* state.c - what an open GPU holds: its stream, staging, timing, products made ready. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -90,8 +90,8 @@ static struct model_setup model_setup_of(const struct run *run) {
 static size_t needed_bytes(struct run *run) {
     struct params_setup params = params_setup_of(run);
     struct model_setup model = model_setup_of(run);
-    params_plan(&run->params, &params);
-    model_plan(&run->model, &model);
+    params_measure(&run->params, &params);
+    model_measure(&run->model, &model);
     struct device_limits limits = model_limits(&run->model);
     size_t bytes = run->params.arena_params.used_bytes + run->params.arena_grads.used_bytes +
                    run->params.arena_optimizer.used_bytes + run->params.arena_comm.used_bytes +

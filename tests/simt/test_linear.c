@@ -316,7 +316,7 @@ static int target_of(struct device *dev, struct sample s, int num_spared) {
     return target;
 }
 
-/* Fewer multiprocessors make another plan of the same shape, with the same right result. */
+/* Fewer multiprocessors make another product of the same shape, with the same right result. */
 static void test_fewer_multiprocessors(void **state) {
     (void)state;
     struct device dev = open_device();
@@ -335,7 +335,7 @@ static void test_fewer_multiprocessors(void **state) {
     device_close(&dev);
 }
 
-/* What one rank chose becomes the choice of another, also for products that it has planned already. */
+/* What one rank chose becomes the choice of another, also for products that it has made ready already. */
 static void test_choices_between_ranks(void **state) {
     (void)state;
     struct device dev = open_device(), other = open_device();

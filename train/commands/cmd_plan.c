@@ -160,10 +160,10 @@ static int place_job(struct surroundings *here, const char *config_path, struct 
                                        .account = account ? account : "project",
                                        .storage = here->place.storage,
                                        .config_path = config_path};
-    struct job_plan job;
+    struct job_request job;
     struct diagnostics diagnostics = {NULL, 0, 0};
     int status = 0;
-    submit_plan(&job, &here->config, site, &facts, &diagnostics);
+    submit_request(&job, &here->config, site, &facts, &diagnostics);
     diagnostics_print(&diagnostics);
     if (diagnostics.num_errors > 0)
         status = err_set(err, "the job would be refused, see above");
@@ -177,7 +177,7 @@ static int place_job(struct surroundings *here, const char *config_path, struct 
     if (!status)
         here->place.facts = site_facts_of(&here->config, job.partition, (int)job.ranks_per_node);
     diagnostics_release(&diagnostics);
-    submit_plan_release(&job);
+    submit_request_release(&job);
     return status;
 }
 

@@ -78,7 +78,7 @@ static int load_config(struct config *config, const struct submit_words *words, 
     return config_load(config, words->config_path, overrides, count, err);
 }
 
-/* --- what the plan needs to know --- */
+/* --- what the request needs to know --- */
 /* look_for_files - a job that waits for hours to find that its data are missing helps nobody.  A dry run may
  * be of another machine's files. */
 static void look_for_files(const struct config *config, enum diagnostic_level level,
@@ -97,13 +97,13 @@ static void look_for_files(const struct config *config, enum diagnostic_level le
 
 /* look_at_jobs - another job of this run, whoever submitted it.  Without an answer of squeue another's run is
  * left alone; one's own is for Slurm, and for the lock of its training, to judge. */
-static void look_at_jobs(const struct job_plan *plan, struct diagnostics *diagnostics) {
+static void look_at_jobs(const struct job_request *request, struct diagnostics *diagnostics) {
     struct queue queue;
     struct err err;
     char own[64], submitter[64];
     submit_user(own, sizeof own);
-    if (jobs_ask_patiently(plan->facts->run_folder, &queue, QUEUE_TIMEOUT_S, &err) != 0) {
-        bool is_others = submit_submitter(plan->facts->run_folder, submitter, sizeof submitter) &&
+    if (jobs_ask_patiently(request->facts->run_folder, &queue, QUEUE_TIMEOUT_S, &err) != 0) {
+        bool is_others = submit_submitter(request->facts->run_folder, submitter, sizeof submitter) &&
                          strcmp(submitter, own) != 0;
         diagnostic_add(diagnostics, is_others ? DIAGNOSTIC_ERROR : DIAGNOSTIC_WARNING,
                        "the queue was not looked at: %s%s%s%s", err.text,
@@ -117,68 +117,68 @@ static void look_at_jobs(const struct job_plan *plan, struct diagnostics *diagno
         diagnostic_add(
             diagnostics, DIAGNOSTIC_ERROR,
             "'%.300s' belongs to user '%s' (job %s, %s%s%s%s%s): wait for it, or choose another run.folder",
-            plan->config->run.folder, job->user, job->id, job->state, job->nodes[0] ? " on " : "", job->nodes,
-            job->start[0] ? ", started " : "", job->start);
+            request->config->run.folder, job->user, job->id, job->state, job->nodes[0] ? " on " : "",
+            job->nodes, job->start[0] ? ", started " : "", job->start);
     else if (job)
         diagnostic_add(
             diagnostics, DIAGNOSTIC_ERROR,
             "job %s of this run is in the queue (%s): wait for it, end it with 'atelier stop %.200s', or "
             "choose another run.folder",
-            job->id, job->state, plan->config->run.folder);
+            job->id, job->state, request->config->run.folder);
     queue_release(&queue);
 }
 
 /* look_at_limits - how many jobs the QoS lets this user have. */
-static void look_at_limits(const struct job_plan *plan, struct diagnostics *diagnostics) {
+static void look_at_limits(const struct job_request *request, struct diagnostics *diagnostics) {
     struct queue queue;
-    if (!plan->qos || queue_ask(&queue, QUEUE_TIMEOUT_S, NULL) != 0)
+    if (!request->qos || queue_ask(&queue, QUEUE_TIMEOUT_S, NULL) != 0)
         return;
-    submit_check_queue(plan, queue_count_qos(&queue, plan->qos->name), diagnostics);
+    submit_check_queue(request, queue_count_qos(&queue, request->qos->name), diagnostics);
     queue_release(&queue);
 }
 
 /* --- telling --- */
 
-static void tell(const struct job_plan *plan, const char *id) {
-    const struct slurm_config *asked = &plan->config->slurm;
+static void tell(const struct job_request *request, const char *id) {
+    const struct slurm_config *asked = &request->config->slurm;
     char cost[160];
     printf("job          %s\n", id);
-    if (plan->after_ok)
+    if (request->after_ok)
         printf(
             "waits        for job %s to end well (slurm.after); where it does not, this one is cancelled\n",
-            plan->after_ok);
-    printf("cost         %s\n", submit_cost_text(plan, cost, sizeof cost));
-    if (plan->chains)
+            request->after_ok);
+    printf("cost         %s\n", submit_cost_text(request, cost, sizeof cost));
+    if (request->chains)
         printf("starts       up to %lld: a follow-up job starts after each, until all %lld steps are done\n",
-               (long long)asked->chain.max_jobs, (long long)plan->config->train.steps);
+               (long long)asked->chain.max_jobs, (long long)request->config->train.steps);
     else if (asked->requeue && asked->chain.max_jobs > 1)
         printf("starts       up to %lld, each at that cost: requeued where the time limit stops it "
                "(slurm.chain.max_jobs, slurm.requeue)\n",
                (long long)asked->chain.max_jobs);
     if (asked->chain.budget_gpu_hours > 0)
         printf("budget       %g GPU-hours: no job is started beyond\n", asked->chain.budget_gpu_hours);
-    printf("log          %s/logs/%s-%s.out\n", plan->facts->run_folder, plan->job_name, id);
-    printf("look at it   atelier status %s\n", plan->config->run.folder);
-    printf("end it       atelier stop %s\n", plan->config->run.folder);
+    printf("log          %s/logs/%s-%s.out\n", request->facts->run_folder, request->job_name, id);
+    printf("look at it   atelier status %s\n", request->config->run.folder);
+    printf("end it       atelier stop %s\n", request->config->run.folder);
 }
 
-static void tell_dry(const struct job_plan *plan, const char *script) {
+static void tell_dry(const struct job_request *request, const char *script) {
     char cost[160];
     fprintf(stderr, "note: nothing was submitted; a job costs %s\n",
-            submit_cost_text(plan, cost, sizeof cost));
+            submit_cost_text(request, cost, sizeof cost));
     fputs(script, stdout);
 }
 
 /* --- doing --- */
 
 /* send - folder, sbatch, id. */
-static int send(const struct job_plan *plan, const char *script) {
+static int send(const struct job_request *request, const char *script) {
     struct err err = {""};
     char id[SLURM_ID_ROOM];
-    int status = submit_write_folder(plan, script, &err);
+    int status = submit_write_folder(request, script, &err);
     if (status == 0) {
-        char *path = xasprintf("%s/job.sh", plan->facts->run_folder);
-        const struct submission submission = {.script = path, .after_ok = plan->after_ok};
+        char *path = xasprintf("%s/job.sh", request->facts->run_folder);
+        const struct submission submission = {.script = path, .after_ok = request->after_ok};
         status = slurm_submit(&submission, id, &err);
         free(path);
     }
@@ -186,60 +186,60 @@ static int send(const struct job_plan *plan, const char *script) {
         fprintf(stderr, "error: nothing was submitted: %s\n", err.text);
         return EXIT_FAULT;
     }
-    if (jobs_note(plan->facts->run_folder, id, &err) != 0)
+    if (jobs_note(request->facts->run_folder, id, &err) != 0)
         warn("%s", err.text);
-    tell(plan, id);
+    tell(request, id);
     return EXIT_DONE;
 }
 
 /* look_and_send - with the run folder locked: nobody else submits or trains there meanwhile. */
-static int look_and_send(const struct job_plan *plan, struct diagnostics *diagnostics) {
+static int look_and_send(const struct job_request *request, struct diagnostics *diagnostics) {
     struct run_lock lock;
     struct err err = {""};
-    enum run_lock_answer answer = run_lock_take(&lock, plan->facts->run_folder, RUN_WORK_SUBMIT, 0, &err);
+    enum run_lock_answer answer = run_lock_take(&lock, request->facts->run_folder, RUN_WORK_SUBMIT, 0, &err);
     if (answer == RUN_LOCK_FAILED) {
         diagnostics_print(diagnostics);
         fprintf(stderr, "error: nothing was submitted: %s\n", err.text);
         return EXIT_FAULT;
     }
-    look_at_jobs(plan, diagnostics); /* a job says more than the process that has the lock */
+    look_at_jobs(request, diagnostics); /* a job says more than the process that has the lock */
     if (answer == RUN_LOCK_REFUSED && diagnostics->num_errors == 0)
         diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "nothing was submitted: %s", err.text);
-    look_at_limits(plan, diagnostics);
-    if (diagnostics->num_errors == 0 && run_record_check(plan->config, diagnostics, &err) != 0)
+    look_at_limits(request, diagnostics);
+    if (diagnostics->num_errors == 0 && run_record_check(request->config, diagnostics, &err) != 0)
         diagnostic_add(diagnostics, DIAGNOSTIC_ERROR, "nothing was submitted: %s", err.text);
     diagnostics_print(diagnostics);
     int code = EXIT_USAGE;
     if (diagnostics->num_errors == 0) {
-        if (run_record_write(plan->config, NULL, &err) != 0) /* whose folder it is from now on */
+        if (run_record_write(request->config, NULL, &err) != 0) /* whose folder it is from now on */
             warn("%s", err.text);
-        char *script = submit_script(plan);
-        code = send(plan, script);
+        char *script = submit_script(request);
+        code = send(request, script);
         free(script);
     }
     run_lock_release(&lock);
     return code;
 }
 
-/* say_the_rest - what is worth saying beside the plan. */
-static void say_the_rest(const struct submit_words *words, const struct job_plan *plan,
+/* say_the_rest - what is worth saying beside the request. */
+static void say_the_rest(const struct submit_words *words, const struct job_request *request,
                          struct diagnostics *diagnostics) {
-    const char *version = plan->facts->build->version;
-    bool may_come = words->is_dry_run || plan->config->slurm.num_after > 0; /* what the others write */
-    look_for_files(plan->config, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, diagnostics);
-    if (!plan->config->slurm.mpi && !plan->site->mpi && !plan->facts->mpi)
+    const char *version = request->facts->build->version;
+    bool may_come = words->is_dry_run || request->config->slurm.num_after > 0; /* what the others write */
+    look_for_files(request->config, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, diagnostics);
+    if (!request->config->slurm.mpi && !request->site->mpi && !request->facts->mpi)
         diagnostic_add(
             diagnostics, DIAGNOSTIC_NOTE,
             "what srun's --mpi should be was not found out: the site's default is used (slurm.mpi sets it)");
     if (strcmp(version, ATELIER_VERSION) != 0)
         diagnostic_add(diagnostics, DIAGNOSTIC_WARNING, "'%.300s' is version %s, this is " ATELIER_VERSION,
-                       plan->facts->program, version);
+                       request->facts->program, version);
 }
 
 /* fix_device - what the job trains by says that it computes on GPUs: on a node without them it ends at once,
  * where 'auto' would take the processors. */
-static void fix_device(struct config *config, const struct job_plan *plan) {
-    if (plan->gpus_per_node == 0 || config->run.device != DEVICE_AUTO)
+static void fix_device(struct config *config, const struct job_request *request) {
+    if (request->gpus_per_node == 0 || config->run.device != DEVICE_AUTO)
         return;
     config->run.device = DEVICE_CUDA;
     free(config->text);
@@ -247,34 +247,34 @@ static void fix_device(struct config *config, const struct job_plan *plan) {
 }
 
 /* show - the script of a dry run, also where the job would be refused. */
-static void show(const struct job_plan *plan) {
-    char *script = submit_script(plan);
-    tell_dry(plan, script);
+static void show(const struct job_request *request) {
+    char *script = submit_script(request);
+    tell_dry(request, script);
     free(script);
 }
 
 static int submit(const struct submit_words *words, struct config *config, const struct site *site,
                   const struct surroundings *here) {
-    struct job_plan plan;
+    struct job_request request;
     struct diagnostics diagnostics = {NULL, 0, 0};
     int code = EXIT_USAGE;
-    submit_plan(&plan, config, site, &here->facts, &diagnostics);
-    submit_check_device(&plan, &diagnostics);
-    fix_device(config, &plan);
-    plan.after_ok = submit_after(config, &(struct after_asker){here->run_folder, NULL}, &diagnostics);
+    submit_request(&request, config, site, &here->facts, &diagnostics);
+    submit_check_device(&request, &diagnostics);
+    fix_device(config, &request);
+    request.after_ok = submit_after(config, &(struct after_asker){here->run_folder, NULL}, &diagnostics);
     if (site->scheduler == SCHEDULER_SLURM)
-        say_the_rest(words, &plan, &diagnostics);
+        say_the_rest(words, &request, &diagnostics);
     if (diagnostics.num_errors == 0 && !words->is_dry_run) {
-        code = look_and_send(&plan, &diagnostics);
+        code = look_and_send(&request, &diagnostics);
     } else {
         diagnostics_print(&diagnostics);
-        if (plan.has_script && words->is_dry_run)
-            show(&plan);
+        if (request.has_script && words->is_dry_run)
+            show(&request);
         if (diagnostics.num_errors == 0)
             code = EXIT_DONE;
     }
     diagnostics_release(&diagnostics);
-    submit_plan_release(&plan);
+    submit_request_release(&request);
     return code;
 }
 

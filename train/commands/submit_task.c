@@ -16,7 +16,7 @@
 static const double QUEUE_TIMEOUT_S = 10;
 
 /* The task's own words as they stand in the job's script, and what they name; all borrowed. */
-struct task_request {
+struct task_inputs {
     const char *words[OPTION_LIST_MAX + 1];
     int num_words;
     const char *model, *data; /* NULL: the task has none */
@@ -43,7 +43,7 @@ static const char *task_text(const struct command *command, const char *words, c
 
 /* check_words - as the command will read them in the job; the run's newest checkpoint where no model is named.  Returns 0,
  * or -1 with err set. */
-static int check_words(struct task_request *request, const struct submit_words *asked, const char *run_folder,
+static int check_words(struct task_inputs *inputs, const struct submit_words *asked, const char *run_folder,
                        struct err *err) {
     const struct command *command = command_of(asked->task);
     const struct option_list *given = &asked->task_words;
@@ -51,19 +51,19 @@ static int check_words(struct task_request *request, const struct submit_words *
     bool has_model = given->count > 0 && given->words[0][0] != '-';
     char *argv[OPTION_LIST_MAX + 2];
     int argc = 0;
-    *request = (struct task_request){.num_words = 0};
+    *inputs = (struct task_inputs){.num_words = 0};
     if (!has_config && !has_model)
-        request->words[request->num_words++] = run_folder;
+        inputs->words[inputs->num_words++] = run_folder;
     for (int i = 0; i < given->count; i++)
-        request->words[request->num_words++] = given->words[i];
+        inputs->words[inputs->num_words++] = given->words[i];
     if (has_config)
         argv[argc++] = (char *)(uintptr_t)asked->config_path; /* they are only read */
-    for (int i = 0; i < request->num_words; i++)
-        argv[argc++] = (char *)(uintptr_t)request->words[i];
+    for (int i = 0; i < inputs->num_words; i++)
+        argv[argc++] = (char *)(uintptr_t)inputs->words[i];
     char *words = xcalloc(1, command->words_bytes);
     int status = command_read(command, words, argc, argv, err);
-    request->model = task_text(command, words, "MODEL");
-    request->data = task_text(command, words, "--data");
+    inputs->model = task_text(command, words, "MODEL");
+    inputs->data = task_text(command, words, "--data");
     free(words);
     return status;
 }
@@ -77,72 +77,72 @@ static void look_for(const char *what, const char *path, enum diagnostic_level l
 }
 
 /* look_for_inputs - a dry run may be of another machine's files; what a job waits for may write them. */
-static void look_for_inputs(const struct job_plan *plan, const struct task_request *request,
+static void look_for_inputs(const struct job_request *request, const struct task_inputs *inputs,
                             enum diagnostic_level level, struct diagnostics *diagnostics) {
-    const struct prepare_config *prepare = &plan->config->prepare;
-    const char *run_folder = plan->facts->run_folder;
-    if (strcmp(plan->task, "prepare") == 0) {
+    const struct prepare_config *prepare = &request->config->prepare;
+    const char *run_folder = request->facts->run_folder;
+    if (strcmp(request->task, "prepare") == 0) {
         look_for("prepare.tokenizer", prepare->tokenizer, level, diagnostics);
         for (int i = 0; i < prepare->num_sources; i++)
             look_for("prepare.sources", prepare->sources[i].path, level, diagnostics);
         return;
     }
-    if (request->model && strcmp(request->model, run_folder) == 0) {
+    if (inputs->model && strcmp(inputs->model, run_folder) == 0) {
         if (!folder_has(run_folder, "latest"))
             diagnostic_add(
                 diagnostics, level,
                 "the run in '%.300s' has no checkpoint yet: name a model after the run file, or wait for the run "
                 "with --set 'slurm.after=[%.200s]'",
-                run_folder, plan->config->run.folder);
+                run_folder, request->config->run.folder);
     } else {
-        look_for("the model", request->model, level, diagnostics);
+        look_for("the model", inputs->model, level, diagnostics);
     }
-    look_for("--data", request->data, level, diagnostics);
+    look_for("--data", inputs->data, level, diagnostics);
 }
 
 /* look_at_queue - the same task of this folder, waiting or running: two would write the same files. */
-static void look_at_queue(const struct job_plan *plan, struct diagnostics *diagnostics) {
+static void look_at_queue(const struct job_request *request, struct diagnostics *diagnostics) {
     struct task_record record;
     struct queue queue;
     bool has_answer;
-    if (!task_read(&record, plan->facts->run_folder, plan->task) || record.has_ended)
+    if (!task_read(&record, request->facts->run_folder, request->task) || record.has_ended)
         return;
     const struct queued_job *job = task_job(&record, &queue, QUEUE_TIMEOUT_S, &has_answer);
     if (!has_answer)
         diagnostic_add(diagnostics, DIAGNOSTIC_WARNING,
                        "squeue does not answer: whether job %s ('%s' of this run) still runs is not known",
-                       record.id, plan->task);
+                       record.id, request->task);
     if (job)
         diagnostic_add(
             diagnostics, DIAGNOSTIC_ERROR,
             "job %s ('%s' of this run, user '%s') is in the queue (%s): wait for it, end it with 'scancel %s', or "
             "choose another run.folder",
-            job->id, plan->task, job->user, job->state, job->id);
+            job->id, request->task, job->user, job->state, job->id);
     queue_release(&queue);
 }
 
 /* --- doing --- */
 
-static void tell(const struct job_plan *plan, const char *id) {
+static void tell(const struct job_request *request, const char *id) {
     char cost[160];
     printf("job          %s\n", id);
-    if (plan->after_ok)
+    if (request->after_ok)
         printf(
             "waits        for job %s to end well (slurm.after); where it does not, this one is cancelled\n",
-            plan->after_ok);
-    printf("cost         %s\n", submit_cost_text(plan, cost, sizeof cost));
-    printf("log          %s/logs/%s-%s.out\n", plan->facts->run_folder, plan->job_name, id);
-    printf("look at it   atelier status %s\n", plan->config->run.folder);
+            request->after_ok);
+    printf("cost         %s\n", submit_cost_text(request, cost, sizeof cost));
+    printf("log          %s/logs/%s-%s.out\n", request->facts->run_folder, request->job_name, id);
+    printf("look at it   atelier status %s\n", request->config->run.folder);
     printf("end it       scancel %s\n", id);
 }
 
-static int send(const struct job_plan *plan) {
+static int send(const struct job_request *request) {
     struct err err = {""};
     char id[SLURM_ID_ROOM];
-    char *script = submit_script(plan),
-         *path = xasprintf("%s/job-%s.sh", plan->facts->run_folder, plan->task);
-    const struct submission submission = {.script = path, .after_ok = plan->after_ok};
-    int status = task_write_folder(plan, script, &err);
+    char *script = submit_script(request),
+         *path = xasprintf("%s/job-%s.sh", request->facts->run_folder, request->task);
+    const struct submission submission = {.script = path, .after_ok = request->after_ok};
+    int status = task_write_folder(request, script, &err);
     if (status == 0)
         status = slurm_submit(&submission, id, &err);
     free(script);
@@ -151,57 +151,57 @@ static int send(const struct job_plan *plan) {
         fprintf(stderr, "error: nothing was submitted: %s\n", err.text);
         return EXIT_FAULT;
     }
-    if (task_note(plan->facts->run_folder, plan->task, id, &err) != 0)
+    if (task_note(request->facts->run_folder, request->task, id, &err) != 0)
         warn("%s", err.text);
-    tell(plan, id);
+    tell(request, id);
     return EXIT_DONE;
 }
 
-static int show(const struct job_plan *plan) {
-    char cost[160], *script = submit_script(plan);
+static int show(const struct job_request *request) {
+    char cost[160], *script = submit_script(request);
     fprintf(stderr, "note: nothing was submitted; a job costs %s\n",
-            submit_cost_text(plan, cost, sizeof cost));
+            submit_cost_text(request, cost, sizeof cost));
     fputs(script, stdout);
     free(script);
     return EXIT_DONE;
 }
 
-/* submit - 'request' was checked, and 'here' looked at. */
-static int submit(const struct submit_words *asked, const struct task_request *request,
+/* submit - 'inputs' was checked, and 'here' looked at. */
+static int submit(const struct submit_words *asked, const struct task_inputs *inputs,
                   const struct config *config, const struct site *site, const struct surroundings *here) {
     struct diagnostics diagnostics = {NULL, 0, 0};
-    struct job_plan plan = {NULL};
+    struct job_request request = {NULL};
     struct config copy;
     const struct task_overrides overrides = {asked->overrides.words, asked->overrides.count};
-    const struct task_words words = {asked->task, request->words, request->num_words};
+    const struct task_words words = {asked->task, inputs->words, inputs->num_words};
     int code = EXIT_USAGE;
     if (site->scheduler == SCHEDULER_NONE) {
         diagnostic_add(&diagnostics, DIAGNOSTIC_ERROR, "site '%s' has no scheduler: call 'atelier %s' here",
                        site->name, asked->task);
     } else if (task_config(&copy, config, site, asked->task, &overrides, &diagnostics) == 0) {
-        submit_plan_task(&plan, &words, &copy, site, &here->facts, &diagnostics);
-        plan.after_ok =
+        submit_request_task(&request, &words, &copy, site, &here->facts, &diagnostics);
+        request.after_ok =
             submit_after(config, &(struct after_asker){here->run_folder, asked->task}, &diagnostics);
-        bool may_come = asked->is_dry_run || plan.after_ok;
-        look_for_inputs(&plan, request, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, &diagnostics);
+        bool may_come = asked->is_dry_run || request.after_ok;
+        look_for_inputs(&request, inputs, may_come ? DIAGNOSTIC_WARNING : DIAGNOSTIC_ERROR, &diagnostics);
         if (diagnostics.num_errors == 0 && !asked->is_dry_run)
-            look_at_queue(&plan, &diagnostics);
+            look_at_queue(&request, &diagnostics);
     }
     diagnostics_print(&diagnostics);
-    if (plan.has_script && asked->is_dry_run)
-        code = show(&plan);
+    if (request.has_script && asked->is_dry_run)
+        code = show(&request);
     else if (diagnostics.num_errors == 0)
-        code = send(&plan);
+        code = send(&request);
     if (diagnostics.num_errors > 0)
         code = EXIT_USAGE;
     diagnostics_release(&diagnostics);
-    submit_plan_release(&plan);
+    submit_request_release(&request);
     return code;
 }
 
 int submit_task(const struct submit_words *words) {
     const struct option_list *overrides = &words->overrides;
-    struct task_request request;
+    struct task_inputs inputs;
     struct config config = {.text = NULL};
     struct site site = {.name = NULL};
     struct surroundings here = {.run_folder = NULL};
@@ -213,10 +213,10 @@ int submit_task(const struct submit_words *words) {
         status = config_need_prepare(&config, &err);
     if (status != 0 || site_open(&site, config.slurm.site, &err) != 0 ||
         surroundings_look(&here, &asked, &config, &site, &err) != 0 ||
-        check_words(&request, words, here.run_folder, &err) != 0)
+        check_words(&inputs, words, here.run_folder, &err) != 0)
         fprintf(stderr, "error: %s\n", err.text);
     else
-        code = submit(words, &request, &config, &site, &here);
+        code = submit(words, &inputs, &config, &site, &here);
     surroundings_release(&here);
     site_release(&site);
     config_free(&config);

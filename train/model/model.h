@@ -48,9 +48,9 @@ struct model {
     struct tensor dhidden;   /* [N, F] */
 };
 
-/* model_plan - the activations' size without memory.  model_create - the same with memory of the device; params must outlive
+/* model_measure - the activations' size without memory.  model_create - the same with memory of the device; params must outlive
  * it, dies where the memory does not suffice.  model_free - either.  None communicates. */
-void model_plan(struct model *model, const struct model_setup *setup);
+void model_measure(struct model *model, const struct model_setup *setup);
 void model_create(struct model *model, struct device *dev, struct params *params,
                   const struct model_setup *setup);
 void model_free(struct model *model);

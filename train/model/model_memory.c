@@ -225,7 +225,7 @@ static void plan_layers(struct model *model) {
     }
 }
 
-void model_plan(struct model *model, const struct model_setup *setup) {
+void model_measure(struct model *model, const struct model_setup *setup) {
     memset(model, 0, sizeof *model);
     model->setup = *setup;
     if (!setup->trains)
@@ -271,7 +271,7 @@ static void upload_tables(struct model *model, int r) {
 
 void model_create(struct model *model, struct device *dev, struct params *params,
                   const struct model_setup *setup) {
-    model_plan(model, setup);
+    model_measure(model, setup);
     model->dev = dev;
     model->params = params;
     model->flight.host_first_key = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_first_key);

@@ -266,7 +266,7 @@ static void place_all(struct params *params) {
             kind->rules[i]->place(params);
 }
 
-void params_plan(struct params *params, const struct params_setup *setup) {
+void params_measure(struct params *params, const struct params_setup *setup) {
     memset(params, 0, sizeof *params);
     params->setup = *setup;
     params->arena_params.name = "parameters";
@@ -294,7 +294,7 @@ static void all_arenas(struct params *params, struct arena *arenas[NUM_ARENAS]) 
 
 void params_create(struct params *params, struct device *dev, const struct params_setup *setup) {
     struct arena *arenas[NUM_ARENAS];
-    params_plan(params, setup);
+    params_measure(params, setup);
     params->dev = dev;
     all_arenas(params, arenas);
     for (int i = 0; i < NUM_ARENAS; i++)

@@ -28,7 +28,7 @@
 enum storage {
     STORAGE_TRAINED,  /* compute type, f32 master, gradient, states of the optimizer */
     STORAGE_FROZEN,   /* compute type alone */
-    STORAGE_QUANTISED /* blocks with scales: nothing makes them yet, params_plan dies */
+    STORAGE_QUANTISED /* blocks with scales: nothing makes them yet, params_measure dies */
 };
 
 /* One tensor inside a segment. */
@@ -102,7 +102,7 @@ struct params_setup {
     enum dtype compute;                     /* f32, bf16 or f16 */
     const struct optimizer_kind *optimizer; /* NULL where nothing is trained */
     enum dtype moments;                     /* of states that are kept as set: f32 or bf16 */
-    const enum storage *storage; /* [param_num_slots], read by params_plan alone; NULL: all is trained */
+    const enum storage *storage; /* [param_num_slots], read by params_measure alone; NULL: all is trained */
     bool offloads;               /* masters and states stay in host memory */
     int zero_stage;
     bool trains;         /* false: no gradients, no optimizer state */
@@ -112,7 +112,7 @@ struct params_setup {
 
 struct params {
     struct params_setup setup;
-    struct device *dev; /* borrowed; NULL while only planned */
+    struct device *dev; /* borrowed; NULL while only measured */
     int num_units;
     struct unit *units;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
@@ -121,10 +121,10 @@ struct params {
     double comm_s;        /* seconds spent waiting for transfers */
 };
 
-/* params_plan - the layout, and the arenas measured but not allocated.  params_create - the same with memory
+/* params_measure - the layout, and the arenas measured but not allocated.  params_create - the same with memory
  * of the device, whose contents are undefined until state.h fills them: dies where it does not suffice.  params_free -
  * either.  None communicates: each rank comes to the same layout by itself. */
-void params_plan(struct params *params, const struct params_setup *setup);
+void params_measure(struct params *params, const struct params_setup *setup);
 void params_create(struct params *params, struct device *dev, const struct params_setup *setup);
 void params_free(struct params *params);
 

@@ -377,7 +377,7 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     source.states = list.states;
     source.num_states = list.count;
     source.carried = origin ? weights_carried(origin) : NULL;
-    struct checkpoint *cp = checkpoint_plan(save->run_folder, save->step, &source, true);
+    struct checkpoint *cp = checkpoint_create(save->run_folder, save->step, &source, true);
     bool done = save_as(params, comm, save, cp, &list);
     checkpoint_free(cp);
     state_list_close(&list);

@@ -68,16 +68,16 @@ struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, 
 /* What the run file says is not touched; what it leaves to 'auto' is chosen together, as stage, recompute and micro-batch
  * depend on each other. */
 bool auto_layout_choose(struct config *config, const struct model_config *model,
-                        const struct plan_ranks *ranks, char *why) {
-    const struct plan_freedom freedom = {.replicas = config->parallel.replicas == AUTO_REPLICAS,
-                                         .micro_sequences =
-                                             config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
-                                         .recompute = config->train.recompute == RECOMPUTE_AUTO,
-                                         .zero_stage = config->parallel.zero_stage == AUTO_STAGE};
+                        const struct search_ranks *ranks, char *why) {
+    const struct search_freedom freedom = {.replicas = config->parallel.replicas == AUTO_REPLICAS,
+                                           .micro_sequences =
+                                               config->train.micro_sequences == AUTO_MICRO_SEQUENCES,
+                                           .recompute = config->train.recompute == RECOMPUTE_AUTO,
+                                           .zero_stage = config->parallel.zero_stage == AUTO_STAGE};
     struct proposal best;
     if (!freedom.replicas && !freedom.micro_sequences && !freedom.recompute && !freedom.zero_stage)
         return true;
-    bool fits = plan_best(&best, config, model, ranks, freedom);
+    bool fits = layout_search(&best, config, model, ranks, freedom);
     if (best.grid.num_axes == 0) /* no grid: told by whoever makes it */
         return false;
     config->train.micro_sequences = best.micro_sequences;
@@ -97,7 +97,7 @@ bool auto_layout_choose(struct config *config, const struct model_config *model,
     add(why,
         fits ? "the fastest expected of what fits: %.2f of %.2f GiB"
              : "the smallest, though it does not fit: %.2f of %.2f GiB",
-        gib_of(best.memory.device), gib_of(plan_room_bytes(ranks->machine)));
+        gib_of(best.memory.device), gib_of(estimate_room_bytes(ranks->machine)));
     if (freedom.replicas && ranks->per_node <= 0)
         add(why, "; one replica, because the nodes have different numbers of ranks");
     return fits;

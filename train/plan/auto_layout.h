@@ -3,7 +3,7 @@
  * run file on the same kind of nodes always has the same layout, and a resumed run the layout it had. */
 #pragma once
 
-#include "train/plan/plan.h"
+#include "train/plan/estimate.h"
 
 /* What the site's profile says of the nodes a run is meant for. */
 struct site_facts {
@@ -25,12 +25,12 @@ struct machine auto_layout_machine(const struct site_facts *facts, bool on_gpu, 
 
 enum { AUTO_LAYOUT_ROOM = 400 };
 
-/* auto_layout_choose - a number in place of each 'auto', the fastest layout by the plan's own model (plan_best).
+/* auto_layout_choose - a number in place of each 'auto', the fastest layout by the plan's own model (layout_search).
  * Adds its reason to why ("" where nothing was left open), room AUTO_LAYOUT_ROOM.  Returns false where nothing
  * fits: the smallest layout is then chosen; where the replicas that config asks for do not divide the ranks,
  * 'auto' stays, for no run can have them. */
 bool auto_layout_choose(struct config *config, const struct model_config *model,
-                        const struct plan_ranks *ranks, char *why);
+                        const struct search_ranks *ranks, char *why);
 
 /* recompute_name - "none", "layer": as in the run file. */
 const char *recompute_name(enum recompute recompute);

@@ -22,6 +22,6 @@ void auto_layout_finish(struct auto_layout *auto_layout, const struct model_conf
     int64_t smallest = -(int64_t)(on_gpu ? total_bytes : total_bytes / (size_t)comm_num_local_ranks(comm));
     comm_max_i64(comm, &smallest, 1);
     struct machine machine = auto_layout_machine(&auto_layout->facts, on_gpu, (size_t)-smallest);
-    const struct plan_ranks ranks = {comm_num_ranks(comm), auto_layout->ranks_per_node, &machine};
+    const struct search_ranks ranks = {comm_num_ranks(comm), auto_layout->ranks_per_node, &machine};
     auto_layout_choose(&auto_layout->config, model, &ranks, auto_layout->why);
 }

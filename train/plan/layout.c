@@ -40,7 +40,7 @@ struct layout layout_make(const struct config *config, const struct model_config
 
 struct device_limits layout_limits(const struct layout *layout) {
     struct model model;
-    model_plan(&model, &layout->model);
+    model_measure(&model, &layout->model);
     struct device_limits limits = model_limits(&model);
     model_free(&model);
     return limits;
@@ -60,8 +60,8 @@ size_t layout_scratch_bytes(const struct device_limits *limits) {
 struct layout_memory layout_memory(const struct layout *layout, size_t scratch_bytes) {
     struct params params;
     struct model model;
-    params_plan(&params, &layout->params);
-    model_plan(&model, &layout->model);
+    params_measure(&params, &layout->params);
+    model_measure(&model, &layout->model);
     struct layout_memory memory = {.parameters = params.arena_params.used_bytes,
                                    .gradients = params.arena_grads.used_bytes,
                                    .optimizer = params.arena_optimizer.used_bytes,

@@ -57,7 +57,7 @@ static void tell_rates(struct machine *machine, const struct site_partition *par
 struct machine machine_of_partition(const struct site_partition *partition, const char *constraint,
                                     enum dtype compute, int ranks_per_node) {
     bool on_gpu = partition->gpus_per_node > 0;
-    /* "80 GB" on a board are GiB, less what the driver keeps: plan_room_bytes counts with less still. */
+    /* "80 GB" on a board are GiB, less what the driver keeps: estimate_room_bytes counts with less still. */
     double memory_gib =
         on_gpu ? gpu_memory_gb(partition, constraint) : partition->memory_gb / ranks_per_node / GB_PER_GIB;
     struct machine machine = machine_unknown(on_gpu, (size_t)(memory_gib * GIB));

@@ -39,10 +39,10 @@ static void count_time(struct run_plan *plan) {
     const struct config *c = &plan->config;
     int num_ranks = grid_num_ranks(&plan->grid);
     double step_s = plan->proposal.time.step_s, steps = (double)c->train.steps;
-    double valid_s = plan_validation_s(c, plan->model, &plan->grid, &plan->place->machine);
+    double valid_s = estimate_validation_s(c, plan->model, &plan->grid, &plan->place->machine);
     double validations =
         VALIDATIONS_AT_ENDS + (c->valid.every_steps > 0 ? steps / (double)c->valid.every_steps : 0);
-    plan->save_s = plan_checkpoint_bytes(c, plan->model) / SAVE_BYTES_PER_S / num_ranks;
+    plan->save_s = estimate_checkpoint_bytes(c, plan->model) / SAVE_BYTES_PER_S / num_ranks;
     int64_t every = c->checkpoint.every_steps;
     if (every < 0)
         every = save_interval_steps(plan->save_s, step_s, c->checkpoint.node_mtbf_h, plan->place->nodes);
@@ -94,14 +94,14 @@ static void tell_change(char *text, size_t room_bytes, const struct config *from
  */
 static bool try_nodes(struct advice *advice, const struct run_plan *plan, const struct config *config,
                       int64_t nodes) {
-    static const struct plan_freedom ALL = {true, true, true, true};
+    static const struct search_freedom ALL = {true, true, true, true};
     const struct run_place *place = plan->place;
     struct config trial = *config;
-    const struct plan_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
-                                     &place->machine};
+    const struct search_ranks ranks = {(int)(nodes * place->ranks_per_node), (int)place->ranks_per_node,
+                                       &place->machine};
     if (ranks.num_ranks > config->train.batch_sequences)
         return false;
-    if (!plan_best(&advice->proposal, &trial, plan->model, &ranks, ALL))
+    if (!layout_search(&advice->proposal, &trial, plan->model, &ranks, ALL))
         return false;
     trial.slurm.nodes = nodes;
     trial.train.micro_sequences = advice->proposal.micro_sequences;
@@ -181,15 +181,15 @@ int run_plan_make(struct run_plan *plan, const struct config *config, const stru
         return -1;
     struct machine compared =
         auto_layout_machine(&place->facts, place->machine.on_gpu, place->machine.memory_bytes);
-    const struct plan_ranks ranks = {(int)num_ranks, per_node, &compared};
+    const struct search_ranks ranks = {(int)num_ranks, per_node, &compared};
     auto_layout_choose(&plan->config, model, &ranks, plan->choice);
     if (grid_make(&plan->grid, (int)num_ranks, 0, (int)plan->config.parallel.replicas, per_node, err) != 0)
         return -1;
-    plan->proposal = plan_as_is(&plan->config, model, &plan->grid, per_node, &place->machine);
+    plan->proposal = estimate_proposal(&plan->config, model, &plan->grid, per_node, &place->machine);
     int64_t micro = plan->config.train.micro_sequences, batch = config->train.batch_sequences;
     int64_t round = micro * num_ranks, computed = (batch + round - 1) / round * round;
     plan->padding = (double)(computed - batch) / (double)computed;
-    plan->disk = plan_disk(&plan->config, model);
+    plan->disk = estimate_disk(&plan->config, model);
     count_time(plan);
     if (plan->proposal.fits)
         advise_faster(plan);

@@ -38,7 +38,7 @@ struct run_plan {
     double billed_hours;
     double kwh;     /* with the building; 0: not known */
     double padding; /* share of the computed sequences that is padding */
-    struct plan_disk disk;
+    struct disk_use disk;
     struct advice advice[MAX_ADVICE];
     int num_advice;
 };

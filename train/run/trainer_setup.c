@@ -87,8 +87,8 @@ static bool take_device(struct trainer *t) {
     return rank_device_connect(&t->rank, t->config, t->comm);
 }
 
-/* tell_plan - what each rank is about to hold. */
-static void tell_plan(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
+/* tell_memory - what each rank is about to hold. */
+static void tell_memory(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
     char text[300];
     int num_replicas = t->rank.grid.axes[AXIS_REPLICA].size;
     metrics_note(t->metrics,
@@ -123,7 +123,7 @@ static bool check_memory(struct trainer *t, const struct layout *layout) {
     }
     if (!comm_all_ok(t->comm, layout_check(&memory, headroom, available, total, &err), &err))
         return false;
-    tell_plan(t, layout, &memory);
+    tell_memory(t, layout, &memory);
     return true;
 }
 

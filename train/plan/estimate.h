@@ -1,4 +1,4 @@
-/* plan.h - what a run will take before it is submitted: time, energy and money follow from sizes that are
+/* estimate.h - what a run will take before it is submitted: time, energy and money follow from sizes that are
  * exact and rates that are measured or assumed, and said to be so.  Pure arithmetic; memory is in layout.h,
  * the site in site.h.
  *
@@ -16,11 +16,11 @@
 #include "train/plan/layout.h"
 #include "train/plan/machine.h"
 
-/* plan_room_bytes - of a device's memory, what a plan may fill: the rest is the driver's, the libraries' and
+/* estimate_room_bytes - of a device's memory, what a plan may fill: the rest is the driver's, the libraries' and
  * what allocations waste.  0: the memory is not known, and everything counts as fitting. */
-size_t plan_room_bytes(const struct machine *machine);
+size_t estimate_room_bytes(const struct machine *machine);
 
-struct plan_time {
+struct step_time {
     double model_flops; /* of one step, all ranks, nothing recomputed: what utilisation is counted by */
     double compute_s;
     double hidden_s, link_s, across_s; /* inside a replica beside compute, and after it; between replicas */
@@ -29,29 +29,29 @@ struct plan_time {
     double low, high;    /* factors around step_s: the margin that is told */
 };
 
-/* plan_time - of one optimizer step; ranks_per_node decides which bandwidth an axis has. */
-struct plan_time plan_time(const struct config *config, const struct model_config *model,
-                           const struct layout *layout, const struct grid *grid, int ranks_per_node,
-                           const struct machine *machine);
+/* estimate_step - of one optimizer step; ranks_per_node decides which bandwidth an axis has. */
+struct step_time estimate_step(const struct config *config, const struct model_config *model,
+                               const struct layout *layout, const struct grid *grid, int ranks_per_node,
+                               const struct machine *machine);
 
-/* plan_flops_per_token - forward and backward, for sequences of that length, nothing counted twice: what
+/* estimate_flops_per_token - forward and backward, for sequences of that length, nothing counted twice: what
  * utilisation is told by. */
-double plan_flops_per_token(const struct model_config *model, int64_t sequence_tokens);
+double estimate_flops_per_token(const struct model_config *model, int64_t sequence_tokens);
 
-/* plan_validation_s - one pass over the validation sequences, forward alone; 0 where their number is not set.
+/* estimate_validation_s - one pass over the validation sequences, forward alone; 0 where their number is not set.
  */
-double plan_validation_s(const struct config *config, const struct model_config *model,
-                         const struct grid *grid, const struct machine *machine);
+double estimate_validation_s(const struct config *config, const struct model_config *model,
+                             const struct grid *grid, const struct machine *machine);
 
-/* plan_checkpoint_bytes - the model in its type, f32 masters and the optimizer's states. */
-double plan_checkpoint_bytes(const struct config *config, const struct model_config *model);
+/* estimate_checkpoint_bytes - the model in its type, f32 masters and the optimizer's states. */
+double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model);
 
-/* plan_disk - bytes and files of the run folder: checkpoints kept plus the one being written, logs. */
-struct plan_disk {
+/* estimate_disk - bytes and files of the run folder: checkpoints kept plus the one being written, logs. */
+struct disk_use {
     double bytes;
     int64_t files;
 };
-struct plan_disk plan_disk(const struct config *config, const struct model_config *model);
+struct disk_use estimate_disk(const struct config *config, const struct model_config *model);
 
 /* A proposal: a layout, its memory and its time. */
 struct proposal {
@@ -60,31 +60,31 @@ struct proposal {
     enum recompute recompute;
     int zero_stage;
     struct layout_memory memory;
-    struct plan_time time;
+    struct step_time time;
     bool fits;
 };
 
-/* plan_as_is - config's own layout on that grid; config must hold no 'auto'. */
-struct proposal plan_as_is(const struct config *config, const struct model_config *model,
-                           const struct grid *grid, int ranks_per_node, const struct machine *machine);
+/* estimate_proposal - config's own layout on that grid; config must hold no 'auto'. */
+struct proposal estimate_proposal(const struct config *config, const struct model_config *model,
+                                  const struct grid *grid, int ranks_per_node, const struct machine *machine);
 
-/* What plan_best may choose; the rest stays as config has it. */
-struct plan_freedom {
+/* What layout_search may choose; the rest stays as config has it. */
+struct search_freedom {
     bool replicas, micro_sequences, recompute, zero_stage;
 };
 
 /* The ranks that a layout is for. */
-struct plan_ranks {
+struct search_ranks {
     int num_ranks;
     int per_node; /* 0: the nodes have different numbers; replicas are then not chosen, but 1 */
     const struct machine *machine;
 };
 
-/* plan_best - the fastest layout of all that fit into the device: every number of replicas that divides the
+/* layout_search - the fastest layout of all that fit into the device: every number of replicas that divides the
  * ranks, every stage, every way to recompute, and the micro-batches that matter (of those that need the same
  * number of passes the smallest is the fastest).  Of layouts exactly as fast the one with the least memory is
  * taken, then the simplest: fewer replicas, a lower stage, less recomputed, fewer sequences at a time.  A
  * pure function.  Returns false when none fits; best is then the smallest one, or has no rank
  * (a grid without axes) where config's replicas do not divide the ranks. */
-bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
-               const struct plan_ranks *ranks, struct plan_freedom freedom);
+bool layout_search(struct proposal *best, const struct config *config, const struct model_config *model,
+                   const struct search_ranks *ranks, struct search_freedom freedom);

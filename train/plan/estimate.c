@@ -1,5 +1,5 @@
-/* plan.c - flops, bytes and rates, and the time of a step from them. */
-#include "train/plan/plan.h"
+/* estimate.c - flops, bytes and rates, and the time of a step from them. */
+#include "train/plan/estimate.h"
 
 #include <math.h>
 
@@ -30,7 +30,7 @@ enum { HALF_RATE_ROWS_GPU = 512, HALF_RATE_ROWS_CPU = 32 };
 /* Between a GPU and the host's memory, both ways together: PCIe 4 as it is shared in a node. */
 static const double OFFLOAD_BYTES_PER_S = 20e9;
 
-size_t plan_room_bytes(const struct machine *machine) {
+size_t estimate_room_bytes(const struct machine *machine) {
     return (size_t)(USABLE_MEMORY * (double)machine->memory_bytes);
 }
 
@@ -59,12 +59,12 @@ static double ffn_sum(const struct model_config *model, double gated, double pla
     return sum;
 }
 
-double plan_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
+double estimate_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
     return PRODUCTS_PER_STEP *
            (2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
 }
 
-/* recomputed_flops - of one token, beyond plan_flops_per_token: the backward of attention always computes its
+/* recomputed_flops - of one token, beyond estimate_flops_per_token: the backward of attention always computes its
  * scores again. */
 static double recomputed_flops(const struct model_config *m, int64_t sequence_tokens,
                                enum recompute recompute) {
@@ -175,19 +175,19 @@ static double product_rate(const struct machine *machine, int64_t rows) {
 }
 
 /* The slowest rank's step: every rank does as many micro-batches as the one with the most samples. */
-struct plan_time plan_time(const struct config *config, const struct model_config *model,
-                           const struct layout *layout, const struct grid *grid, int ranks_per_node,
-                           const struct machine *machine) {
+struct step_time estimate_step(const struct config *config, const struct model_config *model,
+                               const struct layout *layout, const struct grid *grid, int ranks_per_node,
+                               const struct machine *machine) {
     int64_t sequence = config->data.sequence_tokens, batch = config->train.batch_sequences;
     int64_t micro = layout->model.max_tokens / sequence, ranks = grid_num_ranks(grid);
     double num_micros = ceil((double)batch / (double)(ranks * micro));
     double tokens = num_micros * (double)(micro * sequence); /* of one rank, padding included */
-    double per_token = plan_flops_per_token(model, sequence);
+    double per_token = estimate_flops_per_token(model, sequence);
     double again = recomputed_flops(model, sequence, layout->model.recompute);
     struct link_bytes sent = link_bytes(layout, num_micros);
     double link = link_rate(grid, ranks_per_node, machine);
 
-    struct plan_time time = {.low = machine->measured ? LOW_MEASURED : LOW_ASSUMED,
+    struct step_time time = {.low = machine->measured ? LOW_MEASURED : LOW_ASSUMED,
                              .high = machine->measured ? HIGH_MEASURED : HIGH_ASSUMED};
     time.model_flops = per_token * (double)(batch * sequence);
     time.compute_s =
@@ -205,21 +205,21 @@ struct plan_time plan_time(const struct config *config, const struct model_confi
     return time;
 }
 
-double plan_validation_s(const struct config *config, const struct model_config *model,
-                         const struct grid *grid, const struct machine *machine) {
+double estimate_validation_s(const struct config *config, const struct model_config *model,
+                             const struct grid *grid, const struct machine *machine) {
     double tokens = (double)config->valid.sequences * (double)config->data.sequence_tokens;
     double ranks = grid_num_ranks(grid);
     if (config->data.num_valid == 0)
         return 0;
-    return tokens / ranks * plan_flops_per_token(model, config->data.sequence_tokens) / PRODUCTS_PER_STEP /
-           machine->flops_per_s;
+    return tokens / ranks * estimate_flops_per_token(model, config->data.sequence_tokens) /
+           PRODUCTS_PER_STEP / machine->flops_per_s;
 }
 
 static enum dtype saved_type(const struct config *config, const struct model_config *model) {
     return config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
 }
 
-double plan_checkpoint_bytes(const struct config *config, const struct model_config *model) {
+double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model) {
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
     double values = (double)model_num_parameters(model) + (double)optimizer_state_values(kind, model);
     return (double)model_num_parameters(model) * (double)dtype_bytes(saved_type(config, model)) +
@@ -227,12 +227,12 @@ double plan_checkpoint_bytes(const struct config *config, const struct model_con
 }
 
 /* One more checkpoint than is kept: a new one is complete before an old one goes. */
-struct plan_disk plan_disk(const struct config *config, const struct model_config *model) {
+struct disk_use estimate_disk(const struct config *config, const struct model_config *model) {
     double parameters = (double)model_num_parameters(model);
     enum dtype saved = saved_type(config, model);
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
     const char *names[MAX_RULES * MAX_STATES];
-    double checkpoint = plan_checkpoint_bytes(config, model);
+    double checkpoint = estimate_checkpoint_bytes(config, model);
     double limit = (double)config->checkpoint.max_file_bytes;
     int64_t saves =
         config->checkpoint.every_steps > 0 ? config->train.steps / config->checkpoint.every_steps + 1 : 1;
@@ -241,13 +241,14 @@ struct plan_disk plan_disk(const struct config *config, const struct model_confi
     int64_t files =
         (1 + optimizer_num_states(kind, names)) * (int64_t)ceil(parameters * STATE_VALUE_BYTES / limit) +
         (int64_t)ceil(parameters * (double)dtype_bytes(saved) / limit) + SMALL_FILES_PER_CHECKPOINT;
-    return (struct plan_disk){.bytes = checkpoint * (double)(kept + 1) +
-                                       METRICS_LINE_BYTES * (double)config->train.steps,
-                              .files = files * (kept + 1) + SMALL_FILES};
+    return (struct disk_use){.bytes = checkpoint * (double)(kept + 1) +
+                                      METRICS_LINE_BYTES * (double)config->train.steps,
+                             .files = files * (kept + 1) + SMALL_FILES};
 }
 
-struct proposal plan_as_is(const struct config *config, const struct model_config *model,
-                           const struct grid *grid, int ranks_per_node, const struct machine *machine) {
+struct proposal estimate_proposal(const struct config *config, const struct model_config *model,
+                                  const struct grid *grid, int ranks_per_node,
+                                  const struct machine *machine) {
     struct layout layout = layout_make(config, model, grid, machine->on_gpu);
     struct device_limits limits = layout_limits(&layout);
     struct proposal proposal = {
@@ -256,7 +257,7 @@ struct proposal plan_as_is(const struct config *config, const struct model_confi
         .recompute = config->train.recompute,
         .zero_stage = layout.params.zero_stage,
         .memory = layout_memory(&layout, machine->on_gpu ? layout_scratch_bytes(&limits) : 0),
-        .time = plan_time(config, model, &layout, grid, ranks_per_node, machine)};
-    proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= plan_room_bytes(machine);
+        .time = estimate_step(config, model, &layout, grid, ranks_per_node, machine)};
+    proposal.fits = machine->memory_bytes == 0 || proposal.memory.device <= estimate_room_bytes(machine);
     return proposal;
 }

@@ -1,12 +1,12 @@
-/* plan_best.c - the search over all layouts that a run may have. */
-#include "train/plan/plan.h"
+/* layout_search.c - the search over all layouts that a run may have. */
+#include "train/plan/estimate.h"
 
 /* The search so far. */
 struct search {
     struct config trial; /* only its numbers are looked at */
     const struct model_config *model;
-    const struct plan_ranks *ranks;
-    struct plan_freedom freedom;
+    const struct search_ranks *ranks;
+    struct search_freedom freedom;
     struct proposal best;
     bool found;
 };
@@ -39,7 +39,7 @@ static bool cannot_win(const struct search *search, const struct grid *grid, int
     if (!search->found || !search->best.fits)
         return false;
     struct layout layout = layout_make(&search->trial, search->model, grid, machine->on_gpu);
-    struct plan_time time = plan_time(&search->trial, search->model, &layout, grid, per_node, machine);
+    struct step_time time = estimate_step(&search->trial, search->model, &layout, grid, per_node, machine);
     return time.step_s > search->best.time.step_s;
 }
 
@@ -48,7 +48,8 @@ static void try_layout(struct search *search, const struct grid *grid) {
     int per_node = search->ranks->per_node > 0 ? search->ranks->per_node : search->ranks->num_ranks;
     if (cannot_win(search, grid, per_node))
         return;
-    struct proposal next = plan_as_is(&search->trial, search->model, grid, per_node, search->ranks->machine);
+    struct proposal next =
+        estimate_proposal(&search->trial, search->model, grid, per_node, search->ranks->machine);
     if (!search->found || better(&next, &search->best))
         search->best = next;
     search->found = true;
@@ -91,8 +92,8 @@ static void try_grid(struct search *search, const struct grid *grid) {
     search->trial.train.micro_sequences = micro;
 }
 
-bool plan_best(struct proposal *best, const struct config *config, const struct model_config *model,
-               const struct plan_ranks *ranks, struct plan_freedom freedom) {
+bool layout_search(struct proposal *best, const struct config *config, const struct model_config *model,
+                   const struct search_ranks *ranks, struct search_freedom freedom) {
     struct search search = {.trial = *config, .model = model, .ranks = ranks, .freedom = freedom};
     bool is_even = ranks->per_node > 0 && ranks->num_ranks % ranks->per_node == 0;
     int first = freedom.replicas ? 1 : (int)config->parallel.replicas, last = first;

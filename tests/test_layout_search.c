@@ -1,4 +1,4 @@
-/* test_plan_best.c - what 'auto' chooses is what a search over everything finds: all replicas, stages, ways
+/* test_layout_search.c - what 'auto' chooses is what a search over everything finds: all replicas, stages, ways
  * to recompute and micro-batches, one by one, for many models, machines and numbers of ranks. */
 #include <math.h>
 #include <stdio.h>
@@ -62,7 +62,7 @@ static bool comes_before(const struct proposal *a, const struct proposal *b) {
 
 /* search_all - by brute force; counts the layouts. */
 static struct proposal search_all(const struct config *config, const struct model_config *model,
-                                  const struct plan_ranks *ranks, int64_t *count) {
+                                  const struct search_ranks *ranks, int64_t *count) {
     struct proposal best = {.zero_stage = -1};
     struct config trial = *config;
     int64_t share = (config->train.batch_sequences + ranks->num_ranks - 1) / ranks->num_ranks;
@@ -77,7 +77,8 @@ static struct proposal search_all(const struct config *config, const struct mode
                     trial.train.micro_sequences = micro;
                     trial.train.recompute = (enum recompute)recompute;
                     trial.parallel.zero_stage = zero_stage;
-                    struct proposal next = plan_as_is(&trial, model, &grid, ranks->per_node, ranks->machine);
+                    struct proposal next =
+                        estimate_proposal(&trial, model, &grid, ranks->per_node, ranks->machine);
                     ++*count;
                     if (best.zero_stage < 0 || comes_before(&next, &best))
                         best = next;
@@ -97,7 +98,7 @@ static void expect_same(const struct proposal *got, const struct proposal *want)
                  want->time.step_s);
 }
 
-static const struct plan_freedom ALL = {true, true, true, true};
+static const struct search_freedom ALL = {true, true, true, true};
 
 static void test_brute_force(void **state) {
     (void)state;
@@ -115,11 +116,11 @@ static void test_brute_force(void **state) {
     for (size_t m = 0; m < sizeof models / sizeof models[0]; m++)
         for (size_t k = 0; k < sizeof machines / sizeof machines[0]; k++)
             for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
-                const struct plan_ranks ranks = {shapes[s][0], shapes[s][1], &machines[k]};
+                const struct search_ranks ranks = {shapes[s][0], shapes[s][1], &machines[k]};
                 struct proposal got, want;
                 config.train.batch_sequences = shapes[s][2];
                 want = search_all(&config, &models[m], &ranks, &count);
-                assert_int_equal(plan_best(&got, &config, &models[m], &ranks, ALL), want.fits);
+                assert_int_equal(layout_search(&got, &config, &models[m], &ranks, ALL), want.fits);
                 expect_same(&got, &want);
                 num_fits += want.fits;
                 num_replicated += want.fits && want.grid.axes[AXIS_REPLICA].size > 1;
@@ -139,22 +140,26 @@ static void test_fixed_parts(void **state) {
     (void)state;
     const struct model_config model = llama(4096, 11008, 32, 32, 32000);
     const struct machine machine = machine_with(1.7e14, 6, 300, 80);
-    const struct plan_ranks ranks = {16, 8, &machine};
+    const struct search_ranks ranks = {16, 8, &machine};
     struct config config;
     struct proposal all, fixed;
     load(&config);
-    assert_true(plan_best(&all, &config, &model, &ranks, ALL));
+    assert_true(layout_search(&all, &config, &model, &ranks, ALL));
     config.parallel.replicas = 4;
-    assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
+    assert_true(
+        layout_search(&fixed, &config, &model, &ranks, (struct search_freedom){false, true, true, true}));
     assert_true(fixed.grid.axes[AXIS_REPLICA].size == 4 && fixed.time.step_s >= all.time.step_s);
     config.parallel.replicas = 0; /* one in each node */
-    assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, true, true}));
+    assert_true(
+        layout_search(&fixed, &config, &model, &ranks, (struct search_freedom){false, true, true, true}));
     assert_int_equal(fixed.grid.axes[AXIS_REPLICA].size, 2);
     config.train.recompute = RECOMPUTE_FFN;
-    assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, true}));
+    assert_true(
+        layout_search(&fixed, &config, &model, &ranks, (struct search_freedom){false, true, false, true}));
     assert_int_equal(fixed.recompute, RECOMPUTE_FFN);
     config.parallel.zero_stage = 2;
-    assert_true(plan_best(&fixed, &config, &model, &ranks, (struct plan_freedom){false, true, false, false}));
+    assert_true(
+        layout_search(&fixed, &config, &model, &ranks, (struct search_freedom){false, true, false, false}));
     assert_int_equal(fixed.zero_stage, 2);
     config_free(&config);
 }
@@ -164,12 +169,12 @@ static void test_no_padding(void **state) {
     (void)state;
     const struct model_config model = llama(2048, 5632, 22, 32, 32000);
     const struct machine machine = machine_with(5e14, 150, 450, 80);
-    const struct plan_ranks ranks = {16, 8, &machine};
+    const struct search_ranks ranks = {16, 8, &machine};
     struct config config;
     struct proposal best;
     load(&config);
     config.train.batch_sequences = 48;
-    assert_true(plan_best(&best, &config, &model, &ranks, ALL));
+    assert_true(layout_search(&best, &config, &model, &ranks, ALL));
     assert_true(best.micro_sequences == 1 || best.micro_sequences == 3);
     config_free(&config);
 }
@@ -187,12 +192,12 @@ static void test_straddling(void **state) {
     /* 12 ranks on nodes of 6: replicas of 4 straddle, those of 3 do not. */
     struct grid four, three;
     assert_int_equal(grid_make(&four, 12, 0, 3, 6, NULL) | grid_make(&three, 12, 0, 4, 6, NULL), 0);
-    struct proposal across = plan_as_is(&config, &model, &four, 6, &machine);
-    struct proposal inside = plan_as_is(&config, &model, &three, 6, &machine);
+    struct proposal across = estimate_proposal(&config, &model, &four, 6, &machine);
+    struct proposal inside = estimate_proposal(&config, &model, &three, 6, &machine);
     assert_true(across.time.hidden_s > 20 * inside.time.hidden_s);
     /* Control: on one node of 12 neither does. */
-    across = plan_as_is(&config, &model, &four, 12, &machine);
-    inside = plan_as_is(&config, &model, &three, 12, &machine);
+    across = estimate_proposal(&config, &model, &four, 12, &machine);
+    inside = estimate_proposal(&config, &model, &three, 12, &machine);
     assert_true(across.time.hidden_s < 2 * inside.time.hidden_s);
     config_free(&config);
 }
@@ -202,14 +207,14 @@ static void test_quick(void **state) {
     (void)state;
     const struct model_config model = llama(4096, 11008, 32, 32, 32000);
     const struct machine machine = machine_with(1.7e14, 6, 300, 80);
-    const struct plan_ranks ranks = {512, 8, &machine};
+    const struct search_ranks ranks = {512, 8, &machine};
     struct config config;
     struct proposal best;
     struct timespec from, to;
     load(&config);
     config.train.batch_sequences = 4096;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
-    assert_true(plan_best(&best, &config, &model, &ranks, ALL));
+    assert_true(layout_search(&best, &config, &model, &ranks, ALL));
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
     double seconds = (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
     print_message("512 ranks: chosen in %.1f ms\n", 1e3 * seconds);

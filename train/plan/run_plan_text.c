@@ -1,4 +1,4 @@
-/* plan_text.c - what `atelier plan` prints: one screen, or JSON with the same figures. */
+/* run_plan_text.c - what `atelier plan` prints: one screen, or JSON with the same figures. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -44,13 +44,13 @@ static void print_memory(const struct run_plan *plan) {
     else
         printf("memory       %.3f GiB a rank; %s: %.1f of %.1f GiB may be filled\n", gib_of(memory->device),
                plan->proposal.fits ? "it fits" : "IT DOES NOT FIT",
-               gib_of(plan_room_bytes(&plan->place->machine)), gib_of(device_bytes));
+               gib_of(estimate_room_bytes(&plan->place->machine)), gib_of(device_bytes));
     printf("             %s%s\n", layout_memory_text(memory, text, sizeof text),
            memory->scratch ? " (scratch: an allowance)" : "");
 }
 
 static void print_time(const struct run_plan *plan) {
-    const struct plan_time *time = &plan->proposal.time;
+    const struct step_time *time = &plan->proposal.time;
     char expected[TEXT_ROOM], low[TEXT_ROOM], high[TEXT_ROOM], step[TEXT_ROOM];
     double tokens_per_s = time->tokens_per_s;
     printf("speed        %.0f tokens/s (margin %.0f to %.0f), a step in %s: compute %.3g s", tokens_per_s,
@@ -72,7 +72,7 @@ static void print_time(const struct run_plan *plan) {
 
 static void print_jobs(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
-    const struct plan_time *time = &plan->proposal.time;
+    const struct step_time *time = &plan->proposal.time;
     if (place->time_s == 0)
         return;
     int64_t low = run_plan_jobs(place, plan->wall_s * time->low),
@@ -90,7 +90,7 @@ static void print_jobs(const struct run_plan *plan) {
 
 static void print_cost(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
-    const struct plan_time *time = &plan->proposal.time;
+    const struct step_time *time = &plan->proposal.time;
     double budget = plan->config.slurm.chain.budget_gpu_hours;
     if (place->billed_gpus > 0 || place->billed_cores > 0)
         printf("cost         %.4g %s-hours (margin %.3g to %.3g): %g %ss are counted per hour\n",
@@ -191,7 +191,7 @@ static json_t *advice_json(const struct run_plan *plan) {
 
 /* Every figure of the screen, unrounded, so that scripts need not read it. */
 void run_plan_print_json(const struct run_plan *plan) {
-    const struct plan_time *time = &plan->proposal.time;
+    const struct step_time *time = &plan->proposal.time;
     const struct machine *machine = &plan->place->machine;
     double grams = plan->place->site ? plan->place->site->energy.grams_co2_per_kwh : 0;
     json_t *root = json_pack("{s:b, s:I, s:i, s:i, s:I, s:i, s:s, s:s}", "fits", plan->proposal.fits, "nodes",
@@ -204,7 +204,7 @@ void run_plan_print_json(const struct run_plan *plan) {
                   time->step_s, "step_s_margin", time->step_s * time->low, time->step_s * time->high,
                   "tokens_per_s", time->tokens_per_s, "tokens_per_s_margin", time->tokens_per_s / time->high,
                   time->tokens_per_s / time->low, "flops_per_token",
-                  plan_flops_per_token(plan->model, plan->config.data.sequence_tokens), "wall_s",
+                  estimate_flops_per_token(plan->model, plan->config.data.sequence_tokens), "wall_s",
                   plan->wall_s, "jobs", (json_int_t)plan->num_jobs, "billed_hours", plan->billed_hours, "kwh",
                   plan->kwh, "kg_co2e", KG_PER_GRAM * plan->kwh * grams, "disk_bytes", plan->disk.bytes,
                   "files", (json_int_t)plan->disk.files);
@@ -214,7 +214,7 @@ void run_plan_print_json(const struct run_plan *plan) {
     json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
     json_object_set_new(root, "memory_bytes", memory_json(&plan->proposal.memory));
     json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
-    json_object_set_new(root, "room_bytes", json_integer((json_int_t)plan_room_bytes(machine)));
+    json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
     json_object_set_new(root, "basis", json_string(machine->basis));
     json_object_set_new(root, "measured", json_boolean(machine->measured));
     json_object_set_new(root, "advice", advice_json(plan));

@@ -1,0 +1,113 @@
+/* linear_matmul.c - cuBLASLt's handle, products made ready, and running one: what both the search for an algorithm and the ops
+ * are made of. */
+#include "kernels/cuda/linear.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/units.h"
+
+/* What cuBLASLt is offered for partial sums; NVIDIA's own defaults for its workspace. */
+enum { WORKSPACE_SM90_BYTES = 32 * MIB, WORKSPACE_BYTES = 4 * MIB };
+
+struct linear_state *linear_state_of(const struct device *dev) {
+    return ((const struct cuda_state *)dev->state)->linear;
+}
+
+struct linear_state *cuda_linear_create(const struct device *dev) {
+    struct linear_state *linear = xcalloc(1, sizeof *linear);
+    cublasStatus_t status = cublasLtCreate(&linear->handle);
+    CHECK(status == CUBLAS_STATUS_SUCCESS, "cublasLtCreate: %s on %s", cublasLtGetStatusString(status),
+          ((const struct cuda_state *)dev->state)->gpu);
+    linear->workspace_bytes = cuda_arch(dev) >= 90 ? WORKSPACE_SM90_BYTES : WORKSPACE_BYTES;
+    return linear;
+}
+
+/* matmul_release - the parts of a matmul may be missing when it was never filled; ends have nothing to report. */
+static void matmul_release(struct matmul *matmul) {
+    if (matmul->desc)
+        cublasLtMatmulDescDestroy(matmul->desc);
+    cublasLtMatrixLayout_t layouts[] = {matmul->a, matmul->b, matmul->d};
+    for (int i = 0; i < 3; i++)
+        if (layouts[i])
+            cublasLtMatrixLayoutDestroy(layouts[i]);
+    memset(matmul, 0, sizeof *matmul);
+}
+
+void linear_forget(struct linear_state *linear) {
+    for (int set = 0; set < NUM_SETS; set++)
+        for (int way = 0; way < NUM_WAYS; way++)
+            matmul_release(&linear->matmuls[set][way]);
+}
+
+void cuda_linear_free(struct linear_state *linear) {
+    linear_forget(linear);
+    cublasLtDestroy(linear->handle);
+    free(linear->choices);
+    free(linear);
+}
+
+void cuda_linear_tune(struct device *dev, bool on) {
+    linear_state_of(dev)->tune = on;
+    linear_forget(linear_state_of(dev)); /* those made before were not measured */
+}
+
+void cuda_linear_spare_sms(struct device *dev, int num_spared) {
+    int num_sms = cuda_num_sms(dev);
+    linear_state_of(dev)->sm_target = num_spared <= num_sms / 2 && num_spared > 0 ? num_sms - num_spared : 0;
+}
+
+size_t cuda_linear_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
+    (void)limits; /* gradients come in the weights' type: only the rounding of another one would take more */
+    return linear_state_of(dev)->workspace_bytes;
+}
+
+void linear_die(const struct device *dev, const char *call, const struct product *product,
+                cublasStatus_t status) {
+    const int64_t *key = product->key;
+    die("cuBLASLt: %s: %s (status %d), product m %lld n %lld k %lld, %s to %s, on %s", call,
+        cublasLtGetStatusString(status), (int)status, (long long)key[KEY_M], (long long)key[KEY_N],
+        (long long)key[KEY_K], dtype_name((enum dtype)key[KEY_IN]), dtype_name((enum dtype)key[KEY_OUT]),
+        ((const struct cuda_state *)dev->state)->gpu);
+}
+
+static cudaDataType_t data_type(int64_t dtype) {
+    return dtype == DTYPE_F32 ? CUDA_R_32F : dtype == DTYPE_BF16 ? CUDA_R_16BF : CUDA_R_16F;
+}
+
+/* matmul_describe - the product in cuBLASLt's terms.  Each matrix is dense: its leading dimension is its rows.
+ */
+static void matmul_describe(struct device *dev, struct matmul *matmul) {
+    const int64_t *key = matmul->product.key;
+    uint64_t m = (uint64_t)key[KEY_M], n = (uint64_t)key[KEY_N], k = (uint64_t)key[KEY_K];
+    bool ta = key[KEY_A_TRANSPOSED], tb = key[KEY_B_TRANSPOSED];
+    cublasOperation_t op_a = ta ? CUBLAS_OP_T : CUBLAS_OP_N, op_b = tb ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cudaDataType_t in = data_type(key[KEY_IN]), out = data_type(key[KEY_OUT]);
+    int32_t sm_target = (int32_t)key[KEY_SM_TARGET];
+    LINEAR_CHECK(cublasLtMatmulDescCreate(&matmul->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    LINEAR_CHECK(
+        cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a));
+    LINEAR_CHECK(
+        cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
+    LINEAR_CHECK(cublasLtMatmulDescSetAttribute(matmul->desc, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET,
+                                                &sm_target, sizeof sm_target));
+    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->a, in, ta ? k : m, ta ? m : k, (int64_t)(ta ? k : m)));
+    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->b, in, tb ? n : k, tb ? k : n, (int64_t)(tb ? n : k)));
+    LINEAR_CHECK(cublasLtMatrixLayoutCreate(&matmul->d, out, m, n, (int64_t)m));
+}
+
+void linear_matmul_make(struct device *dev, struct matmul *matmul, const struct product *product) {
+    matmul_release(matmul);
+    matmul->product = *product;
+    matmul->last_use = linear_state_of(dev)->num_uses;
+    matmul_describe(dev, matmul);
+}
+
+cublasStatus_t linear_multiply(struct device *dev, const struct matmul *matmul,
+                               const cublasLtMatmulAlgo_t *algo, const struct operands *operands) {
+    struct linear_state *linear = linear_state_of(dev);
+    float alpha = 1, beta = matmul->product.key[KEY_WRITE] == OP_ACCUMULATE ? 1 : 0;
+    return cublasLtMatmul(linear->handle, matmul->desc, &alpha, operands->a, matmul->a, operands->b,
+                          matmul->b, &beta, operands->d, matmul->d, operands->d, matmul->d, algo,
+                          operands->workspace, linear->workspace_bytes, cuda_stream(dev));
+}
