@@ -41,15 +41,16 @@ struct key_condition {
 struct config_key {
     const char *name; /* with its sections: "train.steps" */
     enum key_type type;
-    size_t offset;                       /* in struct config, or in the element of a list */
-    const char *fallback;                /* as it would be written in the file; NULL: nothing */
-    double min, max;                     /* numbers; both inclusive, and exact for integers below 2^53 */
-    const struct config_choice *choices; /* KEY_CHOICE; KEY_TEXT that allows only these words; KEY_PATH that takes
+    size_t offset;        /* in struct config, or in the element of a list */
+    const char *fallback; /* as it would be written in the file; NULL: nothing */
+    double min, max;      /* numbers; both inclusive, and exact for integers below 2^53 */
+    const struct config_choice
+        *choices; /* KEY_CHOICE; KEY_TEXT that allows only these words; KEY_PATH that takes
                                             these beside paths; KEY_INT that
                                             takes these words beside its range; else NULL */
-    const struct config_table *element;  /* KEY_LIST: the keys of one element */
-    size_t count_offset;                 /* KEY_LIST: the int that holds the number of elements */
-    const char *unit;                    /* NULL where it has none */
+    const struct config_table *element; /* KEY_LIST: the keys of one element */
+    size_t count_offset;                /* KEY_LIST: the int that holds the number of elements */
+    const char *unit;                   /* NULL where it has none */
     const char *help;
     enum key_class class;
     struct key_condition needs; /* elsewhere the key has no effect: config_effect.h */

@@ -49,7 +49,7 @@ struct prepare_totals {
     int64_t num_documents, num_tokens; /* in the output file */
     int64_t num_duplicates, num_short; /* left out; short: fewer than min_tokens, or no text */
     int64_t num_bad_chats;             /* conversations left out, by bad_chat */
-    int64_t num_kept_chats;            /* conversations that teach nothing or are too long, kept by bad_chat */
+    int64_t num_kept_chats;   /* conversations that teach nothing or are too long, kept by bad_chat */
     int64_t num_marked;       /* messages that hold the text of a special token, written as other text */
     int64_t num_invalid_utf8; /* documents with invalid UTF-8 or NUL: repaired or left out */
     int64_t num_bad_lines;    /* left out: not JSON, without the field, or not to be encoded */

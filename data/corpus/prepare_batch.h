@@ -43,7 +43,8 @@ struct batch_document {
     int32_t marked_id;
     int64_t first_token, num_tokens;
     XXH128_hash_t hash; /* of its text */
-    char *why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE, and of a bad conversation that is kept: in words, malloc'ed;
+    char *
+        why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE, and of a bad conversation that is kept: in words, malloc'ed;
                   released when it is appended */
 };
 
