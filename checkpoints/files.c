@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -84,7 +85,12 @@ int file_create(const char *path, const void *bytes, size_t length_bytes, struct
 int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
     if (file_check_regular(path, err) != 0)
         return -1;
-    char *temporary = xasprintf("%s.tmp", path);
+    /* Two programs may replace the same file at once ('atelier stop' while a job starts): under one temporary name, one would
+     * put the other's unfinished bytes in place. */
+    uint64_t own = 0;
+    if (getrandom(&own, sizeof own, 0) != (ssize_t)sizeof own)
+        own = (uint64_t)getpid();
+    char *temporary = xasprintf("%s.%016llx.tmp", path, (unsigned long long)own);
     int status = file_create(temporary, bytes, length_bytes, err);
     if (status == 0)
         status = file_rename(temporary, path, err);

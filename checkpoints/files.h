@@ -11,9 +11,9 @@
 int file_create_sized(const char *path, int64_t size_bytes, struct err *err);
 
 /* file_create - write a whole small file and fsync it; the folder's own sync is the caller's, once for all
- * files.  Links are replaced, not followed. file_replace - write a whole small file: temporary name, fsync,
- * rename, fsync of the folder.  At any moment path holds the old content or the new.  Returns 0, or -1 with
- * err set and path as it was. */
+ * files.  Links are replaced, not followed. file_replace - write a whole small file: a temporary name of its own
+ * (PATH.16 digits.tmp, which a kill may leave), fsync, rename, fsync of the folder.  At any moment path holds the old content
+ * or the new, of one writer.  Returns 0, or -1 with err set and path as it was. */
 int file_create(const char *path, const void *bytes, size_t length_bytes, struct err *err);
 int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err);
 

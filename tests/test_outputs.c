@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "checkpoints/files.h"
+#include "data/corpus/json.h"
 #include "data/file.h"
 #include "data/tokens/tokens.h"
 #include "tests/check.h"
@@ -108,8 +110,7 @@ static void test_unfinished_names(void **state) {
     static const struct {
         int (*write)(const char *path, struct err *err);
         const char *suffix;
-    } cases[] = {{by_replace, "tmp"},
-                 {by_tokens, "partial"},
+    } cases[] = {{by_tokens, "partial"},
                  {by_tokens, "partial.tokens"},
                  {by_tokens, "partial.offsets"},
                  {by_tokens, "partial.sources"}};
@@ -162,11 +163,46 @@ static void test_files(void **state) {
     free(victim);
 }
 
+/* Several programs that replace one file at once: each finds it whole at any moment, and none fails for the others. */
+static void test_replaced_at_once(void **state) {
+    (void)state;
+    enum { WRITERS = 4, TIMES = 60, LENGTH = 20000 };
+    char *path = in_folder("at_once"), text[LENGTH];
+    pid_t children[WRITERS];
+    put(path, "old");
+    for (int w = 0; w < WRITERS; w++) {
+        children[w] = fork();
+        assert_true(children[w] >= 0);
+        if (children[w] > 0)
+            continue;
+        int failures = 0;
+        memset(text, 'a' + w, LENGTH);
+        for (int i = 0; i < TIMES; i++)
+            failures += file_replace(path, text, LENGTH, NULL) != 0;
+        _exit(failures);
+    }
+    for (int running = WRITERS, status; running > 0;) {
+        size_t length_bytes;
+        char *now = file_read_whole(path, LENGTH + 1, &length_bytes, NULL);
+        assert_non_null(now);
+        assert_true(length_bytes == LENGTH || strcmp(now, "old") == 0);
+        for (size_t i = 1; i < length_bytes && length_bytes == LENGTH; i++)
+            assert_true(now[i] == now[0]);
+        free(now);
+        if (waitpid(-1, &status, WNOHANG) > 0) {
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+            running--;
+        }
+    }
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_not_a_file),
         cmocka_unit_test(test_unfinished_names),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_replaced_at_once),
     };
     folder = test_folder("outputs");
     int status = cmocka_run_group_tests(tests, NULL, NULL);
