@@ -116,6 +116,19 @@ static void test_saved(void **state) {
     assert_int_equal(divergence_read(&d, wrong, 5, &err), -1);
     json_decref(old);
     json_decref(wrong);
+    /* A version that did not count last_out had saved a run while it was diverged: it comes back, and is read again. */
+    old = json_pack("{s:{s:f, s:i, s:b, s:i, s:i, s:b, s:i, s:i}}", "divergence", "first_sum", 7.5,
+                    "num_first", 3, "was_below", 0, "num_out", 4, "num_within", 0, "is_diverged", 1, "since",
+                    4, "good_step", 3);
+    assert_int_equal(divergence_read(&d, old, 7, &err), 0);
+    for (int64_t step = 8; d.past.times == 0 && step < 20; step++)
+        divergence_step(&d, step, 2.5);
+    assert_true(d.past.times == 1 && d.past.first == 4 && d.past.last == 4);
+    json_object_set_new(old, "divergence", divergence_json(&d));
+    if (divergence_read(&d, old, 20, &err) != 0)
+        fail_msg("%s", err.text);
+    json_decref(old);
+    d = divergence_start(VOCAB);
     static const char *const counters[] = {"num_first", "num_out",   "num_within",
                                            "since",     "good_step", "last_out"};
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)

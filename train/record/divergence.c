@@ -169,7 +169,7 @@ int divergence_read(struct divergence *d, const json_t *state, int64_t step, str
         json_get_bool(object, "is_diverged", &read.is_diverged, err) ||
         json_get_int(object, "since", &read.since, err) ||
         json_get_int(object, "good_step", &read.good_step, err) ||
-        json_get_int_or(object, "last_out", 0, &read.last_out, err) || check_read(&read, step, err))
+        json_get_int_or(object, "last_out", read.since, &read.last_out, err) || check_read(&read, step, err))
         return err_prefix(err, "'divergence'");
     *d = read;
     return 0;
