@@ -158,6 +158,23 @@ static void test_nemotron(void **state) {
     assert_true(plan.norm.kind == NORM_LAYER && plan.norm.offset == 1 && plan.rope_theta == 2e6);
 }
 
+/* Every part of every width is written as a number that gives it back: 30 / 44 of 44 would be 29. */
+static void test_rotary_parts(void **state) {
+    (void)state;
+    struct model_config config = parsed("{\"model_type\":\"nemotron\"," SIZES "}");
+    int num_cut = 0;
+    for (config.head_dim = 2; config.head_dim <= 128; config.head_dim += 2)
+        for (int dim = 2; dim <= config.head_dim; dim += 2) {
+            config.rotary_dim = dim == config.head_dim ? 0 : dim;
+            char *text = model_config_text(&config, NULL);
+            struct model_config again = parsed(text);
+            assert_int_equal(model_rotary_dim(&again), dim);
+            num_cut += (int)(config.head_dim * ((double)dim / config.head_dim)) < dim;
+            free(text);
+        }
+    assert_true(num_cut > 0); /* control: the quotient alone does not do it */
+}
+
 /* What each layer computes: Llama's plan, and what Qwen3 changes in it. */
 static void test_plans(void **state) {
     (void)state;
@@ -176,8 +193,9 @@ static void test_plans(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen3),   cmocka_unit_test(test_qwen2),    cmocka_unit_test(test_olmo2),
-        cmocka_unit_test(test_smollm3), cmocka_unit_test(test_nemotron), cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_qwen3),        cmocka_unit_test(test_qwen2),    cmocka_unit_test(test_olmo2),
+        cmocka_unit_test(test_smollm3),      cmocka_unit_test(test_nemotron), cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_rotary_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

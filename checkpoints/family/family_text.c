@@ -4,6 +4,7 @@
  * descriptor are set: a loader that knows more than atelier finds what it needs.  Renamed keys are written in
  * both spellings (dtype and torch_dtype, rope_parameters and rope_theta with rope_scaling): each version of
  * the loaders ignores the other one's. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,13 +61,21 @@ static void set_sizes(json_t *root, const struct model_config *config) {
     json_object_set_new(root, "tie_word_embeddings", json_boolean(config->tied_head));
 }
 
+/* rotary_part - the number that gives dim elements of a head when it is cut as the class cuts it: 30 / 44 would give 29. */
+static double rotary_part(int dim, int head_dim) {
+    double part = (double)dim / head_dim;
+    while ((int)(head_dim * part) < dim)
+        part = nextafter(part, 2);
+    return part;
+}
+
 /* set_rotary_part - of families that have the key; left alone where it says the same. */
 static void set_rotary_part(json_t *object, const struct model_config *config) {
     const json_t *old = json_object_get(object, "partial_rotary_factor");
     int dim = model_rotary_dim(config);
     if (family_of(config)->default_rotary_part > 0 &&
         !(json_is_number(old) && (int)(config->head_dim * json_number_value(old)) == dim))
-        json_object_set_new(object, "partial_rotary_factor", json_real((double)dim / config->head_dim));
+        json_object_set_new(object, "partial_rotary_factor", json_real(rotary_part(dim, config->head_dim)));
 }
 
 /* rope_object - {"rope_type": ...} with what that type needs. */
