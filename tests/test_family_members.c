@@ -1,6 +1,7 @@
 /* test_family_members.c - what sets each family apart from Llama: its keys and defaults, names, and the plan of its layers. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "tests/family_fixture.h"
 
@@ -191,11 +192,28 @@ static void test_plans(void **state) {
     }
 }
 
+/* A number of layers beyond all reason is refused, and not walked through first. */
+static void test_many_layers(void **state) {
+    (void)state;
+    enum { SECONDS = 1 };
+    static const char *const families[] = {"llama", "smollm3\",\"no_rope_layer_interval\":4,\"x\":\""};
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        char *text = xasprintf("{\"model_type\":\"%s\",\"hidden_size\":64,\"intermediate_size\":96,"
+                               "\"vocab_size\":320,\"max_position_embeddings\":512,"
+                               "\"num_hidden_layers\":2147483647,\"num_attention_heads\":4}",
+                               families[i]);
+        clock_t before = clock();
+        assert_refused(text, "num_hidden_layers is 2147483647");
+        assert_true(clock() - before < SECONDS * CLOCKS_PER_SEC);
+        free(text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen3),        cmocka_unit_test(test_qwen2),    cmocka_unit_test(test_olmo2),
-        cmocka_unit_test(test_smollm3),      cmocka_unit_test(test_nemotron), cmocka_unit_test(test_plans),
-        cmocka_unit_test(test_rotary_parts),
+        cmocka_unit_test(test_qwen3),        cmocka_unit_test(test_qwen2),       cmocka_unit_test(test_olmo2),
+        cmocka_unit_test(test_smollm3),      cmocka_unit_test(test_nemotron),    cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_rotary_parts), cmocka_unit_test(test_many_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

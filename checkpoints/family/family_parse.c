@@ -287,6 +287,9 @@ static int refuse_no_rope(const struct model_config *config, const json_t *root,
     int64_t interval;
     if (json_get_int_or(root, "no_rope_layer_interval", 0, &interval, err) != 0)
         return -1;
+    if ((!layers && interval == 0) ||
+        config->num_layers > MODEL_MAX_LAYERS) /* which model_config_check refuses */
+        return 0;
     if (layers && json_array_size(layers) != (size_t)config->num_layers)
         return err_set(err, "no_rope_layers lists %zu layers, num_hidden_layers is %d",
                        json_array_size(layers), config->num_layers);
