@@ -142,6 +142,7 @@ static struct tokenizer *parse(const char *text, size_t length_bytes, const json
     return NULL;
 }
 
+/* path_beside - of a file in the same folder; malloc'ed. */
 static char *path_beside(const char *path, const char *name) {
     const char *slash = strrchr(path, '/');
     return xasprintf("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, name);
@@ -160,7 +161,6 @@ struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const c
     return tok;
 }
 
-/* The path of a file in the same folder.  Freed with free(). */
 /* read_template - a file, to *template where it is there. */
 static int read_template(const char *path, char **template, struct err *err) {
     size_t length_bytes;

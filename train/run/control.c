@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "kernels/clock.h"
+#include "kernels/units.h"
 #include "slurm/command_file.h"
 #include "train/run/stop.h"
 
@@ -66,7 +67,6 @@ bool control_stops_at_once(struct comm *comm) {
 /* Everything in one reduction of two numbers, after every step: a signal may have reached any rank, and each has a clock of
  * its own. */
 enum request control_ask(struct control *control, double step_s, struct comm *comm) {
-    enum { MINUTE_S = 60 };
     double limit_s = control->config->train.stop_after_s, now = clock_s();
     control->step_s = step_s;
     if (control->save_every < 0)
