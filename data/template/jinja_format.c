@@ -4,18 +4,11 @@
 
 #include "data/template/jinja_parts.h"
 
-static int put(struct jinja_run *run, struct jinja_value *to, const struct jinja_value *text) {
-    if (to->count + text->count > run->max_bytes)
-        return err_set(run->err, "the template takes too much memory");
-    *to = value_join(run, to, text);
-    return jinja_count_step(run);
-}
-
 static int put_value(struct jinja_run *run, struct jinja_value *to, const struct jinja_value *value) {
     struct jinja_value text;
     if (value->kind == JINJA_UNDEFINED) /* Python writes nothing, or refuses */
         return err_set(run->err, "'%.60s' is undefined", value->bytes ? value->bytes : "a value");
-    return value_to_string(run, value, &text) != 0 ? -1 : put(run, to, &text);
+    return value_to_string(run, value, &text) != 0 ? -1 : value_append(run, to, &text);
 }
 
 int text_percent(struct jinja_run *run, const struct jinja_value *format, const struct jinja_value *values,
@@ -28,13 +21,13 @@ int text_percent(struct jinja_run *run, const struct jinja_value *format, const 
             continue;
         struct jinja_value plain = value_part(format, from, at);
         char sign = at + 1 < format->count ? format->bytes[at + 1] : '\0';
-        if (put(run, result, &plain) != 0)
+        if (value_append(run, result, &plain) != 0)
             return -1;
         from = at + 2;
         at++;
         if (sign == '%') {
             struct jinja_value percent = value_part(format, at, at + 1);
-            if (put(run, result, &percent) != 0)
+            if (value_append(run, result, &percent) != 0)
                 return -1;
             continue;
         }
@@ -49,7 +42,7 @@ int text_percent(struct jinja_run *run, const struct jinja_value *format, const 
     if (next != count)
         return err_set(run->err, "a text %% more values than it has places is not supported");
     struct jinja_value rest = value_part(format, from > format->count ? format->count : from, format->count);
-    return put(run, result, &rest);
+    return value_append(run, result, &rest);
 }
 
 /* argument - the one that a place in brackets means: "" the next, "1" the second, "name" by its keyword. */
@@ -82,7 +75,7 @@ int text_format(struct jinja_run *run, const struct jinja_value *format, const s
             continue;
         bool is_doubled = at + 1 < format->count && format->bytes[at + 1] == c;
         struct jinja_value plain = value_part(format, from, at + is_doubled);
-        if (put(run, result, &plain) != 0)
+        if (value_append(run, result, &plain) != 0)
             return -1;
         const char *close = is_doubled ? NULL : memchr(format->bytes + at, '}', format->count - at);
         if (!is_doubled && (c == '}' || !close))
@@ -103,5 +96,5 @@ int text_format(struct jinja_run *run, const struct jinja_value *format, const s
         from = at + 1;
     }
     struct jinja_value rest = value_part(format, from, format->count);
-    return put(run, result, &rest);
+    return value_append(run, result, &rest);
 }

@@ -20,10 +20,7 @@ struct writer {
 static int write_value(struct writer *w, const struct jinja_value *value);
 
 static int put(struct writer *w, const struct jinja_value *text) {
-    if (w->out.count + text->count > w->run->max_bytes)
-        return err_set(w->run->err, "the template takes too much memory");
-    w->out = value_join(w->run, &w->out, text);
-    return jinja_count_step(w->run);
+    return value_append(w->run, &w->out, text);
 }
 
 static int put_text(struct writer *w, const char *bytes) {

@@ -205,6 +205,8 @@ struct jinja_value value_part(const struct jinja_value *text, size_t from, size_
 struct jinja_value value_join(struct jinja_run *run, const struct jinja_value *a,
                               const struct jinja_value *b);
 void value_flatten(struct jinja_run *run, struct jinja_value *value);
+/* value_append - to = to and text; -1 with err set where the text grows, or the template runs, beyond its bound. */
+int value_append(struct jinja_run *run, struct jinja_value *to, const struct jinja_value *text);
 /* value_copy_origins - those of a string that is not a rope, one for each byte. */
 void value_copy_origins(uint16_t *origins, const struct jinja_value *text);
 /* value_strip - without the characters of set at its sides; set NULL: white space. */

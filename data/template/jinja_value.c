@@ -152,6 +152,13 @@ static bool same_origin(const struct jinja_value *value, int *origin) {
     return true;
 }
 
+int value_append(struct jinja_run *run, struct jinja_value *to, const struct jinja_value *text) {
+    if (to->count + text->count > run->max_bytes)
+        return err_set(run->err, "the template takes too much memory");
+    *to = value_join(run, to, text);
+    return jinja_count_step(run);
+}
+
 void value_flatten(struct jinja_run *run, struct jinja_value *value) {
     if (!value->rope)
         return;
