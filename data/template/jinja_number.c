@@ -5,16 +5,16 @@
 
 #include "data/template/jinja_parts.h"
 
-/* is_decimal - digits, and where has_point a point and an exponent, with a sign before them or not. */
-static bool is_decimal(const char *at, bool has_point) {
+/* is_decimal - digits, with a point and an exponent or without, and with a sign before them or not. */
+static bool is_decimal(const char *at) {
     at += *at == '+' || *at == '-';
     size_t whole = strspn(at, "0123456789"), part = 0;
     at += whole;
-    if (has_point && *at == '.') {
+    if (*at == '.') {
         part = strspn(at + 1, "0123456789");
         at += 1 + part;
     }
-    if (whole + part == 0 || !has_point || (*at != 'e' && *at != 'E'))
+    if (whole + part == 0 || (*at != 'e' && *at != 'E'))
         return whole + part > 0 && *at == '\0';
     at++;
     at += *at == '+' || *at == '-';
@@ -52,7 +52,7 @@ int jinja_to_int(struct jinja_run *run, const struct jinja_value *value,
         return -1;
     if (value->kind == JINJA_INT || value->kind == JINJA_BOOL) {
         *result = value_int(value->number);
-    } else if (value->kind == JINJA_FLOAT || (text && is_decimal(text, true))) {
+    } else if (value->kind == JINJA_FLOAT || (text && is_decimal(text))) {
         double real = text ? strtod(text, NULL) : value->real;
         if (!(fabs(real) < 9007199254740992.0)) /* 2^53: what is larger is not whole any more */
             return jinja_wrong(run, "the filter", "int", value);
@@ -71,7 +71,7 @@ int jinja_to_float(struct jinja_run *run, const struct jinja_value *value,
         return -1;
     if (value_is_number(value))
         *result = (struct jinja_value){.kind = JINJA_FLOAT, .real = value_real(value)};
-    else if (text && is_decimal(text, true))
+    else if (text && is_decimal(text))
         *result = (struct jinja_value){.kind = JINJA_FLOAT, .real = strtod(text, NULL)};
     else if (value->kind == JINJA_UNDEFINED)
         return jinja_wrong(run, "the filter", "float", value);
