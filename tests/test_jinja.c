@@ -170,6 +170,13 @@ static void test_hostile(void **state) {
         "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{{ t.split('b')|length }}{% endfor %}",
         "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{{ t|trim('a') }}{{ t|length }}{{ t[5:] == t }}{% endfor %}",
         "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{{ t.rfind('b') }}{{ t.count('b') }}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{% if t|length %}{% endif %}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{% if t[5:].startswith('b') %}{% endif %}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{% if t.isalpha() %}{% endif %}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{% if t < t %}{% endif %}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% for i in range(99999) %}{% if t.find('b') %}{% endif %}{% endfor %}",
+        "{% set t = 'a' * 1000000 %}{% if t.rfind('a' * 250000 ~ 'b' ~ 'a' * 250000) %}{% endif %}",
+        "{% set t = 'a' * 1000000 %}{% if t.rsplit('a' * 250000 ~ 'b' ~ 'a' * 250000) %}{% endif %}",
         "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
         "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
         "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(99999) %}{% set ns.a = [ns.a] %}"
@@ -194,6 +201,12 @@ static void test_hostile(void **state) {
         if (!strstr(err.text, "line 1: "))
             fail_msg("'%s': no line in '%s'", sources[i], err.text);
     }
+    /* Control: the long text of them is made, and walked through a few times. */
+    struct err err = {""};
+    static const char walked[] = "{% set t = 'a' * 1000000 %}{% for i in range(20) %}{{ t|length }}"
+                                 "{{ t[5:].startswith('b') }}{{ t.rfind('b') }}{{ t < t }};{% endfor %}";
+    assert_int_equal(render_input(walked, &input, &out, &err), JINJA_DONE);
+    assert_int_equal(out.text.length_bytes, 20 * strlen("1000000False-1False;"));
     jinja_text_release(&out);
 }
 

@@ -69,8 +69,23 @@ static void test_origins(void **state) {
     jinja_text_release(&out);
 }
 
+/* test_repeated_origins - the same of a text that is written several times. */
+static void test_repeated_origins(void **state) {
+    (void)state;
+    static const char want[] = "<a,b,,c<a,b,,c", marks[] = "02222220222222";
+    struct jinja_text out = {0};
+    struct err err = {""};
+    assert_int_equal(render("{{ ('<' ~ messages[1].content|trim) * 2 }}", &out, &err), JINJA_DONE);
+    assert_int_equal(out.text.length_bytes, strlen(want));
+    assert_memory_equal(out.text.bytes, want, strlen(want));
+    for (size_t i = 0; i < strlen(want); i++)
+        assert_int_equal(jinja_text_origin(&out, i), marks[i] - '0');
+    jinja_text_release(&out);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_origins)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_origins),
+                                       cmocka_unit_test(test_repeated_origins)};
     json_error_t fault;
     golden = json_load_file("tests/golden/chat/jinja_names.json", 0, &fault);
     CHECK(golden, "tests/golden/chat/jinja_names.json: %s (run in the repository's root)", fault.text);

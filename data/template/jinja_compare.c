@@ -99,6 +99,7 @@ int value_order(struct jinja_run *run, const char *sign, const struct jinja_valu
         return err_set(run->err, "'%s' of %s and %s is not supported", sign, value_kind_name(a),
                        value_kind_name(b));
     size_t shared = a->count < b->count ? a->count : b->count;
+    jinja_count_bytes(run, shared);
     int first = shared ? memcmp(a->bytes, b->bytes, shared) : 0; /* UTF-8 has the order of its code points */
     *order = first ? first : (a->count > b->count) - (a->count < b->count);
     return 0;

@@ -149,6 +149,7 @@ static int filter_trim(struct jinja_run *run, const struct jinja_value *value,
     if (value_to_string(run, value, &text) != 0)
         return -1;
     value_flatten(run, &text);
+    jinja_count_bytes(run, set ? JINJA_PLACE_BYTES * text.count : 0);
     *result = value_strip(&text, set, true, true);
     return 0;
 }
@@ -271,6 +272,8 @@ int jinja_filter(struct jinja_run *run, const char *name, const struct jinja_val
                  const struct jinja_args *args, struct jinja_value *result) {
     const struct jinja_value *given[JINJA_MAX_PARAMS];
     struct jinja_value list;
+    if (value->kind == JINJA_STRING)
+        jinja_count_bytes(run, value->count);
     if (value->is_safe && !keeps_safe(name))
         return err_set(run->err, "the filter '%.40s' of a text marked 'safe' is not supported", name);
     if (skips_nothing(name) && !value_is_true(value)) {

@@ -68,6 +68,7 @@ static int strip(struct jinja_run *run, const char *name, const struct jinja_val
         set = NULL;
     if (set && set->kind != JINJA_STRING)
         return jinja_wrong(run, "the method with this argument", name, object);
+    jinja_count_bytes(run, set ? JINJA_PLACE_BYTES * object->count : 0);
     *result = value_strip(object, set, name[0] != 'r', name[0] != 'l');
     return 0;
 }
@@ -81,8 +82,10 @@ static int begins(struct jinja_run *run, const char *name, const struct jinja_va
         if (part.kind != JINJA_STRING)
             return jinja_wrong(run, "the method with such an argument", name, text);
         value_flatten(run, &part);
+        if (is || text->count < part.count)
+            continue;
         const char *at = name[0] == 's' ? text->bytes : text->bytes + text->count - part.count;
-        is = is || (text->count >= part.count && memcmp(at, part.bytes, part.count) == 0);
+        is = memcmp(at, part.bytes, part.count) == 0;
     }
     *result = value_bool(is);
     return 0;
@@ -100,13 +103,27 @@ static int split(struct jinja_run *run, const char *name, const struct jinja_val
                     : text_split(run, text, given[0], most, name[0] == 'r', result);
 }
 
+/* find_part - where it stands first or last: *at, -1 for nowhere.  The last one is looked for place by place, which is counted
+ * before it is done. */
+static int find_part(struct jinja_run *run, const struct jinja_value *text, const struct jinja_value *part,
+                     bool from_right, int64_t *at) {
+    if (from_right)
+        jinja_count_bytes(run, text->count * (part->count + JINJA_PLACE_BYTES));
+    if (jinja_count_step(run) != 0)
+        return -1;
+    *at = from_right ? text_last_at(text, part, text->count) : text_at(text, part, 0);
+    return 0;
+}
+
 /* cut - 'partition' and 'rpartition': before, the text itself, after. */
 static int cut(struct jinja_run *run, const char *name, const struct jinja_value *text,
                const struct jinja_value *const *given, struct jinja_value *result) {
     bool from_right = name[0] == 'r';
+    int64_t at;
     if (given[0]->kind != JINJA_STRING || given[0]->count == 0)
         return jinja_wrong(run, "the method with this argument", name, text);
-    int64_t at = from_right ? text_last_at(text, given[0], text->count) : text_at(text, given[0], 0);
+    if (find_part(run, text, given[0], from_right, &at) != 0)
+        return -1;
     *result = value_list(run, 3);
     result->sequence = SEQUENCE_TUPLE;
     result->count = 3;
@@ -124,9 +141,11 @@ static int cut(struct jinja_run *run, const char *name, const struct jinja_value
 /* look_for - 'find', 'rfind', 'index', 'rindex': where, in characters. */
 static int look_for(struct jinja_run *run, const char *name, const struct jinja_value *text,
                     const struct jinja_value *const *given, struct jinja_value *result) {
+    int64_t at;
     if (given[0]->kind != JINJA_STRING)
         return jinja_wrong(run, "the method with this argument", name, text);
-    int64_t at = name[0] == 'r' ? text_last_at(text, given[0], text->count) : text_at(text, given[0], 0);
+    if (find_part(run, text, given[0], name[0] == 'r', &at) != 0)
+        return -1;
     if (at < 0 && strstr(name, "index"))
         return jinja_wrong(run, "for what is not there the method", name, text);
     struct jinja_value before = value_part(text, 0, at < 0 ? 0 : (size_t)at);
@@ -162,23 +181,26 @@ static int remove_part(struct jinja_run *run, const char *name, const struct jin
 /* is_all - 'isdigit' and the like, of ASCII. */
 static int is_all(struct jinja_run *run, const char *name, const struct jinja_value *text,
                   const struct jinja_value *const *given, struct jinja_value *result) {
-    bool is = text->count > 0, has_case = false;
+    size_t num_low = 0, num_high = 0, num_digits = 0, num_spaces = 0;
     (void)given;
+    jinja_count_bytes(run, JINJA_PLACE_BYTES * text->count);
     for (size_t i = 0; i < text->count; i++) {
         unsigned char c = (unsigned char)text->bytes[i];
-        bool is_digit = c >= '0' && c <= '9', is_low = c >= 'a' && c <= 'z', is_high = c >= 'A' && c <= 'Z';
         if (c >= 0x80)
             return err_set(run->err, "'%s' of text beyond ASCII is not supported", name);
-        has_case = has_case || is_low || is_high;
-        is = is && (strcmp(name, "isalpha") == 0   ? is_low || is_high
-                    : strcmp(name, "isalnum") == 0 ? is_low || is_high || is_digit
-                    : strcmp(name, "isspace") == 0 ? text_is_space(c)
-                    : strcmp(name, "isupper") == 0 ? !is_low
-                    : strcmp(name, "islower") == 0 ? !is_high
-                                                   : is_digit);
+        num_low += c >= 'a' && c <= 'z';
+        num_high += c >= 'A' && c <= 'Z';
+        num_digits += c >= '0' && c <= '9';
+        num_spaces += text_is_space(c);
     }
-    bool wants_case = strcmp(name, "isupper") == 0 || strcmp(name, "islower") == 0;
-    *result = value_bool(is && (!wants_case || has_case));
+    size_t num_letters = num_low + num_high;
+    bool is = strcmp(name, "isalpha") == 0   ? num_letters == text->count
+              : strcmp(name, "isalnum") == 0 ? num_letters + num_digits == text->count
+              : strcmp(name, "isspace") == 0 ? num_spaces == text->count
+              : strcmp(name, "isupper") == 0 ? num_low == 0 && num_high > 0
+              : strcmp(name, "islower") == 0 ? num_high == 0 && num_low > 0
+                                             : num_digits == text->count;
+    *result = value_bool(is && text->count > 0);
     return 0;
 }
 
@@ -275,6 +297,8 @@ int jinja_method(struct jinja_run *run, const struct jinja_value *object, const 
         return list_method(run, object, name, args, result);
     if (object->is_safe)
         return err_set(run->err, "the method '%.40s' of a text marked 'safe' is not supported", name);
+    if (object->kind == JINJA_STRING)
+        jinja_count_bytes(run, object->count);
     if (object->kind == JINJA_STRING && strcmp(name, "format") == 0)
         return text_format(run, object, args, result);
     while (i < num_methods && strcmp(name, METHODS[i].signature.name) != 0)

@@ -15,7 +15,7 @@ int jinja_is_in(struct jinja_run *run, const struct jinja_value *a, const struct
                 bool *is_in) {
     *is_in = false;
     if (b->kind == JINJA_STRING && a->kind == JINJA_STRING) {
-        run->num_steps += (int64_t)(b->count / JINJA_STEP_BYTES);
+        jinja_count_bytes(run, b->count);
         *is_in = a->count == 0 || memmem(b->bytes, b->count, a->bytes, a->count) != NULL;
         return 0;
     }
@@ -85,16 +85,25 @@ static int add_lists(struct jinja_run *run, const struct jinja_value *a, const s
 /* repeat - 'text' * 3. */
 static int repeat(struct jinja_run *run, const struct jinja_value *text, int64_t times,
                   struct jinja_value *value) {
-    if (times > 0 && text->count > run->max_bytes / (size_t)times)
+    size_t count = times > 0 ? (size_t)times : 0;
+    if (count > 0 && text->count > run->max_bytes / sizeof *text->origins / count)
         return err_set(run->err, "the template takes too much memory");
     *value = value_string("");
-    for (int64_t i = 0; i < times; i++) {
-        *value = value_join(run, value, text);
-        if (jinja_count_step(run) != 0)
-            return -1;
+    if (count == 0 || text->count == 0)
+        return 0;
+    char *bytes = pool_take(&run->pool, count * text->count);
+    uint16_t *origins = text->origins ? pool_take(&run->pool, count * text->count * sizeof *origins) : NULL;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(bytes + i * text->count, text->bytes, text->count);
+        if (origins)
+            memcpy(origins + i * text->count, text->origins, text->count * sizeof *origins);
     }
-    value_flatten(run, value);
-    return 0;
+    *value = *text;
+    value->bytes = bytes;
+    value->origins = origins;
+    value->count *= count;
+    jinja_count_bytes(run, value->count);
+    return jinja_count_step(run);
 }
 
 int jinja_calculate(struct jinja_run *run, const char *sign, const struct jinja_value *a,

@@ -34,7 +34,11 @@ static int get_field(struct jinja_run *run, const struct jinja_value *object, co
     return jinja_get_attribute(run, object, text, value);
 }
 
-static int64_t length_of(const struct jinja_value *value) {
+/* length_of - in items or characters, which are counted as far as a text goes. */
+static int64_t length_of(struct jinja_run *run, const struct jinja_value *value) {
+    enum { WALKS = 3 }; /* to count them, and to find two of them */
+    if (value->kind == JINJA_STRING)
+        jinja_count_bytes(run, WALKS * value->count);
     return value->kind == JINJA_STRING ? text_num_characters(value) : (int64_t)value->count;
 }
 
@@ -49,7 +53,7 @@ int jinja_get_item(struct jinja_run *run, const struct jinja_value *object, cons
         index->kind == JINJA_INT || index->kind == JINJA_BOOL; /* what else there is, nothing has */
     if (!is_whole || (object->kind != JINJA_LIST && object->kind != JINJA_STRING))
         return 0;
-    int64_t length = length_of(object), at = index->number < 0 ? length + index->number : index->number;
+    int64_t length = length_of(run, object), at = index->number < 0 ? length + index->number : index->number;
     if (at < 0 || at >= length)
         return 0;
     *value = object->kind == JINJA_LIST
@@ -90,7 +94,7 @@ static int slice_steps(struct jinja_run *run, const struct jinja_value *object,
                        const struct jinja_value by[3], int64_t step, struct jinja_value *value) {
     struct jinja_value items, text = value_string("");
     int64_t first = 0, end = 0;
-    if (step == 0 || step < -length_of(object) - 1 || step > length_of(object) + 1)
+    if (step == 0 || step < -length_of(run, object) - 1 || step > length_of(run, object) + 1)
         return err_set(run->err, "a slice in steps of %lld is not supported", (long long)step);
     if (jinja_items(run, "slice", object, &items) != 0 ||
         slice_bound(run, &by[0], (int64_t)items.count, step, &first) != 0 ||
@@ -112,7 +116,7 @@ static int slice_steps(struct jinja_run *run, const struct jinja_value *object,
 
 int jinja_slice(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value by[3],
                 struct jinja_value *value) {
-    int64_t step = 1, first = 0, end = 0, length = length_of(object);
+    int64_t step = 1, first = 0, end = 0, length = length_of(run, object);
     if (slice_part(run, &by[2], 1, &step) != 0)
         return -1;
     if (object->kind != JINJA_LIST && object->kind != JINJA_STRING)

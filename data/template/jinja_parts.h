@@ -132,7 +132,9 @@ enum {
     JINJA_LARGER = 64,
     JINJA_MAX_NESTED = 1000,
     JINJA_MAX_CALLS = 50,
-    JINJA_STEP_BYTES = 1024, /* of a text that is searched or compared: a step */
+    JINJA_STEP_BYTES = 256, /* of a text that is searched or compared: a step */
+    JINJA_PLACE_BYTES =
+        16, /* what it costs to look at one place of a text, beside the bytes that are compared there */
     JINJA_REAL_BYTES = 72
 };
 #define JINJA_BODY " body"
@@ -172,9 +174,11 @@ struct jinja_run {
 void jinja_set_input(struct jinja_run *run, const struct jinja_input *input);
 /* jinja_name_line - put the line of a node that failed before the reason, where no inner one did. */
 void jinja_name_line(struct jinja_run *run, const struct node *node);
-/* jinja_find - the value of a name, or NULL; jinja_count_step - -1 with err set after too many. */
+/* jinja_find - the value of a name, or NULL; jinja_count_step - -1 with err set after too many.  jinja_count_bytes - the steps
+ * of a walk through so many bytes: the next jinja_count_step ends what has walked too far. */
 const struct jinja_value *jinja_find(const struct jinja_run *run, const char *name);
 int jinja_count_step(struct jinja_run *run);
+void jinja_count_bytes(struct jinja_run *run, size_t count);
 /* jinja_eval - the value of an expression (jinja_eval.c).  Returns 0, or -1 with run->err set; so do the rest.
  * jinja_eval_rope - the same where a STRING may still be a rope.  jinja_eval_any - where it may be a STREAM too,
  * which the others refuse. */

@@ -108,9 +108,18 @@ int64_t text_at(const struct jinja_value *text, const struct jinja_value *part, 
 }
 
 int64_t text_last_at(const struct jinja_value *text, const struct jinja_value *part, size_t end) {
-    for (size_t at = end; at >= part->count; at--)
-        if (memcmp(text->bytes + at - part->count, part->bytes, part->count) == 0)
-            return (int64_t)(at - part->count);
+    if (part->count == 0)
+        return (int64_t)end;
+    size_t before = part->count - 1; /* its last byte is looked for, and then what stands before that */
+    while (end > before) {
+        const char *found = memrchr(text->bytes + before, part->bytes[before], end - before);
+        if (!found)
+            return -1;
+        size_t at = (size_t)(found - text->bytes) - before;
+        if (memcmp(text->bytes + at, part->bytes, before) == 0)
+            return (int64_t)at;
+        end = at + before;
+    }
     return -1;
 }
 
@@ -136,7 +145,7 @@ int text_replace(struct jinja_run *run, const struct jinja_value *text, const st
     if (old->count == 0)
         return err_set(run->err, "'replace' of an empty text is not supported");
     size_t num_found = 0, from = 0;
-    run->num_steps += (int64_t)(text->count / JINJA_STEP_BYTES);
+    jinja_count_bytes(run, text->count);
     for (int64_t at; (most < 0 || (int64_t)num_found < most) && (at = text_at(text, old, from)) >= 0;
          from = (size_t)at + old->count)
         num_found++;
@@ -201,11 +210,14 @@ int text_split(struct jinja_run *run, const struct jinja_value *text, const stru
                int64_t most, bool from_right, struct jinja_value *result) {
     if (by->count == 0)
         return err_set(run->err, "'split' by an empty text is not supported");
-    run->num_steps += (int64_t)(text->count / JINJA_STEP_BYTES);
+    jinja_count_bytes(run, text->count);
     if (text->count / by->count > run->max_bytes / sizeof *text)
         return err_set(run->err, "the template takes too much memory");
     *result = value_list(run, text->count / by->count + 1);
     if (from_right) {
+        jinja_count_bytes(run, text->count * (by->count + JINJA_PLACE_BYTES));
+        if (jinja_count_step(run) != 0)
+            return -1;
         split_right(text, by, most, result);
         return 0;
     }

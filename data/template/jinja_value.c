@@ -7,6 +7,10 @@
 
 /* --- what a rendering may take --- */
 
+void jinja_count_bytes(struct jinja_run *run, size_t count) {
+    run->num_steps += (int64_t)(count / JINJA_STEP_BYTES);
+}
+
 int jinja_count_step(struct jinja_run *run) {
     if (++run->num_steps > run->max_steps)
         return err_set(run->err, "the template runs for too long");
