@@ -31,6 +31,10 @@ static const char *const carried[] = {
     "video_preprocessor_config.json",
 };
 
+/* The template for tools, which stands in a folder of its own beside chat_template.jinja. */
+#define TEMPLATES_FOLDER "additional_chat_templates"
+#define TOOL_TEMPLATE TEMPLATES_FOLDER "/tool_use.jinja"
+
 /* write_text - folder/name. */
 static int write_text(const char *folder, const char *name, const char *text, struct err *err) {
     char *path = xasprintf("%s/%s", folder, name);
@@ -51,8 +55,8 @@ static bool may_follow(const char *path, const char *name) {
     if (target) {
         char *last = strrchr(target, '/');
         *last = '\0';
-        const char *parent = strrchr(target, '/');
-        may = strcmp(last + 1, name) == 0 || (parent && strcmp(parent, "/blobs") == 0);
+        const char *parent = strrchr(target, '/'), *inner = strrchr(name, '/');
+        may = strcmp(last + 1, inner ? inner + 1 : name) == 0 || (parent && strcmp(parent, "/blobs") == 0);
         *last = '/';
         if (!may)
             warn(
@@ -85,8 +89,12 @@ static int check_small(const char *path, bool is_json, struct err *err) {
 
 /* The same names, and the same rule for links, as model_folder_write has. */
 int model_folder_check(const char *base_folder, struct err *err) {
-    static const char *const others[] = {"special_tokens_map.json", "generation_config.json",
-                                         "chat_template.jinja", "README.md", "README.base.md"};
+    static const char *const others[] = {"special_tokens_map.json",
+                                         "generation_config.json",
+                                         "chat_template.jinja",
+                                         TOOL_TEMPLATE,
+                                         "README.md",
+                                         "README.base.md"};
     enum { NUM_CARRIED = sizeof carried / sizeof *carried, NUM_OTHERS = sizeof others / sizeof *others };
     int status = 0;
     for (int i = 0; i < NUM_CARRIED + NUM_OTHERS && status == 0; i++) {
@@ -267,14 +275,14 @@ static int write_tokenizer(const char *folder, const struct checkpoint_source *s
     return status;
 }
 
-/* carry_tool_template - the one for tools, which stands in a folder of its own beside chat_template.jinja. */
+/* carry_tool_template - with its folder, on the disk when this returns 0. */
 static int carry_tool_template(const char *folder, const char *base_folder, struct err *err) {
-    static const char name[] = "additional_chat_templates/tool_use.jinja";
-    char *from = base_folder ? xasprintf("%s/%s", base_folder, name) : NULL;
-    char *inner = xasprintf("%s/additional_chat_templates", folder);
+    char *from = base_folder ? xasprintf("%s/" TOOL_TEMPLATE, base_folder) : NULL;
+    char *inner = xasprintf("%s/" TEMPLATES_FOLDER, folder);
     int status = 0;
     if (from && path_exists(from) &&
-        (folder_create(inner, err) != 0 || carry(folder, base_folder, name, err) == CARRY_FAILED))
+        (folder_create(inner, err) != 0 || carry(folder, base_folder, TOOL_TEMPLATE, err) == CARRY_FAILED ||
+         folder_sync(inner, err) != 0))
         status = -1;
     free(inner);
     free(from);

@@ -2,7 +2,10 @@
  * files; pruned, replaced, damaged; models that are refused.  Interruptions: test_checkpoint_crash.c. */
 #include "tests/checkpoint_fixture.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "checkpoints/model_folder.h"
 
 static void test_round_trips(void **state) {
     (void)state;
@@ -68,6 +71,16 @@ static void test_small_files(void **state) {
     folder = path_of(run, "step-000003");
     assert_file_text(folder, "additional_chat_templates/tool_use.jinja", "{{ tools }}");
     assert_int_equal(checkpoint_verify(folder, 0, 1, &err), 0);
+    put(folder, "additional_chat_templates/tool_use.jinja", "{{ t00ls }}"); /* of the same length */
+    assert_int_equal(checkpoint_verify(folder, 0, 1, &err), -1);
+    assert_non_null(strstr(err.text, "tool_use.jinja"));
+    /* What cannot be carried is told before the first step. */
+    char *template = path_of(base, "additional_chat_templates/tool_use.jinja");
+    assert_int_equal(model_folder_check(base, &err), 0);
+    assert_true(unlink(template) == 0 && mkfifo(template, 0600) == 0);
+    assert_int_equal(model_folder_check(base, &err), -1);
+    assert_non_null(strstr(err.text, "tool_use.jinja"));
+    free(template);
     free(more);
     free(folder);
     drop(base);

@@ -36,7 +36,7 @@ void manifest_free(struct manifest *manifest);
 int manifest_hash_file(const char *folder, const struct manifest_file *file, int64_t *block, int rank,
                        int num_ranks, uint64_t *hashes, struct err *err);
 
-/* manifest_add_small - every regular file of folder and folder/state that is not in the manifest yet, hashed.  Returns 0,
+/* manifest_add_small - every regular file of folder, folder/state and folder/additional_chat_templates that is not in the manifest yet, hashed.  Returns 0,
  * or -1 with err set: a folder or file that cannot be read. */
 int manifest_add_small(struct manifest *manifest, const char *folder, struct err *err);
 

@@ -91,7 +91,11 @@ static int add_one(struct manifest *manifest, const char *folder, const char *na
     return manifest_hash_file(folder, file, &block, 0, 1, file->hashes, err);
 }
 
-/* add_folder - the files of folder/below ("" or "state/"), in the order of their names. */
+/* Folders inside of a checkpoint: the state of the training, and the templates beside the model's own. */
+static const char *const inner_folders[] = {"state/", "additional_chat_templates/"};
+enum { NUM_INNER = sizeof inner_folders / sizeof *inner_folders };
+
+/* add_folder - the files of folder/below ("", or one of the above), in the order of their names. */
 static int add_folder(struct manifest *manifest, const char *folder, const char *below, struct err *err) {
     struct dirent **entries;
     int status = 0;
@@ -114,7 +118,10 @@ static int add_folder(struct manifest *manifest, const char *folder, const char 
 
 /* Whatever is in the folder is covered, also files that a later version adds. */
 int manifest_add_small(struct manifest *manifest, const char *folder, struct err *err) {
-    return add_folder(manifest, folder, "", err) == 0 ? add_folder(manifest, folder, "state/", err) : -1;
+    int status = add_folder(manifest, folder, "", err);
+    for (int i = 0; i < NUM_INNER && status == 0; i++)
+        status = add_folder(manifest, folder, inner_folders[i], err);
+    return status;
 }
 
 /* From content alone, and the parent's id: two runs that reach the same step on different ways do not share an id, and a
@@ -161,10 +168,13 @@ int manifest_write(const struct manifest *manifest, const char *folder, struct e
     return status;
 }
 
-/* good_name - "file" or "state/file": a manifest must not lead elsewhere. */
+/* good_name - "file", "state/file" and the like: a manifest must not lead elsewhere. */
 static bool good_name(const char *name) {
-    if (strncmp(name, "state/", 6) == 0)
-        name += 6;
+    for (int i = 0; i < NUM_INNER; i++)
+        if (strncmp(name, inner_folders[i], strlen(inner_folders[i])) == 0) {
+            name += strlen(inner_folders[i]);
+            break;
+        }
     return name[0] && name[0] != '.' && !strchr(name, '/');
 }
 
