@@ -125,7 +125,7 @@ static int check_tied_head(const struct weights *w, int64_t head, struct err *er
 /* carry - a tensor outside of the text decoder, to be written back as it is. */
 static int carry(struct weights *w, int64_t index, struct err *err) {
     struct st_entry entry = st_entry(w->files, index);
-    if (w->quantised.kind == QUANTISED_FP8 && quantised_holds(&w->quantised, entry))
+    if (quantised_holds(&w->quantised, entry))
         return err_set(
             err,
             "tensor '%.200s' of '%s', outside of the text decoder, is %s: only the text decoder may be "

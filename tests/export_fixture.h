@@ -138,7 +138,7 @@ static inline char *make_folder(const char *name, const struct model *model) {
     char *at = in_folder(name), *config = model_config_text(&model->config, NULL),
          tensor_name[PARAM_NAME_ROOM];
     struct st_layout *layout = st_layout_create("model", INT64_MAX);
-    int64_t handles[ROLE_COUNT][2];
+    int64_t handles[ROLE_COUNT][4];
     assert_int_equal(folder_create(at, &err), 0);
     write_text(at, "config.json", config);
     write_text(at, "README.md", "---\ntags: x\nlicense: etalab-2.0\n---\n# A model\n");

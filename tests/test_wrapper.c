@@ -173,11 +173,58 @@ static void test_carried(void **state) {
     free(large);
 }
 
+/* make_wrapper - a folder with a tensor of bytes outside of the text decoder; scheme: its quantization_config, or NULL. */
+static char *make_wrapper(const char *name, json_t *scheme) {
+    static struct raw_file raw;
+    struct err err = {""};
+    struct model model = {.config = parsed(WRAPPER("", ""))};
+    char *at = make_folder(name, &model), *path = xasprintf("%s/config.json", at), text[PARAM_NAME_ROOM];
+    json_t *config = json_load_path(path, 1 << 20, &err);
+    if (scheme)
+        json_object_set_new(config, "quantization_config", scheme);
+    char *written = json_dumps(config, 0);
+    write_text(at, "config.json", written);
+    struct param param = PARAM_START;
+    while (family_next_param(&model.config, &param)) {
+        struct tensor shape = param_shape(&model.config, param);
+        float *values = values_of(&model, param);
+        raw_add(&raw, param_name(&model.config, param, text), "F32", shape.dims[0],
+                shape.ndim == 2 ? shape.dims[1] : 0, values, (size_t)tensor_count(shape) * sizeof *values);
+        free(values);
+    }
+    raw_add(&raw, "model.vision_tower.fc.weight", "U8", 8, 1, "12345678", 8);
+    free(path);
+    path = xasprintf("%s/model.safetensors", at);
+    raw_write(&raw, path);
+    free(path);
+    free(written);
+    json_decref(config);
+    return at;
+}
+
+/* What is carried is written without a quantization_config: matrices in four bits would be bytes that nobody can read. */
+static void test_quantised_outside(void **state) {
+    (void)state;
+    struct err err = {""};
+    char *plain = make_wrapper("plain", NULL),
+         *four_bits = make_wrapper("four_bits", json_pack("{s:s,s:b,s:s}", "quant_method", "bitsandbytes",
+                                                          "load_in_4bit", 1, "bnb_4bit_quant_type", "nf4"));
+    struct weights *weights = open_weights(plain); /* control: bytes of any other meaning are carried */
+    assert_int_equal(weights_carried(weights)->count, 1);
+    weights_close(weights);
+    assert_null(weights_open(four_bits, &err));
+    assert_non_null(strstr(err.text, "model.vision_tower.fc.weight"));
+    assert_non_null(strstr(err.text, "only the text decoder may be quantised"));
+    free(plain);
+    free(four_bits);
+}
+
 int main(void) {
     folder = test_folder("wrapper");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),      cmocka_unit_test(test_refused), cmocka_unit_test(test_names),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_carried),
+        cmocka_unit_test(test_parse),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_carried), cmocka_unit_test(test_quantised_outside),
     };
     int status = cmocka_run_group_tests(tests, NULL, NULL);
     free(folder);
