@@ -359,6 +359,34 @@ static void test_hf(void **state) {
     free(partial);
 }
 
+/* Templates in files of their own count where there are some, with the one for tools beside it, and go into GGUF. */
+static void test_gguf_templates(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model model = sample_model("sentencepiece", 520);
+    char *hf = make_folder("templates", &model), *out = in_folder("templates.gguf"),
+         *inner = xasprintf("%s/additional_chat_templates", hf);
+    assert_int_equal(folder_create(inner, &err), 0);
+    write_text(inner, "tool_use.jinja", "{{ tools }}");
+    for (int in_files = 0; in_files < 2; in_files++) {
+        if (in_files)
+            write_text(hf, "chat_template.jinja", "{{ own }}");
+        struct weights *source = open_weights(hf);
+        assert_int_equal(export_gguf(source, out, EXPORT_F32, NULL, &err), 0);
+        struct gguf *file = open_gguf(out);
+        assert_text(file, "tokenizer.chat_template", 0, in_files ? "{{ own }}" : "{{ messages }}");
+        if (in_files)
+            assert_text(file, "tokenizer.chat_template.tool_use", 0, "{{ tools }}");
+        else
+            assert_true(gguf_find_key(file, "tokenizer.chat_template.tool_use") < 0);
+        gguf_close(file);
+        weights_close(source);
+    }
+    free(hf);
+    free(out);
+    free(inner);
+}
+
 static int set_up(void **state) {
     (void)state;
     folder = test_folder("export");
@@ -382,6 +410,7 @@ int main(void) {
         cmocka_unit_test(test_nemotron),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_hf),
+        cmocka_unit_test(test_gguf_templates),
     };
     return cmocka_run_group_tests_name("export", tests, set_up, tear_down);
 }

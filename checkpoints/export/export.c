@@ -16,11 +16,9 @@
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/gguf/gguf_tokenizer.h"
-#include "data/corpus/json.h"
 #include "data/file.h"
-#include "kernels/units.h"
 
-enum { CHUNK_VALUES = 1 << 22, MAX_SMALL_FILE_BYTES = 16 * MIB };
+enum { CHUNK_VALUES = 1 << 22 };
 
 /* One parameter and where it comes in the file. */
 struct placed {
@@ -75,27 +73,17 @@ static void set_model(const struct job *job) {
     }
 }
 
-/* set_chat_template - from the file of its own, which counts where there is one, or from
+/* set_chat_template - that, and the one for tools, from the files of their own, which count where they are there, or from
  * tokenizer_config.json. */
-static int set_chat_template(struct job *job, const struct tokenizer *tok, struct err *err) {
-    const char *text = tokenizer_chat_template(tok), *folder = weights_folder(job->weights);
-    size_t bytes = 0;
-    char *path = folder ? xasprintf("%s/chat_template.jinja", folder) : NULL;
-    int status = 0;
-    if (path && path_exists(path)) {
-        char *whole = file_read_whole(path, MAX_SMALL_FILE_BYTES, &bytes, err);
-        if (whole)
-            gguf_set_string(job->writer, "tokenizer.chat_template", whole, bytes);
-        else
-            status = -1;
-        free(whole);
-    } else if (text) {
-        gguf_set_text(job->writer, "tokenizer.chat_template", text);
-        if (tokenizer_tool_template(tok))
-            gguf_set_text(job->writer, "tokenizer.chat_template.tool_use", tokenizer_tool_template(tok));
-    }
-    free(path);
-    return status;
+static int set_chat_template(struct job *job, struct tokenizer *tok, struct err *err) {
+    const char *folder = weights_folder(job->weights);
+    if (folder && tokenizer_read_template(tok, folder, err) != 0)
+        return -1;
+    if (tokenizer_chat_template(tok))
+        gguf_set_text(job->writer, "tokenizer.chat_template", tokenizer_chat_template(tok));
+    if (tokenizer_tool_template(tok))
+        gguf_set_text(job->writer, "tokenizer.chat_template.tool_use", tokenizer_tool_template(tok));
+    return 0;
 }
 
 static int set_tokenizer(struct job *job, struct err *err) {
