@@ -365,6 +365,8 @@ const char *weights_folder(const struct weights *w) {
 
 void weights_tell_storage(const struct weights *w) {
     adapter_warn(w->folder);
+    if (w->config_text)
+        model_config_tell(&w->config, w->config_text, w->path);
     if (w->num_quantised > 0)
         warn("'%s' stores %lld matrices in %s: they are read as f32; what is made of them is not quantised",
              w->path, (long long)w->num_quantised, quantised_name(&w->quantised));

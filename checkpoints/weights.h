@@ -43,7 +43,7 @@ const char *weights_folder(const struct weights *weights);
 
 /* weights_tell_storage - warnings about what is not trained as it is stored: matrices in fewer bits than what will be made
  * of them (FP8, NF4), tensors that are left out, a wrapper of which only the text decoder is read, an adapter beside the
- * model. */
+ * model, what config.json leaves to its class. */
 void weights_tell_storage(const struct weights *weights);
 
 /* weights_carried - of a wrapper, the tensors beside the text decoder; NULL: there are none.  Borrowed. */

@@ -52,3 +52,12 @@ family() {
 family qwen2 Qwen2ForCausalLM "self_attn.q_proj.bias|attn_q.bias"
 family olmo2 Olmo2ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight"
 family smollm3 SmolLM3ForCausalLM smollm3 4
+
+# --- what config.json leaves to its class is said; nothing is where it leaves nothing ---
+cp -r "$work/smollm3-hf" "$work/said"
+run 0 "$atelier" eval "$work/said" --data "$work/fiches-valid.h5"
+if grep -qE "max_position_embeddings|dropped" "$log"; then fail "a default is said of a model that leaves nothing to its class"; fi
+sed -i 's/"max_position_embeddings": [0-9]*,/"attention_dropout": 0.25,/' "$work/said/config.json"
+run 0 "$atelier" eval "$work/said" --data "$work/fiches-valid.h5"
+expect_output "max_position_embeddings is missing, 32768 is taken, the default of model_type 'smollm3'"
+expect_output "attention_dropout is 0.25, and nothing is dropped in training here"

@@ -102,7 +102,37 @@ static void test_smollm3(void **state) {
     assert_refused("{\"model_type\":\"llama\",\"no_rope_layers\":[1,0,1]," SIZES "}",
                    "no_rope_layers: layer 1");
     parsed("{\"model_type\":\"llama\",\"no_rope_layers\":[1,1,1]," SIZES "}");
+    assert_refused("{\"no_rope_layers\":[1,1,1,true,1]," SMOLLM3 "}", "no_rope_layers[3] is true or false");
+    assert_refused("{\"no_rope_layers\":{\"a\":1}," SMOLLM3 "}", "'no_rope_layers' is an object");
+    assert_refused("{\"no_rope_layer_interval\":0," SMOLLM3 "}", "no_rope_layer_interval is 0");
 #undef SMOLLM3
+}
+
+/* What each class takes for a missing key, as transformers' configuration classes have it; null is not a missing key. */
+static void test_class_defaults(void **state) {
+    (void)state;
+    const struct {
+        const char *model_type;
+        int64_t positions;
+        int kv_heads; /* of 64 heads */
+        double theta;
+    } classes[] = {{"llama", 2048, 64, 1e4},   {"mistral", 131072, 8, 1e4}, {"qwen2", 32768, 32, 1e4},
+                   {"qwen3", 32768, 32, 1e4},  {"olmo2", 2048, 64, 1e4},    {"smollm3", 32768, 4, 2e6},
+                   {"nemotron", 4096, 64, 1e4}};
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
+        for (int given = 0; given < 2; given++) {
+            char text[512];
+            snprintf(
+                text, sizeof text,
+                "{\"model_type\":\"%s\",\"hidden_size\":1024,\"intermediate_size\":96,\"vocab_size\":320,"
+                "\"num_hidden_layers\":3,\"num_attention_heads\":64,\"sliding_window\":null%s}",
+                classes[i].model_type, given ? ",\"num_key_value_heads\":null" : "");
+            struct model_config config = parsed(text);
+            assert_int_equal(config.max_positions, classes[i].positions);
+            assert_int_equal(config.num_kv_heads, given ? 64 : classes[i].kv_heads);
+            assert_true(config.rope_theta == classes[i].theta);
+        }
+    }
 }
 
 /* SIZES with Nemotron's spelling of the norms' eps. */
@@ -211,9 +241,11 @@ static void test_many_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen3),        cmocka_unit_test(test_qwen2),       cmocka_unit_test(test_olmo2),
-        cmocka_unit_test(test_smollm3),      cmocka_unit_test(test_nemotron),    cmocka_unit_test(test_plans),
-        cmocka_unit_test(test_rotary_parts), cmocka_unit_test(test_many_layers),
+        cmocka_unit_test(test_qwen3),          cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_olmo2),          cmocka_unit_test(test_smollm3),
+        cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_rotary_parts),   cmocka_unit_test(test_many_layers),
+        cmocka_unit_test(test_class_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

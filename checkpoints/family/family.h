@@ -194,6 +194,10 @@ bool family_gguf_has_head(const struct model_config *config);
 int model_config_parse(struct model_config *config, const char *text, size_t length_bytes, const char *origin,
                        struct err *err);
 
+/* model_config_tell - warns of what the text of config.json, which was parsed into config, leaves to its class's defaults, and
+ * of dropout, which training does without.  origin names it. */
+void model_config_tell(const struct model_config *config, const char *text, const char *origin);
+
 /* model_config_set_family - model_type and architecture of a supported family.  Returns 0, or -1 with err set and nothing
  * changed. */
 int model_config_set_family(struct model_config *config, const char *model_type, struct err *err);

@@ -25,6 +25,8 @@ struct family {
     int64_t default_window;     /* sliding_window; 0: no window */
     int default_head_dim;       /* head_dim; 0: width / heads */
     int default_kv_heads;       /* num_key_value_heads; 0: as many as heads */
+    int64_t default_positions;  /* max_position_embeddings */
+    double default_theta;       /* rope_theta; 0: 10000 */
     double default_eps;         /* 0: 1e-6 */
     double default_deviation;   /* initializer_range; 0: 0.02 */
     double default_rotary_part; /* partial_rotary_factor; 0: no such key, whole heads turn */

@@ -26,7 +26,8 @@ const struct family family_llama = {.model_type = "llama",
                                     .architecture = "LlamaForCausalLM",
                                     .gguf = "llama",
                                     .params = llama_params,
-                                    .num_params = NUM_PARAMS};
+                                    .num_params = NUM_PARAMS,
+                                    .default_positions = 2048};
 
 /* The class default of the window applies where the key is missing. */
 const struct family family_mistral = {.model_type = "mistral",
@@ -34,7 +35,9 @@ const struct family family_mistral = {.model_type = "mistral",
                                       .gguf = "llama",
                                       .params = llama_params,
                                       .num_params = NUM_PARAMS,
-                                      .default_window = 4096};
+                                      .default_window = 4096,
+                                      .default_kv_heads = 8,
+                                      .default_positions = 131072};
 
 /* Of no_rope_layers only the class's default is taken (family_parse.c): llama.cpp has it built in. */
 static void change_smollm3(const struct model_config *config, int layer, struct layer_plan *plan) {
@@ -51,5 +54,7 @@ const struct family family_smollm3 = {.model_type = "smollm3",
                                       .num_params = NUM_PARAMS,
                                       .change_plan = change_smollm3,
                                       .default_kv_heads = 4,
+                                      .default_positions = 32768,
+                                      .default_theta = 2e6,
                                       .default_tied = true,
                                       .window_has_switch = true};

@@ -37,4 +37,5 @@ const struct family family_olmo2 = {.model_type = "olmo2",
                                     .num_params = NUM_PARAMS,
                                     .norm = {NORM_RMS_ONCE, 0, false},
                                     .change_plan = change_plan,
+                                    .default_positions = 2048,
                                     .default_eps = 1e-5};

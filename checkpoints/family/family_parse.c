@@ -31,7 +31,9 @@ static int parse_heads(struct model_config *config, const struct family *family,
                        struct err *err) {
     if (read_count(root, "num_attention_heads", 0, &config->num_heads, err) != 0)
         return -1;
-    int kv_heads = family->default_kv_heads ? family->default_kv_heads : config->num_heads;
+    /* null says "as many as heads", a missing key says "the class default". */
+    bool by_class = family->default_kv_heads && !json_object_get(root, "num_key_value_heads");
+    int kv_heads = by_class ? family->default_kv_heads : config->num_heads;
     int head_dim =
         family->default_head_dim ? family->default_head_dim : (int)(config->width / config->num_heads);
     if (!family->default_head_dim && !json_find(root, "head_dim") && config->width % config->num_heads != 0)
@@ -54,7 +56,8 @@ static int parse_sizes(struct model_config *config, const struct family *family,
     if (json_get_int(root, "hidden_size", &config->width, err) != 0 ||
         json_get_int(root, "intermediate_size", &config->ffn_width, err) != 0 ||
         json_get_int(root, "vocab_size", &config->vocab_size, err) != 0 ||
-        json_get_int(root, "max_position_embeddings", &config->max_positions, err) != 0 ||
+        json_get_int_or(root, "max_position_embeddings", family->default_positions, &config->max_positions,
+                        err) != 0 ||
         read_count(root, "num_hidden_layers", 0, &config->num_layers, err) != 0 ||
         parse_heads(config, family, root, err) != 0 ||
         json_get_double_or(root, family_eps_key(family), or_else(family->default_eps, 1e-6), &eps, err) !=
@@ -146,7 +149,8 @@ static int parse_rope(struct model_config *config, const json_t *root, struct er
     if (parse_rotary_part(config, root, err) != 0)
         return -1;
     config->rope_kind = ROPE_PLAIN;
-    if (json_get_double_or(root, "rope_theta", 10000.0, &config->rope_theta, err) != 0)
+    if (json_get_double_or(root, "rope_theta", or_else(family_of(config)->default_theta, 10000.0),
+                           &config->rope_theta, err) != 0)
         return -1;
     struct model_config second = *config;
     if (scaling && !json_is_object(scaling))
@@ -285,19 +289,25 @@ static int refuse_layer_types(const struct model_config *config, const json_t *r
 static int refuse_no_rope(const struct model_config *config, const json_t *root, struct err *err) {
     const json_t *layers = json_find(root, "no_rope_layers");
     int64_t interval;
-    if (json_get_int_or(root, "no_rope_layer_interval", 0, &interval, err) != 0)
+    if (json_get_int_or(root, "no_rope_layer_interval", INT32_MAX, &interval, err) != 0)
         return -1;
-    if ((!layers && interval == 0) ||
-        config->num_layers > MODEL_MAX_LAYERS) /* which model_config_check refuses */
+    if (config->num_layers > MODEL_MAX_LAYERS) /* which model_config_check refuses */
         return 0;
+    if (interval < 1)
+        return err_set(err, "no_rope_layer_interval is %lld, expected at least 1", (long long)interval);
+    if (layers && !json_is_array(layers))
+        return err_set(err, "key 'no_rope_layers' is %s, expected an array", json_type_name(layers));
     if (layers && json_array_size(layers) != (size_t)config->num_layers)
         return err_set(err, "no_rope_layers lists %zu layers, num_hidden_layers is %d",
                        json_array_size(layers), config->num_layers);
     for (int layer = 0; layer < config->num_layers; layer++) {
         bool planned = family_layer_plan(config, layer).rope_theta > 0, asked = planned;
-        if (layers)
-            asked = json_integer_value(json_array_get(layers, (size_t)layer)) != 0;
-        else if (interval > 0)
+        const json_t *given = json_array_get(layers, (size_t)layer);
+        if (given && !json_is_integer(given))
+            return err_set(err, "no_rope_layers[%d] is %s, expected 0 or 1", layer, json_type_name(given));
+        if (given)
+            asked = json_integer_value(given) != 0;
+        else if (json_find(root, "no_rope_layer_interval"))
             asked = (layer + 1) % interval != 0;
         if (asked != planned)
             return err_set(

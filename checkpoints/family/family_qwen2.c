@@ -37,4 +37,5 @@ const struct family family_qwen2 = {.model_type = "qwen2",
                                     .change_plan = change_plan,
                                     .default_window = 4096,
                                     .default_kv_heads = 32,
+                                    .default_positions = 32768,
                                     .window_has_switch = true};

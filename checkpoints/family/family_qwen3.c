@@ -38,4 +38,5 @@ const struct family family_qwen3 = {.model_type = "qwen3",
                                     .default_window = 4096,
                                     .default_head_dim = 128,
                                     .default_kv_heads = 32,
+                                    .default_positions = 32768,
                                     .window_has_switch = true};

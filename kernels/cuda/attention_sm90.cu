@@ -21,9 +21,9 @@ constexpr int ORDER_THREADS = 128;
  * at 16 bytes) to the last that sees its last key. */
 DEV struct work tile_work(const struct work_list_setup &setup, int tile) {
     const int first = tile * setup.tile_rows, last = min(first + setup.tile_rows, setup.num_rows) - 1;
-    const bool of_keys = plan.col_end;
-    const int begin = of_keys ? first_row_of(plan.col_begin, first) / 4 * 4 : plan.first_key[first];
-    const int end = of_keys ? plan.col_end[last] : last_key_of(plan.last_key, last) + 1;
+    const bool of_keys = setup.col_end;
+    const int begin = of_keys ? first_row_of(setup.col_begin, first) / 4 * 4 : setup.first_key[first];
+    const int end = of_keys ? setup.col_end[last] : last_key_of(setup.last_key, last) + 1;
     /* Keys that nobody sees take one step, all masked, which writes their zeros. */
     const int steps = max((end - begin + setup.step_rows - 1) / setup.step_rows, 1);
     return {first, steps, of_keys ? begin : end};

@@ -51,6 +51,8 @@ static int read_config_json(struct model_config *model, const char *path, struct
     size_t length_bytes;
     char *text = file_read_whole(path, CONFIG_JSON_MAX_BYTES, &length_bytes, err);
     int status = text ? model_config_parse(model, text, length_bytes, path, err) : -1;
+    if (status == 0)
+        model_config_tell(model, text, path);
     free(text);
     return status;
 }

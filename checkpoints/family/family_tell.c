@@ -1,0 +1,29 @@
+/* family_tell.c - warnings about what config.json leaves to its class, and what it asks of training in vain. */
+#include <string.h>
+
+#include "checkpoints/family/family_internal.h"
+#include "data/corpus/json.h"
+
+/* tell_dropout - layers are computed whole in training, as they are in evaluation. */
+static void tell_dropout(const json_t *text, const char *origin) {
+    static const char *const keys[] = {"attention_dropout", "hidden_dropout"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        double part = json_number_value(json_find(text, keys[i]));
+        if (part > 0)
+            warn("model config '%s': %s is %g, and nothing is dropped in training here", origin, keys[i],
+                 part);
+    }
+}
+
+void model_config_tell(const struct model_config *config, const char *text, const char *origin) {
+    struct err err = {""};
+    json_t *root = json_parse_text(text, strlen(text), origin, &err);
+    const json_t *inner = json_find(root, "text_config"), *decoder = inner ? inner : root;
+    if (root && !json_find(decoder, "max_position_embeddings"))
+        warn(
+            "model config '%s': max_position_embeddings is missing, %lld is taken, the default of model_type '%s'",
+            origin, (long long)config->max_positions, config->model_type);
+    if (root)
+        tell_dropout(decoder, origin);
+    json_decref(root);
+}
