@@ -135,6 +135,43 @@ static void test_class_defaults(void **state) {
     }
 }
 
+/* Keys of other models: refused where they would change a layer, read where they say what the family does anyway. */
+static void test_foreign_keys(void **state) {
+    (void)state;
+    const struct {
+        const char *model_type, *key, *other, *neutral;
+    } cases[] = {
+        {"llama", "attn_logit_softcapping", "50.0", "null"},
+        {"llama", "clip_qkv", "8", "null"},
+        {"olmo2", "logit_scale", "0.0625", "1.0"},
+        {"llama", "embedding_multiplier", "12", "1"},
+        {"llama", "attention_multiplier", "0.0078125", "0.25"}, /* heads of 16 */
+        {"llama", "query_pre_attn_scalar", "256", "16"},
+        {"llama", "is_causal", "false", "true"},
+        {"llama", "use_bidirectional_attention", "true", "false"},
+        {"llama", "rope_interleaved", "true", "false"},
+        {"llama", "qkv_bias", "true", "false"},
+        {"qwen2", "qkv_bias", "false", "true"},
+        {"llama", "use_qk_norm", "true", "false"},
+        {"qwen3", "use_qk_norm", "false", "true"},
+        {"nemotron", "rope_percent", "0.25", "0.5"},
+        {"llama", "cross_attention_layers", "[1]", "[]"},
+        {"llama", "num_local_experts", "8", "0"},
+        {"mistral", "llama_4_scaling_beta", "0.1", "null"},
+        {"llama", "use_bias", "\"yes\"", "false"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[640], phrase[96];
+        const char *form = "{\"model_type\":\"%s\",\"sliding_window\":null,\"%s\":%s," SIZES "}";
+        snprintf(text, sizeof text, form, cases[i].model_type, cases[i].key, cases[i].other);
+        snprintf(phrase, sizeof phrase, "%s is %s: layers of model_type '%s'", cases[i].key, cases[i].other,
+                 cases[i].model_type);
+        assert_refused(text, phrase);
+        snprintf(text, sizeof text, form, cases[i].model_type, cases[i].key, cases[i].neutral);
+        parsed(text);
+    }
+}
+
 /* SIZES with Nemotron's spelling of the norms' eps. */
 #define NEMOTRON                                                                                                     \
     "\"model_type\":\"nemotron\",\"norm_eps\":2e-05,\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":320," \
@@ -245,7 +282,7 @@ int main(void) {
         cmocka_unit_test(test_olmo2),          cmocka_unit_test(test_smollm3),
         cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_plans),
         cmocka_unit_test(test_rotary_parts),   cmocka_unit_test(test_many_layers),
-        cmocka_unit_test(test_class_defaults),
+        cmocka_unit_test(test_class_defaults), cmocka_unit_test(test_foreign_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

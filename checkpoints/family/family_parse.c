@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoints/family/family_foreign.h"
 #include "checkpoints/family/family_internal.h"
 #include "checkpoints/safetensors/quantised.h"
 #include "data/corpus/json.h"
@@ -415,7 +416,7 @@ static int parse_text(struct model_config *config, const struct family *family, 
     struct quantised quantised; /* whether it can be read; weights.c reads it */
     if (parse_sizes(config, family, text, err) != 0 || parse_rope(config, text, err) != 0 ||
         parse_token_ids(config, holder(root, "eos_token_id"), err) != 0 ||
-        refuse_features(config, family, text, err) != 0)
+        refuse_features(config, family, text, err) != 0 || family_refuse_foreign(config, text, err) != 0)
         return text == root ? -1 : err_prefix(err, "text_config");
     return parse_tied(config, root, err) == 0 && parse_dtype(config, holder(root, "dtype"), err) == 0 &&
                    quantised_parse(&quantised, root, err) == 0
