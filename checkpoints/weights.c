@@ -122,9 +122,25 @@ static int check_tied_head(const struct weights *w, int64_t head, struct err *er
     return 0;
 }
 
+/* is_other_name - whether a wrapper's other way to call its text decoder has that name. */
+static bool is_other_name(const struct weights *w, const char *name) {
+    struct model_config other = w->config;
+    for (other.text_names = TEXT_NAMES_OUTER; other.text_names < TEXT_NAMES_COUNT; other.text_names++)
+        if (other.text_names != w->config.text_names && family_is_text_name(&other, name))
+            return true;
+    return false;
+}
+
 /* carry - a tensor outside of the text decoder, to be written back as it is. */
 static int carry(struct weights *w, int64_t index, struct err *err) {
     struct st_entry entry = st_entry(w->files, index);
+    char embedding[PARAM_NAME_ROOM];
+    if (is_other_name(w, entry.name))
+        return err_set(
+            err,
+            "tensor '%.200s' of '%s' is called as a text decoder's, yet this one's are called as '%s': programs "
+            "that know both ways would take it for the other",
+            entry.name, entry.file, param_name(&w->config, (struct param){ROLE_EMBEDDING, 0}, embedding));
     if (quantised_holds(&w->quantised, entry))
         return err_set(
             err,
@@ -153,12 +169,12 @@ static int check_extra(struct weights *w, int64_t index, struct err *err) {
     struct st_entry entry = st_entry(w->files, index);
     char head[PARAM_NAME_ROOM];
     untied.tied_head = false;
+    if (w->config.wrapper_type[0] && !family_is_text_name(&w->config, entry.name))
+        return carry(w, index, err);
     if (quantised_serves(&w->quantised, entry.name)) {
         w->num_served++;
         return 0;
     }
-    if (w->config.wrapper_type[0] && !family_is_text_name(&w->config, entry.name))
-        return carry(w, index, err);
     if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
         return 0;
     if (strcmp(entry.name, param_name(&untied, (struct param){ROLE_HEAD, 0}, head)) == 0)
@@ -211,7 +227,8 @@ static int open_folder(struct weights *w, const char *path, struct err *err) {
         return err_prefix(err, "model '%s'", path);
     w->carried = (struct carried){w->files, w->carried_list, w->carried.count};
     /* What the file says outranks what config.json claims: the key is missing in some old models. */
-    w->config.dtype = st_entry(w->files, find_embedding(w)).dtype;
+    if (!quantised_holds(&w->quantised, st_entry(w->files, find_embedding(w))))
+        w->config.dtype = st_entry(w->files, find_embedding(w)).dtype;
     return 0;
 }
 

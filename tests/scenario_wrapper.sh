@@ -75,6 +75,23 @@ sed 's/language_model.layers.1.mlp.up_proj/language_model.layers.1.mlp.up_prox/'
 cp -r "$work/inner" "$work/broken" && mv "$work/x" "$work/broken/model.safetensors"
 go 2 0 "$work/broken" "$work/refused"
 expect_output "tensor 'model.language_model.layers.1.mlp.up_proj.weight' is missing"
+for style in inner outer; do # a name that is as long, so that the header is
+    case $style in
+        inner) vision=model.vision_tower.ln_pre.weight other=language_model.model.layers.norm ;;
+        outer) vision=vision_tower.ln_pre.weight other=model.language_model.norms ;;
+    esac
+    rm -rf "$work/broken" && cp -r "$work/$style" "$work/broken"
+    sed "s/$vision/$other/" "$work/$style/model.safetensors" >"$work/broken/model.safetensors"
+    go 2 0 "$work/broken" "$work/refused"
+    expect_output "tensor '$other' of .* is called as a text decoder's, yet this one's are called as"
+done
+
+# --- scales of a server are left out of the text decoder; beside it they are carried like everything else ---
+rm -rf "$work/fp8" && cp -r "$work/outer" "$work/fp8"
+sed 's/vision_tower.position_ids/vision_tower.xx.q.k_scale/' "$work/outer/model.safetensors" >"$work/fp8/model.safetensors"
+sed 's/"image_token_index"/"quantization_config": {"quant_method": "fp8"}, "image_token_index"/' "$work/outer/config.json" >"$work/fp8/config.json"
+run 0 "$atelier" export "$work/fp8" --to hf --out "$work/fp8-hf"
+carried "$work/fp8" "$work/fp8-hf"
 sed 's/"mistral3"/"internvl"/' "$work/inner/config.json" >"$work/broken/config.json"
 go 2 0 "$work/broken" "$work/refused"
 expect_output "model_type 'internvl' has a text_config: this model of text and images is not supported yet"

@@ -325,10 +325,11 @@ static void test_nf4_refused(void **state) {
 
 enum { BLOCK_ROWS = 16, BLOCK_COLS = 32 };
 
-/* is_quantised - published models leave embedding, head and norms as they are. */
+/* is_quantised - most published models leave embedding, head and norms as they are, all of them the norms. */
+static bool embedding_too;
 static bool is_quantised(const struct model *model, struct param param) {
-    return param_shape(&model->config, param).ndim == 2 && param.role != ROLE_EMBEDDING &&
-           param.role != ROLE_HEAD;
+    return param_shape(&model->config, param).ndim == 2 &&
+           (embedding_too || (param.role != ROLE_EMBEDDING && param.role != ROLE_HEAD));
 }
 
 /* scale_of - of any block; `factor` is what a control changes. */
@@ -415,6 +416,25 @@ static void test_model(void **state) {
     free(out);
 }
 
+/* What is made of the model has a type of its own also where the embedding, which decides otherwise, has none. */
+static void test_quantised_embedding(void **state) {
+    (void)state;
+    struct err err = {""};
+    embedding_too = true;
+    char *at = make_quantised("fp8-embedding", 1), *out = in_folder("fp8-embedding-out");
+    embedding_too = false;
+    struct weights *weights = open_weights(at);
+    assert_int_equal(weights_config(weights)->dtype, DTYPE_F32); /* as config.json has it */
+    if (export_hf(weights, out, EXPORT_F32, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    struct weights *exported = open_weights(out);
+    assert_int_equal(num_different(weights, exported, EXPORT_F32, EXPORT_F32), 0);
+    weights_close(weights);
+    weights_close(exported);
+    free(at);
+    free(out);
+}
+
 /* A value that is not a number, and the same file without the words that say how to read it. */
 static void test_model_refused(void **state) {
     (void)state;
@@ -438,10 +458,15 @@ static void test_model_refused(void **state) {
 int main(void) {
     folder = test_folder("quantised");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_e4m3),  cmocka_unit_test(test_schemes),
-        cmocka_unit_test(test_fp8),   cmocka_unit_test(test_fp8_refused),
-        cmocka_unit_test(test_nf4),   cmocka_unit_test(test_nf4_refused),
-        cmocka_unit_test(test_model), cmocka_unit_test(test_model_refused),
+        cmocka_unit_test(test_e4m3),
+        cmocka_unit_test(test_schemes),
+        cmocka_unit_test(test_fp8),
+        cmocka_unit_test(test_fp8_refused),
+        cmocka_unit_test(test_nf4),
+        cmocka_unit_test(test_nf4_refused),
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_model_refused),
+        cmocka_unit_test(test_quantised_embedding),
     };
     int status = cmocka_run_group_tests(tests, NULL, NULL);
     free(folder);
