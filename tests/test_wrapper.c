@@ -36,6 +36,8 @@ static void test_parse(void **state) {
     assert_true(parsed(WRAPPER("\"tie_word_embeddings\":true,", "")).tied_head);
     assert_true(parsed(WRAPPER("", "\"tie_word_embeddings\":true,")).tied_head);
     assert_int_equal(parsed(WRAPPER("\"eos_token_id\":7,", "\"eos_token_id\":8,")).eos_ids[0], 8);
+    /* A text_config without its model_type is of the wrapper's usual one. */
+    assert_string_equal(parsed("{\"model_type\":\"llava\",\"text_config\":{" SIZES "}}").model_type, "llama");
     /* Control: without a text_config nothing is wrapped. */
     assert_string_equal(parsed("{\"model_type\":\"llama\"," SIZES "}").wrapper_type, "");
 }
@@ -45,10 +47,16 @@ static void test_refused(void **state) {
     const struct {
         const char *text, *phrase;
     } cases[] = {
-        {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config: key 'model_type' is missing"},
+        {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config: key 'hidden_size' is missing"},
+        {"{\"model_type\":\"mistral3\",\"text_config\":{\"model_type\":5}}",
+         "text_config: key 'model_type' is an integer"},
+        {"{\"model_type\":\"mistral3\",\"text_config\":null}", "and there is no text_config"},
+        {"{\"model_type\":\"gemma3\",\"text_config\":{}}", "model_type 'gemma3_text' is not supported yet"},
+        {"{\"model_type\":\"gpt_oss\"}",
+         "'gpt_oss' is not supported yet: mixture of experts, attention sinks"},
         {"{\"model_type\":\"mistral3\",\"text_config\":7}", "text_config is an integer, expected an object"},
         {"{\"model_type\":\"gemma4\",\"text_config\":{\"model_type\":\"gemma4_text\"}}",
-         "model_type 'gemma4' has a text_config: this model of text and images is not supported yet"},
+         "this model of text and images is not supported yet; its text decoder has heads of 512 elements"},
         {"{\"model_type\":\"llama\",\"text_config\":{\"model_type\":\"llama\"," SIZES "}}",
          "'llama' has a text_config"},
         {"{\"architectures\":[\"Other\"],\"model_type\":\"mistral3\",\"text_config\":{\"model_type\":\"mistral\"}}",

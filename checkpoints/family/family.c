@@ -18,6 +18,11 @@ static const struct family unsupported[] = {
     {.model_type = "gemma3_text", .reason = "norms around each block, local attention"},
     {.model_type = "olmo3", .reason = "windows on three of four layers"},
     {.model_type = "mixtral", .reason = "mixture of experts"},
+    {.model_type = "gpt_oss", .reason = "mixture of experts, attention sinks"},
+    {.model_type = "gemma4_text", .reason = "heads of 512 elements, layers that share keys and values"},
+    {.model_type = "deepseek_v3", .reason = "multi-head latent attention, mixture of experts"},
+    {.model_type = "qwen3_next", .reason = "gated delta net layers, mixture of experts"},
+    {.model_type = "llama4_text", .reason = "mixture of experts, attention in chunks"},
     {.model_type = "apertus", .reason = "xIELU instead of a gated MLP"},
     {.model_type = "ministral3", .reason = "YaRN positions and a query temperature"},
 };
@@ -35,9 +40,9 @@ const struct family *family_find(const char *model_type) {
 
 const struct wrapper *wrapper_find(const char *model_type) {
     static const struct wrapper wrappers[] = {
-        {"mistral3", "Mistral3ForConditionalGeneration"},
-        {"gemma3", "Gemma3ForConditionalGeneration"},
-        {"llava", "LlavaForConditionalGeneration"},
+        {"mistral3", "Mistral3ForConditionalGeneration", "mistral"},
+        {"gemma3", "Gemma3ForConditionalGeneration", "gemma3_text"},
+        {"llava", "LlavaForConditionalGeneration", "llama"},
     };
     for (size_t i = 0; i < sizeof wrappers / sizeof wrappers[0]; i++)
         if (strcmp(wrappers[i].model_type, model_type) == 0)
@@ -70,6 +75,11 @@ const struct family *family_require(const char *model_type, struct err *err) {
     const struct family *family = family_find(model_type);
     if (family && family->params)
         return family;
+    if (wrapper_find(model_type)) {
+        err_set(err, "model_type '%s' is a model of text and images, and there is no text_config",
+                model_type);
+        return NULL;
+    }
     supported_list(list, sizeof list);
     if (family)
         err_set(err, "model_type '%s' is not supported yet: %s (supported: %s)", model_type, family->reason,

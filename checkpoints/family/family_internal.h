@@ -56,6 +56,7 @@ const struct family *family_find(const char *model_type);
 /* Wrappers whose text decoder is of a family here: config.json has a text_config and says what else there is. */
 struct wrapper {
     const char *model_type, *architecture;
+    const char *text_type; /* the model_type of a text_config that has none */
 };
 
 /* wrapper_find - by model_type; NULL: not known. */

@@ -354,6 +354,16 @@ static int check_architecture(const json_t *root, const char *model_type, const 
                    expected);
 }
 
+/* refuse_wrapper - with what is known of its text decoder.  Returns -1 with err set. */
+static int refuse_wrapper(const char *model_type, const json_t *text, struct err *err) {
+    const char *text_type = json_string_value(json_find(text, "model_type"));
+    const struct family *family = text_type ? family_find(text_type) : NULL;
+    const char *reason = family && family->reason ? family->reason : NULL;
+    return err_set(
+        err, "model_type '%.80s' has a text_config: this model of text and images is not supported yet%s%s",
+        model_type, reason ? "; its text decoder has " : "", reason ? reason : "");
+}
+
 /* parse_wrapper - of a config.json with a text_config: what stands around the text decoder. */
 static int parse_wrapper(struct model_config *config, const json_t *root, const char *model_type,
                          struct err *err) {
@@ -361,9 +371,7 @@ static int parse_wrapper(struct model_config *config, const json_t *root, const 
     if (!json_is_object(text_of(root)))
         return err_set(err, "text_config is %s, expected an object", json_type_name(text_of(root)));
     if (!wrapper)
-        return err_set(
-            err, "model_type '%.80s' has a text_config: this model of text and images is not supported yet",
-            model_type);
+        return refuse_wrapper(model_type, text_of(root), err);
     snprintf(config->wrapper_type, sizeof config->wrapper_type, "%s", wrapper->model_type);
     snprintf(config->wrapper_architecture, sizeof config->wrapper_architecture, "%s", wrapper->architecture);
     config->text_names = TEXT_NAMES_INNER;
@@ -378,7 +386,8 @@ static const struct family *parse_family(struct model_config *config, const json
     if (json_get_string(root, "model_type", &model_type, err) != 0 ||
         (text != root && parse_wrapper(config, root, model_type, err) != 0))
         return NULL;
-    if (text != root && json_get_string(text, "model_type", &model_type, err) != 0) {
+    if (text != root && json_get_string_or(text, "model_type", wrapper_find(config->wrapper_type)->text_type,
+                                           &model_type, err) != 0) {
         err_prefix(err, "text_config");
         return NULL;
     }
