@@ -1,6 +1,6 @@
 # make              build build/cpu/atelier; where nvcc is found also build/cuda/atelier
 # make deps         install the packages needed (Debian, Ubuntu; root or sudo)
-# make demo         install, build and run the whole job on 2 CPU ranks
+# make demo         install, build (for the CPU alone) and run the whole job on 2 CPU ranks
 # make test         install, build and run every test that needs no GPU
 # make check        the tests alone, nothing installed
 # make distributions  demo and test on bare Debian 12 and 13, made new by debootstrap (root; hours on a slow machine)
@@ -212,7 +212,7 @@ sanitized:
 	@$(MAKE) --no-print-directory SAN=address,undefined all tests
 	@ONLY=programs RANKS=2 tests/run.sh build/cpu-address,undefined/tests
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory CUDA=0 all
 	@OUT=$(OUT) configs/demo.sh
 refactoring: $(OUT)/tests/refactoring/atelier $(if $(filter 1,$(SIMT)),simt)
 	@OUT=$(OUT) SIMT_OUT=$(SIMT_OUT) tests/refactoring/run.sh

@@ -45,6 +45,15 @@ command -v atelier"
 }
 [ "$(found "$last")" = "$root/build/cpu/atelier" ] || fail "after its last line, '$last', atelier is not found"
 
+# The demo runs on processors: it waits for no compiler of GPU kernels, and asks for none of their libraries.
+built() { # GOAL - what make would compile for it into an empty folder
+    env -u MAKEFLAGS -u MFLAGS -u SAN make -n -C "$here" CUDA=1 NVCC="$work/nvcc" CUDA_HOME="$work" OUT="$work/none" \
+        CUDA_OUT="$work/none-cuda" "$1" >"$work/log" 2>/dev/null || fail "make -n $1 failed"
+    grep -o '[a-z/_]*main\.c$\|[a-z/_]*attention\.cu"' "$work/log" | sort -u | tr '\n' ' '
+}
+[ "$(built demo)" = "train/main.c " ] || fail "the demo compiles '$(built demo)'"
+
 # Controls.
+[ "$(built all)" = 'kernels/cuda/attention.cu" train/main.c ' ] || fail "control: all of it compiles '$(built all)'"
 [ "$(found true)" != "$root/build/cpu/atelier" ] || fail "control: atelier is found without the line"
 ! demo 1 || fail "control: an interrupted run that failed was taken for well"
