@@ -1,0 +1,105 @@
+/* family_parse_rope.c - the rotary settings of config.json: rope_theta with rope_scaling{rope_type|type}, or rope_parameters. */
+#include <string.h>
+
+#include "checkpoints/family/family_internal.h"
+#include "checkpoints/family/family_parse.h"
+
+/* refuse_settings - settings of each layer type ({"full_attention": {...}}), and settings of no type at all, which
+ * would pass for the default. */
+static int refuse_settings(const json_t *object, bool typed, struct err *err) {
+    const char *key, *untyped = NULL;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value) {
+        if (json_is_object(value))
+            return err_set(err, "'%.40s' is an object: rotary settings of each layer type are not supported",
+                           key);
+        bool alone = strcmp(key, "rope_theta") == 0 || strcmp(key, "partial_rotary_factor") == 0;
+        if (!untyped && !alone && !json_is_null(value))
+            untyped = key;
+    }
+    if (untyped && !typed)
+        return err_set(err, "names no rope_type, and has '%.40s' (supported: default, linear, llama3)",
+                       untyped);
+    return 0;
+}
+
+/* parse_rotary_part - how much of each head turns, where the key is; a family whose class has no such key turns all of it. */
+static int parse_rotary_part(struct model_config *config, const json_t *object, struct err *err) {
+    double part;
+    if (!json_find(object, "partial_rotary_factor"))
+        return 0;
+    if (json_get_double(object, "partial_rotary_factor", &part, err) != 0)
+        return -1;
+    if (part != 1.0 && !(family_of(config)->default_rotary_part > 0))
+        return err_set(err, "partial_rotary_factor %g is not supported for model_type '%s'", part,
+                       config->model_type);
+    if (!(part > 0) || !(part <= 1) || (int)(config->head_dim * part) < 2)
+        return err_set(err,
+                       "partial_rotary_factor %g of a head_dim of %d, expected at least a pair and at most 1",
+                       part, config->head_dim);
+    model_config_rotate(config, part);
+    return 0;
+}
+
+/* parse_scaling - the object rope_scaling or rope_parameters; theta and ROPE_PLAIN stand already. */
+static int parse_scaling(struct model_config *config, const json_t *object, struct err *err) {
+    const char *type = NULL;
+    /* "type" is the oldest spelling. */
+    const char *key = json_find(object, "rope_type") ? "rope_type" : "type";
+    if (refuse_settings(object, json_find(object, key) != NULL, err) != 0 ||
+        json_get_string_or(object, key, "default", &type, err) != 0 ||
+        json_get_double_or(object, "rope_theta", config->rope_theta, &config->rope_theta, err) != 0 ||
+        parse_rotary_part(config, object, err) != 0)
+        return -1;
+    if (strcmp(type, "default") == 0)
+        return 0;
+    if (strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0)
+        return err_set(err, "rope type '%.40s' is not supported yet (supported: default, linear, llama3)",
+                       type);
+    if (json_get_double(object, "factor", &config->rope_factor, err) != 0)
+        return -1;
+    config->rope_kind = ROPE_LINEAR;
+    if (strcmp(type, "linear") == 0)
+        return 0;
+    config->rope_kind = ROPE_LLAMA3;
+    if (json_get_double(object, "low_freq_factor", &config->rope_low_freq, err) != 0 ||
+        json_get_double(object, "high_freq_factor", &config->rope_high_freq, err) != 0)
+        return -1;
+    return json_get_int(object, "original_max_position_embeddings", &config->rope_original_positions, err);
+}
+
+/* same_rope - exact equality is meant: both spellings are copies of the same number. */
+static bool same_rope(const struct model_config *a, const struct model_config *b) {
+    return a->rotary_dim == b->rotary_dim && a->rope_kind == b->rope_kind && a->rope_theta == b->rope_theta &&
+           a->rope_factor == b->rope_factor && a->rope_low_freq == b->rope_low_freq &&
+           a->rope_high_freq == b->rope_high_freq && a->rope_original_positions == b->rope_original_positions;
+}
+
+int family_parse_rope(struct model_config *config, const json_t *root, struct err *err) {
+    json_t *scaling = json_find(root, "rope_scaling"), *parameters = json_find(root, "rope_parameters");
+    model_config_rotate(config, 0);
+    if (parse_rotary_part(config, root, err) != 0)
+        return -1;
+    config->rope_kind = ROPE_PLAIN;
+    double theta = family_of(config)->default_theta > 0 ? family_of(config)->default_theta : 10000.0;
+    if (json_get_double_or(root, "rope_theta", theta, &config->rope_theta, err) != 0)
+        return -1;
+    struct model_config second = *config;
+    if (scaling && !json_is_object(scaling))
+        return err_set(err, "key 'rope_scaling' is %s, expected an object", json_type_name(scaling));
+    if (scaling && parse_scaling(config, scaling, err) != 0)
+        return err_prefix(err, "rope_scaling");
+    if (!parameters)
+        return 0;
+    if (!json_is_object(parameters))
+        return err_set(err, "key 'rope_parameters' is %s, expected an object", json_type_name(parameters));
+    if (parse_scaling(&second, parameters, err) != 0)
+        return err_prefix(err, "rope_parameters");
+    bool both = scaling || json_find(root, "rope_theta") || json_find(root, "partial_rotary_factor");
+    if (both && !same_rope(config, &second))
+        return err_set(
+            err,
+            "rope_parameters differs from rope_theta, partial_rotary_factor and rope_scaling: remove one");
+    *config = second;
+    return 0;
+}
