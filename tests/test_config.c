@@ -112,6 +112,8 @@ static const struct refusal REFUSALS[] = {
      "'model.architecture.kv_heads' is 2, which does not divide the 3 heads"},
     {"model:\n  architecture: {width: 9, layers: 1, heads: 3, ffn_width: 8}\n",
      "'model.architecture.head_dim' would be 3"},
+    {"model:\n  architecture: {width: 8, layers: 1, heads: 2, ffn_width: 8, rope_scaling: yarn, rope_beta_fast: 0.5}\n",
+     "'model.architecture.rope_beta_fast' is 0.5, expected at least rope_beta_slow (1)"},
     {"model:\n  architecture: {width: 8, layers: 1, heads: 2, ffn_width: 8, max_positions: 16}\n",
      "'data.sequence_tokens' is 512, more than model.architecture.max_positions (16)"},
 };

@@ -267,6 +267,46 @@ static void test_nemotron(void **state) {
     free(weight), free(shift), free(hf), free(out);
 }
 
+/* YaRN, with an amplitude that llama.cpp finds by the factor, and with another; rounded bounds, and the published ones, are all that it knows. */
+static void test_yarn(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct yarn yarns[] = {{.beta_fast = 32, .beta_slow = 1},
+                           {.beta_fast = 32, .beta_slow = 1, .mscale = 0.75, .mscale_all_dim = 0.5},
+                           {.beta_fast = 32, .beta_slow = 1, .exact_bounds = true},
+                           {.beta_fast = 16, .beta_slow = 1}};
+    static const char *const words[] = {NULL, NULL, "this model does not (truncate false)",
+                                        "a beta_fast of 32 and a beta_slow of 1, this model has 16 and 1"};
+    char *out = in_folder("yarn.gguf");
+    for (int i = 0; i < 4; i++) {
+        struct model model = sample_model("byte_level", 423);
+        model.config.rope_kind = ROPE_YARN;
+        model.config.rope_original_positions = 64;
+        model.config.yarn = yarns[i];
+        char *hf = make_folder("yarn", &model);
+        struct weights *source = open_weights(hf);
+        int status = export_gguf(source, out, EXPORT_F32, NULL, &err);
+        assert_int_equal(status, words[i] ? -1 : 0);
+        if (status != 0) {
+            assert_non_null(strstr(err.text, words[i]));
+        } else {
+            struct weights *back = open_weights(out);
+            const struct model_config *config = weights_config(back), *want = weights_config(source);
+            assert_true(config->rope_kind == ROPE_YARN && config->rope_original_positions == 64);
+            assert_true(config->yarn.beta_fast == yarns[i].beta_fast &&
+                        config->yarn.beta_slow == yarns[i].beta_slow);
+            assert_true(fabs(model_rope_amplitude(config) / model_rope_amplitude(want) - 1) < 1e-7);
+            struct gguf *file = open_gguf(out);
+            assert_int_equal(gguf_find_key(file, "llama.rope.scaling.attn_factor") >= 0, i == 1);
+            gguf_close(file);
+            weights_close(back);
+        }
+        weights_close(source);
+        free(hf);
+    }
+    free(out);
+}
+
 /* What cannot be exported is refused with a reason and leaves nothing; what is lost is noted. */
 static void test_refusals(void **state) {
     (void)state;
@@ -408,6 +448,7 @@ int main(void) {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_nemotron),
+        cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_hf),
         cmocka_unit_test(test_gguf_templates),

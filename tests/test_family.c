@@ -65,6 +65,9 @@ static void test_defaults(void **state) {
     assert_int_equal(config.pad_id, -1); /* named but outside the vocabulary */
 }
 
+#define YARN_FILE(keys)                                                                                      \
+    "{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0," keys "}," SIZES "}"
+
 static void test_refused_by_name(void **state) {
     (void)state;
     const struct {
@@ -85,8 +88,15 @@ static void test_refused_by_name(void **state) {
         {"{\"model_type\":\"llama\",\"mlp_bias\":true," SIZES "}", "mlp_bias true"},
         {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"," SIZES "}", "hidden_act 'gelu'"},
         {"{\"model_type\":\"llama\",\"quantization_config\":{}," SIZES "}", "quantization_config"},
-        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0}," SIZES "}",
-         "rope type 'yarn' is not supported yet"},
+        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":4.0}," SIZES "}",
+         "rope type 'longrope' is not supported yet (supported: default, linear, llama3, yarn)"},
+        {YARN_FILE("\"beta_fast\":1,\"beta_slow\":2"), "beta_fast 1 and beta_slow 2"},
+        {YARN_FILE("\"beta_slow\":-1"), "beta_fast 32 and beta_slow -1"},
+        {YARN_FILE("\"attention_factor\":0"), "rope_scaling: attention_factor is 0"},
+        {YARN_FILE("\"mscale\":-9,\"mscale_all_dim\":1"), "multiplies cos and sin by -"},
+        {YARN_FILE("\"original_max_position_embeddings\":0"), "original_max_position_embeddings 0"},
+        {YARN_FILE("\"rope_theta\":1"), "rope_theta is 1, expected more than 1"},
+        {YARN_FILE("\"truncate\":1"), "rope_scaling: key 'truncate' is"},
         {"{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":4.0}," SIZES "}",
          "key 'low_freq_factor' is missing"},
         {"{\"model_type\":\"llama\",\"rope_theta\":10000,\"rope_parameters\":{\"rope_theta\":20000}," SIZES
@@ -281,6 +291,33 @@ static void assert_same_config(const struct model_config *a, const struct model_
     assert_memory_equal(a, b, sizeof *a); /* parse starts from zeroes: padding compares too */
 }
 
+/* YaRN: what is not given is what its class takes, and stays so when it is written; a zero says as much. */
+static void test_yarn_settings(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        YARN_FILE("\"beta_fast\":0"),
+        YARN_FILE("\"beta_fast\":16,\"beta_slow\":2,\"original_max_position_embeddings\":128,\"mscale\":0.7,"
+                  "\"mscale_all_dim\":0.3,\"truncate\":false"),
+        YARN_FILE("\"attention_factor\":1.5,\"mscale\":0.7,\"mscale_all_dim\":0.3")};
+    static const double amplitudes[] = {1.1386294361119891, 1.0970406052783924 / 1.0415888308335967, 1.5};
+    struct model_config configs[3];
+    for (int i = 0; i < 3; i++) {
+        configs[i] = parsed(texts[i]);
+        assert_int_equal(configs[i].rope_kind, ROPE_YARN);
+        assert_true(fabs(model_rope_amplitude(&configs[i]) - amplitudes[i]) < 1e-15);
+        char *written = model_config_text(&configs[i], i == 0 ? NULL : texts[i]);
+        struct model_config again = parsed(written);
+        assert_same_config(&again, &configs[i]);
+        assert_true(!strstr(written, "attention_factor") == (i != 2) &&
+                    !strstr(written, "mscale") == (i == 0));
+        free(written);
+    }
+    assert_true(configs[0].yarn.beta_fast == 32 && configs[0].yarn.beta_slow == 1);
+    assert_true(configs[0].rope_original_positions == 512 && !configs[0].yarn.exact_bounds);
+    assert_true(configs[1].yarn.beta_fast == 16 && configs[1].rope_original_positions == 128 &&
+                configs[1].yarn.exact_bounds);
+}
+
 static void test_text_round_trip(void **state) {
     (void)state;
     const char *text = "{\"model_type\":\"llama\",\"architectures\":[\"LlamaForCausalLM\"]," SIZES
@@ -312,7 +349,7 @@ static void test_text_round_trip(void **state) {
 static void test_text_from_nothing(void **state) {
     (void)state;
     static const char *const types[] = {"llama", "mistral"};
-    for (int kind = ROPE_PLAIN; kind <= ROPE_LLAMA3; kind++)
+    for (int kind = ROPE_PLAIN; kind <= ROPE_YARN; kind++)
         for (int type = 0; type < 2; type++) {
             char *text = xasprintf("{\"model_type\":\"%s\",\"sliding_window\":null," SIZES "}", types[type]);
             struct model_config config = parsed(text);
@@ -326,6 +363,10 @@ static void test_text_from_nothing(void **state) {
                 config.rope_low_freq = 1;
                 config.rope_high_freq = 4;
                 config.rope_original_positions = 8192;
+            }
+            if (kind == ROPE_YARN) {
+                config.rope_original_positions = 4096;
+                config.yarn = (struct yarn){.beta_fast = 16, .beta_slow = 0.5, .attention_factor = 1.25};
             }
             char *written = model_config_text(&config, NULL);
             struct model_config again = parsed(written);
@@ -355,6 +396,16 @@ static const struct rope_point llama3_points[] = {{1, 0.292136341f, 0.956376672f
                                                   {33, -0.802069843f, 0.597230256f},
                                                   {50, 0.999377310f, 0.035284948f}};
 
+/* Stretched 16 times as YaRN does: 20, 26, 30 and 33 between; cosine and sine times 1.277. */
+static const struct rope_point yarn_points[] = {
+    {1, 0.373133749f, 1.221540570f},   {20, 0.078695089f, -1.274832249f}, {26, -1.197133899f, 0.445264816f},
+    {30, 1.110564351f, -0.630901814f}, {33, -0.027756596f, 1.276957273f}, {50, 1.277060032f, 0.022537515f}};
+
+/* The same with bounds of its own that are not rounded, between 20 and 30, times 1.5. */
+static const struct rope_point exact_points[] = {
+    {1, 0.438204527f, 1.434565067f},    {20, 1.289155364f, 0.766862690f},   {23, 0.258464694f, -1.477564216f},
+    {26, -1.328710437f, -0.696080863f}, {30, -1.349948168f, -0.653941989f}, {33, 1.257954717f, 0.817037344f}};
+
 /* worst_point - the largest difference to the points. */
 static double worst_point(const struct model_config *config, const struct rope_point *points,
                           int num_points) {
@@ -369,7 +420,7 @@ static double worst_point(const struct model_config *config, const struct rope_p
         worst = fmax(worst, fabs((double)sin_table[at] - (double)points[k].sin));
     }
     for (int i = 0; i < HALF; i++)
-        assert_true(cos_table[i] == 1.0f && sin_table[i] == 0.0f);
+        assert_true(cos_table[i] == (float)model_rope_amplitude(config) && sin_table[i] == 0.0f);
     free(cos_table);
     free(sin_table);
     return worst;
@@ -385,6 +436,26 @@ static void test_rope_tables(void **state) {
     assert_true(worst_point(&config, plain_points, 9) < 2e-7);
     config.rope_theta = 500001.0;
     assert_true(worst_point(&config, plain_points, 9) > 1e-5); /* control */
+}
+
+static void test_yarn_tables(void **state) {
+    (void)state;
+    struct model_config config = parsed("{\"model_type\":\"llama\",\"head_dim\":128,\"rope_theta\":500000.0,"
+                                        "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":16,"
+                                        "\"original_max_position_embeddings\":8192}," SIZES "}");
+    assert_true(fabs(model_rope_amplitude(&config) - 1.2772588722239782) < 1e-15);
+    assert_true(worst_point(&config, yarn_points, 6) < 2e-6);
+    assert_true(model_rope_divisor(&config, 17) == 1);
+    assert_true(fabs(model_rope_divisor(&config, 34) - 8.5) < 1e-5);
+    assert_true(fabs(model_rope_divisor(&config, 35) - 16) < 1e-5);
+    struct yarn exact = {.beta_fast = 16, .beta_slow = 2, .attention_factor = 1.5, .exact_bounds = true};
+    config.yarn = exact;
+    assert_true(worst_point(&config, exact_points, 6) < 2e-6);
+    config.yarn.exact_bounds = false; /* controls */
+    assert_true(worst_point(&config, exact_points, 6) > 1e-2);
+    config.yarn = exact;
+    config.yarn.attention_factor = 0;
+    assert_true(worst_point(&config, exact_points, 6) > 0.1);
 }
 
 /* test_rope_divisor - against the published rule computed apart from this code. */
@@ -413,6 +484,7 @@ int main(void) {
         cmocka_unit_test(test_text_round_trip), cmocka_unit_test(test_text_from_nothing),
         cmocka_unit_test(test_rope_tables),     cmocka_unit_test(test_rope_divisor),
         cmocka_unit_test(test_rope_settings),   cmocka_unit_test(test_layer_types),
+        cmocka_unit_test(test_yarn_settings),   cmocka_unit_test(test_yarn_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,9 @@ struct change {
     const char *left_out; /* a tensor */
     const char *turned;   /* a tensor with its dimensions swapped */
     const float *freqs;   /* rope_freqs.weight [D/2] */
+    const char *scaling;  /* rope.scaling.type, with a factor of 4 and 64 original positions */
+    const char *real_key; /* f32 */
+    float real_value;
 };
 
 static void set_plain_keys(struct gguf_writer *writer, const struct change *change) {
@@ -57,6 +60,13 @@ static void set_plain_keys(struct gguf_writer *writer, const struct change *chan
     gguf_set_u32(writer, "tokenizer.ggml.eot_token_id", 3);
     gguf_set_u32(writer, "tokenizer.ggml.eom_token_id", 2);
     gguf_set_u32(writer, "tokenizer.ggml.padding_token_id", UINT32_MAX);
+    if (change->scaling) {
+        gguf_set_text(writer, "llama.rope.scaling.type", change->scaling);
+        gguf_set_f32(writer, "llama.rope.scaling.factor", 4);
+        gguf_set_u32(writer, "llama.rope.scaling.original_context_length", 64);
+    }
+    if (change->real_key)
+        gguf_set_f32(writer, change->real_key, change->real_value);
     if (change->extra_key)
         gguf_set_u32(writer, change->extra_key, change->extra_value);
 }
@@ -175,6 +185,18 @@ static void test_model_refusals(void **state) {
         {{.extra_tensor = "blk.0.attn_q.bias"}, "has a tensor 'blk.0.attn_q.bias'"},
         {{.extra_tensor = "blk.2.attn_q.weight"}, "has a tensor 'blk.2.attn_q.weight'"},
         {{.freqs = strange}, "does not follow the llama3 rule"},
+        {{.scaling = "longrope"}, "to something other than linear and yarn"},
+        {{.scaling = "yarn", .freqs = strange},
+         "has both yarn rope scaling and a tensor 'rope_freqs.weight'"},
+        {{.scaling = "linear", .freqs = strange}, "has both linear rope scaling and a tensor"},
+        {{.scaling = "yarn", .real_key = "llama.rope.scaling.yarn_ext_factor", .real_value = 0.5f},
+         "mixes yarn and linear rope scaling (yarn_ext_factor 0.5)"},
+        {{.scaling = "linear", .real_key = "llama.rope.scaling.attn_factor", .real_value = 1.5f},
+         "sets an attention factor of 1.5 without yarn"},
+        {{.scaling = "yarn", .real_key = "llama.rope.scaling.yarn_beta_fast", .real_value = 0.5f},
+         "sets 'llama.rope.scaling.yarn_beta_fast'"},
+        {{.scaling = "yarn", .real_key = "llama.rope.scaling.yarn_attn_factor", .real_value = 0.5f},
+         "sets 'llama.rope.scaling.yarn_attn_factor'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err err = {""};
@@ -219,12 +241,31 @@ static void test_rope_freqs(void **state) {
     }
 }
 
+/* YaRN: llama.cpp finds the amplitude by the factor; attn_factor multiplies that. */
+static void test_yarn(void **state) {
+    (void)state;
+    const struct change changes[] = {
+        {.scaling = "yarn"},
+        {.scaling = "yarn", .real_key = "llama.rope.scaling.attn_factor", .real_value = 0.5f}};
+    for (int i = 0; i < 2; i++) {
+        struct err err = {""};
+        struct model_config config;
+        struct gguf *file = open_changed(&changes[i]);
+        assert_int_equal(gguf_model_config(file, &config, &err), 0);
+        assert_true(config.rope_kind == ROPE_YARN && config.rope_factor == 4);
+        assert_int_equal(config.rope_original_positions, 64);
+        assert_true(config.yarn.beta_fast == 32 && config.yarn.beta_slow == 1);
+        double amplitude = 1.1386294361119891 * (i == 1 ? 0.5 : 1);
+        assert_true(fabs(model_rope_amplitude(&config) - amplitude) < 1e-15);
+        gguf_close(file);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_model),
-        cmocka_unit_test(test_permutation),
-        cmocka_unit_test(test_model_refusals),
-        cmocka_unit_test(test_rope_freqs),
+        cmocka_unit_test(test_model),          cmocka_unit_test(test_permutation),
+        cmocka_unit_test(test_model_refusals), cmocka_unit_test(test_rope_freqs),
+        cmocka_unit_test(test_yarn),
     };
     return cmocka_run_group_tests_name("gguf model", tests, set_up, tear_down);
 }

@@ -52,9 +52,28 @@ static void set_real(const struct job *job, const char *name, double value) {
     gguf_set_f32(job->writer, family_gguf_key(job->config, name, key), (float)value);
 }
 
-static void set_model(const struct job *job) {
+/* set_rope - how positions are rotated and stretched.  Of yarn, llama.cpp finds the amplitude by the factor alone; attn_factor
+ * multiplies that. */
+static void set_rope(const struct job *job) {
     const struct model_config *config = job->config;
     char key[FAMILY_KEY_ROOM];
+    set_size(job, "rope.dimension_count", model_rotary_dim(config));
+    set_real(job, "rope.freq_base", config->rope_theta);
+    if (config->rope_kind == ROPE_LINEAR || config->rope_kind == ROPE_YARN) {
+        gguf_set_text(job->writer, family_gguf_key(config, "rope.scaling.type", key),
+                      config->rope_kind == ROPE_YARN ? "yarn" : "linear");
+        set_real(job, "rope.scaling.factor", config->rope_factor);
+    }
+    if (config->rope_kind != ROPE_YARN)
+        return;
+    double beside = model_rope_amplitude(config) / yarn_temperature(config->rope_factor, 1);
+    set_size(job, "rope.scaling.original_context_length", config->rope_original_positions);
+    if (beside != 1)
+        set_real(job, "rope.scaling.attn_factor", beside);
+}
+
+static void set_model(const struct job *job) {
+    const struct model_config *config = job->config;
     set_size(job, "vocab_size", config->vocab_size);
     set_size(job, "context_length", config->max_positions);
     set_size(job, "embedding_length", config->width);
@@ -65,12 +84,7 @@ static void set_model(const struct job *job) {
     set_size(job, "attention.key_length", config->head_dim);
     set_size(job, "attention.value_length", config->head_dim);
     set_real(job, family_gguf_eps_key(config), (double)config->norm_eps);
-    set_size(job, "rope.dimension_count", model_rotary_dim(config));
-    set_real(job, "rope.freq_base", config->rope_theta);
-    if (config->rope_kind == ROPE_LINEAR) {
-        gguf_set_text(job->writer, family_gguf_key(config, "rope.scaling.type", key), "linear");
-        set_real(job, "rope.scaling.factor", config->rope_factor);
-    }
+    set_rope(job);
 }
 
 /* set_chat_template - that, and the one for tools, from the files of their own, which count where they are there, or from
@@ -228,6 +242,24 @@ static int check_file(const char *path, const struct model_config *config, struc
     return status;
 }
 
+/* refuse_yarn - what llama.cpp would compute otherwise: it takes the two bounds as they were published, and rounds them. */
+static int refuse_yarn(const struct model_config *config, struct err *err) {
+    const struct yarn *yarn = &config->yarn;
+    if (config->rope_kind != ROPE_YARN)
+        return 0;
+    if (yarn->exact_bounds)
+        return err_set(err,
+                       "llama.cpp rounds the bounds of yarn's frequencies, and this model does not (truncate "
+                       "false): export it with --to hf");
+    if (yarn->beta_fast != YARN_BETA_FAST || yarn->beta_slow != YARN_BETA_SLOW)
+        return err_set(
+            err,
+            "llama.cpp computes '%s' with a beta_fast of %g and a beta_slow of %g, this model has %g and "
+            "%g: export it with --to hf",
+            family_gguf(config), YARN_BETA_FAST, YARN_BETA_SLOW, yarn->beta_fast, yarn->beta_slow);
+    return 0;
+}
+
 /* write_file - metadata, then the directory, then the data: the writer's offsets follow from that order. */
 static int write_file(struct job *job, const char *partial, struct err *err) {
     if (job->config->tied_head && family_gguf_has_head(job->config))
@@ -235,6 +267,8 @@ static int write_file(struct job *job, const char *partial, struct err *err) {
             err,
             "llama.cpp has no '%s' whose head is the embedding (tie_word_embeddings): export it with --to hf",
             job->config->model_type);
+    if (refuse_yarn(job->config, err) != 0)
+        return -1;
     export_set_general(job->writer, job->weights, job->path, job->type);
     set_model(job);
     if (set_tokenizer(job, err) != 0)

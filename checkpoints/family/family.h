@@ -85,7 +85,20 @@ struct param {
     int layer; /* 0 outside of the layers */
 };
 
-enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 };
+enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
+
+/* What yarn takes where nothing is given. */
+#define YARN_BETA_FAST 32.0
+#define YARN_BETA_SLOW 1.0
+
+/* What ROPE_YARN has besides a factor and the original positions.  Short waves stay, long ones are stretched: a wave that
+ * turns beta_fast times or more within the original positions is short, one that turns beta_slow times or less is long. */
+struct yarn {
+    double beta_fast, beta_slow;
+    double attention_factor; /* multiplies cos and sin; 0: it follows from the factor and the next two */
+    double mscale, mscale_all_dim; /* 0: not given */
+    bool exact_bounds; /* the bounds of the two kinds are not rounded to whole frequencies (truncate false) */
+};
 
 enum { MODEL_MAX_EOS = 8 };
 
@@ -114,8 +127,9 @@ struct model_config {
     float initializer_range; /* standard deviation of a new model's matrices */
     enum rope_kind rope_kind;
     double rope_theta;
-    double rope_factor, rope_low_freq, rope_high_freq; /* llama3: factor, low_freq_factor, high_freq_factor */
-    int64_t rope_original_positions;
+    double rope_factor, rope_low_freq, rope_high_freq; /* factor; llama3: low_freq_factor, high_freq_factor */
+    int64_t rope_original_positions;                   /* llama3, yarn */
+    struct yarn yarn;
     int32_t bos_id, pad_id; /* -1: none */
     int32_t eos_ids[MODEL_MAX_EOS];
     int num_eos;
@@ -253,5 +267,10 @@ int64_t model_num_parameters(const struct model_config *config);
  * rounded to f32 where the reference programs round them (family_rope.c says why). */
 void model_rope_tables(const struct model_config *config, int64_t positions, float *cos, float *sin);
 
-/* model_rope_divisor - what llama3 scaling divides frequency i of R/2 by (1 when plain). */
+/* model_rope_divisor - what scaling divides frequency i of R/2 by (1 when plain).  model_rope_amplitude - what multiplies
+ * cos and sin: yarn's attention factor, otherwise 1. */
 double model_rope_divisor(const struct model_config *config, int i);
+double model_rope_amplitude(const struct model_config *config);
+
+/* yarn_temperature - the amplitude that yarn takes for a factor and an mscale. */
+double yarn_temperature(double factor, double mscale);

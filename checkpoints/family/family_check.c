@@ -26,6 +26,30 @@ static int check_ranges(const struct model_config *config, struct err *err) {
     return 0;
 }
 
+/* check_yarn - its numbers, and that no cosine becomes zero, turned or infinite. */
+static int check_yarn(const struct model_config *config, struct err *err) {
+    const struct yarn *yarn = &config->yarn;
+    double amplitude = model_rope_amplitude(config);
+    if (!(config->rope_theta > 1))
+        return err_set(err, "rope_theta is %g, expected more than 1 with yarn rope scaling",
+                       config->rope_theta);
+    if (!(yarn->beta_slow > 0) || !(yarn->beta_fast >= yarn->beta_slow) || !isfinite(yarn->beta_fast))
+        return err_set(err,
+                       "yarn rope scaling has beta_fast %g and beta_slow %g, expected 0 < slow, and fast at "
+                       "least slow",
+                       yarn->beta_fast, yarn->beta_slow);
+    if (config->rope_original_positions < 1)
+        return err_set(err,
+                       "yarn rope scaling has original_max_position_embeddings %lld, expected at least 1",
+                       (long long)config->rope_original_positions);
+    if (!(amplitude > 0) || !(amplitude < 1e6))
+        return err_set(err,
+                       "yarn rope scaling multiplies cos and sin by %g (attention_factor, or mscale and "
+                       "mscale_all_dim), expected a number from 0 to 1e6",
+                       amplitude);
+    return 0;
+}
+
 /* check_rope - the numbers that the tables divide by.  Written so that NaN fails. */
 static int check_rope(const struct model_config *config, struct err *err) {
     if (!(config->rope_theta > 0) || !isfinite(config->rope_theta))
@@ -36,6 +60,8 @@ static int check_rope(const struct model_config *config, struct err *err) {
         return err_set(err, "the rope scaling factor is %g, expected a positive number", config->rope_factor);
     if (config->rope_kind == ROPE_LINEAR)
         return 0;
+    if (config->rope_kind == ROPE_YARN)
+        return check_yarn(config, err);
     if (!(config->rope_low_freq > 0) || !(config->rope_high_freq > config->rope_low_freq) ||
         !isfinite(config->rope_high_freq))
         return err_set(err,

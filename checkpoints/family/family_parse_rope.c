@@ -18,7 +18,7 @@ static int refuse_settings(const json_t *object, bool typed, struct err *err) {
             untyped = key;
     }
     if (untyped && !typed)
-        return err_set(err, "names no rope_type, and has '%.40s' (supported: default, linear, llama3)",
+        return err_set(err, "names no rope_type, and has '%.40s' (supported: default, linear, llama3, yarn)",
                        untyped);
     return 0;
 }
@@ -41,6 +41,36 @@ static int parse_rotary_part(struct model_config *config, const json_t *object, 
     return 0;
 }
 
+/* parse_llama3, parse_yarn - what the type has besides a factor. */
+static int parse_llama3(struct model_config *config, const json_t *object, struct err *err) {
+    config->rope_kind = ROPE_LLAMA3;
+    if (json_get_double(object, "low_freq_factor", &config->rope_low_freq, err) != 0 ||
+        json_get_double(object, "high_freq_factor", &config->rope_high_freq, err) != 0)
+        return -1;
+    return json_get_int(object, "original_max_position_embeddings", &config->rope_original_positions, err);
+}
+
+/* Zero says as much as a missing key, but of attention_factor. */
+static int parse_yarn(struct model_config *config, const json_t *object, struct err *err) {
+    struct yarn *yarn = &config->yarn;
+    bool rounds;
+    config->rope_kind = ROPE_YARN;
+    if (json_get_double_or(object, "beta_fast", 0, &yarn->beta_fast, err) != 0 ||
+        json_get_double_or(object, "beta_slow", 0, &yarn->beta_slow, err) != 0 ||
+        json_get_double_or(object, "mscale", 0, &yarn->mscale, err) != 0 ||
+        json_get_double_or(object, "mscale_all_dim", 0, &yarn->mscale_all_dim, err) != 0 ||
+        json_get_double_or(object, "attention_factor", 0, &yarn->attention_factor, err) != 0 ||
+        json_get_bool_or(object, "truncate", true, &rounds, err) != 0)
+        return -1;
+    if (json_find(object, "attention_factor") && !(yarn->attention_factor > 0))
+        return err_set(err, "attention_factor is %g, expected a positive number", yarn->attention_factor);
+    yarn->beta_fast = yarn->beta_fast != 0 ? yarn->beta_fast : YARN_BETA_FAST;
+    yarn->beta_slow = yarn->beta_slow != 0 ? yarn->beta_slow : YARN_BETA_SLOW;
+    yarn->exact_bounds = !rounds;
+    return json_get_int_or(object, "original_max_position_embeddings", config->max_positions,
+                           &config->rope_original_positions, err);
+}
+
 /* parse_scaling - the object rope_scaling or rope_parameters; theta and ROPE_PLAIN stand already. */
 static int parse_scaling(struct model_config *config, const json_t *object, struct err *err) {
     const char *type = NULL;
@@ -53,26 +83,29 @@ static int parse_scaling(struct model_config *config, const json_t *object, stru
         return -1;
     if (strcmp(type, "default") == 0)
         return 0;
-    if (strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0)
-        return err_set(err, "rope type '%.40s' is not supported yet (supported: default, linear, llama3)",
-                       type);
+    if (strcmp(type, "linear") != 0 && strcmp(type, "llama3") != 0 && strcmp(type, "yarn") != 0)
+        return err_set(
+            err, "rope type '%.40s' is not supported yet (supported: default, linear, llama3, yarn)", type);
     if (json_get_double(object, "factor", &config->rope_factor, err) != 0)
         return -1;
     config->rope_kind = ROPE_LINEAR;
     if (strcmp(type, "linear") == 0)
         return 0;
-    config->rope_kind = ROPE_LLAMA3;
-    if (json_get_double(object, "low_freq_factor", &config->rope_low_freq, err) != 0 ||
-        json_get_double(object, "high_freq_factor", &config->rope_high_freq, err) != 0)
-        return -1;
-    return json_get_int(object, "original_max_position_embeddings", &config->rope_original_positions, err);
+    return strcmp(type, "llama3") == 0 ? parse_llama3(config, object, err) : parse_yarn(config, object, err);
+}
+
+static bool same_yarn(const struct yarn *a, const struct yarn *b) {
+    return a->beta_fast == b->beta_fast && a->beta_slow == b->beta_slow &&
+           a->attention_factor == b->attention_factor && a->mscale == b->mscale &&
+           a->mscale_all_dim == b->mscale_all_dim && a->exact_bounds == b->exact_bounds;
 }
 
 /* same_rope - exact equality is meant: both spellings are copies of the same number. */
 static bool same_rope(const struct model_config *a, const struct model_config *b) {
     return a->rotary_dim == b->rotary_dim && a->rope_kind == b->rope_kind && a->rope_theta == b->rope_theta &&
            a->rope_factor == b->rope_factor && a->rope_low_freq == b->rope_low_freq &&
-           a->rope_high_freq == b->rope_high_freq && a->rope_original_positions == b->rope_original_positions;
+           a->rope_high_freq == b->rope_high_freq &&
+           a->rope_original_positions == b->rope_original_positions && same_yarn(&a->yarn, &b->yarn);
 }
 
 int family_parse_rope(struct model_config *config, const json_t *root, struct err *err) {

@@ -78,10 +78,26 @@ static void set_rotary_part(json_t *object, const struct model_config *config) {
         json_object_set_new(object, "partial_rotary_factor", json_real(rotary_part(dim, config->head_dim)));
 }
 
+/* set_yarn - what is not given is not written. */
+static void set_yarn(json_t *rope, const struct model_config *config) {
+    const struct yarn *yarn = &config->yarn;
+    set_int(rope, "original_max_position_embeddings", config->rope_original_positions);
+    set_double(rope, "beta_fast", yarn->beta_fast);
+    set_double(rope, "beta_slow", yarn->beta_slow);
+    if (yarn->mscale != 0)
+        set_double(rope, "mscale", yarn->mscale);
+    if (yarn->mscale_all_dim != 0)
+        set_double(rope, "mscale_all_dim", yarn->mscale_all_dim);
+    if (yarn->attention_factor > 0)
+        set_double(rope, "attention_factor", yarn->attention_factor);
+    if (yarn->exact_bounds)
+        json_object_set_new(rope, "truncate", json_false());
+}
+
 /* rope_object - {"rope_type": ...} with what that type needs. */
 static json_t *rope_object(const struct model_config *config) {
     static const char *const names[] = {
-        [ROPE_PLAIN] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3"};
+        [ROPE_PLAIN] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3", [ROPE_YARN] = "yarn"};
     json_t *rope = json_pack("{s:s}", "rope_type", names[config->rope_kind]);
     if (config->rope_kind != ROPE_PLAIN)
         set_double(rope, "factor", config->rope_factor);
@@ -90,6 +106,8 @@ static json_t *rope_object(const struct model_config *config) {
         set_double(rope, "high_freq_factor", config->rope_high_freq);
         set_int(rope, "original_max_position_embeddings", config->rope_original_positions);
     }
+    if (config->rope_kind == ROPE_YARN)
+        set_yarn(rope, config);
     return rope;
 }
 

@@ -114,6 +114,8 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
                                         "rope.scaling.factor",
                                         "rope.scaling.original_context_length",
                                         "rope.scaling.finetuned",
+                                        "rope.scaling.attn_factor",
+                                        "rope.scaling.yarn_ext_factor",
                                         "vocab_size",
                                         "tensor_data_layout"};
     char prefix[FAMILY_KEY_ROOM];
@@ -280,6 +282,39 @@ static int read_rope_freqs(const struct gguf *file, int64_t index, struct model_
     return status;
 }
 
+/* read_yarn - what the type has besides a factor.  llama.cpp finds the amplitude by the factor alone; attn_factor multiplies
+ * that. */
+static int read_yarn(struct settings settings, struct model_config *config, struct err *err) {
+    struct yarn *yarn = &config->yarn;
+    double beside, part;
+    config->rope_kind = ROPE_YARN;
+    yarn->beta_fast = YARN_BETA_FAST; /* those that llama.cpp has built in */
+    yarn->beta_slow = YARN_BETA_SLOW;
+    if (get_size(settings, "rope.scaling.original_context_length", config->max_positions,
+                 &config->rope_original_positions, err) != 0 ||
+        get_double(settings, "rope.scaling.attn_factor", 1, &beside, err) != 0 ||
+        get_double(settings, "rope.scaling.yarn_ext_factor", 1, &part, err) != 0)
+        return -1;
+    if (part != 1)
+        return err_set(err,
+                       "'%s' mixes yarn and linear rope scaling (yarn_ext_factor %g), which is not supported",
+                       gguf_path(settings.file), part);
+    if (beside != 1)
+        yarn->attention_factor = beside * yarn_temperature(config->rope_factor, 1);
+    return 0;
+}
+
+/* refuse_amplitude - an attention factor without yarn: llama.cpp would multiply by it all the same. */
+static int refuse_amplitude(struct settings settings, struct err *err) {
+    double factor;
+    if (get_double(settings, "rope.scaling.attn_factor", 1, &factor, err) != 0)
+        return -1;
+    return factor == 1
+               ? 0
+               : err_set(err, "'%s' sets an attention factor of %g without yarn, which is not supported",
+                         gguf_path(settings.file), factor);
+}
+
 static int read_rope(const struct gguf *file, struct model_config *config, struct err *err) {
     int64_t freqs = gguf_find_tensor(file, rope_freqs_name);
     struct settings settings = {file, config};
@@ -289,16 +324,19 @@ static int read_rope(const struct gguf *file, struct model_config *config, struc
         get_double(settings, "rope.scaling.factor", 1, &config->rope_factor, err) != 0)
         return -1;
     /* llama.cpp takes a factor without a type for linear, too. */
+    bool is_yarn = text_is(file, type_key, "yarn");
     if (!has_type || text_is(file, type_key, "linear"))
         config->rope_kind = config->rope_factor == 1 ? ROPE_PLAIN : ROPE_LINEAR;
-    else if (!text_is(file, type_key, "none"))
-        return err_set(err, "'%s' sets '%s' to something other than linear, which is not supported",
+    else if (!is_yarn && !text_is(file, type_key, "none"))
+        return err_set(err, "'%s' sets '%s' to something other than linear and yarn, which is not supported",
                        gguf_path(file), type_key);
+    if ((is_yarn ? read_yarn(settings, config, err) : refuse_amplitude(settings, err)) != 0)
+        return -1;
     if (freqs < 0)
         return 0;
-    if (config->rope_kind == ROPE_LINEAR)
-        return err_set(err, "'%s' has both linear rope scaling and a tensor '%s', which is not supported",
-                       gguf_path(file), rope_freqs_name);
+    if (config->rope_kind != ROPE_PLAIN)
+        return err_set(err, "'%s' has both %s rope scaling and a tensor '%s', which is not supported",
+                       gguf_path(file), is_yarn ? "yarn" : "linear", rope_freqs_name);
     return read_rope_freqs(file, freqs, config, err);
 }
 

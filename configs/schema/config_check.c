@@ -99,6 +99,11 @@ static int check_architecture(const struct loading *loading) {
             loading, "model.architecture.rope_high_freq",
             "'model.architecture.rope_high_freq' is %g, expected more than rope_low_freq (%g)",
             model->rope_high_freq, model->rope_low_freq);
+    if (model->rope_kind == ROPE_YARN && model->yarn.beta_fast < model->yarn.beta_slow)
+        return config_fail_key(
+            loading, "model.architecture.rope_beta_fast",
+            "'model.architecture.rope_beta_fast' is %g, expected at least rope_beta_slow (%g)",
+            model->yarn.beta_fast, model->yarn.beta_slow);
     if (loading->config->data.sequence_tokens > model->max_positions)
         return config_fail_key(
             loading, "data.sequence_tokens",

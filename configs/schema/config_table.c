@@ -43,7 +43,7 @@ static const struct config_choice schedules[] = {{"constant", SCHEDULE_CONSTANT}
                                                  {"wsd", SCHEDULE_WSD},
                                                  {NULL, 0}};
 static const struct config_choice ropes[] = {
-    {"none", ROPE_PLAIN}, {"linear", ROPE_LINEAR}, {"llama3", ROPE_LLAMA3}, {NULL, 0}};
+    {"none", ROPE_PLAIN}, {"linear", ROPE_LINEAR}, {"llama3", ROPE_LLAMA3}, {"yarn", ROPE_YARN}, {NULL, 0}};
 static const struct config_choice formats[] = {
     {"auto", SOURCE_AUTO}, {"text", SOURCE_TEXT}, {"jsonl", SOURCE_JSONL}, {NULL, 0}};
 static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS_EOS},
@@ -183,14 +183,23 @@ static const struct config_key run_file_keys[] = {
     CHOICE("model.architecture.rope_scaling", AT(model.architecture.rope_kind), "none", ropes,
            "how rotary frequencies are stretched for long texts"),
     REAL("model.architecture.rope_factor", AT(model.architecture.rope_factor), "1", 1, 1e6, NULL,
-         "linear, llama3: by how much", NEEDS("model.architecture.rope_scaling", "linear llama3")),
+         "linear, llama3, yarn: by how much", NEEDS("model.architecture.rope_scaling", "linear llama3 yarn")),
     REAL("model.architecture.rope_low_freq", AT(model.architecture.rope_low_freq), "1", 1e-3, 1e6, NULL,
          "llama3: low_freq_factor", NEEDS("model.architecture.rope_scaling", "llama3")),
     REAL("model.architecture.rope_high_freq", AT(model.architecture.rope_high_freq), "4", 1e-3, 1e6, NULL,
          "llama3: high_freq_factor", NEEDS("model.architecture.rope_scaling", "llama3")),
     INT("model.architecture.rope_original_positions", AT(model.architecture.rope_original_positions), "8192",
-        1, 1 << 27, "tokens", "llama3: positions before stretching",
-        NEEDS("model.architecture.rope_scaling", "llama3")),
+        1, 1 << 27, "tokens", "llama3, yarn: positions before stretching",
+        NEEDS("model.architecture.rope_scaling", "llama3 yarn")),
+    REAL("model.architecture.rope_beta_fast", AT(model.architecture.yarn.beta_fast), "32", 1e-3, 1e6, NULL,
+         "yarn: turns within the original positions from which on a wave stays as it is (beta_fast)",
+         NEEDS("model.architecture.rope_scaling", "yarn")),
+    REAL("model.architecture.rope_beta_slow", AT(model.architecture.yarn.beta_slow), "1", 1e-3, 1e6, NULL,
+         "yarn: turns up to which a wave is stretched by the whole factor (beta_slow)",
+         NEEDS("model.architecture.rope_scaling", "yarn")),
+    REAL("model.architecture.rope_attention_factor", AT(model.architecture.yarn.attention_factor), "0", 0,
+         1e3, NULL, "yarn: multiplies cos and sin; 0: 0.1 ln(rope_factor) + 1",
+         NEEDS("model.architecture.rope_scaling", "yarn")),
     REAL32("model.architecture.norm_eps", AT(model.architecture.norm_eps), "1e-5", 1e-12, 1e-1, NULL,
            "added to the mean square in RMSNorm"),
     BOOL("model.architecture.tied_head", AT(model.architecture.tied_head), "true",

@@ -84,6 +84,10 @@ VARIANTS = {
     "smollm3": {"hidden_size": 16, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 28,
                 "vocab_size": 64, "rope": {"rope_theta": 5000000.0}, "rms_norm_eps": 1e-6, "tie": True, "layers": 4,
                 "class": "SmolLM3"},
+    # YaRN: of the four frequencies one stays, one is divided, two are mixed; cosines and sines are multiplied.
+    "yarn": {"hidden_size": 24, "num_attention_heads": 3, "num_key_value_heads": 1, "intermediate_size": 36,
+             "vocab_size": 64, "rope": {"rope_theta": 100.0, "rope_type": "yarn", "factor": 8.0, "mscale": 0.7,
+             "mscale_all_dim": 0.3, "original_max_position_embeddings": 64}, "rms_norm_eps": 1e-5, "old": True},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -225,6 +229,8 @@ def rope_frequencies(spec, head_dim, scaled=True):
     plain = rope["rope_theta"] ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     if "factor" not in rope or not scaled:
         return plain
+    if rope["rope_type"] == "yarn":
+        return yarn_frequencies(rope, plain)
     out = []
     for frequency in plain.tolist():
         turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
@@ -232,6 +238,29 @@ def rope_frequencies(spec, head_dim, scaled=True):
         blend = min(max(blend, 0.0), 1.0)  # 1: kept, 0: divided by the factor
         out.append(frequency * ((1 - blend) / rope["factor"] + blend))
     return torch.tensor(out, dtype=torch.float64)
+
+
+def yarn_frequencies(rope, plain):
+    """Frequencies as YaRN mixes them: the number of a frequency decides, between the numbers that turn so often."""
+    dim = 2 * len(plain)
+
+    def number(turns):
+        return dim * math.log(rope["original_max_position_embeddings"] / (turns * 2 * math.pi)) / (2 * math.log(rope["rope_theta"]))
+
+    first, last = max(math.floor(number(32)), 0), min(math.ceil(number(1)), dim - 1)
+    blend = ((torch.arange(len(plain), dtype=torch.float64) - first) / (last - first)).clamp(0, 1)
+    return plain * (1 - blend) + plain / rope["factor"] * blend
+
+
+def amplitude(rope):
+    """What YaRN multiplies cosines and sines by."""
+    if rope.get("rope_type") != "yarn":
+        return 1
+
+    def tempered(mscale):
+        return 0.1 * mscale * math.log(rope["factor"]) + 1
+
+    return tempered(rope["mscale"]) / tempered(rope["mscale_all_dim"]) if "mscale" in rope else tempered(1)
 
 
 def rotate(x, frequencies, order):
@@ -259,7 +288,7 @@ def own_forward(spec, weights, order="half", scaled=True):
         return x * (x.pow(2).mean(-1, keepdim=True) + spec["rms_norm_eps"]).rsqrt() * weight
 
     def turn(x):
-        return torch.cat([rotate(x[..., :turned], frequencies, order), x[..., turned:]], dim=-1)
+        return torch.cat([amplitude(spec["rope"]) * rotate(x[..., :turned], frequencies, order), x[..., turned:]], dim=-1)
 
     def bias(name):
         return weights.get(f"{name}.bias", 0)

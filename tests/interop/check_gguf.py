@@ -33,6 +33,9 @@ LAYER_NAMES = {
 }
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+# Frequencies of each kind within a few positions; cosines and sines not multiplied by what the factor alone would say.
+YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 8.0, "mscale": 0.7, "mscale_all_dim": 0.3,
+        "original_max_position_embeddings": 16}
 
 
 def make_model(folder, seed, kind="Llama", **changes):
@@ -54,18 +57,19 @@ def make_model(folder, seed, kind="Llama", **changes):
 
 
 def make_models(folder):
-    """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows; Qwen3;
+    """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Qwen3;
     Qwen2, OLMo 2, SmolLM3, Nemotron."""
     make_model(folder / "plain", 1)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
     make_model(folder / "linear", 3, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})
+    make_model(folder / "yarn", 9, rope_parameters=YARN)
     make_model(folder / "qwen3", 4, kind="Qwen3", head_dim=32)
     make_model(folder / "qwen2", 6, kind="Qwen2")
     make_model(folder / "olmo2", 7, kind="Olmo2", tie_word_embeddings=False)
     make_model(folder / "smollm3", 8, kind="SmolLM3", num_hidden_layers=5, pad_token_id=None)
     make_model(folder / "nemotron", 5, kind="Nemotron", tie_word_embeddings=False, rope_parameters={
         "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
-    return [folder / name for name in ("plain", "llama3", "linear", "qwen3", "qwen2", "olmo2", "smollm3", "nemotron")]
+    return [folder / name for name in ("plain", "llama3", "linear", "yarn", "qwen3", "qwen2", "olmo2", "smollm3", "nemotron")]
 
 
 def export(model_folder, kind, to):
