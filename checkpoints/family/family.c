@@ -1,6 +1,7 @@
 /* family.c - the families atelier knows.
  * The parameters of a family are in family_NAME.c, walking through them in family_params.c, checks of sizes in
- * family_check.c, reading config.json in family_parse.c, writing it in family_text.c, rotary positions in family_rope.c.
+ * family_check.c, reading config.json in family_parse.c and family_features.c, writing it in family_text.c, rotary
+ * positions in family_rope.c.
  *
  * A new family is a file with its table of parameters, and what its layers do otherwise than Llama's, and a word of
  * EACH_FAMILY. */

@@ -1,0 +1,102 @@
+/* family_features.c - keys of config.json that would make a model something other than its family computes: windows, kinds of
+ * layers, biases, activations. */
+#include "checkpoints/family/family_features.h"
+
+#include <string.h>
+
+/* refuse_window - a window shorter than the model; one at least as long never masks anything. */
+static int refuse_window(const struct model_config *config, const struct family *family, const json_t *root,
+                         struct err *err) {
+    bool uses_window;
+    int64_t window;
+    if (json_get_int_or(root, "sliding_window", 0, &window, err) != 0 ||
+        json_get_bool_or(root, "use_sliding_window", !family->window_has_switch, &uses_window, err) != 0)
+        return -1;
+    /* null says "no window", a missing key says "the class default". */
+    if (!json_object_get(root, "sliding_window"))
+        window = family->default_window;
+    if (family->window_has_switch && !uses_window)
+        window = 0;
+    if (window > 0 && window < config->max_positions)
+        return err_set(err,
+                       "sliding_window %lld is not supported yet (%s; null, or at least "
+                       "max_position_embeddings %lld, is)",
+                       (long long)window,
+                       json_object_get(root, "sliding_window") ? "as given" : "the default of a missing key",
+                       (long long)config->max_positions);
+    return 0;
+}
+
+/* refuse_layer_types - a layer of any kind but full attention; programs that read the list compute as it says, whatever
+ * the family and the window. */
+static int refuse_layer_types(const struct model_config *config, const json_t *root, struct err *err) {
+    static const char full[] = "full_attention";
+    const json_t *types = json_find(root, "layer_types");
+    if (!types)
+        return 0;
+    if (!json_is_array(types))
+        return err_set(err, "key 'layer_types' is %s, expected an array", json_type_name(types));
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        const json_t *type = json_array_get(types, i);
+        if (!json_is_string(type))
+            return err_set(err, "layer_types[%zu] is %s, expected a string", i, json_type_name(type));
+        if (json_string_length(type) != sizeof full - 1 || strcmp(json_string_value(type), full) != 0)
+            return err_set(err, "layer_types[%zu] is '%.40s': only full attention is computed", i,
+                           json_string_value(type));
+    }
+    if (json_array_size(types) != (size_t)config->num_layers)
+        return err_set(err, "layer_types lists %zu layers, num_hidden_layers is %d", json_array_size(types),
+                       config->num_layers);
+    return 0;
+}
+
+/* refuse_no_rope - layers without rotary positions other than the family's plan has them: 1 in no_rope_layers means that
+ * the layer rotates. */
+static int refuse_no_rope(const struct model_config *config, const json_t *root, struct err *err) {
+    const json_t *layers = json_find(root, "no_rope_layers");
+    int64_t interval;
+    if (json_get_int_or(root, "no_rope_layer_interval", INT32_MAX, &interval, err) != 0)
+        return -1;
+    if (config->num_layers > MODEL_MAX_LAYERS) /* which model_config_check refuses */
+        return 0;
+    if (interval < 1)
+        return err_set(err, "no_rope_layer_interval is %lld, expected at least 1", (long long)interval);
+    if (layers && !json_is_array(layers))
+        return err_set(err, "key 'no_rope_layers' is %s, expected an array", json_type_name(layers));
+    if (layers && json_array_size(layers) != (size_t)config->num_layers)
+        return err_set(err, "no_rope_layers lists %zu layers, num_hidden_layers is %d",
+                       json_array_size(layers), config->num_layers);
+    for (int layer = 0; layer < config->num_layers; layer++) {
+        bool planned = family_layer_plan(config, layer).rope_theta > 0, asked = planned;
+        const json_t *given = json_array_get(layers, (size_t)layer);
+        if (given && !json_is_integer(given))
+            return err_set(err, "no_rope_layers[%d] is %s, expected 0 or 1", layer, json_type_name(given));
+        if (given)
+            asked = json_integer_value(given) != 0;
+        else if (json_find(root, "no_rope_layer_interval"))
+            asked = (layer + 1) % interval != 0;
+        if (asked != planned)
+            return err_set(
+                err, "%s: layer %d %s rotary positions there, which model_type '%s' is not computed with",
+                layers ? "no_rope_layers" : "no_rope_layer_interval", layer, asked ? "has" : "has no",
+                config->model_type);
+    }
+    return 0;
+}
+
+int family_refuse_features(const struct model_config *config, const struct family *family, const json_t *root,
+                           struct err *err) {
+    bool attention_bias, mlp_bias;
+    const char *activation, *known = family->activation ? family->activation : "silu";
+    if (json_get_bool_or(root, "attention_bias", false, &attention_bias, err) != 0 ||
+        json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
+        json_get_string_or(root, "hidden_act", known, &activation, err) != 0)
+        return -1;
+    if (attention_bias || mlp_bias)
+        return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
+    if (strcmp(activation, known) != 0 && (family->activation || strcmp(activation, "swish") != 0))
+        return err_set(err, "hidden_act '%.40s' is not supported (supported: %s)", activation, known);
+    if (refuse_window(config, family, root, err) != 0 || refuse_no_rope(config, root, err) != 0)
+        return -1;
+    return refuse_layer_types(config, root, err);
+}
