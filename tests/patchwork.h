@@ -86,6 +86,7 @@ static const struct family family_patchwork = {.model_type = "patchwork",
                                                .num_params =
                                                    sizeof patchwork_params / sizeof patchwork_params[0],
                                                .norm = {NORM_LAYER, 1, true},
+                                               .scales_embedding = true,
                                                .change_plan = patchwork_plan};
 static const struct family family_causal_patchwork = {.model_type = "causal_patchwork",
                                                       .architecture = "CausalPatchworkForCausalLM",

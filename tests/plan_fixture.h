@@ -104,6 +104,7 @@ static inline void plan_open_config(struct plan_fixture *f, const struct model_c
     for (int layer = 0; layer < f->config.num_layers; layer++)
         f->reference.plans[layer] = family_layer_plan(&f->config, layer);
     f->reference.final_norm = family_final_norm(&f->config);
+    f->reference.embedding_scale = (double)family_embedding_scale(&f->config);
     struct param at = PARAM_START;
     while (family_next_param(&f->config, &at))
         plan_weight(f, at);

@@ -14,6 +14,7 @@ struct reference {
     struct model_config config;
     struct layer_plan plans[REFERENCE_LAYERS];
     struct norm_plan final_norm;
+    double embedding_scale;
     double *weights[ROLE_COUNT][REFERENCE_LAYERS]; /* as they lie in the model; NULL: absent */
     int64_t num_tokens;
     const int32_t *tokens, *targets, *row_start, *positions;
@@ -197,7 +198,7 @@ static inline double *reference_logits(const struct reference *r) {
     int64_t n = r->num_tokens, width = r->config.width;
     double *x = xcalloc((size_t)(n * width), sizeof *x);
     for (int64_t i = 0; i < n * width; i++)
-        x[i] = r->weights[ROLE_EMBEDDING][0][r->tokens[i / width] * width + i % width];
+        x[i] = r->embedding_scale * r->weights[ROLE_EMBEDDING][0][r->tokens[i / width] * width + i % width];
     for (int layer = 0; layer < r->config.num_layers; layer++) {
         reference_branch(r, layer, x, true);
         reference_branch(r, layer, x, false);

@@ -132,6 +132,10 @@ static void test_what_is_left_out_is_noticed(void **state) {
             (struct norm_plan){part == 0 ? NORM_RMS_ONCE : NORM_LAYER, part == 1 ? 0 : 1, part != 2};
         assert_true(logits_error(&f) > 1e-3);
     }
+    f.reference.final_norm = family_final_norm(&f.config);
+    assert_true(logits_error(&f) < 1e-5);
+    f.reference.embedding_scale = 1;
+    assert_true(logits_error(&f) > 1e-3);
     plan_close(&f);
 }
 

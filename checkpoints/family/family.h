@@ -184,6 +184,10 @@ struct layer_plan {
 struct layer_plan family_layer_plan(const struct model_config *config, int layer);
 struct norm_plan family_final_norm(const struct model_config *config);
 
+/* family_embedding_scale - multiplies the rows of the embedding where they enter the first layer, not where they are the
+ * head: the root of C in some families, else 1. */
+float family_embedding_scale(const struct model_config *config);
+
 /* family_set_gguf - model_type and architecture of the family that GGUF files call `name` (length_bytes long).  Returns 0,
  * or -1 where no supported family is called so.  family_gguf_names - those that are, "llama, qwen3, nemotron", into text. */
 int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes);

@@ -13,6 +13,7 @@ struct family {
     int num_params;
 
     struct norm_plan norm; /* of all its norms; zeros: Llama's */
+    bool scales_embedding; /* by the root of C, where its rows enter the first layer */
 
     /* change_plan - what a layer does otherwise than Llama's, whose plan it is handed; NULL: nothing. */
     void (*change_plan)(const struct model_config *config, int layer, struct layer_plan *plan);

@@ -23,3 +23,7 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
 struct norm_plan family_final_norm(const struct model_config *config) {
     return family_of(config)->norm;
 }
+
+float family_embedding_scale(const struct model_config *config) {
+    return family_of(config)->scales_embedding ? sqrtf((float)config->width) : 1.0f;
+}

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "kernels/half.h"
 #include "train/model/head.h"
 #include "train/model/layer.h"
 #include "train/model/shard.h"
@@ -27,13 +28,34 @@ static void place_targets(struct model *model, const struct batch *batch) {
     flight_place_targets(&model->flight, model->dev, batch, &limits);
 }
 
+/* embedding_scale - rounded to the type that is computed in, as the reference programs round it. */
+static float embedding_scale(const struct model *model) {
+    float scale = family_embedding_scale(model->setup.config);
+    if (model->setup.compute == DTYPE_BF16)
+        return f32_from_bf16(bf16_from_f32(scale));
+    return model->setup.compute == DTYPE_F16 ? f32_from_f16(f16_from_f32(scale)) : scale;
+}
+
+/* scale_rows - to = the embedding's scale times from, rows of width C. */
+static void scale_rows(struct model *model, struct tensor to, struct tensor from) {
+    struct column_args columns = {.first = 0, .scale = embedding_scale(model), .write = OP_OVERWRITE};
+    op_take_columns(model->dev, to, from, &columns);
+}
+
+static bool is_scaled(const struct model *model) {
+    return family_embedding_scale(model->setup.config) != 1.0f;
+}
+
 /* embed - what enters the first layer. */
 static void embed(struct model *model, struct transport *link) {
     params_acquire(model->params, link, 0);
     params_prefetch(model->params, link, 1);
-    op_embedding_forward(model->dev, model_rows(model, model->flight.inputs[0]),
+    struct tensor x = model_rows(model, model->flight.inputs[0]), rows = model_rows(model, model->branch);
+    op_embedding_forward(model->dev, is_scaled(model) ? rows : x,
                          params_weight(model->params, 0, ROLE_EMBEDDING).value,
                          model_rows(model, model->flight.tokens));
+    if (is_scaled(model))
+        scale_rows(model, x, rows);
 }
 
 /* stack_forward - embedding and all layers. */
@@ -95,8 +117,11 @@ static double stack_backward(struct model *model, struct transport *link, float 
     }
     params_grad_begin(params, link, 0);
     struct tensor dembedding = params_weight(params, 0, ROLE_EMBEDDING).grad;
+    struct tensor dx = model_rows(model, model->dx), drows = model_rows(model, model->dnorm);
+    if (dembedding.data && is_scaled(model))
+        scale_rows(model, drows, dx);
     if (dembedding.data) /* not frozen */
-        op_embedding_backward(model->dev, dembedding, model_rows(model, model->dx),
+        op_embedding_backward(model->dev, dembedding, is_scaled(model) ? drows : dx,
                               model_rows(model, model->flight.tokens));
     params_grad_end(params, link, 0);
     return terms;
