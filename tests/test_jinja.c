@@ -1,5 +1,6 @@
 /* test_jinja.c - chat templates run: the text equals what jinja2 gives with the settings of transformers
  * (golden/chat/jinja.json), every byte knows its message, and what is not supported is refused by name. */
+#include <stdio.h>
 #include <time.h>
 
 #include "tests/jinja_fixture.h"
@@ -210,6 +211,43 @@ static void test_hostile(void **state) {
     jinja_text_release(&out);
 }
 
+/* Names without end: a dictionary that takes as many searches to be made as it has names, and one of JSON, which takes none
+ * but is searched. */
+static void test_many_names(void **state) {
+    (void)state;
+    enum { SECONDS = 2, MANY = 50000, FEW = 2000 };
+    for (int count = FEW; count <= MANY; count += MANY - FEW) {
+        struct text made = {0}, searched = {0};
+        struct jinja_text out = {0};
+        struct err err = {""};
+        json_t *kwargs = json_object(), *names = json_object();
+        static const char search[] = "{% for i in range(500) %}{% if d.none %}{% endif %}{% endfor %}x";
+        text_append(&made, "{% set d = {", 12);
+        for (int i = 0; i < count; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "'k%d': 1,", i);
+            text_append(&made, name, strlen(name));
+            name[strlen(name) - 5] = '\0';
+            json_object_set_new(names, name + 1, json_integer(i));
+        }
+        text_append(&made, "} %}x", 6); /* with its NUL */
+        text_append(&searched, search, sizeof search);
+        json_object_set_new(kwargs, "d", names);
+        const struct jinja_input input = {.kwargs = kwargs};
+        const char *const sources[] = {made.bytes, searched.bytes};
+        for (int i = 0; i < 2; i++) {
+            clock_t before = clock();
+            assert_int_equal(render_input(sources[i], &input, &out, &err),
+                             count == FEW || i == 1 ? JINJA_DONE : JINJA_REFUSED);
+            assert_true(clock() - before < SECONDS * CLOCKS_PER_SEC);
+        }
+        jinja_text_release(&out);
+        json_decref(kwargs);
+        text_release(&made);
+        text_release(&searched);
+    }
+}
+
 /* test_long - strings so long that they are joined without being copied: the text, and whose each byte is. */
 static void test_long(void **state) {
     (void)state;
@@ -297,8 +335,9 @@ static void test_cut(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bounded_depth), cmocka_unit_test(test_golden),  cmocka_unit_test(test_origins),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_bounded_depth), cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_origins),       cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_hostile),       cmocka_unit_test(test_many_names),
 
         cmocka_unit_test(test_long),          cmocka_unit_test(test_cut),
     };

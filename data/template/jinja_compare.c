@@ -16,22 +16,14 @@ static bool lists_equal(struct jinja_run *run, const struct jinja_value *a, cons
     return is_same;
 }
 
-static size_t num_entries(const struct jinja_dict *dict) {
-    size_t count = 0;
-    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next)
-        count++;
-    return count;
-}
-
 static bool dicts_equal(struct jinja_run *run, const struct jinja_dict *a, const struct jinja_dict *b) {
     if (a == b)
         return true;
-    size_t count = num_entries(a);
-    if (count != num_entries(b))
+    if (a->count != b->count)
         return false;
     for (const struct jinja_entry *entry = a->first; entry; entry = entry->next) {
         const struct jinja_value *other = dict_find(b, entry->name);
-        run->num_steps += (int64_t)count; /* each is looked for among all */
+        run->num_steps += (int64_t)b->count; /* each is looked for among all */
         if (run->num_steps > run->max_steps || !other || !value_equal(run, &entry->value, other))
             return false;
     }

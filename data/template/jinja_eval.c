@@ -27,6 +27,8 @@ static bool is_implied(const char *name) {
 
 static int eval_name(struct jinja_run *run, const char *name, struct jinja_value *value) {
     const struct jinja_value *found = jinja_find(run, name);
+    for (const struct jinja_scope *scope = run->scope; scope; scope = scope->outer)
+        jinja_count_entries(run, &scope->names);
     if (!found && is_token(name))
         return err_set(run->err, "it asks for the token '%.40s', which is not supported", name);
     if (!found && (jinja_is_function(name) || is_implied(name)))
@@ -124,6 +126,9 @@ static int eval_dict(struct jinja_run *run, const struct node *node, struct jinj
         char *name = pool_take(&run->pool, key.count + 1);
         memcpy(name, key.bytes, key.count);
         dict_set(&run->pool, dict, name, item);
+        jinja_count_entries(run, dict);
+        if (jinja_count_step(run) != 0)
+            return -1;
     }
     *value = (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
     return 0;

@@ -53,7 +53,7 @@ static struct jinja_value message_value(struct jinja_run *run, const struct jinj
         dict_set(&run->pool, dict, "content", content_value(run, message, more, origin));
     }
     json_object_foreach((json_t *)(uintptr_t)more->fields, name, json)
-        dict_set(&run->pool, dict, name, field_value(run, message, more, name, origin));
+        dict_add(&run->pool, dict, name, field_value(run, message, more, name, origin));
     return (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
 }
 

@@ -13,6 +13,7 @@ static int dict_get(struct jinja_run *run, const struct jinja_value *object, con
     bool is_other = given[0]->kind == JINJA_NONE || value_is_number(given[0]); /* never a key here */
     if (given[0]->kind != JINJA_STRING && !is_other)
         return err_set(run->err, "'get' of a key that is %s is not supported", value_kind_name(given[0]));
+    jinja_count_entries(run, object->dict);
     const struct jinja_value *found = is_other ? NULL : dict_find_text(object->dict, given[0]);
     *result = found ? *found : given[1] ? *given[1] : none;
     return 0;

@@ -20,6 +20,7 @@ int jinja_is_in(struct jinja_run *run, const struct jinja_value *a, const struct
         return 0;
     }
     if (b->kind == JINJA_DICT && a->kind == JINJA_STRING) {
+        jinja_count_entries(run, b->dict);
         *is_in = dict_find_text(b->dict, a) != NULL;
         return 0;
     }

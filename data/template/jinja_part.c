@@ -16,6 +16,8 @@ int jinja_get_attribute(struct jinja_run *run, const struct jinja_value *object,
         return err_set(run->err, "'%.60s' is undefined", object->bytes ? object->bytes : name);
     if (jinja_has_method(object, name))
         return err_set(run->err, "the method '%.40s' as a value is not supported", name);
+    if (has_fields(object))
+        jinja_count_entries(run, object->dict);
     const struct jinja_value *found = has_fields(object) ? dict_find(object->dict, name) : NULL;
     *value = found ? *found : undefined(name);
     return 0;
@@ -24,6 +26,8 @@ int jinja_get_attribute(struct jinja_run *run, const struct jinja_value *object,
 /* get_field - "a['name']": here a field comes first. */
 static int get_field(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value *name,
                      struct jinja_value *value) {
+    if (has_fields(object))
+        jinja_count_entries(run, object->dict);
     const struct jinja_value *found = has_fields(object) ? dict_find_text(object->dict, name) : NULL;
     if (found) {
         *value = *found;

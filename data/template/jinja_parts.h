@@ -68,6 +68,7 @@ struct jinja_entry {
 };
 struct jinja_dict {
     struct jinja_entry *first, *last; /* in the order in which they came */
+    size_t count;
     bool has_order;  /* which is known: not that of a message, which may have had other fields */
     uint16_t origin; /* of its names, as of a string's bytes */
 };
@@ -135,6 +136,7 @@ enum {
     JINJA_STEP_BYTES = 256, /* of a text that is searched or compared: a step */
     JINJA_PLACE_BYTES =
         16, /* what it costs to look at one place of a text, beside the bytes that are compared there */
+    JINJA_STEP_ENTRIES = 16, /* of a dictionary that is searched: a step */
     JINJA_REAL_BYTES = 72
 };
 #define JINJA_BODY " body"
@@ -179,6 +181,8 @@ void jinja_name_line(struct jinja_run *run, const struct node *node);
 const struct jinja_value *jinja_find(const struct jinja_run *run, const char *name);
 int jinja_count_step(struct jinja_run *run);
 void jinja_count_bytes(struct jinja_run *run, size_t count);
+/* jinja_count_entries - the same of a name that is looked for in a dictionary. */
+void jinja_count_entries(struct jinja_run *run, const struct jinja_dict *dict);
 /* jinja_eval - the value of an expression (jinja_eval.c).  Returns 0, or -1 with run->err set; so do the rest.
  * jinja_eval_rope - the same where a STRING may still be a rope.  jinja_eval_any - where it may be a STREAM too,
  * which the others refuse. */

@@ -100,6 +100,7 @@ static void describe_loop(struct jinja_run *run, struct jinja_dict *loop, const 
 static int set_target(struct jinja_run *run, const struct node *node, const struct jinja_value *item) {
     struct jinja_dict *names = &run->scope->names;
     size_t count = 0;
+    jinja_count_entries(run, names);
     if (!node->args) {
         dict_set(&run->pool, names, node->name, *item);
         return 0;

@@ -11,6 +11,10 @@ void jinja_count_bytes(struct jinja_run *run, size_t count) {
     run->num_steps += (int64_t)(count / JINJA_STEP_BYTES);
 }
 
+void jinja_count_entries(struct jinja_run *run, const struct jinja_dict *dict) {
+    run->num_steps += (int64_t)(dict->count / JINJA_STEP_ENTRIES);
+}
+
 int jinja_count_step(struct jinja_run *run) {
     if (++run->num_steps > run->max_steps)
         return err_set(run->err, "the template runs for too long");
@@ -261,17 +265,11 @@ void dict_add(struct jinja_pool *pool, struct jinja_dict *dict, const char *name
     else
         dict->first = entry;
     dict->last = entry;
-}
-
-static size_t num_entries(const struct jinja_dict *dict) {
-    size_t count = 0;
-    for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next)
-        count++;
-    return count;
+    dict->count++;
 }
 
 struct jinja_value value_names(struct jinja_run *run, const struct jinja_dict *dict) {
-    struct jinja_value names = value_list(run, num_entries(dict));
+    struct jinja_value names = value_list(run, dict->count);
     for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next) {
         names.list[names.count] = value_string(entry->name);
         names.list[names.count++].origin = dict->origin;
@@ -280,7 +278,7 @@ struct jinja_value value_names(struct jinja_run *run, const struct jinja_dict *d
 }
 
 struct jinja_value value_pairs(struct jinja_run *run, const struct jinja_dict *dict) {
-    struct jinja_value pairs = value_list(run, num_entries(dict));
+    struct jinja_value pairs = value_list(run, dict->count);
     for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next) {
         struct jinja_value pair = value_list(run, 2);
         pair.sequence = SEQUENCE_TUPLE;
