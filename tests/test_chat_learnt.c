@@ -281,14 +281,11 @@ static void test_input(void **state) {
           "role 'human'", NULL);
 }
 
-/* test_tool_use - of several named templates the one for tools writes conversations that have them. */
-static void test_tool_use(void **state) {
-    (void)state;
+/* check_tool_use - takes templates over. */
+static void check_tool_use(json_t *templates) {
     struct writer writer;
     struct talk talk;
     struct err err = {""};
-    json_t *templates = json_pack("[{s:s s:s} {s:s s:s}]", "name", "default", "template", TURNS OPENED,
-                                  "name", "tool_use", "template", "T{{ tools|length }}" TURNS OPENED);
     writer_open(&writer, templates, NULL);
     for (int has_tools = 0; has_tools < 2; has_tools++) {
         talk_read(&talk,
@@ -301,6 +298,17 @@ static void test_tool_use(void **state) {
     }
     json_decref(templates);
     writer_close(&writer);
+}
+
+/* Of several named templates the one for tools writes conversations that have them: a list, in which the last of a name
+ * counts, or an object. */
+static void test_tool_use(void **state) {
+    (void)state;
+    const char *tools = "T{{ tools|length }}" TURNS OPENED;
+    check_tool_use(json_pack("[{s:s s:s} {s:s s:s} {s:s s:s}]", "name", "tool_use", "template", "other",
+                             "name", "default", "template", TURNS OPENED, "name", "tool_use", "template",
+                             tools));
+    check_tool_use(json_pack("{s:s s:s}", "default", TURNS OPENED, "tool_use", tools));
 }
 
 int main(void) {

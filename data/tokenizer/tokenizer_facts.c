@@ -208,19 +208,21 @@ static int32_t configured_token(const struct tokenizer *tok, const json_t *confi
                                  : -1;
 }
 
-/* A string, which is the default, or a list of {"name", "template"}; NULL where there is none of this name. */
+/* A string, which is the default, a list of {"name", "template"}, of which the last of a name counts, or an object of names;
+ * NULL where there is none of this name. */
 static const char *configured_template(const json_t *config, const char *wanted) {
     json_t *value = config ? json_find(config, "chat_template") : NULL, *item;
     size_t i;
     if (json_is_string(value))
         return strcmp(wanted, "default") == 0 ? json_string_value(value) : NULL;
+    const char *found = json_string_value(json_object_get(value, wanted));
     json_array_foreach(value, i, item) {
         const char *name, *text;
         if (json_get_string(item, "name", &name, NULL) == 0 && strcmp(name, wanted) == 0 &&
             json_get_string(item, "template", &text, NULL) == 0)
-            return text;
+            found = text;
     }
-    return NULL;
+    return found;
 }
 
 int config_apply(struct tokenizer *tok, const json_t *config, struct err *err) {
