@@ -150,6 +150,9 @@ if command -v python3 >/dev/null; then
     cat >"$work/called.jsonl" <<'LINES'
 {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}], "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "content": "3"}, {"role": "assistant", "reasoning_content": "so", "content": "r"}]}
 LINES
+    sed 's/"name": "f"}}\]/"name": "f", "arguments": {"x": [1e400]}}}]/' "$work/called.jsonl" >"$work/huge.jsonl"
+    prepare 1 huge # it would be written as another number, or as a text
+    expect_output "line 1: .*message 2 has the field 'tool_calls' with a number that is beyond"
     prepare 0 called
     sed 's/"tools"/"tools2"/' "$work/called.jsonl" >"$work/untold.jsonl" # control: without tools another template writes less
     tokens=$(grep -o '[0-9]* tokens' "$log" | head -n 1)

@@ -288,8 +288,8 @@ static void test_plain(void **state) {
         const char *value, *plain;
     } cases[] = {
         {"[1, -2.5e3, 9223372036854775807]", "[1, -2.5e3, 9223372036854775807]"},
-        {"[9223372036854775808,1e400]", "[\"9223372036854775808\",\"1e400\"]"},
-        {"{\"a\":NaN,\"b\":-Infinity}", "{\"a\":\"NaN\",\"b\":\"-Infinity\"}"},
+        {"[9223372036854775808,1e400]", "[\"\\u00009223372036854775808\",\"\\u00001e400\"]"},
+        {"{\"a\":NaN,\"b\":-Infinity}", "{\"a\":\"\\u0000NaN\",\"b\":\"\\u0000-Infinity\"}"},
         {"{\"NaN 1e400\":\"\\\"NaN\"}", "{\"NaN 1e400\":\"\\\"NaN\"}"},
         {"[true,false,null]", "[true,false,null]"},
     };
@@ -320,6 +320,14 @@ static void test_chat_lines(void **state) {
         {"{\"messages\": [{\"role\": \"user\", \"role\": \"user\", \"content\": \"a\"}], \"x\": ", "}",
          "duplicate"},
         {"{\"body\": ", "}", "no field 'messages'"},
+        {"{\"messages\": [{\"role\": \"user\", \"content\": 1e400}], \"x\": ", "}",
+         "the field 'content' with a number"},
+        {"{\"messages\": [{\"role\": NaN, \"content\": \"a\"}], \"x\": ", "}",
+         "message 1 has no string 'role'"},
+        {"{\"x\": ",
+         ", \"messages\": [{\"role\": \"user\", \"content\": \"q\", \"n\": [1e400]}, {\"role\": \"assistant\", "
+         "\"content\": \"r\"}]}",
+         NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *line = xasprintf("%s%s%s\n", cases[i].before, messages, cases[i].after);

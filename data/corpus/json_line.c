@@ -296,10 +296,11 @@ void json_line_plain(struct text_span value, struct text *out) {
         } else if (strchr("-0123456789NI", *at) && *at != '\0') {
             skip_scalar(&s);
             struct text_span number = {at, (size_t)(s.at - at)};
-            const char *quote = fits(number) ? "" : "\"";
-            text_append(out, quote, strlen(quote));
+            bool is_plain = fits(number);
+            if (!is_plain)
+                text_append(out, "\"" JSON_LINE_NUMBER, strlen("\"" JSON_LINE_NUMBER));
             text_append(out, number.bytes, number.length_bytes);
-            text_append(out, quote, strlen(quote));
+            text_append(out, "\"", is_plain ? 0 : 1);
         } else {
             text_append(out, at, 1);
             s.at = at + 1;

@@ -23,5 +23,6 @@ int json_line_scan(struct text_span line, const char *field, struct json_line *o
 void json_line_unescape(struct text_span value, struct text *out);
 
 /* json_line_plain - a scanned value, appended, with every number that is not a number of JSON or too large for
- * one put in quotes: so that a reader of JSON takes the rest. */
+ * one put in quotes after JSON_LINE_NUMBER, an escaped NUL: so that a reader of JSON takes the rest, and knows it from a text. */
+#define JSON_LINE_NUMBER "\\u0000"
 void json_line_plain(struct text_span value, struct text *out);

@@ -107,6 +107,34 @@ static bool is_written(const struct worker *worker, const char *field, bool has_
            chat_style_writes(style, worker->tok, has_tools, "thinking");
 }
 
+/* holds_number - a number that json_line_plain put in quotes. */
+static bool holds_number(const json_t *value) {
+    json_t *item;
+    const char *key;
+    size_t i;
+    if (json_is_string(value)) {
+        size_t length_bytes = json_string_length(value);
+        const char *text = json_string_value(value);
+        return length_bytes > 1 && text[0] == '\0' &&
+               strspn(text + 1, "+-.0123456789eENaInfity") == length_bytes - 1;
+    }
+    json_array_foreach((json_t *)(uintptr_t)value, i, item) if (holds_number(item)) return true;
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) if (holds_number(item)) return true;
+    return false;
+}
+
+/* check_number - a field that is written keeps its numbers; what nobody reads may hold any. */
+static int check_number(const struct worker *worker, const char *field, const json_t *value, bool has_tools,
+                        int i, struct err *err) {
+    bool is_read = strcmp(field, "role") == 0 || strcmp(field, "content") == 0;
+    if (!holds_number(value) || !(is_read || is_written(worker, field, has_tools)))
+        return 0;
+    return err_set(err,
+                   "message %d has the field '%s' with a number that is beyond 64 bits or a double, NaN or "
+                   "Infinity: it cannot be written as it is; put it in quotes",
+                   i + 1, field);
+}
+
 /* check_fields - fields that change what is written or learnt, and that would be lost. */
 static int check_fields(const struct worker *worker, const json_t *entry, bool has_tools, int i,
                         struct err *err) {
@@ -119,6 +147,8 @@ static int check_fields(const struct worker *worker, const json_t *entry, bool h
     json_object_foreach((json_t *)(uintptr_t)entry, field, value) {
         if (is_empty(value))
             continue;
+        if (check_number(worker, field, value, has_tools, i, err) != 0)
+            return -1;
         if (strcmp(field, "masked") == 0)
             return err_set(err,
                            "message %d has the field 'masked', which is not read; say \"weight\": 0 of an "
