@@ -29,6 +29,14 @@ same_content() {
     cmp -s "$work/$1.inspect" "$work/$2.inspect" && cmp -s "$work/$1.eval" "$work/$2.eval"
 }
 
+# --- a folder whose tokenizer is of another kind is told as one; control: the file that is read, beside it ---
+mkdir "$work/tekken"
+echo '{}' >"$work/tekken/tekken.json"
+prepare 1 tekken "$corpus" --set "prepare.tokenizer=$work/tekken"
+expect_output "the folder '.*/tekken' has no tokenizer.json"
+cp data/sample/tokenizer/*.json "$work/tekken/"
+prepare 0 tekken "$corpus" --set "prepare.tokenizer=$work/tekken"
+
 # --- the same whatever the threads ---
 prepare 0 one "$corpus" --set prepare.threads=1
 documents=$(total documents)

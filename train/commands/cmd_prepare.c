@@ -38,9 +38,18 @@ static struct tokenizer *tokenizer_of_gguf(const char *path, struct err *err) {
 static struct tokenizer *open_tokenizer(const char *path, struct err *err) {
     if (name_ends_with(path, ".gguf"))
         return tokenizer_of_gguf(path, err);
-    char *inside = xasprintf("%s/tokenizer.json", path);
-    struct tokenizer *tok = tokenizer_load(path_exists(inside) ? inside : path, err);
+    struct tokenizer *tok = NULL;
+    char *inside = xasprintf("%s/tokenizer.json", path), *folder = xasprintf("%s/.", path);
+    if (!path_exists(inside) && path_exists(folder))
+        err_set(
+            err,
+            "prepare.tokenizer: the folder '%s' has no tokenizer.json; tekken.json and tokenizer.model are not "
+            "read: take the tokenizer.json of the same model saved by transformers, or its GGUF file",
+            path);
+    else
+        tok = tokenizer_load(path_exists(inside) ? inside : path, err);
     free(inside);
+    free(folder);
     return tok;
 }
 
