@@ -113,7 +113,8 @@ static const struct config_key source_keys[] = {
            "of a folder: leave their files out and say how many, read them too, or fail"),
     BOOL(
         "chat", SOURCE_AT(chat), "false",
-        "the field holds a list of {role, content}, and a string 'system' beside it is the first of them; the loss "
+        "the field holds a list of {role, content} with tool_calls and reasoning_content where the template writes "
+        "them; beside it may stand tools, chat_template_kwargs, and a string 'system', the first message; the loss "
         "counts on the assistant's turns only"),
 };
 static const struct config_table source_table = {source_keys, COUNT_OF(source_keys),
