@@ -315,8 +315,10 @@ static int read_input(const struct worker *worker, const json_t *line, const cha
     if (!worker->style->own ||
         (is_list && !worker->style->tool_use && !chat_style_writes(worker->style, worker->tok, true, field)))
         return err_set(err, "the conversation has the field '%s', which %s", field,
-                       worker->style->own ? "the model's chat template does not write"
-                                          : "the format of prepare.chat_template does not write");
+                       worker->style->own ? "the model's chat template does not write (prepare.chat_template "
+                                            "takes a file with one that does)"
+                                          : "the format of prepare.chat_template does not write (auto: the "
+                                            "model's own template; or a file)");
     *value = json_is_string(given) ? json_loadb(json_string_value(given), json_string_length(given),
                                                 JSON_REJECT_DUPLICATES, NULL)
                                    : json_incref(given);
