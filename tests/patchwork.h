@@ -60,6 +60,8 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
         plan->rope_scaled = false;
         plan->window = 3;
         plan->softcap = 1.5f;
+        plan->temperature = 0.8;
+        plan->temperature_span = 3;
     } else if (layer == 3) {
         plan->place = NORM_POST;
         plan->norm.bias = false;

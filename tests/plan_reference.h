@@ -79,6 +79,14 @@ static inline void reference_rotate(const struct reference *r, const struct laye
             }
 }
 
+/* reference_temper - queries [N, heads, D] times the temperature of their positions. */
+static inline void reference_temper(const struct reference *r, const struct layer_plan *plan, double *q) {
+    int64_t width = (int64_t)r->config.num_heads * r->config.head_dim;
+    for (int64_t i = 0; i < r->num_tokens * width && plan->temperature > 0; i++)
+        q[i] *= 1 + plan->temperature *
+                        log(1 + floor((double)r->positions[i / width] / (double)plan->temperature_span));
+}
+
 /* reference_sees - whether row i sees key j: of its document, and not before its window; after itself of its block. */
 static inline bool reference_sees(const struct reference *r, const struct layer_plan *plan, int64_t i,
                                   int64_t j) {
@@ -141,6 +149,7 @@ static inline double *reference_attention(const struct reference *r, int layer, 
     }
     reference_rotate(r, plan, q, heads);
     reference_rotate(r, plan, k, kv);
+    reference_temper(r, plan, q);
     for (int64_t i = 0; i < n; i++)
         for (int64_t head = 0; head < heads; head++) {
             int64_t group = head * kv / heads * dim;

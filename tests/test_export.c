@@ -307,6 +307,42 @@ static void test_yarn(void **state) {
     free(out);
 }
 
+/* Ministral 3: the temperature of queries, bounds of its own, and the multiplier that says mscale_all_dim. */
+static void test_ministral3(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct yarn yarns[] = {{.beta_fast = 16, .beta_slow = 0.5, .mscale = 1, .mscale_all_dim = 1},
+                           {.beta_fast = 32, .beta_slow = 1},
+                           {.beta_fast = 32, .beta_slow = 1, .mscale = 0.75, .mscale_all_dim = 0.5}};
+    char *out = in_folder("ministral3.gguf");
+    for (int i = 0; i < 3; i++) {
+        struct model model = sample_model("byte_level", 423);
+        assert_int_equal(model_config_set_family(&model.config, "ministral3", NULL), 0);
+        model.config.rope_kind = ROPE_YARN;
+        model.config.rope_original_positions = 64;
+        model.config.yarn = yarns[i];
+        model.config.query_temperature = 0.125;
+        char *hf = make_folder("ministral3", &model);
+        struct weights *source = open_weights(hf);
+        if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
+            fail_msg("%s", err.text);
+        struct weights *back = open_weights(out);
+        const struct model_config *config = weights_config(back), *want = weights_config(source);
+        assert_string_equal(config->model_type, "ministral3");
+        assert_true(config->query_temperature == 0.125 && config->rope_original_positions == 64);
+        assert_true(config->yarn.beta_fast == yarns[i].beta_fast &&
+                    config->yarn.beta_slow == yarns[i].beta_slow);
+        assert_true(fabs(model_rope_amplitude(config) / model_rope_amplitude(want) - 1) < 1e-7);
+        struct gguf *file = open_gguf(out);
+        assert_int_equal(gguf_find_key(file, "mistral3.rope.scaling.yarn_log_multiplier") >= 0, i == 0);
+        assert_int_equal(gguf_find_key(file, "mistral3.rope.scaling.attn_factor") >= 0, i == 2);
+        gguf_close(file);
+        weights_close(back), weights_close(source);
+        free(hf);
+    }
+    free(out);
+}
+
 /* What cannot be exported is refused with a reason and leaves nothing; what is lost is noted. */
 static void test_refusals(void **state) {
     (void)state;
@@ -449,6 +485,7 @@ int main(void) {
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_nemotron),
         cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_ministral3),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_hf),
         cmocka_unit_test(test_gguf_templates),

@@ -116,9 +116,9 @@ static void test_class_defaults(void **state) {
         int64_t positions;
         int kv_heads; /* of 64 heads */
         double theta;
-    } classes[] = {{"llama", 2048, 64, 1e4},   {"mistral", 131072, 8, 1e4}, {"qwen2", 32768, 32, 1e4},
-                   {"qwen3", 32768, 32, 1e4},  {"olmo2", 2048, 64, 1e4},    {"smollm3", 32768, 4, 2e6},
-                   {"nemotron", 4096, 64, 1e4}};
+    } classes[] = {{"llama", 2048, 64, 1e4},    {"mistral", 131072, 8, 1e4},   {"qwen2", 32768, 32, 1e4},
+                   {"qwen3", 32768, 32, 1e4},   {"olmo2", 2048, 64, 1e4},      {"smollm3", 32768, 4, 2e6},
+                   {"nemotron", 4096, 64, 1e4}, {"ministral3", 262144, 8, 1e6}};
     for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
         for (int given = 0; given < 2; given++) {
             char text[512];
@@ -170,6 +170,53 @@ static void test_foreign_keys(void **state) {
         snprintf(text, sizeof text, form, cases[i].model_type, cases[i].key, cases[i].neutral);
         parsed(text);
     }
+}
+
+/* Ministral 3: the rotary settings that its class takes where config.json has none; the temperature of queries, by position. */
+static void test_ministral3(void **state) {
+    (void)state;
+#define MINISTRAL3(rope) "{\"model_type\":\"ministral3\"," rope SIZES "}"
+#define MINISTRAL3_YARN                                                                                      \
+    "\"rope_type\":\"yarn\",\"factor\":16,\"original_max_position_embeddings\":128,\"llama_4_scaling_beta\":0.1"
+    struct model_config by_class = parsed(MINISTRAL3("")),
+                        given = parsed(
+                            MINISTRAL3("\"rope_parameters\":{\"rope_theta\":1e6," MINISTRAL3_YARN "},"));
+    assert_string_equal(by_class.architecture, "Ministral3ForCausalLM");
+    assert_true(by_class.head_dim == 128 && by_class.rope_kind == ROPE_YARN && by_class.rope_theta == 1e6);
+    assert_true(by_class.rope_original_positions == 16384 && by_class.rope_factor == 16);
+    assert_true(by_class.query_temperature == 0.1 && model_rope_amplitude(&by_class) == 1);
+    assert_true(given.query_temperature == 0.1 && model_rope_amplitude(&given) > 1.27);
+    struct layer_plan plan = family_layer_plan(&given, 2);
+    assert_true(plan.temperature == 0.1 && plan.temperature_span == 128 && plan.place == NORM_PRE);
+    for (int i = 0; i < 2; i++) {
+        const struct model_config *config = i ? &given : &by_class;
+        char *written = model_config_text(config, NULL);
+        struct model_config again = parsed(written);
+        assert_memory_equal(&again, config, sizeof again);
+        free(written);
+    }
+    given.rope_kind = ROPE_PLAIN; /* what the class cannot do without is written of other kinds, too */
+    given.query_temperature = 0;
+    char *plain = model_config_text(&given, NULL);
+    assert_non_null(strstr(plain, "llama_4_scaling_beta"));
+    assert_non_null(strstr(plain, "\"original_max_position_embeddings\": 512"));
+    assert_true(parsed(plain).rope_kind == ROPE_PLAIN);
+    free(plain);
+    assert_true(parsed(MINISTRAL3("\"rope_theta\":1e4,\"rope_scaling\":{\"type\":\"default\"},")).rope_kind ==
+                ROPE_PLAIN);
+    assert_refused(MINISTRAL3("\"rope_theta\":1e4,"), "rope_parameters differs from rope_theta");
+    assert_refused(
+        MINISTRAL3(
+            "\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,\"llama_4_scaling_beta\":0.1},"),
+        "llama_4_scaling_beta 0.1 needs the original positions of yarn");
+    assert_refused(
+        MINISTRAL3("\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":2,\"llama_4_scaling_beta\":-1},"),
+        "llama_4_scaling_beta is -1");
+    assert_refused("{\"model_type\":\"llama\",\"rope_parameters\":{" MINISTRAL3_YARN "}," SIZES "}",
+                   "llama_4_scaling_beta 0.1 is not supported for model_type 'llama'");
+    parsed(
+        "{\"model_type\":\"llama\",\"rope_parameters\":{\"llama_4_scaling_beta\":0,\"rope_type\":\"default\"}," SIZES
+        "}");
 }
 
 /* SIZES with Nemotron's spelling of the norms' eps. */
@@ -278,11 +325,12 @@ static void test_many_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen3),          cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_olmo2),          cmocka_unit_test(test_smollm3),
-        cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_plans),
-        cmocka_unit_test(test_rotary_parts),   cmocka_unit_test(test_many_layers),
-        cmocka_unit_test(test_class_defaults), cmocka_unit_test(test_foreign_keys),
+        cmocka_unit_test(test_qwen3),        cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_olmo2),        cmocka_unit_test(test_smollm3),
+        cmocka_unit_test(test_ministral3),   cmocka_unit_test(test_nemotron),
+        cmocka_unit_test(test_plans),        cmocka_unit_test(test_rotary_parts),
+        cmocka_unit_test(test_many_layers),  cmocka_unit_test(test_class_defaults),
+        cmocka_unit_test(test_foreign_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

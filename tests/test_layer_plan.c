@@ -1,6 +1,6 @@
 /* test_layer_plan.c - a model whose layers differ in all that a plan can say (tests/patchwork.h): norms before, after and
  * around the branches, of each kind, with an offset and a bias; QK-norm, windows, rows that see what comes after them, two
- * rotations, one of a part of each head, and none; GELU and squared ReLU without a gate, soft-caps; in one model, on the device that
+ * rotations, one of a part of each head, and none; queries with a temperature; GELU and squared ReLU without a gate, soft-caps; in one model, on the device that
  * ATELIER_TEST_DEVICE names.  Logits against plain f64 loops, gradients against central differences of those.  Controls:
  * the same with one thing left out of one layer, and gradients that are one part in ten thousand off. */
 #include "tests/plan_fixture.h"
@@ -68,6 +68,12 @@ static bool left_out_more(struct layer_plan *plans, int number) {
         return true;
     case 20:
         plans[3].block = 5;
+        return true;
+    case 21:
+        plans[2].temperature = 0;
+        return true;
+    case 22:
+        plans[2].temperature_span = 4;
         return true;
     default:
         return false;

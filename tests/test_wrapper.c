@@ -38,6 +38,14 @@ static void test_parse(void **state) {
     assert_int_equal(parsed(WRAPPER("\"eos_token_id\":7,", "\"eos_token_id\":8,")).eos_ids[0], 8);
     /* A text_config without its model_type is of the wrapper's usual one. */
     assert_string_equal(parsed("{\"model_type\":\"llava\",\"text_config\":{" SIZES "}}").model_type, "llama");
+    /* As Ministral 3 is published: the class's sizes of heads, rotary settings inside, FP8 outside. */
+    config = parsed("{\"architectures\":[\"Mistral3ForConditionalGeneration\"],\"model_type\":\"mistral3\","
+                    "\"dtype\":\"bfloat16\",\"text_config\":{\"model_type\":\"ministral3\"," SIZES
+                    ",\"rope_parameters\":{\"type\":\"yarn\",\"rope_theta\":1e6,\"factor\":16,"
+                    "\"original_max_position_embeddings\":128,\"llama_4_scaling_beta\":0.1}},"
+                    "\"quantization_config\":{\"quant_method\":\"fp8\",\"activation_scheme\":\"static\"}}");
+    assert_string_equal(config.model_type, "ministral3");
+    assert_true(config.head_dim == 128 && config.rope_kind == ROPE_YARN && config.query_temperature == 0.1);
     /* Control: without a text_config nothing is wrapped. */
     assert_string_equal(parsed("{\"model_type\":\"llama\"," SIZES "}").wrapper_type, "");
 }

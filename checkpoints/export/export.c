@@ -52,8 +52,8 @@ static void set_real(const struct job *job, const char *name, double value) {
     gguf_set_f32(job->writer, family_gguf_key(job->config, name, key), (float)value);
 }
 
-/* set_rope - how positions are rotated and stretched.  Of yarn, llama.cpp finds the amplitude by the factor alone; attn_factor
- * multiplies that. */
+/* set_rope - how positions are rotated and stretched.  Of yarn, llama.cpp finds the amplitude by the factor, of families with
+ * a temperature also by a multiplier, which is mscale_all_dim beside an mscale of 1; attn_factor multiplies that. */
 static void set_rope(const struct job *job) {
     const struct model_config *config = job->config;
     char key[FAMILY_KEY_ROOM];
@@ -66,8 +66,18 @@ static void set_rope(const struct job *job) {
     }
     if (config->rope_kind != ROPE_YARN)
         return;
-    double beside = model_rope_amplitude(config) / yarn_temperature(config->rope_factor, 1);
     set_size(job, "rope.scaling.original_context_length", config->rope_original_positions);
+    double amplitude = yarn_temperature(config->rope_factor, 1); /* that llama.cpp finds */
+    if (family_has_temperature(config)) {
+        set_real(job, "rope.scaling.yarn_beta_fast", config->yarn.beta_fast);
+        set_real(job, "rope.scaling.yarn_beta_slow", config->yarn.beta_slow);
+        set_real(job, "attention.temperature_scale", config->query_temperature);
+    }
+    if (family_has_temperature(config) && config->yarn.mscale == 1 && config->yarn.mscale_all_dim > 0) {
+        set_real(job, "rope.scaling.yarn_log_multiplier", config->yarn.mscale_all_dim);
+        amplitude /= yarn_temperature(config->rope_factor, config->yarn.mscale_all_dim);
+    }
+    double beside = model_rope_amplitude(config) / amplitude;
     if (beside != 1)
         set_real(job, "rope.scaling.attn_factor", beside);
 }
@@ -242,7 +252,8 @@ static int check_file(const char *path, const struct model_config *config, struc
     return status;
 }
 
-/* refuse_yarn - what llama.cpp would compute otherwise: it takes the two bounds as they were published, and rounds them. */
+/* refuse_yarn - what llama.cpp would compute otherwise: it rounds the two bounds, and of
+ * most families takes them as they were published. */
 static int refuse_yarn(const struct model_config *config, struct err *err) {
     const struct yarn *yarn = &config->yarn;
     if (config->rope_kind != ROPE_YARN)
@@ -251,7 +262,8 @@ static int refuse_yarn(const struct model_config *config, struct err *err) {
         return err_set(err,
                        "llama.cpp rounds the bounds of yarn's frequencies, and this model does not (truncate "
                        "false): export it with --to hf");
-    if (yarn->beta_fast != YARN_BETA_FAST || yarn->beta_slow != YARN_BETA_SLOW)
+    if (!family_has_temperature(config) &&
+        (yarn->beta_fast != YARN_BETA_FAST || yarn->beta_slow != YARN_BETA_SLOW))
         return err_set(
             err,
             "llama.cpp computes '%s' with a beta_fast of %g and a beta_slow of %g, this model has %g and "

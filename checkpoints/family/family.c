@@ -25,7 +25,6 @@ static const struct family unsupported[] = {
     {.model_type = "qwen3_next", .reason = "gated delta net layers, mixture of experts"},
     {.model_type = "llama4_text", .reason = "mixture of experts, attention in chunks"},
     {.model_type = "apertus", .reason = "xIELU instead of a gated MLP"},
-    {.model_type = "ministral3", .reason = "YaRN positions and a query temperature"},
 };
 enum { NUM_UNSUPPORTED = sizeof unsupported / sizeof unsupported[0] };
 

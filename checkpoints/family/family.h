@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama, mistral without
- * window), Qwen2 and Qwen3 (dense), OLMo 2, SmolLM3 and Nemotron (not the hybrid ones).  Any other model_type is refused by name.
+ * window), Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2, SmolLM3 and Nemotron (not the hybrid ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
 
@@ -130,7 +130,8 @@ struct model_config {
     double rope_factor, rope_low_freq, rope_high_freq; /* factor; llama3: low_freq_factor, high_freq_factor */
     int64_t rope_original_positions;                   /* llama3, yarn */
     struct yarn yarn;
-    int32_t bos_id, pad_id; /* -1: none */
+    double query_temperature; /* layer_plan.temperature, in spans of rope_original_positions; 0: none */
+    int32_t bos_id, pad_id;   /* -1: none */
     int32_t eos_ids[MODEL_MAX_EOS];
     int num_eos;
     enum dtype dtype; /* of the stored weights: f32, bf16 or f16 */
@@ -177,7 +178,11 @@ struct layer_plan {
     enum gate gate; /* of a gated feed-forward block */
     enum act act;   /* of a plain one */
     float scale;    /* multiplies q.k */
-    float softcap;  /* of the scores, see struct attention_args; 0: none */
+
+    /* Queries are multiplied, after the rotation, by 1 + temperature ln(1 + floor(position / temperature_span)). */
+    double temperature;       /* 0: they are not */
+    int64_t temperature_span; /* positions, from 0 on, for which that is 1 */
+    float softcap;            /* of the scores, see struct attention_args; 0: none */
 };
 
 /* family_layer_plan - of layer 0 to L - 1.  family_final_norm - what stands between the last layer and the head. */
@@ -205,6 +210,10 @@ const char *family_gguf_key(const struct model_config *config, const char *key, 
 const char *family_gguf_eps_key(const struct model_config *config);
 bool family_gguf_rotates_part(const struct model_config *config);
 bool family_gguf_has_head(const struct model_config *config);
+
+/* family_has_temperature - whether queries may have a temperature; llama.cpp reads its key and yarn's bounds and multiplier
+ * of such families alone. */
+bool family_has_temperature(const struct model_config *config);
 
 /* model_config_parse - from the text of config.json; of a wrapper, from its text_config.  origin names it in messages.
  * Returns 0, or -1 with err set: malformed, a missing key, a size out of range, a model_type or feature not

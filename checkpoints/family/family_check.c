@@ -54,6 +54,14 @@ static int check_yarn(const struct model_config *config, struct err *err) {
 static int check_rope(const struct model_config *config, struct err *err) {
     if (!(config->rope_theta > 0) || !isfinite(config->rope_theta))
         return err_set(err, "rope_theta is %g, expected a positive number", config->rope_theta);
+    if (!isfinite(config->query_temperature) || config->query_temperature < 0)
+        return err_set(err, "llama_4_scaling_beta is %g, expected a number from 0 on",
+                       config->query_temperature);
+    if (config->query_temperature > 0 && config->rope_kind != ROPE_YARN)
+        return err_set(
+            err,
+            "llama_4_scaling_beta %g needs the original positions of yarn rope scaling, and there is none",
+            config->query_temperature);
     if (config->rope_kind == ROPE_PLAIN)
         return 0;
     if (!(config->rope_factor > 0) || !isfinite(config->rope_factor))

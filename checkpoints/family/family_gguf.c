@@ -42,6 +42,10 @@ bool family_gguf_rotates_part(const struct model_config *config) {
     return family_of(config)->default_rotary_part > 0;
 }
 
+bool family_has_temperature(const struct model_config *config) {
+    return family_of(config)->has_temperature;
+}
+
 bool family_gguf_has_head(const struct model_config *config) {
     return family_of(config)->gguf_has_head;
 }

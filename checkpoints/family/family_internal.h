@@ -32,14 +32,19 @@ struct family {
     double default_deviation;   /* initializer_range; 0: 0.02 */
     double default_rotary_part; /* partial_rotary_factor; 0: no such key, whole heads turn */
 
+    const char *default_rope; /* rope_parameters, as JSON; NULL: theta 1e4, plain */
+
     bool default_tied;      /* tie_word_embeddings */
     bool window_has_switch; /* sliding_window counts only where use_sliding_window is true */
+    bool has_temperature;   /* of queries: llama_4_scaling_beta beside the rotary settings */
     const char *reason;     /* what it has that atelier lacks, where not supported */
 };
 
 /* Supported families: family_NAME of family_NAME.c, or of the file of a family that shares its layers.  The only list. */
 #define EACH_FAMILY(FAMILY)                                                                                  \
-    FAMILY(llama) FAMILY(mistral) FAMILY(qwen3) FAMILY(qwen2) FAMILY(olmo2) FAMILY(smollm3) FAMILY(nemotron)
+    FAMILY(llama)                                                                                            \
+    FAMILY(mistral)                                                                                          \
+    FAMILY(ministral3) FAMILY(qwen3) FAMILY(qwen2) FAMILY(olmo2) FAMILY(smollm3) FAMILY(nemotron)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];

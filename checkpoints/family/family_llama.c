@@ -1,6 +1,7 @@
 /* family_llama.c - Llama 2 and 3.x and all that are stored like them (SmolLM2, Lucie, CroissantLLM, EuroLLM),
- * Mistral, which differs by its attention window alone, and SmolLM3, of whose layers every fourth rotates nothing.
- * Source: transformers, models/llama/modeling_llama.py and models/smollm3/modular_smollm3.py; llama.cpp, gguf-py/gguf/tensor_mapping.py. */
+ * Mistral, which differs by its attention window alone, Ministral 3, whose queries have a temperature, and SmolLM3, of whose layers every fourth rotates nothing.
+ * Source: transformers, models/llama/modeling_llama.py and models/smollm3/modular_smollm3.py,
+ * models/ministral3/modular_ministral3.py; llama.cpp, gguf-py/gguf/tensor_mapping.py. */
 #include "checkpoints/family/family_internal.h"
 
 /* Query, key and value are neighbours, as are gate and up: each group is one matrix product. */
@@ -38,6 +39,28 @@ const struct family family_mistral = {.model_type = "mistral",
                                       .default_window = 4096,
                                       .default_kv_heads = 8,
                                       .default_positions = 131072};
+
+static void change_ministral3(const struct model_config *config, int layer, struct layer_plan *plan) {
+    (void)layer;
+    plan->temperature = config->query_temperature;
+    plan->temperature_span = config->rope_original_positions;
+}
+
+const struct family family_ministral3 = {
+    .model_type = "ministral3",
+    .architecture = "Ministral3ForCausalLM",
+    .gguf = "mistral3",
+    .params = llama_params,
+    .num_params = NUM_PARAMS,
+    .change_plan = change_ministral3,
+    .default_head_dim = 128,
+    .default_kv_heads = 8,
+    .default_positions = 262144,
+    .default_eps = 1e-5,
+    .default_rope =
+        "{\"rope_type\":\"yarn\",\"rope_theta\":1e6,\"factor\":16,\"original_max_position_embeddings\":16384,"
+        "\"mscale\":1,\"mscale_all_dim\":1,\"llama_4_scaling_beta\":0.1}",
+    .has_temperature = true};
 
 /* Of no_rope_layers only the class's default is taken (family_parse.c): llama.cpp has it built in. */
 static void change_smollm3(const struct model_config *config, int layer, struct layer_plan *plan) {

@@ -71,6 +71,16 @@ static int parse_yarn(struct model_config *config, const json_t *object, struct 
                            &config->rope_original_positions, err);
 }
 
+/* parse_temperature - what other classes would not look at, and other programs compute with. */
+static int parse_temperature(struct model_config *config, const json_t *object, struct err *err) {
+    if (json_get_double_or(object, "llama_4_scaling_beta", 0, &config->query_temperature, err) != 0)
+        return -1;
+    if (config->query_temperature != 0 && !family_has_temperature(config))
+        return err_set(err, "llama_4_scaling_beta %g is not supported for model_type '%s'",
+                       config->query_temperature, config->model_type);
+    return 0;
+}
+
 /* parse_scaling - the object rope_scaling or rope_parameters; theta and ROPE_PLAIN stand already. */
 static int parse_scaling(struct model_config *config, const json_t *object, struct err *err) {
     const char *type = NULL;
@@ -79,7 +89,7 @@ static int parse_scaling(struct model_config *config, const json_t *object, stru
     if (refuse_settings(object, json_find(object, key) != NULL, err) != 0 ||
         json_get_string_or(object, key, "default", &type, err) != 0 ||
         json_get_double_or(object, "rope_theta", config->rope_theta, &config->rope_theta, err) != 0 ||
-        parse_rotary_part(config, object, err) != 0)
+        parse_rotary_part(config, object, err) != 0 || parse_temperature(config, object, err) != 0)
         return -1;
     if (strcmp(type, "default") == 0)
         return 0;
@@ -105,11 +115,14 @@ static bool same_rope(const struct model_config *a, const struct model_config *b
     return a->rotary_dim == b->rotary_dim && a->rope_kind == b->rope_kind && a->rope_theta == b->rope_theta &&
            a->rope_factor == b->rope_factor && a->rope_low_freq == b->rope_low_freq &&
            a->rope_high_freq == b->rope_high_freq &&
-           a->rope_original_positions == b->rope_original_positions && same_yarn(&a->yarn, &b->yarn);
+           a->rope_original_positions == b->rope_original_positions &&
+           a->query_temperature == b->query_temperature && same_yarn(&a->yarn, &b->yarn);
 }
 
-int family_parse_rope(struct model_config *config, const json_t *root, struct err *err) {
-    json_t *scaling = json_find(root, "rope_scaling"), *parameters = json_find(root, "rope_parameters");
+/* parse_both - rope_theta with rope_scaling, and rope_parameters; NULL: not given. */
+static int parse_both(struct model_config *config, const json_t *root, const json_t *parameters,
+                      struct err *err) {
+    const json_t *scaling = json_find(root, "rope_scaling");
     model_config_rotate(config, 0);
     if (parse_rotary_part(config, root, err) != 0)
         return -1;
@@ -135,4 +148,16 @@ int family_parse_rope(struct model_config *config, const json_t *root, struct er
             "rope_parameters differs from rope_theta, partial_rotary_factor and rope_scaling: remove one");
     *config = second;
     return 0;
+}
+
+int family_parse_rope(struct model_config *config, const json_t *root, struct err *err) {
+    const char *text = family_of(config)->default_rope;
+    json_t *by_class = NULL, *parameters = json_find(root, "rope_parameters");
+    if (text && !parameters && !json_find(root, "rope_scaling")) {
+        by_class = json_parse_text(text, strlen(text), "rope_parameters of the class", err);
+        CHECK(by_class, "%s: its own rope_parameters: %s", config->model_type, err->text);
+    }
+    int status = parse_both(config, root, by_class ? by_class : parameters, err);
+    json_decref(by_class);
+    return status;
 }

@@ -94,6 +94,13 @@ static void set_yarn(json_t *rope, const struct model_config *config) {
         json_object_set_new(rope, "truncate", json_false());
 }
 
+/* set_temperature - the class computes with both keys whatever the type of positions, and without them not at all. */
+static void set_temperature(json_t *rope, const struct model_config *config) {
+    set_double(rope, "llama_4_scaling_beta", config->query_temperature);
+    if (!json_object_get(rope, "original_max_position_embeddings"))
+        set_int(rope, "original_max_position_embeddings", config->max_positions);
+}
+
 /* rope_object - {"rope_type": ...} with what that type needs. */
 static json_t *rope_object(const struct model_config *config) {
     static const char *const names[] = {
@@ -108,6 +115,8 @@ static json_t *rope_object(const struct model_config *config) {
     }
     if (config->rope_kind == ROPE_YARN)
         set_yarn(rope, config);
+    if (family_has_temperature(config))
+        set_temperature(rope, config);
     return rope;
 }
 

@@ -118,6 +118,8 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
                                         "rope.scaling.yarn_ext_factor",
                                         "vocab_size",
                                         "tensor_data_layout"};
+    static const char *const tempered[] = {"rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+                                           "rope.scaling.yarn_log_multiplier", "attention.temperature_scale"};
     char prefix[FAMILY_KEY_ROOM];
     size_t prefix_bytes = strlen(family_gguf_key(config, "", prefix));
     for (int64_t i = 0; i < gguf_num_keys(file); i++) {
@@ -128,6 +130,8 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
         for (size_t k = 0; k < sizeof known / sizeof *known && !fine; k++)
             fine = strcmp(key + prefix_bytes, known[k]) == 0;
         fine = fine || strcmp(key + prefix_bytes, family_gguf_eps_key(config)) == 0;
+        for (size_t k = 0; k < sizeof tempered / sizeof *tempered && family_has_temperature(config); k++)
+            fine = fine || strcmp(key + prefix_bytes, tempered[k]) == 0;
         double value = 1;
         if (!fine && gguf_key_type(file, i) != GGUF_ARRAY && gguf_get_double(file, i, 0, &value, NULL) == 0)
             fine = value == 0;
@@ -282,16 +286,18 @@ static int read_rope_freqs(const struct gguf *file, int64_t index, struct model_
     return status;
 }
 
-/* read_yarn - what the type has besides a factor.  llama.cpp finds the amplitude by the factor alone; attn_factor multiplies
- * that. */
+/* read_yarn - what the type has besides a factor.  llama.cpp finds the amplitude by the factor, of families with a temperature
+ * also by a multiplier, which is mscale_all_dim beside an mscale of 1; attn_factor multiplies that. */
 static int read_yarn(struct settings settings, struct model_config *config, struct err *err) {
     struct yarn *yarn = &config->yarn;
     double beside, part;
     config->rope_kind = ROPE_YARN;
-    yarn->beta_fast = YARN_BETA_FAST; /* those that llama.cpp has built in */
-    yarn->beta_slow = YARN_BETA_SLOW;
     if (get_size(settings, "rope.scaling.original_context_length", config->max_positions,
                  &config->rope_original_positions, err) != 0 ||
+        get_double(settings, "rope.scaling.yarn_beta_fast", YARN_BETA_FAST, &yarn->beta_fast, err) != 0 ||
+        get_double(settings, "rope.scaling.yarn_beta_slow", YARN_BETA_SLOW, &yarn->beta_slow, err) != 0 ||
+        get_double(settings, "rope.scaling.yarn_log_multiplier", 0, &yarn->mscale_all_dim, err) != 0 ||
+        get_double(settings, "attention.temperature_scale", 0, &config->query_temperature, err) != 0 ||
         get_double(settings, "rope.scaling.attn_factor", 1, &beside, err) != 0 ||
         get_double(settings, "rope.scaling.yarn_ext_factor", 1, &part, err) != 0)
         return -1;
@@ -299,8 +305,9 @@ static int read_yarn(struct settings settings, struct model_config *config, stru
         return err_set(err,
                        "'%s' mixes yarn and linear rope scaling (yarn_ext_factor %g), which is not supported",
                        gguf_path(settings.file), part);
+    yarn->mscale = yarn->mscale_all_dim != 0;
     if (beside != 1)
-        yarn->attention_factor = beside * yarn_temperature(config->rope_factor, 1);
+        yarn->attention_factor = beside * model_rope_amplitude(config);
     return 0;
 }
 

@@ -88,6 +88,11 @@ VARIANTS = {
     "yarn": {"hidden_size": 24, "num_attention_heads": 3, "num_key_value_heads": 1, "intermediate_size": 36,
              "vocab_size": 64, "rope": {"rope_theta": 100.0, "rope_type": "yarn", "factor": 8.0, "mscale": 0.7,
              "mscale_all_dim": 0.3, "original_max_position_embeddings": 64}, "rms_norm_eps": 1e-5, "old": True},
+    # YaRN as published, and queries that are multiplied from the seventh position on, and more from the fourteenth.
+    "ministral3": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+                   "vocab_size": 64, "head_dim": 16, "rope": {"rope_theta": 100.0, "rope_type": "yarn", "factor": 16.0,
+                   "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.4,
+                   "original_max_position_embeddings": 7}, "rms_norm_eps": 1e-5, "class": "Ministral3"},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -273,7 +278,7 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Qwen2, Qwen3, OLMo 2, SmolLM3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Qwen2, Qwen3, OLMo 2, SmolLM3, Ministral 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
@@ -290,6 +295,11 @@ def own_forward(spec, weights, order="half", scaled=True):
     def turn(x):
         return torch.cat([amplitude(spec["rope"]) * rotate(x[..., :turned], frequencies, order), x[..., turned:]], dim=-1)
 
+    def temperature(length):
+        rope, positions = spec["rope"], torch.arange(length, dtype=torch.float64)[:, None]
+        spans = (positions / rope.get("original_max_position_embeddings", math.inf)).floor()
+        return 1 + rope.get("llama_4_scaling_beta", 0) * (1 + spans).log()
+
     def bias(name):
         return weights.get(f"{name}.bias", 0)
 
@@ -304,7 +314,7 @@ def own_forward(spec, weights, order="half", scaled=True):
         if spec.get("qk_norm"):
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         if not (spec.get("class") == "SmolLM3" and layer.endswith(".3")):
-            q, k = turn(q), turn(k)
+            q, k = temperature(len(x)) * turn(q), turn(k)
         k = k.repeat_interleave(heads // kv_heads, 0)
         v = split(v, kv_heads).repeat_interleave(heads // kv_heads, 0)
         future = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)

@@ -57,19 +57,22 @@ def make_model(folder, seed, kind="Llama", **changes):
 
 
 def make_models(folder):
-    """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Qwen3;
+    """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Ministral 3; Qwen3;
     Qwen2, OLMo 2, SmolLM3, Nemotron."""
     make_model(folder / "plain", 1)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
     make_model(folder / "linear", 3, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})
     make_model(folder / "yarn", 9, rope_parameters=YARN)
+    make_model(folder / "ministral3", 10, kind="Ministral3", head_dim=16, tie_word_embeddings=False, pad_token_id=None,
+               rope_parameters=YARN | {"beta_fast": 2.0, "beta_slow": 0.1, "mscale": 1.0, "mscale_all_dim": 1.0,
+                                       "llama_4_scaling_beta": 0.3})
     make_model(folder / "qwen3", 4, kind="Qwen3", head_dim=32)
     make_model(folder / "qwen2", 6, kind="Qwen2")
     make_model(folder / "olmo2", 7, kind="Olmo2", tie_word_embeddings=False)
     make_model(folder / "smollm3", 8, kind="SmolLM3", num_hidden_layers=5, pad_token_id=None)
     make_model(folder / "nemotron", 5, kind="Nemotron", tie_word_embeddings=False, rope_parameters={
         "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
-    return [folder / name for name in ("plain", "llama3", "linear", "yarn", "qwen3", "qwen2", "olmo2", "smollm3", "nemotron")]
+    return [folder / name for name in ("plain", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "smollm3", "nemotron")]
 
 
 def export(model_folder, kind, to):
@@ -141,7 +144,7 @@ def check_values(report, reader, model_folder):
         tensor = tensors.pop(gguf_name(name, architecture))
         got = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(values.shape)
         is_matrix = values.ndim == 2 and ("q_proj" in name or "k_proj" in name)
-        is_turned = is_matrix and architecture in ("llama", "smollm3")  # other architectures keep Hugging Face's order
+        is_turned = is_matrix and architecture in ("llama", "mistral3", "smollm3")  # other architectures keep Hugging Face's order
         want = interleaved(values, head_dim) if is_turned else values
         if architecture == "nemotron" and name.endswith("norm.weight"):
             worst_whole = min(worst_whole, np.linalg.norm(got - want) / np.linalg.norm(want))

@@ -40,6 +40,15 @@ static bool rotation_of(const struct model *model, int layer, struct rotation *r
     return true;
 }
 
+/* temper - what multiplies a row's queries by its temperature; of their gradient it does the same. */
+static void temper(struct model *model, struct tensor qkv, int layer) {
+    if (!model->layers[layer].tempers)
+        return;
+    struct rotation temperature = model->temperature;
+    temperature.positions = model_rows(model, model->flight.positions);
+    op_rope_forward(model->dev, qkv, &temperature);
+}
+
 /* The heads of one kind inside the fused projection, and their norm. */
 struct head_kind {
     int64_t first, num_heads;
@@ -103,6 +112,7 @@ void heads_forward(struct model *model, const struct layer_weights *w, const str
     }
     if (rotation_of(model, layer, &rotation))
         op_rope_forward(model->dev, acts->qkv, &rotation);
+    temper(model, acts->qkv, layer);
 }
 
 void heads_attend(struct model *model, const struct layer_acts *acts, int layer) {
@@ -159,6 +169,7 @@ void heads_backward(struct model *model, const struct layer_weights *w, const st
     op_attention_backward(model->dev, model_rows(model, model->dqkv), model_rows(model, model->dattended),
                           acts->attended, acts->lse, acts->qkv, &mask, &attention,
                           rotates ? &rotation : NULL);
+    temper(model, model_rows(model, model->dqkv), layer);
     if (model->layers[layer].plan.qk_norm) {
         struct head_kind queries = query_kind(model, w, acts, layer), keys = key_kind(model, w, acts, layer);
         unnorm_kind(model, acts, &queries);

@@ -1,5 +1,5 @@
 /* heads.h - what happens to queries, keys and values between their projection and the output's: QK-norm, rotation,
- * attention; and the gradient of all three.  Each layer has its own mask, rotation, scale and soft-cap. */
+ * temperature, attention; and the gradient of all of them.  Each layer has its own mask, rotation, scale and soft-cap. */
 #pragma once
 
 #include "train/model/layer.h"

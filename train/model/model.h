@@ -23,6 +23,7 @@ struct layer_setup {
     struct layer_plan plan;
     int mask;     /* in flight.masks */
     int rotation; /* in rotations; -1: none */
+    bool tempers; /* its queries are multiplied by the model's temperature */
 };
 
 enum { MODEL_MAX_ROTATIONS = 4 };
@@ -36,6 +37,10 @@ struct model {
     struct flight flight;                           /* the micro-batch at hand */
     struct rotation rotations[MODEL_MAX_ROTATIONS]; /* tables alone: the positions are the flight's */
     int num_rotations;
+
+    /* The temperature of queries where some position of a run has another than 1: a rotation by no angle of whole heads,
+     * the queries' alone, whose cosine is the factor of the position. */
+    struct rotation temperature;
 
     /* What every micro-batch writes anew, with room for the largest. */
     struct tensor branch;    /* [N, C] output of a branch before its residual add */

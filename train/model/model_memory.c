@@ -1,4 +1,5 @@
 /* model_memory.c - the activations, taken from one arena that is measured before it is allocated. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,6 +170,25 @@ static void place_rotation(struct model *model, int r) {
     rotation->num_rotated = c->num_heads + c->num_kv_heads;
 }
 
+/* tempered_layer - the first layer whose queries are multiplied; -1: none is. */
+static int tempered_layer(const struct model *model) {
+    for (int layer = 0; layer < model->setup.config->num_layers; layer++)
+        if (model->layers[layer].tempers)
+            return layer;
+    return -1;
+}
+
+static void place_temperature(struct model *model) {
+    const struct model_config *c = model->setup.config;
+    struct rotation *temperature = &model->temperature;
+    if (tempered_layer(model) < 0)
+        return;
+    temperature->cos = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    temperature->sin = take_2d(model, DTYPE_F32, model->setup.max_positions, c->head_dim / 2);
+    temperature->layout = ROPE_HALVES;
+    temperature->num_rotated = c->num_heads;
+}
+
 static void place_all(struct model *model) {
     const struct model_config *c = model->setup.config;
     place_batch(model);
@@ -181,6 +201,7 @@ static void place_all(struct model *model) {
     model->branch = take_2d(model, model->setup.compute, model->setup.max_tokens, c->width);
     for (int r = 0; r < model->num_rotations; r++)
         place_rotation(model, r);
+    place_temperature(model);
     place_head(model);
     if (model->setup.trains)
         place_gradients(model);
@@ -214,6 +235,18 @@ static int rotation_of(struct model *model, int layer) {
     return model->num_rotations++;
 }
 
+/* tempers - of a layer with a temperature whether some position is beyond its span: below, the factor is 1. */
+static bool tempers(const struct model *model, int layer) {
+    const struct layer_plan *plan = &model->layers[layer].plan;
+    int first = tempered_layer(model);
+    if (plan->temperature == 0 || model->setup.max_positions <= plan->temperature_span)
+        return false;
+    CHECK(first < 0 || (model->layers[first].plan.temperature == plan->temperature &&
+                        model->layers[first].plan.temperature_span == plan->temperature_span),
+          "layers %d and %d have temperatures of their own", first, layer);
+    return true;
+}
+
 static void plan_layers(struct model *model) {
     int num_layers = model->setup.config->num_layers;
     model->layers = xcalloc((size_t)num_layers, sizeof *model->layers);
@@ -222,6 +255,7 @@ static void plan_layers(struct model *model) {
         own->plan = family_layer_plan(model->setup.config, layer);
         own->mask = mask_of(&model->flight, &own->plan);
         own->rotation = rotation_of(model, layer);
+        own->tempers = tempers(model, layer);
     }
 }
 
@@ -269,6 +303,23 @@ static void upload_tables(struct model *model, int r) {
     free(cos);
 }
 
+/* upload_temperature - the factor of each position, for every pair; the sines stay zero. */
+static void upload_temperature(struct model *model) {
+    int layer = tempered_layer(model);
+    if (layer < 0)
+        return;
+    const struct layer_plan *plan = &model->layers[layer].plan;
+    struct tensor cos = model->temperature.cos;
+    float *factors = xcalloc(1, tensor_bytes(cos));
+    for (int64_t i = 0; i < tensor_count(cos); i++) {
+        int64_t spans = i / cos.dims[1] / plan->temperature_span;
+        factors[i] = (float)(1 + plan->temperature * log(1 + (double)spans));
+    }
+    device_upload(model->dev, cos, factors);
+    device_zero(model->dev, model->temperature.sin);
+    free(factors);
+}
+
 void model_create(struct model *model, struct device *dev, struct params *params,
                   const struct model_setup *setup) {
     model_measure(model, setup);
@@ -283,6 +334,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
     place_all(model);
     for (int r = 0; r < model->num_rotations; r++)
         upload_tables(model, r);
+    upload_temperature(model);
     struct device_limits limits = model_limits(model);
     device_reserve(dev, &limits);
 }
