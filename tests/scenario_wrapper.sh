@@ -59,6 +59,21 @@ losses "$work/two" >"$work/got"
 is_within "$work/got" "$work/alone.losses" 1e-5 || fail "losses on ranks differ by $worst"
 say "2 ranks, then 3, from the checkpoint alone: all other tensors byte for byte"
 
+# --- the base goes while the run computes: its files are open ---
+cp -r "$work/inner" "$work/going"
+run_config="$work/from_model.yaml"
+train_start_on() {
+    on_ranks 2 "$atelier" train "$run_config" --set "run.folder=$work/gone" --set "data.train=$work/fiches.h5" \
+        --set "model.path=$work/going" --set train.steps=60 --set checkpoint.every_steps=0 >"$work/gone.log" 2>&1
+}
+train_start_on &
+started=$!
+wait_for_step "$work/gone" 1
+rm -rf "$work/going"
+wait "$started" || fail "a run whose base went ended with $?: $(tail -n 3 "$work/gone.log")"
+carried "$work/inner" "$work/gone/step-000060"
+say "the base was removed while the run computed: its other tensors are in the checkpoint"
+
 # --- exports ---
 run 0 "$atelier" export "$work/two/step-000003" --to hf --type f32 --out "$work/hf"
 carried "$work/inner" "$work/hf"

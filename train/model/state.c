@@ -376,7 +376,8 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     state_list_open(&list, params);
     source.states = list.states;
     source.num_states = list.count;
-    source.carried = origin ? weights_carried(origin) : NULL;
+    const struct weights *holder = origin ? origin : save->carried_begin;
+    source.carried = holder ? weights_carried(holder) : NULL;
     struct checkpoint *cp = checkpoint_create(save->run_folder, save->step, &source, true);
     bool done = save_as(params, comm, save, cp, &list);
     checkpoint_free(cp);

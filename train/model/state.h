@@ -29,7 +29,10 @@ struct state_save {
     int64_t step;
     struct checkpoint_source source; /* without states: state_save adds those of the optimizer */
     const char *state_text;          /* training.json */
-    const char *carried_from;        /* of a wrapper: the model folder that holds its other tensors */
+    /* Of a wrapper: who holds its other tensors, the checkpoint that this start wrote last (a folder), or before the first
+     * one what it began with, whose files are open: that folder may have gone meanwhile. */
+    const char *carried_from;
+    const struct weights *carried_begin;
     /* Root: whether the run folder is still the run's, before a name in it is taken or removed. */
     bool (*owns_folder)(const void *owner);
     const void *owner; /* borrowed */

@@ -164,7 +164,8 @@ static bool save_state(struct trainer *t) {
                    .good_step = step_to_spare(t),
                    .stuck = &t->stuck},
         .state_text = state_text,
-        .carried_from = t->model_config.wrapper_type[0] ? folder : NULL,
+        .carried_from = t->model_config.wrapper_type[0] ? t->last_saved : NULL,
+        .carried_begin = t->model_config.wrapper_type[0] ? t->source.weights : NULL,
         .owns_folder = owns_folder,
         .owner = &t->lock,
     };
