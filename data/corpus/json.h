@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "data/corpus/json_old.h"
 #include "kernels/error.h"
 
 /* json_parse_text - a document in memory, which need not be NUL-terminated; origin names it in messages.

@@ -99,7 +99,8 @@ enum { NUM_PROBES = 3 };
 static const struct chat_message QUESTION = {"user", "q", 1}, REPLY = {"assistant", "a", 1},
                                  SYSTEM = {"system", "s", 1};
 
-static struct chat probe_chat(const struct chat_style *style, struct chat_message messages[5], int number) {
+/* probe_chat - conversation `number`; messages has room for 5. */
+static struct chat probe_chat(const struct chat_style *style, struct chat_message *messages, int number) {
     const struct chat_message all[NUM_PROBES][5] = {
         {QUESTION, REPLY}, {QUESTION, REPLY, QUESTION, REPLY}, {SYSTEM, QUESTION, REPLY, QUESTION, REPLY}};
     static const int counts[NUM_PROBES] = {2, 4, 5};

@@ -1,8 +1,7 @@
 /* tokenizer_vocab.h - the strings of a vocabulary, found by id and by text. */
 #pragma once
 
-#include <jansson.h>
-
+#include "data/corpus/json.h"
 #include "data/corpus/text.h"
 #include "data/tokenizer/tokenizer.h"
 

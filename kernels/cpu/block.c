@@ -7,7 +7,7 @@
 
 #include "kernels/cpu/cpu.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#ifdef CPU_HAS_VERSIONS
 #define TARGET __attribute__((target("arch=x86-64-v4"), optimize("fp-contract=fast")))
 #define NAME block_gemm_v4
 #define VECTOR_TYPE vector_v4
@@ -33,11 +33,11 @@
 /* Pointers chosen once rather than target_clones: the versions differ in vector type and tile, not only in
  * flags. */
 block_gemm_fn *block_gemm_version(int version) {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#ifdef CPU_HAS_VERSIONS
     if (version == 0)
-        return __builtin_cpu_supports("x86-64-v4") ? block_gemm_v4 : NULL;
+        return CPU_IS_V4 ? block_gemm_v4 : NULL;
     if (version == 1)
-        return __builtin_cpu_supports("x86-64-v3") ? block_gemm_v3 : NULL;
+        return CPU_IS_V3 ? block_gemm_v3 : NULL;
 #endif
     return version == BLOCK_GEMM_VERSIONS - 1 ? block_gemm_generic : NULL;
 }

@@ -12,7 +12,19 @@
 #include "kernels/ops.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CPU_HAS_VERSIONS 1
+#if __GNUC__ >= 12
+#define CPU_IS_V3 __builtin_cpu_supports("x86-64-v3")
+#define CPU_IS_V4 __builtin_cpu_supports("x86-64-v4")
 #define CPU_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else /* gcc 11 knows the levels as targets, and cannot ask the processor for them */
+#define CPU_IS_V3                                                                                            \
+    (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+#define CPU_IS_V4                                                                                            \
+    (CPU_IS_V3 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&                \
+     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+#define CPU_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#endif
 #define CPU_CLONES_FUSED CPU_CLONES __attribute__((optimize("fp-contract=fast")))
 #else
 #define CPU_CLONES
