@@ -1,6 +1,9 @@
 /* test_tokenizer.c - the tokenizer against the package `tokenizers`: awkward texts, components one by one,
  * whole corpora.  The answers are in tests/golden/tokenizer; what needs ../shared is skipped where that is
  * absent. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
 #include "tests/check.h"
 
 #include <stdio.h>
@@ -240,6 +243,14 @@ static struct tokenizer *build_component(const json_t *root, const json_t *one, 
     return tok;
 }
 
+/* knows_no_scripts - PCRE2 10.40 added \p{sc:...}; before, such a tokenizer is refused by name. */
+static bool knows_no_scripts(void) {
+    char version[64] = "";
+    assert_true(pcre2_config(PCRE2_CONFIG_VERSION, NULL) <= (int)sizeof version);
+    pcre2_config(PCRE2_CONFIG_VERSION, version);
+    return atof(version) < 10.395;
+}
+
 static void test_components(void **state) {
     (void)state;
     json_t *root = load_golden("components.json"), *one;
@@ -247,6 +258,10 @@ static void test_components(void **state) {
     size_t c;
     json_array_foreach(json_object_get(root, "cases"), c, one) {
         const char *name = json_string_value(json_object_get(one, "name"));
+        if (knows_no_scripts() && strcmp(name, "regex script") == 0) {
+            print_message("PCRE2 before 10.40: scripts as \\p{sc:...} are not compared\n");
+            continue;
+        }
         struct tokenizer *tok = build_component(root, one, name);
         struct encoder *enc = encoder_open(tok);
         for (size_t i = 0; i < json_array_size(texts); i++) {

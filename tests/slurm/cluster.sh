@@ -84,10 +84,10 @@ END
     done
     echo "NodeName=n[0-1] Name=gpu File=$folder/gpu[0-3]" >"$folder/gres.conf"
     cp "$here/job_submit.lua" "$folder/job_submit.lua"
-    # Slurm starts its cgroup plugin even where nothing uses it, and ends where a container has no cgroups.  Slurm 22 does
+    # Slurm starts its cgroup plugin even where nothing uses it, and ends where a container has no cgroups.  Slurm 22 and 23 do
     # not know "disabled": told which plugin it is, it does not look for one.
     case $(slurmd -V) in
-    *" 2"[012].*) echo "CgroupPlugin=cgroup/v1" >"$folder/cgroup.conf" ;;
+    *" 2"[0123].*) echo "CgroupPlugin=cgroup/v1" >"$folder/cgroup.conf" ;;
     *) echo "CgroupPlugin=disabled" >"$folder/cgroup.conf" ;;
     esac
 }
