@@ -53,6 +53,7 @@ family qwen2 Qwen2ForCausalLM "self_attn.q_proj.bias|attn_q.bias"
 family olmo2 Olmo2ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight"
 family smollm3 SmolLM3ForCausalLM smollm3 4
 family ministral3 Ministral3ForCausalLM ministral3
+family gemma3_text Gemma3ForCausalLM "pre_feedforward_layernorm.weight|attn_q_norm.weight" 6
 
 # --- what config.json leaves to its class is said; nothing is where it leaves nothing ---
 cp -r "$work/smollm3-hf" "$work/said"
@@ -62,3 +63,13 @@ sed -i 's/"max_position_embeddings": [0-9]*,/"attention_dropout": 0.25,/' "$work
 run 0 "$atelier" eval "$work/said" --data "$work/fiches-valid.h5"
 expect_output "max_position_embeddings is missing, 32768 is taken, the default of model_type 'smollm3'"
 expect_output "attention_dropout is 0.25, and nothing is dropped in training here"
+cat >"$work/said/config.json" <<'END'
+{"model_type": "gemma3", "text_config": {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2}}
+END
+printf 'run:\n  folder: %s/planned\nmodel:\n  path: %s/said\ndata:\n  train: %s/fiches.h5\n' "$work" "$work" "$work" \
+    >"$work/said.yaml"
+run 0 "$atelier" plan "$work/said.yaml" --ranks 1
+for default in max_position_embeddings:131072 vocab_size:262208 num_attention_heads:8; do
+    expect_output "${default%:*} is missing, ${default#*:} is taken, the default of model_type 'gemma3_text'"
+done
+if grep -qE "(hidden_size|num_hidden_layers) is missing" "$log"; then fail "a key that is there is said to be missing"; fi

@@ -66,4 +66,4 @@ for form in hf gguf; do
 done
 run 2 "$atelier" train "$tiny" --set run.folder="$work/unknown" --set data.train="$work/fiches.h5" \
     --set model.architecture.family=qwen9
-expect_output "model_type 'qwen9' is unknown .supported: llama, mistral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron"
+expect_output "model_type 'qwen9' is unknown .supported: llama, mistral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3_text"

@@ -1,6 +1,8 @@
 /* test_family_members.c - what sets each family apart from Llama: its keys and defaults, names, and the plan of its layers. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "tests/family_fixture.h"
@@ -116,17 +118,19 @@ static void test_class_defaults(void **state) {
         int64_t positions;
         int kv_heads; /* of 64 heads */
         double theta;
-    } classes[] = {{"llama", 2048, 64, 1e4},    {"mistral", 131072, 8, 1e4},   {"qwen2", 32768, 32, 1e4},
-                   {"qwen3", 32768, 32, 1e4},   {"olmo2", 2048, 64, 1e4},      {"smollm3", 32768, 4, 2e6},
-                   {"nemotron", 4096, 64, 1e4}, {"ministral3", 262144, 8, 1e6}};
+    } classes[] = {
+        {"llama", 2048, 64, 1e4},    {"mistral", 131072, 8, 1e4},    {"qwen2", 32768, 32, 1e4},
+        {"qwen3", 32768, 32, 1e4},   {"olmo2", 2048, 64, 1e4},       {"smollm3", 32768, 4, 2e6},
+        {"nemotron", 4096, 64, 1e4}, {"ministral3", 262144, 8, 1e6}, {"gemma3_text", 131072, 4, 1e6}};
     for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
         for (int given = 0; given < 2; given++) {
             char text[512];
             snprintf(
                 text, sizeof text,
                 "{\"model_type\":\"%s\",\"hidden_size\":1024,\"intermediate_size\":96,\"vocab_size\":320,"
-                "\"num_hidden_layers\":3,\"num_attention_heads\":64,\"sliding_window\":null%s}",
-                classes[i].model_type, given ? ",\"num_key_value_heads\":null" : "");
+                "\"num_hidden_layers\":3,\"num_attention_heads\":64,\"sliding_window\":%s%s}",
+                classes[i].model_type, strcmp(classes[i].model_type, "gemma3_text") == 0 ? "512" : "null",
+                given ? ",\"num_key_value_heads\":null" : "");
             struct model_config config = parsed(text);
             assert_int_equal(config.max_positions, classes[i].positions);
             assert_int_equal(config.num_kv_heads, given ? 64 : classes[i].kv_heads);
@@ -217,6 +221,103 @@ static void test_ministral3(void **state) {
     parsed(
         "{\"model_type\":\"llama\",\"rope_parameters\":{\"llama_4_scaling_beta\":0,\"rope_type\":\"default\"}," SIZES
         "}");
+}
+
+/* What config.json of the larger Gemma 3 has of its text decoder: all else is its class's default.  They are wrapped. */
+#define GEMMA3_4B                                                                                                 \
+    "{\"architectures\":[\"Gemma3ForConditionalGeneration\"],\"model_type\":\"gemma3\",\"eos_token_id\":[1,106]," \
+    "\"text_config\":{\"model_type\":\"gemma3_text\",\"hidden_size\":2560,\"intermediate_size\":10240,"           \
+    "\"num_hidden_layers\":34,\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},\"sliding_window\":1024}}"
+
+/* Gemma 3: five layers with a window and a base of their own, one without; what its class takes where a key is missing. */
+static void test_gemma3(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM];
+    struct model_config config = parsed(GEMMA3_4B);
+    assert_true(config.vocab_size == 262208 && config.max_positions == 131072 && config.head_dim == 256);
+    assert_true(config.num_heads == 8 && config.num_kv_heads == 4 && config.tied_head);
+    assert_true(config.num_eos == 2 && config.bos_id == 2 && config.pad_id == 0);
+    struct layer_plan local = family_layer_plan(&config, 4), whole = family_layer_plan(&config, 5);
+    assert_true(local.window == 1024 && local.rope_theta == 1e4 && !local.rope_scaled);
+    assert_true(whole.window == 0 && whole.rope_theta == 1e6 && whole.rope_scaled);
+    assert_true(config.rope_kind == ROPE_LINEAR && config.rope_factor == 8);
+    assert_true(whole.place == NORM_SANDWICH && whole.qk_norm == QK_NORM_HEADS && whole.norm.offset == 1);
+    assert_true(whole.gate == GATE_GELU_TANH && whole.scale == 0.0625f);
+    assert_true(family_embedding_scale(&config) == sqrtf(2560.0f));
+    assert_string_equal(param_name(&config, (struct param){ROLE_FFN_NORM, 1}, name),
+                        "model.language_model.layers.1.pre_feedforward_layernorm.weight");
+    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_ATTENTION_POST_NORM, 1}, name),
+                        "blk.1.post_attention_norm.weight");
+    struct model_config published = /* the sizes of Gemma 3 270M, which has 268,098,176 parameters */
+        parsed("{\"model_type\":\"gemma3_text\",\"hidden_size\":640,\"intermediate_size\":2048,"
+               "\"vocab_size\":262144,\"max_position_embeddings\":32768,\"num_hidden_layers\":18,"
+               "\"num_attention_heads\":4,\"num_key_value_heads\":1,\"head_dim\":256,\"sliding_window\":512,"
+               "\"_sliding_window_pattern\":6,\"rope_theta\":1000000.0,\"rope_local_base_freq\":10000.0,"
+               "\"rope_scaling\":null,\"attn_logit_softcapping\":null,\"final_logit_softcapping\":null,"
+               "\"use_bidirectional_attention\":false,\"hidden_activation\":\"gelu_pytorch_tanh\"}");
+    assert_int_equal(model_num_parameters(&published), 268098176);
+    struct model_config llama = parsed("{\"model_type\":\"llama\"," SIZES "}");
+    assert_true(family_embedding_scale(&llama) == 1);
+}
+
+#define GEMMA3(more) "{\"model_type\":\"gemma3_text\",\"sliding_window\":8," more SIZES "}"
+#define TYPES(a, b, c) "\"layer_types\":[\"" a "_attention\",\"" b "_attention\",\"" c "_attention\"],"
+
+/* Both spellings of the two rotations and of the kinds of layers say the same; written and read, a model is what it was. */
+static void test_gemma3_spellings(void **state) {
+    (void)state;
+    struct model_config
+        old = parsed(GEMMA3("\"rope_theta\":5e5,\"rope_local_base_freq\":2e4,"
+                            "\"sliding_window_pattern\":2,\"query_pre_attn_scalar\":24,"
+                            "\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":4},")),
+        new = parsed(GEMMA3(
+            TYPES("sliding", "full",
+                  "sliding") "\"query_pre_attn_scalar\":24,"
+                             "\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"linear\",\"factor\":4,"
+                             "\"rope_theta\":5e5},\"sliding_attention\":{\"rope_type\":\"default\","
+                             "\"rope_theta\":2e4}},"));
+    assert_memory_equal(&old, &new, sizeof old);
+    assert_true(family_layer_plan(&old, 0).window == 8 && family_layer_plan(&old, 1).window == 0);
+    assert_true(family_layer_plan(&old, 0).scale == (float)(1 / sqrt(24.0)));
+    char *text = model_config_text(&old, NULL);
+    struct model_config again = parsed(text);
+    assert_memory_equal(&old, &again, sizeof old);
+    assert_non_null(strstr(text, "\"hidden_activation\": \"gelu_pytorch_tanh\""));
+    free(text);
+    struct model_config local = parsed(GEMMA3(TYPES("sliding", "sliding", "sliding"))),
+                        whole = parsed(GEMMA3(TYPES("full", "full", "full")));
+    for (int layer = 0; layer < 3; layer++) {
+        assert_int_equal(family_layer_plan(&local, layer).window, 8);
+        assert_int_equal(family_layer_plan(&whole, layer).window, 0);
+    }
+    text = model_config_text(&local, NULL);
+    again = parsed(text);
+    assert_memory_equal(&local, &again, sizeof local);
+    free(text);
+}
+
+static void test_gemma3_refused(void **state) {
+    (void)state;
+    assert_refused(GEMMA3("\"attn_logit_softcapping\":50.0,"), "attn_logit_softcapping is 50.0: layers of");
+    assert_refused(GEMMA3("\"final_logit_softcapping\":30.0,"), "final_logit_softcapping is 30.0: layers of");
+    assert_refused(GEMMA3("\"use_bidirectional_attention\":true,"),
+                   "use_bidirectional_attention is true: layers of");
+    assert_refused(GEMMA3("\"hidden_activation\":\"silu\","), "hidden_activation 'silu' is not supported");
+    assert_refused(GEMMA3("\"query_pre_attn_scalar\":0,"), "query_pre_attn_scalar 0");
+    assert_refused(GEMMA3("\"sliding_window_pattern\":0,"), "sliding_window_pattern 0");
+    assert_refused(GEMMA3(TYPES("full", "sliding", "full")), "layer_types[1] is 'sliding_attention'");
+    assert_refused(GEMMA3(TYPES("full", "chunked", "full")), "layer_types[1] is 'chunked_attention'");
+    assert_refused(GEMMA3("\"layer_types\":[\"full_attention\"],"), "layer_types is an array of 1");
+    assert_refused(GEMMA3("\"rope_parameters\":{\"rope_theta\":1e6},"), "has 'rope_theta'");
+    assert_refused(
+        GEMMA3("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\",\"factor\":2}},"),
+        "sliding_attention: layers with a window");
+    assert_refused(GEMMA3("\"rope_local_base_freq\":2e4,\"rope_parameters\":{\"sliding_attention\":"
+                          "{\"rope_type\":\"default\",\"rope_theta\":3e4}},"),
+                   "rope_parameters differs");
+    assert_refused(GEMMA3("\"rope_local_base_freq\":-1,"), "rope_local_base_freq is -1");
+    assert_refused("{\"model_type\":\"gemma3_text\",\"sliding_window\":null," SIZES "}",
+                   "sliding_window is null");
 }
 
 /* SIZES with Nemotron's spelling of the norms' eps. */
@@ -325,12 +426,20 @@ static void test_many_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen3),        cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_olmo2),        cmocka_unit_test(test_smollm3),
-        cmocka_unit_test(test_ministral3),   cmocka_unit_test(test_nemotron),
-        cmocka_unit_test(test_plans),        cmocka_unit_test(test_rotary_parts),
-        cmocka_unit_test(test_many_layers),  cmocka_unit_test(test_class_defaults),
+        cmocka_unit_test(test_qwen3),
+        cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_olmo2),
+        cmocka_unit_test(test_smollm3),
+        cmocka_unit_test(test_ministral3),
+        cmocka_unit_test(test_nemotron),
+        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_rotary_parts),
+        cmocka_unit_test(test_many_layers),
+        cmocka_unit_test(test_class_defaults),
         cmocka_unit_test(test_foreign_keys),
+        cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_gemma3_spellings),
+        cmocka_unit_test(test_gemma3_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

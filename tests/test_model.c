@@ -18,9 +18,9 @@
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
 static const char *const VARIANTS[] = {
-    "llama2",    "llama3",     "llama32_tied", "mistral",    "smollm2",  "lucie",
-    "croissant", "eurollm",    "qwen3",        "qwen3_tied", "nemotron", "nemotron_wide",
-    "qwen2",     "qwen2_tied", "olmo2",        "smollm3",    "yarn",     "ministral3"};
+    "llama2",  "llama3",  "llama32_tied", "mistral",    "smollm2",       "lucie",     "croissant",
+    "eurollm", "qwen3",   "qwen3_tied",   "nemotron",   "nemotron_wide", "qwen2",     "qwen2_tied",
+    "olmo2",   "smollm3", "yarn",         "ministral3", "gemma3",        "gemma3_old"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {
@@ -234,7 +234,8 @@ static int num_tensors(const struct model_config *config) {
     } families[] = {{"qwen2", 12, 2}, /* three biases */
                     {"qwen3", 11, 2}, /* norms of queries and keys */
                     {"olmo2", 11, 2},
-                    {"nemotron", 10, 3}}; /* biases of norms, no gate */
+                    {"gemma3_text", 13, 2}, /* norms of queries and keys, norms after the branches */
+                    {"nemotron", 10, 3}};   /* biases of norms, no gate */
     int per_layer = 9, outside = 2;
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         if (strcmp(config->model_type, families[i].model_type) == 0) {

@@ -95,6 +95,11 @@ static void set_model(const struct job *job) {
     set_size(job, "attention.value_length", config->head_dim);
     set_real(job, family_gguf_eps_key(config), (double)config->norm_eps);
     set_rope(job);
+    if (family_has_local_layers(config)) {
+        set_size(job, "attention.sliding_window", config->window);
+        set_size(job, "attention.sliding_window_pattern", config->window_period);
+        set_real(job, "rope.freq_base_swa", config->rope_local_theta);
+    }
 }
 
 /* set_chat_template - that, and the one for tools, from the files of their own, which count where they are there, or from
@@ -246,6 +251,7 @@ static int check_file(const char *path, const struct model_config *config, struc
         status = gguf_model_check(file, &found, err);
     if (status == 0 && (model_num_parameters(&found) != model_num_parameters(config) ||
                         found.rope_kind != config->rope_kind || found.head_dim != config->head_dim ||
+                        found.window != config->window || found.window_period != config->window_period ||
                         found.rotary_dim != config->rotary_dim))
         status = err_set(err, "'%s' does not describe the model that was written", path);
     gguf_close(file);
@@ -272,14 +278,37 @@ static int refuse_yarn(const struct model_config *config, struct err *err) {
     return 0;
 }
 
-/* write_file - metadata, then the directory, then the data: the writer's offsets follow from that order. */
-static int write_file(struct job *job, const char *partial, struct err *err) {
-    if (job->config->tied_head && family_gguf_has_head(job->config))
+/* refuse_rope - what llama.cpp would compute otherwise: in a model with local layers it looks at no divisors of frequencies, and
+ * yarn's multiplier would reach the local layers too. */
+static int refuse_rope(const struct model_config *config, struct err *err) {
+    if (family_has_local_layers(config) && config->rope_kind != ROPE_PLAIN &&
+        config->rope_kind != ROPE_LINEAR)
+        return err_set(err,
+                       "llama.cpp computes a '%s' with positions that are plain or linear, this model has "
+                       "%s: export it with --to hf",
+                       config->model_type, config->rope_kind == ROPE_YARN ? "yarn" : "llama3");
+    return refuse_yarn(config, err);
+}
+
+/* check_expressible - llama.cpp knows some things of a family without a key in the file. */
+static int check_expressible(const struct model_config *config, struct err *err) {
+    if (config->tied_head && family_gguf_has_head(config))
         return err_set(
             err,
             "llama.cpp has no '%s' whose head is the embedding (tie_word_embeddings): export it with --to hf",
-            job->config->model_type);
-    if (refuse_yarn(job->config, err) != 0)
+            config->model_type);
+    if (config->query_scalar && config->query_scalar != family_gguf_query_scalar(config))
+        return err_set(
+            err,
+            "llama.cpp computes a '%s' of these sizes with a query_pre_attn_scalar of %lld, this one "
+            "has %lld: export it with --to hf",
+            config->model_type, (long long)family_gguf_query_scalar(config), (long long)config->query_scalar);
+    return refuse_rope(config, err);
+}
+
+/* write_file - metadata, then the directory, then the data: the writer's offsets follow from that order. */
+static int write_file(struct job *job, const char *partial, struct err *err) {
+    if (check_expressible(job->config, err) != 0)
         return -1;
     export_set_general(job->writer, job->weights, job->path, job->type);
     set_model(job);

@@ -16,7 +16,6 @@ static const struct family unsupported[] = {
     {.model_type = "nemotron_h", .reason = "state-space layers (Mamba-2) between those of attention"},
     {.model_type = "qwen3_moe", .reason = "mixture of experts"},
     {.model_type = "gemma2", .reason = "norms around each block, capped logits"},
-    {.model_type = "gemma3_text", .reason = "norms around each block, local attention"},
     {.model_type = "olmo3", .reason = "windows on three of four layers"},
     {.model_type = "mixtral", .reason = "mixture of experts"},
     {.model_type = "gpt_oss", .reason = "mixture of experts, attention sinks"},
@@ -54,6 +53,10 @@ const struct family *family_of(const struct model_config *config) {
     const struct family *family = family_find(config->model_type);
     CHECK(family && family->params, "no table of parameters for model_type '%s'", config->model_type);
     return family;
+}
+
+const char *family_activation_key(const struct family *family) {
+    return family->activation_key ? family->activation_key : "hidden_act";
 }
 
 const char *family_eps_key(const struct family *family) {

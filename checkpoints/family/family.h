@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama, mistral without
- * window), Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2, SmolLM3 and Nemotron (not the hybrid ones).  Any other model_type is refused by name.
+ * window), Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2, SmolLM3, Gemma 3 (text) and Nemotron (not the hybrid ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
 
@@ -122,6 +122,12 @@ struct model_config {
     int num_kv_heads;      /* G */
     int head_dim;          /* D; may differ from C / H */
     int rotary_dim;        /* R: the first elements of a head that are rotated; 0: all of it */
+    /* Of a family with local layers, else 0: every window_period-th layer sees all of its document, those between see a
+     * window of keys up to their own, itself included, and rotate by a base of their own, unscaled. */
+    int64_t window;    /* 0: no layer is local */
+    int window_period; /* above L: all are local */
+    double rope_local_theta;
+    int64_t query_scalar; /* 1 / its root multiplies q.k; 0: that of D does */
     float norm_eps;
     bool tied_head;          /* the head is the embedding */
     float initializer_range; /* standard deviation of a new model's matrices */
@@ -185,6 +191,11 @@ struct layer_plan {
     float softcap;            /* of the scores, see struct attention_args; 0: none */
 };
 
+/* family_has_local_layers - whether the fields of local layers mean anything.  family_local_defaults - their values by the
+ * family's class; 0 where it has no such layers. */
+bool family_has_local_layers(const struct model_config *config);
+void family_local_defaults(struct model_config *config);
+
 /* family_layer_plan - of layer 0 to L - 1.  family_final_norm - what stands between the last layer and the head. */
 struct layer_plan family_layer_plan(const struct model_config *config, int layer);
 struct norm_plan family_final_norm(const struct model_config *config);
@@ -205,10 +216,12 @@ const char *family_gguf(const struct model_config *config);
 const char *family_gguf_key(const struct model_config *config, const char *key, char *text);
 
 /* family_gguf_eps_key - the key of norm_eps without the architecture.  family_gguf_rotates_part - whether
- * rope.dimension_count may differ from the heads' width.  family_gguf_has_head - whether llama.cpp wants a matrix of the
+ * rope.dimension_count may differ from the heads' width.  family_gguf_query_scalar - what llama.cpp takes for query_scalar,
+ * of which no key tells.  family_gguf_has_head - whether llama.cpp wants a matrix of the
  * head that is not the embedding. */
 const char *family_gguf_eps_key(const struct model_config *config);
 bool family_gguf_rotates_part(const struct model_config *config);
+int64_t family_gguf_query_scalar(const struct model_config *config);
 bool family_gguf_has_head(const struct model_config *config);
 
 /* family_has_temperature - whether queries may have a temperature; llama.cpp reads its key and yarn's bounds and multiplier

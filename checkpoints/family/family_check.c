@@ -84,6 +84,24 @@ static int check_rope(const struct model_config *config, struct err *err) {
     return 0;
 }
 
+/* check_local - of a family with local layers. */
+static int check_local(const struct model_config *config, struct err *err) {
+    if (!family_has_local_layers(config))
+        return 0;
+    if (config->window < 0 || config->window > INT32_MAX || (config->window && config->window_period < 1))
+        return err_set(err,
+                       "sliding_window is %lld on all layers but every %d-th, expected positive numbers of "
+                       "reasonable size",
+                       (long long)config->window, config->window_period);
+    if (!(config->rope_local_theta > 0) || !isfinite(config->rope_local_theta))
+        return err_set(err, "rope_local_base_freq is %g, expected a positive number",
+                       config->rope_local_theta);
+    if (config->query_scalar < 0 || config->query_scalar > INT32_MAX)
+        return err_set(err, "query_pre_attn_scalar is %lld, expected a positive number of reasonable size",
+                       (long long)config->query_scalar);
+    return 0;
+}
+
 /* check_token_ids - an id beyond the vocabulary would read past the end of the embedding; -1 means none. */
 static int check_token_ids(const struct model_config *config, struct err *err) {
     if (config->num_eos < 0 || config->num_eos > MODEL_MAX_EOS)
@@ -131,7 +149,7 @@ static int check_relations(const struct model_config *config, struct err *err) {
 
 int model_config_check(const struct model_config *config, const char *origin, struct err *err) {
     if (family_require(config->model_type, err) && check_ranges(config, err) == 0 &&
-        check_relations(config, err) == 0 && check_rope(config, err) == 0 &&
+        check_relations(config, err) == 0 && check_rope(config, err) == 0 && check_local(config, err) == 0 &&
         check_token_ids(config, err) == 0)
         return 0;
     return err_prefix(err, "model config '%s'", origin);

@@ -4,6 +4,63 @@
 
 #include <string.h>
 
+/* layer_type - of one entry of layer_types: 1 for a local layer, 0 for one that sees its whole document, -1 with err set. */
+static int layer_type(const json_t *types, size_t i, struct err *err) {
+    const json_t *type = json_array_get(types, i);
+    if (!json_is_string(type))
+        return err_set(err, "layer_types[%zu] is %s, expected a string", i, json_type_name(type));
+    if (strcmp(json_string_value(type), "sliding_attention") == 0)
+        return 1;
+    if (strcmp(json_string_value(type), "full_attention") == 0)
+        return 0;
+    return err_set(err, "layer_types[%zu] is '%.40s', expected sliding_attention or full_attention", i,
+                   json_string_value(type));
+}
+
+/* read_period - from layer_types, in which every so many-th layer must see its whole document: GGUF knows nothing else. */
+static int read_period(struct model_config *config, const json_t *types, struct err *err) {
+    size_t num_layers = (size_t)config->num_layers, period = 0;
+    if (!json_is_array(types) || json_array_size(types) != num_layers)
+        return err_set(err, "layer_types is %s of %zu, expected an array of num_hidden_layers, %zu, strings",
+                       json_type_name(types), json_array_size(types), num_layers);
+    for (size_t i = 0; i < num_layers; i++) {
+        int is_local = layer_type(types, i, err);
+        if (is_local < 0)
+            return -1;
+        if (!is_local && !period)
+            period = i + 1;
+        if (is_local != (!period || (i + 1) % period != 0))
+            return err_set(err,
+                           "layer_types[%zu] is '%s', while every %zu-th layer before sees its whole "
+                           "document: only periodic lists are supported",
+                           i, json_string_value(json_array_get(types, i)), period);
+    }
+    config->window_period = (int)(period ? period : num_layers + 1);
+    return 0;
+}
+
+int family_parse_local(struct model_config *config, const json_t *root, struct err *err) {
+    int64_t period;
+    const json_t *types = json_find(root, "layer_types");
+    if (!family_has_local_layers(config))
+        return 0;
+    family_local_defaults(config);
+    if (json_is_null(json_object_get(root, "sliding_window")))
+        return err_set(err, "sliding_window is null, expected a number: the layers between those of full "
+                            "attention see a window");
+    if (json_get_int_or(root, "sliding_window", config->window, &config->window, err) != 0 ||
+        json_get_int_or(root, "sliding_window_pattern", config->window_period, &period, err) != 0 ||
+        json_get_int_or(root, "query_pre_attn_scalar", config->query_scalar, &config->query_scalar, err) != 0)
+        return -1;
+    if (config->window < 1 || period < 1 || period > INT32_MAX || config->query_scalar < 1)
+        return err_set(err,
+                       "sliding_window is %lld, sliding_window_pattern %lld, query_pre_attn_scalar %lld, "
+                       "expected positive numbers of reasonable size",
+                       (long long)config->window, (long long)period, (long long)config->query_scalar);
+    config->window_period = (int)period;
+    return types ? read_period(config, types, err) : 0;
+}
+
 /* refuse_window - a window shorter than the model; one at least as long never masks anything. */
 static int refuse_window(const struct model_config *config, const struct family *family, const json_t *root,
                          struct err *err) {
@@ -88,15 +145,18 @@ int family_refuse_features(const struct model_config *config, const struct famil
                            struct err *err) {
     bool attention_bias, mlp_bias;
     const char *activation, *known = family->activation ? family->activation : "silu";
+    const char *key = family_activation_key(family);
     if (json_get_bool_or(root, "attention_bias", false, &attention_bias, err) != 0 ||
         json_get_bool_or(root, "mlp_bias", false, &mlp_bias, err) != 0 ||
-        json_get_string_or(root, "hidden_act", known, &activation, err) != 0)
+        json_get_string_or(root, key, known, &activation, err) != 0)
         return -1;
     if (attention_bias || mlp_bias)
         return err_set(err, "%s true is not supported", attention_bias ? "attention_bias" : "mlp_bias");
     if (strcmp(activation, known) != 0 && (family->activation || strcmp(activation, "swish") != 0))
-        return err_set(err, "hidden_act '%.40s' is not supported (supported: %s)", activation, known);
-    if (refuse_window(config, family, root, err) != 0 || refuse_no_rope(config, root, err) != 0)
+        return err_set(err, "%s '%.40s' is not supported (supported: %s)", key, activation, known);
+    if (refuse_no_rope(config, root, err) != 0)
         return -1;
-    return refuse_layer_types(config, root, err);
+    if (family_has_local_layers(config))
+        return 0;
+    return refuse_window(config, family, root, err) == 0 ? refuse_layer_types(config, root, err) : -1;
 }

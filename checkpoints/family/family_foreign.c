@@ -81,7 +81,7 @@ int family_refuse_foreign(const struct model_config *config, const json_t *text,
     struct layer_plan plan = family_layer_plan(config, 0);
     double part = (double)model_rotary_dim(config) / config->head_dim;
     const struct foreign_key by_plan[] = {
-        {"query_pre_attn_scalar", config->head_dim},
+        {"query_pre_attn_scalar", config->query_scalar ? (double)config->query_scalar : config->head_dim},
         {"attention_multiplier", (double)plan.scale},
         {"qkv_bias", plan.qkv_bias ? 1 : 0},
         {"use_qk_norm", plan.qk_norm != QK_NORM_NONE ? 1 : 0},

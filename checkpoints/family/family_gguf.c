@@ -46,6 +46,11 @@ bool family_has_temperature(const struct model_config *config) {
     return family_of(config)->has_temperature;
 }
 
+int64_t family_gguf_query_scalar(const struct model_config *config) {
+    enum { LAYERS_OF_27B = 62 }; /* by which llama.cpp tells it */
+    return config->num_layers == LAYERS_OF_27B ? config->width / config->num_heads : config->head_dim;
+}
+
 bool family_gguf_has_head(const struct model_config *config) {
     return family_of(config)->gguf_has_head;
 }

@@ -5,6 +5,26 @@
 
 enum { MODEL_MAX_LAYERS = 4096 };
 
+/* Sizes of a class where config.json lacks the key; 0: it must be there. */
+struct class_sizes {
+    int64_t width, ffn_width, vocab_size;
+    int num_layers, num_heads;
+};
+
+/* Special tokens of a class where config.json lacks the key. */
+struct class_ids {
+    int32_t bos, eos, pad;
+};
+
+/* Of a family some of whose layers are local, that is see a window and rotate by a base of their own: its class's defaults
+ * of the fields of struct model_config. */
+struct local_layers {
+    int64_t window;
+    int period; /* 0: the family has no local layers */
+    double theta;
+    int64_t query_scalar;
+};
+
 struct family {
     const char *model_type;          /* in config.json */
     const char *architecture;        /* its causal language model class */
@@ -18,19 +38,24 @@ struct family {
     /* change_plan - what a layer does otherwise than Llama's, whose plan it is handed; NULL: nothing. */
     void (*change_plan)(const struct model_config *config, int layer, struct layer_plan *plan);
 
-    const char *eps_key;    /* of norm_eps in config.json; NULL: rms_norm_eps */
-    const char *activation; /* hidden_act, the only one; NULL: silu, also called swish */
-    bool gguf_has_head;     /* llama.cpp wants output.weight, which a tied model does not have */
+    const char *eps_key;        /* of norm_eps in config.json; NULL: rms_norm_eps */
+    const char *activation_key; /* of the next in config.json; NULL: hidden_act */
+    const char *activation;     /* the only one; NULL: silu, also called swish */
+    bool gguf_has_head;         /* llama.cpp wants output.weight, which a tied model does not have */
+
+    struct local_layers local;
 
     /* What the class takes where config.json lacks the key. */
-    int64_t default_window;     /* sliding_window; 0: no window */
-    int default_head_dim;       /* head_dim; 0: width / heads */
-    int default_kv_heads;       /* num_key_value_heads; 0: as many as heads */
-    int64_t default_positions;  /* max_position_embeddings */
-    double default_theta;       /* rope_theta; 0: 10000 */
-    double default_eps;         /* 0: 1e-6 */
-    double default_deviation;   /* initializer_range; 0: 0.02 */
-    double default_rotary_part; /* partial_rotary_factor; 0: no such key, whole heads turn */
+    struct class_sizes default_sizes;
+    const struct class_ids *default_ids; /* NULL: a missing id is none */
+    int64_t default_window;              /* sliding_window; 0: no window */
+    int default_head_dim;                /* head_dim; 0: width / heads */
+    int default_kv_heads;                /* num_key_value_heads; 0: as many as heads */
+    int64_t default_positions;           /* max_position_embeddings */
+    double default_theta;                /* rope_theta; 0: 10000 */
+    double default_eps;                  /* 0: 1e-6 */
+    double default_deviation;            /* initializer_range; 0: 0.02 */
+    double default_rotary_part;          /* partial_rotary_factor; 0: no such key, whole heads turn */
 
     const char *default_rope; /* rope_parameters, as JSON; NULL: theta 1e4, plain */
 
@@ -44,7 +69,8 @@ struct family {
 #define EACH_FAMILY(FAMILY)                                                                                  \
     FAMILY(llama)                                                                                            \
     FAMILY(mistral)                                                                                          \
-    FAMILY(ministral3) FAMILY(qwen3) FAMILY(qwen2) FAMILY(olmo2) FAMILY(smollm3) FAMILY(nemotron)
+    FAMILY(ministral3)                                                                                       \
+    FAMILY(qwen3) FAMILY(qwen2) FAMILY(olmo2) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma3_text)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];
@@ -52,6 +78,9 @@ extern const int num_families;
 
 /* family_of - the family of a checked configuration. */
 const struct family *family_of(const struct model_config *config);
+
+/* family_activation_key - what config.json calls the activation. */
+const char *family_activation_key(const struct family *family);
 
 /* family_eps_key - what config.json calls norm_eps. */
 const char *family_eps_key(const struct family *family);

@@ -31,7 +31,8 @@ static int read_count(const json_t *root, const char *key, int fallback, int *co
  * own; with it (Mistral Nemo, Qwen3) H * D may differ from C. */
 static int parse_heads(struct model_config *config, const struct family *family, const json_t *root,
                        struct err *err) {
-    if (read_count(root, "num_attention_heads", 0, &config->num_heads, err) != 0)
+    if (read_count(root, "num_attention_heads", family->default_sizes.num_heads, &config->num_heads, err) !=
+        0)
         return -1;
     /* null says "as many as heads", a missing key says "the class default". */
     bool by_class = family->default_kv_heads && !json_object_get(root, "num_key_value_heads");
@@ -51,16 +52,22 @@ static double or_else(double value, double otherwise) {
     return value > 0 ? value : otherwise;
 }
 
+/* read_size - one that must be given where the class has no default (0). */
+static int read_size(const json_t *root, const char *key, int64_t fallback, int64_t *size, struct err *err) {
+    return fallback ? json_get_int_or(root, key, fallback, size, err) : json_get_int(root, key, size, err);
+}
+
 /* parse_sizes - what has no sensible default must be given; the defaults are those of the family's class. */
 static int parse_sizes(struct model_config *config, const struct family *family, const json_t *root,
                        struct err *err) {
     double eps, deviation;
-    if (json_get_int(root, "hidden_size", &config->width, err) != 0 ||
-        json_get_int(root, "intermediate_size", &config->ffn_width, err) != 0 ||
-        json_get_int(root, "vocab_size", &config->vocab_size, err) != 0 ||
+    const struct class_sizes *class = &family->default_sizes;
+    if (read_size(root, "hidden_size", class->width, &config->width, err) != 0 ||
+        read_size(root, "intermediate_size", class->ffn_width, &config->ffn_width, err) != 0 ||
+        read_size(root, "vocab_size", class->vocab_size, &config->vocab_size, err) != 0 ||
         json_get_int_or(root, "max_position_embeddings", family->default_positions, &config->max_positions,
                         err) != 0 ||
-        read_count(root, "num_hidden_layers", 0, &config->num_layers, err) != 0 ||
+        read_count(root, "num_hidden_layers", class->num_layers, &config->num_layers, err) != 0 ||
         parse_heads(config, family, root, err) != 0 ||
         json_get_double_or(root, family_eps_key(family), or_else(family->default_eps, 1e-6), &eps, err) !=
             0 ||
@@ -105,8 +112,22 @@ static int parse_eos(struct model_config *config, const json_t *root, struct err
     return 0;
 }
 
-/* parse_token_ids - a missing id is none, not the class default: id 2 ends a sequence only in some
- * vocabularies. */
+/* take_class_ids - where a key is missing and not null, in a vocabulary that has them. */
+static void take_class_ids(struct model_config *config, const json_t *root) {
+    const struct class_ids *ids = family_of(config)->default_ids;
+    if (!ids || config->vocab_size <= ids->bos)
+        return;
+    if (!json_object_get(root, "bos_token_id"))
+        config->bos_id = ids->bos;
+    if (!json_object_get(root, "pad_token_id"))
+        config->pad_id = ids->pad;
+    if (!json_object_get(root, "eos_token_id")) {
+        config->eos_ids[0] = ids->eos;
+        config->num_eos = 1;
+    }
+}
+
+/* parse_token_ids - a missing id is none where the family has no defaults: id 2 ends a sequence only in some vocabularies. */
 static int parse_token_ids(struct model_config *config, const json_t *root, struct err *err) {
     if (parse_token_id(root, "bos_token_id", &config->bos_id, err) != 0 ||
         parse_token_id(root, "pad_token_id", &config->pad_id, err) != 0)
@@ -114,7 +135,10 @@ static int parse_token_ids(struct model_config *config, const json_t *root, stru
     /* Some published models name a padding token they never added.  atelier packs and never pads. */
     if (config->pad_id >= config->vocab_size)
         config->pad_id = -1;
-    return parse_eos(config, root, err);
+    if (parse_eos(config, root, err) != 0)
+        return -1;
+    take_class_ids(config, root);
+    return 0;
 }
 
 /* parse_dtype - a missing type and "auto" read as f32; weights_open corrects it by what the file holds.  Old
@@ -224,7 +248,8 @@ static int parse_text(struct model_config *config, const struct family *family, 
                       struct err *err) {
     const json_t *text = text_of(root);
     struct quantised quantised; /* whether it can be read; weights.c reads it */
-    if (parse_sizes(config, family, text, err) != 0 || family_parse_rope(config, text, err) != 0 ||
+    if (parse_sizes(config, family, text, err) != 0 || family_parse_local(config, text, err) != 0 ||
+        family_parse_rope(config, text, err) != 0 ||
         parse_token_ids(config, holder(root, "eos_token_id"), err) != 0 ||
         family_refuse_features(config, family, text, err) != 0 ||
         family_refuse_foreign(config, text, err) != 0)

@@ -1,4 +1,5 @@
-/* family_parse_rope.c - the rotary settings of config.json: rope_theta with rope_scaling{rope_type|type}, or rope_parameters. */
+/* family_parse_rope.c - the rotary settings of config.json: rope_theta with rope_scaling{rope_type|type}, or rope_parameters; where a
+ * family has local layers, rope_local_base_freq, or an object for each type of layer in rope_parameters. */
 #include <string.h>
 
 #include "checkpoints/family/family_internal.h"
@@ -104,6 +105,30 @@ static int parse_scaling(struct model_config *config, const json_t *object, stru
     return strcmp(type, "llama3") == 0 ? parse_llama3(config, object, err) : parse_yarn(config, object, err);
 }
 
+/* parse_parameters - rope_parameters: one object, or one for each type of layer where a family has local ones. */
+static int parse_parameters(struct model_config *config, const json_t *parameters, struct err *err) {
+    static const char *const types[] = {"full_attention", "sliding_attention"};
+    const char *key;
+    json_t *value;
+    if (!family_has_local_layers(config))
+        return parse_scaling(config, parameters, err);
+    json_object_foreach((json_t *)parameters, key, value) {
+        if ((strcmp(key, types[0]) != 0 && strcmp(key, types[1]) != 0) || !json_is_object(value))
+            return err_set(err, "has '%.40s', %s: expected an object for each of %s and %s", key,
+                           json_type_name(value), types[0], types[1]);
+    }
+    const json_t *whole = json_find(parameters, types[0]), *local = json_find(parameters, types[1]);
+    struct model_config turned = *config;
+    turned.rope_theta = config->rope_local_theta;
+    if ((local && parse_scaling(&turned, local, err) != 0) ||
+        (whole && parse_scaling(config, whole, err) != 0))
+        return -1;
+    if (turned.rope_kind != ROPE_PLAIN)
+        return err_set(err, "%s: layers with a window are computed with rope_type default alone", types[1]);
+    config->rope_local_theta = turned.rope_theta;
+    return 0;
+}
+
 static bool same_yarn(const struct yarn *a, const struct yarn *b) {
     return a->beta_fast == b->beta_fast && a->beta_slow == b->beta_slow &&
            a->attention_factor == b->attention_factor && a->mscale == b->mscale &&
@@ -114,9 +139,20 @@ static bool same_yarn(const struct yarn *a, const struct yarn *b) {
 static bool same_rope(const struct model_config *a, const struct model_config *b) {
     return a->rotary_dim == b->rotary_dim && a->rope_kind == b->rope_kind && a->rope_theta == b->rope_theta &&
            a->rope_factor == b->rope_factor && a->rope_low_freq == b->rope_low_freq &&
-           a->rope_high_freq == b->rope_high_freq &&
+           a->rope_high_freq == b->rope_high_freq && a->rope_local_theta == b->rope_local_theta &&
            a->rope_original_positions == b->rope_original_positions &&
            a->query_temperature == b->query_temperature && same_yarn(&a->yarn, &b->yarn);
+}
+
+/* parse_bases - of all layers, or of those that see their whole document and of the local ones. */
+static int parse_bases(struct model_config *config, const json_t *root, struct err *err) {
+    double theta = family_of(config)->default_theta > 0 ? family_of(config)->default_theta : 10000.0;
+    if (json_get_double_or(root, "rope_theta", theta, &config->rope_theta, err) != 0)
+        return -1;
+    if (!family_has_local_layers(config))
+        return 0;
+    return json_get_double_or(root, "rope_local_base_freq", config->rope_local_theta,
+                              &config->rope_local_theta, err);
 }
 
 /* parse_both - rope_theta with rope_scaling, and rope_parameters; NULL: not given. */
@@ -127,8 +163,7 @@ static int parse_both(struct model_config *config, const json_t *root, const jso
     if (parse_rotary_part(config, root, err) != 0)
         return -1;
     config->rope_kind = ROPE_PLAIN;
-    double theta = family_of(config)->default_theta > 0 ? family_of(config)->default_theta : 10000.0;
-    if (json_get_double_or(root, "rope_theta", theta, &config->rope_theta, err) != 0)
+    if (parse_bases(config, root, err) != 0)
         return -1;
     struct model_config second = *config;
     if (scaling && !json_is_object(scaling))
@@ -139,13 +174,13 @@ static int parse_both(struct model_config *config, const json_t *root, const jso
         return 0;
     if (!json_is_object(parameters))
         return err_set(err, "key 'rope_parameters' is %s, expected an object", json_type_name(parameters));
-    if (parse_scaling(&second, parameters, err) != 0)
+    if (parse_parameters(&second, parameters, err) != 0)
         return err_prefix(err, "rope_parameters");
-    bool both = scaling || json_find(root, "rope_theta") || json_find(root, "partial_rotary_factor");
+    bool both = scaling || json_find(root, "rope_theta") || json_find(root, "partial_rotary_factor") ||
+                json_find(root, "rope_local_base_freq");
     if (both && !same_rope(config, &second))
-        return err_set(
-            err,
-            "rope_parameters differs from rope_theta, partial_rotary_factor and rope_scaling: remove one");
+        return err_set(err, "rope_parameters differs from rope_theta, rope_local_base_freq, "
+                            "partial_rotary_factor and rope_scaling: remove one");
     *config = second;
     return 0;
 }

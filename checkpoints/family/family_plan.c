@@ -24,6 +24,18 @@ struct norm_plan family_final_norm(const struct model_config *config) {
     return family_of(config)->norm;
 }
 
+bool family_has_local_layers(const struct model_config *config) {
+    return family_of(config)->local.period > 0;
+}
+
+void family_local_defaults(struct model_config *config) {
+    const struct local_layers *local = &family_of(config)->local;
+    config->window = local->window;
+    config->window_period = local->period;
+    config->rope_local_theta = local->theta;
+    config->query_scalar = local->query_scalar;
+}
+
 float family_embedding_scale(const struct model_config *config) {
     return family_of(config)->scales_embedding ? sqrtf((float)config->width) : 1.0f;
 }

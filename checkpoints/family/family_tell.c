@@ -4,6 +4,21 @@
 #include "checkpoints/family/family_internal.h"
 #include "data/corpus/json.h"
 
+/* tell_sizes - what a class has a size for; of most, the positions alone. */
+static void tell_sizes(const struct model_config *config, const json_t *text, const char *origin) {
+    const struct {
+        const char *key;
+        int64_t value;
+    } sizes[] = {
+        {"max_position_embeddings", config->max_positions}, {"hidden_size", config->width},
+        {"intermediate_size", config->ffn_width},           {"vocab_size", config->vocab_size},
+        {"num_hidden_layers", config->num_layers},          {"num_attention_heads", config->num_heads}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (!json_find(text, sizes[i].key))
+            warn("model config '%s': %s is missing, %lld is taken, the default of model_type '%s'", origin,
+                 sizes[i].key, (long long)sizes[i].value, config->model_type);
+}
+
 /* tell_dropout - layers are computed whole in training, as they are in evaluation. */
 static void tell_dropout(const json_t *text, const char *origin) {
     static const char *const keys[] = {"attention_dropout", "hidden_dropout"};
@@ -19,11 +34,9 @@ void model_config_tell(const struct model_config *config, const char *text, cons
     struct err err = {""};
     json_t *root = json_parse_text(text, strlen(text), origin, &err);
     const json_t *inner = json_find(root, "text_config"), *decoder = inner ? inner : root;
-    if (root && !json_find(decoder, "max_position_embeddings"))
-        warn(
-            "model config '%s': max_position_embeddings is missing, %lld is taken, the default of model_type '%s'",
-            origin, (long long)config->max_positions, config->model_type);
-    if (root)
+    if (root) {
+        tell_sizes(config, decoder, origin);
         tell_dropout(decoder, origin);
+    }
     json_decref(root);
 }

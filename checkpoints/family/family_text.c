@@ -120,16 +120,37 @@ static json_t *rope_object(const struct model_config *config) {
     return rope;
 }
 
+/* set_parameters - rope_parameters: one object, or one for each type of layer. */
+static void set_parameters(json_t *root, const struct model_config *config) {
+    json_t *parameters = rope_object(config);
+    set_double(parameters, "rope_theta", config->rope_theta);
+    set_rotary_part(parameters, config);
+    if (family_has_local_layers(config))
+        parameters = json_pack("{s:o,s:{s:s,s:f}}", "full_attention", parameters, "sliding_attention",
+                               "rope_type", "default", "rope_theta", config->rope_local_theta);
+    json_object_set_new(root, "rope_parameters", parameters);
+}
+
+/* set_local - of a family with local layers. */
+static void set_local(json_t *root, const struct model_config *config) {
+    json_t *types = json_array();
+    set_int(root, "sliding_window", config->window);
+    set_int(root, "sliding_window_pattern", config->window_period);
+    set_int(root, "query_pre_attn_scalar", config->query_scalar);
+    set_double(root, "rope_local_base_freq", config->rope_local_theta);
+    for (int layer = 0; layer < config->num_layers; layer++)
+        json_array_append_new(types, json_string(family_layer_plan(config, layer).window ? "sliding_attention"
+                                                                                         : "full_attention"));
+    json_object_set_new(root, "layer_types", types);
+}
+
 /* set_rope - the old spelling at the top level, the new one in an object that also holds theta. */
 static void set_rope(json_t *root, const struct model_config *config) {
     set_double(root, "rope_theta", config->rope_theta);
     json_object_set_new(root, "rope_scaling",
                         config->rope_kind == ROPE_PLAIN ? json_null() : rope_object(config));
-    json_t *parameters = rope_object(config);
-    set_double(parameters, "rope_theta", config->rope_theta);
     set_rotary_part(root, config);
-    set_rotary_part(parameters, config);
-    json_object_set_new(root, "rope_parameters", parameters);
+    set_parameters(root, config);
 }
 
 static void set_id(json_t *root, const char *key, int32_t id) {
@@ -177,8 +198,11 @@ static void set_text(json_t *text, const struct model_config *config) {
     json_object_set_new(text, "eos_token_id", eos_value(config));
     json_object_del(text, "quantization_config"); /* what is written is not quantised */
     const char *activation = family_of(config)->activation;
-    if (!json_object_get(text, "hidden_act"))
-        json_object_set_new(text, "hidden_act", json_string(activation ? activation : "silu"));
+    const char *activation_key = family_activation_key(family_of(config));
+    if (!json_object_get(text, activation_key))
+        json_object_set_new(text, activation_key, json_string(activation ? activation : "silu"));
+    if (family_has_local_layers(config))
+        set_local(text, config);
     /* Missing would mean the class default, 4096 for mistral. */
     if (!json_object_get(text, "sliding_window") && strcmp(config->model_type, "mistral") == 0)
         json_object_set_new(text, "sliding_window", json_null());

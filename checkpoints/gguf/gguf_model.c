@@ -120,6 +120,8 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
                                         "tensor_data_layout"};
     static const char *const tempered[] = {"rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
                                            "rope.scaling.yarn_log_multiplier", "attention.temperature_scale"};
+    static const char *const local[] = {"attention.sliding_window", "attention.sliding_window_pattern",
+                                        "rope.freq_base_swa"};
     char prefix[FAMILY_KEY_ROOM];
     size_t prefix_bytes = strlen(family_gguf_key(config, "", prefix));
     for (int64_t i = 0; i < gguf_num_keys(file); i++) {
@@ -129,6 +131,8 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
         bool fine = false;
         for (size_t k = 0; k < sizeof known / sizeof *known && !fine; k++)
             fine = strcmp(key + prefix_bytes, known[k]) == 0;
+        for (size_t k = 0; k < sizeof local / sizeof *local && family_has_local_layers(config) && !fine; k++)
+            fine = strcmp(key + prefix_bytes, local[k]) == 0;
         fine = fine || strcmp(key + prefix_bytes, family_gguf_eps_key(config)) == 0;
         for (size_t k = 0; k < sizeof tempered / sizeof *tempered && family_has_temperature(config); k++)
             fine = fine || strcmp(key + prefix_bytes, tempered[k]) == 0;
@@ -347,6 +351,24 @@ static int read_rope(const struct gguf *file, struct model_config *config, struc
     return read_rope_freqs(file, freqs, config, err);
 }
 
+/* read_local - of a family with local layers.  Without a window all layers see their whole document, whatever the period. */
+static int read_local(const struct gguf *file, struct model_config *config, struct err *err) {
+    enum { PERIOD = 6 }; /* which llama.cpp takes where the key is missing, as older files have it */
+    int64_t period;
+    char key[FAMILY_KEY_ROOM];
+    struct settings settings = {file, config};
+    if (!family_has_local_layers(config))
+        return 0;
+    config->query_scalar = family_gguf_query_scalar(config);
+    if (get_int(file, family_gguf_key(config, "attention.sliding_window", key), 0, &config->window, err) !=
+            0 ||
+        get_size(settings, "attention.sliding_window_pattern", PERIOD, &period, err) != 0)
+        return -1;
+    config->window_period = config->window ? (int)period : 1;
+    config->window = config->window ? config->window : config->max_positions;
+    return get_double(settings, "rope.freq_base_swa", 10000, &config->rope_local_theta, err);
+}
+
 /* The architecture decides what the keys are called, the sizes how many frequencies there are: hence the order. */
 int gguf_model_config(const struct gguf *file, struct model_config *config, struct err *err) {
     double eps;
@@ -358,7 +380,7 @@ int gguf_model_config(const struct gguf *file, struct model_config *config, stru
         get_double(settings, family_gguf_eps_key(config), 0, &eps, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
-    if (read_rope(file, config, err) != 0)
+    if (read_rope(file, config, err) != 0 || read_local(file, config, err) != 0)
         return -1;
     return model_config_check(config, gguf_path(file), err);
 }

@@ -1,6 +1,6 @@
 /* gguf_model.h - a GGUF file as a model: what its metadata and tensor names mean.  Supported:
  * general.architecture "llama" (Llama, Mistral without window, SmolLM2 and others that share the layer), "qwen3",
- * "mistral3" (Ministral 3), "qwen2", "olmo2", "smollm3" and "nemotron"; any other is refused by name. */
+ * "mistral3" (Ministral 3), "qwen2", "olmo2", "smollm3", "gemma3" and "nemotron"; any other is refused by name. */
 #pragma once
 
 #include "checkpoints/family/family.h"

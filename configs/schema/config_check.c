@@ -25,8 +25,12 @@ static void complete_architecture(struct model_config *model, const char *family
         model->num_kv_heads = model->num_heads;
     if (model->head_dim == 0 && model->num_heads > 0 && model->width / model->num_heads <= INT32_MAX)
         model->head_dim = (int)(model->width / model->num_heads);
-    if (model->model_type[0])
+    if (model->model_type[0]) {
         model_config_rotate(model, 0);
+        family_local_defaults(model);
+        model->query_scalar =
+            model->query_scalar ? model->head_dim : 0; /* the class's is that of its own heads */
+    }
     /* The tokenizer tells the special tokens; the trainer sets them. */
     model->bos_id = model->pad_id = -1;
     model->num_eos = 0;

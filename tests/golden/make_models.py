@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from torch.nn.functional import cross_entropy, silu
+from torch.nn.functional import cross_entropy, gelu, silu
 
 # Two packed rows.  They differ in their number of targets (15 and 22), so that a mean of the rows' means is not the
 # mean over tokens; the first has documents of one token, which have no target and attend to nothing but themselves.
@@ -36,7 +36,8 @@ ADAMW = {"lr": 0.003, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 
 LLAMA3_ROPE = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
 # What makes each family different, at the smallest size that shows it.  theta 500 and an original length of 64 put a
-# frequency in each zone of the llama3 scaling (kept, blended, divided), and all of them matter within 24 positions.
+# frequency in each zone of the llama3 scaling (kept, blended, divided), and all of them matter within 24 positions.  "seed": another than that of the place in
+# this list, which would change with it.
 VARIANTS = {
     "llama2": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 40,
                "vocab_size": 64, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "old": True},
@@ -93,11 +94,31 @@ VARIANTS = {
                    "vocab_size": 64, "head_dim": 16, "rope": {"rope_theta": 100.0, "rope_type": "yarn", "factor": 16.0,
                    "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.4,
                    "original_max_position_embeddings": 7}, "rms_norm_eps": 1e-5, "class": "Ministral3"},
+    # Norms around each branch, an embedding times the root of its width; windows of 5 with a base of their own on all
+    # layers but every second, which stretches its own.
+    "gemma3": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 40,
+               "vocab_size": 64, "head_dim": 20, "rms_norm_eps": 1e-6, "tie": True, "layers": 4, "class": "Gemma3Text",
+               "rope": {"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0}, "local_theta": 100.0, "window": 5,
+               "period": 2, "query_pre_attn_scalar": 20, "seed": 260},
+    # The same with every third layer, nothing stretched, a scale that is not that of the heads' width; config.json as transformers 4 wrote it.
+    "gemma3_old": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+                   "vocab_size": 72, "head_dim": 20, "rms_norm_eps": 1e-5, "tie": True, "layers": 3, "old": True,
+                   "class": "Gemma3Text", "rope": {"rope_theta": 100000.0}, "local_theta": 50.0, "window": 3,
+                   "period": 3, "query_pre_attn_scalar": 24, "seed": 270},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
 
 # ---------------------------------------------------------------------------------------------------- the models
+
+
+def is_gemma3(spec):
+    return spec.get("class") == "Gemma3Text"
+
+
+def is_local(spec, layer):
+    """Whether a layer sees a window; every so many-th does not."""
+    return is_gemma3(spec) and (layer + 1) % spec["period"] != 0
 
 
 def make_config(name, spec):
@@ -112,6 +133,13 @@ def make_config(name, spec):
         shared["head_dim"] = spec["head_dim"]
     if name == "mistral":
         return transformers.MistralConfig(**shared, sliding_window=None, architectures=["MistralForCausalLM"])
+    if is_gemma3(spec):
+        types = ["sliding_attention" if is_local(spec, layer) else "full_attention" for layer in range(spec["layers"])]
+        shared["rope_parameters"] = {"full_attention": shared["rope_parameters"], "sliding_attention": {
+            "rope_type": "default", "rope_theta": spec["local_theta"]}}
+        return transformers.Gemma3TextConfig(**shared, sliding_window=spec["window"], layer_types=types,
+                                             query_pre_attn_scalar=spec["query_pre_attn_scalar"],
+                                             architectures=["Gemma3ForCausalLM"])
     if "class" in spec:
         return getattr(transformers, spec["class"] + "Config")(**shared, architectures=[spec["class"] + "ForCausalLM"])
     if spec.get("nemotron"):
@@ -124,7 +152,7 @@ def make_config(name, spec):
 def randomise(model, seed):
     """Weights that make every gradient matter: sharp enough attention, norm weights that are not one, biases not zero."""
     generator = torch.Generator().manual_seed(seed)
-    one = 0.0 if model.config.model_type == "nemotron" else 1.0  # its files hold w - 1
+    one = 0.0 if model.config.model_type in ("nemotron", "gemma3_text") else 1.0  # their files hold w - 1
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
@@ -136,6 +164,11 @@ def old_spelling(config):
     """config.json as transformers 4 wrote it: rope_theta and rope_scaling beside each other, torch_dtype."""
     config = dict(config)
     rope = dict(config.pop("rope_parameters"))
+    if "sliding_attention" in rope:
+        config["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        config["sliding_window_pattern"] = config.pop("layer_types").index("full_attention") + 1
+        config.pop("_sliding_window_pattern", None)
+        rope = dict(rope["full_attention"])
     config["rope_theta"] = rope.pop("rope_theta")
     if "partial_rotary_factor" in rope:
         config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
@@ -221,8 +254,15 @@ def hf_packed(model, batch):
     documents = batch["documents"]
     same = documents[:, :, None] == documents[:, None, :]
     allowed = same & torch.ones(ROW_TOKENS, ROW_TOKENS, dtype=torch.bool).tril()
-    mask = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
-    return model(input_ids=batch["tokens"], position_ids=batch["positions"], attention_mask=mask[:, None]).logits
+
+    def mask_of(allowed):
+        return torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)[:, None]
+
+    mask = mask_of(allowed)
+    if model.config.model_type == "gemma3_text":
+        before = torch.ones(ROW_TOKENS, ROW_TOKENS, dtype=torch.bool).tril(-model.config.sliding_window)
+        mask = {"full_attention": mask, "sliding_attention": mask_of(allowed & ~before)}
+    return model(input_ids=batch["tokens"], position_ids=batch["positions"], attention_mask=mask).logits
 
 
 # ---------------------------------------------------------------------------------------- the second opinion, in f64
@@ -236,6 +276,8 @@ def rope_frequencies(spec, head_dim, scaled=True):
         return plain
     if rope["rope_type"] == "yarn":
         return yarn_frequencies(rope, plain)
+    if rope["rope_type"] == "linear":
+        return plain / rope["factor"]
     out = []
     for frequency in plain.tolist():
         turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
@@ -278,11 +320,13 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Qwen2, Qwen3, OLMo 2, SmolLM3, Ministral 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Qwen2, Qwen3, OLMo 2, SmolLM3, Ministral 3, Gemma 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
     frequencies = rope_frequencies(spec, turned, scaled)
+    local = rope_frequencies({"rope": {"rope_theta": spec["local_theta"]}}, turned) if is_gemma3(spec) else None
+    sandwich, root = is_gemma3(spec), math.sqrt(spec.get("query_pre_attn_scalar", head_dim))
 
     def norm(x, name):  # over the last dimension: a row's width, or each head's
         weight = weights[f"{name}.weight"]
@@ -290,10 +334,11 @@ def own_forward(spec, weights, order="half", scaled=True):
             centred = x - x.mean(-1, keepdim=True)
             scale = (centred.pow(2).mean(-1, keepdim=True) + spec["norm_eps"]).rsqrt()
             return centred * scale * (1 + weight) + weights[f"{name}.bias"]
-        return x * (x.pow(2).mean(-1, keepdim=True) + spec["rms_norm_eps"]).rsqrt() * weight
+        return x * (x.pow(2).mean(-1, keepdim=True) + spec["rms_norm_eps"]).rsqrt() * (weight + (1 if sandwich else 0))
 
-    def turn(x):
-        return torch.cat([amplitude(spec["rope"]) * rotate(x[..., :turned], frequencies, order), x[..., turned:]], dim=-1)
+    def turn(x, layer):
+        own = local if is_local(spec, layer) else frequencies
+        return torch.cat([amplitude(spec["rope"]) * rotate(x[..., :turned], own, order), x[..., turned:]], dim=-1)
 
     def temperature(length):
         rope, positions = spec["rope"], torch.arange(length, dtype=torch.float64)[:, None]
@@ -311,29 +356,37 @@ def own_forward(spec, weights, order="half", scaled=True):
         if spec.get("class") == "Olmo2":
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         q, k = split(q, heads), split(k, kv_heads)
-        if spec.get("qk_norm"):
+        if spec.get("qk_norm") or sandwich:
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         if not (spec.get("class") == "SmolLM3" and layer.endswith(".3")):
-            q, k = temperature(len(x)) * turn(q), turn(k)
+            number = int(layer.rsplit(".", 1)[1])
+            q, k = temperature(len(x)) * turn(q, number), turn(k, number)
         k = k.repeat_interleave(heads // kv_heads, 0)
         v = split(v, kv_heads).repeat_interleave(heads // kv_heads, 0)
         future = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
-        scores = (q @ k.transpose(1, 2) / math.sqrt(head_dim)).masked_fill(future, -math.inf)
+        hidden = future | future.new_ones(future.shape).tril(-spec["window"]) if is_local(
+            spec, int(layer.rsplit(".", 1)[1])) else future
+        scores = (q @ k.transpose(1, 2) / root).masked_fill(hidden, -math.inf)
         return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1) @ w("self_attn.o_proj").T
 
     def forward(tokens):
-        x = weights["model.embed_tokens.weight"][tokens]
+        x = weights["model.embed_tokens.weight"][tokens] * (math.sqrt(spec["hidden_size"]) if sandwich else 1)
         for layer in range(spec.get("layers", 2)):
             def w(role, layer=layer):
                 return weights[f"model.layers.{layer}.{role}.weight"]
             name, after = f"model.layers.{layer}", spec.get("class") == "Olmo2"
             a = attention(x if after else norm(x, f"{name}.input_layernorm"), w, name)
-            x = x + (norm(a, f"{name}.post_attention_layernorm") if after else a)
-            h = x if after else norm(x, f"{name}.post_attention_layernorm")
+            x = x + (norm(a, f"{name}.post_attention_layernorm") if after or sandwich else a)
+            before = "pre_feedforward" if sandwich else "post_attention"
+            h = x if after else norm(x, f"{name}.{before}_layernorm")
             up = h @ w("mlp.up_proj").T
-            hidden = up.relu().square() if spec.get("nemotron") else silu(h @ w("mlp.gate_proj").T) * up
+            if spec.get("nemotron"):
+                hidden = up.relu().square()
+            else:
+                gate = h @ w("mlp.gate_proj").T
+                hidden = (gelu(gate, approximate="tanh") if sandwich else silu(gate)) * up
             out = hidden @ w("mlp.down_proj").T
-            x = x + (norm(out, f"{name}.post_feedforward_layernorm") if after else out)
+            x = x + (norm(out, f"{name}.post_feedforward_layernorm") if after or sandwich else out)
         head = weights["model.embed_tokens.weight" if spec.get("tie") else "lm_head.weight"]
         return norm(x, "model.norm") @ head.T
 
@@ -498,7 +551,7 @@ def main():
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     for number, (name, spec) in enumerate(VARIANTS.items()):
-        batch = make_variant(name, spec, out / name, seed=100 + 10 * number)
+        batch = make_variant(name, spec, out / name, seed=spec.get("seed", 100 + 10 * number))
         facts = json.loads((out / name / "expected.json").read_text())
         bytes_written = sum(path.stat().st_size for path in (out / name).iterdir())
         print(f"{name:13} {bytes_written / 1000:6.1f} kB  loss {facts['loss']:.4f} -> "

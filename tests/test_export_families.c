@@ -1,0 +1,230 @@
+/* test_export_families.c - GGUF files of what differs from Llama: norms and temperatures of a family, windows, rotations;
+ * what llama.cpp would compute otherwise is refused. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/export_fixture.h"
+
+/* nemotron_model - the sample's sizes as a Nemotron's, half of each head turned. */
+static struct model nemotron_model(bool tied) {
+    struct model model = sample_model("byte_level", 423);
+    struct model_config *config = &model.config;
+    assert_int_equal(model_config_set_family(config, "nemotron", NULL), 0);
+    config->rope_kind = ROPE_PLAIN;
+    config->rope_factor = config->rope_low_freq = config->rope_high_freq = 0;
+    config->rope_original_positions = 0;
+    config->tied_head = tied;
+    model_config_rotate(config, 0);
+    return model;
+}
+
+/* Nemotron: in GGUF the weights of norms are whole, biases as they are, and half of each head turns; read again, all is what
+ * it was but for the rounding of w + 1.  Its llama.cpp has no head that is the embedding. */
+static void test_nemotron(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model model = nemotron_model(false), tied = nemotron_model(true);
+    char *hf = make_folder("nemotron", &model), *out = in_folder("nemotron.gguf");
+    struct weights *source = open_weights(hf);
+    if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    const struct param norm = {ROLE_FFN_NORM, 1}, bias = {ROLE_FFN_NORM_BIAS, 1};
+    float *weight = values_of(&model, norm), *shift = values_of(&model, bias), got[32];
+    struct gguf *file = open_gguf(out);
+    assert_int_equal(gguf_read_f32(file, gguf_find_tensor(file, "blk.1.ffn_norm.weight"), 0, 32, got, &err),
+                     0);
+    for (int i = 0; i < 32; i++)
+        assert_true(got[i] == weight[i] + 1);
+    assert_int_equal(gguf_read_f32(file, gguf_find_tensor(file, "blk.1.ffn_norm.bias"), 0, 32, got, &err), 0);
+    assert_memory_equal(got, shift, sizeof got);
+    assert_int_equal(int_at(file, "nemotron.rope.dimension_count", 0), 8);
+    assert_true(gguf_find_key(file, "nemotron.attention.layer_norm_epsilon") >= 0);
+    gguf_close(file);
+    struct weights *back = open_weights(out);
+    assert_int_equal(model_rotary_dim(weights_config(back)), 8);
+    assert_int_equal(weights_read(back, norm, 0, 32, got, &err), 0);
+    assert_true(relative_error(got, weight, 32) < 1e-6);
+    weights_close(back), weights_close(source);
+    free(make_folder("tied", &tied)), free(hf);
+    hf = in_folder("tied");
+    source = open_weights(hf);
+    assert_int_equal(unlink(out), 0);
+    assert_int_equal(export_gguf(source, out, EXPORT_F32, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "llama.cpp has no 'nemotron' whose head is the embedding"));
+    assert_false(path_exists(out));
+    weights_close(source);
+    free(weight), free(shift), free(hf), free(out);
+}
+
+/* YaRN, with an amplitude that llama.cpp finds by the factor, and with another; rounded bounds, and the published ones, are all that it knows. */
+static void test_yarn(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct yarn yarns[] = {{.beta_fast = 32, .beta_slow = 1},
+                           {.beta_fast = 32, .beta_slow = 1, .mscale = 0.75, .mscale_all_dim = 0.5},
+                           {.beta_fast = 32, .beta_slow = 1, .exact_bounds = true},
+                           {.beta_fast = 16, .beta_slow = 1}};
+    static const char *const words[] = {NULL, NULL, "this model does not (truncate false)",
+                                        "a beta_fast of 32 and a beta_slow of 1, this model has 16 and 1"};
+    char *out = in_folder("yarn.gguf");
+    for (int i = 0; i < 4; i++) {
+        struct model model = sample_model("byte_level", 423);
+        model.config.rope_kind = ROPE_YARN;
+        model.config.rope_original_positions = 64;
+        model.config.yarn = yarns[i];
+        char *hf = make_folder("yarn", &model);
+        struct weights *source = open_weights(hf);
+        int status = export_gguf(source, out, EXPORT_F32, NULL, &err);
+        assert_int_equal(status, words[i] ? -1 : 0);
+        if (status != 0) {
+            assert_non_null(strstr(err.text, words[i]));
+        } else {
+            struct weights *back = open_weights(out);
+            const struct model_config *config = weights_config(back), *want = weights_config(source);
+            assert_true(config->rope_kind == ROPE_YARN && config->rope_original_positions == 64);
+            assert_true(config->yarn.beta_fast == yarns[i].beta_fast &&
+                        config->yarn.beta_slow == yarns[i].beta_slow);
+            assert_true(fabs(model_rope_amplitude(config) / model_rope_amplitude(want) - 1) < 1e-7);
+            struct gguf *file = open_gguf(out);
+            assert_int_equal(gguf_find_key(file, "llama.rope.scaling.attn_factor") >= 0, i == 1);
+            gguf_close(file);
+            weights_close(back);
+        }
+        weights_close(source);
+        free(hf);
+    }
+    free(out);
+}
+
+/* Ministral 3: the temperature of queries, bounds of its own, and the multiplier that says mscale_all_dim. */
+static void test_ministral3(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct yarn yarns[] = {{.beta_fast = 16, .beta_slow = 0.5, .mscale = 1, .mscale_all_dim = 1},
+                           {.beta_fast = 32, .beta_slow = 1},
+                           {.beta_fast = 32, .beta_slow = 1, .mscale = 0.75, .mscale_all_dim = 0.5}};
+    char *out = in_folder("ministral3.gguf");
+    for (int i = 0; i < 3; i++) {
+        struct model model = sample_model("byte_level", 423);
+        assert_int_equal(model_config_set_family(&model.config, "ministral3", NULL), 0);
+        model.config.rope_kind = ROPE_YARN;
+        model.config.rope_original_positions = 64;
+        model.config.yarn = yarns[i];
+        model.config.query_temperature = 0.125;
+        char *hf = make_folder("ministral3", &model);
+        struct weights *source = open_weights(hf);
+        if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
+            fail_msg("%s", err.text);
+        struct weights *back = open_weights(out);
+        const struct model_config *config = weights_config(back), *want = weights_config(source);
+        assert_string_equal(config->model_type, "ministral3");
+        assert_true(config->query_temperature == 0.125 && config->rope_original_positions == 64);
+        assert_true(config->yarn.beta_fast == yarns[i].beta_fast &&
+                    config->yarn.beta_slow == yarns[i].beta_slow);
+        assert_true(fabs(model_rope_amplitude(config) / model_rope_amplitude(want) - 1) < 1e-7);
+        struct gguf *file = open_gguf(out);
+        assert_int_equal(gguf_find_key(file, "mistral3.rope.scaling.yarn_log_multiplier") >= 0, i == 0);
+        assert_int_equal(gguf_find_key(file, "mistral3.rope.scaling.attn_factor") >= 0, i == 2);
+        gguf_close(file);
+        weights_close(back), weights_close(source);
+        free(hf);
+    }
+    free(out);
+}
+
+/* gemma3_model - the sample's sizes as a Gemma 3's, whose second layer alone sees all of its document. */
+static struct model gemma3_model(int64_t query_scalar) {
+    struct model model = nemotron_model(true);
+    struct model_config *config = &model.config;
+    assert_int_equal(model_config_set_family(config, "gemma3_text", NULL), 0);
+    model_config_rotate(config, 0);
+    config->window = 24;
+    config->window_period = 2;
+    config->rope_local_theta = 2000;
+    config->query_scalar = query_scalar;
+    return model;
+}
+
+/* Gemma 3: in GGUF the weights of norms are whole, those of queries and keys too; window, period and both bases come back. */
+static void test_gemma3(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model model = gemma3_model(16);
+    char *hf = make_folder("gemma3", &model), *out = in_folder("gemma3.gguf");
+    struct weights *source = open_weights(hf);
+    if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    const struct param norm = {ROLE_KEY_NORM, 1};
+    float *weight = values_of(&model, norm), got[16];
+    struct gguf *file = open_gguf(out);
+    int64_t at = gguf_find_tensor(file, "blk.1.attn_k_norm.weight");
+    assert_int_equal(gguf_read_f32(file, at, 0, 16, got, &err), 0);
+    for (int i = 0; i < 16; i++)
+        assert_true(got[i] == weight[i] + 1);
+    assert_int_equal(int_at(file, "gemma3.attention.sliding_window", 0), 24);
+    gguf_close(file);
+    struct weights *back = open_weights(out);
+    const struct model_config *config = weights_config(back);
+    assert_true(config->window == 24 && config->window_period == 2 && config->query_scalar == 16);
+    assert_true(config->rope_local_theta == 2000 && config->rope_theta == model.config.rope_theta);
+    assert_int_equal(weights_read(back, norm, 0, 16, got, &err), 0);
+    assert_true(relative_error(got, weight, 16) < 1e-6);
+    weights_close(back), weights_close(source);
+    free(weight), free(hf), free(out);
+}
+
+/* Of a Gemma 3's scale no key tells, and its local layers turn as plain ones: where llama.cpp would compute otherwise, nothing is
+ * written. */
+static void test_gemma3_refused(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model models[] = {gemma3_model(24), gemma3_model(16), gemma3_model(16)};
+    static const char *const words[] = {"a query_pre_attn_scalar of 16, this one has 24",
+                                        "plain or linear, this model has llama3",
+                                        "plain or linear, this model has yarn"};
+    models[1].config.rope_kind = ROPE_LLAMA3;
+    models[2].config.rope_kind = ROPE_YARN;
+    models[2].config.yarn = (struct yarn){.beta_fast = YARN_BETA_FAST, .beta_slow = YARN_BETA_SLOW};
+    char *out = in_folder("refused.gguf");
+    for (int i = 0; i < 3; i++) {
+        struct model_config *config = &models[i].config;
+        config->rope_factor = 8;
+        config->rope_low_freq = 1;
+        config->rope_high_freq = 4;
+        config->rope_original_positions = 64;
+        char *hf = make_folder("gemma3_refused", &models[i]);
+        struct weights *source = open_weights(hf);
+        assert_int_equal(export_gguf(source, out, EXPORT_F32, NULL, &err), -1);
+        assert_non_null(strstr(err.text, words[i]));
+        assert_false(path_exists(out));
+        weights_close(source);
+        free(hf);
+    }
+    free(out);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    folder = test_folder("export_families");
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    struct err err;
+    int status = folder_remove(folder, &err);
+    free(folder);
+    return status;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_gemma3_refused),
+    };
+    return cmocka_run_group_tests_name("export_families", tests, set_up, tear_down);
+}
