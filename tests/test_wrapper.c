@@ -46,6 +46,10 @@ static void test_parse(void **state) {
                     "\"quantization_config\":{\"quant_method\":\"fp8\",\"activation_scheme\":\"static\"}}");
     assert_string_equal(config.model_type, "ministral3");
     assert_true(config.head_dim == 128 && config.rope_kind == ROPE_YARN && config.query_temperature == 0.1);
+    /* A text_config may leave all to the class of its wrapper. */
+    config = parsed("{\"model_type\":\"gemma3\",\"text_config\":{}}");
+    assert_string_equal(config.model_type, "gemma3_text");
+    assert_true(config.width == 2304 && config.num_layers == 26 && config.head_dim == 256);
     /* Control: without a text_config nothing is wrapped. */
     assert_string_equal(parsed("{\"model_type\":\"llama\"," SIZES "}").wrapper_type, "");
 }
@@ -59,7 +63,6 @@ static void test_refused(void **state) {
         {"{\"model_type\":\"mistral3\",\"text_config\":{\"model_type\":5}}",
          "text_config: key 'model_type' is an integer"},
         {"{\"model_type\":\"mistral3\",\"text_config\":null}", "and there is no text_config"},
-        {"{\"model_type\":\"gemma3\",\"text_config\":{}}", "model_type 'gemma3_text' is not supported yet"},
         {"{\"model_type\":\"gpt_oss\"}",
          "'gpt_oss' is not supported yet: mixture of experts, attention sinks"},
         {"{\"model_type\":\"mistral3\",\"text_config\":7}", "text_config is an integer, expected an object"},
