@@ -316,10 +316,11 @@ static size_t window_end(struct text_span text, size_t from, size_t window_bytes
 static int match_in_steps(const struct regex *regex, struct regex_state *state, struct text_span text,
                           size_t from, size_t end, int *found, struct err *err) {
     uint32_t options = PCRE2_NO_UTF_CHECK | (end < text.length_bytes ? PCRE2_PARTIAL_HARD : 0);
+    /* An empty text may have no bytes to point at, which PCRE2 takes since 10.40 only. */
+    PCRE2_SPTR subject = text.bytes ? (PCRE2_SPTR)text.bytes : (PCRE2_SPTR) "";
     for (uint32_t steps = FIRST_STEPS;; steps *= 8) {
         pcre2_set_match_limit(state->context, steps);
-        *found = pcre2_match(regex->code, (PCRE2_SPTR)text.bytes, end, from, options, state->match,
-                             state->context);
+        *found = pcre2_match(regex->code, subject, end, from, options, state->match, state->context);
         if (*found != PCRE2_ERROR_MATCHLIMIT || steps >= MAX_STEPS)
             return 0;
         if (spend(regex, state, steps, text, err) != 0)
