@@ -9,7 +9,7 @@ int output_check(const char *path, struct err *err) {
     struct err why;
     struct stat facts;
     if (stat(path, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_size == 0)
-        return 0; /* what is no file is told where it is written */
+        return 0; /* what is not a regular file is refused where it is written */
     struct token_file *file = token_file_open(path, &why);
     if (!file)
         return err_set(

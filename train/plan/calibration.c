@@ -38,7 +38,7 @@ static const struct {
 };
 enum { NUM_FIGURES = sizeof FIGURES / sizeof FIGURES[0], NUM_WORDS = sizeof WORDS / sizeof WORDS[0] };
 
-/* check_replaceable - nothing, an empty file, or an earlier calibration; what is no file is told by the writer. */
+/* check_replaceable - nothing, an empty file, or an earlier calibration; what is not a regular file is refused by the writer. */
 static int check_replaceable(const char *path, struct err *err) {
     struct calibration earlier;
     struct err why;
