@@ -45,6 +45,17 @@ static inline struct weights *open_weights(const char *path) {
     return weights;
 }
 
+/* fixture_run - the tests, with a folder of their own that goes afterwards. */
+static inline int fixture_remove(void **state) {
+    (void)state;
+    struct err err;
+    int status = folder_remove(folder, &err);
+    free(folder);
+    return status;
+}
+#define fixture_run(name, tests)                                                                             \
+    (folder = test_folder(name), cmocka_run_group_tests_name(name, tests, NULL, fixture_remove))
+
 /* --- a model folder made here --- */
 
 struct model {

@@ -63,6 +63,32 @@ struct vocabulary {
     const char *merge;
 };
 
+/* write_vocabulary - a GGUF file of it alone, with one chat template, or with one for tools beside it. */
+static void write_vocabulary(const char *path, const struct vocabulary *vocab, bool has_tools) {
+    struct err err = {""};
+    struct gguf_string tokens[4];
+    const int32_t types[4] = {1, 1, 1, 1};
+    struct gguf_writer *writer = gguf_writer_create();
+    for (int t = 0; t < 4; t++)
+        tokens[t] = (struct gguf_string){vocab->tokens[t], strlen(vocab->tokens[t])};
+    if (vocab->model)
+        gguf_set_string(writer, "tokenizer.ggml.model", vocab->model, strlen(vocab->model));
+    if (vocab->pre)
+        gguf_set_string(writer, "tokenizer.ggml.pre", vocab->pre, strlen(vocab->pre));
+    gguf_set_strings(writer, "tokenizer.ggml.tokens", tokens, 4);
+    gguf_set_i32s(writer, "tokenizer.ggml.token_type", types, vocab->num_types);
+    gguf_set_f32s(writer, "tokenizer.ggml.scores", vocab->scores, 4);
+    if (vocab->merge)
+        gguf_set_strings(writer, "tokenizer.ggml.merges",
+                         &(struct gguf_string){vocab->merge, strlen(vocab->merge)}, 1);
+    gguf_set_string(writer, "tokenizer.chat_template", "{{ a }}", 7);
+    if (has_tools)
+        gguf_set_string(writer, "tokenizer.chat_template.tool_use", "{{ b }}", 7);
+    assert_int_equal(gguf_writer_begin(writer, path, &err), 0);
+    assert_int_equal(gguf_writer_end(writer, &err), 0);
+    gguf_writer_free(writer);
+}
+
 static void test_tokenizer_refusals(void **state) {
     (void)state;
     const struct {
@@ -90,27 +116,7 @@ static void test_tokenizer_refusals(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct vocabulary *vocab = &cases[i].vocab;
         struct err err = {""};
-        struct gguf_string tokens[4];
-        const int32_t types[4] = {1, 1, 1, 1};
-        struct gguf_writer *writer = gguf_writer_create();
-        for (int t = 0; t < 4; t++)
-            tokens[t] = (struct gguf_string){vocab->tokens[t], strlen(vocab->tokens[t])};
-        if (vocab->model)
-            gguf_set_string(writer, "tokenizer.ggml.model", vocab->model, strlen(vocab->model));
-        if (vocab->pre)
-            gguf_set_string(writer, "tokenizer.ggml.pre", vocab->pre, strlen(vocab->pre));
-        gguf_set_strings(writer, "tokenizer.ggml.tokens", tokens, 4);
-        gguf_set_i32s(writer, "tokenizer.ggml.token_type", types, vocab->num_types);
-        gguf_set_f32s(writer, "tokenizer.ggml.scores", vocab->scores, 4);
-        if (vocab->merge)
-            gguf_set_strings(writer, "tokenizer.ggml.merges",
-                             &(struct gguf_string){vocab->merge, strlen(vocab->merge)}, 1);
-        gguf_set_string(writer, "tokenizer.chat_template", "{{ a }}", 7);
-        if (num_good % 2) /* the control: without it there is one template */
-            gguf_set_string(writer, "tokenizer.chat_template.tool_use", "{{ b }}", 7);
-        assert_int_equal(gguf_writer_begin(writer, path, &err), 0);
-        assert_int_equal(gguf_writer_end(writer, &err), 0);
-        gguf_writer_free(writer);
+        write_vocabulary(path, vocab, num_good % 2); /* the control: without it there is one template */
         struct gguf *file = open_gguf(path);
         char *json = NULL, *config = NULL;
         int status = gguf_tokenizer_text(file, &json, &config, &err);
@@ -336,20 +342,6 @@ static void test_gguf_templates(void **state) {
     free(inner);
 }
 
-static int set_up(void **state) {
-    (void)state;
-    folder = test_folder("export");
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    struct err err;
-    int status = folder_remove(folder, &err);
-    free(folder);
-    return status;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),
@@ -360,5 +352,5 @@ int main(void) {
         cmocka_unit_test(test_hf),
         cmocka_unit_test(test_gguf_templates),
     };
-    return cmocka_run_group_tests_name("export", tests, set_up, tear_down);
+    return fixture_run("export", tests);
 }

@@ -206,25 +206,11 @@ static void test_gemma3_refused(void **state) {
     free(out);
 }
 
-static int set_up(void **state) {
-    (void)state;
-    folder = test_folder("export_families");
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    struct err err;
-    int status = folder_remove(folder, &err);
-    free(folder);
-    return status;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_gemma3_refused),
     };
-    return cmocka_run_group_tests_name("export_families", tests, set_up, tear_down);
+    return fixture_run("export_families", tests);
 }

@@ -456,7 +456,6 @@ static void test_model_refused(void **state) {
 }
 
 int main(void) {
-    folder = test_folder("quantised");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_e4m3),
         cmocka_unit_test(test_schemes),
@@ -468,7 +467,5 @@ int main(void) {
         cmocka_unit_test(test_model_refused),
         cmocka_unit_test(test_quantised_embedding),
     };
-    int status = cmocka_run_group_tests(tests, NULL, NULL);
-    free(folder);
-    return status;
+    return fixture_run("quantised", tests);
 }

@@ -239,13 +239,10 @@ static void test_quantised_outside(void **state) {
 }
 
 int main(void) {
-    folder = test_folder("wrapper");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),   cmocka_unit_test(test_refused),
         cmocka_unit_test(test_names),   cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_carried), cmocka_unit_test(test_quantised_outside),
     };
-    int status = cmocka_run_group_tests(tests, NULL, NULL);
-    free(folder);
-    return status;
+    return fixture_run("wrapper", tests);
 }
