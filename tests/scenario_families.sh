@@ -4,49 +4,32 @@
 # family's, tests/test_model.c compares with transformers.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
+# shellcheck source=tests/family_checks.sh
+. "$(dirname "$0")/family_checks.sh"
 scenario families
 prepare_sample
 
-perplexity() {
-    run 0 "$atelier" eval "$1" --data "$work/fiches-valid.h5" --json
-    json_number perplexity "$log"
+# train_family CODE RANKS FOLDER [SETTING]... - of the family that $name says.
+train_family() {
+    code_wanted=$1 ranks_wanted=$2 folder=$3
+    shift 3
+    train "$code_wanted" "$ranks_wanted" "$folder" --set "model.architecture.family=$name" \
+        --set optimizer.learning_rate=3e-3 --set "model.architecture.layers=$layers" "$@"
 }
 
 # family NAME CLASS WORDS [LAYERS] - WORDS: a pattern of what 'inspect' tells of the exports, in Hugging Face's form or in
 # GGUF's, that Llama does not have.
 family() {
-    name=$1 class=$2 words=$3 layers=${4:-2}
-    make() {
-        train 0 "$1" "$2" --set "model.architecture.family=$name" --set optimizer.learning_rate=3e-3 \
-            --set "parallel.stage=$3" --set "model.architecture.layers=$layers"
-    }
-    make 0 "$work/$name" 0
-    losses "$work/$name" >"$work/$name.losses"
+    name=$1 class=$2 words_wanted=$3 layers=${4:-2}
+    train_family 0 0 "$work/$name" --set parallel.stage=0
+    layouts_agree "$work/$name" "$name, " 2:3 4:2
     if [ -s "$work/before.losses" ] && is_within "$work/before.losses" "$work/$name.losses" 1e-5; then
         fail "$name has the same losses as the family before it: the comparison sees nothing"
     fi
-    for layout in 2:3 4:2; do
-        make "${layout%:*}" "$work/$name-$layout" "${layout#*:}"
-        losses "$work/$name-$layout" >"$work/got"
-        is_within "$work/got" "$work/$name.losses" 1e-5 || fail "$name, $layout: losses differ by $worst"
-        say "$name, ${layout%:*} ranks, stage ${layout#*:}: largest relative difference of the losses $worst"
-    done
     cp "$work/$name.losses" "$work/before.losses"
-    model=$work/$name/step-000010
-    grep -q "\"$class\"" "$model/config.json" || fail "config.json of the checkpoint names another class than $class"
-    trained=$(perplexity "$model") || fail "$trained"
-    for form in hf gguf; do
-        exported=$work/$name-$form
-        [ $form = hf ] || exported=$exported.gguf
-        run 0 "$atelier" export "$model" --to $form --type f32 --out "$exported"
-        expect_output "read back, its logits differ"
-        run 0 "$atelier" inspect "$exported" --json
-        expect_output "$words"
-        now=$(perplexity "$exported") || fail "$now"
-        away=$(awk -v a="$now" -v b="$trained" 'BEGIN { d = (a - b) / b; printf "%.2g", d < 0 ? -d : d }')
-        is_at_most "$away" 1e-6 || fail "the perplexity of '$exported' is $now, the trained model's $trained"
-        say "$name, $form: perplexity $now, $away from the trained model's"
-    done
+    grep -q "\"$class\"" "$work/$name/step-000010/config.json" ||
+        fail "config.json of the checkpoint names another class than $class"
+    exports_agree "$work/$name/step-000010" "$work/$name" "$name, " "$words_wanted"
 }
 
 family qwen2 Qwen2ForCausalLM "self_attn.q_proj.bias|attn_q.bias"
