@@ -82,22 +82,31 @@ int file_create(const char *path, const void *bytes, size_t length_bytes, struct
     return file_sync_close(fd, path, err);
 }
 
+/* replace_through - by way of a temporary name, which this frees. */
+static int replace_through(char *temporary, const char *path, const void *bytes, size_t length_bytes,
+                           struct err *err) {
+    int status = file_check_regular(path, err);
+    if (status == 0) {
+        status = file_create(temporary, bytes, length_bytes, err);
+        if (status == 0)
+            status = file_rename(temporary, path, err);
+        if (status != 0)
+            unlink(temporary);
+    }
+    free(temporary);
+    return status;
+}
+
 int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
-    if (file_check_regular(path, err) != 0)
-        return -1;
-    /* Two programs may replace the same file at once ('atelier stop' while a job starts): under one temporary name, one would
-     * put the other's unfinished bytes in place. */
+    return replace_through(xasprintf("%s.tmp", path), path, bytes, length_bytes, err);
+}
+
+int file_replace_shared(const char *path, const void *bytes, size_t length_bytes, struct err *err) {
     uint64_t own = 0;
     if (getrandom(&own, sizeof own, 0) != (ssize_t)sizeof own)
         own = (uint64_t)getpid();
-    char *temporary = xasprintf("%s.%016llx.tmp", path, (unsigned long long)own);
-    int status = file_create(temporary, bytes, length_bytes, err);
-    if (status == 0)
-        status = file_rename(temporary, path, err);
-    if (status != 0)
-        unlink(temporary);
-    free(temporary);
-    return status;
+    return replace_through(xasprintf("%s.%016llx.tmp", path, (unsigned long long)own), path, bytes,
+                           length_bytes, err);
 }
 
 /* Each prefix that ends before a slash, then the whole path. */

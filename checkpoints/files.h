@@ -11,11 +11,15 @@
 int file_create_sized(const char *path, int64_t size_bytes, struct err *err);
 
 /* file_create - write a whole small file and fsync it; the folder's own sync is the caller's, once for all
- * files.  Links are replaced, not followed. file_replace - write a whole small file: a temporary name of its own
- * (PATH.16 digits.tmp, which a kill may leave), fsync, rename, fsync of the folder.  At any moment path holds the old content
- * or the new, of one writer.  Returns 0, or -1 with err set and path as it was. */
+ * files.  Links are replaced, not followed. file_replace - write a whole small file: PATH.tmp, fsync, rename, fsync of the
+ * folder; for a file that one program writes at a time, such as those of a run, which has a lock.  What a kill leaves under
+ * that name is replaced by the next.  file_replace_shared - where several may write at once ('atelier stop' while a job
+ * starts): the temporary name is each one's own, or the unfinished bytes of one would be put in place by another; a kill
+ * leaves it.  With both, path holds at any moment the old content or the new, of one writer.  Return 0, or -1 with err set
+ * and path as it was. */
 int file_create(const char *path, const void *bytes, size_t length_bytes, struct err *err);
 int file_replace(const char *path, const void *bytes, size_t length_bytes, struct err *err);
+int file_replace_shared(const char *path, const void *bytes, size_t length_bytes, struct err *err);
 
 /* file_sync_close - fsync and close; the descriptor is closed in any case.  Returns 0, or -1 with err set. */
 int file_sync_close(int fd, const char *path, struct err *err);

@@ -21,7 +21,7 @@ static char *in_folder(const char *run_folder, const char *name) {
 int command_file_write(const char *run_folder, enum run_command command, struct err *err) {
     const char *word = command == RUN_COMMAND_STOP ? "stop\n" : "save\n";
     char *path = in_folder(run_folder, "command");
-    int status = file_replace(path, word, strlen(word), err);
+    int status = file_replace_shared(path, word, strlen(word), err);
     free(path);
     return status;
 }
@@ -77,7 +77,7 @@ int command_file_begin(const char *run_folder, bool in_chain, struct err *err) {
 
 int stop_mark_set(const char *run_folder, struct err *err) {
     char *path = in_folder(run_folder, "stop");
-    int status = file_replace(path, "", 0, err);
+    int status = file_replace_shared(path, "", 0, err);
     free(path);
     return status;
 }

@@ -26,6 +26,9 @@ static int by_create(const char *path, struct err *err) {
 static int by_replace(const char *path, struct err *err) {
     return file_replace(path, "new", 3, err);
 }
+static int by_replace_shared(const char *path, struct err *err) {
+    return file_replace_shared(path, "new", 3, err);
+}
 static int by_size(const char *path, struct err *err) {
     int fd = file_create_sized(path, 3, err);
     if (fd < 0)
@@ -54,8 +57,8 @@ static int by_tokens(const char *path, struct err *err) {
     return token_writer_finish(writer, err);
 }
 
-static int (*const writers[])(const char *path, struct err *err) = {by_create, by_replace, by_size, by_stream,
-                                                                    by_tokens};
+static int (*const writers[])(const char *path, struct err *err) = {by_create, by_replace, by_replace_shared,
+                                                                    by_size,   by_stream,  by_tokens};
 enum { NUM_WRITERS = sizeof writers / sizeof *writers };
 
 static void put(const char *path, const char *text) {
@@ -110,7 +113,8 @@ static void test_unfinished_names(void **state) {
     static const struct {
         int (*write)(const char *path, struct err *err);
         const char *suffix;
-    } cases[] = {{by_tokens, "partial"},
+    } cases[] = {{by_replace, "tmp"},
+                 {by_tokens, "partial"},
                  {by_tokens, "partial.tokens"},
                  {by_tokens, "partial.offsets"},
                  {by_tokens, "partial.sources"}};
@@ -178,7 +182,7 @@ static void test_replaced_at_once(void **state) {
         int failures = 0;
         memset(text, 'a' + w, LENGTH);
         for (int i = 0; i < TIMES; i++)
-            failures += file_replace(path, text, LENGTH, NULL) != 0;
+            failures += file_replace_shared(path, text, LENGTH, NULL) != 0;
         _exit(failures);
     }
     for (int running = WRITERS, status; running > 0;) {

@@ -66,7 +66,7 @@ int calibration_write(const struct calibration *calibration, const char *path, s
     char *text = json_dumps(root, JSON_INDENT(2));
     json_decref(root);
     CHECK(text, "a calibration could not be written as JSON");
-    int status = file_replace(path, text, strlen(text), err);
+    int status = file_replace_shared(path, text, strlen(text), err);
     free(text);
     return status;
 }
