@@ -57,6 +57,8 @@ static int add_boundary(struct chat_text *out, const struct tokenizer *tok, enum
     return 0;
 }
 
+/* strip_right, strip_left - white space as Python's str.strip() sees it; strip_right passes the bytes 10xxxxxx of a
+ * character to the one that starts it. */
 static void strip_right(const char *bytes, size_t *length) {
     while (*length > 0 && text_is_space(text_previous_char(bytes + *length))) {
         do
@@ -77,6 +79,7 @@ static void strip_left(const char **bytes, size_t *length) {
 
 enum strip { STRIP_NOTHING, STRIP_RIGHT, STRIP_BOTH };
 
+/* add_message - the role is not asked here: render_mistral writes the system message as a user's. */
 static void add_message(struct chat_text *out, enum chat_part part, const struct chat_message *message,
                         enum strip strip) {
     const char *bytes = message->content;
@@ -98,6 +101,10 @@ static enum chat_part part_of(const struct chat_message *message) {
 
 /* --- renderers --- */
 
+/* The renderers below are called with messages that check_message and, of Llama 2 and Mistral, check_turns let
+ * through.  They set out->message to the message that is written, by which choose_learnt later finds its spans.
+ *
+ * ChatML: the newline after a turn is the template's, not the reply's: the model has ended its turn before it. */
 static int render_chatml(const struct tokenizer *tok, const struct chat *chat, struct chat_text *out,
                          struct err *err) {
     for (int i = 0; i < chat->num_messages; i++) {
@@ -132,6 +139,7 @@ static int add_header(struct chat_text *out, const struct tokenizer *tok, const 
     return 0;
 }
 
+/* Llama 3 strips every message, and its turns end by <|eot_id|> and not by the tokenizer's eos. */
 static int render_llama3(const struct tokenizer *tok, const struct chat *chat, struct chat_text *out,
                          struct err *err) {
     if (add_boundary(out, tok, CHAT_MARKER, err) != 0)
@@ -190,6 +198,8 @@ struct mistral_format {
     bool system_goes_last;  /* into the last user turn rather than the first */
 };
 
+/* mistral_format - by the vocabulary alone: v1 has [INST] as text, v3 as a token with SentencePiece, Tekken as a
+ * token of a byte-level tokenizer. */
 static struct mistral_format mistral_format(const struct tokenizer *tok) {
     if (tokenizer_id(tok, "[INST]", 6) < 0)
         return (struct mistral_format){false, " ", " ", STRIP_NOTHING, false};
@@ -223,6 +233,7 @@ static int mistral_user(const struct tokenizer *tok, const struct mistral_format
     return add_instruction_mark(out, tok, format, "[/INST]", err);
 }
 
+/* The begin token stands once, in front of all turns, unlike Llama 2's. */
 static int render_mistral(const struct tokenizer *tok, const struct chat *chat, struct chat_text *out,
                           struct err *err) {
     struct mistral_format format = mistral_format(tok);
@@ -292,7 +303,8 @@ static int check_turns(const struct chat *chat, struct err *err) {
 }
 
 /* choose_learnt - the replies that the loss does not count are messages like others; where it counts all, so does
- * everything else. */
+ * everything else.  A token stays a token: its span keeps the id, and CHAT_END and CHAT_MARKER differ in the loss
+ * alone. */
 static void choose_learnt(const struct chat *chat, struct chat_text *out) {
     for (int i = 0; (chat->unlearnt || chat->learns_all) && i < out->num_spans; i++) {
         struct chat_span *span = &out->spans[i];
@@ -306,8 +318,8 @@ static void choose_learnt(const struct chat *chat, struct chat_text *out) {
     }
 }
 
-/* take_space - tokens that strip take the white space beside them, as they do where a whole text is encoded.
- */
+/* take_space - tokens that strip take the white space beside them, as they do where a whole text is encoded.  It
+ * may reach over several spans, up to the next token; a span may become empty and then gives no tokens. */
 static void take_space(const struct tokenizer *tok, struct chat_text *out) {
     const char *text = out->text.bytes;
     for (int i = 0; i < out->num_spans; i++) {

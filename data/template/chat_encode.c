@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-/* The conversation being encoded: its tokens start at first in the list, marks holds a byte for each of them.
- */
+/* The conversation being encoded: its tokens start at first in the list, marks holds a byte for each of them.  The
+ * caller's mask is written only when all went well. */
 struct encoding {
     struct encoder *enc;
     struct token_list *tokens;
@@ -114,6 +114,8 @@ static int encode_run(struct encoding *out, const struct chat_text *rendered, in
     return 0;
 }
 
+/* encode_spans - markers by their ids, and the text between two of them in one go: the encoder is never shown a
+ * message and a marker together, so that no message can form a special token. */
 static int encode_spans(struct encoding *out, const struct chat_text *rendered, struct err *err) {
     for (int i = 0; i < rendered->num_spans;) {
         const struct chat_span *span = &rendered->spans[i];

@@ -11,6 +11,7 @@
 
 /* --- the formats as templates --- */
 
+/* A template must write what the renderer of its format in chat.c writes, byte by byte. */
 static const char CHATML[] =
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + "
     "'<|im_end|>' + "
@@ -50,7 +51,8 @@ static const char MISTRAL[] = SYSTEM_AND_REST
     "system is defined and ns.users == %4$s %}{{ system + '\\n\\n' }}{% endif %}{{ message['content'] + "
     "'%1$s[/INST]' }}{% endif %}{% endfor %}";
 
-/* mistral_template - MISTRAL with '%' doubled where it is Jinja's. */
+/* mistral_template - MISTRAL with its four places filled in by what the tokenizer is; malloc'ed.  By hand and not
+ * by printf, for which every '%' of Jinja would have to be doubled. */
 static char *mistral_template(const struct tokenizer *tok) {
     const char *parts[4] = {" ", " ", "", "1"}; /* v1, without tokens */
     struct text out = {0};
@@ -188,6 +190,8 @@ static void find_parts(struct chat_style *style, const struct tokenizer *tok) {
     json_decref(fields);
 }
 
+/* open_own - parse and try the model's template, and the one it has for tools.  After -1 the style is to be
+ * released. */
 static int open_own(struct chat_style *style, const struct tokenizer *tok, const char *text,
                     struct err *err) {
     const char *tools = style->is_file ? NULL : tokenizer_tool_template(tok);
@@ -221,6 +225,7 @@ static int open_file(struct chat_style *style, const struct tokenizer *tok, cons
     return status;
 }
 
+/* is_date - a day that there is: strptime takes the 31st of February and a year of any length. */
 static bool is_date(const char *date) {
     struct tm day = {0};
     const char *end = strptime(date, "%Y-%m-%d", &day);
@@ -258,6 +263,7 @@ static int open_auto(struct chat_style *style, const struct tokenizer *tok, stru
         why.text);
 }
 
+/* A name without '/' and '.' that is no format is a misspelt one rather than a file. */
 int chat_style_open(struct chat_style *style, const struct tokenizer *tok, const char *name, const char *date,
                     struct err *err) {
     *style = (struct chat_style){.kind = CHAT_UNKNOWN, .end_id = -1};

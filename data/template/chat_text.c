@@ -9,6 +9,7 @@ void chat_text_add_span(struct chat_text *out, struct chat_span span) {
     out->spans[out->num_spans++] = span;
 }
 
+/* An empty piece leaves no span, so that spans in order never share a first byte. */
 void chat_text_add(struct chat_text *out, enum chat_part part, const char *bytes, size_t length_bytes,
                    int32_t id) {
     if (length_bytes == 0)

@@ -1,6 +1,7 @@
 /* jinja_call.c - functions, macros and methods that an expression calls.  See jinja_parts.h. */
 #include "data/template/jinja_parts.h"
 
+/* From the innermost scope outwards; inner names hide outer ones. */
 const struct jinja_value *jinja_find(const struct jinja_run *run, const char *name) {
     for (const struct jinja_scope *scope = run->scope; scope; scope = scope->outer) {
         const struct jinja_value *found = dict_find(&scope->names, name);
@@ -75,7 +76,8 @@ static int cycle(struct jinja_run *run, const struct jinja_value *loop, const st
     return 0;
 }
 
-/* jinja_call - of a function or of a method.  A field of a namespace is not a method. */
+/* jinja_call - of a function, a macro or a method.  A value of the template hides a function of its name.  A field of a
+ * namespace is not a method, but may hold a macro. */
 int jinja_call(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     const struct node *callee = node->a;
     struct jinja_args args;

@@ -9,6 +9,10 @@ double value_real(const struct jinja_value *value) {
     return value->kind == JINJA_FLOAT ? value->real : (double)value->number;
 }
 
+/* The comparisons below cannot fail: where one runs for too long or too deep, num_steps is left beyond its bound
+ * and "not equal" is returned, and whoever asked counts a step next, which ends the rendering. */
+
+/* lists_equal - of one kind: in Python (1, 2) is not [1, 2]. */
 static bool lists_equal(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b) {
     bool is_same = a->count == b->count && a->sequence == b->sequence;
     for (size_t i = 0; is_same && i < a->count; i++)
@@ -16,6 +20,7 @@ static bool lists_equal(struct jinja_run *run, const struct jinja_value *a, cons
     return is_same;
 }
 
+/* dicts_equal - in whatever order their names came. */
 static bool dicts_equal(struct jinja_run *run, const struct jinja_dict *a, const struct jinja_dict *b) {
     if (a == b)
         return true;
@@ -30,6 +35,7 @@ static bool dicts_equal(struct jinja_run *run, const struct jinja_dict *a, const
     return true;
 }
 
+/* numbers_equal - whole ones as such: beyond 2^53 two of them may be the same double. */
 static bool numbers_equal(const struct jinja_value *a, const struct jinja_value *b) {
     if (!value_is_number(a) || !value_is_number(b))
         return false;
@@ -37,6 +43,8 @@ static bool numbers_equal(const struct jinja_value *a, const struct jinja_value 
     return are_whole ? a->number == b->number : value_real(a) == value_real(b);
 }
 
+/* equal_inside - of one kind; numbers of all kinds are one, true being 1.  What has no value of its own (a
+ * namespace, a macro, the loop) is equal to itself alone. */
 static bool equal_inside(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b) {
     if (value_is_number(a) || value_is_number(b))
         return numbers_equal(a, b);

@@ -1,13 +1,16 @@
 /* jinja_eval.c - the values of expressions.  See jinja_parts.h. */
 #include "data/template/jinja_parts.h"
 
+/* undefined - what Jinja2 gives for a name or a field that is not there: no error until it is used as a value.
+ * what: its name, borrowed, for the message then. */
 static struct jinja_value undefined(const char *what) {
     return (struct jinja_value){.kind = JINJA_UNDEFINED, .bytes = what};
 }
 
 /* --- names --- */
 
-/* is_token - transformers gives templates all special tokens, we three of them. */
+/* is_token - transformers gives templates all special tokens, we three of them.  Another one's name would be
+ * undefined and print nothing where transformers prints a token, so it is refused. */
 static bool is_token(const char *name) {
     size_t length = strlen(name);
     if (strcmp(name, "additional_special_tokens") == 0 || strcmp(name, "extra_special_tokens") == 0)
@@ -25,6 +28,8 @@ static bool is_implied(const char *name) {
     return false;
 }
 
+/* eval_name - the search costs what the scopes hold, found or not.  A function that is not called would be printed
+ * by Python as an address: refused. */
 static int eval_name(struct jinja_run *run, const char *name, struct jinja_value *value) {
     const struct jinja_value *found = jinja_find(run, name);
     for (const struct jinja_scope *scope = run->scope; scope; scope = scope->outer)
@@ -37,6 +42,7 @@ static int eval_name(struct jinja_run *run, const char *name, struct jinja_value
     return 0;
 }
 
+/* eval_slice - a[b:c:d]; NONE for what was left out, as in Python's slice objects. */
 static int eval_slice(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     const struct node *parts[] = {node->b, node->c, node->d};
     struct jinja_value object, by[3];
@@ -52,6 +58,8 @@ static int eval_slice(struct jinja_run *run, const struct node *node, struct jin
 
 /* --- operators --- */
 
+/* eval_binary - the sides of '~' and '+' may stay ropes: they are only put together.  Words begin with 'i' or 'n'
+ * ("in", "not in"), the other comparisons with one of "=!<>". */
 static int eval_binary(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     const char *sign = node->name;
     struct jinja_value sides[2];
@@ -91,6 +99,8 @@ static bool asks_for_function(const struct jinja_run *run, const struct node *no
            jinja_is_function(node->a->name) && !jinja_find(run, node->a->name);
 }
 
+/* eval_named - a filter or a test.  A filter alone may stand after a STREAM ('items | list'), so that its object is
+ * evaluated by jinja_eval_any. */
 static int eval_named(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     struct jinja_value object;
     struct jinja_args args;
@@ -112,7 +122,8 @@ static int eval_named(struct jinja_run *run, const struct node *node, struct jin
     return status;
 }
 
-/* eval_dict - keys are strings; the last value of a key counts, in the place of the first. */
+/* eval_dict - keys are strings; the last value of a key counts, in the place of the first.  A name is a C string,
+ * so that a key with NUL would be taken for a shorter one: refused. */
 static int eval_dict(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
     struct jinja_value key, item;
@@ -156,7 +167,8 @@ static int eval_choice(struct jinja_run *run, const struct node *node, struct ji
     return node->c ? jinja_eval_rope(run, node->c, value) : 0;
 }
 
-/* eval_logic - and, or, not. */
+/* eval_logic - and, or, not.  As in Python 'and' and 'or' give one of their sides, not true or false, and look at
+ * the second only where the first does not decide. */
 static int eval_logic(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     if (jinja_eval(run, node->a, value) != 0)
         return -1;
@@ -168,6 +180,7 @@ static int eval_logic(struct jinja_run *run, const struct node *node, struct jin
     return is == (node->kind == NODE_AND) ? jinja_eval(run, node->b, value) : 0;
 }
 
+/* eval_negate - of numbers alone: minus true, which is -1 in Python, is refused. */
 static int eval_negate(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     if (jinja_eval(run, node->a, value) != 0)
         return -1;
@@ -180,6 +193,7 @@ static int eval_negate(struct jinja_run *run, const struct node *node, struct ji
     return 0;
 }
 
+/* eval_node - one node without the checks of its callers: the value may be a rope or a STREAM. */
 static int eval_node(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     struct jinja_value object, index;
     if (jinja_count_step(run) != 0)
@@ -232,6 +246,8 @@ void jinja_name_line(struct jinja_run *run, const struct node *node) {
     run->has_line = true;
 }
 
+/* Each level takes some of the C stack.  The parser bounds brackets and blocks; chains like a.b.c or 'a' ~ 'b' ~
+ * 'c' make trees that are deeper than those, and macros nest whole trees. */
 int jinja_eval_any(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     if (++run->depth > JINJA_MAX_NESTED)
         return err_set(run->err, "an expression of more than %d parts", JINJA_MAX_NESTED);
@@ -252,6 +268,7 @@ int jinja_eval_rope(struct jinja_run *run, const struct node *node, struct jinja
     return 0;
 }
 
+/* A flat value is a copy in the pool, so the bound on memory is asked for here as well as at each step. */
 int jinja_eval(struct jinja_run *run, const struct node *node, struct jinja_value *value) {
     if (jinja_eval_rope(run, node, value) != 0)
         return -1;

@@ -45,6 +45,8 @@ static int parse_args(struct lexer *lex, const char *close, struct node **args) 
     return lex->has_failed ? -1 : 0;
 }
 
+/* parse_constant - a name, or one of the six words for constants, which Jinja2 takes in Python's and in its own
+ * case. */
 static struct node *parse_constant(struct lexer *lex) {
     static const struct {
         const char *word;
@@ -62,7 +64,7 @@ static struct node *parse_constant(struct lexer *lex) {
     return lexer_next(lex) == 0 ? node : NULL;
 }
 
-/* parse_dict - after '{'. */
+/* parse_dict - after '{': keys and values in turn in args, as NODE_DICT has them.  A comma may end the list. */
 static struct node *parse_dict(struct lexer *lex) {
     struct node *node = jinja_node(lex, NODE_DICT), **last = &node->args;
     while (!lexer_take_op(lex, "}")) {
@@ -83,7 +85,8 @@ static struct node *parse_dict(struct lexer *lex) {
     return node;
 }
 
-/* parse_brackets - after '(': an expression, or a tuple of several. */
+/* parse_brackets - after '(': an expression, or a tuple of several.  '(a)' is a, '(a,)' a tuple, '()' an empty
+ * one. */
 static struct node *parse_brackets(struct lexer *lex) {
     if (lexer_take_op(lex, ")"))
         return jinja_node(lex, NODE_TUPLE);
@@ -102,6 +105,7 @@ static struct node *parse_brackets(struct lexer *lex) {
     return node;
 }
 
+/* parse_primary - what an expression begins with, without signs: the parsers below it only add to it. */
 static struct node *parse_primary(struct lexer *lex) {
     struct node *node;
     if (lex->kind == LEX_NAME)
@@ -152,6 +156,8 @@ static struct node *parse_subscript(struct lexer *lex, struct node *object) {
     return node->kind == NODE_SLICE || node->b ? node : lexer_refuse(lex, "an empty index");
 }
 
+/* parse_postfix - '.name', '[...]' and '(...)' after a value, any number of them; they bind tighter than
+ * filters. */
 static struct node *parse_postfix(struct lexer *lex, struct node *node) {
     while (node && !lex->has_failed) {
         struct node *outer = jinja_node(lex, NODE_ATTRIBUTE);
@@ -191,6 +197,8 @@ static bool is_keyword(const struct lexer *lex) {
            lexer_is_word(lex, "in");
 }
 
+/* parse_test - after 'is'.  The argument without brackets is a value with its postfixes alone: 'x is divisibleby 3
+ * and y' ends it at 'and'. */
 static struct node *parse_test(struct lexer *lex, struct node *object) {
     bool is_negated = lexer_take_word(lex, "not");
     struct node *test = jinja_node(lex, NODE_TEST);
@@ -243,6 +251,7 @@ struct node *jinja_body_filters(struct lexer *lex) {
     return parse_filters(lex, filter);
 }
 
+/* A comma may end the tuple, so that 'a,' is one of a single value. */
 struct node *jinja_tuple(struct lexer *lex) {
     struct node *first = jinja_expression(lex);
     if (!first || !lexer_is_op(lex, ","))
@@ -260,6 +269,7 @@ struct node *jinja_tuple(struct lexer *lex) {
     return NULL;
 }
 
+/* parse_unary - in Jinja2's grammar the filters follow the sign: '-x | abs' is '(-x) | abs'. */
 static struct node *parse_unary(struct lexer *lex) {
     if (lexer_take_op(lex, "-")) {
         struct node *node = jinja_node(lex, NODE_NEGATE);
@@ -269,10 +279,12 @@ static struct node *parse_unary(struct lexer *lex) {
     return parse_filters(lex, parse_postfix(lex, parse_primary(lex)));
 }
 
-/* The operators of two sides, by how tightly they bind. */
+/* The operators of two sides, by how tightly they bind.  That '~' stands between sums and products is Jinja2's own
+ * order (parse_math1, parse_concat, parse_math2).  '**' is not among them: refused where it stands. */
 static const char *const LEVELS[][5] = {{"+", "-"}, {"~"}, {"*", "/", "//", "%"}};
 enum { NUM_LEVELS = sizeof LEVELS / sizeof LEVELS[0] };
 
+/* parse_level - operators of one level, from the left: a - b - c is (a - b) - c. */
 static struct node *parse_level(struct lexer *lex, int level) {
     struct node *left = level == NUM_LEVELS ? parse_unary(lex) : parse_level(lex, level + 1);
     while (left && level < NUM_LEVELS && lex->kind == LEX_OPERATOR) {
@@ -292,7 +304,8 @@ static struct node *parse_level(struct lexer *lex, int level) {
     return left;
 }
 
-/* compare - the right side of a comparison; the second one makes a chain of them. */
+/* compare - the right side of a comparison.  count: how many stand before it; the second one makes a NODE_CHAIN of
+ * the binary node, whose first side stays in a and whose comparisons go to args with their right sides. */
 static struct node *compare(struct lexer *lex, struct node *left, int count, const char *sign) {
     struct node *node = jinja_node(lex, NODE_BINARY), *right = parse_level(lex, 0);
     node->name = sign;
@@ -337,6 +350,7 @@ static struct node *parse_compare(struct lexer *lex) {
     return NULL;
 }
 
+/* parse_not - it calls itself without a bracket, so that it counts its own depth. */
 static struct node *parse_not(struct lexer *lex) {
     if (!lexer_take_word(lex, "not"))
         return parse_compare(lex);
@@ -360,6 +374,8 @@ static struct node *parse_logic(struct lexer *lex, enum node_kind kind) {
     return lex->has_failed ? NULL : left;
 }
 
+/* 'else' takes a whole expression, so that 'a if b else c if d else e' nests to the right; without one the other
+ * choice is undefined. */
 struct node *jinja_expression(struct lexer *lex) {
     if (++lex->depth > JINJA_MAX_DEPTH)
         return lexer_refuse(lex, "expressions nested deeper than is supported");

@@ -1,6 +1,11 @@
 /* jinja_filter.c - what stands after '|'.  See jinja_parts.h.  Source: Jinja2, "List of Builtin Filters". */
 #include "data/template/jinja_parts.h"
 
+/* A filter: value is what stands before the '|', flat (no rope); given are its arguments by the places of its
+ * signature in FILTERS, NULL for one that was left out.  Returns 0, or -1 with run->err set.  All have this type,
+ * for the table's sake. */
+
+/* filter_default - its second argument makes it stand in for everything that counts as false, too. */
 static int filter_default(struct jinja_run *run, const struct jinja_value *value,
                           const struct jinja_value *const *given, struct jinja_value *result) {
     (void)run;
@@ -16,6 +21,7 @@ static int filter_string(struct jinja_run *run, const struct jinja_value *value,
     return value_to_string(run, value, result);
 }
 
+/* filter_safe - the mark changes what '+' does later, so it cannot be left out although nothing is escaped here. */
 static int filter_safe(struct jinja_run *run, const struct jinja_value *value,
                        const struct jinja_value *const *given, struct jinja_value *result) {
     (void)given;
@@ -26,6 +32,7 @@ static int filter_safe(struct jinja_run *run, const struct jinja_value *value,
     return 0;
 }
 
+/* filter_length - in characters, not bytes; Jinja2's Undefined has the length 0. */
 static int filter_length(struct jinja_run *run, const struct jinja_value *value,
                          const struct jinja_value *const *given, struct jinja_value *result) {
     (void)given;
@@ -44,6 +51,7 @@ static int filter_length(struct jinja_run *run, const struct jinja_value *value,
 
 /* --- lists --- */
 
+/* filter_list - the one way to keep a STREAM: read once into a list. */
 static int filter_list(struct jinja_run *run, const struct jinja_value *value,
                        const struct jinja_value *const *given, struct jinja_value *result) {
     (void)given;
@@ -73,6 +81,7 @@ static int filter_last(struct jinja_run *run, const struct jinja_value *value,
     return status;
 }
 
+/* filter_reverse - of a text a text, of all else Python's reversed(), which is read once. */
 static int filter_reverse(struct jinja_run *run, const struct jinja_value *value,
                           const struct jinja_value *const *given, struct jinja_value *result) {
     struct jinja_value list, text = value_string("");
@@ -94,6 +103,8 @@ static int filter_reverse(struct jinja_run *run, const struct jinja_value *value
     return 0;
 }
 
+/* filter_join - the pieces stay a rope, so that joining a long conversation copies none of it; the bound on memory
+ * is therefore asked for the length that it would have. */
 static int filter_join(struct jinja_run *run, const struct jinja_value *value,
                        const struct jinja_value *const *given, struct jinja_value *result) {
     struct jinja_value between = value_string(""), text, list;
@@ -120,6 +131,8 @@ static int filter_join(struct jinja_run *run, const struct jinja_value *value,
     return 0;
 }
 
+/* filter_items - (name, value) pairs, from a generator in Jinja2: read once.  Undefined gives none of them, not an
+ * error as a loop over 'x.items()' would. */
 static int filter_items(struct jinja_run *run, const struct jinja_value *value,
                         const struct jinja_value *const *given, struct jinja_value *result) {
     (void)given;
@@ -140,6 +153,7 @@ static int filter_dictsort(struct jinja_run *run, const struct jinja_value *valu
 
 /* --- texts; what is not one becomes one first --- */
 
+/* filter_trim - with a set of characters each place costs a walk through the set, which is counted. */
 static int filter_trim(struct jinja_run *run, const struct jinja_value *value,
                        const struct jinja_value *const *given, struct jinja_value *result) {
     struct jinja_value text;
@@ -154,6 +168,7 @@ static int filter_trim(struct jinja_run *run, const struct jinja_value *value,
     return 0;
 }
 
+/* filter_replace - Jinja2 turns all three into texts first, so that numbers are replaced as they are printed. */
 static int filter_replace(struct jinja_run *run, const struct jinja_value *value,
                           const struct jinja_value *const *given, struct jinja_value *result) {
     struct jinja_value texts[3];
@@ -169,7 +184,8 @@ static int filter_replace(struct jinja_run *run, const struct jinja_value *value
                         given[2] && given[2]->kind == JINJA_INT ? given[2]->number : -1, result);
 }
 
-/* filter_indent - blanks, or a text, before each line but the first and those that are empty. */
+/* filter_indent - blanks, or a text, before each line but the first and those that are empty; with 'first' and
+ * 'blank' before those, too. */
 static int filter_indent(struct jinja_run *run, const struct jinja_value *value,
                          const struct jinja_value *const *given, struct jinja_value *result) {
     struct jinja_value lines, blanks = value_string("    "), text = *value, newline = value_string("\n");
@@ -209,6 +225,7 @@ static int filter_tojson(struct jinja_run *run, const struct jinja_value *value,
     return jinja_to_json(run, value, given, result);
 }
 
+/* The four filters of letter case, which differ in one word. */
 #define CASE_FILTER(function, wanted)                                                                        \
     static int function(struct jinja_run *run, const struct jinja_value *value,                              \
                         const struct jinja_value *const *given, struct jinja_value *result) {                \
@@ -224,6 +241,7 @@ CASE_FILTER(filter_lower, CASE_LOWER)
 CASE_FILTER(filter_capitalize, CASE_CAPITALIZE)
 CASE_FILTER(filter_title, CASE_TITLE_FILTER)
 
+/* Names and parameters as in Jinja2, with how many must be given.  Filters that are not here are refused by name. */
 static const struct {
     struct jinja_signature signature;
     int (*run)(struct jinja_run *run, const struct jinja_value *value, const struct jinja_value *const *given,
@@ -257,17 +275,21 @@ static const struct {
     {{"round", 0, {"precision", "method"}}, jinja_round},
 };
 
-/* keeps_safe - filters that leave a text as it is, or only look at it. */
+/* keeps_safe - filters that leave a text as it is, or only look at it.  The others run Python's Markup methods there,
+ * which write their arguments for HTML: not done here, so refused. */
 static bool keeps_safe(const char *name) {
     return strcmp(name, "safe") == 0 || strcmp(name, "string") == 0 || strcmp(name, "default") == 0 ||
            strcmp(name, "length") == 0 || strcmp(name, "tojson") == 0;
 }
 
-/* skips_nothing - filters that take whatever counts as false for an empty list. */
+/* skips_nothing - filters that take whatever counts as false for an empty list: Jinja2 begins them with 'if value:',
+ * so that even none or 0, which no other filter could go through, gives nothing rather than an error. */
 static bool skips_nothing(const char *name) {
     return strcmp(name, "map") == 0 || strncmp(name, "select", 6) == 0 || strncmp(name, "reject", 6) == 0;
 }
 
+/* The bytes of a text are counted once here for whatever the filter does with them; filters that walk through it
+ * more than once count the rest themselves. */
 int jinja_filter(struct jinja_run *run, const char *name, const struct jinja_value *value,
                  const struct jinja_args *args, struct jinja_value *result) {
     const struct jinja_value *given[JINJA_MAX_PARAMS];

@@ -4,6 +4,7 @@
 
 #include "data/template/jinja_parts.h"
 
+/* put_value - append what a place is filled with, as str() writes it. */
 static int put_value(struct jinja_run *run, struct jinja_value *to, const struct jinja_value *value) {
     struct jinja_value text;
     if (value->kind == JINJA_UNDEFINED) /* Python writes nothing, or refuses */
@@ -11,6 +12,8 @@ static int put_value(struct jinja_run *run, struct jinja_value *to, const struct
     return value_to_string(run, value, &text) != 0 ? -1 : value_append(run, to, &text);
 }
 
+/* Each '%s' and '%d' takes the next value of a tuple, or the one value that is not a tuple; Python refuses values
+ * that are left over as well as places that are.  Widths, precisions and names ('%5d', '%(name)s') are refused. */
 int text_percent(struct jinja_run *run, const struct jinja_value *format, const struct jinja_value *values,
                  struct jinja_value *result) {
     bool is_tuple = values->kind == JINJA_LIST && values->sequence == SEQUENCE_TUPLE;
@@ -64,6 +67,8 @@ static const struct jinja_value *argument(const struct jinja_args *args, const c
     return NULL;
 }
 
+/* '{{' and '}}' are the brackets themselves; '{}', '{1}' and '{name}' are places.  What follows a ':' or a '!'
+ * inside, or an attribute there, is no argument's name, so it is refused by argument. */
 int text_format(struct jinja_run *run, const struct jinja_value *format, const struct jinja_args *args,
                 struct jinja_value *result) {
     size_t from = 0;

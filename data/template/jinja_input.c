@@ -3,12 +3,15 @@
 
 #include "data/template/jinja_parts.h"
 
+/* origin: 1 + the number of the message, as in struct jinja_stretch; bytes are borrowed, the messages outlive the
+ * rendering. */
 static struct jinja_value content_text(const char *bytes, size_t length_bytes, uint16_t origin) {
     return (struct jinja_value){
         .kind = JINJA_STRING, .bytes = bytes, .origin = origin, .count = length_bytes};
 }
 
-/* content_parts - [{"type": "text", "text": ...}, ...]. */
+/* content_parts - [{"type": "text", "text": ...}, ...].  The texts stand one after the other in content, with their
+ * lengths in part_bytes, so that they keep the message as their origin. */
 static struct jinja_value content_parts(struct jinja_run *run, const struct jinja_message *message,
                                         const struct jinja_more *more, uint16_t origin) {
     struct jinja_value list = value_list(run, (size_t)more->num_parts);
@@ -41,6 +44,8 @@ static struct jinja_value field_value(struct jinja_run *run, const struct jinja_
                                                     : value_from_json(run, json, origin);
 }
 
+/* message_value - a dictionary in the order of the message's JSON, which 'items' and 'tojson' show; of a
+ * message without JSON the role and the content. */
 static struct jinja_value message_value(struct jinja_run *run, const struct jinja_message *message,
                                         const struct jinja_more *more, uint16_t origin) {
     struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
@@ -57,7 +62,8 @@ static struct jinja_value message_value(struct jinja_run *run, const struct jinj
     return (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
 }
 
-/* set_bounds - what a rendering of so much text may take. */
+/* set_bounds - what a rendering of so much text may take: in proportion to the conversation, so that long documents
+ * pass and a template that grows without end does not. */
 static void set_bounds(struct jinja_run *run, const struct jinja_input *input) {
     run->max_bytes = JINJA_MAX_BYTES;
     run->max_steps = JINJA_MAX_STEPS;
@@ -67,11 +73,14 @@ static void set_bounds(struct jinja_run *run, const struct jinja_input *input) {
     }
 }
 
+/* set_token - a token that the tokenizer lacks stays undefined, so that 'is defined' says so. */
 static void set_token(struct jinja_run *run, const char *name, const char *token) {
     if (token)
         dict_set(&run->pool, &run->scope->names, name, value_string(token));
 }
 
+/* The names that apply_chat_template of transformers gives: the special tokens, which kwargs may replace, and then what
+ * kwargs cannot: messages, tools, add_generation_prompt.  'documents' is none there unless the caller has some. */
 void jinja_set_input(struct jinja_run *run, const struct jinja_input *input) {
     struct jinja_value messages = value_list(run, (size_t)input->num_messages);
     struct jinja_value none = {.kind = JINJA_NONE};

@@ -39,7 +39,8 @@ static int new_line(struct writer *w) {
     return put_text(w, blanks);
 }
 
-/* escape - how a character of a string is written; NULL: as it is. */
+/* escape - how a character of a string is written; NULL: as it is.  As json.dumps: with ensure_ascii a character
+ * beyond 0xFFFF is two escapes, its surrogates of UTF-16. */
 static const char *escape(const struct writer *w, uint32_t c, char room[PART_BYTES]) {
     static const char letters[] = "\"\\\n\r\t\b\f", written[] = "\"\\nrtbf";
     const char *letter = c && c < 0x80 ? strchr(letters, (int)c) : NULL;
@@ -55,7 +56,8 @@ static const char *escape(const struct writer *w, uint32_t c, char room[PART_BYT
     return room;
 }
 
-/* write_string - an escape comes from where its character does. */
+/* write_string - an escape comes from where its character does: it is the message's text, which must not become a
+ * token of the template nor be left out of what is learnt. */
 static int write_string(struct writer *w, const struct jinja_value *text) {
     char room[PART_BYTES];
     size_t plain = 0;
@@ -102,6 +104,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp(x->list[0].bytes, y->list[0].bytes);
 }
 
+/* write_dict - sorted by name where the filter asks for it, else in the dictionary's order. */
 static int write_dict(struct writer *w, const struct jinja_dict *dict) {
     if (!dict->first)
         return put_text(w, "{}");
@@ -127,6 +130,8 @@ static int write_number(struct writer *w, const struct jinja_value *value) {
     return value_to_string(w->run, value, &text) != 0 ? -1 : put(w, &text);
 }
 
+/* write_value - the depth bounds the recursion.  What json.dumps has no word for (undefined, a range, a macro) is
+ * refused, as it raises there. */
 static int write_value(struct writer *w, const struct jinja_value *value) {
     struct jinja_value text = *value;
     if (w->depth > DEEPEST)

@@ -11,6 +11,7 @@ static struct jinja_value string_from_json(const json_t *json, uint16_t origin) 
                                 .origin = origin};
 }
 
+/* The depth of the JSON bounds the recursion: jansson reads no more than 2048 levels (JSON_PARSER_MAX_DEPTH). */
 static struct jinja_value dict_from_json(struct jinja_run *run, const json_t *json, uint16_t origin) {
     struct jinja_dict *dict = pool_take(&run->pool, sizeof *dict);
     const char *key;
@@ -22,6 +23,7 @@ static struct jinja_value dict_from_json(struct jinja_run *run, const json_t *js
     return (struct jinja_value){.kind = JINJA_DICT, .dict = dict};
 }
 
+/* Numbers keep their origin as well: printed, they are bytes of the message and not of the template. */
 struct jinja_value value_from_json(struct jinja_run *run, const json_t *json, uint16_t origin) {
     struct jinja_value list;
     switch (json_typeof(json)) {

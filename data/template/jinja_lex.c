@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+/* fail - the first failure counts: what a parser says after it is a consequence.  Returns -1. */
 static int fail(struct lexer *lex, const char *what) {
     if (!lex->has_failed)
         err_set(lex->err, "line %d: %s", lex->line, what);
@@ -10,6 +11,8 @@ static int fail(struct lexer *lex, const char *what) {
     return -1;
 }
 
+/* As Jinja2 with newline_sequence '\n' and keep_trailing_newline off: ends of lines become '\n', the last one
+ * goes. */
 void lexer_open(struct lexer *lex, struct jinja_pool *pool, const char *source, struct err *err) {
     char *copy = pool_take(pool, strlen(source) + 1), *to = copy;
     for (const char *from = source; *from; from++)
@@ -23,6 +26,8 @@ void lexer_open(struct lexer *lex, struct jinja_pool *pool, const char *source, 
     *lex = (struct lexer){.at = copy, .end = to, .pool = pool, .line = 1, .starts_line = true, .err = err};
 }
 
+/* step - past so many bytes; every way through the source comes by here or counts its own newlines, so that
+ * messages name the line. */
 static void step(struct lexer *lex, size_t count) {
     for (size_t i = 0; i < count; i++)
         lex->line += *lex->at++ == '\n';
@@ -38,7 +43,9 @@ static const char *find_tag(const struct lexer *lex) {
     return lex->end;
 }
 
-/* before_tag - the end of the text in front of a tag, as its white space control wants it. */
+/* before_tag - the end of the text in front of a tag, as its white space control wants it: '-' takes all white
+ * space; a block or a comment at the start of its line takes the indentation (lstrip_blocks) unless it has a '+';
+ * "{{" leaves everything. */
 static const char *before_tag(const struct lexer *lex, const char *tag) {
     struct jinja_value text = {.kind = JINJA_STRING, .bytes = lex->at, .count = (size_t)(tag - lex->at)};
     if (tag == lex->end)
@@ -58,7 +65,9 @@ static const char *before_tag(const struct lexer *lex, const char *tag) {
     return value_strip(&indent, NULL, true, true).count == 0 ? line : tag;
 }
 
-/* after_tag - take what stands after the end of a block or comment: sign is '-' or '+' or 0. */
+/* after_tag - take what stands after the end of a tag: with '-' all white space, otherwise one newline
+ * (trim_blocks) after a block or comment without '+'.  Remembers whether a newline was taken: the next tag then
+ * stands at the start of its line although no newline is left in front of it. */
 static void after_tag(struct lexer *lex, char sign, bool takes_newline) {
     if (sign == '-') {
         struct jinja_value rest = {
@@ -88,6 +97,8 @@ static void pass_comment(struct lexer *lex) {
     after_tag(lex, sign, true);
 }
 
+/* A comment is passed over by a call of its own, whose text is empty: its newline and indentation are then handled
+ * as a block's. */
 enum lexer_tag lexer_text(struct lexer *lex, struct jinja_value *text) {
     const char *tag = find_tag(lex), *stop = before_tag(lex, tag);
     *text = (struct jinja_value){.kind = JINJA_STRING, .bytes = lex->at, .count = (size_t)(stop - lex->at)};
@@ -115,6 +126,7 @@ int lexer_enter_tag(struct lexer *lex) {
 
 /* --- words --- */
 
+/* is_end - inside of brackets "}}" may close two dictionaries. */
 static bool is_end(const struct lexer *lex, const char *at) {
     return lex->num_open == 0 && at + 1 < lex->end && at[0] == (lex->is_block ? '%' : '}') && at[1] == '}';
 }
@@ -136,6 +148,8 @@ static char *keep(struct lexer *lex, const char *bytes, size_t count) {
     return copy;
 }
 
+/* take_word_chars - ASCII names; Jinja2 takes other letters as well, which fail here as characters without a
+ * meaning. */
 static int take_word_chars(struct lexer *lex) {
     const char *start = lex->at;
     while (lex->at < lex->end && is_name_char(*lex->at))
@@ -166,6 +180,8 @@ static char *real_end(const struct lexer *lex, char *whole) {
     return exponent;
 }
 
+/* take_number - a whole number of at most 18 digits, which fits in 64 bits, or one with a point or an exponent.
+ * '1_000' and '0x1F', which Jinja2 reads, are refused. */
 static int take_number(struct lexer *lex) {
     char *end;
     lex->kind = LEX_NUMBER;
@@ -230,6 +246,7 @@ static int take_escape(struct lexer *lex, struct text *out) {
     return 0;
 }
 
+/* take_string - to the closing quote; the bytes are kept as a text that may hold NUL, from '\x00'. */
 static int take_string(struct lexer *lex) {
     char quote = *lex->at++;
     struct text out = {0};
@@ -254,6 +271,7 @@ static int take_string(struct lexer *lex) {
     return status;
 }
 
+/* take_operator - the longer ones stand first in the list, so that '//' is not two '/'. */
 static int take_operator(struct lexer *lex) {
     static const char *const operators[] = {"==", "!=", "<=", ">=", "//", "**", "+", "-", "~",
                                             "*",  "/",  "%",  "<",  ">",  "=",  "(", ")", "[",
@@ -273,6 +291,8 @@ static int take_operator(struct lexer *lex) {
     return fail(lex, "a character that has no meaning in a tag");
 }
 
+/* The end of a tag is not passed here: lexer_leave_tag does it, after the parser has seen that it is where it
+ * should be. */
 int lexer_next(struct lexer *lex) {
     if (lex->has_failed)
         return -1;
@@ -295,6 +315,7 @@ int lexer_next(struct lexer *lex) {
     return take_operator(lex);
 }
 
+/* Tells 'f(name=1)' from 'f(name == 1)' before the name is taken for a value. */
 bool lexer_sees_assignment(const struct lexer *lex) {
     const char *at = lex->at;
     while (at < lex->end && (*at == ' ' || *at == '\t' || *at == '\n'))
@@ -332,6 +353,7 @@ bool lexer_take_word(struct lexer *lex, const char *text) {
     return lexer_is_word(lex, text) && lexer_next(lex) == 0;
 }
 
+/* The text of a failure names what stands there instead, cut short: templates may hold words of any length. */
 int lexer_expect(struct lexer *lex, const char *text) {
     char what[96];
     if (lexer_take_op(lex, text))

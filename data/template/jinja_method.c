@@ -3,7 +3,8 @@
  * 'pop') the sandbox of transformers refuses, and so do we. */
 #include "data/template/jinja_parts.h"
 
-/* dict_get - of messages and the like. */
+/* dict_get - of messages and the like.  Keys are texts here, so a number or none is never found, which Python finds
+ * no fault with; a list as a key it would. */
 static int dict_get(struct jinja_run *run, const struct jinja_value *object, const struct jinja_args *args,
                     struct jinja_value *result) {
     static const struct jinja_signature get = {"get", 1, {"", ""}};
@@ -26,6 +27,8 @@ static struct jinja_value values_of(struct jinja_run *run, const struct jinja_di
     return pairs;
 }
 
+/* dict_method - 'get', and the three views.  Any other name is refused even where the dictionary has a field of it:
+ * Jinja2 finds Python's attribute first. */
 static int dict_method(struct jinja_run *run, const struct jinja_value *object, const char *name,
                        const struct jinja_args *args, struct jinja_value *result) {
     if (strcmp(name, "get") == 0)
@@ -63,6 +66,8 @@ static int list_method(struct jinja_run *run, const struct jinja_value *object, 
 
 /* --- strings --- */
 
+/* strip - 'strip', 'lstrip', 'rstrip', told apart by their first letter.  set: the characters to take, NULL or
+ * none: white space. */
 static int strip(struct jinja_run *run, const char *name, const struct jinja_value *object,
                  const struct jinja_value *set, struct jinja_value *result) {
     if (set && set->kind == JINJA_NONE)
@@ -116,7 +121,8 @@ static int find_part(struct jinja_run *run, const struct jinja_value *text, cons
     return 0;
 }
 
-/* cut - 'partition' and 'rpartition': before, the text itself, after. */
+/* cut - 'partition' and 'rpartition': before, the text itself, after.  Where it is not found the whole text comes
+ * first, of 'rpartition' last. */
 static int cut(struct jinja_run *run, const char *name, const struct jinja_value *text,
                const struct jinja_value *const *given, struct jinja_value *result) {
     bool from_right = name[0] == 'r';
@@ -154,6 +160,7 @@ static int look_for(struct jinja_run *run, const char *name, const struct jinja_
     return 0;
 }
 
+/* count - occurrences that do not overlap, as Python counts them. */
 static int count(struct jinja_run *run, const char *name, const struct jinja_value *text,
                  const struct jinja_value *const *given, struct jinja_value *result) {
     int64_t found = 0;
@@ -179,7 +186,9 @@ static int remove_part(struct jinja_run *run, const char *name, const struct jin
     return 0;
 }
 
-/* is_all - 'isdigit' and the like, of ASCII. */
+/* is_all - 'isdigit' and the like, of ASCII: beyond it Python's answers follow Unicode's tables, which are not
+ * here. 'isupper' and 'islower' want one letter at least and leave what has no case aside; an empty text is never
+ * true. */
 static int is_all(struct jinja_run *run, const char *name, const struct jinja_value *text,
                   const struct jinja_value *const *given, struct jinja_value *result) {
     size_t num_low = 0, num_high = 0, num_digits = 0, num_spaces = 0;
@@ -205,6 +214,8 @@ static int is_all(struct jinja_run *run, const char *name, const struct jinja_va
     return 0;
 }
 
+/* join - ', '.join(list): the text is what stands between.  The filter prints its items; the method takes texts
+ * only, so the items are looked at first. */
 static int join(struct jinja_run *run, const char *name, const struct jinja_value *text,
                 const struct jinja_value *const *given, struct jinja_value *result) {
     for (size_t i = 0; given[0]->kind == JINJA_LIST && i < given[0]->count; i++)
@@ -250,6 +261,8 @@ static int change_case(struct jinja_run *run, const char *name, const struct jin
                             text, result);
 }
 
+/* Methods of texts with their parameters; "" for those that Python takes by place alone.  The functions get the
+ * method's name, since several share one. */
 static const struct {
     struct jinja_signature signature;
     int (*run)(struct jinja_run *run, const char *name, const struct jinja_value *text,

@@ -41,6 +41,9 @@ int args_bind(struct jinja_run *run, const struct jinja_signature *signature, co
 
 /* --- tests --- */
 
+/* Tests that ask for the kind alone, as a set of kinds: "sequence" holds of what has __len__ and __getitem__ in
+ * Python, "iterable" of what has __iter__, "callable" of what has __call__.  Jinja2's Undefined has all of
+ * those. */
 enum { BIT_STRING = 1u << JINJA_STRING, BIT_LIST = 1u << JINJA_LIST, BIT_DICT = 1u << JINJA_DICT };
 enum { BIT_UNDEFINED = 1u << JINJA_UNDEFINED };
 
@@ -88,6 +91,7 @@ static int test_other(struct jinja_run *run, const char *name, const struct jinj
     return 0;
 }
 
+/* Tests of one argument come first; those of none are kinds, then values. */
 int jinja_test(struct jinja_run *run, const char *name, const struct jinja_value *value,
                const struct jinja_args *args, bool *result) {
     if (args->count == 1 && !args->keywords[0]) {
@@ -116,6 +120,8 @@ int jinja_test(struct jinja_run *run, const char *name, const struct jinja_value
 
 /* --- attributes that Python's values have beside what a template gave them --- */
 
+/* Names from dir() of Python's dict, list and range, int, LoopContext, str.  'x.items' without brackets would be a
+ * bound method there, which a template can only print as an address or pass on. */
 static const char *const DICT_METHODS[] = {"clear", "copy",    "fromkeys",   "get",    "items",  "keys",
                                            "pop",   "popitem", "setdefault", "update", "values", NULL};
 static const char *const LIST_METHODS[] = {"append", "clear",  "copy", "count",  "extend",
@@ -150,6 +156,7 @@ bool jinja_has_method(const struct jinja_value *object, const char *name) {
 
 /* --- functions --- */
 
+/* The globals of Jinja2's environment, and the two that transformers adds: raise_exception and strftime_now. */
 bool jinja_is_function(const char *name) {
     static const char *const names[] = {"raise_exception", "strftime_now", "namespace", "range", "dict",
                                         "cycler",          "joiner",       "lipsum"};
@@ -159,6 +166,8 @@ bool jinja_is_function(const char *name) {
     return false;
 }
 
+/* make_range - the count is that of the steps from first towards end, end excluded; differences of 64-bit numbers
+ * may overflow and are looked at first.  The items are made at once: there are at most 100000. */
 static int make_range(struct jinja_run *run, const struct jinja_args *args, struct jinja_value *result) {
     enum { MOST = 100000 }; /* the limit of Jinja's sandbox */
     int64_t part[3] = {0, 0, 1}, away, count = 0;
@@ -212,7 +221,9 @@ static int make_dict(struct jinja_run *run, const struct jinja_args *args, struc
     return copy_fields(run, "dict", args, dict);
 }
 
-/* write_date - Python's strftime of the day that the conversation is dated, at midnight. */
+/* write_date - Python's strftime of the day that the conversation is dated, at midnight.  transformers writes the
+ * present moment: the same data prepared tomorrow would differ, so the run file says the day.  strftime gives 0 for
+ * an empty result, too; the format is then empty. */
 static int write_date(struct jinja_run *run, const struct jinja_args *args, struct jinja_value *result) {
     enum { ROOM = 256 };
     if (args->count != 1 || args->keywords[0] || args->values[0].kind != JINJA_STRING)
@@ -240,7 +251,7 @@ static int make_namespace(struct jinja_run *run, const struct jinja_args *args, 
     return copy_fields(run, "namespace", args, dict);
 }
 
-/* raise - the template's own words; they end the rendering. */
+/* raise - the template's own words; they end the rendering.  Cut short: they may hold a message of megabytes. */
 static int raise(struct jinja_run *run, const struct jinja_args *args) {
     enum { LONGEST = 300 };
     if (args->count != 1 || args->values[0].kind != JINJA_STRING)
@@ -250,6 +261,7 @@ static int raise(struct jinja_run *run, const struct jinja_args *args) {
     return err_set(run->err, "%.*s", (int)(text->count < LONGEST ? text->count : LONGEST), text->bytes);
 }
 
+/* 'cycler', 'joiner' and 'lipsum' keep or make something between calls: refused by name like all others. */
 int jinja_function(struct jinja_run *run, const char *name, const struct jinja_args *args,
                    struct jinja_value *result) {
     if (strcmp(name, "raise_exception") == 0)

@@ -41,6 +41,7 @@ static const char *number_text(struct jinja_run *run, const struct jinja_value *
     return copy;
 }
 
+/* As in Jinja2 int(x), or where that fails int(float(x)), or else the default: '3.7' is 3, 'x' is the default. */
 int jinja_to_int(struct jinja_run *run, const struct jinja_value *value,
                  const struct jinja_value *const *given, struct jinja_value *result) {
     struct jinja_value zero = value_int(0);
@@ -89,7 +90,8 @@ int jinja_abs(struct jinja_run *run, const struct jinja_value *value, const stru
     return 0;
 }
 
-/* jinja_round - to so many digits after the point, halves as the stored number has them. */
+/* jinja_round - to so many digits after the point, halves as the stored number has them: printf rounds the exact
+ * binary value, to even where it lies in the middle, as Python's round() does.  A whole number stays one. */
 int jinja_round(struct jinja_run *run, const struct jinja_value *value,
                 const struct jinja_value *const *given, struct jinja_value *result) {
     enum { MOST_DIGITS = 15 };

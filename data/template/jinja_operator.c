@@ -3,6 +3,8 @@
 
 #include "data/template/jinja_parts.h"
 
+/* wrong_sides - names the kinds of both, and the name that was undefined where one was: most often a misspelt
+ * field. */
 static int wrong_sides(struct jinja_run *run, const char *sign, const struct jinja_value *a,
                        const struct jinja_value *b) {
     const struct jinja_value *odd = a->kind == JINJA_UNDEFINED ? a : b;
@@ -11,6 +13,7 @@ static int wrong_sides(struct jinja_run *run, const char *sign, const struct jin
                    value_kind_name(b), is_missing ? ": " : "", is_missing ? odd->bytes : "");
 }
 
+/* A part of a text, a name of a dictionary, an item of a list.  Undefined holds nothing, as Jinja2's has no items. */
 int jinja_is_in(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b,
                 bool *is_in) {
     *is_in = false;
@@ -40,6 +43,7 @@ static int64_t divide_whole(char sign, int64_t x, int64_t y) {
     return sign == '%' ? rest + (is_below ? y : 0) : quotient - is_below;
 }
 
+/* whole_numbers - Python's have no largest one; a result that does not fit in 64 bits is refused, never wrapped. */
 static int whole_numbers(struct jinja_run *run, const char *sign, const struct jinja_value *a,
                          const struct jinja_value *b, struct jinja_value *value) {
     int64_t x = a->number, y = b->number, result = 0;
@@ -53,7 +57,8 @@ static int whole_numbers(struct jinja_run *run, const char *sign, const struct j
     return 0;
 }
 
-/* real_numbers - where one has a point, and '/' of any. */
+/* real_numbers - where one has a point, and '/' of any.  A whole number beyond 2^53 may not be a double exactly,
+ * and Python divides whole numbers of any size exactly before it rounds: refused. */
 static int real_numbers(struct jinja_run *run, const char *sign, const struct jinja_value *a,
                         const struct jinja_value *b, struct jinja_value *value) {
     double x = value_real(a), y = value_real(b);
@@ -71,6 +76,7 @@ static int real_numbers(struct jinja_run *run, const char *sign, const struct ji
 
 /* --- lists and texts --- */
 
+/* add_lists - a new list; its items are shared, as Python's list holds references. */
 static int add_lists(struct jinja_run *run, const struct jinja_value *a, const struct jinja_value *b,
                      struct jinja_value *value) {
     if ((a->count + b->count) * sizeof *value->list > run->max_bytes)
@@ -83,7 +89,7 @@ static int add_lists(struct jinja_run *run, const struct jinja_value *a, const s
     return 0;
 }
 
-/* repeat - 'text' * 3. */
+/* repeat - 'text' * 3; 0 times, or fewer, is the empty text. */
 static int repeat(struct jinja_run *run, const struct jinja_value *text, int64_t times,
                   struct jinja_value *value) {
     size_t count = times > 0 ? (size_t)times : 0;
@@ -107,6 +113,8 @@ static int repeat(struct jinja_run *run, const struct jinja_value *text, int64_t
     return jinja_count_step(run);
 }
 
+/* Two sides that are flat.  The order of the rules matters: true counts as a number first, and a text is a format
+ * for '%' whatever stands on its right. */
 int jinja_calculate(struct jinja_run *run, const char *sign, const struct jinja_value *a,
                     const struct jinja_value *b, struct jinja_value *value) {
     bool are_whole = a->kind != JINJA_FLOAT && b->kind != JINJA_FLOAT && strcmp(sign, "/") != 0;
@@ -139,6 +147,7 @@ static int join_safe(struct jinja_run *run, struct jinja_value *a, struct jinja_
     return 0;
 }
 
+/* '~' makes texts of both sides first and takes no notice of 'safe'; '+' of anything but two texts is a sum. */
 int jinja_concat(struct jinja_run *run, const char *sign, const struct jinja_value sides[2],
                  struct jinja_value *value) {
     struct jinja_value a = sides[0], b = sides[1];
@@ -155,6 +164,7 @@ int jinja_concat(struct jinja_run *run, const char *sign, const struct jinja_val
     return 0;
 }
 
+/* Nothing comes before or after NaN, which value_order cannot say: it is looked for first. */
 int jinja_compare(struct jinja_run *run, const char *sign, const struct jinja_value *a,
                   const struct jinja_value *b, bool *is) {
     int order = 0;

@@ -11,7 +11,8 @@
 
 static struct node *parse_body(struct lexer *lex, const char *const *ends);
 
-/* take_target - the name that a loop or a 'set' gives a value to. */
+/* take_target - the name that a loop or a 'set' gives a value to.  Jinja2 refuses most of these, too; the others would
+ * hide what it puts there itself. */
 static const char *take_target(struct lexer *lex) {
     static const char *const reserved[] = {"true", "false", "none", "True", "False", "None", "loop", "self"};
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
@@ -30,6 +31,8 @@ static void parse_apart(struct lexer *lex, struct node *node, const char *const 
     lex->num_loops = num_loops;
 }
 
+/* The parsers of statements below are called after their first word and end after their last tag.  They return 0,
+ * or -1 with has_failed, or -1 alone where the words are not Jinja's: parse_block then says so. */
 static int end_tag(struct lexer *lex) {
     if (lex->kind != LEX_END) {
         lexer_refuse(lex, "the end of the tag is expected");
@@ -39,7 +42,8 @@ static int end_tag(struct lexer *lex) {
     return 0;
 }
 
-/* after_if - what follows the body: another condition, an 'else', or the end. */
+/* after_if - from the condition on: the body, then another condition, an 'else', or the end.  An 'elif' is an 'if'
+ * in the other branch, so that each costs a level of depth. */
 static int after_if(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endif", NULL};
     static const char *const any[] = {"elif", "else", "endif", NULL};
@@ -82,6 +86,7 @@ static int parse_targets(struct lexer *lex, struct node *node) {
     return is_bracketed ? lexer_expect(lex, ")") : 0;
 }
 
+/* parse_for - the list is a condition, without 'if': that word begins the loop's own filter there. */
 static int parse_for(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endfor", NULL};
     static const char *const any[] = {"else", "endfor", NULL};
@@ -112,6 +117,7 @@ static int parse_for(struct lexer *lex, struct node *node) {
     return !lex->has_failed && lexer_take_word(lex, "endfor") ? end_tag(lex) : -1;
 }
 
+/* parse_set - 'name = value', 'namespace.field = value', 'a, b = values', or a block whose text is the value. */
 static int parse_set(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endset", NULL};
     if (parse_targets(lex, node) != 0)
@@ -163,7 +169,7 @@ static int parse_macro(struct lexer *lex, struct node *node) {
     return !lex->has_failed && lexer_take_word(lex, "endmacro") ? end_tag(lex) : -1;
 }
 
-/* parse_generation - transformers marks the assistant's text by it. */
+/* parse_generation - an extension of transformers (AssistantTracker): it marks the assistant's text. */
 static int parse_generation(struct lexer *lex, struct node *node) {
     static const char *const last[] = {"endgeneration", NULL};
     if (end_tag(lex) != 0)
@@ -213,6 +219,8 @@ static int parse_with(struct lexer *lex, struct node *node) {
     return !lex->has_failed && lexer_take_word(lex, "endwith") ? end_tag(lex) : -1;
 }
 
+/* parse_block - after "{%" and, maybe, '-': one statement with all that belongs to it, or NULL with the failure
+ * said. */
 static struct node *parse_block(struct lexer *lex) {
     static const struct {
         const char *word;
@@ -274,6 +282,8 @@ static struct node *parse_piece(struct lexer *lex, const char *const *words, boo
     return node->a && end_tag(lex) == 0 ? node : NULL;
 }
 
+/* parse_body - up to a tag that begins with one of ends, whose word is the present one afterwards; ends NULL: up to
+ * the end of the template.  An empty body is NULL, too: has_failed tells the two apart. */
 static struct node *parse_body(struct lexer *lex, const char *const *ends) {
     struct node *first = NULL, **last = &first;
     bool is_end = false;

@@ -5,6 +5,7 @@ static struct jinja_value undefined(const char *what) {
     return (struct jinja_value){.kind = JINJA_UNDEFINED, .bytes = what};
 }
 
+/* has_fields - 'loop' and namespaces keep their attributes in a dictionary, too. */
 static bool has_fields(const struct jinja_value *object) {
     return object->kind == JINJA_DICT || object->kind == JINJA_NAMESPACE || object->kind == JINJA_LOOP;
 }
@@ -23,7 +24,8 @@ int jinja_get_attribute(struct jinja_run *run, const struct jinja_value *object,
     return 0;
 }
 
-/* get_field - "a['name']": here a field comes first. */
+/* get_field - "a['name']": here a field comes first, and then what 'a.name' gives (Environment.getitem of
+ * Jinja2). */
 static int get_field(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value *name,
                      struct jinja_value *value) {
     if (has_fields(object))
@@ -46,6 +48,8 @@ static int64_t length_of(struct jinja_run *run, const struct jinja_value *value)
     return value->kind == JINJA_STRING ? text_num_characters(value) : (int64_t)value->count;
 }
 
+/* An index beyond the end is undefined and no error, as Jinja2 has it; below 0 it counts from the end.  true and
+ * false are 1 and 0, as in Python. */
 int jinja_get_item(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value *index,
                    struct jinja_value *value) {
     if (object->kind == JINJA_UNDEFINED)
@@ -75,12 +79,14 @@ static int slice_part(struct jinja_run *run, const struct jinja_value *value, in
     return 0;
 }
 
+/* clamp - a bound of a slice in single steps: below 0 from the end, and never outside. */
 static int64_t clamp(int64_t at, int64_t length) {
     at = at < 0 ? at + length : at;
     return at < 0 ? 0 : at > length ? length : at;
 }
 
-/* slice_bound - where a slice in steps begins or ends. */
+/* slice_bound - where a slice in steps begins or ends, as slice.indices() of Python has it: backwards -1 is a
+ * place, the one before the first, and the highest is the last item. */
 static int slice_bound(struct jinja_run *run, const struct jinja_value *part, int64_t length, int64_t step,
                        int64_t *at) {
     int64_t lowest = step < 0 ? -1 : 0, highest = step < 0 ? length - 1 : length;
@@ -93,7 +99,8 @@ static int slice_bound(struct jinja_run *run, const struct jinja_value *part, in
     return 0;
 }
 
-/* slice_steps - each step-th item or character; backwards where step is below 0. */
+/* slice_steps - each step-th item or character; backwards where step is below 0.  A step beyond the length is
+ * refused, so that i + step cannot overflow; one item would come of it. */
 static int slice_steps(struct jinja_run *run, const struct jinja_value *object,
                        const struct jinja_value by[3], int64_t step, struct jinja_value *value) {
     struct jinja_value items, text = value_string("");
@@ -118,6 +125,7 @@ static int slice_steps(struct jinja_run *run, const struct jinja_value *object,
     return jinja_count_step(run);
 }
 
+/* In single steps nothing is copied: a part of a text shares its bytes, a part of a list its items. */
 int jinja_slice(struct jinja_run *run, const struct jinja_value *object, const struct jinja_value by[3],
                 struct jinja_value *value) {
     int64_t step = 1, first = 0, end = 0, length = length_of(run, object);
@@ -142,6 +150,8 @@ int jinja_slice(struct jinja_run *run, const struct jinja_value *object, const s
     return 0;
 }
 
+/* A STREAM's items are there already, so "read once" is kept up by jinja_eval and
+ * jinja_eval_rope, which let none into a variable. */
 int jinja_items(struct jinja_run *run, const char *filter, const struct jinja_value *value,
                 struct jinja_value *list) {
     *list = *value;

@@ -69,7 +69,7 @@ struct jinja_entry {
 struct jinja_dict {
     struct jinja_entry *first, *last; /* in the order in which they came */
     size_t count;
-    bool has_order;  /* which is known: not that of a message, which may have had other fields */
+    bool has_order;  /* of a DICT; a namespace and 'loop' have fields, but nothing goes through their items */
     uint16_t origin; /* of its names, as of a string's bytes */
 };
 

@@ -26,7 +26,8 @@ static int put_text(struct writer *w, const char *bytes) {
 
 /* --- numbers --- */
 
-/* shortest - digits and exponent of ten of the shortest decimal number that reads back as this double. */
+/* shortest - digits and exponent of ten of the shortest decimal number that reads back as this double, which is
+ * what Python prints.  17 digits are always enough for a double. */
 static int shortest(double real, char digits[NUMBER_BYTES]) {
     char text[NUMBER_BYTES];
     for (int precision = 0; precision < 17; precision++) {
@@ -43,6 +44,7 @@ static int shortest(double real, char digits[NUMBER_BYTES]) {
     return atoi(exponent + 1);
 }
 
+/* Python's format of repr: an exponent below -4 or from 16 on, otherwise all digits, and always a point. */
 void jinja_write_real(double real, char out[JINJA_REAL_BYTES]) {
     char digits[NUMBER_BYTES];
     const char *sign = signbit(real) ? "-" : "";
@@ -62,6 +64,7 @@ void jinja_write_real(double real, char out[JINJA_REAL_BYTES]) {
         snprintf(out, JINJA_REAL_BYTES, "%s%s%.*s.0", sign, digits, exponent + 1 - count, "0000000000000000");
 }
 
+/* number_text - with the origin of the number: one from a message's JSON is the message's text. */
 static struct jinja_value number_text(struct jinja_run *run, const struct jinja_value *value) {
     char *text = pool_take(&run->pool, JINJA_REAL_BYTES);
     if (value->kind == JINJA_FLOAT)
@@ -75,7 +78,8 @@ static struct jinja_value number_text(struct jinja_run *run, const struct jinja_
 
 /* --- strings --- */
 
-/* is_printable - Python's str.isprintable() of one character. */
+/* is_printable - Python's str.isprintable() of one character: not of Unicode's categories "other" and "separator",
+ * but for the blank.  By utf8proc's version of Unicode, which may know more or fewer characters than Python's. */
 static bool is_printable(uint32_t c) {
     switch (utf8proc_category((utf8proc_int32_t)c)) {
     case UTF8PROC_CATEGORY_CN:

@@ -11,6 +11,7 @@ void jinja_text_release(struct jinja_text *out) {
     *out = (struct jinja_text){0};
 }
 
+/* By halves: the stretches are in order. */
 uint16_t jinja_text_origin(const struct jinja_text *text, size_t at_byte) {
     int64_t low = 0, high = text->num_stretches - 1; /* the first that ends after the byte */
     while (low < high) {
@@ -27,7 +28,8 @@ static int run_body(struct jinja_run *run, const struct node *node);
 
 /* --- statements --- */
 
-/* write_part - bytes of one origin to the end of the result. */
+/* write_part - bytes of one origin to the end of the result.  They lengthen the last stretch where they can, so
+ * that neighbours always differ, which jinja.h promises. */
 static void write_part(struct jinja_text *out, const char *bytes, size_t length_bytes, uint16_t origin) {
     struct jinja_stretch *last = out->num_stretches > 0 ? &out->stretches[out->num_stretches - 1] : NULL;
     bool is_generated = origin & JINJA_GENERATED;
@@ -59,6 +61,7 @@ static void write_text(struct jinja_text *out, const struct jinja_value *text) {
     }
 }
 
+/* print_value - to the end of what is written: the result, or the body that run_apart collects. */
 static int print_value(struct jinja_run *run, const struct jinja_value *value) {
     struct jinja_value text;
     if (value_to_string(run, value, &text) != 0)
@@ -77,7 +80,8 @@ static struct jinja_scope *enter_scope(struct jinja_run *run) {
     return scope;
 }
 
-/* describe_loop - the variable 'loop' in the i-th turn. */
+/* describe_loop - the variable 'loop' in the i-th turn.  One dictionary serves all turns: who keeps 'loop' in a
+ * namespace sees it go on, as with Jinja2's LoopContext. */
 static void describe_loop(struct jinja_run *run, struct jinja_dict *loop, const struct jinja_value *list,
                           size_t i) {
     int64_t count = (int64_t)list->count, at = (int64_t)i;
@@ -116,7 +120,8 @@ static int set_target(struct jinja_run *run, const struct node *node, const stru
     return 0;
 }
 
-/* keep_items - those for which the loop's own 'if' holds. */
+/* keep_items - those for which the loop's own 'if' holds.  Before the loop begins: loop.length and loop.last are of
+ * what is left, and the condition cannot see 'loop'. */
 static int keep_items(struct jinja_run *run, const struct node *node, struct jinja_value *list) {
     struct jinja_value kept = value_list(run, list->count), is;
     int status = 0;
@@ -140,6 +145,7 @@ static int loop_items(struct jinja_run *run, const struct node *node, struct jin
     return jinja_items(run, "", &object, list);
 }
 
+/* run_for - each turn has a scope of its own: what is set inside is gone afterwards, as in Jinja2. */
 static int run_for(struct jinja_run *run, const struct node *node) {
     struct jinja_value list;
     bool is_complete = false; /* a turn came to its end: as in Jinja2, 'else' stands for a loop without one */
@@ -163,11 +169,13 @@ static int run_for(struct jinja_run *run, const struct node *node) {
     return status == 0 && !is_complete ? run_body(run, node->other) : status;
 }
 
+/* stretch_origin - JINJA_GENERATED takes the highest bit, which no origin has: JINJA_OTHER is 0x7FFF. */
 static uint16_t stretch_origin(const struct jinja_stretch *stretch) {
     return stretch->origin | (stretch->is_generated ? JINJA_GENERATED : 0);
 }
 
-/* text_value - what was written apart, as a value; out is released. */
+/* text_value - what was written apart, as a value; out is released.  Of a single origin none are kept per byte:
+ * those take twice the text's memory. */
 static struct jinja_value text_value(struct jinja_run *run, struct jinja_text *out) {
     size_t count = out->text.length_bytes;
     bool is_one = out->num_stretches <= 1;
@@ -198,6 +206,7 @@ static int run_apart(struct jinja_run *run, const struct node *body, struct jinj
     return status;
 }
 
+/* macro_value - with the scope that it stands in, which call_macro looks names up from. */
 static struct jinja_value macro_value(struct jinja_run *run, const struct node *node) {
     return (struct jinja_value){.kind = JINJA_MACRO, .macro = node, .around = run->scope};
 }
@@ -211,7 +220,8 @@ static int run_call_block(struct jinja_run *run, const struct node *node) {
     return status != 0 ? -1 : print_value(run, &text);
 }
 
-/* filter_body - the text of a body through the block's filters. */
+/* filter_body - the text of a body through the block's filters, which are an expression of the name JINJA_BODY; no
+ * template can write that name, for its blank. */
 static int filter_body(struct jinja_run *run, const struct node *body, const struct node *filters,
                        struct jinja_value *value) {
     struct jinja_value text;
@@ -229,6 +239,7 @@ static int run_filter_block(struct jinja_run *run, const struct node *node) {
     return filter_body(run, node->body, node->a, &text) != 0 ? -1 : print_value(run, &text);
 }
 
+/* run_with - the new scope is entered only after its values are known: they see what is around it. */
 static int run_with(struct jinja_run *run, const struct node *node) {
     struct jinja_scope *scope = pool_take(&run->pool, sizeof *scope);
     struct jinja_value value;
@@ -257,7 +268,8 @@ static int run_generation(struct jinja_run *run, const struct node *node) {
     return print_value(run, &text);
 }
 
-/* run_set - a block's text is a value like others. */
+/* run_set - a block's text is a value like others.  A field is set in the namespace itself, wherever it was made:
+ * this is how a template carries something out of a loop. */
 static int run_set(struct jinja_run *run, const struct node *node) {
     struct jinja_value value;
     int status = node->a   ? jinja_eval_rope(run, node->a, &value)
@@ -311,6 +323,8 @@ static int run_node(struct jinja_run *run, const struct node *node) {
     }
 }
 
+/* run_body - until its end, or until 'break' or 'continue', which the loop around it looks at.  An error gets the
+ * line of the innermost node that names one. */
 static int run_body(struct jinja_run *run, const struct node *node) {
     for (; node && !run->breaks && !run->continues; node = node->next)
         if (jinja_count_step(run) != 0 || run_node(run, node) != 0) {
@@ -320,6 +334,8 @@ static int run_body(struct jinja_run *run, const struct node *node) {
     return 0;
 }
 
+/* The two kinds of failure stay apart, for the user does otherwise about them: what the template raises finds fault with
+ * the conversation, anything else is a limit of ours. */
 enum jinja_outcome jinja_render(const struct jinja *template, const struct jinja_input *input,
                                 struct jinja_text *out, struct err *err) {
     struct jinja_run run = {.out = out,

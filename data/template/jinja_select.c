@@ -5,6 +5,7 @@
 
 #include "data/template/jinja_parts.h"
 
+/* copy_text - as a C string of the pool; what is compared with a list of names afterwards. */
 static const char *copy_text(struct jinja_run *run, const struct jinja_value *text) {
     char *copy = pool_take(&run->pool, text->count + 1);
     memcpy(copy, text->bytes, text->count);
@@ -49,7 +50,8 @@ static int attribute_of(struct jinja_run *run, const struct jinja_value *item,
 
 /* --- select, reject, selectattr, rejectattr, map --- */
 
-/* passes - 1, 0, or -1 with err set; the test's name is the first of the arguments from number at on. */
+/* passes - 1, 0, or -1 with err set; the test's name is the first of the arguments from number at on, and what
+ * follows it are the test's own.  Without a name the value itself decides. */
 static int passes(struct jinja_run *run, const struct jinja_value *value, const struct jinja_args *args,
                   int at) {
     bool is = false;
@@ -60,6 +62,7 @@ static int passes(struct jinja_run *run, const struct jinja_value *value, const 
     return jinja_test(run, copy_text(run, &args->values[at]), value, &rest, &is) != 0 ? -1 : is;
 }
 
+/* select_items - the four filters by their names: 's'elect or 'r'eject, with "attr" by an attribute. */
 static int select_items(struct jinja_run *run, const char *filter, const struct jinja_value *list,
                         const struct jinja_args *args, struct jinja_value *result) {
     bool by_attribute = strstr(filter, "attr") != NULL, wanted = filter[0] == 's';
@@ -104,6 +107,8 @@ static int mapped(struct jinja_run *run, const struct jinja_value *item, const s
     return 0;
 }
 
+/* map_items - a filter that gave a STREAM would put a generator into the list, which only one reader could read:
+ * refused. */
 static int map_items(struct jinja_run *run, const char *filter, const struct jinja_value *list,
                      const struct jinja_args *args, struct jinja_value *result) {
     if (args->count == 0 || (!args->keywords[0] && args->values[0].kind != JINJA_STRING))
@@ -128,7 +133,8 @@ struct by {
     bool case_counts;
 };
 
-/* key_of - texts in small letters where case does not count. */
+/* key_of - what items are compared by: texts in small letters where case does not count, which is Jinja2's
+ * default. */
 static int key_of(struct jinja_run *run, const struct by *by, const struct jinja_value *item,
                   struct jinja_value *key) {
     if (attribute_of(run, item, by->attribute, key) != 0)
@@ -150,7 +156,8 @@ static int keys_of(struct jinja_run *run, const struct by *by, const struct jinj
     return 0;
 }
 
-/* sort_items - in place of list's copy; items of one key keep their order.  Few, so by insertion. */
+/* sort_items - in place of list's copy; items of one key keep their order, in a reversed order, too, as Python's
+ * sorted() promises.  Few, so by insertion; many are ended by the count of steps. */
 static int sort_items(struct jinja_run *run, const struct by *by, const struct jinja_value *list,
                       bool is_reverse, struct jinja_value *result) {
     struct jinja_value keys;
@@ -186,6 +193,8 @@ static int filter_sort(struct jinja_run *run, const struct jinja_value *list,
     return sort_items(run, &by, list, given[0] && value_is_true(given[0]), result);
 }
 
+/* filter_unique - the first item of each key.  Keys other than texts, numbers and none are refused: Jinja2 keeps them
+ * in a set, and lists have no hash. */
 static int filter_unique(struct jinja_run *run, const struct jinja_value *list,
                          const struct jinja_value *const *given, struct jinja_value *result) {
     struct by by = by_of(given[1], given[0]);
@@ -239,6 +248,7 @@ static int filter_max(struct jinja_run *run, const struct jinja_value *list,
     return extreme(run, 1, list, given, result);
 }
 
+/* filter_sum - of whole numbers; a sum of others depends on the order of its roundings and is refused. */
 static int filter_sum(struct jinja_run *run, const struct jinja_value *list,
                       const struct jinja_value *const *given, struct jinja_value *result) {
     *result = given[1] ? *given[1] : value_int(0);
@@ -267,6 +277,7 @@ int jinja_dict_sort(struct jinja_run *run, const struct jinja_value *dict,
     return sort_items(run, &by, &pairs, given[2] && value_is_true(given[2]), result);
 }
 
+/* By parameters of their own; map, select and reject take whatever their filter or test takes. */
 static const struct {
     struct jinja_signature signature;
     int (*run)(struct jinja_run *run, const struct jinja_value *list, const struct jinja_value *const *given,

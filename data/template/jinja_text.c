@@ -3,6 +3,7 @@
 
 #include <utf8proc.h>
 
+/* Characters start with any byte but 10xxxxxx: texts are valid UTF-8 when they come here. */
 int64_t text_num_characters(const struct jinja_value *text) {
     int64_t count = 0;
     for (size_t i = 0; i < text->count; i++)
@@ -20,6 +21,7 @@ size_t text_character_at(const struct jinja_value *text, int64_t i) {
 
 /* --- upper and lower case --- */
 
+/* is_letter - of two cases, which is what makes a word for str.title(). */
 static bool is_letter(uint32_t c) {
     switch (utf8proc_category((utf8proc_int32_t)c)) {
     case UTF8PROC_CATEGORY_LU:
@@ -31,8 +33,9 @@ static bool is_letter(uint32_t c) {
     }
 }
 
-/* has_simple_case - a letter of one other case alone; capitals that become several letters, a sigma that looks at its
- * place, and letters of a title's own case are not done here. */
+/* has_simple_case - a letter of one other case alone; capitals that become several letters, a sigma that looks at
+ * its place, and letters of a title's own case are not done here.  Beyond Latin, Greek and Cyrillic only characters
+ * that have no case at all are taken. */
 static bool has_simple_case(uint32_t c) {
     if (c < 0x80)
         return true;
@@ -65,6 +68,7 @@ static void add_character(struct jinja_value *to, uint32_t c, uint16_t origin) {
     to->count += bytes;
 }
 
+/* Letter by letter, so that each new one gets the origin of the old one. */
 int text_change_case(struct jinja_run *run, enum letter_case wanted, const struct jinja_value *source,
                      struct jinja_value *result) {
     const struct jinja_value copy = *source, *text = &copy; /* result may be source */
@@ -107,6 +111,7 @@ int64_t text_at(const struct jinja_value *text, const struct jinja_value *part, 
     return found ? found - text->bytes : -1;
 }
 
+/* Bytes may be compared without regard to characters: in UTF-8 none of them is found inside another. */
 int64_t text_last_at(const struct jinja_value *text, const struct jinja_value *part, size_t end) {
     if (part->count == 0)
         return (int64_t)end;
@@ -140,6 +145,8 @@ static void put_part(struct making *to, const struct jinja_value *part) {
     to->count += part->count;
 }
 
+/* Found twice: once to count them and take the memory at once, once to copy.  An empty 'old' stands between all
+ * characters in Python: refused. */
 int text_replace(struct jinja_run *run, const struct jinja_value *text, const struct jinja_value *old,
                  const struct jinja_value *with, int64_t most, struct jinja_value *result) {
     if (old->count == 0)
@@ -174,6 +181,7 @@ int text_replace(struct jinja_run *run, const struct jinja_value *text, const st
     return 0;
 }
 
+/* '&' first: the names that the others become begin with it.  The names are Markup's. */
 int text_html(struct jinja_run *run, struct jinja_value *text) {
     static const char *const names[][2] = {
         {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
@@ -206,6 +214,7 @@ static void split_right(const struct jinja_value *text, const struct jinja_value
     }
 }
 
+/* The list has room for as many parts as separators fit into the text, so that it never grows. */
 int text_split(struct jinja_run *run, const struct jinja_value *text, const struct jinja_value *by,
                int64_t most, bool from_right, struct jinja_value *result) {
     if (by->count == 0)
@@ -229,6 +238,8 @@ int text_split(struct jinja_run *run, const struct jinja_value *text, const stru
     return 0;
 }
 
+/* As str.split() without a separator: no empty parts, and the rest after the last cut keeps its white space at the
+ * end.  Words and the spaces between them take two bytes at least, which bounds the list. */
 int text_words(struct jinja_run *run, const struct jinja_value *text, int64_t most,
                struct jinja_value *result) {
     const char *at = text->bytes, *end = text->bytes + text->count;
@@ -258,6 +269,7 @@ static bool ends_line(uint32_t c) {
     return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
 }
 
+/* '\r\n' ends one line; a text that ends with an end of line has no empty line after it. */
 int text_lines(struct jinja_run *run, const struct jinja_value *text, bool keep_ends,
                struct jinja_value *result) {
     const char *at = text->bytes, *end = text->bytes + text->count, *start = at;

@@ -7,6 +7,8 @@
 
 /* --- what a rendering may take --- */
 
+/* A template is a program from a stranger: loops over loops, or a search through a text in each turn, would run for
+ * hours.  Steps are counted instead of time, so that a conversation is refused on every machine or on none. */
 void jinja_count_bytes(struct jinja_run *run, size_t count) {
     run->num_steps += (int64_t)(count / JINJA_STEP_BYTES);
 }
@@ -24,6 +26,7 @@ int jinja_count_step(struct jinja_run *run) {
 
 /* --- memory --- */
 
+/* Values of a rendering are never freed one by one: they share parts of each other, and all go with the pool. */
 enum { CHUNK_BYTES = 1 << 14, ALIGNMENT = 16 };
 
 struct jinja_chunk {
@@ -32,6 +35,7 @@ struct jinja_chunk {
     _Alignas(ALIGNMENT) char bytes[];
 };
 
+/* A piece that is larger than a chunk gets one of its own; the rest of the chunk before it is given up. */
 void *pool_take(struct jinja_pool *pool, size_t bytes) {
     struct jinja_chunk *chunk = pool->chunks;
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -70,6 +74,7 @@ struct jinja_value value_bool(bool is) {
     return (struct jinja_value){.kind = JINJA_BOOL, .number = is};
 }
 
+/* A dictionary is asked for its first entry, as Python asks for its length; what has no length is true. */
 bool value_is_true(const struct jinja_value *value) {
     switch (value->kind) {
     case JINJA_UNDEFINED:
@@ -130,13 +135,16 @@ void value_copy_origins(uint16_t *origins, const struct jinja_value *text) {
 
 /* --- strings that are joined --- */
 
+/* Shorter strings are copied at once: a rope of few bytes costs more than they do.  The depth bounds the recursion
+ * of put, same_origin and write_text (jinja_run.c); a chain that is deeper becomes one string. */
 enum { ROPE_BYTES = 512, ROPE_DEPTH = 200 };
 
 static int rope_depth(const struct jinja_value *value) {
     return value->rope ? value->rope->depth : 0;
 }
 
-/* put - a string, or a rope part by part, so that it ends at byte end of a buffer. */
+/* put - a string, or a rope part by part, so that it ends at byte end of a buffer.  From its end on: the long chain
+ * of a text that grew is on the left of its ropes, which the loop walks; the recursion takes the right part. */
 static void put(char *bytes, uint16_t *origins, size_t end, const struct jinja_value *value) {
     for (; value->rope && !value->rope->whole.bytes; value = &value->rope->parts[0]) {
         put(bytes, origins, end, &value->rope->parts[1]);
@@ -167,6 +175,7 @@ int value_append(struct jinja_run *run, struct jinja_value *to, const struct jin
     return jinja_count_step(run);
 }
 
+/* The whole is kept in the rope, which other values may share: each rope is copied once, however often it is read. */
 void value_flatten(struct jinja_run *run, struct jinja_value *value) {
     if (!value->rope)
         return;
@@ -186,6 +195,7 @@ void value_flatten(struct jinja_run *run, struct jinja_value *value) {
     *value = rope->whole;
 }
 
+/* The rope lives in the pool only if it stays one; of an empty side the other one is given as it is. */
 struct jinja_value value_join(struct jinja_run *run, const struct jinja_value *a,
                               const struct jinja_value *b) {
     if (a->count == 0 || b->count == 0)
@@ -215,6 +225,7 @@ static bool is_in(const struct jinja_value *set, uint32_t c) {
     return false;
 }
 
+/* Whole characters: going left, the bytes 10xxxxxx of UTF-8 are passed to the one that starts the character. */
 struct jinja_value value_strip(const struct jinja_value *text, const struct jinja_value *set, bool left,
                                bool right) {
     const char *start = text->bytes, *end = text->bytes + text->count;
@@ -257,6 +268,7 @@ void dict_set(struct jinja_pool *pool, struct jinja_dict *dict, const char *name
     dict_add(pool, dict, name, value);
 }
 
+/* At the end, in constant time: dictionaries of a conversation's JSON are made by this alone. */
 void dict_add(struct jinja_pool *pool, struct jinja_dict *dict, const char *name, struct jinja_value value) {
     struct jinja_entry *entry = pool_take(pool, sizeof *entry);
     *entry = (struct jinja_entry){name, value, NULL};
@@ -268,6 +280,7 @@ void dict_add(struct jinja_pool *pool, struct jinja_dict *dict, const char *name
     dict->count++;
 }
 
+/* Names have an origin, too: those of a message's fields come from the message and are not the template's text. */
 struct jinja_value value_names(struct jinja_run *run, const struct jinja_dict *dict) {
     struct jinja_value names = value_list(run, dict->count);
     for (const struct jinja_entry *entry = dict->first; entry; entry = entry->next) {
