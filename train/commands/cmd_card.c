@@ -66,6 +66,7 @@ static char *find_folder(const char *model, struct err *err) {
     return folder;
 }
 
+/* write_card - nothing is written unless all of the card could be made. */
 static int write_card(const struct card_words *words, struct err *err) {
     enum card_language language = strcmp(words->language, "fr") == 0 ? CARD_FRENCH : CARD_ENGLISH;
     char *folder = find_folder(words->model, err);

@@ -46,6 +46,7 @@ static void prologue_clear(const char *run_folder) {
     free(path);
 }
 
+/* read_count - from the environment of the job, or the exit code; what is no count below a million is 0. */
 static int64_t read_count(const char *text) {
     char *end;
     long long value = text ? strtoll(text, &end, 10) : 0;
@@ -70,7 +71,8 @@ static struct chain_moment look(const char *run_folder) {
 
 /* --- nodes that are left out --- */
 
-/* leave_out - the node on which a start failed, from now on. */
+/* leave_out - the node on which a start failed, from now on.  At most so many nodes are left out as the partition
+ * can spare: where that is reached the oldest is let in again (chain_exclude), and told. */
 static void leave_out(struct chain *chain, const struct log_end *end, const char *job_id, int64_t now) {
     struct chain_node node = {.since = now};
     char dropped[CHAIN_NODE_ROOM];
@@ -121,7 +123,8 @@ static void tell_follow_up(struct chain *chain, const char *run_folder) {
 
 /* --- jobs that follow --- */
 
-/* submit_next - another job of the same script; its id goes into the record of the last one. */
+/* submit_next - another job of the same script, to start after the last one has ended; its id goes into the record
+ * of the last one.  time_s: its limit; 0: the script's. */
 static int submit_next(struct chain *chain, const char *run_folder, int64_t time_s, struct err *err) {
     struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
     check_exclusion(chain, run_folder);
@@ -187,6 +190,8 @@ static void look_back(struct chain *chain, const char *run_folder, struct chain_
         leave_out(chain, &end, last->id, moment->now);
 }
 
+/* begin - before the training.  The chain is saved before the follow-up is submitted, and again with its id: a job
+ * that is killed in between has its start on record, and no start goes uncounted. */
 static int begin(struct chain *chain, const char *run_folder) {
     struct chain_moment moment = look(run_folder);
     struct queued_job other;
@@ -253,7 +258,8 @@ static int requeue(struct chain *chain, const char *run_folder) {
     return save(chain, run_folder) == 0 ? EXIT_SAVED : EXIT_FAULT;
 }
 
-/* go_on - what chain_end decided; returns the exit code of the job. */
+/* go_on - what chain_end decided; returns the exit code of the job.  The chain is saved before the requeue, which
+ * may end this process.  A job that saved and has a follow-up ends with 0: the run is not at fault. */
 static int go_on(struct chain *chain, const char *run_folder, enum chain_next next, int code) {
     struct chain_job *last = &chain->jobs[chain->num_jobs - 1];
     struct err err = {""};
@@ -298,6 +304,8 @@ static int what_follows(struct chain *chain, const char *run_folder, const struc
     return code == EXIT_SAVED && moment->stop_requested ? 0 : code;
 }
 
+/* end_start - after the training.  Where it did not come to its end the log is asked: was it the node, or a
+ * preemption, which are not the run's fault? */
 static int end_start(struct chain *chain, const char *run_folder, int code) {
     struct chain_moment moment = look(run_folder);
     const struct chain_job *last = chain->num_jobs > 0 ? &chain->jobs[chain->num_jobs - 1] : NULL;
@@ -312,7 +320,8 @@ static int end_start(struct chain *chain, const char *run_folder, int code) {
     return what_follows(chain, run_folder, &moment, code);
 }
 
-/* failed - the script ended before the training: a start that was none. */
+/* failed - the script ended before the training: a start that was none.  It is counted by chain_begin all the same,
+ * so that a script which can never start does not start for ever. */
 static int failed(struct chain *chain, const char *run_folder, const char *reason) {
     struct chain_moment moment = look(run_folder);
     struct queued_job other;
@@ -352,6 +361,7 @@ static const struct option OPTIONS[] = {
      .at = offsetof(struct chain_words, value)},
 };
 
+/* check - 'begin' takes nothing, the others one value. */
 static int check(const void *given, struct err *err) {
     const struct chain_words *words = given;
     bool begins = strcmp(words->event, "begin") == 0;
@@ -360,6 +370,8 @@ static int check(const void *given, struct err *err) {
     return 0;
 }
 
+/* run - 'begin' without the lock would start a training that another may have started.  The others go on without
+ * it: what a training has done must be written down. */
 static int run(int argc, char **argv) {
     struct chain_words words;
     struct chain chain;

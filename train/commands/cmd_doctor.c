@@ -42,6 +42,8 @@ static struct finding *add(struct findings *findings, const char *name, const ch
 static void advise(struct finding *finding, enum finding_level level, const char *fmt, ...)
     ATELIER_PRINTF(3, 4);
 
+/* add - one more line, of level FINDING_OK until advise says otherwise.  The pointer is valid for as long as
+ * findings. */
 static struct finding *add(struct findings *findings, const char *name, const char *fmt, ...) {
     CHECK(findings->count < (int)(sizeof findings->items / sizeof findings->items[0]), "too many findings");
     struct finding *finding = &findings->items[findings->count++];
@@ -53,6 +55,7 @@ static struct finding *add(struct findings *findings, const char *name, const ch
     return finding;
 }
 
+/* advise - what to do about it; a second advice replaces the first. */
 static void advise(struct finding *finding, enum finding_level level, const char *fmt, ...) {
     va_list args;
     finding->level = level;
@@ -63,6 +66,9 @@ static void advise(struct finding *finding, enum finding_level level, const char
 
 /* --- processor and memory --- */
 
+/* Each look_at_ function adds what it finds of one thing, and changes nothing.
+ *
+ * A container may have fewer cores than sched_getaffinity tells: its share of time is in the cgroup alone. */
 static void look_at_processor(struct findings *findings) {
     char model[96], features[96];
     doctor_processor(model, sizeof model, features, sizeof features);
@@ -90,6 +96,8 @@ static void look_at_processor(struct findings *findings) {
     add(findings, "OMP_NUM_THREADS", "%s", threads ? threads : "not set");
 }
 
+/* look_at_memory - /dev/shm, because Open MPI and NCCL move data between the ranks of a host through it; containers
+ * often have 64 MB there. */
 static void look_at_memory(struct findings *findings) {
     double total_gb, available_gb, limit_gb = doctor_cgroup_memory_gb();
     doctor_memory(&total_gb, &available_gb);
@@ -111,7 +119,8 @@ static void look_at_memory(struct findings *findings) {
 
 /* --- speeds --- */
 
-/* measure - of this host alone; what a calibration wants of it is kept. */
+/* measure - of this host alone; what a calibration wants of it is kept.  The processor's bf16 is looked at against
+ * its f32: where it has no instructions for bf16 the library converts, and f32 is faster. */
 static void measure(struct findings *findings, const char *folder, struct calibration *calibration) {
     char text[64];
     double gflops = doctor_gemm_gflops(DTYPE_F32);
@@ -156,6 +165,7 @@ static void look_at_libraries(struct findings *findings) {
         advise(finding, FINDING_WARNING, "neither mpirun nor srun is on PATH: only one rank can be started");
 }
 
+/* look_at_limit - enough: from where on nothing is to be said; 0: the limit is shown alone. */
 static void look_at_limit(struct findings *findings, const char *name, int resource, rlim_t enough,
                           const char *advice) {
     struct rlimit limit;
@@ -175,6 +185,7 @@ static void look_at_limits(struct findings *findings) {
                   "InfiniBand needs 'unlimited'; ask the administrator");
 }
 
+/* look_at_slurm - by the environment of the job; nothing is asked of Slurm, which may be slow to answer. */
 static void look_at_slurm(struct findings *findings) {
     const char *job = getenv("SLURM_JOB_ID"), *tasks = getenv("SLURM_NTASKS"),
                *nodes = getenv("SLURM_JOB_NODELIST");
@@ -195,6 +206,8 @@ static void look_at_slurm(struct findings *findings) {
 
 /* --- GPUs, and what is between ranks --- */
 
+/* tell_rates - rates that were not measured are 0: the processor's are in `measure`, and one rank has no
+ * neighbours. */
 static void tell_rates(struct findings *findings, const struct rank_rates *rates) {
     add(findings, "GPU", "%.150s", rates->device);
     if (rates->on_gpu) {

@@ -57,6 +57,7 @@ static const struct option OPTIONS[] = {
      .at = offsetof(struct eval_words, as_json)},
 };
 
+/* What is open for the command; run frees all of it, however far open_all came. */
 struct eval {
     struct eval_words words;
     struct session session;
@@ -66,7 +67,8 @@ struct eval {
     double *loss, *tokens; /* per source: sum of losses, number of target tokens */
 };
 
-/* open_all - model, token file, and that they belong together. */
+/* open_all - model, token file, and that they belong together.  The model's description is read before its weights:
+ * the number of positions decides how long a sequence the session makes room for. */
 static int open_all(struct eval *eval, struct err *err) {
     enum { DEFAULT_SEQUENCE_TOKENS = 2048 };
     eval->file = token_file_open(eval->words.data, err);
@@ -117,7 +119,8 @@ static int not_finite(const struct eval *eval, int64_t index, int64_t row, struc
                    source->name);
 }
 
-/* add_sample - losses of one sequence to the sums of their sources.  Returns 0, or -1 with err set. */
+/* add_sample - losses of one sequence to the sums of their sources.  A row that is no target has the weight 0 and
+ * adds nothing; the sums are in f64, as a file may have billions of rows.  Returns 0, or -1 with err set. */
 static int add_sample(struct eval *eval, int64_t index, const struct sample *sample, struct err *err) {
     struct batch batch = {.num_tokens = eval->words.sequence_tokens,
                           .tokens = sample->tokens,
@@ -136,6 +139,8 @@ static int add_sample(struct eval *eval, int64_t index, const struct sample *sam
     return 0;
 }
 
+/* evaluate - sequence after sequence, in the order of the file: with --sequences the first ones, so that two models
+ * are compared on the same tokens. */
 static int evaluate(struct eval *eval, struct err *err) {
     struct sample sample;
     int64_t count = loader_num_eval_samples(eval->loader);
@@ -157,7 +162,7 @@ static json_t *real_or_null(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* result - a mean over nothing is not a number: null. */
+/* result - loss per token and its exponential; a mean over nothing is not a number: null. */
 static json_t *result(double loss, double tokens) {
     double mean = loss / tokens;
     if (!(tokens > 0))
@@ -202,6 +207,7 @@ static void print(const struct eval *eval) {
     print_line("all", loss, tokens);
 }
 
+/* run - what cannot be opened is the caller's to mend (EXIT_USAGE); what goes wrong later is a fault. */
 static int run(int argc, char **argv) {
     struct eval eval = {.file = NULL};
     struct err err = {""};

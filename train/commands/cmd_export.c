@@ -43,6 +43,8 @@ static bool is_gguf(const struct export_words *words) {
     return strcmp(words->to, "gguf") == 0;
 }
 
+/* check - what is wrong is said before a model of many gigabytes is read.  The output must not exist: a run that
+ * fails removes what it wrote, which must not have been anybody else's. */
 static int check(const void *given, struct err *err) {
     const struct export_words *words = given;
     if (!is_gguf(words) && words->type && strcmp(words->type, "q8_0") == 0)
@@ -72,7 +74,8 @@ static int find_type(const char *asked, enum dtype dtype, enum export_type *type
     return err_set(err, "the model's type %s cannot be exported as it is: give --type", dtype_name(dtype));
 }
 
-/* write_model - returns 0, or -1 with err set and nothing left behind. */
+/* write_model - returns 0, or -1 with err set and nothing left behind.  A checkpoint's own checksums are compared
+ * first: damaged weights would pass the comparison of logits, which reads them, too. */
 static int write_model(const struct export_words *words, enum export_type *type, struct err *err) {
     char *notes = NULL;
     struct weights *weights = weights_open(words->model, err);
@@ -94,6 +97,7 @@ static int write_model(const struct export_words *words, enum export_type *type,
     return status;
 }
 
+/* remove_written - what failed the comparison, whichever of the two it is. */
 static void remove_written(const struct export_words *words) {
     struct err err;
     if (is_gguf(words) ? remove(words->path) != 0 : folder_remove(words->path, &err) != 0)

@@ -97,6 +97,8 @@ struct writer {
     int64_t prompt_tokens;
 };
 
+/* place_caches - called twice, as an arena is used: first it counts the bytes, and after arena_allocate it gives
+ * their places. */
 static void place_caches(struct writer *writer, int64_t max_tokens) {
     const struct model_config *c = &writer->session->config;
     for (int layer = 0; layer < c->num_layers; layer++)
@@ -107,6 +109,7 @@ static void place_caches(struct writer *writer, int64_t max_tokens) {
         }
 }
 
+/* writer_open - with room for max_tokens, the model's positions: no text outgrows its caches. */
 static void writer_open(struct writer *writer, struct session *session, int64_t max_tokens) {
     writer->session = session;
     writer->caches = xcalloc((size_t)session->config.num_layers, sizeof *writer->caches);
@@ -143,8 +146,9 @@ static void advance(struct writer *writer) {
     }
 }
 
-/* print_new - what the text gained; a character whose bytes are not all there yet waits for the next token.
- */
+/* print_new - what the text gained; a character whose bytes are not all there yet waits for the next token: the
+ * decoder writes U+FFFD for it.  All tokens are decoded anew each time, because the text of a token depends on its
+ * neighbours. */
 static void print_new(struct writer *writer, bool is_end) {
     static const char replacement[] = "\xEF\xBF\xBD";
     size_t length_bytes;
@@ -159,7 +163,8 @@ static void print_new(struct writer *writer, bool is_end) {
     free(text);
 }
 
-/* is_end - an end token of the model, or the end of a turn in the tokenizer's words. */
+/* is_end - an end token of the model, or the end of a turn in the tokenizer's words: configurations of chat models
+ * often name the base model's end alone. */
 static bool is_end(const struct session *session, int32_t token) {
     static const char *const turn_ends[] = {"<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "</s>"};
     for (int i = 0; i < session->config.num_eos; i++)
@@ -171,7 +176,8 @@ static bool is_end(const struct session *session, int32_t token) {
     return token == tokenizer_eos(session->tokenizer);
 }
 
-/* read_prompt - plain text after a bos token, or one user turn in the model's chat template. */
+/* read_prompt - plain text after a bos token, or one user turn in the model's chat template, which may write
+ * today's date, as engines let it. */
 static int read_prompt(struct writer *writer, const struct generate_words *words, struct err *err) {
     const struct tokenizer *tok = writer->session->tokenizer;
     struct encoder *enc = encoder_open(tok);
@@ -248,6 +254,8 @@ static int write_text(struct writer *writer, const struct generate_words *words,
     return 0;
 }
 
+/* write_with - the exit code: 2 where the model or the prompt does not do, 1 where the text could not be written to
+ * its end. */
 static int write_with(struct session *session, const struct generate_words *words, struct err *err) {
     struct writer writer = {0};
     int code = 2;

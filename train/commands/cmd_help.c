@@ -36,6 +36,8 @@ void commands_print(FILE *out) {
                  "start again.\n");
 }
 
+/* Words of other programs first ("finetune", "perplexity"): the nearest word by letters would be a wrong guess
+ * there. */
 int command_unknown(const char *name) {
     const char *names[NUM_COMMANDS];
     const struct foreign_word *foreign = foreign_command(name);

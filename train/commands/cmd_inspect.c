@@ -51,6 +51,7 @@ static void print_inline(const json_t *value) {
     }
 }
 
+/* print_row - one object of a table: texts without their keys, numbers with them, empty texts left out. */
 static void print_row(const json_t *row) {
     const char *key;
     json_t *member;
@@ -69,10 +70,12 @@ static void print_row(const json_t *row) {
     putchar('\n');
 }
 
+/* is_table - by its first item: a list of describe.h holds one kind of them. */
 static bool is_table(const json_t *value) {
     return json_is_array(value) && json_is_object(json_array_get(value, 0));
 }
 
+/* print_object - small objects, of one or two members, stay on the line of their key. */
 static void print_object(const json_t *object, int indent) {
     const char *key;
     json_t *member, *row;
@@ -127,6 +130,7 @@ static void print(const json_t *tree, bool as_json) {
     putchar('\n');
 }
 
+/* run - the tree is printed also where there was nothing to verify; the code and the message come after it. */
 static int run(int argc, char **argv) {
     struct inspect_words words;
     struct err err = {""};

@@ -97,6 +97,8 @@ static int read_vocabulary(struct model_config *model, const char *named, struct
     return 0;
 }
 
+/* read_model - as a training would open it, with the type that it would be saved in; the checks are those of
+ * loading. */
 static int read_model(struct model_config *model, const struct config *config, struct err *err) {
     if (config->model.path) {
         if (read_model_path(model, config->model.path, err) != 0)
@@ -115,6 +117,7 @@ static int read_model(struct model_config *model, const struct config *config, s
 
 /* --- where it would run --- */
 
+/* What is read before the plan is made; the place borrows from the rest. */
 struct surroundings {
     struct config config;
     struct model_config model;
@@ -124,7 +127,9 @@ struct surroundings {
     struct run_place place;
 };
 
-/* take_rates - the profile's, a calibration in their place, or those of this processor. */
+/* take_rates - the profile's, a calibration in their place, or those of this processor.  A calibration of GPUs is
+ * not taken for a plan on processors.  Where this computer is measured in place of a partition's node, the memory
+ * is still that of the node: it decides whether the run fits. */
 static void take_rates(struct surroundings *here) {
     struct run_place *place = &here->place;
     struct calibration calibration;
@@ -183,6 +188,8 @@ static int place_job(struct surroundings *here, const char *config_path, struct 
     return status;
 }
 
+/* look_around - the cluster of the run file; without one, or with --ranks, this computer.  A site that is named and
+ * not found is an error, one that was only looked for is not. */
 static int look_around(struct surroundings *here, const struct plan_words *words, struct err *err) {
     const char *folder = here->config.run.folder;
     if (!getcwd(here->folder, sizeof here->folder))

@@ -91,6 +91,7 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
 
 /* --- the totals --- */
 
+/* print_json - every count, zero or not: programs compare them. */
 static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
     json_t *root = json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
@@ -108,6 +109,8 @@ static void print_json(const struct prepare_config *config, const struct prepare
     json_decref(root);
 }
 
+/* print_totals - what was left out is told only where something was; duplicates, short documents and invalid UTF-8
+ * always, as every corpus may have them. */
 static void print_totals(const struct prepare_config *config, const struct prepare_totals *t) {
     char duration[32];
     printf("wrote '%s'\n", config->output);
@@ -153,7 +156,7 @@ static int make_folder_of(const char *path, struct err *err) {
     return status;
 }
 
-/* prepare - the exit code. */
+/* prepare - returns the exit code.  The bar, which has no end of its own, is wiped before anything else is said. */
 static int prepare(const struct prepare_config *config, bool as_json, struct err *err) {
     struct progress progress = {.is_terminal = isatty(STDERR_FILENO) == 1, .started_s = clock_s()};
     progress.shown_s = progress.is_terminal ? 0 : progress.started_s;

@@ -42,7 +42,8 @@ struct report {
     char *prologue; /* what a job's script said that could not start the program; NULL: none */
 };
 
-/* gather_accounts - the ledger, and the profile of the site the run was submitted to. */
+/* gather_accounts - the ledger, and the profile of the site the run was submitted to.  Neither run file nor profile
+ * has to be readable: without them the CO2 has no factor, and all else is told. */
 static int gather_accounts(struct report *report, struct err *err) {
     char *path = xasprintf("%s/run.yaml", report->run_folder);
     struct config config;
@@ -70,7 +71,9 @@ static char *read_prologue(const char *run_folder) {
     return told;
 }
 
-/* gather - returns 0, or -1 with err set. */
+/* gather - everything once, before anything is printed, so that all lines are of the same moment.  Only what the
+ * report cannot do without fails: the run folder, a chain or a ledger that is damaged; a queue that does not answer
+ * is part of the report.  Returns 0, or -1 with err set. */
 static int gather(struct report *report, struct err *err) {
     struct err why = {""};
     report->has_chain = folder_has(report->run_folder, "chain.json");
@@ -94,6 +97,8 @@ static int gather(struct report *report, struct err *err) {
     return 0;
 }
 
+/* job_in_state - the first of the run's jobs that runs, or that waits; NULL: there is none.  Whatever is not
+ * PENDING counts as running: it has nodes, or is about to give them back. */
 static const struct queued_job *job_in_state(const struct report *report, bool runs) {
     for (int i = 0; i < report->num_jobs; i++)
         if ((strcmp(report->jobs[i]->state, "PENDING") != 0) == runs)
@@ -126,7 +131,9 @@ static const char *local_word(const struct report *report) {
     return stop_mark_is_set(report->run_folder) ? "stopped" : "not running";
 }
 
-/* state_word - of the whole run. */
+/* state_word - of the whole run.  The order decides: what is finished stays so whatever the queue says; what
+ * the queue shows goes before what files say, which may be old; a folder that is held without a job is a run by
+ * hand. */
 static const char *state_word(const struct report *report) {
     if (report->has_chain && report->chain.state == CHAIN_DONE)
         return "done";
@@ -182,6 +189,8 @@ static void print_standstill(const struct run_status *run) {
         printf("learnt       nothing: no step made an update\n");
 }
 
+/* print_progress - lines for what is known alone: a run without metrics has no loss, one at its first step no
+ * speed. */
 static void print_progress(const struct report *report) {
     const struct run_status *run = &report->run;
     char text[64], past[DIVERGENCE_PAST_ROOM];
@@ -250,7 +259,8 @@ static void print_chain(const struct report *report) {
         print_excluded(&chain->excluded[i]);
 }
 
-/* task_text - how the newest job of a task stands; false: none was submitted. */
+/* task_text - how the newest job of a task stands; false: none was submitted.  The queue is asked only about a job
+ * whose script has not written how it ended. */
 static bool task_text(const struct report *report, const char *task, char *text, size_t room_bytes) {
     struct task_record record;
     struct queue queue = {NULL, 0};
@@ -327,6 +337,8 @@ static json_t *excluded_array(const struct chain *chain) {
     return list;
 }
 
+/* print_json - all keys in every report, null for what is not known, but for those of a chain or a ledger that the
+ * run has not. */
 static void print_json(const struct report *report) {
     const struct run_status *run = &report->run;
     json_t *root = json_object();

@@ -46,6 +46,7 @@ static int look(struct target *target, struct err *err) {
     return 0;
 }
 
+/* has_begun - a step was done or a checkpoint is there: something to go on from. */
 static bool has_begun(const struct target *target) {
     return target->run.last_step > 0 || target->run.checkpoint[0];
 }
@@ -86,7 +87,9 @@ static void say_waiting(const struct target *target) {
            target->queue.jobs[0].id, target->queue.jobs[0].reason);
 }
 
-/* stop - the mark first: a job that ends in between must not be followed by another. */
+/* stop - the mark first: a job that ends in between must not be followed by another.  The mark keeps jobs from
+ * training when they start, the command ends the one that trains; only what Slurm alone can do is asked of it, with
+ * --now, or where nothing has begun and cancelling costs nothing. */
 static int stop(struct target *target, bool now, struct err *err) {
     bool only_waits = target->num_running == 0 && target->num_waiting > 0 && !target->is_held;
     bool cancels = only_waits && !has_begun(target);
@@ -132,7 +135,8 @@ static int save(const struct target *target, struct err *err) {
     return 0;
 }
 
-/* obey - returns 0, or -1 with err set. */
+/* obey - a run that is over, or never was, gets no mark and no command: the user is told so.  Returns 0, or -1 with
+ * err set. */
 static int obey(struct target *target, bool saves, bool now, struct err *err) {
     bool is_idle = target->has_queue && target->queue.num_jobs == 0 && !target->is_held;
     bool is_active = target->has_chain && target->chain.state == CHAIN_ACTIVE;

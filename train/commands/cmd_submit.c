@@ -53,6 +53,7 @@ static const struct option OPTIONS[] = {
      .at = offsetof(struct submit_words, task_words)},
 };
 
+/* check - words of a task's own belong to no row here; without a task they are refused as any unknown word is. */
 static int check(const void *given, struct err *err) {
     const struct submit_words *words = given;
     if (words->task && words->chain_jobs > 0)
@@ -128,7 +129,7 @@ static void look_at_jobs(const struct job_request *request, struct diagnostics *
     queue_release(&queue);
 }
 
-/* look_at_limits - how many jobs the QoS lets this user have. */
+/* look_at_limits - how many jobs the QoS lets this user have.  No answer is no reason to refuse: sbatch will. */
 static void look_at_limits(const struct job_request *request, struct diagnostics *diagnostics) {
     struct queue queue;
     if (!request->qos || queue_ask(&queue, QUEUE_TIMEOUT_S, NULL) != 0)
@@ -171,7 +172,8 @@ static void tell_dry(const struct job_request *request, const char *script) {
 
 /* --- doing --- */
 
-/* send - folder, sbatch, id. */
+/* send - folder, sbatch, id.  The id is noted for `status` and `stop`; where that fails the job is submitted all
+ * the same, so it is a warning. */
 static int send(const struct job_request *request, const char *script) {
     struct err err = {""};
     char id[SLURM_ID_ROOM];
@@ -192,7 +194,8 @@ static int send(const struct job_request *request, const char *script) {
     return EXIT_DONE;
 }
 
-/* look_and_send - with the run folder locked: nobody else submits or trains there meanwhile. */
+/* look_and_send - with the run folder locked: nobody else submits or trains there meanwhile.  A lock that another
+ * has is not told at once: the queue may name the job that has it, which says more. */
 static int look_and_send(const struct job_request *request, struct diagnostics *diagnostics) {
     struct run_lock lock;
     struct err err = {""};
@@ -236,8 +239,8 @@ static void say_the_rest(const struct submit_words *words, const struct job_requ
                        request->facts->program, version);
 }
 
-/* fix_device - what the job trains by says that it computes on GPUs: on a node without them it ends at once,
- * where 'auto' would take the processors. */
+/* fix_device - what the job trains by says that it computes on GPUs: on a node without them it ends at once, where
+ * 'auto' would take the processors.  The resolved text, which the job reads, is made again. */
 static void fix_device(struct config *config, const struct job_request *request) {
     if (request->gpus_per_node == 0 || config->run.device != DEVICE_AUTO)
         return;
@@ -253,6 +256,8 @@ static void show(const struct job_request *request) {
     free(script);
 }
 
+/* submit - all complaints are gathered before any is told, so that one look mends the run file.  The exit code:
+ * EXIT_USAGE where a job would be refused, in a dry run, too. */
 static int submit(const struct submit_words *words, struct config *config, const struct site *site,
                   const struct surroundings *here) {
     struct job_request request;

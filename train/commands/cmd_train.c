@@ -57,6 +57,9 @@ static bool read_config(struct config *config, const struct train_words *words, 
     return comm_all_ok(comm, status, &err);
 }
 
+/* run - the order is what makes it end well: the signals are blocked before MPI starts its threads, which inherit
+ * that; the words are read before MPI starts, for the time that its start may take is in the run file; errors are
+ * told after it, by all ranks together, since a rank that left alone would leave the others waiting. */
 static int run(int argc, char **argv) {
     struct train_words words;
     struct config config = {0};

@@ -47,6 +47,7 @@ static int find(const struct reading *reading, const char *word, size_t length_b
 
 /* --- one value --- */
 
+/* is_choice - whether the word, up to a '|', is one of the choices "a|b|c"; a word that holds a '|' is none. */
 static bool is_choice(const char *choices, const char *word) {
     size_t length_bytes = strcspn(word, "|");
     if (word[length_bytes] == '|')
@@ -59,6 +60,8 @@ static bool is_choice(const char *choices, const char *word) {
     return false;
 }
 
+/* store_number - the bounds are compared as doubles; a whole number is then read again, since a seed of 63 bits is
+ * no double. */
 static int store_number(const struct option *option, void *field, const char *text, struct err *err) {
     bool is_real = option->kind == OPTION_REAL;
     char *end;
@@ -93,6 +96,7 @@ static int append(struct option_list *list, const struct option *option, const c
     return 0;
 }
 
+/* store - the one place that knows the types behind the kinds, which options.h says: the table has no types. */
 static int store(const struct reading *reading, const struct option *option, const char *text,
                  struct err *err) {
     void *field = reading->words + option->at;
@@ -157,7 +161,8 @@ static int take_rest(struct reading *reading, struct err *err) {
     return options_refuse(reading->options, reading->num_options, word, err);
 }
 
-/* take_option - "--name", "--name=VALUE", or "--name" and the word after it. */
+/* take_option - "--name", "--name=VALUE", or "--name" and the word after it.  That word is the value even where it
+ * begins with '-', as numbers do, but not where it is another option: then the value was forgotten. */
 static int take_option(struct reading *reading, struct err *err) {
     char *word = reading->argv[reading->at], *equals = strchr(word, '='), text[TEXT_ROOM];
     int found = find(reading, word, equals ? (size_t)(equals - word) : strlen(word));
@@ -178,7 +183,8 @@ static int take_option(struct reading *reading, struct err *err) {
     return store(reading, option, value, err);
 }
 
-/* take_argument - the next argument's row that the word fits. */
+/* take_argument - the next argument's row that the word fits.  A choice that may be left out is passed over by a
+ * word that it does not know: `submit CONFIG` and `submit eval CONFIG` are one table. */
 static int take_argument(struct reading *reading, struct err *err) {
     const char *word = reading->argv[reading->at];
     for (int i = 0; i < reading->num_options; i++) {
@@ -193,6 +199,8 @@ static int take_argument(struct reading *reading, struct err *err) {
     return take_rest(reading, err);
 }
 
+/* Defaults are stored by the same way as what is typed, so that a table with a wrong one dies at its first use;
+ * they do not count as given. */
 int options_read(const struct option *options, int num_options, void *words, int argc, char **argv,
                  struct err *err) {
     struct reading reading = {

@@ -5,6 +5,8 @@
 
 enum { WIDTH = 100, HELP_COLUMN = 22, TEXT_ROOM = 128 };
 
+/* Words go to the next line where they would pass column WIDTH.  A newline of the text ends a line, and blanks
+ * after it are kept: that is how examples are set in. */
 void text_print(FILE *out, const char *text, int indent, int at) {
     bool starts_line = true; /* the spaces there are the text's own: an example, set in */
     at += fprintf(out, "%*s", indent > at ? indent - at : 0, "");
@@ -31,6 +33,7 @@ static const char *repeats(const struct option *option) {
     return option->kind == OPTION_LIST || option->kind == OPTION_REST ? "..." : "";
 }
 
+/* In the order of the table, which is the order of the arguments on the line; what may be left out in brackets. */
 void options_print_usage(FILE *out, int at, const struct option *options, int num_options) {
     enum { INDENT = 8 };
     char typed[TEXT_ROOM], item[TEXT_ROOM + 8];

@@ -15,6 +15,8 @@ void streams_open(void) {
             (void)!open("/dev/null", O_RDWR); /* the lowest number that is free is this one */
 }
 
+/* A full disk or a closed pipe shows at the last fflush at the latest: a command whose output is lost has not done
+ * what was asked, whatever it thought. */
 int streams_close(int code) {
     bool had_failed = ferror(stdout) != 0;
     bool is_lost = fflush(stdout) != 0 || had_failed;

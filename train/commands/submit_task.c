@@ -41,8 +41,9 @@ static const char *task_text(const struct command *command, const char *words, c
     return NULL;
 }
 
-/* check_words - as the command will read them in the job; the run's newest checkpoint where no model is named.  Returns 0,
- * or -1 with err set. */
+/* check_words - as the command will read them in the job; the run's newest checkpoint where no model is named.  The
+ * words are kept as they were typed, for the job's script; of what the command reads only the files that it needs
+ * are kept, to be looked for.  Returns 0, or -1 with err set. */
 static int check_words(struct task_inputs *inputs, const struct submit_words *asked, const char *run_folder,
                        struct err *err) {
     const struct command *command = command_of(asked->task);
@@ -136,6 +137,8 @@ static void tell(const struct job_request *request, const char *id) {
     printf("end it       scancel %s\n", id);
 }
 
+/* send - script into the run folder, sbatch, and the id into the task's record, by which the next look finds the
+ * job. */
 static int send(const struct job_request *request) {
     struct err err = {""};
     char id[SLURM_ID_ROOM];
@@ -157,6 +160,7 @@ static int send(const struct job_request *request) {
     return EXIT_DONE;
 }
 
+/* show - the script to standard output alone, so that it can be written to a file. */
 static int show(const struct job_request *request) {
     char cost[160], *script = submit_script(request);
     fprintf(stderr, "note: nothing was submitted; a job costs %s\n",
@@ -166,7 +170,8 @@ static int show(const struct job_request *request) {
     return EXIT_DONE;
 }
 
-/* submit - 'inputs' was checked, and 'here' looked at. */
+/* submit - 'inputs' was checked, and 'here' looked at.  The run folder is not locked: a task runs beside the
+ * training of the same folder. */
 static int submit(const struct submit_words *asked, const struct task_inputs *inputs,
                   const struct config *config, const struct site *site, const struct surroundings *here) {
     struct diagnostics diagnostics = {NULL, 0, 0};

@@ -10,7 +10,8 @@
 #include "slurm/slurm.h"
 #include "train/record/run_status.h"
 
-/* find_program - the one that the job will start: this one, or the build that is named. */
+/* find_program - the one that the job will start: this one, or the build that is named.  A named one is run once,
+ * to ask for its version and GPUs; this one knows its own. */
 static int find_program(struct surroundings *here, const char *named, struct err *err) {
     const char *bundle = getenv("ATELIER_BUNDLE"); /* there the program runs under a loader of its own */
     if (named) {
@@ -28,6 +29,9 @@ static int find_program(struct surroundings *here, const char *named, struct err
     return 0;
 }
 
+/* Slurm is asked for its MPI plugins only where neither the run file nor the profile names one.  What the run's
+ * last checkpoint took is read from its folder, where there is one, to be compared with the time that the job's
+ * signal leaves. */
 int surroundings_look(struct surroundings *here, const struct surroundings_asked *asked,
                       const struct config *config, const struct site *site, struct err *err) {
     struct run_status status;
