@@ -68,6 +68,7 @@ static void put_failure(const struct card *card) {
         fprintf(card->out, "\n**%s**\n", w->no_update);
 }
 
+/* put_what - "step 500 of 500" is what says that a training came to its end. */
 static void put_what(const struct card *card) {
     const struct card_words *w = card->words;
     int64_t step = card_int_of(card->root, "progress/step"),
@@ -113,6 +114,7 @@ static void put_share(const struct card *card, int64_t part, int64_t whole) {
     card_put(card, " % |\n");
 }
 
+/* put_corpus - a row of the table; all texts come from users' files and are escaped. */
 static void put_corpus(const struct card *card, const json_t *corpus, int64_t all_tokens) {
     const struct card_words *w = card->words;
     const char *name = card_text_of(corpus, "name"), *licence = card_text_of(corpus, "licence"),
@@ -137,7 +139,8 @@ static void put_corpus(const struct card *card, const json_t *corpus, int64_t al
     put_share(card, consumed, all_tokens);
 }
 
-/* put_table - the corpora of a provenance. */
+/* put_table - the corpora of a provenance.  Tokens that were counted before corpora were told apart have a row of
+ * their own, so that the shares add up to the whole. */
 static void put_table(const struct card *card, const json_t *provenance) {
     const struct card_words *w = card->words;
     int64_t all_tokens = card_int_of(provenance, "progress/tokens");
@@ -157,7 +160,8 @@ static void put_table(const struct card *card, const json_t *provenance) {
     card_put(card, "\n");
 }
 
-/* put_earlier - what base models that were trained here say of their own training, the nearest first. */
+/* put_earlier - what base models that were trained here say of their own training, the nearest first.  Bounded: a
+ * file may nest as deep as it likes. */
 static void put_earlier(const struct card *card) {
     const json_t *base = card->base;
     for (int generation = 0; base && generation < MAX_GENERATIONS; generation++) {
@@ -205,6 +209,7 @@ static void real_row(const struct card *card, const char *name, const char *key)
     card_put(card, " |\n");
 }
 
+/* put_validation - with its step, which is often an earlier one than the checkpoint's. */
 static void put_validation(const struct card *card) {
     const struct card_words *w = card->words;
     double loss = card_real_of(card->root, "losses/validation_last");
@@ -250,6 +255,8 @@ static void put_procedure(const struct card *card) {
 
 /* --- the draft --- */
 
+/* put_draft - along the template of the European Commission for the public summary of training content; what is not
+ * in the provenance is left as a blank. */
 static void put_draft(const struct card *card) {
     const struct card_words *w = card->words;
     size_t i;
@@ -278,6 +285,7 @@ static void put_draft(const struct card *card) {
     card_put(card, w->draft_rest);
 }
 
+/* The base of a new model is null in the file, and NULL here: most parts ask for that. */
 char *card_text(const json_t *provenance, enum card_language language) {
     char *text = NULL;
     size_t length_bytes = 0;

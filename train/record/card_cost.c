@@ -5,6 +5,8 @@
 
 #include "train/record/card_parts.h"
 
+/* put_energy - with the share of the hardware that was counted: without it a figure of some GPUs would pass for
+ * that of all. */
 static void put_energy(const struct card *card, const json_t *cost) {
     const struct card_words *w = card->words;
     double kwh = card_real_of(cost, "kwh"), counted = card_real_of(cost, "counted");
@@ -19,6 +21,7 @@ static void put_energy(const struct card *card, const json_t *cost) {
     fprintf(card->out, " %% %s)\n", w->counted);
 }
 
+/* put_carbon - the factor is told even where no energy was counted: it is a fact of the place. */
 static void put_carbon(const struct card *card, const json_t *cost) {
     const struct card_words *w = card->words;
     double kg = card_real_of(cost, "co2_kg");

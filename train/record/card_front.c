@@ -17,6 +17,7 @@ static const char *hub_dataset(const char *url) {
     return is_name ? name : NULL;
 }
 
+/* put_yaml_line - the comment is ours and is not escaped. */
 static void put_yaml_line(const struct card *card, const char *key, const char *value, const char *comment) {
     fprintf(card->out, "%s: ", key);
     put_yaml(card->out, value);
@@ -25,6 +26,8 @@ static void put_yaml_line(const struct card *card, const char *key, const char *
     card_put(card, "\n");
 }
 
+/* put_datasets - the Hub links the entries of 'datasets' to its own: corpora from elsewhere stand in the table
+ * alone. */
 static void put_datasets(const struct card *card) {
     size_t i;
     json_t *corpus, *corpora = json_find(card->root, "corpora");
@@ -38,6 +41,7 @@ static void put_datasets(const struct card *card) {
     }
 }
 
+/* put_emissions - in grams of CO2 equivalent, as the Hub's documentation of 'co2_eq_emissions' has it. */
 static void put_emissions(const struct card *card) {
     double kg = card_real_of(card->root, "cost/co2_kg");
     const char *name = card_text_of(card->root, "cost/factor/name"),
@@ -52,6 +56,8 @@ static void put_emissions(const struct card *card) {
     free(text);
 }
 
+/* The base model's licence is proposed and marked as such: which one the new model may have depends on the training
+ * data, too, and is its author's to say. */
 void card_front_matter(const struct card *card) {
     const struct card_words *w = card->words;
     const char *licence = card_text_of(card->base, "licence"),

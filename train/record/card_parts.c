@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+/* These three never fail: a provenance of another version lacks members, and the card then says that it does not
+ * know. */
 const char *card_text_of(const json_t *object, const char *key) {
     const char *text;
     return json_get_string(object, key, &text, NULL) == 0 && text[0] ? text : NULL;

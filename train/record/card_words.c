@@ -1,6 +1,8 @@
 /* card_words.c - the sentences of the card in English and in French. */
 #include "train/record/card_words.h"
 
+/* Both tables have every member of the struct: a member that is left out would be NULL and print as
+ * nothing.  Parts of a sentence keep their blanks: where a value goes differs between the languages. */
 static const struct card_words ENGLISH = {
     .thousands = ",",
     .decimal = ".",
@@ -121,6 +123,8 @@ static const struct card_words ENGLISH = {
     .draft_base = "The training content of the base model is for its own provider to describe",
 };
 
+/* French writes a narrow no-break space (U+202F) between thousands, a comma in decimals and a blank before ':' and
+ * ';'. */
 static const struct card_words FRENCH = {
     .thousands = "\u202f",
     .decimal = ",",

@@ -118,6 +118,7 @@ static json_t *entry_json(struct ledger_entry *entry) {
     return object;
 }
 
+/* JSON by jansson keeps 17 digits, so that sums of saved entries are those of the run. */
 int ledger_save(const struct ledger *ledger, struct err *err) {
     json_t *root = json_pack("{s:[]}", "starts"), *list = json_object_get(root, "starts");
     for (int i = 0; i < ledger->num_entries; i++)
@@ -132,6 +133,8 @@ int ledger_save(const struct ledger *ledger, struct err *err) {
 
 /* --- adding up --- */
 
+/* The share that was counted is of GPUs where an entry has some, else of hosts, and by time: a start of a minute
+ * without counters must not spoil the figure of a day with them. */
 struct ledger_totals ledger_totals(const struct ledger *ledger) {
     struct ledger_totals totals = {.num_entries = ledger->num_entries};
     double held = 0, counted = 0;
@@ -162,6 +165,7 @@ static size_t energy_text(const struct ledger_totals *totals, char *text, size_t
     return used;
 }
 
+/* A PUE that is not known is taken for 1, which is the least that it can be, and that is said. */
 const char *ledger_text(const struct ledger_totals *totals, const struct carbon_factor *factor, char *text,
                         size_t room_bytes) {
     bool has_gpus = totals->gpu_hours > 0;

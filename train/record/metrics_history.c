@@ -43,6 +43,7 @@ static void go_back(struct recalled *r, int64_t step) {
         r->count--;
 }
 
+/* take - a loss of null, which was not finite, is not taken. */
 static void take(struct recalled *r, const json_t *object, int64_t step) {
     const char *event;
     double loss;

@@ -25,6 +25,8 @@ const char *phase_name(enum phase phase) {
     die("phase %d has no name", (int)phase);
 }
 
+/* The bounds lie half a unit of the last figure below a minute and an hour: what would be rounded to "60.0 s" or
+ * "60 min 00 s" is written in the next unit. */
 const char *duration_text(double seconds, char *text, size_t room_bytes) {
     if (!(seconds >= 0 && seconds < 1e12))
         snprintf(text, room_bytes, "?");
@@ -66,6 +68,7 @@ static void write_losses(FILE *out, const struct run_totals *t) {
         fprintf(out, "no update     in %lld steps: a gradient overflowed f16\n", (long long)t->num_overflows);
 }
 
+/* write_time - speed and phases are of the time in the steps, not of all that has passed. */
 static void write_time(FILE *out, const struct run_totals *t) {
     char wall[32], steps[32];
     fprintf(out, "time          %s in all, %s in the steps\n",

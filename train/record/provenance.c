@@ -80,6 +80,7 @@ static int open_resumed(struct provenance *p, const struct provenance_setup *set
     return 0;
 }
 
+/* The base model is hashed once in a run: a checkpoint carries what the first start found. */
 bool provenance_open(struct provenance *p, struct comm *comm, const struct provenance_setup *setup) {
     char now[32];
     struct err err = {""};
@@ -218,6 +219,7 @@ static json_t *site_json(const struct provenance_facts *facts) {
     return site;
 }
 
+/* factor_json - as used, with its sources: whoever reads the figure can judge it, and compute it anew. */
 static json_t *factor_json(const struct carbon_factor *factor) {
     json_t *object = json_object();
     put_real(object, "grams_co2_per_kwh", factor->grams_per_kwh);
@@ -302,6 +304,7 @@ static json_t *progress_json(const struct provenance *p, const struct provenance
     return progress;
 }
 
+/* The sum is CHECKed before anything is written: a token that no corpus accounts for is our own mistake. */
 json_t *provenance_json(const struct provenance *p, const struct provenance_facts *facts) {
     char now[32];
     json_t *root = json_object();

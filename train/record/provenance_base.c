@@ -190,6 +190,7 @@ static json_t *earlier_provenance(const char *folder) {
     return earlier;
 }
 
+/* base_json - the root's; the licence is what the model's own card or header states, unchecked. */
 static json_t *base_json(const struct base_files *files, const struct weights *source, const char *path) {
     char hex[SHA256_HEX_ROOM], *name = base_name(path), *repository = provenance_repository(path);
     char *licence = weights_licence(source);

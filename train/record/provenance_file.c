@@ -7,6 +7,7 @@
 
 enum { MAX_PROVENANCE_BYTES = 64 * MIB };
 
+/* All bytes beyond ASCII go at once: which of them are broken is not looked for. */
 json_t *provenance_string(const char *text) {
     json_t *value = json_string(text);
     if (value)
@@ -28,6 +29,7 @@ static int add_count(int64_t *sum, int64_t count, struct err *err) {
     return 0;
 }
 
+/* check_corpus - the members that a card shows and a resumed run counts on; sum: of the tokens consumed. */
 static int check_corpus(const json_t *corpus, int64_t *sum, struct err *err) {
     static const char *const texts[] = {"name", "licence", "url", "sha256"};
     const char *text;
@@ -41,6 +43,8 @@ static int check_corpus(const json_t *corpus, int64_t *sum, struct err *err) {
     return add_count(sum, count, err);
 }
 
+/* check - that the counts add up is the promise of provenance.h: a file that breaks it was edited, or is
+ * damaged. */
 static int check(const json_t *root, struct err *err) {
     const char *format;
     json_t *corpora, *base = json_object_get(root, "base_model");

@@ -42,6 +42,7 @@ struct recent {
     int count;
 };
 
+/* take_step - fields that are absent are those of older versions: without "update" every step counts as one. */
 static void take_step(struct run_status *status, struct recent *recent, const json_t *object, int64_t step) {
     double seconds = 0;
     int64_t tokens = 0;
@@ -74,6 +75,8 @@ static void take_start(struct run_status *status, struct recent *recent, const j
     status->last_step = step;
 }
 
+/* take_line - a line that is no JSON, such as the first of a tail that is cut, or of an event that is not known, is
+ * passed over. */
 static void take_line(struct run_status *status, struct recent *recent, const char *line, size_t length) {
     json_t *object = json_parse_text(line, length, "metrics.jsonl", NULL);
     const char *event;
@@ -121,6 +124,7 @@ static void take_log(struct run_status *status, const char *text) {
     }
 }
 
+/* take_checkpoint - the newest complete one; a folder without any leaves the fields empty. */
 static void take_checkpoint(struct run_status *status, const char *run_folder) {
     struct err err = {""};
     char *path = checkpoint_latest(run_folder, &status->checkpoint_step, &err);
@@ -134,6 +138,7 @@ static void take_checkpoint(struct run_status *status, const char *run_folder) {
     free(path);
 }
 
+/* The files are read without a lock, while a run appends to them: each line is whole or has no end yet. */
 int run_status_read(struct run_status *status, const char *run_folder, struct err *err) {
     struct stat facts;
     *status = (struct run_status){.loss = NAN, .valid_loss = NAN};

@@ -5,6 +5,7 @@
 enum { PATIENCE = 3 };
 static const double LEARNT_LOSS = 1e-3;
 
+/* A gradient of exactly zero is the sign: one that is only small still moves weights. */
 enum standstill_news standstill_step(struct standstill *s, int64_t step, double loss, double grad_norm) {
     bool was_told = s->num_still >= PATIENCE;
     if (grad_norm == 0 && loss > LEARNT_LOSS) {
