@@ -149,6 +149,7 @@ static int read_chain(struct chain *chain, const json_t *root, struct err *err) 
                : err_set(err, "'first_job' is out of range");
 }
 
+/* On failure the chain is released and empty, so that a caller need not know how far the reading came. */
 int chain_load(struct chain *chain, const char *run_folder, struct err *err) {
     char *path = chain_path(run_folder);
     *chain = (struct chain){.state = CHAIN_ACTIVE};
@@ -195,6 +196,7 @@ static void write_excluded(json_t *root, const struct chain *chain) {
     set(root, "exclusion_is_new", json_boolean(chain->exclusion_is_new));
 }
 
+/* Replaced as a whole: a job that is killed while it writes leaves the file of before. */
 int chain_save(const struct chain *chain, const char *run_folder, struct err *err) {
     json_t *root = json_pack(
         "{s:i, s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:[]}", "version", CHAIN_VERSION,

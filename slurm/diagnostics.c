@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Texts of users and of Slurm come in here: control characters are taken out, so that one line stays one line. */
 int diagnostic_add(struct diagnostics *diagnostics, enum diagnostic_level level, const char *fmt, ...) {
     char text[1024];
     va_list args;

@@ -29,6 +29,8 @@ void program_self(struct program_facts *facts) {
     facts->is_bundle = runs_from_bundle();
 }
 
+/* The answer to `atelier --version --json`, which program_ask of another build reads: members may be added, none
+ * may change its meaning. */
 void program_print_json(FILE *out) {
     struct program_facts facts;
     program_self(&facts);
@@ -55,6 +57,7 @@ static bool add_code(struct program_facts *facts, const char *code) {
     return true;
 }
 
+/* read_facts - false where it is not such an answer: the program may be anything that the user has named. */
 static bool read_facts(struct program_facts *facts, const json_t *root) {
     const char *version;
     json_t *codes, *code;

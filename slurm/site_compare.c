@@ -70,6 +70,7 @@ static void compare_features(const struct site_partition *partition, const struc
                            partition->features[i].name);
 }
 
+/* compare_partition - another number of nodes is a warning either way: nodes come and go for repair. */
 static void compare_partition(const struct site_partition *partition, const struct cluster *cluster,
                               struct diagnostics *diagnostics) {
     const struct cluster_partition *found = find_partition(cluster, partition);
@@ -107,6 +108,7 @@ static const struct cluster_qos *find_qos(const struct cluster *cluster, const c
     return NULL;
 }
 
+/* compare_qos - limits that the cluster does not set (-1) are not compared. */
 static void compare_qos(const struct site_partition *partition, const struct cluster *cluster,
                         struct diagnostics *diagnostics) {
     for (int i = 0; i < partition->num_qos; i++) {
@@ -130,6 +132,7 @@ static void compare_qos(const struct site_partition *partition, const struct clu
     }
 }
 
+/* Partitions of the cluster that the profile does not have are a note: a profile may choose. */
 void site_compare(const struct site *site, const struct cluster *cluster, struct diagnostics *diagnostics) {
     for (int i = 0; i < site->num_partitions; i++)
         compare_partition(&site->partitions[i], cluster, diagnostics);
@@ -218,6 +221,7 @@ static void ask_accounts(struct diagnostics *diagnostics) {
     free(text);
 }
 
+/* print_differences - errors and warnings count as differences; notes are worth knowing. */
 static void print_differences(const struct site *site, const struct diagnostics *diagnostics) {
     static const char *const names[] = {"note", "warning", "error"};
     int num_differences = 0;

@@ -92,6 +92,8 @@ static void add_group(struct cluster *cluster, const struct cluster_partition *g
     cluster->partitions[cluster->num_partitions++] = copy;
 }
 
+/* Eight fields, as cluster_ask orders them: partition, time limit, nodes, sockets, cores of a socket, memory in MB,
+ * features, gres. */
 void cluster_read_sinfo(struct cluster *cluster, const char *text) {
     while (*text) {
         size_t length = strcspn(text, "\n");
@@ -116,6 +118,7 @@ void cluster_read_sinfo(struct cluster *cluster, const char *text) {
     }
 }
 
+/* Three fields: name, longest time, submitted jobs of a user; an empty one is no limit. */
 void cluster_read_qos(struct cluster *cluster, const char *text) {
     while (*text) {
         size_t length = strcspn(text, "\n");

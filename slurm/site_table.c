@@ -7,6 +7,7 @@
     { keys, COUNT_OF(keys), sizeof(type) }
 #define LARGEST 9007199254740992.0
 
+/* Most numbers take 0 for "not known": what would be compared with them is then not compared. */
 static const struct config_choice schedulers[] = {
     {"none", SCHEDULER_NONE}, {"slurm", SCHEDULER_SLURM}, {NULL, 0}};
 static const struct config_choice fabrics[] = {{"none", FABRIC_NONE},
@@ -23,6 +24,8 @@ static const struct config_choice vendors[] = {{"auto", VENDOR_AUTO},
 static const struct config_choice bases[] = {
     {"documented", FACT_DOCUMENTED}, {"seen", FACT_SEEN}, {"unsure", FACT_UNSURE}, {NULL, 0}};
 
+/* Tables of the entries of lists come before the table that holds the list.  The first key of an entry is its name:
+ * facts and messages find it by that (site_check.c). */
 #define QOS(field) offsetof(struct site_qos, field)
 static const struct config_key qos_keys[] = {
     TEXT("name", QOS(name), NULL, "as Slurm names it"),
@@ -110,6 +113,7 @@ static const struct config_key fact_keys[] = {
 };
 static const struct config_table fact_table = TABLE(fact_keys, struct site_fact);
 
+/* The site itself.  Lists of the partition come before, after or in place of the site's: each key's text says which. */
 #define AT(field) offsetof(struct site, field)
 static const struct config_key site_keys[] = {
     TEXT("name", AT(name), NULL, "the file's name without .yaml"),

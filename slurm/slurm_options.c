@@ -187,6 +187,7 @@ bool slurm_option_row(int i, const char **name) {
     return true;
 }
 
+/* reason_of - NULL: it may be given. */
 static const char *reason_of(const struct slurm_option *row, enum slurm_command command) {
     const char *reason = command == SLURM_SRUN ? row->srun : row->sbatch;
     return reason[0] ? reason : NULL;
@@ -197,6 +198,8 @@ static bool is_all(const struct slurm_option *row, const char *value) {
     return strcmp(row->name, "export") == 0 && strcmp(value, "=ALL") == 0;
 }
 
+/* Slurm's programs take a beginning of a long name for the whole (getopt_long).  A whole name decides; of a
+ * beginning the first refused option counts that it may mean, lest '--ntask=4' pass as unknown. */
 const char *slurm_option_reason(enum slurm_command command, const char *option, const char **name) {
     bool is_long = strncmp(option, "--", 2) == 0;
     size_t length = is_long ? strcspn(option + 2, "= ") : 0;

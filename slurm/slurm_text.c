@@ -7,6 +7,7 @@
 
 #include "kernels/units.h"
 
+/* Ten years: what is longer was mistyped. */
 static const int64_t LONGEST_S = 10LL * 365 * DAY_S;
 
 static bool is_digit(char c) {
@@ -68,6 +69,8 @@ static int64_t slurm_form(const char *at) {
     return count == 2 ? parts[0] * MINUTE_S + parts[1] : parts[0] * MINUTE_S;
 }
 
+/* Units that Slurm does not know come first ("20h" is no form of Slurm's), then its own grammar (`man sbatch`,
+ * --time). */
 int slurm_time_parse(const char *text, int64_t *seconds, struct err *err) {
     int64_t value = with_unit(text);
     if (value < 0)
@@ -106,6 +109,7 @@ char *shell_quote(const char *text) {
     return out;
 }
 
+/* is_plain - what an #SBATCH line takes without quotes. */
 static bool is_plain(const char *text) {
     for (; *text; text++)
         if (!is_letter(*text) && !is_digit(*text) && !strchr("_./:@%+=,-[]&", *text))
@@ -113,6 +117,7 @@ static bool is_plain(const char *text) {
     return true;
 }
 
+/* sbatch reads its lines without a shell: only '"' and '\' mean something inside double quotes there. */
 char *sbatch_quote(const char *text) {
     if (text[0] && is_plain(text))
         return xstrdup(text);
@@ -135,6 +140,7 @@ bool is_one_line(const char *text) {
     return true;
 }
 
+/* A name never begins with '-': it would be taken for an option wherever it is passed to a program. */
 bool is_name(const char *text, const char *extra) {
     if (!text[0] || text[0] == '-')
         return false;

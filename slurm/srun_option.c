@@ -6,6 +6,7 @@
 #include "slurm/slurm_options.h"
 #include "slurm/slurm_text.h"
 
+/* "--name value" would be two words to srun, the second one the program: refused with its own reason. */
 int srun_option_check(const char *option, struct err *err) {
     if (!is_one_line(option))
         return err_set(err, "an option of srun holds a line break or another control character: '%.60s'",
@@ -30,6 +31,7 @@ int memory_check(const char *text, struct err *err) {
     return 0;
 }
 
+/* Only the first word has to be a program: those after it are its own, and may be options or hold blanks. */
 int launcher_word_check(const char *word, int index, struct err *err) {
     if (!word[0] || !is_one_line(word))
         return err_set(err, "a word of 'launcher' is empty, or holds a line break: '%.60s'", word);

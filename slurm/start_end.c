@@ -14,10 +14,13 @@
 static const double LIST_TIMEOUT_S = 10;
 enum { LOG_READ_BYTES = MIB };
 
+/* log_path - as submit_script.c names it; all starts of a job write into one log, each after the other. */
 static char *log_path(const char *run_folder, const char *job_name, const char *job_id) {
     return xasprintf("%s/logs/%s-%s.out", run_folder, job_name, job_id);
 }
 
+/* Asked at the beginning of a start: what stands in the log by then is of earlier ones, and is not read at its
+ * end. */
 int64_t start_log_bytes(const char *run_folder, const char *job_name, const char *job_id) {
     char *path = log_path(run_folder, job_name, job_id);
     int64_t length_bytes = file_size(path, NULL);
@@ -68,6 +71,7 @@ struct log_end start_nodes_read(const char *text) {
     return end;
 }
 
+/* ask_nodes - of a start that left no word: a node that is lost with its job cannot write one. */
 static struct log_end ask_nodes(const char *nodes) {
     const char *const argv[] = {"sinfo", "-h", "-N", "-n", nodes, "-o", "%N|%T|%E", NULL};
     char *answer = nodes[0] ? subprocess_ask(argv, LIST_TIMEOUT_S, NULL) : NULL;
@@ -76,6 +80,7 @@ static struct log_end ask_nodes(const char *nodes) {
     return end;
 }
 
+/* Names are compared up to their first '.', as logs have full host names where Slurm has short ones. */
 bool start_has_node(char *name, const char *hosts) {
     name[strcspn(name, ".")] = '\0';
     size_t length = strlen(name);
@@ -97,6 +102,8 @@ static bool is_of_job(char *name, const char *nodes) {
     return is;
 }
 
+/* A log may hold anything, also a user's own messages: a node that it blames is only believed where it is the
+ * job's. */
 struct log_end start_end_look(const char *run_folder, const char *job_name, const struct chain_job *job) {
     char *path = log_path(run_folder, job_name, job->id), *text = read_log(path, job->log_bytes);
     struct log_end end = text ? job_log_read(text) : (struct log_end){.verdict = LOG_SILENT};

@@ -141,6 +141,7 @@ static int job_of_entry(const char *text, const struct after_asker *asker, char 
     return status;
 }
 
+/* All entries are looked at, so that each wrong one is told. */
 char *submit_after(const struct config *config, const struct after_asker *asker,
                    struct diagnostics *diagnostics) {
     const struct slurm_config *asked = &config->slurm;

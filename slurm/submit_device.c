@@ -40,6 +40,7 @@ static void check_code(const struct job_request *request, struct diagnostics *di
             program, gpu_code_name(arch, code), gpu_name(partition), partition->name);
 }
 
+/* What is refused: GPUs that are paid and not computed on, and a training that asks for GPUs and gets none. */
 void submit_check_device(const struct job_request *request, struct diagnostics *diagnostics) {
     int device = request->config->run.device;
     if (!request->partition || request->nodes == 0) /* refused before its GPUs were counted */

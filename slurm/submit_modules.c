@@ -6,6 +6,7 @@
 
 #include "slurm/program.h"
 
+/* is_bundle - of a program that brings its own libraries, MPI among them. */
 static bool is_bundle(const struct job_request *request) {
     return request->facts->build && request->facts->build->is_bundle;
 }
@@ -17,6 +18,7 @@ static bool brings_mpi(const char *module) {
            strncasecmp(module, "hpcx", 4) == 0;
 }
 
+/* add - to the names; a bundle leaves out what brings another MPI. */
 static int add(const char **names, int count, const struct job_request *request,
                const struct text_entry *modules, int num_modules) {
     for (int i = 0; i < num_modules && count < MAX_JOB_MODULES; i++)
@@ -25,6 +27,7 @@ static int add(const char **names, int count, const struct job_request *request,
     return count;
 }
 
+/* The run file's list takes the place of the profile's; otherwise the partition's come first, then the site's. */
 int submit_modules(const struct job_request *request, const char *names[MAX_JOB_MODULES]) {
     const struct slurm_config *asked = &request->config->slurm;
     if (asked->num_modules > 0)

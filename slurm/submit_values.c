@@ -14,7 +14,8 @@ static int refuse_text(struct diagnostics *diagnostics, const char *key, const c
                           "'%s' holds a line break or another control character: '%.60s'", key, value);
 }
 
-/* check_option - of slurm.options, or of a profile's 'options'. */
+/* check_option - of slurm.options, or of a profile's 'options'.  Options that a key of slurm sets are refused: of
+ * two that contradict each other sbatch takes one, and the plan would be of the other. */
 static int check_option(const char *key, const char *option, struct diagnostics *diagnostics) {
     const char *name, *reason = slurm_option_reason(SLURM_SBATCH, option, &name);
     if (!is_one_line(option))

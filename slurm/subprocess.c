@@ -124,6 +124,8 @@ static bool wait_for(pid_t pid, double deadline_s, int *exit_code) {
     }
 }
 
+/* follow - until the child has ended.  After the time limit it is killed and waited for, so that none stays behind
+ * as a zombie; its own children are not known here. */
 static int follow(pid_t pid, struct stream *streams, double timeout_s, const char *name, int *exit_code,
                   struct err *err) {
     double deadline_s = clock_s() + timeout_s;
@@ -135,6 +137,8 @@ static int follow(pid_t pid, struct stream *streams, double timeout_s, const cha
     return err_set(err, "'%s' did not answer within %g s", name, timeout_s);
 }
 
+/* Two pipes and not one: results are parsed, errors are shown.  Read together, or a child that fills one while the
+ * other is waited for would never end. */
 int subprocess_run(const char *const *argv, double timeout_s, struct subprocess_result *result,
                    struct err *err) {
     int out[2], errors[2], status = -1;
@@ -197,6 +201,7 @@ char *subprocess_ask(const char *const *argv, double timeout_s, struct err *err)
     return output;
 }
 
+/* As execvp would find it, without starting it. */
 bool subprocess_is_there(const char *program) {
     const char *path = getenv("PATH");
     for (const char *at = path; at && *at;) {

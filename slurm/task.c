@@ -63,6 +63,7 @@ static int write_text(const char *run_folder, const char *task, const char *kind
     return status;
 }
 
+/* The configuration is written for 'prepare' alone: the other tasks read no run file. */
 int task_write_folder(const struct job_request *request, const char *script, struct err *err) {
     const char *folder = request->facts->run_folder;
     char *logs = xasprintf("%s/logs", folder);
