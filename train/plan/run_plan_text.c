@@ -35,6 +35,7 @@ static void print_ranks(const struct run_plan *plan) {
         printf("chosen       %s\n", plan->choice);
 }
 
+/* print_memory - "may be filled" is less than the device has: the rest is the driver's and the libraries'. */
 static void print_memory(const struct run_plan *plan) {
     const struct layout_memory *memory = &plan->proposal.memory;
     char text[300];
@@ -49,6 +50,8 @@ static void print_memory(const struct run_plan *plan) {
            memory->scratch ? " (scratch: an allowance)" : "");
 }
 
+/* print_time - the margin is told with every figure that follows from the rates: they are measured or assumed, and
+ * the line of the machine says which. */
 static void print_time(const struct run_plan *plan) {
     const struct step_time *time = &plan->proposal.time;
     char expected[TEXT_ROOM], low[TEXT_ROOM], high[TEXT_ROOM], step[TEXT_ROOM];
@@ -70,6 +73,7 @@ static void print_time(const struct run_plan *plan) {
            (long long)plan->num_saves, plan->save_s);
 }
 
+/* print_jobs - the margin of the time is one of jobs as well. */
 static void print_jobs(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
     const struct step_time *time = &plan->proposal.time;
@@ -88,6 +92,7 @@ static void print_jobs(const struct run_plan *plan) {
                (long long)most);
 }
 
+/* print_cost - what the site counts, which may be more than is used: whole nodes, or the GPUs of many cores. */
 static void print_cost(const struct run_plan *plan) {
     const struct run_place *place = plan->place;
     const struct step_time *time = &plan->proposal.time;
@@ -106,6 +111,7 @@ static void print_cost(const struct run_plan *plan) {
                budget, (double)plan->config.train.steps * budget / plan->billed_hours);
 }
 
+/* print_energy - nothing where the watts of the GPUs are not known: they are not guessed. */
 static void print_energy(const struct run_plan *plan) {
     const struct site *site = plan->place->site;
     if (plan->kwh <= 0) {
@@ -121,6 +127,7 @@ static void print_energy(const struct run_plan *plan) {
                site->energy.factor_name, site->energy.factor_source);
 }
 
+/* print_disk - at the moment when the most checkpoints lie there, the one that is being written among them. */
 static void print_disk(const struct run_plan *plan) {
     const struct site_storage *storage = plan->place->storage;
     printf("disk         %.4g GB in %lld files at most", plan->disk.bytes / GIGA,
@@ -135,6 +142,7 @@ static void print_disk(const struct run_plan *plan) {
     putchar('\n');
 }
 
+/* print_advice - each with the words that make it so, and what it would take. */
 static void print_advice(const struct run_plan *plan) {
     char wall[TEXT_ROOM];
     for (int i = 0; i < plan->num_advice; i++) {
