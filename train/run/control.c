@@ -58,6 +58,7 @@ static void set_interval(struct control *control, struct comm *comm) {
     comm_broadcast(comm, &control->save_every, sizeof control->save_every);
 }
 
+/* Before the first step: a signal may have come while the run was opened, which can take minutes. */
 bool control_stops_at_once(struct comm *comm) {
     int64_t asked = stop_requested();
     comm_max_i64(comm, &asked, 1);

@@ -110,6 +110,8 @@ static bool share(struct trainer *t) {
     return comm_all_ok(t->comm, status < 0 ? -1 : 0, &err);
 }
 
+/* Only the root measures: two ranks that measured apart might choose differently, and their sums round
+ * differently. */
 bool gemm_choices_complete(struct trainer *t) {
     struct err err = {""};
     struct device *dev = &t->rank.dev;

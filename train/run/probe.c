@@ -12,6 +12,7 @@ enum { HOST_ROOM = 64, FIRST_BYTES = MIB, LARGEST_BYTES = 64 * MIB };
 static const double MEASURE_S = 0.8; /* one axis at most, about */
 static const double SLOW_SHARE = 0.5;
 
+/* Without an expectation nothing is slow: a profile that says nothing of its network is not a reason to stop. */
 enum probe_verdict probe_judge(double bytes_per_s, double expected_bytes_per_s, double minimum) {
     if (expected_bytes_per_s <= 0)
         return PROBE_GOOD;
@@ -21,12 +22,15 @@ enum probe_verdict probe_judge(double bytes_per_s, double expected_bytes_per_s, 
     return share < SLOW_SHARE ? PROBE_SLOW : PROBE_GOOD;
 }
 
+/* On processors of one node there is no network to look at; 'on' asks for it all the same. */
 bool probe_is_wanted(enum probe_when when, int num_ranks, int num_nodes, bool on_gpu) {
     if (num_ranks < 2 || when == PROBE_OFF)
         return false;
     return when == PROBE_ON || on_gpu || num_nodes > 1;
 }
 
+/* By the better of its two neighbours: a good node beside a slow one has another good neighbour.  Of two nodes the
+ * pair alone is measured, and -1 says so. */
 int probe_slowest_node(const double *rates, int num_nodes) {
     int slowest = -1;
     double lowest = 0;
@@ -50,6 +54,7 @@ struct places {
     int *nodes;               /* [num_ranks] */
 };
 
+/* places_gather - nodes are told apart by their names. */
 static void places_gather(struct places *places, struct comm *comm) {
     char own[HOST_ROOM] = "";
     *places = (struct places){.num_ranks = comm_num_ranks(comm)};
@@ -230,6 +235,7 @@ static enum probe_verdict probe_axes(const struct auto_layout *auto_layout, cons
     return worst;
 }
 
+/* The slowest rank counts, and it is the same number on all: so is the verdict. */
 bool probe_run(const struct auto_layout *auto_layout, struct rank_device *rank, struct comm *comm,
                struct metrics *metrics) {
     const struct config *config = &auto_layout->config;

@@ -59,6 +59,7 @@ static void add_file(json_t *files, const char *path, const char *name) {
     json_decref(text);
 }
 
+/* wanted - scandir's filter: what a base model is made of, as far as the run reads it. */
 static int wanted(const struct dirent *entry) {
     return is_small(entry->d_name) || ends_in(entry->d_name, ".safetensors");
 }
@@ -75,6 +76,7 @@ static void add_folder(json_t *files, const char *folder) {
     free(entries);
 }
 
+/* Weights by size and time, which costs nothing; they are hashed only where those changed (check_weights). */
 json_t *resume_base_facts(const char *path) {
     struct stat facts;
     if (!path || stat(path, &facts) != 0)
@@ -371,6 +373,7 @@ static bool check_weights(struct resume *r, enum look why, const char *was, cons
     return (is_hashed || !is_open) && comm_all_ok(comm, status, &err);
 }
 
+/* The root looks, all hash: what it found decides for every rank whether there is anything to hash. */
 bool resume_check_base(struct resume *r, const struct config *config, struct comm *comm) {
     char *was = comm_is_root(comm) ? base_was(r) : NULL;
     const char *now = config->model.path ? config->model.path : "";

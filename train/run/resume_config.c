@@ -10,6 +10,7 @@
 
 /* --- values as text --- */
 
+/* write_element - "{path: a, weight: 2}": the keys of one entry of a list that have a value. */
 static void write_element(FILE *out, const struct config_table *table, const char *element) {
     const char *between = "{";
     for (int i = 0; i < table->num_keys; i++) {
@@ -44,6 +45,7 @@ static char *value_text(const struct config_key *key, const void *values) {
     return text;
 }
 
+/* Every key of the table, so that a checkpoint also says which keys its version did not know. */
 json_t *resume_keys_json(const struct config *config) {
     json_t *keys = json_object();
     for (int i = 0; i < config_table()->num_keys; i++) {

@@ -15,6 +15,8 @@ int resume_check_count(const char *name, int64_t value, int64_t highest, struct 
                    name, (long long)value, (long long)highest);
 }
 
+/* All or nothing: *counts is written when every number is in range.  Checkpoints of older versions have no
+ * "updates", as each step made one, and no "data_start". */
 int resume_counts_read(struct resume_counts *counts, const json_t *state, int64_t step, struct err *err) {
     struct resume_counts read = {.step = 0};
     if (json_get_int(state, "step", &read.step, err) != 0 ||

@@ -7,6 +7,7 @@
 
 enum { WHAT_ROOM = 500 };
 
+/* Contents and not names or times: a file may be moved, or be prepared again to the same bytes. */
 json_t *resume_data_json(const struct loader *loader, const struct data_file *files, int num_files,
                          struct err *err) {
     json_t *list = json_array();
@@ -23,6 +24,7 @@ json_t *resume_data_json(const struct loader *loader, const struct data_file *fi
     return list;
 }
 
+/* text_of - "" where the list is shorter, or of another form: it was read from a file. */
 static const char *text_of(const json_t *list, size_t i, const char *key) {
     const char *text = json_string_value(json_object_get(json_array_get(list, i), key));
     return text ? text : "";
@@ -59,7 +61,8 @@ static int find_content(const json_t *list, const char *content) {
     return -1;
 }
 
-/* describe_difference - the first one; false: the same tokens in the same order with the same shares. */
+/* describe_difference - the first one; false: the same tokens in the same order with the same shares.  Shares are
+ * compared as the loader rounds them, to 2^-32: weights of 1 and 1 are the same as of 2 and 2. */
 static bool describe_difference(const char *key, const json_t *was, const json_t *now, char *what) {
     size_t count = json_array_size(now);
     for (size_t i = 0; i < count && i < json_array_size(was); i++) {
@@ -116,6 +119,8 @@ static bool order_changed(const struct resume_facts *facts, const struct diagnos
     return false;
 }
 
+/* compare_train - of the training data a difference ends a resume and is a note of a branch, whose data then begin
+ * anew. */
 static int compare_train(const struct resume_facts *facts, const json_t *now, bool *is_new_order,
                          struct diagnostics *said, struct err *err) {
     char what[WHAT_ROOM];
@@ -148,6 +153,7 @@ static int compare_train(const struct resume_facts *facts, const json_t *now, bo
         what, facts->checkpoint, length > 140 ? 140 : length, facts->checkpoint);
 }
 
+/* Other validation data never end a run: they change no weight. */
 int resume_compare_data(const struct resume_facts *facts, const json_t *train, const json_t *valid,
                         bool *is_new_order, struct diagnostics *said, struct err *err) {
     char what[WHAT_ROOM];

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* open_files - with data.verify: all, each rank reads its share of their blocks against the checksums. */
+/* open_files - with data.verify: all, each rank reads its share of their blocks against the checksums.  vocab_size
+ * 0 is that of a new model which takes it from its tokenizer: no id is out of range then, and run_source_match
+ * compares the tokenizers. */
 static struct loader *open_files(const struct config *config, const struct data_file *files, int num_files,
                                  int64_t vocab_size, const struct comm *comm, struct err *err) {
     struct loader_file *list = xcalloc((size_t)num_files, sizeof *list);
@@ -54,6 +56,9 @@ int run_data_check(const struct config *config, const struct loader *train, cons
     return 0;
 }
 
+/* Of documents that are packed whole, what is cut or skipped is never learnt: that is told in every run.  Where
+ * they go on in the next sequence only conversations are worth a word, since their later turns lose what they
+ * answer. */
 const char *run_data_long_text(const struct config *config, const struct long_documents *facts, char *text,
                                size_t room_bytes) {
     const char *what = facts->has_mask ? "conversations" : "documents";
@@ -79,6 +84,8 @@ const char *run_data_long_text(const struct config *config, const struct long_do
     return text;
 }
 
+/* By the weights, as the loader shares out the samples: a small file with a large weight is read many times
+ * over. */
 const char *run_data_repeats_text(const struct config *config, int file, int64_t epoch_samples, char *text,
                                   size_t room_bytes) {
     /* Read four times over a text teaches nearly as much as a new one would (Muennighoff et al. 2023, Scaling
@@ -103,6 +110,7 @@ const char *run_data_repeats_text(const struct config *config, int file, int64_t
     return text;
 }
 
+/* What is left out goes into the summary of the run, too; the rest is a note. */
 int run_data_tell(const struct config *config, const struct loader *train, struct metrics *metrics,
                   struct err *err) {
     char text[700];

@@ -30,6 +30,7 @@ double run_phase_limit_s(const struct config *config, enum run_phase phase) {
     return config->run.timeout_s;
 }
 
+/* The key goes with the limit: whoever waits in vain is told which one to raise. */
 void run_phase_enter(struct comm *comm, const struct config *config, enum run_phase phase) {
     static const struct comm_phase names[] = {{"starting", "run.start_timeout_s", 0},
                                               {"training", "run.timeout_s", 0},
@@ -84,6 +85,7 @@ static void peek_overrides(const char *const *overrides, int num_overrides, cons
             peek_number(name, overrides[i] + length + 1, value);
 }
 
+/* Read once more later, with all checks: here a wrong file only means the default, and no word. */
 double run_start_limit_s(const char *path, const char *const *overrides, int num_overrides) {
     static const char start_key[] = "run.start_timeout_s", step_key[] = "run.timeout_s";
     double start_s = 0, step_s = default_of(step_key);

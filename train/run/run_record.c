@@ -147,6 +147,7 @@ static int without_record(const struct config *config, const char *folder, const
                           config->run.folder, file ? file : config->origin);
 }
 
+/* The record is judged before the folder is: what cannot be read may be another's run, and is left alone. */
 int run_record_check(const struct config *config, struct diagnostics *said, struct err *err) {
     struct err why;
     json_t *record = read_record(config->run.folder, &why);
@@ -176,6 +177,7 @@ static void make_id(char id[ID_ROOM]) {
     snprintf(id, ID_ROOM, "%016llx", (unsigned long long)random);
 }
 
+/* The id stays for as long as the folder does; all else is of the newest start. */
 int run_record_write(const struct config *config, const char *from, struct err *err) {
     char id[ID_ROOM];
     struct err why;

@@ -9,6 +9,9 @@ static double decayed(double progress, double final_ratio, bool cosine) {
     return final_ratio + (1.0 - final_ratio) * left;
 }
 
+/* Step 1 is the first: with a warm-up it has 1/warmup of the peak, not 0, and the last step the final ratio
+ * exactly. wsd (warm-up, stable, decay: Hu et al. 2024, MiniCPM) falls in a straight line over the last
+ * decay_steps, a tenth of the run where they are not given. */
 double schedule_rate(const struct config *config, int64_t step) {
     double peak = config->optimizer.learning_rate, final_ratio = config->schedule.final_ratio;
     int64_t warmup = config->schedule.warmup_steps, last = config->train.steps, decay_from = warmup;

@@ -15,6 +15,7 @@ static void set_mean(struct step_sums *sums, double loss) {
     sums->loss = sums->target_weight > 0 ? loss / sums->target_weight : NAN;
 }
 
+/* Before the gradients: their scale is made of the weight of the whole batch. */
 void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank) {
     double values[2] = {feed->target_weight, (double)feed->filled_tokens};
     sum_over(rank, DIVIDES_SAMPLES, values, 2);

@@ -15,6 +15,7 @@ static int compare_seconds(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* The factor is against the median and not the mean, which a single slow rank would draw to itself. */
 int straggler_find(const double *seconds, int num_ranks, double *median, int *slowest) {
     double *sorted = xcalloc((size_t)num_ranks, sizeof *sorted);
     memcpy(sorted, seconds, (size_t)num_ranks * sizeof *sorted);
@@ -49,6 +50,8 @@ void straggler_advice(char *room, size_t room_bytes, const char *host, bool has_
                  "; what else runs on this host, and where its ranks are bound, may tell why");
 }
 
+/* Only a rank's own computing is looked at: its waiting for others would make all of them look as slow as the
+ * slowest. Told once, until another rank is the slowest or none is. */
 void stragglers_step(struct stragglers *stragglers, double compute_s, int64_t step, struct comm *comm,
                      struct metrics *metrics) {
     int num_ranks = comm_num_ranks(comm), slowest;

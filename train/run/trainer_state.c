@@ -22,6 +22,7 @@ bool trainer_learns(const struct trainer *t, char reason[TRAINER_REASON_ROOM]) {
     return !reason[0];
 }
 
+/* A state is suspect where the last losses were out of bounds, or nothing was learnt; divergence comes first. */
 bool trainer_suspect(const struct trainer *t, char reason[TRAINER_REASON_ROOM]) {
     return divergence_is_suspect(&t->divergence, reason, TRAINER_REASON_ROOM) || !trainer_learns(t, reason);
 }
