@@ -27,6 +27,7 @@ enum {
     MANIFEST_MAX_BYTES = 256 * MIB,
 };
 
+/* put, append - take the reference; a NULL, out of memory, ends the program. */
 static void put(json_t *object, const char *key, json_t *value) {
     CHECK(value && json_object_set_new(object, key, value) == 0, "out of memory for '%s'", key);
 }
@@ -68,6 +69,7 @@ static json_t *shape_value(const int64_t *dims, int ndim) {
     return shape;
 }
 
+/* kind_object - the first two members of every tree. */
 static json_t *kind_object(const char *kind, const char *path) {
     json_t *object = json_object();
     put_text(object, "kind", kind);
@@ -77,6 +79,7 @@ static json_t *kind_object(const char *kind, const char *path) {
 
 /* --- token files --- */
 
+/* describe_tokens - what a run would compare with its model, and where the texts come from. */
 static json_t *describe_tokens(const char *path, enum verify verify, struct err *err) {
     struct token_file *file = token_file_open(path, err);
     if (!file)
@@ -150,6 +153,7 @@ static int put_tensors(json_t *object, const char *path, struct err *err) {
     return 0;
 }
 
+/* describe_safetensors - by its header alone: the format has no checksums. */
 static json_t *describe_safetensors(const char *path, struct err *err) {
     json_t *object = kind_object("safetensors", path);
     put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
@@ -161,6 +165,7 @@ static json_t *describe_safetensors(const char *path, struct err *err) {
 
 /* --- GGUF --- */
 
+/* ggml_type_text - of types that cannot be read here the number, which a reader can look up. */
 static const char *ggml_type_text(int type, char *text, size_t room_bytes) {
     static const struct {
         int type;
@@ -199,6 +204,7 @@ static json_t *gguf_value(const struct gguf *file, int64_t key, int64_t element,
     }
 }
 
+/* gguf_key_value - of an array its length and its first elements: vocabularies have hundreds of thousands. */
 static json_t *gguf_key_value(const struct gguf *file, int64_t key) {
     enum gguf_type type = gguf_key_type(file, key);
     if (type != GGUF_ARRAY) {
@@ -216,6 +222,7 @@ static json_t *gguf_key_value(const struct gguf *file, int64_t key) {
     return array;
 }
 
+/* describe_gguf - keys are cut like other texts, so that of two that begin alike the later one is shown. */
 static json_t *describe_gguf(const char *path, struct err *err) {
     struct gguf *file = gguf_open(path, err);
     if (!file)
@@ -248,6 +255,7 @@ static json_t *describe_gguf(const char *path, struct err *err) {
 
 /* --- tokenizers --- */
 
+/* put_special - nothing where the tokenizer has no such token. */
 static void put_special(json_t *object, const char *key, const struct tokenizer *tok, int32_t id) {
     if (id < 0)
         return;
@@ -393,6 +401,8 @@ static bool has_name_end(const char *path, const char *end) {
     return length >= end_length && strcasecmp(path + length - end_length, end) == 0;
 }
 
+/* By the first bytes where a format has some; safetensors and JSON have none of their own, so their names
+ * decide. */
 json_t *describe_path(const char *path, enum verify verify, struct err *err) {
     struct stat facts;
     char first[8] = "";

@@ -69,6 +69,7 @@ double doctor_cgroup_cores(void) {
     return num_read == 2 && period > 0 ? quota / period : 0;
 }
 
+/* Version 2 of cgroups, as for the cores; "max", no limit, is no number and reads as 0. */
 double doctor_cgroup_memory_gb(void) {
     double bytes = 0;
     FILE *file = fopen("/sys/fs/cgroup/memory.max", "r");
@@ -79,6 +80,7 @@ double doctor_cgroup_memory_gb(void) {
     return num_read == 1 ? bytes / GIGA : 0;
 }
 
+/* "Available" and not "free": what the kernel keeps as cache it gives back. */
 void doctor_memory(double *total_gb, double *available_gb) {
     char line[128];
     long long kib = 0;
@@ -126,6 +128,8 @@ double doctor_gemm_gflops(enum dtype dtype) {
     return 2.0 * GEMM_ROWS * GEMM_WIDTH * GEMM_WIDTH * num_calls / seconds / GIGA;
 }
 
+/* Each thread copies blocks that it has written first, which places their pages near it on a host of several
+ * sockets. */
 double doctor_copy_gb_per_s(void) {
     char *from = xmalloc(COPY_BYTES), *to = xmalloc(COPY_BYTES);
     double start_s = 0;

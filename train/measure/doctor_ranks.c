@@ -66,6 +66,7 @@ static bool measure_all(struct rank_rates *rates, struct rank_device *rank, stru
     return true;
 }
 
+/* Opened as a run would open its ranks, at stage 3, which is what uses every way between them. */
 bool rank_rates_measure(struct rank_rates *rates, struct comm *comm) {
     struct rank_device rank;
     char log[64];

@@ -85,6 +85,7 @@ static void down_work(void *user) {
     buffers->device->ops->download(buffers->device, buffers->host, buffers->a, buffers->size_bytes);
 }
 
+/* Pinned memory, as the run uses it: from other memory the driver would copy once more. */
 int measure_host_link(struct device *device, size_t size_bytes, double *up_bytes_per_s,
                       double *down_bytes_per_s, struct err *err) {
     struct buffers buffers;
@@ -126,6 +127,7 @@ static void fill_random(struct device *device, struct tensor t, uint64_t counter
     free(host);
 }
 
+/* 2 n^3 operations: a product and a sum for each of n terms of n^2 elements. */
 int measure_matmul(struct device *device, int64_t size, double *flops, struct err *err) {
     size_t size_bytes = (size_t)size * (size_t)size * dtype_bytes(DTYPE_BF16);
     struct buffers buffers;
@@ -235,6 +237,7 @@ int measure_transfers(struct transport *transport, struct measure_transfer *resu
 
 /* --- what NCCL says about itself --- */
 
+/* Through the environment, which NCCL reads when it is first used. */
 bool measure_log_begin(const char *path) {
     if (getenv("NCCL_DEBUG") || getenv("NCCL_DEBUG_FILE"))
         return false;

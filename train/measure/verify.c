@@ -10,7 +10,9 @@
 /* Enough positions for wrong rotary layouts and swapped heads to show. */
 enum { CHECK_TOKENS = 64 };
 
-/* logits_of - [CHECK_TOKENS, V] of a fixed pseudo-random sequence, malloc'ed; NULL with err set. */
+/* logits_of - [CHECK_TOKENS, V] of a fixed pseudo-random sequence, malloc'ed; NULL with err set.  Random ids and
+ * not a text: each row of the embedding is as likely as any other, and no tokenizer is needed.  One model at a time
+ * is in memory. */
 static float *logits_of(const char *path, int64_t *vocab_size, struct err *err) {
     struct session session;
     float *logits = NULL;
@@ -69,6 +71,7 @@ static double relative_difference(const float *got, const float *want, int64_t c
     return norm > 0 ? sqrt(error / norm) : sqrt(error);
 }
 
+/* By root mean square over all logits: single small ones may differ by much of their own size and mean nothing. */
 int export_check(const char *source, const char *written, enum export_type type, double *difference,
                  struct err *err) {
     int64_t vocab_size = 0, written_vocab_size = 0;
