@@ -115,6 +115,8 @@ static int set_value(struct loading *loading, const struct config_key *key, void
 
 /* --- lists --- */
 
+/* set_element - an entry of a list: a bare text is the value of its first key, which is the one that each must
+ * have. */
 static int set_element(struct loading *loading, const struct config_key *list, void *element,
                        const struct config_node *node) {
     const struct config_table *table = list->element;
@@ -182,6 +184,7 @@ static void note_section(struct loading *loading, const char *name) {
         loading->config->slurm.is_given = true;
 }
 
+/* set_key - an override may replace a value of the file, and another override; a file says each key once. */
 static int set_key(struct loading *loading, int index, const struct config_node *node) {
     const struct config_key *key = &loading->table->keys[index];
     struct key_origin *origin = &loading->origins[index];
@@ -255,6 +258,7 @@ static int read_override(struct loading *loading, const char *override) {
     return status;
 }
 
+/* read_all - overrides are not looked at after a fault of the file: they would be judged by half of it. */
 static int read_all(struct loading *loading, const char *text, size_t length_bytes,
                     const char *const *overrides, int num_overrides) {
     struct err why;

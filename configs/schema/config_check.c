@@ -37,6 +37,7 @@ static void complete_architecture(struct model_config *model, const char *family
     model->dtype = save_dtype == DTYPE_COUNT ? DTYPE_F32 : save_dtype;
 }
 
+/* complete_source - a corpus is called after its file or folder where it has no name. */
 static void complete_source(struct prepare_source *source) {
     if (!source->field)
         source->field = xstrdup(source->chat ? "messages" : "text");
@@ -51,6 +52,7 @@ static void complete_source(struct prepare_source *source) {
     free(path);
 }
 
+/* Before the checks: they are of the values that a run would have. */
 void config_complete(struct loading *loading) {
     struct config *config = loading->config;
     if (!config->run.folder) {
@@ -69,6 +71,8 @@ void config_complete(struct loading *loading) {
 
 /* --- rules between keys --- */
 
+/* check_architecture - what the keys of a new model must be together; the same is asked of a model that is read, by
+ * model_config_check, where no line of a file can be named. */
 static int check_architecture(const struct loading *loading) {
     const struct model_config *model = &loading->config->model.architecture;
     const struct {
@@ -116,6 +120,7 @@ static int check_architecture(const struct loading *loading) {
     return 0;
 }
 
+/* check_schedule - one step at least comes after the warm-up; the decay of wsd may not begin in it. */
 static int check_schedule(const struct loading *loading) {
     const struct config *config = loading->config;
     int64_t steps = config->train.steps, warmup = config->schedule.warmup_steps;
@@ -159,6 +164,7 @@ static bool is_model(const struct config *config) {
            (folder_has(folder, "config.json") || folder_has(folder, "manifest.json"));
 }
 
+/* The first reason is told: those about run.folder come before all others, for a wrong one would be written to. */
 int config_need_train(const struct config *config, struct err *err) {
     const char *reason = NULL;
     if (is_base(config))

@@ -12,6 +12,7 @@ struct other_key {
     const struct config_key *field; /* of its entries, or NULL */
 };
 
+/* find_other - dies where the table names a key that it has not: our own slip, found by the first run file. */
 static struct other_key find_other(const struct config_table *table, const char *name) {
     int index = config_key_index(table, name);
     if (index >= 0)
@@ -85,6 +86,8 @@ char *config_condition_text(const struct key_condition *needs) {
     return text;
 }
 
+/* A key that has its default is never idle: it says what is so anyhow, as the resolved text of another version
+ * does. */
 bool config_is_idle(const struct config_table *table, const struct config_key *key, const void *values) {
     if (!key->needs.key || !config_key_is_set(key, values) || holds(&key->needs, table, values))
         return false;
@@ -123,6 +126,7 @@ static int refuse(const struct loading *loading, const struct config_key *key) {
     return -1;
 }
 
+/* Only what somebody has written is refused: keys that a default gave a value hurt nobody. */
 int config_check_effects(const struct loading *loading) {
     for (int i = 0; i < loading->table->num_keys; i++) {
         const struct config_key *key = &loading->table->keys[i];

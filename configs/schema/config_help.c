@@ -24,6 +24,8 @@ static void print_key(const struct config_key *key, const char *word, int indent
             print_key(&key->element->keys[i], key->element->keys[i].name, indent + 4, NULL);
 }
 
+/* A section's line is printed where the words before the last one change: the table is in the order of the
+ * sections. */
 void config_print_help(void) {
     const struct config_table *table = config_table();
     size_t last_length = 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* starts_name - POSIX: letters, digits and '_', the first no digit. */
 static bool starts_name(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
@@ -60,6 +61,7 @@ static int check_tilde(const char *path, struct err *err) {
     return err_set(err, "'~' is replaced by the shell alone, and not here: write $HOME");
 }
 
+/* Anything that a shell would do beside ($(...), globs) is none of our business: those characters stay. */
 char *config_path_expand(const char *text, struct err *err) {
     char *path = NULL;
     size_t length = 0;

@@ -104,6 +104,7 @@ bool config_store(const struct config_key *key, void *values, const char *text) 
     return false;
 }
 
+/* A list has no default: it stays as it is, which in a zeroed struct is empty. */
 void config_reset(const struct config_key *key, void *values) {
     if (key->type == KEY_LIST)
         return;
@@ -116,6 +117,8 @@ void config_reset(const struct config_key *key, void *values) {
     }
 }
 
+/* The default as config_value_text would write it, so that the two can be compared as texts: "1e-4" and "0.0001"
+ * are one number. */
 char *config_default_text(const struct config_key *key) {
     struct config_key alone = *key;
     union {

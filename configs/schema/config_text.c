@@ -19,6 +19,7 @@ static int write_sections(FILE *out, const char *name, const char *last_name) {
     return depth;
 }
 
+/* write_list - keys of an entry that have no value stay out, as in the file it came from. */
 static void write_list(FILE *out, const struct config_key *key, const void *values, int indent) {
     const char *memory = *(char *const *)(const void *)((const char *)values + key->offset);
     int count = *(const int *)(const void *)((const char *)values + key->count_offset);
@@ -48,6 +49,7 @@ static bool is_written(const struct config *config, const struct config_key *key
     return config_key_is_set(key, config) && !config_is_idle(config_table(), key, config);
 }
 
+/* In the order of the table, whose keys of a section stand together: a section is opened once. */
 char *config_resolved_text(const struct config *config) {
     char *text = NULL;
     size_t length = 0;

@@ -25,7 +25,8 @@ static int list_sections(const struct config_table *table, char *sections[MAX_SE
     return count;
 }
 
-/* nearest_section - for a misspelt top-level name; the caller's buffer, or NULL. */
+/* nearest_section - for a misspelt top-level name; the caller's buffer, or NULL.  A name with a point is a
+ * key's. */
 static const char *nearest_section(const struct config_table *table, const char *name, char *room,
                                    size_t room_bytes) {
     char *sections[MAX_SECTIONS];
@@ -76,7 +77,9 @@ static bool foreign_hint(const char *word, char *hint, size_t room_bytes) {
     return true;
 }
 
-/* find_hint - what was probably meant, or where all keys are listed. */
+/* find_hint - what was probably meant, or where all keys are listed.  From what is sure to what is a guess: another
+ * program's whole name, the same section elsewhere, another program's last word, the nearest section, the nearest
+ * key. */
 static void find_hint(const struct loading *loading, const char *name, const struct config_key *list,
                       char *hint, size_t room_bytes) {
     char room[LONGEST_NAME];
@@ -128,6 +131,8 @@ static void add_brief(struct loading *loading, const char *name, const char *hin
     free(before);
 }
 
+/* All are gathered before anything is said: a file of another program has dozens, and one run should tell them
+ * all. */
 void config_unknown_add(struct loading *loading, const struct config_node *node, const char *name,
                         const struct config_key *list) {
     char place[160], hint[LONGEST_HINT], of[LONGEST_NAME] = "";
@@ -167,6 +172,7 @@ static void tell_all(struct loading *loading) {
                 begins[WITHOUT], parts[WITHOUT], begins[LOST], parts[LOST]);
 }
 
+/* A fault of another kind is told after the unknown keys: it may be a consequence of one of them. */
 int config_unknown_end(struct loading *loading, int status) {
     struct err other = status != 0 && loading->err ? *loading->err : (struct err){""};
     if (loading->num_unknown == 0)

@@ -55,6 +55,7 @@ bool config_key_is_set(const struct config_key *key, const void *values) {
     return true;
 }
 
+/* choice_name - a struct that was filled by this table holds nothing else. */
 static const char *choice_name(const struct config_key *key, int value) {
     for (const struct config_choice *choice = key->choices; choice->name; choice++)
         if (choice->value == value)
@@ -127,6 +128,7 @@ char *config_value_text(const struct config_key *key, const void *values) {
     die("key '%s' has no type", key->name);
 }
 
+/* Leaves NULL and 0, so that it can be called again. */
 void config_values_free(const struct config_table *table, void *values) {
     for (int i = 0; i < table->num_keys; i++) {
         const struct config_key *key = &table->keys[i];
@@ -150,6 +152,7 @@ const char *config_class_name(enum key_class class) {
     return names[class];
 }
 
+/* For messages and help: what is written after "expected". */
 char *config_range_text(const struct config_key *key) {
     switch (key->type) {
     case KEY_INT:

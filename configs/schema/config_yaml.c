@@ -14,6 +14,7 @@ struct reader {
     struct err *err;
 };
 
+/* fail_at - marks of libyaml count from 0, people from 1. */
 static int fail_at(const struct reader *reader, yaml_mark_t mark, const char *reason) {
     return err_set(reader->err, "line %zu column %zu: %s", mark.line + 1, mark.column + 1, reason);
 }
@@ -57,6 +58,8 @@ static int check_plain(const struct reader *reader, const yaml_char_t *anchor, c
 
 static struct config_node *read_node(struct reader *reader, int depth);
 
+/* read_scalar - its text as it was written, whatever it looks like: what is a number and what a word the key
+ * decides, and not YAML, for which "no" would be false and 1e3 a text. */
 static struct config_node *read_scalar(struct reader *reader) {
     const yaml_event_t *event = &reader->event;
     if (check_plain(reader, event->data.scalar.anchor, event->data.scalar.tag) != 0)
@@ -72,6 +75,7 @@ static struct config_node *read_scalar(struct reader *reader) {
     return node;
 }
 
+/* read_list, read_map - what was read of the children is freed where one of them fails. */
 static struct config_node *read_list(struct reader *reader, int depth) {
     const yaml_event_t *event = &reader->event;
     if (check_plain(reader, event->data.sequence_start.anchor, event->data.sequence_start.tag) != 0)
@@ -123,6 +127,7 @@ static char *read_key(struct reader *reader, const struct config_node *map) {
     return text;
 }
 
+/* read_map - a node of a mapping is at the place of its key; where its value begins is kept beside. */
 static struct config_node *read_map(struct reader *reader, int depth) {
     const yaml_event_t *event = &reader->event;
     if (check_plain(reader, event->data.mapping_start.anchor, event->data.mapping_start.tag) != 0)
@@ -199,6 +204,7 @@ fail:
     return NULL;
 }
 
+/* The encoding is set, or a byte order mark would choose UTF-16. */
 struct config_node *config_node_parse(const char *text, size_t length_bytes, struct err *err) {
     if (length_bytes > CONFIG_MAX_BYTES) {
         err_set(err, "%zu bytes, more than the %d allowed", length_bytes, CONFIG_MAX_BYTES);
@@ -218,6 +224,7 @@ struct config_node *config_node_parse(const char *text, size_t length_bytes, str
     return root;
 }
 
+/* Siblings by the loop: only the depth, which is bounded, is recursion. */
 void config_node_free(struct config_node *node) {
     while (node) {
         struct config_node *next = node->next;

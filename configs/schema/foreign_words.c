@@ -9,6 +9,7 @@
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
+/* Commands that users of other programs and of Slurm know; the nearest of ours, with what it then needs. */
 static const struct foreign_word COMMANDS[] = {
     {"chat", "generate", "with --chat auto"},
     {"run", "train", NULL},

@@ -11,6 +11,8 @@ static int smallest(int a, int b) {
     return a < b ? a : b;
 }
 
+/* Damerau-Levenshtein, in the variant that edits no part twice (optimal string alignment): a letter more, less, or
+ * another, and two that were swapped, count one each. */
 int nearest_distance(const char *a, const char *b) {
     int num_a = (int)strnlen(a, LONGEST_WORD + 1), num_b = (int)strnlen(b, LONGEST_WORD + 1);
     if (num_a > LONGEST_WORD || num_b > LONGEST_WORD)
@@ -41,6 +43,7 @@ static bool begins(const char *word, const char *other) {
     return shorter >= 4 && strncmp(word, other, shorter) == 0;
 }
 
+/* One slip in three letters is allowed: more, and any short word would be near to any other. */
 const char *nearest_word(const char *word, const char *const *words, int num_words) {
     const char *nearest = NULL;
     int allowed = (int)(strnlen(word, LONGEST_WORD) / 3);
