@@ -328,6 +328,7 @@ static int parse_tensors(struct gguf *file, uint64_t count, struct err *err) {
     return sort_names(file, file->tensor_names, file->num_tensors, "tensor", err);
 }
 
+/* open_file - the descriptor stays open: tensors are read when they are wanted. */
 static int open_file(struct gguf *file, struct err *err) {
     int64_t size_bytes = 0;
     file->fd = file_open_read(file->path, &size_bytes, err);
@@ -335,6 +336,7 @@ static int open_file(struct gguf *file, struct err *err) {
     return file->fd < 0 ? -1 : 0;
 }
 
+/* Metadata before the directory, as in the file; the alignment is a key of the metadata, and offsets are by it. */
 struct gguf *gguf_open(const char *path, struct err *err) {
     struct gguf *file = xcalloc(1, sizeof *file);
     uint64_t num_tensors = 0, num_entries = 0, alignment = 0;

@@ -32,6 +32,8 @@ struct vocabulary {
     int64_t num_tokens;
 };
 
+/* compare_merges - higher scores first; then by the token, so that the order does not depend on qsort; then the
+ * longer left part. */
 static int compare_merges(const void *a, const void *b) {
     const struct merge *x = a, *y = b;
     if (x->score != y->score)
@@ -49,6 +51,7 @@ static void push(struct merge_list *list, struct merge merge) {
     list->merges[list->count++] = merge;
 }
 
+/* token_type - a type that cannot be read counts as unused: such a token makes no merges. */
 static int64_t token_type(const struct vocabulary *vocab, int64_t id) {
     int64_t type = GGUF_TOKEN_NORMAL;
     if (vocab->types >= 0 && gguf_get_int(vocab->file, vocab->types, id, &type, NULL) != 0)
@@ -94,6 +97,7 @@ static int check_order(const struct vocabulary *vocab, const struct merge_list *
         gguf_path(vocab->file), first->score);
 }
 
+/* merges_as_json - as pairs and not as "left right": a token may hold a space. */
 static json_t *merges_as_json(const struct vocabulary *vocab, const struct merge_list *list,
                               struct err *err) {
     json_t *merges = json_array();

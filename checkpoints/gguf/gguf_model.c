@@ -15,6 +15,8 @@
 
 static const char rope_freqs_name[] = "rope_freqs.weight";
 
+/* Row i of the first half goes to 2i of its head, row i of the second half to 2i + 1: the two that are rotated
+ * together become neighbours. */
 int64_t gguf_row_from_hf(int head_dim, int64_t row) {
     int64_t half = head_dim / 2, inside = row % head_dim;
     return row - inside + (inside < half ? 2 * inside : 2 * (inside - half) + 1);
@@ -411,6 +413,8 @@ static int64_t check_tensor(const struct gguf *file, const struct model_config *
     return index;
 }
 
+/* Each way: a tensor too few is a model that is not whole, one too many says that it computes more than is known
+ * here. */
 int gguf_model_check(const struct gguf *file, const struct model_config *config, struct err *err) {
     bool *is_expected = xcalloc((size_t)gguf_num_tensors(file) + 1, sizeof *is_expected);
     struct param at = PARAM_START;
@@ -435,6 +439,7 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
     return status;
 }
 
+/* Norm weights of some families are stored as 1 + w there (PARAM_PLUS_ONE) and without the 1 here. */
 int gguf_model_read(const struct gguf *file, const struct model_config *config, struct param param,
                     int64_t first, int64_t count, float *out, struct err *err) {
     char name[PARAM_NAME_ROOM];

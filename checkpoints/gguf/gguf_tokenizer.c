@@ -14,6 +14,8 @@
 #include "checkpoints/gguf/gguf_model.h"
 #include "data/corpus/json.h"
 
+/* The regular expressions that llama.cpp has for a name (llm_tokenizer_bpe), as the tokenizer.json of those models
+ * writes them: GPT-2's words, its endings ('s, 't, ...), and what is left: marks, ends of lines, white space. */
 #define WORDS_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
 #define ENDINGS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define REST " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -116,6 +118,7 @@ static int read_pretokenizer(struct source *source, struct err *err) {
     return 0;
 }
 
+/* read_source - for a key that is missing what llama.cpp takes then. */
 static int read_source(struct source *source, struct err *err) {
     const struct gguf *file = source->file;
     struct gguf_string model;
@@ -258,6 +261,8 @@ static json_t *byte_level_step(bool use_regex) {
                      "use_regex", (int)use_regex);
 }
 
+/* pre_tokenizer_of - SentencePiece cuts nothing before its merges; the others end with the step from bytes to
+ * letters. */
 static json_t *pre_tokenizer_of(const struct source *source) {
     if (source->sentencepiece)
         return json_null();
@@ -429,6 +434,7 @@ static int stored_tokenizer(const struct gguf *file, json_t **tree, struct err *
     return *tree ? 0 : err_prefix(err, "key 'tokenizer.huggingface.json'");
 }
 
+/* The stored tokenizer.json comes first: it is the original, the keys are what of it GGUF can say. */
 int gguf_tokenizer_text(const struct gguf *file, char **tokenizer_json, char **tokenizer_config,
                         struct err *err) {
     struct source source = {.file = file};

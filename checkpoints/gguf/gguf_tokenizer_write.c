@@ -34,6 +34,7 @@ static bool looks_special(struct token_entry entry) {
            memcmp(entry.text + entry.length_bytes - 2, "|>", 2) == 0;
 }
 
+/* type_of - as llama.cpp's own converter would write it. */
 static int32_t type_of(struct token_entry entry) {
     switch (entry.kind) {
     case TOKEN_UNKNOWN:
@@ -116,6 +117,7 @@ static char *append_part(char *to, struct token_entry part) {
     return to;
 }
 
+/* write_merges - "left right" each, in the order of their ranks; the texts are ours until they are copied. */
 static void write_merges(struct gguf_writer *writer, const struct tokenizer *tok) {
     int64_t count = tokenizer_num_merges(tok);
     struct gguf_string *texts = xmalloc((size_t)count * sizeof *texts);
@@ -136,6 +138,7 @@ static void write_merges(struct gguf_writer *writer, const struct tokenizer *tok
 
 /* --- token ids with a meaning --- */
 
+/* set_id - an id that the tokenizer has not gets no key. */
 static void set_id(struct gguf_writer *writer, const char *key, int32_t id) {
     if (id >= 0)
         gguf_set_u32(writer, key, (uint32_t)id);
@@ -254,6 +257,8 @@ static bool note_losses(const struct tokenizer *tok, char **notes) {
     return lost || num_particular > 0 || is_first;
 }
 
+/* What the keys cannot say is in the notes for the user, and the whole tokenizer.json goes along, which gguf_tokenizer_text
+ * reads again. */
 int gguf_tokenizer_write(struct gguf_writer *writer, const struct tokenizer *tok, const char *tokenizer_json,
                          const struct model_config *config, char **notes, struct err *err) {
     const char *pre = find_procedure(tok, err);

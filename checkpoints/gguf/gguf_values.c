@@ -110,6 +110,7 @@ static int load_number(const struct gguf *file, int64_t index, int64_t element, 
     }
 }
 
+/* Some writers store whole numbers as f32 or f64: taken where they are whole, and small enough to be exact. */
 int gguf_get_int(const struct gguf *file, int64_t index, int64_t element, int64_t *value, struct err *err) {
     struct number number;
     if (load_number(file, index, element, &number, err) != 0)
@@ -174,6 +175,8 @@ static int read_blocks(const struct gguf *file, const struct gguf_tensor *tensor
     return status;
 }
 
+/* Whole blocks are decoded in place; of a block that the range only touches, a copy.  A tensor of an unknown type
+ * fails here and not at gguf_open, so that the rest of such a file can be looked at. */
 int gguf_read_f32(const struct gguf *file, int64_t tensor_index, int64_t first, int64_t count, float *out,
                   struct err *err) {
     struct gguf_tensor tensor = gguf_tensor(file, tensor_index);

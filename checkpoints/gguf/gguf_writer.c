@@ -38,6 +38,7 @@ static uint64_t padded(uint64_t bytes) {
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
+/* reserve - room for so many more bytes; the pointer is valid until the next call. */
 static uint8_t *reserve(struct buffer *buffer, size_t bytes) {
     if (buffer->room_bytes - buffer->used_bytes < bytes) {
         buffer->room_bytes = 2 * (buffer->used_bytes + bytes);
@@ -52,6 +53,7 @@ static void append(struct buffer *buffer, const void *bytes, size_t num_bytes) {
     buffer->used_bytes += num_bytes;
 }
 
+/* Numbers as they are in memory: the format is little-endian, as is every machine the program is built for. */
 static void append_u32(struct buffer *buffer, uint32_t value) {
     append(buffer, &value, sizeof value);
 }
@@ -73,6 +75,7 @@ struct gguf_writer *gguf_writer_create(void) {
     return writer;
 }
 
+/* start_key - the type goes before the value, of an array also the elements' type and their number. */
 static void start_key(struct gguf_writer *writer, const char *key, enum gguf_type type) {
     CHECK(!writer->path && key[0], "key '%s' after the metadata were written", key);
     append_string(&writer->keys, key, strlen(key));
@@ -130,6 +133,7 @@ void gguf_set_i32s(struct gguf_writer *writer, const char *key, const int32_t *v
 
 /* --- directory --- */
 
+/* The offset is the sum of the padded sizes before, as it must be (see above); dims[0] is the fastest. */
 void gguf_add_tensor(struct gguf_writer *writer, const char *name, int ndim, const int64_t *dims,
                      enum ggml_type type) {
     const struct quant_format *format = quant_format((int)type);

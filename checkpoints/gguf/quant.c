@@ -185,6 +185,7 @@ const char *quant_type_name(int type) {
     return type >= 0 && type < NUM_CODECS && codecs[type].format.name ? codecs[type].format.name : "?";
 }
 
+/* F32 in one copy: the largest files are of it, and there is nothing to decode. */
 void quant_decode(int type, const uint8_t *blocks, int64_t num_blocks, float *out) {
     const struct quant_format *format = quant_format(type);
     CHECK(format, "cannot decode tensor type %d", type);
