@@ -45,6 +45,7 @@ size_t h5_type_bytes(enum h5_type type) {
     return (size_t)1 << type;
 }
 
+/* file_type - HDF5's names are calls and no constants, hence no static table. */
 static hid_t file_type(enum h5_type type) {
     const hid_t types[] = {H5T_STD_U8LE, H5T_STD_U16LE, H5T_STD_U32LE, H5T_STD_U64LE};
     return types[type];
@@ -127,6 +128,7 @@ static bool is_hard_link(hid_t file, const char *name) {
     return is_hard;
 }
 
+/* Step by step: HDF5 would follow a soft link in the middle of a path by itself. */
 bool h5_has(const struct h5_file *file, const char *name) {
     char step[256];
     size_t length = strlen(name);
@@ -212,6 +214,7 @@ static int locate(const struct h5_file *file, hid_t id, const char *name, struct
     return 0;
 }
 
+/* Not a byte of the data is read: the caller does that, with pread. */
 int h5_find(const struct h5_file *file, const char *name, struct h5_dataset *dataset, struct err *err) {
     hid_t id = open_dataset(file, name, err);
     if (id < 0)
@@ -232,6 +235,7 @@ static int read_fixed(hid_t dataset, hid_t type, int64_t count, size_t width, ch
     return status;
 }
 
+/* Fixed-length strings alone: variable ones lie in HDF5's heap, whose sizes a damaged file can make anything. */
 int64_t h5_read_strings(const struct h5_file *file, const char *name, size_t max_bytes, char ***strings,
                         struct err *err) {
     hid_t id = open_dataset(file, name, err);
@@ -354,6 +358,7 @@ static hid_t create_dataset(const struct h5_file *file, const char *name, hid_t 
     return id;
 }
 
+/* The offset is final: space was allocated when the dataset was created (contiguous_list). */
 int h5_reserve(struct h5_file *file, const char *name, enum h5_type type, int64_t count,
                struct h5_dataset *dataset, struct err *err) {
     hid_t id = create_dataset(file, name, file_type(type), count, err);

@@ -105,6 +105,7 @@ static int number_sources(struct loader *loader, struct err *err) {
     return sum <= INT32_MAX ? 0 : err_set(err, "the token files have %lld sources, too many", (long long)sum);
 }
 
+/* num_files follows what was opened, so that loader_close can be called at any point. */
 struct loader *loader_open(const struct loader_config *config, struct err *err) {
     CHECK(config->sequence_tokens > 0 && config->sequence_tokens < INT32_MAX, "sequences of %lld tokens",
           (long long)config->sequence_tokens);
@@ -343,6 +344,7 @@ int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pi
     return list.count;
 }
 
+/* Windows do not cross files: the last one of each file may be shorter. */
 int64_t loader_num_eval_samples(const struct loader *loader) {
     int64_t sum = 0;
     for (int i = 0; i < loader->num_files; i++)

@@ -53,6 +53,8 @@ static int check_offsets(const struct token_file *file, struct err *err) {
     return 0;
 }
 
+/* read_documents - where each document begins and which source it is of, checked once here: reading relies on
+ * both. */
 static int read_documents(struct token_file *file, struct err *err) {
     file->num_documents = file->facts.parts[PART_SOURCES].count;
     file->offsets = read_part(file, PART_OFFSETS, err);
@@ -116,6 +118,7 @@ int token_file_verify(const struct token_file *file, int64_t share, int64_t num_
     return 0;
 }
 
+/* Of a file without seal the checksums are made for this: the whole file is read. */
 int token_file_content_hash(const struct token_file *file, char hex[TOKEN_CONTENT_ROOM], struct err *err) {
     if (file->has_seal) {
         token_seal_identity(&file->seal, &file->facts, hex);
@@ -140,6 +143,7 @@ static int find_facts(struct token_file *file, struct err *err) {
     return found < 0 ? -1 : check_opened(file, err);
 }
 
+/* The seal before HDF5: a file that has one needs neither the library's parser nor a second process. */
 struct token_file *token_file_open(const char *path, struct err *err) {
     struct token_file *file = xcalloc(1, sizeof *file);
     file->path = xstrdup(path);
@@ -229,6 +233,9 @@ static int64_t document_of(const struct token_file *file, int64_t token) {
     return token_last_not_above(file->offsets, file->num_documents, (uint64_t)token);
 }
 
+/* Ids are read to the end of the caller's buffer and widened from there in place: no second buffer, and 16-bit
+ * files cost half the reading.  Every id is compared with the vocabulary: one beyond it would read other memory as
+ * an embedding. */
 int token_file_read(const struct token_file *file, int64_t first, int64_t count, int32_t *tokens,
                     uint8_t *mask, struct err *err) {
     const struct h5_dataset *place = &file->facts.parts[PART_TOKENS];

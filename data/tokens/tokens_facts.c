@@ -34,6 +34,8 @@ static void put_text(struct text *bytes, const char *text) {
     text_append(bytes, text, strlen(text));
 }
 
+/* The conversations come last and are left out where there are none: files of before have the same bytes.  What
+ * newer versions add goes after them. */
 void token_facts_encode(const struct token_facts *facts, struct text *bytes) {
     put_text(bytes, facts->tokenizer_hash);
     put_number(bytes, facts->vocab_size);
@@ -67,6 +69,8 @@ void token_facts_encode(const struct token_facts *facts, struct text *bytes) {
 
 /* --- from bytes --- */
 
+/* take_number, take_text and the others below - false or NULL where the bytes end early or a value is out of range:
+ * the bytes come from a file, or from a child process that read one. */
 static bool take_number(struct text_span *from, int64_t low, int64_t high, int64_t *value) {
     return text_take(from, value, sizeof *value) && *value >= low && *value <= high;
 }
@@ -82,6 +86,7 @@ static char *take_text(struct text_span *from) {
     return text;
 }
 
+/* take_source - every text is set, also after a failure: token_facts_release frees them. */
 static bool take_source(struct text_span *from, struct token_source *source) {
     bool is_whole = true;
     for (int t = 0; t < NUM_TEXTS; t++) {
@@ -122,6 +127,7 @@ static bool take_chat(struct text_span *from, struct token_chat *chat) {
            take_number(from, 0, INT64_MAX, &chat->num_left_out) && take_choices(from, chat);
 }
 
+/* take_all - num_sources grows with what was read, so that a release after a failure frees just that. */
 static bool take_all(struct text_span *from, struct token_facts *facts) {
     int64_t has_mask = 0, num_sources = 0;
     if (!(facts->tokenizer_hash = take_text(from)) ||

@@ -41,6 +41,7 @@ static int read_header(const struct h5_file *h5, const char *path, struct token_
     return h5_read_number(h5, "vocab_size", &facts->vocab_size, err);
 }
 
+/* find_parts - the mask alone may be absent: then every token counts in the loss. */
 static int find_parts(const struct h5_file *h5, struct token_facts *facts, struct err *err) {
     facts->has_mask = h5_has(h5, token_part_name(PART_MASK));
     for (int part = 0; part < NUM_PARTS; part++)
@@ -90,6 +91,7 @@ static int read_text_column(const struct h5_file *h5, const char *path, int colu
     return fits ? 0 : wrong_rows(TEXT_COLUMNS[column].name, path, count, facts->num_sources, err);
 }
 
+/* read_count_column - by HDF5 only its place, as of the large datasets: the numbers are read as plain bytes. */
 static int read_count_column(const struct h5_file *h5, const char *path, int fd, int column,
                              struct token_facts *facts, struct err *err) {
     struct h5_dataset found;
@@ -203,6 +205,9 @@ static int judge(int status, const struct text *bytes, const char *path, int64_t
     return token_facts_decode(facts, rest, file_bytes, path, err);
 }
 
+/* A child, because HDF5's library crashes on some damaged files; it shares nothing with us but the pipe.  It is
+ * forked and not started: no program has to be found, and it ends by _exit, so that nothing of ours is flushed
+ * twice. */
 int token_facts_of_hdf5(const char *path, int64_t file_bytes, struct token_facts *facts, struct err *err) {
     int ends[2];
     *facts = (struct token_facts){0};

@@ -103,6 +103,7 @@ int token_seal_check_structure(int fd, const char *path, const struct token_seal
     return found == seal->structure ? 0 : damaged(path, "its structure is", err);
 }
 
+/* One block of one dataset: a MiB, so that opening a file costs little and a whole check can be shared out. */
 int token_seal_check_block(int fd, const char *path, const struct token_seal *seal,
                            const struct token_facts *facts, enum token_part part, int64_t block,
                            struct err *err) {
@@ -120,6 +121,7 @@ int token_seal_check_block(int fd, const char *path, const struct token_seal *se
 
 /* --- making --- */
 
+/* Reads the whole file: it is asked for once, when a file is written, or of one without a seal. */
 int token_seal_make(int fd, const char *path, int64_t hdf5_bytes, const struct token_facts *facts,
                     struct token_seal *seal, struct err *err) {
     *seal = (struct token_seal){.hdf5_bytes = hdf5_bytes};
@@ -205,6 +207,8 @@ static char *read_body(int fd, const char *path, int64_t file_bytes, const uint6
     return NULL;
 }
 
+/* 1: there is a seal; 0: the file does not end in one, as those of older versions and other programs; -1: it ends
+ * in one that is damaged, which no file may pass for one without. */
 int token_seal_read(int fd, const char *path, int64_t file_bytes, struct token_seal *seal,
                     struct token_facts *facts, struct err *err) {
     char bytes[FOOTER_BYTES];

@@ -56,6 +56,7 @@ static int append(struct token_writer *writer, enum token_part side, const void 
     return 0;
 }
 
+/* The first offset, 0, is there from the beginning; each document then adds its end. */
 struct token_writer *token_writer_create(const char *path, const char *tokenizer_hash, int64_t vocab_size,
                                          struct err *err) {
     CHECK(vocab_size > 0 && vocab_size <= INT32_MAX, "vocabulary of %lld", (long long)vocab_size);
@@ -141,6 +142,7 @@ static int append_mask(struct token_writer *writer, const uint8_t *mask, int64_t
     return append(writer, PART_MASK, mask, (size_t)count, err);
 }
 
+/* The mask first: its side file may begin here, and then wants the ones of all tokens before. */
 int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens,
                         const uint8_t *mask, int64_t count, struct err *err) {
     struct token_source *facts = token_writer_source(writer, source);
