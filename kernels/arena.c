@@ -2,6 +2,7 @@
 #include "kernels/arena.h"
 #include "kernels/units.h"
 
+/* Padded after each piece, so that all begin as aligned as the block itself. */
 void *arena_take(struct arena *arena, int64_t count, enum dtype dtype) {
     size_t bytes = (size_t)count * dtype_bytes(dtype);
     size_t start = arena->used_bytes;
@@ -13,6 +14,7 @@ void *arena_take(struct arena *arena, int64_t count, enum dtype dtype) {
     return arena->base + start;
 }
 
+/* used_bytes begins anew: the second round of the same calls must end where the first did. */
 void arena_allocate(struct arena *arena, struct device *dev) {
     arena->size_bytes = arena->used_bytes ? arena->used_bytes : ARENA_ALIGN_BYTES;
     arena->used_bytes = 0;

@@ -6,12 +6,14 @@
 
 #include "kernels/units.h"
 
+/* Not the time of day, which may be set while a run measures. */
 double clock_s(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* VmHWM of proc(5), the most that was resident at once; 0 where it is not told. */
 int64_t peak_memory_bytes(void) {
     FILE *file = fopen("/proc/self/status", "r");
     char line[256];

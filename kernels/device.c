@@ -12,6 +12,7 @@ void *device_allocate(struct device *dev, size_t size_bytes) {
     return dev->ops->allocate(dev, size_bytes);
 }
 
+/* NULL is nothing here, so that callers can release what they may not have got. */
 void device_release(struct device *dev, void *data, size_t size_bytes) {
     if (data)
         dev->ops->release(dev, data, size_bytes);
@@ -44,6 +45,8 @@ void device_download(struct device *dev, void *host, struct tensor from) {
     dev->ops->download(dev, host, from.data, tensor_bytes(from));
 }
 
+/* From here on a table may have NULL: a device that works while it is asked has nothing to wait for, and one whose
+ * scratch grows by itself nothing to reserve. */
 void device_synchronize(struct device *dev) {
     if (dev->ops->synchronize)
         dev->ops->synchronize(dev);

@@ -118,6 +118,7 @@ void op_linear_backward_input(struct device *dev, struct tensor dx, struct tenso
     op_scan(dev, op, "dx", dx);
 }
 
+/* Without rows there is no product, but a gradient that is to be overwritten must become 0 all the same. */
 void op_linear_backward_weight(struct device *dev, struct tensor dw, struct tensor dy, struct tensor x,
                                enum op_write write) {
     const char *op = "linear_backward_weight";
@@ -229,6 +230,7 @@ void op_take_columns(struct device *dev, struct tensor y, struct tensor x, const
     op_scan(dev, op, "y", y);
 }
 
+/* A row of one dimension goes to every row of y: a bias. */
 void op_put_columns(struct device *dev, struct tensor y, struct tensor x, const struct column_args *args) {
     const char *op = "put_columns";
     op_expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
@@ -307,6 +309,7 @@ void op_adamw(struct device *dev, struct tensor w, struct tensor m, struct tenso
     op_scan(dev, op, "w", w);
 }
 
+/* Its result is not scanned: a gradient that overflowed is found by it, and the caller decides what that means. */
 double op_sum_squares(struct device *dev, struct tensor x) {
     const char *op = "sum_squares";
     expect_type(op, "x", x, ACTIVATION);

@@ -90,6 +90,7 @@ void op_attention_forward(struct device *dev, struct tensor out, struct tensor l
     op_scan(dev, op, "out", out);
 }
 
+/* 2.5 times the flops of the forward: five products of the same size where that has two (Dao 2023, section 4.1). */
 void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor dout, struct tensor out,
                            struct tensor lse, struct tensor qkv, const struct attention_mask *mask,
                            const struct attention_args *args, const struct rotation *rotation) {
@@ -115,6 +116,7 @@ void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor
     op_scan(dev, op, "dqkv", dqkv);
 }
 
+/* New token i sees past + i + 1 rows: their sum is what the count of pairs is. */
 void op_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
                          struct tensor v_cache, int64_t past, const struct attention_args *args) {
     const char *op = "attention_cached";

@@ -53,6 +53,8 @@ int op_type_of(struct tensor t) {
     return 1 << t.dtype;
 }
 
+/* On a device that works on by itself the host's clock would measure the asking: it marks the op on its own time
+ * line (op_begin, op_end) and adds to the counts when it is read. */
 struct op_call op_call_begin(struct device *dev, enum op_id id, const char *name, double flops) {
     if (dev->ops->op_begin)
         dev->ops->op_begin(dev, id);
@@ -72,6 +74,7 @@ void op_call_end(struct op_call call) {
     counts->section_seconds[call.dev->section] += seconds;
 }
 
+/* Slow, and only where the host reads the memory: for looking for the op in which a number went wrong. */
 void op_scan(struct device *dev, const char *op, const char *argument, struct tensor t) {
     if (!dev->check_values || !dev->ops->host_memory)
         return;

@@ -5,12 +5,14 @@
 
 #include "kernels/philox.h"
 
+/* draw - 128 bits for an index; most uses take the first 64. */
 static void draw(uint64_t seed, uint64_t stream, uint64_t index, uint64_t out[2]) {
     struct philox p = philox_block(seed, stream, index);
     out[0] = p.words[0] | (uint64_t)p.words[1] << 32;
     out[1] = p.words[2] | (uint64_t)p.words[3] << 32;
 }
 
+/* The use in the top byte; ids reach into it only beyond 2^56. */
 uint64_t rng_stream(enum rng_use use, uint64_t id) {
     return (uint64_t)use << 56 ^ id;
 }
@@ -33,6 +35,7 @@ uint64_t rng_bits(uint64_t seed, uint64_t stream, uint64_t index) {
     return out[0];
 }
 
+/* The top 53 bits, as many as a double holds: every value is a multiple of 2^-53. */
 double rng_uniform(uint64_t seed, uint64_t stream, uint64_t index) {
     return (double)(rng_bits(seed, stream, index) >> 11) * 0x1p-53;
 }

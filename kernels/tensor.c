@@ -22,6 +22,7 @@ const char *dtype_name(enum dtype dtype) {
     return (unsigned)dtype < DTYPE_COUNT ? names[dtype] : "?";
 }
 
+/* Dimensions that a view has not are 1, so that products over all four are right. */
 struct tensor tensor_1d(void *data, enum dtype dtype, int64_t d0) {
     struct tensor t = {data, dtype, 1, {d0, 1, 1, 1}};
     return t;

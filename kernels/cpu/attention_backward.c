@@ -84,6 +84,8 @@ static void row_statistics(const struct backward_job *job, int64_t head, int64_t
     }
 }
 
+/* pack_inputs - every block once, before the tasks that read it many times; keys and values by the task of the head
+ * that has their number. */
 static void pack_inputs(struct device *dev, const struct backward_job *job) {
     const struct attention_args *args = job->args;
     int64_t num_heads = args->num_heads, block = BLOCK * job->width;
@@ -174,6 +176,8 @@ static int64_t first_queries(const struct row_keys *seen, int64_t block, int64_t
     return block;
 }
 
+/* backward_task - one stretch of keys of one head: dK and dV of its blocks, and its part of dQ.  What it adds to is
+ * cleared here, by the thread that fills it. */
 static void backward_task(const struct backward_job *job, float *scores, int64_t head, int64_t stretch) {
     int64_t block = BLOCK * job->width, num_blocks = job->num_blocks, begin = job->first_queries[stretch];
     size_t block_bytes = (size_t)block * sizeof(float);

@@ -70,6 +70,7 @@ static void cached_row(const struct cached_job *job, int64_t row, int64_t head, 
     row_commit(job->out, out_at, head_dim, out);
 }
 
+/* All new tokens are in the cache before any is attended to: a prompt's later tokens see its earlier ones. */
 void cpu_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
                           struct tensor v_cache, int64_t past, const struct attention_args *args) {
     struct cached_job job = {out, qkv, k_cache, v_cache, args, past};

@@ -8,6 +8,7 @@
 enum { SUM_BLOCKS = 32 };
 
 CPU_CLONES
+/* scale_row, add_row - y = scale x, y += scale x. */
 static void scale_row(float *restrict y, const float *restrict x, int64_t count, float scale) {
     for (int64_t i = 0; i < count; i++)
         y[i] = scale * x[i];
@@ -47,6 +48,7 @@ void cpu_put_columns(struct device *dev, struct tensor y, struct tensor x, const
     }
 }
 
+/* A block's rows are its number's share of all: the same for any number of threads. */
 void cpu_column_sums(struct device *dev, struct tensor dw, struct tensor dy) {
     int64_t num_rows = dy.dims[0], width = dy.dims[1];
     size_t num_floats = (size_t)(SUM_BLOCKS + dev->num_threads) * (size_t)width;

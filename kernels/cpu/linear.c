@@ -65,6 +65,7 @@ void linear_cache_free(struct linear_cache *cache) {
     free(cache);
 }
 
+/* same_product - member by member: between them lie bytes that are no part of it. */
 static bool same_product(const struct product *p, const struct product *q) {
     return p->m == q->m && p->n == q->n && p->k == q->k && p->a_transposed == q->a_transposed &&
            p->b_transposed == q->b_transposed && p->in == q->in && p->out == q->out && p->write == q->write;
@@ -174,6 +175,7 @@ static void multiply_in_f32(struct device *dev, const struct product *product, v
     convert(dev, c, product->out, c_f32, DTYPE_F32, c_count);
 }
 
+/* multiply - by the compiled product where this processor has one; the answer "it has none" is cached, too. */
 static void multiply(struct device *dev, const struct product *product, void *c, void *a, void *b) {
     struct cpu_state *state = dev->state;
     omp_set_num_threads(dev->num_threads); /* oneDNN reads it when it compiles and when it runs */
@@ -204,6 +206,7 @@ static void *as_type(struct device *dev, struct tensor dy, enum dtype dtype) {
     return cache->rounded;
 }
 
+/* As y = x w^T with w [out, in]: b is w read transposed, and nothing is copied. */
 void cpu_linear_forward(struct device *dev, struct tensor y, struct tensor x, struct tensor w) {
     struct product product = {.m = x.dims[0], .n = w.dims[0], .k = x.dims[1], .b_transposed = true};
     product.in = x.dtype;

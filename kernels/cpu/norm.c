@@ -80,6 +80,7 @@ static void round_row(float *restrict y, int64_t width, enum dtype dtype) {
 }
 
 CPU_CLONES
+/* scale_row, shift_row - the weight and the bias, in f32 and rounded with the row. */
 static void scale_row(float *restrict y, const float *restrict w, int64_t width) {
     for (int64_t c = 0; c < width; c++)
         y[c] *= w[c];
@@ -182,6 +183,7 @@ struct norm_job {
     const float *weights;
 };
 
+/* backward_row - LayerNorm as RMSNorm of the centred row, less the mean of the slopes. */
 static void backward_row(const struct norm_job *job, int64_t i, float *block_dw, float *rows) {
     int64_t width = job->x.dims[1];
     float *dx = row_open(job->dx, i * width, width, rows);

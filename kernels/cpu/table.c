@@ -20,6 +20,7 @@ static void *cpu_allocate(struct device *dev, size_t size_bytes) {
     return data == MAP_FAILED ? NULL : data; /* zero pages that cost nothing until touched */
 }
 
+/* cpu_release - size_bytes as it was asked for: munmap rounds to pages as mmap did. */
 static void cpu_release(struct device *dev, void *data, size_t size_bytes) {
     (void)dev;
     munmap(data, size_bytes);
@@ -37,6 +38,8 @@ static void cpu_copy(struct device *dev, void *to, const void *from, size_t size
         memcpy(to, from, size_bytes);
 }
 
+/* cpu_memory_free - free pages alone: what the kernel would give back of its cache is not among them, and callers
+ * know that (trainer_setup.c). */
 static size_t cpu_memory_free(struct device *dev, size_t *total_bytes) {
     (void)dev;
     size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
@@ -60,6 +63,7 @@ static const struct ops OPS_CPU = {.name = "cpu",
                                    .memory_free = cpu_memory_free,
                                    EACH_OP(ENTRY)};
 
+/* The last version of the block product runs on any processor, so that the search ends. */
 void device_open_cpu(struct device *dev, int num_threads) {
     struct cpu_state *state = xcalloc(1, sizeof *state);
     memset(dev, 0, sizeof *dev);
