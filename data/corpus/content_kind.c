@@ -111,6 +111,8 @@ static size_t count_controls(struct text_span text) {
     return count;
 }
 
+/* Known first bytes, and then a share of control characters that no text has: more than one byte in 20, and 8 at
+ * least, as a short text may hold a few. */
 const struct content_kind *content_kind_find(struct text_span first) {
     enum { LOOKED_AT = 4096, SOON = 64, FEW = 8, ONE_IN = 20 };
     struct text_span start = {first.bytes, first.length_bytes < LOOKED_AT ? first.length_bytes : LOOKED_AT};

@@ -2,6 +2,7 @@
  * (bestfit1252.txt of the Unicode consortium); RFC 2781. */
 #include "data/corpus/encoding.h"
 
+/* A byte that UTF-8 never has: prepare.bad_utf8 then decides, as it does about damage in a file of UTF-8. */
 static const char INVALID[] = "\xFF";
 
 /* Code points of 0x80 to 0x9F in windows-1252; 0: undefined. */
@@ -21,6 +22,8 @@ static bool is_utf8(struct text_span text) {
     return valid > at && text.length_bytes - valid < 4;
 }
 
+/* Text that is UTF-8 already would pass as latin1, each letter with an accent as two: every byte is a character
+ * there. */
 int encoding_start(struct encoding_state *state, struct text_span first, const char *path, struct err *err) {
     const unsigned char *p = (const unsigned char *)first.bytes;
     bool has_two = first.length_bytes >= 2;
@@ -49,6 +52,7 @@ int encoding_start(struct encoding_state *state, struct text_span first, const c
     return 0;
 }
 
+/* append_single - encodings of one byte a character; the code points of latin1 are its bytes. */
 static void append_single(enum text_encoding encoding, struct text_span bytes, struct text *out) {
     for (size_t i = 0; i < bytes.length_bytes; i++) {
         uint32_t c = (unsigned char)bytes.bytes[i];
@@ -78,6 +82,7 @@ static void append_unit(struct encoding_state *state, uint32_t unit, struct text
         text_append_char(out, unit);
 }
 
+/* append_utf16 - a unit, and a pair of them, may be cut by the end of a block: the state keeps the half. */
 static void append_utf16(struct encoding_state *state, struct text_span bytes, struct text *out) {
     for (size_t i = 0; i < bytes.length_bytes; i++) {
         unsigned char byte = (unsigned char)bytes.bytes[i];

@@ -44,6 +44,7 @@ static char *widen_integers(const char *text, size_t length_bytes, size_t *widen
     return copy;
 }
 
+/* Read once as it stands; only a number that overflowed costs the second reading. */
 json_t *json_parse_text(const char *text, size_t length_bytes, const char *origin, struct err *err) {
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
     json_error_t why;
@@ -91,6 +92,7 @@ json_t *json_load_path(const char *path, size_t max_bytes, struct err *err) {
     return root;
 }
 
+/* A member that is null counts as absent: files write null for what they do not set. */
 json_t *json_find(const json_t *object, const char *key) {
     const json_t *at = object;
     for (const char *name = key; at;) {
@@ -127,6 +129,7 @@ const char *json_type_name(const json_t *value) {
     return "an unknown value";
 }
 
+/* wrong_type - says what was found in its place.  Returns -1. */
 static int wrong_type(const char *key, const char *wanted, const json_t *found, struct err *err) {
     if (!found)
         return err_set(err, "key '%s' is missing, expected %s", key, wanted);

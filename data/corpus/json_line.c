@@ -15,6 +15,7 @@ struct scan {
     int depth;
 };
 
+/* wrong - with the place, counted from 1, or that the line ended.  Returns -1. */
 static int wrong(struct scan *s, const char *expected) {
     long long column = (long long)(s->at - s->start) + 1;
     if (s->at >= s->end)
@@ -175,7 +176,8 @@ static int end_value(struct scan *s, const char *field_value, bool *has_more) {
     }
 }
 
-/* walk - the whole line, value by value. */
+/* walk - the whole line, value by value, without recursion: what is open stands in is_object and depth.  All of the
+ * line is checked, also after the field was found: one that is damaged at its end was cut. */
 static int walk(struct scan *s) {
     const char *field_value = NULL; /* where the field's value starts, while inside it */
     bool has_more = true, is_field = false;
@@ -204,6 +206,7 @@ static int walk(struct scan *s) {
     return s->at == s->end ? 0 : wrong(s, "the end of the line");
 }
 
+/* Nothing is copied: the names and the value are spans of the line. */
 int json_line_scan(struct text_span line, const char *field, struct json_line *out, struct err *err) {
     struct scan s = {.start = line.bytes,
                      .at = line.bytes,
@@ -250,6 +253,7 @@ static size_t unescape_unicode(const char *at, const char *end, struct text *out
     return 5;
 }
 
+/* The string was scanned before, so that every escape is whole; half a surrogate pair becomes U+FFFD. */
 void json_line_unescape(struct text_span value, struct text *out) {
     static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
     const char *at = value.bytes + 1, *end = value.bytes + value.length_bytes - 1;
@@ -285,6 +289,8 @@ static bool fits(struct text_span number) {
     return errno == 0;
 }
 
+/* Numbers that jansson refuses, beyond 64 bits or a double, become strings that begin with JSON_LINE_NUMBER, by
+ * which they are told from texts; all else is copied. */
 void json_line_plain(struct text_span value, struct text *out) {
     const char *at = value.bytes, *end = at + value.length_bytes;
     text_reserve(out, value.length_bytes);

@@ -132,6 +132,8 @@ static bool keep_document(struct prepare_job *job, struct batch_document *docume
     return true;
 }
 
+/* append_document - every n-th of the documents that are kept goes to validation, counted over all sources in their
+ * order: the same ones whatever the threads do. */
 static int append_document(struct prepare_job *job, const struct batch *batch,
                            struct batch_document *document, struct err *err) {
     if (!keep_document(job, document))
@@ -148,6 +150,8 @@ static int append_document(struct prepare_job *job, const struct batch *batch,
                                document->num_tokens, err);
 }
 
+/* append_batch - in order up to its first bad document, whose error ends the run: the one that is told is the first
+ * of the input. */
 static int append_batch(struct prepare_job *job, const struct batch *batch, struct err *err) {
     int num_good = batch->bad_document >= 0 ? batch->bad_document : batch->num_documents;
     for (int i = 0; i < num_good; i++)
@@ -174,6 +178,7 @@ static void show_progress(struct prepare_job *job, int64_t consumed_bytes) {
 
 /* --- threads --- */
 
+/* worker_main - the next batch that was read, by whoever is free; the lock is held but for the work itself. */
 static void *worker_main(void *argument) {
     struct worker_start start = *(struct worker_start *)argument;
     struct prepare_job *job = start.job;
@@ -211,6 +216,7 @@ static int start_thread(struct prepare_job *job, int i, struct err *err) {
                    strerror(status));
 }
 
+/* stop_threads - a thread that works on a batch ends it first. */
 static void stop_threads(struct prepare_job *job) {
     pthread_mutex_lock(&job->mutex);
     job->is_stopping = true;
@@ -220,6 +226,7 @@ static void stop_threads(struct prepare_job *job) {
         pthread_join(job->threads[i], NULL);
 }
 
+/* available_threads - the processors that this process may run on, not those of the host. */
 static int available_threads(void) {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
@@ -261,6 +268,8 @@ static int append_oldest(struct prepare_job *job, struct err *err) {
     return status;
 }
 
+/* run_batches - read as far ahead as the ring allows, append the oldest, and so on until the input has ended and
+ * all is appended. */
 static int run_batches(struct prepare_job *job, struct err *err) {
     bool has_more = true;
     int status = 0;
@@ -287,6 +296,7 @@ static int check_config(const struct prepare_config *config, struct err *err) {
     return 0;
 }
 
+/* init_ring - two batches for each thread and two more, to be read and to be appended meanwhile. */
 static void init_ring(struct prepare_job *job, int num_threads) {
     job->ring_size = 2 * num_threads + 2;
     job->ring = xcalloc((size_t)job->ring_size, sizeof *job->ring);

@@ -203,6 +203,7 @@ static int encode(struct worker *worker, struct batch *batch, struct batch_docum
     return status;
 }
 
+/* Damaged bytes have a policy of their own, hence the question at the end. */
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
                        json_t *line, struct err *err) {
     struct conversation read = {0};

@@ -28,6 +28,7 @@ static int encode_text(struct worker *worker, struct batch *batch, struct batch_
     return 0;
 }
 
+/* is_blank - a line without JSON on it; other white space is a fault of the line. */
 static bool is_blank(const char *bytes, size_t length_bytes) {
     for (size_t i = 0; i < length_bytes; i++)
         if (!strchr(" \t\r", bytes[i]) || bytes[i] == '\0')
@@ -168,6 +169,8 @@ static bool may_leave_out(const struct worker *worker, struct batch_document *do
     return true;
 }
 
+/* Each document is encoded at the end of the batch's list; what fails is taken back to where it began.  After the
+ * first error that no policy leaves out the rest of the batch is not looked at. */
 void worker_encode(struct worker *worker, struct batch *batch) {
     if (batch->tokens.room > BATCH_KEPT_TOKENS) {
         token_list_release(&batch->tokens);

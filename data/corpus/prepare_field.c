@@ -87,6 +87,7 @@ static int no_field(const struct json_line *line, const struct prepare_source *s
     return err_set(err, "no field '%s', the line has %s; %s", field, names, hint);
 }
 
+/* The other fields of the line are looked past, not parsed: they may be large, and hold what jansson refuses. */
 int source_find_field(const struct prepare_source *source, struct text_span line, struct json_line *found,
                       struct err *err) {
     const char *field = source_field(source);
@@ -107,6 +108,8 @@ int source_find_field(const struct prepare_source *source, struct text_span line
                    source->chat ? "a list of messages" : "a string");
 }
 
+/* Fields beside the messages: those that change what is said and are not read here, those that the template gets,
+ * and "is learnt" as other programs spell it. */
 const char *const CHAT_REFUSED_FIELDS[] = {"functions", "documents", "images", "videos", "audios", NULL};
 const char *const CHAT_INPUT_FIELDS[] = {"tools", "chat_template_kwargs", NULL};
 const char *const CHAT_WEIGHT_FIELDS[] = {"weight", "train", "training", "loss_mask", NULL};

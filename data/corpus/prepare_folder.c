@@ -59,6 +59,7 @@ static int add_entry(struct corpus *corpus, const struct folder_walk *walk, cons
                    walk->source->path, path);
 }
 
+/* A folder from which nothing is read is an error: most often its files lie one level deeper. */
 int corpus_add_folder(struct corpus *corpus, const struct folder_walk *walk, struct err *err) {
     int first = corpus->num_files;
     int64_t nested_before = corpus->left_out.num_nested;

@@ -75,6 +75,8 @@ static int read_weights(const json_t *entry, const char *who, struct err *err) {
     return said;
 }
 
+/* read_message_weight - a weight of 1 says nothing new of an answer, and cannot be kept of anything else unless
+ * everything is learnt. */
 static int read_message_weight(const struct worker *worker, const json_t *entry, const char *role, int i,
                                bool *unlearnt, struct err *err) {
     char who[32];
@@ -378,6 +380,7 @@ static int put_system(json_t *line, struct err *err) {
     return message && json_array_insert_new(list, 0, message) == 0 ? 0 : err_set(err, "out of memory");
 }
 
+/* Tools before messages: which fields the template writes can depend on whether there are tools. */
 int conversation_read(struct worker *worker, struct batch_document *document, json_t *line,
                       struct conversation *read, struct err *err) {
     const json_t *list = json_object_get(line, "messages");

@@ -40,6 +40,7 @@ static enum verdict judge(const struct worker *worker, struct batch_document *do
     return VERDICT_ERROR;
 }
 
+/* Of invalid UTF-8 and NUL the one that comes first is named, with its place from 1. */
 enum verdict worker_clean_bytes(struct worker *worker, struct batch_document *document, const char **bytes,
                                 size_t *length_bytes, struct err *err) {
     size_t valid = text_valid_bytes(*bytes, *length_bytes);
@@ -79,6 +80,7 @@ static bool is_escape(const char *at, const char *end, int low, int high) {
     return end - at >= 6 && at[0] == '\\' && at[1] == 'u' && hex4(at + 2) >= low && hex4(at + 2) <= high;
 }
 
+/* In the escapes, before they are undone: afterwards half a pair could not be told from a U+FFFD that was meant. */
 enum verdict worker_clean_surrogates(const struct worker *worker, struct batch_document *document, char *line,
                                      size_t length_bytes, struct err *err) {
     const char *end = line + length_bytes;

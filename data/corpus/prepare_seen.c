@@ -18,6 +18,8 @@ static uint64_t slot_of(const struct hash_set *set, XXH128_hash_t hash) {
     return slot;
 }
 
+/* grow - to twice the slots, when two thirds are used; every hash is placed anew, since its slot depends on the
+ * size. */
 static void grow(struct hash_set *set) {
     struct hash_set larger = {.num_slots = set->num_slots ? 2 * set->num_slots : 1024,
                               .num_used = set->num_used};
@@ -29,6 +31,7 @@ static void grow(struct hash_set *set) {
     *set = larger;
 }
 
+/* 128 bits: among 10^12 documents two different ones share a hash with a probability below 10^-14. */
 enum hash_news hashes_add(struct hash_set *set, XXH128_hash_t hash) {
     if (is_free(hash))
         hash.low64 = 1; /* zero marks free slots */

@@ -8,6 +8,7 @@ void worker_release(struct worker *worker) {
     text_release(&worker->repaired);
 }
 
+/* Buffers that one huge document has made large: each thread would keep them to the end. */
 void worker_give_back(struct worker *worker) {
     if (worker->scratch.room_bytes > 4 * BATCH_BYTES)
         text_release(&worker->scratch);

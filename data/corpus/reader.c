@@ -138,6 +138,7 @@ static int check_name(const struct reader *reader, struct err *err) {
         reader->file_bytes == 0 ? "it is empty" : is);
 }
 
+/* The first block is decoded here, so that what is not text is refused before anything else is read. */
 struct reader *reader_open_text(const char *path, enum text_encoding encoding, struct err *err) {
     struct reader *reader = reader_open(path, err);
     if (!reader)
@@ -200,6 +201,7 @@ static int64_t inflate_some(struct reader *reader, struct err *err) {
     return OUTPUT_BYTES - (int64_t)z->avail_out;
 }
 
+/* unzstd_some - frames one after another; a status of 0 says that one has ended and all of it was given. */
 static int64_t unzstd_some(struct reader *reader, struct err *err) {
     ZSTD_inBuffer in = {reader->input, reader->input_end, reader->input_at};
     ZSTD_outBuffer out = {reader->decoded, OUTPUT_BYTES, 0};
@@ -305,6 +307,7 @@ static void finish(struct reader *reader, size_t length, char **line, size_t *le
     *length_bytes = length;
 }
 
+/* A last line without a line feed is a line as well. */
 int reader_line(struct reader *reader, size_t max_bytes, char **line, size_t *length_bytes, struct err *err) {
     size_t length = 0;
     bool has_started = false;
@@ -365,6 +368,7 @@ int64_t reader_consumed_bytes(const struct reader *reader) {
     return reader->consumed_bytes;
 }
 
+/* Of a copy: the state itself goes on. */
 void reader_sha256(struct reader *reader, char hex[SHA256_HEX_ROOM]) {
     struct sha256 copy = reader->sha;
     sha256_finish(&copy, hex);

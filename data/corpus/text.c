@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+/* Twice the room at a time, so that appending byte by byte stays linear. */
 void text_reserve(struct text *text, size_t more_bytes) {
     CHECK(more_bytes <= SIZE_MAX / 4 && text->length_bytes <= SIZE_MAX / 4, "text of more than 2^62 bytes");
     size_t needed_bytes = text->length_bytes + more_bytes;
@@ -23,6 +24,7 @@ void text_append(struct text *text, const void *bytes, size_t length_bytes) {
     text->length_bytes += length_bytes;
 }
 
+/* RFC 3629, section 3. */
 size_t text_encode_char(char *bytes, uint32_t code_point) {
     if (code_point < 0x80) {
         bytes[0] = (char)code_point;
