@@ -86,6 +86,7 @@ static int take_processor(void *user, const json_t *json, const char *type, stru
         err, "post-processor '%.64s' is not supported (TemplateProcessing, ByteLevel, Sequence are)", type);
 }
 
+/* post_parse - what is put around a text: begin and end tokens. */
 static int post_parse(struct tokenizer *tok, const json_t *json, struct err *err) {
     static const struct sequence SEQUENCE = {"post_processor", "processors", take_processor};
     return json && !json_is_null(json) ? sequence_walk(&SEQUENCE, json, tok, err) : 0;
@@ -122,6 +123,7 @@ static int parse_parts(struct tokenizer *tok, const json_t *root, struct err *er
     return 0;
 }
 
+/* parse - a tokenizer that is not understood wholly is refused: text would be cut otherwise than in training. */
 static struct tokenizer *parse(const char *text, size_t length_bytes, const json_t *config,
                                const char *origin, struct err *err) {
     json_t *root = json_parse_text(text, length_bytes, origin, err);

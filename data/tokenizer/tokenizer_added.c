@@ -46,6 +46,7 @@ static int by_match(const void *a, const void *b) {
     return compare_bytes(x->match, x->match_bytes, y->match, y->match_bytes);
 }
 
+/* Sorted by content, which is how they are found; a content that comes twice would have two ids. */
 int added_parse(struct added_tokens *added, const json_t *json, struct err *err) {
     *added = (struct added_tokens){0};
     if (!json || json_is_null(json))

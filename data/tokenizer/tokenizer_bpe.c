@@ -82,6 +82,7 @@ static void insert_merge(struct bpe *bpe, const int32_t merge[3], uint32_t rank)
     bpe->slots[at] = (struct merge_slot){pair, rank, merge[2]};
 }
 
+/* parse_merges - into a table of which at most half the slots are used, so that a look-up ends soon. */
 static int parse_merges(struct bpe *bpe, const json_t *merges, struct err *err) {
     size_t count = json_array_size(merges), room = 64;
     if (count > (size_t)8 * VOCAB_MAX_IDS)
@@ -109,6 +110,7 @@ static int parse_merges(struct bpe *bpe, const json_t *merges, struct err *err) 
     return status;
 }
 
+/* find_byte_tokens - the token of each byte: in GPT-2's alphabet, or SentencePiece's "<0xNN>". */
 static void find_byte_tokens(struct bpe *bpe) {
     for (unsigned byte = 0; byte < 256; byte++) {
         char text[8];
@@ -125,6 +127,7 @@ static bool has_all_bytes(const struct bpe *bpe) {
     return true;
 }
 
+/* find_char_tokens - of the code points below CJK, by their number; the rest goes through the hash. */
 static void find_char_tokens(struct bpe *bpe) {
     bpe->char_ids = xmalloc(BPE_CHAR_IDS * sizeof *bpe->char_ids);
     for (uint32_t c = 0; c < BPE_CHAR_IDS; c++) {

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
+/* is_space - Unicode's White_Space (PropList.txt). */
 static bool is_space(uint32_t c) {
     return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
            c == 0x3000;
 }
 
+/* classify - the ASCII characters of the third test are punctuation to the reference, symbols to Unicode. */
 static unsigned classify(uint32_t c) {
     if (c == '\n' || c == '\r')
         return CHAR_SPACE | CHAR_NEWLINE;
@@ -53,6 +55,7 @@ static bool may_be_assigned(uint32_t c) {
     return c < 0x40000 || (c >= 0xE0000 && c < 0xE1000);
 }
 
+/* Blocks that hold the same are stored once: most of Unicode is empty, or of one class. */
 struct char_table *char_table_create(void) {
     enum { BLOCKS = 0x1100, BLOCK = 256 };
     struct char_table *table = xmalloc(sizeof *table);

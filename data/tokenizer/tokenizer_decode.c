@@ -86,6 +86,7 @@ static int take_step(void *user, const json_t *json, const char *type, struct er
     return parse_step(&decoder->steps[decoder->num_steps++], json, type, err);
 }
 
+/* Without a decoder the reference joins the tokens with spaces. */
 int decoder_parse(struct decoder *decoder, const json_t *json, struct err *err) {
     static const struct sequence SEQUENCE = {"decoder", "decoders", take_step};
     *decoder = (struct decoder){.joins_with_spaces = !json || json_is_null(json)};
@@ -156,6 +157,7 @@ static void end_bytes(struct text *bytes, struct string_list *out) {
     bytes->length_bytes = 0;
 }
 
+/* decode_byte_fallback - runs of "<0xNN>" together: each byte of a character is a token of its own. */
 static void decode_byte_fallback(const struct string_list *in, struct string_list *out) {
     struct text bytes = {0};
     for (int64_t i = 0; i < in->count; i++) {

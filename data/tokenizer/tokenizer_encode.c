@@ -57,6 +57,8 @@ static int encode_around(struct encoder *enc, const struct added_set *set, struc
                with_special);
 }
 
+/* encode_normalised, encode_raw - the two stages: added tokens of the text as it is; between them those of the
+ * normalised text; and what is left goes to the pre-tokeniser. */
 static int encode_normalised(struct encoder *enc, struct text_span text, bool at_start, bool with_special) {
     (void)with_special;
     return splitter_run(&enc->run, text, at_start);
@@ -75,6 +77,7 @@ static void push_all(struct token_list *out, const struct token_list *ids) {
         token_list_push(out, ids->ids[i]);
 }
 
+/* On failure the list is as it was. */
 int encoder_encode(struct encoder *enc, const char *text, size_t length_bytes, unsigned flags,
                    struct token_list *out, struct err *err) {
     const struct tokenizer *tok = enc->tok;

@@ -56,11 +56,13 @@ const char *tokenizer_hash(const struct tokenizer *tok) {
     return tok->hash;
 }
 
+/* Added tokens first: one may have a string of the vocabulary, under the same id. */
 int32_t tokenizer_id(const struct tokenizer *tok, const char *token, size_t length_bytes) {
     const struct added_token *added = added_find(&tok->added, token, length_bytes);
     return added ? added->id : vocab_find_text(&tok->vocab, token, length_bytes);
 }
 
+/* The longest of those that begin here; those that are looked for after normalising are not among them. */
 int32_t tokenizer_added_at(const struct tokenizer *tok, const char *bytes, size_t length_bytes,
                            size_t *token_bytes) {
     const struct added_set *set = &tok->added.raw;
@@ -225,6 +227,7 @@ static const char *configured_template(const json_t *config, const char *wanted)
     return found;
 }
 
+/* Begin and end tokens that the configuration does not name are those that the post-processor puts. */
 int config_apply(struct tokenizer *tok, const json_t *config, struct err *err) {
     if (config && !json_is_object(config))
         return err_set(err, "tokenizer_config.json is %s, expected an object", json_type_name(config));

@@ -159,6 +159,7 @@ static void merge_by_scan(struct bpe_state *state) {
     state->num_symbols = n;
 }
 
+/* heap_push - four children to a node; see heap_pop. */
 static void heap_push(struct bpe_state *state, struct candidate candidate) {
     if (state->heap_count == state->heap_room) {
         state->heap_room = state->heap_room ? 2 * state->heap_room : 256;

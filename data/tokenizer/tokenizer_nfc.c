@@ -93,6 +93,7 @@ static const char *next_unstable(const struct nfc_table *table, const char *at, 
     return end;
 }
 
+/* Each stretch begins at the stable character before the unstable ones, which they may join. */
 bool nfc_apply(const struct nfc_table *table, struct text_span text, struct text *out) {
     const char *end = text.bytes + text.length_bytes, *done = text.bytes, *before;
     const char *unstable = next_unstable(table, done, end, &before);
@@ -117,6 +118,7 @@ bool nfc_apply(const struct nfc_table *table, struct text_span text, struct text
     return true;
 }
 
+/* ASCII is its own NFKC. */
 bool nfkc_apply(struct text_span text, struct text *out) {
     size_t i = 0;
     while (i < text.length_bytes && (unsigned char)text.bytes[i] < 0x80)

@@ -140,6 +140,7 @@ static int take_step(void *user, const json_t *json, const char *type, struct er
     return parse_step(&normaliser->steps[normaliser->num_steps++], json, type, err);
 }
 
+/* The table of NFC is made only where a step asks for it. */
 int normaliser_parse(struct normaliser *normaliser, const json_t *json, const struct char_table *chars,
                      struct err *err) {
     static const struct sequence SEQUENCE = {"normalizer", "normalizers", take_step};
@@ -186,6 +187,7 @@ static bool replace_string(struct text_span text, struct text_span pattern, stru
     return true;
 }
 
+/* replace_regex - matches from left to right, each after the end of the one before. */
 static int replace_regex(const struct regex *regex, struct regex_state *state, struct text_span text,
                          struct text_span content, struct text *out, bool *changed, struct err *err) {
     size_t at = 0;
@@ -316,6 +318,7 @@ static int apply_step(const struct normaliser *normaliser, const struct normal_s
     return 0;
 }
 
+/* Two buffers in turn: a step reads one and writes the other.  A step that changes nothing costs no copy. */
 int normaliser_apply(const struct normaliser *normaliser, struct regex_state *regexes, struct text_span text,
                      struct text buffers[2], struct text_span *result, struct err *err) {
     int into = 0; /* the buffer that does not hold the text so far */

@@ -193,6 +193,7 @@ static const char *translate(struct translation *t) {
     return NULL;
 }
 
+/* compile_text - a newline is LF alone; the nesting of brackets is bounded. */
 static pcre2_code *compile_text(const char *text, size_t length_bytes, uint32_t options, struct err *err) {
     int error_number;
     PCRE2_SIZE error_at;
@@ -267,6 +268,7 @@ struct regex_state *regex_state_create(void) {
     return state;
 }
 
+/* For a text and not for a match: many small matches may add up to hours as well. */
 void regex_state_begin(struct regex_state *state, size_t length_bytes) {
     state->allowed = ALLOWED_LEAST + (uint64_t)ALLOWED_PER_BYTE * length_bytes;
 }

@@ -6,6 +6,7 @@
 
 static int run_step(struct split_run *run, int number, struct text_span text, bool at_start);
 
+/* pass_on - to the next step; nothing of an empty piece. */
 static int pass_on(struct split_run *run, int number, const char *start, const char *end, bool at_start) {
     if (start == end)
         return 0;
@@ -107,6 +108,8 @@ static int run_matches(struct split_run *run, int number, struct text_span text,
     return flush(&joiner);
 }
 
+/* run_metaspace - a prefix where the scheme wants one and none is there.  Each step has a buffer of its own: its
+ * pieces are read while later steps write theirs. */
 static int run_metaspace(struct split_run *run, int number, struct text_span text, bool at_start) {
     const struct split_step *step = &run->splitter->steps[number];
     struct text *buffer = &run->buffers[number];

@@ -6,6 +6,7 @@
 #include "data/tokenizer/tokenizer_sequence.h"
 #include "data/tokenizer/tokenizer_split.h"
 
+/* add_step - takes over the step's regex, also where it fails. */
 static int add_step(struct splitter *splitter, struct split_step step, struct err *err) {
     if (splitter->num_steps == SPLIT_MAX_STEPS - 1) { /* one is kept for splitter_add_cut */
         regex_free(step.regex);
@@ -20,6 +21,7 @@ void splitter_add_cut(struct splitter *splitter) {
     splitter->steps[splitter->num_steps++] = (struct split_step){.kind = SPLIT_CUT};
 }
 
+/* parse_behaviour - by its name in the file; fallback: where it is absent, NULL: it must be there. */
 static int parse_behaviour(const json_t *json, const char *fallback, enum split_behaviour *behaviour,
                            struct err *err) {
     const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
@@ -34,6 +36,8 @@ static int parse_behaviour(const json_t *json, const char *fallback, enum split_
     return err_set(err, "split behavior '%.64s' is not supported", name ? name : "");
 }
 
+/* parse_split - a pattern that is known letter by letter gets the scanner written for it; any other goes to
+ * PCRE2. */
 static int parse_split(struct splitter *splitter, const json_t *json, struct err *err) {
     struct split_step step = {.kind = SPLIT_REGEX};
     const char *pattern;
@@ -58,6 +62,7 @@ static int parse_split(struct splitter *splitter, const json_t *json, struct err
     return add_step(splitter, step, err);
 }
 
+/* parse_byte_level - its own pattern is GPT-2's; with use_regex off the steps before it have cut the text. */
 static int parse_byte_level(struct splitter *splitter, const json_t *json, struct err *err) {
     bool add_space, use_regex;
     if (json_get_bool(json, "add_prefix_space", &add_space, err) != 0 ||
@@ -76,6 +81,9 @@ static int parse_byte_level(struct splitter *splitter, const json_t *json, struc
     return add_step(splitter, (struct split_step){.kind = SPLIT_SCANNER, .scanner = scan_gpt2}, err);
 }
 
+/* parse_metaspace - two steps: spaces become the replacement, and then, unless 'split' is off, each replacement
+ * begins a piece.  Files older than prepend_scheme have add_prefix_space: off beside a scheme that prepends is
+ * refused. */
 static int parse_metaspace(struct splitter *splitter, const json_t *json, struct err *err) {
     const char *replacement, *scheme;
     bool add_prefix_space, split;
@@ -107,6 +115,7 @@ static int parse_metaspace(struct splitter *splitter, const json_t *json, struct
     return split ? add_step(splitter, step, err) : 0;
 }
 
+/* parse_digits - each digit alone, or runs of them. */
 static int parse_digits(struct splitter *splitter, const json_t *json, struct err *err) {
     bool individual;
     if (json_get_bool_or(json, "individual_digits", false, &individual, err) != 0)
@@ -126,6 +135,7 @@ static int parse_punctuation(struct splitter *splitter, const json_t *json, stru
     return add_step(splitter, step, err);
 }
 
+/* parse_step - ByteLevel must be the last of the steps. */
 static int parse_step(struct splitter *splitter, const json_t *json, const char *type, struct err *err) {
     if (splitter->byte_level)
         return err_set(err, "pre-tokenizer '%.64s' after ByteLevel is not supported", type);

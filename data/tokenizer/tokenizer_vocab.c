@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+/* is_own_letter - bytes that are visible characters of Latin-1 stand for themselves (GPT-2, encoder.py). */
 static bool is_own_letter(unsigned byte) {
     return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
 }
@@ -37,6 +38,8 @@ static void table_create(struct string_table *table, int64_t count) {
     table->mask = room - 1;
 }
 
+/* table_insert - a slot holds the upper half of the hash and the id + 1: most strings that are not the one are told
+ * by that alone. */
 static void table_insert(struct string_table *table, uint64_t hash, int32_t id) {
     uint64_t at = hash & table->mask;
     while (table->slots[at])
@@ -120,6 +123,8 @@ static bool undo_alphabet(struct text *out, const char *text, size_t length_byte
     return true;
 }
 
+/* add_model_tokens - each by its string in the file and by the bytes that it stands for; one that no text can
+ * produce has no bytes. */
 static int add_model_tokens(struct vocab *vocab, const json_t *tokens, bool byte_level, struct err *err) {
     const char *text;
     size_t length_bytes;
