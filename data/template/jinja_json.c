@@ -49,7 +49,7 @@ static const char *escape(const struct writer *w, uint32_t c, char room[PART_BYT
     else if (c >= 0x10000 && w->is_ascii)
         snprintf(room, PART_BYTES, "\\u%04x\\u%04x", 0xD800 + (c - 0x10000) / 0x400,
                  0xDC00 + (c - 0x10000) % 0x400);
-    else if (c < 0x20 || (w->is_ascii && c >= 0x7F && c != 0x7F))
+    else if (c < 0x20 || (w->is_ascii && c >= 0x7F))
         snprintf(room, PART_BYTES, "\\u%04x", c);
     else
         return NULL;

@@ -101,7 +101,7 @@ MORE = [
         "{'a': 1}.values()|list", "[1, 2, 1].count(1)", "[1, 2].index(2)", "[1].append(2)", "{'a': 1}.pop('a')", "{'a': 1}.get(1)", "{'a': 1}.update({})", "[1].pop()",
         "dict(a=1, b='x')", "dict({'a': 1}, b=2)", "namespace({'a': 1}).a", "range(0, 10, 3)|list", "range(5, 0, -2)|list", "range(100001)|length", "range(0, 9, 0)|list",
         "'abcdef'[::2]", "'abcdef'[::-1]", "[1, 2, 3, 4][1:4:2]", "[1, 2, 3][::-1]", "[1, 2, 3][2:0:-1]", "[1, 2, 3][-2:]", "'abc'[5:]", "[1, 2][none:1]", "[1][nothing]",
-        "messages|tojson", "messages[0]|tojson(indent=1)", "'\u00e9\U0001f600'|tojson(ensure_ascii=true)", "[1, {'b': 1, 'a': 2}]|tojson(separators=(',', ':'), sort_keys=true)", "[1.5, 1e30, 2]|tojson", "{'b': 1, 'a': [1]}|tojson(indent=2, sort_keys=true)",
+        "messages|tojson", "messages[0]|tojson(indent=1)", "'\u00e9\U0001f600'|tojson(ensure_ascii=true)", "'\\u007f'|tojson(ensure_ascii=true)", "[1, {'b': 1, 'a': 2}]|tojson(separators=(',', ':'), sort_keys=true)", "[1.5, 1e30, 2]|tojson", "{'b': 1, 'a': [1]}|tojson(indent=2, sort_keys=true)",
         "'<a>'|safe", "'<'|safe ~ '>'", "'<'|safe + '>'", "'&' + 'x'|safe", "('<'|safe)|length", "[1]|safe", "('a'|safe) == 'a'", "['a'|safe, 'b']",
     ]
 ] + [
