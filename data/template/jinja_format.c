@@ -48,15 +48,19 @@ int text_percent(struct jinja_run *run, const struct jinja_value *format, const 
     return value_append(run, result, &rest);
 }
 
-/* argument - the one that a place in brackets means: "" the next, "1" the second, "name" by its keyword. */
+/* argument - the one that a place in brackets means: "" the next, "1" the second, "name" by its keyword.  Python takes
+ * places with numbers or places without, not both: after one with a number, next is beyond all arguments. */
 static const struct jinja_value *argument(const struct jinja_args *args, const char *name, size_t length,
                                           int *next) {
+    enum { NUMBERED = JINJA_MAX_ARGS + 1 };
     int number = length == 0 ? (*next)++ : -1, place = 0;
     if (length > 0 && length < 4 && strspn(name, "0123456789") >= length) {
+        if (*next > 0 && *next != NUMBERED)
+            return NULL;
+        *next = NUMBERED;
         number = 0;
         for (size_t i = 0; i < length; i++)
             number = 10 * number + (name[i] - '0');
-        *next = JINJA_MAX_ARGS; /* Python takes no place without a number after one with a number */
     }
     for (int i = 0; i < args->count; i++) {
         const char *keyword = args->keywords[i];

@@ -82,7 +82,7 @@ MORE = [
         "-7 // 2", "-7 % 3", "7 // -2", "'-' * 3", "3 * 'ab'", "'x' * 0", "'a' < 'b'", "'a' < 'b' < 'c'", "1 < 3 < 2", "1 < 2 == true", "'\u00e9' > 'z'", "none < 1",
         "[1]", "[1, 'a', none, true, 1.5, [], {}]", "{'a': [1], 'b': {'c': 'd'}}", "(1, 2)", "(1,)", "messages[0]", "messages[1]", "['it\\'s', 'a\"b', 'it\\'s \"x\"', '\\n\\t\\x01\u00e9\\u2028\\\\']",
         "[nothing]", "range(3)", "[range(3)]", "'%s=%d' % ('a', 3)", "'%s' % 'x'", "'100%%' % ()", "'%s' % (1, 2)", "'%d' % 'x'", "'{} {}'.format(1, 'b')", "'{1}{0}'.format('a', 'b')",
-        "'{x}{{}}'.format(x=3)", "'{}'.format()", "'{0}{}'.format(1, 2)", "'}'.format()", "'{:>3}'.format(1)", "'%s' % nothing",
+        "'{x}{{}}'.format(x=3)", "'{}'.format()", "'{0}{}'.format(1, 2)", "'{}{0}'.format(1, 2)", "'{0}{1}{0}'.format(1, 2)", "'{0}{x}{0}'.format(1, x=2)", "'{}{x}{}'.format(1, 3, x=2)", "'}'.format()", "'{:>3}'.format(1)", "'%s' % nothing",
         "'a' is in 'abc'", "3 is in [1, 3]", "'a' is in {'a': 1}", "3 is gt 2", "3 is ge(3)", "1 is lt 2", "1 is lessthan 0", "4 is divisibleby 2", "none is sameas none", "true is sameas 1",
         "1.5 is float", "1.5 is number", "1 is float", "'a' is callable", "nothing is callable", "1.5 is integer", "true is odd", "1 is sameas 1",
         "'3'|int", "' -4 '|int", "'x'|int", "'x'|int(7)", "'3.9'|int", "3.9|int", "true|int", "none|int", "'1e2'|int", "'1_0'|int", "'2.5'|float", "3|float", "'x'|float", "'x'|float(1.5)",
