@@ -49,6 +49,9 @@ int file_refuse_pointer(int fd, const char *path, struct err *err) {
         path);
 }
 
+/* open_read_at - with O_NONBLOCK, by which a FIFO without a writer does not hold up the open, and O_NOCTTY, by
+ * which no terminal becomes the process's own; what it is, is asked of the open file, which no one can exchange any
+ * more. */
 static int open_read_at(int folder, const char *name, int64_t *size_bytes, struct err *err) {
     struct stat facts;
     int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -85,6 +88,7 @@ int file_check_regular(const char *path, struct err *err) {
                    kind_of(facts.st_mode));
 }
 
+/* Removed and made anew: a link is not followed, and who has the old file open keeps it. */
 FILE *file_create_stream(const char *path, struct err *err) {
     if (file_check_regular(path, err) != 0)
         return NULL;
@@ -129,6 +133,7 @@ static long long free_bytes(const char *path) {
     return known ? (long long)disk.f_bavail * (long long)disk.f_frsize : 0;
 }
 
+/* errno is read before anything else: asking for the free space may change it. */
 int file_io_failed(struct err *err, const char *what, const char *path, int64_t length_bytes) {
     int code = errno;
     if (code != ENOSPC && code != EDQUOT)
@@ -161,6 +166,7 @@ int file_write_at(int fd, const char *path, const void *bytes, size_t length_byt
     return 0;
 }
 
+/* A file that ends early was cut, or is still being written: a header or a manifest promised the rest. */
 int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset,
                  struct err *err) {
     char *to = bytes;

@@ -28,6 +28,8 @@ static bool wait_for_room(struct prefetch *prefetch) {
     return goes_on;
 }
 
+/* read_ahead - the thread.  A sample is read without the lock: num_read, which says that it is there, grows after
+ * it.  An error ends the thread, and is told after the samples that were read before it. */
 static void *read_ahead(void *argument) {
     struct prefetch *prefetch = argument;
     bool goes_on = true;
@@ -66,6 +68,7 @@ struct prefetch *prefetch_open(struct loader *loader, int64_t sequence_tokens, i
     return prefetch;
 }
 
+/* Swapped and not copied: the slot gets the caller's buffers, which have the same sizes. */
 int prefetch_next(struct prefetch *prefetch, struct sample *out, struct err *err) {
     pthread_mutex_lock(&prefetch->mutex);
     while (!prefetch->has_ended && prefetch->num_read == prefetch->num_taken)
@@ -85,6 +88,7 @@ int prefetch_next(struct prefetch *prefetch, struct sample *out, struct err *err
     return status;
 }
 
+/* A sample that is being read is read to its end first: loader_sample cannot be interrupted. */
 void prefetch_close(struct prefetch *prefetch) {
     if (!prefetch)
         return;

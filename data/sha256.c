@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+/* Section 4.2.2: the first 32 bits of the fractions of the cube roots of the first 64 primes; the state that a
+ * digest begins with has those of the square roots of the first eight (5.3.3). */
 static const uint32_t round_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -22,6 +24,7 @@ static uint32_t big_endian(const unsigned char *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+/* hash_block - one block of 64 bytes into the state; t1 and t2 are the standard's T1 and T2. */
 static void hash_block(uint32_t state[8], const unsigned char *block) {
     uint32_t w[64];
     for (int t = 0; t < 16; t++)
@@ -50,6 +53,7 @@ void sha256_init(struct sha256 *sha) {
                                      0x1f83d9ab, 0x5be0cd19}};
 }
 
+/* Whole blocks are hashed where they lie; only what does not fill one is copied, until more comes. */
 void sha256_update(struct sha256 *sha, const void *bytes, size_t length_bytes) {
     const unsigned char *p = bytes;
     size_t held_bytes = sha->length_bytes % 64;
