@@ -53,6 +53,7 @@ int file_sync_close(int fd, const char *path, struct err *err) {
     return status;
 }
 
+/* Of what the name leads to. */
 int64_t file_size(const char *path, struct err *err) {
     struct stat facts;
     if (stat(path, &facts) != 0)
@@ -62,6 +63,7 @@ int64_t file_size(const char *path, struct err *err) {
     return (int64_t)facts.st_size;
 }
 
+/* The new name is an entry of the folder: without the folder's sync a power cut may take it back. */
 int file_rename(const char *from, const char *to, struct err *err) {
     if (rename(from, to) != 0)
         return err_set(err, "cannot rename '%s' to '%s': %s", from, to, strerror(errno));

@@ -22,6 +22,7 @@ bool model_chat_has_template(const char *folder, const char *tokenizer_config) {
     return has_it;
 }
 
+/* First: what has room for one end token takes the first. */
 bool model_chat_add_end(struct model_config *config, int32_t end_id) {
     for (int i = 0; i < config->num_eos; i++)
         if (config->eos_ids[i] == end_id)
@@ -42,6 +43,7 @@ static char *changed(json_t *root) {
     return text;
 }
 
+/* parse - an object, or NULL for anything else. */
 static json_t *parse(const char *text) {
     json_t *root = json_parse_text(text, strlen(text), "", NULL);
     if (root && !json_is_object(root)) {
@@ -60,6 +62,8 @@ static void set_end_token(json_t *root, const char *token) {
         json_object_set_new(root, "eos_token", json_string(token));
 }
 
+/* The three change what they must and keep every other key, in its order: the files hold more than is known
+ * here. */
 char *model_chat_tokenizer_config(const char *text, const struct learnt_chat *chat) {
     json_t *root = parse(text ? text : "{}");
     if (!root)
@@ -81,6 +85,7 @@ char *model_chat_special_tokens(const char *text, const struct learnt_chat *chat
     return changed(root);
 }
 
+/* The learnt end token first, then those of the base model: it may still end a text in its own way. */
 char *model_chat_generation_config(const char *text, const struct learnt_chat *chat) {
     json_t *root = parse(text), *ends = json_array(), *old, *id;
     size_t i;

@@ -131,6 +131,7 @@ static enum carry_status carry_as(const char *folder, const char *new_name, cons
     return status;
 }
 
+/* carry - under its own name. */
 static enum carry_status carry(const char *folder, const char *base_folder, const char *name,
                                struct err *err) {
     return carry_as(folder, name, base_folder, name, err);
@@ -289,6 +290,8 @@ static int carry_tool_template(const char *folder, const char *base_folder, stru
     return status;
 }
 
+/* What the base folder says in files of its own outranks what is made here from config.json, but for what was
+ * learnt. */
 int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err) {
     char *config_text = model_config_text(source->config, source->base_config_text);
     int status = write_text(folder, "config.json", config_text, err);

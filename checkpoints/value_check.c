@@ -42,6 +42,7 @@ bool value_all_fit(struct value_type type, const float *values, int64_t count) {
     return !misfits;
 }
 
+/* Of the two kinds the first that is not finite is told, where there is one: it says that the file is damaged. */
 void value_scan_add(struct value_scan *scan, const float *values, int64_t first, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
         bool is_finite = isfinite(values[i]) != 0;

@@ -82,6 +82,8 @@ static void set_rope(const struct job *job) {
         set_real(job, "rope.scaling.attn_factor", beside);
 }
 
+/* set_model - under llama.cpp's names for the sizes; of a family with local layers also their window, how often a
+ * layer sees all, and the base of the local ones. */
 static void set_model(const struct job *job) {
     const struct model_config *config = job->config;
     set_size(job, "vocab_size", config->vocab_size);
@@ -115,6 +117,7 @@ static int set_chat_template(struct job *job, struct tokenizer *tok, struct err 
     return 0;
 }
 
+/* set_tokenizer - parsed as for training, so that nothing is written which would be read otherwise here. */
 static int set_tokenizer(struct job *job, struct err *err) {
     char *json = NULL, *config_text = NULL;
     if (weights_tokenizer_text(job->weights, &json, &config_text, err) != 0)
@@ -170,6 +173,7 @@ static enum ggml_type type_in_file(enum export_type type, struct tensor shape) {
     return types[type];
 }
 
+/* add_tensors - the directory, in the order in which write_tensors gives the data. */
 static void add_tensors(struct job *job) {
     char name[PARAM_NAME_ROOM];
     int64_t num_f16 = 0, half = model_rotary_dim(job->config) / 2;
@@ -224,6 +228,7 @@ static int write_tensor(const struct job *job, struct param param, struct err *e
     return status;
 }
 
+/* write_tensors - rope_freqs holds divisors of the frequencies, one for each pair of a head. */
 static int write_tensors(const struct job *job, struct err *err) {
     int half = model_rotary_dim(job->config) / 2, status = 0;
     if (job->config->rope_kind == ROPE_LLAMA3) {

@@ -47,6 +47,7 @@ static void set_member(struct gguf_writer *writer, const char *list, int number,
     gguf_set_text(writer, full, text);
 }
 
+/* set_base_model - one; its repository as an address, as llama.cpp's converter writes it. */
 static void set_base_model(struct gguf_writer *writer, const json_t *base) {
     const char *repository;
     if (!json_is_object(base))
@@ -60,6 +61,7 @@ static void set_base_model(struct gguf_writer *writer, const json_t *base) {
     }
 }
 
+/* set_datasets - nothing of a list that is too long to be one of corpora. */
 static void set_datasets(struct gguf_writer *writer, const json_t *corpora) {
     size_t count = json_array_size(corpora); /* 0 for what is not an array */
     if (count == 0 || count > MAX_DATASETS)
@@ -90,6 +92,8 @@ static void set_origin(struct gguf_writer *writer, const struct weights *weights
     free(licence);
 }
 
+/* The numbers of the types are llama.cpp's llama_ftype, that of the quantised blocks' layout is
+ * GGML_QNT_VERSION. */
 void export_set_general(struct gguf_writer *writer, const struct weights *weights, const char *path,
                         enum export_type type) {
     static const uint32_t file_types[] = {

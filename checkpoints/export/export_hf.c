@@ -13,6 +13,7 @@
 enum { CHUNK_VALUES = 1 << 22 };
 static const int64_t max_shard_bytes = 5000000000; /* what transformers has long used */
 
+/* write_small_files - a note on the tokenizer's class goes to *notes, where notes is not NULL. */
 static int write_small_files(const struct weights *weights, const struct model_config *config,
                              const char *folder, char **notes, struct err *err) {
     struct checkpoint_source source = {.config = config,
@@ -74,6 +75,8 @@ static int write_tensor(const struct weights *weights, const struct model_config
     return status;
 }
 
+/* write_weights - the headers of all files first, which fixes every tensor's place; then the values, and what a
+ * wrapper holds beside its text decoder. */
 static int write_weights(const struct weights *weights, const struct model_config *config, const char *folder,
                          struct err *err) {
     int64_t count, *carried_handles;
@@ -100,6 +103,7 @@ static int write_weights(const struct weights *weights, const struct model_confi
     return status;
 }
 
+/* A slash at the end of path is left off: the partial folder stands beside the final one, not in it. */
 int export_hf(const struct weights *weights, const char *path, enum export_type type, char **notes,
               struct err *err) {
     if (notes)
