@@ -277,6 +277,8 @@ static int find_llama3(const char *path, const float *divisors, struct model_con
                    path, rope_freqs_name);
 }
 
+/* read_rope_freqs - a divisor for each pair of a head; which settings of llama3 make them is found by
+ * find_llama3. */
 static int read_rope_freqs(const struct gguf *file, int64_t index, struct model_config *config,
                            struct err *err) {
     int64_t half = model_rotary_dim(config) / 2;
@@ -328,6 +330,7 @@ static int refuse_amplitude(struct settings settings, struct err *err) {
                          gguf_path(settings.file), factor);
 }
 
+/* read_rope - the kind is a text; llama3's has none, but the tensor of divisors.  Both at once are refused. */
 static int read_rope(const struct gguf *file, struct model_config *config, struct err *err) {
     int64_t freqs = gguf_find_tensor(file, rope_freqs_name);
     struct settings settings = {file, config};

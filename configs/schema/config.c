@@ -307,6 +307,8 @@ struct given {
     bool is_kept;
 };
 
+/* load - keys without effect are looked for before config_complete, whose values nobody asked for; what is checked
+ * after it is the whole configuration. */
 static int load(struct config *config, const struct given *given, struct err *err) {
     memset(config, 0, sizeof *config);
     config->origin = xstrdup(given->origin);

@@ -158,6 +158,8 @@ fail:
     return NULL;
 }
 
+/* read_node - the value at the present event.  It calls itself through lists and mappings, hence the limit of
+ * depth. */
 static struct config_node *read_node(struct reader *reader, int depth) {
     yaml_mark_t mark = reader->event.start_mark;
     if (depth > CONFIG_MAX_DEPTH) {

@@ -61,6 +61,7 @@ char *prepare_valid_path(const char *output) {
 
 /* --- appending, in order --- */
 
+/* note_bad_text - each is counted, for the run and for its source; the first ones are said. */
 static void note_bad_text(struct prepare_job *job, const struct batch_document *document) {
     const char *fate = document->outcome == OUTCOME_SKIPPED ? "document left out" : "replaced by U+FFFD";
     const char *path = job->corpus.files[document->file].path;
@@ -284,6 +285,7 @@ static int run_batches(struct prepare_job *job, struct err *err) {
 
 /* --- setting up --- */
 
+/* check_config - with a valid_every of 1 nothing would be left to train on. */
 static int check_config(const struct prepare_config *config, struct err *err) {
     if (config->num_sources < 1)
         return err_set(err, "no sources to prepare");

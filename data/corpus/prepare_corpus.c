@@ -170,6 +170,7 @@ static void end_file(struct corpus *corpus) {
     corpus->file++;
 }
 
+/* add_document - its bytes join the batch's.  A line was read with its line feed, which counts as text read. */
 static void add_document(struct corpus *corpus, struct batch *batch, const char *bytes, size_t length_bytes,
                          int64_t line) {
     batch->documents[batch->num_documents++] =

@@ -344,6 +344,7 @@ static int check_names(const struct worker *worker, const struct conversation *r
     return 0;
 }
 
+/* read_list - a conversation is kept whole or not at all: the first message that is left out, or fails, ends it. */
 static int read_list(struct worker *worker, struct batch_document *document, const json_t *list,
                      struct conversation *read, struct err *err) {
     int status = 0;

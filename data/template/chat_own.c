@@ -141,6 +141,7 @@ static int walk_stretch(struct walk *walk, int64_t i, int *before, struct err *e
     return 0;
 }
 
+/* walk_text - what ends a reply is learnt with it: a text that ends inside of one is refused. */
 static int walk_text(struct walk *walk, struct err *err) {
     int64_t count = walk->in->num_stretches;
     int before = -1;

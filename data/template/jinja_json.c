@@ -86,6 +86,7 @@ static int write_string(struct writer *w, const struct jinja_value *text) {
     return put_text(w, "\"");
 }
 
+/* write_list - an empty one stays on its line, also with an indent, as json.dumps writes it. */
 static int write_list(struct writer *w, const struct jinja_value *list) {
     if (list->count == 0)
         return put_text(w, "[]");

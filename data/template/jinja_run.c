@@ -286,6 +286,8 @@ static int run_set(struct jinja_run *run, const struct node *node) {
     return 0;
 }
 
+/* run_node - one statement.  'break' and 'continue' raise a mark alone, at which every body up to the loop's
+ * ends. */
 static int run_node(struct jinja_run *run, const struct node *node) {
     struct jinja_value value;
     switch (node->kind) {

@@ -7,6 +7,8 @@
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer_merge.h"
 
+/* parse_flags - affixes change which tokens a text may have, and are refused.  Dropout leaves out merges at random
+ * while a model is trained; it is ignored, for a text must give the same tokens each time. */
 static int parse_flags(struct bpe *bpe, const json_t *model, struct err *err) {
     const char *name = NULL;
     const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};

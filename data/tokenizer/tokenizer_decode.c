@@ -39,6 +39,7 @@ static int parse_character(const json_t *json, const char *key, uint32_t *charac
                                    : 0;
 }
 
+/* parse_step - of Metaspace's schemes, always and first put a space before the text, which decoding drops again. */
 static int parse_step(struct decode_step *step, const json_t *json, const char *type, struct err *err) {
     if (strcmp(type, "Replace") == 0) {
         step->kind = DECODE_REPLACE;
@@ -176,6 +177,7 @@ static void decode_byte_fallback(const struct string_list *in, struct string_lis
     text_release(&bytes);
 }
 
+/* decode_replace - in each string by itself, as in the reference: what is spread over two is not found. */
 static int decode_replace(const struct decode_step *step, struct regex_state *regexes,
                           const struct string_list *in, struct string_list *out, struct err *err) {
     struct text replaced = {0};
@@ -227,6 +229,8 @@ static void decode_metaspace(const struct decode_step *step, const struct string
     }
 }
 
+/* apply_step - a list of strings into another, not always as long: what looks at each string or at the first, as
+ * Strip and Metaspace do, depends on what was joined before. */
 static int apply_step(const struct decode_step *step, struct regex_state *regexes,
                       const struct string_list *in, struct string_list *out, struct err *err) {
     switch (step->kind) {

@@ -253,6 +253,8 @@ static bool pad_marks(const struct normal_step *step, const struct char_table *c
     return done > text.bytes;
 }
 
+/* lowercase - letter by letter and without their neighbours, as in the reference: a sigma that ends a word becomes
+ * an ordinary one. */
 static bool lowercase(struct text_span text, struct text *out) {
     const char *at = text.bytes, *end = text.bytes + text.length_bytes;
     out->length_bytes = 0;

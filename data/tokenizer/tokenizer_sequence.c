@@ -6,6 +6,7 @@
 /* Published files nest at most once, and have up to 22 steps; the limits bound what a hostile one costs. */
 enum { MAX_DEPTH = 4, MAX_STEPS = 64 };
 
+/* walk - in the order of the file: Sequences in a Sequence make one list of steps. */
 static int walk(const struct sequence *sequence, const json_t *json, int depth, void *user, struct err *err) {
     const char *type;
     json_t *list, *item;

@@ -53,6 +53,7 @@ struct joiner {
     bool any, previous_is_match, at_start;
 };
 
+/* flush - hand out the piece that will grow no more.  Only the first that is not empty stands at the start. */
 static int flush(struct joiner *joiner) {
     int status = pass_on(joiner->run, joiner->number, joiner->pending, joiner->pending_end, joiner->at_start);
     joiner->at_start = joiner->at_start && joiner->pending == joiner->pending_end;
@@ -69,6 +70,8 @@ static bool joins(const struct joiner *joiner, enum split_behaviour behaviour, b
     return behaviour == SPLIT_MERGED_NEXT && !is_match && joiner->previous_is_match;
 }
 
+/* add_part - the next match or gap.  Of one that is removed an empty piece is left, and what follows it no longer
+ * stands at the start. */
 static int add_part(struct joiner *joiner, enum split_behaviour behaviour, const char *start, const char *end,
                     bool is_match) {
     if (start == end)
@@ -90,6 +93,7 @@ static int add_part(struct joiner *joiner, enum split_behaviour behaviour, const
     return 0;
 }
 
+/* run_matches - gap, match, gap, ...; with invert the gaps are what counts as matches. */
 static int run_matches(struct split_run *run, int number, struct text_span text, bool at_start) {
     const struct split_step *step = &run->splitter->steps[number];
     const char *at = text.bytes, *end = text.bytes + text.length_bytes;

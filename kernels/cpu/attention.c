@@ -119,6 +119,8 @@ static void finish_rows(const struct forward_job *job, struct forward_work *work
     }
 }
 
+/* forward_task - one block of queries of one head, against the blocks of keys from the first that its first row
+ * sees to the last that its last row sees. */
 static void forward_task(const struct forward_job *job, struct forward_work *work, int64_t head,
                          int64_t query_block) {
     const struct attention_args *args = job->args;

@@ -57,6 +57,8 @@ static int read_config_json(struct model_config *model, const char *path, struct
     return status;
 }
 
+/* read_model_path - by config.json alone where it is there, so that a plan can be made before weights are
+ * fetched. */
 static int read_model_path(struct model_config *model, const char *path, struct err *err) {
     char *description = xasprintf("%s/config.json", path);
     int status = 0;

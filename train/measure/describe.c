@@ -354,6 +354,8 @@ static int put_manifest(json_t *object, const char *path, enum verify verify, st
     return status;
 }
 
+/* describe_folder - a manifest makes it a checkpoint.  One whose checksums do not fit is not described: the error
+ * is what there is to say of it. */
 static json_t *describe_folder(const char *folder, enum verify verify, struct err *err) {
     char *manifest = xasprintf("%s/manifest.json", folder);
     bool is_checkpoint = path_exists(manifest);

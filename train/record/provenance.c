@@ -287,6 +287,7 @@ static json_t *procedure_json(const struct config *config) {
     return procedure;
 }
 
+/* progress_json - what has not happened has no key. */
 static json_t *progress_json(const struct provenance *p, const struct provenance_facts *facts) {
     json_t *progress = json_object();
     put_int(progress, "step", facts->step);

@@ -64,6 +64,7 @@ static int wanted(const struct dirent *entry) {
     return is_small(entry->d_name) || ends_in(entry->d_name, ".safetensors");
 }
 
+/* add_folder - in the order of names, whatever that of the file system is: an earlier start's list is compared. */
 static void add_folder(json_t *files, const char *folder) {
     struct dirent **entries = NULL;
     int count = scandir(folder, &entries, wanted, alphasort);
