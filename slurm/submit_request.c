@@ -202,7 +202,7 @@ static int choose_signal_lead(struct job_request *request, struct diagnostics *d
 
 /* --- what is worth saying --- */
 
-/* look_at_storage, look_at_precision, look_at_choices - what Slurm would accept and the user would regret. */
+/* look_at_storage - what Slurm would accept and the user would regret. */
 static void look_at_storage(const struct job_request *request, struct diagnostics *diagnostics) {
     const struct site_storage *storage = request->facts->storage;
     if (storage && storage->quota_gb > 0 && storage->quota_gb < 20)

@@ -223,6 +223,7 @@ static int take_tensor(struct gguf *file, struct gguf_tensor *tensor, struct err
     return tensor_sizes(file, tensor, err);
 }
 
+/* compare_offsets - of two at one place the smaller first: an empty tensor may lie where another begins. */
 static int compare_offsets(const void *a, const void *b) {
     const struct gguf_tensor *x = *(const struct gguf_tensor *const *)a,
                              *y = *(const struct gguf_tensor *const *)b;

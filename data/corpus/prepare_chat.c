@@ -9,6 +9,7 @@
 
 /* --- what makes two conversations the same --- */
 
+/* hash_json - with its length before it: two values one after the other must not give the bytes of two others. */
 static void hash_json(XXH3_state_t *state, const json_t *value) {
     char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     const uint64_t length = text ? strlen(text) : 0;

@@ -208,6 +208,7 @@ static struct mistral_format mistral_format(const struct tokenizer *tok) {
     return (struct mistral_format){true, "", "", STRIP_NOTHING, true};
 }
 
+/* add_instruction_mark - a token in the formats whose marks are tokens, else its letters. */
 static int add_instruction_mark(struct chat_text *out, const struct tokenizer *tok,
                                 const struct mistral_format *format, const char *mark, struct err *err) {
     add_frame(out, format->before);

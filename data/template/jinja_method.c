@@ -250,6 +250,7 @@ static int replace(struct jinja_run *run, const char *name, const struct jinja_v
     return text_replace(run, text, given[0], given[1], given[2] ? given[2]->number : -1, result);
 }
 
+/* change_case - by the first letter of the method's name; str.title cuts words otherwise than the filter. */
 static int change_case(struct jinja_run *run, const char *name, const struct jinja_value *text,
                        const struct jinja_value *const *given, struct jinja_value *result) {
     (void)given;

@@ -136,6 +136,7 @@ static int run_metaspace(struct split_run *run, int number, struct text_span tex
     return run_step(run, number + 1, (struct text_span){buffer->bytes, buffer->length_bytes}, at_start);
 }
 
+/* run_add_space - unless the piece begins with one, as in the reference. */
 static int run_add_space(struct split_run *run, int number, struct text_span text, bool at_start) {
     if (text.bytes[0] == ' ')
         return run_step(run, number + 1, text, at_start);

@@ -243,6 +243,7 @@ static char *base_was(const struct resume *r) {
     return text;
 }
 
+/* same_path - as they are written, or where both lead. */
 static bool same_path(const char *a, const char *b) {
     char *x = realpath(a, NULL), *y = realpath(b, NULL);
     bool same = strcmp(a, b) == 0 || (x && y && strcmp(x, y) == 0);

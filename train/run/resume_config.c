@@ -147,7 +147,7 @@ static bool same_text(const char *a, const char *b) {
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-/* tell_free - one line for all free keys that changed, several where they are many. */
+/* What is told of the free keys that changed: one line for all, several where they are many. */
 struct free_list {
     char text[700];
     size_t used;

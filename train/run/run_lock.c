@@ -61,6 +61,7 @@ static char *owner_line(const struct run_owner *owner, enum run_work work) {
     return line;
 }
 
+/* take_text - "" where it is absent; false where it is no text. */
 static bool take_text(const json_t *object, const char *key, char room[RUN_OWNER_ROOM]) {
     const char *text;
     if (json_get_string_or(object, key, "", &text, NULL) != 0)

@@ -11,6 +11,7 @@
 
 static bool signal_seen;
 
+/* stop_signals - SIGTERM ends a job, SIGUSR1 is asked of Slurm before the time limit, SIGINT is a user's. */
 static sigset_t stop_signals(void) {
     sigset_t set;
     sigemptyset(&set);

@@ -196,6 +196,7 @@ static bool open_provenance(struct trainer *t) {
     return provenance_open(&t->provenance, t->comm, &setup);
 }
 
+/* open_feeds - this rank's part of every batch.  A batch of validation is one micro-batch of each rank. */
 static void open_feeds(struct trainer *t) {
     const struct config *c = t->config;
     unsigned divided = grid_axes(&t->rank.grid, DIVIDES_SAMPLES);
