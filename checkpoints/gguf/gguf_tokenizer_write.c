@@ -257,8 +257,8 @@ static bool note_losses(const struct tokenizer *tok, char **notes) {
     return lost || num_particular > 0 || is_first;
 }
 
-/* What the keys cannot say is in the notes for the user, and the whole tokenizer.json goes along, which gguf_tokenizer_text
- * reads again. */
+/* What the keys cannot say is in the notes for the user, and the whole tokenizer.json goes along, which
+ * gguf_tokenizer_text reads again. */
 int gguf_tokenizer_write(struct gguf_writer *writer, const struct tokenizer *tok, const char *tokenizer_json,
                          const struct model_config *config, char **notes, struct err *err) {
     const char *pre = find_procedure(tok, err);

@@ -336,8 +336,8 @@ static int run_body(struct jinja_run *run, const struct node *node) {
     return 0;
 }
 
-/* The two kinds of failure stay apart, for the user does otherwise about them: what the template raises finds fault with
- * the conversation, anything else is a limit of ours. */
+/* The two kinds of failure stay apart, for the user does otherwise about them: what the template raises finds
+ * fault with the conversation, anything else is a limit of ours. */
 enum jinja_outcome jinja_render(const struct jinja *template, const struct jinja_input *input,
                                 struct jinja_text *out, struct err *err) {
     struct jinja_run run = {.out = out,

@@ -217,7 +217,8 @@ static void add_to_totals(struct run_totals *t, const struct step_record *r) {
         t->phase_s[p] += r->phase_s[p];
 }
 
-/* The losses have 17 digits, so that two runs can be compared bit by bit from their metrics; measured times have six. */
+/* The losses have 17 digits, so that two runs can be compared bit by bit from their metrics; measured times have
+ * six. */
 void metrics_step(struct metrics *m, const struct step_record *r) {
     if (!m)
         return;
