@@ -81,7 +81,11 @@ run 0 "$atelier" export "$work/two/step-000003" --to gguf --type f32 --out "$wor
 expect_output "the text decoder alone is written: 10 tensors of mistral3 beside it are left out"
 run 0 "$atelier" inspect "$work/hf" --json
 expect_output '"wrapper": "mistral3"'
+expect_output '"carried_tensors": 10'
+run 0 "$atelier" inspect "$work/text" --json # control: no wrapper, nothing is carried
+grep -q carried_tensors "$log" && fail "a model without a wrapper is said to carry tensors"
 run 0 "$atelier" plan "$work/from_model.yaml" --set "data.train=$work/fiches.h5" --set "model.path=$work/inner"
+expect_output "the text decoder \(mistral\) of a mistral3; its other tensors are carried"
 
 # --- control, and what is refused ---
 printf 'x' | dd of="$work/hf/model.safetensors" bs=1 seek=$(($(wc -c <"$work/hf/model.safetensors") - 1)) conv=notrunc 2>/dev/null

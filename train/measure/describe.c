@@ -290,15 +290,35 @@ static json_t *describe_tokenizer(const char *path, struct err *err) {
 
 /* --- folders --- */
 
-/* put_model - what config.json says, or why it cannot be trained. */
+/* put_split - of a wrapper, how much of the folder is trained and how much is carried as it is.  A tensor is the text decoder's
+ * where either way of calling one says so: which of the two it is matters to those who read values. */
+static void put_split(json_t *object, const struct model_config *model) {
+    struct model_config either = *model;
+    int64_t num_carried = 0;
+    size_t i;
+    json_t *tensor;
+    json_array_foreach(json_object_get(object, "tensors"), i, tensor) {
+        const char *name = json_string_value(json_object_get(tensor, "name"));
+        bool is_text = false;
+        for (either.text_names = TEXT_NAMES_OUTER; either.text_names < TEXT_NAMES_COUNT; either.text_names++)
+            is_text = is_text || (name && family_is_text_name(&either, name));
+        num_carried += !is_text;
+    }
+    put_text(object, "trained", "the text decoder");
+    put_int(object, "carried_tensors", num_carried);
+}
+
+/* put_model - what config.json says, or why it cannot be trained; and the tensors. */
 static int put_model(json_t *object, const char *folder, struct err *err) {
     struct model_config model;
     struct err why;
     size_t length_bytes = 0;
     char *path = xasprintf("%s/config.json", folder);
     char *text = file_read_whole(path, CONFIG_FILE_MAX_BYTES, &length_bytes, err);
+    bool is_wrapper = false;
     if (text && model_config_parse(&model, text, length_bytes, path, &why) == 0) {
-        if (model.wrapper_type[0])
+        is_wrapper = model.wrapper_type[0];
+        if (is_wrapper)
             put_text(object, "wrapper", model.wrapper_type);
         put_text(object, "model_type", model.model_type);
         put_int(object, "parameters", model_num_parameters(&model));
@@ -315,9 +335,12 @@ static int put_model(json_t *object, const char *folder, struct err *err) {
     } else if (text) {
         put_text(object, "not_supported", why.text);
     }
+    int status = text ? put_tensors(object, folder, err) : -1;
+    if (status == 0 && is_wrapper)
+        put_split(object, &model);
     free(path);
     free(text);
-    return text ? 0 : -1;
+    return status;
 }
 
 /* put_manifest - step, files and sizes of a checkpoint. */
@@ -374,8 +397,6 @@ static json_t *describe_folder(const char *folder, enum verify verify, struct er
     adapter_warn(folder);
     if (status == 0)
         status = put_model(object, folder, err);
-    if (status == 0)
-        status = put_tensors(object, folder, err);
     free(manifest);
     if (status == 0)
         return object;

@@ -165,6 +165,9 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
     printf("model        %.4g parameters, %d layers, width %lld, vocabulary %lld; %s\n",
            (double)model_num_parameters(plan->model), plan->model->num_layers, (long long)plan->model->width,
            (long long)plan->model->vocab_size, place->machine.name);
+    if (plan->model->wrapper_type[0])
+        printf("trained      the text decoder (%s) of a %s; its other tensors are carried as they are\n",
+               plan->model->model_type, plan->model->wrapper_type);
     print_ranks(plan);
     print_memory(plan);
     print_time(plan);
@@ -220,6 +223,8 @@ void run_plan_print_json(const struct run_plan *plan) {
     json_object_update(root, figures);
     json_decref(figures);
     json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
+    if (plan->model->wrapper_type[0])
+        json_object_set_new(root, "wrapper", json_string(plan->model->wrapper_type));
     json_object_set_new(root, "memory_bytes", memory_json(&plan->proposal.memory));
     json_object_set_new(root, "device_bytes", json_integer((json_int_t)machine->memory_bytes));
     json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
