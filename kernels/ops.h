@@ -263,10 +263,25 @@ typedef void attention_backward_fn(struct device *, struct tensor dqkv, struct t
 
 /* op_attention_cached - inference: store the keys and values of N new tokens after the past ones, attend.
  * New token i sees cache rows 0 .. past + i: there is no form for rows that see what comes after them.
- *   out  out [N, H, D]   in  qkv [N, Q, D], already rotated   inout  k_cache, v_cache [S, G, D]
+ *   out  out [N, H, D]   out  lse [N, H] f32   in  qkv [N, Q, D], already rotated   inout  k_cache, v_cache [S, G, D]
  *   past: rows already filled; past + N <= S */
-typedef void attention_cached_fn(struct device *, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                                 struct tensor v_cache, int64_t past, const struct attention_args *args);
+typedef void attention_cached_fn(struct device *, struct tensor out, struct tensor lse, struct tensor qkv,
+                                 struct tensor k_cache, struct tensor v_cache, int64_t past,
+                                 const struct attention_args *args);
+
+/* op_sinks_forward - what an attention op computed becomes what it is where each head has one key more, whose score is s[h]
+ * in every row and whose value is zero:  out *= sigmoid(lse - s),  lse = log(e^lse + e^s).
+ *   inout  out [N, H, D]   inout  lse [N, H] f32   in  s [H] same type as out
+ * op_attention_backward, given both as they are afterwards, is then right as it is: its probabilities are those with the
+ * sink, and the sink's own value adds nothing to dout . out.
+ * Source: Xiao et al. 2023 (StreamingLLM), the zero sink with a score that is learnt; transformers,
+ * models/gpt_oss/modeling_gpt_oss.py, eager_attention_forward. */
+typedef void sinks_forward_fn(struct device *, struct tensor out, struct tensor lse, struct tensor s);
+
+/* op_sinks_backward - ds[h] -= sum over rows of e^(s[h] - lse) (dout . out), in a fixed order.
+ *   out +=  ds [H] f32   in  dout, out [N, H, D]   in  lse [N, H] f32, s [H]: all as the forward left them */
+typedef void sinks_backward_fn(struct device *, struct tensor ds, struct tensor dout, struct tensor out,
+                               struct tensor lse, struct tensor s);
 
 /* op_glu_forward - y = act(gate) * up, act being silu or gelu.
  *   out  y [N, F]   in  gate_up [N, 2F]: gate, then up
@@ -340,8 +355,8 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
 #define EACH_OP(OP)                                                                                         \
     OP(embedding_forward) OP(embedding_backward) OP(norm_forward) OP(add_norm_forward)                      \
     OP(norm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)               \
-    OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(glu_forward)      \
-    OP(glu_backward) OP(act_forward) OP(act_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns)    \
+    OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(sinks_forward)    \
+    OP(sinks_backward) OP(glu_forward) OP(glu_backward) OP(act_forward) OP(act_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns)    \
     OP(column_sums) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
 /* clang-format on */
 

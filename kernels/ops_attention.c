@@ -117,14 +117,16 @@ void op_attention_backward(struct device *dev, struct tensor dqkv, struct tensor
 }
 
 /* New token i sees past + i + 1 rows: their sum is what the count of pairs is. */
-void op_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                         struct tensor v_cache, int64_t past, const struct attention_args *args) {
+void op_attention_cached(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                         struct tensor k_cache, struct tensor v_cache, int64_t past,
+                         const struct attention_args *args) {
     const char *op = "attention_cached";
     int64_t num_rows = qkv.dims[0];
     struct expected cache = {op_type_of(qkv), 3, {ANY, args->num_kv_heads, args->head_dim}};
     expect_heads(op, qkv, args);
     op_expect(op, "out", out,
               (struct expected){op_type_of(qkv), 3, {num_rows, args->num_heads, args->head_dim}});
+    op_expect(op, "lse", lse, (struct expected){F32, 2, {num_rows, args->num_heads}});
     op_expect(op, "k_cache", k_cache, cache);
     cache.dims[0] = k_cache.dims[0];
     op_expect(op, "v_cache", v_cache, cache);
@@ -133,7 +135,38 @@ void op_attention_cached(struct device *dev, struct tensor out, struct tensor qk
           (long long)k_cache.dims[0]);
     double pairs = (double)num_rows * ((double)past + 0.5 * (double)(num_rows + 1));
     struct op_call call = op_call_begin(dev, OP_ATTENTION, op, attention_flops(pairs, args));
-    dev->ops->attention_cached(dev, out, qkv, k_cache, v_cache, past, args);
+    dev->ops->attention_cached(dev, out, lse, qkv, k_cache, v_cache, past, args);
     op_call_end(call);
     op_scan(dev, op, "out", out);
+}
+
+/* expect_sinks - of what an attention op computed. */
+static void expect_sinks(const char *op, struct tensor out, struct tensor lse, struct tensor s) {
+    op_expect(op, "out", out, (struct expected){ACTIVATION, 3, {ANY, ANY, ANY}});
+    op_expect(op, "lse", lse, (struct expected){F32, 2, {out.dims[0], out.dims[1]}});
+    op_expect(op, "s", s, (struct expected){op_type_of(out), 1, {out.dims[1]}});
+}
+
+void op_sinks_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor s) {
+    const char *op = "sinks_forward";
+    expect_sinks(op, out, lse, s);
+    struct op_call call = op_call_begin(dev, OP_ATTENTION, op, 0);
+    if (out.dims[0])
+        dev->ops->sinks_forward(dev, out, lse, s);
+    op_call_end(call);
+    op_scan(dev, op, "out", out);
+}
+
+void op_sinks_backward(struct device *dev, struct tensor ds, struct tensor dout, struct tensor out,
+                       struct tensor lse, struct tensor s) {
+    const char *op = "sinks_backward";
+    expect_sinks(op, out, lse, s);
+    op_expect(op, "dout", dout,
+              (struct expected){op_type_of(out), 3, {out.dims[0], out.dims[1], out.dims[2]}});
+    op_expect(op, "ds", ds, (struct expected){F32, 1, {out.dims[1]}});
+    struct op_call call = op_call_begin(dev, OP_ATTENTION, op, 0);
+    if (out.dims[0])
+        dev->ops->sinks_backward(dev, ds, dout, out, lse, s);
+    op_call_end(call);
+    op_scan(dev, op, "ds", ds);
 }

@@ -23,6 +23,7 @@ static const struct param_spec patchwork_params[] = {
     {ROLE_VALUE_BIAS, PLACE_LAYER, "v_bias", "v_bias", DIM_KEY, DIM_NONE, INIT_ZERO, 0},
     {ROLE_QUERY_NORM, PLACE_LAYER, "q_norm", "q_norm", DIM_HEAD, DIM_NONE, INIT_ONE, 0},
     {ROLE_KEY_NORM, PLACE_LAYER, "k_norm", "k_norm", DIM_HEAD, DIM_NONE, INIT_ONE, 0},
+    {ROLE_SINK, PLACE_LAYER, "sinks", "sinks", DIM_HEADS, DIM_NONE, INIT_ZERO, 0},
     {ROLE_OUTPUT, PLACE_LAYER, "o", "o", DIM_WIDTH, DIM_QUERY, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_ATTENTION_POST_NORM, PLACE_LAYER, "post_norm1", "post_norm1", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
     {ROLE_ATTENTION_POST_NORM_BIAS, PLACE_LAYER, "post_norm1_bias", "post_norm1_bias", DIM_WIDTH, DIM_NONE, INIT_ZERO, 0},
@@ -46,6 +47,7 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
         plan->gate = GATE_GELU_TANH;
         plan->softcap = 2.0f;
         plan->scale = 0.6f;
+        plan->sinks = true;
     } else if (layer ==
                1) { /* no rotation, no norm before the branches, no gate; documents from both sides */
         plan->place = NORM_POST;
@@ -69,8 +71,9 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
         plan->window = 5;
         plan->block = 4;
         plan->gate = GATE_GELU_TANH;
-    } else { /* the family's norm before the branches, biases of the projections, no gate */
+    } else { /* the family's norm before the branches, biases of the projections, sinks, no gate */
         plan->qkv_bias = true;
+        plan->sinks = true;
         plan->ffn = FFN_PLAIN;
         plan->act = ACT_RELU2;
     }

@@ -96,11 +96,17 @@ static inline bool reference_sees(const struct reference *r, const struct layer_
     return j <= i || (plan->block && (i - begin) / plan->block == (j - begin) / plan->block);
 }
 
+/* What a query head sees of all rows: keys and values, num_kv_heads D apart, and its sink (NULL: none). */
+struct reference_keys {
+    const double *k, *v, *sink;
+};
+
 /* reference_head - one query head of row i over the keys that it sees; out [D] is added to. */
 static inline void reference_head(const struct reference *r, const struct layer_plan *plan, const double *q,
-                                  const double *k, const double *v, int64_t i, double *out) {
+                                  const struct reference_keys *keys, int64_t i, double *out) {
     int64_t dim = r->config.head_dim, stride = dim * r->config.num_kv_heads;
-    double scores[256] = {0}, sum = 0;
+    const double *k = keys->k, *v = keys->v;
+    double scores[256] = {0}, sum = keys->sink ? exp(*keys->sink) : 0;
     for (int64_t j = 0; j < r->num_tokens; j++) {
         double s = 0;
         if (!reference_sees(r, plan, i, j))
@@ -153,8 +159,9 @@ static inline double *reference_attention(const struct reference *r, int layer, 
     for (int64_t i = 0; i < n; i++)
         for (int64_t head = 0; head < heads; head++) {
             int64_t group = head * kv / heads * dim;
-            reference_head(r, plan, q + (i * heads + head) * dim, k + group, v + group, i,
-                           out + (i * heads + head) * dim);
+            struct reference_keys keys = {k + group, v + group,
+                                          plan->sinks ? &r->weights[ROLE_SINK][layer][head] : NULL};
+            reference_head(r, plan, q + (i * heads + head) * dim, &keys, i, out + (i * heads + head) * dim);
         }
     double *y = reference_product(out, r->weights[ROLE_OUTPUT][layer], n, heads * dim, r->config.width);
     free(q), free(k), free(v), free(out);

@@ -392,26 +392,27 @@ static void cached_with(struct setting s, float softcap) {
     struct attention_data d = attention_make(s, &p);
     struct data k = data_random(s.dev, tensor_3d(NULL, s.dtype, p.num_rows + 2, 2, 16), 8),
                 v = data_random(s.dev, k.t, 9);
-    struct data out = data_zero(s.dev, d.out.t);
+    struct data out = data_zero(s.dev, d.out.t), sums = data_output(s.dev, d.lse.t);
     double *want = doubles(tensor_count(d.out.t)), *lse = doubles(tensor_count(d.lse.t));
     int64_t past = 0;
     reference_forward(want, lse, d.qkv.exact, d.seen, &p);
     for (const int64_t *part = parts; *part; past += *part++)
-        op_attention_cached(s.dev, tensor_rows(out.t, past, *part), tensor_rows(d.qkv.t, past, *part), k.t,
-                            v.t, past, &p.args);
+        op_attention_cached(s.dev, tensor_rows(out.t, past, *part), tensor_rows(sums.t, past, *part),
+                            tensor_rows(d.qkv.t, past, *part), k.t, v.t, past, &p.args);
     assert_int_equal(past, p.num_rows);
     assert_matches(out, want, 2e-6);
+    assert_matches(sums, lse, 1e-6);
     data_refresh(out);
     data_set(k, 5, k.exact[5] + 1); /* a past key changed: the last token must notice */
-    op_attention_cached(s.dev, tensor_rows(out.t, past - 1, 1), tensor_rows(d.qkv.t, past - 1, 1), k.t, v.t,
-                        past - 1, &p.args);
+    op_attention_cached(s.dev, tensor_rows(out.t, past - 1, 1), tensor_rows(sums.t, past - 1, 1),
+                        tensor_rows(d.qkv.t, past - 1, 1), k.t, v.t, past - 1, &p.args);
     struct data last = rows_of(out, past - 1, 1);
     double moved = 0;
     for (int64_t i = 0; i < tensor_count(last.t); i++)
         moved += fabs(data_get(last, i) - last.exact[i]);
     assert_true(moved > 1e-3);
     free(want), free(lse);
-    data_free(k), data_free(v), data_free(out);
+    data_free(k), data_free(v), data_free(out), data_free(sums);
     attention_free(d);
 }
 

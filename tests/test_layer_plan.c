@@ -1,6 +1,6 @@
 /* test_layer_plan.c - a model whose layers differ in all that a plan can say (tests/patchwork.h): norms before, after and
  * around the branches, of each kind, with an offset and a bias; QK-norm, windows, rows that see what comes after them, two
- * rotations, one of a part of each head, and none; queries with a temperature; GELU and squared ReLU without a gate, soft-caps; in one model, on the device that
+ * rotations, one of a part of each head, and none; queries with a temperature; GELU and squared ReLU without a gate, soft-caps, sinks; in one model, on the device that
  * ATELIER_TEST_DEVICE names.  Logits against plain f64 loops, gradients against central differences of those.  Controls:
  * the same with one thing left out of one layer, and gradients that are one part in ten thousand off. */
 #include "tests/plan_fixture.h"
@@ -74,6 +74,12 @@ static bool left_out_more(struct layer_plan *plans, int number) {
         return true;
     case 22:
         plans[2].temperature_span = 4;
+        return true;
+    case 23:
+        plans[0].sinks = false;
+        return true;
+    case 24:
+        plans[4].sinks = false;
         return true;
     default:
         return false;
@@ -313,11 +319,11 @@ static void test_parameters(void **state) {
         } else {
             num_final += at.role == ROLE_FINAL_NORM_BIAS;
         }
-    assert_int_equal(num_in[0], 7 + 4 + 2); /* seven matrices, four norms, two of heads */
-    assert_int_equal(num_in[1], 6 + 2 * 2); /* no gate, two norms with their biases */
+    assert_int_equal(num_in[0], 7 + 4 + 2 + 1); /* seven matrices, four norms, two of heads, sinks */
+    assert_int_equal(num_in[1], 6 + 2 * 2);     /* no gate, two norms with their biases */
     assert_int_equal(num_in[2], 7 + 2);
     assert_int_equal(num_in[3], 7 + 2 + 2);
-    assert_int_equal(num_in[4], 6 + 3 + 2 * 2); /* three biases of projections */
+    assert_int_equal(num_in[4], 6 + 3 + 2 * 2 + 1); /* three biases of projections, sinks */
     assert_int_equal(num_query_norms, 2);
     assert_int_equal(num_final, 1);
 }

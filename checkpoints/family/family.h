@@ -36,6 +36,7 @@ enum tensor_role {
     ROLE_QUERY_BIAS, /* of the three projections; where the plan has them */
     ROLE_KEY_BIAS,
     ROLE_VALUE_BIAS,
+    ROLE_SINK, /* what each head's softmax has besides its keys; where the plan has them */
     ROLE_COUNT
 };
 
@@ -47,7 +48,8 @@ enum dim {
     DIM_QUERY, /* H D */
     DIM_KEY,   /* G D */
     DIM_FFN,   /* F */
-    DIM_HEAD   /* D */
+    DIM_HEAD,  /* D */
+    DIM_HEADS  /* H */
 };
 
 /* Where in the model a parameter stands: before the layers, in each of them, after them. */
@@ -189,6 +191,7 @@ struct layer_plan {
     double temperature;       /* 0: they are not */
     int64_t temperature_span; /* positions, from 0 on, for which that is 1 */
     float softcap;            /* of the scores, see struct attention_args; 0: none */
+    bool sinks; /* each head has a key more, without a value, whose score is learnt (op_sinks_forward) */
 };
 
 /* family_has_local_layers - whether the fields of local layers mean anything.  family_local_defaults - their values by the

@@ -23,7 +23,7 @@ const struct param_spec *param_spec(const struct model_config *config, enum tens
     return row < family->num_params && has(config, &family->params[row]) ? &family->params[row] : NULL;
 }
 
-/* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are their biases
+/* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are biases, sinks
  * and the gate; all else is in every layer. */
 static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
     if (spec->place != PLACE_LAYER)
@@ -39,6 +39,8 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     case ROLE_KEY_BIAS:
     case ROLE_VALUE_BIAS:
         return plan.qkv_bias;
+    case ROLE_SINK:
+        return plan.sinks;
     case ROLE_ATTENTION_NORM:
     case ROLE_FFN_NORM:
         return plan.place != NORM_POST;
@@ -146,6 +148,8 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
         return config->ffn_width;
     case DIM_HEAD:
         return config->head_dim;
+    case DIM_HEADS:
+        return config->num_heads;
     }
     die("no dimension has the number %d", (int)dim);
 }

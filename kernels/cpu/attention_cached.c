@@ -7,7 +7,7 @@
 
 /* What every task reads. */
 struct cached_job {
-    struct tensor out, qkv, k_cache, v_cache;
+    struct tensor out, lse, qkv, k_cache, v_cache;
     const struct attention_args *args;
     int64_t past;
 };
@@ -32,9 +32,9 @@ static void add_scaled(float *restrict to, const float *restrict from, int64_t c
         to[i] += factor * from[i];
 }
 
-/* softmax_in_place - scores of one query become e^(score - max); returns their sum. */
+/* softmax_in_place - scores of one query become e^(score - max); returns their sum, and the maximum in *largest. */
 CPU_CLONES_FUSED
-static float softmax_in_place(float *scores, int64_t count) {
+static float softmax_in_place(float *scores, int64_t count, float *largest) {
     float max = scores[0], sum = 0;
 #pragma omp simd reduction(max : max)
     for (int64_t i = 0; i < count; i++)
@@ -44,6 +44,7 @@ static float softmax_in_place(float *scores, int64_t count) {
         scores[i] = exp_f32(scores[i] - max);
         sum += scores[i];
     }
+    *largest = max;
     return sum;
 }
 
@@ -61,7 +62,8 @@ static void cached_row(const struct cached_job *job, int64_t row, int64_t head, 
     }
     if (args->softcap > 0)
         cap_scores(scores, num_keys, args->softcap);
-    float inverse = 1.0f / softmax_in_place(scores, num_keys);
+    float max, sum = softmax_in_place(scores, num_keys, &max), inverse = 1.0f / sum;
+    ((float *)job->lse.data)[row * args->num_heads + head] = max + logf(sum);
     memset(out, 0, (size_t)head_dim * sizeof(float));
     for (int64_t j = 0; j < num_keys; j++) {
         int64_t at = (j * args->num_kv_heads + kv_head) * head_dim;
@@ -71,9 +73,10 @@ static void cached_row(const struct cached_job *job, int64_t row, int64_t head, 
 }
 
 /* All new tokens are in the cache before any is attended to: a prompt's later tokens see its earlier ones. */
-void cpu_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                          struct tensor v_cache, int64_t past, const struct attention_args *args) {
-    struct cached_job job = {out, qkv, k_cache, v_cache, args, past};
+void cpu_attention_cached(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                          struct tensor k_cache, struct tensor v_cache, int64_t past,
+                          const struct attention_args *args) {
+    struct cached_job job = {out, lse, qkv, k_cache, v_cache, args, past};
     int64_t num_rows = qkv.dims[0], per_thread = 3 * args->head_dim + k_cache.dims[0];
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * per_thread) * sizeof(float));
     fill_cache(&job);

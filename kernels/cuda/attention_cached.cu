@@ -23,6 +23,7 @@ static constexpr float NO_MAX = -1e30f; /* finite: a warp without any row must n
 
 template <class T> struct cached_job {
     T *out;
+    float *lse;
     const T *qkv;
     T *k_cache, *v_cache;
     int64_t past;
@@ -128,8 +129,8 @@ DEV void attend_rows(share &mine, const cached_job<T> &job, const warp_row &quer
 }
 
 /* join_shares - every thread joins its columns of the shares of all warps: shares holds, per warp, D sums of
- * values, the maximum, the sum. */
-template <class T> DEV void join_shares(T *out, uint32_t shares, int head_dim) {
+ * values, the maximum, the sum.  The first also writes the log-sum-exp. */
+template <class T> DEV void join_shares(T *out, float *lse, uint32_t shares, int head_dim) {
     const uint32_t share_bytes = (uint32_t)(head_dim + 2) * 4;
     float max = NO_MAX, sum = 0.0f;
     for (int w = 0; w < WARPS; w++)
@@ -138,6 +139,8 @@ template <class T> DEV void join_shares(T *out, uint32_t shares, int head_dim) {
         const uint32_t tail = shares + (uint32_t)w * share_bytes + (uint32_t)head_dim * 4;
         sum += shared_load_f32(tail + 4) * expf(shared_load_f32(tail) - max);
     }
+    if (threadIdx.x == 0)
+        *lse = max + logf(sum);
     for (int column = 2 * (int)threadIdx.x; column < head_dim; column += 2 * THREADS) {
         pair p = {0.0f, 0.0f};
         for (int w = 0; w < WARPS; w++) {
@@ -176,7 +179,8 @@ template <class T> static __global__ void __launch_bounds__(THREADS) attention_c
         shared_store_f32(own + (uint32_t)head_dim * 4 + 4, mine.sum);
     }
     block_barrier();
-    join_shares(job.out + (token * job.num_heads + head) * head_dim, shares, head_dim);
+    const int64_t at = token * job.num_heads + head;
+    join_shares(job.out + at * head_dim, job.lse + at, shares, head_dim);
 }
 
 /* fill_cache - keys and values of the new tokens after the past ones; one thread per pair of columns. */
@@ -195,11 +199,12 @@ static __global__ void __launch_bounds__(COPY_THREADS)
 }
 
 template <class T>
-static void launch_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                          struct tensor v_cache, int64_t past, const struct attention_args *args) {
-    const cached_job<T> job = {(T *)out.data, (const T *)qkv.data, (T *)k_cache.data,  (T *)v_cache.data,
-                               past,          args->num_heads,     args->num_kv_heads, args->head_dim,
-                               args->scale,   args->softcap};
+static void launch_cached(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                          struct tensor k_cache, struct tensor v_cache, int64_t past,
+                          const struct attention_args *args) {
+    const cached_job<T> job = {(T *)out.data,     (float *)lse.data,  (const T *)qkv.data, (T *)k_cache.data,
+                               (T *)v_cache.data, past,               args->num_heads,     args->num_kv_heads,
+                               args->head_dim,    args->scale,        args->softcap};
     const int64_t num_tokens = qkv.dims[0], num_pairs = num_tokens * args->num_kv_heads * args->head_dim / 2;
     LAUNCH(attention_fill_cache<T>, dim3((unsigned)((num_pairs + COPY_THREADS - 1) / COPY_THREADS)),
            dim3(COPY_THREADS), 0, cuda_stream(dev), job, num_pairs);
@@ -207,15 +212,16 @@ static void launch_cached(struct device *dev, struct tensor out, struct tensor q
            (size_t)(WARPS * (args->head_dim + 2)) * sizeof(float), cuda_stream(dev), job);
 }
 
-void cuda_attention_cached(struct device *dev, struct tensor out, struct tensor qkv, struct tensor k_cache,
-                           struct tensor v_cache, int64_t past, const struct attention_args *args) {
+void cuda_attention_cached(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                           struct tensor k_cache, struct tensor v_cache, int64_t past,
+                           const struct attention_args *args) {
     attention_expect_width(args);
     if (qkv.dims[0] == 0)
         return;
     if (qkv.dtype == DTYPE_F32)
-        launch_cached<float>(dev, out, qkv, k_cache, v_cache, past, args);
+        launch_cached<float>(dev, out, lse, qkv, k_cache, v_cache, past, args);
     else if (qkv.dtype == DTYPE_BF16)
-        launch_cached<bf16_t>(dev, out, qkv, k_cache, v_cache, past, args);
+        launch_cached<bf16_t>(dev, out, lse, qkv, k_cache, v_cache, past, args);
     else
-        launch_cached<f16_t>(dev, out, qkv, k_cache, v_cache, past, args);
+        launch_cached<f16_t>(dev, out, lse, qkv, k_cache, v_cache, past, args);
 }

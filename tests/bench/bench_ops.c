@@ -163,9 +163,10 @@ static void bench_attention(struct bench *b) {
     REPORT(b, "attention forward", 0, op_attention_forward(dev, b->attn, b->lse, b->qkv, &mask, args));
     REPORT(b, "attention backward", 0,
            op_attention_backward(dev, b->dqkv, b->dattn, b->attn, b->lse, b->qkv, &mask, args, NULL));
-    struct tensor last = tensor_rows(b->qkv, b->num_tokens - 1, 1), out = tensor_rows(b->attn, 0, 1);
+    struct tensor last = tensor_rows(b->qkv, b->num_tokens - 1, 1), out = tensor_rows(b->attn, 0, 1),
+                  lse = tensor_rows(b->lse, 0, 1);
     REPORT(b, "attention cached, 1 new token", 0,
-           op_attention_cached(dev, out, last, b->k_cache, b->v_cache, b->num_tokens - 1, args));
+           op_attention_cached(dev, out, lse, last, b->k_cache, b->v_cache, b->num_tokens - 1, args));
 }
 
 static void bench_pointwise(struct bench *b) {

@@ -129,7 +129,10 @@ check_ops() {
     check "operations of a layer" start "$tests/test_ops"
     check "columns taken out and put back" start "$tests/test_ops_columns"
 }
-check_attention() { check "attention" start "$tests/test_attention"; }
+check_attention() {
+    check "attention" start "$tests/test_attention"
+    check "sinks of attention" start "$tests/test_ops_sinks"
+}
 check_model() {
     check "models against transformers' results" start "$tests/test_model"
     check "bias and low-rank pairs of a product" start "$tests/test_linear_seam"

@@ -294,15 +294,15 @@ int check_cached(struct device *dev, problem p) {
     const struct tensor cache_shape = tensor_3d(nullptr, p.dtype, p.num_rows + 2, p.num_kv_heads, p.width);
     on_device qkv(tensor_3d(nullptr, p.dtype, p.num_rows, heads, p.width), in.qkv);
     on_device out(tensor_3d(nullptr, p.dtype, p.num_rows, p.num_heads, p.width)), keys(cache_shape),
-        cached_values(cache_shape);
+        cached_values(cache_shape), lse(tensor_2d(nullptr, DTYPE_F32, p.num_rows, p.num_heads));
     values first;
     std::string why;
     for (uint32_t seed = 0; seed < 5; seed++) {
         int64_t past = 0;
         simt::set_seed(seed);
         for (int part : parts) {
-            cuda_attention_cached(dev, tensor_rows(out.t, past, part), tensor_rows(qkv.t, past, part), keys.t,
-                                  cached_values.t, past, &args);
+            cuda_attention_cached(dev, tensor_rows(out.t, past, part), tensor_rows(lse.t, past, part),
+                                  tensor_rows(qkv.t, past, part), keys.t, cached_values.t, past, &args);
             past += part;
         }
         CUDA_CHECK(cudaDeviceSynchronize());

@@ -115,10 +115,19 @@ void heads_forward(struct model *model, const struct layer_weights *w, const str
     temper(model, acts->qkv, layer);
 }
 
-void heads_attend(struct model *model, const struct layer_acts *acts, int layer) {
+/* sink - what attention computed becomes what it is with the layer's sinks. */
+static void sink(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                 int layer) {
+    if (model->layers[layer].plan.sinks)
+        op_sinks_forward(model->dev, acts->attended, acts->lse, w->sinks.value);
+}
+
+void heads_attend(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                  int layer) {
     struct attention_args attention = attention_args(model, layer);
     struct attention_mask mask = mask_of(model, layer);
     op_attention_forward(model->dev, acts->attended, acts->lse, acts->qkv, &mask, &attention);
+    sink(model, w, acts, layer);
 }
 
 /* attend_windowed - row by row: each sees another part of the cache.  All rows were stored first. */
@@ -129,13 +138,13 @@ static void attend_windowed(struct model *model, const struct layer_acts *acts, 
         int64_t end = past + i + 1, first = end > window ? end - window : 0;
         struct tensor k = tensor_rows(cache->k, first, end - first),
                       v = tensor_rows(cache->v, first, end - first);
-        op_attention_cached(model->dev, tensor_rows(acts->attended, i, 1), tensor_rows(acts->qkv, i, 1), k, v,
-                            end - first - 1, attention);
+        op_attention_cached(model->dev, tensor_rows(acts->attended, i, 1), tensor_rows(acts->lse, i, 1),
+                            tensor_rows(acts->qkv, i, 1), k, v, end - first - 1, attention);
     }
 }
 
-void heads_attend_cached(struct model *model, const struct layer_acts *acts, int layer,
-                         const struct kv_cache *cache, int64_t past) {
+void heads_attend_cached(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                         int layer, const struct kv_cache *cache, int64_t past) {
     struct attention_args attention = attention_args(model, layer);
     int64_t window = model->layers[layer].plan.window;
     CHECK(!model->layers[layer].plan.block,
@@ -144,7 +153,9 @@ void heads_attend_cached(struct model *model, const struct layer_acts *acts, int
     if (window)
         attend_windowed(model, acts, window, cache, &attention, past);
     else
-        op_attention_cached(model->dev, acts->attended, acts->qkv, cache->k, cache->v, past, &attention);
+        op_attention_cached(model->dev, acts->attended, acts->lse, acts->qkv, cache->k, cache->v, past,
+                            &attention);
+    sink(model, w, acts, layer);
 }
 
 /* unnorm_kind - the gradient of the heads of a kind in dqkv, from after their norm to before it. */
@@ -166,6 +177,9 @@ void heads_backward(struct model *model, const struct layer_weights *w, const st
     struct attention_mask mask = mask_of(model, layer);
     struct rotation rotation;
     bool rotates = rotation_of(model, layer, &rotation);
+    if (w->sinks.grad.data)
+        op_sinks_backward(model->dev, w->sinks.grad, model_rows(model, model->dattended), acts->attended,
+                          acts->lse, w->sinks.value);
     op_attention_backward(model->dev, model_rows(model, model->dqkv), model_rows(model, model->dattended),
                           acts->attended, acts->lse, acts->qkv, &mask, &attention,
                           rotates ? &rotation : NULL);

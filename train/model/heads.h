@@ -1,5 +1,5 @@
 /* heads.h - what happens to queries, keys and values between their projection and the output's: QK-norm, rotation,
- * temperature, attention; and the gradient of all of them.  Each layer has its own mask, rotation, scale and soft-cap. */
+ * temperature, attention, sinks; and the gradient of all of them.  Each layer has its own mask, rotation, scale and soft-cap. */
 #pragma once
 
 #include "train/model/layer.h"
@@ -12,9 +12,10 @@ void heads_forward(struct model *model, const struct layer_weights *w, const str
                    int layer);
 
 /* heads_attend - attended [N, H, D] and lse from qkv.  heads_attend_cached - of new tokens after `past` ones. */
-void heads_attend(struct model *model, const struct layer_acts *acts, int layer);
-void heads_attend_cached(struct model *model, const struct layer_acts *acts, int layer,
-                         const struct kv_cache *cache, int64_t past);
+void heads_attend(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                  int layer);
+void heads_attend_cached(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
+                         int layer, const struct kv_cache *cache, int64_t past);
 
 /* heads_backward - model->dqkv, the gradient of the projection's output, from model->dattended.  acts.attended is not
  * what it was afterwards. */

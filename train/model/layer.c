@@ -57,6 +57,8 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
         w.query_norm = head_norm_of(model, layer, ROLE_QUERY_NORM);
         w.key_norm = head_norm_of(model, layer, ROLE_KEY_NORM);
     }
+    if (plan->sinks)
+        w.sinks = params_weight(params, unit, ROLE_SINK);
     return w;
 }
 
@@ -86,7 +88,7 @@ static struct work work_on(const struct model *model, const struct layer_weights
 static void attend(struct model *model, struct work *l, int layer) {
     linear_forward(model->dev, heads_matrix(l->a.qkv), l->attention_in, &l->w->qkv);
     heads_forward(model, l->w, &l->a, layer);
-    heads_attend(model, &l->a, layer);
+    heads_attend(model, l->w, &l->a, layer);
 }
 
 /* attention_branch - what attention adds to the residual stream, into branch. */
@@ -162,7 +164,7 @@ void layer_decode(struct model *model, const struct layer_weights *w, int layer,
     enter(model, &l, layer);
     linear_forward(model->dev, heads_matrix(l.a.qkv), l.attention_in, &w->qkv);
     heads_forward(model, w, &l.a, layer);
-    heads_attend_cached(model, &l.a, layer, cache, past);
+    heads_attend_cached(model, w, &l.a, layer, cache, past);
     middle(model, &l);
     ffn_hidden(model, &l);
     ffn_branch(model, &l);

@@ -12,6 +12,7 @@ struct layer_weights {
     struct model_norm norm1, norm2;           /* before the branches */
     struct model_norm post_norm1, post_norm2; /* after them */
     struct model_norm query_norm, key_norm;
+    struct weight sinks; /* [H] */
     struct linear qkv, output;
     struct linear gate_up; /* up alone where there is no gate */
     struct linear down;
