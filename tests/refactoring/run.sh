@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh [--sample] [--record | --against FILE] - the refactoring check: the same bits before and after.
+# run.sh [--sample] [--only WORD] [--record | --against FILE] - the refactoring check: the same bits before and after.
 #
 # Trains tiny models of every family variant for 20 steps on 1, 2 and 4 ranks, at every stage, in replicas, with every
 # kind of recomputation, in f32, bf16 and f16, on the CPU and on the CUDA path (where build/simt is built), exports what
@@ -8,6 +8,7 @@
 # A refactoring changes no line.  Where a change of numbers is meant, record again and say so in the commit.
 #   without options       compare with SUMS beside this script, the whole matrix (some minutes)
 #   --sample              a few runs of each kind, for 'make test'
+#   --only WORD           the rows whose name has this word; with --record those that SUMS does not have yet are added to it
 #   --record              write SUMS
 #   --against FILE        compare with another file, made by --record with the build of an older commit
 # The program is linked with plain loops in place of oneDNN's products (plain_products.c), so that its bits are those of
@@ -22,13 +23,14 @@ out=${OUT:-build/cpu} simt=${SIMT_OUT:-build/simt}
 atelier=$out/tests/refactoring/atelier
 work=build/tmp/refactoring
 sums=tests/refactoring/SUMS
-selection=all action=compare
+selection=all only="" action=compare
 while [ $# -gt 0 ]; do
     case $1 in
     --sample) selection=sample ;;
+    --only) only=${2:?--only needs a word} && shift ;;
     --record) action=record ;;
     --against) sums=${2:?--against needs a file} && shift ;;
-    *) echo "usage: run.sh [--sample] [--record | --against FILE]" >&2 && exit 2 ;;
+    *) echo "usage: run.sh [--sample] [--only WORD] [--record | --against FILE]" >&2 && exit 2 ;;
     esac
     shift
 done
@@ -144,15 +146,21 @@ exports() {
     done
 }
 
-# row KIND NAME ... - KIND: sample (always) or all (not under --sample).
+# is_asked KIND NAME - KIND: sample (always) or all (not under --sample).
+is_asked() {
+    [ "$1" = sample ] || [ "$selection" = all ] || return 1
+    case $2 in *"$only"*) ;; *) return 1 ;; esac
+}
+
+# row KIND NAME ... - one run, where it is asked for.
 row() {
-    [ "$1" = sample ] || [ "$selection" = all ] || return 0
+    is_asked "$1" "$2" || return 0
     shift
     train_row "$@" && echo
 }
 
 row_with_exports() {
-    [ "$1" = sample ] || [ "$selection" = all ] || return 0
+    is_asked "$1" "$2" || return 0
     shift
     train_row "$@" && exports && echo
 }
@@ -284,7 +292,14 @@ if grep -q '^FAILED' "$work/now"; then
     grep -A16 '^FAILED' "$work/now"
     exit 1
 fi
-if [ "$action" = record ]; then
+if [ "$action" = record ] && [ -n "$only" ]; then
+    [ "$(head -n 1 "$sums")" = "$(head -n 1 "$work/now")" ] || compare # which says so
+    while read -r name rest; do
+        grep -q "^$name " "$sums" || echo "$name $rest" >>"$sums"
+    done < <(tail -n +2 "$work/now")
+    compare
+    echo "$(($(wc -l <"$work/now") - 1)) runs are in $sums"
+elif [ "$action" = record ]; then
     cp "$work/now" "$sums"
     echo "$(($(wc -l <"$sums") - 1)) runs recorded in $sums"
 else
