@@ -143,6 +143,7 @@ static struct model gemma3_model(int64_t query_scalar) {
     model_config_rotate(config, 0);
     config->window = 24;
     config->window_period = 2;
+    config->window_whole = 1;
     config->rope_local_theta = 2000;
     config->query_scalar = query_scalar;
     return model;
@@ -206,11 +207,39 @@ static void test_gemma3_refused(void **state) {
     free(out);
 }
 
+/* Mistral: llama.cpp knows no window of a Llama, so the file says that it is for as many tokens as the window has; control: a
+ * window as long as the model. */
+static void test_mistral(void **state) {
+    (void)state;
+    struct err err = {""};
+    const int64_t windows[] = {24, 128};
+    char *out = in_folder("mistral.gguf");
+    for (int i = 0; i < 2; i++) {
+        struct model model = sample_model("byte_level", 423);
+        assert_int_equal(model_config_set_family(&model.config, "mistral", NULL), 0);
+        family_local_defaults(&model.config);
+        model.config.window = windows[i];
+        char *hf = make_folder("mistral", &model), *notes = NULL;
+        struct weights *source = open_weights(hf);
+        assert_int_equal(weights_config(source)->window, windows[i]);
+        if (export_gguf(source, out, EXPORT_F32, &notes, &err) != 0)
+            fail_msg("%s", err.text);
+        struct gguf *file = open_gguf(out);
+        assert_int_equal(int_at(file, "llama.context_length", 0), windows[i]);
+        assert_true(gguf_find_key(file, "llama.attention.sliding_window") < 0);
+        assert_int_equal(notes && strstr(notes, "llama.cpp knows no window of 'llama'"), i == 0);
+        gguf_close(file);
+        weights_close(source);
+        free(hf), free(notes);
+    }
+    free(out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_gemma3),
-        cmocka_unit_test(test_gemma3_refused),
+        cmocka_unit_test(test_gemma3_refused), cmocka_unit_test(test_mistral),
     };
     return fixture_run("export_families", tests);
 }

@@ -75,15 +75,16 @@ static void test_refused_by_name(void **state) {
     } cases[] = {
         {"{\"model_type\":\"apertus\"}",
          "model_type 'apertus' is not supported yet: xIELU instead of a gated MLP "
-         "(supported: llama, mistral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3_text)"},
+         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3_text)"},
         {"{\"model_type\":\"gemma2\"}", "model_type 'gemma2' is not supported yet"},
         {"{\"model_type\":\"mamba\"}",
-         "model_type 'mamba' is unknown (supported: llama, mistral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3_text)"},
+         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3_text)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
          "architecture 'LlamaModel'"},
-        {"{\"model_type\":\"mistral\",\"sliding_window\":256," SIZES "}", "sliding_window 256"},
+        {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":256," SIZES "}",
+         "sliding_window 256 is not supported yet for model_type 'qwen2'"},
         {"{\"model_type\":\"llama\",\"attention_bias\":true," SIZES "}", "attention_bias true"},
         {"{\"model_type\":\"llama\",\"mlp_bias\":true," SIZES "}", "mlp_bias true"},
         {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"," SIZES "}", "hidden_act 'gelu'"},
@@ -155,7 +156,7 @@ static void test_rope_settings(void **state) {
 /* layer_types, in every family: all layers, each of full attention. */
 static void test_layer_types(void **state) {
     (void)state;
-    static const char *const families[] = {"llama", "mistral", "qwen3"};
+    static const char *const families[] = {"llama", "olmo2", "qwen3"};
     const struct {
         const char *value, *phrase; /* NULL: accepted */
     } cases[] = {

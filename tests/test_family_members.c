@@ -303,9 +303,9 @@ static void test_gemma3_refused(void **state) {
     assert_refused(GEMMA3("\"use_bidirectional_attention\":true,"),
                    "use_bidirectional_attention is true: layers of");
     assert_refused(GEMMA3("\"hidden_activation\":\"silu\","), "hidden_activation 'silu' is not supported");
-    assert_refused(GEMMA3("\"query_pre_attn_scalar\":0,"), "query_pre_attn_scalar 0");
-    assert_refused(GEMMA3("\"sliding_window_pattern\":0,"), "sliding_window_pattern 0");
-    assert_refused(GEMMA3(TYPES("full", "sliding", "full")), "layer_types[1] is 'sliding_attention'");
+    assert_refused(GEMMA3("\"query_pre_attn_scalar\":0,"), "query_pre_attn_scalar is 0");
+    assert_refused(GEMMA3("\"sliding_window_pattern\":0,"), "sliding_window_pattern is 0");
+    assert_refused(GEMMA3(TYPES("full", "full", "sliding")), "layer_types[2] is 'sliding_attention'");
     assert_refused(GEMMA3(TYPES("full", "chunked", "full")), "layer_types[1] is 'chunked_attention'");
     assert_refused(GEMMA3("\"layer_types\":[\"full_attention\"],"), "layer_types is an array of 1");
     assert_refused(GEMMA3("\"rope_parameters\":{\"rope_theta\":1e6},"), "has 'rope_theta'");

@@ -87,7 +87,7 @@ static void set_rope(const struct job *job) {
 static void set_model(const struct job *job) {
     const struct model_config *config = job->config;
     set_size(job, "vocab_size", config->vocab_size);
-    set_size(job, "context_length", config->max_positions);
+    set_size(job, "context_length", family_gguf_positions(config));
     set_size(job, "embedding_length", config->width);
     set_size(job, "block_count", config->num_layers);
     set_size(job, "feed_forward_length", config->ffn_width);
@@ -97,7 +97,7 @@ static void set_model(const struct job *job) {
     set_size(job, "attention.value_length", config->head_dim);
     set_real(job, family_gguf_eps_key(config), (double)config->norm_eps);
     set_rope(job);
-    if (family_has_local_layers(config)) {
+    if (family_gguf_has_windows(config)) {
         set_size(job, "attention.sliding_window", config->window);
         set_size(job, "attention.sliding_window_pattern", config->window_period);
         set_real(job, "rope.freq_base_swa", config->rope_local_theta);
@@ -256,7 +256,9 @@ static int check_file(const char *path, const struct model_config *config, struc
         status = gguf_model_check(file, &found, err);
     if (status == 0 && (model_num_parameters(&found) != model_num_parameters(config) ||
                         found.rope_kind != config->rope_kind || found.head_dim != config->head_dim ||
-                        found.window != config->window || found.window_period != config->window_period ||
+                        (family_gguf_has_windows(config) &&
+                         (found.window != config->window || found.window_period != config->window_period ||
+                          found.window_whole != config->window_whole)) ||
                         found.rotary_dim != config->rotary_dim))
         status = err_set(err, "'%s' does not describe the model that was written", path);
     gguf_close(file);
@@ -286,8 +288,7 @@ static int refuse_yarn(const struct model_config *config, struct err *err) {
 /* refuse_rope - what llama.cpp would compute otherwise: in a model with local layers it looks at no divisors of frequencies, and
  * yarn's multiplier would reach the local layers too. */
 static int refuse_rope(const struct model_config *config, struct err *err) {
-    if (family_has_local_layers(config) && config->rope_kind != ROPE_PLAIN &&
-        config->rope_kind != ROPE_LINEAR)
+    if (family_has_local_base(config) && config->rope_kind != ROPE_PLAIN && config->rope_kind != ROPE_LINEAR)
         return err_set(err,
                        "llama.cpp computes a '%s' with positions that are plain or linear, this model has "
                        "%s: export it with --to hf",
@@ -302,6 +303,12 @@ static int check_expressible(const struct model_config *config, struct err *err)
             err,
             "llama.cpp has no '%s' whose head is the embedding (tie_word_embeddings): export it with --to hf",
             config->model_type);
+    if (family_gguf_has_windows(config) && config->window_whole != config->window_period - 1)
+        return err_set(
+            err,
+            "llama.cpp wants the last of every %d layers to see its whole document, in this model it "
+            "is number %d of them: export it with --to hf",
+            config->window_period, config->window_whole + 1);
     if (config->query_scalar && config->query_scalar != family_gguf_query_scalar(config))
         return err_set(
             err,
@@ -321,6 +328,12 @@ static int write_file(struct job *job, const char *partial, struct err *err) {
         return -1;
     list_tensors(job);
     add_tensors(job);
+    if (family_gguf_positions(job->config) < job->config->max_positions)
+        gguf_note(
+            &job->notes,
+            "llama.cpp knows no window of '%s': the file says that it is for %lld tokens, the window, up "
+            "to which both compute the same",
+            family_gguf(job->config), (long long)family_gguf_positions(job->config));
     if (gguf_writer_begin(job->writer, partial, err) != 0 || write_tensors(job, err) != 0 ||
         gguf_writer_end(job->writer, err) != 0 || check_file(partial, job->config, err) != 0)
         return -1;

@@ -74,7 +74,7 @@ static const char *supported_list(char *text, size_t room_bytes) {
 }
 
 const struct family *family_require(const char *model_type, struct err *err) {
-    char list[256];
+    char list[512];
     const struct family *family = family_find(model_type);
     if (family && family->params)
         return family;

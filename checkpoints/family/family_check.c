@@ -88,12 +88,15 @@ static int check_rope(const struct model_config *config, struct err *err) {
 static int check_local(const struct model_config *config, struct err *err) {
     if (!family_has_local_layers(config))
         return 0;
-    if (config->window < 0 || config->window > INT32_MAX || (config->window && config->window_period < 1))
+    if (config->window < 0 || config->window > INT32_MAX ||
+        (config->window && (config->window_period < 1 || config->window_whole < 0 ||
+                            config->window_whole >= config->window_period)))
         return err_set(err,
                        "sliding_window is %lld on all layers but every %d-th, expected positive numbers of "
                        "reasonable size",
                        (long long)config->window, config->window_period);
-    if (!(config->rope_local_theta > 0) || !isfinite(config->rope_local_theta))
+    if (family_has_local_base(config) &&
+        (!(config->rope_local_theta > 0) || !isfinite(config->rope_local_theta)))
         return err_set(err, "rope_local_base_freq is %g, expected a positive number",
                        config->rope_local_theta);
     if (config->query_scalar < 0 || config->query_scalar > INT32_MAX)

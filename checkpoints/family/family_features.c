@@ -4,61 +4,117 @@
 
 #include <string.h>
 
+static bool is_word(const json_t *string, const char *word) {
+    return json_string_length(string) == strlen(word) && strcmp(json_string_value(string), word) == 0;
+}
+
 /* layer_type - of one entry of layer_types: 1 for a local layer, 0 for one that sees its whole document, -1 with err set. */
 static int layer_type(const json_t *types, size_t i, struct err *err) {
     const json_t *type = json_array_get(types, i);
     if (!json_is_string(type))
         return err_set(err, "layer_types[%zu] is %s, expected a string", i, json_type_name(type));
-    if (strcmp(json_string_value(type), "sliding_attention") == 0)
+    if (is_word(type, "sliding_attention"))
         return 1;
-    if (strcmp(json_string_value(type), "full_attention") == 0)
+    if (is_word(type, "full_attention"))
         return 0;
     return err_set(err, "layer_types[%zu] is '%.40s', expected sliding_attention or full_attention", i,
                    json_string_value(type));
 }
 
-/* read_period - from layer_types, in which every so many-th layer must see its whole document: GGUF knows nothing else. */
-static int read_period(struct model_config *config, const json_t *types, struct err *err) {
-    size_t num_layers = (size_t)config->num_layers, period = 0;
-    if (!json_is_array(types) || json_array_size(types) != num_layers)
-        return err_set(err, "layer_types is %s of %zu, expected an array of num_hidden_layers, %zu, strings",
+/* period_of - the shortest period that the layers which see their whole document, `first` and then `second` (or L: there is
+ * none), can have.  One such layer alone is the last of its period where it can be, as it is in most families. */
+static int period_of(int first, int second, int num_layers) {
+    if (first == num_layers)
+        return EVERY_LAYER_LOCAL;
+    if (second < num_layers)
+        return second - first;
+    return num_layers < 2 * first + 2 ? first + 1 : num_layers;
+}
+
+/* read_pattern - from layer_types, in which the layers that see their whole document must stand at equal distances: nothing
+ * else is published. */
+static int read_pattern(struct model_config *config, const json_t *types, struct err *err) {
+    int num_layers = config->num_layers, first = num_layers, second = num_layers;
+    if (!json_is_array(types) || json_array_size(types) != (size_t)num_layers)
+        return err_set(err, "layer_types is %s of %zu, expected an array of num_hidden_layers, %d, strings",
                        json_type_name(types), json_array_size(types), num_layers);
-    for (size_t i = 0; i < num_layers; i++) {
-        int is_local = layer_type(types, i, err);
+    for (int i = num_layers - 1; i >= 0; i--) {
+        int is_local = layer_type(types, (size_t)i, err);
         if (is_local < 0)
             return -1;
-        if (!is_local && !period)
-            period = i + 1;
-        if (is_local != (!period || (i + 1) % period != 0))
-            return err_set(err,
-                           "layer_types[%zu] is '%s', while every %zu-th layer before sees its whole "
-                           "document: only periodic lists are supported",
-                           i, json_string_value(json_array_get(types, i)), period);
+        second = is_local ? second : first;
+        first = is_local ? first : i;
     }
-    config->window_period = (int)(period ? period : num_layers + 1);
+    config->window_period = period_of(first, second, num_layers);
+    config->window_whole = first == num_layers ? EVERY_LAYER_LOCAL - 1 : first % config->window_period;
+    for (int i = 0; i < num_layers; i++)
+        if (layer_type(types, (size_t)i, err) != (i % config->window_period != config->window_whole))
+            return err_set(err,
+                           "layer_types[%d] is '%s', while every %d-th layer before sees its whole "
+                           "document: only periodic lists are supported",
+                           i, json_string_value(json_array_get(types, (size_t)i)), config->window_period);
     return 0;
 }
 
-int family_parse_local(struct model_config *config, const json_t *root, struct err *err) {
+/* read_period - sliding_window_pattern, of the classes that have it: the last of so many layers sees all. */
+static int read_period(struct model_config *config, const json_t *root, struct err *err) {
     int64_t period;
-    const json_t *types = json_find(root, "layer_types");
-    if (!family_has_local_layers(config))
-        return 0;
-    family_local_defaults(config);
-    if (json_is_null(json_object_get(root, "sliding_window")))
-        return err_set(err, "sliding_window is null, expected a number: the layers between those of full "
-                            "attention see a window");
-    if (json_get_int_or(root, "sliding_window", config->window, &config->window, err) != 0 ||
-        json_get_int_or(root, "sliding_window_pattern", config->window_period, &period, err) != 0 ||
-        json_get_int_or(root, "query_pre_attn_scalar", config->query_scalar, &config->query_scalar, err) != 0)
+    if (json_get_int_or(root, "sliding_window_pattern", config->window_period, &period, err) != 0)
         return -1;
-    if (config->window < 1 || period < 1 || period > INT32_MAX || config->query_scalar < 1)
-        return err_set(err,
-                       "sliding_window is %lld, sliding_window_pattern %lld, query_pre_attn_scalar %lld, "
-                       "expected positive numbers of reasonable size",
-                       (long long)config->window, (long long)period, (long long)config->query_scalar);
+    if (period < 1 || period > INT32_MAX)
+        return err_set(err, "sliding_window_pattern is %lld, expected a positive number of reasonable size",
+                       (long long)period);
     config->window_period = (int)period;
-    return types ? read_period(config, types, err) : 0;
+    config->window_whole = (int)period - 1;
+    return 0;
+}
+
+/* read_window - its size; null says that there is none, where the class can do without. */
+static int read_window(struct model_config *config, const json_t *root, struct err *err) {
+    if (json_is_null(json_object_get(root, "sliding_window"))) {
+        config->window = 0;
+        return family_of(config)->local.may_lack
+                   ? 0
+                   : err_set(err, "sliding_window is null, expected a number: the layers between those of "
+                                  "full attention see a window");
+    }
+    if (json_get_int_or(root, "sliding_window", config->window, &config->window, err) != 0)
+        return -1;
+    return config->window > 0 ? 0
+                              : err_set(err, "sliding_window is %lld, expected a positive number",
+                                        (long long)config->window);
+}
+
+/* read_query_scalar - of the classes that have it. */
+static int read_query_scalar(struct model_config *config, const json_t *root, struct err *err) {
+    if (config->query_scalar == 0)
+        return 0;
+    if (json_get_int_or(root, "query_pre_attn_scalar", config->query_scalar, &config->query_scalar, err) != 0)
+        return -1;
+    return config->query_scalar > 0
+               ? 0
+               : err_set(err, "query_pre_attn_scalar is %lld, expected a positive number",
+                         (long long)config->query_scalar);
+}
+
+int family_parse_local(struct model_config *config, const json_t *root, struct err *err) {
+    const json_t *types = json_find(root, "layer_types");
+    family_local_defaults(config);
+    if (!family_has_local_layers(config) ||
+        config->num_layers > MODEL_MAX_LAYERS) /* which model_config_check refuses */
+        return 0;
+    if (read_window(config, root, err) != 0 || read_query_scalar(config, root, err) != 0 ||
+        (family_has_local_base(config) && read_period(config, root, err) != 0) ||
+        (types && read_pattern(config, types, err) != 0))
+        return -1;
+    for (int layer = 0; types && !config->window && layer < config->num_layers; layer++)
+        if (layer_type(types, (size_t)layer, NULL))
+            return err_set(err, "layer_types[%d] is 'sliding_attention', and sliding_window is null", layer);
+    if (!config->window) { /* whatever the pattern: one way to say it */
+        config->window_period = family_of(config)->local.period;
+        config->window_whole = config->window_period - 1;
+    }
+    return 0;
 }
 
 /* refuse_window - a window shorter than the model; one at least as long never masks anything. */
@@ -76,18 +132,15 @@ static int refuse_window(const struct model_config *config, const struct family 
         window = 0;
     if (window > 0 && window < config->max_positions)
         return err_set(err,
-                       "sliding_window %lld is not supported yet (%s; null, or at least "
+                       "sliding_window %lld is not supported yet for model_type '%s' (null, or at least "
                        "max_position_embeddings %lld, is)",
-                       (long long)window,
-                       json_object_get(root, "sliding_window") ? "as given" : "the default of a missing key",
-                       (long long)config->max_positions);
+                       (long long)window, config->model_type, (long long)config->max_positions);
     return 0;
 }
 
 /* refuse_layer_types - a layer of any kind but full attention; programs that read the list compute as it says, whatever
  * the family and the window. */
 static int refuse_layer_types(const struct model_config *config, const json_t *root, struct err *err) {
-    static const char full[] = "full_attention";
     const json_t *types = json_find(root, "layer_types");
     if (!types)
         return 0;
@@ -97,7 +150,7 @@ static int refuse_layer_types(const struct model_config *config, const json_t *r
         const json_t *type = json_array_get(types, i);
         if (!json_is_string(type))
             return err_set(err, "layer_types[%zu] is %s, expected a string", i, json_type_name(type));
-        if (json_string_length(type) != sizeof full - 1 || strcmp(json_string_value(type), full) != 0)
+        if (!is_word(type, "full_attention"))
             return err_set(err, "layer_types[%zu] is '%.40s': only full attention is computed", i,
                            json_string_value(type));
     }

@@ -3,8 +3,6 @@
  * see a window and rotate by a base of their own.
  * Source: transformers, models/gemma3/modeling_gemma3.py and configuration_gemma3.py; llama.cpp, conversion/gemma.py and
  * src/models/gemma3.cpp: there the weights of the norms are whole (+ 1), heads keep Hugging Face's order. */
-#include <math.h>
-
 #include "checkpoints/family/family_internal.h"
 
 /* clang-format off */
@@ -30,16 +28,10 @@ static const struct param_spec gemma3_params[] = {
 enum { NUM_PARAMS = sizeof gemma3_params / sizeof gemma3_params[0] };
 
 static void change_plan(const struct model_config *config, int layer, struct layer_plan *plan) {
+    (void)config, (void)layer;
     plan->place = NORM_SANDWICH;
     plan->qk_norm = QK_NORM_HEADS;
     plan->gate = GATE_GELU_TANH;
-    if (config->query_scalar)
-        plan->scale = (float)(1.0 / sqrt((double)config->query_scalar));
-    if (config->window && (layer + 1) % config->window_period != 0) {
-        plan->window = config->window;
-        plan->rope_theta = config->rope_local_theta;
-        plan->rope_scaled = false;
-    }
 }
 
 /* The class's defaults are the sizes of no published model, but config.json of the larger ones leaves out what they have in
@@ -55,7 +47,9 @@ const struct family family_gemma3_text = {
     .change_plan = change_plan,
     .activation_key = "hidden_activation",
     .activation = "gelu_pytorch_tanh",
-    .local = {.window = 4096, .period = 6, .theta = 10000, .query_scalar = 256},
+    .gguf_has_windows = true,
+    .local = {.window = 4096, .period = 6, .theta = 10000},
+    .default_query_scalar = 256,
     .default_sizes =
         {.width = 2304, .ffn_width = 9216, .vocab_size = 262208, .num_layers = 26, .num_heads = 8},
     .default_head_dim = 256,

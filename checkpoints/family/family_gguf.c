@@ -54,3 +54,12 @@ int64_t family_gguf_query_scalar(const struct model_config *config) {
 bool family_gguf_has_head(const struct model_config *config) {
     return family_of(config)->gguf_has_head;
 }
+
+bool family_gguf_has_windows(const struct model_config *config) {
+    return family_of(config)->gguf_has_windows;
+}
+
+int64_t family_gguf_positions(const struct model_config *config) {
+    bool unknown = config->window && config->window_period > 1 && !family_gguf_has_windows(config);
+    return unknown && config->window < config->max_positions ? config->window : config->max_positions;
+}

@@ -16,13 +16,16 @@ struct class_ids {
     int32_t bos, eos, pad;
 };
 
-/* Of a family some of whose layers are local, that is see a window and rotate by a base of their own: its class's defaults
- * of the fields of struct model_config. */
+/* local_layers.period of a class all of whose layers are local. */
+enum { EVERY_LAYER_LOCAL = MODEL_MAX_LAYERS + 1 };
+
+/* Of a family whose layers may be local, that is see a window: its class's defaults of the fields of struct model_config. */
 struct local_layers {
     int64_t window;
-    int period; /* 0: the family has no local layers */
-    double theta;
-    int64_t query_scalar;
+    int period; /* the last of so many layers sees all; 0: the family has no local layers */
+    double
+        theta; /* base of the local ones, which have no stretched positions; 0: they rotate as the others do */
+    bool may_lack; /* sliding_window null says that no layer is local; otherwise it is a mistake */
 };
 
 struct family {
@@ -42,13 +45,16 @@ struct family {
     const char *activation_key; /* of the next in config.json; NULL: hidden_act */
     const char *activation;     /* the only one; NULL: silu, also called swish */
     bool gguf_has_head;         /* llama.cpp wants output.weight, which a tied model does not have */
+    bool
+        gguf_has_windows; /* llama.cpp knows the windows of local layers; otherwise all layers see all there */
 
     struct local_layers local;
+    int64_t default_query_scalar; /* query_pre_attn_scalar; 0: the class has no such key */
 
     /* What the class takes where config.json lacks the key. */
     struct class_sizes default_sizes;
     const struct class_ids *default_ids; /* NULL: a missing id is none */
-    int64_t default_window;              /* sliding_window; 0: no window */
+    int64_t default_window;              /* sliding_window of a family without local layers; 0: no window */
     int default_head_dim;                /* head_dim; 0: width / heads */
     int default_kv_heads;                /* num_key_value_heads; 0: as many as heads */
     int64_t default_positions;           /* max_position_embeddings */
@@ -69,6 +75,7 @@ struct family {
 #define EACH_FAMILY(FAMILY)                                                                                  \
     FAMILY(llama)                                                                                            \
     FAMILY(mistral)                                                                                          \
+    FAMILY(ministral)                                                                                        \
     FAMILY(ministral3)                                                                                       \
     FAMILY(qwen3) FAMILY(qwen2) FAMILY(olmo2) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma3_text)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;

@@ -1,7 +1,9 @@
 /* family_llama.c - Llama 2 and 3.x and all that are stored like them (SmolLM2, Lucie, CroissantLLM, EuroLLM),
- * Mistral, which differs by its attention window alone, Ministral 3, whose queries have a temperature, and SmolLM3, of whose layers every fourth rotates nothing.
+ * Mistral and Ministral, which differ by their windows alone, Ministral 3, whose queries have a temperature, and SmolLM3, of
+ * whose layers every fourth rotates nothing.
  * Source: transformers, models/llama/modeling_llama.py and models/smollm3/modular_smollm3.py,
- * models/ministral3/modular_ministral3.py; llama.cpp, gguf-py/gguf/tensor_mapping.py. */
+ * models/mistral/modeling_mistral.py, models/ministral/modular_ministral.py, models/ministral3/modular_ministral3.py;
+ * llama.cpp, gguf-py/gguf/tensor_mapping.py. */
 #include "checkpoints/family/family_internal.h"
 
 /* Query, key and value are neighbours, as are gate and up: each group is one matrix product. */
@@ -30,15 +32,27 @@ const struct family family_llama = {.model_type = "llama",
                                     .num_params = NUM_PARAMS,
                                     .default_positions = 2048};
 
-/* The class default of the window applies where the key is missing. */
-const struct family family_mistral = {.model_type = "mistral",
-                                      .architecture = "MistralForCausalLM",
-                                      .gguf = "llama",
-                                      .params = llama_params,
-                                      .num_params = NUM_PARAMS,
-                                      .default_window = 4096,
-                                      .default_kv_heads = 8,
-                                      .default_positions = 131072};
+/* The window is that of all layers, unless a list says otherwise (layer_types).  llama.cpp knows no window of 'llama'. */
+const struct family family_mistral = {
+    .model_type = "mistral",
+    .architecture = "MistralForCausalLM",
+    .gguf = "llama",
+    .params = llama_params,
+    .num_params = NUM_PARAMS,
+    .local = {.window = 4096, .period = EVERY_LAYER_LOCAL, .may_lack = true},
+    .default_kv_heads = 8,
+    .default_positions = 131072};
+
+/* What transformers calls a Mistral with a list of layer types: Ministral 8B. */
+const struct family family_ministral = {
+    .model_type = "ministral",
+    .architecture = "MinistralForCausalLM",
+    .gguf = "llama",
+    .params = llama_params,
+    .num_params = NUM_PARAMS,
+    .local = {.window = 4096, .period = EVERY_LAYER_LOCAL, .may_lack = true},
+    .default_kv_heads = 8,
+    .default_positions = 131072};
 
 static void change_ministral3(const struct model_config *config, int layer, struct layer_plan *plan) {
     (void)layer;

@@ -110,7 +110,7 @@ static int parse_parameters(struct model_config *config, const json_t *parameter
     static const char *const types[] = {"full_attention", "sliding_attention"};
     const char *key;
     json_t *value;
-    if (!family_has_local_layers(config))
+    if (!family_has_local_base(config))
         return parse_scaling(config, parameters, err);
     json_object_foreach((json_t *)parameters, key, value) {
         if ((strcmp(key, types[0]) != 0 && strcmp(key, types[1]) != 0) || !json_is_object(value))
@@ -149,7 +149,7 @@ static int parse_bases(struct model_config *config, const json_t *root, struct e
     double theta = family_of(config)->default_theta > 0 ? family_of(config)->default_theta : 10000.0;
     if (json_get_double_or(root, "rope_theta", theta, &config->rope_theta, err) != 0)
         return -1;
-    if (!family_has_local_layers(config))
+    if (!family_has_local_base(config))
         return 0;
     return json_get_double_or(root, "rope_local_base_freq", config->rope_local_theta,
                               &config->rope_local_theta, err);

@@ -19,6 +19,15 @@ static void tell_sizes(const struct model_config *config, const json_t *text, co
                  sizes[i].key, (long long)sizes[i].value, config->model_type);
 }
 
+/* tell_window - the class's, where the key is missing: it decides what a layer sees. */
+static void tell_window(const struct model_config *config, const json_t *text, const char *origin) {
+    if (config->window && !json_object_get(text, "sliding_window"))
+        warn(
+            "model config '%s': sliding_window is missing, %lld is taken, the default of model_type '%s'; null "
+            "would say that there is none",
+            origin, (long long)config->window, config->model_type);
+}
+
 /* tell_dropout - layers are computed whole in training, as they are in evaluation. */
 static void tell_dropout(const json_t *text, const char *origin) {
     static const char *const keys[] = {"attention_dropout", "hidden_dropout"};
@@ -36,6 +45,7 @@ void model_config_tell(const struct model_config *config, const char *text, cons
     const json_t *inner = json_find(root, "text_config"), *decoder = inner ? inner : root;
     if (root) {
         tell_sizes(config, decoder, origin);
+        tell_window(config, decoder, origin);
         tell_dropout(decoder, origin);
     }
     json_decref(root);

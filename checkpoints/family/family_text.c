@@ -125,23 +125,36 @@ static void set_parameters(json_t *root, const struct model_config *config) {
     json_t *parameters = rope_object(config);
     set_double(parameters, "rope_theta", config->rope_theta);
     set_rotary_part(parameters, config);
-    if (family_has_local_layers(config))
+    if (family_has_local_base(config))
         parameters = json_pack("{s:o,s:{s:s,s:f}}", "full_attention", parameters, "sliding_attention",
                                "rope_type", "default", "rope_theta", config->rope_local_theta);
     json_object_set_new(root, "rope_parameters", parameters);
 }
 
-/* set_local - of a family with local layers. */
+/* set_local - of a family with local layers.  A list where all are local, as the class has it, would make a Mistral something
+ * else to some programs. */
 static void set_local(json_t *root, const struct model_config *config) {
     json_t *types = json_array();
-    set_int(root, "sliding_window", config->window);
-    set_int(root, "sliding_window_pattern", config->window_period);
-    set_int(root, "query_pre_attn_scalar", config->query_scalar);
-    set_double(root, "rope_local_base_freq", config->rope_local_theta);
-    for (int layer = 0; layer < config->num_layers; layer++)
+    if (config->window)
+        set_int(root, "sliding_window", config->window);
+    else
+        json_object_set_new(root, "sliding_window", json_null());
+    if (family_has_local_base(config)) {
+        if (config->window_whole == config->window_period - 1)
+            set_int(root, "sliding_window_pattern", config->window_period);
+        set_double(root, "rope_local_base_freq", config->rope_local_theta);
+    }
+    if (config->query_scalar)
+        set_int(root, "query_pre_attn_scalar", config->query_scalar);
+    bool by_class = family_of(config)->local.period == EVERY_LAYER_LOCAL &&
+                    (!config->window || config->window_period == EVERY_LAYER_LOCAL);
+    for (int layer = 0; !by_class && layer < config->num_layers; layer++)
         json_array_append_new(types, json_string(family_layer_plan(config, layer).window ? "sliding_attention"
                                                                                          : "full_attention"));
-    json_object_set_new(root, "layer_types", types);
+    if (by_class)
+        json_decref(types);
+    else
+        json_object_set_new(root, "layer_types", types);
 }
 
 /* set_rope - the old spelling at the top level, the new one in an object that also holds theta. */
@@ -203,9 +216,6 @@ static void set_text(json_t *text, const struct model_config *config) {
         json_object_set_new(text, activation_key, json_string(activation ? activation : "silu"));
     if (family_has_local_layers(config))
         set_local(text, config);
-    /* Missing would mean the class default, 4096 for mistral. */
-    if (!json_object_get(text, "sliding_window") && strcmp(config->model_type, "mistral") == 0)
-        json_object_set_new(text, "sliding_window", json_null());
 }
 
 /* set_wrapper - the text decoder in its text_config; outside of it only what must agree with it. */

@@ -133,7 +133,7 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
         bool fine = false;
         for (size_t k = 0; k < sizeof known / sizeof *known && !fine; k++)
             fine = strcmp(key + prefix_bytes, known[k]) == 0;
-        for (size_t k = 0; k < sizeof local / sizeof *local && family_has_local_layers(config) && !fine; k++)
+        for (size_t k = 0; k < sizeof local / sizeof *local && family_gguf_has_windows(config) && !fine; k++)
             fine = strcmp(key + prefix_bytes, local[k]) == 0;
         fine = fine || strcmp(key + prefix_bytes, family_gguf_eps_key(config)) == 0;
         for (size_t k = 0; k < sizeof tempered / sizeof *tempered && family_has_temperature(config); k++)
@@ -362,7 +362,7 @@ static int read_local(const struct gguf *file, struct model_config *config, stru
     int64_t period;
     char key[FAMILY_KEY_ROOM];
     struct settings settings = {file, config};
-    if (!family_has_local_layers(config))
+    if (!family_gguf_has_windows(config))
         return 0;
     config->query_scalar = family_gguf_query_scalar(config);
     if (get_int(file, family_gguf_key(config, "attention.sliding_window", key), 0, &config->window, err) !=
@@ -370,6 +370,7 @@ static int read_local(const struct gguf *file, struct model_config *config, stru
         get_size(settings, "attention.sliding_window_pattern", PERIOD, &period, err) != 0)
         return -1;
     config->window_period = config->window ? (int)period : 1;
+    config->window_whole = config->window_period - 1;
     config->window = config->window ? config->window : config->max_positions;
     return get_double(settings, "rope.freq_base_swa", 10000, &config->rope_local_theta, err);
 }

@@ -28,6 +28,8 @@ static void complete_architecture(struct model_config *model, const char *family
     if (model->model_type[0]) {
         model_config_rotate(model, 0);
         family_local_defaults(model);
+        if (family_may_lack_window(model)) /* as a new Mistral does */
+            model->window = 0;
         model->query_scalar =
             model->query_scalar ? model->head_dim : 0; /* the class's is that of its own heads */
     }

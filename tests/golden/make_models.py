@@ -105,6 +105,14 @@ VARIANTS = {
                    "vocab_size": 72, "head_dim": 20, "rms_norm_eps": 1e-5, "tie": True, "layers": 3, "old": True,
                    "class": "Gemma3Text", "rope": {"rope_theta": 100000.0}, "local_theta": 50.0, "window": 3,
                    "period": 3, "query_pre_attn_scalar": 24, "seed": 270},
+    # Mistral 7B 0.1: all layers see a window.
+    "mistral_window": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+                       "vocab_size": 64, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "class": "Mistral",
+                       "window": 4, "old": True, "seed": 282},
+    # Ministral 8B: the first and the last of three layers see all.
+    "ministral": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+                  "vocab_size": 64, "head_dim": 12, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-5,
+                  "class": "Ministral", "layers": 3, "window": 3, "types": "fsf", "seed": 290},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -117,8 +125,10 @@ def is_gemma3(spec):
 
 
 def is_local(spec, layer):
-    """Whether a layer sees a window; every so many-th does not."""
-    return is_gemma3(spec) and (layer + 1) % spec["period"] != 0
+    """Whether a layer sees a window: every so many-th does not, or the word of the layers says so, or all do."""
+    if "period" in spec:
+        return (layer + 1) % spec["period"] != 0
+    return "window" in spec and spec.get("types", "s" * (layer + 1))[layer] == "s"
 
 
 def make_config(name, spec):
@@ -133,11 +143,15 @@ def make_config(name, spec):
         shared["head_dim"] = spec["head_dim"]
     if name == "mistral":
         return transformers.MistralConfig(**shared, sliding_window=None, architectures=["MistralForCausalLM"])
+    if "window" in spec:
+        shared["sliding_window"] = spec["window"]
+    if "types" in spec:
+        shared["layer_types"] = ["sliding_attention" if kind == "s" else "full_attention" for kind in spec["types"]]
     if is_gemma3(spec):
         types = ["sliding_attention" if is_local(spec, layer) else "full_attention" for layer in range(spec["layers"])]
         shared["rope_parameters"] = {"full_attention": shared["rope_parameters"], "sliding_attention": {
             "rope_type": "default", "rope_theta": spec["local_theta"]}}
-        return transformers.Gemma3TextConfig(**shared, sliding_window=spec["window"], layer_types=types,
+        return transformers.Gemma3TextConfig(**shared, layer_types=types,
                                              query_pre_attn_scalar=spec["query_pre_attn_scalar"],
                                              architectures=["Gemma3ForCausalLM"])
     if "class" in spec:
@@ -259,9 +273,11 @@ def hf_packed(model, batch):
         return torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)[:, None]
 
     mask = mask_of(allowed)
-    if model.config.model_type == "gemma3_text":
+    if getattr(model.config, "sliding_window", None):
         before = torch.ones(ROW_TOKENS, ROW_TOKENS, dtype=torch.bool).tril(-model.config.sliding_window)
-        mask = {"full_attention": mask, "sliding_attention": mask_of(allowed & ~before)}
+        local = mask_of(allowed & ~before)
+        has_kinds = model.config.model_type != "mistral"
+        mask = {"full_attention": mask, "sliding_attention": local} if has_kinds else local
     return model(input_ids=batch["tokens"], position_ids=batch["positions"], attention_mask=mask).logits
 
 
@@ -320,7 +336,7 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Qwen2, Qwen3, OLMo 2, SmolLM3, Ministral 3, Gemma 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2, SmolLM3, Ministral 3, Gemma 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
@@ -337,7 +353,7 @@ def own_forward(spec, weights, order="half", scaled=True):
         return x * (x.pow(2).mean(-1, keepdim=True) + spec["rms_norm_eps"]).rsqrt() * (weight + (1 if sandwich else 0))
 
     def turn(x, layer):
-        own = local if is_local(spec, layer) else frequencies
+        own = local if is_local(spec, layer) and local is not None else frequencies
         return torch.cat([amplitude(spec["rope"]) * rotate(x[..., :turned], own, order), x[..., turned:]], dim=-1)
 
     def temperature(length):
@@ -545,12 +561,16 @@ def make_wrong(spec, folder, right, batch):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "models", help="folder to write")
-    out = parser.parse_args().out
+    parser.add_argument("--only", nargs="+", default=list(VARIANTS), help="names of the models to write")
+    arguments = parser.parse_args()
+    out = arguments.out
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     for number, (name, spec) in enumerate(VARIANTS.items()):
+        if name not in arguments.only:
+            continue
         batch = make_variant(name, spec, out / name, seed=spec.get("seed", 100 + 10 * number))
         facts = json.loads((out / name / "expected.json").read_text())
         bytes_written = sum(path.stat().st_size for path in (out / name).iterdir())

@@ -58,9 +58,10 @@ def make_model(folder, seed, kind="Llama", **changes):
 
 
 def make_models(folder):
-    """Paths of model folders: tied and plain; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Ministral 3; Qwen3;
+    """Paths of model folders: tied and plain; Mistral, with a window longer than what is compared; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Ministral 3; Qwen3;
     Qwen2, OLMo 2, SmolLM3, Nemotron; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
     make_model(folder / "plain", 1)
+    make_model(folder / "mistral", 11, kind="Mistral", sliding_window=200)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
     make_model(folder / "linear", 3, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})
     make_model(folder / "yarn", 9, rope_parameters=YARN)
@@ -81,7 +82,7 @@ def make_models(folder):
         "sliding_attention", "full_attention"] * 2, rope_parameters={
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})
-    return [folder / name for name in ("plain", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "smollm3", "nemotron",
+    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "smollm3", "nemotron",
                                        "gemma3", "gemma3_linear")]
 
 
@@ -136,6 +137,15 @@ def check_keys(report, reader):
     report.expect(len(value(reader, "tokenizer.ggml.token_type")) == len(tokens), "as many token types as tokens")
 
 
+def check_positions(report, reader, model_folder):
+    """Where llama.cpp knows no window, the file is for as many positions as the window has."""
+    config = json.loads((Path(model_folder) / "config.json").read_text())
+    architecture, window = value(reader, "general.architecture"), config.get("sliding_window")
+    unknown = window if architecture == "llama" else None
+    report.expect(value(reader, f"{architecture}.context_length") == (unknown or config["max_position_embeddings"]),
+                  f"for {unknown or 'all'} positions")
+
+
 def check_layout(report, reader):
     """Offsets are the running sum of the padded sizes, which llama.cpp insists on."""
     expected, right = reader.tensors[0].data_offset, True
@@ -177,6 +187,7 @@ def check_file(report, path, model_folder=None):
     check_keys(report, reader)
     check_layout(report, reader)
     if model_folder:
+        check_positions(report, reader, model_folder)
         check_values(report, reader, model_folder)
 
 

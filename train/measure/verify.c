@@ -10,29 +10,36 @@
 /* Enough positions for wrong rotary layouts and swapped heads to show. */
 enum { CHECK_TOKENS = 64 };
 
-/* logits_of - [CHECK_TOKENS, V] of a fixed pseudo-random sequence, malloc'ed; NULL with err set.  Random ids and
+/* What a model makes of a fixed pseudo-random sequence, as long as it may be. */
+struct answer {
+    float *logits; /* [num_tokens, V], malloc'ed; NULL: there is none */
+    int64_t num_tokens, vocab_size;
+};
+
+/* answer_of - logits NULL with err set where the model cannot be read.  Random ids and
  * not a text: each row of the embedding is as likely as any other, and no tokenizer is needed.  One model at a time
  * is in memory. */
-static float *logits_of(const char *path, int64_t *vocab_size, struct err *err) {
+static struct answer answer_of(const char *path, struct err *err) {
     struct session session;
-    float *logits = NULL;
+    struct answer answer = {.num_tokens = CHECK_TOKENS};
     int32_t tokens[CHECK_TOKENS], zeros[CHECK_TOKENS] = {0}, positions[CHECK_TOKENS];
-    int64_t count = CHECK_TOKENS;
     if (!session_open_verified(&session, path, CHECK_TOKENS, err)) {
-        *vocab_size = session.config.vocab_size;
-        if (count > session.config.max_positions)
-            count = session.config.max_positions;
+        answer.vocab_size = session.config.vocab_size;
+        if (answer.num_tokens > session.config.max_positions)
+            answer.num_tokens = session.config.max_positions;
+        int64_t count = answer.num_tokens;
         for (int32_t i = 0; i < count; i++) {
-            tokens[i] = (int32_t)rng_below(1, rng_stream(RNG_TEST, 1), (uint64_t)i, (uint64_t)*vocab_size);
+            tokens[i] =
+                (int32_t)rng_below(1, rng_stream(RNG_TEST, 1), (uint64_t)i, (uint64_t)answer.vocab_size);
             positions[i] = i;
         }
         struct batch batch = {
             .num_tokens = count, .tokens = tokens, .row_start = zeros, .positions = positions};
-        logits = xcalloc((size_t)CHECK_TOKENS * (size_t)*vocab_size, sizeof *logits);
-        model_logits(&session.model, NULL, &batch, logits);
+        answer.logits = xcalloc((size_t)count * (size_t)answer.vocab_size, sizeof *answer.logits);
+        model_logits(&session.model, NULL, &batch, answer.logits);
     }
     session_close(&session);
-    return logits;
+    return answer;
 }
 
 /* allowed - the relative difference of logits that rounding to the storage type explains. */
@@ -72,18 +79,21 @@ static double relative_difference(const float *got, const float *want, int64_t c
 }
 
 /* By root mean square over all logits: single small ones may differ by much of their own size and mean nothing. */
+/* A file may be for fewer tokens than its source (family_gguf_positions): up to there they must agree. */
 int export_check(const char *source, const char *written, enum export_type type, double *difference,
                  struct err *err) {
-    int64_t vocab_size = 0, written_vocab_size = 0;
     int status = -1;
-    float *want = logits_of(source, &vocab_size, err);
-    float *got = want ? logits_of(written, &written_vocab_size, err) : NULL;
-    if (got && vocab_size != written_vocab_size) {
-        err_set(err, "'%s' has %lld tokens, '%s' %lld", written, (long long)written_vocab_size, source,
-                (long long)vocab_size);
-    } else if (got && check_finite(source, want, CHECK_TOKENS * vocab_size, err) == 0 &&
-               check_finite(written, got, CHECK_TOKENS * vocab_size, err) == 0) {
-        double relative = relative_difference(got, want, CHECK_TOKENS * vocab_size);
+    struct answer want = answer_of(source, err), got = {0};
+    if (want.logits)
+        got = answer_of(written, err);
+    int64_t num_tokens = got.num_tokens < want.num_tokens ? got.num_tokens : want.num_tokens;
+    int64_t count = num_tokens * want.vocab_size;
+    if (got.logits && want.vocab_size != got.vocab_size) {
+        err_set(err, "'%s' has %lld tokens, '%s' %lld", written, (long long)got.vocab_size, source,
+                (long long)want.vocab_size);
+    } else if (got.logits && check_finite(source, want.logits, count, err) == 0 &&
+               check_finite(written, got.logits, count, err) == 0) {
+        double relative = relative_difference(got.logits, want.logits, count);
         if (difference)
             *difference = relative;
         status =
@@ -94,7 +104,7 @@ int export_check(const char *source, const char *written, enum export_type type,
                           "(relative), at most %.3g was expected; do not use it",
                           written, source, relative, allowed(type));
     }
-    free(want);
-    free(got);
+    free(want.logits);
+    free(got.logits);
     return status;
 }

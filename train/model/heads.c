@@ -150,7 +150,7 @@ void heads_attend_cached(struct model *model, const struct layer_weights *w, con
     CHECK(!model->layers[layer].plan.block,
           "layer %d sees tokens that come after a row: it cannot decode a text one token after the other",
           layer);
-    if (window)
+    if (window && past + acts->qkv.dims[0] > window) /* before, all see all of the text */
         attend_windowed(model, acts, window, cache, &attention, past);
     else
         op_attention_cached(model->dev, acts->attended, acts->lse, acts->qkv, cache->k, cache->v, past,
