@@ -91,6 +91,7 @@ struct writer {
     struct arena arena;
     struct batch batch;
     float *logits;
+    bool *is_token; /* [V] a token of the tokenizer has this row of the embedding */
     struct token_list tokens;
     int64_t past; /* tokens in the caches */
     size_t printed_bytes;
@@ -110,6 +111,16 @@ static void place_caches(struct writer *writer, int64_t max_tokens) {
 }
 
 /* writer_open - with room for max_tokens, the model's positions: no text outgrows its caches. */
+/* find_tokens - rows beyond the tokenizer's last token, and those of ids that none has, are padding: no text belongs to them,
+ * and their logits are whatever they were made with. */
+static void find_tokens(struct writer *writer) {
+    const struct tokenizer *tok = writer->session->tokenizer;
+    int64_t num_rows = writer->session->config.vocab_size;
+    writer->is_token = xcalloc((size_t)num_rows, sizeof *writer->is_token);
+    for (int32_t id = 0; id < num_rows && id < tokenizer_vocab_size(tok); id++)
+        writer->is_token[id] = tokenizer_entry(tok, id).text != NULL;
+}
+
 static void writer_open(struct writer *writer, struct session *session, int64_t max_tokens) {
     writer->session = session;
     writer->caches = xcalloc((size_t)session->config.num_layers, sizeof *writer->caches);
@@ -120,6 +131,7 @@ static void writer_open(struct writer *writer, struct session *session, int64_t 
     writer->batch.tokens = xcalloc(PROMPT_CHUNK_TOKENS, sizeof(int32_t));
     writer->batch.positions = xcalloc(PROMPT_CHUNK_TOKENS, sizeof(int32_t));
     writer->logits = xcalloc((size_t)session->config.vocab_size, sizeof(float));
+    find_tokens(writer);
 }
 
 static void writer_close(struct writer *writer) {
@@ -128,6 +140,7 @@ static void writer_close(struct writer *writer) {
     free(writer->batch.tokens);
     free(writer->batch.positions);
     free(writer->logits);
+    free(writer->is_token);
     token_list_release(&writer->tokens);
 }
 
@@ -234,6 +247,15 @@ static int check_logits(const struct writer *writer, const struct generate_words
         (long long)writer->prompt_tokens);
 }
 
+/* next_token - of the tokens that have a text. */
+static int32_t next_token(struct writer *writer, const struct sampling *sampling, int64_t index) {
+    int64_t num_rows = writer->session->config.vocab_size;
+    for (int64_t i = 0; i < num_rows; i++)
+        if (!writer->is_token[i])
+            writer->logits[i] = -INFINITY;
+    return sample_token(sampling, writer->logits, num_rows, index);
+}
+
 /* write_text - goes on from the prompt until an end.  Returns 0, or -1 with err set. */
 static int write_text(struct writer *writer, const struct generate_words *words, struct err *err) {
     int64_t room = writer->caches[0].k.dims[0];
@@ -241,9 +263,7 @@ static int write_text(struct writer *writer, const struct generate_words *words,
         advance(writer);
         if (check_logits(writer, words, err) != 0)
             return -1;
-        int32_t token = sample_token(&words->sampling, writer->logits, writer->session->config.vocab_size, i);
-        if (token >= tokenizer_vocab_size(writer->session->tokenizer))
-            break; /* a padding row of the embedding: no text stands after it */
+        int32_t token = next_token(writer, &words->sampling, i);
         if (!words->ignores_end && is_end(writer->session, token))
             break;
         token_list_push(&writer->tokens, token);
@@ -290,7 +310,9 @@ static int run(int argc, char **argv) {
 const struct command COMMAND_generate = {
     .name = "generate",
     .summary = "text from any model, to look at it",
-    .text = "Continues TEXT, or with --chat answers it.",
+    .text =
+        "Continues TEXT, or with --chat answers it.  Only tokens of the tokenizer are drawn, never a padding row of the "
+        "embedding.",
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct generate_words),

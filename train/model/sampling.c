@@ -28,11 +28,11 @@ static int32_t most_likely(const float *logits, int64_t vocab_size) {
     return (int32_t)best;
 }
 
-/* draw - walk down the candidates until the drawn share of the kept mass is used up. */
+/* draw - walk down the candidates until the drawn share of the kept mass is used up; one without probability never is. */
 static int32_t draw(const struct candidate *list, int64_t count, double top_p, double uniform) {
     double kept = 0, passed = 0;
     int64_t num_kept = 0;
-    while (num_kept < count && kept < top_p)
+    while (num_kept < count && kept < top_p && list[num_kept].probability > 0)
         kept += list[num_kept++].probability;
     for (int64_t i = 0; i < num_kept; i++) {
         passed += list[i].probability;
