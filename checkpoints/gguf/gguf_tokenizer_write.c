@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "checkpoints/gguf/gguf_tokenizer.h"
+#include "checkpoints/vocabulary.h"
 
 void gguf_note(char **notes, const char *fmt, ...) {
     char sentence[1024];
@@ -262,12 +263,8 @@ static bool note_losses(const struct tokenizer *tok, char **notes) {
 int gguf_tokenizer_write(struct gguf_writer *writer, const struct tokenizer *tok, const char *tokenizer_json,
                          const struct model_config *config, char **notes, struct err *err) {
     const char *pre = find_procedure(tok, err);
-    int64_t num_tokens = tokenizer_vocab_size(tok);
-    if (!pre)
+    if (!pre || vocabulary_check(tok, config->vocab_size, err) != 0)
         return -1;
-    if (num_tokens > config->vocab_size)
-        return err_set(err, "the tokenizer has %lld tokens, but the model only %lld embedding rows",
-                       (long long)num_tokens, (long long)config->vocab_size);
     const char *model = is_sentencepiece(tok) ? "llama" : "gpt2";
     gguf_set_text(writer, "tokenizer.ggml.model", model);
     gguf_set_text(writer, "tokenizer.ggml.pre", pre);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/vocabulary.h"
 #include "data/corpus/json.h"
 #include "data/tokens/loader.h"
 #include "train/commands/commands.h"
@@ -88,6 +89,8 @@ static int open_all(struct eval *eval, struct err *err) {
         return -1;
     if (!eval->session.tokenizer)
         warn("the model has no tokenizer: whether '%s' fits it cannot be checked", eval->words.data);
+    else if (vocabulary_check(eval->session.tokenizer, vocab_size, err) != 0)
+        return err_prefix(err, "'%s'", eval->words.model);
     else if (strcmp(tokenizer_hash(eval->session.tokenizer), token_file_tokenizer_hash(eval->file)) != 0)
         return err_set(err, "'%s' was made with another tokenizer than the model's: prepare it again",
                        eval->words.data);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "checkpoints/vocabulary.h"
 #include "data/template/chat.h"
 #include "train/commands/commands.h"
 #include "train/model/sampling.h"
@@ -220,6 +221,9 @@ static int read_prompt(struct writer *writer, const struct generate_words *words
     }
     encoder_close(enc);
     int64_t room = writer->caches[0].k.dims[0];
+    for (int64_t i = 0; !status && i < writer->tokens.count; i++)
+        if (writer->tokens.ids[i] >= writer->session->config.vocab_size)
+            status = vocabulary_check(tok, writer->session->config.vocab_size, err);
     if (!status && writer->tokens.count == 0)
         status = err_set(
             err, "the prompt is empty and the tokenizer adds nothing in front of it: give --prompt TEXT");
@@ -283,6 +287,10 @@ static int write_with(struct session *session, const struct generate_words *word
         err_set(err, "'%s' has no tokenizer.json: it cannot read or write text", words->model);
         return code;
     }
+    struct err
+        unused; /* a model that was published so: told here, refused where the prompt has such a token */
+    if (vocabulary_check(session->tokenizer, session->config.vocab_size, &unused) != 0)
+        warn("%s", unused.text);
     writer_open(&writer, session, session->config.max_positions);
     if (read_prompt(&writer, words, err) == 0)
         code = write_text(&writer, words, err) == 0 ? 0 : 1;

@@ -9,6 +9,7 @@
 
 #include "checkpoints/adapter.h"
 #include "checkpoints/files.h"
+#include "checkpoints/vocabulary.h"
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
 #include "data/tokenizer/tokenizer.h"
@@ -59,12 +60,29 @@ static int read_config_json(struct model_config *model, const char *path, struct
 
 /* read_model_path - by config.json alone where it is there, so that a plan can be made before weights are
  * fetched. */
+/* check_tokenizer - of a folder that has one: a plan for a training that would be refused helps nobody. */
+static int check_tokenizer(const struct model_config *model, const char *folder, struct err *err) {
+    struct err why = {""};
+    int status = 0;
+    char *path = xasprintf("%s/tokenizer.json", folder);
+    struct tokenizer *tok = path_exists(path) ? tokenizer_load(path, &why) : NULL;
+    if (tok && vocabulary_check(tok, model->vocab_size, err) != 0)
+        status = err_prefix(err, "model.path '%s'", folder);
+    else if (why.text[0])
+        warn("%s", why.text);
+    tokenizer_free(tok);
+    free(path);
+    return status;
+}
+
 static int read_model_path(struct model_config *model, const char *path, struct err *err) {
     char *description = xasprintf("%s/config.json", path);
     int status = 0;
     if (path_exists(description)) {
         adapter_warn(path);
         status = read_config_json(model, description, err);
+        if (status == 0)
+            status = check_tokenizer(model, path, err);
     } else if (!path_exists(path)) {
         status = err_set(
             err,

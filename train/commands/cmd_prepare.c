@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
+#include "checkpoints/vocabulary.h"
 #include "checkpoints/weights.h"
 #include "configs/schema/config.h"
 #include "data/file.h"
@@ -19,13 +20,14 @@ enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
 
 /* --- the tokenizer --- */
 
-/* tokenizer_of_gguf - made from the file's metadata. */
-static struct tokenizer *tokenizer_of_gguf(const char *path, struct err *err) {
+/* tokenizer_of_gguf - made from the file's metadata; *rows: of its embedding. */
+static struct tokenizer *tokenizer_of_gguf(const char *path, int64_t *rows, struct err *err) {
     char *json = NULL, *config = NULL;
     struct tokenizer *tok = NULL;
     struct weights *weights = weights_open(path, err);
     if (!weights)
         return NULL;
+    *rows = weights_config(weights)->vocab_size;
     if (weights_tokenizer_text(weights, &json, &config, err) == 0)
         tok = tokenizer_parse(json, strlen(json), config, path, err);
     free(json);
@@ -34,23 +36,38 @@ static struct tokenizer *tokenizer_of_gguf(const char *path, struct err *err) {
     return tok;
 }
 
-/* open_tokenizer - path is a tokenizer.json, a folder that holds one, or a GGUF file. */
-static struct tokenizer *open_tokenizer(const char *path, struct err *err) {
-    if (name_ends_with(path, ".gguf"))
-        return tokenizer_of_gguf(path, err);
+/* tokenizer_of_files - path is a tokenizer.json, or a folder that holds one; *rows: of the model beside it, 0 without one. */
+static struct tokenizer *tokenizer_of_files(const char *path, int64_t *rows, struct err *err) {
     struct tokenizer *tok = NULL;
     char *inside = xasprintf("%s/tokenizer.json", path), *folder = xasprintf("%s/.", path);
-    if (!path_exists(inside) && path_exists(folder))
+    bool is_folder = path_exists(folder);
+    if (!path_exists(inside) && is_folder)
         err_set(
             err,
             "prepare.tokenizer: the folder '%s' has no tokenizer.json; tekken.json and tokenizer.model are not "
             "read: take the tokenizer.json of the same model saved by transformers, or its GGUF file",
             path);
     else
-        tok = tokenizer_load(path_exists(inside) ? inside : path, err);
+        tok = tokenizer_load(is_folder ? inside : path, err);
+    const char *slash = strrchr(path, '/');
+    char *beside = is_folder ? xstrdup(path) : slash ? xstrndup(path, (size_t)(slash - path)) : xstrdup(".");
+    *rows = tok ? vocabulary_rows(beside[0] ? beside : "/") : 0;
+    free(beside);
     free(inside);
     free(folder);
     return tok;
+}
+
+/* open_tokenizer - of a file, a folder, or GGUF; its tokens must have a row in the model that it is of, where that is known. */
+static struct tokenizer *open_tokenizer(const char *path, struct err *err) {
+    int64_t rows = 0;
+    struct tokenizer *tok = name_ends_with(path, ".gguf") ? tokenizer_of_gguf(path, &rows, err)
+                                                          : tokenizer_of_files(path, &rows, err);
+    if (!tok || rows == 0 || vocabulary_check(tok, rows, err) == 0)
+        return tok;
+    err_prefix(err, "prepare.tokenizer '%s'", path);
+    tokenizer_free(tok);
+    return NULL;
 }
 
 /* --- progress --- */
