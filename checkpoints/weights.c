@@ -32,6 +32,7 @@ struct weights {
     int64_t num_quantised, num_served; /* matrices stored so; tensors that only a server of them uses */
     struct carried carried;            /* what a wrapper holds beside its text decoder */
     int64_t *carried_list;
+    bool *is_beside; /* [st_num_tensors] what restores the carried matrices that are quantised */
 };
 
 /* check_plain - the shape and the type of a tensor that is stored as it is.  Returns 0, or -1 with err set. */
@@ -141,12 +142,6 @@ static int carry(struct weights *w, int64_t index, struct err *err) {
             "tensor '%.200s' of '%s' is called as a text decoder's, yet this one's are called as '%s': programs "
             "that know both ways would take it for the other",
             entry.name, entry.file, param_name(&w->config, (struct param){ROLE_EMBEDDING, 0}, embedding));
-    if (quantised_holds(&w->quantised, entry))
-        return err_set(
-            err,
-            "tensor '%.200s' of '%s', outside of the text decoder, is %s: only the text decoder may be "
-            "quantised, for what is written is not",
-            entry.name, entry.file, entry.dtype_text);
     if (!w->carried_list)
         w->carried_list = xcalloc((size_t)st_num_tensors(w->files), sizeof *w->carried_list);
     w->carried_list[w->carried.count++] = index;
@@ -163,18 +158,49 @@ static void find_names(struct weights *w) {
     }
 }
 
+/* is_outside - of a wrapper, and not of its text decoder. */
+static bool is_outside(const struct weights *w, int64_t index) {
+    return w->config.wrapper_type[0] && !family_is_text_name(&w->config, st_entry(w->files, index).name);
+}
+
+/* is_of_matrix - the module that tensor index belongs to has a quantised matrix, "X.weight" beside "X.input_scale". */
+static bool is_of_matrix(const struct weights *w, int64_t index) {
+    const char *name = st_entry(w->files, index).name, *dot = strrchr(name, '.');
+    char *matrix = xasprintf("%.*s.weight", (int)(dot ? dot - name : 0), name);
+    int64_t found = st_find(w->files, matrix);
+    free(matrix);
+    return found >= 0 && quantised_is_matrix(&w->quantised, w->files, found);
+}
+
+/* check_outside - quantised matrices outside of the text decoder: what restores them is marked in is_beside. */
+static int check_outside(struct weights *w, struct err *err) {
+    int64_t num_tensors = st_num_tensors(w->files);
+    int status = 0;
+    w->is_beside = xcalloc((size_t)num_tensors + 1, sizeof *w->is_beside);
+    for (int64_t i = 0; i < num_tensors && status == 0; i++) {
+        struct tensor shape;
+        if (!is_outside(w, i) || !quantised_is_matrix(&w->quantised, w->files, i))
+            continue;
+        status = quantised_shape(&w->quantised, w->files, i, &shape, err) ||
+                         quantised_check(&w->quantised, w->files, i, shape, w->is_beside, err)
+                     ? -1
+                     : 0;
+    }
+    return status;
+}
+
 /* check_extra - an unknown tensor means that the model computes something that atelier would leave out. */
 static int check_extra(struct weights *w, int64_t index, struct err *err) {
     struct model_config untied = w->config;
     struct st_entry entry = st_entry(w->files, index);
     char head[PARAM_NAME_ROOM];
     untied.tied_head = false;
-    if (w->config.wrapper_type[0] && !family_is_text_name(&w->config, entry.name))
-        return carry(w, index, err);
-    if (quantised_serves(&w->quantised, entry.name)) {
+    if (quantised_serves(&w->quantised, entry.name) && (!is_outside(w, index) || is_of_matrix(w, index))) {
         w->num_served++;
         return 0;
     }
+    if (is_outside(w, index))
+        return carry(w, index, err);
     if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
         return 0;
     if (strcmp(entry.name, param_name(&untied, (struct param){ROLE_HEAD, 0}, head)) == 0)
@@ -191,8 +217,10 @@ static int check_tensors(struct weights *w, struct err *err) {
     int status = 0;
     while (status == 0 && family_next_param(&w->config, &at))
         status = check_tensor(w, at, is_known, err);
+    if (status == 0)
+        status = check_outside(w, err);
     for (int64_t i = 0; i < num_tensors && status == 0; i++)
-        if (!is_known[i])
+        if (!is_known[i] && !w->is_beside[i])
             status = check_extra(w, i, err);
     free(is_known);
     return status;
@@ -225,7 +253,7 @@ static int open_folder(struct weights *w, const char *path, struct err *err) {
     find_names(w);
     if (check_tensors(w, err) != 0)
         return err_prefix(err, "model '%s'", path);
-    w->carried = (struct carried){w->files, w->carried_list, w->carried.count};
+    w->carried = (struct carried){w->files, w->carried_list, w->carried.count, &w->quantised};
     /* What the file says outranks what config.json claims: the key is missing in some old models. */
     if (!quantised_holds(&w->quantised, st_entry(w->files, find_embedding(w))))
         w->config.dtype = st_entry(w->files, find_embedding(w)).dtype;
@@ -290,6 +318,7 @@ void weights_close(struct weights *w) {
     free(w->folder);
     free(w->config_text);
     free(w->carried_list);
+    free(w->is_beside);
     free(w);
 }
 
@@ -380,6 +409,19 @@ const char *weights_folder(const struct weights *w) {
     return w->folder;
 }
 
+/* tell_restored - of the carried tensors, those that do not stay as they are: how many, and the first of them. */
+static void tell_restored(const struct weights *w) {
+    int64_t count = carried_num_restored(&w->carried), first = 0;
+    if (count == 0)
+        return;
+    while (!carried_is_restored(&w->carried, first))
+        first++;
+    warn(
+        "%lld of these other tensors, first '%s', are stored in %s: they alone are written dequantised, in bf16, and "
+        "config.json without quantization_config",
+        (long long)count, st_entry(w->files, w->carried_list[first]).name, quantised_name(&w->quantised));
+}
+
 void weights_tell_storage(const struct weights *w) {
     adapter_warn(w->folder);
     if (w->config_text)
@@ -395,6 +437,7 @@ void weights_tell_storage(const struct weights *w) {
             "'%s' is a %s: its text decoder (%s) is read; its %lld other tensors, %.1f MiB, are carried as they are",
             w->path, w->config.wrapper_type, w->config.model_type, (long long)w->carried.count,
             (double)carried_bytes(&w->carried) / MIB);
+    tell_restored(w);
 }
 
 const struct carried *weights_carried(const struct weights *w) {

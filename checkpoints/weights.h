@@ -42,8 +42,8 @@ const char *weights_config_text(const struct weights *weights);
 const char *weights_folder(const struct weights *weights);
 
 /* weights_tell_storage - warnings about what is not trained as it is stored: matrices in fewer bits than what will be made
- * of them (FP8, NF4), tensors that are left out, a wrapper of which only the text decoder is read, an adapter beside the
- * model, what config.json leaves to its class. */
+ * of them (FP8, NF4), tensors that are left out, a wrapper of which only the text decoder is read and what of its other
+ * tensors is dequantised, an adapter beside the model, what config.json leaves to its class. */
 void weights_tell_storage(const struct weights *weights);
 
 /* weights_carried - of a wrapper, the tensors beside the text decoder; NULL: there are none.  Borrowed. */

@@ -155,7 +155,7 @@ static void test_carried(void **state) {
     struct st_files *files = st_open(source, &err);
     const int64_t indices[] = {st_find(files, "scalar"), st_find(files, "large"),
                                st_find(files, "four_bits")};
-    struct carried carried = {files, indices, 3};
+    struct carried carried = {files, indices, 3, NULL};
     assert_int_equal(carried_bytes(&carried), LARGE + 11);
     int64_t *handles, *none;
     struct st_layout *layout = st_layout_create("model", INT64_MAX);
@@ -192,9 +192,8 @@ static void test_carried(void **state) {
     free(large);
 }
 
-/* make_wrapper - a folder with a tensor of bytes outside of the text decoder; scheme: its quantization_config, or NULL. */
-static char *make_wrapper(const char *name, json_t *scheme) {
-    static struct raw_file raw;
+/* make_wrapper - a folder with these tensors outside of the text decoder; scheme: its quantization_config, or NULL. */
+static char *make_wrapper(const char *name, json_t *scheme, struct raw_file *outside) {
     struct err err = {""};
     struct model model = {.config = parsed(WRAPPER("", ""))};
     char *at = make_folder(name, &model), *path = xasprintf("%s/config.json", at), text[PARAM_NAME_ROOM];
@@ -207,42 +206,147 @@ static char *make_wrapper(const char *name, json_t *scheme) {
     while (family_next_param(&model.config, &param)) {
         struct tensor shape = param_shape(&model.config, param);
         float *values = values_of(&model, param);
-        raw_add(&raw, param_name(&model.config, param, text), "F32", shape.dims[0],
+        raw_add(outside, param_name(&model.config, param, text), "F32", shape.dims[0],
                 shape.ndim == 2 ? shape.dims[1] : 0, values, (size_t)tensor_count(shape) * sizeof *values);
         free(values);
     }
-    raw_add(&raw, "model.vision_tower.fc.weight", "U8", 8, 1, "12345678", 8);
     free(path);
     path = xasprintf("%s/model.safetensors", at);
-    raw_write(&raw, path);
+    raw_write(outside, path);
     free(path);
     free(written);
     json_decref(config);
     return at;
 }
 
-/* What is carried is written without a quantization_config: matrices in four bits would be bytes that nobody can read. */
+enum { ROWS = 4, COLS = 8, COUNT = ROWS * COLS };
+#define FC "model.vision_tower.fc.weight"
+
+static json_t *fp8_scheme(void) {
+    return json_pack("{s:s,s:s}", "quant_method", "fp8", "activation_scheme", "static");
+}
+
+static json_t *nf4_scheme(void) {
+    return json_pack("{s:s,s:b,s:s}", "quant_method", "bitsandbytes", "load_in_4bit", 1,
+                     "bnb_4bit_quant_type", "nf4");
+}
+
+/* add_outside - a matrix in FP8, or in NF4, and what lies beside it; plain bytes and a vector, which have no scales.
+ * Returns what the matrix is, by the definition: 2^(i % 3) times the scale, or what the map says. */
+static void add_outside(struct raw_file *raw, enum quantised_kind kind, float scale, float want[COUNT]) {
+    static const char state[] = "{\"quant_type\":\"nf4\",\"blocksize\":16,\"shape\":[4,8]}";
+    uint8_t bytes[COUNT];
+    float map[16], absmax[2] = {scale, 3 * scale};
+    raw_add(raw, "model.vision_tower.bytes", "U8", 8, 1, "12345678", 8);
+    raw_add(raw, "model.vision_tower.fc.bias", "F32", 2, 0, absmax, sizeof absmax);
+    raw_add(raw, "model.vision_tower.clip.input_scale", "F32", 0, 0, &scale, sizeof scale); /* of no matrix */
+    for (int i = 0; i < 16; i++)
+        map[i] = (float)(i * i) - 100;
+    for (int i = 0; i < COUNT; i++) {
+        bytes[i] = kind == QUANTISED_FP8 ? (uint8_t)((7 + i % 3) << 3) : (uint8_t)(i * 37);
+        want[i] = (float)(1 << i % 3) * scale;
+    }
+    for (int i = 0; i < COUNT && kind == QUANTISED_NF4; i++)
+        want[i] = map[i % 2 ? bytes[i / 2] & 15 : bytes[i / 2] >> 4] * absmax[i / 16];
+    if (kind == QUANTISED_FP8) {
+        raw_add(raw, FC, "F8_E4M3", ROWS, COLS, bytes, COUNT);
+        raw_add(raw, FC "_scale_inv", "F32", 0, 0, &scale, sizeof scale);
+        raw_add(raw, "model.vision_tower.fc.input_scale", "F32", 0, 0, &scale, sizeof scale);
+        return;
+    }
+    raw_add(raw, FC, "U8", COUNT / 2, 1, bytes, COUNT / 2);
+    raw_add(raw, FC ".absmax", "F32", 2, 0, absmax, sizeof absmax);
+    raw_add(raw, FC ".quant_map", "F32", 16, 0, map, sizeof map);
+    raw_add(raw, FC ".quant_state.bitsandbytes__nf4", "U8", (int64_t)strlen(state), 0, state, strlen(state));
+}
+
+/* num_wrong - values of the matrix outside of the text decoder, as an export has it, that are not bf16 of want. */
+static int num_wrong(const char *out, const float want[COUNT]) {
+    struct err err = {""};
+    struct st_files *files = st_open(out, &err);
+    int64_t index = st_find(files, FC);
+    struct st_entry entry = st_entry(files, index);
+    float got[COUNT];
+    int wrong = 0;
+    assert_true(entry.dtype == DTYPE_BF16 && entry.ndim == 2 && entry.dims[0] == ROWS &&
+                entry.dims[1] == COLS);
+    assert_int_equal(st_read_f32(files, index, 0, COUNT, got, &err), 0);
+    for (int i = 0; i < COUNT; i++)
+        wrong += got[i] != f32_from_bf16(bf16_from_f32(want[i]));
+    st_close(files);
+    return wrong;
+}
+
+/* What is written says of no tensor how it is quantised: matrices come out as bf16, and nothing that restored them; bytes of any
+ * other meaning as they are. */
 static void test_quantised_outside(void **state) {
     (void)state;
+    static struct raw_file raw;
+    const enum quantised_kind kinds[] = {QUANTISED_FP8, QUANTISED_NF4};
+    for (int i = 0; i < 2; i++) {
+        struct err err = {""};
+        float want[COUNT], other[COUNT];
+        char *name = xasprintf("outside-%d", i), *out_name = xasprintf("outside-%d-out", i);
+        add_outside(&raw, kinds[i], 0.75f, other);
+        for (int t = 0; t < raw.count; t++)
+            free(raw.tensors[t].bytes);
+        raw.count = 0;
+        add_outside(&raw, kinds[i], 0.3f, want);
+        char *at = make_wrapper(name, kinds[i] == QUANTISED_FP8 ? fp8_scheme() : nf4_scheme(), &raw);
+        char *out = in_folder(out_name);
+        struct weights *weights = open_weights(at);
+        const struct carried *carried = weights_carried(weights);
+        assert_true(carried->count == 4 && carried_num_restored(carried) == 1);
+        assert_int_equal(carried_bytes(carried), 8 + 8 + 4 + 2 * COUNT);
+        if (export_hf(weights, out, EXPORT_F32, NULL, &err) != 0)
+            fail_msg("%s", err.text);
+        assert_int_equal(num_wrong(out, want), 0);
+        assert_true(num_wrong(out, other) > COUNT / 2); /* control: another scale */
+        struct weights *again = open_weights(out);
+        assert_null(strstr(weights_config_text(again), "quantization_config"));
+        assert_true(weights_carried(again)->count == 4 && carried_num_restored(weights_carried(again)) == 0);
+        weights_close(again);
+        weights_close(weights);
+        free(at);
+        free(out);
+        free(name);
+        free(out_name);
+    }
+}
+
+/* Without its scales a matrix is not carried as if it were whole. */
+static void test_quantised_outside_refused(void **state) {
+    (void)state;
+    static struct raw_file raw;
     struct err err = {""};
-    char *plain = make_wrapper("plain", NULL),
-         *four_bits = make_wrapper("four_bits", json_pack("{s:s,s:b,s:s}", "quant_method", "bitsandbytes",
-                                                          "load_in_4bit", 1, "bnb_4bit_quant_type", "nf4"));
-    struct weights *weights = open_weights(plain); /* control: bytes of any other meaning are carried */
-    assert_int_equal(weights_carried(weights)->count, 1);
+    raw_add(&raw, FC, "F8_E4M3", ROWS, COLS, "0123456789abcdef0123456789abcdef", COUNT);
+    char *at = make_wrapper("no-scales", fp8_scheme(), &raw);
+    assert_null(weights_open(at, &err));
+    assert_non_null(strstr(err.text, FC));
+    assert_non_null(strstr(err.text, "none of its scales"));
+    raw_add(&raw, FC, "F8_E4M3", COUNT, 0, "0123456789abcdef0123456789abcdef", COUNT);
+    free(at);
+    at = make_wrapper("vector", fp8_scheme(), &raw);
+    assert_null(weights_open(at, &err));
+    assert_non_null(strstr(err.text, "only matrices can be quantised"));
+    raw_add(&raw, FC, "U8", COUNT, 0, "0123456789abcdef0123456789abcdef", COUNT);
+    free(at);
+    at = make_wrapper("bytes", nf4_scheme(), &raw); /* control: bytes that nothing calls a matrix */
+    struct weights *weights = open_weights(at);
+    assert_true(weights_carried(weights)->count == 1 && carried_num_restored(weights_carried(weights)) == 0);
     weights_close(weights);
-    assert_null(weights_open(four_bits, &err));
-    assert_non_null(strstr(err.text, "model.vision_tower.fc.weight"));
-    assert_non_null(strstr(err.text, "only the text decoder may be quantised"));
-    free(plain);
-    free(four_bits);
+    free(at);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_names),   cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_carried), cmocka_unit_test(test_quantised_outside),
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_carried),
+        cmocka_unit_test(test_quantised_outside),
+        cmocka_unit_test(test_quantised_outside_refused),
     };
     return fixture_run("wrapper", tests);
 }

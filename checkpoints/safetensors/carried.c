@@ -5,13 +5,54 @@
 
 #include "kernels/units.h"
 
-enum { PIECE_BYTES = 4 * MIB };
+enum { PIECE_BYTES = 4 * MIB, PIECE_VALUES = PIECE_BYTES / sizeof(float) };
+
+bool carried_is_restored(const struct carried *carried, int64_t i) {
+    return carried->quantised && quantised_is_matrix(carried->quantised, carried->files, carried->indices[i]);
+}
+
+int64_t carried_num_restored(const struct carried *carried) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < carried->count; i++)
+        count += carried_is_restored(carried, i);
+    return count;
+}
+
+/* restored_shape - of a matrix that was checked when its folder was opened. */
+static struct tensor restored_shape(const struct carried *carried, int64_t i) {
+    struct tensor shape = {.ndim = 0};
+    struct err err = {""};
+    CHECK(quantised_shape(carried->quantised, carried->files, carried->indices[i], &shape, &err) == 0, "%s",
+          err.text);
+    return shape;
+}
 
 void carried_add(const struct carried *carried, struct st_layout *layout, int64_t **handles) {
     int64_t count = carried ? carried->count : 0;
     *handles = xcalloc((size_t)count + 1, sizeof **handles);
     for (int64_t i = 0; i < count; i++)
-        (*handles)[i] = st_layout_add_stored(layout, st_entry(carried->files, carried->indices[i]));
+        if (carried_is_restored(carried, i))
+            (*handles)[i] = st_layout_add(layout, st_entry(carried->files, carried->indices[i]).name,
+                                          restored_shape(carried, i), DTYPE_BF16);
+        else
+            (*handles)[i] = st_layout_add_stored(layout, st_entry(carried->files, carried->indices[i]));
+}
+
+/* restore_tensor - a quantised matrix, as bf16. */
+static int restore_tensor(const struct carried *carried, int64_t i, struct st_layout *layout, int64_t handle,
+                          struct err *err) {
+    int64_t count = tensor_count(restored_shape(carried, i));
+    int64_t piece = count < PIECE_VALUES ? count : PIECE_VALUES;
+    float *values = xmalloc((size_t)piece * sizeof *values);
+    int status = 0;
+    for (int64_t done = 0; done < count && status == 0; done += piece) {
+        struct quantised_range range = {done, count - done < piece ? count - done : piece};
+        status = quantised_read(carried->quantised, carried->files, carried->indices[i], range, values, err);
+        if (status == 0)
+            status = st_layout_write_f32(layout, handle, range.first, range.count, values, err);
+    }
+    free(values);
+    return status;
 }
 
 static int copy_tensor(const struct carried *carried, int64_t index, struct st_layout *layout, int64_t handle,
@@ -32,15 +73,19 @@ static int copy_tensor(const struct carried *carried, int64_t index, struct st_l
 
 int carried_write(const struct carried *carried, struct st_layout *layout, const int64_t *handles, int rank,
                   int num_ranks, struct err *err) {
-    for (int64_t i = rank; carried && i < carried->count; i += num_ranks)
-        if (copy_tensor(carried, carried->indices[i], layout, handles[i], err) != 0)
-            return -1;
-    return 0;
+    int status = 0;
+    for (int64_t i = rank; carried && i < carried->count && status == 0; i += num_ranks)
+        status = carried_is_restored(carried, i)
+                     ? restore_tensor(carried, i, layout, handles[i], err)
+                     : copy_tensor(carried, carried->indices[i], layout, handles[i], err);
+    return status;
 }
 
 int64_t carried_bytes(const struct carried *carried) {
     int64_t bytes = 0;
     for (int64_t i = 0; i < carried->count; i++)
-        bytes += st_entry(carried->files, carried->indices[i]).length_bytes;
+        bytes += carried_is_restored(carried, i)
+                     ? tensor_count(restored_shape(carried, i)) * (int64_t)dtype_bytes(DTYPE_BF16)
+                     : st_entry(carried->files, carried->indices[i]).length_bytes;
     return bytes;
 }

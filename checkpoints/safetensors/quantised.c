@@ -10,14 +10,16 @@
 static const struct {
     const char *name;
     const char *dtype_text; /* of the stored matrices */
+    const char *mark;       /* ending of a tensor beside each of them, where the type alone does not tell */
+    int (*shape)(const struct st_files *, int64_t, struct tensor *, struct err *);
     int (*check)(const struct quantised *, const struct st_files *, int64_t, struct tensor, bool *,
                  struct err *);
     int (*read)(const struct quantised *, const struct st_files *, int64_t, struct quantised_range, float *,
                 struct err *);
 } schemes[] = {
-    [QUANTISED_NONE] = {"none", "", NULL, NULL},
-    [QUANTISED_FP8] = {"FP8 (E4M3)", "F8_E4M3", fp8_check, fp8_read},
-    [QUANTISED_NF4] = {"NF4", "U8", nf4_check, nf4_read},
+    [QUANTISED_NONE] = {"none", "", NULL, NULL, NULL, NULL},
+    [QUANTISED_FP8] = {"FP8 (E4M3)", "F8_E4M3", NULL, fp8_shape, fp8_check, fp8_read},
+    [QUANTISED_NF4] = {"NF4", "U8", ".quant_state.bitsandbytes__nf4", nf4_shape, nf4_check, nf4_read},
 };
 
 /* parse_block - weight_block_size: [rows, cols], or null. */
@@ -104,6 +106,21 @@ int quantised_parse(struct quantised *quantised, const json_t *root, struct err 
 bool quantised_holds(const struct quantised *quantised, struct st_entry entry) {
     return quantised->kind != QUANTISED_NONE &&
            strcmp(entry.dtype_text, schemes[quantised->kind].dtype_text) == 0;
+}
+
+bool quantised_is_matrix(const struct quantised *quantised, const struct st_files *files, int64_t index) {
+    const char *mark = schemes[quantised->kind].mark;
+    return quantised_holds(quantised, st_entry(files, index)) &&
+           (!mark || st_find_beside(files, index, mark) >= 0);
+}
+
+int quantised_shape(const struct quantised *quantised, const struct st_files *files, int64_t index,
+                    struct tensor *shape, struct err *err) {
+    struct st_entry entry = st_entry(files, index);
+    if (schemes[quantised->kind].shape(files, index, shape, err) != 0)
+        return err_prefix(err, "tensor '%.200s' of '%s', stored in %s", entry.name, entry.file,
+                          quantised_name(quantised));
+    return 0;
 }
 
 int quantised_check(const struct quantised *quantised, const struct st_files *files, int64_t index,

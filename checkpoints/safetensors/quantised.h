@@ -25,6 +25,13 @@ int quantised_parse(struct quantised *quantised, const json_t *root, struct err 
 /* quantised_holds - the tensor is stored in the scheme's way, and not as plain values. */
 bool quantised_holds(const struct quantised *quantised, struct st_entry entry);
 
+/* quantised_is_matrix - a tensor of any name is a matrix of the scheme: its type is, and what makes it one lies beside it.
+ * quantised_shape - of such a tensor, or of one for which quantised_holds: [rows, cols] of the values.  Returns 0, or -1 with err
+ * set: a type of the scheme that is no matrix, sizes that do not fit. */
+bool quantised_is_matrix(const struct quantised *quantised, const struct st_files *files, int64_t index);
+int quantised_shape(const struct quantised *quantised, const struct st_files *files, int64_t index,
+                    struct tensor *shape, struct err *err);
+
 /* quantised_check - tensor index, for which quantised_holds, is a matrix of shape `want` [rows, cols], and what restores it is there and
  * fits; those tensors are marked in is_known [st_num_tensors].  Returns 0, or -1 with err set. */
 int quantised_check(const struct quantised *quantised, const struct st_files *files, int64_t index,

@@ -53,6 +53,15 @@ static int find_factors(struct factors *factors, const struct quantised *quantis
     return 0;
 }
 
+int fp8_shape(const struct st_files *files, int64_t index, struct tensor *shape, struct err *err) {
+    struct st_entry entry = st_entry(files, index);
+    if (entry.ndim != 2 || entry.count < 1)
+        return err_set(err, "%d dimensions and %lld values: only matrices can be quantised", entry.ndim,
+                       (long long)entry.count);
+    *shape = tensor_2d(NULL, DTYPE_F32, entry.dims[0], entry.dims[1]);
+    return 0;
+}
+
 int fp8_check(const struct quantised *quantised, const struct st_files *files, int64_t index,
               struct tensor want, bool *is_known, struct err *err) {
     struct st_entry entry = st_entry(files, index);

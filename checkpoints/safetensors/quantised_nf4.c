@@ -99,6 +99,14 @@ static int find_parts(struct nf4 *nf4, const struct st_files *files, int64_t ind
     return nf4->nested_absmax < 0 ? -1 : 0;
 }
 
+int nf4_shape(const struct st_files *files, int64_t index, struct tensor *shape, struct err *err) {
+    struct nf4 nf4;
+    if (find_parts(&nf4, files, index, err) != 0)
+        return -1;
+    *shape = tensor_2d(NULL, DTYPE_F32, nf4.rows, nf4.cols);
+    return 0;
+}
+
 int nf4_check(const struct quantised *quantised, const struct st_files *files, int64_t index,
               struct tensor want, bool *is_known, struct err *err) {
     struct nf4 nf4;
