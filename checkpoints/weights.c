@@ -15,6 +15,7 @@
 #include "checkpoints/model_folder.h"
 #include "checkpoints/safetensors/quantised.h"
 #include "checkpoints/safetensors/safetensors.h"
+#include "checkpoints/tied_head.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
 #include "kernels/units.h"
@@ -72,55 +73,6 @@ static int check_tensor(struct weights *w, struct param param, bool *is_known, s
 static int64_t find_embedding(const struct weights *w) {
     char name[PARAM_NAME_ROOM];
     return st_find(w->files, param_name(&w->config, (struct param){ROLE_EMBEDDING, 0}, name));
-}
-
-/* rows_that_differ - of the stored head and the embedding, and the first of them. */
-static int64_t rows_that_differ(const float *head, const float *embedding, int64_t num_rows, int64_t width,
-                                int64_t *first) {
-    int64_t differ = 0;
-    for (int64_t row = 0; row < num_rows; row++)
-        if (memcmp(head + row * width, embedding + row * width, (size_t)width * sizeof *head) != 0 &&
-            differ++ == 0)
-            *first = row;
-    return differ;
-}
-
-/* check_tied_head - some tied models store the head all the same.  Loaders ignore it; that is harmless only
- * while it is the embedding, so all rows are compared: one token may have been added or tuned alone. */
-static int check_tied_head(const struct weights *w, int64_t head, struct err *err) {
-    enum { PIECE_BYTES = 4 * MIB };
-    int64_t embedding = find_embedding(w);
-    int64_t width = w->config.width, num_rows = w->config.vocab_size, differ = 0, first_other = -1;
-    struct st_entry entry = st_entry(w->files, head);
-    if (entry.dtype != DTYPE_F32 && entry.dtype != DTYPE_BF16 && entry.dtype != DTYPE_F16)
-        return err_set(err, "the head is tied to the embedding, yet a head of type %s is stored",
-                       entry.dtype_text);
-    if (entry.count != num_rows * width)
-        return err_set(err, "the head is tied to the embedding, yet a head of another size is stored");
-    int64_t piece = PIECE_BYTES / (width * (int64_t)sizeof(float)) + 1;
-    float *a = xmalloc((size_t)(piece * width) * sizeof *a),
-          *b = xmalloc((size_t)(piece * width) * sizeof *b);
-    int status = 0;
-    for (int64_t row = 0; row < num_rows && status == 0; row += piece) {
-        int64_t now = num_rows - row < piece ? num_rows - row : piece, first = -1;
-        status = st_read_f32(w->files, embedding, row * width, now * width, a, err) ||
-                 st_read_f32(w->files, head, row * width, now * width, b, err);
-        int64_t here = status ? 0 : rows_that_differ(b, a, now, width, &first);
-        if (differ == 0 && here > 0)
-            first_other = row + first;
-        differ += here;
-    }
-    free(a);
-    free(b);
-    if (status)
-        return -1;
-    if (differ > 0)
-        return err_set(
-            err,
-            "tie_word_embeddings is true, yet the stored head differs from the embedding in %lld of %lld "
-            "rows, first row %lld: set it to false in config.json if the head is meant, or remove the head",
-            (long long)differ, (long long)num_rows, (long long)first_other);
-    return 0;
 }
 
 /* is_other_name - whether a wrapper's other way to call its text decoder has that name. */
@@ -204,7 +156,7 @@ static int check_extra(struct weights *w, int64_t index, struct err *err) {
     if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
         return 0;
     if (strcmp(entry.name, param_name(&untied, (struct param){ROLE_HEAD, 0}, head)) == 0)
-        return check_tied_head(w, index, err);
+        return tied_head_check(&w->config, w->files, find_embedding(w), index, err);
     return err_set(err, "tensor '%.200s' of '%s' is unknown for model_type '%s' with %d layers", entry.name,
                    entry.file, w->config.model_type, w->config.num_layers);
 }
