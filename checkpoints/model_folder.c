@@ -293,7 +293,10 @@ static int carry_tool_template(const char *folder, const char *base_folder, stru
 /* What the base folder says in files of its own outranks what is made here from config.json, but for what was
  * learnt. */
 int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err) {
-    char *config_text = model_config_text(source->config, source->base_config_text);
+    char *config_text =
+        source->quantization_text
+            ? model_config_text_quantised(source->config, source->base_config_text, source->quantization_text)
+            : model_config_text(source->config, source->base_config_text);
     int status = write_text(folder, "config.json", config_text, err);
     free(config_text);
     if (status != 0 || write_tokenizer(folder, source, err) != 0 ||

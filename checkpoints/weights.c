@@ -33,6 +33,8 @@ struct weights {
     int64_t num_quantised, num_served; /* matrices stored so; tensors that only a server of them uses */
     struct carried carried;            /* what a wrapper holds beside its text decoder */
     int64_t *carried_list;
+    struct carried stored; /* the same, and all that a server of the quantised model needs besides */
+    int64_t *stored_list;
     bool *is_beside; /* [st_num_tensors] what restores the carried matrices that are quantised */
 };
 
@@ -53,14 +55,19 @@ static int check_plain(struct st_entry entry, struct tensor want, struct err *er
     return 0;
 }
 
+int64_t weights_find(const struct weights *w, struct param param) {
+    char name[PARAM_NAME_ROOM];
+    return st_find(w->files, param_name(&w->config, param, name));
+}
+
 /* check_tensor - one tensor of the family is there, with its shape and a type that can be read; it, and what
  * restores it where it is quantised, are marked in is_known.  Returns 0, or -1 with err set. */
 static int check_tensor(struct weights *w, struct param param, bool *is_known, struct err *err) {
     char name[PARAM_NAME_ROOM];
     struct tensor want = param_shape(&w->config, param);
-    int64_t index = st_find(w->files, param_name(&w->config, param, name));
+    int64_t index = weights_find(w, param);
     if (index < 0)
-        return err_set(err, "tensor '%s' is missing", name);
+        return err_set(err, "tensor '%s' is missing", param_name(&w->config, param, name));
     is_known[index] = true;
     struct st_entry entry = st_entry(w->files, index);
     if (!quantised_holds(&w->quantised, entry))
@@ -71,8 +78,7 @@ static int check_tensor(struct weights *w, struct param param, bool *is_known, s
 
 /* find_embedding - its index; of a model whose tensors were checked. */
 static int64_t find_embedding(const struct weights *w) {
-    char name[PARAM_NAME_ROOM];
-    return st_find(w->files, param_name(&w->config, (struct param){ROLE_EMBEDDING, 0}, name));
+    return weights_find(w, (struct param){ROLE_EMBEDDING, 0});
 }
 
 /* is_other_name - whether a wrapper's other way to call its text decoder has that name. */
@@ -82,6 +88,11 @@ static bool is_other_name(const struct weights *w, const char *name) {
         if (other.text_names != w->config.text_names && family_is_text_name(&other, name))
             return true;
     return false;
+}
+
+/* keep_stored - for whoever writes the model in the scheme it has. */
+static void keep_stored(struct weights *w, int64_t index) {
+    w->stored_list[w->stored.count++] = index;
 }
 
 /* carry - a tensor outside of the text decoder, to be written back as it is. */
@@ -94,9 +105,8 @@ static int carry(struct weights *w, int64_t index, struct err *err) {
             "tensor '%.200s' of '%s' is called as a text decoder's, yet this one's are called as '%s': programs "
             "that know both ways would take it for the other",
             entry.name, entry.file, param_name(&w->config, (struct param){ROLE_EMBEDDING, 0}, embedding));
-    if (!w->carried_list)
-        w->carried_list = xcalloc((size_t)st_num_tensors(w->files), sizeof *w->carried_list);
     w->carried_list[w->carried.count++] = index;
+    keep_stored(w, index);
     return 0;
 }
 
@@ -128,6 +138,8 @@ static bool is_of_matrix(const struct weights *w, int64_t index) {
 static int check_outside(struct weights *w, struct err *err) {
     int64_t num_tensors = st_num_tensors(w->files);
     int status = 0;
+    w->carried_list = xcalloc((size_t)num_tensors + 1, sizeof *w->carried_list);
+    w->stored_list = xcalloc((size_t)num_tensors + 1, sizeof *w->stored_list);
     w->is_beside = xcalloc((size_t)num_tensors + 1, sizeof *w->is_beside);
     for (int64_t i = 0; i < num_tensors && status == 0; i++) {
         struct tensor shape;
@@ -149,6 +161,7 @@ static int check_extra(struct weights *w, int64_t index, struct err *err) {
     untied.tied_head = false;
     if (quantised_serves(&w->quantised, entry.name) && (!is_outside(w, index) || is_of_matrix(w, index))) {
         w->num_served++;
+        keep_stored(w, index);
         return 0;
     }
     if (is_outside(w, index))
@@ -172,7 +185,9 @@ static int check_tensors(struct weights *w, struct err *err) {
     if (status == 0)
         status = check_outside(w, err);
     for (int64_t i = 0; i < num_tensors && status == 0; i++)
-        if (!is_known[i] && !w->is_beside[i])
+        if (w->is_beside[i])
+            keep_stored(w, i);
+        else if (!is_known[i])
             status = check_extra(w, i, err);
     free(is_known);
     return status;
@@ -206,6 +221,7 @@ static int open_folder(struct weights *w, const char *path, struct err *err) {
     if (check_tensors(w, err) != 0)
         return err_prefix(err, "model '%s'", path);
     w->carried = (struct carried){w->files, w->carried_list, w->carried.count, &w->quantised};
+    w->stored = (struct carried){w->files, w->stored_list, w->stored.count, NULL};
     /* What the file says outranks what config.json claims: the key is missing in some old models. */
     if (!quantised_holds(&w->quantised, st_entry(w->files, find_embedding(w))))
         w->config.dtype = st_entry(w->files, find_embedding(w)).dtype;
@@ -270,6 +286,7 @@ void weights_close(struct weights *w) {
     free(w->folder);
     free(w->config_text);
     free(w->carried_list);
+    free(w->stored_list);
     free(w->is_beside);
     free(w);
 }
@@ -283,8 +300,8 @@ int weights_read(const struct weights *w, struct param param, int64_t first, int
     char name[PARAM_NAME_ROOM];
     if (w->gguf)
         return gguf_model_read(w->gguf, &w->config, param, first, count, out, err);
-    int64_t index = st_find(w->files, param_name(&w->config, param, name));
-    CHECK(index >= 0, "tensor '%s' is not part of this model", name);
+    int64_t index = weights_find(w, param);
+    CHECK(index >= 0, "tensor '%s' is not part of this model", param_name(&w->config, param, name));
     if (quantised_holds(&w->quantised, st_entry(w->files, index)))
         return quantised_read(&w->quantised, w->files, index, (struct quantised_range){first, count}, out,
                               err);
@@ -379,10 +396,12 @@ void weights_tell_storage(const struct weights *w) {
     if (w->config_text)
         model_config_tell(&w->config, w->config_text, w->path);
     if (w->num_quantised > 0)
-        warn("'%s' stores %lld matrices in %s: they are read as f32; what is made of them is not quantised",
+        warn("'%s' stores %lld matrices in %s: they are read as f32; what is made of them is not quantised, "
+             "unless export --type fp8 does so again",
              w->path, (long long)w->num_quantised, quantised_name(&w->quantised));
     if (w->num_served > 0)
-        warn("'%s' holds %lld scales that only a server of the quantised model uses: they are left out",
+        warn("'%s' holds %lld scales that only a server of the quantised model uses: they are left out, "
+             "unless export --type fp8 writes it again",
              w->path, (long long)w->num_served);
     if (w->carried.count > 0)
         warn(
@@ -394,6 +413,15 @@ void weights_tell_storage(const struct weights *w) {
 
 const struct carried *weights_carried(const struct weights *w) {
     return w->carried.count > 0 ? &w->carried : NULL;
+}
+
+const struct carried *weights_carried_stored(const struct weights *w) {
+    return w->stored.count > 0 ? &w->stored : NULL;
+}
+
+const struct st_files *weights_stored(const struct weights *w, const struct quantised **quantised) {
+    *quantised = &w->quantised;
+    return w->files;
 }
 
 static int compare_paths(const void *a, const void *b) {

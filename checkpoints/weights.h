@@ -49,6 +49,13 @@ void weights_tell_storage(const struct weights *weights);
 /* weights_carried - of a wrapper, the tensors beside the text decoder; NULL: there are none.  Borrowed. */
 const struct carried *weights_carried(const struct weights *weights);
 
+/* weights_stored - the files of a Hugging Face folder, and how matrices are stored in them; NULL: a GGUF file.
+ * weights_find - the index in them of a parameter's tensor.  weights_carried_stored - what weights_carried names, as it is
+ * stored, with the scales that restore it, and what only a server of the quantised model uses; NULL: none.  Borrowed. */
+const struct st_files *weights_stored(const struct weights *weights, const struct quantised **quantised);
+int64_t weights_find(const struct weights *weights, struct param param);
+const struct carried *weights_carried_stored(const struct weights *weights);
+
 /* weights_files - paths of the files that hold the tensors, in the order of their names; the list and each
  * path are malloc'ed.  Returns their number. */
 int weights_files(const struct weights *weights, char ***paths);

@@ -71,3 +71,18 @@ static inline float f32_from_e4m3(uint8_t byte) {
     float magnitude = (float)fraction * 0x1p-9f; /* subnormal, exact */
     return f32_from_bits(sign | bits_from_f32(magnitude));
 }
+
+/* e4m3_from_f32 - to nearest, ties to even; what is larger than 448 becomes 448, NaN stays NaN. */
+static inline uint8_t e4m3_from_f32(float value) {
+    uint32_t bits = bits_from_f32(value), magnitude = bits & 0x7fffffffu, sign = bits >> 24 & 0x80u;
+    if (magnitude > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (magnitude >= bits_from_f32(448.0f))
+        return (uint8_t)(sign | 0x7eu);
+    if (magnitude < bits_from_f32(0x1p-6f)) { /* multiples of 2^-9: the last place of what is near 2^14 */
+        float shifted = f32_from_bits(magnitude) + 0x1p14f;
+        return (uint8_t)(sign | (bits_from_f32(shifted) - bits_from_f32(0x1p14f)));
+    }
+    uint32_t rounded = magnitude + 0x7ffffu + (magnitude >> 20 & 1u);
+    return (uint8_t)(sign | ((rounded >> 20) - (120u << 3)));
+}

@@ -288,6 +288,7 @@ static void test_checks(void **state) {
         {"chain", {"r", "begin", "0"}, "RUN end CODE"},
         {"doctor", {"jeanzay"}, "by --site"},
         {"export", {"m", "--to=hf", "--out=new", "--type=q8_0"}, "type of GGUF files"},
+        {"export", {"m", "--to=gguf", "--out=new", "--type=fp8"}, "type of Hugging Face folders"},
         {"export", {"m", "--to=hf", "--out=/tmp"}, "exists already"},
         {"submit", {"c", "d"}, "one argument too many"},
         {"submit", {"c", "--dry-rum"}, "did you mean '--dry-run'"},

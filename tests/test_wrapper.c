@@ -192,6 +192,17 @@ static void test_carried(void **state) {
     free(large);
 }
 
+/* add_up - one kind of the text decoder's matrices in FP8, all zeros. */
+static void add_up(struct raw_file *outside, const char *name, struct tensor shape) {
+    uint8_t *zeros = xcalloc((size_t)tensor_count(shape), 1);
+    char *scale_name = xasprintf("%s_scale_inv", name);
+    float scale = 1;
+    raw_add(outside, name, "F8_E4M3", shape.dims[0], shape.dims[1], zeros, (size_t)tensor_count(shape));
+    raw_add(outside, scale_name, "F32", 0, 0, &scale, sizeof scale);
+    free(scale_name);
+    free(zeros);
+}
+
 /* make_wrapper - a folder with these tensors outside of the text decoder; scheme: its quantization_config, or NULL. */
 static char *make_wrapper(const char *name, json_t *scheme, struct raw_file *outside) {
     struct err err = {""};
@@ -205,6 +216,11 @@ static char *make_wrapper(const char *name, json_t *scheme, struct raw_file *out
     struct param param = PARAM_START;
     while (family_next_param(&model.config, &param)) {
         struct tensor shape = param_shape(&model.config, param);
+        if (scheme && param.role == ROLE_UP &&
+            strcmp(json_string_value(json_find(scheme, "quant_method")), "fp8") == 0) {
+            add_up(outside, param_name(&model.config, param, text), shape);
+            continue;
+        }
         float *values = values_of(&model, param);
         raw_add(outside, param_name(&model.config, param, text), "F32", shape.dims[0],
                 shape.ndim == 2 ? shape.dims[1] : 0, values, (size_t)tensor_count(shape) * sizeof *values);
@@ -314,6 +330,52 @@ static void test_quantised_outside(void **state) {
     }
 }
 
+/* assert_same_tensor - in both folders, to the bit. */
+static void assert_same_tensor(const struct st_files *a, const struct st_files *b, const char *name) {
+    struct err err = {""};
+    char x[256], y[256];
+    struct st_entry p = st_entry(a, st_find(a, name)), q = st_entry(b, st_find(b, name));
+    assert_string_equal(p.dtype_text, q.dtype_text);
+    assert_true(p.length_bytes == q.length_bytes && p.length_bytes <= 256 && p.ndim == q.ndim);
+    assert_int_equal(st_read_bytes(a, st_find(a, name), 0, p.length_bytes, x, &err), 0);
+    assert_int_equal(st_read_bytes(b, st_find(b, name), 0, p.length_bytes, y, &err), 0);
+    assert_memory_equal(x, y, (size_t)p.length_bytes);
+}
+
+/* An export in FP8 has everything beside the text decoder as the base stores it; without a base it cannot know what that was. */
+static void test_fp8_outside(void **state) {
+    (void)state;
+    static struct raw_file raw;
+    static const char *const names[] = {FC, FC "_scale_inv", "model.vision_tower.fc.input_scale",
+                                        "model.vision_tower.clip.input_scale", "model.vision_tower.bytes"};
+    struct err err = {""};
+    float want[COUNT];
+    add_outside(&raw, QUANTISED_FP8, 0.3f, want);
+    char *at = make_wrapper("fp8-base", fp8_scheme(), &raw), *plain = in_folder("fp8-plain"),
+         *out = in_folder("fp8-again");
+    struct weights *base = open_weights(at);
+    assert_int_equal(export_hf(base, plain, EXPORT_BF16, NULL, &err), 0); /* as a checkpoint of it would be */
+    struct weights *weights = open_weights(plain);
+    assert_int_equal(export_fp8(weights, out, NULL, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "with --base"));
+    if (export_fp8(weights, out, base, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    struct st_files *a = st_open(at, &err), *b = st_open(out, &err);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_same_tensor(a, b, names[i]);
+    assert_int_equal(st_num_tensors(a), st_num_tensors(b));
+    struct weights *written = open_weights(out);
+    assert_non_null(strstr(weights_config_text(written), "\"quant_method\": \"fp8\""));
+    weights_close(written);
+    weights_close(weights);
+    weights_close(base);
+    st_close(a);
+    st_close(b);
+    free(at);
+    free(plain);
+    free(out);
+}
+
 /* Without its scales a matrix is not carried as if it were whole. */
 static void test_quantised_outside_refused(void **state) {
     (void)state;
@@ -347,6 +409,7 @@ int main(void) {
         cmocka_unit_test(test_carried),
         cmocka_unit_test(test_quantised_outside),
         cmocka_unit_test(test_quantised_outside_refused),
+        cmocka_unit_test(test_fp8_outside),
     };
     return fixture_run("wrapper", tests);
 }

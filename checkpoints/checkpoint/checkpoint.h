@@ -51,6 +51,7 @@ struct checkpoint_stuck {
 struct checkpoint_source {
     const struct model_config *config;     /* dtype: of PART_MODEL */
     const char *base_config_text;          /* config.json of the base model */
+    const char *quantization_text;         /* quantization_config of what is written; NULL: it is not quantised */
     const char *tokenizer_json;            /* text */
     const char *tokenizer_config;          /* text */
     const struct learnt_chat *chat;        /* what training on conversations changed in the small files */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "checkpoints/export/export.h"
+#include "checkpoints/export/export_fp8.h"
 #include "checkpoints/files.h"
 #include "checkpoints/model_folder.h"
 #include "checkpoints/safetensors/safetensors.h"
@@ -14,24 +15,43 @@ enum { CHUNK_VALUES = 1 << 22 };
 static const int64_t max_shard_bytes = 5000000000; /* what transformers has long used */
 
 /* write_small_files - a note on the tokenizer's class goes to *notes, where notes is not NULL. */
-static int write_small_files(const struct weights *weights, const struct model_config *config,
-                             const char *folder, char **notes, struct err *err) {
-    struct checkpoint_source source = {.config = config,
-                                       .base_config_text = weights_config_text(weights),
-                                       .base_folder = weights_folder(weights)};
+/* One export under way. */
+struct job {
+    const struct weights *weights;
+    struct model_config config;      /* dtype: of the file's tensors */
+    const struct fp8_scheme *scheme; /* NULL: nothing is quantised */
+    const char *folder;              /* the partial one */
+    char *notes;
+};
+
+/* add_note - a line, which is freed. */
+static void add_note(struct job *job, char *note) {
+    char *notes = note ? xasprintf("%s%s\n", job->notes ? job->notes : "", note) : NULL;
+    if (!notes)
+        return;
+    free(job->notes);
+    free(note);
+    job->notes = notes;
+}
+
+static int write_small_files(struct job *job, struct err *err) {
+    char *quantization = job->scheme ? fp8_scheme_text(job->scheme) : NULL;
+    struct checkpoint_source source = {.config = &job->config,
+                                       .base_config_text = weights_config_text(job->weights),
+                                       .quantization_text = quantization,
+                                       .base_folder = weights_folder(job->weights)};
     source.card_is_of_base = source.base_folder && model_folder_card_is_of_base(source.base_folder);
     char *json = NULL, *config_text = NULL;
-    if (weights_tokenizer_text(weights, &json, &config_text, err) != 0)
-        return -1;
+    int status = weights_tokenizer_text(job->weights, &json, &config_text, err);
     source.tokenizer_json = json;
     source.tokenizer_config = config_text;
-    int status = model_folder_write(folder, &source, err);
-    char *note = status == 0 && json && notes ? model_folder_class_note(config_text) : NULL;
-    if (note)
-        *notes = xasprintf("%s\n", note);
-    free(note);
+    if (status == 0)
+        status = model_folder_write(job->folder, &source, err);
+    if (status == 0 && json)
+        add_note(job, model_folder_class_note(config_text));
     free(json);
     free(config_text);
+    free(quantization);
     return status;
 }
 
@@ -39,26 +59,38 @@ static int write_small_files(const struct weights *weights, const struct model_c
 struct placed {
     struct param param;
     int64_t handle;
+    bool is_fp8;
+    struct fp8_matrix matrix;
 };
 
-/* place_tensors - all tensors of the model into the layout; the caller frees the list. */
-static struct placed *place_tensors(const struct model_config *config, struct st_layout *layout,
-                                    int64_t *count) {
-    struct placed *list = xmalloc((size_t)param_num_slots(config) * sizeof *list);
+/* place_tensors - all tensors of the model into the layout; the caller frees *list.  Returns how many, or -1 with err set. */
+static int64_t place_tensors(const struct job *job, struct st_layout *layout, struct placed **list,
+                             struct err *err) {
+    const struct model_config *config = &job->config;
     struct param at = PARAM_START;
     char name[PARAM_NAME_ROOM];
-    *count = 0;
+    int64_t count = 0;
+    *list = xcalloc((size_t)param_num_slots(config), sizeof **list);
     while (family_next_param(config, &at)) {
-        int64_t handle =
-            st_layout_add(layout, param_name(config, at, name), param_shape(config, at), config->dtype);
-        list[(*count)++] = (struct placed){at, handle};
+        struct placed *placed = &(*list)[count++];
+        int fp8 = job->scheme ? fp8_scheme_place(job->scheme, config, at, layout, &placed->matrix, err) : 0;
+        if (fp8 < 0)
+            return -1;
+        placed->param = at;
+        placed->is_fp8 = fp8;
+        if (!fp8)
+            placed->handle =
+                st_layout_add(layout, param_name(config, at, name), param_shape(config, at), config->dtype);
     }
-    return list;
+    return count;
 }
 
 /* write_tensor - in pieces, so that the largest matrix does not decide how much memory an export needs. */
-static int write_tensor(const struct weights *weights, const struct model_config *config,
-                        struct st_layout *layout, const struct placed *placed, struct err *err) {
+static int write_tensor(const struct job *job, struct st_layout *layout, struct placed *placed,
+                        struct err *err) {
+    if (placed->is_fp8)
+        return fp8_write(job->weights, placed->param, &placed->matrix, layout, err);
+    const struct model_config *config = &job->config;
     int64_t count = tensor_count(param_shape(config, placed->param));
     int64_t chunk = count < CHUNK_VALUES ? count : CHUNK_VALUES;
     float *values = xmalloc((size_t)chunk * sizeof *values);
@@ -66,7 +98,7 @@ static int write_tensor(const struct weights *weights, const struct model_config
     for (int64_t first = 0; first < count && status == 0; first += chunk) {
         int64_t now = count - first < chunk ? count - first : chunk;
         status =
-            weights_read_fit(weights, placed->param,
+            weights_read_fit(job->weights, placed->param,
                              (struct weights_range){first, now, value_type_of(config->dtype)}, values, err);
         if (status == 0)
             status = st_layout_write_f32(layout, placed->handle, first, now, values, err);
@@ -77,20 +109,32 @@ static int write_tensor(const struct weights *weights, const struct model_config
 
 /* write_weights - the headers of all files first, which fixes every tensor's place; then the values, and what a
  * wrapper holds beside its text decoder. */
-static int write_weights(const struct weights *weights, const struct model_config *config, const char *folder,
-                         struct err *err) {
-    int64_t count, *carried_handles;
-    const struct carried *carried = weights_carried(weights);
+/* write_ranges - what was placed, into files that have their headers. */
+static int write_ranges(const struct job *job, struct st_layout *layout, struct placed *list, int64_t count,
+                        struct err *err) {
+    int status = 0;
+    for (int64_t i = 0; i < count && status == 0; i++)
+        status = write_tensor(job, layout, &list[i], err);
+    return status;
+}
+
+static int write_weights(const struct job *job, struct err *err) {
+    int64_t *carried_handles = NULL;
+    const struct carried *carried =
+        job->scheme ? fp8_scheme_carried(job->scheme) : weights_carried(job->weights);
     struct st_layout *layout = st_layout_create("model", max_shard_bytes);
-    struct placed *list = place_tensors(config, layout, &count);
-    carried_add(carried, layout, &carried_handles);
-    st_layout_finish(layout);
-    int status = st_layout_write_headers(layout, folder, err);
-    if (status == 0)
-        status = st_layout_open(layout, folder, err);
+    struct placed *list;
+    int64_t count = place_tensors(job, layout, &list, err);
+    int status = count < 0 ? -1 : 0;
     if (status == 0) {
-        for (int64_t i = 0; i < count && status == 0; i++)
-            status = write_tensor(weights, config, layout, &list[i], err);
+        carried_add(carried, layout, &carried_handles);
+        st_layout_finish(layout);
+        status = st_layout_write_headers(layout, job->folder, err);
+    }
+    if (status == 0)
+        status = st_layout_open(layout, job->folder, err);
+    if (status == 0) {
+        status = write_ranges(job, layout, list, count, err);
         if (status == 0)
             status = carried_write(carried, layout, carried_handles, 0, 1, err);
         /* Closed in any case; the first failure is the one that is told. */
@@ -104,40 +148,81 @@ static int write_weights(const struct weights *weights, const struct model_confi
 }
 
 /* A slash at the end of path is left off: the partial folder stands beside the final one, not in it. */
-int export_hf(const struct weights *weights, const char *path, enum export_type type, char **notes,
-              struct err *err) {
-    if (notes)
-        *notes = NULL;
-    struct model_config config = *weights_config(weights);
-    if (type == EXPORT_Q8_0)
-        return err_set(
-            err, "cannot export to '%s': a Hugging Face folder holds f32, f16 or bf16; q8_0 is for gguf",
-            path);
+/* write_folder - all of it under job->folder, checked, then its own name. */
+static int write_folder(struct job *job, const char *path, struct err *err) {
+    if (folder_create(job->folder, err) != 0 || write_small_files(job, err) != 0 ||
+        write_weights(job, err) != 0)
+        return -1;
+    if (job->scheme && fp8_check_folder(job->weights, job->folder, err) != 0)
+        return -1;
+    return folder_sync(job->folder, err) == 0 ? file_rename(job->folder, path, err) : -1;
+}
+
+/* export_folder - under a name that is taken by the final one when all is there. */
+static int export_folder(struct job *job, const char *path, struct err *err) {
     if (path_exists(path))
         return err_set(err, "cannot export to '%s': it exists already", path);
-    config.dtype = type == EXPORT_F32 ? DTYPE_F32 : type == EXPORT_F16 ? DTYPE_F16 : DTYPE_BF16;
     size_t bytes = strlen(path);
     while (bytes > 1 && path[bytes - 1] == '/')
         bytes--;
     char *folder = xstrndup(path, bytes), *partial = xasprintf("%s.partial", folder);
+    job->folder = partial;
     int status = folder_remove(partial, err); /* left by an export that was killed */
-    if (status == 0) {
-        if (folder_create(partial, err) != 0 ||
-            write_small_files(weights, &config, partial, notes, err) != 0 ||
-            write_weights(weights, &config, partial, err) != 0 || folder_sync(partial, err) != 0 ||
-            file_rename(partial, folder, err) != 0)
-            status = -1;
-        if (status != 0)
-            folder_remove(partial, NULL);
+    if (status == 0 && write_folder(job, folder, err) != 0) {
+        folder_remove(partial, NULL);
+        status = -1;
     }
-    if (status != 0) {
+    if (status != 0)
         err_prefix(err, "cannot export to '%s'", path);
-        if (notes) {
-            free(*notes);
-            *notes = NULL;
-        }
-    }
     free(folder);
     free(partial);
     return status;
+}
+
+/* give_notes - to the caller, where it asked for them and the export succeeded. */
+static int give_notes(struct job *job, int status, char **notes) {
+    if (notes)
+        *notes = status == 0 ? job->notes : NULL;
+    if (!notes || status != 0)
+        free(job->notes);
+    return status;
+}
+
+int export_hf(const struct weights *weights, const char *path, enum export_type type, char **notes,
+              struct err *err) {
+    struct job job = {.weights = weights, .config = *weights_config(weights)};
+    if (notes)
+        *notes = NULL;
+    if (type == EXPORT_Q8_0 || type == EXPORT_FP8)
+        return err_set(err, "cannot export to '%s': a Hugging Face folder holds f32, f16 or bf16; %s", path,
+                       type == EXPORT_Q8_0 ? "q8_0 is for gguf" : "fp8 wants a scheme");
+    job.config.dtype = type == EXPORT_F32 ? DTYPE_F32 : type == EXPORT_F16 ? DTYPE_F16 : DTYPE_BF16;
+    return give_notes(&job, export_folder(&job, path, err), notes);
+}
+
+/* note_scheme - what is not the same as in the base, or as nobody asked for. */
+static void note_scheme(struct job *job) {
+    char *text = fp8_scheme_text(job->scheme);
+    if (!job->scheme->base)
+        add_note(job,
+                 xasprintf("the layers' matrices are in FP8 with a scale for each %d x %d values; embedding, "
+                           "head and norms stay %s",
+                           (int)FP8_BLOCK, (int)FP8_BLOCK, dtype_name(job->config.dtype)));
+    else if (strstr(text, "\"static\""))
+        add_note(job, xstrdup("the scales of activations are those of the base: what training changed in the "
+                              "activations was not measured"));
+    free(text);
+}
+
+int export_fp8(const struct weights *weights, const char *path, const struct weights *base, char **notes,
+               struct err *err) {
+    struct fp8_scheme scheme;
+    struct job job = {.weights = weights, .config = *weights_config(weights), .scheme = &scheme};
+    if (notes)
+        *notes = NULL;
+    if (fp8_scheme_open(&scheme, weights, base, err) != 0)
+        return err_prefix(err, "cannot export to '%s'", path);
+    job.config.dtype = fp8_scheme_type(&scheme, &job.config);
+    note_scheme(&job);
+    return give_notes(&job, export_folder(&job, path, err), notes);
 }

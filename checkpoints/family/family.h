@@ -269,6 +269,9 @@ int model_config_check(const struct model_config *config, const char *origin, st
  * NULL, is kept as it is but for what changed (dtype, vocab_size, architectures); both spellings are written.
  */
 char *model_config_text(const struct model_config *config, const char *base_text);
+/* model_config_text_quantised - the same for a model that is written quantised: with quantization_config, an object as JSON. */
+char *model_config_text_quantised(const struct model_config *config, const char *base_text,
+                                  const char *quantization_text);
 
 /* family_next_param - the only enumeration of a model's parameters: kind by kind in the order of the family's
  * table, each through all layers that have it.  Start with PARAM_START:

@@ -235,7 +235,8 @@ static void set_wrapper(json_t *root, const struct model_config *config) {
         json_object_set_new(root, "eos_token_id", eos_value(config));
 }
 
-char *model_config_text(const struct model_config *config, const char *base_text) {
+/* config_object - what is written, but for quantization_config. */
+static json_t *config_object(const struct model_config *config, const char *base_text) {
     json_t *root = base_text ? json_parse_text(base_text, strlen(base_text), "base config", NULL) : NULL;
     bool is_wrapped = config->wrapper_type[0];
     if (!json_is_object(root)) { /* a base is checked when it is loaded; a broken one carries nothing over */
@@ -248,6 +249,23 @@ char *model_config_text(const struct model_config *config, const char *base_text
         set_wrapper(root, config);
     else
         set_text(root, config);
+    return root;
+}
+
+char *model_config_text(const struct model_config *config, const char *base_text) {
+    json_t *root = config_object(config, base_text);
+    char *text = dump_shortest(root);
+    json_decref(root);
+    return text;
+}
+
+char *model_config_text_quantised(const struct model_config *config, const char *base_text,
+                                  const char *quantization_text) {
+    json_t *root = config_object(config, base_text);
+    json_t *scheme =
+        json_parse_text(quantization_text, strlen(quantization_text), "quantization_config", NULL);
+    CHECK(scheme, "quantization_config is not JSON");
+    json_object_set_new(root, "quantization_config", scheme);
     char *text = dump_shortest(root);
     json_decref(root);
     return text;

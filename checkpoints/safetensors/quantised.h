@@ -1,6 +1,6 @@
 /* quantised.h - published folders that store matrices in fewer bits, with what restores them in tensors beside them.
  *
- * Reading only, into f32; what is saved is never quantised so.  A scheme is one row of the table in quantised.c:
+ * Here they are read, into f32; checkpoints are never stored so, and FP8 is written by fp8_matrix.h alone.  A scheme is one row of the table in quantised.c:
  *   fp8  F8_E4M3 values times X_scale_inv or X_scale (both multiply): one factor for the matrix, one per row, or one per
  *        block of weight_block_size.  quant_method fp8, fbgemm_fp8, compressed-tensors with format float-quantized
  *   nf4  four bits that index quant_map, times the absmax of their block, which may be in 8 bits itself (double

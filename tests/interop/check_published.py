@@ -4,7 +4,8 @@
 The model of text and images is made by transformers (Mistral3ForConditionalGeneration, random weights), saved by it, trained
 three steps and exported by atelier, and loaded again by AutoModelForImageTextToText: nothing missing, nothing unexpected,
 every tensor outside of the text decoder the same, the text decoder another one.  The FP8 folders hold what torch's own
-float8_e4m3fn makes; transformers dequantises them with the rule of its FineGrainedFP8Config.
+float8_e4m3fn makes; transformers dequantises them with the rule of its FineGrainedFP8Config.  What atelier writes in FP8 after
+training on such a folder is, byte for byte, what torch makes of the checkpoint, and transformers reads it again.
 """
 
 import json
@@ -129,6 +130,37 @@ def check_fp8(report, scratch, block):
     report.expect(not torch.equal(got[name], model.state_dict()[name].float()), "notices the values before FP8")
 
 
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name].float(), other[name].float()) for name in one)
+
+
+def check_fp8_out(report, scratch, block):
+    base = scratch / ("blocks" if block else "one")
+    what = f"FP8 written, {'blocks' if block else 'one scale'}"
+    place = scratch / (base.name + "-trained")
+    place.mkdir()
+    trained, exported, whole = train(base, place), place / "fp8", place / "whole"
+    tools.run(tools.ATELIER, "export", trained, "--to", "hf", "--type", "fp8", "--out", exported)
+    tools.run(tools.ATELIER, "export", exported, "--to", "hf", "--type", "f32", "--out", whole)
+    got, published = (safetensors.torch.load_file(folder / "model.safetensors") for folder in (exported, base))
+    expected = {}
+    for name, weight in safetensors.torch.load_file(trained / "model.safetensors").items():
+        expected[name] = weight
+        if name + "_scale_inv" in published:
+            expected[name], expected[name + "_scale_inv"] = quantise(weight.float(), block)
+    report.expect(same(got, expected) and all(got[name].dtype == published[name].dtype for name in published),
+                  f"{what}: {len(got)} tensors as torch makes them of the checkpoint")
+    report.expect(not same(got, published), f"{what}: notices the base")
+    schemes = [json.loads((folder / "config.json").read_text())["quantization_config"] for folder in (base, exported)]
+    report.expect(schemes[0] == schemes[1], f"{what}: config.json says what the base's said")
+    read, theirs = safetensors.torch.load_file(whole / "model.safetensors"), their_weights(exported)
+    report.expect(same(read, theirs), f"{what}: transformers reads what atelier reads")
+    name = "model.layers.0.mlp.down_proj.weight_scale_inv"
+    got[name] = got[name] * 1.0001
+    safetensors.torch.save_file(got, exported / "model.safetensors", {"format": "pt"})
+    report.expect(not same(read, their_weights(exported)), f"{what}: notices one scale that is 0.01 % off")
+
+
 def check_nf4(report, scratch, nested):
     """The state that bitsandbytes itself packs; its dequantisation, in f32."""
     torch.manual_seed(6)
@@ -166,6 +198,7 @@ def main():
             check_wrapper(report, Path(scratch))
             for block in None, (16, 32):
                 check_fp8(report, Path(scratch), block)
+                check_fp8_out(report, Path(scratch), block)
             for nested in False, True:
                 check_nf4(report, Path(scratch), nested)
         except tools.ProgramFailed as failure:

@@ -1,4 +1,4 @@
-/* cmd_export.c - `atelier export MODEL --to hf|gguf [--type f32|f16|bf16|q8_0] --out PATH`: write, read back,
+/* cmd_export.c - `atelier export MODEL --to hf|gguf [--type f32|f16|bf16|fp8|q8_0] --out PATH`: write, read back,
  * compare logits.  What fails the comparison is removed: a wrong model must not be taken for a right one. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "train/measure/verify.h"
 
 struct export_words {
-    const char *model, *to, *type, *path;
+    const char *model, *to, *type, *path, *base;
 };
 
 static const struct option OPTIONS[] = {
@@ -27,8 +27,8 @@ static const struct option OPTIONS[] = {
      .at = offsetof(struct export_words, to),
      .is_required = true},
     {.name = "--type",
-     .value = "f32|f16|bf16|q8_0",
-     .help = "type of the numbers, q8_0 for gguf only; left out: as in MODEL",
+     .value = "f32|f16|bf16|fp8|q8_0",
+     .help = "type of the numbers, q8_0 for gguf only, fp8 for hf only; left out: as in MODEL",
      .kind = OPTION_CHOICE,
      .at = offsetof(struct export_words, type)},
     {.name = "--out",
@@ -37,6 +37,13 @@ static const struct option OPTIONS[] = {
      .kind = OPTION_TEXT,
      .at = offsetof(struct export_words, path),
      .is_required = true},
+    {.name = "--base",
+     .value = "FOLDER",
+     .help =
+         "for fp8: the published model whose scheme of scales is taken; left out: MODEL's own base, and blocks of "
+         "128 x 128 where that is not in FP8",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct export_words, base)},
 };
 
 static bool is_gguf(const struct export_words *words) {
@@ -45,10 +52,20 @@ static bool is_gguf(const struct export_words *words) {
 
 /* check - what is wrong is said before a model of many gigabytes is read.  The output must not exist: a run that
  * fails removes what it wrote, which must not have been anybody else's. */
+static bool is_fp8(const struct export_words *words) {
+    return words->type && strcmp(words->type, "fp8") == 0;
+}
+
 static int check(const void *given, struct err *err) {
     const struct export_words *words = given;
     if (!is_gguf(words) && words->type && strcmp(words->type, "q8_0") == 0)
-        return err_set(err, "--type: q8_0 is a type of GGUF files; choose f32, f16 or bf16 for a folder");
+        return err_set(err,
+                       "--type: q8_0 is a type of GGUF files; choose f32, f16, bf16 or fp8 for a folder");
+    if (is_gguf(words) && is_fp8(words))
+        return err_set(
+            err, "--type: fp8 is a type of Hugging Face folders; choose f32, f16, bf16 or q8_0 for gguf");
+    if (words->base && !is_fp8(words))
+        return err_set(err, "--base: it tells how matrices are stored in FP8, and goes with --type fp8");
     if (path_exists(words->path))
         return err_set(err, "'%s' exists already; remove it or choose another --out", words->path);
     return 0;
@@ -61,10 +78,9 @@ static int find_type(const char *asked, enum dtype dtype, enum export_type *type
         enum export_type type;
         enum dtype dtype; /* of a model that is exported so when nothing is said */
     } types[] = {
-        {"f32", EXPORT_F32, DTYPE_F32},
-        {"f16", EXPORT_F16, DTYPE_F16},
-        {"bf16", EXPORT_BF16, DTYPE_BF16},
-        {"q8_0", EXPORT_Q8_0, DTYPE_COUNT},
+        {"f32", EXPORT_F32, DTYPE_F32},    {"f16", EXPORT_F16, DTYPE_F16},
+        {"bf16", EXPORT_BF16, DTYPE_BF16}, {"q8_0", EXPORT_Q8_0, DTYPE_COUNT},
+        {"fp8", EXPORT_FP8, DTYPE_COUNT},
     };
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         if (asked ? strcmp(asked, types[i].name) == 0 : dtype == types[i].dtype) {
@@ -72,6 +88,17 @@ static int find_type(const char *asked, enum dtype dtype, enum export_type *type
             return 0;
         }
     return err_set(err, "the model's type %s cannot be exported as it is: give --type", dtype_name(dtype));
+}
+
+/* write_fp8 - in the scheme of the model that is its base. */
+static int write_fp8(const struct export_words *words, const struct weights *weights, char **notes,
+                     struct err *err) {
+    struct weights *base;
+    if (export_base(&base, weights, words->base, err) != 0)
+        return err_prefix(err, "cannot export '%s' in FP8", words->model);
+    int status = export_fp8(weights, words->path, base, notes, err);
+    weights_close(base);
+    return status;
 }
 
 /* write_model - returns 0, or -1 with err set and nothing left behind.  A checkpoint's own checksums are compared
@@ -88,6 +115,8 @@ static int write_model(const struct export_words *words, enum export_type *type,
         status = find_type(words->type, weights_config(weights)->dtype, type, err);
     if (status == 0 && is_gguf(words))
         status = export_gguf(weights, words->path, *type, &notes, err);
+    else if (status == 0 && *type == EXPORT_FP8)
+        status = write_fp8(words, weights, &notes, err);
     else if (status == 0)
         status = export_hf(weights, words->path, *type, &notes, err);
     if (status == 0 && notes)
