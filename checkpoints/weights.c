@@ -57,7 +57,7 @@ static int check_plain(struct st_entry entry, struct tensor want, struct err *er
 
 int64_t weights_find(const struct weights *w, struct param param) {
     char name[PARAM_NAME_ROOM];
-    return st_find(w->files, param_name(&w->config, param, name));
+    return quantised_find(&w->quantised, w->files, param_name(&w->config, param, name));
 }
 
 /* check_tensor - one tensor of the family is there, with its shape and a type that can be read; it, and what

@@ -12,7 +12,7 @@
 struct raw_tensor {
     char name[256];
     const char *dtype_text;
-    int64_t dims[2]; /* the second 0: a vector; both 0: a scalar */
+    int64_t dims[3]; /* up to the first 0: a matrix, a vector, a scalar */
     void *bytes;     /* freed by raw_write */
     size_t length_bytes;
 };
@@ -28,10 +28,17 @@ static inline void raw_add(struct raw_file *file, const char *name, const char *
     assert_true(file->count < 256);
     struct raw_tensor *tensor = &file->tensors[file->count++];
     *tensor =
-        (struct raw_tensor){.dtype_text = dtype_text, .dims = {rows, cols}, .length_bytes = length_bytes};
+        (struct raw_tensor){.dtype_text = dtype_text, .dims = {rows, cols, 0}, .length_bytes = length_bytes};
     snprintf(tensor->name, sizeof tensor->name, "%s", name);
     tensor->bytes = xmalloc(length_bytes + 1);
     memcpy(tensor->bytes, bytes, length_bytes);
+}
+
+/* raw_add_stack - the same, of three dimensions. */
+static inline void raw_add_stack(struct raw_file *file, const char *name, const char *dtype_text,
+                                 const int64_t dims[3], const void *bytes, size_t length_bytes) {
+    raw_add(file, name, dtype_text, dims[0], dims[1], bytes, length_bytes);
+    file->tensors[file->count - 1].dims[2] = dims[2];
 }
 
 /* raw_write - the file, and the list is empty again. */
@@ -41,7 +48,7 @@ static inline void raw_write(struct raw_file *file, const char *path) {
     for (int i = 0; i < file->count; i++) {
         const struct raw_tensor *tensor = &file->tensors[i];
         json_t *shape = json_array();
-        for (int d = 0; d < 2 && tensor->dims[d] > 0; d++)
+        for (int d = 0; d < 3 && tensor->dims[d] > 0; d++)
             json_array_append_new(shape, json_integer(tensor->dims[d]));
         json_object_set_new(header, tensor->name,
                             json_pack("{s:s,s:o,s:[I,I]}", "dtype", tensor->dtype_text, "shape", shape,

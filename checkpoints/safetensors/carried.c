@@ -27,15 +27,21 @@ static struct tensor restored_shape(const struct carried *carried, int64_t i) {
     return shape;
 }
 
+/* add_restored - under the matrix's own name. */
+static int64_t add_restored(const struct carried *carried, int64_t i, struct st_layout *layout) {
+    char *name = quantised_matrix_name(carried->quantised, carried->files, carried->indices[i]);
+    int64_t handle = st_layout_add(layout, name, restored_shape(carried, i), DTYPE_BF16);
+    free(name);
+    return handle;
+}
+
 void carried_add(const struct carried *carried, struct st_layout *layout, int64_t **handles) {
     int64_t count = carried ? carried->count : 0;
     *handles = xcalloc((size_t)count + 1, sizeof **handles);
     for (int64_t i = 0; i < count; i++)
-        if (carried_is_restored(carried, i))
-            (*handles)[i] = st_layout_add(layout, st_entry(carried->files, carried->indices[i]).name,
-                                          restored_shape(carried, i), DTYPE_BF16);
-        else
-            (*handles)[i] = st_layout_add_stored(layout, st_entry(carried->files, carried->indices[i]));
+        (*handles)[i] = carried_is_restored(carried, i)
+                            ? add_restored(carried, i, layout)
+                            : st_layout_add_stored(layout, st_entry(carried->files, carried->indices[i]));
 }
 
 /* restore_tensor - a quantised matrix, as bf16. */

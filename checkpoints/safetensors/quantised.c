@@ -1,6 +1,7 @@
 /* quantised.c - which schemes can be read, and which are refused by name; the arithmetic of each is in a file of its own. */
 #include "checkpoints/safetensors/quantised.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "checkpoints/safetensors/quantised_schemes.h"
@@ -10,16 +11,18 @@
 static const struct {
     const char *name;
     const char *dtype_text; /* of the stored matrices */
-    const char *mark;       /* ending of a tensor beside each of them, where the type alone does not tell */
+    const char *ending;     /* that their tensor has after the matrix's name */
+    const char *mark;       /* that a tensor beside each of them has, where the type alone does not tell */
     int (*shape)(const struct st_files *, int64_t, struct tensor *, struct err *);
     int (*check)(const struct quantised *, const struct st_files *, int64_t, struct tensor, bool *,
                  struct err *);
     int (*read)(const struct quantised *, const struct st_files *, int64_t, struct quantised_range, float *,
                 struct err *);
 } schemes[] = {
-    [QUANTISED_NONE] = {"none", "", NULL, NULL, NULL, NULL},
-    [QUANTISED_FP8] = {"FP8 (E4M3)", "F8_E4M3", NULL, fp8_shape, fp8_check, fp8_read},
-    [QUANTISED_NF4] = {"NF4", "U8", ".quant_state.bitsandbytes__nf4", nf4_shape, nf4_check, nf4_read},
+    [QUANTISED_NONE] = {"none", "", "", NULL, NULL, NULL, NULL},
+    [QUANTISED_FP8] = {"FP8 (E4M3)", "F8_E4M3", "", NULL, fp8_shape, fp8_check, fp8_read},
+    [QUANTISED_NF4] = {"NF4", "U8", "", ".quant_state.bitsandbytes__nf4", nf4_shape, nf4_check, nf4_read},
+    [QUANTISED_MXFP4] = {"MXFP4", "U8", "_blocks", "_scales", mxfp4_shape, mxfp4_check, mxfp4_read},
 };
 
 /* parse_block - weight_block_size: [rows, cols], or null. */
@@ -76,6 +79,14 @@ static int parse_bitsandbytes(struct quantised *quantised, const json_t *object,
     return 0;
 }
 
+/* parse_mxfp4 - nothing is left to choose. */
+static int parse_mxfp4(struct quantised *quantised, const json_t *object, struct err *err) {
+    (void)object;
+    (void)err;
+    quantised->kind = QUANTISED_MXFP4;
+    return 0;
+}
+
 int quantised_parse(struct quantised *quantised, const json_t *root, struct err *err) {
     static const struct {
         const char *method;
@@ -85,6 +96,7 @@ int quantised_parse(struct quantised *quantised, const json_t *root, struct err 
         {"fbgemm_fp8", parse_fp8},
         {"compressed-tensors", parse_compressed},
         {"bitsandbytes", parse_bitsandbytes},
+        {"mxfp4", parse_mxfp4},
     };
     const json_t *object = json_find(root, "quantization_config");
     const char *method;
@@ -99,7 +111,7 @@ int quantised_parse(struct quantised *quantised, const json_t *root, struct err 
     return err_set(
         err,
         "quantization_config: weights quantised by '%.40s' cannot be read (readable: fp8, fbgemm_fp8, "
-        "compressed-tensors with float-quantized, bitsandbytes with nf4): take the model in bf16, f16 or f32",
+        "compressed-tensors with float-quantized, bitsandbytes with nf4, mxfp4): take the model in bf16, f16 or f32",
         method);
 }
 
@@ -109,9 +121,32 @@ bool quantised_holds(const struct quantised *quantised, struct st_entry entry) {
 }
 
 bool quantised_is_matrix(const struct quantised *quantised, const struct st_files *files, int64_t index) {
-    const char *mark = schemes[quantised->kind].mark;
-    return quantised_holds(quantised, st_entry(files, index)) &&
-           (!mark || st_find_beside(files, index, mark) >= 0);
+    const char *mark = schemes[quantised->kind].mark, *ending = schemes[quantised->kind].ending;
+    struct st_entry entry = st_entry(files, index);
+    if (!quantised_holds(quantised, entry) || !mark)
+        return quantised_holds(quantised, entry);
+    char *name = quantised_matrix_name(quantised, files, index), *beside = xasprintf("%s%s", name, mark);
+    bool is = st_find(files, beside) >= 0 && strlen(name) + strlen(ending) == strlen(entry.name);
+    free(beside);
+    free(name);
+    return is;
+}
+
+int64_t quantised_find(const struct quantised *quantised, const struct st_files *files, const char *name) {
+    int64_t index = st_find(files, name);
+    if (index >= 0)
+        return index;
+    char *stored = xasprintf("%s%s", name, schemes[quantised->kind].ending);
+    index = st_find(files, stored);
+    free(stored);
+    return index;
+}
+
+char *quantised_matrix_name(const struct quantised *quantised, const struct st_files *files, int64_t index) {
+    const char *name = st_entry(files, index).name, *ending = schemes[quantised->kind].ending;
+    size_t bytes = strlen(name), ending_bytes = strlen(ending);
+    bool has = bytes > ending_bytes && strcmp(name + bytes - ending_bytes, ending) == 0;
+    return xstrndup(name, has ? bytes - ending_bytes : bytes);
 }
 
 int quantised_shape(const struct quantised *quantised, const struct st_files *files, int64_t index,

@@ -5,13 +5,16 @@
  *        block of weight_block_size.  quant_method fp8, fbgemm_fp8, compressed-tensors with format float-quantized
  *   nf4  four bits that index quant_map, times the absmax of their block, which may be in 8 bits itself (double
  *        quantisation).  quant_method bitsandbytes with load_in_4bit
- * Source: transformers integrations/finegrained_fp8.py and quantizers; bitsandbytes functional.py (QuantState). */
+ *   mxfp4  E2M1 values, two in a byte, the first in its low half, times 2^(byte - 127) for each 32 along a row; X lies in
+ *        X_blocks [rows, cols / 32, 16] and X_scales [rows, cols / 32].  quant_method mxfp4
+ * Source: transformers integrations/finegrained_fp8.py, mxfp4.py and quantizers; OCP Microscaling
+ * Formats (MX) v1.0; bitsandbytes functional.py (QuantState). */
 #pragma once
 
 #include "checkpoints/safetensors/safetensors.h"
 #include "data/corpus/json.h"
 
-enum quantised_kind { QUANTISED_NONE, QUANTISED_FP8, QUANTISED_NF4 };
+enum quantised_kind { QUANTISED_NONE, QUANTISED_FP8, QUANTISED_NF4, QUANTISED_MXFP4 };
 
 struct quantised {
     enum quantised_kind kind;
@@ -21,6 +24,11 @@ struct quantised {
 /* quantised_parse - what quantization_config of a config.json says; without one, QUANTISED_NONE.
  * Returns 0, or -1 with err set: a scheme that cannot be read, by name. */
 int quantised_parse(struct quantised *quantised, const json_t *root, struct err *err);
+
+/* quantised_find - the tensor that holds a matrix of that name, stored either way; -1: absent.  quantised_matrix_name - which
+ * matrix tensor index, for which quantised_holds, is; malloc'ed. */
+int64_t quantised_find(const struct quantised *quantised, const struct st_files *files, const char *name);
+char *quantised_matrix_name(const struct quantised *quantised, const struct st_files *files, int64_t index);
 
 /* quantised_holds - the tensor is stored in the scheme's way, and not as plain values. */
 bool quantised_holds(const struct quantised *quantised, struct st_entry entry);
@@ -49,5 +57,5 @@ int quantised_read(const struct quantised *quantised, const struct st_files *fil
  * key-value cache. */
 bool quantised_serves(const struct quantised *quantised, const char *name);
 
-/* quantised_name - "FP8 (E4M3)", "NF4". */
+/* quantised_name - "FP8 (E4M3)", "NF4", "MXFP4". */
 const char *quantised_name(const struct quantised *quantised);

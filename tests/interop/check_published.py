@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""check_published.py - folders as they are published: a model of text and images, and matrices in FP8 and NF4.
+"""check_published.py - folders as they are published: a model of text and images, and matrices in FP8, NF4 and MXFP4.
 
 The model of text and images is made by transformers (Mistral3ForConditionalGeneration, random weights), saved by it, trained
 three steps and exported by atelier, and loaded again by AutoModelForImageTextToText: nothing missing, nothing unexpected,
@@ -16,6 +16,7 @@ import bitsandbytes
 import safetensors.torch
 import torch
 import transformers
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 import atelier_tools as tools
 
@@ -191,6 +192,35 @@ def check_nf4(report, scratch, nested):
     report.notices("the values before NF4", tools.max_difference(got[name], model.state_dict()[name]), 1e-3)
 
 
+def check_mxfp4(report, scratch):
+    """Bytes of the form in which gpt-oss is published, in a model of a family without experts."""
+    torch.manual_seed(7)
+    words = {key: value for key, value in TEXT.items() if key != "model_type"}
+    model = transformers.MistralForCausalLM(transformers.MistralConfig(**words))
+    folder = scratch / "mxfp4"
+    model.save_pretrained(folder)
+    tensors, expected = {}, {}
+    for name, weight in model.state_dict().items():
+        tensors[name] = expected[name] = weight.contiguous()
+        if "_proj." in name:
+            rows, cols = weight.shape
+            blocks = torch.randint(0, 256, (rows, cols // 32, 16), dtype=torch.uint8)
+            scales = torch.randint(118, 124, (rows, cols // 32), dtype=torch.uint8)
+            del tensors[name]
+            tensors.update({name + "_blocks": blocks, name + "_scales": scales})
+            expected[name] = convert_moe_packed_tensors(blocks[None], scales[None], dtype=torch.float32)[0].T.contiguous()
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    exported = scratch / "mxfp4-hf"
+    tools.run(tools.ATELIER, "export", folder, "--to", "hf", "--type", "f32", "--out", exported)
+    got = safetensors.torch.load_file(exported / "model.safetensors")
+    report.expect(same(got, expected), f"MXFP4: {len(got)} tensors as transformers dequantises them")
+    name = "model.layers.1.mlp.up_proj.weight"
+    report.expect(not torch.equal(got[name], model.state_dict()[name]), "notices the values before MXFP4")
+
+
 def main():
     report = tools.Report()
     with tools.scratch() as scratch:
@@ -201,6 +231,7 @@ def main():
                 check_fp8_out(report, Path(scratch), block)
             for nested in False, True:
                 check_nf4(report, Path(scratch), nested)
+            check_mxfp4(report, Path(scratch))
         except tools.ProgramFailed as failure:
             report.expect(False, str(failure))
     return report.code()
