@@ -42,9 +42,10 @@ static int64_t *place_tensors(struct st_layout *layout, const struct model_confi
     struct param at = PARAM_START;
     while (family_next_param(config, &at)) {
         int64_t slot = param_slot(config, at);
-        handles[slot] = holds && !holds[slot] ? -1
-                                              : st_layout_add(layout, param_name(config, at, name),
-                                                              param_shape(config, at), dtype);
+        bool is_held = param_is_trained(config, at.role) && (!holds || holds[slot]);
+        handles[slot] =
+            !is_held ? -1
+                     : st_layout_add(layout, param_name(config, at, name), param_shape(config, at), dtype);
     }
     return handles;
 }
@@ -54,10 +55,12 @@ static void place_part(struct checkpoint *cp, int part) {
     const struct model_config *config = cp->source.config;
     bool is_model = part == PART_MODEL;
     struct checkpoint_state state =
-        is_model ? (struct checkpoint_state){"model", NULL} : part_state(&cp->source, part);
+        is_model ? (struct checkpoint_state){model_has_adapter(config) ? "adapter_model" : "model", NULL}
+                 : part_state(&cp->source, part);
     struct st_layout *layout =
         st_layout_create(state.name, is_model ? cp->source.max_file_bytes : max_state_file_bytes);
-    cp->handles[part] = place_tensors(layout, config, is_model ? config->dtype : DTYPE_F32, state.holds);
+    cp->handles[part] =
+        place_tensors(layout, config, is_model ? model_saved_type(config) : DTYPE_F32, state.holds);
     if (is_model)
         carried_add(cp->source.carried, layout, &cp->carried_handles);
     st_layout_finish(layout);

@@ -8,6 +8,7 @@
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
 
+#include "checkpoints/family/adapter.h"
 #include "kernels/ops.h"
 
 /* What a parameter is for in the arithmetic of the model.  Only model.c and the families' tables know roles
@@ -38,6 +39,20 @@ enum tensor_role {
     ROLE_KEY_BIAS,
     ROLE_VALUE_BIAS,
     ROLE_SINK, /* what each head's softmax has besides its keys; where the plan has them */
+    ROLE_QUERY_A, /* low-rank pairs of an adapter, A and B of each target, in the order of enum adapter_target */
+    ROLE_QUERY_B,
+    ROLE_KEY_A,
+    ROLE_KEY_B,
+    ROLE_VALUE_A,
+    ROLE_VALUE_B,
+    ROLE_OUTPUT_A,
+    ROLE_OUTPUT_B,
+    ROLE_GATE_A,
+    ROLE_GATE_B,
+    ROLE_UP_A,
+    ROLE_UP_B,
+    ROLE_DOWN_A,
+    ROLE_DOWN_B,
     ROLE_COUNT
 };
 
@@ -50,7 +65,8 @@ enum dim {
     DIM_KEY,   /* G D */
     DIM_FFN,   /* F */
     DIM_HEAD,  /* D */
-    DIM_HEADS  /* H */
+    DIM_HEADS, /* H */
+    DIM_RANK   /* R of the pair's target */
 };
 
 /* Where in the model a parameter stands: before the layers, in each of them, after them. */
@@ -60,7 +76,8 @@ enum param_place { PLACE_INPUT, PLACE_LAYER, PLACE_OUTPUT };
 enum param_init {
     INIT_NORMAL, /* mean 0, standard deviation initializer_range */
     INIT_ONE,
-    INIT_ZERO
+    INIT_ZERO,
+    INIT_UNIFORM /* below 1 / the root of its columns either way, as PEFT begins A */
 };
 
 /* What else is true of a kind of parameter; a set. */
@@ -151,6 +168,8 @@ struct model_config {
     char wrapper_type[32];         /* "mistral3" */
     char wrapper_architecture[64]; /* "Mistral3ForConditionalGeneration" */
     enum text_names text_names;    /* weights_open finds out which */
+
+    struct adapter adapter; /* all else is frozen where there is one */
 };
 
 /* Where a norm stands: before a branch, on what it adds to the residual stream, or both. */
@@ -303,8 +322,33 @@ struct tensor param_shape(const struct model_config *config, struct param param)
 int64_t param_slot(const struct model_config *config, struct param param);
 int64_t param_num_slots(const struct model_config *config);
 
-/* model_num_parameters - scalars of the whole model. */
+/* model_num_parameters - scalars of the whole model.  model_num_trained - of what trains: all, or the adapter. */
 int64_t model_num_parameters(const struct model_config *config);
+int64_t model_num_trained(const struct model_config *config);
+
+/* model_has_adapter - whether low-rank pairs hang on the model.  role_is_pair - A or B of one.  param_is_trained - whether a
+ * kind of parameter moves: everything, and beside an adapter the adapter alone. */
+bool model_has_adapter(const struct model_config *config);
+bool role_is_pair(enum tensor_role role);
+bool param_is_trained(const struct model_config *config, enum tensor_role role);
+
+/* model_saved_type - of the tensors of a checkpoint that others load: the model's, or the adapter's. */
+enum dtype model_saved_type(const struct model_config *config);
+
+/* adapter_target_role - the matrix that a target means; adapter_target_of - the target of such a matrix, or of a pair's half;
+ * ADAPTER_TARGET_COUNT: there is none.  adapter_pair_role - A or B of a target's pair. */
+enum tensor_role adapter_target_role(enum adapter_target target);
+enum adapter_target adapter_target_of(enum tensor_role role);
+enum tensor_role adapter_pair_role(enum adapter_target target, enum adapter_half half);
+
+/* adapter_has - whether that matrix of that layer has a pair.  adapter_scale - what multiplies its B A: alpha / rank, or with
+ * rank-stabilised scaling alpha / the root of the rank. */
+bool adapter_has(const struct model_config *config, enum tensor_role matrix, int layer);
+double adapter_scale(const struct model_config *config, enum adapter_target target);
+
+/* adapter_limit - the largest rank of a target's pair in this model, the smaller side of its matrix; 0: the model has no
+ * such matrix. */
+int64_t adapter_limit(const struct model_config *config, enum adapter_target target);
 
 /* model_rope_tables - cos and sin [positions, R/2], scaled as rope_kind says; frequencies and angles are
  * rounded to f32 where the reference programs round them (family_rope.c says why). */

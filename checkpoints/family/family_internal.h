@@ -86,6 +86,9 @@ extern const int num_families;
 /* family_of - the family of a checked configuration. */
 const struct family *family_of(const struct model_config *config);
 
+/* adapter_rows - the rows of the parameters of an adapter, [*count]; none where the model has no adapter. */
+const struct param_spec *adapter_rows(const struct model_config *config, int *count);
+
 /* family_activation_key - what config.json calls the activation. */
 const char *family_activation_key(const struct family *family);
 

@@ -9,18 +9,38 @@ static bool has(const struct model_config *config, const struct param_spec *spec
     return !((spec->traits & PARAM_UNTIED) && config->tied_head);
 }
 
-/* row_of - where in the table a kind is described; num_params: nowhere. */
-static int row_of(const struct family *family, enum tensor_role role) {
+/* spec_at - row `row` of the family's table, which the adapter's rows follow; NULL at the end. */
+static const struct param_spec *spec_at(const struct model_config *config, int row) {
+    const struct family *family = family_of(config);
+    int num_pairs;
+    const struct param_spec *pairs = adapter_rows(config, &num_pairs);
+    if (row < family->num_params)
+        return &family->params[row];
+    row -= family->num_params;
+    return row < num_pairs ? &pairs[row] : NULL;
+}
+
+/* row_of - where a kind is described; past the last row: nowhere. */
+static int row_of(const struct model_config *config, enum tensor_role role) {
+    const struct param_spec *spec;
     int row = 0;
-    while (row < family->num_params && family->params[row].role != role)
+    while ((spec = spec_at(config, row)) && spec->role != role)
         row++;
     return row;
 }
 
 const struct param_spec *param_spec(const struct model_config *config, enum tensor_role role) {
-    const struct family *family = family_of(config);
-    int row = row_of(family, role);
-    return row < family->num_params && has(config, &family->params[row]) ? &family->params[row] : NULL;
+    const struct param_spec *spec = spec_at(config, row_of(config, role));
+    return spec && has(config, spec) ? spec : NULL;
+}
+
+static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer);
+
+/* pair_in_layer - where the layer has the matrix that the pair hangs on, and the adapter wants it. */
+static bool pair_in_layer(const struct model_config *config, enum tensor_role half, int layer) {
+    enum tensor_role matrix = adapter_target_role(adapter_target_of(half));
+    const struct param_spec *spec = param_spec(config, matrix);
+    return spec && adapter_has(config, matrix, layer) && in_layer(config, spec, layer);
 }
 
 /* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are biases, sinks
@@ -30,6 +50,8 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
         return layer == 0;
     if (layer >= config->num_layers)
         return false;
+    if (role_is_pair(spec->role))
+        return pair_in_layer(config, spec->role, layer);
     struct layer_plan plan = family_layer_plan(config, layer);
     switch (spec->role) {
     case ROLE_QUERY_NORM:
@@ -69,11 +91,10 @@ static int first_layer(const struct model_config *config, const struct param_spe
 }
 
 bool family_next_param(const struct model_config *config, struct param *at) {
-    const struct family *family = family_of(config);
+    const struct param_spec *spec;
     bool starts = at->layer < 0;
-    int row = starts ? 0 : row_of(family, at->role), layer = starts ? 0 : at->layer + 1;
-    for (; row < family->num_params; row++, layer = 0) {
-        const struct param_spec *spec = &family->params[row];
+    int row = starts ? 0 : row_of(config, at->role), layer = starts ? 0 : at->layer + 1;
+    for (; (spec = spec_at(config, row)); row++, layer = 0) {
         int found = has(config, spec) ? first_layer(config, spec, layer) : -1;
         if (found >= 0) {
             *at = (struct param){spec->role, found};
@@ -103,9 +124,15 @@ static const struct {
     [TEXT_NAMES_INNER] = {"", "model.language_model."},
 };
 
+/* An adapter's names are not those of the files but of the modules that transformers makes of them, which of a wrapper are
+ * always the inner ones, after what PEFT puts before all of them. */
 const char *param_name(const struct model_config *config, struct param param, char *text) {
     const struct param_spec *spec = required(config, param);
     const char *all = text_prefixes[config->text_names].all, *own = text_prefixes[config->text_names].body;
+    if (role_is_pair(param.role)) {
+        all = "base_model.model.";
+        own = text_prefixes[config->wrapper_type[0] ? TEXT_NAMES_INNER : TEXT_NAMES_PLAIN].body;
+    }
     if (spec->place == PLACE_LAYER)
         snprintf(text, PARAM_NAME_ROOM, "%s%slayers.%d.%s", all, own, param.layer, spec->hf);
     else if (strncmp(spec->hf, body, strlen(body)) == 0)
@@ -150,13 +177,17 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
         return config->head_dim;
     case DIM_HEADS:
         return config->num_heads;
+    case DIM_RANK: /* of a pair: param_shape knows which */
+        break;
     }
     die("no dimension has the number %d", (int)dim);
 }
 
 struct tensor param_shape(const struct model_config *config, struct param param) {
     const struct param_spec *spec = required(config, param);
-    int64_t rows = dim_size(config, spec->rows), cols = dim_size(config, spec->cols);
+    int64_t rank = role_is_pair(param.role) ? config->adapter.ranks[adapter_target_of(param.role)] : 0;
+    int64_t rows = spec->rows == DIM_RANK ? rank : dim_size(config, spec->rows);
+    int64_t cols = spec->cols == DIM_RANK ? rank : dim_size(config, spec->cols);
     return spec->cols == DIM_NONE ? tensor_1d(NULL, DTYPE_F32, rows) : tensor_2d(NULL, DTYPE_F32, rows, cols);
 }
 
@@ -174,4 +205,21 @@ int64_t model_num_parameters(const struct model_config *config) {
     while (family_next_param(config, &at))
         count += tensor_count(param_shape(config, at));
     return count;
+}
+
+int64_t model_num_trained(const struct model_config *config) {
+    struct param at = PARAM_START;
+    int64_t count = 0;
+    while (family_next_param(config, &at))
+        if (param_is_trained(config, at.role))
+            count += tensor_count(param_shape(config, at));
+    return count;
+}
+
+int64_t adapter_limit(const struct model_config *config, enum adapter_target target) {
+    enum tensor_role role = adapter_target_role(target);
+    if (!param_spec(config, role))
+        return 0;
+    struct tensor shape = param_shape(config, (struct param){role, 0});
+    return shape.dims[0] < shape.dims[1] ? shape.dims[0] : shape.dims[1];
 }

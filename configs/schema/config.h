@@ -105,6 +105,9 @@ struct config {
         enum dtype state_dtype; /* of AdamW's moments: f32 or bf16 */
         bool offload;           /* masters and moments in host memory */
     } optimizer;
+    struct {                 /* adapter: */
+        double b_rate_ratio; /* learning rate of B / that of A */
+    } adapter;
     struct { /* schedule: */
         enum schedule_kind kind;
         int64_t warmup_steps;

@@ -3,6 +3,7 @@
 #include "train/model/layer.h"
 
 #include "train/model/heads.h"
+#include "train/model/pairs.h"
 
 static bool has_norm_before(const struct layer_plan *plan) {
     return plan->place != NORM_POST;
@@ -43,6 +44,12 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
                               .output = {.w = params_weight(params, unit, ROLE_OUTPUT)},
                               .gate_up = {.w = params_fused(params, unit, first, ROLE_UP)},
                               .down = {.w = params_weight(params, unit, ROLE_DOWN)}};
+    if (model_has_adapter(model->setup.config)) {
+        pairs_add(&w.qkv, model, layer, ROLE_QUERY, ROLE_VALUE);
+        pairs_add(&w.output, model, layer, ROLE_OUTPUT, ROLE_OUTPUT);
+        pairs_add(&w.gate_up, model, layer, first, ROLE_UP);
+        pairs_add(&w.down, model, layer, ROLE_DOWN, ROLE_DOWN);
+    }
     if (has_norm_before(plan)) {
         w.norm1 = norm_of(model, layer, ROLE_ATTENTION_NORM, ROLE_ATTENTION_NORM_BIAS);
         w.norm2 = norm_of(model, layer, ROLE_FFN_NORM, ROLE_FFN_NORM_BIAS);

@@ -51,6 +51,7 @@ struct model {
     struct tensor dattended; /* [N, H, D] */
     struct tensor dqkv;      /* [N, Q, D] */
     struct tensor dhidden;   /* [N, F] */
+    struct tensor pairs; /* f32: what the low-rank pairs of one product work in; where there is an adapter */
 };
 
 /* model_measure - the activations' size without memory.  model_create - the same with memory of the device; params must outlive

@@ -5,6 +5,7 @@
 
 #include "train/model/model.h"
 #include "train/model/norm.h"
+#include "train/model/pairs.h"
 
 /* Rows of logits computed at a time on a CPU: enough for an efficient product, small beside the weights. */
 enum { HEAD_CHUNK_ROWS = 256 };
@@ -189,6 +190,13 @@ static void place_temperature(struct model *model) {
     temperature->num_rotated = c->num_heads;
 }
 
+/* place_pairs - what the pairs of one product at a time work in. */
+static void place_pairs(struct model *model) {
+    int64_t bytes = pairs_bytes(model->setup.config, model->setup.max_tokens);
+    if (bytes > 0)
+        model->pairs = take_1d(model, DTYPE_F32, bytes / (int64_t)sizeof(float));
+}
+
 static void place_all(struct model *model) {
     const struct model_config *c = model->setup.config;
     place_batch(model);
@@ -205,6 +213,7 @@ static void place_all(struct model *model) {
     place_head(model);
     if (model->setup.trains)
         place_gradients(model);
+    place_pairs(model);
 }
 
 /* mask_of, rotation_of - the number of the one that a layer takes: an earlier layer's, or a new one. */

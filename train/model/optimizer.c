@@ -28,10 +28,18 @@ int optimizer_num_states(const struct optimizer_kind *kind, const char *names[MA
     return count;
 }
 
+/* next_trained - family_next_param, past what is frozen. */
+static bool next_trained(const struct model_config *model, struct param *at) {
+    bool found = family_next_param(model, at);
+    while (found && !param_is_trained(model, at->role))
+        found = family_next_param(model, at);
+    return found;
+}
+
 int64_t optimizer_state_values(const struct optimizer_kind *kind, const struct model_config *model) {
     int64_t sum = 0;
     struct param at = PARAM_START;
-    while (family_next_param(model, &at))
+    while (next_trained(model, &at))
         sum += tensor_count(param_shape(model, at)) * kind->rule_of(param_spec(model, at.role))->num_states;
     return sum;
 }
@@ -40,7 +48,7 @@ double optimizer_state_bytes(const struct optimizer_kind *kind, const struct mod
                              enum dtype moments) {
     double sum = 0;
     struct param at = PARAM_START;
-    while (family_next_param(model, &at)) {
+    while (next_trained(model, &at)) {
         const struct update_rule *rule = kind->rule_of(param_spec(model, at.role));
         double count = (double)tensor_count(param_shape(model, at));
         for (int i = 0; i < rule->num_states; i++)
@@ -52,7 +60,7 @@ double optimizer_state_bytes(const struct optimizer_kind *kind, const struct mod
 double optimizer_flops(const struct optimizer_kind *kind, const struct model_config *model) {
     double sum = 0;
     struct param at = PARAM_START;
-    while (family_next_param(model, &at)) {
+    while (next_trained(model, &at)) {
         const struct update_rule *rule = kind->rule_of(param_spec(model, at.role));
         sum += rule->flops ? rule->flops(param_shape(model, at)) : 0;
     }
@@ -62,7 +70,7 @@ double optimizer_flops(const struct optimizer_kind *kind, const struct model_con
 double optimizer_matrix_values(const struct optimizer_kind *kind, const struct model_config *model) {
     double sum = 0;
     struct param at = PARAM_START;
-    while (family_next_param(model, &at))
+    while (next_trained(model, &at))
         if (kind->rule_of(param_spec(model, at.role))->owns == OWNS_MATRICES)
             sum += (double)tensor_count(param_shape(model, at));
     return sum;

@@ -8,14 +8,15 @@
 #define OPTIMIZER_DECLARE(NAME, name) extern const struct optimizer_kind optimizer_##name;
 EACH_OPTIMIZER(OPTIMIZER_DECLARE)
 
-/* AdamW's rule, which other optimizers use for what is not theirs. */
-extern const struct update_rule adamw_rule;
+/* AdamW's rule, which other optimizers use for what is not theirs; and that of B of low-rank pairs, the same with
+ * adapter.b_learning_rate_ratio times the learning rate. */
+extern const struct update_rule adamw_rule, adamw_pair_b_rule;
 
 /* optimizer_kind - the table of an optimizer. */
 const struct optimizer_kind *optimizer_kind(enum optimizer_id id);
 
 /* optimizer_num_states - different names of states, which are files of a checkpoint; into names, [MAX_RULES *
- * MAX_STATES].  optimizer_state_values - how many values all states of a model have.  optimizer_state_bytes - in
+ * MAX_STATES].  The next four count what is trained alone.  optimizer_state_values - how many values all states of a model have.  optimizer_state_bytes - in
  * memory, over all ranks of a replica; moments: the type of those that are kept as set. */
 int optimizer_num_states(const struct optimizer_kind *kind, const char *names[MAX_RULES * MAX_STATES]);
 int64_t optimizer_state_values(const struct optimizer_kind *kind, const struct model_config *model);

@@ -44,13 +44,14 @@ static int update_piece(void *user, const struct piece *piece) {
     return 0;
 }
 
-/* adamw_update - of what this rank owns; nothing is communicated.  Tensor by tensor and not segment by segment, as weight
- * decay and the random numbers of rounding are a tensor's own. */
-static void adamw_update(struct params *params, const struct update *update) {
+/* update_rule - the segments of one rule, of what this rank owns; nothing is communicated.  Tensor by tensor and not segment by
+ * segment, as weight decay and the random numbers of rounding are a tensor's own. */
+static void update_rule(struct params *params, const struct update *update, const struct update_rule *rule,
+                        double rate_ratio) {
     const struct config *config = update->config;
     struct adamw_update job = {
         .params = params,
-        .args = {.learning_rate = update->learning_rate,
+        .args = {.learning_rate = (float)((double)update->learning_rate * rate_ratio),
                  .beta1 = (float)config->optimizer.beta1,
                  .beta2 = (float)config->optimizer.beta2,
                  .eps = (float)config->optimizer.eps,
@@ -59,8 +60,18 @@ static void adamw_update(struct params *params, const struct update *update) {
                  .seed = (uint64_t)config->run.seed},
         .weight_decay = (float)config->optimizer.weight_decay,
     };
-    for (struct segment *s = NULL; (s = params_next_trained(params, s, &adamw_rule));)
+    for (struct segment *s = NULL; (s = params_next_trained(params, s, rule));)
         params_each_piece(s, s->own_first, s->own_count, update_piece, &job);
+}
+
+static void adamw_update(struct params *params, const struct update *update) {
+    update_rule(params, update, &adamw_rule, 1);
+}
+
+/* pair_b_update - B of a low-rank pair, whose learning rate may be a multiple of A's.
+ * Source: Hayou et al. 2024, "LoRA+: Efficient Low Rank Adaptation of Large Models". */
+static void pair_b_update(struct params *params, const struct update *update) {
+    update_rule(params, update, &adamw_pair_b_rule, update->config->adapter.b_rate_ratio);
 }
 
 const struct update_rule adamw_rule = {
@@ -70,11 +81,19 @@ const struct update_rule adamw_rule = {
     .update = adamw_update,
 };
 
-/* rule_of - one for all; which tensors decay is not a matter of rules here. */
+const struct update_rule adamw_pair_b_rule = {
+    .owns = OWNS_ELEMENTS,
+    .num_states = 2,
+    .states = {[STATE_M] = {"adam_m", STATE_AS_SET}, [STATE_V] = {"adam_v", STATE_AS_SET}},
+    .update = pair_b_update,
+};
+
+/* rule_of - one for all but the halves of pairs with a rate of their own; which tensors decay is not a matter of rules here. */
 static const struct update_rule *rule_of(const struct param_spec *spec) {
-    (void)spec;
-    return &adamw_rule;
+    bool is_b =
+        role_is_pair(spec->role) && spec->role == adapter_pair_role(adapter_target_of(spec->role), ADAPTER_B);
+    return is_b ? &adamw_pair_b_rule : &adamw_rule;
 }
 
 const struct optimizer_kind optimizer_adamw = {
-    .name = "AdamW", .num_rules = 1, .rules = {&adamw_rule}, .rule_of = rule_of};
+    .name = "AdamW", .num_rules = 2, .rules = {&adamw_rule, &adamw_pair_b_rule}, .rule_of = rule_of};

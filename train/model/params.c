@@ -19,9 +19,11 @@ static int unit_of(const struct params *params, struct param param, enum param_p
     return place == PLACE_INPUT ? 0 : place == PLACE_LAYER ? 1 + param.layer : params_head_unit(params);
 }
 
-/* storage_of - as the setup wants it. */
+/* storage_of - as the setup wants it; else what an adapter hangs on is frozen. */
 static enum storage storage_of(const struct params_setup *setup, struct param param) {
-    enum storage storage = setup->storage ? setup->storage[param_slot(setup->model, param)] : STORAGE_TRAINED;
+    enum storage storage = param_is_trained(setup->model, param.role) ? STORAGE_TRAINED : STORAGE_FROZEN;
+    if (setup->storage)
+        storage = setup->storage[param_slot(setup->model, param)];
     CHECK(storage != STORAGE_QUANTISED,
           "quantised storage was asked for a tensor of role %d, and nothing makes it yet", (int)param.role);
     return storage;

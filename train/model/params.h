@@ -102,8 +102,10 @@ struct params_setup {
     enum dtype compute;                     /* f32, bf16 or f16 */
     const struct optimizer_kind *optimizer; /* NULL where nothing is trained */
     enum dtype moments;                     /* of states that are kept as set: f32 or bf16 */
-    const enum storage *storage; /* [param_num_slots], read by params_measure alone; NULL: all is trained */
-    bool offloads;               /* masters and states stay in host memory */
+    const enum storage
+        *storage;  /* [param_num_slots], read by params_measure alone; NULL: all is trained, and of a
+                                    model with an adapter that alone */
+    bool offloads; /* masters and states stay in host memory */
     int zero_stage;
     bool trains;         /* false: no gradients, no optimizer state */
     int rank, num_ranks; /* among those that hold one replica of the model together */

@@ -2,6 +2,7 @@
  * checkpoints/checkpoint/checkpoint.h with an agreement after each. */
 #include "train/model/state.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,9 @@
 
 /* Values that pass through host memory at a time where the device's memory is not the host's. */
 enum { STAGE_COUNT = 4 << 20 };
+
+/* Which tensors are visited, where there is an adapter: without one all of them. */
+enum wanted_tensors { WANT_ALL, WANT_BASE, WANT_ADAPTER };
 
 /* Everything a visit of the pieces of this rank's shards may need.  move handles values [first, first +
  * count) of a tensor at `values` in host memory. */
@@ -25,7 +29,8 @@ struct transfer_job {
     struct value_scan *scan;
     int64_t seed;
     bool writes_device; /* values go to the device, not from it */
-    float *stage;       /* [STAGE_COUNT] */
+    enum wanted_tensors wanted;
+    float *stage; /* [STAGE_COUNT] */
     struct err *err;
     int (*move)(struct transfer_job *, const struct unit_tensor *, int64_t first, int64_t count,
                 float *values);
@@ -127,9 +132,17 @@ static int move_run(struct transfer_job *job, const struct unit_tensor *tensor, 
     return 0;
 }
 
+static bool is_wanted(const struct transfer_job *job, const struct unit_tensor *tensor) {
+    if (job->wanted == WANT_ALL || !model_has_adapter(job->params->setup.model))
+        return true;
+    return role_is_pair(tensor->param.role) == (job->wanted == WANT_ADAPTER);
+}
+
 /* visit_piece - one tensor part, row by row. */
 static int visit_piece(void *user, const struct piece *piece) {
     struct transfer_job *job = user;
+    if (!is_wanted(job, piece->tensor))
+        return 0;
     struct shard_array array = shard_array(job->params, piece->segment, job->state);
     int status = 0;
     for (int64_t row = 0; row < piece->num_rows && status == 0; row++) {
@@ -200,6 +213,7 @@ int state_load_weights(struct params *params, const struct weights *weights, str
                                .weights = weights,
                                .type = value_type_narrower(kept_as, computing_type(params)),
                                .writes_device = true,
+                               .wanted = model_has_adapter(weights_config(weights)) ? WANT_ALL : WANT_BASE,
                                .err = err,
                                .move = load_values};
     return each_shard_piece(&job);
@@ -218,6 +232,7 @@ static int load_part(struct params *params, const char *folder, const struct che
                                .type = state ? value_type_of(DTYPE_F32) : computing_type(params),
                                .state = state,
                                .writes_device = true,
+                               .wanted = WANT_ADAPTER,
                                .err = err,
                                .move = load_values};
     int status = each_shard_piece(&job);
@@ -235,6 +250,24 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
     return status;
 }
 
+/* init_value - of one element. */
+static float init_value(const struct model_config *model, const struct unit_tensor *tensor, uint64_t seed,
+                        uint64_t stream, uint64_t index) {
+    switch (tensor->spec->init) {
+    case INIT_NORMAL:
+        return model->initializer_range * (float)rng_normal(seed, stream, index);
+    case INIT_UNIFORM: {
+        double limit = 1 / sqrt((double)param_shape(model, tensor->param).dims[1]);
+        return (float)(limit * (2 * rng_uniform(seed, stream, index) - 1));
+    }
+    case INIT_ONE:
+        return 1.0f;
+    case INIT_ZERO:
+        break;
+    }
+    return 0.0f;
+}
+
 /* init_values - streams belong to a tensor's name, so that neither another number of ranks nor another layer more changes
  * them. */
 static int init_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
@@ -243,16 +276,23 @@ static int init_values(struct transfer_job *job, const struct unit_tensor *tenso
     char name[PARAM_NAME_ROOM];
     uint64_t stream = rng_stream_named(RNG_INIT, param_name(model, tensor->param, name), 0);
     for (int64_t i = 0; i < count; i++)
-        values[i] = tensor->spec->init == INIT_NORMAL
-                        ? model->initializer_range *
-                              (float)rng_normal((uint64_t)job->seed, stream, (uint64_t)(first + i))
-                        : (tensor->spec->init == INIT_ONE ? 1.0f : 0.0f);
+        values[i] = init_value(model, tensor, (uint64_t)job->seed, stream, (uint64_t)(first + i));
     return 0;
 }
 
-void state_init(struct params *params, int64_t seed) {
-    struct transfer_job job = {.params = params, .seed = seed, .writes_device = true, .move = init_values};
+/* init_all - of the wanted tensors. */
+static void init_all(struct params *params, int64_t seed, enum wanted_tensors wanted) {
+    struct transfer_job job = {
+        .params = params, .seed = seed, .writes_device = true, .wanted = wanted, .move = init_values};
     each_shard_piece(&job);
+}
+
+void state_init(struct params *params, int64_t seed) {
+    init_all(params, seed, WANT_ALL);
+}
+
+void state_init_adapter(struct params *params, int64_t seed) {
+    init_all(params, seed, WANT_ADAPTER);
 }
 
 /* find_misfits - values of the masters that a model file of that type cannot hold; the search ends with the
@@ -269,8 +309,12 @@ static int find_misfits(struct transfer_job *job, const struct unit_tensor *tens
 
 int state_check_values(struct params *params, enum dtype type, struct err *err) {
     struct value_scan scan = {.first = 0};
-    struct transfer_job job = {
-        .params = params, .type = value_type_of(type), .scan = &scan, .err = err, .move = find_misfits};
+    struct transfer_job job = {.params = params,
+                               .type = value_type_of(type),
+                               .scan = &scan,
+                               .err = err,
+                               .wanted = WANT_ADAPTER,
+                               .move = find_misfits};
     return each_shard_piece(&job);
 }
 
@@ -292,6 +336,7 @@ static int write_parts(struct params *params, struct checkpoint *cp, const struc
                                    .part = (enum checkpoint_part)part,
                                    .state = part < PART_STATE ? NULL : &list->states[part - PART_STATE],
                                    .err = err,
+                                   .wanted = WANT_ADAPTER,
                                    .move = save_values};
         status = each_shard_piece(&job);
     }
@@ -392,7 +437,8 @@ int64_t state_bytes(const struct params *params, enum dtype model_dtype) {
         int num_copies = 1 + (s->rule ? s->rule->num_states : 0); /* f32: the masters and the states */
         int64_t per_value = (int64_t)dtype_bytes(model_dtype) + num_copies * (int64_t)sizeof(float);
         for (int i = 0; i < s->num_tensors; i++)
-            sum += s->tensors[i].count * per_value;
+            if (param_is_trained(params->setup.model, s->tensors[i].param.role))
+                sum += s->tensors[i].count * per_value;
     }
     return sum;
 }

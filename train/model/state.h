@@ -5,7 +5,10 @@
 #include "checkpoints/weights.h"
 #include "train/model/params.h"
 
-/* state_load_weights - this rank's shard of the masters from a model; each byte is read by one rank only.
+/* Of a model with an adapter a checkpoint holds the adapter alone: what is saved, loaded from a checkpoint and checked below is
+ * the adapter, and what is loaded from a model all that the model has.
+ *
+ * state_load_weights - this rank's shard of the masters from a model; each byte is read by one rank only.
  * Local: agree on the result, then params_share_masters.  Returns 0, or -1 with err set: a value that is not
  * finite, or that the type in which the model will be kept cannot hold, is named with its tensor. */
 int state_load_weights(struct params *params, const struct weights *weights, struct value_type kept_as,
@@ -22,6 +25,9 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
 /* state_init - a new model: norms 1 (0 where the weight is one less than it counts), biases 0, matrices normal with the configuration's initializer_range, each value a
  * function of (seed, tensor, element) alone. */
 void state_init(struct params *params, int64_t seed);
+
+/* state_init_adapter - the adapter alone, of which every A is uniform and every B 0: the model is still its base. */
+void state_init_adapter(struct params *params, int64_t seed);
 
 /* What a checkpoint is made of besides the parameters. */
 struct state_save {

@@ -11,7 +11,7 @@ static const double USABLE_MEMORY = 0.92;
 /* f32: a master, a gradient or a term of a sum, and what training keeps of a value in a checkpoint beside the model. */
 enum { MASTER_BYTES = sizeof(float), GRADIENT_BYTES = sizeof(float), STATE_VALUE_BYTES = sizeof(float) };
 
-/* The backward of a matrix product is two of them. */
+/* The backward of a matrix product is two of them; of one with a frozen matrix it is the first alone. */
 enum { PRODUCTS_PER_STEP = 3 };
 
 /* Values of a token that the ops of train/model/model.c read and write, counted from them: in a layer for each of its width
@@ -46,6 +46,11 @@ static double matrix_parameters(const struct model_config *model) {
     return in_layers + (double)model->width * (double)model->vocab_size;
 }
 
+/* trained_share - of the products with matrices, those with trained ones: a frozen matrix has no gradient of its own. */
+static double trained_share(const struct model_config *model) {
+    return model_has_adapter(model) ? (double)model_num_trained(model) / matrix_parameters(model) : 1;
+}
+
 /* scores_per_token - query-key pairs that the causal mask lets through, over all heads and layers. */
 static double scores_per_token(const struct model_config *model, int64_t sequence_tokens) {
     return 0.5 * (double)(sequence_tokens + 1) * model->num_heads * (double)model->num_layers;
@@ -59,9 +64,14 @@ static double ffn_sum(const struct model_config *model, double gated, double pla
     return sum;
 }
 
+/* forward_flops - of one token. */
+static double forward_flops(const struct model_config *model, int64_t sequence_tokens) {
+    return 2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens);
+}
+
 double estimate_flops_per_token(const struct model_config *model, int64_t sequence_tokens) {
-    return PRODUCTS_PER_STEP *
-           (2 * matrix_parameters(model) + 4.0 * model->head_dim * scores_per_token(model, sequence_tokens));
+    double frozen = (1 - trained_share(model)) * 2 * matrix_parameters(model);
+    return PRODUCTS_PER_STEP * forward_flops(model, sequence_tokens) - frozen;
 }
 
 /* recomputed_flops - of one token, beyond estimate_flops_per_token: the backward of attention always computes its
@@ -105,7 +115,7 @@ static double optimizer_bytes(const struct layout *layout) {
     const struct params_setup *p = &layout->params;
     double per_value = 2 * MASTER_BYTES + GRADIENT_BYTES + (double)dtype_bytes(p->compute);
     double states = 2 * optimizer_state_bytes(p->optimizer, p->model, p->moments);
-    return ((double)model_num_parameters(p->model) * per_value + states) /
+    return ((double)model_num_trained(p->model) * per_value + states) /
            (p->zero_stage > 0 ? p->num_ranks : 1);
 }
 
@@ -127,16 +137,17 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
     double parameters = (double)model_num_parameters(p->model);
     double share = (double)(p->num_ranks - 1) / p->num_ranks;
     double gather = share * parameters * (double)dtype_bytes(p->compute);
-    double scatter = share * parameters * GRADIENT_BYTES;
+    double scatter = share * (double)model_num_trained(p->model) * GRADIENT_BYTES;
+    double publish = share * (double)model_num_trained(p->model) * (double)dtype_bytes(p->compute);
     /* Whole matrices go to their owners and back, or are summed. */
     double update = 2 * share * GRADIENT_BYTES * optimizer_matrix_values(p->optimizer, p->model);
     switch (p->zero_stage) {
     case 0:
         return (struct link_bytes){0, 2 * scatter + update};
     case 1:
-        return (struct link_bytes){0, scatter + gather + update};
+        return (struct link_bytes){0, scatter + publish + update};
     case 2:
-        return (struct link_bytes){scatter * num_micros, gather + update};
+        return (struct link_bytes){scatter * num_micros, publish + update};
     default: /* gathers for the forward and the backward */
         return (struct link_bytes){num_micros * (scatter + 2 * gather), update};
     }
@@ -145,7 +156,7 @@ static struct link_bytes link_bytes(const struct layout *layout, double num_micr
 /* across_bytes - the sum of gradients between replicas, once per step. */
 static double across_bytes(const struct layout *layout, const struct grid *grid) {
     const struct params_setup *p = &layout->params;
-    double owned = (double)model_num_parameters(p->model) / (p->zero_stage > 0 ? p->num_ranks : 1);
+    double owned = (double)model_num_trained(p->model) / (p->zero_stage > 0 ? p->num_ranks : 1);
     int num_replicas = grid->axes[AXIS_REPLICA].size;
     return 2.0 * (num_replicas - 1) / num_replicas * owned * GRADIENT_BYTES;
 }
@@ -211,24 +222,23 @@ double estimate_validation_s(const struct config *config, const struct model_con
     double ranks = grid_num_ranks(grid);
     if (config->data.num_valid == 0)
         return 0;
-    return tokens / ranks * estimate_flops_per_token(model, config->data.sequence_tokens) /
-           PRODUCTS_PER_STEP / machine->flops_per_s;
+    return tokens / ranks * forward_flops(model, config->data.sequence_tokens) / machine->flops_per_s;
 }
 
 static enum dtype saved_type(const struct config *config, const struct model_config *model) {
-    return config->model.save_dtype == DTYPE_COUNT ? model->dtype : config->model.save_dtype;
+    return config->model.save_dtype == DTYPE_COUNT ? model_saved_type(model) : config->model.save_dtype;
 }
 
 double estimate_checkpoint_bytes(const struct config *config, const struct model_config *model) {
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
-    double values = (double)model_num_parameters(model) + (double)optimizer_state_values(kind, model);
-    return (double)model_num_parameters(model) * (double)dtype_bytes(saved_type(config, model)) +
+    double values = (double)model_num_trained(model) + (double)optimizer_state_values(kind, model);
+    return (double)model_num_trained(model) * (double)dtype_bytes(saved_type(config, model)) +
            STATE_VALUE_BYTES * values;
 }
 
 /* One more checkpoint than is kept: a new one is complete before an old one goes. */
 struct disk_use estimate_disk(const struct config *config, const struct model_config *model) {
-    double parameters = (double)model_num_parameters(model);
+    double parameters = (double)model_num_trained(model);
     enum dtype saved = saved_type(config, model);
     const struct optimizer_kind *kind = optimizer_kind(config->optimizer.kind);
     const char *names[MAX_RULES * MAX_STATES];

@@ -1,0 +1,44 @@
+/* adapter.h - an adapter in the description of a model: which matrices have a low-rank pair, of what rank and scale.  Beside a
+ * matrix W [O, I] a pair is A [R, I] and B [O, R]; the model computes with W + scale B A, which is never made.
+ * Its parameters are among those of the model (family_next_param), after all others.
+ * Source: Hu et al. 2021 (LoRA); Kalajdzievski 2023 (rank-stabilised scaling); names and files as PEFT's. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/tensor.h"
+
+enum adapter_method { ADAPTER_NONE, ADAPTER_LORA };
+
+/* The matrices of a layer that may have a pair. */
+enum adapter_target {
+    ADAPTER_QUERY,
+    ADAPTER_KEY,
+    ADAPTER_VALUE,
+    ADAPTER_OUTPUT,
+    ADAPTER_GATE,
+    ADAPTER_UP,
+    ADAPTER_DOWN,
+    ADAPTER_TARGET_COUNT
+};
+
+enum adapter_half { ADAPTER_A, ADAPTER_B };
+
+enum { ADAPTER_MAX_LAYERS = 4096, ADAPTER_WORD_BITS = 64 };
+
+struct adapter {
+    enum adapter_method method; /* ADAPTER_NONE: there is none, and nothing below counts */
+    bool rank_stabilised;
+    enum dtype dtype;                                        /* of its file: f32, bf16 or f16 */
+    int64_t ranks[ADAPTER_TARGET_COUNT];                     /* R; 0: the target has no pair */
+    double alphas[ADAPTER_TARGET_COUNT];                     /* as PEFT counts them */
+    uint64_t layers[ADAPTER_MAX_LAYERS / ADAPTER_WORD_BITS]; /* a bit for each layer that has pairs */
+};
+
+/* adapter_add_layer - give pairs to a layer, below ADAPTER_MAX_LAYERS.  adapter_in_layer - whether it has them. */
+void adapter_add_layer(struct adapter *adapter, int layer);
+bool adapter_in_layer(const struct adapter *adapter, int layer);
+
+/* adapter_module - what the last part of a target's module is called in Hugging Face's models: "q_proj". */
+const char *adapter_module(enum adapter_target target);

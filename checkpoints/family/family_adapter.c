@@ -1,0 +1,100 @@
+/* family_adapter.c - the parameters of an adapter as rows of the one table: their shapes follow from the matrices that they hang
+ * on, which all families call alike.
+ * Source: huggingface/peft, src/peft/tuners/lora/layer.py (names, shapes, initialisation, scale). */
+#include <math.h>
+#include <string.h>
+
+#include "checkpoints/family/family_internal.h"
+
+/* clang-format off */
+static const struct param_spec pairs[] = {
+    {ROLE_QUERY_A, PLACE_LAYER, "self_attn.q_proj.lora_A.weight", "attn_q.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_QUERY_B, PLACE_LAYER, "self_attn.q_proj.lora_B.weight", "attn_q.weight.lora_b", DIM_QUERY, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_KEY_A, PLACE_LAYER, "self_attn.k_proj.lora_A.weight", "attn_k.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_KEY_B, PLACE_LAYER, "self_attn.k_proj.lora_B.weight", "attn_k.weight.lora_b", DIM_KEY, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_VALUE_A, PLACE_LAYER, "self_attn.v_proj.lora_A.weight", "attn_v.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_VALUE_B, PLACE_LAYER, "self_attn.v_proj.lora_B.weight", "attn_v.weight.lora_b", DIM_KEY, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_OUTPUT_A, PLACE_LAYER, "self_attn.o_proj.lora_A.weight", "attn_output.weight.lora_a", DIM_RANK, DIM_QUERY, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_OUTPUT_B, PLACE_LAYER, "self_attn.o_proj.lora_B.weight", "attn_output.weight.lora_b", DIM_WIDTH, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_GATE_A, PLACE_LAYER, "mlp.gate_proj.lora_A.weight", "ffn_gate.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_GATE_B, PLACE_LAYER, "mlp.gate_proj.lora_B.weight", "ffn_gate.weight.lora_b", DIM_FFN, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_UP_A, PLACE_LAYER, "mlp.up_proj.lora_A.weight", "ffn_up.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_UP_B, PLACE_LAYER, "mlp.up_proj.lora_B.weight", "ffn_up.weight.lora_b", DIM_FFN, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_DOWN_A, PLACE_LAYER, "mlp.down_proj.lora_A.weight", "ffn_down.weight.lora_a", DIM_RANK, DIM_FFN, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_DOWN_B, PLACE_LAYER, "mlp.down_proj.lora_B.weight", "ffn_down.weight.lora_b", DIM_WIDTH, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+};
+/* clang-format on */
+enum { NUM_PAIR_ROWS = sizeof pairs / sizeof pairs[0] };
+
+static const struct {
+    enum tensor_role role;
+    const char *module;
+} targets[ADAPTER_TARGET_COUNT] = {
+    [ADAPTER_QUERY] = {ROLE_QUERY, "q_proj"},  [ADAPTER_KEY] = {ROLE_KEY, "k_proj"},
+    [ADAPTER_VALUE] = {ROLE_VALUE, "v_proj"},  [ADAPTER_OUTPUT] = {ROLE_OUTPUT, "o_proj"},
+    [ADAPTER_GATE] = {ROLE_GATE, "gate_proj"}, [ADAPTER_UP] = {ROLE_UP, "up_proj"},
+    [ADAPTER_DOWN] = {ROLE_DOWN, "down_proj"},
+};
+
+const struct param_spec *adapter_rows(const struct model_config *config, int *count) {
+    *count = model_has_adapter(config) ? NUM_PAIR_ROWS : 0;
+    return pairs;
+}
+
+void adapter_add_layer(struct adapter *adapter, int layer) {
+    CHECK(layer >= 0 && layer < ADAPTER_MAX_LAYERS, "an adapter in layer %d", layer);
+    adapter->layers[layer / ADAPTER_WORD_BITS] |= (uint64_t)1 << layer % ADAPTER_WORD_BITS;
+}
+
+bool adapter_in_layer(const struct adapter *adapter, int layer) {
+    return adapter->layers[layer / ADAPTER_WORD_BITS] >> layer % ADAPTER_WORD_BITS & 1;
+}
+
+const char *adapter_module(enum adapter_target target) {
+    return targets[target].module;
+}
+
+bool model_has_adapter(const struct model_config *config) {
+    return config->adapter.method != ADAPTER_NONE;
+}
+
+bool role_is_pair(enum tensor_role role) {
+    return role >= ROLE_QUERY_A && role <= ROLE_DOWN_B;
+}
+
+bool param_is_trained(const struct model_config *config, enum tensor_role role) {
+    return !model_has_adapter(config) || role_is_pair(role);
+}
+
+enum dtype model_saved_type(const struct model_config *config) {
+    return model_has_adapter(config) ? config->adapter.dtype : config->dtype;
+}
+
+enum tensor_role adapter_target_role(enum adapter_target target) {
+    return targets[target].role;
+}
+
+enum adapter_target adapter_target_of(enum tensor_role role) {
+    if (role_is_pair(role))
+        return (enum adapter_target)((role - ROLE_QUERY_A) / 2);
+    int target = 0;
+    while (target < ADAPTER_TARGET_COUNT && targets[target].role != role)
+        target++;
+    return (enum adapter_target)target;
+}
+
+enum tensor_role adapter_pair_role(enum adapter_target target, enum adapter_half half) {
+    return (enum tensor_role)(ROLE_QUERY_A + 2 * (int)target + (int)half);
+}
+
+bool adapter_has(const struct model_config *config, enum tensor_role matrix, int layer) {
+    enum adapter_target target = adapter_target_of(matrix);
+    return model_has_adapter(config) && target != ADAPTER_TARGET_COUNT && config->adapter.ranks[target] > 0 &&
+           layer < config->num_layers && adapter_in_layer(&config->adapter, layer);
+}
+
+double adapter_scale(const struct model_config *config, enum adapter_target target) {
+    const struct adapter *adapter = &config->adapter;
+    double rank = (double)adapter->ranks[target];
+    return adapter->alphas[target] / (adapter->rank_stabilised ? sqrt(rank) : rank);
+}
