@@ -102,6 +102,69 @@ static void test_round_trip(void **state) {
     }
 }
 
+/* write_sides - documents of two tokens with these sides. */
+static char *write_sides(const uint8_t *sides, int count) {
+    struct err err;
+    static const int32_t tokens[2] = {1, 2};
+    char *path = xasprintf("%s/sides.h5", folder);
+    struct token_writer *writer = token_writer_create(path, "abc123", 10, &err);
+    assert_non_null(writer);
+    token_writer_add_source(writer, "a", NULL, NULL);
+    for (int d = 0; d < count; d++) {
+        assert_int_equal(token_writer_append(writer, 0, tokens, NULL, 2, &err), 0);
+        assert_int_equal(token_writer_append_side(writer, (enum token_side)sides[d], &err), 0);
+    }
+    assert_int_equal(token_writer_finish(writer, &err), 0);
+    return path;
+}
+
+static void check_sides(const uint8_t *sides, int count, enum token_preference want) {
+    struct err err = {{0}};
+    char *path = write_sides(sides, count);
+    struct token_file *file = token_file_open(path, &err);
+    if (!file)
+        fail_msg("%s", err.text);
+    assert_int_equal(token_file_preference(file), want);
+    for (int d = 0; d < count; d++)
+        assert_int_equal(token_file_side(file, d), sides[d]);
+    token_file_close(file);
+    free(path);
+}
+
+static void refuse_sides(const uint8_t *sides, int count) {
+    struct err err = {{0}};
+    char *path = write_sides(sides, count);
+    assert_null(token_file_open(path, &err));
+    assert_non_null(strstr(err.text, "makes no pair"));
+    free(path);
+}
+
+static void test_sides(void **state) {
+    (void)state;
+    enum {
+        C = SIDE_CHOSEN,
+        R = SIDE_REJECTED,
+        D = SIDE_DESIRABLE,
+        U = SIDE_UNDESIRABLE,
+        M = SIDE_MISMATCHED
+    };
+    check_sides((uint8_t[]){C, R, C, R}, 4, PREFERENCE_PAIRS);
+    check_sides((uint8_t[]){D, M, U, M}, 4, PREFERENCE_LABELS);
+    refuse_sides((uint8_t[]){C, R, C}, 3);
+    refuse_sides((uint8_t[]){R, C}, 2);
+    refuse_sides((uint8_t[]){C, M}, 2);
+    refuse_sides((uint8_t[]){C, R, D, M}, 4);
+    refuse_sides((uint8_t[]){SIDE_PLAIN, SIDE_PLAIN}, 2);
+    refuse_sides((uint8_t[]){200, 201}, 2);
+    struct err err = {{0}}; /* control: a file without sides has plain documents */
+    char *path = write_file("plain.h5", 100000, false);
+    struct token_file *file = token_file_open(path, &err);
+    assert_int_equal(token_file_preference(file), PREFERENCE_NONE);
+    assert_int_equal(token_file_side(file, 3), SIDE_PLAIN);
+    token_file_close(file);
+    free(path);
+}
+
 static void test_empty_and_abandoned(void **state) {
     (void)state;
     struct err err;
@@ -281,9 +344,10 @@ static void test_links_and_storage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_empty_and_abandoned),
-        cmocka_unit_test(test_bad_values),    cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_bad_structure), cmocka_unit_test(test_links_and_storage),
+        cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_sides),
+        cmocka_unit_test(test_empty_and_abandoned), cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_truncated),           cmocka_unit_test(test_bad_structure),
+        cmocka_unit_test(test_links_and_storage),
     };
     folder = test_folder("tokens");
     int status = cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,9 +24,9 @@ struct variant {
     int64_t vocab_size, num_tokens;
     int32_t first_token;
     int64_t cut; /* length of the first document */
-    bool with_mask;
+    bool with_mask, with_sides;
 };
-static const struct variant PLAIN = {"plain.h5", "a", "abc", 1000, NUM_TOKENS, 5, 20, true};
+static const struct variant PLAIN = {"plain.h5", "a", "abc", 1000, NUM_TOKENS, 5, 20, true, false};
 
 static char *write_file(struct variant v) {
     struct err err;
@@ -42,9 +42,12 @@ static char *write_file(struct variant v) {
     assert_non_null(writer);
     token_writer_add_source(writer, v.source_name, "Licence Ouverte 2.0", NULL);
     token_writer_add_source(writer, "b", NULL, NULL);
-    assert_int_equal(token_writer_append(writer, 0, tokens, mask, v.cut, &err), 0);
-    assert_int_equal(token_writer_append(writer, 1, tokens + v.cut, mask + v.cut, v.num_tokens - v.cut, &err),
-                     0);
+    for (int d = 0; d < 2; d++) {
+        int64_t first = d ? v.cut : 0, count = d ? v.num_tokens - v.cut : v.cut;
+        assert_int_equal(token_writer_append(writer, d, tokens + first, mask + first, count, &err), 0);
+        if (v.with_sides)
+            assert_int_equal(token_writer_append_side(writer, d ? SIDE_REJECTED : SIDE_CHOSEN, &err), 0);
+    }
     assert_int_equal(token_writer_finish(writer, &err), 0);
     free(tokens);
     free(mask);
@@ -81,10 +84,9 @@ static bool is_found(const char *path) {
     return found;
 }
 
-static void test_every_byte(void **state) {
-    (void)state;
+static void check_every_byte(struct variant v) {
     size_t length_bytes;
-    char *path = write_file(PLAIN), *damaged = xasprintf("%s/damaged.h5", folder);
+    char *path = write_file(v), *damaged = xasprintf("%s/damaged.h5", folder);
     char *bytes = read_whole(path, &length_bytes);
     write_whole(damaged, bytes, length_bytes);
     assert_false(is_found(damaged)); /* control: a copy is good */
@@ -110,6 +112,14 @@ static void test_every_byte(void **state) {
     free(path);
 }
 
+static void test_every_byte(void **state) {
+    (void)state;
+    struct variant pair = PLAIN;
+    pair.with_sides = true;
+    check_every_byte(PLAIN);
+    check_every_byte(pair);
+}
+
 /* A file without checksums: damaged bytes in its structure may crash HDF5, never this process. */
 static void test_without_checksums(void **state) {
     (void)state;
@@ -125,6 +135,16 @@ static void test_without_checksums(void **state) {
     assert_int_equal(token_file_verify(file, 0, 1, &err), -1);
     assert_non_null(strstr(err.text, "holds no checksums"));
     token_file_close(file);
+    struct variant pair = v;
+    pair.name = "old-pair.h5";
+    pair.with_sides = true;
+    char *pair_path = write_file(pair);
+    unseal(pair_path);
+    file = token_file_open(pair_path, &err);
+    assert_non_null(file);
+    assert_int_equal(token_file_preference(file), PREFERENCE_PAIRS);
+    token_file_close(file);
+    free(pair_path);
     char *bytes = read_whole(path, &length_bytes);
     for (uint64_t k = 0; k < 300; k++) {
         char *copy = xmalloc(length_bytes);

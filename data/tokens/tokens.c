@@ -25,6 +25,8 @@ struct token_file {
     int64_t num_documents;
     uint64_t *offsets;         /* [num_documents + 1] */
     uint32_t *document_source; /* [num_documents] */
+    uint8_t *sides;            /* [num_documents], enum token_side; NULL: all are plain */
+    enum token_preference preference;
 };
 
 /* read_part - a whole dataset; malloc'ed, NULL with err set.  Its size was checked against the file's, so a
@@ -55,6 +57,31 @@ static int check_offsets(const struct token_file *file, struct err *err) {
 
 /* read_documents - where each document begins and which source it is of, checked once here: reading relies on
  * both. */
+/* is_pair - two documents whose sides belong together. */
+static bool is_pair(uint8_t first, uint8_t second) {
+    return first == SIDE_CHOSEN
+               ? second == SIDE_REJECTED
+               : (first == SIDE_DESIRABLE || first == SIDE_UNDESIRABLE) && second == SIDE_MISMATCHED;
+}
+
+/* read_sides - each pair is whole, and all are of one kind: whoever takes two documents at once need not look. */
+static int read_sides(struct token_file *file, struct err *err) {
+    if (!file->facts.has_sides)
+        return 0;
+    file->sides = read_part(file, PART_SIDES, err);
+    if (!file->sides)
+        return -1;
+    const uint8_t *sides = file->sides;
+    for (int64_t i = 0; i < file->num_documents; i += 2)
+        if (i + 1 == file->num_documents || !is_pair(sides[i], sides[i + 1]) ||
+            (sides[i] == SIDE_CHOSEN) != (sides[0] == SIDE_CHOSEN))
+            return err_set(err, "document %lld of '%s' has side %u, which makes no pair with the next one",
+                           (long long)i, file->path, sides[i]);
+    if (file->num_documents > 0)
+        file->preference = sides[0] == SIDE_CHOSEN ? PREFERENCE_PAIRS : PREFERENCE_LABELS;
+    return 0;
+}
+
 static int read_documents(struct token_file *file, struct err *err) {
     file->num_documents = file->facts.parts[PART_SOURCES].count;
     file->offsets = read_part(file, PART_OFFSETS, err);
@@ -67,7 +94,7 @@ static int read_documents(struct token_file *file, struct err *err) {
         if (file->document_source[i] >= file->facts.num_sources)
             return err_set(err, "document %lld of '%s' names source %u of %lld", (long long)i, file->path,
                            file->document_source[i], (long long)file->facts.num_sources);
-    return 0;
+    return read_sides(file, err);
 }
 
 /* --- checksums --- */
@@ -96,6 +123,9 @@ static int check_opened(const struct token_file *file, struct err *err) {
     for (int64_t b = 0; b < file->seal.num_blocks[PART_SOURCES]; b++)
         if (check_block(file, PART_SOURCES, b, err) != 0)
             return -1;
+    for (int64_t b = 0; b < file->seal.num_blocks[PART_SIDES]; b++)
+        if (check_block(file, PART_SIDES, b, err) != 0)
+            return -1;
     return check_sample(file, PART_TOKENS, err) == 0 ? check_sample(file, PART_MASK, err) : -1;
 }
 
@@ -111,7 +141,7 @@ int token_file_verify(const struct token_file *file, int64_t share, int64_t num_
                        "program wrote it; prepare it again",
                        file->path);
     int64_t number = 0;
-    for (int part = 0; part < NUM_PARTS; part++)
+    for (int part = 0; part < file->seal.num_parts; part++)
         for (int64_t b = 0; b < file->seal.num_blocks[part]; b++)
             if (number++ % num_shares == share && check_block(file, (enum token_part)part, b, err) != 0)
                 return -1;
@@ -162,6 +192,7 @@ void token_file_close(struct token_file *file) {
     token_seal_release(&file->seal);
     token_facts_release(&file->facts);
     free(file->document_source);
+    free(file->sides);
     free(file->offsets);
     free(file->path);
     free(file);
@@ -203,6 +234,15 @@ int64_t token_file_document_source(const struct token_file *file, int64_t docume
     CHECK(document >= 0 && document < file->num_documents, "document %lld of %lld", (long long)document,
           (long long)file->num_documents);
     return file->document_source[document];
+}
+
+enum token_preference token_file_preference(const struct token_file *file) {
+    return file->preference;
+}
+enum token_side token_file_side(const struct token_file *file, int64_t document) {
+    CHECK(document >= 0 && document < file->num_documents, "document %lld of %lld", (long long)document,
+          (long long)file->num_documents);
+    return file->sides ? (enum token_side)file->sides[document] : SIDE_PLAIN;
 }
 
 /* widen - uint16 values that fill the second half of the buffer become int32 in place: element i is written

@@ -4,6 +4,8 @@
  *   /doc_offsets   uint64 [documents + 1]
  *   /doc_source    uint32 [documents], row of /sources
  *   /loss_mask     uint8, one byte per token (1: counts in the loss); absent when every token counts
+ *   /doc_side      uint8 [documents], enum token_side; absent where documents are not learnt against each other.  Then
+ *                  documents come in twos, 2 n and 2 n + 1 are pair n: chosen and rejected, or labelled and mismatched
  *   /sources/      name, licence, url, sha256 (strings), documents, tokens, duplicates, invalid_utf8 (uint64)
  *   attributes: format "atelier-tokens 1", tokenizer_hash, vocab_size, created_by, sealed (1); where there
  * are conversations chat_style, chat_template (when short), chat_end_id after it:  the seal, checksums of
@@ -31,6 +33,13 @@ struct token_chat {
     char *date, *train_on; /* prepare.date and prepare.train_on; NULL: not said, as in older files */
     int64_t num_left_out;  /* conversations that could not be written or taught nothing */
 };
+
+/* What a document of a file of preferences is.  A labelled document is followed by its prompt with the completion of
+ * another one: what KTO estimates a divergence by (Ethayarajh et al. 2024, section 4.2). */
+enum token_side { SIDE_PLAIN, SIDE_CHOSEN, SIDE_REJECTED, SIDE_DESIRABLE, SIDE_UNDESIRABLE, SIDE_MISMATCHED };
+
+/* What a file holds: documents that are learnt one by one, pairs, or labelled completions. */
+enum token_preference { PREFERENCE_NONE, PREFERENCE_PAIRS, PREFERENCE_LABELS };
 
 /* --- reading --- */
 struct token_file;
@@ -66,6 +75,11 @@ int64_t token_last_not_above(const uint64_t *starts, int64_t count, uint64_t pos
 /* Row of /sources of one document. */
 int64_t token_file_document_source(const struct token_file *file, int64_t document);
 
+/* token_file_preference - what the file holds; token_file_side - what one of its documents is.  The sides were checked
+ * when the file was opened: each pair is whole, and all are of one kind. */
+enum token_preference token_file_preference(const struct token_file *file);
+enum token_side token_file_side(const struct token_file *file, int64_t document);
+
 /* token_file_read - tokens [first, first + count) as int32, and their mask as bytes (all 1 without one).
  * mask may be NULL.  Returns 0, or -1 with err set: I/O error, or an id outside the vocabulary (document
  * named). */
@@ -99,6 +113,8 @@ int64_t token_writer_add_source(struct token_writer *writer, const char *name, c
  * count.  Returns 0, or -1 with err set: the disk. */
 int token_writer_append(struct token_writer *writer, int64_t source, const int32_t *tokens,
                         const uint8_t *mask, int64_t count, struct err *err);
+/* token_writer_append_side - the side of the document that was appended last: of every document, or of none. */
+int token_writer_append_side(struct token_writer *writer, enum token_side side, struct err *err);
 /* How conversations are written, to be set before the end (texts malloc'ed, the writer's). */
 struct token_chat *token_writer_chat(struct token_writer *writer);
 /* Counters of a source, to be set before the end: its sha256, duplicates, invalid bytes. */

@@ -15,7 +15,8 @@ static const size_t COUNTS[NUM_COUNTS] = {
     offsetof(struct token_source, num_duplicates), offsetof(struct token_source, num_invalid_utf8)};
 
 const char *token_part_name(enum token_part part) {
-    static const char *const names[NUM_PARTS] = {"tokens", "doc_offsets", "doc_source", "loss_mask"};
+    static const char *const names[NUM_PARTS] = {"tokens", "doc_offsets", "doc_source", "loss_mask",
+                                                 "doc_side"};
     return names[part];
 }
 
@@ -23,7 +24,14 @@ int64_t token_part_bytes(const struct token_facts *facts, enum token_part part) 
     return facts->parts[part].count * (int64_t)h5_type_bytes(facts->parts[part].type);
 }
 
+int token_facts_num_parts(const struct token_facts *facts) {
+    return facts->has_sides ? NUM_PARTS : PART_SIDES;
+}
+
 /* --- to bytes --- */
+
+/* Bits of the number that says which datasets there are. */
+enum { HAS_MASK = 1, HAS_SIDES = 2 };
 
 static void put_number(struct text *bytes, int64_t value) {
     text_append(bytes, &value, sizeof value);
@@ -39,8 +47,8 @@ static void put_text(struct text *bytes, const char *text) {
 void token_facts_encode(const struct token_facts *facts, struct text *bytes) {
     put_text(bytes, facts->tokenizer_hash);
     put_number(bytes, facts->vocab_size);
-    put_number(bytes, facts->has_mask);
-    for (int part = 0; part < NUM_PARTS; part++) {
+    put_number(bytes, (facts->has_mask ? HAS_MASK : 0) | (facts->has_sides ? HAS_SIDES : 0));
+    for (int part = 0; part < token_facts_num_parts(facts); part++) {
         put_number(bytes, facts->parts[part].type);
         put_number(bytes, facts->parts[part].count);
         put_number(bytes, facts->parts[part].offset_bytes);
@@ -129,12 +137,14 @@ static bool take_chat(struct text_span *from, struct token_chat *chat) {
 
 /* take_all - num_sources grows with what was read, so that a release after a failure frees just that. */
 static bool take_all(struct text_span *from, struct token_facts *facts) {
-    int64_t has_mask = 0, num_sources = 0;
+    int64_t datasets = 0, num_sources = 0;
     if (!(facts->tokenizer_hash = take_text(from)) ||
-        !take_number(from, INT64_MIN, INT64_MAX, &facts->vocab_size) || !take_number(from, 0, 1, &has_mask))
+        !take_number(from, INT64_MIN, INT64_MAX, &facts->vocab_size) ||
+        !take_number(from, 0, HAS_MASK | HAS_SIDES, &datasets))
         return false;
-    facts->has_mask = has_mask == 1;
-    for (int part = 0; part < NUM_PARTS; part++)
+    facts->has_mask = datasets & HAS_MASK;
+    facts->has_sides = datasets & HAS_SIDES;
+    for (int part = 0; part < token_facts_num_parts(facts); part++)
         if (!take_part(from, &facts->parts[part]))
             return false;
     if (!take_number(from, 0, MAX_SOURCES, &num_sources))
@@ -191,6 +201,9 @@ static int check(const struct token_facts *facts, int64_t file_bytes, const char
     if (facts->has_mask &&
         (parts[PART_MASK].type != H5_UINT8 || parts[PART_MASK].count != parts[PART_TOKENS].count))
         return err_set(err, "dataset 'loss_mask' in '%s' does not have one byte for each token", path);
+    if (facts->has_sides &&
+        (parts[PART_SIDES].type != H5_UINT8 || parts[PART_SIDES].count != parts[PART_SOURCES].count))
+        return err_set(err, "dataset 'doc_side' in '%s' does not have one byte for each document", path);
     return 0;
 }
 

@@ -44,7 +44,8 @@ static int read_header(const struct h5_file *h5, const char *path, struct token_
 /* find_parts - the mask alone may be absent: then every token counts in the loss. */
 static int find_parts(const struct h5_file *h5, struct token_facts *facts, struct err *err) {
     facts->has_mask = h5_has(h5, token_part_name(PART_MASK));
-    for (int part = 0; part < NUM_PARTS; part++)
+    facts->has_sides = h5_has(h5, token_part_name(PART_SIDES));
+    for (int part = 0; part < token_facts_num_parts(facts); part++)
         if ((part != PART_MASK || facts->has_mask) &&
             h5_find(h5, token_part_name((enum token_part)part), &facts->parts[part], err) != 0)
             return -1;

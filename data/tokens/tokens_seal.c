@@ -8,7 +8,7 @@
 #include "data/file.h"
 #include "kernels/units.h"
 
-enum { BLOCK_BYTES = MIB, VERSION = 1, FOOTER_BYTES = 24, HEAD_NUMBERS = 4 };
+enum { BLOCK_BYTES = MIB, VERSION_PLAIN = 1, VERSION_SIDES = 2, FOOTER_BYTES = 24, HEAD_NUMBERS = 4 };
 static const char MAGIC[8] = {'\x89', 'A', 'T', 'L', 'S', 'E', 'A', 'L'};
 
 void token_seal_release(struct token_seal *seal) {
@@ -124,9 +124,9 @@ int token_seal_check_block(int fd, const char *path, const struct token_seal *se
 /* Reads the whole file: it is asked for once, when a file is written, or of one without a seal. */
 int token_seal_make(int fd, const char *path, int64_t hdf5_bytes, const struct token_facts *facts,
                     struct token_seal *seal, struct err *err) {
-    *seal = (struct token_seal){.hdf5_bytes = hdf5_bytes};
+    *seal = (struct token_seal){.num_parts = token_facts_num_parts(facts), .hdf5_bytes = hdf5_bytes};
     int status = hash_structure(fd, path, hdf5_bytes, facts, &seal->structure, err);
-    for (int p = 0; p < NUM_PARTS; p++) {
+    for (int p = 0; p < seal->num_parts; p++) {
         enum token_part part = (enum token_part)p;
         seal->num_blocks[part] = blocks_of(facts, part);
         seal->blocks[part] = xcalloc((size_t)seal->num_blocks[part] + 1, sizeof(uint64_t));
@@ -140,10 +140,11 @@ int token_seal_make(int fd, const char *path, int64_t hdf5_bytes, const struct t
 
 /* The length and the magic number stand last: the seal is found from the end of the file, whatever HDF5 wrote before. */
 void token_seal_encode(const struct token_seal *seal, const struct token_facts *facts, struct text *bytes) {
-    const int64_t head[HEAD_NUMBERS] = {VERSION, seal->hdf5_bytes, (int64_t)seal->structure, BLOCK_BYTES};
+    const int64_t head[HEAD_NUMBERS] = {facts->has_sides ? VERSION_SIDES : VERSION_PLAIN, seal->hdf5_bytes,
+                                        (int64_t)seal->structure, BLOCK_BYTES};
     struct text body = {0};
     text_append(&body, head, sizeof head);
-    for (int part = 0; part < NUM_PARTS; part++) {
+    for (int part = 0; part < seal->num_parts; part++) {
         text_append(&body, &seal->num_blocks[part], sizeof seal->num_blocks[part]);
         text_append(&body, seal->blocks[part], (size_t)seal->num_blocks[part] * sizeof(uint64_t));
     }
@@ -159,7 +160,7 @@ void token_seal_encode(const struct token_seal *seal, const struct token_facts *
 
 /* take_blocks - the lists of hashes; a count is believed as far as there are bytes for it. */
 static bool take_blocks(struct text_span *from, struct token_seal *seal) {
-    for (int part = 0; part < NUM_PARTS; part++) {
+    for (int part = 0; part < seal->num_parts; part++) {
         int64_t count = 0;
         if (!text_take(from, &count, sizeof count) || count < 0 ||
             (uint64_t)count > from->length_bytes / sizeof(uint64_t))
@@ -176,15 +177,20 @@ static int decode(struct text_span from, const char *path, int64_t seal_offset, 
                   struct token_facts *facts, struct err *err) {
     int64_t head[HEAD_NUMBERS] = {0};
     bool is_whole = text_take(&from, head, sizeof head);
-    if (is_whole && (head[0] != VERSION || head[3] != BLOCK_BYTES))
-        return err_set(err, "token file '%s' has checksums of version %lld; this program reads version %d",
-                       path, (long long)head[0], VERSION);
-    *seal = (struct token_seal){.hdf5_bytes = head[1], .structure = (uint64_t)head[2]};
+    bool is_known = head[0] == VERSION_PLAIN || head[0] == VERSION_SIDES;
+    if (is_whole && (!is_known || head[3] != BLOCK_BYTES))
+        return err_set(err, "token file '%s' has checksums of version %lld; this program reads %d and %d",
+                       path, (long long)head[0], VERSION_PLAIN, VERSION_SIDES);
+    *seal = (struct token_seal){.num_parts = head[0] == VERSION_SIDES ? NUM_PARTS : PART_SIDES,
+                                .hdf5_bytes = head[1],
+                                .structure = (uint64_t)head[2]};
     if (!is_whole || seal->hdf5_bytes != seal_offset || !take_blocks(&from, seal))
         return damaged(path, "its table of checksums is", err);
     if (token_facts_decode(facts, from, seal->hdf5_bytes, path, err) != 0)
         return -1;
-    for (int part = 0; part < NUM_PARTS; part++)
+    if (token_facts_num_parts(facts) != seal->num_parts)
+        return damaged(path, "its table of checksums is", err);
+    for (int part = 0; part < seal->num_parts; part++)
         if (seal->num_blocks[part] != blocks_of(facts, (enum token_part)part))
             return damaged(path, "its table of checksums is", err);
     return 1;
@@ -243,7 +249,7 @@ void token_seal_identity(const struct token_seal *seal, const struct token_facts
     XXH3_128bits_reset(state);
     XXH3_128bits_update(state, facts->tokenizer_hash, strlen(facts->tokenizer_hash));
     XXH3_128bits_update(state, &facts->vocab_size, sizeof facts->vocab_size);
-    for (int part = 0; part < NUM_PARTS; part++) {
+    for (int part = 0; part < seal->num_parts; part++) {
         XXH3_128bits_update(state, &facts->parts[part].count, sizeof facts->parts[part].count);
         XXH3_128bits_update(state, seal->blocks[part], (size_t)seal->num_blocks[part] * sizeof(uint64_t));
     }

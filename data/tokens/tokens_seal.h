@@ -1,7 +1,7 @@
 /* tokens_seal.h - inside the token file's modules: what stands after the HDF5 part of a token file.
  *
  *   HDF5 file, as it always was (h5py and others read it and do not see what follows)
- *   seal      version; bytes of the HDF5 part; XXH3-64 of everything in it but the four large datasets; block
+ *   seal      version: 1, or 2 where there is doc_side, which then stands last wherever datasets are listed; bytes of the HDF5 part; XXH3-64 of everything in it but the large datasets; block
  *             size; for each of tokens, doc_offsets, doc_source, loss_mask the number of blocks and the
  * XXH3-64 of each (the last one shorter); the facts (tokens_facts.h).  All numbers 64 bits, little-endian.
  *   footer    bytes of the seal, XXH3-64 of the seal, "\x89" "ATLSEAL"
@@ -13,8 +13,9 @@
 
 #include "data/tokens/tokens_facts.h"
 
-/* Start from {0}; token_seal_release frees. */
+/* Start from {0}; token_seal_release frees.  num_parts: as token_facts_num_parts. */
 struct token_seal {
+    int num_parts;
     int64_t hdf5_bytes; /* of the file, in front of the seal */
     uint64_t structure; /* hash of what is not in a dataset */
     int64_t num_blocks[NUM_PARTS];

@@ -23,7 +23,7 @@
 enum { COPY_BYTES = MIB, WIDEST_UINT16 = 65536, NARROW_ROOM = 1 << 14 };
 
 /* Suffixes of the side files, one for each dataset that grows. */
-static const char *const SUFFIXES[NUM_PARTS] = {"tokens", "offsets", "sources", "mask"};
+static const char *const SUFFIXES[NUM_PARTS] = {"tokens", "offsets", "sources", "mask", "sides"};
 
 struct side_file {
     char *path;
@@ -36,7 +36,7 @@ struct token_writer {
     int64_t vocab_size;
     struct side_file sides[NUM_PARTS];
     uint16_t narrow[NARROW_ROOM]; /* scratch */
-    int64_t num_tokens, num_documents, num_sources;
+    int64_t num_tokens, num_documents, num_sides, num_sources;
     struct token_source *sources;
     struct token_chat chat;
 };
@@ -160,6 +160,14 @@ int token_writer_append(struct token_writer *writer, int64_t source, const int32
     return 0;
 }
 
+int token_writer_append_side(struct token_writer *writer, enum token_side side, struct err *err) {
+    uint8_t value = (uint8_t)side;
+    if (!writer->sides[PART_SIDES].stream && open_side(writer, PART_SIDES, err) != 0)
+        return -1;
+    writer->num_sides++;
+    return append(writer, PART_SIDES, &value, sizeof value, err);
+}
+
 /* write_chat - for other readers of the file; HDF5 holds no longer attributes. */
 static int write_chat(const struct token_writer *writer, struct h5_file *h5, struct err *err) {
     enum { LONGEST_ATTRIBUTE_BYTES = 60000 };
@@ -178,9 +186,11 @@ static int write_chat(const struct token_writer *writer, struct h5_file *h5, str
 static int reserve_datasets(struct token_writer *writer, struct h5_file *h5,
                             struct h5_dataset datasets[NUM_PARTS], struct err *err) {
     const enum h5_type types[NUM_PARTS] = {writer->vocab_size > WIDEST_UINT16 ? H5_UINT32 : H5_UINT16,
-                                           H5_UINT64, H5_UINT32, H5_UINT8};
+                                           H5_UINT64, H5_UINT32, H5_UINT8, H5_UINT8};
     const int64_t counts[NUM_PARTS] = {writer->num_tokens, writer->num_documents + 1, writer->num_documents,
-                                       writer->num_tokens};
+                                       writer->num_tokens, writer->num_sides};
+    CHECK(writer->num_sides == 0 || writer->num_sides == writer->num_documents,
+          "%lld sides of %lld documents", (long long)writer->num_sides, (long long)writer->num_documents);
     for (int side = 0; side < NUM_PARTS; side++)
         if (writer->sides[side].stream && h5_reserve(h5, token_part_name((enum token_part)side), types[side],
                                                      counts[side], &datasets[side], err) != 0)
@@ -280,6 +290,7 @@ static int put_seal(struct token_writer *writer, int fd, const struct h5_dataset
     struct token_facts facts = {.tokenizer_hash = writer->tokenizer_hash,
                                 .vocab_size = writer->vocab_size,
                                 .has_mask = writer->sides[PART_MASK].stream != NULL,
+                                .has_sides = writer->sides[PART_SIDES].stream != NULL,
                                 .sources = writer->sources,
                                 .num_sources = writer->num_sources,
                                 .chat = writer->chat};

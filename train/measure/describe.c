@@ -80,6 +80,21 @@ static json_t *kind_object(const char *kind, const char *path) {
 /* --- token files --- */
 
 /* describe_tokens - what a run would compare with its model, and where the texts come from. */
+/* put_preference - of documents that are learnt against each other: how many twos of which kind. */
+static void put_preference(json_t *object, const struct token_file *file) {
+    int64_t counts[SIDE_MISMATCHED + 1] = {0};
+    if (token_file_preference(file) == PREFERENCE_NONE)
+        return;
+    for (int64_t i = 0; i < token_file_num_documents(file); i++)
+        counts[token_file_side(file, i)]++;
+    if (token_file_preference(file) == PREFERENCE_PAIRS) {
+        put_int(object, "pairs", counts[SIDE_CHOSEN]);
+        return;
+    }
+    put_int(object, "desirable", counts[SIDE_DESIRABLE]);
+    put_int(object, "undesirable", counts[SIDE_UNDESIRABLE]);
+}
+
 static json_t *describe_tokens(const char *path, enum verify verify, struct err *err) {
     struct token_file *file = token_file_open(path, err);
     if (!file)
@@ -91,6 +106,7 @@ static json_t *describe_tokens(const char *path, enum verify verify, struct err 
     }
     json_t *object = kind_object("token file", path), *sources = json_array();
     put_int(object, "documents", token_file_num_documents(file));
+    put_preference(object, file);
     put_int(object, "tokens", token_file_num_tokens(file));
     put_int(object, "vocab_size", token_file_vocab_size(file));
     put(object, "loss_mask", json_boolean(token_file_has_mask(file)));
