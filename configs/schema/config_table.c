@@ -46,6 +46,13 @@ static const struct config_choice ropes[] = {
     {"none", ROPE_PLAIN}, {"linear", ROPE_LINEAR}, {"llama3", ROPE_LLAMA3}, {"yarn", ROPE_YARN}, {NULL, 0}};
 static const struct config_choice formats[] = {
     {"auto", SOURCE_AUTO}, {"text", SOURCE_TEXT}, {"jsonl", SOURCE_JSONL}, {NULL, 0}};
+static const struct config_choice records[] = {{"document", RECORD_DOCUMENT},
+                                               {"completion", RECORD_COMPLETION},
+                                               {"pair", RECORD_PAIR},
+                                               {"label", RECORD_LABEL},
+                                               {"vote", RECORD_VOTE},
+                                               {"reaction", RECORD_REACTION},
+                                               {NULL, 0}};
 static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS_EOS},
                                                         {"eos", DOCUMENT_EOS},
                                                         {"bos", DOCUMENT_BOS},
@@ -116,9 +123,23 @@ static const struct config_key source_keys[] = {
         "the field holds a list of {role, content} with tool_calls and reasoning_content where the template writes "
         "them; beside it may stand tools, chat_template_kwargs, and a string 'system', the first message; the loss "
         "counts on the assistant's turns only"),
+    CHOICE(
+        "record", SOURCE_AT(record), "document", records,
+        "what a line of jsonl holds.  document: the field; completion: prompt, completion; pair: prompt, chosen, "
+        "rejected (without prompt: what both begin with); label: prompt, completion, label; each a text, or a list of "
+        "messages with chat: true.  vote, reaction: as compar:IA publishes them.  The loss counts on completions only"),
 };
 static const struct config_table source_table = {source_keys, COUNT_OF(source_keys),
                                                  sizeof(struct prepare_source)};
+
+static const struct config_key model_keys[] = {
+    TEXT("name", offsetof(struct prepare_model, name), NULL,
+         "name of an answering model, as the data have it"),
+};
+static const struct config_table model_table = {model_keys, COUNT_OF(model_keys),
+                                                sizeof(struct prepare_model)};
+
+#define RECORDS "completion pair label vote reaction"
 
 static const struct config_key run_file_keys[] = {
     PATH(
@@ -341,7 +362,8 @@ static const struct config_key run_file_keys[] = {
          "tokenizer.json, a model folder that holds one, or a GGUF file", FREE),
     PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
     LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &source_table,
-         "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat}", FREE),
+         "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat, record}",
+         FREE),
     {"prepare.chat_template", KEY_PATH, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
      NULL,
      "how chat sources are written; auto: by the model's own template, exactly, or not at all; a name or a file "
@@ -364,6 +386,19 @@ static const struct config_key run_file_keys[] = {
     INT("prepare.max_conversation_tokens", AT(prepare.max_chat_tokens), "0", 0, 1e9, "tokens",
         "a longer conversation is a bad one, as what does not fit into data.sequence_tokens is cut; 0: of any length",
         FREE, NEEDS("prepare.sources.chat", "true")),
+    CHOICE(
+        "prepare.on_bad_record", AT(prepare.on_bad_record), "fail", bad_lines,
+        "a record without difference, with an empty prompt or a missing side, a label that is not true or false, too "
+        "long, or that the template cannot write: fail at its line, or skip and count it",
+        FREE, NEEDS("prepare.sources.record", RECORDS)),
+    INT("prepare.max_record_tokens", AT(prepare.max_record_tokens), "0", 0, 1e9, "tokens",
+        "a longer prompt with its completion is a bad record: both of a pair have to fit into data.sequence_tokens; 0: of "
+        "any length",
+        FREE, NEEDS("prepare.sources.record", RECORDS)),
+    LIST(
+        "prepare.models", AT(prepare.models), AT(prepare.num_models), &model_table,
+        "models whose answers may be learnt from, by the names in the data: their licences decide; left out: any",
+        FREE, NEEDS("prepare.sources.record", "vote reaction")),
     CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,
            "special tokens put around each document", FREE, NEEDS("prepare.sources.chat", "false")),
     CHOICE(

@@ -11,25 +11,24 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "data/corpus/prepare_batch.h"
+#include "data/corpus/prepare_append.h"
 #include "data/corpus/prepare_seen.h"
-#include "data/tokens/tokens.h"
 #include "kernels/clock.h"
 
 /* LARGE_BYTES: what is this large goes back to the system when it is freed (without a fixed limit the first text of
  * 16 MiB raises it, and each copy of a long document stays in the heap). */
-enum { MAX_WARNINGS = 5, MAX_THREADS = 1024, LARGE_BYTES = 1 << 20 };
+enum { MAX_WARNINGS = 5, LARGE_BYTES = 1 << 20 };
 
 struct prepare_job {
     const struct prepare_config *config;
     const struct tokenizer *tok;
-    const struct chat_style *style; /* NULL without conversations */
     struct corpus corpus;
-    struct token_writer *writer, *valid_writer;
+    struct appender out, valid;
     struct prepare_totals *totals;
     struct hash_set seen;
     int64_t num_kept; /* documents, both files */
     int num_warned;
+    int64_t num_bad_records;
     prepare_progress progress;
     void *user;
     double start_s, last_progress_s;
@@ -66,7 +65,7 @@ static void note_bad_text(struct prepare_job *job, const struct batch_document *
     const char *fate = document->outcome == OUTCOME_SKIPPED ? "document left out" : "replaced by U+FFFD";
     const char *path = job->corpus.files[document->file].path;
     job->totals->num_invalid_utf8++;
-    token_writer_source(job->writer, document->source)->num_invalid_utf8++;
+    token_writer_source(job->out.writer, document->source)->num_invalid_utf8++;
     if (job->num_warned++ >= MAX_WARNINGS)
         return;
     if (document->line > 0)
@@ -116,6 +115,12 @@ static bool keep_document(struct prepare_job *job, struct batch_document *docume
         note_fate(document, "lines", "left out", &job->totals->num_bad_lines);
         return false;
     }
+    if (document->outcome == OUTCOME_PASSED || document->outcome == OUTCOME_BAD_RECORD) {
+        job->totals->num_left[document->reason]++;
+        if (document->why)
+            note_fate(document, "records", "left out", &job->num_bad_records);
+        return false;
+    }
     if (document->why)
         note_fate(document, "conversations", "kept", &job->totals->num_kept_chats);
     if (document->outcome == OUTCOME_BLANK || document->outcome == OUTCOME_SKIPPED)
@@ -123,7 +128,7 @@ static bool keep_document(struct prepare_job *job, struct batch_document *docume
     if (document->outcome == OUTCOME_TOKENS && job->config->deduplicate &&
         hashes_add(&job->seen, document->hash) == HASH_KNOWN) {
         job->totals->num_duplicates++;
-        token_writer_source(job->writer, document->source)->num_duplicates++;
+        token_writer_source(job->out.writer, document->source)->num_duplicates++;
         return false;
     }
     if (document->outcome == OUTCOME_EMPTY || document->num_tokens < job->config->min_tokens) {
@@ -144,11 +149,9 @@ static int append_document(struct prepare_job *job, const struct batch *batch,
     int64_t every = job->config->valid_every;
     bool is_valid = every > 0 && job->num_kept % every == every - 1;
     job->num_kept++;
-    *(is_valid ? &job->totals->valid_documents : &job->totals->num_documents) += 1;
-    *(is_valid ? &job->totals->valid_tokens : &job->totals->num_tokens) += document->num_tokens;
-    return token_writer_append(is_valid ? job->valid_writer : job->writer, document->source,
-                               batch->tokens.ids + document->first_token, batch->mask + document->first_token,
-                               document->num_tokens, err);
+    *(is_valid ? &job->totals->valid_documents : &job->totals->num_documents) += document_count(document);
+    *(is_valid ? &job->totals->valid_tokens : &job->totals->num_tokens) += document_tokens(document);
+    return appender_add(is_valid ? &job->valid : &job->out, batch, document, err);
 }
 
 /* append_batch - in order up to its first bad document, whose error ends the run: the one that is told is the first
@@ -286,18 +289,6 @@ static int run_batches(struct prepare_job *job, struct err *err) {
 /* --- setting up --- */
 
 /* check_config - with a valid_every of 1 nothing would be left to train on. */
-static int check_config(const struct prepare_config *config, struct err *err) {
-    if (config->num_sources < 1)
-        return err_set(err, "no sources to prepare");
-    if (config->valid_every < 0 || config->valid_every == 1)
-        return err_set(err, "valid_every is %lld; use 0 for no validation file, or 2 and more",
-                       (long long)config->valid_every);
-    if (config->num_threads < 0 || config->num_threads > MAX_THREADS)
-        return err_set(err, "%d threads; use 0 for all processors, or 1 to %d", config->num_threads,
-                       MAX_THREADS);
-    return 0;
-}
-
 /* init_ring - two batches for each thread and two more, to be read and to be appended meanwhile. */
 static void init_ring(struct prepare_job *job, int num_threads) {
     job->ring_size = 2 * num_threads + 2;
@@ -324,51 +315,16 @@ static void release_ring(struct prepare_job *job) {
     pthread_cond_destroy(&job->to_main);
 }
 
-static void set_chat(struct token_writer *writer, const struct prepare_job *job,
-                     const struct tokenizer *tok) {
-    static const char *const parts[] = {"assistant", "last_assistant", "all"};
-    const struct chat_style *style = job->style;
-    if (!writer || !style)
-        return;
-    bool is_plain =
-        !style->date && job->config->train_on == TRAIN_ON_ASSISTANT; /* as files without a word of it */
-    *token_writer_chat(writer) =
-        (struct token_chat){.style = xstrdup(chat_style_name(style)),
-                            .template_text = chat_style_template(style, tok),
-                            .end_id = style->end_id,
-                            .differs = style->differs,
-                            .date = style->date ? xstrdup(style->date) : NULL,
-                            .train_on = is_plain ? NULL : xstrdup(parts[job->config->train_on])};
-}
-
-/* create_output - a writer of path, where nothing else is lost by it. */
-static struct token_writer *create_output(const char *path, const struct tokenizer *tok, struct err *err) {
-    if (output_check(path, err) != 0)
-        return NULL;
-    return token_writer_create(path, tokenizer_hash(tok), tokenizer_vocab_size(tok), err);
-}
-
-/* open_writers - the output, and the validation file where one is wanted, with the rows of /sources. */
-static int open_writers(struct prepare_job *job, const struct tokenizer *tok, struct err *err) {
+/* open_writers - the output, and the validation file where one is wanted. */
+static int open_writers(struct prepare_job *job, const struct worker *model, struct err *err) {
     const struct prepare_config *config = job->config;
-    job->writer = create_output(config->output, tok, err);
-    if (job->writer && config->valid_every > 0) {
+    job->out.writer = output_create(config->output, model, err);
+    if (job->out.writer && config->valid_every > 0) {
         char *path = prepare_valid_path(config->output);
-        job->valid_writer = create_output(path, tok, err);
+        job->valid.writer = output_create(path, model, err);
         free(path);
     }
-    if (!job->writer || (config->valid_every > 0 && !job->valid_writer))
-        return -1;
-    set_chat(job->writer, job, tok);
-    set_chat(job->valid_writer, job, tok);
-    for (int i = 0; i < config->num_sources; i++) {
-        const struct prepare_source *source = &config->sources[i];
-        const char *name = source->name ? source->name : source->path;
-        token_writer_add_source(job->writer, name, source->licence, source->url);
-        if (job->valid_writer)
-            token_writer_add_source(job->valid_writer, name, source->licence, source->url);
-    }
-    return 0;
+    return job->out.writer && (config->valid_every == 0 || job->valid.writer) ? 0 : -1;
 }
 
 /* start_workers - threads with an encoder each. */
@@ -397,25 +353,45 @@ static void set_sha256(struct token_writer *writer, const struct corpus *corpus)
     }
 }
 
+/* num_left - records left out, for whatever reason. */
+static int64_t num_left(const struct prepare_totals *totals) {
+    int64_t sum = 0;
+    for (int reason = 0; reason < LEFT_COUNT; reason++)
+        sum += totals->num_left[reason];
+    return sum;
+}
+
+/* finish_held - labelled documents that wait for a completion. */
+static int finish_held(struct prepare_job *job, struct err *err) {
+    if (appender_finish(&job->out, job->config->output, err) != 0)
+        return -1;
+    char *path = prepare_valid_path(job->config->output);
+    int status = appender_finish(&job->valid, path, err);
+    free(path);
+    return status;
+}
+
 /* finish_files - the validation file first, so that the output appears last; none stays if either fails. */
 static int finish_files(struct prepare_job *job, struct err *err) {
     if (job->totals->num_documents == 0)
         return err_set(
             err,
             "no document to write to '%s': the sources are empty, or every document was left out (%lld "
-            "short, %lld duplicates, %lld conversations, %lld lines that cannot be used, %lld with invalid "
-            "UTF-8)",
+            "short, %lld duplicates, %lld conversations, %lld records, %lld lines that cannot be used, %lld with "
+            "invalid UTF-8)",
             job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates,
-            (long long)job->totals->num_bad_chats, (long long)job->totals->num_bad_lines,
-            (long long)job->totals->num_invalid_utf8);
-    if (job->valid_writer && job->totals->valid_documents == 0)
+            (long long)job->totals->num_bad_chats, (long long)num_left(job->totals),
+            (long long)job->totals->num_bad_lines, (long long)job->totals->num_invalid_utf8);
+    if (job->valid.writer && job->totals->valid_documents == 0)
         return err_set(err, "no document for validation: there are only %lld, and valid_every is %lld",
                        (long long)job->totals->num_documents, (long long)job->config->valid_every);
-    set_sha256(job->writer, &job->corpus);
-    set_sha256(job->valid_writer, &job->corpus);
-    struct token_writer *writer = job->writer, *valid_writer = job->valid_writer;
-    token_writer_chat(writer)->num_left_out = job->totals->num_bad_chats;
-    job->writer = job->valid_writer = NULL;
+    if (finish_held(job, err) != 0)
+        return -1;
+    set_sha256(job->out.writer, &job->corpus);
+    set_sha256(job->valid.writer, &job->corpus);
+    struct token_writer *writer = job->out.writer, *valid_writer = job->valid.writer;
+    token_writer_chat(writer)->num_left_out = job->totals->num_bad_chats + num_left(job->totals);
+    job->out.writer = job->valid.writer = NULL;
     if (valid_writer && token_writer_finish(valid_writer, err) != 0) {
         token_writer_abandon(writer);
         return -1;
@@ -434,7 +410,7 @@ static int finish_files(struct prepare_job *job, struct err *err) {
 static int run_job(struct prepare_job *job, const struct tokenizer *tok, const struct worker *model,
                    struct err *err) {
     int num_threads = job->config->num_threads ? job->config->num_threads : available_threads();
-    if (open_writers(job, tok, err) != 0)
+    if (open_writers(job, model, err) != 0)
         return -1;
     init_ring(job, num_threads);
     int status = start_workers(job, tok, model, num_threads, err);
@@ -476,19 +452,20 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     struct worker model = {.config = config, .corpus = &job.corpus, .tok = tok};
     struct chat_style style = {.kind = CHAT_UNKNOWN};
     *totals = (struct prepare_totals){0};
-    if (check_config(config, err) != 0 || worker_choose_ends(&model, err) != 0 ||
+    if (prepare_check(config, err) != 0 || worker_choose_ends(&model, err) != 0 ||
         worker_choose_chat(&model, &style, err) != 0) {
         chat_style_release(&style);
         return -1;
     }
-    job.style = model.style;
     int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
     if (status == 0) {
         note_files(&job);
         status = run_job(&job, tok, &model, err);
     }
-    token_writer_abandon(job.writer);
-    token_writer_abandon(job.valid_writer);
+    token_writer_abandon(job.out.writer);
+    token_writer_abandon(job.valid.writer);
+    appender_release(&job.out);
+    appender_release(&job.valid);
     totals->input_bytes = job.corpus.text_bytes;
     totals->seconds = clock_s() - job.start_s;
     corpus_close(&job.corpus);

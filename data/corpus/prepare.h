@@ -10,6 +10,36 @@ enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP, BAD_CHAT_KEEP };
 enum train_on { TRAIN_ON_ASSISTANT, TRAIN_ON_LAST_ASSISTANT, TRAIN_ON_ALL };
 enum bad_line_policy { BAD_LINE_FAIL, BAD_LINE_SKIP };
 enum subfolder_policy { SUBFOLDERS_IGNORE, SUBFOLDERS_READ, SUBFOLDERS_FAIL };
+/* What a line of a source holds.  The columns of a record are TRL's (its documentation, "Dataset formats and types"),
+ * or those of the votes and reactions that compar:IA publishes. */
+enum source_record {
+    RECORD_DOCUMENT,   /* one document, in a field */
+    RECORD_COMPLETION, /* prompt and completion */
+    RECORD_PAIR,       /* prompt, chosen and rejected; or chosen and rejected, which begin alike */
+    RECORD_LABEL,      /* prompt, completion and label */
+    RECORD_VOTE,       /* compar:IA: two conversations, and which is better */
+    RECORD_REACTION    /* compar:IA: a conversation, and whether one answer is liked */
+};
+
+/* Why a record is left out.  The first ones are faults, by prepare.on_bad_record; from LEFT_TIE on it is as it should be. */
+enum left_reason {
+    LEFT_OTHER,
+    LEFT_NO_DIFFERENCE,
+    LEFT_MISSING_SIDE,
+    LEFT_EMPTY_PROMPT,
+    LEFT_BAD_LABEL,
+    LEFT_TOO_LONG,
+    LEFT_TIE,
+    LEFT_NO_OPINION,
+    LEFT_SYSTEMS_DIFFER,
+    LEFT_NOTHING_COMMON,
+    LEFT_MODEL,
+    LEFT_COUNT
+};
+/* left_reason_text - for a table, and for the keys of its JSON. */
+const char *left_reason_text(enum left_reason reason);
+const char *left_reason_key(enum left_reason reason);
+
 enum document_ends { DOCUMENT_BOS_EOS, DOCUMENT_EOS, DOCUMENT_BOS, DOCUMENT_NONE };
 
 /* One corpus.  Text: one document per file.  JSONL: one per line; .gz and .zst are read through. */
@@ -21,7 +51,13 @@ struct prepare_source {
                   */
     enum text_encoding encoding;      /* of its files, which become UTF-8 */
     enum subfolder_policy subfolders; /* of a folder */
-    bool chat; /* the field holds messages; the loss counts on the assistant's turns only */
+    bool chat;                 /* the field holds messages; the loss counts on the assistant's turns only */
+    enum source_record record; /* RECORD_DOCUMENT: all of the above; else field is NULL */
+};
+
+/* A model whose answers may be learnt from. */
+struct prepare_model {
+    char *name;
 };
 
 struct prepare_config {
@@ -38,6 +74,11 @@ struct prepare_config {
     int64_t max_chat_tokens; /* a longer conversation is a bad one; 0: of any length */
     enum document_ends ends;
     enum bad_utf8_policy bad_utf8;
+    enum bad_line_policy
+        on_bad_record;            /* of a record: no difference, no prompt, a label that is no boolean, ... */
+    int64_t max_record_tokens;    /* a longer document of a record is a fault; 0: of any length */
+    struct prepare_model *models; /* of votes and reactions; none: any */
+    int num_models;
     enum bad_line_policy on_bad_line; /* JSONL: a line that is not JSON, or has not the field */
     bool deduplicate;
     int64_t min_tokens;  /* shorter documents are left out and counted */
@@ -49,10 +90,11 @@ struct prepare_totals {
     int64_t num_documents, num_tokens; /* in the output file */
     int64_t num_duplicates, num_short; /* left out; short: fewer than min_tokens, or no text */
     int64_t num_bad_chats;             /* conversations left out, by bad_chat */
-    int64_t num_kept_chats;   /* conversations that teach nothing or are too long, kept by bad_chat */
-    int64_t num_marked;       /* messages that hold the text of a special token, written as other text */
-    int64_t num_invalid_utf8; /* documents with invalid UTF-8 or NUL: repaired or left out */
-    int64_t num_bad_lines;    /* left out: not JSON, without the field, or not to be encoded */
+    int64_t num_kept_chats;       /* conversations that teach nothing or are too long, kept by bad_chat */
+    int64_t num_marked;           /* messages that hold the text of a special token, written as other text */
+    int64_t num_left[LEFT_COUNT]; /* records left out */
+    int64_t num_invalid_utf8;     /* documents with invalid UTF-8 or NUL: repaired or left out */
+    int64_t num_bad_lines;        /* left out: not JSON, without the field, or not to be encoded */
     int64_t num_nested_files, num_hidden_files, num_other_files; /* of folders, not read */
     int64_t input_bytes;                                         /* text read, after decompression */
     int64_t valid_documents, valid_tokens;

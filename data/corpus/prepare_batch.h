@@ -12,6 +12,7 @@
 #include "data/corpus/prepare.h"
 #include "data/corpus/reader.h"
 #include "data/template/chat.h"
+#include "data/tokens/tokens.h"
 #include "kernels/units.h"
 
 enum {
@@ -23,12 +24,14 @@ enum {
 };
 
 enum outcome {
-    OUTCOME_TOKENS,   /* encoded */
-    OUTCOME_BLANK,    /* an empty line: no document */
-    OUTCOME_EMPTY,    /* a document without text: left out like a short one */
-    OUTCOME_SKIPPED,  /* left out because of bad bytes */
-    OUTCOME_BAD_CHAT, /* a conversation that cannot be written or has nothing to learn: left out */
-    OUTCOME_BAD_LINE  /* a line that cannot be used: left out */
+    OUTCOME_TOKENS,     /* encoded */
+    OUTCOME_BLANK,      /* an empty line: no document */
+    OUTCOME_EMPTY,      /* a document without text: left out like a short one */
+    OUTCOME_SKIPPED,    /* left out because of bad bytes */
+    OUTCOME_BAD_CHAT,   /* a conversation that cannot be written or has nothing to learn: left out */
+    OUTCOME_BAD_LINE,   /* a line that cannot be used: left out */
+    OUTCOME_BAD_RECORD, /* a record with a fault: left out */
+    OUTCOME_PASSED      /* a record that is none to learn from, a tie for example: left out */
 };
 
 /* One document: where it was read, what became of it. */
@@ -42,9 +45,12 @@ struct batch_document {
     int marked_message;
     int32_t marked_id;
     int64_t first_token, num_tokens;
-    XXH128_hash_t hash; /* of its text */
+    enum token_side side;     /* of a record; SIDE_PLAIN: the document is one */
+    int64_t num_first_tokens; /* of a pair: of its chosen document, which comes first */
+    enum left_reason reason;  /* OUTCOME_BAD_RECORD, OUTCOME_PASSED */
+    XXH128_hash_t hash;       /* of its text */
     char *
-        why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE, and of a bad conversation that is kept: in words, malloc'ed;
+        why; /* OUTCOME_BAD_CHAT, OUTCOME_BAD_LINE, OUTCOME_BAD_RECORD, and of a bad conversation that is kept: in words, malloc'ed;
                   released when it is appended */
 };
 
@@ -124,6 +130,9 @@ struct worker {
 };
 /* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
 
+/* prepare_check - what several keys together can be wrong about.  Returns 0, or -1 with err set. */
+int prepare_check(const struct prepare_config *config, struct err *err);
+
 /* worker_choose_ends - bos and eos of documents.  worker_choose_chat - style (the caller's, released by it)
  * and the worker's pointer to it, where a source holds conversations.  Both return 0, or -1 with err set. */
 int worker_choose_ends(struct worker *worker, struct err *err);
@@ -131,8 +140,9 @@ int worker_choose_chat(struct worker *worker, struct chat_style *style, struct e
 
 /* --- prepare_output.c --- */
 
-/* output_check - nothing stands at path, or a token file, which may be replaced.  Returns 0, or -1 with err set. */
-int output_check(const char *path, struct err *err);
+/* output_create - a writer of path where nothing else is lost by it, which knows how conversations are written (style
+ * NULL: there are none) and the sources.  NULL with err set. */
+struct token_writer *output_create(const char *path, const struct worker *worker, struct err *err);
 
 /* --- prepare_field.c: what a source takes from a line --- */
 
@@ -173,6 +183,14 @@ enum verdict worker_append(const struct worker *worker, struct batch_document *d
  * with err set; the outcome is OUTCOME_BAD_CHAT where the conversation is at fault. */
 int worker_encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
                        json_t *line, struct err *err);
+/* worker_encode_record (prepare_record.c) - a line with a prompt and completions.  Returns 0, or -1 with err set; the outcome
+ * is OUTCOME_BAD_RECORD with its reason where the record is at fault. */
+int worker_encode_record(struct worker *worker, struct batch *batch, struct batch_document *document,
+                         struct text_span line, struct err *err);
+/* worker_check_length (prepare_chat.c) - prepare.max_conversation_tokens, or max_record_tokens of a record.  Returns 0, or
+ * -1 with err set and the document's reason. */
+int worker_check_length(const struct worker *worker, struct batch_document *document, int64_t num_tokens,
+                        struct err *err);
 /* worker_give_back (prepare_worker.c) - the texts of a document that was large, once they are needed no more.
  * worker_release - all that a worker holds. */
 void worker_give_back(struct worker *worker);

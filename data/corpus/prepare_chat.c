@@ -150,14 +150,16 @@ static int tolerate(const struct worker *worker, struct batch_document *document
     return 0;
 }
 
-/* check_length - prepare.max_conversation_tokens. */
-static int check_length(const struct worker *worker, int64_t num_tokens, struct err *err) {
-    int64_t most = worker->config->max_chat_tokens;
-    return most == 0 || num_tokens <= most
-               ? 0
-               : err_set(err,
-                         "the conversation has %lld tokens, more than prepare.max_conversation_tokens, %lld",
-                         (long long)num_tokens, (long long)most);
+int worker_check_length(const struct worker *worker, struct batch_document *document, int64_t num_tokens,
+                        struct err *err) {
+    bool is_record = worker->config->sources[document->source].record != RECORD_DOCUMENT;
+    int64_t most = is_record ? worker->config->max_record_tokens : worker->config->max_chat_tokens;
+    if (most == 0 || num_tokens <= most)
+        return 0;
+    document->reason = LEFT_TOO_LONG;
+    return err_set(err, "the %s has %lld tokens, more than prepare.max_%s_tokens, %lld",
+                   is_record ? "prompt with its completion" : "conversation", (long long)num_tokens,
+                   is_record ? "record" : "conversation", (long long)most);
 }
 
 /* render - the messages are read: their text with its spans.  They are not needed afterwards, and given back where
@@ -199,7 +201,8 @@ static int encode(struct worker *worker, struct batch *batch, struct batch_docum
     if (status == 0)
         status = tolerate(worker, document, check_mask(batch, first, err), err);
     if (status == 0)
-        status = tolerate(worker, document, check_length(worker, batch->tokens.count - first, err), err);
+        status = tolerate(worker, document,
+                          worker_check_length(worker, document, batch->tokens.count - first, err), err);
     chat_text_release(&rendered);
     return status;
 }

@@ -1,7 +1,54 @@
-/* prepare_choose.c - how documents and conversations are written, decided before any is read. */
+/* prepare_choose.c - what is asked for, checked, and how documents and conversations are written, decided before any is
+ * read. */
 #include <string.h>
 
 #include "data/corpus/prepare_batch.h"
+
+enum { MAX_THREADS = 1024 };
+
+/* What the documents of a record are to each other. */
+static enum token_preference preference_of(enum source_record record) {
+    if (record == RECORD_PAIR || record == RECORD_VOTE)
+        return PREFERENCE_PAIRS;
+    return record == RECORD_LABEL || record == RECORD_REACTION ? PREFERENCE_LABELS : PREFERENCE_NONE;
+}
+
+/* check_records - one kind of documents in a file, and keys that speak of it. */
+static int check_records(const struct prepare_config *config, struct err *err) {
+    for (int i = 0; i < config->num_sources; i++) {
+        const struct prepare_source *source = &config->sources[i];
+        bool is_comparia = source->record == RECORD_VOTE || source->record == RECORD_REACTION;
+        if (preference_of(source->record) != preference_of(config->sources[0].record))
+            return err_set(
+                err,
+                "the sources '%s' and '%s' hold different kinds of documents: pairs, labelled completions and "
+                "documents of their own each go into a token file of their own",
+                config->sources[0].path, source->path);
+        if (is_comparia && !source->chat)
+            return err_set(err, "the source '%s' holds conversations: its chat has to be true", source->path);
+        if (source->record != RECORD_DOCUMENT && source->field)
+            return err_set(
+                err, "the field '%s' of source '%s' would have no effect: a record has fields of its own",
+                source->field, source->path);
+        if (source->record != RECORD_DOCUMENT && config->train_on != TRAIN_ON_ASSISTANT)
+            return err_set(
+                err, "prepare.train_on has to be assistant: of the records of '%s' the completion is learnt",
+                source->path);
+    }
+    return 0;
+}
+
+int prepare_check(const struct prepare_config *config, struct err *err) {
+    if (config->num_sources < 1)
+        return err_set(err, "no sources to prepare");
+    if (config->valid_every < 0 || config->valid_every == 1)
+        return err_set(err, "valid_every is %lld; use 0 for no validation file, or 2 and more",
+                       (long long)config->valid_every);
+    if (config->num_threads < 0 || config->num_threads > MAX_THREADS)
+        return err_set(err, "%d threads; use 0 for all processors, or 1 to %d", config->num_threads,
+                       MAX_THREADS);
+    return check_records(config, err);
+}
 
 /* has_source - whether a source holds conversations, or whether one holds plain text. */
 static bool has_source(const struct prepare_config *config, bool chat) {

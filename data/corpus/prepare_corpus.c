@@ -40,6 +40,12 @@ static int unknown_format(const char *path, struct err *err) {
 
 /* not_conversations - a file of plain text in a source that is said to hold conversations. */
 static int not_conversations(const char *path, const struct prepare_source *source, struct err *err) {
+    if (source->record != RECORD_DOCUMENT)
+        return err_set(
+            err,
+            "'%s' is text by %s, and its source has a record of several fields, which are read from JSON "
+            "lines: set the source's format to jsonl if it holds them, else leave the file elsewhere",
+            path, source->format == SOURCE_TEXT ? "the source's format" : "its name");
     return err_set(
         err,
         "'%s' is text by %s, and its source has chat: true; conversations are read from JSON lines: "
@@ -81,7 +87,7 @@ static int add_file(struct corpus *corpus, const struct prepare_source *source, 
     int status = look_at(path, source, err);
     if (status == 0 && format == SOURCE_AUTO)
         status = unknown_format(path, err);
-    if (status == 0 && format == SOURCE_TEXT && source->chat)
+    if (status == 0 && format == SOURCE_TEXT && (source->chat || source->record != RECORD_DOCUMENT))
         status = not_conversations(path, source, err);
     if (status != 0) {
         free(path);

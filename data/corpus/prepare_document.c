@@ -93,6 +93,8 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
     const struct prepare_source *source = &worker->config->sources[document->source];
     const struct text_span span = {line, length_bytes};
     struct json_line found;
+    if (source->record != RECORD_DOCUMENT)
+        return worker_encode_record(worker, batch, document, span, err);
     if (source_find_field(source, span, &found, err) != 0)
         return -1;
     if (!source->chat)
@@ -139,7 +141,8 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
  * policies of their own. */
 static bool is_bad_line(const struct worker *worker, const struct batch_document *document) {
     bool is_bad_text = document->has_bad_text && worker->config->bad_utf8 == BAD_UTF8_FAIL;
-    return document->line > 0 && !is_bad_text && document->outcome != OUTCOME_BAD_CHAT;
+    return document->line > 0 && !is_bad_text && document->outcome != OUTCOME_BAD_CHAT &&
+           document->outcome != OUTCOME_BAD_RECORD;
 }
 
 /* name_place - where the document is, and how to go on without it. */
@@ -151,6 +154,9 @@ static void name_place(const struct worker *worker, const struct batch_document 
             err,
             "%.700s; mend it, or set prepare.on_bad_conversation to 'skip' to leave such conversations out",
             what.text);
+    else if (document->outcome == OUTCOME_BAD_RECORD && worker->config->on_bad_record == BAD_LINE_FAIL)
+        err_set(err, "%.700s; mend it, or set prepare.on_bad_record to 'skip' to leave such records out",
+                what.text);
     else if (is_bad_line(worker, document) && worker->config->on_bad_line == BAD_LINE_FAIL)
         err_set(err, "%.700s; prepare.on_bad_line 'skip' leaves such lines out", what.text);
     if (document->line > 0)
@@ -163,6 +169,8 @@ static void name_place(const struct worker *worker, const struct batch_document 
 static bool may_leave_out(const struct worker *worker, struct batch_document *document) {
     if (document->outcome == OUTCOME_BAD_CHAT)
         return worker->config->bad_chat == BAD_CHAT_SKIP;
+    if (document->outcome == OUTCOME_BAD_RECORD)
+        return worker->config->on_bad_record == BAD_LINE_SKIP;
     if (!is_bad_line(worker, document) || worker->config->on_bad_line == BAD_LINE_FAIL)
         return false;
     document->outcome = OUTCOME_BAD_LINE;

@@ -1,11 +1,14 @@
-/* prepare_output.c - what may be replaced by a token file: another one.  Anything else in its place, a corpus above all, was
- * not meant to be lost. */
+/* prepare_output.c - the token files that are written, and what they may replace: another one.  Anything else in its place,
+ * a corpus above all, was not meant to be lost. */
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "data/corpus/prepare_batch.h"
 #include "data/tokens/tokens.h"
 
-int output_check(const char *path, struct err *err) {
+/* output_check - nothing stands at path, or a token file.  Returns 0, or -1 with err set. */
+static int output_check(const char *path, struct err *err) {
     struct err why;
     struct stat facts;
     if (stat(path, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_size == 0)
@@ -19,4 +22,37 @@ int output_check(const char *path, struct err *err) {
             path);
     token_file_close(file);
     return 0;
+}
+
+/* set_chat - how conversations are written. */
+static void set_chat(struct token_writer *writer, const struct worker *worker) {
+    static const char *const parts[] = {"assistant", "last_assistant", "all"};
+    const struct chat_style *style = worker->style;
+    enum train_on train_on = worker->config->train_on;
+    if (!style)
+        return;
+    bool is_plain = !style->date && train_on == TRAIN_ON_ASSISTANT; /* as files without a word of it */
+    *token_writer_chat(writer) = (struct token_chat){.style = xstrdup(chat_style_name(style)),
+                                                     .template_text = chat_style_template(style, worker->tok),
+                                                     .end_id = style->end_id,
+                                                     .differs = style->differs,
+                                                     .date = style->date ? xstrdup(style->date) : NULL,
+                                                     .train_on = is_plain ? NULL : xstrdup(parts[train_on])};
+}
+
+struct token_writer *output_create(const char *path, const struct worker *worker, struct err *err) {
+    const struct prepare_config *config = worker->config;
+    if (output_check(path, err) != 0)
+        return NULL;
+    struct token_writer *writer =
+        token_writer_create(path, tokenizer_hash(worker->tok), tokenizer_vocab_size(worker->tok), err);
+    if (!writer)
+        return NULL;
+    set_chat(writer, worker);
+    for (int i = 0; i < config->num_sources; i++) {
+        const struct prepare_source *source = &config->sources[i];
+        token_writer_add_source(writer, source->name ? source->name : source->path, source->licence,
+                                source->url);
+    }
+    return writer;
 }

@@ -109,6 +109,16 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
 /* --- the totals --- */
 
 /* print_json - every count, zero or not: programs compare them. */
+/* left_json - records left out, by their reason. */
+static json_t *left_json(const struct prepare_totals *t) {
+    json_t *left = json_object();
+    for (int reason = 0; reason < LEFT_COUNT; reason++)
+        if (t->num_left[reason] > 0)
+            json_object_set_new(left, left_reason_key((enum left_reason)reason),
+                                json_integer((json_int_t)t->num_left[reason]));
+    return left;
+}
+
 static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
     json_t *root = json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
@@ -120,6 +130,7 @@ static void print_json(const struct prepare_config *config, const struct prepare
         (json_int_t)t->num_hidden_files, "other_files", (json_int_t)t->num_other_files, "invalid_utf8",
         (json_int_t)t->num_invalid_utf8, "input_bytes", (json_int_t)t->input_bytes, "valid_documents",
         (json_int_t)t->valid_documents, "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
+    json_object_set_new(root, "left_out_records", left_json(t));
     CHECK(root, "out of memory, or an output path that is not UTF-8");
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
@@ -147,6 +158,10 @@ static void print_totals(const struct prepare_config *config, const struct prepa
                (long long)t->num_kept_chats);
     if (t->num_bad_lines > 0)
         printf("  lines          %lld (prepare.on_bad_line)\n", (long long)t->num_bad_lines);
+    for (int reason = 0; reason < LEFT_COUNT; reason++)
+        if (t->num_left[reason] > 0)
+            printf("  records        %lld: %s\n", (long long)t->num_left[reason],
+                   left_reason_text((enum left_reason)reason));
     if (t->num_nested_files + t->num_hidden_files + t->num_other_files > 0)
         printf("  files          %lld in subfolders, %lld hidden, %lld others\n",
                (long long)t->num_nested_files, (long long)t->num_hidden_files, (long long)t->num_other_files);
