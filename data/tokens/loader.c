@@ -28,6 +28,7 @@ struct loader {
     struct file_order *orders; /* [num_files] */
     uint64_t *shares;          /* [num_files]: of what the files before leave, times 2^32 */
     int64_t *first_source;     /* [num_files + 1]: number of a file's first source */
+    double **references;       /* [num_files] of [documents]; NULL: none */
     struct mix_block block;
     pthread_mutex_t mutex; /* the tables that grow while reading: block and orders */
 };
@@ -52,6 +53,7 @@ void sample_release(struct sample *sample) {
     free(sample->positions);
     free(sample->sources);
     free(sample->mask);
+    free(sample->documents);
     *sample = (struct sample){0};
 }
 
@@ -73,6 +75,16 @@ static int check_file(const struct loader *loader, int i, const struct loader_co
                        "token file '%s' has a vocabulary of %lld, the model one of %lld; prepare it with the "
                        "model's tokenizer",
                        path, (long long)token_file_vocab_size(file), (long long)config->vocab_size);
+    if (token_file_preference(file) != token_file_preference(first))
+        return err_set(
+            err,
+            "token files '%s' and '%s' hold different kinds of documents (pairs, labelled completions, or documents "
+            "of their own); they cannot be mixed",
+            token_file_path(first), path);
+    if (token_file_preference(file) != PREFERENCE_NONE && config->packing != PACKING_WHOLE)
+        return err_set(
+            err, "token file '%s' holds pairs of documents, which are read whole: set data.packing to whole",
+            path);
     if (token_file_num_tokens(file) == 0)
         return err_set(err, "token file '%s' holds no tokens", path);
     if (token_file_num_documents(file) >= UINT32_MAX)
@@ -120,6 +132,7 @@ struct loader *loader_open(const struct loader_config *config, struct err *err) 
     loader->orders = xcalloc(n, sizeof *loader->orders);
     loader->shares = xcalloc(n, sizeof *loader->shares);
     loader->first_source = xcalloc(n + 1, sizeof *loader->first_source);
+    loader->references = xcalloc(n, sizeof *loader->references);
     loader->block.first = xcalloc(n, sizeof *loader->block.first);
     loader->block.number = -1;
     pthread_mutex_init(&loader->mutex, NULL);
@@ -148,12 +161,14 @@ void loader_close(struct loader *loader) {
         return;
     for (int i = 0; i < loader->num_files; i++) {
         file_order_release(&loader->orders[i]);
+        free(loader->references[i]);
         token_file_close(loader->files[i]);
     }
     pthread_mutex_destroy(&loader->mutex);
     free(loader->block.first);
     free(loader->shares);
     free(loader->first_source);
+    free(loader->references);
     free(loader->orders);
     free(loader->files);
     free(loader);
@@ -162,6 +177,22 @@ void loader_close(struct loader *loader) {
 const struct token_chat *loader_chat(const struct loader *loader, int file) {
     CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
     return token_file_chat(loader->files[file]);
+}
+
+enum token_preference loader_preference(const struct loader *loader) {
+    return token_file_preference(loader->files[0]);
+}
+
+int64_t loader_num_documents(const struct loader *loader, int file) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return token_file_num_documents(loader->files[file]);
+}
+
+void loader_set_references(struct loader *loader, int file, const double *values) {
+    size_t count = (size_t)loader_num_documents(loader, file);
+    free(loader->references[file]);
+    loader->references[file] = xmalloc(count * sizeof(double) + 1);
+    memcpy(loader->references[file], values, count * sizeof(double));
 }
 
 const char *loader_tokenizer_hash(const struct loader *loader) {
@@ -307,13 +338,35 @@ static int put_piece(const struct loader *loader, const struct sample_piece *pie
     return 0;
 }
 
+/* note_document - one that is learnt against another. */
+static void note_document(const struct loader *loader, const struct sample_piece *piece, int64_t row,
+                          struct sample *out) {
+    enum token_side side = token_file_side(loader->files[piece->file], piece->document);
+    const double *references = loader->references[piece->file];
+    if (side == SIDE_PLAIN)
+        return;
+    if (out->num_documents == out->documents_room) {
+        out->documents_room = out->documents_room ? 2 * out->documents_room : 16;
+        out->documents = xrealloc(out->documents, (size_t)out->documents_room * sizeof *out->documents);
+    }
+    out->documents[out->num_documents++] =
+        (struct sample_document){.first_row = row,
+                                 .end_row = row + piece->count,
+                                 .file = piece->file,
+                                 .document = piece->document,
+                                 .side = side,
+                                 .reference = references ? references[piece->document] : 0};
+}
+
 /* fill - a sample from its pieces; the rest is padding. */
 static int fill(const struct loader *loader, const struct piece_list *list, struct sample *out,
                 struct err *err) {
     CHECK(out->num_tokens == loader->sequence_tokens, "a sample of %lld tokens for sequences of %lld",
           (long long)out->num_tokens, (long long)loader->sequence_tokens);
     int64_t row = 0;
+    out->num_documents = 0;
     for (int64_t p = 0; p < list->count; p++) {
+        note_document(loader, &list->pieces[p], row, out);
         if (put_piece(loader, &list->pieces[p], row, out, err) != 0)
             return -1;
         row += list->pieces[p].count;

@@ -13,7 +13,10 @@
  * sample s is found without replaying earlier epochs; as attention never crosses documents, all that stays is
  * which documents share a sequence.  Only a document longer than T is cut, left out or refused, as the
  * configuration says: cut, what is beyond its first T tokens is not used.  Every other token comes exactly
- * once an epoch.  Memory: about 40 bytes per document (two epochs of each file). */
+ * once an epoch.  Memory: about 40 bytes per document (two epochs of each file).
+ *
+ * Files of pairs (token_file_preference) are PACKING_WHOLE alone; there the two documents of a pair are put together as one
+ * would be, and neither is ever cut. */
 #pragma once
 
 #include "data/tokens/tokens.h"
@@ -48,6 +51,15 @@ struct loader_config {
     int64_t verify_share, num_verify_shares;
 };
 
+/* One document of a sample that is learnt against another one; the two of a pair follow one another. */
+struct sample_document {
+    int64_t first_row, end_row; /* of the sample */
+    int file;
+    int64_t document; /* index in the token file */
+    enum token_side side;
+    double reference; /* see loader_set_references; 0 without */
+};
+
 /* One packed sequence; arrays of T that belong to the sample.  Rows from filled on are padding: token 0,
  * weight 0, source -1, each its own document.  The last token of a document has target 0 and weight 0; where
  * a document goes on in another sample, the last token here still has its target. */
@@ -58,6 +70,8 @@ struct sample {
     int32_t *positions;        /* index within the document's piece in this sample */
     int32_t *sources;          /* source of the loader, see loader_source: what each corpus had its part in */
     uint8_t *mask;             /* scratch of the loader */
+    struct sample_document *documents; /* of files of pairs; none of others */
+    int64_t num_documents, documents_room;
     int64_t num_tokens, filled;
 };
 /* sample_init - its arrays of T, for loader_sample to fill again and again.  sample_release frees them. */
@@ -71,6 +85,15 @@ struct loader;
  * many documents or sources, a damaged block among those that were asked for.  loader_close - NULL is fine. */
 struct loader *loader_open(const struct loader_config *config, struct err *err);
 void loader_close(struct loader *loader);
+
+/* loader_preference - what all its files hold: they are of one kind. */
+enum token_preference loader_preference(const struct loader *loader);
+
+/* loader_set_references - of a file, a number for each of its documents, copied: what a reference model says of it.  Before
+ * samples are asked for. */
+void loader_set_references(struct loader *loader, int file, const double *values);
+/* loader_num_documents - of a file. */
+int64_t loader_num_documents(const struct loader *loader, int file);
 
 /* loader_tokenizer_hash - that of the one tokenizer of all files; borrowed.  loader_chat - of one of its files; borrowed.
  * loader_num_tokens - of all files, one epoch each.  loader_num_cut_tokens - PACKING_WHOLE: beyond T or skipped, never
@@ -127,7 +150,8 @@ struct sample_piece {
 /* loader_pieces - malloc'ed array in *pieces; returns their number, or -1 with err set. */
 int64_t loader_pieces(struct loader *loader, int64_t g, struct sample_piece **pieces, struct err *err);
 
-/* Evaluation: the files laid end to end in their own order, every document once, cut into windows of T.
+/* Evaluation: the files laid end to end in their own order, every document once, cut into windows of T; of pairs as many
+ * as fit.
  * loader_eval_sample - window `index`, below loader_num_eval_samples; fails as loader_sample does. */
 int64_t loader_num_eval_samples(const struct loader *loader);
 int loader_eval_sample(struct loader *loader, int64_t index, struct sample *out, struct err *err);

@@ -36,35 +36,47 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-int64_t file_order_used_tokens(const struct file_order *order, int64_t document) {
-    int64_t whole = file_order_document_tokens(order, document);
+int64_t file_order_unit_tokens(const struct file_order *order, int64_t unit) {
+    const uint64_t *offsets = token_file_offsets(order->file);
+    return (int64_t)(offsets[(unit + 1) * order->unit_documents] - offsets[unit * order->unit_documents]);
+}
+
+/* used_unit_tokens - of a unit. */
+static int64_t used_unit_tokens(const struct file_order *order, int64_t unit) {
+    int64_t whole = file_order_unit_tokens(order, unit);
     if (order->packing == PACKING_STREAM || whole <= order->sequence_tokens)
         return whole;
     return order->long_documents == LONG_SKIP ? 0 : order->sequence_tokens;
 }
 
-/* count_long - documents that do not fit into a sequence. */
+/* A pair is never cut: file_order_check_long sees to it. */
+int64_t file_order_used_tokens(const struct file_order *order, int64_t document) {
+    int64_t used = used_unit_tokens(order, document / order->unit_documents);
+    return order->unit_documents == 1 || used == 0 ? used : file_order_document_tokens(order, document);
+}
+
+/* count_long - units that do not fit into a sequence. */
 static void count_long(struct file_order *order) {
-    int64_t num_documents = token_file_num_documents(order->file), longest = 0;
-    for (int64_t i = 0; i < num_documents; i++) {
-        int64_t tokens = file_order_document_tokens(order, i);
+    int64_t longest = 0;
+    for (int64_t i = 0; i < order->num_units; i++) {
+        int64_t tokens = file_order_unit_tokens(order, i);
         order->num_long += tokens > order->sequence_tokens;
-        order->num_cut_tokens += tokens - file_order_used_tokens(order, i);
+        order->num_cut_tokens += tokens - used_unit_tokens(order, i);
         if (tokens > longest) {
             longest = tokens;
-            order->longest = i;
+            order->longest = i * order->unit_documents;
         }
     }
 }
 
-/* form_groups - next fit: a group is closed when the next document does not fit.  Documents of which nothing
- * is used are dropped here, so that every group has at least one token. */
+/* form_groups - next fit: a group is closed when the next unit does not fit.  Units of which nothing is used are dropped
+ * here, so that every group has at least one token. */
 static void form_groups(struct file_order *order) {
-    int64_t num_documents = token_file_num_documents(order->file), filled = 0, kept = 0;
-    order->grouped = shuffled(order, num_documents, GROUPING);
-    order->group_first = xmalloc((size_t)(num_documents + 1) * sizeof *order->group_first);
-    for (int64_t i = 0; i < num_documents; i++) {
-        int64_t used = file_order_used_tokens(order, order->grouped[i]);
+    int64_t filled = 0, kept = 0;
+    order->grouped = shuffled(order, order->num_units, GROUPING);
+    order->group_first = xmalloc((size_t)(order->num_units + 1) * sizeof *order->group_first);
+    for (int64_t i = 0; i < order->num_units; i++) {
+        int64_t used = used_unit_tokens(order, order->grouped[i]);
         if (used == 0)
             continue;
         if (kept == 0 || filled + used > order->sequence_tokens) {
@@ -77,7 +89,24 @@ static void form_groups(struct file_order *order) {
     order->group_first[order->num_samples] = (uint32_t)kept;
 }
 
+/* form_eval_groups - the same in the file's order, where pairs have to stay whole. */
+static void form_eval_groups(struct file_order *order) {
+    int64_t filled = order->sequence_tokens;
+    order->eval_first = xmalloc((size_t)(order->num_units + 1) * sizeof *order->eval_first);
+    for (int64_t i = 0; i < order->num_units; i++) {
+        int64_t used = used_unit_tokens(order, i);
+        if (used > 0 && filled + used > order->sequence_tokens) {
+            order->eval_first[order->num_eval_groups++] = (uint32_t)i;
+            filled = 0;
+        }
+        filled += used;
+    }
+    order->eval_first[order->num_eval_groups] = (uint32_t)order->num_units;
+}
+
 int64_t file_order_num_eval_samples(const struct file_order *order) {
+    if (order->eval_first)
+        return order->num_eval_groups;
     return (token_file_num_tokens(order->file) + order->sequence_tokens - 1) / order->sequence_tokens;
 }
 
@@ -85,13 +114,17 @@ int64_t file_order_num_eval_samples(const struct file_order *order) {
 void file_order_init(struct file_order *order, const struct token_file *file, int index,
                      const struct loader_config *config) {
     *order = (struct file_order){.file = file,
+                                 .unit_documents = token_file_preference(file) == PREFERENCE_NONE ? 1 : 2,
                                  .index = index,
                                  .seed = (uint64_t)config->seed,
                                  .packing = config->packing,
                                  .long_documents = config->long_documents,
                                  .sequence_tokens = config->sequence_tokens};
     order->recent[0].epoch = order->recent[1].epoch = -1;
+    order->num_units = token_file_num_documents(file) / order->unit_documents;
     count_long(order);
+    if (order->unit_documents > 1)
+        form_eval_groups(order);
     if (config->packing == PACKING_WHOLE)
         form_groups(order);
     else
@@ -105,6 +138,7 @@ void file_order_release(struct file_order *order) {
     }
     free(order->grouped);
     free(order->group_first);
+    free(order->eval_first);
     *order = (struct file_order){0};
 }
 
@@ -158,13 +192,19 @@ static void window_pieces(const struct file_order *order, const uint64_t *starts
     }
 }
 
+/* unit_pieces - its documents, as far as they are used. */
+static void unit_pieces(const struct file_order *order, int64_t unit, struct piece_list *list) {
+    for (int64_t d = unit * order->unit_documents; d < (unit + 1) * order->unit_documents; d++) {
+        int64_t count = file_order_used_tokens(order, d);
+        if (count > 0)
+            add_piece(list, (struct sample_piece){.file = order->index, .document = d, .count = count});
+    }
+}
+
 /* group_pieces - PACKING_WHOLE: a group is a sample. */
 static void group_pieces(const struct file_order *order, int64_t group, struct piece_list *list) {
-    for (uint32_t i = order->group_first[group]; i < order->group_first[group + 1]; i++) {
-        int64_t document = order->grouped[i];
-        int64_t count = file_order_used_tokens(order, document);
-        add_piece(list, (struct sample_piece){.file = order->index, .document = document, .count = count});
-    }
+    for (uint32_t i = order->group_first[group]; i < order->group_first[group + 1]; i++)
+        unit_pieces(order, order->grouped[i], list);
 }
 
 /* Two epochs are kept, as the samples of a step may lie on both sides of the border between them. */
@@ -179,5 +219,10 @@ void file_order_pieces(struct file_order *order, int64_t s, struct piece_list *l
 
 /* In the file's order: a loss can be compared between runs, whatever their seed. */
 void file_order_eval_pieces(const struct file_order *order, int64_t w, struct piece_list *list) {
-    window_pieces(order, token_file_offsets(order->file), NULL, w, list);
+    if (!order->eval_first) {
+        window_pieces(order, token_file_offsets(order->file), NULL, w, list);
+        return;
+    }
+    for (uint32_t unit = order->eval_first[w]; unit < order->eval_first[w + 1]; unit++)
+        unit_pieces(order, unit, list);
 }

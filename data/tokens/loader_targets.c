@@ -107,9 +107,17 @@ int file_order_check_targets(const struct file_order *order, struct err *err) {
 
 int file_order_check_long(const struct file_order *order, struct err *err) {
     const char *path = token_file_path(order->file);
-    int64_t longest = file_order_document_tokens(order, order->longest);
+    int64_t longest = file_order_unit_tokens(order, order->longest / order->unit_documents);
     if (order->packing == PACKING_STREAM || order->num_long == 0)
         return 0;
+    if (order->unit_documents > 1 && order->long_documents != LONG_SKIP)
+        return err_set(
+            err,
+            "token file '%s': %lld of %lld pairs are longer than data.sequence_tokens (%lld), both documents together, the "
+            "one that begins with document %lld the longest with %lld tokens; a pair is never cut: raise it, or set "
+            "data.long_documents to skip",
+            path, (long long)order->num_long, (long long)order->num_units, (long long)order->sequence_tokens,
+            (long long)order->longest, (long long)longest);
     if (order->long_documents == LONG_FAIL)
         return err_set(
             err,

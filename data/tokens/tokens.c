@@ -72,6 +72,10 @@ static int read_sides(struct token_file *file, struct err *err) {
     if (!file->sides)
         return -1;
     const uint8_t *sides = file->sides;
+    for (int64_t i = 0; i < file->num_documents; i++)
+        if (file->offsets[i] == file->offsets[i + 1])
+            return err_set(err, "document %lld of '%s' is one of a pair and has no tokens", (long long)i,
+                           file->path);
     for (int64_t i = 0; i < file->num_documents; i += 2)
         if (i + 1 == file->num_documents || !is_pair(sides[i], sides[i + 1]) ||
             (sides[i] == SIDE_CHOSEN) != (sides[0] == SIDE_CHOSEN))

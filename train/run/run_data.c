@@ -35,6 +35,15 @@ bool run_data_open(struct run_data *data, const struct config *config, int64_t v
     data->train = open_files(config, config->data.train, config->data.num_train, vocab_size, comm, &err);
     if (data->train && config->data.num_valid > 0)
         data->valid = open_files(config, config->data.valid, config->data.num_valid, vocab_size, comm, &err);
+    const struct loader *opened[] = {data->train, data->valid};
+    for (int i = 0; i < 2; i++)
+        if (opened[i] && loader_preference(opened[i]) != PREFERENCE_NONE) {
+            err_set(
+                &err,
+                "%s holds documents that are learnt against each other; no objective learns from such files yet",
+                i ? "data.valid" : "data.train");
+            return comm_all_ok(comm, -1, &err);
+        }
     bool is_open = data->train && (data->valid || config->data.num_valid == 0);
     return comm_all_ok(comm, is_open ? 0 : -1, &err);
 }
