@@ -76,8 +76,12 @@ static void make_batch(struct fixture *f) {
         if (f->targets[i] < 0)
             f->targets[i] = 0;
     }
-    f->batch =
-        (struct batch){NUM_TOKENS, f->tokens, f->targets, f->row_start, f->positions, f->target_weights};
+    f->batch = (struct batch){.num_tokens = NUM_TOKENS,
+                              .tokens = f->tokens,
+                              .targets = f->targets,
+                              .row_start = f->row_start,
+                              .positions = f->positions,
+                              .weights = f->target_weights};
 }
 
 static void fixture_open(struct fixture *f, const char *name, enum recompute recompute, int zero_stage) {

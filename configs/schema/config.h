@@ -16,6 +16,16 @@ enum { AUTO_MICRO_SEQUENCES = 0, AUTO_STAGE = -1, AUTO_REPLICAS = -1 };
 #define EACH_OPTIMIZER(ROW) ROW(ADAMW, adamw) ROW(MUON, muon)
 #define OPTIMIZER_ID(NAME, name) OPTIMIZER_##NAME,
 enum optimizer_id { EACH_OPTIMIZER(OPTIMIZER_ID) OPTIMIZER_COUNT };
+/* What objective.kind may be: sft is the mean over target tokens; each other one a file train/model/objective_NAME.c. */
+enum objective_id {
+    OBJECTIVE_SFT,
+    OBJECTIVE_DPO,
+    OBJECTIVE_ORPO,
+    OBJECTIVE_SIMPO,
+    OBJECTIVE_KTO,
+    OBJECTIVE_COUNT
+};
+enum dpo_loss { DPO_SIGMOID, DPO_IPO, DPO_HINGE, DPO_ROBUST };
 enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_WSD };
 enum progress_style { PROGRESS_AUTO, PROGRESS_LIVE, PROGRESS_LINES };
 enum resume_policy { RESUME_AUTO, RESUME_NEVER };
@@ -61,6 +71,15 @@ struct slurm_config {
     } chain;
 };
 
+/* What is minimised, and how strongly. */
+struct objective_config {
+    enum objective_id kind;
+    enum dpo_loss loss;
+    double beta, label_smoothing, sft_weight;
+    double gamma;                                /* simpo: the margin that is asked for */
+    double desirable_weight, undesirable_weight; /* kto */
+};
+
 struct config {
     struct {                    /* run: */
         char *folder;           /* checkpoints, metrics and logs go here */
@@ -99,6 +118,7 @@ struct config {
         double grad_clip;    /* global norm; 0: off */
         double stop_after_s; /* save and exit 75 after so many seconds; 0: never */
     } train;
+    struct objective_config objective;
     struct { /* optimizer: */
         enum optimizer_id kind;
         double learning_rate, beta1, beta2, eps, momentum, weight_decay;

@@ -139,8 +139,33 @@ static int check_schedule(const struct loading *loading) {
     return 0;
 }
 
+/* check_objective - what label smoothing means is said by the loss. */
+static int check_objective(const struct loading *loading) {
+    const struct objective_config *objective = &loading->config->objective;
+    bool is_dpo = objective->kind == OBJECTIVE_DPO;
+    if (is_dpo && objective->loss == DPO_ROBUST && objective->label_smoothing == 0)
+        return config_fail_key(
+            loading, "objective.loss",
+            "'objective.loss' is robust, which without objective.label_smoothing is sigmoid: set "
+            "label_smoothing to the share of pairs that may be the wrong way round");
+    if (is_dpo && (objective->loss == DPO_IPO || objective->loss == DPO_HINGE) &&
+        objective->label_smoothing > 0)
+        return config_fail_key(
+            loading, "objective.label_smoothing",
+            "'objective.label_smoothing' is %g, which would have no effect with objective.loss ipo or "
+            "hinge: take sigmoid or robust",
+            objective->label_smoothing);
+    if (objective->kind != OBJECTIVE_SFT && loading->config->data.packing != PACKING_WHOLE)
+        return config_fail_key(
+            loading, "objective.kind",
+            "'objective.kind' compares documents that are read whole: set data.packing to whole");
+    return 0;
+}
+
 int config_check(const struct loading *loading) {
     const struct config *config = loading->config;
+    if (check_objective(loading) != 0)
+        return -1;
     if (config->train.micro_sequences > config->train.batch_sequences)
         return config_fail_key(loading, "train.micro_sequences",
                                "'train.micro_sequences' is %lld, more than train.batch_sequences (%lld)",
@@ -189,6 +214,8 @@ int config_need_train(const struct config *config, struct err *err) {
         reason =
             "model.tokenizer would have no effect: it is read for a new model, the one of model.path brings its "
             "own tokenizer; remove one of the two";
+    else if (config->objective.kind != OBJECTIVE_SFT)
+        reason = "objective.kind: a run learns by sft alone yet";
     else if (config->data.num_train == 0)
         reason = "no data: set data.train to a token file made by 'atelier prepare'";
     return reason ? err_set(err, "config '%.200s': %s", config->origin, reason) : 0;

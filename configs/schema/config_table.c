@@ -5,7 +5,6 @@
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
 #define AT(field) offsetof(struct config, field)
-#define SOURCE_AT(field) offsetof(struct prepare_source, field)
 
 /* Largest integer a double still tells apart from its neighbours; no count in a run file comes near it. */
 #define LARGEST 9007199254740992.0
@@ -24,6 +23,11 @@ static const struct config_choice computes[] = {
     {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
 #define OPTIMIZER_CHOICE(NAME, name) {#name, OPTIMIZER_##NAME},
 static const struct config_choice optimizers[] = {EACH_OPTIMIZER(OPTIMIZER_CHOICE){NULL, 0}};
+static const struct config_choice objectives[] = {{"sft", OBJECTIVE_SFT},   {"dpo", OBJECTIVE_DPO},
+                                                  {"orpo", OBJECTIVE_ORPO}, {"simpo", OBJECTIVE_SIMPO},
+                                                  {"kto", OBJECTIVE_KTO},   {NULL, 0}};
+static const struct config_choice dpo_losses[] = {
+    {"sigmoid", DPO_SIGMOID}, {"ipo", DPO_IPO}, {"hinge", DPO_HINGE}, {"robust", DPO_ROBUST}, {NULL, 0}};
 static const struct config_choice moments[] = {{"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {NULL, 0}};
 static const struct config_choice devices[] = {
     {"auto", DEVICE_AUTO}, {"cpu", DEVICE_CPU}, {"cuda", DEVICE_CUDA}, {NULL, 0}};
@@ -44,15 +48,6 @@ static const struct config_choice schedules[] = {{"constant", SCHEDULE_CONSTANT}
                                                  {NULL, 0}};
 static const struct config_choice ropes[] = {
     {"none", ROPE_PLAIN}, {"linear", ROPE_LINEAR}, {"llama3", ROPE_LLAMA3}, {"yarn", ROPE_YARN}, {NULL, 0}};
-static const struct config_choice formats[] = {
-    {"auto", SOURCE_AUTO}, {"text", SOURCE_TEXT}, {"jsonl", SOURCE_JSONL}, {NULL, 0}};
-static const struct config_choice records[] = {{"document", RECORD_DOCUMENT},
-                                               {"completion", RECORD_COMPLETION},
-                                               {"pair", RECORD_PAIR},
-                                               {"label", RECORD_LABEL},
-                                               {"vote", RECORD_VOTE},
-                                               {"reaction", RECORD_REACTION},
-                                               {NULL, 0}};
 static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS_EOS},
                                                         {"eos", DOCUMENT_EOS},
                                                         {"bos", DOCUMENT_BOS},
@@ -61,15 +56,6 @@ static const struct config_choice document_endings[] = {{"bos_eos", DOCUMENT_BOS
 static const struct config_choice utf8_policies[] = {
     {"fail", BAD_UTF8_FAIL}, {"replace", BAD_UTF8_REPLACE}, {"skip", BAD_UTF8_SKIP}, {NULL, 0}};
 static const struct config_choice bad_lines[] = {{"fail", BAD_LINE_FAIL}, {"skip", BAD_LINE_SKIP}, {NULL, 0}};
-static const struct config_choice subfolder_policies[] = {
-    {"ignore", SUBFOLDERS_IGNORE}, {"read", SUBFOLDERS_READ}, {"fail", SUBFOLDERS_FAIL}, {NULL, 0}};
-static const struct config_choice encodings[] = {{"utf-8", ENCODING_UTF8},
-                                                 {"latin1", ENCODING_LATIN1},
-                                                 {"windows-1252", ENCODING_WINDOWS_1252},
-                                                 {"utf-16", ENCODING_UTF16},
-                                                 {"utf-16le", ENCODING_UTF16LE},
-                                                 {"utf-16be", ENCODING_UTF16BE},
-                                                 {NULL, 0}};
 static const struct config_choice chat_policies[] = {
     {"fail", BAD_CHAT_FAIL}, {"skip", BAD_CHAT_SKIP}, {"keep", BAD_CHAT_KEEP}, {NULL, 0}};
 static const struct config_choice chain_ends[] = {
@@ -81,63 +67,6 @@ static const struct config_choice learnt_parts[] = {{"assistant", TRAIN_ON_ASSIS
                                                     {"last_assistant", TRAIN_ON_LAST_ASSISTANT},
                                                     {"all", TRAIN_ON_ALL},
                                                     {NULL, 0}};
-
-static const struct config_key data_file_keys[] = {
-    PATH("path", offsetof(struct data_file, path), NULL, "token file made by 'atelier prepare'"),
-    REAL("weight", offsetof(struct data_file, weight), "1", 1e-6, 1e9, NULL,
-         "share of the samples, relative to the other files"),
-};
-static const struct config_table data_file_table = {data_file_keys, COUNT_OF(data_file_keys),
-                                                    sizeof(struct data_file)};
-
-static const struct config_key text_keys[] = {
-    TEXT("text", offsetof(struct text_entry, text), NULL, "the word itself"),
-};
-const struct config_table config_text_table = {text_keys, COUNT_OF(text_keys), sizeof(struct text_entry)};
-
-static const struct config_key variable_keys[] = {
-    TEXT("name", offsetof(struct variable, name), NULL, "name of an environment variable"),
-    TEXT("value", offsetof(struct variable, value), "", "its value, taken as it is"),
-};
-const struct config_table config_variable_table = {variable_keys, COUNT_OF(variable_keys),
-                                                   sizeof(struct variable)};
-
-static const struct config_key source_keys[] = {
-    PATH("path", SOURCE_AT(path), NULL,
-         "a file, or a folder whose files are read in name order, hidden ones left out; .gz and .zst are "
-         "read through"),
-    TEXT("name", SOURCE_AT(name), NULL,
-         "name of the corpus in the token file; default: the last part of path"),
-    TEXT("licence", SOURCE_AT(licence), "", "licence of the corpus, kept in the token file"),
-    TEXT("url", SOURCE_AT(url), "", "where the corpus comes from, kept in the token file"),
-    CHOICE("format", SOURCE_AT(format), "auto", formats,
-           "text: one document per file; jsonl: one per line; auto: by the file's name"),
-    TEXT("field", SOURCE_AT(field), NULL,
-         "jsonl: the field that holds the document; default: text, or messages where chat is true"),
-    CHOICE("encoding", SOURCE_AT(encoding), "utf-8", encodings,
-           "of its files, which become UTF-8; utf-16: little- or big-endian by the byte order mark"),
-    CHOICE("subfolders", SOURCE_AT(subfolders), "ignore", subfolder_policies,
-           "of a folder: leave their files out and say how many, read them too, or fail"),
-    BOOL(
-        "chat", SOURCE_AT(chat), "false",
-        "the field holds a list of {role, content} with tool_calls and reasoning_content where the template writes "
-        "them; beside it may stand tools, chat_template_kwargs, and a string 'system', the first message; the loss "
-        "counts on the assistant's turns only"),
-    CHOICE(
-        "record", SOURCE_AT(record), "document", records,
-        "what a line of jsonl holds.  document: the field; completion: prompt, completion; pair: prompt, chosen, "
-        "rejected (without prompt: what both begin with); label: prompt, completion, label; each a text, or a list of "
-        "messages with chat: true.  vote, reaction: as compar:IA publishes them.  The loss counts on completions only"),
-};
-static const struct config_table source_table = {source_keys, COUNT_OF(source_keys),
-                                                 sizeof(struct prepare_source)};
-
-static const struct config_key model_keys[] = {
-    TEXT("name", offsetof(struct prepare_model, name), NULL,
-         "name of an answering model, as the data have it"),
-};
-static const struct config_table model_table = {model_keys, COUNT_OF(model_keys),
-                                                sizeof(struct prepare_model)};
 
 #define RECORDS "completion pair label vote reaction"
 
@@ -229,9 +158,9 @@ static const struct config_key run_file_keys[] = {
     REAL32("model.architecture.initializer_range", AT(model.architecture.initializer_range), "0.02", 1e-6, 10,
            NULL, "standard deviation of the new matrices"),
 
-    LIST("data.train", AT(data.train), AT(data.num_train), &data_file_table,
+    LIST("data.train", AT(data.train), AT(data.num_train), &config_data_file_table,
          "token files: one path, a list of paths, or a list of {path, weight}"),
-    LIST("data.valid", AT(data.valid), AT(data.num_valid), &data_file_table,
+    LIST("data.valid", AT(data.valid), AT(data.num_valid), &config_data_file_table,
          "token files of the validation loss; none: no validation", FREE),
     INT("data.sequence_tokens", AT(data.sequence_tokens), "512", 2, 1 << 24, "tokens",
         "length of a training sequence; documents are packed into it"),
@@ -267,6 +196,32 @@ static const struct config_key run_file_keys[] = {
          "longest gradient (norm over all parameters); 0: no limit", COURSE),
     REAL("train.stop_after_s", AT(train.stop_after_s), "0", 0, 1e9, "s",
          "save and end with code 75 after so long; 0: never", FREE),
+
+    CHOICE(
+        "objective.kind", AT(objective.kind), "sft", objectives,
+        "what is minimised: sft, the mean loss of the target tokens; dpo, orpo, simpo, of pairs; kto, of labelled "
+        "completions: data that 'prepare' made of records, packed whole. The mean is over the pairs of a step, or its "
+        "labelled completions. dpo and kto compare with the model of model.path"),
+    CHOICE("objective.loss", AT(objective.loss), "sigmoid", dpo_losses,
+           "dpo: of the margin between the two answers of a pair; ipo: of the margin per token", COURSE,
+           NEEDS("objective.kind", "dpo")),
+    REAL(
+        "objective.beta", AT(objective.beta), "0.1", 1e-6, 1000, NULL,
+        "how far the model may go from the reference: larger is nearer; orpo: weight of the odds ratio; simpo: of the margin "
+        "per token",
+        COURSE, NEEDS("objective.kind", "dpo orpo simpo kto")),
+    REAL("objective.label_smoothing", AT(objective.label_smoothing), "0", 0, 0.49, NULL,
+         "dpo (sigmoid, robust), simpo: the share of pairs that are believed to be the wrong way round",
+         COURSE, NEEDS("objective.kind", "dpo simpo")),
+    REAL("objective.sft_weight", AT(objective.sft_weight), "0", 0, 1000, NULL,
+         "dpo, simpo: weight of the mean loss of the chosen answer's tokens, added", COURSE,
+         NEEDS("objective.kind", "dpo simpo")),
+    REAL("objective.gamma", AT(objective.gamma), "0.5", 0, 1000, NULL, "simpo: the margin that is asked for",
+         COURSE, NEEDS("objective.kind", "simpo")),
+    REAL("objective.desirable_weight", AT(objective.desirable_weight), "1", 0, 1000, NULL,
+         "kto: of completions whose label is true", COURSE, NEEDS("objective.kind", "kto")),
+    REAL("objective.undesirable_weight", AT(objective.undesirable_weight), "1", 0, 1000, NULL,
+         "kto: of completions whose label is false", COURSE, NEEDS("objective.kind", "kto")),
 
     CHOICE(
         "optimizer.kind", AT(optimizer.kind), "adamw", optimizers,
@@ -361,7 +316,7 @@ static const struct config_key run_file_keys[] = {
     PATH("prepare.tokenizer", AT(prepare.tokenizer), NULL,
          "tokenizer.json, a model folder that holds one, or a GGUF file", FREE),
     PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
-    LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &source_table,
+    LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &config_source_table,
          "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat, record}",
          FREE),
     {"prepare.chat_template", KEY_PATH, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
@@ -396,7 +351,7 @@ static const struct config_key run_file_keys[] = {
         "any length",
         FREE, NEEDS("prepare.sources.record", RECORDS)),
     LIST(
-        "prepare.models", AT(prepare.models), AT(prepare.num_models), &model_table,
+        "prepare.models", AT(prepare.models), AT(prepare.num_models), &config_model_table,
         "models whose answers may be learnt from, by the names in the data: their licences decide; left out: any",
         FREE, NEEDS("prepare.sources.record", "vote reaction")),
     CHOICE("prepare.document_ends", AT(prepare.ends), "bos_eos", document_endings,

@@ -220,16 +220,28 @@ static const struct foreign_word KEYS[] = {
     {"task_type", NULL, "the sources say it: text for pre-training, 'chat: true' for conversations"},
     {"stage", NULL,
      "the sources say it: text for pre-training, 'chat: true' for conversations; ZeRO's stage is parallel.stage"},
-    {"rl dpo dpo_use_weighting rl_beta orpo_alpha reward_model reward process_reward_model "
-     "pref_beta pref_ftx pref_loss dpo_label_smoothing kto_chosen_weight kto_rejected_weight "
-     "kto_desirable_weight kto_undesirable_weight simpo_gamma cpo_alpha ppo_buffer_size "
-     "ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards ref_model ref_model_adapters "
-     "ref_model_quantization_bit reward_model_adapters reward_model_type reward_weights trl "
-     "grpo num_generations ref_checkpointer precompute_ref_log_probs sync_ref_model "
-     "reference_free ignore_bias_buffers",
-     NULL, "there is no preference training: text and conversations alone"},
-    {"beta", NULL,
-     "there is no preference training: text and conversations alone; AdamW has optimizer.beta1 and beta2"},
+    {"rl dpo", "objective.kind", "sft, dpo, orpo, simpo or kto"},
+    {"pref_loss", "objective.loss",
+     "of dpo: sigmoid, ipo, hinge or robust; orpo and simpo are objective.kind"},
+    {"rl_beta pref_beta orpo_alpha", "objective.beta", NULL},
+    {"pref_ftx rpo_alpha cpo_alpha", "objective.sft_weight", NULL},
+    {"dpo_label_smoothing", "objective.label_smoothing", NULL},
+    {"simpo_gamma", "objective.gamma", NULL},
+    {"desirable_weight kto_desirable_weight kto_chosen_weight", "objective.desirable_weight", NULL},
+    {"undesirable_weight kto_undesirable_weight kto_rejected_weight", "objective.undesirable_weight", NULL},
+    {"ref_model ref_checkpointer precompute_ref_log_probs precompute_ref_batch_size ref_model_adapters "
+     "ref_model_quantization_bit",
+     NULL,
+     "the reference is the model of model.path: its log-probabilities are computed once, before the first step"},
+    {"dpo_use_weighting reward_model reward process_reward_model ppo_buffer_size "
+     "ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards reward_model_adapters reward_model_type reward_weights trl "
+     "grpo num_generations sync_ref_model reference_free ignore_bias_buffers",
+     NULL, "it is not supported: objective.kind says what is minimised, sft, dpo, orpo, simpo or kto"},
+    {"beta", "objective.beta", "of preference objectives; AdamW has optimizer.beta1 and beta2"},
+    {"objective.type objective.name objective.method", "objective.kind", "sft, dpo, orpo, simpo or kto"},
+    {"objective.loss_type", "objective.loss", NULL},
+    {"objective.simpo_gamma", "objective.gamma", NULL},
+    {"objective.rpo_alpha objective.cpo_alpha objective.alpha", "objective.sft_weight", NULL},
     {"early_stopping_patience early_stopping_steps early_stopping early_stopping_threshold", NULL,
      "there is no early stop; 'atelier stop' ends a run after a checkpoint"},
     {"load_best_model_at_end", NULL,

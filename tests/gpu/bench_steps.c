@@ -121,8 +121,12 @@ static bool choose_micro(struct run *run) {
 static void make_batch(struct run *run) {
     int64_t n = run->micro_tokens;
     size_t bytes = (size_t)n * sizeof(int32_t);
-    run->batch =
-        (struct batch){n, xmalloc(bytes), xmalloc(bytes), xmalloc(bytes), xmalloc(bytes), xmalloc(bytes)};
+    run->batch = (struct batch){.num_tokens = n,
+                                .tokens = xmalloc(bytes),
+                                .targets = xmalloc(bytes),
+                                .row_start = xmalloc(bytes),
+                                .positions = xmalloc(bytes),
+                                .weights = xmalloc(bytes)};
     for (int64_t i = 0; i < n; i++) {
         uint64_t limit = (uint64_t)run->config.vocab_size;
         run->batch.tokens[i] = (int32_t)rng_below(3, rng_stream(RNG_TEST, 1), (uint64_t)i, limit);

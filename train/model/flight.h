@@ -2,7 +2,16 @@
  * forward.  The model itself is what all micro-batches share.  Shape letters: kernels/tensor.h. */
 #pragma once
 
+#include "data/tokens/tokens.h"
 #include "kernels/arena.h"
+
+/* Rows [first_row, end_row) of a document that is learnt against another one; the two of a pair follow one another.  reference:
+ * the sum of its targets' log-probabilities as the reference model has it. */
+struct paired_document {
+    int64_t first_row, end_row;
+    enum token_side side;
+    double reference;
+};
 
 /* One micro-batch of packed sequences, in host memory; arrays of N on this rank.  Where the objective has K targets for
  * each row, targets and weights are [K, N]. */
@@ -10,6 +19,8 @@ struct batch {
     int64_t num_tokens; /* N, padding included; at most what the model was created for */
     int32_t *tokens, *targets, *row_start, *positions;
     float *weights;
+    struct paired_document *documents; /* in order; none where documents are learnt one by one */
+    int64_t num_documents;
 };
 
 /* What one layer's backward needs from its forward. */

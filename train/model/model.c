@@ -71,12 +71,12 @@ static void stack_forward(struct model *model, struct transport *link) {
     }
 }
 
-/* weigh - ask the objective for the weight of every target. */
-static void weigh(struct model *model, struct transport *link, const struct batch *batch) {
+/* weigh - ask the objective for the weight of every target; returns the loss where the objective has one of its own. */
+static double weigh(struct model *model, struct transport *link, const struct batch *batch) {
     const struct objective_use *objective = &model->setup.objective;
     struct flight *f = &model->flight;
     if (!objective->kind->coefficients)
-        return;
+        return 0;
     if (objective->kind->needs_losses_first) {
         head_losses(model, link);
         flight_losses(f, model->dev);
@@ -87,6 +87,7 @@ static void weigh(struct model *model, struct transport *link, const struct batc
                                   objective->kind->needs_losses_first ? f->host_losses : NULL,
                                   f->host_weights);
     flight_weigh(f, model->dev);
+    return objective->kind->loss ? objective->kind->loss(objective->state, batch, f->host_losses) : 0;
 }
 
 /* layer_term - of the objective, with its gradient. */
@@ -149,12 +150,14 @@ double model_train(struct model *model, struct transport *link, const struct bat
     place_targets(model, batch);
     model->dev->section = SECTION_FORWARD;
     stack_forward(model, link);
-    weigh(model, link, batch);
+    double loss = weigh(model, link, batch);
     model->dev->section = SECTION_BACKWARD;
     head_train(model, link, grad_scale);
     double terms = stack_backward(model, link, grad_scale);
     model->dev->section = SECTION_OTHER;
-    return terms + flight_losses(&model->flight, model->dev);
+    double sum =
+        flight_losses(&model->flight, model->dev); /* also where it is not needed: here the host waits */
+    return terms + (model->setup.objective.kind->loss ? loss : sum);
 }
 
 double model_evaluate(struct model *model, struct transport *link, const struct batch *batch) {

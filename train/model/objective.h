@@ -6,6 +6,7 @@
  * pass of the whole forward).  Every rank asks its own objective about its own rows; what all must know are sums. */
 #pragma once
 
+#include "configs/schema/config.h"
 #include "train/model/flight.h"
 
 enum { OBJECTIVE_MAX_SUMS = 8 };
@@ -19,12 +20,15 @@ struct layer_output {
     float scale;      /* as model_train was told */
 };
 
-/* `state` is the objective's own.  Functions that are not needed are NULL. */
+/* `state` is the objective's own; learns_from says what the documents of its batches are, and needs_reference that each brings
+ * what a reference model says of it.  Functions that are not needed are NULL. */
 struct objective {
     const char *name;
     int num_entries;         /* targets of each row, K: batch targets and weights are [K, N] */
     bool needs_losses_first; /* coefficients is given losses */
     bool needs_step_pass;    /* step_losses sees every micro-batch before the first gradient of the step */
+    enum token_preference learns_from;
+    bool needs_reference;
 
     /* step_losses - add what is needed of a micro-batch to sums [OBJECTIVE_MAX_SUMS], 0 at first; losses [K, N] are
      * weight * loss.  step_sums - the sums over all micro-batches and ranks; the gradients of the step come next. */
@@ -35,6 +39,10 @@ struct objective {
      * batch's weights; NULL unless needs_losses_first. */
     void (*coefficients)(void *state, const struct batch *batch, const float *losses, float *weights);
 
+    /* loss - what is minimised, of a micro-batch: losses [K, N] as coefficients is given them, weights not needed.  NULL: the
+     * sum of weight * loss. */
+    double (*loss)(void *state, const struct batch *batch, const float *losses);
+
     /* layer_loss - add the gradient of a term of this layer's output to dx; returns the term. */
     double (*layer_loss)(void *state, const struct layer_output *output);
 };
@@ -43,6 +51,14 @@ struct objective_use {
     const struct objective *kind;
     void *state;
 };
+
+/* objective_kind - what a run file names.  objective_loss - of a micro-batch whose losses [K, N] and their sum are known. */
+const struct objective *objective_kind(enum objective_id id);
+double objective_loss(const struct objective_use *use, const struct batch *batch, const float *losses,
+                      double sum);
+
+/* Of pairs and labelled completions, each in objective_NAME.c; their state is a struct preference (objective_preference.h). */
+extern const struct objective objective_dpo, objective_orpo, objective_simpo, objective_kto;
 
 /* objective_token_mean.c: the mean over the target tokens, by the weights that the batch has. */
 extern const struct objective objective_token_mean;

@@ -1,0 +1,82 @@
+/* config_lists.c - the keys of the elements of lists: token files, corpora, words, environment variables, models.  The lists
+ * themselves are keys of config_table.c. */
+#include "configs/schema/config_keys.h"
+
+#define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
+#define SOURCE_AT(field) offsetof(struct prepare_source, field)
+
+static const struct config_choice formats[] = {
+    {"auto", SOURCE_AUTO}, {"text", SOURCE_TEXT}, {"jsonl", SOURCE_JSONL}, {NULL, 0}};
+static const struct config_choice records[] = {{"document", RECORD_DOCUMENT},
+                                               {"completion", RECORD_COMPLETION},
+                                               {"pair", RECORD_PAIR},
+                                               {"label", RECORD_LABEL},
+                                               {"vote", RECORD_VOTE},
+                                               {"reaction", RECORD_REACTION},
+                                               {NULL, 0}};
+static const struct config_choice subfolder_policies[] = {
+    {"ignore", SUBFOLDERS_IGNORE}, {"read", SUBFOLDERS_READ}, {"fail", SUBFOLDERS_FAIL}, {NULL, 0}};
+static const struct config_choice encodings[] = {{"utf-8", ENCODING_UTF8},
+                                                 {"latin1", ENCODING_LATIN1},
+                                                 {"windows-1252", ENCODING_WINDOWS_1252},
+                                                 {"utf-16", ENCODING_UTF16},
+                                                 {"utf-16le", ENCODING_UTF16LE},
+                                                 {"utf-16be", ENCODING_UTF16BE},
+                                                 {NULL, 0}};
+
+static const struct config_key data_file_keys[] = {
+    PATH("path", offsetof(struct data_file, path), NULL, "token file made by 'atelier prepare'"),
+    REAL("weight", offsetof(struct data_file, weight), "1", 1e-6, 1e9, NULL,
+         "share of the samples, relative to the other files"),
+};
+const struct config_table config_data_file_table = {data_file_keys, COUNT_OF(data_file_keys),
+                                                    sizeof(struct data_file)};
+
+static const struct config_key text_keys[] = {
+    TEXT("text", offsetof(struct text_entry, text), NULL, "the word itself"),
+};
+const struct config_table config_text_table = {text_keys, COUNT_OF(text_keys), sizeof(struct text_entry)};
+
+static const struct config_key variable_keys[] = {
+    TEXT("name", offsetof(struct variable, name), NULL, "name of an environment variable"),
+    TEXT("value", offsetof(struct variable, value), "", "its value, taken as it is"),
+};
+const struct config_table config_variable_table = {variable_keys, COUNT_OF(variable_keys),
+                                                   sizeof(struct variable)};
+
+static const struct config_key source_keys[] = {
+    PATH("path", SOURCE_AT(path), NULL,
+         "a file, or a folder whose files are read in name order, hidden ones left out; .gz and .zst are "
+         "read through"),
+    TEXT("name", SOURCE_AT(name), NULL,
+         "name of the corpus in the token file; default: the last part of path"),
+    TEXT("licence", SOURCE_AT(licence), "", "licence of the corpus, kept in the token file"),
+    TEXT("url", SOURCE_AT(url), "", "where the corpus comes from, kept in the token file"),
+    CHOICE("format", SOURCE_AT(format), "auto", formats,
+           "text: one document per file; jsonl: one per line; auto: by the file's name"),
+    TEXT("field", SOURCE_AT(field), NULL,
+         "jsonl: the field that holds the document; default: text, or messages where chat is true"),
+    CHOICE("encoding", SOURCE_AT(encoding), "utf-8", encodings,
+           "of its files, which become UTF-8; utf-16: little- or big-endian by the byte order mark"),
+    CHOICE("subfolders", SOURCE_AT(subfolders), "ignore", subfolder_policies,
+           "of a folder: leave their files out and say how many, read them too, or fail"),
+    BOOL(
+        "chat", SOURCE_AT(chat), "false",
+        "the field holds a list of {role, content} with tool_calls and reasoning_content where the template writes "
+        "them; beside it may stand tools, chat_template_kwargs, and a string 'system', the first message; the loss "
+        "counts on the assistant's turns only"),
+    CHOICE(
+        "record", SOURCE_AT(record), "document", records,
+        "what a line of jsonl holds.  document: the field; completion: prompt, completion; pair: prompt, chosen, "
+        "rejected (without prompt: what both begin with); label: prompt, completion, label; each a text, or a list of "
+        "messages with chat: true.  vote, reaction: as compar:IA publishes them.  The loss counts on completions only"),
+};
+const struct config_table config_source_table = {source_keys, COUNT_OF(source_keys),
+                                                 sizeof(struct prepare_source)};
+
+static const struct config_key model_keys[] = {
+    TEXT("name", offsetof(struct prepare_model, name), NULL,
+         "name of an answering model, as the data have it"),
+};
+const struct config_table config_model_table = {model_keys, COUNT_OF(model_keys),
+                                                sizeof(struct prepare_model)};
