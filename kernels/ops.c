@@ -269,8 +269,12 @@ void op_axpby(struct device *dev, struct tensor y, struct tensor x, float a, flo
 }
 
 void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                      struct tensor targets, struct tensor weights, float grad_scale) {
+                      struct tensor targets, struct tensor weights, const struct loss_args *args) {
     const char *op = "cross_entropy";
+    float grad_scale = args->grad_scale;
+    CHECK(args->logit_scale > 0 && args->softcap >= 0,
+          "%s: logit_scale is %g and softcap %g, expected > 0 and >= 0", op, (double)args->logit_scale,
+          (double)args->softcap);
     op_expect(op, "logits", logits, (struct expected){ACTIVATION, 2, {ANY, ANY}});
     if (grad_scale != 0)
         op_expect(op, "dlogits", dlogits, (struct expected){ACTIVATION, 2, {logits.dims[0], logits.dims[1]}});
@@ -287,7 +291,7 @@ void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor dl
               (long long)logits.dims[1] - 1);
     }
     struct op_call call = op_call_begin(dev, OP_CROSS_ENTROPY, op, 0);
-    dev->ops->cross_entropy(dev, losses, dlogits, logits, targets, weights, grad_scale);
+    dev->ops->cross_entropy(dev, losses, dlogits, logits, targets, weights, args);
     op_call_end(call);
     op_scan(dev, op, "losses", losses);
 }

@@ -130,6 +130,14 @@ struct device_limits {
 /* What a caller says to an op that may overwrite its output or add to it. */
 enum op_write { OP_OVERWRITE, OP_ACCUMULATE };
 
+/* What the loss makes of a logit x: z = logit_scale x, and with a soft-cap softcap tanh(z / softcap).
+ * Sources: Granite's config.json (logits_scaling), Gemma 2's (final_logit_softcapping). */
+struct loss_args {
+    float grad_scale;  /* multiplies the gradient; 0: it is not wanted */
+    float logit_scale; /* 1: logits as they are; above 0 */
+    float softcap;     /* 0: none */
+};
+
 /* Columns [first, first + K) of a matrix, K being the width of the narrower one. */
 struct column_args {
     int64_t first;
@@ -325,13 +333,15 @@ typedef void column_sums_fn(struct device *, struct tensor dw, struct tensor dy)
 typedef void axpby_fn(struct device *, struct tensor y, struct tensor x, float a, float b);
 
 /* op_cross_entropy - losses of one chunk of rows, and the gradient of the logits.
- *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]); 0 where the weight is 0
- *   out  dlogits [M, V], any activation type: grad_scale * weights[i] * (softmax - onehot).  It may be logits
- *        itself when the types are equal; with grad_scale 0 it is not touched (data may be NULL)
+ *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]), row being what args make of the logits; 0 where
+ *        the weight is 0
+ *   out  dlogits [M, V], any activation type: grad_scale * weights[i] * (softmax - onehot) * dz/dx, where dz/dx is
+ *        logit_scale (1 - (z / softcap)^2).  It may be logits itself when the types are equal; with grad_scale 0 it is not
+ *        touched (data may be NULL)
  *   in   logits [M, V]   in  targets [M] i32 in [0, V) (not read where the weight is 0)   in  weights [M] f32 */
 typedef void cross_entropy_fn(struct device *, struct tensor losses, struct tensor dlogits,
                               struct tensor logits, struct tensor targets, struct tensor weights,
-                              float grad_scale);
+                              const struct loss_args *args);
 
 /* op_adamw - decoupled weight decay, element by element, tensors [K]:
  *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2

@@ -353,16 +353,18 @@ static void loss_free(struct loss_data d) {
 static const int64_t LOSS_SHAPES[][2] = {{1, 2}, {7, 65}, {65, 17}, {40, 301}, {33, 512}};
 enum { NUM_LOSS_SHAPES = sizeof LOSS_SHAPES / sizeof LOSS_SHAPES[0] };
 
+static const struct loss_args LOSS_ALONE = {0, 1, 0}, LOSS_QUARTER = {0.25f, 1, 0}, LOSS_WHOLE = {1, 1, 0};
+
 /* test_cross_entropy - loss alone, then the gradient in place of the logits. */
 static void test_cross_entropy(struct setting s) {
     for (int n = 0; n < NUM_LOSS_SHAPES; n++) {
         struct loss_data d = loss_make(s, LOSS_SHAPES[n][0], LOSS_SHAPES[n][1], s.dtype, 0.25);
         struct data untouched = data_copy(d.logits);
         struct tensor none = {NULL, d.logits.t.dtype, 2, {d.logits.t.dims[0], d.logits.t.dims[1]}};
-        op_cross_entropy(s.dev, d.losses.t, none, d.logits.t, d.targets.t, d.weights.t, 0);
+        op_cross_entropy(s.dev, d.losses.t, none, d.logits.t, d.targets.t, d.weights.t, &LOSS_ALONE);
         assert_matches(d.losses, d.want_losses, 2e-6);
         assert_true(same_bits(d.logits, untouched));
-        op_cross_entropy(s.dev, d.losses.t, d.logits.t, d.logits.t, d.targets.t, d.weights.t, 0.25f);
+        op_cross_entropy(s.dev, d.losses.t, d.logits.t, d.logits.t, d.targets.t, d.weights.t, &LOSS_QUARTER);
         assert_matches(d.losses, d.want_losses, 2e-6);
         assert_matches(d.logits, d.want, 5e-6);
         assert_false(same_bits(d.logits, untouched));
@@ -377,11 +379,67 @@ static void test_cross_entropy_apart(struct setting s) {
         struct loss_data d = loss_make(s, LOSS_SHAPES[n][0], LOSS_SHAPES[n][1], DTYPE_F32, 0.25);
         struct data untouched = data_copy(d.logits);
         struct data gradient = data_output(s.dev, shape_2d(s.dtype, LOSS_SHAPES[n][0], LOSS_SHAPES[n][1]));
-        op_cross_entropy(s.dev, d.losses.t, gradient.t, d.logits.t, d.targets.t, d.weights.t, 0.25f);
+        op_cross_entropy(s.dev, d.losses.t, gradient.t, d.logits.t, d.targets.t, d.weights.t, &LOSS_QUARTER);
         assert_matches(d.losses, d.want_losses, 2e-6);
         assert_matches(gradient, d.want, 5e-6);
         assert_true(same_bits(d.logits, untouched));
         data_free(untouched), data_free(gradient);
+        loss_free(d);
+    }
+}
+
+/* shaped - what args make of a logit. */
+static double shaped(const struct loss_args *args, double x) {
+    double z = (double)args->logit_scale * x, cap = (double)args->softcap;
+    return cap > 0 ? cap * tanh(z / cap) : z;
+}
+
+/* shaped_want - the exact loss of one row with weight 1, and by central differences its gradient. */
+static double shaped_want(double *gradient, const double *row, int64_t vocabulary, int64_t target,
+                          const struct loss_args *args) {
+    double *z = doubles(vocabulary);
+    for (int64_t v = 0; v < vocabulary; v++)
+        z[v] = shaped(args, row[v]);
+    for (int64_t v = 0; v < vocabulary; v++) {
+        double ends[2], kept = z[v];
+        for (int side = 0; side < 2; side++) {
+            z[v] = shaped(args, row[v] + (side ? STEP : -STEP));
+            ends[side] = log_sum_exp(z, vocabulary, -1, 0) - z[target];
+        }
+        z[v] = kept;
+        gradient[v] = (ends[1] - ends[0]) / (2 * STEP);
+    }
+    double loss = log_sum_exp(z, vocabulary, -1, 0) - z[target];
+    free(z);
+    return loss;
+}
+
+/* test_cross_entropy_shaped - logits that are scaled, capped, and both; in place and beside them.  The last is the control:
+ * as they are, they give another loss. */
+static void test_cross_entropy_shaped(struct setting s) {
+    enum { CHUNK = 3, V = 65 };
+    static const struct loss_args shapes[] = {{1, 0.125f, 0}, {1, 1, 0.75f}, {1, 2, 0.75f}, {1, 1, 0}};
+    for (int n = 0; n < 4; n++) {
+        struct loss_data d = loss_make(s, CHUNK, V, s.dtype, 1);
+        struct data gradient = data_output(s.dev, shape_2d(s.dtype, CHUNK, V));
+        for (int i = 0; i < CHUNK; i++) {
+            double weight = d.weights.exact[i], *row = d.want + i * V;
+            d.want_losses[i] =
+                weight * shaped_want(row, d.logits.exact + i * V, V,
+                                     weight != 0 ? (int64_t)d.targets.exact[i] : 0, &shapes[n < 3 ? n : 2]);
+            for (int v = 0; v < V; v++)
+                row[v] *= weight;
+        }
+        op_cross_entropy(s.dev, d.losses.t, gradient.t, d.logits.t, d.targets.t, d.weights.t, &shapes[n]);
+        if (n < 3) {
+            assert_matches(d.losses, d.want_losses, 2e-6);
+            assert_matches(gradient, d.want, 5e-6);
+            op_cross_entropy(s.dev, d.losses.t, d.logits.t, d.logits.t, d.targets.t, d.weights.t, &shapes[n]);
+            assert_matches(d.logits, d.want, 5e-6);
+        } else {
+            assert_true(fabs(data_get(d.losses, 0) - d.want_losses[0]) > 1e-2 * fabs(d.want_losses[0]));
+        }
+        data_free(gradient);
         loss_free(d);
     }
 }
@@ -394,15 +452,15 @@ static void test_cross_entropy_range(struct setting s) {
     struct data weights = data_zero(s.dev, shape_1d(DTYPE_F32, 1)), losses = data_output(s.dev, weights.t);
     data_set(weights, 0, 1);
     double want = log_sum_exp(logits.exact, V, -1, 0) - logits.exact[(int64_t)targets.exact[0]];
-    op_cross_entropy(s.dev, losses.t, logits.t, logits.t, targets.t, weights.t, 0);
+    op_cross_entropy(s.dev, losses.t, logits.t, logits.t, targets.t, weights.t, &LOSS_ALONE);
     assert_matches(losses, &want, 1e-6);
     data_set(logits, 7, 1e4);
     want = 1e4 - logits.exact[(int64_t)targets.exact[0]];
     want += logits.exact[7] - 1e4;
-    op_cross_entropy(s.dev, losses.t, logits.t, logits.t, targets.t, weights.t, 0);
+    op_cross_entropy(s.dev, losses.t, logits.t, logits.t, targets.t, weights.t, &LOSS_ALONE);
     assert_matches(losses, &want, 1e-6);
     data_set(logits, V - 1, (double)NAN);
-    op_cross_entropy(s.dev, losses.t, logits.t, logits.t, targets.t, weights.t, 1);
+    op_cross_entropy(s.dev, losses.t, logits.t, logits.t, targets.t, weights.t, &LOSS_WHOLE);
     assert_true(isnan(data_get(losses, 0)));
     data_free(logits), data_free(targets), data_free(weights), data_free(losses);
 }
@@ -420,6 +478,7 @@ static const struct op_case CASES[] = {
     {"loss_reference", test_loss_reference},
     {"cross_entropy", test_cross_entropy},
     {"cross_entropy_apart", test_cross_entropy_apart},
+    {"cross_entropy_shaped", test_cross_entropy_shaped},
     {"cross_entropy_range", test_cross_entropy_range},
 };
 

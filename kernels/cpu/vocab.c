@@ -72,6 +72,30 @@ static void scale_row(float *x, int64_t count, float factor) {
         x[i] *= factor;
 }
 
+/* shape_row - z [count] from the logits, which it may be: see struct loss_args. */
+CPU_CLONES
+static void shape_row(float *z, const float *x, int64_t count, const struct loss_args *args) {
+    float scale = args->logit_scale, cap = args->softcap, inverse = cap > 0 ? 1 / cap : 0;
+    if (cap > 0) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++)
+            z[i] = cap * tanh_f32(scale * x[i] * inverse);
+    } else {
+        for (int64_t i = 0; i < count; i++)
+            z[i] = scale * x[i];
+    }
+}
+
+/* slope_row - dlogits, the gradient of z, times dz / dx. */
+CPU_CLONES
+static void slope_row(float *dlogits, const float *z, int64_t count, const struct loss_args *args) {
+    float scale = args->logit_scale, inverse = args->softcap > 0 ? 1 / args->softcap : 0;
+    for (int64_t i = 0; i < count; i++) {
+        float part = z[i] * inverse;
+        dlogits[i] *= scale * (1 - part * part);
+    }
+}
+
 /* loss_row - the loss of one row of logits; with a gradient factor, its gradient goes to dlogits, which may
  * be the logits themselves.  The sum of the exponentials is f32 within pieces and f64 over them: rows reach
  * 250 000 terms. */
@@ -98,21 +122,28 @@ static void zero_row(struct tensor t, int64_t row) {
 }
 
 void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                       struct tensor targets, struct tensor weights, float grad_scale) {
+                       struct tensor targets, struct tensor weights, const struct loss_args *args) {
     int64_t vocabulary = logits.dims[1];
+    bool shaped = args->logit_scale != 1 || args->softcap > 0;
+    float grad_scale = args->grad_scale;
     /* One buffer per thread serves rows of 16-bit logits, of 16-bit gradients, or of both: exp_sum may work
-     * in place.  It stays untouched where both are f32. */
-    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * vocabulary) * sizeof(float));
+     * in place.  It stays untouched where both are f32.  A second one holds z where that is not the logits. */
+    int64_t room = vocabulary * (shaped ? 2 : 1);
+    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * room) * sizeof(float));
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int64_t i = 0; i < logits.dims[0]; i++) {
         float weight = ((const float *)weights.data)[i], loss = 0;
-        float *buffer = scratch + cpu_thread() * vocabulary, *gradient = NULL;
+        float *buffer = scratch + cpu_thread() * room, *z = buffer + vocabulary, *gradient = NULL;
         if (weight != 0) {
             const float *row = row_open(logits, i * vocabulary, vocabulary, buffer);
+            if (shaped)
+                shape_row(z, row, vocabulary, args);
             if (grad_scale != 0)
                 gradient = row_target(dlogits, i * vocabulary, buffer);
-            loss =
-                loss_row(gradient, row, vocabulary, ((const int32_t *)targets.data)[i], weight, grad_scale);
+            loss = loss_row(gradient, shaped ? z : row, vocabulary, ((const int32_t *)targets.data)[i],
+                            weight, grad_scale);
+            if (gradient && shaped)
+                slope_row(gradient, z, vocabulary, args);
             if (gradient)
                 row_commit(dlogits, i * vocabulary, vocabulary, gradient);
         } else if (grad_scale != 0) {

@@ -22,7 +22,37 @@ template <class In, class Out> struct loss_rows {
     const int32_t *targets;
     const float *weights;
     int64_t vocabulary;
-    float grad_scale;
+    loss_args args;
+};
+
+/* What becomes of a logit, as a kind of kernel: nothing, or what struct loss_args says.  slope - dz / dx, from z. */
+struct plain_logits {
+    static constexpr bool CHANGES = false;
+    static constexpr int PACKS_BYTES =
+        16; /* of the packs that a thread reads at a time, for each of their N values */
+    DEV explicit plain_logits(const loss_args &) {
+    }
+    DEV float of(float x) const {
+        return x;
+    }
+    DEV float slope(float) const {
+        return 1;
+    }
+};
+
+struct shaped_logits {
+    static constexpr bool CHANGES = true;
+    static constexpr int PACKS_BYTES = 8; /* tanh takes registers: with 16, some are spilled */
+    float scale, cap, inverse;
+    DEV explicit shaped_logits(const loss_args &args)
+        : scale(args.logit_scale), cap(args.softcap), inverse(args.softcap > 0 ? 1 / args.softcap : 0) {
+    }
+    DEV float of(float x) const {
+        return cap > 0 ? cap * tanhf(scale * x * inverse) : scale * x;
+    }
+    DEV float slope(float z) const {
+        return scale * (1 - z * inverse * (z * inverse));
+    }
 };
 
 /* How a row divides: packs of N from its first aligned element on, and single elements before and after. */
@@ -80,7 +110,8 @@ DEV online_sum sum_over_block(online_sum own, uint32_t shared) {
 }
 
 /* read_row - the first pass: maximum and sum of the part of this thread. */
-template <class In, int N, int B> DEV online_sum read_row(const In *row, const loss_span &span) {
+template <class Shape, class In, int N, int B>
+DEV online_sum read_row(const In *row, const loss_span &span, const Shape &shape) {
     online_sum own = {-FLT_MAX, 0};
     for (int64_t first = threadIdx.x; first < span.num_packs; first += (int64_t)blockDim.x * B) {
         pack<In, N> packs[B];
@@ -94,13 +125,15 @@ template <class In, int N, int B> DEV online_sum read_row(const In *row, const l
 #pragma unroll
         for (int k = 0; k < B; k++) {
             pack_values(x[k], packs[k]);
+            for (int i = 0; Shape::CHANGES && i < N; i++)
+                x[k][i] = shape.of(x[k][i]);
             for (int i = 0; first + (int64_t)k * blockDim.x >= span.num_packs && i < N; i++)
                 x[k][i] = -INFINITY; /* past the end: adds nothing */
         }
         add_values(own, x);
     }
     if ((int)threadIdx.x < span.num_single) {
-        float x[1][1] = {{to_f32(row[single_at<N>(span, (int)threadIdx.x)])}};
+        float x[1][1] = {{shape.of(to_f32(row[single_at<N>(span, (int)threadIdx.x)]))}};
         add_values(own, x);
     }
     return own;
@@ -112,17 +145,22 @@ struct loss_slope {
     int64_t target;
 };
 
-template <int N> DEV void slope_values(float (&x)[N], const loss_slope &slope, int64_t first) {
+template <class Shape, int N>
+DEV void slope_values(float (&x)[N], const loss_slope &slope, int64_t first, const Shape &shape) {
     for (int i = 0; i < N; i++) {
-        x[i] = slope.factor * expf(x[i] - slope.max);
+        float z = shape.of(x[i]);
+        x[i] = slope.factor * expf(z - slope.max);
         if (first + i == slope.target)
             x[i] -= slope.hit;
+        if (Shape::CHANGES)
+            x[i] *= shape.slope(z);
     }
 }
 
 /* write_row - the second pass, from the end of the row, which L2 still holds. */
-template <class In, class Out, int N, int B>
-DEV void write_row(Out *to, const In *row, const loss_span &span, const loss_slope &slope) {
+template <class Shape, class In, class Out, int N, int B>
+DEV void write_row(Out *to, const In *row, const loss_span &span, const loss_slope &slope,
+                   const Shape &shape) {
     int64_t stride = (int64_t)blockDim.x * B;
     for (int64_t round = (span.num_packs + stride - 1) / stride - 1; round >= 0; round--) {
         int64_t first = round * stride + threadIdx.x;
@@ -138,7 +176,7 @@ DEV void write_row(Out *to, const In *row, const loss_span &span, const loss_slo
             int64_t p = first + (int64_t)k * blockDim.x, at = span.head + p * N;
             float x[N];
             pack_values(x, packs[k]);
-            slope_values(x, slope, at);
+            slope_values(x, slope, at, shape);
             if (p < span.num_packs)
                 pack_store(to + at, pack_of<Out>(x));
         }
@@ -146,7 +184,7 @@ DEV void write_row(Out *to, const In *row, const loss_span &span, const loss_slo
     if ((int)threadIdx.x < span.num_single) {
         int64_t at = single_at<N>(span, (int)threadIdx.x);
         float x[1] = {to_f32(row[at])};
-        slope_values(x, slope, at);
+        slope_values(x, slope, at, shape);
         to[at] = from_f32<Out>(x[0]);
     }
 }
@@ -159,44 +197,51 @@ template <class Out, int N> DEV void clear_row(Out *to, const loss_span &span) {
 }
 
 /* One block per row.  A row without weight is not read. */
-template <class In, class Out, int N>
+template <class Shape, class In, class Out, int N>
 static __global__ void __launch_bounds__(LOSS_THREADS, 1) cross_entropy_kernel(loss_rows<In, Out> r) {
-    constexpr int B = 16 / (int)sizeof(In); /* 64 bytes in flight per thread where N is 4 */
+    constexpr int B =
+        Shape::PACKS_BYTES / (int)sizeof(In); /* 64 bytes in flight per thread where N is 4 and it is 16 */
     DYN_SHARED(shared);
+    const Shape shape(r.args);
     int64_t start = blockIdx.x * r.vocabulary;
     loss_span span = span_of<N>(start, r.vocabulary);
     float weight = r.weights[blockIdx.x];
     if (weight == 0) { /* all threads alike */
         if (threadIdx.x == 0)
             r.losses[blockIdx.x] = 0;
-        if (r.grad_scale != 0)
+        if (r.args.grad_scale != 0)
             clear_row<Out, N>(r.dlogits + start, span);
         return;
     }
     const In *row = r.logits + start;
     int64_t target = r.targets[blockIdx.x];
     bool known = target >= 0 && target < r.vocabulary;
-    float target_logit = known ? to_f32(row[target]) : NAN; /* before the gradient may lie there */
-    online_sum all = sum_over_block(read_row<In, N, B>(row, span), shared_address(shared));
+    float target_logit = known ? shape.of(to_f32(row[target])) : NAN; /* before the gradient may lie there */
+    online_sum all = sum_over_block(read_row<Shape, In, N, B>(row, span, shape), shared_address(shared));
     if (threadIdx.x == 0)
         r.losses[blockIdx.x] =
             (float)((double)weight * (log((double)all.sum) + (double)all.max - (double)target_logit));
-    float scale = known ? r.grad_scale * weight : NAN;
-    if (r.grad_scale != 0)
-        write_row<In, Out, N, B>(r.dlogits + start, row, span, {all.max, scale / all.sum, scale, target});
+    float scale = known ? r.args.grad_scale * weight : NAN;
+    if (r.args.grad_scale != 0)
+        write_row<Shape, In, Out, N, B>(r.dlogits + start, row, span,
+                                        {all.max, scale / all.sum, scale, target}, shape);
 }
 
 template <class In, class Out, int N>
 static void launch_loss(struct device *dev, const loss_rows<In, Out> &r, int64_t num_rows) {
     int64_t batch = 16 / (int64_t)sizeof(In) * N;
     int threads = whole_warps(divide_up(r.vocabulary, batch), LOSS_THREADS);
-    LAUNCH((cross_entropy_kernel<In, Out, N>), dim3((unsigned)num_rows), dim3((unsigned)threads),
-           (size_t)threads / 32 * 8, cuda_stream(dev), r);
+    if (r.args.logit_scale == 1 && r.args.softcap == 0)
+        LAUNCH((cross_entropy_kernel<plain_logits, In, Out, N>), dim3((unsigned)num_rows),
+               dim3((unsigned)threads), (size_t)threads / 32 * 8, cuda_stream(dev), r);
+    else
+        LAUNCH((cross_entropy_kernel<shaped_logits, In, Out, N>), dim3((unsigned)num_rows),
+               dim3((unsigned)threads), (size_t)threads / 32 * 8, cuda_stream(dev), r);
 }
 
 template <class In, class Out>
 static void loss(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                 struct tensor targets, struct tensor weights, float grad_scale) {
+                 struct tensor targets, struct tensor weights, const loss_args &args) {
     constexpr int N = 4;
     loss_rows<In, Out> r = {(float *)losses.data,
                             (Out *)dlogits.data,
@@ -204,7 +249,7 @@ static void loss(struct device *dev, struct tensor losses, struct tensor dlogits
                             (const int32_t *)targets.data,
                             (const float *)weights.data,
                             logits.dims[1],
-                            grad_scale};
+                            args};
     if (logits.dims[0] == 0)
         return;
     if ((uintptr_t)r.logits % (N * sizeof(In)) == 0 && (uintptr_t)r.dlogits % (N * sizeof(Out)) == 0)
@@ -215,19 +260,19 @@ static void loss(struct device *dev, struct tensor losses, struct tensor dlogits
 
 template <class Out>
 static void loss_from(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                      struct tensor targets, struct tensor weights, float grad_scale) {
+                      struct tensor targets, struct tensor weights, const loss_args &args) {
     if (logits.dtype == DTYPE_F32)
-        loss<float, Out>(dev, losses, dlogits, logits, targets, weights, grad_scale);
+        loss<float, Out>(dev, losses, dlogits, logits, targets, weights, args);
     else if (logits.dtype == DTYPE_BF16)
-        loss<bf16_t, Out>(dev, losses, dlogits, logits, targets, weights, grad_scale);
+        loss<bf16_t, Out>(dev, losses, dlogits, logits, targets, weights, args);
     else
-        loss<f16_t, Out>(dev, losses, dlogits, logits, targets, weights, grad_scale);
+        loss<f16_t, Out>(dev, losses, dlogits, logits, targets, weights, args);
 }
 
 extern "C" void cuda_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits,
                                    struct tensor logits, struct tensor targets, struct tensor weights,
-                                   float grad_scale) {
-    if (grad_scale == 0) /* dlogits may be no tensor at all */
+                                   const struct loss_args *args) {
+    if (args->grad_scale == 0) /* dlogits may be no tensor at all */
         dlogits = logits;
-    BY_TYPE(dlogits.dtype, loss_from, dev, losses, dlogits, logits, targets, weights, grad_scale);
+    BY_TYPE(dlogits.dtype, loss_from, dev, losses, dlogits, logits, targets, weights, *args);
 }

@@ -187,8 +187,9 @@ static void bench_pointwise(struct bench *b) {
     REPORT(b, "glu backward", 5 * act_bytes,
            op_glu_backward(dev, b->dgate_up, b->act, b->gate_up, GATE_SILU));
     REPORT(b, "add", 3 * x_bytes, op_add(dev, b->y, b->x, b->dx));
+    const struct loss_args loss = {.grad_scale = 1, .logit_scale = 1};
     REPORT(b, "cross entropy, loss and gradient", 2 * logits_bytes,
-           op_cross_entropy(dev, b->losses, b->logits, b->logits, b->tokens, b->weights, 1.0f));
+           op_cross_entropy(dev, b->losses, b->logits, b->logits, b->tokens, b->weights, &loss));
     REPORT(b, "sum of squares, 28 M values", big_bytes, (void)op_sum_squares(dev, b->dw_embed));
     /* Four tensors of one size: parts of the big gradient. */
     struct tensor all = flat(b->dw_embed), part[4];

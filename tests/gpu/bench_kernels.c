@@ -316,7 +316,8 @@ static void bench_embedding(struct bench *b) {
 
 static void run_loss(void *user) {
     struct call *c = user;
-    op_cross_entropy(c->dev, c->t[0], c->t[1], c->t[2], c->t[3], c->t[4], 1e-4f);
+    const struct loss_args args = {.grad_scale = 1e-4f, .logit_scale = 1};
+    op_cross_entropy(c->dev, c->t[0], c->t[1], c->t[2], c->t[3], c->t[4], &args);
 }
 
 /* run_head - one chunk as the model does it: logits, loss with its gradient, both gradients of the product.

@@ -168,8 +168,20 @@ void test_embedding() {
 
 /* ---- Cross-entropy ---- */
 
-void loss_case(enum dtype in, enum dtype out, size s) {
-    const double scale = 0.25;
+/* What the loss makes of logits: as they are, scaled, and scaled and capped; so that no gradient is too small for f16. */
+const struct loss_args shapes[] = {{0.25f, 1, 0}, {2, 0.125f, 0}, {0.5f, 0.5f, 3}};
+
+double shaped(const struct loss_args &args, double x) {
+    return args.softcap > 0 ? args.softcap * tanh(args.logit_scale * x / args.softcap) : args.logit_scale * x;
+}
+
+double slope(const struct loss_args &args, double x) {
+    double part = args.softcap > 0 ? shaped(args, x) / args.softcap : 0;
+    return args.logit_scale * (1 - part * part);
+}
+
+void loss_case(enum dtype in, enum dtype out, size s, const struct loss_args &args) {
+    const struct loss_args alone = {0, args.logit_scale, args.softcap};
     field logits = random_field(in, s.rows * s.width, 1), targets = random_ids(s.rows, s.width, 2),
           weights = random_field(DTYPE_F32, s.rows, 3);
     field losses = {DTYPE_F32, std::vector<double>((size_t)s.rows)},
@@ -180,14 +192,16 @@ void loss_case(enum dtype in, enum dtype out, size s) {
     for (size_t i = 0; i < (size_t)s.rows; i++) {
         double sum = 0, weight = weights.values[i];
         for (size_t v = 0; v < width; v++)
-            sum += exp(logits.values[i * width + v]);
+            sum += exp(shaped(args, logits.values[i * width + v]));
         if (weight == 0)
             continue;
-        losses.values[i] = weight * (log(sum) - logits.values[i * width + (size_t)targets.values[i]]);
-        for (size_t v = 0; v < width; v++)
+        losses.values[i] =
+            weight * (log(sum) - shaped(args, logits.values[i * width + (size_t)targets.values[i]]));
+        for (size_t v = 0; v < width; v++) {
+            double x = logits.values[i * width + v], hit = (double)v == targets.values[i] ? 1 : 0;
             d.values[i * width + v] =
-                scale * weight *
-                (exp(logits.values[i * width + v]) / sum - ((double)v == targets.values[i] ? 1 : 0));
+                (double)args.grad_scale * weight * (exp(shaped(args, x)) / sum - hit) * slope(args, x);
+        }
     }
     field none = losses, scratch = d;
     for (double &v : scratch.values)
@@ -199,17 +213,20 @@ void loss_case(enum dtype in, enum dtype out, size s) {
         placed pt(dev, targets, {s.rows}, 0), ps(dev, none, {s.rows}, 0), pe(dev, none, {s.rows}, 0);
         struct tensor nowhere = pl.t;
         nowhere.data = NULL;
-        op_cross_entropy(dev, pe.t, nowhere, pl.t, pt.t, pw.t, 0.0f);
-        op_cross_entropy(dev, ps.t, pd.t, pl.t, pt.t, pw.t, (float)scale);
+        op_cross_entropy(dev, pe.t, nowhere, pl.t, pt.t, pw.t, &alone);
+        op_cross_entropy(dev, ps.t, pd.t, pl.t, pt.t, pw.t, &args);
         expect(same_bits({pl.read()}, {logits}), "cross_entropy leaves the logits alone");
         expect(same_bits({pe.read()}, {ps.read()}), "cross_entropy: the loss without a gradient");
         if (in == out) {
-            op_cross_entropy(dev, ps.t, pl.t, pl.t, pt.t, pw.t, (float)scale);
+            op_cross_entropy(dev, ps.t, pl.t, pl.t, pt.t, pw.t, &args);
             expect(same_bits({pl.read()}, {pd.read()}), "cross_entropy in place");
         }
         return {ps.read(), pd.read()};
     };
-    std::string name = name_of("cross_entropy", in, s.rows, s.width, s.shift) + " to " + dtype_name(out);
+    std::string name = name_of("cross_entropy", in, s.rows, s.width, s.shift) + " to " + dtype_name(out) +
+                       (args.softcap > 0        ? ", capped"
+                        : args.logit_scale != 1 ? ", scaled"
+                                                : "");
     check(name, op, {losses, d}, logits.values[0], s.num_seeds);
 }
 
@@ -240,7 +257,8 @@ void test_loss() {
         for (enum dtype out : TYPES)
             for (size s : sizes)
                 if (s.width < 20000 || (in == DTYPE_F32 && out == DTYPE_F32)) /* 1 / V is not an f16 */
-                    loss_case(in, out, s);
+                    for (const struct loss_args &args : shapes)
+                        loss_case(in, out, s, args);
 }
 
 } // namespace

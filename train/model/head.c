@@ -56,10 +56,11 @@ static struct tensor entry_of(const struct model *model, struct tensor t, const 
 static void chunk_losses(struct model *model, const struct head_chunk *chunk, const struct linear *w,
                          int entry, float grad_scale) {
     const struct flight *f = &model->flight;
+    const struct loss_args args = {.grad_scale = grad_scale, .logit_scale = 1};
     linear_forward(model->dev, chunk->logits, chunk->rows, w);
     op_cross_entropy(model->dev, entry_of(model, f->losses, chunk, entry), chunk->dlogits, chunk->logits,
                      entry_of(model, f->targets, chunk, entry), entry_of(model, f->weights, chunk, entry),
-                     grad_scale);
+                     &args);
 }
 
 /* gradients - losses and gradients of each chunk while its logits are at hand: they are never kept for the whole
