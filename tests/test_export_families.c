@@ -207,6 +207,51 @@ static void test_gemma3_refused(void **state) {
     free(out);
 }
 
+/* gemma2_model - the same sizes as a Gemma 2's. */
+static struct model gemma2_model(float attention_softcap, bool tied) {
+    struct model model = gemma3_model(16);
+    struct model_config *config = &model.config;
+    assert_int_equal(model_config_set_family(config, "gemma2", NULL), 0);
+    config->rope_local_theta = 0;
+    config->attention_softcap = attention_softcap;
+    config->logit_softcap = 12;
+    config->tied_head = tied;
+    return model;
+}
+
+/* Gemma 2: both caps and the window come back; llama.cpp has none without caps, and none with a head of its own. */
+static void test_gemma2(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model models[] = {gemma2_model(25, true), gemma2_model(0, true), gemma2_model(25, false)};
+    static const char *const words[] = {NULL,
+                                        "without caps of scores and logits, in this model they are 0 and 12",
+                                        "whose head is not the embedding"};
+    char *out = in_folder("gemma2.gguf");
+    for (int i = 0; i < 3; i++) {
+        char *hf = make_folder("gemma2", &models[i]);
+        struct weights *source = open_weights(hf);
+        unlink(out);
+        int status = export_gguf(source, out, EXPORT_F32, NULL, &err);
+        assert_int_equal(status, words[i] ? -1 : 0);
+        if (status == 0) {
+            struct weights *back = open_weights(out);
+            const struct model_config *config = weights_config(back);
+            assert_string_equal(config->model_type, "gemma2");
+            assert_true(config->attention_softcap == 25 && config->logit_softcap == 12);
+            assert_true(config->window == 24 && config->window_period == 2 && config->query_scalar == 16);
+            assert_true(config->rope_local_theta == 0 && config->tied_head);
+            weights_close(back);
+        } else {
+            assert_non_null(strstr(err.text, words[i]));
+            assert_false(path_exists(out));
+        }
+        weights_close(source);
+        free(hf);
+    }
+    free(out);
+}
+
 /* Mistral: llama.cpp knows no window of a Llama, so the file says that it is for as many tokens as the window has; control: a
  * window as long as the model. */
 static void test_mistral(void **state) {
@@ -240,6 +285,7 @@ int main(void) {
         cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_gemma3_refused), cmocka_unit_test(test_mistral),
+        cmocka_unit_test(test_gemma2),
     };
     return fixture_run("export_families", tests);
 }

@@ -75,10 +75,10 @@ static void test_refused_by_name(void **state) {
     } cases[] = {
         {"{\"model_type\":\"apertus\"}",
          "model_type 'apertus' is not supported yet: xIELU instead of a gated MLP "
-         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3_text)"},
-        {"{\"model_type\":\"gemma2\"}", "model_type 'gemma2' is not supported yet"},
+         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma2, gemma3_text)"},
+        {"{\"model_type\":\"olmo3\"}", "model_type 'olmo3' is not supported yet"},
         {"{\"model_type\":\"mamba\"}",
-         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3_text)"},
+         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma2, gemma3_text)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
@@ -252,7 +252,7 @@ static void test_gguf_names(void **state) {
     assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), -1);
     assert_string_equal(config.model_type, "llama");
     assert_string_equal(family_gguf_names(names, sizeof names),
-                        "llama, mistral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3");
+                        "llama, mistral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma2, gemma3");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the

@@ -81,12 +81,41 @@ static void test_gguf_positions(void **state) {
     assert_int_equal(family_gguf_positions(&whole), 512);
 }
 
+#define GEMMA2(more) "{\"model_type\":\"gemma2\"," more SIZES "}"
+
+/* Gemma 2: every other layer sees a window, from the first on; caps and scale of its class, null for no cap; the parameters of
+ * Gemma 2 2B, which are 2,614,341,888. */
+static void test_gemma2(void **state) {
+    (void)state;
+    struct model_config published =
+        parsed("{\"architectures\":[\"Gemma2ForCausalLM\"],\"model_type\":\"gemma2\"}");
+    assert_int_equal(model_num_parameters(&published), 2614341888);
+    assert_true(published.max_positions == 8192 && published.tied_head && published.bos_id == 2);
+    struct layer_plan local = family_layer_plan(&published, 0), whole = family_layer_plan(&published, 1);
+    assert_true(local.window == 4096 && whole.window == 0 && local.rope_scaled && local.rope_theta == 1e4);
+    assert_true(local.place == NORM_SANDWICH && local.qk_norm == QK_NORM_NONE && local.norm.offset == 1);
+    assert_true(local.gate == GATE_GELU_TANH && local.scale == 0.0625f && local.softcap == 50);
+    assert_true(published.logit_softcap == 30 && family_embedding_scale(&published) == 48);
+    check_windows(GEMMA2("\"sliding_window\":64,"), 64, 0, 64);
+    check_windows(GEMMA2(TYPES("full", "sliding", "full") "\"sliding_window\":64,"), 0, 64, 0);
+    check_windows(
+        GEMMA2("\"sliding_window\":64,\"attn_logit_softcapping\":null,\"final_logit_softcapping\":null,"), 64,
+        0, 64);
+    struct model_config bare =
+        parsed(GEMMA2("\"attn_logit_softcapping\":null,\"final_logit_softcapping\":2.5,"));
+    assert_true(bare.attention_softcap == 0 && bare.logit_softcap == 2.5f);
+    assert_refused(GEMMA2("\"final_logit_softcapping\":0,"), "final_logit_softcapping is 0, expected");
+    assert_refused(GEMMA2("\"attn_logit_softcapping\":-1,"), "attn_logit_softcapping is -1, expected");
+    assert_refused(GEMMA2("\"sliding_window\":null,"), "sliding_window is null");
+    assert_refused(GEMMA2("\"hidden_activation\":\"silu\","), "hidden_activation 'silu' is not supported");
+    assert_refused(GEMMA2("\"attention_bias\":true,"), "attention_bias true");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mistral),
-        cmocka_unit_test(test_ministral),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_gguf_positions),
+        cmocka_unit_test(test_mistral), cmocka_unit_test(test_ministral),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_gguf_positions),
+        cmocka_unit_test(test_gemma2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

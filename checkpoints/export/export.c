@@ -100,7 +100,12 @@ static void set_model(const struct job *job) {
     if (family_gguf_has_windows(config)) {
         set_size(job, "attention.sliding_window", config->window);
         set_size(job, "attention.sliding_window_pattern", config->window_period);
+    }
+    if (family_has_local_base(config))
         set_real(job, "rope.freq_base_swa", config->rope_local_theta);
+    if (family_has_softcaps(config)) {
+        set_real(job, "attn_logit_softcapping", (double)config->attention_softcap);
+        set_real(job, "final_logit_softcapping", (double)config->logit_softcap);
     }
 }
 
@@ -303,6 +308,17 @@ static int check_expressible(const struct model_config *config, struct err *err)
             err,
             "llama.cpp has no '%s' whose head is the embedding (tie_word_embeddings): export it with --to hf",
             config->model_type);
+    if (!config->tied_head && family_gguf_ties_head(config))
+        return err_set(err,
+                       "llama.cpp has no '%s' whose head is not the embedding (tie_word_embeddings false): "
+                       "export it with --to hf",
+                       config->model_type);
+    if (family_has_softcaps(config) && (!(config->attention_softcap > 0) || !(config->logit_softcap > 0)))
+        return err_set(
+            err,
+            "llama.cpp has no '%s' without caps of scores and logits, in this model they are %g and %g "
+            "(0: none): export it with --to hf",
+            config->model_type, (double)config->attention_softcap, (double)config->logit_softcap);
     if (family_gguf_has_windows(config) && config->window_whole != config->window_period - 1)
         return err_set(
             err,

@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama), Mistral and Ministral
- * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2, SmolLM3, Gemma 3 (text) and Nemotron (not the hybrid
+ * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2, SmolLM3, Gemma 2 and 3 (text) and Nemotron (not the hybrid
  * ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
@@ -148,7 +148,9 @@ struct model_config {
     int window_period, window_whole;
     double
         rope_local_theta; /* base of local layers, which are not stretched then; 0: they rotate as the others do */
-    int64_t query_scalar; /* 1 / its root multiplies q.k; 0: that of D does */
+    int64_t query_scalar;    /* 1 / its root multiplies q.k; 0: that of D does */
+    float attention_softcap; /* of the scores, see struct attention_args; 0: none */
+    float logit_softcap;     /* of the logits, see struct loss_args; 0: none */
     float norm_eps;
     bool tied_head;          /* the head is the embedding */
     float initializer_range; /* standard deviation of a new model's matrices */
@@ -215,12 +217,14 @@ struct layer_plan {
     bool sinks; /* each head has a key more, without a value, whose score is learnt (op_sinks_forward) */
 };
 
-/* family_has_local_layers - whether the fields of local layers mean anything.  family_has_local_base - and rope_local_theta.
+/* family_has_softcaps - whether there may be soft-caps of scores and logits.
+ * family_has_local_layers - whether the fields of local layers mean anything.  family_has_local_base - and rope_local_theta.
  * family_may_lack_window - whether there may be none of them.
  * family_layer_is_local - of layer 0 to L - 1.  family_local_defaults - the fields' values by the family's class; 0 where it
  * has no such layers. */
 bool family_has_local_layers(const struct model_config *config);
 bool family_has_local_base(const struct model_config *config);
+bool family_has_softcaps(const struct model_config *config);
 bool family_may_lack_window(const struct model_config *config);
 bool family_layer_is_local(const struct model_config *config, int layer);
 void family_local_defaults(struct model_config *config);
@@ -248,13 +252,18 @@ const char *family_gguf_key(const struct model_config *config, const char *key, 
  * rope.dimension_count may differ from the heads' width.  family_gguf_query_scalar - what llama.cpp takes for query_scalar,
  * of which no key tells.  family_gguf_has_head - whether llama.cpp wants a matrix of the
  * head that is not the embedding.  family_gguf_has_windows - whether it knows those of local layers.
+ * family_gguf_ties_head - whether it knows no other head.  family_gguf_window - the window it takes where the file says none.
+ * family_gguf_period - the last of how many layers sees all there, where the file does not say.
  * family_gguf_positions - up to how many positions it computes what the model does: those of the model, or of a window that
  * it does not know. */
 const char *family_gguf_eps_key(const struct model_config *config);
 bool family_gguf_rotates_part(const struct model_config *config);
 int64_t family_gguf_query_scalar(const struct model_config *config);
 bool family_gguf_has_head(const struct model_config *config);
+bool family_gguf_ties_head(const struct model_config *config);
 bool family_gguf_has_windows(const struct model_config *config);
+int64_t family_gguf_window(const struct model_config *config);
+int family_gguf_period(const struct model_config *config);
 int64_t family_gguf_positions(const struct model_config *config);
 
 /* family_has_temperature - whether queries may have a temperature; llama.cpp reads its key and yarn's bounds and multiplier

@@ -99,6 +99,11 @@ static int check_local(const struct model_config *config, struct err *err) {
         (!(config->rope_local_theta > 0) || !isfinite(config->rope_local_theta)))
         return err_set(err, "rope_local_base_freq is %g, expected a positive number",
                        config->rope_local_theta);
+    if (!(config->attention_softcap >= 0) || !isfinite(config->attention_softcap) ||
+        !(config->logit_softcap >= 0) || !isfinite(config->logit_softcap))
+        return err_set(
+            err, "attn_logit_softcapping is %g and final_logit_softcapping %g, expected positive numbers",
+            (double)config->attention_softcap, (double)config->logit_softcap);
     if (config->query_scalar < 0 || config->query_scalar > INT32_MAX)
         return err_set(err, "query_pre_attn_scalar is %lld, expected a positive number of reasonable size",
                        (long long)config->query_scalar);

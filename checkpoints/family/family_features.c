@@ -97,6 +97,28 @@ static int read_query_scalar(struct model_config *config, const json_t *root, st
                          (long long)config->query_scalar);
 }
 
+/* read_softcap - null says that there is none. */
+static int read_softcap(const json_t *root, const char *key, float *cap, struct err *err) {
+    double value = (double)*cap;
+    if (json_is_null(json_object_get(root, key)))
+        value = 0;
+    else if (json_get_double_or(root, key, value, &value, err) != 0)
+        return -1;
+    else if (!(value > 0) || !(value < 1e6))
+        return err_set(err, "%s is %g, expected a number above 0, at most 1e6, or null", key, value);
+    *cap = (float)value;
+    return 0;
+}
+
+/* read_softcaps - of the classes that have them. */
+static int read_softcaps(struct model_config *config, const json_t *root, struct err *err) {
+    if (!family_has_softcaps(config))
+        return 0;
+    if (read_softcap(root, "attn_logit_softcapping", &config->attention_softcap, err) != 0)
+        return -1;
+    return read_softcap(root, "final_logit_softcapping", &config->logit_softcap, err);
+}
+
 int family_parse_local(struct model_config *config, const json_t *root, struct err *err) {
     const json_t *types = json_find(root, "layer_types");
     family_local_defaults(config);
@@ -104,6 +126,7 @@ int family_parse_local(struct model_config *config, const json_t *root, struct e
         config->num_layers > MODEL_MAX_LAYERS) /* which model_config_check refuses */
         return 0;
     if (read_window(config, root, err) != 0 || read_query_scalar(config, root, err) != 0 ||
+        read_softcaps(config, root, err) != 0 ||
         (family_has_local_base(config) && read_period(config, root, err) != 0) ||
         (types && read_pattern(config, types, err) != 0))
         return -1;

@@ -46,8 +46,6 @@ static int refuse_keys(const struct model_config *config, const json_t *text, co
 
 /* What no family here has. */
 static const struct foreign_key never[] = {
-    {"attn_logit_softcapping", 0},
-    {"final_logit_softcapping", 0},
     {"clip_qkv", 0},
     {"logit_scale", 1},
     {"logits_scaling", 1},
@@ -83,6 +81,8 @@ int family_refuse_foreign(const struct model_config *config, const json_t *text,
     const struct foreign_key by_plan[] = {
         {"query_pre_attn_scalar", config->query_scalar ? (double)config->query_scalar : config->head_dim},
         {"attention_multiplier", (double)plan.scale},
+        {"attn_logit_softcapping", (double)config->attention_softcap},
+        {"final_logit_softcapping", (double)config->logit_softcap},
         {"qkv_bias", plan.qkv_bias ? 1 : 0},
         {"use_qk_norm", plan.qk_norm != QK_NORM_NONE ? 1 : 0},
         {"rotary_pct", part},

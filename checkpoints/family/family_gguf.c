@@ -47,16 +47,28 @@ bool family_has_temperature(const struct model_config *config) {
 }
 
 int64_t family_gguf_query_scalar(const struct model_config *config) {
-    enum { LAYERS_OF_27B = 62 }; /* by which llama.cpp tells it */
-    return config->num_layers == LAYERS_OF_27B ? config->width / config->num_heads : config->head_dim;
+    return config->num_layers == family_of(config)->in_gguf.layers_of_27b ? config->width / config->num_heads
+                                                                          : config->head_dim;
 }
 
 bool family_gguf_has_head(const struct model_config *config) {
-    return family_of(config)->gguf_has_head;
+    return family_of(config)->in_gguf.has_head;
 }
 
 bool family_gguf_has_windows(const struct model_config *config) {
-    return family_of(config)->gguf_has_windows;
+    return family_of(config)->in_gguf.has_windows;
+}
+
+bool family_gguf_ties_head(const struct model_config *config) {
+    return family_of(config)->in_gguf.ties_head;
+}
+
+int64_t family_gguf_window(const struct model_config *config) {
+    return family_of(config)->in_gguf.window;
+}
+
+int family_gguf_period(const struct model_config *config) {
+    return family_of(config)->local.period;
 }
 
 int64_t family_gguf_positions(const struct model_config *config) {

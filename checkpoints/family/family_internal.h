@@ -28,6 +28,15 @@ struct local_layers {
     bool may_lack; /* sliding_window null says that no layer is local; otherwise it is a mistake */
 };
 
+/* What llama.cpp knows of a family without a key in the file. */
+struct gguf_facts {
+    bool has_head;     /* it wants output.weight, which a tied model does not have */
+    bool ties_head;    /* it knows no head but the embedding */
+    bool has_windows;  /* it knows the windows of local layers; otherwise all layers see all there */
+    int64_t window;    /* the one it takes where the file has no key; 0: none */
+    int layers_of_27b; /* by which it tells the model with another query_scalar; 0: there is none */
+};
+
 struct family {
     const char *model_type;          /* in config.json */
     const char *architecture;        /* its causal language model class */
@@ -44,12 +53,13 @@ struct family {
     const char *eps_key;        /* of norm_eps in config.json; NULL: rms_norm_eps */
     const char *activation_key; /* of the next in config.json; NULL: hidden_act */
     const char *activation;     /* the only one; NULL: silu, also called swish */
-    bool gguf_has_head;         /* llama.cpp wants output.weight, which a tied model does not have */
-    bool
-        gguf_has_windows; /* llama.cpp knows the windows of local layers; otherwise all layers see all there */
+    struct gguf_facts in_gguf;
 
     struct local_layers local;
-    int64_t default_query_scalar; /* query_pre_attn_scalar; 0: the class has no such key */
+    int64_t
+        default_query_scalar; /* query_pre_attn_scalar; 0: the class has no such key, and so the next two */
+    float default_attention_softcap; /* attn_logit_softcapping */
+    float default_logit_softcap;     /* final_logit_softcapping */
 
     /* What the class takes where config.json lacks the key. */
     struct class_sizes default_sizes;
@@ -77,7 +87,8 @@ struct family {
     FAMILY(mistral)                                                                                          \
     FAMILY(ministral)                                                                                        \
     FAMILY(ministral3)                                                                                       \
-    FAMILY(qwen3) FAMILY(qwen2) FAMILY(olmo2) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma3_text)
+    FAMILY(qwen3)                                                                                            \
+    FAMILY(qwen2) FAMILY(olmo2) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma2) FAMILY(gemma3_text)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];

@@ -43,4 +43,4 @@ const struct family family_nemotron = {.model_type = "nemotron",
                                        .default_eps = 1e-5,
                                        .default_deviation = 0.0134,
                                        .default_rotary_part = 0.5,
-                                       .gguf_has_head = true};
+                                       .in_gguf = {.has_head = true}};

@@ -12,7 +12,8 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
                               .rotary_dim = model_rotary_dim(config),
                               .ffn = FFN_GATED,
                               .gate = GATE_SILU,
-                              .scale = 1.0f / sqrtf((float)config->head_dim)};
+                              .scale = 1.0f / sqrtf((float)config->head_dim),
+                              .softcap = config->attention_softcap};
     CHECK(layer >= 0 && layer < config->num_layers, "no layer %d in a model of %d", layer,
           config->num_layers);
     if (config->query_scalar)
@@ -47,6 +48,10 @@ bool family_layer_is_local(const struct model_config *config, int layer) {
     return config->window && layer % config->window_period != config->window_whole;
 }
 
+bool family_has_softcaps(const struct model_config *config) {
+    return family_of(config)->default_logit_softcap > 0;
+}
+
 void family_local_defaults(struct model_config *config) {
     const struct local_layers *local = &family_of(config)->local;
     config->window = local->window;
@@ -54,6 +59,8 @@ void family_local_defaults(struct model_config *config) {
     config->window_whole = local->period ? local->period - 1 : 0;
     config->rope_local_theta = local->theta;
     config->query_scalar = family_of(config)->default_query_scalar;
+    config->attention_softcap = family_of(config)->default_attention_softcap;
+    config->logit_softcap = family_of(config)->default_logit_softcap;
 }
 
 float family_embedding_scale(const struct model_config *config) {

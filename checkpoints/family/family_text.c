@@ -131,6 +131,14 @@ static void set_parameters(json_t *root, const struct model_config *config) {
     json_object_set_new(root, "rope_parameters", parameters);
 }
 
+/* set_softcap - a missing key would be the class's. */
+static void set_softcap(json_t *root, const char *key, float cap) {
+    if (cap > 0)
+        set_float(root, key, cap);
+    else
+        json_object_set_new(root, key, json_null());
+}
+
 /* set_local - of a family with local layers.  A list where all are local, as the class has it, would make a Mistral something
  * else to some programs. */
 static void set_local(json_t *root, const struct model_config *config) {
@@ -146,6 +154,10 @@ static void set_local(json_t *root, const struct model_config *config) {
     }
     if (config->query_scalar)
         set_int(root, "query_pre_attn_scalar", config->query_scalar);
+    if (family_has_softcaps(config)) {
+        set_softcap(root, "attn_logit_softcapping", config->attention_softcap);
+        set_softcap(root, "final_logit_softcapping", config->logit_softcap);
+    }
     bool by_class = family_of(config)->local.period == EVERY_LAYER_LOCAL &&
                     (!config->window || config->window_period == EVERY_LAYER_LOCAL);
     for (int layer = 0; !by_class && layer < config->num_layers; layer++)

@@ -124,6 +124,7 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
                                            "rope.scaling.yarn_log_multiplier", "attention.temperature_scale"};
     static const char *const local[] = {"attention.sliding_window", "attention.sliding_window_pattern",
                                         "rope.freq_base_swa"};
+    static const char *const capped[] = {"attn_logit_softcapping", "final_logit_softcapping"};
     char prefix[FAMILY_KEY_ROOM];
     size_t prefix_bytes = strlen(family_gguf_key(config, "", prefix));
     for (int64_t i = 0; i < gguf_num_keys(file); i++) {
@@ -135,6 +136,8 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
             fine = strcmp(key + prefix_bytes, known[k]) == 0;
         for (size_t k = 0; k < sizeof local / sizeof *local && family_gguf_has_windows(config) && !fine; k++)
             fine = strcmp(key + prefix_bytes, local[k]) == 0;
+        for (size_t k = 0; k < sizeof capped / sizeof *capped && family_has_softcaps(config) && !fine; k++)
+            fine = strcmp(key + prefix_bytes, capped[k]) == 0;
         fine = fine || strcmp(key + prefix_bytes, family_gguf_eps_key(config)) == 0;
         for (size_t k = 0; k < sizeof tempered / sizeof *tempered && family_has_temperature(config); k++)
             fine = fine || strcmp(key + prefix_bytes, tempered[k]) == 0;
@@ -356,23 +359,57 @@ static int read_rope(const struct gguf *file, struct model_config *config, struc
     return read_rope_freqs(file, freqs, config, err);
 }
 
+/* read_softcaps - a file that has none has those that llama.cpp takes, which are the class's. */
+static int read_softcaps(struct settings settings, struct model_config *config, struct err *err) {
+    struct model_config by_class = *config;
+    double scores, logits;
+    family_local_defaults(&by_class);
+    if (!family_has_softcaps(config))
+        return 0;
+    if (get_double(settings, "attn_logit_softcapping", (double)by_class.attention_softcap, &scores, err) !=
+            0 ||
+        get_double(settings, "final_logit_softcapping", (double)by_class.logit_softcap, &logits, err) != 0)
+        return -1;
+    if (!(scores > 0) || !(logits > 0)) /* llama.cpp would divide by it */
+        return err_set(err, "'%s' caps scores at %g and logits at %g, expected positive numbers",
+                       gguf_path(settings.file), scores, logits);
+    config->attention_softcap = (float)scores;
+    config->logit_softcap = (float)logits;
+    return 0;
+}
+
+/* read_local_base - of the layers with a window; where the family has none of their own, it must be that of all. */
+static int read_local_base(struct settings settings, struct model_config *config, struct err *err) {
+    double theta, otherwise = family_has_local_base(config) ? 10000 : config->rope_theta;
+    if (get_double(settings, "rope.freq_base_swa", otherwise, &theta, err) != 0)
+        return -1;
+    if (!family_has_local_base(config))
+        return (float)theta == (float)config->rope_theta
+                   ? 0
+                   : err_set(err, "'%s' has a base of %g for layers with a window, which is not supported",
+                             gguf_path(settings.file), theta);
+    config->rope_local_theta = theta;
+    return 0;
+}
+
 /* read_local - of a family with local layers.  Without a window all layers see their whole document, whatever the period. */
 static int read_local(const struct gguf *file, struct model_config *config, struct err *err) {
-    enum { PERIOD = 6 }; /* which llama.cpp takes where the key is missing, as older files have it */
     int64_t period;
     char key[FAMILY_KEY_ROOM];
     struct settings settings = {file, config};
     if (!family_gguf_has_windows(config))
         return 0;
     config->query_scalar = family_gguf_query_scalar(config);
-    if (get_int(file, family_gguf_key(config, "attention.sliding_window", key), 0, &config->window, err) !=
+    if (get_int(file, family_gguf_key(config, "attention.sliding_window", key), family_gguf_window(config),
+                &config->window, err) != 0 ||
+        get_size(settings, "attention.sliding_window_pattern", family_gguf_period(config), &period, err) !=
             0 ||
-        get_size(settings, "attention.sliding_window_pattern", PERIOD, &period, err) != 0)
+        read_softcaps(settings, config, err) != 0)
         return -1;
     config->window_period = config->window ? (int)period : 1;
     config->window_whole = config->window_period - 1;
     config->window = config->window ? config->window : config->max_positions;
-    return get_double(settings, "rope.freq_base_swa", 10000, &config->rope_local_theta, err);
+    return read_local_base(settings, config, err);
 }
 
 /* The architecture decides what the keys are called, the sizes how many frequencies there are: hence the order. */

@@ -109,6 +109,11 @@ VARIANTS = {
     "mistral_window": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
                        "vocab_size": 64, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "class": "Mistral",
                        "window": 4, "old": True, "seed": 282},
+    # Gemma 2: caps of scores and logits low enough to bend them; windows of 5 on every other layer; another scale than that of D.
+    "gemma2": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+               "vocab_size": 64, "head_dim": 20, "rms_norm_eps": 1e-6, "tie": True, "layers": 3, "class": "Gemma2",
+               "rope": {"rope_theta": 10000.0}, "window": 5, "period": 2, "query_pre_attn_scalar": 24,
+               "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, "seed": 300},
     # Ministral 8B: the first and the last of three layers see all.
     "ministral": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
                   "vocab_size": 64, "head_dim": 12, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-5,
@@ -122,6 +127,10 @@ WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
 def is_gemma3(spec):
     return spec.get("class") == "Gemma3Text"
+
+
+def is_gemma(spec):
+    return is_gemma3(spec) or spec.get("class") == "Gemma2"
 
 
 def is_local(spec, layer):
@@ -145,6 +154,9 @@ def make_config(name, spec):
         return transformers.MistralConfig(**shared, sliding_window=None, architectures=["MistralForCausalLM"])
     if "window" in spec:
         shared["sliding_window"] = spec["window"]
+    for key in ("query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"):
+        if key in spec:
+            shared[key] = spec[key]
     if "types" in spec:
         shared["layer_types"] = ["sliding_attention" if kind == "s" else "full_attention" for kind in spec["types"]]
     if is_gemma3(spec):
@@ -152,7 +164,6 @@ def make_config(name, spec):
         shared["rope_parameters"] = {"full_attention": shared["rope_parameters"], "sliding_attention": {
             "rope_type": "default", "rope_theta": spec["local_theta"]}}
         return transformers.Gemma3TextConfig(**shared, layer_types=types,
-                                             query_pre_attn_scalar=spec["query_pre_attn_scalar"],
                                              architectures=["Gemma3ForCausalLM"])
     if "class" in spec:
         return getattr(transformers, spec["class"] + "Config")(**shared, architectures=[spec["class"] + "ForCausalLM"])
@@ -166,7 +177,7 @@ def make_config(name, spec):
 def randomise(model, seed):
     """Weights that make every gradient matter: sharp enough attention, norm weights that are not one, biases not zero."""
     generator = torch.Generator().manual_seed(seed)
-    one = 0.0 if model.config.model_type in ("nemotron", "gemma3_text") else 1.0  # their files hold w - 1
+    one = 0.0 if model.config.model_type in ("nemotron", "gemma2", "gemma3_text") else 1.0  # their files hold w - 1
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
@@ -336,13 +347,13 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2, SmolLM3, Ministral 3, Gemma 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2, SmolLM3, Ministral 3, Gemma 2 and 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
     frequencies = rope_frequencies(spec, turned, scaled)
     local = rope_frequencies({"rope": {"rope_theta": spec["local_theta"]}}, turned) if is_gemma3(spec) else None
-    sandwich, root = is_gemma3(spec), math.sqrt(spec.get("query_pre_attn_scalar", head_dim))
+    sandwich, root = is_gemma(spec), math.sqrt(spec.get("query_pre_attn_scalar", head_dim))
 
     def norm(x, name):  # over the last dimension: a row's width, or each head's
         weight = weights[f"{name}.weight"]
@@ -355,6 +366,9 @@ def own_forward(spec, weights, order="half", scaled=True):
     def turn(x, layer):
         own = local if is_local(spec, layer) and local is not None else frequencies
         return torch.cat([amplitude(spec["rope"]) * rotate(x[..., :turned], own, order), x[..., turned:]], dim=-1)
+
+    def capped(x, key):
+        return spec[key] * (x / spec[key]).tanh() if key in spec else x
 
     def temperature(length):
         rope, positions = spec["rope"], torch.arange(length, dtype=torch.float64)[:, None]
@@ -372,7 +386,7 @@ def own_forward(spec, weights, order="half", scaled=True):
         if spec.get("class") == "Olmo2":
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         q, k = split(q, heads), split(k, kv_heads)
-        if spec.get("qk_norm") or sandwich:
+        if spec.get("qk_norm") or is_gemma3(spec):
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         if not (spec.get("class") == "SmolLM3" and layer.endswith(".3")):
             number = int(layer.rsplit(".", 1)[1])
@@ -382,7 +396,7 @@ def own_forward(spec, weights, order="half", scaled=True):
         future = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
         hidden = future | future.new_ones(future.shape).tril(-spec["window"]) if is_local(
             spec, int(layer.rsplit(".", 1)[1])) else future
-        scores = (q @ k.transpose(1, 2) / root).masked_fill(hidden, -math.inf)
+        scores = capped(q @ k.transpose(1, 2) / root, "attn_logit_softcapping").masked_fill(hidden, -math.inf)
         return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1) @ w("self_attn.o_proj").T
 
     def forward(tokens):
@@ -404,7 +418,7 @@ def own_forward(spec, weights, order="half", scaled=True):
             out = hidden @ w("mlp.down_proj").T
             x = x + (norm(out, f"{name}.post_feedforward_layernorm") if after or sandwich else out)
         head = weights["model.embed_tokens.weight" if spec.get("tie") else "lm_head.weight"]
-        return norm(x, "model.norm") @ head.T
+        return capped(norm(x, "model.norm") @ head.T, "final_logit_softcapping")
 
     return forward
 

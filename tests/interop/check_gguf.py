@@ -44,13 +44,13 @@ def make_model(folder, seed, kind="Llama", **changes):
     settings = dict(vocab_size=4096, hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4,
                     num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=4091,
                     eos_token_id=4092, rope_parameters={"rope_type": "default", "rope_theta": 1e4})
-    gemma3 = kind == "Gemma3"
+    gemma3, gemma = kind == "Gemma3", kind in ("Gemma2", "Gemma3")
     settings["norm_eps" if kind == "Nemotron" else "rms_norm_eps"] = 1e-5
     config = getattr(transformers, "Gemma3TextConfig" if gemma3 else f"{kind}Config")(**(settings | changes))
     model = getattr(transformers, f"{kind}ForCausalLM")(config)
     for name, weight in model.named_parameters():
         scale = 0.2 if weight.ndim == 1 else 0.5 if "embed" in name else 1 / weight.shape[1] ** 0.5
-        whole = weight.ndim == 1 and kind != "Nemotron" and not gemma3  # norms kept less one, biases about nothing
+        whole = weight.ndim == 1 and kind != "Nemotron" and not gemma  # norms kept less one, biases about nothing
         weight.data = torch.randn(weight.shape) * scale + whole
     model.save_pretrained(folder)
     for source in (tools.ROOT / "data" / "sample" / "tokenizer").iterdir():
@@ -59,7 +59,7 @@ def make_model(folder, seed, kind="Llama", **changes):
 
 def make_models(folder):
     """Paths of model folders: tied and plain; Mistral, with a window longer than what is compared; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Ministral 3; Qwen3;
-    Qwen2, OLMo 2, SmolLM3, Nemotron; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
+    Qwen2, OLMo 2, SmolLM3, Nemotron; Gemma 2; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
     make_model(folder / "plain", 1)
     make_model(folder / "mistral", 11, kind="Mistral", sliding_window=200)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
@@ -74,6 +74,8 @@ def make_models(folder):
     make_model(folder / "smollm3", 8, kind="SmolLM3", num_hidden_layers=5, pad_token_id=None)
     make_model(folder / "nemotron", 5, kind="Nemotron", tie_word_embeddings=False, rope_parameters={
         "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
+    make_model(folder / "gemma2", 12, kind="Gemma2", query_pre_attn_scalar=32, head_dim=32, sliding_window=24, pad_token_id=None,
+               num_hidden_layers=4, attn_logit_softcapping=4.0, final_logit_softcapping=2.0)
     gemma3 = dict(kind="Gemma3", query_pre_attn_scalar=32, head_dim=32, sliding_window=24, pad_token_id=None)
     make_model(folder / "gemma3", 9, **gemma3, num_hidden_layers=7, rope_parameters={
         "full_attention": {"rope_type": "default", "rope_theta": 1e4},
@@ -83,7 +85,7 @@ def make_models(folder):
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})
     return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "smollm3", "nemotron",
-                                       "gemma3", "gemma3_linear")]
+                                       "gemma2", "gemma3", "gemma3_linear")]
 
 
 def export(model_folder, kind, to):
@@ -93,9 +95,9 @@ def export(model_folder, kind, to):
 
 def gguf_name(name, architecture):
     stem, kind = name.rsplit(".", 1)
-    if architecture == "gemma3" and "pre_" in stem:
+    if architecture in ("gemma2", "gemma3") and "pre_" in stem:
         return f"blk.{stem.split('.')[2]}.ffn_norm.{kind}"
-    if architecture in ("olmo2", "gemma3") and "post_" in stem:
+    if architecture in ("olmo2", "gemma2", "gemma3") and "post_" in stem:
         return f"blk.{stem.split('.')[2]}.post_{'attention' if 'attention' in stem else 'ffw'}_norm.{kind}"
     if f"{stem}.weight" in NAMES:
         return NAMES[f"{stem}.weight"].removesuffix("weight") + kind
@@ -168,7 +170,7 @@ def check_values(report, reader, model_folder):
         is_matrix = values.ndim == 2 and ("q_proj" in name or "k_proj" in name)
         is_turned = is_matrix and architecture in ("llama", "mistral3", "smollm3")  # other architectures keep Hugging Face's order
         want = interleaved(values, head_dim) if is_turned else values
-        if architecture in ("nemotron", "gemma3") and name.endswith("norm.weight"):
+        if architecture in ("nemotron", "gemma2", "gemma3") and name.endswith("norm.weight"):
             worst_whole = min(worst_whole, np.linalg.norm(got - want) / np.linalg.norm(want))
             want = want + 1
         worst = max(worst, np.linalg.norm(got - want) / np.linalg.norm(want) - LIMITS[tensor.tensor_type.name])
@@ -177,7 +179,7 @@ def check_values(report, reader, model_folder):
             worst_control = max(worst_control, np.linalg.norm(got - other) / np.linalg.norm(values))
     report.expect(worst <= 0, "values of all tensors within the rounding of their type")
     report.notices("rows of queries and keys in the other order", worst_control, 0.1)
-    if architecture in ("nemotron", "gemma3"):
+    if architecture in ("nemotron", "gemma2", "gemma3"):
         report.notices("norms less one", worst_whole, 0.1)
     report.expect(set(tensors) <= {"rope_freqs.weight"}, f"nothing else but {sorted(tensors) or 'nothing'}")
 

@@ -1,6 +1,8 @@
 /* head.c - the final norm, the logits a piece at a time, and the losses; forward and backward. */
 #include "train/model/head.h"
 
+#include <math.h>
+
 #include "train/model/layer.h"
 #include "train/model/shard.h"
 
@@ -56,7 +58,9 @@ static struct tensor entry_of(const struct model *model, struct tensor t, const 
 static void chunk_losses(struct model *model, const struct head_chunk *chunk, const struct linear *w,
                          int entry, float grad_scale) {
     const struct flight *f = &model->flight;
-    const struct loss_args args = {.grad_scale = grad_scale, .logit_scale = 1};
+    const struct model_config *config = model->setup.config;
+    const struct loss_args args = {
+        .grad_scale = grad_scale, .logit_scale = 1, .softcap = config->logit_softcap};
     linear_forward(model->dev, chunk->logits, chunk->rows, w);
     op_cross_entropy(model->dev, entry_of(model, f->losses, chunk, entry), chunk->dlogits, chunk->logits,
                      entry_of(model, f->targets, chunk, entry), entry_of(model, f->weights, chunk, entry),
@@ -105,12 +109,19 @@ void head_losses(struct model *model, struct transport *link) {
     }
 }
 
+/* cap_logits - as the loss takes them (struct loss_args), on the host. */
+static void cap_logits(float *logits, int64_t count, float cap) {
+    for (int64_t i = 0; cap > 0 && i < count; i++)
+        logits[i] = cap * tanhf(logits[i] / cap);
+}
+
 void head_logits(struct model *model, struct transport *link, int64_t first, float *out) {
     struct head_weights w = head_open(model, link);
     for (; first < model->flight.num_tokens; first += model->logits.dims[0]) {
         struct head_chunk chunk = head_chunk(model, first);
         linear_forward(model->dev, chunk.logits, chunk.rows, &w.matrix);
         device_download(model->dev, out, chunk.logits);
+        cap_logits(out, tensor_count(chunk.logits), model->setup.config->logit_softcap);
         out += tensor_count(chunk.logits);
     }
 }
