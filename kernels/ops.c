@@ -177,6 +177,7 @@ void op_act_forward(struct device *dev, struct tensor y, struct tensor x, enum a
     expect_type(op, "x", x, ACTIVATION);
     expect_type(op, "y", y, op_type_of(x));
     expect_count(op, "y", y, x);
+    CHECK(act == ACT_RELU2, "%s: activation %d", op, (int)act);
     struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
     dev->ops->act_forward(dev, y, x, act);
     op_call_end(call);
@@ -190,8 +191,52 @@ void op_act_backward(struct device *dev, struct tensor dx, struct tensor dy, str
     expect_type(op, "dx", dx, op_type_of(x));
     expect_count(op, "dy", dy, x);
     expect_count(op, "dx", dx, x);
+    CHECK(act == ACT_RELU2, "%s: activation %d", op, (int)act);
     struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
     dev->ops->act_backward(dev, dx, dy, x, act);
+    op_call_end(call);
+    op_scan(dev, op, "dx", dx);
+}
+
+/* expect_xielu - its values, beside activations like x. */
+static void expect_xielu(const char *op, struct tensor x, const struct xielu *xielu) {
+    const struct {
+        const char *name;
+        struct tensor value;
+    } values[] = {
+        {"alpha_p", xielu->alpha_p}, {"alpha_n", xielu->alpha_n}, {"beta", xielu->beta}, {"eps", xielu->eps}};
+    expect_type(op, "x", x, ACTIVATION);
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        expect_type(op, values[i].name, values[i].value, op_type_of(x));
+        expect_count(op, values[i].name, values[i].value, tensor_1d(NULL, x.dtype, 1));
+    }
+}
+
+void op_xielu_forward(struct device *dev, struct tensor y, struct tensor x, const struct xielu *xielu) {
+    const char *op = "xielu_forward";
+    expect_xielu(op, x, xielu);
+    expect_type(op, "y", y, op_type_of(x));
+    expect_count(op, "y", y, x);
+    struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
+    dev->ops->xielu_forward(dev, y, x, xielu);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+void op_xielu_backward(struct device *dev, struct tensor dx, struct xielu_grad d, struct tensor dy,
+                       struct tensor x, const struct xielu *xielu) {
+    const char *op = "xielu_backward";
+    expect_xielu(op, x, xielu);
+    expect_type(op, "dy", dy, op_type_of(x));
+    expect_type(op, "dx", dx, op_type_of(x));
+    expect_count(op, "dy", dy, x);
+    expect_count(op, "dx", dx, x);
+    if (d.alpha_p.data)
+        op_expect(op, "d.alpha_p", d.alpha_p, (struct expected){F32, 1, {1}});
+    if (d.alpha_n.data)
+        op_expect(op, "d.alpha_n", d.alpha_n, (struct expected){F32, 1, {1}});
+    struct op_call call = op_call_begin(dev, OP_GLU, op, 0);
+    dev->ops->xielu_backward(dev, dx, d, dy, x, xielu);
     op_call_end(call);
     op_scan(dev, op, "dx", dx);
 }

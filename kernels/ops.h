@@ -118,8 +118,19 @@ struct norm_stats {
 /* What multiplies "up" in the gated feed-forward: silu(gate), or gelu(gate) by its tanh formula. */
 enum gate { GATE_SILU, GATE_GELU_TANH };
 
-/* What stands between "up" and "down" in a feed-forward without a gate.  RELU2: max(x, 0)^2. */
-enum act { ACT_RELU2 };
+/* What stands between "up" and "down" in a feed-forward without a gate.  RELU2: max(x, 0)^2.  XIELU: has values of its own, and
+ * therefore ops of its own. */
+enum act { ACT_RELU2, ACT_XIELU };
+
+/* The values of XIELU, each a tensor of one element of the activations' type; alpha_p and alpha_n are learnt. */
+struct xielu {
+    struct tensor alpha_p, alpha_n, beta, eps;
+};
+
+/* Where the gradients of the learnt ones go: one f32 each; data NULL: not wanted. */
+struct xielu_grad {
+    struct tensor alpha_p, alpha_n;
+};
 
 /* The largest sizes that the ops of one model will see: what scratch memory is reserved by. */
 struct device_limits {
@@ -302,13 +313,26 @@ typedef void glu_forward_fn(struct device *, struct tensor y, struct tensor gate
 typedef void glu_backward_fn(struct device *, struct tensor dgate_up, struct tensor dy, struct tensor gate_up,
                              enum gate gate);
 
-/* op_act_forward - y = act(x), any shape.  A NaN stays one.
+/* op_act_forward - y = act(x), any shape; not of XIELU.  A NaN stays one.
  * Source: So et al. 2021 (Primer), squared ReLU. */
 typedef void act_forward_fn(struct device *, struct tensor y, struct tensor x, enum act act);
 
 /* op_act_backward - dx = dy act'(x).  dx may be x itself (in place). */
 typedef void act_backward_fn(struct device *, struct tensor dx, struct tensor dy, struct tensor x,
                              enum act act);
+
+/* op_xielu_forward - any shape; with p = softplus(alpha_p), n = beta + softplus(alpha_n):
+ *   y = p x^2 + beta x where x > 0, else n (e^min(x, eps) - 1 - x) + beta x.  A NaN stays one.
+ * Source: Huang and Schlag 2024, as transformers computes it (activations.py, XIELUActivation). */
+typedef void xielu_forward_fn(struct device *, struct tensor y, struct tensor x, const struct xielu *xielu);
+
+/* op_xielu_backward - gradients of the above, in f32:
+ *   dx = dy (2 p x + beta) where x > 0, else dy (n (e^x - 1) + beta), from eps on dy (beta - n)
+ *   d.alpha_p += sigmoid(alpha_p) sum of dy x^2 over x > 0
+ *   d.alpha_n += sigmoid(alpha_n) sum of dy (e^min(x, eps) - 1 - x) over the others; in a fixed order
+ *   out dx, may be x itself (in place)   out += d   in dy, x */
+typedef void xielu_backward_fn(struct device *, struct tensor dx, struct xielu_grad d, struct tensor dy,
+                               struct tensor x, const struct xielu *xielu);
 
 /* op_add - y = a + b, any shape; y may be a or b. */
 typedef void add_fn(struct device *, struct tensor y, struct tensor a, struct tensor b);
@@ -366,7 +390,7 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
     OP(embedding_forward) OP(embedding_backward) OP(norm_forward) OP(add_norm_forward)                      \
     OP(norm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)               \
     OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(sinks_forward)    \
-    OP(sinks_backward) OP(glu_forward) OP(glu_backward) OP(act_forward) OP(act_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns)    \
+    OP(sinks_backward) OP(glu_forward) OP(glu_backward) OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns)    \
     OP(column_sums) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
 /* clang-format on */
 

@@ -32,6 +32,10 @@ static const struct param_spec patchwork_params[] = {
     {ROLE_GATE, PLACE_LAYER, "gate", "gate", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_UP, PLACE_LAYER, "up", "up", DIM_FFN, DIM_WIDTH, INIT_NORMAL, PARAM_DECAYS},
     {ROLE_DOWN, PLACE_LAYER, "down", "down", DIM_WIDTH, DIM_FFN, INIT_NORMAL, PARAM_DECAYS},
+    {ROLE_XIELU_ALPHA_P, PLACE_LAYER, "alpha_p", "alpha_p", DIM_ONE, DIM_NONE, INIT_XIELU_ALPHA_P, 0},
+    {ROLE_XIELU_ALPHA_N, PLACE_LAYER, "alpha_n", "alpha_n", DIM_ONE, DIM_NONE, INIT_XIELU_ALPHA_N, 0},
+    {ROLE_XIELU_BETA, PLACE_LAYER, "beta", "beta", DIM_NONE, DIM_NONE, INIT_XIELU_BETA, PARAM_FIXED},
+    {ROLE_XIELU_EPS, PLACE_LAYER, "eps", "eps", DIM_NONE, DIM_NONE, INIT_XIELU_EPS, PARAM_FIXED},
     {ROLE_FFN_POST_NORM, PLACE_LAYER, "post_norm2", "post_norm2", DIM_WIDTH, DIM_NONE, INIT_ONE, 0},
     {ROLE_FFN_POST_NORM_BIAS, PLACE_LAYER, "post_norm2_bias", "post_norm2_bias", DIM_WIDTH, DIM_NONE, INIT_ZERO, 0},
 };
@@ -71,11 +75,11 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
         plan->window = 5;
         plan->block = 4;
         plan->gate = GATE_GELU_TANH;
-    } else { /* the family's norm before the branches, biases of the projections, sinks, no gate */
+    } else { /* the family's norm before the branches, biases of the projections, sinks, xIELU without a gate */
         plan->qkv_bias = true;
         plan->sinks = true;
         plan->ffn = FFN_PLAIN;
-        plan->act = ACT_RELU2;
+        plan->act = ACT_XIELU;
     }
 }
 

@@ -41,14 +41,12 @@ static inline void plan_batch(struct plan_fixture *f) {
                               .weights = f->target_weights};
 }
 
-/* plan_middle - what the values of a vector lie about: norms multiply by about one, biases add about nothing. */
+/* plan_middle - what the values of a vector lie about: norms multiply by about one, all else is about what it starts with. */
 static inline double plan_middle(const struct plan_fixture *f, struct param param,
                                  const struct param_spec *spec) {
     struct norm_plan norm = spec->place == PLACE_LAYER ? family_layer_plan(&f->config, param.layer).norm
                                                        : family_final_norm(&f->config);
-    if (spec->init == INIT_ZERO)
-        return 0;
-    return 1 - (double)norm.offset;
+    return spec->init == INIT_ONE ? 1 - (double)norm.offset : param_first_value(spec->init);
 }
 
 /* plan_weight - random values of one parameter, in the model and in the reference. */
@@ -64,7 +62,7 @@ static inline void plan_weight(struct plan_fixture *f, struct param param) {
     for (int64_t i = 0; i < count; i++) {
         double noise =
             rng_normal(9, rng_stream(RNG_TEST, (uint64_t)(10 + param_slot(&f->config, param))), (uint64_t)i);
-        values[i] = (float)(value.ndim == 1 ? plan_middle(f, param, spec) + 0.3 * noise : 0.25 * noise);
+        values[i] = (float)(value.ndim < 2 ? plan_middle(f, param, spec) + 0.3 * noise : 0.25 * noise);
         exact[i] = (double)values[i];
     }
     device_upload(&f->dev, value, values);
@@ -156,11 +154,12 @@ static inline double plan_slope(struct reference *r, double *element, plan_loss 
     return (above - below) / (2 * step);
 }
 
-/* plan_worst - of every tensor the largest gradient and two others, against central differences; the largest error
- * relative to the tensor's largest gradient.  factor: what the gradients are multiplied by first (a control). */
+/* plan_worst - of every trained tensor the largest gradient and two others, against central differences; the largest error
+ * relative to the tensor's largest gradient.  A tensor of one value is a sum over all tokens and elements, of which most may
+ * cancel: it is measured by the tensor before it as well, a vector of its layer.  factor: what the gradients are multiplied by first (a control). */
 static inline double plan_worst(struct plan_fixture *f, plan_loss *loss, void *user, double factor) {
-    double worst = 0;
-    for (struct segment *s = NULL; (s = params_next(&f->params, s));)
+    double worst = 0, size = 0;
+    for (struct segment *s = NULL; (s = params_next_trained(&f->params, s, NULL));)
         for (int t = 0; t < s->num_tensors; t++) {
             struct param param = s->tensors[t].param;
             float *gradient = plan_gradient_of(f, s, &s->tensors[t]);
@@ -168,7 +167,8 @@ static inline double plan_worst(struct plan_fixture *f, plan_loss *loss, void *u
             for (int64_t i = 0; i < count; i++)
                 if (fabsf(gradient[i]) > fabsf(gradient[places[0]]))
                     places[0] = i;
-            double size = fabs((double)gradient[places[0]]) + 1e-30;
+            double largest = fabs((double)gradient[places[0]]) + 1e-30;
+            size = count > 1 ? largest : fmax(size, largest);
             for (int p = 0; p < 3; p++) {
                 double *element = &f->reference.weights[param.role][param.layer][places[p]];
                 double want = plan_slope(&f->reference, element, loss, user);

@@ -174,6 +174,16 @@ static inline double reference_gate(enum gate gate, double g) {
     return 0.5 * g * (1 + tanh(sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g)));
 }
 
+/* reference_act - between up and down of a layer without a gate. */
+static inline double reference_act(const struct reference *r, int layer, double x) {
+    if (r->plans[layer].act == ACT_RELU2)
+        return pow(fmax(x, 0), 2);
+    double beta = *r->weights[ROLE_XIELU_BETA][layer], eps = *r->weights[ROLE_XIELU_EPS][layer];
+    double p = log(1 + exp(*r->weights[ROLE_XIELU_ALPHA_P][layer])),
+           n = beta + log(1 + exp(*r->weights[ROLE_XIELU_ALPHA_N][layer]));
+    return (x > 0 ? p * x * x : n * (expm1(fmin(x, eps)) - x)) + beta * x;
+}
+
 /* reference_ffn - of h [N, C]; malloc'ed. */
 static inline double *reference_ffn(const struct reference *r, int layer, const double *h) {
     int64_t n = r->num_tokens, width = r->config.width, ffn = r->config.ffn_width;
@@ -181,7 +191,8 @@ static inline double *reference_ffn(const struct reference *r, int layer, const 
     double *gate = gated ? reference_product(h, r->weights[ROLE_GATE][layer], n, width, ffn) : NULL;
     double *up = reference_product(h, r->weights[ROLE_UP][layer], n, width, ffn);
     for (int64_t i = 0; i < n * ffn; i++)
-        up[i] = gated ? up[i] * reference_gate(r->plans[layer].gate, gate[i]) : pow(fmax(up[i], 0), 2);
+        up[i] =
+            gated ? up[i] * reference_gate(r->plans[layer].gate, gate[i]) : reference_act(r, layer, up[i]);
     double *y = reference_product(up, r->weights[ROLE_DOWN][layer], n, ffn, width);
     free(gate), free(up);
     return y;

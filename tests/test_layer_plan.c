@@ -1,6 +1,6 @@
 /* test_layer_plan.c - a model whose layers differ in all that a plan can say (tests/patchwork.h): norms before, after and
  * around the branches, of each kind, with an offset and a bias; QK-norm, windows, rows that see what comes after them, two
- * rotations, one of a part of each head, and none; queries with a temperature; GELU and squared ReLU without a gate, soft-caps, sinks; in one model, on the device that
+ * rotations, one of a part of each head, and none; queries with a temperature; GELU, squared ReLU and xIELU without a gate, soft-caps, sinks; in one model, on the device that
  * ATELIER_TEST_DEVICE names.  Logits against plain f64 loops, gradients against central differences of those.  Controls:
  * the same with one thing left out of one layer, and gradients that are one part in ten thousand off. */
 #include "tests/plan_fixture.h"
@@ -80,6 +80,9 @@ static bool left_out_more(struct layer_plan *plans, int number) {
         return true;
     case 24:
         plans[4].sinks = false;
+        return true;
+    case 25:
+        plans[4].act = ACT_RELU2;
         return true;
     default:
         return false;
@@ -192,7 +195,7 @@ static void test_gradients(void **state) {
 static float *all_gradients(struct plan_fixture *f, int64_t *count) {
     float *all = NULL;
     *count = 0;
-    for (struct segment *s = NULL; (s = params_next(&f->params, s));)
+    for (struct segment *s = NULL; (s = params_next_trained(&f->params, s, NULL));)
         for (int t = 0; t < s->num_tensors; t++) {
             float *one = plan_gradient_of(f, s, &s->tensors[t]);
             all = xrealloc(all, (size_t)(*count + s->tensors[t].count) * sizeof *all);
@@ -323,7 +326,7 @@ static void test_parameters(void **state) {
     assert_int_equal(num_in[1], 6 + 2 * 2);     /* no gate, two norms with their biases */
     assert_int_equal(num_in[2], 7 + 2);
     assert_int_equal(num_in[3], 7 + 2 + 2);
-    assert_int_equal(num_in[4], 6 + 3 + 2 * 2 + 1); /* three biases of projections, sinks */
+    assert_int_equal(num_in[4], 6 + 3 + 2 * 2 + 1 + 4); /* three biases, sinks, what xIELU has */
     assert_int_equal(num_query_norms, 2);
     assert_int_equal(num_final, 1);
 }

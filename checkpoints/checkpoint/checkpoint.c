@@ -42,7 +42,7 @@ static int64_t *place_tensors(struct st_layout *layout, const struct model_confi
     struct param at = PARAM_START;
     while (family_next_param(config, &at)) {
         int64_t slot = param_slot(config, at);
-        bool is_held = param_is_trained(config, at.role) && (!holds || holds[slot]);
+        bool is_held = param_is_saved(config, at.role) && (!holds || holds[slot]);
         handles[slot] =
             !is_held ? -1
                      : st_layout_add(layout, param_name(config, at, name), param_shape(config, at), dtype);

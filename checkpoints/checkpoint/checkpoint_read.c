@@ -47,7 +47,7 @@ static int find_tensors(struct checkpoint_reader *reader, const bool *holds, str
     while (family_next_param(&reader->config, &at)) {
         int64_t slot = param_slot(&reader->config, at);
         reader->tensors[slot] = -1;
-        if (!param_is_trained(&reader->config, at.role) || (holds && !holds[slot]))
+        if (!param_is_saved(&reader->config, at.role) || (holds && !holds[slot]))
             continue;
         reader->tensors[slot] = find_tensor(reader, at, err);
         if (reader->tensors[slot] < 0)

@@ -38,7 +38,11 @@ enum tensor_role {
     ROLE_QUERY_BIAS, /* of the three projections; where the plan has them */
     ROLE_KEY_BIAS,
     ROLE_VALUE_BIAS,
-    ROLE_SINK, /* what each head's softmax has besides its keys; where the plan has them */
+    ROLE_SINK,          /* what each head's softmax has besides its keys; where the plan has them */
+    ROLE_XIELU_ALPHA_P, /* of ACT_XIELU */
+    ROLE_XIELU_ALPHA_N,
+    ROLE_XIELU_BETA,
+    ROLE_XIELU_EPS,
     ROLE_QUERY_A, /* low-rank pairs of an adapter, A and B of each target, in the order of enum adapter_target */
     ROLE_QUERY_B,
     ROLE_KEY_A,
@@ -58,7 +62,7 @@ enum tensor_role {
 
 /* Sizes by name; shape letters as in kernels/tensor.h. */
 enum dim {
-    DIM_NONE,  /* no second dimension: a vector */
+    DIM_NONE, /* no second dimension: a vector; no first one either: one value, and files give it no dimension */
     DIM_WIDTH, /* C */
     DIM_VOCAB, /* V */
     DIM_QUERY, /* H D */
@@ -66,6 +70,7 @@ enum dim {
     DIM_FFN,   /* F */
     DIM_HEAD,  /* D */
     DIM_HEADS, /* H */
+    DIM_ONE,   /* 1 */
     DIM_RANK   /* R of the pair's target */
 };
 
@@ -77,7 +82,11 @@ enum param_init {
     INIT_NORMAL, /* mean 0, standard deviation initializer_range */
     INIT_ONE,
     INIT_ZERO,
-    INIT_UNIFORM /* below 1 / the root of its columns either way, as PEFT begins A */
+    INIT_UNIFORM,       /* below 1 / the root of its columns either way, as PEFT begins A */
+    INIT_XIELU_ALPHA_P, /* its softplus is 0.8 */
+    INIT_XIELU_ALPHA_N, /* 0.3 */
+    INIT_XIELU_BETA,    /* 0.5 */
+    INIT_XIELU_EPS      /* -1e-6 */
 };
 
 /* What else is true of a kind of parameter; a set. */
@@ -85,7 +94,8 @@ enum param_trait {
     PARAM_DECAYS = 1,   /* weight decay applies */
     PARAM_PERMUTED = 2, /* GGUF holds its rows in llama.cpp's rotary order (gguf_model.c) */
     PARAM_UNTIED = 4,   /* absent where the head is the embedding */
-    PARAM_PLUS_ONE = 8  /* GGUF holds its values + 1 */
+    PARAM_PLUS_ONE = 8, /* GGUF holds its values + 1 */
+    PARAM_FIXED = 16    /* never trained */
 };
 
 /* One row of a family's table: all that is known of a kind of parameter, for every layer. */
@@ -323,7 +333,10 @@ bool family_is_text_name(const struct model_config *config, const char *name);
 const char *param_name(const struct model_config *config, struct param param, char *text);
 const char *param_gguf_name(const struct model_config *config, struct param param, char *text);
 
-/* param_shape - [rows, cols] or [rows]; data NULL, dtype f32. */
+/* param_first_value - of a new model, every value of a kind that is not drawn (INIT_NORMAL, INIT_UNIFORM). */
+double param_first_value(enum param_init init);
+
+/* param_shape - [rows, cols], [rows] or [], of one value; data NULL, dtype f32. */
 struct tensor param_shape(const struct model_config *config, struct param param);
 
 /* param_slot - a number of its own below param_num_slots, for tables of parameters; not every slot is used.
@@ -336,10 +349,12 @@ int64_t model_num_parameters(const struct model_config *config);
 int64_t model_num_trained(const struct model_config *config);
 
 /* model_has_adapter - whether low-rank pairs hang on the model.  role_is_pair - A or B of one.  param_is_trained - whether a
- * kind of parameter moves: everything, and beside an adapter the adapter alone. */
+ * kind of parameter moves: all but what is fixed, and beside an adapter the adapter alone.  param_is_saved - whether a
+ * checkpoint holds it: everything, and of an adapter the adapter alone. */
 bool model_has_adapter(const struct model_config *config);
 bool role_is_pair(enum tensor_role role);
 bool param_is_trained(const struct model_config *config, enum tensor_role role);
+bool param_is_saved(const struct model_config *config, enum tensor_role role);
 
 /* model_saved_type - of the tensors of a checkpoint that others load: the model's, or the adapter's. */
 enum dtype model_saved_type(const struct model_config *config);

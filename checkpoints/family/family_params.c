@@ -1,5 +1,6 @@
 /* family_params.c - the parameters of a model, from the table of its family: walking through them, their
  * names, shapes and numbers. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,8 +44,8 @@ static bool pair_in_layer(const struct model_config *config, enum tensor_role ha
     return spec && adapter_has(config, matrix, layer) && in_layer(config, spec, layer);
 }
 
-/* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are biases, sinks
- * and the gate; all else is in every layer. */
+/* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are biases, sinks,
+ * the gate and what an activation has of its own; all else is in every layer. */
 static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
     if (spec->place != PLACE_LAYER)
         return layer == 0;
@@ -77,6 +78,11 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
         return plan.place != NORM_PRE && plan.norm.bias;
     case ROLE_GATE:
         return plan.ffn == FFN_GATED;
+    case ROLE_XIELU_ALPHA_P:
+    case ROLE_XIELU_ALPHA_N:
+    case ROLE_XIELU_BETA:
+    case ROLE_XIELU_EPS:
+        return plan.ffn == FFN_PLAIN && plan.act == ACT_XIELU;
     default:
         return true;
     }
@@ -162,6 +168,7 @@ const char *param_gguf_name(const struct model_config *config, struct param para
 static int64_t dim_size(const struct model_config *config, enum dim dim) {
     switch (dim) {
     case DIM_NONE:
+    case DIM_ONE:
         return 1;
     case DIM_WIDTH:
         return config->width;
@@ -183,11 +190,34 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
     die("no dimension has the number %d", (int)dim);
 }
 
+double param_first_value(enum param_init init) {
+    switch (init) {
+    case INIT_NORMAL:
+    case INIT_UNIFORM:
+        break;
+    case INIT_ONE:
+        return 1;
+    case INIT_ZERO:
+        return 0;
+    case INIT_XIELU_ALPHA_P:
+        return log(expm1(0.8));
+    case INIT_XIELU_ALPHA_N:
+        return log(expm1(0.3));
+    case INIT_XIELU_BETA:
+        return 0.5;
+    case INIT_XIELU_EPS:
+        return -1e-6;
+    }
+    die("initialisation %d has no value", (int)init);
+}
+
 struct tensor param_shape(const struct model_config *config, struct param param) {
     const struct param_spec *spec = required(config, param);
     int64_t rank = role_is_pair(param.role) ? config->adapter.ranks[adapter_target_of(param.role)] : 0;
     int64_t rows = spec->rows == DIM_RANK ? rank : dim_size(config, spec->rows);
     int64_t cols = spec->cols == DIM_RANK ? rank : dim_size(config, spec->cols);
+    if (spec->rows == DIM_NONE)
+        return (struct tensor){.dtype = DTYPE_F32, .dims = {1, 1, 1, 1}};
     return spec->cols == DIM_NONE ? tensor_1d(NULL, DTYPE_F32, rows) : tensor_2d(NULL, DTYPE_F32, rows, cols);
 }
 

@@ -128,6 +128,7 @@ check_ops() {
     check "device memory, update, sums, casts" start "$tests/test_device"
     check "operations of a layer" start "$tests/test_ops"
     check "columns taken out and put back" start "$tests/test_ops_columns"
+    check "an activation with values of its own" start "$tests/test_ops_xielu"
 }
 check_attention() {
     check "attention" start "$tests/test_attention"

@@ -13,6 +13,10 @@ static bool has_norm_after(const struct layer_plan *plan) {
     return plan->place != NORM_PRE;
 }
 
+static bool has_xielu(const struct layer_plan *plan) {
+    return plan->ffn == FFN_PLAIN && plan->act == ACT_XIELU;
+}
+
 /* norm_of - a norm of a layer, by its roles. */
 static struct model_norm norm_of(const struct model *model, int layer, enum tensor_role weight,
                                  enum tensor_role bias) {
@@ -66,6 +70,12 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
     }
     if (plan->sinks)
         w.sinks = params_weight(params, unit, ROLE_SINK);
+    if (has_xielu(plan)) {
+        w.xielu.alpha_p = params_weight(params, unit, ROLE_XIELU_ALPHA_P);
+        w.xielu.alpha_n = params_weight(params, unit, ROLE_XIELU_ALPHA_N);
+        w.xielu.beta = params_weight(params, unit, ROLE_XIELU_BETA);
+        w.xielu.eps = params_weight(params, unit, ROLE_XIELU_EPS);
+    }
     return w;
 }
 
@@ -118,10 +128,19 @@ static void middle(struct model *model, struct work *l) {
         op_add(model->dev, l->a.middle, l->x, l->branch);
 }
 
+/* xielu_args - as the operations take them. */
+static struct xielu xielu_args(const struct layer_weights *w) {
+    return (struct xielu){w->xielu.alpha_p.value, w->xielu.alpha_n.value, w->xielu.beta.value,
+                          w->xielu.eps.value};
+}
+
 static void ffn_hidden(struct model *model, struct work *l) {
+    struct xielu xielu = xielu_args(l->w);
     linear_forward(model->dev, l->a.gate_up, l->ffn_in, &l->w->gate_up);
     if (l->plan->ffn == FFN_GATED)
         op_glu_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->gate);
+    else if (has_xielu(l->plan))
+        op_xielu_forward(model->dev, l->a.hidden, l->a.gate_up, &xielu);
     else
         op_act_forward(model->dev, l->a.hidden, l->a.gate_up, l->plan->act);
 }
@@ -222,11 +241,15 @@ static void before_backward(struct model *model, const struct layer_plan *plan, 
 static void ffn_backward(struct model *model, struct work *l) {
     struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
     struct tensor dhidden = model_rows(model, model->dhidden), dgate_up = l->a.gate_up;
+    struct xielu xielu = xielu_args(l->w);
+    struct xielu_grad dxielu = {l->w->xielu.alpha_p.grad, l->w->xielu.alpha_n.grad};
     if (has_norm_after(l->plan))
         dx = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_stats);
     linear_backward(model->dev, dhidden, dx, l->a.hidden, &l->w->down, OP_OVERWRITE);
     if (l->plan->ffn == FFN_GATED)
         op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
+    else if (has_xielu(l->plan))
+        op_xielu_backward(model->dev, dgate_up, dxielu, dhidden, l->a.gate_up, &xielu);
     else
         op_act_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->act);
     linear_backward(model->dev, dnorm, dgate_up, l->ffn_in, &l->w->gate_up, OP_OVERWRITE);

@@ -16,6 +16,9 @@ struct layer_weights {
     struct linear qkv, output;
     struct linear gate_up; /* up alone where there is no gate */
     struct linear down;
+    struct {
+        struct weight alpha_p, alpha_n, beta, eps; /* one value each */
+    } xielu;
 };
 
 /* layer_weights - of a layer whose unit params_acquire has made ready. */

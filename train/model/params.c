@@ -19,11 +19,14 @@ static int unit_of(const struct params *params, struct param param, enum param_p
     return place == PLACE_INPUT ? 0 : place == PLACE_LAYER ? 1 + param.layer : params_head_unit(params);
 }
 
-/* storage_of - as the setup wants it; else what an adapter hangs on is frozen. */
-static enum storage storage_of(const struct params_setup *setup, struct param param) {
+/* storage_of - as the setup wants it, where the model lets it choose; else what does not train is frozen. */
+static enum storage storage_of(const struct params_setup *setup, struct param param,
+                               const struct param_spec *spec) {
     enum storage storage = param_is_trained(setup->model, param.role) ? STORAGE_TRAINED : STORAGE_FROZEN;
     if (setup->storage)
         storage = setup->storage[param_slot(setup->model, param)];
+    if (spec->traits & PARAM_FIXED)
+        storage = STORAGE_FROZEN; /* whatever was wanted */
     CHECK(storage != STORAGE_QUANTISED,
           "quantised storage was asked for a tensor of role %d, and nothing makes it yet", (int)param.role);
     return storage;
@@ -34,7 +37,7 @@ static struct segment *segment_of(struct params *params, struct param param, con
     const struct params_setup *setup = &params->setup;
     int index = unit_of(params, param, spec->place);
     struct unit *unit = &params->units[index];
-    enum storage storage = storage_of(setup, param);
+    enum storage storage = storage_of(setup, param, spec);
     bool has_rule = storage == STORAGE_TRAINED && setup->optimizer;
     const struct update_rule *rule = has_rule ? setup->optimizer->rule_of(spec) : NULL;
     for (int i = 0; i < unit->num_segments; i++)
@@ -73,13 +76,15 @@ static void add_tensor(struct params *params, struct param param, struct tensor 
         segment->zero_first = segment->count;
 }
 
-/* add_tensors - all of one kind; within a segment in the family's order, which has neighbours that are
+/* add_tensors - all matrices, or all else; within a segment in the family's order, which has neighbours that are
  * multiplied together side by side. */
-static void add_tensors(struct params *params, int ndim) {
+enum tensor_kind { MATRICES, VECTORS };
+
+static void add_tensors(struct params *params, enum tensor_kind kind) {
     struct param at = PARAM_START;
     while (family_next_param(params->setup.model, &at)) {
         struct tensor shape = param_shape(params->setup.model, at);
-        if (shape.ndim == ndim)
+        if ((shape.ndim >= 2) == (kind == MATRICES))
             add_tensor(params, at, shape);
     }
 }
@@ -152,8 +157,8 @@ static void layout_units(struct params *params) {
     const struct model_config *model = params->setup.model;
     params->num_units = model->num_layers + (model->tied_head ? 1 : 2);
     params->units = xcalloc((size_t)params->num_units, sizeof *params->units);
-    add_tensors(params, 2); /* matrices first: what the backward overwrites is one range */
-    add_tensors(params, 1);
+    add_tensors(params, MATRICES); /* first: what the backward overwrites is one range */
+    add_tensors(params, VECTORS);
     for (int u = 0; u < params->num_units; u++)
         split_unit(&params->units[u], &params->setup);
     const struct optimizer_kind *kind = params->setup.optimizer;

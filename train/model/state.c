@@ -253,19 +253,13 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
 /* init_value - of one element. */
 static float init_value(const struct model_config *model, const struct unit_tensor *tensor, uint64_t seed,
                         uint64_t stream, uint64_t index) {
-    switch (tensor->spec->init) {
-    case INIT_NORMAL:
+    if (tensor->spec->init == INIT_NORMAL)
         return model->initializer_range * (float)rng_normal(seed, stream, index);
-    case INIT_UNIFORM: {
+    if (tensor->spec->init == INIT_UNIFORM) {
         double limit = 1 / sqrt((double)param_shape(model, tensor->param).dims[1]);
         return (float)(limit * (2 * rng_uniform(seed, stream, index) - 1));
     }
-    case INIT_ONE:
-        return 1.0f;
-    case INIT_ZERO:
-        break;
-    }
-    return 0.0f;
+    return (float)param_first_value(tensor->spec->init);
 }
 
 /* init_values - streams belong to a tensor's name, so that neither another number of ranks nor another layer more changes
@@ -437,7 +431,7 @@ int64_t state_bytes(const struct params *params, enum dtype model_dtype) {
         int num_copies = 1 + (s->rule ? s->rule->num_states : 0); /* f32: the masters and the states */
         int64_t per_value = (int64_t)dtype_bytes(model_dtype) + num_copies * (int64_t)sizeof(float);
         for (int i = 0; i < s->num_tensors; i++)
-            if (param_is_trained(params->setup.model, s->tensors[i].param.role))
+            if (param_is_saved(params->setup.model, s->tensors[i].param.role))
                 sum += s->tensors[i].count * per_value;
     }
     return sum;
