@@ -292,6 +292,12 @@ static int carry_tool_template(const char *folder, const char *base_folder, stru
 
 /* What the base folder says in files of its own outranks what is made here from config.json, but for what was
  * learnt. */
+/* lists_tokens - files that say in another way than tokenizer.json which tokens there are: without those that were added, a
+ * program that reads them would make other ids. */
+static bool lists_tokens(const char *name) {
+    return strcmp(name, "added_tokens.json") == 0 || strcmp(name, "tekken.json") == 0;
+}
+
 int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err) {
     char *config_text =
         source->quantization_text
@@ -304,7 +310,8 @@ int model_folder_write(const char *folder, const struct checkpoint_source *sourc
             CARRY_FAILED)
         return -1;
     for (size_t i = 0; i < sizeof carried / sizeof carried[0]; i++)
-        if (carry(folder, source->base_folder, carried[i], err) == CARRY_FAILED)
+        if (!(source->adds_tokens && lists_tokens(carried[i])) &&
+            carry(folder, source->base_folder, carried[i], err) == CARRY_FAILED)
             return -1;
     if (write_card(folder, source, err) != 0)
         return -1;

@@ -1,6 +1,6 @@
 /* weights.c - one model to read from, stored either way: a Hugging Face folder here, a GGUF file through
  * gguf_model.h.  A model is accepted whole or not at all: every tensor with its shape, nothing unknown. */
-#include "checkpoints/weights.h"
+#include "checkpoints/weights_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,32 +11,14 @@
 #include "checkpoints/adapter.h"
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
-#include "checkpoints/gguf/gguf_model.h"
 #include "checkpoints/model_folder.h"
-#include "checkpoints/safetensors/quantised.h"
-#include "checkpoints/safetensors/safetensors.h"
 #include "checkpoints/tied_head.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
+#include "data/tokenizer/tokenizer_files.h"
 #include "kernels/units.h"
 
-enum { MAX_CONFIG_BYTES = 16 * MIB, MAX_TOKENIZER_BYTES = 512 * MIB };
-
-struct weights {
-    struct model_config config;
-    struct gguf *gguf;      /* or NULL */
-    struct st_files *files; /* or NULL */
-    char *path;             /* as it was opened */
-    char *folder;           /* of a Hugging Face model */
-    char *config_text;
-    struct quantised quantised;        /* how config.json says that matrices are stored */
-    int64_t num_quantised, num_served; /* matrices stored so; tensors that only a server of them uses */
-    struct carried carried;            /* what a wrapper holds beside its text decoder */
-    int64_t *carried_list;
-    struct carried stored; /* the same, and all that a server of the quantised model needs besides */
-    int64_t *stored_list;
-    bool *is_beside; /* [st_num_tensors] what restores the carried matrices that are quantised */
-};
+enum { MAX_CONFIG_BYTES = 16 * MIB };
 
 /* check_plain - the shape and the type of a tensor that is stored as it is.  Returns 0, or -1 with err set. */
 static int check_plain(struct st_entry entry, struct tensor want, struct err *err) {
@@ -288,24 +270,12 @@ void weights_close(struct weights *w) {
     free(w->carried_list);
     free(w->stored_list);
     free(w->is_beside);
+    weights_forget_rows(w);
     free(w);
 }
 
 const struct model_config *weights_config(const struct weights *w) {
     return &w->config;
-}
-
-int weights_read(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
-                 struct err *err) {
-    char name[PARAM_NAME_ROOM];
-    if (w->gguf)
-        return gguf_model_read(w->gguf, &w->config, param, first, count, out, err);
-    int64_t index = weights_find(w, param);
-    CHECK(index >= 0, "tensor '%s' is not part of this model", param_name(&w->config, param, name));
-    if (quantised_holds(&w->quantised, st_entry(w->files, index)))
-        return quantised_read(&w->quantised, w->files, index, (struct quantised_range){first, count}, out,
-                              err);
-    return st_read_f32(w->files, index, first, count, out, err);
 }
 
 /* tell_misfits - what is wrong in the whole tensor, once a value was. */
@@ -339,35 +309,19 @@ int weights_read_fit(const struct weights *w, struct param param, struct weights
     return tell_misfits(w, param, range.type, err);
 }
 
-/* read_optional - *text stays NULL where the file is absent. */
-static int read_optional(const char *folder, const char *name, char **text, struct err *err) {
-    size_t length_bytes;
-    char *path = xasprintf("%s/%s", folder, name);
-    int status = 0;
-    *text = NULL;
-    if (path_exists(path)) {
-        *text = file_read_whole(path, MAX_TOKENIZER_BYTES, &length_bytes, err);
-        if (!*text)
-            status = -1;
-        else if (strlen(*text) != length_bytes)
-            status = err_set(err, "cannot read '%s': it holds a NUL byte, it is not JSON", path);
-    }
-    free(path);
-    return status;
-}
-
 int weights_tokenizer_text(const struct weights *w, char **tokenizer_json, char **tokenizer_config,
                            struct err *err) {
+    struct tokenizer_files files;
     if (w->gguf)
         return gguf_tokenizer_text(w->gguf, tokenizer_json, tokenizer_config, err);
-    *tokenizer_config = NULL;
-    if (read_optional(w->folder, "tokenizer.json", tokenizer_json, err) == 0 &&
-        read_optional(w->folder, "tokenizer_config.json", tokenizer_config, err) == 0)
-        return 0;
-    free(*tokenizer_json);
-    free(*tokenizer_config);
     *tokenizer_json = *tokenizer_config = NULL;
-    return -1;
+    if (tokenizer_files_read(&files, w->folder, err) != 0)
+        return -1;
+    *tokenizer_json = files.json;
+    *tokenizer_config = files.config;
+    files.json = files.config = NULL;
+    tokenizer_files_release(&files);
+    return 0;
 }
 
 const char *weights_config_text(const struct weights *w) {

@@ -16,6 +16,11 @@ struct weights *weights_open(const char *path, struct err *err);
 void weights_close(struct weights *weights);
 const struct model_config *weights_config(const struct weights *weights);
 
+/* weights_grow - rows [first, end) of the embedding, and of a head of its own, are those of tokens that were added: each is
+ * the mean of the rows before first.  They may be padding so far, or lie beyond the stored rows; the model's vocabulary grows
+ * to end where it was smaller.  Once for a model, before anything is read. */
+void weights_grow(struct weights *weights, int64_t first, int64_t end);
+
 /* weights_read - elements [first, first + count) of a tensor, row-major.  Returns 0, or -1 with err set. */
 int weights_read(const struct weights *weights, struct param param, int64_t first, int64_t count, float *out,
                  struct err *err);

@@ -82,3 +82,138 @@ expect_output "^warning: $short"
 run 0 "$atelier" generate "$work/base" --prompt "un <new> texte" --max-tokens 2
 ! grep -q "rows" "$log" || fail "a tokenizer that fits is told not to"
 say "a tokenizer with more tokens than rows: refused by prepare, train, plan, eval, export and generate, with the token's name"
+
+# --- tokens added ---
+cat >"$work/new.jsonl" <<'END'
+{"text": "Le <pv> est joint au <dossier> ; chaque <pv> est signé par le greffier."}
+{"text": "Un <dossier> sans <pv> n'est pas complet, et le tribunal le renvoie."}
+{"text": "Le juge lit le <pv> du <dossier> avant l'audience publique."}
+END
+cat >"$work/new.yaml" <<'END'
+model:
+  add_tokens: [<pv>, <dossier>]
+  add_special_tokens: ["<|juge|>"]
+train:
+  batch_sequences: 3
+  micro_sequences: 1
+data:
+  sequence_tokens: 16
+schedule:
+  kind: constant
+run:
+  threads: 1
+  log_every: 1
+END
+# with_new WANTED_CODE RANKS FOLDER [ARGUMENT]... - a base model and tokens beside it.
+with_new() {
+    new_code=$1 new_ranks=$2 new_folder=$3
+    shift 3
+    run "$new_code" on_ranks "$new_ranks" "$atelier" train "$work/new.yaml" --set "run.folder=$new_folder" \
+        --set "data.train=$work/new.h5" --set "model.path=$work/base" "$@"
+}
+prepare_new() {
+    run "$1" "$atelier" prepare "$work/new.yaml" --set "prepare.tokenizer=$2" --set "prepare.output=$3" \
+        --set "prepare.sources=[{path: $work/new.jsonl}]" --set prepare.min_tokens=1
+}
+prepare_new 0 "$work/base" "$work/new.h5"
+# A step that changes next to nothing: what is saved is what the run began with, the same bits on any number of ranks.
+for ranks in 0 2 3; do
+    with_new 0 $ranks "$work/still-$ranks" --set train.steps=1 --set optimizer.learning_rate=1e-12 \
+        --set optimizer.weight_decay=0 --set "parallel.stage=$ranks"
+    expect_output "tokens added: ids 4096 to 4098; their rows begin at the mean of the 4096 rows before, 0 of them were padding, the embedding grows from 4096 to 4099 rows"
+    cmp "$work/still-0/step-000001/model.safetensors" "$work/still-$ranks/step-000001/model.safetensors" ||
+        fail "$ranks ranks begin with other weights"
+done
+grown=$work/still-0/step-000001
+expect "rows" 4099 "$(rows "$grown")"
+python3 - "$work/base" "$grown" <<'END' || fail "the rows of the added tokens"
+import array, json, math, pathlib, struct, sys
+def embedding(folder):
+    data = (pathlib.Path(folder) / "model.safetensors").read_bytes()
+    size, = struct.unpack("<Q", data[:8])
+    entry = json.loads(data[8:8 + size])["model.embed_tokens.weight"]
+    assert entry["dtype"] == "F32"
+    values = array.array("f", data[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]])
+    return entry["shape"], values
+(rows, width), base = embedding(sys.argv[1])
+shape, grown = embedding(sys.argv[2])
+assert shape == [rows + 3, width], shape
+assert all(abs(a - b) <= 2e-12 for a, b in zip(grown, base))  # the step moves each by 1e-12 at most
+for column in range(width):
+    mean = math.fsum(base[column::width]) / rows
+    for row in range(rows, rows + 3):
+        got = grown[row * width + column]
+        assert abs(got - mean) <= 1e-7 * abs(mean) + 2e-12, (row, column, got, mean)
+        assert got != base[(rows - 1) * width + column]  # the control: no other row is taken for it
+tokenizer = json.load(open(sys.argv[2] + "/tokenizer.json"))
+assert [(t["id"], t["content"], t["special"]) for t in tokenizer["added_tokens"][-3:]] == \
+    [(4096, "<pv>", False), (4097, "<dossier>", False), (4098, "<|juge|>", True)]
+assert json.load(open(sys.argv[2] + "/tokenizer_config.json"))["added_tokens_decoder"]["4098"]["special"] is True
+assert json.load(open(sys.argv[2] + "/provenance.json"))["model"]["added_tokens"] == ["<pv>", "<dossier>", "<|juge|>"]
+END
+grep -q 'Tokens added to the vocabulary: .*pv.*dossier.*juge' "$grown/README.md" || fail "the model card does not name the added tokens"
+say "3 tokens added: the same bits on 1, 2 and 3 ranks, their rows the mean of the others"
+
+# Trained, stopped, gone on with: the same bits; another list is another run.
+with_new 0 0 "$work/straight" --set train.steps=4
+with_new 0 0 "$work/halves" --set train.steps=2
+with_new 2 2 "$work/halves" --set train.steps=4 --set "model.add_tokens=[<pv>]"
+expect_output 'was trained with model.add_tokens .*<pv>.*<dossier>.*, the run file now says .*<pv>.*: it would be another run'
+with_new 2 0 "$work/halves" --set train.steps=4 --set model.add_special_tokens=null
+with_new 0 0 "$work/halves" --set train.steps=4
+! grep -q "tokens added" "$log" || fail "a run that goes on adds tokens again"
+cmp "$work/straight/step-000004/model.safetensors" "$work/halves/step-000004/model.safetensors" || fail "weights differ after a resume"
+for form in hf gguf; do
+    exported=$work/new-$form
+    [ $form = hf ] || exported=$exported.gguf
+    run 0 "$atelier" export "$work/straight/step-000004" --to $form --type f32 --out "$exported"
+    expect_output "read back, its logits differ"
+    prepare_new 1 "$exported" "$work/again.h5" # it has them
+    expect_output "model.add_tokens: tokenizer '.*': '<pv>' cannot be added: it is token 4096 already; leave it out of the list"
+    run 0 "$atelier" prepare "$work/new.yaml" --set "prepare.tokenizer=$exported" --set "prepare.output=$work/again.h5" \
+        --set "prepare.sources=[{path: $work/new.jsonl}]" --set model.add_tokens=null --set model.add_special_tokens=null
+    run 0 "$atelier" eval "$work/straight/step-000004" --data "$work/again.h5" # the same tokenizer, by its hash
+done
+say "a resume gives the same bits, another list is refused, both exports have the tokens"
+
+# Token files of another vocabulary are refused, either way.
+run 2 "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/refused" --set "data.train=$work/new.h5" --set "model.path=$work/base"
+expect_output "token file '.*new.h5' has a vocabulary of 4099, the model one of 4096; .*model.add_tokens"
+with_new 2 0 "$work/refused" --set "data.train=$work/fiches.h5"
+expect_output "another tokenizer than the model's: .*, and the same model.add_tokens"
+with_new 2 0 "$work/refused" --set "model.add_tokens=[<pv>, <|pad|>]"
+expect_output "'<|pad\|>' cannot be added: it is token 4095 already"
+run 2 "$atelier" plan "$work/new.yaml" --set "data.train=$work/new.h5" --set "model.path=$work/base" --set "model.add_tokens=[<pv>, <pv>]"
+expect_output "'model.add_tokens' has '<pv>', which is listed before"
+run 0 "$atelier" plan "$work/new.yaml" --ranks 1 --set "data.train=$work/new.h5" --set "model.path=$work/base"
+expect_output "4099"
+# Files of the base that list its tokens alone are not copied beside the others.
+cp -r "$work/base" "$work/lists"
+echo '{"<x>": 1}' >"$work/lists/added_tokens.json"
+echo '{}' >"$work/lists/preprocessor_config.json"
+with_new 0 0 "$work/listed" --set train.steps=1 --set "model.path=$work/lists"
+expect_output "the base's added_tokens.json, which lacks them, is not copied"
+[ ! -e "$work/listed/step-000001/added_tokens.json" ] || fail "a list without the added tokens was copied"
+[ -e "$work/listed/step-000001/preprocessor_config.json" ] || fail "another small file was not copied"
+# A tokenizer that was extended by hand: its tokens get rows.
+run 0 "$atelier" prepare "$work/new.yaml" --set "prepare.tokenizer=$work/short" --set "prepare.output=$work/named.h5" \
+    --set "prepare.sources=[{path: $work/new.jsonl}]" --set "model.add_tokens=[<new>, <newer>]" --set model.add_special_tokens=null
+with_new 0 0 "$work/named" --set train.steps=1 --set "model.path=$work/short" --set "data.train=$work/named.h5" \
+    --set "model.add_tokens=[<newer>, <new>]" --set model.add_special_tokens=null
+expect "rows" 4098 "$(rows "$work/named/step-000001")"
+# Padding rows come first: two of the three tokens take those that are there.
+train 0 0 "$work/two-rows" --set train.steps=1 --set model.architecture.vocab_size=4098
+with_new 0 0 "$work/padding" --set train.steps=1 --set "model.path=$work/two-rows"
+expect_output "the mean of the 4096 rows before, 2 of them were padding, the embedding grows from 4098 to 4099 rows"
+# A new model has them from its beginning, and goes on with them.
+for steps in 1 2; do
+    train 0 0 "$work/born" --set train.steps=$steps --set "data.train=$work/new.h5" --set data.valid=null \
+        --set data.sequence_tokens=16 --set train.batch_sequences=2 --set "model.add_tokens=[<pv>, <dossier>]" \
+        --set "model.add_special_tokens=[<|juge|>]"
+done
+expect_output "resumed from"
+expect "rows" 4099 "$(rows "$work/born/step-000002")"
+train 2 0 "$work/small" --set model.architecture.vocab_size=4000
+expect_output "model.architecture.vocab_size is 4000, fewer rows than '.*' has tokens \(4096\)"
+say "token files of another vocabulary are refused; padding rows come first; a new model may add tokens too"
+end_scenario

@@ -54,6 +54,7 @@ struct checkpoint_source {
     const char *quantization_text;         /* quantization_config of what is written; NULL: it is not quantised */
     const char *tokenizer_json;            /* text */
     const char *tokenizer_config;          /* text */
+    bool adds_tokens;                      /* tokenizer_json has tokens that the files of base_folder lack */
     const struct learnt_chat *chat;        /* what training on conversations changed in the small files */
     int64_t max_file_bytes;                /* of one model file; a longer model is split */
     const struct checkpoint_state *states; /* [num_states] of the optimizer */

@@ -5,6 +5,7 @@
 
 #include "checkpoints/family/family.h"
 #include "data/corpus/prepare.h"
+#include "data/tokenizer/tokenizer_grow.h"
 #include "data/tokens/loader.h"
 #include "kernels/error.h"
 
@@ -100,6 +101,9 @@ struct config {
         struct model_config architecture; /* used when path is NULL */
         bool has_architecture;
         enum dtype save_dtype; /* of checkpoints' model files; DTYPE_COUNT: as the source */
+        struct text_entry *add_tokens,
+            *add_special_tokens; /* that the tokenizer lacks, see config_new_tokens */
+        int num_add_tokens, num_add_special_tokens;
     } model;
     struct { /* data: */
         struct data_file *train, *valid;
@@ -179,6 +183,10 @@ void config_free(struct config *config);
  * what is missing for one command.  Return 0, or -1 with err set. */
 int config_need_train(const struct config *config, struct err *err);
 int config_need_prepare(const struct config *config, struct err *err);
+
+/* config_new_tokens - model.add_tokens, then model.add_special_tokens, in the order in which they get their ids; malloc'ed, the
+ * texts borrowed, NULL where there are none.  *count: how many. */
+struct new_token *config_new_tokens(const struct config *config, int *count);
 
 /* config_print_help - the table, on standard output. */
 void config_print_help(void);

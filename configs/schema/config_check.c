@@ -162,6 +162,23 @@ static int check_objective(const struct loading *loading) {
     return 0;
 }
 
+/* check_new_tokens - each once, in both lists together. */
+static int check_new_tokens(const struct loading *loading) {
+    int count, status = 0;
+    struct new_token *tokens = config_new_tokens(loading->config, &count);
+    for (int i = 0; i < count && status == 0; i++) {
+        const char *key = tokens[i].special ? "model.add_special_tokens" : "model.add_tokens";
+        if (!tokens[i].text[0])
+            status = config_fail_key(loading, key, "'%s' has an empty entry", key);
+        for (int j = 0; j < i && status == 0; j++)
+            if (strcmp(tokens[i].text, tokens[j].text) == 0)
+                status = config_fail_key(loading, key, "'%s' has '%.60s', which is listed before", key,
+                                         tokens[i].text);
+    }
+    free(tokens);
+    return status;
+}
+
 int config_check(const struct loading *loading) {
     const struct config *config = loading->config;
     if (check_objective(loading) != 0)
@@ -171,9 +188,20 @@ int config_check(const struct loading *loading) {
                                "'train.micro_sequences' is %lld, more than train.batch_sequences (%lld)",
                                (long long)config->train.micro_sequences,
                                (long long)config->train.batch_sequences);
-    if (check_schedule(loading) != 0)
+    if (check_schedule(loading) != 0 || check_new_tokens(loading) != 0)
         return -1;
     return config->model.has_architecture ? check_architecture(loading) : 0;
+}
+
+struct new_token *config_new_tokens(const struct config *config, int *count) {
+    int num_plain = config->model.num_add_tokens;
+    *count = num_plain + config->model.num_add_special_tokens;
+    struct new_token *tokens = *count ? xcalloc((size_t)*count, sizeof *tokens) : NULL;
+    for (int i = 0; i < *count; i++)
+        tokens[i] = i < num_plain
+                        ? (struct new_token){config->model.add_tokens[i].text, false}
+                        : (struct new_token){config->model.add_special_tokens[i - num_plain].text, true};
+    return tokens;
 }
 
 /* is_base - whether the run's folder is the model that it starts from: its checkpoints and log would lie in there. */

@@ -108,6 +108,14 @@ static const struct config_key run_file_keys[] = {
          "model to start from: Hugging Face folder, GGUF file or checkpoint; left out for a new model"),
     PATH("model.tokenizer", AT(model.tokenizer), NULL,
          "tokenizer.json of a new model; any other model brings its own"),
+    LIST(
+        "model.add_tokens", AT(model.add_tokens), AT(model.num_add_tokens), &config_text_table,
+        "tokens that the tokenizer lacks, found in every text: a list; padding rows of the embedding are used before it "
+        "grows, and the rows begin at the mean of the others; 'prepare' and 'train' take the same list"),
+    LIST(
+        "model.add_special_tokens", AT(model.add_special_tokens), AT(model.num_add_special_tokens),
+        &config_text_table,
+        "the same, after those, for tokens that a chat template alone writes and that are left out of written text"),
     CHOICE("model.save_dtype", AT(model.save_dtype), "source", save_dtypes,
            "number type of saved models; source: as the model that was read, f32 for a new one"),
     TEXT(

@@ -55,7 +55,7 @@ static const struct foreign_word KEYS[] = {
      "tokenizer_file merges_file tokenizer_model",
      "model.tokenizer", "a model brings its own"},
     {"special_tokens eos_token pad_token bos_token unk_token pad_token_id", NULL,
-     "they are read from the model's tokenizer"},
+     "they are read from the model's tokenizer; model.add_special_tokens lists those that it lacks"},
     {"trust_remote_code", NULL, "no code is ever loaded with a model"},
     {"hub_model_id push_to_hub push_dataset_to_hub hub_strategy hub_private_repo "
      "hub_always_push export_hub_model_id push_to_hub_model_id push_to_hub_token hub_private",
@@ -267,12 +267,12 @@ static const struct foreign_word KEYS[] = {
     {"tokenizer_use_fast use_fast_tokenizer tokenizer_legacy use_slow_tokenizer "
      "tokenizer_use_mistral_common",
      NULL, "tokenizer.json is read, by the program's own tokenizer"},
-    {"resize_token_embeddings_to_32x resize_vocab shrink_embeddings mean_resizing_embeddings "
-     "embedding_size",
-     NULL, "the vocabulary of a model stays what it is"},
-    {"added_tokens_overrides tokens additional_special_tokens new_special_tokens add_tokens "
-     "add_special_tokens new_tokens extra_special_tokens",
-     NULL, "the vocabulary of a model stays what it is; its tokens are read from its tokenizer"},
+    {"resize_vocab mean_resizing_embeddings", "model.add_tokens", "the rows begin at the mean of the others"},
+    {"resize_token_embeddings_to_32x shrink_embeddings embedding_size", NULL,
+     "the embedding grows by what model.add_tokens needs, and keeps all its rows"},
+    {"tokens new_tokens", "model.add_tokens", NULL},
+    {"additional_special_tokens new_special_tokens extra_special_tokens", "model.add_special_tokens", NULL},
+    {"added_tokens_overrides", "model.add_tokens", "a token that is there keeps its text and its id"},
     {"float32 fp32", "train.compute", "'compute: f32'"},
     {"gpu_memory_limit max_memory device_map low_cpu_mem_usage offload_folder low_cpu_ram", NULL,
      "the plan fits the model into the memory of the ranks: 'atelier plan' shows it, parallel.stage and train.recompute change it"},

@@ -71,10 +71,11 @@ static int check_file(const struct loader *loader, int i, const struct loader_co
             "them again with the model's",
             token_file_path(first), path, token_file_tokenizer_hash(first), token_file_tokenizer_hash(file));
     if (config->vocab_size > 0 && token_file_vocab_size(file) > config->vocab_size)
-        return err_set(err,
-                       "token file '%s' has a vocabulary of %lld, the model one of %lld; prepare it with the "
-                       "model's tokenizer",
-                       path, (long long)token_file_vocab_size(file), (long long)config->vocab_size);
+        return err_set(
+            err,
+            "token file '%s' has a vocabulary of %lld, the model one of %lld; prepare it with the "
+            "model's tokenizer, or list here too what model.add_tokens listed when it was prepared",
+            path, (long long)token_file_vocab_size(file), (long long)config->vocab_size);
     if (token_file_preference(file) != token_file_preference(first))
         return err_set(
             err,

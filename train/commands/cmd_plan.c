@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "checkpoints/adapter.h"
@@ -12,7 +11,7 @@
 #include "checkpoints/vocabulary.h"
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
-#include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/tokenizer_files.h"
 #include "kernels/units.h"
 #include "slurm/submit.h"
 #include "train/commands/commands.h"
@@ -60,29 +59,54 @@ static int read_config_json(struct model_config *model, const char *path, struct
 
 /* read_model_path - by config.json alone where it is there, so that a plan can be made before weights are
  * fetched. */
-/* check_tokenizer - of a folder that has one: a plan for a training that would be refused helps nobody. */
-static int check_tokenizer(const struct model_config *model, const char *folder, struct err *err) {
-    struct err why = {""};
+/* take_tokenizer - the model's at model.path: rows for tokens that the run file adds; a plan for a training that would be refused
+ * helps nobody.  A folder may have config.json alone. */
+static int take_tokenizer(struct model_config *model, const struct config *config,
+                          struct tokenizer_files *files, struct err *err) {
+    struct new_tokens new = {.num_rows = model->vocab_size};
+    struct new_token *tokens = config_new_tokens(config, &new.count);
+    struct new_ids ids = {0, 0};
     int status = 0;
-    char *path = xasprintf("%s/tokenizer.json", folder);
-    struct tokenizer *tok = path_exists(path) ? tokenizer_load(path, &why) : NULL;
-    if (tok && vocabulary_check(tok, model->vocab_size, err) != 0)
-        status = err_prefix(err, "model.path '%s'", folder);
-    else if (why.text[0])
-        warn("%s", why.text);
+    new.tokens = tokens;
+    if (files->json && new.count > 0)
+        status = tokenizer_grow(&files->json, &files->config, &new, files->origin, &ids, err);
+    if (!files->json && new.count > 0) {
+        warn("'%s' has no tokenizer here: each token of model.add_tokens is taken to add a row",
+             config->model.path);
+        ids.end = model->vocab_size + new.count;
+    }
+    model->vocab_size = ids.end > model->vocab_size ? ids.end : model->vocab_size;
+    struct tokenizer *tok = status == 0 && files->json ? tokenizer_files_open(files, err) : NULL;
+    if (status == 0 && files->json)
+        status = tok ? vocabulary_check(tok, model->vocab_size, err) : -1;
     tokenizer_free(tok);
-    free(path);
+    free(tokens);
     return status;
 }
 
-static int read_model_path(struct model_config *model, const char *path, struct err *err) {
+/* read_weights - a GGUF file or a run folder: their headers, and the tokenizer that they hold. */
+static int read_weights(struct model_config *model, const char *path, struct tokenizer_files *files,
+                        struct err *err) {
+    struct weights *weights = weights_open(path, err);
+    if (!weights)
+        return -1;
+    *model = *weights_config(weights);
+    files->origin = xstrdup(path);
+    int status = weights_tokenizer_text(weights, &files->json, &files->config, err);
+    weights_close(weights);
+    return status;
+}
+
+static int read_model_path(struct model_config *model, const struct config *config, struct err *err) {
+    const char *path = config->model.path;
     char *description = xasprintf("%s/config.json", path);
+    struct tokenizer_files files = {NULL};
     int status = 0;
     if (path_exists(description)) {
         adapter_warn(path);
         status = read_config_json(model, description, err);
         if (status == 0)
-            status = check_tokenizer(model, path, err);
+            status = tokenizer_files_read(&files, path, err);
     } else if (!path_exists(path)) {
         status = err_set(
             err,
@@ -90,29 +114,32 @@ static int read_model_path(struct model_config *model, const char *path, struct 
             "config.json: --set model.path=FOLDER",
             path);
     } else {
-        struct weights *weights = weights_open(path, err); /* a GGUF file or a run folder: their headers */
-        status = weights ? 0 : -1;
-        if (weights)
-            *model = *weights_config(weights);
-        weights_close(weights);
+        status = read_weights(model, path, &files, err);
     }
+    if (status == 0 && take_tokenizer(model, config, &files, err) != 0)
+        status = err_prefix(err, "model.path '%s'", path);
+    tokenizer_files_release(&files);
     free(description);
     return status;
 }
 
-/* read_vocabulary - of a new model that takes its size from the tokenizer. */
-static int read_vocabulary(struct model_config *model, const char *named, struct err *err) {
-    struct stat facts;
-    if (!named)
+/* read_vocabulary - of a new model that takes its size from the tokenizer, with what the run file adds to it. */
+static int read_vocabulary(struct model_config *model, const struct config *config, struct err *err) {
+    int num_new;
+    free(config_new_tokens(config, &num_new));
+    struct tokenizer_files files;
+    if (!config->model.tokenizer)
         return err_set(
             err, "set model.tokenizer, or model.architecture.vocab_size, for the size of the embedding");
-    bool is_folder = stat(named, &facts) == 0 && S_ISDIR(facts.st_mode);
-    char *path = xasprintf("%s%s", named, is_folder ? "/tokenizer.json" : "");
-    struct tokenizer *tokenizer = tokenizer_load(path, err);
-    free(path);
+    if (tokenizer_files_read(&files, config->model.tokenizer, err) != 0)
+        return -1;
+    struct tokenizer *tokenizer = files.json ? tokenizer_files_open(&files, err) : NULL;
+    if (!files.json)
+        err_set(err, "model.tokenizer '%s' holds no tokenizer.json", config->model.tokenizer);
+    tokenizer_files_release(&files);
     if (!tokenizer)
         return -1;
-    model->vocab_size = tokenizer_vocab_size(tokenizer);
+    model->vocab_size = tokenizer_vocab_size(tokenizer) + num_new;
     tokenizer_free(tokenizer);
     return 0;
 }
@@ -121,13 +148,13 @@ static int read_vocabulary(struct model_config *model, const char *named, struct
  * loading. */
 static int read_model(struct model_config *model, const struct config *config, struct err *err) {
     if (config->model.path) {
-        if (read_model_path(model, config->model.path, err) != 0)
+        if (read_model_path(model, config, err) != 0)
             return -1;
         if (config->model.save_dtype != DTYPE_COUNT)
             model->dtype = config->model.save_dtype;
     } else if (config->model.has_architecture) {
         *model = config->model.architecture;
-        if (model->vocab_size == 0 && read_vocabulary(model, config->model.tokenizer, err) != 0)
+        if (model->vocab_size == 0 && read_vocabulary(model, config, err) != 0)
             return -1;
     } else {
         return err_set(err, "no model: set model.path, or describe a new one under model.architecture");

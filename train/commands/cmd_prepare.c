@@ -11,6 +11,7 @@
 #include "checkpoints/weights.h"
 #include "configs/schema/config.h"
 #include "data/file.h"
+#include "data/tokenizer/tokenizer_files.h"
 #include "kernels/clock.h"
 #include "kernels/units.h"
 #include "train/commands/commands.h"
@@ -20,49 +21,59 @@ enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
 
 /* --- the tokenizer --- */
 
-/* tokenizer_of_gguf - made from the file's metadata; *rows: of its embedding. */
-static struct tokenizer *tokenizer_of_gguf(const char *path, int64_t *rows, struct err *err) {
-    char *json = NULL, *config = NULL;
-    struct tokenizer *tok = NULL;
+/* files_of_gguf - made from the file's metadata; *rows: of its embedding. */
+static int files_of_gguf(struct tokenizer_files *files, const char *path, int64_t *rows, struct err *err) {
     struct weights *weights = weights_open(path, err);
+    *files = (struct tokenizer_files){.origin = xstrdup(path)};
     if (!weights)
-        return NULL;
+        return -1;
     *rows = weights_config(weights)->vocab_size;
-    if (weights_tokenizer_text(weights, &json, &config, err) == 0)
-        tok = tokenizer_parse(json, strlen(json), config, path, err);
-    free(json);
-    free(config);
+    int status = weights_tokenizer_text(weights, &files->json, &files->config, err);
     weights_close(weights);
-    return tok;
+    return status;
 }
 
-/* tokenizer_of_files - path is a tokenizer.json, or a folder that holds one; *rows: of the model beside it, 0 without one. */
-static struct tokenizer *tokenizer_of_files(const char *path, int64_t *rows, struct err *err) {
-    struct tokenizer *tok = NULL;
-    char *inside = xasprintf("%s/tokenizer.json", path), *folder = xasprintf("%s/.", path);
-    bool is_folder = path_exists(folder);
-    if (!path_exists(inside) && is_folder)
-        err_set(
+/* files_of_path - path is a tokenizer.json, or a folder that holds one; *rows: of the model beside it, 0 without one. */
+static int files_of_path(struct tokenizer_files *files, const char *path, int64_t *rows, struct err *err) {
+    if (tokenizer_files_read(files, path, err) != 0)
+        return -1;
+    if (!files->json)
+        return err_set(
             err,
             "prepare.tokenizer: the folder '%s' has no tokenizer.json; tekken.json and tokenizer.model are not "
             "read: take the tokenizer.json of the same model saved by transformers, or its GGUF file",
             path);
-    else
-        tok = tokenizer_load(is_folder ? inside : path, err);
-    const char *slash = strrchr(path, '/');
-    char *beside = is_folder ? xstrdup(path) : slash ? xstrndup(path, (size_t)(slash - path)) : xstrdup(".");
-    *rows = tok ? vocabulary_rows(beside[0] ? beside : "/") : 0;
-    free(beside);
-    free(inside);
-    free(folder);
-    return tok;
+    *rows = vocabulary_rows(files->folder);
+    return 0;
 }
 
-/* open_tokenizer - of a file, a folder, or GGUF; its tokens must have a row in the model that it is of, where that is known. */
-static struct tokenizer *open_tokenizer(const char *path, struct err *err) {
+/* add_tokens - what model.add_tokens lists, so that ids are those of the training; they have rows then. */
+static int add_tokens(struct tokenizer_files *files, const struct config *config, int64_t *rows,
+                      struct err *err) {
+    struct new_tokens new = {.num_rows = *rows};
+    struct new_token *tokens = config_new_tokens(config, &new.count);
+    struct new_ids ids = {0, 0};
+    int status = 0;
+    new.tokens = tokens;
+    if (new.count > 0 && tokenizer_grow(&files->json, &files->config, &new, files->origin, &ids, err) != 0)
+        status = err_prefix(err, "model.add_tokens");
+    *rows = *rows > 0 && ids.end > *rows ? ids.end : *rows;
+    free(tokens);
+    return status;
+}
+
+/* open_tokenizer - of a file, a folder, or GGUF, with the tokens that the run file adds; all must have a row in the model that it
+ * is of, where that is known. */
+static struct tokenizer *open_tokenizer(const struct config *config, struct err *err) {
+    const char *path = config->prepare.tokenizer;
     int64_t rows = 0;
-    struct tokenizer *tok = name_ends_with(path, ".gguf") ? tokenizer_of_gguf(path, &rows, err)
-                                                          : tokenizer_of_files(path, &rows, err);
+    struct tokenizer_files files = {NULL};
+    struct tokenizer *tok = NULL;
+    int status = name_ends_with(path, ".gguf") ? files_of_gguf(&files, path, &rows, err)
+                                               : files_of_path(&files, path, &rows, err);
+    if (status == 0 && add_tokens(&files, config, &rows, err) == 0)
+        tok = tokenizer_files_open(&files, err);
+    tokenizer_files_release(&files);
     if (!tok || rows == 0 || vocabulary_check(tok, rows, err) == 0)
         return tok;
     err_prefix(err, "prepare.tokenizer '%s'", path);
@@ -189,12 +200,13 @@ static int make_folder_of(const char *path, struct err *err) {
 }
 
 /* prepare - returns the exit code.  The bar, which has no end of its own, is wiped before anything else is said. */
-static int prepare(const struct prepare_config *config, bool as_json, struct err *err) {
+static int prepare(const struct config *run_file, bool as_json, struct err *err) {
+    const struct prepare_config *config = &run_file->prepare;
     struct progress progress = {.is_terminal = isatty(STDERR_FILENO) == 1, .started_s = clock_s()};
     progress.shown_s = progress.is_terminal ? 0 : progress.started_s;
     struct prepare_totals totals;
     memset(&totals, 0, sizeof totals);
-    struct tokenizer *tok = open_tokenizer(config->tokenizer, err);
+    struct tokenizer *tok = open_tokenizer(run_file, err);
     if (!tok)
         return 1;
     int status = make_folder_of(config->output, err);
@@ -234,7 +246,7 @@ static int run(int argc, char **argv) {
         return EXIT_USAGE;
     if (config_load(&config, words.config_path, words.overrides.words, words.overrides.count, &err) == 0) {
         if (config_need_prepare(&config, &err) == 0)
-            code = prepare(&config.prepare, words.as_json, &err);
+            code = prepare(&config, words.as_json, &err);
         config_free(&config);
     }
     if (code != EXIT_DONE)

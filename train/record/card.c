@@ -69,6 +69,20 @@ static void put_failure(const struct card *card) {
 }
 
 /* put_what - "step 500 of 500" is what says that a training came to its end. */
+/* put_new_tokens - those that the base model's tokenizer lacks. */
+static void put_new_tokens(const struct card *card) {
+    size_t i;
+    json_t *token, *tokens = json_find(card->root, "model/added_tokens");
+    if (json_array_size(tokens) == 0)
+        return;
+    card_begin_item(card, card->words->added_tokens);
+    json_array_foreach(tokens, i, token) {
+        card_put(card, i ? ", " : "");
+        put_markdown(card->out, json_is_string(token) ? json_string_value(token) : "?");
+    }
+    card_put(card, "\n");
+}
+
 static void put_what(const struct card *card) {
     const struct card_words *w = card->words;
     int64_t step = card_int_of(card->root, "progress/step"),
@@ -89,6 +103,7 @@ static void put_what(const struct card *card) {
         put_base(card);
     if (card_text_of(card->root, "model/wrapper"))
         card_text_item(card, w->wrapper, card_text_of(card->root, "model/wrapper"));
+    put_new_tokens(card);
     card_begin_item(card, w->trained);
     put_dates(card);
     card_begin_item(card, w->progress);
@@ -264,6 +279,7 @@ static void put_draft(const struct card *card) {
     card_title(card, w->draft_title);
     fprintf(card->out, "> %s\n\n%s", w->draft_warning, w->draft_general);
     card_count_item(card, w->draft_tokens, card_int_of(card->root, "progress/tokens"));
+    put_new_tokens(card);
     card_begin_item(card, w->trained);
     put_dates(card);
     if (card->base)

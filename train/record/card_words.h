@@ -16,8 +16,8 @@ struct card_words {
     const char *title_from_base, *title_new;
     const char *what_title, *data_title, *earlier_title, *procedure_title, *cost_title, *limits_title;
     /* what it is */
-    const char *what_new, *what_from_base, *parameters, *wrapper, *numbers, *base_model, *base_licence,
-        *base_hash, *base_hash_how;
+    const char *what_new, *what_from_base, *parameters, *wrapper, *added_tokens, *numbers, *base_model,
+        *base_licence, *base_hash, *base_hash_how;
     const char *base_hash_unknown, *trained, *progress, *of_steps, *not_finished, *program;
     const char *diverged, *had_diverged, *to_step, *learnt_nothing, *no_update;
     const char *blank_purpose;

@@ -252,13 +252,27 @@ static json_t *cost_json(const struct accounts *accounts) {
     return cost;
 }
 
-static json_t *model_json(const struct model_config *config) {
+/* put_new_tokens - the texts that the run file added to the tokenizer. */
+static void put_new_tokens(json_t *model, const struct config *run_file) {
+    int count;
+    struct new_token *tokens = config_new_tokens(run_file, &count);
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(list, provenance_string(tokens[i].text));
+    if (count > 0)
+        json_object_set(model, "added_tokens", list);
+    json_decref(list);
+    free(tokens);
+}
+
+static json_t *model_json(const struct model_config *config, const struct config *run_file) {
     json_t *model = json_object();
     put_text(model, "model_type", config->model_type);
     if (config->wrapper_type[0])
         put_text(model, "wrapper", config->wrapper_type);
     put_int(model, "parameters", model_num_parameters(config));
     put_text(model, "dtype", dtype_name(config->dtype));
+    put_new_tokens(model, run_file);
     return model;
 }
 
@@ -319,7 +333,7 @@ json_t *provenance_json(const struct provenance *p, const struct provenance_fact
     put_text(root, "started", p->started);
     put_text(root, "updated", now);
     json_object_set(root, "base_model", p->base);
-    json_object_set_new(root, "model", model_json(facts->model));
+    json_object_set_new(root, "model", model_json(facts->model, facts->config));
     json_object_set_new(root, "progress", progress_json(p, facts));
     json_object_set_new(root, "corpora", corpora);
     json_object_set_new(root, "procedure", procedure_json(facts->config));

@@ -9,6 +9,7 @@
 #include "checkpoints/files.h"
 #include "checkpoints/weights.h"
 #include "data/sha256.h"
+#include "data/tokenizer/tokenizer_files.h"
 #include "train/record/provenance.h"
 
 enum { SMALL_MAX_BYTES = 256 << 20 };
@@ -175,10 +176,30 @@ static struct resume_facts facts_of(const struct resume *r) {
 
 /* tokenizer_text - of a file, or of the folder that holds it; malloc'ed, or NULL. */
 static char *tokenizer_text(const char *path, struct err *err) {
-    size_t length_bytes;
-    char *inside = xasprintf("%s/tokenizer.json", path);
-    char *text = file_read_whole(path_exists(inside) ? inside : path, SMALL_MAX_BYTES, &length_bytes, err);
-    free(inside);
+    struct tokenizer_files files;
+    if (tokenizer_files_read(&files, path, err) != 0)
+        return NULL;
+    char *text = files.json;
+    files.json = NULL;
+    if (!text)
+        err_set(err, "'%s' holds no tokenizer.json", path);
+    tokenizer_files_release(&files);
+    return text;
+}
+
+/* grown_text - the same with what the run file adds to it, as the checkpoints have it. */
+static char *grown_text(const struct config *config, struct err *err) {
+    struct new_tokens new = {.num_rows = 0};
+    struct new_ids ids;
+    char *text = tokenizer_text(config->model.tokenizer, err), *settings = NULL;
+    struct new_token *tokens = config_new_tokens(config, &new.count);
+    new.tokens = tokens;
+    if (text && new.count > 0 &&
+        tokenizer_grow(&text, &settings, &new, config->model.tokenizer, &ids, err) != 0) {
+        free(text);
+        text = NULL;
+    }
+    free(tokens);
     return text;
 }
 
@@ -210,7 +231,7 @@ int resume_check_tokenizer(struct resume *r, const struct config *config, struct
     char *was = resume_value(&facts, "model.tokenizer"), *quoted = xasprintf("\"%s\"", path);
     bool is_same_path = was && strcmp(was, quoted) == 0;
     char *now =
-        is_same_path && config->model.path ? NULL : tokenizer_text(path, &why); /* a base brings its own */
+        is_same_path && config->model.path ? NULL : grown_text(config, &why); /* a base brings its own */
     char *then = tokenizer_text(r->checkpoint, NULL);
     int status = 0;
     if (now && then)

@@ -4,64 +4,118 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "checkpoints/files.h"
 #include "checkpoints/model_folder.h"
 #include "checkpoints/vocabulary.h"
-#include "kernels/units.h"
+#include "data/tokenizer/tokenizer_files.h"
 
-/* tokenizer_path - the file that model.tokenizer names, itself or by its folder; malloc'ed. */
-static char *tokenizer_path(const char *named) {
-    struct stat facts;
-    bool is_folder = stat(named, &facts) == 0 && S_ISDIR(facts.st_mode);
-    return is_folder ? xasprintf("%s/tokenizer.json", named) : xstrdup(named);
-}
-
-/* read_tokenizer - texts of the tokenizer files, on the root: it writes them into the checkpoints. */
-static int read_tokenizer(struct run_source *source, const char *named, struct err *err) {
-    if (source->weights)
+/* read_tokenizer - texts of the tokenizer files, on the root: it writes them into the checkpoints.  origin, malloc'ed: where
+ * they are from, for messages. */
+static int read_tokenizer(struct run_source *source, const struct config *config, char **origin,
+                          struct err *err) {
+    struct tokenizer_files files;
+    const char *folder = source->weights ? weights_folder(source->weights) : NULL;
+    *origin = NULL;
+    if (source->weights) {
+        *origin = folder ? xasprintf("%s/tokenizer.json", folder) : xstrdup(config->model.path);
         return weights_tokenizer_text(source->weights, &source->tokenizer_json, &source->tokenizer_config,
                                       err);
-    if (!named)
+    }
+    if (!config->model.tokenizer)
         return 0;
-    enum { TOKENIZER_MAX_BYTES = 256 * MIB };
-    size_t length_bytes;
-    char *path = tokenizer_path(named);
-    source->tokenizer_json = file_read_whole(path, TOKENIZER_MAX_BYTES, &length_bytes, err);
-    char *config_path = xasprintf("%.*s_config.json", (int)(strlen(path) - strlen(".json")), path);
-    bool has_config = source->tokenizer_json && path_exists(config_path);
-    if (has_config)
-        source->tokenizer_config = file_read_whole(config_path, TOKENIZER_MAX_BYTES, &length_bytes, err);
-    free(config_path);
-    free(path);
-    return source->tokenizer_json && (source->tokenizer_config || !has_config) ? 0 : -1;
-}
-
-/* tokenizer_origin - where the tokenizer's text is from, for messages; malloc'ed. */
-static char *tokenizer_origin(const struct run_source *source, const struct config *config) {
-    const char *folder = source->weights ? weights_folder(source->weights) : NULL;
-    if (folder)
-        return xasprintf("%s/tokenizer.json", folder);
-    return source->weights ? xstrdup(config->model.path) : tokenizer_path(config->model.tokenizer);
-}
-
-/* open_tokenizer - the root's: its texts, and what they mean; a model may have none.  Every token must have a row in the
- * embedding of a model that is there. */
-static int open_tokenizer(struct run_source *source, const struct config *config, int64_t num_rows,
-                          struct err *err) {
-    if (read_tokenizer(source, config->model.tokenizer, err) != 0)
+    if (tokenizer_files_read(&files, config->model.tokenizer, err) != 0)
         return -1;
-    if (!source->tokenizer_json)
-        return 0;
-    char *origin = tokenizer_origin(source, config);
-    source->tokenizer = tokenizer_parse(source->tokenizer_json, strlen(source->tokenizer_json),
-                                        source->tokenizer_config, origin, err);
-    int status = source->tokenizer ? 0 : -1;
-    if (!status && num_rows > 0 && vocabulary_check(source->tokenizer, num_rows, err) != 0)
-        status = err_prefix(err, "tokenizer '%s'", origin);
+    source->tokenizer_json = files.json;
+    source->tokenizer_config = files.config;
+    *origin = files.origin;
+    files.json = files.config = files.origin = NULL;
+    tokenizer_files_release(&files);
+    return source->tokenizer_json ? 0 : err_set(err, "'%s' holds no tokenizer.json", config->model.tokenizer);
+}
+
+/* add_tokens - what the run file adds to the texts; *ids: whose rows are to be made. */
+static int add_tokens(struct run_source *source, const struct config *config, int64_t num_rows,
+                      const char *origin, struct new_ids *ids, struct err *err) {
+    struct new_tokens new = {.num_rows = num_rows};
+    struct new_token *tokens = config_new_tokens(config, &new.count);
+    int status = 0;
+    new.tokens = tokens;
+    if (new.count > 0 && !source->tokenizer_json)
+        status = err_set(err, "model.add_tokens: the model has no tokenizer to add them to");
+    else if (new.count > 0)
+        status = tokenizer_grow(&source->tokenizer_json, &source->tokenizer_config, &new, origin, ids, err);
+    if (new.count > 0 && status != 0)
+        err_prefix(err, "model.add_tokens");
+    free(tokens);
+    return status;
+}
+
+/* check_rows - every token has a row in the embedding; vocab_size of a new model may be 0: as many as it needs. */
+static int check_rows(const struct run_source *source, int64_t num_rows, const char *origin,
+                      struct err *err) {
+    if (!source->weights && num_rows > 0 && num_rows < tokenizer_vocab_size(source->tokenizer))
+        return err_set(
+            err,
+            "model.architecture.vocab_size is %lld, fewer rows than '%s' has tokens (%lld): raise it, or "
+            "leave it out",
+            (long long)num_rows, origin, (long long)tokenizer_vocab_size(source->tokenizer));
+    if (source->weights && vocabulary_check(source->tokenizer, num_rows, err) != 0)
+        return err_prefix(err, "tokenizer '%s'", origin);
+    return 0;
+}
+
+/* open_tokenizer - the root's: its texts with what the run file adds to them, and what they mean; a model may have none.  A
+ * checkpoint that is gone on from has its additions.  *ids: rows to be made. */
+static int open_tokenizer(struct run_source *source, const struct config *config, const struct resume *resume,
+                          int64_t num_rows, struct new_ids *ids, struct err *err) {
+    char *origin = NULL;
+    int status = read_tokenizer(source, config, &origin, err);
+    if (!status && !resume->checkpoint)
+        status = add_tokens(source, config, source->weights ? num_rows : 0, origin, ids, err);
+    if (!status && source->tokenizer_json) {
+        source->tokenizer = tokenizer_parse(source->tokenizer_json, strlen(source->tokenizer_json),
+                                            source->tokenizer_config, origin, err);
+        status = source->tokenizer ? 0 : -1;
+    }
+    if (!status && source->tokenizer)
+        status =
+            check_rows(source, source->weights && ids->end > num_rows ? ids->end : num_rows, origin, err);
     free(origin);
     return status;
+}
+
+/* grow - rows of the embedding for added tokens, on all ranks, as the root found them; it will tell. */
+static void grow(struct run_source *source, struct model_config *model, struct new_ids ids,
+                 struct comm *comm) {
+    int64_t before = model->vocab_size;
+    comm_broadcast(comm, &ids, sizeof ids);
+    if (ids.end == ids.first)
+        return;
+    if (source->weights) {
+        weights_grow(source->weights, ids.first, ids.end);
+        model->vocab_size = weights_config(source->weights)->vocab_size;
+    }
+    if (!comm_is_root(comm))
+        return;
+    const char *folder = source->weights ? weights_folder(source->weights) : NULL;
+    const char *left_out = !folder ? ""
+                           : folder_has(folder, "tekken.json")
+                               ? "; the base's tekken.json, which lacks them, is not copied"
+                           : folder_has(folder, "added_tokens.json")
+                               ? "; the base's added_tokens.json, which lacks them, is not copied"
+                               : "";
+    if (source->weights)
+        source->vocabulary_note = xasprintf(
+            "tokens added: ids %lld to %lld; their rows begin at the mean of the %lld rows before, %lld of them were "
+            "padding, the embedding grows from %lld to %lld rows%s",
+            (long long)ids.first, (long long)ids.end - 1, (long long)ids.first,
+            (long long)((before < ids.end ? before : ids.end) - ids.first), (long long)before,
+            (long long)model->vocab_size, left_out);
+    else
+        source->vocabulary_note = xasprintf(
+            "tokens added: ids %lld to %lld; their rows begin as those of every token of a new model",
+            (long long)ids.first, (long long)ids.end - 1);
 }
 
 /* Checksums first: what is read of a damaged file afterwards would be refused by some other rule, with a worse message.  A
@@ -89,9 +143,13 @@ bool run_source_open(struct run_source *source, struct model_config *model, cons
     *model = source->weights ? *weights_config(source->weights) : config->model.architecture;
     if (config->model.save_dtype != DTYPE_COUNT && (!resume->checkpoint || resume->is_branch))
         model->dtype = config->model.save_dtype;
+    struct new_ids ids = {0, 0};
     if (comm_is_root(comm))
-        status = open_tokenizer(source, config, model->vocab_size, &err);
-    return comm_all_ok(comm, status, &err);
+        status = open_tokenizer(source, config, resume, model->vocab_size, &ids, &err);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    grow(source, model, ids, comm);
+    return true;
 }
 
 /* take_special_tokens - of a new model, whose architecture names none. */
@@ -120,7 +178,7 @@ static int check_tokenizer(struct run_source *source, struct model_config *model
     if (!fits(data, tok))
         return err_set(err,
                        "the token files were made with another tokenizer than the model's: prepare the data "
-                       "again with prepare.tokenizer set to the model");
+                       "again with prepare.tokenizer set to the model, and the same model.add_tokens");
     if (!source->weights && model->bos_id < 0 && model->num_eos == 0)
         take_special_tokens(model, tok);
     if (model->vocab_size == 0)
@@ -152,6 +210,7 @@ void run_source_close(struct run_source *source) {
     free(source->tokenizer_json);
     free(source->tokenizer_config);
     tokenizer_free(source->tokenizer);
+    free(source->vocabulary_note);
     run_chat_release(&source->chat);
     *source = (struct run_source){.weights = NULL};
 }

@@ -12,11 +12,13 @@ struct run_source {
     char *tokenizer_json, *tokenizer_config; /* root only: texts, or NULL */
     struct tokenizer *tokenizer;             /* root only: what they mean, or NULL */
     struct run_chat chat;                    /* root only */
+    char *vocabulary_note; /* root only: what this start added to tokenizer and embedding, or NULL */
 };
 
 /* run_source_open - the checkpoint to resume, the base model, or the configuration's architecture; model gets the
- * architecture and the type of the model files.  A checkpoint is verified, each rank a share; the tokenizer is read, whose
- * tokens must all have a row in the embedding.  Returns true on all ranks, or false on all when something cannot be read or
+ * architecture and the type of the model files.  A checkpoint is verified, each rank a share; the tokenizer is read, what
+ * model.add_tokens lists is added to it and, unless a checkpoint is gone on from, to the model; all tokens must have a row in the
+ * embedding.  Returns true on all ranks, or false on all when something cannot be read or
  * does not fit, which the root has said.  Collective. */
 bool run_source_open(struct run_source *source, struct model_config *model, const struct config *config,
                      const struct resume *resume, struct comm *comm);

@@ -153,6 +153,7 @@ static bool save_state(struct trainer *t) {
                    .base_config_text = t->source.weights ? weights_config_text(t->source.weights) : NULL,
                    .tokenizer_json = t->source.tokenizer_json,
                    .tokenizer_config = t->source.tokenizer_config,
+                   .adds_tokens = t->source.vocabulary_note != NULL,
                    .chat = t->source.chat.is_there ? &t->source.chat.learnt : NULL,
                    .max_file_bytes = t->config->checkpoint.max_file_bytes,
                    .base_folder = folder,

@@ -1,0 +1,33 @@
+/* weights_internal.h - what the weights*.c files share. */
+#pragma once
+
+#include "checkpoints/gguf/gguf_model.h"
+#include "checkpoints/safetensors/quantised.h"
+#include "checkpoints/safetensors/safetensors.h"
+#include "checkpoints/weights.h"
+
+struct grown_rows;
+
+struct weights {
+    struct model_config config;
+    struct gguf *gguf;      /* or NULL */
+    struct st_files *files; /* or NULL */
+    char *path;             /* as it was opened */
+    char *folder;           /* of a Hugging Face model */
+    char *config_text;
+    struct quantised quantised;        /* how config.json says that matrices are stored */
+    int64_t num_quantised, num_served; /* matrices stored so; tensors that only a server of them uses */
+    struct carried carried;            /* what a wrapper holds beside its text decoder */
+    int64_t *carried_list;
+    struct carried stored; /* the same, and all that a server of the quantised model needs besides */
+    int64_t *stored_list;
+    bool *is_beside;          /* [st_num_tensors] what restores the carried matrices that are quantised */
+    struct grown_rows *grown; /* rows of embedding and head that no file holds; NULL: none */
+};
+
+/* weights_read_stored - as weights_read, of what the files hold. */
+int weights_read_stored(const struct weights *weights, struct param param, int64_t first, int64_t count,
+                        float *out, struct err *err);
+
+/* weights_forget_rows - frees grown. */
+void weights_forget_rows(struct weights *weights);

@@ -1,0 +1,15 @@
+/* weights_stored.c - values of a tensor as the files hold it. */
+#include "checkpoints/weights_internal.h"
+
+int weights_read_stored(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
+                        struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    if (w->gguf)
+        return gguf_model_read(w->gguf, &w->config, param, first, count, out, err);
+    int64_t index = weights_find(w, param);
+    CHECK(index >= 0, "tensor '%s' is not part of this model", param_name(&w->config, param, name));
+    if (quantised_holds(&w->quantised, st_entry(w->files, index)))
+        return quantised_read(&w->quantised, w->files, index, (struct quantised_range){first, count}, out,
+                              err);
+    return st_read_f32(w->files, index, first, count, out, err);
+}
