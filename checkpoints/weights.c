@@ -12,7 +12,6 @@
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/model_folder.h"
-#include "checkpoints/tied_head.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
 #include "data/tokenizer/tokenizer_files.h"
@@ -42,6 +41,35 @@ int64_t weights_find(const struct weights *w, struct param param) {
     return quantised_find(&w->quantised, w->files, param_name(&w->config, param, name));
 }
 
+/* find_head - the index of the head's matrix, whether it should be there or not; name: what it is called. */
+static int64_t find_head(const struct weights *w, char *name) {
+    struct model_config untied = w->config;
+    untied.tied_head = false;
+    return st_find(w->files, param_name(&untied, (struct param){ROLE_HEAD, 0}, name));
+}
+
+/* missing - returns -1 with err set.  Embedding and head may be one matrix, of which writers leave one out. */
+static int missing(const struct weights *w, struct param param, struct err *err) {
+    char name[PARAM_NAME_ROOM], head[PARAM_NAME_ROOM];
+    param_name(&w->config, param, name);
+    if (param.role == ROLE_HEAD)
+        return err_set(
+            err,
+            "tensor '%s' is missing, and tie_word_embeddings is false: set it to true in config.json if the "
+            "embedding is meant to be the head too",
+            name);
+    if (param.role == ROLE_EMBEDDING && w->config.tied_head)
+        return find_head(w, head) >= 0
+                   ? err_set(
+                         err,
+                         "tensor '%s' is missing, and tie_word_embeddings is true: '%s' alone is there; store it "
+                         "under the first name, or both where they differ",
+                         name, head)
+                   : err_set(err, "tensor '%s' is missing, and so is '%s', which would be the same", name,
+                             head);
+    return err_set(err, "tensor '%s' is missing", name);
+}
+
 /* check_tensor - one tensor of the family is there, with its shape and a type that can be read; it, and what
  * restores it where it is quantised, are marked in is_known.  Returns 0, or -1 with err set. */
 static int check_tensor(struct weights *w, struct param param, bool *is_known, struct err *err) {
@@ -49,7 +77,7 @@ static int check_tensor(struct weights *w, struct param param, bool *is_known, s
     struct tensor want = param_shape(&w->config, param);
     int64_t index = weights_find(w, param);
     if (index < 0)
-        return err_set(err, "tensor '%s' is missing", param_name(&w->config, param, name));
+        return missing(w, param, err);
     is_known[index] = true;
     struct st_entry entry = st_entry(w->files, index);
     if (!quantised_holds(&w->quantised, entry))
@@ -137,10 +165,8 @@ static int check_outside(struct weights *w, struct err *err) {
 
 /* check_extra - an unknown tensor means that the model computes something that atelier would leave out. */
 static int check_extra(struct weights *w, int64_t index, struct err *err) {
-    struct model_config untied = w->config;
     struct st_entry entry = st_entry(w->files, index);
     char head[PARAM_NAME_ROOM];
-    untied.tied_head = false;
     if (quantised_serves(&w->quantised, entry.name) && (!is_outside(w, index) || is_of_matrix(w, index))) {
         w->num_served++;
         keep_stored(w, index);
@@ -150,8 +176,8 @@ static int check_extra(struct weights *w, int64_t index, struct err *err) {
         return carry(w, index, err);
     if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
         return 0;
-    if (strcmp(entry.name, param_name(&untied, (struct param){ROLE_HEAD, 0}, head)) == 0)
-        return tied_head_check(&w->config, w->files, find_embedding(w), index, err);
+    if (find_head(w, head) == index)
+        return weights_check_spare_head(w, index, err);
     return err_set(err, "tensor '%.200s' of '%s' is unknown for model_type '%s' with %d layers", entry.name,
                    entry.file, w->config.model_type, w->config.num_layers);
 }
@@ -353,6 +379,10 @@ void weights_tell_storage(const struct weights *w) {
         warn("'%s' stores %lld matrices in %s: they are read as f32; what is made of them is not quantised, "
              "unless export --type fp8 does so again",
              w->path, (long long)w->num_quantised, quantised_name(&w->quantised));
+    if (w->stores_tied_head)
+        warn(
+            "'%s' stores the head beside the embedding that it is tied to: they are equal, one of them is kept",
+            w->path);
     if (w->num_served > 0)
         warn("'%s' holds %lld scales that only a server of the quantised model uses: they are left out, "
              "unless export --type fp8 writes it again",

@@ -16,6 +16,14 @@ struct weights *weights_open(const char *path, struct err *err);
 void weights_close(struct weights *weights);
 const struct model_config *weights_config(const struct weights *weights);
 
+/* weights_check_tie - the head that an untied model stores is its embedding, value by value.  Returns 0, or -1 with err set: in
+ * how many rows it is not, and where first.  weights_tie - from here on the model has no head of its own, which was checked;
+ * nothing where it has none.  weights_untie - it has one, a copy of the embedding; nothing where it has one.  Before anything
+ * else is read or grown. */
+int weights_check_tie(const struct weights *weights, struct err *err);
+void weights_tie(struct weights *weights);
+void weights_untie(struct weights *weights);
+
 /* weights_grow - rows [first, end) of the embedding, and of a head of its own, are those of tokens that were added: each is
  * the mean of the rows before first.  They may be padding so far, or lie beyond the stored rows; the model's vocabulary grows
  * to end where it was smaller.  Once for a model, before anything is read. */

@@ -22,12 +22,19 @@ struct weights {
     struct carried stored; /* the same, and all that a server of the quantised model needs besides */
     int64_t *stored_list;
     bool *is_beside;          /* [st_num_tensors] what restores the carried matrices that are quantised */
+    bool stores_tied_head;    /* the files hold a head, equal to the embedding that it is tied to */
+    bool head_is_embedding;   /* the head is read from the embedding: weights_untie */
     struct grown_rows *grown; /* rows of embedding and head that no file holds; NULL: none */
 };
 
 /* weights_read_stored - as weights_read, of what the files hold. */
 int weights_read_stored(const struct weights *weights, struct param param, int64_t first, int64_t count,
                         float *out, struct err *err);
+
+/* weights_check_spare_head - some models whose head is their embedding store the head all the same (head: its index in files).
+ * Loaders ignore it; that is harmless only while it is the embedding, so all rows are compared: one token may have been
+ * added or tuned alone.  Returns 0, or -1 with err set: the type, the size, how many rows differ. */
+int weights_check_spare_head(struct weights *weights, int64_t head, struct err *err);
 
 /* weights_forget_rows - frees grown. */
 void weights_forget_rows(struct weights *weights);

@@ -77,6 +77,8 @@ static int read_mean(const struct weights *w, struct param param, int64_t first,
 int weights_read(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
                  struct err *err) {
     const struct grown_rows *grown = w->grown;
+    if (param.role == ROLE_HEAD && w->head_is_embedding)
+        param.role = ROLE_EMBEDDING;
     if (!grown || (param.role != ROLE_EMBEDDING && param.role != ROLE_HEAD))
         return weights_read_stored(w, param, first, count, out, err);
     int64_t begin = grown->first * w->config.width, end = grown->end * w->config.width;

@@ -216,4 +216,84 @@ expect "rows" 4099 "$(rows "$work/born/step-000002")"
 train 2 0 "$work/small" --set model.architecture.vocab_size=4000
 expect_output "model.architecture.vocab_size is 4000, fewer rows than '.*' has tokens \(4096\)"
 say "token files of another vocabulary are refused; padding rows come first; a new model may add tokens too"
+
+# --- the head: the embedding, or a matrix of its own ---
+first_loss() {
+    losses "$1" | head -n 1
+}
+still="--set train.steps=1 --set optimizer.learning_rate=1e-12 --set optimizer.weight_decay=0 --set model.add_tokens=null
+    --set model.add_special_tokens=null --set data.train=$work/fiches.h5"
+# shellcheck disable=SC2086 # words between spaces
+for ranks in 0 2; do
+    with_new 0 $ranks "$work/apart-$ranks" $still --set model.tied_head=false
+    expect_output "model.tied_head: the head begins as a copy of the embedding, and is trained apart from it"
+    cmp "$work/apart-0/step-000001/model.safetensors" "$work/apart-$ranks/step-000001/model.safetensors" || fail "$ranks ranks: other bits"
+done
+apart=$work/apart-0/step-000001
+grep -q '"tie_word_embeddings": false' "$apart/config.json" || fail "config.json says that the head is tied"
+grep -aq 'lm_head.weight' "$apart/model.safetensors" || fail "the head is not in the checkpoint"
+# shellcheck disable=SC2086
+with_new 0 0 "$work/tied" $still
+! grep -q "tied_head" "$log" || fail "something is said of a head that stays as it is"
+! grep -aq 'lm_head.weight' "$work/tied/step-000001/model.safetensors" || fail "a tied model has a head of its own"
+expect "first loss, with a copy for the head" "$(first_loss "$work/tied")" "$(first_loss "$work/apart-0")"
+# Back again, while they are equal; a run that trained them apart cannot be tied.
+cp -r "$apart" "$work/equal" && rm -rf "$work/equal/state" "$work/equal/manifest.json"
+edit "$work/equal/config.json" 'root["tie_word_embeddings"] = False'
+python3 - "$work/equal/model.safetensors" <<'END' || fail "the head was not made equal"
+import json, struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+size, = struct.unpack("<Q", data[:8])
+header, at = json.loads(data[8:8 + size]), 8 + size
+(a, b), (c, d) = (header[name]["data_offsets"] for name in ("model.embed_tokens.weight", "lm_head.weight"))
+data[at + c:at + d] = data[at + a:at + b]
+open(sys.argv[1], "wb").write(data)
+END
+# shellcheck disable=SC2086
+for ranks in 0 2; do
+    with_new 0 $ranks "$work/back-$ranks" $still --set model.tied_head=true --set "model.path=$work/equal"
+    expect_output "model.tied_head: the head, equal to the embedding, is the embedding from here on"
+    ! grep -aq 'lm_head.weight' "$work/back-$ranks/step-000001/model.safetensors" || fail "the head is still there"
+done
+expect "first loss, tied again" "$(first_loss "$work/tied")" "$(first_loss "$work/back-0")"
+# shellcheck disable=SC2086
+with_new 0 0 "$work/moved" $still --set model.tied_head=false --set train.steps=2 --set optimizer.learning_rate=1e-3
+# shellcheck disable=SC2086
+for ranks in 0 2; do
+    with_new 2 $ranks "$work/refused" $still --set model.tied_head=true --set "model.path=$work/moved/step-000002"
+    expect_output "model.tied_head is true, yet in '.*': the stored head differs from the embedding in [0-9]+ of 4096 rows, first row [0-9]+"
+done
+# shellcheck disable=SC2086
+with_new 2 0 "$work/moved" $still --set train.steps=4 --set optimizer.learning_rate=1e-3
+expect_output "was trained with model.tied_head false, the run file now says auto: it would be another run"
+with_new 0 0 "$work/both" --set train.steps=1 --set model.tied_head=false # with tokens that are added: the mean in both
+expect "rows" 4099 "$(rows "$work/both/step-000001")"
+for form in hf gguf; do
+    exported=$work/both-$form
+    [ $form = hf ] || exported=$exported.gguf
+    run 0 "$atelier" export "$work/both/step-000001" --to $form --type f32 --out "$exported"
+    expect_output "read back, its logits differ"
+    grep -aqE 'lm_head.weight|output.weight' "$exported" 2>/dev/null || grep -aq 'lm_head.weight' "$exported/model.safetensors" ||
+        fail "'$exported' has no head of its own"
+done
+run 2 "$atelier" train "$tiny" --set "run.folder=$work/refused" --set "data.train=$work/fiches.h5" --set model.tied_head=false
+expect_output "'model.tied_head' is false, which would have no effect: it is read only with model.path"
+say "the head untied and tied again: the same first loss, what differs is refused, both exports follow"
+
+# Both of the two in a folder, or neither.
+edit "$work/equal/config.json" 'root["tie_word_embeddings"] = True'
+run 0 "$atelier" generate "$work/equal" --prompt Le --max-tokens 1
+expect_output "^warning: '.*equal' stores the head beside the embedding that it is tied to: they are equal, one of them is kept"
+# lacks MODEL TIED NAME PATTERN - a tensor under another name is not there.
+lacks() {
+    rm -rf "$work/lacks" && cp -r "$1" "$work/lacks"
+    edit "$work/lacks/config.json" "root['tie_word_embeddings'] = $2"
+    sed "s/$3/$(printf %s "$3" | tr e x)/" "$1/model.safetensors" >"$work/lacks/model.safetensors"
+    run 2 "$atelier" generate "$work/lacks" --prompt Le
+    expect_output "^error: model '.*lacks': $4"
+}
+lacks "$work/equal" False lm_head.weight "tensor 'lm_head.weight' is missing, and tie_word_embeddings is false: set it to true"
+lacks "$work/equal" True model.embed_tokens.weight "tensor 'model.embed_tokens.weight' is missing, and tie_word_embeddings is true: 'lm_head.weight' alone is there"
+lacks "$work/base" True model.embed_tokens.weight "tensor 'model.embed_tokens.weight' is missing, and so is 'lm_head.weight'"
+say "both, or neither, of embedding and head in a folder: said in a line"
 end_scenario

@@ -34,6 +34,7 @@ enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum probe_when { PROBE_AUTO, PROBE_OFF, PROBE_ON };
 enum data_verify { DATA_VERIFY_SAMPLE, DATA_VERIFY_ALL };
 enum comm_kind { COMM_NCCL, COMM_MPI };
+enum tied_head { TIED_AUTO, TIED_TRUE, TIED_FALSE }; /* auto: as the model has it */
 
 struct data_file {
     char *path;
@@ -100,7 +101,8 @@ struct config {
         char *family;                     /* of a new model: a model_type */
         struct model_config architecture; /* used when path is NULL */
         bool has_architecture;
-        enum dtype save_dtype; /* of checkpoints' model files; DTYPE_COUNT: as the source */
+        enum dtype save_dtype;    /* of checkpoints' model files; DTYPE_COUNT: as the source */
+        enum tied_head tied_head; /* of the model at path */
         struct text_entry *add_tokens,
             *add_special_tokens; /* that the tokenizer lacks, see config_new_tokens */
         int num_add_tokens, num_add_special_tokens;

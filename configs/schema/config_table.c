@@ -39,6 +39,8 @@ static const struct config_choice long_policies[] = {
 static const struct config_choice data_verifies[] = {
     {"sample", DATA_VERIFY_SAMPLE}, {"all", DATA_VERIFY_ALL}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
+static const struct config_choice tied_heads[] = {
+    {"auto", TIED_AUTO}, {"true", TIED_TRUE}, {"false", TIED_FALSE}, {NULL, 0}};
 static const struct config_choice save_dtypes[] = {
     {"source", DTYPE_COUNT}, {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
 static const struct config_choice schedules[] = {{"constant", SCHEDULE_CONSTANT},
@@ -116,6 +118,11 @@ static const struct config_key run_file_keys[] = {
         "model.add_special_tokens", AT(model.add_special_tokens), AT(model.num_add_special_tokens),
         &config_text_table,
         "the same, after those, for tokens that a chat template alone writes and that are left out of written text"),
+    CHOICE(
+        "model.tied_head", AT(model.tied_head), "auto", tied_heads,
+        "whether the output projection is the embedding; false: it begins as a copy of it; true: refused unless the "
+        "two are equal; auto: as in the model",
+        NEEDS("model.path", NULL)),
     CHOICE("model.save_dtype", AT(model.save_dtype), "source", save_dtypes,
            "number type of saved models; source: as the model that was read, f32 for a new one"),
     TEXT(

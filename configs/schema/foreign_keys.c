@@ -256,7 +256,8 @@ static const struct foreign_word KEYS[] = {
     {"intermediate_size", "model.architecture.ffn_width", NULL},
     {"max_position_embeddings", "model.architecture.max_positions", NULL},
     {"rms_norm_eps", "model.architecture.norm_eps", NULL},
-    {"tie_word_embeddings", "model.architecture.tied_head", NULL},
+    {"tie_word_embeddings tie_embeddings untie_embeddings_and_output_weights", "model.tied_head",
+     "of a new model model.architecture.tied_head"},
     {"base_model_ignore_patterns hf_use_auth_token hub_token ms_hub_token om_hub_token "
      "hf_hub_token hub_revision use_auth_token token revision cache_dir hub_model_revision "
      "model_cache_dir",

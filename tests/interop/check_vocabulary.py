@@ -4,7 +4,7 @@
 The sample's base model, with its head tied and with one of its own, gets three tokens in a run of one step that moves no
 weight by more than 1e-12.  transformers then loads the checkpoint: ids equal those of its own add_tokens, the new rows are the
 mean of the others, all other rows and the logits of the old tokens are the base model's.  llama.cpp reads the GGUF export and
-makes the same ids.
+makes the same ids.  And a run that unties the head: transformers finds a head of its own, which begins as the embedding.
 """
 import json
 import sys
@@ -97,9 +97,29 @@ def check_model(report, folder, tied):
     check_ids(report, folder / "base", checkpoint, gguf)
 
 
+def check_untied(report, folder):
+    folder.mkdir()
+    base = make_base(folder / "base", tied=True)
+    untied = tools.load_hf(train(folder, folder / "base", tied_head=False))
+    embedding, head = untied.get_input_embeddings().weight, untied.get_output_embeddings().weight
+    report.expect(not untied.config.tie_word_embeddings and embedding.data_ptr() != head.data_ptr(), "a head of its own")
+    report.near("the head and the embedding", tools.max_difference(head, base.get_input_embeddings().weight), LIMIT)
+    ids = tools.random_documents([40], base.config.vocab_size, seed=6)[0]
+    report.near("logits", tools.max_difference(tools.hf_logits(base, ids), tools.hf_logits(untied, ids)), 1e-4)
+    with torch.no_grad():
+        head += 0.01  # the control: a tied model would change with it
+    report.expect(torch.equal(embedding, tools.load_hf(folder / "run" / "step-000001").get_input_embeddings().weight),
+                  "the embedding stays when the head moves")
+
+
 def main():
     report = tools.Report()
     with tools.scratch() as scratch:
+        print(" the sample's model, untied")
+        try:
+            check_untied(report, Path(scratch) / "untied")
+        except tools.ProgramFailed as failure:
+            report.expect(False, str(failure))
         for tied in (True, False):
             print(f" the sample's model, {'tied' if tied else 'with a head of its own'}")
             try:

@@ -152,6 +152,8 @@ static int read_model(struct model_config *model, const struct config *config, s
             return -1;
         if (config->model.save_dtype != DTYPE_COUNT)
             model->dtype = config->model.save_dtype;
+        if (config->model.tied_head != TIED_AUTO)
+            model->tied_head = config->model.tied_head == TIED_TRUE;
     } else if (config->model.has_architecture) {
         *model = config->model.architecture;
         if (model->vocab_size == 0 && read_vocabulary(model, config, err) != 0)

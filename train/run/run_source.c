@@ -118,6 +118,26 @@ static void grow(struct run_source *source, struct model_config *model, struct n
             (long long)ids.first, (long long)ids.end - 1);
 }
 
+/* choose_head - tied or not, as the run file says, of a base model; the root compares, all take it. */
+static bool choose_head(struct run_source *source, const struct config *config, struct comm *comm) {
+    struct err err = {""};
+    enum tied_head wanted = config->model.tied_head;
+    bool is_tied = weights_config(source->weights)->tied_head;
+    if (wanted == TIED_AUTO || is_tied == (wanted == TIED_TRUE))
+        return true;
+    int status = wanted == TIED_TRUE && comm_is_root(comm) ? weights_check_tie(source->weights, &err) : 0;
+    if (status)
+        err_prefix(&err, "model.tied_head is true, yet in '%s'", config->model.path);
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    (wanted == TIED_TRUE ? weights_tie : weights_untie)(source->weights);
+    source->head_note =
+        wanted == TIED_TRUE
+            ? "model.tied_head: the head, equal to the embedding, is the embedding from here on"
+            : "model.tied_head: the head begins as a copy of the embedding, and is trained apart from it";
+    return true;
+}
+
 /* Checksums first: what is read of a damaged file afterwards would be refused by some other rule, with a worse message.  A
  * base model that is one of our checkpoints has them for its weights too. */
 bool run_source_open(struct run_source *source, struct model_config *model, const struct config *config,
@@ -139,6 +159,8 @@ bool run_source_open(struct run_source *source, struct model_config *model, cons
     if (!status && folder)
         status = checkpoint_verify_weights(folder, comm_rank(comm), comm_num_ranks(comm), &err);
     if (!comm_all_ok(comm, status, &err))
+        return false;
+    if (source->weights && !resume->checkpoint && !choose_head(source, config, comm))
         return false;
     *model = source->weights ? *weights_config(source->weights) : config->model.architecture;
     if (config->model.save_dtype != DTYPE_COUNT && (!resume->checkpoint || resume->is_branch))

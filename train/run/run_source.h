@@ -12,6 +12,7 @@ struct run_source {
     char *tokenizer_json, *tokenizer_config; /* root only: texts, or NULL */
     struct tokenizer *tokenizer;             /* root only: what they mean, or NULL */
     struct run_chat chat;                    /* root only */
+    const char *head_note;                   /* what this start made of the head, or NULL */
     char *vocabulary_note; /* root only: what this start added to tokenizer and embedding, or NULL */
 };
 

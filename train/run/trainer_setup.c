@@ -106,6 +106,8 @@ static void tell_memory(struct trainer *t, const struct layout *layout, const st
     for (int i = 0; i < RUN_CHAT_NOTES; i++)
         if (t->source.chat.notes[i])
             metrics_note(t->metrics, "%s", t->source.chat.notes[i]);
+    if (t->source.head_note)
+        metrics_note(t->metrics, "%s", t->source.head_note);
     if (t->source.vocabulary_note)
         metrics_note(t->metrics, "%s", t->source.vocabulary_note);
     metrics_note(t->metrics, "memory per rank, planned: %.3f GiB (%s)", gib_of(memory->device),
