@@ -87,7 +87,7 @@ static void test_restarts(void **state) {
     (void)state;
     char *folder = test_folder("metrics");
     struct metrics *metrics = open_run(folder, 0);
-    metrics_validation(metrics, 0, 5.0, 100, 0.1);
+    metrics_validation(metrics, 0, 5.0, 100, 0.1, &(struct preference_record){.is_there = false});
     steps(metrics, 1, 3);
     metrics_checkpoint(metrics, 3, "runs/x/step-000003", 1000000, 0.5);
     steps(metrics, 4, 6);
@@ -98,7 +98,7 @@ static void test_restarts(void **state) {
     assert_true(metrics_totals(metrics)->first_loss == 4.0);
     assert_int_equal(metrics_totals(metrics)->num_validations, 1);
     steps(metrics, 4, 5);
-    metrics_validation(metrics, 5, 1.0, 100, 0.1);
+    metrics_validation(metrics, 5, 1.0, 100, 0.1, &(struct preference_record){.is_there = false});
     metrics_close(metrics, "done");
     assert_steps(folder, "s0 v0 1 2 3 c3 4 5 6 s3 4 5 v5");
     /* A crash in the middle of a line. */
@@ -186,9 +186,9 @@ static void test_summary(void **state) {
     (void)state;
     char *folder = test_folder("metrics-summary");
     struct metrics *metrics = open_run(folder, 0);
-    metrics_validation(metrics, 0, 5.0, 100, 0.1);
+    metrics_validation(metrics, 0, 5.0, 100, 0.1, &(struct preference_record){.is_there = false});
     steps(metrics, 1, 4);
-    metrics_validation(metrics, 4, 3.0, 100, 0.1);
+    metrics_validation(metrics, 4, 3.0, 100, 0.1, &(struct preference_record){.is_there = false});
     metrics_note(metrics, "resumed from %s", "nowhere");
     metrics_checkpoint(metrics, 4, "quote\"d", 2000000, 0.5);
     metrics_close(metrics, "stopped by SIGUSR1");
@@ -225,7 +225,7 @@ static void test_nothing(void **state) {
     overflow.skipped = "f16 overflow";
     overflow.grad_norm = INFINITY;
     good.update = 1;
-    metrics_validation(metrics, 0, NAN, 0, 0.1);
+    metrics_validation(metrics, 0, NAN, 0, 0.1, &(struct preference_record){.is_there = false});
     metrics_step(metrics, &nothing);
     metrics_step(metrics, &overflow);
     metrics_step(metrics, &good);
@@ -261,7 +261,7 @@ static void test_time(void **state) {
     char *folder = test_folder("metrics-time");
     struct metrics *metrics = open_run(folder, 0);
     time_t start = time(NULL);
-    metrics_validation(metrics, 0, 5.0, 100, 0.1);
+    metrics_validation(metrics, 0, 5.0, 100, 0.1, &(struct preference_record){.is_there = false});
     steps(metrics, 1, 1);
     metrics_ranks(metrics, 1, 1, 2, 0, "host");
     metrics_checkpoint(metrics, 1, "step-000001", 1, 0.5);
@@ -311,7 +311,7 @@ static void test_without_metrics(void **state) {
     struct err err = {""};
     metrics_step(NULL, &record); /* every rank but the root */
     metrics_note(NULL, "x");
-    metrics_validation(NULL, 1, 1, 1, 1);
+    metrics_validation(NULL, 1, 1, 1, 1, &(struct preference_record){.is_there = false});
     metrics_checkpoint(NULL, 1, "x", 1, 1);
     metrics_close(NULL, "x");
     struct metrics_setup setup = {.run_folder = "build/tmp/absent/folder", .num_steps = 1, .log_every = 1};

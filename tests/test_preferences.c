@@ -39,8 +39,10 @@ struct known {
 static void add_document(struct known *known, const json_t *tokens, double reference, enum token_side side,
                          int golden) {
     int64_t row = known->batch.num_tokens, i = known->batch.num_documents++;
-    known->documents[i] =
-        (struct paired_document){row, row + (int64_t)json_array_size(tokens), side, reference};
+    known->documents[i].first_row = row;
+    known->documents[i].end_row = row + (int64_t)json_array_size(tokens);
+    known->documents[i].side = side;
+    known->documents[i].reference = reference;
     known->golden[i] = golden;
     for (size_t t = 0; t < json_array_size(tokens); t++, row++) {
         known->losses[row] = (float)-json_number_value(json_array_get(tokens, t));
@@ -147,14 +149,16 @@ static void test_trl(void **state) {
 enum { NUM_DOCUMENTS = 4 };
 
 /* The batch of plan_fixture.h as two pairs: what one of its documents attends to makes no difference here. */
-static const struct paired_document PAIRS[NUM_DOCUMENTS] = {{0, 9, SIDE_CHOSEN, -31.5},
-                                                            {9, 14, SIDE_REJECTED, -15.25},
-                                                            {14, 22, SIDE_CHOSEN, -24.0},
-                                                            {22, 28, SIDE_REJECTED, -22.5}};
-static const struct paired_document LABELS[NUM_DOCUMENTS] = {{0, 9, SIDE_DESIRABLE, -31.5},
-                                                             {9, 14, SIDE_MISMATCHED, -19.0},
-                                                             {14, 22, SIDE_UNDESIRABLE, -24.0},
-                                                             {22, 28, SIDE_MISMATCHED, -26.5}};
+static const struct paired_document PAIRS[NUM_DOCUMENTS] = {
+    {.first_row = 0, .end_row = 9, .side = SIDE_CHOSEN, .reference = -31.5},
+    {.first_row = 9, .end_row = 14, .side = SIDE_REJECTED, .reference = -15.25},
+    {.first_row = 14, .end_row = 22, .side = SIDE_CHOSEN, .reference = -24.0},
+    {.first_row = 22, .end_row = 28, .side = SIDE_REJECTED, .reference = -22.5}};
+static const struct paired_document LABELS[NUM_DOCUMENTS] = {
+    {.first_row = 0, .end_row = 9, .side = SIDE_DESIRABLE, .reference = -31.5},
+    {.first_row = 9, .end_row = 14, .side = SIDE_MISMATCHED, .reference = -19.0},
+    {.first_row = 14, .end_row = 22, .side = SIDE_UNDESIRABLE, .reference = -24.0},
+    {.first_row = 22, .end_row = 28, .side = SIDE_MISMATCHED, .reference = -26.5}};
 
 struct whole {
     struct objective_config settings;

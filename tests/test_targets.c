@@ -214,9 +214,9 @@ static void test_words(void **state) {
     (void)state;
     char text[700];
     struct config config = {.data = {.sequence_tokens = 64}};
-    struct long_documents facts = {"a.h5", 9, 0, 0, 0, false};
+    struct long_documents facts = {"a.h5", 9, 0, 0, 0, false, false};
     assert_string_equal(run_data_long_text(&config, &facts, text, sizeof text), "");
-    facts = (struct long_documents){"a.h5", 9, 2, 100, 90, true};
+    facts = (struct long_documents){"a.h5", 9, 2, 100, 90, true, false};
     run_data_long_text(&config, &facts, text, sizeof text);
     assert_non_null(
         strstr(text, "2 of 9 conversations are longer than data.sequence_tokens (64) and cut there: 100 "
@@ -226,7 +226,7 @@ static void test_words(void **state) {
     run_data_long_text(&config, &facts, text, sizeof text);
     assert_non_null(strstr(text, "2 of 9 documents are longer"));
     assert_non_null(strstr(text, "and skipped"));
-    facts = (struct long_documents){"a.h5", 9, 2, 0, 0, true};
+    facts = (struct long_documents){"a.h5", 9, 2, 0, 0, true, false};
     run_data_long_text(&config, &facts, text, sizeof text);
     assert_non_null(strstr(text, "nothing is left out"));
     facts.has_mask = false; /* text that goes on in the next sequence is what stream is for */

@@ -242,8 +242,10 @@ int config_need_train(const struct config *config, struct err *err) {
         reason =
             "model.tokenizer would have no effect: it is read for a new model, the one of model.path brings its "
             "own tokenizer; remove one of the two";
-    else if (config->objective.kind != OBJECTIVE_SFT)
-        reason = "objective.kind: a run learns by sft alone yet";
+    else if (!config->model.path &&
+             (config->objective.kind == OBJECTIVE_DPO || config->objective.kind == OBJECTIVE_KTO))
+        reason =
+            "objective.kind compares the model with the one of model.path: a new model has nothing to compare with";
     else if (config->data.num_train == 0)
         reason = "no data: set data.train to a token file made by 'atelier prepare'";
     return reason ? err_set(err, "config '%.200s': %s", config->origin, reason) : 0;

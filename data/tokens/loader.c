@@ -189,6 +189,12 @@ int64_t loader_num_documents(const struct loader *loader, int file) {
     return token_file_num_documents(loader->files[file]);
 }
 
+bool loader_uses_document(const struct loader *loader, int file, int64_t document) {
+    CHECK(document >= 0 && document < loader_num_documents(loader, file), "document %lld",
+          (long long)document);
+    return file_order_used_tokens(&loader->orders[file], document) > 0;
+}
+
 void loader_set_references(struct loader *loader, int file, const double *values) {
     size_t count = (size_t)loader_num_documents(loader, file);
     free(loader->references[file]);

@@ -94,6 +94,8 @@ enum token_preference loader_preference(const struct loader *loader);
 void loader_set_references(struct loader *loader, int file, const double *values);
 /* loader_num_documents - of a file. */
 int64_t loader_num_documents(const struct loader *loader, int file);
+/* loader_uses_document - false of those that are too long for any sample. */
+bool loader_uses_document(const struct loader *loader, int file, int64_t document);
 
 /* loader_tokenizer_hash - that of the one tokenizer of all files; borrowed.  loader_chat - of one of its files; borrowed.
  * loader_num_tokens - of all files, one epoch each.  loader_num_cut_tokens - PACKING_WHOLE: beyond T or skipped, never
@@ -110,6 +112,7 @@ struct long_documents {
     int64_t num_tokens;              /* of those, which are never used; PACKING_STREAM: 0 */
     int64_t num_targets;             /* of num_tokens, what the loss would have counted */
     bool has_mask;                   /* conversations: not every token counts in the loss */
+    bool are_pairs;                  /* then pairs are counted, both documents of each together */
 };
 /* loader_long_documents - reads the loss mask of what is left out.  Returns 0, or -1 with err set: I/O error.
  */

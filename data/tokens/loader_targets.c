@@ -139,7 +139,8 @@ int file_order_long_documents(const struct file_order *order, struct long_docume
     int64_t num_documents = token_file_num_documents(order->file);
     int status = 0;
     *out = (struct long_documents){.path = token_file_path(order->file),
-                                   .num_documents = num_documents,
+                                   .num_documents = order->num_units,
+                                   .are_pairs = order->unit_documents > 1,
                                    .num_long = order->num_long,
                                    .num_tokens = order->num_cut_tokens,
                                    .has_mask = token_file_has_mask(order->file)};

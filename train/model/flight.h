@@ -11,6 +11,8 @@ struct paired_document {
     int64_t first_row, end_row;
     enum token_side side;
     double reference;
+    int file; /* of the loader, and the document's number in it */
+    int64_t document;
 };
 
 /* One micro-batch of packed sequences, in host memory; arrays of N on this rank.  Where the objective has K targets for

@@ -100,6 +100,15 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
     return scores;
 }
 
+/* objective_flops - of one token: losses before weights are a product of the head more, losses of a whole step before its first
+ * gradient a forward more. */
+static double objective_flops(const struct config *config, const struct model_config *model) {
+    const struct objective *objective = objective_kind(config->objective.kind);
+    double head = 2 * (double)model->width * (double)model->vocab_size;
+    double forward = estimate_flops_per_token(model, config->data.sequence_tokens) / PRODUCTS_PER_STEP;
+    return (objective->needs_losses_first ? head : 0) + (objective->needs_step_pass ? forward : 0);
+}
+
 /* element_bytes - memory traffic of norms, the rotation (2.5 of the 18.5, with a key head for four query
  * heads; its inverse costs no pass), activations and logits of one token. */
 static double element_bytes(const struct model_config *m, enum dtype compute) {
@@ -194,7 +203,8 @@ struct step_time estimate_step(const struct config *config, const struct model_c
     double num_micros = ceil((double)batch / (double)(ranks * micro));
     double tokens = num_micros * (double)(micro * sequence); /* of one rank, padding included */
     double per_token = estimate_flops_per_token(model, sequence);
-    double again = recomputed_flops(model, sequence, layout->model.recompute);
+    double again =
+        recomputed_flops(model, sequence, layout->model.recompute) + objective_flops(config, model);
     struct link_bytes sent = link_bytes(layout, num_micros);
     double link = link_rate(grid, ranks_per_node, machine);
 

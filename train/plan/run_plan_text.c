@@ -36,6 +36,21 @@ static void print_ranks(const struct run_plan *plan) {
 }
 
 /* print_memory - "may be filled" is less than the device has: the rest is the driver's and the libraries'. */
+/* print_objective - of one that compares documents: what comes before the first step, and what does not. */
+static void print_objective(const struct run_plan *plan) {
+    const struct objective *objective = objective_kind(plan->config.objective.kind);
+    if (objective->learns_from == PREFERENCE_NONE)
+        return;
+    printf("objective    %s of %s; ", objective->name,
+           objective->learns_from == PREFERENCE_PAIRS ? "pairs" : "labelled completions");
+    if (objective->needs_reference)
+        printf(
+            "the reference is what the starting weights say: one forward pass over the data before the first step, kept "
+            "beside\n             the token file; no second model in memory\n");
+    else
+        printf("no reference model\n");
+}
+
 static void print_memory(const struct run_plan *plan) {
     const struct layout_memory *memory = &plan->proposal.memory;
     char text[300];
@@ -169,6 +184,7 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
         printf("trained      the text decoder (%s) of a %s; its other tensors are carried as they are\n",
                plan->model->model_type, plan->model->wrapper_type);
     print_ranks(plan);
+    print_objective(plan);
     print_memory(plan);
     print_time(plan);
     print_jobs(plan);
@@ -222,6 +238,7 @@ void run_plan_print_json(const struct run_plan *plan) {
     CHECK(root && figures, "the plan could not be written as JSON");
     json_object_update(root, figures);
     json_decref(figures);
+    json_object_set_new(root, "objective", json_string(objective_kind(plan->config.objective.kind)->name));
     json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
     if (plan->model->wrapper_type[0])
         json_object_set_new(root, "wrapper", json_string(plan->model->wrapper_type));

@@ -233,6 +233,8 @@ static void put_validation(const struct card *card) {
     if (isfinite(loss)) {
         card_put(card, w->at_step);
         put_count(card->out, card_int_of(card->root, "losses/validation_step"), w->thousands);
+    }
+    if (isfinite(loss) && !card_text_of(card->root, "procedure/objective")) { /* only of a mean over tokens */
         fprintf(card->out, " (%s ", w->perplexity);
         put_real(card->out, exp(loss), w->decimal);
         card_put(card, ")");
@@ -247,6 +249,8 @@ static void put_procedure(const struct card *card) {
     int_row(card, w->batch, "procedure/batch_sequences");
     int_row(card, w->sequence, "procedure/sequence_tokens");
     text_row(card, w->packing, "procedure/packing");
+    if (card_text_of(card->root, "procedure/objective"))
+        text_row(card, w->objective, "procedure/objective");
     text_row(card, w->optimizer, "procedure/optimizer");
     real_row(card, w->rate, "procedure/learning_rate");
     begin_row(card, w->betas);

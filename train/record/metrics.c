@@ -135,6 +135,20 @@ static void put_number(FILE *out, const char *name, double value, int digits) {
         fprintf(out, ", \"%s\": null", name);
 }
 
+/* put_preference - under TRL's names. */
+static void put_preference(FILE *out, const struct preference_record *p) {
+    if (!p->is_there)
+        return;
+    put_number(out, "rewards/chosen", p->chosen, 17);
+    put_number(out, "rewards/rejected", p->rejected, 17);
+    put_number(out, "rewards/margins", p->margin, 17);
+    put_number(out, "rewards/accuracies", p->accuracy, 9);
+    put_number(out, "logps/chosen", p->chosen_logp, 17);
+    put_number(out, "logps/rejected", p->rejected_logp, 17);
+    put_number(out, "kl", p->kl, 17);
+    put_number(out, "log_ratio", p->log_ratio, 17);
+}
+
 /* --- the progress on standard error --- */
 
 /* end_live_line - it makes room for a line that stays. */
@@ -205,6 +219,8 @@ static void add_to_totals(struct run_totals *t, const struct step_record *r) {
             t->first_loss = r->loss;
         t->last_loss = r->loss;
     }
+    if (r->preference.is_there)
+        t->preference = r->preference;
     t->diverged_before = r->diverged_before;
     t->num_without_targets += r->target_tokens == 0;
     t->num_overflows += r->skipped && r->target_tokens > 0;
@@ -233,6 +249,7 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
     put_number(m->lines, "loss", r->loss, 17);
     put_number(m->lines, "grad_norm", r->grad_norm, 17);
     put_number(m->lines, "learning_rate", r->learning_rate, 9);
+    put_preference(m->lines, &r->preference);
     fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld, \"update\": %lld", (long long)r->tokens,
             (long long)r->target_tokens, (long long)r->update);
     if (r->diverged_since > 0)
@@ -259,18 +276,26 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
     show_step(m, r);
 }
 
-void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t target_tokens, double seconds) {
+void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t target_tokens, double seconds,
+                        const struct preference_record *preference) {
     if (!m)
         return;
+    if (preference->is_there)
+        m->totals.valid_preference = *preference;
     run_totals_validation(&m->totals, step, loss);
     fprintf(m->lines, "{\"event\": \"validation\", \"step\": %lld", (long long)step);
     put_number(m->lines, "loss", loss, 17);
+    put_preference(m->lines, preference);
     fprintf(m->lines, ", \"target_tokens\": %lld", (long long)target_tokens);
     put_number(m->lines, "seconds", seconds, 6);
     end_line(m->lines);
     flush(m, m->lines, "metrics.jsonl");
     if (target_tokens == 0)
         metrics_note(m, "step %lld  validation: no targets", (long long)step);
+    else if (preference->is_there)
+        metrics_note(m, "step %lld  validation loss %.4f  margin %.4f  accuracy %.3f  (%lld tokens, %.1f s)",
+                     (long long)step, loss, preference->margin, preference->accuracy,
+                     (long long)target_tokens, seconds);
     else
         metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)",
                      (long long)step, loss, exp(loss), (long long)target_tokens, seconds);

@@ -11,6 +11,17 @@ enum phase { PHASE_DATA, PHASE_FORWARD, PHASE_BACKWARD, PHASE_COMM, PHASE_OPTIMI
 
 struct metrics;
 
+/* Of a step or a validation that compares documents: means over them, NaN where there were none of a kind.  Names in
+ * metrics.jsonl as TRL has them. */
+struct preference_record {
+    bool is_there;
+    double chosen, rejected, margin; /* rewards; of labelled completions the desirable and undesirable ones */
+    double accuracy;                 /* share of the pairs whose chosen document has the higher reward */
+    double chosen_logp, rejected_logp;
+    double kl;        /* KTO: what rewards are compared with, 0 at least */
+    double log_ratio; /* of the model's probability over the reference's, of both documents */
+};
+
 /* One finished step. */
 struct step_record {
     int64_t step;                    /* 1 for the first */
@@ -26,6 +37,7 @@ struct step_record {
     double seconds; /* wall time of the step */
     double phase_s[PHASE_COUNT];
     double flops; /* of all ranks together, counted by the ops */
+    struct preference_record preference;
 };
 
 struct metrics_setup {
@@ -44,7 +56,7 @@ int metrics_open(struct metrics **metrics, const struct metrics_setup *setup, st
 void metrics_step(struct metrics *metrics, const struct step_record *record);
 /* metrics_validation - loss NaN: there was no target token. */
 void metrics_validation(struct metrics *metrics, int64_t step, double loss, int64_t target_tokens,
-                        double seconds);
+                        double seconds, const struct preference_record *preference);
 void metrics_checkpoint(struct metrics *metrics, int64_t step, const char *path, int64_t size_bytes,
                         double seconds);
 /* metrics_left_out - what the run does not use of its data, in words: noted, and told in the summary. */

@@ -41,14 +41,31 @@ const char *duration_text(double seconds, char *text, size_t room_bytes) {
     return text;
 }
 
+/* write_preference - rewards as they were last: what is not a number there were no documents for. */
+static void write_preference(FILE *out, const char *when, const struct preference_record *p) {
+    if (!p->is_there)
+        return;
+    fprintf(out, "%s rewards %.4f chosen, %.4f rejected, margin %.4f", when, p->chosen, p->rejected,
+            p->margin);
+    if (isfinite(p->accuracy))
+        fprintf(out, ", accuracy %.3f", p->accuracy);
+    if (isfinite(p->kl))
+        fprintf(out, ", KL %.4f", p->kl);
+    if (isfinite(p->log_ratio))
+        fprintf(out, ", log ratio %.4f", p->log_ratio);
+    fputc('\n', out);
+}
+
 static void write_validation(FILE *out, const struct run_totals *t) {
     if (t->num_validations == 0)
         return;
-    fprintf(out, "validation    loss %.4f -> %.4f (perplexity %.2f -> %.2f)", t->first_valid_loss,
-            t->last_valid_loss, exp(t->first_valid_loss), exp(t->last_valid_loss));
+    fprintf(out, "validation    loss %.4f -> %.4f", t->first_valid_loss, t->last_valid_loss);
+    if (!t->valid_preference.is_there)
+        fprintf(out, " (perplexity %.2f -> %.2f)", exp(t->first_valid_loss), exp(t->last_valid_loss));
     if (t->num_validations > 2)
         fprintf(out, ", best %.4f at step %lld", t->best_valid_loss, (long long)t->best_valid_step);
     fputc('\n', out);
+    write_preference(out, "at the end   ", &t->valid_preference);
 }
 
 /* write_losses - with what was not learnt from. */
@@ -58,6 +75,7 @@ static void write_losses(FILE *out, const struct run_totals *t) {
         fprintf(out, "training loss %.4f -> %.4f\n", t->first_loss, t->last_loss);
     else
         fprintf(out, "training loss none: no target tokens\n");
+    write_preference(out, "last step    ", &t->preference);
     if (divergence_past_text(&t->diverged_before, past)[0])
         fprintf(out, "had diverged  %s\n", past);
     fprintf(out, "tokens        %lld, %lld of them targets\n", (long long)t->tokens,

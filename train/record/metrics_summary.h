@@ -6,12 +6,13 @@
 /* Times and counts are of this start; where the losses began, and the validations, of the whole run. */
 struct run_totals {
     char folder[512];
-    int64_t first_step, last_step, num_steps; /* num_steps: of the whole run */
-    double first_loss, last_loss;             /* NaN: none yet */
-    int64_t num_without_targets;              /* steps of this start that had nothing to learn from */
-    int64_t num_overflows;                    /* steps whose gradients overflowed f16 */
-    struct divergence_past diverged_before;   /* of the whole run */
-    char left_out[800];                       /* of the data; "" nothing */
+    int64_t first_step, last_step, num_steps;              /* num_steps: of the whole run */
+    double first_loss, last_loss;                          /* NaN: none yet */
+    struct preference_record preference, valid_preference; /* the last ones */
+    int64_t num_without_targets;            /* steps of this start that had nothing to learn from */
+    int64_t num_overflows;                  /* steps whose gradients overflowed f16 */
+    struct divergence_past diverged_before; /* of the whole run */
+    char left_out[800];                     /* of the data; "" nothing */
     int64_t tokens, target_tokens;
     double seconds; /* of the steps */
     double phase_s[PHASE_COUNT];

@@ -8,6 +8,7 @@
 
 #include "checkpoints/files.h"
 #include "kernels/units.h"
+#include "train/model/objective.h"
 #include "train/model/optimizer.h"
 #include "train/record/metrics_summary.h"
 
@@ -286,6 +287,9 @@ static json_t *procedure_json(const struct config *config) {
     put_int(procedure, "batch_sequences", config->train.batch_sequences);
     put_int(procedure, "sequence_tokens", config->data.sequence_tokens);
     put_text(procedure, "packing", config->data.packing == PACKING_WHOLE ? "whole" : "stream");
+    if (config->objective.kind !=
+        OBJECTIVE_SFT) /* other models are of the mean over target tokens, as they always were */
+        put_text(procedure, "objective", objective_kind(config->objective.kind)->name);
     put_text(procedure, "optimizer", optimizer_kind(config->optimizer.kind)->name);
     put_real(procedure, "learning_rate", config->optimizer.learning_rate);
     put_real(procedure, "beta1", config->optimizer.beta1);

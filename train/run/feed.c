@@ -21,6 +21,7 @@ static void batch_release(struct batch *batch) {
     free(batch->row_start);
     free(batch->positions);
     free(batch->weights);
+    free(batch->documents);
 }
 
 /* first_sample - of a micro-batch, within the step. */
@@ -71,6 +72,25 @@ static void put_padding(struct batch *batch, int64_t at, int64_t count) {
     }
 }
 
+/* put_documents - of a sample whose first row is row `at` of a micro-batch. */
+static void put_documents(struct feed *feed, struct batch *batch, int64_t at) {
+    const struct sample *sample = &feed->sample;
+    int64_t count = batch->num_documents + sample->num_documents;
+    if (sample->num_documents == 0)
+        return;
+    batch->documents = xrealloc(batch->documents, (size_t)count * sizeof *batch->documents);
+    for (int64_t i = 0; i < sample->num_documents; i++) {
+        const struct sample_document *from = &sample->documents[i];
+        batch->documents[batch->num_documents++] = (struct paired_document){.first_row = at + from->first_row,
+                                                                            .end_row = at + from->end_row,
+                                                                            .side = from->side,
+                                                                            .reference = from->reference,
+                                                                            .file = from->file,
+                                                                            .document = from->document};
+    }
+    feed->num_units += (double)sample->num_documents / 2;
+}
+
 /* put_sample - at row `at` of a micro-batch, whose row_start count from its own first row. */
 static void put_sample(struct feed *feed, struct batch *batch, int64_t at) {
     const struct sample *sample = &feed->sample;
@@ -82,6 +102,7 @@ static void put_sample(struct feed *feed, struct batch *batch, int64_t at) {
         batch->weights[at + i] = sample->weights[i];
         feed->target_weight += (double)sample->weights[i];
     }
+    put_documents(feed, batch, at);
     feed->filled_tokens += sample->filled;
     for (int64_t i = 0; i < sample->filled && feed->source_tokens; i++) /* validation counts for nobody */
         feed->source_tokens[sample->sources[i]]++;
@@ -103,8 +124,10 @@ static int read_eval(struct feed *feed, struct loader *loader, int64_t index, st
 /* fill - every place of every micro-batch: sample base + s where s is below limit, padding otherwise. */
 static int fill(struct feed *feed, struct loader *loader, read_sample read, int64_t base, int64_t limit,
                 struct err *err) {
-    feed->target_weight = 0;
+    feed->target_weight = feed->num_units = 0;
     feed->filled_tokens = 0;
+    for (int64_t m = 0; m < feed->num_micros; m++)
+        feed->micros[m].num_documents = 0;
     for (int64_t m = 0; m < feed->num_micros; m++)
         for (int64_t j = 0; j < feed->micro_sequences; j++) {
             int64_t s = first_sample(feed, m) + j;

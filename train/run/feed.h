@@ -10,10 +10,11 @@
 struct feed {
     int64_t sequence_tokens, batch_sequences, micro_sequences;
     int rank, num_ranks;
-    int64_t num_micros;        /* per step and rank */
-    struct batch *micros;      /* [num_micros] */
-    struct sample sample;      /* scratch */
-    double target_weight;      /* sum of the weights of this rank's step */
+    int64_t num_micros;   /* per step and rank */
+    struct batch *micros; /* [num_micros] */
+    struct sample sample; /* scratch */
+    double target_weight; /* sum of the weights of this rank's step */
+    double num_units;     /* its pairs or labelled completions; 0 where documents are learnt one by one */
     struct prefetch *prefetch; /* reads the samples of the coming steps; NULL before feed_start */
     int64_t first_step;        /* where it began */
     int64_t *own;              /* [num_own] the samples of a step that this rank computes */

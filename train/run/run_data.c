@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "train/model/objective.h"
+
 /* open_files - with data.verify: all, each rank reads its share of their blocks against the checksums.  vocab_size
  * 0 is that of a new model which takes it from its tokenizer: no id is out of range then, and run_source_match
  * compares the tokenizers. */
@@ -28,6 +30,24 @@ static struct loader *open_files(const struct config *config, const struct data_
     return loader;
 }
 
+/* check_kind - what the files hold is what the objective learns from. */
+static int check_kind(const struct config *config, const struct loader *loader, const char *key,
+                      struct err *err) {
+    static const char *const holds[] = {"documents that are learnt one by one", "pairs",
+                                        "labelled completions"};
+    static const char *const remedies[] = {
+        "set objective.kind to sft, or prepare others with a record of pair, vote, label or reaction",
+        "set objective.kind to dpo, orpo or simpo, or prepare others",
+        "set objective.kind to kto, or prepare others with a record of pair or vote"};
+    const struct objective *objective = objective_kind(config->objective.kind);
+    enum token_preference found = loader_preference(loader);
+    if (found == objective->learns_from)
+        return 0;
+    return err_set(err, "%s holds %s, and objective.kind %s learns from %s: %s", key, holds[found],
+                   config->objective.kind == OBJECTIVE_SFT ? "sft" : objective->name,
+                   holds[objective->learns_from], remedies[found]);
+}
+
 /* Every rank opens the files for itself, as each will read its own samples from them. */
 bool run_data_open(struct run_data *data, const struct config *config, int64_t vocab_size,
                    struct comm *comm) {
@@ -35,15 +55,9 @@ bool run_data_open(struct run_data *data, const struct config *config, int64_t v
     data->train = open_files(config, config->data.train, config->data.num_train, vocab_size, comm, &err);
     if (data->train && config->data.num_valid > 0)
         data->valid = open_files(config, config->data.valid, config->data.num_valid, vocab_size, comm, &err);
-    const struct loader *opened[] = {data->train, data->valid};
-    for (int i = 0; i < 2; i++)
-        if (opened[i] && loader_preference(opened[i]) != PREFERENCE_NONE) {
-            err_set(
-                &err,
-                "%s holds documents that are learnt against each other; no objective learns from such files yet",
-                i ? "data.valid" : "data.train");
-            return comm_all_ok(comm, -1, &err);
-        }
+    if ((data->train && check_kind(config, data->train, "data.train", &err) != 0) ||
+        (data->valid && check_kind(config, data->valid, "data.valid", &err) != 0))
+        return comm_all_ok(comm, -1, &err);
     bool is_open = data->train && (data->valid || config->data.num_valid == 0);
     return comm_all_ok(comm, is_open ? 0 : -1, &err);
 }
@@ -70,7 +84,7 @@ int run_data_check(const struct config *config, const struct loader *train, cons
  * answer. */
 const char *run_data_long_text(const struct config *config, const struct long_documents *facts, char *text,
                                size_t room_bytes) {
-    const char *what = facts->has_mask ? "conversations" : "documents";
+    const char *what = facts->are_pairs ? "pairs" : facts->has_mask ? "conversations" : "documents";
     bool skips = config->data.long_documents == LONG_SKIP;
     text[0] = '\0';
     if (facts->num_long == 0)
@@ -79,10 +93,11 @@ const char *run_data_long_text(const struct config *config, const struct long_do
         snprintf(text, room_bytes,
                  "'%.200s': %lld of %lld %s are longer than data.sequence_tokens (%lld) and %s: %lld tokens "
                  "are not "
-                 "used, %lld of them targets (data.long_documents: %s; data.packing stream would use all)",
+                 "used, %lld of them targets (data.long_documents: %s%s)",
                  facts->path, (long long)facts->num_long, (long long)facts->num_documents, what,
                  (long long)config->data.sequence_tokens, skips ? "skipped" : "cut there",
-                 (long long)facts->num_tokens, (long long)facts->num_targets, skips ? "skip" : "cut");
+                 (long long)facts->num_tokens, (long long)facts->num_targets, skips ? "skip" : "cut",
+                 facts->are_pairs ? "" : "; data.packing stream would use all");
     else if (facts->has_mask)
         snprintf(text, room_bytes,
                  "'%.200s': %lld of %lld %s are longer than data.sequence_tokens (%lld): nothing is left "

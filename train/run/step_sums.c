@@ -12,15 +12,16 @@ static void sum_over(struct rank_device *rank, unsigned divides, double *values,
 
 /* set_mean - NaN where there was no target: a mean over nothing. */
 static void set_mean(struct step_sums *sums, double loss) {
-    sums->loss = sums->target_weight > 0 ? loss / sums->target_weight : NAN;
+    sums->loss = sums->target_weight > 0 ? loss / sums->num_means : NAN;
 }
 
 /* Before the gradients: their scale is made of the weight of the whole batch. */
 void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank) {
-    double values[2] = {feed->target_weight, (double)feed->filled_tokens};
-    sum_over(rank, DIVIDES_SAMPLES, values, 2);
+    double values[3] = {feed->target_weight, (double)feed->filled_tokens, feed->num_units};
+    sum_over(rank, DIVIDES_SAMPLES, values, 3);
     sums->target_weight = values[0];
     sums->filled_tokens = values[1];
+    sums->num_means = values[2] > 0 ? values[2] : values[0];
 }
 
 void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank) {
@@ -32,10 +33,12 @@ void step_sums_computed(struct step_sums *sums, double own_loss, double own_flop
     sums->flops = values[1] * alike;
 }
 
-void step_sums_evaluated(struct step_sums *sums, double own_loss, double own_weight,
+void step_sums_evaluated(struct step_sums *sums, double own_loss, const struct step_sums *own,
                          struct rank_device *rank) {
-    sum_over(rank, DIVIDES_SAMPLES, &own_weight, 1);
+    double values[2] = {own->target_weight, own->num_means};
+    sum_over(rank, DIVIDES_SAMPLES, values, 2);
     sum_over(rank, DIVIDES_LOSS, &own_loss, 1);
-    sums->target_weight = own_weight;
+    sums->target_weight = values[0];
+    sums->num_means = values[1];
     set_mean(sums, own_loss);
 }

@@ -6,12 +6,13 @@
 
 struct step_sums {
     double target_weight; /* of the whole batch: the sum of its targets' weights */
+    double num_means; /* what the loss is a mean over: pairs or labelled completions, else target_weight */
     double filled_tokens; /* of the whole batch, padding left out */
     double loss;          /* mean over the targets; NaN: there were none */
     double flops;         /* of all ranks */
 };
 
-/* step_sums_read - target_weight and filled_tokens from what this rank has read, over the axes that divide the
+/* step_sums_read - target_weight, num_means and filled_tokens from what this rank has read, over the axes that divide the
  * samples: ranks that share samples count them once.  Collective: all ranks of the grid. */
 void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank_device *rank);
 
@@ -19,7 +20,7 @@ void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank
  * that divide the loss.  After step_sums_read.  Collective: all ranks of the grid. */
 void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank);
 
-/* step_sums_evaluated - the same for an evaluation: loss and target_weight, from this rank's sums over all
+/* step_sums_evaluated - the same for an evaluation: loss, num_means and target_weight, from this rank's sums over all
  * rounds.  Collective: all ranks of the grid. */
-void step_sums_evaluated(struct step_sums *sums, double own_loss, double own_weight,
+void step_sums_evaluated(struct step_sums *sums, double own_loss, const struct step_sums *own,
                          struct rank_device *rank);

@@ -13,11 +13,13 @@
 #include "kernels/clock.h"
 #include "train/model/optimizer.h"
 #include "train/model/shard.h"
+#include "train/run/preference_means.h"
 #include "train/run/run_phase.h"
 #include "train/run/schedule.h"
 #include "train/run/step_sums.h"
 #include "train/run/trainer_save.h"
 #include "train/run/trainer_state.h"
+#include "train/run/trainer_validate.h"
 
 enum { EXIT_DONE = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REQUEUE = 75 };
 
@@ -40,11 +42,12 @@ static bool read_batch(struct trainer *t, struct step_sums *sums) {
 }
 
 /* compute_gradients - forward and backward of all micro-batches; returns this rank's sum of losses. */
-static double compute_gradients(struct trainer *t, double target_weight) {
-    /* The loss is a mean over the target tokens of the whole batch, whoever computes them: each gradient is
+static double compute_gradients(struct trainer *t, double num_means) {
+    /* The loss is a mean over the target tokens, or the pairs, of the whole batch, whoever computes them: each gradient is
      * scaled by the same number, so neither ranks nor micro-batches nor packing change the result. */
-    float grad_scale = (float)(t->loss_scale.value / target_weight);
+    float grad_scale = (float)(t->loss_scale.value / num_means);
     double loss = 0;
+    preference_reset(&t->preference);
     params_grad_reset(&t->params);
     model_step_pass(&t->model, t->rank.link, t->comm, t->feed.micros, t->feed.num_micros);
     for (int64_t m = 0; m < t->feed.num_micros; m++)
@@ -135,7 +138,7 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
     struct op_counts before = t->rank.dev.counts;
     outcome->learning_rate = schedule_rate(t->config, t->step + 1);
     if (sums->target_weight > 0) {
-        outcome->own_loss = compute_gradients(t, sums->target_weight);
+        outcome->own_loss = compute_gradients(t, sums->num_means);
         unsigned divided = grid_axes(&t->rank.grid, DIVIDES_PARAMETERS);
         outcome->grad_norm = optimizer_grad_norm(&t->params, axes_comm(&t->rank.axes, divided));
     } else {
@@ -211,50 +214,12 @@ static bool train_step(struct trainer *t) {
                                  .tokens = (int64_t)sums.filled_tokens,
                                  .target_tokens = (int64_t)sums.target_weight,
                                  .seconds = clock_s() - start,
-                                 .flops = sums.flops};
+                                 .flops = sums.flops,
+                                 .preference = preference_means(&t->preference, t->objective.kind, &t->rank)};
     fill_phases(t, &record, &before, data_done - start);
     metrics_step(t->metrics, &record);
     stragglers_step(&t->stragglers, record.phase_s[PHASE_FORWARD] + record.phase_s[PHASE_BACKWARD], t->step,
                     t->comm, t->metrics);
-    return true;
-}
-
-/* is_cut_short - a validation, said in the log: it may take longer than the time that is left to save. */
-static bool is_cut_short(struct trainer *t) {
-    enum request request = control_cuts_short(&t->control, t->comm);
-    if (request == REQUEST_NOTHING)
-        return false;
-    metrics_note(t->metrics, "step %lld: the validation is cut short, because of %s", (long long)t->step,
-                 request_name(request));
-    t->valid_loss = NAN;
-    return true;
-}
-
-/* validate - mean loss over the validation files' target tokens.  Returns false on all ranks on a read error.
- */
-static bool validate(struct trainer *t) {
-    double start = clock_s(), loss = 0, weight = 0;
-    struct step_sums sums;
-    if (!t->data.valid)
-        return true;
-    int64_t num_samples = loader_num_eval_samples(t->data.valid);
-    if (t->config->valid.sequences > 0 && t->config->valid.sequences < num_samples)
-        num_samples = t->config->valid.sequences;
-    for (int64_t first = 0; first < num_samples; first += t->valid_feed.batch_sequences) {
-        struct err err = {""};
-        if (is_cut_short(t))
-            return true;
-        int status = feed_eval(&t->valid_feed, t->data.valid, first, num_samples, &err);
-        if (!comm_all_ok(t->comm, status, &err))
-            return false;
-        for (int64_t m = 0; m < t->valid_feed.num_micros; m++)
-            loss += model_evaluate(&t->model, t->rank.link, &t->valid_feed.micros[m]);
-        weight += t->valid_feed.target_weight;
-    }
-    step_sums_evaluated(&sums, loss, weight, &t->rank);
-    t->valid_s = clock_s() - start;
-    t->valid_loss = sums.loss;
-    metrics_validation(t->metrics, t->step, t->valid_loss, (int64_t)sums.target_weight, clock_s() - start);
     return true;
 }
 
@@ -285,7 +250,7 @@ static int between_steps(struct trainer *t, double step_s) {
 static int train_loop(struct trainer *t) {
     int64_t last = t->config->train.steps;
     bool has_validated = false, failed = false;
-    if ((!t->resume.checkpoint || t->resume.is_branch) && !validate(t))
+    if ((!t->resume.checkpoint || t->resume.is_branch) && !trainer_validate(t))
         return EXIT_FAULT;
     while (t->step < last) {
         double start = clock_s();
@@ -297,7 +262,7 @@ static int train_loop(struct trainer *t) {
          * save; what was trained is saved even where it fails. */
         has_validated = t->step == last ? control_has_time(&t->control, t->valid_s, t->comm)
                                         : is_due(t->step, t->config->valid.every_steps);
-        failed = has_validated && !validate(t);
+        failed = has_validated && !trainer_validate(t);
         if (failed && t->step < last)
             return EXIT_FAULT;
         int code = between_steps(t, step_s);
@@ -306,7 +271,7 @@ static int train_loop(struct trainer *t) {
         run_phase_enter(t->comm, t->config, RUN_TRAINING); /* the first step may be slow, the others not */
     }
     if (!has_validated)
-        failed = !validate(t);
+        failed = !trainer_validate(t);
     char reason[TRAINER_REASON_ROOM];
     bool went_wrong = divergence_at_end(&t->divergence, t->valid_loss) || !trainer_learns(t, reason);
     return failed || went_wrong ? EXIT_FAULT : EXIT_DONE;

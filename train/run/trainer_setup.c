@@ -13,6 +13,7 @@
 #include "train/run/gemm_choices.h"
 #include "train/run/probe.h"
 #include "train/run/run_folder.h"
+#include "train/run/trainer_references.h"
 #include "train/run/trainer_state.h"
 
 /* begin - a run of which nothing is known but its run file. */
@@ -23,6 +24,8 @@ static void begin(struct trainer *t, const struct config *given, struct comm *co
     t->stragglers.told_rank = -1;
     t->loss_scale = loss_scale_start(given->train.compute);
     t->valid_loss = NAN;
+    t->preference.settings = &given->objective;
+    t->objective = (struct objective_use){objective_kind(given->objective.kind), &t->preference};
 }
 
 /* --- what is there: read, nothing is written --- */
@@ -149,6 +152,7 @@ static void tell_idle(struct trainer *t) {
 static bool take_memory(struct trainer *t) {
     struct device *dev = &t->rank.dev;
     struct layout layout = layout_make(t->config, &t->model_config, &t->rank.grid, !dev->ops->host_memory);
+    layout.model.objective = t->objective;
     if (!check_memory(t, &layout))
         return false;
     rank_device_spare_sms(&t->rank, layout.params.zero_stage);
@@ -252,10 +256,14 @@ static bool take_machine(struct trainer *t) {
 /* fill_memory - from resume or source: weights, masters and states in params, what they were made of in provenance; the
  * feeds; and with all of that the rehearsal of the matrix products. */
 static bool fill_memory(struct trainer *t) {
-    if (!load_state(t) || !open_provenance(t))
+    bool goes_on = t->resume.checkpoint != NULL;
+    if (!open_provenance(t))
         return false;
     open_feeds(t);
-    return gemm_choices_complete(t);
+    if (goes_on &&
+        !trainer_references(t)) /* with the starting weights, in whose place those of the checkpoint come */
+        return false;
+    return load_state(t) && (goes_on || trainer_references(t)) && gemm_choices_complete(t);
 }
 
 bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm) {

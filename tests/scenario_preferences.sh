@@ -1,0 +1,179 @@
+#!/bin/sh
+# scenario_preferences.sh - from votes to a trained model: what is left out is counted, dpo and kto have the losses of one rank
+# on 2 and 4, at every stage and with accumulation; what the reference model says is computed once, read by later starts and
+# other layouts, computed again where it was removed, and refused where it belongs to another model, to other tokens, or is
+# damaged; a run that goes on has the bits of one that was never stopped; orpo and simpo need no reference; data and
+# objectives that do not belong together are refused by name.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario preferences
+prepare_sample
+
+# --- data ---
+
+# prepare RECORD PATH OUTPUT [ARGUMENT...]
+prepare() {
+    record=$1 input=$2 output=$3
+    shift 3
+    run 0 "$atelier" prepare "$tiny" --set prepare.tokenizer=data/sample/tokenizer/tokenizer.json --set prepare.valid_every=8 \
+        --set "prepare.sources=[{path: $input, record: $record}]" --set "prepare.output=$output" --json "$@"
+}
+prepare vote data/sample/votes.jsonl "$work/pairs.h5"
+expect "votes for neither" 1 "$(json_number tie "$log")"
+expect "votes with two system prompts" 1 "$(json_number systems_differ "$log")"
+expect "documents" 70 "$(json_number documents "$log")"
+prepare vote data/sample/votes.jsonl "$work/other.h5" --set prepare.valid_every=5
+run 1 "$atelier" prepare "$tiny" --set "prepare.sources=[{path: data/sample/votes.jsonl, record: vote}]" \
+    --set "prepare.output=$work/none.h5" --set "prepare.models=[sample-a]"
+expect_output "no document to write .* 42 records"
+run 2 "$atelier" prepare "$tiny" --set prepare.on_bad_record=skip --set "prepare.output=$work/none.h5"
+expect_output "'prepare.on_bad_record' is skip, which would have no effect: it is read only where an entry of prepare.sources has record: completion, pair"
+run 0 "$atelier" inspect "$work/pairs.h5"
+expect_output "^pairs +35"
+
+i=0
+while [ $i -lt 30 ]; do
+    label=true
+    [ $((i % 3)) = 0 ] && label=false
+    printf '{"prompt": "Question %d : que faire ?", "completion": " Il faut %d documents, et encore %d.", "label": %s}\n' \
+        $i $((i * 7 % 11)) $((i * 5 % 13)) $label
+    i=$((i + 1))
+done >"$work/labels.jsonl"
+prepare label "$work/labels.jsonl" "$work/labels.h5"
+expect "documents, each with a mismatched one" 54 "$(json_number documents "$log")"
+say '{"prompt": "Question", "completion": " Oui.", "label": "yes"}' >>"$work/labels.jsonl"
+run 1 "$atelier" prepare "$tiny" --set "prepare.sources=[{path: $work/labels.jsonl, record: label}]" \
+    --set "prepare.output=$work/bad.h5"
+expect_output "labels.jsonl' line 31: 'label' is a string, expected true or false"
+
+# --- the same losses on every layout ---
+
+train 0 0 "$work/base" --set train.steps=2
+sed '/^model:/,/^$/d' "$tiny" >"$work/from_model.yaml"
+
+# learn CODE RANKS FOLDER OBJECTIVE DATA [ARGUMENT...]
+learn() {
+    learn_code=$1 learn_ranks=$2 folder=$3 objective=$4 data=$5
+    shift 5
+    run "$learn_code" on_ranks "$learn_ranks" "$atelier" train "$work/from_model.yaml" --set "run.folder=$folder" \
+        --set "model.path=$work/base/step-000002" --set "data.train=$work/$data.h5" --set "data.valid=$work/$data-valid.h5" \
+        --set data.sequence_tokens=256 --set data.packing=whole --set data.long_documents=skip \
+        --set "objective.kind=$objective" --set train.steps=6 "$@"
+}
+
+# same_losses WHAT FOLDER - as those of $alone.
+same_losses() {
+    losses "$2" >"$work/got"
+    losses "$alone" >"$work/want"
+    is_within "$work/got" "$work/want" 1e-5 || fail "$1: losses differ by $worst"
+    say "$1: largest relative difference of the losses $worst"
+}
+
+for objective in dpo kto; do
+    data=pairs
+    [ $objective = kto ] && data=labels
+    alone=$work/$objective
+    learn 0 0 "$alone" "$objective" "$data" --set train.micro_sequences=8
+    expect_output "reference: .* was computed in"
+    expect "files of references" 2 "$(find "$work" -name "$data*.reference-*-f32" | wc -l)"
+    grep -q '"rewards/chosen": [-0-9.e]*, "rewards/rejected": [-0-9.e]*, "rewards/margins": [-0-9.e]*,' "$alone/metrics.jsonl" ||
+        fail "no rewards in metrics.jsonl"
+    grep -q "^last step     rewards" "$alone/summary.txt" || fail "no rewards in the summary"
+    for layout in 2:0:1 2:1:2 2:2:1 2:3:4 4:3:1 4:0:2; do
+        ranks=${layout%%:*} stage=${layout#*:} micro=${layout##*:}
+        stage=${stage%:*}
+        learn 0 "$ranks" "$alone-$layout" "$objective" "$data" --set "parallel.stage=$stage" --set "train.micro_sequences=$micro"
+        expect_output "reference: .* was read from"
+        same_losses "$objective on $ranks ranks, stage $stage, $micro sequences at once" "$alone-$layout"
+    done
+    learn 0 0 "$alone-beta" "$objective" "$data" --set objective.beta=0.12 # the control
+    losses "$alone-beta" >"$work/got"
+    losses "$alone" >"$work/want"
+    if is_within "$work/got" "$work/want" 1e-5; then
+        fail "another beta gives the same losses: the comparison sees nothing"
+    fi
+done
+first=$(losses "$work/dpo" | sed -n '1s/^1 //p')
+if ! is_at_most "$first" 0.69324 || ! is_at_most 0.69305 "$first"; then
+    fail "the first loss is $first, not log 2, though model and reference are the same"
+fi
+
+# --- the reference ---
+
+alone=$work/dpo
+rm "$work"/pairs*.reference-*
+learn 0 2 "$work/again" dpo pairs --set parallel.stage=3
+expect_output "reference: .* was computed in"
+same_losses "a reference computed on 2 ranks" "$work/again"
+
+learn 0 0 "$work/split" dpo pairs --set train.steps=3 --set train.micro_sequences=8
+cp -r "$work/split" "$work/split2"
+rm "$work"/pairs*.reference-*
+learn 0 0 "$work/dpo2" dpo pairs --set train.micro_sequences=8
+learn 0 0 "$work/split" dpo pairs --set train.micro_sequences=8
+expect_output "reference: .* was read from"
+rm "$work"/pairs*.reference-*
+learn 0 0 "$work/split2" dpo pairs --set train.micro_sequences=8
+expect_output "reference: .* was computed in"
+for file in model state/master state/adam_m state/adam_v; do
+    for folder in split split2; do
+        cmp "$work/dpo2/step-000006/$file.safetensors" "$work/$folder/step-000006/$file.safetensors" ||
+            fail "$folder: $file differs after a resume"
+    done
+done
+say "a resume gives the same bits, with the reference that was kept or computed anew from the base model"
+
+rm -f "$work"/pairs*.reference-*
+cp -r "$work/split2" "$work/split3"
+rm -r "$work/split3/step-000006" && echo step-000003 >"$work/split3/latest"
+mv "$work/base" "$work/gone"
+learn 2 0 "$work/split3" dpo pairs
+expect_output "error: .*reference model"
+mv "$work/gone" "$work/base"
+
+learn 0 0 "$work/fresh" dpo pairs --set train.steps=1
+kept=$(find "$work" -name "pairs.h5.reference-*")
+cp "$kept" "$work/kept"
+# refused WHAT PATTERN - a new run with what lies at the companion's place.
+refused() {
+    learn 2 0 "$work/refused" dpo pairs
+    expect_output "error: the reference log-probabilities in '.*' $2.*; remove the file"
+    cp "$work/kept" "$kept"
+    say "refused: $1"
+}
+printf x | dd of="$kept" bs=1 seek=200 conv=notrunc 2>/dev/null
+refused "a damaged byte" "are damaged"
+head -c 300 "$work/kept" >"$kept"
+refused "a file cut short" "are cut short"
+sed '3s/^..../0000/' "$work/kept" >"$kept"
+refused "another model" "are of another model"
+sed '2s/^..../0000/' "$work/kept" >"$kept"
+refused "other tokens" "belong to other tokens"
+learn 0 0 "$work/fresh2" dpo pairs --set train.steps=1 # control: the file as it was
+
+# --- what does not belong together ---
+
+for objective in orpo simpo; do
+    rm -f "$work"/*.reference-*
+    learn 0 2 "$work/$objective" "$objective" pairs
+    expect "references of $objective" 0 "$(find "$work" -name "*.reference-*" | wc -l)"
+done
+learn 2 0 "$work/wrong" sft pairs
+expect_output "data.train holds pairs, and objective.kind sft learns from documents that are learnt one by one: set objective.kind to dpo"
+learn 2 0 "$work/wrong" dpo fiches --set data.long_documents=cut
+expect_output "data.train holds documents that are learnt one by one, and objective.kind dpo learns from pairs"
+learn 2 0 "$work/wrong" kto pairs
+expect_output "objective.kind kto learns from labelled completions"
+learn 2 0 "$work/wrong" dpo pairs --set data.long_documents=cut
+expect_output "a pair is never cut"
+learn 2 0 "$work/wrong" dpo pairs --set data.packing=stream --set data.long_documents=null
+expect_output "set data.packing to whole"
+learn 2 0 "$work/wrong" dpo pairs --set objective.loss=ipo --set objective.label_smoothing=0.1
+expect_output "label_smoothing' is 0.1, which would have no effect"
+learn 2 0 "$work/wrong" orpo pairs --set objective.loss=ipo
+expect_output "'objective.loss' is ipo, which would have no effect: it is read only with objective.kind: dpo"
+train 2 0 "$work/wrong" --set objective.kind=dpo --set data.packing=whole
+expect_output "a new model has nothing to compare with"
+learn 2 0 "$work/dpo" sft pairs
+expect_output "objective.kind"
+say "refusals are by name"

@@ -1,0 +1,28 @@
+/* references.h - what the reference model says of a token file: the sum of the log-probabilities of each document's targets,
+ * kept beside the token file and used by every start that compares with the same model.
+ *
+ *   PATH.reference-HASH-TYPE   beside PATH; HASH: the first twelve digits of the model's SHA-256, TYPE: what it computed in
+ *   "atelier-reference 1", content hash of the token file, SHA-256 of the model, type, documents: a line each
+ *   values      f64, little-endian, one for each document; NaN: not computed (too long for a sample then)
+ *   checksum    XXH3-64 of everything before it */
+#pragma once
+
+#include "kernels/error.h"
+
+/* What values belong to. */
+struct reference_key {
+    const char *content; /* of the token file: token_file_content_hash */
+    const char *model;   /* SHA-256, 64 digits */
+    const char *compute; /* name of the type */
+    int64_t num_documents;
+};
+
+/* reference_path - malloc'ed. */
+char *reference_path(const char *token_path, const struct reference_key *key);
+
+/* reference_read - values [num_documents].  Returns 1, 0 where there is no such file, or -1 with err set: of another model or
+ * other tokens, damaged, a value that is no log-probability. */
+int reference_read(const char *path, const struct reference_key *key, double *values, struct err *err);
+
+/* reference_write - the whole file or none, whoever else writes it.  Returns 0, or -1 with err set. */
+int reference_write(const char *path, const struct reference_key *key, const double *values, struct err *err);

@@ -1,0 +1,199 @@
+/* trainer_references.c - a forward pass of the starting weights over all pairs, before the first step: no second model in
+ * memory, and none again for any later start. */
+#include "train/run/trainer_references.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/sha256.h"
+#include "kernels/clock.h"
+#include "train/model/objective_preference.h"
+#include "train/model/shard.h"
+#include "train/model/state.h"
+
+enum { SUM_AT_ONCE = 1 << 20 };
+
+/* One token file that is being looked up. */
+struct lookup {
+    struct loader *loader;
+    const struct data_file *files;
+    int file; /* of the loader */
+    struct reference_key key;
+    char content[TOKEN_CONTENT_ROOM], *path;
+    double *values; /* [num_documents] */
+};
+
+/* model_hash - of what the run began with, on all ranks; malloc'ed, NULL where a checkpoint does not tell. */
+static char *model_hash(struct trainer *t) {
+    const char *said = json_string_value(json_object_get(t->provenance.base, "sha256"));
+    char *hash = comm_is_root(t->comm) && said && strlen(said) == SHA256_HEX_ROOM - 1 ? xstrdup(said) : NULL;
+    comm_broadcast_text(t->comm, &hash);
+    return hash;
+}
+
+/* --- computing --- */
+
+/* load_start - the weights that the run began with, in a run that goes on: held against their hash, for model.path may lead
+ * to other ones by now. */
+static bool load_start(struct trainer *t, const char *hash) {
+    struct err err = {""};
+    json_t *base = NULL;
+    const char *path = t->config->model.path;
+    struct weights *weights = weights_open(path, &err);
+    bool done = comm_all_ok(t->comm, weights ? 0 : err_prefix(&err, "the reference model"), &err) &&
+                provenance_base(&base, t->comm, weights, path);
+    const char *found = json_string_value(json_object_get(base, "sha256"));
+    bool is_other = comm_is_root(t->comm) && (!found || strcmp(found, hash) != 0);
+    if (done)
+        done = comm_all_ok(
+            t->comm,
+            is_other
+                ? err_set(&err,
+                          "the reference model: model.path '%s' does not lead to the weights that the run "
+                          "began with (%.12s, they were %.12s)",
+                          path, found ? found : "?", hash)
+                : 0,
+            &err);
+    if (done)
+        done = comm_all_ok(t->comm, state_load_weights(&t->params, weights, value_type_of(DTYPE_F32), &err),
+                           &err);
+    json_decref(base);
+    weights_close(weights);
+    if (!done)
+        return false;
+    params_share_masters(&t->params, t->rank.link);
+    params_refresh(&t->params, t->rank.link);
+    return true;
+}
+
+/* note_round - the documents of the micro-batches at hand, whose losses a forward pass gives; seen: 1 for each. */
+static void note_round(struct trainer *t, int file, double *values, double *seen) {
+    for (int64_t m = 0; m < t->valid_feed.num_micros; m++) {
+        const struct batch *batch = &t->valid_feed.micros[m];
+        model_evaluate(&t->model, t->rank.link, batch);
+        for (int64_t i = 0; i < batch->num_documents; i++) {
+            const struct paired_document *document = &batch->documents[i];
+            if (document->file != file)
+                continue;
+            values[document->document] = preference_document(batch, t->model.flight.host_losses, i).sum;
+            seen[document->document] = 1;
+        }
+    }
+}
+
+/* share - each document was some rank's; what was nobody's is NaN. */
+static void share(struct trainer *t, struct lookup *one, double *seen) {
+    struct comm *comm = axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_SAMPLES));
+    int64_t count = one->key.num_documents;
+    for (int64_t first = 0; comm && first < count; first += SUM_AT_ONCE) {
+        int now = count - first < SUM_AT_ONCE ? (int)(count - first) : SUM_AT_ONCE;
+        comm_sum_f64(comm, one->values + first, now);
+        comm_sum_f64(comm, seen + first, now);
+    }
+    for (int64_t i = 0; i < count; i++)
+        if (seen[i] == 0)
+            one->values[i] = NAN;
+}
+
+/* compute - all of the loader's samples, of which those with this file's documents count. */
+static bool compute(struct trainer *t, struct lookup *one) {
+    struct err err = {""};
+    double start = clock_s(), *seen = xcalloc((size_t)one->key.num_documents + 1, sizeof *seen);
+    int64_t num_samples = loader_num_eval_samples(one->loader);
+    bool done = true;
+    memset(one->values, 0, (size_t)one->key.num_documents * sizeof *one->values);
+    for (int64_t first = 0; done && first < num_samples; first += t->valid_feed.batch_sequences) {
+        done = comm_all_ok(t->comm, feed_eval(&t->valid_feed, one->loader, first, num_samples, &err), &err);
+        if (done)
+            note_round(t, one->file, one->values, seen);
+    }
+    if (done)
+        share(t, one, seen);
+    free(seen);
+    int status = done && comm_is_root(t->comm) ? reference_write(one->path, &one->key, one->values, &err) : 0;
+    if (!done || !comm_all_ok(t->comm, status, &err))
+        return false;
+    metrics_note(
+        t->metrics,
+        "reference: what the model of model.path says of the %lld documents of '%s' was computed in %.1f s",
+        (long long)one->key.num_documents, one->files[one->file].path, clock_s() - start);
+    return true;
+}
+
+/* --- looking up --- */
+
+/* is_complete - every document that a sample may bring has its number. */
+static bool is_complete(const struct lookup *one) {
+    for (int64_t i = 0; i < one->key.num_documents; i++)
+        if (isnan(one->values[i]) && loader_uses_document(one->loader, one->file, i))
+            return false;
+    return true;
+}
+
+/* find - read what is there: 1 where it is complete, on all ranks; 0 where it has to be computed, -1 on a fault that was
+ * said. */
+static int find(struct trainer *t, struct lookup *one) {
+    struct err err = {""};
+    int found = comm_is_root(t->comm) ? reference_read(one->path, &one->key, one->values, &err) : 0;
+    if (!comm_all_ok(t->comm, found < 0 ? -1 : 0, &err))
+        return -1;
+    found = found == 1 && is_complete(one);
+    comm_broadcast(t->comm, &found, sizeof found);
+    if (found)
+        comm_broadcast(t->comm, one->values, (size_t)one->key.num_documents * sizeof *one->values);
+    if (found)
+        metrics_note(
+            t->metrics,
+            "reference: what the model of model.path says of the documents of '%s' was read from '%s'",
+            one->files[one->file].path, one->path);
+    return found;
+}
+
+/* look_up - one file: read, or computed with the starting weights; *has_start: they are in params. */
+static bool look_up(struct trainer *t, struct lookup *one, bool *has_start) {
+    struct err err = {""};
+    int status = loader_content_hash(one->loader, one->file, one->content, &err);
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
+    one->key.content = one->content;
+    one->key.compute = dtype_name(t->config->train.compute);
+    one->key.num_documents = loader_num_documents(one->loader, one->file);
+    one->path = reference_path(one->files[one->file].path, &one->key);
+    one->values = xcalloc((size_t)one->key.num_documents + 1, sizeof *one->values);
+    int found = find(t, one);
+    bool done = found == 1;
+    if (found == 0) {
+        *has_start = *has_start || load_start(t, one->key.model);
+        done = *has_start && compute(t, one);
+    }
+    if (done)
+        loader_set_references(one->loader, one->file, one->values);
+    free(one->path);
+    free(one->values);
+    return done;
+}
+
+bool trainer_references(struct trainer *t) {
+    struct err err = {""};
+    bool has_start = !t->resume.checkpoint, done = true;
+    struct loader *loaders[] = {t->data.train, t->data.valid};
+    const struct data_file *files[] = {t->config->data.train, t->config->data.valid};
+    if (!t->objective.kind->needs_reference)
+        return true;
+    char *hash = model_hash(t);
+    int status =
+        hash ? 0
+             : err_set(
+                   &err,
+                   "the checkpoint does not tell the SHA-256 of the model that the run began with: there is "
+                   "no reference to compare with");
+    done = comm_all_ok(t->comm, status, &err);
+    for (int l = 0; l < 2; l++)
+        for (int f = 0; done && loaders[l] && f < loader_num_files(loaders[l]); f++) {
+            struct lookup one = {.loader = loaders[l], .files = files[l], .file = f, .key.model = hash};
+            done = look_up(t, &one, &has_start);
+        }
+    free(hash);
+    return done;
+}
