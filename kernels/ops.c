@@ -378,3 +378,18 @@ void op_cast(struct device *dev, struct tensor y, struct tensor x) {
     op_call_end(call);
     op_scan(dev, op, "y", y);
 }
+
+void op_dequantise(struct device *dev, struct tensor y, const struct packed *x) {
+    const char *op = "dequantise";
+    op_expect(op, "y", y, (struct expected){ACTIVATION, 1, {y.dims[0]}});
+    CHECK((unsigned)x->kind < PACKED_KINDS, "dequantise: form %d", (int)x->kind);
+    CHECK(x->blob_count > 0 && x->blob_count % packed_align(x->kind) == 0 && x->first >= 0 &&
+              x->first % packed_block(x->kind) == 0,
+          "dequantise: values from %lld on, of blobs of %lld", (long long)x->first, (long long)x->blob_count);
+    CHECK(x->blobs && (x->kind != PACKED_NF4_DOUBLE || x->nested_map),
+          "dequantise: no codes, or no map for them");
+    struct op_call call = op_call_begin(dev, OP_CAST, op, 0);
+    dev->ops->dequantise(dev, y, x);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}

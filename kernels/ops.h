@@ -14,6 +14,7 @@
  * before they upload. */
 #pragma once
 
+#include "kernels/packed.h"
 #include "kernels/tensor.h"
 
 #ifdef __cplusplus
@@ -383,6 +384,11 @@ typedef double sum_squares_fn(struct device *, struct tensor x);
 /* op_cast - y = x converted to y's type (f32, bf16, f16), same count. */
 typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
 
+/* op_dequantise - y = the values that a packed weight stands for: what its code says times its scale, in f32, rounded to y's type.
+ *   out  y [K] f32, bf16 or f16   in  x: values [x->first, x->first + K) through all its blobs; x->first is a multiple of a block
+ * Of NF4_DOUBLE the scale itself is (map[code] nested) + offset, each step rounded, as bitsandbytes has it. */
+typedef void dequantise_fn(struct device *, struct tensor y, const struct packed *x);
+
 /* Every op by name.  This list makes the members of the table, the declarations of each device's functions and
  * the entries of its table: an op that a device lacks does not link. */
 /* clang-format off */
@@ -390,8 +396,9 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
     OP(embedding_forward) OP(embedding_backward) OP(norm_forward) OP(add_norm_forward)                      \
     OP(norm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)               \
     OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(sinks_forward)    \
-    OP(sinks_backward) OP(glu_forward) OP(glu_backward) OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns)    \
-    OP(column_sums) OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast)
+    OP(sinks_backward) OP(glu_forward) OP(glu_backward) OP(act_forward) OP(act_backward) OP(xielu_forward)  \
+    OP(xielu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns) OP(column_sums)                   \
+    OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

@@ -123,7 +123,8 @@ template <> DEV uint32_t pack2<f16_t>(float lo, float hi) {
  *
  * exp2_approx - 2^x, relative error below 2^-22.  rsqrt_approx - 1 / sqrt(x), likewise.
  * reciprocal_approx - 1 / x within 1 ulp: no subroutine for rare cases, as a division has.
- * max_nan - the larger of two; NaN when either is (fmaxf would drop it). */
+ * max_nan - the larger of two; NaN when either is (fmaxf would drop it).
+ * mul_rounded - the product, rounded before anything is added to it: never part of a fused multiply-add. */
 DEV float exp2_approx(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -143,6 +144,9 @@ DEV float max_nan(float a, float b) {
     float larger;
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
     return larger;
+}
+DEV float mul_rounded(float a, float b) {
+    return __fmul_rn(a, b);
 }
 DEV uint32_t float_bits(float x) {
     return __float_as_uint(x);

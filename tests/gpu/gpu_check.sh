@@ -126,6 +126,7 @@ sample() {
 check_ops() {
     check "instructions behave as the host's stand-in says" start "$tests/conformance"
     check "device memory, update, sums, casts" start "$tests/test_device"
+    check "weights in fewer bits" start "$tests/test_packed"
     check "operations of a layer" start "$tests/test_ops"
     check "columns taken out and put back" start "$tests/test_ops_columns"
     check "an activation with values of its own" start "$tests/test_ops_xielu"

@@ -150,6 +150,22 @@ void probe_max(conformance *run) {
     expect_words(run, "max_nan float_bits bits_float", out, want);
 }
 
+/* Of 1 + i 2^-12 squared, less that square rounded, a fused multiply-add leaves what was rounded away: here it must be 0. */
+__global__ void mul_kernel(uint32_t *out) {
+    float x = 1 + (float)threadIdx.x * 0x1p-12f, square = mul_rounded(x, x);
+    out[threadIdx.x] = float_bits(mul_rounded(x, x) - square);
+    out[64 + threadIdx.x] = float_bits(square);
+}
+
+void probe_mul(conformance *run) {
+    std::vector<uint32_t> want(128);
+    for (int i = 0; i < 64; i++)
+        want[64 + i] = word_of((float)((1 + i * 0x1p-12) * (1 + i * 0x1p-12)));
+    words out(128);
+    LAUNCH(mul_kernel, 1, 64, 0, 0, out.data);
+    expect_words(run, "mul_rounded", out, want);
+}
+
 /* --- Memory. */
 
 __global__ void global_kernel(vec16 *out, const vec16 *in, uint32_t *counter) {
@@ -429,6 +445,7 @@ void probe_sm80(conformance *run) {
     probe_wide<f16_t>(run, "to_f32(f16_t) unpack2<f16_t>");
     probe_approximations(run);
     probe_max(run);
+    probe_mul(run);
     probe_global(run);
     probe_shared(run);
     probe_launch(run);

@@ -104,6 +104,9 @@ static inline float rsqrt_approx(float x) {
 static inline float reciprocal_approx(float x) {
     return flush_subnormal(1.0f / flush_subnormal(x));
 }
+static inline float mul_rounded(float a, float b) {
+    return a * b; /* compiled without contraction */
+}
 static inline float max_nan(float a, float b) {
     return std::isnan(a) || std::isnan(b) ? f32_from_bits(0x7fffffff) : std::fmax(a, b);
 }
