@@ -163,13 +163,15 @@ static bool measure_in_child(enum tensor_role role, enum storage kept_as) {
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* What nothing makes yet, and what cannot be one product, is refused. */
+/* What cannot be one product is refused, and a vector in fewer bits. */
 static void test_refused(void **state) {
     (void)state;
     assert_true(measure_in_child(ROLE_KEY, STORAGE_TRAINED));
     assert_false(measure_in_child(ROLE_KEY, STORAGE_QUANTISED));
     assert_false(measure_in_child(ROLE_KEY, STORAGE_FROZEN)); /* but not query and value */
     assert_true(measure_in_child(ROLE_OUTPUT, STORAGE_FROZEN));
+    assert_true(measure_in_child(ROLE_OUTPUT, STORAGE_QUANTISED));
+    assert_false(measure_in_child(ROLE_FFN_NORM, STORAGE_QUANTISED));
 }
 
 int main(void) {

@@ -23,6 +23,7 @@ struct tiny_setup {
     enum dtype compute, moments;
     const struct optimizer_kind *optimizer;
     const enum storage *storage;      /* [TINY_SLOTS]; NULL: all is trained */
+    enum packed_kind quantised;       /* form of what storage says is quantised */
     const struct model_config *model; /* NULL: tiny_config(tied) */
     struct objective_use objective;   /* kind NULL: token_mean */
 };
@@ -81,6 +82,7 @@ static inline struct params_setup tiny_params(const struct tiny *t) {
                                  .optimizer = t->setup.optimizer,
                                  .moments = t->setup.moments,
                                  .storage = t->setup.storage,
+                                 .quantised = t->setup.quantised,
                                  .offloads = t->setup.offloads,
                                  .zero_stage = comm && comm_num_ranks(comm) > 1 ? t->setup.zero_stage : 0,
                                  .trains = true,

@@ -27,8 +27,8 @@ static enum storage storage_of(const struct params_setup *setup, struct param pa
         storage = setup->storage[param_slot(setup->model, param)];
     if (spec->traits & PARAM_FIXED)
         storage = STORAGE_FROZEN; /* whatever was wanted */
-    CHECK(storage != STORAGE_QUANTISED,
-          "quantised storage was asked for a tensor of role %d, and nothing makes it yet", (int)param.role);
+    CHECK(storage != STORAGE_QUANTISED || param_shape(setup->model, param).ndim == 2,
+          "quantised storage was asked for a tensor of role %d, which is not a matrix", (int)param.role);
     return storage;
 }
 
@@ -50,8 +50,17 @@ static struct segment *segment_of(struct params *params, struct param param, con
                                 .stored = setup->compute,
                                 .compute = setup->compute,
                                 .rule = rule,
-                                .align = SHARD_ALIGN_COUNT};
+                                .align = storage == STORAGE_QUANTISED ? packed_align(setup->quantised)
+                                                                      : SHARD_ALIGN_COUNT};
     return segment;
+}
+
+/* stored_end - where the next tensor of a segment begins in what is stored. */
+static int64_t stored_end(const struct segment *segment) {
+    if (segment->storage != STORAGE_QUANTISED || segment->num_tensors == 0)
+        return segment->count;
+    const struct unit_tensor *last = &segment->tensors[segment->num_tensors - 1];
+    return round_up(last->stored_first + last->count, segment->align);
 }
 
 /* add_tensor - at the end of its segment. */
@@ -61,10 +70,11 @@ static void add_tensor(struct params *params, struct param param, struct tensor 
     struct segment *segment = segment_of(params, param, spec);
     segment->tensors =
         xrealloc(segment->tensors, (size_t)(segment->num_tensors + 1) * sizeof *segment->tensors);
-    int64_t count = tensor_count(shape);
+    int64_t count = tensor_count(shape), stored_first = stored_end(segment);
     segment->tensors[segment->num_tensors++] = (struct unit_tensor){.param = param,
                                                                     .spec = spec,
                                                                     .offset = segment->count,
+                                                                    .stored_first = stored_first,
                                                                     .count = count,
                                                                     .row_count = count,
                                                                     .stride = count,
@@ -91,12 +101,21 @@ static void add_tensors(struct params *params, enum tensor_kind kind) {
 
 /* split_segment - pad, and say what this rank owns. */
 static void split_segment(struct segment *segment, const struct params_setup *setup) {
-    segment->count = round_up(segment->count, setup->num_ranks * segment->align);
-    segment->shard_count = segment->count / setup->num_ranks;
+    int64_t stored = round_up(stored_end(segment), setup->num_ranks * segment->align);
+    bool is_quantised = segment->storage == STORAGE_QUANTISED;
+    segment->shard_count = stored / setup->num_ranks;
+    segment->count = is_quantised ? round_up(segment->count, SHARD_ALIGN_COUNT) : stored;
+    segment->shard_bytes = is_quantised ? packed_places_of(setup->quantised, segment->shard_count).total
+                                        : (size_t)segment->shard_count * dtype_bytes(segment->stored);
     if (segment->storage != STORAGE_TRAINED)
         return;
     segment->own_first = setup->zero_stage == 0 ? 0 : setup->rank * segment->shard_count;
     segment->own_count = setup->zero_stage == 0 ? segment->count : segment->shard_count;
+}
+
+/* passes_slot - operations read the segment from a slot: it is gathered there, or dequantised. */
+static bool passes_slot(const struct segment *segment, const struct params_setup *setup) {
+    return setup->zero_stage == 3 || segment->storage == STORAGE_QUANTISED;
 }
 
 /* split_unit - its segments, and where they lie in slots that hold the whole unit. */
@@ -105,7 +124,13 @@ static void split_unit(struct unit *unit, const struct params_setup *setup) {
         struct segment *segment = &unit->segments[i];
         split_segment(segment, setup);
         segment->first = unit->count;
-        unit->count += segment->count;
+        unit->count += passes_slot(segment, setup) ? segment->count : 0;
+        segment->packed_first = unit->packed_bytes;
+        if (segment->storage == STORAGE_QUANTISED) {
+            unit->is_quantised = true;
+            unit->packed_bytes +=
+                setup->zero_stage == 3 ? segment->shard_bytes * (size_t)setup->num_ranks : 0;
+        }
         if (segment->storage != STORAGE_TRAINED)
             continue;
         segment->grad_first = unit->grad_count;
@@ -190,8 +215,29 @@ static void *plus(void *base, int64_t count, enum dtype dtype) {
     return base ? (char *)base + (size_t)count * dtype_bytes(dtype) : NULL;
 }
 
+/* take_bytes - of what is packed: whole words of four bytes. */
+static void *take_bytes(struct arena *arena, size_t bytes) {
+    return arena_take(arena, (int64_t)(bytes / dtype_bytes(DTYPE_I32)), DTYPE_I32);
+}
+
+/* place_packed - a segment in fewer bits: all ranks' shards, or one. */
+static void place_packed(struct params *params, struct segment *segment) {
+    bool is_resident = params->setup.zero_stage < 3;
+    size_t num_shards = is_resident ? (size_t)params->setup.num_ranks : 1;
+    void *packed = take_bytes(&params->arena_params, segment->shard_bytes * num_shards);
+    *(is_resident ? &segment->full : &segment->shard) = packed;
+    if (params->setup.quantised == PACKED_NF4_DOUBLE && !params->has_nested_map) {
+        params->nested_map = arena_take(&params->arena_params, PACKED_NESTED_CODES, DTYPE_F32);
+        params->has_nested_map = true;
+    }
+}
+
 /* place_weights - what is stored, and masters; in f32 they are the same memory. */
 static void place_weights(struct params *params, struct segment *segment) {
+    if (segment->storage == STORAGE_QUANTISED) {
+        place_packed(params, segment);
+        return;
+    }
     bool is_resident = params->setup.zero_stage < 3;
     void *weights = arena_take(&params->arena_params, is_resident ? segment->count : segment->shard_count,
                                segment->stored);
@@ -245,12 +291,16 @@ static void place_slots(struct params *params) {
         most->count = larger(most->count, params->units[u].count);
         most->grad_count = larger(most->grad_count, params->units[u].grad_count);
         most->landing_count = larger(most->landing_count, params->units[u].landing_count);
+        most->packed_bytes =
+            (size_t)larger((int64_t)most->packed_bytes, (int64_t)params->units[u].packed_bytes);
     }
     for (int s = 0; s < SLOT_COUNT; s++) {
         struct unit_slot *gathered = &params->gathered[s], *gradient = &params->gradient[s];
         gathered->unit = gradient->unit = -1;
-        if (params->setup.zero_stage == 3)
+        if (largest[s].count > 0)
             gathered->data = arena_take(&params->arena_comm, largest[s].count, params->setup.compute);
+        if (largest[s].packed_bytes > 0)
+            gathered->packed = take_bytes(&params->arena_comm, largest[s].packed_bytes);
         if (!params->setup.trains || params->setup.zero_stage < 2)
             continue;
         gradient->data = arena_take(&params->arena_comm, largest[s].grad_count, DTYPE_F32);
@@ -261,6 +311,7 @@ static void place_slots(struct params *params) {
 /* place_all - twice over the same code: with arenas that only count, then with memory behind them.  What was measured is
  * therefore what is taken. */
 static void place_all(struct params *params) {
+    params->has_nested_map = false;
     for (struct segment *s = NULL; (s = params_next(params, s));) {
         place_weights(params, s);
         if (params->setup.trains)
@@ -307,6 +358,11 @@ void params_create(struct params *params, struct device *dev, const struct param
     for (int i = 0; i < NUM_ARENAS; i++)
         arena_allocate(arenas[i], dev);
     place_all(params);
+    if (params->nested_map) {
+        float map[PACKED_NESTED_CODES];
+        packed_nested_map(map);
+        device_upload(dev, tensor_1d(params->nested_map, DTYPE_F32, PACKED_NESTED_CODES), map);
+    }
 }
 
 void params_free(struct params *params) {
@@ -314,8 +370,10 @@ void params_free(struct params *params) {
     all_arenas(params, arenas);
     for (int i = 0; i < NUM_ARENAS; i++)
         arena_free(arenas[i]);
-    for (struct segment *s = NULL; (s = params_next(params, s));)
+    for (struct segment *s = NULL; (s = params_next(params, s));) {
         free(s->tensors);
+        free(s->pending_scales);
+    }
     free(params->units);
     params->units = NULL;
     params->num_units = 0;
@@ -344,7 +402,7 @@ static struct place find_role(const struct params *params, int unit, enum tensor
 /* values_of - what the forward reads of a segment, [count]; NULL where its unit is not gathered. */
 static void *values_of(const struct params *params, const struct segment *segment) {
     const struct unit_slot *slot = &params->gathered[slot_of(params, segment->unit)];
-    if (params->setup.zero_stage < 3)
+    if (!passes_slot(segment, &params->setup))
         return segment->full;
     return slot->unit == segment->unit ? plus(slot->data, segment->first, segment->stored) : NULL;
 }
@@ -387,7 +445,7 @@ void *params_shard_of(const struct params *params, const struct segment *segment
 void *params_value_shard(const struct params *params, const struct segment *segment) {
     if (params->setup.zero_stage == 3)
         return segment->shard;
-    return plus(segment->full, params->setup.rank * segment->shard_count, segment->stored);
+    return segment->full ? (char *)segment->full + (size_t)params->setup.rank * segment->shard_bytes : NULL;
 }
 
 /* each_run - visit elements [begin, end) of what the segment holds of a tensor: whole rows together, a row that the
@@ -413,13 +471,13 @@ int params_each_piece(const struct segment *segment, int64_t first, int64_t coun
     int status = 0;
     for (int i = 0; i < segment->num_tensors && status == 0; i++) {
         const struct unit_tensor *tensor = &segment->tensors[i];
-        int64_t begin = tensor->offset > first ? tensor->offset : first;
-        int64_t tensor_end = tensor->offset + tensor->count, range_end = first + count;
+        int64_t tensor_first = tensor->stored_first, begin = tensor_first > first ? tensor_first : first;
+        int64_t tensor_end = tensor_first + tensor->count, range_end = first + count;
         int64_t end = tensor_end < range_end ? tensor_end : range_end;
         struct piece piece = {
             .segment = segment, .tensor = tensor, .at = begin - first, .stride = tensor->stride};
         if (begin < end)
-            status = each_run(piece, begin - tensor->offset, end - tensor->offset, visit, user);
+            status = each_run(piece, begin - tensor_first, end - tensor_first, visit, user);
     }
     return status;
 }

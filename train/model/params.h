@@ -14,8 +14,10 @@
  *     3     shard        shard       shard        gathered before use as well
  *
  * A frozen segment has neither gradient nor master nor state, and nothing of it moves after it is loaded but the
- * gathers of stage 3.
- * Source: Rajbhandari et al. 2020 (ZeRO). */
+ * gathers of stage 3.  A quantised one is frozen, and kept in fewer bits: at every stage params_acquire dequantises it into a
+ * slot, and what is gathered at stage 3 is the packed bytes.  In what is stored each of its tensors begins at a multiple of the
+ * form's align, so that no block is of two tensors or on two ranks, whatever their number; in the slot they lie side by side.
+ * Sources: Rajbhandari et al. 2020 (ZeRO); Dettmers et al. 2023 (QLoRA). */
 #pragma once
 
 #include "checkpoints/family/family.h"
@@ -28,7 +30,7 @@
 enum storage {
     STORAGE_TRAINED,  /* compute type, f32 master, gradient, states of the optimizer */
     STORAGE_FROZEN,   /* compute type alone */
-    STORAGE_QUANTISED /* blocks with scales: nothing makes them yet, params_measure dies */
+    STORAGE_QUANTISED /* codes and scales (kernels/packed.h): setup.quantised says of which form */
 };
 
 /* One tensor inside a segment. */
@@ -39,10 +41,12 @@ struct unit_tensor {
     /* What of the whole tensor they are: rows of row_count elements one after the other, which lie stride apart in the
      * whole, the first from whole_first on.  All of it: one row. */
     int64_t whole_first, row_count, stride;
-    int owner; /* the rank that works on the whole tensor, where the rule owns matrices; else -1 */
+    int64_t stored_first; /* where they begin in what is stored: offset, but for a quantised segment */
+    float nested_offset;  /* quantised in PACKED_NF4_DOUBLE: of the scales, set when they are loaded */
+    int owner;            /* the rank that works on the whole tensor, where the rule owns matrices; else -1 */
 };
 
-enum { MAX_SEGMENTS = 1 + MAX_RULES }; /* of a unit: frozen, and one for each rule */
+enum { MAX_SEGMENTS = 2 + MAX_RULES }; /* of a unit: frozen, quantised, and one for each rule */
 
 struct segment {
     int unit;
@@ -51,19 +55,22 @@ struct segment {
     const struct update_rule *rule; /* NULL: not trained */
     int num_tensors;
     struct unit_tensor *tensors;
-    int64_t align;       /* elements that a shard is a multiple of */
-    int64_t count;       /* elements with padding = shard_count * ranks */
-    int64_t shard_count; /* elements of one rank's shard */
+    int64_t align; /* elements that a shard is a multiple of */
+    int64_t count; /* elements with padding = shard_count * ranks; quantised: those that operations read */
+    int64_t shard_count; /* elements of one rank's shard, as they are stored */
+    size_t shard_bytes;
     int64_t own_first,
         own_count;      /* what this rank's optimizer updates: its shard, or all at stage 0; frozen: none */
     int64_t zero_first; /* gradient elements before this one are overwritten by matrix products */
     int64_t first, grad_first; /* where it starts in a slot that holds the whole unit, or its gradient */
+    size_t packed_first;       /* where its packed bytes start in a slot's place for them */
     int64_t landing_first;     /* where its reduced shard starts in a slot's landing place */
 
     /* Memory of the device. */
-    void *full;               /* [count] stored type, resident at stages 0 to 2; else NULL */
-    void *shard;              /* [shard_count] stored type: source of the gather at stage 3 */
-    float *master;            /* [own_count] f32; the same memory as full or shard when computing in f32 */
+    void *full;            /* [count] stored type, or all ranks' packed shards; at stages 0 to 2, else NULL */
+    void *shard;           /* [shard_count] stored type, or packed: source of the gather at stage 3 */
+    float *pending_scales; /* in host memory, until the ranks know all of them: see packed_segment.h */
+    float *master;         /* [own_count] f32; the same memory as full or shard when computing in f32 */
     void *states[MAX_STATES]; /* [own_count] as the rule names them */
     float *grad;              /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
     float *open_grad; /* [count] where the backward under way puts the gradient; NULL: there is none */
@@ -72,9 +79,11 @@ struct segment {
 struct unit {
     int num_segments;
     struct segment segments[MAX_SEGMENTS];
-    int64_t count, grad_count, landing_count; /* of a slot that holds all of it */
-    bool fresh;                               /* the gradients hold nothing of this step yet */
-    enum op_write write;                      /* of the backward under way: how products write gradients */
+    int64_t count, grad_count, landing_count; /* of a slot that holds what of it passes through one */
+    size_t packed_bytes; /* of a slot that it is gathered into before it is dequantised */
+    bool is_quantised;   /* some of it */
+    bool fresh;          /* the gradients hold nothing of this step yet */
+    enum op_write write; /* of the backward under way: how products write gradients */
 };
 
 /* A weight as an operation takes it: what the forward reads, and where the backward puts its gradient. */
@@ -84,12 +93,15 @@ struct weight {
     enum op_write write; /* how a matrix product writes grad; norms and rows of an embedding always add */
 };
 
-/* A buffer that holds a gathered unit (stage 3) or a unit's whole gradient (stages 2 and 3). */
+/* A buffer that holds a gathered unit (stage 3), the quantised part of one as operations read it (any stage), or a unit's
+ * whole gradient (stages 2 and 3). */
 struct unit_slot {
     int unit;     /* which one is in it, -1: none */
     bool sending; /* gradients: the reduce-scatter of what is in it is under way */
     bool adds;    /* gradients: the reduced shards land beside the unit's gradients and are added to them */
+    bool packed_waits; /* what is quantised of it has not been dequantised into data */
     void *data;
+    void *packed; /* stage 3: where packed bytes are gathered */
     float *landing;
     struct transfer transfers[MAX_SEGMENTS];
 };
@@ -102,10 +114,10 @@ struct params_setup {
     enum dtype compute;                     /* f32, bf16 or f16 */
     const struct optimizer_kind *optimizer; /* NULL where nothing is trained */
     enum dtype moments;                     /* of states that are kept as set: f32 or bf16 */
-    const enum storage
-        *storage;  /* [param_num_slots], read by params_measure alone; NULL: all is trained, and of a
-                                    model with an adapter that alone */
-    bool offloads; /* masters and states stay in host memory */
+    /* [param_num_slots], read by params_measure alone; NULL: all is trained, and of a model with an adapter that alone. */
+    const enum storage *storage;
+    enum packed_kind quantised; /* form of what storage says is quantised */
+    bool offloads;              /* masters and states stay in host memory */
     int zero_stage;
     bool trains;         /* false: no gradients, no optimizer state */
     int rank, num_ranks; /* among those that hold one replica of the model together */
@@ -119,6 +131,8 @@ struct params {
     struct unit *units;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded;
+    bool has_nested_map;  /* some segments are in PACKED_NF4_DOUBLE */
+    float *nested_map;    /* [PACKED_NESTED_CODES] then; else, and while only measured, NULL */
     void *work[MAX_WORK]; /* what the optimizer's update works in, as its rule placed it */
     double comm_s;        /* seconds spent waiting for transfers */
 };
@@ -150,7 +164,7 @@ struct weight params_fused(const struct params *params, int unit, enum tensor_ro
  * [shard_count]. */
 void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
                       enum dtype dtype);
-/* params_value_shard - this rank's shard of what is stored: [shard_count]. */
+/* params_value_shard - this rank's shard of what is stored: shard_bytes. */
 void *params_value_shard(const struct params *params, const struct segment *segment);
 /* params_state_type - in memory, of state i of a segment's rule. */
 enum dtype params_state_type(const struct params *params, const struct segment *segment, int i);
@@ -169,7 +183,7 @@ struct piece {
 };
 
 /* params_each_piece - call visit for every part of a tensor that lies in elements [first, first + count) of a
- * segment.  Stops at the first non-zero result and returns it. */
+ * segment as it is stored.  Stops at the first non-zero result and returns it. */
 typedef int (*params_visit)(void *user, const struct piece *piece);
 int params_each_piece(const struct segment *segment, int64_t first, int64_t count, params_visit visit,
                       void *user);

@@ -7,6 +7,7 @@
 #include "train/model/shard.h"
 
 #include "kernels/clock.h"
+#include "train/model/packed_segment.h"
 
 /* wait_timed - waiting for the network is a phase of its own: of the host, or of a device that goes on by
  * itself. */
@@ -34,18 +35,35 @@ void params_prefetch(struct params *params, struct transport *link, int unit) {
     slot->unit = unit;
     for (int i = 0; i < u->num_segments; i++) {
         const struct segment *segment = &u->segments[i];
-        size_t value_bytes = dtype_bytes(segment->stored);
-        transport_all_gather_start(link, (char *)slot->data + (size_t)segment->first * value_bytes,
-                                   segment->shard, (size_t)segment->shard_count * value_bytes,
-                                   &slot->transfers[i]);
+        size_t first_bytes = (size_t)segment->first * dtype_bytes(segment->stored);
+        char *to = segment->storage == STORAGE_QUANTISED ? (char *)slot->packed + segment->packed_first
+                                                         : (char *)slot->data + first_bytes;
+        transport_all_gather_start(link, to, segment->shard, segment->shard_bytes, &slot->transfers[i]);
     }
+    slot->packed_waits = u->is_quantised;
+}
+
+/* unpack - what is quantised of a unit, into its slot, once for as long as the unit is there. */
+static void unpack(struct params *params, const struct unit *unit, struct unit_slot *slot) {
+    for (int i = 0; slot->packed_waits && i < unit->num_segments; i++)
+        if (unit->segments[i].storage == STORAGE_QUANTISED)
+            packed_segment_restore(params, &unit->segments[i], slot);
+    slot->packed_waits = false;
 }
 
 void params_acquire(struct params *params, struct transport *link, int unit) {
-    if (params->setup.zero_stage < 3)
+    const struct unit *u = &params->units[unit];
+    if (params->setup.zero_stage < 3 && !u->is_quantised)
         return;
-    params_prefetch(params, link, unit);
-    wait_timed(params, link, params_slot(params->gathered, params, unit));
+    struct unit_slot *slot = params_slot(params->gathered, params, unit);
+    if (params->setup.zero_stage == 3) {
+        params_prefetch(params, link, unit);
+        wait_timed(params, link, slot);
+    } else if (slot->unit != unit) {
+        slot->unit = unit;
+        slot->packed_waits = true;
+    }
+    unpack(params, u, slot);
 }
 
 /* floats - f32 values as the ops take them. */
@@ -220,8 +238,8 @@ void params_sum_own(struct params *params, struct transport *link, const struct 
 /* gather_values - every rank gets all of what the ranks hold a shard of in its place. */
 static void gather_values(struct params *params, struct transport *link, struct segment *segment) {
     struct transfer transfer = {0};
-    transport_all_gather_start(link, segment->full, params_value_shard(params, segment),
-                               (size_t)segment->shard_count * dtype_bytes(segment->stored), &transfer);
+    transport_all_gather_start(link, segment->full, params_value_shard(params, segment), segment->shard_bytes,
+                               &transfer);
     transport_wait(link, &transfer);
 }
 
@@ -270,6 +288,9 @@ static void share_training(struct params *params, struct transport *link, const 
 /* Each rank has read its own shard of the file, as all do at every stage: reading everything on each would be num_ranks times
  * the bytes of the disk.  From stage 1 on the shard of masters is all that a rank keeps. */
 void params_share_masters(struct params *params, struct transport *link) {
+    for (struct segment *s = NULL; (s = params_next(params, s));)
+        if (s->pending_scales)
+            packed_segment_finish(params, link, s);
     if (params->setup.num_ranks == 1)
         return;
     for (struct segment *s = NULL; (s = params_next(params, s));)

@@ -9,6 +9,7 @@
 #include "kernels/half.h"
 #include "kernels/rng.h"
 #include "train/model/optimizer.h"
+#include "train/model/packed_segment.h"
 
 /* Values that pass through host memory at a time where the device's memory is not the host's. */
 enum { STAGE_COUNT = 4 << 20 };
@@ -153,13 +154,32 @@ static int visit_piece(void *user, const struct piece *piece) {
     return status;
 }
 
+/* read_packed - as the job moves values elsewhere. */
+static int read_packed(void *user, const struct unit_tensor *tensor, int64_t first, int64_t count,
+                       float *values) {
+    struct transfer_job *job = user;
+    return job->move(job, tensor, first, count, values);
+}
+
+/* visit_packed - a quantised segment is filled from a model, and nothing else is done with it: a checkpoint of training holds
+ * what is trained beside it. */
+static int visit_packed(struct transfer_job *job, struct segment *segment) {
+    CHECK(!job->checkpoint, "a quantised segment of unit %d cannot be written to a checkpoint",
+          segment->unit);
+    if (!job->writes_device || job->reader)
+        return 0;
+    return packed_segment_fill(job->params, segment, read_packed, job);
+}
+
 /* each_shard_piece - visit the tensor parts inside this rank's shard of every segment that has what is asked for. */
 static int each_shard_piece(struct transfer_job *job) {
     struct params *params = job->params;
     int status = 0;
     job->stage = xcalloc(STAGE_COUNT, sizeof *job->stage);
     for (struct segment *s = NULL; status == 0 && (s = params_next(params, s));)
-        if (!job->state || state_index(s, job->state->name) >= 0)
+        if (s->storage == STORAGE_QUANTISED)
+            status = visit_packed(job, s);
+        else if (!job->state || state_index(s, job->state->name) >= 0)
             status =
                 params_each_piece(s, params->setup.rank * s->shard_count, s->shard_count, visit_piece, job);
     free(job->stage);
