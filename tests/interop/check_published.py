@@ -162,6 +162,45 @@ def check_fp8_out(report, scratch, block):
     report.expect(not same(read, their_weights(exported)), f"{what}: notices one scale that is 0.01 % off")
 
 
+def check_fp8_wrapper(report, scratch):
+    """A model of text and images whose vision tower is in FP8 as well: what is carried of it, and what FP8 makes of it again."""
+    folder, place = scratch / "fp8-wrapper", scratch / "fp8-wrapper-trained"
+    place.mkdir()
+    model = make_wrapper(folder).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    tensors = {}
+    for name, weight in safetensors.torch.load_file(folder / "model.safetensors").items():
+        tensors[name] = weight
+        if "_proj." in name:
+            tensors[name], scale = quantise(weight.float(), None)
+            tensors[name + "_scale_inv"] = scale.bfloat16()
+            tensors[name[:-len("weight")] + "activation_scale"] = torch.tensor(0.5, dtype=torch.bfloat16)
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    trained, exported = train(folder, place), place / "fp8"
+    tools.run(tools.ATELIER, "export", trained, "--to", "hf", "--type", "fp8", "--out", exported)
+    theirs = transformers.AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=torch.bfloat16, local_files_only=True,
+        quantization_config=transformers.FineGrainedFP8Config(dequantize=True)).state_dict()
+    model, info = load_wrapper(trained)
+    others = {name for name in theirs if not is_text(name)}
+    vision = {name for name in others if "_proj." in name}
+    report.expect(len(vision) == 7 and not info["missing_keys"] and not info["unexpected_keys"],
+                  f"FP8 outside of the text decoder: {len(vision)} of {len(others)} tensors, no key missing or unexpected")
+    after = model.state_dict()
+    report.expect(all(torch.equal(after[name], theirs[name].float()) for name in others),
+                  "FP8 outside of the text decoder: carried as transformers dequantises it to bf16")
+    again = safetensors.torch.load_file(exported / "model.safetensors")
+    stored = [name for name in tensors if not is_text(name)]
+    report.expect(again.keys() == tensors.keys() and all(torch.equal(again[name], tensors[name]) for name in stored)
+                  and all(again[name].dtype == tensors[name].dtype for name in tensors),
+                  f"FP8 written: {len(stored)} tensors outside of the text decoder byte for byte as in the base")
+    name = next(name for name in tensors if is_text(name) and name.endswith("q_proj.weight"))
+    report.expect(not torch.equal(again[name].float(), tensors[name].float()), "notices the text decoder before training")
+
+
 def check_nf4(report, scratch, nested):
     """The state that bitsandbytes itself packs; its dequantisation, in f32."""
     torch.manual_seed(6)
@@ -229,6 +268,7 @@ def main():
             for block in None, (16, 32):
                 check_fp8(report, Path(scratch), block)
                 check_fp8_out(report, Path(scratch), block)
+            check_fp8_wrapper(report, Path(scratch))
             for nested in False, True:
                 check_nf4(report, Path(scratch), nested)
             check_mxfp4(report, Path(scratch))
