@@ -252,6 +252,47 @@ static void test_gemma2(void **state) {
     free(out);
 }
 
+/* OLMo 3: in GGUF the name is OLMo 2's, and a window makes the difference; YaRN's positions are those of the other layers. */
+static void test_olmo3(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model models[] = {gemma3_model(16), gemma3_model(16), gemma3_model(16)};
+    static const char *const words[] = {
+        NULL, "plain, linear or yarn, this model has llama3",
+        "one base of positions for all layers of a 'olmo3', this model has 10000 and 500"};
+    char *out = in_folder("olmo3.gguf");
+    for (int i = 0; i < 3; i++) {
+        struct model_config *config = &models[i].config;
+        assert_int_equal(model_config_set_family(config, "olmo3", NULL), 0);
+        config->rope_kind = i == 1 ? ROPE_LLAMA3 : ROPE_YARN;
+        config->rope_factor = 8;
+        config->rope_low_freq = 1;
+        config->rope_high_freq = 4;
+        config->rope_original_positions = 64;
+        config->yarn = (struct yarn){.beta_fast = YARN_BETA_FAST, .beta_slow = YARN_BETA_SLOW};
+        config->query_scalar = 0;
+        config->rope_theta = 10000;
+        config->rope_local_theta = i == 2 ? 500 : 10000;
+        char *hf = make_folder("olmo3", &models[i]);
+        struct weights *source = open_weights(hf);
+        unlink(out);
+        int status = export_gguf(source, out, EXPORT_F32, NULL, &err);
+        if ((status == 0) != !words[i] || (words[i] && !strstr(err.text, words[i])))
+            fail_msg("case %d: %d, %s", i, status, err.text);
+        if (status == 0) {
+            struct weights *back = open_weights(out);
+            const struct model_config *found = weights_config(back);
+            assert_string_equal(found->model_type, "olmo3");
+            assert_true(found->window == 24 && found->window_period == 2 && found->window_whole == 1);
+            assert_true(found->rope_local_theta == 10000 && found->rope_kind == ROPE_YARN);
+            weights_close(back);
+        }
+        weights_close(source);
+        free(hf);
+    }
+    free(out);
+}
+
 /* Mistral: llama.cpp knows no window of a Llama, so the file says that it is for as many tokens as the window has; control: a
  * window as long as the model. */
 static void test_mistral(void **state) {
@@ -285,7 +326,7 @@ int main(void) {
         cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_gemma3_refused), cmocka_unit_test(test_mistral),
-        cmocka_unit_test(test_gemma2),
+        cmocka_unit_test(test_gemma2),         cmocka_unit_test(test_olmo3),
     };
     return fixture_run("export_families", tests);
 }

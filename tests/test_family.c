@@ -75,10 +75,10 @@ static void test_refused_by_name(void **state) {
     } cases[] = {
         {"{\"model_type\":\"apertus\"}",
          "model_type 'apertus' is not supported yet: xIELU instead of a gated MLP "
-         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma2, gemma3_text)"},
-        {"{\"model_type\":\"olmo3\"}", "model_type 'olmo3' is not supported yet"},
+         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, smollm3, nemotron, gemma2, gemma3_text)"},
+        {"{\"model_type\":\"mixtral\"}", "model_type 'mixtral' is not supported yet"},
         {"{\"model_type\":\"mamba\"}",
-         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma2, gemma3_text)"},
+         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, smollm3, nemotron, gemma2, gemma3_text)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",

@@ -64,7 +64,7 @@ static void test_refused(void **state) {
     assert_refused(MINISTRAL("\"sliding_window\":null," TYPES("sliding", "sliding", "sliding")),
                    "layer_types[0] is 'sliding_attention', and sliding_window is null");
     assert_refused(MINISTRAL("\"layer_types\":[\"full_attention\\u0000\",\"\",\"\"],"),
-                   "layer_types[2] is ''");
+                   "layer_types[0] is 'full_attention");
     assert_refused(MINISTRAL("\"layer_types\":{},"), "layer_types is an object of 0");
 }
 
@@ -111,11 +111,67 @@ static void test_gemma2(void **state) {
     assert_refused(GEMMA2("\"attention_bias\":true,"), "attention_bias true");
 }
 
+#define OLMO3(more) "{\"model_type\":\"olmo3\",\"sliding_window\":64," more SIZES "}"
+#define YARN "\"rope_type\":\"yarn\",\"factor\":8,\"original_max_position_embeddings\":64"
+
+/* OLMo 3: three of four layers see a window, and nothing is stretched there; both spellings of one base, and the new one of
+ * two. */
+static void test_olmo3(void **state) {
+    (void)state;
+    struct model_config
+        old = parsed(
+            OLMO3(TYPES("sliding", "full", "sliding") "\"rope_theta\":5e5,\"rope_scaling\":{" YARN "},")),
+        new = parsed(OLMO3(
+            TYPES("sliding", "full",
+                  "sliding") "\"rope_parameters\":{\"full_attention\":{" YARN
+                             ",\"rope_theta\":5e5},\"sliding_attention\":{\"rope_type\":\"default\"}},")),
+        two = parsed(OLMO3(
+            "\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\",\"rope_theta\":1e6}},"));
+    assert_memory_equal(&old, &new, sizeof old);
+    struct layer_plan local = family_layer_plan(&old, 0), whole = family_layer_plan(&old, 1);
+    assert_true(local.window == 64 && !local.rope_scaled && local.rope_theta == 5e5);
+    assert_true(whole.window == 0 && whole.rope_scaled && whole.place == NORM_POST &&
+                whole.qk_norm == QK_NORM_ROWS);
+    assert_true(two.rope_theta == 1e6 && two.rope_local_theta == 5e5);
+    const struct model_config *models[] = {&old, &two};
+    for (int i = 0; i < 2; i++) {
+        char *text = model_config_text(models[i], NULL);
+        struct model_config again = parsed(text);
+        assert_memory_equal(&again, models[i], sizeof again);
+        assert_null(strstr(text, "rope_local_base_freq"));
+        free(text);
+    }
+    assert_refused(OLMO3("\"rope_parameters\":{\"sliding_attention\":{" YARN "}},"),
+                   "sliding_attention: layers with a window are computed with rope_type default alone");
+    assert_refused("{\"model_type\":\"olmo3\",\"sliding_window\":null," SIZES "}", "sliding_window is null");
+}
+
+/* Patterns as they come from lists: the period, its layer that sees all, and the first layer that breaks it. */
+static void test_patterns(void **state) {
+    (void)state;
+    const struct {
+        const char *layers; /* s: local, f: sees all */
+        int period, whole, odd;
+    } cases[] = {{"sssf", 4, 3, -1},  {"fsssf", 4, 0, -1}, {"sfssf", 3, 1, -1},    {"ssfs", 3, 2, -1},
+                 {"fss", 3, 0, -1},   {"ffff", 1, 0, -1},  {"ssfsfs", 2, 0, 0},    {"fsfss", 2, 0, 4},
+                 {"sfsss", 5, 1, -1}, {"f", 1, 0, -1},     {"sssfsssfs", 4, 3, -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct model_config config = {.num_layers = (int)strlen(cases[i].layers)};
+        bool is_local[16];
+        for (int layer = 0; layer < config.num_layers; layer++)
+            is_local[layer] = cases[i].layers[layer] == 's';
+        assert_int_equal(family_window_pattern(&config, is_local), cases[i].odd);
+        assert_int_equal(config.window_period, cases[i].period);
+        assert_int_equal(config.window_whole, cases[i].whole);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mistral), cmocka_unit_test(test_ministral),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_gguf_positions),
-        cmocka_unit_test(test_gemma2),
+        cmocka_unit_test(test_mistral),  cmocka_unit_test(test_ministral),
+        cmocka_unit_test(test_refused),  cmocka_unit_test(test_gguf_positions),
+        cmocka_unit_test(test_gemma2),   cmocka_unit_test(test_olmo3),
+        cmocka_unit_test(test_patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

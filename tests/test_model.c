@@ -21,7 +21,7 @@ static const char *const VARIANTS[] = {
     "llama2",    "llama3",     "llama32_tied",   "mistral",    "smollm2",  "lucie",
     "croissant", "eurollm",    "qwen3",          "qwen3_tied", "nemotron", "nemotron_wide",
     "qwen2",     "qwen2_tied", "olmo2",          "smollm3",    "yarn",     "ministral3",
-    "gemma3",    "gemma3_old", "mistral_window", "ministral",  "gemma2"};
+    "gemma3",    "gemma3_old", "mistral_window", "ministral",  "gemma2",   "olmo3"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {
@@ -236,9 +236,10 @@ static int num_tensors(const struct model_config *config) {
     static const struct {
         const char *model_type;
         int per_layer, outside;
-    } families[] = {{"qwen2", 12, 2},                          /* three biases */
-                    {"qwen3", 11, 2},                          /* norms of queries and keys */
-                    {"olmo2", 11, 2},       {"gemma2", 11, 2}, /* norms after the branches */
+    } families[] = {{"qwen2", 12, 2}, /* three biases */
+                    {"qwen3", 11, 2}, /* norms of queries and keys */
+                    {"olmo2", 11, 2},       {"olmo3", 11, 2},
+                    {"gemma2", 11, 2},      /* norms after the branches */
                     {"gemma3_text", 13, 2}, /* norms of queries and keys, norms after the branches */
                     {"nemotron", 10, 3}};   /* biases of norms, no gate */
     int per_layer = 9, outside = 2;

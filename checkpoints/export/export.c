@@ -101,7 +101,7 @@ static void set_model(const struct job *job) {
         set_size(job, "attention.sliding_window", config->window);
         set_size(job, "attention.sliding_window_pattern", config->window_period);
     }
-    if (family_has_local_base(config))
+    if (family_has_local_base(config) && !family_gguf_has_one_base(config))
         set_real(job, "rope.freq_base_swa", config->rope_local_theta);
     if (family_has_softcaps(config)) {
         set_real(job, "attn_logit_softcapping", (double)config->attention_softcap);
@@ -290,14 +290,23 @@ static int refuse_yarn(const struct model_config *config, struct err *err) {
     return 0;
 }
 
-/* refuse_rope - what llama.cpp would compute otherwise: in a model with local layers it looks at no divisors of frequencies, and
- * yarn's multiplier would reach the local layers too. */
+/* refuse_rope - what llama.cpp would compute otherwise: in a model whose local layers have a base of their own it looks at no
+ * divisors of frequencies, and but for OLMo 3's yarn's multiplier would reach the local layers too. */
 static int refuse_rope(const struct model_config *config, struct err *err) {
-    if (family_has_local_base(config) && config->rope_kind != ROPE_PLAIN && config->rope_kind != ROPE_LINEAR)
+    bool stretches = family_gguf_stretches(config);
+    if (family_has_local_base(config) && config->rope_kind != ROPE_PLAIN &&
+        config->rope_kind != ROPE_LINEAR && !(config->rope_kind == ROPE_YARN && stretches))
         return err_set(err,
-                       "llama.cpp computes a '%s' with positions that are plain or linear, this model has "
+                       "llama.cpp computes a '%s' with positions that are %s, this model has "
                        "%s: export it with --to hf",
-                       config->model_type, config->rope_kind == ROPE_YARN ? "yarn" : "llama3");
+                       config->model_type, stretches ? "plain, linear or yarn" : "plain or linear",
+                       config->rope_kind == ROPE_YARN ? "yarn" : "llama3");
+    if (family_gguf_has_one_base(config) && config->rope_local_theta != config->rope_theta)
+        return err_set(
+            err,
+            "llama.cpp has one base of positions for all layers of a '%s', this model has %g and %g: "
+            "export it with --to hf",
+            config->model_type, config->rope_theta, config->rope_local_theta);
     return refuse_yarn(config, err);
 }
 

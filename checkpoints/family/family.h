@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama), Mistral and Ministral
- * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2, SmolLM3, Gemma 2 and 3 (text) and Nemotron (not the hybrid
+ * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, SmolLM3, Gemma 2 and 3 (text) and Nemotron (not the hybrid
  * ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
@@ -130,7 +130,7 @@ struct yarn {
     bool exact_bounds; /* the bounds of the two kinds are not rounded to whole frequencies (truncate false) */
 };
 
-enum { MODEL_MAX_EOS = 8 };
+enum { MODEL_MAX_EOS = 8, MODEL_MAX_LAYERS = 4096 };
 
 /* How a wrapper's files call the text decoder's tensors. */
 enum text_names {
@@ -239,6 +239,10 @@ bool family_may_lack_window(const struct model_config *config);
 bool family_layer_is_local(const struct model_config *config, int layer);
 void family_local_defaults(struct model_config *config);
 
+/* family_window_pattern - window_period and window_whole from whether each of the L layers is local.  The layers that see their
+ * whole document must stand at equal distances, as in all that is published: returns -1, or the first layer that does not. */
+int family_window_pattern(struct model_config *config, const bool *is_local);
+
 /* family_layer_plan - of layer 0 to L - 1.  family_final_norm - what stands between the last layer and the head. */
 struct layer_plan family_layer_plan(const struct model_config *config, int layer);
 struct norm_plan family_final_norm(const struct model_config *config);
@@ -248,8 +252,10 @@ struct norm_plan family_final_norm(const struct model_config *config);
 float family_embedding_scale(const struct model_config *config);
 
 /* family_set_gguf - model_type and architecture of the family that GGUF files call `name` (length_bytes long).  Returns 0,
- * or -1 where no supported family is called so.  family_gguf_names - those that are, "llama, qwen3, nemotron", into text. */
+ * or -1 where no supported family is called so.  family_set_gguf_windows - of the families that share the name, the one
+ * that has windows there, where there is one.  family_gguf_names - those that are, "llama, qwen3, nemotron", into text. */
 int family_set_gguf(struct model_config *config, const char *name, size_t length_bytes);
+void family_set_gguf_windows(struct model_config *config);
 const char *family_gguf_names(char *text, size_t room_bytes);
 
 /* family_gguf - what GGUF calls the model's family.  family_gguf_key - "llama.block_count" for "block_count", into text,
@@ -259,10 +265,11 @@ const char *family_gguf(const struct model_config *config);
 const char *family_gguf_key(const struct model_config *config, const char *key, char *text);
 
 /* family_gguf_eps_key - the key of norm_eps without the architecture.  family_gguf_rotates_part - whether
- * rope.dimension_count may differ from the heads' width.  family_gguf_query_scalar - what llama.cpp takes for query_scalar,
+ * rope.dimension_count may differ from the heads' width.  family_gguf_query_scalar - what llama.cpp takes for query_scalar (0: the family has none),
  * of which no key tells.  family_gguf_has_head - whether llama.cpp wants a matrix of the
  * head that is not the embedding.  family_gguf_has_windows - whether it knows those of local layers.
- * family_gguf_ties_head - whether it knows no other head.  family_gguf_window - the window it takes where the file says none.
+ * family_gguf_has_one_base - whether local layers have the base of the others there.  family_gguf_stretches - whether a family
+ * with bases of local layers may have YaRN's positions on the others.  family_gguf_ties_head - whether it knows no other head.  family_gguf_window - the window it takes where the file says none.
  * family_gguf_period - the last of how many layers sees all there, where the file does not say.
  * family_gguf_positions - up to how many positions it computes what the model does: those of the model, or of a window that
  * it does not know. */
@@ -270,6 +277,8 @@ const char *family_gguf_eps_key(const struct model_config *config);
 bool family_gguf_rotates_part(const struct model_config *config);
 int64_t family_gguf_query_scalar(const struct model_config *config);
 bool family_gguf_has_head(const struct model_config *config);
+bool family_gguf_has_one_base(const struct model_config *config);
+bool family_gguf_stretches(const struct model_config *config);
 bool family_gguf_ties_head(const struct model_config *config);
 bool family_gguf_has_windows(const struct model_config *config);
 int64_t family_gguf_window(const struct model_config *config);

@@ -21,42 +21,29 @@ static int layer_type(const json_t *types, size_t i, struct err *err) {
                    json_string_value(type));
 }
 
-/* period_of - the shortest period that the layers which see their whole document, `first` and then `second` (or L: there is
- * none), can have.  One such layer alone is the last of its period where it can be, as it is in most families. */
-static int period_of(int first, int second, int num_layers) {
-    if (first == num_layers)
-        return EVERY_LAYER_LOCAL;
-    if (second < num_layers)
-        return second - first;
-    return num_layers < 2 * first + 2 ? first + 1 : num_layers;
-}
-
-/* read_pattern - from layer_types, in which the layers that see their whole document must stand at equal distances: nothing
- * else is published. */
+/* read_pattern - from layer_types. */
 static int read_pattern(struct model_config *config, const json_t *types, struct err *err) {
-    int num_layers = config->num_layers, first = num_layers, second = num_layers;
+    int num_layers = config->num_layers;
+    bool is_local[MODEL_MAX_LAYERS];
     if (!json_is_array(types) || json_array_size(types) != (size_t)num_layers)
         return err_set(err, "layer_types is %s of %zu, expected an array of num_hidden_layers, %d, strings",
                        json_type_name(types), json_array_size(types), num_layers);
-    for (int i = num_layers - 1; i >= 0; i--) {
-        int is_local = layer_type(types, (size_t)i, err);
-        if (is_local < 0)
+    for (int i = 0; i < num_layers; i++) {
+        int type = layer_type(types, (size_t)i, err);
+        if (type < 0)
             return -1;
-        second = is_local ? second : first;
-        first = is_local ? first : i;
+        is_local[i] = type;
     }
-    config->window_period = period_of(first, second, num_layers);
-    config->window_whole = first == num_layers ? EVERY_LAYER_LOCAL - 1 : first % config->window_period;
-    for (int i = 0; i < num_layers; i++)
-        if (layer_type(types, (size_t)i, err) != (i % config->window_period != config->window_whole))
-            return err_set(err,
-                           "layer_types[%d] is '%s', while every %d-th layer before sees its whole "
-                           "document: only periodic lists are supported",
-                           i, json_string_value(json_array_get(types, (size_t)i)), config->window_period);
-    return 0;
+    int odd = family_window_pattern(config, is_local);
+    return odd < 0
+               ? 0
+               : err_set(err,
+                         "layer_types[%d] is '%s', while every %d-th layer before sees its whole "
+                         "document: only periodic lists are supported",
+                         odd, json_string_value(json_array_get(types, (size_t)odd)), config->window_period);
 }
 
-/* read_period - sliding_window_pattern, of the classes that have it: the last of so many layers sees all. */
+/* read_period - sliding_window_pattern, of the class that has it, Gemma 3's: the last of so many layers sees all. */
 static int read_period(struct model_config *config, const json_t *root, struct err *err) {
     int64_t period;
     if (json_get_int_or(root, "sliding_window_pattern", config->window_period, &period, err) != 0)
@@ -119,6 +106,14 @@ static int read_softcaps(struct model_config *config, const json_t *root, struct
     return read_softcap(root, "final_logit_softcapping", &config->logit_softcap, err);
 }
 
+/* settle_pattern - one way to say it, whatever said it: a period longer than the model is that of no layer. */
+static void settle_pattern(struct model_config *config) {
+    bool is_local[MODEL_MAX_LAYERS];
+    for (int layer = 0; layer < config->num_layers; layer++)
+        is_local[layer] = !config->window || family_layer_is_local(config, layer);
+    family_window_pattern(config, is_local);
+}
+
 int family_parse_local(struct model_config *config, const json_t *root, struct err *err) {
     const json_t *types = json_find(root, "layer_types");
     family_local_defaults(config);
@@ -127,16 +122,13 @@ int family_parse_local(struct model_config *config, const json_t *root, struct e
         return 0;
     if (read_window(config, root, err) != 0 || read_query_scalar(config, root, err) != 0 ||
         read_softcaps(config, root, err) != 0 ||
-        (family_has_local_base(config) && read_period(config, root, err) != 0) ||
+        (family_of(config)->local.theta > 0 && read_period(config, root, err) != 0) ||
         (types && read_pattern(config, types, err) != 0))
         return -1;
     for (int layer = 0; types && !config->window && layer < config->num_layers; layer++)
         if (layer_type(types, (size_t)layer, NULL))
             return err_set(err, "layer_types[%d] is 'sliding_attention', and sliding_window is null", layer);
-    if (!config->window) { /* whatever the pattern: one way to say it */
-        config->window_period = family_of(config)->local.period;
-        config->window_whole = config->window_period - 1;
-    }
+    settle_pattern(config);
     return 0;
 }
 

@@ -78,7 +78,7 @@ const struct family family_gemma3_text = {
     .activation_key = "hidden_activation",
     .activation = "gelu_pytorch_tanh",
     .in_gguf = {.has_windows = true, .layers_of_27b = 62},
-    .local = {.window = 4096, .period = 6, .theta = 10000},
+    .local = {.window = 4096, .period = 6, .has_base = true, .theta = 10000},
     .default_query_scalar = 256,
     .default_sizes =
         {.width = 2304, .ffn_width = 9216, .vocab_size = 262208, .num_layers = 26, .num_heads = 8},

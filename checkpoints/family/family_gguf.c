@@ -14,6 +14,12 @@ int family_set_gguf(struct model_config *config, const char *name, size_t length
     return -1;
 }
 
+void family_set_gguf_windows(struct model_config *config) {
+    for (int i = 0; i < num_families; i++)
+        if (strcmp(family_list[i]->gguf, family_gguf(config)) == 0 && family_list[i]->in_gguf.has_windows)
+            model_config_set_family(config, family_list[i]->model_type, NULL);
+}
+
 const char *family_gguf_names(char *text, size_t room_bytes) {
     size_t used = 0;
     text[0] = '\0';
@@ -47,6 +53,8 @@ bool family_has_temperature(const struct model_config *config) {
 }
 
 int64_t family_gguf_query_scalar(const struct model_config *config) {
+    if (!family_of(config)->default_query_scalar)
+        return 0;
     return config->num_layers == family_of(config)->in_gguf.layers_of_27b ? config->width / config->num_heads
                                                                           : config->head_dim;
 }
@@ -57,6 +65,14 @@ bool family_gguf_has_head(const struct model_config *config) {
 
 bool family_gguf_has_windows(const struct model_config *config) {
     return family_of(config)->in_gguf.has_windows;
+}
+
+bool family_gguf_has_one_base(const struct model_config *config) {
+    return family_of(config)->in_gguf.one_base;
+}
+
+bool family_gguf_stretches(const struct model_config *config) {
+    return family_of(config)->in_gguf.stretches;
 }
 
 bool family_gguf_ties_head(const struct model_config *config) {

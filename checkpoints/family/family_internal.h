@@ -3,8 +3,6 @@
 
 #include "checkpoints/family/family.h"
 
-enum { MODEL_MAX_LAYERS = 4096 };
-
 /* Sizes of a class where config.json lacks the key; 0: it must be there. */
 struct class_sizes {
     int64_t width, ffn_width, vocab_size;
@@ -22,9 +20,9 @@ enum { EVERY_LAYER_LOCAL = MODEL_MAX_LAYERS + 1 };
 /* Of a family whose layers may be local, that is see a window: its class's defaults of the fields of struct model_config. */
 struct local_layers {
     int64_t window;
-    int period; /* the last of so many layers sees all; 0: the family has no local layers */
-    double
-        theta; /* base of the local ones, which have no stretched positions; 0: they rotate as the others do */
+    int period;    /* the last of so many layers sees all; 0: the family has no local layers */
+    bool has_base; /* the local ones rotate by a base of their own, and nothing is stretched there */
+    double theta;  /* that base; 0: that of the others */
     bool may_lack; /* sliding_window null says that no layer is local; otherwise it is a mistake */
 };
 
@@ -34,6 +32,8 @@ struct gguf_facts {
     bool ties_head;    /* it knows no head but the embedding */
     bool has_windows;  /* it knows the windows of local layers; otherwise all layers see all there */
     int64_t window;    /* the one it takes where the file has no key; 0: none */
+    bool one_base;     /* local layers have the base of the others */
+    bool stretches;    /* the positions of the others may be stretched by YaRN, too */
     int layers_of_27b; /* by which it tells the model with another query_scalar; 0: there is none */
 };
 
@@ -88,7 +88,8 @@ struct family {
     FAMILY(ministral)                                                                                        \
     FAMILY(ministral3)                                                                                       \
     FAMILY(qwen3)                                                                                            \
-    FAMILY(qwen2) FAMILY(olmo2) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma2) FAMILY(gemma3_text)
+    FAMILY(qwen2)                                                                                            \
+    FAMILY(olmo2) FAMILY(olmo3) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma2) FAMILY(gemma3_text)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];

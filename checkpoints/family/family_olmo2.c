@@ -1,7 +1,8 @@
 /* family_olmo2.c - OLMo 2: Llama's layer with the norms after its branches instead of before them, and queries and keys
- * normalised as whole rows before the rotation.
- * Source: transformers, models/olmo2/modeling_olmo2.py and configuration_olmo2.py; llama.cpp, gguf-py/gguf/tensor_mapping.py:
- * queries and keys keep Hugging Face's order there. */
+ * normalised as whole rows before the rotation.  OLMo 3: the same, and three of four layers see a window and have no
+ * stretched positions.
+ * Source: transformers, models/olmo2/modeling_olmo2.py, models/olmo3/modeling_olmo3.py and their configurations; llama.cpp,
+ * gguf-py/gguf/tensor_mapping.py and src/models/olmo2.cpp, which is both: queries and keys keep Hugging Face's order there. */
 #include "checkpoints/family/family_internal.h"
 
 /* clang-format off */
@@ -38,4 +39,17 @@ const struct family family_olmo2 = {.model_type = "olmo2",
                                     .norm = {NORM_RMS_ONCE, 0, false},
                                     .change_plan = change_plan,
                                     .default_positions = 2048,
+                                    .default_eps = 1e-5};
+
+const struct family family_olmo3 = {.model_type = "olmo3",
+                                    .architecture = "Olmo3ForCausalLM",
+                                    .gguf = "olmo2",
+                                    .params = olmo2_params,
+                                    .num_params = NUM_PARAMS,
+                                    .norm = {NORM_RMS_ONCE, 0, false},
+                                    .change_plan = change_plan,
+                                    .in_gguf = {.has_windows = true, .one_base = true, .stretches = true},
+                                    .local = {.window = 4096, .period = 4, .has_base = true},
+                                    .default_positions = 2048,
+                                    .default_theta = 5e5,
                                     .default_eps = 1e-5};

@@ -151,6 +151,10 @@ static int parse_bases(struct model_config *config, const json_t *root, struct e
         return -1;
     if (!family_has_local_base(config))
         return 0;
+    if (!(family_of(config)->local.theta > 0)) { /* a class without the key, whose layers have one base */
+        config->rope_local_theta = config->rope_theta;
+        return 0;
+    }
     return json_get_double_or(root, "rope_local_base_freq", config->rope_local_theta,
                               &config->rope_local_theta, err);
 }
@@ -176,6 +180,8 @@ static int parse_both(struct model_config *config, const json_t *root, const jso
         return err_set(err, "key 'rope_parameters' is %s, expected an object", json_type_name(parameters));
     if (parse_parameters(&second, parameters, err) != 0)
         return err_prefix(err, "rope_parameters");
+    if (!(family_of(config)->local.theta > 0)) /* the first spelling has no key for it */
+        config->rope_local_theta = second.rope_local_theta;
     bool both = scaling || json_find(root, "rope_theta") || json_find(root, "partial_rotary_factor") ||
                 json_find(root, "rope_local_base_freq");
     if (both && !same_rope(config, &second))

@@ -32,35 +32,8 @@ struct norm_plan family_final_norm(const struct model_config *config) {
     return family_of(config)->norm;
 }
 
-bool family_has_local_layers(const struct model_config *config) {
-    return family_of(config)->local.period > 0;
-}
-
-bool family_has_local_base(const struct model_config *config) {
-    return family_of(config)->local.theta > 0;
-}
-
-bool family_may_lack_window(const struct model_config *config) {
-    return family_of(config)->local.may_lack;
-}
-
-bool family_layer_is_local(const struct model_config *config, int layer) {
-    return config->window && layer % config->window_period != config->window_whole;
-}
-
 bool family_has_softcaps(const struct model_config *config) {
     return family_of(config)->default_logit_softcap > 0;
-}
-
-void family_local_defaults(struct model_config *config) {
-    const struct local_layers *local = &family_of(config)->local;
-    config->window = local->window;
-    config->window_period = local->period;
-    config->window_whole = local->period ? local->period - 1 : 0;
-    config->rope_local_theta = local->theta;
-    config->query_scalar = family_of(config)->default_query_scalar;
-    config->attention_softcap = family_of(config)->default_attention_softcap;
-    config->logit_softcap = family_of(config)->default_logit_softcap;
 }
 
 float family_embedding_scale(const struct model_config *config) {

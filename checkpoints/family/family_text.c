@@ -147,7 +147,7 @@ static void set_local(json_t *root, const struct model_config *config) {
         set_int(root, "sliding_window", config->window);
     else
         json_object_set_new(root, "sliding_window", json_null());
-    if (family_has_local_base(config)) {
+    if (family_of(config)->local.theta > 0) {
         if (config->window_whole == config->window_period - 1)
             set_int(root, "sliding_window_pattern", config->window_period);
         set_double(root, "rope_local_base_freq", config->rope_local_theta);

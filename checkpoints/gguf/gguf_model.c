@@ -8,12 +8,12 @@
  * Source: llama.cpp, convert_hf_to_gguf.py (permute, rope_freqs) and the loader's keys. */
 #include "checkpoints/gguf/gguf_model.h"
 
+#include "checkpoints/gguf/gguf_settings.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char rope_freqs_name[] = "rope_freqs.weight";
 
 /* Row i of the first half goes to 2i of its head, row i of the second half to 2i + 1: the two that are rotated
  * together become neighbours. */
@@ -24,56 +24,6 @@ int64_t gguf_row_from_hf(int head_dim, int64_t row) {
 
 /* --- keys --- */
 
-/* get_int - a whole number under a key; fallback < 0: the key is required. */
-static int get_int(const struct gguf *file, const char *key, int64_t fallback, int64_t *value,
-                   struct err *err) {
-    int64_t index = gguf_find_key(file, key);
-    *value = fallback;
-    if (index < 0)
-        return fallback >= 0 ? 0 : err_set(err, "'%s' has no key '%s'", gguf_path(file), key);
-    if (gguf_key_type(file, index) == GGUF_ARRAY)
-        return err_set(err, "key '%s' of '%s' differs from layer to layer, which is not supported", key,
-                       gguf_path(file));
-    return gguf_get_int(file, index, 0, value, err);
-}
-
-/* The file, and the name that the keys of its architecture begin with. */
-struct settings {
-    const struct gguf *file;
-    const struct model_config *config;
-};
-
-/* get_size - a whole number of the architecture that fits an int and is at least 1. */
-static int get_size(struct settings settings, const char *name, int64_t fallback, int64_t *value,
-                    struct err *err) {
-    char key[FAMILY_KEY_ROOM];
-    const struct gguf *file = settings.file;
-    family_gguf_key(settings.config, name, key);
-    if (get_int(file, key, fallback, value, err) != 0)
-        return -1;
-    if (*value < 1 || *value > INT32_MAX)
-        return err_set(err, "key '%s' of '%s' is %lld, out of range", key, gguf_path(file),
-                       (long long)*value);
-    return 0;
-}
-
-/* get_double - a number of the architecture. */
-static int get_double(struct settings settings, const char *name, double fallback, double *value,
-                      struct err *err) {
-    char key[FAMILY_KEY_ROOM];
-    int64_t index = gguf_find_key(settings.file, family_gguf_key(settings.config, name, key));
-    *value = fallback;
-    return index < 0 ? 0 : gguf_get_double(settings.file, index, 0, value, err);
-}
-
-/* text_is - the string under a key equals text; false where it is absent or no string. */
-static bool text_is(const struct gguf *file, const char *key, const char *text) {
-    struct gguf_string value;
-    int64_t index = gguf_find_key(file, key);
-    return index >= 0 && gguf_get_string(file, index, 0, &value, NULL) == 0 &&
-           value.length_bytes == strlen(text) && memcmp(value.text, text, value.length_bytes) == 0;
-}
-
 /* read_architecture - which family it is; other settings of the file follow from that. */
 static int read_architecture(const struct gguf *file, struct model_config *config, struct err *err) {
     struct gguf_string name;
@@ -82,13 +32,20 @@ static int read_architecture(const struct gguf *file, struct model_config *confi
     if (index < 0)
         return err_set(err, "'%s' has no key 'general.architecture'", gguf_path(file));
     if (gguf_get_string(file, index, 0, &name, err) != 0 ||
-        get_int(file, "split.count", 0, &num_parts, err) != 0)
+        gguf_setting_int(file, "split.count", 0, &num_parts, err) != 0)
         return -1;
     if (family_set_gguf(config, name.text, name.length_bytes) != 0)
         return err_set(
             err, "'%s' holds a model of the architecture '%.*s', which is not supported (supported: %s)",
             gguf_path(file), (int)(name.length_bytes < 40 ? name.length_bytes : 40), name.text,
             family_gguf_names(names, sizeof names));
+    char key[FAMILY_KEY_ROOM];
+    int64_t window;
+    if (gguf_setting_int(file, family_gguf_key(config, "attention.sliding_window", key), 0, &window, err) !=
+        0)
+        return -1;
+    if (window) /* OLMo 3's name is OLMo 2's */
+        family_set_gguf_windows(config);
     if (num_parts > 1)
         return err_set(err,
                        "'%s' is one of %lld parts of a model; join them first (llama-gguf-split --merge)",
@@ -155,16 +112,16 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
 /* read_sizes - in an order: what a file leaves out follows from what was read before. */
 static int read_sizes(const struct gguf *file, struct model_config *config, struct err *err) {
     int64_t layers, heads, kv_heads, head_dim, value_dim, rope_dim;
-    struct settings settings = {file, config};
-    if (get_size(settings, "embedding_length", -1, &config->width, err) != 0 ||
-        get_size(settings, "feed_forward_length", -1, &config->ffn_width, err) != 0 ||
-        get_size(settings, "context_length", -1, &config->max_positions, err) != 0 ||
-        get_size(settings, "block_count", -1, &layers, err) != 0 ||
-        get_size(settings, "attention.head_count", -1, &heads, err) != 0 ||
-        get_size(settings, "attention.head_count_kv", heads, &kv_heads, err) != 0 ||
-        get_size(settings, "attention.key_length", config->width / heads, &head_dim, err) != 0 ||
-        get_size(settings, "attention.value_length", head_dim, &value_dim, err) != 0 ||
-        get_size(settings, "rope.dimension_count", head_dim, &rope_dim, err) != 0)
+    struct gguf_settings settings = {file, config};
+    if (gguf_setting_size(settings, "embedding_length", -1, &config->width, err) != 0 ||
+        gguf_setting_size(settings, "feed_forward_length", -1, &config->ffn_width, err) != 0 ||
+        gguf_setting_size(settings, "context_length", -1, &config->max_positions, err) != 0 ||
+        gguf_setting_size(settings, "block_count", -1, &layers, err) != 0 ||
+        gguf_setting_size(settings, "attention.head_count", -1, &heads, err) != 0 ||
+        gguf_setting_size(settings, "attention.head_count_kv", heads, &kv_heads, err) != 0 ||
+        gguf_setting_size(settings, "attention.key_length", config->width / heads, &head_dim, err) != 0 ||
+        gguf_setting_size(settings, "attention.value_length", head_dim, &value_dim, err) != 0 ||
+        gguf_setting_size(settings, "rope.dimension_count", head_dim, &rope_dim, err) != 0)
         return -1;
     bool turns = rope_dim == head_dim ||
                  (family_gguf_rotates_part(config) && rope_dim < head_dim && rope_dim % 2 == 0);
@@ -211,7 +168,7 @@ static int get_token_id(const struct gguf *file, const struct model_config *conf
     *id = -1;
     if (gguf_find_key(file, key) < 0)
         return 0;
-    if (get_int(file, key, -1, &value, err) != 0)
+    if (gguf_setting_int(file, key, -1, &value, err) != 0)
         return -1;
     if (value == -1 || value == UINT32_MAX)
         return 0;
@@ -242,188 +199,18 @@ static int read_token_ids(const struct gguf *file, struct model_config *config, 
     return 0;
 }
 
-/* --- rotary positions --- */
-
-/* follows_llama3 - do the divisors come from these parameters?  They were computed in f32 or f64 and stored
- * as f32. */
-static bool follows_llama3(const struct model_config *config, const float *divisors) {
-    for (int i = 0; i < model_rotary_dim(config) / 2; i++) {
-        double expected = model_rope_divisor(config, i);
-        if (!(fabs((double)divisors[i] - expected) <= 1e-4 * expected))
-            return false;
-    }
-    return true;
-}
-
-/* find_llama3 - the lowest frequency is divided by the whole factor.  Published models use low 1, high 4 and
- * an original context of 8192; other powers of two are tried after that.  Two lengths that give the same
- * divisors are the same model. */
-static int find_llama3(const char *path, const float *divisors, struct model_config *config,
-                       struct err *err) {
-    config->rope_factor = (double)divisors[model_rotary_dim(config) / 2 - 1];
-    if (config->rope_factor == 1.0 && follows_llama3(config, divisors)) /* still ROPE_PLAIN: all are 1 */
-        return 0;
-    config->rope_kind = ROPE_LLAMA3;
-    config->rope_low_freq = 1;
-    config->rope_high_freq = 4;
-    config->rope_original_positions = 8192;
-    if (follows_llama3(config, divisors))
-        return 0;
-    for (int64_t original = 16; original <= 1 << 20; original *= 2) {
-        config->rope_original_positions = original;
-        if (follows_llama3(config, divisors))
-            return 0;
-    }
-    return err_set(err,
-                   "'%s': tensor '%s' does not follow the llama3 rule with low_freq_factor 1 and "
-                   "high_freq_factor 4; convert from the original Hugging Face model instead",
-                   path, rope_freqs_name);
-}
-
-/* read_rope_freqs - a divisor for each pair of a head; which settings of llama3 make them is found by
- * find_llama3. */
-static int read_rope_freqs(const struct gguf *file, int64_t index, struct model_config *config,
-                           struct err *err) {
-    int64_t half = model_rotary_dim(config) / 2;
-    struct gguf_tensor tensor = gguf_tensor(file, index);
-    if (tensor.ndim != 1 || tensor.count != half || half < 1)
-        return err_set(err, "'%s': tensor '%s' has %lld values, expected %lld", gguf_path(file),
-                       rope_freqs_name, (long long)tensor.count, (long long)half);
-    float *divisors = xmalloc((size_t)half * sizeof *divisors);
-    int status = gguf_read_f32(file, index, 0, half, divisors, err);
-    if (status == 0)
-        status = find_llama3(gguf_path(file), divisors, config, err);
-    free(divisors);
-    return status;
-}
-
-/* read_yarn - what the type has besides a factor.  llama.cpp finds the amplitude by the factor, of families with a temperature
- * also by a multiplier, which is mscale_all_dim beside an mscale of 1; attn_factor multiplies that. */
-static int read_yarn(struct settings settings, struct model_config *config, struct err *err) {
-    struct yarn *yarn = &config->yarn;
-    double beside, part;
-    config->rope_kind = ROPE_YARN;
-    if (get_size(settings, "rope.scaling.original_context_length", config->max_positions,
-                 &config->rope_original_positions, err) != 0 ||
-        get_double(settings, "rope.scaling.yarn_beta_fast", YARN_BETA_FAST, &yarn->beta_fast, err) != 0 ||
-        get_double(settings, "rope.scaling.yarn_beta_slow", YARN_BETA_SLOW, &yarn->beta_slow, err) != 0 ||
-        get_double(settings, "rope.scaling.yarn_log_multiplier", 0, &yarn->mscale_all_dim, err) != 0 ||
-        get_double(settings, "attention.temperature_scale", 0, &config->query_temperature, err) != 0 ||
-        get_double(settings, "rope.scaling.attn_factor", 1, &beside, err) != 0 ||
-        get_double(settings, "rope.scaling.yarn_ext_factor", 1, &part, err) != 0)
-        return -1;
-    if (part != 1)
-        return err_set(err,
-                       "'%s' mixes yarn and linear rope scaling (yarn_ext_factor %g), which is not supported",
-                       gguf_path(settings.file), part);
-    yarn->mscale = yarn->mscale_all_dim != 0;
-    if (beside != 1)
-        yarn->attention_factor = beside * model_rope_amplitude(config);
-    return 0;
-}
-
-/* refuse_amplitude - an attention factor without yarn: llama.cpp would multiply by it all the same. */
-static int refuse_amplitude(struct settings settings, struct err *err) {
-    double factor;
-    if (get_double(settings, "rope.scaling.attn_factor", 1, &factor, err) != 0)
-        return -1;
-    return factor == 1
-               ? 0
-               : err_set(err, "'%s' sets an attention factor of %g without yarn, which is not supported",
-                         gguf_path(settings.file), factor);
-}
-
-/* read_rope - the kind is a text; llama3's has none, but the tensor of divisors.  Both at once are refused. */
-static int read_rope(const struct gguf *file, struct model_config *config, struct err *err) {
-    int64_t freqs = gguf_find_tensor(file, rope_freqs_name);
-    struct settings settings = {file, config};
-    char type_key[FAMILY_KEY_ROOM];
-    bool has_type = gguf_find_key(file, family_gguf_key(config, "rope.scaling.type", type_key)) >= 0;
-    if (get_double(settings, "rope.freq_base", 10000, &config->rope_theta, err) != 0 ||
-        get_double(settings, "rope.scaling.factor", 1, &config->rope_factor, err) != 0)
-        return -1;
-    /* llama.cpp takes a factor without a type for linear, too. */
-    bool is_yarn = text_is(file, type_key, "yarn");
-    if (!has_type || text_is(file, type_key, "linear"))
-        config->rope_kind = config->rope_factor == 1 ? ROPE_PLAIN : ROPE_LINEAR;
-    else if (!is_yarn && !text_is(file, type_key, "none"))
-        return err_set(err, "'%s' sets '%s' to something other than linear and yarn, which is not supported",
-                       gguf_path(file), type_key);
-    if ((is_yarn ? read_yarn(settings, config, err) : refuse_amplitude(settings, err)) != 0)
-        return -1;
-    if (freqs < 0)
-        return 0;
-    if (config->rope_kind != ROPE_PLAIN)
-        return err_set(err, "'%s' has both %s rope scaling and a tensor '%s', which is not supported",
-                       gguf_path(file), is_yarn ? "yarn" : "linear", rope_freqs_name);
-    return read_rope_freqs(file, freqs, config, err);
-}
-
-/* read_softcaps - a file that has none has those that llama.cpp takes, which are the class's. */
-static int read_softcaps(struct settings settings, struct model_config *config, struct err *err) {
-    struct model_config by_class = *config;
-    double scores, logits;
-    family_local_defaults(&by_class);
-    if (!family_has_softcaps(config))
-        return 0;
-    if (get_double(settings, "attn_logit_softcapping", (double)by_class.attention_softcap, &scores, err) !=
-            0 ||
-        get_double(settings, "final_logit_softcapping", (double)by_class.logit_softcap, &logits, err) != 0)
-        return -1;
-    if (!(scores > 0) || !(logits > 0)) /* llama.cpp would divide by it */
-        return err_set(err, "'%s' caps scores at %g and logits at %g, expected positive numbers",
-                       gguf_path(settings.file), scores, logits);
-    config->attention_softcap = (float)scores;
-    config->logit_softcap = (float)logits;
-    return 0;
-}
-
-/* read_local_base - of the layers with a window; where the family has none of their own, it must be that of all. */
-static int read_local_base(struct settings settings, struct model_config *config, struct err *err) {
-    double theta, otherwise = family_has_local_base(config) ? 10000 : config->rope_theta;
-    if (get_double(settings, "rope.freq_base_swa", otherwise, &theta, err) != 0)
-        return -1;
-    if (!family_has_local_base(config))
-        return (float)theta == (float)config->rope_theta
-                   ? 0
-                   : err_set(err, "'%s' has a base of %g for layers with a window, which is not supported",
-                             gguf_path(settings.file), theta);
-    config->rope_local_theta = theta;
-    return 0;
-}
-
-/* read_local - of a family with local layers.  Without a window all layers see their whole document, whatever the period. */
-static int read_local(const struct gguf *file, struct model_config *config, struct err *err) {
-    int64_t period;
-    char key[FAMILY_KEY_ROOM];
-    struct settings settings = {file, config};
-    if (!family_gguf_has_windows(config))
-        return 0;
-    config->query_scalar = family_gguf_query_scalar(config);
-    if (get_int(file, family_gguf_key(config, "attention.sliding_window", key), family_gguf_window(config),
-                &config->window, err) != 0 ||
-        get_size(settings, "attention.sliding_window_pattern", family_gguf_period(config), &period, err) !=
-            0 ||
-        read_softcaps(settings, config, err) != 0)
-        return -1;
-    config->window_period = config->window ? (int)period : 1;
-    config->window_whole = config->window_period - 1;
-    config->window = config->window ? config->window : config->max_positions;
-    return read_local_base(settings, config, err);
-}
-
 /* The architecture decides what the keys are called, the sizes how many frequencies there are: hence the order. */
 int gguf_model_config(const struct gguf *file, struct model_config *config, struct err *err) {
     double eps;
-    struct settings settings = {file, config};
+    struct gguf_settings settings = {file, config};
     *config = (struct model_config){.initializer_range = 0.02f, .rope_kind = ROPE_PLAIN};
     if (read_architecture(file, config, err) != 0 || refuse_unknown_settings(file, config, err) != 0 ||
         read_sizes(file, config, err) != 0 || read_tensor_facts(file, config, err) != 0 ||
         read_token_ids(file, config, err) != 0 ||
-        get_double(settings, family_gguf_eps_key(config), 0, &eps, err) != 0)
+        gguf_setting_double(settings, family_gguf_eps_key(config), 0, &eps, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
-    if (read_rope(file, config, err) != 0 || read_local(file, config, err) != 0)
+    if (gguf_read_rope(settings, config, err) != 0 || gguf_read_local(settings, config, err) != 0)
         return -1;
     return model_config_check(config, gguf_path(file), err);
 }
@@ -459,7 +246,7 @@ static int64_t check_tensor(const struct gguf *file, const struct model_config *
 int gguf_model_check(const struct gguf *file, const struct model_config *config, struct err *err) {
     bool *is_expected = xcalloc((size_t)gguf_num_tensors(file) + 1, sizeof *is_expected);
     struct param at = PARAM_START;
-    int64_t freqs = gguf_find_tensor(file, rope_freqs_name);
+    int64_t freqs = gguf_find_tensor(file, GGUF_ROPE_FREQS);
     int status = 0;
     if (freqs >= 0)
         is_expected[freqs] = true;

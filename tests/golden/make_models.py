@@ -114,6 +114,11 @@ VARIANTS = {
                "vocab_size": 64, "head_dim": 20, "rms_norm_eps": 1e-6, "tie": True, "layers": 3, "class": "Gemma2",
                "rope": {"rope_theta": 10000.0}, "window": 5, "period": 2, "query_pre_attn_scalar": 24,
                "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, "seed": 300},
+    # OLMo 3: OLMo 2's layers, windows of 4 on three of four, and YaRN on the last.
+    "olmo3": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 28,
+              "vocab_size": 64, "rms_norm_eps": 1e-6, "class": "Olmo3", "layers": 4, "window": 4, "period": 4,
+              "rope": {"rope_theta": 500.0, "rope_type": "yarn", "factor": 8.0, "attention_factor": 1.2,
+              "original_max_position_embeddings": 64}, "local_theta": 500.0, "seed": 312},
     # Ministral 8B: the first and the last of three layers see all.
     "ministral": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
                   "vocab_size": 64, "head_dim": 12, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-5,
@@ -159,11 +164,13 @@ def make_config(name, spec):
             shared[key] = spec[key]
     if "types" in spec:
         shared["layer_types"] = ["sliding_attention" if kind == "s" else "full_attention" for kind in spec["types"]]
-    if is_gemma3(spec):
-        types = ["sliding_attention" if is_local(spec, layer) else "full_attention" for layer in range(spec["layers"])]
+    if "local_theta" in spec:
+        shared["layer_types"] = ["sliding_attention" if is_local(spec, layer) else "full_attention"
+                                 for layer in range(spec["layers"])]
         shared["rope_parameters"] = {"full_attention": shared["rope_parameters"], "sliding_attention": {
             "rope_type": "default", "rope_theta": spec["local_theta"]}}
-        return transformers.Gemma3TextConfig(**shared, layer_types=types,
+    if is_gemma3(spec):
+        return transformers.Gemma3TextConfig(**shared,
                                              architectures=["Gemma3ForCausalLM"])
     if "class" in spec:
         return getattr(transformers, spec["class"] + "Config")(**shared, architectures=[spec["class"] + "ForCausalLM"])
@@ -334,6 +341,8 @@ def amplitude(rope):
     def tempered(mscale):
         return 0.1 * mscale * math.log(rope["factor"]) + 1
 
+    if "attention_factor" in rope:
+        return rope["attention_factor"]
     return tempered(rope["mscale"]) / tempered(rope["mscale_all_dim"]) if "mscale" in rope else tempered(1)
 
 
@@ -347,12 +356,12 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2, SmolLM3, Ministral 3, Gemma 2 and 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
     frequencies = rope_frequencies(spec, turned, scaled)
-    local = rope_frequencies({"rope": {"rope_theta": spec["local_theta"]}}, turned) if is_gemma3(spec) else None
+    local = rope_frequencies({"rope": {"rope_theta": spec["local_theta"]}}, turned) if "local_theta" in spec else None
     sandwich, root = is_gemma(spec), math.sqrt(spec.get("query_pre_attn_scalar", head_dim))
 
     def norm(x, name):  # over the last dimension: a row's width, or each head's
@@ -365,7 +374,8 @@ def own_forward(spec, weights, order="half", scaled=True):
 
     def turn(x, layer):
         own = local if is_local(spec, layer) and local is not None else frequencies
-        return torch.cat([amplitude(spec["rope"]) * rotate(x[..., :turned], own, order), x[..., turned:]], dim=-1)
+        factor = 1 if own is local else amplitude(spec["rope"])
+        return torch.cat([factor * rotate(x[..., :turned], own, order), x[..., turned:]], dim=-1)
 
     def capped(x, key):
         return spec[key] * (x / spec[key]).tanh() if key in spec else x
@@ -383,7 +393,7 @@ def own_forward(spec, weights, order="half", scaled=True):
 
     def attention(x, w, layer):
         q, k, v = (x @ w(f"self_attn.{name}_proj").T + bias(f"{layer}.self_attn.{name}_proj") for name in "qkv")
-        if spec.get("class") == "Olmo2":
+        if spec.get("class") in ("Olmo2", "Olmo3"):
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         q, k = split(q, heads), split(k, kv_heads)
         if spec.get("qk_norm") or is_gemma3(spec):
@@ -404,7 +414,7 @@ def own_forward(spec, weights, order="half", scaled=True):
         for layer in range(spec.get("layers", 2)):
             def w(role, layer=layer):
                 return weights[f"model.layers.{layer}.{role}.weight"]
-            name, after = f"model.layers.{layer}", spec.get("class") == "Olmo2"
+            name, after = f"model.layers.{layer}", spec.get("class") in ("Olmo2", "Olmo3")
             a = attention(x if after else norm(x, f"{name}.input_layernorm"), w, name)
             x = x + (norm(a, f"{name}.post_attention_layernorm") if after or sandwich else a)
             before = "pre_feedforward" if sandwich else "post_attention"

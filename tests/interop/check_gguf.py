@@ -59,7 +59,7 @@ def make_model(folder, seed, kind="Llama", **changes):
 
 def make_models(folder):
     """Paths of model folders: tied and plain; Mistral, with a window longer than what is compared; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Ministral 3; Qwen3;
-    Qwen2, OLMo 2, SmolLM3, Nemotron; Gemma 2; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
+    Qwen2, OLMo 2 and 3, SmolLM3, Nemotron; Gemma 2; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
     make_model(folder / "plain", 1)
     make_model(folder / "mistral", 11, kind="Mistral", sliding_window=200)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
@@ -71,6 +71,10 @@ def make_models(folder):
     make_model(folder / "qwen3", 4, kind="Qwen3", head_dim=32)
     make_model(folder / "qwen2", 6, kind="Qwen2")
     make_model(folder / "olmo2", 7, kind="Olmo2", tie_word_embeddings=False)
+    make_model(folder / "olmo3", 13, kind="Olmo3", tie_word_embeddings=False, num_hidden_layers=5, sliding_window=24,
+               pad_token_id=None, rope_parameters={
+                   "full_attention": {key: of for key, of in YARN.items() if not key.startswith("mscale")},
+                   "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}})
     make_model(folder / "smollm3", 8, kind="SmolLM3", num_hidden_layers=5, pad_token_id=None)
     make_model(folder / "nemotron", 5, kind="Nemotron", tie_word_embeddings=False, rope_parameters={
         "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
@@ -84,7 +88,7 @@ def make_models(folder):
         "sliding_attention", "full_attention"] * 2, rope_parameters={
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})
-    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "smollm3", "nemotron",
+    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "smollm3", "nemotron",
                                        "gemma2", "gemma3", "gemma3_linear")]
 
 
