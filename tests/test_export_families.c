@@ -293,6 +293,94 @@ static void test_olmo3(void **state) {
     free(out);
 }
 
+/* Kinds of positions that llama.cpp lacks: dynamic ones are plain up to the model's length, the others are refused. */
+static void test_rope_kinds(void **state) {
+    (void)state;
+    struct err err = {""};
+    const enum rope_kind kinds[] = {ROPE_DYNAMIC, ROPE_LONG, ROPE_PROPORTIONAL};
+    static const char *const words[] = {NULL, "without longrope positions", "without proportional positions"};
+    char *out = in_folder("kinds.gguf");
+    for (int i = 0; i < 3; i++) {
+        struct model model = sample_model("byte_level", 423);
+        struct model_config *config = &model.config;
+        config->rope_kind = kinds[i];
+        config->rope_factor = 4;
+        config->rope_original_positions = kinds[i] == ROPE_LONG ? 64 : 0;
+        config->rope_pairs = kinds[i] == ROPE_PROPORTIONAL ? config->head_dim / 4 : 0;
+        config->longrope.num_pairs = kinds[i] == ROPE_LONG ? config->head_dim / 2 : 0;
+        for (int pair = 0; pair < config->longrope.num_pairs; pair++)
+            config->longrope.short_factors[pair] = config->longrope.long_factors[pair] = 1.1f;
+        char *hf = make_folder("kinds", &model), *notes = NULL;
+        struct weights *source = open_weights(hf);
+        assert_int_equal(weights_config(source)->rope_kind, kinds[i]);
+        unlink(out);
+        int status = export_gguf(source, out, EXPORT_F32, &notes, &err);
+        if ((status == 0) != !words[i] || (words[i] && !strstr(err.text, words[i])))
+            fail_msg("case %d: %d, %s", i, status, err.text);
+        if (status == 0) {
+            struct weights *back = open_weights(out);
+            assert_int_equal(weights_config(back)->rope_kind, ROPE_PLAIN);
+            assert_non_null(strstr(notes, "no dynamic positions: up to 128 tokens"));
+            weights_close(back);
+        }
+        weights_close(source);
+        free(hf), free(notes);
+    }
+    free(out);
+}
+
+/* add_gemma3 - the least that a file needs for its positions to be looked at. */
+static void add_gemma3(struct gguf_writer *writer) {
+    static const char *const sizes[] = {
+        "context_length",       "embedding_length",        "block_count",          "feed_forward_length",
+        "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length"};
+    const int64_t matrix[] = {8, 8};
+    gguf_set_text(writer, "general.architecture", "gemma3");
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        char *key = xasprintf("gemma3.%s", sizes[i]);
+        gguf_set_u32(writer, key, strstr(sizes[i], "head_count") || i == 2 ? 1 : 8);
+        free(key);
+    }
+    gguf_set_f32(writer, "gemma3.attention.layer_norm_rms_epsilon", 1e-5f);
+    gguf_add_tensor(writer, "token_embd.weight", 2, matrix, GGML_F32);
+    gguf_add_tensor(writer, "blk.0.attn_q.weight", 2, matrix, GGML_F32);
+}
+
+/* A Gemma 3 of somebody else with positions that would reach the local layers, or that llama.cpp looks past. */
+static void test_gemma3_positions(void **state) {
+    (void)state;
+    static const char *const words[] = {NULL, "has yarn rope scaling: in a gemma3_text",
+                                        "has a tensor 'rope_freqs.weight': in a gemma3_text"};
+    char *path = in_folder("other.gguf");
+    const float zeros[64] = {0};
+    const int64_t half = 4;
+    for (int i = 0; i < 3; i++) {
+        struct err err = {""};
+        struct gguf_writer *writer = gguf_writer_create();
+        struct model_config config;
+        add_gemma3(writer);
+        if (i == 1) {
+            gguf_set_text(writer, "gemma3.rope.scaling.type", "yarn");
+            gguf_set_f32(writer, "gemma3.rope.scaling.factor", 8);
+        }
+        if (i == 2)
+            gguf_add_tensor(writer, "rope_freqs.weight", 1, &half, GGML_F32);
+        assert_int_equal(gguf_writer_begin(writer, path, &err), 0);
+        assert_int_equal(gguf_write_rows(writer, 8, zeros, &err), 0);
+        assert_int_equal(gguf_write_rows(writer, 8, zeros, &err), 0);
+        if (i == 2)
+            assert_int_equal(gguf_write_rows(writer, 1, zeros, &err), 0);
+        assert_int_equal(gguf_writer_end(writer, &err), 0);
+        gguf_writer_free(writer);
+        struct gguf *file = open_gguf(path);
+        int status = gguf_model_config(file, &config, &err);
+        if ((status == 0) != !words[i] || (words[i] && !strstr(err.text, words[i])))
+            fail_msg("case %d: %d, %s", i, status, err.text);
+        gguf_close(file);
+    }
+    free(path);
+}
+
 /* Mistral: llama.cpp knows no window of a Llama, so the file says that it is for as many tokens as the window has; control: a
  * window as long as the model. */
 static void test_mistral(void **state) {
@@ -327,6 +415,7 @@ int main(void) {
         cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_gemma3_refused), cmocka_unit_test(test_mistral),
         cmocka_unit_test(test_gemma2),         cmocka_unit_test(test_olmo3),
+        cmocka_unit_test(test_rope_kinds),     cmocka_unit_test(test_gemma3_positions),
     };
     return fixture_run("export_families", tests);
 }

@@ -89,8 +89,6 @@ static void test_refused_by_name(void **state) {
         {"{\"model_type\":\"llama\",\"mlp_bias\":true," SIZES "}", "mlp_bias true"},
         {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"," SIZES "}", "hidden_act 'gelu'"},
         {"{\"model_type\":\"llama\",\"quantization_config\":{}," SIZES "}", "quantization_config"},
-        {"{\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":4.0}," SIZES "}",
-         "rope type 'longrope' is not supported yet (supported: default, linear, llama3, yarn)"},
         {YARN_FILE("\"beta_fast\":1,\"beta_slow\":2"), "beta_fast 1 and beta_slow 2"},
         {YARN_FILE("\"beta_slow\":-1"), "beta_fast 32 and beta_slow -1"},
         {YARN_FILE("\"attention_factor\":0"), "rope_scaling: attention_factor is 0"},

@@ -250,6 +250,11 @@ static int write_tensors(const struct job *job, struct err *err) {
 
 /* --- the file --- */
 
+/* rope_in_file - llama.cpp has no dynamic positions; up to max_positions they are plain. */
+static enum rope_kind rope_in_file(const struct model_config *config) {
+    return config->rope_kind == ROPE_DYNAMIC ? ROPE_PLAIN : config->rope_kind;
+}
+
 /* check_file - what was written can be opened as the model it came from. */
 static int check_file(const char *path, const struct model_config *config, struct err *err) {
     struct model_config found;
@@ -260,7 +265,7 @@ static int check_file(const char *path, const struct model_config *config, struc
     if (status == 0)
         status = gguf_model_check(file, &found, err);
     if (status == 0 && (model_num_parameters(&found) != model_num_parameters(config) ||
-                        found.rope_kind != config->rope_kind || found.head_dim != config->head_dim ||
+                        found.rope_kind != rope_in_file(config) || found.head_dim != config->head_dim ||
                         (family_gguf_has_windows(config) &&
                          (found.window != config->window || found.window_period != config->window_period ||
                           found.window_whole != config->window_whole)) ||
@@ -294,8 +299,14 @@ static int refuse_yarn(const struct model_config *config, struct err *err) {
  * divisors of frequencies, and but for OLMo 3's yarn's multiplier would reach the local layers too. */
 static int refuse_rope(const struct model_config *config, struct err *err) {
     bool stretches = family_gguf_stretches(config);
+    if (config->rope_kind == ROPE_LONG || config->rope_kind == ROPE_PROPORTIONAL)
+        return err_set(
+            err,
+            "llama.cpp computes a '%s' without %s positions, which this model has: export it with --to hf",
+            config->model_type, config->rope_kind == ROPE_LONG ? "longrope" : "proportional");
     if (family_has_local_base(config) && config->rope_kind != ROPE_PLAIN &&
-        config->rope_kind != ROPE_LINEAR && !(config->rope_kind == ROPE_YARN && stretches))
+        config->rope_kind != ROPE_LINEAR && config->rope_kind != ROPE_DYNAMIC &&
+        !(config->rope_kind == ROPE_YARN && stretches))
         return err_set(err,
                        "llama.cpp computes a '%s' with positions that are %s, this model has "
                        "%s: export it with --to hf",
@@ -359,6 +370,10 @@ static int write_file(struct job *job, const char *partial, struct err *err) {
             "llama.cpp knows no window of '%s': the file says that it is for %lld tokens, the window, up "
             "to which both compute the same",
             family_gguf(job->config), (long long)family_gguf_positions(job->config));
+    if (job->config->rope_kind == ROPE_DYNAMIC)
+        gguf_note(&job->notes,
+                  "llama.cpp knows no dynamic positions: up to %lld tokens both compute the same",
+                  (long long)job->config->max_positions);
     if (gguf_writer_begin(job->writer, partial, err) != 0 || write_tensors(job, err) != 0 ||
         gguf_writer_end(job->writer, err) != 0 || check_file(partial, job->config, err) != 0)
         return -1;

@@ -115,7 +115,16 @@ struct param {
     int layer; /* 0 outside of the layers */
 };
 
-enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
+enum rope_kind {
+    ROPE_PLAIN,
+    ROPE_LINEAR,
+    ROPE_LLAMA3,
+    ROPE_YARN,
+    ROPE_DYNAMIC, /* plain up to max_positions; a run with longer sequences has the base of its longest */
+    ROPE_LONG, /* longrope: a divisor for each frequency, others where a run's sequences exceed the original positions */
+    ROPE_PROPORTIONAL, /* of the pairs of whole heads the first ones turn, by the frequencies of all */
+    NUM_ROPE_KINDS
+};
 
 /* What yarn takes where nothing is given. */
 #define YARN_BETA_FAST 32.0
@@ -125,9 +134,17 @@ enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
  * turns beta_fast times or more within the original positions is short, one that turns beta_slow times or less is long. */
 struct yarn {
     double beta_fast, beta_slow;
-    double attention_factor; /* multiplies cos and sin; 0: it follows from the factor and the next two */
+    double
+        attention_factor; /* multiplies cos and sin; 0: it follows from the factor and the next two; of ROPE_LONG, too */
     double mscale, mscale_all_dim; /* 0: not given */
     bool exact_bounds; /* the bounds of the two kinds are not rounded to whole frequencies (truncate false) */
+};
+
+/* What ROPE_LONG has besides a factor and the original positions: divisors of the R/2 frequencies. */
+enum { LONGROPE_MAX_PAIRS = 256 };
+struct longrope {
+    int num_pairs; /* R/2 */
+    float short_factors[LONGROPE_MAX_PAIRS], long_factors[LONGROPE_MAX_PAIRS];
 };
 
 enum { MODEL_MAX_EOS = 8, MODEL_MAX_LAYERS = 4096 };
@@ -167,8 +184,10 @@ struct model_config {
     enum rope_kind rope_kind;
     double rope_theta;
     double rope_factor, rope_low_freq, rope_high_freq; /* factor; llama3: low_freq_factor, high_freq_factor */
-    int64_t rope_original_positions;                   /* llama3, yarn */
+    int64_t rope_original_positions;                   /* llama3, yarn, longrope */
     struct yarn yarn;
+    struct longrope longrope;
+    int rope_pairs;           /* of ROPE_PROPORTIONAL: those that turn */
     double query_temperature; /* layer_plan.temperature, in spans of rope_original_positions; 0: none */
     int32_t bos_id, pad_id;   /* -1: none */
     int32_t eos_ids[MODEL_MAX_EOS];
@@ -384,11 +403,12 @@ double adapter_scale(const struct model_config *config, enum adapter_target targ
 int64_t adapter_limit(const struct model_config *config, enum adapter_target target);
 
 /* model_rope_tables - cos and sin [positions, R/2], scaled as rope_kind says; frequencies and angles are
- * rounded to f32 where the reference programs round them (family_rope.c says why). */
+ * rounded to f32 where the reference programs round them (family_rope.c says why).  Of kinds that depend on how long a text
+ * is, all texts of a run count as long as its longest may be: `positions`. */
 void model_rope_tables(const struct model_config *config, int64_t positions, float *cos, float *sin);
 
 /* model_rope_divisor - what scaling divides frequency i of R/2 by (1 when plain).  model_rope_amplitude - what multiplies
- * cos and sin: yarn's attention factor, otherwise 1. */
+ * cos and sin: the attention factor of yarn and longrope, otherwise 1. */
 double model_rope_divisor(const struct model_config *config, int i);
 double model_rope_amplitude(const struct model_config *config);
 

@@ -50,6 +50,26 @@ static int check_yarn(const struct model_config *config, struct err *err) {
     return 0;
 }
 
+/* check_longrope - as many divisors as frequencies, and none that turns or stops one. */
+static int check_longrope(const struct model_config *config, struct err *err) {
+    const struct longrope *longrope = &config->longrope;
+    double amplitude = config->rope_original_positions > 1 ? model_rope_amplitude(config) : 0;
+    if (longrope->num_pairs != model_rotary_dim(config) / 2 || longrope->num_pairs > LONGROPE_MAX_PAIRS)
+        return err_set(err, "longrope has %d factors for %d frequencies (at most %d are supported)",
+                       longrope->num_pairs, model_rotary_dim(config) / 2, LONGROPE_MAX_PAIRS);
+    for (int i = 0; i < longrope->num_pairs; i++)
+        if (!(longrope->short_factors[i] > 0) || !isfinite(longrope->short_factors[i]) ||
+            !(longrope->long_factors[i] > 0) || !isfinite(longrope->long_factors[i]))
+            return err_set(err, "short_factor[%d] is %g and long_factor[%d] %g, expected positive numbers", i,
+                           (double)longrope->short_factors[i], i, (double)longrope->long_factors[i]);
+    if (!(amplitude > 0) || !(amplitude < 1e6))
+        return err_set(err,
+                       "longrope multiplies cos and sin by %g (attention_factor, or factor and "
+                       "original_max_position_embeddings %lld, expected above 1)",
+                       amplitude, (long long)config->rope_original_positions);
+    return 0;
+}
+
 /* check_rope - the numbers that the tables divide by.  Written so that NaN fails. */
 static int check_rope(const struct model_config *config, struct err *err) {
     if (!(config->rope_theta > 0) || !isfinite(config->rope_theta))
@@ -70,6 +90,20 @@ static int check_rope(const struct model_config *config, struct err *err) {
         return 0;
     if (config->rope_kind == ROPE_YARN)
         return check_yarn(config, err);
+    if (config->rope_kind == ROPE_LONG)
+        return check_longrope(config, err);
+    if (config->rope_kind == ROPE_DYNAMIC)
+        return model_rotary_dim(config) > 2 && config->rope_factor >= 1
+                   ? 0
+                   : err_set(
+                         err,
+                         "dynamic rope scaling has a factor of %g for %d elements of a head, expected at least 1 for more than 2",
+                         config->rope_factor, model_rotary_dim(config));
+    if (config->rope_kind == ROPE_PROPORTIONAL)
+        return config->rope_pairs > 0 && config->rope_pairs <= config->head_dim / 2 && !config->rotary_dim
+                   ? 0
+                   : err_set(err, "proportional rope turns %d pairs of %d, expected 1 to all of them",
+                             config->rope_pairs, config->head_dim / 2);
     if (!(config->rope_low_freq > 0) || !(config->rope_high_freq > config->rope_low_freq) ||
         !isfinite(config->rope_high_freq))
         return err_set(err,

@@ -6,7 +6,7 @@
  * up to p * 6e-8 radians against them (measured: cosines differ by 5e-4 at position 8192, 3e-5 at 512), which
  * is more than everything else in f32 together.  Sine and cosine are taken in f64 and rounded once.
  * Source: Su et al. 2021 (RoFormer); the llama3 rule as in Llama 3.1's published configuration; Peng et al. 2023 (YaRN),
- * sections 3.2 to 3.4, rounded as transformers' modeling_rope_utils.py rounds. */
+ * sections 3.2 to 3.4; Ding et al. 2024 (LongRoPE); all rounded as transformers' modeling_rope_utils.py rounds. */
 #include <math.h>
 
 #include "checkpoints/family/family_internal.h"
@@ -65,10 +65,14 @@ double yarn_temperature(double factor, double mscale) {
 
 double model_rope_amplitude(const struct model_config *config) {
     const struct yarn *yarn = &config->yarn;
-    if (config->rope_kind != ROPE_YARN)
+    if (config->rope_kind != ROPE_YARN && config->rope_kind != ROPE_LONG)
         return 1;
     if (yarn->attention_factor > 0)
         return yarn->attention_factor;
+    if (config->rope_kind == ROPE_LONG)
+        return config->rope_factor > 1
+                   ? sqrt(1 + log(config->rope_factor) / log((double)config->rope_original_positions))
+                   : 1;
     if (yarn->mscale == 0 || yarn->mscale_all_dim == 0)
         return yarn_temperature(config->rope_factor, 1);
     return yarn_temperature(config->rope_factor, yarn->mscale) /
@@ -76,7 +80,7 @@ double model_rope_amplitude(const struct model_config *config) {
 }
 
 double model_rope_divisor(const struct model_config *config, int i) {
-    if (config->rope_kind == ROPE_PLAIN)
+    if (config->rope_kind == ROPE_PLAIN || config->rope_kind == ROPE_DYNAMIC)
         return 1.0;
     if (config->rope_kind == ROPE_LINEAR)
         return config->rope_factor;
@@ -94,14 +98,41 @@ double model_rope_divisor(const struct model_config *config, int i) {
     return 1.0 / ((1.0 - smooth) / config->rope_factor + smooth);
 }
 
+/* dynamic_theta - the base for texts of that many positions. */
+static double dynamic_theta(const struct model_config *config, int64_t positions) {
+    double dim = model_rotary_dim(config), trained = (double)config->max_positions;
+    double longest = (double)positions > trained ? (double)positions : trained;
+    return config->rope_theta *
+           pow(config->rope_factor * longest / trained - (config->rope_factor - 1), dim / (dim - 2));
+}
+
+/* frequency_of - in a run whose texts have at most that many positions. */
+static float frequency_of(const struct model_config *config, int i, int64_t positions) {
+    struct model_config stretched = *config;
+    const struct longrope *factors = &config->longrope;
+    switch (config->rope_kind) {
+    case ROPE_YARN:
+        return yarn_frequency(config, i);
+    case ROPE_DYNAMIC:
+        stretched.rope_theta = dynamic_theta(config, positions);
+        return plain_frequency(&stretched, i);
+    case ROPE_LONG:
+        return 1.0f / ((positions > config->rope_original_positions ? factors->long_factors[i]
+                                                                    : factors->short_factors[i]) *
+                       positions_per_radian(config, i));
+    case ROPE_PROPORTIONAL:
+        return i < config->rope_pairs ? plain_frequency(config, i) / (float)config->rope_factor : 0;
+    default:
+        return (float)((double)plain_frequency(config, i) / model_rope_divisor(config, i));
+    }
+}
+
 void model_rope_tables(const struct model_config *config, int64_t positions, float *cos_table,
                        float *sin_table) {
     int half = model_rotary_dim(config) / 2;
     float amplitude = (float)model_rope_amplitude(config);
     for (int i = 0; i < half; i++) {
-        float frequency = config->rope_kind == ROPE_YARN
-                              ? yarn_frequency(config, i)
-                              : (float)((double)plain_frequency(config, i) / model_rope_divisor(config, i));
+        float frequency = frequency_of(config, i, positions);
         for (int64_t position = 0; position < positions; position++) {
             float angle = (float)position * frequency;
             cos_table[position * half + i] = amplitude * (float)cos((double)angle);

@@ -28,6 +28,20 @@ static void tell_window(const struct model_config *config, const json_t *text, c
             origin, (long long)config->window, config->model_type);
 }
 
+/* tell_rope - of kinds whose frequencies depend on how long a text is: a run has one table for all of its texts. */
+static void tell_rope(const struct model_config *config, const char *origin) {
+    if (config->rope_kind == ROPE_DYNAMIC)
+        warn(
+            "model config '%s': dynamic positions are those of texts of %lld tokens (max_position_embeddings), or of "
+            "the longest sequence of a run where that is longer",
+            origin, (long long)config->max_positions);
+    if (config->rope_kind == ROPE_LONG)
+        warn(
+            "model config '%s': longrope positions are those of short texts (short_factor) where the sequences of a "
+            "run have at most %lld tokens, otherwise those of long ones (long_factor), for all texts of the run",
+            origin, (long long)config->rope_original_positions);
+}
+
 /* tell_dropout - layers are computed whole in training, as they are in evaluation. */
 static void tell_dropout(const json_t *text, const char *origin) {
     static const char *const keys[] = {"attention_dropout", "hidden_dropout"};
@@ -46,6 +60,7 @@ void model_config_tell(const struct model_config *config, const char *text, cons
     if (root) {
         tell_sizes(config, decoder, origin);
         tell_window(config, decoder, origin);
+        tell_rope(config, origin);
         tell_dropout(decoder, origin);
     }
     json_decref(root);

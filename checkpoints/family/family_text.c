@@ -94,6 +94,27 @@ static void set_yarn(json_t *rope, const struct model_config *config) {
         json_object_set_new(rope, "truncate", json_false());
 }
 
+/* factor_list - each the shortest decimal that reads back as this f32. */
+static json_t *factor_list(const float *factors, int count) {
+    json_t *list = json_array(), *one = json_object();
+    for (int i = 0; i < count; i++) {
+        set_float(one, "factor", factors[i]);
+        json_array_append(list, json_object_get(one, "factor"));
+        json_object_clear(one);
+    }
+    json_decref(one);
+    return list;
+}
+
+static void set_longrope(json_t *rope, const struct model_config *config) {
+    const struct longrope *longrope = &config->longrope;
+    set_int(rope, "original_max_position_embeddings", config->rope_original_positions);
+    json_object_set_new(rope, "short_factor", factor_list(longrope->short_factors, longrope->num_pairs));
+    json_object_set_new(rope, "long_factor", factor_list(longrope->long_factors, longrope->num_pairs));
+    if (config->yarn.attention_factor > 0)
+        set_double(rope, "attention_factor", config->yarn.attention_factor);
+}
+
 /* set_temperature - the class computes with both keys whatever the type of positions, and without them not at all. */
 static void set_temperature(json_t *rope, const struct model_config *config) {
     set_double(rope, "llama_4_scaling_beta", config->query_temperature);
@@ -103,8 +124,13 @@ static void set_temperature(json_t *rope, const struct model_config *config) {
 
 /* rope_object - {"rope_type": ...} with what that type needs. */
 static json_t *rope_object(const struct model_config *config) {
-    static const char *const names[] = {
-        [ROPE_PLAIN] = "default", [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3", [ROPE_YARN] = "yarn"};
+    static const char *const names[NUM_ROPE_KINDS] = {[ROPE_PLAIN] = "default",
+                                                      [ROPE_LINEAR] = "linear",
+                                                      [ROPE_LLAMA3] = "llama3",
+                                                      [ROPE_YARN] = "yarn",
+                                                      [ROPE_DYNAMIC] = "dynamic",
+                                                      [ROPE_LONG] = "longrope",
+                                                      [ROPE_PROPORTIONAL] = "proportional"};
     json_t *rope = json_pack("{s:s}", "rope_type", names[config->rope_kind]);
     if (config->rope_kind != ROPE_PLAIN)
         set_double(rope, "factor", config->rope_factor);
@@ -115,6 +141,10 @@ static json_t *rope_object(const struct model_config *config) {
     }
     if (config->rope_kind == ROPE_YARN)
         set_yarn(rope, config);
+    if (config->rope_kind == ROPE_LONG)
+        set_longrope(rope, config);
+    if (config->rope_kind == ROPE_PROPORTIONAL)
+        set_double(rope, "partial_rotary_factor", rotary_part(2 * config->rope_pairs, config->head_dim));
     if (family_has_temperature(config))
         set_temperature(rope, config);
     return rope;

@@ -114,6 +114,13 @@ int gguf_read_rope(struct gguf_settings settings, struct model_config *config, s
                        gguf_path(file), type_key);
     if ((is_yarn ? read_yarn(settings, config, err) : refuse_amplitude(settings, err)) != 0)
         return -1;
+    if (family_has_local_base(config) && (freqs >= 0 || (is_yarn && !family_gguf_stretches(config))))
+        return err_set(
+            err,
+            "'%s' has %s: in a %s llama.cpp and the original model compute otherwise with it, so it is not "
+            "certain what was meant",
+            gguf_path(file), freqs >= 0 ? "a tensor '" GGUF_ROPE_FREQS "'" : "yarn rope scaling",
+            config->model_type);
     if (freqs < 0)
         return 0;
     if (config->rope_kind != ROPE_PLAIN)

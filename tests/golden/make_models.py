@@ -119,6 +119,10 @@ VARIANTS = {
               "vocab_size": 64, "rms_norm_eps": 1e-6, "class": "Olmo3", "layers": 4, "window": 4, "period": 4,
               "rope": {"rope_theta": 500.0, "rope_type": "yarn", "factor": 8.0, "attention_factor": 1.2,
               "original_max_position_embeddings": 64}, "local_theta": 500.0, "seed": 312},
+    # Of six pairs of each head the first three turn, by half the frequencies of all six.
+    "proportional": {"hidden_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 28,
+                     "vocab_size": 64, "rope": {"rope_theta": 500.0, "rope_type": "proportional", "factor": 2.0,
+                     "partial_rotary_factor": 0.5}, "rms_norm_eps": 1e-5, "seed": 320},
     # Ministral 8B: the first and the last of three layers see all.
     "ministral": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
                   "vocab_size": 64, "head_dim": 12, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-5,
@@ -305,6 +309,9 @@ def hf_packed(model, batch):
 def rope_frequencies(spec, head_dim, scaled=True):
     """Radians per position of each of head_dim / 2 pairs; scaled as Llama 3.1 does it where the variant says so."""
     rope = spec["rope"]
+    if rope.get("rope_type") == "proportional":
+        all_pairs = rope["rope_theta"] ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim) / rope["factor"]
+        return all_pairs * (torch.arange(head_dim // 2) < rope["partial_rotary_factor"] * head_dim // 2)
     plain = rope["rope_theta"] ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     if "factor" not in rope or not scaled:
         return plain
@@ -359,7 +366,8 @@ def own_forward(spec, weights, order="half", scaled=True):
     """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
-    turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1))
+    is_part = spec["rope"].get("rope_type") != "proportional"
+    turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1)) if is_part else head_dim
     frequencies = rope_frequencies(spec, turned, scaled)
     local = rope_frequencies({"rope": {"rope_theta": spec["local_theta"]}}, turned) if "local_theta" in spec else None
     sandwich, root = is_gemma(spec), math.sqrt(spec.get("query_pre_attn_scalar", head_dim))
