@@ -39,6 +39,7 @@ family smollm3 SmolLM3ForCausalLM smollm3 4
 family ministral3 Ministral3ForCausalLM ministral3
 family gemma2 Gemma2ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight" 4
 family gemma3_text Gemma3ForCausalLM "pre_feedforward_layernorm.weight|attn_q_norm.weight" 6
+family apertus ApertusForCausalLM "mlp.act_fn.alpha_p|xielu.alpha_p"
 
 # --- what config.json leaves to its class is said; nothing is where it leaves nothing ---
 cp -r "$work/smollm3-hf" "$work/said"

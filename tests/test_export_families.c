@@ -409,13 +409,103 @@ static void test_mistral(void **state) {
     free(out);
 }
 
+/* apertus_model - the sample's sizes as an Apertus's. */
+static struct model apertus_model(void) {
+    struct model model = sample_model("byte_level", 423);
+    assert_int_equal(model_config_set_family(&model.config, "apertus", NULL), 0);
+    return model;
+}
+
+/* Apertus: what xIELU has is metadata, each an array of all layers, as it stands in Hugging Face's files, and read again from
+ * there.  A file without one of them, with a value too few, or with one that is no number is refused. */
+static void test_apertus(void **state) {
+    (void)state;
+    static const enum tensor_role roles[] = {ROLE_XIELU_ALPHA_P, ROLE_XIELU_ALPHA_N, ROLE_XIELU_BETA,
+                                             ROLE_XIELU_EPS};
+    static const char *const keys[] = {"alpha_p", "alpha_n", "beta", "eps"};
+    struct err err = {""};
+    struct model model = apertus_model();
+    char *hf = make_folder("apertus", &model), *out = in_folder("apertus.gguf");
+    struct weights *source = open_weights(hf);
+    if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    struct gguf *file = open_gguf(out);
+    struct weights *back = open_weights(out);
+    for (int k = 0; k < 4; k++) {
+        char *key = xasprintf("xielu.%s", keys[k]);
+        int64_t index = gguf_find_key(file, key);
+        assert_true(index >= 0 && gguf_array_type(file, index) == GGUF_F32);
+        assert_int_equal(gguf_array_count(file, index), model.config.num_layers);
+        for (int layer = 0; layer < model.config.num_layers; layer++) {
+            float *want = values_of(&model, (struct param){roles[k], layer}), got;
+            double value;
+            assert_int_equal(gguf_get_double(file, index, layer, &value, &err), 0);
+            assert_true(value == (double)*want);
+            assert_int_equal(weights_read(back, (struct param){roles[k], layer}, 0, 1, &got, &err), 0);
+            assert_true(got == *want);
+            free(want);
+        }
+        free(key);
+    }
+    assert_int_equal(gguf_find_tensor(file, "blk.0.xielu.alpha_p"), -1);
+    assert_int_equal(num_different(source, back, EXPORT_F32, EXPORT_F32), 0);
+    gguf_close(file);
+    weights_close(back), weights_close(source);
+    free(hf), free(out);
+}
+
+/* refused_values - a file of an Apertus's metadata in which `key` has `count` values (-1: a text); what is said. */
+static void refused_values(const char *key, int count, const char *phrase) {
+    struct err err = {""};
+    struct model model = apertus_model();
+    float values[8] = {0};
+    char *hf = make_folder("apertus_bad", &model), *out = in_folder("apertus_bad.gguf");
+    struct weights *source = open_weights(hf);
+    assert_int_equal(export_gguf(source, out, EXPORT_F32, NULL, &err), 0);
+    struct gguf *good = open_gguf(out);
+    struct model_config config;
+    assert_int_equal(gguf_model_config(good, &config, &err), 0);
+    assert_int_equal(gguf_model_check(good, &config, &err), 0); /* the control */
+    gguf_close(good);
+    struct gguf_writer *writer = gguf_writer_create();
+    static const char *const keys[] = {"alpha_p", "alpha_n", "beta", "eps"};
+    for (int k = 0; k < 4; k++) {
+        char *name = xasprintf("xielu.%s", keys[k]);
+        bool changed = strcmp(keys[k], key) == 0;
+        if (changed && count < 0)
+            gguf_set_text(writer, name, "0.5");
+        else if (!changed || count > 0)
+            gguf_set_f32s(writer, name, values, changed ? count : config.num_layers);
+        free(name);
+    }
+    assert_int_equal(gguf_writer_begin(writer, out, &err), 0);
+    assert_int_equal(gguf_writer_end(writer, &err), 0);
+    gguf_writer_free(writer);
+    struct gguf *bad = open_gguf(out);
+    assert_int_equal(gguf_model_check(bad, &config, &err), -1);
+    if (!strstr(err.text, phrase))
+        fail_msg("'%s' does not contain '%s'", err.text, phrase);
+    gguf_close(bad);
+    weights_close(source);
+    free(hf), free(out);
+}
+
+static void test_apertus_refused(void **state) {
+    (void)state;
+    refused_values("alpha_p", 0, "has no key 'xielu.alpha_p'");
+    refused_values("alpha_p", 1, "has 1 values, expected one for each of");
+    refused_values("alpha_p", 7, "has 7 values, expected one for each of");
+    refused_values("alpha_p", -1, "'xielu.alpha_p'");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_nemotron),        cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_ministral3),      cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_gemma3_refused), cmocka_unit_test(test_mistral),
         cmocka_unit_test(test_gemma2),         cmocka_unit_test(test_olmo3),
-        cmocka_unit_test(test_rope_kinds),     cmocka_unit_test(test_gemma3_positions),
+        cmocka_unit_test(test_rope_kinds),     cmocka_unit_test(test_gemma3_positions),  cmocka_unit_test(test_apertus),
+        cmocka_unit_test(test_apertus_refused),
     };
     return fixture_run("export_families", tests);
 }

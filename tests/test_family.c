@@ -73,12 +73,12 @@ static void test_refused_by_name(void **state) {
     const struct {
         const char *text, *phrase;
     } cases[] = {
-        {"{\"model_type\":\"apertus\"}",
-         "model_type 'apertus' is not supported yet: xIELU instead of a gated MLP "
-         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, smollm3, nemotron, gemma2, gemma3_text)"},
+        {"{\"model_type\":\"olmo3\"}",
+         "model_type 'olmo3' is not supported yet: windows on three of four layers "
+         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, smollm3, nemotron, gemma2, gemma3_text, apertus)"},
         {"{\"model_type\":\"mixtral\"}", "model_type 'mixtral' is not supported yet"},
         {"{\"model_type\":\"mamba\"}",
-         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, smollm3, nemotron, gemma2, gemma3_text)"},
+         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, smollm3, nemotron, gemma2, gemma3_text, apertus)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
@@ -203,7 +203,7 @@ static void test_hostile_sizes(void **state) {
     bad[12].dtype = DTYPE_I32;
     bad[13].num_eos = MODEL_MAX_EOS + 1;
     bad[14].num_heads = 0;
-    snprintf(bad[15].model_type, sizeof bad[15].model_type, "apertus");
+    snprintf(bad[15].model_type, sizeof bad[15].model_type, "olmo3");
     for (int i = 0; i < 16; i++) {
         err.text[0] = '\0';
         if (model_config_check(&bad[i], "test", &err) != -1)
@@ -250,7 +250,7 @@ static void test_gguf_names(void **state) {
     assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), -1);
     assert_string_equal(config.model_type, "llama");
     assert_string_equal(family_gguf_names(names, sizeof names),
-                        "llama, mistral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma2, gemma3");
+                        "llama, mistral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma2, gemma3, apertus");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the

@@ -117,10 +117,11 @@ static void test_class_defaults(void **state) {
         int64_t positions;
         int kv_heads; /* of 64 heads */
         double theta;
-    } classes[] = {
-        {"llama", 2048, 64, 1e4},    {"mistral", 131072, 8, 1e4},    {"qwen2", 32768, 32, 1e4},
-        {"qwen3", 32768, 32, 1e4},   {"olmo2", 2048, 64, 1e4},       {"smollm3", 32768, 4, 2e6},
-        {"nemotron", 4096, 64, 1e4}, {"ministral3", 262144, 8, 1e6}, {"gemma3_text", 131072, 4, 1e6}};
+    } classes[] = {{"llama", 2048, 64, 1e4},        {"mistral", 131072, 8, 1e4},
+                   {"qwen2", 32768, 32, 1e4},       {"qwen3", 32768, 32, 1e4},
+                   {"olmo2", 2048, 64, 1e4},        {"smollm3", 32768, 4, 2e6},
+                   {"nemotron", 4096, 64, 1e4},     {"ministral3", 262144, 8, 1e6},
+                   {"gemma3_text", 131072, 4, 1e6}, {"apertus", 65536, 64, 1.2e7}};
     for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
         for (int given = 0; given < 2; given++) {
             char text[512];
@@ -157,6 +158,8 @@ static void test_foreign_keys(void **state) {
         {"qwen2", "qkv_bias", "false", "true"},
         {"llama", "use_qk_norm", "true", "false"},
         {"qwen3", "use_qk_norm", "false", "true"},
+        {"llama", "qk_norm", "true", "false"},
+        {"olmo2", "post_norm", "false", "true"},
         {"nemotron", "rope_percent", "0.25", "0.5"},
         {"llama", "cross_attention_layers", "[1]", "[]"},
         {"llama", "num_local_experts", "8", "0"},
@@ -390,6 +393,41 @@ static void test_rotary_parts(void **state) {
     assert_true(num_cut > 0); /* control: the quotient alone does not do it */
 }
 
+/* Apertus: the rotary settings that its class takes where config.json has none, the keys of its published files, names and
+ * shapes of what its activation has, the parameters of the 8B. */
+static void test_apertus(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM], text[64];
+    struct model_config config = parsed("{\"model_type\":\"apertus\"," SIZES "}");
+    assert_string_equal(config.architecture, "ApertusForCausalLM");
+    assert_true(config.rope_kind == ROPE_LLAMA3 && config.rope_theta == 1.2e7 && config.rope_factor == 8);
+    assert_true(config.rope_original_positions == 8192 && config.bos_id == 1 && config.pad_id == 3);
+    struct layer_plan plan = family_layer_plan(&config, 2);
+    assert_true(plan.qk_norm == QK_NORM_HEADS && plan.ffn == FFN_PLAIN && plan.act == ACT_XIELU);
+    char *written = model_config_text(&config, NULL);
+    struct model_config again = parsed(written);
+    assert_memory_equal(&again, &config, sizeof again);
+    free(written);
+    assert_refused("{\"model_type\":\"apertus\",\"hidden_act\":\"silu\"," SIZES "}",
+                   "hidden_act 'silu' is not supported (supported: xielu)");
+    assert_refused("{\"model_type\":\"apertus\",\"qk_norm\":false," SIZES "}", "qk_norm is false");
+    assert_refused("{\"model_type\":\"apertus\",\"post_norm\":true," SIZES "}", "post_norm is true");
+    const struct param alpha = {ROLE_XIELU_ALPHA_N, 1}, eps = {ROLE_XIELU_EPS, 1};
+    assert_string_equal(param_name(&config, alpha, name), "model.layers.1.mlp.act_fn.alpha_n");
+    assert_string_equal(param_gguf_name(&config, alpha, name), "xielu.alpha_n");
+    assert_string_equal(tensor_shape_text(param_shape(&config, alpha), text, sizeof text), "[1] f32");
+    assert_string_equal(tensor_shape_text(param_shape(&config, eps), text, sizeof text), "[] f32");
+    struct model_config published = parsed(
+        "{\"model_type\":\"apertus\",\"hidden_size\":4096,\"intermediate_size\":21504,\"vocab_size\":131072,"
+        "\"max_position_embeddings\":65536,\"num_hidden_layers\":32,\"num_attention_heads\":32,"
+        "\"num_key_value_heads\":8,\"rms_norm_eps\":1e-5,\"rope_theta\":12000000,\"rope_scaling\":{"
+        "\"factor\":8.0,\"high_freq_factor\":4.0,\"low_freq_factor\":1.0,\"original_max_position_embeddings\":8192,"
+        "\"rope_type\":\"llama3\",\"type\":\"llama3\"},\"hidden_act\":\"xielu\",\"mlp_bias\":false,"
+        "\"post_norm\":false,\"qk_norm\":true,\"tie_word_embeddings\":false,\"torch_dtype\":\"bfloat16\"}");
+    int64_t layer = (int64_t)4096 * (2 * 4096 + 2 * 1024 + 2 * 21504 + 2) + 2 * 128 + 4;
+    assert_int_equal(model_num_parameters(&published), 32 * layer + (int64_t)4096 * (2 * 131072 + 1));
+}
+
 /* What each layer computes: Llama's plan, and what Qwen3 changes in it. */
 static void test_plans(void **state) {
     (void)state;
@@ -425,19 +463,13 @@ static void test_many_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_qwen3),
-        cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_olmo2),
-        cmocka_unit_test(test_smollm3),
-        cmocka_unit_test(test_ministral3),
-        cmocka_unit_test(test_nemotron),
-        cmocka_unit_test(test_plans),
-        cmocka_unit_test(test_rotary_parts),
-        cmocka_unit_test(test_many_layers),
-        cmocka_unit_test(test_class_defaults),
-        cmocka_unit_test(test_foreign_keys),
-        cmocka_unit_test(test_gemma3),
-        cmocka_unit_test(test_gemma3_spellings),
+        cmocka_unit_test(test_qwen3),          cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_olmo2),          cmocka_unit_test(test_smollm3),
+        cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_nemotron),
+        cmocka_unit_test(test_apertus),        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_rotary_parts),   cmocka_unit_test(test_many_layers),
+        cmocka_unit_test(test_class_defaults), cmocka_unit_test(test_foreign_keys),
+        cmocka_unit_test(test_gemma3),         cmocka_unit_test(test_gemma3_spellings),
         cmocka_unit_test(test_gemma3_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,10 +18,10 @@
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
 static const char *const VARIANTS[] = {
-    "llama2",    "llama3",  "llama32_tied", "mistral",     "smollm2",       "lucie",      "croissant",
-    "eurollm",   "qwen3",   "qwen3_tied",   "nemotron",    "nemotron_wide", "qwen2",      "qwen2_tied",
-    "olmo2",     "smollm3", "yarn",         "ministral3",  "gemma3",        "gemma3_old", "mistral_window",
-    "ministral", "gemma2",  "olmo3",        "proportional"};
+    "llama2",    "llama3",  "llama32_tied", "mistral",      "smollm2",       "lucie",       "croissant",
+    "eurollm",   "qwen3",   "qwen3_tied",   "nemotron",     "nemotron_wide", "qwen2",       "qwen2_tied",
+    "olmo2",     "smollm3", "yarn",         "ministral3",   "gemma3",        "gemma3_old",  "mistral_window",
+    "ministral", "gemma2",  "olmo3",        "proportional", "apertus",       "apertus_tied"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {
@@ -236,12 +236,16 @@ static int num_tensors(const struct model_config *config) {
     static const struct {
         const char *model_type;
         int per_layer, outside;
-    } families[] = {{"qwen2", 12, 2}, /* three biases */
-                    {"qwen3", 11, 2}, /* norms of queries and keys */
-                    {"olmo2", 11, 2},       {"olmo3", 11, 2},
-                    {"gemma2", 11, 2},      /* norms after the branches */
-                    {"gemma3_text", 13, 2}, /* norms of queries and keys, norms after the branches */
-                    {"nemotron", 10, 3}};   /* biases of norms, no gate */
+    } families[] = {
+        {"qwen2", 12, 2}, /* three biases */
+        {"qwen3", 11, 2}, /* norms of queries and keys */
+        {"olmo2", 11, 2},
+        {"olmo3", 11, 2},
+        {"gemma2", 11, 2},
+        /* norms after the branches */
+        {"gemma3_text", 13, 2}, /* norms of queries and keys, norms after the branches */
+        {"nemotron", 10, 3},    /* biases of norms, no gate */
+        {"apertus", 12, 2}};    /* as qwen3, two values of xIELU, no gate; two more that nothing trains */
     int per_layer = 9, outside = 2;
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         if (strcmp(config->model_type, families[i].model_type) == 0) {

@@ -140,6 +140,25 @@ static int set_tokenizer(struct job *job, struct err *err) {
     return status;
 }
 
+/* set_values - parameters that are metadata: an array of all layers for each kind. */
+static int set_values(const struct job *job, struct err *err) {
+    const struct model_config *config = job->config;
+    float *values = xmalloc((size_t)config->num_layers * sizeof *values);
+    struct param at = PARAM_START;
+    int status = 0;
+    while (status == 0 && family_next_param(config, &at)) {
+        char key[PARAM_NAME_ROOM];
+        struct weights_range one = {0, 1, value_type_of(DTYPE_F32)};
+        if (!(param_spec(config, at.role)->traits & PARAM_METADATA))
+            continue;
+        status = weights_read_fit(job->weights, at, one, &values[at.layer], err);
+        if (status == 0 && at.layer == config->num_layers - 1)
+            gguf_set_f32s(job->writer, param_gguf_name(config, at, key), values, config->num_layers);
+    }
+    free(values);
+    return status;
+}
+
 /* --- tensors --- */
 
 /* compare_placed - by number last: qsort does not keep the order of equals, and files of one model are the same bytes. */
@@ -157,8 +176,10 @@ static void list_tensors(struct job *job) {
     struct param at = PARAM_START;
     job->tensors = xmalloc((size_t)param_num_slots(job->config) * sizeof *job->tensors);
     while (family_next_param(job->config, &at)) {
-        job->tensors[job->num_tensors] =
-            (struct placed){at, param_spec(job->config, at.role)->place, job->num_tensors};
+        const struct param_spec *spec = param_spec(job->config, at.role);
+        if (spec->traits & PARAM_METADATA)
+            continue;
+        job->tensors[job->num_tensors] = (struct placed){at, spec->place, job->num_tensors};
         job->num_tensors++;
     }
     qsort(job->tensors, (size_t)job->num_tensors, sizeof *job->tensors, compare_placed);
@@ -360,7 +381,7 @@ static int write_file(struct job *job, const char *partial, struct err *err) {
         return -1;
     export_set_general(job->writer, job->weights, job->path, job->type);
     set_model(job);
-    if (set_tokenizer(job, err) != 0)
+    if (set_values(job, err) != 0 || set_tokenizer(job, err) != 0)
         return -1;
     list_tensors(job);
     add_tensors(job);

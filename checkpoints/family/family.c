@@ -21,7 +21,6 @@ static const struct family unsupported[] = {
     {.model_type = "deepseek_v3", .reason = "multi-head latent attention, mixture of experts"},
     {.model_type = "qwen3_next", .reason = "gated delta net layers, mixture of experts"},
     {.model_type = "llama4_text", .reason = "mixture of experts, attention in chunks"},
-    {.model_type = "apertus", .reason = "xIELU instead of a gated MLP"},
 };
 enum { NUM_UNSUPPORTED = sizeof unsupported / sizeof unsupported[0] };
 

@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama), Mistral and Ministral
- * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, SmolLM3, Gemma 2 and 3 (text) and Nemotron (not the hybrid
+ * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, SmolLM3, Gemma 2 and 3 (text), Apertus and Nemotron (not the hybrid
  * ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
@@ -95,7 +95,8 @@ enum param_trait {
     PARAM_PERMUTED = 2, /* GGUF holds its rows in llama.cpp's rotary order (gguf_model.c) */
     PARAM_UNTIED = 4,   /* absent where the head is the embedding */
     PARAM_PLUS_ONE = 8, /* GGUF holds its values + 1 */
-    PARAM_FIXED = 16    /* never trained */
+    PARAM_FIXED = 16,   /* never trained */
+    PARAM_METADATA = 32 /* one value a layer, which GGUF has in its metadata: an array of L under a key */
 };
 
 /* One row of a family's table: all that is known of a kind of parameter, for every layer. */
@@ -103,7 +104,7 @@ struct param_spec {
     enum tensor_role role;
     enum param_place place;
     const char *hf;      /* name in Hugging Face files; of PLACE_LAYER after "model.layers.N." */
-    const char *gguf;    /* name in GGUF files; of PLACE_LAYER after "blk.N." */
+    const char *gguf;    /* name in GGUF files; of PLACE_LAYER after "blk.N.", of PARAM_METADATA the key */
     enum dim rows, cols; /* matrices are stored [out, in], as x W^T wants them */
     enum param_init init;
     unsigned traits; /* of enum param_trait */
@@ -357,7 +358,7 @@ bool family_is_text_name(const struct model_config *config, const char *name);
 
 /* param_name, param_gguf_name - what the parameter is called in Hugging Face files
  * ("model.layers.3.mlp.up_proj.weight") and in GGUF files ("blk.3.ffn_up.weight"); return text, which has
- * PARAM_NAME_ROOM bytes. */
+ * PARAM_NAME_ROOM bytes.  Of PARAM_METADATA the latter is a key, the same in all layers ("xielu.beta"). */
 const char *param_name(const struct model_config *config, struct param param, char *text);
 const char *param_gguf_name(const struct model_config *config, struct param param, char *text);
 

@@ -1,6 +1,6 @@
 /* family_foreign.c - keys of other models' config.json that change what a layer computes.  The classes of the families here do
  * not know them, and some programs follow them all the same: with such a key it is not certain what the model is.
- * Source: configuration classes of transformers (gemma2, granite, cohere, olmo, llama4, phi, minicpm, gpt_neox, falcon). */
+ * Source: configuration classes of transformers (gemma2, granite, cohere, olmo, llama4, phi, minicpm, gpt_neox, falcon), and published files of apertus. */
 #include "checkpoints/family/family_foreign.h"
 
 #include <math.h>
@@ -85,6 +85,8 @@ int family_refuse_foreign(const struct model_config *config, const json_t *text,
         {"final_logit_softcapping", (double)config->logit_softcap},
         {"qkv_bias", plan.qkv_bias ? 1 : 0},
         {"use_qk_norm", plan.qk_norm != QK_NORM_NONE ? 1 : 0},
+        {"qk_norm", plan.qk_norm != QK_NORM_NONE ? 1 : 0},
+        {"post_norm", plan.place != NORM_PRE ? 1 : 0},
         {"rotary_pct", part},
         {"rope_pct", part},
         {"rope_percent", part},

@@ -89,7 +89,13 @@ struct family {
     FAMILY(ministral3)                                                                                       \
     FAMILY(qwen3)                                                                                            \
     FAMILY(qwen2)                                                                                            \
-    FAMILY(olmo2) FAMILY(olmo3) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma2) FAMILY(gemma3_text)
+    FAMILY(olmo2)                                                                                            \
+    FAMILY(olmo3)                                                                                            \
+    FAMILY(smollm3)                                                                                          \
+    FAMILY(nemotron)                                                                                         \
+    FAMILY(gemma2)                                                                                           \
+    FAMILY(gemma3_text)                                                                                      \
+    FAMILY(apertus)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];

@@ -158,7 +158,7 @@ bool family_is_text_name(const struct model_config *config, const char *name) {
 
 const char *param_gguf_name(const struct model_config *config, struct param param, char *text) {
     const struct param_spec *spec = required(config, param);
-    if (spec->place == PLACE_LAYER)
+    if (spec->place == PLACE_LAYER && !(spec->traits & PARAM_METADATA))
         snprintf(text, PARAM_NAME_ROOM, "blk.%d.%s", param.layer, spec->gguf);
     else
         snprintf(text, PARAM_NAME_ROOM, "%s", spec->gguf);

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/gguf/gguf_layer_values.h"
+
 /* Row i of the first half goes to 2i of its head, row i of the second half to 2i + 1: the two that are rotated
  * together become neighbours. */
 int64_t gguf_row_from_hf(int head_dim, int64_t row) {
@@ -247,10 +249,12 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
     bool *is_expected = xcalloc((size_t)gguf_num_tensors(file) + 1, sizeof *is_expected);
     struct param at = PARAM_START;
     int64_t freqs = gguf_find_tensor(file, GGUF_ROPE_FREQS);
-    int status = 0;
+    int status = gguf_layer_values_check(file, config, err);
     if (freqs >= 0)
         is_expected[freqs] = true;
     while (status == 0 && family_next_param(config, &at)) {
+        if (param_spec(config, at.role)->traits & PARAM_METADATA)
+            continue;
         int64_t index = check_tensor(file, config, at, err);
         if (index >= 0)
             is_expected[index] = true;
@@ -271,9 +275,11 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
 int gguf_model_read(const struct gguf *file, const struct model_config *config, struct param param,
                     int64_t first, int64_t count, float *out, struct err *err) {
     char name[PARAM_NAME_ROOM];
+    unsigned traits = param_spec(config, param.role)->traits;
+    if (traits & PARAM_METADATA)
+        return count > 0 ? gguf_layer_value_read(file, config, param, out, err) : 0;
     int64_t index = gguf_find_tensor(file, param_gguf_name(config, param, name));
     CHECK(index >= 0, "no tensor '%s': the file was not checked", name);
-    unsigned traits = param_spec(config, param.role)->traits;
     if (!(traits & PARAM_PERMUTED)) {
         int status = gguf_read_f32(file, index, first, count, out, err);
         for (int64_t i = 0; i < count && status == 0 && (traits & PARAM_PLUS_ONE); i++)

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from torch.nn.functional import cross_entropy, gelu, silu
+from torch.nn.functional import cross_entropy, gelu, silu, softplus
 
 # Two packed rows.  They differ in their number of targets (15 and 22), so that a mean of the rows' means is not the
 # mean over tokens; the first has documents of one token, which have no target and attend to nothing but themselves.
@@ -127,6 +127,16 @@ VARIANTS = {
     "ministral": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
                   "vocab_size": 64, "head_dim": 12, "rope": {"rope_theta": 1000000.0}, "rms_norm_eps": 1e-5,
                   "class": "Ministral", "layers": 3, "window": 3, "types": "fsf", "seed": 290},
+    # xIELU without a gate, with two values of each layer that are learnt; queries and keys normalised, llama3 positions.
+    "apertus": {"hidden_size": 24, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 36,
+                "vocab_size": 64, "rope": {"rope_theta": 500.0, **LLAMA3_ROPE, "factor": 8.0,
+                "original_max_position_embeddings": 64}, "rms_norm_eps": 1e-5, "qk_norm": True, "class": "Apertus",
+                "seed": 280},
+    # The same, tied; config.json as transformers 4 wrote it.
+    "apertus_tied": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 40,
+                     "vocab_size": 72, "rope": {"rope_theta": 1000.0, **LLAMA3_ROPE, "factor": 4.0,
+                     "original_max_position_embeddings": 32}, "rms_norm_eps": 1e-5, "tie": True, "old": True,
+                     "qk_norm": True, "class": "Apertus", "seed": 290},
 }
 WRONG = "llama3"  # the variant that also gets deliberately wrong answers
 
@@ -363,7 +373,7 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3 or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3, Apertus or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     is_part = spec["rope"].get("rope_type") != "proportional"
@@ -392,6 +402,11 @@ def own_forward(spec, weights, order="half", scaled=True):
         rope, positions = spec["rope"], torch.arange(length, dtype=torch.float64)[:, None]
         spans = (positions / rope.get("original_max_position_embeddings", math.inf)).floor()
         return 1 + rope.get("llama_4_scaling_beta", 0) * (1 + spans).log()
+
+    def xielu(x, layer):
+        positive, negative = (softplus(weights[f"{layer}.mlp.act_fn.alpha_{kind}"]) for kind in "pn")
+        below = (0.5 + negative) * (torch.expm1(x.clamp(max=-1e-6)) - x)
+        return torch.where(x > 0, positive * x * x, below) + 0.5 * x
 
     def bias(name):
         return weights.get(f"{name}.bias", 0)
@@ -423,13 +438,16 @@ def own_forward(spec, weights, order="half", scaled=True):
             def w(role, layer=layer):
                 return weights[f"model.layers.{layer}.{role}.weight"]
             name, after = f"model.layers.{layer}", spec.get("class") in ("Olmo2", "Olmo3")
-            a = attention(x if after else norm(x, f"{name}.input_layernorm"), w, name)
+            own = spec.get("class") == "Apertus"  # names of its own
+            a = attention(x if after else norm(x, f"{name}.{'attention' if own else 'input'}_layernorm"), w, name)
             x = x + (norm(a, f"{name}.post_attention_layernorm") if after or sandwich else a)
-            before = "pre_feedforward" if sandwich else "post_attention"
+            before = "feedforward" if own else "pre_feedforward" if sandwich else "post_attention"
             h = x if after else norm(x, f"{name}.{before}_layernorm")
             up = h @ w("mlp.up_proj").T
             if spec.get("nemotron"):
                 hidden = up.relu().square()
+            elif own:
+                hidden = xielu(up, name)
             else:
                 gate = h @ w("mlp.gate_proj").T
                 hidden = (gelu(gate, approximate="tanh") if sandwich else silu(gate)) * up
@@ -486,10 +504,12 @@ def finite_differences(name, spec, model, batch, gradients):
     weights = {key: p.detach().double() for key, p in model.named_parameters()}
     h = 1e-5
     worst = 0.0
-    for key in ("model.layers.0.self_attn.q_proj.weight", "model.layers.1.post_attention_layernorm.weight",
-                "model.embed_tokens.weight"):
+    own = spec.get("class") == "Apertus"
+    for key in ("model.layers.0.self_attn.q_proj.weight", "model.embed_tokens.weight",
+                *(("model.layers.0.mlp.act_fn.alpha_p", "model.layers.1.mlp.act_fn.alpha_n") if own else
+                  ("model.layers.1.post_attention_layernorm.weight",))):
         flat, gradient = weights[key].view(-1), gradients[key].flatten()
-        for index in gradient.abs().topk(3).indices.tolist() + [0, flat.numel() // 2]:
+        for index in gradient.abs().topk(min(3, flat.numel())).indices.tolist() + [0, flat.numel() // 2]:
             kept, ends = flat[index].item(), []
             for sign in (1, -1):
                 flat[index] = kept + sign * h

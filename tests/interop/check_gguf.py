@@ -30,6 +30,7 @@ LAYER_NAMES = {
     "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm",
 }
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -59,7 +60,7 @@ def make_model(folder, seed, kind="Llama", **changes):
 
 def make_models(folder):
     """Paths of model folders: tied and plain; Mistral, with a window longer than what is compared; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Ministral 3; Qwen3;
-    Qwen2, OLMo 2 and 3, SmolLM3, Nemotron; Gemma 2; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
+    Qwen2, OLMo 2 and 3, SmolLM3, Nemotron; Gemma 2, Apertus; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
     make_model(folder / "plain", 1)
     make_model(folder / "mistral", 11, kind="Mistral", sliding_window=200)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
@@ -80,6 +81,8 @@ def make_models(folder):
         "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
     make_model(folder / "gemma2", 12, kind="Gemma2", query_pre_attn_scalar=32, head_dim=32, sliding_window=24, pad_token_id=None,
                num_hidden_layers=4, attn_logit_softcapping=4.0, final_logit_softcapping=2.0)
+    make_model(folder / "apertus", 11, kind="Apertus", tie_word_embeddings=False, pad_token_id=None,
+               rope_parameters=LLAMA3 | {"rope_theta": 500.0, "original_max_position_embeddings": 64})
     gemma3 = dict(kind="Gemma3", query_pre_attn_scalar=32, head_dim=32, sliding_window=24, pad_token_id=None)
     make_model(folder / "gemma3", 9, **gemma3, num_hidden_layers=7, rope_parameters={
         "full_attention": {"rope_type": "default", "rope_theta": 1e4},
@@ -88,7 +91,7 @@ def make_models(folder):
         "sliding_attention", "full_attention"] * 2, rope_parameters={
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})
-    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "smollm3", "nemotron",
+    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "smollm3", "nemotron", "apertus",
                                        "gemma2", "gemma3", "gemma3_linear")]
 
 
@@ -163,12 +166,30 @@ def check_layout(report, reader):
     report.expect(vectors == {"F32"}, "all vectors are F32")
 
 
+def check_metadata(report, reader, model_folder):
+    """What Apertus's activation has: in Hugging Face's files tensors, here arrays of all layers."""
+    worst, moved = 0.0, np.inf
+    for name, values in source_tensors(model_folder):
+        if ".act_fn." in name:
+            listed = value(reader, f"xielu.{name.rsplit('.', 1)[1]}")
+            layer = int(name.split(".")[2])
+            worst = max(worst, abs(listed[layer] - values.item()))
+            if "alpha" in name:
+                moved = min(moved, abs(listed[layer - 1] - values.item()))
+    report.expect(worst == 0, "values of the activation, by layer")
+    report.notices("values of another layer", moved, 1e-3)
+
+
 def check_values(report, reader, model_folder):
     architecture = value(reader, "general.architecture")
     head_dim = value(reader, f"{architecture}.attention.key_length")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     worst, worst_control, worst_whole = 0.0, 0.0, np.inf
+    if architecture == "apertus":
+        check_metadata(report, reader, model_folder)
     for name, values in source_tensors(model_folder):
+        if ".act_fn." in name:
+            continue
         tensor = tensors.pop(gguf_name(name, architecture))
         got = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(values.shape)
         is_matrix = values.ndim == 2 and ("q_proj" in name or "k_proj" in name)
