@@ -45,7 +45,7 @@ int64_t weights_find(const struct weights *w, struct param param) {
 static int64_t find_head(const struct weights *w, char *name) {
     struct model_config untied = w->config;
     untied.tied_head = false;
-    return st_find(w->files, param_name(&untied, (struct param){ROLE_HEAD, 0}, name));
+    return st_find(w->files, param_name(&untied, param_at(ROLE_HEAD, 0), name));
 }
 
 /* missing - returns -1 with err set.  Embedding and head may be one matrix, of which writers leave one out. */
@@ -87,7 +87,7 @@ static int check_tensor(struct weights *w, struct param param, bool *is_known, s
 
 /* find_embedding - its index; of a model whose tensors were checked. */
 static int64_t find_embedding(const struct weights *w) {
-    return weights_find(w, (struct param){ROLE_EMBEDDING, 0});
+    return weights_find(w, param_at(ROLE_EMBEDDING, 0));
 }
 
 /* is_other_name - whether a wrapper's other way to call its text decoder has that name. */
@@ -113,7 +113,7 @@ static int carry(struct weights *w, int64_t index, struct err *err) {
             err,
             "tensor '%.200s' of '%s' is called as a text decoder's, yet this one's are called as '%s': programs "
             "that know both ways would take it for the other",
-            entry.name, entry.file, param_name(&w->config, (struct param){ROLE_EMBEDDING, 0}, embedding));
+            entry.name, entry.file, param_name(&w->config, param_at(ROLE_EMBEDDING, 0), embedding));
     w->carried_list[w->carried.count++] = index;
     keep_stored(w, index);
     return 0;

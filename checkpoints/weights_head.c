@@ -28,7 +28,7 @@ int weights_check_tie(const struct weights *w, struct err *err) {
     int status = 0;
     for (int64_t row = 0; row < num_rows && status == 0; row += piece) {
         int64_t now = num_rows - row < piece ? num_rows - row : piece, first = -1;
-        struct param embedding = {ROLE_EMBEDDING, 0}, head = {ROLE_HEAD, 0};
+        struct param embedding = param_at(ROLE_EMBEDDING, 0), head = param_at(ROLE_HEAD, 0);
         status = weights_read_stored(&both, embedding, row * width, now * width, a, err) ||
                  weights_read_stored(&both, head, row * width, now * width, b, err);
         int64_t here = status ? 0 : rows_that_differ(b, a, now, width, &first);

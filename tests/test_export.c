@@ -198,8 +198,8 @@ static void test_types(void **state) {
     }
     assert_int_equal(export_gguf(source, out, EXPORT_Q8_0, NULL, &err), 0);
     struct weights *back = open_weights(out);
-    float *want = values_of(&model, (struct param){ROLE_QUERY, 1}), *got = xmalloc(64 * 32 * sizeof *got);
-    assert_int_equal(weights_read(back, (struct param){ROLE_QUERY, 1}, 0, 64 * 32, got, &err), 0);
+    float *want = values_of(&model, param_at(ROLE_QUERY, 1)), *got = xmalloc(64 * 32 * sizeof *got);
+    assert_int_equal(weights_read(back, param_at(ROLE_QUERY, 1), 0, 64 * 32, got, &err), 0);
     double error = relative_error(got, want, 64 * 32);
     assert_true(error > 0 && error < 0.01);
     struct gguf *file = open_gguf(out);

@@ -31,7 +31,7 @@ static void test_nemotron(void **state) {
     struct weights *source = open_weights(hf);
     if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
         fail_msg("%s", err.text);
-    const struct param norm = {ROLE_FFN_NORM, 1}, bias = {ROLE_FFN_NORM_BIAS, 1};
+    const struct param norm = param_at(ROLE_FFN_NORM, 1), bias = param_at(ROLE_FFN_NORM_BIAS, 1);
     float *weight = values_of(&model, norm), *shift = values_of(&model, bias), got[32];
     struct gguf *file = open_gguf(out);
     assert_int_equal(gguf_read_f32(file, gguf_find_tensor(file, "blk.1.ffn_norm.weight"), 0, 32, got, &err),
@@ -158,7 +158,7 @@ static void test_gemma3(void **state) {
     struct weights *source = open_weights(hf);
     if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
         fail_msg("%s", err.text);
-    const struct param norm = {ROLE_KEY_NORM, 1};
+    const struct param norm = param_at(ROLE_KEY_NORM, 1);
     float *weight = values_of(&model, norm), got[16];
     struct gguf *file = open_gguf(out);
     int64_t at = gguf_find_tensor(file, "blk.1.attn_k_norm.weight");
@@ -437,11 +437,11 @@ static void test_apertus(void **state) {
         assert_true(index >= 0 && gguf_array_type(file, index) == GGUF_F32);
         assert_int_equal(gguf_array_count(file, index), model.config.num_layers);
         for (int layer = 0; layer < model.config.num_layers; layer++) {
-            float *want = values_of(&model, (struct param){roles[k], layer}), got;
+            float *want = values_of(&model, param_at(roles[k], layer)), got;
             double value;
             assert_int_equal(gguf_get_double(file, index, layer, &value, &err), 0);
             assert_true(value == (double)*want);
-            assert_int_equal(weights_read(back, (struct param){roles[k], layer}, 0, 1, &got, &err), 0);
+            assert_int_equal(weights_read(back, param_at(roles[k], layer), 0, 1, &got, &err), 0);
             assert_true(got == *want);
             free(want);
         }

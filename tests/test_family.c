@@ -216,20 +216,16 @@ static void test_names_and_shapes(void **state) {
     (void)state;
     char name[PARAM_NAME_ROOM], text[64];
     struct model_config config = parsed("{\"model_type\":\"llama\",\"head_dim\":32," SIZES "}");
-    assert_string_equal(param_name(&config, (struct param){ROLE_UP, 2}, name),
-                        "model.layers.2.mlp.up_proj.weight");
-    assert_string_equal(param_name(&config, (struct param){ROLE_FFN_NORM, 0}, name),
+    assert_string_equal(param_name(&config, param_at(ROLE_UP, 2), name), "model.layers.2.mlp.up_proj.weight");
+    assert_string_equal(param_name(&config, param_at(ROLE_FFN_NORM, 0), name),
                         "model.layers.0.post_attention_layernorm.weight");
-    assert_string_equal(param_name(&config, (struct param){ROLE_HEAD, 0}, name), "lm_head.weight");
-    assert_string_equal(
-        tensor_shape_text(param_shape(&config, (struct param){ROLE_QUERY, 0}), text, sizeof text),
-        "[128, 64] f32");
-    assert_string_equal(
-        tensor_shape_text(param_shape(&config, (struct param){ROLE_OUTPUT, 0}), text, sizeof text),
-        "[64, 128] f32");
-    assert_string_equal(
-        tensor_shape_text(param_shape(&config, (struct param){ROLE_KEY, 0}), text, sizeof text),
-        "[64, 64] f32");
+    assert_string_equal(param_name(&config, param_at(ROLE_HEAD, 0), name), "lm_head.weight");
+    assert_string_equal(tensor_shape_text(param_shape(&config, param_at(ROLE_QUERY, 0)), text, sizeof text),
+                        "[128, 64] f32");
+    assert_string_equal(tensor_shape_text(param_shape(&config, param_at(ROLE_OUTPUT, 0)), text, sizeof text),
+                        "[64, 128] f32");
+    assert_string_equal(tensor_shape_text(param_shape(&config, param_at(ROLE_KEY, 0)), text, sizeof text),
+                        "[64, 64] f32");
     int64_t layer = 2 * 64 + 2 * 128 * 64 + 2 * 64 * 64 + 3 * 96 * 64;
     assert_int_equal(model_num_parameters(&config), 3 * layer + 2 * 320 * 64 + 64);
     config.tied_head = true;

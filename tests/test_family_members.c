@@ -21,13 +21,12 @@ static void test_qwen3(void **state) {
     assert_refused("{\"model_type\":\"qwen3\",\"use_sliding_window\":true,\"sliding_window\":64," SIZES "}",
                    "sliding_window 64 is not supported yet");
     assert_refused("{\"model_type\":\"qwen3\",\"attention_bias\":true," SIZES "}", "attention_bias true");
-    assert_string_equal(param_name(&config, (struct param){ROLE_QUERY_NORM, 1}, name),
+    assert_string_equal(param_name(&config, param_at(ROLE_QUERY_NORM, 1), name),
                         "model.layers.1.self_attn.q_norm.weight");
-    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_KEY_NORM, 2}, name),
+    assert_string_equal(param_gguf_name(&config, param_at(ROLE_KEY_NORM, 2), name),
                         "blk.2.attn_k_norm.weight");
     assert_string_equal(
-        tensor_shape_text(param_shape(&config, (struct param){ROLE_KEY_NORM, 0}), text, sizeof text),
-        "[24] f32");
+        tensor_shape_text(param_shape(&config, param_at(ROLE_KEY_NORM, 0)), text, sizeof text), "[24] f32");
     assert_int_equal(param_spec(&config, ROLE_QUERY)->traits & PARAM_PERMUTED, 0);
     struct model_config published = /* the sizes of Qwen3-0.6B, which has 596,049,920 parameters */
         parsed(
@@ -48,11 +47,10 @@ static void test_qwen2(void **state) {
     (void)state;
     char name[PARAM_NAME_ROOM];
     struct model_config config = parsed("{\"model_type\":\"qwen2\",\"sliding_window\":64," SIZES "}");
-    assert_string_equal(param_name(&config, (struct param){ROLE_KEY_BIAS, 1}, name),
+    assert_string_equal(param_name(&config, param_at(ROLE_KEY_BIAS, 1), name),
                         "model.layers.1.self_attn.k_proj.bias");
-    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_VALUE_BIAS, 2}, name),
-                        "blk.2.attn_v.bias");
-    assert_int_equal(param_shape(&config, (struct param){ROLE_QUERY_BIAS, 0}).dims[0], 64);
+    assert_string_equal(param_gguf_name(&config, param_at(ROLE_VALUE_BIAS, 2), name), "blk.2.attn_v.bias");
+    assert_int_equal(param_shape(&config, param_at(ROLE_QUERY_BIAS, 0)).dims[0], 64);
     assert_refused("{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":64," SIZES "}",
                    "sliding_window 64 is not supported yet");
     struct model_config published = parsed(
@@ -71,12 +69,12 @@ static void test_olmo2(void **state) {
     (void)state;
     char name[PARAM_NAME_ROOM];
     struct model_config config = parsed("{\"model_type\":\"olmo2\"," SIZES "}");
-    assert_string_equal(param_name(&config, (struct param){ROLE_ATTENTION_POST_NORM, 1}, name),
+    assert_string_equal(param_name(&config, param_at(ROLE_ATTENTION_POST_NORM, 1), name),
                         "model.layers.1.post_attention_layernorm.weight");
-    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_FFN_POST_NORM, 1}, name),
+    assert_string_equal(param_gguf_name(&config, param_at(ROLE_FFN_POST_NORM, 1), name),
                         "blk.1.post_ffw_norm.weight");
-    assert_int_equal(param_shape(&config, (struct param){ROLE_QUERY_NORM, 0}).dims[0], 64);
-    assert_int_equal(param_shape(&config, (struct param){ROLE_KEY_NORM, 0}).dims[0], 32);
+    assert_int_equal(param_shape(&config, param_at(ROLE_QUERY_NORM, 0)).dims[0], 64);
+    assert_int_equal(param_shape(&config, param_at(ROLE_KEY_NORM, 0)).dims[0], 32);
     assert_null(param_spec(&config, ROLE_ATTENTION_NORM));
     struct layer_plan plan = family_layer_plan(&config, 0);
     assert_true(plan.place == NORM_POST && plan.qk_norm == QK_NORM_ROWS && plan.norm.kind == NORM_RMS_ONCE);
@@ -246,9 +244,9 @@ static void test_gemma3(void **state) {
     assert_true(whole.place == NORM_SANDWICH && whole.qk_norm == QK_NORM_HEADS && whole.norm.offset == 1);
     assert_true(whole.gate == GATE_GELU_TANH && whole.scale == 0.0625f);
     assert_true(family_embedding_scale(&config) == sqrtf(2560.0f));
-    assert_string_equal(param_name(&config, (struct param){ROLE_FFN_NORM, 1}, name),
+    assert_string_equal(param_name(&config, param_at(ROLE_FFN_NORM, 1), name),
                         "model.language_model.layers.1.pre_feedforward_layernorm.weight");
-    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_ATTENTION_POST_NORM, 1}, name),
+    assert_string_equal(param_gguf_name(&config, param_at(ROLE_ATTENTION_POST_NORM, 1), name),
                         "blk.1.post_attention_norm.weight");
     struct model_config published = /* the sizes of Gemma 3 270M, which has 268,098,176 parameters */
         parsed("{\"model_type\":\"gemma3_text\",\"hidden_size\":640,\"intermediate_size\":2048,"
@@ -359,9 +357,9 @@ static void test_nemotron(void **state) {
     assert_refused("{\"mlp_bias\":true," NEMOTRON "}", "mlp_bias true");
     assert_refused("{\"model_type\":\"nemotron_h\"}",
                    "model_type 'nemotron_h' is not supported yet: state-space layers");
-    assert_string_equal(param_name(&config, (struct param){ROLE_FFN_NORM_BIAS, 1}, name),
+    assert_string_equal(param_name(&config, param_at(ROLE_FFN_NORM_BIAS, 1), name),
                         "model.layers.1.post_attention_layernorm.bias");
-    assert_string_equal(param_gguf_name(&config, (struct param){ROLE_FINAL_NORM_BIAS, 0}, name),
+    assert_string_equal(param_gguf_name(&config, param_at(ROLE_FINAL_NORM_BIAS, 0), name),
                         "output_norm.bias");
     assert_null(param_spec(&config, ROLE_GATE));
     struct model_config luciole = parsed(
@@ -412,7 +410,7 @@ static void test_apertus(void **state) {
                    "hidden_act 'silu' is not supported (supported: xielu)");
     assert_refused("{\"model_type\":\"apertus\",\"qk_norm\":false," SIZES "}", "qk_norm is false");
     assert_refused("{\"model_type\":\"apertus\",\"post_norm\":true," SIZES "}", "post_norm is true");
-    const struct param alpha = {ROLE_XIELU_ALPHA_N, 1}, eps = {ROLE_XIELU_EPS, 1};
+    const struct param alpha = param_at(ROLE_XIELU_ALPHA_N, 1), eps = param_at(ROLE_XIELU_EPS, 1);
     assert_string_equal(param_name(&config, alpha, name), "model.layers.1.mlp.act_fn.alpha_n");
     assert_string_equal(param_gguf_name(&config, alpha, name), "xielu.alpha_n");
     assert_string_equal(tensor_shape_text(param_shape(&config, alpha), text, sizeof text), "[1] f32");

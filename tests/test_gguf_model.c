@@ -149,18 +149,17 @@ static void test_permutation(void **state) {
     struct gguf *file = open_changed(&(struct change){0});
     assert_int_equal(gguf_model_config(file, &config, &err), 0);
     float rows[32 * 16], part[40];
-    assert_int_equal(gguf_model_read(file, &config, (struct param){ROLE_QUERY, 0}, 0, 32 * 16, rows, &err),
-                     0);
+    assert_int_equal(gguf_model_read(file, &config, param_at(ROLE_QUERY, 0), 0, 32 * 16, rows, &err), 0);
     for (int head = 0; head < 4; head++) {
         const int at[8] = {0, 2, 4, 6, 1, 3, 5, 7};
         for (int j = 0; j < 8; j++)
             assert_true(rows[(8 * head + j) * 16 + 5] == (float)((8 * head + at[j]) * 16 + 5));
     }
     assert_true(rows[16] != 16.0f); /* negative control: not the order of the file */
-    assert_int_equal(gguf_model_read(file, &config, (struct param){ROLE_QUERY, 0}, 27, 40, part, &err),
+    assert_int_equal(gguf_model_read(file, &config, param_at(ROLE_QUERY, 0), 27, 40, part, &err),
                      0); /* across rows */
     assert_memory_equal(part, rows + 27, sizeof part);
-    assert_int_equal(gguf_model_read(file, &config, (struct param){ROLE_VALUE, 1}, 27, 40, part, &err), 0);
+    assert_int_equal(gguf_model_read(file, &config, param_at(ROLE_VALUE, 1), 27, 40, part, &err), 0);
     assert_true(part[0] == 27 && part[39] == 66); /* values keep their order */
     gguf_close(file);
 }

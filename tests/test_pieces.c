@@ -153,7 +153,7 @@ static bool measure_in_child(enum tensor_role role, enum storage kept_as) {
                                      .storage = storage,
                                      .trains = true,
                                      .num_ranks = 1};
-        storage[param_slot(&config, (struct param){role, 0})] = kept_as;
+        storage[param_slot(&config, param_at(role, 0))] = kept_as;
         params_measure(&params, &setup);
         params_fused(&params, 1, ROLE_QUERY, ROLE_VALUE);
         _exit(0);

@@ -392,7 +392,7 @@ static void test_model(void **state) {
     char *at = make_quantised("fp8", 1), *other = make_quantised("fp8-other", 1.5f),
          *out = in_folder("fp8-out");
     struct weights *weights = open_weights(at), *changed = open_weights(other);
-    struct param param = {ROLE_DOWN, 1};
+    struct param param = param_at(ROLE_DOWN, 1);
     int64_t count = tensor_count(param_shape(&model.config, param));
     uint8_t *bytes = test_bytes(count, ROLE_DOWN * 10 + 1);
     float *values = xmalloc((size_t)count * sizeof *values);
@@ -443,7 +443,7 @@ static void test_model_refused(void **state) {
     struct weights *weights = open_weights(at);
     float value;
     struct weights_range range = {0, 1, value_type_of(DTYPE_F32)};
-    assert_int_equal(weights_read_fit(weights, (struct param){ROLE_UP, 0}, range, &value, &err), -1);
+    assert_int_equal(weights_read_fit(weights, param_at(ROLE_UP, 0), range, &value, &err), -1);
     assert_non_null(strstr(err.text, "mlp.up_proj.weight"));
     weights_close(weights);
     struct model model = sample_model("byte_level", 320);

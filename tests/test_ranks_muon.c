@@ -149,7 +149,7 @@ static void reference_qkv(struct reference *r, const struct model_config *config
     int64_t cols = config->width, rows = 0, count = 0;
     double *all = xcalloc((size_t)(3 * cols * cols), sizeof *all);
     for (int role = ROLE_QUERY; role <= ROLE_VALUE; role++) {
-        int64_t slot = param_slot(config, (struct param){(enum tensor_role)role, layer});
+        int64_t slot = param_slot(config, param_at((enum tensor_role)role, layer));
         double *u = look_ahead(r, slot);
         memcpy(all + count, u, (size_t)r->counts[slot] * sizeof *u);
         count += r->counts[slot];
@@ -159,7 +159,7 @@ static void reference_qkv(struct reference *r, const struct model_config *config
     double *o = orthogonal(all, rows, cols);
     count = 0;
     for (int role = ROLE_QUERY; role <= ROLE_VALUE; role++) {
-        int64_t slot = param_slot(config, (struct param){(enum tensor_role)role, layer});
+        int64_t slot = param_slot(config, param_at((enum tensor_role)role, layer));
         move_rows(r, slot, o + count, rows, cols);
         count += r->counts[slot];
     }

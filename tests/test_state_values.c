@@ -37,9 +37,8 @@ static void test_damaged_state(void **state) {
         save(run, &source, 1, 0);
         assert_int_equal(state_load_checkpoint(&params, folder, &err), 0);
         char *file = xasprintf("%s/state/%s.safetensors", folder, names[part]);
-        patch_f32(file, value_at(part, (struct param){ROLE_GATE, 1}, 123),
-                  part == PART_MASTER ? NAN : INFINITY);
-        patch_f32(file, value_at(part, (struct param){ROLE_GATE, 1}, 900), -INFINITY);
+        patch_f32(file, value_at(part, param_at(ROLE_GATE, 1), 123), part == PART_MASTER ? NAN : INFINITY);
+        patch_f32(file, value_at(part, param_at(ROLE_GATE, 1), 900), -INFINITY);
         snprintf(wanted, sizeof wanted,
                  "/state/%s': tensor 'model.layers.1.mlp.gate_proj.weight' holds 2 values", names[part]);
         assert_int_equal(state_load_checkpoint(&params, folder, &err), -1);

@@ -124,7 +124,7 @@ static float *values_of(const struct model_config *config, struct param param, c
 static void write_head(struct st_layout *layout, int64_t handle, const struct model_config *config,
                        const struct oddity *odd) {
     struct err err = {""};
-    float *head = values_of(config, (struct param){ROLE_EMBEDDING, 0}, odd);
+    float *head = values_of(config, param_at(ROLE_EMBEDDING, 0), odd);
     for (int i = 0; i < odd->num_other_rows; i++)
         head[odd->other_rows[i] * WIDTH + i] += 1e-3f; /* one element of the row */
     assert_int_equal(st_layout_write_f32(layout, handle, 0, config->vocab_size * WIDTH, head, &err), 0);
@@ -145,8 +145,8 @@ static char *write_model(const char *name, const struct oddity *odd) {
         handles[count++] = st_layout_add(layout, param_name(&config, at, tensor_name),
                                          param_shape(&config, at), config.dtype);
     if (odd->stores_head)
-        head = st_layout_add(layout, "lm_head.weight",
-                             param_shape(&config, (struct param){ROLE_EMBEDDING, 0}), DTYPE_F32);
+        head = st_layout_add(layout, "lm_head.weight", param_shape(&config, param_at(ROLE_EMBEDDING, 0)),
+                             DTYPE_F32);
     st_layout_finish(layout);
     assert_int_equal(file_create(path, text, strlen(text), &err), 0);
     assert_int_equal(st_layout_write_headers(layout, folder, &err), 0);
@@ -212,7 +212,7 @@ static void test_every_row(void **state) {
 
 static void test_weights_read(void **state) {
     (void)state;
-    const struct param up = {ROLE_UP, 1};
+    const struct param up = param_at(ROLE_UP, 1);
     const float poisons[] = {NAN, INFINITY, 70144};
     const char *const words[] = {"holds 3 values that are not finite, the first (nan) at element 5",
                                  "holds 3 values that are not finite, the first (inf) at element 5",

@@ -105,11 +105,11 @@ static void test_names(void **state) {
     char name[PARAM_NAME_ROOM];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         config.text_names = cases[i].names;
-        assert_string_equal(param_name(&config, (struct param){ROLE_EMBEDDING, 0}, name), cases[i].embedding);
+        assert_string_equal(param_name(&config, param_at(ROLE_EMBEDDING, 0), name), cases[i].embedding);
         assert_true(family_is_text_name(&config, name));
-        assert_string_equal(param_name(&config, (struct param){ROLE_UP, 2}, name), cases[i].up);
+        assert_string_equal(param_name(&config, param_at(ROLE_UP, 2), name), cases[i].up);
         assert_true(family_is_text_name(&config, name));
-        assert_string_equal(param_name(&config, (struct param){ROLE_HEAD, 0}, name), cases[i].head);
+        assert_string_equal(param_name(&config, param_at(ROLE_HEAD, 0), name), cases[i].head);
         assert_true(family_is_text_name(&config, name));
         for (int other = 0; other < 2; other++)
             assert_false(family_is_text_name(&config, cases[i].others[other]));

@@ -116,6 +116,11 @@ struct param {
     int layer; /* 0 outside of the layers */
 };
 
+/* param_at - of that role in a layer; outside of the layers, 0. */
+static inline struct param param_at(enum tensor_role role, int layer) {
+    return (struct param){role, layer};
+}
+
 enum rope_kind {
     ROPE_PLAIN,
     ROPE_LINEAR,

@@ -103,7 +103,7 @@ bool family_next_param(const struct model_config *config, struct param *at) {
     for (; (spec = spec_at(config, row)); row++, layer = 0) {
         int found = has(config, spec) ? first_layer(config, spec, layer) : -1;
         if (found >= 0) {
-            *at = (struct param){spec->role, found};
+            *at = param_at(spec->role, found);
             return true;
         }
     }
@@ -250,6 +250,6 @@ int64_t adapter_limit(const struct model_config *config, enum adapter_target tar
     enum tensor_role role = adapter_target_role(target);
     if (!param_spec(config, role))
         return 0;
-    struct tensor shape = param_shape(config, (struct param){role, 0});
+    struct tensor shape = param_shape(config, param_at(role, 0));
     return shape.dims[0] < shape.dims[1] ? shape.dims[0] : shape.dims[1];
 }

@@ -143,7 +143,7 @@ static int read_sizes(const struct gguf *file, struct model_config *config, stru
 /* find_param - where a parameter stands in the file; -1: nowhere. */
 static int64_t find_param(const struct gguf *file, const struct model_config *config, enum tensor_role role) {
     char name[PARAM_NAME_ROOM];
-    return gguf_find_tensor(file, param_gguf_name(config, (struct param){role, 0}, name));
+    return gguf_find_tensor(file, param_gguf_name(config, param_at(role, 0), name));
 }
 
 /* read_tensor_facts - vocabulary size, tied head and dtype, from the tensors themselves: the key vocab_size is missing in
@@ -155,7 +155,7 @@ static int read_tensor_facts(const struct gguf *file, struct model_config *confi
     if (embedding < 0 || matrix < 0)
         return err_set(
             err, "'%s' has no tensor '%s'", gguf_path(file),
-            param_gguf_name(config, (struct param){embedding < 0 ? ROLE_EMBEDDING : ROLE_QUERY, 0}, name));
+            param_gguf_name(config, param_at(embedding < 0 ? ROLE_EMBEDDING : ROLE_QUERY, 0), name));
     config->vocab_size = gguf_tensor(file, embedding).dims[1];
     config->tied_head = find_param(file, config, ROLE_HEAD) < 0;
     int type = gguf_tensor(file, matrix).type;

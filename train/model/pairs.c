@@ -5,7 +5,7 @@
 static void add_pair(struct linear *linear, const struct model *model, int layer, enum tensor_role matrix,
                      int64_t *first_row) {
     const struct model_config *config = model->setup.config;
-    int64_t num_rows = param_shape(config, (struct param){matrix, layer}).dims[0];
+    int64_t num_rows = param_shape(config, param_at(matrix, layer)).dims[0];
     if (adapter_has(config, matrix, layer)) {
         enum adapter_target target = adapter_target_of(matrix);
         linear->parts[linear->num_parts++] = (struct low_rank){
@@ -32,7 +32,7 @@ int64_t pairs_bytes(const struct model_config *config, int64_t num_rows) {
         if (config->adapter.ranks[target] == 0)
             continue;
         struct linear linear = {.num_parts = 1};
-        struct param matrix = {adapter_target_role((enum adapter_target)target), 0};
+        struct param matrix = param_at(adapter_target_role((enum adapter_target)target), 0);
         linear.parts[0] =
             (struct low_rank){.a.value = tensor_1d(NULL, DTYPE_F32, config->adapter.ranks[target]),
                               .num_rows = param_shape(config, matrix).dims[0]};
