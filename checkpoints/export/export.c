@@ -344,6 +344,10 @@ static int refuse_rope(const struct model_config *config, struct err *err) {
 
 /* check_expressible - llama.cpp knows some things of a family without a key in the file. */
 static int check_expressible(const struct model_config *config, struct err *err) {
+    if (config->num_experts > 0)
+        return err_set(err,
+                       "GGUF has the matrices of all experts in one tensor, which is not written yet: export "
+                       "it with --to hf");
     if (config->tied_head && family_gguf_has_head(config))
         return err_set(
             err,

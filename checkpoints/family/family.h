@@ -57,6 +57,9 @@ enum tensor_role {
     ROLE_UP_B,
     ROLE_DOWN_A,
     ROLE_DOWN_B,
+    ROLE_EXPERT_GATE, /* PARAM_EXPERT, and so the next two; where the plan has experts */
+    ROLE_EXPERT_UP,
+    ROLE_EXPERT_DOWN,
     ROLE_COUNT
 };
 
@@ -91,12 +94,13 @@ enum param_init {
 
 /* What else is true of a kind of parameter; a set. */
 enum param_trait {
-    PARAM_DECAYS = 1,   /* weight decay applies */
-    PARAM_PERMUTED = 2, /* GGUF holds its rows in llama.cpp's rotary order (gguf_model.c) */
-    PARAM_UNTIED = 4,   /* absent where the head is the embedding */
-    PARAM_PLUS_ONE = 8, /* GGUF holds its values + 1 */
-    PARAM_FIXED = 16,   /* never trained */
-    PARAM_METADATA = 32 /* one value a layer, which GGUF has in its metadata: an array of L under a key */
+    PARAM_DECAYS = 1,    /* weight decay applies */
+    PARAM_PERMUTED = 2,  /* GGUF holds its rows in llama.cpp's rotary order (gguf_model.c) */
+    PARAM_UNTIED = 4,    /* absent where the head is the embedding */
+    PARAM_PLUS_ONE = 8,  /* GGUF holds its values + 1 */
+    PARAM_FIXED = 16,    /* never trained */
+    PARAM_METADATA = 32, /* one value a layer, which GGUF has in its metadata: an array of L under a key */
+    PARAM_EXPERT = 64    /* one for each expert of a layer; '*' in its names is the expert's number */
 };
 
 /* One row of a family's table: all that is known of a kind of parameter, for every layer. */
@@ -113,12 +117,13 @@ struct param_spec {
 /* One parameter of a model. */
 struct param {
     enum tensor_role role;
-    int layer; /* 0 outside of the layers */
+    int layer;  /* 0 outside of the layers */
+    int expert; /* 0 where the kind is not PARAM_EXPERT */
 };
 
-/* param_at - of that role in a layer; outside of the layers, 0. */
+/* param_at - of that role in a layer; outside of the layers, 0.  Of a kind that each expert has, the first one's. */
 static inline struct param param_at(enum tensor_role role, int layer) {
-    return (struct param){role, layer};
+    return (struct param){role, layer, 0};
 }
 
 enum rope_kind {
@@ -174,6 +179,7 @@ struct model_config {
     int num_heads;         /* H */
     int num_kv_heads;      /* G */
     int head_dim;          /* D; may differ from C / H */
+    int num_experts;       /* of each layer whose plan has some; 0: no layer has */
     int rotary_dim;        /* R: the first elements of a head that are rotated; 0: all of it */
     /* Of a family with local layers, else 0: a layer whose number leaves window_whole when it is divided by window_period
      * sees all of its document, the others see a window of keys up to their own, itself included. */
@@ -249,6 +255,7 @@ struct layer_plan {
     double temperature;       /* 0: they are not */
     int64_t temperature_span; /* positions, from 0 on, for which that is 1 */
     float softcap;            /* of the scores, see struct attention_args; 0: none */
+    int num_experts;          /* that have matrices of their own (PARAM_EXPERT): the model's, or none */
     bool sinks; /* each head has a key more, without a value, whose score is learnt (op_sinks_forward) */
 };
 
@@ -346,11 +353,11 @@ char *model_config_text_quantised(const struct model_config *config, const char 
                                   const char *quantization_text);
 
 /* family_next_param - the only enumeration of a model's parameters: kind by kind in the order of the family's
- * table, each through all layers that have it.  Start with PARAM_START:
+ * table, each through all layers that have it, in each layer expert by expert.  Start with PARAM_START:
  *     struct param at = PARAM_START;
  *     while (family_next_param(config, &at)) ...
  * The order is that of tensors in checkpoints and exported folders. */
-#define PARAM_START ((struct param){ROLE_COUNT, -1})
+#define PARAM_START ((struct param){ROLE_COUNT, -1, 0})
 bool family_next_param(const struct model_config *config, struct param *at);
 
 /* param_spec - the table's row of a kind; NULL where this model has no such parameter. */

@@ -11,7 +11,7 @@ static int check_ranges(const struct model_config *config, struct err *err) {
         int64_t value, max;
     } sizes[] = {
         {"hidden_size", config->width, 1 << 20},
-        {"intermediate_size", config->ffn_width, 1 << 22},
+        {"intermediate_size", config->ffn_width, MODEL_MAX_FFN},
         {"vocab_size", config->vocab_size, 1 << 24},
         {"max_position_embeddings", config->max_positions, INT32_MAX},
         {"num_hidden_layers", config->num_layers, MODEL_MAX_LAYERS},
@@ -164,6 +164,11 @@ static int check_token_ids(const struct model_config *config, struct err *err) {
 
 /* check_relations - sizes against each other, and the numbers that have no key of their own above. */
 static int check_relations(const struct model_config *config, struct err *err) {
+    if (config->num_experts < 0 || config->num_experts > MODEL_MAX_EXPERTS ||
+        config->num_experts * config->ffn_width > MODEL_MAX_FFN)
+        return err_set(err,
+                       "%d experts with an intermediate_size of %lld, expected at most %d, and %d together",
+                       config->num_experts, (long long)config->ffn_width, MODEL_MAX_EXPERTS, MODEL_MAX_FFN);
     if (config->num_heads % config->num_kv_heads != 0)
         return err_set(err, "num_attention_heads %d is not a multiple of num_key_value_heads %d",
                        config->num_heads, config->num_kv_heads);

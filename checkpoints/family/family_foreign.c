@@ -70,8 +70,6 @@ static const struct foreign_key never[] = {
     {"bias", 0},
     {"attention_out_bias", 0},
     {"lm_head_bias", 0},
-    {"num_experts", 0},
-    {"num_local_experts", 0},
     {"n_routed_experts", 0},
 };
 
@@ -84,6 +82,8 @@ int family_refuse_foreign(const struct model_config *config, const json_t *text,
         {"attn_logit_softcapping", (double)config->attention_softcap},
         {"final_logit_softcapping", (double)config->logit_softcap},
         {"qkv_bias", plan.qkv_bias ? 1 : 0},
+        {"num_experts", config->num_experts},
+        {"num_local_experts", config->num_experts},
         {"use_qk_norm", plan.qk_norm != QK_NORM_NONE ? 1 : 0},
         {"qk_norm", plan.qk_norm != QK_NORM_NONE ? 1 : 0},
         {"post_norm", plan.place != NORM_PRE ? 1 : 0},

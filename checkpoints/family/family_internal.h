@@ -3,6 +3,9 @@
 
 #include "checkpoints/family/family.h"
 
+/* Most of what one model may have besides layers; of MODEL_MAX_FFN, elements, all experts of a layer together. */
+enum { MODEL_MAX_EXPERTS = 4096, MODEL_MAX_FFN = 1 << 22 };
+
 /* Sizes of a class where config.json lacks the key; 0: it must be there. */
 struct class_sizes {
     int64_t width, ffn_width, vocab_size;
@@ -50,6 +53,7 @@ struct family {
     /* change_plan - what a layer does otherwise than Llama's, whose plan it is handed; NULL: nothing. */
     void (*change_plan)(const struct model_config *config, int layer, struct layer_plan *plan);
 
+    const char *experts_key;    /* of num_experts in config.json; NULL: the family has no experts */
     const char *eps_key;        /* of norm_eps in config.json; NULL: rms_norm_eps */
     const char *activation_key; /* of the next in config.json; NULL: hidden_act */
     const char *activation;     /* the only one; NULL: silu, also called swish */

@@ -45,7 +45,7 @@ static bool pair_in_layer(const struct model_config *config, enum tensor_role ha
 }
 
 /* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are biases, sinks,
- * the gate and what an activation has of its own; all else is in every layer. */
+ * the gate, what an activation has of its own and what experts have; all else is in every layer. */
 static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
     if (spec->place != PLACE_LAYER)
         return layer == 0;
@@ -54,6 +54,8 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     if (role_is_pair(spec->role))
         return pair_in_layer(config, spec->role, layer);
     struct layer_plan plan = family_layer_plan(config, layer);
+    if (spec->traits & PARAM_EXPERT && plan.num_experts == 0)
+        return false;
     switch (spec->role) {
     case ROLE_QUERY_NORM:
     case ROLE_KEY_NORM:
@@ -88,6 +90,11 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     }
 }
 
+/* num_alike - how many parameters of a kind a layer that has it has: one, or one for each expert. */
+static int num_alike(const struct model_config *config, const struct param_spec *spec, int layer) {
+    return spec->traits & PARAM_EXPERT ? family_layer_plan(config, layer).num_experts : 1;
+}
+
 /* first_layer - from `layer` on, where a kind has a parameter; -1: nowhere. */
 static int first_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
     int end = spec->place == PLACE_LAYER ? config->num_layers : 1;
@@ -100,6 +107,10 @@ bool family_next_param(const struct model_config *config, struct param *at) {
     const struct param_spec *spec;
     bool starts = at->layer < 0;
     int row = starts ? 0 : row_of(config, at->role), layer = starts ? 0 : at->layer + 1;
+    if (!starts && at->expert + 1 < num_alike(config, spec_at(config, row), at->layer)) {
+        at->expert++;
+        return true;
+    }
     for (; (spec = spec_at(config, row)); row++, layer = 0) {
         int found = has(config, spec) ? first_layer(config, spec, layer) : -1;
         if (found >= 0) {
@@ -113,9 +124,10 @@ bool family_next_param(const struct model_config *config, struct param *at) {
 /* required - the row of a parameter that the model must have. */
 static const struct param_spec *required(const struct model_config *config, struct param param) {
     const struct param_spec *spec = param_spec(config, param.role);
-    CHECK(spec && param.layer >= 0 && in_layer(config, spec, param.layer),
-          "no parameter of role %d in layer %d of model_type '%s'", (int)param.role, param.layer,
-          config->model_type);
+    CHECK(spec && param.layer >= 0 && in_layer(config, spec, param.layer) && param.expert >= 0 &&
+              param.expert < num_alike(config, spec, param.layer),
+          "no parameter of role %d in layer %d, expert %d, of model_type '%s'", (int)param.role, param.layer,
+          param.expert, config->model_type);
     return spec;
 }
 
@@ -129,6 +141,17 @@ static const struct {
     [TEXT_NAMES_OUTER] = {"language_model.", "model."},
     [TEXT_NAMES_INNER] = {"", "model.language_model."},
 };
+
+/* put_expert - the expert's number in place of the '*' of a name, which has PARAM_NAME_ROOM bytes. */
+static void put_expert(char *text, const struct param_spec *spec, int expert) {
+    char rest[PARAM_NAME_ROOM];
+    char *place = strchr(text, '*');
+    if (!(spec->traits & PARAM_EXPERT))
+        return;
+    CHECK(place, "the name '%s' has no place for an expert's number", text);
+    snprintf(rest, sizeof rest, "%s", place + 1);
+    snprintf(place, PARAM_NAME_ROOM - (size_t)(place - text), "%d%s", expert, rest);
+}
 
 /* An adapter's names are not those of the files but of the modules that transformers makes of them, which of a wrapper are
  * always the inner ones, after what PEFT puts before all of them. */
@@ -145,6 +168,7 @@ const char *param_name(const struct model_config *config, struct param param, ch
         snprintf(text, PARAM_NAME_ROOM, "%s%s%s", all, own, spec->hf + strlen(body));
     else
         snprintf(text, PARAM_NAME_ROOM, "%s%s", all, spec->hf);
+    put_expert(text, spec, param.expert);
     return text;
 }
 
@@ -162,6 +186,7 @@ const char *param_gguf_name(const struct model_config *config, struct param para
         snprintf(text, PARAM_NAME_ROOM, "blk.%d.%s", param.layer, spec->gguf);
     else
         snprintf(text, PARAM_NAME_ROOM, "%s", spec->gguf);
+    put_expert(text, spec, param.expert);
     return text;
 }
 
@@ -221,12 +246,18 @@ struct tensor param_shape(const struct model_config *config, struct param param)
     return spec->cols == DIM_NONE ? tensor_1d(NULL, DTYPE_F32, rows) : tensor_2d(NULL, DTYPE_F32, rows, cols);
 }
 
+/* slots_per_layer - as many as one kind may need in one layer. */
+static int64_t slots_per_layer(const struct model_config *config) {
+    return config->num_experts > 0 ? config->num_experts : 1;
+}
+
 int64_t param_slot(const struct model_config *config, struct param param) {
-    return (int64_t)required(config, param)->role * config->num_layers + param.layer;
+    int64_t place = (int64_t)required(config, param)->role * config->num_layers + param.layer;
+    return place * slots_per_layer(config) + param.expert;
 }
 
 int64_t param_num_slots(const struct model_config *config) {
-    return (int64_t)ROLE_COUNT * config->num_layers;
+    return (int64_t)ROLE_COUNT * config->num_layers * slots_per_layer(config);
 }
 
 int64_t model_num_parameters(const struct model_config *config) {

@@ -62,6 +62,8 @@ static int parse_sizes(struct model_config *config, const struct family *family,
                        struct err *err) {
     double eps, deviation;
     const struct class_sizes *class = &family->default_sizes;
+    if (family->experts_key && read_count(root, family->experts_key, 0, &config->num_experts, err) != 0)
+        return -1;
     if (read_size(root, "hidden_size", class->width, &config->width, err) != 0 ||
         read_size(root, "intermediate_size", class->ffn_width, &config->ffn_width, err) != 0 ||
         read_size(root, "vocab_size", class->vocab_size, &config->vocab_size, err) != 0 ||

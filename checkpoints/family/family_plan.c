@@ -25,6 +25,8 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
     }
     if (family->change_plan)
         family->change_plan(config, layer, &plan);
+    CHECK(plan.num_experts == 0 || plan.num_experts == config->num_experts,
+          "layer %d has %d experts, the model %d", layer, plan.num_experts, config->num_experts);
     return plan;
 }
 

@@ -56,6 +56,8 @@ static void set_sizes(json_t *root, const struct model_config *config) {
     set_int(root, "num_attention_heads", config->num_heads);
     set_int(root, "num_key_value_heads", config->num_kv_heads);
     set_int(root, "head_dim", config->head_dim);
+    if (family_of(config)->experts_key)
+        set_int(root, family_of(config)->experts_key, config->num_experts);
     set_float(root, family_eps_key(family_of(config)), config->norm_eps);
     set_float(root, "initializer_range", config->initializer_range);
     json_object_set_new(root, "tie_word_embeddings", json_boolean(config->tied_head));

@@ -262,6 +262,7 @@ static void plan_layers(struct model *model) {
     for (int layer = 0; layer < num_layers; layer++) {
         struct layer_setup *own = &model->layers[layer];
         own->plan = family_layer_plan(model->setup.config, layer);
+        CHECK(own->plan.num_experts == 0, "layer %d has experts, which nothing computes yet", layer);
         own->mask = mask_of(&model->flight, &own->plan);
         own->rotation = rotation_of(model, layer);
         own->tempers = tempers(model, layer);

@@ -437,6 +437,22 @@ struct weight params_fused(const struct params *params, int unit, enum tensor_ro
     return weight;
 }
 
+struct weight params_experts(const struct params *params, int unit, enum tensor_role role) {
+    struct weight weight = params_weight(params, unit, role);
+    struct place first = find_role(params, unit, role);
+    int num_experts = family_layer_plan(params->setup.model, first.tensor->param.layer).num_experts;
+    const struct unit_tensor *end = first.segment->tensors + first.segment->num_tensors;
+    for (int e = 0; e < num_experts; e++) {
+        const struct unit_tensor *next = first.tensor + e;
+        CHECK(next < end && next->param.role == role && next->param.expert == e,
+              "unit %d: the experts of role %d do not lie side by side; freeze all of them or none", unit,
+              (int)role);
+    }
+    weight.value.dims[0] *= num_experts;
+    weight.grad.dims[0] *= num_experts;
+    return weight;
+}
+
 void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
                       enum dtype dtype) {
     return params->setup.zero_stage == 0 ? plus(own, params->setup.rank * segment->shard_count, dtype) : own;

@@ -160,6 +160,10 @@ struct weight params_weight(const struct params *params, int unit, enum tensor_r
 struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last);
 
+/* params_experts - of a role that each expert has (PARAM_EXPERT), all of a unit's experts one below the other: [experts rows,
+ * cols], or [experts rows].  params_weight gives the first expert's. */
+struct weight params_experts(const struct params *params, int unit, enum tensor_role role);
+
 /* params_shard_of - this rank's shard inside an array of the owned range (master, states) of that type:
  * [shard_count]. */
 void *params_shard_of(const struct params *params, const struct segment *segment, void *own,
