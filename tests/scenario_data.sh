@@ -30,12 +30,12 @@ same_content() {
 }
 
 # --- a folder whose tokenizer is of another kind is told as one; control: the file that is read, beside it ---
-mkdir "$work/tekken"
-echo '{}' >"$work/tekken/tekken.json"
-prepare 1 tekken "$corpus" --set "prepare.tokenizer=$work/tekken"
-expect_output "the folder '.*/tekken' has no tokenizer.json"
-cp data/sample/tokenizer/*.json "$work/tekken/"
-prepare 0 tekken "$corpus" --set "prepare.tokenizer=$work/tekken"
+mkdir "$work/pieces"
+echo 'x' >"$work/pieces/tokenizer.model"
+prepare 1 pieces "$corpus" --set "prepare.tokenizer=$work/pieces"
+expect_output "the folder '.*/pieces' has neither tokenizer.json nor tekken.json; tokenizer.model is not read"
+cp data/sample/tokenizer/*.json "$work/pieces/"
+prepare 0 pieces "$corpus" --set "prepare.tokenizer=$work/pieces"
 
 # --- the same whatever the threads ---
 prepare 0 one "$corpus" --set prepare.threads=1

@@ -296,4 +296,56 @@ lacks "$work/equal" False lm_head.weight "tensor 'lm_head.weight' is missing, an
 lacks "$work/equal" True model.embed_tokens.weight "tensor 'model.embed_tokens.weight' is missing, and tie_word_embeddings is true: 'lm_head.weight' alone is there"
 lacks "$work/base" True model.embed_tokens.weight "tensor 'model.embed_tokens.weight' is missing, and so is 'lm_head.weight'"
 say "both, or neither, of embedding and head in a folder: said in a line"
+
+# --- a base that has tekken.json and no tokenizer.json ---
+golden=tests/golden/tekken
+run 0 "$atelier" prepare "$tiny" --set "prepare.tokenizer=$golden" --set "prepare.output=$work/tekken.h5"
+run 0 "$atelier" prepare "$tiny" --set "prepare.tokenizer=$golden/tekken.json" --set "prepare.output=$work/tekken2.h5"
+cmp "$work/tekken.h5" "$work/tekken2.h5" || fail "the file and its folder give different token files"
+train 0 0 "$work/new-tekken" --set "model.tokenizer=$golden" --set "data.train=$work/tekken.h5" --set data.valid=null --set train.steps=1
+cp -r "$work/new-tekken/step-000001" "$work/tekken"
+rm -rf "$work/tekken/state" "$work/tekken/manifest.json" "$work/tekken"/tokenizer*.json
+cp "$golden/tekken.json" "$work/tekken"
+go_tekken() {
+    go_code=$1 go_folder=$2
+    shift 2
+    run "$go_code" "$atelier" train "$work/from_model.yaml" --set "run.folder=$go_folder" --set "data.train=$work/tekken.h5" \
+        --set "model.path=$work/tekken" --set data.valid=null --set train.steps=2 "$@"
+}
+go_tekken 0 "$work/from-tekken" --set train.steps=1
+go_tekken 0 "$work/from-tekken"
+expect_output "resumed from"
+made=$work/from-tekken/step-000002
+cmp "$golden/tekken.json" "$made/tekken.json" || fail "tekken.json was not copied"
+[ -s "$made/tokenizer.json" ] || fail "the checkpoint has no tokenizer.json"
+run 0 "$atelier" export "$made" --to hf --type f32 --out "$work/tekken-hf"
+cmp "$golden/tekken.json" "$work/tekken-hf/tekken.json" || fail "tekken.json was not exported"
+for model in "$work/tekken" "$work/tekken-hf"; do
+    run 0 "$atelier" export "$model" --to gguf --type f32 --out "$work/tekken.gguf"
+    expect_output "read back, its logits differ"
+    run 0 "$atelier" eval "$work/tekken.gguf" --data "$work/tekken.h5" # the same tokenizer, by its hash
+    grep -aq 'tokenizer.ggml.pre.*tekken' "$work/tekken.gguf" || fail "the GGUF file names another procedure"
+    rm "$work/tekken.gguf"
+done
+run 0 "$atelier" plan "$work/from_model.yaml" --ranks 1 --set "data.train=$work/tekken.h5" --set "model.path=$work/tekken"
+run 0 "$atelier" inspect "$golden/tekken.json" --json
+expect "tokens of tekken.json" 724 "$(json_number vocab_size "$log")"
+# Beside a tokenizer.json: that is read, and said where the two are not one.
+cp "$work/tekken-hf/tokenizer.json" "$work/tekken"
+go_tekken 0 "$work/twins"
+! grep -q "tekken.json" "$log" || fail "two forms of one tokenizer are told to differ"
+sed 's/"default_vocab_size":724/"default_vocab_size":723/' "$golden/tekken.json" >"$work/tekken/tekken.json"
+go_tekken 0 "$work/not-twins"
+expect_output "tekken.json' is not the tokenizer of tokenizer.json, which is read \(it has 723 tokens, tokenizer.json 724\)"
+rm "$work/tekken/tokenizer.json"
+go_tekken 2 "$work/refused"
+expect_output "error: .*another tokenizer than the model's|has a vocabulary of 724, the model one of"
+# Tokens added: tekken.json cannot hold them.
+cp "$golden/tekken.json" "$work/tekken"
+run 0 "$atelier" prepare "$work/new.yaml" --set "prepare.tokenizer=$work/tekken" --set "prepare.output=$work/tekken-new.h5" \
+    --set "prepare.sources=[{path: $work/new.jsonl}]"
+with_new 0 0 "$work/tekken-new" --set train.steps=1 --set "model.path=$work/tekken" --set "data.train=$work/tekken-new.h5"
+expect_output "the base's tekken.json, which lacks them, is not copied"
+[ ! -e "$work/tekken-new/step-000001/tekken.json" ] || fail "a tekken.json without the added tokens was copied"
+say "tekken.json: read, copied, made into tokenizer.json and GGUF; beside tokenizer.json what differs is said"
 end_scenario

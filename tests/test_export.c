@@ -237,7 +237,7 @@ static void test_refusals(void **state) {
          "tensor 'model.layers.1.mlp.down_proj.weight' holds 1 value that is not finite, the first (nan)"},
         {sample_model("byte_level", 423), EXPORT_F16,
          "holds 1 value too large for f16, the first (100000) at element 77"},
-        {sample_model(NULL, 423), EXPORT_F32, "has no tokenizer.json"},
+        {sample_model(NULL, 423), EXPORT_F32, "has neither tokenizer.json nor tekken.json"},
         {sample_model("byte_level", 423), EXPORT_F32, "no pre-tokenizer it knows splits by '[a-z]+'"},
         {sample_model("sentencepiece", 520), EXPORT_F32, "+"},
     };

@@ -131,7 +131,9 @@ static int set_tokenizer(struct job *job, struct err *err) {
     struct tokenizer *tok =
         json ? tokenizer_parse(json, strlen(json), config_text, "tokenizer.json of the model", err) : NULL;
     if (!json)
-        err_set(err, "the model has no tokenizer.json; llama.cpp needs the tokenizer in the file");
+        err_set(
+            err,
+            "the model has neither tokenizer.json nor tekken.json; llama.cpp needs the tokenizer in the file");
     if (tok && gguf_tokenizer_write(job->writer, tok, json, job->config, &job->notes, err) == 0)
         status = set_chat_template(job, tok, err);
     tokenizer_free(tok);

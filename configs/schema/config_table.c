@@ -109,7 +109,7 @@ static const struct config_key run_file_keys[] = {
     PATH("model.path", AT(model.path), NULL,
          "model to start from: Hugging Face folder, GGUF file or checkpoint; left out for a new model"),
     PATH("model.tokenizer", AT(model.tokenizer), NULL,
-         "tokenizer.json of a new model; any other model brings its own"),
+         "tokenizer.json or tekken.json of a new model; any other model brings its own"),
     LIST(
         "model.add_tokens", AT(model.add_tokens), AT(model.num_add_tokens), &config_text_table,
         "tokens that the tokenizer lacks, found in every text: a list; padding rows of the embedding are used before it "
@@ -329,7 +329,7 @@ static const struct config_key run_file_keys[] = {
         "at most so many per validation; 0: all", FREE),
 
     PATH("prepare.tokenizer", AT(prepare.tokenizer), NULL,
-         "tokenizer.json, a model folder that holds one, or a GGUF file", FREE),
+         "tokenizer.json or tekken.json, a model folder that holds one, or a GGUF file", FREE),
     PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
     LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &config_source_table,
          "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat, record}",

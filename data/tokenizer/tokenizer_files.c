@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "data/corpus/json.h"
+#include "data/tokenizer/tekken.h"
 #include "kernels/units.h"
 
 enum { MAX_TOKENIZER_BYTES = 512 * MIB, MAX_CONFIG_BYTES = 16 * MIB };
@@ -44,8 +45,11 @@ static bool is_folder(const char *path) {
 static void find(struct tokenizer_files *files, const char *path) {
     const char *slash = strrchr(path, '/');
     if (is_folder(path)) {
-        files->origin = xasprintf("%s/tokenizer.json", path);
+        char *own = xasprintf("%s/tokenizer.json", path), *tekken = xasprintf("%s/tekken.json", path);
+        bool is_tekken = access(own, F_OK) != 0 && access(tekken, F_OK) == 0;
+        files->origin = is_tekken ? tekken : own;
         files->folder = xstrdup(path);
+        free(is_tekken ? own : tekken);
     } else {
         files->origin = xstrdup(path);
         files->folder = slash == path ? xstrdup("/")
@@ -54,15 +58,56 @@ static void find(struct tokenizer_files *files, const char *path) {
     }
 }
 
+/* add_missing - keys of `made` that the text of a tokenizer_config.json lacks; frees made. */
+static int add_missing(char **config, char *made, struct err *err) {
+    json_t *own = *config ? json_parse_text(*config, strlen(*config), "tokenizer_config.json", err) : NULL;
+    int status = *config && !json_is_object(own) ? -1 : 0;
+    if (!*config) {
+        *config = made;
+        return 0;
+    }
+    json_t *root = status == 0 ? json_parse_text(made, strlen(made), "tekken.json", err) : NULL;
+    free(made);
+    if (root) {
+        json_object_update_missing(own, root);
+        free(*config);
+        *config = json_dumps(own, JSON_INDENT(2));
+        CHECK(*config, "out of memory while tokenizer_config.json was written");
+    }
+    json_decref(root);
+    json_decref(own);
+    return status;
+}
+
+/* read_tekken - both texts, from the bytes of the file. */
+static int read_tekken(struct tokenizer_files *files, struct err *err) {
+    char *text = NULL, *made = NULL;
+    int status = read_text(files->origin, TEKKEN_MAX_BYTES, &text, err);
+    if (status == 0)
+        status = tekken_text(text, strlen(text), files->origin, &files->json, &made, err);
+    free(text);
+    if (status == 0 && read_config(files, err) != 0) {
+        free(made);
+        return -1;
+    }
+    return status == 0 ? add_missing(&files->config, made, err) : -1;
+}
+
 int tokenizer_files_read(struct tokenizer_files *files, const char *path, struct err *err) {
+    int status;
     *files = (struct tokenizer_files){NULL};
     find(files, path);
-    bool is_there = !is_folder(path) || access(files->origin, F_OK) == 0;
-    if ((!is_there || read_text(files->origin, MAX_TOKENIZER_BYTES, &files->json, err) == 0) &&
-        read_config(files, err) == 0)
-        return 0;
-    tokenizer_files_release(files);
-    return -1;
+    if (tekken_is_name(files->origin))
+        status = read_tekken(files, err);
+    else if (is_folder(path) && access(files->origin, F_OK) != 0)
+        status = read_config(files, err);
+    else
+        status = read_text(files->origin, MAX_TOKENIZER_BYTES, &files->json, err) == 0
+                     ? read_config(files, err)
+                     : -1;
+    if (status != 0)
+        tokenizer_files_release(files);
+    return status;
 }
 
 struct tokenizer *tokenizer_files_open(const struct tokenizer_files *files, struct err *err) {

@@ -11,8 +11,10 @@ struct tokenizer_files {
     char *folder; /* that both lie in; NULL: they were made of something else */
 };
 
-/* tokenizer_files_read - path is a tokenizer.json, whatever it is called, or a folder.  Returns 0, with json NULL where a
- * folder holds none, or -1 with err set: unreadable, too large, a NUL byte.  tokenizer_files_release - frees, and zeroes. */
+/* tokenizer_files_read - path is a tokenizer.json, whatever it is called, a tekken.json by its name (tekken.h), or a folder: of that
+ * tokenizer.json, or where there is none tekken.json, which gives both texts; what tokenizer_config.json says counts before what
+ * follows from it.  Returns 0, with json NULL where a folder holds neither, or -1 with err set: unreadable, too large, a NUL
+ * byte, a tekken.json that is wrong.  tokenizer_files_release - frees, and zeroes. */
 int tokenizer_files_read(struct tokenizer_files *files, const char *path, struct err *err);
 void tokenizer_files_release(struct tokenizer_files *files);
 

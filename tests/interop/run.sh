@@ -75,6 +75,7 @@ run compare_muon
 run check_gguf
 run check_llamacpp
 run check_vocabulary
+run check_tekken
 run check_jinja
 run check_templates
 run check_chat

@@ -284,7 +284,8 @@ static int write_with(struct session *session, const struct generate_words *word
     struct writer writer = {0};
     int code = 2;
     if (!session->tokenizer) {
-        err_set(err, "'%s' has no tokenizer.json: it cannot read or write text", words->model);
+        err_set(err, "'%s' has neither tokenizer.json nor tekken.json: it cannot read or write text",
+                words->model);
         return code;
     }
     struct err

@@ -135,7 +135,8 @@ static int read_vocabulary(struct model_config *model, const struct config *conf
         return -1;
     struct tokenizer *tokenizer = files.json ? tokenizer_files_open(&files, err) : NULL;
     if (!files.json)
-        err_set(err, "model.tokenizer '%s' holds no tokenizer.json", config->model.tokenizer);
+        err_set(err, "model.tokenizer '%s' holds neither tokenizer.json nor tekken.json",
+                config->model.tokenizer);
     tokenizer_files_release(&files);
     if (!tokenizer)
         return -1;

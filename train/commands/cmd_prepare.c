@@ -33,14 +33,14 @@ static int files_of_gguf(struct tokenizer_files *files, const char *path, int64_
     return status;
 }
 
-/* files_of_path - path is a tokenizer.json, or a folder that holds one; *rows: of the model beside it, 0 without one. */
+/* files_of_path - path is a tokenizer.json or a tekken.json, or a folder that holds one; *rows: of the model beside it, 0 without one. */
 static int files_of_path(struct tokenizer_files *files, const char *path, int64_t *rows, struct err *err) {
     if (tokenizer_files_read(files, path, err) != 0)
         return -1;
     if (!files->json)
         return err_set(
             err,
-            "prepare.tokenizer: the folder '%s' has no tokenizer.json; tekken.json and tokenizer.model are not "
+            "prepare.tokenizer: the folder '%s' has neither tokenizer.json nor tekken.json; tokenizer.model is not "
             "read: take the tokenizer.json of the same model saved by transformers, or its GGUF file",
             path);
     *rows = vocabulary_rows(files->folder);

@@ -16,7 +16,8 @@ enum { SMALL_MAX_BYTES = 256 << 20 };
 
 /* --- what lies there --- */
 
-static const char *const small_files[] = {"config.json", "tokenizer.json", "tokenizer_config.json"};
+static const char *const small_files[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                          "tekken.json"};
 
 static bool ends_in(const char *name, const char *ending) {
     size_t length = strlen(name), end = strlen(ending);
@@ -182,7 +183,7 @@ static char *tokenizer_text(const char *path, struct err *err) {
     char *text = files.json;
     files.json = NULL;
     if (!text)
-        err_set(err, "'%s' holds no tokenizer.json", path);
+        err_set(err, "'%s' holds neither tokenizer.json nor tekken.json", path);
     tokenizer_files_release(&files);
     return text;
 }

@@ -8,6 +8,7 @@
 #include "checkpoints/files.h"
 #include "checkpoints/model_folder.h"
 #include "checkpoints/vocabulary.h"
+#include "data/tokenizer/tekken.h"
 #include "data/tokenizer/tokenizer_files.h"
 
 /* read_tokenizer - texts of the tokenizer files, on the root: it writes them into the checkpoints.  origin, malloc'ed: where
@@ -18,7 +19,8 @@ static int read_tokenizer(struct run_source *source, const struct config *config
     const char *folder = source->weights ? weights_folder(source->weights) : NULL;
     *origin = NULL;
     if (source->weights) {
-        *origin = folder ? xasprintf("%s/tokenizer.json", folder) : xstrdup(config->model.path);
+        const char *name = folder && !folder_has(folder, "tokenizer.json") ? "tekken.json" : "tokenizer.json";
+        *origin = folder ? xasprintf("%s/%s", folder, name) : xstrdup(config->model.path);
         return weights_tokenizer_text(source->weights, &source->tokenizer_json, &source->tokenizer_config,
                                       err);
     }
@@ -31,7 +33,9 @@ static int read_tokenizer(struct run_source *source, const struct config *config
     *origin = files.origin;
     files.json = files.config = files.origin = NULL;
     tokenizer_files_release(&files);
-    return source->tokenizer_json ? 0 : err_set(err, "'%s' holds no tokenizer.json", config->model.tokenizer);
+    return source->tokenizer_json
+               ? 0
+               : err_set(err, "'%s' holds neither tokenizer.json nor tekken.json", config->model.tokenizer);
 }
 
 /* add_tokens - what the run file adds to the texts; *ids: whose rows are to be made. */
@@ -83,6 +87,21 @@ static int open_tokenizer(struct run_source *source, const struct config *config
             check_rows(source, source->weights && ids->end > num_rows ? ids->end : num_rows, origin, err);
     free(origin);
     return status;
+}
+
+/* tell_twin - a base whose tokenizer lies there in two forms: ours is the first, other programs may take the second. */
+static void tell_twin(const struct run_source *source) {
+    struct err why = {""};
+    const char *folder = source->weights ? weights_folder(source->weights) : NULL;
+    if (!folder || !source->tokenizer || !folder_has(folder, "tokenizer.json") ||
+        !folder_has(folder, "tekken.json"))
+        return;
+    char *path = xasprintf("%s/tekken.json", folder);
+    if (tekken_compare(path, source->tokenizer, &why) != 0)
+        warn(
+            "'%s' is not the tokenizer of tokenizer.json, which is read (%s): programs that take it make other ids",
+            path, why.text);
+    free(path);
 }
 
 /* grow - rows of the embedding for added tokens, on all ranks, as the root found them; it will tell. */
@@ -170,6 +189,8 @@ bool run_source_open(struct run_source *source, struct model_config *model, cons
         status = open_tokenizer(source, config, resume, model->vocab_size, &ids, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
+    if (comm_is_root(comm) && !resume->checkpoint && ids.end == ids.first)
+        tell_twin(source);
     grow(source, model, ids, comm);
     return true;
 }
