@@ -233,6 +233,20 @@ memory_rows() {
     row all "new-untied" 1 "$atelier" $new_model --set model.architecture.tied_head=false
 }
 
+# vocabulary_rows - a tied head made one of its own; tokens that the data has, on rows of padding and on new ones.
+vocabulary_rows() {
+    local pairs # 36: the golden model has 64 rows, the tokenizer 31 tokens
+    pairs=$(printf '%s,' a{a..z} e{a..j})
+    local added="--set model.add_tokens=[${pairs%,}]"
+    # shellcheck disable=SC2046
+    row_with_exports sample "vocabulary-untied" 2 "$atelier" $(path_of llama32_tied) --set model.tied_head=false
+    # shellcheck disable=SC2086
+    "$atelier" prepare "$work/run.yaml" --set "prepare.output=$work/added.h5" $added >"$work/log" 2>&1 || give_up "prepare with tokens"
+    # shellcheck disable=SC2046,SC2086
+    row_with_exports sample "vocabulary-added" 2 "$atelier" $(path_of llama3) $added --set "data.train=$work/added.h5" \
+        --set "data.valid=$work/added-valid.h5"
+}
+
 # cuda_rows - the kernels by their stand-in on the host: few steps, it is slow.
 cuda_rows() {
     local compute stage arch
@@ -255,6 +269,7 @@ all_rows() {
     family_rows
     layout_rows
     memory_rows
+    vocabulary_rows
     cuda_rows
 }
 
