@@ -72,6 +72,7 @@ run check_hf
 run check_published
 run compare_train
 run compare_muon
+run compare_preferences
 run check_gguf
 run check_llamacpp
 run check_vocabulary
