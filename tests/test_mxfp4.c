@@ -74,6 +74,32 @@ static void test_values(void **state) {
     st_close(files);
 }
 
+/* The same bytes as llm-compressor shapes and calls them. */
+static void test_packed(void **state) {
+    (void)state;
+    struct err err = {""};
+    const struct quantised packed = {.kind = QUANTISED_MXFP4_PACKED};
+    float got[COUNT];
+    bool known[2] = {false};
+    raw_add(&raw, "m.weight_packed", "U8", ROWS, COLS / 2, golden.blocks, sizeof golden.blocks);
+    raw_add(&raw, "m.weight_scale", "U8", ROWS, GROUPS, golden.scales, sizeof golden.scales);
+    struct st_files *files = opened();
+    int64_t index = quantised_find(&packed, files, "m.weight");
+    struct tensor want = tensor_2d(NULL, DTYPE_F32, ROWS, COLS);
+    assert_true(index >= 0 && quantised_is_matrix(&packed, files, index));
+    assert_int_equal(quantised_find(&mxfp4, files, "m.weight"),
+                     -1); /* the control: the other way to call it */
+    assert_int_equal(quantised_check(&packed, files, index, want, known, &err), 0);
+    assert_true(known[1 - index] && !known[index]);
+    assert_int_equal(quantised_read(&packed, files, index, (struct quantised_range){0, COUNT}, got, &err), 0);
+    assert_memory_equal(got, golden.values, sizeof got);
+    assert_true(quantised_serves(&packed, "m.input_global_scale"));
+    want.dims[1] = 2 * COLS;
+    assert_int_equal(quantised_check(&packed, files, index, want, known, &err), -1);
+    assert_non_null(strstr(err.text, "config.json asks for"));
+    st_close(files);
+}
+
 /* Control: the same bytes with their halves in the other order are other values. */
 static void test_halves(void **state) {
     (void)state;
@@ -221,6 +247,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_values, read_golden),
         cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_packed),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_carried),
         cmocka_unit_test(test_model),

@@ -90,6 +90,9 @@ static void test_schemes(void **state) {
     parse("{\"quant_method\":\"fp8\",\"weight_block_size\":[0,1]}", "weight_block_size");
     parse("{\"quant_method\":\"fp8\",\"weight_block_size\":128}", "weight_block_size");
     parse("{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\"}", "'pack-quantized'");
+    assert_int_equal(
+        parse("{\"quant_method\":\"compressed-tensors\",\"format\":\"mxfp4-pack-quantized\"}", NULL).kind,
+        QUANTISED_MXFP4_PACKED);
     parse("{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":true}", "8 bits");
     parse("{\"quant_method\":\"bitsandbytes\",\"load_in_4bit\":true}", "another type");
 }

@@ -23,6 +23,7 @@ static const struct {
     [QUANTISED_FP8] = {"FP8 (E4M3)", "F8_E4M3", "", NULL, fp8_shape, fp8_check, fp8_read},
     [QUANTISED_NF4] = {"NF4", "U8", "", ".quant_state.bitsandbytes__nf4", nf4_shape, nf4_check, nf4_read},
     [QUANTISED_MXFP4] = {"MXFP4", "U8", "_blocks", "_scales", mxfp4_shape, mxfp4_check, mxfp4_read},
+    [QUANTISED_MXFP4_PACKED] = {"MXFP4", "U8", "_packed", "_scale", mxfp4_shape, mxfp4_check, mxfp4_read},
 };
 
 /* parse_block - weight_block_size: [rows, cols], or null. */
@@ -48,16 +49,19 @@ static int parse_fp8(struct quantised *quantised, const json_t *object, struct e
     return parse_block(quantised, json_find(object, "weight_block_size"), err);
 }
 
-/* parse_compressed - llm-compressor writes many formats under one name; one of them is FP8. */
+/* parse_compressed - llm-compressor writes many formats under one name; one of them is FP8, and one MXFP4. */
 static int parse_compressed(struct quantised *quantised, const json_t *object, struct err *err) {
     const char *format, *group;
     const json_t *settings;
     if (json_get_string(object, "format", &format, err) != 0)
         return -1;
-    if (strcmp(format, "float-quantized") != 0)
-        return err_set(err, "compressed-tensors format '%.40s' cannot be read (readable: float-quantized)",
-                       format);
-    quantised->kind = QUANTISED_FP8;
+    bool is_mxfp4 = strcmp(format, "mxfp4-pack-quantized") == 0;
+    if (!is_mxfp4 && strcmp(format, "float-quantized") != 0)
+        return err_set(
+            err,
+            "compressed-tensors format '%.40s' cannot be read (readable: float-quantized, mxfp4-pack-quantized)",
+            format);
+    quantised->kind = is_mxfp4 ? QUANTISED_MXFP4_PACKED : QUANTISED_FP8;
     json_object_foreach((json_t *)json_find(object, "config_groups"), group, settings) {
         const json_t *block = json_find(settings, "weights/block_structure");
         if (json_is_array(block) && parse_block(quantised, block, err) != 0)
@@ -111,7 +115,7 @@ int quantised_parse(struct quantised *quantised, const json_t *root, struct err 
     return err_set(
         err,
         "quantization_config: weights quantised by '%.40s' cannot be read (readable: fp8, fbgemm_fp8, "
-        "compressed-tensors with float-quantized, bitsandbytes with nf4, mxfp4): take the model in bf16, f16 or f32",
+        "compressed-tensors with float-quantized or mxfp4-pack-quantized, bitsandbytes with nf4, mxfp4): take the model in bf16, f16 or f32",
         method);
 }
 
@@ -177,10 +181,11 @@ int quantised_read(const struct quantised *quantised, const struct st_files *fil
 
 /* What a server multiplies activations and its cache with; the weights are whole without. */
 bool quantised_serves(const struct quantised *quantised, const char *name) {
-    static const char *const endings[] = {".activation_scale", ".input_scale", ".input_scale_ub",
-                                          ".output_scale",     ".k_scale",     ".v_scale",
-                                          ".q_scale"};
-    for (size_t i = 0; quantised->kind == QUANTISED_FP8 && i < sizeof endings / sizeof endings[0]; i++)
+    static const char *const endings[] = {".activation_scale", ".input_scale",       ".input_scale_ub",
+                                          ".output_scale",     ".k_scale",           ".v_scale",
+                                          ".q_scale",          ".input_global_scale"};
+    bool has = quantised->kind == QUANTISED_FP8 || quantised->kind == QUANTISED_MXFP4_PACKED;
+    for (size_t i = 0; has && i < sizeof endings / sizeof endings[0]; i++)
         if (name_ends_with(name, endings[i]))
             return true;
     return false;

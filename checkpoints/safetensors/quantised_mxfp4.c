@@ -1,5 +1,5 @@
 /* quantised_mxfp4.c - X_blocks: values of four bits, 32 of them in 16 bytes, the first of each two in the low half; X_scales: a
- * power of two for each 32. */
+ * power of two for each 32.  In X_packed and X_scale the same bytes have other shapes. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,36 +12,51 @@ enum { GROUP = 32, GROUP_BYTES = GROUP / 2, SCALE_BIAS = 127, SCALE_NAN = 255 };
 /* One bit of sign, two of exponent, one of fraction. */
 static const float e2m1[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
 
-/* find_scales - of the tensor of blocks.  Returns its index, or -1 with err set. */
-static int64_t find_scales(const struct st_files *files, int64_t index, struct err *err) {
-    struct st_entry entry = st_entry(files, index);
-    int stem_bytes =
-        (int)(strlen(entry.name) - (name_ends_with(entry.name, "_blocks") ? strlen("_blocks") : 0));
-    char *name = xasprintf("%.*s_scales", stem_bytes, entry.name);
-    int64_t scales = st_find(files, name);
-    free(name);
-    if (scales < 0)
-        return err_set(err, "'..._scales' is missing");
-    struct st_entry found = st_entry(files, scales);
-    if (strcmp(found.dtype_text, "U8") != 0 || found.ndim != 2 || found.dims[0] != entry.dims[0] ||
-        found.dims[1] != entry.dims[1])
-        return err_set(err, "'%.200s' is %s of %d dimensions, first %lld x %lld: not a byte for each block",
-                       found.name, found.dtype_text, found.ndim, (long long)found.dims[0],
-                       (long long)found.dims[1]);
-    return scales;
+/* The two ways to call and to shape them. */
+static const struct {
+    const char *values, *scales; /* endings */
+    int ndim;                    /* of the values */
+} ways[] = {{"_blocks", "_scales", 3}, {"_packed", "_scale", 2}};
+
+/* way_of - by the name of the tensor; one that has neither ending is shaped as X_blocks is. */
+static int way_of(struct st_entry entry) {
+    return name_ends_with(entry.name, ways[1].values) ? 1 : 0;
 }
 
 int mxfp4_shape(const struct st_files *files, int64_t index, struct tensor *shape, struct err *err) {
     struct st_entry entry = st_entry(files, index);
-    if (entry.ndim != 3 || entry.dims[2] != GROUP_BYTES || entry.count < 1)
+    int way = way_of(entry);
+    int64_t last = entry.dims[ways[way].ndim - 1];
+    if (entry.ndim != ways[way].ndim || entry.count < 1 || last % GROUP_BYTES != 0 ||
+        (way == 0 && last != GROUP_BYTES))
         return err_set(
             err,
-            "%d dimensions, %lld x %lld x %lld: a matrix is stored as rows x blocks x %d bytes, and stacks of "
+            "%d dimensions, %lld x %lld x %lld: a matrix is stored as rows x %s bytes, and stacks of "
             "them are not read",
             entry.ndim, (long long)entry.dims[0], (long long)entry.dims[1], (long long)entry.dims[2],
-            (int)GROUP_BYTES);
-    *shape = tensor_2d(NULL, DTYPE_F32, entry.dims[0], entry.dims[1] * GROUP);
+            way == 0 ? "blocks x 16" : "a multiple of 16");
+    *shape = tensor_2d(NULL, DTYPE_F32, entry.dims[0], entry.count / entry.dims[0] * 2);
     return 0;
+}
+
+/* find_scales - of a tensor whose shape was taken.  Returns its index, or -1 with err set. */
+static int64_t find_scales(const struct st_files *files, int64_t index, struct tensor shape,
+                           struct err *err) {
+    struct st_entry entry = st_entry(files, index);
+    int way = way_of(entry);
+    size_t ending_bytes = name_ends_with(entry.name, ways[way].values) ? strlen(ways[way].values) : 0;
+    char *name = xasprintf("%.*s%s", (int)(strlen(entry.name) - ending_bytes), entry.name, ways[way].scales);
+    int64_t scales = st_find(files, name);
+    free(name);
+    if (scales < 0)
+        return err_set(err, "'...%s' is missing", ways[way].scales);
+    struct st_entry found = st_entry(files, scales);
+    if (strcmp(found.dtype_text, "U8") != 0 || found.ndim != 2 || found.dims[0] != shape.dims[0] ||
+        found.dims[1] != shape.dims[1] / GROUP)
+        return err_set(err, "'%.200s' is %s of %d dimensions, first %lld x %lld: not a byte for each block",
+                       found.name, found.dtype_text, found.ndim, (long long)found.dims[0],
+                       (long long)found.dims[1]);
+    return scales;
 }
 
 int mxfp4_check(const struct quantised *quantised, const struct st_files *files, int64_t index,
@@ -54,7 +69,7 @@ int mxfp4_check(const struct quantised *quantised, const struct st_files *files,
     if (shape.dims[0] != want.dims[0] || shape.dims[1] != want.dims[1])
         return err_set(err, "a shape of %lld x %lld; config.json asks for %s", (long long)shape.dims[0],
                        (long long)shape.dims[1], tensor_shape_text(want, want_text, sizeof want_text));
-    int64_t scales = find_scales(files, index, err);
+    int64_t scales = find_scales(files, index, shape, err);
     if (scales < 0)
         return -1;
     is_known[scales] = true;
@@ -74,7 +89,10 @@ int mxfp4_read(const struct quantised *quantised, const struct st_files *files, 
     int64_t last = range.first + range.count - 1, first_byte = range.first / 2,
             num_bytes = last / 2 - first_byte + 1;
     int64_t first_group = range.first / GROUP, num_groups = last / GROUP - first_group + 1;
-    int64_t scales_index = find_scales(files, index, err);
+    struct tensor shape = {.ndim = 0};
+    if (mxfp4_shape(files, index, &shape, err) != 0)
+        return -1;
+    int64_t scales_index = find_scales(files, index, shape, err);
     if (scales_index < 0)
         return -1;
     uint8_t *bytes = xmalloc((size_t)num_bytes), *scales = xmalloc((size_t)num_groups);

@@ -201,6 +201,90 @@ def check_fp8_wrapper(report, scratch):
     report.expect(not torch.equal(again[name].float(), tensors[name].float()), "notices the text decoder before training")
 
 
+def compressed_config(form, strategy):
+    """As llm-compressor writes it; only what transformers and atelier look at."""
+    weights = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": strategy, "dynamic": False}
+    return {"quant_method": "compressed-tensors", "format": form, "quantization_status": "compressed",
+            "ignore": ["lm_head"], "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights,
+                                                                 "input_activations": None, "output_activations": None}}}
+
+
+def compressed_weights(folder):
+    """What transformers reads, by the library's own rule, in f32."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True,
+        quantization_config=transformers.CompressedTensorsConfig(run_compressed=False))
+    return {name: weight for name, weight in model.state_dict().items() if "scale" not in name}
+
+
+def write_folder(folder, tensors, scheme):
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = scheme
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def export_whole(folder, out):
+    tools.run(tools.ATELIER, "export", folder, "--to", "hf", "--type", "f32", "--out", out)
+    return safetensors.torch.load_file(out / "model.safetensors")
+
+
+def halved(tensors):
+    """The library multiplies in the type of its scales."""
+    return {name: weight.bfloat16() for name, weight in tensors.items()}
+
+
+def check_compressed(report, scratch):
+    """FP8 with a scale for each row, as compressed-tensors stores it, read and written; MXFP4 of that library, read."""
+    try:
+        from compressed_tensors.compressors import unpack_fp4_from_uint8
+        from compressed_tensors.compressors.mx_utils import decompress_mx_scale
+    except ImportError:
+        print("  skipped: the package compressed-tensors is not installed")
+        return
+    torch.manual_seed(8)
+    words = {key: value for key, value in TEXT.items() if key != "model_type"}
+    model = transformers.MistralForCausalLM(transformers.MistralConfig(**words)).to(torch.bfloat16)
+    folder, place = scratch / "channels", scratch / "channels-trained"
+    place.mkdir()
+    model.save_pretrained(folder)
+    tensors = {}
+    for name, weight in model.state_dict().items():
+        tensors[name] = weight.contiguous()
+        if "_proj." in name:
+            tensors[name], scale = quantise(weight.float(), (1, weight.shape[1]))
+            tensors[name + "_scale"] = scale.bfloat16()
+    write_folder(folder, tensors, compressed_config("float-quantized", "channel"))
+    expected = compressed_weights(folder)
+    report.expect(same(halved(export_whole(folder, scratch / "channels-hf")), expected),
+                  f"compressed-tensors, FP8: {len(expected)} tensors as transformers reads them")
+    trained, exported = train(folder, place), place / "fp8"
+    tools.run(tools.ATELIER, "export", trained, "--to", "hf", "--type", "fp8", "--out", exported)
+    written, theirs = export_whole(exported, place / "whole"), compressed_weights(exported)
+    report.expect(same(halved(written), theirs), "compressed-tensors, FP8 written: transformers reads what atelier reads")
+    report.expect(not same(theirs, expected), "notices the base")
+    master = safetensors.torch.load_file(trained / "model.safetensors")
+    worst = max(((theirs[name] - master[name].float()).abs() / master[name].float().abs().amax(1, True)).max().item()
+                for name in master if "_proj." in name)
+    report.near("compressed-tensors, FP8 written: beside the checkpoint, of the largest of a row", worst, 1 / 28)
+
+    folder, tensors, expected = scratch / "mxfp4-packed", {}, {}
+    model.float().save_pretrained(folder)
+    for name, weight in model.state_dict().items():
+        tensors[name] = expected[name] = weight.contiguous()
+        if "_proj." in name:
+            rows, cols = weight.shape
+            packed = torch.randint(0, 256, (rows, cols // 2), dtype=torch.uint8)
+            scales = torch.randint(118, 124, (rows, cols // 32), dtype=torch.uint8)
+            del tensors[name]
+            tensors.update({name + "_packed": packed, name + "_scale": scales})
+            values = unpack_fp4_from_uint8(packed, rows, cols, dtype=torch.float32).reshape(rows, cols // 32, 32)
+            expected[name] = (values * decompress_mx_scale(scales).float()[..., None]).reshape(rows, cols)
+    write_folder(folder, tensors, compressed_config("mxfp4-pack-quantized", "group"))
+    report.expect(same(export_whole(folder, scratch / "mxfp4-packed-hf"), expected),
+                  f"compressed-tensors, MXFP4: {len(expected)} tensors as the library unpacks them")
+
+
 def check_nf4(report, scratch, nested):
     """The state that bitsandbytes itself packs; its dequantisation, in f32."""
     torch.manual_seed(6)
@@ -272,6 +356,7 @@ def main():
             for nested in False, True:
                 check_nf4(report, Path(scratch), nested)
             check_mxfp4(report, Path(scratch))
+            check_compressed(report, Path(scratch))
         except tools.ProgramFailed as failure:
             report.expect(False, str(failure))
     return report.code()
