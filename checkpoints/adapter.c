@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
@@ -36,11 +37,31 @@ int adapter_check(const char *folder, struct err *err) {
     char *base = base_name(folder);
     err_set(
         err,
-        "'%.300s' is an adapter (%s%s%.200s), not a model, and adapters are not applied yet: merge it into its base "
-        "first (peft: merge_and_unload, then save_pretrained) and give that folder",
+        "'%.300s' is an adapter (%s%s%.200s), not a model: give the model that it belongs to; a training goes on from "
+        "an adapter with adapter.path, and 'atelier export --to hf' merges one into its base",
         folder, CONFIG, base[0] ? ", of base " : "", base);
     free(base);
     return -1;
+}
+
+bool adapter_is_folder(const char *path) {
+    return folder_has(path, CONFIG) && !has_weights(path);
+}
+
+char *adapter_find(const char *path, struct err *err) {
+    int64_t step;
+    struct err why = {""};
+    if (adapter_is_folder(path))
+        return xstrdup(path);
+    char *newest = folder_has(path, "config.json") ? NULL : checkpoint_latest(path, &step, &why);
+    if (newest && adapter_is_folder(newest))
+        return newest;
+    free(newest);
+    err_set(
+        err,
+        "'%.300s' is not an adapter: neither its folder, which holds adapter_config.json, nor a run that trains one%s%s",
+        path, why.text[0] ? "; " : "", why.text);
+    return NULL;
 }
 
 void adapter_warn(const char *folder) {

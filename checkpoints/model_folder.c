@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "checkpoints/adapter/adapter_config.h"
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
 #include "kernels/units.h"
@@ -298,14 +299,22 @@ static bool lists_tokens(const char *name) {
     return strcmp(name, "added_tokens.json") == 0 || strcmp(name, "tekken.json") == 0;
 }
 
-int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err) {
-    char *config_text =
-        source->quantization_text
+/* write_description - config.json; of an adapter its own, with no config.json beside it, for then others would look for a
+ * model. */
+static int write_description(const char *folder, const struct checkpoint_source *source, struct err *err) {
+    bool is_adapter = model_has_adapter(source->config);
+    char *text =
+        is_adapter ? adapter_config_text(source->config, source->base_path)
+        : source->quantization_text
             ? model_config_text_quantised(source->config, source->base_config_text, source->quantization_text)
             : model_config_text(source->config, source->base_config_text);
-    int status = write_text(folder, "config.json", config_text, err);
-    free(config_text);
-    if (status != 0 || write_tokenizer(folder, source, err) != 0 ||
+    int status = write_text(folder, is_adapter ? "adapter_config.json" : "config.json", text, err);
+    free(text);
+    return status;
+}
+
+int model_folder_write(const char *folder, const struct checkpoint_source *source, struct err *err) {
+    if (write_description(folder, source, err) != 0 || write_tokenizer(folder, source, err) != 0 ||
         carry_changed(folder, source, "special_tokens_map.json", model_chat_special_tokens, err) ==
             CARRY_FAILED)
         return -1;

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 
 #include "checkpoints/adapter.h"
+#include "checkpoints/adapter/adapter_folder.h"
+#include "checkpoints/adapter/adapter_merge.h"
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/model_folder.h"
@@ -260,12 +262,10 @@ static int open_run(struct weights *w, const char *path, struct err *err) {
     return status;
 }
 
-/* By what the path is, not by its name: GGUF files have many endings, and gguf_open looks at the first bytes. */
-struct weights *weights_open(const char *path, struct err *err) {
+/* open_model - by what the path is, not by its name: GGUF files have many endings, and gguf_open looks at the first bytes. */
+static int open_model(struct weights *w, const char *path, struct err *err) {
     struct stat facts;
-    struct weights *w = xcalloc(1, sizeof *w);
     int status;
-    w->path = xstrdup(path);
     if (stat(path, &facts) != 0)
         status = err_set(err, "cannot open model '%s': %s", path, strerror(errno));
     else if (S_ISDIR(facts.st_mode) && adapter_check(path, err) != 0)
@@ -277,10 +277,71 @@ struct weights *weights_open(const char *path, struct err *err) {
             err_set(err, "cannot open model '%s': give the folder that holds it and its config.json", path);
     else
         status = open_gguf(w, path, err);
+    return status;
+}
+
+struct weights *weights_open(const char *path, struct err *err) {
+    struct weights *w = xcalloc(1, sizeof *w);
+    w->path = xstrdup(path);
+    if (open_model(w, path, err) == 0)
+        return w;
+    weights_close(w);
+    return NULL;
+}
+
+/* take_folder - small files are the adapter's own where it has those of a whole model, as what is saved here has. */
+static void take_folder(struct weights *w, const char *folder) {
+    if (!folder_has(folder, "tokenizer.json") || !folder_has(folder, "provenance.json"))
+        return;
+    w->base_folder = w->folder;
+    w->folder = xstrdup(folder);
+}
+
+/* open_adapter - on its base, or on the one that it names. */
+static int open_adapter(struct weights *w, const char *folder, const char *base, struct err *err) {
+    char *named = base ? NULL : adapter_folder_base(folder, err);
+    if (!base && !named)
+        return -1;
+    int status = open_model(w, base ? base : named, err);
+    if (status != 0)
+        err_prefix(err, "the base of adapter '%s'", folder);
+    free(named);
+    if (status != 0)
+        return -1;
+    w->adapter = adapter_folder_open(folder, &w->config, err);
+    w->adapter_path = xstrdup(folder);
+    if (w->adapter)
+        take_folder(w, folder);
+    return w->adapter ? 0 : -1;
+}
+
+struct weights *weights_open_adapter(const char *path, const char *base, struct err *err) {
+    struct weights *w = xcalloc(1, sizeof *w);
+    char *folder = adapter_find(path, err);
+    w->path = xstrdup(path);
+    int status = folder ? open_adapter(w, folder, base, err) : -1;
+    free(folder);
     if (status == 0)
         return w;
     weights_close(w);
     return NULL;
+}
+
+struct weights *weights_open_any(struct weights_place place, struct err *err) {
+    char *folder = adapter_find(place.path, NULL);
+    struct weights *w = NULL;
+    if (!folder && place.base)
+        err_set(err, "'%s' is not an adapter: a base has no effect", place.path);
+    else
+        w = folder ? weights_open_adapter(folder, place.base, err) : weights_open(place.path, err);
+    free(folder);
+    return w;
+}
+
+void weights_merge(struct weights *w) {
+    CHECK(w->adapter, "'%s' has no adapter to be merged", w->path);
+    w->merged = w->config;
+    w->config.adapter = (struct adapter){.method = ADAPTER_NONE};
 }
 
 void weights_close(struct weights *w) {
@@ -289,6 +350,9 @@ void weights_close(struct weights *w) {
     if (w->gguf)
         gguf_close(w->gguf);
     st_close(w->files);
+    adapter_folder_close(w->adapter);
+    free(w->adapter_path);
+    free(w->base_folder);
     free(w->path);
     free(w->folder);
     free(w->config_text);
@@ -301,6 +365,18 @@ void weights_close(struct weights *w) {
 
 const struct model_config *weights_config(const struct weights *w) {
     return &w->config;
+}
+
+int weights_read(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
+                 struct err *err) {
+    struct adapter_range range = {first, count};
+    if (role_is_pair(param.role))
+        return adapter_folder_read(w->adapter, &w->config, param, range, out, err);
+    if (weights_read_base(w, param, first, count, out, err) != 0)
+        return -1;
+    if (!adapter_has(&w->merged, param.role, param.layer))
+        return 0;
+    return adapter_merge(w->adapter, &w->merged, param, range, out, err);
 }
 
 /* tell_misfits - what is wrong in the whole tensor, once a value was. */
@@ -337,7 +413,7 @@ int weights_read_fit(const struct weights *w, struct param param, struct weights
 int weights_tokenizer_text(const struct weights *w, char **tokenizer_json, char **tokenizer_config,
                            struct err *err) {
     struct tokenizer_files files;
-    if (w->gguf)
+    if (w->gguf && !w->folder)
         return gguf_tokenizer_text(w->gguf, tokenizer_json, tokenizer_config, err);
     *tokenizer_json = *tokenizer_config = NULL;
     if (tokenizer_files_read(&files, w->folder, err) != 0)
@@ -370,8 +446,24 @@ static void tell_restored(const struct weights *w) {
         (long long)count, st_entry(w->files, w->carried_list[first]).name, quantised_name(&w->quantised));
 }
 
+const char *weights_base_folder(const struct weights *w) {
+    return w->base_folder ? w->base_folder : w->gguf ? NULL : w->folder;
+}
+
+const char *weights_adapter_path(const struct weights *w) {
+    return w->adapter_path;
+}
+
+int weights_verify(const struct weights *w, struct err *err) {
+    const char *base = weights_base_folder(w);
+    if (base && checkpoint_verify_weights(base, 0, 1, err) != 0)
+        return -1;
+    bool has_other = w->folder && (!base || strcmp(w->folder, base) != 0);
+    return has_other ? checkpoint_verify_weights(w->folder, 0, 1, err) : 0;
+}
+
 void weights_tell_storage(const struct weights *w) {
-    adapter_warn(w->folder);
+    adapter_warn(weights_base_folder(w));
     if (w->config_text)
         model_config_tell(&w->config, w->config_text, w->path);
     if (w->num_quantised > 0)

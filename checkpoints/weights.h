@@ -8,10 +8,25 @@
 
 struct weights;
 
+/* What a user names: a model, or an adapter and where its base is. */
+struct weights_place {
+    const char *path;
+    const char *base; /* of an adapter; NULL: where the adapter says */
+};
+
 /* weights_open - path is a folder with config.json and safetensors, a .gguf file, or a run
  * folder: its newest complete checkpoint.  Every tensor of the family must be there with its shape; extra tensors are refused unless known to be harmless (rotary inv_freq
  * buffers, rope_freqs). Returns NULL with err set. */
 struct weights *weights_open(const char *path, struct err *err);
+/* weights_open_adapter - an adapter's folder, or a run folder whose newest checkpoint is one, on its base: a path as
+ * weights_open takes it, NULL: the one that the adapter names.  The model has the pairs among its parameters.  Small files
+ * are the adapter's where it has a whole model's, else the base's.  Returns NULL with err set.
+ * weights_open_any - a model, or an adapter.
+ * weights_merge - from here on the model is the merged one, without an adapter: its matrices are read as W + scale B A, in f32
+ * from the base's values as they are stored. */
+struct weights *weights_open_adapter(const char *path, const char *base, struct err *err);
+struct weights *weights_open_any(struct weights_place place, struct err *err);
+void weights_merge(struct weights *weights);
 /* weights_close - NULL is fine.  weights_config - the model's sizes and types; borrowed. */
 void weights_close(struct weights *weights);
 const struct model_config *weights_config(const struct weights *weights);
@@ -53,6 +68,15 @@ const char *weights_config_text(const struct weights *weights);
 /* weights_folder - the folder of a Hugging Face model (generation_config.json, templates), or NULL; borrowed.
  */
 const char *weights_folder(const struct weights *weights);
+
+/* weights_base_folder - the folder that holds the model's weights, also where an adapter lies elsewhere; NULL: GGUF.  Borrowed. */
+const char *weights_base_folder(const struct weights *weights);
+
+/* weights_adapter_path - the adapter's folder; NULL: there is none.  Borrowed. */
+const char *weights_adapter_path(const struct weights *weights);
+
+/* weights_verify - the checksums of model and adapter, where they are checkpoints made here.  Returns 0, or -1 with err set. */
+int weights_verify(const struct weights *weights, struct err *err);
 
 /* weights_tell_storage - warnings about what is not trained as it is stored: matrices in fewer bits than what will be made
  * of them (FP8, NF4), tensors that are left out, a wrapper of which only the text decoder is read and what of its other

@@ -25,11 +25,18 @@ struct weights {
     bool stores_tied_head;    /* the files hold a head, equal to the embedding that it is tied to */
     bool head_is_embedding;   /* the head is read from the embedding: weights_untie */
     struct grown_rows *grown; /* rows of embedding and head that no file holds; NULL: none */
+    struct adapter_folder *adapter; /* or NULL */
+    char *adapter_path;
+    struct model_config merged; /* of an adapter that is merged while reading: config has none, this has it */
+    char *base_folder;          /* where the model of an adapter lies; NULL: folder */
 };
 
-/* weights_read_stored - as weights_read, of what the files hold. */
+/* weights_read_stored - as weights_read, of what the files hold.  weights_read_base - of that and of rows that were added:
+ * everything but an adapter. */
 int weights_read_stored(const struct weights *weights, struct param param, int64_t first, int64_t count,
                         float *out, struct err *err);
+int weights_read_base(const struct weights *weights, struct param param, int64_t first, int64_t count,
+                      float *out, struct err *err);
 
 /* weights_check_spare_head - some models whose head is their embedding store the head all the same (head: its index in files).
  * Loaders ignore it; that is harmless only while it is the embedding, so all rows are compared: one token may have been

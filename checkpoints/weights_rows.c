@@ -74,8 +74,8 @@ static int read_mean(const struct weights *w, struct param param, int64_t first,
 }
 
 /* A matrix with grown rows has up to three parts: rows before them, these, and padding that is left after them. */
-int weights_read(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
-                 struct err *err) {
+int weights_read_base(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
+                      struct err *err) {
     const struct grown_rows *grown = w->grown;
     if (param.role == ROLE_HEAD && w->head_is_embedding)
         param.role = ROLE_EMBEDDING;

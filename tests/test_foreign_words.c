@@ -62,7 +62,10 @@ static void test_hints(void **state) {
     expect("Per-Device-Train-Batch-Size: 4\n", NULL, "did you mean 'train.micro_sequences'?");
     expect("learning_rate: 1\n", NULL, "did you mean 'optimizer.learning_rate'?");
     expect("warmup_steps: 1\n", NULL, "did you mean 'schedule.warmup_steps'?");
-    expect("adapter: lora\n", NULL, "unknown key 'adapter' (no counterpart: there are no adapters yet");
+    expect("adapter: lora\n", NULL,
+           "'adapter' is a value, expected a mapping of keys; adapter.method says which");
+    expect("lora_r: 8\n", NULL, "(did you mean 'adapter.rank'?)");
+    expect("use_dora: true\n", NULL, "unknown key 'use_dora' (no counterpart: adapters are plain LoRA pairs");
     expect("optimizer: adamw_torch\n", NULL,
            "'optimizer' is a value, expected a mapping of keys; optimizer.kind says which");
     /* words that mean something only with their section */
@@ -82,13 +85,13 @@ static void test_all_at_once(void **state) {
     (void)state;
     static const char text[] =
         "base_model: a/b\ndatasets:\n  - path: x\n    type: alpaca\nmicro_batch_size: 2\n"
-        "adapter: lora\ntrain: {steps: many}\n";
-    expect(text, "lora_r=8", "config 'axo.yaml': 4 unknown keys;");
+        "lora_bias: none\ntrain: {steps: many}\n";
+    expect(text, "relora=8", "config 'axo.yaml': 4 unknown keys;");
     expect(text, NULL, "\n    line 1 column 1: unknown key 'base_model' (did you mean 'model.path'?");
     expect(text, NULL, "\n    line 2 column 1: unknown key 'datasets' (did you mean 'prepare.sources'?");
     expect(text, NULL,
            "\n    line 5 column 1: unknown key 'micro_batch_size' (did you mean 'train.micro_sequences'?)");
-    expect(text, NULL, "\n    line 6 column 1: unknown key 'adapter' (no counterpart: there are");
+    expect(text, NULL, "\n    line 6 column 1: unknown key 'lora_bias' (no counterpart: an adapter has");
     expect(text, NULL, "'train.steps' is 'many', expected an integer");
     expect("lr: 1\noptimizer: adamw\nepochs: 1\nrun: {seed: x}\nschedule: {warmup_ratio: 0}\n", NULL,
            "3 unknown keys"); /* a fault hides none */
@@ -96,10 +99,10 @@ static void test_all_at_once(void **state) {
     char many[3000] = ""; /* more than are told one by one: in few words, but all */
     for (int i = 0; i < 40; i++)
         snprintf(many + strlen(many), sizeof many - strlen(many), "zz%d: 1\n", i);
-    strcat(many, "lr: 1\nlora_r: 1\nepochs: 1\nlora_alpha: 1\n");
+    strcat(many, "lr: 1\nrelora: 1\nepochs: 1\nlora_bias: 1\n");
     expect(many, NULL, ": 44 unknown keys;");
     expect(many, NULL, "\n    here: lr: optimizer.learning_rate, epochs: train.steps\n");
-    expect(many, NULL, "\n    no counterpart: lora_r, lora_alpha\n    not known: zz0, zz1, ");
+    expect(many, NULL, "\n    no counterpart: relora, lora_bias\n    not known: zz0, zz1, ");
     expect(many, NULL, ", zz39");
     assert_null(strstr(refused(many, NULL), "line 1 column 1"));
 }

@@ -104,11 +104,16 @@ static void test_export_check(void **state) {
     struct err err = {""};
     double difference = -1;
     const char *model = "tests/golden/models/llama3";
-    assert_int_equal(export_check(model, model, EXPORT_F32, &difference, &err), 0);
+    assert_int_equal(export_check((struct weights_place){model, NULL}, model, EXPORT_F32, &difference, &err),
+                     0);
     assert_true(difference == 0);
-    assert_int_equal(export_check(model, "tests/golden/models/llama2", EXPORT_Q8_0, NULL, &err), -1);
+    assert_int_equal(export_check((struct weights_place){model, NULL}, "tests/golden/models/llama2",
+                                  EXPORT_Q8_0, NULL, &err),
+                     -1);
     assert_non_null(strstr(err.text, "does not match its source"));
-    assert_int_equal(export_check(model, "tests/golden/models/smollm2", EXPORT_Q8_0, NULL, &err), -1);
+    assert_int_equal(export_check((struct weights_place){model, NULL}, "tests/golden/models/smollm2",
+                                  EXPORT_Q8_0, NULL, &err),
+                     -1);
     assert_non_null(strstr(err.text, "has 96 tokens"));
 }
 
@@ -125,10 +130,11 @@ static void test_checksums_once(void **state) {
     char *copy = xasprintf("cp tests/golden/models/llama3/[cm]* '%s'", folder);
     assert_int_equal(system(copy), 0);
     assert_int_equal(file_replace(path, manifest, strlen(manifest), &err), 0);
-    assert_int_equal(session_open(&session, folder, 8, 0, 1, &err), -1);
+    assert_int_equal(session_open(&session, (struct weights_place){folder, NULL}, 8, 0, 1, &err), -1);
     assert_non_null(strstr(err.text, "was damaged after it was written"));
     session_close(&session);
-    if (export_check(folder, "tests/golden/models/llama3", EXPORT_F32, NULL, &err) != 0)
+    if (export_check((struct weights_place){folder, NULL}, "tests/golden/models/llama3", EXPORT_F32, NULL,
+                     &err) != 0)
         fail_msg("%s", err.text);
     assert_int_equal(folder_remove(folder, &err), 0);
     free(copy);

@@ -357,7 +357,7 @@ static void test_fp8_outside(void **state) {
     assert_int_equal(export_hf(base, plain, EXPORT_BF16, NULL, &err), 0); /* as a checkpoint of it would be */
     struct weights *weights = open_weights(plain);
     assert_int_equal(export_fp8(weights, out, NULL, NULL, &err), -1);
-    assert_non_null(strstr(err.text, "with --base"));
+    assert_non_null(strstr(err.text, "with --scheme"));
     if (export_fp8(weights, out, base, NULL, &err) != 0)
         fail_msg("%s", err.text);
     struct st_files *a = st_open(at, &err), *b = st_open(out, &err);

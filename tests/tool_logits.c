@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: tool_logits MODEL < count and ids, int32\n");
         return 2;
     }
-    int status = session_open(&session, argv[1], count, 0, 0, &err);
+    int status = session_open(&session, (struct weights_place){argv[1], NULL}, count, 0, 0, &err);
     if (status)
         fprintf(stderr, "error: %s\n", err.text);
     else

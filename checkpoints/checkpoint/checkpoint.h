@@ -1,4 +1,5 @@
-/* checkpoint.h - a checkpoint is a model folder, complete or absent.
+/* checkpoint.h - a checkpoint is a model folder, complete or absent; of a training with an adapter, a PEFT folder: then model is
+ * adapter_model, config.json is adapter_config.json, and the state is the adapter's alone.
  *
  *   RUN/step-000500/                model*.safetensors, config.json, tokenizer files: transformers loads it as it
  *                                   is; README.md and provenance.json: what it was made of, text of the caller
@@ -52,6 +53,7 @@ struct checkpoint_source {
     const struct model_config *config;     /* dtype: of PART_MODEL */
     const char *base_config_text;          /* config.json of the base model */
     const char *quantization_text;         /* quantization_config of what is written; NULL: it is not quantised */
+    const char *base_path;                 /* of an adapter: where its base is */
     const char *tokenizer_json;            /* text */
     const char *tokenizer_config;          /* text */
     bool adds_tokens;                      /* tokenizer_json has tokens that the files of base_folder lack */

@@ -28,7 +28,7 @@ static int open_base(struct weights **base, const json_t *entry, struct err *err
         return err_set(
             err,
             "its base model '%s' is not there, and that alone tells how its matrices were stored: name the folder "
-            "with --base; the exported model itself stands for a base that was not in FP8",
+            "with --scheme; the exported model itself stands for a base that was not in FP8",
             path);
     struct weights *weights = weights_open(path, err);
     if (!weights)

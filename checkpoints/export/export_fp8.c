@@ -23,7 +23,7 @@ int fp8_scheme_open(struct fp8_scheme *scheme, const struct weights *weights, co
         return err_set(
             err,
             "which matrices of a %s beside its text decoder a server takes for FP8 is not known here: name "
-            "its published FP8 folder with --base",
+            "its published FP8 folder with --scheme",
             config->wrapper_type);
     if (scheme->base && strcmp(weights_config(base)->wrapper_type, config->wrapper_type) != 0)
         return err_set(err, "the base is a '%s', this model is a '%s'",
@@ -70,7 +70,7 @@ int fp8_scheme_place(const struct fp8_scheme *scheme, const struct model_config 
         return err_set(
             err,
             "tensor '%s' is %s, and blocks of %d x %d would end inside of it, which transformers reads "
-            "otherwise: name a published FP8 folder of the model with --base, or export it in bf16",
+            "otherwise: name a published FP8 folder of the model with --scheme, or export it in bf16",
             name, tensor_shape_text(shape, text, sizeof text), (int)FP8_BLOCK, (int)FP8_BLOCK);
     fp8_matrix_blocks(matrix, layout, name, shape);
     return 1;

@@ -49,6 +49,13 @@ struct variable {
     char *name, *value;
 };
 
+/* A kind of matrix that the adapter is for. */
+struct adapter_entry {
+    char *name;   /* "q", or as its module is called, "q_proj"; or "all-linear" */
+    int64_t rank; /* 0: adapter.rank */
+    double alpha; /* 0: adapter.alpha */
+};
+
 enum chain_until { CHAIN_UNTIL_TIME, CHAIN_UNTIL_DONE };
 
 /* What a run asks of Slurm; 0 and NULL: as the site's profile says. */
@@ -131,7 +138,15 @@ struct config {
         enum dtype state_dtype; /* of AdamW's moments: f32 or bf16 */
         bool offload;           /* masters and moments in host memory */
     } optimizer;
-    struct {                 /* adapter: */
+    struct { /* adapter: */
+        enum adapter_method method;
+        char *path; /* a PEFT folder or a run to go on from; NULL: a new one */
+        int64_t rank;
+        double alpha;
+        bool rank_stabilised;
+        struct adapter_entry *targets; /* none: every matrix of a layer */
+        struct text_entry *layers;     /* "3" or "0-3"; none: all */
+        int num_targets, num_layers;
         double b_rate_ratio; /* learning rate of B / that of A */
     } adapter;
     struct { /* schedule: */

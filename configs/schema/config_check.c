@@ -246,6 +246,13 @@ int config_need_train(const struct config *config, struct err *err) {
              (config->objective.kind == OBJECTIVE_DPO || config->objective.kind == OBJECTIVE_KTO))
         reason =
             "objective.kind compares the model with the one of model.path: a new model has nothing to compare with";
+    else if (config->adapter.method != ADAPTER_NONE && !config->model.path)
+        reason =
+            "adapter.method hangs pairs on a model that is there, and model.architecture is a new one: set "
+            "model.path";
+    else if (config->adapter.method != ADAPTER_NONE && config->optimizer.kind != OPTIMIZER_ADAMW)
+        reason =
+            "optimizer.kind muon is for whole matrices; the pairs of adapter.method are trained with adamw";
     else if (config->data.num_train == 0)
         reason = "no data: set data.train to a token file made by 'atelier prepare'";
     return reason ? err_set(err, "config '%.200s': %s", config->origin, reason) : 0;

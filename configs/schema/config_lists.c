@@ -1,5 +1,5 @@
-/* config_lists.c - the keys of the elements of lists: token files, corpora, words, environment variables, models.  The lists
- * themselves are keys of config_table.c. */
+/* config_lists.c - the keys of the elements of lists: token files, corpora, words, targets of an adapter, environment variables,
+ * models.  The lists themselves are keys of config_table.c. */
 #include "configs/schema/config_keys.h"
 
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
@@ -36,6 +36,14 @@ static const struct config_key text_keys[] = {
     TEXT("text", offsetof(struct text_entry, text), NULL, "the word itself"),
 };
 const struct config_table config_text_table = {text_keys, COUNT_OF(text_keys), sizeof(struct text_entry)};
+
+static const struct config_key target_keys[] = {
+    TEXT("name", offsetof(struct adapter_entry, name), NULL, "q, k, v, o, gate, up, down or all-linear"),
+    INT("rank", offsetof(struct adapter_entry, rank), "0", 0, 65536, NULL, "0: adapter.rank"),
+    REAL("alpha", offsetof(struct adapter_entry, alpha), "0", 0, 1e6, NULL, "0: adapter.alpha"),
+};
+const struct config_table config_target_table = {target_keys, COUNT_OF(target_keys),
+                                                 sizeof(struct adapter_entry)};
 
 static const struct config_key variable_keys[] = {
     TEXT("name", offsetof(struct variable, name), NULL, "name of an environment variable"),

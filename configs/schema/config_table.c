@@ -38,6 +38,8 @@ static const struct config_choice long_policies[] = {
     {"cut", LONG_CUT}, {"skip", LONG_SKIP}, {"fail", LONG_FAIL}, {NULL, 0}};
 static const struct config_choice data_verifies[] = {
     {"sample", DATA_VERIFY_SAMPLE}, {"all", DATA_VERIFY_ALL}, {NULL, 0}};
+static const struct config_choice adapter_methods[] = {
+    {"none", ADAPTER_NONE}, {"lora", ADAPTER_LORA}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
 static const struct config_choice tied_heads[] = {
     {"auto", TIED_AUTO}, {"true", TIED_TRUE}, {"false", TIED_FALSE}, {NULL, 0}};
@@ -123,8 +125,9 @@ static const struct config_key run_file_keys[] = {
         "whether the output projection is the embedding; false: it begins as a copy of it; true: refused unless the "
         "two are equal; auto: as in the model",
         NEEDS("model.path", NULL)),
-    CHOICE("model.save_dtype", AT(model.save_dtype), "source", save_dtypes,
-           "number type of saved models; source: as the model that was read, f32 for a new one"),
+    CHOICE(
+        "model.save_dtype", AT(model.save_dtype), "source", save_dtypes,
+        "number type of saved models; source: as the model that was read, f32 for a new one and for an adapter"),
     TEXT(
         "model.architecture.family", AT(model.family), "llama",
         "what kind of decoder: a model_type that can be read, llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, smollm3, nemotron, gemma2, gemma3_text or apertus"),
@@ -172,6 +175,34 @@ static const struct config_key run_file_keys[] = {
          "the output projection is the embedding"),
     REAL32("model.architecture.initializer_range", AT(model.architecture.initializer_range), "0.02", 1e-6, 10,
            NULL, "standard deviation of the new matrices"),
+
+    CHOICE(
+        "adapter.method", AT(adapter.method), "none", adapter_methods,
+        "lora: the model of model.path stays as it is, and low-rank pairs beside its matrices are trained; a "
+        "checkpoint is then a PEFT folder"),
+    PATH(
+        "adapter.path", AT(adapter.path), NULL,
+        "PEFT folder, or run that trained one, whose pairs the training begins with; rank, alpha, targets, layers and "
+        "rslora are then its own",
+        NEEDS("adapter.method", "lora")),
+    INT("adapter.rank", AT(adapter.rank), "16", 1, 65536, NULL,
+        "of a pair: rows of A and columns of B; vLLM serves more than 16 only with --max-lora-rank",
+        NEEDS("adapter.method", "lora")),
+    REAL("adapter.alpha", AT(adapter.alpha), "32", 1e-6, 1e6, NULL,
+         "a pair's product is multiplied by alpha / rank", NEEDS("adapter.method", "lora")),
+    BOOL("adapter.rslora", AT(adapter.rank_stabilised), "false",
+         "multiplied by alpha / the root of the rank instead", NEEDS("adapter.method", "lora")),
+    LIST(
+        "adapter.targets", AT(adapter.targets), AT(adapter.num_targets), &config_target_table,
+        "which matrices have pairs: all-linear, or a list of q, k, v, o, gate, up, down, or of {name, rank, alpha}; left "
+        "out: all-linear",
+        NEEDS("adapter.method", "lora")),
+    LIST("adapter.layers", AT(adapter.layers), AT(adapter.num_layers), &config_text_table,
+         "which layers have pairs: a list of numbers and ranges such as [0-3, 7], from 0; left out: all",
+         NEEDS("adapter.method", "lora")),
+    REAL("adapter.b_learning_rate_ratio", AT(adapter.b_rate_ratio), "1", 1e-3, 1e3, NULL,
+         "learning rate of every B, as a multiple of that of every A (LoRA+ takes 16)", COURSE,
+         NEEDS("adapter.method", "lora")),
 
     LIST("data.train", AT(data.train), AT(data.num_train), &config_data_file_table,
          "token files: one path, a list of paths, or a list of {path, weight}"),

@@ -166,18 +166,28 @@ static const struct foreign_word KEYS[] = {
     {"context_parallel_size sequence_parallel_degree sequence_parallel_size "
      "context_parallel_degree heads_k_stride ring_attn_func cp_size ulysses_degree",
      NULL, "sequences are not split over ranks"},
-    {"adapter peft use_peft lora_r lora_rank lora_alpha lora_dropout lora_target "
-     "lora_target_modules lora_target_linear lora_model_dir peft_config lora_modules_to_save "
-     "lora_fan_in_fan_out lora_layers_to_transform peft_layers_to_transform "
-     "peft_layers_pattern peft_use_dora peft_use_rslora loraplus_lr_ratio "
-     "loraplus_lr_embedding lora_on_cpu relora_steps relora_warmup_steps relora_cpu_offload "
-     "relora lora_target_parameters lora_task_type use_rslora use_dora adapter_name_or_path "
-     "adapter_folder create_new_adapter additional_target pissa_init pissa_iter pissa_convert "
-     "lora_attn_modules apply_lora_to_mlp apply_lora_to_output lora_config lora_bias lora_path "
-     "save_adapter_weights_only merge_lora lora lora_args init_lora_weights use_lora qlora "
-     "use_dora_lora merge_adapter layers_to_transform",
-     NULL, "there are no adapters yet: all weights are trained"},
-    {"finetuning_type", NULL, "all weights are trained ('full'); there are no adapters yet"},
+    {"adapter", NULL, "adapter.method says which, lora or none; its keys stand below it"},
+    {"peft use_peft lora use_lora peft_config lora_config lora_args finetuning_type", "adapter.method",
+     "lora, or none where all weights are trained ('full')"},
+    {"lora_r lora_rank", "adapter.rank", NULL},
+    {"lora_alpha", "adapter.alpha", NULL},
+    {"lora_target lora_target_modules lora_target_linear lora_attn_modules apply_lora_to_mlp",
+     "adapter.targets", "all-linear, or a list of q, k, v, o, gate, up, down"},
+    {"lora_layers_to_transform peft_layers_to_transform peft_layers_pattern layers_to_transform",
+     "adapter.layers", "numbers and ranges such as [0-3, 7]"},
+    {"peft_use_rslora use_rslora", "adapter.rslora", NULL},
+    {"loraplus_lr_ratio", "adapter.b_learning_rate_ratio", NULL},
+    {"lora_model_dir adapter_name_or_path adapter_folder lora_path", "adapter.path", NULL},
+    {"lora_dropout", NULL, "pairs are trained without dropout"},
+    {"merge_lora merge_adapter save_adapter_weights_only", NULL,
+     "checkpoints hold the adapter alone; 'atelier export --to hf' merges it"},
+    {"lora_modules_to_save additional_target apply_lora_to_output loraplus_lr_embedding lora_bias "
+     "lora_target_parameters",
+     NULL, "an adapter has pairs on the matrices of layers alone, which is what servers take"},
+    {"lora_fan_in_fan_out peft_use_dora use_dora use_dora_lora lora_on_cpu relora_steps relora_warmup_steps "
+     "relora_cpu_offload relora lora_task_type create_new_adapter pissa_init pissa_iter pissa_convert "
+     "init_lora_weights qlora",
+     NULL, "adapters are plain LoRA pairs: DoRA, PiSSA, ReLoRA and a quantised base are not there"},
     {"load_in_4bit load_in_8bit quantization_bit gptq bnb_config_kwargs bnb_4bit_quant_type "
      "bnb_4bit_compute_dtype bnb_4bit_use_double_quant bnb_4bit_quant_storage "
      "use_bnb_nested_quant quantization quantization_method quantization_type "

@@ -12,17 +12,18 @@
 #include "train/record/metrics.h"
 
 struct eval_words {
-    const char *model, *data;
+    const char *model, *base, *data;
     int64_t sequence_tokens, max_sequences, threads;
     bool as_json;
 };
 
 static const struct option OPTIONS[] = {
     {.name = "MODEL",
-     .help = "a folder, a checkpoint or a GGUF file",
+     .help = "a folder, a checkpoint, a GGUF file or an adapter",
      .kind = OPTION_TEXT,
      .at = offsetof(struct eval_words, model),
      .is_required = true},
+    OPTION_BASE(offsetof(struct eval_words, base)),
     {.name = "--data",
      .value = "FILE.h5",
      .help = "token file made with the model's tokenizer",
@@ -75,7 +76,8 @@ static int open_all(struct eval *eval, struct err *err) {
     eval->file = token_file_open(eval->words.data, err);
     if (!eval->file)
         return -1;
-    struct weights *peek = weights_open(eval->words.model, err);
+    struct weights_place place = {eval->words.model, eval->words.base};
+    struct weights *peek = weights_open_any(place, err);
     if (!peek)
         return -1;
     int64_t positions = weights_config(peek)->max_positions, vocab_size = weights_config(peek)->vocab_size;
@@ -83,8 +85,8 @@ static int open_all(struct eval *eval, struct err *err) {
     if (eval->words.sequence_tokens == 0)
         eval->words.sequence_tokens =
             positions < DEFAULT_SEQUENCE_TOKENS ? positions : DEFAULT_SEQUENCE_TOKENS;
-    if (session_open(&eval->session, eval->words.model, eval->words.sequence_tokens,
-                     eval->words.sequence_tokens, (int)eval->words.threads, err) ||
+    if (session_open(&eval->session, place, eval->words.sequence_tokens, eval->words.sequence_tokens,
+                     (int)eval->words.threads, err) ||
         session_tokenizer(&eval->session, err))
         return -1;
     if (!eval->session.tokenizer)

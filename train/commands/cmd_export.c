@@ -4,22 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/checkpoint/checkpoint.h"
+#include "checkpoints/adapter_base.h"
 #include "checkpoints/export/export.h"
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
 #include "train/measure/verify.h"
 
 struct export_words {
-    const char *model, *to, *type, *path, *base;
+    const char *model, *base, *to, *type, *path, *scheme;
 };
 
 static const struct option OPTIONS[] = {
     {.name = "MODEL",
-     .help = "a folder, a checkpoint or a GGUF file",
+     .help = "a folder, a checkpoint, a GGUF file or an adapter, which is merged into its base",
      .kind = OPTION_TEXT,
      .at = offsetof(struct export_words, model),
      .is_required = true},
+    OPTION_BASE(offsetof(struct export_words, base)),
     {.name = "--to",
      .value = "hf|gguf",
      .help = "a folder for transformers and vLLM, or a file for llama.cpp and Ollama",
@@ -37,25 +38,25 @@ static const struct option OPTIONS[] = {
      .kind = OPTION_TEXT,
      .at = offsetof(struct export_words, path),
      .is_required = true},
-    {.name = "--base",
+    {.name = "--scheme",
      .value = "FOLDER",
      .help =
          "for fp8: the published model whose scheme of scales is taken; left out: MODEL's own base, and blocks of "
          "128 x 128 where that is not in FP8",
      .kind = OPTION_TEXT,
-     .at = offsetof(struct export_words, base)},
+     .at = offsetof(struct export_words, scheme)},
 };
 
 static bool is_gguf(const struct export_words *words) {
     return strcmp(words->to, "gguf") == 0;
 }
 
-/* check - what is wrong is said before a model of many gigabytes is read.  The output must not exist: a run that
- * fails removes what it wrote, which must not have been anybody else's. */
 static bool is_fp8(const struct export_words *words) {
     return words->type && strcmp(words->type, "fp8") == 0;
 }
 
+/* check - what is wrong is said before a model of many gigabytes is read.  The output must not exist: a run that
+ * fails removes what it wrote, which must not have been anybody else's. */
 static int check(const void *given, struct err *err) {
     const struct export_words *words = given;
     if (!is_gguf(words) && words->type && strcmp(words->type, "q8_0") == 0)
@@ -64,8 +65,8 @@ static int check(const void *given, struct err *err) {
     if (is_gguf(words) && is_fp8(words))
         return err_set(
             err, "--type: fp8 is a type of Hugging Face folders; choose f32, f16, bf16 or q8_0 for gguf");
-    if (words->base && !is_fp8(words))
-        return err_set(err, "--base: it tells how matrices are stored in FP8, and goes with --type fp8");
+    if (words->scheme && !is_fp8(words))
+        return err_set(err, "--scheme: it tells how matrices are stored in FP8, and goes with --type fp8");
     if (path_exists(words->path))
         return err_set(err, "'%s' exists already; remove it or choose another --out", words->path);
     return 0;
@@ -94,7 +95,7 @@ static int find_type(const char *asked, enum dtype dtype, enum export_type *type
 static int write_fp8(const struct export_words *words, const struct weights *weights, char **notes,
                      struct err *err) {
     struct weights *base;
-    if (export_base(&base, weights, words->base, err) != 0)
+    if (export_base(&base, weights, words->scheme, err) != 0)
         return err_prefix(err, "cannot export '%s' in FP8", words->model);
     int status = export_fp8(weights, words->path, base, notes, err);
     weights_close(base);
@@ -105,12 +106,15 @@ static int write_fp8(const struct export_words *words, const struct weights *wei
  * first: damaged weights would pass the comparison of logits, which reads them, too. */
 static int write_model(const struct export_words *words, enum export_type *type, struct err *err) {
     char *notes = NULL;
-    struct weights *weights = weights_open(words->model, err);
+    struct weights *weights = weights_open_any((struct weights_place){words->model, words->base}, err);
     if (!weights)
         return -1;
-    const char *folder = weights_folder(weights);
     weights_tell_storage(weights);
-    int status = folder ? checkpoint_verify_weights(folder, 0, 1, err) : 0;
+    int status = weights_verify(weights, err);
+    if (status == 0)
+        status = adapter_base_check(weights, err);
+    if (status == 0 && weights_adapter_path(weights))
+        weights_merge(weights);
     if (status == 0)
         status = find_type(words->type, weights_config(weights)->dtype, type, err);
     if (status == 0 && is_gguf(words))
@@ -141,7 +145,8 @@ static int run(int argc, char **argv) {
     if (!command_words(&COMMAND_export, &words, argc, argv))
         return EXIT_USAGE;
     int status = write_model(&words, &type, &err);
-    if (status == 0 && export_check(words.model, words.path, type, &difference, &err) != 0) {
+    if (status == 0 && export_check((struct weights_place){words.model, words.base}, words.path, type,
+                                    &difference, &err) != 0) {
         remove_written(&words);
         status = -1;
     }

@@ -15,7 +15,7 @@
 enum { PROMPT_CHUNK_TOKENS = 256 };
 
 struct generate_words {
-    const char *model, *prompt, *chat;
+    const char *model, *base, *prompt, *chat;
     int64_t max_tokens, threads;
     struct sampling sampling;
     bool ignores_end;
@@ -23,10 +23,11 @@ struct generate_words {
 
 static const struct option OPTIONS[] = {
     {.name = "MODEL",
-     .help = "a folder, a checkpoint or a GGUF file",
+     .help = "a folder, a checkpoint, a GGUF file or an adapter",
      .kind = OPTION_TEXT,
      .at = offsetof(struct generate_words, model),
      .is_required = true},
+    OPTION_BASE(offsetof(struct generate_words, base)),
     {.name = "--prompt",
      .value = "TEXT",
      .help = "the text to go on from",
@@ -307,7 +308,8 @@ static int run(int argc, char **argv) {
     if (!command_words(&COMMAND_generate, &words, argc, argv))
         return EXIT_USAGE;
     memset(&session, 0, sizeof session);
-    if (session_open(&session, words.model, PROMPT_CHUNK_TOKENS, 0, (int)words.threads, &err) == 0 &&
+    if (session_open(&session, (struct weights_place){words.model, words.base}, PROMPT_CHUNK_TOKENS, 0,
+                     (int)words.threads, &err) == 0 &&
         session_tokenizer(&session, &err) == 0)
         code = write_with(&session, &words, &err);
     if (err.text[0])

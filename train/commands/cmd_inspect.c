@@ -110,7 +110,7 @@ struct inspect_words {
 
 static const struct option OPTIONS[] = {
     {.name = "PATH",
-     .help = "a .h5, .safetensors, .gguf or tokenizer.json file, a model folder or a checkpoint",
+     .help = "a .h5, .safetensors, .gguf or tokenizer.json file, a model folder, an adapter or a checkpoint",
      .kind = OPTION_TEXT,
      .at = offsetof(struct inspect_words, path),
      .is_required = true},

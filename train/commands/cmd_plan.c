@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "checkpoints/adapter.h"
+#include "checkpoints/adapter/adapter_folder.h"
 #include "checkpoints/files.h"
 #include "checkpoints/vocabulary.h"
 #include "checkpoints/weights.h"
@@ -16,6 +17,7 @@
 #include "slurm/submit.h"
 #include "train/commands/commands.h"
 #include "train/measure/doctor.h"
+#include "train/model/adapter_setup.h"
 #include "train/plan/calibration.h"
 #include "train/plan/run_plan.h"
 
@@ -145,6 +147,15 @@ static int read_vocabulary(struct model_config *model, const struct config *conf
     return 0;
 }
 
+/* read_adapter - ranks, targets and layers of the one that the training begins with. */
+static int read_adapter(struct model_config *model, const char *path, struct err *err) {
+    char *folder = adapter_find(path, err);
+    struct adapter_folder *adapter = folder ? adapter_folder_open(folder, model, err) : NULL;
+    adapter_folder_close(adapter);
+    free(folder);
+    return adapter ? 0 : -1;
+}
+
 /* read_model - as a training would open it, with the type that it would be saved in; the checks are those of
  * loading. */
 static int read_model(struct model_config *model, const struct config *config, struct err *err) {
@@ -162,7 +173,10 @@ static int read_model(struct model_config *model, const struct config *config, s
     } else {
         return err_set(err, "no model: set model.path, or describe a new one under model.architecture");
     }
-    return model_config_check(model, "model", err);
+    if (model_config_check(model, "model", err) != 0 ||
+        (config->adapter.path && read_adapter(model, config->adapter.path, err) != 0))
+        return -1;
+    return adapter_setup(model, config, err);
 }
 
 /* --- where it would run --- */

@@ -57,7 +57,13 @@ void options_print_usage(FILE *out, int at, const struct option *options, int nu
 void options_print_help(FILE *out, const struct option *options, int num_options);
 void text_print(FILE *out, const char *text, int indent, int at);
 
-/* The rows that commands share.  OPTION_CONFIG: const char *; OPTION_SET: struct option_list. */
+/* The rows that commands share.  OPTION_CONFIG, OPTION_BASE: const char *; OPTION_SET: struct option_list. */
+#define OPTION_BASE(field)                                                                                   \
+    {                                                                                                        \
+        .name = "--base", .value = "MODEL",                                                                  \
+        .help = "of an adapter, the model that it belongs to; left out: where it says", .kind = OPTION_TEXT, \
+        .at = (field)                                                                                        \
+    }
 #define OPTION_CONFIG(field)                                                                                 \
     { .name = "CONFIG", .help = "the run file", .kind = OPTION_TEXT, .at = (field), .is_required = true }
 #define OPTION_SET(field)                                                                                    \

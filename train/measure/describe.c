@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "checkpoints/adapter.h"
+#include "checkpoints/adapter/adapter_config.h"
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf.h"
@@ -146,9 +147,8 @@ static json_t *describe_tokens(const char *path, enum verify verify, struct err 
 
 /* --- safetensors --- */
 
-/* put_tensors - names, types and shapes of a file or folder; also their number and elements. */
-static int put_tensors(json_t *object, const char *path, struct err *err) {
-    struct st_files *files = st_open(path, err);
+/* put_tensors - names, types and shapes of what was opened, which is closed here; also their number and elements. */
+static int put_tensors(json_t *object, struct st_files *files) {
     if (!files)
         return -1;
     json_t *tensors = json_array();
@@ -173,7 +173,7 @@ static int put_tensors(json_t *object, const char *path, struct err *err) {
 static json_t *describe_safetensors(const char *path, struct err *err) {
     json_t *object = kind_object("safetensors", path);
     put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
-    if (put_tensors(object, path, err) == 0)
+    if (put_tensors(object, st_open(path, err)) == 0)
         return object;
     json_decref(object);
     return NULL;
@@ -355,12 +355,25 @@ static int put_model(json_t *object, const char *folder, struct err *err) {
     } else if (text) {
         put_text(object, "not_supported", why.text);
     }
-    int status = text ? put_tensors(object, folder, err) : -1;
+    int status = text ? put_tensors(object, st_open(folder, err)) : -1;
     if (status == 0 && is_wrapper)
         put_split(object, &model);
     free(path);
     free(text);
     return status;
+}
+
+/* put_adapter - what adapter_config.json says, or why it cannot be used.  Its base is not looked at. */
+static void put_adapter(json_t *object, const char *folder) {
+    struct adapter_words words;
+    struct err why;
+    if (adapter_config_read(&words, folder, &why) != 0) {
+        put_text(object, "not_supported", why.text);
+        return;
+    }
+    put_text(object, "base", words.base ? words.base : "not said");
+    put(object, "rank_stabilised", json_boolean(words.rank_stabilised));
+    adapter_words_free(&words);
 }
 
 /* put_manifest - step, files and sizes of a checkpoint. */
@@ -402,7 +415,12 @@ static int put_manifest(json_t *object, const char *path, enum verify verify, st
 static json_t *describe_folder(const char *folder, enum verify verify, struct err *err) {
     char *manifest = xasprintf("%s/manifest.json", folder);
     bool is_checkpoint = path_exists(manifest);
-    json_t *object = kind_object(is_checkpoint ? "checkpoint" : "model folder", folder);
+    bool is_adapter = adapter_is_folder(folder);
+    const char *kind = is_adapter ? "adapter" : "model folder";
+    json_t *object = kind_object(!is_checkpoint ? kind
+                                 : is_adapter   ? "checkpoint of an adapter"
+                                                : "checkpoint",
+                                 folder);
     int status = 0;
     if (is_checkpoint && verify == VERIFY_CHECKSUMS)
         status = checkpoint_verify(folder, 0, 1, err);
@@ -414,9 +432,14 @@ static json_t *describe_folder(const char *folder, enum verify verify, struct er
     if (suspect)
         put_text(object, "suspect", suspect);
     free(suspect);
-    adapter_warn(folder);
-    if (status == 0)
+    if (is_adapter)
+        put_adapter(object, folder);
+    else
+        adapter_warn(folder);
+    if (status == 0 && !is_adapter)
         status = put_model(object, folder, err);
+    if (status == 0 && is_adapter)
+        status = put_tensors(object, st_open_stem(folder, "adapter_model", err));
     free(manifest);
     if (status == 0)
         return object;
@@ -451,10 +474,8 @@ json_t *describe_path(const char *path, enum verify verify, struct err *err) {
     char first[8] = "";
     if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode)) {
         char *config = xasprintf("%s/config.json", path);
-        bool is_model = path_exists(config);
+        bool is_model = path_exists(config) || adapter_is_folder(path);
         free(config);
-        if (adapter_check(path, err) != 0)
-            return NULL;
         return is_model ? describe_folder(path, verify, err) : describe_run(path, verify, err);
     }
     FILE *file = file_open_stream(path, err);

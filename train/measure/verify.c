@@ -19,11 +19,11 @@ struct answer {
 /* answer_of - logits NULL with err set where the model cannot be read.  Random ids and
  * not a text: each row of the embedding is as likely as any other, and no tokenizer is needed.  One model at a time
  * is in memory. */
-static struct answer answer_of(const char *path, struct err *err) {
+static struct answer answer_of(struct weights_place place, struct err *err) {
     struct session session;
     struct answer answer = {.num_tokens = CHECK_TOKENS};
     int32_t tokens[CHECK_TOKENS], zeros[CHECK_TOKENS] = {0}, positions[CHECK_TOKENS];
-    if (!session_open_verified(&session, path, CHECK_TOKENS, err)) {
+    if (!session_open_verified(&session, place, CHECK_TOKENS, err)) {
         answer.vocab_size = session.config.vocab_size;
         if (answer.num_tokens > session.config.max_positions)
             answer.num_tokens = session.config.max_positions;
@@ -82,18 +82,18 @@ static double relative_difference(const float *got, const float *want, int64_t c
 
 /* By root mean square over all logits: single small ones may differ by much of their own size and mean nothing. */
 /* A file may be for fewer tokens than its source (family_gguf_positions): up to there they must agree. */
-int export_check(const char *source, const char *written, enum export_type type, double *difference,
+int export_check(struct weights_place source, const char *written, enum export_type type, double *difference,
                  struct err *err) {
     int status = -1;
     struct answer want = answer_of(source, err), got = {0};
     if (want.logits)
-        got = answer_of(written, err);
+        got = answer_of((struct weights_place){written, NULL}, err);
     int64_t num_tokens = got.num_tokens < want.num_tokens ? got.num_tokens : want.num_tokens;
     int64_t count = num_tokens * want.vocab_size;
     if (got.logits && want.vocab_size != got.vocab_size) {
-        err_set(err, "'%s' has %lld tokens, '%s' %lld", written, (long long)got.vocab_size, source,
+        err_set(err, "'%s' has %lld tokens, '%s' %lld", written, (long long)got.vocab_size, source.path,
                 (long long)want.vocab_size);
-    } else if (got.logits && check_finite(source, want.logits, count, err) == 0 &&
+    } else if (got.logits && check_finite(source.path, want.logits, count, err) == 0 &&
                check_finite(written, got.logits, count, err) == 0) {
         double relative = relative_difference(got.logits, want.logits, count);
         if (difference)
@@ -104,7 +104,7 @@ int export_check(const char *source, const char *written, enum export_type type,
                 : err_set(err,
                           "exported model '%s' does not match its source '%s': their logits differ by %.3g "
                           "(relative), at most %.3g was expected; do not use it",
-                          written, source, relative, allowed(type));
+                          written, source.path, relative, allowed(type));
     }
     free(want.logits);
     free(got.logits);

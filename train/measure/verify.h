@@ -8,5 +8,5 @@
  * NULL): root mean square of the difference / of the source's logits.  Returns 0, or -1 with err set:
  * unreadable, or the difference exceeds what the storage type explains (f32 1e-6, f16 and bf16 3e-2, q8_0
  * 1e-1, fp8 5e-1, whose values export_fp8 compares one by one). */
-int export_check(const char *source, const char *written, enum export_type type, double *difference,
+int export_check(struct weights_place source, const char *written, enum export_type type, double *difference,
                  struct err *err);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoints/checkpoint/checkpoint.h"
+#include "checkpoints/adapter_base.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
 
@@ -29,21 +29,22 @@ static int start(struct session *session, const char *path, int64_t max_tokens, 
     return state_load_weights(&session->params, session->weights, value_type_of(DTYPE_F32), err);
 }
 
-int session_open(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
-                 int num_threads, struct err *err) {
+int session_open(struct session *session, struct weights_place place, int64_t max_tokens,
+                 int64_t max_positions, int num_threads, struct err *err) {
     memset(session, 0, sizeof *session);
-    session->weights = weights_open(path, err);
-    const char *folder = session->weights ? weights_folder(session->weights) : NULL;
-    if (!session->weights || (folder && checkpoint_verify_weights(folder, 0, 1, err) != 0))
+    session->weights = weights_open_any(place, err);
+    if (!session->weights || weights_verify(session->weights, err) != 0 ||
+        adapter_base_check(session->weights, err) != 0)
         return -1;
     weights_tell_storage(session->weights);
-    return start(session, path, max_tokens, max_positions, num_threads, err);
+    return start(session, place.path, max_tokens, max_positions, num_threads, err);
 }
 
-int session_open_verified(struct session *session, const char *path, int64_t max_tokens, struct err *err) {
+int session_open_verified(struct session *session, struct weights_place place, int64_t max_tokens,
+                          struct err *err) {
     memset(session, 0, sizeof *session);
-    session->weights = weights_open(path, err);
-    return session->weights ? start(session, path, max_tokens, 0, 0, err) : -1;
+    session->weights = weights_open_any(place, err);
+    return session->weights ? start(session, place.path, max_tokens, 0, 0, err) : -1;
 }
 
 void session_close(struct session *session) {

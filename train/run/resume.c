@@ -143,6 +143,7 @@ bool resume_open(struct resume *r, const struct config *config, struct comm *com
     comm_broadcast(comm, &r->data_start, sizeof r->data_start);
     comm_broadcast(comm, &r->is_branch, sizeof r->is_branch);
     comm_broadcast(comm, &r->is_done, sizeof r->is_done);
+    r->reads_base = config->adapter.method != ADAPTER_NONE;
     if (comm_is_root(comm))
         r->base = resume_base_facts(config->model.path);
     return !r->checkpoint || resume_check_base(r, config, comm);

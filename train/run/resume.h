@@ -18,6 +18,7 @@ struct resume {
     struct checkpoint_id parent; /* root only, like all below */
     json_t *state;               /* training.json */
     json_t *data, *valid;        /* what the token files hold; valid NULL: there are none */
+    bool reads_base;             /* an adapter's is read at each start, not only at the first */
     json_t *base;                /* what lies at model.path (resume_base.h); null: nothing */
     struct diagnostics said;     /* told once the log is open */
 };

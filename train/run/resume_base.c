@@ -140,9 +140,11 @@ static void tell_small(struct resume *r, const char *path, const json_t *was, co
                            "'%.300s/%s' is gone since the run began: it keeps the one it began with", path,
                            small_files[i]);
         else if (file && !(then && same_value(then, file, "sha256")))
-            diagnostic_add(&r->said, DIAGNOSTIC_WARNING,
-                           "'%.300s/%s' has changed since the run began: it keeps the one it began with",
-                           path, small_files[i]);
+            diagnostic_add(&r->said, DIAGNOSTIC_WARNING, "'%.300s/%s' has changed since the run began: %s",
+                           path, small_files[i],
+                           r->reads_base && strcmp(small_files[i], "config.json") == 0
+                               ? "the base is read anew, and as it says now"
+                               : "it keeps the one it began with");
     }
 }
 
@@ -291,6 +293,8 @@ static enum look look(struct resume *r, const char *was_path, const char *now_pa
         return LOOK_MOVED;
     if (!now_path[0])
         return LOOK_NOT;
+    if (json_is_null(r->base) && r->reads_base)
+        return LOOK_NOT; /* whoever opens it says so */
     if (json_is_null(r->base)) {
         diagnostic_add(
             &r->said, DIAGNOSTIC_NOTE,
@@ -389,6 +393,10 @@ static bool check_weights(struct resume *r, enum look why, const char *was, cons
         weights_close(weights);
     if (comm_is_root(comm) && is_hashed)
         status = compare_base(r, why, was, now, base, &err);
+    else if (comm_is_root(comm) && !is_open && r->reads_base)
+        status = err_set(
+            &err, "model.path cannot be read, and the base of an adapter is read at each start: %.400s",
+            reason.text[0] ? reason.text : "on another rank");
     else if (comm_is_root(comm) && !is_open && why == LOOK_TOUCHED)
         tell_unreadable(r, &reason);
     else if (comm_is_root(comm) && !is_open)

@@ -156,6 +156,37 @@ static bool choose_head(struct run_source *source, const struct config *config, 
             : "model.tied_head: the head begins as a copy of the embedding, and is trained apart from it";
     return true;
 }
+#include "train/model/adapter_setup.h"
+
+/* open_weights - of the checkpoint or the base; an adapter's are those of its base and its own, which a new one does not have
+ * yet.  A new model has none. */
+static int open_weights(struct run_source *source, const struct config *config, const struct resume *resume,
+                        struct err *err) {
+    bool has_adapter = config->adapter.method != ADAPTER_NONE;
+    const char *adapter = resume->checkpoint ? resume->checkpoint : config->adapter.path;
+    const char *path = resume->checkpoint && !has_adapter ? resume->checkpoint : config->model.path;
+    if (!path)
+        return 0;
+    source->weights =
+        has_adapter && adapter ? weights_open_adapter(adapter, path, err) : weights_open(path, err);
+    return source->weights ? 0 : -1;
+}
+
+/* check_weights - the base's checksums where it is one of our checkpoints, at each start that reads it; what else is told or
+ * checked of a base, once. */
+static int check_weights(struct run_source *source, const struct config *config, const struct resume *resume,
+                         struct comm *comm, struct err *err) {
+    const char *folder = weights_folder(source->weights), *base = weights_base_folder(source->weights);
+    bool begins = !resume->checkpoint;
+    if (begins && folder && comm_is_root(comm)) {
+        weights_tell_storage(source->weights);
+        if (model_folder_check(folder, err) != 0)
+            return -1;
+    }
+    if (!base || (!begins && config->adapter.method == ADAPTER_NONE))
+        return 0;
+    return checkpoint_verify_weights(base, comm_rank(comm), comm_num_ranks(comm), err);
+}
 
 /* Checksums first: what is read of a damaged file afterwards would be refused by some other rule, with a worse message.  A
  * base model that is one of our checkpoints has them for its weights too. */
@@ -163,25 +194,19 @@ bool run_source_open(struct run_source *source, struct model_config *model, cons
                      const struct resume *resume, struct comm *comm) {
     struct err err = {""};
     int status = 0;
-    const char *path = resume->checkpoint ? resume->checkpoint : config->model.path;
     if (resume->checkpoint)
-        status = checkpoint_verify(path, comm_rank(comm), comm_num_ranks(comm), &err);
-    if (!status && path) {
-        source->weights = weights_open(path, &err);
-        status = source->weights ? 0 : -1;
-    }
-    const char *folder = source->weights && !resume->checkpoint ? weights_folder(source->weights) : NULL;
-    if (!status && folder && comm_is_root(comm)) {
-        weights_tell_storage(source->weights);
-        status = model_folder_check(folder, &err);
-    }
-    if (!status && folder)
-        status = checkpoint_verify_weights(folder, comm_rank(comm), comm_num_ranks(comm), &err);
+        status = checkpoint_verify(resume->checkpoint, comm_rank(comm), comm_num_ranks(comm), &err);
+    if (!status)
+        status = open_weights(source, config, resume, &err);
+    if (!status && source->weights)
+        status = check_weights(source, config, resume, comm, &err);
+    *model = source->weights ? *weights_config(source->weights) : config->model.architecture;
+    if (!status)
+        status = adapter_setup(model, config, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     if (source->weights && !resume->checkpoint && !choose_head(source, config, comm))
         return false;
-    *model = source->weights ? *weights_config(source->weights) : config->model.architecture;
     if (config->model.save_dtype != DTYPE_COUNT && (!resume->checkpoint || resume->is_branch))
         model->dtype = config->model.save_dtype;
     struct new_ids ids = {0, 0};

@@ -92,7 +92,7 @@ static void first_reason(struct comm *comm, const struct err *mine, char *text, 
 static bool choose_type(struct trainer *t) {
     struct err err = {""};
     char reason[320];
-    state_check_values(&t->params, t->model_config.dtype, &err);
+    state_check_values(&t->params, model_saved_type(&t->model_config), &err);
     first_reason(t->comm, &err, reason, sizeof reason);
     if (!reason[0])
         return true;
@@ -100,7 +100,10 @@ static bool choose_type(struct trainer *t) {
         return false;
     metrics_note(t->metrics, "warning: step %lld: %s; the model files of this run are f32 from here on",
                  (long long)t->step, reason);
-    t->model_config.dtype = DTYPE_F32;
+    if (model_has_adapter(&t->model_config))
+        t->model_config.adapter.dtype = DTYPE_F32;
+    else
+        t->model_config.dtype = DTYPE_F32;
     return true;
 }
 
@@ -129,7 +132,8 @@ void trainer_confirm(struct trainer *t) {
 static void note_saved(struct trainer *t, double took_s) {
     char name[64];
     snprintf(name, sizeof name, "step-%06lld", (long long)t->step);
-    metrics_checkpoint(t->metrics, t->step, name, state_bytes(&t->params, t->model_config.dtype), took_s);
+    metrics_checkpoint(t->metrics, t->step, name, state_bytes(&t->params, model_saved_type(&t->model_config)),
+                       took_s);
     free(t->last_saved);
     t->last_saved = xasprintf("%s/%s", t->config->run.folder, name);
     if (comm_is_root(t->comm) && checkpoint_identity(t->last_saved, &t->parent, NULL) != 0)
@@ -140,6 +144,7 @@ static void note_saved(struct trainer *t, double took_s) {
 /* save_state - the model card is the base model's own only until the first checkpoint has one of this run. */
 static bool save_state(struct trainer *t) {
     double start = clock_s();
+    bool carries = t->model_config.wrapper_type[0] && !model_has_adapter(&t->model_config);
     char *state_text = trainer_state_text(t), *provenance, *card;
     const char *folder = small_files_folder(t);
     bool has_other_card =
@@ -151,6 +156,7 @@ static bool save_state(struct trainer *t) {
         .step = t->step,
         .source = {.config = &t->model_config,
                    .base_config_text = t->source.weights ? weights_config_text(t->source.weights) : NULL,
+                   .base_path = t->config->model.path,
                    .tokenizer_json = t->source.tokenizer_json,
                    .tokenizer_config = t->source.tokenizer_config,
                    .adds_tokens = t->source.vocabulary_note != NULL,
@@ -165,8 +171,8 @@ static bool save_state(struct trainer *t) {
                    .good_step = step_to_spare(t),
                    .stuck = &t->stuck},
         .state_text = state_text,
-        .carried_from = t->model_config.wrapper_type[0] ? t->last_saved : NULL,
-        .carried_begin = t->model_config.wrapper_type[0] ? t->source.weights : NULL,
+        .carried_from = carries ? t->last_saved : NULL,
+        .carried_begin = carries ? t->source.weights : NULL,
         .owns_folder = owns_folder,
         .owner = &t->lock,
     };

@@ -90,13 +90,23 @@ static bool take_device(struct trainer *t) {
     return rank_device_connect(&t->rank, t->config, t->comm);
 }
 
+/* trained_text - beside an adapter, how many of the parameters move. */
+static const char *trained_text(const struct model_config *model, char *text, size_t room_bytes) {
+    text[0] = '\0';
+    if (model_has_adapter(model))
+        snprintf(text, room_bytes, ", of which %lld of the adapter are trained",
+                 (long long)model_num_trained(model));
+    return text;
+}
+
 /* tell_memory - what each rank is about to hold. */
 static void tell_memory(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
-    char text[300];
+    char text[300], trained[80];
     int num_replicas = t->rank.grid.axes[AXIS_REPLICA].size;
     metrics_note(t->metrics,
-                 "model: %lld parameters, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
-                 (long long)model_num_parameters(&t->model_config), dtype_name(layout->params.compute),
+                 "model: %lld parameters%s, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
+                 (long long)model_num_parameters(&t->model_config),
+                 trained_text(&t->model_config, trained, sizeof trained), dtype_name(layout->params.compute),
                  comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
                  t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.zero_stage,
                  num_replicas, num_replicas > 1 ? "s" : "");
@@ -168,26 +178,29 @@ static bool take_memory(struct trainer *t) {
 /* load_base - the base model's weights, which must fit the type in which they will be saved: found out now,
  * and not at the first checkpoint. */
 static int load_base(struct trainer *t, struct err *err) {
-    struct value_type type = value_type_of(t->model_config.dtype);
+    bool has_adapter = model_has_adapter(&t->model_config); /* then the base is not saved */
+    struct value_type type = value_type_of(has_adapter ? DTYPE_F32 : t->model_config.dtype);
     char name[64];
-    if (t->config->model.save_dtype != DTYPE_COUNT) {
+    if (!has_adapter && t->config->model.save_dtype != DTYPE_COUNT) {
         snprintf(name, sizeof name, "model.save_dtype %s", type.name);
         type.name = name;
     }
     return state_load_weights(&t->params, t->source.weights, type, err);
 }
 
-/* load_state - masters and moments: from the checkpoint, the base model, or at random. */
+/* load_state - masters and moments: from the checkpoint, the base model, or at random.  A frozen base is read at each start. */
 static bool load_state(struct trainer *t) {
     struct err err = {""};
     int status = 0;
-    if (t->resume.checkpoint) {
-        status = state_load_checkpoint(&t->params, t->resume.checkpoint, &err);
-    } else if (t->source.weights) {
+    bool has_adapter = model_has_adapter(&t->model_config);
+    if (t->source.weights && (has_adapter || !t->resume.checkpoint))
         status = load_base(t, &err);
-    } else {
+    if (status == 0 && t->resume.checkpoint)
+        status = state_load_checkpoint(&t->params, t->resume.checkpoint, &err);
+    else if (has_adapter && !t->config->adapter.path)
+        state_init_adapter(&t->params, t->config->run.seed);
+    else if (!t->source.weights)
         state_init(&t->params, t->config->run.seed);
-    }
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     params_share_masters(&t->params, t->rank.link);
@@ -223,7 +236,7 @@ static void open_control(struct trainer *t) {
     const char *from = t->resume.checkpoint;
     t->tokens_before = t->tokens_seen;
     control_open(&t->control, t->config, t->comm, &t->lock, t->step,
-                 state_bytes(&t->params, t->model_config.dtype));
+                 state_bytes(&t->params, model_saved_type(&t->model_config)));
     accounts_open(&t->accounts, t->config, t->comm, &t->rank, t->step);
     metrics_note(t->metrics, "end of the job: %s", t->control.walltime.source);
     if (from)

@@ -1,0 +1,287 @@
+/* adapter_config.c - the keys of adapter_config.json: what is understood, what does no harm, what is refused. */
+#include "checkpoints/adapter/adapter_config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/corpus/json.h"
+#include "kernels/units.h"
+
+enum { MAX_CONFIG_BYTES = MIB };
+
+/* --- reading --- */
+
+/* Keys that do not change what a saved adapter computes, whatever they say; the tensors tell ranks and modules. */
+static const char *const harmless[] = {"task_type",
+                                       "peft_type",
+                                       "auto_mapping",
+                                       "peft_version",
+                                       "base_model_name_or_path",
+                                       "revision",
+                                       "inference_mode",
+                                       "r",
+                                       "lora_alpha",
+                                       "lora_dropout",
+                                       "target_modules",
+                                       "exclude_modules",
+                                       "layers_to_transform",
+                                       "layers_pattern",
+                                       "rank_pattern",
+                                       "alpha_pattern",
+                                       "use_rslora",
+                                       "init_lora_weights",
+                                       "megatron_core",
+                                       "eva_config",
+                                       "loftq_config",
+                                       "qalora_group_size",
+                                       "runtime_config"};
+
+static bool is_harmless(const char *key) {
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (strcmp(key, harmless[i]) == 0)
+            return true;
+    return false;
+}
+
+/* is_off - null, false, nothing in it, or "none": the key has no effect. */
+static bool is_off(const json_t *value) {
+    const char *text = json_string_value(value);
+    return json_is_null(value) || json_is_false(value) ||
+           (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0) ||
+           (text && (text[0] == '\0' || strcmp(text, "none") == 0));
+}
+
+/* what_it_is - of keys that are met often. */
+static const char *what_it_is(const char *key) {
+    static const char *const known[][2] = {
+        {"use_dora", "DoRA, whose magnitudes are not applied here"},
+        {"modules_to_save", "modules that were trained whole"},
+        {"trainable_token_indices", "rows of the embedding that were trained"},
+        {"fan_in_fan_out", "weights stored the other way round"},
+        {"bias", "biases that were trained"},
+        {"lora_bias", "a bias of B"},
+        {"target_parameters", "pairs on parameters that are not modules"},
+        {"layer_replication", "layers that are used more than once"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(key, known[i][0]) == 0)
+            return known[i][1];
+    return "which is not known here";
+}
+
+static int check_keys(const json_t *root, struct err *err) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)root, key, value) if (!is_harmless(key) && !is_off(value)) return err_set(
+        err,
+        "'%.80s' is set: %s; an adapter of plain pairs (LoRA) is supported, merge this one with peft: "
+        "merge_and_unload",
+        key, what_it_is(key));
+    return 0;
+}
+
+/* check_kind - LoRA, begun in a way that left the base as it is. */
+static int check_kind(const json_t *root, struct err *err) {
+    static const char *const inits[] = {"gaussian", "eva", "orthogonal"};
+    const char *kind, *init = json_string_value(json_object_get(root, "init_lora_weights"));
+    if (json_get_string(root, "peft_type", &kind, err) != 0)
+        return -1;
+    if (strcmp(kind, "LORA") != 0)
+        return err_set(err, "peft_type is '%.40s': LORA alone is supported", kind);
+    for (size_t i = 0; init && i < sizeof inits / sizeof *inits; i++)
+        if (strcmp(init, inits[i]) == 0)
+            return 0;
+    return init
+               ? err_set(
+                     err,
+                     "init_lora_weights is '%.40s', which may have changed the base's weights: let peft convert "
+                     "it into a plain one (path_initial_model_for_weight_conversion of save_pretrained)",
+                     init)
+               : 0;
+}
+
+/* pattern_target - which target a key of alpha_pattern means: a module's name, with or without "self_attn." or "mlp."
+ * before it. */
+static enum adapter_target pattern_target(const char *key) {
+    const char *dot = strrchr(key, '.'), *last = dot ? dot + 1 : key;
+    bool is_plain = !dot || strncmp(key, "self_attn.", strlen("self_attn.")) == 0 ||
+                    strncmp(key, "mlp.", strlen("mlp.")) == 0;
+    int target = 0;
+    while (target < ADAPTER_TARGET_COUNT && strcmp(last, adapter_module((enum adapter_target)target)) != 0)
+        target++;
+    return is_plain ? (enum adapter_target)target : ADAPTER_TARGET_COUNT;
+}
+
+static int check_alpha(const char *key, double alpha, struct err *err) {
+    if (isfinite(alpha) && fabs(alpha) <= 1e6)
+        return 0;
+    return err_set(err, "'%.80s' is %g, expected a number of at most 1e6", key, alpha);
+}
+
+static int read_alphas(struct adapter_words *words, const json_t *root, struct err *err) {
+    double alpha;
+    const char *key;
+    json_t *value, *pattern = json_object_get(root, "alpha_pattern");
+    if (json_get_double(root, "lora_alpha", &alpha, err) != 0 || check_alpha("lora_alpha", alpha, err) != 0)
+        return -1;
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        words->alphas[t] = alpha;
+    json_object_foreach(pattern, key, value) {
+        enum adapter_target target = pattern_target(key);
+        if (target == ADAPTER_TARGET_COUNT || !json_is_number(value))
+            return err_set(
+                err,
+                "alpha_pattern has '%.80s': an alpha of its own is supported for a kind of module, such as "
+                "'q_proj', in all layers",
+                key);
+        words->alphas[target] = json_number_value(value);
+        if (check_alpha(key, words->alphas[target], err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* read_words - of a parsed file. */
+static int read_words(struct adapter_words *words, const json_t *root, struct err *err) {
+    const char *base;
+    if (check_kind(root, err) != 0 || check_keys(root, err) != 0 ||
+        json_get_bool_or(root, "use_rslora", false, &words->rank_stabilised, err) != 0 ||
+        json_get_string_or(root, "base_model_name_or_path", "", &base, err) != 0 ||
+        read_alphas(words, root, err) != 0)
+        return -1;
+    words->base = base[0] ? xstrdup(base) : NULL;
+    return 0;
+}
+
+int adapter_config_read(struct adapter_words *words, const char *folder, struct err *err) {
+    char *path = xasprintf("%s/adapter_config.json", folder);
+    json_t *root = json_load_path(path, MAX_CONFIG_BYTES, err);
+    *words = (struct adapter_words){.base = NULL};
+    int status = root ? read_words(words, root, err) : -1;
+    if (root && status != 0)
+        err_prefix(err, "'%s'", path);
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+void adapter_words_free(struct adapter_words *words) {
+    free(words->base);
+    words->base = NULL;
+}
+
+/* --- writing --- */
+
+/* number_json - a whole number as one: PEFT's alpha is an integer by its type. */
+static json_t *number_json(double value) {
+    return value == floor(value) ? json_integer((json_int_t)value) : json_real(value);
+}
+
+/* most_common - the value that most targets with a pair have; rank_pattern and alpha_pattern tell the others. */
+static double most_common(const struct adapter *adapter, const double *values) {
+    int most = 0;
+    double found = 0;
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++) {
+        int count = 0;
+        for (int other = 0; other < ADAPTER_TARGET_COUNT; other++)
+            count += adapter->ranks[other] > 0 && values[other] == values[t];
+        if (adapter->ranks[t] > 0 && count > most) {
+            most = count;
+            found = values[t];
+        }
+    }
+    return found;
+}
+
+/* pattern_json - of the targets that have another value than the common one. */
+static json_t *pattern_json(const struct adapter *adapter, const double *values, double common) {
+    json_t *pattern = json_object();
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        if (adapter->ranks[t] > 0 && values[t] != common)
+            json_object_set_new(pattern, adapter_module((enum adapter_target)t), number_json(values[t]));
+    return pattern;
+}
+
+/* has_all_layers - whether every layer of the model has pairs. */
+static bool has_all_layers(const struct model_config *config) {
+    for (int layer = 0; layer < config->num_layers; layer++)
+        if (!adapter_in_layer(&config->adapter, layer))
+            return false;
+    return true;
+}
+
+/* pattern_text - a regular expression for the modules of a wrapper's text decoder, malloc'ed: by their last names alone those of
+ * its parts for images would be meant too. */
+static char *pattern_text(const struct model_config *config) {
+    char *text = NULL;
+    size_t length = 0;
+    const char *between = "";
+    FILE *out = open_memstream(&text, &length);
+    CHECK(out, "out of memory for a pattern");
+    fputs(".*language_model\\.layers\\.(", out);
+    if (has_all_layers(config))
+        fputs("\\d+", out);
+    else
+        for (int layer = 0; layer < config->num_layers; layer++)
+            if (adapter_in_layer(&config->adapter, layer)) {
+                fprintf(out, "%s%d", between, layer);
+                between = "|";
+            }
+    fputs(")\\.(self_attn|mlp)\\.(", out);
+    between = "";
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        if (config->adapter.ranks[t] > 0) {
+            fprintf(out, "%s%s", between, adapter_module((enum adapter_target)t));
+            between = "|";
+        }
+    fputs(")", out);
+    CHECK(fclose(out) == 0, "out of memory for a pattern");
+    return text;
+}
+
+static json_t *modules_json(const struct model_config *config) {
+    if (config->wrapper_type[0]) {
+        char *text = pattern_text(config);
+        json_t *pattern = json_string(text);
+        free(text);
+        return pattern;
+    }
+    json_t *list = json_array();
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        if (config->adapter.ranks[t] > 0)
+            json_array_append_new(list, json_string(adapter_module((enum adapter_target)t)));
+    return list;
+}
+
+/* layers_json - null: all of them, or told by the pattern of the modules, beside which PEFT takes no list. */
+static json_t *layers_json(const struct model_config *config) {
+    if (config->wrapper_type[0] || has_all_layers(config))
+        return json_null();
+    json_t *list = json_array();
+    for (int layer = 0; layer < config->num_layers; layer++)
+        if (adapter_in_layer(&config->adapter, layer))
+            json_array_append_new(list, json_integer(layer));
+    return list;
+}
+
+char *adapter_config_text(const struct model_config *config, const char *base) {
+    const struct adapter *adapter = &config->adapter;
+    double ranks[ADAPTER_TARGET_COUNT];
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        ranks[t] = (double)adapter->ranks[t];
+    double rank = most_common(adapter, ranks), alpha = most_common(adapter, adapter->alphas);
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s?, s:n, s:b, s:o, s:o, s:f, s:o, s:s, s:b, s:n, s:o, s:n, s:o, s:o, s:b, s:b, s:b}",
+        "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision",
+        "inference_mode", 1, "r", number_json(rank), "lora_alpha", number_json(alpha), "lora_dropout", 0.0,
+        "target_modules", modules_json(config), "bias", "none", "fan_in_fan_out", 0, "modules_to_save",
+        "layers_to_transform", layers_json(config), "layers_pattern", "rank_pattern",
+        pattern_json(adapter, ranks, rank), "alpha_pattern", pattern_json(adapter, adapter->alphas, alpha),
+        "use_rslora", adapter->rank_stabilised, "use_dora", 0, "init_lora_weights", 1);
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    CHECK(text, "adapter_config.json could not be written");
+    json_decref(root);
+    return text;
+}

@@ -1,0 +1,66 @@
+/* adapter_merge.c - W + scale B A, by rows of W: A whole, of B the rows that are touched. */
+#include "checkpoints/adapter/adapter_merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What one matrix is made of. */
+struct pair {
+    int64_t rank, cols;
+    double scale;
+    float *a, *b; /* [rank, cols]; rows of B from first_row on, [num_rows, rank] */
+    int64_t first_row;
+    double *sums; /* [cols] */
+};
+
+/* add_row - elements [first, first + count) of one row, counted in the matrix. */
+static void add_row(const struct pair *pair, int64_t first, int64_t count, float *values) {
+    const float *b = pair->b + (first / pair->cols - pair->first_row) * pair->rank;
+    double *sums = pair->sums;
+    memset(sums, 0, (size_t)count * sizeof *sums);
+    for (int64_t r = 0; r < pair->rank; r++) {
+        const float *a = pair->a + r * pair->cols + first % pair->cols;
+        double factor = pair->scale * (double)b[r];
+        for (int64_t i = 0; i < count; i++)
+            sums[i] += factor * (double)a[i];
+    }
+    for (int64_t i = 0; i < count; i++)
+        values[i] += (float)sums[i];
+}
+
+static void add_rows(const struct pair *pair, struct adapter_range range, float *values) {
+    for (int64_t done = 0; done < range.count;) {
+        int64_t first = range.first + done, in_row = pair->cols - first % pair->cols,
+                left = range.count - done;
+        int64_t now = left < in_row ? left : in_row;
+        add_row(pair, first, now, values + done);
+        done += now;
+    }
+}
+
+int adapter_merge(const struct adapter_folder *adapter, const struct model_config *config,
+                  struct param matrix, struct adapter_range range, float *values, struct err *err) {
+    enum adapter_target target = adapter_target_of(matrix.role);
+    struct param a = param_at(adapter_pair_role(target, ADAPTER_A), matrix.layer),
+                 b = param_at(adapter_pair_role(target, ADAPTER_B), matrix.layer);
+    struct tensor shape = param_shape(config, a);
+    struct pair pair = {.rank = shape.dims[0], .cols = shape.dims[1], .scale = adapter_scale(config, target)};
+    if (range.count == 0)
+        return 0;
+    pair.first_row = range.first / pair.cols;
+    int64_t num_rows = (range.first + range.count - 1) / pair.cols - pair.first_row + 1;
+    struct adapter_range all = {0, pair.rank * pair.cols},
+                         rows = {pair.first_row * pair.rank, num_rows * pair.rank};
+    pair.a = xmalloc((size_t)all.count * sizeof *pair.a);
+    pair.b = xmalloc((size_t)rows.count * sizeof *pair.b);
+    pair.sums = xmalloc((size_t)pair.cols * sizeof *pair.sums);
+    int status = adapter_folder_read(adapter, config, a, all, pair.a, err);
+    if (status == 0)
+        status = adapter_folder_read(adapter, config, b, rows, pair.b, err);
+    if (status == 0)
+        add_rows(&pair, range, values);
+    free(pair.a);
+    free(pair.b);
+    free(pair.sums);
+    return status;
+}

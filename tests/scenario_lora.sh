@@ -1,0 +1,133 @@
+#!/bin/sh
+# scenario_lora.sh - an adapter trained on a frozen base: on any number of ranks, stopped and gone on with others, killed while
+# it saves; its checkpoint is a PEFT folder, evaluated and generated from on its base, and refused on another.  Controls: the
+# base alone gives another loss, and its files do not change.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario lora
+prepare_sample
+train 0 0 "$work/base" --set train.steps=4
+base=$work/base/step-000004
+before=$(sha256sum "$base/model.safetensors")
+sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/lora.yaml"
+cat >>"$work/lora.yaml" <<END
+
+model:
+  path: $base
+
+adapter:
+  method: lora
+  rank: 4
+  alpha: 8
+END
+tiny=$work/lora.yaml
+
+# difference A B - of the losses of two runs.
+difference() {
+    losses "$1" >"$work/a.losses" && losses "$2" >"$work/b.losses" && worst_difference "$work/a.losses" "$work/b.losses"
+}
+
+# --- the same training on any number of ranks, at any stage ---
+
+train 0 0 "$work/one"
+for layout in 1:0 2:0 2:1 2:2 2:3 4:3; do
+    train 0 "${layout%:*}" "$work/at-$layout" --set "parallel.stage=${layout#*:}"
+    worst=$(difference "$work/one" "$work/at-$layout")
+    is_at_most "$worst" 1e-5 || fail "$layout (ranks, stage) has other losses than one rank: $worst"
+done
+train 0 0 "$work/other" --set adapter.alpha=16 # control
+is_at_most "$(difference "$work/one" "$work/other")" 1e-5 && fail "another alpha gives the same losses"
+step=$work/one/step-000010
+for file in adapter_config.json adapter_model.safetensors state/master.safetensors state/adam_m.safetensors provenance.json; do
+    [ -s "$step/$file" ] || fail "'$step/$file' is missing"
+done
+[ ! -e "$step/config.json" ] || fail "a PEFT folder has no config.json"
+expect "what the training did to its base" "$before" "$(sha256sum "$base/model.safetensors")"
+size=$(stat -c %s "$step/adapter_model.safetensors")
+[ "$size" -lt 60000 ] || fail "the adapter has $size bytes"
+
+
+# --- what is planned is what is taken ---
+
+planned=$(sed -n 's/^memory per rank, planned: \([0-9.]*\) .*/\1/p' "$work/at-2:3/log.txt")
+run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/plan" --set "data.train=$work/fiches.h5" --json
+expect "memory of a rank, in GiB" "$planned" "$(json_number device "$log" | awk '{ printf "%.3f", $1 / 1024 / 1024 / 1024 }')"
+whole=$(json_number optimizer "$log")
+run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/plan" --set "data.train=$work/fiches.h5" --json \
+    --set adapter.method=none --set adapter.rank=null --set adapter.alpha=null
+[ "$(json_number optimizer "$log")" -gt $((20 * whole)) ] || fail "an adapter saves no memory of the optimizer"
+
+# --- stopped, gone on with on other ranks; killed ---
+
+train 75 2 "$work/part" --set train.stop_after_s=0.001
+train 0 1 "$work/part" --set parallel.stage=2 --set checkpoint.every_steps=3
+is_at_most "$(difference "$work/one" "$work/part")" 1e-5 || fail "a run that went on has other losses"
+expect_complete "$work/part" 10
+for delay in 0.2 0.35 0.5 0.65; do
+    train_start 2 "$work/killed" --set checkpoint.every_steps=1 --set train.steps=60
+    sleep "$delay"
+    for pid in $(own_processes); do kill -9 "$pid" 2>/dev/null; done
+    wait "$started" 2>/dev/null
+    expect_no_process
+done
+train 0 3 "$work/killed" --set train.steps=60
+expect_complete "$work/killed" 60
+train 0 0 "$work/straight" --set train.steps=60
+is_at_most "$(difference "$work/straight" "$work/killed")" 1e-5 || fail "a run that was killed has other losses"
+
+# --- on its base ---
+
+loss_of() { awk '$1 == "all" { print $2 }' "$log"; }
+run 0 "$atelier" eval "$work/one" --data "$work/fiches-valid.h5" --sequence-tokens 64 --sequences 8
+trained=$(loss_of)
+run 0 "$atelier" eval "$base" --data "$work/fiches-valid.h5" --sequence-tokens 64 --sequences 8
+[ "$trained" != "$(loss_of)" ] || fail "the adapter does nothing"
+told=$(sed -n 's/^{"event": "validation", "step": 10, "loss": \([0-9.]*\),.*/\1/p' "$work/one/metrics.jsonl")
+awk -v a="$trained" -v b="$told" 'BEGIN { exit !((a - b) ^ 2 < 1e-10 * b * b) }' ||
+    fail "eval says $trained, the training said $told"
+run 0 "$atelier" generate "$work/one" --prompt Bonjour --max-tokens 3
+mv "$base" "$work/base/elsewhere"
+run '[12]' "$atelier" eval "$work/one" --data "$work/fiches-valid.h5"
+expect_output "the base of adapter '.*': cannot open model '$base'"
+run 0 "$atelier" eval "$work/one" --base "$work/base/elsewhere" --data "$work/fiches-valid.h5" --sequence-tokens 64 --sequences 8
+expect "its loss, with the base at another place" "$trained" "$(loss_of)"
+train 0 2 "$work/one" --set "model.path=$work/base/elsewhere" --set train.steps=11
+expect_output "model.path: '$base' is now '$work/base/elsewhere', the same model"
+mv "$work/base/elsewhere" "$base"
+cp -r "$base" "$work/other-base"
+rm "$work/other-base/manifest.json"
+printf '\001' | dd of="$work/other-base/model.safetensors" bs=1 seek=100000 conv=notrunc 2>/dev/null
+run '[12]' "$atelier" eval "$work/one" --base "$work/other-base" --data "$work/fiches-valid.h5"
+expect_output "is not the file that adapter '.*' was trained on"
+train '[12]' 2 "$work/one" --set "model.path=$work/other-base" --set train.steps=12
+expect_output "model.path"
+
+# --- what cannot be ---
+
+refused() { # SENTENCE SETTING...
+    sentence=$1
+    shift
+    train '[12]' 2 "$work/refused" "$@"
+    expect_output "$sentence"
+    [ ! -e "$work/refused/metrics.jsonl" ] || fail "something was written"
+}
+refused "rank of adapter target 'q' is 100, more than the smaller side of its matrix \(64\)" --set adapter.rank=100
+refused "'router' is no matrix of a layer of this model \(llama\); there are q, k, v, o, gate, up, down" \
+    --set 'adapter.targets=[q, router]'
+refused "adapter.layers: '1-2' is no layer of this model.*layers 0 to 1" --set 'adapter.layers=[1-2]'
+refused "adapter.method.*dora" --set adapter.method=dora
+refused "muon is for whole matrices" --set optimizer.kind=muon --set optimizer.momentum=0.9
+refused "'adapter.rank' .*adapter.method" --set adapter.method=none
+refused "is not an adapter" --set "adapter.path=$base" --set adapter.rank=null --set adapter.alpha=null
+
+# --- begun with an adapter that is there ---
+
+train 0 0 "$work/again" --set "adapter.path=$work/one/step-000010" --set train.steps=3
+first=$(losses "$work/again" | head -n 1)
+train 0 0 "$work/anew" --set train.steps=3
+[ "$first" != "$(losses "$work/anew" | head -n 1)" ] || fail "the training did not begin with the adapter"
+train 0 2 "$work/targets" --set 'adapter.targets=[q, v, {name: down, rank: 2, alpha: 3}]' --set 'adapter.layers=[1]' \
+    --set train.steps=2
+expect_output "of which 1408 of the adapter"
+
+say "an adapter is trained on its frozen base to the same losses in every layout, stopped, killed, moved and gone on with"

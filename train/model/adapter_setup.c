@@ -1,0 +1,147 @@
+/* adapter_setup.c - targets, ranks and layers of the run file, each held against the model. */
+#include "train/model/adapter_setup.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* short_name - "q" of "q_proj". */
+static size_t short_bytes(enum adapter_target target) {
+    return strcspn(adapter_module(target), "_");
+}
+
+/* find_target - by either name; ADAPTER_TARGET_COUNT: no target is called so. */
+static enum adapter_target find_target(const char *name) {
+    int t = 0;
+    for (; t < ADAPTER_TARGET_COUNT; t++) {
+        const char *module = adapter_module((enum adapter_target)t);
+        size_t bytes = short_bytes((enum adapter_target)t);
+        if (strcmp(name, module) == 0 || (strlen(name) == bytes && strncmp(name, module, bytes) == 0))
+            break;
+    }
+    return (enum adapter_target)t;
+}
+
+/* there_are - the targets that the model has, "q, k, v", into text. */
+static const char *there_are(const struct model_config *model, char *text, size_t room_bytes) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (int t = 0; t < ADAPTER_TARGET_COUNT && used < room_bytes; t++)
+        if (adapter_limit(model, (enum adapter_target)t) > 0)
+            used += (size_t)snprintf(text + used, room_bytes - used, "%s%.*s", used ? ", " : "",
+                                     (int)short_bytes((enum adapter_target)t),
+                                     adapter_module((enum adapter_target)t));
+    return text;
+}
+
+/* set_target - rank and alpha of one kind of matrix, which the model has. */
+static int set_target(struct model_config *model, enum adapter_target target, int64_t rank, double alpha,
+                      struct err *err) {
+    int64_t limit = adapter_limit(model, target);
+    if (rank > limit)
+        return err_set(
+            err,
+            "the rank of adapter target '%.*s' is %lld, more than the smaller side of its matrix (%lld): a pair "
+            "of that rank is no smaller than the matrix",
+            (int)short_bytes(target), adapter_module(target), (long long)rank, (long long)limit);
+    model->adapter.ranks[target] = rank;
+    model->adapter.alphas[target] = alpha;
+    return 0;
+}
+
+/* set_all - of every matrix that the model has. */
+static int set_all(struct model_config *model, int64_t rank, double alpha, struct err *err) {
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        if (adapter_limit(model, (enum adapter_target)t) > 0 &&
+            set_target(model, (enum adapter_target)t, rank, alpha, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* set_entry - an element of adapter.targets; a later one counts where two mean the same matrix. */
+static int set_entry(struct model_config *model, const struct config *config,
+                     const struct adapter_entry *entry, struct err *err) {
+    char has[80];
+    int64_t rank = entry->rank > 0 ? entry->rank : config->adapter.rank;
+    double alpha = entry->alpha > 0 ? entry->alpha : config->adapter.alpha;
+    if (strcmp(entry->name, "all-linear") == 0)
+        return set_all(model, rank, alpha, err);
+    enum adapter_target target = find_target(entry->name);
+    if (target != ADAPTER_TARGET_COUNT && adapter_limit(model, target) > 0)
+        return set_target(model, target, rank, alpha, err);
+    return err_set(
+        err,
+        "adapter.targets: '%.80s' is no matrix of a layer of this model (%s); there are %s, and all-linear",
+        entry->name, model->model_type, there_are(model, has, sizeof has));
+}
+
+static int set_targets(struct model_config *model, const struct config *config, struct err *err) {
+    if (config->adapter.num_targets == 0)
+        return set_all(model, config->adapter.rank, config->adapter.alpha, err);
+    for (int i = 0; i < config->adapter.num_targets; i++)
+        if (set_entry(model, config, &config->adapter.targets[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+/* parse_layers - "7", or "0-3"; false: neither. */
+static bool parse_layers(const char *text, long *first, long *last) {
+    char *end;
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    *first = *last = strtol(text, &end, 10);
+    if (*end == '-' && end[1] >= '0' && end[1] <= '9')
+        *last = strtol(end + 1, &end, 10);
+    return *end == '\0' && *first <= *last;
+}
+
+static int set_layers(struct model_config *model, const struct config *config, struct err *err) {
+    for (int layer = 0; config->adapter.num_layers == 0 && layer < model->num_layers; layer++)
+        adapter_add_layer(&model->adapter, layer);
+    for (int i = 0; i < config->adapter.num_layers; i++) {
+        long first, last;
+        const char *text = config->adapter.layers[i].text;
+        if (!parse_layers(text, &first, &last) || last >= model->num_layers)
+            return err_set(
+                err,
+                "adapter.layers: '%.40s' is no layer of this model, nor a range of them such as 0-3; there are "
+                "layers 0 to %d",
+                text, model->num_layers - 1);
+        for (long layer = first; layer <= last; layer++)
+            adapter_add_layer(&model->adapter, (int)layer);
+    }
+    return 0;
+}
+
+/* check_alone - with adapter.path what an adapter is follows from its files: other words beside it would have no effect. */
+static int check_alone(const struct config *config, struct err *err) {
+    const struct {
+        const char *key;
+        bool is_set;
+    } keys[] = {{"adapter.targets", config->adapter.num_targets > 0},
+                {"adapter.layers", config->adapter.num_layers > 0},
+                {"adapter.rslora", config->adapter.rank_stabilised}};
+    for (size_t i = 0; config->adapter.path && i < sizeof keys / sizeof *keys; i++)
+        if (keys[i].is_set)
+            return err_set(
+                err,
+                "%s would have no effect: adapter.path '%.200s' is an adapter with its own; remove one of the "
+                "two",
+                keys[i].key, config->adapter.path);
+    return 0;
+}
+
+int adapter_setup(struct model_config *model, const struct config *config, struct err *err) {
+    if (config->adapter.method == ADAPTER_NONE)
+        return 0;
+    if (check_alone(config, err) != 0)
+        return -1;
+    if (!model_has_adapter(model)) {
+        model->adapter =
+            (struct adapter){.method = ADAPTER_LORA, .rank_stabilised = config->adapter.rank_stabilised};
+        if (set_targets(model, config, err) != 0 || set_layers(model, config, err) != 0)
+            return -1;
+    }
+    model->adapter.dtype = config->model.save_dtype == DTYPE_COUNT ? DTYPE_F32 : config->model.save_dtype;
+    return 0;
+}
