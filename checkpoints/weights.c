@@ -327,6 +327,12 @@ struct weights *weights_open_adapter(const char *path, const char *base, struct 
     return NULL;
 }
 
+char *adapter_base_path(const char *path, struct err *err) {
+    char *folder = adapter_find(path, err), *base = folder ? adapter_folder_base(folder, err) : NULL;
+    free(folder);
+    return base;
+}
+
 struct weights *weights_open_any(struct weights_place place, struct err *err) {
     char *folder = adapter_find(place.path, NULL);
     struct weights *w = NULL;

@@ -21,10 +21,12 @@ struct weights *weights_open(const char *path, struct err *err);
 /* weights_open_adapter - an adapter's folder, or a run folder whose newest checkpoint is one, on its base: a path as
  * weights_open takes it, NULL: the one that the adapter names.  The model has the pairs among its parameters.  Small files
  * are the adapter's where it has a whole model's, else the base's.  Returns NULL with err set.
+ * adapter_base_path - where the adapter at path says that its base is, malloc'ed; NULL with err set.
  * weights_open_any - a model, or an adapter.
  * weights_merge - from here on the model is the merged one, without an adapter: its matrices are read as W + scale B A, in f32
  * from the base's values as they are stored. */
 struct weights *weights_open_adapter(const char *path, const char *base, struct err *err);
+char *adapter_base_path(const char *path, struct err *err);
 struct weights *weights_open_any(struct weights_place place, struct err *err);
 void weights_merge(struct weights *weights);
 /* weights_close - NULL is fine.  weights_config - the model's sizes and types; borrowed. */

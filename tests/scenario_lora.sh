@@ -102,6 +102,25 @@ expect_output "is not the file that adapter '.*' was trained on"
 train '[12]' 2 "$work/one" --set "model.path=$work/other-base" --set train.steps=12
 expect_output "model.path"
 
+# --- written for other programs ---
+
+run 0 "$atelier" export "$step" --to peft --out "$work/peft"
+expect_output "^14 of 14 modules hit \(LlamaForCausalLM\)"
+run 0 "$atelier" eval "$work/peft" --data "$work/fiches-valid.h5" --sequence-tokens 64 --sequences 8
+expect "the loss of the exported adapter" "$trained" "$(loss_of)"
+run 0 "$atelier" export "$step" --to hf --out "$work/merged"
+run 0 "$atelier" eval "$work/merged" --data "$work/fiches-valid.h5" --sequence-tokens 64 --sequences 8
+is_at_most "$(awk -v a="$(loss_of)" -v b="$trained" 'BEGIN { print (a > b ? a - b : b - a) / b }')" 1e-6 ||
+    fail "the merged model has another loss: $(loss_of)"
+run 0 "$atelier" export "$step" --to gguf --out "$work/merged.gguf"
+run 0 "$atelier" export "$step" --to gguf-lora --for "$work/merged.gguf" --out "$work/lora.gguf"
+expect_output "^14 of 14 modules hit \(llama\)"
+run 1 "$atelier" export "$step" --to peft --for tests/golden/models/qwen3 --out "$work/never"
+expect_output "0 of 14 modules of the adapter hit .*Qwen3ForCausalLM: 'model.layers.0.self_attn.q_proj' is no module"
+run 1 "$atelier" export "$work/merged" --to peft --out "$work/never"
+expect_output "is not an adapter"
+[ ! -e "$work/never" ] || fail "something was written"
+
 # --- what cannot be ---
 
 refused() { # SENTENCE SETTING...

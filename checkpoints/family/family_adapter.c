@@ -94,8 +94,9 @@ enum tensor_role adapter_pair_role(enum adapter_target target, enum adapter_half
 
 bool adapter_has(const struct model_config *config, enum tensor_role matrix, int layer) {
     enum adapter_target target = adapter_target_of(matrix);
-    return model_has_adapter(config) && target != ADAPTER_TARGET_COUNT && config->adapter.ranks[target] > 0 &&
-           layer < config->num_layers && adapter_in_layer(&config->adapter, layer);
+    return model_has_adapter(config) && !role_is_pair(matrix) && target != ADAPTER_TARGET_COUNT &&
+           config->adapter.ranks[target] > 0 && layer < config->num_layers &&
+           adapter_in_layer(&config->adapter, layer);
 }
 
 double adapter_scale(const struct model_config *config, enum adapter_target target) {

@@ -64,6 +64,11 @@ def load_library():
         "llama_batch_init": (Batch, [integer, integer, integer]),
         "llama_decode": (integer, [pointer, Batch]),
         "llama_get_logits_ith": (ctypes.POINTER(ctypes.c_float), [pointer, integer]),
+        "llama_adapter_lora_init": (pointer, [pointer, text]),
+        "llama_set_adapters_lora": (
+            integer,
+            [pointer, ctypes.POINTER(pointer), ctypes.c_size_t, ctypes.POINTER(ctypes.c_float)],
+        ),
         "llama_free": (None, [pointer]),
         "llama_model_free": (None, [pointer]),
         "llama_log_set": (None, [LOG_CALLBACK, pointer]),
@@ -111,6 +116,17 @@ class Model:
     def close(self):
         self.library.llama_free(self.context)
         self.library.llama_model_free(self.model)
+
+    def put_adapter(self, path):
+        """A LoRA adapter of a GGUF file, with a scale of 1, on a context that begins anew."""
+        self.reset()
+        self.adapter = self.library.llama_adapter_lora_init(self.model, os.fsencode(path))
+        if not self.adapter:
+            reasons = b"".join(line for level, line in self.lines if level >= 3)
+            raise SystemExit(f"llama.cpp refuses {path}: {reasons.decode(errors='replace').strip()}")
+        adapters, scales = (ctypes.c_void_p * 1)(self.adapter), (ctypes.c_float * 1)(1.0)
+        if self.library.llama_set_adapters_lora(self.context, adapters, 1, scales) != 0:
+            raise SystemExit("llama.cpp does not take the adapter")
 
     def tokenize(self, text, parse_special=False, add_special=True):
         data = text.encode()

@@ -73,6 +73,7 @@ run check_published
 run compare_train
 run compare_muon
 run compare_preferences
+run check_lora
 run check_gguf
 run check_llamacpp
 run check_vocabulary

@@ -1,17 +1,20 @@
-/* cmd_export.c - `atelier export MODEL --to hf|gguf [--type f32|f16|bf16|fp8|q8_0] --out PATH`: write, read back,
- * compare logits.  What fails the comparison is removed: a wrong model must not be taken for a right one. */
+/* cmd_export.c - `atelier export MODEL --to hf|gguf|peft|gguf-lora [--type f32|f16|bf16|fp8|q8_0] --out PATH`: write, read back,
+ * compare logits.  What fails the comparison is removed: a wrong model must not be taken for a right one.  Of an adapter it is
+ * also checked that its names are those of the modules that are served, and that it does something. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "checkpoints/adapter_base.h"
 #include "checkpoints/export/export.h"
+#include "checkpoints/export/export_adapter.h"
+#include "checkpoints/export/served.h"
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
 #include "train/measure/verify.h"
 
 struct export_words {
-    const char *model, *base, *to, *type, *path, *scheme;
+    const char *model, *base, *to, *served, *type, *path, *scheme;
 };
 
 static const struct option OPTIONS[] = {
@@ -22,11 +25,20 @@ static const struct option OPTIONS[] = {
      .is_required = true},
     OPTION_BASE(offsetof(struct export_words, base)),
     {.name = "--to",
-     .value = "hf|gguf",
-     .help = "a folder for transformers and vLLM, or a file for llama.cpp and Ollama",
+     .value = "hf|gguf|peft|gguf-lora",
+     .help =
+         "a folder for transformers and vLLM, or a file for llama.cpp and Ollama; peft and gguf-lora: of an adapter, "
+         "itself, to be put on its base",
      .kind = OPTION_CHOICE,
      .at = offsetof(struct export_words, to),
      .is_required = true},
+    {.name = "--for",
+     .value = "MODEL",
+     .help =
+         "of an adapter, the folder or GGUF file that it will be put on, whose tensors its names must hit; left out: its "
+         "base",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct export_words, served)},
     {.name = "--type",
      .value = "f32|f16|bf16|fp8|q8_0",
      .help = "type of the numbers, q8_0 for gguf only, fp8 for hf only; left out: as in MODEL",
@@ -47,8 +59,13 @@ static const struct option OPTIONS[] = {
      .at = offsetof(struct export_words, scheme)},
 };
 
-static bool is_gguf(const struct export_words *words) {
-    return strcmp(words->to, "gguf") == 0;
+static bool is_to(const struct export_words *words, const char *to) {
+    return strcmp(words->to, to) == 0;
+}
+
+/* writes_adapter - itself, and not merged. */
+static bool writes_adapter(const struct export_words *words) {
+    return is_to(words, "peft") || is_to(words, "gguf-lora");
 }
 
 static bool is_fp8(const struct export_words *words) {
@@ -59,14 +76,20 @@ static bool is_fp8(const struct export_words *words) {
  * fails removes what it wrote, which must not have been anybody else's. */
 static int check(const void *given, struct err *err) {
     const struct export_words *words = given;
-    if (!is_gguf(words) && words->type && strcmp(words->type, "q8_0") == 0)
-        return err_set(err,
-                       "--type: q8_0 is a type of GGUF files; choose f32, f16, bf16 or fp8 for a folder");
+    if (!is_to(words, "gguf") && words->type && strcmp(words->type, "q8_0") == 0)
+        return err_set(
+            err,
+                       "--type: q8_0 is a type of GGUF files; choose f32, f16, bf16 or fp8 for a folder or an adapter");
     if (is_gguf(words) && is_fp8(words))
         return err_set(
             err, "--type: fp8 is a type of Hugging Face folders; choose f32, f16, bf16 or q8_0 for gguf");
     if (words->scheme && !is_fp8(words))
         return err_set(err, "--scheme: it tells how matrices are stored in FP8, and goes with --type fp8");
+    if (words->served && !writes_adapter(words))
+        return err_set(
+            err,
+            "--for: what is merged is a model of its own; with --to peft and --to gguf-lora it says where the "
+            "adapter will be put");
     if (path_exists(words->path))
         return err_set(err, "'%s' exists already; remove it or choose another --out", words->path);
     return 0;
@@ -91,6 +114,41 @@ static int find_type(const char *asked, enum dtype dtype, enum export_type *type
     return err_set(err, "the model's type %s cannot be exported as it is: give --type", dtype_name(dtype));
 }
 
+/* check_served - that the adapter will hit what it is meant to hit, said on standard output. */
+static int check_served(const struct weights *weights, const struct export_words *words, struct err *err) {
+    struct served_hits hits;
+    if (!writes_adapter(words))
+        return 0;
+    if (served_check(weights, words->served, &hits, err) != 0)
+        return -1;
+    printf("%lld of %lld modules hit (%s)\n", (long long)hits.num_hit, (long long)hits.num_modules,
+           hits.served_as);
+    return 0;
+}
+
+/* write_as - what was asked for, from weights that were checked. */
+static int write_as(struct weights *weights, const struct export_words *words, enum export_type type,
+                    char **notes, struct err *err) {
+    if (is_to(words, "gguf-lora"))
+        return export_gguf_lora(weights, words->path, type, err);
+    if (is_to(words, "peft")) {
+        char *named = words->base ? xstrdup(words->base) : adapter_base_path(words->model, err);
+        int status = named ? export_peft(weights, named, words->path, type, err) : -1;
+        free(named);
+        return status;
+    }
+    if (weights_adapter_path(weights))
+        weights_merge(weights);
+    return is_to(words, "gguf") ? export_gguf(weights, words->path, type, notes, err)
+                                : export_hf(weights, words->path, type, notes, err);
+}
+
+/* type_of - of the numbers when nothing is said: the adapter's where it is written itself. */
+static enum dtype type_of(const struct weights *weights, const struct export_words *words) {
+    const struct model_config *config = weights_config(weights);
+    return writes_adapter(words) ? config->adapter.dtype : config->dtype;
+}
+
 /* write_fp8 - in the scheme of the model that is its base. */
 static int write_fp8(const struct export_words *words, const struct weights *weights, char **notes,
                      struct err *err) {
@@ -104,25 +162,29 @@ static int write_fp8(const struct export_words *words, const struct weights *wei
 
 /* write_model - returns 0, or -1 with err set and nothing left behind.  A checkpoint's own checksums are compared
  * first: damaged weights would pass the comparison of logits, which reads them, too. */
-static int write_model(const struct export_words *words, enum export_type *type, struct err *err) {
+static int write_model(const struct export_words *words, enum export_type *type, bool *is_adapter,
+                       struct err *err) {
     char *notes = NULL;
     struct weights *weights = weights_open_any((struct weights_place){words->model, words->base}, err);
     if (!weights)
         return -1;
     weights_tell_storage(weights);
-    int status = weights_verify(weights, err);
+    *is_adapter = weights_adapter_path(weights) != NULL;
+    int status = 0;
+    if (writes_adapter(words) && !*is_adapter)
+        status = err_set(err, "--to %s: '%s' is not an adapter", words->to, words->model);
+    if (status == 0)
+        status = weights_verify(weights, err);
     if (status == 0)
         status = adapter_base_check(weights, err);
-    if (status == 0 && weights_adapter_path(weights))
-        weights_merge(weights);
     if (status == 0)
-        status = find_type(words->type, weights_config(weights)->dtype, type, err);
-    if (status == 0 && is_gguf(words))
-        status = export_gguf(weights, words->path, *type, &notes, err);
-    else if (status == 0 && *type == EXPORT_FP8)
+        status = check_served(weights, words, err);
+    if (status == 0 && *type == EXPORT_FP8)
         status = write_fp8(words, weights, &notes, err);
     else if (status == 0)
-        status = export_hf(weights, words->path, *type, &notes, err);
+        status = find_type(words->type, type_of(weights, words), type, err);
+    if (status == 0)
+        status = write_as(weights, words, *type, &notes, err);
     if (status == 0 && notes)
         fprintf(stderr, "%s", notes);
     free(notes);
@@ -133,20 +195,42 @@ static int write_model(const struct export_words *words, enum export_type *type,
 /* remove_written - what failed the comparison, whichever of the two it is. */
 static void remove_written(const struct export_words *words) {
     struct err err;
-    if (is_gguf(words) ? remove(words->path) != 0 : folder_remove(words->path, &err) != 0)
+    bool is_file = is_to(words, "gguf") || is_to(words, "gguf-lora");
+    if (is_file ? remove(words->path) != 0 : folder_remove(words->path, &err) != 0)
         warn("'%s' could not be removed; do not use it", words->path);
+}
+
+/* compare - what was written with its source; an adapter in a GGUF file is read by nothing here. */
+static int compare(const struct export_words *words, enum export_type type, bool is_adapter,
+                   struct err *err) {
+    struct weights_place source = {words->model, words->base}, written = {words->path, NULL};
+    double difference = 0, effect = 0;
+    if (is_to(words, "peft"))
+        written.base = words->base;
+    if (is_adapter && adapter_effect_check(source, &effect, err) != 0)
+        return -1;
+    if (is_adapter)
+        printf("without the adapter, the base's logits differ by %.2g (relative)\n", effect);
+    if (is_to(words, "gguf-lora")) {
+        printf("wrote '%s'\n", words->path);
+        return 0;
+    }
+    if (export_check(source, written, type, &difference, err) != 0)
+        return -1;
+    printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", words->path,
+           difference);
+    return 0;
 }
 
 static int run(int argc, char **argv) {
     struct export_words words;
     enum export_type type = EXPORT_F32;
     struct err err = {""};
-    double difference = 0;
+    bool is_adapter = false;
     if (!command_words(&COMMAND_export, &words, argc, argv))
         return EXIT_USAGE;
-    int status = write_model(&words, &type, &err);
-    if (status == 0 && export_check((struct weights_place){words.model, words.base}, words.path, type,
-                                    &difference, &err) != 0) {
+    int status = write_model(&words, &type, &is_adapter, &err);
+    if (status == 0 && compare(&words, type, is_adapter, &err) != 0) {
         remove_written(&words);
         status = -1;
     }
@@ -154,8 +238,6 @@ static int run(int argc, char **argv) {
         fprintf(stderr, "error: %s\n", err.text);
         return EXIT_FAULT;
     }
-    printf("wrote '%s'; read back, its logits differ from the source's by %.2g (relative)\n", words.path,
-           difference);
     return EXIT_DONE;
 }
 
