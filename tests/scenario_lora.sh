@@ -112,6 +112,12 @@ run 0 "$atelier" export "$step" --to hf --out "$work/merged"
 run 0 "$atelier" eval "$work/merged" --data "$work/fiches-valid.h5" --sequence-tokens 64 --sequences 8
 is_at_most "$(awk -v a="$(loss_of)" -v b="$trained" 'BEGIN { print (a > b ? a - b : b - a) / b }')" 1e-6 ||
     fail "the merged model has another loss: $(loss_of)"
+says() { grep -Eq -- "$2" "$1" || fail "'$1' should say '$2'"; }
+says "$step/README.md" '^library_name: peft'
+says "$step/README.md" '^- Rank of the pairs: 4'
+says "$step/README.md" 'max-lora-rank'
+says "$work/merged/README.md" '^library_name: transformers'
+says "$work/merged/README.md" 'merged into them'
 run 0 "$atelier" export "$step" --to gguf --out "$work/merged.gguf"
 run 0 "$atelier" export "$step" --to gguf-lora --for "$work/merged.gguf" --out "$work/lora.gguf"
 expect_output "^14 of 14 modules hit \(llama\)"

@@ -12,6 +12,8 @@
 #include "checkpoints/files.h"
 #include "train/commands/commands.h"
 #include "train/measure/verify.h"
+#include "train/record/card.h"
+#include "train/record/provenance.h"
 
 struct export_words {
     const char *model, *base, *to, *served, *type, *path, *scheme;
@@ -149,6 +151,27 @@ static enum dtype type_of(const struct weights *weights, const struct export_wor
     return writes_adapter(words) ? config->adapter.dtype : config->dtype;
 }
 
+/* tell_merged - the card of a merged folder describes a model, not the adapter whose provenance it has. */
+static int tell_merged(const char *folder, struct err *err) {
+    json_t *root = provenance_load(folder, NULL), *adapter = json_find(root, "model/adapter");
+    int status = 0;
+    if (json_is_object(adapter)) {
+        json_object_set_new(adapter, "merged", json_true());
+        char *provenance = json_dumps(root, JSON_INDENT(2)), *card = card_text(root, CARD_ENGLISH);
+        char *paths[2] = {xasprintf("%s/provenance.json", folder), xasprintf("%s/README.md", folder)};
+        CHECK(provenance, "out of memory while writing provenance.json");
+        status = file_replace(paths[0], provenance, strlen(provenance), err);
+        if (status == 0)
+            status = file_replace(paths[1], card, strlen(card), err);
+        free(paths[0]);
+        free(paths[1]);
+        free(card);
+        free(provenance);
+    }
+    json_decref(root);
+    return status;
+}
+
 /* write_fp8 - in the scheme of the model that is its base. */
 static int write_fp8(const struct export_words *words, const struct weights *weights, char **notes,
                      struct err *err) {
@@ -185,6 +208,8 @@ static int write_model(const struct export_words *words, enum export_type *type,
         status = find_type(words->type, type_of(weights, words), type, err);
     if (status == 0)
         status = write_as(weights, words, *type, &notes, err);
+    if (status == 0 && *is_adapter && is_to(words, "hf"))
+        status = tell_merged(words->path, err);
     if (status == 0 && notes)
         fprintf(stderr, "%s", notes);
     free(notes);

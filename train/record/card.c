@@ -83,12 +83,44 @@ static void put_new_tokens(const struct card *card) {
     card_put(card, "\n");
 }
 
+/* is_merged - an adapter that was merged into its base; is_adapter - one that was not. */
+static bool is_merged(const struct card *card) {
+    return json_is_true(json_find(card->root, "model/adapter/merged"));
+}
+
+static bool is_adapter(const struct card *card) {
+    return json_is_object(json_find(card->root, "model/adapter")) && !is_merged(card);
+}
+
+static const char *kind_text(const struct card *card) {
+    const struct card_words *w = card->words;
+    if (is_adapter(card) || is_merged(card))
+        return is_merged(card) ? w->what_merged : w->what_adapter;
+    return card->base ? w->what_from_base : w->what_new;
+}
+
+/* put_pairs - of an adapter, merged or not. */
+static void put_pairs(const struct card *card) {
+    if (!is_adapter(card) && !is_merged(card))
+        return;
+    card_count_item(card, card->words->adapter_parameters,
+                    card_int_of(card->root, "model/adapter/parameters"));
+    card_count_item(card, card->words->adapter_rank, card_int_of(card->root, "model/adapter/rank"));
+}
+
+static void put_use(const struct card *card) {
+    if (!is_adapter(card))
+        return;
+    card_title(card, card->words->use_title);
+    card_put(card, card->words->use_adapter);
+}
+
 static void put_what(const struct card *card) {
     const struct card_words *w = card->words;
     int64_t step = card_int_of(card->root, "progress/step"),
             steps = card_int_of(card->root, "progress/steps");
     card_title(card, w->what_title);
-    fprintf(card->out, "%s\n\n", card->base ? w->what_from_base : w->what_new);
+    fprintf(card->out, "%s\n\n", kind_text(card));
     card_begin_item(card, w->parameters);
     put_count(card->out, card_int_of(card->root, "model/parameters"), w->thousands);
     card_put(card, " (");
@@ -99,6 +131,7 @@ static void put_what(const struct card *card) {
     put_markdown(card->out,
                  card_text_of(card->root, "model/dtype") ? card_text_of(card->root, "model/dtype") : "?");
     card_put(card, ")\n");
+    put_pairs(card);
     if (card->base)
         put_base(card);
     if (card_text_of(card->root, "model/wrapper"))
@@ -316,6 +349,7 @@ char *card_text(const json_t *provenance, enum card_language language) {
     card_front_matter(&card);
     put_title(&card);
     put_what(&card);
+    put_use(&card);
     put_data(&card);
     put_procedure(&card);
     card_cost(&card);

@@ -60,6 +60,8 @@ static void put_emissions(const struct card *card) {
  * data, too, and is its author's to say. */
 void card_front_matter(const struct card *card) {
     const struct card_words *w = card->words;
+    bool is_adapter = json_is_object(json_find(card->root, "model/adapter")) &&
+                      !json_is_true(json_find(card->root, "model/adapter/merged"));
     const char *licence = card_text_of(card->base, "licence"),
                *repository = card_text_of(card->base, "repository");
     fprintf(card->out, "---\nlanguage:\n- fr # %s\n", w->yaml_language);
@@ -74,11 +76,13 @@ void card_front_matter(const struct card *card) {
                       : name     ? name
                                  : "unknown",
                       repository ? NULL : w->yaml_name_of_folder);
-        card_put(card, "base_model_relation: finetune\n");
+        fprintf(card->out, "base_model_relation: %s\n", is_adapter ? "adapter" : "finetune");
     }
     put_datasets(card);
-    fprintf(card->out, "library_name: transformers\npipeline_tag: %s\ntags:\n- atelier\n",
-            card_text_of(card->root, "model/wrapper") ? "image-text-to-text" : "text-generation");
+    fprintf(card->out, "library_name: %s\npipeline_tag: %s\ntags:\n- atelier\n%s",
+            is_adapter ? "peft" : "transformers",
+            card_text_of(card->root, "model/wrapper") ? "image-text-to-text" : "text-generation",
+            is_adapter ? "- lora\n" : "");
     put_emissions(card);
     fprintf(card->out, "---\n\n<!-- %satelier " ATELIER_VERSION "%s -->\n\n", w->written_by,
             w->written_by_end);

@@ -25,6 +25,18 @@ static const struct card_words ENGLISH = {
     .limits_title = "Uses, limitations and risks",
     .what_new = "A language model trained from random weights.",
     .what_from_base = "A language model trained further from a base model.",
+    .what_adapter =
+        "An adapter: low-rank pairs (LoRA) trained beside the matrices of a base model, which is needed to use it.",
+    .what_merged =
+        "A base model with an adapter, low-rank pairs (LoRA) trained beside its matrices, merged into them.",
+    .adapter_parameters = "Parameters of the pairs",
+    .adapter_rank = "Rank of the pairs",
+    .use_title = "Use",
+    .use_adapter =
+        "- vLLM: `vllm serve BASE --enable-lora --lora-modules NAME=FOLDER`, with `--max-lora-rank` where the rank is above 16\n"
+        "- transformers and peft: `PeftModel.from_pretrained(base, FOLDER)`\n"
+        "- llama.cpp: `--lora FILE.gguf` beside the GGUF file of the base; Ollama: a Modelfile with `FROM BASE.gguf` and "
+        "`ADAPTER FILE.gguf`. `atelier export FOLDER --to gguf-lora` writes the file, `--to hf` and `--to gguf` a merged model.\n",
     .parameters = "Parameters",
     .wrapper = "Text decoder alone; all other tensors are those of the base, of",
     .added_tokens = "Tokens added to the vocabulary",
@@ -149,6 +161,21 @@ static const struct card_words FRENCH = {
     .limits_title = "Usages, limites et risques",
     .what_new = "Un modèle de langue entraîné à partir de poids tirés au hasard.",
     .what_from_base = "Un modèle de langue dont l'entraînement a été poursuivi à partir d'un modèle de base.",
+    .what_adapter =
+        "Un adaptateur : des paires de rang faible (LoRA) entraînées à côté des matrices d'un modèle de base, "
+        "nécessaire pour s'en servir.",
+    .what_merged =
+        "Un modèle de base où un adaptateur, des paires de rang faible (LoRA) entraînées à côté de ses matrices, a été "
+        "fusionné.",
+    .adapter_parameters = "Paramètres des paires",
+    .adapter_rank = "Rang des paires",
+    .use_title = "Utilisation",
+    .use_adapter =
+        "- vLLM : `vllm serve BASE --enable-lora --lora-modules NOM=DOSSIER`, avec `--max-lora-rank` si le rang dépasse 16\n"
+        "- transformers et peft : `PeftModel.from_pretrained(base, DOSSIER)`\n"
+        "- llama.cpp : `--lora FICHIER.gguf` à côté du fichier GGUF de la base ; Ollama : un Modelfile avec `FROM BASE.gguf` et "
+        "`ADAPTER FICHIER.gguf`. `atelier export DOSSIER --to gguf-lora` écrit ce fichier, `--to hf` et `--to gguf` un modèle "
+        "fusionné.\n",
     .parameters = "Paramètres",
     .wrapper = "Décodeur de texte seul ; tous les autres tenseurs sont ceux de la base, de",
     .added_tokens = "Jetons ajoutés au vocabulaire",

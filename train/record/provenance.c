@@ -253,6 +253,18 @@ static json_t *cost_json(const struct accounts *accounts) {
     return cost;
 }
 
+/* adapter_json - of the pairs that are trained: their number, and what servers ask for; the largest of ranks that differ. */
+static json_t *adapter_json(const struct model_config *config) {
+    json_t *adapter = json_object();
+    int64_t rank = 0;
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        rank = config->adapter.ranks[t] > rank ? config->adapter.ranks[t] : rank;
+    put_text(adapter, "method", "lora");
+    put_int(adapter, "rank", rank);
+    put_int(adapter, "parameters", model_num_trained(config));
+    return adapter;
+}
+
 /* put_new_tokens - the texts that the run file added to the tokenizer. */
 static void put_new_tokens(json_t *model, const struct config *run_file) {
     int count;
@@ -272,7 +284,9 @@ static json_t *model_json(const struct model_config *config, const struct config
     if (config->wrapper_type[0])
         put_text(model, "wrapper", config->wrapper_type);
     put_int(model, "parameters", model_num_parameters(config));
-    put_text(model, "dtype", dtype_name(config->dtype));
+    put_text(model, "dtype", dtype_name(model_saved_type(config)));
+    if (model_has_adapter(config))
+        json_object_set_new(model, "adapter", adapter_json(config));
     put_new_tokens(model, run_file);
     return model;
 }
