@@ -53,6 +53,12 @@ planned=$(sed -n 's/^memory per rank, planned: \([0-9.]*\) .*/\1/p' "$work/at-2:
 run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/plan" --set "data.train=$work/fiches.h5" --json
 expect "memory of a rank, in GiB" "$planned" "$(json_number device "$log" | awk '{ printf "%.3f", $1 / 1024 / 1024 / 1024 }')"
 whole=$(json_number optimizer "$log")
+grep -q '"hints": \[\]' "$log" || fail "there is nothing to be said of this plan"
+run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/plan" --set "data.train=$work/fiches.h5" \
+    --set adapter.rank=24 --set optimizer.learning_rate=1e-5 --set train.batch_sequences=32
+expect_output "^hint +rank 24: vLLM serves up to 16"
+expect_output "^hint +optimizer.learning_rate 1e-05: .*ten times"
+expect_output "^hint +train.batch_sequences 32: .*below 32"
 run 0 "$atelier" plan "$tiny" --ranks 2 --set "run.folder=$work/plan" --set "data.train=$work/fiches.h5" --json \
     --set adapter.method=none --set adapter.rank=null --set adapter.alpha=null
 [ "$(json_number optimizer "$log")" -gt $((20 * whole)) ] || fail "an adapter saves no memory of the optimizer"

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/units.h"
+#include "train/plan/hints.h"
 #include "train/plan/run_plan.h"
 #include "train/record/metrics_summary.h"
 
@@ -174,12 +175,22 @@ static void print_advice(const struct run_plan *plan) {
                "more memory\n");
 }
 
+static void print_hints(const struct run_plan *plan) {
+    char hints[MAX_HINTS][HINT_ROOM];
+    int count = plan_hints(&plan->config, plan->model, hints);
+    for (int i = 0; i < count; i++)
+        printf("hint         %s\n", hints[i]);
+}
+
 void run_plan_print(const struct run_plan *plan, const char *origin) {
     const struct run_place *place = plan->place;
+    char trained[48] = "";
+    if (model_has_adapter(plan->model))
+        snprintf(trained, sizeof trained, " (%.4g of them trained)", (double)model_num_trained(plan->model));
     printf("plan         %s on %s\n", origin, place->partition ? place->partition->name : "this computer");
-    printf("model        %.4g parameters, %d layers, width %lld, vocabulary %lld; %s\n",
-           (double)model_num_parameters(plan->model), plan->model->num_layers, (long long)plan->model->width,
-           (long long)plan->model->vocab_size, place->machine.name);
+    printf("model        %.4g parameters%s, %d layers, width %lld, vocabulary %lld; %s\n",
+           (double)model_num_parameters(plan->model), trained, plan->model->num_layers,
+           (long long)plan->model->width, (long long)plan->model->vocab_size, place->machine.name);
     if (plan->model->wrapper_type[0])
         printf("trained      the text decoder (%s) of a %s; its other tensors are carried as they are\n",
                plan->model->model_type, plan->model->wrapper_type);
@@ -192,6 +203,7 @@ void run_plan_print(const struct run_plan *plan, const char *origin) {
     print_energy(plan);
     print_disk(plan);
     print_advice(plan);
+    print_hints(plan);
 }
 
 /* --- JSON --- */
@@ -202,6 +214,15 @@ static json_t *memory_json(const struct layout_memory *memory) {
                      "transfers", (json_int_t)memory->transfers, "activations",
                      (json_int_t)memory->activations, "scratch", (json_int_t)memory->scratch, "on_host",
                      (json_int_t)memory->on_host, "device", (json_int_t)memory->device);
+}
+
+static json_t *hints_json(const struct run_plan *plan) {
+    char hints[MAX_HINTS][HINT_ROOM];
+    int count = plan_hints(&plan->config, plan->model, hints);
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(list, json_string(hints[i]));
+    return list;
 }
 
 static json_t *advice_json(const struct run_plan *plan) {
@@ -247,7 +268,9 @@ void run_plan_print_json(const struct run_plan *plan) {
     json_object_set_new(root, "room_bytes", json_integer((json_int_t)estimate_room_bytes(machine)));
     json_object_set_new(root, "basis", json_string(machine->basis));
     json_object_set_new(root, "measured", json_boolean(machine->measured));
+    json_object_set_new(root, "trained", json_integer(model_num_trained(plan->model)));
     json_object_set_new(root, "advice", advice_json(plan));
+    json_object_set_new(root, "hints", hints_json(plan));
     json_dumpf(root, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(root);

@@ -1,0 +1,40 @@
+/* hints.c - what is said of adapters in a plan.
+ * Sources: vLLM, --max-lora-rank, whose default is 16; "LoRA Without Regret" (Thinking Machines, 2025): ten times the learning rate of
+ * full fine-tuning, and a loss that grows with batches above 32 more than full fine-tuning's. */
+#include "train/plan/hints.h"
+
+#include <stdio.h>
+
+/* What servers take without being told; what is usual. */
+enum { SERVED_RANK = 16, LARGE_BATCH = 32 };
+static const double LOW_RATE = 5e-5;
+
+static int64_t largest_rank(const struct adapter *adapter) {
+    int64_t most = 0;
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        most = adapter->ranks[t] > most ? adapter->ranks[t] : most;
+    return most;
+}
+
+int plan_hints(const struct config *config, const struct model_config *model,
+               char hints[MAX_HINTS][HINT_ROOM]) {
+    int count = 0;
+    int64_t rank = largest_rank(&model->adapter);
+    if (!model_has_adapter(model))
+        return 0;
+    if (rank > SERVED_RANK)
+        snprintf(hints[count++], HINT_ROOM,
+                 "rank %lld: vLLM serves up to %d unless it is started with --max-lora-rank", (long long)rank,
+                 SERVED_RANK);
+    if (config->optimizer.learning_rate < LOW_RATE)
+        snprintf(
+            hints[count++], HINT_ROOM,
+            "optimizer.learning_rate %g: an adapter wants about ten times that of full fine-tuning, 2e-4 is usual",
+            config->optimizer.learning_rate);
+    if (config->train.batch_sequences >= LARGE_BATCH)
+        snprintf(
+            hints[count++], HINT_ROOM,
+            "train.batch_sequences %lld: adapters lose more by large batches than full fine-tuning does; below %d is usual",
+            (long long)config->train.batch_sequences, LARGE_BATCH);
+    return count;
+}
