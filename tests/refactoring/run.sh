@@ -247,6 +247,23 @@ vocabulary_rows() {
         --set "data.valid=$work/added-valid.h5"
 }
 
+# adapter_rows - pairs beside a frozen model, with its exports merged.
+adapter_rows() {
+    local variant layout compute kind
+    for variant in llama3 gemma3; do
+        for layout in 1:0 2:1 2:3 4:2; do
+            for compute in f32 bf16; do
+                kind=all
+                [ "$variant-$layout-$compute" != llama3-2:3-f32 ] || kind=sample
+                # shellcheck disable=SC2046
+                row_with_exports $kind "adapter-$variant-${layout%:*}-ranks-stage-${layout#*:}-$compute" "${layout%:*}" "$atelier" \
+                    $(path_of $variant) --set adapter.method=lora --set adapter.rank=4 --set adapter.rslora=true \
+                    --set adapter.b_learning_rate_ratio=4 --set "parallel.stage=${layout#*:}" --set train.compute=$compute
+            done
+        done
+    done
+}
+
 # cuda_rows - the kernels by their stand-in on the host: few steps, it is slow.
 cuda_rows() {
     local compute stage arch
@@ -270,6 +287,7 @@ all_rows() {
     layout_rows
     memory_rows
     vocabulary_rows
+    adapter_rows
     cuda_rows
 }
 
