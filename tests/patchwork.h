@@ -75,9 +75,10 @@ static void patchwork_plan(const struct model_config *config, int layer, struct 
         plan->window = 5;
         plan->block = 4;
         plan->gate = GATE_GELU_TANH;
-    } else { /* the family's norm before the branches, biases of the projections, sinks, xIELU without a gate */
+    } else { /* the family's norm before the branches, biases of the projections, branches that are scaled, sinks, xIELU without a gate */
         plan->qkv_bias = true;
         plan->sinks = true;
+        plan->branch_scale = 0.7f;
         plan->ffn = FFN_PLAIN;
         plan->act = ACT_XIELU;
     }

@@ -216,7 +216,7 @@ static inline void reference_branch(const struct reference *r, int layer, double
     if (place != NORM_PRE)
         reference_normalise(y, &after, n);
     for (int64_t i = 0; i < n * width; i++)
-        x[i] += y[i];
+        x[i] += (double)r->plans[layer].branch_scale * y[i];
     free(h), free(y);
 }
 

@@ -381,6 +381,25 @@ static void test_gemma3_positions(void **state) {
     free(path);
 }
 
+/* Granite: all four multipliers come back. */
+static void test_granite(void **state) {
+    (void)state;
+    struct err err = {""};
+    const struct multipliers some = {12, 0.25, 0.125, 8};
+    struct model model = sample_model("byte_level", 423);
+    assert_int_equal(model_config_set_family(&model.config, "granite", NULL), 0);
+    model.config.multipliers = some;
+    char *hf = make_folder("granite", &model), *out = in_folder("granite.gguf");
+    struct weights *source = open_weights(hf);
+    if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    struct weights *back = open_weights(out);
+    assert_memory_equal(&weights_config(back)->multipliers, &some, sizeof some);
+    assert_string_equal(weights_config(back)->model_type, "granite");
+    weights_close(back), weights_close(source);
+    free(hf), free(out);
+}
+
 /* Mistral: llama.cpp knows no window of a Llama, so the file says that it is for as many tokens as the window has; control: a
  * window as long as the model. */
 static void test_mistral(void **state) {
@@ -500,11 +519,12 @@ static void test_apertus_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nemotron),        cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_ministral3),      cmocka_unit_test(test_gemma3),
-        cmocka_unit_test(test_gemma3_refused), cmocka_unit_test(test_mistral),
-        cmocka_unit_test(test_gemma2),         cmocka_unit_test(test_olmo3),
-        cmocka_unit_test(test_rope_kinds),     cmocka_unit_test(test_gemma3_positions),  cmocka_unit_test(test_apertus),
+        cmocka_unit_test(test_nemotron),          cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_ministral3),        cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_gemma3_refused),   cmocka_unit_test(test_mistral),
+        cmocka_unit_test(test_gemma2),           cmocka_unit_test(test_olmo3),
+        cmocka_unit_test(test_granite),          cmocka_unit_test(test_rope_kinds),
+        cmocka_unit_test(test_gemma3_positions),  cmocka_unit_test(test_apertus),
         cmocka_unit_test(test_apertus_refused),
     };
     return fixture_run("export_families", tests);

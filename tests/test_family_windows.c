@@ -1,4 +1,5 @@
-/* test_family_windows.c - which layers of a family see a window: keys, defaults, lists of layer types, and what is written. */
+/* test_family_windows.c - families whose layers may see a window: keys, defaults, lists of layer types, and what is written; and
+ * Granite's multipliers. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,6 +147,34 @@ static void test_olmo3(void **state) {
     assert_refused("{\"model_type\":\"olmo3\",\"sliding_window\":null," SIZES "}", "sliding_window is null");
 }
 
+#define GRANITE(more) "{\"model_type\":\"granite\"," more SIZES "}"
+
+/* Granite: four multipliers, 1 where the key is missing; no other family has them. */
+static void test_granite(void **state) {
+    (void)state;
+    struct model_config config =
+                            parsed(GRANITE("\"embedding_multiplier\":12.0,\"residual_multiplier\":0.22,"
+                                           "\"attention_multiplier\":0.0078125,\"logits_scaling\":16.0,")),
+                        bare = parsed(GRANITE(""));
+    struct layer_plan plan = family_layer_plan(&config, 1), other = family_layer_plan(&bare, 1);
+    assert_true(plan.scale == 0.0078125f && plan.branch_scale == 0.22f && plan.place == NORM_PRE);
+    assert_true(family_embedding_scale(&config) == 12 && family_logit_scale(&config) == 0.0625f);
+    assert_true(other.scale == 1 && other.branch_scale == 1 && family_embedding_scale(&bare) == 1);
+    char *text = model_config_text(&config, NULL);
+    struct model_config again = parsed(text);
+    assert_memory_equal(&again, &config, sizeof config);
+    free(text);
+    assert_refused(GRANITE("\"residual_multiplier\":0,"),
+                   "residual_multiplier is 0, expected a number above 0");
+    assert_refused(GRANITE("\"logits_scaling\":\"8\","), "'logits_scaling'");
+    assert_refused(GRANITE("\"mlp_bias\":true,"), "mlp_bias true");
+    assert_refused(GRANITE("\"num_local_experts\":40,"), "num_local_experts is 40");
+    assert_refused("{\"model_type\":\"llama\",\"logits_scaling\":8," SIZES "}",
+                   "logits_scaling is 8: layers of");
+    assert_refused("{\"model_type\":\"llama\",\"residual_multiplier\":0.5," SIZES "}",
+                   "residual_multiplier is 0.5: layers of");
+}
+
 /* Patterns as they come from lists: the period, its layer that sees all, and the first layer that breaks it. */
 static void test_patterns(void **state) {
     (void)state;
@@ -168,10 +197,10 @@ static void test_patterns(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mistral),  cmocka_unit_test(test_ministral),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_gguf_positions),
-        cmocka_unit_test(test_gemma2),   cmocka_unit_test(test_olmo3),
-        cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_mistral), cmocka_unit_test(test_ministral),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_gguf_positions),
+        cmocka_unit_test(test_gemma2),  cmocka_unit_test(test_olmo3),
+        cmocka_unit_test(test_granite), cmocka_unit_test(test_patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,10 +18,10 @@
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
 static const char *const VARIANTS[] = {
-    "llama2",    "llama3",  "llama32_tied", "mistral",      "smollm2",       "lucie",       "croissant",
-    "eurollm",   "qwen3",   "qwen3_tied",   "nemotron",     "nemotron_wide", "qwen2",       "qwen2_tied",
-    "olmo2",     "smollm3", "yarn",         "ministral3",   "gemma3",        "gemma3_old",  "mistral_window",
-    "ministral", "gemma2",  "olmo3",        "proportional", "apertus",       "apertus_tied"};
+    "llama2",    "llama3",  "llama32_tied", "mistral",       "smollm2",       "lucie",       "croissant",
+    "eurollm",   "qwen3",   "qwen3_tied",   "nemotron",      "nemotron_wide", "qwen2",       "qwen2_tied",
+    "olmo2",     "smollm3", "yarn",         "ministral3",    "gemma3",        "gemma3_old",  "mistral_window",
+    "ministral", "gemma2",  "olmo3",        "proportional", "apertus",       "apertus_tied", "granite"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {

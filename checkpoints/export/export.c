@@ -103,6 +103,12 @@ static void set_model(const struct job *job) {
     }
     if (family_has_local_base(config) && !family_gguf_has_one_base(config))
         set_real(job, "rope.freq_base_swa", config->rope_local_theta);
+    if (family_has_multipliers(config)) {
+        set_real(job, "embedding_scale", config->multipliers.embedding);
+        set_real(job, "residual_scale", config->multipliers.residual);
+        set_real(job, "attention.scale", config->multipliers.attention);
+        set_real(job, "logit_scale", config->multipliers.logits);
+    }
     if (family_has_softcaps(config)) {
         set_real(job, "attn_logit_softcapping", (double)config->attention_softcap);
         set_real(job, "final_logit_softcapping", (double)config->logit_softcap);

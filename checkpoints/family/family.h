@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama), Mistral and Ministral
- * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, SmolLM3, Gemma 2 and 3 (text), Apertus and Nemotron (not the hybrid
+ * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, Granite, SmolLM3, Gemma 2 and 3 (text), Apertus and Nemotron (not the hybrid
  * ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
@@ -151,6 +151,12 @@ struct yarn {
     bool exact_bounds; /* the bounds of the two kinds are not rounded to whole frequencies (truncate false) */
 };
 
+/* What a family with multipliers (Granite) multiplies: the embedding's rows where they enter, what each branch adds to the
+ * residual stream, q.k in place of the root of D; what it divides the logits by.  Zeros: a family without. */
+struct multipliers {
+    double embedding, residual, attention, logits;
+};
+
 /* What ROPE_LONG has besides a factor and the original positions: divisors of the R/2 frequencies. */
 enum { LONGROPE_MAX_PAIRS = 256 };
 struct longrope {
@@ -199,7 +205,8 @@ struct model_config {
     int64_t rope_original_positions;                   /* llama3, yarn, longrope */
     struct yarn yarn;
     struct longrope longrope;
-    int rope_pairs;           /* of ROPE_PROPORTIONAL: those that turn */
+    int rope_pairs; /* of ROPE_PROPORTIONAL: those that turn */
+    struct multipliers multipliers;
     double query_temperature; /* layer_plan.temperature, in spans of rope_original_positions; 0: none */
     int32_t bos_id, pad_id;   /* -1: none */
     int32_t eos_ids[MODEL_MAX_EOS];
@@ -250,6 +257,8 @@ struct layer_plan {
     enum gate gate; /* of a gated feed-forward block */
     enum act act;   /* of a plain one */
     float scale;    /* multiplies q.k */
+    float
+        branch_scale; /* multiplies what each branch adds to the residual stream, where no norm is after it; 1: nothing */
 
     /* Queries are multiplied, after the rotation, by 1 + temperature ln(1 + floor(position / temperature_span)). */
     double temperature;       /* 0: they are not */
@@ -280,8 +289,14 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
 struct norm_plan family_final_norm(const struct model_config *config);
 
 /* family_embedding_scale - multiplies the rows of the embedding where they enter the first layer, not where they are the
- * head: the root of C in some families, else 1. */
+ * head: the root of C or a multiplier in some families, else 1. */
 float family_embedding_scale(const struct model_config *config);
+
+/* family_logit_scale - multiplies the logits, before a soft-cap (struct loss_args); 1: nothing. */
+float family_logit_scale(const struct model_config *config);
+
+/* family_has_multipliers - whether config's multipliers mean anything. */
+bool family_has_multipliers(const struct model_config *config);
 
 /* family_set_gguf - model_type and architecture of the family that GGUF files call `name` (length_bytes long).  Returns 0,
  * or -1 where no supported family is called so.  family_set_gguf_windows - of the families that share the name, the one

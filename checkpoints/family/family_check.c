@@ -144,6 +144,21 @@ static int check_local(const struct model_config *config, struct err *err) {
     return 0;
 }
 
+/* check_multipliers - of a family that has them: what is not positive would end a gradient. */
+static int check_multipliers(const struct model_config *config, struct err *err) {
+    const struct multipliers *m = &config->multipliers;
+    bool fine = m->embedding > 0 && m->residual > 0 && m->attention > 0 && m->logits > 0 &&
+                isfinite(m->embedding) && isfinite(m->residual) && isfinite(m->attention) &&
+                isfinite(m->logits);
+    if (fine || !family_has_multipliers(config))
+        return 0;
+    return err_set(
+        err,
+        "embedding_multiplier is %g, residual_multiplier %g, attention_multiplier %g, logits_scaling %g, "
+        "expected positive numbers",
+        m->embedding, m->residual, m->attention, m->logits);
+}
+
 /* check_token_ids - an id beyond the vocabulary would read past the end of the embedding; -1 means none. */
 static int check_token_ids(const struct model_config *config, struct err *err) {
     if (config->num_eos < 0 || config->num_eos > MODEL_MAX_EOS)
@@ -197,7 +212,7 @@ static int check_relations(const struct model_config *config, struct err *err) {
 int model_config_check(const struct model_config *config, const char *origin, struct err *err) {
     if (family_require(config->model_type, err) && check_ranges(config, err) == 0 &&
         check_relations(config, err) == 0 && check_rope(config, err) == 0 && check_local(config, err) == 0 &&
-        check_token_ids(config, err) == 0)
+        check_multipliers(config, err) == 0 && check_token_ids(config, err) == 0)
         return 0;
     return err_prefix(err, "model config '%s'", origin);
 }

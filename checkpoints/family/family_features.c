@@ -72,6 +72,26 @@ static int read_window(struct model_config *config, const json_t *root, struct e
                                         (long long)config->window);
 }
 
+/* read_multipliers - of the class that has them. */
+static int read_multipliers(struct model_config *config, const json_t *root, struct err *err) {
+    struct multipliers *m = &config->multipliers;
+    const struct {
+        const char *key;
+        double *value;
+    } keys[] = {{"embedding_multiplier", &m->embedding},
+                {"residual_multiplier", &m->residual},
+                {"attention_multiplier", &m->attention},
+                {"logits_scaling", &m->logits}};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0] && family_has_multipliers(config); i++) {
+        if (json_get_double_or(root, keys[i].key, 1, keys[i].value, err) != 0)
+            return -1;
+        if (!(*keys[i].value > 0) || !(*keys[i].value < 1e6))
+            return err_set(err, "%s is %g, expected a number above 0, at most 1e6", keys[i].key,
+                           *keys[i].value);
+    }
+    return 0;
+}
+
 /* read_query_scalar - of the classes that have it. */
 static int read_query_scalar(struct model_config *config, const json_t *root, struct err *err) {
     if (config->query_scalar == 0)
@@ -117,6 +137,8 @@ static void settle_pattern(struct model_config *config) {
 int family_parse_local(struct model_config *config, const json_t *root, struct err *err) {
     const json_t *types = json_find(root, "layer_types");
     family_local_defaults(config);
+    if (read_multipliers(config, root, err) != 0)
+        return -1;
     if (!family_has_local_layers(config) ||
         config->num_layers > MODEL_MAX_LAYERS) /* which model_config_check refuses */
         return 0;

@@ -4,7 +4,7 @@
 #include "checkpoints/family/family_internal.h"
 #include "data/corpus/json.h"
 
-/* family_parse_local - window, pattern and query_scalar of a family with local layers, from root, the object of the text
+/* family_parse_local - multipliers; window, pattern and query_scalar of a family with local layers, from root, the object of the text
  * decoder, and the class's defaults; zeros of other families.  Returns 0, or -1 with err set: out of range, a list of
  * layer types that is not periodic. */
 int family_parse_local(struct model_config *config, const json_t *root, struct err *err);

@@ -48,9 +48,6 @@ static int refuse_keys(const struct model_config *config, const json_t *text, co
 static const struct foreign_key never[] = {
     {"clip_qkv", 0},
     {"logit_scale", 1},
-    {"logits_scaling", 1},
-    {"embedding_multiplier", 1},
-    {"residual_multiplier", 1},
     {"scale_emb", 1},
     {"use_parallel_residual", 0},
     {"parallel_attn", 0},
@@ -75,10 +72,14 @@ static const struct foreign_key never[] = {
 
 int family_refuse_foreign(const struct model_config *config, const json_t *text, struct err *err) {
     struct layer_plan plan = family_layer_plan(config, 0);
+    bool m = family_has_multipliers(config);
     double part = (double)model_rotary_dim(config) / config->head_dim;
     const struct foreign_key by_plan[] = {
         {"query_pre_attn_scalar", config->query_scalar ? (double)config->query_scalar : config->head_dim},
         {"attention_multiplier", (double)plan.scale},
+        {"residual_multiplier", (double)plan.branch_scale},
+        {"embedding_multiplier", m ? config->multipliers.embedding : 1},
+        {"logits_scaling", m ? config->multipliers.logits : 1},
         {"attn_logit_softcapping", (double)config->attention_softcap},
         {"final_logit_softcapping", (double)config->logit_softcap},
         {"qkv_bias", plan.qkv_bias ? 1 : 0},

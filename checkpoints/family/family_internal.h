@@ -81,6 +81,7 @@ struct family {
 
     bool default_tied;      /* tie_word_embeddings */
     bool window_has_switch; /* sliding_window counts only where use_sliding_window is true */
+    bool has_multipliers;   /* embedding_multiplier and its like; 1 where the key is missing */
     bool has_temperature;   /* of queries: llama_4_scaling_beta beside the rotary settings */
     const char *reason;     /* what it has that atelier lacks, where not supported */
 };
@@ -94,7 +95,8 @@ struct family {
     FAMILY(qwen3)                                                                                            \
     FAMILY(qwen2)                                                                                            \
     FAMILY(olmo2)                                                                                            \
-    FAMILY(olmo3)                                                                                            \
+                                                                                               \
+    FAMILY(olmo3) FAMILY(granite)                                                                                            \
     FAMILY(smollm3)                                                                                          \
     FAMILY(nemotron)                                                                                         \
     FAMILY(gemma2)                                                                                           \

@@ -1,8 +1,9 @@
 /* family_llama.c - Llama 2 and 3.x and all that are stored like them (SmolLM2, Lucie, CroissantLLM, EuroLLM),
- * Mistral and Ministral, which differ by their windows alone, Ministral 3, whose queries have a temperature, and SmolLM3, of
- * whose layers every fourth rotates nothing.
+ * Mistral and Ministral, which differ by their windows alone, Ministral 3, whose queries have a temperature, Granite, which
+ * multiplies four things, and SmolLM3, of whose layers every fourth rotates nothing.
  * Source: transformers, models/llama/modeling_llama.py and models/smollm3/modular_smollm3.py,
- * models/mistral/modeling_mistral.py, models/ministral/modular_ministral.py, models/ministral3/modular_ministral3.py;
+ * models/mistral/modeling_mistral.py, models/ministral/modular_ministral.py, models/ministral3/modular_ministral3.py,
+ * models/granite/modular_granite.py;
  * llama.cpp, gguf-py/gguf/tensor_mapping.py. */
 #include "checkpoints/family/family_internal.h"
 
@@ -75,6 +76,15 @@ const struct family family_ministral3 = {
         "{\"rope_type\":\"yarn\",\"rope_theta\":1e6,\"factor\":16,\"original_max_position_embeddings\":16384,"
         "\"mscale\":1,\"mscale_all_dim\":1,\"llama_4_scaling_beta\":0.1}",
     .has_temperature = true};
+
+/* Granite, dense: Llama's layers with four multipliers. */
+const struct family family_granite = {.model_type = "granite",
+                                      .architecture = "GraniteForCausalLM",
+                                      .gguf = "granite",
+                                      .params = llama_params,
+                                      .num_params = NUM_PARAMS,
+                                      .default_positions = 2048,
+                                      .has_multipliers = true};
 
 /* Of no_rope_layers only the class's default is taken (family_parse.c): llama.cpp has it built in. */
 static void change_smollm3(const struct model_config *config, int layer, struct layer_plan *plan) {

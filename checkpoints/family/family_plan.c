@@ -13,9 +13,14 @@ struct layer_plan family_layer_plan(const struct model_config *config, int layer
                               .ffn = FFN_GATED,
                               .gate = GATE_SILU,
                               .scale = 1.0f / sqrtf((float)config->head_dim),
-                              .softcap = config->attention_softcap};
+                              .softcap = config->attention_softcap,
+                              .branch_scale = 1};
     CHECK(layer >= 0 && layer < config->num_layers, "no layer %d in a model of %d", layer,
           config->num_layers);
+    if (family->has_multipliers) {
+        plan.scale = (float)config->multipliers.attention;
+        plan.branch_scale = (float)config->multipliers.residual;
+    }
     if (config->query_scalar)
         plan.scale = (float)(1.0 / sqrt((double)config->query_scalar));
     if (family_layer_is_local(config, layer)) {
@@ -38,6 +43,16 @@ bool family_has_softcaps(const struct model_config *config) {
     return family_of(config)->default_logit_softcap > 0;
 }
 
+bool family_has_multipliers(const struct model_config *config) {
+    return family_of(config)->has_multipliers;
+}
+
+float family_logit_scale(const struct model_config *config) {
+    return family_has_multipliers(config) ? (float)(1 / config->multipliers.logits) : 1.0f;
+}
+
 float family_embedding_scale(const struct model_config *config) {
+    if (family_has_multipliers(config))
+        return (float)config->multipliers.embedding;
     return family_of(config)->scales_embedding ? sqrtf((float)config->width) : 1.0f;
 }

@@ -260,6 +260,12 @@ static void set_text(json_t *text, const struct model_config *config) {
         json_object_set_new(text, activation_key, json_string(activation ? activation : "silu"));
     if (family_has_local_layers(config))
         set_local(text, config);
+    if (family_has_multipliers(config)) {
+        set_double(text, "embedding_multiplier", config->multipliers.embedding);
+        set_double(text, "residual_multiplier", config->multipliers.residual);
+        set_double(text, "attention_multiplier", config->multipliers.attention);
+        set_double(text, "logits_scaling", config->multipliers.logits);
+    }
 }
 
 /* set_wrapper - the text decoder in its text_config; outside of it only what must agree with it. */

@@ -24,6 +24,8 @@ void family_local_defaults(struct model_config *config) {
     config->window_whole = local->period ? local->period - 1 : 0;
     config->rope_local_theta = local->theta;
     config->query_scalar = family_of(config)->default_query_scalar;
+    if (family_of(config)->has_multipliers)
+        config->multipliers = (struct multipliers){1, 1, 1, 1};
     config->attention_softcap = family_of(config)->default_attention_softcap;
     config->logit_softcap = family_of(config)->default_logit_softcap;
 }

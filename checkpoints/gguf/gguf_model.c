@@ -83,6 +83,8 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
                                            "rope.scaling.yarn_log_multiplier", "attention.temperature_scale"};
     static const char *const local[] = {"attention.sliding_window", "attention.sliding_window_pattern",
                                         "rope.freq_base_swa"};
+    static const char *const multiplied[] = {"embedding_scale", "residual_scale", "attention.scale",
+                                             "logit_scale"};
     static const char *const capped[] = {"attn_logit_softcapping", "final_logit_softcapping"};
     char prefix[FAMILY_KEY_ROOM];
     size_t prefix_bytes = strlen(family_gguf_key(config, "", prefix));
@@ -97,6 +99,9 @@ static int refuse_unknown_settings(const struct gguf *file, const struct model_c
             fine = strcmp(key + prefix_bytes, local[k]) == 0;
         for (size_t k = 0; k < sizeof capped / sizeof *capped && family_has_softcaps(config) && !fine; k++)
             fine = strcmp(key + prefix_bytes, capped[k]) == 0;
+        for (size_t k = 0;
+             k < sizeof multiplied / sizeof *multiplied && family_has_multipliers(config) && !fine; k++)
+            fine = strcmp(key + prefix_bytes, multiplied[k]) == 0;
         fine = fine || strcmp(key + prefix_bytes, family_gguf_eps_key(config)) == 0;
         for (size_t k = 0; k < sizeof tempered / sizeof *tempered && family_has_temperature(config); k++)
             fine = fine || strcmp(key + prefix_bytes, tempered[k]) == 0;
@@ -201,6 +206,22 @@ static int read_token_ids(const struct gguf *file, struct model_config *config, 
     return 0;
 }
 
+/* read_multipliers - of a family that has them.  Without a scale of scores llama.cpp takes the root of D. */
+static int read_multipliers(struct gguf_settings settings, struct model_config *config, struct err *err) {
+    struct multipliers *m = &config->multipliers;
+    if (!family_has_multipliers(config))
+        return 0;
+    if (gguf_setting_double(settings, "embedding_scale", 1, &m->embedding, err) != 0 ||
+        gguf_setting_double(settings, "residual_scale", 1, &m->residual, err) != 0 ||
+        gguf_setting_double(settings, "attention.scale", 0, &m->attention, err) != 0 ||
+        gguf_setting_double(settings, "logit_scale", 1, &m->logits, err) != 0)
+        return -1;
+    m->embedding = m->embedding != 0 ? m->embedding : 1; /* which llama.cpp takes for none */
+    m->residual = m->residual != 0 ? m->residual : 1;
+    m->attention = m->attention != 0 ? m->attention : 1 / sqrt((double)config->head_dim);
+    return 0;
+}
+
 /* The architecture decides what the keys are called, the sizes how many frequencies there are: hence the order. */
 int gguf_model_config(const struct gguf *file, struct model_config *config, struct err *err) {
     double eps;
@@ -212,7 +233,8 @@ int gguf_model_config(const struct gguf *file, struct model_config *config, stru
         gguf_setting_double(settings, family_gguf_eps_key(config), 0, &eps, err) != 0)
         return -1;
     config->norm_eps = (float)eps;
-    if (gguf_read_rope(settings, config, err) != 0 || gguf_read_local(settings, config, err) != 0)
+    if (read_multipliers(settings, config, err) != 0 || gguf_read_rope(settings, config, err) != 0 ||
+        gguf_read_local(settings, config, err) != 0)
         return -1;
     return model_config_check(config, gguf_path(file), err);
 }

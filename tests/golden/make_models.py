@@ -119,6 +119,11 @@ VARIANTS = {
               "vocab_size": 64, "rms_norm_eps": 1e-6, "class": "Olmo3", "layers": 4, "window": 4, "period": 4,
               "rope": {"rope_theta": 500.0, "rope_type": "yarn", "factor": 8.0, "attention_factor": 1.2,
               "original_max_position_embeddings": 64}, "local_theta": 500.0, "seed": 312},
+    # Granite: four multipliers.
+    "granite": {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 36,
+                "vocab_size": 64, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "tie": True, "class": "Granite",
+                "multipliers": {"embedding_multiplier": 6.0, "residual_multiplier": 0.4, "attention_multiplier": 0.2,
+                                "logits_scaling": 3.0}, "seed": 330},
     # Of six pairs of each head the first three turn, by half the frequencies of all six.
     "proportional": {"hidden_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 28,
                      "vocab_size": 64, "rope": {"rope_theta": 500.0, "rope_type": "proportional", "factor": 2.0,
@@ -176,6 +181,7 @@ def make_config(name, spec):
     for key in ("query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"):
         if key in spec:
             shared[key] = spec[key]
+    shared |= spec.get("multipliers", {})
     if "types" in spec:
         shared["layer_types"] = ["sliding_attention" if kind == "s" else "full_attention" for kind in spec["types"]]
     if "local_theta" in spec:
@@ -373,14 +379,18 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3, Apertus or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Granite, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3, Apertus or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     is_part = spec["rope"].get("rope_type") != "proportional"
     turned = int(head_dim * spec["rope"].get("partial_rotary_factor", 1)) if is_part else head_dim
     frequencies = rope_frequencies(spec, turned, scaled)
     local = rope_frequencies({"rope": {"rope_theta": spec["local_theta"]}}, turned) if "local_theta" in spec else None
+    multipliers = spec.get("multipliers", {})
     sandwich, root = is_gemma(spec), math.sqrt(spec.get("query_pre_attn_scalar", head_dim))
+    residual = multipliers.get("residual_multiplier", 1)
+    if "attention_multiplier" in multipliers:
+        root = 1 / multipliers["attention_multiplier"]
 
     def norm(x, name):  # over the last dimension: a row's width, or each head's
         weight = weights[f"{name}.weight"]
@@ -433,14 +443,15 @@ def own_forward(spec, weights, order="half", scaled=True):
         return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1) @ w("self_attn.o_proj").T
 
     def forward(tokens):
-        x = weights["model.embed_tokens.weight"][tokens] * (math.sqrt(spec["hidden_size"]) if sandwich else 1)
+        x = weights["model.embed_tokens.weight"][tokens] * (
+            math.sqrt(spec["hidden_size"]) if sandwich else multipliers.get("embedding_multiplier", 1))
         for layer in range(spec.get("layers", 2)):
             def w(role, layer=layer):
                 return weights[f"model.layers.{layer}.{role}.weight"]
             name, after = f"model.layers.{layer}", spec.get("class") in ("Olmo2", "Olmo3")
             own = spec.get("class") == "Apertus"  # names of its own
             a = attention(x if after else norm(x, f"{name}.{'attention' if own else 'input'}_layernorm"), w, name)
-            x = x + (norm(a, f"{name}.post_attention_layernorm") if after or sandwich else a)
+            x = x + residual * (norm(a, f"{name}.post_attention_layernorm") if after or sandwich else a)
             before = "feedforward" if own else "pre_feedforward" if sandwich else "post_attention"
             h = x if after else norm(x, f"{name}.{before}_layernorm")
             up = h @ w("mlp.up_proj").T
@@ -452,9 +463,9 @@ def own_forward(spec, weights, order="half", scaled=True):
                 gate = h @ w("mlp.gate_proj").T
                 hidden = (gelu(gate, approximate="tanh") if sandwich else silu(gate)) * up
             out = hidden @ w("mlp.down_proj").T
-            x = x + (norm(out, f"{name}.post_feedforward_layernorm") if after or sandwich else out)
+            x = x + residual * (norm(out, f"{name}.post_feedforward_layernorm") if after or sandwich else out)
         head = weights["model.embed_tokens.weight" if spec.get("tie") else "lm_head.weight"]
-        return capped(norm(x, "model.norm") @ head.T, "final_logit_softcapping")
+        return capped(norm(x, "model.norm") @ head.T / multipliers.get("logits_scaling", 1), "final_logit_softcapping")
 
     return forward
 

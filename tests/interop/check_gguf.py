@@ -60,7 +60,7 @@ def make_model(folder, seed, kind="Llama", **changes):
 
 def make_models(folder):
     """Paths of model folders: tied and plain; Mistral, with a window longer than what is compared; untied with llama3 positions, wide heads, spare embedding rows; YaRN; Ministral 3; Qwen3;
-    Qwen2, OLMo 2 and 3, SmolLM3, Nemotron; Gemma 2, Apertus; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
+    Qwen2, OLMo 2 and 3, Granite, SmolLM3, Nemotron; Gemma 2, Apertus; Gemma 3 with llama.cpp's period of six and one of its own, stretched where all is seen."""
     make_model(folder / "plain", 1)
     make_model(folder / "mistral", 11, kind="Mistral", sliding_window=200)
     make_model(folder / "llama3", 2, tie_word_embeddings=False, head_dim=32, vocab_size=4100, rope_parameters=LLAMA3)
@@ -76,6 +76,8 @@ def make_models(folder):
                pad_token_id=None, rope_parameters={
                    "full_attention": {key: of for key, of in YARN.items() if not key.startswith("mscale")},
                    "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}})
+    make_model(folder / "granite", 14, kind="Granite", embedding_multiplier=3.0, residual_multiplier=0.6, pad_token_id=None,
+               attention_multiplier=0.5, logits_scaling=8.0)
     make_model(folder / "smollm3", 8, kind="SmolLM3", num_hidden_layers=5, pad_token_id=None)
     make_model(folder / "nemotron", 5, kind="Nemotron", tie_word_embeddings=False, rope_parameters={
         "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5})
@@ -91,7 +93,7 @@ def make_models(folder):
         "sliding_attention", "full_attention"] * 2, rope_parameters={
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})
-    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "smollm3", "nemotron", "apertus",
+    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "granite", "smollm3", "nemotron", "apertus",
                                        "gemma2", "gemma3", "gemma3_linear")]
 
 
@@ -193,7 +195,7 @@ def check_values(report, reader, model_folder):
         tensor = tensors.pop(gguf_name(name, architecture))
         got = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32).reshape(values.shape)
         is_matrix = values.ndim == 2 and ("q_proj" in name or "k_proj" in name)
-        is_turned = is_matrix and architecture in ("llama", "mistral3", "smollm3")  # other architectures keep Hugging Face's order
+        is_turned = is_matrix and architecture in ("llama", "mistral3", "granite", "smollm3")  # other architectures keep Hugging Face's order
         want = interleaved(values, head_dim) if is_turned else values
         if architecture in ("nemotron", "gemma2", "gemma3") and name.endswith("norm.weight"):
             worst_whole = min(worst_whole, np.linalg.norm(got - want) / np.linalg.norm(want))

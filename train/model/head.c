@@ -59,8 +59,9 @@ static void chunk_losses(struct model *model, const struct head_chunk *chunk, co
                          int entry, float grad_scale) {
     const struct flight *f = &model->flight;
     const struct model_config *config = model->setup.config;
-    const struct loss_args args = {
-        .grad_scale = grad_scale, .logit_scale = 1, .softcap = config->logit_softcap};
+    const struct loss_args args = {.grad_scale = grad_scale,
+                                   .logit_scale = family_logit_scale(config),
+                                   .softcap = config->logit_softcap};
     linear_forward(model->dev, chunk->logits, chunk->rows, w);
     op_cross_entropy(model->dev, entry_of(model, f->losses, chunk, entry), chunk->dlogits, chunk->logits,
                      entry_of(model, f->targets, chunk, entry), entry_of(model, f->weights, chunk, entry),
@@ -109,8 +110,11 @@ void head_losses(struct model *model, struct transport *link) {
     }
 }
 
-/* cap_logits - as the loss takes them (struct loss_args), on the host. */
-static void cap_logits(float *logits, int64_t count, float cap) {
+/* shape_logits - as the loss takes them (struct loss_args), on the host. */
+static void shape_logits(const struct model_config *config, float *logits, int64_t count) {
+    float scale = family_logit_scale(config), cap = config->logit_softcap;
+    for (int64_t i = 0; scale != 1 && i < count; i++)
+        logits[i] *= scale;
     for (int64_t i = 0; cap > 0 && i < count; i++)
         logits[i] = cap * tanhf(logits[i] / cap);
 }
@@ -121,7 +125,7 @@ void head_logits(struct model *model, struct transport *link, int64_t first, flo
         struct head_chunk chunk = head_chunk(model, first);
         linear_forward(model->dev, chunk.logits, chunk.rows, &w.matrix);
         device_download(model->dev, out, chunk.logits);
-        cap_logits(out, tensor_count(chunk.logits), model->setup.config->logit_softcap);
+        shape_logits(model->setup.config, out, tensor_count(chunk.logits));
         out += tensor_count(chunk.logits);
     }
 }

@@ -108,6 +108,12 @@ static void attend(struct model *model, struct work *l, int layer) {
     heads_attend(model, l->w, &l->a, layer);
 }
 
+/* scale_branch - by the plan's factor.  The operation wants another tensor of that size; it counts zero times. */
+static void scale_branch(struct model *model, const struct work *l) {
+    if (l->plan->branch_scale != 1)
+        op_axpby(model->dev, l->branch, l->x, 0, l->plan->branch_scale);
+}
+
 /* attention_branch - what attention adds to the residual stream, into branch. */
 static void attention_branch(struct model *model, struct work *l) {
     bool after = has_norm_after(l->plan);
@@ -116,6 +122,7 @@ static void attention_branch(struct model *model, struct work *l) {
                    &l->w->output);
     if (after)
         op_norm_forward(model->dev, l->branch, l->a.attention_stats, l->a.attention_out, &norm);
+    scale_branch(model, l);
 }
 
 /* middle - x + the attention's branch, and its norm. */
@@ -152,6 +159,7 @@ static void ffn_branch(struct model *model, struct work *l) {
     linear_forward(model->dev, after ? l->a.ffn_out : l->branch, l->a.hidden, &l->w->down);
     if (after)
         op_norm_forward(model->dev, l->branch, l->a.ffn_stats, l->a.ffn_out, &norm);
+    scale_branch(model, l);
 }
 
 void layer_enter(struct model *model, const struct norm_target *norm, int layer) {
@@ -227,6 +235,18 @@ static struct tensor after_backward(struct model *model, const struct model_norm
     return dbranch;
 }
 
+/* branch_gradient - of what a branch without a norm after it computed: that of what it added, by the plan's factor. */
+static struct tensor branch_gradient(struct model *model, const struct layer_plan *plan) {
+    struct tensor dx = model_rows(model, model->dx);
+    if (plan->branch_scale == 1)
+        return dx;
+    CHECK(!has_norm_after(plan), "a branch is scaled by %g after a norm: its gradient is not written",
+          (double)plan->branch_scale);
+    struct tensor dbranch = model_rows(model, model->dbranch);
+    op_axpby(model->dev, dbranch, dx, plan->branch_scale, 0);
+    return dbranch;
+}
+
 /* before_backward - what came through a branch joins dx, through the norm before it where there is one.  The residual
  * path itself needs no operation. */
 static void before_backward(struct model *model, const struct layer_plan *plan, const struct model_norm *norm,
@@ -239,7 +259,7 @@ static void before_backward(struct model *model, const struct layer_plan *plan, 
 }
 
 static void ffn_backward(struct model *model, struct work *l) {
-    struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
+    struct tensor dx = branch_gradient(model, l->plan), dnorm = model_rows(model, model->dnorm);
     struct tensor dhidden = model_rows(model, model->dhidden), dgate_up = l->a.gate_up;
     struct xielu xielu = xielu_args(l->w);
     struct xielu_grad dxielu = {l->w->xielu.alpha_p.grad, l->w->xielu.alpha_n.grad};
@@ -257,7 +277,7 @@ static void ffn_backward(struct model *model, struct work *l) {
 }
 
 static void attention_backward(struct model *model, struct work *l, int layer) {
-    struct tensor dx = model_rows(model, model->dx), dnorm = model_rows(model, model->dnorm);
+    struct tensor dx = branch_gradient(model, l->plan), dnorm = model_rows(model, model->dnorm);
     struct tensor dattended = model_rows(model, model->dattended), dqkv = model_rows(model, model->dqkv);
     if (has_norm_after(l->plan))
         dx = after_backward(model, &l->w->post_norm1, l->a.attention_out, l->a.attention_stats);

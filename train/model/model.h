@@ -47,7 +47,7 @@ struct model {
     struct tensor logits;    /* [M, V] f32, one chunk of rows */
     struct tensor dlogits;   /* [M, V] compute type; the same memory as logits in f32 */
     struct tensor dx, dnorm; /* [N, C] */
-    struct tensor dbranch;   /* [N, C]; where a layer has a norm after its branches */
+    struct tensor dbranch;   /* [N, C]; where a layer has a norm after its branches, or scales them */
     struct tensor dattended; /* [N, H, D] */
     struct tensor dqkv;      /* [N, Q, D] */
     struct tensor dhidden;   /* [N, F] */

@@ -89,6 +89,8 @@ static struct layer_plan union_plan(const struct model *model) {
             all.ffn = FFN_GATED;
         if (plan->place != all.place)
             all.place = NORM_SANDWICH;
+        if (plan->branch_scale != 1)
+            all.branch_scale = plan->branch_scale;
     }
     return all;
 }
@@ -146,7 +148,7 @@ static void place_gradients(struct model *model) {
     enum dtype type = model->setup.compute;
     model->dx = take_2d(model, type, n, c->width);
     model->dnorm = take_2d(model, type, n, c->width);
-    if (union_plan(model).place != NORM_PRE)
+    if (union_plan(model).place != NORM_PRE || union_plan(model).branch_scale != 1)
         model->dbranch = take_2d(model, type, n, c->width);
     model->dattended = take_3d(model, type, n, c->num_heads, c->head_dim);
     model->dqkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
