@@ -226,13 +226,16 @@ struct step_time estimate_step(const struct config *config, const struct model_c
     return time;
 }
 
+double estimate_forward_s(const struct config *config, const struct model_config *model,
+                          const struct grid *grid, const struct machine *machine) {
+    return forward_flops(model, config->data.sequence_tokens) / machine->flops_per_s / grid_num_ranks(grid);
+}
+
 double estimate_validation_s(const struct config *config, const struct model_config *model,
                              const struct grid *grid, const struct machine *machine) {
     double tokens = (double)config->valid.sequences * (double)config->data.sequence_tokens;
-    double ranks = grid_num_ranks(grid);
-    if (config->data.num_valid == 0)
-        return 0;
-    return tokens / ranks * forward_flops(model, config->data.sequence_tokens) / machine->flops_per_s;
+    double seconds = tokens * estimate_forward_s(config, model, grid, machine);
+    return config->data.num_valid == 0 ? 0 : seconds;
 }
 
 static enum dtype saved_type(const struct config *config, const struct model_config *model) {

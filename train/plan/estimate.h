@@ -38,6 +38,10 @@ struct step_time estimate_step(const struct config *config, const struct model_c
  * utilisation is told by. */
 double estimate_flops_per_token(const struct model_config *model, int64_t sequence_tokens);
 
+/* estimate_forward_s - of one token, by all ranks together. */
+double estimate_forward_s(const struct config *config, const struct model_config *model,
+                          const struct grid *grid, const struct machine *machine);
+
 /* estimate_validation_s - one pass over the validation sequences, forward alone; 0 where their number is not set.
  */
 double estimate_validation_s(const struct config *config, const struct model_config *model,

@@ -34,6 +34,31 @@ static double billed_per_hour(const struct run_place *place) {
     return place->billed_gpus > 0 ? place->billed_gpus : place->billed_cores;
 }
 
+/* add_tokens - of token files that are there; false where one is not. */
+static bool add_tokens(const struct data_file *files, int num_files, double *tokens) {
+    struct err err;
+    for (int i = 0; i < num_files; i++) {
+        struct token_file *file = token_file_open(files[i].path, &err);
+        if (!file)
+            return false;
+        *tokens += (double)token_file_num_tokens(file);
+        token_file_close(file);
+    }
+    return true;
+}
+
+/* reference_s - a forward pass over all data, where the objective compares with a reference. */
+static double reference_s(const struct run_plan *plan) {
+    const struct config *c = &plan->config;
+    double tokens = 0;
+    if (!objective_kind(c->objective.kind)->needs_reference)
+        return 0;
+    if (!add_tokens(c->data.train, c->data.num_train, &tokens) ||
+        !add_tokens(c->data.valid, c->data.num_valid, &tokens))
+        return NAN;
+    return tokens * estimate_forward_s(c, plan->model, &plan->grid, &plan->place->machine);
+}
+
 /* count_time - from the first step to the last, with saves and validations, without waits in the queue. */
 static void count_time(struct run_plan *plan) {
     const struct config *c = &plan->config;
@@ -47,7 +72,9 @@ static void count_time(struct run_plan *plan) {
     if (every < 0)
         every = save_interval_steps(plan->save_s, step_s, c->checkpoint.node_mtbf_h, plan->place->nodes);
     plan->num_saves = 1 + (every > 0 ? (c->train.steps - 1) / every : 0);
-    plan->wall_s = steps * step_s + validations * valid_s + (double)plan->num_saves * plan->save_s;
+    plan->reference_s = reference_s(plan);
+    plan->wall_s = steps * step_s + validations * valid_s + (double)plan->num_saves * plan->save_s +
+                   (isfinite(plan->reference_s) ? plan->reference_s : 0);
     plan->num_jobs = run_plan_jobs(plan->place, plan->wall_s);
     double held_s = plan->wall_s + (double)plan->num_jobs * START_S;
     plan->billed_hours = billed_per_hour(plan->place) * held_s / HOUR_S;

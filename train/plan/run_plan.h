@@ -34,6 +34,7 @@ struct run_plan {
     char choice[AUTO_LAYOUT_ROOM]; /* what was chosen and why; "" nothing was left open */
     struct proposal proposal;
     double save_s, wall_s;
+    double reference_s; /* of the pass before the first step; NaN: the token files are not there yet */
     int64_t num_saves, num_jobs; /* jobs: 1 where there is no limit */
     double billed_hours;
     double kwh;     /* with the building; 0: not known */

@@ -40,14 +40,17 @@ static void print_ranks(const struct run_plan *plan) {
 /* print_objective - of one that compares documents: what comes before the first step, and what does not. */
 static void print_objective(const struct run_plan *plan) {
     const struct objective *objective = objective_kind(plan->config.objective.kind);
+    char time[TEXT_ROOM];
     if (objective->learns_from == PREFERENCE_NONE)
         return;
     printf("objective    %s of %s; ", objective->name,
            objective->learns_from == PREFERENCE_PAIRS ? "pairs" : "labelled completions");
     if (objective->needs_reference)
         printf(
-            "the reference is what the starting weights say: one forward pass over the data before the first step, kept "
-            "beside\n             the token file; no second model in memory\n");
+            "the reference is what the starting weights say: a forward pass over the data before the first step\n"
+            "             (%s), kept beside the token file; no second model in memory\n",
+            isfinite(plan->reference_s) ? duration_text(plan->reference_s, time, sizeof time)
+                                        : "its time is known when the token files are there");
     else
         printf("no reference model\n");
 }
