@@ -268,11 +268,11 @@ static void test_blocks(void **state) {
     const struct quantised *quantised;
     const struct st_files *files = weights_stored(written, &quantised);
     assert_true(quantised->kind == QUANTISED_FP8 && quantised->block_rows == 128);
-    struct param param = {ROLE_UP, 1};
+    struct param param = param_at(ROLE_UP, 1);
     float *values = values_of(&model, param);
     check_matrix(&blocks, files, weights_find(written, param), param_shape(&model.config, param), values);
     free(values);
-    assert_string_equal(st_entry(files, weights_find(written, (struct param){ROLE_EMBEDDING, 0})).dtype_text,
+    assert_string_equal(st_entry(files, weights_find(written, param_at(ROLE_EMBEDDING, 0))).dtype_text,
                         "BF16");
     weights_close(written);
     weights_close(weights);
@@ -287,7 +287,7 @@ static void patch_scale(const char *out, float times) {
     struct weights *written = open_weights(out);
     const struct quantised *quantised;
     const struct st_files *files = weights_stored(written, &quantised);
-    int64_t index = st_find_beside(files, weights_find(written, (struct param){ROLE_UP, 1}), "_scale_inv");
+    int64_t index = st_find_beside(files, weights_find(written, param_at(ROLE_UP, 1)), "_scale_inv");
     float scale;
     assert_int_equal(st_read_f32(files, index, 0, 1, &scale, &err), 0);
     weights_close(written);

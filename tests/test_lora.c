@@ -75,8 +75,12 @@ static void make_batch(struct fixture *f) {
         if (f->targets[i] < 0)
             f->targets[i] = 0;
     }
-    f->batch =
-        (struct batch){NUM_TOKENS, f->tokens, f->targets, f->row_start, f->positions, f->target_weights};
+    f->batch = (struct batch){.num_tokens = NUM_TOKENS,
+                              .tokens = f->tokens,
+                              .targets = f->targets,
+                              .row_start = f->row_start,
+                              .positions = f->positions,
+                              .weights = f->target_weights};
 }
 
 static struct st_files *open_expected(const char *folder) {
@@ -307,7 +311,7 @@ static void check_merged(const struct fixture *f, const struct weights *plain) {
     static const enum tensor_role roles[] = {ROLE_QUERY, ROLE_KEY, ROLE_DOWN};
     struct err err = {""};
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
-        struct param param = {roles[i], 0};
+        struct param param = param_at(roles[i], 0);
         char name[PARAM_NAME_ROOM], full[PARAM_NAME_ROOM + 16];
         int64_t count;
         snprintf(full, sizeof full, "merged.%s", param_name(&f->config, param, name));

@@ -218,7 +218,7 @@ static void test_model(void **state) {
          *nan = make_model("mxfp4-nan", 255), *out = in_folder("mxfp4-out");
     struct weights *weights = open_weights(at), *changed = open_weights(other), *broken = open_weights(nan);
     float value;
-    struct param param = {ROLE_UP, 1};
+    struct param param = param_at(ROLE_UP, 1);
     assert_int_equal(weights_read(weights, param, 3, 1, &value, &err), 0);
     static const float e2m1[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
     int code = (uint8_t)(13 + ROLE_UP) >> 4; /* the fourth value: the high half of the second byte */

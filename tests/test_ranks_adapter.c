@@ -224,8 +224,8 @@ static void test_table_follows_the_families(void **state) {
             if (role_is_pair(at.role) || target == ADAPTER_TARGET_COUNT || at.layer != 1)
                 continue;
             num_targets++;
-            struct param a = {adapter_pair_role(target, ADAPTER_A), 1},
-                         b = {adapter_pair_role(target, ADAPTER_B), 1};
+            struct param a = param_at(adapter_pair_role(target, ADAPTER_A), 1),
+                         b = param_at(adapter_pair_role(target, ADAPTER_B), 1);
             param_name(&config, at, name);
             name[strlen(name) - strlen(".weight")] = '\0';
             snprintf(want, sizeof want, "base_model.model.%s.lora_A.weight", name);

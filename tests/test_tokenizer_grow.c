@@ -143,7 +143,7 @@ enum { ROWS = 32, FIRST = 29, END = 35 }; /* three rows of padding before, three
 /* read_all - a matrix of the model; the caller's. */
 static float *read_all(const struct weights *weights, enum tensor_role role, int64_t *count) {
     struct err err = {""};
-    struct param param = {role, 0};
+    struct param param = param_at(role, 0);
     *count = tensor_count(param_shape(weights_config(weights), param));
     float *values = xcalloc((size_t)*count, sizeof *values);
     assert_int_equal(weights_read(weights, param, 0, *count, values, &err), 0);
@@ -170,7 +170,7 @@ static void check_matrix(const struct weights *before, const struct weights *aft
     for (int64_t first = 0; first < grown_count; first += 37) { /* any range has the values of the whole */
         float part[50];
         int64_t now = grown_count - first < 50 ? grown_count - first : 50;
-        assert_int_equal(weights_read(after, (struct param){role, 0}, first, now, part, &err), 0);
+        assert_int_equal(weights_read(after, param_at(role, 0), first, now, part, &err), 0);
         assert_memory_equal(part, is + first, (size_t)now * sizeof *part);
     }
     free(was);

@@ -79,12 +79,11 @@ static bool is_fp8(const struct export_words *words) {
 static int check(const void *given, struct err *err) {
     const struct export_words *words = given;
     if (!is_to(words, "gguf") && words->type && strcmp(words->type, "q8_0") == 0)
+        return err_set(err,
+                       "--type: q8_0 is a type of GGUF files; choose f32, f16 or bf16, or fp8 for a folder");
+    if (!is_to(words, "hf") && is_fp8(words))
         return err_set(
-            err,
-                       "--type: q8_0 is a type of GGUF files; choose f32, f16, bf16 or fp8 for a folder or an adapter");
-    if (is_gguf(words) && is_fp8(words))
-        return err_set(
-            err, "--type: fp8 is a type of Hugging Face folders; choose f32, f16, bf16 or q8_0 for gguf");
+            err, "--type: fp8 is a type of Hugging Face folders; choose f32, f16 or bf16, or q8_0 for gguf");
     if (words->scheme && !is_fp8(words))
         return err_set(err, "--scheme: it tells how matrices are stored in FP8, and goes with --type fp8");
     if (words->served && !writes_adapter(words))

@@ -95,8 +95,8 @@ static double relative_difference(const float *got, const float *want, int64_t c
     return norm > 0 ? sqrt(error / norm) : sqrt(error);
 }
 
-/* By root mean square over all logits: single small ones may differ by much of their own size and mean nothing. */
-/* A file may be for fewer tokens than its source (family_gguf_positions): up to there they must agree. */
+/* By root mean square over all logits: single small ones may differ by much of their own size and mean nothing.
+ * A file may be for fewer tokens than its source (family_gguf_positions): up to there they must agree. */
 int export_check(struct weights_place source, struct weights_place written, enum export_type type,
                  double *difference, struct err *err) {
     int status = -1;
@@ -106,8 +106,8 @@ int export_check(struct weights_place source, struct weights_place written, enum
     int64_t num_tokens = got.num_tokens < want.num_tokens ? got.num_tokens : want.num_tokens;
     int64_t count = num_tokens * want.vocab_size;
     if (got.logits && want.vocab_size != got.vocab_size) {
-        err_set(err, "'%s' has %lld tokens, '%s' %lld", written.path, (long long)got.vocab_size,
-                source.path, (long long)want.vocab_size);
+        err_set(err, "'%s' has %lld tokens, '%s' %lld", written.path, (long long)got.vocab_size, source.path,
+                (long long)want.vocab_size);
     } else if (got.logits && check_finite(source.path, want.logits, count, err) == 0 &&
                check_finite(written.path, got.logits, count, err) == 0) {
         double relative = relative_difference(got.logits, want.logits, count);
@@ -128,19 +128,21 @@ int export_check(struct weights_place source, struct weights_place written, enum
 }
 
 int adapter_effect_check(struct weights_place adapter, double *effect, struct err *err) {
-    int64_t vocab_size = 0;
     char *named = adapter.base ? NULL : adapter_base_path(adapter.path, err);
     struct weights_place base = {adapter.base ? adapter.base : named, NULL};
-    float *with = base.path ? logits_of(adapter, &vocab_size, err) : NULL;
-    float *without = with ? logits_of(base, &vocab_size, err) : NULL;
-    int status = without ? 0 : -1;
-    if (without)
-        *effect = relative_difference(without, with, CHECK_TOKENS * vocab_size);
-    if (without && !(*effect > 0))
+    struct answer with = {0}, without = {0};
+    if (base.path)
+        with = answer_of(adapter, err);
+    if (with.logits)
+        without = answer_of(base, err);
+    int status = without.logits ? 0 : -1;
+    if (without.logits)
+        *effect = relative_difference(without.logits, with.logits, with.num_tokens * with.vocab_size);
+    if (without.logits && !(*effect > 0))
         status =
             err_set(err, "adapter '%s' changes nothing: its base alone has the same logits", adapter.path);
-    free(with);
-    free(without);
+    free(with.logits);
+    free(without.logits);
     free(named);
     return status;
 }
