@@ -18,13 +18,9 @@ enum { MAX_FILE = 1 << 24, NUM_IDS = 724, NUM_SPECIAL = 24 };
 /* open_files - of a path that can be read. */
 static struct tokenizer *open_files(const char *path) {
     struct err err = {""};
-    struct tokenizer_files files;
-    struct tokenizer *tok = NULL;
-    if (tokenizer_files_read(&files, path, &err) == 0 && files.json)
-        tok = tokenizer_files_open(&files, &err);
+    struct tokenizer *tok = tokenizer_load(path, &err);
     if (!tok)
         fail_msg("%s: %s", path, err.text);
-    tokenizer_files_release(&files);
     return tok;
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/tokenizer/tokenizer_files.h"
+#include "data/tokenizer/tokenizer.h"
 
 /* The next frame, grown into *buffer; false at the end of the input. */
 static bool read_frame(char **buffer, uint32_t *length_bytes) {
@@ -64,11 +64,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: tool_encode TOKENIZER.json encode|plain|bare|decode|skip\n");
         return 2;
     }
-    struct err err = {"neither tokenizer.json nor tekken.json is there"};
-    struct tokenizer_files files;
-    struct tokenizer *tok = NULL;
-    if (tokenizer_files_read(&files, argv[1], &err) == 0 && files.json)
-        tok = tokenizer_files_open(&files, &err);
+    struct err err;
+    struct tokenizer *tok = tokenizer_load(argv[1], &err);
     if (!tok) {
         fprintf(stderr, "error: %s\n", err.text);
         return 1;
@@ -81,7 +78,6 @@ int main(int argc, char **argv) {
         encode_all(tok, ENCODE_PLAIN);
     else
         decode_all(tok, strcmp(argv[2], "skip") == 0);
-    tokenizer_files_release(&files);
     tokenizer_free(tok);
     return 0;
 }

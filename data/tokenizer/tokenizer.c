@@ -12,7 +12,7 @@
 #include "data/tokenizer/tokenizer_sequence.h"
 #include "kernels/units.h"
 
-enum { MAX_TOKENIZER_BYTES = 256 * MIB, MAX_CONFIG_BYTES = 16 * MIB };
+enum { MAX_CONFIG_BYTES = 16 * MIB };
 
 /* One piece of a template: a special token's ids, or the place of the text. */
 static int parse_piece(struct tokenizer *tok, const json_t *template, const json_t *piece, bool *seen_text,
@@ -190,32 +190,6 @@ int tokenizer_read_template(struct tokenizer *tok, const char *folder, struct er
     free(path);
     free(tool_path);
     return status;
-}
-
-struct tokenizer *tokenizer_load(const char *tokenizer_json_path, struct err *err) {
-    struct tokenizer *tok = NULL;
-    json_t *config = NULL;
-    char *text = NULL;
-    size_t length_bytes;
-    char *config_path = path_beside(tokenizer_json_path, "tokenizer_config.json");
-    if (access(config_path, F_OK) == 0 && !(config = json_load_path(config_path, MAX_CONFIG_BYTES, err)))
-        goto free_path;
-    text = file_read_whole(tokenizer_json_path, MAX_TOKENIZER_BYTES, &length_bytes, err);
-    if (!text)
-        goto free_config;
-    tok = parse(text, length_bytes, config, tokenizer_json_path, err);
-    char *folder = path_beside(tokenizer_json_path, ".");
-    if (tok && tokenizer_read_template(tok, folder, err) != 0) {
-        tokenizer_free(tok);
-        tok = NULL;
-    }
-    free(folder);
-    free(text);
-free_config:
-    json_decref(config);
-free_path:
-    free(config_path);
-    return tok;
 }
 
 void tokenizer_free(struct tokenizer *tok) {

@@ -30,11 +30,11 @@ enum encode_flags {
         4, /* the text is not the beginning of one: Metaspace 'first' puts no space before it */
 };
 
-/* tokenizer_load - from a tokenizer.json file; tokenizer_config.json beside it is read where present (bos,
- * eos, pad, chat template).  tokenizer_parse - from text in memory (origin names it in messages, config_text
- * is the text of tokenizer_config.json or NULL).  Returns NULL with err set: unreadable, malformed,
+/* tokenizer_load - from a tokenizer.json, a tekken.json or a folder, as tokenizer_files.h reads them; tokenizer_config.json beside
+ * it is read where present (bos, eos, pad, chat template).  tokenizer_parse - from text in memory (origin names it in messages,
+ * config_text is the text of tokenizer_config.json or NULL).  Returns NULL with err set: unreadable, malformed,
  * unsupported. */
-struct tokenizer *tokenizer_load(const char *tokenizer_json_path, struct err *err);
+struct tokenizer *tokenizer_load(const char *path, struct err *err);
 struct tokenizer *tokenizer_parse(const char *text, size_t length_bytes, const char *config_text,
                                   const char *origin, struct err *err);
 /* tokenizer_read_template - a folder's chat_template.jinja, where it has one, counts before what tokenizer_config.json says;

@@ -120,6 +120,19 @@ struct tokenizer *tokenizer_files_open(const struct tokenizer_files *files, stru
     return tok;
 }
 
+struct tokenizer *tokenizer_load(const char *path, struct err *err) {
+    struct tokenizer_files files;
+    struct tokenizer *tok = NULL;
+    if (tokenizer_files_read(&files, path, err) != 0)
+        return NULL;
+    if (files.json)
+        tok = tokenizer_files_open(&files, err);
+    else
+        err_set(err, "'%s' is a folder with neither tokenizer.json nor tekken.json", path);
+    tokenizer_files_release(&files);
+    return tok;
+}
+
 void tokenizer_files_release(struct tokenizer_files *files) {
     free(files->json);
     free(files->config);

@@ -129,17 +129,10 @@ static int read_model_path(struct model_config *model, const struct config *conf
 static int read_vocabulary(struct model_config *model, const struct config *config, struct err *err) {
     int num_new;
     free(config_new_tokens(config, &num_new));
-    struct tokenizer_files files;
     if (!config->model.tokenizer)
         return err_set(
             err, "set model.tokenizer, or model.architecture.vocab_size, for the size of the embedding");
-    if (tokenizer_files_read(&files, config->model.tokenizer, err) != 0)
-        return -1;
-    struct tokenizer *tokenizer = files.json ? tokenizer_files_open(&files, err) : NULL;
-    if (!files.json)
-        err_set(err, "model.tokenizer '%s' holds neither tokenizer.json nor tekken.json",
-                config->model.tokenizer);
-    tokenizer_files_release(&files);
+    struct tokenizer *tokenizer = tokenizer_load(config->model.tokenizer, err);
     if (!tokenizer)
         return -1;
     model->vocab_size = tokenizer_vocab_size(tokenizer) + num_new;

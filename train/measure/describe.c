@@ -16,7 +16,7 @@
 #include "checkpoints/safetensors/safetensors.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
-#include "data/tokenizer/tokenizer_files.h"
+#include "data/tokenizer/tokenizer.h"
 #include "data/tokens/tokens.h"
 #include "kernels/units.h"
 #include "train/record/divergence.h"
@@ -283,11 +283,7 @@ static void put_special(json_t *object, const char *key, const struct tokenizer 
 }
 
 static json_t *describe_tokenizer(const char *path, struct err *err) {
-    struct tokenizer_files files;
-    struct tokenizer *tok = NULL;
-    if (tokenizer_files_read(&files, path, err) == 0)
-        tok = tokenizer_files_open(&files, err);
-    tokenizer_files_release(&files);
+    struct tokenizer *tok = tokenizer_load(path, err);
     if (!tok)
         return NULL;
     json_t *object = kind_object("tokenizer", path);
