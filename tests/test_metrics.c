@@ -304,6 +304,41 @@ static void test_status_after_start(void **state) {
     assert_true(isnan(status.loss) && status.step_s == 0);
 }
 
+/* What compares documents tells of them, and nothing of perplexity; what there was none of is null. */
+static void test_preferences(void **state) {
+    (void)state;
+    char *folder = test_folder("metrics_preferences");
+    struct preference_record pairs = {true, 0.5, -0.25, 0.75, 0.875, -12.5, -14.0, NAN, -0.125};
+    struct metrics *metrics = open_run(folder, 0);
+    struct step_record record = record_of(1, 0.5);
+    record.preference = pairs;
+    metrics_step(metrics, &record);
+    metrics_validation(metrics, 1, 0.6, 100, 0.1, &pairs);
+    metrics_close(metrics, "done");
+    char *lines = read_file(folder, "metrics.jsonl"), *summary = read_file(folder, "summary.txt");
+    char *log = read_file(folder, "log.txt");
+    assert_non_null(strstr(lines,
+                           "\"rewards/chosen\": 0.5, \"rewards/rejected\": -0.25, \"rewards/margins\": 0.75, "
+                           "\"rewards/accuracies\": 0.875, \"logps/chosen\": -12.5, \"logps/rejected\": -14, "
+                           "\"kl\": null, \"log_ratio\": -0.125"));
+    assert_non_null(
+        strstr(summary, "rewards 0.5000 chosen, -0.2500 rejected, margin 0.7500, accuracy 0.875, log ratio "
+                        "-0.1250"));
+    assert_null(strstr(summary, "perplexity"));
+    assert_null(strstr(log, "perplexity"));
+    free(lines), free(summary), free(log);
+    metrics = open_run(folder, 0); /* control: the mean over tokens has one, and no rewards */
+    record.preference.is_there = false;
+    metrics_step(metrics, &record);
+    metrics_validation(metrics, 1, 0.6, 100, 0.1, &record.preference);
+    metrics_close(metrics, "done");
+    summary = read_file(folder, "summary.txt");
+    assert_non_null(strstr(summary, "perplexity"));
+    assert_null(strstr(summary, "rewards"));
+    free(summary);
+    free(folder);
+}
+
 static void test_without_metrics(void **state) {
     (void)state;
     struct step_record record = record_of(1, 1);
@@ -335,10 +370,15 @@ static void test_durations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_restarts),  cmocka_unit_test(test_values),
-        cmocka_unit_test(test_summary),   cmocka_unit_test(test_without_metrics),
-        cmocka_unit_test(test_durations), cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_time),      cmocka_unit_test(test_status_after_start),
+        cmocka_unit_test(test_restarts),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_without_metrics),
+        cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_preferences),
+        cmocka_unit_test(test_time),
+        cmocka_unit_test(test_status_after_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
