@@ -61,10 +61,17 @@ learn() {
         --set "objective.kind=$objective" --set train.steps=6 "$@"
 }
 
+# all_losses FOLDER - of training steps, then of validations.
+all_losses() {
+    losses "$1"
+    sed -n 's/^{"event": "validation", "step": \([0-9]*\), "loss": \([^,]*\),.*/\1 \2/p' "$1/metrics.jsonl"
+}
+
 # same_losses WHAT FOLDER - as those of $alone.
 same_losses() {
-    losses "$2" >"$work/got"
-    losses "$alone" >"$work/want"
+    all_losses "$2" >"$work/got"
+    all_losses "$alone" >"$work/want"
+    expect "losses of steps and validations" 8 "$(wc -l <"$work/want")"
     is_within "$work/got" "$work/want" 1e-5 || fail "$1: losses differ by $worst"
     say "$1: largest relative difference of the losses $worst"
 }
@@ -86,6 +93,8 @@ for objective in dpo kto; do
         expect_output "reference: .* was read from"
         same_losses "$objective on $ranks ranks, stage $stage, $micro sequences at once" "$alone-$layout"
     done
+    learn 0 4 "$alone-replicas" "$objective" "$data" --set parallel.stage=2 --set parallel.replicas=2
+    same_losses "$objective in two replicas of 2 ranks" "$alone-replicas"
     learn 0 0 "$alone-beta" "$objective" "$data" --set objective.beta=0.12 # the control
     losses "$alone-beta" >"$work/got"
     losses "$alone" >"$work/want"
