@@ -75,8 +75,8 @@ struct prepare_config {
     enum document_ends ends;
     enum bad_utf8_policy bad_utf8;
     enum bad_line_policy
-        on_bad_record;            /* of a record: no difference, no prompt, a label that is no boolean, ... */
-    int64_t max_record_tokens;    /* a longer document of a record is a fault; 0: of any length */
+        on_bad_record;         /* of a record: no difference, no prompt, a label that is not a boolean, ... */
+    int64_t max_record_tokens; /* a longer document of a record is a fault; 0: of any length */
     struct prepare_model *models; /* of votes and reactions; none: any */
     int num_models;
     enum bad_line_policy on_bad_line; /* JSONL: a line that is not JSON, or has not the field */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* is_labelled - one completion with its label: its mismatched document is made here, not by a worker. */
 static bool is_labelled(const struct batch_document *document) {
     return document->side == SIDE_DESIRABLE || document->side == SIDE_UNDESIRABLE;
 }
@@ -24,6 +25,8 @@ static void held_release(struct held_document *held) {
     *held = (struct held_document){.ids = NULL};
 }
 
+/* hold - a copy, for the batch is used again before the next labelled document comes.  The prompt ends where learning
+ * begins. */
 static struct held_document hold(const struct batch *batch, const struct batch_document *document) {
     size_t count = (size_t)document->num_tokens;
     struct held_document held = {.ids = xmalloc(count * sizeof *held.ids + 1),

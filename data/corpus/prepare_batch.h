@@ -31,7 +31,7 @@ enum outcome {
     OUTCOME_BAD_CHAT,   /* a conversation that cannot be written or has nothing to learn: left out */
     OUTCOME_BAD_LINE,   /* a line that cannot be used: left out */
     OUTCOME_BAD_RECORD, /* a record with a fault: left out */
-    OUTCOME_PASSED      /* a record that is none to learn from, a tie for example: left out */
+    OUTCOME_PASSED      /* nothing to learn from, a tie for example: left out */
 };
 
 /* One document: where it was read, what became of it. */

@@ -198,7 +198,7 @@ static int split_vote(struct batch_document *document, struct record *record, st
     json_t *a = record->completions[0], *b = record->completions[1];
     if (!json_is_array(a) || !json_is_array(b)) {
         document->reason = LEFT_MISSING_SIDE;
-        return err_set(err, "'conversation_a' or 'conversation_b' is missing, or is no list of messages");
+        return err_set(err, "'conversation_a' or 'conversation_b' is missing, or is not a list of messages");
     }
     size_t count = common_messages(a, b);
     if (count == json_array_size(a) && count == json_array_size(b)) {

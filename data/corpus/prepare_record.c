@@ -70,7 +70,8 @@ static void add_prompt(json_t *list, const json_t *prompt) {
     }
 }
 
-/* encode_messages - prompt and completion as one conversation. */
+/* encode_messages - prompt and completion as one conversation: template, marks and what is refused are those of
+ * conversations. */
 static int encode_messages(struct worker *worker, struct batch *batch, struct batch_document *document,
                            const struct record *record, const json_t *completion, struct err *err) {
     json_t *line = json_object(), *list = json_array();
@@ -116,6 +117,8 @@ static int encode_rendered(struct worker *worker, struct batch *batch, struct ba
     return worker_check_length(worker, document, tokens->count - first, err);
 }
 
+/* encode_texts - prompt and completion as one text: a token on both sides of the boundary is learnt, as with templates that
+ * have no marker there. */
 static int encode_texts(struct worker *worker, struct batch *batch, struct batch_document *document,
                         const struct record *record, const json_t *completion, struct err *err) {
     struct chat_text rendered = {0};
@@ -185,7 +188,7 @@ int worker_encode_record(struct worker *worker, struct batch *batch, struct batc
     return status;
 }
 
-/* --- the table of what is left out --- */
+/* --- the table of what is left out: words for people, keys for --json --- */
 
 static const struct {
     const char *key, *text;

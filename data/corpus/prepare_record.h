@@ -16,7 +16,7 @@ struct record {
 
 /* record_read - from a line of valid UTF-8, by the record of the document's source; values may have any type.  A record
  * that is not to be learnt from is OUTCOME_PASSED with its reason.  Returns 0, or -1 with err set: not JSON
- * (OUTCOME_BAD_LINE), more than CHAT_MAX_BYTES, a label that is no boolean, columns that contradict each other. */
+ * (OUTCOME_BAD_LINE), more than CHAT_MAX_BYTES, a label that is not a boolean, columns that contradict each other. */
 int record_read(const struct worker *worker, struct batch_document *document, struct text_span line,
                 struct record *record, struct err *err);
 void record_release(struct record *record);

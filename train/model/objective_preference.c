@@ -4,10 +4,12 @@
 #include <math.h>
 #include <string.h>
 
+/* Of a step or a validation: micro-batches add up in between. */
 void preference_reset(struct preference *preference) {
     memset(preference->sums, 0, sizeof preference->sums);
 }
 
+/* exp of what is not above 0 alone: a large margin overflows otherwise. */
 double log_sigmoid(double x) {
     return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x));
 }
@@ -68,6 +70,7 @@ static void note(const struct preference_rule *rule, struct preference *preferen
     sums[2]++;
 }
 
+/* The loss and what is told of it, from the same losses as the weights: nothing is computed for metrics alone. */
 double preference_loss(const struct preference_rule *rule, struct preference *preference,
                        const struct batch *batch, const float *losses) {
     double sum = 0, slopes[2];

@@ -14,7 +14,7 @@
 static const char FORMAT[] = "atelier-reference 1";
 enum { NUM_LINES = 5, LONGEST_LINE = 80, HASH_DIGITS = 12 };
 
-/* header - malloc'ed. */
+/* header - all that a file of the key begins with: whoever compares bytes need not interpret any.  malloc'ed. */
 static char *header(const struct reference_key *key) {
     return xasprintf("%s\n%s\n%s\n%s\n%lld\n", FORMAT, key->content, key->model, key->compute,
                      (long long)key->num_documents);
@@ -24,6 +24,7 @@ char *reference_path(const char *token_path, const struct reference_key *key) {
     return xasprintf("%s.reference-%.*s-%s", token_path, HASH_DIGITS, key->model, key->compute);
 }
 
+/* refuse - always with the way out: the file is made again by the next start. */
 static int refuse(const char *path, const char *what, struct err *err) {
     return err_set(err,
                    "the reference log-probabilities in '%s' %s; remove the file, and they are computed again",
@@ -51,7 +52,7 @@ static int compare_header(const char *path, const char *bytes, size_t length_byt
 static int check_values(const char *path, const double *values, int64_t count, struct err *err) {
     for (int64_t i = 0; i < count; i++)
         if (isinf(values[i]) || values[i] > 1)
-            return refuse(path, "hold a value that is no log-probability", err);
+            return refuse(path, "hold a value that is not a log-probability", err);
     return 0;
 }
 
@@ -74,6 +75,7 @@ static int read_body(int fd, const char *path, const char *head, const struct re
     return status;
 }
 
+/* The header is compared before the length is: another number of documents is told as such. */
 int reference_read(const char *path, const struct reference_key *key, double *values, struct err *err) {
     int64_t size_bytes = 0;
     char start[NUM_LINES * LONGEST_LINE], *head = header(key);
@@ -98,6 +100,7 @@ int reference_read(const char *path, const struct reference_key *key, double *va
     return status == 0 ? 1 : -1;
 }
 
+/* Two jobs may compute the same at once: each writes under a name of its own, and the last one stands. */
 int reference_write(const char *path, const struct reference_key *key, const double *values,
                     struct err *err) {
     struct text bytes = {0};

@@ -21,7 +21,7 @@ struct reference_key {
 char *reference_path(const char *token_path, const struct reference_key *key);
 
 /* reference_read - values [num_documents].  Returns 1, 0 where there is no such file, or -1 with err set: of another model or
- * other tokens, damaged, a value that is no log-probability. */
+ * other tokens, damaged, a value that is not a log-probability. */
 int reference_read(const char *path, const struct reference_key *key, double *values, struct err *err);
 
 /* reference_write - the whole file or none, whoever else writes it.  Returns 0, or -1 with err set. */
