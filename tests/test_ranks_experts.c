@@ -4,9 +4,7 @@
  * the gradients.  Controls: the weights in the middle are other ones, and so are those with another expert's gradients. */
 #include "checkpoints/export/export.h"
 #include "checkpoints/family/family_internal.h"
-#include "tests/check.h"
-#include "tests/tiny_run.h"
-#include "train/ranks/comm.h"
+#include "tests/params_run.h"
 
 enum { LAYERS = 3, EXPERTS = 5, STEPS = 4 };
 
@@ -39,9 +37,6 @@ const int num_families = 1;
 
 static struct comm *comm;
 
-static const struct config CONFIG = {
-    .optimizer = {.learning_rate = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1}};
-
 static struct model_config expert_config(void) {
     return (struct model_config){.model_type = "experts",
                                  .architecture = "ExpertsForCausalLM",
@@ -58,7 +53,8 @@ static struct model_config expert_config(void) {
                                  .initializer_range = 0.15f,
                                  .rope_theta = 10000.0,
                                  .bos_id = -1,
-                                 .pad_id = -1};
+                                 .pad_id = -1,
+                                 .dtype = DTYPE_F32};
 }
 
 /* The list, once through: kind by kind, layer by layer, expert by expert, each with a name and a number of its own. */
@@ -91,96 +87,15 @@ static void test_list(void **state) {
                      (2 * 31 + 1 + LAYERS) * 20 + (LAYERS - 1) * EXPERTS * 3 * 12 * 20);
 }
 
-/* A model at work: tiny_run.h's, without what computes. */
-struct run {
-    struct model_config config;
-    struct device dev;
-    struct transport link;
-    struct params params;
-    struct comm *comm;
-};
-
-static void run_open(struct run *r, struct comm *ranks, int zero_stage, enum dtype compute) {
-    struct err err = {""};
-    *r = (struct run){.config = expert_config(), .comm = ranks};
-    r->config.dtype = DTYPE_F32;
-    struct params_setup setup = {.model = &r->config,
-                                 .compute = compute,
-                                 .optimizer = &optimizer_adamw,
-                                 .zero_stage = ranks && comm_num_ranks(ranks) > 1 ? zero_stage : 0,
-                                 .trains = true,
-                                 .rank = ranks ? comm_rank(ranks) : 0,
-                                 .num_ranks = ranks ? comm_num_ranks(ranks) : 1};
-    device_open_cpu(&r->dev, 1);
-    assert_int_equal(transport_open(&r->link, ranks, &r->dev, TRANSPORT_HOST, &err), 0);
-    params_create(&r->params, &r->dev, &setup);
-    state_init(&r->params, 5);
-    params_share_masters(&r->params, &r->link);
-    params_refresh(&r->params, &r->link);
-}
-
-static void run_close(struct run *r) {
-    params_free(&r->params);
-    transport_close(&r->link);
-    device_close(&r->dev);
-}
-
-/* whole_of - the tensor with its neighbours of other experts, as operations will take it; the part of this one. */
-static struct weight whole_of(const struct run *r, const struct segment *s,
-                              const struct unit_tensor *tensor) {
-    if (!(tensor->spec->traits & PARAM_EXPERT))
-        return params_weight(&r->params, s->unit, tensor->param.role);
-    struct weight all = params_experts(&r->params, s->unit, tensor->param.role);
-    int64_t rows = all.value.dims[0] / EXPERTS;
-    all.value = tensor_rows(all.value, tensor->param.expert * rows, rows);
-    if (all.grad.data)
-        all.grad = tensor_rows(all.grad, tensor->param.expert * rows, rows);
-    return all;
-}
-
-/* put_gradient - of one tensor: of the first rank all, of the others nothing, so that the sum has the same bits everywhere.
- * shift: the gradient of another expert (a control). */
-static void put_gradient(const struct run *r, const struct segment *s, const struct unit_tensor *tensor,
-                         int64_t step, int shift) {
-    struct weight weight = whole_of(r, s, tensor);
-    struct param param = tensor->param;
-    int64_t count = tensor_count(weight.value);
-    float *gradient = weight.grad.data; /* a CPU's memory */
-    uint64_t stream = (uint64_t)((int)param.role * 1000 + param.layer * 100 + param.expert + shift);
-    assert_non_null(gradient);
-    for (int64_t i = 0; i < count; i++)
-        gradient[i] = r->params.setup.rank
-                          ? 0
-                          : (float)rng_normal((uint64_t)step, rng_stream(RNG_TEST, stream), (uint64_t)i);
-}
-
-/* step - one update by gradients of its number. */
-static void step(struct run *r, int64_t number, int shift) {
-    params_grad_reset(&r->params);
-    for (int unit = r->params.num_units - 1; unit >= 0; unit--) {
-        params_acquire(&r->params, &r->link, unit);
-        params_grad_begin(&r->params, &r->link, unit);
-        for (struct segment *s = NULL; (s = params_next(&r->params, s));)
-            for (int t = 0; s->unit == unit && t < s->num_tensors; t++)
-                put_gradient(r, s, &s->tensors[t], number, shift);
-        params_grad_end(&r->params, &r->link, unit);
-    }
-    params_grad_finish(&r->params, &r->link, NULL);
-    struct optimizer_step update = {
-        .number = number, .learning_rate = CONFIG.optimizer.learning_rate, .grad_norm = 1, .loss_scale = 1};
-    optimizer_update(&r->params, &r->link, &CONFIG, &update);
-    params_publish(&r->params, &r->link);
-}
-
 /* weights - of all tensors one after the other in the family's order, malloc'ed.  Collective. */
-static char *weights(struct run *r, size_t *bytes) {
+static char *weights(struct params_run *r, size_t *bytes) {
     size_t element = dtype_bytes(r->params.setup.compute);
     int64_t num_slots = param_num_slots(&r->config);
     char **by_slot = xcalloc((size_t)num_slots, sizeof *by_slot);
     for (struct segment *s = NULL; (s = params_next(&r->params, s));) {
         params_acquire(&r->params, &r->link, s->unit);
         for (int t = 0; t < s->num_tensors; t++) {
-            struct tensor value = whole_of(r, s, &s->tensors[t]).value;
+            struct tensor value = params_run_weight(r, s, &s->tensors[t]).value;
             char *copy = xmalloc(tensor_bytes(value));
             memcpy(copy, value.data, tensor_bytes(value));
             by_slot[param_slot(&r->config, s->tensors[t].param)] = copy;
@@ -202,12 +117,13 @@ static char *weights(struct run *r, size_t *bytes) {
 
 /* trained - the weights after the steps first to last of a new model; shift of the last of them. */
 static char *trained(struct comm *ranks, int zero_stage, enum dtype compute, int shift, size_t *bytes) {
-    struct run r;
-    run_open(&r, ranks, zero_stage, compute);
+    struct model_config config = expert_config();
+    struct params_run r;
+    params_run_open(&r, &config, ranks, (struct params_setup){.zero_stage = zero_stage, .compute = compute});
     for (int64_t number = 1; number <= STEPS; number++)
-        step(&r, number, number == STEPS ? shift : 0);
+        params_run_step(&r, number, number == STEPS ? shift : 0);
     char *all = weights(&r, bytes);
-    run_close(&r);
+    params_run_close(&r);
     return all;
 }
 
@@ -225,36 +141,24 @@ static void test_trained_as_alone(void **state) {
     }
 }
 
-static char *run_folder(void) {
-    char *folder = comm_is_root(comm) ? test_folder("ranks-experts") : NULL;
-    comm_broadcast_text(comm, &folder);
-    return folder;
-}
-
 /* Saved in the middle at one stage and gone on with at another, all is as in a run that was not stopped; and the model of the
  * checkpoint, read as any model is, has the weights of that moment.  Its GGUF is refused. */
 static void test_saved_and_gone_on_with(void **state) {
     (void)state;
-    struct run saved, loaded, read;
+    struct params_run saved, loaded, read;
     struct err err = {""};
     size_t bytes;
-    char *folder = run_folder();
-    run_open(&saved, comm, 3, DTYPE_F32);
+    char *folder = params_run_folder("ranks-experts", comm);
+    struct model_config config = expert_config();
+    params_run_open(&saved, &config, comm, (struct params_setup){.zero_stage = 3, .compute = DTYPE_F32});
     for (int64_t number = 1; number <= STEPS / 2; number++)
-        step(&saved, number, 0);
-    struct state_save save = {.run_folder = folder,
-                              .step = STEPS / 2,
-                              .source = {.config = &saved.config, .max_file_bytes = 4000},
-                              .state_text = "{\"step\": 2}",
-                              .owns_folder = tiny_owns};
-    assert_true(state_save(&saved.params, comm, &save));
+        params_run_step(&saved, number, 0);
+    params_run_save(&saved, folder, comm);
     char *then = weights(&saved, &bytes), *checkpoint = xasprintf("%s/step-000002", folder);
-    run_open(&loaded, comm, 1, DTYPE_F32);
-    assert_true(comm_all_ok(comm, state_load_checkpoint(&loaded.params, checkpoint, &err), &err));
-    params_share_masters(&loaded.params, &loaded.link);
-    params_refresh(&loaded.params, &loaded.link);
+    params_run_open(&loaded, &config, comm, (struct params_setup){.zero_stage = 1, .compute = DTYPE_F32});
+    params_run_load(&loaded, checkpoint, comm);
     for (int64_t number = STEPS / 2 + 1; number <= STEPS; number++)
-        step(&loaded, number, 0);
+        params_run_step(&loaded, number, 0);
     char *alone = trained(NULL, 0, DTYPE_F32, 0, &bytes), *resumed = weights(&loaded, &bytes);
     assert_memory_equal(resumed, alone, bytes);
     assert_memory_not_equal(then, alone, bytes);
@@ -263,7 +167,7 @@ static void test_saved_and_gone_on_with(void **state) {
     if (!model)
         fail_msg("%s", err.text);
     assert_int_equal(weights_config(model)->num_experts, EXPERTS);
-    run_open(&read, comm, 2, DTYPE_F32);
+    params_run_open(&read, &config, comm, (struct params_setup){.zero_stage = 2, .compute = DTYPE_F32});
     int status = state_load_weights(&read.params, model, value_type_of(DTYPE_F32), &err);
     assert_true(comm_all_ok(comm, status, &err));
     params_share_masters(&read.params, &read.link);
@@ -275,7 +179,7 @@ static void test_saved_and_gone_on_with(void **state) {
     assert_non_null(strstr(err.text, "GGUF has the matrices of all experts in one tensor"));
     free(gguf);
     weights_close(model);
-    run_close(&saved), run_close(&loaded), run_close(&read);
+    params_run_close(&saved), params_run_close(&loaded), params_run_close(&read);
     free(then), free(alone), free(resumed), free(again), free(checkpoint), free(folder);
 }
 

@@ -103,6 +103,10 @@ enum param_trait {
     PARAM_EXPERT = 64    /* one for each expert of a layer; '*' in its names is the expert's number */
 };
 
+/* What is divided where several ranks compute one layer together: nothing, a matrix's rows (its outputs; of a vector its
+ * elements), its columns (its inputs), or the experts among the ranks. */
+enum split { SPLIT_NONE, SPLIT_ROWS, SPLIT_COLUMNS, SPLIT_EXPERTS };
+
 /* One row of a family's table: all that is known of a kind of parameter, for every layer. */
 struct param_spec {
     enum tensor_role role;
@@ -388,6 +392,9 @@ bool family_is_text_name(const struct model_config *config, const char *name);
  * PARAM_NAME_ROOM bytes.  Of PARAM_METADATA the latter is a key, the same in all layers ("xielu.beta"). */
 const char *param_name(const struct model_config *config, struct param param, char *text);
 const char *param_gguf_name(const struct model_config *config, struct param param, char *text);
+
+/* param_split - of a kind, by its dimensions: heads and the feed-forward's width are what ranks divide among themselves. */
+enum split param_split(const struct param_spec *spec);
 
 /* param_first_value - of a new model, every value of a kind that is not drawn (INIT_NORMAL, INIT_UNIFORM). */
 double param_first_value(enum param_init init);

@@ -215,6 +215,19 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
     die("no dimension has the number %d", (int)dim);
 }
 
+/* is_divided - a size that is made of heads, or of independent elements of the feed-forward. */
+static bool is_divided(enum dim dim) {
+    return dim == DIM_QUERY || dim == DIM_KEY || dim == DIM_FFN || dim == DIM_HEADS;
+}
+
+enum split param_split(const struct param_spec *spec) {
+    if (spec->traits & PARAM_EXPERT)
+        return SPLIT_EXPERTS;
+    if (is_divided(spec->rows))
+        return SPLIT_ROWS;
+    return is_divided(spec->cols) ? SPLIT_COLUMNS : SPLIT_NONE;
+}
+
 double param_first_value(enum param_init init) {
     switch (init) {
     case INIT_NORMAL:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/model/divided.h"
 #include "train/model/owners.h"
 
 /* Every shard starts on a 64-byte line of f32: vector loads of a kernel that works on a shard alone are then aligned. */
@@ -71,19 +72,27 @@ static void add_tensor(struct params *params, struct param param, struct tensor 
     segment->tensors =
         xrealloc(segment->tensors, (size_t)(segment->num_tensors + 1) * sizeof *segment->tensors);
     int64_t count = tensor_count(shape), stored_first = stored_end(segment);
-    segment->tensors[segment->num_tensors++] = (struct unit_tensor){.param = param,
-                                                                    .spec = spec,
-                                                                    .offset = segment->count,
-                                                                    .stored_first = stored_first,
-                                                                    .count = count,
-                                                                    .row_count = count,
-                                                                    .stride = count,
-                                                                    .owner = -1};
+    struct unit_tensor *tensor = &segment->tensors[segment->num_tensors++];
+    *tensor = (struct unit_tensor){
+        .param = param, .spec = spec, .offset = segment->count,
+                                                                    .stored_first = stored_first, .count = count, .owner = -1};
+    divided_place(tensor, &params->setup, shape);
     segment->count += count;
     /* The backward writes matrices whole.  An embedding of its own is added to row by row instead. */
     bool is_product = shape.ndim >= 2 && (spec->place != PLACE_INPUT || model->tied_head);
     if (is_product)
         segment->zero_first = segment->count;
+}
+
+/* note_elsewhere - a tensor that another rank has, by a rule that it has there. */
+static void note_elsewhere(struct params *params, struct param param) {
+    const struct param_spec *spec = param_spec(params->setup.model, param.role);
+    const struct optimizer_kind *kind = params->setup.optimizer;
+    bool is_trained = kind && storage_of(&params->setup, param, spec) == STORAGE_TRAINED;
+    params->elsewhere =
+        xrealloc(params->elsewhere, (size_t)(params->num_elsewhere + 1) * sizeof *params->elsewhere);
+    params->elsewhere[params->num_elsewhere++] =
+        (struct elsewhere){param, is_trained ? kind->rule_of(spec) : NULL};
 }
 
 /* add_tensors - all matrices, or all else; within a segment in the family's order, which has neighbours that are
@@ -93,9 +102,13 @@ enum tensor_kind { MATRICES, VECTORS };
 static void add_tensors(struct params *params, enum tensor_kind kind) {
     struct param at = PARAM_START;
     while (family_next_param(params->setup.model, &at)) {
-        struct tensor shape = param_shape(params->setup.model, at);
-        if ((shape.ndim >= 2) == (kind == MATRICES))
+        struct tensor shape = divided_shape(&params->setup, at);
+        if ((shape.ndim >= 2) != (kind == MATRICES))
+            continue;
+        if (divided_has(&params->setup, at))
             add_tensor(params, at, shape);
+        else
+            note_elsewhere(params, at);
     }
 }
 
@@ -180,6 +193,7 @@ static void assign_owners(struct params *params, const struct update_rule *rule)
  * itself. */
 static void layout_units(struct params *params) {
     const struct model_config *model = params->setup.model;
+    divided_check(&params->setup);
     params->num_units = model->num_layers + (model->tied_head ? 1 : 2);
     params->units = xcalloc((size_t)params->num_units, sizeof *params->units);
     add_tensors(params, MATRICES); /* first: what the backward overwrites is one range */
@@ -375,7 +389,9 @@ void params_free(struct params *params) {
         free(s->pending_scales);
     }
     free(params->units);
+    free(params->elsewhere);
     params->units = NULL;
+    params->elsewhere = NULL;
     params->num_units = 0;
 }
 
@@ -409,7 +425,7 @@ static void *values_of(const struct params *params, const struct segment *segmen
 
 struct weight params_weight(const struct params *params, int unit, enum tensor_role role) {
     struct place at = find_role(params, unit, role);
-    struct tensor shape = param_shape(params->setup.model, at.tensor->param);
+    struct tensor shape = divided_shape(&params->setup, at.tensor->param);
     struct weight weight = {.value = shape, .grad = shape, .write = params->units[unit].write};
     weight.value.dtype = at.segment->compute;
     weight.value.data = plus(values_of(params, at.segment), at.tensor->offset, at.segment->stored);
@@ -440,16 +456,17 @@ struct weight params_fused(const struct params *params, int unit, enum tensor_ro
 struct weight params_experts(const struct params *params, int unit, enum tensor_role role) {
     struct weight weight = params_weight(params, unit, role);
     struct place first = find_role(params, unit, role);
-    int num_experts = family_layer_plan(params->setup.model, first.tensor->param.layer).num_experts;
+    struct param param = first.tensor->param;
+    int num_experts = family_layer_plan(params->setup.model, param.layer).num_experts, num_own = 0;
     const struct unit_tensor *end = first.segment->tensors + first.segment->num_tensors;
-    for (int e = 0; e < num_experts; e++) {
-        const struct unit_tensor *next = first.tensor + e;
-        CHECK(next < end && next->param.role == role && next->param.expert == e,
+    for (; param.expert < num_experts && divided_has(&params->setup, param); param.expert++, num_own++) {
+        const struct unit_tensor *next = first.tensor + num_own;
+        CHECK(next < end && next->param.role == role && next->param.expert == param.expert,
               "unit %d: the experts of role %d do not lie side by side; freeze all of them or none", unit,
               (int)role);
     }
-    weight.value.dims[0] *= num_experts;
-    weight.grad.dims[0] *= num_experts;
+    weight.value.dims[0] *= num_own;
+    weight.grad.dims[0] *= num_own;
     return weight;
 }
 

@@ -109,6 +109,11 @@ struct unit_slot {
 /* Slots: layers alternate between two, embedding and head share the third. */
 enum { SLOT_EVEN, SLOT_ODD, SLOT_VOCAB, SLOT_COUNT };
 
+/* Ranks that divide the tensors of one replica among themselves (param_split), each holding its part as if it were all. */
+struct divided {
+    int size, index; /* size 0 or 1: each tensor is whole */
+};
+
 struct params_setup {
     const struct model_config *model;
     enum dtype compute;                     /* f32, bf16 or f16 */
@@ -119,9 +124,16 @@ struct params_setup {
     enum packed_kind quantised; /* form of what storage says is quantised */
     bool offloads;              /* masters and states stay in host memory */
     int zero_stage;
-    bool trains;         /* false: no gradients, no optimizer state */
-    int rank, num_ranks; /* among those that hold one replica of the model together */
-    int replica;         /* which one; the first writes the checkpoints */
+    bool trains;                    /* false: no gradients, no optimizer state */
+    int rank, num_ranks;            /* among those that hold one replica of the model together */
+    int replica;                    /* which one; the first writes the checkpoints */
+    struct divided tensor, experts; /* rows and columns; experts */
+};
+
+/* A tensor that another rank has, of those that divide the experts, and the rule that trains it there; NULL: it is frozen. */
+struct elsewhere {
+    struct param param;
+    const struct update_rule *rule;
 };
 
 struct params {
@@ -129,6 +141,8 @@ struct params {
     struct device *dev; /* borrowed; NULL while only measured */
     int num_units;
     struct unit *units;
+    int num_elsewhere;
+    struct elsewhere *elsewhere;
     struct unit_slot gathered[SLOT_COUNT], gradient[SLOT_COUNT];
     struct arena arena_params, arena_grads, arena_optimizer, arena_comm, arena_offloaded;
     bool has_nested_map;  /* some segments are in PACKED_NF4_DOUBLE */
@@ -153,15 +167,15 @@ struct segment *params_next(const struct params *params, const struct segment *s
 struct segment *params_next_trained(const struct params *params, const struct segment *segment,
                                     const struct update_rule *rule);
 
-/* params_weight - a role of a unit that params_acquire has made ready, [rows, cols] or [cols] as the family has it; valid
- * until another unit of the same slot is asked for.  Dies where the unit has no such role.  params_fused - several
- * neighbouring roles as one matrix, or one vector: from first to last, of one segment. */
+/* params_weight - a role of a unit that params_acquire has made ready, [rows, cols] or [cols] as the family has it, or this
+ * rank's part of that; valid until another unit of the same slot is asked for.  Dies where the unit has no such role.
+ * params_fused - several neighbouring roles as one matrix, or one vector: from first to last, of one segment. */
 struct weight params_weight(const struct params *params, int unit, enum tensor_role role);
 struct weight params_fused(const struct params *params, int unit, enum tensor_role first,
                            enum tensor_role last);
 
-/* params_experts - of a role that each expert has (PARAM_EXPERT), all of a unit's experts one below the other: [experts rows,
- * cols], or [experts rows].  params_weight gives the first expert's. */
+/* params_experts - of a role that each expert has (PARAM_EXPERT), all of a unit's experts that this rank has one below the
+ * other: [experts rows, cols], or [experts rows].  params_weight gives the first one's. */
 struct weight params_experts(const struct params *params, int unit, enum tensor_role role);
 
 /* params_shard_of - this rank's shard inside an array of the owned range (master, states) of that type:

@@ -8,6 +8,7 @@
 
 #include "kernels/half.h"
 #include "kernels/rng.h"
+#include "train/model/divided.h"
 #include "train/model/optimizer.h"
 #include "train/model/packed_segment.h"
 
@@ -44,16 +45,19 @@ struct state_list {
     bool *holds; /* [count, param_num_slots] */
 };
 
-/* state_index - of a state by its name in a segment; -1: the segment has no such state. */
-static int state_index(const struct segment *segment, const char *name) {
-    if (segment->storage == STORAGE_TRAINED)
-        for (int i = 0; i < segment->rule->num_states; i++)
-            if (strcmp(segment->rule->states[i].name, name) == 0)
-                return i;
+/* rule_state - of a state by its name in a rule; -1: it has no such state.  state_index - in a segment. */
+static int rule_state(const struct update_rule *rule, const char *name) {
+    for (int i = 0; rule && i < rule->num_states; i++)
+        if (strcmp(rule->states[i].name, name) == 0)
+            return i;
     return -1;
 }
 
-/* state_list_open - by the optimizer's table: which states there are, and which tensors have each. */
+static int state_index(const struct segment *segment, const char *name) {
+    return segment->storage == STORAGE_TRAINED ? rule_state(segment->rule, name) : -1;
+}
+
+/* state_list_open - by the optimizer's table: which states there are, and which tensors have each, here or on another rank. */
 static void state_list_open(struct state_list *list, const struct params *params) {
     const struct model_config *model = params->setup.model;
     int64_t num_slots = param_num_slots(model);
@@ -66,6 +70,9 @@ static void state_list_open(struct state_list *list, const struct params *params
         for (struct segment *s = NULL; (s = params_next(params, s));)
             for (int t = 0; state_index(s, names[i]) >= 0 && t < s->num_tensors; t++)
                 holds[param_slot(model, s->tensors[t].param)] = true;
+        for (int t = 0; t < params->num_elsewhere; t++)
+            if (rule_state(params->elsewhere[t].rule, names[i]) >= 0)
+                holds[param_slot(model, params->elsewhere[t].param)] = true;
     }
 }
 
@@ -146,6 +153,8 @@ static int visit_piece(void *user, const struct piece *piece) {
         return 0;
     struct shard_array array = shard_array(job->params, piece->segment, job->state);
     int status = 0;
+    if (job->checkpoint && !divided_writes(&job->params->setup, piece->tensor))
+        return 0;
     for (int64_t row = 0; row < piece->num_rows && status == 0; row++) {
         size_t at_bytes = (size_t)(piece->at + row * piece->count) * dtype_bytes(array.dtype);
         struct shard_array run = {(char *)array.data + at_bytes, array.dtype};
