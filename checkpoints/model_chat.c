@@ -7,6 +7,9 @@
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
+#include "kernels/units.h"
+
+enum { MAX_GENERATION_BYTES = MIB };
 
 bool model_chat_has_template(const char *folder, const char *tokenizer_config) {
     static const char *const names[] = {"chat_template.jinja", "chat_template.json"};
@@ -51,6 +54,21 @@ static json_t *parse(const char *text) {
         return NULL;
     }
     return root;
+}
+
+void model_chat_take_ends(struct model_config *config, const char *folder) {
+    char *path = xasprintf("%s/generation_config.json", folder);
+    json_t *root = json_load_path(path, MAX_GENERATION_BYTES, NULL),
+           *ends = json_object_get(root, "eos_token_id");
+    size_t count = json_is_array(ends) ? json_array_size(ends) : 1;
+    for (size_t i = count; i-- > 0;) { /* backwards: each goes before the others */
+        json_t *end = json_is_array(ends) ? json_array_get(ends, i) : ends;
+        if (json_is_integer(end) && json_integer_value(end) >= 0 &&
+            json_integer_value(end) < config->vocab_size)
+            model_chat_add_end(config, (int32_t)json_integer_value(end));
+    }
+    json_decref(root);
+    free(path);
 }
 
 /* set_end_token - "eos_token": "text", or the text in an object that tells more. */

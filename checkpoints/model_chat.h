@@ -19,6 +19,10 @@ bool model_chat_has_template(const char *folder, const char *tokenizer_config);
  * room. */
 bool model_chat_add_end(struct model_config *config, int32_t end_id);
 
+/* model_chat_take_ends - add the end tokens of folder/generation_config.json; nothing where there is none.  For an adapter, whose
+ * base does not have in its config.json what the training learnt to end with. */
+void model_chat_take_ends(struct model_config *config, const char *folder);
+
 /* model_chat_tokenizer_config, model_chat_special_tokens, model_chat_generation_config - the texts of tokenizer_config.json,
  * special_tokens_map.json and generation_config.json with the end token (and the template) in them; malloc'ed.  text may be
  * NULL for the first: then a tokenizer_config.json is made.  What is not JSON comes back as it is. */

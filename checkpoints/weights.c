@@ -13,6 +13,7 @@
 #include "checkpoints/adapter/adapter_merge.h"
 #include "checkpoints/checkpoint/checkpoint.h"
 #include "checkpoints/files.h"
+#include "checkpoints/model_chat.h"
 #include "checkpoints/model_folder.h"
 #include "data/corpus/json.h"
 #include "data/file.h"
@@ -295,6 +296,7 @@ static void take_folder(struct weights *w, const char *folder) {
         return;
     w->base_folder = w->folder;
     w->folder = xstrdup(folder);
+    model_chat_take_ends(&w->config, folder);
 }
 
 /* open_adapter - on its base, or on the one that it names. */

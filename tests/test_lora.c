@@ -390,6 +390,51 @@ static void expect_refused(const char *text, const char *sentence) {
     free(folder);
 }
 
+static void put_file(const char *folder, const char *name, const char *bytes, size_t count) {
+    struct err err = {""};
+    char *path = xasprintf("%s/%s", folder, name);
+    if (file_create(path, bytes, count, &err) != 0)
+        fail_msg("%s", err.text);
+    free(path);
+}
+
+static void copy_file(const char *folder, const char *name) {
+    struct err err = {""};
+    size_t bytes;
+    char *path = xasprintf("tests/golden/lora/llama3/%s", name);
+    char *text = file_read_whole(path, 1 << 20, &bytes, &err);
+    if (!text)
+        fail_msg("%s", err.text);
+    put_file(folder, name, text, bytes);
+    free(text);
+    free(path);
+}
+
+/* What a training on conversations taught to end with stands beside the adapter, not in its base, which ends with 2. */
+static void test_end_tokens(void **state) {
+    (void)state;
+    struct err err = {""};
+    static const char ends[] = "{\"eos_token_id\": [9, 2, 1000000, \"x\"]}";
+    char *folder = test_folder("test_lora_ends");
+    copy_file(folder, "adapter_config.json");
+    copy_file(folder, "adapter_model.safetensors");
+    put_file(folder, "generation_config.json", ends, strlen(ends));
+    struct weights *w = weights_open_adapter(folder, "tests/golden/models/llama3", &err);
+    assert_int_equal(weights_config(w)->num_eos,
+                     1); /* the control: made elsewhere, its small files are the base's */
+    assert_string_equal(weights_folder(w), "tests/golden/models/llama3");
+    weights_close(w);
+    put_file(folder, "tokenizer.json", "{}", 2);
+    put_file(folder, "provenance.json", "{}", 2);
+    w = weights_open_adapter(folder, "tests/golden/models/llama3", &err);
+    assert_int_equal(weights_config(w)->num_eos, 2);
+    assert_int_equal(weights_config(w)->eos_ids[0], 9);
+    assert_int_equal(weights_config(w)->eos_ids[1], 2);
+    assert_string_equal(weights_folder(w), folder);
+    weights_close(w);
+    free(folder);
+}
+
 #define PLAIN "\"peft_type\": \"LORA\", \"lora_alpha\": 8"
 
 static void test_what_is_refused(void **state) {
@@ -420,6 +465,7 @@ int main(void) {
         cmocka_unit_test(test_logits),      cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_ten_steps),   cmocka_unit_test(test_merged_weights),
         cmocka_unit_test(test_config_text), cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_end_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
