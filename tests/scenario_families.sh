@@ -36,6 +36,7 @@ family qwen2 Qwen2ForCausalLM "self_attn.q_proj.bias|attn_q.bias"
 family olmo2 Olmo2ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight"
 family olmo3 Olmo3ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight" 4
 family granite GraniteForCausalLM granite
+family phi3 Phi3ForCausalLM "self_attn.qkv_proj.weight|attn_qkv.weight"
 family smollm3 SmolLM3ForCausalLM smollm3 4
 family ministral3 Ministral3ForCausalLM ministral3
 family gemma2 Gemma2ForCausalLM "post_feedforward_layernorm.weight|post_ffw_norm.weight" 4

@@ -381,6 +381,42 @@ static void test_gemma3_positions(void **state) {
     free(path);
 }
 
+/* Phi-3: the matrices as its files have them, longrope's factors as two tensors. */
+static void test_phi3(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model model = nemotron_model(false);
+    struct model_config *config = &model.config;
+    assert_int_equal(model_config_set_family(config, "phi3", NULL), 0);
+    model_config_rotate(config, 0.5);
+    config->rope_kind = ROPE_LONG;
+    config->rope_factor = 2;
+    config->rope_original_positions = config->max_positions / 2;
+    config->longrope.num_pairs = config->head_dim / 4;
+    for (int i = 0; i < config->longrope.num_pairs; i++) {
+        config->longrope.short_factors[i] = 1.0f + 0.1f * (float)i;
+        config->longrope.long_factors[i] = 2.0f + 0.5f * (float)i;
+    }
+    const struct param whole = {ROLE_QKV, 1};
+    char *hf = make_folder("phi3", &model), *out = in_folder("fused.gguf");
+    struct weights *source = open_weights(hf);
+    if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    struct weights *back = open_weights(out);
+    const struct model_config *found = weights_config(back);
+    assert_string_equal(found->model_type, "phi3");
+    assert_true(found->rope_kind == ROPE_LONG &&
+                found->rope_original_positions == config->rope_original_positions);
+    assert_memory_equal(&found->longrope, &config->longrope, sizeof found->longrope);
+    assert_true(fabs(model_rope_amplitude(found) / model_rope_amplitude(config) - 1) < 1e-6);
+    int64_t count = tensor_count(param_shape(config, whole));
+    float *want = values_of(&model, whole), *got = xcalloc((size_t)count, sizeof *got);
+    assert_int_equal(weights_read(back, whole, 0, count, got, &err), 0);
+    assert_memory_equal(got, want, (size_t)count * sizeof *got);
+    weights_close(back), weights_close(source);
+    free(got), free(want), free(hf), free(out);
+}
+
 /* Granite: all four multipliers come back. */
 static void test_granite(void **state) {
     (void)state;
@@ -519,12 +555,12 @@ static void test_apertus_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nemotron),          cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_ministral3),        cmocka_unit_test(test_gemma3),
-        cmocka_unit_test(test_gemma3_refused),   cmocka_unit_test(test_mistral),
-        cmocka_unit_test(test_gemma2),           cmocka_unit_test(test_olmo3),
-        cmocka_unit_test(test_granite),          cmocka_unit_test(test_rope_kinds),
-        cmocka_unit_test(test_gemma3_positions),  cmocka_unit_test(test_apertus),
+        cmocka_unit_test(test_nemotron),        cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_ministral3),      cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_gemma3_refused), cmocka_unit_test(test_mistral),
+        cmocka_unit_test(test_gemma2),         cmocka_unit_test(test_olmo3),
+        cmocka_unit_test(test_phi3),           cmocka_unit_test(test_granite),
+        cmocka_unit_test(test_rope_kinds),     cmocka_unit_test(test_gemma3_positions),  cmocka_unit_test(test_apertus),
         cmocka_unit_test(test_apertus_refused),
     };
     return fixture_run("export_families", tests);

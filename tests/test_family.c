@@ -75,10 +75,10 @@ static void test_refused_by_name(void **state) {
     } cases[] = {
         {"{\"model_type\":\"olmo3\"}",
          "model_type 'olmo3' is not supported yet: windows on three of four layers "
-         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, smollm3, nemotron, gemma2, gemma3_text, apertus)"},
+         "(supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text, apertus)"},
         {"{\"model_type\":\"mixtral\"}", "model_type 'mixtral' is not supported yet"},
         {"{\"model_type\":\"mamba\"}",
-         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, smollm3, nemotron, gemma2, gemma3_text, apertus)"},
+         "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text, apertus)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},
         {"{" SIZES "}", "key 'model_type' is missing"},
         {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaModel\"]," SIZES "}",
@@ -245,8 +245,9 @@ static void test_gguf_names(void **state) {
     assert_string_equal(config.model_type, "llama"); /* not mistral, which is stored under the same name */
     assert_int_equal(family_set_gguf(&config, "qwen3moe", 8), -1);
     assert_string_equal(config.model_type, "llama");
-    assert_string_equal(family_gguf_names(names, sizeof names),
-                        "llama, mistral3, qwen3, qwen2, olmo2, granite, smollm3, nemotron, gemma2, gemma3, apertus");
+    assert_string_equal(
+        family_gguf_names(names, sizeof names),
+        "llama, mistral3, qwen3, qwen2, olmo2, granite, phi3, smollm3, nemotron, gemma2, gemma3, apertus");
 }
 
 /* Every parameter once, with a slot, a name and a GGUF name of its own, and together as many scalars as the

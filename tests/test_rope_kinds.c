@@ -119,11 +119,54 @@ static void test_refused(void **state) {
     parsed(ROPE("\"rope_type\":\"yarn\",\"type\":\"yarn\",\"factor\":8,\"finetuned\":true"));
 }
 
+#define PHI3(more) "{\"model_type\":\"phi3\"," more SIZES "}"
+
+/* Phi-3: two matrices where others have five, and longrope under three names; the parameters of Phi-3-mini, 3,821,079,552, and of
+ * Phi-4-mini, 3,836,021,760. */
+static void test_phi3(void **state) {
+    (void)state;
+    char name[PARAM_NAME_ROOM];
+    struct model_config mini = parsed("{\"model_type\":\"phi3\",\"sliding_window\":2047}");
+    assert_int_equal(model_num_parameters(&mini), 3821079552);
+    assert_int_equal(family_layer_plan(&mini, 31).window, 2047);
+    assert_string_equal(param_name(&mini, (struct param){ROLE_GATE_UP, 1}, name),
+                        "model.layers.1.mlp.gate_up_proj.weight");
+    assert_string_equal(param_gguf_name(&mini, (struct param){ROLE_QKV, 1}, name), "blk.1.attn_qkv.weight");
+    assert_null(param_spec(&mini, ROLE_QUERY));
+    struct model_config phi4 = parsed(
+        "{\"model_type\":\"phi3\",\"vocab_size\":200064,\"num_attention_heads\":24,\"num_key_value_heads\":8,"
+        "\"tie_word_embeddings\":true,\"partial_rotary_factor\":0.75,\"max_position_embeddings\":131072}");
+    assert_int_equal(model_num_parameters(&phi4), 3836021760);
+    assert_true(model_rotary_dim(&phi4) == 96 && phi4.rope_kind == ROPE_PLAIN && phi4.window == 0);
+    struct model_config kinds[] = {
+        parsed(PHI3("\"original_max_position_embeddings\":128,\"rope_scaling\":{" LONGROPE "},")),
+        parsed(PHI3(
+            "\"original_max_position_embeddings\":128,\"rope_scaling\":{\"type\":\"su\",\"short_factor\":" FACTORS
+            ",\"long_factor\":" FACTORS "},")),
+        parsed(PHI3(
+            "\"original_max_position_embeddings\":128,\"rope_scaling\":{\"type\":\"yarn\",\"short_factor\":" FACTORS
+            ",\"long_factor\":" FACTORS "},"))};
+    for (int i = 0; i < 3; i++) {
+        char *text = model_config_text(&kinds[i], NULL);
+        struct model_config again = parsed(text);
+        assert_memory_equal(&kinds[i], &kinds[0], sizeof kinds[0]);
+        assert_memory_equal(&again, &kinds[0], sizeof again);
+        assert_non_null(strstr(text, "\"original_max_position_embeddings\": 128"));
+        free(text);
+    }
+    assert_true(kinds[0].rope_kind == ROPE_LONG && kinds[0].rope_original_positions == 128);
+    assert_refused(PHI3("\"rope_scaling\":{" LONGROPE ",\"original_max_position_embeddings\":128},"),
+                   "original_max_position_embeddings is 128, and 4096 outside of it");
+    assert_refused(PHI3("\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},"),
+                   "rope type 'linear' is not supported for");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables),
         cmocka_unit_test(test_original_positions),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_phi3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #include "checkpoints/export/export_general.h"
 #include "checkpoints/files.h"
 #include "checkpoints/gguf/gguf_model.h"
+#include "checkpoints/gguf/gguf_settings.h"
 #include "checkpoints/gguf/gguf_tokenizer.h"
 #include "data/file.h"
 
@@ -63,6 +64,10 @@ static void set_rope(const struct job *job) {
         gguf_set_text(job->writer, family_gguf_key(config, "rope.scaling.type", key),
                       config->rope_kind == ROPE_YARN ? "yarn" : "linear");
         set_real(job, "rope.scaling.factor", config->rope_factor);
+    }
+    if (config->rope_kind == ROPE_LONG) {
+        set_size(job, "rope.scaling.original_context_length", config->rope_original_positions);
+        set_real(job, "rope.scaling.attn_factor", model_rope_amplitude(config));
     }
     if (config->rope_kind != ROPE_YARN)
         return;
@@ -212,7 +217,11 @@ static void add_tensors(struct job *job) {
     char name[PARAM_NAME_ROOM];
     int64_t num_f16 = 0, half = model_rotary_dim(job->config) / 2;
     if (job->config->rope_kind == ROPE_LLAMA3)
-        gguf_add_tensor(job->writer, "rope_freqs.weight", 1, &half, GGML_F32);
+        gguf_add_tensor(job->writer, GGUF_ROPE_FREQS, 1, &half, GGML_F32);
+    if (job->config->rope_kind == ROPE_LONG) {
+        gguf_add_tensor(job->writer, GGUF_ROPE_LONG, 1, &half, GGML_F32);
+        gguf_add_tensor(job->writer, GGUF_ROPE_SHORT, 1, &half, GGML_F32);
+    }
     for (int64_t i = 0; i < job->num_tensors; i++) {
         struct tensor shape = param_shape(job->config, job->tensors[i].param);
         int64_t dims[2] = {shape.dims[shape.ndim - 1], shape.dims[0]}; /* row length first */
@@ -272,6 +281,10 @@ static int write_tensors(const struct job *job, struct err *err) {
         status = gguf_write_rows(job->writer, 1, divisors, err);
         free(divisors);
     }
+    if (job->config->rope_kind == ROPE_LONG) {
+        status = gguf_write_rows(job->writer, 1, job->config->longrope.long_factors, err);
+        status = status ? status : gguf_write_rows(job->writer, 1, job->config->longrope.short_factors, err);
+    }
     for (int64_t i = 0; status == 0 && i < job->num_tensors; i++)
         status = write_tensor(job, job->tensors[i].param, err);
     return status;
@@ -328,7 +341,8 @@ static int refuse_yarn(const struct model_config *config, struct err *err) {
  * divisors of frequencies, and but for OLMo 3's yarn's multiplier would reach the local layers too. */
 static int refuse_rope(const struct model_config *config, struct err *err) {
     bool stretches = family_gguf_stretches(config);
-    if (config->rope_kind == ROPE_LONG || config->rope_kind == ROPE_PROPORTIONAL)
+    if ((config->rope_kind == ROPE_LONG && !family_gguf_has_longrope(config)) ||
+        config->rope_kind == ROPE_PROPORTIONAL)
         return err_set(
             err,
             "llama.cpp computes a '%s' without %s positions, which this model has: export it with --to hf",

@@ -3,7 +3,7 @@
  *
  * One decoder serves all families; a family differs by the fields of struct model_config, by its table of parameters and by
  * the plan of its layers, both in family_NAME.c.  Supported now: the Llama family (model_type llama), Mistral and Ministral
- * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, Granite, SmolLM3, Gemma 2 and 3 (text), Apertus and Nemotron (not the hybrid
+ * with their windows, Ministral 3, Qwen2 and Qwen3 (dense), OLMo 2 and 3, Granite, Phi-3, SmolLM3, Gemma 2 and 3 (text), Apertus and Nemotron (not the hybrid
  * ones).  Any other model_type is refused by name.
  * Source: Hugging Face config.json, both spellings (rope_theta + rope_scaling, and rope_parameters). */
 #pragma once
@@ -21,10 +21,12 @@ enum tensor_role {
     ROLE_QUERY,
     ROLE_KEY,
     ROLE_VALUE,
+    ROLE_QKV, /* these three as one matrix, in a family whose files hold them so */
     ROLE_OUTPUT,
     ROLE_FFN_NORM,
     ROLE_GATE,
     ROLE_UP,
+    ROLE_GATE_UP, /* these two as one matrix */
     ROLE_DOWN,
     ROLE_QUERY_NORM, /* of queries, one weight for all heads or for the whole row; with QK-norm alone, and so the next */
     ROLE_KEY_NORM,
@@ -65,13 +67,15 @@ enum tensor_role {
 
 /* Sizes by name; shape letters as in kernels/tensor.h. */
 enum dim {
-    DIM_NONE, /* no second dimension: a vector; no first one either: one value, and files give it no dimension */
-    DIM_WIDTH, /* C */
-    DIM_VOCAB, /* V */
-    DIM_QUERY, /* H D */
-    DIM_KEY,   /* G D */
-    DIM_FFN,   /* F */
-    DIM_HEAD,  /* D */
+    DIM_NONE,   /* no second dimension: a vector; no first one either: one value, and files give it no dimension */
+    DIM_WIDTH,   /* C */
+    DIM_VOCAB,   /* V */
+    DIM_QUERY,   /* H D */
+    DIM_KEY,     /* G D */
+    DIM_FFN,     /* F */
+    DIM_QKV,     /* (H + 2 G) D */
+    DIM_GATE_UP, /* 2 F */
+    DIM_HEAD,    /* D */
     DIM_HEADS, /* H */
     DIM_ONE,   /* 1 */
     DIM_RANK   /* R of the pair's target */
@@ -319,7 +323,7 @@ const char *family_gguf_key(const struct model_config *config, const char *key, 
  * rope.dimension_count may differ from the heads' width.  family_gguf_query_scalar - what llama.cpp takes for query_scalar (0: the family has none),
  * of which no key tells.  family_gguf_has_head - whether llama.cpp wants a matrix of the
  * head that is not the embedding.  family_gguf_has_windows - whether it knows those of local layers.
- * family_gguf_has_one_base - whether local layers have the base of the others there.  family_gguf_stretches - whether a family
+ * family_gguf_has_longrope - whether it looks at longrope's factors.  family_gguf_has_one_base - whether local layers have the base of the others there.  family_gguf_stretches - whether a family
  * with bases of local layers may have YaRN's positions on the others.  family_gguf_ties_head - whether it knows no other head.  family_gguf_window - the window it takes where the file says none.
  * family_gguf_period - the last of how many layers sees all there, where the file does not say.
  * family_gguf_positions - up to how many positions it computes what the model does: those of the model, or of a window that
@@ -330,6 +334,7 @@ int64_t family_gguf_query_scalar(const struct model_config *config);
 bool family_gguf_has_head(const struct model_config *config);
 bool family_gguf_has_one_base(const struct model_config *config);
 bool family_gguf_stretches(const struct model_config *config);
+bool family_gguf_has_longrope(const struct model_config *config);
 bool family_gguf_ties_head(const struct model_config *config);
 bool family_gguf_has_windows(const struct model_config *config);
 int64_t family_gguf_window(const struct model_config *config);

@@ -67,9 +67,10 @@ static int read_window(struct model_config *config, const json_t *root, struct e
     }
     if (json_get_int_or(root, "sliding_window", config->window, &config->window, err) != 0)
         return -1;
-    return config->window > 0 ? 0
-                              : err_set(err, "sliding_window is %lld, expected a positive number",
-                                        (long long)config->window);
+    return config->window > 0 || !json_object_get(root, "sliding_window")
+               ? 0
+               : err_set(err, "sliding_window is %lld, expected a positive number",
+                         (long long)config->window);
 }
 
 /* read_multipliers - of the class that has them. */

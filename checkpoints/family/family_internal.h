@@ -36,6 +36,7 @@ struct gguf_facts {
     bool has_windows;  /* it knows the windows of local layers; otherwise all layers see all there */
     int64_t window;    /* the one it takes where the file has no key; 0: none */
     bool one_base;     /* local layers have the base of the others */
+    bool has_longrope; /* it looks at tensors of longrope's factors */
     bool stretches;    /* the positions of the others may be stretched by YaRN, too */
     int layers_of_27b; /* by which it tells the model with another query_scalar; 0: there is none */
 };
@@ -72,10 +73,13 @@ struct family {
     int default_head_dim;                /* head_dim; 0: width / heads */
     int default_kv_heads;                /* num_key_value_heads; 0: as many as heads */
     int64_t default_positions;           /* max_position_embeddings */
-    double default_theta;                /* rope_theta; 0: 10000 */
-    double default_eps;                  /* 0: 1e-6 */
-    double default_deviation;            /* initializer_range; 0: 0.02 */
-    double default_rotary_part;          /* partial_rotary_factor; 0: no such key, whole heads turn */
+    int64_t
+        default_original; /* original_max_position_embeddings, which stands outside of rope_scaling and counts alone; 0:
+                                            it has no such place */
+    double default_theta;       /* rope_theta; 0: 10000 */
+    double default_eps;         /* 0: 1e-6 */
+    double default_deviation;   /* initializer_range; 0: 0.02 */
+    double default_rotary_part; /* partial_rotary_factor; 0: no such key, whole heads turn */
 
     const char *default_rope; /* rope_parameters, as JSON; NULL: theta 1e4, plain */
 
@@ -96,7 +100,8 @@ struct family {
     FAMILY(qwen2)                                                                                            \
     FAMILY(olmo2)                                                                                            \
                                                                                                \
-    FAMILY(olmo3) FAMILY(granite)                                                                                            \
+    FAMILY(olmo3)                                                                                            \
+    FAMILY(granite) FAMILY(phi3)                                                                                            \
     FAMILY(smollm3)                                                                                          \
     FAMILY(nemotron)                                                                                         \
     FAMILY(gemma2)                                                                                           \

@@ -79,6 +79,7 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
     case ROLE_FFN_POST_NORM_BIAS:
         return plan.place != NORM_PRE && plan.norm.bias;
     case ROLE_GATE:
+    case ROLE_GATE_UP:
         return plan.ffn == FFN_GATED;
     case ROLE_XIELU_ALPHA_P:
     case ROLE_XIELU_ALPHA_N:
@@ -205,6 +206,10 @@ static int64_t dim_size(const struct model_config *config, enum dim dim) {
         return (int64_t)config->num_kv_heads * config->head_dim;
     case DIM_FFN:
         return config->ffn_width;
+    case DIM_QKV:
+        return (config->num_heads + 2 * (int64_t)config->num_kv_heads) * config->head_dim;
+    case DIM_GATE_UP:
+        return 2 * config->ffn_width;
     case DIM_HEAD:
         return config->head_dim;
     case DIM_HEADS:

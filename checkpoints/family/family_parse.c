@@ -117,7 +117,8 @@ static int parse_eos(struct model_config *config, const json_t *root, struct err
 /* take_class_ids - where a key is missing and not null, in a vocabulary that has them. */
 static void take_class_ids(struct model_config *config, const json_t *root) {
     const struct class_ids *ids = family_of(config)->default_ids;
-    if (!ids || config->vocab_size <= ids->bos)
+    if (!ids || config->vocab_size <= ids->bos || config->vocab_size <= ids->eos ||
+        config->vocab_size <= ids->pad)
         return;
     if (!json_object_get(root, "bos_token_id"))
         config->bos_id = ids->bos;

@@ -201,8 +201,14 @@ static int parse_temperature(struct model_config *config, const json_t *object, 
 static int parse_kind(struct model_config *config, const json_t *object, const char *type, struct err *err) {
     if (strcmp(type, "default") == 0)
         return 0;
-    if (strcmp(type, "longrope") == 0)
+    bool is_phi3 =
+        family_of(config)->default_original > 0; /* whose older files have two other names for it */
+    if (strcmp(type, "longrope") == 0 || (is_phi3 && (strcmp(type, "su") == 0 || strcmp(type, "yarn") == 0)))
         return parse_longrope(config, object, err);
+    if (is_phi3)
+        return err_set(
+            err, "rope type '%.40s' is not supported for model_type '%s' (supported: default, longrope)",
+            type, config->model_type);
     if (strcmp(type, "proportional") == 0)
         return parse_proportional(config, object, err);
     bool dynamic = strcmp(type, "dynamic") == 0;
@@ -293,8 +299,8 @@ static int parse_both(struct model_config *config, const json_t *root, const jso
     if (parse_rotary_part(config, root, err) != 0)
         return -1;
     config->rope_kind = ROPE_PLAIN;
-    if (json_get_int_or(root, "original_max_position_embeddings", 0, &config->rope_original_positions, err) !=
-        0)
+    if (json_get_int_or(root, "original_max_position_embeddings", family_of(config)->default_original,
+                        &config->rope_original_positions, err) != 0)
         return -1;
     if (parse_bases(config, root, err) != 0)
         return -1;

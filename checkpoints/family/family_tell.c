@@ -44,7 +44,7 @@ static void tell_rope(const struct model_config *config, const char *origin) {
 
 /* tell_dropout - layers are computed whole in training, as they are in evaluation. */
 static void tell_dropout(const json_t *text, const char *origin) {
-    static const char *const keys[] = {"attention_dropout", "hidden_dropout"};
+    static const char *const keys[] = {"attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         double part = json_number_value(json_find(text, keys[i]));
         if (part > 0)

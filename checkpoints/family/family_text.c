@@ -207,6 +207,8 @@ static void set_rope(json_t *root, const struct model_config *config) {
     json_object_set_new(root, "rope_scaling",
                         config->rope_kind == ROPE_PLAIN ? json_null() : rope_object(config));
     set_rotary_part(root, config);
+    if (family_of(config)->default_original && config->rope_original_positions)
+        set_int(root, "original_max_position_embeddings", config->rope_original_positions);
     set_parameters(root, config);
 }
 

@@ -155,12 +155,12 @@ static int64_t find_param(const struct gguf *file, const struct model_config *co
  * some files, and no key says that the head is tied. */
 static int read_tensor_facts(const struct gguf *file, struct model_config *config, struct err *err) {
     char name[PARAM_NAME_ROOM];
-    int64_t embedding = find_param(file, config, ROLE_EMBEDDING),
-            matrix = find_param(file, config, ROLE_QUERY);
+    enum tensor_role first = param_spec(config, ROLE_QKV) ? ROLE_QKV : ROLE_QUERY;
+    int64_t embedding = find_param(file, config, ROLE_EMBEDDING), matrix = find_param(file, config, first);
     if (embedding < 0 || matrix < 0)
         return err_set(
             err, "'%s' has no tensor '%s'", gguf_path(file),
-            param_gguf_name(config, param_at(embedding < 0 ? ROLE_EMBEDDING : ROLE_QUERY, 0), name));
+            param_gguf_name(config, param_at(embedding < 0 ? ROLE_EMBEDDING : first, 0), name));
     config->vocab_size = gguf_tensor(file, embedding).dims[1];
     config->tied_head = find_param(file, config, ROLE_HEAD) < 0;
     int type = gguf_tensor(file, matrix).type;
@@ -274,6 +274,9 @@ int gguf_model_check(const struct gguf *file, const struct model_config *config,
     int status = gguf_layer_values_check(file, config, err);
     if (freqs >= 0)
         is_expected[freqs] = true;
+    if (config->rope_kind == ROPE_LONG) /* both were read */
+        is_expected[gguf_find_tensor(file, GGUF_ROPE_SHORT)] =
+            is_expected[gguf_find_tensor(file, GGUF_ROPE_LONG)] = true;
     while (status == 0 && family_next_param(config, &at)) {
         if (param_spec(config, at.role)->traits & PARAM_METADATA)
             continue;

@@ -1,6 +1,6 @@
 /* gguf_model.h - a GGUF file as a model: what its metadata and tensor names mean.  Supported:
  * general.architecture "llama" (Llama, Mistral, SmolLM2 and others that share the layer), "qwen3",
- * "mistral3" (Ministral 3), "qwen2", "olmo2" (with windows OLMo 3), "granite", "smollm3", "gemma2", "gemma3", "apertus" and "nemotron"; any
+ * "mistral3" (Ministral 3), "qwen2", "olmo2" (with windows OLMo 3), "granite", "phi3", "smollm3", "gemma2", "gemma3", "apertus" and "nemotron"; any
  * other is refused by name. */
 #pragma once
 

@@ -97,6 +97,39 @@ static int refuse_amplitude(struct gguf_settings settings, struct err *err) {
                          gguf_path(settings.file), factor);
 }
 
+/* read_factors - a tensor of longrope's. */
+static int read_factors(const struct gguf *file, const char *name, int num_pairs, float *factors,
+                        struct err *err) {
+    int64_t index = gguf_find_tensor(file, name);
+    if (index < 0)
+        return err_set(err, "'%s' has no tensor '%s', but the other one of longrope", gguf_path(file), name);
+    struct gguf_tensor tensor = gguf_tensor(file, index);
+    if (tensor.ndim != 1 || tensor.count != num_pairs || num_pairs > LONGROPE_MAX_PAIRS)
+        return err_set(err, "'%s': tensor '%s' has %lld values, expected %d (at most %d)", gguf_path(file),
+                       name, (long long)tensor.count, num_pairs, LONGROPE_MAX_PAIRS);
+    return gguf_read_f32(file, index, 0, num_pairs, factors, err);
+}
+
+/* read_longrope - the factors, and what multiplies cosines and sines, which no rule finds there. */
+static int read_longrope(struct gguf_settings settings, struct model_config *config, struct err *err) {
+    struct longrope *longrope = &config->longrope;
+    if (!family_gguf_has_longrope(config))
+        return err_set(err, "'%s' has factors of longrope, which llama.cpp does not look at in a %s",
+                       gguf_path(settings.file), family_gguf(config));
+    config->rope_kind = ROPE_LONG;
+    longrope->num_pairs = model_rotary_dim(config) / 2;
+    if (read_factors(settings.file, GGUF_ROPE_SHORT, longrope->num_pairs, longrope->short_factors, err) !=
+            0 ||
+        read_factors(settings.file, GGUF_ROPE_LONG, longrope->num_pairs, longrope->long_factors, err) != 0 ||
+        gguf_setting_size(settings, "rope.scaling.original_context_length", config->max_positions,
+                          &config->rope_original_positions, err) != 0 ||
+        gguf_setting_double(settings, "rope.scaling.attn_factor", 1, &config->yarn.attention_factor, err) !=
+            0)
+        return -1;
+    config->rope_factor = (double)config->max_positions / (double)config->rope_original_positions;
+    return 0;
+}
+
 int gguf_read_rope(struct gguf_settings settings, struct model_config *config, struct err *err) {
     const struct gguf *file = settings.file;
     int64_t freqs = gguf_find_tensor(file, GGUF_ROPE_FREQS);
@@ -112,6 +145,8 @@ int gguf_read_rope(struct gguf_settings settings, struct model_config *config, s
     else if (!is_yarn && !gguf_setting_is(file, type_key, "none"))
         return err_set(err, "'%s' sets '%s' to something other than linear and yarn, which is not supported",
                        gguf_path(file), type_key);
+    if (gguf_find_tensor(file, GGUF_ROPE_SHORT) >= 0 || gguf_find_tensor(file, GGUF_ROPE_LONG) >= 0)
+        return read_longrope(settings, config, err);
     if ((is_yarn ? read_yarn(settings, config, err) : refuse_amplitude(settings, err)) != 0)
         return -1;
     if (family_has_local_base(config) && (freqs >= 0 || (is_yarn && !family_gguf_stretches(config))))

@@ -5,6 +5,8 @@
 #include "checkpoints/gguf/gguf.h"
 
 #define GGUF_ROPE_FREQS "rope_freqs.weight"
+#define GGUF_ROPE_SHORT "rope_factors_short.weight" /* longrope's */
+#define GGUF_ROPE_LONG "rope_factors_long.weight"
 
 /* The file, and the name that the keys of its architecture begin with. */
 struct gguf_settings {

@@ -130,7 +130,7 @@ static const struct config_key run_file_keys[] = {
         "number type of saved models; source: as the model that was read, f32 for a new one and for an adapter"),
     TEXT(
         "model.architecture.family", AT(model.family), "llama",
-        "what kind of decoder: a model_type that can be read, llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, smollm3, nemotron, gemma2, gemma3_text or apertus"),
+        "what kind of decoder: a model_type that can be read, llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text or apertus"),
     INT("model.architecture.width", AT(model.architecture.width), "0", 0, 1 << 20, NULL,
         "width of the residual stream (hidden_size)"),
     INT32("model.architecture.layers", AT(model.architecture.num_layers), "0", 0, 4096, "layers",

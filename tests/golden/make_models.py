@@ -124,6 +124,12 @@ VARIANTS = {
                 "vocab_size": 64, "rope": {"rope_theta": 10000.0}, "rms_norm_eps": 1e-5, "tie": True, "class": "Granite",
                 "multipliers": {"embedding_multiplier": 6.0, "residual_multiplier": 0.4, "attention_multiplier": 0.2,
                                 "logits_scaling": 3.0}, "seed": 330},
+    # Phi-3: queries, keys and values in one matrix, gate and up in one; three quarters of each head turn, longrope's short
+    # positions; all layers see a window.
+    "phi3": {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 28,
+             "vocab_size": 64, "rms_norm_eps": 1e-5, "class": "Phi3", "window": 6, "seed": 340, "original": 24,
+             "rope": {"rope_theta": 100.0, "rope_type": "longrope", "partial_rotary_factor": 0.75,
+             "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.0, 2.0, 4.0], "original_max_position_embeddings": 24}},
     # Of six pairs of each head the first three turn, by half the frequencies of all six.
     "proportional": {"hidden_size": 24, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 28,
                      "vocab_size": 64, "rope": {"rope_theta": 500.0, "rope_type": "proportional", "factor": 2.0,
@@ -182,6 +188,8 @@ def make_config(name, spec):
         if key in spec:
             shared[key] = spec[key]
     shared |= spec.get("multipliers", {})
+    if "original" in spec:
+        shared["original_max_position_embeddings"] = spec["original"]
     if "types" in spec:
         shared["layer_types"] = ["sliding_attention" if kind == "s" else "full_attention" for kind in spec["types"]]
     if "local_theta" in spec:
@@ -314,7 +322,7 @@ def hf_packed(model, batch):
     if getattr(model.config, "sliding_window", None):
         before = torch.ones(ROW_TOKENS, ROW_TOKENS, dtype=torch.bool).tril(-model.config.sliding_window)
         local = mask_of(allowed & ~before)
-        has_kinds = model.config.model_type != "mistral"
+        has_kinds = model.config.model_type not in ("mistral", "phi3")
         mask = {"full_attention": mask, "sliding_attention": local} if has_kinds else local
     return model(input_ids=batch["tokens"], position_ids=batch["positions"], attention_mask=mask).logits
 
@@ -329,6 +337,8 @@ def rope_frequencies(spec, head_dim, scaled=True):
         all_pairs = rope["rope_theta"] ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim) / rope["factor"]
         return all_pairs * (torch.arange(head_dim // 2) < rope["partial_rotary_factor"] * head_dim // 2)
     plain = rope["rope_theta"] ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    if rope.get("rope_type") == "longrope":
+        return plain / torch.tensor(rope["short_factor"], dtype=torch.float64)
     if "factor" not in rope or not scaled:
         return plain
     if rope["rope_type"] == "yarn":
@@ -358,6 +368,9 @@ def yarn_frequencies(rope, plain):
 
 def amplitude(rope):
     """What YaRN multiplies cosines and sines by."""
+    if rope.get("rope_type") == "longrope":
+        return math.sqrt(1 + math.log(512 / rope["original_max_position_embeddings"]) /
+                         math.log(rope["original_max_position_embeddings"]))
     if rope.get("rope_type") != "yarn":
         return 1
 
@@ -379,7 +392,7 @@ def rotate(x, frequencies, order):
 
 
 def own_forward(spec, weights, order="half", scaled=True):
-    """A forward pass of Llama, Granite, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3, Apertus or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
+    """A forward pass of Llama, Granite, Phi-3, Mistral, Ministral, Qwen2, Qwen3, OLMo 2 and 3, SmolLM3, Ministral 3, Gemma 2 and 3, Apertus or Nemotron in f64 from the papers: tokens [T] -> logits [T, V]."""
     heads, kv_heads = spec["num_attention_heads"], spec["num_key_value_heads"]
     head_dim = spec.get("head_dim", spec["hidden_size"] // heads)
     is_part = spec["rope"].get("rope_type") != "proportional"
@@ -425,7 +438,11 @@ def own_forward(spec, weights, order="half", scaled=True):
         return x.view(-1, count, head_dim).transpose(0, 1)
 
     def attention(x, w, layer):
-        q, k, v = (x @ w(f"self_attn.{name}_proj").T + bias(f"{layer}.self_attn.{name}_proj") for name in "qkv")
+        if spec.get("class") == "Phi3":
+            sizes = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim]
+            q, k, v = (x @ w("self_attn.qkv_proj").T).split(sizes, dim=-1)
+        else:
+            q, k, v = (x @ w(f"self_attn.{name}_proj").T + bias(f"{layer}.self_attn.{name}_proj") for name in "qkv")
         if spec.get("class") in ("Olmo2", "Olmo3"):
             q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
         q, k = split(q, heads), split(k, kv_heads)
@@ -454,13 +471,14 @@ def own_forward(spec, weights, order="half", scaled=True):
             x = x + residual * (norm(a, f"{name}.post_attention_layernorm") if after or sandwich else a)
             before = "feedforward" if own else "pre_feedforward" if sandwich else "post_attention"
             h = x if after else norm(x, f"{name}.{before}_layernorm")
-            up = h @ w("mlp.up_proj").T
+            whole = spec.get("class") == "Phi3"
+            up = (h @ w("mlp.gate_up_proj").T).chunk(2, -1)[1] if whole else h @ w("mlp.up_proj").T
             if spec.get("nemotron"):
                 hidden = up.relu().square()
             elif own:
                 hidden = xielu(up, name)
             else:
-                gate = h @ w("mlp.gate_proj").T
+                gate = (h @ w("mlp.gate_up_proj").T).chunk(2, -1)[0] if whole else h @ w("mlp.gate_proj").T
                 hidden = (gelu(gate, approximate="tanh") if sandwich else silu(gate)) * up
             out = hidden @ w("mlp.down_proj").T
             x = x + residual * (norm(out, f"{name}.post_feedforward_layernorm") if after or sandwich else out)
@@ -516,7 +534,8 @@ def finite_differences(name, spec, model, batch, gradients):
     h = 1e-5
     worst = 0.0
     own = spec.get("class") == "Apertus"
-    for key in ("model.layers.0.self_attn.q_proj.weight", "model.embed_tokens.weight",
+    first = "qkv_proj" if spec.get("class") == "Phi3" else "q_proj"
+    for key in (f"model.layers.0.self_attn.{first}.weight", "model.embed_tokens.weight",
                 *(("model.layers.0.mlp.act_fn.alpha_p", "model.layers.1.mlp.act_fn.alpha_n") if own else
                   ("model.layers.1.post_attention_layernorm.weight",))):
         flat, gradient = weights[key].view(-1), gradients[key].flatten()
@@ -584,7 +603,7 @@ def make_variant(name, spec, folder, seed):
     noise["loss"] = check(name, "losses of the run against f64", max(abs(a / b - 1) for a, b in zip(
         run["loss"] + [run["loss_after"]], own_run["loss"] + [own_run["loss_after"]])), 2e-6)
     finals = {key: parameters[key].detach() for key in
-              ("model.norm.weight", "model.layers.0.self_attn.k_proj.weight")}
+              ("model.norm.weight", "model.layers.0.self_attn." + ("qkv" if spec.get("class") == "Phi3" else "k") + "_proj.weight")}
     noise["final"] = check(name, "final values against f64", max(
         relative_error(value, own_final[key]) for key, value in finals.items()), 1e-4)
     counts = (batch["targets"] != NO_TARGET).sum(1)

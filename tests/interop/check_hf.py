@@ -33,7 +33,13 @@ def spoil(model):
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     with torch.no_grad():
         for layer in model.model.layers:
-            for weight in (layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight):
+            attention = layer.self_attn
+            if hasattr(attention, "qkv_proj"):  # queries and keys come first there
+                turned = (config.num_attention_heads + config.num_key_value_heads) * head_dim
+                weights = [attention.qkv_proj.weight[:turned]]
+            else:
+                weights = [attention.q_proj.weight, attention.k_proj.weight]
+            for weight in weights:
                 rows = weight.view(-1, 2, head_dim // 2, weight.shape[1])
                 weight.copy_(rows.transpose(1, 2).reshape(weight.shape))
     return model

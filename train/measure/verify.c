@@ -11,20 +11,20 @@
 /* Enough positions for wrong rotary layouts and swapped heads to show. */
 enum { CHECK_TOKENS = 64 };
 
-/* What a model makes of a fixed pseudo-random sequence, as long as it may be. */
+/* What a model makes of a fixed pseudo-random sequence, as long as it may be; some positions depend on that length. */
 struct answer {
     float *logits; /* [num_tokens, V], malloc'ed; NULL: there is none */
     int64_t num_tokens, vocab_size;
 };
 
-/* answer_of - logits NULL with err set where the model cannot be read.  Random ids and
+/* answer_of - of at most CHECK_TOKENS; logits NULL with err set where the model cannot be read.  Random ids and
  * not a text: each row of the embedding is as likely as any other, and no tokenizer is needed.  One model at a time
  * is in memory. */
-static struct answer answer_of(struct weights_place place, struct err *err) {
+static struct answer answer_of(struct weights_place place, int64_t most_tokens, struct err *err) {
     struct session session;
-    struct answer answer = {.num_tokens = CHECK_TOKENS};
+    struct answer answer = {.num_tokens = most_tokens};
     int32_t tokens[CHECK_TOKENS], zeros[CHECK_TOKENS] = {0}, positions[CHECK_TOKENS];
-    if (!session_open_verified(&session, place, CHECK_TOKENS, err)) {
+    if (!session_open_verified(&session, place, most_tokens, err)) {
         answer.vocab_size = session.config.vocab_size;
         if (answer.num_tokens > session.config.max_positions)
             answer.num_tokens = session.config.max_positions;
@@ -100,15 +100,18 @@ static double relative_difference(const float *got, const float *want, int64_t c
 int export_check(struct weights_place source, struct weights_place written, enum export_type type,
                  double *difference, struct err *err) {
     int status = -1;
-    struct answer want = answer_of(source, err), got = {0};
+    struct answer want = answer_of(source, CHECK_TOKENS, err), got = {0};
     if (want.logits)
-        got = answer_of(written, err);
-    int64_t num_tokens = got.num_tokens < want.num_tokens ? got.num_tokens : want.num_tokens;
-    int64_t count = num_tokens * want.vocab_size;
-    if (got.logits && want.vocab_size != got.vocab_size) {
+        got = answer_of(written, want.num_tokens, err);
+    if (got.logits && got.num_tokens < want.num_tokens) {
+        free(want.logits);
+        want = answer_of(source, got.num_tokens, err);
+    }
+    int64_t count = want.num_tokens * want.vocab_size;
+    if (want.logits && got.logits && want.vocab_size != got.vocab_size) {
         err_set(err, "'%s' has %lld tokens, '%s' %lld", written.path, (long long)got.vocab_size, source.path,
                 (long long)want.vocab_size);
-    } else if (got.logits && check_finite(source.path, want.logits, count, err) == 0 &&
+    } else if (want.logits && got.logits && check_finite(source.path, want.logits, count, err) == 0 &&
                check_finite(written.path, got.logits, count, err) == 0) {
         double relative = relative_difference(got.logits, want.logits, count);
         double limit = limit_of(source, written, type);

@@ -39,14 +39,22 @@ static struct model_norm head_norm_of(const struct model *model, int layer, enum
                                .w = params_weight(model->params, 1 + layer, weight)};
 }
 
+/* product_weight - the matrices of the roles first to last, which are one product; `whole` in a family that has them so. */
+static struct weight product_weight(const struct model *model, int unit, enum tensor_role whole,
+                                    enum tensor_role first, enum tensor_role last) {
+    if (param_spec(model->setup.config, whole))
+        return params_weight(model->params, unit, whole);
+    return params_fused(model->params, unit, first, last);
+}
+
 struct layer_weights layer_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
     const struct layer_plan *plan = &model->layers[layer].plan;
     int unit = 1 + layer;
     enum tensor_role first = plan->ffn == FFN_GATED ? ROLE_GATE : ROLE_UP;
-    struct layer_weights w = {.qkv = {.w = params_fused(params, unit, ROLE_QUERY, ROLE_VALUE)},
+    struct layer_weights w = {.qkv = {.w = product_weight(model, unit, ROLE_QKV, ROLE_QUERY, ROLE_VALUE)},
                               .output = {.w = params_weight(params, unit, ROLE_OUTPUT)},
-                              .gate_up = {.w = params_fused(params, unit, first, ROLE_UP)},
+                              .gate_up = {.w = product_weight(model, unit, ROLE_GATE_UP, first, ROLE_UP)},
                               .down = {.w = params_weight(params, unit, ROLE_DOWN)}};
     if (model_has_adapter(model->setup.config)) {
         pairs_add(&w.qkv, model, layer, ROLE_QUERY, ROLE_VALUE);

@@ -44,7 +44,10 @@ int session_open_verified(struct session *session, struct weights_place place, i
                           struct err *err) {
     memset(session, 0, sizeof *session);
     session->weights = weights_open_any(place, err);
-    return session->weights ? start(session, place.path, max_tokens, 0, 0, err) : -1;
+    if (!session->weights)
+        return -1;
+    int64_t most = weights_config(session->weights)->max_positions;
+    return start(session, place.path, max_tokens, max_tokens < most ? max_tokens : most, 0, err);
 }
 
 void session_close(struct session *session) {
