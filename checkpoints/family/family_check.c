@@ -84,6 +84,9 @@ static int check_rope(const struct model_config *config, struct err *err) {
             config->query_temperature);
     if (config->rope_kind == ROPE_PLAIN)
         return 0;
+    if (family_of(config)->default_original && config->rope_kind != ROPE_LONG)
+        return err_set(err, "model_type '%s' has positions that are plain or longrope alone",
+                       config->model_type);
     if (!(config->rope_factor > 0) || !isfinite(config->rope_factor))
         return err_set(err, "the rope scaling factor is %g, expected a positive number", config->rope_factor);
     if (config->rope_kind == ROPE_LINEAR)

@@ -2,6 +2,7 @@
  * needs. */
 #include "configs/schema/config_load.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,10 @@ static void complete_architecture(struct model_config *model, const char *family
     if (model->model_type[0]) {
         model_config_rotate(model, 0);
         family_local_defaults(model);
+        if (family_has_local_base(model) && model->rope_local_theta == 0) /* the class has one for all */
+            model->rope_local_theta = model->rope_theta;
+        if (family_has_multipliers(model) && model->head_dim > 0) /* the class's 1 is for no width of heads */
+            model->multipliers.attention = 1 / sqrt((double)model->head_dim);
         if (family_may_lack_window(model)) /* as a new Mistral does */
             model->window = 0;
         model->query_scalar =
