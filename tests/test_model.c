@@ -188,6 +188,20 @@ static void test_wrong_logits_are_noticed(void **state) {
     fixture_close(&f);
 }
 
+/* Longrope: the factors of long texts where a run's are longer than the original positions, and back. */
+static void test_longest(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, "phi3", RECOMPUTE_NONE, 0);
+    f.config.rope_original_positions = ROW_TOKENS - 1;
+    model_set_longest(&f.model, ROW_TOKENS);
+    assert_true(logits_error(&f, "logits") > 1e-2);
+    f.config.rope_original_positions = ROW_TOKENS;
+    model_set_longest(&f.model, ROW_TOKENS);
+    assert_true(logits_error(&f, "logits") < 1e-5);
+    fixture_close(&f);
+}
+
 struct compare {
     struct fixture *f;
     const char *prefix;
@@ -396,9 +410,13 @@ static void test_decode_equals_forward(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),     cmocka_unit_test(test_wrong_logits_are_noticed),
-        cmocka_unit_test(test_gradients),  cmocka_unit_test(test_gradients_recomputed),
-        cmocka_unit_test(test_ten_steps),  cmocka_unit_test(test_decode_equals_forward),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_wrong_logits_are_noticed),
+        cmocka_unit_test(test_longest),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_gradients_recomputed),
+        cmocka_unit_test(test_ten_steps),
+        cmocka_unit_test(test_decode_equals_forward),
         cmocka_unit_test(test_no_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -281,6 +281,15 @@ static int write_text(struct writer *writer, const struct generate_words *words,
 
 /* write_with - the exit code: 2 where the model or the prompt does not do, 1 where the text could not be written to
  * its end. */
+/* set_longest - of positions that are others where the text is long: as long as this one can become. */
+static void set_longest(struct writer *writer, const struct generate_words *words) {
+    int64_t room = writer->caches[0].k.dims[0], longest = room;
+    if (words->max_tokens < room - writer->prompt_tokens)
+        longest = writer->prompt_tokens + words->max_tokens;
+    if (writer->session->config.rope_kind == ROPE_LONG)
+        model_set_longest(&writer->session->model, longest);
+}
+
 static int write_with(struct session *session, const struct generate_words *words, struct err *err) {
     struct writer writer = {0};
     int code = 2;
@@ -294,8 +303,10 @@ static int write_with(struct session *session, const struct generate_words *word
     if (vocabulary_check(session->tokenizer, session->config.vocab_size, &unused) != 0)
         warn("%s", unused.text);
     writer_open(&writer, session, session->config.max_positions);
-    if (read_prompt(&writer, words, err) == 0)
+    if (read_prompt(&writer, words, err) == 0) {
+        set_longest(&writer, words);
         code = write_text(&writer, words, err) == 0 ? 0 : 1;
+    }
     writer_close(&writer);
     return code;
 }

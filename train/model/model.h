@@ -82,6 +82,10 @@ double model_train(struct model *model, struct transport *link, const struct bat
  */
 double model_evaluate(struct model *model, struct transport *link, const struct batch *batch);
 
+/* model_set_longest - from now on texts have at most that many positions, which decides how some kinds of positions turn
+ * (model_rope_tables); at first they have as many as the model was created for.  Dies where those are fewer. */
+void model_set_longest(struct model *model, int64_t longest);
+
 /* model_logits - forward alone, then the logits of every row, f32 [N, V], into out.  Collective. */
 void model_logits(struct model *model, struct transport *link, const struct batch *batch, float *out);
 

@@ -298,21 +298,31 @@ struct device_limits model_limits(const struct model *model) {
                                   .head_dim = c->head_dim};
 }
 
-/* upload_tables - of rotation r; computed on the host, by the family's own rounding. */
-static void upload_tables(struct model *model, int r) {
+/* upload_tables - of rotation r, for texts of at most that many positions; computed on the host, by the family's own
+ * rounding. */
+static void upload_tables(struct model *model, int r, int64_t longest) {
     const struct layer_setup *own = &model->layers[first_with(model, r)];
     struct model_config config = *model->setup.config;
     struct rotation *rotation = &model->rotations[r];
-    size_t table_bytes = tensor_bytes(rotation->cos);
+    struct tensor rows = tensor_rows(rotation->cos, 0, longest);
+    size_t table_bytes = tensor_bytes(rows);
     float *cos = xcalloc(1, 2 * table_bytes), *sin = cos + table_bytes / sizeof(float);
     config.rope_theta = own->plan.rope_theta;
     config.rotary_dim = own->plan.rotary_dim;
     if (!own->plan.rope_scaled)
         config.rope_kind = ROPE_PLAIN;
-    model_rope_tables(&config, model->setup.max_positions, cos, sin);
-    device_upload(model->dev, rotation->cos, cos);
-    device_upload(model->dev, rotation->sin, sin);
+    model_rope_tables(&config, longest, cos, sin);
+    device_upload(model->dev, rows, cos);
+    device_upload(model->dev, tensor_rows(rotation->sin, 0, longest), sin);
     free(cos);
+}
+
+void model_set_longest(struct model *model, int64_t longest) {
+    CHECK(longest > 0 && longest <= model->setup.max_positions,
+          "texts of %lld positions in a model opened for %lld", (long long)longest,
+          (long long)model->setup.max_positions);
+    for (int r = 0; r < model->num_rotations; r++)
+        upload_tables(model, r, longest);
 }
 
 /* upload_temperature - the factor of each position, for every pair; the sines stay zero. */
@@ -345,7 +355,7 @@ void model_create(struct model *model, struct device *dev, struct params *params
     arena_allocate(&model->arena, dev);
     place_all(model);
     for (int r = 0; r < model->num_rotations; r++)
-        upload_tables(model, r);
+        upload_tables(model, r, setup->max_positions);
     upload_temperature(model);
     struct device_limits limits = model_limits(model);
     device_reserve(dev, &limits);
