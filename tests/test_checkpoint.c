@@ -222,7 +222,7 @@ static void test_weights_refused(void **state) {
         {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "tensor 'model.layers.1."},
         {"\"intermediate_size\": 48", "\"intermediate_size\": 49", "config.json asks for [49, 32]"},
         {"\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true ", "the stored head differs"},
-        {"\"model_type\": \"llama\"", "\"model_type\": \"olmo3\"", "model_type 'olmo3' is not supported yet"},
+        {"\"model_type\": \"llama\"", "\"model_type\": \"mamba\"", "model_type 'mamba' is unknown"},
     };
     const struct model_config config = small_config(50);
     const struct checkpoint_source source = source_of(&config, NULL);

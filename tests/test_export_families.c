@@ -397,7 +397,7 @@ static void test_phi3(void **state) {
         config->longrope.short_factors[i] = 1.0f + 0.1f * (float)i;
         config->longrope.long_factors[i] = 2.0f + 0.5f * (float)i;
     }
-    const struct param whole = {ROLE_QKV, 1};
+    const struct param whole = param_at(ROLE_QKV, 1);
     char *hf = make_folder("phi3", &model), *out = in_folder("fused.gguf");
     struct weights *source = open_weights(hf);
     if (export_gguf(source, out, EXPORT_F32, NULL, &err) != 0)

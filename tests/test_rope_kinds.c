@@ -129,9 +129,9 @@ static void test_phi3(void **state) {
     struct model_config mini = parsed("{\"model_type\":\"phi3\",\"sliding_window\":2047}");
     assert_int_equal(model_num_parameters(&mini), 3821079552);
     assert_int_equal(family_layer_plan(&mini, 31).window, 2047);
-    assert_string_equal(param_name(&mini, (struct param){ROLE_GATE_UP, 1}, name),
+    assert_string_equal(param_name(&mini, param_at(ROLE_GATE_UP, 1), name),
                         "model.layers.1.mlp.gate_up_proj.weight");
-    assert_string_equal(param_gguf_name(&mini, (struct param){ROLE_QKV, 1}, name), "blk.1.attn_qkv.weight");
+    assert_string_equal(param_gguf_name(&mini, param_at(ROLE_QKV, 1), name), "blk.1.attn_qkv.weight");
     assert_null(param_spec(&mini, ROLE_QUERY));
     struct model_config phi4 = parsed(
         "{\"model_type\":\"phi3\",\"vocab_size\":200064,\"num_attention_heads\":24,\"num_key_value_heads\":8,"

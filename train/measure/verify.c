@@ -135,9 +135,9 @@ int adapter_effect_check(struct weights_place adapter, double *effect, struct er
     struct weights_place base = {adapter.base ? adapter.base : named, NULL};
     struct answer with = {0}, without = {0};
     if (base.path)
-        with = answer_of(adapter, err);
+        with = answer_of(adapter, CHECK_TOKENS, err);
     if (with.logits)
-        without = answer_of(base, err);
+        without = answer_of(base, with.num_tokens, err);
     int status = without.logits ? 0 : -1;
     if (without.logits)
         *effect = relative_difference(without.logits, with.logits, with.num_tokens * with.vocab_size);
