@@ -297,15 +297,18 @@ static void test_olmo3(void **state) {
 static void test_rope_kinds(void **state) {
     (void)state;
     struct err err = {""};
-    const enum rope_kind kinds[] = {ROPE_DYNAMIC, ROPE_LONG, ROPE_PROPORTIONAL};
-    static const char *const words[] = {NULL, "without longrope positions", "without proportional positions"};
+    const enum rope_kind kinds[] = {ROPE_DYNAMIC, ROPE_LONG, ROPE_PROPORTIONAL, ROPE_LLAMA3};
+    static const char *const words[] = {NULL, "without longrope positions", "without proportional positions",
+                                        "does not open a 'qwen2' with llama3 positions"};
     char *out = in_folder("kinds.gguf");
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct model model = sample_model("byte_level", 423);
         struct model_config *config = &model.config;
+        if (kinds[i] == ROPE_LLAMA3) /* of a Llama it is told by a tensor */
+            assert_int_equal(model_config_set_family(config, "qwen2", NULL), 0);
         config->rope_kind = kinds[i];
         config->rope_factor = 4;
-        config->rope_original_positions = kinds[i] == ROPE_LONG ? 64 : 0;
+        config->rope_original_positions = kinds[i] == ROPE_LONG || kinds[i] == ROPE_LLAMA3 ? 64 : 0;
         config->rope_pairs = kinds[i] == ROPE_PROPORTIONAL ? config->head_dim / 4 : 0;
         config->longrope.num_pairs = kinds[i] == ROPE_LONG ? config->head_dim / 2 : 0;
         for (int pair = 0; pair < config->longrope.num_pairs; pair++)

@@ -355,6 +355,11 @@ static int refuse_rope(const struct model_config *config, struct err *err) {
                        "%s: export it with --to hf",
                        config->model_type, stretches ? "plain, linear or yarn" : "plain or linear",
                        config->rope_kind == ROPE_YARN ? "yarn" : "llama3");
+    if (config->rope_kind == ROPE_LLAMA3 && !family_gguf_has_freqs(config))
+        return err_set(
+            err,
+            "llama.cpp does not open a '%s' with llama3 positions, which this model has: export it with --to hf",
+            config->model_type);
     if (family_gguf_has_one_base(config) && config->rope_local_theta != config->rope_theta)
         return err_set(
             err,

@@ -323,7 +323,7 @@ const char *family_gguf_key(const struct model_config *config, const char *key, 
  * rope.dimension_count may differ from the heads' width.  family_gguf_query_scalar - what llama.cpp takes for query_scalar (0: the family has none),
  * of which no key tells.  family_gguf_has_head - whether llama.cpp wants a matrix of the
  * head that is not the embedding.  family_gguf_has_windows - whether it knows those of local layers.
- * family_gguf_has_longrope - whether it looks at longrope's factors.  family_gguf_has_one_base - whether local layers have the base of the others there.  family_gguf_stretches - whether a family
+ * family_gguf_has_freqs - whether it knows llama3's positions.  family_gguf_has_longrope - whether it looks at longrope's factors.  family_gguf_has_one_base - whether local layers have the base of the others there.  family_gguf_stretches - whether a family
  * with bases of local layers may have YaRN's positions on the others.  family_gguf_ties_head - whether it knows no other head.  family_gguf_window - the window it takes where the file says none.
  * family_gguf_period - the last of how many layers sees all there, where the file does not say.
  * family_gguf_positions - up to how many positions it computes what the model does: those of the model, or of a window that
@@ -334,6 +334,7 @@ int64_t family_gguf_query_scalar(const struct model_config *config);
 bool family_gguf_has_head(const struct model_config *config);
 bool family_gguf_has_one_base(const struct model_config *config);
 bool family_gguf_stretches(const struct model_config *config);
+bool family_gguf_has_freqs(const struct model_config *config);
 bool family_gguf_has_longrope(const struct model_config *config);
 bool family_gguf_ties_head(const struct model_config *config);
 bool family_gguf_has_windows(const struct model_config *config);

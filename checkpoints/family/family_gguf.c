@@ -75,6 +75,10 @@ bool family_gguf_stretches(const struct model_config *config) {
     return family_of(config)->in_gguf.stretches;
 }
 
+bool family_gguf_has_freqs(const struct model_config *config) {
+    return family_of(config)->in_gguf.has_freqs;
+}
+
 bool family_gguf_has_longrope(const struct model_config *config) {
     return family_of(config)->in_gguf.has_longrope;
 }

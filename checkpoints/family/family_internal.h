@@ -31,11 +31,13 @@ struct local_layers {
 
 /* What llama.cpp knows of a family without a key in the file. */
 struct gguf_facts {
-    bool has_head;     /* it wants output.weight, which a tied model does not have */
-    bool ties_head;    /* it knows no head but the embedding */
-    bool has_windows;  /* it knows the windows of local layers; otherwise all layers see all there */
-    int64_t window;    /* the one it takes where the file has no key; 0: none */
-    bool one_base;     /* local layers have the base of the others */
+    bool has_head;    /* it wants output.weight, which a tied model does not have */
+    bool ties_head;   /* it knows no head but the embedding */
+    bool has_windows; /* it knows the windows of local layers; otherwise all layers see all there */
+    int64_t window;   /* the one it takes where the file has no key; 0: none */
+    bool one_base;    /* local layers have the base of the others */
+    bool
+        has_freqs; /* it takes rope_freqs.weight, by which llama3's positions are told; others do not open with it */
     bool has_longrope; /* it looks at tensors of longrope's factors */
     bool stretches;    /* the positions of the others may be stretched by YaRN, too */
     int layers_of_27b; /* by which it tells the model with another query_scalar; 0: there is none */
