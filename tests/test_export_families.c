@@ -558,13 +558,13 @@ static void test_apertus_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nemotron),        cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_ministral3),      cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_nemotron),       cmocka_unit_test(test_yarn),
+        cmocka_unit_test(test_ministral3),     cmocka_unit_test(test_gemma3),
         cmocka_unit_test(test_gemma3_refused), cmocka_unit_test(test_mistral),
         cmocka_unit_test(test_gemma2),         cmocka_unit_test(test_olmo3),
         cmocka_unit_test(test_phi3),           cmocka_unit_test(test_granite),
-        cmocka_unit_test(test_rope_kinds),     cmocka_unit_test(test_gemma3_positions),  cmocka_unit_test(test_apertus),
-        cmocka_unit_test(test_apertus_refused),
+        cmocka_unit_test(test_rope_kinds),     cmocka_unit_test(test_gemma3_positions),
+        cmocka_unit_test(test_apertus),        cmocka_unit_test(test_apertus_refused),
     };
     return fixture_run("export_families", tests);
 }

@@ -73,7 +73,8 @@ static void test_refused_by_name(void **state) {
     const struct {
         const char *text, *phrase;
     } cases[] = {
-        {"{\"model_type\":\"mixtral\"}", "model_type 'mixtral' is not supported yet: mixture of experts (supported: llama, "},
+        {"{\"model_type\":\"mixtral\"}",
+         "model_type 'mixtral' is not supported yet: mixture of experts (supported: llama, "},
         {"{\"model_type\":\"mamba\"}",
          "model_type 'mamba' is unknown (supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text, apertus)"},
         {"{\"model_type\":\"mistral3\",\"text_config\":{}}", "text_config"},

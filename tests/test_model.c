@@ -18,10 +18,11 @@
 enum { ROWS = 2, ROW_TOKENS = 24, NUM_TOKENS = ROWS * ROW_TOKENS };
 
 static const char *const VARIANTS[] = {
-    "llama2",    "llama3",  "llama32_tied", "mistral",       "smollm2",       "lucie",       "croissant",
-    "eurollm",   "qwen3",   "qwen3_tied",   "nemotron",      "nemotron_wide", "qwen2",       "qwen2_tied",
-    "olmo2",     "smollm3", "yarn",         "ministral3",    "gemma3",        "gemma3_old",  "mistral_window",
-    "ministral", "gemma2",  "olmo3",        "proportional", "apertus",       "apertus_tied", "granite",       "phi3"};
+    "llama2",       "llama3",     "llama32_tied",   "mistral",    "smollm2",  "lucie",
+    "croissant",    "eurollm",    "qwen3",          "qwen3_tied", "nemotron", "nemotron_wide",
+    "qwen2",        "qwen2_tied", "olmo2",          "smollm3",    "yarn",     "ministral3",
+    "gemma3",       "gemma3_old", "mistral_window", "ministral",  "gemma2",   "olmo3",
+    "proportional", "apertus",    "apertus_tied",   "granite",    "phi3"};
 
 /* One golden model with everything it takes to train it. */
 struct fixture {
@@ -255,8 +256,9 @@ static int num_tensors(const struct model_config *config) {
         {"qwen3", 11, 2}, /* norms of queries and keys */
         {"olmo2", 11, 2},
         {"olmo3", 11, 2},
-        {"phi3", 6, 2},         {"gemma2", 11, 2},
-   /* norms after the branches */
+        {"phi3", 6, 2},
+        {"gemma2", 11, 2},
+        /* norms after the branches */
         {"gemma3_text", 13, 2}, /* norms of queries and keys, norms after the branches */
         {"nemotron", 10, 3},    /* biases of norms, no gate */
         {"apertus", 12, 2}};    /* as qwen3, two values of xIELU, no gate; two more that nothing trains */

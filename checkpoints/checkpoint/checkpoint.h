@@ -50,15 +50,15 @@ struct checkpoint_stuck {
 
 /* What the model folder is made of besides the weights.  All borrowed; NULL where there is none. */
 struct checkpoint_source {
-    const struct model_config *config;     /* dtype: of PART_MODEL */
-    const char *base_config_text;          /* config.json of the base model */
-    const char *quantization_text;         /* quantization_config of what is written; NULL: it is not quantised */
-    const char *base_path;                 /* of an adapter: where its base is */
-    const char *tokenizer_json;            /* text */
-    const char *tokenizer_config;          /* text */
-    bool adds_tokens;                      /* tokenizer_json has tokens that the files of base_folder lack */
-    const struct learnt_chat *chat;        /* what training on conversations changed in the small files */
-    int64_t max_file_bytes;                /* of one model file; a longer model is split */
+    const struct model_config *config; /* dtype: of PART_MODEL */
+    const char *base_config_text;      /* config.json of the base model */
+    const char *quantization_text;     /* quantization_config of what is written; NULL: it is not quantised */
+    const char *base_path;             /* of an adapter: where its base is */
+    const char *tokenizer_json;        /* text */
+    const char *tokenizer_config;      /* text */
+    bool adds_tokens;                  /* tokenizer_json has tokens that the files of base_folder lack */
+    const struct learnt_chat *chat;    /* what training on conversations changed in the small files */
+    int64_t max_file_bytes;            /* of one model file; a longer model is split */
     const struct checkpoint_state *states; /* [num_states] of the optimizer */
     int num_states;
     const struct carried *carried; /* tensors beside the model's that go into its files as they are */

@@ -67,7 +67,7 @@ enum tensor_role {
 
 /* Sizes by name; shape letters as in kernels/tensor.h. */
 enum dim {
-    DIM_NONE,   /* no second dimension: a vector; no first one either: one value, and files give it no dimension */
+    DIM_NONE, /* no second dimension: a vector; no first one either: one value, and files give it no dimension */
     DIM_WIDTH,   /* C */
     DIM_VOCAB,   /* V */
     DIM_QUERY,   /* H D */
@@ -76,9 +76,9 @@ enum dim {
     DIM_QKV,     /* (H + 2 G) D */
     DIM_GATE_UP, /* 2 F */
     DIM_HEAD,    /* D */
-    DIM_HEADS, /* H */
-    DIM_ONE,   /* 1 */
-    DIM_RANK   /* R of the pair's target */
+    DIM_HEADS,   /* H */
+    DIM_ONE,     /* 1 */
+    DIM_RANK     /* R of the pair's target */
 };
 
 /* Where in the model a parameter stands: before the layers, in each of them, after them. */

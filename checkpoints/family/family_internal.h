@@ -101,14 +101,10 @@ struct family {
     FAMILY(qwen3)                                                                                            \
     FAMILY(qwen2)                                                                                            \
     FAMILY(olmo2)                                                                                            \
-                                                                                               \
+                                                                                                             \
     FAMILY(olmo3)                                                                                            \
-    FAMILY(granite) FAMILY(phi3)                                                                                            \
-    FAMILY(smollm3)                                                                                          \
-    FAMILY(nemotron)                                                                                         \
-    FAMILY(gemma2)                                                                                           \
-    FAMILY(gemma3_text)                                                                                      \
-    FAMILY(apertus)
+    FAMILY(granite)                                                                                          \
+    FAMILY(phi3) FAMILY(smollm3) FAMILY(nemotron) FAMILY(gemma2) FAMILY(gemma3_text) FAMILY(apertus)
 #define FAMILY_DECLARE(name) extern const struct family family_##name;
 EACH_FAMILY(FAMILY_DECLARE)
 extern const struct family *const family_list[];

@@ -158,9 +158,8 @@ static int read_tensor_facts(const struct gguf *file, struct model_config *confi
     enum tensor_role first = param_spec(config, ROLE_QKV) ? ROLE_QKV : ROLE_QUERY;
     int64_t embedding = find_param(file, config, ROLE_EMBEDDING), matrix = find_param(file, config, first);
     if (embedding < 0 || matrix < 0)
-        return err_set(
-            err, "'%s' has no tensor '%s'", gguf_path(file),
-            param_gguf_name(config, param_at(embedding < 0 ? ROLE_EMBEDDING : first, 0), name));
+        return err_set(err, "'%s' has no tensor '%s'", gguf_path(file),
+                       param_gguf_name(config, param_at(embedding < 0 ? ROLE_EMBEDDING : first, 0), name));
     config->vocab_size = gguf_tensor(file, embedding).dims[1];
     config->tied_head = find_param(file, config, ROLE_HEAD) < 0;
     int type = gguf_tensor(file, matrix).type;

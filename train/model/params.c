@@ -73,9 +73,12 @@ static void add_tensor(struct params *params, struct param param, struct tensor 
         xrealloc(segment->tensors, (size_t)(segment->num_tensors + 1) * sizeof *segment->tensors);
     int64_t count = tensor_count(shape), stored_first = stored_end(segment);
     struct unit_tensor *tensor = &segment->tensors[segment->num_tensors++];
-    *tensor = (struct unit_tensor){
-        .param = param, .spec = spec, .offset = segment->count,
-                                                                    .stored_first = stored_first, .count = count, .owner = -1};
+    *tensor = (struct unit_tensor){.param = param,
+                                   .spec = spec,
+                                   .offset = segment->count,
+                                   .stored_first = stored_first,
+                                   .count = count,
+                                   .owner = -1};
     divided_place(tensor, &params->setup, shape);
     segment->count += count;
     /* The backward writes matrices whole.  An embedding of its own is added to row by row instead. */
