@@ -22,104 +22,9 @@
 
 enum { MAX_CONFIG_BYTES = 16 * MIB };
 
-/* check_plain - the shape and the type of a tensor that is stored as it is.  Returns 0, or -1 with err set. */
-static int check_plain(struct st_entry entry, struct tensor want, struct err *err) {
-    char want_text[64];
-    bool same = entry.ndim == want.ndim;
-    for (int i = 0; same && i < want.ndim; i++)
-        same = entry.dims[i] == want.dims[i];
-    if (!same)
-        return err_set(err,
-                       "tensor '%s' of '%s' has %d dimensions, first %lld x %lld; config.json asks for %s",
-                       entry.name, entry.file, entry.ndim, (long long)entry.dims[0], (long long)entry.dims[1],
-                       tensor_shape_text(want, want_text, sizeof want_text));
-    if (entry.dtype != DTYPE_F32 && entry.dtype != DTYPE_BF16 && entry.dtype != DTYPE_F16)
-        return err_set(err, "tensor '%s' of '%s' is %s: only F32, BF16 and F16 weights can be read",
-                       entry.name, entry.file, entry.dtype_text);
-    return 0;
-}
-
-int64_t weights_find(const struct weights *w, struct param param) {
-    char name[PARAM_NAME_ROOM];
-    return quantised_find(&w->quantised, w->files, param_name(&w->config, param, name));
-}
-
-/* find_head - the index of the head's matrix, whether it should be there or not; name: what it is called. */
-static int64_t find_head(const struct weights *w, char *name) {
-    struct model_config untied = w->config;
-    untied.tied_head = false;
-    return st_find(w->files, param_name(&untied, param_at(ROLE_HEAD, 0), name));
-}
-
-/* missing - returns -1 with err set.  Embedding and head may be one matrix, of which writers leave one out. */
-static int missing(const struct weights *w, struct param param, struct err *err) {
-    char name[PARAM_NAME_ROOM], head[PARAM_NAME_ROOM];
-    param_name(&w->config, param, name);
-    if (param.role == ROLE_HEAD)
-        return err_set(
-            err,
-            "tensor '%s' is missing, and tie_word_embeddings is false: set it to true in config.json if the "
-            "embedding is meant to be the head too",
-            name);
-    if (param.role == ROLE_EMBEDDING && w->config.tied_head)
-        return find_head(w, head) >= 0
-                   ? err_set(
-                         err,
-                         "tensor '%s' is missing, and tie_word_embeddings is true: '%s' alone is there; store it "
-                         "under the first name, or both where they differ",
-                         name, head)
-                   : err_set(err, "tensor '%s' is missing, and so is '%s', which would be the same", name,
-                             head);
-    return err_set(err, "tensor '%s' is missing", name);
-}
-
-/* check_tensor - one tensor of the family is there, with its shape and a type that can be read; it, and what
- * restores it where it is quantised, are marked in is_known.  Returns 0, or -1 with err set. */
-static int check_tensor(struct weights *w, struct param param, bool *is_known, struct err *err) {
-    struct tensor want = param_shape(&w->config, param);
-    int64_t index = weights_find(w, param);
-    if (index < 0)
-        return missing(w, param, err);
-    is_known[index] = true;
-    struct st_entry entry = st_entry(w->files, index);
-    if (!quantised_holds(&w->quantised, entry))
-        return check_plain(entry, want, err);
-    w->num_quantised++;
-    return quantised_check(&w->quantised, w->files, index, want, is_known, err);
-}
-
 /* find_embedding - its index; of a model whose tensors were checked. */
 static int64_t find_embedding(const struct weights *w) {
     return weights_find(w, param_at(ROLE_EMBEDDING, 0));
-}
-
-/* is_other_name - whether a wrapper's other way to call its text decoder has that name. */
-static bool is_other_name(const struct weights *w, const char *name) {
-    struct model_config other = w->config;
-    for (other.text_names = TEXT_NAMES_OUTER; other.text_names < TEXT_NAMES_COUNT; other.text_names++)
-        if (other.text_names != w->config.text_names && family_is_text_name(&other, name))
-            return true;
-    return false;
-}
-
-/* keep_stored - for whoever writes the model in the scheme it has. */
-static void keep_stored(struct weights *w, int64_t index) {
-    w->stored_list[w->stored.count++] = index;
-}
-
-/* carry - a tensor outside of the text decoder, to be written back as it is. */
-static int carry(struct weights *w, int64_t index, struct err *err) {
-    struct st_entry entry = st_entry(w->files, index);
-    char embedding[PARAM_NAME_ROOM];
-    if (is_other_name(w, entry.name))
-        return err_set(
-            err,
-            "tensor '%.200s' of '%s' is called as a text decoder's, yet this one's are called as '%s': programs "
-            "that know both ways would take it for the other",
-            entry.name, entry.file, param_name(&w->config, param_at(ROLE_EMBEDDING, 0), embedding));
-    w->carried_list[w->carried.count++] = index;
-    keep_stored(w, index);
-    return 0;
 }
 
 /* find_names - how a wrapper's files call the text decoder: as they call its embedding. */
@@ -130,77 +35,6 @@ static void find_names(struct weights *w) {
         if (find_embedding(w) >= 0)
             return;
     }
-}
-
-/* is_outside - of a wrapper, and not of its text decoder. */
-static bool is_outside(const struct weights *w, int64_t index) {
-    return w->config.wrapper_type[0] && !family_is_text_name(&w->config, st_entry(w->files, index).name);
-}
-
-/* is_of_matrix - the module that tensor index belongs to has a quantised matrix, "X.weight" beside "X.input_scale". */
-static bool is_of_matrix(const struct weights *w, int64_t index) {
-    const char *name = st_entry(w->files, index).name, *dot = strrchr(name, '.');
-    char *matrix = xasprintf("%.*s.weight", (int)(dot ? dot - name : 0), name);
-    int64_t found = st_find(w->files, matrix);
-    free(matrix);
-    return found >= 0 && quantised_is_matrix(&w->quantised, w->files, found);
-}
-
-/* check_outside - quantised matrices outside of the text decoder: what restores them is marked in is_beside. */
-static int check_outside(struct weights *w, struct err *err) {
-    int64_t num_tensors = st_num_tensors(w->files);
-    int status = 0;
-    w->carried_list = xcalloc((size_t)num_tensors + 1, sizeof *w->carried_list);
-    w->stored_list = xcalloc((size_t)num_tensors + 1, sizeof *w->stored_list);
-    w->is_beside = xcalloc((size_t)num_tensors + 1, sizeof *w->is_beside);
-    for (int64_t i = 0; i < num_tensors && status == 0; i++) {
-        struct tensor shape;
-        if (!is_outside(w, i) || !quantised_is_matrix(&w->quantised, w->files, i))
-            continue;
-        status = quantised_shape(&w->quantised, w->files, i, &shape, err) ||
-                         quantised_check(&w->quantised, w->files, i, shape, w->is_beside, err)
-                     ? -1
-                     : 0;
-    }
-    return status;
-}
-
-/* check_extra - an unknown tensor means that the model computes something that atelier would leave out. */
-static int check_extra(struct weights *w, int64_t index, struct err *err) {
-    struct st_entry entry = st_entry(w->files, index);
-    char head[PARAM_NAME_ROOM];
-    if (quantised_serves(&w->quantised, entry.name) && (!is_outside(w, index) || is_of_matrix(w, index))) {
-        w->num_served++;
-        keep_stored(w, index);
-        return 0;
-    }
-    if (is_outside(w, index))
-        return carry(w, index, err);
-    if (name_ends_with(entry.name, ".rotary_emb.inv_freq")) /* a table of old files */
-        return 0;
-    if (find_head(w, head) == index)
-        return weights_check_spare_head(w, index, err);
-    return err_set(err, "tensor '%.200s' of '%s' is unknown for model_type '%s' with %d layers", entry.name,
-                   entry.file, w->config.model_type, w->config.num_layers);
-}
-
-/* check_tensors - nothing missing, nothing unknown. */
-static int check_tensors(struct weights *w, struct err *err) {
-    int64_t num_tensors = st_num_tensors(w->files);
-    bool *is_known = xcalloc((size_t)num_tensors + 1, sizeof *is_known);
-    struct param at = PARAM_START;
-    int status = 0;
-    while (status == 0 && family_next_param(&w->config, &at))
-        status = check_tensor(w, at, is_known, err);
-    if (status == 0)
-        status = check_outside(w, err);
-    for (int64_t i = 0; i < num_tensors && status == 0; i++)
-        if (w->is_beside[i])
-            keep_stored(w, i);
-        else if (!is_known[i])
-            status = check_extra(w, i, err);
-    free(is_known);
-    return status;
 }
 
 /* find_scheme - how matrices are stored; config.json was parsed before, so this much of it is sound. */
@@ -228,7 +62,7 @@ static int open_folder(struct weights *w, const char *path, struct err *err) {
     if (!w->files)
         return -1;
     find_names(w);
-    if (check_tensors(w, err) != 0)
+    if (weights_check_tensors(w, err) != 0)
         return err_prefix(err, "model '%s'", path);
     w->carried = (struct carried){w->files, w->carried_list, w->carried.count, &w->quantised};
     w->stored = (struct carried){w->files, w->stored_list, w->stored.count, NULL};

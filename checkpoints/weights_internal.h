@@ -38,6 +38,9 @@ int weights_read_stored(const struct weights *weights, struct param param, int64
 int weights_read_base(const struct weights *weights, struct param param, int64_t first, int64_t count,
                       float *out, struct err *err);
 
+/* weights_check_tensors - nothing is missing and nothing unknown; lists what is carried.  Returns 0, or -1 with err set. */
+int weights_check_tensors(struct weights *weights, struct err *err);
+
 /* weights_check_spare_head - some models whose head is their embedding store the head all the same (head: its index in files).
  * Loaders ignore it; that is harmless only while it is the embedding, so all rows are compared: one token may have been
  * added or tuned alone.  Returns 0, or -1 with err set: the type, the size, how many rows differ. */

@@ -1,5 +1,10 @@
-/* weights_stored.c - values of a tensor as the files hold it. */
+/* weights_stored.c - where a tensor is in the files, and its values as they hold it. */
 #include "checkpoints/weights_internal.h"
+
+int64_t weights_find(const struct weights *w, struct param param) {
+    char name[PARAM_NAME_ROOM];
+    return quantised_find(&w->quantised, w->files, param_name(&w->config, param, name));
+}
 
 int weights_read_stored(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
                         struct err *err) {

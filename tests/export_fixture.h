@@ -247,3 +247,16 @@ static inline void assert_text(const struct gguf *file, const char *key, int64_t
     assert_int_equal(text.length_bytes, strlen(want));
     assert_memory_equal(text.text, want, text.length_bytes);
 }
+
+/* nemotron_model - the sample's sizes as a Nemotron's, half of each head turned. */
+static inline struct model nemotron_model(bool tied) {
+    struct model model = sample_model("byte_level", 423);
+    struct model_config *config = &model.config;
+    assert_int_equal(model_config_set_family(config, "nemotron", NULL), 0);
+    config->rope_kind = ROPE_PLAIN;
+    config->rope_factor = config->rope_low_freq = config->rope_high_freq = 0;
+    config->rope_original_positions = 0;
+    config->tied_head = tied;
+    model_config_rotate(config, 0);
+    return model;
+}

@@ -66,11 +66,6 @@ bool param_is_saved(const struct model_config *config, enum tensor_role role) {
     return !model_has_adapter(config) || role_is_pair(role);
 }
 
-bool param_is_trained(const struct model_config *config, enum tensor_role role) {
-    const struct param_spec *spec = param_spec(config, role);
-    return param_is_saved(config, role) && spec && !(spec->traits & PARAM_FIXED);
-}
-
 enum dtype model_saved_type(const struct model_config *config) {
     return model_has_adapter(config) ? config->adapter.dtype : config->dtype;
 }

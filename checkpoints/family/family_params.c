@@ -286,6 +286,11 @@ int64_t model_num_parameters(const struct model_config *config) {
     return count;
 }
 
+bool param_is_trained(const struct model_config *config, enum tensor_role role) {
+    const struct param_spec *spec = param_spec(config, role);
+    return param_is_saved(config, role) && spec && !(spec->traits & PARAM_FIXED);
+}
+
 int64_t model_num_trained(const struct model_config *config) {
     struct param at = PARAM_START;
     int64_t count = 0;
