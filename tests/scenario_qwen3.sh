@@ -28,4 +28,4 @@ grep -q '"Qwen3ForCausalLM"' "$model/config.json" || fail "config.json of the ch
 exports_agree "$model" "$work/out" "" "self_attn.q_norm.weight|attn_q_norm.weight"
 run 2 "$atelier" train "$tiny" --set run.folder="$work/unknown" --set data.train="$work/fiches.h5" \
     --set model.architecture.family=qwen9
-expect_output "model_type 'qwen9' is unknown .supported: llama, mistral, ministral3, qwen3, qwen2, olmo2, smollm3, nemotron, gemma3_text, apertus"
+expect_output "model_type 'qwen9' is unknown .supported: llama, mistral, ministral, ministral3, qwen3, qwen2, olmo2, olmo3, granite, phi3, smollm3, nemotron, gemma2, gemma3_text, apertus"
