@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 import atelier_tools as tools
 
-MODELS = ["llama3", "smollm2", "mistral", "qwen3", "qwen2", "olmo2", "smollm3", "ministral3", "nemotron", "gemma3", "apertus"]
+MODELS = ["llama3", "smollm2", "mistral", "qwen3", "qwen2", "olmo2", "smollm3", "ministral3", "nemotron", "gemma3", "apertus", "mistral_window", "gemma2", "granite"]
 STEPS, WARMUP = 20, 5
 SEQUENCE_TOKENS, SEQUENCES, DOCUMENTS_PER_SEQUENCE = 32, 4, 4
 RATE, BETAS, EPS, DECAY, CLIP = 2e-3, (0.9, 0.95), 1e-8, 0.1, 1.5
