@@ -149,6 +149,9 @@ refused "adapter.layers: '1-2' is no layer of this model.*layers 0 to 1" --set '
 refused "adapter.method.*dora" --set adapter.method=dora
 refused "muon is for whole matrices" --set optimizer.kind=muon --set optimizer.momentum=0.9
 refused "'adapter.rank' .*adapter.method" --set adapter.method=none
+refused "model.add_tokens would add rows that never learn" --set 'model.add_tokens=[<affaire>]'
+refused "model.tied_head would make another base" --set model.tied_head=false
+refused "a model of model_type 'phi3' holds queries, keys and values as one matrix" --set model.path=tests/golden/models/phi3
 refused "is not an adapter" --set "adapter.path=$base" --set adapter.rank=null --set adapter.alpha=null
 
 # --- begun with an adapter that is there ---

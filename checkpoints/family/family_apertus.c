@@ -39,6 +39,7 @@ const struct family family_apertus = {
     .model_type = "apertus",
     .architecture = "ApertusForCausalLM",
     .gguf = "apertus",
+    .in_gguf = {.has_freqs = true},
     .params = apertus_params,
     .num_params = NUM_PARAMS,
     .change_plan = change_plan,
