@@ -7,7 +7,7 @@ scenario smollm2
 corpus=../shared/corpora/service_public_particuliers.jsonl.zst
 [ -e "$corpus" ] || skip "no '$corpus'"
 command -v zstd >/dev/null 2>&1 || skip "no zstd"
-base=$(sh tests/fetch_smollm2.sh 2>"$work/fetch.log") || skip "$(tail -n 1 "$work/fetch.log")"
+base=$(sh tests/fetch_model.sh smollm2 2>"$work/fetch.log") || skip "$(tail -n 1 "$work/fetch.log")"
 # Masters, moments, gradients and buffers of both ranks, and as much again in the page cache.
 [ "$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)" -ge 5 ] || skip "less than 5 GiB of memory free"
 unset OMP_NUM_THREADS # all cores: what counts here is not the last bit

@@ -78,6 +78,7 @@ run check_gguf
 run check_llamacpp
 run check_vocabulary
 run check_tekken
+run check_real
 run check_jinja
 run check_templates
 run check_chat
