@@ -8,7 +8,7 @@ scenario smollm2_lora
 corpus=../shared/corpora/contributions_chat.jsonl.zst
 [ -e "$corpus" ] || skip "no '$corpus'"
 command -v zstd >/dev/null 2>&1 || skip "no zstd"
-base=$(sh tests/fetch_smollm2.sh 2>"$work/fetch.log") || skip "$(tail -n 1 "$work/fetch.log")"
+base=$(sh tests/fetch_model.sh smollm2 2>"$work/fetch.log") || skip "$(tail -n 1 "$work/fetch.log")"
 [ "$(awk '/^MemAvailable:/ { print int($2 / 1048576) }' /proc/meminfo)" -ge 5 ] || skip "less than 5 GiB of memory free"
 
 zstd -dc "$corpus" 2>/dev/null | head -n 150 >"$work/chat.jsonl"
