@@ -3,7 +3,7 @@
 # which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
 # ONLY=programs leaves the scripts out; RANKS="2 4": these numbers of ranks.
 # Programs of one process run side by side, one for each core, and so do the scenarios that do not ask how long something
-# takes, and the clusters of the Slurm scenarios, which wait much; everything else with ranks runs alone.
+# takes; the clusters of the Slurm scenarios wait much, so that one more runs then. Everything else with ranks runs alone.
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
 directory=${1:?usage: run.sh DIR [SIMT_DIR]}
 simt_directory=${2:-}
@@ -103,8 +103,8 @@ everything() {
     [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
     [ "${ONLY:-}" != programs ] || return 0
     scripts run "$here"/check_*.sh "$here"/scenario_@($timed).sh
-    scripts beside "$here"/scenario_!(slurm*|$timed).sh
-    scripts beside "$here"/scenario_slurm*.sh
+    num_jobs=$((num_jobs + 1))
+    scripts beside "$here"/scenario_slurm*.sh "$here"/scenario_!(slurm*|$timed).sh
 }
 
 everything | tee "$work/lines"
