@@ -56,10 +56,10 @@ def golden_models():
     return folders + sorted(path.parent for path in (ROOT / "data" / "sample").glob("*/config.json"))
 
 
-def run(*command, stdin=None):
-    """Standard output of a program that must succeed."""
+def run(*command, stdin=None, limit_s=600):
+    """Standard output of a program that must succeed, within so many seconds."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, input=stdin, capture_output=True, timeout=600)
+    done = subprocess.run(words, input=stdin, capture_output=True, timeout=limit_s)
     if done.returncode:
         told = done.stderr.decode(errors="replace")
         raise ProgramFailed(f"'{' '.join(words)}' ended with {done.returncode}:\n{told}")

@@ -28,7 +28,7 @@ RUN_FILE = """
 run: {{folder: "{folder}", seed: 7}}
 prepare: {{tokenizer: "{model}", sources: ["{pages}"], output: "{scratch}/pages.h5", valid_every: 10}}
 model: {{path: "{model}", save_dtype: bf16}}
-data: {{train: "{scratch}/pages.h5", sequence_tokens: 128}}
+data: {{train: "{scratch}/pages.h5", sequence_tokens: 64}}
 train: {{steps: 20, batch_sequences: 2, micro_sequences: 1}}
 optimizer: {{learning_rate: 2e-5, weight_decay: 0.01}}
 schedule: {{kind: cosine, warmup_steps: 3}}
@@ -96,7 +96,7 @@ def check_model(report, name, base, scratch):
     run_file.write_text(RUN_FILE.format(folder=scratch / "run", model=base, scratch=scratch,
                                         pages=tools.ROOT / "data" / "sample" / "fiches.jsonl"))
     tools.run(tools.ATELIER, "prepare", run_file)
-    tools.run(tools.ATELIER, "train", run_file)
+    tools.run(tools.ATELIER, "train", run_file, limit_s=3600)
     tuned = next((scratch / "run").glob("step-*20"))
     ours = program_perplexity(tuned, ids)
     report.expect(ours < published, f"after 20 steps: perplexity {ours:.3f}, before {published:.3f}")

@@ -127,6 +127,17 @@ static int check_served(const struct weights *weights, const struct export_words
     return 0;
 }
 
+/* write_fp8 - in the scheme of the model that is its base. */
+static int write_fp8(const struct export_words *words, const struct weights *weights, char **notes,
+                     struct err *err) {
+    struct weights *base;
+    if (export_base(&base, weights, words->scheme, err) != 0)
+        return err_prefix(err, "cannot export '%s' in FP8", words->model);
+    int status = export_fp8(weights, words->path, base, notes, err);
+    weights_close(base);
+    return status;
+}
+
 /* write_as - what was asked for, from weights that were checked. */
 static int write_as(struct weights *weights, const struct export_words *words, enum export_type type,
                     char **notes, struct err *err) {
@@ -140,6 +151,8 @@ static int write_as(struct weights *weights, const struct export_words *words, e
     }
     if (weights_adapter_path(weights))
         weights_merge(weights);
+    if (type == EXPORT_FP8)
+        return write_fp8(words, weights, notes, err);
     return is_to(words, "gguf") ? export_gguf(weights, words->path, type, notes, err)
                                 : export_hf(weights, words->path, type, notes, err);
 }
@@ -171,17 +184,6 @@ static int tell_merged(const char *folder, struct err *err) {
     return status;
 }
 
-/* write_fp8 - in the scheme of the model that is its base. */
-static int write_fp8(const struct export_words *words, const struct weights *weights, char **notes,
-                     struct err *err) {
-    struct weights *base;
-    if (export_base(&base, weights, words->scheme, err) != 0)
-        return err_prefix(err, "cannot export '%s' in FP8", words->model);
-    int status = export_fp8(weights, words->path, base, notes, err);
-    weights_close(base);
-    return status;
-}
-
 /* write_model - returns 0, or -1 with err set and nothing left behind.  A checkpoint's own checksums are compared
  * first: damaged weights would pass the comparison of logits, which reads them, too. */
 static int write_model(const struct export_words *words, enum export_type *type, bool *is_adapter,
@@ -201,9 +203,7 @@ static int write_model(const struct export_words *words, enum export_type *type,
         status = adapter_base_check(weights, err);
     if (status == 0)
         status = check_served(weights, words, err);
-    if (status == 0 && *type == EXPORT_FP8)
-        status = write_fp8(words, weights, &notes, err);
-    else if (status == 0)
+    if (status == 0)
         status = find_type(words->type, type_of(weights, words), type, err);
     if (status == 0)
         status = write_as(weights, words, *type, &notes, err);
