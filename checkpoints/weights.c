@@ -139,11 +139,11 @@ static int open_adapter(struct weights *w, const char *folder, const char *base,
     if (!base && !named)
         return -1;
     int status = open_model(w, base ? base : named, err);
-    if (status != 0)
-        err_prefix(err, "the base of adapter '%s'", folder);
+    struct err why = *err;
     free(named);
     if (status != 0)
-        return -1;
+        return err_set(err, "the base of adapter '%s': %s%s", folder, why.text,
+                       base ? "" : "; where it lies elsewhere now, say so with --base");
     w->adapter = adapter_folder_open(folder, &w->config, err);
     w->adapter_path = xstrdup(folder);
     if (w->adapter)

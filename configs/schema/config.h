@@ -49,6 +49,9 @@ struct variable {
     char *name, *value;
 };
 
+/* Defaults of adapter.rank and adapter.alpha in config_table.c: who wants another value has said so. */
+enum { ADAPTER_USUAL_RANK = 16, ADAPTER_USUAL_ALPHA = 32 };
+
 /* A kind of matrix that the adapter is for. */
 struct adapter_entry {
     char *name;   /* "q", or as its module is called, "q_proj"; or "all-linear" */

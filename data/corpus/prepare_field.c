@@ -76,6 +76,10 @@ static int no_field(const struct json_line *line, const struct prepare_source *s
     }
     if (!source->chat && has_name(line, "messages"))
         snprintf(hint, sizeof hint, "for conversations set the source's chat to true");
+    else if (best > CLOSE && has_name(line, "prompt") && has_name(line, "completion"))
+        snprintf(hint, sizeof hint, "set the source's record to completion");
+    else if (best > CLOSE && has_name(line, "chosen") && has_name(line, "rejected"))
+        snprintf(hint, sizeof hint, "set the source's record to pair, to learn from preferences");
     else if (best > CLOSE &&
              (has_name(line, "instruction") || has_name(line, "prompt") || has_name(line, "question")))
         snprintf(hint, sizeof hint, "write questions and answers as 'messages', a list of {role, content}");

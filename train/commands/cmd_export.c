@@ -236,7 +236,7 @@ static int compare(const struct export_words *words, enum export_type type, bool
     if (is_adapter)
         printf("without the adapter, the base's logits differ by %.2g (relative)\n", effect);
     if (is_to(words, "gguf-lora")) {
-        printf("wrote '%s'\n", words->path);
+        printf("wrote '%s'; it is not read back here: llama.cpp reads it with --lora\n", words->path);
         return 0;
     }
     if (export_check(source, written, type, &difference, err) != 0)

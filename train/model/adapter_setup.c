@@ -113,14 +113,35 @@ static int set_layers(struct model_config *model, const struct config *config, s
     return 0;
 }
 
-/* check_alone - with adapter.path what an adapter is follows from its files: other words beside it would have no effect. */
-static int check_alone(const struct config *config, struct err *err) {
+/* has_rank, has_alpha - of one target of the adapter that was read. */
+static bool has_rank(const struct adapter *adapter, int64_t rank) {
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        if (adapter->ranks[t] == rank)
+            return true;
+    return false;
+}
+
+static bool has_alpha(const struct adapter *adapter, double alpha) {
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        if (adapter->ranks[t] > 0 && adapter->alphas[t] == alpha)
+            return true;
+    return false;
+}
+
+/* check_alone - with adapter.path what an adapter is follows from its files: other words beside it would have no effect.
+ * Defaults and what the adapter has itself say nothing else. */
+static int check_alone(const struct model_config *model, const struct config *config, struct err *err) {
+    const struct adapter *read = &model->adapter;
     const struct {
         const char *key;
         bool is_set;
-    } keys[] = {{"adapter.targets", config->adapter.num_targets > 0},
-                {"adapter.layers", config->adapter.num_layers > 0},
-                {"adapter.rslora", config->adapter.rank_stabilised}};
+    } keys[] = {
+        {"adapter.rank", config->adapter.rank != ADAPTER_USUAL_RANK && !has_rank(read, config->adapter.rank)},
+        {"adapter.alpha",
+         config->adapter.alpha != ADAPTER_USUAL_ALPHA && !has_alpha(read, config->adapter.alpha)},
+        {"adapter.targets", config->adapter.num_targets > 0},
+        {"adapter.layers", config->adapter.num_layers > 0},
+        {"adapter.rslora", config->adapter.rank_stabilised}};
     for (size_t i = 0; config->adapter.path && i < sizeof keys / sizeof *keys; i++)
         if (keys[i].is_set)
             return err_set(
@@ -146,7 +167,7 @@ static int check_parts(const struct model_config *model, struct err *err) {
 int adapter_setup(struct model_config *model, const struct config *config, struct err *err) {
     if (config->adapter.method == ADAPTER_NONE)
         return 0;
-    if (check_alone(config, err) != 0 || check_parts(model, err) != 0)
+    if (check_alone(model, config, err) != 0 || check_parts(model, err) != 0)
         return -1;
     if (!model_has_adapter(model)) {
         model->adapter =

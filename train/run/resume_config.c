@@ -108,12 +108,18 @@ static char *way_on(const struct resume_facts *facts) {
                      length, slash ? facts->checkpoint : ".", step);
 }
 
-/* way_anew - for a key that no line may change: of another model nothing can be kept, of another way to train the
- * weights can.  malloc'ed. */
+/* way_anew - for a key that no line may change: of another model or adapter nothing can be kept, of another way to train
+ * the weights can.  malloc'ed. */
 static char *way_anew(const struct resume_facts *facts, const char *key) {
     const char *without = facts->is_branch ? " and leave checkpoint.from out" : "";
-    if (strncmp(key, "model.", 6) == 0)
+    if (strncmp(key, "model.", 6) == 0 || strncmp(key, "adapter.", 8) == 0)
         return xasprintf("or choose another run.folder%s", without);
+    char *method = resume_value(facts, "adapter.method");
+    bool has_adapter = method && strcmp(method, "none") != 0;
+    free(method);
+    if (has_adapter)
+        return xasprintf("or choose another run.folder%s: the pairs alone are taken with adapter.path: %s",
+                         without, facts->checkpoint);
     char *base = resume_value(facts, "model.path");
     char *text = xasprintf(
         "or choose another run.folder%s: the weights alone are taken with model.path: %s%s", without,

@@ -10,6 +10,7 @@
 #include "checkpoints/vocabulary.h"
 #include "data/tokenizer/tekken.h"
 #include "data/tokenizer/tokenizer_files.h"
+#include "train/model/adapter_setup.h"
 
 /* read_tokenizer - texts of the tokenizer files, on the root: it writes them into the checkpoints.  origin, malloc'ed: where
  * they are from, for messages. */
@@ -156,7 +157,6 @@ static bool choose_head(struct run_source *source, const struct config *config, 
             : "model.tied_head: the head begins as a copy of the embedding, and is trained apart from it";
     return true;
 }
-#include "train/model/adapter_setup.h"
 
 /* open_weights - of the checkpoint or the base; an adapter's are those of its base and its own, which a new one does not have
  * yet.  A new model has none. */
@@ -200,12 +200,12 @@ bool run_source_open(struct run_source *source, struct model_config *model, cons
         status = open_weights(source, config, resume, &err);
     if (!status && source->weights)
         status = check_weights(source, config, resume, comm, &err);
-    *model = source->weights ? *weights_config(source->weights) : config->model.architecture;
-    if (!status)
-        status = adapter_setup(model, config, &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     if (source->weights && !resume->checkpoint && !choose_head(source, config, comm))
+        return false;
+    *model = source->weights ? *weights_config(source->weights) : config->model.architecture;
+    if (!comm_all_ok(comm, adapter_setup(model, config, &err), &err))
         return false;
     if (config->model.save_dtype != DTYPE_COUNT && (!resume->checkpoint || resume->is_branch))
         model->dtype = config->model.save_dtype;
