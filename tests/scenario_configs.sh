@@ -54,7 +54,7 @@ for config in "$configs"/jeanzay_*.yaml; do
     done
     count=$((count + 1))
 done
-test $count -ge 21 || fail "only $count run files were found"
+test $count -ge 22 || fail "only $count run files were found"
 
 # The control: the largest model on one node does not fit, and the exit code says so.
 if (cd "$work" && "$atelier" plan "$configs/jeanzay_v100_24b_continue.yaml" --set slurm.account=abc --set slurm.nodes=1 \

@@ -52,6 +52,9 @@ struct variable {
 /* Defaults of adapter.rank and adapter.alpha in config_table.c: who wants another value has said so. */
 enum { ADAPTER_USUAL_RANK = 16, ADAPTER_USUAL_ALPHA = 32 };
 
+/* How the layers' matrices beside an adapter are kept: in the compute type, or in a form of kernels/packed.h. */
+enum adapter_base { BASE_COMPUTE, BASE_NF4, BASE_NF4_DOUBLE, BASE_FP8, BASE_INT8 };
+
 /* A kind of matrix that the adapter is for. */
 struct adapter_entry {
     char *name;   /* "q", or as its module is called, "q_proj"; or "all-linear" */
@@ -144,6 +147,7 @@ struct config {
     struct { /* adapter: */
         enum adapter_method method;
         char *path; /* a PEFT folder or a run to go on from; NULL: a new one */
+        enum adapter_base base;
         int64_t rank;
         double alpha;
         bool rank_stabilised;

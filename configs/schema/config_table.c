@@ -40,6 +40,9 @@ static const struct config_choice data_verifies[] = {
     {"sample", DATA_VERIFY_SAMPLE}, {"all", DATA_VERIFY_ALL}, {NULL, 0}};
 static const struct config_choice adapter_methods[] = {
     {"none", ADAPTER_NONE}, {"lora", ADAPTER_LORA}, {NULL, 0}};
+static const struct config_choice adapter_bases[] = {
+    {"compute", BASE_COMPUTE}, {"nf4", BASE_NF4},   {"nf4_double", BASE_NF4_DOUBLE},
+    {"fp8", BASE_FP8},         {"int8", BASE_INT8}, {NULL, 0}};
 static const struct config_choice resumes[] = {{"auto", RESUME_AUTO}, {"never", RESUME_NEVER}, {NULL, 0}};
 static const struct config_choice tied_heads[] = {
     {"auto", TIED_AUTO}, {"true", TIED_TRUE}, {"false", TIED_FALSE}, {NULL, 0}};
@@ -184,6 +187,10 @@ static const struct config_key run_file_keys[] = {
         "adapter.path", AT(adapter.path), NULL,
         "PEFT folder, or run that trained one, whose pairs the training begins with; rank, alpha, targets, layers and "
         "rslora are then its own",
+        NEEDS("adapter.method", "lora")),
+    CHOICE(
+        "adapter.base", AT(adapter.base), "compute", adapter_bases,
+        "how the layers' matrices of model.path are kept in memory: as train.compute says, or in fewer bits (QLoRA)",
         NEEDS("adapter.method", "lora")),
     INT("adapter.rank", AT(adapter.rank), "16", 1, 65536, NULL,
         "of a pair: rows of A and columns of B; vLLM serves more than 16 only with --max-lora-rank",

@@ -186,14 +186,20 @@ static const struct foreign_word KEYS[] = {
      NULL, "an adapter has pairs on the matrices of layers alone, which is what servers take"},
     {"lora_fan_in_fan_out peft_use_dora use_dora use_dora_lora lora_on_cpu relora_steps relora_warmup_steps "
      "relora_cpu_offload relora lora_task_type create_new_adapter pissa_init pissa_iter pissa_convert "
-     "init_lora_weights qlora",
-     NULL, "adapters are plain LoRA pairs: DoRA, PiSSA, ReLoRA and a quantised base are not there"},
-    {"load_in_4bit load_in_8bit quantization_bit gptq bnb_config_kwargs bnb_4bit_quant_type "
-     "bnb_4bit_compute_dtype bnb_4bit_use_double_quant bnb_4bit_quant_storage "
-     "use_bnb_nested_quant quantization quantization_method quantization_type "
-     "quantization_config double_quantization quantization_device_map qat quantizer "
-     "quantizer_mode load_in_bits nf4",
-     NULL, "weights are not quantized while training; GGUF models are read as f32"},
+     "init_lora_weights",
+     NULL, "adapters are plain LoRA pairs: DoRA, PiSSA and ReLoRA are not there"},
+    {"load_in_4bit qlora bnb_4bit_quant_type nf4", "adapter.base",
+     "nf4, or nf4_double; beside adapter.method: lora"},
+    {"bnb_4bit_use_double_quant use_bnb_nested_quant double_quantization", "adapter.base",
+     "nf4_double has its scales in eight bits, nf4 has not"},
+    {"load_in_8bit", "adapter.base", "int8 or fp8: blocks of 128 with a scale, not LLM.int8()"},
+    {"quantization_bit load_in_bits quantization_method bnb_config_kwargs quantize_base", "adapter.base",
+     "nf4, nf4_double, fp8 or int8; compute: as it is"},
+    {"bnb_4bit_compute_dtype", "train.compute", NULL},
+    {"gptq bnb_4bit_quant_storage quantization quantization_type quantization_config quantization_device_map qat "
+     "quantizer quantizer_mode",
+     NULL,
+     "a model that is trained whole is not quantized; adapter.base keeps that of an adapter in fewer bits"},
     {"flash_attention flash_attn xformers_attention sdp_attention attn_implementation "
      "flash_attn_cross_entropy flash_attn_rms_norm flash_attn_fuse_mlp flash_attn_fuse_qkv "
      "s2_attention shift_attn flex_attention eager_attention sage_attention "

@@ -178,3 +178,21 @@ int adapter_setup(struct model_config *model, const struct config *config, struc
     model->adapter.dtype = config->model.save_dtype == DTYPE_COUNT ? DTYPE_F32 : config->model.save_dtype;
     return 0;
 }
+
+/* By adapter_base. */
+static const struct {
+    const char *word;
+    enum packed_kind form;
+} bases[] = {[BASE_COMPUTE] = {"compute", PACKED_NF4},
+             [BASE_NF4] = {"nf4", PACKED_NF4},
+             [BASE_NF4_DOUBLE] = {"nf4_double", PACKED_NF4_DOUBLE},
+             [BASE_FP8] = {"fp8", PACKED_FP8},
+             [BASE_INT8] = {"int8", PACKED_INT8}};
+
+enum packed_kind adapter_base_form(enum adapter_base base) {
+    return bases[base].form;
+}
+
+const char *adapter_base_word(enum adapter_base base) {
+    return bases[base].word;
+}

@@ -20,10 +20,19 @@ static int unit_of(const struct params *params, struct param param, enum param_p
     return place == PLACE_INPUT ? 0 : place == PLACE_LAYER ? 1 + param.layer : params_head_unit(params);
 }
 
-/* storage_of - as the setup wants it, where the model lets it choose; else what does not train is frozen. */
+/* usual_storage - where nothing is said of each tensor. */
+static enum storage usual_storage(const struct params_setup *setup, struct param param,
+                                  const struct param_spec *spec) {
+    if (param_is_trained(setup->model, param.role))
+        return STORAGE_TRAINED;
+    bool is_layer_matrix = spec->place == PLACE_LAYER && param_shape(setup->model, param).ndim == 2;
+    return setup->packs_base && is_layer_matrix ? STORAGE_QUANTISED : STORAGE_FROZEN;
+}
+
+/* storage_of - as the setup wants it, where the model lets it choose. */
 static enum storage storage_of(const struct params_setup *setup, struct param param,
                                const struct param_spec *spec) {
-    enum storage storage = param_is_trained(setup->model, param.role) ? STORAGE_TRAINED : STORAGE_FROZEN;
+    enum storage storage = usual_storage(setup, param, spec);
     if (setup->storage)
         storage = setup->storage[param_slot(setup->model, param)];
     if (spec->traits & PARAM_FIXED)

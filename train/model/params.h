@@ -121,7 +121,8 @@ struct params_setup {
     enum dtype moments;                     /* of states that are kept as set: f32 or bf16 */
     /* [param_num_slots], read by params_measure alone; NULL: all is trained, and of a model with an adapter that alone. */
     const enum storage *storage;
-    enum packed_kind quantised; /* form of what storage says is quantised */
+    bool packs_base; /* storage NULL: of a model with an adapter, the layers' frozen matrices are quantised */
+    enum packed_kind quantised; /* form of what is quantised */
     bool offloads;              /* masters and states stay in host memory */
     int zero_stage;
     bool trains;                    /* false: no gradients, no optimizer state */

@@ -171,8 +171,10 @@ static int read_packed(void *user, const struct unit_tensor *tensor, int64_t fir
 }
 
 /* visit_packed - a quantised segment is filled from a model, and nothing else is done with it: a checkpoint of training holds
- * what is trained beside it. */
+ * what is trained beside it.  None of it is of an adapter. */
 static int visit_packed(struct transfer_job *job, struct segment *segment) {
+    if (!is_wanted(job, &segment->tensors[0]))
+        return 0;
     CHECK(!job->checkpoint, "a quantised segment of unit %d cannot be written to a checkpoint",
           segment->unit);
     if (!job->writes_device || job->reader)

@@ -140,12 +140,40 @@ struct link_bytes {
     double hidden, exposed;
 };
 
+/* base_bytes - of what is packed: as it is stored, and as operations read it. */
+struct base_bytes {
+    double stored, read;
+};
+
+static struct base_bytes base_bytes(const struct params_setup *p) {
+    struct params params;
+    struct base_bytes bytes = {0, 0};
+    if (!p->packs_base)
+        return bytes;
+    params_measure(&params, p);
+    for (struct segment *s = NULL; (s = params_next(&params, s));)
+        if (s->storage == STORAGE_QUANTISED) {
+            bytes.stored += (double)s->shard_bytes * p->num_ranks;
+            bytes.read += (double)s->count * (double)dtype_bytes(s->compute);
+        }
+    params_free(&params);
+    return bytes;
+}
+
+/* restore_bytes - memory traffic of one micro-batch: what is packed is read and written out for the forward and again for the
+ * backward. */
+static double restore_bytes(const struct params_setup *p) {
+    struct base_bytes base = base_bytes(p);
+    return 2 * (base.stored + base.read);
+}
+
 /* link_bytes - by the stage, as the table of params.h has it. */
 static struct link_bytes link_bytes(const struct layout *layout, double num_micros) {
     const struct params_setup *p = &layout->params;
-    double parameters = (double)model_num_parameters(p->model);
+    struct base_bytes base = base_bytes(p);
+    double parameters = (double)model_num_parameters(p->model) * (double)dtype_bytes(p->compute);
     double share = (double)(p->num_ranks - 1) / p->num_ranks;
-    double gather = share * parameters * (double)dtype_bytes(p->compute);
+    double gather = share * (parameters - base.read + base.stored);
     double scatter = share * (double)model_num_trained(p->model) * GRADIENT_BYTES;
     double publish = share * (double)model_num_trained(p->model) * (double)dtype_bytes(p->compute);
     /* Whole matrices go to their owners and back, or are summed. */
@@ -214,6 +242,7 @@ struct step_time estimate_step(const struct config *config, const struct model_c
     time.compute_s =
         tokens * ((per_token + again) / product_rate(machine, micro * sequence) +
                   element_bytes(model, layout->params.compute) / machine->bytes_per_s) +
+        num_micros * restore_bytes(&layout->params) / machine->bytes_per_s +
         optimizer_products_s(layout, machine) +
         optimizer_bytes(layout) / (layout->params.offloads ? OFFLOAD_BYTES_PER_S : machine->bytes_per_s);
     time.hidden_s = grid->axes[AXIS_SHARD].size > 1 ? sent.hidden / link : 0;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "kernels/units.h"
+#include "train/model/adapter_setup.h"
 #include "train/model/optimizer.h"
 
 /* Rows of logits at a time on a GPU: its matrix products want thousands. */
@@ -21,6 +22,8 @@ struct layout layout_make(const struct config *config, const struct model_config
                    .compute = config->train.compute,
                    .optimizer = optimizer_kind(config->optimizer.kind),
                    .moments = config->optimizer.state_dtype,
+                   .packs_base = config->adapter.base != BASE_COMPUTE,
+                   .quantised = adapter_base_form(config->adapter.base),
                    .offloads = config->optimizer.offload,
                    .zero_stage =
                        num_shards == 1 ? 0 : (int)config->parallel.zero_stage, /* alone: nothing to split */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/units.h"
+#include "train/model/adapter_setup.h"
 #include "train/plan/hints.h"
 #include "train/plan/run_plan.h"
 #include "train/record/metrics_summary.h"
@@ -185,15 +186,25 @@ static void print_hints(const struct run_plan *plan) {
         printf("hint         %s\n", hints[i]);
 }
 
+/* trained_text - beside an adapter: how many parameters move, and how the matrices of the base are kept. */
+static const char *trained_text(const struct run_plan *plan, char *text, size_t room_bytes) {
+    enum adapter_base base = plan->config.adapter.base;
+    text[0] = '\0';
+    if (model_has_adapter(plan->model))
+        snprintf(text, room_bytes, " (%.4g of them trained%s%s)", (double)model_num_trained(plan->model),
+                 base == BASE_COMPUTE ? "" : "; the layers' matrices are kept in ",
+                 base == BASE_COMPUTE ? "" : adapter_base_word(base));
+    return text;
+}
+
 void run_plan_print(const struct run_plan *plan, const char *origin) {
     const struct run_place *place = plan->place;
-    char trained[48] = "";
-    if (model_has_adapter(plan->model))
-        snprintf(trained, sizeof trained, " (%.4g of them trained)", (double)model_num_trained(plan->model));
+    char trained[100];
     printf("plan         %s on %s\n", origin, place->partition ? place->partition->name : "this computer");
     printf("model        %.4g parameters%s, %d layers, width %lld, vocabulary %lld; %s\n",
-           (double)model_num_parameters(plan->model), trained, plan->model->num_layers,
-           (long long)plan->model->width, (long long)plan->model->vocab_size, place->machine.name);
+           (double)model_num_parameters(plan->model), trained_text(plan, trained, sizeof trained),
+           plan->model->num_layers, (long long)plan->model->width, (long long)plan->model->vocab_size,
+           place->machine.name);
     if (plan->model->wrapper_type[0])
         printf("trained      the text decoder (%s) of a %s; its other tensors are carried as they are\n",
                plan->model->model_type, plan->model->wrapper_type);

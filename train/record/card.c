@@ -106,6 +106,9 @@ static void put_pairs(const struct card *card) {
     card_count_item(card, card->words->adapter_parameters,
                     card_int_of(card->root, "model/adapter/parameters"));
     card_count_item(card, card->words->adapter_rank, card_int_of(card->root, "model/adapter/rank"));
+    const char *base = json_string_value(json_find(card->root, "model/adapter/base"));
+    if (base)
+        card_text_item(card, card->words->adapter_base, base);
 }
 
 static void put_use(const struct card *card) {

@@ -31,6 +31,7 @@ static const struct card_words ENGLISH = {
         "A base model with an adapter, low-rank pairs (LoRA) trained beside its matrices, merged into them.",
     .adapter_parameters = "Parameters of the pairs",
     .adapter_rank = "Rank of the pairs",
+    .adapter_base = "Matrices of the base while it was trained",
     .use_title = "Use",
     .use_adapter =
         "- vLLM: `vllm serve BASE --enable-lora --lora-modules NAME=FOLDER`, with `--max-lora-rank` where the rank is above 16\n"
@@ -169,6 +170,7 @@ static const struct card_words FRENCH = {
         "fusionné.",
     .adapter_parameters = "Paramètres des paires",
     .adapter_rank = "Rang des paires",
+    .adapter_base = "Matrices de la base pendant l'entraînement",
     .use_title = "Utilisation",
     .use_adapter =
         "- vLLM : `vllm serve BASE --enable-lora --lora-modules NOM=DOSSIER`, avec `--max-lora-rank` si le rang dépasse 16\n"

@@ -21,7 +21,8 @@ struct card_words {
     const char *base_hash_unknown, *trained, *progress, *of_steps, *not_finished, *program;
     const char *diverged, *had_diverged, *to_step, *learnt_nothing, *no_update;
     const char *blank_purpose;
-    const char *what_adapter, *what_merged, *adapter_parameters, *adapter_rank, *use_title, *use_adapter;
+    const char *what_adapter, *what_merged, *adapter_parameters, *adapter_rank, *adapter_base, *use_title,
+        *use_adapter;
     /* data */
     const char *data_head, *data_explained, *not_attributed, *total, *no_licence, *no_url, *blank_data,
         *earlier_explained;

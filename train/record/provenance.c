@@ -8,6 +8,7 @@
 
 #include "checkpoints/files.h"
 #include "kernels/units.h"
+#include "train/model/adapter_setup.h"
 #include "train/model/objective.h"
 #include "train/model/optimizer.h"
 #include "train/record/metrics_summary.h"
@@ -254,7 +255,7 @@ static json_t *cost_json(const struct accounts *accounts) {
 }
 
 /* adapter_json - of the pairs that are trained: their number, and what servers ask for; the largest of ranks that differ. */
-static json_t *adapter_json(const struct model_config *config) {
+static json_t *adapter_json(const struct model_config *config, const struct config *run_file) {
     json_t *adapter = json_object();
     int64_t rank = 0;
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
@@ -262,6 +263,8 @@ static json_t *adapter_json(const struct model_config *config) {
     put_text(adapter, "method", "lora");
     put_int(adapter, "rank", rank);
     put_int(adapter, "parameters", model_num_trained(config));
+    if (run_file->adapter.base != BASE_COMPUTE)
+        put_text(adapter, "base", adapter_base_word(run_file->adapter.base));
     return adapter;
 }
 
@@ -286,7 +289,7 @@ static json_t *model_json(const struct model_config *config, const struct config
     put_int(model, "parameters", model_num_parameters(config));
     put_text(model, "dtype", dtype_name(model_saved_type(config)));
     if (model_has_adapter(config))
-        json_object_set_new(model, "adapter", adapter_json(config));
+        json_object_set_new(model, "adapter", adapter_json(config, run_file));
     put_new_tokens(model, run_file);
     return model;
 }

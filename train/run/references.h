@@ -1,7 +1,8 @@
 /* references.h - what the reference model says of a token file: the sum of the log-probabilities of each document's targets,
  * kept beside the token file and used by every start that compares with the same model.
  *
- *   PATH.reference-HASH-TYPE   beside PATH; HASH: the first twelve digits of the model's SHA-256, TYPE: what it computed in
+ *   PATH.reference-HASH-TYPE   beside PATH; HASH: the first twelve digits of the model's SHA-256, TYPE: what it computed in,
+ *                              and how its matrices are kept where they are in fewer bits
  *   "atelier-reference 1", content hash of the token file, SHA-256 of the model, type, documents: a line each
  *   values      f64, little-endian, one for each document; NaN: not computed (too long for a sample then)
  *   checksum    XXH3-64 of everything before it */
@@ -13,7 +14,7 @@
 struct reference_key {
     const char *content; /* of the token file: token_file_content_hash */
     const char *model;   /* SHA-256, 64 digits */
-    const char *compute; /* name of the type */
+    const char *compute; /* "bf16", "bf16-nf4" */
     int64_t num_documents;
 };
 

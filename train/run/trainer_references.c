@@ -3,11 +3,13 @@
 #include "train/run/trainer_references.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/sha256.h"
 #include "kernels/clock.h"
+#include "train/model/adapter_setup.h"
 #include "train/model/objective_preference.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
@@ -20,7 +22,7 @@ struct lookup {
     const struct data_file *files;
     int file; /* of the loader */
     struct reference_key key;
-    char content[TOKEN_CONTENT_ROOM], *path;
+    char content[TOKEN_CONTENT_ROOM], compute[32], *path;
     double *values; /* [num_documents] */
 };
 
@@ -150,6 +152,14 @@ static int find(struct trainer *t, struct lookup *one) {
     return found;
 }
 
+/* name_compute - a model in fewer bits says something else of a document than the same model as it is. */
+static void name_compute(struct lookup *one, const struct config *config) {
+    enum adapter_base base = config->adapter.base;
+    snprintf(one->compute, sizeof one->compute, "%s%s%s", dtype_name(config->train.compute),
+             base == BASE_COMPUTE ? "" : "-", base == BASE_COMPUTE ? "" : adapter_base_word(base));
+    one->key.compute = one->compute;
+}
+
 /* look_up - one file: read, or computed with the starting weights; *has_start: they are in params. */
 static bool look_up(struct trainer *t, struct lookup *one, bool *has_start) {
     struct err err = {""};
@@ -157,7 +167,7 @@ static bool look_up(struct trainer *t, struct lookup *one, bool *has_start) {
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     one->key.content = one->content;
-    one->key.compute = dtype_name(t->config->train.compute);
+    name_compute(one, t->config);
     one->key.num_documents = loader_num_documents(one->loader, one->file);
     one->path = reference_path(one->files[one->file].path, &one->key);
     one->values = xcalloc((size_t)one->key.num_documents + 1, sizeof *one->values);

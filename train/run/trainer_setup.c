@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/model/adapter_setup.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
 #include "train/plan/layout.h"
@@ -90,26 +91,28 @@ static bool take_device(struct trainer *t) {
     return rank_device_connect(&t->rank, t->config, t->comm);
 }
 
-/* trained_text - beside an adapter, how many of the parameters move. */
-static const char *trained_text(const struct model_config *model, char *text, size_t room_bytes) {
+/* trained_text - beside an adapter, how many of the parameters move, and how the others are kept. */
+static const char *trained_text(const struct trainer *t, char *text, size_t room_bytes) {
+    enum adapter_base base = t->config->adapter.base;
     text[0] = '\0';
-    if (model_has_adapter(model))
-        snprintf(text, room_bytes, ", of which %lld of the adapter are trained",
-                 (long long)model_num_trained(model));
+    if (model_has_adapter(&t->model_config))
+        snprintf(text, room_bytes, ", of which %lld of the adapter are trained%s%s",
+                 (long long)model_num_trained(&t->model_config),
+                 base == BASE_COMPUTE ? "" : ", the layers' matrices are kept in ",
+                 base == BASE_COMPUTE ? "" : adapter_base_word(base));
     return text;
 }
 
 /* tell_memory - what each rank is about to hold. */
 static void tell_memory(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
-    char text[300], trained[80];
+    char text[300], trained[120];
     int num_replicas = t->rank.grid.axes[AXIS_REPLICA].size;
-    metrics_note(t->metrics,
-                 "model: %lld parameters%s, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
-                 (long long)model_num_parameters(&t->model_config),
-                 trained_text(&t->model_config, trained, sizeof trained), dtype_name(layout->params.compute),
-                 comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "", t->rank.dev.num_threads,
-                 t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name, layout->params.zero_stage,
-                 num_replicas, num_replicas > 1 ? "s" : "");
+    metrics_note(
+        t->metrics, "model: %lld parameters%s, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
+        (long long)model_num_parameters(&t->model_config), trained_text(t, trained, sizeof trained),
+        dtype_name(layout->params.compute), comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "",
+        t->rank.dev.num_threads, t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name,
+        layout->params.zero_stage, num_replicas, num_replicas > 1 ? "s" : "");
     if (t->rank.dev.ops->host_memory && t->rank.dev.num_threads > rank_cores(t->comm))
         metrics_note(
             t->metrics,
