@@ -189,6 +189,30 @@ static void test_time(void **state) {
     config_free(&config);
 }
 
+/* A base in four bits: beside a slow network its gathers are what is stored; on one rank restoring it is traffic of memory. */
+static void test_packed_time(void **state) {
+    (void)state;
+    struct config config;
+    struct model_config model = llama_8b();
+    struct machine machine = h100(), slow = h100();
+    struct grid sixteen = grid_of(1, 16), one = grid_of(1, 1);
+    load(&config, NULL, 0);
+    model.adapter = (struct adapter){.method = ADAPTER_LORA, .ranks[ADAPTER_QUERY] = 8};
+    adapter_add_layer(&model.adapter, 0);
+    slow.node_bytes_per_s = 1e9;
+    config.parallel.zero_stage = 3;
+    double hidden = estimate_proposal(&config, &model, &sixteen, 8, &slow).time.hidden_s;
+    double alone = estimate_proposal(&config, &model, &one, 8, &machine).time.compute_s;
+    config.adapter.base = BASE_NF4;
+    double packed_hidden = estimate_proposal(&config, &model, &sixteen, 8, &slow).time.hidden_s;
+    double packed_alone = estimate_proposal(&config, &model, &one, 8, &machine).time.compute_s;
+    /* 6.98 of the 8.03 billion are matrices of layers: 4.5 bits of 16. */
+    double share = (1.05 + 6.98 * 4.5 / 16) / 8.03;
+    assert_true(packed_hidden > 0.97 * share * hidden && packed_hidden < 1.03 * share * hidden);
+    assert_true(packed_alone > alone && packed_alone < 1.05 * alone);
+    config_free(&config);
+}
+
 /* --- choices --- */
 
 static void test_best(void **state) {
@@ -421,17 +445,12 @@ static void test_stragglers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flops),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_memory_check),
-        cmocka_unit_test(test_time),
-        cmocka_unit_test(test_best),
-        cmocka_unit_test(test_auto),
-        cmocka_unit_test(test_auto_layout_machine),
-        cmocka_unit_test(test_run_plan),
-        cmocka_unit_test(test_calibration),
-        cmocka_unit_test(test_probe),
-        cmocka_unit_test(test_stragglers),
+        cmocka_unit_test(test_flops),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_check), cmocka_unit_test(test_time),
+        cmocka_unit_test(test_packed_time),  cmocka_unit_test(test_best),
+        cmocka_unit_test(test_auto),         cmocka_unit_test(test_auto_layout_machine),
+        cmocka_unit_test(test_run_plan),     cmocka_unit_test(test_calibration),
+        cmocka_unit_test(test_probe),        cmocka_unit_test(test_stragglers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
