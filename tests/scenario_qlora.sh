@@ -1,7 +1,8 @@
 #!/bin/sh
 # scenario_qlora.sh - an adapter beside a base in fewer bits: the losses are those beside a base of the values that the form leaves,
 # which another program made, in every layout, stopped and gone on with; memory is as planned, and models of 24 and 70 billion
-# parameters take as little as is claimed; what is merged is the base as it is stored.  Controls: another form, the base as it is.
+# parameters take as little as is claimed; what is merged is the base as it is stored; preferences are compared with the base in
+# the same form.  Controls: another form, the base as it is.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario qlora
@@ -101,6 +102,42 @@ worst = max(abs(merged[name + ".weight"][1][i * cols + j] - weight[i * cols + j]
 moved = max(abs(x - y) for x, y in zip(merged[name + ".weight"][1], weight))
 assert worst < 1e-6 < 1e-4 < moved, (worst, moved)
 END
+
+# --- preferences: the reference is the base, in the same form ---
+
+run 0 "$atelier" prepare "$tiny" --set prepare.tokenizer=data/sample/tokenizer/tokenizer.json \
+    --set 'prepare.sources=[{path: data/sample/votes.jsonl, record: vote}]' --set prepare.valid_every=8 \
+    --set "prepare.output=$work/pairs.h5"
+
+# prefer CODE FOLDER [ARGUMENT...] - first_loss: of the training, ln 2 where the model begins as its reference.
+prefer() {
+    prefer_code=$1 folder=$2
+    shift 2
+    train "$prefer_code" 0 "$folder" --set "data.train=$work/pairs.h5" --set data.valid=null --set data.sequence_tokens=256 \
+        --set data.packing=whole --set data.long_documents=skip --set objective.kind=dpo --set train.steps=4 "$@"
+    first_loss=$(losses "$folder" | sed -n '1s/.* //p')
+}
+log_2=0.693147180559945
+is_start() { is_at_most "$(awk -v a="$first_loss" -v b="$log_2" 'BEGIN { print (a > b ? a - b : b - a) }')" 1e-6; }
+for form in compute nf4; do
+    prefer 0 "$work/dpo-$form" --set "adapter.base=$form"
+    is_start || fail "dpo beside a base in $form begins with a loss of $first_loss"
+done
+reference=$(find "$work" -name 'pairs.h5.reference-*-f32-nf4')
+plain=${reference%-nf4}
+if [ ! -s "$reference" ] || [ ! -s "$plain" ]; then
+    fail "no files of references: '$reference'"
+fi
+cp "$reference" "$work/kept" && cp "$plain" "$reference"
+prefer '[12]' "$work/dpo-wrong" --set adapter.base=nf4
+expect_output "were computed in another type"
+rm "$reference"
+prefer 0 "$work/dpo-nf4" --set adapter.base=nf4 --set train.steps=5
+cmp -s "$reference" "$work/kept" || fail "a run that went on computed another reference"
+rm "$reference"
+prefer 0 "$work/dpo-on" --set adapter.base=nf4 --set "adapter.path=$step" --set adapter.rank=null --set adapter.alpha=null
+cmp -s "$reference" "$work/kept" || fail "an adapter to begin with changes what its base says"
+is_start && fail "the training did not begin with the adapter"
 
 # --- what is planned is what is taken ---
 

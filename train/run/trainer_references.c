@@ -36,8 +36,8 @@ static char *model_hash(struct trainer *t) {
 
 /* --- computing --- */
 
-/* load_start - the weights that the run began with, in a run that goes on: held against their hash, for model.path may lead
- * to other ones by now. */
+/* load_start - the weights of model.path, where params do not have them or have pairs beside them that are not 0: held against their
+ * hash, for model.path may lead to other ones by now.  Of an adapter every B is 0 then. */
 static bool load_start(struct trainer *t, const char *hash) {
     struct err err = {""};
     json_t *base = NULL;
@@ -64,6 +64,8 @@ static bool load_start(struct trainer *t, const char *hash) {
     weights_close(weights);
     if (!done)
         return false;
+    if (model_has_adapter(&t->model_config))
+        state_init_adapter(&t->params, t->config->run.seed);
     params_share_masters(&t->params, t->rank.link);
     params_refresh(&t->params, t->rank.link);
     return true;
@@ -184,9 +186,13 @@ static bool look_up(struct trainer *t, struct lookup *one, bool *has_start) {
     return done;
 }
 
+bool trainer_references_first(const struct trainer *t) {
+    return t->resume.checkpoint || t->config->adapter.path;
+}
+
 bool trainer_references(struct trainer *t) {
     struct err err = {""};
-    bool has_start = !t->resume.checkpoint, done = true;
+    bool has_start = !trainer_references_first(t), done = true;
     struct loader *loaders[] = {t->data.train, t->data.valid};
     const struct data_file *files[] = {t->config->data.train, t->config->data.valid};
     if (!t->objective.kind->needs_reference)

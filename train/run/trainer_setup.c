@@ -272,14 +272,13 @@ static bool take_machine(struct trainer *t) {
 /* fill_memory - from resume or source: weights, masters and states in params, what they were made of in provenance; the
  * feeds; and with all of that the rehearsal of the matrix products. */
 static bool fill_memory(struct trainer *t) {
-    bool goes_on = t->resume.checkpoint != NULL;
+    bool first = trainer_references_first(t);
     if (!open_provenance(t))
         return false;
     open_feeds(t);
-    if (goes_on &&
-        !trainer_references(t)) /* with the starting weights, in whose place those of the checkpoint come */
+    if (first && !trainer_references(t)) /* with the weights of model.path, in whose place others come */
         return false;
-    return load_state(t) && (goes_on || trainer_references(t)) && gemm_choices_complete(t);
+    return load_state(t) && (first || trainer_references(t)) && gemm_choices_complete(t);
 }
 
 bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm) {
