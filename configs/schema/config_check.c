@@ -255,18 +255,6 @@ int config_need_train(const struct config *config, struct err *err) {
         reason =
             "adapter.method hangs pairs on a model that is there, and model.architecture is a new one: set "
             "model.path";
-    else if (config->adapter.method != ADAPTER_NONE && config->optimizer.kind != OPTIMIZER_ADAMW)
-        reason =
-            "optimizer.kind muon is for whole matrices; the pairs of adapter.method are trained with adamw";
-    else if (config->adapter.method != ADAPTER_NONE &&
-             config->model.num_add_tokens + config->model.num_add_special_tokens > 0)
-        reason =
-            "model.add_tokens would add rows that never learn: adapter.method freezes the embedding; remove one of "
-            "the two";
-    else if (config->adapter.method != ADAPTER_NONE && config->model.tied_head != TIED_AUTO)
-        reason =
-            "model.tied_head would make another base than the one that the adapter is served with; remove it, or "
-            "adapter.method";
     else if (config->data.num_train == 0)
         reason = "no data: set data.train to a token file made by 'atelier prepare'";
     return reason ? err_set(err, "config '%.200s': %s", config->origin, reason) : 0;

@@ -152,6 +152,25 @@ static int check_alone(const struct model_config *model, const struct config *co
     return 0;
 }
 
+/* check_rest - what else of the run file cannot go with an adapter. */
+static int check_rest(const struct config *config, struct err *err) {
+    if (config->optimizer.kind != OPTIMIZER_ADAMW)
+        return err_set(
+            err,
+            "optimizer.kind muon is for whole matrices; the pairs of adapter.method are trained with adamw");
+    if (config->model.num_add_tokens + config->model.num_add_special_tokens > 0)
+        return err_set(
+            err,
+            "model.add_tokens would add rows that never learn: adapter.method freezes the embedding; remove one of "
+            "the two");
+    if (config->model.tied_head != TIED_AUTO)
+        return err_set(
+            err,
+            "model.tied_head would make another base than the one that the adapter is served with; remove it, or "
+            "adapter.method");
+    return 0;
+}
+
 /* check_parts - pairs hang on queries, keys, values, gate and up each by itself.  Of a model that holds several of them as one
  * matrix only the others would be left, and half an adapter must not pass for a whole one. */
 static int check_parts(const struct model_config *model, struct err *err) {
@@ -167,7 +186,7 @@ static int check_parts(const struct model_config *model, struct err *err) {
 int adapter_setup(struct model_config *model, const struct config *config, struct err *err) {
     if (config->adapter.method == ADAPTER_NONE)
         return 0;
-    if (check_alone(model, config, err) != 0 || check_parts(model, err) != 0)
+    if (check_alone(model, config, err) != 0 || check_parts(model, err) != 0 || check_rest(config, err) != 0)
         return -1;
     if (!model_has_adapter(model)) {
         model->adapter =

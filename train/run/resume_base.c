@@ -304,7 +304,10 @@ static enum look look(struct resume *r, const char *was_path, const char *now_pa
         return LOOK_NOT;
     }
     const json_t *latest = find_file(r->base, "latest");
-    if (latest && was && !json_equal(latest, find_file(was, "latest")))
+    bool has_moved = latest && was && !json_equal(latest, find_file(was, "latest"));
+    if (has_moved && r->reads_base)
+        return LOOK_TOUCHED; /* the base under an adapter is read at each start: another checkpoint is another base */
+    if (has_moved)
         diagnostic_add(
             &r->said, DIAGNOSTIC_NOTE,
             "the run '%.300s' of model.path has other checkpoints by now: this run goes on from its own",

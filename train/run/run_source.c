@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoints/adapter_base.h"
 #include "checkpoints/files.h"
 #include "checkpoints/model_folder.h"
 #include "checkpoints/vocabulary.h"
@@ -180,7 +181,7 @@ static int check_weights(struct run_source *source, const struct config *config,
     bool begins = !resume->checkpoint;
     if (begins && folder && comm_is_root(comm)) {
         weights_tell_storage(source->weights);
-        if (model_folder_check(folder, err) != 0)
+        if (model_folder_check(folder, err) != 0 || adapter_base_check(source->weights, err) != 0)
             return -1;
     }
     if (!base || (!begins && config->adapter.method == ADAPTER_NONE))

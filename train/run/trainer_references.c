@@ -42,6 +42,15 @@ static bool load_start(struct trainer *t, const char *hash) {
     struct err err = {""};
     json_t *base = NULL;
     const char *path = t->config->model.path;
+    int num_new = t->config->model.num_add_tokens + t->config->model.num_add_special_tokens;
+    int status =
+        num_new == 0
+            ? 0
+            : err_set(&err, "the reference of a run with model.add_tokens is computed at its first start "
+                            "alone, when the new rows are made: put the reference file back, leave "
+                            "data and train.compute as they were, or choose another run.folder");
+    if (!comm_all_ok(t->comm, status, &err))
+        return false;
     struct weights *weights = weights_open(path, &err);
     bool done = comm_all_ok(t->comm, weights ? 0 : err_prefix(&err, "the reference model"), &err) &&
                 provenance_base(&base, t->comm, weights, path);
@@ -154,11 +163,16 @@ static int find(struct trainer *t, struct lookup *one) {
     return found;
 }
 
-/* name_compute - a model in fewer bits says something else of a document than the same model as it is. */
-static void name_compute(struct lookup *one, const struct config *config) {
+/* name_compute - a model in fewer bits, or with other positions, says something else of a document than the same model as it
+ * is. */
+static void name_compute(struct lookup *one, const struct config *config, const struct model_config *model) {
     enum adapter_base base = config->adapter.base;
-    snprintf(one->compute, sizeof one->compute, "%s%s%s", dtype_name(config->train.compute),
-             base == BASE_COMPUTE ? "" : "-", base == BASE_COMPUTE ? "" : adapter_base_word(base));
+    int used = snprintf(one->compute, sizeof one->compute, "%s%s%s", dtype_name(config->train.compute),
+                        base == BASE_COMPUTE ? "" : "-", base == BASE_COMPUTE ? "" : adapter_base_word(base));
+    /* Positions that follow the longest sequence of a run. */
+    if (model->rope_kind == ROPE_DYNAMIC || model->rope_kind == ROPE_LONG)
+        snprintf(one->compute + used, sizeof one->compute - (size_t)used, "-%lld",
+                 (long long)config->data.sequence_tokens);
     one->key.compute = one->compute;
 }
 
@@ -169,7 +183,7 @@ static bool look_up(struct trainer *t, struct lookup *one, bool *has_start) {
     if (!comm_all_ok(t->comm, status, &err))
         return false;
     one->key.content = one->content;
-    name_compute(one, t->config);
+    name_compute(one, t->config, &t->model_config);
     one->key.num_documents = loader_num_documents(one->loader, one->file);
     one->path = reference_path(one->files[one->file].path, &one->key);
     one->values = xcalloc((size_t)one->key.num_documents + 1, sizeof *one->values);
