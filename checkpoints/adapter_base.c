@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "checkpoints/files.h"
 #include "data/corpus/json.h"
@@ -12,7 +11,7 @@
 #include "data/sha256.h"
 #include "kernels/units.h"
 
-enum { MAX_JSON_BYTES = 64 * MIB, READ_BYTES = 4 * MIB };
+enum { MAX_JSON_BYTES = 64 * MIB };
 
 /* load - folder/name, or NULL: what is not there or damaged says nothing. */
 static json_t *load(const char *folder, const char *name) {
@@ -44,24 +43,10 @@ static bool is_untouched(const json_t *file, const char *path) {
            json_integer_value(json_object_get(file, "mtime_ns")) == mtime_ns;
 }
 
+/* hash_file - what sha256sum would say of it. */
 static int hash_file(const char *path, char hex[SHA256_HEX_ROOM], struct err *err) {
     int64_t size_bytes = file_size(path, err);
-    int fd = size_bytes < 0 ? -1 : file_open_read(path, NULL, err), status = 0;
-    struct sha256 sha;
-    if (fd < 0)
-        return -1;
-    char *bytes = xmalloc(READ_BYTES);
-    sha256_init(&sha);
-    for (int64_t at = 0; at < size_bytes && status == 0; at += READ_BYTES) {
-        int64_t left = size_bytes - at;
-        size_t now = left < READ_BYTES ? (size_t)left : READ_BYTES;
-        status = file_read_at(fd, path, bytes, now, at, err);
-        sha256_update(&sha, bytes, status == 0 ? now : 0);
-    }
-    sha256_finish(&sha, hex);
-    free(bytes);
-    close(fd);
-    return status;
+    return size_bytes < 0 ? -1 : file_sha256(path, size_bytes, hex, err);
 }
 
 /* check_file - one file of the base, then: as the training read it, of a model with so many files. */

@@ -166,6 +166,26 @@ int file_write_at(int fd, const char *path, const void *bytes, size_t length_byt
     return 0;
 }
 
+int file_sha256(const char *path, int64_t size_bytes, char hex[SHA256_HEX_ROOM], struct err *err) {
+    enum { READ_BYTES = 4 * MIB };
+    struct sha256 sha;
+    int fd = file_open_read(path, NULL, err), status = 0;
+    if (fd < 0)
+        return -1;
+    char *bytes = xmalloc(READ_BYTES);
+    sha256_init(&sha);
+    for (int64_t at = 0; at < size_bytes && status == 0; at += READ_BYTES) {
+        int64_t left = size_bytes - at;
+        size_t now = left < READ_BYTES ? (size_t)left : READ_BYTES;
+        status = file_read_at(fd, path, bytes, now, at, err);
+        sha256_update(&sha, bytes, status == 0 ? now : 0);
+    }
+    sha256_finish(&sha, hex);
+    free(bytes);
+    close(fd);
+    return status;
+}
+
 /* A file that ends early was cut, or is still being written: a header or a manifest promised the rest. */
 int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset,
                  struct err *err) {

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "data/sha256.h"
 #include "kernels/error.h"
 
 /* name_ends_with - in any case, as in ".GZ". */
@@ -37,6 +38,9 @@ int file_refuse_pointer(int fd, const char *path, struct err *err);
 int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int64_t offset, struct err *err);
 int file_write_at(int fd, const char *path, const void *bytes, size_t length_bytes, int64_t offset,
                   struct err *err);
+
+/* file_sha256 - of the first size_bytes of a file, as sha256sum says it.  Returns 0, or -1 with err set. */
+int file_sha256(const char *path, int64_t size_bytes, char hex[SHA256_HEX_ROOM], struct err *err);
 
 /* file_io_failed - errno in the user's words, "cannot WHAT 'PATH': ..."; a full disk is said to be full, with what it
  * still has.  length_bytes: of what did not go through, 0 where unknown.  Always -1. */

@@ -2,11 +2,9 @@
  * prints and model hubs list.  A file is one rank's work, for SHA-256 cannot be split; large models come in
  * many files. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "checkpoints/files.h"
 #include "data/file.h"
@@ -14,7 +12,7 @@
 #include "kernels/units.h"
 #include "train/record/provenance.h"
 
-enum { READ_BYTES = 4 * MIB, HASH_WORDS = 4, MAX_EARLIER_BYTES = 8 * MIB, MAX_EARLIER_DEPTH = 100 };
+enum { HASH_WORDS = 4, MAX_EARLIER_BYTES = 8 * MIB, MAX_EARLIER_DEPTH = 100 };
 
 /* The files and their digests, HASH_WORDS numbers each, so that ranks can be summed up. */
 struct base_files {
@@ -47,22 +45,9 @@ static const char *get_hash(const int64_t *words, char hex[SHA256_HEX_ROOM]) {
 /* hash_file - as the weights are on the disk, header and all: what sha256sum would say. */
 static int hash_file(const char *path, int64_t size_bytes, int64_t *words, struct err *err) {
     char hex[SHA256_HEX_ROOM];
-    struct sha256 sha;
-    int fd = file_open_read(path, NULL, err), status = 0;
-    if (fd < 0)
-        return -1;
-    char *bytes = xmalloc(READ_BYTES);
-    sha256_init(&sha);
-    for (int64_t at = 0; at < size_bytes && status == 0; at += READ_BYTES) {
-        int64_t left = size_bytes - at;
-        size_t now = left < READ_BYTES ? (size_t)left : READ_BYTES;
-        status = file_read_at(fd, path, bytes, now, at, err);
-        sha256_update(&sha, bytes, status == 0 ? now : 0);
-    }
-    sha256_finish(&sha, hex);
-    put_hash(words, hex);
-    free(bytes);
-    close(fd);
+    int status = file_sha256(path, size_bytes, hex, err);
+    if (status == 0)
+        put_hash(words, hex);
     return status;
 }
 
