@@ -40,7 +40,7 @@ LOSS_LIMIT, WEIGHT_LIMIT, LOGITS_LIMIT = 1e-5, 1e-4, 1e-5
 RUN_FILE = """
 run: {{folder: "{folder}", threads: 1}}
 model: {{path: "{model}"}}
-adapter: {{method: lora, path: "{adapter}", b_learning_rate_ratio: {ratio}}}
+adapter: {{method: lora, base: {form}, path: "{adapter}", b_learning_rate_ratio: {ratio}}}
 data: {{train: "{data}", sequence_tokens: {sequence_tokens}, packing: whole}}
 train: {{steps: {steps}, batch_sequences: {sequences}, micro_sequences: 1, grad_clip: {clip}}}
 optimizer: {{learning_rate: {rate}, beta1: {beta1}, beta2: {beta2}, eps: {eps}, weight_decay: {decay}}}
@@ -89,10 +89,10 @@ def train_peft(model, name, documents, masks, rate):
     return losses
 
 
-def train_here(base, adapter, data, folder, name, ranks, stage):
+def train_here(base, adapter, data, folder, name, ranks, stage, form="compute"):
     config = folder.with_suffix(".yaml")
     config.write_text(RUN_FILE.format(
-        folder=folder, model=base, adapter=adapter, data=data, ratio=MODELS[name].get("ratio", 1.0), steps=STEPS,
+        folder=folder, model=base, form=form, adapter=adapter, data=data, ratio=MODELS[name].get("ratio", 1.0), steps=STEPS,
         sequences=compare_train.SEQUENCES, sequence_tokens=compare_train.SEQUENCE_TOKENS, clip=compare_train.CLIP,
         rate=compare_train.RATE, beta1=compare_train.BETAS[0], beta2=compare_train.BETAS[1], eps=compare_train.EPS,
         decay=compare_train.DECAY, stage=stage))

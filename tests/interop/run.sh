@@ -74,6 +74,7 @@ run compare_train
 run compare_muon
 run compare_preferences
 run check_lora
+run check_qlora
 run check_gguf
 run check_llamacpp
 run check_vocabulary
