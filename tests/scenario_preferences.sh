@@ -85,6 +85,12 @@ for objective in dpo kto; do
     expect "files of references" 2 "$(find "$work" -name "$data*.reference-*-f32" | wc -l)"
     grep -q '"rewards/chosen": [-0-9.e]*, "rewards/rejected": [-0-9.e]*, "rewards/margins": [-0-9.e]*,' "$alone/metrics.jsonl" ||
         fail "no rewards in metrics.jsonl"
+    if grep -qE '[ :]-?nan' "$alone/log.txt" "$alone/summary.txt"; then
+        fail "a mean over nothing is shown as nan"
+    fi
+    shown=0 # a validation before the first step and one after the last; of labelled completions there is no accuracy
+    [ "$objective" = dpo ] && shown=2
+    expect "accuracies of $objective" $shown "$(grep -c 'validation loss .* accuracy' "$alone/log.txt")"
     grep -q "^last step     rewards" "$alone/summary.txt" || fail "no rewards in the summary"
     for layout in 2:0:1 2:1:2 2:2:1 2:3:4 4:3:1 4:0:2; do
         ranks=${layout%%:*} stage=${layout#*:} micro=${layout##*:}

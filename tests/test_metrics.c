@@ -304,7 +304,7 @@ static void test_status_after_start(void **state) {
     assert_true(isnan(status.loss) && status.step_s == 0);
 }
 
-/* What compares documents tells of them, and nothing of perplexity; what there was none of is null. */
+/* What compares documents tells of them, and nothing of perplexity; what there was none of is null, or has no key. */
 static void test_preferences(void **state) {
     (void)state;
     char *folder = test_folder("metrics_preferences");
@@ -326,6 +326,18 @@ static void test_preferences(void **state) {
                         "-0.1250"));
     assert_null(strstr(summary, "perplexity"));
     assert_null(strstr(log, "perplexity"));
+    free(lines), free(summary), free(log);
+    struct preference_record labels = {true, NAN, -0.25, NAN, NAN, NAN, -14.0, 0.5, NAN};
+    metrics = open_run(folder,
+                       0); /* labelled completions of one kind: neither accuracy nor margin, never as "nan" */
+    metrics_validation(metrics, 1, 0.6, 100, 0.1, &labels);
+    metrics_close(metrics, "done");
+    log = read_file(folder, "log.txt"), summary = read_file(folder, "summary.txt");
+    assert_non_null(strstr(log, "validation loss 0.6000  (100 tokens"));
+    assert_non_null(strstr(summary, "rewards -0.2500 rejected, KL 0.5000"));
+    assert_null(strstr(summary, "nan"));
+    lines = read_file(folder, "metrics.jsonl");
+    assert_non_null(strstr(lines, "\"rewards/margins\": null, \"logps/chosen\": null"));
     free(lines), free(summary), free(log);
     metrics = open_run(folder, 0); /* control: the mean over tokens has one, and no rewards */
     record.preference.is_there = false;

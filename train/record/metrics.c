@@ -142,7 +142,8 @@ static void put_preference(FILE *out, const struct preference_record *p) {
     put_number(out, "rewards/chosen", p->chosen, 17);
     put_number(out, "rewards/rejected", p->rejected, 17);
     put_number(out, "rewards/margins", p->margin, 17);
-    put_number(out, "rewards/accuracies", p->accuracy, 9);
+    if (!isnan(p->accuracy)) /* labelled completions have none at any step: no key */
+        put_number(out, "rewards/accuracies", p->accuracy, 9);
     put_number(out, "logps/chosen", p->chosen_logp, 17);
     put_number(out, "logps/rejected", p->rejected_logp, 17);
     put_number(out, "kl", p->kl, 17);
@@ -276,6 +277,18 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
     show_step(m, r);
 }
 
+/* note_preference - of a validation; a mean over no documents is left out. */
+static void note_preference(struct metrics *m, int64_t step, double loss, int64_t target_tokens,
+                            double seconds, const struct preference_record *p) {
+    char margin[40] = "", accuracy[40] = "";
+    if (!isnan(p->margin))
+        snprintf(margin, sizeof margin, "  margin %.4f", p->margin);
+    if (!isnan(p->accuracy))
+        snprintf(accuracy, sizeof accuracy, "  accuracy %.3f", p->accuracy);
+    metrics_note(m, "step %lld  validation loss %.4f%s%s  (%lld tokens, %.1f s)", (long long)step, loss,
+                 margin, accuracy, (long long)target_tokens, seconds);
+}
+
 void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t target_tokens, double seconds,
                         const struct preference_record *preference) {
     if (!m)
@@ -293,9 +306,7 @@ void metrics_validation(struct metrics *m, int64_t step, double loss, int64_t ta
     if (target_tokens == 0)
         metrics_note(m, "step %lld  validation: no targets", (long long)step);
     else if (preference->is_there)
-        metrics_note(m, "step %lld  validation loss %.4f  margin %.4f  accuracy %.3f  (%lld tokens, %.1f s)",
-                     (long long)step, loss, preference->margin, preference->accuracy,
-                     (long long)target_tokens, seconds);
+        note_preference(m, step, loss, target_tokens, seconds, preference);
     else
         metrics_note(m, "step %lld  validation loss %.4f  perplexity %.2f  (%lld tokens, %.1f s)",
                      (long long)step, loss, exp(loss), (long long)target_tokens, seconds);

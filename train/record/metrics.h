@@ -16,7 +16,8 @@ struct metrics;
 struct preference_record {
     bool is_there;
     double chosen, rejected, margin; /* rewards; of labelled completions the desirable and undesirable ones */
-    double accuracy;                 /* share of the pairs whose chosen document has the higher reward */
+    double
+        accuracy; /* share of the pairs whose chosen document has the higher reward; NaN, of labelled completions: no key */
     double chosen_logp, rejected_logp;
     double kl;        /* KTO: what rewards are compared with, 0 at least */
     double log_ratio; /* of the model's probability over the reference's, of both documents */

@@ -45,8 +45,14 @@ const char *duration_text(double seconds, char *text, size_t room_bytes) {
 static void write_preference(FILE *out, const char *when, const struct preference_record *p) {
     if (!p->is_there)
         return;
-    fprintf(out, "%s rewards %.4f chosen, %.4f rejected, margin %.4f", when, p->chosen, p->rejected,
-            p->margin);
+    const char *before = "";
+    fprintf(out, "%s rewards ", when);
+    if (isfinite(p->chosen))
+        fprintf(out, "%.4f chosen", p->chosen), before = ", ";
+    if (isfinite(p->rejected))
+        fprintf(out, "%s%.4f rejected", before, p->rejected);
+    if (isfinite(p->margin))
+        fprintf(out, ", margin %.4f", p->margin);
     if (isfinite(p->accuracy))
         fprintf(out, ", accuracy %.3f", p->accuracy);
     if (isfinite(p->kl))
