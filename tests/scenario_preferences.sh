@@ -26,6 +26,15 @@ prepare vote data/sample/votes.jsonl "$work/other.h5" --set prepare.valid_every=
 run 1 "$atelier" prepare "$tiny" --set "prepare.sources=[{path: data/sample/votes.jsonl, record: vote}]" \
     --set "prepare.output=$work/none.h5" --set "prepare.models=[sample-a]"
 expect_output "no document to write .* 42 records"
+expect_output "records +[0-9]+: an answer of a model that prepare.models does not list"
+say '{"a": 1}' >"$work/other.jsonl"
+for record in vote reaction; do
+    field=model_a_name
+    [ "$record" = reaction ] && field=liked
+    run 1 "$atelier" prepare "$tiny" --set "prepare.sources=[{path: $work/other.jsonl, record: $record}]" \
+        --set "prepare.output=$work/none.h5"
+    expect_output "other.jsonl' line 1: the field '$field' is missing, which every $record has"
+done
 run 2 "$atelier" prepare "$tiny" --set prepare.on_bad_record=skip --set "prepare.output=$work/none.h5"
 expect_output "'prepare.on_bad_record' is skip, which would have no effect: it is read only where an entry of prepare.sources has record: completion, pair"
 run 0 "$atelier" inspect "$work/pairs.h5"

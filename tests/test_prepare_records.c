@@ -249,6 +249,41 @@ static void test_reactions(void **state) {
     release(&job);
 }
 
+/* without - a line of which a field has another name: none is "a vote for neither" because it says nothing. */
+static void without(const char *name, const char *field, const char *line, const char *other,
+                    enum source_record kind) {
+    char *text = xstrdup(line), *quoted = xasprintf("\"%s\"", field),
+         *want = xasprintf("'%s' is missing", field);
+    char *at = strstr(text, quoted);
+    assert_non_null(at);
+    at[1] = '_';
+    char *second = xasprintf("%s%s%s", line, other, text);
+    write_text(name, second);
+    struct job job = chat_job(name, kind), control = chat_job(name, kind);
+    char *place = xasprintf("%s' line %d", name, *other ? 3 : 2);
+    fails(&job, place, want);
+    control.config.on_bad_record = BAD_LINE_SKIP; /* control: the line with all its fields is read */
+    run_well(&control);
+    check_left(&control, LEFT_MISSING_FIELD, 1);
+    release(&control);
+    free(text), free(quoted), free(want), free(second), free(place);
+}
+
+static void test_missing_fields(void **state) {
+    (void)state;
+    static const char vote[] =
+        VOTE("\"x\"", "[" USER("q") ", " ASSISTANT("a") "]", "[" USER("q") ", " ASSISTANT("b") "]", "\"\"");
+    static const char *const of_vote[] = {"chosen_model_name", "model_a_name", "model_b_name",
+                                          "conversation_a", "conversation_b"};
+    static const char reaction[] = REACTION("true", "false", "1", "r1");
+    static const char *const of_reaction[] = {"liked", "disliked", "msg_index"};
+    for (size_t i = 0; i < sizeof of_vote / sizeof of_vote[0]; i++)
+        without("votes.jsonl", of_vote[i], vote, "", RECORD_VOTE);
+    for (size_t i = 0; i < sizeof of_reaction / sizeof of_reaction[0]; i++)
+        without("reactions.jsonl", of_reaction[i], reaction, REACTION("false", "true", "3", "r2"),
+                RECORD_REACTION);
+}
+
 /* Pairs stay together in the file for validation too, and the result does not depend on threads. */
 static void test_validation(void **state) {
     (void)state;
@@ -307,11 +342,11 @@ static void test_combinations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text_pairs),   cmocka_unit_test(test_message_pairs),
-        cmocka_unit_test(test_completions),  cmocka_unit_test(test_labels),
-        cmocka_unit_test(test_faults),       cmocka_unit_test(test_votes),
-        cmocka_unit_test(test_reactions),    cmocka_unit_test(test_validation),
-        cmocka_unit_test(test_combinations),
+        cmocka_unit_test(test_text_pairs),  cmocka_unit_test(test_message_pairs),
+        cmocka_unit_test(test_completions), cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_faults),      cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_reactions),   cmocka_unit_test(test_missing_fields),
+        cmocka_unit_test(test_validation),  cmocka_unit_test(test_combinations),
     };
     folder = test_folder("prepare_records");
     tok = tiny_tokenizer(TINY_ALL);

@@ -396,7 +396,7 @@ static const struct config_key run_file_keys[] = {
         FREE, NEEDS("prepare.sources.chat", "true")),
     CHOICE(
         "prepare.on_bad_record", AT(prepare.on_bad_record), "fail", bad_lines,
-        "a record without difference, with an empty prompt or a missing side, a label that is not true or false, too "
+        "a record without difference, with an empty prompt or a missing side or field, a label that is not true or false, too "
         "long, or that the template cannot write: fail at its line, or skip and count it",
         FREE, NEEDS("prepare.sources.record", RECORDS)),
     INT("prepare.max_record_tokens", AT(prepare.max_record_tokens), "0", 0, 1e9, "tokens",

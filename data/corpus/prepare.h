@@ -25,6 +25,7 @@ enum source_record {
 enum left_reason {
     LEFT_OTHER,
     LEFT_NO_DIFFERENCE,
+    LEFT_MISSING_FIELD,
     LEFT_MISSING_SIDE,
     LEFT_EMPTY_PROMPT,
     LEFT_BAD_LABEL,

@@ -167,6 +167,18 @@ static json_t *take_list(const json_t *fields, const char *name) {
     return json_incref(value);
 }
 
+/* check_fields - that a line has them, null or not: one without is of another form, and says neither yes nor no.  What:
+ * a vote or a reaction. */
+static int check_fields(const json_t *fields, const char *const *names, const char *what,
+                        struct batch_document *document, struct err *err) {
+    for (; *names; names++)
+        if (!json_object_get(fields, *names)) {
+            document->reason = LEFT_MISSING_FIELD;
+            return err_set(err, "the field '%s' is missing, which every %s has", *names, what);
+        }
+    return 0;
+}
+
 static bool is_listed(const struct prepare_config *config, const json_t *model) {
     const char *name = json_string_value(model);
     for (int i = 0; i < config->num_models; i++)
@@ -217,11 +229,15 @@ static int split_vote(struct batch_document *document, struct record *record, st
 
 static int read_vote(const struct prepare_config *config, const json_t *fields,
                      struct batch_document *document, struct record *record, struct err *err) {
+    static const char *const needed[] = {"model_a_name",   "model_b_name",      "conversation_a",
+                                         "conversation_b", "chosen_model_name", NULL};
     const json_t *chosen = json_object_get(fields, "chosen_model_name");
     const json_t *a = json_object_get(fields, "model_a_name"), *b = json_object_get(fields, "model_b_name");
     const json_t *system_a = json_object_get(fields, "system_prompt_a"),
                  *system_b = json_object_get(fields, "system_prompt_b");
-    if (json_is_true(json_object_get(fields, "both_equal")) || !chosen || json_is_null(chosen))
+    if (check_fields(fields, needed, "vote", document, err) != 0)
+        return -1;
+    if (json_is_true(json_object_get(fields, "both_equal")) || json_is_null(chosen))
         return pass_over(document, LEFT_TIE);
     bool is_a = json_equal(chosen, a), is_b = json_equal(chosen, b);
     if (is_a == is_b)
@@ -282,7 +298,14 @@ static const char *conversation_of(const json_t *fields) {
 
 static int read_reaction(const struct prepare_config *config, const json_t *fields,
                          struct batch_document *document, struct record *record, struct err *err) {
-    if (read_liking(fields, document, record, err) != 0)
+    static const char *const needed[] = {"liked", "disliked", "msg_index", NULL};
+    bool has_place = json_object_get(fields, "model_pos") != NULL; /* else the model's name tells the side */
+    static const char *const names[] = {"refers_to_model", "model_a_name", "model_b_name", NULL};
+    if (check_fields(fields, needed, "reaction", document, err) != 0 ||
+        (!has_place && check_fields(fields, names, "reaction without 'model_pos'", document, err) != 0) ||
+        (config->num_models > 0 &&
+         check_fields(fields, names, "reaction that prepare.models chooses", document, err) != 0) ||
+        read_liking(fields, document, record, err) != 0)
         return -1;
     if (record->side == SIDE_PLAIN)
         return pass_over(document, LEFT_NO_OPINION);

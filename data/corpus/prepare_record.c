@@ -195,6 +195,7 @@ static const struct {
 } REASONS[LEFT_COUNT] = {
     [LEFT_OTHER] = {"bad_record", "a record that cannot be written"},
     [LEFT_NO_DIFFERENCE] = {"no_difference", "a pair without difference"},
+    [LEFT_MISSING_FIELD] = {"missing_field", "a vote or reaction without a field that every one has"},
     [LEFT_MISSING_SIDE] = {"missing_side", "a completion is missing or empty"},
     [LEFT_EMPTY_PROMPT] = {"empty_prompt", "the prompt is empty"},
     [LEFT_BAD_LABEL] = {"bad_label", "the label is not true or false"},

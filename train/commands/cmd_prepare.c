@@ -148,6 +148,14 @@ static void print_json(const struct prepare_config *config, const struct prepare
     json_decref(root);
 }
 
+/* print_left - records left out, a line for each reason. */
+static void print_left(FILE *out, const struct prepare_totals *t) {
+    for (int reason = 0; reason < LEFT_COUNT; reason++)
+        if (t->num_left[reason] > 0)
+            fprintf(out, "  records        %lld: %s\n", (long long)t->num_left[reason],
+                    left_reason_text((enum left_reason)reason));
+}
+
 /* print_totals - what was left out is told only where something was; duplicates, short documents and invalid UTF-8
  * always, as every corpus may have them. */
 static void print_totals(const struct prepare_config *config, const struct prepare_totals *t) {
@@ -169,10 +177,7 @@ static void print_totals(const struct prepare_config *config, const struct prepa
                (long long)t->num_kept_chats);
     if (t->num_bad_lines > 0)
         printf("  lines          %lld (prepare.on_bad_line)\n", (long long)t->num_bad_lines);
-    for (int reason = 0; reason < LEFT_COUNT; reason++)
-        if (t->num_left[reason] > 0)
-            printf("  records        %lld: %s\n", (long long)t->num_left[reason],
-                   left_reason_text((enum left_reason)reason));
+    print_left(stdout, t);
     if (t->num_nested_files + t->num_hidden_files + t->num_other_files > 0)
         printf("  files          %lld in subfolders, %lld hidden, %lld others\n",
                (long long)t->num_nested_files, (long long)t->num_hidden_files, (long long)t->num_other_files);
@@ -219,6 +224,8 @@ static int prepare(const struct config *run_file, bool as_json, struct err *err)
         print_json(config, &totals);
     else if (status == 0)
         print_totals(config, &totals);
+    else /* with the error: why nothing, or nothing more, was written */
+        print_left(stderr, &totals);
     return status == 0 ? 0 : 1;
 }
 
