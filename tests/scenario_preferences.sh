@@ -1,8 +1,8 @@
 #!/bin/sh
 # scenario_preferences.sh - from votes to a trained model: what is left out is counted, dpo and kto have the losses of one rank
 # on 2 and 4, at every stage and with accumulation; what the reference model says is computed once, read by later starts and
-# other layouts, computed again where it was removed, and refused where it belongs to another model, to other tokens, or is
-# damaged; a run that goes on has the bits of one that was never stopped; orpo and simpo need no reference; data and
+# other layouts, in parts where signals come, computed again where it was removed, and refused where it belongs to another model,
+# to other tokens, or is damaged; a run that goes on has the bits of one that was never stopped; orpo and simpo need no reference; data and
 # objectives that do not belong together are refused by name.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
@@ -174,6 +174,69 @@ refused "another model" "are of another model"
 sed '2s/^..../0000/' "$work/kept" >"$kept"
 refused "other tokens" "belong to other tokens"
 learn 0 0 "$work/fresh2" dpo pairs --set train.steps=1 # control: the file as it was
+
+# --- a signal while it is computed ---
+
+i=0
+while [ $i -lt 6000 ]; do
+    printf '{"prompt": "Question %d : que faire ?", "chosen": " Il faut %d documents.", "rejected": " Il en faut %d."}\n' \
+        $i $((i * 7 % 11)) $((i * 5 % 13 + 11))
+    i=$((i + 1))
+done >"$work/many.jsonl"
+prepare pair "$work/many.jsonl" "$work/many.h5" --set prepare.valid_every=1000
+
+# learn_many CODE RANKS FOLDER [ARGUMENT...] - many pairs, few at once; with the code "later" in the background.
+learn_many() {
+    learn_code=$1 learn_ranks=$2 folder=$3
+    shift 3
+    set -- "$atelier" train "$work/from_model.yaml" --set "run.folder=$folder" --set "model.path=$work/base/step-000002" \
+        --set "data.train=$work/many.h5" --set "data.valid=$work/many-valid.h5" --set data.sequence_tokens=64 \
+        --set data.packing=whole --set objective.kind=dpo --set train.steps=2 --set train.micro_sequences=1 "$@"
+    if [ "$learn_code" != later ]; then
+        run "$learn_code" on_ranks "$learn_ranks" "$@"
+        return
+    fi
+    [ "$learn_ranks" = 0 ] || set -- mpirun -n "$learn_ranks" "$@"
+    "$@" >"$log" 2>&1 &
+    started=$!
+}
+
+# known - documents of the last pass that was cut short.
+known() {
+    sed -n 's/.*reference: cut short, because of a signal; what is known of \([0-9]*\) of .*/\1/p' "$log"
+}
+
+learn_many 0 0 "$work/many"
+losses "$work/many" >"$work/many.losses"
+for ranks in 0 2; do
+    rm "$work"/many*.reference-*
+    before=0
+    for signal in USR1 TERM; do
+        [ $signal = TERM ] && [ $ranks = 2 ] && signal=USR1 # mpirun takes SIGTERM as its own end
+        learn_many later $ranks "$work/cut-$ranks"
+        until grep -q "reference: 0 of .*many.h5' are computed" "$log"; do
+            expect_running "the reference pass"
+            sleep 0.02
+        done
+        sleep 0.2
+        kill -s $signal "$started"
+        train_end 20
+        expect "exit code after SIG$signal" 75 "$code"
+        expect_output "stopped before its first step: nothing was trained yet; start it again"
+        now=$(known)
+        if [ "$now" -le "$before" ] || [ "$now" -ge 11988 ]; then
+            fail "SIG$signal on $ranks ranks: $before documents were known, $now are now"
+        fi
+        say "SIG$signal in the reference pass on $ranks ranks: code 75, $before documents were known before it, $now after it"
+        before=$now
+    done
+    learn_many 0 $ranks "$work/cut-$ranks"
+    losses "$work/cut-$ranks" >"$work/got"
+    is_within "$work/got" "$work/many.losses" 1e-5 || fail "a reference computed in parts: losses differ by $worst"
+    expect_output "reference: .* of '.*many.h5' was computed in"
+done
+learn_many 0 0 "$work/many-again"
+expect_output "reference: .* of '.*many.h5' was read from"
 
 # --- what does not belong together ---
 

@@ -4,7 +4,7 @@
  *   PATH.reference-HASH-TYPE   beside PATH; HASH: the first twelve digits of the model's SHA-256, TYPE: what it computed in,
  *                              and how its matrices are kept where they are in fewer bits
  *   "atelier-reference 1", content hash of the token file, SHA-256 of the model, type, documents: a line each
- *   values      f64, little-endian, one for each document; NaN: not computed (too long for a sample then)
+ *   values      f64, little-endian, one for each document; NaN: not computed (too long for a sample then, or cut short)
  *   checksum    XXH3-64 of everything before it */
 #pragma once
 

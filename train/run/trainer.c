@@ -328,6 +328,21 @@ static int tell_done(const struct trainer *t) {
     return code;
 }
 
+/* leave_early - an end was asked for before there was anything to save.  Returns the exit code. */
+static int leave_early(struct trainer *t) {
+    if (t->ends_early == REQUEST_FOLDER_LOST) {
+        trainer_owns_folder(t); /* says it */
+        metrics_close(t->metrics, "ended, because its folder was moved or removed");
+        return EXIT_FAULT;
+    }
+    metrics_close(
+        t->metrics,
+        t->step == 0
+            ? "stopped before its first step: nothing was trained yet; start it again to go on"
+            : "stopped before its first step: nothing was trained in this start; start it again to go on");
+    return EXIT_REQUEUE;
+}
+
 int trainer_run(const struct config *config, struct comm *comm) {
     struct trainer trainer;
     int code = EXIT_USAGE;
@@ -340,6 +355,8 @@ int trainer_run(const struct config *config, struct comm *comm) {
         metrics_close(trainer.metrics, at_once ? "stopped by a signal before its first step; start it again"
                                                : outcome_text(&trainer, code, outcome, sizeof outcome));
     }
+    if (trainer.ends_early != REQUEST_NOTHING)
+        code = leave_early(&trainer);
     run_phase_enter(comm, config, RUN_ENDING);
     if (trainer.resume.is_done)
         code = tell_done(&trainer);

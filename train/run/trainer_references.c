@@ -80,6 +80,19 @@ static bool load_start(struct trainer *t, const char *hash) {
     return true;
 }
 
+/* knows_round - no rank has a document of this file at hand that an earlier start did not compute. */
+static bool knows_round(const struct trainer *t, const struct lookup *one) {
+    int64_t is_missing = 0;
+    for (int64_t m = 0; m < t->valid_feed.num_micros; m++) {
+        const struct batch *batch = &t->valid_feed.micros[m];
+        for (int64_t i = 0; i < batch->num_documents; i++)
+            if (batch->documents[i].file == one->file && isnan(one->values[batch->documents[i].document]))
+                is_missing = 1;
+    }
+    comm_max_i64(t->comm, &is_missing, 1);
+    return is_missing == 0;
+}
+
 /* note_round - the documents of the micro-batches at hand, whose losses a forward pass gives; seen: 1 for each. */
 static void note_round(struct trainer *t, int file, double *values, double *seen) {
     for (int64_t m = 0; m < t->valid_feed.num_micros; m++) {
@@ -95,43 +108,87 @@ static void note_round(struct trainer *t, int file, double *values, double *seen
     }
 }
 
-/* share - each document was some rank's; what was nobody's is NaN. */
-static void share(struct trainer *t, struct lookup *one, double *seen) {
+/* share - each document was some rank's; what was nobody's stays as an earlier start left it. */
+static void share(struct trainer *t, struct lookup *one, double *values, double *seen) {
     struct comm *comm = axes_comm(&t->rank.axes, grid_axes(&t->rank.grid, DIVIDES_SAMPLES));
     int64_t count = one->key.num_documents;
     for (int64_t first = 0; comm && first < count; first += SUM_AT_ONCE) {
         int now = count - first < SUM_AT_ONCE ? (int)(count - first) : SUM_AT_ONCE;
-        comm_sum_f64(comm, one->values + first, now);
+        comm_sum_f64(comm, values + first, now);
         comm_sum_f64(comm, seen + first, now);
     }
     for (int64_t i = 0; i < count; i++)
-        if (seen[i] == 0)
-            one->values[i] = NAN;
+        if (seen[i] != 0 && isnan(one->values[i]))
+            one->values[i] = values[i];
 }
 
-/* compute - all of the loader's samples, of which those with this file's documents count. */
+/* tell_progress - at first, then once in a while; *told_s: when it was. */
+static void tell_progress(struct trainer *t, const struct lookup *one, int64_t done, int64_t num_samples,
+                          double *told_s) {
+    static const double EVERY_S = 30;
+    if (done > 0 && clock_s() - *told_s < EVERY_S)
+        return;
+    *told_s = clock_s();
+    metrics_note(t->metrics, "reference: %lld of %lld samples of '%s' are computed", (long long)done,
+                 (long long)num_samples, one->files[one->file].path);
+}
+
+/* pass - all of the loader's samples, of which those with this file's documents count, until an end is asked for.  Returns
+ * false on all ranks on a read error. */
+static bool pass(struct trainer *t, struct lookup *one, double *values, double *seen) {
+    struct err err = {""};
+    double told_s = 0;
+    int64_t num_samples = loader_num_eval_samples(one->loader);
+    for (int64_t first = 0; first < num_samples; first += t->valid_feed.batch_sequences) {
+        t->ends_early = control_cuts_short(&t->control, t->comm);
+        if (t->ends_early != REQUEST_NOTHING)
+            return true;
+        tell_progress(t, one, first, num_samples, &told_s);
+        int status = feed_eval(&t->valid_feed, one->loader, first, num_samples, &err);
+        if (!comm_all_ok(t->comm, status, &err))
+            return false;
+        if (!knows_round(t, one))
+            note_round(t, one->file, values, seen);
+    }
+    return true;
+}
+
+/* tell_computed - how it ended. */
+static void tell_computed(struct trainer *t, const struct lookup *one, double seconds) {
+    const char *path = one->files[one->file].path;
+    int64_t num_known = 0;
+    for (int64_t i = 0; i < one->key.num_documents; i++)
+        num_known += !isnan(one->values[i]);
+    if (t->ends_early == REQUEST_NOTHING)
+        metrics_note(
+            t->metrics,
+            "reference: what the model of model.path says of the %lld documents of '%s' was computed in %.1f s",
+            (long long)one->key.num_documents, path, seconds);
+    else
+        metrics_note(t->metrics,
+                     "reference: cut short, because of %s; what is known of %lld of the %lld documents of "
+                     "'%s' is kept for the next start",
+                     request_name(t->ends_early), (long long)num_known, (long long)one->key.num_documents,
+                     path);
+}
+
+/* compute - what is not known yet, and write the file: of a pass that was cut short with NaN for the rest.  A run that lost
+ * its folder writes too, for the file does not lie there.  Returns false on all ranks where it was cut short, or on a fault
+ * that was said. */
 static bool compute(struct trainer *t, struct lookup *one) {
     struct err err = {""};
-    double start = clock_s(), *seen = xcalloc((size_t)one->key.num_documents + 1, sizeof *seen);
-    int64_t num_samples = loader_num_eval_samples(one->loader);
-    bool done = true;
-    memset(one->values, 0, (size_t)one->key.num_documents * sizeof *one->values);
-    for (int64_t first = 0; done && first < num_samples; first += t->valid_feed.batch_sequences) {
-        done = comm_all_ok(t->comm, feed_eval(&t->valid_feed, one->loader, first, num_samples, &err), &err);
-        if (done)
-            note_round(t, one->file, one->values, seen);
-    }
+    size_t room = (size_t)one->key.num_documents + 1;
+    double start = clock_s(), *seen = xcalloc(room, sizeof *seen), *values = xcalloc(room, sizeof *values);
+    bool done = pass(t, one, values, seen);
     if (done)
-        share(t, one, seen);
+        share(t, one, values, seen);
+    free(values);
     free(seen);
     int status = done && comm_is_root(t->comm) ? reference_write(one->path, &one->key, one->values, &err) : 0;
     if (!done || !comm_all_ok(t->comm, status, &err))
         return false;
-    metrics_note(
-        t->metrics,
-        "reference: what the model of model.path says of the %lld documents of '%s' was computed in %.1f s",
-        (long long)one->key.num_documents, one->files[one->file].path, clock_s() - start);
-    return true;
+    tell_computed(t, one, clock_s() - start);
+    return t->ends_early == REQUEST_NOTHING;
 }
 
 /* --- looking up --- */
@@ -144,17 +201,18 @@ static bool is_complete(const struct lookup *one) {
     return true;
 }
 
-/* find - read what is there: 1 where it is complete, on all ranks; 0 where it has to be computed, -1 on a fault that was
- * said. */
+/* find - read what is there: 1 where it is complete, 0 where some has to be computed, -1 on a fault that was said; values on
+ * all ranks, NaN where there is none yet. */
 static int find(struct trainer *t, struct lookup *one) {
     struct err err = {""};
     int found = comm_is_root(t->comm) ? reference_read(one->path, &one->key, one->values, &err) : 0;
     if (!comm_all_ok(t->comm, found < 0 ? -1 : 0, &err))
         return -1;
+    for (int64_t i = 0; found == 0 && i < one->key.num_documents; i++)
+        one->values[i] = NAN;
     found = found == 1 && is_complete(one);
     comm_broadcast(t->comm, &found, sizeof found);
-    if (found)
-        comm_broadcast(t->comm, one->values, (size_t)one->key.num_documents * sizeof *one->values);
+    comm_broadcast(t->comm, one->values, (size_t)one->key.num_documents * sizeof *one->values);
     if (found)
         metrics_note(
             t->metrics,

@@ -11,6 +11,7 @@ bool trainer_references_first(const struct trainer *t);
 
 /* trainer_references - each document of the loaders gets its number.  Where they have to be computed, params hold the weights of
  * model.path afterwards: before others are loaded (trainer_references_first); else after these themselves.
- * Nothing for an objective that needs none.  Returns false on all ranks, said by the root: a file of another model, other
+ * Nothing for an objective that needs none.  What ends a run is heard between two rounds: ends_early says what it was, and
+ * what was computed until then is kept.  Returns false then, or false on all ranks, said by the root: a file of another model, other
  * tokens or damaged, starting weights that are gone or are others now, a disk that takes no file.  Collective. */
 bool trainer_references(struct trainer *t);

@@ -233,13 +233,17 @@ static void open_feeds(struct trainer *t) {
 
 /* --- the clock --- */
 
-/* open_control - when the job ends, what it costs; what is to be said of the checkpoint. */
-static void open_control(struct trainer *t) {
+/* watch_clock - when the job ends: known before anything that takes long. */
+static void watch_clock(struct trainer *t) {
+    control_open(&t->control, t->config, t->comm, &t->lock, t->step,
+                 state_bytes(&t->params, model_saved_type(&t->model_config)));
+}
+
+/* open_accounts - what the job costs; what is to be said of the checkpoint. */
+static void open_accounts(struct trainer *t) {
     char reason[TRAINER_REASON_ROOM];
     const char *from = t->resume.checkpoint;
     t->tokens_before = t->tokens_seen;
-    control_open(&t->control, t->config, t->comm, &t->lock, t->step,
-                 state_bytes(&t->params, model_saved_type(&t->model_config)));
     accounts_open(&t->accounts, t->config, t->comm, &t->rank, t->step);
     metrics_note(t->metrics, "end of the job: %s", t->control.walltime.source);
     if (from)
@@ -283,9 +287,12 @@ static bool fill_memory(struct trainer *t) {
 
 bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm) {
     begin(t, given, comm);
-    if (!find_inputs(t) || !open_log(t) || !take_machine(t) || !fill_memory(t))
+    if (!find_inputs(t) || !open_log(t) || !take_machine(t))
         return false;
-    open_control(t); /* the clock runs, and the first samples are read ahead */
+    watch_clock(t);
+    if (!fill_memory(t))
+        return false;
+    open_accounts(t); /* the clock runs, and the first samples are read ahead */
     feed_start(&t->feed, t->data.train, t->step - t->resume.data_start);
     return true;
 }

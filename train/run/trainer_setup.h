@@ -59,6 +59,7 @@ struct trainer {
 
     /* What watches over it, and what it leaves. */
     struct control control;
+    enum request ends_early; /* what cut the reference pass short; REQUEST_NOTHING: it was not */
     struct accounts accounts;
     struct provenance provenance;
     struct stragglers stragglers;
@@ -72,6 +73,7 @@ struct trainer {
 /* trainer_open - from the run file to a state that can step: given and comm stay the caller's and must outlive it.  In
  * order: the run folder, the checkpoint, model, tokenizer and data, whether they fit; the log; the device and its layout,
  * the memory, the weights.  Returns false on all ranks when something is wrong (said by the root), or when all steps are
- * done already (resume.is_done).  Collective.  trainer_close releases everything, also after a failed open. */
+ * done already (resume.is_done), or an end was asked for (ends_early).  Collective.  trainer_close releases everything,
+ * also after a failed open. */
 bool trainer_open(struct trainer *t, const struct config *given, struct comm *comm);
 void trainer_close(struct trainer *t);
