@@ -13,6 +13,8 @@ prepare_sample
 train_family() {
     code_wanted=$1 ranks_wanted=$2 folder=$3
     shift 3
+    # llama.cpp opens no tied model of these.
+    case $name in olmo2 | olmo3 | apertus) set -- "$@" --set model.architecture.tied_head=false ;; esac
     train "$code_wanted" "$ranks_wanted" "$folder" --set "model.architecture.family=$name" \
         --set optimizer.learning_rate=3e-3 --set "model.architecture.layers=$layers" "$@"
 }

@@ -230,11 +230,51 @@ static void test_apertus_refused(void **state) {
     refused_values("alpha_p", -1, "'xielu.alpha_p'");
 }
 
+/* A head that is the embedding: llama.cpp takes the embedding where the file has no output.weight, but not for every family;
+ * of those nothing is written. */
+static void test_tied(void **state) {
+    (void)state;
+    static const struct {
+        const char *family;
+        bool opens;
+    } cases[] = {{"olmo2", false},  {"olmo3", false}, {"apertus", false}, {"nemotron", false},
+                 {"granite", true}, {"qwen3", true},  {"phi3", true},     {"mistral", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct err err = {""};
+        struct model model = nemotron_model(true);
+        assert_int_equal(model_config_set_family(&model.config, cases[i].family, NULL), 0);
+        family_local_defaults(&model.config);
+        model_config_rotate(&model.config, 0);
+        if (family_has_local_base(&model.config))
+            model.config.rope_local_theta = model.config.rope_theta;
+        char *hf = make_folder("tied_head", &model), *out = in_folder("tied_head.gguf");
+        struct weights *source = open_weights(hf);
+        unlink(out);
+        int status = export_gguf(source, out, EXPORT_F32, NULL, &err);
+        if (status != (cases[i].opens ? 0 : -1))
+            fail_msg("%s: %d, %s", cases[i].family, status, err.text);
+        assert_int_equal(path_exists(out), cases[i].opens);
+        if (cases[i].opens) {
+            struct gguf *file = open_gguf(out);
+            assert_true(gguf_find_tensor(file, "token_embd.weight") >= 0);
+            assert_int_equal(gguf_find_tensor(file, "output.weight"), -1);
+            gguf_close(file);
+        } else {
+            char *words = xasprintf("llama.cpp has no '%s' whose head is the embedding", cases[i].family);
+            assert_non_null(strstr(err.text, words));
+            free(words);
+        }
+        weights_close(source);
+        free(hf), free(out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nemotron),   cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_ministral3), cmocka_unit_test(test_granite),
         cmocka_unit_test(test_apertus),    cmocka_unit_test(test_apertus_refused),
+        cmocka_unit_test(test_tied),
     };
     return fixture_run("export_families", tests);
 }

@@ -137,6 +137,7 @@ static void test_olmo3(void **state) {
     for (int i = 0; i < 3; i++) {
         struct model_config *config = &models[i].config;
         assert_int_equal(model_config_set_family(config, "olmo3", NULL), 0);
+        config->tied_head = false;
         config->rope_kind = i == 1 ? ROPE_LLAMA3 : ROPE_YARN;
         config->rope_factor = 8;
         config->rope_low_freq = 1;

@@ -2,7 +2,7 @@
  * activation, xIELU, has two values of each layer that are learnt and two that are not.
  * Source: transformers, models/apertus/modeling_apertus.py, configuration_apertus.py and activations.py (XIELUActivation);
  * llama.cpp, conversion of ApertusForCausalLM and src/models/apertus.cpp: the four values are metadata there, as they are in
- * Hugging Face's files, and queries and keys keep Hugging Face's order. */
+ * Hugging Face's files, queries and keys keep Hugging Face's order, and a file without output.weight is not opened. */
 #include "checkpoints/family/family_internal.h"
 
 /* clang-format off */
@@ -39,7 +39,7 @@ const struct family family_apertus = {
     .model_type = "apertus",
     .architecture = "ApertusForCausalLM",
     .gguf = "apertus",
-    .in_gguf = {.has_freqs = true},
+    .in_gguf = {.has_head = true, .has_freqs = true},
     .params = apertus_params,
     .num_params = NUM_PARAMS,
     .change_plan = change_plan,

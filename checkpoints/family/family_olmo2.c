@@ -2,7 +2,8 @@
  * normalised as whole rows before the rotation.  OLMo 3: the same, and three of four layers see a window and have no
  * stretched positions.
  * Source: transformers, models/olmo2/modeling_olmo2.py, models/olmo3/modeling_olmo3.py and their configurations; llama.cpp,
- * gguf-py/gguf/tensor_mapping.py and src/models/olmo2.cpp, which is both: queries and keys keep Hugging Face's order there. */
+ * gguf-py/gguf/tensor_mapping.py and src/models/olmo2.cpp, which is both: queries and keys keep Hugging Face's order there,
+ * and a file without output.weight is not opened. */
 #include "checkpoints/family/family_internal.h"
 
 /* clang-format off */
@@ -38,18 +39,20 @@ const struct family family_olmo2 = {.model_type = "olmo2",
                                     .num_params = NUM_PARAMS,
                                     .norm = {NORM_RMS_ONCE, 0, false},
                                     .change_plan = change_plan,
+                                    .in_gguf = {.has_head = true},
                                     .default_positions = 2048,
                                     .default_eps = 1e-5};
 
-const struct family family_olmo3 = {.model_type = "olmo3",
-                                    .architecture = "Olmo3ForCausalLM",
-                                    .gguf = "olmo2",
-                                    .params = olmo2_params,
-                                    .num_params = NUM_PARAMS,
-                                    .norm = {NORM_RMS_ONCE, 0, false},
-                                    .change_plan = change_plan,
-                                    .in_gguf = {.has_windows = true, .one_base = true, .stretches = true},
-                                    .local = {.window = 4096, .period = 4, .has_base = true},
-                                    .default_positions = 2048,
-                                    .default_theta = 5e5,
-                                    .default_eps = 1e-5};
+const struct family family_olmo3 = {
+    .model_type = "olmo3",
+    .architecture = "Olmo3ForCausalLM",
+    .gguf = "olmo2",
+    .params = olmo2_params,
+    .num_params = NUM_PARAMS,
+    .norm = {NORM_RMS_ONCE, 0, false},
+    .change_plan = change_plan,
+    .in_gguf = {.has_head = true, .has_windows = true, .one_base = true, .stretches = true},
+    .local = {.window = 4096, .period = 4, .has_base = true},
+    .default_positions = 2048,
+    .default_theta = 5e5,
+    .default_eps = 1e-5};

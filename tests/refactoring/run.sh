@@ -167,14 +167,15 @@ row_with_exports() {
 
 path_of() { echo "--set model.path=$work/models/$1"; }
 
-# family_rows - every variant with its exports; but llama.cpp has no model with the scales of gemma3_old and gemma2, or with proportional positions.
+# family_rows - every variant with its exports; but llama.cpp has no model with the scales of gemma3_old and gemma2, with proportional
+# positions, and no Apertus whose head is the embedding.
 family_rows() {
     local folder variant kind
     for folder in "$work"/models/*; do
         variant=${folder##*/} kind=all
         case $variant in llama3 | smollm2) kind=sample ;; esac
         case $variant in
-        gemma3_old | gemma2 | proportional)
+        gemma3_old | gemma2 | proportional | apertus_tied)
             # shellcheck disable=SC2046
             row all "family-$variant" 0 "$atelier" $(path_of "$variant")
             continue
