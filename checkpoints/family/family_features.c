@@ -127,9 +127,13 @@ static int read_softcaps(struct model_config *config, const json_t *root, struct
     return read_softcap(root, "final_logit_softcapping", &config->logit_softcap, err);
 }
 
-/* settle_pattern - one way to say it, whatever said it: a period longer than the model is that of no layer. */
+/* settle_pattern - one way to say it, whatever said it: a period longer than the model is that of no layer, and a window that
+ * no layer has is none, where the family can do without. */
 static void settle_pattern(struct model_config *config) {
-    bool is_local[MODEL_MAX_LAYERS];
+    bool is_local[MODEL_MAX_LAYERS], any = !family_may_lack_window(config);
+    for (int layer = 0; layer < config->num_layers; layer++)
+        any = any || family_layer_is_local(config, layer);
+    config->window = any ? config->window : 0;
     for (int layer = 0; layer < config->num_layers; layer++)
         is_local[layer] = !config->window || family_layer_is_local(config, layer);
     family_window_pattern(config, is_local);

@@ -23,10 +23,11 @@ enum { EVERY_LAYER_LOCAL = MODEL_MAX_LAYERS + 1 };
 /* Of a family whose layers may be local, that is see a window: its class's defaults of the fields of struct model_config. */
 struct local_layers {
     int64_t window;
-    int period;    /* the last of so many layers sees all; 0: the family has no local layers */
-    bool has_base; /* the local ones rotate by a base of their own, and nothing is stretched there */
-    double theta;  /* that base; 0: that of the others */
-    bool may_lack; /* sliding_window null says that no layer is local; otherwise it is a mistake */
+    int period;        /* the last of so many layers sees all; 0: the family has no local layers */
+    bool has_base;     /* the local ones rotate by a base of their own, and nothing is stretched there */
+    double theta;      /* that base; 0: that of the others */
+    bool may_lack;     /* sliding_window null says that no layer is local; otherwise it is a mistake */
+    bool needs_window; /* but transformers does not run its class with null: layer_types says it instead */
 };
 
 /* What llama.cpp knows of a family without a key in the file. */

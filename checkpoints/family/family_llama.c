@@ -54,7 +54,7 @@ const struct family family_ministral = {
     .in_gguf = {.has_freqs = true},
     .params = llama_params,
     .num_params = NUM_PARAMS,
-    .local = {.window = 4096, .period = EVERY_LAYER_LOCAL, .may_lack = true},
+    .local = {.window = 4096, .period = EVERY_LAYER_LOCAL, .may_lack = true, .needs_window = true},
     .default_kv_heads = 8,
     .default_positions = 131072};
 

@@ -171,14 +171,31 @@ static void set_softcap(json_t *root, const char *key, float cap) {
         json_object_set_new(root, key, json_null());
 }
 
-/* set_local - of a family with local layers.  A list where all are local, as the class has it, would make a Mistral something
- * else to some programs. */
-static void set_local(json_t *root, const struct model_config *config) {
-    json_t *types = json_array();
-    if (config->window)
-        set_int(root, "sliding_window", config->window);
+/* set_windows - sliding_window and layer_types.  A list where all are local, as the class has it, would make a Mistral something
+ * else to some programs.  Where the class does not run without a window, a model without one gets one that no layer has. */
+static void set_windows(json_t *root, const struct model_config *config) {
+    const struct local_layers *local = &family_of(config)->local;
+    bool unused = !config->window && local->needs_window;
+    bool by_class = !unused && local->period == EVERY_LAYER_LOCAL &&
+                    (!config->window || config->window_period == EVERY_LAYER_LOCAL);
+    if (config->window || unused)
+        set_int(root, "sliding_window", unused ? config->max_positions : config->window);
     else
         json_object_set_new(root, "sliding_window", json_null());
+    if (by_class) {
+        json_object_del(root, "layer_types");
+        return;
+    }
+    json_t *types = json_array();
+    for (int layer = 0; layer < config->num_layers; layer++)
+        json_array_append_new(types, json_string(family_layer_plan(config, layer).window ? "sliding_attention"
+                                                                                         : "full_attention"));
+    json_object_set_new(root, "layer_types", types);
+}
+
+/* set_local - of a family with local layers. */
+static void set_local(json_t *root, const struct model_config *config) {
+    set_windows(root, config);
     if (family_of(config)->local.theta > 0) {
         if (config->window_whole == config->window_period - 1)
             set_int(root, "sliding_window_pattern", config->window_period);
@@ -190,15 +207,6 @@ static void set_local(json_t *root, const struct model_config *config) {
         set_softcap(root, "attn_logit_softcapping", config->attention_softcap);
         set_softcap(root, "final_logit_softcapping", config->logit_softcap);
     }
-    bool by_class = family_of(config)->local.period == EVERY_LAYER_LOCAL &&
-                    (!config->window || config->window_period == EVERY_LAYER_LOCAL);
-    for (int layer = 0; !by_class && layer < config->num_layers; layer++)
-        json_array_append_new(types, json_string(family_layer_plan(config, layer).window ? "sliding_attention"
-                                                                                         : "full_attention"));
-    if (by_class)
-        json_decref(types);
-    else
-        json_object_set_new(root, "layer_types", types);
 }
 
 /* set_rope - the old spelling at the top level, the new one in an object that also holds theta. */
