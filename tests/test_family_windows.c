@@ -110,6 +110,24 @@ static void test_gguf_positions(void **state) {
     assert_int_equal(family_gguf_positions(&whole), 512);
 }
 
+#define PHI3(more) "{\"model_type\":\"phi3\"," more SIZES "}"
+
+/* Phi-3: transformers' class does not read layer_types; a list that says what it computes is taken, another is refused. */
+static void test_phi3_types(void **state) {
+    (void)state;
+    check_windows(PHI3("\"sliding_window\":64,"), 64, 64, 64);
+    check_windows(PHI3(""), 0, 0, 0);
+    check_windows(PHI3("\"sliding_window\":64," TYPES("sliding", "sliding", "sliding")), 64, 64, 64);
+    check_windows(PHI3("\"sliding_window\":null," TYPES("full", "full", "full")), 0, 0, 0);
+    assert_refused(
+        PHI3("\"sliding_window\":64," TYPES("sliding", "full", "sliding")),
+        "layer_types[1] is 'full_attention', which transformers does not read of model_type 'phi3'");
+    assert_refused(PHI3("\"sliding_window\":64," TYPES("full", "full", "full")),
+                   "layer_types[0] is 'full_attention', which transformers does not read");
+    assert_refused(PHI3("\"sliding_window\":null," TYPES("full", "sliding", "full")),
+                   "layer_types[1] is 'sliding_attention', and sliding_window is null");
+}
+
 #define GEMMA2(more) "{\"model_type\":\"gemma2\"," more SIZES "}"
 
 /* Gemma 2: every other layer sees a window, from the first on; caps and scale of its class, null for no cap; the parameters of
@@ -226,10 +244,10 @@ static void test_patterns(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistral),         cmocka_unit_test(test_ministral),
-        cmocka_unit_test(test_ministral_whole), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_gguf_positions),  cmocka_unit_test(test_gemma2),
-        cmocka_unit_test(test_olmo3),           cmocka_unit_test(test_granite),
-        cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_ministral_whole), cmocka_unit_test(test_phi3_types),
+        cmocka_unit_test(test_refused),         cmocka_unit_test(test_gguf_positions),
+        cmocka_unit_test(test_gemma2),          cmocka_unit_test(test_olmo3),
+        cmocka_unit_test(test_granite),         cmocka_unit_test(test_patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

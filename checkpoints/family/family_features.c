@@ -139,6 +139,23 @@ static void settle_pattern(struct model_config *config) {
     family_window_pattern(config, is_local);
 }
 
+/* check_types - a list that read_pattern took, against the window. */
+static int check_types(const struct model_config *config, const json_t *types, struct err *err) {
+    for (int layer = 0; types && layer < config->num_layers; layer++) {
+        bool is_local = layer_type(types, (size_t)layer, NULL);
+        if (is_local && !config->window)
+            return err_set(err, "layer_types[%d] is 'sliding_attention', and sliding_window is null", layer);
+        if (!is_local && config->window && family_of(config)->local.ignores_types)
+            return err_set(
+                err,
+                "layer_types[%d] is 'full_attention', which transformers does not read of model_type "
+                "'%s': all layers have its sliding_window, %lld; remove the list, or set "
+                "sliding_window to null",
+                layer, config->model_type, (long long)config->window);
+    }
+    return 0;
+}
+
 int family_parse_local(struct model_config *config, const json_t *root, struct err *err) {
     const json_t *types = json_find(root, "layer_types");
     family_local_defaults(config);
@@ -150,11 +167,8 @@ int family_parse_local(struct model_config *config, const json_t *root, struct e
     if (read_window(config, root, err) != 0 || read_query_scalar(config, root, err) != 0 ||
         read_softcaps(config, root, err) != 0 ||
         (family_of(config)->local.theta > 0 && read_period(config, root, err) != 0) ||
-        (types && read_pattern(config, types, err) != 0))
+        (types && read_pattern(config, types, err) != 0) || check_types(config, types, err) != 0)
         return -1;
-    for (int layer = 0; types && !config->window && layer < config->num_layers; layer++)
-        if (layer_type(types, (size_t)layer, NULL))
-            return err_set(err, "layer_types[%d] is 'sliding_attention', and sliding_window is null", layer);
     settle_pattern(config);
     return 0;
 }

@@ -28,6 +28,8 @@ struct local_layers {
     double theta;      /* that base; 0: that of the others */
     bool may_lack;     /* sliding_window null says that no layer is local; otherwise it is a mistake */
     bool needs_window; /* but transformers does not run its class with null: layer_types says it instead */
+    bool
+        ignores_types; /* transformers does not read layer_types of this class: the window is that of all layers */
 };
 
 /* What llama.cpp knows of a family without a key in the file. */

@@ -27,7 +27,7 @@ const struct family family_phi3 = {
     .params = phi3_params,
     .num_params = NUM_PARAMS,
     .in_gguf = {.has_longrope = true},
-    .local = {.period = EVERY_LAYER_LOCAL, .may_lack = true},
+    .local = {.period = EVERY_LAYER_LOCAL, .may_lack = true, .ignores_types = true},
     .default_sizes =
         {.width = 3072, .ffn_width = 8192, .vocab_size = 32064, .num_layers = 32, .num_heads = 32},
     .default_ids = &(const struct class_ids){.bos = 1, .eos = 32000, .pad = 32000},
