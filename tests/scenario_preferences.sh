@@ -122,6 +122,30 @@ if ! is_at_most "$first" 0.69324 || ! is_at_most 0.69305 "$first"; then
     fail "the first loss is $first, not log 2, though model and reference are the same"
 fi
 
+run 0 "$atelier" eval "$work/dpo/step-000006" --data "$work/pairs.h5" --sequence-tokens 256
+expect "target tokens of both sides of the pairs" "$(sed -n 's/^all .* //p' "$log")" \
+    "$(awk '$1 == "chosen" || $1 == "rejected" { sum += $NF } END { print sum }' "$log")"
+expect "loss of both sides of the pairs" "$(awk '$1 == "all" { printf "%.4f", $2 }' "$log")" \
+    "$(awk '$1 == "chosen" || $1 == "rejected" { sum += $2 * $NF; tokens += $NF } END { printf "%.4f", sum / tokens }' "$log")"
+awk '$1 == "chosen" { chosen = $2 } $1 == "rejected" { exit !(chosen < $2) }' "$log" ||
+    fail "after DPO the chosen answers are no likelier than the rejected ones"
+
+# the last validation of the run has sums of the same log-probabilities, each a mean over the same pairs
+run 0 "$atelier" eval "$work/dpo/step-000006" --data "$work/pairs-valid.h5" --sequence-tokens 256
+of_eval=$(awk '$1 == "chosen" { chosen = $2 * $NF } $1 == "rejected" { print chosen / ($2 * $NF) }' "$log")
+of_run=$(sed -n 's/.*"validation", "step": 6,.*"logps\/chosen": \([-0-9.e]*\), "logps\/rejected": \([-0-9.e]*\),.*/\1 \2/p' \
+    "$work/dpo/metrics.jsonl" | awk '{ print $1 / $2 }')
+awk -v a="$of_eval" -v b="$of_run" 'BEGIN { exit !(a > 0 && a / b < 1.00002 && b / a < 1.00002) }' ||
+    fail "eval says chosen over rejected $of_eval, the run's validation $of_run"
+say "eval of pairs: chosen over rejected $of_eval, as in the run's validation"
+run 0 "$atelier" eval "$work/kto/step-000006" --data "$work/labels.h5" --sequence-tokens 256 --json
+expect_output '"desirable"'
+expect_output '"undesirable"'
+run 0 "$atelier" eval "$work/dpo/step-000006" --data "$work/pairs.h5" --sequence-tokens 128
+expect_output "warning: [0-9]+ of the 35 pairs of .* are longer than a sequence"
+run 2 "$atelier" eval "$work/dpo/step-000006" --data "$work/pairs.h5" --sequence-tokens 8
+expect_output "every pair is longer than a sequence \(8 tokens\)"
+
 # --- the reference ---
 
 alone=$work/dpo

@@ -192,7 +192,7 @@ static void test_refusals(void **state) {
     refuse(&config, "different kinds of documents");
     config = config_for(files, 1);
     config.sequence_tokens = 1;
-    refuse(&config, "every document is longer");
+    refuse(&config, "every pair is longer than a sequence");
     free(pairs), free(plain), free(labels);
 }
 

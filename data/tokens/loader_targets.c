@@ -126,6 +126,12 @@ int file_order_check_long(const struct file_order *order, struct err *err) {
             "or skip",
             path, (long long)order->num_long, (long long)token_file_num_documents(order->file),
             (long long)order->sequence_tokens, (long long)order->longest, (long long)longest);
+    if (order->num_samples == 0 && order->unit_documents > 1)
+        return err_set(
+            err,
+            "token file '%s': every pair is longer than a sequence (%lld tokens), both documents together, and none "
+            "is cut: make the sequences longer",
+            path, (long long)order->sequence_tokens);
     if (order->num_samples == 0)
         return err_set(err,
                        "token file '%s': every document is longer than data.sequence_tokens (%lld), and "

@@ -1,4 +1,5 @@
-/* cmd_eval.c - `atelier eval MODEL --data FILE.h5`: loss and perplexity per token, in all and per source. */
+/* cmd_eval.c - `atelier eval MODEL --data FILE.h5`: loss and perplexity per token, in all and per source; of pairs and labelled
+ * completions also of the preferred and of the other side. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +68,44 @@ struct eval {
     struct loader *loader;
     int64_t num_sources;
     double *loss, *tokens; /* per source: sum of losses, number of target tokens */
+    struct {
+        double loss, tokens;
+    } sides[SIDE_MISMATCHED]; /* by enum token_side, of files that have sides */
 };
+
+static const char *const SIDE_NAMES[SIDE_MISMATCHED] = {[SIDE_CHOSEN] = "chosen",
+                                                        [SIDE_REJECTED] = "rejected",
+                                                        [SIDE_DESIRABLE] = "desirable",
+                                                        [SIDE_UNDESIRABLE] = "undesirable"};
+
+static bool has_sides(const struct eval *eval) {
+    return token_file_preference(eval->file) != PREFERENCE_NONE;
+}
+
+/* open_loader - windows of the file; the two documents of a pair stay whole, as in training, and one that does not fit is
+ * left out, which is said. */
+static int open_loader(struct eval *eval, int64_t vocab_size, struct err *err) {
+    struct loader_file list = {eval->words.data, 1.0};
+    struct loader_config config = {.files = &list,
+                                   .num_files = 1,
+                                   .sequence_tokens = eval->words.sequence_tokens,
+                                   .packing = has_sides(eval) ? PACKING_WHOLE : PACKING_STREAM,
+                                   .long_documents = LONG_SKIP,
+                                   .vocab_size = vocab_size};
+    struct long_documents left_out = {0};
+    eval->loader = loader_open(&config, err);
+    if (!eval->loader || loader_check_eval_targets(eval->loader, eval->words.max_sequences, err) != 0)
+        return -1;
+    if (has_sides(eval) && loader_long_documents(eval->loader, 0, &left_out, err) != 0)
+        return -1;
+    if (left_out.num_long > 0)
+        warn(
+            "%lld of the %lld pairs of '%s' are longer than a sequence (--sequence-tokens %lld), both documents "
+            "together, and are left out",
+            (long long)left_out.num_long, (long long)left_out.num_documents, eval->words.data,
+            (long long)eval->words.sequence_tokens);
+    return 0;
+}
 
 /* open_all - model, token file, and that they belong together.  The model's description is read before its weights:
  * the number of positions decides how long a sequence the session makes room for. */
@@ -96,13 +134,7 @@ static int open_all(struct eval *eval, struct err *err) {
     else if (strcmp(tokenizer_hash(eval->session.tokenizer), token_file_tokenizer_hash(eval->file)) != 0)
         return err_set(err, "'%s' was made with another tokenizer than the model's: prepare it again",
                        eval->words.data);
-    struct loader_file list = {eval->words.data, 1.0};
-    struct loader_config config = {.files = &list,
-                                   .num_files = 1,
-                                   .sequence_tokens = eval->words.sequence_tokens,
-                                   .vocab_size = vocab_size};
-    eval->loader = loader_open(&config, err);
-    if (!eval->loader || loader_check_eval_targets(eval->loader, eval->words.max_sequences, err) != 0)
+    if (open_loader(eval, vocab_size, err) != 0)
         return -1;
     eval->num_sources = token_file_num_sources(eval->file);
     eval->loss = xcalloc((size_t)eval->num_sources, sizeof *eval->loss);
@@ -124,6 +156,26 @@ static int not_finite(const struct eval *eval, int64_t index, int64_t row, struc
                    source->name);
 }
 
+/* leave_mismatched - completions under the prompt of another one, which KTO compares with, say nothing of the model. */
+static void leave_mismatched(struct sample *sample) {
+    for (int64_t d = 0; d < sample->num_documents; d++)
+        for (int64_t i = sample->documents[d].first_row; i < sample->documents[d].end_row; i++)
+            if (sample->documents[d].side == SIDE_MISMATCHED)
+                sample->weights[i] = 0;
+}
+
+/* add_sides - to the sums of the documents' sides. */
+static void add_sides(struct eval *eval, const struct sample *sample, const float *losses) {
+    for (int64_t d = 0; d < sample->num_documents; d++) {
+        const struct sample_document *document = &sample->documents[d];
+        for (int64_t i = document->first_row; document->side != SIDE_MISMATCHED && i < document->end_row;
+             i++) {
+            eval->sides[document->side].loss += (double)losses[i];
+            eval->sides[document->side].tokens += (double)sample->weights[i];
+        }
+    }
+}
+
 /* add_sample - losses of one sequence to the sums of their sources.  A row that is no target has the weight 0 and
  * adds nothing; the sums are in f64, as a file may have billions of rows.  Returns 0, or -1 with err set. */
 static int add_sample(struct eval *eval, int64_t index, const struct sample *sample, struct err *err) {
@@ -141,6 +193,7 @@ static int add_sample(struct eval *eval, int64_t index, const struct sample *sam
         eval->loss[sample->sources[i]] += (double)losses[i];
         eval->tokens[sample->sources[i]] += (double)sample->weights[i];
     }
+    add_sides(eval, sample, losses);
     return 0;
 }
 
@@ -155,6 +208,7 @@ static int evaluate(struct eval *eval, struct err *err) {
     sample_init(&sample, eval->words.sequence_tokens);
     for (int64_t i = 0; i < count && !status; i++) {
         status = loader_eval_sample(eval->loader, i, &sample, err);
+        leave_mismatched(&sample);
         if (!status)
             status = add_sample(eval, i, &sample, err);
     }
@@ -182,6 +236,10 @@ static void print_json(const struct eval *eval, double loss, double tokens) {
         json_object_set_new(sources, token_file_source(eval->file, s)->name,
                             result(eval->loss[s], eval->tokens[s]));
     json_object_set_new(root, "sources", sources);
+    for (int side = SIDE_CHOSEN; side < SIDE_MISMATCHED; side++)
+        if (eval->sides[side].tokens > 0)
+            json_object_set_new(root, SIDE_NAMES[side],
+                                result(eval->sides[side].loss, eval->sides[side].tokens));
     json_object_set_new(root, "sequence_tokens", json_integer((json_int_t)eval->words.sequence_tokens));
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     putchar('\n');
@@ -209,6 +267,9 @@ static void print(const struct eval *eval) {
     printf("%-40s %12s %14s %14s\n", "source", "loss/token", "perplexity", "target tokens");
     for (int64_t s = 0; s < eval->num_sources; s++)
         print_line(token_file_source(eval->file, s)->name, eval->loss[s], eval->tokens[s]);
+    for (int side = SIDE_CHOSEN; side < SIDE_MISMATCHED; side++)
+        if (eval->sides[side].tokens > 0)
+            print_line(SIDE_NAMES[side], eval->sides[side].loss, eval->sides[side].tokens);
     print_line("all", loss, tokens);
 }
 
@@ -238,7 +299,8 @@ static int run(int argc, char **argv) {
 const struct command COMMAND_eval = {
     .name = "eval",
     .summary = "loss and perplexity on a token file",
-    .text = "Loss per token and perplexity of MODEL on a token file, whole and by source.",
+    .text = "Loss per token and perplexity of MODEL on a token file, whole and by source; of pairs and "
+            "labelled completions also of each side.",
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct eval_words),
