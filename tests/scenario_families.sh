@@ -8,6 +8,9 @@
 . "$(dirname "$0")/family_checks.sh"
 scenario families
 prepare_sample
+whole=$tiny
+sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/lora.yaml"
+printf '\nadapter: {method: lora, rank: 4, alpha: 8}\n' >>"$work/lora.yaml"
 
 # train_family CODE RANKS FOLDER [SETTING]... - of the family that $name says.
 train_family() {
@@ -17,6 +20,19 @@ train_family() {
     case $name in olmo2 | olmo3 | apertus) set -- "$@" --set model.architecture.tied_head=false ;; esac
     train "$code_wanted" "$ranks_wanted" "$folder" --set "model.architecture.family=$name" \
         --set optimizer.learning_rate=3e-3 --set "model.architecture.layers=$layers" "$@"
+}
+
+# adapter_is_served HITS - of NAME, whose class is CLASS: an adapter on what was exported is written for other programs, which
+# look for each of its modules under the class's names.
+adapter_is_served() {
+    tiny=$work/lora.yaml
+    train 0 0 "$work/$name-lora" --set "model.path=$work/$name-hf" --set train.steps=2
+    tiny=$whole
+    run 0 "$atelier" export "$work/$name-lora/step-000002" --to peft --out "$work/$name-peft"
+    expect_output "^$1 of $1 modules hit \($class\)"
+    run 0 "$atelier" export "$work/$name-lora/step-000002" --to gguf-lora --for "$work/$name-gguf.gguf" --out "$work/$name-lora.gguf"
+    expect_output "^$1 of $1 modules hit"
+    say "$name, an adapter: $1 of $1 modules hit ($class)"
 }
 
 # family NAME CLASS WORDS [LAYERS] - WORDS: a pattern of what 'inspect' tells of the exports, in Hugging Face's form or in
@@ -32,6 +48,11 @@ family() {
     grep -q "\"$class\"" "$work/$name/step-000010/config.json" ||
         fail "config.json of the checkpoint names another class than $class"
     exports_agree "$work/$name/step-000010" "$work/$name" "$name, " "$words_wanted"
+    case $name in
+    phi3) ;; # its matrices are fused
+    apertus) adapter_is_served $((6 * layers)) ;; # no gate
+    *) adapter_is_served $((7 * layers)) ;;
+    esac
 }
 
 family qwen2 Qwen2ForCausalLM "self_attn.q_proj.bias|attn_q.bias"
