@@ -10,28 +10,40 @@ static bool has(const struct model_config *config, const struct param_spec *spec
     return !((spec->traits & PARAM_UNTIED) && config->tied_head);
 }
 
-/* spec_at - row `row` of the family's table, which the adapter's rows follow; NULL at the end. */
-static const struct param_spec *spec_at(const struct model_config *config, int row) {
+/* The rows of a model: those of its family's table, which the adapter's follow.  Found once for a walk: a plan of hundreds of
+ * layouts asks for millions of parameters. */
+struct rows {
+    const struct param_spec *own, *pairs;
+    int num_own, num_pairs;
+};
+
+static struct rows rows_of(const struct model_config *config) {
     const struct family *family = family_of(config);
-    int num_pairs;
-    const struct param_spec *pairs = adapter_rows(config, &num_pairs);
-    if (row < family->num_params)
-        return &family->params[row];
-    row -= family->num_params;
-    return row < num_pairs ? &pairs[row] : NULL;
+    struct rows rows = {.own = family->params, .num_own = family->num_params};
+    rows.pairs = adapter_rows(config, &rows.num_pairs);
+    return rows;
+}
+
+/* spec_at - NULL at the end. */
+static const struct param_spec *spec_at(const struct rows *rows, int row) {
+    if (row < rows->num_own)
+        return &rows->own[row];
+    row -= rows->num_own;
+    return row < rows->num_pairs ? &rows->pairs[row] : NULL;
 }
 
 /* row_of - where a kind is described; past the last row: nowhere. */
-static int row_of(const struct model_config *config, enum tensor_role role) {
+static int row_of(const struct rows *rows, enum tensor_role role) {
     const struct param_spec *spec;
     int row = 0;
-    while ((spec = spec_at(config, row)) && spec->role != role)
+    while ((spec = spec_at(rows, row)) && spec->role != role)
         row++;
     return row;
 }
 
 const struct param_spec *param_spec(const struct model_config *config, enum tensor_role role) {
-    const struct param_spec *spec = spec_at(config, row_of(config, role));
+    struct rows rows = rows_of(config);
+    const struct param_spec *spec = spec_at(&rows, row_of(&rows, role));
     return spec && has(config, spec) ? spec : NULL;
 }
 
@@ -106,13 +118,14 @@ static int first_layer(const struct model_config *config, const struct param_spe
 
 bool family_next_param(const struct model_config *config, struct param *at) {
     const struct param_spec *spec;
+    struct rows rows = rows_of(config);
     bool starts = at->layer < 0;
-    int row = starts ? 0 : row_of(config, at->role), layer = starts ? 0 : at->layer + 1;
-    if (!starts && at->expert + 1 < num_alike(config, spec_at(config, row), at->layer)) {
+    int row = starts ? 0 : row_of(&rows, at->role), layer = starts ? 0 : at->layer + 1;
+    if (!starts && at->expert + 1 < num_alike(config, spec_at(&rows, row), at->layer)) {
         at->expert++;
         return true;
     }
-    for (; (spec = spec_at(config, row)); row++, layer = 0) {
+    for (; (spec = spec_at(&rows, row)); row++, layer = 0) {
         int found = has(config, spec) ? first_layer(config, spec, layer) : -1;
         if (found >= 0) {
             *at = param_at(spec->role, found);
