@@ -152,7 +152,7 @@ refused "'adapter.rank' .*adapter.method" --set adapter.method=none
 refused "model.add_tokens would add rows that never learn" --set 'model.add_tokens=[<affaire>]'
 refused "model.tied_head would make another base" --set model.tied_head=false
 refused "a model of model_type 'phi3' holds queries, keys and values as one matrix" --set model.path=tests/golden/models/phi3
-for key in rank=4 alpha=7; do
+for key in rank=5 alpha=7; do
     refused "adapter.${key%=*} would have no effect: adapter.path .* is an adapter with its own" \
         --set "adapter.path=$work/one/step-000010" --set adapter.rank=null --set adapter.alpha=null --set "adapter.$key"
 done
