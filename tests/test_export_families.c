@@ -149,7 +149,7 @@ static struct model apertus_model(void) {
 }
 
 /* Apertus: what xIELU has is metadata, each an array of all layers, as it stands in Hugging Face's files, and read again from
- * there.  A file without one of them, with a value too few, or with one that is no number is refused. */
+ * there.  A file without one of them, with a value too few, or with one that is not a number is refused. */
 static void test_apertus(void **state) {
     (void)state;
     static const enum tensor_role roles[] = {ROLE_XIELU_ALPHA_P, ROLE_XIELU_ALPHA_N, ROLE_XIELU_BETA,

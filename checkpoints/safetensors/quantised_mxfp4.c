@@ -76,7 +76,7 @@ int mxfp4_check(const struct quantised *quantised, const struct st_files *files,
     return 0;
 }
 
-/* A byte of 255 is no number: the standard keeps it for what is not one. */
+/* A byte of 255 is not a scale: the standard keeps it for NaN. */
 static float scale_of(uint8_t byte) {
     return byte == SCALE_NAN ? NAN : ldexpf(1, byte - SCALE_BIAS);
 }

@@ -17,10 +17,6 @@ static double log_odds(double a, double *slope) {
     return a - log(rest);
 }
 
-static double mean_reward(const struct preference *preference, const struct document_logp *document) {
-    return preference->settings->beta * preference_mean(document);
-}
-
 static double pair_loss(const struct preference *preference, const struct document_logp pair[2],
                         double slopes[2]) {
     double beta = preference->settings->beta, chosen_slope, rejected_slope;
@@ -32,7 +28,7 @@ static double pair_loss(const struct preference *preference, const struct docume
     return -preference_mean(&pair[0]) - beta * log_sigmoid(ratio);
 }
 
-static const struct preference_rule RULE = {.loss = pair_loss, .reward = mean_reward};
+static const struct preference_rule RULE = {.loss = pair_loss, .reward = preference_mean_reward};
 
 static void coefficients(void *state, const struct batch *batch, const float *losses, float *weights) {
     preference_coefficients(&RULE, state, batch, losses, weights);

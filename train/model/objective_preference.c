@@ -22,6 +22,10 @@ double preference_mean(const struct document_logp *document) {
     return document->count > 0 ? document->sum / document->count : 0;
 }
 
+double preference_mean_reward(const struct preference *preference, const struct document_logp *document) {
+    return preference->settings->beta * preference_mean(document);
+}
+
 double preference_ratio_reward(const struct preference *preference, const struct document_logp *document) {
     return preference->settings->beta * (document->sum - document->reference);
 }

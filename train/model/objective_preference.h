@@ -50,8 +50,9 @@ double preference_loss(const struct preference_rule *rule, struct preference *pr
 struct document_logp preference_document(const struct batch *batch, const float *losses, int64_t i);
 
 /* preference_mean - log-probability per target; 0 of a document without any.  log_sigmoid, sigmoid - of any x, without overflow.
- * preference_ratio_reward - beta times the log of the model's probability over the reference's. */
+ * preference_mean_reward - beta times preference_mean.  preference_ratio_reward - beta times the log of the model's probability over the reference's. */
 double preference_mean(const struct document_logp *document);
 double log_sigmoid(double x);
 double sigmoid(double x);
+double preference_mean_reward(const struct preference *preference, const struct document_logp *document);
 double preference_ratio_reward(const struct preference *preference, const struct document_logp *document);
