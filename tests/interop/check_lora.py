@@ -96,7 +96,7 @@ def train_here(base, adapter, data, folder, name, ranks, stage, form="compute"):
         sequences=compare_train.SEQUENCES, sequence_tokens=compare_train.SEQUENCE_TOKENS, clip=compare_train.CLIP,
         rate=compare_train.RATE, beta1=compare_train.BETAS[0], beta2=compare_train.BETAS[1], eps=compare_train.EPS,
         decay=compare_train.DECAY, stage=stage))
-    launcher = ["mpirun", "--oversubscribe", "-n", ranks] if ranks > 1 and shutil.which("mpirun") else []
+    launcher = ["mpirun", "-n", ranks] if ranks > 1 and shutil.which("mpirun") else []
     tools.run(*launcher, tools.ATELIER, "train", config)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [line["loss"] for line in lines if "loss" in line and "event" not in line]
