@@ -102,8 +102,9 @@ static const struct search_freedom ALL = {true, true, true, true};
 
 static void test_brute_force(void **state) {
     (void)state;
-    const struct model_config models[] = {llama(2048, 5632, 22, 32, 32000), llama(4096, 11008, 32, 32, 32000),
-                                          llama(5120, 13824, 40, 40, 128256)};
+    /* Wide and shallow: a layout costs a walk through all layers, and there are 77 000. */
+    const struct model_config models[] = {llama(4096, 11008, 5, 32, 32000), llama(8192, 22016, 8, 64, 32000),
+                                          llama(10240, 27648, 10, 80, 128256)};
     const struct machine machines[] = {machine_with(5e14, 150, 450, 80), machine_with(1.7e14, 6, 300, 80),
                                        machine_with(1.7e14, 1, 300, 40), machine_with(5e14, 1000, 450, 24),
                                        machine_with(5e14, 0.05, 450, 1000)};

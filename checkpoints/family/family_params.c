@@ -56,6 +56,11 @@ static bool pair_in_layer(const struct model_config *config, enum tensor_role ha
     return spec && adapter_has(config, matrix, layer) && in_layer(config, spec, layer);
 }
 
+/* is_everywhere - a matrix that every layer has, whatever its plan: most of what is asked for. */
+static bool is_everywhere(const struct param_spec *spec) {
+    return spec->role >= ROLE_QUERY && spec->role <= ROLE_OUTPUT;
+}
+
 /* in_layer - is a parameter of this kind in that layer?  Norms are where the layer's plan has them, and so are biases, sinks,
  * the gate, what an activation has of its own and what experts have; all else is in every layer. */
 static bool in_layer(const struct model_config *config, const struct param_spec *spec, int layer) {
@@ -65,6 +70,8 @@ static bool in_layer(const struct model_config *config, const struct param_spec 
         return false;
     if (role_is_pair(spec->role))
         return pair_in_layer(config, spec->role, layer);
+    if (is_everywhere(spec))
+        return true;
     struct layer_plan plan = family_layer_plan(config, layer);
     if (spec->traits & PARAM_EXPERT && plan.num_experts == 0)
         return false;
