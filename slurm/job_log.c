@@ -34,10 +34,10 @@ struct scan {
     struct log_end
         killed;           /* the node of tasks that ended by SIGKILL or SIGBUS; LOG_OTHER: of several nodes */
     bool is_killed_first; /* nothing had ended or cancelled them before */
-    bool
-        is_cancelled_first; /* the step was cancelled before any task ended, and no reason was given: MPI has noticed
-                                 that a rank is gone (Open MPI 5 with PMIx) */
-    bool has_begun;         /* a task ended, or the step was cancelled */
+    /* Before any task ended by itself the step was cancelled without a reason, or a task wrote to one that is not there
+     * (SIGPIPE): MPI has noticed that a rank is gone. */
+    bool is_noticed_first;
+    bool has_begun; /* a task ended, or the step was cancelled */
     bool is_preempted;
     bool is_node_failure; /* of a node that may not be named */
     bool is_other;        /* a reason that is not a node's */
@@ -71,6 +71,8 @@ static void read_task(struct scan *scan, const char *line) {
         else if (!is_another)
             scan->killed = killed;
         scan->is_killed_first |= !scan->has_begun;
+    } else if (starts_with(how, ": Broken pipe")) {
+        scan->is_noticed_first |= !scan->has_begun;
     } else if (!starts_with(how, ": Exited with") && !starts_with(how, ": Terminated")) {
         scan->is_other = true; /* another signal, or out of memory: the program's */
     }
@@ -92,7 +94,7 @@ static void read_slurm(struct scan *scan, const char *line) {
         scan->is_node_failure = true;
     } else if (strstr(line, "CANCELLED AT")) {
         scan->is_other |= strstr(line, "DUE TO") || strstr(line, "*** JOB ");
-        scan->is_cancelled_first |= !scan->has_begun;
+        scan->is_noticed_first |= !scan->has_begun;
         scan->has_begun = true;
     } else if (strstr(line, "Terminating StepId")) {
         scan->has_begun = true;
@@ -130,8 +132,7 @@ static struct log_end conclude(const struct scan *scan) {
         return verdict(LOG_PREEMPTED);
     if (scan->is_node_failure)
         return verdict(LOG_SILENT);
-    bool is_killed =
-        scan->killed.verdict != LOG_SILENT && (scan->is_killed_first || scan->is_cancelled_first);
+    bool is_killed = scan->killed.verdict != LOG_SILENT && (scan->is_killed_first || scan->is_noticed_first);
     if (is_killed && !scan->is_other)
         return scan->killed;
     return verdict(scan->has_begun || scan->is_other ? LOG_OTHER : LOG_SILENT);

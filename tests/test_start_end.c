@@ -52,7 +52,16 @@ static const struct {
      LOG_NODE, "n1", "task 3: Killed"},
     {CANCELLED_STEP "srun: error: n1: tasks 0-3: Killed\nsrun: Terminating StepId=1.0\n", LOG_NODE, "n1",
      "tasks 0-3: Killed"},
+    /* rank 0 wrote to rank 1, which was gone already */
+    {"srun: error: n0: task 0: Broken pipe\nsrun: launch/slurm: _step_signal: Terminating StepId=2.0\n"
+     "srun: error: n1: task 1: Killed\nsrun: Force Terminated StepId=2.0\n",
+     LOG_NODE, "n1", "task 1: Killed"},
     /* no fault of a node */
+    {"srun: error: n0: tasks 0-1: Broken pipe\nsrun: launch/slurm: _step_signal: Terminating StepId=2.0\n",
+     LOG_OTHER, "", ""},
+    {"srun: error: n0: task 0: Exited with exit code 1\nsrun: error: n0: task 2: Broken pipe\n"
+     "srun: error: n1: task 1: Killed\n",
+     LOG_OTHER, "", ""},
     {CANCELLED_STEP "srun: error: n0: task 0: Exited with exit code 14\nsrun: error: n1: task 3: Killed\n"
                     "srun: error: n2: task 4: Killed\n", /* which of them was first? */
      LOG_OTHER, "", ""},
