@@ -2,15 +2,16 @@
 # run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), those in SIMT_DIR,
 # which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
 # ONLY=programs leaves the scripts out; RANKS="2 4": these numbers of ranks.
-# Programs of one process run side by side, one for each core, and so do the scenarios that do not ask how long something
-# takes; the clusters of the Slurm scenarios wait much, so that one more runs then. Everything else with ranks runs alone.
+# Programs run side by side, as many as there are cores, and so do the scripts that do not ask how long something takes; the
+# clusters of the Slurm scenarios wait much, so that one more runs then.
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
 directory=${1:?usage: run.sh DIR [SIMT_DIR]}
 simt_directory=${2:-}
 limit=${ATELIER_TEST_TIMEOUT:-600}
 here=$(dirname "$0")
 shopt -s extglob # @(a|b): one of those; !(a|b): all but those
-# Scenarios that ask how long something takes, or fill the machine: nothing runs beside them.
+# Scripts that ask how long something takes, or fill the machine: nothing runs beside them.
+timed_checks='comm|transport'
 timed='faults|kill|memory|probe|signal|smollm2|waits'
 num_jobs=$(nproc)
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
@@ -83,12 +84,13 @@ with_ranks() {
         *.o | *.d | *'*') continue ;;
         esac
         for count in $3; do
-            # Minutes on the kernels' stand-in; on CPUs it runs with every number of ranks.
-            case "$2$program" in "simt "*test_ranks_muon) [ "$count" -eq 2 ] || continue ;; esac
-            run "$2$(basename "$program") on $count ranks" env ASAN_OPTIONS="$quiet_mpi" \
+            # Minutes on the kernels' stand-in; on CPUs they run with every number of ranks.
+            case "$2$program" in "simt "*test_ranks_@(muon|quantised)) [ "$count" -eq 2 ] || continue ;; esac
+            beside "$2$(basename "$program") on $count ranks" env ASAN_OPTIONS="$quiet_mpi" \
                 mpirun -n "$count" "$program"
         done
     done
+    wait
 }
 
 # scripts HOW FILE... - HOW: run or beside.
@@ -107,7 +109,8 @@ everything() {
     with_ranks "$directory" "" "${RANKS:-1 2 3 4}"
     [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
     [ "${ONLY:-}" != programs ] || return 0
-    scripts run "$here"/check_*.sh "$here"/scenario_@($timed).sh
+    scripts run "$here"/check_@($timed_checks).sh "$here"/scenario_@($timed).sh
+    scripts beside "$here"/check_!($timed_checks).sh
     num_jobs=$((num_jobs + 1))
     scripts beside "$here"/scenario_slurm*.sh "$here"/scenario_!(slurm*|$timed).sh
 }
