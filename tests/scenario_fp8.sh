@@ -68,10 +68,12 @@ export_fp8 0 "$work/later" "$work/out-later"
 grep -q '"weight_block_size"' "$work/out-later/config.json" || fail "the base of the base was not found"
 mv "$work/base" "$work/moved"
 export_fp8 1 "$trained" "$work/out-gone"
-expect_output "base' is not there, and that alone tells how its matrices were stored: name the folder with --scheme"
+expect_output "base' is not there, and that alone tells how its matrices were stored: name the folder with --scheme, or"
 [ ! -e "$work/out-gone" ] || fail "something was written"
 export_fp8 0 "$trained" "$work/out-named" --scheme "$work/moved"
 cmp -s "$work/out/model.safetensors" "$work/out-named/model.safetensors" || fail "another model with --scheme"
+export_fp8 0 "$trained" "$work/out-blocks" --scheme blocks
+cmp -s "$work/out/model.safetensors" "$work/out-blocks/model.safetensors" || fail "blocks are not those of the base"
 
 # --- what is refused ---
 run 2 "$atelier" export "$trained" --to gguf --type fp8 --out "$work/refused"
@@ -80,5 +82,7 @@ run 2 "$atelier" export "$trained" --to hf --type bf16 --out "$work/refused" --s
 expect_output "goes with --type fp8"
 export_fp8 1 "$trained" "$work/refused" --scheme "$work/nowhere"
 expect_output "nowhere"
+export_fp8 1 "$trained" "$work/refused" --scheme "$first" # a folder that tells nothing of FP8
+expect_output "error: cannot export .*: --scheme: the matrices of '.*' are not in FP8 .*--scheme blocks"
 [ ! -e "$work/refused" ] || fail "something was written"
 say "passed"

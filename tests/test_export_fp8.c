@@ -352,10 +352,36 @@ static void test_refused(void **state) {
     free(out);
 }
 
+/* Blocks are never what a folder stands for that was named and is not in FP8. */
+static void test_named(void **state) {
+    (void)state;
+    struct err err = {""};
+    struct model model = tokenless();
+    char *source = make_folder("named", &model), *at = make_base("named-base", &layouts[0], model),
+         *out = in_folder("named-out");
+    struct weights *weights = open_weights(source), *base;
+    assert_int_equal(export_base(&base, weights, source, &err), -1);
+    assert_null(base);
+    assert_non_null(strstr(err.text, "named' are not in FP8"));
+    assert_non_null(strstr(err.text, "--scheme blocks"));
+    assert_int_equal(export_fp8(weights, out, weights, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "is not in FP8"));
+    assert_false(path_exists(out));
+    assert_int_equal(export_base(&base, weights, "blocks", &err), 0);
+    assert_null(base);
+    assert_int_equal(export_base(&base, weights, at, &err), 0); /* control: one that is */
+    assert_non_null(base);
+    weights_close(base);
+    weights_close(weights);
+    free(source);
+    free(at);
+    free(out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nearest), cmocka_unit_test(test_layouts), cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_control), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_control), cmocka_unit_test(test_refused), cmocka_unit_test(test_named),
     };
     return fixture_run("export_fp8", tests);
 }

@@ -19,12 +19,12 @@ int export_hf(const struct weights *weights, const char *path, enum export_type 
 
 /* export_fp8 - the same with matrices in FP8 (E4M3): those of base, in its layout of scales and with its quantization_config; what
  * base stores beside them, such as scales of activations and quantised tensors that are carried, comes out byte for byte.
- * base NULL, or not in FP8: the layers' matrices in blocks of 128 x 128, which must fill them.  Every value is read back and compared. */
+ * base NULL: the layers' matrices in blocks of 128 x 128, which must fill them.  Every value is read back and compared. */
 int export_fp8(const struct weights *weights, const char *path, const struct weights *base, char **notes,
                struct err *err);
 
-/* export_base - the model whose scheme an export in FP8 has: the one named (given not NULL); else the model itself where it is
- * in FP8; else the base model that provenance.json of its folder names, or the base of that one, the nearest in FP8.  *base is
- * NULL where none of them is, and then it is known that none is: a base that is named and not there is an error.  Returns 0,
- * or -1 with err set. */
+/* export_base - the model whose scheme an export in FP8 has: the one named (given not NULL), which must be in FP8, or the word
+ * "blocks" for none; else the model itself where it is in FP8; else the base model that provenance.json of its folder names, or
+ * the base of that one, the nearest in FP8.  *base is NULL where none of them is, and then it is known that none is: a base that
+ * provenance.json names and that is not there is an error.  Returns 0, or -1 with err set. */
 int export_base(struct weights **base, const struct weights *weights, const char *given, struct err *err);

@@ -28,7 +28,7 @@ static int open_base(struct weights **base, const json_t *entry, struct err *err
         return err_set(
             err,
             "its base model '%s' is not there, and that alone tells how its matrices were stored: name the folder "
-            "with --scheme; the exported model itself stands for a base that was not in FP8",
+            "with --scheme, or --scheme blocks where it was not in FP8",
             path);
     struct weights *weights = weights_open(path, err);
     if (!weights)
@@ -51,11 +51,32 @@ static int follow(struct weights **base, const json_t *root, struct err *err) {
     return status;
 }
 
+/* open_given - a folder that was named, whose scheme must be one of FP8: what is written for a server that expects that folder's
+ * layout must not be another without a word. */
+static int open_given(struct weights **base, const char *given, struct err *err) {
+    struct weights *weights = weights_open(given, err);
+    if (!weights)
+        return -1;
+    if (!is_fp8(weights)) {
+        weights_close(weights);
+        return err_set(
+            err,
+            "--scheme: the matrices of '%s' are not in FP8 (quantization_config of its config.json): name "
+            "the folder as it is published in FP8, or say --scheme blocks for a scale for each 128 x 128 "
+            "values",
+            given);
+    }
+    *base = weights;
+    return 0;
+}
+
 int export_base(struct weights **base, const struct weights *weights, const char *given, struct err *err) {
     const char *folder = weights_folder(weights);
     *base = NULL;
-    if (given || is_fp8(weights)) {
-        *base = weights_open(given ? given : folder, err);
+    if (given)
+        return strcmp(given, "blocks") == 0 ? 0 : open_given(base, given, err);
+    if (is_fp8(weights)) {
+        *base = weights_open(folder, err);
         return *base ? 0 : -1;
     }
     char *path = folder ? xasprintf("%s/provenance.json", folder) : NULL;

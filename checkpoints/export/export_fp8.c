@@ -16,8 +16,9 @@ int fp8_scheme_open(struct fp8_scheme *scheme, const struct weights *weights, co
     *scheme = (struct fp8_scheme){.base = NULL};
     if (base) {
         scheme->files = weights_stored(base, &scheme->quantised);
-        if (scheme->files && scheme->quantised->kind == QUANTISED_FP8)
-            scheme->base = base;
+        if (!scheme->files || scheme->quantised->kind != QUANTISED_FP8)
+            return err_set(err, "the model whose scheme is to be taken is not in FP8");
+        scheme->base = base;
     }
     if (!scheme->base && config->wrapper_type[0])
         return err_set(

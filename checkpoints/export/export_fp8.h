@@ -13,8 +13,8 @@ struct fp8_scheme {
     const struct quantised *quantised;
 };
 
-/* fp8_scheme_open - base may be NULL or a model that is not in FP8: the blocks then.  Returns 0, or -1 with err set: a model
- * that cannot be said in FP8 without a base that shows how. */
+/* fp8_scheme_open - base may be NULL: the blocks then.  Returns 0, or -1 with err set: a base that is not in FP8, a model that
+ * cannot be said in FP8 without a base that shows how. */
 int fp8_scheme_open(struct fp8_scheme *scheme, const struct weights *weights, const struct weights *base,
                     struct err *err);
 

@@ -53,10 +53,10 @@ static const struct option OPTIONS[] = {
      .at = offsetof(struct export_words, path),
      .is_required = true},
     {.name = "--scheme",
-     .value = "FOLDER",
+     .value = "FOLDER|blocks",
      .help =
-         "for fp8: the published model whose scheme of scales is taken; left out: MODEL's own base, and blocks of "
-         "128 x 128 where that is not in FP8",
+         "for fp8: the model, published in FP8, whose scheme of scales is taken, or a scale for each block of 128 x 128; "
+         "left out: MODEL's own base, and blocks where that is not in FP8",
      .kind = OPTION_TEXT,
      .at = offsetof(struct export_words, scheme)},
 };
