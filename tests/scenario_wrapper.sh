@@ -111,6 +111,16 @@ sed 's/vision_tower.position_ids/vision_tower.xx.q.k_scale/' "$work/outer/model.
 sed 's/"image_token_index"/"quantization_config": {"quant_method": "fp8"}, "image_token_index"/' "$work/outer/config.json" >"$work/fp8/config.json"
 run 0 "$atelier" export "$work/fp8" --to hf --out "$work/fp8-hf"
 carried "$work/fp8" "$work/fp8-hf"
+
+# --- a quantised matrix beside the decoder that no checkpoint could hold is found before the first step, by whichever rank ---
+for case in "nan 2" "0.5 0"; do # the second is the control
+    scale=${case% *} wanted=${case#* }
+    rm -rf "$work/scaled" && cp -r "$work/inner" "$work/scaled"
+    $wrap --add-fp8 "$work/scaled" "$scale" || fail "the model was not made"
+    go "$wanted" 2 "$work/scaled" "$work/scaled-$scale"
+    [ "$scale" != nan ] || expect_output "model.path '.*scaled': tensor 'model.vision_tower.fc.weight' holds 32 values that are not"
+done
+[ ! -e "$work/scaled-nan/metrics.jsonl" ] || ! grep -q '"step"' "$work/scaled-nan/metrics.jsonl" || fail "steps were made"
 sed 's/"mistral3"/"internvl"/' "$work/inner/config.json" >"$work/broken/config.json"
 go 2 0 "$work/broken" "$work/refused"
 expect_output "model_type 'internvl' has a text_config: this model of text and images is not supported yet"

@@ -1,5 +1,7 @@
 /* test_wrapper.c - config.json of a model of text and images, read and written; names of the text decoder's tensors; tensors
  * of any type copied from file to file.  What training and exports do with such a model is in scenario_wrapper.sh. */
+#include <math.h>
+
 #include "checkpoints/family/family.h"
 #include "checkpoints/safetensors/carried.h"
 #include "tests/export_fixture.h"
@@ -330,6 +332,37 @@ static void test_quantised_outside(void **state) {
     }
 }
 
+/* What could not be written in a checkpoint is found before there is one: by the rank whose tensor it is, and no other. */
+static void test_carried_check(void **state) {
+    (void)state;
+    static struct raw_file raw;
+    const float scales[] = {0.3f, NAN, INFINITY};
+    for (int i = 0; i < 3; i++) {
+        struct err err = {""};
+        float want[COUNT];
+        char *name = xasprintf("check-%d", i);
+        add_outside(&raw, QUANTISED_FP8, scales[i], want);
+        char *at = make_wrapper(name, fp8_scheme(), &raw);
+        struct weights *weights = open_weights(at);
+        const struct carried *carried = weights_carried(weights);
+        assert_int_equal(carried_num_restored(carried), 1);
+        int num_failed = 0;
+        for (int rank = 0; rank < 3; rank++)
+            if (carried_check(carried, rank, 3, &err) != 0) {
+                assert_non_null(strstr(err.text, "tensor '" FC "' holds"));
+                assert_non_null(strstr(err.text, "not finite"));
+                num_failed++;
+            }
+        assert_int_equal(num_failed, i == 0 ? 0 : 1);
+        assert_int_equal(carried_check(carried, 0, 1, &err), i == 0 ? 0 : -1);
+        weights_close(weights);
+        free(at);
+        free(name);
+    }
+    struct err err = {""};
+    assert_int_equal(carried_check(NULL, 0, 1, &err), 0);
+}
+
 /* assert_same_tensor - in both folders, to the bit. */
 static void assert_same_tensor(const struct st_files *a, const struct st_files *b, const char *name) {
     struct err err = {""};
@@ -409,6 +442,7 @@ int main(void) {
         cmocka_unit_test(test_carried),
         cmocka_unit_test(test_quantised_outside),
         cmocka_unit_test(test_quantised_outside_refused),
+        cmocka_unit_test(test_carried_check),
         cmocka_unit_test(test_fp8_outside),
     };
     return fixture_run("wrapper", tests);

@@ -3,6 +3,7 @@
 
 STYLE outer or inner: how the decoder's tensors are called.  Beside them come tensors of every kind that vision towers have:
 2, 4 and 5 dimensions, none, integers, an empty one, several types.  config.json becomes a mistral3 with a text_config.
+wrap_model.py --add-fp8 FOLDER SCALE - the folder has one matrix more beside the decoder, in FP8, with that scale (nan too).
 wrap_model.py --compare A B - the tensors outside of the text decoder are equal byte for byte, types and shapes too; prints
 their number.  Standard library alone.
 """
@@ -94,6 +95,16 @@ def wrap(model, out, style):
     (out / "config.json").write_text(json.dumps(config, indent=2))
 
 
+def add_fp8(folder, scale):
+    tensors = read(folder)
+    tensors["model.vision_tower.fc.weight"] = ("F8_E4M3", [4, 8], bytes(range(56, 88)))
+    tensors["model.vision_tower.fc.weight_scale_inv"] = ("F32", [], struct.pack("<f", scale))
+    write(folder, tensors)
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def compare(a, b):
     first = {name: value for name, value in read(a).items() if not is_text(name)}
     second = {name: value for name, value in read(b).items() if not is_text(name)}
@@ -105,5 +116,7 @@ def compare(a, b):
 
 if sys.argv[1] == "--compare":
     compare(sys.argv[2], sys.argv[3])
+elif sys.argv[1] == "--add-fp8":
+    add_fp8(pathlib.Path(sys.argv[2]), float(sys.argv[3]))
 else:
     wrap(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3])

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "checkpoints/value_check.h"
 #include "kernels/units.h"
 
 enum { PIECE_BYTES = 4 * MIB, PIECE_VALUES = PIECE_BYTES / sizeof(float) };
@@ -44,9 +45,10 @@ void carried_add(const struct carried *carried, struct st_layout *layout, int64_
                             : st_layout_add_stored(layout, st_entry(carried->files, carried->indices[i]));
 }
 
-/* restore_tensor - a quantised matrix, as bf16. */
+/* restore_tensor - a quantised matrix, as bf16; layout NULL: it is looked at, and not written. */
 static int restore_tensor(const struct carried *carried, int64_t i, struct st_layout *layout, int64_t handle,
                           struct err *err) {
+    const char *name = st_entry(carried->files, carried->indices[i]).name;
     int64_t count = tensor_count(restored_shape(carried, i));
     int64_t piece = count < PIECE_VALUES ? count : PIECE_VALUES;
     float *values = xmalloc((size_t)piece * sizeof *values);
@@ -55,9 +57,19 @@ static int restore_tensor(const struct carried *carried, int64_t i, struct st_la
         struct quantised_range range = {done, count - done < piece ? count - done : piece};
         status = quantised_read(carried->quantised, carried->files, carried->indices[i], range, values, err);
         if (status == 0)
-            status = st_layout_write_f32(layout, handle, range.first, range.count, values, err);
+            status =
+                layout ? st_layout_write_f32(layout, handle, range.first, range.count, values, err)
+                       : value_check(name, value_type_of(DTYPE_BF16), values, range.first, range.count, err);
     }
     free(values);
+    return status;
+}
+
+int carried_check(const struct carried *carried, int rank, int num_ranks, struct err *err) {
+    int status = 0;
+    for (int64_t i = rank; carried && i < carried->count && status == 0; i += num_ranks)
+        if (carried_is_restored(carried, i))
+            status = restore_tensor(carried, i, NULL, -1, err);
     return status;
 }
 

@@ -21,6 +21,11 @@ void carried_add(const struct carried *carried, struct st_layout *layout, int64_
 int carried_write(const struct carried *carried, struct st_layout *layout, const int64_t *handles, int rank,
                   int num_ranks, struct err *err);
 
+/* carried_check - every num_ranks-th of them, from `rank` on, can be written: of those that are quantised the values are read
+ * and are finite.  What carried_write would find at the first checkpoint, after hours.  Returns 0, or -1 with err set: I/O error,
+ * the first value that is not finite, by tensor and element. */
+int carried_check(const struct carried *carried, int rank, int num_ranks, struct err *err);
+
 /* carried_bytes - of all of them, as they are written. */
 int64_t carried_bytes(const struct carried *carried);
 

@@ -174,7 +174,7 @@ static int open_weights(struct run_source *source, const struct config *config, 
 }
 
 /* check_weights - the base's checksums where it is one of our checkpoints, at each start that reads it; what else is told or
- * checked of a base, once. */
+ * checked of a base, once.  What is carried beside a text decoder will be in every checkpoint, but for an adapter's. */
 static int check_weights(struct run_source *source, const struct config *config, const struct resume *resume,
                          struct comm *comm, struct err *err) {
     const char *folder = weights_folder(source->weights), *base = weights_base_folder(source->weights);
@@ -184,6 +184,9 @@ static int check_weights(struct run_source *source, const struct config *config,
         if (model_folder_check(folder, err) != 0 || adapter_base_check(source->weights, err) != 0)
             return -1;
     }
+    if (begins && config->adapter.method == ADAPTER_NONE &&
+        carried_check(weights_carried(source->weights), comm_rank(comm), comm_num_ranks(comm), err) != 0)
+        return err_prefix(err, "model.path '%s'", config->model.path);
     if (!base || (!begins && config->adapter.method == ADAPTER_NONE))
         return 0;
     return checkpoint_verify_weights(base, comm_rank(comm), comm_num_ranks(comm), err);
