@@ -342,6 +342,62 @@ static void test_gguf_templates(void **state) {
     free(inner);
 }
 
+/* make_phi3 - of a folder's tokenizer, one that has the tokens of Phi-3's, and lets the last take the white space after it. */
+static void make_phi3(const char *at, int64_t new_id) {
+    struct err err = {""};
+    char *path = xasprintf("%s/tokenizer.json", at);
+    json_t *tree = json_load_path(path, 1 << 20, &err), *added = json_object_get(tree, "added_tokens"),
+           *token;
+    size_t i;
+    assert_non_null(tree);
+    json_array_foreach(added, i,
+                       token) if (strcmp(json_string_value(json_object_get(token, "content")), "</s>") == 0)
+        json_object_set_new(token, "rstrip", json_true());
+    json_array_append_new(added, json_pack("{si ss sb sb sb sb sb}", "id", (int)new_id, "content",
+                                           "<|endoftext|>", "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                           "normalized", 0, "special", 1));
+    char *text = json_dumps(tree, JSON_COMPACT);
+    write_text(at, "tokenizer.json", text);
+    free(text);
+    free(path);
+    json_decref(tree);
+}
+
+/* llama.cpp looks for Phi-3's tokenizer by the model's name: a name that would deceive it is another one in the file. */
+static void test_phi3_names(void **state) {
+    (void)state;
+    const struct {
+        const char *file, *name; /* NULL: as it is */
+        bool is_phi3;
+    } cases[] = {{"tuned-phi3-mini.gguf", "tuned-phi 3-mini", false},
+                 {"PHI-3.5.phi3.gguf", "PHI 3.5.phi 3", false},
+                 {"phi-4.gguf", NULL, false},
+                 {"my_phi3.gguf", NULL, true}};
+    struct model model = sample_model("sentencepiece", 530);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct err err = {""};
+        char *hf = make_folder("named", &model), *out = in_folder(cases[i].file), *notes = NULL;
+        if (cases[i].is_phi3)
+            make_phi3(hf, 529);
+        struct weights *source = open_weights(hf);
+        if (export_gguf(source, out, EXPORT_F32, &notes, &err) != 0)
+            fail_msg("%s", err.text);
+        char *want =
+            cases[i].name ? xstrdup(cases[i].name) : xstrndup(cases[i].file, strlen(cases[i].file) - 5);
+        struct gguf *file = open_gguf(out);
+        assert_text(file, "general.name", 0, want);
+        assert_true((notes && strstr(notes, want) && strstr(notes, "tokenizer of Phi-3")) ==
+                    (cases[i].name != NULL));
+        gguf_close(file);
+        weights_close(source);
+        assert_int_equal(folder_remove(hf, &err), 0);
+        free(want);
+        free(notes);
+        free(hf);
+        free(out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),
@@ -351,6 +407,7 @@ int main(void) {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_hf),
         cmocka_unit_test(test_gguf_templates),
+        cmocka_unit_test(test_phi3_names),
     };
     return fixture_run("export", tests);
 }

@@ -35,6 +35,8 @@ struct job {
     const char *path; /* the final one */
     enum export_type type;
     struct gguf_writer *writer;
+    struct tokenizer *tok;
+    char *tokenizer_json; /* its text */
     char *notes;
     struct placed *tensors; /* [num_tensors] */
     int64_t num_tensors;
@@ -120,37 +122,38 @@ static void set_model(const struct job *job) {
     }
 }
 
-/* set_chat_template - that, and the one for tools, from the files of their own, which count where they are there, or from
- * tokenizer_config.json. */
-static int set_chat_template(struct job *job, struct tokenizer *tok, struct err *err) {
-    const char *folder = weights_folder(job->weights);
-    if (folder && tokenizer_read_template(tok, folder, err) != 0)
-        return -1;
-    if (tokenizer_chat_template(tok))
-        gguf_set_text(job->writer, "tokenizer.chat_template", tokenizer_chat_template(tok));
-    if (tokenizer_tool_template(tok))
-        gguf_set_text(job->writer, "tokenizer.chat_template.tool_use", tokenizer_tool_template(tok));
-    return 0;
+/* set_chat_template - that, and the one for tools. */
+static void set_chat_template(struct job *job) {
+    if (tokenizer_chat_template(job->tok))
+        gguf_set_text(job->writer, "tokenizer.chat_template", tokenizer_chat_template(job->tok));
+    if (tokenizer_tool_template(job->tok))
+        gguf_set_text(job->writer, "tokenizer.chat_template.tool_use", tokenizer_tool_template(job->tok));
 }
 
-/* set_tokenizer - parsed as for training, so that nothing is written which would be read otherwise here. */
-static int set_tokenizer(struct job *job, struct err *err) {
-    char *json = NULL, *config_text = NULL;
-    if (weights_tokenizer_text(job->weights, &json, &config_text, err) != 0)
+/* open_tokenizer - parsed as for training, so that nothing is written which would be read otherwise here; its templates from the
+ * files of their own, which count where they are there, or from tokenizer_config.json. */
+static int open_tokenizer(struct job *job, struct err *err) {
+    char *config_text = NULL;
+    const char *folder = weights_folder(job->weights);
+    if (weights_tokenizer_text(job->weights, &job->tokenizer_json, &config_text, err) != 0)
         return -1;
-    int status = -1;
-    struct tokenizer *tok =
-        json ? tokenizer_parse(json, strlen(json), config_text, "tokenizer.json of the model", err) : NULL;
-    if (!json)
+    const char *json = job->tokenizer_json;
+    if (json)
+        job->tok = tokenizer_parse(json, strlen(json), config_text, "tokenizer.json of the model", err);
+    else
         err_set(
             err,
             "the model has neither tokenizer.json nor tekken.json; llama.cpp needs the tokenizer in the file");
-    if (tok && gguf_tokenizer_write(job->writer, tok, json, job->config, &job->notes, err) == 0)
-        status = set_chat_template(job, tok, err);
-    tokenizer_free(tok);
-    free(json);
     free(config_text);
-    return status;
+    return job->tok && (!folder || tokenizer_read_template(job->tok, folder, err) == 0) ? 0 : -1;
+}
+
+/* set_tokenizer - vocabulary and templates. */
+static int set_tokenizer(struct job *job, struct err *err) {
+    if (gguf_tokenizer_write(job->writer, job->tok, job->tokenizer_json, job->config, &job->notes, err) != 0)
+        return -1;
+    set_chat_template(job);
+    return 0;
 }
 
 /* set_values - parameters that are metadata: an array of all layers for each kind. */
@@ -408,9 +411,9 @@ static int check_expressible(const struct model_config *config, struct err *err)
 
 /* write_file - metadata, then the directory, then the data: the writer's offsets follow from that order. */
 static int write_file(struct job *job, const char *partial, struct err *err) {
-    if (check_expressible(job->config, err) != 0)
+    if (check_expressible(job->config, err) != 0 || open_tokenizer(job, err) != 0)
         return -1;
-    export_set_general(job->writer, job->weights, job->path, job->type);
+    export_set_general(job->writer, job->weights, job->tok, job->path, job->type, &job->notes);
     set_model(job);
     if (set_values(job, err) != 0 || set_tokenizer(job, err) != 0)
         return -1;
@@ -450,6 +453,8 @@ int export_gguf(const struct weights *weights, const char *path, enum export_typ
         err_prefix(err, "cannot export to '%s'", path);
     }
     gguf_writer_free(job.writer);
+    tokenizer_free(job.tok);
+    free(job.tokenizer_json);
     free(job.tensors);
     free(partial);
     if (notes)

@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "checkpoints/files.h"
+#include "checkpoints/gguf/gguf_tokenizer.h"
 #include "data/corpus/json.h"
 #include "kernels/units.h"
 
@@ -20,6 +22,56 @@ static char *file_stem(const char *path) {
     if (bytes > 5 && strcmp(name + bytes - 5, ".gguf") == 0)
         bytes -= 5;
     return xstrndup(name, bytes);
+}
+
+/* is_phi3 - a tokenizer as llama.cpp takes it to be by the model's name: these four tokens, of which the last takes the white
+ * space after it. */
+static bool is_phi3(const struct tokenizer *tok) {
+    static const char *const tokens[] = {"<unk>", "<s>", "<|endoftext|>", "</s>"};
+    enum { COUNT = sizeof tokens / sizeof tokens[0] };
+    for (int i = 0; i < COUNT; i++) {
+        int32_t id = tokenizer_id(tok, tokens[i], strlen(tokens[i]));
+        bool left = false, right = false;
+        if (id >= 0)
+            tokenizer_strips(tok, id, &left, &right);
+        if (id < 0 || right != (i == COUNT - 1))
+            return false;
+    }
+    return true;
+}
+
+/* phi3_bytes - of "phi-3" or "phi3", in any case, at the beginning of a text; 0: something else is there. */
+static size_t phi3_bytes(const char *text) {
+    return strncasecmp(text, "phi-3", 5) == 0 ? 5 : strncasecmp(text, "phi3", 4) == 0 ? 4 : 0;
+}
+
+/* model_name - the file's, malloc'ed.  Of a model whose name has "phi-3" or "phi3" in it, llama.cpp lets special tokens take the
+ * white space after them, and does not open the file where <unk>, <s>, </s> or <|endoftext|> is missing (src/llama-vocab.cpp):
+ * where the tokenizer is not Phi-3's the name has a space there. */
+static char *model_name(const struct tokenizer *tok, const char *path, char **notes) {
+    char *stem = file_stem(path), *name = xmalloc(2 * strlen(stem) + 1), *end = name;
+    bool is_kept = is_phi3(tok), is_changed = false;
+    for (const char *at = stem; *at;) {
+        size_t bytes = is_kept ? 0 : phi3_bytes(at);
+        if (bytes == 0) {
+            *end++ = *at++;
+            continue;
+        }
+        memcpy(end, at, 3);
+        memcpy(end + 3, " 3", 2);
+        end += 5;
+        at += bytes;
+        is_changed = true;
+    }
+    *end = '\0';
+    if (is_changed)
+        gguf_note(
+            notes,
+            "the model is named '%.200s' in the file (general.name): of a name with 'phi3' or 'phi-3' llama.cpp "
+            "expects the tokenizer of Phi-3, which this is not",
+            name);
+    free(stem);
+    return name;
 }
 
 /* set_size_label - "135M", "7.2B": at least two digits. */
@@ -94,11 +146,11 @@ static void set_origin(struct gguf_writer *writer, const struct weights *weights
 
 /* The numbers of the types are llama.cpp's llama_ftype, that of the quantised blocks' layout is
  * GGML_QNT_VERSION. */
-void export_set_general(struct gguf_writer *writer, const struct weights *weights, const char *path,
-                        enum export_type type) {
+void export_set_general(struct gguf_writer *writer, const struct weights *weights,
+                        const struct tokenizer *tok, const char *path, enum export_type type, char **notes) {
     static const uint32_t file_types[] = {
         [EXPORT_F32] = 0, [EXPORT_F16] = 1, [EXPORT_BF16] = 32, [EXPORT_Q8_0] = 7};
-    char *name = file_stem(path);
+    char *name = model_name(tok, path, notes);
     gguf_set_text(writer, "general.architecture", family_gguf(weights_config(weights)));
     gguf_set_text(writer, "general.type", "model");
     gguf_set_text(writer, "general.name", name);

@@ -78,11 +78,10 @@ def make_models(folder):
                    "sliding_attention": {"rope_type": "default", "rope_theta": 500.0}})
     make_model(folder / "granite", 14, kind="Granite", embedding_multiplier=3.0, residual_multiplier=0.6, pad_token_id=None,
                attention_multiplier=0.5, logits_scaling=8.0)
-    # Not named after their family: of a file whose name has phi3 llama.cpp wants tokens that the sample tokenizer lacks.
-    make_model(folder / "fused", 15, kind="Phi3", tie_word_embeddings=False, pad_token_id=None, sliding_window=None,
+    make_model(folder / "phi3", 15, kind="Phi3", tie_word_embeddings=False, pad_token_id=None, sliding_window=None,
                original_max_position_embeddings=4096, rope_parameters={
                    "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75})
-    make_model(folder / "fused_longrope", 16, kind="Phi3", tie_word_embeddings=False, pad_token_id=None,
+    make_model(folder / "phi3_longrope", 16, kind="Phi3", tie_word_embeddings=False, pad_token_id=None,
                original_max_position_embeddings=256, rope_parameters={
                    "rope_type": "longrope", "rope_theta": 1e3, "short_factor": [1.0, 1.1, 1.3, 1.5, 1.6, 1.7, 1.8, 2.0],
                    "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0], "original_max_position_embeddings": 256})
@@ -101,7 +100,7 @@ def make_models(folder):
         "sliding_attention", "full_attention"] * 2, rope_parameters={
         "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})
-    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "granite", "fused", "fused_longrope", "smollm3", "nemotron", "apertus",
+    return [folder / name for name in ("plain", "mistral", "llama3", "linear", "yarn", "ministral3", "qwen3", "qwen2", "olmo2", "olmo3", "granite", "phi3", "phi3_longrope", "smollm3", "nemotron", "apertus",
                                        "gemma2", "gemma3", "gemma3_linear")]
 
 

@@ -248,6 +248,20 @@ def compare_numbers(report, model, ids, reference, kind):
     return want
 
 
+def check_name(report, path, scratch):
+    """llama.cpp looks for Phi-3's tokenizer by the model's name; with the name that the file would have it does not open."""
+    data = path.read_bytes()
+    named = scratch / "named.gguf"
+    named.write_bytes(data.replace(b"phi 3", b"phi-3", 1))
+    report.expect(data.count(b"phi 3") == 1, "the model's name is one that llama.cpp does not take for Phi-3's")
+    try:
+        Model(str(named), TOKENS).close()
+        refused = False
+    except SystemExit:
+        refused = True
+    report.expect(refused, "notices the other name: llama.cpp does not open the file")
+
+
 def check_exports():
     import atelier_tools as tools
     import check_gguf
@@ -266,6 +280,8 @@ def check_exports():
                 model = Model(str(path), 2 * TOKENS)
                 ids = model.tokenize("\n".join(lines))[:TOKENS]
                 want = compare_numbers(report, model, ids, reference, kind)
+                if kind == "f32" and folder.name == "phi3":
+                    check_name(report, path, Path(scratch))
                 if kind == "f32":
                     compare_tokens(report, model, Tokenizer.from_file(str(folder / "tokenizer.json")), lines)
                     expected = greedy(reference, ids, 10)
