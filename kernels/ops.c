@@ -302,6 +302,22 @@ void op_column_sums(struct device *dev, struct tensor dw, struct tensor dy) {
     op_scan(dev, op, "dw", dw);
 }
 
+void op_dropout(struct device *dev, struct tensor y, struct tensor x, const struct dropout_args *args,
+                enum op_write write) {
+    const char *op = "dropout";
+    op_expect(op, "x", x, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "y", y, (struct expected){op_type_of(x), 2, {x.dims[0], x.dims[1]}});
+    op_expect(op, "places", args->places, (struct expected){I32, 1, {x.dims[0]}});
+    op_expect_ids(dev, op, "places", args->places, INT32_MAX);
+    CHECK(args->share >= 0 && args->share < 1, "%s: a share of %g", op, args->share);
+    CHECK(write == OP_OVERWRITE || y.data != x.data, "%s: adds to its input", op);
+    struct op_call call = op_call_begin(dev, OP_COLUMNS, op, 0);
+    if (x.dims[0])
+        dev->ops->dropout(dev, y, x, args, write);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
 void op_axpby(struct device *dev, struct tensor y, struct tensor x, float a, float b) {
     const char *op = "axpby";
     expect_type(op, "y", y, ACTIVATION);

@@ -157,6 +157,15 @@ struct column_args {
     enum op_write write;
 };
 
+/* Which elements of rows a dropout leaves out: each with probability `share`, by a random word of (seed, stream, the row's
+ * place, the column) alone, so that neither the split into batches and ranks nor a second computation changes them. */
+struct dropout_args {
+    double share; /* at least 0, less than 1 */
+    uint64_t seed, stream;
+    struct tensor
+        places; /* [N] i32, not negative: a number of each row that no other row of the stream has */
+};
+
 struct device;
 struct ops;
 
@@ -357,6 +366,13 @@ typedef void column_sums_fn(struct device *, struct tensor dw, struct tensor dy)
  *   inout y: not read where b is 0   in  x: not y; types f32, bf16, f16, but not two different ones of 16 bits */
 typedef void axpby_fn(struct device *, struct tensor y, struct tensor x, float a, float b);
 
+/* op_dropout - y = mask x / (1 - share), or += with OP_ACCUMULATE; the mask is 0 where an element is left out, else 1.
+ *   inout  y [N, C], may be x itself unless it is added to   in  x [N, C]
+ * Its own gradient: dx is the same of dy.  No mask is kept.
+ * Source: Srivastava et al. 2014, with the factor of torch.nn.Dropout. */
+typedef void dropout_fn(struct device *, struct tensor y, struct tensor x, const struct dropout_args *args,
+                        enum op_write write);
+
 /* op_cross_entropy - losses of one chunk of rows, and the gradient of the logits.
  *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]), row being what args make of the logits; 0 where
  *        the weight is 0
@@ -397,7 +413,7 @@ typedef void dequantise_fn(struct device *, struct tensor y, const struct packed
     OP(norm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)               \
     OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(sinks_forward)    \
     OP(sinks_backward) OP(glu_forward) OP(glu_backward) OP(act_forward) OP(act_backward) OP(xielu_forward)  \
-    OP(xielu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns) OP(column_sums)                   \
+    OP(xielu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout)       \
     OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
 /* clang-format on */
 

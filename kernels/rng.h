@@ -10,7 +10,15 @@ extern "C" {
 #endif
 
 /* What a stream is for; the high half of the stream word, so that uses never share numbers. */
-enum rng_use { RNG_INIT = 1, RNG_SHUFFLE = 2, RNG_MIX = 3, RNG_SAMPLE = 4, RNG_ROUND = 5, RNG_TEST = 6 };
+enum rng_use {
+    RNG_INIT = 1,
+    RNG_SHUFFLE = 2,
+    RNG_MIX = 3,
+    RNG_SAMPLE = 4,
+    RNG_ROUND = 5,
+    RNG_TEST = 6,
+    RNG_DROPOUT = 7
+};
 
 /* rng_stream - a stream word from a use and an id (a tensor, a file, an epoch). */
 uint64_t rng_stream(enum rng_use use, uint64_t id);

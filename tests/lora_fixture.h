@@ -30,7 +30,8 @@ struct fixture {
     struct device dev;
     struct params params;
     struct model model;
-    int32_t tokens[NUM_TOKENS], targets[NUM_TOKENS], row_start[NUM_TOKENS], positions[NUM_TOKENS];
+    int32_t tokens[NUM_TOKENS], targets[NUM_TOKENS], row_start[NUM_TOKENS], positions[NUM_TOKENS],
+        places[NUM_TOKENS];
     float target_weights[NUM_TOKENS];
     double num_targets;
     struct batch batch;
@@ -67,6 +68,7 @@ static inline void make_batch(struct fixture *f) {
     for (int i = 0; i < NUM_TOKENS; i++) {
         bool first = i % ROW_TOKENS == 0 || documents[i] != documents[i - 1];
         f->row_start[i] = first ? i : f->row_start[i - 1];
+        f->places[i] = i;
         f->target_weights[i] = f->targets[i] >= 0 ? 1.0f : 0.0f;
         f->num_targets += (double)f->target_weights[i];
         if (f->targets[i] < 0)
@@ -77,6 +79,7 @@ static inline void make_batch(struct fixture *f) {
                               .targets = f->targets,
                               .row_start = f->row_start,
                               .positions = f->positions,
+                              .places = f->places,
                               .weights = f->target_weights};
 }
 
@@ -90,12 +93,12 @@ static inline struct st_files *open_expected(const char *folder) {
     return files;
 }
 
-/* open_files - the adapter's folder with what is expected, on its base; base NULL: as the adapter names it. */
+/* open_files - the adapter's folder with what is expected, on its base, which is called as the adapter is up to a hyphen. */
 static inline void open_files(struct fixture *f, const char *name) {
     struct err err = {""};
     memset(f, 0, sizeof *f);
     f->folder = xasprintf("tests/golden/lora/%s", name);
-    f->base = xasprintf("tests/golden/models/%s", name);
+    f->base = xasprintf("tests/golden/models/%.*s", (int)strcspn(name, "-"), name);
     char *json = xasprintf("%s/expected.json", f->folder);
     f->expected = open_expected(f->folder);
     f->inputs = open_expected(f->base);
@@ -105,6 +108,7 @@ static inline void open_files(struct fixture *f, const char *name) {
         fail_msg("%s", err.text);
     free(json);
     f->config = *weights_config(f->weights);
+    f->config.adapter.dropout = json_number_value(json_object_get(f->numbers, "dropout"));
 }
 
 static inline void fixture_open(struct fixture *f, const char *name, enum recompute recompute) {
@@ -120,6 +124,8 @@ static inline void fixture_open(struct fixture *f, const char *name, enum recomp
                                       .max_positions = ROW_TOKENS,
                                       .compute = DTYPE_F32,
                                       .recompute = recompute,
+                                      .seed =
+                                          (uint64_t)json_integer_value(json_object_get(f->numbers, "seed")),
                                       .trains = true};
     test_device_open(&f->dev, 1);
     params_create(&f->params, &f->dev, &params_setup);
@@ -226,6 +232,7 @@ static inline double ten_steps(struct fixture *f, double ratio_factor) {
     config.optimizer.weight_decay = number(f, "adamw/weight_decay");
     config.train.grad_clip = number(f, "adamw/max_grad_norm");
     for (int step = 1; step <= 10; step++) {
+        f->batch.step = step - 1;
         double loss = gradients(f), norm = optimizer_grad_norm(&f->params, NULL);
         double want_loss = listed(f, "run/loss", (size_t)step - 1);
         double want_norm = listed(f, "run/grad_norm", (size_t)step - 1);

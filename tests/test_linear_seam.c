@@ -5,6 +5,7 @@
 #include "train/model/linear.h"
 
 enum { N = 9, I = 16, O = 40, R = 8, NUM_PARTS = 2 };
+static const double SHARE = 0.4; /* of what a pair with a dropout leaves out */
 
 static const struct {
     int64_t first, count;
@@ -14,6 +15,9 @@ static const struct {
 /* Everything that the loss depends on; exact values in f64. */
 struct operands {
     struct data x, w, bias, g, a[NUM_PARTS], b[NUM_PARTS];
+    struct data places; /* of the rows of x */
+    double kept[NUM_PARTS]
+               [N * I]; /* what multiplies each element of x on its way into a pair: 1 without a dropout */
 };
 
 static struct tensor shape_2d(enum dtype dtype, int64_t rows, int64_t cols) {
@@ -28,33 +32,51 @@ static void make_operands(struct operands *v, struct setting s) {
     for (int p = 0; p < NUM_PARTS; p++) {
         v->a[p] = data_random(s.dev, shape_2d(s.dtype, R, I), (uint64_t)(5 + p));
         v->b[p] = data_random(s.dev, shape_2d(s.dtype, PARTS[p].count, R), (uint64_t)(7 + p));
+        for (int i = 0; i < N * I; i++)
+            v->kept[p][i] = 1;
     }
+    v->places = data_ids(s.dev, N, 100, 9);
 }
 
 static void free_operands(struct operands *v) {
     data_free(v->x), data_free(v->w), data_free(v->bias), data_free(v->g);
     for (int p = 0; p < NUM_PARTS; p++)
         data_free(v->a[p]), data_free(v->b[p]);
+    data_free(v->places);
 }
 
-/* explicit_element - of W + scale B A. */
-static double explicit_element(const struct operands *v, int64_t o, int64_t i) {
+/* leave_out - from here on the pairs of v have dropouts, each its own: what they make of ones is what they make of x. */
+static struct dropout_args leave_out(struct operands *v, int p) {
+    struct device *dev = v->x.dev;
+    struct dropout_args args = {.share = SHARE, .seed = 3, .stream = (uint64_t)p, .places = v->places.t};
+    struct data ones = data_zero(dev, shape_2d(DTYPE_F32, N, I)), y = data_output(dev, ones.t);
+    for (int i = 0; i < N * I; i++)
+        ones.exact[i] = 1;
+    data_write(ones);
+    op_dropout(dev, y.t, ones.t, &args, OP_OVERWRITE);
+    data_refresh(y);
+    memcpy(v->kept[p], y.exact, sizeof v->kept[p]);
+    data_free(ones), data_free(y);
+    return args;
+}
+
+/* explicit_element - of W + scale B A, as row n of x meets it. */
+static double explicit_element(const struct operands *v, int64_t n, int64_t o, int64_t i) {
     double sum = v->w.exact[o * I + i];
     for (int p = 0; p < NUM_PARTS; p++)
         for (int r = 0; r < R && o >= PARTS[p].first && o < PARTS[p].first + PARTS[p].count; r++)
             sum += (double)PARTS[p].scale * v->b[p].exact[(o - PARTS[p].first) * R + r] *
-                   v->a[p].exact[r * I + i];
+                   v->a[p].exact[r * I + i] * v->kept[p][n * I + i];
     return sum;
 }
 
 static double *explicit_forward(const struct operands *v) {
     double *y = xcalloc(N * O, sizeof *y);
     for (int64_t o = 0; o < O; o++)
-        for (int64_t i = 0; i < I; i++) {
-            double element = explicit_element(v, o, i);
+        for (int64_t i = 0; i < I; i++)
             for (int64_t n = 0; n < N; n++)
-                y[n * O + o] += v->x.exact[n * I + i] * element + (i == 0 ? v->bias.exact[o] : 0);
-        }
+                y[n * O + o] +=
+                    v->x.exact[n * I + i] * explicit_element(v, n, o, i) + (i == 0 ? v->bias.exact[o] : 0);
     return y;
 }
 
@@ -100,7 +122,10 @@ static void expect_gradient(const struct operands *v, struct data grad, struct d
     free(want);
 }
 
-static void test_explicit(struct setting s) {
+/* check_explicit - with pairs that leave out elements, or that read all. */
+enum reading { READS_ALL, LEAVES_OUT };
+
+static void check_explicit(struct setting s, enum reading reading) {
     struct operands v;
     make_operands(&v, s);
     struct data y = data_output(s.dev, v.g.t), dx = data_output(s.dev, v.x.t);
@@ -110,8 +135,13 @@ static void test_explicit(struct setting s) {
         .w = weight_of(v.w, dw), .bias = weight_of(v.bias, dbias), .num_parts = NUM_PARTS};
     for (int p = 0; p < NUM_PARTS; p++) {
         da[p] = gradient_of(&v, v.a[p]), db[p] = gradient_of(&v, v.b[p]);
-        linear.parts[p] = (struct low_rank){weight_of(v.a[p], da[p]), weight_of(v.b[p], db[p]),
-                                            PARTS[p].scale, PARTS[p].first, PARTS[p].count};
+        linear.parts[p] = (struct low_rank){.a = weight_of(v.a[p], da[p]),
+                                            .b = weight_of(v.b[p], db[p]),
+                                            .scale = PARTS[p].scale,
+                                            .first_row = PARTS[p].first,
+                                            .num_rows = PARTS[p].count};
+        if (reading == LEAVES_OUT)
+            linear.parts[p].dropout = leave_out(&v, p);
     }
     size_t bytes = linear_scratch_bytes(&linear, N);
     linear.scratch = device_allocate(s.dev, bytes);
@@ -134,13 +164,22 @@ static void test_explicit(struct setting s) {
     free_operands(&v);
 }
 
+static void test_explicit(struct setting s) {
+    check_explicit(s, READS_ALL);
+}
+
+static void test_dropout(struct setting s) {
+    check_explicit(s, LEAVES_OUT);
+}
+
 /* A frozen matrix with a pair that is trained: its gradient is neither computed nor needed; dx may be added to. */
 static void test_frozen(struct setting s) {
     struct operands v;
     make_operands(&v, s);
     struct data whole = data_output(s.dev, v.x.t), added = data_zero(s.dev, v.x.t), none = {.dev = s.dev};
     struct linear linear = {.w = weight_of(v.w, none), .num_parts = 1};
-    linear.parts[0] = (struct low_rank){weight_of(v.a[0], none), weight_of(v.b[0], none), 0.5f, 0, 16};
+    linear.parts[0] = (struct low_rank){
+        .a = weight_of(v.a[0], none), .b = weight_of(v.b[0], none), .scale = 0.5f, .num_rows = 16};
     size_t bytes = linear_scratch_bytes(&linear, N);
     linear.scratch = device_allocate(s.dev, bytes);
     linear_backward(s.dev, whole.t, v.g.t, v.x.t, &linear, OP_OVERWRITE);
@@ -155,6 +194,7 @@ static void test_frozen(struct setting s) {
 
 static const struct op_case CASES[] = {
     {"explicit", test_explicit},
+    {"dropout", test_dropout},
     {"frozen", test_frozen},
 };
 

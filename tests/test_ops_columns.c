@@ -1,5 +1,5 @@
-/* test_ops_columns.c - columns taken out of a matrix and put back, and their sums, against plain loops in f64.  Each case
- * runs on every device, in every type. */
+/* test_ops_columns.c - columns taken out of a matrix and put back, their sums, and elements that are left out, against plain loops
+ * in f64.  Each case runs on every device, in every type. */
 #include "tests/ops_data.h"
 
 /* Matrices of odd and even widths; pieces at the start, inside, at the end, and the whole. */
@@ -91,11 +91,126 @@ static void test_sums(struct setting s) {
     }
 }
 
+/* places_of - of `count` rows: their own number in a step whose rows are dealt out as the multiples of `stride` from `first` on. */
+static struct data places_of(struct setting s, int64_t count, int64_t first, int64_t stride) {
+    struct data places = data_zero(s.dev, tensor_1d(NULL, DTYPE_I32, count));
+    for (int64_t i = 0; i < count; i++)
+        places.exact[i] = (double)(first + i * stride);
+    data_write(places);
+    return places;
+}
+
+static struct dropout_args dropout_of(struct data places, double share, uint64_t stream) {
+    return (struct dropout_args){.share = share, .seed = 11, .stream = stream, .places = places.t};
+}
+
+/* mask_of - what a dropout makes of ones, as 0 or 1; malloc'ed. */
+static double *mask_of(struct setting s, const struct dropout_args *args, int64_t rows, int64_t width) {
+    struct data ones = data_zero(s.dev, tensor_2d(NULL, DTYPE_F32, rows, width)),
+                y = data_output(s.dev, ones.t);
+    double *mask = xcalloc((size_t)(rows * width), sizeof *mask);
+    for (int64_t i = 0; i < rows * width; i++)
+        ones.exact[i] = 1;
+    data_write(ones);
+    op_dropout(s.dev, y.t, ones.t, args, OP_OVERWRITE);
+    data_refresh(y);
+    for (int64_t i = 0; i < rows * width; i++) {
+        mask[i] = y.exact[i] != 0;
+        assert_true(y.exact[i] == 0 || fabs(y.exact[i] - 1 / (1 - args->share)) < 1e-6);
+    }
+    data_free(ones), data_free(y);
+    return mask;
+}
+
+/* Odd and even widths; what is left out is 0 also where it is written in place, and nothing is lost where it is added. */
+static void test_dropout(struct setting s) {
+    for (int n = 0; n < NUM_PIECES; n++) {
+        const struct piece p = PIECES[n];
+        struct tensor shape = shape_2d(s.dtype, p.rows, p.width);
+        struct data x = data_random(s.dev, shape, 7), y = data_output(s.dev, shape),
+                    sum = data_random(s.dev, shape, 8), same = data_copy(x),
+                    places = places_of(s, p.rows, 3, 1);
+        struct dropout_args args = dropout_of(places, 0.3, 5);
+        double *mask = mask_of(s, &args, p.rows, p.width),
+               *want = xcalloc((size_t)(p.rows * p.width), sizeof *want);
+        for (int64_t i = 0; i < p.rows * p.width; i++)
+            want[i] = mask[i] * x.exact[i] / 0.7;
+        op_dropout(s.dev, y.t, x.t, &args, OP_OVERWRITE);
+        assert_matches(y, want, 1e-6);
+        op_dropout(s.dev, same.t, same.t, &args, OP_OVERWRITE);
+        assert_true(same_bits(same, y));
+        for (int64_t i = 0; i < p.rows * p.width; i++)
+            want[i] += sum.exact[i];
+        op_dropout(s.dev, sum.t, x.t, &args, OP_ACCUMULATE);
+        assert_matches(sum, want, 1e-6);
+        args.share = 0;
+        op_dropout(s.dev, y.t, x.t, &args, OP_OVERWRITE);
+        assert_true(same_bits(y, x));
+        free(mask), free(want);
+        data_free(x), data_free(y), data_free(sum), data_free(same), data_free(places);
+    }
+}
+
+/* share_alike - of two masks, the elements that are the same. */
+static double share_alike(const double *a, const double *b, int64_t count) {
+    int64_t alike = 0;
+    for (int64_t i = 0; i < count; i++)
+        alike += a[i] == b[i];
+    return (double)alike / (double)count;
+}
+
+/* The share that is left out is what was asked for, in every column block alike; another stream (a step, a pair) or seed is
+ * another mask, and agrees with the first only as often as chance has it. */
+static void test_dropout_is_fair(struct setting s) {
+    enum { ROWS = 512, WIDTH = 98, COUNT = ROWS * WIDTH };
+    struct data places = places_of(s, ROWS, 0, 1);
+    for (int n = 0; n < 3; n++) {
+        double share = (double[]){0.05, 0.5, 0.9}[n], by_word[4] = {0};
+        struct dropout_args args = dropout_of(places, share, 1), other = dropout_of(places, share, 2);
+        double *mask = mask_of(s, &args, ROWS, WIDTH), *next = mask_of(s, &other, ROWS, WIDTH);
+        other = args;
+        other.seed = 12;
+        double *seeded = mask_of(s, &other, ROWS, WIDTH);
+        for (int64_t i = 0; i < COUNT; i++)
+            by_word[i % WIDTH % 4] += 1 - mask[i];
+        for (int word = 0; word < 4; word++) {
+            double count = ROWS * (WIDTH / 4 + (word < WIDTH % 4)), off = by_word[word] / count - share;
+            assert_true(fabs(off) < 5 * sqrt(share * (1 - share) / count));
+        }
+        double chance = share * share + (1 - share) * (1 - share), room = 5 / sqrt((double)COUNT);
+        assert_true(fabs(share_alike(mask, next, COUNT) - chance) < room);
+        assert_true(fabs(share_alike(mask, seeded, COUNT) - chance) < room);
+        assert_true(share_alike(mask, mask, COUNT) == 1); /* the control */
+        free(mask), free(next), free(seeded);
+    }
+    data_free(places);
+}
+
+/* A row's mask is that of its place, whichever batch and rank has it: every third row of the whole. */
+static void test_dropout_by_place(struct setting s) {
+    enum { ROWS = 24, WIDTH = 10, STRIDE = 3, FIRST = 1 };
+    struct data all = places_of(s, ROWS, 0, 1), part = places_of(s, ROWS / STRIDE, FIRST, STRIDE);
+    struct dropout_args whole = dropout_of(all, 0.5, 9), some = dropout_of(part, 0.5, 9);
+    double *want = mask_of(s, &whole, ROWS, WIDTH), *got = mask_of(s, &some, ROWS / STRIDE, WIDTH);
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < ROWS / STRIDE * WIDTH; i++) {
+        int64_t row = FIRST + i / WIDTH * STRIDE;
+        assert_true(got[i] == want[row * WIDTH + i % WIDTH]);
+        wrong += got[i] != want[(row - 1) * WIDTH + i % WIDTH];
+    }
+    assert_true(wrong > 0); /* the control: a neighbour's mask */
+    free(want), free(got);
+    data_free(all), data_free(part);
+}
+
 static const struct op_case CASES[] = {
     {"take_columns", test_take},
     {"put_columns", test_put},
     {"columns_there_and_back", test_there_and_back},
     {"column_sums", test_sums},
+    {"dropout", test_dropout},
+    {"dropout_is_fair", test_dropout_is_fair},
+    {"dropout_by_place", test_dropout_by_place},
 };
 
 int main(void) {

@@ -275,7 +275,7 @@ char *adapter_config_text(const struct model_config *config, const char *base) {
     json_t *root = json_pack(
         "{s:s, s:s, s:s?, s:n, s:b, s:o, s:o, s:f, s:o, s:s, s:b, s:n, s:o, s:n, s:o, s:o, s:b, s:b, s:b}",
         "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision",
-        "inference_mode", 1, "r", number_json(rank), "lora_alpha", number_json(alpha), "lora_dropout", 0.0,
+        "inference_mode", 1, "r", number_json(rank), "lora_alpha", number_json(alpha), "lora_dropout", adapter->dropout,
         "target_modules", modules_json(config), "bias", "none", "fan_in_fan_out", 0, "modules_to_save",
         "layers_to_transform", layers_json(config), "layers_pattern", "rank_pattern",
         pattern_json(adapter, ranks, rank), "alpha_pattern", pattern_json(adapter, adapter->alphas, alpha),

@@ -30,7 +30,8 @@ enum { ADAPTER_MAX_LAYERS = 4096, ADAPTER_WORD_BITS = 64 };
 struct adapter {
     enum adapter_method method; /* ADAPTER_NONE: there is none, and nothing below counts */
     bool rank_stabilised;
-    enum dtype dtype;                                        /* of its file: f32, bf16 or f16 */
+    enum dtype dtype; /* of its file: f32, bf16 or f16 */
+    double dropout;   /* share of what the pairs read that is left out while they are trained, below 1 */
     int64_t ranks[ADAPTER_TARGET_COUNT];                     /* R; 0: the target has no pair */
     double alphas[ADAPTER_TARGET_COUNT];                     /* as PEFT counts them */
     uint64_t layers[ADAPTER_MAX_LAYERS / ADAPTER_WORD_BITS]; /* a bit for each layer that has pairs */

@@ -178,7 +178,7 @@ static const struct foreign_word KEYS[] = {
     {"peft_use_rslora use_rslora", "adapter.rslora", NULL},
     {"loraplus_lr_ratio", "adapter.b_learning_rate_ratio", NULL},
     {"lora_model_dir adapter_name_or_path adapter_folder lora_path", "adapter.path", NULL},
-    {"lora_dropout", NULL, "pairs are trained without dropout"},
+    {"lora_dropout", "adapter.dropout", NULL},
     {"merge_lora merge_adapter save_adapter_weights_only", NULL,
      "checkpoints hold the adapter alone; 'atelier export --to hf' merges it"},
     {"lora_modules_to_save additional_target apply_lora_to_output loraplus_lr_embedding lora_bias "

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """make_lora.py - adapters on the golden models, and what peft computes with them: logits, gradients, AdamW, merged weights.
 
-    .venv-interop/bin/python tests/golden/make_lora.py
+    .venv-interop/bin/python tests/golden/make_lora.py [NAME...]
 
 Writes tests/golden/lora/NAME/ as peft's save_pretrained does, with pairs of which neither half is zero, beside them
-expected.safetensors and expected.json.  Base and batch are those of tests/golden/models/NAME.  What is stored is checked
-before: the merged model of peft gives the logits of base and pairs, and without its pairs the model gives others.
+expected.safetensors and expected.json.  Base and batch are those of tests/golden/models/NAME, the name up to a hyphen.  What is
+stored is checked before: the merged model of peft gives the logits of base and pairs, and without its pairs the model gives
+others.  A dropout is peft's own with the mask of kernels/ops.h (op_dropout) in place of torch's random numbers.
 """
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
+import numpy
 import peft
 import torch
 from safetensors.torch import load_file
@@ -30,13 +33,87 @@ VARIANTS = {
     "nemotron": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "o_proj", "up_proj"]},
     "gemma3": {"r": 4, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "down_proj"],
                "layers_to_transform": [0, 3]},
+    "llama3-dropout": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
+                       "lora_dropout": 0.3, "seed": 77},
 }
+OWN_WORDS = ("ratio", "seed")
+
+
+# --- the mask of a dropout, written a second time
+
+
+def philox(seed, stream, index):
+    """Four words of 32 bits for each index: Philox 4x32-10 (Salmon et al. 2011)."""
+    low = numpy.uint64(0xFFFFFFFF)
+    index = numpy.asarray(index, dtype=numpy.uint64)
+    words = [index & low, index >> numpy.uint64(32), numpy.full_like(index, stream & 0xFFFFFFFF),
+             numpy.full_like(index, stream >> 32)]
+    keys = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(10):
+        a, b = words[0] * numpy.uint64(0xD2511F53), words[2] * numpy.uint64(0xCD9E8D57)
+        words = [(b >> numpy.uint64(32)) ^ words[1] ^ numpy.uint64(keys[0]), b & low,
+                 (a >> numpy.uint64(32)) ^ words[3] ^ numpy.uint64(keys[1]), a & low]
+        keys = [(keys[0] + 0x9E3779B9) & 0xFFFFFFFF, (keys[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return words
+
+
+def stream_of(name, number):
+    """FNV-1a of a name, with a number by SplitMix64; the high byte says what it is for: 7, a dropout."""
+    whole = (1 << 64) - 1
+    value = 0xCBF29CE484222325
+    for byte in name.encode():
+        value = (value ^ byte) * 0x100000001B3 & whole
+    value = (value + (number + 1) * 0x9E3779B97F4A7C15) & whole
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & whole
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & whole
+    return 7 << 56 ^ (value ^ value >> 31) >> 8
+
+
+class Mask(torch.nn.Module):
+    """In place of a module's dropout.  step and places are those of the rows at hand; None: nothing is left out."""
+    step, places = 0, None
+
+    def __init__(self, name, share, seed):
+        super().__init__()
+        self.name, self.share, self.seed = name, share, seed
+
+    def forward(self, x):
+        if Mask.places is None:
+            return x
+        blocks = (x.shape[-1] + 3) // 4
+        index = (numpy.asarray(Mask.places, dtype=numpy.uint64)[:, None] << numpy.uint64(32)) + numpy.arange(
+            blocks, dtype=numpy.uint64)
+        words = numpy.stack(philox(self.seed, stream_of(self.name, Mask.step), index), -1).reshape(len(index), -1)
+        kept = torch.from_numpy(words[:, :x.shape[-1]] >= int(self.share * 2**32))
+        return x * kept.float() / (1 - self.share)
+
+
+def mask_dropouts(model, spec):
+    known = [int(word[0]) for word in philox(0, 0, [0])]
+    assert known == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8], "Random123's answer to zeros"
+    for name, module in model.named_modules():
+        if hasattr(module, "lora_dropout") and spec.get("lora_dropout"):
+            module.lora_dropout["default"] = Mask(f"{name}.lora_A.weight", spec["lora_dropout"], spec["seed"])
+
+
+def trained_logits(model, batch):
+    """Of the documents one by one, each row at its place."""
+    rows = [[] for _ in models.DOCUMENTS]
+    for row, first, count, _ in models.spans():
+        Mask.places = range(row * models.ROW_TOKENS + first, row * models.ROW_TOKENS + first + count)
+        rows[row].append(models.hf_forward(model)(batch["tokens"][row, first:first + count]))
+    Mask.places = None
+    return torch.stack([torch.cat(row) for row in rows])
+
+
+# --- adapters
 
 
 def attach(base, spec, seed):
     """The model with its pairs, random ones: as peft begins, B is zero and A has no gradient."""
-    words = {key: value for key, value in spec.items() if key != "ratio"}
+    words = {key: value for key, value in spec.items() if key not in OWN_WORDS}
     model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", **words))
+    mask_dropouts(model, spec)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, p in pairs_of(model).items():
@@ -57,8 +134,9 @@ def adamw(model, loss_of, ratio):
     optimizer = torch.optim.AdamW(groups, betas=(settings["beta1"], settings["beta2"]), eps=settings["eps"],
                                   weight_decay=settings["weight_decay"], foreach=False)
     losses, norms = [], []
-    for _ in range(models.STEPS):
+    for step in range(models.STEPS):
         optimizer.zero_grad()
+        Mask.step = step
         loss = loss_of()
         loss.backward()
         norms.append(torch.nn.utils.clip_grad_norm_(pairs_of(model).values(), 1.0).item())
@@ -84,24 +162,25 @@ def settle(folder):
 
 
 def make_variant(name, spec, seed):
-    base_folder, folder = HERE / "models" / name, HERE / "lora" / name
+    base_folder, folder = HERE / "models" / name.split("-")[0], HERE / "lora" / name
     shutil.rmtree(folder, ignore_errors=True)
     batch = {key: value.long() for key, value in load_file(base_folder / "expected.safetensors").items()
              if key in ("tokens", "targets", "positions", "documents")}
     base = models.load_model(base_folder)
     plain = models.one_by_one(models.hf_forward(base), batch)
     model = attach(base, spec, seed)
-    model.peft_config["default"].base_model_name_or_path = f"tests/golden/models/{name}"
+    model.peft_config["default"].base_model_name_or_path = f"tests/golden/models/{base_folder.name}"
     model.save_pretrained(folder)
     settle(folder)
 
     def loss_of():
-        return models.mean_loss(models.one_by_one(models.hf_forward(model), batch), batch)
+        return models.mean_loss(trained_logits(model, batch), batch)
 
     logits = models.one_by_one(models.hf_forward(model), batch).detach()
     merged, weights = merged_weights(folder, base_folder)
     noise = models.relative_error(models.one_by_one(models.hf_forward(merged), batch), logits)
     assert noise < 2e-6 and models.relative_error(plain, logits) > 1e-2, f"{name}: merged {noise}"
+    Mask.step = 0
     loss_of().backward()
     gradients = {key: p.grad.clone() for key, p in pairs_of(model).items()}
     ratio = spec.get("ratio", 1.0)
@@ -111,12 +190,14 @@ def make_variant(name, spec, seed):
     tensors |= {f"final.{key}": p.detach() for key, p in pairs_of(model).items()}
     models.write_expected(folder, tensors, {
         "name": name, "peft": peft.__version__, "torch": torch.__version__.split("+")[0], "b_learning_rate_ratio": ratio,
-        "adamw": models.ADAMW | {"max_grad_norm": 1.0}, "run": run, "merged_logits": noise})
+        **({"dropout": spec["lora_dropout"], "seed": spec["seed"]} if "seed" in spec else {}), "adamw": models.ADAMW | {"max_grad_norm": 1.0}, "run": run, "merged_logits": noise})
 
 
 def main():
     torch.set_num_threads(1)
     for number, (name, spec) in enumerate(VARIANTS.items()):
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         make_variant(name, spec, 400 + number)
         print(f"{name}: {sum(path.stat().st_size for path in (HERE / 'lora' / name).iterdir())} bytes")
 

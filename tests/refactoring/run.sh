@@ -263,6 +263,9 @@ adapter_rows() {
             done
         done
     done
+    # shellcheck disable=SC2046
+    row sample "adapter-dropout-2-ranks" 2 "$atelier" $(path_of llama3) --set adapter.method=lora --set adapter.rank=4 \
+        --set adapter.dropout=0.2
 }
 
 # cuda_rows - the kernels by their stand-in on the host: few steps, it is slow.

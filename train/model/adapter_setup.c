@@ -171,6 +171,18 @@ static int check_rest(const struct config *config, struct err *err) {
     return 0;
 }
 
+/* check_dropout - rows of a step are told apart by a number of 31 bits. */
+static int check_dropout(const struct config *config, struct err *err) {
+    int64_t most = INT32_MAX / config->data.sequence_tokens;
+    if (config->adapter.dropout == 0 || config->train.batch_sequences <= most)
+        return 0;
+    return err_set(
+        err,
+        "adapter.dropout: a step of %lld sequences of %lld tokens has more rows than masks are drawn for; lower "
+        "train.batch_sequences to at most %lld",
+        (long long)config->train.batch_sequences, (long long)config->data.sequence_tokens, (long long)most);
+}
+
 /* check_parts - pairs hang on queries, keys, values, gate and up each by itself.  Of a model that holds several of them as one
  * matrix only the others would be left, and half an adapter must not pass for a whole one. */
 static int check_parts(const struct model_config *model, struct err *err) {
@@ -186,7 +198,8 @@ static int check_parts(const struct model_config *model, struct err *err) {
 int adapter_setup(struct model_config *model, const struct config *config, struct err *err) {
     if (config->adapter.method == ADAPTER_NONE)
         return 0;
-    if (check_alone(model, config, err) != 0 || check_parts(model, err) != 0 || check_rest(config, err) != 0)
+    if (check_alone(model, config, err) != 0 || check_parts(model, err) != 0 ||
+        check_rest(config, err) != 0 || check_dropout(config, err) != 0)
         return -1;
     if (!model_has_adapter(model)) {
         model->adapter =
@@ -195,6 +208,7 @@ int adapter_setup(struct model_config *model, const struct config *config, struc
             return -1;
     }
     model->adapter.dtype = config->model.save_dtype == DTYPE_COUNT ? DTYPE_F32 : config->model.save_dtype;
+    model->adapter.dropout = config->adapter.dropout; /* of the training, also of an adapter that was read */
     return 0;
 }
 

@@ -97,6 +97,15 @@ void flight_place_masks(struct flight *flight, struct device *dev, const struct 
         place_mask(flight, &flight->masks[m], dev, batch);
 }
 
+void flight_place_drops(struct flight *flight, struct device *dev, const struct batch *batch) {
+    if (!flight->places.ndim)
+        return;
+    CHECK(batch->places, "a batch without the places of its rows, of a model with a dropout");
+    device_upload(dev, flight_rows(flight, flight->places), batch->places);
+    flight->drops = true;
+    flight->step = batch->step;
+}
+
 void flight_place_targets(struct flight *flight, struct device *dev, const struct batch *batch,
                           const struct flight_limits *limits) {
     check_ids("target", batch->targets, batch->weights, flight->num_entries * batch->num_tokens,

@@ -20,6 +20,8 @@ struct paired_document {
 struct batch {
     int64_t num_tokens; /* N, padding included; at most what the model was created for */
     int32_t *tokens, *targets, *row_start, *positions;
+    int32_t *places; /* of each row among all of the step, whoever computes it; NULL: nothing is dropped */
+    int64_t step;    /* whose batch this is, from 0 on */
     float *weights;
     struct paired_document *documents; /* in order; none where documents are learnt one by one */
     int64_t num_documents;
@@ -59,6 +61,9 @@ struct flight {
     int64_t num_tokens;                  /* N of the micro-batch at hand */
     int num_entries;                     /* K */
     struct tensor tokens, positions;     /* [N] i32 */
+    struct tensor places;                /* [N] i32, where pairs have a dropout and are trained */
+    bool drops;                          /* a training micro-batch with places is at hand */
+    int64_t step;                        /* and its step */
     struct tensor targets, weights;      /* [K, N] i32 and f32 */
     struct mask masks[FLIGHT_MAX_MASKS]; /* one for each kind of the model's layers */
     int num_masks;
@@ -87,6 +92,10 @@ void flight_place(struct flight *flight, struct device *dev, const struct batch 
 void flight_place_masks(struct flight *flight, struct device *dev, const struct batch *batch);
 void flight_place_targets(struct flight *flight, struct device *dev, const struct batch *batch,
                           const struct flight_limits *limits);
+
+/* flight_place_drops - from here on pairs leave out elements of what they read, as the batch's step and places say.  Of a flight
+ * that has room for places; nothing otherwise. */
+void flight_place_drops(struct flight *flight, struct device *dev, const struct batch *batch);
 
 /* flight_rows - a buffer made for the largest batch, cut to this one.  flight_stats - the same of a norm's statistics. */
 struct tensor flight_rows(const struct flight *flight, struct tensor t);

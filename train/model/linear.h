@@ -5,11 +5,13 @@
 #include "train/model/params.h"
 
 /* A pair whose product is added to a matrix: rows [first_row, first_row + num_rows) of W become W + scale B A, which is
- * never made.  A fused matrix has a pair for each of its parts. */
+ * never made.  A fused matrix has a pair for each of its parts.  With a dropout the pair reads what that leaves of x, each pair
+ * by a mask of its own. */
 struct low_rank {
     struct weight a, b; /* [R, I], [num_rows, R] */
     float scale;
     int64_t first_row, num_rows;
+    struct dropout_args dropout; /* share 0: none */
 };
 
 enum { LINEAR_MAX_PARTS = 3 }; /* queries, keys and values */

@@ -148,12 +148,14 @@ double model_train(struct model *model, struct transport *link, const struct bat
           (double)grad_scale); /* 0 asks the loss for no gradient */
     place(model, batch);
     place_targets(model, batch);
+    flight_place_drops(&model->flight, model->dev, batch);
     model->dev->section = SECTION_FORWARD;
     stack_forward(model, link);
     double loss = weigh(model, link, batch);
     model->dev->section = SECTION_BACKWARD;
     head_train(model, link, grad_scale);
     double terms = stack_backward(model, link, grad_scale);
+    model->flight.drops = false;
     model->dev->section = SECTION_OTHER;
     double sum =
         flight_losses(&model->flight, model->dev); /* also where it is not needed: here the host waits */

@@ -123,6 +123,8 @@ static void place_batch(struct model *model) {
             mask->last_key = take_1d(model, DTYPE_I32, n);
     }
     model->flight.positions = take_1d(model, DTYPE_I32, n);
+    if (pairs_drop(&model->setup))
+        model->flight.places = take_1d(model, DTYPE_I32, n);
     model->flight.weights = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
 }
 
@@ -194,7 +196,7 @@ static void place_temperature(struct model *model) {
 
 /* place_pairs - what the pairs of one product at a time work in. */
 static void place_pairs(struct model *model) {
-    int64_t bytes = pairs_bytes(model->setup.config, model->setup.max_tokens);
+    int64_t bytes = pairs_bytes(&model->setup);
     if (bytes > 0)
         model->pairs = take_1d(model, DTYPE_F32, bytes / (int64_t)sizeof(float));
 }

@@ -1,6 +1,25 @@
 /* pairs.c - which low-rank pairs belong to a product of the model, and the memory that they work in. */
 #include "train/model/pairs.h"
 
+#include "kernels/rng.h"
+
+bool pairs_drop(const struct model_setup *setup) {
+    return setup->trains && model_has_adapter(setup->config) && setup->config->adapter.dropout > 0;
+}
+
+/* dropout_of - of the pair whose A this is, in the micro-batch at hand: a stream of its own in every step. */
+static struct dropout_args dropout_of(const struct model *model, struct param a) {
+    const struct flight *flight = &model->flight;
+    char name[PARAM_NAME_ROOM];
+    if (!flight->drops)
+        return (struct dropout_args){.share = 0};
+    param_name(model->setup.config, a, name);
+    return (struct dropout_args){.share = model->setup.config->adapter.dropout,
+                                 .seed = model->setup.seed,
+                                 .stream = rng_stream_named(RNG_DROPOUT, name, (uint64_t)flight->step),
+                                 .places = flight_rows(flight, flight->places)};
+}
+
 /* add_pair - of one part of a fused product, whose rows begin at *first_row, which moves on by them. */
 static void add_pair(struct linear *linear, const struct model *model, int layer, enum tensor_role matrix,
                      int64_t *first_row) {
@@ -13,7 +32,8 @@ static void add_pair(struct linear *linear, const struct model *model, int layer
             .b = params_weight(model->params, 1 + layer, adapter_pair_role(target, ADAPTER_B)),
             .scale = (float)adapter_scale(config, target),
             .first_row = *first_row,
-            .num_rows = num_rows};
+            .num_rows = num_rows,
+            .dropout = dropout_of(model, param_at(adapter_pair_role(target, ADAPTER_A), layer))};
         linear->scratch = model->pairs.data;
     }
     *first_row += num_rows;
@@ -26,17 +46,20 @@ void pairs_add(struct linear *linear, const struct model *model, int layer, enum
         add_pair(linear, model, layer, (enum tensor_role)role, &row);
 }
 
-int64_t pairs_bytes(const struct model_config *config, int64_t num_rows) {
+int64_t pairs_bytes(const struct model_setup *setup) {
+    const struct model_config *config = setup->config;
     size_t most = 0;
     for (int target = 0; target < ADAPTER_TARGET_COUNT && model_has_adapter(config); target++) {
         if (config->adapter.ranks[target] == 0)
             continue;
         struct linear linear = {.num_parts = 1};
         struct param matrix = param_at(adapter_target_role((enum adapter_target)target), 0);
-        linear.parts[0] =
-            (struct low_rank){.a.value = tensor_1d(NULL, DTYPE_F32, config->adapter.ranks[target]),
-                              .num_rows = param_shape(config, matrix).dims[0]};
-        size_t bytes = linear_scratch_bytes(&linear, num_rows);
+        struct tensor shape = param_shape(config, matrix);
+        linear.parts[0] = (struct low_rank){
+            .a.value = tensor_2d(NULL, DTYPE_F32, config->adapter.ranks[target], shape.dims[1]),
+            .num_rows = shape.dims[0],
+            .dropout.share = pairs_drop(setup) ? config->adapter.dropout : 0};
+        size_t bytes = linear_scratch_bytes(&linear, setup->max_tokens);
         most = bytes > most ? bytes : most;
     }
     return (int64_t)most;

@@ -9,5 +9,7 @@
 void pairs_add(struct linear *linear, const struct model *model, int layer, enum tensor_role first,
                enum tensor_role last);
 
-/* pairs_bytes - what the pairs of one product of N rows work in; 0 where there are none. */
-int64_t pairs_bytes(const struct model_config *config, int64_t num_rows);
+/* pairs_bytes - what the pairs of one product of the model's largest batch work in; 0 where there are none.  pairs_drop - whether
+ * they leave out elements of what they read: in training, by the adapter's dropout. */
+int64_t pairs_bytes(const struct model_setup *setup);
+bool pairs_drop(const struct model_setup *setup);

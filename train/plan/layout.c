@@ -37,6 +37,7 @@ struct layout layout_make(const struct config *config, const struct model_config
                   .head_rows = on_gpu ? HEAD_ROWS_GPU : 0,
                   .compute = config->train.compute,
                   .recompute = config->train.recompute,
+                  .seed = (uint64_t)config->run.seed,
                   .trains = true},
     };
 }

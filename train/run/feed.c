@@ -12,6 +12,7 @@ static void batch_init(struct batch *batch, int64_t num_tokens) {
     batch->targets = xcalloc((size_t)num_tokens, sizeof(int32_t));
     batch->row_start = xcalloc((size_t)num_tokens, sizeof(int32_t));
     batch->positions = xcalloc((size_t)num_tokens, sizeof(int32_t));
+    batch->places = xcalloc((size_t)num_tokens, sizeof(int32_t));
     batch->weights = xcalloc((size_t)num_tokens, sizeof(float));
 }
 
@@ -20,6 +21,7 @@ static void batch_release(struct batch *batch) {
     free(batch->targets);
     free(batch->row_start);
     free(batch->positions);
+    free(batch->places);
     free(batch->weights);
     free(batch->documents);
 }
@@ -66,7 +68,7 @@ void feed_close(struct feed *feed) {
 /* put_padding - tokens that count nowhere: each a document of its own. */
 static void put_padding(struct batch *batch, int64_t at, int64_t count) {
     for (int64_t i = at; i < at + count; i++) {
-        batch->tokens[i] = batch->targets[i] = batch->positions[i] = 0;
+        batch->tokens[i] = batch->targets[i] = batch->positions[i] = batch->places[i] = 0;
         batch->row_start[i] = (int32_t)i;
         batch->weights[i] = 0.0f;
     }
@@ -91,13 +93,15 @@ static void put_documents(struct feed *feed, struct batch *batch, int64_t at) {
     feed->num_units += (double)sample->num_documents / 2;
 }
 
-/* put_sample - at row `at` of a micro-batch, whose row_start count from its own first row. */
-static void put_sample(struct feed *feed, struct batch *batch, int64_t at) {
+/* put_sample - sample s of a step at row `at` of a micro-batch, whose row_start count from its own first row.  Places begin again
+ * after 2^31 rows, which a run that needs them does not have (adapter_setup.c). */
+static void put_sample(struct feed *feed, struct batch *batch, int64_t s, int64_t at) {
     const struct sample *sample = &feed->sample;
     for (int64_t i = 0; i < feed->sequence_tokens; i++) {
         batch->tokens[at + i] = sample->tokens[i];
         batch->targets[at + i] = sample->targets[i];
         batch->positions[at + i] = sample->positions[i];
+        batch->places[at + i] = (int32_t)((s * feed->sequence_tokens + i) & INT32_MAX);
         batch->row_start[at + i] = (int32_t)(at + sample->row_start[i]);
         batch->weights[at + i] = sample->weights[i];
         feed->target_weight += (double)sample->weights[i];
@@ -136,7 +140,7 @@ static int fill(struct feed *feed, struct loader *loader, read_sample read, int6
             else if (read(feed, loader, base + s, err))
                 return -1;
             else
-                put_sample(feed, &feed->micros[m], j * feed->sequence_tokens);
+                put_sample(feed, &feed->micros[m], s, j * feed->sequence_tokens);
         }
     return 0;
 }
@@ -154,13 +158,16 @@ static int64_t wanted(void *user, int64_t n) {
 void feed_start(struct feed *feed, struct loader *loader, int64_t first_step) {
     enum { MOST_SLOTS = 64 };
     int64_t slots = 2 * feed->num_own < MOST_SLOTS ? 2 * feed->num_own : MOST_SLOTS;
-    feed->first_step = first_step;
+    feed->first_step = feed->next_step = first_step;
     feed->num_sources = loader_num_sources(loader);
     feed->source_tokens = xcalloc((size_t)feed->num_sources + 1, sizeof *feed->source_tokens);
     feed->prefetch = prefetch_open(loader, feed->sequence_tokens, slots > 0 ? (int)slots : 1, wanted, feed);
 }
 
 int feed_step(struct feed *feed, struct err *err) {
+    for (int64_t m = 0; m < feed->num_micros; m++)
+        feed->micros[m].step = feed->next_step;
+    feed->next_step++;
     return fill(feed, NULL, read_ahead, 0, feed->batch_sequences, err);
 }
 

@@ -17,6 +17,7 @@ struct feed {
     double num_units;     /* its pairs or labelled completions; 0 where documents are learnt one by one */
     struct prefetch *prefetch; /* reads the samples of the coming steps; NULL before feed_start */
     int64_t first_step;        /* where it began */
+    int64_t next_step;         /* of which feed_step will give the samples */
     int64_t *own;              /* [num_own] the samples of a step that this rank computes */
     int64_t num_own;
     int64_t filled_tokens; /* tokens of this rank's step without padding */

@@ -1,0 +1,122 @@
+/* test_adapter_kinds.c - adapters that are more than plain pairs, as peft wrote them, on tiny models: logits, gradients of all that is
+ * trained, ten AdamW steps and merged weights against what peft and transformers computed (tests/golden/README.md), in f32 on one
+ * rank, on the device that ATELIER_TEST_DEVICE names.  Pairs with a dropout are compared under the masks of that dropout,
+ * which the golden file's script draws by itself. */
+#include "tests/lora_fixture.h"
+
+static const char *const VARIANTS[] = {"llama3-dropout"};
+enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
+
+static void test_logits(void **state) {
+    (void)state;
+    for (int v = 0; v < NUM_VARIANTS; v++) {
+        struct fixture f;
+        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE);
+        double error = logits_error(&f);
+        print_message("%-16s logits: relative error %.2e\n", VARIANTS[v], error);
+        assert_true(error < 1e-5);
+        scale_b(&f, 1.001f); /* the control */
+        assert_true(logits_error(&f) > 1e-5);
+        fixture_close(&f);
+    }
+}
+
+/* num_trained - tensors that the adapter trains. */
+static int num_trained(const struct model_config *config) {
+    struct param at = PARAM_START;
+    int count = 0;
+    while (family_next_param(config, &at))
+        count += param_is_trained(config, at.role);
+    return count;
+}
+
+static void check_gradients(enum recompute recompute) {
+    for (int v = 0; v < NUM_VARIANTS; v++) {
+        struct fixture f;
+        int num_compared;
+        fixture_open(&f, VARIANTS[v], recompute);
+        double loss = gradients(&f), want = listed(&f, "run/loss", 0);
+        double error = worst_pair(&f, "grad.", false, &num_compared);
+        print_message("%-16s %d gradients: relative error %.2e\n", VARIANTS[v], num_compared, error);
+        assert_true(fabs(loss - want) < 1e-5 * want);
+        assert_true(error < 1e-5);
+        assert_int_equal(num_compared, num_trained(&f.config));
+        scale_b(&f, 1.001f); /* the control */
+        gradients(&f);
+        assert_true(worst_pair(&f, "grad.", false, &num_compared) > 1e-5);
+        fixture_close(&f);
+    }
+}
+
+static void test_gradients(void **state) {
+    (void)state;
+    check_gradients(RECOMPUTE_NONE);
+    check_gradients(RECOMPUTE_LAYER);
+}
+
+static void test_ten_steps(void **state) {
+    (void)state;
+    for (int v = 0; v < NUM_VARIANTS; v++) {
+        struct fixture f;
+        int num_compared;
+        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE);
+        double worst = ten_steps(&f, 1), error = worst_pair(&f, "final.", true, &num_compared);
+        print_message("%-16s ten AdamW steps: losses and norms %.2e, final weights %.2e\n", VARIANTS[v],
+                      worst, error);
+        assert_true(worst < 1e-5);
+        assert_true(error < 1e-5);
+        fixture_close(&f);
+        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE); /* the control: a rate of B that is 1 % off */
+        assert_true(ten_steps(&f, 1.01) > 1e-5);
+        fixture_close(&f);
+    }
+}
+
+static void test_merged_weights(void **state) {
+    (void)state;
+    for (int v = 0; v < NUM_VARIANTS; v++) {
+        struct err err = {""};
+        struct fixture f;
+        open_files(&f, VARIANTS[v]);
+        struct weights *plain = weights_open(f.base, &err);
+        assert_non_null(plain);
+        weights_merge(f.weights);
+        check_merged(&f, plain);
+        weights_close(plain);
+        close_files(&f);
+    }
+}
+
+/* Another step, seed or place of the rows is another mask; without places there is no training, and evaluation needs none. */
+static void test_what_a_mask_depends_on(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f, "llama3-dropout", RECOMPUTE_NONE);
+    double first = gradients(&f), whole = model_evaluate(&f.model, NULL, &f.batch) / f.num_targets;
+    assert_true(gradients(&f) == first);
+    assert_true(fabs(whole - first) > 1e-3);
+    f.batch.step = 1;
+    assert_true(fabs(gradients(&f) - first) > 1e-3);
+    f.batch.step = 0;
+    f.model.setup.seed++;
+    assert_true(fabs(gradients(&f) - first) > 1e-3);
+    f.model.setup.seed--;
+    f.places[5] = 1000;
+    assert_true(gradients(&f) != first);
+    f.places[5] = 5;
+    assert_true(gradients(&f) == first);
+    f.batch.places = NULL;
+    assert_true(model_evaluate(&f.model, NULL, &f.batch) / f.num_targets == whole);
+    fixture_close(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_ten_steps),
+        cmocka_unit_test(test_merged_weights),
+        cmocka_unit_test(test_what_a_mask_depends_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
