@@ -1,6 +1,7 @@
 #!/bin/sh
 # scenario_adapter_kinds.sh - adapters that are more than plain pairs.  A dropout: the same losses on any number of ranks, in any
-# micro-batch, recomputed, stopped and gone on with; evaluation leaves nothing out.  Controls: without it, and with another seed.
+# micro-batch, recomputed, stopped and gone on with; evaluation leaves nothing out.  Controls: without it.
+# Targets by a pattern: the training that the same matrices have by their names.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario adapter_kinds
@@ -66,4 +67,16 @@ refused "adapter.dropout.*1.5" --set adapter.dropout=1.5
 refused "'adapter.dropout' .*adapter.method" --set adapter.method=none --set adapter.rank=null --set adapter.alpha=null \
     --set adapter.dropout=0.1
 
-say "dropout: the same training in every layout"
+# --- targets by a pattern ---
+
+pattern="adapter.targets='.*layers\\.1\\..*\\.(q|v)_proj'"
+train 0 2 "$work/pattern" --set "$pattern" --set train.steps=3
+train 0 2 "$work/pattern" --set "$pattern"
+train 0 0 "$work/named" --set 'adapter.targets=[q, v]' --set 'adapter.layers=[1]'
+is_same "$work/pattern" "$work/named"
+is_other "$work/pattern" "$work/whole"
+refused "matches the whole name of no matrix .*there are model.layers.0.self_attn.q_proj, .* to layer 1" \
+    --set "adapter.targets='layers.1.self_attn.q_proj'"
+refused "adapter.layers would have no effect" --set "$pattern" --set 'adapter.layers=[1]'
+
+say "a dropout of what pairs read, targets by a pattern: the same training in every layout"

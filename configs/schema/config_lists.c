@@ -38,7 +38,8 @@ static const struct config_key text_keys[] = {
 const struct config_table config_text_table = {text_keys, COUNT_OF(text_keys), sizeof(struct text_entry)};
 
 static const struct config_key target_keys[] = {
-    TEXT("name", offsetof(struct adapter_entry, name), NULL, "q, k, v, o, gate, up, down or all-linear"),
+    TEXT("name", offsetof(struct adapter_entry, name), NULL,
+         "q, k, v, o, gate, up, down, all-linear, or a pattern over names of modules"),
     INT("rank", offsetof(struct adapter_entry, rank), "0", 0, 65536, NULL, "0: adapter.rank"),
     REAL("alpha", offsetof(struct adapter_entry, alpha), "0", 0, 1e6, NULL, "0: adapter.alpha"),
 };

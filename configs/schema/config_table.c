@@ -140,8 +140,9 @@ static const struct config_key run_file_keys[] = {
          "multiplied by alpha / the root of the rank instead", NEEDS("adapter.method", "lora")),
     LIST(
         "adapter.targets", AT(adapter.targets), AT(adapter.num_targets), &config_target_table,
-        "which matrices have pairs: all-linear, or a list of q, k, v, o, gate, up, down, or of {name, rank, alpha}; left "
-        "out: all-linear",
+        "which matrices have pairs: all-linear, or a list of q, k, v, o, gate, up, down, or of {name, rank, alpha}, or "
+        "a regular expression that matches whole names of modules, as PEFT's: '.*layers\\.[0-3]\\.self_attn\\.(q|v)_proj'; "
+        "left out: all-linear",
         NEEDS("adapter.method", "lora")),
     LIST("adapter.layers", AT(adapter.layers), AT(adapter.num_layers), &config_text_table,
          "which layers have pairs: a list of numbers and ranges such as [0-3, 7], from 0; left out: all",

@@ -172,7 +172,7 @@ static const struct foreign_word KEYS[] = {
     {"lora_r lora_rank", "adapter.rank", NULL},
     {"lora_alpha", "adapter.alpha", NULL},
     {"lora_target lora_target_modules lora_target_linear lora_attn_modules apply_lora_to_mlp",
-     "adapter.targets", "all-linear, or a list of q, k, v, o, gate, up, down"},
+     "adapter.targets", "all-linear, a list of q, k, v, o, gate, up, down, or peft's pattern over whole names of modules"},
     {"lora_layers_to_transform peft_layers_to_transform peft_layers_pattern layers_to_transform",
      "adapter.layers", "numbers and ranges such as [0-3, 7]"},
     {"peft_use_rslora use_rslora", "adapter.rslora", NULL},

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/model/adapter_pattern.h"
+
 /* short_name - "q" of "q_proj". */
 static size_t short_bytes(enum adapter_target target) {
     return strcspn(adapter_module(target), "_");
@@ -58,12 +60,26 @@ static int set_all(struct model_config *model, int64_t rank, double alpha, struc
     return 0;
 }
 
+/* set_pattern - of the kinds of matrices of which it matches some; which layers they are in is in the set. */
+static int set_pattern(struct model_config *model, const char *pattern, int64_t rank, double alpha,
+                       struct module_set *set, struct err *err) {
+    bool hits[ADAPTER_TARGET_COUNT] = {false};
+    if (adapter_pattern_match(model, pattern, set, hits, err) != 0)
+        return -1;
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        if (hits[t] && set_target(model, (enum adapter_target)t, rank, alpha, err) != 0)
+            return -1;
+    return 0;
+}
+
 /* set_entry - an element of adapter.targets; a later one counts where two mean the same matrix. */
 static int set_entry(struct model_config *model, const struct config *config,
-                     const struct adapter_entry *entry, struct err *err) {
+                     const struct adapter_entry *entry, struct module_set *set, struct err *err) {
     char has[80];
     int64_t rank = entry->rank > 0 ? entry->rank : config->adapter.rank;
     double alpha = entry->alpha > 0 ? entry->alpha : config->adapter.alpha;
+    if (adapter_pattern_is(entry->name))
+        return set_pattern(model, entry->name, rank, alpha, set, err);
     if (strcmp(entry->name, "all-linear") == 0)
         return set_all(model, rank, alpha, err);
     enum adapter_target target = find_target(entry->name);
@@ -71,15 +87,17 @@ static int set_entry(struct model_config *model, const struct config *config,
         return set_target(model, target, rank, alpha, err);
     return err_set(
         err,
-        "adapter.targets: '%.80s' is no matrix of a layer of this model (%s); there are %s, and all-linear",
+        "adapter.targets: '%.80s' is no matrix of a layer of this model (%s); there are %s, and all-linear, or a "
+        "pattern over whole names of modules",
         entry->name, model->model_type, there_are(model, has, sizeof has));
 }
 
-static int set_targets(struct model_config *model, const struct config *config, struct err *err) {
+static int set_targets(struct model_config *model, const struct config *config, struct module_set *set,
+                       struct err *err) {
     if (config->adapter.num_targets == 0)
         return set_all(model, config->adapter.rank, config->adapter.alpha, err);
     for (int i = 0; i < config->adapter.num_targets; i++)
-        if (set_entry(model, config, &config->adapter.targets[i], err) != 0)
+        if (set_entry(model, config, &config->adapter.targets[i], set, err) != 0)
             return -1;
     return 0;
 }
@@ -111,6 +129,42 @@ static int set_layers(struct model_config *model, const struct config *config, s
             adapter_add_layer(&model->adapter, (int)layer);
     }
     return 0;
+}
+
+/* has_pattern - whether the targets say themselves which layers they are in. */
+static bool has_pattern(const struct config *config) {
+    for (int i = 0; i < config->adapter.num_targets; i++)
+        if (adapter_pattern_is(config->adapter.targets[i].name))
+            return true;
+    return false;
+}
+
+/* set_pattern_layers - those that the patterns matched; what is named beside them is in all layers. */
+static int set_pattern_layers(struct model_config *model, const struct config *config, struct module_set *set,
+                              struct err *err) {
+    if (config->adapter.num_layers > 0)
+        return err_set(
+            err, "adapter.layers would have no effect: the pattern of adapter.targets says which layers; "
+                 "remove one of the two");
+    for (int i = 0; i < config->adapter.num_targets; i++) {
+        const char *name = config->adapter.targets[i].name;
+        bool all = strcmp(name, "all-linear") == 0;
+        for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+            if (all ? adapter_limit(model, (enum adapter_target)t) > 0 : (int)find_target(name) == t)
+                adapter_pattern_add(model, (enum adapter_target)t, set);
+    }
+    return adapter_pattern_layers(model, set, err);
+}
+
+/* set_new - the adapter that the run file describes. */
+static int set_new(struct model_config *model, const struct config *config, struct err *err) {
+    struct module_set set = {.layers = {{0}}};
+    model->adapter =
+        (struct adapter){.method = ADAPTER_LORA, .rank_stabilised = config->adapter.rank_stabilised};
+    if (set_targets(model, config, &set, err) != 0)
+        return -1;
+    return has_pattern(config) ? set_pattern_layers(model, config, &set, err)
+                               : set_layers(model, config, err);
 }
 
 /* has_rank, has_alpha - of one target of the adapter that was read. */
@@ -201,12 +255,8 @@ int adapter_setup(struct model_config *model, const struct config *config, struc
     if (check_alone(model, config, err) != 0 || check_parts(model, err) != 0 ||
         check_rest(config, err) != 0 || check_dropout(config, err) != 0)
         return -1;
-    if (!model_has_adapter(model)) {
-        model->adapter =
-            (struct adapter){.method = ADAPTER_LORA, .rank_stabilised = config->adapter.rank_stabilised};
-        if (set_targets(model, config, err) != 0 || set_layers(model, config, err) != 0)
-            return -1;
-    }
+    if (!model_has_adapter(model) && set_new(model, config, err) != 0)
+        return -1;
     model->adapter.dtype = config->model.save_dtype == DTYPE_COUNT ? DTYPE_F32 : config->model.save_dtype;
     model->adapter.dropout = config->adapter.dropout; /* of the training, also of an adapter that was read */
     return 0;

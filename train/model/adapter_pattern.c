@@ -1,0 +1,136 @@
+/* adapter_pattern.c - modules by their names.  The expression is PCRE2's, through the seam of the tokenizers: what Python's re and it
+ * read alike is all that such patterns are made of. */
+#include "train/model/adapter_pattern.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/tokenizer/tokenizer_regex.h"
+
+bool adapter_pattern_is(const char *word) {
+    return strpbrk(word, ".*+?[](){}|^$\\") != NULL;
+}
+
+/* module_name - what transformers calls a matrix of a layer, without ".weight"; into text, which has PARAM_NAME_ROOM bytes. */
+static const char *module_name(const struct model_config *model, enum adapter_target target, int layer,
+                               char *text) {
+    struct model_config modules = *model;
+    modules.text_names = model->wrapper_type[0] ? TEXT_NAMES_INNER : TEXT_NAMES_PLAIN;
+    param_name(&modules, param_at(adapter_target_role(target), layer), text);
+    char *end = strrchr(text, '.');
+    CHECK(end && strcmp(end, ".weight") == 0, "'%s' is not a matrix of a module", text);
+    *end = '\0';
+    return text;
+}
+
+static void mark(struct module_set *set, enum adapter_target target, int layer) {
+    set->layers[target][layer / ADAPTER_WORD_BITS] |= (uint64_t)1 << layer % ADAPTER_WORD_BITS;
+}
+
+static bool is_marked(const struct module_set *set, enum adapter_target target, int layer) {
+    return set->layers[target][layer / ADAPTER_WORD_BITS] >> layer % ADAPTER_WORD_BITS & 1;
+}
+
+/* has_module - whether that layer has such a matrix. */
+static bool has_module(const struct model_config *model, enum adapter_target target) {
+    return adapter_limit(model, target) > 0;
+}
+
+void adapter_pattern_add(const struct model_config *model, enum adapter_target target,
+                         struct module_set *set) {
+    for (int layer = 0; layer < model->num_layers; layer++)
+        mark(set, target, layer);
+}
+
+/* matches - the whole of a name.  A line end goes before both, so that a pattern which would also match nothing
+ * can be compiled, and ^ still matches where the name begins. */
+static int matches(const struct regex *regex, const char *name, struct err *err) {
+    struct text_span found;
+    char text[PARAM_NAME_ROOM + 1];
+    int length = snprintf(text, sizeof text, "\n%s", name);
+    struct regex_state *state = regex_state_create();
+    regex_state_begin(state, (size_t)length);
+    int status = regex_next(regex, state, (struct text_span){text, (size_t)length}, 0, &found, err);
+    regex_state_free(state);
+    return status;
+}
+
+/* match_all - every module that there is; returns how many hit, -1 with err set. */
+static int64_t match_all(const struct model_config *model, const struct regex *regex, struct module_set *set,
+                         bool hits[ADAPTER_TARGET_COUNT], struct err *err) {
+    char name[PARAM_NAME_ROOM];
+    int64_t count = 0;
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++) {
+        enum adapter_target target = (enum adapter_target)t;
+        for (int layer = 0; has_module(model, target) && layer < model->num_layers; layer++) {
+            int found = matches(regex, module_name(model, target, layer, name), err);
+            if (found < 0)
+                return -1;
+            if (found == 0)
+                continue;
+            mark(set, target, layer);
+            hits[target] = true;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* hits_nothing - with the names that there are: of the first layer, and the number of layers. */
+static int hits_nothing(const struct model_config *model, const char *pattern, struct err *err) {
+    char text[600] = "", name[PARAM_NAME_ROOM];
+    size_t used = 0;
+    for (int t = 0; t < ADAPTER_TARGET_COUNT && used < sizeof text; t++)
+        if (has_module(model, (enum adapter_target)t))
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "",
+                                     module_name(model, (enum adapter_target)t, 0, name));
+    return err_set(
+        err,
+        "adapter.targets: the pattern '%.200s' matches the whole name of no matrix of this model's layers; there "
+        "are %s, and so on to layer %d",
+        pattern, text, model->num_layers - 1);
+}
+
+int adapter_pattern_match(const struct model_config *model, const char *pattern, struct module_set *set,
+                          bool hits[ADAPTER_TARGET_COUNT], struct err *err) {
+    struct err why = {""};
+    char *own = xasprintf("\n%s", pattern), *whole = xasprintf("\\A\n(?:%s)\\z", pattern);
+    struct regex *alone = regex_compile(own, strlen(own), false, &why); /* its brackets are its own */
+    struct regex *regex = alone ? regex_compile(whole, strlen(whole), false, &why) : NULL;
+    int64_t count = regex ? match_all(model, regex, set, hits, &why) : -1;
+    regex_free(alone);
+    regex_free(regex);
+    free(own);
+    free(whole);
+    if (count < 0)
+        return err_set(err, "adapter.targets: '%.200s' cannot be used as a pattern: %s", pattern, why.text);
+    return count > 0 ? 0 : hits_nothing(model, pattern, err);
+}
+
+/* check_alike - a layer that has pairs has them on every kind of module that has some anywhere. */
+static int check_alike(const struct model_config *model, const struct module_set *set, int layer,
+                       struct err *err) {
+    for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+        if (model->adapter.ranks[t] > 0 && !is_marked(set, (enum adapter_target)t, layer))
+            return err_set(
+                err,
+                "adapter.targets: layer %d has pairs, but not on '%s', which has them in another layer: all kinds of "
+                "matrices have pairs in the same layers here; write the pattern so, or leave '%s' out",
+                layer, adapter_module((enum adapter_target)t), adapter_module((enum adapter_target)t));
+    return 0;
+}
+
+int adapter_pattern_layers(struct model_config *model, const struct module_set *set, struct err *err) {
+    for (int layer = 0; layer < model->num_layers; layer++) {
+        bool has_some = false;
+        for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
+            has_some = has_some || is_marked(set, (enum adapter_target)t, layer);
+        if (!has_some)
+            continue;
+        if (check_alike(model, set, layer, err) != 0)
+            return -1;
+        adapter_add_layer(&model->adapter, layer);
+    }
+    return 0;
+}
