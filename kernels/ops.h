@@ -116,6 +116,18 @@ struct norm_stats {
     struct tensor mean; /* [N] f32; of NORM_LAYER alone */
 };
 
+/* The norms of queries and keys, both RMS or both RMS_ONCE, of one eps and offset, without a bias.  Each head by itself, where the
+ * weights are as wide as a head, or all heads of a kind together, where they are as wide as those: [H D] and [G D]. */
+struct qk_norms {
+    struct norm query, key;
+    int num_heads, num_kv_heads; /* H, G */
+};
+
+/* Where the gradients of their weights go: f32, as wide as the weight; data NULL: not wanted. */
+struct qk_norm_grad {
+    struct tensor query, key;
+};
+
 /* What multiplies "up" in the gated feed-forward: silu(gate), or gelu(gate) by its tanh formula. */
 enum gate { GATE_SILU, GATE_GELU_TANH };
 
@@ -274,6 +286,24 @@ typedef void linear_backward_weight_fn(struct device *, struct tensor dw, struct
  * Source: Su et al. 2021, section 3.4.2. */
 typedef void rope_forward_fn(struct device *, struct tensor qkv, const struct rotation *rotation);
 
+/* op_qk_norm_forward - queries and keys as attention reads them: normalised, and turned where there is a rotation, in one pass.
+ * The values are those of op_norm_forward and op_rope_forward one after the other: the normalised one is rounded to its type
+ * before it turns.
+ *   inout  qkv [N, Q, D]: H query heads, G key heads, and others, which stay
+ *   out    raw [N, H + G, D], what the heads were
+ *   out    rstd [N, S] f32, one number for each norm of a row: S is H + G, or 2 of all heads of a kind together
+ *   rotation: its num_rotated is H + G; NULL: nothing turns
+ * Source: Henry et al. 2020 (QK-norm), with the norm of Zhang and Sennrich; transformers, models/qwen3/modeling_qwen3.py. */
+typedef void qk_norm_forward_fn(struct device *, struct tensor qkv, struct tensor raw, struct tensor rstd,
+                                const struct qk_norms *norms, const struct rotation *rotation);
+
+/* op_qk_norm_backward - gradient of the norms above; op_attention_backward has turned dqkv back before.  With n = raw rstd and
+ * g = dy (w + offset):  dx = rstd (g - n mean(g n)),  dw += sum over rows and heads of dy n, in a fixed order.
+ *   inout  dqkv [N, Q, D]: dy of the first H + G heads becomes dx, others stay
+ *   out += dw   in  raw, rstd, as the forward left them */
+typedef void qk_norm_backward_fn(struct device *, struct tensor dqkv, struct qk_norm_grad dw,
+                                 struct tensor raw, struct tensor rstd, const struct qk_norms *norms);
+
 /* op_attention_forward - softmax(scale * q k^T) v per head, over the keys that the mask lets each row see.
  *   out  out [N, H, D]   out  lse [N, H] f32, log of the softmax denominator (natural log)
  *   in   qkv [N, Q, D]: H query heads, then G key heads, then G value heads
@@ -411,10 +441,11 @@ typedef void dequantise_fn(struct device *, struct tensor y, const struct packed
 #define EACH_OP(OP)                                                                                         \
     OP(embedding_forward) OP(embedding_backward) OP(norm_forward) OP(add_norm_forward)                      \
     OP(norm_backward) OP(linear_forward) OP(linear_backward_input) OP(linear_backward_weight)               \
-    OP(rope_forward) OP(attention_forward) OP(attention_backward) OP(attention_cached) OP(sinks_forward)    \
-    OP(sinks_backward) OP(glu_forward) OP(glu_backward) OP(act_forward) OP(act_backward) OP(xielu_forward)  \
-    OP(xielu_backward) OP(add) OP(axpby) OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout)       \
-    OP(cross_entropy) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
+    OP(rope_forward) OP(qk_norm_forward) OP(qk_norm_backward) OP(attention_forward) OP(attention_backward)  \
+    OP(attention_cached) OP(sinks_forward) OP(sinks_backward) OP(glu_forward) OP(glu_backward)              \
+    OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \
+    OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(cross_entropy) OP(adamw)                \
+    OP(sum_squares) OP(cast) OP(dequantise)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

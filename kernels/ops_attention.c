@@ -1,4 +1,4 @@
-/* ops_attention.c - the front door of rotation and attention.  Attention's flops are those of its products over the scores
+/* ops_attention.c - the front door of QK-norm, rotation and attention.  Attention's flops are those of its products over the scores
  * that the mask lets through. */
 #include "kernels/ops_check.h"
 
@@ -29,6 +29,68 @@ void op_rope_forward(struct device *dev, struct tensor qkv, const struct rotatio
     dev->ops->rope_forward(dev, qkv, rotation);
     op_call_end(call);
     op_scan(dev, op, "qkv", qkv);
+}
+
+/* expect_qk_norm - one of the two norms; how many a row has of it: one for each head, or one for all. */
+static int64_t expect_qk_norm(const char *op, const char *argument, const struct norm *norm,
+                              int64_t num_heads, int64_t head_dim) {
+    CHECK(norm->kind == NORM_RMS || norm->kind == NORM_RMS_ONCE, "%s: %s: kind %d", op, argument,
+          (int)norm->kind);
+    CHECK(norm->kind != NORM_RMS || norm->offset == 0,
+          "%s: an offset of %g, which rows rounded before it do not take", op, (double)norm->offset);
+    CHECK(!norm->bias.data, "%s: %s: a bias, which is LayerNorm's alone", op, argument);
+    op_expect(op, argument, norm->w, (struct expected){ACTIVATION, 1, {ANY}});
+    CHECK(norm->w.dims[0] == head_dim || norm->w.dims[0] == num_heads * head_dim,
+          "%s: %s has %lld values, expected %lld or %lld times as many", op, argument,
+          (long long)norm->w.dims[0], (long long)head_dim, (long long)num_heads);
+    return num_heads * head_dim / norm->w.dims[0];
+}
+
+/* expect_qk_norms - of qkv (or its gradient), and what is kept of the forward. */
+static void expect_qk_norms(const char *op, struct tensor qkv, struct tensor raw, struct tensor rstd,
+                            const struct qk_norms *norms) {
+    int64_t heads = norms->num_heads, kv_heads = norms->num_kv_heads;
+    const struct norm *query = &norms->query, *key = &norms->key;
+    op_expect(op, "qkv", qkv, (struct expected){ACTIVATION, 3, {ANY, ANY, ANY}});
+    CHECK(heads > 0 && kv_heads > 0 && heads + kv_heads <= qkv.dims[1],
+          "%s: %lld query and %lld key heads of %lld", op, (long long)heads, (long long)kv_heads,
+          (long long)qkv.dims[1]);
+    op_expect(op, "raw", raw,
+              (struct expected){op_type_of(qkv), 3, {qkv.dims[0], heads + kv_heads, qkv.dims[2]}});
+    int64_t num_norms = expect_qk_norm(op, "the queries' weight", query, heads, qkv.dims[2]) +
+                        expect_qk_norm(op, "the keys' weight", key, kv_heads, qkv.dims[2]);
+    op_expect(op, "rstd", rstd, (struct expected){F32, 2, {qkv.dims[0], num_norms}});
+    CHECK(query->kind == key->kind && query->eps == key->eps && query->offset == key->offset,
+          "%s: queries and keys are not normalised in one way", op);
+}
+
+void op_qk_norm_forward(struct device *dev, struct tensor qkv, struct tensor raw, struct tensor rstd,
+                        const struct qk_norms *norms, const struct rotation *rotation) {
+    const char *op = "qk_norm_forward";
+    expect_qk_norms(op, qkv, raw, rstd, norms);
+    if (rotation) {
+        expect_rotation(dev, op, qkv, rotation);
+        CHECK(rotation->num_rotated == norms->num_heads + norms->num_kv_heads,
+              "%s: %d heads to rotate of %lld", op, rotation->num_rotated, (long long)raw.dims[1]);
+    }
+    struct op_call call = op_call_begin(dev, OP_NORM, op, 0);
+    dev->ops->qk_norm_forward(dev, qkv, raw, rstd, norms, rotation);
+    op_call_end(call);
+    op_scan(dev, op, "qkv", qkv);
+}
+
+void op_qk_norm_backward(struct device *dev, struct tensor dqkv, struct qk_norm_grad dw, struct tensor raw,
+                         struct tensor rstd, const struct qk_norms *norms) {
+    const char *op = "qk_norm_backward";
+    expect_qk_norms(op, dqkv, raw, rstd, norms);
+    if (dw.query.data)
+        op_expect(op, "dw.query", dw.query, (struct expected){F32, 1, {norms->query.w.dims[0]}});
+    if (dw.key.data)
+        op_expect(op, "dw.key", dw.key, (struct expected){F32, 1, {norms->key.w.dims[0]}});
+    struct op_call call = op_call_begin(dev, OP_NORM, op, 0);
+    dev->ops->qk_norm_backward(dev, dqkv, dw, raw, rstd, norms);
+    op_call_end(call);
+    op_scan(dev, op, "dqkv", dqkv);
 }
 
 /* expect_heads - the sizes of an attention op and its fused input [N, H + 2 G, D]. */

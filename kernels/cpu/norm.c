@@ -4,17 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/norm.h"
 
-/* Enough blocks to occupy 32 threads; each costs one row of scratch. */
-enum { DW_BLOCKS = 32 };
 /* Numbers that are added one after the other. */
 enum { GROUP = 256 };
-
-/* A row's own numbers; mean 0 of RMS. */
-struct row_stats {
-    float rstd, mean;
-};
 
 /* mean_of - of a row.  Added in groups, so that a long row loses no digits where the compiler does not make vectors of
  * the loop; so are the squares below. */
@@ -102,28 +95,41 @@ static const float *open_weights(const struct norm *norm, int64_t width, float *
     return buffer;
 }
 
+struct open_norm norm_open(const struct norm *norm, float *buffer) {
+    int64_t width = norm->w.dims[0];
+    return (struct open_norm){.kind = norm->kind,
+                              .eps = norm->eps,
+                              .width = width,
+                              .w = open_weights(norm, width, buffer),
+                              .bias =
+                                  norm->bias.data ? row_open(norm->bias, 0, width, buffer + width) : NULL};
+}
+
+struct row_stats norm_forward_row(float *y, const float *x, const struct open_norm *norm, enum dtype dtype) {
+    struct row_stats row = (norm->kind == NORM_LAYER ? layer_row : rms_row)(y, x, norm->width, norm->eps);
+    if (norm->kind == NORM_RMS)
+        round_row(y, norm->width, dtype);
+    scale_row(y, norm->w, norm->width);
+    if (norm->bias)
+        shift_row(y, norm->bias, norm->width);
+    return row;
+}
+
 void cpu_norm_forward(struct device *dev, struct tensor y, struct norm_stats stats, struct tensor x,
                       const struct norm *norm) {
     int64_t num_rows = x.dims[0], width = x.dims[1];
     /* Weights and bias as f32, then two row buffers per thread (unused when the tensors are f32). */
     float *scratch = cpu_scratch(dev, (size_t)(2 + 2 * dev->num_threads) * (size_t)width * sizeof(float));
-    const float *weights = open_weights(norm, width, scratch);
-    const float *bias = norm->bias.data ? row_open(norm->bias, 0, width, scratch + width) : NULL;
+    const struct open_norm open = norm_open(norm, scratch);
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static) if (num_rows > 1)
     for (int64_t i = 0; i < num_rows; i++) {
         float *buffers = scratch + (2 + 2 * cpu_thread()) * width;
         const float *x_row = row_open(x, i * width, width, buffers);
         float *y_row = row_target(y, i * width, buffers + width);
-        struct row_stats row =
-            (norm->kind == NORM_LAYER ? layer_row : rms_row)(y_row, x_row, width, norm->eps);
+        struct row_stats row = norm_forward_row(y_row, x_row, &open, y.dtype);
         ((float *)stats.rstd.data)[i] = row.rstd;
         if (norm->kind == NORM_LAYER)
             ((float *)stats.mean.data)[i] = row.mean;
-        if (norm->kind == NORM_RMS)
-            round_row(y_row, width, y.dtype);
-        scale_row(y_row, weights, width);
-        if (bias)
-            shift_row(y_row, bias, width);
         row_commit(y, i * width, width, y_row);
     }
 }
@@ -135,11 +141,11 @@ void cpu_add_norm_forward(struct device *dev, struct tensor y, struct tensor sum
     cpu_norm_forward(dev, y, stats, sum, norm);
 }
 
-/* rms_backward_row - one row of dx and its part of dw.  With n = x rstd and g = dy w: mean(g n) takes one factor
+/* backward_of_rms - one row of dx and its part of dw.  With n = x rstd and g = dy w: mean(g n) takes one factor
  * rstd out of the sum, and the second loop uses n of f32, not the rounded one of the forward. */
 CPU_CLONES
-static void rms_backward_row(float *restrict dx, float *restrict dw, const float *restrict dy,
-                             const float *restrict x, const float *restrict w, float rstd, int64_t width) {
+static void backward_of_rms(float *restrict dx, float *restrict dw, const float *restrict dy,
+                            const float *restrict x, const float *restrict w, float rstd, int64_t width) {
     float dot = 0;
 #pragma omp simd reduction(+ : dot)
     for (int64_t c = 0; c < width; c++)
@@ -150,6 +156,11 @@ static void rms_backward_row(float *restrict dx, float *restrict dw, const float
         dx[c] += rstd * (dy[c] * w[c] - normalised * mean);
         dw[c] += dy[c] * normalised;
     }
+}
+
+void rms_backward_row(float *dx, float *dw, const float *dy, const float *x, float rstd,
+                      const struct open_norm *norm) {
+    backward_of_rms(dx, dw, dy, x, norm->w, rstd, norm->width);
 }
 
 /* centre_row - (x - mean) in place of x: what is left of LayerNorm is RMSNorm's, but for the mean of g. */
@@ -179,8 +190,7 @@ static void lower_row(float *restrict dx, float by, int64_t width) {
 struct norm_job {
     struct tensor dx, dy, x;
     struct norm_stats stats;
-    enum norm_kind kind;
-    const float *weights;
+    struct open_norm norm;
 };
 
 /* backward_row - LayerNorm as RMSNorm of the centred row, less the mean of the slopes. */
@@ -190,22 +200,28 @@ static void backward_row(const struct norm_job *job, int64_t i, float *block_dw,
     const float *dy = row_open(job->dy, i * width, width, rows + width);
     const float *x = row_open(job->x, i * width, width, rows + 2 * width);
     float rstd = ((const float *)job->stats.rstd.data)[i];
-    if (job->kind == NORM_LAYER) {
+    if (job->norm.kind == NORM_LAYER) {
         centre_row(rows + 3 * width, x, ((const float *)job->stats.mean.data)[i], width);
         x = rows + 3 * width;
-        lower_row(dx, mean_slope(dy, job->weights, rstd, width), width);
+        lower_row(dx, mean_slope(dy, job->norm.w, rstd, width), width);
     }
-    rms_backward_row(dx, block_dw, dy, x, job->weights, rstd, width);
+    rms_backward_row(dx, block_dw, dy, x, rstd, &job->norm);
     row_commit(job->dx, i * width, width, dx);
+}
+
+void norm_add_blocks(struct tensor dw, const float *partial, int64_t width) {
+    for (int block = 0; block < DW_BLOCKS && dw.data; block++)
+        for (int64_t c = 0; c < width; c++)
+            ((float *)dw.data)[c] += partial[block * width + c];
 }
 
 void cpu_norm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,
                        struct tensor x, struct norm_stats stats, const struct norm *norm) {
     int64_t num_rows = x.dims[0], width = x.dims[1];
-    size_t num_floats = (size_t)(1 + DW_BLOCKS + 4 * dev->num_threads) * (size_t)width;
+    size_t num_floats = (size_t)(2 + DW_BLOCKS + 4 * dev->num_threads) * (size_t)width;
     float *scratch = cpu_scratch(dev, num_floats * sizeof(float));
-    float *partial = scratch + width, *buffers = partial + DW_BLOCKS * width;
-    const struct norm_job job = {dx, dy, x, stats, norm->kind, open_weights(norm, width, scratch)};
+    float *partial = scratch + 2 * width, *buffers = partial + DW_BLOCKS * width;
+    const struct norm_job job = {dx, dy, x, stats, norm_open(norm, scratch)};
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
     for (int block = 0; block < DW_BLOCKS; block++) {
         float *block_dw = partial + block * width;
@@ -213,7 +229,5 @@ void cpu_norm_backward(struct device *dev, struct tensor dx, struct tensor dw, s
         for (int64_t i = block * num_rows / DW_BLOCKS; i < (block + 1) * num_rows / DW_BLOCKS; i++)
             backward_row(&job, i, block_dw, buffers + 4 * cpu_thread() * width);
     }
-    for (int block = 0; block < DW_BLOCKS && dw.data; block++)
-        for (int64_t c = 0; c < width; c++)
-            ((float *)dw.data)[c] += partial[block * width + c];
+    norm_add_blocks(dw, partial, width);
 }

@@ -112,6 +112,7 @@ void cuda_close(struct device *dev);
 /* cuda_<family>_scratch_bytes - the most that any op of the family asks of cuda_scratch at these sizes. */
 size_t cuda_attention_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_norm_scratch_bytes(const struct device *dev, const struct device_limits *limits);
+size_t cuda_qk_norm_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_xielu_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_vocab_scratch_bytes(const struct device *dev, const struct device_limits *limits);
 size_t cuda_update_scratch_bytes(const struct device *dev, const struct device_limits *limits);

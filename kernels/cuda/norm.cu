@@ -12,7 +12,7 @@
  * summed in registers and only one partial row per block goes to memory; a second kernel adds those in order.
  * Rows that vectors do not fit (odd widths, odd addresses, very wide) take plain loops, which read twice or three times.
  * LayerNorm takes two sums over the row, one after the other: the mean first, so that the squares lose no digits. */
-#include "kernels/cuda/vector.cuh"
+#include "kernels/cuda/norm.cuh"
 
 /* Vectors of a row per thread: four loads in flight in the forward, six in the backward (twelve in its wide
  * form). */
@@ -45,35 +45,18 @@ template <class T, int N> DEV pack<T, N> add_packs(const pack<T, N> &a, const pa
     return pack_of<T>(x);
 }
 
-/* norm_pack - by the kind: less the mean, times rstd, rounded, times the weight, and the bias. */
+/* norm_pack - normalise, and what is added to the product: the bias of LayerNorm. */
 template <enum norm_kind KIND, class T, int N>
 DEV pack<T, N> norm_pack(const pack<T, N> &x, const norm_forward<T> &n, int64_t at, float mean, float rstd) {
-    float values[N], weights[N];
-    pack_values(values, x);
-    pack_values(weights, pack_load<T, N>(n.w + at));
-    for (int i = 0; i < N; i++)
-        values[i] = (KIND == NORM_LAYER ? values[i] - mean : values[i]) * rstd;
-    if (KIND == NORM_RMS)
-        pack_values(values, pack_of<T>(values));
-    for (int i = 0; i < N; i++)
-        values[i] *= KIND == NORM_RMS ? weights[i] : weights[i] + n.offset;
+    float values[N];
+    normalise<KIND>(values, x, pack_load<T, N>(n.w + at), mean, rstd, n.offset);
     if (KIND == NORM_LAYER && n.bias) {
-        pack_values(weights, pack_load<T, N>(n.bias + at));
+        float bias[N];
+        pack_values(bias, pack_load<T, N>(n.bias + at));
         for (int i = 0; i < N; i++)
-            values[i] += weights[i];
+            values[i] += bias[i];
     }
     return pack_of<T>(values);
-}
-
-/* add_squares - of the elements, less the mean. */
-template <enum norm_kind KIND, class T, int N> DEV float add_squares(const pack<T, N> &x, float mean, float total) {
-    float values[N];
-    pack_values(values, x);
-    for (int i = 0; i < N; i++) {
-        float value = KIND == NORM_LAYER ? values[i] - mean : values[i];
-        total += value * value;
-    }
-    return total;
 }
 
 template <class T, int N> DEV float add_values(const pack<T, N> &x, float total) {
@@ -235,43 +218,7 @@ template <class T> struct norm_backward {
     float offset;
 };
 
-/* What the backward knows of a row: its statistics, and the means of g and of g n over it.  mean and mean_g of LayerNorm
- * alone. */
-struct row_known {
-    float rstd, mean, mean_g, mean_gn;
-};
-
-/* backward_pack - with n = (x - mean) rstd and g = dy w: dx += rstd (g - mean(g) - n mean(g n)), and dw += dy n. */
-template <bool LAYER, class T, int N>
-DEV pack<T, N> backward_pack(float (&dw)[N], const pack<T, N> &dx, const pack<T, N> &dy, const pack<T, N> &x,
-                             const pack<T, N> &w, const row_known &row, float offset) {
-    float out[N], gradient[N], values[N], weights[N];
-    pack_values(out, dx);
-    pack_values(gradient, dy);
-    pack_values(values, x);
-    pack_values(weights, w);
-    for (int i = 0; i < N; i++) {
-        float normalised = (LAYER ? values[i] - row.mean : values[i]) * row.rstd;
-        float g = gradient[i] * (weights[i] + offset);
-        out[i] += row.rstd * ((LAYER ? g - row.mean_g : g) - normalised * row.mean_gn);
-        dw[i] += gradient[i] * normalised;
-    }
-    return pack_of<T>(out);
-}
-
-/* dot_packs - dot + the sum of g (x - mean); add_slopes - sum + that of g. */
-template <bool LAYER, class T, int N>
-DEV float dot_packs(const pack<T, N> &dy, const pack<T, N> &w, const pack<T, N> &x, float mean, float offset,
-                    float dot) {
-    float gradient[N], weights[N], values[N];
-    pack_values(gradient, dy);
-    pack_values(weights, w);
-    pack_values(values, x);
-    for (int i = 0; i < N; i++)
-        dot += gradient[i] * (weights[i] + offset) * (LAYER ? values[i] - mean : values[i]);
-    return dot;
-}
-
+/* add_slopes - sum + that of g. */
 template <class T, int N> DEV float add_slopes(const pack<T, N> &dy, const pack<T, N> &w, float offset, float sum) {
     float gradient[N], weights[N];
     pack_values(gradient, dy);
@@ -279,29 +226,6 @@ template <class T, int N> DEV float add_slopes(const pack<T, N> &dy, const pack<
     for (int i = 0; i < N; i++)
         sum += gradient[i] * (weights[i] + offset);
     return sum;
-}
-
-/* add_to_shared - row[0 .. N) += values, or = for the first team; four floats per access. */
-template <int N> DEV void add_to_shared(uint32_t row, const float (&values)[N], bool first) {
-    for (int i = 0; i < N; i += 4) {
-        float sums[4];
-        pack<float, 4> p;
-        vec16 before = first ? vec16{} : shared_load16(row + (uint32_t)i * 4);
-        for (int j = 0; j < 4; j++)
-            p.words[j] = before.w[j];
-        pack_values(sums, p);
-        for (int j = 0; j < 4; j++)
-            sums[j] += values[i + j];
-        p = pack_of<float>(sums);
-        shared_store16(row + (uint32_t)i * 4, vec16{{p.words[0], p.words[1], p.words[2], p.words[3]}});
-    }
-}
-
-/* swap_slots - two sets in turn: see team_sum. */
-DEV void swap_slots(struct team &team, uint32_t &other) {
-    uint32_t used = team.slots;
-    team.slots = other;
-    other = used;
 }
 
 /* One block per multiprocessor; each of its teams takes every (blocks x teams)-th row.  Shared memory: the dw
@@ -421,6 +345,13 @@ static __global__ void __launch_bounds__(32 * REDUCE_WARPS)
     }
 }
 
+void norm_reduce(struct device *dev, struct tensor dw, const float *partial, int num_partials) {
+    if (dw.data)
+        LAUNCH(norm_reduce_kernel, dim3((unsigned)divide_up(dw.dims[0], 32)), dim3(32, REDUCE_WARPS),
+               32 * REDUCE_WARPS * sizeof(float), cuda_stream(dev), (float *)dw.data, partial, num_partials,
+               dw.dims[0]);
+}
+
 /* launch_backward - returns the number of partial rows, or 0 when the rows do not fit the registers. */
 template <class T, int BATCH, int THREADS, bool LAYER>
 static int launch_backward(struct device *dev, const norm_backward<T> &n) {
@@ -475,9 +406,7 @@ static void backward(struct device *dev, struct tensor dx, struct tensor dw, str
                           width,
                           norm->offset};
     int blocks = norm->kind == NORM_LAYER ? launch_rows<T, true>(dev, n) : launch_rows<T, false>(dev, n);
-    if (dw.data)
-        LAUNCH(norm_reduce_kernel, dim3((unsigned)divide_up(width, 32)), dim3(32, REDUCE_WARPS),
-               32 * REDUCE_WARPS * sizeof(float), cuda_stream(dev), (float *)dw.data, n.partial, blocks, width);
+    norm_reduce(dev, dw, n.partial, blocks);
 }
 
 extern "C" void cuda_norm_backward(struct device *dev, struct tensor dx, struct tensor dw, struct tensor dy,

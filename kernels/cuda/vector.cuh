@@ -21,6 +21,7 @@ template <class T> constexpr int VECTOR = 16 / (int)sizeof(T);
 
 /* N elements as they lie in memory; N sizeof(T) is 16, 8, or the size of one element. */
 template <class T, int N> struct pack {
+    using element = T;
     static constexpr int BYTES = N * (int)sizeof(T);
     static constexpr int WORDS = BYTES < 4 ? 1 : BYTES / 4;
     uint32_t words[WORDS];

@@ -239,6 +239,26 @@ static void run_rope(void *user) {
     op_rope_forward(c->dev, c->t[0], &rotation);
 }
 
+/* qk_norms_of - the norms of four query heads for each key head, with one weight. */
+static struct qk_norms qk_norms_of(const struct call *c) {
+    const struct norm norm = {.kind = NORM_RMS, .eps = 1e-6f, .w = c->t[6]};
+    int normed = (int)c->t[4].dims[1];
+    return (struct qk_norms){norm, norm, normed - normed / 5, normed / 5};
+}
+
+static void run_qk_norm(void *user) {
+    struct call *c = user;
+    struct rotation rotation = {c->t[1], c->t[2], c->t[3], ROPE_HALVES, (int)c->t[4].dims[1]};
+    struct qk_norms norms = qk_norms_of(c);
+    op_qk_norm_forward(c->dev, c->t[0], c->t[4], c->t[5], &norms, &rotation);
+}
+
+static void run_qk_norm_backward(void *user) {
+    struct call *c = user;
+    struct qk_norms norms = qk_norms_of(c);
+    op_qk_norm_backward(c->dev, c->t[0], (struct qk_norm_grad){c->t[7], c->t[7]}, c->t[4], c->t[5], &norms);
+}
+
 static void run_add(void *user) {
     struct call *c = user;
     op_add(c->dev, c->t[0], c->t[1], c->t[2]);
@@ -270,6 +290,14 @@ static void bench_pointwise(struct bench *b) {
     c.t[3] = bench_ids(b, s.rows, s.rows);
     bench_row(b, "RoPE alone", bench_median_s(b, run_rope, &c),
               (struct bench_facts){.bytes = 2 * bytes_of(c.t[0]) * 5 / 6, .target = 4.1e12});
+    c.t[4] = bench_zero(b, tensor_3d(NULL, DTYPE_BF16, s.rows, heads * 5 / 6, head_dim));
+    c.t[5] = bench_zero(b, matrix(DTYPE_F32, s.rows, heads * 5 / 6));
+    c.t[6] = bench_random(b, tensor_1d(NULL, DTYPE_BF16, head_dim), 1);
+    c.t[7] = bench_zero(b, tensor_1d(NULL, DTYPE_F32, head_dim));
+    bench_row(b, "QK-norm and RoPE", bench_median_s(b, run_qk_norm, &c),
+              (struct bench_facts){.bytes = 3 * bytes_of(c.t[4]), .target = 4.1e12});
+    bench_row(b, "QK-norm backward", bench_median_s(b, run_qk_norm_backward, &c),
+              (struct bench_facts){.bytes = 3 * bytes_of(c.t[4]), .target = 4.0e12});
     bench_release(b);
 
     c.t[0] = bench_zero(b, matrix(DTYPE_BF16, s.rows, s.width));
