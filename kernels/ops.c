@@ -329,32 +329,83 @@ void op_axpby(struct device *dev, struct tensor y, struct tensor x, float a, flo
     op_scan(dev, op, "y", y);
 }
 
-void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
-                      struct tensor targets, struct tensor weights, const struct loss_args *args) {
-    const char *op = "cross_entropy";
-    float grad_scale = args->grad_scale;
+/* expect_loss - what becomes of a logit. */
+static void expect_loss(const char *op, const struct loss_args *args) {
     CHECK(args->logit_scale > 0 && args->softcap >= 0,
           "%s: logit_scale is %g and softcap %g, expected > 0 and >= 0", op, (double)args->logit_scale,
           (double)args->softcap);
-    op_expect(op, "logits", logits, (struct expected){ACTIVATION, 2, {ANY, ANY}});
-    if (grad_scale != 0)
-        op_expect(op, "dlogits", dlogits, (struct expected){ACTIVATION, 2, {logits.dims[0], logits.dims[1]}});
-    CHECK(grad_scale == 0 || dlogits.data != logits.data || dlogits.dtype == logits.dtype,
-          "%s: a %s gradient in place of %s logits", op, dtype_name(dlogits.dtype), dtype_name(logits.dtype));
-    op_expect(op, "losses", losses, (struct expected){F32, 1, {logits.dims[0]}});
+}
+
+/* expect_targets - not op_expect_ids: a row without weight may carry any target (-100 by custom). */
+static void expect_targets(struct device *dev, const char *op, struct tensor logits, struct tensor targets,
+                           struct tensor weights) {
     op_expect(op, "targets", targets, (struct expected){I32, 1, {logits.dims[0]}});
     op_expect(op, "weights", weights, (struct expected){F32, 1, {logits.dims[0]}});
-    /* Not expect_ids: a row without weight may carry any target (-100 by custom). */
     for (int64_t i = 0; dev->ops->host_memory && i < logits.dims[0]; i++) {
         int32_t target = ((const int32_t *)targets.data)[i];
         CHECK(((const float *)weights.data)[i] == 0 || (target >= 0 && target < logits.dims[1]),
               "%s: targets[%lld] is %d, expected 0 to %lld", op, (long long)i, target,
               (long long)logits.dims[1] - 1);
     }
+}
+
+void op_cross_entropy(struct device *dev, struct tensor losses, struct tensor dlogits, struct tensor logits,
+                      struct tensor targets, struct tensor weights, const struct loss_args *args) {
+    const char *op = "cross_entropy";
+    float grad_scale = args->grad_scale;
+    expect_loss(op, args);
+    op_expect(op, "logits", logits, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    if (grad_scale != 0)
+        op_expect(op, "dlogits", dlogits, (struct expected){ACTIVATION, 2, {logits.dims[0], logits.dims[1]}});
+    CHECK(grad_scale == 0 || dlogits.data != logits.data || dlogits.dtype == logits.dtype,
+          "%s: a %s gradient in place of %s logits", op, dtype_name(dlogits.dtype), dtype_name(logits.dtype));
+    op_expect(op, "losses", losses, (struct expected){F32, 1, {logits.dims[0]}});
+    expect_targets(dev, op, logits, targets, weights);
     struct op_call call = op_call_begin(dev, OP_CROSS_ENTROPY, op, 0);
     dev->ops->cross_entropy(dev, losses, dlogits, logits, targets, weights, args);
     op_call_end(call);
     op_scan(dev, op, "losses", losses);
+}
+
+/* expect_teacher - ids that exist, and fewer than there are: the rest is never empty. */
+static void expect_teacher(struct device *dev, const char *op, const struct distill_rows *rows) {
+    int64_t num_rows = rows->logits.dims[0], vocabulary = rows->logits.dims[1], num_ids = rows->ids.dims[1];
+    op_expect(op, "ids", rows->ids, (struct expected){I32, 2, {num_rows, ANY}});
+    op_expect(op, "logps", rows->logps, (struct expected){F32, 2, {num_rows, num_ids}});
+    CHECK(num_ids > 0 && num_ids < vocabulary && num_ids <= DISTILL_MOST_IDS,
+          "%s: %lld ids of a row, expected 1 to %d and fewer than the vocabulary of %lld", op,
+          (long long)num_ids, DISTILL_MOST_IDS, (long long)vocabulary);
+    for (int64_t i = 0; dev->ops->host_memory && i < num_rows * num_ids; i++) {
+        int32_t id = ((const int32_t *)rows->ids.data)[i];
+        CHECK(((const float *)rows->weights.data)[i / num_ids] == 0 || (id >= 0 && id < vocabulary),
+              "%s: ids[%lld] is %d, expected 0 to %lld", op, (long long)i, id, (long long)vocabulary - 1);
+    }
+}
+
+void op_distill(struct device *dev, const struct distill_out *out, const struct distill_rows *rows,
+                const struct distill_args *args) {
+    const char *op = "distill";
+    int64_t num_rows = rows->logits.dims[0], vocabulary = rows->logits.dims[1];
+    op_expect(op, "logits", rows->logits, (struct expected){F32, 2, {ANY, ANY}});
+    CHECK(args->temperature > 0 && args->share >= 0 && args->share <= 1,
+          "%s: temperature %g and share %g, expected above 0, and 0 to 1", op, (double)args->temperature,
+          (double)args->share);
+    expect_loss(op, &args->loss);
+    if (args->loss.grad_scale != 0)
+        op_expect(op, "dlogits", out->dlogits, (struct expected){ACTIVATION, 2, {num_rows, vocabulary}});
+    CHECK(args->loss.grad_scale == 0 || out->dlogits.data != rows->logits.data ||
+              out->dlogits.dtype == DTYPE_F32,
+          "%s: a %s gradient in place of f32 logits", op, dtype_name(out->dlogits.dtype));
+    op_expect(op, "losses", out->losses, (struct expected){F32, 1, {num_rows}});
+    op_expect(op, "divergences", out->divergences, (struct expected){F32, 1, {num_rows}});
+    expect_targets(dev, op, rows->logits, rows->targets, rows->weights);
+    expect_teacher(dev, op, rows);
+    struct op_call call = op_call_begin(dev, OP_CROSS_ENTROPY, op, 0);
+    if (num_rows)
+        dev->ops->distill(dev, out, rows, args);
+    op_call_end(call);
+    op_scan(dev, op, "losses", out->losses);
+    op_scan(dev, op, "divergences", out->divergences);
 }
 
 void op_adamw(struct device *dev, struct tensor w, struct tensor m, struct tensor v, struct tensor copy,

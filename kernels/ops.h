@@ -162,6 +162,26 @@ struct loss_args {
     float softcap;     /* 0: none */
 };
 
+/* What op_distill reads: rows of logits with their targets, and what a teacher says of each target: its most probable ids, all
+ * different, with their log-probabilities at the temperature of distill_args. */
+enum { DISTILL_MOST_IDS = 256 };
+struct distill_rows {
+    struct tensor logits;           /* [M, V] f32 */
+    struct tensor targets, weights; /* [M] i32 and f32, as op_cross_entropy takes them */
+    struct tensor ids, logps;       /* [M, K] i32 and f32, 0 < K < V and at most DISTILL_MOST_IDS */
+};
+
+struct distill_args {
+    struct loss_args loss;
+    float temperature; /* T, of the teacher's softmax and of the student's beside it; above 0 */
+    float share;       /* of the divergence in what is minimised, 0 to 1; the rest is the cross-entropy's */
+};
+
+/* What it writes: [M] f32 both, and [M, V]. */
+struct distill_out {
+    struct tensor losses, divergences, dlogits;
+};
+
 /* Columns [first, first + K) of a matrix, K being the width of the narrower one. */
 struct column_args {
     int64_t first;
@@ -414,6 +434,20 @@ typedef void cross_entropy_fn(struct device *, struct tensor losses, struct tens
                               struct tensor logits, struct tensor targets, struct tensor weights,
                               const struct loss_args *args);
 
+/* op_distill - beside the losses of op_cross_entropy how far each row is from its teacher, and the gradient of both together.
+ * z is what args->loss makes of the row, q = softmax(z / T), p_j = exp(logps_j).  All that is not among the K ids is one
+ * outcome, the rest: p_rest = 1 - sum p_j, q_rest = 1 - sum q_j.  So the divergence is never more than that of the whole
+ * vocabularies, and 0 where the student says what the teacher says, which it is not when p is divided by its sum.
+ *   out  losses [M] f32: weights[i] * (logsumexp(z) - z[target]); 0 where the weight is 0
+ *   out  divergences [M] f32: weights[i] * (sum_j p_j (log p_j - log q_j) + p_rest (log p_rest - log q_rest)); likewise
+ *   out  dlogits [M, V], any activation type, of (1 - share) losses + share T^2 divergences:
+ *        grad_scale * weights[i] * ((1 - share) (softmax(z) - onehot) + share T (q - t)) * dz/dx, where t is p_j at the ids
+ *        and p_rest q_v / q_rest elsewhere.  It may be logits itself when it is f32; with grad_scale 0 it is not touched
+ *   inout rows: logits are not what they were afterwards; targets, ids and logps are not read where the weight is 0
+ * Source: Hinton, Vinyals and Dean 2015, section 2 (T^2 keeps the size of the gradient). */
+typedef void distill_fn(struct device *, const struct distill_out *out, const struct distill_rows *rows,
+                        const struct distill_args *args);
+
 /* op_adamw - decoupled weight decay, element by element, tensors [K]:
  *   g = grad_scale * dw;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *   w = w - lr * (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay * w)
@@ -444,7 +478,7 @@ typedef void dequantise_fn(struct device *, struct tensor y, const struct packed
     OP(rope_forward) OP(qk_norm_forward) OP(qk_norm_backward) OP(attention_forward) OP(attention_backward)  \
     OP(attention_cached) OP(sinks_forward) OP(sinks_backward) OP(glu_forward) OP(glu_backward)              \
     OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \
-    OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(cross_entropy) OP(adamw)                \
+    OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(cross_entropy) OP(distill) OP(adamw)    \
     OP(sum_squares) OP(cast) OP(dequantise)
 /* clang-format on */
 

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/logits.h"
 
 /* Rows are copied as bytes: both have the same type, and nothing is computed. */
 void cpu_embedding_forward(struct device *dev, struct tensor x, struct tensor w, struct tensor tokens) {
@@ -37,79 +37,20 @@ void cpu_embedding_backward(struct device *dev, struct tensor dw, struct tensor 
         add_columns(dw, dx, tokens.data, first, width - first < CHANNELS ? width - first : CHANNELS);
 }
 
-/* row_max - NaN may be passed over here: it comes back in the sum of exponentials. */
-CPU_CLONES
-static float row_max(const float *x, int64_t count) {
-    float max = x[0];
-#pragma omp simd reduction(max : max)
-    for (int64_t i = 0; i < count; i++)
-        max = x[i] > max ? x[i] : max;
-    return max;
-}
-
-/* exp_sum - sum of e^(x - max); with to, the terms are stored there (it may be x). */
-CPU_CLONES_FUSED
-static float exp_sum(float *to, const float *x, int64_t count, float max) {
-    float sum = 0;
-    if (to) {
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < count; i++) {
-            float e = exp_f32(x[i] - max);
-            to[i] = e;
-            sum += e;
-        }
-        return sum;
-    }
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < count; i++)
-        sum += exp_f32(x[i] - max);
-    return sum;
-}
-
-CPU_CLONES
-static void scale_row(float *x, int64_t count, float factor) {
-    for (int64_t i = 0; i < count; i++)
-        x[i] *= factor;
-}
-
-/* shape_row - z [count] from the logits, which it may be: see struct loss_args. */
-CPU_CLONES
-static void shape_row(float *z, const float *x, int64_t count, const struct loss_args *args) {
-    float scale = args->logit_scale, cap = args->softcap, inverse = cap > 0 ? 1 / cap : 0;
-    if (cap > 0) {
-#pragma omp simd
-        for (int64_t i = 0; i < count; i++)
-            z[i] = cap * tanh_f32(scale * x[i] * inverse);
-    } else {
-        for (int64_t i = 0; i < count; i++)
-            z[i] = scale * x[i];
-    }
-}
-
-/* slope_row - dlogits, the gradient of z, times dz / dx. */
-CPU_CLONES
-static void slope_row(float *dlogits, const float *z, int64_t count, const struct loss_args *args) {
-    float scale = args->logit_scale, inverse = args->softcap > 0 ? 1 / args->softcap : 0;
-    for (int64_t i = 0; i < count; i++) {
-        float part = z[i] * inverse;
-        dlogits[i] *= scale * (1 - part * part);
-    }
-}
-
 /* loss_row - the loss of one row of logits; with a gradient factor, its gradient goes to dlogits, which may
  * be the logits themselves.  The sum of the exponentials is f32 within pieces and f64 over them: rows reach
  * 250 000 terms. */
 static float loss_row(float *dlogits, const float *logits, int64_t vocabulary, int64_t target, float weight,
                       float grad_scale) {
     enum { PIECE = 4096 };
-    float max = row_max(logits, vocabulary), target_logit = logits[target];
+    float max = logits_max(logits, vocabulary), target_logit = logits[target];
     double sum = 0;
     for (int64_t first = 0; first < vocabulary; first += PIECE) {
         int64_t count = vocabulary - first < PIECE ? vocabulary - first : PIECE;
-        sum += (double)exp_sum(dlogits ? dlogits + first : NULL, logits + first, count, max);
+        sum += (double)logits_exp_sum(dlogits ? dlogits + first : NULL, logits + first, count, max);
     }
     if (dlogits) {
-        scale_row(dlogits, vocabulary, (float)((double)grad_scale * (double)weight / sum));
+        logits_multiply(dlogits, vocabulary, (float)((double)grad_scale * (double)weight / sum));
         dlogits[target] -= grad_scale * weight;
     }
     return (float)((double)weight * (log(sum) + (double)max - (double)target_logit));
@@ -126,7 +67,7 @@ void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor d
     int64_t vocabulary = logits.dims[1];
     bool shaped = args->logit_scale != 1 || args->softcap > 0;
     float grad_scale = args->grad_scale;
-    /* One buffer per thread serves rows of 16-bit logits, of 16-bit gradients, or of both: exp_sum may work
+    /* One buffer per thread serves rows of 16-bit logits, of 16-bit gradients, or of both: logits_exp_sum may work
      * in place.  It stays untouched where both are f32.  A second one holds z where that is not the logits. */
     int64_t room = vocabulary * (shaped ? 2 : 1);
     float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * room) * sizeof(float));
@@ -137,13 +78,13 @@ void cpu_cross_entropy(struct device *dev, struct tensor losses, struct tensor d
         if (weight != 0) {
             const float *row = row_open(logits, i * vocabulary, vocabulary, buffer);
             if (shaped)
-                shape_row(z, row, vocabulary, args);
+                logits_shape(z, row, vocabulary, args);
             if (grad_scale != 0)
                 gradient = row_target(dlogits, i * vocabulary, buffer);
             loss = loss_row(gradient, shaped ? z : row, vocabulary, ((const int32_t *)targets.data)[i],
                             weight, grad_scale);
             if (gradient && shaped)
-                slope_row(gradient, z, vocabulary, args);
+                logits_slope(gradient, z, vocabulary, args);
             if (gradient)
                 row_commit(dlogits, i * vocabulary, vocabulary, gradient);
         } else if (grad_scale != 0) {
