@@ -70,8 +70,9 @@ static inline void plan_weight(struct plan_fixture *f, struct param param) {
     free(values);
 }
 
-static inline void plan_open_config(struct plan_fixture *f, const struct model_config *config,
-                                    enum recompute recompute, const struct objective_use *objective) {
+/* plan_open_setup - objective, recomputation and teacher as `more` has them. */
+static inline void plan_open_setup(struct plan_fixture *f, const struct model_config *config,
+                                   const struct model_setup *more) {
     *f = (struct plan_fixture){.config = *config};
     struct params_setup params_setup = {.model = &f->config,
                                         .compute = DTYPE_F32,
@@ -79,15 +80,12 @@ static inline void plan_open_config(struct plan_fixture *f, const struct model_c
                                         .optimizer = &optimizer_adamw,
                                         .trains = true,
                                         .num_ranks = 1};
-    struct model_setup model_setup = {.config = &f->config,
-                                      .max_tokens = PLAN_TOKENS,
-                                      .max_positions = PLAN_TOKENS,
-                                      .compute = DTYPE_F32,
-                                      .recompute = recompute,
-                                      .head_rows = 11, /* chunks that do not divide the batch */
-                                      .trains = true};
-    if (objective)
-        model_setup.objective = *objective;
+    struct model_setup model_setup = *more;
+    model_setup.config = &f->config;
+    model_setup.max_tokens = model_setup.max_positions = PLAN_TOKENS;
+    model_setup.compute = DTYPE_F32;
+    model_setup.head_rows = 11; /* chunks that do not divide the batch */
+    model_setup.trains = true;
     test_device_open(&f->dev, 1);
     params_create(&f->params, &f->dev, &params_setup);
     model_create(&f->model, &f->dev, &f->params, &model_setup);
@@ -106,6 +104,14 @@ static inline void plan_open_config(struct plan_fixture *f, const struct model_c
     struct param at = PARAM_START;
     while (family_next_param(&f->config, &at))
         plan_weight(f, at);
+}
+
+static inline void plan_open_config(struct plan_fixture *f, const struct model_config *config,
+                                    enum recompute recompute, const struct objective_use *objective) {
+    struct model_setup more = {.recompute = recompute};
+    if (objective)
+        more.objective = *objective;
+    plan_open_setup(f, config, &more);
 }
 
 static inline void plan_open(struct plan_fixture *f, bool tied, enum recompute recompute,

@@ -1,8 +1,9 @@
 /* test_objectives.c - objectives that need more than the mean over tokens: one that weighs each token by its loss, one that
  * needs a sum over the whole step before the first gradient, one with a term of every layer's output, one with three
- * targets for each row.  Their gradients, on the device that ATELIER_TEST_DEVICE names, against central differences of the
+ * targets for each row, and the distance from a teacher.  Their gradients, on the device that ATELIER_TEST_DEVICE names, against central differences of the
  * same objective in plain f64.  Control: the gradient of the plain mean is not theirs. */
 #include "tests/plan_fixture.h"
+#include "train/model/objective_distill.h"
 
 static double plain(const struct reference *r, void *user) {
     (void)user;
@@ -181,11 +182,110 @@ static void test_entries(void **state) {
     plan_close(&f);
 }
 
+/* --- a teacher: five ids of each row, and the rest as one outcome --- */
+
+enum { TAUGHT = 5 };
+
+struct taught {
+    int32_t ids[PLAN_TOKENS * TAUGHT];
+    float logps[PLAN_TOKENS * TAUGHT];
+    struct objective_config settings;
+    bool leaves_rest_out; /* the control */
+};
+
+/* teach - ids that begin at the target in every other row; their probabilities add up to 0.8. */
+static void teach(struct taught *taught, const struct batch *batch) {
+    for (int64_t i = 0; i < PLAN_TOKENS; i++) {
+        double sum = 0;
+        for (int j = 0; j < TAUGHT; j++) {
+            taught->ids[i * TAUGHT + j] = (batch->targets[i] + (i % 2 ? 7 * j : 7 * j + 3)) % 61;
+            sum += exp(-0.4 * j);
+        }
+        for (int j = 0; j < TAUGHT; j++)
+            taught->logps[i * TAUGHT + j] = (float)(log(0.8 / sum) - 0.4 * j);
+    }
+}
+
+/* row_divergence - of one row of logits [61] from what is taught of it. */
+static double row_divergence(const struct taught *taught, const double *logits, int64_t i) {
+    double t = taught->settings.temperature, all = 0, sum = 0, p_rest = 1, q_rest = 1;
+    for (int v = 0; v < 61; v++)
+        all += exp(logits[v] / t);
+    for (int j = 0; j < TAUGHT; j++) {
+        double logp = (double)taught->logps[i * TAUGHT + j];
+        double q = exp(logits[taught->ids[i * TAUGHT + j]] / t) / all;
+        sum += exp(logp) * (logp - log(q));
+        p_rest -= exp(logp), q_rest -= q;
+    }
+    return taught->leaves_rest_out ? sum : sum + p_rest * log(p_rest / q_rest);
+}
+
+static double mixed(const struct reference *r, void *user) {
+    const struct taught *taught = user;
+    double *logits = reference_logits(r), sum = 0, t = taught->settings.temperature,
+           share = taught->settings.teacher_share;
+    for (int64_t i = 0; i < PLAN_TOKENS; i++) {
+        double loss = reference_token_loss(r, logits, i, r->targets[i]);
+        double divergence = row_divergence(taught, logits + i * 61, i);
+        sum += (double)r->target_weights[i] * ((1 - share) * loss + share * t * t * divergence);
+    }
+    free(logits);
+    return sum;
+}
+
+/* open_taught - a fixture with a teacher. */
+static void open_taught(struct plan_fixture *f, struct taught *taught, struct distilled_sums *sums) {
+    struct model_config config = patchwork_config(true);
+    struct model_setup more = {.objective = {&objective_distill, sums}};
+    *taught = (struct taught){.settings = {.temperature = 1.5, .teacher_share = 0.7}};
+    *sums = (struct distilled_sums){.settings = &taught->settings};
+    more.teacher.top_k = TAUGHT;
+    more.teacher.temperature = 1.5f;
+    more.teacher.share = 0.7f;
+    plan_open_setup(f, &config, &more);
+    teach(taught, &f->batch);
+    f->batch.top_k = TAUGHT;
+    f->batch.teacher_ids = taught->ids;
+    f->batch.teacher_logps = taught->logps;
+}
+
+static void test_distill(void **state) {
+    (void)state;
+    static struct taught taught;
+    struct distilled_sums sums;
+    struct plan_fixture f;
+    open_taught(&f, &taught, &sums);
+    double loss = plan_gradients(&f);
+    assert_true(fabs(loss / mixed(&f.reference, &taught) - 1) < 1e-6);
+    assert_true(fabs(sums.loss / reference_loss(&f.reference) - 1) < 1e-6);
+    assert_true(plan_worst(&f, mixed, &taught, 1) < 1e-5);
+    taught.leaves_rest_out = true;
+    assert_true(plan_worst(&f, mixed, &taught, 1) > 1e-2);
+    assert_true(plan_worst(&f, plain, NULL, 1) > 1e-2);
+    plan_close(&f);
+}
+
+/* test_teacher_memory - the ids, their log-probabilities and a distance of every row are in the plan. */
+static void test_teacher_memory(void **state) {
+    (void)state;
+    struct model_config config = patchwork_config(true);
+    struct model_setup setup = {
+        .config = &config, .max_tokens = 4096, .max_positions = 64, .compute = DTYPE_F32, .trains = true};
+    struct model without, with;
+    model_measure(&without, &setup);
+    setup.teacher.top_k = 64;
+    model_measure(&with, &setup);
+    assert_int_equal(with.arena.used_bytes - without.arena.used_bytes, 4096 * (64 * 8 + 4));
+    model_free(&without);
+    model_free(&with);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_token_mean), cmocka_unit_test(test_losses_first),
-        cmocka_unit_test(test_step_pass),  cmocka_unit_test(test_layer_terms),
-        cmocka_unit_test(test_entries),
+        cmocka_unit_test(test_token_mean),     cmocka_unit_test(test_losses_first),
+        cmocka_unit_test(test_step_pass),      cmocka_unit_test(test_layer_terms),
+        cmocka_unit_test(test_entries),        cmocka_unit_test(test_distill),
+        cmocka_unit_test(test_teacher_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -216,6 +216,7 @@ static double pair_term(const struct whole *w, const double *logp, const double 
     case OBJECTIVE_KTO:
         return is_good ? s->desirable_weight * (1 - plain_sigmoid(s->beta * (ratio[0] - w->kl)))
                        : s->undesirable_weight * (1 - plain_sigmoid(s->beta * (w->kl - ratio[0])));
+    case OBJECTIVE_DISTILL:
     case OBJECTIVE_SFT:
     case OBJECTIVE_COUNT:
         break;

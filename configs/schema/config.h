@@ -24,6 +24,7 @@ enum objective_id {
     OBJECTIVE_ORPO,
     OBJECTIVE_SIMPO,
     OBJECTIVE_KTO,
+    OBJECTIVE_DISTILL,
     OBJECTIVE_COUNT
 };
 enum dpo_loss { DPO_SIGMOID, DPO_IPO, DPO_HINGE, DPO_ROBUST };
@@ -93,6 +94,10 @@ struct objective_config {
     double beta, label_smoothing, sft_weight;
     double gamma;                                /* simpo: the margin that is asked for */
     double desirable_weight, undesirable_weight; /* kto */
+    struct text_entry *teachers;                 /* distill: paths of data/tokens/teacher.h */
+    int num_teachers;
+    double temperature, teacher_share;
+    int64_t top_k;
 };
 
 struct config {

@@ -160,6 +160,13 @@ static int check_objective(const struct loading *loading) {
             "'objective.label_smoothing' is %g, which would have no effect with objective.loss ipo or "
             "hinge: take sigmoid or robust",
             objective->label_smoothing);
+    if (objective->kind == OBJECTIVE_DISTILL)
+        return objective->num_teachers > 0
+                   ? 0
+                   : config_fail_key(
+                         loading, "objective.kind",
+                         "'objective.kind' distill learns from a teacher: set objective.teacher to a "
+                         "file that 'atelier eval TEACHER --data FILE.h5 --top-k K' wrote");
     if (objective->kind != OBJECTIVE_SFT && loading->config->data.packing != PACKING_WHOLE)
         return config_fail_key(
             loading, "objective.kind",

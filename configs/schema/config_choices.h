@@ -17,9 +17,13 @@ static const struct config_choice computes[] = {
     {"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {"f16", DTYPE_F16}, {NULL, 0}};
 #define OPTIMIZER_CHOICE(NAME, name) {#name, OPTIMIZER_##NAME},
 static const struct config_choice optimizers[] = {EACH_OPTIMIZER(OPTIMIZER_CHOICE){NULL, 0}};
-static const struct config_choice objectives[] = {{"sft", OBJECTIVE_SFT},   {"dpo", OBJECTIVE_DPO},
-                                                  {"orpo", OBJECTIVE_ORPO}, {"simpo", OBJECTIVE_SIMPO},
-                                                  {"kto", OBJECTIVE_KTO},   {NULL, 0}};
+static const struct config_choice objectives[] = {{"sft", OBJECTIVE_SFT},
+                                                  {"dpo", OBJECTIVE_DPO},
+                                                  {"orpo", OBJECTIVE_ORPO},
+                                                  {"simpo", OBJECTIVE_SIMPO},
+                                                  {"kto", OBJECTIVE_KTO},
+                                                  {"distill", OBJECTIVE_DISTILL},
+                                                  {NULL, 0}};
 static const struct config_choice dpo_losses[] = {
     {"sigmoid", DPO_SIGMOID}, {"ipo", DPO_IPO}, {"hinge", DPO_HINGE}, {"robust", DPO_ROBUST}, {NULL, 0}};
 static const struct config_choice moments[] = {{"f32", DTYPE_F32}, {"bf16", DTYPE_BF16}, {NULL, 0}};

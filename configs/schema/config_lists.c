@@ -37,6 +37,11 @@ static const struct config_key text_keys[] = {
 };
 const struct config_table config_text_table = {text_keys, COUNT_OF(text_keys), sizeof(struct text_entry)};
 
+static const struct config_key path_keys[] = {
+    PATH("path", offsetof(struct text_entry, text), NULL, "the file"),
+};
+const struct config_table config_path_table = {path_keys, COUNT_OF(path_keys), sizeof(struct text_entry)};
+
 static const struct config_key target_keys[] = {
     TEXT("name", offsetof(struct adapter_entry, name), NULL,
          "q, k, v, o, gate, up, down, all-linear, or a pattern over names of modules"),

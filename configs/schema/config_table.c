@@ -215,6 +215,21 @@ static const struct config_key run_file_keys[] = {
          "kto: of completions whose label is true", COURSE, NEEDS("objective.kind", "kto")),
     REAL("objective.undesirable_weight", AT(objective.undesirable_weight), "1", 0, 1000, NULL,
          "kto: of completions whose label is false", COURSE, NEEDS("objective.kind", "kto")),
+    LIST(
+        "objective.teacher", AT(objective.teachers), AT(objective.num_teachers), &config_path_table,
+        "distill: what the teacher says of the tokens of data.train, a file of 'atelier eval --top-k' for each of its "
+        "token files, in any order",
+        COURSE, NEEDS("objective.kind", "distill")),
+    REAL("objective.temperature", AT(objective.temperature), "1", 1e-2, 100, NULL,
+         "distill: of both models' softmax, as the teacher's file was made ('--temperature')", COURSE,
+         NEEDS("objective.kind", "distill")),
+    REAL("objective.teacher_share", AT(objective.teacher_share), "0.5", 0, 1, NULL,
+         "distill: w of (1 - w) x loss + w x temperature^2 x divergence from the teacher", COURSE,
+         NEEDS("objective.kind", "distill")),
+    INT("objective.top_k", AT(objective.top_k), "64", 1, 256, NULL,
+        "distill: so many tokens of the teacher's are compared one by one, the rest of the vocabulary as one; the file "
+        "has as many at least",
+        COURSE, NEEDS("objective.kind", "distill")),
 
     CHOICE(
         "optimizer.kind", AT(optimizer.kind), "adamw", optimizers,

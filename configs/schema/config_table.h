@@ -67,8 +67,8 @@ struct config_table {
 const struct config_table *config_table(void);
 
 /* Elements of lists (config_lists.c): struct text_entry, variable, data_file, prepare_source and prepare_model. */
-extern const struct config_table config_text_table, config_variable_table, config_target_table,
-    config_data_file_table, config_source_table, config_model_table;
+extern const struct config_table config_text_table, config_path_table, config_variable_table,
+    config_target_table, config_data_file_table, config_source_table, config_model_table;
 
 /* config_key_index - of exactly this name, or -1. */
 int config_key_index(const struct config_table *table, const char *name);

@@ -236,7 +236,7 @@ static const struct foreign_word KEYS[] = {
     {"task_type", NULL, "the sources say it: text for pre-training, 'chat: true' for conversations"},
     {"stage", NULL,
      "the sources say it: text for pre-training, 'chat: true' for conversations; ZeRO's stage is parallel.stage"},
-    {"rl dpo", "objective.kind", "sft, dpo, orpo, simpo or kto"},
+    {"rl dpo", "objective.kind", "sft, dpo, orpo, simpo, kto or distill"},
     {"pref_loss", "objective.loss",
      "of dpo: sigmoid, ipo, hinge or robust; orpo and simpo are objective.kind"},
     {"rl_beta pref_beta orpo_alpha", "objective.beta", NULL},
@@ -252,9 +252,11 @@ static const struct foreign_word KEYS[] = {
     {"dpo_use_weighting reward_model reward process_reward_model ppo_buffer_size "
      "ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards reward_model_adapters reward_model_type reward_weights trl "
      "grpo num_generations sync_ref_model reference_free ignore_bias_buffers",
-     NULL, "it is not supported: objective.kind says what is minimised, sft, dpo, orpo, simpo or kto"},
+     NULL,
+     "it is not supported: objective.kind says what is minimised, sft, dpo, orpo, simpo, kto or distill"},
     {"beta", "objective.beta", "of preference objectives; AdamW has optimizer.beta1 and beta2"},
-    {"objective.type objective.name objective.method", "objective.kind", "sft, dpo, orpo, simpo or kto"},
+    {"objective.type objective.name objective.method", "objective.kind",
+     "sft, dpo, orpo, simpo, kto or distill"},
     {"objective.loss_type", "objective.loss", NULL},
     {"objective.simpo_gamma", "objective.gamma", NULL},
     {"objective.rpo_alpha objective.cpo_alpha objective.alpha", "objective.sft_weight", NULL},
@@ -359,9 +361,11 @@ static const struct foreign_word KEYS[] = {
     {"max_new_tokens do_sample temperature top_p top_k num_beams repetition_penalty "
      "infer_backend use_kv_cache vllm use_vllm",
      NULL, "options of 'atelier generate', not of a run file"},
-    {"teacher_model teacher_checkpointer kd_ratio distillation kd_alpha kd_temperature "
-     "kd_trainer",
-     NULL, "there is no distillation"},
+    {"teacher_model teacher_checkpointer", "objective.teacher",
+     "a file of 'atelier eval TEACHER --data FILE.h5 --top-k K': the teacher runs once, before the training"},
+    {"kd_ratio kd_alpha kd_ce_alpha", "objective.teacher_share", "of the divergence, 0 to 1"},
+    {"kd_temperature", "objective.temperature", NULL},
+    {"distillation kd_trainer", "objective.kind", "distill"},
     {"image_max_pixels image_min_pixels video_max_pixels video_fps video_maxlen media_dir "
      "image_size processor_type image_column is_multimodal freeze_vision",
      NULL, "models read text alone"},

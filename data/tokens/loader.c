@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "data/tokens/loader_order.h"
+#include "data/tokens/loader_sample.h"
 #include "data/tokens/loader_targets.h"
 #include "kernels/rng.h"
 
@@ -25,37 +26,15 @@ struct loader {
     int64_t sequence_tokens;
     uint64_t seed;
     struct token_file **files;
-    struct file_order *orders; /* [num_files] */
-    uint64_t *shares;          /* [num_files]: of what the files before leave, times 2^32 */
-    int64_t *first_source;     /* [num_files + 1]: number of a file's first source */
-    double **references;       /* [num_files] of [documents]; NULL: none */
+    struct file_order *orders;       /* [num_files] */
+    uint64_t *shares;                /* [num_files]: of what the files before leave, times 2^32 */
+    int64_t *first_source;           /* [num_files + 1]: number of a file's first source */
+    double **references;             /* [num_files] of [documents]; NULL: none */
+    const struct teacher **teachers; /* [num_files], of top_k ids; all of them, or none */
+    int64_t top_k;
     struct mix_block block;
     pthread_mutex_t mutex; /* the tables that grow while reading: block and orders */
 };
-
-void sample_init(struct sample *sample, int64_t sequence_tokens) {
-    size_t room = (size_t)sequence_tokens + 1; /* the target of the last token is read after it */
-    *sample = (struct sample){.num_tokens = sequence_tokens};
-    sample->tokens = xcalloc(room, sizeof *sample->tokens);
-    sample->targets = xcalloc(room, sizeof *sample->targets);
-    sample->weights = xcalloc(room, sizeof *sample->weights);
-    sample->row_start = xcalloc(room, sizeof *sample->row_start);
-    sample->positions = xcalloc(room, sizeof *sample->positions);
-    sample->sources = xcalloc(room, sizeof *sample->sources);
-    sample->mask = xcalloc(room, sizeof *sample->mask);
-}
-
-void sample_release(struct sample *sample) {
-    free(sample->tokens);
-    free(sample->targets);
-    free(sample->weights);
-    free(sample->row_start);
-    free(sample->positions);
-    free(sample->sources);
-    free(sample->mask);
-    free(sample->documents);
-    *sample = (struct sample){0};
-}
 
 /* --- opening --- */
 
@@ -134,6 +113,7 @@ struct loader *loader_open(const struct loader_config *config, struct err *err) 
     loader->shares = xcalloc(n, sizeof *loader->shares);
     loader->first_source = xcalloc(n + 1, sizeof *loader->first_source);
     loader->references = xcalloc(n, sizeof *loader->references);
+    loader->teachers = xcalloc(n, sizeof(struct teacher *));
     loader->block.first = xcalloc(n, sizeof *loader->block.first);
     loader->block.number = -1;
     pthread_mutex_init(&loader->mutex, NULL);
@@ -170,6 +150,7 @@ void loader_close(struct loader *loader) {
     free(loader->shares);
     free(loader->first_source);
     free(loader->references);
+    free(loader->teachers);
     free(loader->orders);
     free(loader->files);
     free(loader);
@@ -200,6 +181,12 @@ void loader_set_references(struct loader *loader, int file, const double *values
     free(loader->references[file]);
     loader->references[file] = xmalloc(count * sizeof(double) + 1);
     memcpy(loader->references[file], values, count * sizeof(double));
+}
+
+void loader_teach(struct loader *loader, int file, const struct teacher *teacher, int64_t top_k) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    loader->teachers[file] = teacher;
+    loader->top_k = top_k;
 }
 
 const char *loader_tokenizer_hash(const struct loader *loader) {
@@ -323,6 +310,18 @@ static void eval_pieces(const struct loader *loader, int64_t index, struct piece
     file_order_eval_pieces(&loader->orders[file], index, list);
 }
 
+/* teach_piece - what the teacher says of the targets of a piece, which are the tokens from its second one on, as far as the
+ * document goes. */
+static int teach_piece(const struct loader *loader, const struct sample_piece *piece, int64_t row,
+                       struct sample *out, struct err *err) {
+    const uint64_t *offsets = token_file_offsets(loader->files[piece->file]) + piece->document;
+    int64_t begin = (int64_t)offsets[0] + piece->first, left = (int64_t)offsets[1] - begin - 1;
+    struct teacher_range range = {begin + 1, left < piece->count ? left : piece->count, out->mask + row + 1};
+    return teacher_read(loader->teachers[piece->file], &range, loader->top_k,
+                        out->teacher_ids + row * loader->top_k, out->teacher_logps + row * loader->top_k,
+                        err);
+}
+
 /* put_piece - the rows of one piece, from row on. */
 static int put_piece(const struct loader *loader, const struct sample_piece *piece, int64_t row,
                      struct sample *out, struct err *err) {
@@ -342,7 +341,7 @@ static int put_piece(const struct loader *loader, const struct sample_piece *pie
         out->positions[i] = (int32_t)(i - row);
         out->sources[i] = source;
     }
-    return 0;
+    return loader->top_k > 0 ? teach_piece(loader, piece, row, out, err) : 0;
 }
 
 /* note_document - one that is learnt against another. */
@@ -372,6 +371,8 @@ static int fill(const struct loader *loader, const struct piece_list *list, stru
           (long long)out->num_tokens, (long long)loader->sequence_tokens);
     int64_t row = 0;
     out->num_documents = 0;
+    if (loader->top_k > 0)
+        sample_clear_teacher(out, loader->top_k);
     for (int64_t p = 0; p < list->count; p++) {
         note_document(loader, &list->pieces[p], row, out);
         if (put_piece(loader, &list->pieces[p], row, out, err) != 0)

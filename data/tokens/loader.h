@@ -19,6 +19,7 @@
  * would be, and neither is ever cut. */
 #pragma once
 
+#include "data/tokens/teacher.h"
 #include "data/tokens/tokens.h"
 
 enum packing {
@@ -72,6 +73,9 @@ struct sample {
     uint8_t *mask;             /* scratch of the loader */
     struct sample_document *documents; /* of files of pairs; none of others */
     int64_t num_documents, documents_room;
+    int64_t top_k;        /* K of loader_teach; 0: no teacher, and no arrays */
+    int32_t *teacher_ids; /* [T, K]: what it says of each row's target; 0 where the weight is */
+    float *teacher_logps;
     int64_t num_tokens, filled;
 };
 /* sample_init - its arrays of T, for loader_sample to fill again and again.  sample_release frees them. */
@@ -92,6 +96,9 @@ enum token_preference loader_preference(const struct loader *loader);
 /* loader_set_references - of a file, a number for each of its documents, copied: what a reference model says of it.  Before
  * samples are asked for. */
 void loader_set_references(struct loader *loader, int file, const double *values);
+/* loader_teach - of each file what a teacher says of its tokens (borrowed until loader_close), of which the first top_k come
+ * with every sample.  Before samples are asked for. */
+void loader_teach(struct loader *loader, int file, const struct teacher *teacher, int64_t top_k);
 /* loader_num_documents - of a file. */
 int64_t loader_num_documents(const struct loader *loader, int file);
 /* loader_uses_document - false of those that are too long for any sample. */

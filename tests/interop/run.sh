@@ -73,6 +73,7 @@ run check_published
 run compare_train
 run compare_muon
 run compare_preferences
+run compare_distill
 run check_lora
 run check_qlora
 run check_gguf

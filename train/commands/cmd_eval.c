@@ -9,12 +9,14 @@
 #include "data/corpus/json.h"
 #include "data/tokens/loader.h"
 #include "train/commands/commands.h"
+#include "train/measure/teach.h"
 #include "train/model/session.h"
 #include "train/record/metrics.h"
 
 struct eval_words {
-    const char *model, *base, *data;
-    int64_t sequence_tokens, max_sequences, threads;
+    const char *model, *base, *data, *output;
+    int64_t sequence_tokens, max_sequences, threads, top_k;
+    double temperature;
     bool as_json;
 };
 
@@ -54,6 +56,28 @@ static const struct option OPTIONS[] = {
      .fallback = "0",
      .min = 0,
      .max = 4096},
+    {.name = "--top-k",
+     .value = "K",
+     .help =
+         "in place of the losses write to --output, of each token that counts, the K tokens that the model finds most "
+         "probable there, with their log-probabilities: a teacher's file, for objective.kind distill",
+     .kind = OPTION_INT,
+     .at = offsetof(struct eval_words, top_k),
+     .min = 1,
+     .max = TEACHER_MOST_IDS},
+    {.name = "--temperature",
+     .value = "T",
+     .help = "of the softmax of --top-k, that of objective.temperature",
+     .kind = OPTION_REAL,
+     .at = offsetof(struct eval_words, temperature),
+     .fallback = "1",
+     .min = 1e-2,
+     .max = 100},
+    {.name = "--output",
+     .value = "FILE",
+     .help = "the file to write; what an earlier start began is gone on with",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct eval_words, output)},
     {.name = "--json",
      .help = "one JSON object on standard output",
      .kind = OPTION_FLAG,
@@ -273,6 +297,58 @@ static void print(const struct eval *eval) {
     print_line("all", loss, tokens);
 }
 
+/* check_words - options that go together. */
+static int check_words(const struct eval_words *words, struct err *err) {
+    if ((words->top_k > 0) != (words->output != NULL))
+        return err_set(err, "--top-k and --output go together: so many tokens of each place, into that file");
+    if (words->top_k == 0 && words->temperature != 1)
+        return err_set(err, "--temperature has no effect without --top-k");
+    if (words->top_k > 0 && words->max_sequences > 0)
+        return err_set(err, "--top-k is for all of the token file: leave out --sequences");
+    return 0;
+}
+
+/* write_teacher - in place of the losses. */
+static int write_teacher(struct eval *eval, struct err *err) {
+    const struct eval_words *words = &eval->words;
+    struct teach_setup setup = {words->output, words->model, words->top_k, words->sequence_tokens,
+                                words->temperature};
+    struct teach_result result;
+    if (model_has_adapter(&eval->session.config))
+        return err_set(
+            err,
+            "'%s' is an adapter, of which the file would name the base alone: write it out first with 'atelier "
+            "export --to hf', and let that teach",
+            words->model);
+    if (!eval->session.tokenizer)
+        return err_set(
+            err,
+            "'%s' has no tokenizer: whether '%s' was made with it cannot be known, and its ids may mean "
+            "something else",
+            words->model, words->data);
+    if (teach(&eval->session, eval->file, &setup, &result, err) != 0)
+        return -1;
+    if (words->as_json) {
+        json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:o}", "output", words->output, "model",
+                                 result.model, "top_k", (json_int_t)words->top_k, "sequence_tokens",
+                                 (json_int_t)words->sequence_tokens, "temperature", words->temperature,
+                                 "places", (json_int_t)result.num_places, "found",
+                                 (json_int_t)result.num_found, "mass", real_or_null(result.mass));
+        json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+        putchar('\n');
+        json_decref(root);
+        return 0;
+    }
+    printf("'%s': the %lld most probable tokens of %lld places, by the model %.12s", words->output,
+           (long long)words->top_k, (long long)result.num_places, result.model);
+    if (result.num_found > 0)
+        printf("; %lld were there from an earlier start", (long long)result.num_found);
+    if (isfinite(result.mass))
+        printf("; together they have %.2f %% of the probability on average", 100 * result.mass);
+    putchar('\n');
+    return 0;
+}
+
 /* run - what cannot be opened is the caller's to mend (EXIT_USAGE); what goes wrong later is a fault. */
 static int run(int argc, char **argv) {
     struct eval eval = {.file = NULL};
@@ -280,11 +356,12 @@ static int run(int argc, char **argv) {
     int code = EXIT_USAGE;
     if (!command_words(&COMMAND_eval, &eval.words, argc, argv))
         return EXIT_USAGE;
-    if (open_all(&eval, &err) == 0)
-        code = evaluate(&eval, &err) == 0 ? EXIT_DONE : EXIT_FAULT;
-    if (code == EXIT_DONE)
+    bool teaches = eval.words.top_k > 0;
+    if (check_words(&eval.words, &err) == 0 && open_all(&eval, &err) == 0)
+        code = (teaches ? write_teacher(&eval, &err) : evaluate(&eval, &err)) == 0 ? EXIT_DONE : EXIT_FAULT;
+    if (code == EXIT_DONE && !teaches)
         print(&eval);
-    else
+    if (code != EXIT_DONE)
         fprintf(stderr, "error: %s\n", err.text);
     if (eval.loader)
         loader_close(eval.loader);

@@ -117,6 +117,20 @@ void flight_place_targets(struct flight *flight, struct device *dev, const struc
     }
 }
 
+void flight_place_teacher(struct flight *flight, struct device *dev, const struct batch *batch,
+                          const struct flight_limits *limits) {
+    if (flight->top_k == 0)
+        return;
+    CHECK(batch->top_k == flight->top_k, "a micro-batch with %lld ids of a teacher in a model of %lld",
+          (long long)batch->top_k, (long long)flight->top_k);
+    for (int64_t i = 0; i < batch->num_tokens; i++)
+        if (batch->weights[i] != 0)
+            check_ids("teacher's id", batch->teacher_ids + i * batch->top_k, NULL, batch->top_k,
+                      limits->vocab_size);
+    device_upload(dev, flight_rows(flight, flight->teacher_ids), batch->teacher_ids);
+    device_upload(dev, flight_rows(flight, flight->teacher_logps), batch->teacher_logps);
+}
+
 void flight_weigh(struct flight *flight, struct device *dev) {
     for (int entry = 0; entry < flight->num_entries; entry++)
         device_upload(dev, flight_entry(flight, flight->weights, entry),
@@ -130,5 +144,13 @@ double flight_losses(struct flight *flight, struct device *dev) {
     double sum = 0;
     for (int64_t i = 0; i < flight->num_entries * flight->num_tokens; i++)
         sum += (double)flight->host_losses[i];
+    return sum;
+}
+
+double flight_divergences(struct flight *flight, struct device *dev) {
+    device_download(dev, flight->host_divergences, flight_rows(flight, flight->divergences));
+    double sum = 0;
+    for (int64_t i = 0; i < flight->num_tokens; i++)
+        sum += (double)flight->host_divergences[i];
     return sum;
 }

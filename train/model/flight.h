@@ -25,6 +25,9 @@ struct batch {
     float *weights;
     struct paired_document *documents; /* in order; none where documents are learnt one by one */
     int64_t num_documents;
+    int64_t top_k;        /* what a teacher says of each row's target, in K ids; 0: there is none */
+    int32_t *teacher_ids; /* [N, K] */
+    float *teacher_logps;
 };
 
 /* What one layer's backward needs from its forward. */
@@ -72,6 +75,10 @@ struct flight {
     struct tensor *inputs; /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
     struct tensor final;   /* [N, C] final norm */
     struct norm_stats final_stats;
+    int64_t top_k;                            /* K of a teacher; 0: none */
+    struct tensor teacher_ids, teacher_logps; /* [N, K] i32 and f32 */
+    struct tensor divergences;                /* [N] f32: from the teacher, times the weight */
+    float *host_divergences;
     struct tensor losses; /* [K, N] f32 */
     float *host_losses;   /* [K, N]: where they come back to the host */
     float *host_weights;  /* [K, N]: what the objective said */
@@ -97,6 +104,11 @@ void flight_place_targets(struct flight *flight, struct device *dev, const struc
  * that has room for places; nothing otherwise. */
 void flight_place_drops(struct flight *flight, struct device *dev, const struct batch *batch);
 
+/* flight_place_teacher - what the batch's teacher says, where the flight has room for one.  Dies where the batch has none, or an
+ * id is out of range. */
+void flight_place_teacher(struct flight *flight, struct device *dev, const struct batch *batch,
+                          const struct flight_limits *limits);
+
 /* flight_rows - a buffer made for the largest batch, cut to this one.  flight_stats - the same of a norm's statistics. */
 struct tensor flight_rows(const struct flight *flight, struct tensor t);
 struct norm_stats flight_stats(const struct flight *flight, struct norm_stats stats);
@@ -113,3 +125,5 @@ struct layer_acts flight_acts(const struct flight *flight, int layer);
 /* flight_losses - the losses of all rows, to host_losses; returns their sum in f64.  The host waits for the device
  * here, and nowhere else in a micro-batch unless the objective asks for losses first. */
 double flight_losses(struct flight *flight, struct device *dev);
+/* flight_divergences - of all rows from their teacher, after flight_losses; their sum. */
+double flight_divergences(struct flight *flight, struct device *dev);

@@ -2,6 +2,7 @@
 #include "train/model/head.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "train/model/layer.h"
 #include "train/model/shard.h"
@@ -68,6 +69,27 @@ static void chunk_losses(struct model *model, const struct head_chunk *chunk, co
                      &args);
 }
 
+/* chunk_distances - losses and divergences of a chunk whose rows have a teacher, and their gradient. */
+static void chunk_distances(struct model *model, const struct head_chunk *chunk, const struct linear *w,
+                            float grad_scale) {
+    const struct flight *f = &model->flight;
+    const struct model_config *config = model->setup.config;
+    const struct distill_args args = {.loss = {.grad_scale = grad_scale,
+                                               .logit_scale = family_logit_scale(config),
+                                               .softcap = config->logit_softcap},
+                                      .temperature = model->setup.teacher.temperature,
+                                      .share = model->setup.teacher.share};
+    const struct distill_out out = {entry_of(model, f->losses, chunk, 0),
+                                    tensor_rows(f->divergences, chunk->first, chunk->count), chunk->dlogits};
+    const struct distill_rows rows = {.logits = chunk->logits,
+                                      .targets = entry_of(model, f->targets, chunk, 0),
+                                      .weights = entry_of(model, f->weights, chunk, 0),
+                                      .ids = tensor_rows(f->teacher_ids, chunk->first, chunk->count),
+                                      .logps = tensor_rows(f->teacher_logps, chunk->first, chunk->count)};
+    linear_forward(model->dev, chunk->logits, chunk->rows, w);
+    op_distill(model->dev, &out, &rows, &args);
+}
+
 /* gradients - losses and gradients of each chunk while its logits are at hand: they are never kept for the whole
  * batch. */
 static void gradients(struct model *model, struct linear w, float grad_scale) {
@@ -75,7 +97,10 @@ static void gradients(struct model *model, struct linear w, float grad_scale) {
         struct head_chunk chunk = head_chunk(model, first);
         struct tensor dx = tensor_rows(model->dnorm, first, chunk.count);
         for (int entry = 0; entry < model->flight.num_entries; entry++) {
-            chunk_losses(model, &chunk, &w, entry, grad_scale);
+            if (model->flight.top_k > 0)
+                chunk_distances(model, &chunk, &w, grad_scale);
+            else
+                chunk_losses(model, &chunk, &w, entry, grad_scale);
             linear_backward(model->dev, dx, chunk.dlogits, chunk.rows, &w,
                             entry ? OP_ACCUMULATE : OP_OVERWRITE);
             w.w.write = OP_ACCUMULATE;
@@ -128,4 +153,17 @@ void head_logits(struct model *model, struct transport *link, int64_t first, flo
         shape_logits(model->setup.config, out, tensor_count(chunk.logits));
         out += tensor_count(chunk.logits);
     }
+}
+
+void head_visit(struct model *model, struct transport *link, const struct logits_visitor *visitor) {
+    struct head_weights w = head_open(model, link);
+    float *logits = xmalloc(tensor_bytes(model->logits));
+    for (int64_t first = 0; first < model->flight.num_tokens; first += model->logits.dims[0]) {
+        struct head_chunk chunk = head_chunk(model, first);
+        linear_forward(model->dev, chunk.logits, chunk.rows, &w.matrix);
+        device_download(model->dev, logits, chunk.logits);
+        shape_logits(model->setup.config, logits, tensor_count(chunk.logits));
+        visitor->visit(visitor->user, first, chunk.count, logits);
+    }
+    free(logits);
 }

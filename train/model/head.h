@@ -12,3 +12,6 @@ void head_losses(struct model *model, struct transport *link);
 
 /* head_logits - of rows [first, N) to the host, f32 [N - first, V].  Collective. */
 void head_logits(struct model *model, struct transport *link, int64_t first, float *out);
+
+/* head_visit - of every row, a chunk of them at a time.  Collective. */
+void head_visit(struct model *model, struct transport *link, const struct logits_visitor *visitor);

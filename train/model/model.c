@@ -28,6 +28,11 @@ static void place_targets(struct model *model, const struct batch *batch) {
     flight_place_targets(&model->flight, model->dev, batch, &limits);
 }
 
+static void place_teacher(struct model *model, const struct batch *batch) {
+    struct flight_limits limits = limits_of(model);
+    flight_place_teacher(&model->flight, model->dev, batch, &limits);
+}
+
 /* embedding_scale - rounded to the type that is computed in, as the reference programs round it. */
 static float embedding_scale(const struct model *model) {
     float scale = family_embedding_scale(model->setup.config);
@@ -149,6 +154,7 @@ double model_train(struct model *model, struct transport *link, const struct bat
     place(model, batch);
     place_targets(model, batch);
     flight_place_drops(&model->flight, model->dev, batch);
+    place_teacher(model, batch);
     model->dev->section = SECTION_FORWARD;
     stack_forward(model, link);
     double loss = weigh(model, link, batch);
@@ -159,7 +165,11 @@ double model_train(struct model *model, struct transport *link, const struct bat
     model->dev->section = SECTION_OTHER;
     double sum =
         flight_losses(&model->flight, model->dev); /* also where it is not needed: here the host waits */
-    return terms + (model->setup.objective.kind->loss ? loss : sum);
+    const struct objective_use *objective = &model->setup.objective;
+    if (objective->kind->distance)
+        return terms + objective->kind->distance(objective->state, sum,
+                                                 flight_divergences(&model->flight, model->dev));
+    return terms + (objective->kind->loss ? loss : sum);
 }
 
 double model_evaluate(struct model *model, struct transport *link, const struct batch *batch) {
@@ -174,6 +184,13 @@ void model_logits(struct model *model, struct transport *link, const struct batc
     place(model, batch);
     stack_forward(model, link);
     head_logits(model, link, 0, out);
+}
+
+void model_visit_logits(struct model *model, struct transport *link, const struct batch *batch,
+                        const struct logits_visitor *visitor) {
+    place(model, batch);
+    stack_forward(model, link);
+    head_visit(model, link, visitor);
 }
 
 void model_decode(struct model *model, const struct kv_cache *cache, const struct batch *batch, int64_t past,

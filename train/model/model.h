@@ -17,6 +17,10 @@ struct model_setup {
     bool trains;
     uint64_t seed;                  /* of what a dropout leaves out */
     struct objective_use objective; /* kind NULL: token_mean */
+    struct {
+        int64_t top_k; /* K; 0: there is no teacher */
+        float temperature, share;
+    } teacher; /* of an objective with a distance: as struct distill_args says */
 };
 
 /* What a layer computes, and which of the model's masks and rotations it takes. */
@@ -89,6 +93,15 @@ void model_set_longest(struct model *model, int64_t longest);
 
 /* model_logits - forward alone, then the logits of every row, f32 [N, V], into out.  Collective. */
 void model_logits(struct model *model, struct transport *link, const struct batch *batch, float *out);
+
+/* What looks at the logits [count, V] of rows from first on, in host memory until it returns. */
+struct logits_visitor {
+    void (*visit)(void *user, int64_t first, int64_t count, float *logits);
+    void *user;
+};
+/* model_visit_logits - the same where those of all rows at once would be too many.  Collective. */
+void model_visit_logits(struct model *model, struct transport *link, const struct batch *batch,
+                        const struct logits_visitor *visitor);
 
 /* Keys and values of one layer for the tokens so far. */
 struct kv_cache {

@@ -128,6 +128,17 @@ static void place_batch(struct model *model) {
     model->flight.weights = take_2d(model, DTYPE_F32, model->flight.num_entries, n);
 }
 
+/* place_teacher - what it says of a batch, and how far the rows are from it. */
+static void place_teacher(struct model *model) {
+    int64_t n = model->setup.max_tokens, k = model->setup.teacher.top_k;
+    model->flight.top_k = k;
+    if (k == 0)
+        return;
+    model->flight.teacher_ids = take_2d(model, DTYPE_I32, n, k);
+    model->flight.teacher_logps = take_2d(model, DTYPE_F32, n, k);
+    model->flight.divergences = take_1d(model, DTYPE_F32, n);
+}
+
 static void place_head(struct model *model) {
     const struct model_config *c = model->setup.config;
     int64_t n = model->setup.max_tokens;
@@ -215,6 +226,7 @@ static void place_all(struct model *model) {
         place_rotation(model, r);
     place_temperature(model);
     place_head(model);
+    place_teacher(model);
     if (model->setup.trains)
         place_gradients(model);
     place_pairs(model);
@@ -353,6 +365,9 @@ void model_create(struct model *model, struct device *dev, struct params *params
     model->flight.host_last_key = xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_last_key);
     size_t num_losses = (size_t)setup->max_tokens * (size_t)model->flight.num_entries;
     model->flight.host_losses = xcalloc(num_losses, sizeof *model->flight.host_losses);
+    if (model->flight.top_k > 0)
+        model->flight.host_divergences =
+            xcalloc((size_t)setup->max_tokens, sizeof *model->flight.host_divergences);
     model->flight.host_weights = xcalloc(num_losses, sizeof *model->flight.host_weights);
     arena_allocate(&model->arena, dev);
     place_all(model);
@@ -372,4 +387,5 @@ void model_free(struct model *model) {
     free(model->flight.host_last_key);
     free(model->flight.host_losses);
     free(model->flight.host_weights);
+    free(model->flight.host_divergences);
 }

@@ -5,7 +5,7 @@ const struct objective *objective_kind(enum objective_id id) {
     static const struct objective *const kinds[OBJECTIVE_COUNT] = {
         [OBJECTIVE_SFT] = &objective_token_mean, [OBJECTIVE_DPO] = &objective_dpo,
         [OBJECTIVE_ORPO] = &objective_orpo,      [OBJECTIVE_SIMPO] = &objective_simpo,
-        [OBJECTIVE_KTO] = &objective_kto,
+        [OBJECTIVE_KTO] = &objective_kto,        [OBJECTIVE_DISTILL] = &objective_distill,
     };
     CHECK(id < OBJECTIVE_COUNT, "objective %d", (int)id);
     return kinds[id];

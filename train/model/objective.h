@@ -43,6 +43,10 @@ struct objective {
      * sum of weight * loss. */
     double (*loss)(void *state, const struct batch *batch, const float *losses);
 
+    /* distance - of one that learns from a teacher: what is minimised, from the sums of the losses and of the divergences of a
+     * micro-batch's rows.  NULL: there is no teacher. */
+    double (*distance)(void *state, double loss, double divergence);
+
     /* layer_loss - add the gradient of a term of this layer's output to dx; returns the term. */
     double (*layer_loss)(void *state, const struct layer_output *output);
 };
@@ -59,6 +63,10 @@ double objective_loss(const struct objective_use *use, const struct batch *batch
 
 /* Of pairs and labelled completions, each in objective_NAME.c; their state is a struct preference (objective_preference.h). */
 extern const struct objective objective_dpo, objective_orpo, objective_simpo, objective_kto;
+
+/* objective_distill.c: cross-entropy and distance from a teacher, as mixed by struct distillation; its state is a struct
+ * distilled_sums (objective_distill.h). */
+extern const struct objective objective_distill;
 
 /* objective_token_mean.c: the mean over the target tokens, by the weights that the batch has. */
 extern const struct objective objective_token_mean;

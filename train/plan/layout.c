@@ -17,6 +17,7 @@ struct layout layout_make(const struct config *config, const struct model_config
               config->parallel.zero_stage >= 0,
           "a layout was asked for before 'auto' was replaced");
     int num_shards = grid->axes[AXIS_SHARD].size;
+    bool has_teacher = objective_kind(config->objective.kind)->distance != NULL;
     return (struct layout){
         .params = {.model = model,
                    .compute = config->train.compute,
@@ -38,7 +39,10 @@ struct layout layout_make(const struct config *config, const struct model_config
                   .compute = config->train.compute,
                   .recompute = config->train.recompute,
                   .seed = (uint64_t)config->run.seed,
-                  .trains = true},
+                  .trains = true,
+                  .teacher = {.top_k = has_teacher ? config->objective.top_k : 0,
+                              .temperature = (float)config->objective.temperature,
+                              .share = (float)config->objective.teacher_share}},
     };
 }
 

@@ -42,6 +42,13 @@ static void print_ranks(const struct run_plan *plan) {
 static void print_objective(const struct run_plan *plan) {
     const struct objective *objective = objective_kind(plan->config.objective.kind);
     char time[TEXT_ROOM];
+    if (objective->distance)
+        printf(
+            "objective    distill: of each token the %lld that the teacher finds most probable, in %d file%s; loss %g, "
+            "divergence %g\n",
+            (long long)plan->config.objective.top_k, plan->config.objective.num_teachers,
+            plan->config.objective.num_teachers == 1 ? "" : "s", 1 - plan->config.objective.teacher_share,
+            plan->config.objective.teacher_share);
     if (objective->learns_from == PREFERENCE_NONE)
         return;
     printf("objective    %s of %s; ", objective->name,

@@ -222,6 +222,11 @@ static void add_to_totals(struct run_totals *t, const struct step_record *r) {
     }
     if (r->preference.is_there)
         t->preference = r->preference;
+    if (r->is_taught && isfinite(r->loss)) {
+        t->is_taught = true;
+        t->cross_entropy = r->cross_entropy;
+        t->divergence = r->divergence;
+    }
     t->diverged_before = r->diverged_before;
     t->num_without_targets += r->target_tokens == 0;
     t->num_overflows += r->skipped && r->target_tokens > 0;
@@ -251,6 +256,10 @@ void metrics_step(struct metrics *m, const struct step_record *r) {
     put_number(m->lines, "grad_norm", r->grad_norm, 17);
     put_number(m->lines, "learning_rate", r->learning_rate, 9);
     put_preference(m->lines, &r->preference);
+    if (r->is_taught) {
+        put_number(m->lines, "cross_entropy", r->cross_entropy, 17);
+        put_number(m->lines, "kl", r->divergence, 17);
+    }
     fprintf(m->lines, ", \"tokens\": %lld, \"target_tokens\": %lld, \"update\": %lld", (long long)r->tokens,
             (long long)r->target_tokens, (long long)r->update);
     if (r->diverged_since > 0)

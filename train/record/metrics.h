@@ -39,6 +39,8 @@ struct step_record {
     double phase_s[PHASE_COUNT];
     double flops; /* of all ranks together, counted by the ops */
     struct preference_record preference;
+    bool is_taught; /* the loss is mixed of these two; NaN without targets */
+    double cross_entropy, divergence;
 };
 
 struct metrics_setup {

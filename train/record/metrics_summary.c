@@ -82,6 +82,9 @@ static void write_losses(FILE *out, const struct run_totals *t) {
     else
         fprintf(out, "training loss none: no target tokens\n");
     write_preference(out, "last step    ", &t->preference);
+    if (t->is_taught)
+        fprintf(out, "last step     cross-entropy %.4f, KL from the teacher %.4f\n", t->cross_entropy,
+                t->divergence);
     if (divergence_past_text(&t->diverged_before, past)[0])
         fprintf(out, "had diverged  %s\n", past);
     fprintf(out, "tokens        %lld, %lld of them targets\n", (long long)t->tokens,

@@ -9,6 +9,8 @@ struct run_totals {
     int64_t first_step, last_step, num_steps;              /* num_steps: of the whole run */
     double first_loss, last_loss;                          /* NaN: none yet */
     struct preference_record preference, valid_preference; /* the last ones */
+    bool is_taught; /* by a teacher: cross-entropy and divergence of the last step */
+    double cross_entropy, divergence;
     int64_t num_without_targets;            /* steps of this start that had nothing to learn from */
     int64_t num_overflows;                  /* steps whose gradients overflowed f16 */
     struct divergence_past diverged_before; /* of the whole run */

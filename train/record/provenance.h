@@ -21,6 +21,7 @@
 
 #include "checkpoints/weights.h"
 #include "data/corpus/json.h"
+#include "data/sha256.h"
 #include "train/ranks/comm.h"
 #include "train/record/accounts.h"
 #include "train/record/divergence.h"
@@ -77,6 +78,9 @@ json_t *provenance_load(const char *folder, struct err *err);
 /* provenance_base - base_model of a first start; NULL (json) without one.  The same file list on every rank;
  * only the root's result has hashes.  Returns false on all ranks when a file cannot be read.  Collective. */
 bool provenance_base(json_t **base, struct comm *comm, const struct weights *source, const char *path);
+
+/* provenance_sha256 - the sha256 of base_model alone, by one process.  Returns 0, or -1 with err set: I/O error. */
+int provenance_sha256(const struct weights *source, char hex[SHA256_HEX_ROOM], struct err *err);
 
 /* provenance_repository - "ORGANISATION/NAME" on the Hugging Face Hub, where a path tells: a folder of the
  * Hub's cache (models--ORGANISATION--NAME), or nothing.  malloc'ed, or NULL. */

@@ -219,3 +219,21 @@ bool provenance_base(json_t **base, struct comm *comm, const struct weights *sou
     release(&files);
     return done;
 }
+
+int provenance_sha256(const struct weights *source, char hex[SHA256_HEX_ROOM], struct err *err) {
+    struct base_files files = {0};
+    int status = 0;
+    files.count = weights_files(source, &files.paths);
+    files.sizes = xcalloc((size_t)files.count + 1, sizeof *files.sizes);
+    files.hashes = xcalloc((size_t)files.count * HASH_WORDS + 1, sizeof *files.hashes);
+    for (int i = 0; i < files.count && status == 0; i++) {
+        files.sizes[i] = file_size(files.paths[i], err);
+        status = files.sizes[i] < 0
+                     ? -1
+                     : hash_file(files.paths[i], files.sizes[i], &files.hashes[i * HASH_WORDS], err);
+    }
+    if (status == 0)
+        whole_hash(&files, hex);
+    release(&files);
+    return status;
+}

@@ -24,6 +24,8 @@ static void batch_release(struct batch *batch) {
     free(batch->places);
     free(batch->weights);
     free(batch->documents);
+    free(batch->teacher_ids);
+    free(batch->teacher_logps);
 }
 
 /* first_sample - of a micro-batch, within the step. */
@@ -93,6 +95,25 @@ static void put_documents(struct feed *feed, struct batch *batch, int64_t at) {
     feed->num_units += (double)sample->num_documents / 2;
 }
 
+/* put_teacher - what a teacher says of the rows of a sample; room for it is made once.  Padding has no weight, and is not read. */
+static void put_teacher(const struct feed *feed, struct batch *batch, int64_t at) {
+    const struct sample *sample = &feed->sample;
+    size_t count = (size_t)(batch->num_tokens * sample->top_k),
+           own = (size_t)(feed->sequence_tokens * sample->top_k);
+    if (sample->top_k == 0)
+        return;
+    if (batch->top_k != sample->top_k) {
+        free(batch->teacher_ids);
+        free(batch->teacher_logps);
+        batch->teacher_ids = xcalloc(count, sizeof *batch->teacher_ids);
+        batch->teacher_logps = xcalloc(count, sizeof *batch->teacher_logps);
+        batch->top_k = sample->top_k;
+    }
+    memcpy(batch->teacher_ids + at * sample->top_k, sample->teacher_ids, own * sizeof *sample->teacher_ids);
+    memcpy(batch->teacher_logps + at * sample->top_k, sample->teacher_logps,
+           own * sizeof *sample->teacher_logps);
+}
+
 /* put_sample - sample s of a step at row `at` of a micro-batch, whose row_start count from its own first row.  Places begin again
  * after 2^31 rows, which a run that needs them does not have (adapter_setup.c). */
 static void put_sample(struct feed *feed, struct batch *batch, int64_t s, int64_t at) {
@@ -107,6 +128,7 @@ static void put_sample(struct feed *feed, struct batch *batch, int64_t s, int64_
         feed->target_weight += (double)sample->weights[i];
     }
     put_documents(feed, batch, at);
+    put_teacher(feed, batch, at);
     feed->filled_tokens += sample->filled;
     for (int64_t i = 0; i < sample->filled && feed->source_tokens; i++) /* validation counts for nobody */
         feed->source_tokens[sample->sources[i]]++;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "train/model/objective.h"
+#include "train/run/run_teachers.h"
 
 /* open_files - with data.verify: all, each rank reads its share of their blocks against the checksums.  vocab_size
  * 0 is that of a new model which takes it from its tokenizer: no id is out of range then, and run_source_match
@@ -58,7 +59,8 @@ bool run_data_open(struct run_data *data, const struct config *config, int64_t v
     if ((data->train && check_kind(config, data->train, "data.train", &err) != 0) ||
         (data->valid && check_kind(config, data->valid, "data.valid", &err) != 0))
         return comm_all_ok(comm, -1, &err);
-    bool is_open = data->train && (data->valid || config->data.num_valid == 0);
+    bool is_open = data->train && (data->valid || config->data.num_valid == 0) &&
+                   run_teachers_open(data, config, &err) == 0;
     return comm_all_ok(comm, is_open ? 0 : -1, &err);
 }
 
@@ -67,6 +69,7 @@ void run_data_close(struct run_data *data) {
         loader_close(data->train);
     if (data->valid)
         loader_close(data->valid);
+    run_teachers_close(data);
     *data = (struct run_data){.train = NULL};
 }
 

@@ -9,6 +9,8 @@
 
 struct run_data {
     struct loader *train, *valid; /* valid NULL: there is no validation */
+    struct teacher **teachers;    /* of train's files (run_teachers.h) */
+    int num_teachers;
 };
 
 /* run_data_open - the files of data.train and data.valid, with ids below vocab_size (0: any; a new model takes its

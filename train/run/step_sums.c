@@ -33,6 +33,14 @@ void step_sums_computed(struct step_sums *sums, double own_loss, double own_flop
     sums->flops = values[1] * alike;
 }
 
+void step_sums_taught(struct step_sums *sums, const struct distilled_sums *own, struct rank_device *rank) {
+    double values[2] = {own->loss, own->divergence};
+    sum_over(rank, DIVIDES_LOSS, values, 2);
+    bool has_targets = sums->target_weight > 0;
+    sums->cross_entropy = has_targets ? values[0] / sums->target_weight : NAN;
+    sums->divergence = has_targets ? values[1] / sums->target_weight : NAN;
+}
+
 void step_sums_evaluated(struct step_sums *sums, double own_loss, const struct step_sums *own,
                          struct rank_device *rank) {
     double values[2] = {own->target_weight, own->num_means};

@@ -1,6 +1,7 @@
 /* step_sums.h - what a step adds up over the ranks: each over the axes of the grid that divide it. */
 #pragma once
 
+#include "train/model/objective_distill.h"
 #include "train/ranks/rank_device.h"
 #include "train/run/feed.h"
 
@@ -10,6 +11,8 @@ struct step_sums {
     double filled_tokens; /* of the whole batch, padding left out */
     double loss;          /* mean over the targets; NaN: there were none */
     double flops;         /* of all ranks */
+    double cross_entropy,
+        divergence; /* means over the targets, of a run that learns from a teacher; NaN: of others */
 };
 
 /* step_sums_read - target_weight, num_means and filled_tokens from what this rank has read, over the axes that divide the
@@ -19,6 +22,9 @@ void step_sums_read(struct step_sums *sums, const struct feed *feed, struct rank
 /* step_sums_computed - loss and flops, from this rank's sum of losses and its own count of flops, over the axes
  * that divide the loss.  After step_sums_read.  Collective: all ranks of the grid. */
 void step_sums_computed(struct step_sums *sums, double own_loss, double own_flops, struct rank_device *rank);
+
+/* step_sums_taught - cross_entropy and divergence, from this rank's sums.  After step_sums_read.  Collective: all ranks of the grid. */
+void step_sums_taught(struct step_sums *sums, const struct distilled_sums *own, struct rank_device *rank);
 
 /* step_sums_evaluated - the same for an evaluation: loss, num_means and target_weight, from this rank's sums over all
  * rounds.  Collective: all ranks of the grid. */

@@ -48,6 +48,7 @@ static double compute_gradients(struct trainer *t, double num_means) {
     float grad_scale = (float)(t->loss_scale.value / num_means);
     double loss = 0;
     preference_reset(&t->preference);
+    t->distilled.loss = t->distilled.divergence = 0;
     params_grad_reset(&t->params);
     model_step_pass(&t->model, t->rank.link, t->comm, t->feed.micros, t->feed.num_micros);
     for (int64_t m = 0; m < t->feed.num_micros; m++)
@@ -145,6 +146,8 @@ static bool learn(struct trainer *t, struct step_sums *sums, struct step_outcome
         pass_over(t, outcome);
     }
     step_sums_computed(sums, outcome->own_loss, flops_since(t, &before), &t->rank);
+    if (t->objective.kind->distance)
+        step_sums_taught(sums, &t->distilled, &t->rank);
     return outcome->skipped || update(t, outcome);
 }
 
@@ -215,6 +218,9 @@ static bool train_step(struct trainer *t) {
                                  .target_tokens = (int64_t)sums.target_weight,
                                  .seconds = clock_s() - start,
                                  .flops = sums.flops,
+                                 .is_taught = t->objective.kind->distance != NULL,
+                                 .cross_entropy = sums.cross_entropy,
+                                 .divergence = sums.divergence,
                                  .preference = preference_means(&t->preference, t->objective.kind, &t->rank)};
     fill_phases(t, &record, &before, data_done - start);
     metrics_step(t->metrics, &record);

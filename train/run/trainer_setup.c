@@ -14,6 +14,7 @@
 #include "train/run/gemm_choices.h"
 #include "train/run/probe.h"
 #include "train/run/run_folder.h"
+#include "train/run/run_teachers.h"
 #include "train/run/trainer_references.h"
 #include "train/run/trainer_state.h"
 
@@ -26,7 +27,10 @@ static void begin(struct trainer *t, const struct config *given, struct comm *co
     t->loss_scale = loss_scale_start(given->train.compute);
     t->valid_loss = NAN;
     t->preference.settings = &given->objective;
-    t->objective = (struct objective_use){objective_kind(given->objective.kind), &t->preference};
+    t->distilled.settings = &given->objective;
+    const struct objective *kind = objective_kind(given->objective.kind);
+    t->objective =
+        (struct objective_use){kind, kind->distance ? (void *)&t->distilled : (void *)&t->preference};
 }
 
 /* --- what is there: read, nothing is written --- */
@@ -66,6 +70,7 @@ static int write_record(struct trainer *t, struct err *err) {
         metrics_note(t->metrics, "%s%s",
                      t->resume.said.items[i].level == DIAGNOSTIC_WARNING ? "warning: " : "",
                      t->resume.said.items[i].text);
+    run_teachers_tell(&t->data, t->given, t->metrics);
     return run_data_tell(t->given, t->data.train, t->metrics, err);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "checkpoints/checkpoint/checkpoint.h"
+#include "train/model/objective_distill.h"
 #include "train/model/objective_preference.h"
 #include "train/model/params.h"
 #include "train/plan/auto_layout_run.h"
@@ -42,8 +43,9 @@ struct trainer {
     struct model model;
     bool has_memory; /* params and model are there */
     struct feed feed, valid_feed;
-    struct preference preference;   /* state of objectives that compare documents */
-    struct objective_use objective; /* what is minimised */
+    struct preference preference;    /* state of objectives that compare documents */
+    struct distilled_sums distilled; /* state of one that learns from a teacher */
+    struct objective_use objective;  /* what is minimised */
 
     /* Where the run stands: of the checkpoint at first. */
     int64_t step;                  /* batches read */
