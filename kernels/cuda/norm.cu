@@ -418,7 +418,5 @@ extern "C" void cuda_norm_backward(struct device *dev, struct tensor dx, struct 
 }
 
 extern "C" size_t cuda_norm_scratch_bytes(const struct device *dev, const struct device_limits *limits) {
-    int64_t queries = (int64_t)limits->num_heads * limits->head_dim; /* which may be normalised as one row */
-    int64_t width = limits->width > queries ? limits->width : queries;
-    return (size_t)cuda_num_sms(dev) * (size_t)width * sizeof(float);
+    return (size_t)cuda_num_sms(dev) * (size_t)limits->width * sizeof(float);
 }

@@ -21,10 +21,9 @@ struct tensor flight_entry(const struct flight *flight, struct tensor t, int ent
 
 struct layer_acts flight_acts(const struct flight *flight, int layer) {
     struct layer_acts acts = flight->acts[layer];
-    struct tensor *all[] = {&acts.norm1,         &acts.qkv,      &acts.queries,  &acts.keys,
-                            &acts.query_rstd,    &acts.key_rstd, &acts.attended, &acts.lse,
-                            &acts.attention_out, &acts.middle,   &acts.norm2,    &acts.gate_up,
-                            &acts.hidden,        &acts.ffn_out};
+    struct tensor *all[] = {&acts.norm1,    &acts.qkv,     &acts.raw_heads,     &acts.head_rstd,
+                            &acts.attended, &acts.lse,     &acts.attention_out, &acts.middle,
+                            &acts.norm2,    &acts.gate_up, &acts.hidden,        &acts.ffn_out};
     struct norm_stats *stats[] = {&acts.stats1, &acts.stats2, &acts.attention_stats, &acts.ffn_stats};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i]->ndim)

@@ -34,12 +34,12 @@ struct batch {
 struct layer_acts {
     struct tensor norm1; /* [N, C]; absent where the layer's plan has no norm before its branches */
     struct norm_stats stats1;
-    struct tensor qkv;                  /* [N, Q, D], normalised and rotated as the plan says */
-    struct tensor queries, keys;        /* [N, H D], [N, G D] before their norm; QK-norm alone */
-    struct tensor query_rstd, key_rstd; /* [N, H], [N, G]; of whole rows only the first N */
-    struct tensor attended;             /* [N, H, D] */
-    struct tensor lse;                  /* [N, H] f32 */
-    struct tensor attention_out;        /* [N, C] before the norm after the branch; where there is one */
+    struct tensor qkv;           /* [N, Q, D], normalised and rotated as the plan says */
+    struct tensor raw_heads;     /* [N, H + G, D], queries and keys before their norm; QK-norm alone */
+    struct tensor head_rstd;     /* [N, H + G]; of whole rows only the first 2 N */
+    struct tensor attended;      /* [N, H, D] */
+    struct tensor lse;           /* [N, H] f32 */
+    struct tensor attention_out; /* [N, C] before the norm after the branch; where there is one */
     struct norm_stats attention_stats;
     struct tensor middle; /* [N, C]: after the attention's residual */
     struct tensor norm2;  /* as norm1 */

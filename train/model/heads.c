@@ -1,9 +1,5 @@
-/* heads.c - what happens to queries, keys and values between the projection and attention.
- *
- * QK-norm works on one kind of head at a time: its columns are taken out of the fused projection, normalised as rows of
- * width D, or of all the heads' widths together, and put back.  In both directions two buffers are at hand that are not in
- * use at that moment: `attended` before attention has written it and after its backward has read it, and `dattended` after
- * that backward. */
+/* heads.c - what happens to queries, keys and values between the projection and attention.  QK-norm and the rotation after it
+ * are one operation, which keeps the heads as they were projected; the attention's backward turns the gradient back. */
 #include "train/model/heads.h"
 
 struct tensor heads_matrix(struct tensor t) {
@@ -49,69 +45,31 @@ static void temper(struct model *model, struct tensor qkv, int layer) {
     op_rope_forward(model->dev, qkv, &temperature);
 }
 
-/* The heads of one kind inside the fused projection, and their norm. */
-struct head_kind {
-    int64_t first, num_heads;
-    int64_t num_norms; /* of a row: one for each head, or one for all */
-    const struct model_norm *norm;
-    struct tensor raw, rstd; /* [N, heads D] before the norm, [N, heads] or [N, 1] */
-};
-
-static int64_t num_norms(const struct model *model, int layer, int num_heads) {
-    return model->layers[layer].plan.qk_norm == QK_NORM_ROWS ? 1 : num_heads;
-}
-
-static struct head_kind query_kind(const struct model *model, const struct layer_weights *w,
-                                   const struct layer_acts *acts, int layer) {
-    int num_heads = model->setup.config->num_heads;
-    return (struct head_kind){
-        0, num_heads, num_norms(model, layer, num_heads), &w->query_norm, acts->queries, acts->query_rstd};
-}
-
-static struct head_kind key_kind(const struct model *model, const struct layer_weights *w,
-                                 const struct layer_acts *acts, int layer) {
+/* norms_of - QK-norm of the layer.  rstd_of - room for its statistics; what layers share may have more. */
+static struct qk_norms norms_of(const struct model *model, const struct layer_weights *w) {
     const struct model_config *c = model->setup.config;
-    return (struct head_kind){c->num_heads, c->num_kv_heads, num_norms(model, layer, c->num_kv_heads),
-                              &w->key_norm, acts->keys,      acts->key_rstd};
+    return (struct qk_norms){norm_args(&w->query_norm), norm_args(&w->key_norm), c->num_heads,
+                             c->num_kv_heads};
 }
 
-/* rows_of - memory for the heads of a kind, seen as rows of what is normalised together: [N norms, heads D / norms]. */
-static struct tensor rows_of(const struct head_kind *kind, struct tensor t, int head_dim) {
-    return tensor_2d(t.data, t.dtype, kind->rstd.dims[0] * kind->num_norms,
-                     kind->num_heads / kind->num_norms * head_dim);
-}
-
-/* stats_of - as many as there are rows; what layers share may have room for more. */
-static struct norm_stats stats_of(const struct head_kind *kind) {
-    int64_t count = kind->rstd.dims[0] * kind->num_norms;
-    return (struct norm_stats){.rstd = tensor_1d(kind->rstd.data, DTYPE_F32, count)};
-}
-
-/* columns_of - the same memory as columns of the projection: [N, heads D]. */
-static struct tensor columns_of(const struct head_kind *kind, struct tensor t, int head_dim) {
-    return tensor_2d(t.data, t.dtype, kind->rstd.dims[0], kind->num_heads * head_dim);
-}
-
-static void norm_kind(struct model *model, const struct layer_acts *acts, const struct head_kind *kind) {
-    int head_dim = model->setup.config->head_dim;
-    struct column_args columns = {.first = kind->first * head_dim, .scale = 1, .write = OP_OVERWRITE};
-    op_take_columns(model->dev, kind->raw, heads_matrix(acts->qkv), &columns);
-    struct norm norm = norm_args(kind->norm);
-    op_norm_forward(model->dev, rows_of(kind, acts->attended, head_dim), stats_of(kind),
-                    rows_of(kind, kind->raw, head_dim), &norm);
-    op_put_columns(model->dev, heads_matrix(acts->qkv), columns_of(kind, acts->attended, head_dim), &columns);
+static struct tensor rstd_of(const struct model *model, const struct layer_acts *acts, int layer) {
+    struct tensor rstd = acts->head_rstd;
+    if (model->layers[layer].plan.qk_norm == QK_NORM_ROWS)
+        rstd.dims[1] = 2; /* one of all queries, one of all keys */
+    return rstd;
 }
 
 void heads_forward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                    int layer) {
     struct rotation rotation;
+    bool rotates = rotation_of(model, layer, &rotation);
     if (model->layers[layer].plan.qk_norm) {
-        struct head_kind queries = query_kind(model, w, acts, layer), keys = key_kind(model, w, acts, layer);
-        norm_kind(model, acts, &queries);
-        norm_kind(model, acts, &keys);
-    }
-    if (rotation_of(model, layer, &rotation))
+        struct qk_norms norms = norms_of(model, w);
+        op_qk_norm_forward(model->dev, acts->qkv, acts->raw_heads, rstd_of(model, acts, layer), &norms,
+                           rotates ? &rotation : NULL);
+    } else if (rotates) {
         op_rope_forward(model->dev, acts->qkv, &rotation);
+    }
     temper(model, acts->qkv, layer);
 }
 
@@ -158,19 +116,6 @@ void heads_attend_cached(struct model *model, const struct layer_weights *w, con
     sink(model, w, acts, layer);
 }
 
-/* unnorm_kind - the gradient of the heads of a kind in dqkv, from after their norm to before it. */
-static void unnorm_kind(struct model *model, const struct layer_acts *acts, const struct head_kind *kind) {
-    int head_dim = model->setup.config->head_dim;
-    struct tensor dqkv = heads_matrix(model_rows(model, model->dqkv));
-    struct tensor after = rows_of(kind, model->dattended, head_dim),
-                  before = rows_of(kind, acts->attended, head_dim);
-    struct column_args columns = {.first = kind->first * head_dim, .scale = 1, .write = OP_OVERWRITE};
-    op_take_columns(model->dev, columns_of(kind, after, head_dim), dqkv, &columns);
-    device_zero(model->dev, before);
-    norm_backward(model->dev, before, after, rows_of(kind, kind->raw, head_dim), stats_of(kind), kind->norm);
-    op_put_columns(model->dev, dqkv, columns_of(kind, before, head_dim), &columns);
-}
-
 void heads_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                     int layer) {
     struct attention_args attention = attention_args(model, layer);
@@ -185,8 +130,9 @@ void heads_backward(struct model *model, const struct layer_weights *w, const st
                           rotates ? &rotation : NULL);
     temper(model, model_rows(model, model->dqkv), layer);
     if (model->layers[layer].plan.qk_norm) {
-        struct head_kind queries = query_kind(model, w, acts, layer), keys = key_kind(model, w, acts, layer);
-        unnorm_kind(model, acts, &queries);
-        unnorm_kind(model, acts, &keys);
+        struct qk_norms norms = norms_of(model, w);
+        struct qk_norm_grad dw = {w->query_norm.w.grad, w->key_norm.w.grad};
+        op_qk_norm_backward(model->dev, model_rows(model, model->dqkv), dw, acts->raw_heads,
+                            rstd_of(model, acts, layer), &norms);
     }
 }

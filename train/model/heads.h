@@ -17,7 +17,6 @@ void heads_attend(struct model *model, const struct layer_weights *w, const stru
 void heads_attend_cached(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                          int layer, const struct kv_cache *cache, int64_t past);
 
-/* heads_backward - model->dqkv, the gradient of the projection's output, from model->dattended.  acts.attended is not
- * what it was afterwards. */
+/* heads_backward - model->dqkv, the gradient of the projection's output, from model->dattended. */
 void heads_backward(struct model *model, const struct layer_weights *w, const struct layer_acts *acts,
                     int layer);

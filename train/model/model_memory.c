@@ -31,11 +31,10 @@ static struct tensor take_rows(struct model *model, int64_t width) {
 }
 
 static void place_qk_norm(struct model *model, struct layer_acts *a) {
-    const struct model_config *c = model->setup.config;
-    a->queries = take_rows(model, (int64_t)c->num_heads * c->head_dim);
-    a->keys = take_rows(model, (int64_t)c->num_kv_heads * c->head_dim);
-    a->query_rstd = take_2d(model, DTYPE_F32, model->setup.max_tokens, c->num_heads);
-    a->key_rstd = take_2d(model, DTYPE_F32, model->setup.max_tokens, c->num_kv_heads);
+    int64_t n = model->setup.max_tokens,
+            heads = model->setup.config->num_heads + model->setup.config->num_kv_heads;
+    a->raw_heads = take_3d(model, model->setup.compute, n, heads, model->setup.config->head_dim);
+    a->head_rstd = take_2d(model, DTYPE_F32, n, heads);
 }
 
 static void place_attention(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
