@@ -109,6 +109,25 @@ from_model cut "$work/cut-model" "model.safetensors': tensor '.*' ends at byte|m
 from_model hostile "$work/hostile-model" "hostile-model/model.safetensors'"
 from_model from-positions "$good" "sequence_tokens.* 512.*256" --set data.sequence_tokens=512
 from_model from-other "$good" "another tokenizer" --set "data.train=$work/other.h5"
+# plan_from CODE CONFIG [ARGUMENT...] - what a run would be refused for, a plan is.
+plan_from() {
+    wanted=$1 config=$2
+    shift 2
+    run "$wanted" "$atelier" plan "$config" --ranks 1 --set "run.folder=$work/planned" "$@"
+}
+plan_from 2 "$work/from_model.yaml" --set "model.path=$good" --set "data.train=$work/other.h5"
+expect_output "^error: data.train '.*other.h5': made with another tokenizer than the model's: prepare the data with"
+plan_from 2 "$tiny" --set "data.train=$work/fiches.h5" --set "data.valid=$work/other.h5"
+expect_output "^error: data.valid '.*other.h5': made with another tokenizer"
+plan_from 2 "$tiny" --set "data.train=$work/text.h5"
+expect_output "text.h5'.*signature"
+for tokenizer in "$work/other-tokenizer" data/sample/tokenizer; do # the second is the control; neither file is there yet
+    wanted=0
+    [ "$tokenizer" = data/sample/tokenizer ] || wanted=2
+    plan_from "$wanted" "$work/from_model.yaml" --set "model.path=$good" --set "prepare.tokenizer=$tokenizer" \
+        --set "prepare.output=$work/later.h5" --set "data.train=$work/later.h5" --set "data.valid=$work/later-valid.h5"
+    [ "$wanted" = 0 ] || expect_output "data.train '.*later.h5' \(still to be prepared\): made with another tokenizer"
+done
 prepare_from no-source "nowhere.jsonl': No such file" "$work/nowhere.jsonl"
 prepare_from no-text "no document" "$work/empty.jsonl"
 prepare_from no-field "field.jsonl' line 2: .*'text'" "$work/field.jsonl"

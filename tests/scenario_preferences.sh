@@ -275,6 +275,22 @@ learn 2 0 "$work/wrong" dpo fiches --set data.long_documents=cut
 expect_output "data.train holds documents that are learnt one by one, and objective.kind dpo learns from pairs"
 learn 2 0 "$work/wrong" kto pairs
 expect_output "objective.kind kto learns from labelled completions"
+# plan CODE OBJECTIVE DATA [ARGUMENT...] - says so before.
+plan() {
+    plan_code=$1 objective=$2 data=$3
+    shift 3
+    run "$plan_code" "$atelier" plan "$work/from_model.yaml" --ranks 1 --set "run.folder=$work/wrong" \
+        --set "model.path=$work/base/step-000002" --set "data.train=$work/$data.h5" --set data.packing=whole \
+        --set data.long_documents=skip --set "objective.kind=$objective" "$@"
+}
+plan 2 sft pairs
+expect_output "^error: data.train '.*pairs.h5' holds pairs, and objective.kind sft learns from documents that are learnt one by one"
+plan 2 kto pairs
+expect_output "learns from labelled completions"
+plan 2 dpo later --set "prepare.output=$work/later.h5"
+expect_output "later.h5' \(still to be prepared\) holds documents that are learnt one by one, and objective.kind dpo"
+plan 0 dpo later --set "prepare.output=$work/later.h5" --set "prepare.sources=[{path: data/sample/votes.jsonl, record: vote}]"
+plan 0 dpo pairs
 learn 2 0 "$work/wrong" dpo pairs --set data.long_documents=cut
 expect_output "a pair is never cut"
 learn 2 0 "$work/wrong" dpo pairs --set data.packing=stream --set data.long_documents=null

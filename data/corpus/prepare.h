@@ -3,6 +3,7 @@
 
 #include "data/corpus/encoding.h"
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokens/tokens.h"
 
 enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
@@ -104,6 +105,9 @@ struct prepare_totals {
 
 /* prepare_progress - called a few times a second; fraction of the input read, in [0, 1]. */
 typedef void (*prepare_progress)(void *user, double fraction, int64_t num_documents, int64_t num_tokens);
+
+/* prepare_preference - what the documents of a record are to each other. */
+enum token_preference prepare_preference(enum source_record record);
 
 /* prepare_valid_path - where every valid_every-th document goes: "-valid" before ".h5"; malloc'ed. */
 char *prepare_valid_path(const char *output);

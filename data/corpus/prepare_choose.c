@@ -6,8 +6,7 @@
 
 enum { MAX_THREADS = 1024 };
 
-/* What the documents of a record are to each other. */
-static enum token_preference preference_of(enum source_record record) {
+enum token_preference prepare_preference(enum source_record record) {
     if (record == RECORD_PAIR || record == RECORD_VOTE)
         return PREFERENCE_PAIRS;
     return record == RECORD_LABEL || record == RECORD_REACTION ? PREFERENCE_LABELS : PREFERENCE_NONE;
@@ -18,7 +17,7 @@ static int check_records(const struct prepare_config *config, struct err *err) {
     for (int i = 0; i < config->num_sources; i++) {
         const struct prepare_source *source = &config->sources[i];
         bool is_comparia = source->record == RECORD_VOTE || source->record == RECORD_REACTION;
-        if (preference_of(source->record) != preference_of(config->sources[0].record))
+        if (prepare_preference(source->record) != prepare_preference(config->sources[0].record))
             return err_set(
                 err,
                 "the sources '%s' and '%s' hold different kinds of documents: pairs, labelled completions and "

@@ -19,6 +19,7 @@
 #include "train/measure/doctor.h"
 #include "train/model/adapter_setup.h"
 #include "train/plan/calibration.h"
+#include "train/plan/data_check.h"
 #include "train/plan/run_plan.h"
 
 enum { EXIT_FITS = EXIT_DONE, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = MIB };
@@ -59,12 +60,10 @@ static int read_config_json(struct model_config *model, const char *path, struct
     return status;
 }
 
-/* read_model_path - by config.json alone where it is there, so that a plan can be made before weights are
- * fetched. */
 /* take_tokenizer - the model's at model.path: rows for tokens that the run file adds; a plan for a training that would be refused
- * helps nobody.  A folder may have config.json alone. */
+ * helps nobody.  A folder may have config.json alone.  hash: of the tokenizer, where there is one. */
 static int take_tokenizer(struct model_config *model, const struct config *config,
-                          struct tokenizer_files *files, struct err *err) {
+                          struct tokenizer_files *files, char hash[TOKEN_HASH_ROOM], struct err *err) {
     struct new_tokens new = {.num_rows = model->vocab_size};
     struct new_token *tokens = config_new_tokens(config, &new.count);
     struct new_ids ids = {0, 0};
@@ -81,6 +80,8 @@ static int take_tokenizer(struct model_config *model, const struct config *confi
     struct tokenizer *tok = status == 0 && files->json ? tokenizer_files_open(files, err) : NULL;
     if (status == 0 && files->json)
         status = tok ? vocabulary_check(tok, model->vocab_size, err) : -1;
+    if (status == 0 && tok)
+        memcpy(hash, tokenizer_hash(tok), TOKEN_HASH_ROOM);
     tokenizer_free(tok);
     free(tokens);
     return status;
@@ -99,7 +100,10 @@ static int read_weights(struct model_config *model, const char *path, struct tok
     return status;
 }
 
-static int read_model_path(struct model_config *model, const struct config *config, struct err *err) {
+/* read_model_path - by config.json alone where it is there, so that a plan can be made before weights are
+ * fetched. */
+static int read_model_path(struct model_config *model, const struct config *config,
+                           char hash[TOKEN_HASH_ROOM], struct err *err) {
     const char *path = config->model.path;
     char *description = xasprintf("%s/config.json", path);
     struct tokenizer_files files = {NULL};
@@ -118,26 +122,43 @@ static int read_model_path(struct model_config *model, const struct config *conf
     } else {
         status = read_weights(model, path, &files, err);
     }
-    if (status == 0 && take_tokenizer(model, config, &files, err) != 0)
+    if (status == 0 && take_tokenizer(model, config, &files, hash, err) != 0)
         status = err_prefix(err, "model.path '%s'", path);
     tokenizer_files_release(&files);
     free(description);
     return status;
 }
 
-/* read_vocabulary - of a new model that takes its size from the tokenizer, with what the run file adds to it. */
-static int read_vocabulary(struct model_config *model, const struct config *config, struct err *err) {
-    int num_new;
-    free(config_new_tokens(config, &num_new));
-    if (!config->model.tokenizer)
+/* read_vocabulary - of a new model: its tokenizer's, with what the run file adds to it, where the size is left to that; hash as
+ * above. */
+static int read_vocabulary(struct model_config *model, const struct config *config,
+                           char hash[TOKEN_HASH_ROOM], struct err *err) {
+    const char *path = config->model.tokenizer;
+    struct tokenizer_files files = {NULL};
+    struct new_tokens new = {NULL, 0, 0};
+    struct new_ids ids = {0, 0};
+    if (!path && model->vocab_size == 0)
         return err_set(
             err, "set model.tokenizer, or model.architecture.vocab_size, for the size of the embedding");
-    struct tokenizer *tokenizer = tokenizer_load(config->model.tokenizer, err);
-    if (!tokenizer)
-        return -1;
-    model->vocab_size = tokenizer_vocab_size(tokenizer) + num_new;
-    tokenizer_free(tokenizer);
-    return 0;
+    if (!path || (model->vocab_size > 0 && !path_exists(path)))
+        return 0;
+    struct new_token *tokens = config_new_tokens(config, &new.count);
+    new.tokens = tokens;
+    int status = tokenizer_files_read(&files, path, err);
+    if (status == 0 && !files.json)
+        status = err_set(err, "'%s' holds neither tokenizer.json nor tekken.json", path);
+    if (status == 0 && new.count > 0)
+        status = tokenizer_grow(&files.json, &files.config, &new, files.origin, &ids, err);
+    struct tokenizer *tok = status == 0 ? tokenizer_files_open(&files, err) : NULL;
+    if (tok) {
+        memcpy(hash, tokenizer_hash(tok), TOKEN_HASH_ROOM);
+        model->vocab_size = model->vocab_size > 0 ? model->vocab_size : tokenizer_vocab_size(tok);
+    }
+    status = tok ? 0 : -1;
+    tokenizer_free(tok);
+    tokenizer_files_release(&files);
+    free(tokens);
+    return status;
 }
 
 /* read_adapter - ranks, targets and layers of the one that the training begins with. */
@@ -150,10 +171,12 @@ static int read_adapter(struct model_config *model, const char *path, struct err
 }
 
 /* read_model - as a training would open it, with the type that it would be saved in; the checks are those of
- * loading. */
-static int read_model(struct model_config *model, const struct config *config, struct err *err) {
+ * loading.  hash: of its tokenizer, "" where that is not here. */
+static int read_model(struct model_config *model, const struct config *config, char hash[TOKEN_HASH_ROOM],
+                      struct err *err) {
+    hash[0] = '\0';
     if (config->model.path) {
-        if (read_model_path(model, config, err) != 0)
+        if (read_model_path(model, config, hash, err) != 0)
             return -1;
         if (config->model.save_dtype != DTYPE_COUNT)
             model->dtype = config->model.save_dtype;
@@ -161,7 +184,7 @@ static int read_model(struct model_config *model, const struct config *config, s
             model->tied_head = config->model.tied_head == TIED_TRUE;
     } else if (config->model.has_architecture) {
         *model = config->model.architecture;
-        if (model->vocab_size == 0 && read_vocabulary(model, config, err) != 0)
+        if (read_vocabulary(model, config, hash, err) != 0)
             return -1;
     } else {
         return err_set(err, "no model: set model.path, or describe a new one under model.architecture");
@@ -277,13 +300,15 @@ static int run(int argc, char **argv) {
     struct plan_words words;
     struct surroundings here = {.run_folder = NULL};
     struct run_plan plan;
+    char hash[TOKEN_HASH_ROOM];
     struct err err = {""};
     int code = EXIT_NOT;
     if (!command_words(&COMMAND_plan, &words, argc, argv))
         return EXIT_USAGE;
     if (config_load(&here.config, words.config_path, words.overrides.words, words.overrides.count, &err) !=
             0 ||
-        read_model(&here.model, &here.config, &err) != 0 || look_around(&here, &words, &err) != 0 ||
+        read_model(&here.model, &here.config, hash, &err) != 0 ||
+        data_check_plan(&here.config, hash, &err) != 0 || look_around(&here, &words, &err) != 0 ||
         run_plan_make(&plan, &here.config, &here.model, &here.place, &err) != 0) {
         fprintf(stderr, "error: %s\n", err.text);
     } else {

@@ -7,79 +7,14 @@
 #include <unistd.h>
 
 #include "checkpoints/files.h"
-#include "checkpoints/vocabulary.h"
-#include "checkpoints/weights.h"
 #include "configs/schema/config.h"
-#include "data/file.h"
-#include "data/tokenizer/tokenizer_files.h"
 #include "kernels/clock.h"
 #include "kernels/units.h"
 #include "train/commands/commands.h"
+#include "train/plan/prepare_tokenizer.h"
 #include "train/record/metrics_summary.h"
 
 enum { BAR_WIDTH = 24, LOG_EVERY_S = 10 };
-
-/* --- the tokenizer --- */
-
-/* files_of_gguf - made from the file's metadata; *rows: of its embedding. */
-static int files_of_gguf(struct tokenizer_files *files, const char *path, int64_t *rows, struct err *err) {
-    struct weights *weights = weights_open(path, err);
-    *files = (struct tokenizer_files){.origin = xstrdup(path)};
-    if (!weights)
-        return -1;
-    *rows = weights_config(weights)->vocab_size;
-    int status = weights_tokenizer_text(weights, &files->json, &files->config, err);
-    weights_close(weights);
-    return status;
-}
-
-/* files_of_path - path is a tokenizer.json or a tekken.json, or a folder that holds one; *rows: of the model beside it, 0 without one. */
-static int files_of_path(struct tokenizer_files *files, const char *path, int64_t *rows, struct err *err) {
-    if (tokenizer_files_read(files, path, err) != 0)
-        return -1;
-    if (!files->json)
-        return err_set(
-            err,
-            "prepare.tokenizer: the folder '%s' has neither tokenizer.json nor tekken.json; tokenizer.model is not "
-            "read: take the tokenizer.json of the same model saved by transformers, or its GGUF file",
-            path);
-    *rows = vocabulary_rows(files->folder);
-    return 0;
-}
-
-/* add_tokens - what model.add_tokens lists, so that ids are those of the training; they have rows then. */
-static int add_tokens(struct tokenizer_files *files, const struct config *config, int64_t *rows,
-                      struct err *err) {
-    struct new_tokens new = {.num_rows = *rows};
-    struct new_token *tokens = config_new_tokens(config, &new.count);
-    struct new_ids ids = {0, 0};
-    int status = 0;
-    new.tokens = tokens;
-    if (new.count > 0 && tokenizer_grow(&files->json, &files->config, &new, files->origin, &ids, err) != 0)
-        status = err_prefix(err, "model.add_tokens");
-    *rows = *rows > 0 && ids.end > *rows ? ids.end : *rows;
-    free(tokens);
-    return status;
-}
-
-/* open_tokenizer - of a file, a folder, or GGUF, with the tokens that the run file adds; all must have a row in the model that it
- * is of, where that is known. */
-static struct tokenizer *open_tokenizer(const struct config *config, struct err *err) {
-    const char *path = config->prepare.tokenizer;
-    int64_t rows = 0;
-    struct tokenizer_files files = {NULL};
-    struct tokenizer *tok = NULL;
-    int status = name_ends_with(path, ".gguf") ? files_of_gguf(&files, path, &rows, err)
-                                               : files_of_path(&files, path, &rows, err);
-    if (status == 0 && add_tokens(&files, config, &rows, err) == 0)
-        tok = tokenizer_files_open(&files, err);
-    tokenizer_files_release(&files);
-    if (!tok || rows == 0 || vocabulary_check(tok, rows, err) == 0)
-        return tok;
-    err_prefix(err, "prepare.tokenizer '%s'", path);
-    tokenizer_free(tok);
-    return NULL;
-}
 
 /* --- progress --- */
 
@@ -211,7 +146,7 @@ static int prepare(const struct config *run_file, bool as_json, struct err *err)
     progress.shown_s = progress.is_terminal ? 0 : progress.started_s;
     struct prepare_totals totals;
     memset(&totals, 0, sizeof totals);
-    struct tokenizer *tok = open_tokenizer(run_file, err);
+    struct tokenizer *tok = prepare_tokenizer_open(run_file, err);
     if (!tok)
         return 1;
     int status = make_folder_of(config->output, err);

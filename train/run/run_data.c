@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "train/model/objective.h"
+#include "train/plan/data_check.h"
 #include "train/run/run_teachers.h"
 
 /* open_files - with data.verify: all, each rank reads its share of their blocks against the checksums.  vocab_size
@@ -31,24 +31,6 @@ static struct loader *open_files(const struct config *config, const struct data_
     return loader;
 }
 
-/* check_kind - what the files hold is what the objective learns from. */
-static int check_kind(const struct config *config, const struct loader *loader, const char *key,
-                      struct err *err) {
-    static const char *const holds[] = {"documents that are learnt one by one", "pairs",
-                                        "labelled completions"};
-    static const char *const remedies[] = {
-        "set objective.kind to sft, or prepare others with a record of pair, vote, label or reaction",
-        "set objective.kind to dpo, orpo or simpo, or prepare others",
-        "set objective.kind to kto, or prepare others with a record of pair or vote"};
-    const struct objective *objective = objective_kind(config->objective.kind);
-    enum token_preference found = loader_preference(loader);
-    if (found == objective->learns_from)
-        return 0;
-    return err_set(err, "%s holds %s, and objective.kind %s learns from %s: %s", key, holds[found],
-                   config->objective.kind == OBJECTIVE_SFT ? "sft" : objective->name,
-                   holds[objective->learns_from], remedies[found]);
-}
-
 /* Every rank opens the files for itself, as each will read its own samples from them. */
 bool run_data_open(struct run_data *data, const struct config *config, int64_t vocab_size,
                    struct comm *comm) {
@@ -56,8 +38,8 @@ bool run_data_open(struct run_data *data, const struct config *config, int64_t v
     data->train = open_files(config, config->data.train, config->data.num_train, vocab_size, comm, &err);
     if (data->train && config->data.num_valid > 0)
         data->valid = open_files(config, config->data.valid, config->data.num_valid, vocab_size, comm, &err);
-    if ((data->train && check_kind(config, data->train, "data.train", &err) != 0) ||
-        (data->valid && check_kind(config, data->valid, "data.valid", &err) != 0))
+    if ((data->train && data_check_kind(config, loader_preference(data->train), "data.train", &err) != 0) ||
+        (data->valid && data_check_kind(config, loader_preference(data->valid), "data.valid", &err) != 0))
         return comm_all_ok(comm, -1, &err);
     bool is_open = data->train && (data->valid || config->data.num_valid == 0) &&
                    run_teachers_open(data, config, &err) == 0;

@@ -12,6 +12,7 @@
 #include "data/tokenizer/tekken.h"
 #include "data/tokenizer/tokenizer_files.h"
 #include "train/model/adapter_setup.h"
+#include "train/plan/data_check.h"
 
 /* read_tokenizer - texts of the tokenizer files, on the root: it writes them into the checkpoints.  origin, malloc'ed: where
  * they are from, for messages. */
@@ -232,13 +233,6 @@ static void take_special_tokens(struct model_config *model, const struct tokeniz
     model->eos_ids[0] = tokenizer_eos(tok);
 }
 
-/* fits - whether the token files were made with this tokenizer. */
-static bool fits(const struct run_data *data, const struct tokenizer *tok) {
-    const char *hash = tokenizer_hash(tok);
-    return strcmp(hash, loader_tokenizer_hash(data->train)) == 0 &&
-           (!data->valid || strcmp(hash, loader_tokenizer_hash(data->valid)) == 0);
-}
-
 /* check_tokenizer - the token files must have been made with the model's own tokenizer. */
 static int check_tokenizer(struct run_source *source, struct model_config *model, const struct run_data *data,
                            struct err *err) {
@@ -247,10 +241,11 @@ static int check_tokenizer(struct run_source *source, struct model_config *model
         warn("the model has no tokenizer: whether the token files fit it cannot be checked");
         return 0;
     }
-    if (!fits(data, tok))
-        return err_set(err,
-                       "the token files were made with another tokenizer than the model's: prepare the data "
-                       "again with prepare.tokenizer set to the model, and the same model.add_tokens");
+    const char *hash = tokenizer_hash(tok);
+    if (data_check_tokenizer(loader_tokenizer_hash(data->train), hash, "data.train", err) != 0 ||
+        (data->valid &&
+         data_check_tokenizer(loader_tokenizer_hash(data->valid), hash, "data.valid", err) != 0))
+        return -1;
     if (!source->weights && model->bos_id < 0 && model->num_eos == 0)
         take_special_tokens(model, tok);
     if (model->vocab_size == 0)

@@ -1,0 +1,114 @@
+/* data_check.c - the kind of token files and the tokenizer that made them, against the objective and the model. */
+#include "train/plan/data_check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoints/files.h"
+#include "train/model/objective.h"
+#include "train/plan/prepare_tokenizer.h"
+
+int data_check_kind(const struct config *config, enum token_preference found, const char *subject,
+                    struct err *err) {
+    static const char *const holds[] = {"documents that are learnt one by one", "pairs",
+                                        "labelled completions"};
+    static const char *const remedies[] = {
+        "set objective.kind to sft, or prepare others with a record of pair, vote, label or reaction",
+        "set objective.kind to dpo, orpo or simpo, or prepare others",
+        "set objective.kind to kto, or prepare others with a record of pair or vote"};
+    const struct objective *objective = objective_kind(config->objective.kind);
+    if (found == objective->learns_from)
+        return 0;
+    return err_set(err, "%s holds %s, and objective.kind %s learns from %s: %s", subject, holds[found],
+                   config->objective.kind == OBJECTIVE_SFT ? "sft" : objective->name,
+                   holds[objective->learns_from], remedies[found]);
+}
+
+int data_check_tokenizer(const char *found, const char *wanted, const char *subject, struct err *err) {
+    if (strcmp(found, wanted) == 0)
+        return 0;
+    return err_set(err,
+                   "%s: made with another tokenizer than the model's: prepare the data with "
+                   "prepare.tokenizer set to the model, and the same model.add_tokens",
+                   subject);
+}
+
+/* check_file - one that is there. */
+static int check_file(const struct config *config, const char *path, const char *model_hash,
+                      const char *subject, struct err *err) {
+    struct token_file *file = token_file_open(path, err);
+    int status = file ? data_check_kind(config, token_file_preference(file), subject, err) : -1;
+    if (status == 0 && model_hash[0])
+        status = data_check_tokenizer(token_file_tokenizer_hash(file), model_hash, subject, err);
+    token_file_close(file);
+    return status;
+}
+
+/* is_output - `prepare` with the same run file writes it: the file itself, or its part for validation. */
+static bool is_output(const struct config *config, const char *path) {
+    if (!config->prepare.output)
+        return false;
+    char *valid = prepare_valid_path(config->prepare.output);
+    bool is = strcmp(path, config->prepare.output) == 0 ||
+              (config->prepare.valid_every > 0 && strcmp(path, valid) == 0);
+    free(valid);
+    return is;
+}
+
+/* hash_prepared - of prepare.tokenizer, into hash; "" where that is not here.  It is read once for all files. */
+static int hash_prepared(const struct config *config, char hash[TOKEN_HASH_ROOM], struct err *err) {
+    if (hash[0] || !config->prepare.tokenizer || !path_exists(config->prepare.tokenizer))
+        return 0;
+    struct tokenizer *tok = prepare_tokenizer_open(config, err);
+    if (!tok)
+        return -1;
+    memcpy(hash, tokenizer_hash(tok), TOKEN_HASH_ROOM);
+    tokenizer_free(tok);
+    return 0;
+}
+
+/* What the files of one key are compared with. */
+struct wanted {
+    const struct config *config;
+    const char *model_hash;
+    char prepared_hash[TOKEN_HASH_ROOM]; /* "" not read, or not known */
+};
+
+/* check_output - one that is still to be made. */
+static int check_output(struct wanted *wanted, const char *subject, struct err *err) {
+    const struct config *config = wanted->config;
+    if (config->prepare.num_sources > 0 &&
+        data_check_kind(config, prepare_preference(config->prepare.sources[0].record), subject, err) != 0)
+        return -1;
+    if (!wanted->model_hash[0])
+        return 0;
+    if (hash_prepared(config, wanted->prepared_hash, err) != 0)
+        return -1;
+    return wanted->prepared_hash[0]
+               ? data_check_tokenizer(wanted->prepared_hash, wanted->model_hash, subject, err)
+               : 0;
+}
+
+/* check_list - the files of one key. */
+static int check_list(struct wanted *wanted, const struct data_file *files, int num_files, const char *key,
+                      struct err *err) {
+    int status = 0;
+    for (int i = 0; i < num_files && status == 0; i++) {
+        const char *path = files[i].path;
+        bool is_there = path_exists(path);
+        char *subject = xasprintf(is_there ? "%s '%s'" : "%s '%s' (still to be prepared)", key, path);
+        if (is_there)
+            status = check_file(wanted->config, path, wanted->model_hash, subject, err);
+        else if (is_output(wanted->config, path))
+            status = check_output(wanted, subject, err);
+        free(subject);
+    }
+    return status;
+}
+
+int data_check_plan(const struct config *config, const char *model_hash, struct err *err) {
+    struct wanted wanted = {.config = config, .model_hash = model_hash};
+    if (check_list(&wanted, config->data.train, config->data.num_train, "data.train", err) != 0)
+        return -1;
+    return check_list(&wanted, config->data.valid, config->data.num_valid, "data.valid", err);
+}
