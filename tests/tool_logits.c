@@ -1,5 +1,6 @@
 /* tool_logits.c - logits of a model for ids on standard input, for comparisons with other programs.
- *   tool_logits MODEL < (int32 count, int32 ids[count])  > float32 logits[count][V] */
+ *   tool_logits MODEL < (int32 count, int32 ids[count])  > float32 logits[count][V]
+ * The model is opened for texts of that length, by which some kinds of positions turn. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,7 +32,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: tool_logits MODEL < count and ids, int32\n");
         return 2;
     }
-    int status = session_open(&session, (struct weights_place){argv[1], NULL}, count, 0, 0, &err);
+    int status = session_open(&session, (struct weights_place){argv[1], NULL}, count, count, 0, &err);
     if (status)
         fprintf(stderr, "error: %s\n", err.text);
     else

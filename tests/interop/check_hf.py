@@ -74,12 +74,36 @@ def check_weights(report, model_folder, exported):
                   f"{len(source)} tensors, the same bits")
 
 
+def longrope_of(model):
+    """Its rope_parameters, where which factors turn a document depends on lengths; else None."""
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    return rope if rope.get("rope_type") == "longrope" else None
+
+
+def check_longrope(report, model_folder, exported, folder):
+    """In sequences of the original length documents are turned as transformers turns each alone.  In longer ones all are turned
+    as long ones are: so is what comes after this."""
+    rope = longrope_of(exported)
+    length = rope["original_max_position_embeddings"]
+    documents = tools.random_documents([length, 5, 1, length - 6], exported.config.vocab_size, seed=3)
+    path = folder / "short.h5"
+    tools.write_token_file(path, documents, exported.config.vocab_size, model_folder)
+    losses = [json.loads(tools.run(tools.ATELIER, "eval", model_folder, "--data", path, "--sequence-tokens", tokens, "--json"))["loss"]
+              for tokens in (length, 2 * length)]
+    alone = mean_loss(exported, documents)[0]
+    report.near("longrope, short sequences: loss per token", abs(losses[0] / alone - 1), LOSS_LIMIT)
+    report.notices("longrope, short documents in long sequences", abs(losses[1] / alone - 1), LOSS_LIMIT)
+    rope["original_max_position_embeddings"] = 0  # read at every forward pass
+
+
 def check_loss(report, model_folder, exported, folder):
     vocab_size = exported.config.vocab_size
     documents = tools.random_documents(DOCUMENT_TOKENS, vocab_size, seed=2)
     path = folder / "eval.h5"
     tools.write_token_file(path, documents, vocab_size, model_folder)
     own = json.loads(tools.run(tools.ATELIER, "eval", model_folder, "--data", path, "--json"))
+    if longrope_of(exported):
+        check_longrope(report, model_folder, exported, folder)
     loss, targets = mean_loss(exported, documents)
     report.expect(own["target_tokens"] == targets, f"{targets} target tokens")
     report.near("loss per token", abs(own["loss"] / loss - 1), LOSS_LIMIT)
