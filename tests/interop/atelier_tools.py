@@ -73,6 +73,13 @@ def program_logits(model, tokens):
     return torch.from_numpy(np.frombuffer(out, dtype="<f4").reshape(len(ids), -1).copy())
 
 
+def program_perplexity(model, texts):
+    """exp of the mean loss over all but the first token of each text, as the program computes it."""
+    losses = [torch.nn.functional.cross_entropy(program_logits(model, ids).double()[:-1], torch.tensor(ids[1:]), reduction="none")
+              for ids in texts]
+    return torch.cat(losses).mean().exp().item()
+
+
 def load_hf(folder):
     return transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32,
                                                              local_files_only=True)

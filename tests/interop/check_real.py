@@ -9,7 +9,6 @@ model before the training does not.
 
 import contextlib
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -60,11 +59,6 @@ def program_ids(model, text, adds_bos, scratch):
         return [int(token) for token in file["tokens"][:TOKENS]]
 
 
-def program_perplexity(model, ids):
-    logits = tools.program_logits(model, ids).double()[:-1]
-    return math.exp(tools.torch.nn.functional.cross_entropy(logits, tools.torch.tensor(ids[1:])).item())
-
-
 def llamacpp_ids(path, text):
     """The first ids, and whether they begin with more than the text."""
     with contextlib.closing(check_llamacpp.Model(str(path), TOKENS)) as model:
@@ -87,7 +81,7 @@ def check_model(report, name, base, scratch):
     their_ids, adds_bos = llamacpp_ids(base, text)
     ids = program_ids(base, text, adds_bos, scratch)
     theirs = llamacpp_perplexity(base, ids)
-    published = program_perplexity(base, ids)
+    published = tools.program_perplexity(base, [ids])
     report.expect(ids == their_ids, f"{name}: {len(ids)} ids of a French text")
     report.expect(ids[1:] != their_ids[:-1], "notices ids that are one off")
     report.near(f"as published: perplexity {published:.3f}, llama.cpp {theirs:.3f}", away(published, theirs), PUBLISHED_LIMIT)
@@ -98,7 +92,7 @@ def check_model(report, name, base, scratch):
     tools.run(tools.ATELIER, "prepare", run_file)
     tools.run(tools.ATELIER, "train", run_file, limit_s=3600)
     tuned = next((scratch / "run").glob("step-*20"))
-    ours = program_perplexity(tuned, ids)
+    ours = tools.program_perplexity(tuned, [ids])
     report.expect(ours < published, f"after 20 steps: perplexity {ours:.3f}, before {published:.3f}")
     exported = scratch / "tuned.gguf"
     tools.run(tools.ATELIER, "export", tuned, "--to", "gguf", "--type", "f16", "--out", exported)
