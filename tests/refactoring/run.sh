@@ -268,6 +268,78 @@ adapter_rows() {
         --set adapter.dropout=0.2
 }
 
+# quantised_rows - pairs beside a model whose matrices are kept in fewer bits.
+quantised_rows() {
+    local form layout compute kind
+    for form in nf4 nf4_double fp8 int8; do
+        for layout in 1:0 2:3; do
+            for compute in f32 bf16; do
+                kind=all
+                [ "$form-$layout-$compute" != nf4-2:3-bf16 ] || kind=sample
+                # shellcheck disable=SC2046
+                row $kind "adapter-base-$form-${layout%:*}-ranks-stage-${layout#*:}-$compute" "${layout%:*}" "$atelier" \
+                    $(path_of llama3) --set adapter.method=lora --set adapter.rank=4 --set "adapter.base=$form" \
+                    --set "parallel.stage=${layout#*:}" --set train.compute=$compute
+            done
+        done
+    done
+}
+
+# compared_data - pairs and labels in words that the tokenizer has, as $work/pair.h5 and $work/label.h5.
+compared_data() {
+    local i record
+    for ((i = 0; i < 24; i++)); do
+        printf '{"prompt": "le %s", "chosen": " est %s", "rejected": " va %s"}\n' \
+            "${abc:i:3}" "${abc:i % 7:4}" "${abc:i % 5:3}"
+    done >"$work/pair.jsonl"
+    sed 's/"chosen"/"completion"/; s/"rejected": .*}/"label": true}/; n; s/"chosen"/"completion"/; s/"rejected": .*}/"label": false}/' \
+        "$work/pair.jsonl" >"$work/label.jsonl"
+    for record in pair label; do
+        "$atelier" prepare "$work/run.yaml" --set "prepare.sources=[{path: $work/$record.jsonl, record: $record}]" \
+            --set "prepare.output=$work/$record.h5" >"$work/log" 2>&1 || give_up "prepare of $record"
+    done
+}
+
+# preference_rows - objectives that compare documents, with all weights and with an adapter.
+preference_rows() {
+    local abc=abcdefghijklmnopqrstuvwxyzabcdefgh kind sort layout method rank
+    [ -z "$only" ] || [[ $only == preference* ]] || return 0
+    compared_data
+    for sort in dpo orpo simpo kto; do
+        for layout in 1:0 2:3; do
+            for method in none lora; do
+                kind=all
+                [ "$sort-$layout-$method" != dpo-2:3-lora ] || kind=sample
+                rank=""
+                [ $method = none ] || rank="--set adapter.rank=4"
+                # shellcheck disable=SC2046,SC2086
+                row $kind "preference-$sort-${layout%:*}-ranks-stage-${layout#*:}-adapter-$method" "${layout%:*}" "$atelier" \
+                    $(path_of llama3) --set "objective.kind=$sort" --set "adapter.method=$method" $rank \
+                    --set "parallel.stage=${layout#*:}" --set data.packing=whole --set data.long_documents=skip \
+                    --set "data.train=$work/$([ $sort = kto ] && echo label || echo pair).h5" --set data.valid=null
+            done
+        done
+    done
+}
+
+# distilled_rows - a student of another family than its teacher.
+distilled_rows() {
+    local layout compute kind
+    [ -z "$only" ] || [[ $only == distill* ]] || return 0
+    "$atelier" eval "$work/models/smollm2" --data "$work/text.h5" --sequence-tokens 48 --top-k 8 --temperature 2 \
+        --output "$work/text.teacher" >"$work/log" 2>&1 || give_up "a teacher"
+    for layout in 1:0 2:3 4:2; do
+        for compute in f32 bf16; do
+            kind=all
+            [ "$layout-$compute" != 2:3-f32 ] || kind=sample
+            # shellcheck disable=SC2046
+            row $kind "distill-${layout%:*}-ranks-stage-${layout#*:}-$compute" "${layout%:*}" "$atelier" $(path_of llama3) \
+                --set objective.kind=distill --set "objective.teacher=$work/text.teacher" --set objective.temperature=2 \
+                --set objective.top_k=8 --set "parallel.stage=${layout#*:}" --set train.compute=$compute
+        done
+    done
+}
+
 # cuda_rows - the kernels by their stand-in on the host: few steps, it is slow.
 cuda_rows() {
     local compute stage arch
@@ -292,6 +364,9 @@ all_rows() {
     memory_rows
     vocabulary_rows
     adapter_rows
+    quantised_rows
+    preference_rows
+    distilled_rows
     cuda_rows
 }
 
