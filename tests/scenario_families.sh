@@ -84,3 +84,23 @@ for default in max_position_embeddings:131072 vocab_size:262208 num_attention_he
     expect_output "${default%:*} is missing, ${default#*:} is taken, the default of model_type 'gemma3_text'"
 done
 if grep -qE "(hidden_size|num_hidden_layers) is missing" "$log"; then fail "a key that is there is said to be missing"; fi
+
+# --- longrope: whose factors turn short documents depends on the run's sequences, which a plan and the run say ---
+cp -r "$work/phi3-hf" "$work/long"
+sed -i 's/"rope_type": *"default"/"rope_type": "longrope", "short_factor": [1, 1, 1, 1, 1, 1, 1, 1], "long_factor": [1, 1, 2, 2, 3, 3, 4, 4]/
+    s/"original_max_position_embeddings": *[0-9]*/"original_max_position_embeddings": 32/
+    /^  "rope_theta"/d; /^  "rope_scaling"/d; /^  "partial_rotary_factor"/d' "$work/long/config.json" # the older spelling
+sed '/^model:/,/^data:/{/^data:/!d}' "$whole" >"$work/long.yaml"
+tiny=$work/long.yaml
+for tokens in 64 32; do # the second is the control
+    train 0 0 "$work/long-$tokens" --set "model.path=$work/long" --set train.steps=1 --set "data.sequence_tokens=$tokens"
+    cp "$log" "$work/long-$tokens.log"
+    run 0 "$atelier" plan "$tiny" --ranks 1 --set "run.folder=$work/planned" --set "data.train=$work/fiches.h5" \
+        --set "model.path=$work/long" --set "data.sequence_tokens=$tokens"
+    cat "$log" >>"$work/long-$tokens.log"
+    said=0
+    [ "$tokens" = 32 ] || said=2
+    expect "how often it is said of $tokens tokens" "$said" \
+        "$(grep -c "data.sequence_tokens $tokens: beyond 32, longrope's long_factor turns all documents" "$work/long-$tokens.log")"
+done
+say "longrope: said of 64 tokens, and not of 32"

@@ -7,6 +7,7 @@
 
 #include "tests/check.h"
 #include "train/plan/calibration.h"
+#include "train/plan/hints.h"
 #include "train/plan/run_plan.h"
 #include "train/run/probe.h"
 #include "train/run/stragglers.h"
@@ -313,6 +314,31 @@ static void test_auto_layout_machine(void **state) {
     assert_false(auto_layout_machine(&facts, false, (size_t)64 << 30).on_gpu);
 }
 
+/* What is decided by the longest sequence of a run is said where short documents are in it, and of no other model. */
+static void test_positions_hint(void **state) {
+    (void)state;
+    const struct {
+        enum rope_kind kind;
+        int64_t original;
+        bool is_said;
+    } cases[] = {
+        {ROPE_LONG, 4095, true}, {ROPE_LONG, 4096, false}, {ROPE_PLAIN, 0, false}, {ROPE_YARN, 64, false}};
+    struct config config;
+    load(&config, NULL, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[HINT_ROOM], hints[MAX_HINTS][HINT_ROOM];
+        struct model_config model = llama_8b();
+        model.rope_kind = cases[i].kind;
+        model.rope_original_positions = cases[i].original;
+        hint_positions(&config, &model, text);
+        assert_int_equal(strstr(text, "4096: beyond 4095, longrope's long_factor") != NULL, cases[i].is_said);
+        assert_int_equal(text[0] != '\0', cases[i].is_said);
+        assert_true(strlen(text) + 1 < HINT_ROOM);
+        assert_int_equal(plan_hints(&config, &model, hints), cases[i].is_said);
+    }
+    config_free(&config);
+}
+
 /* --- the whole plan --- */
 
 static void test_run_plan(void **state) {
@@ -445,12 +471,13 @@ static void test_stragglers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flops),        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_memory_check), cmocka_unit_test(test_time),
-        cmocka_unit_test(test_packed_time),  cmocka_unit_test(test_best),
-        cmocka_unit_test(test_auto),         cmocka_unit_test(test_auto_layout_machine),
-        cmocka_unit_test(test_run_plan),     cmocka_unit_test(test_calibration),
-        cmocka_unit_test(test_probe),        cmocka_unit_test(test_stragglers),
+        cmocka_unit_test(test_flops),          cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_check),   cmocka_unit_test(test_time),
+        cmocka_unit_test(test_packed_time),    cmocka_unit_test(test_best),
+        cmocka_unit_test(test_auto),           cmocka_unit_test(test_auto_layout_machine),
+        cmocka_unit_test(test_positions_hint), cmocka_unit_test(test_run_plan),
+        cmocka_unit_test(test_calibration),    cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_stragglers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
-/* hints.c - what is said of adapters in a plan.
+/* hints.c - what is said of adapters and of positions in a plan.
  * Sources: vLLM, --max-lora-rank, whose default is 16; "LoRA Without Regret" (Thinking Machines, 2025): ten times the learning rate of
- * full fine-tuning, and a loss that grows with batches above 32 more than full fine-tuning's. */
+ * full fine-tuning, and a loss that grows with batches above 32 more than full fine-tuning's.  transformers, longrope_frequency_update
+ * in modeling_rope_utils.py: by the highest position of a batch; llama.cpp, get_rope_factors in src/llama-model.cpp: by the
+ * context that was asked for, whatever the text. */
 #include "train/plan/hints.h"
 
 #include <stdio.h>
@@ -16,12 +18,28 @@ static int64_t largest_rank(const struct adapter *adapter) {
     return most;
 }
 
+const char *hint_positions(const struct config *config, const struct model_config *model,
+                           char text[HINT_ROOM]) {
+    long long most = model->rope_original_positions;
+    text[0] = '\0';
+    if (model->rope_kind == ROPE_LONG && config->data.sequence_tokens > most)
+        snprintf(
+            text, HINT_ROOM,
+            "data.sequence_tokens %lld: beyond %lld, longrope's long_factor turns all documents, short ones "
+            "too, as llama.cpp does in a long context; transformers turns a document of up to %lld alone by "
+            "short_factor, as a run with data.sequence_tokens %lld does",
+            (long long)config->data.sequence_tokens, most, most, most);
+    return text;
+}
+
 int plan_hints(const struct config *config, const struct model_config *model,
                char hints[MAX_HINTS][HINT_ROOM]) {
     int count = 0;
     int64_t rank = largest_rank(&model->adapter);
+    if (hint_positions(config, model, hints[count])[0])
+        count++;
     if (!model_has_adapter(model))
-        return 0;
+        return count;
     if (rank > SERVED_RANK)
         snprintf(hints[count++], HINT_ROOM,
                  "rank %lld: vLLM serves up to %d unless it is started with --max-lora-rank", (long long)rank,

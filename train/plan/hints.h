@@ -1,10 +1,16 @@
-/* hints.h - what is usually wanted otherwise of a training with an adapter; nothing of it is wrong. */
+/* hints.h - what is usually wanted otherwise of a training with an adapter, and what a run does otherwise than other programs may;
+ * nothing of it is wrong. */
 #pragma once
 
 #include "configs/schema/config.h"
 
-enum { MAX_HINTS = 3, HINT_ROOM = 240 };
+enum { MAX_HINTS = 4, HINT_ROOM = 320 };
 
 /* plan_hints - one sentence each, into hints; returns their number. */
 int plan_hints(const struct config *config, const struct model_config *model,
                char hints[MAX_HINTS][HINT_ROOM]);
+
+/* hint_positions - of longrope, where the sequences of the run are long: short documents are turned as long ones too.  Into text;
+ * "" where nothing is to be said. */
+const char *hint_positions(const struct config *config, const struct model_config *model,
+                           char text[HINT_ROOM]);

@@ -10,6 +10,7 @@
 #include "train/model/adapter_setup.h"
 #include "train/model/shard.h"
 #include "train/model/state.h"
+#include "train/plan/hints.h"
 #include "train/plan/layout.h"
 #include "train/run/gemm_choices.h"
 #include "train/run/probe.h"
@@ -62,6 +63,7 @@ static int open_metrics(struct trainer *t, struct err *err) {
 
 /* write_record - the root's part of open_log. */
 static int write_record(struct trainer *t, struct err *err) {
+    char positions[HINT_ROOM];
     const char *from = t->resume.is_branch ? t->resume.checkpoint : NULL;
     if (run_lock_check(&t->lock, err) != 0 || run_record_write(t->given, from, err) != 0 ||
         open_metrics(t, err) != 0)
@@ -71,6 +73,8 @@ static int write_record(struct trainer *t, struct err *err) {
                      t->resume.said.items[i].level == DIAGNOSTIC_WARNING ? "warning: " : "",
                      t->resume.said.items[i].text);
     run_teachers_tell(&t->data, t->given, t->metrics);
+    if (hint_positions(t->given, &t->model_config, positions)[0])
+        metrics_note(t->metrics, "%s", positions);
     return run_data_tell(t->given, t->data.train, t->metrics, err);
 }
 
