@@ -212,8 +212,9 @@ const struct model_config *weights_config(const struct weights *w) {
 int weights_read(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
                  struct err *err) {
     struct adapter_range range = {first, count};
-    if (role_is_pair(param.role))
-        return adapter_folder_read(w->adapter, &w->config, param, range, out, err);
+    const struct model_config *adapted = model_has_adapter(&w->config) ? &w->config : &w->merged;
+    if (w->adapter && param_is_saved(adapted, param.role))
+        return adapter_folder_read(w->adapter, adapted, param, range, out, err);
     if (weights_read_base(w, param, first, count, out, err) != 0)
         return -1;
     if (!adapter_has(&w->merged, param.role, param.layer))

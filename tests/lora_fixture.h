@@ -208,7 +208,7 @@ static inline double worst_pair(struct fixture *f, const char *prefix, bool of_w
             char name[PARAM_NAME_ROOM], full[PARAM_NAME_ROOM + 16];
             const struct unit_tensor *t = &s->tensors[i];
             int64_t count;
-            snprintf(full, sizeof full, "%s%s", prefix, param_name(&f->config, t->param, name));
+            snprintf(full, sizeof full, "%s%s", prefix, param_saved_name(&f->config, t->param, name));
             float *want = read_tensor(f->expected, full, &count);
             assert_int_equal(count, t->count);
             const float *all = of_weights ? s->master : params_own_grad(&f->params, s);
@@ -244,25 +244,32 @@ static inline double ten_steps(struct fixture *f, double ratio_factor) {
     return worst;
 }
 
-/* check_merged - the matrices of the golden file, read whole and in odd pieces. */
+/* check_merged_tensor - one of the golden file, read whole and in odd pieces; differs: from the base's. */
+static inline void check_merged_tensor(const struct fixture *f, const struct weights *plain,
+                                       struct param param, bool differs) {
+    struct err err = {""};
+    char name[PARAM_NAME_ROOM], full[PARAM_NAME_ROOM + 16];
+    int64_t count;
+    snprintf(full, sizeof full, "merged.%s", param_name(&f->config, param, name));
+    float *want = read_tensor(f->expected, full, &count), *got = xmalloc((size_t)count * sizeof *got);
+    for (int64_t first = 0, now; first < count; first += now) {
+        now = count - first < 17 ? count - first : 17;
+        assert_int_equal(weights_read(f->weights, param, first, now, got + first, &err), 0);
+    }
+    assert_true(relative_error(got, want, count) < 1e-6);
+    assert_int_equal(weights_read(plain, param, 0, count, got, &err), 0); /* the control */
+    assert_true(differs == (relative_error(got, want, count) > 1e-3));
+    free(got);
+    free(want);
+}
+
+/* check_merged - matrices of the first layer, and one tensor that is trained whole where there are some. */
 static inline void check_merged(const struct fixture *f, const struct weights *plain) {
     static const enum tensor_role roles[] = {ROLE_QUERY, ROLE_KEY, ROLE_DOWN};
-    struct err err = {""};
-    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
-        struct param param = param_at(roles[i], 0);
-        char name[PARAM_NAME_ROOM], full[PARAM_NAME_ROOM + 16];
-        int64_t count;
-        snprintf(full, sizeof full, "merged.%s", param_name(&f->config, param, name));
-        float *want = read_tensor(f->expected, full, &count), *got = xmalloc((size_t)count * sizeof *got);
-        for (int64_t first = 0, now; first < count; first += now) {
-            now = count - first < 17 ? count - first : 17;
-            assert_int_equal(weights_read(f->weights, param, first, now, got + first, &err), 0);
-        }
-        assert_true(relative_error(got, want, count) < 1e-6);
-        assert_int_equal(weights_read(plain, param, 0, count, got, &err), 0); /* the control */
-        bool has_pair = adapter_has(&f->config, roles[i], 0);
-        assert_true(has_pair == (relative_error(got, want, count) > 1e-3));
-        free(got);
-        free(want);
-    }
+    unsigned whole = f->config.adapter.whole;
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        check_merged_tensor(f, plain, param_at(roles[i], 0), adapter_has(&f->config, roles[i], 0));
+    if (whole)
+        check_merged_tensor(f, plain, param_at(whole & ADAPTER_NORMS ? ROLE_FINAL_NORM : ROLE_EMBEDDING, 0),
+                            true);
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # scenario_adapter_kinds.sh - adapters that are more than plain pairs.  A dropout: the same losses on any number of ranks, in any
 # micro-batch, recomputed, stopped and gone on with; evaluation leaves nothing out.  Controls: without it.
-# Targets by a pattern: the training that the same matrices have by their names.
+# Targets by a pattern: the training that the same matrices have by their names.  Norms and embedding trained whole: in every
+# layout, merged, exported, gone on with.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario adapter_kinds
@@ -79,4 +80,43 @@ refused "matches the whole name of no matrix .*there are model.layers.0.self_att
     --set "adapter.targets='layers.1.self_attn.q_proj'"
 refused "adapter.layers would have no effect" --set "$pattern" --set 'adapter.layers=[1]'
 
-say "a dropout of what pairs read, targets by a pattern: the same training in every layout"
+# --- norms and embedding trained whole ---
+
+loss_of() { # FOLDER ARGUMENT... - as eval says it
+    run 0 "$atelier" eval "$@" --data "$work/fiches-valid.h5" --sequence-tokens 64 --sequences 8
+    awk '$1 == "all" { print $2 }' "$log"
+}
+
+whole='adapter.train=[norms, embedding]'
+train 0 0 "$work/modules" --set "$whole"
+for layout in 2:1 2:3 4:2; do
+    train 0 "${layout%:*}" "$work/modules-$layout" --set "$whole" --set "parallel.stage=${layout#*:}"
+    is_same "$work/modules" "$work/modules-$layout"
+done
+expect_output "norms, embedding trained whole .*vLLM and llama.cpp take no such adapter: export it merged"
+is_other "$work/modules" "$work/whole"
+train 75 2 "$work/modules-part" --set "$whole" --set train.stop_after_s=0.001
+train 0 1 "$work/modules-part" --set "$whole"
+is_same "$work/modules" "$work/modules-part"
+step=$work/modules/step-000010
+trained=$(loss_of "$step")
+[ "$trained" != "$(loss_of "$base")" ] || fail "the adapter has the loss of its base"
+run 0 "$atelier" export "$step" --to hf --out "$work/merged"
+is_at_most "$(awk -v a="$(loss_of "$work/merged")" -v b="$trained" 'BEGIN { print (a > b ? a - b : b - a) / b }')" 1e-6 ||
+    fail "the merged model has another loss"
+run 0 "$atelier" export "$step" --to gguf --out "$work/merged.gguf"
+run 0 "$atelier" export "$step" --to peft --out "$work/peft"
+expect_output "vLLM refuses"
+expect "the loss of the exported adapter" "$trained" "$(loss_of "$work/peft")"
+run 1 "$atelier" export "$step" --to gguf-lora --out "$work/never.gguf"
+expect_output "a GGUF adapter holds pairs alone.*export it merged, --to gguf"
+grep -q "Trained whole beside the pairs: norms, embedding" "$step/README.md" || fail "the card does not say what was trained whole"
+grep -q "vllm serve" "$step/README.md" && fail "the card says that vLLM serves it"
+train 0 0 "$work/modules-again" --set "adapter.path=$step" --set adapter.rank=null --set adapter.alpha=null --set train.steps=2
+first=$(losses "$work/modules-again" | head -n 1)
+[ "$first" != "$(losses "$work/modules" | head -n 1)" ] || fail "the training did not begin with the adapter"
+refused "adapter.train would have no effect" --set "adapter.path=$step" --set adapter.rank=null --set adapter.alpha=null --set "$whole"
+refused "the head of this model is its embedding: say embedding" --set 'adapter.train=[head]'
+refused "adapter.train: 'router' is not one of norms, embedding, head" --set 'adapter.train=[router]'
+
+say "a dropout of what pairs read, targets by a pattern, norms and embedding beside them: the same training in every layout"

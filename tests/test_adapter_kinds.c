@@ -2,9 +2,11 @@
  * trained, ten AdamW steps and merged weights against what peft and transformers computed (tests/golden/README.md), in f32 on one
  * rank, on the device that ATELIER_TEST_DEVICE names.  Pairs with a dropout are compared under the masks of that dropout,
  * which the golden file's script draws by itself. */
+#include "checkpoints/adapter/adapter_config.h"
 #include "tests/lora_fixture.h"
 
-static const char *const VARIANTS[] = {"llama3-dropout"};
+static const char *const VARIANTS[] = {"llama3-dropout", "qwen3-modules", "smollm2-modules",
+                                       "nemotron-modules"};
 enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
 
 static void test_logits(void **state) {
@@ -87,6 +89,34 @@ static void test_merged_weights(void **state) {
     }
 }
 
+/* expect_config - that what is written of a variant has this text, and is read as what it was. */
+static void expect_config(const char *variant, const char *sentence) {
+    struct fixture f;
+    struct err err = {""};
+    struct adapter_words words;
+    open_files(&f, variant);
+    char *text = adapter_config_text(&f.config, "a/base"), *folder = test_folder("test_adapter_kinds");
+    char *path = xasprintf("%s/adapter_config.json", folder);
+    if (!strstr(text, sentence))
+        fail_msg("'%s' is not in %s", sentence, text);
+    if (file_create(path, text, strlen(text), &err) || adapter_config_read(&words, folder, &err))
+        fail_msg("%s", err.text);
+    assert_true(words.names_whole == (f.config.adapter.whole != 0));
+    adapter_words_free(&words);
+    free(text), free(path), free(folder);
+    close_files(&f);
+}
+
+/* The modules as peft's save_pretrained names them; of a head that is the embedding, both. */
+static void test_config_text(void **state) {
+    (void)state;
+    expect_config("llama3-dropout", "\"modules_to_save\": null");
+    expect_config("nemotron-modules",
+                  "\"modules_to_save\": [\n    \"model.norm\",\n    \"input_layernorm\",\n    "
+                  "\"post_attention_layernorm\"\n  ]");
+    expect_config("smollm2-modules", "\"modules_to_save\": [\n    \"embed_tokens\",\n    \"lm_head\"\n  ]");
+}
+
 /* Another step, seed or place of the rows is another mask; without places there is no training, and evaluation needs none. */
 static void test_what_a_mask_depends_on(void **state) {
     (void)state;
@@ -112,11 +142,9 @@ static void test_what_a_mask_depends_on(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_ten_steps),
-        cmocka_unit_test(test_merged_weights),
-        cmocka_unit_test(test_what_a_mask_depends_on),
+        cmocka_unit_test(test_logits),      cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_ten_steps),   cmocka_unit_test(test_merged_weights),
+        cmocka_unit_test(test_config_text), cmocka_unit_test(test_what_a_mask_depends_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

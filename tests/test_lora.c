@@ -188,7 +188,8 @@ static void test_what_is_refused(void **state) {
     expect_refused("{" PLAIN "}", NULL); /* the control */
     expect_refused("{" PLAIN ", \"bias\": \"none\", \"modules_to_save\": [], \"use_dora\": false}", NULL);
     expect_refused("{" PLAIN ", \"use_dora\": true}", "'use_dora' is set: DoRA");
-    expect_refused("{" PLAIN ", \"modules_to_save\": [\"lm_head\"]}", "'modules_to_save' is set");
+    expect_refused("{" PLAIN ", \"modules_to_save\": [\"lm_head\"]}",
+                   "modules_to_save is set, but no tensor");
     expect_refused("{" PLAIN ", \"bias\": \"all\"}", "'bias' is set");
     expect_refused("{" PLAIN ", \"new_arithmetic\": 2}", "'new_arithmetic' is set: which is not known here");
     expect_refused("{" PLAIN ", \"init_lora_weights\": \"pissa\"}", "init_lora_weights is 'pissa'");

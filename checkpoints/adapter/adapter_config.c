@@ -31,6 +31,8 @@ static const char *const harmless[] = {"task_type",
                                        "rank_pattern",
                                        "alpha_pattern",
                                        "use_rslora",
+                                       "modules_to_save",
+                                       "ensure_weight_tying",
                                        "init_lora_weights",
                                        "megatron_core",
                                        "eva_config",
@@ -58,7 +60,6 @@ static bool is_off(const json_t *value) {
 static const char *what_it_is(const char *key) {
     static const char *const known[][2] = {
         {"use_dora", "DoRA, whose magnitudes are not applied here"},
-        {"modules_to_save", "modules that were trained whole"},
         {"trainable_token_indices", "rows of the embedding that were trained"},
         {"fan_in_fan_out", "weights stored the other way round"},
         {"bias", "biases that were trained"},
@@ -148,9 +149,12 @@ static int read_words(struct adapter_words *words, const json_t *root, struct er
     const char *base;
     if (check_kind(root, err) != 0 || check_keys(root, err) != 0 ||
         json_get_bool_or(root, "use_rslora", false, &words->rank_stabilised, err) != 0 ||
+        json_get_bool_or(root, "ensure_weight_tying", false, &words->ties_head, err) != 0 ||
         json_get_string_or(root, "base_model_name_or_path", "", &base, err) != 0 ||
         read_alphas(words, root, err) != 0)
         return -1;
+    const json_t *whole = json_object_get(root, "modules_to_save");
+    words->names_whole = whole && !is_off(whole);
     words->base = base[0] ? xstrdup(base) : NULL;
     return 0;
 }
@@ -266,6 +270,38 @@ static json_t *layers_json(const struct model_config *config) {
     return list;
 }
 
+/* add_module - the name of a module by its parameter's, once: the last part, which PEFT finds at the end of whole names, but of the
+ * final norm "model.norm", as all norms may end like it. */
+static void add_module(json_t *list, const struct param_spec *spec) {
+    const char *end = strrchr(spec->hf, '.'), *first = spec->hf;
+    size_t i;
+    json_t *other;
+    if (spec->place != PLACE_OUTPUT)
+        for (const char *dot = strchr(first, '.'); dot && dot < end; dot = strchr(first, '.'))
+            first = dot + 1;
+    json_t *name = json_stringn(first, (size_t)(end - first));
+    json_array_foreach(list, i, other) if (json_equal(other, name)) {
+        json_decref(name);
+        return;
+    }
+    json_array_append_new(list, name);
+}
+
+/* whole_json - the modules that are trained whole; null: none. */
+static json_t *whole_json(const struct model_config *config) {
+    if (config->adapter.whole == 0)
+        return json_null();
+    json_t *list = json_array();
+    struct param at = PARAM_START;
+    while (family_next_param(config, &at))
+        if (!role_is_pair(at.role) && param_is_saved(config, at.role))
+            add_module(list, param_spec(config, at.role));
+    if (config->tied_head &&
+        (config->adapter.whole & ADAPTER_EMBEDDING)) /* the same values twice: param_saved_twin */
+        json_array_append_new(list, json_string("lm_head"));
+    return list;
+}
+
 char *adapter_config_text(const struct model_config *config, const char *base) {
     const struct adapter *adapter = &config->adapter;
     double ranks[ADAPTER_TARGET_COUNT];
@@ -273,13 +309,14 @@ char *adapter_config_text(const struct model_config *config, const char *base) {
         ranks[t] = (double)adapter->ranks[t];
     double rank = most_common(adapter, ranks), alpha = most_common(adapter, adapter->alphas);
     json_t *root = json_pack(
-        "{s:s, s:s, s:s?, s:n, s:b, s:o, s:o, s:f, s:o, s:s, s:b, s:n, s:o, s:n, s:o, s:o, s:b, s:b, s:b}",
+        "{s:s, s:s, s:s?, s:n, s:b, s:o, s:o, s:f, s:o, s:s, s:b, s:o, s:o, s:n, s:o, s:o, s:b, s:b, s:b}",
         "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision",
-        "inference_mode", 1, "r", number_json(rank), "lora_alpha", number_json(alpha), "lora_dropout", adapter->dropout,
-        "target_modules", modules_json(config), "bias", "none", "fan_in_fan_out", 0, "modules_to_save",
-        "layers_to_transform", layers_json(config), "layers_pattern", "rank_pattern",
-        pattern_json(adapter, ranks, rank), "alpha_pattern", pattern_json(adapter, adapter->alphas, alpha),
-        "use_rslora", adapter->rank_stabilised, "use_dora", 0, "init_lora_weights", 1);
+        "inference_mode", 1, "r", number_json(rank), "lora_alpha", number_json(alpha), "lora_dropout",
+        adapter->dropout, "target_modules", modules_json(config), "bias", "none", "fan_in_fan_out", 0,
+        "modules_to_save", whole_json(config), "layers_to_transform", layers_json(config), "layers_pattern",
+        "rank_pattern", pattern_json(adapter, ranks, rank), "alpha_pattern",
+        pattern_json(adapter, adapter->alphas, alpha), "use_rslora", adapter->rank_stabilised, "use_dora", 0,
+        "init_lora_weights", 1);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     CHECK(text, "adapter_config.json could not be written");
     json_decref(root);

@@ -26,10 +26,11 @@ char *adapter_folder_base(const char *folder, struct err *err) {
     return base;
 }
 
-/* with_all_pairs - the model with a pair on everything, of rank 1: then each name that there can be is listed. */
+/* with_all_pairs - the model with a pair on everything, of rank 1, and all else trained whole that can be: then each name that there can be is listed. */
 static struct model_config with_all_pairs(const struct model_config *config) {
     struct model_config all = *config;
-    all.adapter = (struct adapter){.method = ADAPTER_LORA};
+    all.adapter =
+        (struct adapter){.method = ADAPTER_LORA, .whole = ADAPTER_NORMS | ADAPTER_EMBEDDING | ADAPTER_HEAD};
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
         all.adapter.ranks[t] = 1;
     for (int layer = 0; layer < all.num_layers; layer++)
@@ -37,12 +38,13 @@ static struct model_config with_all_pairs(const struct model_config *config) {
     return all;
 }
 
-/* find_half - its index; of a wrapper also by the name that transformers before 4.52 gave its modules; -1: absent. */
-static int64_t find_half(const struct st_files *files, const struct model_config *config, struct param half) {
+/* find_saved - its index; of a wrapper also by the name that transformers before 4.52 gave its modules; -1: absent. */
+static int64_t find_saved(const struct st_files *files, const struct model_config *config,
+                          struct param param) {
     static const char newer[] = "base_model.model.model.language_model.",
                       older[] = "base_model.model.language_model.model.";
     char name[PARAM_NAME_ROOM], other[PARAM_NAME_ROOM];
-    int64_t index = st_find(files, param_name(config, half, name));
+    int64_t index = st_find(files, param_saved_name(config, param, name));
     if (index >= 0 || strncmp(name, newer, strlen(newer)) != 0)
         return index;
     snprintf(other, sizeof other, "%s%s", older, name + strlen(newer));
@@ -67,18 +69,65 @@ static int take_half(struct adapter *found, struct st_entry entry, struct param 
     return 0;
 }
 
-/* find_all - which pairs there are, into config->adapter; every tensor must be half of one. */
-static int find_all(struct st_files *files, struct model_config *config, struct err *err) {
+/* take - a tensor that is there: half of a pair, or a part of the model that is trained whole. */
+static int take(struct adapter *found, struct st_entry entry, struct param param, struct err *err) {
+    if (role_is_pair(param.role))
+        return take_half(found, entry, param, err);
+    found->whole |= adapter_part_of(param.role);
+    return 0;
+}
+
+/* is_equal - whether two tensors have the same bytes. */
+static bool is_equal(const struct st_files *files, int64_t a, int64_t b) {
+    enum { PIECE = 1 << 12 };
+    float one[PIECE], other[PIECE];
+    int64_t count = st_entry(files, a).count;
+    bool same = st_entry(files, b).count == count;
+    for (int64_t first = 0, now; same && first < count; first += now) {
+        now = count - first < PIECE ? count - first : PIECE;
+        same = st_read_f32(files, a, first, now, one, NULL) == 0 &&
+               st_read_f32(files, b, first, now, other, NULL) == 0 &&
+               memcmp(one, other, (size_t)now * sizeof *one) == 0;
+    }
+    return same;
+}
+
+/* take_tied_head - of a model whose head is its embedding: both are trained as one (PEFT: ensure_weight_tying), or neither.  PEFT
+ * then writes the head as well; otherwise it takes them apart, and that is another model than this one.  *spare: the head's index
+ * in the files, -1: none. */
+static int take_tied_head(const struct st_files *files, const struct model_config *config, bool ties,
+                          int64_t *spare, struct err *err) {
+    struct model_config untied = with_all_pairs(config);
+    untied.tied_head = false;
+    int64_t head = find_saved(files, &untied, param_at(ROLE_HEAD, 0));
+    int64_t embedding = find_saved(files, &untied, param_at(ROLE_EMBEDDING, 0));
+    *spare = config->tied_head ? head : -1;
+    if (!config->tied_head || (head < 0 && embedding < 0))
+        return 0;
+    if (embedding >= 0 && (head >= 0 ? is_equal(files, head, embedding) : ties))
+        return 0;
+    return err_set(
+        err,
+        "the head of this model is its embedding, and the adapter has them apart (modules_to_save without "
+        "ensure_weight_tying): that is not supported; merge it with peft: merge_and_unload");
+}
+
+/* find_all - which pairs there are, and what is trained whole, into config->adapter; every tensor must belong to it. */
+static int find_all(struct st_files *files, struct model_config *config, const struct adapter_words *words,
+                    struct err *err) {
     struct model_config all = with_all_pairs(config);
     bool *is_known = xcalloc((size_t)st_num_tensors(files) + 1, sizeof *is_known);
     struct param at = PARAM_START;
-    int status = 0;
+    int64_t spare;
+    int status = take_tied_head(files, config, words->ties_head, &spare, err);
+    if (spare >= 0)
+        is_known[spare] = true;
     while (status == 0 && family_next_param(&all, &at)) {
-        int64_t index = role_is_pair(at.role) ? find_half(files, &all, at) : -1;
+        int64_t index = param_is_saved(&all, at.role) ? find_saved(files, &all, at) : -1;
         if (index < 0)
             continue;
         is_known[index] = true;
-        status = take_half(&config->adapter, st_entry(files, index), at, err);
+        status = take(&config->adapter, st_entry(files, index), at, err);
     }
     for (int64_t i = 0; status == 0 && i < st_num_tensors(files); i++)
         if (!is_known[i])
@@ -90,28 +139,33 @@ static int find_all(struct st_files *files, struct model_config *config, struct 
     free(is_known);
     if (status == 0 && st_num_tensors(files) == 0)
         status = err_set(err, "there is no tensor in it");
+    if (status == 0 && words->names_whole && config->adapter.whole == 0)
+        status = err_set(err, "modules_to_save is set, but no tensor in it is of such a module");
     return status;
 }
 
-/* check_half - of what config->adapter has: it is there, with its shape and a type that can be read. */
-static int check_half(struct adapter_folder *adapter, const struct model_config *config, struct param half,
-                      struct err *err) {
+/* check_saved - of what config->adapter has: it is there, with its shape and a type that can be read. */
+static int check_saved(struct adapter_folder *adapter, const struct model_config *config, struct param param,
+                       struct err *err) {
     char name[PARAM_NAME_ROOM], text[64];
-    struct tensor want = param_shape(config, half);
-    int64_t index = find_half(adapter->files, config, half);
+    struct tensor want = param_shape(config, param);
+    int64_t index = find_saved(adapter->files, config, param);
     if (index < 0)
-        return err_set(err,
-                       "tensor '%s' is missing: the same layers must have pairs for every kind of module",
-                       param_name(config, half, name));
+        return err_set(err, "tensor '%s' is missing: %s", param_saved_name(config, param, name),
+                       role_is_pair(param.role) ? "the same layers must have pairs for every kind of module"
+                                                : "all norms of a model are trained whole, or none");
     struct st_entry entry = st_entry(adapter->files, index);
-    if (entry.ndim != 2 || entry.dims[0] != want.dims[0] || entry.dims[1] != want.dims[1])
+    bool fits = entry.ndim == want.ndim;
+    for (int i = 0; fits && i < want.ndim; i++)
+        fits = entry.dims[i] == want.dims[i];
+    if (!fits)
         return err_set(err, "tensor '%.200s' is %lld x %lld; the model asks for %s", entry.name,
-                       (long long)entry.dims[0], (long long)entry.dims[1],
+                       (long long)entry.dims[0], (long long)(entry.ndim > 1 ? entry.dims[1] : 1),
                        tensor_shape_text(want, text, sizeof text));
     if (entry.dtype != DTYPE_F32 && entry.dtype != DTYPE_BF16 && entry.dtype != DTYPE_F16)
         return err_set(err, "tensor '%.200s' is %s: only F32, BF16 and F16 can be read", entry.name,
                        entry.dtype_text);
-    adapter->tensors[param_slot(config, half)] = index;
+    adapter->tensors[param_slot(config, param)] = index;
     return 0;
 }
 
@@ -122,7 +176,7 @@ static int check_all(struct adapter_folder *adapter, const struct model_config *
     for (int64_t i = 0; i < adapter->num_slots; i++)
         adapter->tensors[i] = -1;
     while (family_next_param(config, &at))
-        if (role_is_pair(at.role) && check_half(adapter, config, at, err) != 0)
+        if (param_is_saved(config, at.role) && check_saved(adapter, config, at, err) != 0)
             return -1;
     return 0;
 }
@@ -135,7 +189,7 @@ static int open_tensors(struct adapter_folder *adapter, const char *folder, cons
     adapter->files = st_open_stem(folder, "adapter_model", err);
     if (!adapter->files)
         return -1;
-    return find_all(adapter->files, config, err) == 0 ? check_all(adapter, config, err) : -1;
+    return find_all(adapter->files, config, words, err) == 0 ? check_all(adapter, config, err) : -1;
 }
 
 struct adapter_folder *adapter_folder_open(const char *folder, struct model_config *config, struct err *err) {
@@ -164,7 +218,7 @@ void adapter_folder_close(struct adapter_folder *adapter) {
 int adapter_folder_read(const struct adapter_folder *adapter, const struct model_config *config,
                         struct param param, struct adapter_range range, float *out, struct err *err) {
     int64_t slot = param_slot(config, param);
-    CHECK(role_is_pair(param.role) && slot < adapter->num_slots && adapter->tensors[slot] >= 0,
-          "no pair of role %d in layer %d", (int)param.role, param.layer);
+    CHECK(slot < adapter->num_slots && adapter->tensors[slot] >= 0, "an adapter has no role %d in layer %d",
+          (int)param.role, param.layer);
     return st_read_f32(adapter->files, adapter->tensors[slot], range.first, range.count, out, err);
 }

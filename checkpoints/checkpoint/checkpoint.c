@@ -25,6 +25,7 @@ struct checkpoint {
     int64_t
         *handles[CHECKPOINT_MAX_PARTS]; /* [param_num_slots] of the tensors in the layouts; -1: not held */
     int64_t *carried_handles;           /* [source.carried->count] in the model's layout */
+    int64_t twin_handle;                /* in it, of param_saved_twin; -1: there is none */
     struct manifest big_files;          /* those of the layouts, hashes NULL */
 };
 
@@ -43,9 +44,9 @@ static int64_t *place_tensors(struct st_layout *layout, const struct model_confi
     while (family_next_param(config, &at)) {
         int64_t slot = param_slot(config, at);
         bool is_held = param_is_saved(config, at.role) && (!holds || holds[slot]);
-        handles[slot] =
-            !is_held ? -1
-                     : st_layout_add(layout, param_name(config, at, name), param_shape(config, at), dtype);
+        handles[slot] = !is_held ? -1
+                                 : st_layout_add(layout, param_saved_name(config, at, name),
+                                                 param_shape(config, at), dtype);
     }
     return handles;
 }
@@ -61,8 +62,13 @@ static void place_part(struct checkpoint *cp, int part) {
         st_layout_create(state.name, is_model ? cp->source.max_file_bytes : max_state_file_bytes);
     cp->handles[part] =
         place_tensors(layout, config, is_model ? model_saved_type(config) : DTYPE_F32, state.holds);
-    if (is_model)
+    if (is_model) {
+        char name[PARAM_NAME_ROOM];
+        const char *twin = param_saved_twin(config, ROLE_EMBEDDING, name);
+        struct tensor shape = param_shape(config, param_at(ROLE_EMBEDDING, 0));
+        cp->twin_handle = twin ? st_layout_add(layout, twin, shape, model_saved_type(config)) : -1;
         carried_add(cp->source.carried, layout, &cp->carried_handles);
+    }
     st_layout_finish(layout);
     cp->layouts[part] = layout;
     for (int i = 0; i < st_layout_num_files(layout); i++) {
@@ -198,9 +204,11 @@ int checkpoint_write(struct checkpoint *cp, enum checkpoint_part part, struct pa
     CHECK((int)part < cp->num_parts, "part %d is not in this checkpoint", (int)part);
     int64_t handle = cp->handles[part][param_slot(cp->source.config, param)];
     CHECK(handle >= 0, "part %d of a checkpoint holds no tensor of role %d", (int)part, (int)param.role);
-    if (st_layout_write_f32(cp->layouts[part], handle, first, count, data, err) == 0)
-        return 0;
-    return failed(cp, err);
+    bool has_twin = part == PART_MODEL && param.role == ROLE_EMBEDDING && cp->twin_handle >= 0;
+    if (st_layout_write_f32(cp->layouts[part], handle, first, count, data, err) != 0 ||
+        (has_twin && st_layout_write_f32(cp->layouts[part], cp->twin_handle, first, count, data, err) != 0))
+        return failed(cp, err);
+    return 0;
 }
 
 int checkpoint_write_carried(struct checkpoint *cp, int rank, int num_ranks, struct err *err) {

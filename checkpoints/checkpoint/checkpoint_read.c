@@ -27,7 +27,7 @@ char *checkpoint_state_text(const char *checkpoint_folder, struct err *err) {
 static int64_t find_tensor(const struct checkpoint_reader *reader, struct param param, struct err *err) {
     char name[PARAM_NAME_ROOM], text[64];
     struct tensor want = param_shape(&reader->config, param);
-    int64_t index = st_find(reader->files, param_name(&reader->config, param, name));
+    int64_t index = st_find(reader->files, param_saved_name(&reader->config, param, name));
     if (index < 0)
         return err_set(err, "tensor '%s' is missing", name);
     struct st_entry entry = st_entry(reader->files, index);

@@ -52,13 +52,13 @@ static double read_scale(const struct model_config *config, enum adapter_target 
     return scaling == SCALED_ALIKE ? common.scale : alpha / (double)config->adapter.ranks[target];
 }
 
-/* half_values - of one half of a pair, all of it, malloc'ed; B makes up for the scale that it will be read with.  NULL with err
- * set. */
+/* half_values - of one half of a pair, or of what is trained whole, all of it, malloc'ed; B makes up for the scale that it will be
+ * read with.  NULL with err set. */
 static float *half_values(const struct weights *weights, struct param half, enum scaling scaling,
                           struct value_type type, struct err *err) {
     const struct model_config *config = weights_config(weights);
     enum adapter_target target = adapter_target_of(half.role);
-    bool is_b = half.role == adapter_pair_role(target, ADAPTER_B);
+    bool is_b = role_is_pair(half.role) && half.role == adapter_pair_role(target, ADAPTER_B);
     int64_t count = tensor_count(param_shape(config, half));
     double factor = is_b ? adapter_scale(config, target) / read_scale(config, target, scaling) : 1;
     float *values = xmalloc((size_t)count * sizeof *values);
@@ -96,26 +96,37 @@ static struct model_config with_one_scale(const struct model_config *config, enu
 }
 
 static int write_half(const struct weights *weights, struct st_layout *layout, struct param half,
-                      int64_t handle, enum dtype dtype, struct err *err) {
+                      const int64_t handles[2], enum dtype dtype, struct err *err) {
     int64_t count = tensor_count(param_shape(weights_config(weights), half));
     float *values = half_values(weights, half, SCALED_ALIKE, value_type_of(dtype), err);
-    int status = values ? st_layout_write_f32(layout, handle, 0, count, values, err) : -1;
+    int status = values ? 0 : -1;
+    for (int i = 0; i < 2 && status == 0; i++)
+        if (handles[i] >= 0)
+            status = st_layout_write_f32(layout, handles[i], 0, count, values, err);
     free(values);
     return status;
 }
 
-/* write_halves - every half of every pair into adapter_model.safetensors. */
+/* add_half - its places in the file: a second one where it has a twin, else -1. */
+static void add_half(const struct model_config *config, struct st_layout *layout, struct param half,
+                     enum dtype dtype, int64_t handles[2]) {
+    char name[PARAM_NAME_ROOM], twin[PARAM_NAME_ROOM];
+    struct tensor shape = param_shape(config, half);
+    bool has_twin = param_saved_twin(config, half.role, twin) != NULL;
+    handles[0] = st_layout_add(layout, param_saved_name(config, half, name), shape, dtype);
+    handles[1] = has_twin ? st_layout_add(layout, twin, shape, dtype) : -1;
+}
+
+/* write_halves - every half of every pair, and what is trained whole, into adapter_model.safetensors. */
 static int write_halves(const struct weights *weights, const char *folder, enum dtype dtype,
                         struct err *err) {
     const struct model_config *config = weights_config(weights);
     struct st_layout *layout = st_layout_create("adapter_model", max_file_bytes);
-    int64_t *handles = xcalloc((size_t)param_num_slots(config), sizeof *handles);
-    char name[PARAM_NAME_ROOM];
+    int64_t(*handles)[2] = xcalloc((size_t)param_num_slots(config), sizeof *handles);
     struct param at = PARAM_START;
     while (family_next_param(config, &at))
-        if (role_is_pair(at.role))
-            handles[param_slot(config, at)] =
-                st_layout_add(layout, param_name(config, at, name), param_shape(config, at), dtype);
+        if (param_is_saved(config, at.role))
+            add_half(config, layout, at, dtype, handles[param_slot(config, at)]);
     st_layout_finish(layout);
     int status = st_layout_write_headers(layout, folder, err);
     if (status == 0)
@@ -123,7 +134,7 @@ static int write_halves(const struct weights *weights, const char *folder, enum 
     if (status == 0) {
         at = PARAM_START;
         while (status == 0 && family_next_param(config, &at))
-            if (role_is_pair(at.role))
+            if (param_is_saved(config, at.role))
                 status = write_half(weights, layout, at, handles[param_slot(config, at)], dtype, err);
         int closed = st_layout_close(layout, status == 0 ? err : NULL);
         status = status == 0 ? closed : status;
@@ -237,6 +248,12 @@ int export_gguf_lora(const struct weights *weights, const char *path, enum expor
                      struct err *err) {
     if (check_type(path, type, err) != 0)
         return -1;
+    if (weights_config(weights)->adapter.whole != 0)
+        return err_set(
+            err,
+            "cannot export to '%s': a GGUF adapter holds pairs alone, and this one has modules that are trained "
+            "whole (modules_to_save): export it merged, --to gguf",
+            path);
     struct gguf_writer *writer = gguf_writer_create();
     char *partial = xasprintf("%s.partial", path);
     int status = write_gguf(writer, weights, partial, type, err);

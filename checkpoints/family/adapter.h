@@ -1,10 +1,12 @@
-/* adapter.h - an adapter in the description of a model: which matrices have a low-rank pair, of what rank and scale.  Beside a
+/* adapter.h - an adapter in the description of a model: which matrices have a low-rank pair, of what rank and scale, and what is
+ * trained whole beside the pairs.  Beside a
  * matrix W [O, I] a pair is A [R, I] and B [O, R]; the model computes with W + scale B A, which is never made.
  * Its parameters are among those of the model (family_next_param), after all others.
  * Source: Hu et al. 2021 (LoRA); Kalajdzievski 2023 (rank-stabilised scaling); names and files as PEFT's. */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/tensor.h"
@@ -25,11 +27,15 @@ enum adapter_target {
 
 enum adapter_half { ADAPTER_A, ADAPTER_B };
 
+/* What of the model itself may be trained whole beside the pairs (PEFT: modules_to_save); a set. */
+enum adapter_part { ADAPTER_NORMS = 1, ADAPTER_EMBEDDING = 2, ADAPTER_HEAD = 4 };
+
 enum { ADAPTER_MAX_LAYERS = 4096, ADAPTER_WORD_BITS = 64 };
 
 struct adapter {
     enum adapter_method method; /* ADAPTER_NONE: there is none, and nothing below counts */
     bool rank_stabilised;
+    unsigned whole;   /* of enum adapter_part */
     enum dtype dtype; /* of its file: f32, bf16 or f16 */
     double dropout;   /* share of what the pairs read that is left out while they are trained, below 1 */
     int64_t ranks[ADAPTER_TARGET_COUNT];                     /* R; 0: the target has no pair */
@@ -40,6 +46,11 @@ struct adapter {
 /* adapter_add_layer - give pairs to a layer, below ADAPTER_MAX_LAYERS.  adapter_in_layer - whether it has them. */
 void adapter_add_layer(struct adapter *adapter, int layer);
 bool adapter_in_layer(const struct adapter *adapter, int layer);
+
+/* adapter_is_served - whether vLLM, llama.cpp and TGI take it beside its base: pairs, and nothing else.  adapter_whole_text - what is
+ * trained whole as the run file says it, "norms, embedding", into text; returns it. */
+bool adapter_is_served(const struct adapter *adapter);
+const char *adapter_whole_text(const struct adapter *adapter, char *text, size_t room_bytes);
 
 /* adapter_module - what the last part of a target's module is called in Hugging Face's models: "q_proj". */
 const char *adapter_module(enum adapter_target target);

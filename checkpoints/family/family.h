@@ -417,13 +417,20 @@ int64_t param_num_slots(const struct model_config *config);
 int64_t model_num_parameters(const struct model_config *config);
 int64_t model_num_trained(const struct model_config *config);
 
-/* model_has_adapter - whether low-rank pairs hang on the model.  role_is_pair - A or B of one.  param_is_trained - whether a
+/* model_has_adapter - whether low-rank pairs hang on the model.  role_is_pair - A or B of one.  adapter_part_of - as what a kind of
+ * parameter of the model itself may be trained beside them, of enum adapter_part; 0: not at all.  param_is_trained - whether a
  * kind of parameter moves: all but what is fixed, and beside an adapter the adapter alone.  param_is_saved - whether a
- * checkpoint holds it: everything, and of an adapter the adapter alone. */
+ * checkpoint holds it: everything, and of an adapter the pairs and what is trained whole.  param_saved_name - what a checkpoint calls
+ * it, into text: of an adapter all is called as PEFT calls it, after the modules of transformers. */
 bool model_has_adapter(const struct model_config *config);
 bool role_is_pair(enum tensor_role role);
+unsigned adapter_part_of(enum tensor_role role);
 bool param_is_trained(const struct model_config *config, enum tensor_role role);
 bool param_is_saved(const struct model_config *config, enum tensor_role role);
+const char *param_saved_name(const struct model_config *config, struct param param, char *text);
+/* param_saved_twin - the name of a second tensor with the same values, into text: of an adapter that trains an embedding which is the
+ * head as well, that of the head, for peft makes two of them.  NULL: there is none. */
+const char *param_saved_twin(const struct model_config *config, enum tensor_role role, char *text);
 
 /* model_saved_type - of the tensors of a checkpoint that others load: the model's, or the adapter's. */
 enum dtype model_saved_type(const struct model_config *config);

@@ -2,6 +2,7 @@
  * on, which all families call alike.
  * Source: huggingface/peft, src/peft/tuners/lora/layer.py (names, shapes, initialisation, scale). */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "checkpoints/family/family_internal.h"
@@ -50,6 +51,23 @@ bool adapter_in_layer(const struct adapter *adapter, int layer) {
     return adapter->layers[layer / ADAPTER_WORD_BITS] >> layer % ADAPTER_WORD_BITS & 1;
 }
 
+bool adapter_is_served(const struct adapter *adapter) {
+    return adapter->whole == 0;
+}
+
+const char *adapter_whole_text(const struct adapter *adapter, char *text, size_t room_bytes) {
+    static const struct {
+        enum adapter_part part;
+        const char *word;
+    } parts[] = {{ADAPTER_NORMS, "norms"}, {ADAPTER_EMBEDDING, "embedding"}, {ADAPTER_HEAD, "head"}};
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && used < room_bytes; i++)
+        if (adapter->whole & parts[i].part)
+            used += (size_t)snprintf(text + used, room_bytes - used, "%s%s", used ? ", " : "", parts[i].word);
+    return text;
+}
+
 const char *adapter_module(enum adapter_target target) {
     return targets[target].module;
 }
@@ -62,8 +80,33 @@ bool role_is_pair(enum tensor_role role) {
     return role >= ROLE_QUERY_A && role <= ROLE_DOWN_B;
 }
 
+unsigned adapter_part_of(enum tensor_role role) {
+    switch (role) {
+    case ROLE_EMBEDDING:
+        return ADAPTER_EMBEDDING;
+    case ROLE_HEAD:
+        return ADAPTER_HEAD;
+    case ROLE_FINAL_NORM:
+    case ROLE_ATTENTION_NORM:
+    case ROLE_FFN_NORM:
+    case ROLE_QUERY_NORM:
+    case ROLE_KEY_NORM:
+    case ROLE_ATTENTION_POST_NORM:
+    case ROLE_FFN_POST_NORM:
+    case ROLE_FINAL_NORM_BIAS:
+    case ROLE_ATTENTION_NORM_BIAS:
+    case ROLE_FFN_NORM_BIAS:
+    case ROLE_ATTENTION_POST_NORM_BIAS:
+    case ROLE_FFN_POST_NORM_BIAS:
+        return ADAPTER_NORMS;
+    default:
+        return 0;
+    }
+}
+
 bool param_is_saved(const struct model_config *config, enum tensor_role role) {
-    return !model_has_adapter(config) || role_is_pair(role);
+    return !model_has_adapter(config) || role_is_pair(role) ||
+           (config->adapter.whole & adapter_part_of(role)) != 0;
 }
 
 enum dtype model_saved_type(const struct model_config *config) {

@@ -193,6 +193,25 @@ const char *param_name(const struct model_config *config, struct param param, ch
     return text;
 }
 
+const char *param_saved_name(const struct model_config *config, struct param param, char *text) {
+    struct model_config modules = *config;
+    char own[PARAM_NAME_ROOM];
+    if (!model_has_adapter(config) || role_is_pair(param.role))
+        return param_name(config, param, text);
+    modules.text_names = config->wrapper_type[0] ? TEXT_NAMES_INNER : TEXT_NAMES_PLAIN;
+    snprintf(text, PARAM_NAME_ROOM, "base_model.model.%s", param_name(&modules, param, own));
+    return text;
+}
+
+const char *param_saved_twin(const struct model_config *config, enum tensor_role role, char *text) {
+    struct model_config untied = *config;
+    untied.tied_head = false;
+    untied.adapter.whole |= ADAPTER_HEAD;
+    bool has_twin = model_has_adapter(config) && config->tied_head && role == ROLE_EMBEDDING &&
+                    param_is_saved(config, role);
+    return has_twin ? param_saved_name(&untied, param_at(ROLE_HEAD, 0), text) : NULL;
+}
+
 bool family_is_text_name(const struct model_config *config, const char *name) {
     const char *all = text_prefixes[config->text_names].all, *own = text_prefixes[config->text_names].body;
     if (strncmp(name, all, strlen(all)) != 0)

@@ -159,7 +159,8 @@ struct config {
         bool rank_stabilised;
         struct adapter_entry *targets; /* none: every matrix of a layer */
         struct text_entry *layers;     /* "3" or "0-3"; none: all */
-        int num_targets, num_layers;
+        struct text_entry *train;      /* what is trained whole: norms, embedding, head */
+        int num_targets, num_layers, num_train;
         double b_rate_ratio; /* learning rate of B / that of A */
     } adapter;
     struct { /* schedule: */

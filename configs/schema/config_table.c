@@ -147,6 +147,11 @@ static const struct config_key run_file_keys[] = {
     LIST("adapter.layers", AT(adapter.layers), AT(adapter.num_layers), &config_text_table,
          "which layers have pairs: a list of numbers and ranges such as [0-3, 7], from 0; left out: all",
          NEEDS("adapter.method", "lora")),
+    LIST(
+        "adapter.train", AT(adapter.train), AT(adapter.num_train), &config_text_table,
+        "what of the model itself is trained whole beside the pairs and saved with them (PEFT: modules_to_save): a list of "
+        "norms, embedding, head; vLLM and llama.cpp take such an adapter merged alone; left out: nothing",
+        NEEDS("adapter.method", "lora")),
     REAL("adapter.b_learning_rate_ratio", AT(adapter.b_rate_ratio), "1", 1e-3, 1e3, NULL,
          "learning rate of every B, as a multiple of that of every A (LoRA+ takes 16)", COURSE,
          NEEDS("adapter.method", "lora")),

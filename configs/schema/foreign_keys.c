@@ -172,7 +172,8 @@ static const struct foreign_word KEYS[] = {
     {"lora_r lora_rank", "adapter.rank", NULL},
     {"lora_alpha", "adapter.alpha", NULL},
     {"lora_target lora_target_modules lora_target_linear lora_attn_modules apply_lora_to_mlp",
-     "adapter.targets", "all-linear, a list of q, k, v, o, gate, up, down, or peft's pattern over whole names of modules"},
+     "adapter.targets",
+     "all-linear, a list of q, k, v, o, gate, up, down, or peft's pattern over whole names of modules"},
     {"lora_layers_to_transform peft_layers_to_transform peft_layers_pattern layers_to_transform",
      "adapter.layers", "numbers and ranges such as [0-3, 7]"},
     {"peft_use_rslora use_rslora", "adapter.rslora", NULL},
@@ -181,9 +182,10 @@ static const struct foreign_word KEYS[] = {
     {"lora_dropout", "adapter.dropout", NULL},
     {"merge_lora merge_adapter save_adapter_weights_only", NULL,
      "checkpoints hold the adapter alone; 'atelier export --to hf' merges it"},
-    {"lora_modules_to_save additional_target apply_lora_to_output loraplus_lr_embedding lora_bias "
-     "lora_target_parameters",
-     NULL, "an adapter has pairs on the matrices of layers alone, which is what servers take"},
+    {"lora_modules_to_save additional_target modules_to_save", "adapter.train",
+     "a list of norms, embedding, head"},
+    {"apply_lora_to_output loraplus_lr_embedding lora_bias lora_target_parameters", NULL,
+     "an adapter has pairs on the matrices of layers alone, which is what servers take"},
     {"lora_fan_in_fan_out peft_use_dora use_dora use_dora_lora lora_on_cpu relora_steps relora_warmup_steps "
      "relora_cpu_offload relora lora_task_type create_new_adapter pissa_init pissa_iter pissa_convert "
      "init_lora_weights",

@@ -35,6 +35,13 @@ VARIANTS = {
                "layers_to_transform": [0, 3]},
     "llama3-dropout": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
                        "lora_dropout": 0.3, "seed": 77},
+    "qwen3-modules": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "down_proj"],
+                      "modules_to_save": ["embed_tokens", "lm_head", "input_layernorm", "post_attention_layernorm", "q_norm",
+                                          "k_norm", "model.norm"]},
+    "smollm2-modules": {"r": 2, "lora_alpha": 4, "target_modules": ["v_proj", "up_proj"], "modules_to_save": ["embed_tokens"],
+                        "ensure_weight_tying": True},
+    "nemotron-modules": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "up_proj"],
+                         "modules_to_save": ["input_layernorm", "post_attention_layernorm", "model.norm"]},
 }
 OWN_WORDS = ("ratio", "seed")
 
@@ -110,53 +117,56 @@ def trained_logits(model, batch):
 
 
 def attach(base, spec, seed):
-    """The model with its pairs, random ones: as peft begins, B is zero and A has no gradient."""
+    """The model with its pairs, random ones: as peft begins, B is zero and A has no gradient.  What is trained whole is moved a little
+    from the base."""
     words = {key: value for key, value in spec.items() if key not in OWN_WORDS}
     model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", **words))
     mask_dropouts(model, spec)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for key, p in pairs_of(model).items():
-            p.copy_(torch.randn(p.shape, generator=generator) * (0.2 if "lora_A" in key else 0.1))
+        for key, p in trained_of(model).items():
+            noise = torch.randn(p.shape, generator=generator)
+            p.copy_(noise * (0.2 if "lora_A" in key else 0.1) if "lora_" in key else p + 0.05 * noise)
     return model
 
 
-def pairs_of(model):
+def trained_of(model):
     """name in a file -> parameter."""
-    return {key.replace(".default.", "."): p for key, p in model.named_parameters() if "lora_" in key}
+    return {key.replace(".modules_to_save.default.", ".").replace(".default.", "."): p for key, p in model.named_parameters()
+            if p.requires_grad}
 
 
 def adamw(model, loss_of, ratio):
     """As models.adamw_run, with a learning rate of B of its own (LoRA+)."""
     settings = models.ADAMW
-    groups = [{"params": [p for key, p in pairs_of(model).items() if half in key], "lr": settings["lr"] * times}
-              for half, times in (("lora_A", 1), ("lora_B", ratio))]
-    optimizer = torch.optim.AdamW(groups, betas=(settings["beta1"], settings["beta2"]), eps=settings["eps"],
-                                  weight_decay=settings["weight_decay"], foreach=False)
+    groups = [{"params": [p], "lr": settings["lr"] * (ratio if "lora_B" in key else 1),
+               "weight_decay": settings["weight_decay"] if p.ndim >= 2 else 0.0} for key, p in trained_of(model).items()]
+    optimizer = torch.optim.AdamW(groups, betas=(settings["beta1"], settings["beta2"]), eps=settings["eps"], foreach=False)
     losses, norms = [], []
     for step in range(models.STEPS):
         optimizer.zero_grad()
         Mask.step = step
         loss = loss_of()
         loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(pairs_of(model).values(), 1.0).item())
+        norms.append(torch.nn.utils.clip_grad_norm_(trained_of(model).values(), 1.0).item())
         optimizer.step()
         losses.append(loss.item())
     return {"loss": losses, "grad_norm": norms, "loss_after": loss_of().item()}
 
 
-def merged_weights(folder, base_folder):
+def merged_weights(folder, base_folder, whole):
     merged = peft.PeftModel.from_pretrained(models.load_model(base_folder), folder).merge_and_unload()
     kept = ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "mlp.down_proj.weight")
     return merged, {key: value for key, value in merged.state_dict().items()
-                    if key.startswith("model.layers.0.") and key.endswith(kept)}
+                    if key.startswith("model.layers.0.") and key.endswith(kept) or key == whole}
 
 
 def settle(folder):
     """The same bytes each time: peft writes its modules as a set has them, and a card that nobody reads."""
     path = folder / "adapter_config.json"
     words = json.loads(path.read_text())
-    words["target_modules"] = sorted(words["target_modules"])
+    for key in ("target_modules", "modules_to_save"):
+        words[key] = sorted(words[key]) if words[key] else words[key]
     path.write_text(json.dumps(words, indent=2, sort_keys=True) + "\n")
     (folder / "README.md").unlink(missing_ok=True)
 
@@ -177,17 +187,19 @@ def make_variant(name, spec, seed):
         return models.mean_loss(trained_logits(model, batch), batch)
 
     logits = models.one_by_one(models.hf_forward(model), batch).detach()
-    merged, weights = merged_weights(folder, base_folder)
+    modules = spec.get("modules_to_save", [])
+    whole = "model.norm.weight" if "model.norm" in modules else "model.embed_tokens.weight" if modules else None
+    merged, weights = merged_weights(folder, base_folder, whole)
     noise = models.relative_error(models.one_by_one(models.hf_forward(merged), batch), logits)
     assert noise < 2e-6 and models.relative_error(plain, logits) > 1e-2, f"{name}: merged {noise}"
     Mask.step = 0
     loss_of().backward()
-    gradients = {key: p.grad.clone() for key, p in pairs_of(model).items()}
+    gradients = {key: p.grad.clone() for key, p in trained_of(model).items()}
     ratio = spec.get("ratio", 1.0)
     run = adamw(model, loss_of, ratio)
     tensors = {"logits": logits} | {f"merged.{key}": value for key, value in weights.items()}
     tensors |= {f"grad.{key}": value for key, value in gradients.items()}
-    tensors |= {f"final.{key}": p.detach() for key, p in pairs_of(model).items()}
+    tensors |= {f"final.{key}": p.detach() for key, p in trained_of(model).items()}
     models.write_expected(folder, tensors, {
         "name": name, "peft": peft.__version__, "torch": torch.__version__.split("+")[0], "b_learning_rate_ratio": ratio,
         **({"dropout": spec["lora_dropout"], "seed": spec["seed"]} if "seed" in spec else {}), "adamw": models.ADAMW | {"max_grad_norm": 1.0}, "run": run, "merged_logits": noise})

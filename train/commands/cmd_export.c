@@ -124,6 +124,8 @@ static int check_served(const struct weights *weights, const struct export_words
         return -1;
     printf("%lld of %lld modules hit (%s)\n", (long long)hits.num_hit, (long long)hits.num_modules,
            hits.served_as);
+    if (is_to(words, "peft") && !adapter_is_served(&weights_config(weights)->adapter))
+        printf("vLLM refuses modules_to_save: this folder is for peft, a merged one (--to hf) for vLLM\n");
     return 0;
 }
 

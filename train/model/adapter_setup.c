@@ -156,12 +156,35 @@ static int set_pattern_layers(struct model_config *model, const struct config *c
     return adapter_pattern_layers(model, set, err);
 }
 
+/* set_whole - adapter.train. */
+static int set_whole(struct model_config *model, const struct config *config, struct err *err) {
+    static const struct {
+        const char *word;
+        unsigned part;
+    } parts[] = {{"norms", ADAPTER_NORMS}, {"embedding", ADAPTER_EMBEDDING}, {"head", ADAPTER_HEAD}};
+    enum { NUM_PARTS = sizeof parts / sizeof *parts };
+    for (int i = 0; i < config->adapter.num_train; i++) {
+        const char *word = config->adapter.train[i].text;
+        int p = 0;
+        while (p < NUM_PARTS && strcmp(parts[p].word, word) != 0)
+            p++;
+        if (p == NUM_PARTS)
+            return err_set(err, "adapter.train: '%.80s' is not one of norms, embedding, head", word);
+        if (parts[p].part == ADAPTER_HEAD && model->tied_head)
+            return err_set(
+                err,
+                "adapter.train: the head of this model is its embedding: say embedding, which trains both");
+        model->adapter.whole |= parts[p].part;
+    }
+    return 0;
+}
+
 /* set_new - the adapter that the run file describes. */
 static int set_new(struct model_config *model, const struct config *config, struct err *err) {
     struct module_set set = {.layers = {{0}}};
     model->adapter =
         (struct adapter){.method = ADAPTER_LORA, .rank_stabilised = config->adapter.rank_stabilised};
-    if (set_targets(model, config, &set, err) != 0)
+    if (set_targets(model, config, &set, err) != 0 || set_whole(model, config, err) != 0)
         return -1;
     return has_pattern(config) ? set_pattern_layers(model, config, &set, err)
                                : set_layers(model, config, err);
@@ -195,6 +218,7 @@ static int check_alone(const struct model_config *model, const struct config *co
          config->adapter.alpha != ADAPTER_USUAL_ALPHA && !has_alpha(read, config->adapter.alpha)},
         {"adapter.targets", config->adapter.num_targets > 0},
         {"adapter.layers", config->adapter.num_layers > 0},
+        {"adapter.train", config->adapter.num_train > 0},
         {"adapter.rslora", config->adapter.rank_stabilised}};
     for (size_t i = 0; config->adapter.path && i < sizeof keys / sizeof *keys; i++)
         if (keys[i].is_set)

@@ -16,7 +16,7 @@
 enum { STAGE_COUNT = 4 << 20 };
 
 /* Which tensors are visited, where there is an adapter: without one all of them. */
-enum wanted_tensors { WANT_ALL, WANT_BASE, WANT_ADAPTER };
+enum wanted_tensors { WANT_ALL, WANT_BASE, WANT_PAIRS, WANT_SAVED };
 
 /* Everything a visit of the pieces of this rank's shards may need.  move handles values [first, first +
  * count) of a tensor at `values` in host memory. */
@@ -143,7 +143,9 @@ static int move_run(struct transfer_job *job, const struct unit_tensor *tensor, 
 static bool is_wanted(const struct transfer_job *job, const struct unit_tensor *tensor) {
     if (job->wanted == WANT_ALL || !model_has_adapter(job->params->setup.model))
         return true;
-    return role_is_pair(tensor->param.role) == (job->wanted == WANT_ADAPTER);
+    if (job->wanted == WANT_SAVED)
+        return param_is_saved(job->params->setup.model, tensor->param.role);
+    return role_is_pair(tensor->param.role) == (job->wanted == WANT_PAIRS);
 }
 
 /* visit_piece - one tensor part, row by row. */
@@ -263,7 +265,7 @@ static int load_part(struct params *params, const char *folder, const struct che
                                .type = state ? value_type_of(DTYPE_F32) : computing_type(params),
                                .state = state,
                                .writes_device = true,
-                               .wanted = WANT_ADAPTER,
+                               .wanted = WANT_SAVED,
                                .err = err,
                                .move = load_values};
     int status = each_shard_piece(&job);
@@ -317,7 +319,7 @@ void state_init(struct params *params, int64_t seed) {
 }
 
 void state_init_adapter(struct params *params, int64_t seed) {
-    init_all(params, seed, WANT_ADAPTER);
+    init_all(params, seed, WANT_PAIRS);
 }
 
 /* find_misfits - values of the masters that a model file of that type cannot hold; the search ends with the
@@ -338,7 +340,7 @@ int state_check_values(struct params *params, enum dtype type, struct err *err) 
                                .type = value_type_of(type),
                                .scan = &scan,
                                .err = err,
-                               .wanted = WANT_ADAPTER,
+                               .wanted = WANT_SAVED,
                                .move = find_misfits};
     return each_shard_piece(&job);
 }
@@ -361,7 +363,7 @@ static int write_parts(struct params *params, struct checkpoint *cp, const struc
                                    .part = (enum checkpoint_part)part,
                                    .state = part < PART_STATE ? NULL : &list->states[part - PART_STATE],
                                    .err = err,
-                                   .wanted = WANT_ADAPTER,
+                                   .wanted = WANT_SAVED,
                                    .move = save_values};
         status = each_shard_piece(&job);
     }
@@ -456,6 +458,12 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     return done;
 }
 
+/* has_twin - whether the model's file has its values twice. */
+static bool has_twin(const struct params *params, const struct unit_tensor *tensor) {
+    char name[PARAM_NAME_ROOM];
+    return param_saved_twin(params->setup.model, tensor->param.role, name) != NULL;
+}
+
 int64_t state_bytes(const struct params *params, enum dtype model_dtype) {
     int64_t sum = 0;
     for (struct segment *s = NULL; (s = params_next(params, s));) {
@@ -463,7 +471,9 @@ int64_t state_bytes(const struct params *params, enum dtype model_dtype) {
         int64_t per_value = (int64_t)dtype_bytes(model_dtype) + num_copies * (int64_t)sizeof(float);
         for (int i = 0; i < s->num_tensors; i++)
             if (param_is_saved(params->setup.model, s->tensors[i].param.role))
-                sum += s->tensors[i].count * per_value;
+                sum +=
+                    s->tensors[i].count *
+                    (per_value + (has_twin(params, &s->tensors[i]) ? (int64_t)dtype_bytes(model_dtype) : 0));
     }
     return sum;
 }

@@ -1,5 +1,6 @@
 /* hints.c - what is said of adapters and of positions in a plan.
- * Sources: vLLM, --max-lora-rank, whose default is 16; "LoRA Without Regret" (Thinking Machines, 2025): ten times the learning rate of
+ * Sources: vLLM, --max-lora-rank, whose default is 16, and vllm/lora/peft_helper.py, which refuses modules_to_save and DoRA; "LoRA
+ * Without Regret" (Thinking Machines, 2025): ten times the learning rate of
  * full fine-tuning, and a loss that grows with batches above 32 more than full fine-tuning's.  transformers, longrope_frequency_update
  * in modeling_rope_utils.py: by the highest position of a batch; llama.cpp, get_rope_factors in src/llama-model.cpp: by the
  * context that was asked for, whatever the text. */
@@ -32,6 +33,18 @@ const char *hint_positions(const struct config *config, const struct model_confi
     return text;
 }
 
+bool plan_served_hint(const struct model_config *model, char hint[HINT_ROOM]) {
+    char whole[64];
+    if (!model_has_adapter(model) || adapter_is_served(&model->adapter))
+        return false;
+    snprintf(
+        hint, HINT_ROOM,
+        "%s trained whole (modules_to_save): vLLM and llama.cpp take no such adapter: export it merged, --to hf or --to "
+        "gguf; peft loads the checkpoint as it is",
+        adapter_whole_text(&model->adapter, whole, sizeof whole));
+    return true;
+}
+
 int plan_hints(const struct config *config, const struct model_config *model,
                char hints[MAX_HINTS][HINT_ROOM]) {
     int count = 0;
@@ -54,5 +67,6 @@ int plan_hints(const struct config *config, const struct model_config *model,
             hints[count++], HINT_ROOM,
             "train.batch_sequences %lld: adapters lose more by large batches than full fine-tuning does; below %d is usual",
             (long long)config->train.batch_sequences, LARGE_BATCH);
+    count += plan_served_hint(model, hints[count]);
     return count;
 }

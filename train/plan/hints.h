@@ -4,7 +4,11 @@
 
 #include "configs/schema/config.h"
 
-enum { MAX_HINTS = 4, HINT_ROOM = 320 };
+enum { MAX_HINTS = 5, HINT_ROOM = 320 };
+
+/* plan_served_hint - of an adapter that servers do not take as it is: which do not, and the way out; false: there is nothing to be
+ * said.  The run says it as well. */
+bool plan_served_hint(const struct model_config *model, char hint[HINT_ROOM]);
 
 /* plan_hints - one sentence each, into hints; returns their number. */
 int plan_hints(const struct config *config, const struct model_config *model,

@@ -109,13 +109,17 @@ static void put_pairs(const struct card *card) {
     const char *base = json_string_value(json_find(card->root, "model/adapter/base"));
     if (base)
         card_text_item(card, card->words->adapter_base, base);
+    const char *whole = json_string_value(json_find(card->root, "model/adapter/whole"));
+    if (whole)
+        card_text_item(card, card->words->adapter_whole, whole);
 }
 
 static void put_use(const struct card *card) {
     if (!is_adapter(card))
         return;
     card_title(card, card->words->use_title);
-    card_put(card, card->words->use_adapter);
+    bool merged_alone = json_is_true(json_find(card->root, "model/adapter/served_merged_alone"));
+    card_put(card, merged_alone ? card->words->use_adapter_merged : card->words->use_adapter);
 }
 
 static void put_what(const struct card *card) {

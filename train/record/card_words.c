@@ -38,6 +38,11 @@ static const struct card_words ENGLISH = {
         "- transformers and peft: `PeftModel.from_pretrained(base, FOLDER)`\n"
         "- llama.cpp: `--lora FILE.gguf` beside the GGUF file of the base; Ollama: a Modelfile with `FROM BASE.gguf` and "
         "`ADAPTER FILE.gguf`. `atelier export FOLDER --to gguf-lora` writes the file, `--to hf` and `--to gguf` a merged model.\n",
+    .use_adapter_merged =
+        "- transformers and peft: `PeftModel.from_pretrained(base, FOLDER)`\n"
+        "- vLLM, llama.cpp and Ollama do not take such an adapter, but the merged model: `atelier export FOLDER --to hf`, "
+        "`--to gguf`.\n",
+    .adapter_whole = "Trained whole beside the pairs",
     .parameters = "Parameters",
     .wrapper = "Text decoder alone; all other tensors are those of the base, of",
     .added_tokens = "Tokens added to the vocabulary",
@@ -178,6 +183,11 @@ static const struct card_words FRENCH = {
         "- llama.cpp : `--lora FICHIER.gguf` à côté du fichier GGUF de la base ; Ollama : un Modelfile avec `FROM BASE.gguf` et "
         "`ADAPTER FICHIER.gguf`. `atelier export DOSSIER --to gguf-lora` écrit ce fichier, `--to hf` et `--to gguf` un modèle "
         "fusionné.\n",
+    .use_adapter_merged =
+        "- transformers et peft : `PeftModel.from_pretrained(base, DOSSIER)`\n"
+        "- vLLM, llama.cpp et Ollama n'acceptent pas un tel adaptateur, mais le modèle fusionné : `atelier export DOSSIER --to "
+        "hf`, `--to gguf`.\n",
+    .adapter_whole = "Entraînés en entier à côté des paires",
     .parameters = "Paramètres",
     .wrapper = "Décodeur de texte seul ; tous les autres tenseurs sont ceux de la base, de",
     .added_tokens = "Jetons ajoutés au vocabulaire",

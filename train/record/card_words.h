@@ -22,7 +22,7 @@ struct card_words {
     const char *diverged, *had_diverged, *to_step, *learnt_nothing, *no_update;
     const char *blank_purpose;
     const char *what_adapter, *what_merged, *adapter_parameters, *adapter_rank, *adapter_base, *use_title,
-        *use_adapter;
+        *use_adapter, *use_adapter_merged, *adapter_whole;
     /* data */
     const char *data_head, *data_explained, *not_attributed, *total, *no_licence, *no_url, *blank_data,
         *earlier_explained;

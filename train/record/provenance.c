@@ -257,6 +257,7 @@ static json_t *cost_json(const struct accounts *accounts) {
 /* adapter_json - of the pairs that are trained: their number, and what servers ask for; the largest of ranks that differ. */
 static json_t *adapter_json(const struct model_config *config, const struct config *run_file) {
     json_t *adapter = json_object();
+    char whole[64];
     int64_t rank = 0;
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
         rank = config->adapter.ranks[t] > rank ? config->adapter.ranks[t] : rank;
@@ -265,6 +266,10 @@ static json_t *adapter_json(const struct model_config *config, const struct conf
     put_int(adapter, "parameters", model_num_trained(config));
     if (run_file->adapter.base != BASE_COMPUTE)
         put_text(adapter, "base", adapter_base_word(run_file->adapter.base));
+    if (config->adapter.whole)
+        put_text(adapter, "whole", adapter_whole_text(&config->adapter, whole, sizeof whole));
+    if (!adapter_is_served(&config->adapter))
+        json_object_set_new(adapter, "served_merged_alone", json_true());
     return adapter;
 }
 

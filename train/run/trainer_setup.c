@@ -114,7 +114,7 @@ static const char *trained_text(const struct trainer *t, char *text, size_t room
 
 /* tell_memory - what each rank is about to hold. */
 static void tell_memory(struct trainer *t, const struct layout *layout, const struct layout_memory *memory) {
-    char text[300], trained[120];
+    char text[300], trained[120], hint[HINT_ROOM];
     int num_replicas = t->rank.grid.axes[AXIS_REPLICA].size;
     metrics_note(
         t->metrics, "model: %lld parameters%s, %s; %d rank%s of %d thread%s, %s; stage %d, %d replica%s",
@@ -122,6 +122,8 @@ static void tell_memory(struct trainer *t, const struct layout *layout, const st
         dtype_name(layout->params.compute), comm_num_ranks(t->comm), comm_num_ranks(t->comm) > 1 ? "s" : "",
         t->rank.dev.num_threads, t->rank.dev.num_threads > 1 ? "s" : "", t->rank.dev.ops->name,
         layout->params.zero_stage, num_replicas, num_replicas > 1 ? "s" : "");
+    if (plan_served_hint(&t->model_config, hint))
+        metrics_note(t->metrics, "%s", hint);
     if (t->rank.dev.ops->host_memory && t->rank.dev.num_threads > rank_cores(t->comm))
         metrics_note(
             t->metrics,
