@@ -265,10 +265,11 @@ static inline void check_merged_tensor(const struct fixture *f, const struct wei
 
 /* check_merged - matrices of the first layer, and one tensor that is trained whole where there are some. */
 static inline void check_merged(const struct fixture *f, const struct weights *plain) {
-    static const enum tensor_role roles[] = {ROLE_QUERY, ROLE_KEY, ROLE_DOWN};
+    static const enum tensor_role roles[] = {ROLE_QUERY, ROLE_KEY, ROLE_QKV, ROLE_DOWN};
     unsigned whole = f->config.adapter.whole;
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
-        check_merged_tensor(f, plain, param_at(roles[i], 0), adapter_has(&f->config, roles[i], 0));
+        if (param_spec(&f->config, roles[i]))
+            check_merged_tensor(f, plain, param_at(roles[i], 0), adapter_has(&f->config, roles[i], 0));
     if (whole)
         check_merged_tensor(f, plain, param_at(whole & ADAPTER_NORMS ? ROLE_FINAL_NORM : ROLE_EMBEDDING, 0),
                             true);

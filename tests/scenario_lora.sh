@@ -151,7 +151,8 @@ refused "muon is for whole matrices" --set optimizer.kind=muon --set optimizer.m
 refused "'adapter.rank' .*adapter.method" --set adapter.method=none
 refused "model.add_tokens would add rows that never learn" --set 'model.add_tokens=[<affaire>]'
 refused "model.tied_head would make another base" --set model.tied_head=false
-refused "a model of model_type 'phi3' holds queries, keys and values as one matrix" --set model.path=tests/golden/models/phi3
+refused "'q' is no matrix of a layer of this model \(phi3\); there are o, down, qkv, gate_up, and all-linear" \
+    --set model.path=tests/golden/models/phi3 --set data.sequence_tokens=16 --set 'adapter.targets=[q]'
 for key in rank=5 alpha=7; do
     refused "adapter.${key%=*} would have no effect: adapter.path .* is an adapter with its own" \
         --set "adapter.path=$work/one/step-000010" --set adapter.rank=null --set adapter.alpha=null --set "adapter.$key"

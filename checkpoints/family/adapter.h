@@ -22,6 +22,8 @@ enum adapter_target {
     ADAPTER_GATE,
     ADAPTER_UP,
     ADAPTER_DOWN,
+    ADAPTER_QKV, /* queries, keys and values as one, and gate and up: of a family whose files hold them so */
+    ADAPTER_GATE_UP,
     ADAPTER_TARGET_COUNT
 };
 

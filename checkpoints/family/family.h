@@ -59,6 +59,10 @@ enum tensor_role {
     ROLE_UP_B,
     ROLE_DOWN_A,
     ROLE_DOWN_B,
+    ROLE_QKV_A,
+    ROLE_QKV_B,
+    ROLE_GATE_UP_A,
+    ROLE_GATE_UP_B,
     ROLE_EXPERT_GATE, /* PARAM_EXPERT, and so the next two; where the plan has experts */
     ROLE_EXPERT_UP,
     ROLE_EXPERT_DOWN,

@@ -23,6 +23,10 @@ static const struct param_spec pairs[] = {
     {ROLE_UP_B, PLACE_LAYER, "mlp.up_proj.lora_B.weight", "ffn_up.weight.lora_b", DIM_FFN, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
     {ROLE_DOWN_A, PLACE_LAYER, "mlp.down_proj.lora_A.weight", "ffn_down.weight.lora_a", DIM_RANK, DIM_FFN, INIT_UNIFORM, PARAM_DECAYS},
     {ROLE_DOWN_B, PLACE_LAYER, "mlp.down_proj.lora_B.weight", "ffn_down.weight.lora_b", DIM_WIDTH, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_QKV_A, PLACE_LAYER, "self_attn.qkv_proj.lora_A.weight", "attn_qkv.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_QKV_B, PLACE_LAYER, "self_attn.qkv_proj.lora_B.weight", "attn_qkv.weight.lora_b", DIM_QKV, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_GATE_UP_A, PLACE_LAYER, "mlp.gate_up_proj.lora_A.weight", "ffn_up.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
+    {ROLE_GATE_UP_B, PLACE_LAYER, "mlp.gate_up_proj.lora_B.weight", "ffn_up.weight.lora_b", DIM_GATE_UP, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
 };
 /* clang-format on */
 enum { NUM_PAIR_ROWS = sizeof pairs / sizeof pairs[0] };
@@ -34,7 +38,8 @@ static const struct {
     [ADAPTER_QUERY] = {ROLE_QUERY, "q_proj"},  [ADAPTER_KEY] = {ROLE_KEY, "k_proj"},
     [ADAPTER_VALUE] = {ROLE_VALUE, "v_proj"},  [ADAPTER_OUTPUT] = {ROLE_OUTPUT, "o_proj"},
     [ADAPTER_GATE] = {ROLE_GATE, "gate_proj"}, [ADAPTER_UP] = {ROLE_UP, "up_proj"},
-    [ADAPTER_DOWN] = {ROLE_DOWN, "down_proj"},
+    [ADAPTER_DOWN] = {ROLE_DOWN, "down_proj"}, [ADAPTER_QKV] = {ROLE_QKV, "qkv_proj"},
+    [ADAPTER_GATE_UP] = {ROLE_GATE_UP, "gate_up_proj"},
 };
 
 const struct param_spec *adapter_rows(const struct model_config *config, int *count) {
@@ -77,7 +82,7 @@ bool model_has_adapter(const struct model_config *config) {
 }
 
 bool role_is_pair(enum tensor_role role) {
-    return role >= ROLE_QUERY_A && role <= ROLE_DOWN_B;
+    return role >= ROLE_QUERY_A && role <= ROLE_GATE_UP_B;
 }
 
 unsigned adapter_part_of(enum tensor_role role) {

@@ -44,7 +44,7 @@ const struct config_table config_path_table = {path_keys, COUNT_OF(path_keys), s
 
 static const struct config_key target_keys[] = {
     TEXT("name", offsetof(struct adapter_entry, name), NULL,
-         "q, k, v, o, gate, up, down, all-linear, or a pattern over names of modules"),
+         "q, k, v, o, gate, up, down, qkv, gate_up, all-linear, or a pattern over names of modules"),
     INT("rank", offsetof(struct adapter_entry, rank), "0", 0, 65536, NULL, "0: adapter.rank"),
     REAL("alpha", offsetof(struct adapter_entry, alpha), "0", 0, 1e6, NULL, "0: adapter.alpha"),
 };

@@ -140,8 +140,8 @@ static const struct config_key run_file_keys[] = {
          "multiplied by alpha / the root of the rank instead", NEEDS("adapter.method", "lora")),
     LIST(
         "adapter.targets", AT(adapter.targets), AT(adapter.num_targets), &config_target_table,
-        "which matrices have pairs: all-linear, or a list of q, k, v, o, gate, up, down, or of {name, rank, alpha}, or "
-        "a regular expression that matches whole names of modules, as PEFT's: '.*layers\\.[0-3]\\.self_attn\\.(q|v)_proj'; "
+        "which matrices have pairs: all-linear, or a list of q, k, v, o, gate, up, down (of Phi-3 qkv, o, gate_up, down), "
+        "or of {name, rank, alpha}, or a regular expression that matches whole names of modules, as PEFT's: '.*layers\\.[0-3]\\.self_attn\\.(q|v)_proj'; "
         "left out: all-linear",
         NEEDS("adapter.method", "lora")),
     LIST("adapter.layers", AT(adapter.layers), AT(adapter.num_layers), &config_text_table,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make_lora.py - adapters on the golden models, and what peft computes with them: logits, gradients, AdamW, merged weights.
 
-    .venv-interop/bin/python tests/golden/make_lora.py [NAME...]
+    .venv-interop/bin/python tests/golden/make_lora.py [NAME]...
 
 Writes tests/golden/lora/NAME/ as peft's save_pretrained does, with pairs of which neither half is zero, beside them
 expected.safetensors and expected.json.  Base and batch are those of tests/golden/models/NAME, the name up to a hyphen.  What is
@@ -42,6 +42,7 @@ VARIANTS = {
                         "ensure_weight_tying": True},
     "nemotron-modules": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "up_proj"],
                          "modules_to_save": ["input_layernorm", "post_attention_layernorm", "model.norm"]},
+    "phi3": {"r": 4, "lora_alpha": 8, "target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]},
 }
 OWN_WORDS = ("ratio", "seed")
 
@@ -156,7 +157,7 @@ def adamw(model, loss_of, ratio):
 
 def merged_weights(folder, base_folder, whole):
     merged = peft.PeftModel.from_pretrained(models.load_model(base_folder), folder).merge_and_unload()
-    kept = ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "mlp.down_proj.weight")
+    kept = ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.qkv_proj.weight", "mlp.down_proj.weight")
     return merged, {key: value for key, value in merged.state_dict().items()
                     if key.startswith("model.layers.0.") and key.endswith(kept) or key == whole}
 

@@ -32,6 +32,7 @@ MODELS = {
               "alpha_pattern": {"down_proj": 3}, "ratio": 4.0},
     "gemma3": {"r": 4, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "down_proj"], "layers_to_transform": [0, 3]},
     "nemotron": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "o_proj", "up_proj"]},
+    "phi3": {"r": 4, "lora_alpha": 8, "target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]},
     "wrapper": {"r": 3, "lora_alpha": 6, "target_modules": r".*language_model\.layers\.\d+\.(self_attn|mlp)\.[a-z]+_proj"},
 }
 STEPS = 10
@@ -160,6 +161,10 @@ def check_model(report, name, scratch):
         check_published.make_wrapper(base)
     else:
         shutil.copytree(tools.GOLDEN / name, base)
+    if name == "phi3":  # longrope depends on the longest text, which torch is given one by one
+        config = json.loads((base / "config.json").read_text())
+        config["rope_parameters"] = {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.75}
+        (base / "config.json").write_text(json.dumps(config))
     vocab_size = json.loads((base / "config.json").read_text()).get("vocab_size", check_published.VOCAB)
     documents, masks = compare_train.make_data(vocab_size)
     data = scratch / "data.h5"
@@ -193,9 +198,11 @@ def check_llama_cpp(report, scratch):
     """On models with a tokenizer, which GGUF needs; the adapter is a random one, with a scale of its own for some modules."""
     for number, folder in enumerate(check_gguf.make_models(scratch)):
         print(f" {folder.name}, llama.cpp")
-        gated = "nemotron" not in folder.name
-        words = {"r": 4, "lora_alpha": 8, "target_modules": ALL if gated else [key for key in ALL if key != "gate_proj"],
-                 "rank_pattern": {"v_proj": 2}, "alpha_pattern": {"down_proj": 3}, "use_rslora": number % 2 == 1}
+        targets = [key for key in ALL if key != "gate_proj"] if "nemotron" in folder.name else ALL
+        if "fused" in folder.name:
+            targets = MODELS["phi3"]["target_modules"]
+        words = {"r": 4, "lora_alpha": 8, "target_modules": targets,
+                 "rank_pattern": {"v_proj": 2, "qkv_proj": 2}, "alpha_pattern": {"down_proj": 3}, "use_rslora": number % 2 == 1}
         MODELS[folder.name] = words
         adapter = scratch / f"{folder.name}-adapter"
         make_adapter(folder, folder.name, adapter)

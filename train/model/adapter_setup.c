@@ -7,9 +7,9 @@
 
 #include "train/model/adapter_pattern.h"
 
-/* short_name - "q" of "q_proj". */
+/* short_bytes - of "q" in "q_proj", "gate_up" in "gate_up_proj". */
 static size_t short_bytes(enum adapter_target target) {
-    return strcspn(adapter_module(target), "_");
+    return strlen(adapter_module(target)) - strlen("_proj");
 }
 
 /* find_target - by either name; ADAPTER_TARGET_COUNT: no target is called so. */
@@ -261,23 +261,11 @@ static int check_dropout(const struct config *config, struct err *err) {
         (long long)config->train.batch_sequences, (long long)config->data.sequence_tokens, (long long)most);
 }
 
-/* check_parts - pairs hang on queries, keys, values, gate and up each by itself.  Of a model that holds several of them as one
- * matrix only the others would be left, and half an adapter must not pass for a whole one. */
-static int check_parts(const struct model_config *model, struct err *err) {
-    if (!param_spec(model, ROLE_QKV) && !param_spec(model, ROLE_GATE_UP))
-        return 0;
-    return err_set(
-        err,
-        "adapter.method: a model of model_type '%s' holds queries, keys and values as one matrix, gate and up as "
-        "another, and adapters on such matrices are not supported yet: remove adapter, and all weights are trained",
-        model->model_type);
-}
-
 int adapter_setup(struct model_config *model, const struct config *config, struct err *err) {
     if (config->adapter.method == ADAPTER_NONE)
         return 0;
-    if (check_alone(model, config, err) != 0 || check_parts(model, err) != 0 ||
-        check_rest(config, err) != 0 || check_dropout(config, err) != 0)
+    if (check_alone(model, config, err) != 0 || check_rest(config, err) != 0 ||
+        check_dropout(config, err) != 0)
         return -1;
     if (!model_has_adapter(model) && set_new(model, config, err) != 0)
         return -1;

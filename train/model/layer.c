@@ -47,6 +47,22 @@ static struct weight product_weight(const struct model *model, int unit, enum te
     return params_fused(model->params, unit, first, last);
 }
 
+/* add_pairs - the adapter's, on the layer's four products. */
+static void add_pairs(const struct model *model, struct layer_weights *w, int layer) {
+    const struct model_config *config = model->setup.config;
+    enum tensor_role first = model->layers[layer].plan.ffn == FFN_GATED ? ROLE_GATE : ROLE_UP;
+    if (param_spec(config, ROLE_QKV))
+        pairs_add(&w->qkv, model, layer, ROLE_QKV, ROLE_QKV);
+    else
+        pairs_add(&w->qkv, model, layer, ROLE_QUERY, ROLE_VALUE);
+    if (param_spec(config, ROLE_GATE_UP))
+        pairs_add(&w->gate_up, model, layer, ROLE_GATE_UP, ROLE_GATE_UP);
+    else
+        pairs_add(&w->gate_up, model, layer, first, ROLE_UP);
+    pairs_add(&w->output, model, layer, ROLE_OUTPUT, ROLE_OUTPUT);
+    pairs_add(&w->down, model, layer, ROLE_DOWN, ROLE_DOWN);
+}
+
 struct layer_weights layer_weights(const struct model *model, int layer) {
     const struct params *params = model->params;
     const struct layer_plan *plan = &model->layers[layer].plan;
@@ -56,12 +72,8 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
                               .output = {.w = params_weight(params, unit, ROLE_OUTPUT)},
                               .gate_up = {.w = product_weight(model, unit, ROLE_GATE_UP, first, ROLE_UP)},
                               .down = {.w = params_weight(params, unit, ROLE_DOWN)}};
-    if (model_has_adapter(model->setup.config)) {
-        pairs_add(&w.qkv, model, layer, ROLE_QUERY, ROLE_VALUE);
-        pairs_add(&w.output, model, layer, ROLE_OUTPUT, ROLE_OUTPUT);
-        pairs_add(&w.gate_up, model, layer, first, ROLE_UP);
-        pairs_add(&w.down, model, layer, ROLE_DOWN, ROLE_DOWN);
-    }
+    if (model_has_adapter(model->setup.config))
+        add_pairs(model, &w, layer);
     if (has_norm_before(plan)) {
         w.norm1 = norm_of(model, layer, ROLE_ATTENTION_NORM, ROLE_ATTENTION_NORM_BIAS);
         w.norm2 = norm_of(model, layer, ROLE_FFN_NORM, ROLE_FFN_NORM_BIAS);
