@@ -35,10 +35,10 @@ static const struct {
     enum tensor_role role;
     const char *module;
 } targets[ADAPTER_TARGET_COUNT] = {
-    [ADAPTER_QUERY] = {ROLE_QUERY, "q_proj"},  [ADAPTER_KEY] = {ROLE_KEY, "k_proj"},
-    [ADAPTER_VALUE] = {ROLE_VALUE, "v_proj"},  [ADAPTER_OUTPUT] = {ROLE_OUTPUT, "o_proj"},
-    [ADAPTER_GATE] = {ROLE_GATE, "gate_proj"}, [ADAPTER_UP] = {ROLE_UP, "up_proj"},
-    [ADAPTER_DOWN] = {ROLE_DOWN, "down_proj"}, [ADAPTER_QKV] = {ROLE_QKV, "qkv_proj"},
+    [ADAPTER_QUERY] = {ROLE_QUERY, "q_proj"},           [ADAPTER_KEY] = {ROLE_KEY, "k_proj"},
+    [ADAPTER_VALUE] = {ROLE_VALUE, "v_proj"},           [ADAPTER_OUTPUT] = {ROLE_OUTPUT, "o_proj"},
+    [ADAPTER_GATE] = {ROLE_GATE, "gate_proj"},          [ADAPTER_UP] = {ROLE_UP, "up_proj"},
+    [ADAPTER_DOWN] = {ROLE_DOWN, "down_proj"},          [ADAPTER_QKV] = {ROLE_QKV, "qkv_proj"},
     [ADAPTER_GATE_UP] = {ROLE_GATE_UP, "gate_up_proj"},
 };
 
