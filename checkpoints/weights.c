@@ -209,15 +209,34 @@ const struct model_config *weights_config(const struct weights *w) {
     return &w->config;
 }
 
+/* read_rows - a part of a merged matrix by way of the whole rows that hold it, which have lengths of their own. */
+static int read_rows(const struct weights *w, struct param param, struct adapter_range range, float *out,
+                     struct err *err) {
+    int64_t cols = param_shape(&w->config, param).dims[1], first = range.first / cols * cols;
+    int64_t end = (range.first + range.count + cols - 1) / cols * cols;
+    struct adapter_range rows = {first, end - first};
+    float *values = xmalloc((size_t)rows.count * sizeof *values);
+    int status = weights_read_base(w, param, rows.first, rows.count, values, err);
+    if (status == 0)
+        status = adapter_merge(w->adapter, &w->merged, param, rows, values, err);
+    if (status == 0)
+        memcpy(out, values + (range.first - first), (size_t)range.count * sizeof *out);
+    free(values);
+    return status;
+}
+
 int weights_read(const struct weights *w, struct param param, int64_t first, int64_t count, float *out,
                  struct err *err) {
     struct adapter_range range = {first, count};
     const struct model_config *adapted = model_has_adapter(&w->config) ? &w->config : &w->merged;
     if (w->adapter && param_is_saved(adapted, param.role))
         return adapter_folder_read(w->adapter, adapted, param, range, out, err);
+    bool is_merged = adapter_has(&w->merged, param.role, param.layer);
+    if (is_merged && count > 0 && w->merged.adapter.method == ADAPTER_DORA)
+        return read_rows(w, param, range, out, err);
     if (weights_read_base(w, param, first, count, out, err) != 0)
         return -1;
-    if (!adapter_has(&w->merged, param.role, param.layer))
+    if (!is_merged)
         return 0;
     return adapter_merge(w->adapter, &w->merged, param, range, out, err);
 }

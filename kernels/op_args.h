@@ -145,3 +145,11 @@ struct dropout_args {
     struct tensor
         places; /* [N] i32, not negative: a number of each row that no other row of the stream has */
 };
+
+/* Outputs of a matrix whose rows have given lengths, whatever their direction: each is multiplied by its row's length over the norm
+ * that the row has, by 0 where that is 0. */
+struct magnitude {
+    struct tensor lengths; /* [K], of the outputs' type */
+    struct tensor norms;   /* [K] f32 */
+    int64_t first;         /* which columns of the outputs: first to first + K - 1 */
+};

@@ -318,6 +318,53 @@ void op_dropout(struct device *dev, struct tensor y, struct tensor x, const stru
     op_scan(dev, op, "y", y);
 }
 
+void op_row_norms(struct device *dev, struct tensor norms, struct tensor w, struct tensor delta,
+                  float scale) {
+    const char *op = "row_norms";
+    op_expect(op, "w", w, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "norms", norms, (struct expected){F32, 1, {w.dims[0]}});
+    op_expect(op, "delta", delta, (struct expected){F32, 2, {w.dims[0], w.dims[1]}});
+    struct op_call call = op_call_begin(dev, OP_COLUMNS, op, 0);
+    if (w.dims[0])
+        dev->ops->row_norms(dev, norms, w, delta, scale);
+    op_call_end(call);
+    op_scan(dev, op, "norms", norms);
+}
+
+/* expect_magnitude - beside outputs y. */
+static void expect_magnitude(const char *op, struct tensor y, const struct magnitude *magnitude) {
+    op_expect(op, "y", y, (struct expected){ACTIVATION, 2, {ANY, ANY}});
+    op_expect(op, "lengths", magnitude->lengths, (struct expected){op_type_of(y), 1, {ANY}});
+    op_expect(op, "norms", magnitude->norms, (struct expected){F32, 1, {magnitude->lengths.dims[0]}});
+    CHECK(magnitude->first >= 0 && magnitude->first + magnitude->norms.dims[0] <= y.dims[1],
+          "%s: columns from %lld on of a matrix that has %lld", op, (long long)magnitude->first,
+          (long long)y.dims[1]);
+}
+
+void op_magnitude_forward(struct device *dev, struct tensor y, const struct magnitude *magnitude) {
+    const char *op = "magnitude_forward";
+    expect_magnitude(op, y, magnitude);
+    struct op_call call = op_call_begin(dev, OP_COLUMNS, op, 0);
+    if (y.dims[0])
+        dev->ops->magnitude_forward(dev, y, magnitude);
+    op_call_end(call);
+    op_scan(dev, op, "y", y);
+}
+
+void op_magnitude_backward(struct device *dev, struct tensor dlengths, struct tensor dy, struct tensor z,
+                           const struct magnitude *magnitude) {
+    const char *op = "magnitude_backward";
+    expect_magnitude(op, dy, magnitude);
+    op_expect(op, "z", z, (struct expected){op_type_of(dy), 2, {dy.dims[0], dy.dims[1]}});
+    if (dlengths.data)
+        op_expect(op, "dlengths", dlengths, (struct expected){F32, 1, {magnitude->norms.dims[0]}});
+    struct op_call call = op_call_begin(dev, OP_COLUMNS, op, 0);
+    if (dy.dims[0])
+        dev->ops->magnitude_backward(dev, dlengths, dy, z, magnitude);
+    op_call_end(call);
+    op_scan(dev, op, "dy", dy);
+}
+
 void op_axpby(struct device *dev, struct tensor y, struct tensor x, float a, float b) {
     const char *op = "axpby";
     expect_type(op, "y", y, ACTIVATION);

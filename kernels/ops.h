@@ -281,6 +281,22 @@ typedef void axpby_fn(struct device *, struct tensor y, struct tensor x, float a
 typedef void dropout_fn(struct device *, struct tensor y, struct tensor x, const struct dropout_args *args,
                         enum op_write write);
 
+/* op_row_norms - norms[o] = the root of the sum over i of (w[o, i] + scale delta[o, i])^2, rounded to w's type: lengths begin as
+ * them, and are of that type.
+ *   out  norms [K] f32   in  w [K, I]   in  delta [K, I] f32 */
+typedef void row_norms_fn(struct device *, struct tensor norms, struct tensor w, struct tensor delta,
+                          float scale);
+
+/* op_magnitude_forward - y[:, first + o] *= lengths[o] / norms[o], the factor in f32.
+ *   inout  y [N, O]
+ * op_magnitude_backward - its gradient, where the norms are taken for constants: dlengths[o] += sum over rows of dy z / norms[o], in a
+ * fixed order, and dy becomes that of z.
+ *   inout  dy [N, O]   out +=  dlengths [K] f32; data NULL: not wanted   in  z [N, O]: y before the forward
+ * Source: Liu et al. 2024 (DoRA), equation 5 and section 4.3; peft, tuners/lora/dora.py. */
+typedef void magnitude_forward_fn(struct device *, struct tensor y, const struct magnitude *magnitude);
+typedef void magnitude_backward_fn(struct device *, struct tensor dlengths, struct tensor dy, struct tensor z,
+                                   const struct magnitude *magnitude);
+
 /* op_cross_entropy - losses of one chunk of rows, and the gradient of the logits.
  *   out  losses [M] f32: weights[i] * (logsumexp(row) - row[target]), row being what args make of the logits; 0 where
  *        the weight is 0
@@ -336,8 +352,8 @@ typedef void dequantise_fn(struct device *, struct tensor y, const struct packed
     OP(rope_forward) OP(qk_norm_forward) OP(qk_norm_backward) OP(attention_forward) OP(attention_backward)  \
     OP(attention_cached) OP(sinks_forward) OP(sinks_backward) OP(glu_forward) OP(glu_backward)              \
     OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \
-    OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(cross_entropy) OP(distill) OP(adamw)    \
-    OP(sum_squares) OP(cast) OP(dequantise)
+    OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(row_norms) OP(magnitude_forward)        \
+    OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */

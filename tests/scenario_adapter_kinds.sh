@@ -1,8 +1,8 @@
 #!/bin/sh
 # scenario_adapter_kinds.sh - adapters that are more than plain pairs.  A dropout: the same losses on any number of ranks, in any
 # micro-batch, recomputed, stopped and gone on with; evaluation leaves nothing out.  Controls: without it.
-# Targets by a pattern: the training that the same matrices have by their names.  Norms and embedding trained whole: in every
-# layout, merged, exported, gone on with.
+# Targets by a pattern: the training that the same matrices have by their names.  Norms and embedding trained whole, and
+# DoRA: in every layout, merged, exported or refused, gone on with.
 # shellcheck source=tests/scenario.sh
 . "$(dirname "$0")/scenario.sh"
 scenario adapter_kinds
@@ -119,4 +119,37 @@ refused "adapter.train would have no effect" --set "adapter.path=$step" --set ad
 refused "the head of this model is its embedding: say embedding" --set 'adapter.train=[head]'
 refused "adapter.train: 'router' is not one of norms, embedding, head" --set 'adapter.train=[router]'
 
-say "a dropout of what pairs read, targets by a pattern, norms and embedding beside them: the same training in every layout"
+# --- DoRA ---
+
+train 0 0 "$work/dora" --set adapter.method=dora
+for layout in 2:1 2:3 4:2; do
+    train 0 "${layout%:*}" "$work/dora-$layout" --set adapter.method=dora --set "parallel.stage=${layout#*:}"
+    is_same "$work/dora" "$work/dora-$layout"
+done
+expect_output "DoRA: vLLM and llama.cpp take no such adapter: export it merged"
+train 0 0 "$work/dora-again" --set adapter.method=dora --set train.recompute=layer
+is_same "$work/dora" "$work/dora-again"
+is_other "$work/dora" "$work/whole"
+first=$(losses "$work/dora" | head -n 1 | cut -d' ' -f2)
+is_at_most "$(losses "$work/whole" | awk -v a="$first" 'NR == 1 { print ($2 > a ? $2 - a : a - $2) / a }')" 1e-6 ||
+    fail "DoRA does not begin as its base"
+train 75 2 "$work/dora-part" --set adapter.method=dora --set train.stop_after_s=0.001
+train 0 1 "$work/dora-part" --set adapter.method=dora
+is_same "$work/dora" "$work/dora-part"
+step=$work/dora/step-000010
+trained=$(loss_of "$step")
+[ "$trained" != "$(loss_of "$base")" ] || fail "the adapter has the loss of its base"
+run 0 "$atelier" export "$step" --to hf --out "$work/dora-merged"
+is_at_most "$(awk -v a="$(loss_of "$work/dora-merged")" -v b="$trained" 'BEGIN { print (a > b ? a - b : b - a) / b }')" 1e-6 ||
+    fail "the merged model has another loss"
+run 0 "$atelier" export "$step" --to gguf --out "$work/dora.gguf"
+for form in peft gguf-lora; do
+    run 1 "$atelier" export "$step" --to $form --out "$work/never.gguf"
+    expect_output "is DoRA, which vLLM and llama.cpp do not take: export it merged, --to hf or --to gguf"
+done
+grep -q "vllm serve" "$step/README.md" && fail "the card says that vLLM serves it"
+refused "adapter.dropout beside adapter.method dora" --set adapter.method=dora --set adapter.dropout=0.1
+refused "adapter.base nf4 beside adapter.method dora" --set adapter.method=dora --set adapter.base=nf4
+refused "adapter that the training begins with is dora" --set "adapter.path=$step" --set adapter.rank=null --set adapter.alpha=null
+
+say "a dropout, targets by a pattern, norms and embedding trained whole, DoRA: the same training in every layout"

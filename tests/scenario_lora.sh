@@ -146,7 +146,7 @@ refused "rank of adapter target 'q' is 100, more than the smaller side of its ma
 refused "'router' is no matrix of a layer of this model \(llama\); there are q, k, v, o, gate, up, down" \
     --set 'adapter.targets=[q, router]'
 refused "adapter.layers: '1-2' is no layer of this model.*layers 0 to 1" --set 'adapter.layers=[1-2]'
-refused "adapter.method.*dora" --set adapter.method=dora
+refused "adapter.method.*loha" --set adapter.method=loha
 refused "muon is for whole matrices" --set optimizer.kind=muon --set optimizer.momentum=0.9
 refused "'adapter.rank' .*adapter.method" --set adapter.method=none
 refused "model.add_tokens would add rows that never learn" --set 'model.add_tokens=[<affaire>]'

@@ -5,8 +5,8 @@
 #include "checkpoints/adapter/adapter_config.h"
 #include "tests/lora_fixture.h"
 
-static const char *const VARIANTS[] = {"llama3-dropout", "qwen3-modules", "smollm2-modules",
-                                       "nemotron-modules"};
+static const char *const VARIANTS[] = {"llama3-dropout",   "qwen3-modules", "smollm2-modules",
+                                       "nemotron-modules", "llama3-dora",   "qwen2-dora"};
 enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
 
 static void test_logits(void **state) {

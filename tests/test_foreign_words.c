@@ -65,7 +65,9 @@ static void test_hints(void **state) {
     expect("adapter: lora\n", NULL,
            "'adapter' is a value, expected a mapping of keys; adapter.method says which");
     expect("lora_r: 8\n", NULL, "(did you mean 'adapter.rank'?)");
-    expect("use_dora: true\n", NULL, "unknown key 'use_dora' (no counterpart: adapters are plain LoRA pairs");
+    expect("use_dora: true\n", NULL, "unknown key 'use_dora' (did you mean 'adapter.method'? dora)");
+    expect("pissa_init: true\n", NULL,
+           "unknown key 'pissa_init' (no counterpart: adapters are LoRA pairs, or DoRA");
     expect("optimizer: adamw_torch\n", NULL,
            "'optimizer' is a value, expected a mapping of keys; optimizer.kind says which");
     /* words that mean something only with their section */

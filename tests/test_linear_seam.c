@@ -1,6 +1,7 @@
 /* test_linear_seam.c - the seam that every product of the model goes through: bias and low-rank pairs of parts of a fused
- * matrix, on the device that ATELIER_TEST_DEVICE names, in every type, against the explicit matrix W + scale B A in f64.
- * The loss is sum(g * y): its gradients by x, W, bias, A and B are central differences of that. */
+ * matrix, on the device that ATELIER_TEST_DEVICE names, in every type, against the explicit matrix W + scale B A in f64,
+ * also behind a dropout, and with rows of given lengths.
+ * The loss is sum(g * y): its gradients by x, W, bias, A, B and lengths are central differences of that. */
 #include "tests/ops_data.h"
 #include "train/model/linear.h"
 
@@ -17,7 +18,10 @@ struct operands {
     struct data x, w, bias, g, a[NUM_PARTS], b[NUM_PARTS];
     struct data places; /* of the rows of x */
     double kept[NUM_PARTS]
-               [N * I]; /* what multiplies each element of x on its way into a pair: 1 without a dropout */
+               [N * I]; /* multiplies each element of x on its way into a pair: 1 without a dropout */
+    struct data lengths[NUM_PARTS]; /* of the rows, where has_lengths; the norms are held for constant */
+    double norms[NUM_PARTS][O];
+    bool has_lengths;
 };
 
 static struct tensor shape_2d(enum dtype dtype, int64_t rows, int64_t cols) {
@@ -32,16 +36,18 @@ static void make_operands(struct operands *v, struct setting s) {
     for (int p = 0; p < NUM_PARTS; p++) {
         v->a[p] = data_random(s.dev, shape_2d(s.dtype, R, I), (uint64_t)(5 + p));
         v->b[p] = data_random(s.dev, shape_2d(s.dtype, PARTS[p].count, R), (uint64_t)(7 + p));
+        v->lengths[p] = data_random(s.dev, tensor_1d(NULL, s.dtype, PARTS[p].count), (uint64_t)(10 + p));
         for (int i = 0; i < N * I; i++)
             v->kept[p][i] = 1;
     }
+    v->has_lengths = false;
     v->places = data_ids(s.dev, N, 100, 9);
 }
 
 static void free_operands(struct operands *v) {
     data_free(v->x), data_free(v->w), data_free(v->bias), data_free(v->g);
     for (int p = 0; p < NUM_PARTS; p++)
-        data_free(v->a[p]), data_free(v->b[p]);
+        data_free(v->a[p]), data_free(v->b[p]), data_free(v->lengths[p]);
     data_free(v->places);
 }
 
@@ -60,14 +66,39 @@ static struct dropout_args leave_out(struct operands *v, int p) {
     return args;
 }
 
-/* explicit_element - of W + scale B A, as row n of x meets it. */
-static double explicit_element(const struct operands *v, int64_t n, int64_t o, int64_t i) {
+/* plain_element - of W + scale B A, as row n of x meets it. */
+static double plain_element(const struct operands *v, int64_t n, int64_t o, int64_t i) {
     double sum = v->w.exact[o * I + i];
     for (int p = 0; p < NUM_PARTS; p++)
         for (int r = 0; r < R && o >= PARTS[p].first && o < PARTS[p].first + PARTS[p].count; r++)
             sum += (double)PARTS[p].scale * v->b[p].exact[(o - PARTS[p].first) * R + r] *
                    v->a[p].exact[r * I + i] * v->kept[p][n * I + i];
     return sum;
+}
+
+/* explicit_element - the same where its row has a length of its own. */
+static double explicit_element(const struct operands *v, int64_t n, int64_t o, int64_t i) {
+    double element = plain_element(v, n, o, i);
+    for (int p = 0; v->has_lengths && p < NUM_PARTS; p++) {
+        int64_t row = o - PARTS[p].first;
+        if (row >= 0 && row < PARTS[p].count)
+            element *= v->lengths[p].exact[row] / v->norms[p][row];
+    }
+    return element;
+}
+
+/* set_lengths - from here on the parts' rows have lengths; the norms are those of now. */
+static void set_lengths(struct operands *v) {
+    for (int p = 0; p < NUM_PARTS; p++)
+        for (int64_t row = 0; row < PARTS[p].count; row++) {
+            double sum = 0;
+            for (int64_t i = 0; i < I; i++) {
+                double element = plain_element(v, 0, PARTS[p].first + row, i);
+                sum += element * element;
+            }
+            v->norms[p][row] = round_to(v->w.t.dtype, sqrt(sum));
+        }
+    v->has_lengths = true;
 }
 
 static double *explicit_forward(const struct operands *v) {
@@ -122,15 +153,15 @@ static void expect_gradient(const struct operands *v, struct data grad, struct d
     free(want);
 }
 
-/* check_explicit - with pairs that leave out elements, or that read all. */
-enum reading { READS_ALL, LEAVES_OUT };
+/* check_explicit - with plain pairs, pairs that leave out elements, or rows of given lengths. */
+enum kind { PLAIN, LEAVES_OUT, HAS_LENGTHS };
 
-static void check_explicit(struct setting s, enum reading reading) {
+static void check_explicit(struct setting s, enum kind kind) {
     struct operands v;
     make_operands(&v, s);
     struct data y = data_output(s.dev, v.g.t), dx = data_output(s.dev, v.x.t);
     struct data dw = gradient_of(&v, v.w), dbias = data_zero(s.dev, tensor_1d(NULL, DTYPE_F32, O));
-    struct data da[NUM_PARTS], db[NUM_PARTS];
+    struct data da[NUM_PARTS], db[NUM_PARTS], dlengths[NUM_PARTS];
     struct linear linear = {
         .w = weight_of(v.w, dw), .bias = weight_of(v.bias, dbias), .num_parts = NUM_PARTS};
     for (int p = 0; p < NUM_PARTS; p++) {
@@ -140,9 +171,14 @@ static void check_explicit(struct setting s, enum reading reading) {
                                             .scale = PARTS[p].scale,
                                             .first_row = PARTS[p].first,
                                             .num_rows = PARTS[p].count};
-        if (reading == LEAVES_OUT)
+        dlengths[p] = data_zero(s.dev, tensor_1d(NULL, DTYPE_F32, PARTS[p].count));
+        if (kind == LEAVES_OUT)
             linear.parts[p].dropout = leave_out(&v, p);
+        if (kind == HAS_LENGTHS)
+            linear.parts[p].lengths = weight_of(v.lengths[p], dlengths[p]);
     }
+    if (kind == HAS_LENGTHS)
+        set_lengths(&v);
     size_t bytes = linear_scratch_bytes(&linear, N);
     linear.scratch = device_allocate(s.dev, bytes);
     linear_forward(s.dev, y.t, v.x.t, &linear);
@@ -156,7 +192,9 @@ static void check_explicit(struct setting s, enum reading reading) {
     for (int p = 0; p < NUM_PARTS; p++) {
         expect_gradient(&v, da[p], v.a[p], s.dtype);
         expect_gradient(&v, db[p], v.b[p], s.dtype);
-        data_free(da[p]), data_free(db[p]);
+        if (kind == HAS_LENGTHS)
+            expect_gradient(&v, dlengths[p], v.lengths[p], s.dtype);
+        data_free(da[p]), data_free(db[p]), data_free(dlengths[p]);
     }
     free(want);
     device_release(s.dev, linear.scratch, bytes);
@@ -165,11 +203,15 @@ static void check_explicit(struct setting s, enum reading reading) {
 }
 
 static void test_explicit(struct setting s) {
-    check_explicit(s, READS_ALL);
+    check_explicit(s, PLAIN);
 }
 
 static void test_dropout(struct setting s) {
     check_explicit(s, LEAVES_OUT);
+}
+
+static void test_lengths(struct setting s) {
+    check_explicit(s, HAS_LENGTHS);
 }
 
 /* A frozen matrix with a pair that is trained: its gradient is neither computed nor needed; dx may be added to. */
@@ -195,6 +237,7 @@ static void test_frozen(struct setting s) {
 static const struct op_case CASES[] = {
     {"explicit", test_explicit},
     {"dropout", test_dropout},
+    {"lengths", test_lengths},
     {"frozen", test_frozen},
 };
 

@@ -187,7 +187,8 @@ static void test_what_is_refused(void **state) {
     struct err err = {""};
     expect_refused("{" PLAIN "}", NULL); /* the control */
     expect_refused("{" PLAIN ", \"bias\": \"none\", \"modules_to_save\": [], \"use_dora\": false}", NULL);
-    expect_refused("{" PLAIN ", \"use_dora\": true}", "'use_dora' is set: DoRA");
+    expect_refused("{" PLAIN ", \"use_dora\": true}",
+                   "use_dora is true, and lengths of rows (lora_magnitude_vector) are not there");
     expect_refused("{" PLAIN ", \"modules_to_save\": [\"lm_head\"]}",
                    "modules_to_save is set, but no tensor");
     expect_refused("{" PLAIN ", \"bias\": \"all\"}", "'bias' is set");

@@ -1,5 +1,5 @@
-/* test_ops_columns.c - columns taken out of a matrix and put back, their sums, and elements that are left out, against plain loops
- * in f64.  Each case runs on every device, in every type. */
+/* test_ops_columns.c - columns taken out of a matrix and put back, their sums, elements that are left out, and rows of given lengths,
+ * against plain loops in f64.  Each case runs on every device, in every type. */
 #include "tests/ops_data.h"
 
 /* Matrices of odd and even widths; pieces at the start, inside, at the end, and the whole. */
@@ -203,11 +203,77 @@ static void test_dropout_by_place(struct setting s) {
     data_free(all), data_free(part);
 }
 
+/* Norms of the rows of W + scale delta; of a row of zeros 0. */
+static void test_row_norms(struct setting s) {
+    for (int n = 0; n < NUM_PIECES; n++) {
+        const struct piece p = PIECES[n];
+        struct data w = data_random(s.dev, shape_2d(s.dtype, p.rows, p.width), 21),
+                    delta = data_random(s.dev, shape_2d(DTYPE_F32, p.rows, p.width), 22),
+                    norms = data_output(s.dev, tensor_1d(NULL, DTYPE_F32, p.rows));
+        double *want = xcalloc((size_t)p.rows, sizeof *want);
+        for (int64_t i = 0; p.rows > 1 && i < p.width; i++)
+            w.exact[i] = delta.exact[i] = 0;
+        data_write(w), data_write(delta);
+        for (int64_t i = 0; i < p.rows * p.width; i++) {
+            double element = w.exact[i] - 0.5 * delta.exact[i];
+            want[i / p.width] += element * element;
+        }
+        for (int64_t row = 0; row < p.rows; row++)
+            want[row] = round_to(s.dtype, sqrt(want[row]));
+        op_row_norms(s.dev, norms.t, w.t, delta.t, -0.5f);
+        struct tolerance unit = {s.dtype == DTYPE_F32 ? 2e-6 : 8e-3,
+                                 INFINITY}; /* a last place: another sum may round away */
+        assert_within(norms, want, unit);
+        free(want);
+        data_free(w), data_free(delta), data_free(norms);
+    }
+}
+
+/* Outputs scaled by length over norm, by 0 where that is 0; the gradient of the lengths, and of the outputs before. */
+static void test_magnitude(struct setting s) {
+    for (int n = 0; n < NUM_PIECES; n++) {
+        const struct piece p = PIECES[n];
+        struct tensor shape = shape_2d(s.dtype, p.rows, p.width);
+        struct data z = data_random(s.dev, shape, 23), y = data_copy(z), dy = data_random(s.dev, shape, 24),
+                    dz = data_copy(dy), lengths = data_random(s.dev, tensor_1d(NULL, s.dtype, p.count), 25),
+                    norms = data_random(s.dev, tensor_1d(NULL, DTYPE_F32, p.count), 26),
+                    dlengths = data_random(s.dev, tensor_1d(NULL, DTYPE_F32, p.count), 27);
+        struct magnitude magnitude = {lengths.t, norms.t, p.first};
+        double *want_y = xcalloc((size_t)(p.rows * p.width), sizeof *want_y),
+               *want_dz = xcalloc((size_t)(p.rows * p.width), sizeof *want_dz);
+        double *want = xcalloc((size_t)p.count, sizeof *want);
+        for (int64_t c = 0; c < p.count; c++)
+            norms.exact[c] = c == 1 ? 0 : 0.5 + fabs(norms.exact[c]);
+        data_write(norms);
+        for (int64_t i = 0; i < p.rows * p.width; i++) {
+            int64_t c = i % p.width - p.first;
+            bool inside = c >= 0 && c < p.count;
+            double inverse = !inside ? 1 : norms.exact[c] > 0 ? 1 / norms.exact[c] : 0;
+            double factor = inside ? lengths.exact[c] * inverse : 1;
+            want_y[i] = factor * z.exact[i], want_dz[i] = factor * dy.exact[i];
+            if (inside)
+                want[c] += dy.exact[i] * z.exact[i] * inverse;
+        }
+        for (int64_t c = 0; c < p.count; c++)
+            want[c] += dlengths.exact[c];
+        op_magnitude_forward(s.dev, y.t, &magnitude);
+        assert_matches(y, want_y, 1e-6);
+        op_magnitude_backward(s.dev, dlengths.t, dz.t, z.t, &magnitude);
+        assert_matches(dz, want_dz, 1e-6);
+        assert_matches(dlengths, want, 4e-6);
+        free(want_y), free(want_dz), free(want);
+        data_free(z), data_free(y), data_free(dy), data_free(dz), data_free(lengths), data_free(norms),
+            data_free(dlengths);
+    }
+}
+
 static const struct op_case CASES[] = {
     {"take_columns", test_take},
     {"put_columns", test_put},
     {"columns_there_and_back", test_there_and_back},
     {"column_sums", test_sums},
+    {"row_norms", test_row_norms},
+    {"magnitude", test_magnitude},
     {"dropout", test_dropout},
     {"dropout_is_fair", test_dropout_is_fair},
     {"dropout_by_place", test_dropout_by_place},

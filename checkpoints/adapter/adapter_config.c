@@ -31,6 +31,7 @@ static const char *const harmless[] = {"task_type",
                                        "rank_pattern",
                                        "alpha_pattern",
                                        "use_rslora",
+                                       "use_dora",
                                        "modules_to_save",
                                        "ensure_weight_tying",
                                        "init_lora_weights",
@@ -59,7 +60,6 @@ static bool is_off(const json_t *value) {
 /* what_it_is - of keys that are met often. */
 static const char *what_it_is(const char *key) {
     static const char *const known[][2] = {
-        {"use_dora", "DoRA, whose magnitudes are not applied here"},
         {"trainable_token_indices", "rows of the embedding that were trained"},
         {"fan_in_fan_out", "weights stored the other way round"},
         {"bias", "biases that were trained"},
@@ -149,6 +149,7 @@ static int read_words(struct adapter_words *words, const json_t *root, struct er
     const char *base;
     if (check_kind(root, err) != 0 || check_keys(root, err) != 0 ||
         json_get_bool_or(root, "use_rslora", false, &words->rank_stabilised, err) != 0 ||
+        json_get_bool_or(root, "use_dora", false, &words->has_lengths, err) != 0 ||
         json_get_bool_or(root, "ensure_weight_tying", false, &words->ties_head, err) != 0 ||
         json_get_string_or(root, "base_model_name_or_path", "", &base, err) != 0 ||
         read_alphas(words, root, err) != 0)
@@ -315,8 +316,8 @@ char *adapter_config_text(const struct model_config *config, const char *base) {
         adapter->dropout, "target_modules", modules_json(config), "bias", "none", "fan_in_fan_out", 0,
         "modules_to_save", whole_json(config), "layers_to_transform", layers_json(config), "layers_pattern",
         "rank_pattern", pattern_json(adapter, ranks, rank), "alpha_pattern",
-        pattern_json(adapter, adapter->alphas, alpha), "use_rslora", adapter->rank_stabilised, "use_dora", 0,
-        "init_lora_weights", 1);
+        pattern_json(adapter, adapter->alphas, alpha), "use_rslora", adapter->rank_stabilised, "use_dora",
+        adapter->method == ADAPTER_DORA, "init_lora_weights", 1);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     CHECK(text, "adapter_config.json could not be written");
     json_decref(root);

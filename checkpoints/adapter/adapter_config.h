@@ -8,13 +8,14 @@
 struct adapter_words {
     char *base; /* base_model_name_or_path; NULL: not said */
     bool rank_stabilised;
+    bool has_lengths;                    /* use_dora */
     bool names_whole;                    /* modules_to_save has some */
     bool ties_head;                      /* ensure_weight_tying: a head that is the embedding stays so */
     double alphas[ADAPTER_TARGET_COUNT]; /* of each target */
 };
 
 /* adapter_config_read - of a folder.  Everything that would compute otherwise than W + scale B A, with modules that are trained
- * whole beside it, is refused by its key (DoRA, an initialisation that changed the base, ...).  Returns 0, or -1 with err set and nothing
+ * whole beside it, is refused by its key (an initialisation that changed the base, ...).  Returns 0, or -1 with err set and nothing
  * to be freed.  adapter_words_free - what it holds. */
 int adapter_config_read(struct adapter_words *words, const char *folder, struct err *err);
 void adapter_words_free(struct adapter_words *words);

@@ -30,7 +30,7 @@ char *adapter_folder_base(const char *folder, struct err *err) {
 static struct model_config with_all_pairs(const struct model_config *config) {
     struct model_config all = *config;
     all.adapter =
-        (struct adapter){.method = ADAPTER_LORA, .whole = ADAPTER_NORMS | ADAPTER_EMBEDDING | ADAPTER_HEAD};
+        (struct adapter){.method = ADAPTER_DORA, .whole = ADAPTER_NORMS | ADAPTER_EMBEDDING | ADAPTER_HEAD};
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
         all.adapter.ranks[t] = 1;
     for (int layer = 0; layer < all.num_layers; layer++)
@@ -69,10 +69,12 @@ static int take_half(struct adapter *found, struct st_entry entry, struct param 
     return 0;
 }
 
-/* take - a tensor that is there: half of a pair, or a part of the model that is trained whole. */
+/* take - a tensor that is there: half of a pair, lengths of rows, or a part of the model that is trained whole. */
 static int take(struct adapter *found, struct st_entry entry, struct param param, struct err *err) {
-    if (role_is_pair(param.role))
+    if (role_is_pair(param.role) && !role_is_lengths(param.role))
         return take_half(found, entry, param, err);
+    if (role_is_lengths(param.role))
+        found->method = ADAPTER_DORA;
     found->whole |= adapter_part_of(param.role);
     return 0;
 }
@@ -139,6 +141,10 @@ static int find_all(struct st_files *files, struct model_config *config, const s
     free(is_known);
     if (status == 0 && st_num_tensors(files) == 0)
         status = err_set(err, "there is no tensor in it");
+    bool has_lengths = config->adapter.method == ADAPTER_DORA;
+    if (status == 0 && words->has_lengths != has_lengths)
+        status = err_set(err, "use_dora is %s, and lengths of rows (lora_magnitude_vector) are %s",
+                         words->has_lengths ? "true" : "false", has_lengths ? "there" : "not there");
     if (status == 0 && words->names_whole && config->adapter.whole == 0)
         status = err_set(err, "modules_to_save is set, but no tensor in it is of such a module");
     return status;
@@ -151,9 +157,11 @@ static int check_saved(struct adapter_folder *adapter, const struct model_config
     struct tensor want = param_shape(config, param);
     int64_t index = find_saved(adapter->files, config, param);
     if (index < 0)
-        return err_set(err, "tensor '%s' is missing: %s", param_saved_name(config, param, name),
-                       role_is_pair(param.role) ? "the same layers must have pairs for every kind of module"
-                                                : "all norms of a model are trained whole, or none");
+        return err_set(
+            err, "tensor '%s' is missing: %s", param_saved_name(config, param, name),
+            role_is_pair(param.role)
+                ? "the same layers must have pairs for every kind of module, and all lengths with DoRA"
+                : "all norms of a model are trained whole, or none");
     struct st_entry entry = st_entry(adapter->files, index);
     bool fits = entry.ndim == want.ndim;
     for (int i = 0; fits && i < want.ndim; i++)

@@ -1,6 +1,7 @@
-/* adapter_merge.c - W + scale B A, by rows of W: A whole, of B the rows that are touched. */
+/* adapter_merge.c - W + scale B A, by rows of W: A whole, of B the rows that are touched; their lengths, with DoRA. */
 #include "checkpoints/adapter/adapter_merge.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,36 @@ static void add_rows(const struct pair *pair, struct adapter_range range, float 
     }
 }
 
+/* set_length - of one row; a row of zeros stays one. */
+static void set_length(float *row, int64_t count, double length) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)row[i] * (double)row[i];
+    double factor = sum > 0 ? length / sqrt(sum) : 0;
+    for (int64_t i = 0; i < count; i++)
+        row[i] = (float)(factor * (double)row[i]);
+}
+
+/* Whole rows of a matrix. */
+struct merge_rows {
+    struct param matrix;
+    int64_t first, count, cols;
+};
+
+/* set_lengths - of the rows in `values`. */
+static int set_lengths(const struct adapter_folder *adapter, const struct model_config *config,
+                       struct merge_rows rows, float *values, struct err *err) {
+    enum adapter_target target = adapter_target_of(rows.matrix.role);
+    struct param lengths = param_at(adapter_length_role(target), rows.matrix.layer);
+    float *wanted = xmalloc((size_t)rows.count * sizeof *wanted);
+    struct adapter_range range = {rows.first, rows.count};
+    int status = adapter_folder_read(adapter, config, lengths, range, wanted, err);
+    for (int64_t row = 0; status == 0 && row < rows.count; row++)
+        set_length(values + row * rows.cols, rows.cols, (double)wanted[row]);
+    free(wanted);
+    return status;
+}
+
 int adapter_merge(const struct adapter_folder *adapter, const struct model_config *config,
                   struct param matrix, struct adapter_range range, float *values, struct err *err) {
     enum adapter_target target = adapter_target_of(matrix.role);
@@ -59,6 +90,9 @@ int adapter_merge(const struct adapter_folder *adapter, const struct model_confi
         status = adapter_folder_read(adapter, config, b, rows, pair.b, err);
     if (status == 0)
         add_rows(&pair, range, values);
+    if (status == 0 && config->adapter.method == ADAPTER_DORA)
+        status = set_lengths(adapter, config,
+                             (struct merge_rows){matrix, pair.first_row, num_rows, pair.cols}, values, err);
     free(pair.a);
     free(pair.b);
     free(pair.sums);

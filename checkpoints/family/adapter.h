@@ -11,7 +11,9 @@
 
 #include "kernels/tensor.h"
 
-enum adapter_method { ADAPTER_NONE, ADAPTER_LORA };
+/* DORA: the rows of W + scale B A have lengths of their own, which are trained as well: [O] beside every pair, in peft
+ * lora_magnitude_vector. */
+enum adapter_method { ADAPTER_NONE, ADAPTER_LORA, ADAPTER_DORA };
 
 /* The matrices of a layer that may have a pair. */
 enum adapter_target {

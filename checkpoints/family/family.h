@@ -63,6 +63,15 @@ enum tensor_role {
     ROLE_QKV_B,
     ROLE_GATE_UP_A,
     ROLE_GATE_UP_B,
+    ROLE_QUERY_LENGTHS, /* of the rows, with DoRA; in the same order */
+    ROLE_KEY_LENGTHS,
+    ROLE_VALUE_LENGTHS,
+    ROLE_OUTPUT_LENGTHS,
+    ROLE_GATE_LENGTHS,
+    ROLE_UP_LENGTHS,
+    ROLE_DOWN_LENGTHS,
+    ROLE_QKV_LENGTHS,
+    ROLE_GATE_UP_LENGTHS,
     ROLE_EXPERT_GATE, /* PARAM_EXPERT, and so the next two; where the plan has experts */
     ROLE_EXPERT_UP,
     ROLE_EXPERT_DOWN,
@@ -93,6 +102,7 @@ enum param_init {
     INIT_NORMAL, /* mean 0, standard deviation initializer_range */
     INIT_ONE,
     INIT_ZERO,
+    INIT_ROW_NORM,      /* the norm of the row that it is the length of */
     INIT_UNIFORM,       /* below 1 / the root of its columns either way, as PEFT begins A */
     INIT_XIELU_ALPHA_P, /* its softplus is 0.8 */
     INIT_XIELU_ALPHA_N, /* 0.3 */
@@ -421,13 +431,15 @@ int64_t param_num_slots(const struct model_config *config);
 int64_t model_num_parameters(const struct model_config *config);
 int64_t model_num_trained(const struct model_config *config);
 
-/* model_has_adapter - whether low-rank pairs hang on the model.  role_is_pair - A or B of one.  adapter_part_of - as what a kind of
+/* model_has_adapter - whether low-rank pairs hang on the model.  role_is_pair - A or B of one, or the lengths beside them;
+ * role_is_lengths - these alone.  adapter_part_of - as what a kind of
  * parameter of the model itself may be trained beside them, of enum adapter_part; 0: not at all.  param_is_trained - whether a
  * kind of parameter moves: all but what is fixed, and beside an adapter the adapter alone.  param_is_saved - whether a
  * checkpoint holds it: everything, and of an adapter the pairs and what is trained whole.  param_saved_name - what a checkpoint calls
  * it, into text: of an adapter all is called as PEFT calls it, after the modules of transformers. */
 bool model_has_adapter(const struct model_config *config);
 bool role_is_pair(enum tensor_role role);
+bool role_is_lengths(enum tensor_role role);
 unsigned adapter_part_of(enum tensor_role role);
 bool param_is_trained(const struct model_config *config, enum tensor_role role);
 bool param_is_saved(const struct model_config *config, enum tensor_role role);
@@ -440,10 +452,11 @@ const char *param_saved_twin(const struct model_config *config, enum tensor_role
 enum dtype model_saved_type(const struct model_config *config);
 
 /* adapter_target_role - the matrix that a target means; adapter_target_of - the target of such a matrix, or of a pair's half;
- * ADAPTER_TARGET_COUNT: there is none.  adapter_pair_role - A or B of a target's pair. */
+ * ADAPTER_TARGET_COUNT: there is none.  adapter_pair_role - A or B of a target's pair; adapter_length_role - the lengths beside it. */
 enum tensor_role adapter_target_role(enum adapter_target target);
 enum adapter_target adapter_target_of(enum tensor_role role);
 enum tensor_role adapter_pair_role(enum adapter_target target, enum adapter_half half);
+enum tensor_role adapter_length_role(enum adapter_target target);
 
 /* adapter_has - whether that matrix of that layer has a pair.  adapter_scale - what multiplies its B A: alpha / rank, or with
  * rank-stabilised scaling alpha / the root of the rank. */

@@ -7,6 +7,7 @@
 
 #include "checkpoints/family/family_internal.h"
 
+/* The lengths come last, and are DoRA's alone; GGUF has no name for them. */
 /* clang-format off */
 static const struct param_spec pairs[] = {
     {ROLE_QUERY_A, PLACE_LAYER, "self_attn.q_proj.lora_A.weight", "attn_q.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
@@ -27,9 +28,18 @@ static const struct param_spec pairs[] = {
     {ROLE_QKV_B, PLACE_LAYER, "self_attn.qkv_proj.lora_B.weight", "attn_qkv.weight.lora_b", DIM_QKV, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
     {ROLE_GATE_UP_A, PLACE_LAYER, "mlp.gate_up_proj.lora_A.weight", "ffn_up.weight.lora_a", DIM_RANK, DIM_WIDTH, INIT_UNIFORM, PARAM_DECAYS},
     {ROLE_GATE_UP_B, PLACE_LAYER, "mlp.gate_up_proj.lora_B.weight", "ffn_up.weight.lora_b", DIM_GATE_UP, DIM_RANK, INIT_ZERO, PARAM_DECAYS},
+    {ROLE_QUERY_LENGTHS, PLACE_LAYER, "self_attn.q_proj.lora_magnitude_vector", "", DIM_QUERY, DIM_NONE, INIT_ROW_NORM, 0},
+    {ROLE_KEY_LENGTHS, PLACE_LAYER, "self_attn.k_proj.lora_magnitude_vector", "", DIM_KEY, DIM_NONE, INIT_ROW_NORM, 0},
+    {ROLE_VALUE_LENGTHS, PLACE_LAYER, "self_attn.v_proj.lora_magnitude_vector", "", DIM_KEY, DIM_NONE, INIT_ROW_NORM, 0},
+    {ROLE_OUTPUT_LENGTHS, PLACE_LAYER, "self_attn.o_proj.lora_magnitude_vector", "", DIM_WIDTH, DIM_NONE, INIT_ROW_NORM, 0},
+    {ROLE_GATE_LENGTHS, PLACE_LAYER, "mlp.gate_proj.lora_magnitude_vector", "", DIM_FFN, DIM_NONE, INIT_ROW_NORM, 0},
+    {ROLE_UP_LENGTHS, PLACE_LAYER, "mlp.up_proj.lora_magnitude_vector", "", DIM_FFN, DIM_NONE, INIT_ROW_NORM, 0},
+    {ROLE_DOWN_LENGTHS, PLACE_LAYER, "mlp.down_proj.lora_magnitude_vector", "", DIM_WIDTH, DIM_NONE, INIT_ROW_NORM, 0},
+    {ROLE_QKV_LENGTHS, PLACE_LAYER, "self_attn.qkv_proj.lora_magnitude_vector", "", DIM_QKV, DIM_NONE, INIT_ROW_NORM, 0},
+    {ROLE_GATE_UP_LENGTHS, PLACE_LAYER, "mlp.gate_up_proj.lora_magnitude_vector", "", DIM_GATE_UP, DIM_NONE, INIT_ROW_NORM, 0},
 };
 /* clang-format on */
-enum { NUM_PAIR_ROWS = sizeof pairs / sizeof pairs[0] };
+enum { NUM_DORA_ROWS = sizeof pairs / sizeof pairs[0], NUM_PAIR_ROWS = NUM_DORA_ROWS - ADAPTER_TARGET_COUNT };
 
 static const struct {
     enum tensor_role role;
@@ -43,7 +53,9 @@ static const struct {
 };
 
 const struct param_spec *adapter_rows(const struct model_config *config, int *count) {
-    *count = model_has_adapter(config) ? NUM_PAIR_ROWS : 0;
+    static const int counts[] = {
+        [ADAPTER_NONE] = 0, [ADAPTER_LORA] = NUM_PAIR_ROWS, [ADAPTER_DORA] = NUM_DORA_ROWS};
+    *count = counts[config->adapter.method];
     return pairs;
 }
 
@@ -57,7 +69,7 @@ bool adapter_in_layer(const struct adapter *adapter, int layer) {
 }
 
 bool adapter_is_served(const struct adapter *adapter) {
-    return adapter->whole == 0;
+    return adapter->whole == 0 && adapter->method != ADAPTER_DORA;
 }
 
 const char *adapter_whole_text(const struct adapter *adapter, char *text, size_t room_bytes) {
@@ -82,7 +94,11 @@ bool model_has_adapter(const struct model_config *config) {
 }
 
 bool role_is_pair(enum tensor_role role) {
-    return role >= ROLE_QUERY_A && role <= ROLE_GATE_UP_B;
+    return role >= ROLE_QUERY_A && role <= ROLE_GATE_UP_LENGTHS;
+}
+
+bool role_is_lengths(enum tensor_role role) {
+    return role >= ROLE_QUERY_LENGTHS && role <= ROLE_GATE_UP_LENGTHS;
 }
 
 unsigned adapter_part_of(enum tensor_role role) {
@@ -123,6 +139,8 @@ enum tensor_role adapter_target_role(enum adapter_target target) {
 }
 
 enum adapter_target adapter_target_of(enum tensor_role role) {
+    if (role_is_lengths(role))
+        return (enum adapter_target)(role - ROLE_QUERY_LENGTHS);
     if (role_is_pair(role))
         return (enum adapter_target)((role - ROLE_QUERY_A) / 2);
     int target = 0;
@@ -133,6 +151,10 @@ enum adapter_target adapter_target_of(enum tensor_role role) {
 
 enum tensor_role adapter_pair_role(enum adapter_target target, enum adapter_half half) {
     return (enum tensor_role)(ROLE_QUERY_A + 2 * (int)target + (int)half);
+}
+
+enum tensor_role adapter_length_role(enum adapter_target target) {
+    return (enum tensor_role)(ROLE_QUERY_LENGTHS + (int)target);
 }
 
 bool adapter_has(const struct model_config *config, enum tensor_role matrix, int layer) {

@@ -277,6 +277,7 @@ double param_first_value(enum param_init init) {
     case INIT_NORMAL:
     case INIT_UNIFORM:
         break;
+    case INIT_ROW_NORM: /* of a model that has no weights yet: any length above 0 */
     case INIT_ONE:
         return 1;
     case INIT_ZERO:

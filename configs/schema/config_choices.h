@@ -37,7 +37,7 @@ static const struct config_choice long_policies[] = {
 static const struct config_choice data_verifies[] = {
     {"sample", DATA_VERIFY_SAMPLE}, {"all", DATA_VERIFY_ALL}, {NULL, 0}};
 static const struct config_choice adapter_methods[] = {
-    {"none", ADAPTER_NONE}, {"lora", ADAPTER_LORA}, {NULL, 0}};
+    {"none", ADAPTER_NONE}, {"lora", ADAPTER_LORA}, {"dora", ADAPTER_DORA}, {NULL, 0}};
 static const struct config_choice adapter_bases[] = {
     {"compute", BASE_COMPUTE}, {"nf4", BASE_NF4},   {"nf4_double", BASE_NF4_DOUBLE},
     {"fp8", BASE_FP8},         {"int8", BASE_INT8}, {NULL, 0}};

@@ -116,45 +116,46 @@ static const struct config_key run_file_keys[] = {
     CHOICE(
         "adapter.method", AT(adapter.method), "none", adapter_methods,
         "lora: the model of model.path stays as it is, and low-rank pairs beside its matrices are trained; a "
-        "checkpoint is then a PEFT folder"),
+        "checkpoint is then a PEFT folder; dora: the lengths of the matrices' rows as well, which takes a product more and "
+        "is served merged alone"),
     PATH(
         "adapter.path", AT(adapter.path), NULL,
         "PEFT folder, or run that trained one, whose pairs the training begins with; rank, alpha, targets, layers and "
         "rslora are then its own",
-        NEEDS("adapter.method", "lora")),
+        NEEDS("adapter.method", "lora dora")),
     CHOICE(
         "adapter.base", AT(adapter.base), "compute", adapter_bases,
         "how the layers' matrices of model.path are kept in memory: as train.compute says, or in fewer bits (QLoRA)",
-        NEEDS("adapter.method", "lora")),
+        NEEDS("adapter.method", "lora dora")),
     INT("adapter.rank", AT(adapter.rank), "16", 1, 65536, NULL,
         "of a pair: rows of A and columns of B; vLLM serves more than 16 only with --max-lora-rank",
-        NEEDS("adapter.method", "lora")),
+        NEEDS("adapter.method", "lora dora")),
     REAL("adapter.alpha", AT(adapter.alpha), "32", 1e-6, 1e6, NULL,
-         "a pair's product is multiplied by alpha / rank", NEEDS("adapter.method", "lora")),
+         "a pair's product is multiplied by alpha / rank", NEEDS("adapter.method", "lora dora")),
     REAL(
         "adapter.dropout", AT(adapter.dropout), "0", 0, 0.999, NULL,
         "share of what each pair reads of its matrix's input that is left out in training, drawn anew in every step; "
         "QLoRA took 0.1 up to 13 billion parameters and 0.05 above",
-        COURSE, NEEDS("adapter.method", "lora")),
+        COURSE, NEEDS("adapter.method", "lora dora")),
     BOOL("adapter.rslora", AT(adapter.rank_stabilised), "false",
-         "multiplied by alpha / the root of the rank instead", NEEDS("adapter.method", "lora")),
+         "multiplied by alpha / the root of the rank instead", NEEDS("adapter.method", "lora dora")),
     LIST(
         "adapter.targets", AT(adapter.targets), AT(adapter.num_targets), &config_target_table,
         "which matrices have pairs: all-linear, or a list of q, k, v, o, gate, up, down (of Phi-3 qkv, o, gate_up, down), "
         "or of {name, rank, alpha}, or a regular expression that matches whole names of modules, as PEFT's: '.*layers\\.[0-3]\\.self_attn\\.(q|v)_proj'; "
         "left out: all-linear",
-        NEEDS("adapter.method", "lora")),
+        NEEDS("adapter.method", "lora dora")),
     LIST("adapter.layers", AT(adapter.layers), AT(adapter.num_layers), &config_text_table,
          "which layers have pairs: a list of numbers and ranges such as [0-3, 7], from 0; left out: all",
-         NEEDS("adapter.method", "lora")),
+         NEEDS("adapter.method", "lora dora")),
     LIST(
         "adapter.train", AT(adapter.train), AT(adapter.num_train), &config_text_table,
         "what of the model itself is trained whole beside the pairs and saved with them (PEFT: modules_to_save): a list of "
         "norms, embedding, head; vLLM and llama.cpp take such an adapter merged alone; left out: nothing",
-        NEEDS("adapter.method", "lora")),
+        NEEDS("adapter.method", "lora dora")),
     REAL("adapter.b_learning_rate_ratio", AT(adapter.b_rate_ratio), "1", 1e-3, 1e3, NULL,
          "learning rate of every B, as a multiple of that of every A (LoRA+ takes 16)", COURSE,
-         NEEDS("adapter.method", "lora")),
+         NEEDS("adapter.method", "lora dora")),
 
     LIST("data.train", AT(data.train), AT(data.num_train), &config_data_file_table,
          "token files: one path, a list of paths, or a list of {path, weight}"),

@@ -166,7 +166,7 @@ static const struct foreign_word KEYS[] = {
     {"context_parallel_size sequence_parallel_degree sequence_parallel_size "
      "context_parallel_degree heads_k_stride ring_attn_func cp_size ulysses_degree",
      NULL, "sequences are not split over ranks"},
-    {"adapter", NULL, "adapter.method says which, lora or none; its keys stand below it"},
+    {"adapter", NULL, "adapter.method says which, lora, dora or none; its keys stand below it"},
     {"peft use_peft lora use_lora peft_config lora_config lora_args finetuning_type", "adapter.method",
      "lora, or none where all weights are trained ('full')"},
     {"lora_r lora_rank", "adapter.rank", NULL},
@@ -186,10 +186,11 @@ static const struct foreign_word KEYS[] = {
      "a list of norms, embedding, head"},
     {"apply_lora_to_output loraplus_lr_embedding lora_bias lora_target_parameters", NULL,
      "an adapter has pairs on the matrices of layers alone, which is what servers take"},
-    {"lora_fan_in_fan_out peft_use_dora use_dora use_dora_lora lora_on_cpu relora_steps relora_warmup_steps "
+    {"peft_use_dora use_dora use_dora_lora", "adapter.method", "dora"},
+    {"lora_fan_in_fan_out lora_on_cpu relora_steps relora_warmup_steps "
      "relora_cpu_offload relora lora_task_type create_new_adapter pissa_init pissa_iter pissa_convert "
      "init_lora_weights",
-     NULL, "adapters are plain LoRA pairs: DoRA, PiSSA and ReLoRA are not there"},
+     NULL, "adapters are LoRA pairs, or DoRA: PiSSA and ReLoRA are not there"},
     {"load_in_4bit qlora bnb_4bit_quant_type nf4", "adapter.base",
      "nf4, or nf4_double; beside adapter.method: lora"},
     {"bnb_4bit_use_double_quant use_bnb_nested_quant double_quantization", "adapter.base",

@@ -43,6 +43,10 @@ VARIANTS = {
     "nemotron-modules": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "up_proj"],
                          "modules_to_save": ["input_layernorm", "post_attention_layernorm", "model.norm"]},
     "phi3": {"r": 4, "lora_alpha": 8, "target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]},
+    "llama3-dora": {"r": 4, "lora_alpha": 8, "target_modules": ALL, "use_dora": True},
+    "qwen2-dora": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "down_proj"], "use_dora": True,
+                   "use_rslora": True, "layers_to_transform": [0],
+                   "modules_to_save": ["input_layernorm", "post_attention_layernorm", "model.norm"]},
 }
 OWN_WORDS = ("ratio", "seed")
 
@@ -127,14 +131,24 @@ def attach(base, spec, seed):
     with torch.no_grad():
         for key, p in trained_of(model).items():
             noise = torch.randn(p.shape, generator=generator)
-            p.copy_(noise * (0.2 if "lora_A" in key else 0.1) if "lora_" in key else p + 0.05 * noise)
+            if "lora_magnitude" in key or "lora_" not in key:
+                p.copy_(p + 0.05 * noise)
+            else:
+                p.copy_(noise * (0.2 if "lora_A" in key else 0.1))
     return model
 
 
 def trained_of(model):
     """name in a file -> parameter."""
-    return {key.replace(".modules_to_save.default.", ".").replace(".default.", "."): p for key, p in model.named_parameters()
-            if p.requires_grad}
+    renamed = ((".modules_to_save.default.", "."), (".lora_magnitude_vector.default.weight", ".lora_magnitude_vector"),
+               (".default.", "."))
+
+    def saved(key):
+        for old, new in renamed:
+            key = key.replace(old, new)
+        return key
+
+    return {saved(key): p for key, p in model.named_parameters() if p.requires_grad}
 
 
 def adamw(model, loss_of, ratio):

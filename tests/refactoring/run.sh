@@ -266,6 +266,12 @@ adapter_rows() {
     # shellcheck disable=SC2046
     row sample "adapter-dropout-2-ranks" 2 "$atelier" $(path_of llama3) --set adapter.method=lora --set adapter.rank=4 \
         --set adapter.dropout=0.2
+    # shellcheck disable=SC2046
+    row_with_exports all "adapter-whole-2-ranks" 2 "$atelier" $(path_of gemma3) --set adapter.method=lora --set adapter.rank=4 \
+        --set "adapter.train=[norms, embedding]" --set parallel.stage=3
+    # shellcheck disable=SC2046
+    row_with_exports all "adapter-dora-2-ranks" 2 "$atelier" $(path_of qwen2) --set adapter.method=dora --set adapter.rank=4 \
+        --set parallel.stage=3
 }
 
 # quantised_rows - pairs beside a model whose matrices are kept in fewer bits.

@@ -199,6 +199,12 @@ static int write_model(const struct export_words *words, enum export_type *type,
     int status = 0;
     if (writes_adapter(words) && !*is_adapter)
         status = err_set(err, "--to %s: '%s' is not an adapter", words->to, words->model);
+    if (status == 0 && writes_adapter(words) && weights_config(weights)->adapter.method == ADAPTER_DORA)
+        status = err_set(
+            err,
+            "--to %s: adapter '%s' is DoRA, which vLLM and llama.cpp do not take: export it merged, --to hf or --to "
+            "gguf; peft loads the checkpoint as it is",
+            words->to, words->model);
     if (status == 0)
         status = weights_verify(weights, err);
     if (status == 0)

@@ -182,8 +182,8 @@ static int set_whole(struct model_config *model, const struct config *config, st
 /* set_new - the adapter that the run file describes. */
 static int set_new(struct model_config *model, const struct config *config, struct err *err) {
     struct module_set set = {.layers = {{0}}};
-    model->adapter =
-        (struct adapter){.method = ADAPTER_LORA, .rank_stabilised = config->adapter.rank_stabilised};
+    model->adapter = (struct adapter){.method = config->adapter.method,
+                                      .rank_stabilised = config->adapter.rank_stabilised};
     if (set_targets(model, config, &set, err) != 0 || set_whole(model, config, err) != 0)
         return -1;
     return has_pattern(config) ? set_pattern_layers(model, config, &set, err)
@@ -249,6 +249,29 @@ static int check_rest(const struct config *config, struct err *err) {
     return 0;
 }
 
+/* check_method - what dora cannot go with, and that an adapter that was read is of the kind that the run file says. */
+static int check_method(const struct model_config *model, const struct config *config, struct err *err) {
+    static const char *const words[] = {[ADAPTER_LORA] = "lora", [ADAPTER_DORA] = "dora"};
+    enum adapter_method method = config->adapter.method;
+    if (model_has_adapter(model) && model->adapter.method != method)
+        return err_set(
+            err,
+            "adapter.method is %s, and the adapter that the training begins with is %s: say adapter.method: %s",
+            words[method], words[model->adapter.method], words[model->adapter.method]);
+    if (method == ADAPTER_DORA && config->adapter.dropout > 0)
+        return err_set(
+            err,
+            "adapter.dropout beside adapter.method dora is not supported: peft then leaves out elements of what "
+            "the matrix itself reads, too; remove one of the two");
+    if (method == ADAPTER_DORA && config->adapter.base != BASE_COMPUTE)
+        return err_set(
+            err,
+            "adapter.base %s beside adapter.method dora is not supported: the lengths would begin as those of the "
+            "model as it is stored; set adapter.base: compute, or adapter.method: lora",
+            adapter_base_word(config->adapter.base));
+    return 0;
+}
+
 /* check_dropout - rows of a step are told apart by a number of 31 bits. */
 static int check_dropout(const struct config *config, struct err *err) {
     int64_t most = INT32_MAX / config->data.sequence_tokens;
@@ -265,6 +288,7 @@ int adapter_setup(struct model_config *model, const struct config *config, struc
     if (config->adapter.method == ADAPTER_NONE)
         return 0;
     if (check_alone(model, config, err) != 0 || check_rest(config, err) != 0 ||
+        check_method(model, config, err) != 0 ||
         check_dropout(config, err) != 0)
         return -1;
     if (!model_has_adapter(model) && set_new(model, config, err) != 0)

@@ -19,13 +19,68 @@ static int64_t pair_count(const struct low_rank *part, int64_t num_rows) {
     return num_rows * (part->num_rows + 2 * a.dims[0] + (has_dropout(part) ? a.dims[1] : 0));
 }
 
-size_t linear_scratch_bytes(const struct linear *linear, int64_t num_rows) {
+/* What rows of given lengths work in, after the largest pair's places. */
+struct length_scratch {
+    struct tensor norms; /* [num_rows] f32, of the part at hand */
+    struct tensor delta; /* [chunk, I] f32: some rows of B A */
+    struct tensor z, dz; /* [N, O]: the outputs before they are scaled, and their gradient */
+};
+
+/* Elements of B A that exist at one time. */
+enum { DELTA_COUNT = 1 << 22 };
+
+static bool has_lengths(const struct linear *linear) {
+    return linear->num_parts > 0 && linear->parts[0].lengths.value.ndim > 0;
+}
+
+/* chunk_rows - of B A at one time. */
+static int64_t chunk_rows(struct tensor w) {
+    int64_t rows = DELTA_COUNT / w.dims[1] + 1;
+    return rows < w.dims[0] ? rows : w.dims[0];
+}
+
+/* largest_pair - elements of the places of the part that needs most. */
+static int64_t largest_pair(const struct linear *linear, int64_t num_rows) {
     int64_t most = 0;
     for (int i = 0; i < linear->num_parts; i++) {
         int64_t count = pair_count(&linear->parts[i], num_rows);
         most = count > most ? count : most;
     }
-    return (size_t)most * sizeof(float);
+    return most;
+}
+
+size_t linear_scratch_bytes(const struct linear *linear, int64_t num_rows) {
+    struct tensor w = linear->w.value;
+    int64_t count = largest_pair(linear, num_rows);
+    if (has_lengths(linear))
+        count += w.dims[0] + chunk_rows(w) * w.dims[1] + 2 * num_rows * w.dims[0];
+    return (size_t)count * sizeof(float);
+}
+
+static struct length_scratch length_scratch(const struct linear *linear, struct tensor y) {
+    struct tensor w = linear->w.value;
+    float *norms = (float *)linear->scratch + largest_pair(linear, y.dims[0]), *delta = norms + w.dims[0];
+    float *z = delta + chunk_rows(w) * w.dims[1], *dz = z + y.dims[0] * w.dims[0];
+    return (struct length_scratch){
+        tensor_1d(norms, DTYPE_F32, w.dims[0]), tensor_2d(delta, DTYPE_F32, chunk_rows(w), w.dims[1]),
+        tensor_2d(z, y.dtype, y.dims[0], w.dims[0]), tensor_2d(dz, y.dtype, y.dims[0], w.dims[0])};
+}
+
+/* magnitude_of - of a part, whose rows' norms are computed now: B A exists a few rows at a time. */
+static struct magnitude magnitude_of(struct device *dev, const struct linear *linear,
+                                     const struct low_rank *part, const struct length_scratch *at) {
+    struct magnitude magnitude = {.lengths = part->lengths.value,
+                                  .norms = tensor_rows(at->norms, 0, part->num_rows),
+                                  .first = part->first_row};
+    for (int64_t first = 0, count; first < part->num_rows; first += count) {
+        count = part->num_rows - first < at->delta.dims[0] ? part->num_rows - first : at->delta.dims[0];
+        struct tensor delta = tensor_rows(at->delta, 0, count);
+        op_linear_backward_input(dev, delta, tensor_rows(part->b.value, first, count), part->a.value,
+                                 OP_OVERWRITE);
+        op_row_norms(dev, tensor_rows(magnitude.norms, first, count),
+                     tensor_rows(linear->w.value, part->first_row + first, count), delta, part->scale);
+    }
+    return magnitude;
 }
 
 static struct pair_scratch pair_scratch(const struct linear *linear, const struct low_rank *part,
@@ -56,13 +111,51 @@ static void pair_forward(struct device *dev, struct tensor y, struct tensor x, c
     op_put_columns(dev, y, at.rows, &columns);
 }
 
-void linear_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear) {
+static void bias_forward(struct device *dev, struct tensor y, const struct linear *linear) {
     const struct column_args all = {.first = 0, .scale = 1, .write = OP_ACCUMULATE};
-    op_linear_forward(dev, y, x, linear->w.value);
     if (linear->bias.value.data)
         op_put_columns(dev, y, linear->bias.value, &all);
+}
+
+static void pairs_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear) {
     for (int i = 0; i < linear->num_parts; i++)
         pair_forward(dev, y, x, linear, &linear->parts[i]);
+}
+
+/* lengths_forward - a bias has no part in the lengths, and is added after them. */
+static void lengths_forward(struct device *dev, struct tensor y, const struct linear *linear) {
+    struct length_scratch at = length_scratch(linear, y);
+    for (int i = 0; i < linear->num_parts; i++) {
+        struct magnitude magnitude = magnitude_of(dev, linear, &linear->parts[i], &at);
+        op_magnitude_forward(dev, y, &magnitude);
+    }
+}
+
+void linear_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear) {
+    op_linear_forward(dev, y, x, linear->w.value);
+    if (has_lengths(linear)) {
+        pairs_forward(dev, y, x, linear);
+        lengths_forward(dev, y, linear);
+        bias_forward(dev, y, linear);
+        return;
+    }
+    bias_forward(dev, y, linear);
+    pairs_forward(dev, y, x, linear);
+}
+
+/* lengths_backward - the gradients of the lengths; returns that of the outputs before they were scaled, which are computed once
+ * more: they are not kept. */
+static struct tensor lengths_backward(struct device *dev, struct tensor dy, struct tensor x,
+                                      const struct linear *linear) {
+    struct length_scratch at = length_scratch(linear, dy);
+    op_linear_forward(dev, at.z, x, linear->w.value);
+    pairs_forward(dev, at.z, x, linear);
+    device_copy(dev, at.dz, dy);
+    for (int i = 0; i < linear->num_parts; i++) {
+        struct magnitude magnitude = magnitude_of(dev, linear, &linear->parts[i], &at);
+        op_magnitude_backward(dev, linear->parts[i].lengths.grad, at.dz, at.z, &magnitude);
+    }
+    return at.dz;
 }
 
 static void weight_backward(struct device *dev, const struct weight *w, struct tensor dy, struct tensor x) {
@@ -97,10 +190,12 @@ static void pair_backward(struct device *dev, struct tensor dx, struct tensor dy
 
 void linear_backward(struct device *dev, struct tensor dx, struct tensor dy, struct tensor x,
                      const struct linear *linear, enum op_write write) {
-    weight_backward(dev, &linear->w, dy, x);
-    op_linear_backward_input(dev, dx, dy, linear->w.value, write);
     if (linear->bias.grad.data)
         op_column_sums(dev, linear->bias.grad, dy);
+    if (has_lengths(linear))
+        dy = lengths_backward(dev, dy, x, linear);
+    weight_backward(dev, &linear->w, dy, x);
+    op_linear_backward_input(dev, dx, dy, linear->w.value, write);
     for (int i = 0; i < linear->num_parts; i++)
         pair_backward(dev, dx, dy, x, linear, &linear->parts[i]);
 }

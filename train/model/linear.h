@@ -12,6 +12,8 @@ struct low_rank {
     float scale;
     int64_t first_row, num_rows;
     struct dropout_args dropout; /* share 0: none */
+    /* [num_rows] of DoRA: the length of each of these rows of W + scale B A, whatever it would be; value.data NULL: as it is. */
+    struct weight lengths;
 };
 
 enum { LINEAR_MAX_PARTS = 3 }; /* queries, keys and values */

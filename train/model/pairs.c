@@ -34,6 +34,9 @@ static void add_pair(struct linear *linear, const struct model *model, int layer
             .first_row = *first_row,
             .num_rows = num_rows,
             .dropout = dropout_of(model, param_at(adapter_pair_role(target, ADAPTER_A), layer))};
+        if (config->adapter.method == ADAPTER_DORA)
+            linear->parts[linear->num_parts - 1].lengths =
+                params_weight(model->params, 1 + layer, adapter_length_role(target));
         linear->scratch = model->pairs.data;
     }
     *first_row += num_rows;
@@ -44,6 +47,22 @@ void pairs_add(struct linear *linear, const struct model *model, int layer, enum
     int64_t row = 0;
     for (int role = (int)first; role <= (int)last; role++)
         add_pair(linear, model, layer, (enum tensor_role)role, &row);
+}
+
+/* fused_rows - of the product that a target's matrix is part of. */
+static int64_t fused_rows(const struct model_config *config, enum adapter_target target) {
+    int64_t sum = 0;
+    enum adapter_target first = target <= ADAPTER_VALUE                          ? ADAPTER_QUERY
+                                : target == ADAPTER_GATE || target == ADAPTER_UP ? ADAPTER_GATE
+                                                                                 : target;
+    enum adapter_target last = target <= ADAPTER_VALUE  ? ADAPTER_VALUE
+                               : target == ADAPTER_GATE ? ADAPTER_UP
+                                                        : target;
+    for (int t = (int)first; t <= (int)last; t++) {
+        struct param matrix = param_at(adapter_target_role((enum adapter_target)t), 0);
+        sum += adapter_limit(config, (enum adapter_target)t) > 0 ? param_shape(config, matrix).dims[0] : 0;
+    }
+    return sum;
 }
 
 int64_t pairs_bytes(const struct model_setup *setup) {
@@ -59,6 +78,10 @@ int64_t pairs_bytes(const struct model_setup *setup) {
             .a.value = tensor_2d(NULL, DTYPE_F32, config->adapter.ranks[target], shape.dims[1]),
             .num_rows = shape.dims[0],
             .dropout.share = pairs_drop(setup) ? config->adapter.dropout : 0};
+        linear.w.value =
+            tensor_2d(NULL, DTYPE_F32, fused_rows(config, (enum adapter_target)target), shape.dims[1]);
+        if (config->adapter.method == ADAPTER_DORA)
+            linear.parts[0].lengths.value = tensor_1d(NULL, DTYPE_F32, shape.dims[0]);
         size_t bytes = linear_scratch_bytes(&linear, setup->max_tokens);
         most = bytes > most ? bytes : most;
     }

@@ -295,31 +295,58 @@ static float init_value(const struct model_config *model, const struct unit_tens
     return (float)param_first_value(tensor->spec->init);
 }
 
+/* row_norm - of one row of the matrix whose rows' lengths a tensor holds, as the base stores it. */
+static int row_norm(const struct transfer_job *job, struct param lengths, int64_t row, float *norm) {
+    struct param matrix = param_at(adapter_target_role(adapter_target_of(lengths.role)), lengths.layer);
+    int64_t cols = param_shape(job->params->setup.model, matrix).dims[1];
+    float *values = xmalloc((size_t)cols * sizeof *values);
+    int status = weights_read(job->weights, matrix, row * cols, cols, values, job->err);
+    double sum = 0;
+    for (int64_t i = 0; status == 0 && i < cols; i++)
+        sum += (double)values[i] * (double)values[i];
+    *norm = (float)sqrt(sum);
+    free(values);
+    return status;
+}
+
+/* init_lengths - B is 0 at first: with them the model is the base. */
+static int init_lengths(struct transfer_job *job, struct param lengths, int64_t first, int64_t count,
+                        float *values) {
+    for (int64_t i = 0; i < count; i++)
+        if (row_norm(job, lengths, first + i, &values[i]) != 0)
+            return -1;
+    return 0;
+}
+
 /* init_values - streams belong to a tensor's name, so that neither another number of ranks nor another layer more changes
  * them. */
 static int init_values(struct transfer_job *job, const struct unit_tensor *tensor, int64_t first,
                        int64_t count, float *values) {
     const struct model_config *model = job->params->setup.model;
     char name[PARAM_NAME_ROOM];
+    if (tensor->spec->init == INIT_ROW_NORM && job->weights)
+        return init_lengths(job, tensor->param, first, count, values);
     uint64_t stream = rng_stream_named(RNG_INIT, param_name(model, tensor->param, name), 0);
     for (int64_t i = 0; i < count; i++)
         values[i] = init_value(model, tensor, (uint64_t)job->seed, stream, (uint64_t)(first + i));
     return 0;
 }
 
-/* init_all - of the wanted tensors. */
-static void init_all(struct params *params, int64_t seed, enum wanted_tensors wanted) {
+void state_init(struct params *params, int64_t seed) {
     struct transfer_job job = {
-        .params = params, .seed = seed, .writes_device = true, .wanted = wanted, .move = init_values};
+        .params = params, .seed = seed, .writes_device = true, .wanted = WANT_ALL, .move = init_values};
     each_shard_piece(&job);
 }
 
-void state_init(struct params *params, int64_t seed) {
-    init_all(params, seed, WANT_ALL);
-}
-
-void state_init_adapter(struct params *params, int64_t seed) {
-    init_all(params, seed, WANT_PAIRS);
+int state_init_adapter(struct params *params, const struct weights *base, int64_t seed, struct err *err) {
+    struct transfer_job job = {.params = params,
+                               .weights = base,
+                               .seed = seed,
+                               .writes_device = true,
+                               .wanted = WANT_PAIRS,
+                               .err = err,
+                               .move = init_values};
+    return each_shard_piece(&job);
 }
 
 /* find_misfits - values of the masters that a model file of that type cannot hold; the search ends with the
@@ -456,24 +483,4 @@ bool state_save(struct params *params, struct comm *comm, const struct state_sav
     state_list_close(&list);
     weights_close(origin);
     return done;
-}
-
-/* has_twin - whether the model's file has its values twice. */
-static bool has_twin(const struct params *params, const struct unit_tensor *tensor) {
-    char name[PARAM_NAME_ROOM];
-    return param_saved_twin(params->setup.model, tensor->param.role, name) != NULL;
-}
-
-int64_t state_bytes(const struct params *params, enum dtype model_dtype) {
-    int64_t sum = 0;
-    for (struct segment *s = NULL; (s = params_next(params, s));) {
-        int num_copies = 1 + (s->rule ? s->rule->num_states : 0); /* f32: the masters and the states */
-        int64_t per_value = (int64_t)dtype_bytes(model_dtype) + num_copies * (int64_t)sizeof(float);
-        for (int i = 0; i < s->num_tensors; i++)
-            if (param_is_saved(params->setup.model, s->tensors[i].param.role))
-                sum +=
-                    s->tensors[i].count *
-                    (per_value + (has_twin(params, &s->tensors[i]) ? (int64_t)dtype_bytes(model_dtype) : 0));
-    }
-    return sum;
 }

@@ -26,8 +26,9 @@ int state_load_checkpoint(struct params *params, const char *folder, struct err 
  * function of (seed, tensor, element) alone. */
 void state_init(struct params *params, int64_t seed);
 
-/* state_init_adapter - the adapter alone, of which every A is uniform and every B 0: the model is still its base. */
-void state_init_adapter(struct params *params, int64_t seed);
+/* state_init_adapter - the adapter alone, of which every A is uniform and every B 0, and lengths are those of the base's rows: the model
+ * is still its base.  Returns 0, or -1 with err set: the base cannot be read. */
+int state_init_adapter(struct params *params, const struct weights *base, int64_t seed, struct err *err);
 
 /* What a checkpoint is made of besides the parameters. */
 struct state_save {

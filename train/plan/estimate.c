@@ -85,6 +85,8 @@ static double recomputed_flops(const struct model_config *m, int64_t sequence_to
     double ffn =
         (double)m->width * (double)m->ffn_width * ffn_sum(m, 4, 2); /* one product or two, to its width */
     double scores = 2.0 * m->head_dim * scores_per_token(m, sequence_tokens);
+    if (m->adapter.method == ADAPTER_DORA) /* its backward asks for the outputs once more */
+        scores += 2.0 * (double)m->width * heads * m->num_layers + output + ffn;
     switch (recompute) {
     case RECOMPUTE_NONE:
         return scores;

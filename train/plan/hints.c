@@ -35,13 +35,16 @@ const char *hint_positions(const struct config *config, const struct model_confi
 
 bool plan_served_hint(const struct model_config *model, char hint[HINT_ROOM]) {
     char whole[64];
+    bool is_dora = model->adapter.method == ADAPTER_DORA;
     if (!model_has_adapter(model) || adapter_is_served(&model->adapter))
         return false;
     snprintf(
         hint, HINT_ROOM,
-        "%s trained whole (modules_to_save): vLLM and llama.cpp take no such adapter: export it merged, --to hf or --to "
-        "gguf; peft loads the checkpoint as it is",
-        adapter_whole_text(&model->adapter, whole, sizeof whole));
+        "%s%s%s%s: vLLM and llama.cpp take no such adapter: export it merged, --to hf or --to gguf; peft loads the "
+        "checkpoint as it is",
+        is_dora ? "DoRA" : "", is_dora && model->adapter.whole ? ", " : "",
+        adapter_whole_text(&model->adapter, whole, sizeof whole),
+        model->adapter.whole ? " trained whole (modules_to_save)" : "");
     return true;
 }
 

@@ -69,12 +69,12 @@ static bool load_start(struct trainer *t, const char *hash) {
     if (done)
         done = comm_all_ok(t->comm, state_load_weights(&t->params, weights, value_type_of(DTYPE_F32), &err),
                            &err);
+    if (done && model_has_adapter(&t->model_config))
+        done = comm_all_ok(t->comm, state_init_adapter(&t->params, weights, t->config->run.seed, &err), &err);
     json_decref(base);
     weights_close(weights);
     if (!done)
         return false;
-    if (model_has_adapter(&t->model_config))
-        state_init_adapter(&t->params, t->config->run.seed);
     params_share_masters(&t->params, t->rank.link);
     params_refresh(&t->params, t->rank.link);
     return true;

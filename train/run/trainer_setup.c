@@ -211,8 +211,8 @@ static bool load_state(struct trainer *t) {
         status = load_base(t, &err);
     if (status == 0 && t->resume.checkpoint)
         status = state_load_checkpoint(&t->params, t->resume.checkpoint, &err);
-    else if (has_adapter && !t->config->adapter.path)
-        state_init_adapter(&t->params, t->config->run.seed);
+    else if (status == 0 && has_adapter && !t->config->adapter.path)
+        status = state_init_adapter(&t->params, t->source.weights, t->config->run.seed, &err);
     else if (!t->source.weights)
         state_init(&t->params, t->config->run.seed);
     if (!comm_all_ok(t->comm, status, &err))
