@@ -75,6 +75,7 @@ run compare_muon
 run compare_preferences
 run compare_distill
 run check_lora
+run check_adapter_kinds
 run check_qlora
 run check_gguf
 run check_llamacpp
