@@ -117,6 +117,70 @@ static void test_config_text(void **state) {
     expect_config("smollm2-modules", "\"modules_to_save\": [\n    \"embed_tokens\",\n    \"lm_head\"\n  ]");
 }
 
+/* What a copy of a variant has otherwise: a bit of its first tensor, a word of adapter_config.json of the same length. */
+struct change {
+    bool flips;
+    const char *from, *to;
+};
+
+/* apply - to the text of one of the two files. */
+static void apply(struct change change, const char *name, char *text) {
+    bool is_config = strcmp(name, "adapter_config.json") == 0;
+    uint64_t header_bytes; /* of the header, in front of it */
+    memcpy(&header_bytes, text, sizeof header_bytes);
+    if (!is_config && change.flips)
+        text[sizeof header_bytes + header_bytes] ^= 1;
+    if (!is_config || !change.from)
+        return;
+    char *word = strstr(text, change.from);
+    assert_non_null(word);
+    memcpy(word, change.to, strlen(change.to));
+}
+
+/* copy_variant - into a folder of its own, malloc'ed. */
+static char *copy_variant(const char *variant, struct change change) {
+    static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors"};
+    char *folder = test_folder("test_adapter_kinds");
+    struct err err = {""};
+    for (int i = 0; i < 2; i++) {
+        size_t bytes;
+        char *from = xasprintf("tests/golden/lora/%s/%s", variant, names[i]),
+             *to = xasprintf("%s/%s", folder, names[i]);
+        char *text = file_read_whole(from, 1 << 20, &bytes, &err);
+        assert_non_null(text);
+        apply(change, names[i], text);
+        assert_int_equal(file_create(to, text, bytes, &err), 0);
+        free(from), free(to), free(text);
+    }
+    return folder;
+}
+
+/* expect_open - sentence NULL: that it opens. */
+static void expect_open(const char *variant, struct change change, const char *sentence) {
+    struct err err = {""};
+    char *folder = copy_variant(variant, change);
+    char *base = xasprintf("tests/golden/models/%.*s", (int)strcspn(variant, "-"), variant);
+    struct weights *weights = weights_open_adapter(folder, base, &err);
+    if ((weights != NULL) != (sentence == NULL) || (sentence && !strstr(err.text, sentence)))
+        fail_msg("'%s' is not in '%s'", sentence ? sentence : "nothing", err.text);
+    weights_close(weights);
+    free(folder), free(base);
+}
+
+/* The first tensor of smollm2's file is the head, equal to the embedding until a bit of it is another. */
+static void test_what_is_refused(void **state) {
+    (void)state;
+    struct change none = {.flips = false}, bit = {.flips = true};
+    struct change untied = {.from = "\"ensure_weight_tying\": true", .to = "\"ensure_weight_tying\": null"};
+    struct change plain = {.from = "\"use_dora\": true", .to = "\"use_dora\": null"};
+    expect_open("smollm2-modules", none, NULL); /* the controls */
+    expect_open("smollm2-modules", untied, NULL);
+    expect_open("llama3-dora", bit, NULL);
+    expect_open("smollm2-modules", bit, "the adapter has them apart");
+    expect_open("llama3-dora", plain,
+                "use_dora is false, and lengths of rows (lora_magnitude_vector) are there");
+}
+
 /* Another step, seed or place of the rows is another mask; without places there is no training, and evaluation needs none. */
 static void test_what_a_mask_depends_on(void **state) {
     (void)state;
@@ -142,9 +206,13 @@ static void test_what_a_mask_depends_on(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits),      cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_ten_steps),   cmocka_unit_test(test_merged_weights),
-        cmocka_unit_test(test_config_text), cmocka_unit_test(test_what_a_mask_depends_on),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_ten_steps),
+        cmocka_unit_test(test_merged_weights),
+        cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_config_text),
+        cmocka_unit_test(test_what_a_mask_depends_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

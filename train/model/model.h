@@ -77,9 +77,9 @@ struct device_limits model_limits(const struct model *model);
 void model_step_pass(struct model *model, struct transport *link, struct comm *comm,
                      const struct batch *micros, int64_t num_micros);
 
-/* model_train - forward and backward of one micro-batch, the one pass in which pairs with a dropout drop; gradients are added, scaled by grad_scale (1 /
- * target tokens of the global batch; > 0).  Returns the sum of weights * losses, by the objective's weights, and of its
- * terms of layers, in f64.  Collective. */
+/* model_train - forward and backward of one micro-batch, the one pass in which pairs with a dropout drop.  Gradients are added, scaled
+ * by grad_scale (1 / target tokens of the global batch; > 0).  Returns the sum of weights * losses, by the objective's weights, and
+ * of its terms of layers, in f64.  Collective. */
 double model_train(struct model *model, struct transport *link, const struct batch *batch, float grad_scale);
 
 /* model_evaluate - forward alone; model->flight.host_losses holds the loss of each row.  Returns their sum.
