@@ -148,6 +148,8 @@ for form in peft gguf-lora; do
     expect_output "is DoRA, which vLLM and llama.cpp do not take: export it merged, --to hf or --to gguf"
 done
 grep -q "vllm serve" "$step/README.md" && fail "the card says that vLLM serves it"
+run 0 "$atelier" inspect "$step"
+expect_output "^method +dora"
 refused "adapter.dropout beside adapter.method dora" --set adapter.method=dora --set adapter.dropout=0.1
 refused "adapter.base nf4 beside adapter.method dora" --set adapter.method=dora --set adapter.base=nf4
 refused "adapter that the training begins with is dora" --set "adapter.path=$step" --set adapter.rank=null --set adapter.alpha=null

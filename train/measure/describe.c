@@ -368,6 +368,8 @@ static void put_adapter(json_t *object, const char *folder) {
         return;
     }
     put_text(object, "base", words.base ? words.base : "not said");
+    put_text(object, "method", words.has_lengths ? "dora" : "lora");
+    put(object, "trains_modules_whole", json_boolean(words.names_whole));
     put(object, "rank_stabilised", json_boolean(words.rank_stabilised));
     adapter_words_free(&words);
 }
