@@ -139,6 +139,9 @@ is_same "$work/dora" "$work/dora-part"
 step=$work/dora/step-000010
 trained=$(loss_of "$step")
 [ "$trained" != "$(loss_of "$base")" ] || fail "the adapter has the loss of its base"
+told=$(sed -n 's/^{"event": "validation", "step": 10, "loss": \([0-9.]*\),.*/\1/p' "$work/dora/metrics.jsonl")
+is_at_most "$(awk -v a="$told" -v b="$trained" 'BEGIN { print (a > b ? a - b : b - a) / b }')" 1e-6 ||
+    fail "eval says $trained, the training said $told"
 run 0 "$atelier" export "$step" --to hf --out "$work/dora-merged"
 is_at_most "$(awk -v a="$(loss_of "$work/dora-merged")" -v b="$trained" 'BEGIN { print (a > b ? a - b : b - a) / b }')" 1e-6 ||
     fail "the merged model has another loss"

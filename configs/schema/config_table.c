@@ -120,7 +120,7 @@ static const struct config_key run_file_keys[] = {
         "is served merged alone"),
     PATH(
         "adapter.path", AT(adapter.path), NULL,
-        "PEFT folder, or run that trained one, whose pairs the training begins with; rank, alpha, targets, layers and "
+        "PEFT folder, or run that trained one, whose pairs the training begins with; rank, alpha, targets, layers, train and "
         "rslora are then its own",
         NEEDS("adapter.method", "lora dora")),
     CHOICE(

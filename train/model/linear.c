@@ -1,5 +1,6 @@
 /* linear.c - a product with its bias and low-rank pairs.  A pair costs two products of its rank's width in each
- * direction, and x A^T once more in the backward: it is not kept, and neither is what a dropout leaves of x. */
+ * direction, and x A^T once more in the backward: it is not kept, and neither is what a dropout leaves of x.
+ * Rows of given lengths cost their norms in each direction (B A, a part at a time), and the outputs once more in the backward. */
 #include "train/model/linear.h"
 
 /* The places of a pair in the scratch memory, each with room for f32. */

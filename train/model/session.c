@@ -37,6 +37,9 @@ int session_open(struct session *session, struct weights_place place, int64_t ma
         adapter_base_check(session->weights, err) != 0)
         return -1;
     weights_tell_storage(session->weights);
+    /* DoRA asks for the norms of all rows in every pass, which for a token at a time is many times the pass itself. */
+    if (weights_config(session->weights)->adapter.method == ADAPTER_DORA)
+        weights_merge(session->weights);
     return start(session, place.path, max_tokens, max_positions, num_threads, err);
 }
 

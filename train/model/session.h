@@ -17,7 +17,8 @@ struct session {
 };
 
 /* session_open - place as weights_open_any takes it, a checkpoint's weights compared with their checksums, an adapter's base with the one it was trained on; up to max_tokens
- * per forward and max_positions per text (0: what the model has); num_threads 0: what OpenMP says.  Computes in f32.
+ * per forward and max_positions per text (0: what the model has); num_threads 0: what OpenMP says.  Computes in f32; DoRA is
+ * merged while it is read.
  * Returns 0, or -1 with err set: no model, damaged, or too few positions.  session_close also after a failed open.
  * session_open_verified - the same with max_tokens positions, or all where those are fewer, and as many threads as OpenMP
  * says, for weights that the caller has compared already or has just written: the checksums, a read of the whole model, are
