@@ -77,7 +77,7 @@ static int check_keys(const json_t *root, struct err *err) {
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)root, key, value) if (!is_harmless(key) && !is_off(value)) return err_set(
         err,
-        "'%.80s' is set: %s; an adapter of plain pairs (LoRA) is supported, merge this one with peft: "
+        "'%.80s' is set: %s; pairs (LoRA, DoRA) and modules trained whole are supported, merge this one with peft: "
         "merge_and_unload",
         key, what_it_is(key));
     return 0;
