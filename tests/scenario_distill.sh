@@ -75,6 +75,10 @@ is_within "$work/mixed" "$work/alone_loss" 1e-9 || fail "the loss is not what th
 awk 'NR == 1 { first = $2 } END { exit !($2 < 0.9 * first) }' "$work/alone_kl" || fail "the student does not come nearer"
 expect "validation is the plain loss" 3 "$(grep -c '"event": "validation"' "$work/alone/metrics.jsonl")"
 
+grep -q '"teachers": \[' "$work/alone/step-000006/provenance.json" || fail "provenance.json should name the teacher"
+grep -Eq "^\| Teacher \| step-000012, SHA-256 [0-9a-f]{64} \|" "$work/alone/step-000006/README.md" ||
+    fail "the model card should name the teacher"
+
 # To itself a model has no distance at first; the control is the other teacher.
 learn 0 0 "$work/itself" "$work/start.teacher" --set train.steps=1
 kl=$(values kl "$work/itself" | cut -d' ' -f2)
@@ -116,6 +120,7 @@ is_within "$work/unshared_loss" "$work/sft_loss" 1e-6 || fail "a share of 0 diff
 learn 0 0 "$work/parts" "$work/large.teacher" --set train.steps=3
 learn 0 0 "$work/parts" "$work/large.teacher"
 losses "$work/parts" >"$work/parts_loss"
+expect "the teacher of both starts" 1 "$(grep -c '"top_k": 16' "$work/parts/step-000006/provenance.json")"
 cmp "$work/alone_loss" "$work/parts_loss" || fail "a run in two parts has other losses"
 
 # An adapter on a frozen model; 16-bit activations.

@@ -35,6 +35,7 @@ static struct teacher_facts facts_of(const char *content) {
                                   .num_tokens = TOKENS,
                                   .temperature = 1.5};
     snprintf(facts.content, sizeof facts.content, "%s", content);
+    snprintf(facts.name, sizeof facts.name, "a model");
     snprintf(facts.model, sizeof facts.model, "%064d", 7);
     snprintf(facts.tokenizer_hash, sizeof facts.tokenizer_hash, "none");
     return facts;

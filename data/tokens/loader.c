@@ -189,6 +189,11 @@ void loader_teach(struct loader *loader, int file, const struct teacher *teacher
     loader->top_k = top_k;
 }
 
+const struct teacher *loader_teacher(const struct loader *loader, int file) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return loader->teachers[file];
+}
+
 const char *loader_tokenizer_hash(const struct loader *loader) {
     return token_file_tokenizer_hash(loader->files[0]);
 }

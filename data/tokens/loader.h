@@ -99,6 +99,8 @@ void loader_set_references(struct loader *loader, int file, const double *values
 /* loader_teach - of each file what a teacher says of its tokens (borrowed until loader_close), of which the first top_k come
  * with every sample.  Before samples are asked for. */
 void loader_teach(struct loader *loader, int file, const struct teacher *teacher, int64_t top_k);
+/* loader_teacher - of a file; NULL: none. */
+const struct teacher *loader_teacher(const struct loader *loader, int file);
 /* loader_num_documents - of a file. */
 int64_t loader_num_documents(const struct loader *loader, int file);
 /* loader_uses_document - false of those that are too long for any sample. */

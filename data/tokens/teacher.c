@@ -50,11 +50,11 @@ static bool is_sound(const struct teacher_facts *facts, const char *row, int64_t
 
 /* make_header - HEADER_BYTES of text; malloc'ed. */
 static char *make_header(const struct teacher_facts *facts) {
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "format", FORMAT, "content",
-                               facts->content, "model", facts->model, "tokenizer_hash", facts->tokenizer_hash,
-                               "vocab_size", (json_int_t)facts->vocab_size, "top_k", (json_int_t)facts->top_k,
-                               "temperature", facts->temperature, "sequence_tokens",
-                               (json_int_t)facts->sequence_tokens, "tokens", (json_int_t)facts->num_tokens);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "format", FORMAT, "content", facts->content,
+        "name", facts->name, "model", facts->model, "tokenizer_hash", facts->tokenizer_hash, "vocab_size",
+        (json_int_t)facts->vocab_size, "top_k", (json_int_t)facts->top_k, "temperature", facts->temperature,
+        "sequence_tokens", (json_int_t)facts->sequence_tokens, "tokens", (json_int_t)facts->num_tokens);
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     char *header = xmalloc(HEADER_BYTES + 1);
     CHECK(text && strlen(text) < HEADER_BYTES, "the header of a teacher's file cannot be written");
@@ -101,6 +101,8 @@ static int check_facts(const struct teacher_facts *facts, struct err *err) {
 
 static int read_facts(const json_t *object, struct teacher_facts *facts, struct err *err) {
     const char *format;
+    if (json_find(object, "name") && take_text(object, "name", facts->name, sizeof facts->name, err) != 0)
+        return -1;
     if (json_get_string(object, "format", &format, err) != 0)
         return -1;
     if (strcmp(format, FORMAT) != 0)

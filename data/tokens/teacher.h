@@ -3,6 +3,7 @@
  *
  *   header   4096 bytes: one JSON object, then spaces and a newline:
  *            format "atelier-teacher 1"; content: of the token file (token_file_content_hash); model: SHA-256 of the weights;
+ *            name: what the model was called (may be absent);
  *            tokenizer_hash; vocab_size; top_k; temperature: of the softmax whose logarithm is kept; sequence_tokens: the longest
  *            text that the teacher read; tokens: of the token file
  *   rows     one for each token of the token file: ids i32 [K], highest probability first and all different; logps f32 [K];
@@ -19,6 +20,7 @@
 enum { TEACHER_MOST_IDS = 256 };
 
 struct teacher_facts {
+    char name[128];
     char content[TOKEN_CONTENT_ROOM], model[SHA256_HEX_ROOM], tokenizer_hash[TOKEN_HASH_ROOM];
     int64_t vocab_size, top_k, sequence_tokens, num_tokens;
     double temperature;

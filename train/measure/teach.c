@@ -201,6 +201,15 @@ static int check(const struct token_file *file, const struct teach_setup *setup,
     return 0;
 }
 
+/* name_model - the last part of its path; what is not plain text of a header becomes '?'. */
+static void name_model(struct teacher_facts *facts, const char *path) {
+    const char *slash = strrchr(path, '/');
+    snprintf(facts->name, sizeof facts->name, "%s", slash && slash[1] ? slash + 1 : path);
+    for (char *at = facts->name; *at; at++)
+        if (*at < ' ' || *at > '~')
+            *at = '?';
+}
+
 /* open_writer - by what the file belongs to. */
 static int open_writer(struct teaching *t) {
     struct teacher_facts facts = {.vocab_size = token_file_vocab_size(t->file),
@@ -211,6 +220,7 @@ static int open_writer(struct teaching *t) {
     if (token_file_content_hash(t->file, facts.content, t->err) != 0 ||
         provenance_sha256(t->session->weights, facts.model, t->err) != 0)
         return -1;
+    name_model(&facts, t->setup->origin);
     memcpy(t->result->model, facts.model, sizeof facts.model);
     snprintf(facts.tokenizer_hash, sizeof facts.tokenizer_hash, "%s", token_file_tokenizer_hash(t->file));
     t->writer = teacher_writer_open(t->setup->path, &facts, t->err);

@@ -282,6 +282,20 @@ static void put_validation(const struct card *card) {
     card_put(card, " |\n");
 }
 
+/* put_teachers - a row for each model that this one learnt from. */
+static void put_teachers(const struct card *card) {
+    size_t i;
+    json_t *one;
+    json_array_foreach(json_find(card->root, "teachers"), i, one) {
+        const char *name = card_text_of(one, "name"), *hash = card_text_of(one, "sha256");
+        begin_row(card, card->words->teacher);
+        put_markdown(card->out, name ? name : card->words->unknown);
+        card_put(card, ", SHA-256 ");
+        put_markdown(card->out, hash ? hash : card->words->unknown);
+        card_put(card, " |\n");
+    }
+}
+
 static void put_procedure(const struct card *card) {
     const struct card_words *w = card->words;
     card_title(card, w->procedure_title);
@@ -291,6 +305,7 @@ static void put_procedure(const struct card *card) {
     text_row(card, w->packing, "procedure/packing");
     if (card_text_of(card->root, "procedure/objective"))
         text_row(card, w->objective, "procedure/objective");
+    put_teachers(card);
     text_row(card, w->optimizer, "procedure/optimizer");
     real_row(card, w->rate, "procedure/learning_rate");
     begin_row(card, w->betas);

@@ -27,8 +27,8 @@ struct card_words {
     const char *data_head, *data_explained, *not_attributed, *total, *no_licence, *no_url, *blank_data,
         *earlier_explained;
     /* procedure */
-    const char *setting_head, *batch, *sequence, *packing, *objective, *optimizer, *rate, *betas, *decay,
-        *clip, *schedule, *warmup;
+    const char *setting_head, *batch, *sequence, *packing, *objective, *teacher, *optimizer, *rate, *betas,
+        *decay, *clip, *schedule, *warmup;
     const char *compute, *seed, *ranks, *loss_first, *loss_last, *valid_last, *at_step, *perplexity;
     /* cost */
     const char *place, *place_local, *place_slurm, *gpu_hours, *core_hours, *starts, *energy, *energy_unknown,

@@ -46,6 +46,7 @@ static int take_earlier(struct provenance *p, const struct provenance_setup *set
     json_get_int(root, "progress/tokens_not_attributed", &p->tokens_not_attributed, NULL);
     p->base = json_incref(json_object_get(root, "base_model"));
     p->corpora = json_incref(json_object_get(root, "corpora"));
+    p->teachers = json_incref(json_object_get(root, "teachers"));
     if (json_get_string_or(root, "started", p->started, &started, NULL) == 0 && started != p->started) {
         free(p->started);
         p->started = xstrdup(started);
@@ -102,6 +103,7 @@ bool provenance_open(struct provenance *p, struct comm *comm, const struct prove
 void provenance_close(struct provenance *p) {
     json_decref(p->base);
     json_decref(p->corpora);
+    json_decref(p->teachers);
     free(p->started);
     memset(p, 0, sizeof *p);
 }
@@ -327,6 +329,37 @@ static json_t *procedure_json(const struct config *config) {
     return procedure;
 }
 
+/* has_teacher - whether a list has the same one already. */
+static bool has_teacher(const json_t *list, const json_t *teacher) {
+    size_t i;
+    json_t *one;
+    json_array_foreach(list, i, one) if (json_equal(one, teacher)) return true;
+    return false;
+}
+
+/* all_teachers - those of earlier starts and of this one, each once; NULL where there are none. */
+static json_t *all_teachers(const json_t *earlier, const struct loader *loader) {
+    json_t *list = json_is_array(earlier) ? json_deep_copy(earlier) : json_array();
+    for (int file = 0; file < loader_num_files(loader); file++) {
+        const struct teacher *teacher = loader_teacher(loader, file);
+        if (!teacher)
+            continue;
+        const struct teacher_facts *facts = teacher_facts(teacher);
+        json_t *one = json_object();
+        json_object_set_new(one, "name", facts->name[0] ? provenance_string(facts->name) : json_null());
+        put_text(one, "sha256", facts->model);
+        put_int(one, "top_k", facts->top_k);
+        put_real(one, "temperature", facts->temperature);
+        if (!has_teacher(list, one))
+            json_array_append(list, one);
+        json_decref(one);
+    }
+    if (json_array_size(list) > 0)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
 /* progress_json - what has not happened has no key. */
 static json_t *progress_json(const struct provenance *p, const struct provenance_facts *facts) {
     json_t *progress = json_object();
@@ -362,6 +395,9 @@ json_t *provenance_json(const struct provenance *p, const struct provenance_fact
     json_object_set_new(root, "model", model_json(facts->model, facts->config));
     json_object_set_new(root, "progress", progress_json(p, facts));
     json_object_set_new(root, "corpora", corpora);
+    json_t *teachers = all_teachers(p->teachers, facts->loader);
+    if (teachers)
+        json_object_set_new(root, "teachers", teachers);
     json_object_set_new(root, "procedure", procedure_json(facts->config));
     json_object_set_new(root, "losses", losses_json(facts->totals));
     json_object_set_new(root, "site", site_json(facts));

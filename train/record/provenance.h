@@ -10,6 +10,7 @@
  *                   updates; where it went wrong diverged_since, diverged_before (divergence.h), still_since
  *                   (standstill.h)
  *   corpora         [name, licence, url, sha256, documents, tokens, tokens_consumed]
+ *   teachers        where the run learns from one: [name, sha256, top_k, temperature], of all starts
  *   losses          training_first, training_last, validation_first, validation_last, validation_step
  *   site            name, description, device, ranks, gpus, hosts, cores
  *   cost            null, or starts, hours, gpu_hours, core_hours, kwh, counted, co2_kg, factor
@@ -30,9 +31,10 @@ struct run_totals;
 
 /* What does not change while a start runs; the root's. */
 struct provenance {
-    json_t *base;    /* base_model */
-    json_t *corpora; /* as earlier starts left them */
-    char *started;   /* when the first start began */
+    json_t *base;     /* base_model */
+    json_t *corpora;  /* as earlier starts left them */
+    json_t *teachers; /* likewise; NULL: there were none */
+    char *started;    /* when the first start began */
     int64_t tokens_not_attributed;
 };
 

@@ -53,6 +53,8 @@ static int check(const json_t *root, struct err *err) {
         return -1;
     if (strcmp(format, PROVENANCE_FORMAT) != 0)
         return err_set(err, "format '%.40s' is not known to this version", format);
+    if (json_find(root, "teachers") && !json_is_array(json_find(root, "teachers")))
+        return err_set(err, "'teachers' is %s", json_type_name(json_find(root, "teachers")));
     if (!json_is_object(base) && !json_is_null(base))
         return err_set(err, "'base_model' is %s", json_type_name(base));
     if (json_get_int(root, "progress/tokens", &tokens, err) ||
