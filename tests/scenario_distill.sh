@@ -1,7 +1,7 @@
 #!/bin/sh
 # scenario_distill.sh - from a teacher to a student: the file of the teacher's log-probabilities is the same made at once and in
 # parts; a model that learns from itself is at no distance from itself at first, and from another one it is; losses, distances
-# included, are those of one rank on 2 and 4, at every stage and with accumulation; with a share of 0 they are those of sft; a run
+# included, are those of one rank on 2, 3 and 4, at every stage and with accumulation; with a share of 0 they are those of sft; a run
 # that goes on has the bits of one that was never stopped; an adapter learns too; 'plan' counts the teacher's memory; another temperature, other
 # tokens, too few tokens of each place, a file that is cut or damaged, and a run file without a teacher are refused by name.
 # shellcheck source=tests/scenario.sh
@@ -96,6 +96,8 @@ for stage in 0 1 2 3; do
     learn 0 2 "$work/stage$stage" "$work/large.teacher" --set "parallel.stage=$stage" --set train.micro_sequences=1
     same "two ranks, stage $stage" "$work/stage$stage"
 done
+learn 0 3 "$work/three" "$work/large.teacher" # two of them have a micro-batch of padding alone
+same "three ranks" "$work/three"
 learn 0 4 "$work/four" "$work/large.teacher" --set train.recompute=layer
 same "four ranks" "$work/four"
 learn 0 0 "$work/micro" "$work/large.teacher" --set train.micro_sequences=8
@@ -115,6 +117,12 @@ run 0 "$atelier" train "$work/from_model.yaml" --set "run.folder=$work/sft" --se
 losses "$work/unshared" >"$work/unshared_loss"
 losses "$work/sft" >"$work/sft_loss"
 is_within "$work/unshared_loss" "$work/sft_loss" 1e-6 || fail "a share of 0 differs from sft by $worst"
+
+# Two token files, whose teachers are listed in the other order: each is found by the contents of its file.
+run 0 "$atelier" eval "$large" --data "$work/fiches-valid.h5" --output "$work/valid.teacher" --sequence-tokens 64 --top-k 20 \
+    --temperature 2
+learn 0 2 "$work/files" "[$work/valid.teacher, $work/large.teacher]" --set "data.train=[$work/fiches.h5, $work/fiches-valid.h5]"
+[ "$(grep -c "^teacher: " "$work/files/log.txt")" = 2 ] || fail "the log should name both teachers"
 
 # A run that goes on, on another number of ranks too.
 learn 0 0 "$work/parts" "$work/large.teacher" --set train.steps=3
@@ -159,4 +167,4 @@ cp "$work/large.teacher" "$work/damaged.teacher"
 dd if=/dev/urandom of="$work/damaged.teacher" bs=1 seek=$((4096 + 9)) count=$((size - 4096 - 9)) conv=notrunc 2>/dev/null
 learn 1 2 "$work/damaged" "$work/damaged.teacher"
 expect_output "damaged.teacher' has nothing sound for token [0-9]+: the row is missing or damaged"
-say "a student learns from a teacher's file: the same on 1, 2 and 4 ranks, distance to itself $kl"
+say "a student learns from a teacher's file: the same on 1 to 4 ranks, distance to itself $kl"

@@ -116,9 +116,17 @@ void flight_place_targets(struct flight *flight, struct device *dev, const struc
     }
 }
 
+/* has_targets - a micro-batch that is padding alone has none, and nobody said anything of it. */
+static bool has_targets(const struct batch *batch) {
+    for (int64_t i = 0; i < batch->num_tokens; i++)
+        if (batch->weights[i] != 0)
+            return true;
+    return false;
+}
+
 void flight_place_teacher(struct flight *flight, struct device *dev, const struct batch *batch,
                           const struct flight_limits *limits) {
-    if (flight->top_k == 0)
+    if (flight->top_k == 0 || !has_targets(batch))
         return;
     CHECK(batch->top_k == flight->top_k, "a micro-batch with %lld ids of a teacher in a model of %lld",
           (long long)batch->top_k, (long long)flight->top_k);

@@ -104,8 +104,8 @@ void flight_place_targets(struct flight *flight, struct device *dev, const struc
  * that has room for places; nothing otherwise. */
 void flight_place_drops(struct flight *flight, struct device *dev, const struct batch *batch);
 
-/* flight_place_teacher - what the batch's teacher says, where the flight has room for one.  Dies where the batch has none, or an
- * id is out of range. */
+/* flight_place_teacher - what the batch's teacher says, where the flight has room for one.  Dies where a batch with targets has none, or
+ * an id is out of range. */
 void flight_place_teacher(struct flight *flight, struct device *dev, const struct batch *batch,
                           const struct flight_limits *limits);
 
