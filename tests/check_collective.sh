@@ -63,7 +63,8 @@ of_headers() {
     ' "$@"
 }
 
-find train slurm checkpoints -name '*.h' -print >"${list:=$(mktemp)}"
+list=$(mktemp)
+find train slurm checkpoints -name '*.h' -print >"$list"
 trap 'rm -rf "$list" "$trial"' EXIT
 # shellcheck disable=SC2046
 found=$(of_headers $(cat "$list"))
