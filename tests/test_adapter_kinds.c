@@ -6,7 +6,8 @@
 #include "tests/lora_fixture.h"
 
 static const char *const VARIANTS[] = {"llama3-dropout",   "qwen3-modules", "smollm2-modules",
-                                       "nemotron-modules", "llama3-dora",   "qwen2-dora"};
+                                       "nemotron-modules", "llama3-dora",   "qwen2-dora",
+                                       "phi3-dora"};
 enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
 
 static void test_logits(void **state) {

@@ -43,6 +43,7 @@ VARIANTS = {
     "nemotron-modules": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "up_proj"],
                          "modules_to_save": ["input_layernorm", "post_attention_layernorm", "model.norm"]},
     "phi3": {"r": 4, "lora_alpha": 8, "target_modules": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]},
+    "phi3-dora": {"r": 2, "lora_alpha": 4, "target_modules": ["qkv_proj", "gate_up_proj"], "use_dora": True},
     "llama3-dora": {"r": 4, "lora_alpha": 8, "target_modules": ALL, "use_dora": True},
     "qwen2-dora": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "down_proj"], "use_dora": True,
                    "use_rslora": True, "layers_to_transform": [0],
