@@ -1,9 +1,9 @@
 /* references.h - what the reference model says of a token file: the sum of the log-probabilities of each document's targets,
  * kept beside the token file and used by every start that compares with the same model.
  *
- *   PATH.reference-HASH-TYPE   beside PATH; HASH: the first twelve digits of the model's SHA-256, TYPE: what it computed in,
+ *   PATH.reference-HASH-TYPE   beside PATH; HASH: the first twelve digits of the model's hash, TYPE: what it computed in,
  *                              and how its matrices are kept where they are in fewer bits
- *   "atelier-reference 1", content hash of the token file, SHA-256 of the model, type, documents: a line each
+ *   "atelier-reference 1", content hash of the token file, hash of the model, type, documents: a line each
  *   values      f64, little-endian, one for each document; NaN: not computed (too long for a sample then, or cut short)
  *   checksum    XXH3-64 of everything before it */
 #pragma once
@@ -13,7 +13,7 @@
 /* What values belong to. */
 struct reference_key {
     const char *content; /* of the token file: token_file_content_hash */
-    const char *model;   /* SHA-256, 64 digits */
+    const char *model;   /* SHA-256 of its weights' and of what its configuration says, 64 digits */
     const char *compute; /* "bf16", "bf16-nf4" */
     int64_t num_documents;
 };

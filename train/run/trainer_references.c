@@ -20,7 +20,8 @@ enum { SUM_AT_ONCE = 1 << 20 };
 struct lookup {
     struct loader *loader;
     const struct data_file *files;
-    int file; /* of the loader */
+    int file;            /* of the loader */
+    const char *weights; /* SHA-256 of those that the run began with */
     struct reference_key key;
     char content[TOKEN_CONTENT_ROOM], compute[32], *path;
     double *values; /* [num_documents] */
@@ -32,6 +33,20 @@ static char *model_hash(struct trainer *t) {
     char *hash = comm_is_root(t->comm) && said && strlen(said) == SHA256_HEX_ROOM - 1 ? xstrdup(said) : NULL;
     comm_broadcast_text(t->comm, &hash);
     return hash;
+}
+
+/* reference_model - what the values depend on: the weights, and what config.json makes of them, whatever type it says they are
+ * saved in. */
+static void reference_model(const char *hash, const struct model_config *model, char hex[SHA256_HEX_ROOM]) {
+    struct model_config computed = *model;
+    struct sha256 sha;
+    computed.dtype = DTYPE_F32;
+    char *text = model_config_text(&computed, NULL);
+    sha256_init(&sha);
+    sha256_update(&sha, hash, strlen(hash));
+    sha256_update(&sha, text, strlen(text));
+    sha256_finish(&sha, hex);
+    free(text);
 }
 
 /* --- computing --- */
@@ -248,7 +263,7 @@ static bool look_up(struct trainer *t, struct lookup *one, bool *has_start) {
     int found = find(t, one);
     bool done = found == 1;
     if (found == 0) {
-        *has_start = *has_start || load_start(t, one->key.model);
+        *has_start = *has_start || load_start(t, one->weights);
         done = *has_start && compute(t, one);
     }
     if (done)
@@ -277,9 +292,13 @@ bool trainer_references(struct trainer *t) {
                    "the checkpoint does not tell the SHA-256 of the model that the run began with: there is "
                    "no reference to compare with");
     done = comm_all_ok(t->comm, status, &err);
+    char model[SHA256_HEX_ROOM] = "";
+    if (done)
+        reference_model(hash, &t->model_config, model);
     for (int l = 0; l < 2; l++)
         for (int f = 0; done && loaders[l] && f < loader_num_files(loaders[l]); f++) {
-            struct lookup one = {.loader = loaders[l], .files = files[l], .file = f, .key.model = hash};
+            struct lookup one = {
+                .loader = loaders[l], .files = files[l], .file = f, .weights = hash, .key.model = model};
             done = look_up(t, &one, &has_start);
         }
     free(hash);
