@@ -51,6 +51,8 @@ def parse_arguments():
     parser.add_argument("--attention", choices=["sdpa", "eager", "flash_attention_2"], default="sdpa")
     parser.add_argument("--optimizer", choices=["fused", "foreach", "loop"], default="fused")
     parser.add_argument("--compile", action="store_true", help="torch.compile the model")
+    parser.add_argument("--lora", type=int, default=0, metavar="RANK",
+                        help="train PEFT's pairs of that rank, on every matrix of the layers, in place of the weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1, help="sequences of a micro-batch")
     parser.add_argument("--sequence", type=int, default=512)
@@ -77,16 +79,22 @@ def make_model(args, attention, checkpoints):
     config = LlamaConfig(**shape, use_cache=False)
     with torch.device(args.device):
         model = LlamaForCausalLM._from_config(config, attn_implementation=attention, dtype=dtype).train()
+    if args.lora:
+        import peft  # of the environment of `make interop`; nothing else here needs it
+        model = peft.get_peft_model(model, peft.LoraConfig(r=args.lora, lora_alpha=2 * args.lora, target_modules="all-linear",
+                                                           task_type="CAUSAL_LM"))
     if checkpoints:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 
 def make_optimizer(model, kind):
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    norms = [p for p in model.parameters() if p.ndim < 2]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim >= 2]
+    norms = [p for p in trained if p.ndim < 2]
     how = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop": {"foreach": False}}[kind]
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": norms, "weight_decay": 0.0}],
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": norms, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]],
                              lr=1e-4, betas=(0.9, 0.95), eps=1e-8, **how)
 
 

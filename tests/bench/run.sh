@@ -1,9 +1,11 @@
 #!/bin/bash
 # run.sh - side-by-side timings, each pair in turns so that a machine that is busy is busy for both: a training step
-# against transformers + torch, tokenizing against the tokenizers package, saving a checkpoint against dd with fsync.
+# against transformers + torch, one of an adapter against our own step of all weights and against peft, tokenizing against the tokenizers package, saving a checkpoint against dd with fsync.
 # Needs the environment of `make interop` (or BENCH_VENV).  The figures that count are copied into RESULTS.md by hand,
 # with machine, date and commit.
-#   ROUNDS=3 ONLY="step tokenizer save" make bench
+#   ROUNDS=3 ONLY="step lora tokenizer save" make bench
+#   THREADS=1      of each program: on a machine that others use threads wait for each other, and processor seconds count that
+#   TYPES=f32      of the adapter's steps; left out: f32 and bf16
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -13,14 +15,14 @@ export PATH="$PWD/$OUT:$PATH"
 . configs/ranks.sh
 rounds=${ROUNDS:-3}
 python=${BENCH_VENV:-.venv-interop}/bin/python
-threads=$(nproc)
+threads=${THREADS:-$(nproc)}
 work=build/bench
 mkdir -p "$work"
-wanted() { case " ${ONLY:-step tokenizer save} " in *" $1 "*) ;; *) false ;; esac }
+wanted() { case " ${ONLY:-step lora tokenizer save} " in *" $1 "*) ;; *) false ;; esac }
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 field() { sed -n "s/.*\"$1\": *\([0-9.e+]*\).*/\1/p"; }
 
-echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $threads cores"
+echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $threads threads a program"
 echo "date: $(date -u +%Y-%m-%d)   commit: $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
 
@@ -59,6 +61,68 @@ ratio() {
     echo "  $1 / $2: $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
 }
 
+# from_model STEPS [ARGUMENT]... - a run that begins with the model of $work/base; its processor seconds to $work/cpu.
+from_model() {
+    local steps=$1 TIMEFORMAT='%U %S'
+    shift
+    rm -rf "$work/step"
+    { time atelier train "$work/from_model.yaml" --set "model.path=$work/base/step-000001" --set run.threads="$threads" \
+        --set train.steps="$steps" --set checkpoint.max_file_bytes=2000000000 "$@" >"$work/step.log" 2>&1; } 2>"$work/cpu"
+}
+
+# adapted NAME [ARGUMENT]... - median tokens/s of five steps without the first two, and processor seconds of a step: those of a run of
+# five steps less those of two, so that loading and saving are not counted.
+adapted() {
+    local name=$1 short
+    shift
+    from_model 2 "$@"
+    short=$(awk '{ print $1 + $2 }' "$work/cpu")
+    from_model 5 "$@"
+    awk -v short="$short" '{ print ($1 + $2 - short) / 3 }' "$work/cpu" >>"$work/lora-cpu-$name"
+    grep '"loss".*"grad_norm"' "$work/step/metrics.jsonl" | tail -n +3 | field tokens_per_s | median >>"$work/lora-speed-$name"
+}
+
+# peft_step NAME DTYPE - the same of peft; beside our bf16, whose weights are kept in f32, torch's autocast.
+peft_step() {
+    "$python" "$here/peer_torch.py" --compile --lora 16 --dtype "$2" --threads "$threads" --steps 3 >"$work/peer.json"
+    field tokens_per_s <"$work/peer.json" >>"$work/lora-speed-$1"
+    field cpu_s_per_step <"$work/peer.json" >>"$work/lora-cpu-$1"
+}
+
+# lora - pairs of rank 16 on every matrix of the layers.  The model lies on the disk for all, for an adapter needs one.
+lora() {
+    local name
+    atelier prepare "$here/step.yaml" 2>"$work/prepare.log"
+    atelier train "$here/step.yaml" --set run.folder="$work/base" --set train.steps=1 --set data.sequence_tokens=16 \
+        --set run.threads="$threads" --set checkpoint.max_file_bytes=2000000000 >"$work/step.log" 2>&1
+    sed '/^model:/,/^$/d' "$here/step.yaml" >"$work/from_model.yaml"
+    rm -f "$work"/lora-*
+    for _ in $(seq "$rounds"); do
+        for name in ${TYPES:-f32 bf16}; do
+            adapted "$name" --set adapter.method=lora --set train.compute="$name"
+            adapted "$name-all" --set train.compute="$name"
+            peft_step "$name-peft" "$([ "$name" = f32 ] && echo f32 || echo autocast)"
+        done
+    done
+    rm -rf "$work/base" "$work/step"
+    echo "an adapter's step, SmolLM2-135M shape, rank 16, batch 1 x 512 tokens, median (each round):"
+    for name in "$work"/lora-speed-*; do
+        name=${name##*speed-}
+        echo "  $name: $(median <"$work/lora-speed-$name") tokens/s ($(tr '\n' ' ' <"$work/lora-speed-$name")), processor" \
+            "$(median <"$work/lora-cpu-$name") s a step ($(tr '\n' ' ' <"$work/lora-cpu-$name"))"
+    done
+    for name in ${TYPES:-f32 bf16}; do
+        lora_ratio "$name" "$name-all"
+        lora_ratio "$name" "$name-peft"
+    done
+}
+lora_ratio() {
+    paste "$work/lora-speed-$1" "$work/lora-speed-$2" | awk '{ print $1 / $2 }' >"$work/ratio"
+    paste "$work/lora-cpu-$2" "$work/lora-cpu-$1" | awk '{ print $1 / $2 }' >"$work/ratio-cpu"
+    echo "  $1 / $2: $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio")), by processor seconds" \
+        "$(median <"$work/ratio-cpu") ($(tr '\n' ' ' <"$work/ratio-cpu"))"
+}
+
 tokenizer() {
     local corpus=../shared/corpora/service_public_particuliers.jsonl.zst
     [ -e "$corpus" ] || { echo "tokenizer: skipped, ../shared/corpora is absent"; return; }
@@ -95,7 +159,7 @@ save() {
         "$(median <"$work/b"), ratio $(median <"$work/ratio")   ($(tr '\n' ' ' <"$work/ratio"))"
 }
 
-for part in step tokenizer save; do
+for part in step lora tokenizer save; do
     if wanted $part; then $part; fi
 done
 echo "load after: $(cut -d' ' -f1-3 /proc/loadavg)"
