@@ -110,6 +110,11 @@ static void test_patterns_beside_names(void **state) {
     assert_true(model.adapter.alphas[ADAPTER_DOWN] == 9);
     assert_int_equal(model.adapter.ranks[ADAPTER_GATE], 0);
     assert_true(adapter_in_layer(&model.adapter, 0) && adapter_in_layer(&model.adapter, 1));
+    struct target parts[] = {{".*layers\\.0\\..*q_proj", 2, 0},
+                             {".*layers\\.1\\..*q_proj", 0, 0}}; /* the same rank */
+    model = model_of("llama3");
+    assert_int_equal(setup(&model, parts, 2, &err), 0);
+    assert_true(adapter_in_layer(&model.adapter, 0) && adapter_in_layer(&model.adapter, 1));
     struct target one[] = {{".*layers\\.1\\..*v_proj", 0, 0}};
     model = model_of("llama3");
     assert_int_equal(setup(&model, one, 1, &err), 0);
@@ -128,6 +133,11 @@ static void test_what_is_refused(void **state) {
     (void)state;
     struct target uneven[] = {{"q", 0, 0}, {".*layers\\.1\\..*v_proj", 0, 0}};
     expect_refused(uneven, 2, "layer 0 has pairs, but not on 'v_proj'");
+    struct target ranks[] = {{".*layers\\.0\\..*q_proj", 1, 0}, {".*layers\\.1\\..*q_proj", 2, 0}};
+    expect_refused(ranks, 2,
+                   "'q_proj' is meant twice, with rank 1 and alpha 4, then by a pattern with rank 2");
+    struct target alphas[] = {{"q", 0, 1}, {".*layers\\.0\\..*q_proj", 0, 64}};
+    expect_refused(alphas, 2, "with rank 2 and alpha 1, then by a pattern with rank 2 and alpha 64");
     expect_refused(&(struct target){"q_proj.*", 0, 0}, 1,
                    "there are model.layers.0.self_attn.q_proj, model.layers.0.self_attn.k_proj");
     expect_refused(&(struct target){"q_proj.*", 0, 0}, 1, "and so on to layer 1");

@@ -60,6 +60,20 @@ static int set_all(struct model_config *model, int64_t rank, double alpha, struc
     return 0;
 }
 
+/* check_one_rank - a kind of matrix has one rank and one alpha in all its layers, and a pattern may mean only some of them. */
+static int check_one_rank(const struct model_config *model, enum adapter_target target, int64_t rank,
+                          double alpha, struct err *err) {
+    int64_t before = model->adapter.ranks[target];
+    double alpha_before = model->adapter.alphas[target];
+    if (before == 0 || (before == rank && alpha_before == alpha))
+        return 0;
+    return err_set(
+        err,
+        "adapter.targets: '%s' is meant twice, with rank %lld and alpha %g, then by a pattern with rank %lld and alpha "
+        "%g: a kind of matrix has one rank and one alpha in all its layers; give both the same, or name it once",
+        adapter_module(target), (long long)before, alpha_before, (long long)rank, alpha);
+}
+
 /* set_pattern - of the kinds of matrices of which it matches some; which layers they are in is in the set. */
 static int set_pattern(struct model_config *model, const char *pattern, int64_t rank, double alpha,
                        struct module_set *set, struct err *err) {
@@ -67,7 +81,8 @@ static int set_pattern(struct model_config *model, const char *pattern, int64_t 
     if (adapter_pattern_match(model, pattern, set, hits, err) != 0)
         return -1;
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
-        if (hits[t] && set_target(model, (enum adapter_target)t, rank, alpha, err) != 0)
+        if (hits[t] && (check_one_rank(model, (enum adapter_target)t, rank, alpha, err) != 0 ||
+                        set_target(model, (enum adapter_target)t, rank, alpha, err) != 0))
             return -1;
     return 0;
 }
@@ -288,8 +303,7 @@ int adapter_setup(struct model_config *model, const struct config *config, struc
     if (config->adapter.method == ADAPTER_NONE)
         return 0;
     if (check_alone(model, config, err) != 0 || check_rest(config, err) != 0 ||
-        check_method(model, config, err) != 0 ||
-        check_dropout(config, err) != 0)
+        check_method(model, config, err) != 0 || check_dropout(config, err) != 0)
         return -1;
     if (!model_has_adapter(model) && set_new(model, config, err) != 0)
         return -1;
