@@ -32,12 +32,34 @@ places=$(json_number places "$log")
 size=$(stat -c %s "$work/start.teacher")
 cp "$work/start.teacher" "$work/again.teacher.partial"
 dd if=/dev/zero of="$work/again.teacher.partial" bs=1 seek=$((size - 5000)) count=5000 conv=notrunc 2>/dev/null
-teach 1 "$large" "$work/again.teacher" --top-k 16 --temperature 2
+teach 2 "$large" "$work/again.teacher" --top-k 16 --temperature 2
 expect_output "again.teacher.partial' was begun by another model, or with other tokens or options"
 teach 0 "$start" "$work/again.teacher" --top-k 16 --temperature 2 --json
 found=$(json_number found "$log")
 { [ "$found" -gt 0 ] && [ "$found" -lt "$places" ]; } || fail "$found of $places places should have been there"
 cmp "$work/start.teacher" "$work/again.teacher" || fail "a file that was made in parts is another one"
+
+# What is there already is never replaced: the same file is done, anything else is refused, the token file above all.
+cp "$work/start.teacher" "$work/kept.teacher"
+teach 0 "$start" "$work/start.teacher" --top-k 16 --temperature 2
+expect_output "start.teacher' is there already: the 16 most probable tokens of $places places"
+teach 2 "$large" "$work/start.teacher" --top-k 16 --temperature 2
+expect_output "start.teacher' is there already, made by another model: name another output, or remove it"
+teach 2 "$start" "$work/start.teacher" --top-k 16
+expect_output "start.teacher' is there already, made with another --temperature"
+cmp "$work/start.teacher" "$work/kept.teacher" || fail "a finished file was written to"
+cp "$work/fiches.h5" "$work/kept.h5"
+teach 2 "$start" "$work/fiches.h5" --top-k 16
+expect_output "\-\-output: '.*fiches.h5' is the token file itself"
+cmp "$work/fiches.h5" "$work/kept.h5" || fail "the token file was written to"
+teach 2 "$start" "$work/kept.h5" --top-k 16
+expect_output "\-\-output: the output must not exist, or be the same file, made earlier: '.*kept.h5' is not what"
+cmp "$work/fiches.h5" "$work/kept.h5" || fail "a file that is no teacher's was written to"
+dd if=/dev/zero of="$work/kept.teacher" bs=1 seek=$((size - 5000)) count=5000 conv=notrunc 2>/dev/null
+teach 1 "$start" "$work/kept.teacher" --top-k 16 --temperature 2
+expect_output "kept.teacher' is there already, but is damaged"
+teach 2 "$start" "" --top-k 16
+expect_output "\-\-output: the output has no name"
 teach 2 "$large" "$work/none.teacher"
 expect_output "\-\-top-k and --output go together"
 teach 2 "$large" "$work/none.teacher" --top-k 16 --sequences 3

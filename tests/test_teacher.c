@@ -1,7 +1,7 @@
-/* test_teacher.c - the file of what a teacher says: what was written is read, row by row; a file that was begun is gone on with; of
- * the loader every row has what was said of its own target, whatever the packing.  Refused: other facts, a file that is cut or too
- * long, a header that is none or out of range, rows that are missing, damaged, in another place, or that say what no model can although
- * their checksums are right. */
+/* test_teacher.c - the file of what a teacher says: what was written is read, row by row; a file that was begun is gone on with, and
+ * one that is there is never replaced; of the loader every row has what was said of its own target, whatever the packing.  Refused:
+ * other facts, a file that is cut or too long, a header that is none or out of range, rows that are missing, damaged, in another
+ * place, or that say what no model can although their checksums are right. */
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
@@ -63,6 +63,7 @@ static void put(struct teacher_writer *writer, int64_t first, int64_t end) {
 static void write_whole(const char *path, const char *content) {
     struct err err = {""};
     struct teacher_facts facts = facts_of(content);
+    unlink(path);
     struct teacher_writer *writer = teacher_writer_open(path, &facts, &err);
     if (!writer)
         fail_msg("%s", err.text);
@@ -134,6 +135,80 @@ static void test_goes_on(void **state) {
     assert_true(a && b);
     assert_true(a_bytes == b_bytes && a_bytes == HEADER + TOKENS * ROW && memcmp(a, b, a_bytes) == 0);
     free(a), free(b);
+}
+
+static void write_file(const char *path, const char *text) {
+    FILE *out = fopen(path, "w");
+    assert_true(out && fputs(text, out) >= 0 && fclose(out) == 0);
+}
+
+/* refuses_output - before anything is read, and when it would be written; the file keeps its bytes. */
+static void refuses_output(const char *path, const char *reason) {
+    struct err err = {""};
+    struct teacher_facts facts = facts_of("abc");
+    assert_int_equal(teacher_check_output(path, in_folder("tokens"), &err), -1);
+    if (!strstr(err.text, reason))
+        fail_msg("'%s' should contain '%s'", err.text, reason);
+    assert_null(teacher_writer_open(path, &facts, &err));
+}
+
+/* differs - a finished file is not the one of these facts. */
+static void differs(const char *path, struct teacher_facts facts, const char *reason) {
+    struct err err = {""};
+    assert_null(teacher_writer_open(path, &facts, &err));
+    if (!strstr(err.text, reason))
+        fail_msg("'%s' should contain '%s'", err.text, reason);
+}
+
+/* test_output - what is there already is never replaced: the very file is done, another one is refused. */
+static void test_output(void **state) {
+    (void)state;
+    struct err err = {""};
+    uint8_t all[TOKENS];
+    memset(all, 1, sizeof all);
+    struct teacher_range range = {0, TOKENS, all};
+    struct teacher_facts facts = facts_of("abc"), other = facts;
+    write_file(in_folder("tokens"), "tokens");
+    write_file(in_folder("precious"), "precious");
+    assert_int_equal(symlink("nowhere", in_folder("link")), 0);
+    assert_int_equal(symlink("tokens", in_folder("alias")), 0);
+    assert_int_equal(teacher_check_output("", in_folder("tokens"), &err), -1);
+    assert_non_null(strstr(err.text, "has no name"));
+    refuses_output(in_folder("tokens"), "is the token file itself");
+    refuses_output(in_folder("alias"), "is the token file itself");
+    refuses_output(in_folder("precious"), "the output must not exist");
+    refuses_output(in_folder("link"), "the output must not exist");
+    assert_int_equal(teacher_check_output(in_folder("new"), in_folder("tokens"), &err), 0);
+    write_whole(in_folder("done"), "abc");
+    assert_int_equal(teacher_check_output(in_folder("done"), in_folder("tokens"), &err), 0);
+    struct teacher_writer *writer = teacher_writer_open(in_folder("done"), &facts, &err);
+    assert_non_null(writer);
+    assert_true(teacher_writer_is_done(writer));
+    assert_int_equal(teacher_writer_has(writer, &range, &err), 1);
+    assert_int_equal(teacher_writer_finish(writer, &err), 0);
+    differs(in_folder("done"), facts_of("abd"), "made of other tokens");
+    other.model[0] = '1';
+    differs(in_folder("done"), other, "made by another model");
+    other = facts, other.top_k--;
+    differs(in_folder("done"), other, "made with another --top-k");
+    other = facts, other.sequence_tokens++;
+    differs(in_folder("done"), other, "made with another --sequence-tokens");
+    other = facts, other.temperature = 1;
+    differs(in_folder("done"), other, "made with another --temperature");
+    writer = teacher_writer_open(in_folder("late"), &facts, &err);
+    assert_non_null(writer);
+    assert_false(teacher_writer_is_done(writer));
+    write_file(in_folder("late"), "precious"); /* by something else, while this one is being made */
+    assert_int_equal(teacher_writer_finish(writer, &err), -1);
+    assert_non_null(strstr(err.text, "was made by something else meanwhile"));
+    const char *kept[] = {"precious", "late"};
+    for (int i = 0; i < 2; i++) {
+        size_t length_bytes;
+        char *text = file_read_whole(in_folder(kept[i]), 100, &length_bytes, &err);
+        assert_non_null(text);
+        assert_string_equal(text, "precious");
+        free(text);
+    }
 }
 
 /* changed - a copy of a whole file with other bytes at a place. */
@@ -311,8 +386,8 @@ static void test_loader(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_goes_on),
-                                       cmocka_unit_test(test_rows), cmocka_unit_test(test_headers),
-                                       cmocka_unit_test(test_loader)};
+                                       cmocka_unit_test(test_output),     cmocka_unit_test(test_rows),
+                                       cmocka_unit_test(test_headers),    cmocka_unit_test(test_loader)};
     folder = test_folder("teacher");
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(folder);

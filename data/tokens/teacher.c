@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -23,7 +24,8 @@ struct teacher {
 
 struct teacher_writer {
     char *path;
-    struct teacher file; /* PATH.partial */
+    struct teacher file; /* PATH.partial; PATH itself, for reading, where is_done */
+    bool is_done;
 };
 
 static size_t row_bytes(const struct teacher_facts *facts) {
@@ -287,13 +289,68 @@ static int begin(struct teacher *file, const char *header, struct err *err) {
     return file_write_at(file->fd, file->path, header, HEADER_BYTES, 0, err);
 }
 
+/* is_there - anything under this name, a link that leads nowhere included. */
+static bool is_there(const char *path) {
+    struct stat found;
+    return lstat(path, &found) == 0;
+}
+
+/* difference - the first fact in which two files are not the same; NULL: in none.  What the model was called is not asked: it may
+ * have been moved. */
+static const char *difference(const struct teacher_facts *a, const struct teacher_facts *b) {
+    if (strcmp(a->content, b->content) != 0 || a->num_tokens != b->num_tokens ||
+        strcmp(a->tokenizer_hash, b->tokenizer_hash) != 0 || a->vocab_size != b->vocab_size)
+        return "of other tokens";
+    if (strcmp(a->model, b->model) != 0)
+        return "by another model";
+    if (a->top_k != b->top_k)
+        return "with another --top-k";
+    if (a->sequence_tokens != b->sequence_tokens)
+        return "with another --sequence-tokens";
+    return memcmp(&a->temperature, &b->temperature, sizeof a->temperature) == 0
+               ? NULL
+               : "with another --temperature";
+}
+
+/* open_done - the file is there under its own name: it must be the very one that would be written. */
+static struct teacher_writer *open_done(const char *path, const struct teacher_facts *facts,
+                                        struct err *err) {
+    struct teacher *found = teacher_open(path, err);
+    const char *what = found ? difference(&found->facts, facts) : NULL;
+    if (what)
+        err_set(err, "'%s' is there already, made %s: name another output, or remove it", path, what);
+    if (!found || what) {
+        teacher_close(found);
+        return NULL;
+    }
+    struct teacher_writer *writer = xcalloc(1, sizeof *writer);
+    *writer = (struct teacher_writer){.path = xstrdup(path), .file = *found, .is_done = true};
+    free(found);
+    return writer;
+}
+
+int teacher_check_output(const char *path, const char *tokens_path, struct err *err) {
+    struct stat output, tokens;
+    if (path[0] == '\0')
+        return err_set(err, "the output has no name");
+    if (stat(path, &output) == 0 && stat(tokens_path, &tokens) == 0 && output.st_dev == tokens.st_dev &&
+        output.st_ino == tokens.st_ino)
+        return err_set(err, "'%s' is the token file itself: name another output", path);
+    if (!is_there(path))
+        return 0;
+    struct teacher *found = teacher_open(path, err);
+    teacher_close(found);
+    return found ? 0 : err_prefix(err, "the output must not exist, or be the same file, made earlier");
+}
+
 struct teacher_writer *teacher_writer_open(const char *path, const struct teacher_facts *facts,
                                            struct err *err) {
+    if (is_there(path))
+        return open_done(path, facts, err);
     struct teacher_writer *writer = xcalloc(1, sizeof *writer);
     writer->path = xstrdup(path);
     writer->file = (struct teacher){.path = xasprintf("%s.partial", path), .fd = -1, .facts = *facts};
-    if (check_facts(facts, err) == 0 && file_check_regular(path, err) == 0 &&
-        file_check_regular(writer->file.path, err) == 0) {
+    if (check_facts(facts, err) == 0 && file_check_regular(writer->file.path, err) == 0) {
         writer->file.fd = open(writer->file.path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (writer->file.fd < 0)
             file_io_failed(err, "write", writer->file.path, 0);
@@ -321,6 +378,10 @@ void teacher_writer_close(struct teacher_writer *writer) {
     free(writer);
 }
 
+bool teacher_writer_is_done(const struct teacher_writer *writer) {
+    return writer->is_done;
+}
+
 int teacher_writer_has(const struct teacher_writer *writer, const struct teacher_range *range,
                        struct err *err) {
     char *rows = read_rows(&writer->file, range, err);
@@ -337,6 +398,7 @@ int teacher_writer_has(const struct teacher_writer *writer, const struct teacher
 int teacher_writer_put(struct teacher_writer *writer, int64_t token, const int32_t *ids, const float *logps,
                        struct err *err) {
     char row[TEACHER_MOST_IDS * 8 + 4];
+    CHECK(!writer->is_done, "'%s' is done: nothing is put into it", writer->path);
     const struct teacher_facts *facts = &writer->file.facts;
     size_t half = (size_t)facts->top_k * 4;
     memcpy(row, ids, half);
@@ -349,7 +411,12 @@ int teacher_writer_put(struct teacher_writer *writer, int64_t token, const int32
 
 int teacher_writer_finish(struct teacher_writer *writer, struct err *err) {
     int status = 0;
-    if (fsync(writer->file.fd) != 0)
+    if (writer->is_done)
+        status = 0;
+    else if (is_there(writer->path)) /* it was not when this began */
+        status = err_set(err, "'%s' was made by something else meanwhile: '%s' is whole, rename it yourself",
+                         writer->path, writer->file.path);
+    else if (fsync(writer->file.fd) != 0)
         status = file_io_failed(err, "write", writer->file.path, 0);
     else if (rename(writer->file.path, writer->path) != 0)
         status =

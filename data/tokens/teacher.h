@@ -48,16 +48,22 @@ int teacher_read(const struct teacher *teacher, const struct teacher_range *rang
 
 struct teacher_writer;
 
-/* teacher_writer_open - PATH.partial, new or with what an earlier start wrote.  Returns NULL with err set: it is of other facts,
- * or cannot be written.  teacher_writer_close - leaves it for the next start. */
+/* teacher_check_output - before anything is computed: path has a name, is not the token file that is read, and is absent or such a
+ * file.  Returns 0, or -1 with err set. */
+int teacher_check_output(const char *path, const char *tokens_path, struct err *err);
+
+/* teacher_writer_open - PATH.partial, new or with what an earlier start wrote; or PATH itself, of the same facts: it is done, and
+ * nothing is put.  Returns NULL with err set: either is of other facts, PATH is something else, or cannot be written.
+ * teacher_writer_close - leaves it for the next start. */
 struct teacher_writer *teacher_writer_open(const char *path, const struct teacher_facts *facts,
                                            struct err *err);
 void teacher_writer_close(struct teacher_writer *writer);
+bool teacher_writer_is_done(const struct teacher_writer *writer);
 /* teacher_writer_has - 1: all that is wanted of the range is there; 0; or -1 with err set. */
 int teacher_writer_has(const struct teacher_writer *writer, const struct teacher_range *range,
                        struct err *err);
 /* teacher_writer_put - the row of one token: K ids and log-probabilities, highest first.  Returns 0, or -1 with err set. */
 int teacher_writer_put(struct teacher_writer *writer, int64_t token, const int32_t *ids, const float *logps,
                        struct err *err);
-/* teacher_writer_finish - to the disk, and its own name; frees.  Returns 0, or -1 with err set. */
+/* teacher_writer_finish - to the disk, and its own name, which nothing has; frees.  Returns 0, or -1 with err set. */
 int teacher_writer_finish(struct teacher_writer *writer, struct err *err);

@@ -75,7 +75,7 @@ static const struct option OPTIONS[] = {
      .max = 100},
     {.name = "--output",
      .value = "FILE",
-     .help = "the file to write; what an earlier start began is gone on with",
+     .help = "the file to write, which must not exist; what an earlier start began is gone on with",
      .kind = OPTION_TEXT,
      .at = offsetof(struct eval_words, output)},
     {.name = "--json",
@@ -305,48 +305,59 @@ static int check_words(const struct eval_words *words, struct err *err) {
         return err_set(err, "--temperature has no effect without --top-k");
     if (words->top_k > 0 && words->max_sequences > 0)
         return err_set(err, "--top-k is for all of the token file: leave out --sequences");
+    if (words->output && teacher_check_output(words->output, words->data, err) != 0)
+        return err_prefix(err, "--output");
     return 0;
 }
 
-/* write_teacher - in place of the losses. */
+/* print_teacher - what was written, or was there. */
+static void print_teacher(const struct eval_words *words, const struct teach_result *result) {
+    if (words->as_json) {
+        json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:o}", "output", words->output, "model",
+                                 result->model, "top_k", (json_int_t)words->top_k, "sequence_tokens",
+                                 (json_int_t)words->sequence_tokens, "temperature", words->temperature,
+                                 "places", (json_int_t)result->num_places, "found",
+                                 (json_int_t)result->num_found, "mass", real_or_null(result->mass));
+        json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+        putchar('\n');
+        json_decref(root);
+        return;
+    }
+    printf("'%s'%s: the %lld most probable tokens of %lld places, by the model %.12s", words->output,
+           result->was_done ? " is there already" : "", (long long)words->top_k,
+           (long long)result->num_places, result->model);
+    if (result->num_found > 0 && !result->was_done)
+        printf("; %lld were there from an earlier start", (long long)result->num_found);
+    if (isfinite(result->mass))
+        printf("; together they have %.2f %% of the probability on average", 100 * result->mass);
+    putchar('\n');
+}
+
+/* write_teacher - in place of the losses.  Returns an exit code. */
 static int write_teacher(struct eval *eval, struct err *err) {
     const struct eval_words *words = &eval->words;
     struct teach_setup setup = {words->output, words->model, words->top_k, words->sequence_tokens,
                                 words->temperature};
     struct teach_result result;
-    if (model_has_adapter(&eval->session.config))
-        return err_set(
+    if (model_has_adapter(&eval->session.config)) {
+        err_set(
             err,
             "'%s' is an adapter, of which the file would name the base alone: write it out first with 'atelier "
             "export --to hf', and let that teach",
             words->model);
-    if (!eval->session.tokenizer)
-        return err_set(
-            err,
-            "'%s' has no tokenizer: whether '%s' was made with it cannot be known, and its ids may mean "
-            "something else",
-            words->model, words->data);
-    if (teach(&eval->session, eval->file, &setup, &result, err) != 0)
-        return -1;
-    if (words->as_json) {
-        json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:o}", "output", words->output, "model",
-                                 result.model, "top_k", (json_int_t)words->top_k, "sequence_tokens",
-                                 (json_int_t)words->sequence_tokens, "temperature", words->temperature,
-                                 "places", (json_int_t)result.num_places, "found",
-                                 (json_int_t)result.num_found, "mass", real_or_null(result.mass));
-        json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
-        putchar('\n');
-        json_decref(root);
-        return 0;
+        return EXIT_USAGE;
     }
-    printf("'%s': the %lld most probable tokens of %lld places, by the model %.12s", words->output,
-           (long long)words->top_k, (long long)result.num_places, result.model);
-    if (result.num_found > 0)
-        printf("; %lld were there from an earlier start", (long long)result.num_found);
-    if (isfinite(result.mass))
-        printf("; together they have %.2f %% of the probability on average", 100 * result.mass);
-    putchar('\n');
-    return 0;
+    if (!eval->session.tokenizer) {
+        err_set(err,
+                "'%s' has no tokenizer: whether '%s' was made with it cannot be known, and its ids may mean "
+                "something else",
+                words->model, words->data);
+        return EXIT_USAGE;
+    }
+    if (teach(&eval->session, eval->file, &setup, &result, err) != 0)
+        return result.has_begun ? EXIT_FAULT : EXIT_USAGE;
+    print_teacher(words, &result);
+    return EXIT_DONE;
 }
 
 /* run - what cannot be opened is the caller's to mend (EXIT_USAGE); what goes wrong later is a fault. */
@@ -358,7 +369,7 @@ static int run(int argc, char **argv) {
         return EXIT_USAGE;
     bool teaches = eval.words.top_k > 0;
     if (check_words(&eval.words, &err) == 0 && open_all(&eval, &err) == 0)
-        code = (teaches ? write_teacher(&eval, &err) : evaluate(&eval, &err)) == 0 ? EXIT_DONE : EXIT_FAULT;
+        code = teaches ? write_teacher(&eval, &err) : evaluate(&eval, &err) == 0 ? EXIT_DONE : EXIT_FAULT;
     if (code == EXIT_DONE && !teaches)
         print(&eval);
     if (code != EXIT_DONE)

@@ -145,6 +145,12 @@ static int add_piece(struct teaching *t, int64_t first, int64_t count, int64_t e
     int has = teacher_writer_has(t->writer, &range, t->err);
     if (has < 0)
         return -1;
+    if (!has && teacher_writer_is_done(t->writer))
+        return err_set(
+            t->err,
+            "'%s' is there already, but is damaged: rows of tokens %lld to %lld are missing; remove it, and "
+            "make it again",
+            t->setup->path, (long long)range.first, (long long)(range.first + range.count - 1));
     for (int64_t i = 0; i < count; i++) {
         bool counts = i + 1 < readable && t->mask[i + 1];
         s->row_start[at + i] = (int32_t)at;
@@ -253,6 +259,8 @@ int teach(struct session *session, const struct token_file *file, const struct t
     *result = (struct teach_result){.mass = NAN};
     if (check(file, setup, err) != 0 || open_writer(&t) != 0)
         return -1;
+    result->has_begun = true;
+    result->was_done = teacher_writer_is_done(t.writer);
     make_room(&t);
     int status = pass(&t);
     if (status == 0 && result->num_places == 0)
