@@ -63,15 +63,13 @@ char *prepare_valid_path(const char *output) {
 /* note_bad_text - each is counted, for the run and for its source; the first ones are said. */
 static void note_bad_text(struct prepare_job *job, const struct batch_document *document) {
     const char *fate = document->outcome == OUTCOME_SKIPPED ? "document left out" : "replaced by U+FFFD";
-    const char *path = job->corpus.files[document->file].path;
     job->totals->num_invalid_utf8++;
     token_writer_source(job->out.writer, document->source)->num_invalid_utf8++;
     if (job->num_warned++ >= MAX_WARNINGS)
         return;
-    if (document->line > 0)
-        warn("'%s' line %lld: invalid UTF-8 or NUL, %s", path, (long long)document->line, fate);
-    else
-        warn("'%s': invalid UTF-8 or NUL, %s", path, fate);
+    char *place = corpus_place(&job->corpus, document);
+    warn("%s: invalid UTF-8 or NUL, %s", place, fate);
+    free(place);
     if (job->num_warned == MAX_WARNINGS)
         warn("further documents with invalid UTF-8 or NUL are only counted");
 }
@@ -94,11 +92,11 @@ static void note_marked(struct prepare_job *job, const struct batch_document *do
     totals->num_marked += document->num_marked;
     if (is_said)
         return;
-    warn(
-        "'%s' line %lld: message %d holds the text of the special token '%s': it is written as other text, never as "
-        "that token",
-        job->corpus.files[document->file].path, (long long)document->line, document->marked_message + 1,
-        tokenizer_entry(job->tok, document->marked_id).text);
+    char *place = corpus_place(&job->corpus, document);
+    warn("%s: message %d holds the text of the special token '%s': it is written as other text, never as "
+         "that token",
+         place, document->marked_message + 1, tokenizer_entry(job->tok, document->marked_id).text);
+    free(place);
     if (totals->num_marked >= MAX_WARNINGS)
         warn("further messages with the text of special tokens are only counted");
 }

@@ -8,9 +8,9 @@
 #include <jansson.h>
 #include <xxhash.h>
 
+#include "data/corpus/format.h"
 #include "data/corpus/json_line.h"
 #include "data/corpus/prepare.h"
-#include "data/corpus/reader.h"
 #include "data/template/chat.h"
 #include "data/tokens/tokens.h"
 #include "kernels/units.h"
@@ -18,7 +18,6 @@
 enum {
     BATCH_BYTES = MIB, /* of raw text, unless one document is longer */
     BATCH_DOCUMENTS = 1024,
-    DOCUMENT_MAX_BYTES = 256 * MIB, /* a longer line or file is refused by name */
     CHAT_MAX_BYTES = 16 * MIB,  /* a longer list of messages is refused; such a one takes 3.3 times that */
     BATCH_KEPT_TOKENS = 1 << 22 /* a token list that grew beyond this is given back after use */
 };
@@ -37,7 +36,7 @@ enum outcome {
 /* One document: where it was read, what became of it. */
 struct batch_document {
     int source, file; /* rows of the corpus */
-    int64_t line;     /* from 1; 0: the whole file is the document */
+    int64_t number;   /* of the record, in the unit of the format; 0: the whole file is the document */
     size_t first_byte, length_bytes;
     enum outcome outcome;
     bool has_bad_text; /* invalid UTF-8, a NUL byte or a lone surrogate was in it */
@@ -72,7 +71,7 @@ struct batch {
 struct corpus_file {
     int source;
     char *path;
-    bool is_jsonl;
+    const struct format *format;
     int64_t size_bytes;
 };
 
@@ -91,10 +90,10 @@ struct corpus {
     int64_t total_bytes;
     /* reading */
     int file;
-    struct reader *reader;   /* of that file, or NULL before it */
-    struct sha256 *list_sha; /* [num_sources] over "hash  name" lines, for sources of several files */
-    int64_t done_bytes;      /* of the files before */
-    int64_t text_bytes;      /* read so far, after decompression */
+    struct record_stream stream; /* of that file; without a format before it */
+    struct sha256 *list_sha;     /* [num_sources] over "hash  name" lines, for sources of several files */
+    int64_t done_bytes;          /* of the files before */
+    int64_t text_bytes;          /* read so far, after decompression */
 };
 
 /* corpus_open - lists the files, checks their formats.  Returns 0 or -1 with err set; corpus_close either
@@ -114,6 +113,9 @@ struct folder_walk {
  * Returns the number of the first, or -1 with err set: none, or files in subfolders that the source does not
  * allow. */
 int corpus_add_folder(struct corpus *corpus, const struct folder_walk *walk, struct err *err);
+
+/* corpus_place - where a document is, for messages: "'FILE' line 17"; malloc'ed. */
+char *corpus_place(const struct corpus *corpus, const struct batch_document *document);
 
 /* corpus_read - fill a batch; no documents and no error: the end.  An error becomes the batch's. */
 void corpus_read(struct corpus *corpus, struct batch *batch);

@@ -139,14 +139,22 @@ static int check_mask(const struct batch *batch, int64_t first, struct err *err)
                         "{%% generation %%}");
 }
 
+/* placed - a message with its place before it; malloc'ed. */
+static char *placed(const struct worker *worker, const struct batch_document *document,
+                    const struct err *err) {
+    char *place = corpus_place(worker->corpus, document);
+    char *text = xasprintf("%s: %s", place, err->text);
+    free(place);
+    return text;
+}
+
 /* tolerate - a conversation that can be written and is a bad one: 0 where it is kept, and said; else -1. */
 static int tolerate(const struct worker *worker, struct batch_document *document, int status,
                     const struct err *err) {
     if (status == 0 || worker->config->bad_chat != BAD_CHAT_KEEP)
         return status;
     if (!document->why)
-        document->why = xasprintf("'%s' line %lld: %s", worker->corpus->files[document->file].path,
-                                  (long long)document->line, err->text);
+        document->why = placed(worker, document, err);
     return 0;
 }
 

@@ -9,23 +9,6 @@
 #include "data/corpus/prepare_batch.h"
 #include "data/file.h"
 
-/* format_of - by the name, under .gz and .zst; SOURCE_AUTO where it says nothing. */
-static enum source_format format_of(const char *path) {
-    char *name = xstrdup(path);
-    size_t length = strlen(name);
-    if (name_ends_with(name, ".gz"))
-        name[length - 3] = '\0';
-    else if (name_ends_with(name, ".zst"))
-        name[length - 4] = '\0';
-    enum source_format format = SOURCE_AUTO;
-    if (name_ends_with(name, ".jsonl") || name_ends_with(name, ".ndjson"))
-        format = SOURCE_JSONL;
-    else if (name_ends_with(name, ".txt") || name_ends_with(name, ".text") || name_ends_with(name, ".md"))
-        format = SOURCE_TEXT;
-    free(name);
-    return format;
-}
-
 /* unknown_format - what to do about a file whose name says nothing, or another thing. */
 static int unknown_format(const char *path, struct err *err) {
     const struct content_kind *kind = content_kind_of_name(path);
@@ -59,7 +42,7 @@ static int check_field(const struct corpus *corpus, int first, const struct prep
     if (!source->field || strcmp(source->field, source->chat ? "messages" : "text") == 0)
         return 0;
     for (int i = first; i < corpus->num_files; i++)
-        if (corpus->files[i].is_jsonl)
+        if (corpus->files[i].format->has_fields)
             return 0;
     return err_set(
         err,
@@ -83,18 +66,19 @@ static int look_at(const char *path, const struct prepare_source *source, struct
 /* add_file - takes over path. */
 static int add_file(struct corpus *corpus, const struct prepare_source *source, int row, char *path,
                     int64_t size_bytes, struct err *err) {
-    enum source_format format = source->format == SOURCE_AUTO ? format_of(path) : source->format;
+    const struct format *format =
+        source->format == SOURCE_AUTO ? format_of_name(path) : format_of(source->format);
     int status = look_at(path, source, err);
-    if (status == 0 && format == SOURCE_AUTO)
+    if (status == 0 && !format)
         status = unknown_format(path, err);
-    if (status == 0 && format == SOURCE_TEXT && (source->chat || source->record != RECORD_DOCUMENT))
+    if (status == 0 && !format->has_fields && (source->chat || source->record != RECORD_DOCUMENT))
         status = not_conversations(path, source, err);
     if (status != 0) {
         free(path);
         return -1;
     }
     corpus->files = xrealloc(corpus->files, (size_t)(corpus->num_files + 1) * sizeof *corpus->files);
-    corpus->files[corpus->num_files++] = (struct corpus_file){row, path, format == SOURCE_JSONL, size_bytes};
+    corpus->files[corpus->num_files++] = (struct corpus_file){row, path, format, size_bytes};
     corpus->total_bytes += size_bytes;
     return 0;
 }
@@ -135,7 +119,7 @@ int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int
 }
 
 void corpus_close(struct corpus *corpus) {
-    reader_close(corpus->reader);
+    record_stream_close(&corpus->stream);
     for (int i = 0; i < corpus->num_files; i++)
         free(corpus->files[i].path);
     free(corpus->files);
@@ -160,7 +144,7 @@ static void end_file(struct corpus *corpus) {
     const char *name = name_of(corpus, file);
     struct sha256 *list = &corpus->list_sha[file->source];
     char hex[SHA256_HEX_ROOM];
-    reader_sha256(corpus->reader, hex);
+    reader_sha256(corpus->stream.reader, hex);
     char *line = xasprintf("%s  %s\n", hex, name);
     bool is_only = list->length_bytes == 0;
     sha256_update(list, line, strlen(line));
@@ -170,46 +154,44 @@ static void end_file(struct corpus *corpus) {
         memcpy(corpus->sha256[file->source], hex, sizeof hex);
     else
         sha256_finish(&copy, corpus->sha256[file->source]);
-    corpus->done_bytes += reader_consumed_bytes(corpus->reader);
-    reader_close(corpus->reader);
-    corpus->reader = NULL;
+    corpus->done_bytes += reader_consumed_bytes(corpus->stream.reader);
+    record_stream_close(&corpus->stream);
     corpus->file++;
 }
 
+char *corpus_place(const struct corpus *corpus, const struct batch_document *document) {
+    const struct corpus_file *file = &corpus->files[document->file];
+    return document->number == 0
+               ? xasprintf("'%s'", file->path)
+               : xasprintf("'%s' %s %lld", file->path, file->format->unit, (long long)document->number);
+}
+
 /* add_document - its bytes join the batch's.  A line was read with its line feed, which counts as text read. */
-static void add_document(struct corpus *corpus, struct batch *batch, const char *bytes, size_t length_bytes,
-                         int64_t line) {
+static void add_document(struct corpus *corpus, struct batch *batch, const struct raw_record *record) {
     batch->documents[batch->num_documents++] =
         (struct batch_document){.source = corpus->files[corpus->file].source,
                                 .file = corpus->file,
-                                .line = line,
+                                .number = record->number,
                                 .first_byte = batch->raw.length_bytes,
-                                .length_bytes = length_bytes};
-    text_reserve(&batch->raw, length_bytes);
-    text_append(&batch->raw, bytes, length_bytes);
-    corpus->text_bytes += (int64_t)length_bytes + (line > 0);
+                                .length_bytes = record->length_bytes};
+    text_reserve(&batch->raw, record->length_bytes);
+    text_append(&batch->raw, record->bytes, record->length_bytes);
+    corpus->text_bytes += (int64_t)record->length_bytes + (record->number > 0);
 }
 
 /* read_document - the next of the current file.  Returns 1, 0 where the file has ended, -1 with err set. */
 static int read_document(struct corpus *corpus, struct batch *batch, struct err *err) {
     const struct corpus_file *file = &corpus->files[corpus->file];
-    char *bytes;
-    size_t length_bytes;
     enum text_encoding encoding = corpus->sources[file->source].encoding;
-    if (!corpus->reader && !(corpus->reader = reader_open_text(file->path, encoding, err)))
+    struct raw_record record;
+    if (!corpus->stream.reader &&
+        record_stream_open(&corpus->stream, file->format, file->path, encoding, err) != 0)
         return -1;
-    if (file->is_jsonl) {
-        int status = reader_line(corpus->reader, DOCUMENT_MAX_BYTES, &bytes, &length_bytes, err);
-        if (status > 0)
-            add_document(corpus, batch, bytes, length_bytes, reader_line_number(corpus->reader));
-        reader_trim(corpus->reader);
-        return status;
-    }
-    if (reader_rest(corpus->reader, DOCUMENT_MAX_BYTES, &bytes, &length_bytes, err) != 0)
-        return -1;
-    add_document(corpus, batch, bytes, length_bytes, 0);
-    reader_trim(corpus->reader);
-    return 0;
+    int status = record_stream_next(&corpus->stream, &record, err);
+    if (status > 0)
+        add_document(corpus, batch, &record);
+    record_stream_trim(&corpus->stream);
+    return status;
 }
 
 void corpus_read(struct corpus *corpus, struct batch *batch) {
@@ -228,5 +210,6 @@ void corpus_read(struct corpus *corpus, struct batch *batch) {
         if (status == 0)
             end_file(corpus);
     }
-    batch->consumed_bytes = corpus->done_bytes + (corpus->reader ? reader_consumed_bytes(corpus->reader) : 0);
+    batch->consumed_bytes =
+        corpus->done_bytes + (corpus->stream.reader ? reader_consumed_bytes(corpus->stream.reader) : 0);
 }

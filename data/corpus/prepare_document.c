@@ -119,8 +119,8 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
     char *raw = batch->raw.bytes ? batch->raw.bytes + document->first_byte : NULL;
     const char *bytes = raw ? raw : "";
     size_t length_bytes = document->length_bytes;
-    bool is_jsonl = worker->corpus->files[document->file].is_jsonl;
-    if (is_jsonl && is_blank(bytes, length_bytes)) {
+    bool has_fields = worker->corpus->files[document->file].format->has_fields;
+    if (has_fields && is_blank(bytes, length_bytes)) {
         document->outcome = OUTCOME_BLANK;
         return 0;
     }
@@ -131,7 +131,7 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
         document->outcome = OUTCOME_SKIPPED;
         return 0;
     }
-    if (!is_jsonl)
+    if (!has_fields)
         return encode_text(worker, batch, document, bytes, length_bytes, err);
     return encode_line(worker, batch, document, verdict == VERDICT_REPAIRED ? worker->repaired.bytes : raw,
                        length_bytes, err);
@@ -141,13 +141,13 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
  * policies of their own. */
 static bool is_bad_line(const struct worker *worker, const struct batch_document *document) {
     bool is_bad_text = document->has_bad_text && worker->config->bad_utf8 == BAD_UTF8_FAIL;
-    return document->line > 0 && !is_bad_text && document->outcome != OUTCOME_BAD_CHAT &&
+    return document->number > 0 && !is_bad_text && document->outcome != OUTCOME_BAD_CHAT &&
            document->outcome != OUTCOME_BAD_RECORD;
 }
 
 /* name_place - where the document is, and how to go on without it. */
 static void name_place(const struct worker *worker, const struct batch_document *document, struct err *err) {
-    const char *path = worker->corpus->files[document->file].path;
+    char *place = corpus_place(worker->corpus, document);
     struct err what = *err;
     if (document->outcome == OUTCOME_BAD_CHAT && worker->config->bad_chat != BAD_CHAT_SKIP)
         err_set(
@@ -159,10 +159,8 @@ static void name_place(const struct worker *worker, const struct batch_document 
                 what.text);
     else if (is_bad_line(worker, document) && worker->config->on_bad_line == BAD_LINE_FAIL)
         err_set(err, "%.700s; prepare.on_bad_line 'skip' leaves such lines out", what.text);
-    if (document->line > 0)
-        err_prefix(err, "'%s' line %lld", path, (long long)document->line);
-    else
-        err_prefix(err, "'%s'", path);
+    err_prefix(err, "%s", place);
+    free(place);
 }
 
 /* may_leave_out - a document that failed, by the policy for its kind of fault. */

@@ -1,0 +1,52 @@
+/* format.h - the formats of a corpus's files, a row of a table each.  A format cuts a file into records, one after
+ * another and in bounded memory, on the thread that reads; what is inside of them is read by the workers.  A format of
+ * fields has records that are JSON objects; any other has one record for a file, which is its text. */
+#pragma once
+
+#include "data/corpus/prepare.h"
+#include "data/corpus/reader.h"
+#include "kernels/units.h"
+
+enum { DOCUMENT_MAX_BYTES = 256 * MIB }; /* a longer record is refused by name */
+
+/* A record as it is in its file. */
+struct raw_record {
+    const char *bytes; /* borrowed until the next one */
+    size_t length_bytes;
+    int64_t number; /* counted from 1 in the unit of the format; 0: the record is the file */
+};
+
+struct format;
+
+/* A file that is being read. */
+struct record_stream {
+    const struct format *format;
+    struct reader *reader;
+    int64_t num_records; /* that were handed out */
+};
+
+struct format {
+    enum source_format id;
+    const char *name;           /* in a run file */
+    const char *unit;           /* what the number of a record counts: "line" */
+    const char *const *endings; /* of the names of such files, under .gz and .zst; ends with NULL */
+    bool has_fields;            /* records are JSON objects */
+    /* next - the next record.  Returns 1, 0 where the file has ended, or -1 with err set. */
+    int (*next)(struct record_stream *stream, struct raw_record *record, struct err *err);
+};
+
+/* format_of - the row of an id other than SOURCE_AUTO.  format_of_name - by the ending of a name, in any case; NULL where
+ * it says nothing. */
+const struct format *format_of(enum source_format id);
+const struct format *format_of_name(const char *path);
+
+/* record_stream_open - of a file in an encoding.  Returns 0, or -1 with err set (reader_open_text).  record_stream_close
+ * - also of a stream of zeros, which was not opened. */
+int record_stream_open(struct record_stream *stream, const struct format *format, const char *path,
+                       enum text_encoding encoding, struct err *err);
+void record_stream_close(struct record_stream *stream);
+
+/* record_stream_next - as next of the format.  A record that was large leaves no memory behind it once
+ * record_stream_trim was called, which ends what was borrowed. */
+int record_stream_next(struct record_stream *stream, struct raw_record *record, struct err *err);
+void record_stream_trim(struct record_stream *stream);

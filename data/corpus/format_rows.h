@@ -1,0 +1,7 @@
+/* format_rows.h - the rows of the table of formats; only for format.c and the files that define them. */
+#pragma once
+
+#include "data/corpus/format.h"
+
+extern const struct format FORMAT_TEXT;  /* format_text.c */
+extern const struct format FORMAT_JSONL; /* format_text.c */
