@@ -164,12 +164,11 @@ static void test_binary(void **state) {
     write_text("data.tsv", "a\tb");
     refuses(exact_job("data.tsv"), "a table (TSV)", "read_csv('FILE.tsv', sep='\\t')");
     write_text("array.json", "[{\"text\": \"a\"}]");
-    refuses(exact_job("array.json"), "JSON document", "jq -c");
     struct job job = exact_job("array.json");
     job.source.format = SOURCE_JSONL;
-    refuses(job, "an array", "jq -c");
+    refuses(job, "an array", "format to json");
     write_text("what.xyz", "a");
-    refuses(exact_job("what.xyz"), "cannot tell the format", "text or jsonl");
+    refuses(exact_job("what.xyz"), "cannot tell the format", "text, jsonl or json");
 }
 
 /* test_coding_of_name - compressed as the name says, and said where the name says nothing. */
@@ -230,7 +229,7 @@ static void test_other_fields(void **state) {
         {"{\"text\": \"a\", \"b\": [1, 2}", "']'"},
         {"{\"text\": \"a\", \"b\": \"\\x\"}", "backslash"},
         {"{\"text\": \"a\", \"b\": \"\\u12\"}", "hexadecimal"},
-        {"{\"text\": \"a\"} {}", "end of the line"},
+        {"{\"text\": \"a\"} {}", "expected the end"},
         {"{\"text\": \"a", "end of a string"},
         {"{text: \"a\"}", "double quotes"},
         {"{\"text\": \"a\tb\"}", "control character"},
@@ -249,7 +248,7 @@ static void test_other_fields(void **state) {
 static void test_missing_field(void **state) {
     (void)state;
     write_text("texte.jsonl", "{\"id\": 1, \"texte\": \"a\"}\n");
-    refuses(exact_job("texte.jsonl"), "no field 'text', the line has 'id', 'texte'", "did you mean");
+    refuses(exact_job("texte.jsonl"), "no field 'text', there is 'id', 'texte'", "did you mean");
     write_text("m.jsonl", "{\"messages\": []}\n");
     refuses(exact_job("m.jsonl"), "no field 'text'", "chat to true");
     write_text("o.jsonl", "{\"contenu\": \"a\"}\n");

@@ -376,7 +376,7 @@ static void test_bad_config(void **state) {
     fails(&job, "x.txt' is text by its name", "set the source's format to jsonl");
     job = job_for("x.txt");
     job.source.field = content;
-    fails(&job, "the field 'content' of source", "only JSON lines have fields");
+    fails(&job, "the field 'content' of source", "text, which has no fields");
     job = job_for("x.txt");
     free(job.output);
     job.config.output = job.output = xstrdup("/nonexistent/out.h5");

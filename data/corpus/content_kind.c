@@ -10,9 +10,6 @@
 #define PARQUET                                                                                              \
     "convert it to JSON lines: python3 -c \"import pandas; pandas.read_parquet('FILE.parquet')"              \
     ".to_json('FILE.jsonl', orient='records', lines=True, force_ascii=False)\""
-#define JQ                                                                                                   \
-    "make lines of it: jq -c '.[]' FILE.json > FILE.jsonl; where every line is an object of its own "        \
-    "already, set the source's format to jsonl"
 #define CSV                                                                                                  \
     "convert it to JSON lines: python3 -c \"import pandas; pandas.read_csv('FILE.csv')"                      \
     ".to_json('FILE.jsonl', orient='records', lines=True, force_ascii=False)\""
@@ -132,7 +129,6 @@ const struct content_kind *content_kind_of_name(const char *path) {
         struct content_kind kind;
     } NAMES[] = {{".csv", {"a table (CSV)", CSV}},
                  {".tsv", {"a table (TSV)", TSV}},
-                 {".json", {"one JSON document by its name", JQ}},
                  {".html", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
                  {".htm", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
                  {".xml", {"XML", PANDOC "; to learn the markup itself, set the source's format to text"}},

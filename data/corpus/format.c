@@ -6,7 +6,7 @@
 
 #include "data/file.h"
 
-static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL};
+static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL, &FORMAT_JSON};
 enum { NUM_ROWS = sizeof ROWS / sizeof *ROWS };
 
 const struct format *format_of(enum source_format id) {
@@ -41,13 +41,19 @@ const struct format *format_of_name(const char *path) {
 
 int record_stream_open(struct record_stream *stream, const struct format *format, const char *path,
                        enum text_encoding encoding, struct err *err) {
-    *stream = (struct record_stream){.format = format, .reader = reader_open_text(path, encoding, err)};
+    *stream = (struct record_stream){
+        .format = format, .path = path, .reader = reader_open_text(path, encoding, err)};
     return stream->reader ? 0 : -1;
 }
 
 void record_stream_close(struct record_stream *stream) {
     reader_close(stream->reader);
+    text_release(&stream->record);
     *stream = (struct record_stream){0};
+}
+
+int record_stream_look(struct record_stream *stream, struct err *err) {
+    return stream->format->look ? stream->format->look(stream, err) : 0;
 }
 
 int record_stream_next(struct record_stream *stream, struct raw_record *record, struct err *err) {
@@ -57,5 +63,8 @@ int record_stream_next(struct record_stream *stream, struct raw_record *record, 
 }
 
 void record_stream_trim(struct record_stream *stream) {
+    enum { KEPT_BYTES = 4 * MIB };
     reader_trim(stream->reader);
+    if (stream->record.room_bytes > KEPT_BYTES)
+        text_release(&stream->record);
 }

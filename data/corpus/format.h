@@ -22,7 +22,10 @@ struct format;
 struct record_stream {
     const struct format *format;
     struct reader *reader;
+    const char *path;    /* borrowed */
     int64_t num_records; /* that were handed out */
+    struct text record;  /* of formats that put their records together: the last one */
+    int64_t state;       /* the format's own: how far it is; 0 at the beginning */
 };
 
 struct format {
@@ -31,6 +34,9 @@ struct format {
     const char *unit;           /* what the number of a record counts: "line" */
     const char *const *endings; /* of the names of such files, under .gz and .zst; ends with NULL */
     bool has_fields;            /* records are JSON objects */
+    /* look - at the beginning of a file, before any is read.  Returns 0, or -1 with err set: it is something else.  NULL:
+     * nothing to see. */
+    int (*look)(struct record_stream *stream, struct err *err);
     /* next - the next record.  Returns 1, 0 where the file has ended, or -1 with err set. */
     int (*next)(struct record_stream *stream, struct raw_record *record, struct err *err);
 };
@@ -40,13 +46,14 @@ struct format {
 const struct format *format_of(enum source_format id);
 const struct format *format_of_name(const char *path);
 
-/* record_stream_open - of a file in an encoding.  Returns 0, or -1 with err set (reader_open_text).  record_stream_close
+/* record_stream_open - of a file in an encoding; path is borrowed.  Returns 0, or -1 with err set (reader_open_text).  record_stream_close
  * - also of a stream of zeros, which was not opened. */
 int record_stream_open(struct record_stream *stream, const struct format *format, const char *path,
                        enum text_encoding encoding, struct err *err);
 void record_stream_close(struct record_stream *stream);
 
-/* record_stream_next - as next of the format.  A record that was large leaves no memory behind it once
+/* record_stream_look, record_stream_next - as look and next of the format.  A record that was large leaves no memory behind it once
  * record_stream_trim was called, which ends what was borrowed. */
+int record_stream_look(struct record_stream *stream, struct err *err);
 int record_stream_next(struct record_stream *stream, struct raw_record *record, struct err *err);
 void record_stream_trim(struct record_stream *stream);

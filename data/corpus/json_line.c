@@ -19,7 +19,7 @@ struct scan {
 static int wrong(struct scan *s, const char *expected) {
     long long column = (long long)(s->at - s->start) + 1;
     if (s->at >= s->end)
-        return err_set(s->err, "not valid JSON: the line ends at byte %lld, expected %s", column, expected);
+        return err_set(s->err, "not valid JSON: it ends at byte %lld, expected %s", column, expected);
     return err_set(s->err, "not valid JSON: expected %s at byte %lld", expected, column);
 }
 
@@ -129,7 +129,7 @@ static int take_name(struct scan *s, bool *is_field) {
         s->out->num_names++;
     }
     if (*is_field && s->out->value.bytes)
-        return err_set(s->err, "the field '%s' comes twice on the line", s->field);
+        return err_set(s->err, "the field '%s' comes twice", s->field);
     skip_blanks(s);
     if (!next_is(s, ':'))
         return wrong(s, "':'");
@@ -143,7 +143,7 @@ static bool in_object(const struct scan *s) {
 
 static int open_level(struct scan *s) {
     if (s->depth == JSON_LINE_DEPTH)
-        return err_set(s->err, "the line is nested deeper than %d levels", JSON_LINE_DEPTH);
+        return err_set(s->err, "nested deeper than %d levels", JSON_LINE_DEPTH);
     uint64_t bit = (uint64_t)1 << s->depth % 64;
     if (*s->at == '{')
         s->is_object[s->depth / 64] |= bit;
@@ -203,7 +203,7 @@ static int walk(struct scan *s) {
             return -1;
     }
     skip_blanks(s);
-    return s->at == s->end ? 0 : wrong(s, "the end of the line");
+    return s->at == s->end ? 0 : wrong(s, "the end");
 }
 
 /* Nothing is copied: the names and the value are spans of the line. */
@@ -218,11 +218,11 @@ int json_line_scan(struct text_span line, const char *field, struct json_line *o
     skip_blanks(&s);
     if (next_is(&s, '['))
         return err_set(
-            err, "the line is not a JSON object but an array; a file that is one array becomes lines with "
-                 "jq -c '.[]' FILE.json > FILE.jsonl");
+            err,
+            "not a JSON object but an array; where the file is one array, set the source's format to json");
     if (!next_is(&s, '{')) {
         if (next_is(&s, '"') || (s.at < s.end && strchr("-0123456789tfnNI", *s.at)))
-            return err_set(err, "the line is not a JSON object");
+            return err_set(err, "not a JSON object");
         return wrong(&s, "'{'");
     }
     return walk(&s);

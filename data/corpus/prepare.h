@@ -5,7 +5,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/tokens.h"
 
-enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL };
+enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL, SOURCE_JSON };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
 enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP, BAD_CHAT_KEEP };
 enum train_on { TRAIN_ON_ASSISTANT, TRAIN_ON_LAST_ASSISTANT, TRAIN_ON_ALL };
@@ -44,12 +44,13 @@ const char *left_reason_key(enum left_reason reason);
 
 enum document_ends { DOCUMENT_BOS_EOS, DOCUMENT_EOS, DOCUMENT_BOS, DOCUMENT_NONE };
 
-/* One corpus.  Text: one document per file.  JSONL: one per line; .gz and .zst are read through. */
+/* One corpus.  Text: one document per file.  JSONL: one per line.  JSON: one per element of an array; .gz and .zst are
+ * read through. */
 struct prepare_source {
     char *path; /* a file, or a folder whose files are read in name order */
     char *name, *licence, *url;
     enum source_format format;
-    char *field; /* JSONL: the text field, or the list of messages where chat is set; NULL: "text", "messages"
+    char *field; /* of formats of fields: the text field, or the list of messages where chat is set; NULL: "text", "messages"
                   */
     enum text_encoding encoding;      /* of its files, which become UTF-8 */
     enum subfolder_policy subfolders; /* of a folder */
@@ -81,7 +82,7 @@ struct prepare_config {
     int64_t max_record_tokens; /* a longer document of a record is a fault; 0: of any length */
     struct prepare_model *models; /* of votes and reactions; none: any */
     int num_models;
-    enum bad_line_policy on_bad_line; /* JSONL: a line that is not JSON, or has not the field */
+    enum bad_line_policy on_bad_line; /* a record that is not JSON, or has not the field */
     bool deduplicate;
     int64_t min_tokens;  /* shorter documents are left out and counted */
     int num_threads;     /* 0: all */

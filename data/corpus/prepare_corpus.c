@@ -16,8 +16,8 @@ static int unknown_format(const char *path, struct err *err) {
         return err_set(err, "'%s' is %s; %s", path, kind->name, kind->advice);
     return err_set(
         err,
-        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines); "
-        "set the source's format to text or jsonl if it is one of them",
+        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines; .json: an "
+        "array of JSON); set the source's format to text, jsonl or json if it is one of them",
         path);
 }
 
@@ -46,21 +46,23 @@ static int check_field(const struct corpus *corpus, int first, const struct prep
             return 0;
     return err_set(
         err,
-        "the field '%s' of source '%s' would have no effect: only JSON lines have fields, and its files "
-        "are text; leave it out, or set the source's format to jsonl",
+        "the field '%s' of source '%s' would have no effect: its files are text, which has no fields; leave it out, or set the source's format",
         source->field, source->path);
 }
 
-/* look_at - that it is text in the source's encoding, before hours of work on other files. */
-static int look_at(const char *path, const struct prepare_source *source, struct err *err) {
-    struct reader *reader = reader_open_text(path, source->encoding, err);
-    if (!reader)
+/* look_at - that it is text in the source's encoding and what its format is, NULL where that is not known, before hours of
+ * work on other files. */
+static int look_at(const char *path, const struct prepare_source *source, const struct format *format,
+                   struct err *err) {
+    struct record_stream stream;
+    if (record_stream_open(&stream, format, path, source->encoding, err) != 0)
         return -1;
-    const char *coding = reader_unnamed_coding(reader);
+    const char *coding = reader_unnamed_coding(stream.reader);
     if (coding)
         warn("'%s' is %s data, which its name does not say: it is read decompressed", path, coding);
-    reader_close(reader);
-    return 0;
+    int status = format ? record_stream_look(&stream, err) : unknown_format(path, err);
+    record_stream_close(&stream);
+    return status;
 }
 
 /* add_file - takes over path. */
@@ -68,9 +70,7 @@ static int add_file(struct corpus *corpus, const struct prepare_source *source, 
                     int64_t size_bytes, struct err *err) {
     const struct format *format =
         source->format == SOURCE_AUTO ? format_of_name(path) : format_of(source->format);
-    int status = look_at(path, source, err);
-    if (status == 0 && !format)
-        status = unknown_format(path, err);
+    int status = look_at(path, source, format, err);
     if (status == 0 && !format->has_fields && (source->chat || source->record != RECORD_DOCUMENT))
         status = not_conversations(path, source, err);
     if (status != 0) {

@@ -88,7 +88,7 @@ static int no_field(const struct json_line *line, const struct prepare_source *s
                  "conversations are read as 'messages': a list of {\"role\": ..., \"content\": ...}");
     if (line->num_names == 0)
         return err_set(err, "no field '%s': the object is empty", field);
-    return err_set(err, "no field '%s', the line has %s; %s", field, names, hint);
+    return err_set(err, "no field '%s', there is %s; %s", field, names, hint);
 }
 
 /* The other fields of the line are looked past, not parsed: they may be large, and hold what jansson refuses. */

@@ -351,6 +351,20 @@ int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *l
     return 0;
 }
 
+int reader_peek(struct reader *reader, struct text_span *ready, struct err *err) {
+    int64_t length_bytes = available(reader, err);
+    if (length_bytes <= 0)
+        return (int)length_bytes;
+    *ready = (struct text_span){reader->output + reader->output_at, (size_t)length_bytes};
+    return 1;
+}
+
+void reader_skip(struct reader *reader, size_t length_bytes) {
+    CHECK(length_bytes <= reader->output_end - reader->output_at,
+          "%zu bytes are skipped, more than are there", length_bytes);
+    reader->output_at += length_bytes;
+}
+
 void reader_trim(struct reader *reader) {
     enum { KEPT_BYTES = 4 * MIB };
     if (reader->line_room <= KEPT_BYTES)

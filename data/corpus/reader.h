@@ -23,6 +23,11 @@ int reader_line(struct reader *reader, size_t max_bytes, char **line, size_t *le
 /* reader_rest - everything up to the end, like a line.  Returns 0 or -1. */
 int reader_rest(struct reader *reader, size_t max_bytes, char **bytes, size_t *length_bytes, struct err *err);
 
+/* reader_peek - text that is ready, a byte of it at least; borrowed until anything else is asked of the reader.  Returns 1, 0
+ * at the end, or -1 with err set, as reader_line.  reader_skip - step over so much of it. */
+int reader_peek(struct reader *reader, struct text_span *ready, struct err *err);
+void reader_skip(struct reader *reader, size_t length_bytes);
+
 /* reader_unnamed_coding - "gzip" or "zstd" where the file is compressed and its name does not end in .gz or .zst, else
  * NULL. */
 const char *reader_unnamed_coding(const struct reader *reader);
