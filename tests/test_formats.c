@@ -2,6 +2,7 @@
  * said of a file that is damaged.  What other programs make of the same files: tests/interop/check_records.py. */
 #include "tests/prepare_fixture.h"
 
+#include "data/corpus/csv.h"
 #include "data/corpus/format.h"
 #include "data/corpus/text.h"
 #include "kernels/rng.h"
@@ -14,7 +15,9 @@ static char *records_of(const char *name, enum source_format id, struct err *err
     struct raw_record record;
     struct text all = {0};
     char *path = path_of(name);
-    int status = record_stream_open(&stream, format_of(id), path, ENCODING_UTF8, err);
+    struct corpus_file file = {.path = path, .format = format_of(id)};
+    const struct prepare_source source = {.path = path};
+    int status = record_stream_open(&stream, &file, &source, err);
     while (status >= 0 && (status = record_stream_next(&stream, &record, err)) > 0) {
         text_append(&all, "<", 1);
         text_append(&all, record.bytes, record.length_bytes);
@@ -23,7 +26,7 @@ static char *records_of(const char *name, enum source_format id, struct err *err
         record_stream_trim(&stream);
     }
     record_stream_close(&stream);
-    free(path);
+    corpus_file_release(&file);
     text_append(&all, "", 1);
     if (status == 0)
         return all.bytes;
@@ -149,23 +152,174 @@ static void test_array_faults(void **state) {
 /* Endings count in any case. */
 static void test_endings(void **state) {
     (void)state;
-    static const char *const names[] = {"a.JSONL", "a.NdJson", "a.TXT", "a.Md", "a.JSON"};
+    static const char *const names[] = {"a.JSONL", "a.NdJson", "a.TXT", "a.Md", "a.JSON", "a.CSV", "a.Tsv"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const struct format *format = format_of_name(names[i]);
         assert_non_null(format);
-        assert_int_equal(format->id, i < 2 ? SOURCE_JSONL : i < 4 ? SOURCE_TEXT : SOURCE_JSON);
+        assert_int_equal(format->id, i < 2   ? SOURCE_JSONL
+                                     : i < 4 ? SOURCE_TEXT
+                                     : i < 5 ? SOURCE_JSON
+                                             : SOURCE_CSV);
     }
     assert_ptr_equal(format_of_name("a.jsonl.GZ"), format_of(SOURCE_JSONL));
     assert_null(format_of_name("a.pdf"));
     assert_null(format_of_name("jsonl"));
 }
 
+/* --- tables --- */
+
+/* table_gives - the rows as JSON or what is wrong with them, with the line of each before it: all of it, or, where want does
+ * not end in a line feed, some of it. */
+static void table_gives(const char *text, const char *want) {
+    struct err err = {{0}};
+    struct record_stream stream;
+    struct raw_record record;
+    struct text all = {0};
+    write_text("t.csv", text);
+    struct corpus_file file = {.path = path_of("t.csv"), .format = format_of(SOURCE_CSV)};
+    const struct prepare_source source = {.path = file.path};
+    int status = record_stream_open(&stream, &file, &source, &err);
+    if (status == 0 && (status = record_stream_look(&stream, &file, &err)) == 0) {
+        record_stream_close(&stream);
+        status = record_stream_open(&stream, &file, &source, &err);
+    }
+    while (status >= 0 && (status = record_stream_next(&stream, &record, &err)) > 0) {
+        char *line = xasprintf("%lld ", (long long)record.number);
+        text_append(&all, line, strlen(line));
+        free(line);
+        if (file.format->append_json(file.header, (struct text_span){record.bytes, record.length_bytes}, &all,
+                                     &err) != 0)
+            text_append(&all, err.text, strlen(err.text));
+        text_append(&all, "\n", 1);
+    }
+    text_append(&all, status < 0 ? err.text : "", status < 0 ? strlen(err.text) + 1 : 1);
+    record_stream_close(&stream);
+    corpus_file_release(&file);
+    bool is_exact = want[strlen(want) - 1] == '\n';
+    if (!strstr(all.bytes, want) || (is_exact && strcmp(all.bytes, want) != 0))
+        fail_msg("%s\ngives %s\ninstead of %s", text, all.bytes, want);
+    text_release(&all);
+}
+
+static void test_tables(void **state) {
+    (void)state;
+    table_gives("a,b\n1,2\n", "2 {\"a\": \"1\", \"b\": \"2\"}\n");
+    table_gives("\xEF\xBB\xBFz;b\r\n1,5;x\r\n\r\n;\r\n",
+                "2 {\"z\": \"1,5\", \"b\": \"x\"}\n4 {\"z\": \"\", \"b\": \"\"}\n");
+    table_gives("a,b\n\"x\n\"\"y\"\"\",\"\"\n5\" pipe,\\\n",
+                "2 {\"a\": \"x\\n\\\"y\\\"\", \"b\": \"\"}\n4 {\"a\": \"5\\\" pipe\", \"b\": \"\\\\\"}\n");
+    table_gives("a\n\xC3\xA9t\xC3\xA9", "2 {\"a\": \"\xC3\xA9t\xC3\xA9\"}\n");
+    table_gives("a,b\n1\n", "the row has 1 fields, the header 2");
+    table_gives("a,b\n1,2,3\n", "the row has 3 fields, the header 2");
+    table_gives("a,b\n\"1\"x,2\n", "no delimiter follows");
+    table_gives("a,b\n1\r2,3\n", "a carriage return inside of a field without quotes, at byte 2");
+    table_gives("a,b\n1,2\n\n3,\"x\n\"\"y\n4,5\n", "t.csv' line 4: a quote is opened and never closed");
+    table_gives("a,b\n1,\"x\ny\",\"z\n\n", "t.csv' line 3: a quote is opened and never closed");
+    table_gives("", "it is empty: a table begins with the names of its columns");
+    table_gives("\n\r\n", "it is empty");
+    table_gives("\"a,b\n", "a quote is opened at byte 1 and never closed");
+    table_gives("a,b;c\n", "the delimiter is not clear: by its header it could be each of ',;'");
+    table_gives("a,b;c\n1;2\n", "2 {\"a,b\": \"1\", \"c\": \"2\"}\n");
+    table_gives("\xE9t\xE9,b\n", "its header is not UTF-8 (0xE9 at byte 1): set the source's encoding");
+}
+
+/* Wherever a block ends, rows end at the same bytes. */
+static void test_cuts(void **state) {
+    (void)state;
+    static const char text[] = "a,\"b\n\"\"c\"\"\",\"\"\n\"\"\"\"\n,\"x\"\r\nd\"e,f\"\"\n\"\",\"\n\"\n";
+    static const size_t ends[] = {14, 19, 25, 33, 40};
+    for (size_t first = 1; first < sizeof text - 1; first++)
+        for (size_t second = first; second < sizeof text - 1; second++) {
+            struct csv_cut cut = {.delimiter = ','};
+            size_t at = 0, num_rows = 0;
+            while (at < sizeof text - 1) {
+                size_t stop = at < first ? first : at < second ? second : sizeof text - 1;
+                bool has_ended;
+                at += csv_cut_row(&cut, (struct text_span){text + at, stop - at}, &has_ended);
+                if (!has_ended)
+                    continue;
+                assert_int_equal(at, ends[num_rows]);
+                num_rows++;
+                at++;
+                cut = (struct csv_cut){.delimiter = ','};
+            }
+            assert_int_equal(num_rows, 5);
+        }
+}
+
+/* A table gives the token file of the same records as lines; its faults are those of lines. */
+static void test_table_as_lines(void **state) {
+    (void)state;
+    write_text("t.csv", "id;text;x\n1;\"a \"\"b\"\"\n;c\";\n2;d;\n");
+    write_text("t.jsonl", "{\"text\": \"a \\\"b\\\"\\n;c\"}\n{\"text\": \"d\"}\n");
+    for (int i = 0; i < 2; i++) {
+        struct job job = job_for(i ? "t.csv" : "t.jsonl");
+        job.config.ends = DOCUMENT_NONE;
+        run_well(&job);
+        assert_int_equal(job.totals.num_documents, 2);
+        check_document(job.output, 0, "a \"b\"\n;c");
+        check_document(job.output, 1, "d");
+        release(&job);
+    }
+    write_text("t.csv", "id;text\n1;a\n2\n3;b\n");
+    struct job job = job_for("t.csv");
+    fails(&job, "t.csv' line 3: the row has 1 fields, the header 2", "on_bad_line 'skip'");
+    job = job_for("t.csv");
+    job.config.on_bad_line = BAD_LINE_SKIP;
+    run_well(&job);
+    assert_int_equal(job.totals.num_documents, 2);
+    assert_int_equal(job.totals.num_bad_lines, 1);
+    release(&job);
+    job = job_for("t.csv");
+    job.source.field = (char *)(uintptr_t) "texte";
+    fails(&job, "t.csv' line 2: no field 'texte', there is 'id', 'text'", "did you mean");
+    write_text("t.csv", "id;text\n1;\xE9t\xE9\n");
+    job = job_for("t.csv");
+    job.config.bad_utf8 = BAD_UTF8_FAIL;
+    fails(&job, "t.csv' line 2: invalid UTF-8 (0xE9) at byte 3", "set the source's encoding (latin1");
+    job = job_for("t.csv");
+    job.config.ends = DOCUMENT_NONE;
+    job.source.encoding = ENCODING_LATIN1;
+    run_well(&job);
+    check_document(job.output, 0, "\xC3\xA9t\xC3\xA9");
+    release(&job);
+}
+
+static void test_delimiters(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *delimiter, *text;
+    } cases[] = {{"d.csv", NULL, "id|text\n1|a\n"},   {"d.csv", "auto", "id\ttext\n1\ta\n"},
+                 {"d.tsv", NULL, "id\ttext\n1\ta\n"}, {"d.csv", "tab", "id\ttext\n1\ta\n"},
+                 {"d.csv", "#", "id#text\n1#a\n"},    {"d.csv", ";", "text;x,y\na;1,2\n"},
+                 {"d.csv", NULL, "text\na\n"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_text(cases[i].name, cases[i].text);
+        struct job job = job_for(cases[i].name);
+        job.source.delimiter = (char *)(uintptr_t)cases[i].delimiter;
+        job.config.ends = DOCUMENT_NONE;
+        run_well(&job);
+        check_document(job.output, 0, "a");
+        release(&job);
+    }
+    static const char *const wrong[] = {"", ";;", "a", "\"", "\n", "\xC3\xA9"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct job job = job_for("d.csv");
+        job.source.delimiter = (char *)(uintptr_t)wrong[i];
+        fails(&job, "the delimiter '", "auto, tab, or one character");
+    }
+    write_text("d.jsonl", "{\"text\": \"a\"}\n");
+    struct job job = job_for("d.jsonl");
+    job.source.delimiter = (char *)(uintptr_t) ";";
+    fails(&job, "the delimiter of source", "would have no effect");
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arrays),
-        cmocka_unit_test(test_array_as_lines),
-        cmocka_unit_test(test_array_faults),
-        cmocka_unit_test(test_endings),
+        cmocka_unit_test(test_arrays),         cmocka_unit_test(test_array_as_lines),
+        cmocka_unit_test(test_array_faults),   cmocka_unit_test(test_endings),
+        cmocka_unit_test(test_tables),         cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_table_as_lines), cmocka_unit_test(test_delimiters),
     };
     folder = test_folder("formats");
     tok = tiny_tokenizer(TINY_ALL);

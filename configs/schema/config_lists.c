@@ -5,8 +5,9 @@
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
 #define SOURCE_AT(field) offsetof(struct prepare_source, field)
 
-static const struct config_choice formats[] = {
-    {"auto", SOURCE_AUTO}, {"text", SOURCE_TEXT}, {"jsonl", SOURCE_JSONL}, {"json", SOURCE_JSON}, {NULL, 0}};
+static const struct config_choice formats[] = {{"auto", SOURCE_AUTO},   {"text", SOURCE_TEXT},
+                                               {"jsonl", SOURCE_JSONL}, {"json", SOURCE_JSON},
+                                               {"csv", SOURCE_CSV},     {NULL, 0}};
 static const struct config_choice records[] = {{"document", RECORD_DOCUMENT},
                                                {"completion", RECORD_COMPLETION},
                                                {"pair", RECORD_PAIR},
@@ -68,10 +69,16 @@ static const struct config_key source_keys[] = {
     TEXT("url", SOURCE_AT(url), "", "where the corpus comes from, kept in the token file"),
     CHOICE(
         "format", SOURCE_AT(format), "auto", formats,
-        "text: one document per file; jsonl: one per line; json: a file is an array, one per element; auto: by the file's name, in any case"
-        " (.txt .text .md; .jsonl .ndjson; .json)"),
-    TEXT("field", SOURCE_AT(field), NULL,
-         "jsonl, json: the field that holds the document; default: text, or messages where chat is true"),
+        "text: one document per file; jsonl: one per line; json: a file is an array, one per element; csv: a "
+        "table, one per row, whose first row names the fields; auto: by the file's name, in any case (.txt .text .md; "
+        ".jsonl .ndjson; .json; .csv .tsv)"),
+    TEXT(
+        "field", SOURCE_AT(field), NULL,
+        "of formats other than text: the field that holds the document; default: text, or messages where chat is true"),
+    TEXT(
+        "delimiter", SOURCE_AT(delimiter), "auto",
+        "csv: what stands between fields, one character or tab; auto: tab for .tsv, else one of , ; tab | by the first "
+        "rows, refused where several would do"),
     CHOICE("encoding", SOURCE_AT(encoding), "utf-8", encodings,
            "of its files, which become UTF-8; utf-16: little- or big-endian by the byte order mark"),
     CHOICE("subfolders", SOURCE_AT(subfolders), "ignore", subfolder_policies,
@@ -83,7 +90,7 @@ static const struct config_key source_keys[] = {
         "counts on the assistant's turns only"),
     CHOICE(
         "record", SOURCE_AT(record), "document", records,
-        "what a line or element holds.  document: the field; completion: prompt, completion; pair: prompt, chosen, "
+        "what a line, element or row holds.  document: the field; completion: prompt, completion; pair: prompt, chosen, "
         "rejected (without prompt: what both begin with); label: prompt, completion, label; each a text, or a list of "
         "messages with chat: true.  vote, reaction: as compar:IA publishes them.  The loss counts on completions only"),
 };

@@ -10,14 +10,6 @@
 #define PARQUET                                                                                              \
     "convert it to JSON lines: python3 -c \"import pandas; pandas.read_parquet('FILE.parquet')"              \
     ".to_json('FILE.jsonl', orient='records', lines=True, force_ascii=False)\""
-#define CSV                                                                                                  \
-    "convert it to JSON lines: python3 -c \"import pandas; pandas.read_csv('FILE.csv')"                      \
-    ".to_json('FILE.jsonl', orient='records', lines=True, force_ascii=False)\""
-
-#define TSV                                                                                                  \
-    "convert it to JSON lines: python3 -c \"import pandas; pandas.read_csv('FILE.tsv', sep='\\t')"           \
-    ".to_json('FILE.jsonl', orient='records', lines=True, force_ascii=False)\""
-
 /* Bytes at a place; needs_binary: text could start like this, so a control character must follow soon. */
 static const struct {
     size_t offset, length;
@@ -127,9 +119,7 @@ const struct content_kind *content_kind_of_name(const char *path) {
     static const struct {
         const char *ending;
         struct content_kind kind;
-    } NAMES[] = {{".csv", {"a table (CSV)", CSV}},
-                 {".tsv", {"a table (TSV)", TSV}},
-                 {".html", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
+    } NAMES[] = {{".html", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
                  {".htm", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
                  {".xml", {"XML", PANDOC "; to learn the markup itself, set the source's format to text"}},
                  {".parquet", {"a Parquet table by its name", PARQUET}}};

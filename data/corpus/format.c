@@ -6,7 +6,7 @@
 
 #include "data/file.h"
 
-static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL, &FORMAT_JSON};
+static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL, &FORMAT_JSON, &FORMAT_CSV};
 enum { NUM_ROWS = sizeof ROWS / sizeof *ROWS };
 
 const struct format *format_of(enum source_format id) {
@@ -39,10 +39,10 @@ const struct format *format_of_name(const char *path) {
     return format;
 }
 
-int record_stream_open(struct record_stream *stream, const struct format *format, const char *path,
-                       enum text_encoding encoding, struct err *err) {
-    *stream = (struct record_stream){
-        .format = format, .path = path, .reader = reader_open_text(path, encoding, err)};
+int record_stream_open(struct record_stream *stream, const struct corpus_file *file,
+                       const struct prepare_source *source, struct err *err) {
+    *stream = (struct record_stream){.file = file, .source = source};
+    stream->reader = reader_open_text(file->path, source->encoding, err);
     return stream->reader ? 0 : -1;
 }
 
@@ -52,12 +52,18 @@ void record_stream_close(struct record_stream *stream) {
     *stream = (struct record_stream){0};
 }
 
-int record_stream_look(struct record_stream *stream, struct err *err) {
-    return stream->format->look ? stream->format->look(stream, err) : 0;
+int record_stream_look(struct record_stream *stream, struct corpus_file *file, struct err *err) {
+    return file->format->look ? file->format->look(stream, &file->header, err) : 0;
+}
+
+void corpus_file_release(struct corpus_file *file) {
+    if (file->format && file->format->release)
+        file->format->release(file->header);
+    free(file->path);
 }
 
 int record_stream_next(struct record_stream *stream, struct raw_record *record, struct err *err) {
-    int status = stream->format->next(stream, record, err);
+    int status = stream->file->format->next(stream, record, err);
     stream->num_records += status > 0;
     return status;
 }

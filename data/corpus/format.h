@@ -18,11 +18,20 @@ struct raw_record {
 
 struct format;
 
+/* A file of a source. */
+struct corpus_file {
+    int source;
+    char *path;
+    const struct format *format;
+    void *header; /* what its format found at its beginning; NULL: nothing */
+    int64_t size_bytes;
+};
+
 /* A file that is being read. */
 struct record_stream {
-    const struct format *format;
+    const struct corpus_file *file;      /* borrowed */
+    const struct prepare_source *source; /* borrowed */
     struct reader *reader;
-    const char *path;    /* borrowed */
     int64_t num_records; /* that were handed out */
     struct text record;  /* of formats that put their records together: the last one */
     int64_t state;       /* the format's own: how far it is; 0 at the beginning */
@@ -33,12 +42,16 @@ struct format {
     const char *name;           /* in a run file */
     const char *unit;           /* what the number of a record counts: "line" */
     const char *const *endings; /* of the names of such files, under .gz and .zst; ends with NULL */
-    bool has_fields;            /* records are JSON objects */
-    /* look - at the beginning of a file, before any is read.  Returns 0, or -1 with err set: it is something else.  NULL:
-     * nothing to see. */
-    int (*look)(struct record_stream *stream, struct err *err);
-    /* next - the next record.  Returns 1, 0 where the file has ended, or -1 with err set. */
+    bool has_fields;            /* records are JSON objects, or append_json makes such of them */
+    /* look - at the beginning of a file, before any is read; *header is what all of its records need, given back by release,
+     * also after an error.  Returns 0, or -1 with err set: the file is something else.  NULL: nothing to see. */
+    int (*look)(struct record_stream *stream, void **header, struct err *err);
+    void (*release)(void *header);
+    /* next - the next record.  Returns 1, 0 where the file has ended, or -1 with err set and the place in it. */
     int (*next)(struct record_stream *stream, struct raw_record *record, struct err *err);
+    /* append_json - a record as a JSON object, to the end of out; by workers, several at a time.  Returns 0, or -1 with err
+     * set.  NULL: it is one. */
+    int (*append_json)(const void *header, struct text_span record, struct text *out, struct err *err);
 };
 
 /* format_of - the row of an id other than SOURCE_AUTO.  format_of_name - by the ending of a name, in any case; NULL where
@@ -46,14 +59,18 @@ struct format {
 const struct format *format_of(enum source_format id);
 const struct format *format_of_name(const char *path);
 
-/* record_stream_open - of a file in an encoding; path is borrowed.  Returns 0, or -1 with err set (reader_open_text).  record_stream_close
- * - also of a stream of zeros, which was not opened. */
-int record_stream_open(struct record_stream *stream, const struct format *format, const char *path,
-                       enum text_encoding encoding, struct err *err);
+/* record_stream_open - of a file of a source.  Returns 0, or -1 with err set (reader_open_text).  record_stream_close - also of
+ * a stream of zeros, which was not opened. */
+int record_stream_open(struct record_stream *stream, const struct corpus_file *file,
+                       const struct prepare_source *source, struct err *err);
 void record_stream_close(struct record_stream *stream);
 
-/* record_stream_look, record_stream_next - as look and next of the format.  A record that was large leaves no memory behind it once
+/* record_stream_look - as look of the format, where it has one; file is the one that was opened.  Its header is given back by
+ * corpus_file_release, with the path. */
+int record_stream_look(struct record_stream *stream, struct corpus_file *file, struct err *err);
+void corpus_file_release(struct corpus_file *file);
+
+/* record_stream_next - as next of the format.  A record that was large leaves no memory behind it once
  * record_stream_trim was called, which ends what was borrowed. */
-int record_stream_look(struct record_stream *stream, struct err *err);
 int record_stream_next(struct record_stream *stream, struct raw_record *record, struct err *err);
 void record_stream_trim(struct record_stream *stream);

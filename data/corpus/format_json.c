@@ -34,14 +34,14 @@ static int skip_blanks(struct record_stream *stream, char *next, struct err *err
     return status;
 }
 
-/* look - the array's bracket; what else such files are. */
-static int look(struct record_stream *stream, struct err *err) {
+/* find_array - the array's bracket; what else such files are. */
+static int find_array(struct record_stream *stream, struct err *err) {
     char first;
     int status = skip_blanks(stream, &first, err);
     if (status < 0)
         return -1;
     if (status == 0)
-        return err_set(err, "'%s' is empty; an array of JSON without elements is []", stream->path);
+        return err_set(err, "'%s' is empty; an array of JSON without elements is []", stream->file->path);
     if (first == '[')
         return 0;
     if (first == '{')
@@ -49,9 +49,14 @@ static int look(struct record_stream *stream, struct err *err) {
             err,
             "'%s' is not an array of JSON but begins with an object; where every line is an object of its "
             "own, set the source's format to jsonl; else take the list out: jq -c '.NAME[]' FILE > FILE.jsonl",
-            stream->path);
+            stream->file->path);
     return err_set(err, "'%s' is not an array of JSON: it begins with byte 0x%02X, expected '['",
-                   stream->path, (unsigned char)first);
+                   stream->file->path, (unsigned char)first);
+}
+
+static int look(struct record_stream *stream, void **header, struct err *err) {
+    *header = NULL;
+    return find_array(stream, err);
 }
 
 /* span_of - how much of a block belongs to the element; the comma or bracket after it does not. */
@@ -87,15 +92,15 @@ static int cut_off(struct record_stream *stream, struct element *element, struct
             return -1;
         if (status == 0)
             return err_set(err, "'%s' element %lld: the file ends, and its array is not closed: it was cut",
-                           stream->path, number);
+                           stream->file->path, number);
         size_t part = span_of(element, block);
         if (stream->record.length_bytes + part > DOCUMENT_MAX_BYTES)
-            return err_set(err, "'%s' element %lld is longer than %d bytes (256 MiB)", stream->path, number,
-                           DOCUMENT_MAX_BYTES);
+            return err_set(err, "'%s' element %lld is longer than %d bytes (256 MiB)", stream->file->path,
+                           number, DOCUMENT_MAX_BYTES);
         text_append(&stream->record, block.bytes, part);
         reader_skip(stream->reader, part + element->has_ended);
         if (element->depth < 0)
-            return err_set(err, "'%s' element %lld: '}' without '{'", stream->path, number);
+            return err_set(err, "'%s' element %lld: '}' without '{'", stream->file->path, number);
     }
     return 0;
 }
@@ -109,7 +114,7 @@ static int end_array(struct record_stream *stream, struct err *err) {
         return status;
     return err_set(err,
                    "'%s' goes on after the end of its array, which has %lld elements: a file is one array",
-                   stream->path, (long long)stream->num_records);
+                   stream->file->path, (long long)stream->num_records);
 }
 
 static bool is_all_blank(const struct text *text) {
@@ -128,7 +133,7 @@ static int next_element(struct record_stream *stream, struct raw_record *record,
     if (stream->state == LAST_ELEMENT)
         return end_array(stream, err);
     if (is_first) {
-        if (look(stream, err) != 0)
+        if (find_array(stream, err) != 0)
             return -1;
         reader_skip(stream->reader, 1);
         stream->state = IN_ARRAY;
@@ -138,7 +143,7 @@ static int next_element(struct record_stream *stream, struct raw_record *record,
     if (is_all_blank(&stream->record)) {
         if (is_first && element.end == ']')
             return end_array(stream, err);
-        return err_set(err, "'%s' element %lld: there is nothing before '%c'", stream->path,
+        return err_set(err, "'%s' element %lld: there is nothing before '%c'", stream->file->path,
                        (long long)stream->num_records + 1, element.end);
     }
     *record = (struct raw_record){stream->record.bytes, stream->record.length_bytes, stream->num_records + 1};

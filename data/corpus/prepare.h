@@ -5,7 +5,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/tokens.h"
 
-enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL, SOURCE_JSON };
+enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL, SOURCE_JSON, SOURCE_CSV };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
 enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP, BAD_CHAT_KEEP };
 enum train_on { TRAIN_ON_ASSISTANT, TRAIN_ON_LAST_ASSISTANT, TRAIN_ON_ALL };
@@ -44,14 +44,16 @@ const char *left_reason_key(enum left_reason reason);
 
 enum document_ends { DOCUMENT_BOS_EOS, DOCUMENT_EOS, DOCUMENT_BOS, DOCUMENT_NONE };
 
-/* One corpus.  Text: one document per file.  JSONL: one per line.  JSON: one per element of an array; .gz and .zst are
+/* One corpus.  Text: one document per file.  JSONL: one per line.  JSON: one per element of an array.  CSV: one per row; .gz and .zst are
  * read through. */
 struct prepare_source {
     char *path; /* a file, or a folder whose files are read in name order */
     char *name, *licence, *url;
     enum source_format format;
-    char *field; /* of formats of fields: the text field, or the list of messages where chat is set; NULL: "text", "messages"
+    char *
+        field; /* of formats of fields: the text field, or the list of messages where chat is set; NULL: "text", "messages"
                   */
+    char *delimiter;                  /* CSV: a character, "tab", or "auto", as NULL: it is found */
     enum text_encoding encoding;      /* of its files, which become UTF-8 */
     enum subfolder_policy subfolders; /* of a folder */
     bool chat;                 /* the field holds messages; the loss counts on the assistant's turns only */

@@ -68,13 +68,6 @@ struct batch {
 };
 
 /* --- prepare_corpus.c: the input files --- */
-struct corpus_file {
-    int source;
-    char *path;
-    const struct format *format;
-    int64_t size_bytes;
-};
-
 /* Files of folders that are not read. */
 struct left_out {
     int64_t num_nested, num_hidden, num_others; /* in subfolders; ".name"; FIFOs, devices, dangling links */
@@ -90,7 +83,7 @@ struct corpus {
     int64_t total_bytes;
     /* reading */
     int file;
-    struct record_stream stream; /* of that file; without a format before it */
+    struct record_stream stream; /* of that file; without a reader before it */
     struct sha256 *list_sha;     /* [num_sources] over "hash  name" lines, for sources of several files */
     int64_t done_bytes;          /* of the files before */
     int64_t text_bytes;          /* read so far, after decompression */
@@ -128,7 +121,7 @@ struct worker {
     const struct chat_style *style; /* of the sources that hold conversations; NULL without */
     int32_t bos, eos;               /* -1: not added */
     struct encoder *encoder;
-    struct text scratch, repaired;
+    struct text scratch, repaired, converted; /* converted: a record as JSON */
 };
 /* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
 

@@ -1,5 +1,6 @@
 /* prepare_choose.c - what is asked for, checked, and how documents and conversations are written, decided before any is
  * read. */
+#include <ctype.h>
 #include <string.h>
 
 #include "data/corpus/prepare_batch.h"
@@ -37,6 +38,22 @@ static int check_records(const struct prepare_config *config, struct err *err) {
     return 0;
 }
 
+/* check_delimiters - a character that is no part of what it stands between. */
+static int check_delimiters(const struct prepare_config *config, struct err *err) {
+    for (int i = 0; i < config->num_sources; i++) {
+        const char *said = config->sources[i].delimiter;
+        bool is_word = !said || strcmp(said, "auto") == 0 || strcmp(said, "tab") == 0;
+        if (!is_word && (strlen(said) != 1 || (unsigned char)*said >= 0x80 || isalnum((unsigned char)*said) ||
+                         strchr("\"\r\n", *said)))
+            return err_set(
+                err,
+                "the delimiter '%s' of source '%s' is none: auto, tab, or one character of ASCII other than "
+                "letters, digits, quotes and line ends",
+                said, config->sources[i].path);
+    }
+    return 0;
+}
+
 int prepare_check(const struct prepare_config *config, struct err *err) {
     if (config->num_sources < 1)
         return err_set(err, "no sources to prepare");
@@ -46,7 +63,7 @@ int prepare_check(const struct prepare_config *config, struct err *err) {
     if (config->num_threads < 0 || config->num_threads > MAX_THREADS)
         return err_set(err, "%d threads; use 0 for all processors, or 1 to %d", config->num_threads,
                        MAX_THREADS);
-    return check_records(config, err);
+    return check_delimiters(config, err) != 0 ? -1 : check_records(config, err);
 }
 
 /* has_source - whether a source holds conversations, or whether one holds plain text. */

@@ -16,8 +16,7 @@ static int unknown_format(const char *path, struct err *err) {
         return err_set(err, "'%s' is %s; %s", path, kind->name, kind->advice);
     return err_set(
         err,
-        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines; .json: an "
-        "array of JSON); set the source's format to text, jsonl or json if it is one of them",
+        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines; .json: an array of JSON; .csv, .tsv: a table); set the source's format to text, jsonl, json or csv if it is one of them",
         path);
 }
 
@@ -50,17 +49,29 @@ static int check_field(const struct corpus *corpus, int first, const struct prep
         source->field, source->path);
 }
 
+/* check_delimiter - one that no file of the source has. */
+static int check_delimiter(const struct corpus *corpus, int first, const struct prepare_source *source,
+                           struct err *err) {
+    if (!source->delimiter || strcmp(source->delimiter, "auto") == 0)
+        return 0;
+    for (int i = first; i < corpus->num_files; i++)
+        if (corpus->files[i].format->id == SOURCE_CSV)
+            return 0;
+    return err_set(err,
+                   "the delimiter of source '%s' would have no effect: none of its files is a table (csv)",
+                   source->path);
+}
+
 /* look_at - that it is text in the source's encoding and what its format is, NULL where that is not known, before hours of
  * work on other files. */
-static int look_at(const char *path, const struct prepare_source *source, const struct format *format,
-                   struct err *err) {
+static int look_at(struct corpus_file *file, const struct prepare_source *source, struct err *err) {
     struct record_stream stream;
-    if (record_stream_open(&stream, format, path, source->encoding, err) != 0)
+    if (record_stream_open(&stream, file, source, err) != 0)
         return -1;
     const char *coding = reader_unnamed_coding(stream.reader);
     if (coding)
-        warn("'%s' is %s data, which its name does not say: it is read decompressed", path, coding);
-    int status = format ? record_stream_look(&stream, err) : unknown_format(path, err);
+        warn("'%s' is %s data, which its name does not say: it is read decompressed", file->path, coding);
+    int status = file->format ? record_stream_look(&stream, file, err) : unknown_format(file->path, err);
     record_stream_close(&stream);
     return status;
 }
@@ -68,17 +79,17 @@ static int look_at(const char *path, const struct prepare_source *source, const 
 /* add_file - takes over path. */
 static int add_file(struct corpus *corpus, const struct prepare_source *source, int row, char *path,
                     int64_t size_bytes, struct err *err) {
-    const struct format *format =
-        source->format == SOURCE_AUTO ? format_of_name(path) : format_of(source->format);
-    int status = look_at(path, source, format, err);
-    if (status == 0 && !format->has_fields && (source->chat || source->record != RECORD_DOCUMENT))
+    struct corpus_file file = {.source = row, .path = path, .size_bytes = size_bytes};
+    file.format = source->format == SOURCE_AUTO ? format_of_name(path) : format_of(source->format);
+    int status = look_at(&file, source, err);
+    if (status == 0 && !file.format->has_fields && (source->chat || source->record != RECORD_DOCUMENT))
         status = not_conversations(path, source, err);
     if (status != 0) {
-        free(path);
+        corpus_file_release(&file);
         return -1;
     }
     corpus->files = xrealloc(corpus->files, (size_t)(corpus->num_files + 1) * sizeof *corpus->files);
-    corpus->files[corpus->num_files++] = (struct corpus_file){row, path, format, size_bytes};
+    corpus->files[corpus->num_files++] = file;
     corpus->total_bytes += size_bytes;
     return 0;
 }
@@ -112,7 +123,8 @@ int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int
         int status = S_ISDIR(facts.st_mode)
                          ? add_folder(corpus, source, i, err)
                          : add_file(corpus, source, i, xstrdup(source->path), facts.st_size, err);
-        if (status != 0 || check_field(corpus, first, source, err) != 0)
+        if (status != 0 || check_field(corpus, first, source, err) != 0 ||
+            check_delimiter(corpus, first, source, err) != 0)
             return -1;
     }
     return 0;
@@ -121,7 +133,7 @@ int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int
 void corpus_close(struct corpus *corpus) {
     record_stream_close(&corpus->stream);
     for (int i = 0; i < corpus->num_files; i++)
-        free(corpus->files[i].path);
+        corpus_file_release(&corpus->files[i]);
     free(corpus->files);
     free(corpus->sha256);
     free(corpus->list_sha);
@@ -182,10 +194,9 @@ static void add_document(struct corpus *corpus, struct batch *batch, const struc
 /* read_document - the next of the current file.  Returns 1, 0 where the file has ended, -1 with err set. */
 static int read_document(struct corpus *corpus, struct batch *batch, struct err *err) {
     const struct corpus_file *file = &corpus->files[corpus->file];
-    enum text_encoding encoding = corpus->sources[file->source].encoding;
     struct raw_record record;
     if (!corpus->stream.reader &&
-        record_stream_open(&corpus->stream, file->format, file->path, encoding, err) != 0)
+        record_stream_open(&corpus->stream, file, &corpus->sources[file->source], err) != 0)
         return -1;
     int status = record_stream_next(&corpus->stream, &record, err);
     if (status > 0)

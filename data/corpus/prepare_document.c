@@ -113,14 +113,24 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
     return worker_encode_chat(worker, batch, document, root, err);
 }
 
+/* encode_converted - a record that its format writes as JSON. */
+static int encode_converted(struct worker *worker, struct batch *batch, struct batch_document *document,
+                            struct text_span record, struct err *err) {
+    const struct corpus_file *file = &worker->corpus->files[document->file];
+    worker->converted.length_bytes = 0;
+    if (file->format->append_json(file->header, record, &worker->converted, err) != 0)
+        return -1;
+    return encode_line(worker, batch, document, worker->converted.bytes, worker->converted.length_bytes, err);
+}
+
 /* encode_document - one document; what is wrong with it is said without its place. */
 static int encode_document(struct worker *worker, struct batch *batch, struct batch_document *document,
                            struct err *err) {
     char *raw = batch->raw.bytes ? batch->raw.bytes + document->first_byte : NULL;
     const char *bytes = raw ? raw : "";
     size_t length_bytes = document->length_bytes;
-    bool has_fields = worker->corpus->files[document->file].format->has_fields;
-    if (has_fields && is_blank(bytes, length_bytes)) {
+    const struct corpus_file *file = &worker->corpus->files[document->file];
+    if (file->format->has_fields && !file->format->append_json && is_blank(bytes, length_bytes)) {
         document->outcome = OUTCOME_BLANK;
         return 0;
     }
@@ -131,8 +141,10 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
         document->outcome = OUTCOME_SKIPPED;
         return 0;
     }
-    if (!has_fields)
+    if (!file->format->has_fields)
         return encode_text(worker, batch, document, bytes, length_bytes, err);
+    if (file->format->append_json)
+        return encode_converted(worker, batch, document, (struct text_span){bytes, length_bytes}, err);
     return encode_line(worker, batch, document, verdict == VERDICT_REPAIRED ? worker->repaired.bytes : raw,
                        length_bytes, err);
 }

@@ -6,6 +6,7 @@ void worker_release(struct worker *worker) {
         encoder_close(worker->encoder);
     text_release(&worker->scratch);
     text_release(&worker->repaired);
+    text_release(&worker->converted);
 }
 
 /* Buffers that one huge document has made large: each thread would keep them to the end. */
@@ -14,4 +15,6 @@ void worker_give_back(struct worker *worker) {
         text_release(&worker->scratch);
     if (worker->repaired.room_bytes > 4 * BATCH_BYTES)
         text_release(&worker->repaired);
+    if (worker->converted.room_bytes > 4 * BATCH_BYTES)
+        text_release(&worker->converted);
 }

@@ -83,6 +83,7 @@ run check_real
 run check_jinja
 run check_templates
 run check_chat
+run check_records
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,71 @@
+/* tool_records.c - `tool_records FILE FORMAT [DELIMITER]`: the records of a file as prepare reads them, for programs that
+ * compare them with another reader.  JSON and a NUL byte each; for one that cannot be read "fault: " and why.  Exit code 1 with the
+ * reason on stderr where the file cannot be read on; with COUNT as fourth word only the number of records and bytes and the
+ * seconds that cutting them off took are written. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/corpus/format.h"
+#include "kernels/clock.h"
+
+/* print - a record. */
+static void print(const struct corpus_file *file, const struct raw_record *record) {
+    struct text json = {0};
+    struct err err;
+    const struct text_span span = {record->bytes, record->length_bytes};
+    int status = 0;
+    if (file->format->append_json)
+        status = file->format->append_json(file->header, span, &json, &err);
+    else
+        text_append(&json, span.bytes, span.length_bytes);
+    if (status != 0)
+        printf("fault: %s", err.text);
+    else
+        fwrite(json.bytes, 1, json.length_bytes, stdout);
+    putchar('\0');
+    text_release(&json);
+}
+
+/* read_all - returns 0, or -1 with err set. */
+static int read_all(struct corpus_file *file, const struct prepare_source *source, const char *only_count,
+                    struct err *err) {
+    struct record_stream stream;
+    struct raw_record record;
+    int64_t num_bytes = 0;
+    if (record_stream_open(&stream, file, source, err) != 0)
+        return -1;
+    int status = record_stream_look(&stream, file, err);
+    record_stream_close(&stream);
+    if (status != 0 || record_stream_open(&stream, file, source, err) != 0)
+        return -1;
+    double start_s = clock_s();
+    while ((status = record_stream_next(&stream, &record, err)) > 0) {
+        num_bytes += (int64_t)record.length_bytes;
+        if (!only_count)
+            print(file, &record);
+        record_stream_trim(&stream);
+    }
+    if (only_count)
+        printf("%lld %lld %.4f\n", (long long)stream.num_records, (long long)num_bytes, clock_s() - start_s);
+    record_stream_close(&stream);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    static const char *const words[] = {"", "text", "jsonl", "json", "csv"};
+    struct err err;
+    int id = 0;
+    if (argc < 3 || argc > 5)
+        return fprintf(stderr, "tool_records FILE FORMAT [DELIMITER [COUNT]]\n"), 2;
+    for (int i = SOURCE_TEXT; i <= SOURCE_CSV; i++)
+        id = strcmp(argv[2], words[i]) == 0 ? i : id;
+    CHECK(id, "no format '%s'", argv[2]);
+    const struct prepare_source source = {.path = argv[1], .delimiter = argc > 3 ? argv[3] : NULL};
+    struct corpus_file file = {.path = xstrdup(argv[1]), .format = format_of((enum source_format)id)};
+    int status = read_all(&file, &source, argc > 4 ? argv[4] : NULL, &err);
+    if (status != 0)
+        fprintf(stderr, "%s\n", err.text);
+    corpus_file_release(&file);
+    return status != 0;
+}
