@@ -15,6 +15,9 @@ static const struct config_choice records[] = {{"document", RECORD_DOCUMENT},
                                                {"vote", RECORD_VOTE},
                                                {"reaction", RECORD_REACTION},
                                                {NULL, 0}};
+static const struct config_choice forms[] = {
+    {"auto", FORM_AUTO},     {"messages", FORM_MESSAGES},     {"sharegpt", FORM_SHAREGPT},
+    {"alpaca", FORM_ALPACA}, {"completion", FORM_COMPLETION}, {NULL, 0}};
 static const struct config_choice subfolder_policies[] = {
     {"ignore", SUBFOLDERS_IGNORE}, {"read", SUBFOLDERS_READ}, {"fail", SUBFOLDERS_FAIL}, {NULL, 0}};
 static const struct config_choice encodings[] = {{"utf-8", ENCODING_UTF8},
@@ -88,6 +91,11 @@ static const struct config_key source_keys[] = {
         "the field holds a list of {role, content} with tool_calls and reasoning_content where the template writes "
         "them; beside it may stand tools, chat_template_kwargs, and a string 'system', the first message; the loss "
         "counts on the assistant's turns only"),
+    CHOICE(
+        "form", SOURCE_AT(form), "auto", forms,
+        "of conversations: messages: a list of {role, content}; sharegpt: of {from, value}, in conversations or messages; "
+        "alpaca: instruction, input (on the lines after it) and output; completion: prompt and completion; auto: by the "
+        "fields of each line, refused where it could be several"),
     CHOICE(
         "record", SOURCE_AT(record), "document", records,
         "what a line, element or row holds.  document: the field; completion: prompt, completion; pair: prompt, chosen, "

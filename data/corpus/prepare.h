@@ -22,6 +22,9 @@ enum source_record {
     RECORD_REACTION    /* compar:IA: a conversation, and whether one answer is liked */
 };
 
+/* How a conversation is said (prepare_form.h). */
+enum conversation_form { FORM_AUTO, FORM_MESSAGES, FORM_SHAREGPT, FORM_ALPACA, FORM_COMPLETION };
+
 /* Why a record is left out.  The first ones are faults, by prepare.on_bad_record; from LEFT_TIE on it is as it should be. */
 enum left_reason {
     LEFT_OTHER,
@@ -56,8 +59,9 @@ struct prepare_source {
     char *delimiter;                  /* CSV: a character, "tab", or "auto", as NULL: it is found */
     enum text_encoding encoding;      /* of its files, which become UTF-8 */
     enum subfolder_policy subfolders; /* of a folder */
-    bool chat;                 /* the field holds messages; the loss counts on the assistant's turns only */
-    enum source_record record; /* RECORD_DOCUMENT: all of the above; else field is NULL */
+    bool chat;                   /* the field holds messages; the loss counts on the assistant's turns only */
+    enum conversation_form form; /* of chat; FORM_AUTO: by the fields of each line */
+    enum source_record record;   /* RECORD_DOCUMENT: all of the above; else field is NULL */
 };
 
 /* A model whose answers may be learnt from. */

@@ -141,12 +141,14 @@ struct token_writer *output_create(const char *path, const struct worker *worker
 
 /* --- prepare_field.c: what a source takes from a line --- */
 
-/* source_field - the field's name.  source_find_field - where it stands on a line of valid UTF-8.  Returns 0,
- * or -1 with err set: not JSON, no such field (what there is instead), another type.
+/* source_field - the field's name.  source_find_field - where it, or another one by name, stands on a line of valid UTF-8.
+ * Returns 0, or -1 with err set: not JSON, no such field (what there is instead), another type than the source wants.
+ * source_has_field - whether a line, whose first names are known, has one.
  *
  * source_parse_chat - an object with the field as "messages", numbers beyond JSON's as strings, and with
  * CHAT_REFUSED_FIELDS, CHAT_WEIGHT_FIELDS and CHAT_INPUT_FIELDS where the line has them (as a string where they come twice or
- * are long), and CHAT_SYSTEM_FIELD whole, at most 1 MiB; of the rest of the line nothing.  NULL with err set. */
+ * are long), and CHAT_SYSTEM_FIELD whole, at most 1 MiB; of the rest of the line nothing.  source_parse_beside - the same
+ * without messages.  NULL with err set. */
 #define CHAT_SYSTEM_FIELD "system"            /* beside the messages, the text of the first of them */
 extern const char *const CHAT_INPUT_FIELDS[]; /* which the template gets; ends with NULL */
 extern const char
@@ -154,10 +156,12 @@ extern const char
 extern const char
     *const CHAT_WEIGHT_FIELDS[]; /* the spellings of "is learnt" beside and in messages; ends with NULL */
 const char *source_field(const struct prepare_source *source);
-int source_find_field(const struct prepare_source *source, struct text_span line, struct json_line *found,
-                      struct err *err);
-json_t *source_parse_chat(const struct prepare_source *source, struct text_span line,
-                          const struct json_line *found, struct err *err);
+int source_find_field(const struct prepare_source *source, const char *name, struct text_span line,
+                      struct json_line *found, struct err *err);
+bool source_has_field(struct text_span line, const struct json_line *names, const char *name);
+json_t *source_parse_chat(const char *field, struct text_span line, const struct json_line *found,
+                          struct err *err);
+json_t *source_parse_beside(struct text_span line, const struct json_line *names, struct err *err);
 
 /* --- prepare_repair.c, prepare_document.c, prepare_chat.c --- */
 

@@ -26,6 +26,16 @@ static int check_records(const struct prepare_config *config, struct err *err) {
                 config->sources[0].path, source->path);
         if (is_comparia && !source->chat)
             return err_set(err, "the source '%s' holds conversations: its chat has to be true", source->path);
+        if (source->form != FORM_AUTO && (!source->chat || source->record != RECORD_DOCUMENT))
+            return err_set(
+                err,
+                "the form of source '%s' would have no effect: it is that of conversations (chat: true) that "
+                "are no record",
+                source->path);
+        if ((source->form == FORM_ALPACA || source->form == FORM_COMPLETION) && source->field)
+            return err_set(
+                err, "the field '%s' of source '%s' would have no effect: its form has fields of its own",
+                source->field, source->path);
         if (source->record != RECORD_DOCUMENT && source->field)
             return err_set(
                 err, "the field '%s' of source '%s' would have no effect: a record has fields of its own",

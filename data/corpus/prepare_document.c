@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/corpus/prepare_batch.h"
+#include "data/corpus/prepare_form.h"
 
 /* encode_text - bos, text, eos.  The bytes may be the worker's own, which are gone afterwards. */
 static int encode_text(struct worker *worker, struct batch *batch, struct batch_document *document,
@@ -87,6 +87,31 @@ static int check_chat_size(struct batch_document *document, struct text_span lis
                    list.length_bytes, CHAT_MAX_BYTES);
 }
 
+/* encode_chat - a line that holds a conversation, in one of its forms. */
+static int encode_chat(struct worker *worker, struct batch *batch, struct batch_document *document,
+                       struct text_span line, struct err *err) {
+    struct line_form form;
+    if (form_find(&worker->config->sources[document->source], line, &form, err) != 0)
+        return -1;
+    struct text_span part = form_is_list(&form) ? form.found.value : line;
+    if (check_chat_size(document, part, err) != 0)
+        return -1;
+    int status =
+        stop(worker_clean_surrogates(worker, document, (char *)(uintptr_t)part.bytes, part.length_bytes, err),
+             document);
+    if (status != 1)
+        return status;
+    json_t *root = form_parse(&form, line, err);
+    if (!root)
+        return -1;
+    give_back_raw(worker, batch, document);
+    if (form_convert(&form, root, err) == 0)
+        return worker_encode_chat(worker, batch, document, root, err);
+    json_decref(root);
+    document->outcome = OUTCOME_BAD_CHAT;
+    return -1;
+}
+
 /* encode_line - a line of JSON whose bytes are clean. */
 static int encode_line(struct worker *worker, struct batch *batch, struct batch_document *document,
                        char *line, size_t length_bytes, struct err *err) {
@@ -95,22 +120,11 @@ static int encode_line(struct worker *worker, struct batch *batch, struct batch_
     struct json_line found;
     if (source->record != RECORD_DOCUMENT)
         return worker_encode_record(worker, batch, document, span, err);
-    if (source_find_field(source, span, &found, err) != 0)
+    if (source->chat)
+        return encode_chat(worker, batch, document, span, err);
+    if (source_find_field(source, NULL, span, &found, err) != 0)
         return -1;
-    if (!source->chat)
-        return encode_string(worker, batch, document, found.value, err);
-    if (check_chat_size(document, found.value, err) != 0)
-        return -1;
-    enum verdict verdict = worker_clean_surrogates(worker, document, line + (found.value.bytes - line),
-                                                   found.value.length_bytes, err);
-    int status = stop(verdict, document);
-    if (status != 1)
-        return status;
-    json_t *root = source_parse_chat(source, span, &found, err);
-    if (!root)
-        return -1;
-    give_back_raw(worker, batch, document);
-    return worker_encode_chat(worker, batch, document, root, err);
+    return encode_string(worker, batch, document, found.value, err);
 }
 
 /* encode_converted - a record that its format writes as JSON. */

@@ -74,7 +74,8 @@ static int no_field(const struct json_line *line, const struct prepare_source *s
                      line->names[i].bytes);
         best = far < best ? far : best;
     }
-    if (!source->chat && has_name(line, "messages"))
+    if (!source->chat && (has_name(line, "messages") || has_name(line, "conversations") ||
+                          (has_name(line, "instruction") && has_name(line, "output"))))
         snprintf(hint, sizeof hint, "for conversations set the source's chat to true");
     else if (best > CLOSE && has_name(line, "prompt") && has_name(line, "completion"))
         snprintf(hint, sizeof hint, "set the source's record to completion");
@@ -83,18 +84,15 @@ static int no_field(const struct json_line *line, const struct prepare_source *s
     else if (best > CLOSE &&
              (has_name(line, "instruction") || has_name(line, "prompt") || has_name(line, "question")))
         snprintf(hint, sizeof hint, "write questions and answers as 'messages', a list of {role, content}");
-    else if (best > CLOSE && has_name(line, "conversations"))
-        snprintf(hint, sizeof hint,
-                 "conversations are read as 'messages': a list of {\"role\": ..., \"content\": ...}");
     if (line->num_names == 0)
         return err_set(err, "no field '%s': the object is empty", field);
     return err_set(err, "no field '%s', there is %s; %s", field, names, hint);
 }
 
 /* The other fields of the line are looked past, not parsed: they may be large, and hold what jansson refuses. */
-int source_find_field(const struct prepare_source *source, struct text_span line, struct json_line *found,
-                      struct err *err) {
-    const char *field = source_field(source);
+int source_find_field(const struct prepare_source *source, const char *name, struct text_span line,
+                      struct json_line *found, struct err *err) {
+    const char *field = name ? name : source_field(source);
     if (json_line_scan(line, field, found, err) != 0)
         return -1;
     if (!found->value.bytes)
@@ -190,8 +188,27 @@ static int add_system(json_t *root, struct text_span line, const struct json_lin
     return value ? json_object_set_new(root, CHAT_SYSTEM_FIELD, value) : -1;
 }
 
-json_t *source_parse_chat(const struct prepare_source *source, struct text_span line,
-                          const struct json_line *found, struct err *err) {
+bool source_has_field(struct text_span line, const struct json_line *names, const char *name) {
+    struct json_line found;
+    if (has_name(names, name))
+        return true;
+    return may_have(names, name) && (json_line_scan(line, name, &found, NULL) != 0 || found.value.bytes);
+}
+
+json_t *source_parse_beside(struct text_span line, const struct json_line *names, struct err *err) {
+    json_t *root = json_object();
+    CHECK(root, "out of memory for a conversation");
+    add_fields(root, line, names, CHAT_REFUSED_FIELDS, SHORT_BYTES);
+    add_fields(root, line, names, CHAT_WEIGHT_FIELDS, SHORT_BYTES);
+    add_fields(root, line, names, CHAT_INPUT_FIELDS, LONG_BYTES);
+    if (add_system(root, line, names, err) == 0)
+        return root;
+    json_decref(root);
+    return NULL;
+}
+
+json_t *source_parse_chat(const char *field, struct text_span line, const struct json_line *found,
+                          struct err *err) {
     enum { MAX_VALUES = 1 << 20 };
     if (num_values(found->value) > MAX_VALUES) {
         err_set(err, "the conversation holds more than %d values", MAX_VALUES);
@@ -206,17 +223,12 @@ json_t *source_parse_chat(const struct prepare_source *source, struct text_span 
     }
     if (!list)
         return NULL;
-    json_t *root = json_object();
-    CHECK(root, "out of memory for a conversation");
-    add_fields(root, line, found, CHAT_REFUSED_FIELDS, SHORT_BYTES);
-    add_fields(root, line, found, CHAT_WEIGHT_FIELDS, SHORT_BYTES);
-    add_fields(root, line, found, CHAT_INPUT_FIELDS, LONG_BYTES);
-    if (add_system(root, line, found, err) != 0) {
+    json_t *root = source_parse_beside(line, found, err);
+    if (!root) {
         json_decref(list);
-        json_decref(root);
         return NULL;
     }
-    json_object_del(root, source_field(source)); /* a list of messages may have such a name itself */
+    json_object_del(root, field); /* a list of messages may have such a name itself */
     json_object_set_new(root, "messages", list);
     return root;
 }
