@@ -221,7 +221,7 @@ static void check_full(const struct config *c) {
     assert_string_equal(c->prepare.sources[0].url, "");
     assert_string_equal(c->prepare.sources[0].field, "text");
     assert_string_equal(c->prepare.sources[1].name, "dialogues");
-    assert_string_equal(c->prepare.sources[1].field, "messages");
+    assert_null(c->prepare.sources[1].field); /* by the form of each line */
     assert_true(c->prepare.sources[1].chat && !c->prepare.sources[0].chat);
     assert_int_equal(config_need_train(c, &err), 0);
     assert_int_equal(config_need_prepare(c, &err), 0);

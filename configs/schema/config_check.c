@@ -47,8 +47,8 @@ static void complete_architecture(struct model_config *model, const char *family
 /* complete_source - a corpus is called after its file or folder where it has no name. */
 static void complete_source(struct prepare_source *source) {
     source->chat = source->chat || source->record == RECORD_VOTE || source->record == RECORD_REACTION;
-    if (!source->field && source->record == RECORD_DOCUMENT)
-        source->field = xstrdup(source->chat ? "messages" : "text");
+    if (!source->field && !source->chat && source->record == RECORD_DOCUMENT)
+        source->field = xstrdup("text");
     if (source->name)
         return;
     size_t length = strlen(source->path);
