@@ -99,6 +99,10 @@ static const struct refusal REFUSALS[] = {
     {"model:\n  path:\n", "'model.path' has no value"},
     {"data:\n  train:\n", "'data.train' has no value"},
     {"data:\n  train: [{path: a.h5, weight: }]\n", "'weight' has no value"},
+    {"prepare:\n  sources: [{path: a, where: status}]\n",
+     "'where' is a value, expected a mapping of names to values"},
+    {"prepare:\n  sources: [{path: a, where: {b: {c: d}}}]\n", "line 2 column"},
+    {"prepare:\n  sources: [{path: a, where: {b: }}]\n", "'values' has no value"},
     {"prepare:\n  sources: [{path: a, format: txt}]\n", "'format' is 'txt', expected auto | text | jsonl"},
     /* rules between keys */
     {"train:\n  steps: 10\nschedule:\n  warmup_steps: 10\n",
@@ -180,17 +184,20 @@ static void test_defaults(void **state) {
     config_free(&config);
 }
 
-static const char FULL[] = "run: {folder: 'my run', seed: 9007199254740991, threads: 2}\n"
-                           "model:\n  tokenizer: tok.json\n  save_dtype: bf16\n"
-                           "  architecture: {width: 64, layers: 2, heads: 4, kv_heads: 2, ffn_width: 128,\n"
-                           "    rope_scaling: llama3, rope_factor: 8, norm_eps: 1e-6, tied_head: false}\n"
-                           "data:\n  train: [a.h5, {path: \"b \\\"c\\\".h5\", weight: 0.25}]\n  valid: v.h5\n"
-                           "train: {steps: 20, batch_sequences: 4}\n"
-                           "schedule: {kind: wsd}\n"
-                           "optimizer: {learning_rate: 3e-3, eps: .5e-8}\n"
-                           "prepare:\n  tokenizer: tok.json\n  output: o.h5\n  sources:\n"
-                           "    - path: corpora/fiches/\n      licence: Licence Ouverte 2.0\n"
-                           "    - {path: chat.jsonl.zst, chat: true, name: dialogues}\n";
+static const char FULL[] =
+    "run: {folder: 'my run', seed: 9007199254740991, threads: 2}\n"
+    "model:\n  tokenizer: tok.json\n  save_dtype: bf16\n"
+    "  architecture: {width: 64, layers: 2, heads: 4, kv_heads: 2, ffn_width: 128,\n"
+    "    rope_scaling: llama3, rope_factor: 8, norm_eps: 1e-6, tied_head: false}\n"
+    "data:\n  train: [a.h5, {path: \"b \\\"c\\\".h5\", weight: 0.25}]\n  valid: v.h5\n"
+    "train: {steps: 20, batch_sequences: 4}\n"
+    "schedule: {kind: wsd}\n"
+    "optimizer: {learning_rate: 3e-3, eps: .5e-8}\n"
+    "prepare:\n  tokenizer: tok.json\n  output: o.h5\n  sources:\n"
+    "    - path: corpora/fiches/\n      licence: Licence Ouverte 2.0\n"
+    "    - {path: legi.csv, delimiter: \";\", fields: [title, text], separator: \"\\n\",\n"
+    "       where: {status: VIGUEUR, \"an: née\": [2024, \"x, y\"]}}\n"
+    "    - {path: chat.jsonl.zst, chat: true, name: dialogues}\n";
 
 static void check_full(const struct config *c) {
     struct err err = {""};
@@ -215,14 +222,26 @@ static void check_full(const struct config *c) {
     assert_string_equal(c->data.valid[0].path, "v.h5");
     assert_int_equal(c->schedule.decay_steps, 2);
     assert_true(c->optimizer.learning_rate == 3e-3 && c->optimizer.eps == 0.5e-8);
-    assert_int_equal(c->prepare.num_sources, 2);
+    assert_int_equal(c->prepare.num_sources, 3);
     assert_string_equal(c->prepare.sources[0].name, "fiches");
     assert_string_equal(c->prepare.sources[0].licence, "Licence Ouverte 2.0");
     assert_string_equal(c->prepare.sources[0].url, "");
     assert_string_equal(c->prepare.sources[0].field, "text");
-    assert_string_equal(c->prepare.sources[1].name, "dialogues");
-    assert_null(c->prepare.sources[1].field); /* by the form of each line */
-    assert_true(c->prepare.sources[1].chat && !c->prepare.sources[0].chat);
+    assert_string_equal(c->prepare.sources[2].name, "dialogues");
+    assert_null(c->prepare.sources[2].field); /* by the form of each line */
+    assert_true(c->prepare.sources[2].chat && !c->prepare.sources[0].chat);
+    const struct prepare_source *source = &c->prepare.sources[1];
+    assert_null(source->field);
+    assert_int_equal(source->num_fields, 2);
+    assert_string_equal(source->fields[1].text, "text");
+    assert_string_equal(source->separator, "\n");
+    assert_int_equal(source->num_filters, 2);
+    assert_string_equal(source->where[0].field, "status");
+    assert_int_equal(source->where[0].num_values, 1);
+    assert_string_equal(source->where[0].values[0].text, "VIGUEUR");
+    assert_string_equal(source->where[1].field, "an: née");
+    assert_string_equal(source->where[1].values[0].text, "2024");
+    assert_string_equal(source->where[1].values[1].text, "x, y");
     assert_int_equal(config_need_train(c, &err), 0);
     assert_int_equal(config_need_prepare(c, &err), 0);
 }

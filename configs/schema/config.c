@@ -140,6 +140,29 @@ static int set_element(struct loading *loading, const struct config_key *list, v
     return 0;
 }
 
+/* set_mapping - an element for each name: the name is its first key, and what stands after it the second. */
+static int set_mapping(struct loading *loading, const struct config_key *key, void *values,
+                       const struct config_node *node) {
+    const struct config_table *table = key->element;
+    char **memory = (char **)(void *)((char *)values + key->offset);
+    int *count = (int *)(void *)((char *)values + key->count_offset);
+    int num_names = 0;
+    if (node->kind != NODE_MAP)
+        return fail_node(loading, node, "'%s' is %s, expected a mapping of names to values", key->name,
+                         config_node_kind_name(node));
+    for (const struct config_node *child = node->first; child; child = child->next)
+        num_names++;
+    *memory = xcalloc((size_t)num_names, table->struct_bytes);
+    for (const struct config_node *child = node->first; child; child = child->next) {
+        void *element = *memory + (size_t)(*count)++ * table->struct_bytes;
+        if (!config_store(&table->keys[0], element, child->key))
+            return fail_value(loading, &table->keys[0], child);
+        if (set_value(loading, &table->keys[1], element, child) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* set_list - a single entry stands for a list of one; an earlier value is replaced. */
 static int set_list(struct loading *loading, const struct config_key *key, void *values,
                     const struct config_node *node) {
@@ -149,6 +172,8 @@ static int set_list(struct loading *loading, const struct config_key *key, void 
     config_values_free(&only_this, values);
     if (config_node_is_null(node))
         return 0;
+    if (key->shape == LIST_MAPPING)
+        return set_mapping(loading, key, values, node);
     bool is_list = node->kind == NODE_LIST;
     int num_entries = is_list ? 0 : 1;
     for (const struct config_node *entry = is_list ? node->first : NULL; entry; entry = entry->next)

@@ -47,7 +47,7 @@ static void complete_architecture(struct model_config *model, const char *family
 /* complete_source - a corpus is called after its file or folder where it has no name. */
 static void complete_source(struct prepare_source *source) {
     source->chat = source->chat || source->record == RECORD_VOTE || source->record == RECORD_REACTION;
-    if (!source->field && !source->chat && source->record == RECORD_DOCUMENT)
+    if (!source->field && source->num_fields == 0 && !source->chat && source->record == RECORD_DOCUMENT)
         source->field = xstrdup("text");
     if (source->name)
         return;

@@ -33,3 +33,9 @@
     { .name = key, KEY_CHOICE, place, fallback, 0, 0, choices, NULL, 0, NULL, __VA_ARGS__ }
 #define LIST(key, place, count_place, element, ...)                                                          \
     { .name = key, KEY_LIST, place, NULL, 0, 0, NULL, element, count_place, NULL, __VA_ARGS__ }
+/* MAPPING - a list that is written as a mapping of names to values (LIST_MAPPING). */
+#define MAPPING(key, place, count_place, element, ...)                                                       \
+    {                                                                                                        \
+        .name = key, KEY_LIST, place, NULL, 0, 0, NULL, element, count_place, NULL, __VA_ARGS__,             \
+        .shape = LIST_MAPPING                                                                                \
+    }

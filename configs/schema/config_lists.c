@@ -62,6 +62,19 @@ static const struct config_key variable_keys[] = {
 const struct config_table config_variable_table = {variable_keys, COUNT_OF(variable_keys),
                                                    sizeof(struct variable)};
 
+static const struct config_key word_keys[] = {
+    TEXT("text", offsetof(struct prepare_word, text), NULL, "the word itself"),
+};
+static const struct config_table word_table = {word_keys, COUNT_OF(word_keys), sizeof(struct prepare_word)};
+
+static const struct config_key filter_keys[] = {
+    TEXT("field", offsetof(struct prepare_filter, field), NULL, "name of a field"),
+    LIST("values", offsetof(struct prepare_filter, values), offsetof(struct prepare_filter, num_values),
+         &word_table, "a value, or a list of them"),
+};
+static const struct config_table filter_table = {filter_keys, COUNT_OF(filter_keys),
+                                                 sizeof(struct prepare_filter)};
+
 static const struct config_key source_keys[] = {
     PATH("path", SOURCE_AT(path), NULL,
          "a file, or a folder whose files are read in name order, hidden ones left out; .gz and .zst are "
@@ -78,6 +91,14 @@ static const struct config_key source_keys[] = {
     TEXT(
         "field", SOURCE_AT(field), NULL,
         "of formats other than text: the field that holds the document; default: text, or messages where chat is true"),
+    LIST(
+        "fields", SOURCE_AT(fields), SOURCE_AT(num_fields), &word_table,
+        "instead of field: several, whose texts are one document in this order; null and empty ones are left out"),
+    TEXT("separator", SOURCE_AT(separator), NULL, "between the texts of fields; default: a blank line"),
+    MAPPING(
+        "where", SOURCE_AT(where), SOURCE_AT(num_filters), &filter_table,
+        "of formats other than text: {field: value} or {field: [values]}; a record of which one of these fields has "
+        "another value, or none, is left out and counted.  Numbers are compared as they are written"),
     TEXT(
         "delimiter", SOURCE_AT(delimiter), "auto",
         "csv: what stands between fields, one character or tab; auto: tab for .tsv, else one of , ; tab | by the first "

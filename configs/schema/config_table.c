@@ -330,9 +330,11 @@ static const struct config_key run_file_keys[] = {
     PATH("prepare.tokenizer", AT(prepare.tokenizer), NULL,
          "tokenizer.json or tekken.json, a model folder that holds one, or a GGUF file", FREE),
     PATH("prepare.output", AT(prepare.output), NULL, "token file to write (.h5)", FREE),
-    LIST("prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &config_source_table,
-         "corpora: a list of {path, name, licence, url, format, field, encoding, subfolders, chat, record}",
-         FREE),
+    LIST(
+        "prepare.sources", AT(prepare.sources), AT(prepare.num_sources), &config_source_table,
+        "corpora: a list of {path, name, licence, url, format, field, fields, separator, where, delimiter, encoding, "
+        "subfolders, chat, form, record}",
+        FREE),
     {"prepare.chat_template", KEY_PATH, AT(prepare.chat_template), "auto", 0, 0, chat_templates, NULL, 0,
      NULL,
      "how chat sources are written; auto: by the model's own template, exactly, or not at all; a name or a file "

@@ -24,6 +24,10 @@ enum key_class {
     KEY_FREE    /* what is learnt stays the same: said in one line */
 };
 
+/* How a list is written.  A mapping of names that are data: each is the first key of an element, and its value, one or several,
+ * the second one. */
+enum list_shape { LIST_PLAIN, LIST_MAPPING };
+
 struct config_choice {
     const char *name; /* NULL ends the list */
     int value;
@@ -53,6 +57,7 @@ struct config_key {
     const char *unit;                   /* NULL where it has none */
     const char *help;
     enum key_class class;
+    enum list_shape shape;      /* KEY_LIST */
     struct key_condition needs; /* elsewhere the key has no effect: config_effect.h */
 };
 

@@ -19,22 +19,48 @@ static int write_sections(FILE *out, const char *name, const char *last_name) {
     return depth;
 }
 
-/* write_list - keys of an entry that have no value stay out, as in the file it came from. */
+static void write_list(FILE *out, const struct config_key *key, const void *values, int indent);
+
+/* write_field - a key of an entry with its value, which may be a list of its own. */
+static void write_field(FILE *out, const char *name, const struct config_key *field, const void *element,
+                        int indent) {
+    if (field->type == KEY_LIST) {
+        fprintf(out, "%s:\n", name);
+        write_list(out, field, element, indent + 4);
+        return;
+    }
+    char *text = config_value_text(field, element);
+    fprintf(out, "%s: %s\n", name, text);
+    free(text);
+}
+
+/* write_entry - keys of an entry that have no value stay out, as in the file it came from. */
+static void write_entry(FILE *out, const struct config_table *table, const void *element, int indent) {
+    bool is_first = true;
+    for (int k = 0; k < table->num_keys; k++) {
+        const struct config_key *field = &table->keys[k];
+        if (!config_key_is_set(field, element))
+            continue;
+        fprintf(out, "%*s%s", indent, "", is_first ? "- " : "  ");
+        write_field(out, field->name, field, element, indent);
+        is_first = false;
+    }
+}
+
+/* write_list - as a list or a mapping. */
 static void write_list(FILE *out, const struct config_key *key, const void *values, int indent) {
     const char *memory = *(char *const *)(const void *)((const char *)values + key->offset);
     int count = *(const int *)(const void *)((const char *)values + key->count_offset);
     for (int e = 0; e < count; e++) {
         const char *element = memory + (size_t)e * key->element->struct_bytes;
-        bool is_first = true;
-        for (int k = 0; k < key->element->num_keys; k++) {
-            const struct config_key *field = &key->element->keys[k];
-            if (!config_key_is_set(field, element))
-                continue;
-            char *text = config_value_text(field, element);
-            fprintf(out, "%*s%s%s: %s\n", indent, "", is_first ? "- " : "  ", field->name, text);
-            free(text);
-            is_first = false;
+        if (key->shape == LIST_PLAIN) {
+            write_entry(out, key->element, element, indent);
+            continue;
         }
+        char *name = config_value_text(&key->element->keys[0], element);
+        fprintf(out, "%*s", indent, "");
+        write_field(out, name, &key->element->keys[1], element, indent);
+        free(name);
     }
 }
 

@@ -165,7 +165,7 @@ char *config_range_text(const struct config_key *key) {
     case KEY_BOOL:
         return xstrdup("true or false");
     case KEY_LIST:
-        return xstrdup("a list");
+        return xstrdup(key->shape == LIST_MAPPING ? "a mapping of names to values" : "a list");
     case KEY_TEXT:
     case KEY_PATH:
     case KEY_CHOICE:

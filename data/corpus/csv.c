@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "data/corpus/json_line.h"
+
 /* --- rows --- */
 
 /* opens - whether a quote outside of quotes is the first byte of a field. */
@@ -59,28 +61,6 @@ typedef void (*put_bytes)(struct text *out, const char *bytes, size_t length_byt
 
 static void put_nothing(struct text *out, const char *bytes, size_t length_bytes) {
     (void)out, (void)bytes, (void)length_bytes;
-}
-
-/* put_json - as a part of a string of JSON: the quote, the backslash and control characters are escaped (RFC 8259,
- * section 7). */
-static void put_json(struct text *out, const char *bytes, size_t length_bytes) {
-    static const char digits[] = "0123456789abcdef";
-    size_t first = 0;
-    for (size_t i = 0; i < length_bytes; i++) {
-        unsigned char c = (unsigned char)bytes[i];
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        text_append(out, bytes + first, i - first);
-        first = i + 1;
-        char escape[6] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
-        if (c == '\n' || c == '"' || c == '\\') {
-            escape[1] = c == '\n' ? 'n' : (char)c;
-            text_append(out, escape, 2);
-        } else {
-            text_append(out, escape, sizeof escape);
-        }
-    }
-    text_append(out, bytes + first, length_bytes - first);
 }
 
 /* A row that is being read: at is the first byte of a field, or beyond the end after the last one. */
@@ -165,7 +145,7 @@ int csv_append_json(const struct csv_header *header, struct text_span text, stru
         text_append(out, column ? ", " : "{", column ? 2 : 1);
         text_append(out, header->names[column], strlen(header->names[column]));
         text_append(out, "\"", 1);
-        if (take_field(&row, put_json, out, err) != 0)
+        if (take_field(&row, json_line_escape, out, err) != 0)
             return -1;
         text_append(out, "\"", 1);
     }
@@ -262,7 +242,7 @@ int csv_header_read(struct csv_header *header, struct text_span sample, enum csv
     while (has_field(&row)) {
         struct text name = {0};
         text_append(&name, "\"", 1);
-        take_field(&row, put_json, &name, err);
+        take_field(&row, json_line_escape, &name, err);
         text_append(&name, "\": ", 4);
         header->names[header->num_columns++] = name.bytes;
     }

@@ -274,6 +274,27 @@ void json_line_unescape(struct text_span value, struct text *out) {
     }
 }
 
+/* RFC 8259, section 7. */
+void json_line_escape(struct text *out, const char *bytes, size_t length_bytes) {
+    static const char digits[] = "0123456789abcdef";
+    size_t first = 0;
+    for (size_t i = 0; i < length_bytes; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        text_append(out, bytes + first, i - first);
+        first = i + 1;
+        char escape[6] = {'\\', 'u', '0', '0', digits[c >> 4], digits[c & 15]};
+        if (c == '\n' || c == '"' || c == '\\') {
+            escape[1] = c == '\n' ? 'n' : (char)c;
+            text_append(out, escape, 2);
+        } else {
+            text_append(out, escape, sizeof escape);
+        }
+    }
+    text_append(out, bytes + first, length_bytes - first);
+}
+
 /* fits - a number that every reader of JSON takes. */
 static bool fits(struct text_span number) {
     char digits[64];

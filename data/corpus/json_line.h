@@ -22,6 +22,10 @@ int json_line_scan(struct text_span line, const char *field, struct json_line *o
  * appended: escapes become characters, \u0000 a NUL, half a surrogate pair U+FFFD. */
 void json_line_unescape(struct text_span value, struct text *out);
 
+/* json_line_escape - bytes as a part of a string of JSON, appended: the quote, the backslash and control characters are
+ * escaped. */
+void json_line_escape(struct text *out, const char *bytes, size_t length_bytes);
+
 /* json_line_plain - a scanned value, appended, with every number that is not a number of JSON or too large for
  * one put in quotes after JSON_LINE_NUMBER, an escaped NUL: so that a reader of JSON takes the rest, and knows it from a text. */
 #define JSON_LINE_NUMBER "\\u0000"

@@ -39,6 +39,7 @@ enum left_reason {
     LEFT_SYSTEMS_DIFFER,
     LEFT_NOTHING_COMMON,
     LEFT_MODEL,
+    LEFT_FILTER,
     LEFT_COUNT
 };
 /* left_reason_text - for a table, and for the keys of its JSON. */
@@ -46,6 +47,18 @@ const char *left_reason_text(enum left_reason reason);
 const char *left_reason_key(enum left_reason reason);
 
 enum document_ends { DOCUMENT_BOS_EOS, DOCUMENT_EOS, DOCUMENT_BOS, DOCUMENT_NONE };
+
+/* Texts of a list. */
+struct prepare_word {
+    char *text;
+};
+
+/* A field of a record, and the values of which it has to have one. */
+struct prepare_filter {
+    char *field;
+    struct prepare_word *values;
+    int num_values;
+};
 
 /* One corpus.  Text: one document per file.  JSONL: one per line.  JSON: one per element of an array.  CSV: one per row; .gz and .zst are
  * read through. */
@@ -56,6 +69,11 @@ struct prepare_source {
     char *
         field; /* of formats of fields: the text field, or the list of messages where chat is set; NULL: "text", "messages"
                   */
+    struct prepare_word *fields; /* instead of field: several texts, one after another */
+    int num_fields;
+    char *separator;              /* between them; NULL: a blank line */
+    struct prepare_filter *where; /* all of which a record has to meet; others are left out */
+    int num_filters;
     char *delimiter;                  /* CSV: a character, "tab", or "auto", as NULL: it is found */
     enum text_encoding encoding;      /* of its files, which become UTF-8 */
     enum subfolder_policy subfolders; /* of a folder */

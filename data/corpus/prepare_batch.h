@@ -121,7 +121,8 @@ struct worker {
     const struct chat_style *style; /* of the sources that hold conversations; NULL without */
     int32_t bos, eos;               /* -1: not added */
     struct encoder *encoder;
-    struct text scratch, repaired, converted; /* converted: a record as JSON */
+    struct text scratch, repaired, converted,
+        joined; /* converted: a record as JSON; joined: several fields of it */
 };
 /* --- prepare_choose.c: what worker, whose config and tok stand, will write --- */
 

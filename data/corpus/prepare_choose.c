@@ -26,6 +26,21 @@ static int check_records(const struct prepare_config *config, struct err *err) {
                 config->sources[0].path, source->path);
         if (is_comparia && !source->chat)
             return err_set(err, "the source '%s' holds conversations: its chat has to be true", source->path);
+        if (source->num_fields > 0 && (source->field || source->chat || source->record != RECORD_DOCUMENT))
+            return err_set(
+                err, "the fields of source '%s' are texts of a document, of which it has none: leave out %s",
+                source->path,
+                source->field  ? "field"
+                : source->chat ? "chat or fields"
+                               : "record or fields");
+        for (int f = 0; f < source->num_filters; f++)
+            if (source->where[f].num_values == 0)
+                return err_set(err,
+                               "the source '%s' asks for no value of '%s' (where): nothing would be read",
+                               source->path, source->where[f].field);
+        if (source->separator && source->num_fields == 0)
+            return err_set(err, "the separator of source '%s' would have no effect without fields",
+                           source->path);
         if (source->form != FORM_AUTO && (!source->chat || source->record != RECORD_DOCUMENT))
             return err_set(
                 err,

@@ -35,18 +35,24 @@ static int not_conversations(const char *path, const struct prepare_source *sour
         path, source->format == SOURCE_TEXT ? "the source's format" : "its name");
 }
 
-/* check_field - a field that no file of the source can have was not meant for these files. */
-static int check_field(const struct corpus *corpus, int first, const struct prepare_source *source,
-                       struct err *err) {
-    if (!source->field || strcmp(source->field, source->chat ? "messages" : "text") == 0)
+/* check_fields - what no file of the source can have was not meant for these files. */
+static int check_fields(const struct corpus *corpus, int first, const struct prepare_source *source,
+                        struct err *err) {
+    bool has_field = source->field && strcmp(source->field, source->chat ? "messages" : "text") != 0;
+    const char *name = has_field                 ? source->field
+                       : source->num_fields > 0  ? source->fields[0].text
+                       : source->num_filters > 0 ? source->where[0].field
+                                                 : NULL;
+    if (!name)
         return 0;
     for (int i = first; i < corpus->num_files; i++)
         if (corpus->files[i].format->has_fields)
             return 0;
     return err_set(
         err,
-        "the field '%s' of source '%s' would have no effect: its files are text, which has no fields; leave it out, or set the source's format",
-        source->field, source->path);
+        "the field '%s' of source '%s' would have no effect: its files are text, which has no fields; leave "
+        "it out, or set the source's format",
+        name, source->path);
 }
 
 /* check_delimiter - one that no file of the source has. */
@@ -123,7 +129,7 @@ int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int
         int status = S_ISDIR(facts.st_mode)
                          ? add_folder(corpus, source, i, err)
                          : add_file(corpus, source, i, xstrdup(source->path), facts.st_size, err);
-        if (status != 0 || check_field(corpus, first, source, err) != 0 ||
+        if (status != 0 || check_fields(corpus, first, source, err) != 0 ||
             check_delimiter(corpus, first, source, err) != 0)
             return -1;
     }

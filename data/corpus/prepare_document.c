@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "data/corpus/prepare_form.h"
+#include "data/corpus/prepare_where.h"
 
 /* encode_text - bos, text, eos.  The bytes may be the worker's own, which are gone afterwards. */
 static int encode_text(struct worker *worker, struct batch *batch, struct batch_document *document,
@@ -112,19 +113,39 @@ static int encode_chat(struct worker *worker, struct batch *batch, struct batch_
     return -1;
 }
 
+/* encode_field - a line whose text is in one field, or in several. */
+static int encode_field(struct worker *worker, struct batch *batch, struct batch_document *document,
+                        struct text_span line, struct err *err) {
+    const struct prepare_source *source = &worker->config->sources[document->source];
+    struct json_line found;
+    if (source->num_fields == 0)
+        return source_find_field(source, NULL, line, &found, err) != 0
+                   ? -1
+                   : encode_string(worker, batch, document, found.value, err);
+    if (fields_join(source, line, &worker->joined, err) != 0)
+        return -1;
+    const struct text_span joined = {worker->joined.bytes, worker->joined.length_bytes};
+    return encode_string(worker, batch, document, joined, err);
+}
+
 /* encode_line - a line of JSON whose bytes are clean. */
 static int encode_line(struct worker *worker, struct batch *batch, struct batch_document *document,
                        char *line, size_t length_bytes, struct err *err) {
     const struct prepare_source *source = &worker->config->sources[document->source];
     const struct text_span span = {line, length_bytes};
-    struct json_line found;
+    enum where_answer answer = where_matches(source, span, &worker->scratch, err);
+    if (answer == WHERE_FAULT)
+        return -1;
+    if (answer == WHERE_NO) {
+        document->outcome = OUTCOME_PASSED;
+        document->reason = LEFT_FILTER;
+        return 0;
+    }
     if (source->record != RECORD_DOCUMENT)
         return worker_encode_record(worker, batch, document, span, err);
     if (source->chat)
         return encode_chat(worker, batch, document, span, err);
-    if (source_find_field(source, NULL, span, &found, err) != 0)
-        return -1;
-    return encode_string(worker, batch, document, found.value, err);
+    return encode_field(worker, batch, document, span, err);
 }
 
 /* encode_converted - a record that its format writes as JSON. */

@@ -60,9 +60,9 @@ static bool has_name(const struct json_line *line, const char *name) {
 }
 
 /* no_field - what the line has instead, and what was meant. */
-static int no_field(const struct json_line *line, const struct prepare_source *source, struct err *err) {
+static int no_field(const struct json_line *line, const struct prepare_source *source, const char *field,
+                    struct err *err) {
     enum { CLOSE = 2 };
-    const char *field = source_field(source);
     char names[512], hint[128] = "set the source's field to one of them";
     int best = CLOSE + 1;
     list_names(line, names, sizeof names);
@@ -96,7 +96,7 @@ int source_find_field(const struct prepare_source *source, const char *name, str
     if (json_line_scan(line, field, found, err) != 0)
         return -1;
     if (!found->value.bytes)
-        return no_field(found, source, err);
+        return no_field(found, source, field, err);
     char first = found->value.bytes[0];
     if (source->chat ? first == '[' : first == '"')
         return 0;

@@ -205,6 +205,7 @@ static const struct {
     [LEFT_SYSTEMS_DIFFER] = {"systems_differ", "the two sides had different system prompts"},
     [LEFT_NOTHING_COMMON] = {"nothing_common", "no common beginning before two answers"},
     [LEFT_MODEL] = {"model_not_listed", "an answer of a model that prepare.models does not list"},
+    [LEFT_FILTER] = {"where", "not what the source's where asks for"},
 };
 
 const char *left_reason_text(enum left_reason reason) {

@@ -7,6 +7,7 @@ void worker_release(struct worker *worker) {
     text_release(&worker->scratch);
     text_release(&worker->repaired);
     text_release(&worker->converted);
+    text_release(&worker->joined);
 }
 
 /* Buffers that one huge document has made large: each thread would keep them to the end. */
@@ -17,4 +18,6 @@ void worker_give_back(struct worker *worker) {
         text_release(&worker->repaired);
     if (worker->converted.room_bytes > 4 * BATCH_BYTES)
         text_release(&worker->converted);
+    if (worker->joined.room_bytes > 4 * BATCH_BYTES)
+        text_release(&worker->joined);
 }

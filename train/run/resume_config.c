@@ -10,13 +10,15 @@
 
 /* --- values as text --- */
 
+static char *value_text(const struct config_key *key, const void *values);
+
 /* write_element - "{path: a, weight: 2}": the keys of one entry of a list that have a value. */
 static void write_element(FILE *out, const struct config_table *table, const char *element) {
     const char *between = "{";
     for (int i = 0; i < table->num_keys; i++) {
         if (!config_key_is_set(&table->keys[i], element))
             continue;
-        char *text = config_value_text(&table->keys[i], element);
+        char *text = value_text(&table->keys[i], element);
         fprintf(out, "%s%s: %s", between, table->keys[i].name, text);
         free(text);
         between = ", ";
