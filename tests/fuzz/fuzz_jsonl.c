@@ -1,4 +1,4 @@
-/* fuzz_jsonl.c - libFuzzer target of prepare's input: any bytes, as JSON lines, conversations or text,
+/* fuzz_jsonl.c - libFuzzer target of prepare's input: any bytes, as JSON lines, arrays, tables, conversations or text,
  * compressed or not, give tokens or an error that names the place, without a crash or a leak.  The first byte
  * chooses. */
 #include <stdio.h>
@@ -44,6 +44,25 @@ static void encode_all(struct corpus *corpus, struct worker *worker, struct batc
     }
 }
 
+/* choose_more - by the size: lines as an array or a table, forms of conversations, several fields, a filter. */
+static void choose_more(struct prepare_source *source, size_t size_bytes) {
+    static char text[] = "text", title[] = "title", state[] = "s", value[] = "1";
+    static struct prepare_word fields[] = {{title}, {text}}, values[] = {{value}};
+    static struct prepare_filter where[] = {{state, values, 1}};
+    const enum source_format formats[] = {SOURCE_JSONL, SOURCE_JSONL, SOURCE_JSON, SOURCE_CSV};
+    if (source->format == SOURCE_TEXT)
+        return;
+    source->format = formats[size_bytes / 16 % 4];
+    if (source->chat) {
+        source->form = (enum conversation_form)(size_bytes / 2 % (FORM_COMPLETION + 1));
+        return;
+    }
+    source->num_fields = size_bytes / 64 % 2 ? 2 : 0;
+    source->fields = fields;
+    source->num_filters = size_bytes / 128 % 2;
+    source->where = where;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     static struct tokenizer *tok; /* made once, with its encoder; libFuzzer's process keeps them */
     static struct encoder *encoder;
@@ -65,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
                                                     : ENCODING_UTF8,
                                     .format = choice & 1 ? SOURCE_JSONL : SOURCE_TEXT,
                                     .chat = (choice & 3) == 3};
+    choose_more(&source, size_bytes);
     struct prepare_config config = {.sources = &source,
                                     .num_sources = 1,
                                     .on_bad_line = size_bytes & 1 ? BAD_LINE_SKIP : BAD_LINE_FAIL,
@@ -84,8 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes) {
     else
         CHECK(memchr(err.text, '\'', sizeof err.text), "an error without a place: %s", err.text);
     corpus_close(&corpus);
-    text_release(&worker.scratch);
-    text_release(&worker.repaired);
+    worker.encoder = NULL; /* the process keeps it */
+    worker_release(&worker);
     free(batch.documents);
     text_release(&batch.raw);
     token_list_release(&batch.tokens);
