@@ -161,32 +161,60 @@ losses "$work/bf16" >"$work/bf16_loss"
 is_within "$work/alone_loss" "$work/bf16_loss" 2e-2 || fail "in bf16 losses differ by $worst"
 
 run 0 "$atelier" plan "$work/from_model.yaml" --ranks 1 --set "model.path=$start" --set "data.train=$work/fiches.h5" \
-    --set objective.kind=distill --set "objective.teacher=$work/large.teacher" --set objective.top_k=16
+    --set objective.kind=distill --set "objective.teacher=$work/large.teacher" --set objective.top_k=16 --set objective.temperature=2
 expect_output "objective +distill: of each token the 16 that the teacher finds most probable"
 
 # --- what does not fit ---
 
-learn 2 0 "$work/bad" "$work/large.teacher" --set objective.temperature=1
+# refuse TEACHER [ARGUMENT...] - by `train` as above; what it refuses, `plan` refuses with the same words.
+refuse() {
+    learn 2 0 "$work/bad" "$@"
+    refused=$(grep "^error: " "$log")
+    teacher=$1
+    shift
+    run 2 timeout 60 "$atelier" plan "$work/from_model.yaml" --ranks 1 --set "run.folder=$work/bad" --set "model.path=$start" \
+        --set "data.train=$work/fiches.h5" --set objective.kind=distill --set "objective.teacher=$teacher" \
+        --set objective.temperature=2 --set objective.top_k=16 "$@"
+    expect "what a plan refuses" "$refused" "$(grep "^error: " "$log")"
+}
+
+refuse "$work/large.teacher" --set objective.temperature=1
 expect_output "large.teacher' was made at temperature 2, and objective.temperature is 1"
-learn 2 0 "$work/bad" "$work/large.teacher" --set objective.top_k=17
+refuse "$work/large.teacher" --set objective.top_k=17
 expect_output "large.teacher' has 16 tokens of each place, and objective.top_k is 17"
-learn 2 0 "$work/bad" "$work/large.teacher" --set "data.train=$work/fiches-valid.h5"
+refuse "$work/large.teacher" --set "data.train=$work/fiches-valid.h5"
 expect_output "large.teacher' was made of other tokens, or by another tokenizer"
-learn 2 0 "$work/bad" "$work/large.teacher" --set "data.train=[$work/fiches.h5, $work/fiches-valid.h5]"
+refuse "$work/large.teacher" --set "data.train=[$work/fiches.h5, $work/fiches-valid.h5]"
 expect_output "no file of objective.teacher was made of '.*fiches-valid.h5'"
-learn 2 0 "$work/bad" "[$work/large.teacher, $work/start.teacher]"
+refuse "[$work/large.teacher, $work/start.teacher]"
 expect_output "start.teacher' is a second teacher of '.*fiches.h5'"
-learn 2 0 "$work/bad" "$work/fiches.h5"
+refuse "$work/fiches.h5"
 expect_output "objective.teacher: '.*fiches.h5' is not what 'atelier eval --top-k' writes"
-learn 2 0 "$work/bad" null
+refuse null
 expect_output "'objective.kind' distill learns from a teacher: set objective.teacher"
-learn 2 0 "$work/bad" "$work/large.teacher" --set objective.kind=sft
+refuse "$work/large.teacher" --set objective.kind=sft
 expect_output "objective.teacher.* would have no effect"
 head -c $((size - 100)) "$work/large.teacher" >"$work/cut.teacher"
-learn 2 0 "$work/bad" "$work/cut.teacher"
+refuse "$work/cut.teacher"
 expect_output "cut.teacher' is not what .*: it has [0-9]+ bytes where [0-9]+ belong"
 cp "$work/large.teacher" "$work/damaged.teacher"
 dd if=/dev/urandom of="$work/damaged.teacher" bs=1 seek=$((4096 + 9)) count=$((size - 4096 - 9)) conv=notrunc 2>/dev/null
+refuse "[$work/large.teacher, $work/large.teacher]"
+expect_output "large.teacher' is a second teacher of '.*fiches.h5'"
+refuse "$work/absent.teacher"
+expect_output "objective.teacher: .*absent.teacher'"
+mkfifo "$work/fifo.teacher"
+refuse "$work/fifo.teacher"
+expect_output "objective.teacher: .*fifo.teacher'"
+# Where the tokens are still to be prepared, so is the teacher; one that is there must fit all the same.
+plan_unprepared() {
+    run "$1" "$atelier" plan "$work/from_model.yaml" --ranks 1 --set "model.path=$start" --set "data.train=$work/later.h5" \
+        --set objective.kind=distill --set "objective.teacher=[$work/later.teacher, $work/large.teacher]" \
+        --set objective.top_k=16 --set "objective.temperature=$2"
+}
+plan_unprepared 0 2
+plan_unprepared 2 1
+expect_output "large.teacher' was made at temperature 2"
 learn 1 2 "$work/damaged" "$work/damaged.teacher"
 expect_output "damaged.teacher' has nothing sound for token [0-9]+: the row is missing or damaged"
 say "a student learns from a teacher's file: the same on 1 to 4 ranks, distance to itself $kl"

@@ -194,6 +194,11 @@ const struct teacher *loader_teacher(const struct loader *loader, int file) {
     return loader->teachers[file];
 }
 
+const struct token_file *loader_token_file(const struct loader *loader, int file) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return loader->files[file];
+}
+
 const char *loader_tokenizer_hash(const struct loader *loader) {
     return token_file_tokenizer_hash(loader->files[0]);
 }

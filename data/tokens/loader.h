@@ -101,6 +101,8 @@ void loader_set_references(struct loader *loader, int file, const double *values
 void loader_teach(struct loader *loader, int file, const struct teacher *teacher, int64_t top_k);
 /* loader_teacher - of a file; NULL: none. */
 const struct teacher *loader_teacher(const struct loader *loader, int file);
+/* loader_token_file - the open file itself, borrowed. */
+const struct token_file *loader_token_file(const struct loader *loader, int file);
 /* loader_num_documents - of a file. */
 int64_t loader_num_documents(const struct loader *loader, int file);
 /* loader_uses_document - false of those that are too long for any sample. */

@@ -21,6 +21,7 @@
 #include "train/plan/calibration.h"
 #include "train/plan/data_check.h"
 #include "train/plan/run_plan.h"
+#include "train/plan/teachers_check.h"
 
 enum { EXIT_FITS = EXIT_DONE, EXIT_NOT = 2, PATH_ROOM = 4096, CONFIG_JSON_MAX_BYTES = MIB };
 
@@ -308,7 +309,8 @@ static int run(int argc, char **argv) {
     if (config_load(&here.config, words.config_path, words.overrides.words, words.overrides.count, &err) !=
             0 ||
         read_model(&here.model, &here.config, hash, &err) != 0 ||
-        data_check_plan(&here.config, hash, &err) != 0 || look_around(&here, &words, &err) != 0 ||
+        data_check_plan(&here.config, hash, &err) != 0 || teachers_check_plan(&here.config, &err) != 0 ||
+        look_around(&here, &words, &err) != 0 ||
         run_plan_make(&plan, &here.config, &here.model, &here.place, &err) != 0) {
         fprintf(stderr, "error: %s\n", err.text);
     } else {
