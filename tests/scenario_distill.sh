@@ -30,7 +30,8 @@ places=$(json_number places "$log")
 
 # An earlier start that was killed: the last rows are missing, and the first are believed.
 size=$(stat -c %s "$work/start.teacher")
-cp "$work/start.teacher" "$work/again.teacher.partial"
+sed '1s/"state":"whole"/"state":"begun"/' "$work/start.teacher" >"$work/again.teacher.partial"
+cp "$work/again.teacher.partial" "$work/begun.teacher.partial"
 dd if=/dev/zero of="$work/again.teacher.partial" bs=1 seek=$((size - 5000)) count=5000 conv=notrunc 2>/dev/null
 teach 2 "$large" "$work/again.teacher" --top-k 16 --temperature 2
 expect_output "again.teacher.partial' was begun by another model, or with other tokens or options"
@@ -201,6 +202,8 @@ cp "$work/large.teacher" "$work/damaged.teacher"
 dd if=/dev/urandom of="$work/damaged.teacher" bs=1 seek=$((4096 + 9)) count=$((size - 4096 - 9)) conv=notrunc 2>/dev/null
 refuse "[$work/large.teacher, $work/large.teacher]"
 expect_output "large.teacher' is a second teacher of '.*fiches.h5'"
+refuse "$work/begun.teacher.partial"
+expect_output "begun.teacher.partial' was begun and is not finished: go on with 'atelier eval .* --output .*begun.teacher --top-k 16"
 refuse "$work/absent.teacher"
 expect_output "objective.teacher: .*absent.teacher'"
 mkfifo "$work/fifo.teacher"

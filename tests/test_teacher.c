@@ -117,6 +117,14 @@ static void test_goes_on(void **state) {
     put(writer, 0, 90);
     teacher_writer_close(writer);
     assert_null(teacher_open(in_folder("parts"), &err)); /* not under its own name */
+    assert_null(teacher_open(in_folder("parts.partial"), &err));
+    assert_non_null(strstr(err.text, "was begun and is not finished: go on with 'atelier eval MODEL"));
+    assert_non_null(strstr(err.text, "/parts --top-k 4 --temperature 1.5 --sequence-tokens 64'"));
+    assert_int_equal(link(in_folder("parts.partial"), in_folder("renamed")), 0);
+    assert_null(teacher_open(in_folder("renamed"), &err));
+    assert_non_null(strstr(err.text, "give it back the ending .partial"));
+    assert_null(teacher_writer_open(in_folder("renamed"), &facts, &err));
+    assert_non_null(strstr(err.text, "was begun and is not finished"));
     assert_null(teacher_writer_open(in_folder("parts"), &other, &err));
     assert_non_null(strstr(err.text, "was begun by another model, or with other tokens or options"));
     writer = teacher_writer_open(in_folder("parts"), &facts, &err);
@@ -127,6 +135,12 @@ static void test_goes_on(void **state) {
     all[90] = 0;
     assert_int_equal(teacher_writer_has(writer, &more, &err), 1);
     put(writer, 90, TOKENS);
+    assert_int_equal(teacher_writer_finish(writer, &err), 0);
+    /* Ended between its last write and its name: the header says whole already. */
+    assert_int_equal(rename(in_folder("parts"), in_folder("parts.partial")), 0);
+    writer = teacher_writer_open(in_folder("parts"), &facts, &err);
+    assert_non_null(writer);
+    assert_null(teacher_open(in_folder("parts.partial"), &err));
     assert_int_equal(teacher_writer_finish(writer, &err), 0);
     write_whole(in_folder("whole"), "abc");
     size_t a_bytes, b_bytes;
@@ -286,9 +300,12 @@ static const char *header_with(const char *facts) {
 }
 
 #define HEADER_TEXT(format, vocabulary, k, temperature, tokens)                                              \
+    STATE_TEXT(format, vocabulary, k, temperature, tokens, "whole")
+#define STATE_TEXT(format, vocabulary, k, temperature, tokens, state)                                        \
     "{\"format\":\"" format                                                                                  \
     "\",\"content\":\"abc\",\"model\":\"m\",\"tokenizer_hash\":\"t\",\"vocab_size\":" vocabulary             \
-    ",\"top_k\":" k ",\"temperature\":" temperature ",\"sequence_tokens\":64,\"tokens\":" tokens "}"
+    ",\"top_k\":" k ",\"temperature\":" temperature ",\"sequence_tokens\":64,\"tokens\":" tokens             \
+    ",\"state\":\"" state "\"}"
 
 static void test_headers(void **state) {
     (void)state;
@@ -306,6 +323,7 @@ static void test_headers(void **state) {
         {HEADER_TEXT("atelier-teacher 1", "50", "4", "1", "9223372036854775807"),
          "'tokens' is 9223372036854775807"},
         {HEADER_TEXT("atelier-teacher 1", "50", "4", "1", "-1"), "'tokens' is -1"},
+        {STATE_TEXT("atelier-teacher 1", "50", "4", "1", "200", "half"), "'state' is 'half'"},
         {"[1, 2", "its header"},
         {"{\"format\": 3}", "format"}};
     for (size_t n = 0; n < sizeof wrong / sizeof wrong[0]; n++)

@@ -16,9 +16,14 @@
 enum { HEADER_BYTES = 4096, SEEN_PLACES = 1024 };
 static const char FORMAT[] = "atelier-teacher 1";
 
+/* Of a file: begun, and gone on with by the next start, or whole, which finishing alone says. */
+enum state { BEGUN, WHOLE };
+static const char *const STATES[] = {[BEGUN] = "begun", [WHOLE] = "whole"};
+
 struct teacher {
     char *path;
     int fd;
+    enum state state;
     struct teacher_facts facts;
 };
 
@@ -51,12 +56,13 @@ static bool is_sound(const struct teacher_facts *facts, const char *row, int64_t
 /* --- the header --- */
 
 /* make_header - HEADER_BYTES of text; malloc'ed. */
-static char *make_header(const struct teacher_facts *facts) {
+static char *make_header(const struct teacher_facts *facts, enum state state) {
     json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:I, s:I}", "format", FORMAT, "content", facts->content,
-        "name", facts->name, "model", facts->model, "tokenizer_hash", facts->tokenizer_hash, "vocab_size",
-        (json_int_t)facts->vocab_size, "top_k", (json_int_t)facts->top_k, "temperature", facts->temperature,
-        "sequence_tokens", (json_int_t)facts->sequence_tokens, "tokens", (json_int_t)facts->num_tokens);
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:s}", "format", FORMAT, "content",
+        facts->content, "name", facts->name, "model", facts->model, "tokenizer_hash", facts->tokenizer_hash,
+        "vocab_size", (json_int_t)facts->vocab_size, "top_k", (json_int_t)facts->top_k, "temperature",
+        facts->temperature, "sequence_tokens", (json_int_t)facts->sequence_tokens, "tokens",
+        (json_int_t)facts->num_tokens, "state", STATES[state]);
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     char *header = xmalloc(HEADER_BYTES + 1);
     CHECK(text && strlen(text) < HEADER_BYTES, "the header of a teacher's file cannot be written");
@@ -121,6 +127,16 @@ static int read_facts(const json_t *object, struct teacher_facts *facts, struct 
     return check_facts(facts, err);
 }
 
+static int read_state(const json_t *object, enum state *state, struct err *err) {
+    const char *text;
+    if (json_get_string(object, "state", &text, err) != 0)
+        return -1;
+    for (*state = BEGUN; *state <= WHOLE; (*state)++)
+        if (strcmp(text, STATES[*state]) == 0)
+            return 0;
+    return err_set(err, "'state' is '%.20s', expected whole", text);
+}
+
 /* read_header - the facts, and that the file is as long as they say. */
 static int read_header(struct teacher *teacher, int64_t size_bytes, struct err *err) {
     char header[HEADER_BYTES];
@@ -130,6 +146,8 @@ static int read_header(struct teacher *teacher, int64_t size_bytes, struct err *
         return -1;
     json_t *object = json_parse_text(header, sizeof header, "its header", err);
     int status = object ? read_facts(object, &teacher->facts, err) : -1;
+    if (status == 0)
+        status = read_state(object, &teacher->state, err);
     json_decref(object);
     int64_t wanted = status == 0 ? row_offset(&teacher->facts, teacher->facts.num_tokens) : 0;
     if (status == 0 && size_bytes != wanted)
@@ -140,14 +158,31 @@ static int read_header(struct teacher *teacher, int64_t size_bytes, struct err *
 
 /* --- reading --- */
 
+/* fail_begun - a file that was named before it was finished: how to go on with it. */
+static int fail_begun(const struct teacher *teacher, struct err *err) {
+    static const char ENDING[] = ".partial";
+    const struct teacher_facts *facts = &teacher->facts;
+    bool has_ending = name_ends_with(teacher->path, ENDING);
+    int length = (int)(strlen(teacher->path) - (has_ending ? strlen(ENDING) : 0));
+    return err_set(
+        err,
+        "'%s' was begun and is not finished: %sgo on with 'atelier eval MODEL --data FILE.h5 --output %.*s --top-k %lld "
+        "--temperature %.17g --sequence-tokens %lld', of the same model and tokens",
+        teacher->path, has_ending ? "" : "give it back the ending .partial, and ", length, teacher->path,
+        (long long)facts->top_k, facts->temperature, (long long)facts->sequence_tokens);
+}
+
 struct teacher *teacher_open(const char *path, struct err *err) {
     int64_t size_bytes = 0;
     struct teacher *teacher = xcalloc(1, sizeof *teacher);
     teacher->path = xstrdup(path);
     teacher->fd = file_open_read(path, &size_bytes, err);
-    if (teacher->fd >= 0 && read_header(teacher, size_bytes, err) == 0)
+    bool is_read = teacher->fd >= 0 && read_header(teacher, size_bytes, err) == 0;
+    if (is_read && teacher->state == WHOLE)
         return teacher;
-    if (teacher->fd >= 0)
+    if (is_read)
+        fail_begun(teacher, err);
+    else if (teacher->fd >= 0)
         err_prefix(err, "'%s' is not what 'atelier eval --top-k' writes", path);
     teacher_close(teacher);
     return NULL;
@@ -266,16 +301,32 @@ int teacher_read(const struct teacher *teacher, const struct teacher_range *rang
 
 /* --- writing --- */
 
-/* go_on - a file that an earlier start left has the same header and length. */
-static int go_on(struct teacher *file, const char *header, int64_t size_bytes, struct err *err) {
+static int write_header(struct teacher *file, enum state state, struct err *err) {
+    char *header = make_header(&file->facts, state);
+    int status = file_write_at(file->fd, file->path, header, HEADER_BYTES, 0, err);
+    free(header);
+    return status;
+}
+
+/* is_header - of this file in that state. */
+static bool is_header(const struct teacher *file, const char *found, enum state state) {
+    char *header = make_header(&file->facts, state);
+    bool is = memcmp(found, header, HEADER_BYTES) == 0;
+    free(header);
+    return is;
+}
+
+/* go_on - a file that an earlier start left has the same header and length.  One that ended while it was finishing left no header
+ * (the length is set first), or one that says whole: both are begun again. */
+static int go_on(struct teacher *file, int64_t size_bytes, struct err *err) {
     char found[HEADER_BYTES];
-    bool is_whole = size_bytes == row_offset(&file->facts, file->facts.num_tokens);
-    if (is_whole && file_read_at(file->fd, file->path, found, sizeof found, 0, err) != 0)
+    bool is_long = size_bytes == row_offset(&file->facts, file->facts.num_tokens);
+    if (is_long && file_read_at(file->fd, file->path, found, sizeof found, 0, err) != 0)
         return -1;
-    if (is_whole && memcmp(found, header, sizeof found) == 0)
+    if (is_long && is_header(file, found, BEGUN))
         return 0;
-    if (is_whole && found[0] == '\0') /* the length is set first: that is how far it came */
-        return file_write_at(file->fd, file->path, header, HEADER_BYTES, 0, err);
+    if (is_long && (found[0] == '\0' || is_header(file, found, WHOLE)))
+        return write_header(file, BEGUN, err);
     return err_set(err,
                    "'%s' was begun by another model, or with other tokens or options; go on with those, or "
                    "remove it",
@@ -283,10 +334,10 @@ static int go_on(struct teacher *file, const char *header, int64_t size_bytes, s
 }
 
 /* begin - the length first: what is not written stays a hole, and a length is right from the start. */
-static int begin(struct teacher *file, const char *header, struct err *err) {
+static int begin(struct teacher *file, struct err *err) {
     if (ftruncate(file->fd, (off_t)row_offset(&file->facts, file->facts.num_tokens)) != 0)
         return file_io_failed(err, "write", file->path, 0);
-    return file_write_at(file->fd, file->path, header, HEADER_BYTES, 0, err);
+    return write_header(file, BEGUN, err);
 }
 
 /* is_there - anything under this name, a link that leads nowhere included. */
@@ -356,11 +407,8 @@ struct teacher_writer *teacher_writer_open(const char *path, const struct teache
             file_io_failed(err, "write", writer->file.path, 0);
     }
     if (writer->file.fd >= 0) {
-        char *header = make_header(facts);
         int64_t size_bytes = lseek(writer->file.fd, 0, SEEK_END);
-        int status = size_bytes > 0 ? go_on(&writer->file, header, size_bytes, err)
-                                    : begin(&writer->file, header, err);
-        free(header);
+        int status = size_bytes > 0 ? go_on(&writer->file, size_bytes, err) : begin(&writer->file, err);
         if (status == 0)
             return writer;
     }
@@ -416,6 +464,10 @@ int teacher_writer_finish(struct teacher_writer *writer, struct err *err) {
     else if (is_there(writer->path)) /* it was not when this began */
         status = err_set(err, "'%s' was made by something else meanwhile: '%s' is whole, rename it yourself",
                          writer->path, writer->file.path);
+    else if (fsync(writer->file.fd) != 0) /* the rows are on the disk before the header says that they are */
+        status = file_io_failed(err, "write", writer->file.path, 0);
+    else if (write_header(&writer->file, WHOLE, err) != 0)
+        status = -1;
     else if (fsync(writer->file.fd) != 0)
         status = file_io_failed(err, "write", writer->file.path, 0);
     else if (rename(writer->file.path, writer->path) != 0)

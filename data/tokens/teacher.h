@@ -5,13 +5,13 @@
  *            format "atelier-teacher 1"; content: of the token file (token_file_content_hash); model: SHA-256 of the weights;
  *            name: what the model was called (may be absent);
  *            tokenizer_hash; vocab_size; top_k; temperature: of the softmax whose logarithm is kept; sequence_tokens: the longest
- *            text that the teacher read; tokens: of the token file
+ *            text that the teacher read; tokens: of the token file; state: begun, or whole, which the last write says
  *   rows     one for each token of the token file: ids i32 [K], highest probability first and all different; logps f32 [K];
  *            u32, the low half of XXH3-64 of those with the token's index as seed.  Little-endian.  Rows of tokens that do not count
  *            were never written: a hole of the file
  *
  * Each row is compared with its checksum when it is read, so that a row that is missing, damaged or in another place is found.
- * A file that is being made is PATH.partial, which the next start goes on with; under its own name it is whole. */
+ * A file that is being made is PATH.partial, which the next start goes on with.  One that is not whole is not opened. */
 #pragma once
 
 #include "data/sha256.h"
@@ -28,7 +28,7 @@ struct teacher_facts {
 
 struct teacher;
 
-/* teacher_open - checks header and size.  Returns NULL with err set: not such a file, of another size, a fact out of range.
+/* teacher_open - checks header and size.  Returns NULL with err set: not such a file, of another size, a fact out of range, not whole.
  * teacher_close - NULL is fine.  teacher_facts, teacher_path - borrowed. */
 struct teacher *teacher_open(const char *path, struct err *err);
 void teacher_close(struct teacher *teacher);
