@@ -152,7 +152,13 @@ learn 0 0 "$work/parts" "$work/large.teacher" --set train.steps=3
 learn 0 0 "$work/parts" "$work/large.teacher"
 losses "$work/parts" >"$work/parts_loss"
 expect "the teacher of both starts" 1 "$(grep -c '"top_k": 16' "$work/parts/step-000006/provenance.json")"
+grep -q "objective.teacher: the teacher of" "$log" && fail "the teacher is the same one"
 cmp "$work/alone_loss" "$work/parts_loss" || fail "a run in two parts has other losses"
+cp "$work/large.teacher" "$work/swapped.teacher"
+learn 0 0 "$work/swapped" "$work/swapped.teacher" --set train.steps=3
+cp "$work/start.teacher" "$work/swapped.teacher"
+learn 0 0 "$work/swapped" "$work/swapped.teacher" --set train.steps=4
+expect_output "objective.teacher: the teacher of '.*fiches.h5' was the model [0-9a-f]{12} with texts of up to 64 tokens, is now"
 
 # An adapter on a frozen model; 16-bit activations.
 learn 0 2 "$work/adapter" "$work/large.teacher" --set adapter.method=lora --set optimizer.learning_rate=1e-2

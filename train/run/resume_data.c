@@ -7,6 +7,17 @@
 
 enum { WHAT_ROOM = 500 };
 
+/* put_teacher - of a file that has one: the model, and how much of a text it saw. */
+static void put_teacher(json_t *entry, const struct teacher *teacher) {
+    if (!teacher)
+        return;
+    const struct teacher_facts *facts = teacher_facts(teacher);
+    json_t *model = json_string(facts->model);
+    json_object_set_new(entry, "teacher",
+                        json_pack("{s:o, s:I}", "model", model ? model : json_string("?"), "sequence_tokens",
+                                  (json_int_t)facts->sequence_tokens));
+}
+
 /* Contents and not names or times: a file may be moved, or be prepared again to the same bytes. */
 json_t *resume_data_json(const struct loader *loader, const struct data_file *files, int num_files,
                          struct err *err) {
@@ -18,8 +29,10 @@ json_t *resume_data_json(const struct loader *loader, const struct data_file *fi
             return NULL;
         }
         json_t *path = json_string(files[i].path);
-        json_array_append_new(list, json_pack("{s:o, s:f, s:s}", "path", path ? path : json_string("?"),
-                                              "weight", files[i].weight, "content", hex));
+        json_t *entry = json_pack("{s:o, s:f, s:s}", "path", path ? path : json_string("?"), "weight",
+                                  files[i].weight, "content", hex);
+        put_teacher(entry, loader_teacher(loader, i));
+        json_array_append_new(list, entry);
     }
     return list;
 }
@@ -108,6 +121,26 @@ static void tell_names(const char *key, const json_t *was, const json_t *now, st
                            text_of(was, i, "path"), text_of(now, i, "path"));
 }
 
+/* tell_teachers - files whose teacher is another model, or saw more or less of a text, under whatever name: the same tokens are learnt
+ * otherwise from here on.  Checkpoints of runs without, and those that did not keep it, have nothing to compare with. */
+static void tell_teachers(const json_t *was, const json_t *now, struct diagnostics *said) {
+    for (size_t i = 0; i < json_array_size(now); i++) {
+        const json_t *before = json_object_get(json_array_get(was, i), "teacher"),
+                     *after = json_object_get(json_array_get(now, i), "teacher");
+        const char *model = json_string_value(json_object_get(before, "model"));
+        if (!model || !after || json_equal(before, after))
+            continue;
+        diagnostic_add(
+            said, DIAGNOSTIC_NOTE,
+            "objective.teacher: the teacher of '%.300s' was the model %.12s with texts of up to %lld tokens, is now "
+            "%.12s with up to %lld",
+            text_of(now, i, "path"), model,
+            (long long)json_integer_value(json_object_get(before, "sequence_tokens")),
+            json_string_value(json_object_get(after, "model")),
+            (long long)json_integer_value(json_object_get(after, "sequence_tokens")));
+    }
+}
+
 /* order_changed - a branch that counts its samples otherwise, beside other tokens. */
 static bool order_changed(const struct resume_facts *facts, const struct diagnostics *said) {
     static const char *const names[] = {"run.seed was", "data.sequence_tokens was", "data.packing was",
@@ -137,6 +170,7 @@ static int compare_train(const struct resume_facts *facts, const json_t *now, bo
     }
     if (!describe_difference("data.train", was, now, what)) {
         tell_names("data.train", was, now, said);
+        tell_teachers(was, now, said);
         return 0;
     }
     *is_new_order = true;
