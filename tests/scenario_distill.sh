@@ -146,6 +146,10 @@ run 0 "$atelier" eval "$large" --data "$work/fiches-valid.h5" --output "$work/va
     --temperature 2
 learn 0 2 "$work/files" "[$work/valid.teacher, $work/large.teacher]" --set "data.train=[$work/fiches.h5, $work/fiches-valid.h5]"
 [ "$(grep -c "^teacher: " "$work/files/log.txt")" = 2 ] || fail "the log should name both teachers"
+# Two files with the same contents, and one listed twice, share a teacher; two teachers are two of each.
+cp "$work/fiches.h5" "$work/copy.h5"
+learn 0 0 "$work/copies" "$work/large.teacher" --set "data.train=[$work/fiches.h5, $work/copy.h5, $work/fiches.h5]" --set train.steps=2
+[ "$(grep -c "^teacher: " "$work/copies/log.txt")" = 1 ] || fail "the log should name the teacher once"
 
 # A run that goes on, on another number of ranks too.
 learn 0 0 "$work/parts" "$work/large.teacher" --set train.steps=3
@@ -194,6 +198,8 @@ expect_output "large.teacher' was made of other tokens, or by another tokenizer"
 refuse "$work/large.teacher" --set "data.train=[$work/fiches.h5, $work/fiches-valid.h5]"
 expect_output "no file of objective.teacher was made of '.*fiches-valid.h5'"
 refuse "[$work/large.teacher, $work/start.teacher]"
+expect_output "start.teacher' is a second teacher of '.*fiches.h5'"
+refuse "[$work/large.teacher, $work/start.teacher]" --set "data.train=[$work/fiches.h5, $work/copy.h5]"
 expect_output "start.teacher' is a second teacher of '.*fiches.h5'"
 refuse "$work/fiches.h5"
 expect_output "objective.teacher: '.*fiches.h5' is not what 'atelier eval --top-k' writes"

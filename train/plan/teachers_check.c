@@ -37,42 +37,45 @@ static int check_fit(const struct config *config, const struct teacher *teacher,
     return 0;
 }
 
-/* find_file - the one with these contents, or NULL. */
-static struct taught_file *find_file(struct taught_file *files, char (*contents)[TOKEN_CONTENT_ROOM],
-                                     int num_files, const char *content) {
-    for (int f = 0; f < num_files; f++)
-        if (strcmp(contents[f], content) == 0)
-            return &files[f];
-    return NULL;
-}
+/* The files of data.train, and what each holds. */
+struct taught {
+    struct taught_file *files;
+    char (*contents)[TOKEN_CONTENT_ROOM];
+    int num_files;
+};
 
-/* place - teacher i at its file. */
-static int place(const struct config *config, const struct teacher *teacher, int i, struct taught_file *file,
-                 struct err *err) {
-    if (!file)
-        return err_set(
-            err,
-            "'%s' was made of other tokens, or by another tokenizer, than any file of data.train has: make it "
-            "again with 'atelier eval TEACHER --data FILE.h5 --top-k K'",
-            teacher_path(teacher));
-    if (file->teacher >= 0)
-        return err_set(err, "'%s' is a second teacher of '%s': name one of the two in objective.teacher",
-                       teacher_path(teacher), token_file_path(file->file));
-    file->teacher = i;
-    return check_fit(config, teacher, err);
+/* place - teacher i at every file with its contents. */
+static int place(const struct teacher *teacher, int i, struct taught *taught, struct err *err) {
+    bool is_placed = false;
+    for (int f = 0; f < taught->num_files; f++) {
+        struct taught_file *file = &taught->files[f];
+        if (strcmp(taught->contents[f], teacher_facts(teacher)->content) != 0)
+            continue;
+        if (file->teacher >= 0)
+            return err_set(err, "'%s' is a second teacher of '%s': name one of the two in objective.teacher",
+                           teacher_path(teacher), token_file_path(file->file));
+        file->teacher = i;
+        is_placed = true;
+    }
+    return is_placed
+               ? 0
+               : err_set(
+                     err,
+                     "'%s' was made of other tokens, or by another tokenizer, than any file of data.train has: make it "
+                     "again with 'atelier eval TEACHER --data FILE.h5 --top-k K'",
+                     teacher_path(teacher));
 }
 
 int teachers_match(const struct config *config, struct teacher *const *teachers, struct taught_file *files,
                    int num_files, struct err *err) {
-    char(*contents)[TOKEN_CONTENT_ROOM] = xcalloc((size_t)num_files, sizeof *contents);
+    struct taught taught = {files, xcalloc((size_t)num_files, TOKEN_CONTENT_ROOM), num_files};
     int status = 0;
     for (int f = 0; f < num_files && status == 0; f++) {
         files[f].teacher = -1;
-        status = token_file_content_hash(files[f].file, contents[f], err);
+        status = token_file_content_hash(files[f].file, taught.contents[f], err);
     }
     for (int i = 0; i < config->objective.num_teachers && status == 0; i++)
-        status = place(config, teachers[i], i,
-                       find_file(files, contents, num_files, teacher_facts(teachers[i])->content), err);
+        status = place(teachers[i], i, &taught, err) == 0 ? check_fit(config, teachers[i], err) : -1;
     for (int f = 0; f < num_files && status == 0; f++)
         if (files[f].teacher < 0) {
             const char *path = token_file_path(files[f].file);
@@ -82,7 +85,7 @@ int teachers_match(const struct config *config, struct teacher *const *teachers,
                 "%s --top-k %lld', and list it",
                 path, path, (long long)config->objective.top_k);
         }
-    free(contents);
+    free(taught.contents);
     return status;
 }
 

@@ -15,7 +15,7 @@ struct taught_file {
  * NULL.  Returns 0, or -1 with err set. */
 int teachers_open(const struct config *config, struct teacher **teachers, struct err *err);
 
-/* teachers_match - to each file, by its contents, its teacher.  Returns 0, or -1 with err set: a file without one, or with two; a teacher
+/* teachers_match - to each file, by its contents, its teacher, which files that hold the same share.  Returns 0, or -1 with err set: a file without one, or with two; a teacher
  * of no file, of another temperature, or with fewer than objective.top_k tokens of each place. */
 int teachers_match(const struct config *config, struct teacher *const *teachers, struct taught_file *files,
                    int num_files, struct err *err);

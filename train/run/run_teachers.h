@@ -3,7 +3,7 @@
 
 #include "train/run/run_data.h"
 
-/* run_teachers_open - of objective.teacher, each for the token file it was made of, which is found by its contents; nothing
+/* run_teachers_open - of objective.teacher, each for the token files it was made of, which are found by their contents; nothing
  * where the objective learns from no teacher.  Returns 0, or -1 with err set: a token file without one, one that is of no token
  * file or of another temperature, or that has fewer than objective.top_k tokens.  run_teachers_close - also after a
  * failed open; the loaders are not used any more. */
