@@ -306,7 +306,8 @@ static const struct foreign_word KEYS[] = {
     {"dataset_exact_deduplication dedup", "prepare.deduplicate", NULL},
     {"dataset_kwargs column_map conversation_column conversation_style field_messages "
      "message_property_mappings message_field_role message_field_content columns formatting",
-     "prepare.sources", "'field' and 'form' of a source: conversations as messages, sharegpt, alpaca or completion"},
+     "prepare.sources",
+     "'field' and 'form' of a source: conversations as messages, sharegpt, alpaca or completion"},
     {"mix_strategy interleave_probs dataset_weights sampling_ratio data_weights interleave "
      "probs",
      "data.train", "each path may have a weight: {path: a.h5, weight: 2}"},
