@@ -212,6 +212,7 @@ static void test_output(void **state) {
     writer = teacher_writer_open(in_folder("late"), &facts, &err);
     assert_non_null(writer);
     assert_false(teacher_writer_is_done(writer));
+    differs(in_folder("late"), facts, "late.partial' is being written by another process");
     write_file(in_folder("late"), "precious"); /* by something else, while this one is being made */
     assert_int_equal(teacher_writer_finish(writer, &err), -1);
     assert_non_null(strstr(err.text, "was made by something else meanwhile"));

@@ -53,7 +53,8 @@ struct teacher_writer;
 int teacher_check_output(const char *path, const char *tokens_path, struct err *err);
 
 /* teacher_writer_open - PATH.partial, new or with what an earlier start wrote; or PATH itself, of the same facts: it is done, and
- * nothing is put.  Returns NULL with err set: either is of other facts, PATH is something else, or cannot be written.
+ * nothing is put.  Returns NULL with err set: either is of other facts, PATH is something else, cannot be written, or
+ * another process writes it.
  * teacher_writer_close - leaves it for the next start. */
 struct teacher_writer *teacher_writer_open(const char *path, const struct teacher_facts *facts,
                                            struct err *err);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,8 +53,8 @@ static bool is_header(const struct teacher *file, const char *found, enum teache
     return is;
 }
 
-/* go_on - a file that an earlier start left has the same header and length.  One that ended while it was finishing left no header
- * (the length is set first), or one that says whole: both are begun again. */
+/* go_on - a file that an earlier start left has the same header and length.  One that ended while it began has no header
+ * (the length is set first), one that ended while it finished may say whole: both are begun again. */
 static int go_on(struct teacher *file, int64_t size_bytes, struct err *err) {
     char found[TEACHER_HEADER_BYTES];
     bool is_long = size_bytes == teacher_row_offset(&file->facts, file->facts.num_tokens);
@@ -130,6 +131,27 @@ int teacher_check_output(const char *path, const char *tokens_path, struct err *
     return found ? 0 : err_prefix(err, "the output must not exist, or be the same file, made earlier");
 }
 
+/* lock - the open file is this process's alone while it is open, and still the one of that name: another process may have finished
+ * it since.  Where the file system has no locks there is none; the rows of two processes are the same ones. */
+static int lock(const struct teacher *file, struct err *err) {
+    struct stat opened, named;
+    bool is_busy = flock(file->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!is_busy && fstat(file->fd, &opened) == 0 && stat(file->path, &named) == 0 &&
+        opened.st_dev == named.st_dev && opened.st_ino == named.st_ino)
+        return 0;
+    return err_set(err,
+                   "'%s' is being written by another process: wait for it, end it, or name another output",
+                   file->path);
+}
+
+/* prepare - the open file, for rows. */
+static int prepare(struct teacher *file, struct err *err) {
+    if (lock(file, err) != 0)
+        return -1;
+    int64_t size_bytes = lseek(file->fd, 0, SEEK_END);
+    return size_bytes > 0 ? go_on(file, size_bytes, err) : begin(file, err);
+}
+
 struct teacher_writer *teacher_writer_open(const char *path, const struct teacher_facts *facts,
                                            struct err *err) {
     if (is_there(path))
@@ -142,12 +164,8 @@ struct teacher_writer *teacher_writer_open(const char *path, const struct teache
         if (writer->file.fd < 0)
             file_io_failed(err, "write", writer->file.path, 0);
     }
-    if (writer->file.fd >= 0) {
-        int64_t size_bytes = lseek(writer->file.fd, 0, SEEK_END);
-        int status = size_bytes > 0 ? go_on(&writer->file, size_bytes, err) : begin(&writer->file, err);
-        if (status == 0)
-            return writer;
-    }
+    if (writer->file.fd >= 0 && prepare(&writer->file, err) == 0)
+        return writer;
     teacher_writer_close(writer);
     return NULL;
 }
