@@ -37,6 +37,21 @@ static int check_fit(const struct config *config, const struct teacher *teacher,
     return 0;
 }
 
+/* check_header - the contents name the token file, which has its sizes: where the header says others, ids beyond the vocabulary would
+ * pass for ids. */
+static int check_header(const struct teacher *teacher, const struct token_file *file, struct err *err) {
+    const struct teacher_facts *facts = teacher_facts(teacher);
+    int64_t vocab_size = token_file_vocab_size(file), num_tokens = token_file_num_tokens(file);
+    if (facts->vocab_size == vocab_size && facts->num_tokens == num_tokens)
+        return 0;
+    return err_set(
+        err,
+        "'%s' says that it is of %lld tokens of a vocabulary of %lld, and '%s', which it was made of, has %lld of "
+        "%lld: its header is damaged; make it again with 'atelier eval --top-k'",
+        teacher_path(teacher), (long long)facts->num_tokens, (long long)facts->vocab_size,
+        token_file_path(file), (long long)num_tokens, (long long)vocab_size);
+}
+
 /* The files of data.train, and what each holds. */
 struct taught {
     struct taught_file *files;
@@ -54,6 +69,8 @@ static int place(const struct teacher *teacher, int i, struct taught *taught, st
         if (file->teacher >= 0)
             return err_set(err, "'%s' is a second teacher of '%s': name one of the two in objective.teacher",
                            teacher_path(teacher), token_file_path(file->file));
+        if (check_header(teacher, file->file, err) != 0)
+            return -1;
         file->teacher = i;
         is_placed = true;
     }

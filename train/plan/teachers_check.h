@@ -16,7 +16,7 @@ struct taught_file {
 int teachers_open(const struct config *config, struct teacher **teachers, struct err *err);
 
 /* teachers_match - to each file, by its contents, its teacher, which files that hold the same share.  Returns 0, or -1 with err set: a file without one, or with two; a teacher
- * of no file, of another temperature, or with fewer than objective.top_k tokens of each place. */
+ * of no file, of another temperature, with fewer than objective.top_k tokens of each place, or with sizes that its file has not. */
 int teachers_match(const struct config *config, struct teacher *const *teachers, struct taught_file *files,
                    int num_files, struct err *err);
 
