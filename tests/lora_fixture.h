@@ -274,3 +274,73 @@ static inline void check_merged(const struct fixture *f, const struct weights *p
         check_merged_tensor(f, plain, param_at(whole & ADAPTER_NORMS ? ROLE_FINAL_NORM : ROLE_EMBEDDING, 0),
                             true);
 }
+
+/* --- what is checked of every variant: against the golden file, each with a control --- */
+
+/* check_logits - with B a little off, and without it, they are others. */
+static inline void check_logits(const char *variant) {
+    struct fixture f;
+    fixture_open(&f, variant, RECOMPUTE_NONE);
+    double error = logits_error(&f);
+    print_message("%-16s logits: relative error %.2e\n", variant, error);
+    assert_true(error < 1e-5);
+    scale_b(&f, 1.001f);
+    assert_true(logits_error(&f) > 1e-5);
+    scale_b(&f, 0);
+    assert_true(logits_error(&f) > 1e-3);
+    fixture_close(&f);
+}
+
+/* num_trained - tensors that the adapter trains. */
+static inline int num_trained(const struct model_config *config) {
+    struct param at = PARAM_START;
+    int count = 0;
+    while (family_next_param(config, &at))
+        count += param_is_trained(config, at.role);
+    return count;
+}
+
+static inline void check_gradients(const char *variant, enum recompute recompute) {
+    struct fixture f;
+    int num_compared;
+    fixture_open(&f, variant, recompute);
+    double loss = gradients(&f), want = listed(&f, "run/loss", 0);
+    double error = worst_pair(&f, "grad.", false, &num_compared);
+    print_message("%-16s %d gradients: relative error %.2e\n", variant, num_compared, error);
+    assert_true(fabs(loss - want) < 1e-5 * want);
+    assert_true(error < 1e-5);
+    assert_int_equal(num_compared, num_trained(&f.config));
+    scale_b(&f, 1.001f);
+    gradients(&f);
+    assert_true(worst_pair(&f, "grad.", false, &num_compared) > 1e-5);
+    fixture_close(&f);
+}
+
+/* check_ten_steps - a rate of B that is 1 % off gives others. */
+static inline void check_ten_steps(const char *variant) {
+    struct fixture f;
+    int num_compared;
+    fixture_open(&f, variant, RECOMPUTE_NONE);
+    double worst = ten_steps(&f, 1), error = worst_pair(&f, "final.", true, &num_compared);
+    print_message("%-16s ten AdamW steps: losses and norms %.2e, final weights %.2e\n", variant, worst,
+                  error);
+    assert_true(worst < 1e-5);
+    assert_true(error < 1e-5);
+    fixture_close(&f);
+    fixture_open(&f, variant, RECOMPUTE_NONE);
+    assert_true(ten_steps(&f, 1.01) > 1e-5);
+    fixture_close(&f);
+}
+
+static inline void check_merged_weights(const char *variant) {
+    struct err err = {""};
+    struct fixture f;
+    open_files(&f, variant);
+    struct weights *plain = weights_open(f.base, &err);
+    assert_non_null(plain);
+    weights_merge(f.weights);
+    assert_false(model_has_adapter(weights_config(f.weights)));
+    check_merged(&f, plain);
+    weights_close(plain);
+    close_files(&f);
+}

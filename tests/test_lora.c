@@ -10,84 +10,28 @@ enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
 
 static void test_logits(void **state) {
     (void)state;
-    for (int v = 0; v < NUM_VARIANTS; v++) {
-        struct fixture f;
-        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE);
-        double error = logits_error(&f);
-        print_message("%-9s logits: relative error %.2e\n", VARIANTS[v], error);
-        assert_true(error < 1e-5);
-        scale_b(&f, 1.001f); /* the controls: a scale a little off; no pairs */
-        assert_true(logits_error(&f) > 1e-5);
-        scale_b(&f, 0);
-        assert_true(logits_error(&f) > 1e-3);
-        fixture_close(&f);
-    }
-}
-
-static int num_pairs(const struct model_config *config) {
-    struct param at = PARAM_START;
-    int count = 0;
-    while (family_next_param(config, &at))
-        count += role_is_pair(at.role);
-    return count;
-}
-
-static void check_gradients(enum recompute recompute) {
-    for (int v = 0; v < NUM_VARIANTS; v++) {
-        struct fixture f;
-        int num_compared;
-        fixture_open(&f, VARIANTS[v], recompute);
-        double loss = gradients(&f), want = listed(&f, "run/loss", 0);
-        double error = worst_pair(&f, "grad.", false, &num_compared);
-        print_message("%-9s %d gradients: relative error %.2e\n", VARIANTS[v], num_compared, error);
-        assert_true(fabs(loss - want) < 1e-5 * want);
-        assert_true(error < 1e-5);
-        assert_int_equal(num_compared, num_pairs(&f.config));
-        scale_b(&f, 1.001f); /* the control */
-        gradients(&f);
-        assert_true(worst_pair(&f, "grad.", false, &num_compared) > 1e-5);
-        fixture_close(&f);
-    }
+    for (int v = 0; v < NUM_VARIANTS; v++)
+        check_logits(VARIANTS[v]);
 }
 
 static void test_gradients(void **state) {
     (void)state;
-    check_gradients(RECOMPUTE_NONE);
-    check_gradients(RECOMPUTE_LAYER);
+    for (int v = 0; v < NUM_VARIANTS; v++) {
+        check_gradients(VARIANTS[v], RECOMPUTE_NONE);
+        check_gradients(VARIANTS[v], RECOMPUTE_LAYER);
+    }
 }
 
 static void test_ten_steps(void **state) {
     (void)state;
-    for (int v = 0; v < NUM_VARIANTS; v++) {
-        struct fixture f;
-        int num_compared;
-        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE);
-        double worst = ten_steps(&f, 1), error = worst_pair(&f, "final.", true, &num_compared);
-        print_message("%-9s ten AdamW steps: losses and norms %.2e, final pairs %.2e\n", VARIANTS[v], worst,
-                      error);
-        assert_true(worst < 1e-5);
-        assert_true(error < 1e-5);
-        fixture_close(&f);
-        fixture_open(&f, VARIANTS[v], RECOMPUTE_NONE); /* the control: a rate of B that is 1 % off */
-        assert_true(ten_steps(&f, 1.01) > 1e-5);
-        fixture_close(&f);
-    }
+    for (int v = 0; v < NUM_VARIANTS; v++)
+        check_ten_steps(VARIANTS[v]);
 }
 
 static void test_merged_weights(void **state) {
     (void)state;
-    for (int v = 0; v < NUM_VARIANTS; v++) {
-        struct err err = {""};
-        struct fixture f;
-        open_files(&f, VARIANTS[v]);
-        struct weights *plain = weights_open(f.base, &err);
-        assert_non_null(plain);
-        weights_merge(f.weights);
-        assert_false(model_has_adapter(weights_config(f.weights)));
-        check_merged(&f, plain);
-        weights_close(plain);
-        close_files(&f);
-    }
+    for (int v = 0; v < NUM_VARIANTS; v++)
+        check_merged_weights(VARIANTS[v]);
 }
 
 /* What is written says what was read. */
