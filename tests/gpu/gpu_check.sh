@@ -128,6 +128,8 @@ check_ops() {
     check "device memory, update, sums, casts" start "$tests/test_device"
     check "weights in fewer bits" start "$tests/test_packed"
     check "operations of a layer" start "$tests/test_ops"
+    check "norms of rows" start "$tests/test_ops_norm"
+    check "QK-norm with the rotation" start "$tests/test_ops_qk_norm"
     check "columns taken out and put back" start "$tests/test_ops_columns"
     check "an activation with values of its own" start "$tests/test_ops_xielu"
     check "the distance from a teacher" start "$tests/test_ops_distill"
