@@ -10,9 +10,11 @@ simt_directory=${2:-}
 limit=${ATELIER_TEST_TIMEOUT:-600}
 here=$(dirname "$0")
 shopt -s extglob # @(a|b): one of those; !(a|b): all but those
-# Scripts that ask how long something takes, or fill the machine: nothing runs beside them.
+# Scripts that fill the machine, or measure it: nothing runs beside them.
+filling='memory|probe|smollm2'
+# Those that ask how long something takes, and wait most of it: two of them at a time, and nothing else.
 timed_checks='comm|transport'
-timed='faults|kill|memory|probe|signal|smollm2|waits'
+timed='faults|kill|signal|waits'
 num_jobs=$(nproc)
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
@@ -109,10 +111,13 @@ everything() {
     with_ranks "$directory" "" "${RANKS:-1 2 3 4}"
     [ -z "$simt_directory" ] || with_ranks "$simt_directory" "simt " "${RANKS:-1 2 4}"
     [ "${ONLY:-}" != programs ] || return 0
-    scripts run "$here"/check_@($timed_checks).sh "$here"/scenario_@($timed).sh
+    scripts run "$here"/scenario_@($filling).sh
+    num_jobs=2
+    scripts beside "$here"/check_@($timed_checks).sh "$here"/scenario_@($timed).sh
+    num_jobs=$(nproc)
     scripts beside "$here"/check_!($timed_checks).sh
     num_jobs=$((num_jobs + 1))
-    scripts beside "$here"/scenario_slurm*.sh "$here"/scenario_!(slurm*|$timed).sh
+    scripts beside "$here"/scenario_slurm*.sh "$here"/scenario_!(slurm*|$filling|$timed).sh
 }
 
 everything | tee "$work/lines"
