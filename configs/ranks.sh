@@ -7,9 +7,9 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # More ranks than cores are meant here.  Each version reads its own variable and leaves the other alone;
 # --oversubscribe is deprecated in 5.
 export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
-# All ranks are on this one machine: shared memory is enough, and Open MPI 5 complains of networks whose interfaces it
-# cannot pair.  A rank that waits lets others have the core.
-export OMPI_MCA_btl=^tcp OMPI_MCA_mpi_yield_when_idle=1
+# All ranks are on this one machine: shared memory is enough, Open MPI 5 complains of networks whose interfaces it cannot
+# pair, and Open MPI 4 takes a second to find out that there is none.  A rank that waits lets others have the core.
+export OMPI_MCA_btl=^tcp,ofi,openib,usnic OMPI_MCA_mpi_yield_when_idle=1
 
 # open_mpi_version - its first number, or nothing.
 open_mpi_version() {
