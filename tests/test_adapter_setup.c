@@ -109,16 +109,16 @@ static void test_patterns_beside_names(void **state) {
     assert_int_equal(model.adapter.ranks[ADAPTER_UP], 3);
     assert_true(model.adapter.alphas[ADAPTER_DOWN] == 9);
     assert_int_equal(model.adapter.ranks[ADAPTER_GATE], 0);
-    assert_true(adapter_in_layer(&model.adapter, 0) && adapter_in_layer(&model.adapter, 1));
+    assert_true(layer_set_has(&model.adapter.layers, 0) && layer_set_has(&model.adapter.layers, 1));
     struct target parts[] = {{".*layers\\.0\\..*q_proj", 2, 0},
                              {".*layers\\.1\\..*q_proj", 0, 0}}; /* the same rank */
     model = model_of("llama3");
     assert_int_equal(setup(&model, parts, 2, &err), 0);
-    assert_true(adapter_in_layer(&model.adapter, 0) && adapter_in_layer(&model.adapter, 1));
+    assert_true(layer_set_has(&model.adapter.layers, 0) && layer_set_has(&model.adapter.layers, 1));
     struct target one[] = {{".*layers\\.1\\..*v_proj", 0, 0}};
     model = model_of("llama3");
     assert_int_equal(setup(&model, one, 1, &err), 0);
-    assert_true(!adapter_in_layer(&model.adapter, 0) && adapter_in_layer(&model.adapter, 1));
+    assert_true(!layer_set_has(&model.adapter.layers, 0) && layer_set_has(&model.adapter.layers, 1));
 }
 
 static void expect_refused(const struct target *targets, int num_targets, const char *sentence) {

@@ -199,7 +199,7 @@ static void test_packed_time(void **state) {
     struct grid sixteen = grid_of(1, 16), one = grid_of(1, 1);
     load(&config, NULL, 0);
     model.adapter = (struct adapter){.method = ADAPTER_LORA, .ranks[ADAPTER_QUERY] = 8};
-    adapter_add_layer(&model.adapter, 0);
+    layer_set_add(&model.adapter.layers, 0);
     slow.node_bytes_per_s = 1e9;
     config.parallel.zero_stage = 3;
     double hidden = estimate_proposal(&config, &model, &sixteen, 8, &slow).time.hidden_s;

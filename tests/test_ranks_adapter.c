@@ -23,8 +23,8 @@ static struct model_config with_adapter(bool rank_stabilised) {
         config.adapter.ranks[t] = !is_there ? 0 : t == ADAPTER_KEY ? 3 : 4;
         config.adapter.alphas[t] = t == ADAPTER_UP ? 5 : 8;
     }
-    adapter_add_layer(&config.adapter, 0);
-    adapter_add_layer(&config.adapter, 2);
+    layer_set_add(&config.adapter.layers, 0);
+    layer_set_add(&config.adapter.layers, 2);
     return config;
 }
 
@@ -122,7 +122,7 @@ static void test_what_differs_shows(void **state) {
     assert_true(worst_loss(got, want) > 1e-5);
     tiny_weights_free(&end);
     other = config;
-    other.adapter.layers[0] = 3; /* another layer */
+    other.adapter.layers.words[0] = 3; /* another layer */
     losses_of(&other, &CONFIG, NULL, 0, got, &end);
     assert_true(worst_loss(got, want) > 1e-5);
     tiny_weights_free(&end);
@@ -218,7 +218,7 @@ static void test_table_follows_the_families(void **state) {
         assert_int_equal(model_config_set_family(&config, types[i], &err), 0);
         family_local_defaults(&config);
         config.adapter.method = ADAPTER_LORA;
-        adapter_add_layer(&config.adapter, 1);
+        layer_set_add(&config.adapter.layers, 1);
         for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
             config.adapter.ranks[t] = 2;
         struct param at = PARAM_START;

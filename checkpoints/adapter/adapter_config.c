@@ -212,7 +212,7 @@ static json_t *pattern_json(const struct adapter *adapter, const double *values,
 /* has_all_layers - whether every layer of the model has pairs. */
 static bool has_all_layers(const struct model_config *config) {
     for (int layer = 0; layer < config->num_layers; layer++)
-        if (!adapter_in_layer(&config->adapter, layer))
+        if (!layer_set_has(&config->adapter.layers, layer))
             return false;
     return true;
 }
@@ -230,7 +230,7 @@ static char *pattern_text(const struct model_config *config) {
         fputs("\\d+", out);
     else
         for (int layer = 0; layer < config->num_layers; layer++)
-            if (adapter_in_layer(&config->adapter, layer)) {
+            if (layer_set_has(&config->adapter.layers, layer)) {
                 fprintf(out, "%s%d", between, layer);
                 between = "|";
             }
@@ -266,7 +266,7 @@ static json_t *layers_json(const struct model_config *config) {
         return json_null();
     json_t *list = json_array();
     for (int layer = 0; layer < config->num_layers; layer++)
-        if (adapter_in_layer(&config->adapter, layer))
+        if (layer_set_has(&config->adapter.layers, layer))
             json_array_append_new(list, json_integer(layer));
     return list;
 }

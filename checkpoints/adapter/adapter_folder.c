@@ -34,7 +34,7 @@ static struct model_config with_all_pairs(const struct model_config *config) {
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
         all.adapter.ranks[t] = 1;
     for (int layer = 0; layer < all.num_layers; layer++)
-        adapter_add_layer(&all.adapter, layer);
+        layer_set_add(&all.adapter.layers, layer);
     return all;
 }
 
@@ -65,7 +65,7 @@ static int take_half(struct adapter *found, struct st_entry entry, struct param 
             entry.name, (long long)rank, adapter_module(target), (long long)found->ranks[target]);
     found->ranks[target] = rank;
     found->dtype = entry.dtype;
-    adapter_add_layer(found, half.layer);
+    layer_set_add(&found->layers, half.layer);
     return 0;
 }
 

@@ -36,20 +36,23 @@ enum adapter_part { ADAPTER_NORMS = 1, ADAPTER_EMBEDDING = 2, ADAPTER_HEAD = 4 }
 
 enum { ADAPTER_MAX_LAYERS = 4096, ADAPTER_WORD_BITS = 64 };
 
+/* Some of a model's layers, a bit for each.  layer_set_add - one below ADAPTER_MAX_LAYERS.  layer_set_has - whether it is in. */
+struct layer_set {
+    uint64_t words[ADAPTER_MAX_LAYERS / ADAPTER_WORD_BITS];
+};
+void layer_set_add(struct layer_set *set, int layer);
+bool layer_set_has(const struct layer_set *set, int layer);
+
 struct adapter {
     enum adapter_method method; /* ADAPTER_NONE: there is none, and nothing below counts */
     bool rank_stabilised;
     unsigned whole;   /* of enum adapter_part */
     enum dtype dtype; /* of its file: f32, bf16 or f16 */
     double dropout;   /* share of what the pairs read that is left out while they are trained, below 1 */
-    int64_t ranks[ADAPTER_TARGET_COUNT];                     /* R; 0: the target has no pair */
-    double alphas[ADAPTER_TARGET_COUNT];                     /* as PEFT counts them */
-    uint64_t layers[ADAPTER_MAX_LAYERS / ADAPTER_WORD_BITS]; /* a bit for each layer that has pairs */
+    int64_t ranks[ADAPTER_TARGET_COUNT]; /* R; 0: the target has no pair */
+    double alphas[ADAPTER_TARGET_COUNT]; /* as PEFT counts them */
+    struct layer_set layers;             /* those that have pairs */
 };
-
-/* adapter_add_layer - give pairs to a layer, below ADAPTER_MAX_LAYERS.  adapter_in_layer - whether it has them. */
-void adapter_add_layer(struct adapter *adapter, int layer);
-bool adapter_in_layer(const struct adapter *adapter, int layer);
 
 /* adapter_is_served - whether vLLM, llama.cpp and TGI take it beside its base: pairs, and nothing else.  adapter_whole_text - what is
  * trained whole as the run file says it, "norms, embedding", into text; returns it. */

@@ -59,13 +59,13 @@ const struct param_spec *adapter_rows(const struct model_config *config, int *co
     return pairs;
 }
 
-void adapter_add_layer(struct adapter *adapter, int layer) {
+void layer_set_add(struct layer_set *set, int layer) {
     CHECK(layer >= 0 && layer < ADAPTER_MAX_LAYERS, "an adapter in layer %d", layer);
-    adapter->layers[layer / ADAPTER_WORD_BITS] |= (uint64_t)1 << layer % ADAPTER_WORD_BITS;
+    set->words[layer / ADAPTER_WORD_BITS] |= (uint64_t)1 << layer % ADAPTER_WORD_BITS;
 }
 
-bool adapter_in_layer(const struct adapter *adapter, int layer) {
-    return adapter->layers[layer / ADAPTER_WORD_BITS] >> layer % ADAPTER_WORD_BITS & 1;
+bool layer_set_has(const struct layer_set *set, int layer) {
+    return set->words[layer / ADAPTER_WORD_BITS] >> layer % ADAPTER_WORD_BITS & 1;
 }
 
 bool adapter_is_served(const struct adapter *adapter) {
@@ -161,7 +161,7 @@ bool adapter_has(const struct model_config *config, enum tensor_role matrix, int
     enum adapter_target target = adapter_target_of(matrix);
     return model_has_adapter(config) && !role_is_pair(matrix) && target != ADAPTER_TARGET_COUNT &&
            config->adapter.ranks[target] > 0 && layer < config->num_layers &&
-           adapter_in_layer(&config->adapter, layer);
+           layer_set_has(&config->adapter.layers, layer);
 }
 
 double adapter_scale(const struct model_config *config, enum adapter_target target) {

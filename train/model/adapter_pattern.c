@@ -24,14 +24,6 @@ static const char *module_name(const struct model_config *model, enum adapter_ta
     return text;
 }
 
-static void mark(struct module_set *set, enum adapter_target target, int layer) {
-    set->layers[target][layer / ADAPTER_WORD_BITS] |= (uint64_t)1 << layer % ADAPTER_WORD_BITS;
-}
-
-static bool is_marked(const struct module_set *set, enum adapter_target target, int layer) {
-    return set->layers[target][layer / ADAPTER_WORD_BITS] >> layer % ADAPTER_WORD_BITS & 1;
-}
-
 /* has_module - whether that layer has such a matrix. */
 static bool has_module(const struct model_config *model, enum adapter_target target) {
     return adapter_limit(model, target) > 0;
@@ -40,7 +32,7 @@ static bool has_module(const struct model_config *model, enum adapter_target tar
 void adapter_pattern_add(const struct model_config *model, enum adapter_target target,
                          struct module_set *set) {
     for (int layer = 0; layer < model->num_layers; layer++)
-        mark(set, target, layer);
+        layer_set_add(&set->layers[target], layer);
 }
 
 /* matches - the whole of a name.  A line end goes before both, so that a pattern which would also match nothing
@@ -69,7 +61,7 @@ static int64_t match_all(const struct model_config *model, const struct regex *r
                 return -1;
             if (found == 0)
                 continue;
-            mark(set, target, layer);
+            layer_set_add(&set->layers[target], layer);
             hits[target] = true;
             count++;
         }
@@ -112,7 +104,7 @@ int adapter_pattern_match(const struct model_config *model, const char *pattern,
 static int check_alike(const struct model_config *model, const struct module_set *set, int layer,
                        struct err *err) {
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
-        if (model->adapter.ranks[t] > 0 && !is_marked(set, (enum adapter_target)t, layer))
+        if (model->adapter.ranks[t] > 0 && !layer_set_has(&set->layers[t], layer))
             return err_set(
                 err,
                 "adapter.targets: layer %d has pairs, but not on '%s', which has them in another layer: all kinds of "
@@ -125,12 +117,12 @@ int adapter_pattern_layers(struct model_config *model, const struct module_set *
     for (int layer = 0; layer < model->num_layers; layer++) {
         bool has_some = false;
         for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
-            has_some = has_some || is_marked(set, (enum adapter_target)t, layer);
+            has_some = has_some || layer_set_has(&set->layers[t], layer);
         if (!has_some)
             continue;
         if (check_alike(model, set, layer, err) != 0)
             return -1;
-        adapter_add_layer(&model->adapter, layer);
+        layer_set_add(&model->adapter.layers, layer);
     }
     return 0;
 }

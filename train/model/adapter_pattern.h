@@ -5,9 +5,9 @@
 
 #include "checkpoints/family/family.h"
 
-/* Some of the matrices of the layers: a bit for each layer of each kind. */
+/* Some of the matrices of the layers: of each kind the layers. */
 struct module_set {
-    uint64_t layers[ADAPTER_TARGET_COUNT][ADAPTER_MAX_LAYERS / ADAPTER_WORD_BITS];
+    struct layer_set layers[ADAPTER_TARGET_COUNT];
 };
 
 /* adapter_pattern_is - whether a word of adapter.targets is a pattern and not a name: something in it has a meaning to regular

@@ -130,7 +130,7 @@ static bool parse_layers(const char *text, long *first, long *last) {
 
 static int set_layers(struct model_config *model, const struct config *config, struct err *err) {
     for (int layer = 0; config->adapter.num_layers == 0 && layer < model->num_layers; layer++)
-        adapter_add_layer(&model->adapter, layer);
+        layer_set_add(&model->adapter.layers, layer);
     for (int i = 0; i < config->adapter.num_layers; i++) {
         long first, last;
         const char *text = config->adapter.layers[i].text;
@@ -141,7 +141,7 @@ static int set_layers(struct model_config *model, const struct config *config, s
                 "layers 0 to %d",
                 text, model->num_layers - 1);
         for (long layer = first; layer <= last; layer++)
-            adapter_add_layer(&model->adapter, (int)layer);
+            layer_set_add(&model->adapter.layers, (int)layer);
     }
     return 0;
 }
@@ -196,7 +196,7 @@ static int set_whole(struct model_config *model, const struct config *config, st
 
 /* set_new - the adapter that the run file describes. */
 static int set_new(struct model_config *model, const struct config *config, struct err *err) {
-    struct module_set set = {.layers = {{0}}};
+    struct module_set set = {.layers = {{{0}}}};
     model->adapter = (struct adapter){.method = config->adapter.method,
                                       .rank_stabilised = config->adapter.rank_stabilised};
     if (set_targets(model, config, &set, err) != 0 || set_whole(model, config, err) != 0)
