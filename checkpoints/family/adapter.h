@@ -58,6 +58,9 @@ struct adapter {
  * trained whole as the run file says it, "norms, embedding", into text; returns it. */
 bool adapter_is_served(const struct adapter *adapter);
 const char *adapter_whole_text(const struct adapter *adapter, char *text, size_t room_bytes);
+/* adapter_part_named - by such a word; 0: none is called so.  adapter_method_word - as the run file says it. */
+unsigned adapter_part_named(const char *word);
+const char *adapter_method_word(enum adapter_method method);
 
 /* adapter_module - what the last part of a target's module is called in Hugging Face's models: "q_proj". */
 const char *adapter_module(enum adapter_target target);

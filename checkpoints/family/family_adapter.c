@@ -72,14 +72,29 @@ bool adapter_is_served(const struct adapter *adapter) {
     return adapter->whole == 0 && adapter->method != ADAPTER_DORA;
 }
 
+static const struct {
+    enum adapter_part part;
+    const char *word;
+} parts[] = {{ADAPTER_NORMS, "norms"}, {ADAPTER_EMBEDDING, "embedding"}, {ADAPTER_HEAD, "head"}};
+enum { NUM_PARTS = sizeof parts / sizeof parts[0] };
+
+unsigned adapter_part_named(const char *word) {
+    for (int i = 0; i < NUM_PARTS; i++)
+        if (strcmp(parts[i].word, word) == 0)
+            return parts[i].part;
+    return 0;
+}
+
+const char *adapter_method_word(enum adapter_method method) {
+    static const char *const words[] = {
+        [ADAPTER_NONE] = "none", [ADAPTER_LORA] = "lora", [ADAPTER_DORA] = "dora"};
+    return words[method];
+}
+
 const char *adapter_whole_text(const struct adapter *adapter, char *text, size_t room_bytes) {
-    static const struct {
-        enum adapter_part part;
-        const char *word;
-    } parts[] = {{ADAPTER_NORMS, "norms"}, {ADAPTER_EMBEDDING, "embedding"}, {ADAPTER_HEAD, "head"}};
     size_t used = 0;
     text[0] = '\0';
-    for (size_t i = 0; i < sizeof parts / sizeof *parts && used < room_bytes; i++)
+    for (int i = 0; i < NUM_PARTS && used < room_bytes; i++)
         if (adapter->whole & parts[i].part)
             used += (size_t)snprintf(text + used, room_bytes - used, "%s%s", used ? ", " : "", parts[i].word);
     return text;

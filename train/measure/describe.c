@@ -368,7 +368,7 @@ static void put_adapter(json_t *object, const char *folder) {
         return;
     }
     put_text(object, "base", words.base ? words.base : "not said");
-    put_text(object, "method", words.has_lengths ? "dora" : "lora");
+    put_text(object, "method", adapter_method_word(words.has_lengths ? ADAPTER_DORA : ADAPTER_LORA));
     put(object, "trains_modules_whole", json_boolean(words.names_whole));
     put(object, "rank_stabilised", json_boolean(words.rank_stabilised));
     adapter_words_free(&words);

@@ -173,23 +173,16 @@ static int set_pattern_layers(struct model_config *model, const struct config *c
 
 /* set_whole - adapter.train. */
 static int set_whole(struct model_config *model, const struct config *config, struct err *err) {
-    static const struct {
-        const char *word;
-        unsigned part;
-    } parts[] = {{"norms", ADAPTER_NORMS}, {"embedding", ADAPTER_EMBEDDING}, {"head", ADAPTER_HEAD}};
-    enum { NUM_PARTS = sizeof parts / sizeof *parts };
     for (int i = 0; i < config->adapter.num_train; i++) {
         const char *word = config->adapter.train[i].text;
-        int p = 0;
-        while (p < NUM_PARTS && strcmp(parts[p].word, word) != 0)
-            p++;
-        if (p == NUM_PARTS)
+        unsigned part = adapter_part_named(word);
+        if (part == 0)
             return err_set(err, "adapter.train: '%.80s' is not one of norms, embedding, head", word);
-        if (parts[p].part == ADAPTER_HEAD && model->tied_head)
+        if (part == ADAPTER_HEAD && model->tied_head)
             return err_set(
                 err,
                 "adapter.train: the head of this model is its embedding: say embedding, which trains both");
-        model->adapter.whole |= parts[p].part;
+        model->adapter.whole |= part;
     }
     return 0;
 }
@@ -266,13 +259,13 @@ static int check_rest(const struct config *config, struct err *err) {
 
 /* check_method - what dora cannot go with, and that an adapter that was read is of the kind that the run file says. */
 static int check_method(const struct model_config *model, const struct config *config, struct err *err) {
-    static const char *const words[] = {[ADAPTER_LORA] = "lora", [ADAPTER_DORA] = "dora"};
     enum adapter_method method = config->adapter.method;
+    const char *word = adapter_method_word(model->adapter.method);
     if (model_has_adapter(model) && model->adapter.method != method)
         return err_set(
             err,
             "adapter.method is %s, and the adapter that the training begins with is %s: say adapter.method: %s",
-            words[method], words[model->adapter.method], words[model->adapter.method]);
+            adapter_method_word(method), word, word);
     if (method == ADAPTER_DORA && config->adapter.dropout > 0)
         return err_set(
             err,

@@ -263,7 +263,7 @@ static json_t *adapter_json(const struct model_config *config, const struct conf
     int64_t rank = 0;
     for (int t = 0; t < ADAPTER_TARGET_COUNT; t++)
         rank = config->adapter.ranks[t] > rank ? config->adapter.ranks[t] : rank;
-    put_text(adapter, "method", config->adapter.method == ADAPTER_DORA ? "dora" : "lora");
+    put_text(adapter, "method", adapter_method_word(config->adapter.method));
     put_int(adapter, "rank", rank);
     put_int(adapter, "parameters", model_num_trained(config));
     if (run_file->adapter.base != BASE_COMPUTE)
