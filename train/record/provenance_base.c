@@ -51,19 +51,25 @@ static int hash_file(const char *path, int64_t size_bytes, int64_t *words, struc
     return status;
 }
 
-/* hash_files - each rank's files in turn; the others' words are zero, so that a sum brings all of them together. */
-static bool hash_files(struct base_files *files, struct comm *comm) {
-    struct err err = {""};
+/* hash_share - the sizes of all files, and the hashes of every num_ranks-th from `rank` on; the others' words are zero, so that
+ * a sum brings all of them together. */
+static int hash_share(struct base_files *files, int rank, int num_ranks, struct err *err) {
     int status = 0;
     files->sizes = xcalloc((size_t)files->count + 1, sizeof *files->sizes);
     files->hashes = xcalloc((size_t)files->count * HASH_WORDS + 1, sizeof *files->hashes);
     for (int i = 0; i < files->count && status == 0; i++) {
-        files->sizes[i] = file_size(files->paths[i], &err);
+        files->sizes[i] = file_size(files->paths[i], err);
         if (files->sizes[i] < 0)
             status = -1;
-        else if (i % comm_num_ranks(comm) == comm_rank(comm))
-            status = hash_file(files->paths[i], files->sizes[i], &files->hashes[i * HASH_WORDS], &err);
+        else if (i % num_ranks == rank)
+            status = hash_file(files->paths[i], files->sizes[i], &files->hashes[i * HASH_WORDS], err);
     }
+    return status;
+}
+
+static bool hash_files(struct base_files *files, struct comm *comm) {
+    struct err err = {""};
+    int status = hash_share(files, comm_rank(comm), comm_num_ranks(comm), &err);
     if (!comm_all_ok(comm, status, &err))
         return false;
     comm_sum_i64(comm, files->hashes, (int64_t)files->count * HASH_WORDS);
@@ -222,16 +228,8 @@ bool provenance_base(json_t **base, struct comm *comm, const struct weights *sou
 
 int provenance_sha256(const struct weights *source, char hex[SHA256_HEX_ROOM], struct err *err) {
     struct base_files files = {0};
-    int status = 0;
     files.count = weights_files(source, &files.paths);
-    files.sizes = xcalloc((size_t)files.count + 1, sizeof *files.sizes);
-    files.hashes = xcalloc((size_t)files.count * HASH_WORDS + 1, sizeof *files.hashes);
-    for (int i = 0; i < files.count && status == 0; i++) {
-        files.sizes[i] = file_size(files.paths[i], err);
-        status = files.sizes[i] < 0
-                     ? -1
-                     : hash_file(files.paths[i], files.sizes[i], &files.hashes[i * HASH_WORDS], err);
-    }
+    int status = hash_share(&files, 0, 1, err);
     if (status == 0)
         whole_hash(&files, hex);
     release(&files);
