@@ -144,26 +144,29 @@ static void shape_logits(const struct model_config *config, float *logits, int64
         logits[i] = cap * tanhf(logits[i] / cap);
 }
 
+/* chunk_logits - of the chunk that begins with that row, to the host; returns how many rows those are. */
+static int64_t chunk_logits(struct model *model, const struct linear *w, int64_t first, float *out) {
+    struct head_chunk chunk = head_chunk(model, first);
+    linear_forward(model->dev, chunk.logits, chunk.rows, w);
+    device_download(model->dev, out, chunk.logits);
+    shape_logits(model->setup.config, out, tensor_count(chunk.logits));
+    return chunk.count;
+}
+
 void head_logits(struct model *model, struct transport *link, int64_t first, float *out) {
     struct head_weights w = head_open(model, link);
-    for (; first < model->flight.num_tokens; first += model->logits.dims[0]) {
-        struct head_chunk chunk = head_chunk(model, first);
-        linear_forward(model->dev, chunk.logits, chunk.rows, &w.matrix);
-        device_download(model->dev, out, chunk.logits);
-        shape_logits(model->setup.config, out, tensor_count(chunk.logits));
-        out += tensor_count(chunk.logits);
+    for (int64_t count; first < model->flight.num_tokens; first += count) {
+        count = chunk_logits(model, &w.matrix, first, out);
+        out += count * model->logits.dims[1];
     }
 }
 
 void head_visit(struct model *model, struct transport *link, const struct logits_visitor *visitor) {
     struct head_weights w = head_open(model, link);
     float *logits = xmalloc(tensor_bytes(model->logits));
-    for (int64_t first = 0; first < model->flight.num_tokens; first += model->logits.dims[0]) {
-        struct head_chunk chunk = head_chunk(model, first);
-        linear_forward(model->dev, chunk.logits, chunk.rows, &w.matrix);
-        device_download(model->dev, logits, chunk.logits);
-        shape_logits(model->setup.config, logits, tensor_count(chunk.logits));
-        visitor->visit(visitor->user, first, chunk.count, logits);
+    for (int64_t first = 0, count; first < model->flight.num_tokens; first += count) {
+        count = chunk_logits(model, &w.matrix, first, logits);
+        visitor->visit(visitor->user, first, count, logits);
     }
     free(logits);
 }
