@@ -18,6 +18,18 @@ bool name_ends_with(const char *name, const char *ending) {
     return n >= e && strcasecmp(name + n - e, ending) == 0;
 }
 
+bool name_ends_under_coding(const char *name, const char *ending) {
+    static const char *const codings[] = {"", ".gz", ".zst"};
+    for (int i = 0; i < 3; i++) {
+        char *whole = xasprintf("%s%s", ending, codings[i]);
+        bool is = name_ends_with(name, whole);
+        free(whole);
+        if (is)
+            return true;
+    }
+    return false;
+}
+
 /* kind_of - what stands in a regular file's place. */
 static const char *kind_of(mode_t mode) {
     return S_ISDIR(mode)    ? "a folder"

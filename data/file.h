@@ -11,6 +11,8 @@
 
 /* name_ends_with - in any case, as in ".GZ". */
 bool name_ends_with(const char *name, const char *ending);
+/* name_ends_under_coding - likewise, also with .gz or .zst after it. */
+bool name_ends_under_coding(const char *name, const char *ending);
 
 /* file_open_read - a descriptor of a regular file, *size_bytes its size (may be NULL).  Returns -1 with err
  * set: absent, not permitted, or what it is instead of a regular file.  The descriptor does not survive an

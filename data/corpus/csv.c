@@ -160,6 +160,10 @@ int csv_append_json(const struct csv_header *header, struct text_span text, stru
 
 /* --- the header --- */
 
+bool csv_is_blank(struct text_span row) {
+    return row.length_bytes == 0 || (row.length_bytes == 1 && row.bytes[0] == '\r');
+}
+
 /* next_row - of a sample, stepping over it and empty lines.  False where no whole row is left. */
 static bool next_row(struct text_span *sample, enum csv_sample kind, char delimiter, struct text_span *row) {
     do {
@@ -173,7 +177,7 @@ static bool next_row(struct text_span *sample, enum csv_sample kind, char delimi
         *row = (struct text_span){sample->bytes, length};
         *sample =
             (struct text_span){sample->bytes + length + has_ended, sample->length_bytes - length - has_ended};
-    } while (row->length_bytes == 0 || (row->length_bytes == 1 && row->bytes[0] == '\r'));
+    } while (csv_is_blank(*row));
     return true;
 }
 

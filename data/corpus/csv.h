@@ -31,7 +31,10 @@ struct csv_header {
     char **names; /* [num_columns], as strings of JSON with a colon */
 };
 
-/* csv_header_read - from the beginning of a file, of which at least a row has to be there; is_whole: it is all of it.
+/* csv_is_blank - a row of no bytes, or of a carriage return: no row at all. */
+bool csv_is_blank(struct text_span row);
+
+/* csv_header_read - from the beginning of a file, of which at least a row has to be there; CSV_WHOLE: it is all of it.
  * delimiter 0: one of , ; tab | by which the header and the rows after it have equally many fields, at least two.  Returns 0,
  * or -1 with err set, without the file's name: several would do, the header is none.  csv_header_release in any case. */
 enum csv_sample { CSV_BEGINNING, CSV_WHOLE };

@@ -16,27 +16,12 @@ const struct format *format_of(enum source_format id) {
     die("a source of format %d, which has no row", (int)id);
 }
 
-/* has_ending - one of a row's. */
-static bool has_ending(const struct format *format, const char *name) {
-    for (const char *const *ending = format->endings; *ending; ending++)
-        if (name_ends_with(name, *ending))
-            return true;
-    return false;
-}
-
 const struct format *format_of_name(const char *path) {
-    char *name = xstrdup(path);
-    size_t length = strlen(name);
-    const struct format *format = NULL;
-    if (name_ends_with(name, ".gz"))
-        name[length - 3] = '\0';
-    else if (name_ends_with(name, ".zst"))
-        name[length - 4] = '\0';
-    for (int i = 0; i < NUM_ROWS && !format; i++)
-        if (has_ending(ROWS[i], name))
-            format = ROWS[i];
-    free(name);
-    return format;
+    for (int i = 0; i < NUM_ROWS; i++)
+        for (const char *const *ending = ROWS[i]->endings; *ending; ending++)
+            if (name_ends_under_coding(path, *ending))
+                return ROWS[i];
+    return NULL;
 }
 
 int record_stream_open(struct record_stream *stream, const struct corpus_file *file,

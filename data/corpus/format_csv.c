@@ -70,16 +70,12 @@ static int read_row(struct record_stream *stream, struct raw_record *record, str
     return 1;
 }
 
-static bool is_empty(const struct raw_record *record) {
-    return record->length_bytes == 0 || (record->length_bytes == 1 && record->bytes[0] == '\r');
-}
-
 /* read_line - the next row that is not an empty line. */
 static int read_line(struct record_stream *stream, struct raw_record *record, struct err *err) {
     int status;
     do
         status = read_row(stream, record, err);
-    while (status > 0 && is_empty(record));
+    while (status > 0 && csv_is_blank((struct text_span){record->bytes, record->length_bytes}));
     return status;
 }
 
@@ -95,9 +91,7 @@ static char delimiter_of(const struct record_stream *stream) {
     const char *said = stream->source->delimiter, *path = stream->file->path;
     if (said && strcmp(said, "auto") != 0)
         return strcmp(said, "tab") == 0 ? '\t' : said[0];
-    return name_ends_with(path, ".tsv") || name_ends_with(path, ".tsv.gz") || name_ends_with(path, ".tsv.zst")
-               ? '\t'
-               : 0;
+    return name_ends_under_coding(path, ".tsv") ? '\t' : 0;
 }
 
 /* look - at the names of the columns, which all rows need. */
