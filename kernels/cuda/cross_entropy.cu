@@ -9,7 +9,7 @@
  * reports. */
 #include <float.h>
 
-#include "kernels/cuda/vector.cuh"
+#include "kernels/cuda/logits.cuh"
 
 /* One block of this many threads per multiprocessor: the rows in flight then fit L2, and the second pass
  * finds part of its row there. */
@@ -25,7 +25,7 @@ template <class In, class Out> struct loss_rows {
     loss_args args;
 };
 
-/* What becomes of a logit, as a kind of kernel: nothing, or what struct loss_args says.  slope - dz / dx, from z. */
+/* What becomes of a logit, as a kind of kernel: nothing, or what struct loss_args says. */
 struct plain_logits {
     static constexpr bool CHANGES = false;
     static constexpr int PACKS_BYTES =
@@ -40,18 +40,10 @@ struct plain_logits {
     }
 };
 
-struct shaped_logits {
+struct shaped_logits : logits_shape {
     static constexpr bool CHANGES = true;
     static constexpr int PACKS_BYTES = 8; /* tanh takes registers: with 16, some are spilled */
-    float scale, cap, inverse;
-    DEV explicit shaped_logits(const loss_args &args)
-        : scale(args.logit_scale), cap(args.softcap), inverse(args.softcap > 0 ? 1 / args.softcap : 0) {
-    }
-    DEV float of(float x) const {
-        return cap > 0 ? cap * tanhf(scale * x * inverse) : scale * x;
-    }
-    DEV float slope(float z) const {
-        return scale * (1 - z * inverse * (z * inverse));
+    DEV explicit shaped_logits(const loss_args &args) : logits_shape(args) {
     }
 };
 

@@ -9,7 +9,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "kernels/cuda/vector.cuh"
+#include "kernels/cuda/logits.cuh"
 
 enum { DISTILL_THREADS = 512 };
 
@@ -24,17 +24,15 @@ template <class Out> struct distill_call {
     distill_args args;
 };
 
-/* What becomes of a logit (struct loss_args).  What was taken out stays -infinity.  slope - dz / dx, from z. */
-struct distill_shape {
-    float scale, cap, inverse;
-    DEV explicit distill_shape(const loss_args &args)
-        : scale(args.logit_scale), cap(args.softcap), inverse(args.softcap > 0 ? 1 / args.softcap : 0) {
+/* What was taken out of a row stays -infinity, whatever becomes of the other logits. */
+struct distill_shape : logits_shape {
+    DEV explicit distill_shape(const loss_args &args) : logits_shape(args) {
     }
     DEV float of(float x) const {
-        return cap > 0 && x != -INFINITY ? cap * tanhf(scale * x * inverse) : scale * x;
+        return x == -INFINITY ? x : logits_shape::of(x);
     }
     DEV float slope(float z) const {
-        return z == -INFINITY ? scale : scale * (1 - z * inverse * (z * inverse));
+        return z == -INFINITY ? scale : logits_shape::slope(z);
     }
 };
 
