@@ -197,6 +197,27 @@ is_within() {
     [ "$worst" != none ] && is_at_most "$worst" "$3"
 }
 
+# difference A B - of the losses of two runs, by their folders.
+difference() {
+    losses "$1" >"$work/a.losses" && losses "$2" >"$work/b.losses" && worst_difference "$work/a.losses" "$work/b.losses"
+}
+
+# adapt BASE - from here on $tiny trains an adapter of rank 4 on that model.
+adapt() {
+    sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/adapter.yaml"
+    cat >>"$work/adapter.yaml" <<END
+
+model:
+  path: $1
+
+adapter:
+  method: lora
+  rank: 4
+  alpha: 8
+END
+    tiny=$work/adapter.yaml
+}
+
 # is_at_most A B - of two real numbers.
 is_at_most() {
     awk -v a="$1" -v b="$2" 'BEGIN { exit !(a + 0 <= b + 0) }'

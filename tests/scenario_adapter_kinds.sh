@@ -9,23 +9,7 @@ scenario adapter_kinds
 prepare_sample
 train 0 0 "$work/base" --set train.steps=4
 base=$work/base/step-000004
-sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/adapter.yaml"
-cat >>"$work/adapter.yaml" <<END
-
-model:
-  path: $base
-
-adapter:
-  method: lora
-  rank: 4
-  alpha: 8
-END
-tiny=$work/adapter.yaml
-
-# difference A B - of the losses of two runs.
-difference() {
-    losses "$1" >"$work/a.losses" && losses "$2" >"$work/b.losses" && worst_difference "$work/a.losses" "$work/b.losses"
-}
+adapt "$base"
 
 is_same() { # A B
     is_at_most "$(difference "$1" "$2")" 1e-5 || fail "'$1' and '$2' have other losses: $(difference "$1" "$2")"

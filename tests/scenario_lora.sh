@@ -9,23 +9,7 @@ prepare_sample
 train 0 0 "$work/base" --set train.steps=4
 base=$work/base/step-000004
 before=$(sha256sum "$base/model.safetensors")
-sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/lora.yaml"
-cat >>"$work/lora.yaml" <<END
-
-model:
-  path: $base
-
-adapter:
-  method: lora
-  rank: 4
-  alpha: 8
-END
-tiny=$work/lora.yaml
-
-# difference A B - of the losses of two runs.
-difference() {
-    losses "$1" >"$work/a.losses" && losses "$2" >"$work/b.losses" && worst_difference "$work/a.losses" "$work/b.losses"
-}
+adapt "$base"
 
 # --- the same training on any number of ranks, at any stage ---
 

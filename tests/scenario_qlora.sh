@@ -10,23 +10,7 @@ command -v python3 >/dev/null || skip "no python3, which makes the bases to comp
 prepare_sample
 train 0 0 "$work/base" --set train.steps=4 --set model.architecture.initializer_range=0.1 # so that its matrices matter
 base=$work/base/step-000004
-sed '/^model:/,/^data:/{/^data:/!d}' "$tiny" >"$work/qlora.yaml"
-cat >>"$work/qlora.yaml" <<END
-
-model:
-  path: $base
-
-adapter:
-  method: lora
-  rank: 4
-  alpha: 8
-END
-tiny=$work/qlora.yaml
-
-# difference A B - of the losses of two runs.
-difference() {
-    losses "$1" >"$work/a.losses" && losses "$2" >"$work/b.losses" && worst_difference "$work/a.losses" "$work/b.losses"
-}
+adapt "$base"
 
 # told RUN - the validation losses that it told.
 told() { sed -n 's/^{"event": "validation", "step": \([0-9]*\), "loss": \([0-9.]*\),.*/\1 \2/p' "$1/metrics.jsonl"; }
