@@ -2,8 +2,8 @@
 # run.sh DIR [SIMT_DIR] - run every test program in DIR (test_ranks_* with 1, 2, 3 and 4 ranks), those in SIMT_DIR,
 # which run the CUDA kernels on the host (1, 2 and 4 ranks), then tests/check_*.sh and tests/scenario_*.sh
 # ONLY=programs leaves the scripts out; RANKS="2 4": these numbers of ranks.
-# Programs run side by side, as many as there are cores, and so do the scripts that do not ask how long something takes; the
-# clusters of the Slurm scenarios wait much, so that one more runs then.
+# Programs run side by side, as many as there are cores, and so do the scripts that do not ask how long something takes.  The
+# clusters of the Slurm scenarios wait much: they have slots of their own, one more than there are cores, beside the others.
 # Prints the output of failures only; exit code 77 means skipped.  ATELIER_TEST_TIMEOUT: seconds for one program.
 directory=${1:?usage: run.sh DIR [SIMT_DIR]}
 simt_directory=${2:-}
@@ -117,7 +117,8 @@ everything() {
     num_jobs=$(nproc)
     scripts beside "$here"/check_!($timed_checks).sh
     num_jobs=$((num_jobs + 1))
-    scripts beside "$here"/scenario_slurm*.sh "$here"/scenario_!(slurm*|$filling|$timed).sh
+    (scripts beside "$here"/scenario_slurm*.sh) & # takes one slot of those that count here
+    scripts beside "$here"/scenario_!(slurm*|$filling|$timed).sh
 }
 
 everything | tee "$work/lines"

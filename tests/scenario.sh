@@ -174,6 +174,11 @@ last_step() {
     say "${last%% *}" | grep '[0-9]' || echo 0
 }
 
+# saved_step FOLDER - of the checkpoint that `latest` names.
+saved_step() {
+    sed 's/step-0*//' "$1/latest"
+}
+
 # wait_for_step FOLDER STEP - until it is done, or the run has ended.
 wait_for_step() {
     while [ "$(last_step "$1")" -lt "$2" ]; do

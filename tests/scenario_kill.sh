@@ -52,7 +52,7 @@ expect_way_back() {
     reached=$(last_step "$folder")
     saved=0
     if [ -e "$folder/latest" ]; then
-        saved=$(sed 's/step-0*//' "$folder/latest")
+        saved=$(saved_step "$folder")
         expect_complete "$folder" "$saved"
     fi
     [ "$saved" -ge $((reached - every)) ] || fail "step $reached was reached, but the last checkpoint is of $saved"

@@ -70,7 +70,7 @@ while [ "$kills" -lt "$num_kills" ]; do
     reached=$(last_step "$killed")
     saved=0
     if [ -e "$killed/latest" ]; then
-        saved=$(sed 's/step-0*//' "$killed/latest")
+        saved=$(saved_step "$killed")
         expect_complete "$killed" "$saved"
         run 0 "$atelier" eval "$killed" --data "$work/fiches-valid.h5" --sequences 1
     fi

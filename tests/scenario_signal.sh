@@ -66,7 +66,7 @@ if [ "$(open_mpi_version)" = 4 ]; then
     expect_output 'stopped after a checkpoint; start it again'
     stopped_at=$reached
 else
-    stopped_at=$(sed 's/step-0*//' "$folder/latest")
+    stopped_at=$(saved_step "$folder")
     [ "$stopped_at" -ge $((reached - 3)) ] || fail "step $reached was reached, but the last checkpoint is of $stopped_at"
 fi
 expect_complete "$folder" "$stopped_at"

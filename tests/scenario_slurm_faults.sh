@@ -45,21 +45,21 @@ wait_until 60 "a checkpoint" test -f "$folder/latest"
 wait_until 30 "the follow-up" has_line "$folder" 'follow-up job [0-9]+ starts after this one'
 reached=$(last_step "$folder")
 scancel "$(running_job)"
-goes_on 2 "$((reached / every * every))"
+goes_on 2 "$reached"
 say "scancel at step $reached: start 2 goes on from step $begun_at"
 
 # 2. kill -9 of a rank.
 wait_until 30 "the follow-up" has_line "$folder" 'follow-up job [0-9]+ starts after this one'
-reached=$(last_step "$folder")
+reached=$(last_step "$folder") saved=$(saved_step "$folder") # a save may be under way
 victim=$(rank_on n1)
 [ -n "$victim" ] || fail "no rank found on n1"
 kill -9 "$victim"
-goes_on 3 "$((reached / every * every))"
+goes_on 3 "$saved"
 expect_line "$folder" 'saved after step [0-9]+ of 100000; job [0-9]+ goes on'
 say "kill -9 of a rank at step $reached: start 3 goes on from step $begun_at"
 
 # 3. The daemon of a node dies.  Slurm notices after SlurmdTimeout and requeues the job; the node comes back.
-reached=$(last_step "$folder")
+reached=$(last_step "$folder") saved=$(saved_step "$folder")
 wounded=$(running_job)
 kill -9 "$(cat "$ATELIER_SLURM_FOLDER/slurmd-n1.pid")"
 not_running() { [ "$(squeue -h -j "$wounded" -o %T 2>/dev/null)" != RUNNING ]; }
@@ -68,7 +68,7 @@ for pid in $(own_processes); do # with the node, its processes are gone
     if tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx SLURMD_NODENAME=n1; then kill -9 "$pid"; fi
 done
 sh tests/slurm/cluster.sh node n1
-goes_on 4 "$((reached / every * every))"
+goes_on 4 "$saved"
 say "slurmd of n1 killed at step $reached: start 4 goes on from step $begun_at"
 
 # Enough: the same folder again to an end of its own, and then the same run without faults.
