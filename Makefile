@@ -7,6 +7,8 @@
 # make simt         the CUDA kernels compiled by g++ to run on the host, and their tests (part of check)
 # make sanitized    the test programs under AddressSanitizer and UndefinedBehaviorSanitizer
 # make cuda         build/cuda/atelier alone (needs nvcc, cuBLASLt, NCCL)
+# make install      the program, manual pages, completion, run files and the sample; PREFIX=/usr/local, DESTDIR=
+# make package      build/atelier_VERSION_ARCH.deb (Debian, Ubuntu)
 # make bundle       one archive with the program and all it needs, for a node without network (BUNDLE_CUDA=0: small)
 # make gpu-check    everything the GPU computes against the CPU's definition; skipped without a GPU
 # make gpu-bench    times and rates of kernels and whole steps on the GPU, beside PyTorch where it is installed
@@ -204,6 +206,12 @@ budgets: cuda
 	@mv $(CUDA_OUT)/BUDGETS kernels/cuda/BUDGETS && git --no-pager diff --stat kernels/cuda/BUDGETS
 bundle: all $(if $(filter 1,$(CUDA)),$(CUDA_TESTS))
 	@slurm/bundle/make.sh $(if $(filter 1,$(CUDA)),$(CUDA_OUT),$(OUT)) $(VERSION)
+# What was built goes: the program for GPUs where there is one.  'sudo make install' builds nothing that is there already.
+BUILT = $(if $(filter 1,$(CUDA)),$(CUDA_OUT),$(OUT))/atelier
+install: all
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' slurm/package/install.sh $(BUILT)
+package: all
+	@PACKAGE_OUT='$(PACKAGE_OUT)' slurm/package/deb.sh $(BUILT) $(VERSION)
 gpu-check: cuda $(CUDA_TESTS)
 	@tests/gpu/gpu_check.sh $(CUDA_OUT) $(PARTS)
 gpu-bench: cuda $(CUDA_TESTS)
@@ -229,5 +237,5 @@ help:
 clean:
 	rm -rf build
 -include $(shell find $(OUT) $(CUDA_OUT) $(SIMT_OUT) -name '*.d' 2>/dev/null)
-.PHONY: all tests cuda simt deps test check distributions budgets bundle gpu-check gpu-bench sanitized demo refactoring interop bench fuzz help clean
+.PHONY: all tests cuda simt deps test check distributions budgets bundle install package gpu-check gpu-bench sanitized demo refactoring interop bench fuzz help clean
 .SECONDARY:

@@ -3,6 +3,8 @@
  * prints it.  --set key=value overrides a key.  libyaml is used in config_yaml.c only. */
 #pragma once
 
+#include <stdio.h>
+
 #include "checkpoints/family/family.h"
 #include "data/corpus/prepare.h"
 #include "data/tokenizer/tokenizer_grow.h"
@@ -219,5 +221,5 @@ int config_need_prepare(const struct config *config, struct err *err);
  * texts borrowed, NULL where there are none.  *count: how many. */
 struct new_token *config_new_tokens(const struct config *config, int *count);
 
-/* config_print_help - the table, on standard output. */
-void config_print_help(void);
+/* config_print_help - the table as a page. */
+void config_print_help(FILE *out);

@@ -6,31 +6,33 @@
 #include <string.h>
 
 /* print_key - the last word of its name, range, default and class on one line, the help below. */
-static void print_key(const struct config_key *key, const char *word, int indent, const char *class) {
+static void print_key(FILE *out, const struct config_key *key, const char *word, int indent,
+                      const char *class) {
     char *range = config_range_text(key);
-    printf("%*s%-*s %s", indent, "", 26 - indent, word, range);
+    fprintf(out, "%*s%-*s %s", indent, "", 26 - indent, word, range);
     if (key->unit)
-        printf(" [%s]", key->unit);
+        fprintf(out, " [%s]", key->unit);
     if (key->type != KEY_LIST && key->fallback && key->fallback[0])
-        printf(", default %s", key->fallback);
+        fprintf(out, ", default %s", key->fallback);
     char *condition = key->needs.key ? config_condition_text(&key->needs) : NULL;
-    printf("%s%s\n%*s%s\n", class ? ", " : "", class ? class : "", indent + 4, "", key->help);
+    fprintf(out, "%s%s\n%*s%s\n", class ? ", " : "", class ? class : "", indent + 4, "", key->help);
     if (condition)
-        printf("%*sread only %s\n", indent + 4, "", condition);
+        fprintf(out, "%*sread only %s\n", indent + 4, "", condition);
     free(condition);
     free(range);
     if (key->type == KEY_LIST)
         for (int i = 0; i < key->element->num_keys; i++)
-            print_key(&key->element->keys[i], key->element->keys[i].name, indent + 4, NULL);
+            print_key(out, &key->element->keys[i], key->element->keys[i].name, indent + 4, NULL);
 }
 
 /* A section's line is printed where the words before the last one change: the table is in the order of the
  * sections. */
-void config_print_help(void) {
+void config_print_help(FILE *out) {
     const struct config_table *table = config_table();
     size_t last_length = 0;
     const char *last_section = "";
-    printf(
+    fprintf(
+        out,
         "A run file is YAML: sections, and below each its keys.  A file holds only what its command needs:\n"
         "'prepare:' for 'atelier prepare', the other sections for 'atelier train'.  On the command line\n"
         "'--set section.key=value' takes precedence over the file ('=null': the default).  A key left empty "
@@ -51,9 +53,9 @@ void config_print_help(void) {
         const char *name = table->keys[i].name, *word = strrchr(name, '.') + 1;
         size_t length = (size_t)(word - name);
         if (length != last_length || strncmp(name, last_section, length) != 0)
-            printf("\n%.*s:\n", (int)length - 1, name);
+            fprintf(out, "\n%.*s:\n", (int)length - 1, name);
         last_section = name;
         last_length = length;
-        print_key(&table->keys[i], word, 2, config_class_name(table->keys[i].class));
+        print_key(out, &table->keys[i], word, 2, config_class_name(table->keys[i].class));
     }
 }

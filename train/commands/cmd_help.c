@@ -1,4 +1,5 @@
-/* cmd_help.c - `atelier help [COMMAND | config]`: the commands, what one takes, the keys of a run file.  The table of
+/* cmd_help.c - `atelier help [COMMAND | config]`: the commands, what one takes, the keys of a run file; and the same as manual
+ * pages and as completion for shells.  The table of
  * commands stands here, beside the one that shows it. */
 #include <string.h>
 
@@ -6,12 +7,13 @@
 #include "configs/schema/foreign_words.h"
 #include "configs/schema/nearest.h"
 #include "train/commands/commands.h"
+#include "train/commands/help_pages.h"
 
 #define ROW(name) &COMMAND_##name,
-static const struct command *const COMMANDS[] = {EACH_COMMAND(ROW)};
+static const struct command *const COMMANDS[] = {EACH_COMMAND(ROW) NULL};
 #undef ROW
 
-enum { NUM_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] };
+enum { NUM_COMMANDS = sizeof COMMANDS / sizeof COMMANDS[0] - 1 };
 
 const struct command *command_at(int index) {
     return index < NUM_COMMANDS ? COMMANDS[index] : NULL;
@@ -61,7 +63,7 @@ int command_unknown(const char *name) {
 /* --- the command --- */
 
 struct help_words {
-    const char *topic;
+    const char *topic, *as;
 };
 
 static const struct option OPTIONS[] = {
@@ -69,17 +71,50 @@ static const struct option OPTIONS[] = {
      .help = "one of the commands; or 'config': every key of a run file; left out: the list of commands",
      .kind = OPTION_TEXT,
      .at = offsetof(struct help_words, topic)},
+    {.name = "--as",
+     .value = "text|man|bash|zsh",
+     .help =
+         "man: a manual page, of all commands or of 'config'; bash, zsh: completion for that shell ('make install' puts them "
+         "where they are looked for)",
+     .kind = OPTION_CHOICE,
+     .fallback = "text",
+     .at = offsetof(struct help_words, as)},
 };
+
+static bool is(const char *word, const char *text) {
+    return word && strcmp(word, text) == 0;
+}
+
+static int check(const void *words, struct err *err) {
+    const struct help_words *asked = words;
+    if (is(asked->as, "text") || !asked->topic || (is(asked->as, "man") && is(asked->topic, "config")))
+        return 0;
+    return err_set(err, "--as %s has no '%s': one page holds all commands; write 'atelier help --as %s'",
+                   asked->as, asked->topic, asked->as);
+}
+
+static void print_pages(const struct help_words *words) {
+    if (is(words->as, "bash"))
+        completion_print_bash(stdout, COMMANDS);
+    else if (is(words->as, "zsh"))
+        completion_print_zsh(stdout, COMMANDS);
+    else if (words->topic)
+        man_print_config(stdout);
+    else
+        man_print_commands(stdout, COMMANDS);
+}
 
 static int run(int argc, char **argv) {
     struct help_words words;
     if (!command_words(&COMMAND_help, &words, argc, argv))
         return EXIT_USAGE;
     const struct command *command = words.topic ? command_find(words.topic) : NULL;
-    if (!words.topic)
+    if (!is(words.as, "text"))
+        print_pages(&words);
+    else if (!words.topic)
         commands_print(stdout);
-    else if (strcmp(words.topic, "config") == 0)
-        config_print_help();
+    else if (is(words.topic, "config"))
+        config_print_help(stdout);
     else if (command)
         command_print_help(stdout, command);
     else
@@ -94,5 +129,6 @@ const struct command COMMAND_help = {
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct help_words),
+    .check = check,
     .run = run,
 };

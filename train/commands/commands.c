@@ -19,9 +19,13 @@ bool command_words(const struct command *command, void *words, int argc, char **
     return false;
 }
 
-void command_print_help(FILE *out, const struct command *command) {
-    int at = fprintf(out, "usage: atelier %s", command->name);
+void command_print_usage(FILE *out, const char *before, const struct command *command) {
+    int at = fprintf(out, "%satelier %s", before, command->name);
     options_print_usage(out, at, command->options, command->num_options);
+}
+
+void command_print_help(FILE *out, const struct command *command) {
+    command_print_usage(out, "usage: ", command);
     fputc('\n', out);
     text_print(out, command->text, 0, 0);
     fputc('\n', out);

@@ -48,7 +48,9 @@ const struct command *command_find(const char *name);
 int command_read(const struct command *command, void *words, int argc, char **argv, struct err *err);
 bool command_words(const struct command *command, void *words, int argc, char **argv);
 
-/* command_print_help - usage, text, options.  commands_print - the list of all. */
+/* command_print_usage - one line or more, after a word such as "usage: ".  command_print_help - usage, text, options.
+ * commands_print - the list of all. */
+void command_print_usage(FILE *out, const char *before, const struct command *command);
 void command_print_help(FILE *out, const struct command *command);
 void commands_print(FILE *out);
 
