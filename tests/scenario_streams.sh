@@ -42,3 +42,20 @@ full "$atelier" plan "$tiny" --json
 full "$atelier" help config
 full "$atelier" --version
 say "results that cannot be written: one line, code 1"
+
+# A limit on the size of files (`ulimit -f`, in blocks of 512 bytes) comes with a signal that would end the program in silence.
+# limited NAME COMMAND... - one line, code 1, nothing under its own name.
+limited() {
+    made=$work/$1
+    shift
+    (ulimit -f 20 && exec "$@") 2>&1 | cat >"$log" # the log itself may be longer
+    expect "error lines of '$*' under a limit" 1 "$(grep -c '^error: .*File too large' "$log")"
+    [ ! -e "$made" ] || fail "'$made' is there, though it is not whole"
+}
+limited small.h5 "$atelier" prepare "$tiny" --set "prepare.output=$work/small.h5" --set "prepare.sources=[{path: $work/bad.jsonl}]" \
+    --set prepare.bad_utf8=replace
+limited small.gguf "$atelier" export "$work/run" --to gguf --out "$work/small.gguf"
+limited small-run/latest "$atelier" train "$tiny" --set run.device=cpu --set "data.train=$work/fiches.h5" --set data.valid=null \
+    --set "run.folder=$work/small-run" --set train.steps=1 --set schedule.warmup_steps=0
+"$atelier" export "$work/run" --to gguf --out "$work/small.gguf" >"$log" 2>&1 || fail "the control: an export without a limit"
+say "a limit on the size of files: one line, and nothing half written"

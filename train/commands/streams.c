@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@ void streams_open(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
             (void)!open("/dev/null", O_RDWR); /* the lowest number that is free is this one */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 /* A full disk or a closed pipe shows at the last fflush at the latest: a command whose output is lost has not done

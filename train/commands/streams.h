@@ -2,7 +2,8 @@
 #pragma once
 
 /* streams_open - a stream that the caller has closed leads nowhere: its number must not be given to a file that is written,
- * for what is printed would land in there. */
+ * for what is printed would land in there.  And a file that grows beyond the limit of this process (`ulimit -f`) is an error of
+ * that write, which says so, instead of a signal that ends the program without a word. */
 void streams_open(void);
 
 /* streams_close - results that could not be written are no success.  Returns code, or EXIT_FAULT in place of EXIT_DONE, with a
