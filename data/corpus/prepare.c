@@ -26,7 +26,8 @@ struct prepare_job {
     struct appender out, valid;
     struct prepare_totals *totals;
     struct hash_set seen;
-    int64_t num_kept; /* documents, both files */
+    int64_t num_kept;            /* documents, both files */
+    struct prepare_enough *kept; /* [num_sources], in the output */
     int num_warned;
     int64_t num_bad_records;
     prepare_progress progress;
@@ -51,6 +52,11 @@ struct worker_start {
     struct prepare_job *job;
     struct worker *worker;
 };
+
+/* is_part - no more is read than is enough. */
+static bool is_part(const struct prepare_config *config) {
+    return config->enough.documents > 0 || config->enough.tokens > 0;
+}
 
 char *prepare_valid_path(const char *output) {
     size_t length = strlen(output);
@@ -136,6 +142,16 @@ static bool keep_document(struct prepare_job *job, struct batch_document *docume
     return true;
 }
 
+/* note_enough - the source of a document that goes into the output may have given what was asked of it. */
+static void note_enough(struct prepare_job *job, const struct batch_document *document) {
+    const struct prepare_enough *enough = &job->config->enough;
+    struct prepare_enough *kept = &job->kept[document->source];
+    kept->documents += document_count(document);
+    kept->tokens += document_tokens(document);
+    if (is_part(job->config) && kept->documents >= enough->documents && kept->tokens >= enough->tokens)
+        job->corpus.has_enough[document->source] = true;
+}
+
 /* append_document - every n-th of the documents that are kept goes to validation, counted over all sources in their
  * order: the same ones whatever the threads do. */
 static int append_document(struct prepare_job *job, const struct batch *batch,
@@ -149,6 +165,8 @@ static int append_document(struct prepare_job *job, const struct batch *batch,
     job->num_kept++;
     *(is_valid ? &job->totals->valid_documents : &job->totals->num_documents) += document_count(document);
     *(is_valid ? &job->totals->valid_tokens : &job->totals->num_tokens) += document_tokens(document);
+    if (!is_valid)
+        note_enough(job, document);
     return appender_add(is_valid ? &job->valid : &job->out, batch, document, err);
 }
 
@@ -287,9 +305,10 @@ static int run_batches(struct prepare_job *job, struct err *err) {
 /* --- setting up --- */
 
 /* check_config - with a valid_every of 1 nothing would be left to train on. */
-/* init_ring - two batches for each thread and two more, to be read and to be appended meanwhile. */
+/* init_ring - two batches for each thread and two more, to be read and to be appended meanwhile.  A single one where what is
+ * read next depends on what was kept. */
 static void init_ring(struct prepare_job *job, int num_threads) {
-    job->ring_size = 2 * num_threads + 2;
+    job->ring_size = is_part(job->config) ? 1 : 2 * num_threads + 2;
     job->ring = xcalloc((size_t)job->ring_size, sizeof *job->ring);
     for (int i = 0; i < job->ring_size; i++)
         job->ring[i].documents = xcalloc(BATCH_DOCUMENTS, sizeof *job->ring[i].documents);
@@ -380,7 +399,7 @@ static int finish_files(struct prepare_job *job, struct err *err) {
             job->config->output, (long long)job->totals->num_short, (long long)job->totals->num_duplicates,
             (long long)job->totals->num_bad_chats, (long long)num_left(job->totals),
             (long long)job->totals->num_bad_lines, (long long)job->totals->num_invalid_utf8);
-    if (job->valid.writer && job->totals->valid_documents == 0)
+    if (job->valid.writer && job->totals->valid_documents == 0 && !is_part(job->config))
         return err_set(err, "no document for validation: there are only %lld, and valid_every is %lld",
                        (long long)job->totals->num_documents, (long long)job->config->valid_every);
     if (finish_held(job, err) != 0)
@@ -456,6 +475,7 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
         return -1;
     }
     int status = corpus_open(&job.corpus, config->sources, config->num_sources, err);
+    job.kept = xcalloc((size_t)config->num_sources, sizeof *job.kept);
     if (status == 0) {
         note_files(&job);
         status = run_job(&job, tok, &model, err);
@@ -464,7 +484,11 @@ int prepare_run(const struct prepare_config *config, const struct tokenizer *tok
     token_writer_abandon(job.valid.writer);
     appender_release(&job.out);
     appender_release(&job.valid);
+    free(job.kept);
     totals->input_bytes = job.corpus.text_bytes;
+    totals->is_part = job.corpus.is_part;
+    totals->consumed_bytes = job.corpus.done_bytes;
+    totals->total_bytes = job.corpus.total_bytes;
     totals->seconds = clock_s() - job.start_s;
     corpus_close(&job.corpus);
     chat_style_release(&style);

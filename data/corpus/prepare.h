@@ -87,6 +87,12 @@ struct prepare_model {
     char *name;
 };
 
+/* When a source has given enough for a look at it, and no more of it is read: at least so many of both were kept.  Zeros: all
+ * is read.  What is read depends on neither threads nor time. */
+struct prepare_enough {
+    int64_t documents, tokens;
+};
+
 struct prepare_config {
     char *tokenizer; /* tokenizer.json, or a folder or GGUF that holds one (resolved by the caller) */
     char *output;    /* .h5 */
@@ -108,9 +114,10 @@ struct prepare_config {
     int num_models;
     enum bad_line_policy on_bad_line; /* a record that is not JSON, or has not the field */
     bool deduplicate;
-    int64_t min_tokens;  /* shorter documents are left out and counted */
-    int num_threads;     /* 0: all */
-    int64_t valid_every; /* every n-th document goes to output with "-valid" before .h5; 0: none */
+    int64_t min_tokens;           /* shorter documents are left out and counted */
+    int num_threads;              /* 0: all */
+    int64_t valid_every;          /* every n-th document goes to output with "-valid" before .h5; 0: none */
+    struct prepare_enough enough; /* not of the run file: to look at a part */
 };
 
 struct prepare_totals {
@@ -125,6 +132,8 @@ struct prepare_totals {
     int64_t num_nested_files, num_hidden_files, num_other_files; /* of folders, not read */
     int64_t input_bytes;                                         /* text read, after decompression */
     int64_t valid_documents, valid_tokens;
+    bool is_part;                        /* prepare_enough: some source was not read to its end */
+    int64_t consumed_bytes, total_bytes; /* of the files, as they are stored */
     double seconds;
 };
 

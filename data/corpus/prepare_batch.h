@@ -87,6 +87,8 @@ struct corpus {
     struct sha256 *list_sha;     /* [num_sources] over "hash  name" lines, for sources of several files */
     int64_t done_bytes;          /* of the files before */
     int64_t text_bytes;          /* read so far, after decompression */
+    bool *has_enough;            /* [num_sources], set by who counts what is kept: no more of it is read */
+    bool is_part;                /* a file was left before its end; such a source's sha256 stays empty */
 };
 
 /* corpus_open - lists the files, checks their formats.  Returns 0 or -1 with err set; corpus_close either

@@ -120,6 +120,7 @@ int corpus_open(struct corpus *corpus, const struct prepare_source *sources, int
     *corpus = (struct corpus){.num_sources = num_sources, .sources = sources};
     corpus->sha256 = xcalloc((size_t)num_sources, sizeof *corpus->sha256);
     corpus->list_sha = xcalloc((size_t)num_sources, sizeof *corpus->list_sha);
+    corpus->has_enough = xcalloc((size_t)num_sources, sizeof *corpus->has_enough);
     for (int i = 0; i < num_sources; i++) {
         const struct prepare_source *source = &sources[i];
         sha256_init(&corpus->list_sha[i]);
@@ -143,6 +144,7 @@ void corpus_close(struct corpus *corpus) {
     free(corpus->files);
     free(corpus->sha256);
     free(corpus->list_sha);
+    free(corpus->has_enough);
     *corpus = (struct corpus){0};
 }
 
@@ -174,6 +176,15 @@ static void end_file(struct corpus *corpus) {
         sha256_finish(&copy, corpus->sha256[file->source]);
     corpus->done_bytes += reader_consumed_bytes(corpus->stream.reader);
     record_stream_close(&corpus->stream);
+    corpus->file++;
+}
+
+/* leave_file - the rest of it is not read. */
+static void leave_file(struct corpus *corpus) {
+    if (corpus->stream.reader)
+        corpus->done_bytes += reader_consumed_bytes(corpus->stream.reader);
+    record_stream_close(&corpus->stream);
+    corpus->is_part = true;
     corpus->file++;
 }
 
@@ -219,6 +230,10 @@ void corpus_read(struct corpus *corpus, struct batch *batch) {
     batch->bad_document = -1;
     while (corpus->file < corpus->num_files && batch->num_documents < BATCH_DOCUMENTS &&
            batch->raw.length_bytes < BATCH_BYTES) {
+        if (corpus->has_enough[corpus->files[corpus->file].source]) {
+            leave_file(corpus);
+            continue;
+        }
         int status = read_document(corpus, batch, &batch->err);
         if (status < 0) {
             batch->bad_document = batch->num_documents;

@@ -7,6 +7,7 @@
  * its own struct encoder (caches, scratch). */
 #pragma once
 
+#include "data/corpus/text.h"
 #include "kernels/error.h"
 
 struct tokenizer;
@@ -83,6 +84,10 @@ int encoder_encode(struct encoder *enc, const char *text, size_t length_bytes, u
  * does. Dies on an id outside [0, vocab_size). */
 char *tokenizer_decode(const struct tokenizer *tok, const int32_t *ids, int64_t count, bool skip_special,
                        size_t *length_bytes);
+
+/* tokenizer_append_token - the bytes that one token stands for, appended: not always whole characters, and with the space
+ * that a text's first word loses when it is decoded.  Dies on an id outside [0, vocab_size). */
+void tokenizer_append_token(const struct tokenizer *tok, int32_t id, struct text *bytes);
 
 /* What the exporters need (checkpoints/gguf/gguf_tokenizer.c): the vocabulary as it stands in the file. */
 enum token_kind { TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEFINED, TOKEN_BYTE, TOKEN_UNUSED };

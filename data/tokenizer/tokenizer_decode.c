@@ -288,3 +288,44 @@ int decoder_apply(const struct decoder *decoder, struct string_list *strings, st
     strings->count = 0;
     return status;
 }
+
+/* apply_alone - a step to a string that is not a text's first. */
+static int apply_alone(const struct decode_step *step, struct regex_state *regexes, struct string_list *list,
+                       struct err *err) {
+    struct decode_step inner = *step;
+    struct string_list next = {0};
+    if (step->kind == DECODE_STRIP || step->kind == DECODE_FUSE)
+        return 0;
+    inner.drops_first = false;
+    int status = apply_step(&inner, regexes, list, &next, err);
+    string_list_release(list);
+    *list = next;
+    return status;
+}
+
+int decoder_append_token(const struct decoder *decoder, struct text_span token, struct text *bytes,
+                         struct err *err) {
+    struct string_list list = {0};
+    struct regex_state *regexes = regex_state_create();
+    int status = 0;
+    bool is_done = false;
+    text_append(&list.text, token.bytes, token.length_bytes);
+    string_list_end(&list);
+    for (int i = 0; i < decoder->num_steps && status == 0 && !is_done; i++) {
+        const struct decode_step *step = &decoder->steps[i];
+        int byte = step->kind == DECODE_BYTE_FALLBACK ? byte_of_token(token) : -1;
+        char character = (char)byte;
+        is_done = byte >= 0 || step->kind == DECODE_BYTE_LEVEL;
+        if (byte >= 0)
+            text_append(bytes, &character, 1);
+        else if (is_done)
+            append_byte_level(bytes, (struct text_span){list.text.bytes, list.text.length_bytes});
+        else
+            status = apply_alone(step, regexes, &list, err);
+    }
+    if (status == 0 && !is_done)
+        text_append(bytes, list.text.bytes, list.text.length_bytes);
+    regex_state_free(regexes);
+    string_list_release(&list);
+    return status;
+}

@@ -46,3 +46,8 @@ void decoder_release(struct decoder *decoder);
  * -1 with err set: a regular expression ran out of its limits. */
 int decoder_apply(const struct decoder *decoder, struct string_list *strings, struct text *out,
                   struct err *err);
+
+/* decoder_append_token - the bytes of one token, whatever its neighbours: nothing is repaired, and nothing taken off at the
+ * beginning.  Returns 0, or -1 with err set, as decoder_apply. */
+int decoder_append_token(const struct decoder *decoder, struct text_span token, struct text *bytes,
+                         struct err *err);

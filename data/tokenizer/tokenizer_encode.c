@@ -135,3 +135,12 @@ char *tokenizer_decode(const struct tokenizer *tok, const int32_t *ids, int64_t 
     text_append(&out, "", 1);
     return out.bytes;
 }
+
+void tokenizer_append_token(const struct tokenizer *tok, int32_t id, struct text *bytes) {
+    struct err err;
+    CHECK(id >= 0 && id < tok->vocab.size, "id %d is outside the vocabulary of %lld", id,
+          (long long)tok->vocab.size);
+    struct text_span string = string_of(tok, id);
+    if (string.bytes)
+        CHECK(decoder_append_token(&tok->decoder, string, bytes, &err) == 0, "cannot decode: %s", err.text);
+}

@@ -84,6 +84,7 @@ run check_jinja
 run check_templates
 run check_chat
 run check_records
+run check_show
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,10 +1,14 @@
 /* cmd_inspect.c - `atelier inspect PATH [--verify] [--json]`: the tree of describe.h as JSON, or as lines for
- * people. In lines, a list of objects is a table: one line each, without the keys. */
+ * people. In lines, a list of objects is a table: one line each, without the keys.  With --show N the samples of a token file
+ * come after it. */
 #include <stdio.h>
 #include <string.h>
 
+#include "configs/schema/config.h"
 #include "train/commands/commands.h"
+#include "train/commands/show_words.h"
 #include "train/measure/describe.h"
+#include "train/plan/prepare_tokenizer.h"
 
 /* print_text - control characters, which could move a terminal's cursor, are written as escapes: a template
  * or a token that holds a newline shows it. */
@@ -105,6 +109,8 @@ static bool is_unverified(const json_t *tree) {
 
 struct inspect_words {
     const char *path;
+    const char *tokenizer, *run_file;
+    struct show_words show;
     bool as_json, verifies;
 };
 
@@ -119,15 +125,95 @@ static const struct option OPTIONS[] = {
      .kind = OPTION_FLAG,
      .at = offsetof(struct inspect_words, verifies)},
     {.name = "--json", .help = "as JSON", .kind = OPTION_FLAG, .at = offsetof(struct inspect_words, as_json)},
+    OPTION_SHOW(offsetof(struct inspect_words, show.count)),
+    OPTION_SHOW_SEED(offsetof(struct inspect_words, show.seed)),
+    OPTION_SHOW_IDS(offsetof(struct inspect_words, show.has_ids)),
+    {.name = "--tokenizer",
+     .value = "MODEL",
+     .help = "of --show: whose tokenizer made the file, a tokenizer.json, a model folder or a GGUF file",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct inspect_words, tokenizer)},
+    {.name = "--run",
+     .value = "CONFIG",
+     .help = "of --show: the run file that cuts and packs the sequences, and names the tokenizer",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct inspect_words, run_file)},
 };
 
-static void print(const json_t *tree, bool as_json) {
-    if (!as_json) {
+/* check - a token file keeps the hash of its tokenizer, not the tokenizer. */
+static int check(const void *of_command, struct err *err) {
+    const struct inspect_words *words = of_command;
+    bool has_names = words->tokenizer || words->run_file;
+    if (words->show.count == 0 && has_names)
+        return err_set(err, "%s has no effect without --show N", words->tokenizer ? "--tokenizer" : "--run");
+    if (words->show.count > 0 && !has_names)
+        return err_set(err,
+                       "--show needs the tokenizer that made the file: --tokenizer MODEL, or --run CONFIG");
+    return show_words_check(&words->show, err);
+}
+
+/* --- samples --- */
+
+/* open_tokenizer - the one that is named, else the run file's. */
+static struct tokenizer *open_tokenizer(const struct inspect_words *words, const struct config *config,
+                                        struct err *err) {
+    struct config named = *config; /* whose texts are borrowed */
+    if (words->tokenizer)
+        named.prepare.tokenizer = (char *)(uintptr_t)words->tokenizer;
+    else if (!named.prepare.tokenizer)
+        named.prepare.tokenizer = config->model.tokenizer ? config->model.tokenizer : config->model.path;
+    if (named.prepare.tokenizer)
+        return prepare_tokenizer_open(&named, err);
+    err_set(err, "'%s' names no tokenizer: give --tokenizer MODEL", words->run_file);
+    return NULL;
+}
+
+/* show_of - the samples, after the tree, or in it where it is JSON.  Returns 0, or -1 with err set. */
+static int show_of(json_t *tree, const struct inspect_words *words, const struct config *config,
+                   struct err *err) {
+    struct show_request request = show_words_request(&words->show);
+    struct show show = {.file = NULL};
+    struct tokenizer *tok = open_tokenizer(words, config, err);
+    int status = tok ? show_open(&show, words->path, tok, config, err) : -1;
+    if (status == 0 && words->as_json) {
+        json_t *samples = show_json(&show, &request, err);
+        status = samples ? json_object_set_new(tree, "samples", samples) : -1;
+    } else if (status == 0) {
         print_object(tree, 0);
-        return;
+        putchar('\n');
+        status = show_print(stdout, &show, &request, show_words_marks(), err);
     }
-    json_dumpf(tree, stdout, JSON_INDENT(2));
-    putchar('\n');
+    show_close(&show);
+    tokenizer_free(tok);
+    return status;
+}
+
+/* show_samples - the same with the run file, where one is named. */
+static int show_samples(json_t *tree, const struct inspect_words *words, struct err *err) {
+    struct config config;
+    memset(&config, 0, sizeof config);
+    if (strcmp(json_string_value(json_object_get(tree, "kind")), "token file") != 0)
+        return err_set(err, "'%s' is no token file: --show has no samples to take from it", words->path);
+    if (words->run_file && config_load(&config, words->run_file, NULL, 0, err) != 0)
+        return -1;
+    int status = show_of(tree, words, &config, err);
+    if (words->run_file)
+        config_free(&config);
+    return status;
+}
+
+/* print - as it was asked for; of samples as text, all of it is there already. */
+static int print(json_t *tree, const struct inspect_words *words, struct err *err) {
+    bool has_samples = words->show.count > 0;
+    if (has_samples && show_samples(tree, words, err) != 0)
+        return -1;
+    if (words->as_json) {
+        json_dumpf(tree, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (!has_samples) {
+        print_object(tree, 0);
+    }
+    return 0;
 }
 
 /* run - the tree is printed also where there was nothing to verify; the code and the message come after it. */
@@ -141,7 +227,11 @@ static int run(int argc, char **argv) {
         fprintf(stderr, "error: %s\n", err.text);
         return EXIT_FAULT;
     }
-    print(tree, words.as_json);
+    if (print(tree, &words, &err) != 0) {
+        json_decref(tree);
+        fprintf(stderr, "error: %s\n", err.text);
+        return EXIT_FAULT;
+    }
     bool is_failed = words.verifies && is_unverified(tree);
     json_decref(tree);
     if (is_failed) {
@@ -161,5 +251,6 @@ const struct command COMMAND_inspect = {
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct inspect_words),
+    .check = check,
     .run = run,
 };

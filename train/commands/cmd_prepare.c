@@ -1,5 +1,5 @@
-/* cmd_prepare.c - `atelier prepare CONFIG [--set key=value]... [--json]`: finds the tokenizer, runs
- * data/corpus/prepare.h under a progress bar, prints the totals. */
+/* cmd_prepare.c - `atelier prepare CONFIG [--set key=value]... [--show N] [--json]`: finds the tokenizer, runs
+ * data/corpus/prepare.h under a progress bar, prints the totals; or shows samples and writes nothing. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,8 @@
 #include "kernels/clock.h"
 #include "kernels/units.h"
 #include "train/commands/commands.h"
+#include "train/commands/show_words.h"
+#include "train/measure/show_part.h"
 #include "train/plan/prepare_tokenizer.h"
 #include "train/record/metrics_summary.h"
 
@@ -51,6 +53,13 @@ static void show_progress(void *user, double fraction, int64_t num_documents, in
         fprintf(stderr, "prepare: %d %% read, %s, about %s left\n", (int)(100 * bounded), done, eta);
     fflush(stderr);
 }
+
+struct prepare_words {
+    const char *config_path;
+    struct option_list overrides;
+    struct show_words show;
+    bool as_json;
+};
 
 /* --- the totals --- */
 
@@ -164,20 +173,73 @@ static int prepare(const struct config *run_file, bool as_json, struct err *err)
     return status == 0 ? 0 : 1;
 }
 
-struct prepare_words {
-    const char *config_path;
-    struct option_list overrides;
-    bool as_json;
-};
+/* --- samples --- */
+
+/* print_part - how much of the corpora was looked at. */
+static void print_part(const struct prepare_config *config, const struct prepare_totals *t) {
+    printf("nothing was written: a look at what 'prepare' would write to '%s'\n", config->output);
+    if (t->is_part)
+        printf(
+            "read: a part, %.1f MB of %.1f MB, from the beginning of each source; %lld documents are numbered as in that "
+            "part\n",
+            (double)t->consumed_bytes / MEGA, (double)t->total_bytes / MEGA, (long long)t->num_documents);
+    else
+        printf("read: all, %.1f MB, %lld documents\n", (double)t->total_bytes / MEGA,
+               (long long)t->num_documents);
+}
+
+/* print_shown_json - returns 0, or -1 with err set. */
+static int print_shown_json(const struct show *show, const struct show_request *request,
+                            const struct prepare_totals *t, struct err *err) {
+    json_t *samples = show_json(show, request, err);
+    if (!samples)
+        return -1;
+    json_t *root = json_pack("{s:b, s:I, s:I, s:I, s:o}", "all_read", !t->is_part, "read_bytes",
+                             (json_int_t)t->consumed_bytes, "total_bytes", (json_int_t)t->total_bytes, "seed",
+                             (json_int_t)request->seed, "samples", samples);
+    CHECK(root, "out of memory");
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+    return 0;
+}
+
+/* show_samples - returns the exit code. */
+static int show_samples(const struct config *run_file, const struct prepare_words *words, struct err *err) {
+    struct show_request request = show_words_request(&words->show);
+    struct prepare_totals totals;
+    struct show show;
+    memset(&totals, 0, sizeof totals);
+    struct tokenizer *tok = prepare_tokenizer_open(run_file, err);
+    if (!tok)
+        return EXIT_FAULT;
+    int status = show_part_open(&show, run_file, tok, request.num_samples, &totals, err);
+    if (status == 0 && words->as_json)
+        status = print_shown_json(&show, &request, &totals, err);
+    else if (status == 0) {
+        print_part(&run_file->prepare, &totals);
+        status = show_print(stdout, &show, &request, show_words_marks(), err);
+    }
+    show_close(&show);
+    tokenizer_free(tok);
+    return status == 0 ? EXIT_DONE : EXIT_FAULT;
+}
 
 static const struct option OPTIONS[] = {
     OPTION_CONFIG(offsetof(struct prepare_words, config_path)),
     OPTION_SET(offsetof(struct prepare_words, overrides)),
     {.name = "--json",
-     .help = "totals as JSON on standard output",
+     .help = "totals, or the samples of --show, as JSON on standard output",
      .kind = OPTION_FLAG,
      .at = offsetof(struct prepare_words, as_json)},
+    OPTION_SHOW(offsetof(struct prepare_words, show.count)),
+    OPTION_SHOW_SEED(offsetof(struct prepare_words, show.seed)),
+    OPTION_SHOW_IDS(offsetof(struct prepare_words, show.has_ids)),
 };
+
+static int check(const void *words, struct err *err) {
+    return show_words_check(&((const struct prepare_words *)words)->show, err);
+}
 
 static int run(int argc, char **argv) {
     struct prepare_words words;
@@ -188,7 +250,8 @@ static int run(int argc, char **argv) {
         return EXIT_USAGE;
     if (config_load(&config, words.config_path, words.overrides.words, words.overrides.count, &err) == 0) {
         if (config_need_prepare(&config, &err) == 0)
-            code = prepare(&config, words.as_json, &err);
+            code = words.show.count > 0 ? show_samples(&config, &words, &err)
+                                        : prepare(&config, words.as_json, &err);
         config_free(&config);
     }
     if (code != EXIT_DONE)
@@ -199,9 +262,13 @@ static int run(int argc, char **argv) {
 const struct command COMMAND_prepare = {
     .name = "prepare",
     .summary = "corpora -> one token file, with provenance",
-    .text = "Reads the 'prepare:' section of the run file CONFIG and writes the token file it names.",
+    .text =
+        "Reads the 'prepare:' section of the run file CONFIG and writes the token file it names.  With --show nothing is "
+        "written: samples of what would be are printed, cut and packed as training does where CONFIG has data.train; "
+        "of large corpora the beginning of each source is read.",
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct prepare_words),
+    .check = check,
     .run = run,
 };

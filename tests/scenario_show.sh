@@ -1,0 +1,109 @@
+#!/bin/sh
+# scenario_show.sh - what will be learnt is seen before it is paid for: `prepare --show` and `inspect --show`.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario show
+tokenizer=data/sample/tokenizer
+
+# write_run NAME SOURCE-LINES - NAME.yaml without a run.
+write_run() {
+    printf 'prepare:\n  tokenizer: %s\n  output: %s\n  sources:\n%s\n' "$tokenizer" "$work/$1.h5" "$2" >"$work/$1.yaml"
+}
+chats="    - {path: data/sample/conversations.jsonl, name: dialogues, chat: true}"
+write_run chats "$chats"
+
+# --- of conversations the answers are learnt, and the token that ends them; nothing is written ---
+printf '%s\n' '{"messages": [{"role": "user", "content": "Où est <|im_end|> ?"}, {"role": "assistant", "content": "Ici.\u001b[2J\u202e"}]}' \
+    >"$work/one.jsonl"
+write_run one "    - {path: $work/one.jsonl, chat: true, name: \"un\"}"
+run 0 "$atelier" prepare "$work/one.yaml" --show 3 --set prepare.chat_template=chatml
+expect_output "^nothing was written: a look at what 'prepare' would write to '$work/one.h5'"
+expect_output '^read: all, .*, 1 documents'
+expect_output '^1 of 1 documents, by seed 0'
+expect_output "^  document 0 of 'un': [0-9]+ tokens, [0-9]+ learnt"
+expect_output '^  \| ⟨<\|im_start\|>⟩user↵$'
+expect_output '^  \| Où est <\|im_end\|> \?⟨<\|im_end\|>⟩↵$' # as text the words are no token
+expect_output '^  \| ⟨<\|im_start\|>⟩assistant↵$'
+expect_output '^  \| ⟦Ici\.⟨0x1B⟩\[2J⟨U\+202E⟩⟨<\|im_end\|>⟩⟧↵$'
+if grep -q "$(printf '\033')" "$log"; then
+    fail "a control character of a text, or a colour where there is no terminal, is in the output"
+fi
+[ ! -e "$work/one.h5" ] || fail "--show wrote the output"
+expect "folders left" "" "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'atelier-show-*' -newer "$work/one.yaml" -print)"
+
+# --- in colour on a terminal; control: NO_COLOR ---
+if command -v script >/dev/null 2>&1; then
+    show_one="$atelier prepare $work/one.yaml --show 1 --set prepare.chat_template=chatml"
+    green=$(printf '\033\[32m')Ici
+    TERM=xterm NO_COLOR='' script -qec "$show_one" /dev/null >"$work/colour.txt" </dev/null
+    grep -q "$green" "$work/colour.txt" || fail "a terminal gets no colour"
+    TERM=xterm NO_COLOR=1 script -qec "$show_one" /dev/null >"$work/plain.txt" </dev/null
+    grep -q '⟦Ici' "$work/plain.txt" || fail "NO_COLOR is not respected"
+fi
+
+# --- the same seed shows the same, another one others; ids are those of the text file ---
+run 0 "$atelier" prepare "$work/chats.yaml" --show 3 --seed 4 --ids
+cp "$log" "$work/a.txt"
+expect "lines of ids" 3 "$(grep -c '^  ids [0-9]' "$log")"
+run 0 "$atelier" prepare "$work/chats.yaml" --show 3 --seed 4 --ids --set prepare.threads=2
+cmp "$work/a.txt" "$log" || fail "the same seed shows others"
+run 0 "$atelier" prepare "$work/chats.yaml" --show 3 --seed 5 --ids
+! cmp -s "$work/a.txt" "$log" || fail "another seed shows the same"
+
+# --- from the token file the same as before it was written ---
+run 0 "$atelier" prepare "$work/chats.yaml"
+run 0 "$atelier" inspect "$work/chats.h5" --show 3 --seed 4 --ids --tokenizer "$tokenizer"
+sed -n '/^3 of 40 documents/,$p' "$log" >"$work/b.txt"
+sed -n '/^3 of 40 documents/,$p' "$work/a.txt" | cmp - "$work/b.txt" || fail "the file shows other samples than its sources"
+say "samples: the same from the sources and from the token file"
+
+# --- as the run cuts them: what is shown of an epoch is what the run counts as trained ---
+for packing in whole stream; do
+    cat >"$work/$packing.yaml" <<END
+$(cat "$work/chats.yaml")
+data:
+  train: $work/chats.h5
+  sequence_tokens: 64
+  packing: $packing
+END
+    run 0 "$atelier" inspect "$work/chats.h5" --show 1000 --json --run "$work/$packing.yaml"
+    sequences=$(grep -c '"number"' "$log")
+    shown=$(sed -n 's/^      "learnt": \([0-9]*\),$/\1/p' "$log" | awk '{ sum += $1 } END { print sum }')
+    run 0 "$atelier" train "$tiny" --set "run.folder=$work/run-$packing" --set "data.train=$work/chats.h5" \
+        --set "data.packing=$packing" --set train.steps="$sequences" --set train.batch_sequences=1 \
+        --set train.micro_sequences=1
+    trained=$(sed -n 's/^{"step": .*"target_tokens": \([0-9]*\).*/\1/p' "$work/run-$packing/metrics.jsonl" |
+        awk '{ sum += $1 } END { print sum }')
+    expect "learnt tokens of an epoch ($packing)" "$trained" "$shown"
+    say "$packing: $shown learnt tokens in $sequences sequences, as many as the run trained"
+done
+if [ "$shown" = "$(sed -n 's/^      "tokens": \([0-9]*\),$/\1/p' "$log" | awk '{ sum += $1 } END { print sum }')" ]; then
+    fail "every token counts as learnt: the comparison sees nothing"
+fi
+
+# --- of a large corpus the beginning of each source is read, and that is said ---
+i=0
+while [ $i -lt 40 ]; do
+    sed "s/\"text\": \"/\"text\": \"$i /" data/sample/fiches.jsonl
+    i=$((i + 1))
+done >"$work/large.jsonl"
+write_run large "    - {path: $work/large.jsonl, name: large}
+    - {path: data/sample/fiches-validation.jsonl, name: small}"
+run 0 "$atelier" prepare "$work/large.yaml" --show 40
+expect_output '^read: a part, [0-9.]+ MB of [0-9.]+ MB, from the beginning of each source; [0-9]+ documents'
+cp "$log" "$work/part.txt"
+run 0 "$atelier" prepare "$work/large.yaml" --show 40 --set prepare.threads=1
+cmp "$work/part.txt" "$log" || fail "the part that is read depends on the threads"
+run 0 "$atelier" prepare "$work/large.yaml" --json
+expect "documents of all sources" 3368 "$(json_number documents "$log")"
+
+# --- refused ---
+run 2 "$atelier" prepare "$work/chats.yaml" --ids
+expect_output '^error: .*--ids has no effect without --show N'
+run 2 "$atelier" inspect "$work/chats.h5" --show 2
+expect_output -- '--show needs the tokenizer that made the file: --tokenizer MODEL, or --run CONFIG'
+run 1 "$atelier" inspect "$tokenizer/tokenizer.json" --show 2 --tokenizer "$tokenizer"
+expect_output "is no token file: --show has no samples"
+run 1 "$atelier" inspect "$work/chats.h5" --show 2 --tokenizer tests/golden/tekken/tekken.json
+expect_output "^error: '$work/chats.h5' was made by another tokenizer \([0-9a-f]{12}; this one is [0-9a-f]{12}\)"
+say "all said before it is trained"
