@@ -17,132 +17,22 @@
 #include "data/corpus/json.h"
 #include "data/file.h"
 #include "data/tokenizer/tokenizer.h"
-#include "data/tokens/tokens.h"
 #include "kernels/units.h"
+#include "train/measure/describe_tokens.h"
+#include "train/measure/tree.h"
 #include "train/record/divergence.h"
 
 enum {
-    LONGEST_TEXT_BYTES = 120, /* of a value from a file */
-    SHOWN_ELEMENTS = 4,       /* of an array in GGUF metadata */
+    SHOWN_ELEMENTS = 4, /* of an array in GGUF metadata */
     CONFIG_FILE_MAX_BYTES = MIB,
     MANIFEST_MAX_BYTES = 256 * MIB,
 };
 
-/* put, append - take the reference; a NULL, out of memory, ends the program. */
-static void put(json_t *object, const char *key, json_t *value) {
-    CHECK(value && json_object_set_new(object, key, value) == 0, "out of memory for '%s'", key);
-}
-
-static void put_int(json_t *object, const char *key, int64_t value) {
-    put(object, key, json_integer((json_int_t)value));
-}
-
-static void append(json_t *array, json_t *value) {
-    CHECK(value && json_array_append_new(array, value) == 0, "out of memory");
-}
-
-/* text_value - cut to a readable length; bytes that are no UTF-8 become '?'. */
-static json_t *text_value(const char *text, size_t length_bytes) {
-    char shown[LONGEST_TEXT_BYTES + 4];
-    size_t kept = length_bytes < LONGEST_TEXT_BYTES ? length_bytes : LONGEST_TEXT_BYTES;
-    while (kept < length_bytes && kept > 0 && ((unsigned char)text[kept] & 0xc0) == 0x80)
-        kept--; /* not in the middle of a character */
-    memcpy(shown, text, kept);
-    memcpy(shown + kept, "...", 4);
-    if (kept == length_bytes)
-        shown[kept] = '\0';
-    size_t shown_bytes = kept + (kept < length_bytes ? 3 : 0);
-    json_t *value = json_stringn(shown, shown_bytes);
-    for (size_t i = 0; !value && i < kept; i++)
-        if ((unsigned char)shown[i] >= 0x80)
-            shown[i] = '?';
-    return value ? value : json_stringn(shown, shown_bytes);
-}
-
-static void put_text(json_t *object, const char *key, const char *text) {
-    put(object, key, text_value(text, strlen(text)));
-}
-
 static json_t *shape_value(const int64_t *dims, int ndim) {
     json_t *shape = json_array();
     for (int d = 0; d < ndim; d++)
-        append(shape, json_integer((json_int_t)dims[d]));
+        tree_append(shape, json_integer((json_int_t)dims[d]));
     return shape;
-}
-
-/* kind_object - the first two members of every tree. */
-static json_t *kind_object(const char *kind, const char *path) {
-    json_t *object = json_object();
-    put_text(object, "kind", kind);
-    put_text(object, "path", path);
-    return object;
-}
-
-/* --- token files --- */
-
-/* describe_tokens - what a run would compare with its model, and where the texts come from. */
-/* put_preference - of documents that are learnt against each other: how many twos of which kind. */
-static void put_preference(json_t *object, const struct token_file *file) {
-    int64_t counts[SIDE_MISMATCHED + 1] = {0};
-    if (token_file_preference(file) == PREFERENCE_NONE)
-        return;
-    for (int64_t i = 0; i < token_file_num_documents(file); i++)
-        counts[token_file_side(file, i)]++;
-    if (token_file_preference(file) == PREFERENCE_PAIRS) {
-        put_int(object, "pairs", counts[SIDE_CHOSEN]);
-        return;
-    }
-    put_int(object, "desirable", counts[SIDE_DESIRABLE]);
-    put_int(object, "undesirable", counts[SIDE_UNDESIRABLE]);
-}
-
-static json_t *describe_tokens(const char *path, enum verify verify, struct err *err) {
-    struct token_file *file = token_file_open(path, err);
-    if (!file)
-        return NULL;
-    bool has_checksums = token_file_has_checksums(file);
-    if (verify == VERIFY_CHECKSUMS && has_checksums && token_file_verify(file, 0, 1, err) != 0) {
-        token_file_close(file);
-        return NULL;
-    }
-    json_t *object = kind_object("token file", path), *sources = json_array();
-    put_int(object, "documents", token_file_num_documents(file));
-    put_preference(object, file);
-    put_int(object, "tokens", token_file_num_tokens(file));
-    put_int(object, "vocab_size", token_file_vocab_size(file));
-    put(object, "loss_mask", json_boolean(token_file_has_mask(file)));
-    put_text(object, "checksums",
-             !has_checksums               ? DESCRIBE_NO_CHECKSUMS
-             : verify == VERIFY_CHECKSUMS ? "all fit"
-                                          : "a sample fits (--verify compares all)");
-    put_text(object, "tokenizer_hash", token_file_tokenizer_hash(file));
-    const struct token_chat *chat = token_file_chat(file);
-    if (chat->style) {
-        put_text(object, "chat_style", chat->style);
-        put_text(object, "chat_template", chat->template_text);
-        put_int(object, "chat_end_id", chat->end_id);
-        if (chat->date && chat->date[0])
-            put_text(object, "chat_date", chat->date);
-        if (chat->train_on)
-            put_text(object, "chat_train_on", chat->train_on);
-        put_int(object, "left_out_conversations", chat->num_left_out);
-    }
-    for (int64_t i = 0; i < token_file_num_sources(file); i++) {
-        const struct token_source *from = token_file_source(file, i);
-        json_t *source = json_object();
-        put_text(source, "name", from->name);
-        put_text(source, "licence", from->licence);
-        put_text(source, "url", from->url);
-        put_text(source, "sha256", from->sha256);
-        put_int(source, "documents", from->num_documents);
-        put_int(source, "tokens", from->num_tokens);
-        put_int(source, "duplicates", from->num_duplicates);
-        put_int(source, "invalid_utf8", from->num_invalid_utf8);
-        append(sources, source);
-    }
-    put(object, "sources", sources);
-    token_file_close(file);
-    return object;
 }
 
 /* --- safetensors --- */
@@ -156,23 +46,23 @@ static int put_tensors(json_t *object, struct st_files *files) {
     for (int64_t i = 0; i < st_num_tensors(files); i++) {
         struct st_entry entry = st_entry(files, i);
         json_t *tensor = json_object();
-        put_text(tensor, "name", entry.name);
-        put_text(tensor, "type", entry.dtype_text);
-        put(tensor, "shape", shape_value(entry.shape, entry.ndim));
-        append(tensors, tensor);
+        tree_text(tensor, "name", entry.name);
+        tree_text(tensor, "type", entry.dtype_text);
+        tree_put(tensor, "shape", shape_value(entry.shape, entry.ndim));
+        tree_append(tensors, tensor);
         count += entry.count;
     }
-    put_int(object, "num_tensors", st_num_tensors(files));
-    put_int(object, "elements", count);
-    put(object, "tensors", tensors);
+    tree_int(object, "num_tensors", st_num_tensors(files));
+    tree_int(object, "elements", count);
+    tree_put(object, "tensors", tensors);
     st_close(files);
     return 0;
 }
 
 /* describe_safetensors - by its header alone: the format has no checksums. */
 static json_t *describe_safetensors(const char *path, struct err *err) {
-    json_t *object = kind_object("safetensors", path);
-    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+    json_t *object = tree_kind("safetensors", path);
+    tree_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
     if (put_tensors(object, st_open(path, err)) == 0)
         return object;
     json_decref(object);
@@ -205,7 +95,7 @@ static json_t *gguf_value(const struct gguf *file, int64_t key, int64_t element,
     case GGUF_STRING:
         if (gguf_get_string(file, key, element, &text, NULL) != 0)
             return NULL;
-        return text_value(text.text, text.length_bytes);
+        return tree_text_value(text.text, text.length_bytes);
     case GGUF_F32:
     case GGUF_F64:
         return gguf_get_double(file, key, element, &real, NULL) == 0 ? json_real(real)
@@ -229,12 +119,12 @@ static json_t *gguf_key_value(const struct gguf *file, int64_t key) {
     }
     json_t *array = json_object(), *first = json_array();
     int64_t count = gguf_array_count(file, key);
-    put_int(array, "count", count);
+    tree_int(array, "count", count);
     for (int64_t e = 0; e < count && e < SHOWN_ELEMENTS; e++) {
         json_t *value = gguf_value(file, key, e, gguf_array_type(file, key));
-        append(first, value ? value : json_null());
+        tree_append(first, value ? value : json_null());
     }
-    put(array, "first", first);
+    tree_put(array, "first", first);
     return array;
 }
 
@@ -243,28 +133,28 @@ static json_t *describe_gguf(const char *path, struct err *err) {
     struct gguf *file = gguf_open(path, err);
     if (!file)
         return NULL;
-    json_t *object = kind_object("gguf", path), *metadata = json_object(), *tensors = json_array();
-    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+    json_t *object = tree_kind("gguf", path), *metadata = json_object(), *tensors = json_array();
+    tree_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
     int64_t count = 0;
     char type[16];
     for (int64_t k = 0; k < gguf_num_keys(file); k++) {
-        json_t *key = text_value(gguf_key(file, k), strlen(gguf_key(file, k)));
-        put(metadata, json_string_value(key), gguf_key_value(file, k));
+        json_t *key = tree_text_value(gguf_key(file, k), strlen(gguf_key(file, k)));
+        tree_put(metadata, json_string_value(key), gguf_key_value(file, k));
         json_decref(key);
     }
     for (int64_t i = 0; i < gguf_num_tensors(file); i++) {
         struct gguf_tensor from = gguf_tensor(file, i);
         json_t *tensor = json_object();
-        put_text(tensor, "name", from.name);
-        put_text(tensor, "type", ggml_type_text(from.type, type, sizeof type));
-        put(tensor, "shape", shape_value(from.dims, from.ndim));
-        append(tensors, tensor);
+        tree_text(tensor, "name", from.name);
+        tree_text(tensor, "type", ggml_type_text(from.type, type, sizeof type));
+        tree_put(tensor, "shape", shape_value(from.dims, from.ndim));
+        tree_append(tensors, tensor);
         count += from.count;
     }
-    put(object, "metadata", metadata);
-    put_int(object, "num_tensors", gguf_num_tensors(file));
-    put_int(object, "elements", count);
-    put(object, "tensors", tensors);
+    tree_put(object, "metadata", metadata);
+    tree_int(object, "num_tensors", gguf_num_tensors(file));
+    tree_int(object, "elements", count);
+    tree_put(object, "tensors", tensors);
     gguf_close(file);
     return object;
 }
@@ -277,29 +167,30 @@ static void put_special(json_t *object, const char *key, const struct tokenizer 
         return;
     struct token_entry entry = tokenizer_entry(tok, id);
     json_t *special = json_object();
-    put_int(special, "id", id);
-    put(special, "text", text_value(entry.text ? entry.text : "", entry.text ? entry.length_bytes : 0));
-    put(object, key, special);
+    tree_int(special, "id", id);
+    tree_put(special, "text",
+             tree_text_value(entry.text ? entry.text : "", entry.text ? entry.length_bytes : 0));
+    tree_put(object, key, special);
 }
 
 static json_t *describe_tokenizer(const char *path, struct err *err) {
     struct tokenizer *tok = tokenizer_load(path, err);
     if (!tok)
         return NULL;
-    json_t *object = kind_object("tokenizer", path);
-    put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+    json_t *object = tree_kind("tokenizer", path);
+    tree_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
     bool byte_level = tokenizer_model(tok) == TOKENIZER_BYTE_LEVEL;
-    put_text(object, "model", byte_level ? "byte-level BPE" : "SentencePiece-style BPE");
-    put_int(object, "vocab_size", tokenizer_vocab_size(tok));
-    put_int(object, "merges", tokenizer_num_merges(tok));
+    tree_text(object, "model", byte_level ? "byte-level BPE" : "SentencePiece-style BPE");
+    tree_int(object, "vocab_size", tokenizer_vocab_size(tok));
+    tree_int(object, "merges", tokenizer_num_merges(tok));
     put_special(object, "bos", tok, tokenizer_bos(tok));
     put_special(object, "eos", tok, tokenizer_eos(tok));
     put_special(object, "pad", tok, tokenizer_pad(tok));
     put_special(object, "unknown", tok, tokenizer_unknown(tok));
-    put(object, "adds_bos", json_boolean(tokenizer_adds_bos(tok)));
-    put(object, "adds_eos", json_boolean(tokenizer_adds_eos(tok)));
-    put(object, "chat_template", json_boolean(tokenizer_chat_template(tok) != NULL));
-    put_text(object, "hash", tokenizer_hash(tok));
+    tree_put(object, "adds_bos", json_boolean(tokenizer_adds_bos(tok)));
+    tree_put(object, "adds_eos", json_boolean(tokenizer_adds_eos(tok)));
+    tree_put(object, "chat_template", json_boolean(tokenizer_chat_template(tok) != NULL));
+    tree_text(object, "hash", tokenizer_hash(tok));
     tokenizer_free(tok);
     return object;
 }
@@ -320,8 +211,8 @@ static void put_split(json_t *object, const struct model_config *model) {
             is_text = is_text || (name && family_is_text_name(&either, name));
         num_carried += !is_text;
     }
-    put_text(object, "trained", "the text decoder");
-    put_int(object, "carried_tensors", num_carried);
+    tree_text(object, "trained", "the text decoder");
+    tree_int(object, "carried_tensors", num_carried);
 }
 
 /* put_model - what config.json says, or why it cannot be trained; and the tensors. */
@@ -335,21 +226,21 @@ static int put_model(json_t *object, const char *folder, struct err *err) {
     if (text && model_config_parse(&model, text, length_bytes, path, &why) == 0) {
         is_wrapper = model.wrapper_type[0];
         if (is_wrapper)
-            put_text(object, "wrapper", model.wrapper_type);
-        put_text(object, "model_type", model.model_type);
-        put_int(object, "parameters", model_num_parameters(&model));
-        put_int(object, "width", model.width);
-        put_int(object, "layers", model.num_layers);
-        put_int(object, "heads", model.num_heads);
-        put_int(object, "kv_heads", model.num_kv_heads);
-        put_int(object, "head_dim", model.head_dim);
-        put_int(object, "ffn_width", model.ffn_width);
-        put_int(object, "vocab_size", model.vocab_size);
-        put_int(object, "max_positions", model.max_positions);
-        put(object, "tied_head", json_boolean(model.tied_head));
-        put_text(object, "dtype", dtype_name(model.dtype));
+            tree_text(object, "wrapper", model.wrapper_type);
+        tree_text(object, "model_type", model.model_type);
+        tree_int(object, "parameters", model_num_parameters(&model));
+        tree_int(object, "width", model.width);
+        tree_int(object, "layers", model.num_layers);
+        tree_int(object, "heads", model.num_heads);
+        tree_int(object, "kv_heads", model.num_kv_heads);
+        tree_int(object, "head_dim", model.head_dim);
+        tree_int(object, "ffn_width", model.ffn_width);
+        tree_int(object, "vocab_size", model.vocab_size);
+        tree_int(object, "max_positions", model.max_positions);
+        tree_put(object, "tied_head", json_boolean(model.tied_head));
+        tree_text(object, "dtype", dtype_name(model.dtype));
     } else if (text) {
-        put_text(object, "not_supported", why.text);
+        tree_text(object, "not_supported", why.text);
     }
     int status = text ? put_tensors(object, st_open(folder, err)) : -1;
     if (status == 0 && is_wrapper)
@@ -364,13 +255,13 @@ static void put_adapter(json_t *object, const char *folder) {
     struct adapter_words words;
     struct err why;
     if (adapter_config_read(&words, folder, &why) != 0) {
-        put_text(object, "not_supported", why.text);
+        tree_text(object, "not_supported", why.text);
         return;
     }
-    put_text(object, "base", words.base ? words.base : "not said");
-    put_text(object, "method", adapter_method_word(words.has_lengths ? ADAPTER_DORA : ADAPTER_LORA));
-    put(object, "trains_modules_whole", json_boolean(words.names_whole));
-    put(object, "rank_stabilised", json_boolean(words.rank_stabilised));
+    tree_text(object, "base", words.base ? words.base : "not said");
+    tree_text(object, "method", adapter_method_word(words.has_lengths ? ADAPTER_DORA : ADAPTER_LORA));
+    tree_put(object, "trains_modules_whole", json_boolean(words.names_whole));
+    tree_put(object, "rank_stabilised", json_boolean(words.rank_stabilised));
     adapter_words_free(&words);
 }
 
@@ -395,15 +286,15 @@ static int put_manifest(json_t *object, const char *path, enum verify verify, st
         if (status != 0)
             break;
         json_t *shown = json_object();
-        put_text(shown, "name", name);
-        put_int(shown, "size_bytes", size_bytes);
-        append(list, shown);
+        tree_text(shown, "name", name);
+        tree_int(shown, "size_bytes", size_bytes);
+        tree_append(list, shown);
         total_bytes += size_bytes;
     }
-    put_int(object, "step", step);
-    put_int(object, "size_bytes", total_bytes);
-    put_text(object, "checksums", verify == VERIFY_CHECKSUMS ? "all fit" : "not compared (--verify does)");
-    put(object, "files", list);
+    tree_int(object, "step", step);
+    tree_int(object, "size_bytes", total_bytes);
+    tree_text(object, "checksums", verify == VERIFY_CHECKSUMS ? "all fit" : "not compared (--verify does)");
+    tree_put(object, "files", list);
     json_decref(manifest);
     return status;
 }
@@ -415,20 +306,20 @@ static json_t *describe_folder(const char *folder, enum verify verify, struct er
     bool is_checkpoint = path_exists(manifest);
     bool is_adapter = adapter_is_folder(folder);
     const char *kind = is_adapter ? "adapter" : "model folder";
-    json_t *object = kind_object(!is_checkpoint ? kind
-                                 : is_adapter   ? "checkpoint of an adapter"
-                                                : "checkpoint",
-                                 folder);
+    json_t *object = tree_kind(!is_checkpoint ? kind
+                               : is_adapter   ? "checkpoint of an adapter"
+                                              : "checkpoint",
+                               folder);
     int status = 0;
     if (is_checkpoint && verify == VERIFY_CHECKSUMS)
         status = checkpoint_verify(folder, 0, 1, err);
     if (status == 0 && is_checkpoint)
         status = put_manifest(object, manifest, verify, err);
     else if (!is_checkpoint)
-        put_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
+        tree_text(object, "checksums", DESCRIBE_NO_CHECKSUMS);
     char *suspect = is_checkpoint ? divergence_suspect(folder) : NULL;
     if (suspect)
-        put_text(object, "suspect", suspect);
+        tree_text(object, "suspect", suspect);
     free(suspect);
     if (is_adapter)
         put_adapter(object, folder);
