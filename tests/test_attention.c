@@ -385,10 +385,9 @@ static void test_softcap(struct setting s) {
     attention_free(d);
 }
 
-/* cached_with - prefill in two parts, then token by token, against the whole sequence at once. */
-static void cached_with(struct setting s, float softcap) {
-    static const int64_t parts[] = {1, 64, 3, 1, 1, 0};
-    const struct problem p = {70, {4, 2, 16, 0.25f, softcap, 0}, NULL, 0, ITSELF};
+/* cached_with - prefill in parts [until 0], then token by token, against the whole sequence at once. */
+static void cached_with(struct setting s, const int64_t *parts, int64_t num_rows, float softcap) {
+    const struct problem p = {num_rows, {4, 2, 16, 0.25f, softcap, 0}, NULL, 0, ITSELF};
     struct attention_data d = attention_make(s, &p);
     struct data k = data_random(s.dev, tensor_3d(NULL, s.dtype, p.num_rows + 2, 2, 16), 8),
                 v = data_random(s.dev, k.t, 9);
@@ -416,9 +415,13 @@ static void cached_with(struct setting s, float softcap) {
     attention_free(d);
 }
 
+/* The second ends and begins its parts inside of blocks of keys, and has queries that see several blocks. */
 static void test_cached(struct setting s) {
-    cached_with(s, 0);
-    cached_with(s, 1.5f);
+    static const int64_t one_by_one[] = {1, 64, 3, 1, 1, 0}, in_blocks[] = {70, 129, 1, 15, 16, 0};
+    cached_with(s, one_by_one, 70, 0);
+    cached_with(s, one_by_one, 70, 1.5f);
+    cached_with(s, in_blocks, 231, 0);
+    cached_with(s, in_blocks, 231, 1.5f);
 }
 
 /* test_block_gemm - each version that this processor runs, a plain and transposed. */

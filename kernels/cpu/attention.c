@@ -1,4 +1,4 @@
-/* attention.c - attention on the CPU, forward: training and prefill (packed documents).
+/* attention.c - attention on the CPU, forward: training (packed documents), and prompts over a cache.
  *
  * Blocks of 64 queries by 64 keys with an online softmax (Dao 2023, algorithm 1).  Scores are kept
  * transposed, [keys, queries]: the maximum and the sum of each query then run down columns, 64 queries side
@@ -25,11 +25,11 @@ struct forward_work {
 
 /* What every task reads. */
 struct forward_job {
-    struct tensor out, lse, qkv;
-    struct row_keys seen;
+    const struct attention_blocks *at;
     const struct attention_args *args;
+    struct row_keys seen;
     block_gemm_fn *gemm;
-    int64_t width, num_blocks;
+    int64_t width, num_blocks;  /* of keys */
     const float *keys, *values; /* [G, blocks, BLOCK, width] */
 };
 
@@ -109,13 +109,14 @@ static void finish_rows(const struct forward_job *job, struct forward_work *work
     for (int q = 0; q < BLOCK; q++)
         inverse[q] = 1.0f / work->softmax.sum[q];
     scale_rows(work->out, inverse, job->width);
-    for (int64_t q = 0; q < BLOCK && query_block * BLOCK + q < job->qkv.dims[0]; q++) {
+    struct tensor out = job->at->out;
+    for (int64_t q = 0; q < BLOCK && query_block * BLOCK + q < out.dims[0]; q++) {
         int64_t at = (query_block * BLOCK + q) * num_heads + head;
         const float *row = work->out + q * job->width;
-        if (job->out.dtype == DTYPE_F32)
-            memcpy((float *)job->out.data + at * head_dim, row, (size_t)head_dim * sizeof(float));
-        row_commit(job->out, at * head_dim, head_dim, row);
-        ((float *)job->lse.data)[at] = work->softmax.max[q] + logf(work->softmax.sum[q]);
+        if (out.dtype == DTYPE_F32)
+            memcpy((float *)out.data + at * head_dim, row, (size_t)head_dim * sizeof(float));
+        row_commit(out, at * head_dim, head_dim, row);
+        ((float *)job->at->lse.data)[at] = work->softmax.max[q] + logf(work->softmax.sum[q]);
     }
 }
 
@@ -125,7 +126,7 @@ static void forward_task(const struct forward_job *job, struct forward_work *wor
                          int64_t query_block) {
     const struct attention_args *args = job->args;
     int64_t kv_head = head * args->num_kv_heads / args->num_heads;
-    pack_block(work->query_rows, job->qkv, query_block * BLOCK, head, job->width, args->scale);
+    pack_block(work->query_rows, job->at->queries, query_block * BLOCK, head, job->width, args->scale);
     transpose_block(work->query_columns, work->query_rows, job->width, args->head_dim);
     memset(work->out, 0, (size_t)(BLOCK * job->width) * sizeof(float));
     for (int q = 0; q < BLOCK; q++) {
@@ -140,19 +141,20 @@ static void forward_task(const struct forward_job *job, struct forward_work *wor
 
 /* pack_keys_values - all key and value heads as dense f32 blocks, once for all query heads. */
 static void pack_keys_values(struct device *dev, const struct forward_job *job, float *keys, float *values) {
-    int64_t num_kv_heads = job->args->num_kv_heads, num_heads = job->args->num_heads;
+    const struct attention_blocks *at = job->at;
 #pragma omp parallel for num_threads(dev->num_threads) schedule(static)
-    for (int64_t t = 0; t < num_kv_heads * job->num_blocks; t++) {
+    for (int64_t t = 0; t < job->args->num_kv_heads * job->num_blocks; t++) {
         int64_t kv_head = t / job->num_blocks, first = t % job->num_blocks * BLOCK;
         int64_t offset = t * BLOCK * job->width;
-        pack_block(keys + offset, job->qkv, first, num_heads + kv_head, job->width, 1.0f);
-        pack_block(values + offset, job->qkv, first, num_heads + num_kv_heads + kv_head, job->width, 1.0f);
+        pack_block(keys + offset, at->keys, first, at->first_key_head + kv_head, job->width, 1.0f);
+        pack_block(values + offset, at->values, first, at->first_value_head + kv_head, job->width, 1.0f);
     }
 }
 
-void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
-                           const struct attention_mask *mask, const struct attention_args *args) {
-    int64_t num_blocks = (qkv.dims[0] + BLOCK - 1) / BLOCK, width = padded_width(args->head_dim);
+void cpu_attention_blocks(struct device *dev, const struct attention_blocks *at,
+                          const struct attention_args *args) {
+    int64_t num_queries = (at->queries.dims[0] + BLOCK - 1) / BLOCK;
+    int64_t num_blocks = (at->keys.dims[0] + BLOCK - 1) / BLOCK, width = padded_width(args->head_dim);
     int64_t packed_count = args->num_kv_heads * num_blocks * BLOCK * width;
     size_t rows_bytes = (size_t)(BLOCK * width) * sizeof(float);
     size_t work_bytes = sizeof(struct forward_work) + 3 * rows_bytes;
@@ -160,17 +162,30 @@ void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor 
         cpu_scratch(dev, (size_t)(2 * packed_count) * sizeof(float) + (size_t)dev->num_threads * work_bytes);
     float *keys = (float *)(scratch + (size_t)dev->num_threads * work_bytes), *values = keys + packed_count;
     struct forward_job job = {
-        out,        lse,  qkv,   row_keys_of(mask), args, ((struct cpu_state *)dev->state)->block_gemm, width,
-        num_blocks, keys, values};
+        at,   args,  row_keys_of(&at->mask), ((struct cpu_state *)dev->state)->block_gemm, width, num_blocks,
+        keys, values};
     pack_keys_values(dev, &job, keys, values);
 #pragma omp parallel for num_threads(dev->num_threads) schedule(dynamic, 1)
-    for (int64_t t = 0; t < num_blocks * args->num_heads; t++) {
+    for (int64_t t = 0; t < num_queries * args->num_heads; t++) {
         char *mine = scratch + (size_t)cpu_thread() * work_bytes;
         struct forward_work *work = (struct forward_work *)mine;
         work->query_rows = (float *)(mine + sizeof *work);
         work->query_columns = work->query_rows + BLOCK * width;
         work->out = work->query_columns + BLOCK * width;
         /* The last queries see the most keys: start with them, so that no long task is left over. */
-        forward_task(&job, work, t % args->num_heads, num_blocks - 1 - t / args->num_heads);
+        forward_task(&job, work, t % args->num_heads, num_queries - 1 - t / args->num_heads);
     }
+}
+
+void cpu_attention_forward(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
+                           const struct attention_mask *mask, const struct attention_args *args) {
+    struct attention_blocks at = {.out = out,
+                                  .lse = lse,
+                                  .queries = qkv,
+                                  .keys = qkv,
+                                  .values = qkv,
+                                  .first_key_head = args->num_heads,
+                                  .first_value_head = args->num_heads + args->num_kv_heads,
+                                  .mask = *mask};
+    cpu_attention_blocks(dev, &at, args);
 }

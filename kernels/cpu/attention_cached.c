@@ -1,6 +1,8 @@
 /* attention_cached.c - attention of new tokens over a cache of keys and values: generation.
- * Reading the cache is the cost, so this is the plain form: one query of one head per task, two passes. */
+ * A token or a few: reading the cache is the cost, and the form is the plain one, one query of one head per task, two passes.
+ * Many, a prompt's: their products are the cost, and the form is that of training. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/attention.h"
@@ -72,15 +74,43 @@ static void cached_row(const struct cached_job *job, int64_t row, int64_t head, 
     row_commit(job->out, out_at, head_dim, out);
 }
 
+/* Fewer new tokens than these leave most of a block of queries empty. */
+enum { LEAST_BLOCKED = 16 };
+
+/* attend_blocked - the blocks want to be told which keys each row sees: all of the cache up to itself. */
+static void attend_blocked(struct device *dev, const struct cached_job *job) {
+    int64_t num_rows = job->qkv.dims[0];
+    int32_t *first = xcalloc(2 * (size_t)num_rows, sizeof *first), *last = first + num_rows;
+    for (int64_t i = 0; i < num_rows; i++)
+        last[i] = (int32_t)(job->past + i);
+    struct attention_blocks at = {
+        .out = job->out,
+        .lse = job->lse,
+        .queries = job->qkv,
+        .keys = tensor_rows(job->k_cache, 0, job->past + num_rows),
+        .values = tensor_rows(job->v_cache, 0, job->past + num_rows),
+        .mask = {tensor_1d(first, DTYPE_I32, num_rows), tensor_1d(last, DTYPE_I32, num_rows)}};
+    cpu_attention_blocks(dev, &at, job->args);
+    free(first);
+}
+
+static void attend_plainly(struct device *dev, const struct cached_job *job) {
+    const struct attention_args *args = job->args;
+    int64_t num_rows = job->qkv.dims[0], per_thread = 3 * args->head_dim + job->k_cache.dims[0];
+    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * per_thread) * sizeof(float));
+#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
+    for (int64_t t = 0; t < num_rows * args->num_heads; t++)
+        cached_row(job, t / args->num_heads, t % args->num_heads, scratch + cpu_thread() * per_thread);
+}
+
 /* All new tokens are in the cache before any is attended to: a prompt's later tokens see its earlier ones. */
 void cpu_attention_cached(struct device *dev, struct tensor out, struct tensor lse, struct tensor qkv,
                           struct tensor k_cache, struct tensor v_cache, int64_t past,
                           const struct attention_args *args) {
     struct cached_job job = {out, lse, qkv, k_cache, v_cache, args, past};
-    int64_t num_rows = qkv.dims[0], per_thread = 3 * args->head_dim + k_cache.dims[0];
-    float *scratch = cpu_scratch(dev, (size_t)(dev->num_threads * per_thread) * sizeof(float));
     fill_cache(&job);
-#pragma omp parallel for num_threads(dev->num_threads) schedule(static)
-    for (int64_t t = 0; t < num_rows * args->num_heads; t++)
-        cached_row(&job, t / args->num_heads, t % args->num_heads, scratch + cpu_thread() * per_thread);
+    if (qkv.dims[0] < LEAST_BLOCKED)
+        attend_plainly(dev, &job);
+    else
+        attend_blocked(dev, &job);
 }
