@@ -16,6 +16,7 @@
 
 #include "kernels/op_args.h"
 #include "kernels/packed.h"
+#include "kernels/stored.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -343,6 +344,16 @@ typedef void cast_fn(struct device *, struct tensor y, struct tensor x);
  * Of NF4_DOUBLE the scale itself is (map[code] nested) + offset, each step rounded, as bitsandbytes has it. */
 typedef void dequantise_fn(struct device *, struct tensor y, const struct packed *x);
 
+/* op_linear_stored - y = x w^T as op_linear_forward has it, where w is read as a file holds it: the values are those of
+ * its blocks in f32, sums in f32.
+ *   out  y [N, O] f32   in  x [N, I] f32   in  w [O, I]
+ * op_embedding_stored - x[i] = w[tokens[i]], likewise.
+ *   out  x [N, C] f32   in  w [V, C], one part   in  tokens [N] i32
+ * The two have no gradient, and devices whose memory is not the host's do not have them. */
+typedef void linear_stored_fn(struct device *, struct tensor y, struct tensor x, const struct stored *w);
+typedef void embedding_stored_fn(struct device *, struct tensor x, const struct stored *w,
+                                 struct tensor tokens);
+
 /* Every op by name.  This list makes the members of the table, the declarations of each device's functions and
  * the entries of its table: an op that a device lacks does not link. */
 /* clang-format off */
@@ -354,11 +365,14 @@ typedef void dequantise_fn(struct device *, struct tensor y, const struct packed
     OP(act_forward) OP(act_backward) OP(xielu_forward) OP(xielu_backward) OP(add) OP(axpby)                 \
     OP(take_columns) OP(put_columns) OP(column_sums) OP(dropout) OP(row_norms) OP(magnitude_forward)        \
     OP(magnitude_backward) OP(cross_entropy) OP(distill) OP(adamw) OP(sum_squares) OP(cast) OP(dequantise)
+/* Those of host memory alone; other tables have NULL there, and the front door dies. */
+#define EACH_HOST_OP(OP) OP(linear_stored) OP(embedding_stored)
 /* clang-format on */
 
 /* The front door, which checks shapes and counts: op_NAME.  An implementation for a device: cpu_NAME. */
 #define OP_DECLARE(name) name##_fn op_##name;
 EACH_OP(OP_DECLARE)
+EACH_HOST_OP(OP_DECLARE)
 
 #define OP_SLOT(name) name##_fn *name;
 
@@ -387,6 +401,7 @@ struct ops {
     void (*op_end)(struct device *, enum op_id);
 
     EACH_OP(OP_SLOT)
+    EACH_HOST_OP(OP_SLOT)
 };
 
 #ifdef __cplusplus

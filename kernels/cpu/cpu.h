@@ -46,11 +46,13 @@ struct block_product {
 typedef void block_gemm_fn(const struct block_product *);
 
 struct linear_cache;
+struct stored_loops;
 
 struct cpu_state {
     struct linear_cache *linear;
-    block_gemm_fn *block_gemm; /* the fastest that this processor runs */
-    char *scratch;             /* one block, used by one op at a time; grows, never shrinks */
+    block_gemm_fn *block_gemm;         /* the fastest that this processor runs */
+    const struct stored_loops *stored; /* likewise, [STORED_KINDS] */
+    char *scratch;                     /* one block, used by one op at a time; grows, never shrinks */
     size_t scratch_bytes;
 };
 
@@ -79,6 +81,12 @@ void linear_cache_free(struct linear_cache *cache);
  * processor or compiler cannot run it (block.c). */
 enum { BLOCK_GEMM_VERSIONS = 3 };
 block_gemm_fn *block_gemm_version(int version);
+
+/* stored_loops_version - the loops over stored rows, [STORED_KINDS], of the same versions (stored.c). */
+const struct stored_loops *stored_loops_version(int version);
+
+/* cpu_linear_columns - columns [first, first + K) of y [N, O] become x w^T, with w [K, I], all f32 (linear.c). */
+void cpu_linear_columns(struct device *dev, struct tensor y, int64_t first, struct tensor x, struct tensor w);
 
 /* The keys that each of num_rows rows sees (struct attention_mask).  Read it by the functions below. */
 struct row_keys {
@@ -168,3 +176,4 @@ static inline __attribute__((always_inline)) float tanh_f32(float x) {
 /* The ops themselves; kernels/ops.h says what each does. */
 #define CPU_OP(name) name##_fn cpu_##name;
 EACH_OP(CPU_OP)
+EACH_HOST_OP(CPU_OP)

@@ -192,6 +192,13 @@ static void multiply_sgemm(struct device *dev, const struct product *p, float *c
                           p->write == OP_ACCUMULATE ? 1.0f : 0.0f, c, p->n));
 }
 
+void cpu_linear_columns(struct device *dev, struct tensor y, int64_t first, struct tensor x,
+                        struct tensor w) {
+    omp_set_num_threads(dev->num_threads);
+    DNNL_CHECK(dnnl_sgemm('N', 'T', x.dims[0], w.dims[0], x.dims[1], 1.0f, x.data, x.dims[1], w.data,
+                          w.dims[1], 0.0f, (float *)y.data + first, y.dims[1]));
+}
+
 /* as_type - dy in the type of its partner: an f32 gradient beside bf16 weights is rounded first. */
 static void *as_type(struct device *dev, struct tensor dy, enum dtype dtype) {
     if (dy.dtype == dtype)

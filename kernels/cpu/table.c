@@ -61,7 +61,7 @@ static const struct ops OPS_CPU = {.name = "cpu",
                                    .upload = cpu_copy,
                                    .download = cpu_copy,
                                    .memory_free = cpu_memory_free,
-                                   EACH_OP(ENTRY)};
+                                   EACH_OP(ENTRY) EACH_HOST_OP(ENTRY)};
 
 /* The last version of the block product runs on any processor, so that the search ends. */
 void device_open_cpu(struct device *dev, int num_threads) {
@@ -76,4 +76,6 @@ void device_open_cpu(struct device *dev, int num_threads) {
     state->linear = linear_cache_create();
     for (int version = 0; !state->block_gemm; version++)
         state->block_gemm = block_gemm_version(version);
+    for (int version = 0; !state->stored; version++)
+        state->stored = stored_loops_version(version);
 }
