@@ -68,7 +68,12 @@ data:
 END
     run 0 "$atelier" inspect "$work/chats.h5" --show 1000 --json --run "$work/$packing.yaml"
     sequences=$(grep -c '"number"' "$log")
-    shown=$(sed -n 's/^      "learnt": \([0-9]*\),$/\1/p' "$log" | awk '{ sum += $1 } END { print sum }')
+    cp "$log" "$work/shown.json"
+    run 0 "$atelier" prepare "$work/$packing.yaml" --json --set "train.steps=$((3 * sequences))" --set train.batch_sequences=1
+    expect "sequences of the summary" "$sequences" "$(json_number sequences "$log")"
+    expect "epochs of the summary" 3.0 "$(json_number epochs "$log")"
+    expect "share of what is learnt" "0.598966" "$(json_number learnt_share "$log")"
+    shown=$(sed -n 's/^      "learnt": \([0-9]*\),$/\1/p' "$work/shown.json" | awk '{ sum += $1 } END { print sum }')
     run 0 "$atelier" train "$tiny" --set "run.folder=$work/run-$packing" --set "data.train=$work/chats.h5" \
         --set "data.packing=$packing" --set train.steps="$sequences" --set train.batch_sequences=1 \
         --set train.micro_sequences=1
@@ -77,9 +82,20 @@ END
     expect "learnt tokens of an epoch ($packing)" "$trained" "$shown"
     say "$packing: $shown learnt tokens in $sequences sequences, as many as the run trained"
 done
-if [ "$shown" = "$(sed -n 's/^      "tokens": \([0-9]*\),$/\1/p' "$log" | awk '{ sum += $1 } END { print sum }')" ]; then
+if [ "$shown" = "$(sed -n 's/^      "tokens": \([0-9]*\),$/\1/p' "$work/shown.json" | awk '{ sum += $1 } END { print sum }')" ]; then
     fail "every token counts as learnt: the comparison sees nothing"
 fi
+
+# --- the summary in lines; what train will refuse is said ---
+run 0 "$atelier" prepare "$work/whole.yaml"
+expect_output '^  template       the model.s own$'
+expect_output '^  learnt         2781 tokens, 59.9 %$'
+expect_output '^  longest        document 36, 213 tokens$'
+expect_output '^ +64 to +95 tokens +[0-9]+ #+$'
+expect_output '^  sequences      40 of 64 tokens \(data.packing: whole\); 40 documents are longer and cut: 2083 tokens are never used$'
+expect_output '^  epochs         800: train.steps 1000 of 32 sequences each$'
+run 0 "$atelier" prepare "$work/whole.yaml" --set data.long_documents=fail
+expect_output "^warning: 'train' will refuse the file as the run file has it: .* 40 of 40 documents are longer"
 
 # --- of a large corpus the beginning of each source is read, and that is said ---
 i=0

@@ -1,9 +1,10 @@
 /* test_show.c - samples as they are shown: against the batches of the loader, which are what is trained; tokens as text; which
- * samples a seed chooses. */
+ * samples a seed chooses; the summary of a file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/tokens/token_summary.h"
 #include "kernels/rng.h"
 #include "tests/check.h"
 #include "tests/tiny_tokenizer.h"
@@ -143,6 +144,44 @@ static void test_documents(void **state) {
     free(path);
 }
 
+/* --- the summary --- */
+
+/* By the numbers from which the file was made. */
+static void test_summary(void **state) {
+    (void)state;
+    struct err err = {""};
+    char *path = write_file("summary.h5", -1);
+    struct token_file *file = token_file_open(path, &err);
+    struct token_summary summary;
+    int64_t learnt = 0, without = 0, most = 0, sum = 0;
+    assert_int_equal(token_summary_make(&summary, file, &err), 0);
+    for (int64_t d = 0; d < NUM_DOCUMENTS; d++) {
+        int64_t count = (int64_t)number_at(d, LONGEST, LONGEST), own = 0;
+        for (int64_t i = 1; i < count; i++)
+            own += number_at(d, i + 2 * LONGEST, 3) > 0;
+        learnt += own;
+        without += own == 0;
+        most = count > most ? count : most;
+    }
+    assert_int_equal(summary.num_learnt, learnt);
+    assert_true(learnt < token_file_num_tokens(file) - NUM_DOCUMENTS); /* the control: some are not */
+    assert_int_equal(summary.num_without, without);
+    assert_int_equal(summary.most_tokens, most);
+    assert_int_equal(number_at(summary.longest, LONGEST, LONGEST), most);
+    for (int class = 0; class < LENGTH_CLASSES; class ++) {
+        int64_t in_class = 0;
+        for (int64_t d = 0; d < NUM_DOCUMENTS; d++) {
+            int64_t count = (int64_t)number_at(d, LONGEST, LONGEST);
+            in_class += count >= token_summary_from(class) && count < token_summary_from(class + 1);
+        }
+        assert_int_equal(summary.lengths[class], in_class);
+        sum += in_class;
+    }
+    assert_int_equal(sum, NUM_DOCUMENTS);
+    token_file_close(file);
+    free(path);
+}
+
 /* --- tokens as text --- */
 
 /* says - the text of bytes, a learnt one where the word below it has an 'x'; "S" in `marks` stands for <|im_end|>. */
@@ -224,7 +263,8 @@ int main(void) {
     folder = test_folder("show");
     tok = tiny_tokenizer(TINY_ALL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_trained), cmocka_unit_test(test_documents), cmocka_unit_test(test_text),
+        cmocka_unit_test(test_what_is_trained), cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_summary),         cmocka_unit_test(test_text),
         cmocka_unit_test(test_token_bytes),     cmocka_unit_test(test_choice),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,6 +223,11 @@ int64_t loader_num_cut_tokens(const struct loader *loader) {
     return sum;
 }
 
+int64_t loader_num_longer(const struct loader *loader, int file) {
+    CHECK(file >= 0 && file < loader->num_files, "file %d of %d", file, loader->num_files);
+    return loader->orders[file].num_long;
+}
+
 int loader_num_files(const struct loader *loader) {
     return loader->num_files;
 }

@@ -115,6 +115,8 @@ const char *loader_tokenizer_hash(const struct loader *loader);
 const struct token_chat *loader_chat(const struct loader *loader, int file);
 int64_t loader_num_tokens(const struct loader *loader);
 int64_t loader_num_cut_tokens(const struct loader *loader);
+/* loader_num_longer - documents of a file that are longer than T; of pairs, both together. */
+int64_t loader_num_longer(const struct loader *loader, int file);
 
 /* Documents of one file that are longer than a sequence. */
 struct long_documents {

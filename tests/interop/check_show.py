@@ -70,6 +70,19 @@ def differences(samples, path, tokenizer, special, change=None):
     return count
 
 
+def summary_differs(path, samples):
+    """Whether `inspect` counts otherwise than the file's own arrays say."""
+    told = json.loads(subprocess.run([ATELIER, "inspect", path, "--json"], check=True, capture_output=True, text=True).stdout)
+    documents = [(ids, learnt) for _, _, ids, learnt in samples]
+    lengths = [len(ids) for ids, _ in documents]
+    learnt = sum(sum(bits) for _, bits in documents)
+    counted = all(c["documents"] == sum(c["from"] <= n <= c["to"] for n in lengths) for c in told["lengths"])
+    return not (told["learnt_tokens"] == learnt and abs(told["learnt_share"] - learnt / sum(lengths)) < 1e-5
+                and told["documents_without_learnt"] == sum(not any(bits) for _, bits in documents)
+                and told["longest_document"] == {"document": lengths.index(max(lengths)), "tokens": max(lengths)}
+                and counted and sum(c["documents"] for c in told["lengths"]) == len(lengths))
+
+
 def main():
     report = Report()
     tokenizer = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
@@ -86,6 +99,9 @@ def main():
             samples = shown(path)
             found = differences(samples, path, tokenizer, special)
             report.expect(found == 0 and len(samples) > 20, f"{name}: {len(samples)} documents, {found} shown otherwise")
+            documents = list(documents_of(path))
+            report.expect(not summary_differs(path, documents), f"{name}: the summary counts the same")
+            report.expect(summary_differs(path, documents[1:]), f"{name}: notices a document less in the summary")
             for change in ("mask", "text"):
                 found = differences(samples, path, tokenizer, special, change)
                 report.expect(found == 1, f"{name}: notices one changed {change}: {found}")

@@ -8,6 +8,7 @@
 #include "train/commands/commands.h"
 #include "train/commands/show_words.h"
 #include "train/measure/describe.h"
+#include "train/measure/summary.h"
 #include "train/plan/prepare_tokenizer.h"
 
 /* print_text - control characters, which could move a terminal's cursor, are written as escapes: a template
@@ -87,7 +88,10 @@ static void print_object(const json_t *object, int indent) {
     json_object_foreach((json_t *)(uintptr_t)object, key, member) {
         printf("%*s", indent, "");
         print_text(key);
-        if (is_table(member)) {
+        if (strcmp(key, "lengths") == 0 && is_table(member)) {
+            printf(":\n");
+            summary_print_lengths(stdout, member, indent + 2);
+        } else if (is_table(member)) {
             printf(":\n");
             json_array_foreach(member, i, row) print_row(row);
         } else if (json_is_object(member) && json_object_size(member) > 2) {

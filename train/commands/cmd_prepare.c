@@ -13,6 +13,7 @@
 #include "train/commands/commands.h"
 #include "train/commands/show_words.h"
 #include "train/measure/show_part.h"
+#include "train/measure/summary.h"
 #include "train/plan/prepare_tokenizer.h"
 #include "train/record/metrics_summary.h"
 
@@ -63,7 +64,6 @@ struct prepare_words {
 
 /* --- the totals --- */
 
-/* print_json - every count, zero or not: programs compare them. */
 /* left_json - records left out, by their reason. */
 static json_t *left_json(const struct prepare_totals *t) {
     json_t *left = json_object();
@@ -74,7 +74,33 @@ static json_t *left_json(const struct prepare_totals *t) {
     return left;
 }
 
-static void print_json(const struct prepare_config *config, const struct prepare_totals *t) {
+/* What was written, looked at again. */
+struct written {
+    struct token_summary summary;
+    struct run_share share;
+    char *style; /* of the conversations; NULL: there are none */
+};
+
+/* look_at - the output, as `inspect` would tell it.  Returns 0, or -1 with err set; style is freed by the caller. */
+static int look_at(struct written *written, const struct config *run_file, struct err *err) {
+    const char *path = run_file->prepare.output;
+    struct token_file *file = token_file_open(path, err);
+    struct err refusal = {""};
+    *written = (struct written){.style = NULL};
+    if (!file)
+        return -1;
+    const char *style = token_file_chat(file)->style;
+    written->style = style ? xstrdup(style) : NULL;
+    int status = token_summary_make(&written->summary, file, err);
+    token_file_close(file);
+    if (status == 0 && summary_run(&written->share, path, run_file, &refusal) != 0)
+        warn("'train' will refuse the file as the run file has it: %s", refusal.text);
+    return status;
+}
+
+/* print_json - every count, zero or not: programs compare them. */
+static void print_json(const struct prepare_config *config, const struct prepare_totals *t,
+                       const struct written *written) {
     json_t *root = json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output",
         config->output, "documents", (json_int_t)t->num_documents, "tokens", (json_int_t)t->num_tokens,
@@ -85,8 +111,12 @@ static void print_json(const struct prepare_config *config, const struct prepare
         (json_int_t)t->num_hidden_files, "other_files", (json_int_t)t->num_other_files, "invalid_utf8",
         (json_int_t)t->num_invalid_utf8, "input_bytes", (json_int_t)t->input_bytes, "valid_documents",
         (json_int_t)t->valid_documents, "valid_tokens", (json_int_t)t->valid_tokens, "seconds", t->seconds);
-    json_object_set_new(root, "left_out_records", left_json(t));
     CHECK(root, "out of memory, or an output path that is not UTF-8");
+    json_object_set_new(root, "left_out_records", left_json(t));
+    if (written->style)
+        json_object_set_new(root, "chat_style", json_string(written->style));
+    summary_put(root, &written->summary);
+    summary_put_run(root, &written->share);
     json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(root);
@@ -102,10 +132,16 @@ static void print_left(FILE *out, const struct prepare_totals *t) {
 
 /* print_totals - what was left out is told only where something was; duplicates, short documents and invalid UTF-8
  * always, as every corpus may have them. */
-static void print_totals(const struct prepare_config *config, const struct prepare_totals *t) {
+static void print_totals(const struct prepare_config *config, const struct prepare_totals *t,
+                         const struct written *written) {
     char duration[32];
     printf("wrote '%s'\n", config->output);
     printf("  documents      %lld, %lld tokens\n", (long long)t->num_documents, (long long)t->num_tokens);
+    if (written->style)
+        printf("  template       %s\n",
+               strcmp(written->style, "own") == 0 ? "the model's own" : written->style);
+    summary_print(stdout, &written->summary);
+    summary_print_run(stdout, &written->share);
     if (config->valid_every > 0) {
         char *path = prepare_valid_path(config->output);
         printf("wrote '%s'\n  documents      %lld, %lld tokens\n", path, (long long)t->valid_documents,
@@ -154,6 +190,7 @@ static int prepare(const struct config *run_file, bool as_json, struct err *err)
     struct progress progress = {.is_terminal = isatty(STDERR_FILENO) == 1, .started_s = clock_s()};
     progress.shown_s = progress.is_terminal ? 0 : progress.started_s;
     struct prepare_totals totals;
+    struct written written = {.style = NULL};
     memset(&totals, 0, sizeof totals);
     struct tokenizer *tok = prepare_tokenizer_open(run_file, err);
     if (!tok)
@@ -164,12 +201,15 @@ static int prepare(const struct config *run_file, bool as_json, struct err *err)
     if (progress.is_terminal)
         fputs("\r\033[K", stderr);
     tokenizer_free(tok);
+    if (status == 0)
+        status = look_at(&written, run_file, err);
     if (status == 0 && as_json)
-        print_json(config, &totals);
+        print_json(config, &totals, &written);
     else if (status == 0)
-        print_totals(config, &totals);
+        print_totals(config, &totals, &written);
     else /* with the error: why nothing, or nothing more, was written */
         print_left(stderr, &totals);
+    free(written.style);
     return status == 0 ? 0 : 1;
 }
 

@@ -2,6 +2,7 @@
 #include "train/measure/describe_tokens.h"
 
 #include "data/tokens/tokens.h"
+#include "train/measure/summary.h"
 #include "train/measure/tree.h"
 
 /* put_preference - of documents that are learnt against each other: how many twos of which kind. */
@@ -60,6 +61,11 @@ json_t *describe_tokens(const char *path, enum verify verify, struct err *err) {
         token_file_close(file);
         return NULL;
     }
+    struct token_summary summary;
+    if (token_summary_make(&summary, file, err) != 0) {
+        token_file_close(file);
+        return NULL;
+    }
     json_t *object = tree_kind("token file", path);
     tree_int(object, "documents", token_file_num_documents(file));
     put_preference(object, file);
@@ -72,6 +78,7 @@ json_t *describe_tokens(const char *path, enum verify verify, struct err *err) {
                                            : "a sample fits (--verify compares all)");
     tree_text(object, "tokenizer_hash", token_file_tokenizer_hash(file));
     put_chat(object, token_file_chat(file));
+    summary_put(object, &summary);
     tree_put(object, "sources", sources_json(file));
     token_file_close(file);
     return object;
