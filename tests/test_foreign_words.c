@@ -57,7 +57,7 @@ static void test_hints(void **state) {
            "unknown key 'optimizer.lr' (did you mean 'optimizer.learning_rate'?)");
     expect("lr: 1e-4\n", NULL, "line 1 column 1: unknown key 'lr' (did you mean 'optimizer.learning_rate'?)");
     expect("", "lr=1", "option '--set lr=1': unknown key 'lr' (did you mean 'optimizer.learning_rate'?)");
-    expect("", "train.epochs=3", "did you mean 'train.steps'? in steps: epochs x sequences");
+    expect("", "train.num_epochs=3", "did you mean 'train.epochs'?");
     expect("train: {gradient_accumulation_steps: 8}\n", NULL, "it follows: train.batch_sequences / (ranks x");
     expect("Per-Device-Train-Batch-Size: 4\n", NULL, "did you mean 'train.micro_sequences'?");
     expect("learning_rate: 1\n", NULL, "did you mean 'optimizer.learning_rate'?");
@@ -103,7 +103,7 @@ static void test_all_at_once(void **state) {
         snprintf(many + strlen(many), sizeof many - strlen(many), "zz%d: 1\n", i);
     strcat(many, "lr: 1\nrelora: 1\nepochs: 1\nlora_bias: 1\n");
     expect(many, NULL, ": 44 unknown keys;");
-    expect(many, NULL, "\n    here: lr: optimizer.learning_rate, epochs: train.steps\n");
+    expect(many, NULL, "\n    here: lr: optimizer.learning_rate, epochs: train.epochs\n");
     expect(many, NULL, "\n    no counterpart: relora, lora_bias\n    not known: zz0, zz1, ");
     expect(many, NULL, ", zz39");
     assert_null(strstr(refused(many, NULL), "line 1 column 1"));

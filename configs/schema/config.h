@@ -135,8 +135,9 @@ struct config {
         enum data_verify verify;
         enum long_policy long_documents;
     } data;
-    struct { /* train: */
-        int64_t steps;
+    struct {                     /* train: */
+        int64_t steps;           /* 0: those that epochs mean are not known yet, see config_set_steps */
+        double epochs;           /* 0: steps says it */
         int64_t batch_sequences; /* of the whole job, per optimizer step */
         int64_t micro_sequences; /* per rank and forward pass; or AUTO_MICRO_SEQUENCES */
         enum recompute recompute;
@@ -216,6 +217,10 @@ void config_free(struct config *config);
  * what is missing for one command.  Return 0, or -1 with err set. */
 int config_need_train(const struct config *config, struct err *err);
 int config_need_prepare(const struct config *config, struct err *err);
+
+/* config_set_steps - of a run file with train.epochs: the steps that they mean; train.steps, where it is given too, has to be the
+ * same.  What follows from them is checked, and the resolved text made again.  Returns 0, or -1 with err set. */
+int config_set_steps(struct config *config, int64_t steps, struct err *err);
 
 /* config_new_tokens - model.add_tokens, then model.add_special_tokens, in the order in which they get their ids; malloc'ed, the
  * texts borrowed, NULL where there are none.  *count: how many. */

@@ -60,6 +60,18 @@ static void complete_source(struct prepare_source *source) {
     free(path);
 }
 
+/* complete_schedule - what follows from the number of steps, as soon as it is known. */
+static void complete_schedule(struct config *config) {
+    if (config->schedule.kind == SCHEDULE_WSD && config->schedule.decay_steps == 0)
+        config->schedule.decay_steps = (config->train.steps + 9) / 10;
+}
+
+/* has_value - the file or an override sets the key. */
+static bool has_value(const struct loading *loading, const char *name) {
+    const struct key_origin *origin = &loading->origins[config_key_index(loading->table, name)];
+    return origin->override || origin->line > 0;
+}
+
 /* Before the checks: they are of the values that a run would have. */
 void config_complete(struct loading *loading) {
     struct config *config = loading->config;
@@ -71,8 +83,9 @@ void config_complete(struct loading *loading) {
     }
     if (config->model.has_architecture)
         complete_architecture(&config->model.architecture, config->model.family, config->model.save_dtype);
-    if (config->schedule.kind == SCHEDULE_WSD && config->schedule.decay_steps == 0)
-        config->schedule.decay_steps = (config->train.steps + 9) / 10;
+    if (config->train.epochs > 0 && !has_value(loading, "train.steps"))
+        config->train.steps = 0;
+    complete_schedule(config);
     for (int i = 0; i < config->prepare.num_sources; i++)
         complete_source(&config->prepare.sources[i]);
 }
@@ -132,6 +145,8 @@ static int check_architecture(const struct loading *loading) {
 static int check_schedule(const struct loading *loading) {
     const struct config *config = loading->config;
     int64_t steps = config->train.steps, warmup = config->schedule.warmup_steps;
+    if (steps == 0) /* train.epochs will say */
+        return 0;
     if (warmup >= steps)
         return config_fail_key(loading, "schedule.warmup_steps",
                                "'schedule.warmup_steps' is %lld, expected less than train.steps (%lld)",
@@ -203,6 +218,33 @@ int config_check(const struct loading *loading) {
     if (check_schedule(loading) != 0 || check_new_tokens(loading) != 0)
         return -1;
     return config->model.has_architecture ? check_architecture(loading) : 0;
+}
+
+int config_set_steps(struct config *config, int64_t steps, struct err *err) {
+    struct key_origin *origins = xcalloc((size_t)config_table()->num_keys, sizeof *origins);
+    const struct loading loading = {.table = config_table(),
+                                    .values = config,
+                                    .kind = "config",
+                                    .config = config,
+                                    .origin = config->origin,
+                                    .origins = origins,
+                                    .err = err};
+    int status = 0;
+    if (config->train.steps != 0 && config->train.steps != steps)
+        status = config_fail_key(
+            &loading, "train.epochs",
+            "train.steps is %lld, and train.epochs %g means %lld steps of %lld sequences: keep one of the "
+            "two",
+            (long long)config->train.steps, config->train.epochs, (long long)steps,
+            (long long)config->train.batch_sequences);
+    config->train.steps = steps;
+    complete_schedule(config);
+    if (status == 0)
+        status = check_schedule(&loading);
+    free(origins);
+    free(config->text);
+    config->text = config_resolved_text(config);
+    return status;
 }
 
 struct new_token *config_new_tokens(const struct config *config, int *count) {

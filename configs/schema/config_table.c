@@ -177,6 +177,11 @@ static const struct config_key run_file_keys[] = {
            FREE),
 
     INT("train.steps", AT(train.steps), "1000", 1, 1e12, "steps", "optimizer steps of the whole run", COURSE),
+    REAL(
+        "train.epochs", AT(train.epochs), "0", 0, 1e6, NULL,
+        "in place of train.steps: how often as many sequences are read as the files of data.train have together; the steps that "
+        "this means are said and kept; 0: train.steps says it",
+        COURSE, NEEDS("data.train", NULL)),
     INT("train.batch_sequences", AT(train.batch_sequences), "32", 1, 1 << 24, "sequences",
         "of the whole job in one optimizer step, whatever the number of ranks"),
     INT_OR("train.micro_sequences", AT(train.micro_sequences), "1", 1, 1 << 16, "sequences", auto_micros,

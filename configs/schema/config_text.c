@@ -72,6 +72,10 @@ static bool is_written(const struct config *config, const struct config_key *key
         return false;
     if (strncmp(key->name, "prepare.", 8) == 0 && !config->prepare.output && config->prepare.num_sources == 0)
         return false;
+    if (strcmp(key->name, "train.steps") == 0 && config->train.steps == 0) /* not known yet */
+        return false;
+    if (strcmp(key->name, "train.epochs") == 0 && config->train.epochs == 0)
+        return false;
     return config_key_is_set(key, config) && !config_is_idle(config_table(), key, config);
 }
 

@@ -20,6 +20,7 @@
 #include "train/model/adapter_setup.h"
 #include "train/plan/calibration.h"
 #include "train/plan/data_check.h"
+#include "train/plan/epochs.h"
 #include "train/plan/run_plan.h"
 #include "train/plan/teachers_check.h"
 
@@ -308,7 +309,7 @@ static int run(int argc, char **argv) {
         return EXIT_USAGE;
     if (config_load(&here.config, words.config_path, words.overrides.words, words.overrides.count, &err) !=
             0 ||
-        read_model(&here.model, &here.config, hash, &err) != 0 ||
+        epochs_resolve(&here.config, &err) != 0 || read_model(&here.model, &here.config, hash, &err) != 0 ||
         data_check_plan(&here.config, hash, &err) != 0 || teachers_check_plan(&here.config, &err) != 0 ||
         look_around(&here, &words, &err) != 0 ||
         run_plan_make(&plan, &here.config, &here.model, &here.place, &err) != 0) {

@@ -14,6 +14,7 @@
 #include "train/commands/show_words.h"
 #include "train/measure/show_part.h"
 #include "train/measure/summary.h"
+#include "train/plan/epochs.h"
 #include "train/plan/prepare_tokenizer.h"
 #include "train/record/metrics_summary.h"
 
@@ -82,7 +83,7 @@ struct written {
 };
 
 /* look_at - the output, as `inspect` would tell it.  Returns 0, or -1 with err set; style is freed by the caller. */
-static int look_at(struct written *written, const struct config *run_file, struct err *err) {
+static int look_at(struct written *written, struct config *run_file, struct err *err) {
     const char *path = run_file->prepare.output;
     struct token_file *file = token_file_open(path, err);
     struct err refusal = {""};
@@ -93,6 +94,8 @@ static int look_at(struct written *written, const struct config *run_file, struc
     written->style = style ? xstrdup(style) : NULL;
     int status = token_summary_make(&written->summary, file, err);
     token_file_close(file);
+    if (status == 0 && epochs_resolve(run_file, &refusal) != 0)
+        warn("%s", refusal.text);
     if (status == 0 && summary_run(&written->share, path, run_file, &refusal) != 0)
         warn("'train' will refuse the file as the run file has it: %s", refusal.text);
     return status;
@@ -185,7 +188,7 @@ static int make_folder_of(const char *path, struct err *err) {
 }
 
 /* prepare - returns the exit code.  The bar, which has no end of its own, is wiped before anything else is said. */
-static int prepare(const struct config *run_file, bool as_json, struct err *err) {
+static int prepare(struct config *run_file, bool as_json, struct err *err) {
     const struct prepare_config *config = &run_file->prepare;
     struct progress progress = {.is_terminal = isatty(STDERR_FILENO) == 1, .started_s = clock_s()};
     progress.shown_s = progress.is_terminal ? 0 : progress.started_s;

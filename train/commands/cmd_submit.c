@@ -15,6 +15,7 @@
 #include "train/commands/commands.h"
 #include "train/commands/submit_task.h"
 #include "train/commands/surroundings.h"
+#include "train/plan/epochs.h"
 #include "train/record/run_status.h"
 #include "train/run/run_lock.h"
 #include "train/run/run_record.h"
@@ -296,7 +297,7 @@ static int run(int argc, char **argv) {
         return submit_task(&words);
     const struct surroundings_asked asked = {words.config_path, words.program};
     if (load_config(&config, &words, &err) != 0 || config_need_train(&config, &err) != 0 ||
-        site_open(&site, config.slurm.site, &err) != 0 ||
+        epochs_resolve(&config, &err) != 0 || site_open(&site, config.slurm.site, &err) != 0 ||
         surroundings_look(&here, &asked, &config, &site, &err) != 0)
         fprintf(stderr, "error: %s\n", err.text);
     else

@@ -6,6 +6,7 @@
 #include "data/corpus/json.h"
 #include "kernels/units.h"
 #include "train/commands/commands.h"
+#include "train/plan/epochs.h"
 #include "train/run/run_phase.h"
 #include "train/run/stop.h"
 #include "train/run/trainer.h"
@@ -36,6 +37,20 @@ static int same_paths(const struct config *config, struct comm *comm, struct err
                          config->origin);
 }
 
+/* take_epochs - the root looks at the files: all ranks take its number. */
+static bool take_epochs(struct config *config, struct comm *comm) {
+    struct err err = {""};
+    int64_t steps = 0;
+    if (config->train.epochs == 0)
+        return true;
+    int status = comm_is_root(comm) ? epochs_resolve(config, &err) : 0;
+    if (!comm_all_ok(comm, status, &err))
+        return false;
+    steps = config->train.steps;
+    comm_broadcast(comm, &steps, sizeof steps);
+    return comm_all_ok(comm, config_set_steps(config, steps, &err), &err);
+}
+
 /* read_config - the root reads the file, all parse the same text: one message, not one per rank. */
 static bool read_config(struct config *config, const struct train_words *words, struct comm *comm) {
     struct err err = {""};
@@ -54,7 +69,7 @@ static bool read_config(struct config *config, const struct train_words *words, 
     if (!comm_all_ok(comm, status, &err))
         return false;
     status = same_paths(config, comm, &err);
-    return comm_all_ok(comm, status, &err);
+    return comm_all_ok(comm, status, &err) && take_epochs(config, comm);
 }
 
 /* run - the order is what makes it end well: the signals are blocked before MPI starts its threads, which inherit

@@ -151,6 +151,9 @@ void summary_print_run(FILE *out, const struct run_share *share) {
     if (share->epochs > 0)
         fprintf(out, "  epochs         %.3g: train.steps %lld of %lld sequences each\n", share->epochs,
                 (long long)share->num_steps, (long long)share->batch_sequences);
+    else if (share->num_steps == 0)
+        fprintf(out,
+                "  epochs         as train.epochs says; the steps follow from all files of data.train\n");
     else
         fprintf(out, "  epochs         none: data.train does not name this file\n");
 }

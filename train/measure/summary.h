@@ -16,8 +16,8 @@ struct run_share {
     int64_t num_sequences; /* of an epoch */
     int64_t num_longer;    /* documents (pairs: both together) longer than a sequence */
     int64_t num_cut;       /* tokens that are never used: cut off, or of documents that are skipped */
-    int64_t num_steps, batch_sequences;
-    double epochs; /* how often the run reads the file; 0: it is not in data.train */
+    int64_t num_steps, batch_sequences; /* num_steps 0: train.epochs says it, and not all files are there */
+    double epochs;                      /* how often the run reads the file; 0: it is not in data.train */
 };
 
 /* summary_run - of the file at path; a run file without data.train leaves share zeroed.  Returns 0, or -1 with err set where

@@ -98,6 +98,8 @@ static void print_time(const struct run_plan *plan) {
            duration_text(plan->wall_s * time->high, high, sizeof high), (long long)plan->config.train.steps,
            (double)plan->config.train.batch_sequences * (double)plan->config.data.sequence_tokens,
            (long long)plan->num_saves, plan->save_s);
+    if (plan->config.train.epochs > 0)
+        printf("             train.epochs %g means these steps\n", plan->config.train.epochs);
 }
 
 /* print_jobs - the margin of the time is one of jobs as well. */
@@ -281,6 +283,9 @@ void run_plan_print_json(const struct run_plan *plan) {
     json_object_update(root, figures);
     json_decref(figures);
     json_object_set_new(root, "objective", json_string(objective_kind(plan->config.objective.kind)->name));
+    json_object_set_new(root, "steps", json_integer((json_int_t)plan->config.train.steps));
+    if (plan->config.train.epochs > 0)
+        json_object_set_new(root, "epochs", json_real(plan->config.train.epochs));
     json_object_set_new(root, "parameters", json_integer(model_num_parameters(plan->model)));
     if (plan->model->wrapper_type[0])
         json_object_set_new(root, "wrapper", json_string(plan->model->wrapper_type));

@@ -119,11 +119,23 @@ const char *run_data_repeats_text(const struct config *config, int file, int64_t
     return text;
 }
 
+/* tell_epochs - what train.epochs means. */
+static void tell_epochs(const struct config *config, const struct loader *train, struct metrics *metrics) {
+    int64_t num_sequences = 0;
+    for (int i = 0; i < loader_num_files(train); i++)
+        num_sequences += loader_epoch_samples(train, i);
+    if (config->train.epochs > 0)
+        metrics_note(metrics, "train.epochs %g: %lld steps of %lld sequences; the data have %lld sequences",
+                     config->train.epochs, (long long)config->train.steps,
+                     (long long)config->train.batch_sequences, (long long)num_sequences);
+}
+
 /* What is left out goes into the summary of the run, too; the rest is a note. */
 int run_data_tell(const struct config *config, const struct loader *train, struct metrics *metrics,
                   struct err *err) {
     char text[700];
     struct long_documents facts;
+    tell_epochs(config, train, metrics);
     for (int i = 0; i < loader_num_files(train); i++) {
         if (run_data_repeats_text(config, i, loader_epoch_samples(train, i), text, sizeof text)[0])
             metrics_note(metrics, "%s", text);
