@@ -7,7 +7,7 @@ packages="gcc=gcc g++=gcc-c++ make=make pkg-config=pkgconf-pkg-config
 libopenmpi-dev=openmpi-devel openmpi-bin=openmpi libhdf5-dev=hdf5-devel libyaml-dev=libyaml-devel
 libdnnl-dev=intel-oneapi-dnnl-devel libjansson-dev=jansson-devel libpcre2-dev=pcre2-devel
 libutf8proc-dev=utf8proc-devel libzstd-dev=libzstd-devel zlib1g-dev=zlib-devel libxxhash-dev=xxhash-devel
-libcmocka-dev=libcmocka-devel universal-ctags=ctags zstd=zstd"
+libxml2-dev=libxml2-devel libcmocka-dev=libcmocka-devel universal-ctags=ctags zstd=zstd"
 
 # What the build asks for, whichever way it came here (packages, modules of a cluster, a hand-made tree).
 have_header() { printf '#include <%s>\n' "$1" | ${2:-${CC:-cc} -x c} -E - >/dev/null 2>&1; }
@@ -15,7 +15,7 @@ have_all() {
     for tool in make pkg-config mpicc mpirun ctags zstd; do
         command -v $tool >/dev/null 2>&1 || return 1
     done
-    for library in yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash; do
+    for library in yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libxml-2.0; do
         pkg-config --exists $library 2>/dev/null || return 1
     done
     pkg-config --exists hdf5-serial 2>/dev/null || pkg-config --exists hdf5 2>/dev/null ||

@@ -164,7 +164,7 @@ static void test_binary(void **state) {
     job.source.format = SOURCE_JSONL;
     refuses(job, "an array", "format to json");
     write_text("what.xyz", "a");
-    refuses(exact_job("what.xyz"), "cannot tell the format", "text, jsonl, json or csv");
+    refuses(exact_job("what.xyz"), "cannot tell the format", "text, jsonl, json, csv or xml");
 }
 
 /* test_coding_of_name - compressed as the name says, and said where the name says nothing. */

@@ -195,7 +195,7 @@ static void test_bad_lines(void **state) {
     fails_with("bad.jsonl", "{\"text\":\"a\",\"text\":\"b\"}\n", "line 1", "comes twice");
     fails_with("bad.jsonl", "{\"text\":\"a\"} x\n", "line 1", "not valid JSON");
     fails_with("bad.jsonl", "", "no document", "sources are empty");
-    fails_with("bad.xml", "<a/>", "bad.xml", "pandoc");
+    fails_with("bad.html", "<a/>", "bad.html", "pandoc");
     struct job job = job_for("missing.jsonl");
     fails(&job, "missing.jsonl", "No such file");
     char *deep = xmalloc(100000);

@@ -1,5 +1,5 @@
 /* tool_records.c - `tool_records FILE FORMAT [DELIMITER]`: the records of a file as prepare reads them, for programs that
- * compare them with another reader.  JSON and a NUL byte each; for one that cannot be read "fault: " and why.  Exit code 1 with the
+ * compare them with another reader; of XML the third word is the source's field.  JSON and a NUL byte each; for one that cannot be read "fault: " and why.  Exit code 1 with the
  * reason on stderr where the file cannot be read on; with COUNT as fourth word only the number of records and bytes and the
  * seconds that cutting them off took are written. */
 #include <stdio.h>
@@ -53,15 +53,18 @@ static int read_all(struct corpus_file *file, const struct prepare_source *sourc
 }
 
 int main(int argc, char **argv) {
-    static const char *const words[] = {"", "text", "jsonl", "json", "csv"};
+    static const char *const words[] = {"", "text", "jsonl", "json", "csv", "xml"};
     struct err err;
     int id = 0;
     if (argc < 3 || argc > 5)
         return fprintf(stderr, "tool_records FILE FORMAT [DELIMITER [COUNT]]\n"), 2;
-    for (int i = SOURCE_TEXT; i <= SOURCE_CSV; i++)
+    for (int i = SOURCE_TEXT; i <= SOURCE_XML; i++)
         id = strcmp(argv[2], words[i]) == 0 ? i : id;
     CHECK(id, "no format '%s'", argv[2]);
-    const struct prepare_source source = {.path = argv[1], .delimiter = argc > 3 ? argv[3] : NULL};
+    char *word = argc > 3 ? argv[3] : NULL;
+    const struct prepare_source source = {.path = argv[1],
+                                          .delimiter = id == SOURCE_CSV ? word : NULL,
+                                          .field = id == SOURCE_XML ? word : NULL};
     struct corpus_file file = {.path = xstrdup(argv[1]), .format = format_of((enum source_format)id)};
     int status = read_all(&file, &source, argc > 4 ? argv[4] : NULL, &err);
     if (status != 0)

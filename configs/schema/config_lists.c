@@ -5,9 +5,13 @@
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof(array)[0]))
 #define SOURCE_AT(field) offsetof(struct prepare_source, field)
 
-static const struct config_choice formats[] = {{"auto", SOURCE_AUTO},   {"text", SOURCE_TEXT},
-                                               {"jsonl", SOURCE_JSONL}, {"json", SOURCE_JSON},
-                                               {"csv", SOURCE_CSV},     {NULL, 0}};
+static const struct config_choice formats[] = {{"auto", SOURCE_AUTO},
+                                               {"text", SOURCE_TEXT},
+                                               {"jsonl", SOURCE_JSONL},
+                                               {"json", SOURCE_JSON},
+                                               {"csv", SOURCE_CSV},
+                                               {"xml", SOURCE_XML},
+                                               {NULL, 0}};
 static const struct config_choice records[] = {{"document", RECORD_DOCUMENT},
                                                {"completion", RECORD_COMPLETION},
                                                {"pair", RECORD_PAIR},
@@ -86,11 +90,12 @@ static const struct config_key source_keys[] = {
     CHOICE(
         "format", SOURCE_AT(format), "auto", formats,
         "text: one document per file; jsonl: one per line; json: a file is an array, one per element; csv: a "
-        "table, one per row, whose first row names the fields; auto: by the file's name, in any case (.txt .text .md; "
-        ".jsonl .ndjson; .json; .csv .tsv)"),
+        "table, one per row, whose first row names the fields; xml: one per file; auto: by the file's name, in any case "
+        "(.txt .text .md; .jsonl .ndjson; .json; .csv .tsv; .xml)"),
     TEXT(
         "field", SOURCE_AT(field), NULL,
-        "of formats other than text: the field that holds the document; default: text, or messages where chat is true"),
+        "of formats other than text: the field that holds the document; default: text, or messages where chat is true.  Of XML "
+        "also the path of elements below the root, as in META/TITRE or TEXTE/@nature"),
     LIST(
         "fields", SOURCE_AT(fields), SOURCE_AT(num_fields), &word_table,
         "instead of field: several, whose texts are one document in this order; null and empty ones are left out"),

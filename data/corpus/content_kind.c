@@ -121,7 +121,6 @@ const struct content_kind *content_kind_of_name(const char *path) {
         struct content_kind kind;
     } NAMES[] = {{".html", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
                  {".htm", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
-                 {".xml", {"XML", PANDOC "; to learn the markup itself, set the source's format to text"}},
                  {".parquet", {"a Parquet table by its name", PARQUET}}};
     size_t length = strlen(path);
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {

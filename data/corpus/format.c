@@ -6,7 +6,8 @@
 
 #include "data/file.h"
 
-static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL, &FORMAT_JSON, &FORMAT_CSV};
+static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL, &FORMAT_JSON, &FORMAT_CSV,
+                                            &FORMAT_XML};
 enum { NUM_ROWS = sizeof ROWS / sizeof *ROWS };
 
 const struct format *format_of(enum source_format id) {

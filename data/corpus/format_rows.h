@@ -7,3 +7,4 @@ extern const struct format FORMAT_TEXT;  /* format_text.c */
 extern const struct format FORMAT_JSONL; /* format_text.c */
 extern const struct format FORMAT_JSON;  /* format_json.c */
 extern const struct format FORMAT_CSV;   /* format_csv.c */
+extern const struct format FORMAT_XML;   /* format_xml.c */

@@ -5,7 +5,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/tokens.h"
 
-enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL, SOURCE_JSON, SOURCE_CSV };
+enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL, SOURCE_JSON, SOURCE_CSV, SOURCE_XML };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
 enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP, BAD_CHAT_KEEP };
 enum train_on { TRAIN_ON_ASSISTANT, TRAIN_ON_LAST_ASSISTANT, TRAIN_ON_ALL };

@@ -16,7 +16,7 @@ static int unknown_format(const char *path, struct err *err) {
         return err_set(err, "'%s' is %s; %s", path, kind->name, kind->advice);
     return err_set(
         err,
-        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines; .json: an array of JSON; .csv, .tsv: a table); set the source's format to text, jsonl, json or csv if it is one of them",
+        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines; .json: an array of JSON; .csv, .tsv: a table; .xml); set the source's format to text, jsonl, json, csv or xml if it is one of them",
         path);
 }
 

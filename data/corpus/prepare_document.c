@@ -188,7 +188,8 @@ static int encode_document(struct worker *worker, struct batch *batch, struct ba
  * policies of their own. */
 static bool is_bad_line(const struct worker *worker, const struct batch_document *document) {
     bool is_bad_text = document->has_bad_text && worker->config->bad_utf8 == BAD_UTF8_FAIL;
-    return document->number > 0 && !is_bad_text && document->outcome != OUTCOME_BAD_CHAT &&
+    bool is_record = document->number > 0 || worker->corpus->files[document->file].format->has_fields;
+    return is_record && !is_bad_text && document->outcome != OUTCOME_BAD_CHAT &&
            document->outcome != OUTCOME_BAD_RECORD;
 }
 

@@ -85,6 +85,7 @@ run check_templates
 run check_chat
 run check_records
 run check_show
+run check_xml
 tokenizers
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,133 @@
+/* xml.c - libxml2's reader (xmlreader.h), which pulls: a tree is never made.  Entities are not replaced (no XML_PARSE_NOENT), so
+ * that neither a file of this machine nor an expansion without end can come in by them; a document that declares some is
+ * refused at once, since attributes are expanded where they are asked for. */
+#include "data/corpus/xml.h"
+
+#include <libxml/xmlreader.h>
+#include <stdlib.h>
+
+struct xml {
+    xmlTextReaderPtr reader;
+    const char *name;
+    struct text_span text;
+    bool was_empty;  /* the element that was opened is closed by the next event */
+    bool has_looked; /* at the document's type */
+    int fault_line;  /* of the first fault that libxml2 told */
+    struct err fault;
+};
+
+void xml_library_init(void) {
+    xmlInitParser();
+}
+
+/* note_fault - libxml2 tells the first fault of a document first; others follow from it. */
+static void note_fault(void *user, const char *message, xmlParserSeverities severity,
+                       xmlTextReaderLocatorPtr locator) {
+    struct xml *xml = user;
+    bool is_error = severity == XML_PARSER_SEVERITY_ERROR || severity == XML_PARSER_SEVERITY_VALIDITY_ERROR;
+    if (!is_error || xml->fault_line)
+        return;
+    (void)locator; /* which says the line of the element that is open */
+    int line = xmlTextReaderGetParserLineNumber(xml->reader);
+    size_t length = strcspn(message, "\n");
+    xml->fault_line = line > 0 ? line : 1;
+    err_set(&xml->fault, "%.*s", (int)(length < 400 ? length : 400), message);
+}
+
+struct xml *xml_open(struct text_span document) {
+    enum { OPTIONS = XML_PARSE_NONET | XML_PARSE_IGNORE_ENC | XML_PARSE_COMPACT };
+    struct xml *xml = xcalloc(1, sizeof *xml);
+    xml->reader = xmlReaderForMemory(document.length_bytes ? document.bytes : "", (int)document.length_bytes,
+                                     NULL, "UTF-8", OPTIONS);
+    CHECK(xml->reader, "out of memory for a reader of XML");
+    xmlTextReaderSetErrorHandler(xml->reader, note_fault, xml);
+    return xml;
+}
+
+void xml_close(struct xml *xml) {
+    if (!xml)
+        return;
+    xmlFreeTextReader(xml->reader);
+    free(xml);
+}
+
+static enum xml_event fail(const struct xml *xml, struct err *err) {
+    const char *why = xml->fault_line ? xml->fault.text : "it is not XML";
+    err_set(err, "line %d: %s", xml->fault_line ? xml->fault_line : 1, why);
+    return XML_EVENT_FAULT;
+}
+
+/* check_type - a DOCTYPE may name a DTD, which is not read, and declare elements; entities it may not. */
+static int check_type(struct xml *xml, struct err *err) {
+    const xmlNode *root =
+        xmlTextReaderCurrentNode(xml->reader); /* CurrentDoc would hand the document over to us */
+    const xmlDtd *type = root && root->doc ? root->doc->intSubset : NULL;
+    if (!type || (!type->entities && !type->pentities))
+        return 0;
+    return err_set(
+        err,
+        "line 1: its DOCTYPE declares entities of its own, which are not read: write what they stand for, for "
+        "example with xmllint --noent --dropdtd FILE");
+}
+
+/* unknown_entity - &name; that is none of XML's five, and no DTD was read that could declare it. */
+static enum xml_event unknown_entity(struct xml *xml, struct err *err) {
+    err_set(err, "line %d: the entity '&%.80s;' is not one of XML's own",
+            xmlTextReaderGetParserLineNumber(xml->reader), (const char *)xmlTextReaderConstName(xml->reader));
+    return XML_EVENT_FAULT;
+}
+
+/* open_element - and remember what libxml2 does not tell again. */
+static enum xml_event open_element(struct xml *xml) {
+    xml->name = (const char *)xmlTextReaderConstName(xml->reader);
+    xml->was_empty = xmlTextReaderIsEmptyElement(xml->reader) == 1;
+    return XML_EVENT_OPEN;
+}
+
+enum xml_event xml_next(struct xml *xml, struct err *err) {
+    if (xml->was_empty) {
+        xml->was_empty = false;
+        return XML_EVENT_CLOSE;
+    }
+    for (;;) {
+        int status = xmlTextReaderRead(xml->reader);
+        if (status < 0)
+            return fail(xml, err);
+        if (status == 0)
+            return XML_EVENT_END;
+        int type = xmlTextReaderNodeType(xml->reader);
+        if (type == XML_READER_TYPE_ELEMENT) {
+            if (!xml->has_looked && check_type(xml, err) != 0)
+                return XML_EVENT_FAULT;
+            xml->has_looked = true;
+            return open_element(xml);
+        }
+        if (type == XML_READER_TYPE_END_ELEMENT)
+            return XML_EVENT_CLOSE;
+        if (type == XML_READER_TYPE_ENTITY_REFERENCE)
+            return unknown_entity(xml, err);
+        if (type == XML_READER_TYPE_TEXT || type == XML_READER_TYPE_CDATA ||
+            type == XML_READER_TYPE_WHITESPACE || type == XML_READER_TYPE_SIGNIFICANT_WHITESPACE) {
+            const char *text = (const char *)xmlTextReaderConstValue(xml->reader);
+            xml->text = (struct text_span){text, text ? strlen(text) : 0};
+            return XML_EVENT_TEXT;
+        }
+    }
+}
+
+const char *xml_name(const struct xml *xml) {
+    return xml->name;
+}
+
+struct text_span xml_text(const struct xml *xml) {
+    return xml->text;
+}
+
+bool xml_attribute(const struct xml *xml, const char *name, struct text *out) {
+    xmlChar *value = xmlTextReaderGetAttribute(xml->reader, (const xmlChar *)name);
+    if (!value)
+        return false;
+    text_append(out, value, strlen((const char *)value));
+    xmlFree(value);
+    return true;
+}

@@ -1,0 +1,20 @@
+/* xml_roots.h - documents of XML whose fields have names here. */
+#pragma once
+
+/* How the texts of several places become one. */
+enum xml_several { XML_PARTS, XML_LAST, XML_CHAIN };
+
+struct xml_named_field {
+    const char *name, *path;
+    enum xml_several
+        several; /* paragraphs one after another; the last of them alone; with " > " between them */
+};
+
+struct xml_root {
+    const char *name;
+    const struct xml_named_field *fields; /* ends with a name of NULL */
+    const char *const *left_out;          /* elements without which the fields are read; ends with NULL */
+};
+
+/* xml_root_of - by number, from 0; NULL after the last. */
+const struct xml_root *xml_root_of(int number);

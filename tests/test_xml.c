@@ -1,0 +1,258 @@
+/* test_xml.c - documents of XML as records: what their fields are, how marks become text, and what is said of a document that is
+ * damaged or hostile.  The same against lxml, with generated documents and DILA's own: tests/interop/check_xml.py. */
+#include "tests/prepare_fixture.h"
+
+#include <sys/stat.h>
+
+#include "data/corpus/format.h"
+#include "data/corpus/xml.h"
+#include "data/corpus/xml_path.h"
+#include "data/corpus/xml_record.h"
+
+/* record_of - a document as JSON; a fault is "fault: " and why. */
+static char *record_of(const char *document, const struct prepare_source *source) {
+    struct text json = {0};
+    struct err err = {{0}};
+    if (xml_record_append(source, (struct text_span){document, strlen(document)}, &json, &err) == 0) {
+        text_append(&json, "", 1);
+        return json.bytes;
+    }
+    text_release(&json);
+    return xasprintf("fault: %s", err.text);
+}
+
+static void gives(const char *document, const struct prepare_source *source, const char *want) {
+    char *got = record_of(document, source);
+    if (strcmp(got, want) != 0)
+        fail_msg("%s\n gives %s\n  not  %s", document, got, want);
+    free(got);
+}
+
+static void says(const char *document, const struct prepare_source *source, const char *why) {
+    char *got = record_of(document, source);
+    if (strncmp(got, "fault: ", 7) != 0 || !strstr(got, why))
+        fail_msg("%s\n gives '%s', expected '%s'", document, got, why);
+    free(got);
+}
+
+/* text_gives - what stands in an element as text. */
+static void text_gives(const char *inside, const char *want) {
+    static char name[] = "T";
+    const struct prepare_source source = {.field = name};
+    char *document = xasprintf("<D><T>%s</T></D>", inside);
+    char *json = xasprintf("{\"element\":\"D\",\"T\":\"%s\"}", want);
+    gives(document, &source, json);
+    free(document);
+    free(json);
+}
+
+static void test_text(void **state) {
+    (void)state;
+    text_gives("", "");
+    text_gives(" \n\t a \r\n b ", "a b");
+    text_gives("a<b>b</b>c <i> d</i>", "abc d");
+    text_gives("&lt;&amp;&gt; &#233;&#x20AC;<![CDATA[<p>]]><!-- no --><?no no?>",
+               "<&> \xC3\xA9\xE2\x82\xAC<p>");
+    text_gives("<p>a</p><p>b</p>c<q>d</q>", "a\\n\\nb\\n\\ncd");
+    text_gives("<p>a<br/>b<br/><br/>c</p><p><br/>d<br/></p>e", "a\\nb\\nc\\n\\nd\\n\\ne");
+    text_gives(
+        "<Titre><Paragraphe>T</Paragraphe></Titre><Paragraphe>a :</Paragraphe><Liste><Item><Paragraphe>b"
+        "</Paragraphe><Paragraphe>c</Paragraphe></Item><Item/><Item>d</Item></Liste>e",
+        "## T\\n\\na :\\n- b\\n\\nc\\n- d\\n\\ne");
+    text_gives("<p></p><ul><li><p> </p>x</li></ul>", "- x");
+    text_gives("a\xC2\xA0 \xC2\xA0z", "a\xC2\xA0 \xC2\xA0z"); /* no-break spaces are kept */
+}
+
+static void test_tables(void **state) {
+    (void)state;
+    text_gives("<table><tr><th>a</th><th>b</th></tr>\n<tr><td>1</td><td>2</td></tr></table>c",
+               "a | b\\n1 | 2\\n\\nc");
+    text_gives(
+        "<Tableau><Rang\xC3\xA9"
+        "e><Cellule><Paragraphe>a</Paragraphe><Paragraphe>b</Paragraphe></Cellule><Cellule/></Rang\xC3\xA9"
+        "e></Tableau>",
+        "a b |");
+    text_gives("<tr><td/><td>x</td><td/><td>y</td></tr>", "| x | | y");
+    text_gives("x<tr><td/><td> </td></tr>y", "x\\n\\ny");
+    text_gives("<tr><td><ul><li>a</li><li>b</li></ul></td><td><tr><td>c</td><td>d</td></tr></td></tr>",
+               "a b | c d");
+    text_gives("<TR><TD>a<BR/>b</TD></TR>", "a b");
+}
+
+static const char ARTICLE[] =
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ARTICLE><META><META_COMMUN><ID>LEGIARTI1</ID><NATURE>Article</NATURE>"
+    "</META_COMMUN><META_SPEC><META_ARTICLE><NUM>L1-1</NUM><ETAT>%s</ETAT><DATE_DEBUT>2008-05-01</DATE_DEBUT>"
+    "<DATE_FIN>2999-01-01</DATE_FIN></META_ARTICLE></META_SPEC></META><CONTEXTE><TEXTE nature=\"CODE\"><TITRE_TXT>Ancien"
+    "</TITRE_TXT><TITRE_TXT>Code</TITRE_TXT><TM><TITRE_TM>Partie I</TITRE_TM><TM><TITRE_TM>Titre II</TITRE_TM></TM></TM>"
+    "</TEXTE></CONTEXTE><BLOC_TEXTUEL><CONTENU><p>Un <i>mot</i>.</p><p>Deux</p></CONTENU></BLOC_TEXTUEL></ARTICLE>";
+
+static void test_roots(void **state) {
+    const struct prepare_source plain = {.path = NULL};
+    (void)state;
+    char *article = xasprintf(ARTICLE, "VIGUEUR");
+    gives(
+        article, &plain,
+        "{\"element\":\"ARTICLE\",\"id\":\"LEGIARTI1\",\"nature\":\"Article\",\"num\":\"L1-1\",\"etat\":\"VIGUEUR\","
+        "\"date_debut\":\"2008-05-01\",\"date_fin\":\"2999-01-01\",\"text_nature\":\"CODE\",\"title\":\"Code\","
+        "\"section\":\"Partie I > Titre II\",\"text\":\"Un mot.\\n\\nDeux\",\"nota\":\"\"}");
+    free(article);
+    gives(
+        "<Publication ID='F1' spUrl='u'><dc:title xmlns:dc='d'>t &amp; t</dc:title><Introduction><Texte><Paragraphe>a"
+        "</Paragraphe></Texte></Introduction><OuSAdresser>no</OuSAdresser><Texte><Chapitre>b<ServiceEnLigne>no<Titre>no</Titre>"
+        "</ServiceEnLigne></Chapitre></Texte></Publication>",
+        &plain,
+        "{\"element\":\"Publication\",\"id\":\"F1\",\"type\":\"\",\"url\":\"u\",\"title\":\"t & t\",\"subject\":\"\","
+        "\"description\":\"\",\"date\":\"\",\"audience\":\"\",\"text\":\"a\\n\\nb\"}");
+    says("<LOI>a</LOI>", &plain, "the root element 'LOI' is none whose fields are known");
+}
+
+static void test_paths(void **state) {
+    static char body[] = "A/B", attribute[] = "A/@k", deep[] = "//C", own[] = "@k", missing[] = "X/Y";
+    struct prepare_word words[] = {{body}, {attribute}, {deep}, {own}, {missing}};
+    struct prepare_source source = {.fields = words, .num_fields = 5};
+    (void)state;
+    gives("<D k='0'><A k='1'><B>x</B><B>y</B><C>z</C></A><A><E><C>w</C></E><E><B>no</B></E></A><B>no</B></D>",
+          &source,
+          "{\"element\":\"D\",\"A/B\":\"x\\n\\ny\",\"A/@k\":\"1\",\"//C\":\"z\\n\\nw\",\"@k\":\"0\"}");
+    static const char *const wrong[] = {"", "A/", "/A", "A///B", "A//B//C", "@", "A/@b/C", "A|", "@a/"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct err err = {{0}};
+        struct prepare_source asks = {.field = (char *)(uintptr_t)wrong[i]};
+        assert_null(xml_path_create(wrong[i], &err));
+        assert_non_null(strstr(err.text, "is no path in XML"));
+        assert_int_equal(xml_record_check(&asks, &err), -1);
+    }
+    struct err err;
+    assert_int_equal(xml_record_check(&source, &err), 0);
+}
+
+/* append_nested - count elements, one inside of the other. */
+static char *nested(int count) {
+    struct text text = {0};
+    for (int i = 0; i < count; i++)
+        text_append(&text, "<a>", 3);
+    for (int i = 0; i < count; i++)
+        text_append(&text, "</a>", 4);
+    text_append(&text, "", 1);
+    return text.bytes;
+}
+
+static void test_hostile(void **state) {
+    static char name[] = "//a";
+    const struct prepare_source source = {.field = name};
+    (void)state;
+    says("", &source, "line 1:");
+    says("texte", &source, "line 1:");
+    says("<a>\n<b>\n</a>", &source, "line 3: Opening and ending tag mismatch");
+    says("<a>\n\nx", &source, "line 3:");
+    says("<a>x</a><a/>", &source, "Extra content");
+    says("<a>&nbsp;</a>", &source, "Entity 'nbsp' not defined");
+    says("<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a>&nbsp;</a>", &source,
+         "'&nbsp;' is not one of XML's own");
+    says("<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><a>&e;</a>", &source,
+         "declares entities of its own");
+    says("<!DOCTYPE a [<!ENTITY % p SYSTEM 'file:///etc/passwd'> %p;]><a/>", &source,
+         "declares entities of its own");
+    says(
+        "<!DOCTYPE a [<!ENTITY b 'xxxxxxxxxx'><!ENTITY c '&b;&b;&b;&b;&b;&b;&b;&b;'><!ENTITY d '&c;&c;&c;&c;&c;&c;'>]>"
+        "<a k='&d;'>&d;</a>",
+        &source, "declares entities of its own");
+    gives("<!DOCTYPE a SYSTEM 'file:///etc/passwd' [<!ELEMENT a ANY>]><a><a>x</a></a>", &source,
+          "{\"element\":\"a\",\"//a\":\"x\"}");
+    char *deep = nested(250);
+    gives(deep, &source, "{\"element\":\"a\",\"//a\":\"\"}");
+    free(deep);
+    deep = nested(5000);
+    says(deep, &source, "line 1: Excessive depth");
+    free(deep);
+}
+
+/* --- files --- */
+
+static void test_files(void **state) {
+    static char where_field[] = "etat", value[] = "VIGUEUR";
+    struct prepare_word values[] = {{value}};
+    struct prepare_filter filter = {where_field, values, 1};
+    (void)state;
+    struct job job = job_for("laws");
+    assert_int_equal(mkdir(job.source.path, 0777), 0);
+    char *text = xasprintf(ARTICLE, "VIGUEUR");
+    write_text("laws/a.xml", text);
+    free(text);
+    text = xasprintf(ARTICLE, "ABROGE");
+    write_text("laws/b.xml", text);
+    free(text);
+    write_text("laws/c.xml", "<TEXTELR>x</TEXTELR>");
+    job.source.where = &filter;
+    job.source.num_filters = 1;
+    run_well(&job);
+    assert_int_equal(job.totals.num_documents, 1);
+    assert_int_equal(job.totals.num_left[LEFT_FILTER], 2);
+    check_document(job.output, 0, "<s>Un mot.\n\nDeux</s>");
+    unlink(job.output);
+    job.source.num_filters = 0; /* the control: without the filter they are read */
+    fails(&job, "laws/c.xml'", "the root element 'TEXTELR'");
+}
+
+/* An encoding is the prolog's, unless the source says one; a damaged document is a bad line. */
+static void test_encodings(void **state) {
+    (void)state;
+    static char field[] = "T";
+    static const struct {
+        const char *bytes;
+        enum text_encoding encoding;
+        const char *want;
+    } cases[] = {
+        {"<?xml version='1.0' encoding=\"ISO-8859-1\"?><D><T>\xE9t\xE9</T></D>", ENCODING_UTF8,
+         "\xC3\xA9t\xC3\xA9"},
+        {"<?xml version='1.0' encoding = 'Windows-1252' ?><D><T>\x80</T></D>", ENCODING_UTF8, "\xE2\x82\xAC"},
+        {"\xEF\xBB\xBF<?xml version='1.0' encoding='utf-8'?><D><T>\xC3\xA9</T></D>", ENCODING_UTF8,
+         "\xC3\xA9"},
+        {"<?xml version='1.0' encoding='ISO-8859-1'?><D><T>\x80</T></D>", ENCODING_WINDOWS_1252,
+         "\xE2\x82\xAC"},
+        {"<D><T>encoding='ISO-8859-1'?></T></D>", ENCODING_UTF8, "encoding='ISO-8859-1'?>"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct job job = job_for("d.xml");
+        write_text("d.xml", cases[i].bytes);
+        job.source.field = field;
+        job.source.encoding = cases[i].encoding;
+        run_well(&job);
+        char *want = xasprintf("<s>%s</s>", cases[i].want);
+        check_document(job.output, 0, want);
+        free(want);
+        release(&job);
+    }
+    struct job job = job_for("d.xml");
+    write_text("d.xml", "<?xml version='1.0' encoding='ISO-8859-15'?><D><T>x</T></D>");
+    job.source.field = field;
+    fails(&job, "d.xml' line 1", "'ISO-8859-15', which is not read");
+    job = job_for("d.xml");
+    write_text("d.xml", "<D>\n<T>x</D>");
+    job.source.field = field;
+    fails(&job, "d.xml': line 2: Opening and ending tag mismatch", "on_bad_line");
+    job = job_for("d.xml");
+    job.source.field = field;
+    job.config.on_bad_line = BAD_LINE_SKIP;
+    fails(&job, "no document to write", "1 lines that cannot be used");
+}
+
+static int setup(void **state) {
+    (void)state;
+    xml_library_init();
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_tables),  cmocka_unit_test(test_roots),
+        cmocka_unit_test(test_paths),     cmocka_unit_test(test_hostile), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_encodings),
+    };
+    folder = test_folder("xml");
+    tok = tiny_tokenizer(TINY_ALL);
+    int status = cmocka_run_group_tests(tests, setup, NULL);
+    tokenizer_free(tok);
+    free(folder);
+    return status;
+}
