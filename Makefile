@@ -34,7 +34,8 @@ VERSION := 0.2.0
 
 pkg   = $(shell pkg-config $(1) $(2) 2>/dev/null)
 HDF5 ?= $(firstword $(foreach p,hdf5-serial hdf5 hdf5-openmpi,$(if $(call pkg,--modversion,$(p)),$(p))))
-LIBS := $(HDF5) yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libxml-2.0
+LIBS := $(HDF5) yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libxml-2.0 \
+        snappy liblz4 libbrotlidec
 WARN := $(if $(WERROR),-Werror) -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Wwrite-strings
 WARN_C := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 SANFLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -6,7 +6,8 @@
 packages="gcc=gcc g++=gcc-c++ make=make pkg-config=pkgconf-pkg-config
 libopenmpi-dev=openmpi-devel openmpi-bin=openmpi libhdf5-dev=hdf5-devel libyaml-dev=libyaml-devel
 libdnnl-dev=intel-oneapi-dnnl-devel libjansson-dev=jansson-devel libpcre2-dev=pcre2-devel
-libutf8proc-dev=utf8proc-devel libzstd-dev=libzstd-devel zlib1g-dev=zlib-devel libxxhash-dev=xxhash-devel
+libutf8proc-dev=utf8proc-devel libzstd-dev=libzstd-devel zlib1g-dev=zlib-devel libsnappy-dev=snappy-devel
+liblz4-dev=lz4-devel libbrotli-dev=brotli-devel libxxhash-dev=xxhash-devel
 libxml2-dev=libxml2-devel libcmocka-dev=libcmocka-devel universal-ctags=ctags zstd=zstd"
 
 # What the build asks for, whichever way it came here (packages, modules of a cluster, a hand-made tree).
@@ -15,7 +16,7 @@ have_all() {
     for tool in make pkg-config mpicc mpirun ctags zstd; do
         command -v $tool >/dev/null 2>&1 || return 1
     done
-    for library in yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libxml-2.0; do
+    for library in yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libxml-2.0 snappy liblz4 libbrotlidec; do
         pkg-config --exists $library 2>/dev/null || return 1
     done
     pkg-config --exists hdf5-serial 2>/dev/null || pkg-config --exists hdf5 2>/dev/null ||

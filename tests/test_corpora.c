@@ -124,7 +124,7 @@ static void test_binary(void **state) {
         size_t length;
         const char *what, *way_out;
     } cases[] = {
-        {"PAR1\x15\x04\x15\0", 8, "a Parquet table", "read_parquet"},
+        {"PAR1\x15\x04\x15\0", 8, "a Parquet table", "format to parquet"},
         {"%PDF-1.7\nabc", 12, "a PDF", "pdftotext"},
         {"PK\x03\x04\x14\0", 6, "a zip archive", "pandoc"},
         {"\x89PNG\r\n\x1A\n\0\0", 10, "a PNG image", "take it out"},
@@ -164,7 +164,7 @@ static void test_binary(void **state) {
     job.source.format = SOURCE_JSONL;
     refuses(job, "an array", "format to json");
     write_text("what.xyz", "a");
-    refuses(exact_job("what.xyz"), "cannot tell the format", "text, jsonl, json, csv or xml");
+    refuses(exact_job("what.xyz"), "cannot tell the format", "text, jsonl, json, csv, parquet or xml");
 }
 
 /* test_coding_of_name - compressed as the name says, and said where the name says nothing. */

@@ -6,12 +6,13 @@
 #define SOURCE_AT(field) offsetof(struct prepare_source, field)
 
 static const struct config_choice formats[] = {{"auto", SOURCE_AUTO},
-                                               {"text", SOURCE_TEXT},
-                                               {"jsonl", SOURCE_JSONL},
-                                               {"json", SOURCE_JSON},
-                                               {"csv", SOURCE_CSV},
+
+                                               {"text", SOURCE_TEXT},       {"jsonl", SOURCE_JSONL},
+
+                                               {"json", SOURCE_JSON},       {"csv", SOURCE_CSV},
                                                {"xml", SOURCE_XML},
-                                               {NULL, 0}};
+
+                                               {"parquet", SOURCE_PARQUET}, {NULL, 0}};
 static const struct config_choice records[] = {{"document", RECORD_DOCUMENT},
                                                {"completion", RECORD_COMPLETION},
                                                {"pair", RECORD_PAIR},
@@ -90,8 +91,8 @@ static const struct config_key source_keys[] = {
     CHOICE(
         "format", SOURCE_AT(format), "auto", formats,
         "text: one document per file; jsonl: one per line; json: a file is an array, one per element; csv: a "
-        "table, one per row, whose first row names the fields; xml: one per file; auto: by the file's name, in any case "
-        "(.txt .text .md; .jsonl .ndjson; .json; .csv .tsv; .xml)"),
+        "table, one per row, whose first row names the fields; parquet: a table of columns, one per row; xml: one per file; auto: by the file's name, in any case "
+        "(.txt .text .md; .jsonl .ndjson; .json; .csv .tsv; .xml; .parquet)"),
     TEXT(
         "field", SOURCE_AT(field), NULL,
         "of formats other than text: the field that holds the document; default: text, or messages where chat is true.  Of XML "

@@ -7,8 +7,8 @@
 #define PANDOC "extract its text first, for example with pandoc FILE -t plain -o FILE.txt"
 #define UNPACK "unpack it first"
 #define OUT "take it out of the source"
-#define PARQUET                                                                                              \
-    "convert it to JSON lines: python3 -c \"import pandas; pandas.read_parquet('FILE.parquet')"              \
+#define ARROW                                                                                                \
+    "convert it to JSON lines: python3 -c \"import pandas; pandas.read_feather('FILE.parquet')"              \
     ".to_json('FILE.jsonl', orient='records', lines=True, force_ascii=False)\""
 /* Bytes at a place; needs_binary: text could start like this, so a control character must follow soon. */
 static const struct {
@@ -17,8 +17,8 @@ static const struct {
     bool needs_binary;
     struct content_kind kind;
 } MAGICS[] = {
-    {0, 4, "PAR1", true, {"a Parquet table", PARQUET}},
-    {0, 6, "ARROW1", true, {"an Arrow table", PARQUET}},
+    {0, 4, "PAR1", true, {"a Parquet table", "set the source's format to parquet"}},
+    {0, 6, "ARROW1", true, {"an Arrow table", ARROW}},
     {0, 4, "Obj\x01", false, {"an Avro file", "convert it to JSON lines"}},
     {0, 5, "%PDF-", false, {"a PDF", "extract its text first, for example with pdftotext FILE.pdf FILE.txt"}},
     {0, 4, "PK\x03\x04", false, {"a zip archive (or .docx, .odt, .xlsx, .epub)", "unpack it; " PANDOC}},
@@ -120,8 +120,7 @@ const struct content_kind *content_kind_of_name(const char *path) {
         const char *ending;
         struct content_kind kind;
     } NAMES[] = {{".html", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
-                 {".htm", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}},
-                 {".parquet", {"a Parquet table by its name", PARQUET}}};
+                 {".htm", {"HTML", PANDOC "; to learn the markup itself, set the source's format to text"}}};
     size_t length = strlen(path);
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         size_t ending = strlen(NAMES[i].ending);

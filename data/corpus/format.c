@@ -6,8 +6,8 @@
 
 #include "data/file.h"
 
-static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL, &FORMAT_JSON, &FORMAT_CSV,
-                                            &FORMAT_XML};
+static const struct format *const ROWS[] = {&FORMAT_TEXT, &FORMAT_JSONL, &FORMAT_JSON,
+                                            &FORMAT_CSV,  &FORMAT_XML,   &FORMAT_PARQUET};
 enum { NUM_ROWS = sizeof ROWS / sizeof *ROWS };
 
 const struct format *format_of(enum source_format id) {
@@ -28,14 +28,34 @@ const struct format *format_of_name(const char *path) {
 int record_stream_open(struct record_stream *stream, const struct corpus_file *file,
                        const struct prepare_source *source, struct err *err) {
     *stream = (struct record_stream){.file = file, .source = source};
+    if (file->format && file->format->open)
+        return file->format->open(stream, err);
     stream->reader = reader_open_text(file->path, source->encoding, err);
     return stream->reader ? 0 : -1;
 }
 
 void record_stream_close(struct record_stream *stream) {
+    if (stream->own)
+        stream->file->format->close(stream);
     reader_close(stream->reader);
     text_release(&stream->record);
     *stream = (struct record_stream){0};
+}
+
+bool record_stream_is_open(const struct record_stream *stream) {
+    return stream->file != NULL;
+}
+
+int record_stream_hash(struct record_stream *stream, char hex[SHA256_HEX_ROOM], struct err *err) {
+    if (!stream->reader)
+        return stream->file->format->hash(stream, hex, err);
+    reader_sha256(stream->reader, hex);
+    return 0;
+}
+
+int64_t record_stream_consumed_bytes(const struct record_stream *stream) {
+    return stream->reader ? reader_consumed_bytes(stream->reader)
+                          : stream->file->format->consumed_bytes(stream);
 }
 
 int record_stream_look(struct record_stream *stream, struct corpus_file *file, struct err *err) {
@@ -56,7 +76,8 @@ int record_stream_next(struct record_stream *stream, struct raw_record *record, 
 
 void record_stream_trim(struct record_stream *stream) {
     enum { KEPT_BYTES = 4 * MIB };
-    reader_trim(stream->reader);
+    if (stream->reader)
+        reader_trim(stream->reader);
     if (stream->record.room_bytes > KEPT_BYTES)
         text_release(&stream->record);
 }

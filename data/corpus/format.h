@@ -31,10 +31,11 @@ struct corpus_file {
 struct record_stream {
     const struct corpus_file *file;      /* borrowed */
     const struct prepare_source *source; /* borrowed */
-    struct reader *reader;
-    int64_t num_records; /* that were handed out */
-    struct text record;  /* of formats that put their records together: the last one */
-    int64_t state;       /* the format's own: how far it is; 0 at the beginning */
+    struct reader *reader;               /* NULL for formats with an open of their own */
+    int64_t num_records;                 /* that were handed out */
+    struct text record;                  /* of formats that put their records together: the last one */
+    int64_t state;                       /* the format's own: how far it is; 0 at the beginning */
+    void *own;                           /* of formats with an open of their own: what they need */
 };
 
 struct format {
@@ -43,6 +44,13 @@ struct format {
     const char *unit;           /* what the number of a record counts: "line" */
     const char *const *endings; /* of the names of such files, under .gz and .zst; ends with NULL */
     bool has_fields;            /* records are JSON objects, or append_json makes such of them */
+    /* open - of a file that is no stream of text; returns 0, or -1 with err set, close either way.  hash - the SHA-256 of the
+     * file, once it has ended; returns 0, or -1 with err set.  consumed_bytes - as far as it is read.  NULL, all four: the
+     * reader's. */
+    int (*open)(struct record_stream *stream, struct err *err);
+    void (*close)(struct record_stream *stream);
+    int (*hash)(struct record_stream *stream, char hex[SHA256_HEX_ROOM], struct err *err);
+    int64_t (*consumed_bytes)(const struct record_stream *stream);
     /* look - at the beginning of a file, before any is read; *header is what all of its records need, given back by release,
      * also after an error.  Returns 0, or -1 with err set: the file is something else.  NULL: nothing to see. */
     int (*look)(struct record_stream *stream, void **header, struct err *err);
@@ -52,6 +60,8 @@ struct format {
     /* append_json - a record as a JSON object, to the end of out; by workers, several at a time.  Returns 0, or -1 with err
      * set.  NULL: it is one. */
     int (*append_json)(const void *header, struct text_span record, struct text *out, struct err *err);
+    /* place - of a record by its number, for messages; malloc'ed.  NULL: the unit and the number. */
+    char *(*place)(const void *header, int64_t number);
 };
 
 /* format_of - the row of an id other than SOURCE_AUTO.  format_of_name - by the ending of a name, in any case; NULL where
@@ -59,11 +69,16 @@ struct format {
 const struct format *format_of(enum source_format id);
 const struct format *format_of_name(const char *path);
 
-/* record_stream_open - of a file of a source.  Returns 0, or -1 with err set (reader_open_text).  record_stream_close - also of
+/* record_stream_open - of a file of a source.  Returns 0, or -1 with err set (reader_open_text, or open of the format).  record_stream_close - also of
  * a stream of zeros, which was not opened. */
 int record_stream_open(struct record_stream *stream, const struct corpus_file *file,
                        const struct prepare_source *source, struct err *err);
 void record_stream_close(struct record_stream *stream);
+
+/* record_stream_is_open - false of zeros.  record_stream_hash, record_stream_consumed_bytes - as those of the format. */
+bool record_stream_is_open(const struct record_stream *stream);
+int record_stream_hash(struct record_stream *stream, char hex[SHA256_HEX_ROOM], struct err *err);
+int64_t record_stream_consumed_bytes(const struct record_stream *stream);
 
 /* record_stream_look - as look of the format, where it has one; file is the one that was opened.  Its header is given back by
  * corpus_file_release, with the path. */

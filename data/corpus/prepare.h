@@ -5,7 +5,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/tokens.h"
 
-enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL, SOURCE_JSON, SOURCE_CSV, SOURCE_XML };
+enum source_format { SOURCE_AUTO, SOURCE_TEXT, SOURCE_JSONL, SOURCE_JSON, SOURCE_CSV, SOURCE_XML, SOURCE_PARQUET };
 enum bad_utf8_policy { BAD_UTF8_REPLACE, BAD_UTF8_SKIP, BAD_UTF8_FAIL };
 enum bad_chat_policy { BAD_CHAT_FAIL, BAD_CHAT_SKIP, BAD_CHAT_KEEP };
 enum train_on { TRAIN_ON_ASSISTANT, TRAIN_ON_LAST_ASSISTANT, TRAIN_ON_ALL };
@@ -60,8 +60,8 @@ struct prepare_filter {
     int num_values;
 };
 
-/* One corpus.  Text: one document per file.  JSONL: one per line.  JSON: one per element of an array.  CSV: one per row; .gz and .zst are
- * read through. */
+/* One corpus.  Text: one document per file.  JSONL: one per line.  JSON: one per element of an array.  CSV, Parquet: one per row;
+ * .gz and .zst are read through, not of Parquet. */
 struct prepare_source {
     char *path; /* a file, or a folder whose files are read in name order */
     char *name, *licence, *url;

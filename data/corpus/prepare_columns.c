@@ -343,6 +343,10 @@ static const char *const REACTION[] = {
     "msg_index", "response_content", "system_prompt",   "conversation_a", "conversation_b", NULL};
 static const char *const *const COLUMNS[] = {NULL, COMPLETION, PAIR, LABEL, VOTE, REACTION};
 
+const char *const *record_columns(enum source_record kind) {
+    return COLUMNS[kind];
+}
+
 /* BESIDE - what a line with prompt and completions may have beside them, and what is refused there. */
 static const char *const BESIDE[] = {"tools",
                                      "chat_template_kwargs",

@@ -16,7 +16,7 @@ static int unknown_format(const char *path, struct err *err) {
         return err_set(err, "'%s' is %s; %s", path, kind->name, kind->advice);
     return err_set(
         err,
-        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines; .json: an array of JSON; .csv, .tsv: a table; .xml); set the source's format to text, jsonl, json, csv or xml if it is one of them",
+        "cannot tell the format of '%s' by its name (.txt, .md: text; .jsonl, .ndjson: JSON lines; .json: an array of JSON; .csv, .tsv: a table; .parquet: a Parquet table; .xml); set the source's format to text, jsonl, json, csv, parquet or xml if it is one of them",
         path);
 }
 
@@ -74,7 +74,7 @@ static int look_at(struct corpus_file *file, const struct prepare_source *source
     struct record_stream stream;
     if (record_stream_open(&stream, file, source, err) != 0)
         return -1;
-    const char *coding = reader_unnamed_coding(stream.reader);
+    const char *coding = stream.reader ? reader_unnamed_coding(stream.reader) : NULL;
     if (coding)
         warn("'%s' is %s data, which its name does not say: it is read decompressed", file->path, coding);
     int status = file->format ? record_stream_look(&stream, file, err) : unknown_format(file->path, err);
@@ -158,13 +158,14 @@ static const char *name_of(const struct corpus *corpus, const struct corpus_file
 }
 
 /* end_file - its hash joins the source's: that of the file itself, or where a source has several files that
- * of the lines "hash  name", as sha256sum prints them. */
-static void end_file(struct corpus *corpus) {
+ * of the lines "hash  name", as sha256sum prints them.  Returns 0, or -1 with err set. */
+static int end_file(struct corpus *corpus, struct err *err) {
     const struct corpus_file *file = &corpus->files[corpus->file];
     const char *name = name_of(corpus, file);
     struct sha256 *list = &corpus->list_sha[file->source];
     char hex[SHA256_HEX_ROOM];
-    reader_sha256(corpus->stream.reader, hex);
+    if (record_stream_hash(&corpus->stream, hex, err) != 0)
+        return -1;
     char *line = xasprintf("%s  %s\n", hex, name);
     bool is_only = list->length_bytes == 0;
     sha256_update(list, line, strlen(line));
@@ -174,15 +175,16 @@ static void end_file(struct corpus *corpus) {
         memcpy(corpus->sha256[file->source], hex, sizeof hex);
     else
         sha256_finish(&copy, corpus->sha256[file->source]);
-    corpus->done_bytes += reader_consumed_bytes(corpus->stream.reader);
+    corpus->done_bytes += record_stream_consumed_bytes(&corpus->stream);
     record_stream_close(&corpus->stream);
     corpus->file++;
+    return 0;
 }
 
 /* leave_file - the rest of it is not read. */
 static void leave_file(struct corpus *corpus) {
-    if (corpus->stream.reader)
-        corpus->done_bytes += reader_consumed_bytes(corpus->stream.reader);
+    if (record_stream_is_open(&corpus->stream))
+        corpus->done_bytes += record_stream_consumed_bytes(&corpus->stream);
     record_stream_close(&corpus->stream);
     corpus->is_part = true;
     corpus->file++;
@@ -190,9 +192,14 @@ static void leave_file(struct corpus *corpus) {
 
 char *corpus_place(const struct corpus *corpus, const struct batch_document *document) {
     const struct corpus_file *file = &corpus->files[document->file];
-    return document->number == 0
-               ? xasprintf("'%s'", file->path)
-               : xasprintf("'%s' %s %lld", file->path, file->format->unit, (long long)document->number);
+    if (document->number == 0)
+        return xasprintf("'%s'", file->path);
+    if (!file->format->place)
+        return xasprintf("'%s' %s %lld", file->path, file->format->unit, (long long)document->number);
+    char *place = file->format->place(file->header, document->number);
+    char *whole = xasprintf("'%s' %s", file->path, place);
+    free(place);
+    return whole;
 }
 
 /* add_document - its bytes join the batch's.  A line was read with its line feed, which counts as text read. */
@@ -212,7 +219,7 @@ static void add_document(struct corpus *corpus, struct batch *batch, const struc
 static int read_document(struct corpus *corpus, struct batch *batch, struct err *err) {
     const struct corpus_file *file = &corpus->files[corpus->file];
     struct raw_record record;
-    if (!corpus->stream.reader &&
+    if (!record_stream_is_open(&corpus->stream) &&
         record_stream_open(&corpus->stream, file, &corpus->sources[file->source], err) != 0)
         return -1;
     int status = record_stream_next(&corpus->stream, &record, err);
@@ -235,13 +242,14 @@ void corpus_read(struct corpus *corpus, struct batch *batch) {
             continue;
         }
         int status = read_document(corpus, batch, &batch->err);
+        if (status == 0)
+            status = end_file(corpus, &batch->err);
         if (status < 0) {
             batch->bad_document = batch->num_documents;
             break;
         }
-        if (status == 0)
-            end_file(corpus);
     }
     batch->consumed_bytes =
-        corpus->done_bytes + (corpus->stream.reader ? reader_consumed_bytes(corpus->stream.reader) : 0);
+        corpus->done_bytes +
+        (record_stream_is_open(&corpus->stream) ? record_stream_consumed_bytes(&corpus->stream) : 0);
 }

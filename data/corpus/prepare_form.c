@@ -31,10 +31,24 @@ static bool has_form(int row, struct text_span line, const struct json_line *nam
     return true;
 }
 
+static bool is_named(struct text_span name, const char *text) {
+    return name.length_bytes == strlen(text) && memcmp(name.bytes, text, name.length_bytes) == 0;
+}
+
 /* is_asked - whether a row may be what the source says; a list under either name may be of either kind. */
 static bool is_asked(int row, enum conversation_form asked) {
     return asked == FORM_AUTO || asked == FORMS[row].form ||
            (is_list_form(asked) && is_list_form(FORMS[row].form));
+}
+
+bool form_has_field(enum conversation_form form, struct text_span name) {
+    static const char *const ALPACA[] = {"input", "history"}; /* beside its row of FORMS */
+    for (int row = 0; row < NUM_FORMS; row++)
+        for (int i = 0; i < 2 && FORMS[row].fields[i] && is_asked(row, form); i++)
+            if (is_named(name, FORMS[row].fields[i]))
+                return true;
+    bool is_alpaca = form == FORM_AUTO || form == FORM_ALPACA;
+    return is_alpaca && (is_named(name, ALPACA[0]) || is_named(name, ALPACA[1]));
 }
 
 /* several - the line could be read in two ways. */

@@ -18,6 +18,9 @@ struct line_form {
 int form_find(const struct prepare_source *source, struct text_span line, struct line_form *found,
               struct err *err);
 
+/* form_has_field - whether a conversation in such a form may have a field of this name, beside what every form may have. */
+bool form_has_field(enum conversation_form form, struct text_span name);
+
 /* form_is_list - the conversation is in one field; else in several. */
 bool form_is_list(const struct line_form *found);
 

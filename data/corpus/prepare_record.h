@@ -19,4 +19,6 @@ struct record {
  * (OUTCOME_BAD_LINE), more than CHAT_MAX_BYTES, a label that is not a boolean, columns that contradict each other. */
 int record_read(const struct worker *worker, struct batch_document *document, struct text_span line,
                 struct record *record, struct err *err);
+/* record_columns - the fields that record_read may make use of, beside those of a conversation; ends with NULL. */
+const char *const *record_columns(enum source_record kind);
 void record_release(struct record *record);

@@ -7,7 +7,7 @@ only=" ${*:2} "
 passed=0 failed=0
 command -v clang >/dev/null || { echo "clang is not installed"; exit 77; }
 mkdir -p build/fuzz
-read -ra libraries <<<"hdf5-serial yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libxml-2.0"
+read -ra libraries <<<"hdf5-serial yaml-0.1 jansson libpcre2-8 libutf8proc libzstd zlib libxxhash libxml-2.0 snappy liblz4 libbrotlidec"
 read -ra found <<<"$(pkg-config --cflags "${libraries[@]}")"
 read -ra linked <<<"$(pkg-config --libs "${libraries[@]}") -ldnnl -lgomp -lm"
 flags=(-std=c11 -D_GNU_SOURCE -DH5_USE_110_API '-DATELIER_VERSION="fuzz"' -O1 -g -I. '-fsanitize=address,undefined'

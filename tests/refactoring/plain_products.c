@@ -96,15 +96,3 @@ void cpu_linear_backward_weight(struct device *dev, struct tensor dw, struct ten
     multiply(dw, (struct operand){dy, true}, (struct operand){x, false}, dy.dims[0], write);
 }
 
-void cpu_linear_columns(struct device *dev, struct tensor y, int64_t first, struct tensor x,
-                        struct tensor w) {
-    (void)dev;
-    for (int64_t row = 0; row < x.dims[0]; row++)
-        for (int64_t column = 0; column < w.dims[0]; column++) {
-            float sum = 0;
-            for (int64_t i = 0; i < x.dims[1]; i++)
-                sum += element((struct operand){x, false}, row, i) *
-                       element((struct operand){w, true}, i, column);
-            ((float *)y.data)[row * y.dims[1] + first + column] = sum;
-        }
-}

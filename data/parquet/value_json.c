@@ -1,0 +1,80 @@
+/* value_json.c - see value_json.h. */
+#include "data/parquet/value_json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "data/corpus/json_line.h"
+
+static void append_words(struct text *out, const char *words) {
+    text_append(out, words, strlen(words));
+}
+
+static void append_integer(const struct parquet_element *element, struct text_span value, struct text *out) {
+    char digits[24];
+    int32_t narrow;
+    int64_t wide;
+    bool is_unsigned = element->meaning == PARQUET_UNSIGNED;
+    if (element->type == PARQUET_INT32) {
+        memcpy(&narrow, value.bytes, sizeof narrow);
+        wide = is_unsigned ? (int64_t)(uint32_t)narrow : narrow;
+    } else {
+        memcpy(&wide, value.bytes, sizeof wide);
+    }
+    if (is_unsigned)
+        snprintf(digits, sizeof digits, "%llu", (unsigned long long)wide);
+    else
+        snprintf(digits, sizeof digits, "%lld", (long long)wide);
+    append_words(out, digits);
+}
+
+/* append_real - 15 digits, 16 where they do not give the number back, else 17; a whole one ends in .0, as in Python. */
+static void append_real(double real, struct text *out) {
+    char digits[40];
+    if (!isfinite(real)) {
+        append_words(out, isnan(real) ? "NaN" : real > 0 ? "Infinity" : "-Infinity");
+        return;
+    }
+    for (int precision = 15; precision <= 17; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, real);
+        if (strtod(digits, NULL) == real)
+            break;
+    }
+    append_words(out, digits);
+    if (!strpbrk(digits, ".e"))
+        append_words(out, ".0");
+}
+
+void value_append_json(const struct parquet_element *element, struct text_span value, struct text *out) {
+    float single;
+    double real;
+    switch (element->type) {
+    case PARQUET_BOOLEAN:
+        append_words(out, value.bytes[0] ? "true" : "false");
+        return;
+    case PARQUET_INT32:
+    case PARQUET_INT64:
+        append_integer(element, value, out);
+        return;
+    case PARQUET_FLOAT:
+        memcpy(&single, value.bytes, sizeof single);
+        append_real((double)single, out);
+        return;
+    case PARQUET_DOUBLE:
+        memcpy(&real, value.bytes, sizeof real);
+        append_real(real, out);
+        return;
+    case PARQUET_BYTE_ARRAY:
+        append_words(out, "\"");
+        json_line_escape(out, value.bytes, value.length_bytes);
+        append_words(out, "\"");
+        return;
+    case PARQUET_GROUP:
+    case PARQUET_INT96:
+    case PARQUET_FIXED:
+    case PARQUET_TYPE_COUNT:
+        break;
+    }
+    die("a value of type %d, which is refused before", (int)element->type);
+}
