@@ -241,9 +241,8 @@ int weights_read(const struct weights *w, struct param param, int64_t first, int
     return adapter_merge(w->adapter, &w->merged, param, range, out, err);
 }
 
-/* tell_misfits - what is wrong in the whole tensor, once a value was. */
-static int tell_misfits(const struct weights *w, struct param param, struct value_type type,
-                        struct err *err) {
+/* Piece by piece, so that the message can count what does not fit. */
+int weights_check_fit(const struct weights *w, struct param param, struct value_type type, struct err *err) {
     enum { PIECE = 1 << 16 };
     char name[PARAM_NAME_ROOM];
     int64_t count = tensor_count(param_shape(&w->config, param));
@@ -269,7 +268,7 @@ int weights_read_fit(const struct weights *w, struct param param, struct weights
         return -1;
     if (value_all_fit(range.type, out, range.count))
         return 0;
-    return tell_misfits(w, param, range.type, err);
+    return weights_check_fit(w, param, range.type, err);
 }
 
 int weights_tokenizer_text(const struct weights *w, char **tokenizer_json, char **tokenizer_config,

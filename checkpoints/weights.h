@@ -59,6 +59,17 @@ struct weights_range {
 int weights_read_fit(const struct weights *weights, struct param param, struct weights_range range,
                      float *out, struct err *err);
 
+/* weights_map - a matrix as the file holds it, mapped until weights_close: its values are those of weights_read.  False where they
+ * are not one tensor of a file in a form that products read (kernels/stored.h): quantised otherwise, merged with an adapter or
+ * trained beside one, with rows that were added, of an odd width; or where the file cannot be mapped. */
+struct stored_rows;
+bool weights_map(const struct weights *weights, struct param param, struct stored_rows *rows);
+
+/* weights_check_fit - that all values of a tensor fit, as weights_read_fit has it: for those that nobody reads.  Returns 0,
+ * or -1 with err set. */
+int weights_check_fit(const struct weights *weights, struct param param, struct value_type type,
+                      struct err *err);
+
 /* weights_tokenizer_text - text of tokenizer.json and tokenizer_config.json (NULL where there is none),
  * malloc'ed; made from the metadata when the source is GGUF.  Returns 0, or -1 with err set. */
 int weights_tokenizer_text(const struct weights *weights, char **tokenizer_json, char **tokenizer_config,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -176,6 +177,20 @@ int file_write_at(int fd, const char *path, const void *bytes, size_t length_byt
         done += (size_t)written;
     }
     return 0;
+}
+
+const uint8_t *file_map(int fd, size_t *size_bytes) {
+    struct stat facts;
+    if (fstat(fd, &facts) != 0 || facts.st_size <= 0)
+        return NULL;
+    *size_bytes = (size_t)facts.st_size;
+    void *bytes = mmap(NULL, *size_bytes, PROT_READ, MAP_SHARED, fd, 0);
+    return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+void file_unmap(const uint8_t *bytes, size_t size_bytes) {
+    if (bytes)
+        munmap((void *)(uintptr_t)bytes, size_bytes);
 }
 
 int file_sha256(const char *path, int64_t size_bytes, char hex[SHA256_HEX_ROOM], struct err *err) {

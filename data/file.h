@@ -41,6 +41,12 @@ int file_read_at(int fd, const char *path, void *bytes, size_t length_bytes, int
 int file_write_at(int fd, const char *path, const void *bytes, size_t length_bytes, int64_t offset,
                   struct err *err);
 
+/* file_map - all bytes of an open file, for reading alone, until file_unmap; *size_bytes is how many there are.  NULL where it
+ * cannot be mapped, or is empty.  Bytes that another program takes away from a file meanwhile end this one, as they do
+ * with whatever maps files. */
+const uint8_t *file_map(int fd, size_t *size_bytes);
+void file_unmap(const uint8_t *bytes, size_t size_bytes);
+
 /* file_sha256 - of the first size_bytes of a file, as sha256sum says it.  Returns 0, or -1 with err set. */
 int file_sha256(const char *path, int64_t size_bytes, char hex[SHA256_HEX_ROOM], struct err *err);
 

@@ -142,7 +142,7 @@ static struct data gradient_of(struct operands *v, struct data operand) {
 }
 
 static struct weight weight_of(struct data value, struct data grad) {
-    return (struct weight){value.t, grad.t, OP_OVERWRITE};
+    return (struct weight){.value = value.t, .grad = grad.t, .write = OP_OVERWRITE};
 }
 
 static void expect_gradient(const struct operands *v, struct data grad, struct data operand,

@@ -133,7 +133,8 @@ static void test_checksums_once(void **state) {
     char *copy = xasprintf("cp tests/golden/models/llama3/[cm]* '%s'", folder);
     assert_int_equal(system(copy), 0);
     assert_int_equal(file_replace(path, manifest, strlen(manifest), &err), 0);
-    assert_int_equal(session_open(&session, (struct weights_place){folder, NULL}, 8, 0, 1, &err), -1);
+    struct session_setup setup = {.place = {folder, NULL}, .max_tokens = 8, .num_threads = 1};
+    assert_int_equal(session_open(&session, &setup, &err), -1);
     assert_non_null(strstr(err.text, "was damaged after it was written"));
     session_close(&session);
     if (export_check((struct weights_place){folder, NULL},

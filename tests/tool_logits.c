@@ -32,7 +32,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: tool_logits MODEL < count and ids, int32\n");
         return 2;
     }
-    int status = session_open(&session, (struct weights_place){argv[1], NULL}, count, count, 0, &err);
+    struct session_setup setup = {.place = {argv[1], NULL}, .max_tokens = count, .max_positions = count};
+    int status = session_open(&session, &setup, &err);
     if (status)
         fprintf(stderr, "error: %s\n", err.text);
     else

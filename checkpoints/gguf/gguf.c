@@ -351,9 +351,18 @@ struct gguf *gguf_open(const char *path, struct err *err) {
     return file;
 }
 
+const uint8_t *gguf_map_tensor(struct gguf *file, int64_t tensor) {
+    struct gguf_tensor facts = gguf_tensor(file, tensor);
+    if (!file->mapped)
+        file->mapped = file_map(file->fd, &file->mapped_bytes);
+    bool is_whole = file->mapped && (uint64_t)facts.offset + (uint64_t)facts.size_bytes <= file->mapped_bytes;
+    return is_whole ? file->mapped + facts.offset : NULL;
+}
+
 void gguf_close(struct gguf *file) {
     if (!file)
         return;
+    file_unmap(file->mapped, file->mapped_bytes);
     for (int64_t i = 0; i < file->num_entries; i++) {
         free(file->entries[i].key);
         free(file->entries[i].string_at);

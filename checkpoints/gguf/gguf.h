@@ -73,6 +73,10 @@ int64_t gguf_find_tensor(const struct gguf *file, const char *name);
 int gguf_read_f32(const struct gguf *file, int64_t tensor, int64_t first, int64_t count, float *out,
                   struct err *err);
 
+/* gguf_map_tensor - its bytes as they are in the file, mapped, until gguf_close.  NULL where the file cannot be mapped or has
+ * become too short: gguf_read_f32 then says why. */
+const uint8_t *gguf_map_tensor(struct gguf *file, int64_t tensor);
+
 struct gguf_writer;
 
 /* gguf_writer_create - collects metadata and tensors, then writes.  Keys keep the order in which they are

@@ -21,6 +21,8 @@ struct gguf {
     char *path;
     int fd;
     uint64_t file_bytes;
+    const uint8_t *mapped; /* all of it, once gguf_map_tensor was called */
+    size_t mapped_bytes;
     uint8_t *head; /* the first head_bytes of the file */
     uint64_t head_bytes;
     uint64_t at; /* where the parser is */

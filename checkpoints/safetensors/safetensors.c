@@ -1,7 +1,7 @@
 /* safetensors.c - reading: opening a file or a set of files, looking tensors up, reading ranges as f32.
  * The header's rules are checked in safetensors_header.c; writing is safetensors_layout.c.
  *
- * Files stay open and unmapped: a rank that owns a thousandth of a model reads a thousandth of the bytes. */
+ * Files stay open and, but for st_map, unmapped: a rank that owns a thousandth of a model reads a thousandth of the bytes. */
 #include "checkpoints/safetensors/safetensors.h"
 
 #include <errno.h>
@@ -30,7 +30,9 @@ enum {
 struct st_file {
     char *path;
     int fd;
-    int64_t data_start; /* first byte after the header */
+    int64_t data_start;    /* first byte after the header */
+    const uint8_t *mapped; /* all of it, once st_map was called */
+    size_t mapped_bytes;
 };
 
 struct st_files {
@@ -225,6 +227,7 @@ void st_close(struct st_files *set) {
     if (!set)
         return;
     for (int i = 0; i < set->num_files; i++) {
+        file_unmap(set->files[i].mapped, set->files[i].mapped_bytes);
         close(set->files[i].fd);
         free(set->files[i].path);
     }
@@ -328,4 +331,15 @@ int st_read_bytes(const struct st_files *set, int64_t index, int64_t first, int6
           (long long)size_bytes);
     return file_read_at(file->fd, file->path, out, (size_t)count, file->data_start + tensor->begin + first,
                         err);
+}
+
+const uint8_t *st_map(struct st_files *set, int64_t index) {
+    CHECK(index >= 0 && index < set->num_tensors, "tensor %lld of %lld", (long long)index,
+          (long long)set->num_tensors);
+    const struct st_tensor *tensor = &set->tensors[index];
+    struct st_file *file = &set->files[tensor->file];
+    if (!file->mapped)
+        file->mapped = file_map(file->fd, &file->mapped_bytes);
+    bool is_whole = file->mapped && (size_t)(file->data_start + tensor->end) <= file->mapped_bytes;
+    return is_whole ? file->mapped + file->data_start + tensor->begin : NULL;
 }

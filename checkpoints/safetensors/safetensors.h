@@ -1,7 +1,7 @@
 /* safetensors.h - reading and writing sets of safetensors files by byte ranges.
  *
- * Reading: one file, or a folder with model.safetensors or model.safetensors.index.json.  Nothing is mapped
- * or loaded whole: each rank reads the ranges it owns with pread. Writing: a layout (names, types, shapes) is
+ * Reading: one file, or a folder with model.safetensors or model.safetensors.index.json.  Nothing is loaded
+ * whole, and mapped by st_map alone: each rank reads the ranges it owns with pread. Writing: a layout (names, types, shapes) is
  * the same on every rank, so offsets are known to all without a word; the root creates the files with their
  * headers, then any rank writes its ranges with pwrite. Format: 8-byte header length, JSON header, data
  * without holes; tensors by descending element size, then name. Source: huggingface/safetensors README;
@@ -48,6 +48,10 @@ int st_read_f32(const struct st_files *files, int64_t index, int64_t first, int6
  * short file. */
 int st_read_bytes(const struct st_files *files, int64_t index, int64_t first, int64_t count, void *out,
                   struct err *err);
+
+/* st_map - a tensor's bytes as they are in the file, mapped, until st_close.  NULL where the file cannot be mapped or has become
+ * too short: st_read_bytes then says why. */
+const uint8_t *st_map(struct st_files *files, int64_t index);
 
 struct st_layout; /* what is to be written */
 

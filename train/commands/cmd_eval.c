@@ -147,9 +147,11 @@ static int open_all(struct eval *eval, struct err *err) {
     if (eval->words.sequence_tokens == 0)
         eval->words.sequence_tokens =
             positions < DEFAULT_SEQUENCE_TOKENS ? positions : DEFAULT_SEQUENCE_TOKENS;
-    if (session_open(&eval->session, place, eval->words.sequence_tokens, eval->words.sequence_tokens,
-                     (int)eval->words.threads, err) ||
-        session_tokenizer(&eval->session, err))
+    struct session_setup setup = {.place = place,
+                                  .max_tokens = eval->words.sequence_tokens,
+                                  .max_positions = eval->words.sequence_tokens,
+                                  .num_threads = (int)eval->words.threads};
+    if (session_open(&eval->session, &setup, err) || session_tokenizer(&eval->session, err))
         return -1;
     if (!eval->session.tokenizer)
         warn("the model has no tokenizer: whether '%s' fits it cannot be checked", eval->words.data);

@@ -319,9 +319,11 @@ static int run(int argc, char **argv) {
     if (!command_words(&COMMAND_generate, &words, argc, argv))
         return EXIT_USAGE;
     memset(&session, 0, sizeof session);
-    if (session_open(&session, (struct weights_place){words.model, words.base}, PROMPT_CHUNK_TOKENS, 0,
-                     (int)words.threads, &err) == 0 &&
-        session_tokenizer(&session, &err) == 0)
+    struct session_setup setup = {.place = {words.model, words.base},
+                                  .max_tokens = PROMPT_CHUNK_TOKENS,
+                                  .num_threads = (int)words.threads,
+                                  .weights = SESSION_AS_STORED};
+    if (session_open(&session, &setup, &err) == 0 && session_tokenizer(&session, &err) == 0)
         code = write_with(&session, &words, &err);
     if (err.text[0])
         fprintf(stderr, "error: %s\n", err.text);

@@ -132,8 +132,16 @@ static void lengths_forward(struct device *dev, struct tensor y, const struct li
     }
 }
 
+/* matrix_forward - the product alone, with the matrix in memory or where its file has it. */
+static void matrix_forward(struct device *dev, struct tensor y, struct tensor x, const struct weight *w) {
+    if (w->stored.num_parts > 0)
+        op_linear_stored(dev, y, x, &w->stored);
+    else
+        op_linear_forward(dev, y, x, w->value);
+}
+
 void linear_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear) {
-    op_linear_forward(dev, y, x, linear->w.value);
+    matrix_forward(dev, y, x, &linear->w);
     if (has_lengths(linear)) {
         pairs_forward(dev, y, x, linear);
         lengths_forward(dev, y, linear);

@@ -51,14 +51,22 @@ static bool is_scaled(const struct model *model) {
     return family_embedding_scale(model->setup.config) != 1.0f;
 }
 
+/* look_up - the rows of the tokens at hand. */
+static void look_up(struct model *model, struct tensor rows) {
+    struct weight w = params_weight(model->params, 0, ROLE_EMBEDDING);
+    struct tensor tokens = model_rows(model, model->flight.tokens);
+    if (w.stored.num_parts > 0)
+        op_embedding_stored(model->dev, rows, &w.stored, tokens);
+    else
+        op_embedding_forward(model->dev, rows, w.value, tokens);
+}
+
 /* embed - what enters the first layer. */
 static void embed(struct model *model, struct transport *link) {
     params_acquire(model->params, link, 0);
     params_prefetch(model->params, link, 1);
     struct tensor x = model_rows(model, model->flight.inputs[0]), rows = model_rows(model, model->branch);
-    op_embedding_forward(model->dev, is_scaled(model) ? rows : x,
-                         params_weight(model->params, 0, ROLE_EMBEDDING).value,
-                         model_rows(model, model->flight.tokens));
+    look_up(model, is_scaled(model) ? rows : x);
     if (is_scaled(model))
         scale_rows(model, x, rows);
 }

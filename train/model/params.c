@@ -260,6 +260,8 @@ static void place_packed(struct params *params, struct segment *segment) {
 
 /* place_weights - what is stored, and masters; in f32 they are the same memory. */
 static void place_weights(struct params *params, struct segment *segment) {
+    if (segment->storage == STORAGE_STORED)
+        return;
     if (segment->storage == STORAGE_QUANTISED) {
         place_packed(params, segment);
         return;
@@ -398,6 +400,7 @@ void params_free(struct params *params) {
         arena_free(arenas[i]);
     for (struct segment *s = NULL; (s = params_next(params, s));) {
         free(s->tensors);
+        free(s->rows);
         free(s->pending_scales);
     }
     free(params->units);
@@ -442,6 +445,8 @@ struct weight params_weight(const struct params *params, int unit, enum tensor_r
     weight.value.dtype = at.segment->compute;
     weight.value.data = plus(values_of(params, at.segment), at.tensor->offset, at.segment->stored);
     weight.grad.data = plus(at.segment->open_grad, at.tensor->offset, DTYPE_F32);
+    if (at.segment->storage == STORAGE_STORED)
+        weight.stored = (struct stored){at.segment->rows + (at.tensor - at.segment->tensors), 1};
     return weight;
 }
 
@@ -459,6 +464,7 @@ struct weight params_fused(const struct params *params, int unit, enum tensor_ro
             "unit %d: roles %d to %d are one product, but do not lie side by side; freeze all of them or none",
             unit, (int)first, (int)last);
         count += next.tensor->count;
+        weight.stored.num_parts += weight.stored.num_parts > 0;
     }
     int64_t row_count = weight.value.ndim == 1 ? 1 : weight.value.dims[1];
     weight.value.dims[0] = weight.grad.dims[0] = count / row_count;

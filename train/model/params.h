@@ -28,9 +28,10 @@
 
 /* How a parameter is kept. */
 enum storage {
-    STORAGE_TRAINED,  /* compute type, f32 master, gradient, states of the optimizer */
-    STORAGE_FROZEN,   /* compute type alone */
-    STORAGE_QUANTISED /* codes and scales (kernels/packed.h): setup.quantised says of which form */
+    STORAGE_TRAINED,   /* compute type, f32 master, gradient, states of the optimizer */
+    STORAGE_FROZEN,    /* compute type alone */
+    STORAGE_QUANTISED, /* codes and scales (kernels/packed.h): setup.quantised says of which form */
+    STORAGE_STORED /* in no memory of ours: products read it where a file has it; of one rank that trains nothing */
 };
 
 /* One tensor inside a segment. */
@@ -46,7 +47,7 @@ struct unit_tensor {
     int owner;            /* the rank that works on the whole tensor, where the rule owns matrices; else -1 */
 };
 
-enum { MAX_SEGMENTS = 2 + MAX_RULES }; /* of a unit: frozen, quantised, and one for each rule */
+enum { MAX_SEGMENTS = 3 + MAX_RULES }; /* of a unit: frozen, quantised, stored, and one for each rule */
 
 struct segment {
     int unit;
@@ -67,10 +68,11 @@ struct segment {
     int64_t landing_first;     /* where its reduced shard starts in a slot's landing place */
 
     /* Memory of the device. */
-    void *full;            /* [count] stored type, or all ranks' packed shards; at stages 0 to 2, else NULL */
-    void *shard;           /* [shard_count] stored type, or packed: source of the gather at stage 3 */
-    float *pending_scales; /* in host memory, until the ranks know all of them: see packed_segment.h */
-    float *master;         /* [own_count] f32; the same memory as full or shard when computing in f32 */
+    void *full;  /* [count] stored type, or all ranks' packed shards; at stages 0 to 2, else NULL */
+    void *shard; /* [shard_count] stored type, or packed: source of the gather at stage 3 */
+    struct stored_rows *rows; /* [num_tensors] of STORAGE_STORED: what params_put_stored gave; else NULL */
+    float *pending_scales;    /* in host memory, until the ranks know all of them: see packed_segment.h */
+    float *master;            /* [own_count] f32; the same memory as full or shard when computing in f32 */
     void *states[MAX_STATES]; /* [own_count] as the rule names them */
     float *grad;              /* [count] at stages 0 and 1, [shard_count] at 2 and 3 */
     float *open_grad; /* [count] where the backward under way puts the gradient; NULL: there is none */
@@ -88,9 +90,10 @@ struct unit {
 
 /* A weight as an operation takes it: what the forward reads, and where the backward puts its gradient. */
 struct weight {
-    struct tensor value; /* compute type; data NULL: the unit is not gathered */
-    struct tensor grad;  /* f32, same shape; data NULL: it is frozen, or no backward is under way */
-    enum op_write write; /* how a matrix product writes grad; norms and rows of an embedding always add */
+    struct tensor value;  /* compute type; data NULL: the unit is not gathered */
+    struct tensor grad;   /* f32, same shape; data NULL: it is frozen, or no backward is under way */
+    enum op_write write;  /* how a matrix product writes grad; norms and rows of an embedding always add */
+    struct stored stored; /* num_parts 0: the value is in memory; else value.data is NULL, and this is read */
 };
 
 /* A buffer that holds a gathered unit (stage 3), the quantised part of one as operations read it (any stage), or a unit's
@@ -158,6 +161,10 @@ struct params {
 void params_measure(struct params *params, const struct params_setup *setup);
 void params_create(struct params *params, struct device *dev, const struct params_setup *setup);
 void params_free(struct params *params);
+
+/* params_put_stored - where products read a tensor of STORAGE_STORED; what rows points to outlives the parameters.  Before the
+ * first use. */
+void params_put_stored(struct params *params, struct param param, const struct stored_rows *rows);
 
 /* params_head_unit - the unit with final norm and head. */
 int params_head_unit(const struct params *params);

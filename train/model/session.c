@@ -8,31 +8,106 @@
 #include "train/model/shard.h"
 #include "train/model/state.h"
 
-/* start - the weights are open: parameters and model, loaded. */
-static int start(struct session *session, const char *path, int64_t max_tokens, int64_t max_positions,
-                 int num_threads, struct err *err) {
-    session->config = *weights_config(session->weights);
-    if (max_positions == 0)
-        max_positions = session->config.max_positions;
-    if (max_positions > session->config.max_positions)
-        return err_set(err, "%lld tokens were asked for, but '%s' has %lld positions",
-                       (long long)max_positions, path, (long long)session->config.max_positions);
-    struct params_setup params_setup = {.model = &session->config, .compute = DTYPE_F32, .num_ranks = 1};
+/* The matrices that products read where the files have them. */
+struct stored_plan {
+    enum storage *storage;    /* [param_num_slots] */
+    struct stored_rows *rows; /* likewise */
+    bool has_layers;          /* all matrices of all layers */
+};
+
+/* is_product - a matrix that only products and look-ups read, by one row of a kind. */
+static bool is_product(const struct model_config *config, struct param param) {
+    return param_shape(config, param).ndim == 2 && !role_is_pair(param.role) &&
+           !(param_spec(config, param.role)->traits & PARAM_EXPERT);
+}
+
+/* map_matrices - those of the layers all or none: what is one product is then in one place. */
+static void map_matrices(const struct session *session, struct stored_plan *plan) {
+    const struct model_config *config = &session->config;
+    struct param at = PARAM_START;
+    plan->has_layers = true;
+    while (family_next_param(config, &at)) {
+        int64_t slot = param_slot(config, at);
+        bool is_mapped = is_product(config, at) && weights_map(session->weights, at, &plan->rows[slot]);
+        plan->storage[slot] = is_mapped ? STORAGE_STORED : STORAGE_FROZEN;
+        if (is_product(config, at) && param_spec(config, at.role)->place == PLACE_LAYER)
+            plan->has_layers &= is_mapped;
+    }
+    at = PARAM_START;
+    while (!plan->has_layers && family_next_param(config, &at))
+        if (param_spec(config, at.role)->place == PLACE_LAYER)
+            plan->storage[param_slot(config, at)] = STORAGE_FROZEN;
+}
+
+/* stored_plan_open - what stays in the files; nothing, where the setup wants it in memory. */
+static void stored_plan_open(struct stored_plan *plan, const struct session *session,
+                             enum session_weights weights) {
+    int64_t num_slots = param_num_slots(&session->config);
+    *plan = (struct stored_plan){.storage = xcalloc((size_t)num_slots, sizeof *plan->storage),
+                                 .rows = xcalloc((size_t)num_slots, sizeof *plan->rows)};
+    for (int64_t i = 0; i < num_slots; i++)
+        plan->storage[i] = STORAGE_FROZEN;
+    if (weights == SESSION_AS_STORED)
+        map_matrices(session, plan);
+}
+
+static void stored_plan_close(struct stored_plan *plan) {
+    free(plan->storage);
+    free(plan->rows);
+}
+
+/* put_stored - to the parameters; nobody reads these values before they are used, so they are looked at here. */
+static int put_stored(struct session *session, const struct stored_plan *plan, struct err *err) {
+    struct param at = PARAM_START;
+    while (family_next_param(&session->config, &at)) {
+        int64_t slot = param_slot(&session->config, at);
+        if (plan->storage[slot] != STORAGE_STORED)
+            continue;
+        if (!stored_all_finite(&plan->rows[slot]) &&
+            weights_check_fit(session->weights, at, value_type_of(DTYPE_F32), err) != 0)
+            return -1;
+        params_put_stored(&session->params, at, &plan->rows[slot]);
+    }
+    return 0;
+}
+
+/* create - parameters and model. */
+static void create(struct session *session, const struct session_setup *setup,
+                   const struct stored_plan *plan) {
+    struct params_setup params_setup = {
+        .model = &session->config, .compute = DTYPE_F32, .storage = plan->storage, .num_ranks = 1};
     struct model_setup model_setup = {.config = &session->config,
-                                      .max_tokens = max_tokens,
-                                      .max_positions = max_positions,
+                                      .max_tokens = setup->max_tokens,
+                                      .max_positions = setup->max_positions,
                                       .compute = DTYPE_F32};
-    device_open_cpu(&session->dev, num_threads);
+    device_open_cpu(&session->dev, setup->num_threads);
     params_create(&session->params, &session->dev, &params_setup);
     model_create(&session->model, &session->dev, &session->params, &model_setup);
     session->is_open = true;
-    return state_load_weights(&session->params, session->weights, value_type_of(DTYPE_F32), err);
 }
 
-int session_open(struct session *session, struct weights_place place, int64_t max_tokens,
-                 int64_t max_positions, int num_threads, struct err *err) {
+/* start - the weights are open: parameters and model, loaded. */
+static int start(struct session *session, struct session_setup setup, struct err *err) {
+    struct stored_plan plan;
+    session->config = *weights_config(session->weights);
+    if (setup.max_positions == 0)
+        setup.max_positions = session->config.max_positions;
+    if (setup.max_positions > session->config.max_positions)
+        return err_set(err, "%lld tokens were asked for, but '%s' has %lld positions",
+                       (long long)setup.max_positions, setup.place.path,
+                       (long long)session->config.max_positions);
+    stored_plan_open(&plan, session, setup.weights);
+    create(session, &setup, &plan);
+    int status = put_stored(session, &plan, err);
+    if (status == 0)
+        status = state_load_weights(&session->params, session->weights, value_type_of(DTYPE_F32), err);
+    stored_plan_close(&plan);
+    return status;
+}
+
+int session_open(struct session *session, const struct session_setup *setup, struct err *err) {
     memset(session, 0, sizeof *session);
-    session->weights = weights_open_any(place, err);
+    session->weights = weights_open_any(setup->place, err);
     if (!session->weights || weights_verify(session->weights, err) != 0 ||
         adapter_base_check(session->weights, err) != 0)
         return -1;
@@ -40,7 +115,7 @@ int session_open(struct session *session, struct weights_place place, int64_t ma
     /* DoRA asks for the norms of all rows in every pass, which for a token at a time is many times the pass itself. */
     if (weights_config(session->weights)->adapter.method == ADAPTER_DORA)
         weights_merge(session->weights);
-    return start(session, place.path, max_tokens, max_positions, num_threads, err);
+    return start(session, *setup, err);
 }
 
 int session_open_verified(struct session *session, struct weights_place place, int64_t max_tokens,
@@ -50,7 +125,9 @@ int session_open_verified(struct session *session, struct weights_place place, i
     if (!session->weights)
         return -1;
     int64_t most = weights_config(session->weights)->max_positions;
-    return start(session, place.path, max_tokens, max_tokens < most ? max_tokens : most, 0, err);
+    struct session_setup setup = {
+        .place = place, .max_tokens = max_tokens, .max_positions = max_tokens < most ? max_tokens : most};
+    return start(session, setup, err);
 }
 
 void session_close(struct session *session) {

@@ -190,7 +190,9 @@ static int each_shard_piece(struct transfer_job *job) {
     int status = 0;
     job->stage = xcalloc(STAGE_COUNT, sizeof *job->stage);
     for (struct segment *s = NULL; status == 0 && (s = params_next(params, s));)
-        if (s->storage == STORAGE_QUANTISED)
+        if (s->storage == STORAGE_STORED)
+            continue; /* the file has it */
+        else if (s->storage == STORAGE_QUANTISED)
             status = visit_packed(job, s);
         else if (!job->state || state_index(s, job->state->name) >= 0)
             status =
