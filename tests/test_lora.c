@@ -5,7 +5,7 @@
 #include "checkpoints/adapter/adapter_config.h"
 #include "tests/lora_fixture.h"
 
-static const char *const VARIANTS[] = {"llama3", "smollm2", "qwen3", "nemotron", "gemma3", "phi3"};
+static const char *const VARIANTS[] = {"llama3", "smollm2", "qwen3", "nemotron", "gemma3", "phi3", "olmo2"};
 enum { NUM_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
 
 static void test_logits(void **state) {
@@ -18,6 +18,8 @@ static void test_gradients(void **state) {
     (void)state;
     for (int v = 0; v < NUM_VARIANTS; v++) {
         check_gradients(VARIANTS[v], RECOMPUTE_NONE);
+        check_gradients(VARIANTS[v], RECOMPUTE_ATTENTION);
+        check_gradients(VARIANTS[v], RECOMPUTE_FFN);
         check_gradients(VARIANTS[v], RECOMPUTE_LAYER);
     }
 }

@@ -48,6 +48,7 @@ VARIANTS = {
     "qwen2-dora": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "down_proj"], "use_dora": True,
                    "use_rslora": True, "layers_to_transform": [0],
                    "modules_to_save": ["input_layernorm", "post_attention_layernorm", "model.norm"]},
+    "olmo2": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "down_proj"], "layers_to_transform": [1]},
 }
 OWN_WORDS = ("ratio", "seed")
 

@@ -266,12 +266,29 @@ adapter_rows() {
     # shellcheck disable=SC2046
     row sample "adapter-dropout-2-ranks" 2 "$atelier" $(path_of llama3) --set adapter.method=lora --set adapter.rank=4 \
         --set adapter.dropout=0.2
+    partial_adapter_rows
     # shellcheck disable=SC2046
     row_with_exports all "adapter-whole-2-ranks" 2 "$atelier" $(path_of gemma3) --set adapter.method=lora --set adapter.rank=4 \
         --set "adapter.train=[norms, embedding]" --set parallel.stage=3
     # shellcheck disable=SC2046
     row_with_exports all "adapter-dora-2-ranks" 2 "$atelier" $(path_of qwen2) --set adapter.method=dora --set adapter.rank=4 \
         --set parallel.stage=3
+}
+
+# partial_adapter_rows - pairs on some matrices of the second layer: what no gradient reads is not kept, and the first layer has no
+# backward.
+partial_adapter_rows() {
+    local variant recompute kind
+    for variant in llama3 gemma3 olmo2; do
+        for recompute in none attention mlp layer; do
+            kind=all
+            [ $variant-$recompute != llama3-none ] || kind=sample
+            # shellcheck disable=SC2046
+            row $kind "adapter-partial-$variant-$recompute" 2 "$atelier" $(path_of $variant) --set adapter.method=lora \
+                --set adapter.rank=4 --set "adapter.targets=[q, down]" --set "adapter.layers=[1]" --set parallel.stage=3 \
+                --set train.recompute=$recompute
+        done
+    done
 }
 
 # quantised_rows - pairs beside a model whose matrices are kept in fewer bits.

@@ -30,7 +30,7 @@ struct batch {
     float *teacher_logps;
 };
 
-/* What one layer's backward needs from its forward. */
+/* What one layer's backward needs from its forward, and what else the forward works in. */
 struct layer_acts {
     struct tensor norm1; /* [N, C]; absent where the layer's plan has no norm before its branches */
     struct norm_stats stats1;
@@ -71,9 +71,9 @@ struct flight {
     struct mask masks[FLIGHT_MAX_MASKS]; /* one for each kind of the model's layers */
     int num_masks;
     int32_t *host_first_key, *host_last_key; /* [N]: where masks are made; NULL while measuring */
-    struct layer_acts *acts;                 /* [L]; what is recomputed shares its memory with all layers */
-    struct tensor *inputs; /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
-    struct tensor final;   /* [N, C] final norm */
+    struct layer_acts *acts; /* [L]; what is recomputed, or not kept, shares its memory with other layers */
+    struct tensor *inputs;   /* [L + 1] of [N, C]: what enters each layer; the last leaves the stack */
+    struct tensor final;     /* [N, C] final norm */
     struct norm_stats final_stats;
     int64_t top_k;                            /* K of a teacher; 0: none */
     struct tensor teacher_ids, teacher_logps; /* [N, K] i32 and f32 */

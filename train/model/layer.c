@@ -102,6 +102,7 @@ struct layer_weights layer_weights(const struct model *model, int layer) {
 /* One layer of one micro-batch at work. */
 struct work {
     const struct layer_plan *plan;
+    unsigned kept; /* of enum kept */
     const struct layer_weights *w;
     struct layer_acts a;
     struct tensor x;                    /* what enters it */
@@ -111,6 +112,7 @@ struct work {
 
 static struct work work_on(const struct model *model, const struct layer_weights *w, int layer) {
     struct work work = {.plan = &model->layers[layer].plan,
+                        .kept = model->layers[layer].kept,
                         .w = w,
                         .a = flight_acts(&model->flight, layer),
                         .x = model_rows(model, model->flight.inputs[layer]),
@@ -245,6 +247,13 @@ static void restore(struct model *model, struct work *l, int layer) {
     }
 }
 
+/* what_was_read - x, if it was kept: other layers have written since then where it stood otherwise. */
+static struct tensor what_was_read(const struct work *l, enum kept which, struct tensor x) {
+    if (!(l->kept & which))
+        x.data = NULL;
+    return x;
+}
+
 /* after_backward - the gradient of a branch before the norm after it, from dx, that of what it added.  Without that norm
  * they are one. */
 static struct tensor after_backward(struct model *model, const struct model_norm *norm, struct tensor out,
@@ -285,14 +294,16 @@ static void ffn_backward(struct model *model, struct work *l) {
     struct xielu_grad dxielu = {l->w->xielu.alpha_p.grad, l->w->xielu.alpha_n.grad};
     if (has_norm_after(l->plan))
         dx = after_backward(model, &l->w->post_norm2, l->a.ffn_out, l->a.ffn_stats);
-    linear_backward(model->dev, dhidden, dx, l->a.hidden, &l->w->down, OP_OVERWRITE);
+    struct tensor ffn_in = what_was_read(l, has_norm_before(l->plan) ? KEPT_NORM2 : KEPT_MIDDLE, l->ffn_in);
+    linear_backward(model->dev, dhidden, dx, what_was_read(l, KEPT_HIDDEN, l->a.hidden), &l->w->down,
+                    OP_OVERWRITE);
     if (l->plan->ffn == FFN_GATED)
         op_glu_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->gate);
     else if (has_xielu(l->plan))
         op_xielu_backward(model->dev, dgate_up, dxielu, dhidden, l->a.gate_up, &xielu);
     else
         op_act_backward(model->dev, dgate_up, dhidden, l->a.gate_up, l->plan->act);
-    linear_backward(model->dev, dnorm, dgate_up, l->ffn_in, &l->w->gate_up, OP_OVERWRITE);
+    linear_backward(model->dev, dnorm, dgate_up, ffn_in, &l->w->gate_up, OP_OVERWRITE);
     before_backward(model, l->plan, &l->w->norm2, l->a.middle, l->a.stats2);
 }
 
@@ -301,10 +312,12 @@ static void attention_backward(struct model *model, struct work *l, int layer) {
     struct tensor dattended = model_rows(model, model->dattended), dqkv = model_rows(model, model->dqkv);
     if (has_norm_after(l->plan))
         dx = after_backward(model, &l->w->post_norm1, l->a.attention_out, l->a.attention_stats);
+    struct tensor attention_in =
+        what_was_read(l, has_norm_before(l->plan) ? KEPT_NORM1 : KEPT_INPUT, l->attention_in);
     linear_backward(model->dev, heads_matrix(dattended), dx, heads_matrix(l->a.attended), &l->w->output,
                     OP_OVERWRITE);
     heads_backward(model, l->w, &l->a, layer);
-    linear_backward(model->dev, dnorm, heads_matrix(dqkv), l->attention_in, &l->w->qkv, OP_OVERWRITE);
+    linear_backward(model->dev, dnorm, heads_matrix(dqkv), attention_in, &l->w->qkv, OP_OVERWRITE);
     before_backward(model, l->plan, &l->w->norm1, l->x, l->a.stats1);
 }
 

@@ -168,8 +168,10 @@ static struct tensor lengths_backward(struct device *dev, struct tensor dy, stru
 }
 
 static void weight_backward(struct device *dev, const struct weight *w, struct tensor dy, struct tensor x) {
-    if (w->grad.data)
-        op_linear_backward_weight(dev, w->grad, dy, x, w->write);
+    if (!w->grad.data)
+        return;
+    CHECK(x.data, "a matrix of %lld rows learns, and what it read was not kept", (long long)dy.dims[1]);
+    op_linear_backward_weight(dev, w->grad, dy, x, w->write);
 }
 
 /* read_backward - what the pair adds to dx, from the gradient of what A computed.  Where x is read through a mask, the same

@@ -35,6 +35,7 @@ size_t linear_scratch_bytes(const struct linear *linear, int64_t num_rows);
 void linear_forward(struct device *dev, struct tensor y, struct tensor x, const struct linear *linear);
 
 /* linear_backward - from dy [N, O] the gradients of the weights that want one, matrices as their `write` says, the bias
- * added; and dx [N, I], overwritten or added to.  x is what the forward read. */
+ * added; and dx [N, I], overwritten or added to.  x is what the forward read; x.data NULL: it was not kept, and dies where
+ * some weight learns from it. */
 void linear_backward(struct device *dev, struct tensor dx, struct tensor dy, struct tensor x,
                      const struct linear *linear, enum op_write write);

@@ -114,14 +114,15 @@ static double layer_term(struct model *model, int layer, float grad_scale) {
     return objective->kind->layer_loss ? objective->kind->layer_loss(objective->state, &output) : 0;
 }
 
-/* stack_backward - all layers and the embedding, from the gradient in dx; returns the objective's terms of layers. */
+/* stack_backward - the layers that have a backward, and the embedding, from the gradient in dx; returns the objective's terms of
+ * layers. */
 static double stack_backward(struct model *model, struct transport *link, float grad_scale) {
     struct params *params = model->params;
     double terms = 0;
-    for (int layer = model->setup.config->num_layers - 1; layer >= 0; layer--) {
+    for (int layer = model->setup.config->num_layers - 1; layer >= model->first_backward; layer--) {
         int unit = 1 + layer;
         params_acquire(params, link, unit);
-        if (layer > 0)
+        if (layer > model->first_backward)
             params_prefetch(params, link, unit - 1);
         params_grad_begin(params, link, unit);
         struct layer_weights w = layer_weights(model, layer);

@@ -23,12 +23,23 @@ struct model_setup {
     } teacher; /* of an objective with a distance: as struct distill_args says */
 };
 
+/* Activations of a layer that are kept until its backward where that reads them (kept.h). */
+enum kept {
+    KEPT_INPUT = 1, /* flight.inputs; the others are in its acts */
+    KEPT_NORM1 = 2,
+    KEPT_MIDDLE = 4,
+    KEPT_NORM2 = 8,
+    KEPT_HIDDEN = 16,
+    KEPT_ALL = 31
+};
+
 /* What a layer computes, and which of the model's masks and rotations it takes. */
 struct layer_setup {
     struct layer_plan plan;
-    int mask;     /* in flight.masks */
-    int rotation; /* in rotations; -1: none */
-    bool tempers; /* its queries are multiplied by the model's temperature */
+    unsigned kept; /* of enum kept */
+    int mask;      /* in flight.masks */
+    int rotation;  /* in rotations; -1: none */
+    bool tempers;  /* its queries are multiplied by the model's temperature */
 };
 
 enum { MODEL_MAX_ROTATIONS = 4 };
@@ -42,6 +53,7 @@ struct model {
     struct flight flight;                           /* the micro-batch at hand */
     struct rotation rotations[MODEL_MAX_ROTATIONS]; /* tables alone: the positions are the flight's */
     int num_rotations;
+    int first_backward; /* the first layer that has a backward (kept.h); num_layers: none has */
 
     /* The temperature of queries where some position of a run has another than 1: a rotation by no angle of whole heads,
      * the queries' alone, whose cosine is the factor of the position. */
@@ -49,6 +61,7 @@ struct model {
 
     /* What every micro-batch writes anew, with room for the largest. */
     struct tensor branch;    /* [N, C] output of a branch before its residual add */
+    struct tensor middle;    /* [N, C] of all layers that do not keep theirs, where there are some */
     struct tensor logits;    /* [M, V] f32, one chunk of rows */
     struct tensor dlogits;   /* [M, V] compute type; the same memory as logits in f32 */
     struct tensor dx, dnorm; /* [N, C] */

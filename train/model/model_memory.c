@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/model/model.h"
+#include "train/model/kept.h"
 #include "train/model/norm.h"
 #include "train/model/pairs.h"
 
@@ -37,12 +37,14 @@ static void place_qk_norm(struct model *model, struct layer_acts *a) {
     a->head_rstd = take_2d(model, DTYPE_F32, n, heads);
 }
 
-static void place_attention(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
+static void place_attention(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
+    const struct layer_plan *plan = &own->plan;
     int64_t n = model->setup.max_tokens;
     enum dtype type = model->setup.compute;
     if (plan->place != NORM_POST) {
-        a->norm1 = take_rows(model, c->width);
+        if (own->kept & KEPT_NORM1)
+            a->norm1 = take_rows(model, c->width);
         a->stats1 = norm_stats_take(&model->arena, &plan->norm, n);
     }
     a->qkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
@@ -52,63 +54,129 @@ static void place_attention(struct model *model, const struct layer_plan *plan, 
     a->lse = take_2d(model, DTYPE_F32, n, c->num_heads);
 }
 
-static void place_middle(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
+static void place_middle(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
+    const struct layer_plan *plan = &own->plan;
     if (plan->place != NORM_PRE) {
         a->attention_out = take_rows(model, model->setup.config->width);
         a->attention_stats = norm_stats_take(&model->arena, &plan->norm, model->setup.max_tokens);
     }
-    a->middle = take_rows(model, model->setup.config->width);
+    if (own->kept & KEPT_MIDDLE)
+        a->middle = take_rows(model, model->setup.config->width);
 }
 
-static void place_ffn(struct model *model, const struct layer_plan *plan, struct layer_acts *a) {
+static void place_ffn(struct model *model, const struct layer_setup *own, struct layer_acts *a) {
     const struct model_config *c = model->setup.config;
+    const struct layer_plan *plan = &own->plan;
     int64_t n = model->setup.max_tokens;
     if (plan->place != NORM_POST) {
-        a->norm2 = take_rows(model, c->width);
+        if (own->kept & KEPT_NORM2)
+            a->norm2 = take_rows(model, c->width);
         a->stats2 = norm_stats_take(&model->arena, &plan->norm, n);
     }
     a->gate_up = take_rows(model, (plan->ffn == FFN_GATED ? 2 : 1) * c->ffn_width);
-    a->hidden = take_rows(model, c->ffn_width);
+    if (own->kept & KEPT_HIDDEN)
+        a->hidden = take_rows(model, c->ffn_width);
     if (plan->place != NORM_PRE) {
         a->ffn_out = take_rows(model, c->width);
         a->ffn_stats = norm_stats_take(&model->arena, &plan->norm, n);
     }
 }
 
-/* union_plan - everything that any layer needs: for activations that all layers share. */
-static struct layer_plan union_plan(const struct model *model) {
-    struct layer_plan all = model->layers[0].plan;
+/* union_setup - everything that any layer needs: for activations that layers share. */
+static struct layer_setup union_setup(const struct model *model) {
+    struct layer_setup shared = model->layers[0];
+    struct layer_plan *all = &shared.plan;
     for (int layer = 1; layer < model->setup.config->num_layers; layer++) {
         const struct layer_plan *plan = &model->layers[layer].plan;
         if (plan->qk_norm != QK_NORM_NONE)
-            all.qk_norm = plan->qk_norm;
+            all->qk_norm = plan->qk_norm;
         if (plan->norm.kind == NORM_LAYER)
-            all.norm = plan->norm;
+            all->norm = plan->norm;
         if (plan->ffn == FFN_GATED)
-            all.ffn = FFN_GATED;
-        if (plan->place != all.place)
-            all.place = NORM_SANDWICH;
+            all->ffn = FFN_GATED;
+        if (plan->place != all->place)
+            all->place = NORM_SANDWICH;
         if (plan->branch_scale != 1)
-            all.branch_scale = plan->branch_scale;
+            all->branch_scale = plan->branch_scale;
+        shared.kept |= model->layers[layer].kept;
     }
-    return all;
+    return shared;
 }
 
-/* place_layer - memory of its own for what is kept until the backward; the first layer's serves all others
- * where it is recomputed. */
+/* holder_of - the layer whose activations serve others as well: the first that has a backward.  Those below it are done when it
+ * begins; what is computed again needs one layer's at a time. */
+static int holder_of(const struct model *model) {
+    int last = model->setup.config->num_layers - 1;
+    return model->first_backward < last ? model->first_backward : last;
+}
+
+/* place_layer - memory of its own for what is kept until the backward; the holder's serves all others
+ * where it is recomputed, and those below it in any case, which keep nothing. */
 static void place_layer(struct model *model, int layer) {
     struct layer_acts *a = &model->flight.acts[layer];
     enum recompute recompute = model->setup.recompute;
+    bool is_holder = layer == holder_of(model);
     bool shares_attention = recompute == RECOMPUTE_ATTENTION || recompute == RECOMPUTE_LAYER;
     bool shares_ffn = recompute == RECOMPUTE_FFN || recompute == RECOMPUTE_LAYER;
-    struct layer_plan all = union_plan(model), *own = &model->layers[layer].plan;
-    *a = model->flight.acts[0];
-    if (layer == 0 || !shares_attention)
-        place_attention(model, shares_attention ? &all : own, a);
-    if (layer == 0 || recompute != RECOMPUTE_LAYER)
-        place_middle(model, recompute == RECOMPUTE_LAYER ? &all : own, a);
-    if (layer == 0 || !shares_ffn)
-        place_ffn(model, shares_ffn ? &all : own, a);
+    struct layer_setup all = union_setup(model), own = model->layers[layer];
+    if (is_holder && layer > 0)
+        own.plan = all.plan;
+    *a = model->flight.acts[holder_of(model)];
+    if (is_holder || !shares_attention)
+        place_attention(model, shares_attention ? &all : &own, a);
+    if (is_holder || recompute != RECOMPUTE_LAYER)
+        place_middle(model, recompute == RECOMPUTE_LAYER ? &all : &own, a);
+    if (is_holder || !shares_ffn)
+        place_ffn(model, shares_ffn ? &all : &own, a);
+}
+
+/* place_layers - the holder's own first; layers below it take no memory. */
+static void place_layers(struct model *model) {
+    int holder = holder_of(model);
+    for (int layer = holder; layer < model->setup.config->num_layers; layer++)
+        place_layer(model, layer);
+    for (int layer = 0; layer < holder; layer++)
+        model->flight.acts[layer] = model->flight.acts[holder];
+}
+
+/* place_inputs - of the layers that keep theirs, and what leaves the stack.  Without a backward two take turns. */
+static void place_inputs(struct model *model) {
+    int num_layers = model->setup.config->num_layers;
+    struct tensor *inputs = model->flight.inputs;
+    for (int i = 0; i <= num_layers; i++)
+        if (!model->setup.trains && i >= 2)
+            inputs[i] = inputs[i - 2];
+        else if (i == num_layers || model->layers[i].kept & KEPT_INPUT)
+            inputs[i] = take_rows(model, model->setup.config->width);
+}
+
+/* lend - to a layer, for what it does not keep: buffers of the backward, which are idle until the forward has ended, and which it
+ * does not fill before the layer's own operation has read them.  Without a backward all layers keep all. */
+static void lend(struct model *model, int layer) {
+    struct layer_acts *a = &model->flight.acts[layer];
+    unsigned kept = model->layers[layer].kept;
+    if (!(kept & KEPT_INPUT))
+        model->flight.inputs[layer] = model->dx;
+    if (!(kept & KEPT_NORM1))
+        a->norm1 = model->dnorm;
+    if (!(kept & KEPT_MIDDLE))
+        a->middle = model->middle;
+    if (!(kept & KEPT_NORM2))
+        a->norm2 = model->dnorm;
+    if (!(kept & KEPT_HIDDEN))
+        a->hidden = model->dhidden;
+}
+
+/* place_lent - for all layers; the middle has no buffer of the backward that is idle as long. */
+static void place_lent(struct model *model) {
+    int num_layers = model->setup.config->num_layers;
+    unsigned all_keep = KEPT_ALL;
+    for (int layer = 0; layer < num_layers; layer++)
+        all_keep &= model->layers[layer].kept;
+    if (!(all_keep & KEPT_MIDDLE))
+        model->middle = take_rows(model, model->setup.config->width);
+    for (int layer = 0; layer < num_layers; layer++)
+        lend(model, layer);
 }
 
 static void place_batch(struct model *model) {
@@ -160,7 +228,8 @@ static void place_gradients(struct model *model) {
     enum dtype type = model->setup.compute;
     model->dx = take_2d(model, type, n, c->width);
     model->dnorm = take_2d(model, type, n, c->width);
-    if (union_plan(model).place != NORM_PRE || union_plan(model).branch_scale != 1)
+    struct layer_plan all = union_setup(model).plan;
+    if (all.place != NORM_PRE || all.branch_scale != 1)
         model->dbranch = take_2d(model, type, n, c->width);
     model->dattended = take_3d(model, type, n, c->num_heads, c->head_dim);
     model->dqkv = take_3d(model, type, n, c->num_heads + 2 * c->num_kv_heads, c->head_dim);
@@ -212,15 +281,10 @@ static void place_pairs(struct model *model) {
 }
 
 static void place_all(struct model *model) {
-    const struct model_config *c = model->setup.config;
     place_batch(model);
-    for (int layer = 0; layer < c->num_layers; layer++)
-        place_layer(model, layer);
-    for (int i = 0; i <= c->num_layers; i++) /* without a backward two inputs take turns */
-        model->flight.inputs[i] = i < 2 || model->setup.trains ? take_2d(model, model->setup.compute,
-                                                                         model->setup.max_tokens, c->width)
-                                                               : model->flight.inputs[i - 2];
-    model->branch = take_2d(model, model->setup.compute, model->setup.max_tokens, c->width);
+    place_layers(model);
+    place_inputs(model);
+    model->branch = take_rows(model, model->setup.config->width);
     for (int r = 0; r < model->num_rotations; r++)
         place_rotation(model, r);
     place_temperature(model);
@@ -228,6 +292,7 @@ static void place_all(struct model *model) {
     place_teacher(model);
     if (model->setup.trains)
         place_gradients(model);
+    place_lent(model);
     place_pairs(model);
 }
 
@@ -274,6 +339,7 @@ static bool tempers(const struct model *model, int layer) {
 static void plan_layers(struct model *model) {
     int num_layers = model->setup.config->num_layers;
     model->layers = xcalloc((size_t)num_layers, sizeof *model->layers);
+    model->first_backward = kept_first(&model->setup);
     for (int layer = 0; layer < num_layers; layer++) {
         struct layer_setup *own = &model->layers[layer];
         own->plan = family_layer_plan(model->setup.config, layer);
@@ -281,6 +347,7 @@ static void plan_layers(struct model *model) {
         own->mask = mask_of(&model->flight, &own->plan);
         own->rotation = rotation_of(model, layer);
         own->tempers = tempers(model, layer);
+        own->kept = layer < model->first_backward ? 0 : kept_of(&model->setup, layer);
     }
 }
 
