@@ -26,7 +26,7 @@ may_include configs     'kernels|data|checkpoints|configs'
 may_include slurm       'kernels|data|checkpoints|configs|slurm'
 # The rooms of train/, lowest first: each may include itself and those before it.
 below='kernels|data|checkpoints|configs|slurm'
-for room in ranks model record measure plan run commands; do
+for room in ranks model record report measure plan run commands; do
     below="$below|train/$room"
     may_include "train/$room" "$below"
 done

@@ -29,6 +29,7 @@ struct command {
     X(chain)                                                                                                 \
     X(export)                                                                                                \
     X(card)                                                                                                  \
+    X(report)                                                                                                \
     X(generate)                                                                                              \
     X(eval)                                                                                                  \
     X(inspect)                                                                                               \

@@ -8,9 +8,7 @@
 
 enum { LONGEST_TEXT_BYTES = 400 };
 
-/* hidden_bytes - length of a character that nobody sees at `at`, or 0: controls, line and paragraph
- * separators, widths of zero, changes of direction, what is not a character.  text is UTF-8. */
-static size_t hidden_bytes(const unsigned char *at) {
+size_t hidden_bytes(const unsigned char *at) {
     if (at[0] < 0x20 || at[0] == 0x7f)
         return 1;
     if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)

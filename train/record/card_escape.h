@@ -6,6 +6,10 @@
 
 #include "kernels/error.h"
 
+/* hidden_bytes - length of a character that nobody sees at `at`, or 0: controls, line and paragraph
+ * separators, widths of zero, changes of direction, what is not a character.  The text is UTF-8. */
+size_t hidden_bytes(const unsigned char *at);
+
 /* put_yaml - a scalar: plain where YAML can mean nothing else by it, else in double quotes on one line. */
 void put_yaml(FILE *out, const char *text);
 

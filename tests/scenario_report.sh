@@ -1,0 +1,121 @@
+#!/bin/sh
+# scenario_report.sh - runs as one page: every part of it, its numbers worked out anew from the metrics, the same in French,
+# nothing in it that leads out of it or runs, whatever names and files hold; several runs side by side; the table of metrics;
+# files of others are never written over.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario report
+command -v python3 >/dev/null || skip "no python3: the page cannot be checked"
+
+# checked ARGUMENT... - the page is right; refused ARGUMENT... - the control: the check sees that it is not.
+checked() {
+    run 0 python3 tests/scenario/check_report.py "$@"
+}
+refused() {
+    run 1 python3 tests/scenario/check_report.py "$@"
+}
+# changed FROM TO SCRIPT - a page with a fault, which must differ.
+changed() {
+    sed "$3" "$1" >"$2"
+    ! cmp -s "$1" "$2" || fail "control: '$3' changes nothing"
+}
+
+# --- a run with a restart, a crash after its last checkpoint, validations and an evaluation ---
+prepare_sample
+train 0 2 "$work/run" --set train.steps=4 --set valid.every_steps=1
+printf '%s\n' '{"step": 5, "loss": 98765.5, "grad_norm": 1, "tokens": 512, "target_tokens": 512, "seconds": 1}' >>"$work/run/metrics.jsonl"
+train 0 2 "$work/run" --set train.steps=24 --set valid.every_steps=1
+"$atelier" eval "$work/run" --data "$work/fiches-valid.h5" --json >"$work/run/eval-valid.json" 2>"$log" || fail "eval"
+run 0 "$atelier" report "$work/run"
+expect_output "^wrote '$work/run/report.html'$"
+checked "$work/run/report.html" "$work/run"
+run 0 "$atelier" report "$work/run" --language fr --output "$work/fr.html" --csv "$work/metrics.csv"
+checked "$work/run/report.html" "$work/run" --french "$work/fr.html"
+for text in "complete: all steps were done" "24 of 24" "Steps done again after a restart" "eval-valid.json" "Apache-2.0" "optimizer:"; do
+    grep -q "$text" "$work/run/report.html" || fail "the page lacks '$text'"
+done
+! grep -q '98,765' "$work/run/report.html" || fail "a step that was done again is still told"
+grep -q "terminé" "$work/fr.html" || fail "the French page is not French"
+! [ -e "$work/run/report.html.partial" ] || fail "a file is left over"
+
+# The controls: each kind of fault is seen.
+changed "$work/run/report.html" "$work/bad.html" 's/<main>/<main><script>0<\/script>/' && refused "$work/bad.html"
+changed "$work/run/report.html" "$work/bad.html" 's/<h1>/<h1 onclick="0">/' && refused "$work/bad.html"
+changed "$work/run/report.html" "$work/bad.html" 's/href="#cost"/href="https:\/\/example.org"/' && refused "$work/bad.html"
+changed "$work/run/report.html" "$work/bad.html" 's/<section id="cost">/<section id="price">/' && refused "$work/bad.html"
+changed "$work/run/report.html" "$work/bad.html" 's/<\/h1>/<\/h2>/' && refused "$work/bad.html"
+changed "$work/run/report.html" "$work/bad.html" 's/ (nats per token)<\/text>/<\/text>/' && refused "$work/bad.html"
+changed "$work/run/report.html" "$work/bad.html" 's/24 of 24/25 of 24/' && refused "$work/bad.html" "$work/run"
+changed "$work/fr.html" "$work/bad.html" 's/24 sur 24/25 sur 24/' && refused "$work/run/report.html" --french "$work/bad.html"
+printf '%s\n' '{"step": 25, "loss": 3, "grad_norm": 1, "tokens": 5, "target_tokens": 5, "seconds": 1}' >>"$work/run/metrics.jsonl"
+refused "$work/run/report.html" "$work/run"
+sed -i '$d' "$work/run/metrics.jsonl"
+
+# --- the table: each step and validation once ---
+expect "rows of steps" 24 "$(grep -c '^run,[0-9]*,step,' "$work/metrics.csv")"
+expect "rows of step 5" 1 "$(grep -c '^run,5,step,' "$work/metrics.csv")"
+python3 - "$work" >"$log" <<'END' || fail "the table is not the metrics"
+import csv, json, sys
+rows = list(csv.DictReader(open(sys.argv[1] + "/metrics.csv", newline="")))
+lines = {}
+for line in open(sys.argv[1] + "/run/metrics.jsonl"):
+    record = json.loads(line)
+    if "event" not in record:
+        lines[record["step"]] = record
+steps = [row for row in rows if row["event"] == "step"]
+assert len(steps) == len(lines) == 24
+for row in steps:
+    for key, value in lines[int(row["step"])].items():
+        assert key not in row or (row[key] == value if isinstance(value, str) else float(row[key]) == value), (key, value, row)
+assert float(steps[3]["loss"]) != lines[5]["loss"]  # the control: another step has another loss
+END
+
+# --- side by side ---
+train 0 2 "$work/other" --set train.steps=12 --set optimizer.learning_rate=2e-3
+run 2 "$atelier" report "$work/run" "$work/other"
+expect_output "^error: --output is missing"
+run 0 "$atelier" report "$work/run" "$work/other" --output "$work/both.html"
+checked "$work/both.html" --runs 2
+run 0 "$atelier" report "$work/run" "$work/other" --output "$work/both-fr.html" --language fr
+checked "$work/both.html" --runs 2 --french "$work/both-fr.html"
+tr -d '\n' <"$work/both.html" | grep -q 'optimizer.learning_rate</th><td>0.001</td><td>0.002</td>' ||
+    fail "the difference of the run files is not told"
+! tr -d '\n' <"$work/both.html" | grep -q '<th scope="row">optimizer.beta1</th>' || fail "what is the same is told as a difference"
+
+# --- names and files that would break a page ---
+evil=$work/'<script>alert(1)<&"'"'"'>'
+cp -r "$work/run" "$evil"
+printf '%s\n' '{"event": "ranks", "step": 24, "compute_median_s": 1, "compute_slowest_s": 9, "slowest_rank": 3, "slowest_host": "</td><img src=x onerror=alert(1)>\u202e"}' \
+    '{"event": "validation", "step": 24, "loss": 1, "sources": {"\"><a href=//x>": 3, "\ud83d\ude00": {"loss": 4}}}' \
+    '{"event": "ranks", "step": 24, "compute_median_s": 1, "compute_slowest_s": 9, "slowest_rank": 3, "slowest_host": "]]><script>x</script>\u0000"}' \
+    >>"$evil/metrics.jsonl"
+printf '{"loss": 1, "perplexity": 2, "target_tokens": 3, "sources": {"<b onload=x>": {"loss": 1e400}, "<i>": {"loss": 2}}}' >"$evil/eval-<x>.json"
+echo '{' >"$evil/eval-broken.json"
+for checkpoint in "$evil"/step-*; do
+    sed -i 's/"name": "fiches"/"name": "<svg onload=x>\\u202e"/; s/"licence": "Apache-2.0"/"licence": "<\/pre><iframe src=\/\/x>"/' \
+        "$checkpoint/provenance.json"
+done
+run 0 "$atelier" report "$evil"
+expect_output "without '.*eval-broken.json'"
+checked "$evil/report.html"
+grep -q '&lt;img src=x onerror=alert(1)&gt;?' "$evil/report.html" || fail "the hostile host is not told as text"
+
+# --- what is there is left as it is; what is missing is told ---
+echo "mine" >"$work/mine.html"
+run 1 "$atelier" report "$work/run" --output "$work/mine.html"
+expect_output "exists already and is not an earlier report"
+expect "somebody's file" mine "$(cat "$work/mine.html")"
+run 1 "$atelier" report "$work/run" --csv "$work/mine.html"
+expect "somebody's file" mine "$(cat "$work/mine.html")"
+run 1 "$atelier" report "$work"
+expect_output "is not the folder of a run: it has no metrics.jsonl"
+run 2 "$atelier" report "$work/run" a b c d e f g h --output x
+expect_output "9 runs are too many"
+run 2 "$atelier" report "$work/run" --no-such-option
+# A run of which nothing but its metrics is left: each part says so, and no chart is empty.
+mkdir "$work/bare" && echo '{"event": "start", "after_step": 0, "steps": 9}' >"$work/bare/metrics.jsonl"
+run 0 "$atelier" report "$work/bare"
+checked "$work/bare/report.html"
+! grep -q 'class="chart"' "$work/bare/report.html" || fail "a chart of nothing"
+[ "$(grep -o 'not recorded' "$work/bare/report.html" | wc -l)" -ge 10 ] || fail "what is missing is not told"
+say "every part, its numbers from the metrics, the same in French, hostile names are text"

@@ -1,0 +1,51 @@
+/* output.c - PATH.partial, then PATH. */
+#include "train/report/output.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoints/files.h"
+#include "data/file.h"
+#include "kernels/units.h"
+
+int output_check(const char *path, const char *mark, const char *option, struct err *err) {
+    char head[KIB + 1] = "";
+    if (!path_exists(path))
+        return 0;
+    FILE *file = file_open_stream(path, err);
+    if (!file)
+        return -1;
+    size_t length = fread(head, 1, KIB, file);
+    fclose(file);
+    head[length] = '\0';
+    if (!strstr(head, mark))
+        return err_set(
+            err, "'%s' exists already and is not an earlier report: it is left as it is; choose another %s",
+            path, option);
+    return 0;
+}
+
+FILE *output_open(const char *path, struct err *err) {
+    char *partial = xasprintf("%s.partial", path);
+    FILE *file = file_create_stream(partial, err);
+    free(partial);
+    return file;
+}
+
+int output_close(FILE *file, const char *path, int status, struct err *err) {
+    char *partial = xasprintf("%s.partial", path);
+    bool is_written = fflush(file) == 0 && !ferror(file) && fsync(fileno(file)) == 0;
+    int why = errno;
+    if (fclose(file) != 0)
+        is_written = false;
+    if (status == 0 && !is_written)
+        status = err_set(err, "cannot write '%s': %s", partial, strerror(why));
+    if (status == 0)
+        status = file_rename(partial, path, err);
+    if (status != 0)
+        unlink(partial);
+    free(partial);
+    return status;
+}

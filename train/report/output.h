@@ -1,0 +1,15 @@
+/* output.h - files of a report: put in place whole, and only where nothing is or where an earlier one of ours is. */
+#pragma once
+
+#include <stdio.h>
+
+#include "kernels/error.h"
+
+/* output_check - before anything is read: 0, or -1 with err set where what stands at path does not begin with `mark` within its
+ * first KiB, or is no regular file; option names what to change. */
+int output_check(const char *path, const char *mark, const char *option, struct err *err);
+
+/* output_open - PATH.partial, which replaces what a kill left there.  output_close - on the disk, and renamed to path; with
+ * status not 0 it is removed instead.  Return NULL, -1 with err set. */
+FILE *output_open(const char *path, struct err *err);
+int output_close(FILE *file, const char *path, int status, struct err *err);
