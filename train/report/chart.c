@@ -100,8 +100,10 @@ static void put_x_axis(const struct frame *frame) {
         double x = frame_x(frame, frame->x.at[i]);
         fprintf(out, "<line class=\"frame\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", x, x,
                 FRAME_BOTTOM, FRAME_BOTTOM + 5);
-        fprintf(out, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%d\">", x,
-                FRAME_BOTTOM + 19);
+        bool is_at_end =
+            x > FRAME_RIGHT - 20 && frame->x.at[i] >= 10000; /* centred, it would stand out of the figure */
+        fprintf(out, "<text class=\"tick\" text-anchor=\"%s\" x=\"%.1f\" y=\"%d\">",
+                is_at_end ? "end" : "middle", is_at_end ? FRAME_WIDTH : x, FRAME_BOTTOM + 19);
         put_decimal(out, frame->x.at[i], 0, marks_of(frame->chart->language));
         fputs("</text>\n", out);
     }

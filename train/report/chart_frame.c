@@ -1,7 +1,8 @@
 /* chart_frame.c - lines with the range around them, and areas stacked on each other. */
 #include "train/report/chart_frame.h"
 
-enum { DOTS_MAX = 40 }; /* fewer values than this are marked one by one */
+static const double DOT_ROOM =
+    8; /* values that are on average at least so far from each other are marked one by one */
 
 double frame_x(const struct frame *frame, double step) {
     return FRAME_LEFT + ticks_place(&frame->x, step) * (FRAME_RIGHT - FRAME_LEFT);
@@ -49,9 +50,15 @@ static void put_means(const struct frame *frame, const struct series *series, in
     fputs("\"/>\n", frame->chart->out);
 }
 
+/* has_dots - there is room for them. */
+static bool has_dots(const struct frame *frame, const struct series *series) {
+    double width = frame_x(frame, (double)series->last_at) - frame_x(frame, (double)series->first_at);
+    return series->count == 1 || width >= DOT_ROOM * (double)(series->count - 1);
+}
+
 /* put_dots - where values are few, a line alone would not show where they are, and one value is no line. */
 static void put_dots(const struct frame *frame, const struct series *series, int n) {
-    for (int b = 0; series->count <= DOTS_MAX && b < SERIES_BUCKETS; b++)
+    for (int b = 0; b < SERIES_BUCKETS; b++)
         if (series->buckets[b].count > 0)
             fprintf(frame->chart->out, "<circle class=\"dot d%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>",
                     chart_class(n), frame_x(frame, series_step(&series->buckets[b])),
@@ -93,6 +100,7 @@ void frame_lines(const struct frame *frame) {
         if (has_ranges(series))
             put_range(frame, series, i);
         put_means(frame, series, i);
-        put_dots(frame, series, i);
+        if (has_dots(frame, series))
+            put_dots(frame, series, i);
     }
 }
