@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/clock.h"
+#include "train/measure/log_sum.h"
 #include "train/record/provenance.h"
 
 /* A sequence that is being filled with pieces of documents. */
@@ -81,16 +82,6 @@ static void take_largest(struct heap *heap, const float *logits, int64_t count, 
         swap(heap, 0, end);
         sink(heap, 0, end);
     }
-}
-
-/* log_sum - log of the sum of e^(x / t); NaN where a logit is not a number. */
-static double log_sum(const float *x, int64_t count, double temperature) {
-    double sum = 0, max = -INFINITY;
-    for (int64_t i = 0; i < count; i++)
-        max = (double)x[i] > max ? (double)x[i] : max;
-    for (int64_t i = 0; i < count; i++)
-        sum += exp(((double)x[i] - max) / temperature);
-    return log(sum) + max / temperature;
 }
 
 /* write_row - the K largest of one row, as log-probabilities. */
