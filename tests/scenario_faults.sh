@@ -132,7 +132,7 @@ prepare_from no-source "nowhere.jsonl': No such file" "$work/nowhere.jsonl"
 prepare_from no-text "no document" "$work/empty.jsonl"
 prepare_from no-field "field.jsonl' line 2: .*'text'" "$work/field.jsonl"
 prepare_from no-json "broken.jsonl' line 2" "$work/broken.jsonl"
-refused run 2 "--data FILE.h5 is missing" "$atelier" eval "$good"
+refused run 2 "--data FILE.h5 or --tasks FILE.jsonl is missing" "$atelier" eval "$good"
 refused run 2 "another tokenizer" "$atelier" eval "$good" --data "$work/other.h5"
 refused run 2 "none': No such file" "$atelier" generate "$work/none" --prompt x
 refused run 2 "does not exist|no such|unknown|'onnx'" "$atelier" export "$good" --to onnx --out "$work/run"

@@ -48,6 +48,13 @@ size_t text_encode_char(char *bytes, uint32_t code_point) {
     return 4;
 }
 
+int64_t text_num_chars(const char *text) {
+    int64_t count = 0;
+    for (; *text; count++)
+        text_next_char(&text);
+    return count;
+}
+
 void text_append_char(struct text *text, uint32_t code_point) {
     char bytes[4];
     text_append(text, bytes, text_encode_char(bytes, code_point));

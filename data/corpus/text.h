@@ -67,6 +67,9 @@ static inline uint32_t text_previous_char(const char *at) {
     return text_next_char(&at);
 }
 
+/* text_num_chars - code points of NUL-terminated valid UTF-8. */
+int64_t text_num_chars(const char *text);
+
 /* text_char_bytes - bytes of the UTF-8 sequence that starts with this lead byte. */
 static inline size_t text_char_bytes(char lead) {
     unsigned char byte = (unsigned char)lead;

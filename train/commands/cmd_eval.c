@@ -1,5 +1,5 @@
 /* cmd_eval.c - `atelier eval MODEL --data FILE.h5`: loss and perplexity per token, in all and per source; of pairs and labelled
- * completions also of the preferred and of the other side. */
+ * completions also of the preferred and of the other side.  With --tasks in its place: eval_tasks.c. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,12 +9,14 @@
 #include "data/corpus/json.h"
 #include "data/tokens/loader.h"
 #include "train/commands/commands.h"
+#include "train/commands/eval_tasks.h"
 #include "train/measure/teach.h"
 #include "train/model/session.h"
 #include "train/record/metrics.h"
 
 struct eval_words {
-    const char *model, *base, *data, *output;
+    const char *model, *base, *data, *output, *results;
+    struct option_list tasks;
     int64_t sequence_tokens, max_sequences, threads, top_k;
     double temperature;
     bool as_json;
@@ -31,11 +33,19 @@ static const struct option OPTIONS[] = {
      .value = "FILE.h5",
      .help = "token file made with the model's tokenizer",
      .kind = OPTION_TEXT,
-     .at = offsetof(struct eval_words, data),
-     .is_required = true},
+     .at = offsetof(struct eval_words, data)},
+    {.name = "--tasks",
+     .value = "FILE.jsonl",
+     .help =
+         "in place of --data, questions with choices, a line each: {\"query\", \"choices\", \"gold\" (the right one, from "
+         "0), \"id\", \"group\", \"delimiter\"}; may be repeated",
+     .kind = OPTION_LIST,
+     .at = offsetof(struct eval_words, tasks)},
     {.name = "--sequence-tokens",
      .value = "N",
-     .help = "tokens per sequence; left out: up to 2048 (the validation of a run: its data.sequence_tokens)",
+     .help =
+         "tokens per sequence; left out: up to 2048 (the validation of a run: its data.sequence_tokens); of --tasks "
+         "the most that query and choice may have",
      .kind = OPTION_INT,
      .at = offsetof(struct eval_words, sequence_tokens),
      .min = 2,
@@ -50,7 +60,7 @@ static const struct option OPTIONS[] = {
      .max = 1e12},
     {.name = "--threads",
      .value = "N",
-     .help = "threads of the processor; 0: all",
+     .help = "threads of the processor; 0: all, of --tasks a rank's share",
      .kind = OPTION_INT,
      .at = offsetof(struct eval_words, threads),
      .fallback = "0",
@@ -75,9 +85,17 @@ static const struct option OPTIONS[] = {
      .max = 100},
     {.name = "--output",
      .value = "FILE",
-     .help = "the file to write, which must not exist; what an earlier start began is gone on with",
+     .help =
+         "the file to write, which must not exist: of --top-k the teacher's, and what an earlier start began is gone "
+         "on with; of --tasks a line of JSON for each item, with the log-probability of each choice",
      .kind = OPTION_TEXT,
      .at = offsetof(struct eval_words, output)},
+    {.name = "--results",
+     .value = "FILE.json",
+     .help =
+         "of --tasks, what --json prints, also into this file; RUN/eval-tasks.json is where reports look for it",
+     .kind = OPTION_TEXT,
+     .at = offsetof(struct eval_words, results)},
     {.name = "--json",
      .help = "one JSON object on standard output",
      .kind = OPTION_FLAG,
@@ -299,16 +317,33 @@ static void print(const struct eval *eval) {
     print_line("all", loss, tokens);
 }
 
+/* check_words_of_tasks - what is for token files alone. */
+static int check_words_of_tasks(const struct eval_words *words, struct err *err) {
+    if (words->data)
+        return err_set(err, "--data and --tasks are two evaluations: ask for one of them");
+    if (words->top_k > 0 || words->temperature != 1 || words->max_sequences > 0)
+        return err_set(err, "%s is for --data: with --tasks it has no effect",
+                       words->top_k > 0           ? "--top-k"
+                       : words->max_sequences > 0 ? "--sequences"
+                                                  : "--temperature");
+    return 0;
+}
+
 /* check_words - options that go together. */
-static int check_words(const struct eval_words *words, struct err *err) {
+static int check_words(const void *given, struct err *err) {
+    const struct eval_words *words = given;
+    if (words->tasks.count > 0)
+        return check_words_of_tasks(words, err);
+    if (!words->data)
+        return err_set(err, "--data FILE.h5 or --tasks FILE.jsonl is missing");
+    if (words->results)
+        return err_set(err, "--results is for --tasks: with --data it has no effect");
     if ((words->top_k > 0) != (words->output != NULL))
         return err_set(err, "--top-k and --output go together: so many tokens of each place, into that file");
     if (words->top_k == 0 && words->temperature != 1)
         return err_set(err, "--temperature has no effect without --top-k");
     if (words->top_k > 0 && words->max_sequences > 0)
         return err_set(err, "--top-k is for all of the token file: leave out --sequences");
-    if (words->output && teacher_check_output(words->output, words->data, err) != 0)
-        return err_prefix(err, "--output");
     return 0;
 }
 
@@ -362,6 +397,26 @@ static int write_teacher(struct eval *eval, struct err *err) {
     return EXIT_DONE;
 }
 
+/* check_output - a teacher's file is not written over the tokens. */
+static int check_output(const struct eval_words *words, struct err *err) {
+    if (words->output && teacher_check_output(words->output, words->data, err) != 0)
+        return err_prefix(err, "--output");
+    return 0;
+}
+
+/* ask_tasks - in place of all that is done with a token file. */
+static int ask_tasks(const struct eval_words *words, int *argc, char ***argv) {
+    struct eval_tasks_words tasks = {.model = words->model,
+                                     .base = words->base,
+                                     .files = &words->tasks,
+                                     .items_path = words->output,
+                                     .results_path = words->results,
+                                     .sequence_tokens = words->sequence_tokens,
+                                     .threads = words->threads,
+                                     .as_json = words->as_json};
+    return eval_tasks(&tasks, argc, argv);
+}
+
 /* run - what cannot be opened is the caller's to mend (EXIT_USAGE); what goes wrong later is a fault. */
 static int run(int argc, char **argv) {
     struct eval eval = {.file = NULL};
@@ -369,8 +424,10 @@ static int run(int argc, char **argv) {
     int code = EXIT_USAGE;
     if (!command_words(&COMMAND_eval, &eval.words, argc, argv))
         return EXIT_USAGE;
+    if (eval.words.tasks.count > 0)
+        return ask_tasks(&eval.words, &argc, &argv);
     bool teaches = eval.words.top_k > 0;
-    if (check_words(&eval.words, &err) == 0 && open_all(&eval, &err) == 0)
+    if (check_output(&eval.words, &err) == 0 && open_all(&eval, &err) == 0)
         code = teaches ? write_teacher(&eval, &err) : evaluate(&eval, &err) == 0 ? EXIT_DONE : EXIT_FAULT;
     if (code == EXIT_DONE && !teaches)
         print(&eval);
@@ -388,11 +445,16 @@ static int run(int argc, char **argv) {
 
 const struct command COMMAND_eval = {
     .name = "eval",
-    .summary = "loss and perplexity on a token file",
-    .text = "Loss per token and perplexity of MODEL on a token file, whole and by source; of pairs and "
-            "labelled completions also of each side.",
+    .summary = "loss and perplexity on a token file, or answers to questions with choices",
+    .text =
+        "Loss per token and perplexity of MODEL on a token file, whole and by source; of pairs and "
+        "labelled completions also of each side.  With --tasks the share of questions whose right choice has the highest "
+        "log-probability: the sum (acc), by code points (acc_norm), by bytes (acc_bytes), by tokens (acc_token); on any number "
+        "of ranks:\n"
+        "  mpirun -n 4 atelier eval MODEL --tasks FILE.jsonl",
     .options = OPTIONS,
     .num_options = sizeof OPTIONS / sizeof OPTIONS[0],
     .words_bytes = sizeof(struct eval_words),
+    .check = check_words,
     .run = run,
 };

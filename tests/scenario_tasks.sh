@@ -1,0 +1,108 @@
+#!/bin/sh
+# scenario_tasks.sh - questions with choices as a user asks them: the same numbers on 1 to 4 ranks, to the last digit; what is
+# longer than the sequence, or has no tokens, is counted and named; words and files that do not fit are refused before a model
+# is read.  Controls: another model, another order of choices.
+# shellcheck source=tests/scenario.sh
+. "$(dirname "$0")/scenario.sh"
+scenario tasks
+model=data/sample/model
+items=$work/items.jsonl
+
+# ask WANTED_CODE NUM_RANKS [ARGUMENT...] - the sample model, about these items.
+ask() {
+    ask_code=$1 ask_ranks=$2
+    shift 2
+    run "$ask_code" on_ranks "$ask_ranks" "$atelier" eval "$model" --tasks "$items" "$@"
+}
+
+cat >"$items" <<'END'
+{"id": "piece", "query": "Pour demander une carte d'identité, il faut", "choices": ["un justificatif de domicile", "une voiture", "du pain"], "gold": 0, "group": "démarches"}
+{"id": "ville", "query": "Le dossier se dépose à la ", "choices": ["mairie", "plage", "forêt"], "gold": 0, "group": "démarches"}
+{"id": 3, "query": "Question : qui délivre le passeport ?\nA. la mairie\nB. le boulanger\nRéponse :", "choices": ["A", "B"], "gold": 0, "group": "lettres"}
+{"id": 4, "query": "", "choices": ["La demande", "été été été"], "gold": 0, "group": "lettres"}
+{"id": 5, "query": "Le délai est de", "choices": ["deux mois", "deux", "deux mois et demi", "trois\u00a0ans"], "gold": 1, "group": "lettres"}
+END
+
+# --- the same on any number of ranks ---
+
+ask 0 0 --json --output "$work/alone.jsonl"
+cp "$log" "$work/alone.json"
+expect "lines of --output" 5 "$(wc -l <"$work/alone.jsonl")"
+expect "log-probabilities" 14 "$(grep -o '"logp":-' "$work/alone.jsonl" | wc -l)"
+grep -q '"chars":27,"bytes":27' "$work/alone.jsonl" || fail "lengths of the first choice"
+grep -q '"chars":9,"bytes":10' "$work/alone.jsonl" || fail "'trois ans' has 9 code points and 10 bytes"
+for ranks in 1 2 3 4; do
+    ask 0 "$ranks" --json --output "$work/$ranks.jsonl"
+    cmp "$work/alone.jsonl" "$work/$ranks.jsonl" || fail "$ranks ranks say other log-probabilities"
+    cmp "$work/alone.json" "$log" || fail "$ranks ranks say other results"
+done
+rm "$work/2.jsonl"
+ask 0 2 --output "$work/2.jsonl" --sequence-tokens 48
+expect_output "^all  *5 "
+strip() { # what was chosen, without the numbers
+    sed 's/"choices":.*//' "$1"
+}
+[ "$(strip "$work/2.jsonl")" = "$(strip "$work/alone.jsonl")" ] || fail "other forwards, other choices"
+cmp -s "$work/2.jsonl" "$work/alone.jsonl" && fail "other forwards should show in the last digits"
+
+# Controls: the choices turned round are other items, and another model says other numbers.
+sed 's/"mairie", "plage"/"plage", "mairie"/' "$items" >"$work/turned.jsonl"
+run 0 "$atelier" eval "$model" --tasks "$work/turned.jsonl" --output "$work/turned.out"
+[ "$(sed -n 2p "$work/turned.out")" != "$(sed -n 2p "$work/alone.jsonl")" ] || fail "choices turned round should show"
+expect "the others" "$(sed 2d "$work/alone.jsonl")" "$(sed 2d "$work/turned.out")"
+
+# --- files ---
+
+gzip -c "$items" >"$work/items.jsonl.gz"
+run 0 "$atelier" eval "$model" --tasks "$items" --tasks "$work/items.jsonl.gz" --json
+grep -q '"items": 10,' "$log" || fail "two files are ten items"
+ask 0 0 --results "$work/results.json" --json
+cmp "$log" "$work/results.json" || fail "--results is what --json prints"
+ask 0 2 --results "$work/results.json"
+expect_output "^démarches  *2 "
+expect_output "^lettres  *3 "
+cmp -s "$work/alone.json" "$work/results.json" || fail "--results is not the same on two ranks"
+
+# --- what is left out ---
+
+cat >"$work/odd.jsonl" <<END
+{"id": "long", "query": "$(head -c 2000 /dev/zero | tr '\0' x)", "choices": ["a", "b"], "gold": 0}
+{"id": "court", "query": "Le", "choices": ["dossier", "chat"], "gold": 0}
+END
+run 0 "$atelier" eval "$model" --tasks "$work/odd.jsonl" --sequence-tokens 64 --output "$work/odd.out"
+expect_output "warning: 1 of 2 items are longer than 64 tokens .* item 'long' \(line 1 of '.*odd.jsonl'\) is the first"
+expect_output "^all  *1 "
+grep -q '^{"id":"long","group":"odd.jsonl","left_out":"too_long"}$' "$work/odd.out" || fail "what was left out should be told"
+head -1 "$work/odd.jsonl" >"$work/only.jsonl"
+run 0 "$atelier" eval "$model" --tasks "$work/only.jsonl" --sequence-tokens 64
+expect_output "^all  *0 +none scored"
+run 0 "$atelier" eval "$model" --tasks "$work/only.jsonl" --sequence-tokens 64 --json
+expect_output '"acc": null'
+
+# --- what is refused ---
+
+# refuse WORDS [ARGUMENT...]
+refuse() {
+    words=$1
+    shift
+    run 2 "$atelier" eval "$model" "$@"
+    expect_output "$words"
+    expect "lines of '$words'" 1 "$(wc -l <"$log")"
+}
+refuse "data FILE.h5 or --tasks FILE.jsonl is missing"
+refuse "ask for one of them" --tasks "$items" --data "$work/x.h5"
+refuse "top-k is for --data" --tasks "$items" --top-k 4
+refuse "sequences is for --data" --tasks "$items" --sequences 4
+refuse "results is for --tasks" --data "$work/x.h5" --results "$work/new.json"
+refuse "alone.jsonl' is there already" --tasks "$items" --output "$work/alone.jsonl"
+refuse "items.jsonl' is there and is not a file of results" --tasks "$items" --results "$items"
+refuse "sequence-tokens is 100000, but '.*' has [0-9]+ positions" --tasks "$items" --sequence-tokens 100000
+refuse "no-such.jsonl'" --tasks "$work/no-such.jsonl"
+printf '%s\n' '{"query": "q", "choices": ["a", "b"], "gold": 2}' >"$work/bad.jsonl"
+refuse "bad.jsonl', line 1: 'gold' is 2, expected 0 to 1" --tasks "$work/bad.jsonl"
+run 2 mpirun -n 2 "$atelier" eval "$model" --tasks "$work/bad.jsonl"
+expect "errors of two ranks" 1 "$(grep -c 'error: .*gold' "$log")"
+mkdir "$work/bare" && cp "$model/config.json" "$model/model.safetensors" "$work/bare"
+model=$work/bare
+refuse "bare' has no tokenizer" --tasks "$items"
+say "questions with choices: the same on 1 to 4 ranks, what is left out is told"
